@@ -1,0 +1,49 @@
+"""Cleans images with a CAE Toolkit model: `Restorer()(image)`."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cae_runtime.errors import CaeRuntimeError, ImageError, ModelError, ProviderError, UsageError
+    from cae_runtime.restorer import Restorer
+    from cae_runtime.session import Session, packaged_models
+    from cae_runtime.spec import ModelSpec
+
+__all__ = [
+    "CaeRuntimeError",
+    "ImageError",
+    "ModelError",
+    "ModelSpec",
+    "ProviderError",
+    "Restorer",
+    "Session",
+    "UsageError",
+    "packaged_models",
+]
+
+_HOME = {
+    "CaeRuntimeError": "errors",
+    "ImageError": "errors",
+    "ModelError": "errors",
+    "ModelSpec": "spec",
+    "ProviderError": "errors",
+    "Restorer": "restorer",
+    "Session": "session",
+    "UsageError": "errors",
+    "packaged_models": "session",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name when it is first used, so that `import cae_runtime` costs nothing."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,205 @@
+"""Image files to arrays and back, with their metadata; what a format cannot hold is refused or reported."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from cae_runtime.container import JPEG_XMP, exif_orientation, inspect
+from cae_runtime.embed import embed, embeddable
+from cae_runtime.errors import ImageError
+from cae_runtime.formats import BMP, JPEG, PNG, SUFFIX_OF_FORMAT, TIFF, WEBP
+
+PIXELS_MAX: Final = 2**28
+FILE_BYTES_MAX: Final = 2**31 - 1
+DEFAULT_QUALITY: Final = 95
+_WEBP_LOSSLESS: Final = 101  # OpenCV's word for it
+_HAS_ALPHA: Final = (2, 4)
+_KINDS: Final = {
+    cv2.IMAGE_METADATA_EXIF: "exif",
+    cv2.IMAGE_METADATA_XMP: "xmp",
+    cv2.IMAGE_METADATA_ICCP: "icc",
+    cv2.IMAGE_METADATA_CICP: "cicp",
+}
+_CARRIED_BY_OPENCV: Final = {
+    JPEG: set[str](),
+    PNG: {"exif", "icc", "cicp"},
+    WEBP: {"exif", "xmp", "icc"},
+    TIFF: set[str](),
+    BMP: set[str](),
+}
+_SIXTEEN_BIT: Final = {PNG, TIFF}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A decoded image file.
+
+    Attributes:
+        pixels: uint8 or uint16, shape (H, W), (H, W, 2) grey and alpha, (H, W, 3) BGR or (H, W, 4) BGRA, as stored:
+            an EXIF orientation is not applied.
+        format: format of the file.
+        metadata: the blocks that can be carried over: `exif`, `xmp`, `icc`, `cicp`.
+        found: every kind of metadata that the file has.
+        lossless: the file is a lossless WebP.
+    """
+
+    pixels: NDArray[Any]
+    format: str
+    metadata: Mapping[str, bytes]
+    found: frozenset[str]
+    lossless: bool
+
+
+def read_file(path: Path) -> bytes:
+    """Return the bytes of a file.
+
+    Raises:
+        ImageError: it cannot be read, or is larger than 2 GiB.
+    """
+    try:
+        size = path.stat().st_size
+        if size > FILE_BYTES_MAX:
+            raise ImageError(f"has {size} bytes: the limit is {FILE_BYTES_MAX}")
+        return path.read_bytes()
+    except OSError as e:
+        raise ImageError(f"cannot be read: {e.strerror}") from e
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a file that appears whole or not at all, in its folder, which is made where it is missing.
+
+    Raises:
+        ImageError: it cannot be written.
+    """
+    partial = path.with_name(f".{secrets.token_hex(8)}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with partial.open("xb") as file:
+                file.write(data)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as e:
+        raise ImageError(f"cannot be written to {str(path)!r}: {e.strerror}") from e
+
+
+def decode(data: bytes) -> Picture:
+    """Decode an image file.
+
+    Args:
+        data: the whole file.
+
+    Returns:
+        The picture, at its full depth.
+
+    Raises:
+        ImageError: the data is no image, or one that could not be handled without loss: truncated, animated, CMYK,
+            floating point, or of more than 2^28 pixels.
+    """
+    header = inspect(data)
+    if header.width * header.height > PIXELS_MAX:
+        raise ImageError(f"has {header.width}x{header.height} pixels: the limit is {PIXELS_MAX} pixels")
+    try:
+        pixels, types, blocks = cv2.imdecodeWithMetadata(np.frombuffer(data, np.uint8), flags=cv2.IMREAD_UNCHANGED)
+    except (cv2.error, MemoryError) as e:
+        raise ImageError(f"cannot be decoded as {header.format}: {_reason(e)}") from e
+    if pixels is None:
+        raise ImageError(f"cannot be decoded: its {header.format} data is damaged")
+    if pixels.dtype not in (np.uint8, np.uint16):
+        raise ImageError(f"has {pixels.dtype} values: 8-bit and 16-bit images are read")
+    if header.grey_alpha:
+        pixels = np.ascontiguousarray(pixels[..., 2:])
+    metadata = {_KINDS[kind]: block.tobytes() for kind, block in zip(types, blocks, strict=True) if kind in _KINDS}
+    if "xmp" in metadata:  # OpenCV gives it as it stands in the container: with a prefix (JPEG), with a NUL (PNG)
+        metadata["xmp"] = metadata["xmp"].removeprefix(JPEG_XMP).rstrip(b"\0")
+    return Picture(pixels, header.format, metadata, header.metadata, header.lossless)
+
+
+def encode(picture: Picture, format: str, quality: int | None = None) -> tuple[bytes, tuple[str, ...]]:
+    """Encode a picture, with all of its metadata that the format can carry.
+
+    Where the EXIF block cannot be carried, its orientation is applied to the pixels.
+
+    Args:
+        picture: what `decode` returned, possibly with other pixels.
+        format: `JPEG`, `PNG`, `WebP`, `TIFF` or `BMP`.
+        quality: 1..100 for JPEG and WebP; None takes 95, and keeps a lossless WebP lossless.
+
+    Returns:
+        The file's bytes, and the kinds of metadata that did not come along.
+
+    Raises:
+        ImageError: the format cannot hold the pixels (alpha in JPEG, 16 bits in JPEG, WebP and BMP), or is too small.
+    """
+    pixels = picture.pixels
+    channels = 1 if pixels.ndim == 2 else pixels.shape[2]
+    if channels in _HAS_ALPHA and format == JPEG:
+        raise ImageError("has an alpha channel, which JPEG cannot hold: choose --ext png")
+    if pixels.dtype == np.uint16 and format not in _SIXTEEN_BIT:
+        raise ImageError(f"has 16 bits a channel, and {format} holds 8: choose --ext png")
+    metadata = dict(picture.metadata)
+    if metadata.get("icc", b"")[16:20] == b"GRAY" and (channels > 1 or format == WEBP):
+        del metadata["icc"]  # a profile for one channel makes a colour file unreadable for some programs
+    by_us = embeddable(format, metadata)
+    by_opencv = {kind: block for kind, block in metadata.items() if kind in _CARRIED_BY_OPENCV[format]}
+    if "exif" in metadata and "exif" not in by_us.keys() | by_opencv.keys():
+        pixels = upright(pixels, exif_orientation(metadata["exif"]))
+    if channels == 2:
+        pixels = pixels[..., [0, 0, 0, 1]]  # OpenCV writes no grey with alpha
+    kinds = [kind for kind, name in _KINDS.items() if name in by_opencv]
+    blocks = [np.frombuffer(by_opencv[_KINDS[kind]], np.uint8) for kind in kinds]
+    try:
+        done, encoded = cv2.imencodeWithMetadata(
+            SUFFIX_OF_FORMAT[format], np.ascontiguousarray(pixels), kinds, blocks, _settings(picture, format, quality)
+        )
+    except (cv2.error, MemoryError) as e:
+        raise ImageError(f"cannot be encoded as {format}: {_reason(e)}") from e
+    if not done or len(encoded) == 0:
+        height, width = pixels.shape[:2]
+        raise ImageError(f"cannot be encoded as {format} with {width}x{height} pixels: choose --ext png")
+    data = embed(format, encoded.tobytes(), by_us)
+    return data, tuple(sorted(picture.found - inspect(data).metadata))
+
+
+def upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Apply an EXIF orientation.
+
+    Args:
+        pixels: shape (H, W) or (H, W, C).
+        orientation: 1..8.
+
+    Returns:
+        The pixels as they are to be seen: shape (W, H, ...) for the orientations 5..8, else that of `pixels`.
+    """
+    if orientation >= 5:
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return pixels
+
+
+def _settings(picture: Picture, format: str, quality: int | None) -> list[int]:
+    if format == JPEG:
+        sampling = [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]  # keep the colour detail
+        return [cv2.IMWRITE_JPEG_QUALITY, quality or DEFAULT_QUALITY, *sampling]
+    if format == WEBP:
+        default = _WEBP_LOSSLESS if picture.lossless else DEFAULT_QUALITY
+        return [cv2.IMWRITE_WEBP_QUALITY, quality or default]
+    return []
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, MemoryError):
+        return "there is not enough memory"
+    return str(getattr(error, "err", "")) or type(error).__name__

@@ -1,0 +1,168 @@
+"""Which file becomes which: sources to outputs, settled and checked before any image is opened."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cae_runtime.errors import UsageError
+from cae_runtime.formats import FORMAT_OF_SUFFIX
+
+# Suffixes of pictures that are not written: as a name after -o they are a mistake, not a folder.
+_OTHER_PICTURES = frozenset({".avif", ".gif", ".heic", ".heif", ".jp2", ".jxl", ".pgm", ".ppm", ".svg"})
+
+
+@dataclass(frozen=True)
+class Job:
+    """One image to clean: where it is, and where the result goes."""
+
+    source: Path
+    output: Path
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All the work of a call.
+
+    Attributes:
+        jobs: the images, in order.
+        left_out: how many files of the walked folders are no images that can be read.
+        folder: where the outputs go.
+        names_file: the only output was named in full.
+    """
+
+    jobs: tuple[Job, ...]
+    left_out: int
+    folder: Path
+    names_file: bool = False
+
+
+def make_plan(sources: Sequence[Path], out: Path, *, suffix: str = "", ext: str | None = None) -> Plan:
+    """Find the images and name their outputs; nothing is written.
+
+    Args:
+        sources: files and folders; folders are walked, and mirrored into `out`.
+        out: a file when `sources` is one file and `out` ends like an image; else a folder.
+        suffix: added to the stem of each output.
+        ext: suffix of the outputs, such as `.png`; None keeps that of each source.
+
+    Returns:
+        The plan.
+
+    Raises:
+        UsageError: a source is missing or has no images, or an output would overwrite a source or another output.
+    """
+    for source in sources:
+        if not source.exists():
+            raise UsageError(f"source {str(source)!r} does not exist")
+    if len(sources) == 1 and not sources[0].is_dir() and _names_a_file(out):
+        if suffix or ext:
+            raise UsageError(f"output {str(out)!r} is a file's full name: --suffix and --ext go with a folder")
+        plan = Plan((Job(sources[0], out),), 0, out.parent, names_file=True)
+    else:
+        plan = _plan_folder(sources, out, suffix, ext)
+    _refuse_overwriting(plan.jobs)
+    return plan
+
+
+def prepare_output(plan: Plan) -> None:
+    """Make the output folder, and see that files can be written there.
+
+    Raises:
+        UsageError: it cannot be made or written to.
+    """
+    probe = plan.folder / f".{secrets.token_hex(8)}.partial"
+    try:
+        plan.folder.mkdir(parents=True, exist_ok=True)
+        probe.touch(exist_ok=False)
+        probe.unlink()
+    except OSError as e:
+        raise UsageError(f"output folder {str(plan.folder)!r} cannot be written to: {e.strerror}") from e
+
+
+def _names_a_file(out: Path) -> bool:
+    if out.is_dir():
+        return False
+    if out.suffix.lower() in _OTHER_PICTURES:
+        raise UsageError(f"output {str(out)!r}: images are written as {', '.join(FORMAT_OF_SUFFIX)}")
+    return out.suffix.lower() in FORMAT_OF_SUFFIX
+
+
+def _plan_folder(sources: Sequence[Path], out: Path, suffix: str, ext: str | None) -> Plan:
+    def output_of(source: Path, below: Path) -> Path:
+        return out / below.with_name(f"{source.stem}{suffix}{ext or source.suffix}")
+
+    jobs: dict[Job, None] = {}
+    walked: set[Path] = set()
+    left_out = 0
+    for source in sources:
+        if not source.is_dir():
+            jobs[Job(source, output_of(source, Path(source.name)))] = None
+            continue
+        files = list(_walk(source, _identity(out)))
+        images = [path for path in files if path.suffix.lower() in FORMAT_OF_SUFFIX]
+        if not images:
+            raise UsageError(f"source folder {str(source)!r} has no images ({', '.join(FORMAT_OF_SUFFIX)})")
+        left_out += len(files) - len(images)
+        walked.update(images)
+        jobs |= dict.fromkeys(Job(path, output_of(path, path.relative_to(source))) for path in images)
+    if suffix:  # photo_clean.jpg beside photo.jpg is what an earlier call has made of it
+        made = {_key(job.output) for job in jobs}
+        jobs = {job: None for job in jobs if job.source not in walked or _key(job.source) not in made}
+    return Plan(tuple(jobs), left_out, out)
+
+
+def _walk(folder: Path, left_alone: object, above: tuple[object, ...] = ()) -> Iterator[Path]:
+    """Yield the files below a folder in order, without hidden ones; links are followed, but not in circles."""
+    identity = _identity(folder)
+    if identity in above or (above and identity == left_alone):
+        return
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as e:
+        raise UsageError(f"folder {str(folder)!r} cannot be read: {e.strerror}") from e
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir():
+            yield from _walk(entry, left_alone, (*above, identity))
+        elif entry.is_file():
+            yield entry
+
+
+def _refuse_overwriting(jobs: Sequence[Job]) -> None:
+    """Refuse outputs that are a source, by whatever name, and outputs that two sources share."""
+    sources = {_identity(job.source): job.source for job in jobs}
+    first: dict[str, Job] = {}
+    for job in jobs:
+        identity = _identity(job.output)
+        if identity is not None and identity in sources:
+            raise UsageError(
+                f"output {str(job.output)!r} would overwrite the source {str(sources[identity])!r}: "
+                "choose another -o, or add --suffix _clean"
+            )
+        other = first.setdefault(_key(job.output), job)
+        if other.source != job.source:
+            raise UsageError(
+                f"{str(other.source)!r} and {str(job.source)!r} would both become {str(job.output)!r}: "
+                "clean them into different folders"
+            )
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return what makes a file or folder the same under all of its names; None where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _key(path: Path) -> str:
+    """Return a path's spelling such that two paths that name one file are equal, also before it exists."""
+    key = os.path.realpath(path)
+    return key.casefold() if sys.platform in {"win32", "darwin"} else key

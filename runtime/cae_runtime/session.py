@@ -1,0 +1,227 @@
+"""A model file opened in onnxruntime; the only file that imports it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from cae_runtime.errors import ModelError, ProviderError, UsageError
+from cae_runtime.providers import AUTO, CPU, PROVIDERS, Provider, parse_provider
+from cae_runtime.spec import SCHEMA_KEY, ModelSpec
+
+MODEL_BYTES_MAX: Final = 256 * 2**20
+DEFAULT_MODEL: Final = "denoise"
+_MODELS: Final = Path(__file__).parent / "models"
+_LOG_FATAL: Final = 4
+# The names at the boundary of the graph, by task.
+_INPUT: Final = {"restore": "input", "encode": "input", "anomaly": "input", "generate": "code"}
+_OUTPUT: Final = {"restore": "output", "encode": "code", "anomaly": "score", "generate": "output"}
+_ELEMENT: Final = {"tensor(float)": "float32", "tensor(float16)": "float16"}
+
+
+def packaged_models() -> dict[str, Path]:
+    """Return the models that came with the installation: name -> file."""
+    return {path.stem: path for path in sorted(_MODELS.glob("*.onnx"))}
+
+
+class Session:
+    """A model on an execution provider.
+
+    Args:
+        model: the name of a packaged model, or the path of a file that `cae-export` wrote.
+        provider: `auto`, `cpu`, `cuda`, `cuda:1`, `openvino`, ... or a full onnxruntime name. One that is named is
+            strict: it is used or it is an error.
+        threads: threads of the CPU provider; None takes all the CPUs that this process may use.
+
+    Attributes:
+        path: the model's file.
+        spec: what the file says about itself.
+        provider: full name of the onnxruntime provider that is really in use.
+        provider_note: one line: which provider is in use, and why.
+
+    Raises:
+        ModelError: the file is missing, not ONNX, without our metadata, or contradicts its metadata.
+        ProviderError: the provider that was named is not there or did not start.
+        UsageError: `provider` is no provider's name, or `threads` is below 1.
+    """
+
+    def __init__(
+        self, model: str | os.PathLike[str] = DEFAULT_MODEL, *, provider: str = AUTO, threads: int | None = None
+    ) -> None:
+        choice = parse_provider(provider)
+        options = _options(threads)
+        if choice is not None:
+            _require_available(choice.provider)
+        self.path = find_model(model)
+        data = _read(self.path)
+        if choice is None:
+            self._session, self.provider_note = _start_best(self.path, data, options)
+        else:
+            device = {} if choice.device is None else {"device_id": str(choice.device)}
+            self._session = _start(self.path, data, options, choice.provider, device)
+            self.provider_note = f"{choice.provider.full}: as asked"
+        self.provider: str = self._session.get_providers()[0]
+        self.spec = _checked_spec(self.path, self._session)
+        self._feed = _INPUT[self.spec.task]
+        self._fetch = [_OUTPUT[self.spec.task]]
+        self._dtype = np.dtype(self.spec.dtype)
+
+    def run(self, patches: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Run the model on a batch.
+
+        Args:
+            patches: shape (N, C, P, P), float32, values in 0..1.
+
+        Returns:
+            The model's output as float32: shape (N, C, P, P) for task `restore`, its own for other tasks.
+
+        Raises:
+            ProviderError: the provider failed while it ran, such as for lack of memory.
+        """
+        try:
+            (output,) = self._session.run(self._fetch, {self._feed: patches.astype(self._dtype, copy=False)})
+        except Exception as e:  # onnxruntime's exceptions share no base below Exception
+            raise ProviderError(f"{self.provider} failed on a batch of shape {patches.shape}: {_reason(e)}") from e
+        result: NDArray[np.float32] = np.asarray(output).astype(np.float32, copy=False)
+        return result
+
+
+def find_model(model: str | os.PathLike[str]) -> Path:
+    """Resolve a packaged model's name or a path to a file.
+
+    Raises:
+        ModelError: it is neither.
+    """
+    packaged = packaged_models()
+    name = os.fspath(model)
+    if name in packaged:
+        return packaged[name]
+    path = Path(name)
+    if path.is_file():
+        return path
+    names = ", ".join(packaged) or "none in this installation"
+    why = "is a folder" if path.is_dir() else "is neither a file nor the name of a packaged model"
+    raise ModelError(f"model {name!r} {why} (packaged models: {names})")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        size = path.stat().st_size
+        if size > MODEL_BYTES_MAX:
+            limit = MODEL_BYTES_MAX // 2**20
+            raise ModelError(f"model {str(path)!r} has {size / 2**20:.0f} MiB: the limit is {limit} MiB")
+        return path.read_bytes()
+    except OSError as e:
+        raise ModelError(f"model {str(path)!r} cannot be read: {e.strerror}") from e
+
+
+def _options(threads: int | None) -> ort.SessionOptions:
+    if threads is not None and threads < 1:
+        raise UsageError(f"threads is {threads}: it must be 1 or more")
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads or _usable_cpus()
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.log_severity_level = _LOG_FATAL  # what matters comes as an exception
+    # A model is one file. onnxruntime would open other files in the working folder: send it where none can be.
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
+    return options
+
+
+def _usable_cpus() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _require_available(provider: Provider) -> None:
+    known = {*ort.get_all_providers(), *(p.full for p in PROVIDERS)}
+    if provider.full not in known:
+        raise UsageError(f"unknown provider {provider.full!r}: onnxruntime knows {', '.join(sorted(known))}")
+    available = ort.get_available_providers()
+    if provider.full not in available:
+        raise ProviderError(
+            f"{provider.full} is not in this onnxruntime, which has {', '.join(available)}; get it: {provider.install}"
+        )
+
+
+def _start_best(path: Path, data: bytes, options: ort.SessionOptions) -> tuple[ort.InferenceSession, str]:
+    """Start the first provider of our order that works; return it with the reason."""
+    available = ort.get_available_providers()
+    failures: list[str] = []
+    for provider in PROVIDERS:
+        if not provider.automatic or provider.full not in available:
+            continue
+        try:
+            session = _start(path, data, options, provider, {})
+        except ProviderError as e:
+            failures.append(str(e))
+            continue
+        reason = "; ".join(failures) or ("nothing faster is here" if provider.full == CPU else "the fastest one here")
+        return session, f"{provider.full}: {reason}"
+    raise ProviderError(f"no provider could be started: {'; '.join(failures) or ', '.join(available)}")
+
+
+def _start(
+    path: Path, data: bytes, options: ort.SessionOptions, provider: Provider, settings: Mapping[str, str]
+) -> ort.InferenceSession:
+    try:
+        session = ort.InferenceSession(data, options, providers=[(provider.full, dict(settings))], enable_fallback=0)
+    except Exception as e:  # onnxruntime's exceptions share no base below Exception
+        reason = _reason(e)
+        if "external data" in reason.lower():
+            raise ModelError(f"model {str(path)!r} keeps its weights in another file: export it as one file") from e
+        if type(e).__name__ in {"InvalidProtobuf", "NoModel", "NoSuchFile"} or "No graph was found" in reason:
+            raise ModelError(f"model {str(path)!r} is not an ONNX model") from e
+        if provider.full == CPU:
+            raise ModelError(f"model {str(path)!r} cannot be run by onnxruntime {ort.__version__}: {reason}") from e
+        raise ProviderError(f"{provider.full} did not start: {reason}") from e
+    used = session.get_providers()[0]
+    if used != provider.full:  # onnxruntime falls back to the CPU without raising
+        raise ProviderError(f"{provider.full} did not start, onnxruntime fell back to {used}: check its driver")
+    return session
+
+
+def _checked_spec(path: Path, session: ort.InferenceSession) -> ModelSpec:
+    """Read the metadata and hold the graph's boundary against it."""
+    metadata = session.get_modelmeta().custom_metadata_map
+    if SCHEMA_KEY not in metadata:
+        raise ModelError(
+            f"model {str(path)!r} is an ONNX model but has no CAE Toolkit metadata: export it with cae-export"
+        )
+    try:
+        spec = ModelSpec.from_metadata(metadata)
+    except ModelError as e:
+        raise ModelError(f"model {str(path)!r}: {e}") from e
+    _check_boundary(path, "input", session.get_inputs(), _INPUT[spec.task], spec)
+    _check_boundary(path, "output", session.get_outputs(), _OUTPUT[spec.task], spec)
+    return spec
+
+
+def _check_boundary(path: Path, side: str, nodes: list[Any], name: str, spec: ModelSpec) -> None:
+    if [node.name for node in nodes] != [name]:
+        found = ", ".join(node.name for node in nodes)
+        raise ModelError(f"model {str(path)!r}: task {spec.task} has one {side} named {name!r}, this has {found!r}")
+    element, shape = nodes[0].type, list(nodes[0].shape)
+    if _ELEMENT.get(element) != spec.dtype:
+        raise ModelError(f"model {str(path)!r}: {name} is {element}, its metadata says {spec.dtype}")
+    if name not in {"input", "output"}:
+        return
+    wanted = [spec.channels, spec.patch, spec.patch]
+    sizes_match = all(not isinstance(size, int) or size == want for size, want in zip(shape[1:], wanted, strict=False))
+    if len(shape) != len(wanted) + 1 or not sizes_match:
+        raise ModelError(f"model {str(path)!r}: {name} has shape {shape}, its metadata says ['N', {str(wanted)[1:-1]}]")
+    if isinstance(shape[0], int):
+        raise ModelError(f"model {str(path)!r}: {name} has a fixed batch of {shape[0]}: export it with a dynamic one")
+
+
+def _reason(error: Exception) -> str:
+    """Return onnxruntime's message without its prefix, as one line."""
+    line = " ".join(str(error).split())
+    return line.split(" : ", 3)[-1] if line.startswith("[ONNXRuntimeError]") else line

@@ -1,0 +1,129 @@
+"""What a model file says about itself: `ModelSpec` and the `metadata_props` of an ONNX file, both ways."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Final
+
+from cae_runtime.errors import ModelError
+
+SCHEMA: Final = "1"
+SCHEMA_KEY: Final = "schema"
+PATCH_MIN: Final = 8
+PATCH_MAX: Final = 1024
+
+_CHOICES: Final[Mapping[str, tuple[str | int, ...]]] = {
+    "task": ("restore", "encode", "anomaly", "generate"),
+    "channels": (1, 3),
+    "color": ("rgb", "gray"),
+    "range": ("0..1",),
+    "layout": ("nchw",),
+    "dtype": ("float32", "float16"),
+    "precision": ("fp32", "int8", "fp16"),
+}
+_COLOR_OF_CHANNELS: Final = {1: "gray", 3: "rgb"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """The contract between an exported model and whatever runs it.
+
+    Attributes:
+        task: `restore`, `encode`, `anomaly` or `generate`.
+        architecture: name of the network, such as `cae` or `skip`.
+        patch: side P of the square patches, 8..1024.
+        channels: channels C of a patch, 1 or 3.
+        overlap: recommended overlap of neighbouring patches in pixels, 0..patch-1.
+        color: `rgb` for 3 channels, `gray` for 1.
+        range: value range at the boundary, `0..1`.
+        layout: axis order at the boundary, `nchw`.
+        dtype: element type at the boundary, `float32` or `float16`.
+        degradation: what the model was trained to undo, such as `gaussian:0-55`.
+        precision: `fp32`, `int8` or `fp16`, the arithmetic inside.
+        psnr_in: PSNR in dB of the degraded evaluation images, or None.
+        psnr_out: PSNR in dB of the restored evaluation images, or None.
+        evaluated_on: what the two PSNR figures were measured on.
+        version: version of the model.
+        license: SPDX identifier of the weights' licence.
+        threshold: score above which a patch is an anomaly, or None.
+
+    Raises:
+        ModelError: a value is outside what is listed above.
+    """
+
+    task: str = "restore"
+    architecture: str
+    patch: int = 32
+    channels: int = 3
+    overlap: int = 8
+    color: str = "rgb"
+    range: str = "0..1"
+    layout: str = "nchw"
+    dtype: str = "float32"
+    degradation: str = ""
+    precision: str = "fp32"
+    psnr_in: float | None = None
+    psnr_out: float | None = None
+    evaluated_on: str = ""
+    version: str = "1"
+    license: str = "MIT"
+    threshold: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, allowed in _CHOICES.items():
+            _check(name, getattr(self, name), getattr(self, name) in allowed, " or ".join(map(str, allowed)))
+        _check("patch", self.patch, PATCH_MIN <= self.patch <= PATCH_MAX, f"{PATCH_MIN}..{PATCH_MAX}")
+        _check("overlap", self.overlap, 0 <= self.overlap < self.patch, f"0..{self.patch - 1}")
+        expected = _COLOR_OF_CHANNELS[self.channels]
+        _check("color", self.color, self.color == expected, f"{expected} with {self.channels} channel(s)")
+        for name in ("psnr_in", "psnr_out", "threshold"):
+            value = getattr(self, name)
+            _check(name, value, value is None or math.isfinite(value), "a finite number")
+
+    def to_metadata(self) -> dict[str, str]:
+        """Return the spec as ONNX `metadata_props`; a field that is None has no key."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {SCHEMA_KEY: SCHEMA} | {name: str(value) for name, value in values.items() if value is not None}
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, str]) -> ModelSpec:
+        """Read a spec from ONNX `metadata_props`; keys that are not ours are left alone.
+
+        Args:
+            metadata: the string keys and values of the file.
+
+        Returns:
+            The validated spec.
+
+        Raises:
+            ModelError: the schema is missing or unknown, a key is missing, or a value is not valid.
+        """
+        schema = metadata.get(SCHEMA_KEY)
+        if schema is None:
+            raise ModelError(f"metadata key {SCHEMA_KEY!r} is missing")
+        if schema != SCHEMA:
+            raise ModelError(
+                f"metadata schema {schema!r} is not known to this version, which reads {SCHEMA!r}: update cae-toolkit"
+            )
+        types = {field.name: str(field.type) for field in fields(cls)}
+        for name, kind in types.items():
+            if "None" not in kind and name not in metadata:
+                raise ModelError(f"metadata key {name!r} is missing")
+        return cls(**{name: _parse(name, kind, metadata[name]) for name, kind in types.items() if name in metadata})
+
+
+def _parse(name: str, kind: str, text: str) -> Any:
+    if kind == "str":
+        return text
+    try:
+        return int(text) if kind == "int" else float(text)
+    except ValueError as e:
+        wanted = "a whole number" if kind == "int" else "a number"
+        raise ModelError(f"metadata {name} is {text!r}: it must be {wanted}") from e
+
+
+def _check(name: str, value: object, valid: bool, choices: str) -> None:
+    if not valid:
+        raise ModelError(f"metadata {name} is {value!r}: it must be {choices}")

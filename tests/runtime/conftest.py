@@ -1,0 +1,55 @@
+"""What the runtime's tests share: the tiny models, noisy pictures, and the real command in a real process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+FIXTURES = Path(__file__).parent / "fixtures"
+COMMAND = Path(sys.executable).parent / ("cae-run.exe" if os.name == "nt" else "cae-run")
+
+Command = Callable[..., subprocess.CompletedProcess[bytes]]
+
+
+@pytest.fixture(scope="session")
+def fixture_model() -> Callable[[str], Path]:
+    """Return the path of a tiny model by its name."""
+    return lambda name: FIXTURES / f"{name}.onnx"
+
+
+@pytest.fixture(scope="session")
+def cae_run() -> Command:
+    """Run `cae-run` with the identity model (or `model=...`) in its own process."""
+
+    def run(
+        *args: str | Path, model: str | Path | None = "identity", stdin: bytes = b"", cwd: Path | None = None
+    ) -> subprocess.CompletedProcess[bytes]:
+        chosen = FIXTURES / f"{model}.onnx" if isinstance(model, str) else model
+        options = [] if chosen is None else ["-m", str(chosen)]
+        done = subprocess.run([COMMAND, *map(str, args), *options], input=stdin, capture_output=True, cwd=cwd)
+        assert b"Traceback" not in done.stderr + done.stdout, done.stderr.decode()
+        return done
+
+    return run
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """Return the same numbers in every test."""
+    return np.random.default_rng(20)
+
+
+@pytest.fixture
+def noise(rng: np.random.Generator) -> Callable[..., np.ndarray]:
+    """Return random arrays: `noise((H, W, 3))`, `noise((H, W), np.uint16)`."""
+
+    def make(shape: tuple[int, ...], dtype: type = np.uint8) -> np.ndarray:
+        return rng.integers(0, np.iinfo(dtype).max, shape, dtype=dtype, endpoint=True)
+
+    return make

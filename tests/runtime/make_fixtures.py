@@ -1,0 +1,87 @@
+"""Writes the tiny models of the runtime's tests: `python tests/runtime/make_fixtures.py`. Needs `onnx`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from cae_runtime.spec import ModelSpec
+
+FIXTURES = Path(__file__).parent / "fixtures"
+IR_VERSION = 10
+OPSET = 20
+
+
+def model(
+    node: onnx.NodeProto,
+    weight: np.ndarray | None = None,
+    *,
+    spec: ModelSpec | None = None,
+    batch: str | int = "N",
+    graph_patch: int | None = None,
+    output: str = "output",
+) -> onnx.ModelProto:
+    """Wrap one node as a model whose boundary is that of the contract."""
+    shape_of = spec or ModelSpec(architecture="fixture")
+    patch = graph_patch or shape_of.patch
+    element = TensorProto.FLOAT16 if shape_of.dtype == "float16" else TensorProto.FLOAT
+    shape = [batch, shape_of.channels, patch, patch]
+    output_shape = shape if output == "output" else [batch, shape_of.channels, patch // 8, patch // 8]
+    graph = helper.make_graph(
+        [node],
+        "fixture",
+        [helper.make_tensor_value_info("input", element, shape)],
+        [helper.make_tensor_value_info(output, element, output_shape)],
+        [] if weight is None else [numpy_helper.from_array(weight, "weight")],
+    )
+    made = helper.make_model(graph, ir_version=IR_VERSION, opset_imports=[helper.make_opsetid("", OPSET)])
+    if spec is not None:
+        helper.set_model_props(made, spec.to_metadata())
+    onnx.checker.check_model(made)
+    return made
+
+
+def main() -> None:
+    """Write every fixture."""
+    spec = ModelSpec(architecture="fixture", degradation="gaussian:0-55", evaluated_on="nothing")
+    identity = helper.make_node("Identity", ["input"], ["output"])
+    multiply = helper.make_node("Mul", ["input", "weight"], ["output"])
+    pool = helper.make_node(
+        "AveragePool", ["input"], ["output"], kernel_shape=[3, 3], pads=[1, 1, 1, 1], count_include_pad=0
+    )
+    encode = helper.make_node("AveragePool", ["input"], ["code"], kernel_shape=[8, 8], strides=[8, 8])
+    half_red = np.array([0.5, 1, 1], np.float32).reshape(1, 3, 1, 1)
+    box = np.full((3, 3, 3, 3), 1 / 27, np.float32)
+    models = {
+        "identity": model(identity, spec=spec),
+        "identity_gray": model(identity, spec=ModelSpec(architecture="fixture", channels=1, color="gray")),
+        "identity_fp16": model(identity, spec=ModelSpec(architecture="fixture", dtype="float16", precision="fp16")),
+        "half_red": model(multiply, half_red, spec=spec),
+        "blur": model(pool, spec=spec),
+        "no_metadata": model(identity),
+        "fixed_batch": model(identity, spec=spec, batch=4),
+        "other_patch": model(identity, spec=spec, graph_patch=16),
+        "encode": model(encode, spec=ModelSpec(task="encode", architecture="fixture"), output="code"),
+    }
+    wrong_schema = model(identity, spec=spec)
+    helper.set_model_props(wrong_schema, spec.to_metadata() | {"schema": "99"})
+    models["wrong_schema"] = wrong_schema
+    FIXTURES.mkdir(exist_ok=True)
+    for name, made in models.items():
+        onnx.save(made, FIXTURES / f"{name}.onnx")
+    convolve = helper.make_node("Conv", ["input", "weight"], ["output"], pads=[1, 1, 1, 1])
+    (FIXTURES / "external.bin").unlink(missing_ok=True)
+    onnx.save(
+        model(convolve, box, spec=spec),
+        FIXTURES / "external.onnx",
+        save_as_external_data=True,
+        location="external.bin",
+        size_threshold=0,
+    )
+
+
+if __name__ == "__main__":
+    main()

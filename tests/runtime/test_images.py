@@ -1,0 +1,268 @@
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms, ImageOps, PngImagePlugin
+
+from cae_runtime import ImageError, images
+from cae_runtime.container import exif_orientation
+from cae_runtime.formats import SUFFIX_OF_FORMAT
+from cae_runtime.images import decode, encode, upright, write_file
+
+Noise = Callable[..., np.ndarray]
+ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><note>kept</note></x:xmpmeta>'
+ORIENTATION, MAKER = 0x112, 0x10F
+CARRIERS = ["JPEG", "PNG", "WebP"]
+
+
+def saved(image: Image.Image, format: str, **options: Any) -> bytes:
+    file = io.BytesIO()
+    image.save(file, format, **options)
+    return file.getvalue()
+
+
+def opened(data: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(data))
+
+
+def exif(orientation: int = 1) -> Image.Exif:
+    block = Image.Exif()
+    block[ORIENTATION], block[MAKER] = orientation, "Maker"
+    return block
+
+
+def with_metadata(image: Image.Image, format: str, icc: bytes = ICC, orientation: int = 1) -> bytes:
+    options: dict[str, Any] = {"exif": exif(orientation).tobytes(), "icc_profile": icc}
+    if format == "PNG":
+        options["pnginfo"] = PngImagePlugin.PngInfo()
+        options["pnginfo"].add_itxt("XML:com.adobe.xmp", XMP.decode())
+    else:
+        options["xmp"] = XMP
+    return saved(image, format, **options)
+
+
+def xmp_of(image: Image.Image) -> bytes:
+    value = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp", "")
+    return value if isinstance(value, bytes) else value.encode()
+
+
+@pytest.fixture
+def photo() -> Image.Image:
+    ramp = np.add.outer(np.arange(48), np.arange(72)) % 200
+    return Image.fromarray(np.stack([ramp, ramp[::-1], 255 - ramp], axis=-1).astype(np.uint8))
+
+
+@pytest.mark.parametrize("target", CARRIERS)
+@pytest.mark.parametrize("source", CARRIERS)
+def test_exif_xmp_and_icc_are_kept(photo: Image.Image, source: str, target: str) -> None:
+    picture = decode(with_metadata(photo, source, orientation=6))
+    for _ in range(2):  # a second pass finds what the first one has written
+        data, dropped = encode(picture, target)
+        written = opened(data)
+        assert dropped == ()
+        assert written.getexif()[MAKER] == "Maker"
+        assert written.getexif()[ORIENTATION] == 6
+        assert written.info["icc_profile"] == ICC
+        assert xmp_of(written) == XMP
+        assert written.size == photo.size
+        picture = decode(data)
+
+
+@pytest.mark.parametrize("source", CARRIERS)
+def test_a_profile_of_many_segments_is_kept(photo: Image.Image, noise: Noise, source: str) -> None:
+    body = ICC + noise((200_000,)).tobytes()
+    profile = struct.pack(">I", len(body)) + body[4:]
+    data, dropped = encode(decode(with_metadata(photo, source, icc=profile)), "JPEG")
+    assert dropped == ()
+    assert opened(data).info["icc_profile"] == profile
+
+
+@pytest.mark.parametrize("target", ["TIFF", "BMP"])
+def test_what_a_format_cannot_carry_is_reported(photo: Image.Image, target: str) -> None:
+    _, dropped = encode(decode(with_metadata(photo, "JPEG")), target)
+    assert dropped == ("exif", "icc", "xmp")
+
+
+def test_what_is_not_carried_at_all_is_reported(photo: Image.Image) -> None:
+    comment = saved(photo, "JPEG", comment="by hand")
+    iptc = b"\xff\xed" + struct.pack(">H", 2 + 18) + b"Photoshop 3.0\x008BIM"
+    picture = decode(comment[:2] + iptc + comment[2:])
+    assert encode(picture, "JPEG")[1] == ("comment", "iptc")
+    tiff = saved(photo, "TIFF", icc_profile=ICC, exif=exif())
+    assert "icc" in encode(decode(tiff), "TIFF")[1]
+
+
+def test_a_grey_profile_is_not_put_on_colour(photo: Image.Image) -> None:
+    profile = ICC[:16] + b"GRAY" + ICC[20:]
+    data, dropped = encode(decode(saved(photo.convert("L"), "JPEG", icc_profile=profile)), "WebP")
+    assert dropped == ("icc",)
+    assert "icc_profile" not in opened(data).info
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("target", [*CARRIERS, "TIFF", "BMP"])
+@pytest.mark.parametrize("source", [*CARRIERS, "TIFF"])
+def test_the_rotation_is_right_once(photo: Image.Image, source: str, target: str, orientation: int) -> None:
+    data = saved(photo, source, exif=exif(orientation), **({"lossless": True} if source == "WebP" else {}))
+    written, _ = encode(decode(data), target)
+    seen, expected = (ImageOps.exif_transpose(opened(d)).convert("RGB") for d in (written, data))
+    assert seen.size == expected.size
+    assert np.abs(np.asarray(seen, int) - np.asarray(expected, int)).mean() < 3
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_upright_does_what_pillow_does(orientation: int) -> None:
+    pixels = np.arange(6, dtype=np.uint8).reshape(2, 3)
+    data = saved(Image.fromarray(pixels), "PNG", exif=exif(orientation))
+    np.testing.assert_array_equal(upright(pixels, orientation), np.asarray(ImageOps.exif_transpose(opened(data))))
+
+
+@pytest.mark.parametrize("block", [b"", b"II", b"MM\0*\0\0\0\xff", b"nonsense", exif(9).tobytes()[6:]])
+def test_a_broken_exif_means_no_rotation(block: bytes) -> None:
+    assert exif_orientation(block) == 1
+
+
+@pytest.mark.parametrize("channels", [(), (3,), (4,), (2,)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("format", ["PNG", "TIFF"])
+def test_depth_grey_and_alpha_survive(noise: Noise, format: str, dtype: type, channels: tuple[int, ...]) -> None:
+    pixels = noise((20, 30, *channels), dtype)
+    picture = images.Picture(pixels, format, {}, frozenset(), lossless=False)
+    back = decode(encode(picture, format)[0]).pixels
+    np.testing.assert_array_equal(back, pixels if channels != (2,) else pixels[..., [0, 0, 0, 1]])
+
+
+def test_grey_with_alpha_stays_grey(photo: Image.Image) -> None:
+    image = photo.convert("LA")
+    picture = decode(saved(image, "PNG"))
+    np.testing.assert_array_equal(picture.pixels, np.asarray(image))
+    written = opened(encode(picture, "PNG")[0])
+    np.testing.assert_array_equal(np.asarray(written.convert("LA")), np.asarray(image))
+
+
+@pytest.mark.parametrize(("mode", "shape"), [("P", (48, 72, 3)), ("1", (48, 72)), ("L", (48, 72)), ("I;16", (48, 72))])
+def test_other_kinds_of_png_are_read(photo: Image.Image, mode: str, shape: tuple[int, ...]) -> None:
+    image = photo.convert(mode) if mode != "I;16" else Image.fromarray(np.full((48, 72), 40_000, np.uint16))
+    picture = decode(saved(image, "PNG"))
+    assert picture.pixels.shape == shape
+    if mode == "I;16":
+        assert picture.pixels.dtype == np.uint16
+        assert (picture.pixels == 40_000).all()
+
+
+@pytest.mark.parametrize("format", ["JPEG", "WebP", "BMP"])
+def test_sixteen_bits_are_never_written_as_eight(noise: Noise, format: str) -> None:
+    picture = decode(saved(Image.fromarray(noise((9, 9), np.uint16)), "PNG"))
+    with pytest.raises(ImageError, match=f"16 bits a channel, and {format} holds 8: choose --ext png"):
+        encode(picture, format)
+
+
+def test_alpha_is_never_lost_in_a_jpeg(photo: Image.Image) -> None:
+    with pytest.raises(ImageError, match="alpha channel, which JPEG cannot hold: choose --ext png"):
+        encode(decode(saved(photo.convert("RGBA"), "PNG")), "JPEG")
+
+
+@pytest.mark.parametrize(
+    ("format", "options"),
+    [
+        ("JPEG", {}),
+        ("JPEG", {"progressive": True}),
+        ("PNG", {}),
+        ("WebP", {}),
+        ("WebP", {"lossless": True}),
+        ("TIFF", {"compression": "tiff_lzw"}),
+        ("BMP", {}),
+    ],
+)
+@pytest.mark.parametrize("part", [0.02, 0.3, 0.7, 0.99])
+def test_a_truncated_file_is_a_failure(noise: Noise, format: str, options: dict[str, Any], part: float) -> None:
+    data = saved(Image.fromarray(noise((100, 120, 3))), format, **options)
+    with pytest.raises(ImageError, match=r"truncated|decoded|is not a|a size of"):
+        decode(data[: int(len(data) * part)])
+
+
+def test_a_truncated_jpeg_with_a_whole_thumbnail_is_a_failure(photo: Image.Image, noise: Noise) -> None:
+    thumbnail = saved(photo, "JPEG")
+    data = saved(Image.fromarray(noise((200, 300, 3))), "JPEG", exif=b"Exif\0\0" + exif().tobytes()[6:] + thumbnail)
+    assert b"\xff\xd9" in data[: len(data) // 2]
+    with pytest.raises(ImageError, match="truncated"):
+        decode(data[: len(data) * 3 // 4])
+
+
+def test_bytes_behind_a_jpeg_are_tolerated(photo: Image.Image) -> None:
+    data = saved(photo, "JPEG")
+    np.testing.assert_array_equal(decode(data + b"trailer\xff\xe0").pixels, decode(data).pixels)
+
+
+def test_an_unsuitable_file_is_refused_by_name(photo: Image.Image) -> None:
+    more = {"save_all": True, "append_images": [photo.rotate(90)]}
+    for data, reason in [
+        (b"", "is not a JPEG"),
+        (b"just text\n", "is not a JPEG"),
+        (saved(photo, "GIF"), "is not a JPEG"),
+        (saved(photo.convert("CMYK"), "JPEG"), "CMYK JPEG"),
+        (saved(photo.convert("CMYK"), "TIFF"), "photometric interpretation 5"),
+        (saved(photo.convert("LA"), "TIFF"), "2 samples"),
+        (saved(photo.convert("RGBA"), "TIFF"), "TIFF with an alpha channel"),
+        (saved(photo.convert("F"), "TIFF"), "float32 values"),
+        (saved(photo.convert("L"), "PNG", transparency=7), "transparent shade"),
+        (saved(photo, "WebP", **more), "animated WebP"),
+        (saved(photo, "PNG", **more), "animated PNG"),
+        (saved(photo, "TIFF", **more), "several pages"),
+    ]:
+        with pytest.raises(ImageError, match=reason):
+            decode(data)
+
+
+def test_a_decompression_bomb_is_refused_before_it_is_decoded() -> None:
+    header = b"IHDR" + struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    data = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + bytes(4) + struct.pack(">I4sI", 0, b"IEND", 0)
+    with pytest.raises(ImageError, match="60000x60000 pixels: the limit is 268435456"):
+        decode(data)
+
+
+def test_quality(photo: Image.Image) -> None:
+    picture = decode(saved(photo, "PNG"))
+    for format in ("JPEG", "WebP"):
+        low, default, high = (len(encode(picture, format, quality)[0]) for quality in (10, None, 100))
+        assert low < default < high
+    jpeg = opened(encode(picture, "JPEG")[0])
+    assert jpeg.layer[0][1:3] == jpeg.layer[1][1:3]  # full colour resolution
+    lossless = decode(saved(photo, "WebP", lossless=True))
+    np.testing.assert_array_equal(decode(encode(lossless, "WebP")[0]).pixels, lossless.pixels)
+    assert not decode(encode(lossless, "WebP", 80)[0]).lossless
+
+
+def test_a_format_that_is_too_small_says_so(noise: Noise) -> None:
+    picture = decode(saved(Image.fromarray(noise((2, 2))), "PNG"))
+    with pytest.raises(ImageError, match="16400x2 pixels"):
+        encode(replace(picture, pixels=np.zeros((2, 16_400), np.uint8)), "WebP")
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_file(tmp_path / "sub" / "a.png", b"first")
+    assert (tmp_path / "sub" / "a.png").read_bytes() == b"first"
+    probe = tmp_path / "probe"
+    probe.touch()
+    assert (tmp_path / "sub" / "a.png").stat().st_mode == probe.stat().st_mode
+
+    def full(self: Path, target: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(ImageError, match="No space left"):
+        write_file(tmp_path / "sub" / "a.png", b"second")
+    assert [path.name for path in (tmp_path / "sub").iterdir()] == ["a.png"]
+    assert (tmp_path / "sub" / "a.png").read_bytes() == b"first"
+
+
+def test_every_format_has_one_suffix() -> None:
+    assert SUFFIX_OF_FORMAT == {"JPEG": ".jpg", "PNG": ".png", "WebP": ".webp", "TIFF": ".tif", "BMP": ".bmp"}

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from cae_runtime import UsageError
+from cae_runtime.plan import make_plan, prepare_output
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    for name in ("b.JPG", "a.png", "sub/c d.webp", "sub/ü/é.tiff", "notes.txt", ".hidden.png", ".cache/x.png"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+    return folder
+
+
+def outputs(sources: list[Path], out: Path, **options: str) -> list[str]:
+    return [job.output.relative_to(out).as_posix() for job in make_plan(sources, out, **options).jobs]
+
+
+def test_a_folder_is_mirrored(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert outputs([photos], out) == ["a.png", "b.JPG", "sub/c d.webp", "sub/ü/é.tiff"]
+    assert outputs([photos / "sub"], out) == ["c d.webp", "ü/é.tiff"]
+    assert make_plan([photos], out).left_out == 1
+    assert not out.exists()
+
+
+def test_names(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert outputs([photos / "b.JPG"], out, suffix="_clean") == ["b_clean.JPG"]
+    assert outputs([photos / "b.JPG"], out, ext=".png") == ["b.png"]
+    assert outputs([photos / "a.png", photos], out) == ["a.png", "b.JPG", "sub/c d.webp", "sub/ü/é.tiff"]
+
+
+def test_out_is_a_file_where_it_looks_like_one(photos: Path, tmp_path: Path) -> None:
+    assert make_plan([photos / "a.png"], tmp_path / "x.webp").jobs[0].output == tmp_path / "x.webp"
+    assert make_plan([photos / "a.png"], tmp_path / "v1.2").jobs[0].output == tmp_path / "v1.2" / "a.png"
+    assert make_plan([photos], tmp_path / "x.png").jobs[0].output == tmp_path / "x.png" / "a.png"
+    (tmp_path / "folder.png").mkdir()
+    assert make_plan([photos / "a.png"], tmp_path / "folder.png").jobs[0].output == tmp_path / "folder.png" / "a.png"
+    with pytest.raises(UsageError, match=r"\.gif.*\.jpg, "):
+        make_plan([photos / "a.png"], tmp_path / "x.gif")
+    with pytest.raises(UsageError, match="--suffix and --ext go with a folder"):
+        make_plan([photos / "a.png"], tmp_path / "x.png", suffix="_clean")
+
+
+def test_out_inside_the_source_is_not_walked(photos: Path) -> None:
+    out = photos / "clean"
+    first = outputs([photos], out)
+    (out / "sub").mkdir(parents=True)
+    (out / "sub" / "old.png").write_text("made before")
+    assert outputs([photos], out) == first
+
+
+def test_a_source_is_never_an_output(photos: Path, tmp_path: Path) -> None:
+    advice = "would overwrite the source .*choose another -o, or add --suffix"
+    with pytest.raises(UsageError, match=advice):
+        make_plan([photos], photos)
+    with pytest.raises(UsageError, match=advice):
+        make_plan([photos / "a.png"], photos / "sub" / ".." / "a.png")
+    with pytest.raises(UsageError, match=advice):
+        make_plan([photos / "a.png"], photos)
+    for name, make in (("soft", os.symlink), ("hard", os.link)):
+        make(photos / "a.png", tmp_path / f"{name}.png")
+        with pytest.raises(UsageError, match=advice):
+            make_plan([photos / "a.png"], tmp_path / f"{name}.png")
+    (tmp_path / "link").symlink_to(photos, target_is_directory=True)
+    with pytest.raises(UsageError, match=advice):
+        make_plan([photos], tmp_path / "link")
+    with pytest.raises(UsageError, match=advice):  # the output is another job's source
+        make_plan([photos / "b.JPG", photos / "a.png"], photos.parent / "photos", ext=".png")
+
+
+def test_a_suffix_lets_outputs_stand_beside_their_sources(photos: Path) -> None:
+    first = outputs([photos], photos, suffix="_clean")
+    assert first == ["a_clean.png", "b_clean.JPG", "sub/c d_clean.webp", "sub/ü/é_clean.tiff"]
+    for name in first:
+        (photos / name).write_text("made before")
+    assert outputs([photos], photos, suffix="_clean") == first
+
+
+def test_two_sources_never_share_an_output(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "a.png").write_text("another a")
+    with pytest.raises(UsageError, match=r"photos/a\.png' and .*other/a\.png' would both become"):
+        make_plan([photos / "a.png", tmp_path / "other" / "a.png"], tmp_path / "out")
+    (photos / "a.bmp").write_text("same stem")
+    with pytest.raises(UsageError, match=r"a\.bmp' and .*a\.png' would both become"):
+        make_plan([photos], tmp_path / "out", ext=".png")
+
+
+def test_links_are_followed_but_not_in_circles(photos: Path, tmp_path: Path) -> None:
+    (photos / "sub" / "up").symlink_to(photos, target_is_directory=True)
+    (photos / "again").symlink_to(photos / "sub" / "ü", target_is_directory=True)
+    assert outputs([photos], tmp_path / "out") == ["a.png", "again/é.tiff", "b.JPG", "sub/c d.webp", "sub/ü/é.tiff"]
+
+
+def test_nothing_to_do_is_an_error(photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="'nowhere' does not exist"):
+        make_plan([Path("nowhere")], tmp_path / "out")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "notes.txt").touch()
+    with pytest.raises(UsageError, match="has no images"):
+        make_plan([tmp_path / "empty"], tmp_path / "out")
+
+
+def test_the_output_folder_is_tried_first(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "new" / "out"
+    prepare_output(make_plan([photos], out))
+    assert list(out.iterdir()) == []
+    for bad in (photos / "notes.txt", photos / "notes.txt" / "below"):
+        with pytest.raises(UsageError, match="cannot be written to"):
+            prepare_output(make_plan([photos], bad))

@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cae_runtime import ImageError, ModelError, Restorer, UsageError
+
+Model = Callable[[str], Path]
+Noise = Callable[..., np.ndarray]
+
+
+@pytest.fixture(scope="module")
+def identity(fixture_model: Model) -> Restorer:
+    return Restorer(fixture_model("identity"), provider="cpu")
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("model", ["identity", "identity_gray"])
+@pytest.mark.parametrize(
+    "shape",
+    [(1, 1), (1, 1, 3), (5, 70, 3), (31, 31), (32, 32, 1), (33, 64, 4), (100, 3, 2), (64, 65, 3), (200, 90, 4)],
+)
+def test_a_model_that_changes_nothing_changes_nothing(
+    fixture_model: Model, noise: Noise, model: str, shape: tuple[int, ...], dtype: type
+) -> None:
+    image = noise(shape, dtype)
+    result = Restorer(fixture_model(model), provider="cpu")(image)
+    assert result.dtype == image.dtype
+    np.testing.assert_array_equal(result, image)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 130), st.integers(1, 130), st.integers(0, 31), st.integers(1, 40))
+def test_any_size_overlap_and_batch(height: int, width: int, overlap: int, batch: int) -> None:
+    model = Path(__file__).parent / "fixtures" / "identity.onnx"
+    image = np.random.default_rng(height).integers(0, 65535, (height, width, 3), dtype=np.uint16)
+    restorer = Restorer(model, provider="cpu", overlap=overlap, batch=batch, threads=1)
+    np.testing.assert_array_equal(restorer(image), image)
+
+
+def test_arrays_are_bgr_and_the_model_sees_rgb(fixture_model: Model, noise: Noise) -> None:
+    image = noise((50, 40, 4))
+    halved = np.rint(image / 2)
+    bgr = Restorer(fixture_model("half_red"), provider="cpu")(image)
+    np.testing.assert_array_equal(bgr[..., [0, 1, 3]], image[..., [0, 1, 3]])
+    np.testing.assert_allclose(bgr[..., 2], halved[..., 2], atol=1)
+    rgb = Restorer(fixture_model("half_red"), provider="cpu", color="rgb")(image)
+    np.testing.assert_array_equal(rgb[..., 1:], image[..., 1:])
+    np.testing.assert_allclose(rgb[..., 0], halved[..., 0], atol=1)
+
+
+def test_grey_goes_through_a_colour_model_as_grey(fixture_model: Model) -> None:
+    image = np.full((40, 40), 120, np.uint8)
+    assert (Restorer(fixture_model("half_red"), provider="cpu")(image) == 100).all()  # (60 + 120 + 120) / 3
+
+
+def test_sixteen_bits_do_not_pass_through_eight(fixture_model: Model) -> None:
+    image = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64, 1).repeat(3, axis=2)
+    red = Restorer(fixture_model("half_red"), provider="cpu")(image)[..., 2]
+    np.testing.assert_allclose(red, image[..., 2] / 2, atol=0.51)
+    assert len(np.unique(red)) > 2000
+
+
+def test_values_are_rounded_not_cut(fixture_model: Model) -> None:
+    image = np.full((32, 32, 3), 201, np.uint8)
+    half = Restorer(fixture_model("half_red"), provider="cpu")(image, strength=0.5)
+    assert (half[..., 2] == 151).all()  # 201 - 0.5 * 100.5 = 150.75
+
+
+@pytest.mark.parametrize("overlap", [0, 4, 8, 20, 31])
+def test_the_result_does_not_depend_on_the_batch(fixture_model: Model, noise: Noise, overlap: int) -> None:
+    image = noise((150, 130, 3), np.uint16)
+    results = [
+        Restorer(fixture_model("blur"), provider="cpu", overlap=overlap, batch=batch)(image)
+        for batch in (1, 3, 16, 500)
+    ]
+    for result in results[1:]:
+        np.testing.assert_array_equal(result, results[0])
+    assert (results[0] != image).any()
+
+
+def test_strength(fixture_model: Model, noise: Noise, monkeypatch: pytest.MonkeyPatch) -> None:
+    restorer = Restorer(fixture_model("blur"), provider="cpu")
+    image = noise((70, 60, 3))
+    full, half = restorer(image).astype(float), restorer(image, strength=0.5).astype(float)
+    np.testing.assert_allclose(half, (image + full) / 2, atol=1)
+    monkeypatch.setattr(restorer._session, "run", None)  # the network is not even asked
+    copy = restorer(image, strength=0)
+    np.testing.assert_array_equal(copy, image)
+    assert not np.shares_memory(copy, image)
+
+
+@pytest.mark.parametrize("strength", [-0.1, 1.1, float("nan")])
+def test_a_strength_outside_0_to_1_is_refused(identity: Restorer, noise: Noise, strength: float) -> None:
+    with pytest.raises(UsageError, match="strength"):
+        identity(noise((8, 8)), strength=strength)
+
+
+def test_the_input_may_be_a_read_only_view_and_is_left_alone(fixture_model: Model, noise: Noise) -> None:
+    whole = noise((120, 100, 4))
+    view = whole[::-2, 5:70, :3].transpose(1, 0, 2)
+    view.flags.writeable = False
+    before = whole.copy()
+    result = Restorer(fixture_model("blur"), provider="cpu")(view)
+    np.testing.assert_array_equal(whole, before)
+    np.testing.assert_array_equal(result, Restorer(fixture_model("blur"), provider="cpu")(view.copy()))
+    assert result.flags.writeable
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((8, 8, 3), np.float32),
+        np.zeros((8, 8, 3), bool),
+        np.zeros((8, 8, 5), np.uint8),
+        np.zeros((0, 8, 3), np.uint8),
+        np.zeros(8, np.uint8),
+        np.zeros((1, 8, 8, 3), np.uint8),
+        [[1, 2], [3, 4]],
+    ],
+)
+def test_what_is_no_image_is_refused(identity: Restorer, image: np.ndarray) -> None:
+    with pytest.raises(ImageError, match="must be"):
+        identity(image)
+
+
+def test_arguments_are_checked(fixture_model: Model) -> None:
+    with pytest.raises(UsageError, match=r"overlap is 32: it must be 0..31"):
+        Restorer(fixture_model("identity"), overlap=32)
+    with pytest.raises(UsageError, match="batch is 0"):
+        Restorer(fixture_model("identity"), batch=0)
+    with pytest.raises(UsageError, match="color is 'hsv'"):
+        Restorer(fixture_model("identity"), color="hsv")
+    with pytest.raises(ModelError, match="task 'encode'"):
+        Restorer(fixture_model("encode"))
+
+
+def test_properties(identity: Restorer) -> None:
+    assert identity.overlap == identity.spec.overlap == 8
+    assert identity.provider == "CPUExecutionProvider"
+    assert identity.provider in identity.provider_note
+
+
+def test_memory_stays_bounded(identity: Restorer) -> None:
+    image = np.zeros((4000, 800, 3), np.uint8)
+    tracemalloc.start()
+    identity(image)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2.5 * image.nbytes  # a float copy alone would be 4 times the image

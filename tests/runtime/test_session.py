@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+
+from cae_runtime import ModelError, ProviderError, Session, UsageError, packaged_models, session
+from cae_runtime.providers import PROVIDERS, parse_provider
+from cae_runtime.session import find_model
+
+Model = Callable[[str], Path]
+CPU = "CPUExecutionProvider"
+
+
+def test_runs_a_model_on_the_cpu(fixture_model: Model, rng: np.random.Generator) -> None:
+    opened = Session(fixture_model("half_red"), provider="cpu")
+    patches = rng.random((5, 3, 32, 32), np.float32)
+    np.testing.assert_allclose(opened.run(patches), patches * np.float32([0.5, 1, 1])[:, None, None])
+    assert opened.provider == CPU
+    assert opened.provider_note == f"{CPU}: as asked"
+    assert opened.spec.architecture == "fixture"
+    assert opened.path == fixture_model("half_red")
+
+
+def test_half_precision_at_the_boundary_is_hidden(fixture_model: Model) -> None:
+    patches = np.full((2, 3, 32, 32), 0.5, np.float32)
+    output = Session(fixture_model("identity_fp16"), provider="cpu").run(patches)
+    assert output.dtype == np.float32
+    np.testing.assert_array_equal(output, patches)
+
+
+def test_another_task_has_its_own_output(fixture_model: Model) -> None:
+    code = Session(fixture_model("encode"), provider="cpu").run(np.zeros((2, 3, 32, 32), np.float32))
+    assert code.shape == (2, 3, 4, 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("no_metadata", "no CAE Toolkit metadata: export it with cae-export"),
+        ("wrong_schema", "schema '99'"),
+        ("fixed_batch", "fixed batch of 4"),
+        ("other_patch", r"\['N', 3, 16, 16\]"),
+        ("external", "another file"),
+        ("missing", "packaged models"),
+    ],
+)
+def test_an_unusable_model_is_refused_with_its_reason(fixture_model: Model, name: str, reason: str) -> None:
+    with pytest.raises(ModelError, match=reason):
+        Session(fixture_model(name), provider="cpu")
+
+
+def test_weights_beside_the_model_are_not_opened(fixture_model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = fixture_model("external").parent
+    assert (folder / "external.bin").exists()
+    monkeypatch.chdir(folder)  # where onnxruntime would look for them
+    with pytest.raises(ModelError, match="another file"):
+        Session("external.onnx", provider="cpu")
+
+
+@pytest.mark.parametrize("content", [b"", b"hello" * 100, b"\x80\x04\x95pickle", b"PK\x03\x04archive/data.pkl"])
+def test_a_file_that_is_no_onnx_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "model.pt").write_bytes(content)
+    with pytest.raises(ModelError, match="not an ONNX model"):
+        Session(tmp_path / "model.pt", provider="cpu")
+
+
+def test_a_folder_and_an_oversized_file_are_no_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ModelError, match="is a folder"):
+        Session(tmp_path)
+    monkeypatch.setattr(session, "MODEL_BYTES_MAX", 2**20)
+    (tmp_path / "large.onnx").write_bytes(bytes(2**21))
+    with pytest.raises(ModelError, match="the limit is 1 MiB"):
+        Session(tmp_path / "large.onnx")
+
+
+def test_packaged_models_go_by_name(tmp_path: Path, fixture_model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "denoise-tiny.onnx").write_bytes(fixture_model("identity").read_bytes())
+    monkeypatch.setattr(session, "_MODELS", tmp_path)
+    assert list(packaged_models()) == ["denoise-tiny"]
+    assert Session("denoise-tiny", provider="cpu").path == tmp_path / "denoise-tiny.onnx"
+    with pytest.raises(ModelError, match=r"'denoise-huge' .*packaged models: denoise-tiny"):
+        find_model("denoise-huge")
+
+
+def test_auto_says_what_it_took_and_why(fixture_model: Model) -> None:
+    opened = Session(fixture_model("identity"))
+    assert opened.provider_note.startswith(opened.provider)
+    if set(ort.get_available_providers()) <= {CPU, "AzureExecutionProvider"}:
+        assert opened.provider_note == f"{CPU}: nothing faster is here"
+
+
+def test_auto_tells_of_a_better_provider_that_failed(fixture_model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    if "CUDAExecutionProvider" in ort.get_available_providers():
+        pytest.skip("CUDA is really there")
+    monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider", CPU])
+    opened = Session(fixture_model("identity"))
+    assert opened.provider == CPU
+    assert "CUDAExecutionProvider did not start" in opened.provider_note
+    with pytest.raises(ProviderError, match="CUDAExecutionProvider did not start"):
+        Session(fixture_model("identity"), provider="cuda")
+
+
+def test_a_named_provider_is_strict(fixture_model: Model) -> None:
+    absent = next(p for p in PROVIDERS if p.full not in ort.get_available_providers())
+    with pytest.raises(ProviderError, match=f"{absent.full} is not in this onnxruntime, which has .*pip"):
+        Session(fixture_model("identity"), provider=absent.short)
+
+
+@pytest.mark.parametrize("text", ["gpu", "", "auto:1", "cpu:1", "cuda:x", "cuda:", "cuda:-1"])
+def test_a_name_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="provider"):
+        parse_provider(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "full", "device"),
+    [
+        ("cpu", CPU, None),
+        ("CUDA:1", "CUDAExecutionProvider", 1),
+        ("directml", "DmlExecutionProvider", None),
+        ("OpenVINOExecutionProvider", "OpenVINOExecutionProvider", None),
+        ("XnnpackExecutionProvider", "XnnpackExecutionProvider", None),
+    ],
+)
+def test_names_of_providers(text: str, full: str, device: int | None) -> None:
+    choice = parse_provider(text)
+    assert choice is not None
+    assert (choice.provider.full, choice.device) == (full, device)
+    assert parse_provider("auto") is None
+
+
+def test_a_full_name_that_onnxruntime_does_not_know(fixture_model: Model) -> None:
+    with pytest.raises(UsageError, match="'AbacusExecutionProvider'"):
+        Session(fixture_model("identity"), provider="AbacusExecutionProvider")
+
+
+def test_threads(fixture_model: Model) -> None:
+    with pytest.raises(UsageError, match="threads is 0"):
+        Session(fixture_model("identity"), threads=0)
+    opened = Session(fixture_model("identity"), provider="cpu")
+    if hasattr(os, "sched_getaffinity"):
+        assert opened._session.get_session_options().intra_op_num_threads == len(os.sched_getaffinity(0))

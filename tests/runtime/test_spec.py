@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cae_runtime import ModelError, ModelSpec
+
+SPEC = ModelSpec(architecture="skip", degradation="gaussian:0-55", psnr_in=20.2, psnr_out=31.0, evaluated_on="CBSD68")
+
+decibels = st.none() | st.floats(allow_nan=False, allow_infinity=False)
+
+
+@st.composite
+def specs(draw: st.DrawFn) -> ModelSpec:
+    patch = draw(st.integers(8, 1024))
+    channels = draw(st.sampled_from([1, 3]))
+    return ModelSpec(
+        task=draw(st.sampled_from(["restore", "encode", "anomaly", "generate"])),
+        architecture=draw(st.text()),
+        patch=patch,
+        channels=channels,
+        overlap=draw(st.integers(0, patch - 1)),
+        color={1: "gray", 3: "rgb"}[channels],
+        dtype=draw(st.sampled_from(["float32", "float16"])),
+        degradation=draw(st.text()),
+        precision=draw(st.sampled_from(["fp32", "int8", "fp16"])),
+        psnr_in=draw(decibels),
+        psnr_out=draw(decibels),
+        threshold=draw(decibels),
+        evaluated_on=draw(st.text()),
+        version=draw(st.text()),
+        license=draw(st.text()),
+    )
+
+
+@given(specs())
+def test_a_spec_survives_the_file(spec: ModelSpec) -> None:
+    metadata = spec.to_metadata()
+    assert all(isinstance(text, str) for pair in metadata.items() for text in pair)
+    assert ModelSpec.from_metadata(metadata | {"foreign": "key"}) == spec
+
+
+def test_the_keys_are_those_of_the_contract() -> None:
+    assert list(ModelSpec(architecture="cae", psnr_in=1, psnr_out=2, threshold=3).to_metadata()) == [
+        *("schema", "task", "architecture", "patch", "channels", "overlap", "color", "range", "layout", "dtype"),
+        *("degradation", "precision", "psnr_in", "psnr_out", "evaluated_on", "version", "license", "threshold"),
+    ]
+    assert SPEC.to_metadata()["schema"] == "1"
+    assert "threshold" not in SPEC.to_metadata()
+
+
+@pytest.mark.parametrize("key", sorted(SPEC.to_metadata().keys() - {"psnr_in", "psnr_out"}))
+def test_a_missing_key_is_named(key: str) -> None:
+    metadata = SPEC.to_metadata()
+    del metadata[key]
+    with pytest.raises(ModelError, match=repr(key)):
+        ModelSpec.from_metadata(metadata)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("schema", "2"),
+        ("task", "upscale"),
+        ("patch", "7"),
+        ("patch", "1025"),
+        ("patch", "thirty-two"),
+        ("channels", "4"),
+        ("channels", "1"),  # with colour rgb
+        ("overlap", "32"),
+        ("overlap", "-1"),
+        ("color", "bgr"),
+        ("range", "0..255"),
+        ("layout", "nhwc"),
+        ("dtype", "float64"),
+        ("precision", "int4"),
+        ("psnr_in", "loud"),
+        ("psnr_out", "nan"),
+    ],
+)
+def test_a_bad_value_is_refused_by_name(key: str, value: str) -> None:
+    with pytest.raises(ModelError, match="schema|color|" + key):
+        ModelSpec.from_metadata(SPEC.to_metadata() | {key: value})

@@ -1,0 +1,106 @@
+"""`model.pt` in and out: weights, and the frozen configuration that rebuilds the network.
+
+A dictionary of plain values and tensors, so that it loads with `weights_only=True`:
+
+    format    "cae-toolkit"
+    schema    1
+    version   of the toolkit that wrote it
+    arch      a name of `cae_train.models.ARCHITECTURES`
+    options   the architecture's options
+    state     the network's weights (the moving average where the run had one), float32
+    config    the run's `TrainConfig` as a dictionary
+    metrics   psnr_in, psnr_out (dB), evaluated_on, epoch; empty where a run was stopped before its first epoch ended
+"""
+
+import pickle
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from cae_train.config import TrainConfig
+from cae_train.errors import CheckpointError, ConfigError
+from cae_train.models import build, options_of
+
+FORMAT, SCHEMA = "cae-toolkit", 1
+MAX_BYTES = 512 * 2**20
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """What `model.pt` holds, with the network rebuilt, in evaluation mode, on the CPU."""
+
+    network: nn.Module
+    arch: str
+    config: TrainConfig
+    metrics: Mapping[str, Any]
+    version: str
+
+
+def save_model(path: Path, network: nn.Module, config: TrainConfig, metrics: Mapping[str, Any]) -> None:
+    """Write `model.pt` whole or not at all.
+
+    Raises:
+        CheckpointError: the file cannot be written.
+    """
+    content = {
+        "format": FORMAT,
+        "schema": SCHEMA,
+        "version": version("cae-toolkit"),
+        "arch": config.arch,
+        "options": options_of(network),
+        "state": {name: value.detach().cpu().float().contiguous() for name, value in network.state_dict().items()},
+        "config": config.to_dict(),
+        "metrics": dict(metrics),
+    }
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            partial = Path(file.name)
+            try:
+                torch.save(content, file)
+            except BaseException:
+                partial.unlink(missing_ok=True)
+                raise
+        partial.chmod(0o644)
+        partial.replace(path)
+    except OSError as e:
+        raise CheckpointError(f"{path} cannot be written: {e.strerror or e}") from e
+
+
+def load_model(path: Path) -> LoadedModel:
+    """Read a `model.pt` from anyone: no code in it is ever run.
+
+    Raises:
+        CheckpointError: no such file, not one of ours, damaged, too large, or weights that do not fit.
+    """
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise CheckpointError(f"{path} is larger than {MAX_BYTES >> 20} MiB, no model.pt of this toolkit is")
+        if not zipfile.is_zipfile(path):
+            raise CheckpointError(f"{path} is no model.pt: write one with cae-train")
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as e:
+        raise CheckpointError(f"{path}: {e.strerror or e}") from e
+    except (RuntimeError, ValueError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as e:
+        raise CheckpointError(f"{path} is no model.pt of cae-train: it is damaged or holds other Python objects") from e
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise CheckpointError(f"{path} is no model.pt of cae-train: it was written by another program")
+    if content.get("schema") != SCHEMA:
+        raise CheckpointError(f"{path} has schema {content.get('schema')!r}, this version reads {SCHEMA}: upgrade")
+    try:
+        network = build(content["arch"], content["options"])
+        network.load_state_dict(content["state"])
+        config = TrainConfig.from_dict(content["config"])
+        loaded = LoadedModel(network.eval(), content["arch"], config, dict(content["metrics"]), str(content["version"]))
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, ConfigError) as e:
+        reason = str(e).splitlines()[0][:200] if str(e) else type(e).__name__
+        raise CheckpointError(f"{path} cannot be rebuilt: {reason}") from e
+    if not all(bool(torch.isfinite(value).all()) for value in network.state_dict().values()):
+        raise CheckpointError(f"{path} holds weights that are not finite: its training diverged")
+    return loaded

@@ -1,0 +1,170 @@
+"""`cae-train`: parse, call, report."""
+
+import os
+import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cae_train.config import LOSSES, PRECISIONS, Hardware, TrainConfig, load_toml
+from cae_train.errors import CaeTrainError, ConfigError
+
+INSTALL = "cae-train needs its extra: pip install 'cae-toolkit[train]' (in a checkout: pip install -e '.[train]')"
+DEFAULTS = TrainConfig()
+
+app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"cae-train {version('cae-toolkit')}")
+        raise typer.Exit
+
+
+def _option(help_text: str, default: object = None, **settings: Any) -> Any:
+    """An option whose default lives in TrainConfig, so that a --config file can stand between the two."""
+    shown = " ".join(map(str, default)) if isinstance(default, tuple) else default
+    return typer.Option(help=help_text + (f" [default: {shown}]" if default is not None else ""), **settings)
+
+
+@app.command()
+def command(
+    data: Annotated[
+        list[str] | None, _option("cifar10, or a folder of photographs; repeat to mix.", DEFAULTS.data)
+    ] = None,
+    data_dir: Annotated[
+        str | None, _option("Where named data sets lie or are downloaded to.", DEFAULTS.data_dir)
+    ] = None,
+    arch: Annotated[str | None, _option("Network: cae, skip.", DEFAULTS.arch)] = None,
+    degrade: Annotated[
+        list[str] | None,
+        _option("gaussian:LEVEL, salt-pepper:SHARE, or LOW-HIGH; repeat to chain.", DEFAULTS.degrade),
+    ] = None,
+    clip: Annotated[
+        bool | None, typer.Option("--clip/--no-clip", help="Clip and round noisy patches to 8 bits. [default: clip]")
+    ] = None,
+    loss: Annotated[str | None, _option(f"{', '.join(LOSSES)}.", DEFAULTS.loss)] = None,
+    epochs: Annotated[int | None, _option("Passes over the data.", DEFAULTS.epochs)] = None,
+    epoch_crops: Annotated[int | None, _option("Crops of a folder in an epoch.", DEFAULTS.epoch_crops)] = None,
+    batch: Annotated[int | None, _option("Patches a step.", DEFAULTS.batch)] = None,
+    lr: Annotated[float | None, _option("Peak learning rate of AdamW.", DEFAULTS.lr)] = None,
+    weight_decay: Annotated[float | None, _option("AdamW's weight decay.", DEFAULTS.weight_decay)] = None,
+    warmup: Annotated[float | None, _option("Share of all steps to warm up in.", DEFAULTS.warmup)] = None,
+    ema: Annotated[float | None, _option("Decay of the averaged weights; 0 for none.", DEFAULTS.ema)] = None,
+    grad_clip: Annotated[float | None, _option("Largest norm of a gradient.", DEFAULTS.grad_clip)] = None,
+    patience: Annotated[
+        int | None, _option("Stop after so many epochs without a better PSNR; 0 never.", DEFAULTS.patience)
+    ] = None,
+    precision: Annotated[
+        str | None, _option(f"{', '.join(PRECISIONS)}; auto takes bf16 where it is native.", DEFAULTS.precision)
+    ] = None,
+    seed: Annotated[int | None, _option("Makes a run repeatable.", DEFAULTS.seed)] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="Settings as TOML (a run's config.toml); options given here win.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Run folder; NAME-2 if it is taken. [default: runs/train/ARCH]")
+    ] = None,
+    resume: Annotated[Path | None, typer.Option(help="Continue this run folder with its own settings.")] = None,
+    save_pairs: Annotated[
+        Path | None, typer.Option(help="First write noisy and clean images as pairs into this new folder.")
+    ] = None,
+    max_pairs: Annotated[int, typer.Option(help="With --save-pairs: so many of each part.", min=1)] = 1000,
+    accelerator: Annotated[str, typer.Option(help="Passed to Lightning: auto, cpu, gpu, mps, tpu.")] = "auto",
+    devices: Annotated[str, typer.Option(help="Passed to Lightning: auto, a count, or a list such as 0,1.")] = "auto",
+    strategy: Annotated[str, typer.Option(help="Passed to Lightning: auto, ddp, fsdp, ...")] = "auto",
+    workers: Annotated[int, typer.Option(help="Processes that prepare batches; -1 chooses.")] = -1,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Train a convolutional autoencoder on noisy and clean 32x32 patches.
+
+    Without options: --data cifar10 --arch skip --degrade gaussian:25. With --epochs 0 and --save-pairs, only the pairs
+    are written. Exit codes: 0 done, 1 failed while training, 2 wrong usage or data, 130 interrupted (model.pt is kept).
+    """
+    options = locals()
+    given = {item.name: options[item.name] for item in fields(TrainConfig) if options.get(item.name) is not None}
+    hardware = Hardware(accelerator, devices, strategy, workers)
+    if resume is not None:
+        extra = [name for name, value in {**given, "config": config, "out": out}.items() if value is not None]
+        if extra:
+            raise ConfigError(f"--resume continues a run with its own settings: leave out --{extra[0]}")
+        settings = TrainConfig.from_dict(load_toml(resume / "config.toml"))
+    else:
+        settings = TrainConfig.from_dict((load_toml(config) if config else {}) | given)
+    if settings.epochs == 0 and save_pairs is None:
+        raise ConfigError("--epochs is 0: 1 or more are needed, except with --save-pairs")
+    _run(settings, hardware, out, resume, save_pairs, max_pairs)
+
+
+def _run(
+    settings: TrainConfig, hardware: Hardware, out: Path | None, resume: Path | None, pairs: Path | None, max_pairs: int
+) -> None:
+    try:
+        from cae_train import data, degrade, loop, models, objective, run_folder
+        from cae_train.pairs import save_pairs
+        from cae_train.progress import ProgressLines
+    except ModuleNotFoundError as e:
+        if (e.name or "").startswith("cae_"):
+            raise
+        raise ConfigError(f"{INSTALL} ({e.name} is missing)") from e
+    from rich.console import Console
+
+    # All that can be wrong is found before data are read, downloaded or written.
+    network = models.build(settings.arch, settings.model)
+    objective.loss_by_name(settings.loss, bool(network.bounded))
+    degrade.parse_chain(settings.degrade, settings.clip)
+    leader = os.environ.get("LOCAL_RANK", "0") == "0"
+    console = Console(stderr=True, quiet=not leader)
+    say = lambda text: console.print(text, highlight=False, markup=False, soft_wrap=True)  # noqa: E731
+
+    split = data.load(settings)
+    for note in split.notes:
+        say(f"note: {note}")
+    if pairs is not None:
+        say(f"wrote {save_pairs(split, settings, pairs, max_pairs)} pairs to {pairs}")
+        if settings.epochs == 0:
+            return
+    wanted = resume or out or Path("runs/train") / settings.arch
+    folder = run_folder.create(wanted) if resume is None and leader else wanted
+    say(
+        f"{settings.arch}: {models.weight_count(network):,} weights, "
+        f"{models.multiply_adds_per_pixel(network) / 1000:.1f} KMAC/px; "
+        f"{len(split.train):,} images, {len(split.validation):,} held out; {' + '.join(settings.degrade)} -> {folder}"
+    )
+    result = loop.train(
+        settings, folder, hardware=hardware, resume=resume is not None, callbacks=[ProgressLines(console)], split=split
+    )
+    if result.psnr_in is not None and result.psnr_out is not None:
+        say(f"{result.evaluated_on}: noisy {result.psnr_in:.2f} dB, denoised {result.psnr_out:.2f} dB")
+    if result.interrupted:
+        say(f"interrupted: {result.model} can be used; go on with cae-train --resume {folder}")
+        raise typer.Exit(130)
+    say(f"next: cae-export {result.model}")
+
+
+def main() -> None:
+    """The console script: every expected error in one line on stderr, with its exit code."""
+    try:
+        app(standalone_mode=True)
+    except ConfigError as e:
+        _fail(e, 2)
+    except CaeTrainError as e:
+        _fail(e, 2)
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        sys.exit(130)
+
+
+def _fail(error: Exception, code: int) -> None:
+    sys.stderr.write(f"cae-train: {error}\n")
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,167 @@
+"""What a training run is: frozen, validated on creation, the same in `config.toml` and in `model.pt`.
+
+Imports nothing heavy, so that `cae-train --help` needs no extra.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from cae_train.errors import ConfigError
+
+LOSSES = ("mse", "bce", "charbonnier")
+PRECISIONS = ("auto", "fp32", "bf16")
+PATCH = 32  # height and width of a training patch, in pixels
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that decides what a run learns. Machine matters (devices, workers) are no part of it.
+
+    Attributes:
+        data: data sets by name, or folders of photographs; several are mixed by their area.
+        data_dir: where named data sets are looked for and downloaded to.
+        arch: a name of `cae_train.models.ARCHITECTURES`.
+        model: the architecture's options; empty means its defaults.
+        degrade: degradations applied in this order, as `cae_train.degrade.parse` reads them.
+        clip: whether degraded patches are clipped to 0..1 and rounded to 8 bits, as a camera's are.
+        loss: a name of `LOSSES`.
+        epochs: passes; an epoch is every patch once, or `epoch_crops` crops of a folder.
+        epoch_crops: crops an epoch where photographs are cropped.
+        batch: patches a step.
+        lr: peak learning rate of AdamW.
+        weight_decay: AdamW's decoupled weight decay.
+        warmup: share of all steps over which the learning rate rises from 0, then falls as a cosine to 0.
+        ema: decay a step of the exponential moving average of the weights that is saved; 0 turns it off.
+        grad_clip: largest norm of a step's gradient.
+        patience: epochs without a better validation PSNR before stopping early; 0 never stops early.
+        precision: "fp32", "bf16" (autocast), or "auto": bf16 where the processor has it.
+        seed: of the split, the initial weights, the crops and the noise.
+
+    Raises:
+        ConfigError: a value out of its range; the message names it and the valid ones.
+    """
+
+    data: tuple[str, ...] = ("cifar10",)
+    data_dir: str = "data"
+    arch: str = "skip"
+    model: Mapping[str, Any] = field(default_factory=dict)
+    degrade: tuple[str, ...] = ("gaussian:25",)
+    clip: bool = True
+    loss: str = "charbonnier"
+    epochs: int = 20
+    epoch_crops: int = 20_000
+    batch: int = 64
+    lr: float = 2e-3
+    weight_decay: float = 1e-4
+    warmup: float = 0.02
+    ema: float = 0.999
+    grad_clip: float = 0.1
+    patience: int = 0
+    precision: str = "auto"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            default = item.default if item.default is not MISSING else {}
+            object.__setattr__(self, item.name, _like(default, getattr(self, item.name), _option(item.name)))
+        _require(bool(self.data), "data", self.data, "at least one data set or folder")
+        _require(bool(self.degrade), "degrade", self.degrade, "at least one degradation")
+        _require(self.loss in LOSSES, "loss", self.loss, ", ".join(LOSSES))
+        _require(self.precision in PRECISIONS, "precision", self.precision, ", ".join(PRECISIONS))
+        _require(self.epochs >= 0, "epochs", self.epochs, "0 or more")
+        _require(1 <= self.batch <= 65_536, "batch", self.batch, "1 to 65536")
+        _require(self.epoch_crops >= self.batch, "epoch-crops", self.epoch_crops, f"at least one batch ({self.batch})")
+        _require(0 < self.lr <= 1, "lr", self.lr, "above 0, at most 1")
+        _require(0 <= self.weight_decay <= 1, "weight-decay", self.weight_decay, "0 to 1")
+        _require(0 <= self.warmup < 1, "warmup", self.warmup, "0 to below 1, a share of all steps")
+        _require(0 <= self.ema < 1, "ema", self.ema, "0 to below 1")
+        _require(self.grad_clip > 0, "grad-clip", self.grad_clip, "above 0")
+        _require(self.patience >= 0, "patience", self.patience, "0 (never) or more epochs")
+        _require(0 <= self.seed < 2**32, "seed", self.seed, "0 to 4294967295")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain lists, texts and numbers: what TOML and `model.pt` hold."""
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        values["model"] = {k: list(v) if isinstance(v, tuple) else v for k, v in self.model.items()}
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "TrainConfig":
+        """The inverse of `to_dict`.
+
+        Raises:
+            ConfigError: an unknown key or a bad value.
+        """
+        known = [item.name for item in fields(cls)]
+        for key in values:
+            if key not in known:
+                raise ConfigError(f"unknown setting {key!r}: choose from {', '.join(known)}")
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """Where a run happens; passed to Lightning's Trainer as it is.
+
+    Attributes:
+        accelerator: "auto", "cpu", "gpu", ... as Lightning takes it.
+        devices: a count, a list such as "0,1", or "auto".
+        strategy: "auto", "ddp", ... as Lightning takes it.
+        workers: processes that prepare batches; -1 chooses (none on a CPU, up to 8 beside a GPU).
+    """
+
+    accelerator: str = "auto"
+    devices: str = "auto"
+    strategy: str = "auto"
+    workers: int = -1
+
+    def __post_init__(self) -> None:
+        _require(-1 <= self.workers <= 256, "workers", self.workers, "-1 (choose) to 256")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields by name."""
+        return asdict(self)
+
+
+def load_toml(path: Path) -> dict[str, Any]:
+    """The settings of a `config.toml` or a recipe, unchecked.
+
+    Raises:
+        ConfigError: no such file, or no TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as e:
+        raise ConfigError(f"--config {path}: {e.strerror or e}") from e
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
+        raise ConfigError(f"--config {path} is no TOML: {e}") from e
+
+
+def _like(default: object, value: Any, option: str) -> Any:
+    """`value` held to the type of `default`: lists become tuples, whole numbers may stand for floats."""
+    if isinstance(default, tuple):
+        values = (value,) if isinstance(value, str) else value
+        if not isinstance(values, (list, tuple)) or not all(isinstance(v, str) and v for v in values):
+            raise ConfigError(f"{option} is {value!r}: a list of texts is needed")
+        return tuple(values)
+    if isinstance(default, Mapping):
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{option} is {value!r}: a table is needed")
+        return dict(value)
+    if isinstance(default, float) and type(value) is int:
+        return float(value)
+    if type(value) is not type(default):
+        raise ConfigError(f"{option} is {value!r}: {type(default).__name__} is needed")
+    return value
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _require(holds: bool, name: str, value: object, valid: str) -> None:
+    if not holds:
+        raise ConfigError(f"--{name} is {value!r}: {valid} is needed")

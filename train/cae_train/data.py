@@ -1,0 +1,205 @@
+"""Data sets and folders of photographs -> clean 32x32 patches -> (degraded, clean) pairs.
+
+All images in memory are uint8 H x W x 3, RGB. All randomness comes from `TrainConfig.seed`.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from cae_train.cifar10 import load_cifar10
+from cae_train.config import PATCH, TrainConfig
+from cae_train.degrade import Chain
+from cae_train.errors import DataError
+
+Image = NDArray[np.uint8]  # H x W x 3, RGB
+
+IMAGE_SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"))
+MEMORY_BYTES = 4 * 2**30  # photographs held in memory; beyond it each is represented by a window of its share
+HELD_OUT_SHARE, HELD_OUT_IMAGES, HELD_OUT_PATCHES = 0.1, 64, 2048
+
+# The streams of random numbers that a run draws from, so that none shifts when another changes.
+_SPLIT, _WINDOWS, _CROPS, _TRAIN, _ORDER, _HELD_OUT_NOISE = range(6)
+
+
+@dataclass
+class Split:
+    """Images for training, held out of it for validation, and the data set's own test part where it has one.
+
+    `notes` says in a line each what was left out and why.
+    """
+
+    train: list[Image] = field(default_factory=list)
+    validation: list[Image] = field(default_factory=list)
+    test: list[Image] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def load(config: TrainConfig) -> Split:
+    """Everything that `config.data` names, split the same way for the same seed.
+
+    Raises:
+        DataError: an unknown data set that is no folder either, a folder without usable images, a failed download.
+    """
+    split = Split()
+    for source in config.data:
+        if source == "cifar10":
+            images, test = load_cifar10(Path(config.data_dir))
+            order = _rng(config.seed, _SPLIT).permutation(len(images))
+            held_out = len(images) // 10
+            split.validation += list(images[order[:held_out]])
+            split.train += list(images[order[held_out:]])
+            split.test += list(test)
+        elif Path(source).is_dir():
+            _add_folder(split, Path(source), config.seed)
+        else:
+            raise DataError(f"--data {source!r} is neither a folder nor a data set: choose cifar10 or a folder of images")
+    return split
+
+
+def _add_folder(split: Split, folder: Path, seed: int) -> None:
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+    if not paths:
+        raise DataError(f"--data {str(folder)!r} has no images: {', '.join(sorted(IMAGE_SUFFIXES))} are looked for")
+    rng = _rng(seed, _WINDOWS)
+    share = MEMORY_BYTES // (3 * len(paths))  # pixels of each photograph that may stay in memory
+    images: list[Image] = []
+    unreadable, small, windows = [], [], 0
+    for path in paths:
+        image = read_rgb(path)
+        if image is None:
+            unreadable.append(path.name)
+        elif min(image.shape[:2]) < PATCH:
+            small.append(path.name)
+        else:
+            if image.shape[0] * image.shape[1] > share:
+                image, windows = _window(image, share, rng), windows + 1
+            images.append(image)
+    for names, why in ((unreadable, "cannot be read"), (small, f"smaller than {PATCH}x{PATCH}")):
+        if names:
+            split.notes.append(f"{folder}: left out {len(names)} of {len(paths)} images, {why} ({names[0]}, ...)")
+    if windows:
+        split.notes.append(f"{folder}: a part each of {windows} photographs is used, all of them exceed the memory set")
+    if len(images) < 2:
+        raise DataError(f"--data {str(folder)!r} has {len(images)} usable images: 2 are needed, one is held out")
+    order = _rng(seed, _SPLIT).permutation(len(images))
+    held_out = min(max(1, round(len(images) * HELD_OUT_SHARE)), HELD_OUT_IMAGES)
+    split.validation += [images[i] for i in order[:held_out]]
+    split.train += [images[i] for i in order[held_out:]]
+
+
+def read_rgb(path: Path) -> Image | None:
+    """A photograph as uint8 H x W x 3, RGB, turned upright by its EXIF; None where it cannot be decoded."""
+    try:
+        coded = np.frombuffer(path.read_bytes(), np.uint8)
+        image = cv2.imdecode(coded, flags=cv2.IMREAD_COLOR) if coded.size else None
+    except (OSError, cv2.error):
+        return None
+    return None if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+
+
+def _window(image: Image, pixels: int, rng: np.random.Generator) -> Image:
+    """A random window of about `pixels` pixels with the image's own aspect."""
+    height, width = image.shape[:2]
+    scale = max((pixels / (height * width)) ** 0.5, PATCH / min(height, width))
+    h, w = int(height * scale), int(width * scale)
+    y, x = rng.integers(height - h + 1), rng.integers(width - w + 1)
+    return image[y : y + h, x : x + w].copy()
+
+
+def to_tensor(patches: NDArray[np.uint8]) -> Tensor:
+    """uint8 N x H x W x 3 -> float32 N x 3 x H x W in 0..1 (channels-last in memory)."""
+    return torch.from_numpy(patches).permute(0, 3, 1, 2).float().div_(255)
+
+
+class Pairs(Dataset[tuple[Tensor, Tensor]]):
+    """Batches of (degraded, clean) training patches; each is a pure function of (seed, epoch, step).
+
+    Images of exactly one patch are each used once an epoch, in a new order; larger ones are cropped at random,
+    `epoch_crops` times, each in proportion to its area. Every patch is flipped and turned by quarters at random.
+    """
+
+    def __init__(self, images: Sequence[Image], degrade: Chain, config: TrainConfig) -> None:
+        self.images = images
+        self.degrade = degrade
+        self.batch = config.batch
+        self.seed = config.seed
+        self.whole = all(image.shape[:2] == (PATCH, PATCH) for image in images)
+        self.areas = np.cumsum([float(image.shape[0] * image.shape[1]) for image in images])
+        self.steps = max(1, (len(images) if self.whole else config.epoch_crops) // config.batch)
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """Step `key[1]` of epoch `key[0]`: degraded and clean, float32 batch x 3 x 32 x 32 in 0..1 each."""
+        rng = _rng(self.seed, _TRAIN, *key)
+        clean = to_tensor(self._patches(rng, *key))
+        generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
+        return self.degrade(clean, generator), clean
+
+    def _patches(self, rng: np.random.Generator, epoch: int, step: int) -> NDArray[np.uint8]:
+        if self.whole:
+            order = _rng(self.seed, _ORDER, epoch).permutation(len(self.images))
+            chosen = order[step * self.batch : (step + 1) * self.batch]
+        else:
+            chosen = np.searchsorted(self.areas, rng.random(self.batch) * self.areas[-1], side="right")
+        patches = np.empty((len(chosen), PATCH, PATCH, 3), np.uint8)
+        turns = rng.integers(8, size=len(chosen))
+        for patch, index, turn in zip(patches, chosen, turns, strict=True):
+            crop = random_crop(self.images[index], rng)
+            crop = crop[:, ::-1] if turn & 1 else crop
+            crop = crop[::-1] if turn & 2 else crop
+            patch[:] = crop.transpose(1, 0, 2) if turn & 4 else crop
+        return patches
+
+
+def random_crop(image: Image, rng: np.random.Generator) -> Image:
+    """A view of a random patch of the image."""
+    y, x = rng.integers(image.shape[0] - PATCH + 1), rng.integers(image.shape[1] - PATCH + 1)
+    return image[y : y + PATCH, x : x + PATCH]
+
+
+class EpochSampler(Sampler[tuple[int, int]]):
+    """The keys of one epoch's steps for one of `world` processes; Lightning calls `set_epoch`."""
+
+    def __init__(self, steps: int, rank: int = 0, world: int = 1) -> None:
+        self.keys_per_rank = max(1, steps // world)
+        self.rank, self.world = rank, world
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Number the epoch that the next iteration belongs to."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.keys_per_rank
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        return ((self.epoch, step * self.world + self.rank) for step in range(self.keys_per_rank))
+
+
+def fixed_pairs(
+    images: Sequence[Image], degrade: Chain, seed: int, limit: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """The same pairs at every call: degraded and clean, float32 N x 3 x 32 x 32 in 0..1 each.
+
+    Images of exactly one patch are taken whole, in their order; of larger ones N = `limit` random crops are taken,
+    the images in turn.
+    """
+    rng = _rng(seed, _CROPS)
+    if all(image.shape[:2] == (PATCH, PATCH) for image in images):
+        patches = list(images[:limit])
+    else:
+        patches = [random_crop(images[i % len(images)], rng) for i in range(limit or HELD_OUT_PATCHES)]
+    clean = to_tensor(np.stack(patches))
+    generator = torch.Generator().manual_seed(int(_rng(seed, _HELD_OUT_NOISE).integers(2**63)))
+    return degrade(clean, generator), clean
+
+
+def _rng(*key: int) -> np.random.Generator:
+    return np.random.default_rng(key)

@@ -1,0 +1,257 @@
+"""The training loop: what a step, an epoch and a run are. Lightning runs it."""
+
+import logging
+import signal
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, WeightAveraging
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+from torchmetrics import MeanMetric
+
+from cae_train.checkpoint import load_model, save_model
+from cae_train.config import Hardware, TrainConfig
+from cae_train.data import EpochSampler, Pairs, Split, fixed_pairs, load
+from cae_train.degrade import parse_chain
+from cae_train.errors import CaeTrainError, CheckpointError, ConfigError
+from cae_train.models import build
+from cae_train.objective import loss_by_name, psnr
+from cae_train.run_folder import CHECKPOINT, MODEL, RunFolder
+
+VALIDATION_BATCH = 256
+BETAS = (0.9, 0.99)  # a second moment that forgets sooner than the usual 0.999: without it residual nets diverge here
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """Where the model lies and what it reaches; PSNR in dB on `evaluated_on`, None if no epoch was finished."""
+
+    model: Path
+    psnr_in: float | None
+    psnr_out: float | None
+    evaluated_on: str
+    epochs: int
+    seconds: float
+    interrupted: bool
+
+
+class Training(LightningModule):
+    """The network with its loss, optimiser and figures."""
+
+    def __init__(self, config: TrainConfig, split: Split) -> None:
+        super().__init__()
+        self.config = config
+        self.net = build(config.arch, config.model).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.loss = loss_by_name(config.loss, bounded=bool(self.net.bounded))
+        chain = parse_chain(config.degrade, config.clip)
+        self.pairs = Pairs(split.train, chain, config)
+        self.held_out = fixed_pairs(split.validation, chain, config.seed)
+        self.psnr_in = float(psnr(*self.held_out).mean())
+        self.figures = nn.ModuleDict({name: MeanMetric() for name in ("train_loss", "train_psnr", "loss", "psnr")})
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> nn.Module:
+        """The moving average copies the module; the network is all that it averages."""
+        from copy import deepcopy
+
+        shadow = nn.Module()
+        shadow.net = deepcopy(self.net, memo)
+        return shadow
+
+    def training_step(self, batch: tuple[Tensor, Tensor], _index: int) -> Tensor:
+        """One step on (degraded, clean), float32 N x 3 x 32 x 32 each."""
+        degraded, clean = batch
+        output = self.net(degraded).float()
+        with torch.autocast(output.device.type, enabled=False):
+            loss = self.loss(output, clean)
+        self.figures["train_loss"].update(loss.detach())
+        self.figures["train_psnr"].update(psnr(output.detach(), clean))
+        return loss
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], _index: int) -> None:
+        """Loss and PSNR of the averaged weights on held-out pairs."""
+        degraded, clean = batch
+        output = self.net(degraded).float()
+        with torch.autocast(output.device.type, enabled=False):
+            self.figures["loss"].update(self.loss(output, clean), weight=len(clean))
+        self.figures["psnr"].update(psnr(output, clean))
+
+    def on_validation_epoch_end(self) -> None:
+        """Give early stopping its figure."""
+        self.log("val_psnr", cast(MeanMetric, self.figures["psnr"]).compute())
+
+    def take_figures(self) -> dict[str, float]:
+        """The epoch's means, and a fresh start for the next."""
+        values = {}
+        for name, metric in self.figures.items():
+            values[name] = float(cast(MeanMetric, metric).compute())
+        return values
+
+    def on_train_epoch_start(self) -> None:
+        """Start the epoch's means anew."""
+        for metric in self.figures.values():
+            cast(MeanMetric, metric).reset()
+
+    def configure_optimizers(self) -> Any:
+        """AdamW; a linear warm-up, then a cosine to zero over all steps (Loshchilov and Hutter, ICLR 2017 and 2019)."""
+        config = self.config
+        optimizer = torch.optim.AdamW(
+            self.net.parameters(), lr=config.lr, betas=BETAS, weight_decay=config.weight_decay, foreach=True
+        )
+        total = max(1, int(self.trainer.estimated_stepping_batches))
+        warmup = max(1, round(config.warmup * total))
+        rise = torch.optim.lr_scheduler.LinearLR(optimizer, 1 / warmup, 1.0, max(1, warmup - 1))
+        fall = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, total - warmup))
+        schedule = torch.optim.lr_scheduler.SequentialLR(optimizer, [rise, fall], [warmup])
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Ready batches, each a function of (seed, epoch, step), shared out between processes."""
+        sampler = EpochSampler(self.pairs.steps, self.trainer.global_rank, self.trainer.world_size)
+        return DataLoader(self.pairs, batch_size=None, sampler=sampler, num_workers=self.workers)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """The held-out pairs, the same at every epoch and in every process."""
+        return DataLoader(TensorDataset(*self.held_out), batch_size=VALIDATION_BATCH)
+
+    workers: int = 0
+
+
+class Ema(WeightAveraging):
+    """Exponential moving average of the weights, with a short memory at first so that short runs are not held back."""
+
+    def __init__(self, decay: float) -> None:
+        def blend(averages: Any, currents: Any, count: Any) -> None:
+            steps = int(count)
+            torch._foreach_lerp_(list(averages), list(currents), 1 - min(decay, (1 + steps) / (10 + steps)))
+
+        super().__init__(use_buffers=False, multi_avg_fn=blend)
+
+    def network(self, training: Training) -> nn.Module:
+        """The averaged network, or the current one before there is an average."""
+        return training.net if self._average_model is None else cast(nn.Module, self._average_model.module.net)
+
+
+def train(
+    config: TrainConfig,
+    out: Path,
+    *,
+    hardware: Hardware | None = None,
+    resume: bool = False,
+    callbacks: Sequence[Callback] = (),
+    split: Split | None = None,
+) -> TrainResult:
+    """Train a network and leave a run folder in `out` (made if it is not there).
+
+    With `resume`, `out` is a run folder that continues after its last finished epoch. Ctrl-C does not raise: the
+    result says `interrupted`, and `model.pt` holds the best epoch, or the weights of the moment before the first.
+
+    Raises:
+        ConfigError, DataError, CheckpointError: as their names say; nothing is trained then.
+    """
+    started = time.monotonic()
+    hardware = hardware or Hardware()
+    checkpoint = out / CHECKPOINT
+    if resume and not checkpoint.is_file():
+        raise CheckpointError(f"--resume {out}: it has no {CHECKPOINT} to continue from")
+    torch.manual_seed(config.seed)
+    split = split or load(config)
+    training = Training(config, split)
+    folder = RunFolder(out, config)
+    trainer = _trainer(config, out, hardware, [folder, *callbacks])
+    training.workers = hardware.workers if hardware.workers >= 0 else _default_workers(trainer)
+    interrupted = False
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        trainer.fit(training, ckpt_path=checkpoint if resume else None, weights_only=True)
+    except SystemExit:  # Lightning's answer to Ctrl-C
+        interrupted = True
+    finally:
+        signal.signal(signal.SIGINT, before)
+    model = out / MODEL
+    loaded = load_model(model)
+    metrics = dict(loaded.metrics)
+    if split.test and metrics and not interrupted and trainer.is_global_zero:
+        degraded, clean = fixed_pairs(split.test, parse_chain(config.degrade, config.clip), config.seed)
+        metrics |= {"psnr_in": float(psnr(degraded, clean).mean()), "evaluated_on": f"{config.data[0]} test"}
+        metrics["psnr_out"] = evaluate(loaded.network, degraded, clean)
+        save_model(model, loaded.network, config, metrics)
+    return TrainResult(
+        model,
+        metrics.get("psnr_in"),
+        metrics.get("psnr_out"),
+        metrics.get("evaluated_on", ""),
+        trainer.current_epoch,
+        time.monotonic() - started,
+        interrupted,
+    )
+
+
+def evaluate(network: nn.Module, degraded: Tensor, clean: Tensor) -> float:
+    """Mean PSNR in dB over N pairs, float32 N x 3 x P x P in 0..1 each."""
+    with torch.inference_mode():
+        restored = torch.cat([network(batch) for batch in degraded.split(VALIDATION_BATCH)])
+    return float(psnr(restored, clean).mean())
+
+
+def _trainer(config: TrainConfig, out: Path, hardware: Hardware, callbacks: list[Callback]) -> Trainer:
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", ".*does not have many workers.*")
+    warnings.filterwarnings("ignore", ".*LeafSpec.*", FutureWarning)
+    warnings.filterwarnings("ignore", ".*Checkpoint directory.*exists and is not empty.*")
+    warnings.filterwarnings("ignore", ".*The number of training batches.*")
+    if config.ema:
+        callbacks = [*callbacks, Ema(config.ema)]
+    if config.patience:
+        callbacks = [*callbacks, EarlyStopping("val_psnr", patience=config.patience, mode="max")]
+    checkpoints = ModelCheckpoint(
+        dirpath=out, filename=CHECKPOINT.removesuffix(".ckpt"), enable_version_counter=False,
+        save_on_train_epoch_end=True,
+    )  # fmt: skip
+    devices = hardware.devices
+    try:
+        return Trainer(
+            accelerator=hardware.accelerator,
+            devices=int(devices) if devices.lstrip("-").isdigit() else devices,
+            strategy=hardware.strategy,
+            precision=_precision(config, hardware),
+            max_epochs=config.epochs,
+            gradient_clip_val=config.grad_clip,
+            callbacks=[*callbacks, checkpoints],
+            logger=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+            default_root_dir=out,
+        )
+    except CaeTrainError:
+        raise
+    except Exception as e:  # Lightning raises many kinds for bad devices and strategies
+        raise ConfigError(
+            f"--accelerator {hardware.accelerator} --devices {devices} --strategy {hardware.strategy}: "
+            f"{' '.join(str(e).split())[:200]}"
+        ) from e
+
+
+def _precision(config: TrainConfig, hardware: Hardware) -> Any:
+    if config.precision == "fp32":
+        return "32-true"
+    gpu = torch.cuda.is_available() and hardware.accelerator in ("auto", "gpu", "cuda")
+    native = torch.cuda.is_bf16_supported() if gpu else bool(torch.cpu._is_avx512_bf16_supported())
+    return "bf16-mixed" if native or config.precision == "bf16" else "32-true"
+
+
+def _default_workers(trainer: Trainer) -> int:
+    import os
+
+    on_cpu = trainer.strategy.root_device.type == "cpu"
+    return 0 if on_cpu or sys.platform == "win32" else min(8, os.cpu_count() or 1)

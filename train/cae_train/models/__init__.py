@@ -1,0 +1,83 @@
+"""The networks by the names that `--arch` takes. Adding one: a file here, and a line in `ARCHITECTURES`."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Protocol, cast
+
+from torch import nn
+
+from cae_train.errors import ConfigError
+from cae_train.models.cae import Cae, CaeOptions
+from cae_train.models.skip import Skip, SkipOptions
+
+__all__ = ["ARCHITECTURES", "Architecture", "build", "multiply_adds_per_pixel", "options_of", "weight_count"]
+
+
+class Network(Protocol):
+    """What the loop and the export need to know of a network beside calling it."""
+
+    stride: int  # height and width must be multiples of it
+    bounded: bool  # whether the output is held inside 0..1 by the network itself
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A network's class, its options' class, and one line for people."""
+
+    network: type[nn.Module]
+    options: type
+    summary: str
+
+
+ARCHITECTURES: dict[str, Architecture] = {
+    "cae": Architecture(Cae, CaeOptions, "the reference: everything through a 4x4 code; blurs"),
+    "skip": Architecture(Skip, SkipOptions, "skip connections around the code, predicts the noise; the default"),
+}
+
+
+def build(name: str, options: Mapping[str, Any] | None = None) -> nn.Module:
+    """A freshly initialised network.
+
+    Raises:
+        ConfigError: an unknown name, or options that the architecture does not have or accept.
+    """
+    if name not in ARCHITECTURES:
+        raise ConfigError(f"unknown architecture {name!r}: choose from {', '.join(ARCHITECTURES)}")
+    architecture = ARCHITECTURES[name]
+    known = [field.name for field in fields(architecture.options)]
+    unknown = sorted(set(options or {}) - set(known))
+    if unknown:
+        raise ConfigError(f"{name!r} has no model option {unknown[0]!r}: it has {', '.join(known) or 'none'}")
+    return architecture.network(architecture.options(**(options or {})))
+
+
+def options_of(network: nn.Module) -> dict[str, Any]:
+    """The options that rebuild `network`, as plain lists and numbers."""
+    options = asdict(cast(Any, network).options)
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in options.items()}
+
+
+def weight_count(network: nn.Module) -> int:
+    """How many trained numbers the network has."""
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def multiply_adds_per_pixel(network: nn.Module, patch: int = 32) -> float:
+    """Multiply-adds of all convolutions for one pixel of the patch (1000 = 1 KMAC/px)."""
+    import torch
+
+    total = 0
+
+    def count(module: nn.Module, _inputs: Any, output: torch.Tensor) -> None:
+        nonlocal total
+        conv = cast(nn.Conv2d, module)
+        total += output[0].numel() * conv.weight[0].numel()
+
+    hooks = [m.register_forward_hook(count) for m in network.modules() if isinstance(m, nn.Conv2d)]
+    try:
+        with torch.no_grad():
+            network(torch.zeros(1, 3, patch, patch))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return total / (patch * patch)

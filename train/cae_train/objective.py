@@ -1,0 +1,44 @@
+"""Losses, and the PSNR that runs are judged by."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from cae_train.config import LOSSES
+from cae_train.errors import ConfigError
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+ROUNDING_MSE = 1 / (12 * 255**2)  # the error that rounding to 8 bits leaves; it bounds a PSNR at 58.9 dB
+
+
+def charbonnier(output: Tensor, clean: Tensor) -> Tensor:
+    """Mean of sqrt(d^2 + 1e-6), a smooth L1 (Charbonnier et al., ICIP 1994); N x C x H x W each -> scalar."""
+    return torch.sqrt((output - clean).square() + 1e-6).mean()
+
+
+def loss_by_name(name: str, bounded: bool) -> Loss:
+    """The loss of that name: (output, clean), float32 N x C x H x W each -> scalar.
+
+    Raises:
+        ConfigError: an unknown name; `bce` for a network whose output is not bounded to 0..1.
+    """
+    losses: dict[str, Loss] = dict(zip(LOSSES, (F.mse_loss, F.binary_cross_entropy, charbonnier), strict=True))
+    if name not in losses:
+        raise ConfigError(f"--loss is {name!r}: choose from {', '.join(losses)}")
+    if name == "bce" and not bounded:
+        raise ConfigError(
+            "--loss bce needs a network whose output ends in a sigmoid (cae): choose mse or charbonnier for this one"
+        )
+    return losses[name]
+
+
+def psnr(output: Tensor, clean: Tensor) -> Tensor:
+    """PSNR in dB of each patch, after clipping the output to 0..1: N x C x H x W each -> N.
+
+    The squared error is taken as no smaller than what rounding to 8 bits leaves, so no patch counts as infinite.
+    """
+    mse = (output.clamp(0, 1) - clean).square().flatten(1).mean(1)
+    return -10 * torch.log10(mse.clamp_min(ROUNDING_MSE))

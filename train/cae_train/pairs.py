@@ -1,0 +1,33 @@
+"""Noisy and clean images written as input-output pairs, for looking at or for other tools."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from cae_train.config import TrainConfig
+from cae_train.data import Image, Split, fixed_pairs
+from cae_train.degrade import parse_chain
+from cae_train.errors import DataError
+from cae_train.preview import to_bgr, write_png
+
+
+def save_pairs(split: Split, config: TrainConfig, folder: Path, limit: int) -> int:
+    """Write up to `limit` 32x32 pairs each of the training and the validation part, and return how many in all.
+
+    `folder/train/noisy/000000.png` belongs to `folder/train/clean/000000.png`; the same for `validation`. Levels
+    outside 0..1 (unclipped degradations) are clipped, since a PNG holds nothing else.
+
+    Raises:
+        DataError: the folder holds something already, or cannot be written.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise DataError(f"--save-pairs {folder}: it exists and is no empty folder")
+    chain = parse_chain(config.degrade, config.clip)
+    parts: tuple[tuple[str, Sequence[Image]], ...] = (("train", split.train), ("validation", split.validation))
+    written = 0
+    for part, images in parts:
+        for noisy, clean in zip(*fixed_pairs(images, chain, config.seed, limit), strict=True):
+            name = f"{written:06d}.png"
+            write_png(folder / part / "noisy" / name, to_bgr(noisy))
+            write_png(folder / part / "clean" / name, to_bgr(clean))
+            written += 1
+    return written

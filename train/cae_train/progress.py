@@ -1,0 +1,68 @@
+"""What a run shows while it runs: a bar on a terminal, and a line an epoch everywhere."""
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from cae_train.loop import Training
+
+REFRESH_STEPS = 10
+
+
+class ProgressLines(Callback):
+    """Loss, PSNR and time left: a live bar where `console` is a terminal, and one line an epoch."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.bar = Progress(
+            TextColumn("epoch {task.fields[epoch]}"), BarColumn(), MofNCompleteColumn(),
+            TextColumn("loss {task.fields[loss]}  PSNR {task.fields[psnr]} dB"), TimeRemainingColumn(),
+            console=console, transient=True, disable=not console.is_terminal,
+        )  # fmt: skip
+        self.began, self.done, self.first = 0.0, 0, 0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock and the bar."""
+        if not trainer.is_global_zero:
+            return
+        self.began, self.first = time.monotonic(), trainer.current_epoch
+        total = int(trainer.estimated_stepping_batches)
+        self.task = self.bar.add_task("", total=total, completed=trainer.global_step, epoch="", loss="-", psnr="-")
+        self.bar.start()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Move the bar now and then."""
+        if trainer.is_global_zero and not self.bar.disable and trainer.global_step % REFRESH_STEPS == 0:
+            figures: Any = pl_module.figures
+            self.bar.update(
+                self.task,
+                completed=trainer.global_step,
+                epoch=f"{trainer.current_epoch + 1}/{trainer.max_epochs}",
+                loss=f"{float(figures['train_loss'].compute()):.4f}",
+                psnr=f"{float(figures['train_psnr'].compute()):.2f}",
+            )
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """One line for the epoch."""
+        if not trainer.is_global_zero:
+            return
+        training: Training = pl_module  # type: ignore[assignment]
+        figures = training.take_figures()
+        epoch = trainer.current_epoch + 1
+        left = (time.monotonic() - self.began) / (epoch - self.first) * ((trainer.max_epochs or epoch) - epoch)
+        self.console.print(
+            f"epoch {epoch}/{trainer.max_epochs}  loss {figures['train_loss']:.4f} / {figures['loss']:.4f}  "
+            f"PSNR {figures['train_psnr']:.2f} / {figures['psnr']:.2f} dB (noisy {training.psnr_in:.2f})  "
+            f"{int(left) // 60}:{int(left) % 60:02d} left",
+            highlight=False, soft_wrap=True,
+        )  # fmt: skip
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Take the bar away."""
+        self.bar.stop()

@@ -1,0 +1,151 @@
+"""The folder that a run leaves: `model.pt`, `metrics.csv`, `curves.png`, `samples/`, `config.toml`, `last.ckpt`."""
+
+import csv
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tomli_w
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from cae_train.checkpoint import save_model
+from cae_train.config import TrainConfig
+from cae_train.errors import CheckpointError
+from cae_train.preview import sheet, write_png
+
+if TYPE_CHECKING:
+    from cae_train.loop import Training
+
+MODEL, CHECKPOINT, METRICS, CURVES, CONFIG, SAMPLES = (
+    "model.pt", "last.ckpt", "metrics.csv", "curves.png", "config.toml", "samples"
+)  # fmt: skip
+COLUMNS = ("epoch", "train_loss", "val_loss", "train_psnr", "val_psnr", "noisy_psnr", "lr", "seconds")
+SHEET_PATCHES = 8
+
+
+def create(out: Path) -> Path:
+    """Make a run folder; a name that is taken becomes NAME-2, NAME-3, ...
+
+    Raises:
+        CheckpointError: it cannot be made.
+    """
+    folder, count = out, 1
+    while True:
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            count += 1
+            folder = out.with_name(f"{out.name}-{count}")
+        except OSError as e:
+            raise CheckpointError(f"--out {folder} cannot be made: {e.strerror or e}") from e
+
+
+class RunFolder(Callback):
+    """Writes the run folder, an epoch at a time.
+
+    It stands before the moving average in Lightning's list, so that at the end of a validation the module still has
+    the averaged weights: the sheet and `model.pt` show what is shipped. `model.pt` is the best epoch by PSNR.
+    """
+
+    def __init__(self, out: Path, config: TrainConfig) -> None:
+        self.out, self.config = out, config
+        self.rows: list[dict[str, str]] = []
+        self.best = float("-inf")
+        self.began = 0.0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the settings; on a resumed run read back the epochs that the checkpoint knows."""
+        self.began = time.monotonic()
+        if not trainer.is_global_zero:
+            return
+        (self.out / SAMPLES).mkdir(parents=True, exist_ok=True)
+        write_config(self.out / CONFIG, self.config)
+        table = self.out / METRICS
+        if trainer.current_epoch and table.is_file():
+            with table.open(newline="", encoding="utf-8") as file:
+                self.rows = [row for row in csv.DictReader(file) if int(row["epoch"]) <= trainer.current_epoch]
+        if self.rows:
+            self.began -= float(self.rows[-1]["seconds"])
+            self.best = max(float(row["val_psnr"]) for row in self.rows)
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Row, curves, sheet, and the model if it is the best so far."""
+        training: Training = pl_module  # type: ignore[assignment]
+        figures = training.take_figures()
+        epoch = trainer.current_epoch + 1
+        values = {
+            "train_loss": figures["train_loss"],
+            "val_loss": figures["loss"],
+            "train_psnr": figures["train_psnr"],
+            "val_psnr": figures["psnr"],
+            "noisy_psnr": training.psnr_in,
+            "lr": trainer.optimizers[0].param_groups[0]["lr"],
+        }
+        row = {"epoch": str(epoch)} | {name: f"{value:.6g}" for name, value in values.items()}
+        row["seconds"] = f"{time.monotonic() - self.began:.1f}"
+        self.rows.append(row)
+        if not trainer.is_global_zero:
+            return
+        self._write_table()
+        draw_curves(self.out / CURVES, self.rows)
+        degraded, clean = (batch[:SHEET_PATCHES] for batch in training.held_out)
+        with torch.inference_mode():
+            restored = training.net(degraded.to(training.device)).float().cpu()
+        write_png(self.out / SAMPLES / f"epoch-{epoch:03d}.png", sheet(clean, degraded, restored))
+        if figures["psnr"] > self.best:
+            self.best = figures["psnr"]
+            metrics = {
+                "psnr_in": training.psnr_in,
+                "psnr_out": figures["psnr"],
+                "evaluated_on": "held-out patches of " + "+".join(Path(name).name for name in self.config.data),
+                "epoch": epoch,
+            }
+            save_model(self.out / MODEL, training.net, self.config, metrics)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Leave a usable model also when the run is stopped before its first epoch ends."""
+        from cae_train.loop import Ema
+
+        training: Training = pl_module  # type: ignore[assignment]
+        if isinstance(exception, KeyboardInterrupt) and trainer.is_global_zero and not (self.out / MODEL).exists():
+            averages = [callback for callback in trainer.callbacks if isinstance(callback, Ema)]  # type: ignore[attr-defined]
+            network = averages[0].network(training) if averages else training.net
+            save_model(self.out / MODEL, network, self.config, {})
+
+    def _write_table(self) -> None:
+        partial = self.out / f".{METRICS}.partial"
+        with partial.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, COLUMNS)
+            writer.writeheader()
+            writer.writerows(self.rows)
+        partial.replace(self.out / METRICS)
+
+
+def write_config(path: Path, config: TrainConfig) -> None:
+    """Write the settings as the TOML that `--config` takes."""
+    path.write_text(tomli_w.dumps(config.to_dict()), encoding="utf-8")
+
+
+def draw_curves(path: Path, rows: list[dict[str, str]]) -> None:
+    """Training and validation loss and PSNR over the epochs, so that overfitting shows."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    epochs = [int(row["epoch"]) for row in rows]
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    axes = figure.subplots(1, 2)
+    for axis, name, title in zip(axes, ("loss", "psnr"), ("loss", "PSNR (dB)"), strict=True):
+        marker = "o" if len(rows) < 30 else None
+        axis.plot(epochs, [float(row[f"train_{name}"]) for row in rows], label="training", marker=marker, ms=3)
+        axis.plot(epochs, [float(row[f"val_{name}"]) for row in rows], label="validation", marker=marker, ms=3)
+        if name == "psnr":
+            axis.axhline(float(rows[-1]["noisy_psnr"]), color="grey", ls=":", label="noisy input")
+        axis.set(xlabel="epoch", title=title)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axis.grid(alpha=0.3)
+        axis.legend()
+    partial = path.with_name(f".{path.name}.partial")
+    figure.savefig(partial, dpi=100, format="png")
+    partial.replace(path)
