@@ -1,0 +1,121 @@
+"""`cae-export`: parse, call, report."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cae_export.errors import CaeExportError, RefusedError, UsageError
+
+if TYPE_CHECKING:
+    from cae_export.exporter import ExportReport
+
+INSTALL = "cae-export needs its extra: pip install 'cae-toolkit[export]' (in a checkout: pip install -e '.[export]')"
+
+app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"cae-export {version('cae-toolkit')}")
+        raise typer.Exit
+
+
+@app.command()
+def command(
+    model: Annotated[Path, typer.Argument(metavar="MODEL.pt", help="A model of cae-train.", show_default=False)],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="MODEL.onnx", help="The file to write; beside MODEL.pt without it."),
+    ] = None,
+    int8: Annotated[bool, typer.Option("--int8", help="Quantise (MODEL-int8.onnx).")] = False,
+    fp16: Annotated[bool, typer.Option("--fp16", help="Half precision, for GPUs (MODEL-fp16.onnx).")] = False,
+    max_drop: Annotated[float, typer.Option(help="Refuse an int8 model that loses more dB against fp32.")] = 0.10,
+    data: Annotated[
+        str | None,
+        typer.Option(help="Data set or folder for proof, figures and calibration; the model's own without it."),
+    ] = None,
+    tolerance: Annotated[
+        float | None, typer.Option(help="Largest difference from torch; 1e-4 (fp32) and 1e-2 (fp16) without it.")
+    ] = None,
+    opset: Annotated[int, typer.Option(help="ONNX operator set, 18 to 22.")] = 20,
+    overlap: Annotated[int, typer.Option(help="Overlap of patches that the file recommends, in pixels.")] = 8,
+    _show_version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Turn MODEL.pt into one ONNX file, and prove that it equals what was trained.
+
+    Exit codes: 0 written, 1 refused (nothing is left under the file's name), 2 wrong usage, 130 interrupted.
+    """
+    if int8 and fp16:
+        raise UsageError("--int8 and --fp16 exclude each other: one file has one precision")
+    try:
+        from cae_export.exporter import export
+    except ModuleNotFoundError as e:
+        if (e.name or "").startswith("cae_"):
+            raise
+        raise UsageError(f"{INSTALL} ({e.name} is missing)") from e
+    report = export(
+        model,
+        output,
+        precision="int8" if int8 else "fp16" if fp16 else "fp32",
+        data=data,
+        tolerance=tolerance,
+        max_drop=max_drop,
+        opset=opset,
+        overlap=overlap,
+        tell=lambda line: typer.echo(line, err=True),
+    )
+    for line in table(report):
+        typer.echo(line)
+    typer.echo(f"next: cae-run photos/ -o clean/ -m {report.path}", err=True)
+
+
+def table(report: "ExportReport") -> list[str]:
+    """The proof and the figures as lines of text."""
+    proved = "fp16" if report.spec.precision == "fp16" else "fp32"
+    lines = [
+        f"torch against {proved} in onnxruntime",
+        f"{'batch':>7}  {'largest difference':>18}  {'torch':>9}  {'onnx':>9}",
+        *(
+            f"{row.batch:>7}  {row.difference:>18.1e}  {row.torch_psnr:>6.2f} dB  {row.onnx_psnr:>6.2f} dB"
+            for row in report.parity
+        ),
+        f"{report.patches}: noisy {report.psnr_in:.2f} dB, fp32 {report.psnr_fp32:.2f} dB"
+        + ("" if report.spec.precision == "fp32" else f", {report.spec.precision} {report.psnr_out:.2f} dB"),
+    ]
+    if report.speed is not None:
+        change = report.psnr_out - report.psnr_fp32
+        lines.append(
+            f"int8: {report.bytes / 1e3:.0f} kB (fp32 {report.fp32_bytes / 1e3:.0f} kB), {change:+.2f} dB, "
+            f"{report.speed:.2f} x the speed of fp32 on this machine"
+            + ("" if report.speed >= 1 else ": SLOWER here, keep fp32")
+        )
+    lines.append(f"{report.path}: {report.bytes / 1e3:.0f} kB")
+    return lines
+
+
+def main() -> None:
+    """The console script: every expected error in one line on stderr, with its exit code."""
+    try:
+        app(standalone_mode=True)
+    except RefusedError as e:
+        _fail(e, 1)
+    except CaeExportError as e:
+        _fail(e, 2)
+    except KeyboardInterrupt:
+        sys.stderr.write("cae-export: interrupted\n")
+        sys.exit(130)
+
+
+def _fail(error: Exception, code: int) -> None:
+    sys.stderr.write(f"cae-export: {error}\n")
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

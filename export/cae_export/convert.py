@@ -1,0 +1,82 @@
+"""A trained network -> an ONNX graph: float32 `input` and `output`, N x 3 x P x P, N dynamic, no paths in it."""
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator
+
+import onnx
+import onnxslim
+import torch
+from torch import nn
+
+from cae_export.errors import UsageError
+
+INPUT, OUTPUT, BATCH = "input", "output", "N"
+OPSET, OPSET_MIN, OPSET_MAX = 20, 18, 22  # the dynamo exporter's own, and what onnxruntime 1.20 reads
+
+
+def to_onnx(network: nn.Module, patch: int, opset: int = OPSET) -> onnx.ModelProto:
+    """Convert a network in evaluation mode through torch's dynamo exporter, and simplify the graph.
+
+    Args:
+        network: takes and returns float32 N x 3 x P x P in 0..1.
+        patch: P.
+        opset: ONNX operator set of the file.
+
+    Raises:
+        UsageError: an operator set outside 18..22, or a network that torch cannot export.
+    """
+    if not OPSET_MIN <= opset <= OPSET_MAX:
+        raise UsageError(f"--opset is {opset}: {OPSET_MIN} to {OPSET_MAX} are needed")
+    example = torch.rand(2, 3, patch, patch)  # a batch of 1 would freeze the dimension
+    with _quiet():
+        try:
+            program = torch.onnx.export(
+                network,
+                (example,),
+                dynamo=True,
+                external_data=False,
+                opset_version=opset,
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+                dynamic_shapes=({0: torch.export.Dim(BATCH)},),
+                verbose=False,
+            )
+        except torch.onnx.errors.OnnxExporterError as e:
+            raise UsageError(f"torch cannot export this network: {str(e).splitlines()[0]}") from e
+        if program is None:
+            raise UsageError("torch exported nothing")
+        model: onnx.ModelProto = onnxslim.slim(program.model_proto)
+    _strip(model)
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def _strip(model: onnx.ModelProto) -> None:
+    """Clear what the exporter writes about this machine: source lines, stack traces, absolute paths."""
+    model.doc_string = model.graph.doc_string = ""
+    model.producer_name, model.producer_version = "cae-export", ""
+    del model.metadata_props[:]
+    del model.graph.metadata_props[:]
+    for node in model.graph.node:
+        node.doc_string = ""
+        del node.metadata_props[:]
+    for values in (model.graph.input, model.graph.output, model.graph.value_info, model.graph.initializer):
+        for value in values:
+            value.doc_string = ""
+            del value.metadata_props[:]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's remarks (torchvision is not there, its own deprecations) from the user."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

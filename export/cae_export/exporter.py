@@ -1,0 +1,194 @@
+"""`model.pt` in, a proved `model.onnx` out: convert, write the metadata, compare, quantise, and only then name it."""
+
+import secrets
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, cast
+
+import onnx
+
+from cae_export.convert import OPSET, to_onnx
+from cae_export.errors import RefusedError, UsageError
+from cae_export.parity import TOLERANCE, TOLERANCE_FP16, BatchParity, mean_psnr, prove, refuse_unless_equal, run
+from cae_export.patches import Patches, find
+from cae_export.quantize import to_fp16, to_int8
+from cae_runtime import ModelSpec, Session
+from cae_train.checkpoint import load_model
+from cae_train.config import PATCH
+from cae_train.errors import CaeTrainError
+
+Precision = Literal["fp32", "int8", "fp16"]
+
+MAX_DROP = 0.10  # dB that int8 may lose
+OVERLAP = 8
+SPEED_BATCH, SPEED_PATCHES, SPEED_ROUNDS = 16, 512, 7
+LICENSE = "MIT"
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What was made and how it was proved.
+
+    Attributes:
+        path: the file.
+        spec: its metadata.
+        bytes: its size.
+        fp32_bytes: the size in fp32.
+        parity: torch beside the file (fp16 or fp32) at each batch size; for int8 that of the fp32 file it is made of.
+        patches: what the figures were taken on.
+        psnr_in: PSNR of the degraded patches, dB.
+        psnr_fp32: PSNR of the fp32 model's output, dB.
+        psnr_out: PSNR of this file's output, dB.
+        speed: int8: patches a second as a multiple of fp32's on this machine; else None.
+    """
+
+    path: Path
+    spec: ModelSpec
+    bytes: int
+    fp32_bytes: int
+    parity: tuple[BatchParity, ...]
+    patches: str
+    psnr_in: float
+    psnr_fp32: float
+    psnr_out: float
+    speed: float | None
+
+
+def default_output(model: Path, precision: Precision) -> Path:
+    """`model.onnx` beside `model.pt`, `model-int8.onnx` and `model-fp16.onnx` for the other precisions."""
+    return model.with_name(f"{model.stem}{'' if precision == 'fp32' else '-' + precision}.onnx")
+
+
+def export(
+    model: Path,
+    output: Path | None = None,
+    *,
+    precision: Precision = "fp32",
+    data: str | None = None,
+    tolerance: float | None = None,
+    max_drop: float = MAX_DROP,
+    opset: int = OPSET,
+    overlap: int = OVERLAP,
+    tell: Callable[[str], None] = lambda _line: None,
+) -> ExportReport:
+    """Export a trained model and prove that the file equals it.
+
+    Args:
+        model: a `model.pt` of `cae-train`.
+        output: the file to write; by default `default_output(model, precision)`. Replaced if it is there.
+        precision: "fp32", "int8" or "fp16".
+        data: data set or folder for proof, figures and calibration; by default the model's own, else packaged patches.
+        tolerance: largest absolute difference allowed between torch and the file (fp32 1e-4, fp16 1e-2).
+        max_drop: dB that int8 may lose against fp32.
+        opset: ONNX operator set.
+        overlap: overlap of neighbouring patches that the file recommends to the runtime, in pixels.
+        tell: called with a line before each long step.
+
+    Raises:
+        UsageError: a model, data or setting that cannot be used, or an output that cannot be written.
+        RefusedError: the file is not equal, or loses too much; nothing is left under its name.
+    """
+    output = output or default_output(model, precision)
+    _check(output, tolerance, max_drop, overlap)
+    try:
+        loaded = load_model(model)
+    except CaeTrainError as e:
+        raise UsageError(str(e)) from e
+    tell(f"{loaded.arch}: finding patches")
+    patches = find(loaded, data)
+    tell(f"converting; proving on {patches.source}")
+    graph = to_onnx(loaded.network, PATCH, opset)
+    scratch = output.with_name(f".{output.stem}.{secrets.token_hex(4)}.fp32.partial")
+    partial = output.with_name(f".{output.stem}.{secrets.token_hex(4)}.partial")
+    spec = ModelSpec(
+        architecture=loaded.arch,
+        patch=PATCH,
+        overlap=overlap,
+        degradation=" ".join(loaded.config.degrade),
+        psnr_in=round(mean_psnr(patches.degraded, patches.clean), 4),
+        evaluated_on=patches.source,
+        version=loaded.version,
+        license=LICENSE,
+    )
+    try:
+        spec = replace(spec, psnr_out=_psnr(_save(graph, spec, scratch), patches))
+        fp32 = _save(graph, spec, scratch)
+        parity = prove(loaded.network, fp32, patches)
+        refuse_unless_equal(parity, tolerance or TOLERANCE)
+        psnr_fp32, speed = cast(float, spec.psnr_out), None
+        if precision == "fp16":
+            half = to_fp16(graph)
+            spec = replace(spec, precision="fp16")
+            spec = replace(spec, psnr_out=_psnr(_save(half, spec, partial), patches))
+            parity = prove(loaded.network, _save(half, spec, partial), patches)
+            refuse_unless_equal(parity, tolerance or TOLERANCE_FP16)
+        elif precision == "int8":
+            tell(f"quantising on {len(patches.calibration)} patches")
+            quantised = to_int8(graph, patches.calibration)
+            spec = replace(spec, precision="int8")
+            spec = replace(spec, psnr_out=_psnr(_save(quantised, spec, partial), patches))
+            _save(quantised, spec, partial)
+            speed = _speed(partial, fp32, patches)
+            _refuse_loss(psnr_fp32, cast(float, spec.psnr_out), max_drop, speed)
+        fp32_bytes = fp32.stat().st_size
+        (fp32 if precision == "fp32" else partial).replace(output)
+    except OSError as e:
+        raise UsageError(f"{output} cannot be written: {e.strerror or e}") from e
+    finally:
+        scratch.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
+    return ExportReport(
+        output, spec, output.stat().st_size, fp32_bytes, tuple(parity), patches.source,
+        cast(float, spec.psnr_in), psnr_fp32, cast(float, spec.psnr_out), speed,
+    )  # fmt: skip
+
+
+def _check(output: Path, tolerance: float | None, max_drop: float, overlap: int) -> None:
+    if output.suffix.lower() != ".onnx":
+        raise UsageError(f"-o {output}: a name that ends in .onnx is needed")
+    if output.is_dir() or not output.parent.is_dir():
+        raise UsageError(f"-o {output}: {'it is a folder' if output.is_dir() else 'there is no such folder'}")
+    if tolerance is not None and not 0 < tolerance <= 1:
+        raise UsageError(f"--tolerance is {tolerance}: above 0, at most 1 is needed")
+    if not max_drop >= 0:
+        raise UsageError(f"--max-drop is {max_drop}: 0 dB or more is needed")
+    if not 0 <= overlap < PATCH:
+        raise UsageError(f"--overlap is {overlap}: 0 to {PATCH - 1} pixels are needed")
+
+
+def _save(graph: onnx.ModelProto, spec: ModelSpec, path: Path) -> Path:
+    """Write the graph with this metadata, and read back that all of it is there."""
+    del graph.metadata_props[:]
+    onnx.helper.set_model_props(graph, spec.to_metadata())
+    path.write_bytes(graph.SerializeToString())
+    if Session(path, provider="cpu").spec != spec:
+        raise RefusedError("refused: the metadata read back from the file are not those written")
+    return path
+
+
+def _psnr(path: Path, patches: Patches) -> float:
+    return round(mean_psnr(run(Session(path, provider="cpu"), patches.degraded), patches.clean), 4)
+
+
+def _speed(candidate: Path, reference: Path, patches: Patches) -> float:
+    """Patches a second of the one as a multiple of the other's: interleaved rounds, medians, batches of 16."""
+    sessions = [Session(path, provider="cpu") for path in (candidate, reference)]
+    times: list[list[float]] = [[], []]
+    for _ in range(SPEED_ROUNDS + 1):
+        for session, taken in zip(sessions, times, strict=True):
+            start = time.perf_counter()
+            run(session, patches.degraded[:SPEED_PATCHES], SPEED_BATCH)
+            taken.append(time.perf_counter() - start)
+    fast, slow = (statistics.median(taken[1:]) for taken in times)
+    return slow / fast
+
+
+def _refuse_loss(psnr_fp32: float, psnr_int8: float, max_drop: float, speed: float) -> None:
+    if not psnr_fp32 - psnr_int8 <= max_drop:
+        raise RefusedError(
+            f"refused: int8 gives {psnr_int8:.2f} dB where fp32 gives {psnr_fp32:.2f} dB, "
+            f"{psnr_fp32 - psnr_int8:.2f} dB less (--max-drop {max_drop:g}); it would run at {speed:.2f} x fp32"
+        )

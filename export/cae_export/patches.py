@@ -1,0 +1,76 @@
+"""Real patches for proof, figures and calibration: from the training data where they are found, else packaged ones."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from cae_export.errors import UsageError
+from cae_train.checkpoint import LoadedModel
+from cae_train.cifar10 import find_cifar10
+from cae_train.config import PATCH
+from cae_train.data import Image, Split, fixed_pairs, load, read_rgb
+from cae_train.degrade import parse_chain
+from cae_train.errors import CaeTrainError
+
+PACKAGED = Path(__file__).with_name("patches.webp")
+CALIBRATION, PROOF = 512, 2048
+_CALIBRATION_SEED, _PROOF_SEED = 1, 2
+
+
+@dataclass(frozen=True)
+class Patches:
+    """Pairs degraded as in training, float32 N x 3 x P x P in 0..1: for calibration, and others for proof and figures.
+
+    `source` says in a few words where they come from.
+    """
+
+    calibration: Tensor
+    degraded: Tensor
+    clean: Tensor
+    source: str
+
+
+def find(model: LoadedModel, data: str | None) -> Patches:
+    """Patches from `data`, by default from the data named in the model, by default those of the package.
+
+    Calibration takes the training part, proof and figures the held-out part (the test part where there is one).
+
+    Raises:
+        UsageError: `data` was given and cannot be used.
+    """
+    config = model.config
+    names = (data,) if data is not None else config.data
+    if data is None and not all(_is_here(name, Path(config.data_dir)) for name in names):
+        split, source = _packaged(), "packaged CC0 photographs"
+    else:
+        try:
+            split = load(replace(config, data=names))
+        except CaeTrainError as e:
+            raise UsageError(str(e)) from e
+        part = "test part" if split.test else "held-out part"
+        source = f"the {part} of {' + '.join(Path(name).name for name in names)}"
+    chain = parse_chain(config.degrade, config.clip)
+    calibration, _ = fixed_pairs(_spread(split.train, CALIBRATION), chain, _CALIBRATION_SEED, CALIBRATION)
+    degraded, clean = fixed_pairs(_spread(split.test or split.validation, PROOF), chain, _PROOF_SEED, PROOF)
+    return Patches(calibration, degraded, clean, f"{len(clean)} patches of {source}")
+
+
+def _is_here(name: str, data_dir: Path) -> bool:
+    return find_cifar10(data_dir) is not None if name == "cifar10" else Path(name).is_dir()
+
+
+def _spread(images: Sequence[Image], count: int) -> list[Image]:
+    """At most `count` images, spread evenly over all."""
+    return [images[i] for i in np.linspace(0, len(images) - 1, min(count, len(images))).round().astype(int)]
+
+
+def _packaged() -> Split:
+    """A sheet of 32x32 patches of public-domain and CC0 photographs; every other one is for calibration."""
+    sheet = read_rgb(PACKAGED)
+    assert sheet is not None  # noqa: S101 - package data
+    rows, columns = sheet.shape[0] // PATCH, sheet.shape[1] // PATCH
+    grid = sheet.reshape(rows, PATCH, columns, PATCH, 3).swapaxes(1, 2).reshape(-1, PATCH, PATCH, 3)
+    return Split(train=list(grid[::2]), validation=list(grid[1::2]))

@@ -1,0 +1,59 @@
+"""Write `assets/samples/` and `export/cae_export/patches.webp` from scikit-image's public-domain and CC0 photographs.
+
+    python scripts/make_images.py
+
+The samples are those photographs with white Gaussian noise added, clipped and rounded to 8 bits.
+"""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from skimage import data
+
+ROOT = Path(__file__).resolve().parent.parent
+PATCH, ROWS, COLUMNS = 32, 32, 32
+SAMPLES = {"astronaut": 25, "camera": 25, "chelsea": 15, "coffee": 35, "rocket": 50}  # sigma in grey levels of 255
+SOURCES = ("astronaut", "brick", "camera", "chelsea", "coffee", "grass", "gravel", "hubble_deep_field", "retina",
+           "rocket")  # fmt: skip
+
+
+def photograph(name: str) -> NDArray[np.uint8]:
+    """H x W grey or H x W x 3 BGR."""
+    image: NDArray[np.uint8] = getattr(data, name)()
+    return image[..., ::-1] if image.ndim == 3 else image
+
+
+def write_samples(folder: Path) -> None:
+    """One noisy PNG a photograph, its sigma in its name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(0)
+    for name, sigma in SAMPLES.items():
+        clean = photograph(name)
+        noisy = np.clip(np.rint(clean + rng.normal(0, sigma, clean.shape)), 0, 255).astype(np.uint8)
+        cv2.imwrite(str(folder / f"{name}-sigma{sigma}.png"), noisy)
+
+
+def write_patches(path: Path) -> None:
+    """A lossless sheet of 1024 patches, evenly many a photograph, in random order."""
+    rng = np.random.default_rng(0)
+    chosen: list[NDArray[np.uint8]] = []
+    for index, name in enumerate(SOURCES):
+        image = photograph(name)
+        image = np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image
+        places = [(y, x) for y in range(0, image.shape[0] - PATCH + 1, PATCH)
+                  for x in range(0, image.shape[1] - PATCH + 1, PATCH)]  # fmt: skip
+        count = ROWS * COLUMNS * (index + 1) // len(SOURCES) - len(chosen)
+        for place in rng.choice(len(places), count, replace=False):
+            y, x = places[place]
+            chosen.append(image[y : y + PATCH, x : x + PATCH])
+    order = rng.permutation(len(chosen))
+    grid = np.stack([chosen[i] for i in order]).reshape(ROWS, COLUMNS, PATCH, PATCH, 3)
+    sheet = np.ascontiguousarray(grid.swapaxes(1, 2).reshape(ROWS * PATCH, COLUMNS * PATCH, 3))
+    path.write_bytes(cv2.imencode(".webp", sheet, [cv2.IMWRITE_WEBP_QUALITY, 101])[1].tobytes())
+
+
+if __name__ == "__main__":
+    write_samples(ROOT / "assets" / "samples")
+    write_patches(ROOT / "export" / "cae_export" / "patches.webp")

@@ -1,0 +1,60 @@
+"""What the export's tests share: photographs that are really photographs, a model trained on them, the real command."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import pytest
+from skimage import data
+
+from cae_train import Hardware, TrainConfig, train
+
+COMMAND = Path(sys.executable).parent / ("cae-export.exe" if os.name == "nt" else "cae-export")
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of four real photographs."""
+    folder = tmp_path_factory.mktemp("photos")
+    for name in ("astronaut", "chelsea", "coffee", "rocket"):
+        cv2.imwrite(str(folder / f"{name}.png"), getattr(data, name)()[..., ::-1])
+    return folder
+
+
+@pytest.fixture(scope="session", params=["skip", "cae"])
+def trained(request: pytest.FixtureRequest, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The `model.pt` of a run of a few seconds."""
+    return train_briefly(request.param, photos, tmp_path_factory.mktemp(request.param))
+
+
+@pytest.fixture(scope="session")
+def trained_skip(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train_briefly("skip", photos, tmp_path_factory.mktemp("skip_only"))
+
+
+def train_briefly(arch: str, photos: Path, out: Path) -> Path:
+    config = TrainConfig(
+        data=(str(photos),), arch=arch, degrade=("gaussian:0-55",), epochs=1, epoch_crops=2560, batch=32
+    )
+    return train(config, out, hardware=Hardware(accelerator="cpu", devices="1")).model
+
+
+@pytest.fixture(scope="session")
+def cae_export() -> Command:
+    """Run `cae-export` in its own process."""
+
+    def run(*args: str | Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [COMMAND, *map(str, args)], capture_output=True, text=True, env={**os.environ, **(env or {})}
+        )
+        assert "Traceback" not in done.stderr + done.stdout, done.stderr
+        return done
+
+    return run

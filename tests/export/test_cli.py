@@ -1,0 +1,103 @@
+"""`cae-export` as it is typed."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from tests.export.conftest import Command
+
+
+def test_from_model_to_cleaned_picture(cae_export: Command, trained: Path, photos: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model.pt"
+    model.write_bytes(trained.read_bytes())
+    done = cae_export(model)
+    assert done.returncode == 0, done.stderr
+    assert "largest difference" in done.stdout
+    assert f"next: cae-run photos/ -o clean/ -m {tmp_path / 'model.onnx'}" in done.stderr
+    run = Path(sys.executable).parent / "cae-run"
+    cleaned = subprocess.run(
+        [run, photos, "-o", tmp_path / "clean", "-m", tmp_path / "model.onnx"], capture_output=True
+    )
+    assert cleaned.returncode == 0
+    assert {path.name for path in (tmp_path / "clean").iterdir()} == {path.name for path in photos.iterdir()}
+
+
+def test_int8_reports_size_loss_and_speed(cae_export: Command, trained_skip: Path, tmp_path: Path) -> None:
+    done = cae_export(trained_skip, "--int8", "--max-drop", "3", "-o", tmp_path / "i.onnx")
+    assert done.returncode == 0, done.stderr
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("int8:")]
+    assert "kB" in line
+    assert "dB" in line
+    assert "x the speed of fp32 on this machine" in line
+
+
+def test_refusal_is_exit_1_and_leaves_nothing(cae_export: Command, trained_skip: Path, tmp_path: Path) -> None:
+    done = cae_export(trained_skip, "--tolerance", "1e-12", "-o", tmp_path / "model.onnx")
+    assert done.returncode == 1
+    assert "refused" in done.stderr.splitlines()[-1]
+    assert not list(tmp_path.iterdir())
+
+
+def make_bad(kind: str, folder: Path) -> Path:
+    path = folder / "model.pt"
+    if kind == "text":
+        path.write_text("not a model")
+    elif kind == "pickle":
+        path.write_bytes(pickle.dumps({"a": os.getcwd}))
+    elif kind == "foreign":
+        torch.save({"weights": torch.zeros(3)}, path)
+    elif kind == "folder":
+        path.mkdir()
+    return path
+
+
+@pytest.mark.parametrize("kind", ["missing", "text", "pickle", "foreign", "folder"])
+def test_bad_models(cae_export: Command, kind: str, tmp_path: Path) -> None:
+    done = cae_export(make_bad(kind, tmp_path))
+    assert done.returncode == 2
+    (line,) = done.stderr.strip().splitlines()
+    assert line.startswith("cae-export: ")
+    assert "model.pt" in line
+    assert not list(tmp_path.glob("*.onnx"))
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--int8", "--fp16"], "exclude"),
+        (["--opset", "3"], "18 to 22"),
+        (["-o", "nowhere/at/all.onnx"], "no such folder"),
+        (["-o", "model.tflite"], ".onnx"),
+        (["--data", "no-such-data"], "no-such-data"),
+        (["--max-drop", "-2"], "--max-drop"),
+    ],
+)
+def test_bad_options(cae_export: Command, trained_skip: Path, options: list[str], named: str) -> None:
+    done = cae_export(trained_skip, *options)
+    assert done.returncode == 2
+    assert named in done.stderr.splitlines()[-1]
+
+
+def test_help_is_light_and_a_missing_extra_is_one_line(tmp_path: Path) -> None:
+    program = (
+        "import sys\n"
+        "class Absent:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name.partition('.')[0] in {'torch', 'onnx', 'onnxslim', 'lightning'}:\n"
+        "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
+        "sys.meta_path.insert(0, Absent())\n"
+        "from cae_export.cli import main\n"
+        "main()\n"
+    )
+    helped = subprocess.run([sys.executable, "-c", program, "--help"], capture_output=True, text=True)
+    assert helped.returncode == 0, helped.stderr
+    done = subprocess.run([sys.executable, "-c", program, "model.pt"], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "pip install 'cae-toolkit[export]'" in done.stderr
+    assert "Traceback" not in done.stderr

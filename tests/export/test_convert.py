@@ -1,0 +1,106 @@
+"""The ONNX file: its boundary, its versions, and what must not be in it."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+import torch
+
+from cae_export.convert import to_onnx
+from cae_export.equalize import equalize
+from cae_export.errors import UsageError
+from cae_train.models import ARCHITECTURES, build
+
+
+@pytest.fixture(scope="module", params=sorted(ARCHITECTURES))
+def converted(request: pytest.FixtureRequest) -> tuple[torch.nn.Module, onnx.ModelProto]:
+    torch.manual_seed(0)
+    network = build(request.param).eval()
+    return network, to_onnx(network, 32)
+
+
+def outputs(model: onnx.ModelProto, patches: np.ndarray) -> np.ndarray:
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    result: np.ndarray = session.run(["output"], {"input": patches})[0]
+    return result
+
+
+def test_boundary_versions_and_operators(converted: tuple[torch.nn.Module, onnx.ModelProto]) -> None:
+    _, model = converted
+    assert (model.ir_version, model.opset_import[0].version) == (10, 20)  # read by onnxruntime 1.20, two years old
+    for values, name in ((model.graph.input, "input"), (model.graph.output, "output")):
+        (value,) = values
+        shape = value.type.tensor_type.shape.dim
+        assert value.name == name
+        assert shape[0].dim_param
+        assert [d.dim_value for d in shape[1:]] == [3, 32, 32]
+    assert {node.op_type for node in model.graph.node} <= {
+        "Add", "Conv", "DepthToSpace", "MaxPool", "Relu", "Resize", "Sigmoid", "Sub",
+    }  # fmt: skip
+    assert not model.functions
+
+
+def test_no_path_and_no_source_line_in_the_file(converted: tuple[torch.nn.Module, onnx.ModelProto]) -> None:
+    _, model = converted
+    content = model.SerializeToString()
+    for trace in (b".py", b"site-packages", str(Path.home()).encode(), str(Path.cwd()).encode(), b"stack_trace"):
+        assert trace not in content
+
+
+@pytest.mark.parametrize("batch", [1, 2, 7, 64])
+def test_equals_torch_at_any_batch(converted: tuple[torch.nn.Module, onnx.ModelProto], batch: int) -> None:
+    network, model = converted
+    patches = torch.rand(batch, 3, 32, 32, generator=torch.Generator().manual_seed(batch))
+    with torch.inference_mode():
+        assert np.abs(outputs(model, patches.numpy()) - network(patches).numpy()).max() < 1e-5
+
+
+@pytest.mark.parametrize("opset", [18, 22])
+def test_other_operator_sets(opset: int) -> None:
+    model = to_onnx(build("cae").eval(), 32, opset)
+    assert model.opset_import[0].version == opset
+    assert outputs(model, np.zeros((2, 3, 32, 32), np.float32)).shape == (2, 3, 32, 32)
+
+
+@pytest.mark.parametrize("opset", [0, 17, 23, 99])
+def test_operator_set_out_of_range(opset: int) -> None:
+    with pytest.raises(UsageError, match=f"{opset}.*18 to 22"):
+        to_onnx(build("cae").eval(), 32, opset)
+
+
+def test_equalisation_keeps_the_function_and_levels_the_ranges(
+    converted: tuple[torch.nn.Module, onnx.ModelProto],
+) -> None:
+    _, model = converted
+    patches = np.random.default_rng(0).random((64, 3, 32, 32), np.float32)
+    equalized = equalize(model, patches)
+    assert np.abs(outputs(equalized, patches) - outputs(model, patches)).max() < 1e-5
+    assert spread(equalized, patches) < 0.7 * spread(model, patches)
+
+
+def spread(model: onnx.ModelProto, patches: np.ndarray) -> float:
+    """How many times the largest channel of a ReLU's output exceeds the median one, averaged over the ReLUs."""
+    names = [node.output[0] for node in model.graph.node if node.op_type == "Relu"]
+    probe = onnx.ModelProto()
+    probe.CopyFrom(model)
+    probe.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names)
+    session = ort.InferenceSession(probe.SerializeToString(), providers=["CPUExecutionProvider"])
+    peaks = [values.max(axis=(0, 2, 3)) for values in session.run(names, {"input": patches})]
+    return float(np.mean([peak.max() / np.median(peak) for peak in peaks]))
+
+
+def test_equalisation_leaves_what_it_does_not_know() -> None:
+    """A factor must not pass an operator that does not let it through (here a sigmoid between two convolutions)."""
+    torch.manual_seed(1)
+    conv = torch.nn.Conv2d
+    network = torch.nn.Sequential(conv(3, 16, 3, padding=1), torch.nn.Sigmoid(), conv(16, 3, 3, padding=1)).eval()
+    model = to_onnx(network, 32)
+    patches = np.random.default_rng(0).random((4, 3, 32, 32), np.float32)
+    weights = [t.raw_data for m in (model, equalize(model, patches)) for t in m.graph.initializer]
+    half = len(weights) // 2
+    assert all(a == b for a, b in itertools.islice(zip(weights, weights[half:], strict=False), half))

@@ -1,0 +1,165 @@
+"""What an export leaves, what it proves, and what it refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+import cae_export.exporter
+from cae_export import RefusedError, UsageError, export
+from cae_export.patches import find
+from cae_runtime import ModelSpec, Restorer, Session
+from cae_train import load_model
+from cae_train.checkpoint import save_model
+
+
+def test_fp32_equals_what_was_trained(trained: Path, tmp_path: Path) -> None:
+    report = export(trained, tmp_path / "model.onnx")
+    assert [row.batch for row in report.parity] == [1, 2, 7, 64]
+    assert max(row.difference for row in report.parity) <= 1e-4
+    assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
+    session = Session(report.path, provider="cpu")
+    assert session.spec == report.spec
+    assert session.spec == ModelSpec(
+        architecture=load_model(trained).arch, degradation="gaussian:0-55", psnr_in=report.psnr_in,
+        psnr_out=report.psnr_out, evaluated_on=report.patches, version=report.spec.version,
+    )  # fmt: skip
+    patches = find(load_model(trained), None)
+    with torch.inference_mode():
+        torch_output = load_model(trained).network(patches.degraded[:40]).numpy()
+    assert np.abs(session.run(patches.degraded[:40].numpy()) - torch_output).max() <= 1e-4
+
+
+def test_int8_is_made_as_promised(trained_skip: Path, tmp_path: Path) -> None:
+    report = export(trained_skip, tmp_path / "small.onnx", precision="int8", max_drop=3)
+    assert report.bytes < 0.5 * report.fp32_bytes
+    assert report.speed is not None
+    assert report.spec.precision == "int8"
+    assert report.spec.psnr_out == report.psnr_out < report.psnr_fp32 + 0.05
+    model = onnx.load(report.path)
+    kinds = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
+    quantise = [node for node in model.graph.node if node.op_type == "QuantizeLinear"]
+    assert quantise
+    assert all(kinds[node.input[2]] == onnx.TensorProto.UINT8 for node in quantise)
+    made_of = {name: node for node in model.graph.node for name in node.output}
+    convs = [node for node in model.graph.node if node.op_type == "Conv"]
+    weights = [made_of[node.input[1]] for node in convs[:-1]]
+    assert all(kinds[node.input[0]] == onnx.TensorProto.INT8 for node in weights)
+    assert convs[-1].input[1] in kinds, "the last convolution stays in float"
+    scales = {tensor.name: tensor.dims for tensor in model.graph.initializer}
+    assert all(
+        list(scales[node.input[1]]) == [c.dims[0]] for node, c in zip(weights, stored(model, weights), strict=True)
+    )
+    (subtraction,) = [node for node in model.graph.node if node.op_type == "Sub"]
+    assert subtraction.input[0] == "input", "the picture itself is not rounded to the network's steps"
+
+
+def stored(model: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> list[onnx.TensorProto]:
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    return [tensors[node.input[0]] for node in nodes]
+
+
+def test_int8_that_loses_too_much_is_refused(
+    trained_skip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = tmp_path / "model.onnx"
+    kept.write_bytes(b"an earlier file")
+    monkeypatch.setattr(cae_export.exporter, "to_int8", lambda graph, _patches: damaged(graph))
+    with pytest.raises(RefusedError, match=r"int8 gives .* dB where fp32 gives .* dB, .* less \(--max-drop 0.1\)"):
+        export(trained_skip, kept, precision="int8")
+    assert kept.read_bytes() == b"an earlier file"
+    assert list(tmp_path.iterdir()) == [kept]
+
+
+def test_a_file_that_is_not_equal_is_refused(
+    trained_skip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = cae_export.exporter.to_onnx
+    monkeypatch.setattr(cae_export.exporter, "to_onnx", lambda *args: damaged(original(*args)))
+    with pytest.raises(RefusedError, match="differs from the trained network by"):
+        export(trained_skip, tmp_path / "model.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def damaged(model: onnx.ModelProto) -> onnx.ModelProto:
+    tensor = max(model.graph.initializer, key=lambda t: int(np.prod(t.dims)))
+    values = onnx.numpy_helper.to_array(tensor).copy()
+    values[0] += 1
+    tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+    return model
+
+
+def test_a_network_that_gives_nan_is_refused(
+    trained_skip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = cae_export.exporter.to_onnx
+
+    def poisoned(*args: object) -> onnx.ModelProto:
+        model: onnx.ModelProto = original(*args)  # type: ignore[arg-type]
+        tensor = max(model.graph.initializer, key=lambda t: int(np.prod(t.dims)))
+        tensor.CopyFrom(onnx.numpy_helper.from_array(np.full(tensor.dims, np.nan, np.float32), tensor.name))
+        return model
+
+    monkeypatch.setattr(cae_export.exporter, "to_onnx", poisoned)
+    with pytest.raises(RefusedError):
+        export(trained_skip, tmp_path / "model.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_fp16_keeps_a_float32_boundary(trained_skip: Path, tmp_path: Path) -> None:
+    report = export(trained_skip, tmp_path / "half.onnx", precision="fp16")
+    assert report.bytes < 0.6 * report.fp32_bytes
+    assert Session(report.path, provider="cpu").spec.dtype == "float32"
+    assert abs(report.psnr_out - report.psnr_fp32) <= 0.01
+
+
+def test_patches_come_from_the_models_own_data_and_calibration_is_apart(trained_skip: Path) -> None:
+    model = load_model(trained_skip)
+    patches = find(model, None)
+    assert "held-out part of photos" in patches.source
+    assert len(patches.clean) >= 512
+    assert len(patches.calibration) >= 512
+    assert torch.equal(patches.degraded, find(model, None).degraded)
+
+
+def test_patches_are_packaged_where_the_data_are_gone(trained_skip: Path, tmp_path: Path) -> None:
+    model = load_model(trained_skip)
+    gone = tmp_path / "gone.pt"
+    config = type(model.config).from_dict(model.config.to_dict() | {"data": ["not/here"]})
+    save_model(gone, model.network, config, {})
+    patches = find(load_model(gone), None)
+    assert "packaged" in patches.source
+    assert len(patches.clean) >= 512
+    assert len(patches.calibration) >= 512
+    assert 0.2 < float(patches.clean.mean()) < 0.8
+    report = export(gone, tmp_path / "gone.onnx")
+    assert "packaged" in report.spec.evaluated_on
+
+
+@pytest.mark.parametrize(
+    ("settings", "match"),
+    [
+        ({"tolerance": 0.0}, "--tolerance is 0.0"),
+        ({"max_drop": -1.0}, "--max-drop is -1.0"),
+        ({"max_drop": float("nan")}, "--max-drop is nan"),
+        ({"overlap": 32}, "--overlap is 32"),
+        ({"opset": 5}, "--opset is 5"),
+        ({"data": "no/such/folder"}, "no/such/folder"),
+    ],
+)
+def test_bad_settings(trained_skip: Path, tmp_path: Path, settings: dict[str, object], match: str) -> None:
+    with pytest.raises(UsageError, match=match):
+        export(trained_skip, tmp_path / "model.onnx", **settings)  # type: ignore[arg-type]
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_runtime_runs_what_was_exported(trained: Path, tmp_path: Path) -> None:
+    report = export(trained, tmp_path / "model.onnx", overlap=12)
+    restorer = Restorer(report.path, provider="cpu")
+    image = np.random.default_rng(0).integers(0, 256, (50, 70, 3), np.uint8)
+    assert restorer.overlap == 12
+    assert restorer(image).shape == image.shape
