@@ -175,7 +175,7 @@ def _start(
         session = ort.InferenceSession(data, options, providers=[(provider.full, dict(settings))], enable_fallback=0)
     except Exception as e:  # onnxruntime's exceptions share no base below Exception
         reason = _reason(e)
-        if "external data" in reason.lower():
+        if "external data" in reason.lower() or "model_path must not be empty" in reason:  # the latter up to 1.22
             raise ModelError(f"model {str(path)!r} keeps its weights in another file: export it as one file") from e
         if type(e).__name__ in {"InvalidProtobuf", "NoModel", "NoSuchFile"} or "No graph was found" in reason:
             raise ModelError(f"model {str(path)!r} is not an ONNX model") from e

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cae_train.checkpoint import LoadedModel, load_model
     from cae_train.config import Hardware, TrainConfig
-    from cae_train.errors import CaeTrainError, CheckpointError, ConfigError, DataError
+    from cae_train.errors import CaeTrainError, CheckpointError, ConfigError, DataError, TrainingError
     from cae_train.loop import TrainResult, train
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "LoadedModel",
     "TrainConfig",
     "TrainResult",
+    "TrainingError",
     "load_model",
     "train",
 ]
@@ -31,9 +32,13 @@ __all__ = [
 _HOME = {
     "checkpoint": ("LoadedModel", "load_model"),
     "config": ("Hardware", "TrainConfig"),
-    "errors": ("CaeTrainError", "CheckpointError", "ConfigError", "DataError"),
+    "errors": ("CaeTrainError", "CheckpointError", "ConfigError", "DataError", "TrainingError"),
     "loop": ("TrainResult", "train"),
 }
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 def __getattr__(name: str) -> Any:

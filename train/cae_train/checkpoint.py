@@ -12,8 +12,6 @@ A dictionary of plain values and tensors, so that it loads with `weights_only=Tr
     metrics   psnr_in, psnr_out (dB), evaluated_on, epoch; empty where a run was stopped before its first epoch ended
 """
 
-import pickle
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,6 +24,7 @@ from torch import nn
 
 from cae_train.config import TrainConfig
 from cae_train.errors import CheckpointError, ConfigError
+from cae_train.files import whole
 from cae_train.models import build, options_of
 
 FORMAT, SCHEMA = "cae-toolkit", 1
@@ -60,17 +59,11 @@ def save_model(path: Path, network: nn.Module, config: TrainConfig, metrics: Map
         "metrics": dict(metrics),
     }
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            partial = Path(file.name)
-            try:
-                torch.save(content, file)
-            except BaseException:
-                partial.unlink(missing_ok=True)
-                raise
-        partial.chmod(0o644)
-        partial.replace(path)
-    except OSError as e:
-        raise CheckpointError(f"{path} cannot be written: {e.strerror or e}") from e
+        with whole(path) as partial, partial.open("wb") as file:  # an open file: a path would be named inside
+            torch.save(content, file)
+    except (OSError, RuntimeError) as e:  # torch's writer turns a full disk into a RuntimeError
+        reason = e.strerror if isinstance(e, OSError) and e.strerror else (str(e).splitlines() or [repr(e)])[0][:200]
+        raise CheckpointError(f"{path} cannot be written: {reason}") from e
 
 
 def load_model(path: Path) -> LoadedModel:
@@ -84,10 +77,15 @@ def load_model(path: Path) -> LoadedModel:
             raise CheckpointError(f"{path} is larger than {MAX_BYTES >> 20} MiB, no model.pt of this toolkit is")
         if not zipfile.is_zipfile(path):
             raise CheckpointError(f"{path} is no model.pt: write one with cae-train")
+        with zipfile.ZipFile(path) as archive:
+            if sum(entry.file_size for entry in archive.infolist()) > MAX_BYTES:
+                raise CheckpointError(f"{path} unpacks to more than {MAX_BYTES >> 20} MiB, no model.pt does")
         content = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as e:
         raise CheckpointError(f"{path}: {e.strerror or e}") from e
-    except (RuntimeError, ValueError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as e:
+    except CheckpointError:
+        raise
+    except Exception as e:  # a damaged or hostile file can fail anywhere in the readers
         raise CheckpointError(f"{path} is no model.pt of cae-train: it is damaged or holds other Python objects") from e
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise CheckpointError(f"{path} is no model.pt of cae-train: it was written by another program")

@@ -4,6 +4,7 @@ Krizhevsky, "Learning Multiple Layers of Features from Tiny Images" (2009). Six 
 then 3072 bytes, the R, G and B planes of a 32x32 image.
 """
 
+import sys
 import tarfile
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cae_train.errors import DataError
+from cae_train.files import whole
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 MD5 = "c32a1d4ab5d03f1284b67883e8d87530"
@@ -27,13 +29,14 @@ def load_cifar10(data_dir: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     Raises:
         DataError: files of the wrong size, or a download that fails or has another checksum.
     """
-    for folder in (data_dir, data_dir / FOLDER):
-        if (folder / FILES[0]).is_file():
-            break
-    else:
-        folder = _download(data_dir)
+    folder = find_cifar10(data_dir) or _download(data_dir)
     images = [_read(folder / name) for name in FILES]
     return np.concatenate(images[:-1]), images[-1]
+
+
+def find_cifar10(data_dir: Path) -> Path | None:
+    """The folder of the six files in or below `data_dir`, None where they are not there."""
+    return next((f for f in (data_dir, data_dir / FOLDER) if (f / FILES[0]).is_file()), None)
 
 
 def _read(path: Path) -> NDArray[np.uint8]:
@@ -53,19 +56,20 @@ def _download(data_dir: Path) -> Path:
 
     pooch.get_logger().setLevel("ERROR")
     try:
-        archive = pooch.retrieve(URL, known_hash=f"md5:{MD5}", path=data_dir, fname=URL.rpartition("/")[2],
-                                 downloader=pooch.HTTPDownloader(progressbar=True, timeout=30))  # fmt: skip
+        fetch = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=30)
+        archive = pooch.retrieve(
+            URL, known_hash=f"md5:{MD5}", path=data_dir, fname=URL.rpartition("/")[2], downloader=fetch
+        )
         folder = data_dir / FOLDER
         folder.mkdir(parents=True, exist_ok=True)
         with tarfile.open(archive) as tar:
-            for name in FILES:
+            for name in reversed(FILES):  # the first, by which they are found, comes last: all are there then
                 member = tar.extractfile(f"{FOLDER}/{name}")
                 if member is None:
                     raise DataError(f"CIFAR-10: {archive} has no file {name}")
-                partial = folder / f"{name}.partial"
-                partial.write_bytes(member.read(RECORDS * RECORD_BYTES + 1))
-                partial.replace(folder / name)
-    except (OSError, ValueError, KeyError, tarfile.TarError) as e:
+                with whole(folder / name) as partial:
+                    partial.write_bytes(member.read(RECORDS * RECORD_BYTES + 1))
+    except (OSError, ValueError, KeyError, EOFError, tarfile.TarError) as e:
         reason = str(e).splitlines()[0] if str(e) else type(e).__name__
         raise DataError(
             f"CIFAR-10 is not below {data_dir} and could not be downloaded from {URL}: {reason[:200]}; "

@@ -1,7 +1,9 @@
 """`cae-train`: parse, call, report."""
 
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from cae_train.config import LOSSES, PRECISIONS, Hardware, TrainConfig, load_toml
-from cae_train.errors import CaeTrainError, ConfigError
+from cae_train.errors import CaeTrainError, CheckpointError, ConfigError, TrainingError
 
 INSTALL = "cae-train needs its extra: pip install 'cae-toolkit[train]' (in a checkout: pip install -e '.[train]')"
 DEFAULTS = TrainConfig()
@@ -93,7 +95,11 @@ def command(
     if resume is not None:
         extra = [name for name, value in {**given, "config": config, "out": out}.items() if value is not None]
         if extra:
-            raise ConfigError(f"--resume continues a run with its own settings: leave out --{extra[0]}")
+            raise ConfigError(
+                f"--resume continues a run with its own settings: leave out --{extra[0].replace('_', '-')}"
+            )
+        if not (resume / "config.toml").is_file():
+            raise CheckpointError(f"--resume {resume} is no run folder: it has no config.toml")
         settings = TrainConfig.from_dict(load_toml(resume / "config.toml"))
     else:
         settings = TrainConfig.from_dict((load_toml(config) if config else {}) | given)
@@ -106,7 +112,7 @@ def _run(
     settings: TrainConfig, hardware: Hardware, out: Path | None, resume: Path | None, pairs: Path | None, max_pairs: int
 ) -> None:
     try:
-        from cae_train import data, degrade, loop, models, objective, run_folder
+        from cae_train import data, degrade, loop, machine, models, objective, run_folder
         from cae_train.pairs import save_pairs
         from cae_train.progress import ProgressLines
     except ModuleNotFoundError as e:
@@ -119,14 +125,19 @@ def _run(
     network = models.build(settings.arch, settings.model)
     objective.loss_by_name(settings.loss, bool(network.bounded))
     degrade.parse_chain(settings.degrade, settings.clip)
+    with machine.quiet_lightning():
+        machine.make_trainer(settings, Path(), hardware, [])
     leader = os.environ.get("LOCAL_RANK", "0") == "0"
     console = Console(stderr=True, quiet=not leader)
-    say = lambda text: console.print(text, highlight=False, markup=False, soft_wrap=True)  # noqa: E731
 
-    split = data.load(settings)
+    def say(text: str) -> None:
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    with _quiet_decoders():
+        split = data.load(settings)
     for note in split.notes:
         say(f"note: {note}")
-    if pairs is not None:
+    if pairs is not None and leader:
         say(f"wrote {save_pairs(split, settings, pairs, max_pairs)} pairs to {pairs}")
         if settings.epochs == 0:
             return
@@ -138,22 +149,50 @@ def _run(
         f"{len(split.train):,} images, {len(split.validation):,} held out; {' + '.join(settings.degrade)} -> {folder}"
     )
     result = loop.train(
-        settings, folder, hardware=hardware, resume=resume is not None, callbacks=[ProgressLines(console)], split=split
+        settings,
+        folder,
+        hardware=hardware,
+        resume=resume is not None,
+        callbacks=[ProgressLines(console)],
+        split=split,
     )
     if result.psnr_in is not None and result.psnr_out is not None:
         say(f"{result.evaluated_on}: noisy {result.psnr_in:.2f} dB, denoised {result.psnr_out:.2f} dB")
     if result.interrupted:
-        say(f"interrupted: {result.model} can be used; go on with cae-train --resume {folder}")
+        resumable = (folder / run_folder.CHECKPOINT).is_file()  # from the first epoch's end on
+        go_on = f"; go on with cae-train --resume {folder}" if resumable else ""
+        say(f"interrupted: {result.model} can be used{go_on}")
         raise typer.Exit(130)
     say(f"next: cae-export {result.model}")
+
+
+@contextlib.contextmanager
+def _quiet_decoders() -> Iterator[None]:
+    """Silence what C libraries write to stderr by themselves; Python's stderr stays what it is."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # the process was started without a stderr
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+    before = sys.stderr
+    with os.fdopen(kept, "w", buffering=1, encoding=before.encoding, errors="backslashreplace") as stream:
+        sys.stderr = stream
+        try:
+            yield
+        finally:
+            sys.stderr = before
+            os.dup2(kept, 2)
 
 
 def main() -> None:
     """The console script: every expected error in one line on stderr, with its exit code."""
     try:
         app(standalone_mode=True)
-    except ConfigError as e:
-        _fail(e, 2)
+    except TrainingError as e:
+        _fail(e, 1)
     except CaeTrainError as e:
         _fail(e, 2)
     except KeyboardInterrupt:

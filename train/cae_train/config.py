@@ -135,9 +135,9 @@ def load_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as e:
-        raise ConfigError(f"--config {path}: {e.strerror or e}") from e
+        raise ConfigError(f"settings {path}: {e.strerror or e}") from e
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
-        raise ConfigError(f"--config {path} is no TOML: {e}") from e
+        raise ConfigError(f"settings {path} is no TOML: {e}") from e
 
 
 def _like(default: object, value: Any, option: str) -> Any:
@@ -150,7 +150,7 @@ def _like(default: object, value: Any, option: str) -> Any:
     if isinstance(default, Mapping):
         if not isinstance(value, Mapping):
             raise ConfigError(f"{option} is {value!r}: a table is needed")
-        return dict(value)
+        return {key: tuple(item) if isinstance(item, list) else item for key, item in value.items()}
     if isinstance(default, float) and type(value) is int:
         return float(value)
     if type(value) is not type(default):

@@ -31,15 +31,16 @@ _SPLIT, _WINDOWS, _CROPS, _TRAIN, _ORDER, _HELD_OUT_NOISE = range(6)
 
 @dataclass
 class Split:
-    """Images for training, held out of it for validation, and the data set's own test part where it has one.
+    """Images for training, held out of it for validation, and a data set's own test part where it has one.
 
-    `notes` says in a line each what was left out and why.
+    `test_of` names the data set that the test part belongs to; `notes` says in a line each what was left out and why.
     """
 
     train: list[Image] = field(default_factory=list)
     validation: list[Image] = field(default_factory=list)
     test: list[Image] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    test_of: str = ""
 
 
 def load(config: TrainConfig) -> Split:
@@ -56,11 +57,11 @@ def load(config: TrainConfig) -> Split:
             held_out = len(images) // 10
             split.validation += list(images[order[:held_out]])
             split.train += list(images[order[held_out:]])
-            split.test += list(test)
+            split.test, split.test_of = list(test), source
         elif Path(source).is_dir():
             _add_folder(split, Path(source), config.seed)
         else:
-            raise DataError(f"--data {source!r} is neither a folder nor a data set: choose cifar10 or a folder of images")
+            raise DataError(f"--data {source!r} is no folder and no data set: choose cifar10 or a folder of images")
     return split
 
 
@@ -109,7 +110,7 @@ def _window(image: Image, pixels: int, rng: np.random.Generator) -> Image:
     """A random window of about `pixels` pixels with the image's own aspect."""
     height, width = image.shape[:2]
     scale = max((pixels / (height * width)) ** 0.5, PATCH / min(height, width))
-    h, w = int(height * scale), int(width * scale)
+    h, w = max(PATCH, int(height * scale)), max(PATCH, int(width * scale))
     y, x = rng.integers(height - h + 1), rng.integers(width - w + 1)
     return image[y : y + h, x : x + w].copy()
 
@@ -168,7 +169,7 @@ class EpochSampler(Sampler[tuple[int, int]]):
     """The keys of one epoch's steps for one of `world` processes; Lightning calls `set_epoch`."""
 
     def __init__(self, steps: int, rank: int = 0, world: int = 1) -> None:
-        self.keys_per_rank = max(1, steps // world)
+        self.steps, self.keys_per_rank = steps, max(1, steps // world)
         self.rank, self.world = rank, world
         self.epoch = 0
 
@@ -180,22 +181,22 @@ class EpochSampler(Sampler[tuple[int, int]]):
         return self.keys_per_rank
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        return ((self.epoch, step * self.world + self.rank) for step in range(self.keys_per_rank))
+        return ((self.epoch, (step * self.world + self.rank) % self.steps) for step in range(self.keys_per_rank))
 
 
-def fixed_pairs(
-    images: Sequence[Image], degrade: Chain, seed: int, limit: int | None = None
-) -> tuple[Tensor, Tensor]:
+def fixed_pairs(images: Sequence[Image], degrade: Chain, seed: int, limit: int | None = None) -> tuple[Tensor, Tensor]:
     """The same pairs at every call: degraded and clean, float32 N x 3 x 32 x 32 in 0..1 each.
 
     Images of exactly one patch are taken whole, in their order; of larger ones N = `limit` random crops are taken,
-    the images in turn.
+    the images in turn, or spread evenly over them where they are more than N.
     """
     rng = _rng(seed, _CROPS)
     if all(image.shape[:2] == (PATCH, PATCH) for image in images):
         patches = list(images[:limit])
     else:
-        patches = [random_crop(images[i % len(images)], rng) for i in range(limit or HELD_OUT_PATCHES)]
+        count = limit or HELD_OUT_PATCHES
+        turn = range(count) if len(images) <= count else [i * len(images) // count for i in range(count)]
+        patches = [random_crop(images[i % len(images)], rng) for i in turn]
     clean = to_tensor(np.stack(patches))
     generator = torch.Generator().manual_seed(int(_rng(seed, _HELD_OUT_NOISE).integers(2**63)))
     return degrade(clean, generator), clean

@@ -15,3 +15,7 @@ class DataError(CaeTrainError):
 
 class CheckpointError(CaeTrainError):
     """A `model.pt` that cannot be read or written."""
+
+
+class TrainingError(CaeTrainError):
+    """A run that began and failed: it diverged, or its folder cannot be written any more."""

@@ -1,18 +1,17 @@
 """The training loop: what a step, an epoch and a run are. Lightning runs it."""
 
-import logging
 import signal
-import sys
+import threading
 import time
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, WeightAveraging
+from lightning.pytorch.callbacks import EarlyStopping, WeightAveraging
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics import MeanMetric
@@ -21,12 +20,15 @@ from cae_train.checkpoint import load_model, save_model
 from cae_train.config import Hardware, TrainConfig
 from cae_train.data import EpochSampler, Pairs, Split, fixed_pairs, load
 from cae_train.degrade import parse_chain
-from cae_train.errors import CaeTrainError, CheckpointError, ConfigError
+from cae_train.errors import CheckpointError, ConfigError, TrainingError
+from cae_train.machine import default_workers, make_trainer, one_line, quiet_lightning
 from cae_train.models import build
 from cae_train.objective import loss_by_name, psnr
 from cae_train.run_folder import CHECKPOINT, MODEL, RunFolder
 
 VALIDATION_BATCH = 256
+CHECK_STEPS = 50  # a run that has diverged does not come back: looking now and then is enough
+DIVERGED_LOSS = 1e4  # patches are in 0..1: what works has a loss below 1, and binary cross-entropy ends at 100
 BETAS = (0.9, 0.99)  # a second moment that forgets sooner than the usual 0.999: without it residual nets diverge here
 
 
@@ -55,7 +57,9 @@ class Training(LightningModule):
         self.pairs = Pairs(split.train, chain, config)
         self.held_out = fixed_pairs(split.validation, chain, config.seed)
         self.psnr_in = float(psnr(*self.held_out).mean())
-        self.figures = nn.ModuleDict({name: MeanMetric() for name in ("train_loss", "train_psnr", "loss", "psnr")})
+        self.figures = nn.ModuleDict(
+            {name: MeanMetric(nan_strategy="disable") for name in ("train_loss", "train_psnr", "loss", "psnr")}
+        )
 
     def __deepcopy__(self, memo: dict[int, Any]) -> nn.Module:
         """The moving average copies the module; the network is all that it averages."""
@@ -65,14 +69,20 @@ class Training(LightningModule):
         shadow.net = deepcopy(self.net, memo)
         return shadow
 
-    def training_step(self, batch: tuple[Tensor, Tensor], _index: int) -> Tensor:
+    def figure(self, name: str) -> MeanMetric:
+        """One of the epoch's means."""
+        return cast(MeanMetric, self.figures[name])
+
+    def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
         """One step on (degraded, clean), float32 N x 3 x 32 x 32 each."""
         degraded, clean = batch
         output = self.net(degraded).float()
         with torch.autocast(output.device.type, enabled=False):
             loss = self.loss(output, clean)
-        self.figures["train_loss"].update(loss.detach())
-        self.figures["train_psnr"].update(psnr(output.detach(), clean))
+        if index % CHECK_STEPS == 0:
+            self._check(float(loss.detach()))
+        self.figure("train_loss").update(loss.detach())
+        self.figure("train_psnr").update(psnr(output.detach(), clean))
         return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor], _index: int) -> None:
@@ -80,24 +90,32 @@ class Training(LightningModule):
         degraded, clean = batch
         output = self.net(degraded).float()
         with torch.autocast(output.device.type, enabled=False):
-            self.figures["loss"].update(self.loss(output, clean), weight=len(clean))
-        self.figures["psnr"].update(psnr(output, clean))
+            self.figure("loss").update(self.loss(output, clean), weight=len(clean))
+        self.figure("psnr").update(psnr(output, clean))
 
     def on_validation_epoch_end(self) -> None:
         """Give early stopping its figure."""
-        self.log("val_psnr", cast(MeanMetric, self.figures["psnr"]).compute())
+        self.log("val_psnr", self.figure("psnr").compute(), sync_dist=True)
 
     def take_figures(self) -> dict[str, float]:
-        """The epoch's means, and a fresh start for the next."""
-        values = {}
-        for name, metric in self.figures.items():
-            values[name] = float(cast(MeanMetric, metric).compute())
+        """The epoch's means.
+
+        Raises:
+            TrainingError: the run has diverged.
+        """
+        values = {name: float(self.figure(name).compute()) for name in self.figures}
+        self._check(values["train_loss"])
+        self._check(values["loss"])
         return values
+
+    def _check(self, loss: float) -> None:
+        if not loss < DIVERGED_LOSS:  # nan is not below it either
+            raise TrainingError(f"training diverged in epoch {self.current_epoch + 1}: the loss is {loss:.3g}")
 
     def on_train_epoch_start(self) -> None:
         """Start the epoch's means anew."""
-        for metric in self.figures.values():
-            cast(MeanMetric, metric).reset()
+        for name in self.figures:
+            self.figure(name).reset()
 
     def configure_optimizers(self) -> Any:
         """AdamW; a linear warm-up, then a cosine to zero over all steps (Loshchilov and Hutter, ICLR 2017 and 2019)."""
@@ -155,7 +173,10 @@ def train(
 
     Raises:
         ConfigError, DataError, CheckpointError: as their names say; nothing is trained then.
+        TrainingError: the run diverged, ran out of memory or could not write its folder; the best epoch before is kept.
     """
+    if not config.epochs:
+        raise ConfigError("--epochs is 0: 1 or more are needed")
     started = time.monotonic()
     hardware = hardware or Hardware()
     checkpoint = out / CHECKPOINT
@@ -165,22 +186,23 @@ def train(
     split = split or load(config)
     training = Training(config, split)
     folder = RunFolder(out, config)
-    trainer = _trainer(config, out, hardware, [folder, *callbacks])
-    training.workers = hardware.workers if hardware.workers >= 0 else _default_workers(trainer)
-    interrupted = False
-    before = signal.getsignal(signal.SIGINT)
-    try:
-        trainer.fit(training, ckpt_path=checkpoint if resume else None, weights_only=True)
-    except SystemExit:  # Lightning's answer to Ctrl-C
-        interrupted = True
-    finally:
-        signal.signal(signal.SIGINT, before)
-    model = out / MODEL
+    everyone: list[Callback] = [folder, *callbacks]
+    if config.ema:
+        everyone.append(Ema(config.ema))
+    if config.patience:
+        everyone.append(EarlyStopping("val_psnr", patience=config.patience, mode="max"))
+    if resume:
+        _check_resumable(checkpoint, training)
+    with quiet_lightning():
+        trainer = make_trainer(config, out, hardware, everyone)
+        training.workers = hardware.workers if hardware.workers >= 0 else default_workers(trainer)
+        interrupted = _fit(trainer, training, folder, checkpoint if resume else None)
+    model = folder.out / MODEL
     loaded = load_model(model)
     metrics = dict(loaded.metrics)
     if split.test and metrics and not interrupted and trainer.is_global_zero:
         degraded, clean = fixed_pairs(split.test, parse_chain(config.degrade, config.clip), config.seed)
-        metrics |= {"psnr_in": float(psnr(degraded, clean).mean()), "evaluated_on": f"{config.data[0]} test"}
+        metrics |= {"psnr_in": float(psnr(degraded, clean).mean()), "evaluated_on": f"{split.test_of} test"}
         metrics["psnr_out"] = evaluate(loaded.network, degraded, clean)
         save_model(model, loaded.network, config, metrics)
     return TrainResult(
@@ -197,61 +219,36 @@ def train(
 def evaluate(network: nn.Module, degraded: Tensor, clean: Tensor) -> float:
     """Mean PSNR in dB over N pairs, float32 N x 3 x P x P in 0..1 each."""
     with torch.inference_mode():
-        restored = torch.cat([network(batch) for batch in degraded.split(VALIDATION_BATCH)])
+        restored = torch.cat([network(batch) for batch in torch.split(degraded, VALIDATION_BATCH)])
     return float(psnr(restored, clean).mean())
 
 
-def _trainer(config: TrainConfig, out: Path, hardware: Hardware, callbacks: list[Callback]) -> Trainer:
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", ".*does not have many workers.*")
-    warnings.filterwarnings("ignore", ".*LeafSpec.*", FutureWarning)
-    warnings.filterwarnings("ignore", ".*Checkpoint directory.*exists and is not empty.*")
-    warnings.filterwarnings("ignore", ".*The number of training batches.*")
-    if config.ema:
-        callbacks = [*callbacks, Ema(config.ema)]
-    if config.patience:
-        callbacks = [*callbacks, EarlyStopping("val_psnr", patience=config.patience, mode="max")]
-    checkpoints = ModelCheckpoint(
-        dirpath=out, filename=CHECKPOINT.removesuffix(".ckpt"), enable_version_counter=False,
-        save_on_train_epoch_end=True,
-    )  # fmt: skip
-    devices = hardware.devices
+def _fit(trainer: Trainer, training: Training, folder: RunFolder, checkpoint: Path | None) -> bool:
+    """Run the loop, and say whether Ctrl-C ended it."""
+    main = threading.current_thread() is threading.main_thread()  # the only one that may set signals
+    before = signal.getsignal(signal.SIGINT)
     try:
-        return Trainer(
-            accelerator=hardware.accelerator,
-            devices=int(devices) if devices.lstrip("-").isdigit() else devices,
-            strategy=hardware.strategy,
-            precision=_precision(config, hardware),
-            max_epochs=config.epochs,
-            gradient_clip_val=config.grad_clip,
-            callbacks=[*callbacks, checkpoints],
-            logger=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            use_distributed_sampler=False,
-            default_root_dir=out,
-        )
-    except CaeTrainError:
-        raise
-    except Exception as e:  # Lightning raises many kinds for bad devices and strategies
-        raise ConfigError(
-            f"--accelerator {hardware.accelerator} --devices {devices} --strategy {hardware.strategy}: "
-            f"{' '.join(str(e).split())[:200]}"
-        ) from e
+        trainer.fit(training, ckpt_path=checkpoint, weights_only=True)
+    except SystemExit:  # Lightning's answer to Ctrl-C
+        return True
+    except MisconfigurationException as e:
+        raise ConfigError(f"--accelerator, --devices or --strategy: {one_line(e)}") from e
+    except (TrainingError, CheckpointError, OSError, torch.OutOfMemoryError) as e:
+        hint = ""
+        if isinstance(e, torch.OutOfMemoryError):
+            hint = "; a smaller --batch needs less"
+        elif isinstance(e, TrainingError):
+            hint = "; a smaller --lr or --grad-clip may hold it"
+        kept = f"; {folder.out / MODEL} holds the best epoch before" if folder.saved else ""
+        raise TrainingError(f"{one_line(e)}{hint}{kept}") from e
+    finally:
+        if main:
+            signal.signal(signal.SIGINT, before)
+    return False
 
 
-def _precision(config: TrainConfig, hardware: Hardware) -> Any:
-    if config.precision == "fp32":
-        return "32-true"
-    gpu = torch.cuda.is_available() and hardware.accelerator in ("auto", "gpu", "cuda")
-    native = torch.cuda.is_bf16_supported() if gpu else bool(torch.cpu._is_avx512_bf16_supported())
-    return "bf16-mixed" if native or config.precision == "bf16" else "32-true"
-
-
-def _default_workers(trainer: Trainer) -> int:
-    import os
-
-    on_cpu = trainer.strategy.root_device.type == "cpu"
-    return 0 if on_cpu or sys.platform == "win32" else min(8, os.cpu_count() or 1)
+def _check_resumable(checkpoint: Path, training: Training) -> None:
+    try:
+        training.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"])
+    except Exception as e:  # a damaged file can fail anywhere in torch's reader
+        raise CheckpointError(f"--resume: {checkpoint} is damaged or is of another network: {one_line(e)}") from e

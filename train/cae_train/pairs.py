@@ -17,7 +17,8 @@ def save_pairs(split: Split, config: TrainConfig, folder: Path, limit: int) -> i
     outside 0..1 (unclipped degradations) are clipped, since a PNG holds nothing else.
 
     Raises:
-        DataError: the folder holds something already, or cannot be written.
+        DataError: the folder holds something already.
+        CheckpointError: it cannot be written.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DataError(f"--save-pairs {folder}: it exists and is no empty folder")

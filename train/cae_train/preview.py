@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cae_train.errors import CheckpointError
+from cae_train.files import whole
 from cae_train.objective import psnr
 
 SCALE, MARGIN, CAPTION, TITLE = 4, 8, 18, 30
@@ -15,7 +16,7 @@ INK, PAPER = (40, 40, 40), 255
 
 
 def sheet(clean: Tensor, degraded: Tensor, restored: Tensor, columns: int = 2) -> NDArray[np.uint8]:
-    """Draw a sheet, uint8 H x W x 3, BGR, from float32 N x 3 x P x P in 0..1 each; `columns` triples beside each other."""
+    """Draw a sheet, uint8 H x W x 3, BGR, from float32 N x 3 x P x P in 0..1 each; `columns` triples a row."""
     gains = [(float(a), float(b)) for a, b in zip(psnr(degraded, clean), psnr(restored, clean), strict=True)]
     side = clean.shape[-1] * SCALE
     cell_h, cell_w = side + CAPTION + MARGIN, 3 * (side + MARGIN) + 2 * MARGIN
@@ -42,17 +43,16 @@ def write_png(path: Path, image: NDArray[np.uint8]) -> None:
     Raises:
         CheckpointError: it cannot be written.
     """
-    partial = path.with_name(f".{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(cv2.imencode(".png", image)[1].tobytes())
-        partial.replace(path)
+        with whole(path) as partial:
+            partial.write_bytes(cv2.imencode(".png", image)[1].tobytes())
     except OSError as e:
         raise CheckpointError(f"{path} cannot be written: {e.strerror or e}") from e
 
 
 def to_bgr(patch: Tensor) -> NDArray[np.uint8]:
-    """float 3 x H x W in 0..1, RGB -> uint8 H x W x 3, BGR, clipped and rounded."""
+    """Float 3 x H x W in 0..1, RGB -> uint8 H x W x 3, BGR, clipped and rounded."""
     rgb = patch.detach().float().cpu().clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).numpy()
     return np.ascontiguousarray(rgb[..., ::-1])
 

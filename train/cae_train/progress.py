@@ -44,8 +44,8 @@ class ProgressLines(Callback):
                 self.task,
                 completed=trainer.global_step,
                 epoch=f"{trainer.current_epoch + 1}/{trainer.max_epochs}",
-                loss=f"{float(figures['train_loss'].compute()):.4f}",
-                psnr=f"{float(figures['train_psnr'].compute()):.2f}",
+                loss=f"{_own_mean(figures['train_loss']):.4f}",
+                psnr=f"{_own_mean(figures['train_psnr']):.2f}",
             )
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -66,3 +66,12 @@ class ProgressLines(Callback):
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Take the bar away."""
         self.bar.stop()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Take the bar away also from a run that is stopped: a bar left running hides the cursor."""
+        self.bar.stop()
+
+
+def _own_mean(metric: Any) -> float:
+    """This process's own mean: `compute` would wait for the other processes, which show no bar and never come."""
+    return float(metric.mean_value / metric.weight)

@@ -3,7 +3,7 @@
 import csv
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import tomli_w
 import torch
@@ -12,6 +12,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from cae_train.checkpoint import save_model
 from cae_train.config import TrainConfig
 from cae_train.errors import CheckpointError
+from cae_train.files import whole
 from cae_train.preview import sheet, write_png
 
 if TYPE_CHECKING:
@@ -54,6 +55,11 @@ class RunFolder(Callback):
         self.rows: list[dict[str, str]] = []
         self.best = float("-inf")
         self.began = 0.0
+        self.saved = False  # whether `model.pt` is this run's own
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Every process takes the folder that the first one made."""
+        self.out = trainer.strategy.broadcast(self.out)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the settings; on a resumed run read back the epochs that the checkpoint knows."""
@@ -69,6 +75,7 @@ class RunFolder(Callback):
         if self.rows:
             self.began -= float(self.rows[-1]["seconds"])
             self.best = max(float(row["val_psnr"]) for row in self.rows)
+            self.saved = (self.out / MODEL).is_file()
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Row, curves, sheet, and the model if it is the best so far."""
@@ -99,33 +106,33 @@ class RunFolder(Callback):
             metrics = {
                 "psnr_in": training.psnr_in,
                 "psnr_out": figures["psnr"],
-                "evaluated_on": "held-out patches of " + "+".join(Path(name).name for name in self.config.data),
+                "evaluated_on": "held-out patches of " + "+".join(Path(name).name or name for name in self.config.data),
                 "epoch": epoch,
             }
             save_model(self.out / MODEL, training.net, self.config, metrics)
+            self.saved = True
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Leave a usable model also when the run is stopped before its first epoch ends."""
         from cae_train.loop import Ema
 
         training: Training = pl_module  # type: ignore[assignment]
-        if isinstance(exception, KeyboardInterrupt) and trainer.is_global_zero and not (self.out / MODEL).exists():
+        if isinstance(exception, KeyboardInterrupt) and trainer.is_global_zero and not self.saved:
             averages = [callback for callback in trainer.callbacks if isinstance(callback, Ema)]  # type: ignore[attr-defined]
             network = averages[0].network(training) if averages else training.net
             save_model(self.out / MODEL, network, self.config, {})
 
     def _write_table(self) -> None:
-        partial = self.out / f".{METRICS}.partial"
-        with partial.open("w", newline="", encoding="utf-8") as file:
+        with whole(self.out / METRICS) as partial, partial.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, COLUMNS)
             writer.writeheader()
             writer.writerows(self.rows)
-        partial.replace(self.out / METRICS)
 
 
 def write_config(path: Path, config: TrainConfig) -> None:
     """Write the settings as the TOML that `--config` takes."""
-    path.write_text(tomli_w.dumps(config.to_dict()), encoding="utf-8")
+    with whole(path) as partial:
+        partial.write_text(tomli_w.dumps(config.to_dict()), encoding="utf-8")
 
 
 def draw_curves(path: Path, rows: list[dict[str, str]]) -> None:
@@ -146,6 +153,5 @@ def draw_curves(path: Path, rows: list[dict[str, str]]) -> None:
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.grid(alpha=0.3)
         axis.legend()
-    partial = path.with_name(f".{path.name}.partial")
-    figure.savefig(partial, dpi=100, format="png")
-    partial.replace(path)
+    with whole(path) as partial:
+        figure.savefig(partial, dpi=100, format="png")

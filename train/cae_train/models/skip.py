@@ -21,6 +21,7 @@ learning of the noise, Zhang et al. (DnCNN, TIP 2017); residual blocks without n
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -43,12 +44,12 @@ class SkipOptions:
 
     def __post_init__(self) -> None:
         for name in ("widths", "down_blocks", "up_blocks"):
-            values = tuple(getattr(self, name))
-            if not all(isinstance(value, int) for value in values):
-                raise ConfigError(f"model option {name} is {values}: whole numbers are needed")
-            object.__setattr__(self, name, values)
-        if not 2 <= len(self.widths) <= 4 or any(width <= 0 or width % 16 for width in self.widths):
-            raise ConfigError(f"model option widths is {self.widths}: 2 to 4 positive multiples of 16 are needed")
+            values = getattr(self, name)
+            if not isinstance(values, (list, tuple)) or not all(type(value) is int for value in values):
+                raise ConfigError(f"model option {name} is {values!r}: a list of whole numbers is needed")
+            object.__setattr__(self, name, tuple(values))
+        if not 2 <= len(self.widths) <= 4 or any(not 16 <= width <= 1024 or width % 16 for width in self.widths):
+            raise ConfigError(f"model option widths is {self.widths}: 2 to 4 multiples of 16, up to 1024, are needed")
         if len(self.down_blocks) != len(self.widths) or len(self.up_blocks) != len(self.widths) - 1:
             raise ConfigError(
                 f"model options down_blocks {self.down_blocks} and up_blocks {self.up_blocks} do not fit "
@@ -64,11 +65,13 @@ class ResidualBlock(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(width, width, 3, padding=1)
+        self.relu = nn.ReLU()
         self.conv2 = nn.Conv2d(width, width, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         """N x C x H x W -> N x C x H x W."""
-        return x + self.conv2(F.relu(self.conv1(x)))
+        change: Tensor = self.conv2(self.relu(self.conv1(x)))
+        return x + change
 
 
 def blocks(width: int, count: int) -> nn.Sequential:
@@ -91,8 +94,8 @@ class Skip(nn.Module):
         self.stride = 2 ** len(widths)
         self.stem = nn.Conv2d(3, widths[0], 6, stride=2, padding=2)
         self.down = nn.ModuleList(blocks(w, n) for w, n in zip(widths, self.options.down_blocks, strict=True))
-        self.reduce = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in zip(widths, widths[1:], strict=False))
-        self.expand = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in zip(widths, widths[1:], strict=False))
+        self.reduce = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in pairwise(widths))
+        self.expand = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairwise(widths))
         self.up = nn.ModuleList(blocks(w, n) for w, n in zip(widths, self.options.up_blocks, strict=False))
         self.head = nn.Conv2d(widths[0], 12, 3, padding=1)
         self.depth_to_space = nn.PixelShuffle(2)
@@ -109,7 +112,7 @@ class Skip(nn.Module):
             for module in self.modules():
                 if isinstance(module, ResidualBlock):
                     module.conv2.weight.mul_(0.1)
-            self.head.weight.mul_(0.1)
+            self.head.weight.mul_(0.01)
 
     def forward(self, x: Tensor) -> Tensor:
         """N x 3 x H x W -> N x 3 x H x W."""

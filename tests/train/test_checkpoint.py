@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+import pickle
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import cae_train.checkpoint
+from cae_train import CheckpointError, TrainConfig, load_model
+from cae_train.checkpoint import save_model
+from cae_train.models import ARCHITECTURES, build
+
+METRICS = {"psnr_in": 20.5, "psnr_out": 28.25, "evaluated_on": "held-out patches of photos", "epoch": 3}
+CONFIG = TrainConfig(data=("photos",), arch="cae", degrade=("gaussian:0-55",))
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    path = tmp_path / "model.pt"
+    save_model(path, build("cae"), CONFIG, METRICS)
+    return path
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_a_model_comes_back_bit_for_bit(arch: str, tmp_path: Path) -> None:
+    config = TrainConfig(arch=arch, lr=1e-4)
+    network = build(arch)
+    save_model(tmp_path / "m.pt", network, config, METRICS)
+    loaded = load_model(tmp_path / "m.pt")
+    assert (loaded.arch, loaded.config, loaded.metrics) == (arch, config, METRICS)
+    assert not loaded.network.training
+    state = loaded.network.state_dict()
+    assert state.keys() == network.state_dict().keys()
+    assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
+
+
+def test_the_options_of_the_network_come_back(tmp_path: Path) -> None:
+    options = {"widths": [16, 32], "down_blocks": [0, 1], "up_blocks": [1]}
+    save_model(tmp_path / "m.pt", build("skip", options), TrainConfig(model=options), {})
+    patches = torch.rand(2, 3, 32, 32)
+    assert load_model(tmp_path / "m.pt").network(patches).shape == patches.shape
+
+
+def test_the_file_holds_plain_values_only(model: Path) -> None:
+    content = torch.load(model, weights_only=True)
+    assert content["format"] == "cae-toolkit"
+    assert content["schema"] == 1
+    assert {value.dtype for value in content["state"].values()} == {torch.float32}
+
+
+def test_the_file_tells_nothing_about_the_machine(model: Path) -> None:
+    with zipfile.ZipFile(model) as archive:
+        everything = b"".join(archive.read(name) for name in archive.namelist() if "/data/" not in name)
+        names = " ".join(archive.namelist()).encode()
+    assert b"photos" in everything
+    for private in (str(model.parent), str(Path.home()), str(Path.cwd())):
+        assert private.encode() not in everything + names
+
+
+def one_line(path: Path, reason: str) -> None:
+    with pytest.raises(CheckpointError, match=reason) as caught:
+        load_model(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+class Bomb:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("how", ["torch.save", "inside ours", "pickle"])
+def test_code_in_a_file_is_refused_and_not_run(how: str, model: Path, tmp_path: Path) -> None:
+    fuse = tmp_path / "executed"
+    bomb = Bomb(fuse)
+    if how == "torch.save":
+        torch.save(bomb, model)
+    elif how == "inside ours":
+        torch.save({**torch.load(model, weights_only=True), "metrics": bomb}, model)
+    else:
+        model.write_bytes(pickle.dumps(bomb))
+    one_line(model, "is no model.pt")
+    assert not fuse.exists()
+    torch.load(model, weights_only=False) if how != "pickle" else pickle.loads(model.read_bytes())  # noqa: S301
+    assert fuse.exists()  # the bomb was a real one
+
+
+def test_files_that_are_something_else(tmp_path: Path, model: Path) -> None:
+    path = tmp_path / "other.pt"
+    one_line(path, "No such file")
+    one_line(tmp_path, "is no model.pt")
+    path.write_bytes(b"")
+    one_line(path, "is no model.pt")
+    path.write_bytes(bytes(range(256)) * 40)
+    one_line(path, "is no model.pt")
+    torch.save({"state_dict": {"a": torch.zeros(3)}}, path)
+    one_line(path, "written by another program")
+    torch.save([1, 2], path)
+    one_line(path, "written by another program")
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("readme.txt", "a zip, but of texts")
+    one_line(path, "damaged or holds other")
+
+
+def test_a_file_that_was_cut_or_scratched(model: Path) -> None:
+    whole = model.read_bytes()
+    for size in (4, 100, len(whole) // 2, len(whole) - 1):
+        model.write_bytes(whole[:size])
+        one_line(model, "is no model.pt")
+    generator = torch.Generator().manual_seed(0)
+    answers = set()
+    for position in torch.randint(0, 2500, (60,), generator=generator).tolist():  # the pickle and its headers
+        scratched = bytearray(whole)
+        scratched[position] ^= 0xFF
+        model.write_bytes(scratched)
+        try:
+            load_model(model)
+            answers.add("loaded")
+        except CheckpointError:
+            answers.add("refused")
+    assert "refused" in answers  # and nothing but CheckpointError came out
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda c: c.update(schema=2), "schema 2, this version reads 1"),
+        (lambda c: c.update(arch="unet"), "unknown architecture 'unet'"),
+        (lambda c: c.update(arch=["cae"]), "cannot be rebuilt"),
+        (lambda c: c.update(options={"depth": 9}), "no model option 'depth'"),
+        (lambda c: c.update(arch="skip", options={"widths": [1 << 40, 16, 16]}), "multiples of 16, up to 1024"),
+        (lambda c: c.update(state=7), "cannot be rebuilt"),
+        (lambda c: c["state"].pop("encoder.0.weight"), "cannot be rebuilt"),
+        (lambda c: c["state"].update({"encoder.0.weight": torch.zeros(3)}), "cannot be rebuilt"),
+        (lambda c: c["state"]["encoder.0.bias"].fill_(float("nan")), "not finite: its training diverged"),
+        (lambda c: c["state"]["encoder.0.bias"].fill_(float("inf")), "not finite: its training diverged"),
+        (lambda c: c["config"].update(lr=-1.0), "--lr is -1.0"),
+        (lambda c: c["config"].update(made_up=1), "made_up"),
+        (lambda c: c.pop("config"), "config"),
+        (lambda c: c.pop("state"), "state"),
+        (lambda c: c.update(metrics=3), "cannot be rebuilt"),
+    ],
+)
+def test_content_that_does_not_fit(model: Path, change: Callable[[dict[str, Any]], object], reason: str) -> None:
+    content = torch.load(model, weights_only=True)
+    change(content)
+    torch.save(content, model)
+    one_line(model, reason)
+
+
+def test_files_that_are_too_large(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cae_train.checkpoint, "MAX_BYTES", 2**20)
+    one_line(model, "larger than 1 MiB")
+
+
+def test_a_zip_bomb_is_not_unpacked(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cae_train.checkpoint, "MAX_BYTES", 4 * 2**20)
+    with zipfile.ZipFile(model, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data/99", bytes(8 * 2**20))
+    assert model.stat().st_size < 2 * 2**20
+    one_line(model, "unpacks to more than 4 MiB")
+
+
+def test_a_disk_that_is_full_leaves_the_old_file(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = model.read_bytes()
+
+    def full(content: object, file: Any) -> None:
+        file.write(b"half of it")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(CheckpointError, match=r"model\.pt cannot be written: No space left"):
+        save_model(model, build("cae"), CONFIG, {})
+    assert model.read_bytes() == before
+    assert [path.name for path in model.parent.iterdir()] == ["model.pt"]
+
+
+def test_a_place_that_cannot_be_written_keeps_nothing(tmp_path: Path) -> None:
+    taken = tmp_path / "model.pt"
+    (taken / "folder").mkdir(parents=True)
+    for path in (taken, tmp_path / "missing" / "model.pt"):
+        with pytest.raises(CheckpointError, match=r"model\.pt cannot be written"):
+            save_model(path, build("cae"), CONFIG, {})
+    assert [path.name for path in tmp_path.iterdir()] == ["model.pt"]

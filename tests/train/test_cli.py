@@ -1,0 +1,264 @@
+"""The installed command, in real processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cae_train import TrainConfig, TrainingError, cli, load_model
+from cae_train.config import load_toml
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+COMMAND = Path(sys.executable).parent / ("cae-train.exe" if os.name == "nt" else "cae-train")
+MODEL = "[model]\nwidths = [16, 16]\ndown_blocks = [0, 1]\nup_blocks = [0]\n"
+CPU = ("--accelerator", "cpu", "--devices", "1")
+INSTALL = "pip install 'cae-toolkit[train]'"
+
+
+@pytest.fixture
+def recipe(photos: Path, tmp_path: Path) -> Path:
+    """Return a file of settings for a run of a second."""
+    path = tmp_path / "recipe.toml"
+    lines = [f"data = ['{photos}']", "epochs = 2", "epoch_crops = 96", "batch = 16", "precision = 'fp32'", "seed = 5"]
+    path.write_text("\n".join(lines) + "\n" + MODEL, encoding="utf-8")
+    return path
+
+
+def last_line(done: subprocess.CompletedProcess[str]) -> str:
+    return done.stderr.splitlines()[-1]
+
+
+def test_a_run_from_a_recipe_ends_with_what_to_type_next(cae_train: Command, recipe: Path, tmp_path: Path) -> None:
+    # An option wins over the recipe, the recipe over the defaults.
+    done = cae_train("--config", recipe, "--epochs", 1, "--degrade", "gaussian:10", "--degrade", "salt-pepper:0.02",
+                     "--no-clip", *CPU, cwd=tmp_path)  # fmt: skip
+    folder = Path("runs/train/skip")
+    assert done.returncode == 0
+    assert done.stdout == ""
+    lines = done.stderr.splitlines()
+    assert lines[0].startswith("skip: ")
+    assert lines[0].endswith(f"11 images, 1 held out; gaussian:10 + salt-pepper:0.02 -> {folder}")
+    assert lines[1].startswith("epoch 1/1  loss ")
+    assert lines[2].startswith("held-out patches of ")
+    assert lines[3:] == [f"next: cae-export {folder / 'model.pt'}"]
+    config = TrainConfig.from_dict(load_toml(tmp_path / folder / "config.toml"))
+    assert (config.epochs, config.degrade, config.clip) == (1, ("gaussian:10", "salt-pepper:0.02"), False)
+    assert (config.seed, config.batch, config.lr) == (5, 16, TrainConfig().lr)
+
+    # The run's own config.toml is a recipe; a name that is taken becomes NAME-2.
+    done = cae_train("--config", folder / "config.toml", "--arch", "skip", *CPU, cwd=tmp_path)
+    assert done.returncode == 0
+    assert last_line(done) == "next: cae-export runs/train/skip-2/model.pt"
+    one, two = (tmp_path / "runs" / "train" / name for name in ("skip", "skip-2"))
+    assert load_model(two / "model.pt").config == load_model(one / "model.pt").config
+    assert (one / "config.toml").read_text() == (two / "config.toml").read_text()
+
+
+def test_pairs_alone(cae_train: Command, photos: Path, tmp_path: Path) -> None:
+    done = cae_train(
+        "--data", photos, "--epochs", 0, "--save-pairs", tmp_path / "päirs", "--max-pairs", 3, cwd=tmp_path
+    )
+    assert (done.returncode, last_line(done)) == (0, f"wrote 6 pairs to {tmp_path / 'päirs'}")
+    assert len(list((tmp_path / "päirs").rglob("*.png"))) == 12
+    assert [path.name for path in tmp_path.iterdir()] == ["päirs"]  # no run was begun
+
+
+def test_images_that_cannot_be_used_are_said_and_nothing_else(cae_train: Command, photos: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    for path in photos.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    (folder / "cut.png").write_bytes((folder / "00.png").read_bytes()[:500])
+    (folder / "text.jpg").write_text("no picture")
+    done = cae_train("--data", folder, "--epochs", 0, "--save-pairs", tmp_path / "pairs", "--max-pairs", 1)
+    assert done.returncode == 0
+    first, second = done.stderr.splitlines()  # and no complaint of a decoder
+    assert first == f"note: {folder}: left out 2 of 14 images, cannot be read (cut.png, ...)"
+    assert second.startswith("wrote 2 pairs")
+
+
+@pytest.fixture
+def nowhere(tmp_path: Path) -> Iterator[Path]:
+    """Return a working folder that must be as empty after a refusal as before it."""
+    folder = tmp_path / "cwd"
+    folder.mkdir()
+    yield folder
+    assert list(folder.rglob("*")) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--degrade", "gaussian:abc"], "'abc' is no level"),
+        (["--data", "EMPTY"], "has no images"),
+        (["--data", "missing"], "is no folder and no data set: choose cifar10"),
+        (["--accelerator", "abacus"], "--accelerator abacus"),
+        (["--resume", "missing"], "--resume missing is no run folder"),
+        (["--out", "FILE/run"], "FILE/run cannot be made"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_2(
+    options: list[str], reason: str, cae_train: Command, photos: Path, nowhere: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "EMPTY").mkdir()
+    (tmp_path / "FILE").touch()
+    options = [str(tmp_path / o) if o.startswith(("EMPTY", "FILE")) else o for o in options]
+    data = [] if {"--data", "--resume"} & set(options) else ["--data", str(photos)]
+    done = cae_train(*options, *data, cwd=nowhere)
+    assert done.returncode == 2
+    assert reason in last_line(done)
+    assert [line for line in done.stderr.splitlines() if line.startswith("cae-train: ")] == [last_line(done)]
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--epochs", "0"], "--epochs is 0: 1 or more are needed, except with --save-pairs"),
+        (["--arch", "unet"], "unknown architecture 'unet': choose from cae, skip"),
+        (["--loss", "bce"], "--loss bce needs"),
+        (["--lr", "-1"], "--lr is -1.0: above 0, at most 1 is needed"),
+        (["--workers", "-7"], "--workers is -7"),
+        (["--epoch-crops", "3"], "--epoch-crops is 3: at least one batch (64)"),
+        (["--config", "missing.toml"], "missing.toml: No such file"),
+        (["--resume", "run", "--weight-decay", "0.1"], "leave out --weight-decay"),
+        (["--resume", "run", "--out", "other"], "leave out --out"),
+    ],
+)
+def test_wrong_settings_are_found_before_anything_is_done(
+    options: list[str], reason: str, nowhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(nowhere)
+    monkeypatch.setattr(sys, "argv", ["cae-train", *options])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert caught.value.code == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("cae-train: ")
+    assert captured.err.count("\n") == 1
+    assert reason in captured.err
+
+
+def test_an_option_that_is_unknown_or_no_number(cae_train: Command, nowhere: Path) -> None:
+    for options in (["--epoch", "3"], ["--epochs", "many"], ["photos"]):
+        done = cae_train(*options, cwd=nowhere)
+        assert done.returncode == 2
+        assert options[-1 if options[-1] != "3" else 0] in done.stderr
+
+
+BLOCKED = """
+import sys
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("torch", "lightning", "cv2", "tomli_w"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Blocker())
+from cae_train.cli import main
+sys.argv = ["cae-train", *sys.argv[1:]]
+main()
+"""
+
+
+def without_the_extra(*options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", BLOCKED, *options], capture_output=True, text=True)
+
+
+def test_without_the_extra_one_line_installs_it() -> None:
+    done = without_the_extra()
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert INSTALL in done.stderr
+
+
+def test_help_and_version_need_no_extra() -> None:
+    done = without_the_extra("--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    for option in ("--data", "--arch", "--degrade", "--epochs", "--resume", "--save-pairs", "--devices", "--strategy"):
+        assert option in done.stdout
+    done = without_the_extra("--version")
+    assert (done.returncode, done.stdout.split()[0]) == (0, "cae-train")
+
+
+def interrupted(options: list[str | Path], ready: Callable[[], bool], cwd: Path) -> tuple[int, str]:
+    """Start the command, send Ctrl-C once `ready`, and return its exit code and stderr."""
+    process = subprocess.Popen([COMMAND, *map(str, options)], stderr=subprocess.PIPE, text=True, cwd=cwd)
+    deadline = time.monotonic() + 120
+    while not ready():
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    stderr = process.communicate(timeout=120)[1]
+    assert "Traceback" not in stderr, stderr
+    return process.returncode, stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="sends a POSIX signal")
+@pytest.mark.parametrize("first_epoch", [True, False])
+def test_ctrl_c_leaves_a_model_and_the_run_can_go_on(first_epoch: bool, recipe: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    crops = 5_000_000 if first_epoch else 64
+    sign = out / ("config.toml" if first_epoch else "last.ckpt")  # in the first epoch, or after it
+    options = ["--config", recipe, "--epochs", "4000", "--epoch-crops", str(crops), "--out", out, *CPU]
+    code, stderr = interrupted(options, sign.exists, tmp_path)
+    assert code == 130
+    go_on = "" if first_epoch else f"; go on with cae-train --resume {out}"
+    assert stderr.splitlines()[-1] == f"interrupted: {out / 'model.pt'} can be used{go_on}"
+    loaded = load_model(out / "model.pt")
+    assert (loaded.metrics == {}) is first_epoch
+    assert not list(out.glob(".*"))  # nothing half-written
+
+
+def test_resume(
+    settings: Callable[..., TrainConfig], run: Callable[..., Any], stop_at: Callable[..., Any], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    out = tmp_path / "run"
+    run(settings(), out, callbacks=[stop_at(50)])
+    monkeypatch.setattr(sys, "argv", ["cae-train", "--resume", str(out), *CPU])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert caught.value.code == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split("  ")[0] for line in lines[1:3]] == ["epoch 2/3", "epoch 3/3"]
+    assert lines[-1] == f"next: cae-export {out / 'model.pt'}"
+    assert not (tmp_path / "run-2").exists()
+
+
+@pytest.mark.parametrize(("what", "code"), [("diverges", 1), ("is interrupted", 130)])
+def test_exit_codes_of_what_happens_while_training(
+    what: str, code: int, settings: Callable[..., TrainConfig], photos: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    def happen(*_: object, **__: object) -> None:
+        raise TrainingError("training diverged") if what == "diverges" else KeyboardInterrupt
+
+    monkeypatch.setattr("cae_train.loop.train", happen)
+    monkeypatch.setattr(sys, "argv", ["cae-train", "--data", str(photos), "--out", str(tmp_path / "run"), *CPU])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert caught.value.code == code
+    assert ("cae-train: training diverged\n" in capsys.readouterr().err) is (code == 1)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Lightning starts no further processes of a .exe")
+def test_two_processes_train_one_model(cae_train: Command, recipe: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()  # the name is taken: both processes must use run-2
+    options = ["--accelerator", "cpu", "--devices", "2", "--strategy", "ddp", "--max-pairs", "1"]
+    pairs = tmp_path / "pairs"
+    done = cae_train("--config", recipe, "--out", tmp_path / "run", "--save-pairs", pairs, *options, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert last_line(done) == f"next: cae-export {tmp_path / 'run-2' / 'model.pt'}"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["pairs", "recipe.toml", "run", "run-2"]
+    assert list((tmp_path / "run").iterdir()) == []
+    assert len((tmp_path / "run-2" / "metrics.csv").read_text().splitlines()) == 3
+    assert done.stderr.count("epoch 2/2") == 1
+    assert load_model(tmp_path / "run-2" / "model.pt").metrics["epoch"] == 2

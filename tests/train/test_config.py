@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomli_w
+
+from cae_train import ConfigError, Hardware, TrainConfig
+from cae_train.config import load_toml
+
+OTHER = TrainConfig(
+    data=("a b", "ü"), arch="cae", model={"widths": (16, 32)}, degrade=("gaussian:0-55", "salt-pepper:0.1"), clip=False,
+    loss="mse", lr=1e-4, epochs=7, patience=3, precision="bf16", seed=2**32 - 1,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("config", [TrainConfig(), OTHER])
+def test_settings_survive_toml(config: TrainConfig, tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(tomli_w.dumps(config.to_dict()), encoding="utf-8")
+    assert TrainConfig.from_dict(load_toml(path)) == config
+    assert TrainConfig.from_dict(config.to_dict()) == config
+
+
+def test_settings_are_plain_values() -> None:
+    values = OTHER.to_dict()
+    assert values["data"] == ["a b", "ü"]
+    assert values["model"] == {"widths": [16, 32]}
+    assert tomllib.loads(tomli_w.dumps(values)) == values
+
+
+def test_what_may_be_written_shorter() -> None:
+    config = TrainConfig.from_dict({"data": "photos", "degrade": ["gaussian:5"], "lr": 1, "weight_decay": 0})
+    assert config.data == ("photos",)
+    assert config.lr == 1.0
+    assert isinstance(config.weight_decay, float)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "option"),
+    [
+        ("data", (), "--data"),
+        ("data", 3, "--data"),
+        ("data", ["", "a"], "--data"),
+        ("degrade", (), "--degrade"),
+        ("degrade", [25], "--degrade"),
+        ("model", [1], "--model"),
+        ("clip", 1, "--clip"),
+        ("loss", "l2", "--loss"),
+        ("precision", "fp16", "--precision"),
+        ("epochs", -1, "--epochs"),
+        ("epochs", 1.5, "--epochs"),
+        ("epochs", True, "--epochs"),
+        ("epochs", "3", "--epochs"),
+        ("epoch_crops", 63, "--epoch-crops"),
+        ("batch", 0, "--batch"),
+        ("batch", 65_537, "--batch"),
+        ("lr", 0.0, "--lr"),
+        ("lr", -1.0, "--lr"),
+        ("lr", 1.5, "--lr"),
+        ("lr", float("nan"), "--lr"),
+        ("weight_decay", 2.0, "--weight-decay"),
+        ("warmup", 1.0, "--warmup"),
+        ("ema", 1.0, "--ema"),
+        ("ema", -0.1, "--ema"),
+        ("grad_clip", 0.0, "--grad-clip"),
+        ("patience", -1, "--patience"),
+        ("seed", -1, "--seed"),
+        ("seed", 2**32, "--seed"),
+        ("arch", 7, "--arch"),
+    ],
+)
+def test_a_bad_value_is_one_line_that_names_the_option_and_the_value(name: str, value: Any, option: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        TrainConfig.from_dict({name: value})
+    message = str(caught.value)
+    assert message.startswith(f"{option} is ")
+    assert "\n" not in message
+    assert str(value).strip("()[]") in message
+
+
+def test_an_unknown_setting_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match=r"unknown setting 'learning_rate': choose from data, .*lr"):
+        TrainConfig.from_dict({"learning_rate": 0.1})
+
+
+@pytest.mark.parametrize("workers", [-2, 257])
+def test_workers_have_bounds(workers: int) -> None:
+    with pytest.raises(ConfigError, match=f"--workers is {workers}"):
+        Hardware(workers=workers)
+
+
+def test_a_settings_file_that_cannot_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    with pytest.raises(ConfigError, match=r"c\.toml: No such file"):
+        load_toml(path)
+    path.write_text("lr = = 3")
+    with pytest.raises(ConfigError, match=r"c\.toml is no TOML"):
+        load_toml(path)
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match=r"c\.toml is no TOML"):
+        load_toml(path)

@@ -1,0 +1,253 @@
+from __future__ import annotations
+
+import struct
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+import cae_train.data
+from cae_train import DataError, TrainConfig
+from cae_train.data import (
+    MEMORY_BYTES,
+    EpochSampler,
+    Pairs,
+    Split,
+    _window,
+    fixed_pairs,
+    load,
+    random_crop,
+    read_rgb,
+    to_tensor,
+)
+from cae_train.degrade import parse_chain
+
+Load = Callable[..., Split]
+NOISE = parse_chain(["gaussian:25"])
+LEFT_HALF_RED = np.zeros((40, 60, 3), np.uint8)  # RGB; red on the left, blue on the right
+LEFT_HALF_RED[:, :30, 0] = 255
+LEFT_HALF_RED[:, 30:, 2] = 255
+
+
+def numbered(count: int, height: int = 32, width: int = 32) -> list[np.ndarray]:
+    """Return images that are each of one colour, which says its number."""
+    return [np.full((height, width, 3), (i // 256, i % 256, 7), np.uint8) for i in range(count)]
+
+
+def numbers(clean: torch.Tensor) -> list[int]:
+    bytes_ = clean[:, :2, 0, 0].mul(255).round().int()
+    return [int(high) * 256 + int(low) for high, low in bytes_]
+
+
+def folder_of(images: list[np.ndarray], folder: Path) -> Path:
+    folder.mkdir()
+    for i, image in enumerate(images):
+        Image.fromarray(image).save(folder / f"{i:04d}.png")
+    return folder
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".jpeg", ".bmp", ".tif", ".webp", ".PNG"])
+def test_formats_are_read_as_rgb(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"phöto ü{suffix}"
+    Image.fromarray(LEFT_HALF_RED).save(path, quality=95)
+    image = read_rgb(path)
+    assert image is not None
+    assert (image.shape, image.dtype) == ((40, 60, 3), np.uint8)
+    assert np.abs(image[:, :28].mean((0, 1)) - (255, 0, 0)).max() < 4
+    assert np.abs(image[:, 32:].mean((0, 1)) - (0, 0, 255)).max() < 4
+
+
+def test_grey_16_bit_and_transparent_images_become_8_bit_rgb(tmp_path: Path) -> None:
+    Image.fromarray(np.full((40, 40), 90, np.uint8)).save(tmp_path / "grey.png")
+    cv2.imwrite(str(tmp_path / "deep.png"), np.full((40, 40, 3), (200 * 257, 100 * 257, 50 * 257), np.uint16))
+    Image.fromarray(np.full((40, 40, 4), (50, 100, 200, 128), np.uint8)).save(tmp_path / "alpha.png")
+    for name, colour in (("grey", (90, 90, 90)), ("deep", (50, 100, 200)), ("alpha", (50, 100, 200))):
+        image = read_rgb(tmp_path / f"{name}.png")
+        assert image is not None
+        assert (image.shape, image.dtype) == ((40, 40, 3), np.uint8)
+        assert image[0, 0].tolist() == pytest.approx(colour, abs=1), name
+
+
+def test_a_photograph_is_turned_upright(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # shown after a quarter turn clockwise
+    Image.fromarray(LEFT_HALF_RED).save(tmp_path / "turned.jpg", exif=exif, quality=95)
+    image = read_rgb(tmp_path / "turned.jpg")
+    assert image is not None
+    assert image.shape == (60, 40, 3)
+    assert image[5, 20, 0] > 200  # the left became the top
+
+
+def test_a_folder_is_walked_and_what_cannot_be_used_is_noted(tmp_path: Path) -> None:
+    folder = folder_of(numbered(3, 40, 40), tmp_path / "photos")
+    (folder / "süb" / "deeper").mkdir(parents=True)
+    Image.fromarray(LEFT_HALF_RED).save(folder / "süb" / "deeper" / "ç d.jpg")
+    (folder / "text.jpg").write_text("no picture")
+    (folder / "empty.png").touch()
+    (folder / "0000.png").write_bytes((folder / "0001.png").read_bytes()[:60])
+    Image.fromarray(np.zeros((31, 500, 3), np.uint8)).save(folder / "thin.png")
+    (folder / "readme.txt").write_text("not looked at")
+    (folder / "folder.png").mkdir()
+    split = load(TrainConfig(data=(str(folder),)))
+    assert len(split.train) + len(split.validation) == 3
+    assert split.notes == [
+        f"{folder}: left out 3 of 7 images, cannot be read (0000.png, ...)",
+        f"{folder}: left out 1 of 7 images, smaller than 32x32 (thin.png, ...)",
+    ]
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_too_few_images(count: int, tmp_path: Path) -> None:
+    folder = folder_of(numbered(count, 40, 40), tmp_path / "photos")
+    with pytest.raises(DataError, match="has no images: .*png" if count == 0 else "has 1 usable images: 2 are needed"):
+        load(TrainConfig(data=(str(folder),)))
+
+
+def test_a_source_that_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "file.png").touch()
+    for source in ("imagenet", str(tmp_path / "file.png")):
+        with pytest.raises(DataError, match=f"--data '{source}' is no folder and no data set: choose cifar10"):
+            load(TrainConfig(data=(source,)))
+
+
+def colours(images: list[np.ndarray]) -> set[tuple[int, ...]]:
+    return {tuple(image[0, 0].tolist()) for image in images}
+
+
+def test_the_held_out_part_belongs_to_the_seed(tmp_path: Path) -> None:
+    folder = str(folder_of(numbered(60, 33, 33), tmp_path / "photos"))
+    first, again, other = (load(TrainConfig(data=(folder,), seed=seed)) for seed in (1, 1, 2))
+    assert colours(first.validation) == colours(again.validation)
+    assert colours(first.validation) != colours(other.validation)
+    assert len(first.validation) == 6
+    assert len(first.train) == 54
+    assert not colours(first.validation) & colours(first.train)
+
+
+def test_several_folders_are_each_split(tmp_path: Path) -> None:
+    folders = [str(folder_of(numbered(n, 33, 33), tmp_path / f"{n}")) for n in (10, 30)]
+    split = load(TrainConfig(data=tuple(folders)))
+    assert (len(split.train), len(split.validation)) == (9 + 27, 1 + 3)
+
+
+def test_more_photographs_than_memory_leave_a_window_of_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = folder_of([np.zeros((200, 300, 3), np.uint8)] * 3 + numbered(1, 40, 40), tmp_path / "photos")
+    assert MEMORY_BYTES >= 2**30
+    monkeypatch.setattr(cae_train.data, "MEMORY_BYTES", 4 * 3 * 100 * 150)
+    split = load(TrainConfig(data=(str(folder),)))
+    shapes = Counter(image.shape for image in split.train + split.validation)
+    assert shapes == {(100, 150, 3): 3, (40, 40, 3): 1}
+    assert "a part each of 3 photographs is used" in split.notes[0]
+    assert all(image.base is None for image in split.train)  # a view would keep the whole photograph in memory
+
+
+@given(height=st.integers(32, 600), width=st.integers(32, 600), pixels=st.integers(1, 4000))
+@settings(deadline=None)
+def test_a_window_is_never_smaller_than_a_patch(height: int, width: int, pixels: int) -> None:
+    image = np.zeros((height, width, 3), np.uint8)
+    window = _window(image, min(pixels, height * width), np.random.default_rng(0))
+    assert min(window.shape[:2]) >= 32
+    random_crop(window, np.random.default_rng(0))
+
+
+def test_a_tensor_keeps_rows_columns_and_channels() -> None:
+    patches = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+    tensor = to_tensor(patches)
+    assert tensor.shape == (2, 3, 32, 32)
+    assert float(tensor[1, 2, 5, 9]) == pytest.approx(patches[1, 5, 9, 2] / 255)
+
+
+def test_a_batch_is_a_function_of_seed_epoch_and_step() -> None:
+    images = [np.random.default_rng(i).integers(0, 256, (50, 70, 3), dtype=np.uint8) for i in range(4)]
+    config = TrainConfig(batch=8, epoch_crops=64, seed=3)
+    pairs = Pairs(images, NOISE, config)
+    assert pairs.steps == 8
+    degraded, clean = pairs[2, 5]
+    _ = pairs[0, 0]
+    again = Pairs(images, NOISE, config)[2, 5]
+    assert torch.equal(degraded, again[0])
+    assert torch.equal(clean, again[1])
+    for other in (pairs[2, 4], pairs[1, 5], Pairs(images, NOISE, TrainConfig(batch=8, epoch_crops=64, seed=4))[2, 5]):
+        assert not torch.equal(clean, other[1])
+        assert not torch.equal(degraded - clean, other[0] - other[1])
+    for batch in (degraded, clean):
+        assert (batch.shape, batch.dtype) == ((8, 3, 32, 32), torch.float32)
+        assert 0 <= float(batch.min()) < float(batch.max()) <= 1
+
+
+def test_crops_are_true_pieces_of_the_photograph_in_all_eight_positions() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (33, 32, 3), dtype=np.uint8)
+    wanted = set()
+    for crop in (image[:32], image[1:]):
+        for turned in (crop, crop.transpose(1, 0, 2)):
+            wanted |= {turned[::a, ::b].tobytes() for a in (1, -1) for b in (1, -1)}
+    clean = Pairs([image], NOISE, TrainConfig(batch=256, epoch_crops=256))[0, 0][1]
+    seen = {patch.mul(255).round().byte().permute(1, 2, 0).contiguous().numpy().tobytes() for patch in clean}
+    assert seen == wanted
+
+
+def test_images_of_one_patch_are_each_used_at_most_once_an_epoch() -> None:
+    pairs = Pairs(numbered(300), NOISE, TrainConfig(batch=64))
+    assert pairs.steps == 4
+    epochs = [[n for step in range(4) for n in numbers(pairs[epoch, step][1])] for epoch in range(2)]
+    for seen in epochs:
+        assert len(set(seen)) == len(seen) == 256
+    assert epochs[0] != epochs[1]
+
+
+def test_fewer_images_than_a_batch_are_one_step() -> None:
+    pairs = Pairs(numbered(5), NOISE, TrainConfig(batch=64))
+    assert pairs.steps == 1
+    assert sorted(numbers(pairs[0, 0][1])) == [0, 1, 2, 3, 4]
+
+
+def test_larger_photographs_are_cropped_more_often() -> None:
+    images = [*numbered(1, 32, 64), np.full((192, 32, 3), (0, 1, 7), np.uint8)]
+    clean = Pairs(images, NOISE, TrainConfig(batch=2000, epoch_crops=2000))[0, 0][1]
+    assert np.mean(numbers(clean)) == pytest.approx(0.75, abs=0.04)
+
+
+@pytest.mark.parametrize(("steps", "world"), [(10, 1), (10, 2), (10, 3), (1, 1)])
+def test_processes_share_out_the_steps(steps: int, world: int) -> None:
+    samplers = [EpochSampler(steps, rank, world) for rank in range(world)]
+    for sampler in samplers:
+        sampler.set_epoch(4)
+    keys = [list(sampler) for sampler in samplers]
+    assert {len(k) for k in keys} == {len(samplers[0])} == {steps // world}
+    together = sorted(key for part in keys for key in part)
+    assert together == [(4, step) for step in range(steps // world * world)]
+
+
+def test_more_processes_than_steps_still_get_a_step_each() -> None:
+    keys = [list(EpochSampler(1, rank, 2)) for rank in range(2)]
+    assert keys == [[(0, 0)], [(0, 0)]]
+
+
+def test_fixed_pairs_are_always_the_same() -> None:
+    images = [np.random.default_rng(i).integers(0, 256, (40, 40, 3), dtype=np.uint8) for i in range(3)]
+    first, again = fixed_pairs(images, NOISE, 1, 9), fixed_pairs(images, NOISE, 1, 9)
+    assert first[0].shape == (9, 3, 32, 32)
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not torch.equal(first[1], fixed_pairs(images, NOISE, 2, 9)[1])
+
+
+def test_fixed_pairs_take_patches_whole_and_all_photographs_in_turn() -> None:
+    assert numbers(fixed_pairs(numbered(7), NOISE, 0)[1]) == list(range(7))
+    assert numbers(fixed_pairs(numbered(7), NOISE, 0, 3)[1]) == [0, 1, 2]
+    assert numbers(fixed_pairs(numbered(3, 40, 40), NOISE, 0, 7)[1]) == [0, 1, 2, 0, 1, 2, 0]
+    assert numbers(fixed_pairs(numbered(9, 40, 40), NOISE, 0, 3)[1]) == [0, 3, 6]  # the last ones are seen too
+
+
+def test_a_png_that_lies_about_its_size_is_left_out(tmp_path: Path) -> None:
+    folder = folder_of(numbered(2, 40, 40), tmp_path / "photos")
+    coded = bytearray((folder / "0000.png").read_bytes())
+    coded[16:24] = struct.pack(">II", 2**31 - 1, 2**31 - 1)
+    (folder / "bomb.png").write_bytes(coded)
+    assert len(load(TrainConfig(data=(str(folder),))).notes) == 1

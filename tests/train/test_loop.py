@@ -1,0 +1,325 @@
+"""Real runs, seconds long, in this process."""
+
+from __future__ import annotations
+
+import csv
+import math
+import threading
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import pytest
+import torch
+from lightning.pytorch import Callback
+
+import cae_train.loop
+import cae_train.run_folder
+from cae_train import (
+    CheckpointError,
+    ConfigError,
+    Hardware,
+    TrainConfig,
+    TrainingError,
+    TrainResult,
+    load_model,
+    train,
+)
+from cae_train.config import load_toml
+from cae_train.data import load
+from cae_train.run_folder import COLUMNS
+
+Settings = Callable[..., TrainConfig]
+Run = Callable[..., TrainResult]
+StopAt = Callable[..., Callback]
+EVERY_FILE = {"config.toml", "curves.png", "last.ckpt", "metrics.csv", "model.pt", "samples"}
+
+
+def rows_of(folder: Path) -> list[dict[str, str]]:
+    with (folder / "metrics.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def without_time(folder: Path) -> list[dict[str, str]]:
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in rows_of(folder)]
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    return load_model(path).network.state_dict()
+
+
+def same_weights(one: Path, other: Path) -> bool:
+    return all(torch.equal(value, weights(other)[name]) for name, value in weights(one).items())
+
+
+def test_a_run_learns_and_leaves_its_folder(finished: Path) -> None:
+    assert {path.name for path in finished.iterdir()} == EVERY_FILE
+    rows = rows_of(finished)
+    assert list(rows[0]) == list(COLUMNS)
+    assert [row["epoch"] for row in rows] == ["1", "2", "3"]
+    assert all(math.isfinite(float(value)) for row in rows for value in row.values())
+    assert float(rows[2]["val_psnr"]) > float(rows[0]["val_psnr"])
+    assert float(rows[2]["val_psnr"]) > float(rows[2]["noisy_psnr"]) + 0.5
+    assert float(rows[2]["val_loss"]) < float(rows[0]["val_loss"])
+    assert float(rows[0]["seconds"]) <= float(rows[2]["seconds"])
+    assert {float(row["noisy_psnr"]) for row in rows} == {float(rows[0]["noisy_psnr"])}
+    assert 19 < float(rows[0]["noisy_psnr"]) < 22  # sigma 25 is 20.2 dB before clipping
+
+
+def test_the_pictures_of_a_run_can_be_seen(finished: Path) -> None:
+    pictures = [finished / "curves.png", *sorted((finished / "samples").iterdir())]
+    assert [path.name for path in pictures[1:]] == ["epoch-001.png", "epoch-002.png", "epoch-003.png"]
+    for path in pictures:
+        image = cv2.imread(str(path))
+        assert image is not None
+        assert min(image.shape[:2]) > 300
+        assert image.std() > 10
+
+
+def test_model_pt_is_the_best_epoch_and_says_so(finished: Path, settings: Settings) -> None:
+    loaded = load_model(finished / "model.pt")
+    best = max(rows_of(finished), key=lambda row: float(row["val_psnr"]))
+    assert loaded.metrics["epoch"] == int(best["epoch"])
+    assert loaded.metrics["psnr_out"] == pytest.approx(float(best["val_psnr"]), abs=1e-3)
+    assert loaded.metrics["psnr_in"] == pytest.approx(float(best["noisy_psnr"]), abs=1e-3)
+    assert (
+        loaded.metrics["evaluated_on"] == "held-out patches of my phötos" or "my ph" in loaded.metrics["evaluated_on"]
+    )
+    assert loaded.config == settings()
+
+
+def test_the_figures_are_those_of_the_saved_weights(finished: Path, settings: Settings) -> None:
+    """The moving average is what is measured, shown and saved: measuring the file again gives its own figure."""
+    from cae_train.data import fixed_pairs
+    from cae_train.degrade import parse_chain
+
+    config, loaded = settings(), load_model(finished / "model.pt")
+    degraded, clean = fixed_pairs(load(config).validation, parse_chain(config.degrade), config.seed)
+    assert cae_train.loop.evaluate(loaded.network, degraded, clean) == pytest.approx(
+        loaded.metrics["psnr_out"], abs=1e-3
+    )
+
+
+def test_config_toml_gives_the_settings_back(finished: Path, settings: Settings) -> None:
+    assert TrainConfig.from_dict(load_toml(finished / "config.toml")) == settings()
+
+
+def test_the_same_seed_gives_the_same_run(finished: Path, settings: Settings, run: Run, tmp_path: Path) -> None:
+    torch.rand(7)  # whatever was drawn before does not matter
+    run(settings(), tmp_path / "again")
+    assert without_time(tmp_path / "again") == without_time(finished)
+    assert same_weights(tmp_path / "again" / "model.pt", finished / "model.pt")
+    run(settings(seed=1, epochs=1), tmp_path / "other")
+    assert without_time(tmp_path / "other")[0] != without_time(finished)[0]
+
+
+@pytest.mark.parametrize("step", [31, 50, 89])
+def test_a_resumed_run_ends_as_an_uninterrupted_one(
+    step: int, finished: Path, settings: Settings, run: Run, tmp_path: Path, stop_at: StopAt
+) -> None:
+    out = tmp_path / "run"
+    assert run(settings(), out, callbacks=[stop_at(step)]).interrupted
+    assert len(rows_of(out)) == step // 30
+    result = run(settings(), out, resume=True)
+    assert not result.interrupted
+    assert result.epochs == 3
+    assert without_time(out) == without_time(finished)
+    assert same_weights(out / "model.pt", finished / "model.pt")
+    ours, theirs = (torch.load(f / "last.ckpt", weights_only=True)["state_dict"] for f in (out, finished))
+    assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
+    assert [path.name for path in sorted((out / "samples").iterdir())] == [f"epoch-00{i}.png" for i in (1, 2, 3)]
+
+
+def test_an_epoch_whose_checkpoint_was_lost_is_repeated(
+    finished: Path, settings: Settings, run: Run, tmp_path: Path, stop_at: StopAt
+) -> None:
+    """Stopped after an epoch's row was written and before last.ckpt was: no row twice."""
+    out = tmp_path / "run"
+    run(settings(), out, callbacks=[stop_at(50)])
+    early = (out / "last.ckpt").read_bytes()
+    run(settings(), out, callbacks=[stop_at(70)], resume=True)
+    assert len(rows_of(out)) == 2
+    (out / "last.ckpt").write_bytes(early)
+    run(settings(), out, resume=True)
+    assert without_time(out) == without_time(finished)
+
+
+def test_processes_that_prepare_batches_change_nothing(finished: Path, settings: Settings, tmp_path: Path) -> None:
+    train(settings(), tmp_path / "run", hardware=Hardware(accelerator="cpu", devices="1", workers=1))
+    assert without_time(tmp_path / "run") == without_time(finished)
+
+
+def test_resuming_a_finished_run_changes_nothing(settings: Settings, run: Run, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    first = run(settings(epochs=1), out)
+    before = (out / "metrics.csv").read_bytes()
+    again = run(settings(epochs=1), out, resume=True)
+    assert (again.psnr_out, again.epochs) == (first.psnr_out, first.epochs)
+    assert (out / "metrics.csv").read_bytes() == before
+
+
+def test_a_damaged_checkpoint_is_one_line(settings: Settings, run: Run, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    run(settings(epochs=1), out)
+    with pytest.raises(CheckpointError, match=r"last\.ckpt is damaged or is of another network") as caught:
+        run(settings(arch="cae", model={}), out, resume=True)
+    assert "\n" not in str(caught.value)
+    (out / "last.ckpt").write_bytes((out / "last.ckpt").read_bytes()[:3000])
+    with pytest.raises(CheckpointError, match=r"last\.ckpt is damaged"):
+        run(settings(epochs=1), out, resume=True)
+
+
+def test_stopped_before_the_first_epoch_ended(settings: Settings, run: Run, tmp_path: Path, stop_at: StopAt) -> None:
+    result = run(settings(), tmp_path / "run", callbacks=[stop_at(4)])
+    assert result.interrupted
+    assert (result.psnr_in, result.psnr_out, result.evaluated_on) == (None, None, "")
+    started, stopped = tmp_path / "started", tmp_path / "run"
+    run(settings(), started, callbacks=[stop_at(1)])
+    assert load_model(stopped / "model.pt").metrics == {}
+    assert not same_weights(stopped / "model.pt", started / "model.pt")  # what was learned until then
+
+
+def test_a_stopped_run_does_not_pass_on_another_run_s_model(
+    settings: Settings, run: Run, tmp_path: Path, stop_at: StopAt
+) -> None:
+    out = tmp_path / "run"
+    run(settings(epochs=1), out)
+    run(settings(seed=9), out, callbacks=[stop_at(2)])
+    assert load_model(out / "model.pt").config.seed == 9
+
+
+def test_stopped_later_keeps_the_best_epoch(settings: Settings, run: Run, tmp_path: Path, stop_at: StopAt) -> None:
+    result = run(settings(), tmp_path / "run", callbacks=[stop_at(45)])
+    assert result.interrupted
+    assert load_model(result.model).metrics["epoch"] == 1
+    assert result.psnr_out == load_model(result.model).metrics["psnr_out"]
+
+
+def test_early_stopping(settings: Settings, run: Run, tmp_path: Path) -> None:
+    config = settings(epochs=30, patience=2, lr=1e-12, warmup=0.0, ema=0.0, epoch_crops=16)  # it learns nothing
+    assert run(config, tmp_path / "run").epochs < 10
+    assert len(rows_of(tmp_path / "run")) < 10
+    assert {p.name for p in (tmp_path / "run").iterdir()} == EVERY_FILE
+
+
+@pytest.mark.parametrize(("epoch", "kept"), [(1, False), (2, True)])
+def test_a_diverging_run_stops_with_one_line(
+    epoch: int, kept: bool, settings: Settings, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = 0
+
+    def explode(output: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
+        nonlocal calls
+        calls += torch.is_grad_enabled()
+        return (output - clean).abs().mean() * (math.nan if calls > 30 * epoch - 4 else 1)
+
+    monkeypatch.setattr(cae_train.loop, "loss_by_name", lambda *_, **__: explode)
+    with pytest.raises(TrainingError, match=f"diverged in epoch {epoch}: the loss is nan; a smaller --lr") as caught:
+        run(settings(epochs=9), tmp_path / "run")
+    assert "\n" not in str(caught.value)
+    assert (str(tmp_path / "run" / "model.pt") in str(caught.value)) is kept
+    assert (tmp_path / "run" / "model.pt").exists() is kept
+    if kept:
+        assert load_model(tmp_path / "run" / "model.pt").metrics["epoch"] == 1
+        assert len(rows_of(tmp_path / "run")) == 1
+
+
+def test_a_learning_rate_far_too_high_is_told_from_a_run_that_works(
+    settings: Settings, run: Run, tmp_path: Path
+) -> None:
+    config = settings(lr=1.0, grad_clip=1e6, loss="mse", epochs=9)
+    with pytest.raises(TrainingError, match=r"diverged in epoch 1: the loss is .*; a smaller --lr"):
+        run(config, tmp_path / "run")
+
+
+def test_a_disk_that_fills_up_while_training(
+    settings: Settings, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(cae_train.run_folder, "draw_curves", full)
+    with pytest.raises(TrainingError, match="No space left on device"):
+        run(settings(epochs=1), tmp_path / "run")
+
+
+def test_memory_that_does_not_suffice_is_said_plainly(
+    settings: Settings, run: Run, tmp_path: Path, stop_at: StopAt
+) -> None:
+    with pytest.raises(TrainingError, match="out of memory; a smaller --batch needs less"):
+        run(settings(), tmp_path / "run", callbacks=[stop_at(1, torch.OutOfMemoryError("out of memory"))])
+
+
+def test_every_loss_and_no_average(settings: Settings, run: Run, tmp_path: Path) -> None:
+    cae = {"arch": "cae", "model": {}, "epochs": 1, "epoch_crops": 32}
+    for name, changes in {
+        "bce": cae | {"loss": "bce"},
+        "mse": cae | {"loss": "mse", "ema": 0.0},
+        "bf16": {"epochs": 1, "precision": "bf16", "clip": False, "degrade": ("gaussian:10", "salt-pepper:0.05")},
+    }.items():
+        result = run(settings(**changes), tmp_path / name)
+        assert result.psnr_out is not None, name
+        assert {value.dtype for value in weights(result.model).values()} == {torch.float32}
+
+
+def test_settings_that_do_not_fit_train_nothing(settings: Settings, run: Run, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    for changes, reason in [
+        ({"loss": "bce"}, "--loss bce"),
+        ({"arch": "unet", "model": {}}, "unknown architecture 'unet'"),
+        ({"model": {"depth": 3}}, "no model option 'depth'"),
+        ({"degrade": ("gaussian:abc",)}, "gaussian:abc"),
+        ({"epochs": 0}, "--epochs is 0"),
+    ]:
+        with pytest.raises(ConfigError, match=reason):
+            run(settings(**changes), out)
+    with pytest.raises(CheckpointError, match=r"has no last\.ckpt"):
+        run(settings(), out, resume=True)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    "hardware",
+    [
+        Hardware(accelerator="abacus"),
+        Hardware(accelerator="cpu", devices="many"),
+        Hardware(accelerator="cpu", devices="0"),
+        Hardware(accelerator="cpu", devices="1", strategy="hope"),
+    ],
+)
+def test_hardware_that_is_refused_is_one_line(hardware: Hardware, settings: Settings, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"--accelerator \w+ --devices \w+ --strategy \w+: .+") as caught:
+        train(settings(), tmp_path / "run", hardware=hardware)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_test_part_of_a_data_set_is_what_the_result_reports(settings: Settings, run: Run, tmp_path: Path) -> None:
+    split = load(settings())
+    split.test, split.test_of = [image[:32, :32] for image in split.train], "cifar10"
+    result = run(settings(epochs=1), tmp_path / "run", split=split)
+    assert result.evaluated_on == "cifar10 test"
+    assert load_model(result.model).metrics["psnr_out"] == result.psnr_out
+    held_out = float(rows_of(tmp_path / "run")[0]["val_psnr"])
+    assert result.psnr_out != pytest.approx(held_out, abs=1e-4)
+
+
+def test_training_leaves_the_process_as_it_was(settings: Settings, run: Run, tmp_path: Path, stop_at: StopAt) -> None:
+    import logging
+    import signal
+
+    before = (list(warnings.filters), signal.getsignal(signal.SIGINT), logging.getLogger("lightning.pytorch").level)
+    cwd = Path.cwd()
+    run(settings(epochs=1), tmp_path / "run", callbacks=[stop_at(2)])
+    after = (list(warnings.filters), signal.getsignal(signal.SIGINT), logging.getLogger("lightning.pytorch").level)
+    assert after == before
+    assert Path.cwd() == cwd
+    assert not (cwd / "lightning_logs").exists()
+
+
+def test_training_in_a_thread(settings: Settings, run: Run, tmp_path: Path) -> None:
+    results: list[TrainResult] = []
+    thread = threading.Thread(target=lambda: results.append(run(settings(epochs=1), tmp_path / "run")))
+    thread.start()
+    thread.join()
+    assert results[0].epochs == 1

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from cae_train import ConfigError
+from cae_train.objective import loss_by_name, psnr
+
+
+def flat(*values: float) -> torch.Tensor:
+    return torch.tensor(values).reshape(-1, 1, 1, 1).expand(-1, 3, 32, 32)
+
+
+@pytest.mark.parametrize(("error", "decibel"), [(1.0, 0.0), (0.1, 20.0), (0.01, 40.0), (25 / 255, 20.172)])
+def test_psnr_of_a_known_error(error: float, decibel: float) -> None:
+    assert float(psnr(flat(error), flat(0))) == pytest.approx(decibel, abs=1e-3)
+
+
+def test_psnr_is_one_figure_a_patch() -> None:
+    assert psnr(flat(0.1, 0.01, 1.0), flat(0, 0, 0)).tolist() == pytest.approx([20, 40, 0], abs=1e-3)
+
+
+def test_psnr_ends_where_rounding_to_8_bits_does() -> None:
+    bound = 10 * math.log10(12 * 255**2)
+    assert bound == pytest.approx(58.92, abs=0.01)
+    assert float(psnr(flat(0.5), flat(0.5))) == pytest.approx(bound, abs=1e-3)
+
+
+def test_psnr_clips_the_output_as_a_file_does() -> None:
+    assert psnr(flat(1.7, -3.0), flat(1, 0)).tolist() == pytest.approx([58.92, 58.92], abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [("mse", 0.01), ("charbonnier", math.sqrt(0.01 + 1e-6)), ("bce", -0.5 * math.log(0.6) - 0.5 * math.log(0.4))],
+)
+def test_losses_by_hand(name: str, wanted: float) -> None:
+    assert float(loss_by_name(name, bounded=True)(flat(0.6), flat(0.5))) == pytest.approx(wanted, rel=1e-4)
+
+
+def test_bce_needs_a_bounded_network() -> None:
+    with pytest.raises(ConfigError, match=r"--loss bce needs .*sigmoid"):
+        loss_by_name("bce", bounded=False)
+
+
+def test_an_unknown_loss_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match="'l3': choose from mse, bce, charbonnier"):
+        loss_by_name("l3", bounded=True)

@@ -1,0 +1,89 @@
+"""Where a run happens: Lightning's Trainer for the wanted hardware, and Lightning kept quiet."""
+
+import contextlib
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from cae_train.config import Hardware, TrainConfig
+from cae_train.errors import ConfigError
+from cae_train.run_folder import CHECKPOINT
+
+
+@contextlib.contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Silence Lightning's advertisements and the warnings that do not apply here; afterwards all is as it was."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*does not have many workers.*")
+        warnings.filterwarnings("ignore", ".*LeafSpec.*", FutureWarning)
+        warnings.filterwarnings("ignore", ".*Checkpoint directory.*exists and is not empty.*")
+        warnings.filterwarnings("ignore", ".*The number of training batches.*")
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
+
+
+def one_line(error: BaseException) -> str:
+    """What went wrong, on one line of bounded length."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def make_trainer(config: TrainConfig, out: Path, hardware: Hardware, callbacks: list[Callback]) -> Trainer:
+    """Lightning's Trainer for a run.
+
+    Raises:
+        ConfigError: an accelerator, devices or a strategy that Lightning refuses.
+    """
+    checkpoints = ModelCheckpoint(
+        dirpath=out, filename=CHECKPOINT.removesuffix(".ckpt"), enable_version_counter=False,
+        save_on_train_epoch_end=True,
+    )  # fmt: skip
+    devices = hardware.devices
+    try:
+        return Trainer(
+            accelerator=hardware.accelerator,
+            devices=int(devices) if devices.lstrip("-").isdigit() else devices,
+            strategy=hardware.strategy,
+            precision=_precision(config, hardware),
+            max_epochs=config.epochs,
+            gradient_clip_val=config.grad_clip,
+            callbacks=[*callbacks, checkpoints],
+            logger=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+            default_root_dir=out,
+        )
+    except Exception as e:  # Lightning raises many kinds for bad devices and strategies
+        raise ConfigError(
+            f"--accelerator {hardware.accelerator} --devices {devices} --strategy {hardware.strategy}: {one_line(e)}"
+        ) from e
+
+
+def _precision(config: TrainConfig, hardware: Hardware) -> Any:
+    if config.precision == "fp32":
+        return "32-true"
+    gpu = torch.cuda.is_available() and hardware.accelerator in ("auto", "gpu", "cuda")
+    native = torch.cuda.is_bf16_supported() if gpu else bool(torch.cpu._is_avx512_bf16_supported())
+    return "bf16-mixed" if native or config.precision == "bf16" else "32-true"
+
+
+def default_workers(trainer: Trainer) -> int:
+    """Processes that prepare batches: none on a CPU, which they would only share."""
+    on_cpu = trainer.strategy.root_device.type == "cpu"
+    return 0 if on_cpu or sys.platform == "win32" else min(8, os.cpu_count() or 1)

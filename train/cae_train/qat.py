@@ -1,0 +1,75 @@
+"""Quantisation-aware training: the network feels the rounding that int8 will bring, and learns to live with it.
+
+Weights are rounded to 8 bits signed per output channel, activations to 8 bits unsigned per tensor, where the exporter
+will round them: after each convolution (or the ReLU behind it), each residual addition and each skip; the last
+convolution stays in float, as it does there. Gradients pass straight through inside the range. Only the forward pass changes: the weights that are saved are the float ones.
+
+Source: Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference"
+(CVPR 2018); ranges are moving averages of each batch's extremes.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from cae_train.models.skip import ResidualBlock
+
+MEMORY = 0.99  # of the moving averages of the activations' ranges
+LEVELS = 255
+
+
+def prepare(network: nn.Module) -> None:
+    """Make a network round its weights and activations as int8 inference will, in place."""
+    before_activation = {id(m.conv1) for m in network.modules() if isinstance(m, ResidualBlock)}
+    for module in network.modules():
+        if isinstance(module, nn.Sequential):
+            layers = list(module)
+            pairs = zip(layers, layers[1:], strict=False)
+            before_activation |= {id(a) for a, b in pairs if isinstance(b, (nn.ReLU, nn.Sigmoid))}
+    last = [module for module in network.modules() if isinstance(module, nn.Conv2d)][-1]
+    for module in network.modules():
+        if module is last:
+            continue
+        if isinstance(module, nn.Conv2d):
+            module._conv_forward = _rounding_convolution(module)
+        if isinstance(module, (nn.Conv2d, nn.ReLU, ResidualBlock)) and id(module) not in before_activation:
+            module.register_forward_hook(ActivationRounding().on_output)
+        if isinstance(module, nn.Sequential) and len(module):
+            module.register_forward_pre_hook(ActivationRounding().on_input)
+
+
+class ActivationRounding:
+    """Rounds one tensor of the network to 256 steps over its range; measures the range while training."""
+
+    def __init__(self) -> None:
+        self.low, self.high = torch.zeros(()), torch.zeros(())
+
+    def on_output(self, module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
+        """A forward hook."""
+        return self.round(output, module.training)
+
+    def on_input(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """A forward pre-hook."""
+        return (self.round(inputs[0], module.training),)
+
+    def round(self, values: Tensor, training: bool) -> Tensor:
+        """Clip float32 values to the range, which always holds 0, and round them; gradients pass inside it."""
+        if training:
+            low, high = (extreme.float() for extreme in torch.aminmax(values.detach()))
+            memory = MEMORY if bool(self.high > self.low) else 0.0
+            self.low = self.low.to(low) * memory + low.clamp_max(0) * (1 - memory)
+            self.high = self.high.to(high) * memory + high.clamp_min(0) * (1 - memory)
+        scale = ((self.high - self.low) / LEVELS).clamp_min(1e-8)
+        zero = torch.round(-self.low / scale).clamp(0, LEVELS).int()
+        return torch.fake_quantize_per_tensor_affine(values.float(), scale, zero, 0, LEVELS)
+
+
+def _rounding_convolution(conv: nn.Conv2d) -> Any:
+    def forward(values: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        scale = weight.detach().abs().amax(dim=(1, 2, 3), keepdim=True).clamp_min(1e-8) / (LEVELS // 2)
+        rounded = weight + (torch.round(weight / scale) * scale - weight).detach()
+        return F.conv2d(values, rounded, bias, conv.stride, conv.padding, conv.dilation, conv.groups)  # type: ignore[arg-type]
+
+    return forward
