@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import pytest
 from skimage import data
+from tests.benchmarks.seams import seam_figure
 
 from cae_runtime import Restorer, Session, packaged_models
-from tests.benchmarks.seams import seam_figure
 
 SAMPLES = Path(__file__).parents[2] / "assets" / "samples"
 MODELS = ("denoise", "denoise-int8")
@@ -82,7 +82,7 @@ def test_flat_areas_stay_flat(restorer: Restorer) -> None:
 
 
 def test_no_seam_at_patch_borders(restorer: Restorer) -> None:
-    """Steps across patch borders against steps elsewhere, beside the clean photographs': as in the issue, below 1.03."""
+    """Steps across patch borders against steps elsewhere, beside those of the clean photographs."""
     pictures = []
     for name in ("astronaut-sigma25", "coffee-sigma35"):
         sample = SAMPLES / f"{name}.png"

@@ -42,6 +42,11 @@ def command(
         str | None, _option("Where named data sets lie or are downloaded to.", DEFAULTS.data_dir)
     ] = None,
     arch: Annotated[str | None, _option("Network: cae, skip.", DEFAULTS.arch)] = None,
+    start: Annotated[str | None, _option("Begin from the weights of this model.pt.")] = None,
+    quantize_aware: Annotated[
+        bool | None,
+        typer.Option("--quantize-aware/--no-quantize-aware", help="Train with the rounding of int8. [default: no]"),
+    ] = None,
     degrade: Annotated[
         list[str] | None,
         _option("gaussian:LEVEL, salt-pepper:SHARE, or LOW-HIGH; repeat to chain.", DEFAULTS.degrade),
@@ -122,7 +127,7 @@ def _run(
     from rich.console import Console
 
     # All that can be wrong is found before data are read, downloaded or written.
-    network = models.build(settings.arch, settings.model)
+    network = loop.initial_network(settings)
     objective.loss_by_name(settings.loss, bool(network.bounded))
     degrade.parse_chain(settings.degrade, settings.clip)
     with machine.quiet_lightning():

@@ -25,6 +25,8 @@ class TrainConfig:
         data_dir: where named data sets are looked for and downloaded to.
         arch: a name of `cae_train.models.ARCHITECTURES`.
         model: the architecture's options; empty means its defaults.
+        start: a `model.pt` of the same network whose weights the run begins from; empty begins anew.
+        quantize_aware: train with the rounding of int8 (`cae_train.qat`), in fp32 unless `precision` says bf16.
         degrade: degradations applied in this order, as `cae_train.degrade.parse` reads them.
         clip: whether degraded patches are clipped to 0..1 and rounded to 8 bits, as a camera's are.
         loss: a name of `LOSSES`.
@@ -48,6 +50,8 @@ class TrainConfig:
     data_dir: str = "data"
     arch: str = "skip"
     model: Mapping[str, Any] = field(default_factory=dict)
+    start: str = ""
+    quantize_aware: bool = False
     degrade: tuple[str, ...] = ("gaussian:25",)
     clip: bool = True
     loss: str = "charbonnier"

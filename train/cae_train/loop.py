@@ -16,13 +16,14 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics import MeanMetric
 
+from cae_train import qat
 from cae_train.checkpoint import load_model, save_model
 from cae_train.config import Hardware, TrainConfig
 from cae_train.data import EpochSampler, Pairs, Split, fixed_pairs, load
 from cae_train.degrade import parse_chain
 from cae_train.errors import CheckpointError, ConfigError, TrainingError
 from cae_train.machine import default_workers, make_trainer, one_line, quiet_lightning
-from cae_train.models import build
+from cae_train.models import build, options_of
 from cae_train.objective import loss_by_name, psnr
 from cae_train.run_folder import CHECKPOINT, MODEL, RunFolder
 
@@ -45,13 +46,34 @@ class TrainResult:
     interrupted: bool
 
 
+def initial_network(config: TrainConfig) -> nn.Module:
+    """The network that a run begins with: new, or with the weights of `config.start`; rounding where it is wanted.
+
+    Raises:
+        ConfigError: `start` is another network than `arch` and `model` describe.
+        CheckpointError: `start` cannot be read.
+    """
+    network = build(config.arch, config.model)
+    if config.start:
+        loaded = load_model(Path(config.start))
+        if (loaded.arch, options_of(loaded.network)) != (config.arch, options_of(network)):
+            raise ConfigError(
+                f"--start {config.start} is {loaded.arch} {options_of(loaded.network)}, "
+                f"the run's network is {config.arch} {options_of(network)}"
+            )
+        network.load_state_dict(loaded.network.state_dict())
+    if config.quantize_aware:
+        qat.prepare(network)
+    return network
+
+
 class Training(LightningModule):
     """The network with its loss, optimiser and figures."""
 
     def __init__(self, config: TrainConfig, split: Split) -> None:
         super().__init__()
         self.config = config
-        self.net = build(config.arch, config.model).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.net = initial_network(config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.loss = loss_by_name(config.loss, bounded=bool(self.net.bounded))
         chain = parse_chain(config.degrade, config.clip)
         self.pairs = Pairs(split.train, chain, config)

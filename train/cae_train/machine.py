@@ -76,7 +76,7 @@ def make_trainer(config: TrainConfig, out: Path, hardware: Hardware, callbacks: 
 
 
 def _precision(config: TrainConfig, hardware: Hardware) -> Any:
-    if config.precision == "fp32":
+    if config.precision == "fp32" or (config.precision == "auto" and config.quantize_aware):
         return "32-true"
     gpu = torch.cuda.is_available() and hardware.accelerator in ("auto", "gpu", "cuda")
     native = torch.cuda.is_bf16_supported() if gpu else bool(torch.cpu._is_avx512_bf16_supported())

@@ -2,17 +2,19 @@
 
 Weights are rounded to 8 bits signed per output channel, activations to 8 bits unsigned per tensor, where the exporter
 will round them: after each convolution (or the ReLU behind it), each residual addition and each skip; the last
-convolution stays in float, as it does there. Gradients pass straight through inside the range. Only the forward pass changes: the weights that are saved are the float ones.
+convolution stays in float, as it does there. Gradients pass straight through inside the range. Only the forward pass
+changes: the weights that are saved are the float ones.
 
 Source: Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference"
 (CVPR 2018); ranges are moving averages of each batch's extremes.
 """
 
+from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F  # noqa: N812 - the name that every torch user knows
 
 from cae_train.models.skip import ResidualBlock
 
@@ -26,14 +28,13 @@ def prepare(network: nn.Module) -> None:
     for module in network.modules():
         if isinstance(module, nn.Sequential):
             layers = list(module)
-            pairs = zip(layers, layers[1:], strict=False)
-            before_activation |= {id(a) for a, b in pairs if isinstance(b, (nn.ReLU, nn.Sigmoid))}
+            before_activation |= {id(a) for a, b in pairwise(layers) if isinstance(b, (nn.ReLU, nn.Sigmoid))}
     last = [module for module in network.modules() if isinstance(module, nn.Conv2d)][-1]
     for module in network.modules():
         if module is last:
             continue
         if isinstance(module, nn.Conv2d):
-            module._conv_forward = _rounding_convolution(module)
+            module._conv_forward = _rounding_convolution(module)  # type: ignore[method-assign]
         if isinstance(module, (nn.Conv2d, nn.ReLU, ResidualBlock)) and id(module) not in before_activation:
             module.register_forward_hook(ActivationRounding().on_output)
         if isinstance(module, nn.Sequential) and len(module):
@@ -70,6 +71,6 @@ def _rounding_convolution(conv: nn.Conv2d) -> Any:
     def forward(values: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         scale = weight.detach().abs().amax(dim=(1, 2, 3), keepdim=True).clamp_min(1e-8) / (LEVELS // 2)
         rounded = weight + (torch.round(weight / scale) * scale - weight).detach()
-        return F.conv2d(values, rounded, bias, conv.stride, conv.padding, conv.dilation, conv.groups)  # type: ignore[arg-type]
+        return F.conv2d(values, rounded, bias, conv.stride, conv.padding, conv.dilation, conv.groups)
 
     return forward

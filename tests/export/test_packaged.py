@@ -1,0 +1,37 @@
+"""The packaged models are what `cae-export` makes of the released `model.pt` files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cae_export.patches import find
+from cae_runtime import Session
+from cae_train import load_model
+from cae_train.models import multiply_adds_per_pixel
+
+ASSETS = Path(__file__).parents[2] / "assets"
+
+
+@pytest.mark.parametrize("name", ["denoise"])
+def test_torch_and_the_packaged_file_are_equal(name: str) -> None:
+    model = load_model(ASSETS / f"{name}.pt")
+    patches = find(model, None)
+    exported = Session(name, provider="cpu").run(patches.degraded[:64].numpy())
+    with torch.inference_mode():
+        trained = model.network(patches.degraded[:64]).numpy()
+    assert np.abs(exported - trained).max() <= 1e-4
+
+
+@pytest.mark.parametrize(("name", "limit"), [("denoise", 25)])
+def test_cost(name: str, limit: float) -> None:
+    assert multiply_adds_per_pixel(load_model(ASSETS / f"{name}.pt").network) / 1000 <= limit
+
+
+@pytest.mark.parametrize("name", ["denoise"])
+def test_nothing_in_the_released_file_is_of_a_machine(name: str) -> None:
+    config = load_model(ASSETS / f"{name}.pt").config
+    assert not any(Path(source).is_absolute() or ".." in source for source in (*config.data, config.data_dir))

@@ -1,0 +1,75 @@
+"""Quantisation-aware training: where it rounds, what it leaves alone; and that a run begins from given weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from cae_train import ConfigError, TrainConfig
+from cae_train.checkpoint import save_model
+from cae_train.loop import initial_network
+from cae_train.models import ARCHITECTURES, build
+from cae_train.qat import ActivationRounding, prepare
+
+
+def test_a_tensor_keeps_256_steps_and_its_zero() -> None:
+    rounding = ActivationRounding()
+    values = torch.linspace(-0.3, 1.7, 5000, requires_grad=True)
+    rounded = rounding.round(values, training=True)
+    assert len(rounded.unique()) == 256
+    assert 0.0 in rounded
+    assert float((rounded - values).detach().abs().max()) <= 2 / 255
+    rounded.sum().backward()
+    assert values.grad is not None
+    assert float(values.grad[1:-1].mean()) > 0.95, "the gradient passes inside the range"
+
+
+def test_the_range_is_measured_in_training_only() -> None:
+    rounding = ActivationRounding()
+    rounding.round(torch.tensor([0.0, 1.0]), training=True)
+    assert float(rounding.round(torch.tensor([5.0]), training=False)) == pytest.approx(1.0)
+    rounding.round(torch.tensor([0.0, 5.0]), training=True)
+    assert 1.0 < float(rounding.high) < 1.1, "a moving average"
+
+
+@pytest.mark.parametrize("arch", sorted(ARCHITECTURES))
+def test_the_output_moves_a_little_and_the_weights_not_at_all(arch: str) -> None:
+    torch.manual_seed(0)
+    plain, rounding = build(arch), build(arch)
+    rounding.load_state_dict(plain.state_dict())
+    prepare(rounding)
+    patches = torch.rand(4, 3, 32, 32)
+    with torch.no_grad():
+        rounding.train()(patches)
+        difference = (rounding.eval()(patches) - plain.eval()(patches)).abs()
+    assert 0 < float(difference.max()) < 0.1
+    assert rounding.state_dict().keys() == plain.state_dict().keys()
+    assert all(torch.equal(a, b) for a, b in zip(rounding.parameters(), plain.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("arch", sorted(ARCHITECTURES))
+def test_a_gradient_reaches_every_parameter(arch: str) -> None:
+    torch.manual_seed(0)
+    network = build(arch)
+    prepare(network)
+    patches = torch.rand(4, 3, 32, 32)
+    for _ in range(2):  # the first pass only measures the ranges of what follows
+        network.zero_grad()
+        network(patches).square().mean().backward()
+    assert all(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in network.parameters())
+
+
+def test_a_run_begins_from_the_weights_of_a_model(tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    trained, path = build("skip"), tmp_path / "model.pt"
+    save_model(path, trained, TrainConfig(), {})
+    network = initial_network(TrainConfig(start=str(path)))
+    assert all(torch.equal(a, b) for a, b in zip(network.parameters(), trained.parameters(), strict=True))
+    for other in (
+        TrainConfig(arch="cae", start=str(path)),
+        TrainConfig(model={"widths": [16, 32, 48]}, start=str(path)),
+    ):
+        with pytest.raises(ConfigError, match=r"model\.pt is skip .* the run's network is"):
+            initial_network(other)
