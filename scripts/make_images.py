@@ -1,8 +1,9 @@
-"""Write `assets/samples/` and `export/cae_export/patches.webp` from scikit-image's public-domain and CC0 photographs.
+"""Write the pictures of the project from scikit-image's public-domain and CC0 photographs.
 
     python scripts/make_images.py
 
-The samples are those photographs with white Gaussian noise added, clipped and rounded to 8 bits.
+`assets/samples/`: the photographs with white Gaussian noise added, clipped and rounded to 8 bits. The sheet of patches
+`export/cae_export/patches.webp`. `assets/readme/before-after.png`: crops of the samples, and what `denoise` makes of them.
 """
 
 from pathlib import Path
@@ -12,9 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage import data
 
+from cae_runtime import Restorer
+
 ROOT = Path(__file__).resolve().parent.parent
 PATCH, ROWS, COLUMNS = 32, 32, 32
 SAMPLES = {"astronaut": 25, "camera": 25, "chelsea": 15, "coffee": 35, "rocket": 50}  # sigma in grey levels of 255
+CROPS = {"chelsea": (40, 120), "astronaut": (10, 120), "coffee": (130, 200), "rocket": (120, 240)}  # top, left
 SOURCES = ("astronaut", "brick", "camera", "chelsea", "coffee", "grass", "gravel", "hubble_deep_field", "retina",
            "rocket")  # fmt: skip
 
@@ -54,6 +58,20 @@ def write_patches(path: Path) -> None:
     path.write_bytes(cv2.imencode(".webp", sheet, [cv2.IMWRITE_WEBP_QUALITY, 101])[1].tobytes())
 
 
+def write_before_after(path: Path, folder: Path, side: int = 220, gap: int = 4) -> None:
+    """Crops of the noisy samples above, cleaned by the packaged model below."""
+    restore = Restorer()
+    columns = []
+    for name, (y, x) in CROPS.items():
+        noisy = cv2.imread(str(folder / f"{name}-sigma{SAMPLES[name]}.png"), cv2.IMREAD_COLOR)
+        window = np.s_[y : y + side, x : x + side]
+        columns.append(np.concatenate([noisy[window], np.full((gap, side, 3), 255, np.uint8), restore(noisy)[window]]))
+    spacer = np.full((columns[0].shape[0], gap, 3), 255, np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), np.concatenate([part for c in columns for part in (c, spacer)][:-1], axis=1))
+
+
 if __name__ == "__main__":
     write_samples(ROOT / "assets" / "samples")
     write_patches(ROOT / "export" / "cae_export" / "patches.webp")
+    write_before_after(ROOT / "assets" / "readme" / "before-after.png", ROOT / "assets" / "samples")

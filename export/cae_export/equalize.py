@@ -34,10 +34,13 @@ def equalize(model: onnx.ModelProto, patches: Floats, power: float = 1.0) -> onn
     graph = equalized.graph
     constants = {tensor.name: tensor for tensor in graph.initializer}
     groups = _groups(equalized, constants)
+    if not groups:
+        return equalized
     ranges = _ranges(equalized, [name for names in groups for name in names], patches)
     for names in groups:
         peak = np.max([ranges[name] for name in names], axis=0)  # C
-        factors = (peak.max() / np.maximum(peak, peak.max() / _LARGEST_FACTOR)) ** power
+        largest = max(float(peak.max()), float(np.finfo(np.float32).tiny))
+        factors = (largest / np.maximum(peak, largest / _LARGEST_FACTOR)) ** power
         for node in graph.node:
             if node.op_type != "Conv":
                 continue

@@ -1,5 +1,6 @@
 """`model.pt` in, a proved `model.onnx` out: convert, write the metadata, compare, quantise, and only then name it."""
 
+import math
 import secrets
 import statistics
 import time
@@ -9,13 +10,14 @@ from pathlib import Path
 from typing import Literal, cast
 
 import onnx
+from torch import nn
 
 from cae_export.convert import OPSET, to_onnx
 from cae_export.errors import RefusedError, UsageError
 from cae_export.parity import TOLERANCE, TOLERANCE_FP16, BatchParity, mean_psnr, prove, refuse_unless_equal, run
 from cae_export.patches import Patches, find
 from cae_export.quantize import to_fp16, to_int8
-from cae_runtime import ModelSpec, Session
+from cae_runtime import CaeRuntimeError, ModelSpec, Session
 from cae_train.checkpoint import load_model
 from cae_train.config import PATCH
 from cae_train.errors import CaeTrainError
@@ -101,8 +103,7 @@ def export(
     patches = find(loaded, data)
     tell(f"converting; proving on {patches.source}")
     graph = to_onnx(loaded.network, PATCH, opset)
-    scratch = output.with_name(f".{output.stem}.{secrets.token_hex(4)}.fp32.partial")
-    partial = output.with_name(f".{output.stem}.{secrets.token_hex(4)}.partial")
+    fp32, partial = (output.with_name(f".{output.stem}.{secrets.token_hex(4)}.partial") for _ in range(2))
     spec = ModelSpec(
         architecture=loaded.arch,
         patch=PATCH,
@@ -114,31 +115,28 @@ def export(
         license=LICENSE,
     )
     try:
-        spec = replace(spec, psnr_out=_psnr(_save(graph, spec, scratch), patches))
-        fp32 = _save(graph, spec, scratch)
-        parity = prove(loaded.network, fp32, patches)
-        refuse_unless_equal(parity, tolerance or TOLERANCE)
-        psnr_fp32, speed = cast(float, spec.psnr_out), None
+        parity = _proved(loaded.network, graph, spec, fp32, patches, tolerance or TOLERANCE)
+        spec = _weighed(graph, spec, fp32, patches)
+        psnr_fp32, speed, made = cast(float, spec.psnr_out), None, fp32
         if precision == "fp16":
-            half = to_fp16(graph)
-            spec = replace(spec, precision="fp16")
-            spec = replace(spec, psnr_out=_psnr(_save(half, spec, partial), patches))
-            parity = prove(loaded.network, _save(half, spec, partial), patches)
-            refuse_unless_equal(parity, tolerance or TOLERANCE_FP16)
+            half, spec, made = to_fp16(graph), replace(spec, precision="fp16", psnr_out=None), partial
+            parity = _proved(loaded.network, half, spec, partial, patches, tolerance or TOLERANCE_FP16)
+            spec = _weighed(half, spec, partial, patches)
         elif precision == "int8":
             tell(f"quantising on {len(patches.calibration)} patches")
+            made = partial
             quantised = to_int8(graph, patches.calibration)
-            spec = replace(spec, precision="int8")
-            spec = replace(spec, psnr_out=_psnr(_save(quantised, spec, partial), patches))
-            _save(quantised, spec, partial)
+            spec = _weighed(quantised, replace(spec, precision="int8", psnr_out=None), partial, patches)
             speed = _speed(partial, fp32, patches)
             _refuse_loss(psnr_fp32, cast(float, spec.psnr_out), max_drop, speed)
         fp32_bytes = fp32.stat().st_size
-        (fp32 if precision == "fp32" else partial).replace(output)
+        made.replace(output)
+    except CaeRuntimeError as e:
+        raise RefusedError(f"refused: the runtime cannot use the file: {e}") from e
     except OSError as e:
         raise UsageError(f"{output} cannot be written: {e.strerror or e}") from e
     finally:
-        scratch.unlink(missing_ok=True)
+        fp32.unlink(missing_ok=True)
         partial.unlink(missing_ok=True)
     return ExportReport(
         output, spec, output.stat().st_size, fp32_bytes, tuple(parity), patches.source,
@@ -159,18 +157,34 @@ def _check(output: Path, tolerance: float | None, max_drop: float, overlap: int)
         raise UsageError(f"--overlap is {overlap}: 0 to {PATCH - 1} pixels are needed")
 
 
-def _save(graph: onnx.ModelProto, spec: ModelSpec, path: Path) -> Path:
+def _proved(
+    network: nn.Module, graph: onnx.ModelProto, spec: ModelSpec, path: Path, patches: Patches, tolerance: float
+) -> list[BatchParity]:
+    """Write the graph and hold it against the network."""
+    _save(graph, spec, path)
+    rows = prove(network, path, patches)
+    refuse_unless_equal(rows, tolerance)
+    return rows
+
+
+def _weighed(graph: onnx.ModelProto, spec: ModelSpec, path: Path, patches: Patches) -> ModelSpec:
+    """Write the graph, measure its PSNR, and write it again with that figure in its metadata."""
+    _save(graph, spec, path)
+    figure = mean_psnr(run(Session(path, provider="cpu"), patches.degraded), patches.clean)
+    if not math.isfinite(figure):
+        raise RefusedError(f"refused: {spec.precision} gives values that are not finite")
+    spec = replace(spec, psnr_out=round(figure, 4))
+    _save(graph, spec, path)
+    return spec
+
+
+def _save(graph: onnx.ModelProto, spec: ModelSpec, path: Path) -> None:
     """Write the graph with this metadata, and read back that all of it is there."""
     del graph.metadata_props[:]
     onnx.helper.set_model_props(graph, spec.to_metadata())
     path.write_bytes(graph.SerializeToString())
     if Session(path, provider="cpu").spec != spec:
         raise RefusedError("refused: the metadata read back from the file are not those written")
-    return path
-
-
-def _psnr(path: Path, patches: Patches) -> float:
-    return round(mean_psnr(run(Session(path, provider="cpu"), patches.degraded), patches.clean), 4)
 
 
 def _speed(candidate: Path, reference: Path, patches: Patches) -> float:
