@@ -3,7 +3,8 @@
     python scripts/make_images.py
 
 `assets/samples/`: the photographs with white Gaussian noise added, clipped and rounded to 8 bits. The sheet of patches
-`export/cae_export/patches.webp`. `assets/readme/before-after.png`: crops of the samples, and what `denoise` makes of them.
+`export/cae_export/patches.webp`. `assets/readme/before-after.png`: crops of the samples, and what `denoise` makes of
+them.
 """
 
 from pathlib import Path
