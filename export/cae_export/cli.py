@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cae_export.config import MAX_DROP, OPSET, OPSET_MAX, OPSET_MIN, OVERLAP, TOLERANCE, TOLERANCE_FP16
 from cae_export.errors import CaeExportError, RefusedError, UsageError
 
 if TYPE_CHECKING:
@@ -33,16 +34,18 @@ def command(
     ] = None,
     int8: Annotated[bool, typer.Option("--int8", help="Quantise (MODEL-int8.onnx).")] = False,
     fp16: Annotated[bool, typer.Option("--fp16", help="Half precision, for GPUs (MODEL-fp16.onnx).")] = False,
-    max_drop: Annotated[float, typer.Option(help="Refuse an int8 model that loses more dB against fp32.")] = 0.10,
+    max_drop: Annotated[float, typer.Option(help="Refuse an int8 model that loses more dB against fp32.")] = MAX_DROP,
     data: Annotated[
         str | None,
         typer.Option(help="Data set or folder for proof, figures and calibration; the model's own without it."),
     ] = None,
     tolerance: Annotated[
-        float | None, typer.Option(help="Largest difference from torch; 1e-4 (fp32) and 1e-2 (fp16) without it.")
+        float | None,
+        typer.Option(help=f"Largest difference; {TOLERANCE:g} (fp32) or {TOLERANCE_FP16:g} (fp16)."),
     ] = None,
-    opset: Annotated[int, typer.Option(help="ONNX operator set, 18 to 22.")] = 20,
-    overlap: Annotated[int, typer.Option(help="Overlap of patches that the file recommends, in pixels.")] = 8,
+    opset: Annotated[int, typer.Option(help=f"ONNX operator set, {OPSET_MIN} to {OPSET_MAX}.")] = OPSET,
+    overlap: Annotated[int, typer.Option(help="Overlap of patches that the file recommends, in pixels.")] = OVERLAP,
+    license: Annotated[str, typer.Option(help="SPDX identifier of the weights' licence, for the metadata.")] = "",
     _show_version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
@@ -68,6 +71,7 @@ def command(
         max_drop=max_drop,
         opset=opset,
         overlap=overlap,
+        license=license,
         tell=lambda line: typer.echo(line, err=True),
     )
     for line in table(report):

@@ -10,10 +10,10 @@ import onnxslim
 import torch
 from torch import nn
 
+from cae_export.config import OPSET, OPSET_MAX, OPSET_MIN
 from cae_export.errors import UsageError
 
 INPUT, OUTPUT, BATCH = "input", "output", "N"
-OPSET, OPSET_MIN, OPSET_MAX = 20, 18, 22  # the dynamo exporter's own, and what onnxruntime 1.20 reads
 
 
 def to_onnx(network: nn.Module, patch: int, opset: int = OPSET) -> onnx.ModelProto:

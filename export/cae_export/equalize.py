@@ -65,6 +65,8 @@ def _groups(model: onnx.ModelProto, constants: dict[str, onnx.TensorProto]) -> l
                 fixed.update(data)
         elif node.op_type in _LETS_THROUGH:
             tied, single = data, []
+            if node.op_type == "Add" and len(data) < 3:  # a constant would have to be scaled too
+                fixed.update(data)
         else:
             tied, single = [], data
             fixed.update(data)

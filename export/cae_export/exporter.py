@@ -12,9 +12,10 @@ from typing import Literal, cast
 import onnx
 from torch import nn
 
-from cae_export.convert import OPSET, to_onnx
+from cae_export.config import MAX_DROP, OPSET, OVERLAP, TOLERANCE, TOLERANCE_FP16
+from cae_export.convert import to_onnx
 from cae_export.errors import RefusedError, UsageError
-from cae_export.parity import TOLERANCE, TOLERANCE_FP16, BatchParity, mean_psnr, prove, refuse_unless_equal, run
+from cae_export.parity import BatchParity, mean_psnr, prove, refuse_unless_equal, refuse_unless_steady, run
 from cae_export.patches import Patches, find
 from cae_export.quantize import to_fp16, to_int8
 from cae_runtime import CaeRuntimeError, ModelSpec, Session
@@ -24,10 +25,7 @@ from cae_train.errors import CaeTrainError
 
 Precision = Literal["fp32", "int8", "fp16"]
 
-MAX_DROP = 0.10  # dB that int8 may lose
-OVERLAP = 8
 SPEED_BATCH, SPEED_PATCHES, SPEED_ROUNDS = 16, 512, 7
-LICENSE = "MIT"
 
 
 @dataclass(frozen=True)
@@ -74,6 +72,7 @@ def export(
     max_drop: float = MAX_DROP,
     opset: int = OPSET,
     overlap: int = OVERLAP,
+    license: str = "",
     tell: Callable[[str], None] = lambda _line: None,
 ) -> ExportReport:
     """Export a trained model and prove that the file equals it.
@@ -87,6 +86,7 @@ def export(
         max_drop: dB that int8 may lose against fp32.
         opset: ONNX operator set.
         overlap: overlap of neighbouring patches that the file recommends to the runtime, in pixels.
+        license: SPDX identifier of the weights' licence, for the metadata; empty where it is not known.
         tell: called with a line before each long step.
 
     Raises:
@@ -101,7 +101,7 @@ def export(
         raise UsageError(str(e)) from e
     tell(f"{loaded.arch}: finding patches")
     patches = find(loaded, data)
-    tell(f"converting; proving on {patches.source}")
+    tell(f"converting; proving on {patches.source}{patches.place}")
     graph = to_onnx(loaded.network, PATCH, opset)
     fp32, partial = (output.with_name(f".{output.stem}.{secrets.token_hex(4)}.partial") for _ in range(2))
     spec = ModelSpec(
@@ -112,7 +112,7 @@ def export(
         psnr_in=round(mean_psnr(patches.degraded, patches.clean), 4),
         evaluated_on=patches.source,
         version=loaded.version,
-        license=LICENSE,
+        license=license,
     )
     try:
         parity = _proved(loaded.network, graph, spec, fp32, patches, tolerance or TOLERANCE)
@@ -127,6 +127,7 @@ def export(
             made = partial
             quantised = to_int8(graph, patches.calibration)
             spec = _weighed(quantised, replace(spec, precision="int8", psnr_out=None), partial, patches)
+            refuse_unless_steady(partial, patches)
             speed = _speed(partial, fp32, patches)
             _refuse_loss(psnr_fp32, cast(float, spec.psnr_out), max_drop, speed)
         fp32_bytes = fp32.stat().st_size
@@ -180,6 +181,10 @@ def _weighed(graph: onnx.ModelProto, spec: ModelSpec, path: Path, patches: Patch
 
 def _save(graph: onnx.ModelProto, spec: ModelSpec, path: Path) -> None:
     """Write the graph with this metadata, and read back that all of it is there."""
+    used = {node.domain for node in graph.graph.node}
+    imports = [entry for entry in graph.opset_import if entry.domain in used]  # tools leave many that are not
+    del graph.opset_import[:]
+    graph.opset_import.extend(imports)
     del graph.metadata_props[:]
     onnx.helper.set_model_props(graph, spec.to_metadata())
     path.write_bytes(graph.SerializeToString())

@@ -24,13 +24,14 @@ _CALIBRATION_SEED, _PROOF_SEED = 1, 2
 class Patches:
     """Pairs degraded as in training, float32 N x 3 x P x P in 0..1: for calibration, and others for proof and figures.
 
-    `source` says in a few words where they come from.
+    `source` says in a few words where they come from, `place` where on this machine, in brackets.
     """
 
     calibration: Tensor
     degraded: Tensor
     clean: Tensor
     source: str
+    place: str = ""
 
 
 def find(model: LoadedModel, data: str | None) -> Patches:
@@ -44,18 +45,20 @@ def find(model: LoadedModel, data: str | None) -> Patches:
     config = model.config
     names = (data,) if data is not None else config.data
     if data is None and not all(_is_here(name, Path(config.data_dir)) for name in names):
-        split, source = _packaged(), "packaged CC0 photographs"
+        split, source, place = _packaged(), "the CC0 photographs packaged with cae_export", ""
     else:
         try:
             split = load(replace(config, data=names))
         except CaeTrainError as e:
             raise UsageError(str(e)) from e
+        folders = [config.data_dir if name == "cifar10" else name for name in names]
+        place = f" ({', '.join(str(Path(folder).resolve()) for folder in folders)})"
         part = "test part" if split.test else "held-out part"
         source = f"the {part} of {' + '.join(Path(name).name for name in names)}"
     chain = parse_chain(config.degrade, config.clip)
     calibration, _ = fixed_pairs(_spread(split.train, CALIBRATION), chain, _CALIBRATION_SEED, CALIBRATION)
     degraded, clean = fixed_pairs(_spread(split.test or split.validation, PROOF), chain, _PROOF_SEED, PROOF)
-    return Patches(calibration, degraded, clean, f"{len(clean)} patches of {source}")
+    return Patches(calibration, degraded, clean, f"{len(clean)} patches of {source}", place)
 
 
 def _is_here(name: str, data_dir: Path) -> bool:

@@ -26,7 +26,7 @@ def test_fp32_equals_what_was_trained(trained: Path, tmp_path: Path) -> None:
     assert session.spec == report.spec
     assert session.spec == ModelSpec(
         architecture=load_model(trained).arch, degradation="gaussian:0-55", psnr_in=report.psnr_in,
-        psnr_out=report.psnr_out, evaluated_on=report.patches, version=report.spec.version,
+        psnr_out=report.psnr_out, evaluated_on=report.patches, version=report.spec.version, license="",
     )  # fmt: skip
     patches = find(load_model(trained), None)
     with torch.inference_mode():
@@ -41,6 +41,7 @@ def test_int8_is_made_as_promised(trained_skip: Path, tmp_path: Path) -> None:
     assert report.spec.precision == "int8"
     assert report.spec.psnr_out == report.psnr_out < report.psnr_fp32 + 0.05
     model = onnx.load(report.path)
+    assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", 20)]
     kinds = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
     quantise = [node for node in model.graph.node if node.op_type == "QuantizeLinear"]
     assert quantise

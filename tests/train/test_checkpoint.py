@@ -189,3 +189,23 @@ def test_a_place_that_cannot_be_written_keeps_nothing(tmp_path: Path) -> None:
         with pytest.raises(CheckpointError, match=r"model\.pt cannot be written"):
             save_model(path, build("cae"), CONFIG, {})
     assert [path.name for path in tmp_path.iterdir()] == ["model.pt"]
+
+
+def test_a_network_far_larger_than_its_file_takes_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "m.pt"
+    save_model(path, build("skip"), TrainConfig(), {})
+    content = torch.load(path, weights_only=True)
+    content["options"] = {"widths": [1024] * 4, "down_blocks": [16] * 4, "up_blocks": [16] * 3}
+    torch.save(content | {"state": {}}, path)
+    places = []
+    original = cae_train.checkpoint.build
+
+    def watched(name: str, options: Any) -> Any:
+        network = original(name, options)
+        places.extend(parameter.device.type for parameter in network.parameters())
+        return network
+
+    monkeypatch.setattr(cae_train.checkpoint, "build", watched)
+    with pytest.raises(CheckpointError, match="cannot be rebuilt"):
+        load_model(path)
+    assert set(places) == {"meta"}

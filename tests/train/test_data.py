@@ -144,8 +144,27 @@ def test_more_photographs_than_memory_leave_a_window_of_each(tmp_path: Path, mon
     split = load(TrainConfig(data=(str(folder),)))
     shapes = Counter(image.shape for image in split.train + split.validation)
     assert shapes == {(100, 150, 3): 3, (40, 40, 3): 1}
-    assert "a part each of 3 photographs is used" in split.notes[0]
+    assert "only a part of each large photograph is used" in split.notes[0]
     assert all(image.base is None for image in split.train)  # a view would keep the whole photograph in memory
+
+
+def test_a_large_photograph_among_small_ones_is_kept_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = folder_of([np.zeros((200, 300, 3), np.uint8), *numbered(9, 32, 32)], tmp_path / "photos")
+    monkeypatch.setattr(cae_train.data, "MEMORY_BYTES", 220_000)
+    split = load(TrainConfig(data=(str(folder),)))
+    assert (200, 300, 3) in {image.shape for image in split.train + split.validation}
+    assert not split.notes
+
+
+def test_a_photograph_in_two_sources_is_in_one_part_of_the_split(tmp_path: Path) -> None:
+    folder = folder_of(numbered(6), tmp_path / "photos")
+    folder_of([image + np.uint8(100) for image in numbered(6)], folder / "below")
+    split = load(TrainConfig(data=(str(folder / "below"), str(folder))))
+    colors = [int(image[0, 0, 1]) for image in split.train + split.validation]
+    assert sorted(colors) == [*range(6), *range(100, 106)]
+    assert "left out 6 images that another --data has" in split.notes[0]
+    with pytest.raises(DataError, match="only images that another --data has"):
+        load(TrainConfig(data=(str(folder), str(folder / "below"))))
 
 
 @given(height=st.integers(32, 600), width=st.integers(32, 600), pixels=st.integers(1, 4000))

@@ -28,6 +28,8 @@ def generator(seed: int = 1) -> torch.Generator:
         ("gaussian:255", Gaussian(Level(255, 255))),
         ("salt-pepper:0.05", SaltPepper(Level(0.05, 0.05))),
         ("salt-pepper:0-1", SaltPepper(Level(0, 1))),
+        ("salt-pepper:1e-3", SaltPepper(Level(0.001, 0.001))),
+        ("salt-pepper:1e-3-.5", SaltPepper(Level(0.001, 0.5))),
     ],
 )
 def test_specs(spec: str, wanted: object) -> None:
@@ -45,9 +47,9 @@ def test_specs(spec: str, wanted: object) -> None:
         ("gaussian:1-2-3", "'1-2-3' is no level"),
         ("gaussian:55-0", "from 0 to 255, low first"),
         ("gaussian:256", "from 0 to 255"),
-        ("gaussian:nan", "from 0 to 255"),
-        ("gaussian:0-nan", "from 0 to 255"),
-        ("gaussian:inf", "from 0 to 255"),
+        ("gaussian:nan", "'nan' is no level"),
+        ("gaussian:0-nan", "'0-nan' is no level"),
+        ("gaussian:inf", "'inf' is no level"),
         ("salt-pepper:2", "from 0 to 1"),
         ("blur:3", "unknown degradation 'blur', choose from gaussian, salt-pepper"),
         ("", "unknown degradation ''"),

@@ -159,6 +159,15 @@ def test_resuming_a_finished_run_changes_nothing(settings: Settings, run: Run, t
     assert (out / "metrics.csv").read_bytes() == before
 
 
+def test_a_run_that_began_from_a_model_resumes_without_it(settings: Settings, run: Run, tmp_path: Path) -> None:
+    start = tmp_path / "start" / "model.pt"
+    run(settings(epochs=1), start.parent)
+    out = tmp_path / "run"
+    run(settings(epochs=1, start=str(start)), out)
+    start.unlink()
+    assert run(settings(epochs=1, start=str(start)), out, resume=True).psnr_out is not None
+
+
 def test_a_damaged_checkpoint_is_one_line(settings: Settings, run: Run, tmp_path: Path) -> None:
     out = tmp_path / "run"
     run(settings(epochs=1), out)

@@ -67,6 +67,8 @@ def test_a_run_begins_from_the_weights_of_a_model(tmp_path: Path) -> None:
     save_model(path, trained, TrainConfig(), {})
     network = initial_network(TrainConfig(start=str(path)))
     assert all(torch.equal(a, b) for a, b in zip(network.parameters(), trained.parameters(), strict=True))
+    run = initial_network(TrainConfig(start=""))
+    assert not all(torch.equal(a, b) for a, b in zip(run.parameters(), trained.parameters(), strict=True))
     for other in (
         TrainConfig(arch="cae", start=str(path)),
         TrainConfig(model={"widths": [16, 32, 48]}, start=str(path)),

@@ -92,8 +92,9 @@ def load_model(path: Path) -> LoadedModel:
     if content.get("schema") != SCHEMA:
         raise CheckpointError(f"{path} has schema {content.get('schema')!r}, this version reads {SCHEMA}: upgrade")
     try:
-        network = build(content["arch"], content["options"])
-        network.load_state_dict(content["state"])
+        with torch.device("meta"):  # takes no memory: a hostile file may name a network far larger than its weights
+            network = build(content["arch"], content["options"])
+        network.load_state_dict({name: value.float() for name, value in content["state"].items()}, assign=True)
         config = TrainConfig.from_dict(content["config"])
         loaded = LoadedModel(network.eval(), content["arch"], config, dict(content["metrics"]), str(content["version"]))
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, ConfigError) as e:

@@ -4,7 +4,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -35,6 +35,7 @@ def _option(help_text: str, default: object = None, **settings: Any) -> Any:
 
 @app.command()
 def command(
+    context: typer.Context,
     data: Annotated[
         list[str] | None, _option("cifar10, or a folder of photographs; repeat to mix.", DEFAULTS.data)
     ] = None,
@@ -94,8 +95,8 @@ def command(
     Without options: --data cifar10 --arch skip --degrade gaussian:25. With --epochs 0 and --save-pairs, only the pairs
     are written. Exit codes: 0 done, 1 failed while training, 2 wrong usage or data, 130 interrupted (model.pt is kept).
     """
-    options = locals()
-    given = {item.name: options[item.name] for item in fields(TrainConfig) if options.get(item.name) is not None}
+    options = {name: value for name, value in context.params.items() if value not in (None, [], ())}
+    given = {item.name: options[item.name] for item in fields(TrainConfig) if item.name in options}
     hardware = Hardware(accelerator, devices, strategy, workers)
     if resume is not None:
         extra = [name for name, value in {**given, "config": config, "out": out}.items() if value is not None]
@@ -127,7 +128,7 @@ def _run(
     from rich.console import Console
 
     # All that can be wrong is found before data are read, downloaded or written.
-    network = loop.initial_network(settings)
+    network = loop.initial_network(replace(settings, start="") if resume else settings)
     objective.loss_by_name(settings.loss, bool(network.bounded))
     degrade.parse_chain(settings.degrade, settings.clip)
     with machine.quiet_lightning():

@@ -35,7 +35,7 @@ class TrainConfig:
         batch: patches a step.
         lr: peak learning rate of AdamW.
         weight_decay: AdamW's decoupled weight decay.
-        warmup: share of all steps over which the learning rate rises from 0, then falls as a cosine to 0.
+        warmup: share of all steps over which the learning rate rises linearly, before it falls as a cosine to 0.
         ema: decay a step of the exponential moving average of the weights that is saved; 0 turns it off.
         grad_clip: largest norm of a step's gradient.
         patience: epochs without a better validation PSNR before stopping early; 0 never stops early.

@@ -50,6 +50,7 @@ def load(config: TrainConfig) -> Split:
         DataError: an unknown data set that is no folder either, a folder without usable images, a failed download.
     """
     split = Split()
+    known: set[Path] = set()
     for source in config.data:
         if source == "cifar10":
             images, test = load_cifar10(Path(config.data_dir))
@@ -59,35 +60,44 @@ def load(config: TrainConfig) -> Split:
             split.train += list(images[order[held_out:]])
             split.test, split.test_of = list(test), source
         elif Path(source).is_dir():
-            _add_folder(split, Path(source), config.seed)
+            _add_folder(split, Path(source), config.seed, MEMORY_BYTES // len(config.data), known)
         else:
             raise DataError(f"--data {source!r} is no folder and no data set: choose cifar10 or a folder of images")
     return split
 
 
-def _add_folder(split: Split, folder: Path, seed: int) -> None:
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+def _add_folder(split: Split, folder: Path, seed: int, memory: int, known: set[Path]) -> None:
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+    paths = [path for path in found if path.resolve() not in known]  # none in two parts of the split
+    known.update(path.resolve() for path in paths)
+    if found and not paths:
+        raise DataError(f"--data {str(folder)!r} has only images that another --data has: leave it out")
+    if len(found) > len(paths):
+        split.notes.append(f"{folder}: left out {len(found) - len(paths)} images that another --data has")
     if not paths:
         raise DataError(f"--data {str(folder)!r} has no images: {', '.join(sorted(IMAGE_SUFFIXES))} are looked for")
     rng = _rng(seed, _WINDOWS)
-    share = MEMORY_BYTES // (3 * len(paths))  # pixels of each photograph that may stay in memory
+    share = memory // (3 * len(paths))  # pixels of each photograph, once all of them exceed the memory
     images: list[Image] = []
-    unreadable, small, windows = [], [], 0
+    unreadable, small, held, crowded = [], [], 0, False
     for path in paths:
         image = read_rgb(path)
         if image is None:
             unreadable.append(path.name)
-        elif min(image.shape[:2]) < PATCH:
+            continue
+        if min(image.shape[:2]) < PATCH:
             small.append(path.name)
-        else:
-            if image.shape[0] * image.shape[1] > share:
-                image, windows = _window(image, share, rng), windows + 1
-            images.append(image)
+            continue
+        images.append(_window(image, share, rng) if crowded else image)
+        held += images[-1].nbytes
+        if held > memory and not crowded:
+            crowded = True
+            images = [_window(image, share, rng) for image in images]
     for names, why in ((unreadable, "cannot be read"), (small, f"smaller than {PATCH}x{PATCH}")):
         if names:
             split.notes.append(f"{folder}: left out {len(names)} of {len(paths)} images, {why} ({names[0]}, ...)")
-    if windows:
-        split.notes.append(f"{folder}: a part each of {windows} photographs is used, all of them exceed the memory set")
+    if crowded:
+        split.notes.append(f"{folder}: only a part of each large photograph is used, all exceed {memory >> 20} MiB")
     if len(images) < 2:
         raise DataError(f"--data {str(folder)!r} has {len(images)} usable images: 2 are needed, one is held out")
     order = _rng(seed, _SPLIT).permutation(len(images))
@@ -107,8 +117,10 @@ def read_rgb(path: Path) -> Image | None:
 
 
 def _window(image: Image, pixels: int, rng: np.random.Generator) -> Image:
-    """A random window of about `pixels` pixels with the image's own aspect."""
+    """A random window of about `pixels` pixels with the image's own aspect; a smaller image as it is."""
     height, width = image.shape[:2]
+    if height * width <= pixels:
+        return image
     scale = max((pixels / (height * width)) ** 0.5, PATCH / min(height, width))
     h, w = max(PATCH, int(height * scale)), max(PATCH, int(width * scale))
     y, x = rng.integers(height - h + 1), rng.integers(width - w + 1)
@@ -123,7 +135,8 @@ def to_tensor(patches: NDArray[np.uint8]) -> Tensor:
 class Pairs(Dataset[tuple[Tensor, Tensor]]):
     """Batches of (degraded, clean) training patches; each is a pure function of (seed, epoch, step).
 
-    Images of exactly one patch are each used once an epoch, in a new order; larger ones are cropped at random,
+    Images of exactly one patch are each used once an epoch, in a new order (but for what does not fill a last batch);
+    larger ones are cropped at random,
     `epoch_crops` times, each in proportion to its area. Every patch is flipped and turned by quarters at random.
     """
 

@@ -4,6 +4,7 @@ A degradation is a frozen dataclass that is called with a batch and a generator.
 in `DEGRADATIONS`. Specs read `NAME:LEVEL` or `NAME:LOW-HIGH`, where a level is drawn for each patch.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -94,6 +95,10 @@ class Chain:
         return degraded.mul(255).round_().clamp_(0, 255).div_(255) if self.clip else degraded
 
 
+_NUMBER = r"(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+_LEVEL = re.compile(rf"(?P<low>{_NUMBER})(?:-(?P<high>{_NUMBER}))?")
+
+
 def parse(spec: str) -> Degradation:
     """Read one spec such as `gaussian:25`, `gaussian:0-55` or `salt-pepper:0.05`.
 
@@ -104,13 +109,12 @@ def parse(spec: str) -> Degradation:
     if name not in DEGRADATIONS:
         raise ConfigError(f"--degrade {spec!r}: unknown degradation {name!r}, choose from {', '.join(DEGRADATIONS)}")
     kind = DEGRADATIONS[name]
-    low, dash, high = level.partition("-")
-    try:
-        levels = Level(float(low), float(high if dash else low))
-    except ValueError as e:
+    match = _LEVEL.fullmatch(level)
+    if match is None:
         raise ConfigError(
             f"--degrade {spec!r}: {level!r} is no level, write {name}:LEVEL or {name}:LOW-HIGH ({kind.summary})"
-        ) from e
+        )
+    levels = Level(float(match["low"]), float(match["high"] or match["low"]))
     if not kind.low <= levels.low <= levels.high <= kind.high:
         raise ConfigError(f"--degrade {spec!r}: levels of {name} go from {kind.low:g} to {kind.high:g}, low first")
     return kind.make(levels)

@@ -4,7 +4,7 @@ import signal
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -206,7 +206,7 @@ def train(
         raise CheckpointError(f"--resume {out}: it has no {CHECKPOINT} to continue from")
     torch.manual_seed(config.seed)
     split = split or load(config)
-    training = Training(config, split)
+    training = Training(replace(config, start="") if resume else config, split)  # a checkpoint has all the weights
     folder = RunFolder(out, config)
     everyone: list[Callback] = [folder, *callbacks]
     if config.ema:

@@ -2,8 +2,9 @@
 
 Weights are rounded to 8 bits signed per output channel, activations to 8 bits unsigned per tensor, where the exporter
 will round them: after each convolution (or the ReLU behind it), each residual addition and each skip; the last
-convolution stays in float, as it does there. Gradients pass straight through inside the range. Only the forward pass
-changes: the weights that are saved are the float ones.
+convolution stays in float, as it does there. The exporter measures its own ranges, on equalised channels. Gradients
+pass straight through inside the range. Only the forward pass changes: the weights that are saved are the float ones,
+while the figures of such a run are those of the rounding network.
 
 Source: Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference"
 (CVPR 2018); ranges are moving averages of each batch's extremes.
