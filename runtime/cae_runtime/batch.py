@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Final, Literal
 
-from cae_runtime.errors import ImageError
+from cae_runtime.errors import ImageError, ProviderError, UsageError
 from cae_runtime.formats import FORMAT_OF_SUFFIX
 from cae_runtime.images import decode, encode, read_file, write_file
-from cae_runtime.plan import Job
+from cae_runtime.plan import Job, Unreadable, is_folder
 from cae_runtime.restorer import Restorer
+
+NO_MEMORY: Final = "cannot be cleaned: there is not enough memory"
 
 
 @dataclass(frozen=True)
@@ -20,14 +22,14 @@ class FileResult:
 
     Attributes:
         source: the file it came from; `-` is stdin.
-        output: the file it went to; `-` is stdout.
+        output: the file it went to; `-` is stdout, and empty is a folder that could not be read.
         status: `done`, `skipped` because the output was there, or `failed`.
         reason: why it was skipped or failed, else empty.
         seconds: time spent on it, with reading and writing.
         width: width of the image in pixels as stored, None where it was not decoded.
         height: height of the image in pixels as stored, None where it was not decoded.
         provider: full name of the onnxruntime provider.
-        dropped: kinds of metadata that did not come along, such as `iptc`.
+        dropped: kinds of metadata that did not come along, such as `iptc`; see `cae_runtime.images.encode`.
     """
 
     source: str
@@ -72,7 +74,9 @@ def clean_bytes(
         The cleaned file.
 
     Raises:
-        ImageError: the data cannot be decoded, or the result not encoded.
+        ImageError: the data cannot be decoded or cleaned, or the result not encoded.
+        ModelError: the model gives patches of another size than it takes.
+        ProviderError: the provider failed while it ran.
     """
     picture = decode(data)
     height, width = picture.pixels.shape[:2]
@@ -100,6 +104,9 @@ def clean_files(
 
     Yields:
         One result a job, in order. An image that cannot be read, cleaned or written is `failed`, and leaves no file.
+
+    Raises:
+        ModelError: the model gives patches of another size than it takes, so that no image can be cleaned.
     """
     for job in jobs:
         start = time.perf_counter()
@@ -115,9 +122,13 @@ def clean_files(
             dropped=(),
         )
         try:
-            if job.output.is_dir():
+            try:
+                folder = is_folder(job.output, "output")
+            except UsageError as e:
+                raise ImageError(f"cannot be written: {e}") from e
+            if folder:
                 raise ImageError("cannot be written: the output is a folder")
-            if job.output.exists() and not overwrite:
+            if folder is not None and not overwrite:
                 result = replace(result, status="skipped", reason="the output exists")
             else:
                 cleaned = clean_bytes(
@@ -129,9 +140,18 @@ def clean_files(
                 )
                 write_file(job.output, cleaned.data)
                 result = replace(result, width=cleaned.width, height=cleaned.height, dropped=cleaned.dropped)
-        except (ImageError, MemoryError) as e:
-            result = replace(result, status="failed", reason=str(e) or "there is not enough memory")
+        except (ImageError, ProviderError) as e:
+            result = replace(result, status="failed", reason=str(e))
+        except MemoryError:
+            result = replace(result, status="failed", reason=NO_MEMORY)
         yield replace(result, seconds=time.perf_counter() - start)
+
+
+def unreadable_results(restorer: Restorer, unreadable: Iterable[Unreadable]) -> list[FileResult]:
+    """Return a failure for each thing that could not be looked at while the work was planned."""
+    return [
+        FileResult(str(at.path), "", "failed", at.reason, 0.0, None, None, restorer.provider, ()) for at in unreadable
+    ]
 
 
 def _format_of(job: Job) -> str:

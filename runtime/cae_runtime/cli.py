@@ -107,12 +107,14 @@ def run(
 
         plan = make_plan([Path(source) for source in sources], Path(output), suffix=suffix, ext=dotted)
         restorer = open_model()
-        prepare_output(plan)
+        prepare_output(plan.folder)
         results, seconds = _clean_plan(plan, restorer, strength=strength, quality=quality, overwrite=overwrite)
-        if as_json:
-            from cae_runtime.report import print_json
+        from cae_runtime.report import not_reached, print_json
 
+        if as_json:
             print_json(results, plan, restorer, model, strength, seconds)
+        if not_reached(results, plan):
+            raise KeyboardInterrupt
         if any(result.status == "failed" for result in results):
             raise typer.Exit(_EXIT_FAILED)
     except CaeRuntimeError as e:
@@ -126,14 +128,20 @@ def run(
 def _clean_plan(
     plan: Plan, restorer: Restorer, *, strength: float, quality: int | None, overwrite: bool
 ) -> tuple[list[FileResult], float]:
-    """Clean all files of a plan, with progress and summary; return the results and the seconds."""
-    from cae_runtime.batch import clean_files
+    """Clean all files of a plan, with progress and summary; return the results and the seconds.
+
+    Ctrl-C ends the cleaning, not the telling: then there are fewer results than the plan has files.
+    """
+    from cae_runtime.batch import clean_files, unreadable_results
     from cae_runtime.report import say, summarise, with_progress
 
     say(f"provider: {restorer.provider_note}")
     start = time.perf_counter()
     found = clean_files(restorer, plan.jobs, strength=strength, quality=quality, overwrite=overwrite)
-    results = list(with_progress(found, len(plan.jobs)))
+    results = unreadable_results(restorer, plan.unreadable)
+    with contextlib.suppress(KeyboardInterrupt):
+        for result in with_progress(found, len(plan.jobs)):
+            results.append(result)  # one by one, so that Ctrl-C leaves those that are done
     seconds = time.perf_counter() - start
     summarise(results, plan, restorer.provider, seconds)
     return results, seconds
@@ -150,38 +158,49 @@ def _clean_pipe(
     quality: int | None,
 ) -> None:
     """Clean one image from stdin, or to stdout, or both; what is said goes to stderr."""
+    from cae_runtime.plan import is_folder, prepare_output
+
     target = None if output == _PIPE else Path(output)
     if target is None:
         if sys.stdout.isatty():
             raise UsageError("-o - writes an image to a terminal: send it into a file or a program")
     else:
-        if target.is_dir() or target.suffix.lower() not in FORMAT_OF_SUFFIX or ext:
+        there = is_folder(target, "output")
+        if there or target.suffix.lower() not in FORMAT_OF_SUFFIX or ext:
             raise UsageError(f"output {output!r}: with - as SOURCE it must be a file's full name, or -, without --ext")
         ext = target.suffix.lower()
-        if target.exists() and not overwrite:
+        if there is not None and not overwrite:
             typer.echo(f"skipped: {output!r} exists (--overwrite replaces it)", err=True)
             return
-    if source != _PIPE and not Path(source).is_file():
+    if source != _PIPE and is_folder(Path(source), "source") is not False:
         raise UsageError(f"source {source!r} is not a file")
 
     restorer = open_model()
-    from cae_runtime.batch import clean_bytes
-    from cae_runtime.images import read_file, write_file
+    if target is not None:
+        prepare_output(target.parent)
+    from cae_runtime.batch import NO_MEMORY, clean_bytes
+    from cae_runtime.images import read_file, read_stream, write_file
+    from cae_runtime.report import say
 
+    say(f"provider: {restorer.provider_note}")
     try:
-        data = sys.stdin.buffer.read() if source == _PIPE else read_file(Path(source))
+        data = read_stream(sys.stdin.buffer) if source == _PIPE else read_file(Path(source))
         cleaned = clean_bytes(
             restorer, data, format=FORMAT_OF_SUFFIX[ext] if ext else None, strength=strength, quality=quality
         )
         if target is not None:
             write_file(target, cleaned.data)
-    except ImageError as e:
-        raise ImageError(f"{'stdin' if source == _PIPE else repr(source)} {e}") from e
+    except (ImageError, MemoryError) as e:
+        reason = str(e) if isinstance(e, ImageError) else NO_MEMORY
+        raise ImageError(f"{'stdin' if source == _PIPE else repr(source)} {reason}") from e
     if target is None:
-        sys.stdout.buffer.write(cleaned.data)
-        sys.stdout.buffer.flush()
+        try:
+            with os.fdopen(os.dup(sys.stdout.fileno()), "wb") as stream:  # of its own: what fails is not tried again
+                stream.write(cleaned.data)
+        except OSError as e:
+            raise UsageError(f"output '-' cannot be written to: {e.strerror}") from e
     if cleaned.dropped:
-        typer.echo(f"metadata that did not come along: {', '.join(cleaned.dropped)}", err=True)
+        say(f"metadata that did not come along: {', '.join(cleaned.dropped)}")
 
 
 def _check_range(name: str, value: float | None, low: int, high: int | None = None) -> None:

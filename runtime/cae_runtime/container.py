@@ -1,15 +1,15 @@
 """What an image file says of itself before anyone decodes it: format, size, frames, wholeness, metadata.
 
 Decoders answer a truncated file with half a picture, an animation with its first frame and CMYK with wrong colours;
-here such files are refused by name.
+here such files are refused by name. Damage inside a file that is whole and still decodes is not noticed.
 """
 
 from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 from cae_runtime.errors import ImageError
@@ -27,20 +27,26 @@ _JPEG_METADATA: Final = {
     (0xED, b"Photoshop 3.0\0"): "iptc",
     (0xFE, b""): "comment",
 }
+_JPEG_DENSITY: Final = b"JFIF\0"
+_NO_DENSITY: Final = struct.pack(">BHH", 0, 1, 1)  # what a JFIF header says that knows no density
 _JPEG_SIZES: Final = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # SOF0..SOF15; the three are tables
-_JPEG_MARKER: Final = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")  # in coded data: neither stuffing nor a restart
+_JPEG_MARKER: Final = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")  # in coded data: neither stuffing nor a restart
 _PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 _PNG_METADATA: Final = {b"eXIf": "exif", b"iCCP": "icc", b"cICP": "cicp", b"tEXt": "comment", b"zTXt": "comment"}
 PNG_XMP: Final = b"XML:com.adobe.xmp\0"
+PNG_BLOCKS: Final = {b"gAMA": "gamma", b"cHRM": "chromaticities", b"sRGB": "srgb", b"pHYs": "density"}
+_PNG_BLOCK_BYTES: Final = {b"gAMA": 4, b"cHRM": 32, b"sRGB": 1, b"pHYs": 9}  # of another length, no reader takes them
 _PNG_GREY: Final = 0
 _PNG_GREY_ALPHA: Final = 4
 _WEBP_METADATA: Final = {b"EXIF": "exif", b"XMP ": "xmp", b"ICCP": "icc"}
-_TIFF_METADATA: Final = {34665: "exif", 700: "xmp", 34675: "icc", 33723: "iptc"}
+_TIFF_METADATA: Final = {282: "density", 34665: "exif", 700: "xmp", 34675: "icc", 33723: "iptc"}
 _TIFF_COLORS: Final = {0, 1, 2, 3, 6}  # grey (two ways), RGB, palette, YCbCr
 _TIFF_NUMBERS: Final = {1: "B", 3: "H", 4: "I", 16: "Q"}
 _TIFF_ALPHA: Final = {1, 2}  # premultiplied or not
 _EXTRA_SAMPLES: Final = 338
 _ORIENTATION: Final = 274
+# What reading a file whose numbers lead nowhere may raise.
+_DAMAGED: Final = (struct.error, IndexError, OverflowError, ValueError, KeyError)
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,8 @@ class Header:
         width: stored width in pixels, before any rotation.
         height: stored height in pixels.
         metadata: the kinds of metadata in the file, such as `exif`, `xmp`, `icc`, `iptc`, `comment`.
+        blocks: those of the kinds `gamma`, `chromaticities`, `srgb` and `density` as they stand in the file; only a
+            file of the same format can carry them.
         grey_alpha: the pixels are grey with alpha, which decoders turn into colour with alpha.
         lossless: the file is a lossless WebP.
     """
@@ -60,6 +68,7 @@ class Header:
     width: int
     height: int
     metadata: frozenset[str]
+    blocks: Mapping[str, bytes] = field(default_factory=dict)
     grey_alpha: bool = False
     lossless: bool = False
 
@@ -84,8 +93,8 @@ def inspect(data: bytes) -> Header:
                 break
         else:
             raise ImageError(f"is not a {JPEG}, {PNG}, {WEBP}, {TIFF} or {BMP} image")
-    except (struct.error, IndexError) as e:
-        raise ImageError("is truncated") from e
+    except _DAMAGED as e:
+        raise ImageError("is truncated or damaged") from e
     if header.width < 1 or header.height < 1:
         raise ImageError(f"has a size of {header.width}x{header.height} pixels")
     return header
@@ -95,7 +104,7 @@ def exif_orientation(exif: bytes) -> int:
     """Return the orientation tag 1..8 of an EXIF block (a TIFF structure, without `Exif`); 1 where it has none."""
     try:
         value = _tiff_directory(exif, *_tiff_start(exif))[0].get(_ORIENTATION, 1)
-    except (struct.error, KeyError):
+    except _DAMAGED:
         return 1
     return value if 1 <= value <= 8 else 1
 
@@ -116,18 +125,22 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes]]:
 def _read_jpeg(data: bytes) -> Header:
     width = height = 0
     metadata: set[str] = set()
+    blocks: dict[str, bytes] = {}
     for marker, payload in _jpeg_segments(data):
         metadata |= {kind for (at, start), kind in _JPEG_METADATA.items() if marker == at and payload.startswith(start)}
+        if marker == 0xE0 and payload.startswith(_JPEG_DENSITY) and payload[7:12] != _NO_DENSITY:
+            blocks.setdefault("density", payload[7:12])
         if marker in _JPEG_SIZES:
             height, width, components = struct.unpack_from(">HHB", payload, 1)
             if components == 4:
                 raise ImageError("is a CMYK JPEG: convert it to RGB first")
-    return Header(JPEG, width, height, frozenset(metadata))
+    return Header(JPEG, width, height, frozenset(metadata | blocks.keys()), blocks)
 
 
 def _read_png(data: bytes) -> Header:
     position = len(_PNG_SIGNATURE)
     metadata: set[str] = set()
+    blocks: dict[str, bytes] = {}
     width, height, _, color = struct.unpack_from(">IIBB", data, position + 8)
     while True:
         length, name = struct.unpack_from(">I4s", data, position)
@@ -135,12 +148,15 @@ def _read_png(data: bytes) -> Header:
         if position > len(data):
             raise ImageError("is truncated: the end of the PNG is missing")
         if name == b"IEND":
-            return Header(PNG, width, height, frozenset(metadata), grey_alpha=color == _PNG_GREY_ALPHA)
+            metadata |= blocks.keys()
+            return Header(PNG, width, height, frozenset(metadata), blocks, grey_alpha=color == _PNG_GREY_ALPHA)
         if name == b"acTL" and struct.unpack_from(">I", data, start)[0] > 1:
             raise ImageError("is an animated PNG: one image a file is expected")
         if name == b"tRNS" and color == _PNG_GREY:  # OpenCV leaves it out
             raise ImageError("is a grey PNG with a transparent shade: convert it to grey with alpha first")
-        if name in _PNG_METADATA:
+        if length == _PNG_BLOCK_BYTES.get(name):
+            blocks.setdefault(PNG_BLOCKS[name], data[start : start + length])
+        elif name in _PNG_METADATA:
             metadata.add(_PNG_METADATA[name])
         elif name == b"iTXt":
             metadata.add("xmp" if data.startswith(PNG_XMP, start) else "comment")

@@ -1,7 +1,7 @@
 """Puts metadata into encoded files where OpenCV's writers fall short.
 
 In JPEG they stop at colour profiles of more than one segment; in PNG they write XMP as Latin-1 text, which no reader
-looks for.
+looks for. Neither keeps the density of the pixels, nor PNG what says its colours without a profile.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ import zlib
 from collections.abc import Mapping
 from typing import Final
 
-from cae_runtime.container import JPEG_EXIF, JPEG_ICC, JPEG_XMP, PNG_XMP
+from cae_runtime.container import JPEG_EXIF, JPEG_ICC, JPEG_XMP, PNG_BLOCKS, PNG_XMP, inspect
 from cae_runtime.formats import JPEG, PNG
 
 _SEGMENT_MAX: Final = 0xFFFF - 2  # payload of one JPEG segment
 _SEGMENTS_MAX: Final = 255
 _PROFILE_PART_MAX: Final = _SEGMENT_MAX - len(JPEG_ICC) - 2
+_JFIF_DENSITY: Final = slice(13, 18)  # behind start marker, segment marker, length, `JFIF`, NUL and version
 _BEHIND_IHDR: Final = 8 + 4 + 4 + 13 + 4  # signature, then length, name, content and checksum of the first chunk
 
 
@@ -40,15 +41,18 @@ def embed(format: str, data: bytes, metadata: Mapping[str, bytes]) -> bytes:
     Args:
         format: `JPEG` or `PNG`; others are returned as they are.
         data: the file, as OpenCV wrote it.
-        metadata: what `embeddable` returned.
+        metadata: what `embeddable` returned, and the `blocks` of a header of the same format.
 
     Returns:
-        The file with the blocks.
+        The file with the blocks; those of a header's that it has already stay as they are.
     """
     if format == JPEG:
+        if "density" in metadata:
+            data = data[: _JFIF_DENSITY.start] + metadata["density"] + data[_JFIF_DENSITY.stop :]
         place, inserted = 4 + struct.unpack_from(">H", data, 4)[0], _jpeg_segments(metadata)  # behind the JFIF header
     elif format == PNG:
-        place, inserted = _BEHIND_IHDR, _png_chunks(metadata)
+        there = inspect(data).blocks
+        place, inserted = _BEHIND_IHDR, _png_chunks({k: v for k, v in metadata.items() if k not in there})
     else:
         return data
     return data[:place] + inserted + data[place:]
@@ -67,7 +71,8 @@ def _jpeg_segments(metadata: Mapping[str, bytes]) -> bytes:
 
 
 def _png_chunks(metadata: Mapping[str, bytes]) -> bytes:
-    if "xmp" not in metadata:
-        return b""
-    chunk = b"iTXt" + PNG_XMP + bytes(4) + metadata["xmp"]  # not compressed, no language, no translated keyword
-    return struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    """Return chunks that belong between IHDR and whichever of PLTE and IDAT comes first."""
+    chunks = [name + metadata[kind] for name, kind in PNG_BLOCKS.items() if kind in metadata]
+    if "xmp" in metadata:
+        chunks.append(b"iTXt" + PNG_XMP + bytes(4) + metadata["xmp"])  # not compressed, no language, no translation
+    return b"".join(struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in chunks)

@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import cv2
 import numpy as np
@@ -19,6 +19,7 @@ from cae_runtime.formats import BMP, JPEG, PNG, SUFFIX_OF_FORMAT, TIFF, WEBP
 
 PIXELS_MAX: Final = 2**28
 FILE_BYTES_MAX: Final = 2**31 - 1
+_PART_BYTES: Final = 2**20
 DEFAULT_QUALITY: Final = 95
 _WEBP_LOSSLESS: Final = 101  # OpenCV's word for it
 _HAS_ALPHA: Final = (2, 4)
@@ -47,6 +48,7 @@ class Picture:
             an EXIF orientation is not applied.
         format: format of the file.
         metadata: the blocks that can be carried over: `exif`, `xmp`, `icc`, `cicp`.
+        native: the blocks that only a file of the same format can carry, see `cae_runtime.container.Header`.
         found: every kind of metadata that the file has.
         lossless: the file is a lossless WebP.
     """
@@ -54,6 +56,7 @@ class Picture:
     pixels: NDArray[Any]
     format: str
     metadata: Mapping[str, bytes]
+    native: Mapping[str, bytes]
     found: frozenset[str]
     lossless: bool
 
@@ -68,9 +71,24 @@ def read_file(path: Path) -> bytes:
         size = path.stat().st_size
         if size > FILE_BYTES_MAX:
             raise ImageError(f"has {size} bytes: the limit is {FILE_BYTES_MAX}")
-        return path.read_bytes()
+        with path.open("rb") as file:
+            return read_stream(file)
     except OSError as e:
         raise ImageError(f"cannot be read: {e.strerror}") from e
+
+
+def read_stream(stream: BinaryIO) -> bytes:
+    """Return the bytes of a stream, whose length is not known before, up to its end.
+
+    Raises:
+        ImageError: there are more than 2 GiB.
+    """
+    data = bytearray()
+    while part := stream.read(_PART_BYTES):
+        data += part
+        if len(data) > FILE_BYTES_MAX:
+            raise ImageError(f"has more than {FILE_BYTES_MAX} bytes, the limit")
+    return bytes(data)
 
 
 def write_file(path: Path, data: bytes) -> None:
@@ -121,7 +139,7 @@ def decode(data: bytes) -> Picture:
     metadata = {_KINDS[kind]: block.tobytes() for kind, block in zip(types, blocks, strict=True) if kind in _KINDS}
     if "xmp" in metadata:  # OpenCV gives it as it stands in the container: with a prefix (JPEG), with a NUL (PNG)
         metadata["xmp"] = metadata["xmp"].removeprefix(JPEG_XMP).rstrip(b"\0")
-    return Picture(pixels, header.format, metadata, header.metadata, header.lossless)
+    return Picture(pixels, header.format, metadata, header.blocks, header.metadata, header.lossless)
 
 
 def encode(picture: Picture, format: str, quality: int | None = None) -> tuple[bytes, tuple[str, ...]]:
@@ -135,7 +153,8 @@ def encode(picture: Picture, format: str, quality: int | None = None) -> tuple[b
         quality: 1..100 for JPEG and WebP; None takes 95, and keeps a lossless WebP lossless.
 
     Returns:
-        The file's bytes, and the kinds of metadata that did not come along.
+        The file's bytes, and the kinds of metadata that did not come along; `grey layout` among them tells that grey
+        with alpha was stored as colour with alpha.
 
     Raises:
         ImageError: the format cannot hold the pixels (alpha in JPEG, 16 bits in JPEG, WebP and BMP), or is too small.
@@ -166,8 +185,9 @@ def encode(picture: Picture, format: str, quality: int | None = None) -> tuple[b
     if not done or len(encoded) == 0:
         height, width = pixels.shape[:2]
         raise ImageError(f"cannot be encoded as {format} with {width}x{height} pixels: choose --ext png")
-    data = embed(format, encoded.tobytes(), by_us)
-    return data, tuple(sorted(picture.found - inspect(data).metadata))
+    data = embed(format, encoded.tobytes(), {**by_us, **(picture.native if format == picture.format else {})})
+    lost = {*(picture.found - inspect(data).metadata), *(["grey layout"] if channels == 2 else [])}
+    return data, tuple(sorted(lost))
 
 
 def upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
+import stat
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,6 +14,7 @@ from pathlib import Path
 from cae_runtime.errors import UsageError
 from cae_runtime.formats import FORMAT_OF_SUFFIX
 
+_NOTHING_THERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EBADF, errno.ELOOP})
 # Suffixes of pictures that are not written: as a name after -o they are a mistake, not a folder.
 _OTHER_PICTURES = frozenset({".avif", ".gif", ".heic", ".heif", ".jp2", ".jxl", ".pgm", ".ppm", ".svg"})
 
@@ -25,6 +28,14 @@ class Job:
 
 
 @dataclass(frozen=True)
+class Unreadable:
+    """A file or folder below a SOURCE that could not be looked at, and why."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True)
 class Plan:
     """All the work of a call.
 
@@ -33,12 +44,14 @@ class Plan:
         left_out: how many files of the walked folders are no images that can be read.
         folder: where the outputs go.
         names_file: the only output was named in full.
+        unreadable: what could not be looked at in the walked folders.
     """
 
     jobs: tuple[Job, ...]
     left_out: int
     folder: Path
     names_file: bool = False
+    unreadable: tuple[Unreadable, ...] = ()
 
 
 def make_plan(sources: Sequence[Path], out: Path, *, suffix: str = "", ext: str | None = None) -> Plan:
@@ -54,12 +67,17 @@ def make_plan(sources: Sequence[Path], out: Path, *, suffix: str = "", ext: str 
         The plan.
 
     Raises:
-        UsageError: a source is missing or has no images, or an output would overwrite a source or another output.
+        UsageError: a source is missing, cannot be looked at or has no images, `out` is a file's name where a folder's
+            is needed, or an output would overwrite a source or another output.
     """
-    for source in sources:
-        if not source.exists():
+    folders = [is_folder(source, "source") for source in sources]
+    for source, folder in zip(sources, folders, strict=True):
+        if folder is None:
             raise UsageError(f"source {str(source)!r} does not exist")
-    if len(sources) == 1 and not sources[0].is_dir() and _names_a_file(out):
+    if _names_a_file(out):
+        if len(sources) > 1 or folders[0]:
+            why = "SOURCE is a folder" if len(sources) == 1 else f"there are {len(sources)} SOURCEs"
+            raise UsageError(f"output {str(out)!r} names a file, but {why}: name a folder")
         if suffix or ext:
             raise UsageError(f"output {str(out)!r} is a file's full name: --suffix and --ext go with a folder")
         plan = Plan((Job(sources[0], out),), 0, out.parent, names_file=True)
@@ -69,23 +87,50 @@ def make_plan(sources: Sequence[Path], out: Path, *, suffix: str = "", ext: str 
     return plan
 
 
-def prepare_output(plan: Plan) -> None:
+def prepare_output(folder: Path) -> None:
     """Make the output folder, and see that files can be written there.
 
     Raises:
         UsageError: it cannot be made or written to.
     """
-    probe = plan.folder / f".{secrets.token_hex(8)}.partial"
+    probe = folder / f".{secrets.token_hex(8)}.partial"
     try:
-        plan.folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         probe.touch(exist_ok=False)
         probe.unlink()
     except OSError as e:
-        raise UsageError(f"output folder {str(plan.folder)!r} cannot be written to: {e.strerror}") from e
+        raise UsageError(f"output folder {str(folder)!r} cannot be written to: {e.strerror}") from e
+
+
+def is_folder(path: Path, name: str) -> bool | None:
+    """Tell a folder (True) from whatever else is at a path (False) and from nothing (None).
+
+    Args:
+        path: the path.
+        name: what to call it in the error, `source` or `output`.
+
+    Raises:
+        UsageError: the path cannot be looked at: it is too long, or a folder above it is locked.
+    """
+    try:
+        mode = _mode(path)
+    except OSError as e:
+        raise UsageError(f"{name} {str(path)!r} cannot be looked at: {e.strerror}") from e
+    return None if mode is None else stat.S_ISDIR(mode)
+
+
+def _mode(path: Path) -> int | None:
+    """Return the mode of a file or folder, links followed, and None where there is none."""
+    try:
+        return path.stat().st_mode
+    except OSError as e:
+        if e.errno in _NOTHING_THERE:
+            return None
+        raise
 
 
 def _names_a_file(out: Path) -> bool:
-    if out.is_dir():
+    if is_folder(out, "output"):
         return False
     if out.suffix.lower() in _OTHER_PICTURES:
         raise UsageError(f"output {str(out)!r}: images are written as {', '.join(FORMAT_OF_SUFFIX)}")
@@ -98,14 +143,16 @@ def _plan_folder(sources: Sequence[Path], out: Path, suffix: str, ext: str | Non
 
     jobs: dict[Job, None] = {}
     walked: set[Path] = set()
+    unreadable: list[Unreadable] = []
     left_out = 0
     for source in sources:
-        if not source.is_dir():
+        if not is_folder(source, "source"):
             jobs[Job(source, output_of(source, Path(source.name)))] = None
             continue
-        files = list(_walk(source, _identity(out)))
+        missed = len(unreadable)
+        files = list(_walk(source, _identity(out), unreadable))
         images = [path for path in files if path.suffix.lower() in FORMAT_OF_SUFFIX]
-        if not images:
+        if not images and len(unreadable) == missed:
             raise UsageError(f"source folder {str(source)!r} has no images ({', '.join(FORMAT_OF_SUFFIX)})")
         left_out += len(files) - len(images)
         walked.update(images)
@@ -113,24 +160,40 @@ def _plan_folder(sources: Sequence[Path], out: Path, suffix: str, ext: str | Non
     if suffix:  # photo_clean.jpg beside photo.jpg is what an earlier call has made of it
         made = {_key(job.output) for job in jobs}
         jobs = {job: None for job in jobs if job.source not in walked or _key(job.source) not in made}
-    return Plan(tuple(jobs), left_out, out)
+    return Plan(tuple(jobs), left_out, out, unreadable=tuple(unreadable))
 
 
-def _walk(folder: Path, left_alone: object, above: tuple[object, ...] = ()) -> Iterator[Path]:
-    """Yield the files below a folder in order, without hidden ones; links are followed, but not in circles."""
+def _walk(
+    folder: Path, left_alone: object, unreadable: list[Unreadable], above: tuple[object, ...] = ()
+) -> Iterator[Path]:
+    """Yield the files below a folder in order, without hidden ones; links are followed, but not in circles.
+
+    What cannot be looked at goes into `unreadable`.
+
+    Raises:
+        UsageError: the folder that the walk starts from cannot be read.
+    """
     identity = _identity(folder)
     if identity in above or (above and identity == left_alone):
         return
     try:
         entries = sorted(folder.iterdir())
     except OSError as e:
-        raise UsageError(f"folder {str(folder)!r} cannot be read: {e.strerror}") from e
+        if not above:
+            raise UsageError(f"source folder {str(folder)!r} cannot be read: {e.strerror}") from e
+        unreadable.append(Unreadable(folder, f"cannot be read: {e.strerror}"))
+        return
     for entry in entries:
         if entry.name.startswith("."):
             continue
-        if entry.is_dir():
-            yield from _walk(entry, left_alone, (*above, identity))
-        elif entry.is_file():
+        try:
+            mode = _mode(entry) or 0
+        except OSError as e:
+            unreadable.append(Unreadable(entry, f"cannot be looked at: {e.strerror}"))
+            continue
+        if stat.S_ISDIR(mode):
+            yield from _walk(entry, left_alone, unreadable, (*above, identity))
+        elif stat.S_ISREG(mode):
             yield entry
 
 

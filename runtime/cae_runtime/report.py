@@ -49,6 +49,7 @@ def summarise(results: Sequence[FileResult], plan: Plan, provider: str, seconds:
             (skipped, "skipped, their outputs exist (--overwrite replaces them)"),
             (len(failed), "failed"),
             (plan.left_out, "left out, no image"),
+            (not_reached(results, plan), "not reached"),
         )
         if number
     ]
@@ -59,7 +60,7 @@ def summarise(results: Sequence[FileResult], plan: Plan, provider: str, seconds:
 def print_json(
     results: Sequence[FileResult], plan: Plan, restorer: Restorer, model: str, strength: float, seconds: float
 ) -> None:
-    """Print the report as one JSON document on stdout."""
+    """Print the report as one JSON document on stdout; of an interrupted call it tells of the files so far."""
     statuses = [result.status for result in results]
     document = {
         "model": model,
@@ -73,6 +74,7 @@ def print_json(
             "skipped": statuses.count("skipped"),
             "failed": statuses.count("failed"),
             "left_out": plan.left_out,
+            "not_reached": not_reached(results, plan),
             "seconds": seconds,
             "megapixels": megapixels(results),
         },
@@ -83,6 +85,11 @@ def print_json(
 def megapixels(results: Sequence[FileResult]) -> float:
     """Return the size of what was cleaned, in millions of pixels."""
     return sum((result.width or 0) * (result.height or 0) for result in results if result.status == "done") / 1e6
+
+
+def not_reached(results: Sequence[FileResult], plan: Plan) -> int:
+    """Return how many files of the plan have no result, because the call was interrupted."""
+    return len(plan.jobs) + len(plan.unreadable) - len(results)
 
 
 def _count(number: int) -> str:

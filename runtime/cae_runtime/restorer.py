@@ -97,7 +97,9 @@ class Restorer:
             A new array of the same shape and dtype. Alpha is the input's, bit for bit; grey stays grey.
 
         Raises:
-            ImageError: the array's dtype or shape is none of the above.
+            ImageError: the array's dtype or shape is none of the above, or the model answers it with NaN or infinity.
+            ModelError: the model gives patches of another size than it takes.
+            ProviderError: the provider failed while it ran, such as for lack of memory.
             UsageError: `strength` is outside 0..1.
         """
         _check_image(image)
@@ -148,6 +150,8 @@ class Restorer:
         outputs = np.empty_like(patches)
         for first in range(0, len(patches), self._batch):
             outputs[first : first + self._batch] = self._session.run(patches[first : first + self._batch])
+        if not np.isfinite(outputs).all():
+            raise ImageError(f"cannot be cleaned: model {str(self._session.path)!r} gives values that are not finite")
         if shape[1] < self.spec.channels:
             outputs = outputs.mean(axis=1, keepdims=True, dtype=np.float32)
         return outputs.reshape(shape)

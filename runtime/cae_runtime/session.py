@@ -36,7 +36,7 @@ class Session:
     Args:
         model: the name of a packaged model, or the path of a file that `cae-export` wrote.
         provider: `auto`, `cpu`, `cuda`, `cuda:1`, `openvino`, ... or a full onnxruntime name. One that is named is
-            strict: it is used or it is an error.
+            strict: it runs the whole model or it is an error.
         threads: threads of the CPU provider; None takes all the CPUs that this process may use.
 
     Attributes:
@@ -47,7 +47,8 @@ class Session:
 
     Raises:
         ModelError: the file is missing, not ONNX, without our metadata, or contradicts its metadata.
-        ProviderError: the provider that was named is not there or did not start.
+        ProviderError: the provider that was named is not there, did not start, or would leave a part of the model to
+            the CPU.
         UsageError: `provider` is no provider's name, or `threads` is below 1.
     """
 
@@ -55,16 +56,17 @@ class Session:
         self, model: str | os.PathLike[str] = DEFAULT_MODEL, *, provider: str = AUTO, threads: int | None = None
     ) -> None:
         choice = parse_provider(provider)
-        options = _options(threads)
+        if threads is not None and threads < 1:
+            raise UsageError(f"threads is {threads}: it must be 1 or more")
         if choice is not None:
             _require_available(choice.provider)
         self.path = find_model(model)
         data = _read(self.path)
         if choice is None:
-            self._session, self.provider_note = _start_best(self.path, data, options)
+            self._session, self.provider_note = _start_best(self.path, data, threads)
         else:
             device = {} if choice.device is None else {"device_id": str(choice.device)}
-            self._session = _start(self.path, data, options, choice.provider, device)
+            self._session = _start(self.path, data, threads, choice.provider, device, strict=True)
             self.provider_note = f"{choice.provider.full}: as asked"
         self.provider: str = self._session.get_providers()[0]
         self.spec = _checked_spec(self.path, self._session)
@@ -82,6 +84,7 @@ class Session:
             The model's output as float32: shape (N, C, P, P) for task `restore`, its own for other tasks.
 
         Raises:
+            ModelError: the model's task is `restore`, and its output has another shape than the patches.
             ProviderError: the provider failed while it ran, such as for lack of memory.
         """
         try:
@@ -89,6 +92,11 @@ class Session:
         except Exception as e:  # onnxruntime's exceptions share no base below Exception
             raise ProviderError(f"{self.provider} failed on a batch of shape {patches.shape}: {_reason(e)}") from e
         result: NDArray[np.float32] = np.asarray(output).astype(np.float32, copy=False)
+        if self.spec.task == "restore" and result.shape != patches.shape:
+            raise ModelError(
+                f"model {str(self.path)!r} gives shape {result.shape} for patches of {patches.shape}: "
+                "task restore needs the same"
+            )
         return result
 
 
@@ -103,10 +111,13 @@ def find_model(model: str | os.PathLike[str]) -> Path:
     if name in packaged:
         return packaged[name]
     path = Path(name)
-    if path.is_file():
-        return path
+    try:
+        if path.is_file():
+            return path
+        why = "is a folder" if path.is_dir() else "is neither a file nor the name of a packaged model"
+    except OSError as e:  # the name is too long, or a folder above it is locked
+        why = f"cannot be looked at: {e.strerror}"
     names = ", ".join(packaged) or "none in this installation"
-    why = "is a folder" if path.is_dir() else "is neither a file nor the name of a packaged model"
     raise ModelError(f"model {name!r} {why} (packaged models: {names})")
 
 
@@ -122,8 +133,6 @@ def _read(path: Path) -> bytes:
 
 
 def _options(threads: int | None) -> ort.SessionOptions:
-    if threads is not None and threads < 1:
-        raise UsageError(f"threads is {threads}: it must be 1 or more")
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads or _usable_cpus()
     options.inter_op_num_threads = 1
@@ -151,7 +160,7 @@ def _require_available(provider: Provider) -> None:
         )
 
 
-def _start_best(path: Path, data: bytes, options: ort.SessionOptions) -> tuple[ort.InferenceSession, str]:
+def _start_best(path: Path, data: bytes, threads: int | None) -> tuple[ort.InferenceSession, str]:
     """Start the first provider of our order that works; return it with the reason."""
     available = ort.get_available_providers()
     failures: list[str] = []
@@ -159,22 +168,39 @@ def _start_best(path: Path, data: bytes, options: ort.SessionOptions) -> tuple[o
         if not provider.automatic or provider.full not in available:
             continue
         try:
-            session = _start(path, data, options, provider, {})
+            session = _start(path, data, threads, provider, {})
         except ProviderError as e:
             failures.append(str(e))
             continue
-        reason = "; ".join(failures) or ("nothing faster is here" if provider.full == CPU else "the fastest one here")
+        only = "the only one here that auto takes"
+        reason = "; ".join(failures) or (only if provider.full == CPU else "the first in auto's order that started")
         return session, f"{provider.full}: {reason}"
     raise ProviderError(f"no provider could be started: {'; '.join(failures) or ', '.join(available)}")
 
 
 def _start(
-    path: Path, data: bytes, options: ort.SessionOptions, provider: Provider, settings: Mapping[str, str]
+    path: Path,
+    data: bytes,
+    threads: int | None,
+    provider: Provider,
+    settings: Mapping[str, str],
+    *,
+    strict: bool = False,
 ) -> ort.InferenceSession:
+    """Start a provider; `strict` refuses one that would leave a part of the model to the CPU."""
+    strict = strict and provider.full != CPU
+    options = _options(threads)
+    if strict:
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     try:
         session = ort.InferenceSession(data, options, providers=[(provider.full, dict(settings))], enable_fallback=0)
     except Exception as e:  # onnxruntime's exceptions share no base below Exception
         reason = _reason(e)
+        if strict and "fallback to CPU EP" in reason:
+            _start(path, data, threads, provider, settings)  # raises where the provider did not start at all
+            raise ProviderError(
+                f"{provider.full} cannot run the whole model, part of it would run on the CPU: choose auto or cpu"
+            ) from e
         if "external data" in reason.lower() or "model_path must not be empty" in reason:  # the latter up to 1.22
             raise ModelError(f"model {str(path)!r} keeps its weights in another file: export it as one file") from e
         if type(e).__name__ in {"InvalidProtobuf", "NoModel", "NoSuchFile"} or "No graph was found" in reason:

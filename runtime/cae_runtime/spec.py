@@ -45,8 +45,8 @@ class ModelSpec:
         psnr_in: PSNR in dB of the degraded evaluation images, or None.
         psnr_out: PSNR in dB of the restored evaluation images, or None.
         evaluated_on: what the two PSNR figures were measured on.
-        version: version of the model.
-        license: SPDX identifier of the weights' licence.
+        version: version of the toolkit that exported the model.
+        license: SPDX identifier of the weights' licence, empty where unknown.
         threshold: score above which a patch is an anomaly, or None.
 
     Raises:
@@ -68,7 +68,7 @@ class ModelSpec:
     psnr_out: float | None = None
     evaluated_on: str = ""
     version: str = "1"
-    license: str = "MIT"
+    license: str = ""
     threshold: float | None = None
 
     def __post_init__(self) -> None:

