@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -48,17 +48,17 @@ class Picture:
             an EXIF orientation is not applied.
         format: format of the file.
         metadata: the blocks that can be carried over: `exif`, `xmp`, `icc`, `cicp`.
-        native: the blocks that only a file of the same format can carry, see `cae_runtime.container.Header`.
         found: every kind of metadata that the file has.
         lossless: the file is a lossless WebP.
+        native: the blocks that only a file of the same format can carry, see `cae_runtime.container.Header`.
     """
 
     pixels: NDArray[Any]
     format: str
     metadata: Mapping[str, bytes]
-    native: Mapping[str, bytes]
     found: frozenset[str]
     lossless: bool
+    native: Mapping[str, bytes] = field(default_factory=dict)
 
 
 def read_file(path: Path) -> bytes:
@@ -139,7 +139,7 @@ def decode(data: bytes) -> Picture:
     metadata = {_KINDS[kind]: block.tobytes() for kind, block in zip(types, blocks, strict=True) if kind in _KINDS}
     if "xmp" in metadata:  # OpenCV gives it as it stands in the container: with a prefix (JPEG), with a NUL (PNG)
         metadata["xmp"] = metadata["xmp"].removeprefix(JPEG_XMP).rstrip(b"\0")
-    return Picture(pixels, header.format, metadata, header.blocks, header.metadata, header.lossless)
+    return Picture(pixels, header.format, metadata, header.metadata, header.lossless, header.blocks)
 
 
 def encode(picture: Picture, format: str, quality: int | None = None) -> tuple[bytes, tuple[str, ...]]:

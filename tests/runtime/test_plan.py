@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,24 @@ def photos(tmp_path: Path) -> Path:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(name)
     return folder
+
+
+@pytest.fixture
+def locked(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
+    """Make paths as if without permission, also for root: what is at them, and what is in them, cannot be seen."""
+
+    def lock(path: Path) -> None:
+        for name in ("stat", "iterdir"):
+            before = getattr(Path, name)
+
+            def refuse(self: Path, before: Callable[..., object] = before, **options: object) -> object:
+                if self == path:
+                    raise PermissionError(13, "Permission denied")
+                return before(self, **options)
+
+            monkeypatch.setattr(Path, name, refuse)
+
+    return lock
 
 
 def outputs(sources: list[Path], out: Path, **options: str) -> list[str]:
@@ -40,9 +59,13 @@ def test_names(photos: Path, tmp_path: Path) -> None:
 def test_out_is_a_file_where_it_looks_like_one(photos: Path, tmp_path: Path) -> None:
     assert make_plan([photos / "a.png"], tmp_path / "x.webp").jobs[0].output == tmp_path / "x.webp"
     assert make_plan([photos / "a.png"], tmp_path / "v1.2").jobs[0].output == tmp_path / "v1.2" / "a.png"
-    assert make_plan([photos], tmp_path / "x.png").jobs[0].output == tmp_path / "x.png" / "a.png"
+    with pytest.raises(UsageError, match=r"x\.png' names a file, but SOURCE is a folder: name a folder"):
+        make_plan([photos], tmp_path / "x.png")
+    with pytest.raises(UsageError, match=r"x\.png' names a file, but there are 2 SOURCEs: name a folder"):
+        make_plan([photos / "a.png", photos / "b.JPG"], tmp_path / "x.png")
     (tmp_path / "folder.png").mkdir()
     assert make_plan([photos / "a.png"], tmp_path / "folder.png").jobs[0].output == tmp_path / "folder.png" / "a.png"
+    assert len(make_plan([photos], tmp_path / "folder.png").jobs) == 4
     with pytest.raises(UsageError, match=r"\.gif.*\.jpg, "):
         make_plan([photos / "a.png"], tmp_path / "x.gif")
     with pytest.raises(UsageError, match="--suffix and --ext go with a folder"):
@@ -111,8 +134,43 @@ def test_nothing_to_do_is_an_error(photos: Path, tmp_path: Path) -> None:
 
 def test_the_output_folder_is_tried_first(photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "out"
-    prepare_output(make_plan([photos], out))
+    prepare_output(out)
     assert list(out.iterdir()) == []
     for bad in (photos / "notes.txt", photos / "notes.txt" / "below"):
         with pytest.raises(UsageError, match="cannot be written to"):
-            prepare_output(make_plan([photos], bad))
+            prepare_output(bad)
+
+
+def test_what_cannot_be_looked_at_is_told(photos: Path, tmp_path: Path, locked: Callable[[Path], None]) -> None:
+    locked(tmp_path / "far")
+    with pytest.raises(UsageError, match=r"source '.*far' cannot be looked at: Permission denied"):
+        make_plan([tmp_path / "far"], tmp_path / "out")
+    with pytest.raises(UsageError, match=r"output '.*far' cannot be looked at: Permission denied"):
+        make_plan([photos], tmp_path / "far")
+    long = "x" * 300
+    with pytest.raises(UsageError, match=r"source 'x+' cannot be looked at: File name too long"):
+        make_plan([Path(long)], tmp_path / "out")
+    with pytest.raises(UsageError, match=r"output 'x+\.png' cannot be looked at: File name too long"):
+        make_plan([photos / "a.png"], Path(f"{long}.png"))
+
+
+def test_a_source_folder_that_cannot_be_read_is_an_error(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(UsageError, match=r"source folder '.*photos' cannot be read: Permission denied"):
+        make_plan([photos], photos.parent / "out")
+
+
+@pytest.mark.parametrize("name", ["sub", "sub/ü", "sub/c d.webp"])
+def test_what_is_unreadable_below_a_source_leaves_the_others(
+    photos: Path, tmp_path: Path, locked: Callable[[Path], None], name: str
+) -> None:
+    locked(photos / name)
+    plan = make_plan([photos], tmp_path / "out")
+    assert [at.path for at in plan.unreadable] == [photos / name]
+    assert "Permission denied" in plan.unreadable[0].reason
+    found = [job.source.relative_to(photos).as_posix() for job in plan.jobs]
+    expected = ["a.png", "b.JPG", "sub/c d.webp", "sub/ü/é.tiff"]
+    assert found == [path for path in expected if not path.startswith(name)]

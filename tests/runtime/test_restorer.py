@@ -130,6 +130,14 @@ def test_what_is_no_image_is_refused(identity: Restorer, image: np.ndarray) -> N
         identity(image)
 
 
+@pytest.mark.parametrize("strength", [1.0, 0.5])
+def test_a_model_that_gives_no_numbers_is_told_of(fixture_model: Model, noise: Noise, strength: float) -> None:
+    restorer = Restorer(fixture_model("nan"), provider="cpu")
+    for shape in ((50, 50, 3), (50, 50), (5, 5, 4)):
+        with pytest.raises(ImageError, match=r"model '.*nan\.onnx' gives values that are not finite"):
+            restorer(noise(shape), strength=strength)
+
+
 def test_arguments_are_checked(fixture_model: Model) -> None:
     with pytest.raises(UsageError, match=r"overlap is 32: it must be 0..31"):
         Restorer(fixture_model("identity"), overlap=32)

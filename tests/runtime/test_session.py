@@ -91,7 +91,7 @@ def test_auto_says_what_it_took_and_why(fixture_model: Model) -> None:
     opened = Session(fixture_model("identity"))
     assert opened.provider_note.startswith(opened.provider)
     if set(ort.get_available_providers()) <= {CPU, "AzureExecutionProvider"}:
-        assert opened.provider_note == f"{CPU}: nothing faster is here"
+        assert opened.provider_note == f"{CPU}: the only one here that auto takes"
 
 
 def test_auto_tells_of_a_better_provider_that_failed(fixture_model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,6 +109,27 @@ def test_a_named_provider_is_strict(fixture_model: Model) -> None:
     absent = next(p for p in PROVIDERS if p.full not in ort.get_available_providers())
     with pytest.raises(ProviderError, match=f"{absent.full} is not in this onnxruntime, which has .*pip"):
         Session(fixture_model("identity"), provider=absent.short)
+
+
+@pytest.mark.skipif("AzureExecutionProvider" not in ort.get_available_providers(), reason="computes nothing itself")
+def test_a_named_provider_that_would_compute_on_the_cpu_is_refused(fixture_model: Model) -> None:
+    with pytest.raises(ProviderError, match=r"AzureExecutionProvider cannot run the whole model, .* on the CPU"):
+        Session(fixture_model("identity"), provider="AzureExecutionProvider")
+
+
+def test_auto_never_claims_what_it_did_not_measure(fixture_model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    fast = next(p for p in PROVIDERS if p.automatic)
+    monkeypatch.setattr(ort, "get_available_providers", lambda: [fast.full, CPU])
+    started = session._start
+    cpu = next(p for p in PROVIDERS if p.full == CPU)
+    monkeypatch.setattr(session, "_start", lambda path, data, threads, *_: started(path, data, threads, cpu, {}))
+    assert Session(fixture_model("identity")).provider_note == f"{fast.full}: the first in auto's order that started"
+
+
+def test_an_output_of_another_shape_is_an_unusable_model(fixture_model: Model) -> None:
+    opened = Session(fixture_model("narrow"), provider="cpu")
+    with pytest.raises(ModelError, match=r"narrow\.onnx' gives shape \(2, 3, 32, 16\) for patches of \(2, 3, 32, 32\)"):
+        opened.run(np.zeros((2, 3, 32, 32), np.float32))
 
 
 @pytest.mark.parametrize("text", ["gpu", "", "auto:1", "cpu:1", "cuda:x", "cuda:", "cuda:-1"])

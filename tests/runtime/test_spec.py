@@ -48,6 +48,7 @@ def test_the_keys_are_those_of_the_contract() -> None:
     ]
     assert SPEC.to_metadata()["schema"] == "1"
     assert "threshold" not in SPEC.to_metadata()
+    assert SPEC.to_metadata()["license"] == ""  # a licence that nobody named is not made up
 
 
 @pytest.mark.parametrize("key", sorted(SPEC.to_metadata().keys() - {"psnr_in", "psnr_out"}))

@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from cae_runtime import ModelError, ProviderError, Restorer
+from cae_runtime.batch import FileResult, clean_files
+from cae_runtime.cli import app
+from cae_runtime.plan import make_plan
+
+Model = Callable[[str], Path]
+
+
+@pytest.fixture
+def photos(tmp_path: Path, noise: Callable[..., np.ndarray]) -> Path:
+    folder = tmp_path / "photos"
+    (folder / "locked").mkdir(parents=True)
+    for name, height in (("a.png", 40), ("b.png", 50), ("c.png", 60), ("locked/d.png", 70)):
+        Image.fromarray(noise((height, 33, 3))).save(folder / name)
+    return folder
+
+
+def lock(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Make a folder unreadable, also for root."""
+    listed = Path.iterdir
+
+    def iterdir(self: Path) -> object:
+        if self == folder:
+            raise PermissionError(13, "Permission denied")
+        return listed(self)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+
+
+def clean(restorer: Restorer, folder: Path, out: Path, **options: str) -> list[FileResult]:
+    return list(clean_files(restorer, make_plan([folder], out, **options).jobs))
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (ProviderError("CUDAExecutionProvider failed: out of memory"), "failed: out of memory"),
+        (MemoryError(), "cannot be cleaned: there is not enough memory"),
+    ],
+)
+def test_a_failure_at_one_image_leaves_the_others(
+    fixture_model: Model, photos: Path, tmp_path: Path, error: Exception, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = Restorer.__call__
+
+    def fails_at_the_second(self: Restorer, image: np.ndarray, *, strength: float) -> np.ndarray:
+        if image.shape[0] == 50:
+            raise error
+        return call(self, image, strength=strength)
+
+    monkeypatch.setattr(Restorer, "__call__", fails_at_the_second)
+    results = clean(Restorer(fixture_model("identity"), provider="cpu"), photos, tmp_path / "out")
+    assert [result.status for result in results] == ["done", "failed", "done", "done"]
+    assert reason in results[1].reason
+    assert not (tmp_path / "out" / "b.png").exists()
+
+
+def test_a_model_that_gives_no_numbers_writes_nothing(fixture_model: Model, photos: Path, tmp_path: Path) -> None:
+    results = clean(Restorer(fixture_model("nan"), provider="cpu"), photos, tmp_path / "out")
+    assert [result.status for result in results] == ["failed"] * 4
+    assert all("nan.onnx' gives values that are not finite" in result.reason for result in results)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_of_another_size_stops_the_work(fixture_model: Model, photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"narrow\.onnx' gives shape"):
+        clean(Restorer(fixture_model("narrow"), provider="cpu"), photos, tmp_path / "out")
+
+
+def test_an_output_whose_name_is_too_long_is_a_failure(fixture_model: Model, photos: Path, tmp_path: Path) -> None:
+    results = clean(Restorer(fixture_model("identity"), provider="cpu"), photos, tmp_path / "out", suffix="x" * 300)
+    assert [result.status for result in results] == ["failed"] * 4
+    assert all("File name too long" in result.reason for result in results)
+
+
+def test_an_unreadable_folder_below_a_source_is_a_failure_among_others(
+    fixture_model: Model, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock(monkeypatch, photos / "locked")
+    args = [str(photos), "-o", str(tmp_path / "out"), "-m", str(fixture_model("identity")), "--json"]
+    done = CliRunner().invoke(app, args)
+    assert done.exit_code == 1
+    locked, *others = json.loads(done.stdout)["files"]
+    assert (locked["source"], locked["output"], locked["status"]) == (str(photos / "locked"), "", "failed")
+    assert locked["reason"] == "cannot be read: Permission denied"
+    assert [file["status"] for file in others] == ["done"] * 3
+    assert f"failed: {str(photos / 'locked')!r} cannot be read: Permission denied" in done.stderr.splitlines()
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "b.png", "c.png"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interruption_leaves_no_part_of_a_file(
+    noise: Callable[..., np.ndarray], tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    folder, out = tmp_path / "many", tmp_path / "out"
+    folder.mkdir()
+    ok, encoded = cv2.imencode(".png", noise((600, 800, 3)))
+    assert ok
+    for i in range(200):
+        (folder / f"{i:03}.png").write_bytes(encoded.tobytes())
+    command = Path(sys.executable).parent / "cae-run"
+    model = Path(__file__).parent / "fixtures" / "blur.onnx"
+    args = [command, folder, "-o", out, "-m", model, "--json"]
+    process = subprocess.Popen(args, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 60
+    while not list(out.glob("*.png")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(number)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert b"Traceback" not in stderr
+    assert list(out.rglob("*.partial")) == []
+    written = sorted(out.iterdir())
+    assert 0 < len(written) < 200
+    assert all(cv2.imread(str(path)).shape == (600, 800, 3) for path in written)
+    if number == signal.SIGINT:  # what is done is told
+        report = json.loads(stdout)
+        totals = report["totals"]
+        assert len(written) - 1 <= totals["done"] == len(report["files"]) <= len(written)
+        assert totals["not_reached"] == 200 - totals["done"]
+        *_, summary, last = stderr.decode().splitlines()
+        assert summary.startswith(f"cleaned {totals['done']} image")
+        assert summary.endswith(f"{totals['not_reached']} not reached")
+        assert last == "cae-run: interrupted"

@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import contextlib
+import io
+import struct
+import zlib
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from cae_runtime import ImageError, images
+from cae_runtime.container import exif_orientation, inspect
+from cae_runtime.images import decode, encode
+
+GAMMA = struct.pack(">I", 45455)
+CHROMATICITIES = struct.pack(">8I", 31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)
+DENSITY = struct.pack(">IIB", 5000, 5000, 1)
+SIGNATURES = [b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF\0\0\0\0WEBP", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"BM"]
+ENDLESS_OFFSET = b"II+\0" + struct.pack("<HHQ", 8, 0, 2**64 - 1)
+
+
+def saved(format: str, mode: str = "RGB", **options: Any) -> bytes:
+    file = io.BytesIO()
+    ramp = (np.arange(9 * 7 * 3, dtype=np.uint8) % 251).reshape(9, 7, 3)
+    Image.fromarray(ramp).convert(mode).save(file, format, **options)
+    return file.getvalue()
+
+
+def chunk(name: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+
+def chunks_of(png: bytes) -> list[tuple[bytes, bytes]]:
+    position, found = 8, []
+    while position < len(png):
+        length, name = struct.unpack_from(">I4s", png, position)
+        found.append((name, png[position + 8 : position + 8 + length]))
+        position += 12 + length
+    return found
+
+
+def with_chunks(png: bytes, *chunks: tuple[bytes, bytes]) -> bytes:
+    return png[:33] + b"".join(chunk(*each) for each in chunks) + png[33:]
+
+
+EXIF = Image.Exif()
+EXIF[274] = 6
+FILES = [
+    saved("JPEG", exif=EXIF, dpi=(300, 300)),
+    saved("JPEG", "L", progressive=True),
+    saved("PNG", exif=EXIF, dpi=(300, 300)),
+    saved("PNG", "P"),
+    saved("PNG", "LA"),
+    saved("WebP", exif=EXIF),
+    saved("WebP", lossless=True),
+    saved("TIFF", compression="tiff_lzw"),
+    saved("TIFF", big_tiff=True),
+    saved("BMP"),
+    saved("BMP", "P"),
+]
+
+
+def only_an_image_error(data: bytes) -> None:
+    """Decode; whatever is raised but an ImageError fails the test."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(images, "PIXELS_MAX", 2**20)  # so that no example takes seconds
+        with contextlib.suppress(ImageError):
+            decode(data)
+
+
+@example(ENDLESS_OFFSET)
+@settings(max_examples=300, deadline=None)
+@given(st.builds(bytes.__add__, st.sampled_from(SIGNATURES), st.binary(max_size=200)))
+def test_any_bytes_behind_a_signature_are_an_image_or_an_image_error(data: bytes) -> None:
+    only_an_image_error(data)
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.data())
+def test_a_damaged_file_is_an_image_or_an_image_error(data: st.DataObject) -> None:
+    file = bytearray(data.draw(st.sampled_from(FILES)))
+    del file[data.draw(st.just(len(file)) | st.integers(0, len(file))) :]
+    for _ in range(data.draw(st.integers(0, 4)) if file else 0):
+        at = data.draw(st.integers(0, len(file) - 1))
+        new = data.draw(st.sampled_from([b"\0", b"\xff", b"\xff" * 8]) | st.binary(min_size=1, max_size=8))
+        file[at : at + len(new)] = new
+    only_an_image_error(bytes(file))
+
+
+@given(st.binary(max_size=60) | st.builds(bytes.__add__, st.sampled_from(SIGNATURES[3:7]), st.binary(max_size=60)))
+def test_any_exif_block_has_an_orientation(block: bytes) -> None:
+    assert 1 <= exif_orientation(block) <= 8
+
+
+def test_an_offset_beyond_every_file_is_an_image_error() -> None:
+    assert exif_orientation(ENDLESS_OFFSET) == 1
+    with pytest.raises(ImageError, match="is truncated or damaged"):
+        inspect(ENDLESS_OFFSET)
+
+
+def test_a_run_of_fill_bytes_in_a_jpeg_takes_no_time() -> None:
+    with pytest.raises(ImageError, match="truncated"):
+        inspect(b"\xff\xd8\xff" + b"\xff" * 300_000 + b"\0")
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "P"])
+def test_what_a_png_says_of_its_colours_and_density_is_kept(mode: str) -> None:
+    kept = [(b"gAMA", GAMMA), (b"cHRM", CHROMATICITIES), (b"sRGB", b"\0"), (b"pHYs", DENSITY)]
+    picture = decode(with_chunks(saved("PNG", mode), *kept))
+    assert picture.found == {"gamma", "chromaticities", "srgb", "density"}
+    for _ in range(2):  # a second pass finds what the first one has written
+        data, dropped = encode(picture, "PNG")
+        assert dropped == ()
+        chunks = chunks_of(data)
+        names = [name for name, _ in chunks]
+        for name, content in kept:
+            assert chunks.count((name, content)) == names.count(name) == 1
+            assert names.index(name) < names.index(b"IDAT")
+        assert Image.open(io.BytesIO(data)).info["dpi"] == pytest.approx((127, 127))
+        picture = decode(data)
+    assert encode(picture, "JPEG")[1] == ("chromaticities", "density", "gamma", "srgb")
+
+
+def test_a_profile_and_what_stands_beside_it_are_kept_as_they_are() -> None:
+    from PIL import ImageCms
+
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    source = with_chunks(saved("PNG", icc_profile=profile), (b"gAMA", GAMMA))
+    data, dropped = encode(decode(source), "PNG")
+    assert dropped == ()
+    assert Image.open(io.BytesIO(data)).info["icc_profile"] == profile
+    assert [name for name, _ in chunks_of(data)].count(b"gAMA") == 1
+
+
+def test_a_chunk_of_the_wrong_length_is_none() -> None:
+    assert decode(with_chunks(saved("PNG"), (b"gAMA", b"\0"))).found == frozenset()
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_the_density_of_a_jpeg_is_kept(mode: str) -> None:
+    picture = decode(saved("JPEG", mode, dpi=(300, 150)))
+    data, dropped = encode(picture, "JPEG")
+    assert dropped == ()
+    assert Image.open(io.BytesIO(data)).info["dpi"] == (300, 150)
+    np.testing.assert_array_equal(decode(data).pixels.shape, picture.pixels.shape)
+    for target in ("PNG", "WebP", "TIFF", "BMP"):
+        assert encode(picture, target)[1] == ("density",)
+
+
+def test_a_jpeg_that_knows_no_density_has_none() -> None:
+    assert decode(saved("JPEG")).found == frozenset()
+
+
+def test_grey_with_alpha_becomes_colour_with_alpha_and_tells() -> None:
+    assert encode(decode(saved("PNG", "LA")), "PNG")[1] == ("grey layout",)
