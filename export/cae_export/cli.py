@@ -1,12 +1,13 @@
 """`cae-export`: parse, call, report."""
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cae_export.config import MAX_DROP, OPSET, OPSET_MAX, OPSET_MIN, OVERLAP, TOLERANCE, TOLERANCE_FP16
+from cae_export.config import MAX_DROP, OPSET, OPSET_MAX, OPSET_MIN, OVERLAP, PROOF_PATCHES, TOLERANCE, TOLERANCE_FP16
 from cae_export.errors import CaeExportError, RefusedError, UsageError
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def command(
 ) -> None:
     """Turn MODEL.pt into one ONNX file, and prove that it equals what was trained.
 
-    Exit codes: 0 written, 1 refused (nothing is left under the file's name), 2 wrong usage, 130 interrupted.
+    Exit codes: 0 written, 1 refused (nothing is written), 2 wrong usage, 130 interrupted.
     """
     if int8 and fp16:
         raise UsageError("--int8 and --fp16 exclude each other: one file has one precision")
@@ -76,14 +77,16 @@ def command(
     )
     for line in table(report):
         typer.echo(line)
-    typer.echo(f"next: cae-run photos/ -o clean/ -m {report.path}", err=True)
+    if report.psnr_out < report.psnr_in:
+        typer.echo("note: its output is worse than its input: it has not been trained for long enough", err=True)
+    typer.echo(f"next: cae-run photos/ -o clean/ -m {shlex.quote(str(report.path))}", err=True)
 
 
 def table(report: "ExportReport") -> list[str]:
     """The proof and the figures as lines of text."""
     proved = "fp16" if report.spec.precision == "fp16" else "fp32"
     lines = [
-        f"torch against {proved} in onnxruntime",
+        f"torch against {proved} in onnxruntime, on {PROOF_PATCHES} of the patches",
         f"{'batch':>7}  {'largest difference':>18}  {'torch':>9}  {'onnx':>9}",
         *(
             f"{row.batch:>7}  {row.difference:>18.1e}  {row.torch_psnr:>6.2f} dB  {row.onnx_psnr:>6.2f} dB"

@@ -4,6 +4,7 @@ MAX_DROP = 0.10  # dB that int8 may lose against fp32
 TOLERANCE = 1e-4  # largest absolute difference from torch in 0..1, fp32
 TOLERANCE_FP16 = 1e-2
 PSNR_TOLERANCE = 0.01  # dB
+PROOF_PATCHES = 512  # compared at every batch size
 BATCHES = (1, 2, 7, 64)  # at which the file is proved
 OPSET, OPSET_MIN, OPSET_MAX = 20, 18, 22  # the dynamo exporter's own, and what onnxruntime 1.20 reads
 OVERLAP = 8  # of neighbouring patches, in pixels

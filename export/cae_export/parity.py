@@ -8,13 +8,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cae_export.config import BATCHES, PSNR_TOLERANCE, TOLERANCE
+from cae_export.config import BATCHES, PROOF_PATCHES, PSNR_TOLERANCE, TOLERANCE
 from cae_export.errors import RefusedError
 from cae_export.patches import Patches
 from cae_runtime import Session
 from cae_train.objective import psnr
 
-PATCHES = 512  # compared at every batch size
 RUN_BATCH = 64
 
 Floats = NDArray[np.float32]
@@ -37,7 +36,7 @@ class BatchParity:
 def prove(network: nn.Module, path: Path, patches: Patches) -> list[BatchParity]:
     """Compare the network with the file at every batch size; raise nothing."""
     session = Session(path, provider="cpu")
-    degraded, clean = patches.degraded[:PATCHES], patches.clean[:PATCHES]
+    degraded, clean = patches.degraded[:PROOF_PATCHES], patches.clean[:PROOF_PATCHES]
     rows = []
     for batch in BATCHES:
         with torch.inference_mode():
@@ -72,7 +71,7 @@ def refuse_unless_steady(path: Path, patches: Patches) -> None:
         RefusedError: naming the batch and the difference.
     """
     session = Session(path, provider="cpu")
-    degraded = patches.degraded[:PATCHES]
+    degraded = patches.degraded[:PROOF_PATCHES]
     expected = run(session, degraded)
     for batch in BATCHES:
         difference = float((run(session, degraded, batch) - expected).abs().max())

@@ -91,6 +91,8 @@ def run(
             raise UsageError(f"--suffix is {suffix!r}: it must be part of a file's name, such as _clean")
         if output is None:
             raise UsageError("name where the result goes: -o OUT, a folder or a file")
+        if "" in (*sources, output, model):
+            raise UsageError("SOURCE, -o or -m is empty: name a file or a folder (. is the current one)")
 
         def open_model() -> Restorer:
             from cae_runtime.restorer import Restorer
@@ -123,6 +125,9 @@ def run(
     except KeyboardInterrupt as e:
         typer.echo("cae-run: interrupted", err=True)
         raise typer.Exit(_EXIT_INTERRUPTED) from e
+    except OSError as e:  # the report cannot be written, or the working folder is gone
+        typer.echo(f"cae-run: {e.strerror or e}", err=True)
+        raise typer.Exit(_EXIT_FAILED) from e
 
 
 def _clean_plan(
@@ -162,8 +167,8 @@ def _clean_pipe(
 
     target = None if output == _PIPE else Path(output)
     if target is None:
-        if sys.stdout.isatty():
-            raise UsageError("-o - writes an image to a terminal: send it into a file or a program")
+        if sys.stdout is None or sys.stdout.isatty():
+            raise UsageError("-o - has no file or program behind stdout to write the image to")
     else:
         there = is_folder(target, "output")
         if there or target.suffix.lower() not in FORMAT_OF_SUFFIX or ext:

@@ -21,6 +21,7 @@ PIXELS_MAX: Final = 2**28
 FILE_BYTES_MAX: Final = 2**31 - 1
 _PART_BYTES: Final = 2**20
 DEFAULT_QUALITY: Final = 95
+GREY_LAYOUT: Final = "grey layout (grey with alpha is stored as colour with alpha)"
 _WEBP_LOSSLESS: Final = 101  # OpenCV's word for it
 _HAS_ALPHA: Final = (2, 4)
 _KINDS: Final = {
@@ -153,7 +154,7 @@ def encode(picture: Picture, format: str, quality: int | None = None) -> tuple[b
         quality: 1..100 for JPEG and WebP; None takes 95, and keeps a lossless WebP lossless.
 
     Returns:
-        The file's bytes, and the kinds of metadata that did not come along; `grey layout` among them tells that grey
+        The file's bytes, and the kinds of metadata that did not come along; `GREY_LAYOUT` among them tells that grey
         with alpha was stored as colour with alpha.
 
     Raises:
@@ -162,9 +163,9 @@ def encode(picture: Picture, format: str, quality: int | None = None) -> tuple[b
     pixels = picture.pixels
     channels = 1 if pixels.ndim == 2 else pixels.shape[2]
     if channels in _HAS_ALPHA and format == JPEG:
-        raise ImageError("has an alpha channel, which JPEG cannot hold: choose --ext png")
+        raise ImageError("has an alpha channel, which JPEG cannot hold: write a PNG (--ext png, or -o NAME.png)")
     if pixels.dtype == np.uint16 and format not in _SIXTEEN_BIT:
-        raise ImageError(f"has 16 bits a channel, and {format} holds 8: choose --ext png")
+        raise ImageError(f"has 16 bits a channel, and {format} holds 8: write a PNG (--ext png, or -o NAME.png)")
     metadata = dict(picture.metadata)
     if metadata.get("icc", b"")[16:20] == b"GRAY" and (channels > 1 or format == WEBP):
         del metadata["icc"]  # a profile for one channel makes a colour file unreadable for some programs
@@ -184,9 +185,11 @@ def encode(picture: Picture, format: str, quality: int | None = None) -> tuple[b
         raise ImageError(f"cannot be encoded as {format}: {_reason(e)}") from e
     if not done or len(encoded) == 0:
         height, width = pixels.shape[:2]
-        raise ImageError(f"cannot be encoded as {format} with {width}x{height} pixels: choose --ext png")
+        raise ImageError(
+            f"cannot be encoded as {format} with {width}x{height} pixels: write a PNG (--ext png, or -o NAME.png)"
+        )
     data = embed(format, encoded.tobytes(), {**by_us, **(picture.native if format == picture.format else {})})
-    lost = {*(picture.found - inspect(data).metadata), *(["grey layout"] if channels == 2 else [])}
+    lost = {*(picture.found - inspect(data).metadata), *([GREY_LAYOUT] if channels == 2 else [])}
     return data, tuple(sorted(lost))
 
 

@@ -74,7 +74,7 @@ def make_plan(sources: Sequence[Path], out: Path, *, suffix: str = "", ext: str 
     for source, folder in zip(sources, folders, strict=True):
         if folder is None:
             raise UsageError(f"source {str(source)!r} does not exist")
-    if _names_a_file(out):
+    if _names_a_file(out, one_file=len(sources) == 1 and not folders[0]):
         if len(sources) > 1 or folders[0]:
             why = "SOURCE is a folder" if len(sources) == 1 else f"there are {len(sources)} SOURCEs"
             raise UsageError(f"output {str(out)!r} names a file, but {why}: name a folder")
@@ -129,12 +129,17 @@ def _mode(path: Path) -> int | None:
         raise
 
 
-def _names_a_file(out: Path) -> bool:
+def _names_a_file(out: Path, one_file: bool) -> bool:
     if is_folder(out, "output"):
         return False
-    if out.suffix.lower() in _OTHER_PICTURES:
-        raise UsageError(f"output {str(out)!r}: images are written as {', '.join(FORMAT_OF_SUFFIX)}")
-    return out.suffix.lower() in FORMAT_OF_SUFFIX
+    suffix = out.suffix.lower()
+    like_a_file = suffix in _OTHER_PICTURES or (one_file and suffix[1:].isalpha())  # clean.xyz, but not v1.2
+    if like_a_file and suffix not in FORMAT_OF_SUFFIX:
+        raise UsageError(
+            f"output {str(out)!r}: images are written as {', '.join(FORMAT_OF_SUFFIX)}; "
+            "a folder's name that ends so must exist already"
+        )
+    return suffix in FORMAT_OF_SUFFIX
 
 
 def _plan_folder(sources: Sequence[Path], out: Path, suffix: str, ext: str | None) -> Plan:

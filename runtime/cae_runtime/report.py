@@ -40,7 +40,7 @@ def summarise(results: Sequence[FileResult], plan: Plan, provider: str, seconds:
     if losses:
         kinds = ", ".join(sorted({kind for result in losses for kind in result.dropped}))
         say(f"metadata that did not come along in {_count(len(losses))}: {kinds}")
-    speed = megapixels(done) / max(seconds, 1e-9)
+    speed = f" in {seconds:.1f} s, {megapixels(done) / max(seconds, 1e-9):.2f} Mpx/s" if done else ""
     target = plan.jobs[0].output if plan.names_file else f"{plan.folder}/"
     skipped = sum(result.status == "skipped" for result in results)
     notes = [
@@ -53,7 +53,7 @@ def summarise(results: Sequence[FileResult], plan: Plan, provider: str, seconds:
         )
         if number
     ]
-    line = f"cleaned {_count(len(done))} in {seconds:.1f} s, {speed:.2f} Mpx/s, {provider} -> {target}"
+    line = f"cleaned {_count(len(done))}{speed}, {provider} -> {target}"
     say("; ".join([line, *notes]))
 
 

@@ -15,6 +15,7 @@ from PIL import Image
 
 Command = Callable[..., subprocess.CompletedProcess[bytes]]
 Noise = Callable[..., np.ndarray]
+Fixture = Callable[[str], Path]
 
 
 @pytest.fixture
@@ -233,6 +234,25 @@ def test_wrong_paths(cae_run: Command, photos: Path, tmp_path: Path) -> None:
         assert reason in last_line(done)
         assert len(done.stderr.splitlines()) == 1
     assert cae_run().returncode == 2
+
+
+def test_an_empty_name_is_not_the_current_folder(photos: Path) -> None:
+    for words in (["", "-o", "x"], [".", "-o", ""], [".", "-o", "x", "-m", ""]):
+        command = Path(sys.executable).parent / "cae-run"
+        done = subprocess.run([command, *words], cwd=photos, capture_output=True, text=True)
+        assert done.returncode == 2
+        assert "is empty" in done.stderr
+        assert not (photos / "x").exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_report_that_cannot_be_written_is_one_line(photos: Path, tmp_path: Path, fixture_model: Fixture) -> None:
+    command = Path(sys.executable).parent / "cae-run"
+    words = [command, photos, "-o", tmp_path / "o", "--json", "-m", fixture_model("identity")]
+    done = subprocess.run(["sh", "-c", shlex.join(map(str, words)) + " > /dev/full"], stderr=subprocess.PIPE)
+    assert done.returncode == 1
+    assert done.stderr.decode().splitlines()[-1] == f"cae-run: {os.strerror(28)}"
+    assert len(list((tmp_path / "o").rglob("*.png"))) == 2
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="permissions do not bind this user")

@@ -14,7 +14,7 @@ from PIL import Image
 
 from cae_runtime import ImageError, images
 from cae_runtime.container import exif_orientation, inspect
-from cae_runtime.images import decode, encode
+from cae_runtime.images import GREY_LAYOUT, decode, encode
 
 GAMMA = struct.pack(">I", 45455)
 CHROMATICITIES = struct.pack(">8I", 31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)
@@ -156,4 +156,4 @@ def test_a_jpeg_that_knows_no_density_has_none() -> None:
 
 
 def test_grey_with_alpha_becomes_colour_with_alpha_and_tells() -> None:
-    assert encode(decode(saved("PNG", "LA")), "PNG")[1] == ("grey layout",)
+    assert encode(decode(saved("PNG", "LA")), "PNG")[1] == (GREY_LAYOUT,)

@@ -167,6 +167,21 @@ def test_a_photograph_in_two_sources_is_in_one_part_of_the_split(tmp_path: Path)
         load(TrainConfig(data=(str(folder), str(folder / "below"))))
 
 
+def test_a_share_of_the_patches_is_grey_with_grey_noise() -> None:
+    images = [np.random.default_rng(i).integers(0, 256, (40, 40, 3), dtype=np.uint8) for i in range(4)]
+    config = TrainConfig(batch=16, epoch_crops=64, grey=0.25)
+    degraded, clean = Pairs(images, NOISE, config)[0, 0]
+    for batch in (degraded, clean):
+        same = (batch == batch[:, :1]).all(dim=3).all(dim=2).all(dim=1)
+        assert same.tolist() == [True] * 4 + [False] * 12
+        steps = batch * 255
+        assert float((steps - steps.round()).abs().max()) < 1e-3
+    assert float((degraded - clean)[:4].std()) == pytest.approx(25 / 255, rel=0.25)
+    plain = Pairs(images, NOISE, TrainConfig(batch=16, epoch_crops=64))[0, 0]
+    assert torch.equal(plain[1][4:], clean[4:])
+    assert torch.equal(plain[0][4:], degraded[4:])
+
+
 @given(height=st.integers(32, 600), width=st.integers(32, 600), pixels=st.integers(1, 4000))
 @settings(deadline=None)
 def test_a_window_is_never_smaller_than_a_patch(height: int, width: int, pixels: int) -> None:

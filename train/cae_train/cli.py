@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shlex
 import sys
 from collections.abc import Iterator
 from dataclasses import fields, replace
@@ -50,8 +51,12 @@ def command(
     ] = None,
     degrade: Annotated[
         list[str] | None,
-        _option("gaussian:LEVEL, salt-pepper:SHARE, or LOW-HIGH; repeat to chain.", DEFAULTS.degrade),
+        _option(
+            "gaussian:SIGMA (0..255) or salt-pepper:SHARE (0..1), or a range as in gaussian:0-55; repeat to chain.",
+            DEFAULTS.degrade,
+        ),
     ] = None,
+    grey: Annotated[float | None, _option("Share of the patches made grey, noise included.", DEFAULTS.grey)] = None,
     clip: Annotated[
         bool | None, typer.Option("--clip/--no-clip", help="Clip and round noisy patches to 8 bits. [default: clip]")
     ] = None,
@@ -79,7 +84,8 @@ def command(
     ] = None,
     resume: Annotated[Path | None, typer.Option(help="Continue this run folder with its own settings.")] = None,
     save_pairs: Annotated[
-        Path | None, typer.Option(help="First write noisy and clean images as pairs into this new folder.")
+        Path | None,
+        typer.Option(help="First write noisy and clean patches as pairs of 8-bit PNG files into this new folder."),
     ] = None,
     max_pairs: Annotated[int, typer.Option(help="With --save-pairs: so many of each part.", min=1)] = 1000,
     accelerator: Annotated[str, typer.Option(help="Passed to Lightning: auto, cpu, gpu, mps, tpu.")] = "auto",
@@ -102,7 +108,8 @@ def command(
         extra = [name for name, value in {**given, "config": config, "out": out}.items() if value is not None]
         if extra:
             raise ConfigError(
-                f"--resume continues a run with its own settings: leave out --{extra[0].replace('_', '-')}"
+                f"--resume continues a run with its own settings: leave out --{extra[0].replace('_', '-')} "
+                "(a new run begins from its weights with --start)"
             )
         if not (resume / "config.toml").is_file():
             raise CheckpointError(f"--resume {resume} is no run folder: it has no config.toml")
@@ -164,12 +171,14 @@ def _run(
     )
     if result.psnr_in is not None and result.psnr_out is not None:
         say(f"{result.evaluated_on}: noisy {result.psnr_in:.2f} dB, denoised {result.psnr_out:.2f} dB")
+        if result.psnr_out < result.psnr_in:
+            say("note: its output is worse than its input: it has not been trained for long enough")
     if result.interrupted:
         resumable = (folder / run_folder.CHECKPOINT).is_file()  # from the first epoch's end on
-        go_on = f"; go on with cae-train --resume {folder}" if resumable else ""
+        go_on = f"; go on with cae-train --resume {shlex.quote(str(folder))}" if resumable else ""
         say(f"interrupted: {result.model} can be used{go_on}")
         raise typer.Exit(130)
-    say(f"next: cae-export {result.model}")
+    say(f"next: cae-export {shlex.quote(str(result.model))}")
 
 
 @contextlib.contextmanager

@@ -28,6 +28,7 @@ class TrainConfig:
         start: a `model.pt` of the same network whose weights the run begins from; empty begins anew.
         quantize_aware: train with the rounding of int8 (`cae_train.qat`), in fp32 unless `precision` says bf16.
         degrade: degradations applied in this order, as `cae_train.degrade.parse` reads them.
+        grey: share of the training patches that are made grey, noise included, so that grey images are cleaned too.
         clip: whether degraded patches are clipped to 0..1 and rounded to 8 bits, as a camera's are.
         loss: a name of `LOSSES`.
         epochs: passes; an epoch is every patch once, or `epoch_crops` crops of a folder.
@@ -53,6 +54,7 @@ class TrainConfig:
     start: str = ""
     quantize_aware: bool = False
     degrade: tuple[str, ...] = ("gaussian:25",)
+    grey: float = 0.0
     clip: bool = True
     loss: str = "charbonnier"
     epochs: int = 20
@@ -73,6 +75,7 @@ class TrainConfig:
             object.__setattr__(self, item.name, _like(default, getattr(self, item.name), _option(item.name)))
         _require(bool(self.data), "data", self.data, "at least one data set or folder")
         _require(bool(self.degrade), "degrade", self.degrade, "at least one degradation")
+        _require(0 <= self.grey <= 1, "grey", self.grey, "0 to 1, a share of the patches")
         _require(self.loss in LOSSES, "loss", self.loss, ", ".join(LOSSES))
         _require(self.precision in PRECISIONS, "precision", self.precision, ", ".join(PRECISIONS))
         _require(self.epochs >= 0, "epochs", self.epochs, "0 or more")
@@ -148,8 +151,10 @@ def _like(default: object, value: Any, option: str) -> Any:
     """`value` held to the type of `default`: lists become tuples, whole numbers may stand for floats."""
     if isinstance(default, tuple):
         values = (value,) if isinstance(value, str) else value
-        if not isinstance(values, (list, tuple)) or not all(isinstance(v, str) and v for v in values):
+        if not isinstance(values, (list, tuple)) or not all(isinstance(v, str) for v in values):
             raise ConfigError(f"{option} is {value!r}: a list of texts is needed")
+        if "" in values:
+            raise ConfigError(f"{option} is {value!r}: an empty text says nothing")
         return tuple(values)
     if isinstance(default, Mapping):
         if not isinstance(value, Mapping):

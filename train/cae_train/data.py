@@ -99,7 +99,8 @@ def _add_folder(split: Split, folder: Path, seed: int, memory: int, known: set[P
     if crowded:
         split.notes.append(f"{folder}: only a part of each large photograph is used, all exceed {memory >> 20} MiB")
     if len(images) < 2:
-        raise DataError(f"--data {str(folder)!r} has {len(images)} usable images: 2 are needed, one is held out")
+        why = "".join(f"; {note.partition(': ')[2]}" for note in split.notes[-2:])
+        raise DataError(f"--data {str(folder)!r} has {len(images)} usable images: 2 are needed, one is held out{why}")
     order = _rng(seed, _SPLIT).permutation(len(images))
     held_out = min(max(1, round(len(images) * HELD_OUT_SHARE)), HELD_OUT_IMAGES)
     split.validation += [images[i] for i in order[:held_out]]
@@ -137,13 +138,14 @@ class Pairs(Dataset[tuple[Tensor, Tensor]]):
 
     Images of exactly one patch are each used once an epoch, in a new order (but for what does not fill a last batch);
     larger ones are cropped at random,
-    `epoch_crops` times, each in proportion to its area. Every patch is flipped and turned by quarters at random.
+    `epoch_crops` times, each in proportion to its area. Every patch is flipped and turned by quarters at random, and
+    the share `config.grey` of them is made grey (the mean of the channels) before it is degraded.
     """
 
     def __init__(self, images: Sequence[Image], degrade: Chain, config: TrainConfig) -> None:
         self.images = images
         self.degrade = degrade
-        self.batch = config.batch
+        self.batch, self.grey = config.batch, config.grey
         self.seed = config.seed
         self.whole = all(image.shape[:2] == (PATCH, PATCH) for image in images)
         self.areas = np.cumsum([float(image.shape[0] * image.shape[1]) for image in images])
@@ -154,7 +156,13 @@ class Pairs(Dataset[tuple[Tensor, Tensor]]):
         rng = _rng(self.seed, _TRAIN, *key)
         clean = to_tensor(self._patches(rng, *key))
         generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
-        return self.degrade(clean, generator), clean
+        degraded = self.degrade(clean, generator)
+        count = round(self.grey * len(clean))
+        if count:
+            luminance = clean[:count].mean(1, keepdim=True).mul_(255).round_().div_(255)  # count x 1 x 32 x 32
+            degraded[:count] = self.degrade(luminance, generator)
+            clean[:count] = luminance
+        return degraded, clean
 
     def _patches(self, rng: np.random.Generator, epoch: int, step: int) -> NDArray[np.uint8]:
         if self.whole:

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import sys
+import textwrap
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,7 +40,7 @@ def quiet_lightning() -> Iterator[None]:
 
 def one_line(error: BaseException) -> str:
     """What went wrong, on one line of bounded length."""
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    return textwrap.shorten(str(error), 300, placeholder=" ...") or type(error).__name__
 
 
 def make_trainer(config: TrainConfig, out: Path, hardware: Hardware, callbacks: list[Callback]) -> Trainer:
@@ -48,6 +49,8 @@ def make_trainer(config: TrainConfig, out: Path, hardware: Hardware, callbacks: 
     Raises:
         ConfigError: an accelerator, devices or a strategy that Lightning refuses.
     """
+    if any(way in hardware.strategy for way in ("spawn", "fork", "notebook")):
+        raise ConfigError(f"--strategy {hardware.strategy} cannot carry the data to its processes: choose ddp")
     checkpoints = ModelCheckpoint(
         dirpath=out, filename=CHECKPOINT.removesuffix(".ckpt"), enable_version_counter=False,
         save_on_train_epoch_end=True,

@@ -149,7 +149,7 @@ def draw_curves(path: Path, rows: list[dict[str, str]]) -> None:
         axis.plot(epochs, [float(row[f"val_{name}"]) for row in rows], label="validation", marker=marker, ms=3)
         if name == "psnr":
             axis.axhline(float(rows[-1]["noisy_psnr"]), color="grey", ls=":", label="noisy input")
-        axis.set(xlabel="epoch", title=title)
+        axis.set(xlabel="epoch", title=title, xlim=(min(epochs) - 0.5, max(epochs) + 0.5))
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.grid(alpha=0.3)
         axis.legend()
