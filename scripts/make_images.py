@@ -19,7 +19,9 @@ from cae_runtime import Restorer
 ROOT = Path(__file__).resolve().parent.parent
 PATCH, ROWS, COLUMNS = 32, 32, 32
 SAMPLES = {"astronaut": 25, "camera": 25, "chelsea": 15, "coffee": 35, "rocket": 50}  # sigma in grey levels of 255
-CROPS = {"chelsea": (40, 120), "astronaut": (10, 120), "coffee": (130, 200), "rocket": (120, 240)}  # top, left
+CROPS = {  # top, left
+    "chelsea": (40, 120), "astronaut": (10, 120), "camera": (80, 130), "coffee": (130, 200), "rocket": (120, 240),
+}  # fmt: skip
 SOURCES = ("astronaut", "brick", "camera", "chelsea", "coffee", "grass", "gravel", "hubble_deep_field", "retina",
            "rocket")  # fmt: skip
 
@@ -59,7 +61,7 @@ def write_patches(path: Path) -> None:
     path.write_bytes(cv2.imencode(".webp", sheet, [cv2.IMWRITE_WEBP_QUALITY, 101])[1].tobytes())
 
 
-def write_before_after(path: Path, folder: Path, side: int = 220, gap: int = 4) -> None:
+def write_before_after(path: Path, folder: Path, side: int = 180, gap: int = 4) -> None:
     """Crops of the noisy samples above, cleaned by the packaged model below."""
     restore = Restorer()
     columns = []

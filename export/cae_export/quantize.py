@@ -17,7 +17,6 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import Tensor
 
 from cae_export.convert import INPUT
-from cae_export.equalize import equalize
 
 CALIBRATION_BATCH = 32
 PERCENTILE = 99.99  # of each activation's magnitudes that its 256 steps span; rarer ones are clipped
@@ -37,13 +36,13 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]
 def to_int8(model: onnx.ModelProto, calibration: Tensor) -> onnx.ModelProto:
     """Quantise a graph on `calibration`, float32 N x 3 x P x P, degraded as in use.
 
-    The channels are equalised first. The last convolution and what follows it stay in float32, a subtraction from the
+    The last convolution and what follows it stay in float32, a subtraction from the
     untouched input (restored = input - noise) above all: the picture itself is never rounded to the network's steps.
     """
     patches = calibration.numpy()
     with tempfile.TemporaryDirectory() as folder, _quiet():
         source, prepared, target = (Path(folder) / name for name in ("fp32.onnx", "prepared.onnx", "int8.onnx"))
-        onnx.save(equalize(model, patches), source)
+        onnx.save(model, source)
         quant_pre_process(source, prepared, skip_symbolic_shape=True)
         nodes = onnx.load(prepared).graph.node
         last = max(index for index, node in enumerate(nodes) if node.op_type == "Conv")

@@ -1,6 +1,6 @@
 """PSNR and SSIM of a folder of pictures against the clean ones of the same names.
 
-    python tests/benchmarks/quality.py CLEAN RESULT [RESULT ...]
+    python -m tests.benchmarks.quality CLEAN RESULT [RESULT ...]
 
 PSNR on 8-bit RGB, the whole image, averaged over images; SSIM (Wang et al., TIP 2004; Gaussian window of 11, sigma 1.5)
 likewise, averaged over the channels.

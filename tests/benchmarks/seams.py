@@ -1,6 +1,6 @@
 """Whether patch borders can be seen: steps across them against steps elsewhere, beside the same of the clean pictures.
 
-    python tests/benchmarks/seams.py CLEAN RESULT [--patch 32] [--overlap 8]
+    python -m tests.benchmarks.seams CLEAN RESULT [--patch 32] [--overlap 8]
 
 The figure is (mean absolute step across patch borders / elsewhere), pooled over all pictures, divided by the same ratio
 of the clean ones: 1 means that nothing distinguishes a border.

@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from cae_export.convert import to_onnx
-from cae_export.equalize import equalize
 from cae_export.errors import UsageError
 from cae_train.models import ARCHITECTURES, build
 
@@ -70,35 +69,3 @@ def test_other_operator_sets(opset: int) -> None:
 def test_operator_set_out_of_range(opset: int) -> None:
     with pytest.raises(UsageError, match=f"{opset}.*18 to 22"):
         to_onnx(build("cae").eval(), 32, opset)
-
-
-def test_equalisation_keeps_the_function_and_levels_the_ranges(
-    converted: tuple[torch.nn.Module, onnx.ModelProto],
-) -> None:
-    _, model = converted
-    patches = np.random.default_rng(0).random((64, 3, 32, 32), np.float32)
-    equalized = equalize(model, patches)
-    assert np.abs(outputs(equalized, patches) - outputs(model, patches)).max() < 1e-5
-    assert spread(equalized, patches) < 0.7 * spread(model, patches)
-
-
-def spread(model: onnx.ModelProto, patches: np.ndarray) -> float:
-    """How many times the largest channel of a ReLU's output exceeds the median one, averaged over the ReLUs."""
-    names = [node.output[0] for node in model.graph.node if node.op_type == "Relu"]
-    probe = onnx.ModelProto()
-    probe.CopyFrom(model)
-    probe.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names)
-    session = ort.InferenceSession(probe.SerializeToString(), providers=["CPUExecutionProvider"])
-    peaks = [values.max(axis=(0, 2, 3)) for values in session.run(names, {"input": patches})]
-    return float(np.mean([peak.max() / np.median(peak) for peak in peaks]))
-
-
-def test_equalisation_leaves_what_it_does_not_know() -> None:
-    """A factor must not pass an operator that does not let it through (here a sigmoid between two convolutions)."""
-    torch.manual_seed(1)
-    conv = torch.nn.Conv2d
-    network = torch.nn.Sequential(conv(3, 16, 3, padding=1), torch.nn.Sigmoid(), conv(16, 3, 3, padding=1)).eval()
-    model = to_onnx(network, 32)
-    patches = np.random.default_rng(0).random((4, 3, 32, 32), np.float32)
-    before, after = ({t.name: t.raw_data for t in m.graph.initializer} for m in (model, equalize(model, patches)))
-    assert before == after

@@ -11,7 +11,7 @@ from cae_train import ConfigError, TrainConfig
 from cae_train.checkpoint import save_model
 from cae_train.loop import initial_network
 from cae_train.models import ARCHITECTURES, build
-from cae_train.qat import ActivationRounding, prepare
+from cae_train.qat import EVERY, ActivationRounding, prepare
 
 
 def test_a_tensor_keeps_256_steps_and_its_zero() -> None:
@@ -30,8 +30,17 @@ def test_the_range_is_measured_in_training_only() -> None:
     rounding = ActivationRounding()
     rounding.round(torch.tensor([0.0, 1.0]), training=True)
     assert float(rounding.round(torch.tensor([5.0]), training=False)) == pytest.approx(1.0)
-    rounding.round(torch.tensor([0.0, 5.0]), training=True)
+    for _ in range(EVERY):
+        rounding.round(torch.tensor([0.0, 5.0]), training=True)
     assert 1.0 < float(rounding.high) < 1.1, "a moving average"
+
+
+def test_a_rare_extreme_does_not_widen_the_range() -> None:
+    rounding = ActivationRounding()
+    values = torch.linspace(0, 1, 60_000)
+    values[30_000] = 50.0
+    rounding.round(values, training=True)
+    assert float(rounding.high) < 1.01
 
 
 @pytest.mark.parametrize("arch", sorted(ARCHITECTURES))

@@ -2,12 +2,12 @@
 
 Weights are rounded to 8 bits signed per output channel, activations to 8 bits unsigned per tensor, where the exporter
 will round them: after each convolution (or the ReLU behind it), each residual addition and each skip; the last
-convolution stays in float, as it does there. The exporter measures its own ranges, on equalised channels. Gradients
+convolution stays in float, as it does there, and the exporter measures the ranges anew. Gradients
 pass straight through inside the range. Only the forward pass changes: the weights that are saved are the float ones,
 while the figures of such a run are those of the rounding network.
 
 Source: Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference"
-(CVPR 2018); ranges are moving averages of each batch's extremes.
+(CVPR 2018); ranges are moving averages of each batch's extremes, without the rarest values.
 """
 
 from itertools import pairwise
@@ -19,8 +19,11 @@ from torch.nn import functional as F  # noqa: N812 - the name that every torch u
 
 from cae_train.models.skip import ResidualBlock
 
-MEMORY = 0.99  # of the moving averages of the activations' ranges
+MEMORY = 0.98  # of the moving averages of the activations' ranges
 LEVELS = 255
+TAIL = 5e-5  # share of the values beyond each end of the range: rare extremes are clipped, as the exporter clips them
+SAMPLE = 65_536  # values of a tensor that its range is measured on
+EVERY = 4  # steps between two measurements
 
 
 def prepare(network: nn.Module) -> None:
@@ -47,6 +50,7 @@ class ActivationRounding:
 
     def __init__(self) -> None:
         self.low, self.high = torch.zeros(()), torch.zeros(())
+        self.calls = 0
 
     def on_output(self, module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
         """A forward hook."""
@@ -59,13 +63,19 @@ class ActivationRounding:
     def round(self, values: Tensor, training: bool) -> Tensor:
         """Clip float32 values to the range, which always holds 0, and round them; gradients pass inside it."""
         if training:
-            low, high = (extreme.float() for extreme in torch.aminmax(values.detach()))
-            memory = MEMORY if bool(self.high > self.low) else 0.0
-            self.low = self.low.to(low) * memory + low.clamp_max(0) * (1 - memory)
-            self.high = self.high.to(high) * memory + high.clamp_min(0) * (1 - memory)
+            if self.calls % EVERY == 0:
+                self._measure(values.detach().float().flatten())
+            self.calls += 1
         scale = ((self.high - self.low) / LEVELS).clamp_min(1e-8)
         zero = torch.round(-self.low / scale).clamp(0, LEVELS).int()
         return torch.fake_quantize_per_tensor_affine(values.float(), scale, zero, 0, LEVELS)
+
+    def _measure(self, values: Tensor) -> None:
+        ordered = values[:: max(1, len(values) // SAMPLE)].sort().values
+        beyond = int(TAIL * len(ordered))
+        memory = MEMORY if self.calls else 0.0
+        self.low = self.low.to(values) * memory + ordered[beyond].clamp_max(0) * (1 - memory)
+        self.high = self.high.to(values) * memory + ordered[-1 - beyond].clamp_min(0) * (1 - memory)
 
 
 def _rounding_convolution(conv: nn.Conv2d) -> Any:
