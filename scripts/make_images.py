@@ -4,17 +4,23 @@
 
 `assets/samples/`: the photographs with white Gaussian noise added, clipped and rounded to 8 bits. The sheet of patches
 `export/cae_export/patches.webp`. `assets/readme/before-after.png`: crops of the samples, and what `denoise` makes of
-them.
+them. `assets/readme/sheet.png`: a sheet of a run.
 """
 
 from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from skimage import data
 
+from cae_export.patches import packaged
 from cae_runtime import Restorer
+from cae_train import load_model
+from cae_train.data import fixed_pairs
+from cae_train.degrade import parse_chain
+from cae_train.preview import sheet, write_png
 
 ROOT = Path(__file__).resolve().parent.parent
 PATCH, ROWS, COLUMNS = 32, 32, 32
@@ -74,7 +80,16 @@ def write_before_after(path: Path, folder: Path, side: int = 180, gap: int = 4) 
     cv2.imwrite(str(path), np.concatenate([part for c in columns for part in (c, spacer)][:-1], axis=1))
 
 
+def write_sheet(path: Path) -> None:
+    """A sheet as each epoch of a run leaves one, here of packaged patches and with the packaged model."""
+    degraded, clean = fixed_pairs(packaged().validation[8:16], parse_chain(["gaussian:25"]), seed=0)
+    with torch.inference_mode():
+        restored = load_model(ROOT / "assets" / "denoise.pt").network(degraded)
+    write_png(path, sheet(clean, degraded, restored))
+
+
 if __name__ == "__main__":
     write_samples(ROOT / "assets" / "samples")
     write_patches(ROOT / "export" / "cae_export" / "patches.webp")
+    write_sheet(ROOT / "assets" / "readme" / "sheet.png")
     write_before_after(ROOT / "assets" / "readme" / "before-after.png", ROOT / "assets" / "samples")

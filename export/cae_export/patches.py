@@ -45,7 +45,7 @@ def find(model: LoadedModel, data: str | None) -> Patches:
     config = model.config
     names = (data,) if data is not None else config.data
     if data is None and not all(_is_here(name, Path(config.data_dir)) for name in names):
-        split, source, place = _packaged(), "the CC0 photographs packaged with cae_export", ""
+        split, source, place = packaged(), "the CC0 photographs packaged with cae_export", ""
     else:
         try:
             split = load(replace(config, data=names))
@@ -70,7 +70,7 @@ def _spread(images: Sequence[Image], count: int) -> list[Image]:
     return [images[i] for i in np.linspace(0, len(images) - 1, min(count, len(images))).round().astype(int)]
 
 
-def _packaged() -> Split:
+def packaged() -> Split:
     """A sheet of 32x32 patches of public-domain and CC0 photographs; every other one is for calibration."""
     sheet = read_rgb(PACKAGED)
     assert sheet is not None  # noqa: S101 - package data
