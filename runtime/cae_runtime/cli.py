@@ -126,6 +126,10 @@ def run(
         typer.echo("cae-run: interrupted", err=True)
         raise typer.Exit(_EXIT_INTERRUPTED) from e
     except OSError as e:  # the report cannot be written, or the working folder is gone
+        if (
+            sys.stdout is not None and sys.stdout is sys.__stdout__
+        ):  # what stdout still holds would be tried again at exit
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         typer.echo(f"cae-run: {e.strerror or e}", err=True)
         raise typer.Exit(_EXIT_FAILED) from e
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -60,7 +61,11 @@ def summarise(results: Sequence[FileResult], plan: Plan, provider: str, seconds:
 def print_json(
     results: Sequence[FileResult], plan: Plan, restorer: Restorer, model: str, strength: float, seconds: float
 ) -> None:
-    """Print the report as one JSON document on stdout; of an interrupted call it tells of the files so far."""
+    """Print the report as one JSON document on stdout; of an interrupted call it tells of the files so far.
+
+    Raises:
+        OSError: stdout is closed, or full.
+    """
     statuses = [result.status for result in results]
     document = {
         "model": model,
@@ -79,7 +84,9 @@ def print_json(
             "megapixels": megapixels(results),
         },
     }
-    print(json.dumps(document, indent=2))
+    if sys.stdout is None:
+        raise OSError(errno.EBADF, "stdout is closed: the report has nowhere to go")
+    print(json.dumps(document, indent=2), flush=True)
 
 
 def megapixels(results: Sequence[FileResult]) -> float:
