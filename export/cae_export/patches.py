@@ -56,7 +56,7 @@ def find(model: LoadedModel, data: str | None) -> Patches:
         part = "test part" if split.test else "held-out part"
         source = f"the {part} of {' + '.join(Path(name).name for name in names)}"
     chain = parse_chain(config.degrade, config.clip)
-    calibration, _ = fixed_pairs(_spread(split.train, CALIBRATION), chain, _CALIBRATION_SEED, CALIBRATION)
+    calibration, _ = fixed_pairs(_spread(split.train, CALIBRATION), chain, _CALIBRATION_SEED, CALIBRATION, config.grey)
     degraded, clean = fixed_pairs(_spread(split.test or split.validation, PROOF), chain, _PROOF_SEED, PROOF)
     return Patches(calibration, degraded, clean, f"{len(clean)} patches of {source}", place)
 

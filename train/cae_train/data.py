@@ -156,13 +156,7 @@ class Pairs(Dataset[tuple[Tensor, Tensor]]):
         rng = _rng(self.seed, _TRAIN, *key)
         clean = to_tensor(self._patches(rng, *key))
         generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
-        degraded = self.degrade(clean, generator)
-        count = round(self.grey * len(clean))
-        if count:
-            luminance = clean[:count].mean(1, keepdim=True).mul_(255).round_().div_(255)  # count x 1 x 32 x 32
-            degraded[:count] = self.degrade(luminance, generator)
-            clean[:count] = luminance
-        return degraded, clean
+        return _degraded(clean, self.degrade, generator, self.grey), clean
 
     def _patches(self, rng: np.random.Generator, epoch: int, step: int) -> NDArray[np.uint8]:
         if self.whole:
@@ -186,6 +180,17 @@ def random_crop(image: Image, rng: np.random.Generator) -> Image:
     return image[y : y + PATCH, x : x + PATCH]
 
 
+def _degraded(clean: Tensor, degrade: Chain, generator: torch.Generator, grey: float) -> Tensor:
+    """Degrade N x 3 x 32 x 32; of the first patches the share `grey` is made grey, in `clean` too, noise included."""
+    degraded = degrade(clean, generator)
+    count = round(grey * len(clean))
+    if count:
+        luminance = clean[:count].mean(1, keepdim=True).mul_(255).round_().div_(255)  # count x 1 x 32 x 32
+        degraded[:count] = degrade(luminance, generator)
+        clean[:count] = luminance
+    return degraded
+
+
 class EpochSampler(Sampler[tuple[int, int]]):
     """The keys of one epoch's steps for one of `world` processes; Lightning calls `set_epoch`."""
 
@@ -205,11 +210,14 @@ class EpochSampler(Sampler[tuple[int, int]]):
         return ((self.epoch, (step * self.world + self.rank) % self.steps) for step in range(self.keys_per_rank))
 
 
-def fixed_pairs(images: Sequence[Image], degrade: Chain, seed: int, limit: int | None = None) -> tuple[Tensor, Tensor]:
+def fixed_pairs(
+    images: Sequence[Image], degrade: Chain, seed: int, limit: int | None = None, grey: float = 0.0
+) -> tuple[Tensor, Tensor]:
     """The same pairs at every call: degraded and clean, float32 N x 3 x 32 x 32 in 0..1 each.
 
     Images of exactly one patch are taken whole, in their order; of larger ones N = `limit` random crops are taken,
-    the images in turn, or spread evenly over them where they are more than N.
+    the images in turn, or spread evenly over them where they are more than N. The share `grey` of them, the first, is
+    made grey.
     """
     rng = _rng(seed, _CROPS)
     if all(image.shape[:2] == (PATCH, PATCH) for image in images):
@@ -220,7 +228,7 @@ def fixed_pairs(images: Sequence[Image], degrade: Chain, seed: int, limit: int |
         patches = [random_crop(images[i % len(images)], rng) for i in turn]
     clean = to_tensor(np.stack(patches))
     generator = torch.Generator().manual_seed(int(_rng(seed, _HELD_OUT_NOISE).integers(2**63)))
-    return degrade(clean, generator), clean
+    return _degraded(clean, degrade, generator, grey), clean
 
 
 def _rng(*key: int) -> np.random.Generator:
