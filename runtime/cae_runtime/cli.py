@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import math
 import os
 import signal
@@ -111,10 +112,12 @@ def run(
         restorer = open_model()
         prepare_output(plan.folder)
         results, seconds = _clean_plan(plan, restorer, strength=strength, quality=quality, overwrite=overwrite)
-        from cae_runtime.report import not_reached, print_json
+        from cae_runtime.report import json_report, not_reached
 
         if as_json:
-            print_json(results, plan, restorer, model, strength, seconds)
+            if sys.stdout is None:
+                raise OSError(errno.EBADF, "stdout is closed: the report has nowhere to go")
+            typer.echo(json_report(results, plan, restorer, model, strength, seconds))
         if not_reached(results, plan):
             raise KeyboardInterrupt
         if any(result.status == "failed" for result in results):
@@ -142,9 +145,9 @@ def _clean_plan(
     Ctrl-C ends the cleaning, not the telling: then there are fewer results than the plan has files.
     """
     from cae_runtime.batch import clean_files, unreadable_results
-    from cae_runtime.report import say, summarise, with_progress
+    from cae_runtime.report import summary, with_progress
 
-    say(f"provider: {restorer.provider_note}")
+    typer.echo(f"provider: {restorer.provider_note}", err=True)
     start = time.perf_counter()
     found = clean_files(restorer, plan.jobs, strength=strength, quality=quality, overwrite=overwrite)
     results = unreadable_results(restorer, plan.unreadable)
@@ -152,7 +155,8 @@ def _clean_plan(
         for result in with_progress(found, len(plan.jobs)):
             results.append(result)  # one by one, so that Ctrl-C leaves those that are done
     seconds = time.perf_counter() - start
-    summarise(results, plan, restorer.provider, seconds)
+    for line in summary(results, plan, restorer.provider, seconds):
+        typer.echo(line, err=True)
     return results, seconds
 
 
@@ -189,9 +193,8 @@ def _clean_pipe(
         prepare_output(target.parent)
     from cae_runtime.batch import NO_MEMORY, clean_bytes
     from cae_runtime.images import read_file, read_stream, write_file
-    from cae_runtime.report import say
 
-    say(f"provider: {restorer.provider_note}")
+    typer.echo(f"provider: {restorer.provider_note}", err=True)
     try:
         data = read_stream(sys.stdin.buffer) if source == _PIPE else read_file(Path(source))
         cleaned = clean_bytes(
@@ -209,7 +212,7 @@ def _clean_pipe(
         except OSError as e:
             raise UsageError(f"output '-' cannot be written to: {e.strerror}") from e
     if cleaned.dropped:
-        say(f"metadata that did not come along: {', '.join(cleaned.dropped)}")
+        typer.echo(f"metadata that did not come along: {', '.join(cleaned.dropped)}", err=True)
 
 
 def _check_range(name: str, value: float | None, low: int, high: int | None = None) -> None:

@@ -1,8 +1,7 @@
-"""What `cae-run` tells its user: progress, failures and a summary on stderr, a JSON document on stdout."""
+"""What `cae-run` has to tell of its work: progress, failures and a summary, a JSON document. `cli.py` prints it."""
 
 from __future__ import annotations
 
-import errno
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -11,11 +10,6 @@ from dataclasses import asdict
 from cae_runtime.batch import FileResult
 from cae_runtime.plan import Plan
 from cae_runtime.restorer import Restorer
-
-
-def say(line: str) -> None:
-    """Print a line for the person at the terminal."""
-    print(line, file=sys.stderr)
 
 
 def with_progress(results: Iterator[FileResult], total: int) -> Iterator[FileResult]:
@@ -31,16 +25,15 @@ def with_progress(results: Iterator[FileResult], total: int) -> Iterator[FileRes
         yield from progress.track(results, total=total)
 
 
-def summarise(results: Sequence[FileResult], plan: Plan, provider: str, seconds: float) -> None:
-    """Print the failures, what was lost, and one line on the whole."""
+def summary(results: Sequence[FileResult], plan: Plan, provider: str, seconds: float) -> list[str]:
+    """Return the failures, what was lost, and one line on the whole."""
     done = [result for result in results if result.status == "done"]
     failed = [result for result in results if result.status == "failed"]
-    for result in failed:
-        say(f"failed: {result.source!r} {result.reason}")
+    lines = [f"failed: {result.source!r} {result.reason}" for result in failed]
     losses = [result for result in done if result.dropped]
     if losses:
         kinds = ", ".join(sorted({kind for result in losses for kind in result.dropped}))
-        say(f"metadata that did not come along in {_count(len(losses))}: {kinds}")
+        lines.append(f"metadata that did not come along in {_count(len(losses))}: {kinds}")
     speed = f" in {seconds:.1f} s, {megapixels(done) / max(seconds, 1e-9):.2f} Mpx/s" if done else ""
     target = plan.jobs[0].output if plan.names_file else f"{plan.folder}/"
     skipped = sum(result.status == "skipped" for result in results)
@@ -55,17 +48,13 @@ def summarise(results: Sequence[FileResult], plan: Plan, provider: str, seconds:
         if number
     ]
     line = f"cleaned {_count(len(done))}{speed}, {provider} -> {target}"
-    say("; ".join([line, *notes]))
+    return [*lines, "; ".join([line, *notes])]
 
 
-def print_json(
+def json_report(
     results: Sequence[FileResult], plan: Plan, restorer: Restorer, model: str, strength: float, seconds: float
-) -> None:
-    """Print the report as one JSON document on stdout; of an interrupted call it tells of the files so far.
-
-    Raises:
-        OSError: stdout is closed, or full.
-    """
+) -> str:
+    """Return the report as one JSON document; of an interrupted call it tells of the files so far."""
     statuses = [result.status for result in results]
     document = {
         "model": model,
@@ -84,9 +73,7 @@ def print_json(
             "megapixels": megapixels(results),
         },
     }
-    if sys.stdout is None:
-        raise OSError(errno.EBADF, "stdout is closed: the report has nowhere to go")
-    print(json.dumps(document, indent=2), flush=True)
+    return json.dumps(document, indent=2)
 
 
 def megapixels(results: Sequence[FileResult]) -> float:

@@ -174,10 +174,11 @@ def test_a_data_dir_that_cannot_be_made(serve: Serve, tmp_path: Path) -> None:
 
 def test_an_archive_writes_nothing_but_the_six_files(serve: Serve, tmp_path: Path) -> None:
     files = {f"{FOLDER}/{name}": content for name, content in record_bytes().items()}
-    serve(tar_of({"../evil": b"x", "/tmp/evil-cae": b"x", f"{FOLDER}/../../evil2": b"x", **files}))  # noqa: S108
+    absolute = tmp_path / "evil-absolute"
+    serve(tar_of({"../evil": b"x", str(absolute): b"x", f"{FOLDER}/../../evil2": b"x", **files}))
     load_cifar10(tmp_path / "deep" / "data")
     assert files_below(tmp_path / "deep") == {*FILES, "cifar-10-binary.tar.gz"}
-    assert not Path("/tmp/evil-cae").exists()  # noqa: S108
+    assert not absolute.exists()
     assert not list(tmp_path.glob("evil*"))
 
 
