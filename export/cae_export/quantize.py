@@ -45,7 +45,7 @@ def to_int8(model: onnx.ModelProto, calibration: Tensor) -> onnx.ModelProto:
         onnx.save(model, source)
         quant_pre_process(source, prepared, skip_symbolic_shape=True)
         nodes = onnx.load(prepared).graph.node
-        last = max(index for index, node in enumerate(nodes) if node.op_type == "Conv")
+        last = max(index for index, node in enumerate(nodes) if node.op_type in ("Conv", "ConvTranspose"))
         quantize_static(
             prepared,
             target,

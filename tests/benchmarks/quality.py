@@ -40,17 +40,24 @@ def pairs(clean: Path, result: Path) -> list[tuple[Image, Image]]:
     return [(read(path), read(found[path.stem])) for path in files]
 
 
+def figures(both: list[tuple[Image, Image]]) -> tuple[float, float]:
+    """Mean PSNR in dB and mean SSIM of (clean, result) pictures; the PSNR of equal pictures counts as infinite."""
+    with np.errstate(divide="ignore"):
+        psnr = np.mean([peak_signal_noise_ratio(a, b) for a, b in both])
+    ssim = np.mean([
+        structural_similarity(a, b, channel_axis=2, gaussian_weights=True, sigma=1.5, use_sample_covariance=False)
+        for a, b in both
+    ])  # fmt: skip
+    return float(psnr), float(ssim)
+
+
 def main() -> None:
     if len(sys.argv) < 3:
         sys.exit(__doc__)
     clean, *results = map(Path, sys.argv[1:])
     for result in results:
         both = pairs(clean, result)
-        psnr = np.mean([peak_signal_noise_ratio(a, b) for a, b in both])
-        ssim = np.mean([
-            structural_similarity(a, b, channel_axis=2, gaussian_weights=True, sigma=1.5, use_sample_covariance=False)
-            for a, b in both
-        ])  # fmt: skip
+        psnr, ssim = figures(both)
         print(f"{result}: {psnr:.2f} dB, SSIM {ssim:.4f}, {len(both)} images")
 
 

@@ -11,8 +11,8 @@ from cae_train import ConfigError, Hardware, TrainConfig
 from cae_train.config import load_toml
 
 OTHER = TrainConfig(
-    data=("a b", "ü"), arch="cae", model={"widths": (16, 32)}, degrade=("gaussian:0-55", "salt-pepper:0.1"), clip=False,
-    loss="mse", lr=1e-4, epochs=7, patience=3, precision="bf16", seed=2**32 - 1,
+    data=("a b", "ü"), arch="cae", model={"widths": (16, 32)}, degrade=("gaussian:0-55", "salt-pepper:0.1"), scales=3,
+    jitter=0.25, clip=False, loss="mse", lr=1e-4, epochs=7, patience=3, precision="bf16", seed=2**32 - 1,
 )  # fmt: skip
 
 
@@ -50,6 +50,11 @@ def test_what_may_be_written_shorter() -> None:
         ("clip", 1, "--clip"),
         ("loss", "l2", "--loss"),
         ("precision", "fp16", "--precision"),
+        ("scales", 0, "--scales"),
+        ("scales", 9, "--scales"),
+        ("scales", 2.0, "--scales"),
+        ("jitter", -0.1, "--jitter"),
+        ("jitter", 1.5, "--jitter"),
         ("epochs", -1, "--epochs"),
         ("epochs", 1.5, "--epochs"),
         ("epochs", True, "--epochs"),

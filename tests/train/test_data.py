@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import cae_train.data
+import cae_train.synthetic
 from cae_train import DataError, TrainConfig
 from cae_train.data import (
     MEMORY_BYTES,
@@ -28,6 +29,7 @@ from cae_train.data import (
     to_tensor,
 )
 from cae_train.degrade import parse_chain
+from cae_train.loop import Training
 
 Load = Callable[..., Split]
 NOISE = parse_chain(["gaussian:25"])
@@ -285,3 +287,80 @@ def test_a_png_that_lies_about_its_size_is_left_out(tmp_path: Path) -> None:
     coded[16:24] = struct.pack(">II", 2**31 - 1, 2**31 - 1)
     (folder / "bomb.png").write_bytes(coded)
     assert len(load(TrainConfig(data=(str(folder),))).notes) == 1
+
+
+def test_smaller_copies_are_for_training_only(tmp_path: Path) -> None:
+    folder = str(folder_of(numbered(10, 60, 100), tmp_path / "photos"))
+    plain, scaled = (load(TrainConfig(data=(folder,), scales=scales)) for scales in (1, 3))
+    assert Counter(image.shape for image in scaled.train) == {(60, 100, 3): 9, (45, 75, 3): 9, (34, 56, 3): 9}
+    assert [image.shape for image in scaled.validation] == [(60, 100, 3)]
+    assert colours(scaled.validation) == colours(plain.validation)
+    assert colours(scaled.train) == colours(plain.train)
+    assert not colours(scaled.train) & colours(scaled.validation)
+
+
+def test_copies_smaller_than_a_patch_are_left_out(tmp_path: Path) -> None:
+    folder = str(folder_of([*numbered(5, 32, 32), *numbered(5, 43, 60)], tmp_path / "photos"))
+    split = load(TrainConfig(data=(folder,), scales=8))
+    assert len(split.validation) == 1
+    shapes = Counter(image.shape for image in split.train)
+    assert set(shapes) == {(32, 32, 3), (43, 60, 3), (32, 45, 3)}
+    assert shapes[(43, 60, 3)] == shapes[(32, 45, 3)]
+    assert not split.notes
+
+
+@given(height=st.integers(32, 300), width=st.integers(32, 300), scales=st.integers(1, 8))
+@settings(deadline=None)
+def test_every_copy_holds_a_patch(height: int, width: int, scales: int) -> None:
+    split = Split()
+    images = numbered(2, height, width)
+    cae_train.data._hold_out(split, images, 0, [cae_train.data.SCALE**i for i in range(scales)])
+    assert len(split.validation) == 1
+    assert 1 <= len(split.train) <= scales
+    for image in split.train:
+        random_crop(image, np.random.default_rng(0))
+
+
+def test_copies_count_towards_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = folder_of([np.zeros((200, 300, 3), np.uint8)] * 4, tmp_path / "photos")
+    monkeypatch.setattr(cae_train.data, "MEMORY_BYTES", 400_000)
+    split = load(TrainConfig(data=(str(folder),), scales=3))
+    assert sum(image.nbytes for image in split.train + split.validation) <= 1.05 * 400_000
+    assert split.notes
+
+
+def test_drawn_pictures_are_split_by_the_seed(monkeypatch: pytest.MonkeyPatch, photos: Path) -> None:
+    monkeypatch.setattr(cae_train.synthetic, "PICTURES", 10)
+    first, again, other = (load(TrainConfig(data=("synthetic",), seed=seed, scales=2)) for seed in (1, 1, 2))
+    assert (len(first.train), len(first.validation)) == (9, 1)
+    assert {image.shape for image in first.train} == {(256, 256, 3)}
+
+    def contents(images: list[np.ndarray]) -> set[bytes]:
+        return {image.tobytes() for image in images}
+
+    assert contents(first.train) == contents(again.train)
+    assert not contents(first.train) & contents(first.validation)
+    assert not contents(first.train) & contents(other.train)
+    mixed = load(TrainConfig(data=("synthetic", str(photos)), seed=1))
+    assert contents(first.train) < contents(mixed.train)
+    assert len(mixed.validation) == 2
+
+
+def test_a_share_of_the_training_patches_gets_other_colours() -> None:
+    images = [np.random.default_rng(i).integers(0, 256, (40, 40, 3), dtype=np.uint8) for i in range(4)]
+    plain, altered = (Pairs(images, NOISE, TrainConfig(batch=16, epoch_crops=64, jitter=j)) for j in (0.0, 0.25))
+    degraded, clean = altered[0, 0]
+    same = (clean == plain[0, 0][1]).flatten(1).all(1)
+    assert same.tolist() == [True] * 12 + [False] * 4
+    assert float((degraded - clean)[12:].std()) == pytest.approx(25 / 255, rel=0.3)  # the noise is not altered
+    again = altered[0, 0]
+    assert torch.equal(degraded, again[0])
+    assert torch.equal(clean, again[1])
+
+
+def test_held_out_patches_keep_their_colours() -> None:
+    split = Split([*numbered(3, 40, 40)], [*numbered(2, 40, 40)])
+    model = {"widths": (16, 16), "down_blocks": (0, 0), "up_blocks": (0,)}
+    plain, altered = (Training(TrainConfig(model=model, jitter=j), split) for j in (0.0, 1.0))
+    assert all(torch.equal(a, b) for a, b in zip(plain.held_out, altered.held_out, strict=True))
+    assert not torch.equal(plain.pairs[0, 0][1], altered.pairs[0, 0][1])

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from cae_train import ConfigError
-from cae_train.degrade import Gaussian, Level, SaltPepper, parse, parse_chain
+from cae_train.camera import Camera
+from cae_train.degrade import DEGRADATIONS, OneOf, parse, parse_chain
+from cae_train.noise import Gaussian, Level, SaltPepper
 
 GREY = torch.full((16, 3, 32, 32), 128 / 255)
 
@@ -30,6 +32,8 @@ def generator(seed: int = 1) -> torch.Generator:
         ("salt-pepper:0-1", SaltPepper(Level(0, 1))),
         ("salt-pepper:1e-3", SaltPepper(Level(0.001, 0.001))),
         ("salt-pepper:1e-3-.5", SaltPepper(Level(0.001, 0.5))),
+        ("gaussian:0-55,camera", OneOf((Gaussian(Level(0, 55)), Camera(Level(0, 1))))),
+        ("camera:0.5,gaussian:5,gaussian:5", OneOf((Camera(Level(0.5, 0.5)), *[Gaussian(Level(5, 5))] * 2))),
     ],
 )
 def test_specs(spec: str, wanted: object) -> None:
@@ -51,7 +55,13 @@ def test_specs(spec: str, wanted: object) -> None:
         ("gaussian:0-nan", "'0-nan' is no level"),
         ("gaussian:inf", "'inf' is no level"),
         ("salt-pepper:2", "from 0 to 1"),
-        ("blur:3", "unknown degradation 'blur', choose from gaussian, salt-pepper"),
+        ("blur:3", "unknown degradation 'blur', choose from gaussian, salt-pepper, camera"),
+        ("gaussian:5,blur:3", "unknown degradation 'blur', choose from gaussian, salt-pepper, camera"),
+        ("gaussian:5,", "unknown degradation ''"),
+        (",camera", "unknown degradation ''"),
+        ("gaussian:5, camera", "unknown degradation ' camera'"),
+        ("camera,gaussian", "'' is no level, write gaussian:LEVEL"),
+        ("camera,salt-pepper:2", "levels of salt-pepper go from 0 to 1"),
         ("", "unknown degradation ''"),
         (":25", "unknown degradation ''"),
         ("Gaussian:25", "unknown degradation 'Gaussian'"),
@@ -112,7 +122,9 @@ def test_the_same_seed_gives_the_same_noise(clip: bool) -> None:
 
 
 @pytest.mark.parametrize("clip", [True, False])
-@pytest.mark.parametrize("spec", ["gaussian:25", "gaussian:0", "salt-pepper:0.3", "salt-pepper:0"])
+@pytest.mark.parametrize(
+    "spec", ["gaussian:25", "gaussian:0", "salt-pepper:0.3", "salt-pepper:0", "camera", "gaussian:0,camera"]
+)
 def test_the_clean_patches_are_not_changed(spec: str, clip: bool) -> None:
     clean = torch.rand(4, 3, 32, 32)
     before = clean.clone()
@@ -143,3 +155,36 @@ def test_degradations_are_applied_in_their_order() -> None:
     both = list(permutations(("gaussian:10", "salt-pepper:0.5")))
     assert extremes(both[0]) == pytest.approx(0.5, abs=0.02)  # impulses last: they stay exactly black and white
     assert extremes(both[1]) == 0  # noise last: it moves them all
+
+
+def test_every_name_says_what_it_is() -> None:
+    for name, kind in DEGRADATIONS.items():
+        assert kind.summary
+        assert parse(name if kind.default else f"{name}:{kind.low:g}-{kind.high:g}")
+
+
+@settings(max_examples=20, deadline=None)
+@given(count=st.integers(1, 40), channels=st.sampled_from((1, 3)), seed=st.integers(0, 2**31))
+def test_each_patch_draws_one_of_the_alternatives(count: int, channels: int, seed: int) -> None:
+    clean = torch.full((count, channels, 16, 16), 0.5)
+    degraded = parse("gaussian:0,salt-pepper:1")(clean, generator(seed))
+    untouched, impulses = (degraded == 0.5).flatten(1), ((degraded == 0) | (degraded == 1)).flatten(1)
+    assert torch.equal(untouched.all(1), ~impulses.all(1)), "one or the other, never a mixture"
+
+
+def test_alternatives_are_equally_likely() -> None:
+    clean = torch.full((600, 3, 8, 8), 0.5)
+    degraded = parse("gaussian:0,salt-pepper:1,gaussian:100")(clean, generator())
+    untouched = (degraded == 0.5).flatten(1).all(1)
+    impulses = ((degraded == 0) | (degraded == 1)).flatten(1).all(1)
+    assert float(untouched.float().mean()) == pytest.approx(1 / 3, abs=0.07)
+    assert float(impulses.float().mean()) == pytest.approx(1 / 3, abs=0.07)
+
+
+def test_alternatives_follow_the_seed_and_stand_in_a_chain() -> None:
+    chain = parse_chain(["gaussian:0-55,camera,salt-pepper:0-0.2", "salt-pepper:0.1"])
+    clean = torch.rand(8, 3, 32, 32)
+    first = chain(clean, generator(5))
+    torch.rand(3)  # nothing is taken from torch's global generator
+    assert torch.equal(first, chain(clean, generator(5)))
+    assert not torch.equal(first, chain(clean, generator(6)))

@@ -1,13 +1,24 @@
 from __future__ import annotations
 
+from itertools import product
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
 
-from cae_train import ConfigError
+from cae_train import ConfigError, TrainConfig, load_model
+from cae_train.checkpoint import save_model
 from cae_train.models import ARCHITECTURES, build, multiply_adds_per_pixel, options_of, weight_count
+from cae_train.models.skip import CHOICES, Branches, Skip, SkipOptions, interleave
+
+SMALL = {"widths": (16, 32), "down_blocks": (1, 1), "up_blocks": (1,)}
+COMBINATIONS: list[dict[str, Any]] = [dict(zip(CHOICES, values, strict=True)) for values in product(*CHOICES.values())]
+COMBINATIONS = [options for options in COMBINATIONS if options["stem"] >= options["entry"]]
 
 # The table of models/cae.py: every layer, in order, with its output for a 32x32 patch.
 CAE_ENCODER = [
@@ -75,29 +86,29 @@ def test_the_levels_of_skip_are_those_of_its_table() -> None:
         ("reduce.1", (96, 4, 4)),
         ("down.2.0", (96, 4, 4)),
         ("down.2.1", (96, 4, 4)),
-        ("expand.1", (48, 4, 4)),
+        ("expand.1", (4 * 48, 4, 4)),
         ("up.1.0", (48, 8, 8)),
-        ("expand.0", (32, 8, 8)),
+        ("expand.0", (4 * 32, 8, 8)),
         ("up.0.0", (32, 16, 16)),
-        ("head", (12, 16, 16)),
-        ("depth_to_space", (3, 32, 32)),
+        ("head", (3, 32, 32)),
     ]
 
 
 def test_the_cost_of_skip() -> None:
-    assert multiply_adds_per_pixel(build("skip")) == pytest.approx(22_200, rel=0.01)
+    assert multiply_adds_per_pixel(build("skip")) == pytest.approx(21_400, rel=0.01)
 
 
 def test_multiply_adds_of_one_convolution_by_hand() -> None:
     assert multiply_adds_per_pixel(nn.Conv2d(3, 8, 3, padding=1)) == 3 * 8 * 9
     assert multiply_adds_per_pixel(nn.Conv2d(3, 8, 2, stride=2)) == 3 * 8 * 4 / 4
+    assert multiply_adds_per_pixel(nn.ConvTranspose2d(3, 8, 2, stride=2)) == 3 * 8 * 4
 
 
 def test_skip_has_nothing_that_int8_or_the_blocked_layout_dislike() -> None:
     skip = build("skip")
     kinds = {type(module).__name__ for module in skip.modules()}
-    assert kinds <= {"Skip", "ModuleList", "Sequential", "ResidualBlock", "Conv2d", "ReLU", "PixelShuffle"}
-    inside = [module for name, module in skip.named_modules() if isinstance(module, nn.Conv2d) and name != "head"]
+    assert kinds <= {"Skip", "ModuleList", "Sequential", "ResidualBlock", "Conv2d", "ReLU", "ConvTranspose2d"}
+    inside = [module for module in skip.modules() if isinstance(module, nn.Conv2d)]
     assert all(conv.out_channels % 16 == 0 for conv in inside)
 
 
@@ -127,7 +138,10 @@ def test_other_sizes_than_a_patch(arch: str, size: tuple[int, int]) -> None:
 def test_options_rebuild_the_network() -> None:
     options = {"widths": [16, 32], "down_blocks": [0, 2], "up_blocks": [1]}
     network = build("skip", options)
-    assert options_of(network) == options
+    assert options_of(network) == {
+        **options, "block": "residual", "entry": 2, "stem": 4, "up": "subpixel", "head": "transposed",
+        "branches": False, "bias": True,
+    }  # fmt: skip
     assert network.stride == 4
     build("skip", options_of(network)).load_state_dict(network.state_dict())
     assert options_of(build("cae")) == {}
@@ -150,6 +164,18 @@ def test_options_rebuild_the_network() -> None:
         ({"up_blocks": [1, -1]}, "up_blocks"),
         ({"up_blocks": [1, 1000]}, "up_blocks"),
         ({"depth": 3}, "'depth'"),
+        ({"block": "dense"}, "block is 'dense': choose from residual, plain"),
+        ({"block": ["plain"]}, "block is "),
+        ({"entry": 3}, "entry is 3: choose from 2, 4"),
+        ({"entry": 2.0}, "entry is 2.0: choose from 2, 4"),
+        ({"entry": "2"}, "entry is '2'"),
+        ({"stem": 3}, "stem is 3: choose from 2, 4, 6, 8"),
+        ({"stem": True}, "stem is True"),
+        ({"entry": 4, "stem": 2}, "stem is 2: 4 or more are needed with entry 4"),
+        ({"up": "bilinear"}, "up is 'bilinear': choose from subpixel, nearest"),
+        ({"head": "linear"}, "head is 'linear': choose from transposed, conv"),
+        ({"branches": 1}, "branches is 1: choose from False, True"),
+        ({"bias": "no"}, "bias is 'no': choose from True, False"),
     ],
 )
 def test_bad_options_are_named(options: dict[str, Any], named: str) -> None:
@@ -163,3 +189,107 @@ def test_names_that_are_unknown() -> None:
         build("unet")
     with pytest.raises(ConfigError, match="'cae' has no model option 'widths': it has none"):
         build("cae", {"widths": [16, 16]})
+
+
+def random_weights(network: nn.Module) -> nn.Module:
+    """Return the network with nothing left at the zeros that it starts from."""
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.copy_(torch.randn(parameter.shape) * 0.1)
+    return network
+
+
+def test_every_combination_of_options_is_a_network_that_starts_near_the_identity() -> None:
+    torch.manual_seed(0)
+    patches = torch.rand(4, 3, 32, 24)
+    for options in COMBINATIONS:
+        network = build("skip", SMALL | options)
+        with torch.no_grad():
+            output = network(patches)
+        assert output.shape == patches.shape, options
+        assert (output - patches).abs().mean() < 0.15, options
+        assert options_of(network).items() >= options.items()
+        build("skip", options_of(network)).load_state_dict(network.state_dict())
+
+
+@pytest.mark.parametrize(("entry", "levels", "stride"), [(2, 2, 4), (2, 3, 8), (4, 2, 8), (4, 3, 16)])
+def test_the_stride_is_what_sizes_must_be_multiples_of(entry: int, levels: int, stride: int) -> None:
+    options = {"widths": [16] * levels, "down_blocks": [0] * levels, "up_blocks": [0] * (levels - 1), "entry": entry}
+    network = build("skip", options)
+    assert network.stride == stride
+    assert network(torch.rand(1, 3, stride, 3 * stride)).shape == (1, 3, stride, 3 * stride)
+
+
+@given(
+    count=st.integers(1, 3), channels=st.integers(1, 5), height=st.integers(1, 6), width=st.integers(1, 6),
+    last=st.booleans(),
+)  # fmt: skip
+@settings(deadline=None)
+def test_interleave_puts_sub_pixels_in_their_places(
+    count: int, channels: int, height: int, width: int, last: bool
+) -> None:
+    x = torch.randn(count, 4 * channels, height, width)
+    by_hand = torch.empty(count, channels, 2 * height, 2 * width)
+    for row, column in product(range(2), range(2)):
+        first = (2 * row + column) * channels
+        by_hand[:, :, row::2, column::2] = x[:, first : first + channels]
+    placed = interleave(x.to(memory_format=torch.channels_last) if last else x)
+    assert torch.equal(placed, by_hand)
+    grouped = x.view(count, 4, channels, height, width).transpose(1, 2).reshape(x.shape)  # as PixelShuffle has them
+    assert torch.equal(placed, nn.PixelShuffle(2)(grouped))
+
+
+def test_sub_pixels_start_as_nearest() -> None:
+    torch.manual_seed(0)
+    network = Skip(SkipOptions(**SMALL))  # type: ignore[arg-type]
+    larger = interleave(network.expand[0](torch.rand(2, 32, 8, 8)))
+    assert torch.allclose(larger, F.interpolate(larger[:, :, ::2, ::2], scale_factor=2.0, mode="nearest"), atol=1e-6)
+
+
+def test_branches_fold_into_one_kernel() -> None:
+    torch.manual_seed(0)
+    branches, weight = random_weights(Branches(16)), torch.randn(16, 16, 3, 3)
+    assert isinstance(branches, Branches)
+    x = torch.randn(2, 16, 9, 11)
+    apart: Tensor = F.conv2d(x, weight, padding=1) + F.conv2d(x, branches.point)
+    apart = apart + F.conv2d(F.conv2d(x, branches.first[:, :, None, None]), branches.second, padding=1)
+    assert torch.allclose(F.conv2d(x, branches(weight), padding=1), apart, atol=1e-4)
+
+
+def test_branches_cost_nothing_and_start_as_the_network_without_them() -> None:
+    networks = []
+    for branches in (False, True):
+        torch.manual_seed(0)
+        networks.append(build("skip", {"branches": branches}))
+    plain, branched = networks
+    patches = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(plain(patches), branched(patches))
+    assert multiply_adds_per_pixel(plain) == multiply_adds_per_pixel(branched)
+
+
+def test_branches_learn_and_survive_the_file(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = random_weights(build("skip", {"branches": True}))
+    patches = torch.rand(2, 3, 32, 32)
+    network(patches).square().mean().backward()
+    assert all(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in network.parameters())
+    save_model(tmp_path / "model.pt", network, TrainConfig(model={"branches": True}), {})
+    with torch.no_grad():
+        assert torch.equal(load_model(tmp_path / "model.pt").network(patches), network.eval()(patches))
+
+
+@pytest.mark.parametrize("block", CHOICES["block"])
+@pytest.mark.parametrize("head", CHOICES["head"])
+@pytest.mark.parametrize("branches", CHOICES["branches"])
+def test_without_biases_the_output_scales_with_the_input(block: str, head: str, branches: bool) -> None:
+    torch.manual_seed(0)
+    options = {"block": block, "head": head, "branches": branches, "bias": False}
+    network = random_weights(build("skip", SMALL | options))
+    assert not any(name.endswith("bias") for name in network.state_dict())
+    patches = torch.rand(4, 3, 32, 32)
+    with torch.no_grad():
+        for factor in (0.0, 0.1, 7.0):
+            assert torch.allclose(network(factor * patches), factor * network(patches), rtol=1e-4, atol=1e-3)
+        with_biases = random_weights(build("skip", SMALL | options | {"bias": True}))
+        assert not torch.allclose(with_biases(7 * patches), 7 * with_biases(patches), rtol=1e-2)

@@ -38,7 +38,7 @@ def _option(help_text: str, default: object = None, **settings: Any) -> Any:
 def command(
     context: typer.Context,
     data: Annotated[
-        list[str] | None, _option("cifar10, or a folder of photographs; repeat to mix.", DEFAULTS.data)
+        list[str] | None, _option("cifar10, synthetic, or a folder of photographs; repeat to mix.", DEFAULTS.data)
     ] = None,
     data_dir: Annotated[
         str | None, _option("Where named data sets lie or are downloaded to.", DEFAULTS.data_dir)
@@ -52,10 +52,15 @@ def command(
     degrade: Annotated[
         list[str] | None,
         _option(
-            "gaussian:SIGMA (0..255) or salt-pepper:SHARE (0..1), or a range as in gaussian:0-55; repeat to chain.",
+            "gaussian:SIGMA (0..255), salt-pepper:SHARE (0..1) or camera[:SENSITIVITY] (0..1), or a range as in "
+            "gaussian:0-55; with commas each patch draws one; repeat to chain.",
             DEFAULTS.degrade,
         ),
     ] = None,
+    scales: Annotated[
+        int | None, _option("Sizes each photograph is used at: its own, 3/4 of it, 3/4 of that ...", DEFAULTS.scales)
+    ] = None,
+    jitter: Annotated[float | None, _option("Share of the patches given other colours.", DEFAULTS.jitter)] = None,
     grey: Annotated[float | None, _option("Share of the patches made grey, noise included.", DEFAULTS.grey)] = None,
     clip: Annotated[
         bool | None, typer.Option("--clip/--no-clip", help="Clip and round noisy patches to 8 bits. [default: clip]")

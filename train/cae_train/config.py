@@ -21,13 +21,15 @@ class TrainConfig:
     """Everything that decides what a run learns. Machine matters (devices, workers) are no part of it.
 
     Attributes:
-        data: data sets by name, or folders of photographs; several are mixed by their area.
+        data: data sets by name (cifar10, synthetic), or folders of photographs; several are mixed by their area.
         data_dir: where named data sets are looked for and downloaded to.
         arch: a name of `cae_train.models.ARCHITECTURES`.
         model: the architecture's options; empty means its defaults.
         start: a `model.pt` of the same network whose weights the run begins from; empty begins anew.
         quantize_aware: train with the rounding of int8 (`cae_train.qat`), in fp32 unless `precision` says bf16.
         degrade: degradations applied in this order, as `cae_train.degrade.parse` reads them.
+        scales: sizes that each photograph is used at: its own, three quarters of it, three quarters of that, ...
+        jitter: share of the training patches that get other colours, saturation, gamma and contrast.
         grey: share of the training patches that are made grey, noise included, so that grey images are cleaned too.
         clip: whether degraded patches are clipped to 0..1 and rounded to 8 bits, as a camera's are.
         loss: a name of `LOSSES`.
@@ -54,6 +56,8 @@ class TrainConfig:
     start: str = ""
     quantize_aware: bool = False
     degrade: tuple[str, ...] = ("gaussian:25",)
+    scales: int = 1
+    jitter: float = 0.0
     grey: float = 0.0
     clip: bool = True
     loss: str = "charbonnier"
@@ -75,6 +79,8 @@ class TrainConfig:
             object.__setattr__(self, item.name, _like(default, getattr(self, item.name), _option(item.name)))
         _require(bool(self.data), "data", self.data, "at least one data set or folder")
         _require(bool(self.degrade), "degrade", self.degrade, "at least one degradation")
+        _require(1 <= self.scales <= 8, "scales", self.scales, "1 to 8")
+        _require(0 <= self.jitter <= 1, "jitter", self.jitter, "0 to 1, a share of the patches")
         _require(0 <= self.grey <= 1, "grey", self.grey, "0 to 1, a share of the patches")
         _require(self.loss in LOSSES, "loss", self.loss, ", ".join(LOSSES))
         _require(self.precision in PRECISIONS, "precision", self.precision, ", ".join(PRECISIONS))

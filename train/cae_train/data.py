@@ -14,15 +14,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from cae_train.augment import jittered, smaller
 from cae_train.cifar10 import load_cifar10
 from cae_train.config import PATCH, TrainConfig
 from cae_train.degrade import Chain
 from cae_train.errors import DataError
+from cae_train.synthetic import load_synthetic
 
 Image = NDArray[np.uint8]  # H x W x 3, RGB
 
 IMAGE_SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"))
 MEMORY_BYTES = 4 * 2**30  # photographs held in memory; beyond it each is represented by a window of its share
+SCALE = 0.75  # of a photograph's copy to the next larger one
 HELD_OUT_SHARE, HELD_OUT_IMAGES, HELD_OUT_PATCHES = 0.1, 64, 2048
 
 # The streams of random numbers that a run draws from, so that none shifts when another changes.
@@ -59,14 +62,20 @@ def load(config: TrainConfig) -> Split:
             split.validation += list(images[order[:held_out]])
             split.train += list(images[order[held_out:]])
             split.test, split.test_of = list(test), source
+        elif source == "synthetic":
+            _hold_out(split, load_synthetic(config.seed), config.seed)
         elif Path(source).is_dir():
-            _add_folder(split, Path(source), config.seed, MEMORY_BYTES // len(config.data), known)
+            memory = MEMORY_BYTES // len(config.data)
+            _add_folder(split, Path(source), config.seed, memory, known, [SCALE**i for i in range(config.scales)])
         else:
-            raise DataError(f"--data {source!r} is no folder and no data set: choose cifar10 or a folder of images")
+            raise DataError(
+                f"--data {source!r} is no folder and no data set: choose cifar10, synthetic or a folder of images"
+            )
     return split
 
 
-def _add_folder(split: Split, folder: Path, seed: int, memory: int, known: set[Path]) -> None:
+def _add_folder(split: Split, folder: Path, seed: int, memory: int, known: set[Path], scales: Sequence[float]) -> None:
+    memory = int(memory / sum(scale**2 for scale in scales))
     found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
     paths = [path for path in found if path.resolve() not in known]  # none in two parts of the split
     known.update(path.resolve() for path in paths)
@@ -101,10 +110,16 @@ def _add_folder(split: Split, folder: Path, seed: int, memory: int, known: set[P
     if len(images) < 2:
         why = "".join(f"; {note.partition(': ')[2]}" for note in split.notes[-2:])
         raise DataError(f"--data {str(folder)!r} has {len(images)} usable images: 2 are needed, one is held out{why}")
+    _hold_out(split, images, seed, scales)
+
+
+def _hold_out(split: Split, images: Sequence[Image], seed: int, scales: Sequence[float] = (1.0,)) -> None:
+    """Share `images` out between the two parts; those for training get copies of the further scales."""
     order = _rng(seed, _SPLIT).permutation(len(images))
     held_out = min(max(1, round(len(images) * HELD_OUT_SHARE)), HELD_OUT_IMAGES)
     split.validation += [images[i] for i in order[:held_out]]
-    split.train += [images[i] for i in order[held_out:]]
+    copies = (smaller(images[i], scale) for i in order[held_out:] for scale in scales)
+    split.train += [image for image in copies if min(image.shape[:2]) >= PATCH]
 
 
 def read_rgb(path: Path) -> Image | None:
@@ -138,14 +153,15 @@ class Pairs(Dataset[tuple[Tensor, Tensor]]):
 
     Images of exactly one patch are each used once an epoch, in a new order (but for what does not fill a last batch);
     larger ones are cropped at random,
-    `epoch_crops` times, each in proportion to its area. Every patch is flipped and turned by quarters at random, and
-    the share `config.grey` of them is made grey (the mean of the channels) before it is degraded.
+    `epoch_crops` times, each in proportion to its area. Every patch is flipped and turned by quarters at random; the
+    share `config.jitter` of them gets other colours, and the share `config.grey` is made grey (the mean of the
+    channels) before it is degraded.
     """
 
     def __init__(self, images: Sequence[Image], degrade: Chain, config: TrainConfig) -> None:
         self.images = images
         self.degrade = degrade
-        self.batch, self.grey = config.batch, config.grey
+        self.batch, self.grey, self.jitter = config.batch, config.grey, config.jitter
         self.seed = config.seed
         self.whole = all(image.shape[:2] == (PATCH, PATCH) for image in images)
         self.areas = np.cumsum([float(image.shape[0] * image.shape[1]) for image in images])
@@ -156,6 +172,7 @@ class Pairs(Dataset[tuple[Tensor, Tensor]]):
         rng = _rng(self.seed, _TRAIN, *key)
         clean = to_tensor(self._patches(rng, *key))
         generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
+        clean = jittered(clean, self.jitter, generator)
         return _degraded(clean, self.degrade, generator, self.grey), clean
 
     def _patches(self, rng: np.random.Generator, epoch: int, step: int) -> NDArray[np.uint8]:

@@ -1,83 +1,55 @@
-"""Degradations: what stands between the clean patch that is wanted and the noisy one that is given.
+"""Degradations by name: what stands between the clean patch that is wanted and the noisy one that is given.
 
-A degradation is a frozen dataclass that is called with a batch and a generator. Adding one: a class here with a line
-in `DEGRADATIONS`. Specs read `NAME:LEVEL` or `NAME:LOW-HIGH`, where a level is drawn for each patch.
+A degradation is a frozen dataclass that is called with a batch and a generator. Adding one: a class in `noise.py` or
+a file of its own, with a line in `DEGRADATIONS`. Specs read `NAME`, `NAME:LEVEL` or `NAME:LOW-HIGH`, where a level is
+drawn for each patch; several with commas between them are alternatives, of which each patch draws one.
 """
 
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from cae_train.camera import Camera
 from cae_train.errors import ConfigError
-
-
-class Degradation(Protocol):
-    """Clean float32 N x C x H x W in 0..1 in, degraded (not clipped) out; all randomness from `generator`."""
-
-    def __call__(self, clean: Tensor, generator: torch.Generator) -> Tensor:
-        """Degrade a batch; the input is not changed."""
-        ...
-
-
-@dataclass(frozen=True)
-class Level:
-    """A fixed level (`low == high`) or a range from which each patch draws its own, uniformly."""
-
-    low: float
-    high: float
-
-    def draw(self, count: int, generator: torch.Generator) -> Tensor:
-        """Levels of `count` patches, float32 count x 1 x 1 x 1."""
-        if self.low == self.high:
-            return torch.full((count, 1, 1, 1), self.low)
-        return torch.empty(count, 1, 1, 1).uniform_(self.low, self.high, generator=generator)
-
-
-@dataclass(frozen=True)
-class Gaussian:
-    """White Gaussian noise; sigma in grey levels of 255."""
-
-    sigma: Level
-
-    def __call__(self, clean: Tensor, generator: torch.Generator) -> Tensor:
-        """N x C x H x W in 0..1 -> the same with noise, not clipped."""
-        noise = torch.randn(clean.shape, generator=generator)
-        return clean + noise * (self.sigma.draw(len(clean), generator) / 255)
-
-
-@dataclass(frozen=True)
-class SaltPepper:
-    """Impulse noise: each pixel, all its channels together, turns black or white with the given probability."""
-
-    share: Level
-
-    def __call__(self, clean: Tensor, generator: torch.Generator) -> Tensor:
-        """N x C x H x W in 0..1 -> the same with some pixels 0 and as many 1."""
-        count, _, height, width = clean.shape
-        draw = torch.rand((count, 1, height, width), generator=generator)
-        share = self.share.draw(count, generator)
-        degraded = torch.where(draw < share / 2, torch.zeros(()), clean)
-        return torch.where(draw > 1 - share / 2, torch.ones(()), degraded)
+from cae_train.noise import Degradation, Gaussian, Level, SaltPepper
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A degradation's constructor, its valid levels, and one line for people."""
+    """A degradation's constructor, its valid levels, one line for people, and the level where none is named."""
 
     make: Callable[[Level], Degradation]
     low: float
     high: float
     summary: str
+    default: Level | None = None
 
 
 DEGRADATIONS: dict[str, Kind] = {
     "gaussian": Kind(Gaussian, 0, 255, "white Gaussian noise, sigma in grey levels of 255"),
     "salt-pepper": Kind(SaltPepper, 0, 1, "pixels turned black or white, a share of all pixels"),
+    "camera": Kind(Camera, 0, 1, "a simulated camera, from its lowest (0) to its highest sensitivity (1)", Level(0, 1)),
 }
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """Alternatives: each patch draws one of them, all equally likely."""
+
+    alternatives: tuple[Degradation, ...]
+
+    def __call__(self, clean: Tensor, generator: torch.Generator) -> Tensor:
+        """N x C x H x W in 0..1 -> degraded, not clipped."""
+        drawn = torch.randint(len(self.alternatives), (len(clean),), generator=generator)
+        degraded = torch.empty_like(clean)
+        for number, degrade in enumerate(self.alternatives):
+            chosen = drawn == number
+            if chosen.any():
+                degraded[chosen] = degrade(clean[chosen], generator)
+        return degraded
 
 
 @dataclass(frozen=True)
@@ -100,15 +72,22 @@ _LEVEL = re.compile(rf"(?P<low>{_NUMBER})(?:-(?P<high>{_NUMBER}))?")
 
 
 def parse(spec: str) -> Degradation:
-    """Read one spec such as `gaussian:25`, `gaussian:0-55` or `salt-pepper:0.05`.
+    """Read one spec such as `gaussian:25`, `gaussian:0-55`, `camera` or `gaussian:0-55,camera`.
 
     Raises:
         ConfigError: an unknown name, a level that is no number or out of range.
     """
-    name, _, level = spec.partition(":")
+    alternatives = tuple(_parse_one(spec, part) for part in spec.split(","))
+    return alternatives[0] if len(alternatives) == 1 else OneOf(alternatives)
+
+
+def _parse_one(spec: str, part: str) -> Degradation:
+    name, colon, level = part.partition(":")
     if name not in DEGRADATIONS:
         raise ConfigError(f"--degrade {spec!r}: unknown degradation {name!r}, choose from {', '.join(DEGRADATIONS)}")
     kind = DEGRADATIONS[name]
+    if kind.default and not colon:
+        return kind.make(kind.default)
     match = _LEVEL.fullmatch(level)
     if match is None:
         raise ConfigError(

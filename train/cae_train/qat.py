@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name that every torch user knows
 
-from cae_train.models.skip import ResidualBlock
+from cae_train.models.skip import PlainBlock, ResidualBlock
 
 MEMORY = 0.98  # of the moving averages of the activations' ranges
 LEVELS = 255
@@ -29,11 +29,12 @@ EVERY = 4  # steps between two measurements
 def prepare(network: nn.Module) -> None:
     """Make a network round its weights and activations as int8 inference will, in place."""
     before_activation = {id(m.conv1) for m in network.modules() if isinstance(m, ResidualBlock)}
+    before_activation |= {id(m.conv2) for m in network.modules() if isinstance(m, PlainBlock)}
     for module in network.modules():
         if isinstance(module, nn.Sequential):
             layers = list(module)
             before_activation |= {id(a) for a, b in pairwise(layers) if isinstance(b, (nn.ReLU, nn.Sigmoid))}
-    last = [module for module in network.modules() if isinstance(module, nn.Conv2d)][-1]
+    last = [module for module in network.modules() if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d))][-1]
     for module in network.modules():
         if module is last:
             continue

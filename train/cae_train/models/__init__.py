@@ -68,12 +68,15 @@ def multiply_adds_per_pixel(network: nn.Module, patch: int = 32) -> float:
 
     total = 0
 
-    def count(module: nn.Module, _inputs: Any, output: torch.Tensor) -> None:
+    def count(module: nn.Module, inputs: Any, output: torch.Tensor) -> None:
         nonlocal total
-        conv = cast(nn.Conv2d, module)
-        total += output[0].numel() * conv.weight[0].numel()
+        if isinstance(module, nn.ConvTranspose2d):  # each input meets all its weights
+            total += inputs[0][0].numel() * module.weight[0].numel()
+        else:
+            total += output[0].numel() * cast(nn.Conv2d, module).weight[0].numel()
 
-    hooks = [m.register_forward_hook(count) for m in network.modules() if isinstance(m, nn.Conv2d)]
+    convolutions = (nn.Conv2d, nn.ConvTranspose2d)
+    hooks = [m.register_forward_hook(count) for m in network.modules() if isinstance(m, convolutions)]
     try:
         with torch.no_grad():
             network(torch.zeros(1, 3, patch, patch))

@@ -1,23 +1,24 @@
 """`skip`: a convolutional autoencoder with skip connections around its code, predicting the residual.
 
     stage      layer                                       output (default widths 32, 48, 96; a 32x32 patch)
-    stem       conv 6x6, stride 2                            32 x 16 x 16
+    stem       conv 4x4, stride 2                            32 x 16 x 16
     down 1     1 residual block -> skip 1                    32 x 16 x 16
                conv 2x2, stride 2                            48 x  8 x  8
     down 2     1 residual block -> skip 2                    48 x  8 x  8
                conv 2x2, stride 2                            96 x  4 x  4
     code       2 residual blocks                             96 x  4 x  4    the latent code
-    up 2       conv 1x1, nearest x2, + skip 2, 1 block       48 x  8 x  8
-    up 1       conv 1x1, nearest x2, + skip 1, 1 block       32 x 16 x 16
-    head       conv 3x3, depth-to-space x2                    3 x 32 x 32    minus this = the restored patch
+    up 2       conv 1x1 to 4 x 48, sub-pixels, + skip 2, 1 block   48 x  8 x  8
+    up 1       conv 1x1 to 4 x 32, sub-pixels, + skip 1, 1 block   32 x 16 x 16
+    head       transposed conv 2x2, stride 2                  3 x 32 x 32    minus this = the restored patch
 
-22.2 thousand multiply-adds a pixel. A block is x + conv3x3(ReLU(conv3x3(x))). Everything here keeps its speed in
-int8 and in onnxruntime's blocked layout: channels in multiples of 16, no transposed convolution, no normalisation,
-nearest upsampling by 2 inside, depth-to-space only at the very end.
+21.3 thousand multiply-adds a pixel. A block is x + conv3x3(ReLU(conv3x3(x))). Everything here keeps its speed in
+int8 in onnxruntime: channels in multiples of 16, no normalisation, and sub-pixels whose order of channels makes the
+move along a row free (`interleave`), so that nothing is transposed between two convolutions.
 
 Sources: symmetric skip connections around an autoencoder's code, Mao et al. (RED-Net, NeurIPS 2016); residual
 learning of the noise, Zhang et al. (DnCNN, TIP 2017); residual blocks without normalisation, Lim et al. (EDSR, CVPRW
-2017); sub-pixel convolution, Shi et al. (ESPCN, CVPR 2016).
+2017); sub-pixel convolution, Shi et al. (ESPCN, CVPR 2016); branches that fold into one convolution, Ding et al.
+(RepVGG, CVPR 2021) and Zhang et al. (ECBSR, ACM MM 2021); no biases, Mohan et al. (ICLR 2020).
 """
 
 from dataclasses import dataclass
@@ -26,21 +27,41 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name that every torch user knows
+from torch.nn.utils.parametrize import register_parametrization
 
 from cae_train.errors import ConfigError
 
 
 @dataclass(frozen=True)
 class SkipOptions:
-    """Widths of the levels at 1/2, 1/4, 1/8 ... of the patch, and residual blocks of each on the way down and up.
+    """What a network of this family is made of.
+
+    Attributes:
+        widths: channels of the levels at 1/2, 1/4, 1/8 ... of the patch (1/4, 1/8 ... with an entry of 4).
+        down_blocks: residual blocks of each level on the way down, the code's last.
+        up_blocks: residual blocks of each level but the code's, on the way up.
+        block: "residual" (x + conv(ReLU(conv(x)))) or "plain" (ReLU(conv(ReLU(conv(x))))).
+        entry: pixels along a side of the cell that the first convolution gathers: its stride, the head's too.
+        stem: kernel of the first convolution.
+        up: "subpixel" (a 1x1 convolution makes the four sub-pixels) or "nearest" (makes one, repeated).
+        head: "transposed" (as large as its stride) or "conv" (3x3, then depth-to-space).
+        branches: train each 3x3 convolution of a block as a sum of branches that folds into it.
+        bias: whether convolutions have a bias; without, the network scales with its input.
 
     Raises:
-        ConfigError: a width that is no multiple of 16, or lists of different lengths.
+        ConfigError: a width that is no multiple of 16, lists of different lengths, an unknown stem, way up or head.
     """
 
     widths: tuple[int, ...] = (32, 48, 96)
     down_blocks: tuple[int, ...] = (1, 1, 2)
     up_blocks: tuple[int, ...] = (1, 1)
+    block: str = "residual"
+    entry: int = 2
+    stem: int = 4
+    up: str = "subpixel"
+    head: str = "transposed"
+    branches: bool = False
+    bias: bool = True
 
     def __post_init__(self) -> None:
         for name in ("widths", "down_blocks", "up_blocks"):
@@ -57,16 +78,55 @@ class SkipOptions:
             )
         if any(not 0 <= count <= 16 for count in self.down_blocks + self.up_blocks):
             raise ConfigError("model options down_blocks and up_blocks: 0 to 16 blocks a level")
+        for name, valid in CHOICES.items():
+            value = getattr(self, name)
+            if type(value) is not type(valid[0]) or value not in valid:
+                raise ConfigError(f"model option {name} is {value!r}: choose from {', '.join(map(str, valid))}")
+        if self.stem < self.entry:
+            raise ConfigError(
+                f"model option stem is {self.stem}: {self.entry} or more are needed with entry {self.entry}"
+            )
+
+
+CHOICES: dict[str, tuple[object, ...]] = {
+    "block": ("residual", "plain"),
+    "entry": (2, 4),
+    "stem": (2, 4, 6, 8),
+    "up": ("subpixel", "nearest"),
+    "head": ("transposed", "conv"),
+    "branches": (False, True),
+    "bias": (True, False),
+}
+
+
+class Branches(nn.Module):
+    """A 3x3 kernel as the sum of itself, a 1x1 one and a 1x1 followed by a 3x3: one convolution at any time.
+
+    The branches are folded in the space of the weights (convolution is linear), so training costs what it costs
+    without them; only the path of the optimiser changes.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.point = nn.Parameter(torch.zeros(width, width, 1, 1))
+        self.first = nn.Parameter(torch.empty(2 * width, width))
+        self.second = nn.Parameter(torch.zeros(width, 2 * width, 3, 3))
+        nn.init.orthogonal_(self.first)
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """A kernel, width x width x 3 x 3 -> the same with all branches folded in."""
+        sequence = torch.einsum("omyx,mi->oiyx", self.second, self.first)
+        return weight + F.pad(self.point, (1, 1, 1, 1)) + sequence
 
 
 class ResidualBlock(nn.Module):
     """x + conv(ReLU(conv(x))), N x C x H x W in and out."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, bias: bool = True) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(width, width, 3, padding=1)
+        self.conv1 = nn.Conv2d(width, width, 3, padding=1, bias=bias)
         self.relu = nn.ReLU()
-        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """N x C x H x W -> N x C x H x W."""
@@ -74,9 +134,28 @@ class ResidualBlock(nn.Module):
         return x + change
 
 
-def blocks(width: int, count: int) -> nn.Sequential:
-    """`count` residual blocks of `width` channels in a row."""
-    return nn.Sequential(*(ResidualBlock(width) for _ in range(count)))
+class PlainBlock(ResidualBlock):
+    """ReLU(conv(ReLU(conv(x)))), N x C x H x W in and out."""
+
+    def __init__(self, width: int, bias: bool = True) -> None:
+        super().__init__(width, bias)
+        self.relu2 = nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """N x C x H x W -> N x C x H x W."""
+        result: Tensor = self.relu2(self.conv2(self.relu(self.conv1(x))))
+        return result
+
+
+def interleave(x: Tensor) -> Tensor:
+    """Sub-pixels to their places: N x 4C x H x W -> N x C x 2H x 2W, channels ordered (row, column, C).
+
+    Where channels are last in memory, the columns are in their places already and each row moves as a whole.
+    """
+    _, channels, height, width = x.shape
+    x = x.permute(0, 2, 3, 1).reshape(-1, height, width, 2, channels // 2)  # N x H x W x row x (column, C)
+    x = x.permute(0, 1, 3, 2, 4).reshape(-1, 2 * height, 2 * width, channels // 4)
+    return x.permute(0, 3, 1, 2)
 
 
 class Skip(nn.Module):
@@ -89,30 +168,49 @@ class Skip(nn.Module):
 
     def __init__(self, options: SkipOptions | None = None) -> None:
         super().__init__()
-        self.options = options or SkipOptions()
-        widths = self.options.widths
-        self.stride = 2 ** len(widths)
-        self.stem = nn.Conv2d(3, widths[0], 6, stride=2, padding=2)
-        self.down = nn.ModuleList(blocks(w, n) for w, n in zip(widths, self.options.down_blocks, strict=True))
-        self.reduce = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in pairwise(widths))
-        self.expand = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairwise(widths))
-        self.up = nn.ModuleList(blocks(w, n) for w, n in zip(widths, self.options.up_blocks, strict=False))
-        self.head = nn.Conv2d(widths[0], 12, 3, padding=1)
-        self.depth_to_space = nn.PixelShuffle(2)
+        self.options = o = options or SkipOptions()
+        self.stride = o.entry * 2 ** (len(o.widths) - 1)
+        kind = {"residual": ResidualBlock, "plain": PlainBlock}[o.block]
+
+        def blocks(width: int, count: int) -> nn.Sequential:
+            return nn.Sequential(*(kind(width, o.bias) for _ in range(count)))
+
+        self.stem = nn.Conv2d(3, o.widths[0], o.stem, stride=o.entry, padding=(o.stem - o.entry) // 2, bias=o.bias)
+        self.down = nn.ModuleList(blocks(w, n) for w, n in zip(o.widths, o.down_blocks, strict=True))
+        self.reduce = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2, bias=o.bias) for a, b in pairwise(o.widths))
+        sub = 4 if o.up == "subpixel" else 1
+        self.expand = nn.ModuleList(nn.Conv2d(b, a * sub, 1, bias=o.bias) for a, b in pairwise(o.widths))
+        self.up = nn.ModuleList(blocks(w, n) for w, n in zip(o.widths, o.up_blocks, strict=False))
+        self.head: nn.Module
+        if o.head == "transposed":
+            self.head = nn.ConvTranspose2d(o.widths[0], 3, o.entry, stride=o.entry, bias=o.bias)
+        else:
+            convolution = nn.Conv2d(o.widths[0], 3 * o.entry**2, 3, padding=1, bias=o.bias)
+            self.head = nn.Sequential(convolution, nn.PixelShuffle(o.entry))
         self._initialise()
 
     def _initialise(self) -> None:
         """He initialisation; each block and the head start near zero, so that the network starts as the identity."""
         for module in self.modules():
-            if isinstance(module, nn.Conv2d):
+            if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-                assert module.bias is not None  # noqa: S101 - every convolution here has one
-                nn.init.zeros_(module.bias)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
         with torch.no_grad():
+            for module in self.expand if self.options.up == "subpixel" else ():
+                assert isinstance(module, nn.Conv2d)  # noqa: S101 - nothing else is in there
+                quarter = module.weight[: len(module.weight) // 4]  # the four sub-pixels start equal: as nearest
+                module.weight.copy_(quarter.repeat(4, 1, 1, 1))
             for module in self.modules():
-                if isinstance(module, ResidualBlock):
+                if isinstance(module, ResidualBlock) and not isinstance(module, PlainBlock):
                     module.conv2.weight.mul_(0.1)
-            self.head.weight.mul_(0.01)
+            for parameter in self.head.parameters():
+                parameter.mul_(0.01)
+        if self.options.branches:
+            for module in list(self.modules()):
+                if isinstance(module, ResidualBlock):
+                    for conv in (module.conv1, module.conv2):
+                        register_parametrization(conv, "weight", Branches(conv.in_channels))
 
     def forward(self, x: Tensor) -> Tensor:
         """N x 3 x H x W -> N x 3 x H x W."""
@@ -124,7 +222,11 @@ class Skip(nn.Module):
                 skips.append(features)
                 features = self.reduce[level](features)
         for level in reversed(range(len(self.up))):
-            features = F.interpolate(self.expand[level](features), scale_factor=2.0, mode="nearest")
+            features = self._larger(self.expand[level](features))
             features = self.up[level](features + skips[level])
-        noise: Tensor = self.depth_to_space(self.head(features))  # N x 12 x H/2 x W/2 -> N x 3 x H x W
+        noise: Tensor = self.head(features)
         return x - noise
+
+    def _larger(self, x: Tensor) -> Tensor:
+        """Twice the height and width."""
+        return interleave(x) if self.options.up == "subpixel" else F.interpolate(x, scale_factor=2.0, mode="nearest")

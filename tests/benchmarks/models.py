@@ -1,0 +1,151 @@
+"""The search behind the packaged networks: candidates trained alike, then compared at their cost.
+
+    python -m tests.benchmarks.models train [NAME ...]     trains those of candidates.toml that are not trained yet
+    python -m tests.benchmarks.models table                measures all that are, and writes models.md
+
+Every candidate sees the same patches, noise and steps; what counts is the PSNR of patches that were held out of the
+training set. Times are medians of interleaved runs of bare onnxruntime sessions on batches of 16 patches.
+"""
+
+import shutil
+import subprocess
+import sys
+import time
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from tests.benchmarks.speed import PATCHES, PEER, speeds
+
+HERE = Path(__file__).parent
+CANDIDATES = HERE / "candidates.toml"
+TABLE = HERE / "models.md"
+STEPS, BATCH, EPOCHS = 6_000, 64, 4
+LEVELS = (15, 25, 50)
+HEAD = f"""\
+# The search behind the packaged networks
+
+    python -m tests.benchmarks.models train
+    python -m tests.benchmarks.models table --peer FFDNET.onnx
+
+`skip` with the options of [candidates.toml](candidates.toml), {STEPS:,} steps of {BATCH} patches each (`gaussian:0-55`,
+Charbonnier, seed 0). PSNR in dB on 2048 held-out patches of data/bsd432 and data/photos: of the mixed levels, and of
+single ones. The int8 loss is that of static quantisation, without training for it. Speeds are those of bare onnxruntime
+sessions on {PATCHES} patches, two threads, all interleaved.
+"""
+
+app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, help=__doc__)
+
+
+def candidates() -> dict[str, dict[str, Any]]:
+    """The model options of each candidate, by name."""
+    return tomllib.loads(CANDIDATES.read_text())
+
+
+@app.command()
+def train(
+    names: Annotated[list[str] | None, typer.Argument(help="Candidates; all where none is named.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("runs/search"),
+    jobs: Annotated[int, typer.Option(help="Trainings at once, one thread each.")] = 2,
+) -> None:
+    """Train what is not trained yet."""
+    waiting = [name for name in names or candidates() if not (out / name / "model.pt").is_file()]
+    running: list[subprocess.Popen[bytes]] = []
+    while waiting or running:
+        running = [process for process in running if process.poll() is None]
+        while waiting and len(running) < jobs:
+            command = [sys.executable, "-m", __spec__.name, "train-one", waiting.pop(0), "--out", str(out)]
+            running.append(subprocess.Popen(command))
+        time.sleep(1)
+
+
+@app.command()
+def train_one(name: str, out: Annotated[Path, typer.Option()] = Path("runs/search")) -> None:
+    """Train one candidate on one thread."""
+    import torch
+
+    import cae_train
+
+    torch.set_num_threads(1)
+    config = cae_train.TrainConfig(
+        data=("data/bsd432", "data/photos"), arch="skip", model=candidates()[name], degrade=("gaussian:0-55",),
+        loss="charbonnier", epochs=EPOCHS, epoch_crops=STEPS // EPOCHS * BATCH, batch=BATCH, lr=2e-3, seed=0,
+    )  # fmt: skip
+    part = out / f"{name}.part"
+    shutil.rmtree(part, ignore_errors=True)
+    result = cae_train.train(config, part)
+    part.rename(out / name)
+    print(f"{name}: {result.psnr_out:.2f} dB after {result.seconds:.0f} s", flush=True)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table; PSNR in dB, times in Mpx/s of patches."""
+
+    name: str
+    cost: float
+    weights: int
+    blind: float
+    levels: tuple[float, ...]
+    int8_loss: float
+    fp32: Path
+    int8: Path
+
+
+@app.command()
+def table(
+    out: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("runs/search"),
+    peer: Annotated[Path | None, typer.Option(help="FFDNet as ONNX, input `x`: the unit of speed.")] = None,
+    threads: Annotated[int, typer.Option(help="Threads of each session.")] = 2,
+) -> None:
+    """Measure the trained candidates and write models.md."""
+    rows = [measure(name, out / name) for name in candidates() if (out / name / "model.pt").is_file()]
+    files = {PEER: peer} if peer else {}
+    files |= {f"{row.name} {kind}": getattr(row, kind) for row in rows for kind in ("fp32", "int8")}
+    speed = speeds(files, threads)
+    unit, base = ("FFDNet = 1", speed[PEER]) if peer else ("Mpx/s", 1.0)
+    sigmas = " | ".join(f"sigma {sigma}" for sigma in LEVELS)
+    lines = [
+        HEAD,
+        f"| candidate | KMAC/px | weights | mixed | {sigmas} | int8 loss | fp32 speed | int8 speed ({unit}) |",
+        "| --- |" + " ---: |" * (7 + len(LEVELS)),
+    ]
+    for row in rows:
+        levels = " | ".join(f"{value:.2f}" for value in row.levels)
+        lines.append(
+            f"| {row.name} | {row.cost / 1000:.1f} | {row.weights:,} | {row.blind:.2f} | {levels} "
+            f"| {row.int8_loss:.2f} | {speed[f'{row.name} fp32'] / base:.1f} | {speed[f'{row.name} int8'] / base:.1f} |"
+        )
+    TABLE.write_text("\n".join(lines) + "\n")
+    print(TABLE.read_text())
+
+
+def measure(name: str, folder: Path) -> Row:
+    """Held-out PSNR of a trained candidate, its cost, and its two ONNX files (made beside `model.pt`)."""
+    import cae_export
+    from cae_train.checkpoint import load_model
+    from cae_train.data import fixed_pairs, load
+    from cae_train.degrade import parse_chain
+    from cae_train.loop import evaluate
+    from cae_train.models import multiply_adds_per_pixel, weight_count
+
+    loaded = load_model(folder / "model.pt")
+    split = load(loaded.config)
+    figures = []
+    for sigma in LEVELS:
+        noisy, clean = fixed_pairs(split.validation, parse_chain((f"gaussian:{sigma}",)), 0)
+        figures.append(evaluate(loaded.network, noisy, clean))
+    fp32, int8 = folder / "model.onnx", folder / "model-int8.onnx"
+    cae_export.export(folder / "model.pt", fp32)
+    report = cae_export.export(folder / "model.pt", int8, precision="int8", max_drop=10.0)
+    print(name, figures, report, flush=True)
+    return Row(
+        name, multiply_adds_per_pixel(loaded.network), weight_count(loaded.network), float(loaded.metrics["psnr_out"]),
+        tuple(figures), report.psnr_fp32 - report.psnr_out, fp32, int8,
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,250 @@
+"""The simulated camera: what its noise is, and that it leaves everything but noise out."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+import cae_train.camera
+from cae_train import ConfigError
+from cae_train.camera import (
+    GAMMA,
+    JPEG_SHARE,
+    KERNEL,
+    TOE,
+    Camera,
+    _colour_matrices,
+    _colours,
+    _demosaiced,
+    _gaussian,
+    _jpeg,
+    _smoothed,
+    noise_of,
+)
+from cae_train.degrade import parse, parse_chain
+from cae_train.noise import Level
+
+SEEDS = st.integers(0, 2**31)
+
+
+def generator(seed: int = 1) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def smooth(count: int) -> Tensor:
+    """Return pictures without a structure that JPEG could lose."""
+    corners = torch.rand(count, 3, 3, 3, generator=generator(7))
+    return F.interpolate(corners, size=(32, 32), mode="bilinear", align_corners=True)
+
+
+def flat(value: float, count: int = 64) -> Tensor:
+    return torch.full((count, 3, 32, 32), value)
+
+
+def linear(picture: Tensor) -> Tensor:
+    return ((picture + TOE) / (1 + TOE)).clamp_min(0) ** GAMMA
+
+
+@pytest.fixture
+def no_jpeg(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cae_train.camera, "JPEG_SHARE", 0.0)
+
+
+@pytest.mark.parametrize(
+    ("spec", "low", "high"),
+    [("camera", 0, 1), ("camera:0.4", 0.4, 0.4), ("camera:0", 0, 0), ("camera:1", 1, 1), ("camera:.2-0.7", 0.2, 0.7)],
+)
+def test_specs(spec: str, low: float, high: float) -> None:
+    assert parse(spec) == Camera(Level(low, high))
+
+
+@pytest.mark.parametrize(
+    ("spec", "reason"),
+    [
+        ("camera:", "'' is no level, write camera:LEVEL or camera:LOW-HIGH (a simulated camera"),
+        ("camera:dark", "'dark' is no level"),
+        ("camera:-0.1", "'-0.1' is no level"),
+        ("camera:1.1", "levels of camera go from 0 to 1, low first"),
+        ("camera:0-100", "from 0 to 1, low first"),
+        ("camera:0.7-0.2", "from 0 to 1, low first"),
+    ],
+)
+def test_bad_levels_are_one_line(spec: str, reason: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(spec)
+    assert str(caught.value).startswith(f"--degrade {spec!r}: ")
+    assert reason in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    count=st.integers(1, 9),
+    channels=st.sampled_from((1, 3)),
+    size=st.sampled_from(((32, 32), (16, 16), (40, 24), (24, 40))),
+    seed=SEEDS,
+)
+def test_any_batch_and_size_keeps_its_shape(count: int, channels: int, size: tuple[int, int], seed: int) -> None:
+    clean = torch.rand(count, channels, *size, generator=generator(seed))
+    before = clean.clone()
+    noisy = parse("camera")(clean, generator(seed))
+    assert (noisy.shape, noisy.dtype) == (clean.shape, torch.float32)
+    assert bool(torch.isfinite(noisy).all())
+    noisy.add_(1)
+    assert torch.equal(clean, before), "the input is not changed"
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_same_seed_gives_the_same_noise(channels: int) -> None:
+    clean = torch.rand(13, channels, 32, 32)
+    first = parse("camera")(clean, generator(5))
+    torch.rand(3)  # nothing is taken from torch's global generator
+    assert torch.equal(first, parse("camera")(clean, generator(5)))
+    assert not torch.equal(first, parse("camera")(clean, generator(6)))
+
+
+def test_the_layout_in_memory_does_not_matter() -> None:
+    clean = torch.rand(8, 3, 32, 32)
+    other = clean.to(memory_format=torch.channels_last)
+    assert torch.equal(parse("camera")(clean, generator()), parse("camera")(other, generator()))
+
+
+def test_a_chain_makes_8_bits_of_it() -> None:
+    noisy = parse_chain(["camera:1"])(torch.rand(8, 3, 32, 32), generator())
+    assert torch.equal(noisy.mul(255).round().div(255), noisy)
+    assert 0 <= float(noisy.min()) < float(noisy.max()) <= 1
+
+
+@pytest.mark.parametrize("clip", [True, False])
+def test_it_takes_what_another_degradation_left_outside_0_to_1(clip: bool) -> None:
+    noisy = parse_chain(["gaussian:50", "camera"], clip)(torch.rand(32, 3, 32, 32), generator())
+    assert bool(torch.isfinite(noisy).all())
+
+
+@settings(max_examples=20, deadline=None)
+@given(low=st.floats(0, 0.8), seed=SEEDS)
+def test_noise_grows_with_sensitivity(low: float, seed: int) -> None:
+    pictures = smooth(32)
+    less, more = (
+        noise_of(pictures, torch.full((32, 1, 1, 1), level), generator(seed)).std() for level in (low, low + 0.2)
+    )
+    assert more > 1.2 * less
+
+
+def test_a_range_draws_a_sensitivity_for_each_patch() -> None:
+    clean = flat(0.5, 256)
+    spreads = (parse("camera")(clean, generator()) - clean).flatten(1).std(1) * 255
+    assert spreads.min() < 1.5
+    assert spreads.max() > 20
+
+
+@pytest.mark.usefixtures("no_jpeg")
+def test_daylight_leaves_a_picture_nearly_as_it_is() -> None:
+    clean = smooth(64)
+    assert float((parse("camera:0")(clean, generator()) - clean).abs().mean()) * 255 < 1.5
+
+
+def test_jpeg_of_daylight_stays_near_too() -> None:
+    clean = smooth(64)
+    assert float((parse("camera:0")(clean, generator()) - clean).abs().mean()) * 255 < 4
+
+
+@pytest.mark.parametrize("grey", [False, True])
+def test_noise_shifts_no_colour(grey: bool) -> None:
+    clean = flat(0.5, 256)[:, : 1 if grey else 3]
+    shift = (parse("camera:0.5")(clean, generator()) - clean).mean((0, 2, 3)) * 255
+    assert float(shift.abs().max()) < 1.5
+
+
+@pytest.mark.usefixtures("no_jpeg")
+def test_noise_is_coarser_than_white_and_its_channels_are_related() -> None:
+    noise = parse("camera:0.5")(flat(0.5, 256), generator()) - 0.5
+    noise -= noise.mean((2, 3), keepdim=True)
+    variance = noise.square().mean()
+    assert (noise[..., 1:] * noise[..., :-1]).mean() > 0.2 * variance
+    assert (noise[..., 1:, :] * noise[..., :-1, :]).mean() > 0.2 * variance
+    assert (noise[..., 8:] * noise[..., :-8]).mean() < 0.1 * variance, "near pixels only"
+    assert (noise[:, 0] * noise[:, 1]).mean() > 0.1 * variance
+
+
+@settings(max_examples=20, deadline=None)
+@given(level=st.floats(0.1, 0.8), seed=SEEDS)
+def test_light_has_more_noise_where_there_is_more_of_it(level: float, seed: int) -> None:
+    """In linear light; the tone curve then presses bright noise together."""
+    dark, bright = (
+        (linear(flat(v) + noise_of(flat(v), torch.full((64, 1, 1, 1), level), generator(seed))) - linear(flat(v))).std()
+        for v in (0.1, 0.9)
+    )
+    assert bright > 2 * dark
+
+
+@settings(deadline=None)
+@given(sigma=st.lists(st.floats(0, 3), min_size=1, max_size=8))
+def test_smoothing_kernels_sum_to_one(sigma: list[float]) -> None:
+    kernels = _gaussian(torch.tensor(sigma)[:, None])
+    assert kernels.shape == (len(sigma), KERNEL, KERNEL)
+    assert torch.allclose(kernels.sum((1, 2)), torch.ones(len(sigma)))
+    assert torch.allclose(kernels, kernels.flip(1, 2))
+    assert torch.allclose(kernels, kernels.mT)
+    assert kernels.min() >= 0
+
+
+def test_no_sigma_is_no_smoothing() -> None:
+    identity = torch.zeros(KERNEL, KERNEL)
+    identity[KERNEL // 2, KERNEL // 2] = 1
+    assert torch.allclose(_gaussian(torch.zeros(2, 1)), identity.expand(2, -1, -1), atol=1e-12)
+
+
+@settings(deadline=None)
+@given(
+    colour=st.tuples(*[st.floats(-1, 1, width=32)] * 3),
+    count=st.integers(1, 9),
+    size=st.tuples(st.integers(6, 20), st.integers(6, 20)),
+    seed=SEEDS,
+)
+def test_one_colour_passes_demosaicing_and_smoothing(
+    colour: tuple[float, float, float], count: int, size: tuple[int, int], seed: int
+) -> None:
+    field = torch.tensor(colour)[None, :, None, None].expand(count, 3, *size).contiguous()
+    assert torch.allclose(_demosaiced(field, generator(seed)), field, atol=1e-5)
+    assert torch.allclose(_smoothed(field, generator(seed)), field, atol=1e-5)
+
+
+def test_demosaicing_keeps_what_the_sensor_measured() -> None:
+    values = torch.randn(64, 3, 16, 16, generator=generator())
+    kept = (_demosaiced(values, generator()) == values).float().mean((1, 2, 3))
+    mosaics = kept[kept < 1]  # the others are a sensor with all three colours at each pixel
+    assert 32 <= len(mosaics) <= 53
+    assert mosaics.tolist() == pytest.approx([1 / 3] * len(mosaics), abs=0.02)  # one of three values a pixel
+
+
+@settings(deadline=None)
+@given(value=st.floats(0, 1), seed=SEEDS)
+def test_colour_matrices_keep_grey(value: float, seed: int) -> None:
+    matrices = _colour_matrices(6, generator(seed))
+    grey = torch.full((6, 3, 4, 5), value)
+    for either in (matrices, torch.linalg.inv(matrices)):
+        assert torch.allclose(_colours(either, grey), grey, atol=1e-5)
+
+
+@pytest.mark.parametrize("share", [0.0, JPEG_SHARE, 1.0])
+def test_jpeg_changes_the_named_share_only(share: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cae_train.camera, "JPEG_SHARE", share)
+    pictures = torch.rand(400, 3, 33, 48, generator=generator())
+    before = pictures.clone()
+    coded = _jpeg(pictures, generator())
+    assert (coded.shape, coded.dtype) == (pictures.shape, torch.float32)
+    assert torch.equal(pictures, before)
+    changed = (coded != pictures).flatten(1).any(1)
+    assert float(changed.float().mean()) == pytest.approx(share, abs=0.08)
+    assert torch.equal(coded[changed].mul(255).round().div(255), coded[changed])
+
+
+def test_jpeg_turns_no_channel_into_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cae_train.camera, "JPEG_SHARE", 1.0)
+    pure = torch.eye(3)[:, :, None, None].expand(3, 3, 32, 32).contiguous()
+    assert float((_jpeg(pure, generator()) - pure).abs().max()) < 0.05

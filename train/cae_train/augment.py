@@ -1,0 +1,51 @@
+"""Augmentation of clean patches: other colours, contrasts and sizes than the photographs at hand happen to have."""
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+SATURATION, GAMMA, CONTRAST = (0.3, 2.5), (0.65, 1.5), (0.5, 1.4)  # factors, drawn log-uniformly
+NEGATIVE = 0.1  # share of the altered patches that become their negatives
+
+_PERMUTATIONS = torch.tensor([[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]])
+
+
+def jittered(clean: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """Alter the colours of a share of the patches; the altered ones are rounded to 8 bits again.
+
+    Each of them gets its channels in a drawn order, another saturation, gamma and contrast, or becomes a negative.
+
+    Args:
+        clean: float32 N x 3 x H x W in 0..1; changed in place.
+        share: 0..1, of the N patches; the last ones are altered.
+        generator: of all randomness.
+    """
+    count = round(share * len(clean))
+    if not count:
+        return clean
+    patches = clean[-count:]
+
+    def factor(bounds: tuple[float, float]) -> Tensor:
+        low, high = (torch.tensor(bound).log().item() for bound in bounds)
+        return torch.empty(count, 1, 1, 1).uniform_(low, high, generator=generator).exp_()
+
+    order = _PERMUTATIONS[torch.randint(6, (count,), generator=generator)]
+    altered = torch.take_along_dim(patches, order[:, :, None, None], 1)
+    grey = altered.mean(1, keepdim=True)
+    altered = (grey + (altered - grey) * factor(SATURATION)).clamp_(0, 1) ** factor(GAMMA)
+    middle = altered.mean((1, 2, 3), keepdim=True)
+    altered = (middle + (altered - middle) * factor(CONTRAST)).clamp_(0, 1)
+    negative = torch.rand(count, 1, 1, 1, generator=generator) < NEGATIVE
+    altered = torch.where(negative, 1 - altered, altered)
+    clean[-count:] = altered.mul_(255).round_().div_(255)
+    return clean
+
+
+def smaller(image: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
+    """An image reduced to `scale` of its height and width (0 < scale <= 1), each pixel the mean of those it covers."""
+    if scale == 1:
+        return image
+    reduced = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    return reduced.astype(np.uint8, copy=False)

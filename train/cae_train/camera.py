@@ -1,0 +1,194 @@
+"""A simulated camera: the noise of its sensor, and what its processing makes of that noise.
+
+What the processing does to the picture itself (demosaicing softens it, a tone curve bends it) is taken out: the noisy
+patch is the clean one plus what the noise becomes at the end of the pipeline, to first order, so that its mean is zero
+and no colour shifts. So a network learns to remove a camera's noise, not to undo its look. Only JPEG acts on both,
+since its errors depend on both.
+
+Sources: unprocessing to raw and shot and read noise, Brooks et al. (CVPR 2019); noise through the whole pipeline, with
+JPEG at its end, Guo et al. (CBDNet, CVPR 2019); demosaicing, Malvar, He and Cutler (ICASSP 2004).
+"""
+
+from dataclasses import dataclass
+from math import log
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from cae_train.noise import Level
+
+MARGIN = 8  # pixels simulated around a patch, so that filters and JPEG blocks reach over its edge
+SHOT = (2e-5, 2e-2)  # variance of the raw value 1 at the lowest and the highest sensitivity, log-uniform between
+READ_SLOPE, READ_OFFSET, READ_SPREAD = 2.18, 1.2, 0.26  # log variance of read noise beside that of shot noise
+TOE, GAMMA = 0.1, 2.4  # tone curve: linear = ((value + TOE) / (1 + TOE)) ** GAMMA
+GRAINS = (1.0, 1.0, 1.4, 2.0)  # pixels of the picture to one of the camera: enlarged pictures have a coarser grain
+JPEG_SHARE, JPEG_QUALITY = 0.6, (45, 98)
+JPEG_SAMPLINGS = (cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420,
+                  cv2.IMWRITE_JPEG_SAMPLING_FACTOR_422, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)  # fmt: skip
+KERNEL = 7  # pixels along a side of the smoothing and sharpening filters
+
+_LUMA = torch.tensor([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]])
+_FROM_LUMA = torch.linalg.inv(_LUMA)
+
+
+@dataclass(frozen=True)
+class Camera:
+    """Noise of a camera; the level is its sensitivity, 0 (bright daylight) to 1 (near darkness)."""
+
+    sensitivity: Level
+
+    def __call__(self, clean: Tensor, generator: torch.Generator) -> Tensor:
+        """N x C x H x W in 0..1 (C 3 or 1) -> the same with noise; the parts that became JPEGs are rounded."""
+        grey = clean.shape[1] == 1
+        rgb = clean.clamp(0, 1).expand(-1, 3, -1, -1).contiguous()  # one layout: mixed ones cost twice the time
+        wide = F.pad(rgb, (MARGIN,) * 4, mode="reflect")
+        grains = [GRAINS[i] for i in torch.randint(len(GRAINS), (4,), generator=generator)]
+        parts = [self._with_noise(part, g, generator) for part, g in zip(wide.chunk(4), grains, strict=False)]
+        noisy = _jpeg(torch.cat(parts), generator)[:, :, MARGIN:-MARGIN, MARGIN:-MARGIN]
+        return noisy.mean(1, keepdim=True) if grey else noisy
+
+    def _with_noise(self, picture: Tensor, grain: float, generator: torch.Generator) -> Tensor:
+        """N x 3 x H x W -> the same with noise whose grain is `grain` pixels wide."""
+        level = self.sensitivity.draw(len(picture), generator)
+        if grain == 1:
+            return picture + noise_of(picture, level, generator)
+        size = [round(side / grain / 2) * 2 for side in picture.shape[2:]]
+        small = F.interpolate(picture, size=size, mode="bilinear")
+        return picture + F.interpolate(noise_of(small, level, generator), size=picture.shape[2:], mode="bilinear")
+
+
+def noise_of(picture: Tensor, level: Tensor, generator: torch.Generator) -> Tensor:
+    """What noise on the sensor becomes in the finished picture.
+
+    Args:
+        picture: N x 3 x H x W in 0..1, H and W even.
+        level: sensitivity of each, N x 1 x 1 x 1 in 0..1.
+        generator: of all randomness.
+    """
+    count = len(picture)
+
+    def uniform(low: float, high: float, *shape: int) -> Tensor:
+        return torch.empty(count, *(shape or (1, 1, 1))).uniform_(low, high, generator=generator)
+
+    raised = (picture + TOE) / (1 + TOE)
+    linear = raised**GAMMA
+    slope = (1 + TOE) / GAMMA * linear.reciprocal().mul_(raised)  # of the tone curve, there
+    to_rgb = _colour_matrices(count, generator)
+    gains = torch.cat((uniform(1.2, 2.4), torch.ones(count, 1, 1, 1), uniform(1.2, 2.2)), 1)
+    raw = (_colours(torch.linalg.inv(to_rgb), linear) / gains).clamp_(0, 1)
+    shot = torch.exp(log(SHOT[0]) + level * log(SHOT[1] / SHOT[0]))
+    spread = torch.randn(count, 1, 1, 1, generator=generator) * READ_SPREAD
+    read = torch.exp(READ_SLOPE * shot.log() + READ_OFFSET + spread)
+    on_sensor = torch.randn(raw.shape, generator=generator) * (shot * raw + read).sqrt_()
+    noise = _demosaiced(on_sensor, generator)
+    return _smoothed(_colours(to_rgb, noise * gains).mul_(slope), generator)
+
+
+def _colours(matrices: Tensor, picture: Tensor) -> Tensor:
+    """N x 3 x 3 applied to each pixel of N x 3 x H x W."""
+    return torch.bmm(matrices, picture.flatten(2)).view_as(picture)
+
+
+def _colour_matrices(count: int, generator: torch.Generator) -> Tensor:
+    """Camera colours to sRGB, N x 3 x 3: each row sums to 1, so that grey stays grey."""
+    off = torch.empty(count, 3, 3).uniform_(-0.45, 0.0, generator=generator)
+    off.diagonal(dim1=1, dim2=2).zero_()
+    return off + torch.diag_embed(1 - off.sum(2))
+
+
+# Kernels of Malvar, He and Cutler: green at red or blue; red at green in its row; in its column; red at blue.
+_CROSS = torch.tensor([[0, 0, -1, 0, 0], [0, 0, 2, 0, 0], [-1, 2, 4, 2, -1], [0, 0, 2, 0, 0], [0, 0, -1, 0, 0]]) / 8
+_ROW = torch.tensor(
+    [[0, 0, 0.5, 0, 0], [0, -1, 0, -1, 0], [-1, 4, 5, 4, -1], [0, -1, 0, -1, 0], [0, 0, 0.5, 0, 0]]
+) / 8  # fmt: skip
+_BOTH = torch.tensor(
+    [[0, 0, -1.5, 0, 0], [0, 2, 0, 2, 0], [-1.5, 0, 6, 0, -1.5], [0, 2, 0, 2, 0], [0, 0, -1.5, 0, 0]]
+) / 8  # fmt: skip
+_MALVAR = torch.stack((_CROSS, _ROW, _ROW.T, _BOTH))[:, None]  # 4 x 1 x 5 x 5
+_GREEN = F.pad(torch.tensor([[0, 1, 0], [1, 4, 1], [0, 1, 0]]) / 4, (1, 1, 1, 1))
+_RED = F.pad(torch.tensor([[1, 2, 1], [2, 4, 2], [1, 2, 1]]) / 4, (1, 1, 1, 1))
+_BILINEAR = torch.stack((_RED, _GREEN, _RED))[:, None]  # 3 x 1 x 5 x 5
+
+
+def _demosaiced(values: Tensor, generator: torch.Generator) -> Tensor:
+    """Keep of N x 3 x H x W what a Bayer mosaic samples, and interpolate: bilinear, Malvar or not at all, as drawn.
+
+    The mosaic begins at a drawn one of its four phases.
+    """
+    _, _, height, width = values.shape
+    row, column = (int(i) for i in torch.randint(2, (2,), generator=generator))
+    red, blue, red_rows = torch.zeros(3, height, width)
+    red[row::2, column::2] = 1
+    blue[1 - row :: 2, 1 - column :: 2] = 1
+    red_rows[row::2] = 1
+    green = 1 - red - blue
+    sampled = F.pad(values * torch.stack((red, green, blue)), (2, 2, 2, 2), mode="reflect")
+    way = torch.randint(3, (len(values),), generator=generator)
+    result = values.clone()
+    result[way == 1] = F.conv2d(sampled[way == 1], _BILINEAR, groups=3)
+    mosaic = sampled[way == 2].sum(1, keepdim=True)
+    cross, along, across, both = F.conv2d(mosaic, _MALVAR).unbind(1)
+    plain = mosaic[:, 0, 2:-2, 2:-2]
+    green_in_red, green_in_blue = green * red_rows, green * (1 - red_rows)
+    result[way == 2] = torch.stack(
+        (
+            plain * red + along * green_in_red + across * green_in_blue + both * blue,
+            plain * green + cross * (1 - green),
+            plain * blue + across * green_in_red + along * green_in_blue + both * red,
+        ),
+        1,
+    )
+    return result
+
+
+def _smoothed(noise: Tensor, generator: torch.Generator) -> Tensor:
+    """The camera's own smoothing (colour more than brightness) and sharpening, of each patch another."""
+    count, _, height, width = noise.shape
+
+    def drawn(high: float, share: float) -> Tensor:
+        value = torch.empty(count, 1).uniform_(0, high, generator=generator)
+        return value * (torch.rand(count, 1, generator=generator) < share)
+
+    bright, sharpening, colour = drawn(1.0, 0.6), drawn(1.2, 0.4), drawn(2.0, 0.7)
+    plain, wider = _gaussian(bright), _gaussian((bright.square() + 1).sqrt())
+    luma = plain + sharpening[:, :, None] * (plain - wider)
+    chroma = _gaussian(torch.maximum(bright, colour))
+    kernels = torch.stack((luma, chroma, chroma), 1).view(count * 3, 1, KERNEL, KERNEL)
+    split = _colours(_LUMA.expand(count, 3, 3), noise).reshape(1, count * 3, height, width)
+    split = F.pad(split, (KERNEL // 2,) * 4, mode="reflect")
+    filtered = F.conv2d(split, kernels, groups=count * 3).view(count, 3, height, width)
+    return _colours(_FROM_LUMA.expand(count, 3, 3), filtered)
+
+
+def _gaussian(sigma: Tensor) -> Tensor:
+    """Normalised Gaussian kernels, N x 1 -> N x KERNEL x KERNEL; a sigma of 0 gives the identity."""
+    steps = torch.arange(KERNEL) - KERNEL // 2
+    line = torch.exp(-0.5 * (steps / sigma.clamp_min(0.1)).square())
+    line = line / line.sum(1, keepdim=True)
+    return line[:, :, None] * line[:, None, :]
+
+
+def _jpeg(pictures: Tensor, generator: torch.Generator) -> Tensor:
+    """Through JPEG and back, the share JPEG_SHARE of N x 3 x H x W; each with its own quality, sampling and grid."""
+    chosen = torch.nonzero(torch.rand(len(pictures), generator=generator) < JPEG_SHARE)[:, 0]
+    if not len(chosen):
+        return pictures
+    draws = torch.rand(len(chosen), 4, generator=generator).tolist()
+    pixels = pictures[chosen].mul(255).round_().clamp_(0, 255).byte().permute(0, 2, 3, 1).contiguous().numpy()
+    low, high = JPEG_QUALITY
+    for picture, (quality, sampling, y, x) in zip(pixels, draws, strict=True):
+        settings = [
+            cv2.IMWRITE_JPEG_QUALITY, int(low + quality * (high - low + 1)),
+            cv2.IMWRITE_JPEG_SAMPLING_FACTOR, JPEG_SAMPLINGS[int(sampling * len(JPEG_SAMPLINGS))],
+        ]  # fmt: skip
+        window = picture[int(y * MARGIN) :, int(x * MARGIN) :]  # where it begins decides where the blocks lie
+        _, coded = cv2.imencode(".jpg", window[:, :, ::-1], settings)
+        decoded = cv2.imdecode(coded, cv2.IMREAD_COLOR)
+        assert decoded is not None  # noqa: S101 - it was coded a line above
+        window[:] = decoded[:, :, ::-1]
+    result = pictures.clone()
+    result[chosen] = torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2).float().div_(255)
+    return result
