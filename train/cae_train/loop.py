@@ -24,6 +24,7 @@ from cae_train.degrade import parse_chain
 from cae_train.errors import CheckpointError, ConfigError, TrainingError
 from cae_train.machine import default_workers, make_trainer, one_line, quiet_lightning
 from cae_train.models import build, options_of
+from cae_train.models.skip import Skip, fold
 from cae_train.objective import loss_by_name, psnr
 from cae_train.run_folder import CHECKPOINT, MODEL, RunFolder
 
@@ -49,6 +50,8 @@ class TrainResult:
 def initial_network(config: TrainConfig) -> nn.Module:
     """The network that a run begins with: new, or with the weights of `config.start`; rounding where it is wanted.
 
+    Branches that `start` was trained with are folded where the run's network has none.
+
     Raises:
         ConfigError: `start` is another network than `arch` and `model` describe.
         CheckpointError: `start` cannot be read.
@@ -56,12 +59,15 @@ def initial_network(config: TrainConfig) -> nn.Module:
     network = build(config.arch, config.model)
     if config.start:
         loaded = load_model(Path(config.start))
-        if (loaded.arch, options_of(loaded.network)) != (config.arch, options_of(network)):
+        start = loaded.network
+        if isinstance(start, Skip) and isinstance(network, Skip) and not network.options.branches:
+            start = fold(start)
+        if (loaded.arch, options_of(start)) != (config.arch, options_of(network)):
             raise ConfigError(
                 f"--start {config.start} is {loaded.arch} {options_of(loaded.network)}, "
                 f"the run's network is {config.arch} {options_of(network)}"
             )
-        network.load_state_dict(loaded.network.state_dict())
+        network.load_state_dict(start.state_dict())
     if config.quantize_aware:
         qat.prepare(network)
     return network

@@ -21,7 +21,7 @@ learning of the noise, Zhang et al. (DnCNN, TIP 2017); residual blocks without n
 (RepVGG, CVPR 2021) and Zhang et al. (ECBSR, ACM MM 2021); no biases, Mohan et al. (ICLR 2020).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import torch
@@ -145,6 +145,20 @@ class PlainBlock(ResidualBlock):
         """N x C x H x W -> N x C x H x W."""
         result: Tensor = self.relu2(self.conv2(self.relu(self.conv1(x))))
         return result
+
+
+def fold(network: "Skip") -> "Skip":
+    """The same network with the branches of each kernel folded into one, so that it has none to train."""
+    folded = Skip(replace(network.options, branches=False))
+    with torch.no_grad():
+        trained = dict(network.named_modules())
+        for name, module in folded.named_modules():
+            if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+                source = trained[name]
+                for target, values in ((module.weight, source.weight), (module.bias, source.bias)):
+                    if target is not None:
+                        target.copy_(values)
+    return folded
 
 
 def interleave(x: Tensor) -> Tensor:
