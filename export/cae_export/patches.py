@@ -51,8 +51,8 @@ def find(model: LoadedModel, data: str | None) -> Patches:
             split = load(replace(config, data=names))
         except CaeTrainError as e:
             raise UsageError(str(e)) from e
-        folders = [config.data_dir if name == "cifar10" else name for name in names]
-        place = f" ({', '.join(str(Path(folder).resolve()) for folder in folders)})"
+        folders = [config.data_dir if name == "cifar10" else name for name in names if name != "synthetic"]
+        place = f" ({', '.join(str(Path(folder).resolve()) for folder in folders)})" if folders else ""
         part = "test part" if split.test else "held-out part"
         source = f"the {part} of {' + '.join(Path(name).name for name in names)}"
     chain = parse_chain(config.degrade, config.clip)
@@ -62,7 +62,9 @@ def find(model: LoadedModel, data: str | None) -> Patches:
 
 
 def _is_here(name: str, data_dir: Path) -> bool:
-    return find_cifar10(data_dir) is not None if name == "cifar10" else Path(name).is_dir()
+    if name == "cifar10":
+        return find_cifar10(data_dir) is not None
+    return name == "synthetic" or Path(name).is_dir()
 
 
 def _spread(images: Sequence[Image], count: int) -> list[Image]:

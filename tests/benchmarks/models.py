@@ -41,7 +41,9 @@ app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, help=__
 
 def candidates() -> dict[str, dict[str, Any]]:
     """The model options of each candidate, by name."""
-    return tomllib.loads(CANDIDATES.read_text())
+    table = tomllib.loads(CANDIDATES.read_text())
+    common = table.pop("common")
+    return {name: common | options for name, options in table.items()}
 
 
 @app.command()

@@ -90,7 +90,7 @@ def test_a_file_that_is_not_equal_is_refused(
 def damaged(model: onnx.ModelProto) -> onnx.ModelProto:
     tensor = max(model.graph.initializer, key=lambda t: int(np.prod(t.dims)))
     values = onnx.numpy_helper.to_array(tensor).copy()
-    values[0] += 1
+    values[:] += 1
     tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
     return model
 

@@ -80,7 +80,23 @@ def test_a_run_begins_from_the_weights_of_a_model(tmp_path: Path) -> None:
     assert not all(torch.equal(a, b) for a, b in zip(run.parameters(), trained.parameters(), strict=True))
     for other in (
         TrainConfig(arch="cae", start=str(path)),
-        TrainConfig(model={"widths": [16, 32, 48]}, start=str(path)),
+        TrainConfig(model={"widths": [16, 32]}, start=str(path)),
     ):
         with pytest.raises(ConfigError, match=r"model\.pt is skip .* the run's network is"):
             initial_network(other)
+
+
+def test_a_run_without_branches_begins_from_the_folded_ones(tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    trained, path = build("skip", {"branches": True}), tmp_path / "model.pt"
+    with torch.no_grad():
+        for parameter in trained.parameters():
+            parameter.normal_(0, 0.05)
+    save_model(path, trained, TrainConfig(model={"branches": True}), {})
+    network = initial_network(TrainConfig(start=str(path)))
+    patches = torch.rand(2, 3, 32, 32)
+    assert not any("point" in name for name, _ in network.named_parameters())
+    assert torch.allclose(network(patches), trained(patches), atol=1e-5)
+    save_model(path, network, TrainConfig(), {})
+    with pytest.raises(ConfigError, match="the run's network is"):  # folding cannot be undone
+        initial_network(TrainConfig(start=str(path), model={"branches": True}))

@@ -1,19 +1,18 @@
 """`skip`: a convolutional autoencoder with skip connections around its code, predicting the residual.
 
-    stage      layer                                       output (default widths 32, 48, 96; a 32x32 patch)
+    stage      layer                                       output (default widths 32, 64; a 32x32 patch)
     stem       conv 4x4, stride 2                            32 x 16 x 16
     down 1     1 residual block -> skip 1                    32 x 16 x 16
-               conv 2x2, stride 2                            48 x  8 x  8
-    down 2     1 residual block -> skip 2                    48 x  8 x  8
-               conv 2x2, stride 2                            96 x  4 x  4
-    code       2 residual blocks                             96 x  4 x  4    the latent code
-    up 2       conv 1x1 to 4 x 48, sub-pixels, + skip 2, 1 block   48 x  8 x  8
-    up 1       conv 1x1 to 4 x 32, sub-pixels, + skip 1, 1 block   32 x 16 x 16
+               conv 2x2, stride 2                            64 x  8 x  8
+    code       2 residual blocks                             64 x  8 x  8    the latent code
+    up 1       conv 1x1 to 4 x 32, sub-pixels, + skip 1      32 x 16 x 16
+               1 residual block, 1 plain block               32 x 16 x 16
     head       transposed conv 2x2, stride 2                  3 x 32 x 32    minus this = the restored patch
 
-21.3 thousand multiply-adds a pixel. A block is x + conv3x3(ReLU(conv3x3(x))). Everything here keeps its speed in
-int8 in onnxruntime: channels in multiples of 16, no normalisation, and sub-pixels whose order of channels makes the
-move along a row free (`interleave`), so that nothing is transposed between two convolutions.
+24.5 thousand multiply-adds a pixel. A residual block is x + conv3x3(ReLU(conv3x3(x))), a plain one
+ReLU(conv3x3(ReLU(conv3x3(x)))). Everything here keeps its speed in int8 in onnxruntime: channels in multiples of 16,
+no normalisation, and sub-pixels whose order of channels makes the move along a row free (`interleave`), so that
+nothing is transposed between two convolutions. `tests/benchmarks/models.md` compares the variants.
 
 Sources: symmetric skip connections around an autoencoder's code, Mao et al. (RED-Net, NeurIPS 2016); residual
 learning of the noise, Zhang et al. (DnCNN, TIP 2017); residual blocks without normalisation, Lim et al. (EDSR, CVPRW
@@ -41,6 +40,7 @@ class SkipOptions:
         down_blocks: residual blocks of each level on the way down, the code's last.
         up_blocks: residual blocks of each level but the code's, on the way up.
         block: "residual" (x + conv(ReLU(conv(x)))) or "plain" (ReLU(conv(ReLU(conv(x))))).
+        last: the kind of the last block before the head; "plain" spares int8 inference an addition.
         entry: pixels along a side of the cell that the first convolution gathers: its stride, the head's too.
         stem: kernel of the first convolution.
         up: "subpixel" (a 1x1 convolution makes the four sub-pixels) or "nearest" (makes one, repeated).
@@ -52,10 +52,11 @@ class SkipOptions:
         ConfigError: a width that is no multiple of 16, lists of different lengths, an unknown stem, way up or head.
     """
 
-    widths: tuple[int, ...] = (32, 48, 96)
-    down_blocks: tuple[int, ...] = (1, 1, 2)
-    up_blocks: tuple[int, ...] = (1, 1)
+    widths: tuple[int, ...] = (32, 64)
+    down_blocks: tuple[int, ...] = (1, 2)
+    up_blocks: tuple[int, ...] = (2,)
     block: str = "residual"
+    last: str = "plain"
     entry: int = 2
     stem: int = 4
     up: str = "subpixel"
@@ -90,6 +91,7 @@ class SkipOptions:
 
 CHOICES: dict[str, tuple[object, ...]] = {
     "block": ("residual", "plain"),
+    "last": ("plain", "residual"),
     "entry": (2, 4),
     "stem": (2, 4, 6, 8),
     "up": ("subpixel", "nearest"),
@@ -147,6 +149,9 @@ class PlainBlock(ResidualBlock):
         return result
 
 
+KINDS: dict[str, type[ResidualBlock]] = {"residual": ResidualBlock, "plain": PlainBlock}
+
+
 def fold(network: "Skip") -> "Skip":
     """The same network with the branches of each kernel folded into one, so that it has none to train."""
     folded = Skip(replace(network.options, branches=False))
@@ -175,7 +180,7 @@ def interleave(x: Tensor) -> Tensor:
 class Skip(nn.Module):
     """The skip autoencoder: float32 N x 3 x H x W in 0..1 in, the same shape (about 0..1, not clipped) out.
 
-    H and W are multiples of `stride` (8 with three levels).
+    H and W are multiples of `stride` (4 with two levels).
     """
 
     bounded = False
@@ -184,17 +189,19 @@ class Skip(nn.Module):
         super().__init__()
         self.options = o = options or SkipOptions()
         self.stride = o.entry * 2 ** (len(o.widths) - 1)
-        kind = {"residual": ResidualBlock, "plain": PlainBlock}[o.block]
+        kind = KINDS[o.block]
 
-        def blocks(width: int, count: int) -> nn.Sequential:
-            return nn.Sequential(*(kind(width, o.bias) for _ in range(count)))
+        def blocks(width: int, count: int, last: type[ResidualBlock] = kind) -> nn.Sequential:
+            kinds = [kind] * (count - 1) + [last] * min(count, 1)
+            return nn.Sequential(*(each(width, o.bias) for each in kinds))
 
         self.stem = nn.Conv2d(3, o.widths[0], o.stem, stride=o.entry, padding=(o.stem - o.entry) // 2, bias=o.bias)
         self.down = nn.ModuleList(blocks(w, n) for w, n in zip(o.widths, o.down_blocks, strict=True))
         self.reduce = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2, bias=o.bias) for a, b in pairwise(o.widths))
         sub = 4 if o.up == "subpixel" else 1
         self.expand = nn.ModuleList(nn.Conv2d(b, a * sub, 1, bias=o.bias) for a, b in pairwise(o.widths))
-        self.up = nn.ModuleList(blocks(w, n) for w, n in zip(o.widths, o.up_blocks, strict=False))
+        self.up = nn.ModuleList(blocks(w, n) for w, n in zip(o.widths[1:], o.up_blocks[1:], strict=False))
+        self.up.insert(0, blocks(o.widths[0], o.up_blocks[0], KINDS[o.last]))
         self.head: nn.Module
         if o.head == "transposed":
             self.head = nn.ConvTranspose2d(o.widths[0], 3, o.entry, stride=o.entry, bias=o.bias)
