@@ -1,0 +1,137 @@
+"""Draw the architecture and the learning curve of the packaged models: assets/models/NAME.png, NAME-curve.png.
+
+    python scripts/make_diagrams.py [NAME ...] [--runs runs/train]
+
+The architecture is traced from `assets/NAME.pt`; the curve joins the `metrics.csv` of the runs NAME and NAME-int8,
+where they are at hand.
+"""
+
+import argparse
+import csv
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import torch
+from torch import Tensor, nn
+
+from cae_train import load_model
+from cae_train.models.skip import PlainBlock, ResidualBlock, Skip
+
+mpl.use("Agg")
+from matplotlib import pyplot as plt
+from matplotlib.patches import Rectangle
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER = ROOT / "assets" / "models"
+NAMES = ("denoise", "denoise-fast", "cae")
+KINDS: dict[type[nn.Module], tuple[str, str]] = {  # what is drawn: its word and colour
+    nn.Conv2d: ("conv", "#4c78a8"), nn.ConvTranspose2d: ("up-conv", "#e45756"), nn.MaxPool2d: ("pool", "#bbbbbb"),
+    nn.Upsample: ("nearest", "#bbbbbb"),
+}  # fmt: skip
+
+
+def layers(network: nn.Module) -> list[tuple[str, nn.Module, tuple[int, ...], float]]:
+    """Name, module, C x H x W out and KMAC/px of the convolutions, pools and upsamplings, in the order they run."""
+    seen: list[tuple[str, nn.Module, tuple[int, ...], float]] = []
+
+    def note(name: str) -> Any:
+        def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            cost = 0.0
+            if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+                values = inputs[0] if isinstance(module, nn.ConvTranspose2d) else output
+                cost = values[0].numel() * module.weight[0].numel() / 32**2 / 1000
+            seen.append((name, module, tuple(output.shape[1:]), cost))
+
+        return hook
+
+    for name, module in network.named_modules():
+        if isinstance(module, tuple(KINDS)):
+            module.register_forward_hook(note(name))
+    with torch.no_grad():
+        network.eval()(torch.rand(1, 3, 32, 32))
+    return seen
+
+
+def additions(network: nn.Module, names: list[str]) -> list[tuple[str, str]]:
+    """First and last layer that each addition spans; the last is the picture minus the noise."""
+    if not isinstance(network, Skip):
+        return []
+    spans = [
+        (f"{name}.conv1", f"{name}.conv2")
+        for name, module in network.named_modules()
+        if isinstance(module, ResidualBlock) and not isinstance(module, PlainBlock)
+    ]
+    skips = [(f"reduce.{level}", f"expand.{level}") for level in range(len(network.up))]
+    return [*spans, *skips, (names[0], names[-1])]
+
+
+def draw(name: str) -> None:
+    """One box a layer: as high as its output, as wide as its channels need; arcs are additions."""
+    network = load_model(ROOT / "assets" / f"{name}.pt").network
+    found = layers(network)
+    places: dict[str, tuple[float, float]] = {}  # left and right of each box
+    figure, axes = plt.subplots(figsize=(13, 3.4))
+    x, gap = 0.0, 3.0
+    for label, module, (channels, height, width), cost in found:
+        word, colour = next(value for kind, value in KINDS.items() if isinstance(module, kind))
+        breadth = 1.5 + channels / 24
+        axes.add_patch(Rectangle((x, -height / 2), breadth, height, color=colour, alpha=0.85, lw=0))
+        kernel = getattr(module, "kernel_size", "")
+        size = kernel[0] if isinstance(kernel, tuple) else kernel
+        stride = getattr(module, "stride", 1)
+        stride = stride[0] if isinstance(stride, tuple) else stride
+        text = f"{word} {size}x{size}" if size else word
+        text += f" /{stride}" if stride and stride != 1 else ""
+        text += f"\n{channels}x{height}x{width}" + (f"\n{cost:.2f} KMAC/px" if cost else "")
+        places[label] = (x, x + breadth)
+        axes.text(x + breadth / 2, -18, text, rotation=90, ha="center", va="top", fontsize=7)
+        x += breadth + gap
+    for start, end in additions(network, list(places)):
+        left, right = places[start][0], places[end][1]
+        reach = 20 + (right - left) / 16
+        axes.plot([left - gap / 2] * 2 + [right + gap / 2] * 2, [0, reach, reach, 0], color="0.5", lw=0.8)
+    axes.set_xlim(-6, x + 3)
+    axes.set_ylim(-36, 32)
+    axes.axis("off")
+    axes.set_title(f"{name}: {sum(cost for *_, cost in found):.1f} KMAC/px", fontsize=10, loc="left")
+    figure.savefig(FOLDER / f"{name}.png", dpi=110, bbox_inches="tight")
+    plt.close(figure)
+
+
+def curve(name: str, runs: Path) -> None:
+    """Validation PSNR over the epochs of the runs that the model was made by."""
+    figure, axes = plt.subplots(figsize=(6, 3))
+    done = 0.0
+    for run in (name, f"{name}-int8"):
+        path = runs / run / "metrics.csv"
+        if not path.is_file():
+            continue
+        with path.open() as file:
+            rows = list(csv.DictReader(file))
+        hours = [done + float(row["seconds"]) / 3600 for row in rows]
+        axes.plot(hours, [float(row["val_psnr"]) for row in rows], marker=".", ms=3, label=run)
+        done = hours[-1]
+    axes.set_xlabel("hours of training")
+    axes.set_ylabel("held-out PSNR, dB")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    figure.savefig(FOLDER / f"{name}-curve.png", dpi=110, bbox_inches="tight")
+    plt.close(figure)
+
+
+def main() -> None:
+    """Parse and draw."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", default=NAMES)
+    parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "train")
+    args = parser.parse_args()
+    FOLDER.mkdir(exist_ok=True)
+    for name in args.names:
+        draw(name)
+        if (args.runs / name / "metrics.csv").is_file():
+            curve(name, args.runs)
+
+
+if __name__ == "__main__":
+    main()
