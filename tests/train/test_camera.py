@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -14,13 +15,12 @@ from cae_train import ConfigError
 from cae_train.camera import (
     GAMMA,
     JPEG_SHARE,
-    KERNEL,
     TOE,
     Camera,
+    _blurred,
     _colour_matrices,
     _colours,
     _demosaiced,
-    _gaussian,
     _jpeg,
     _smoothed,
     noise_of,
@@ -182,21 +182,22 @@ def test_light_has_more_noise_where_there_is_more_of_it(level: float, seed: int)
     assert bright > 2 * dark
 
 
+def brightness(picture: Tensor) -> Tensor:
+    """N x 3 x H x W -> N x H x W."""
+    return (picture * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1)
+
+
 @settings(deadline=None)
-@given(sigma=st.lists(st.floats(0, 3), min_size=1, max_size=8))
-def test_smoothing_kernels_sum_to_one(sigma: list[float]) -> None:
-    kernels = _gaussian(torch.tensor(sigma)[:, None])
-    assert kernels.shape == (len(sigma), KERNEL, KERNEL)
-    assert torch.allclose(kernels.sum((1, 2)), torch.ones(len(sigma)))
-    assert torch.allclose(kernels, kernels.flip(1, 2))
-    assert torch.allclose(kernels, kernels.mT)
-    assert kernels.min() >= 0
+@given(sigma=st.floats(0, 4), value=st.floats(-1, 1, width=32))
+def test_a_blur_keeps_one_colour(sigma: float, value: float) -> None:
+    field = np.full((12, 17, 2), value, np.float32)
+    assert _blurred(field, sigma) == pytest.approx(field, abs=1e-5)
 
 
 def test_no_sigma_is_no_smoothing() -> None:
-    identity = torch.zeros(KERNEL, KERNEL)
-    identity[KERNEL // 2, KERNEL // 2] = 1
-    assert torch.allclose(_gaussian(torch.zeros(2, 1)), identity.expand(2, -1, -1), atol=1e-12)
+    noise = np.random.default_rng(0).random((9, 9, 2), np.float32)
+    assert np.array_equal(_blurred(noise, 0.0), noise)
+    assert _blurred(noise, 1.0).std() < noise.std() / 2
 
 
 @settings(deadline=None)
@@ -206,12 +207,14 @@ def test_no_sigma_is_no_smoothing() -> None:
     size=st.tuples(st.integers(6, 20), st.integers(6, 20)),
     seed=SEEDS,
 )
-def test_one_colour_passes_demosaicing_and_smoothing(
+def test_one_colour_passes_demosaicing_and_its_brightness_the_smoothing(
     colour: tuple[float, float, float], count: int, size: tuple[int, int], seed: int
 ) -> None:
     field = torch.tensor(colour)[None, :, None, None].expand(count, 3, *size).contiguous()
     assert torch.allclose(_demosaiced(field, generator(seed)), field, atol=1e-5)
-    assert torch.allclose(_smoothed(field, generator(seed)), field, atol=1e-5)
+    smoothed = _smoothed(field, generator(seed))
+    assert torch.allclose(smoothed, smoothed[:, :, :1, :1].expand_as(field), atol=1e-5)
+    assert torch.allclose(brightness(smoothed), brightness(field), atol=1e-5)
 
 
 def test_demosaicing_keeps_what_the_sensor_measured() -> None:

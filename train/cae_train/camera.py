@@ -15,6 +15,7 @@ from math import log
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
@@ -28,7 +29,7 @@ GRAINS = (1.0, 1.0, 1.4, 2.0)  # pixels of the picture to one of the camera: enl
 JPEG_SHARE, JPEG_QUALITY = 0.6, (45, 98)
 JPEG_SAMPLINGS = (cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420,
                   cv2.IMWRITE_JPEG_SAMPLING_FACTOR_422, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)  # fmt: skip
-KERNEL = 7  # pixels along a side of the smoothing and sharpening filters
+SHARPEST, WIDE = 0.2, 2.5  # sigmas: below the first a filter does nothing; of the wide filter of the brightness
 
 _LUMA = torch.tensor([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]])
 _FROM_LUMA = torch.linalg.inv(_LUMA)
@@ -145,30 +146,37 @@ def _demosaiced(values: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _smoothed(noise: Tensor, generator: torch.Generator) -> Tensor:
-    """The camera's own smoothing (colour more than brightness) and sharpening, of each patch another."""
-    count, _, height, width = noise.shape
+    """The camera's own smoothing and sharpening of N x 3 x H x W, of each patch another.
 
-    def drawn(high: float, share: float) -> Tensor:
-        value = torch.empty(count, 1).uniform_(0, high, generator=generator)
-        return value * (torch.rand(count, 1, generator=generator) < share)
+    Brightness: a narrow filter, sharpened, with a share of what a wide one leaves. Colour: a wider filter, and damped.
+    """
+    count = len(noise)
 
-    bright, sharpening, colour = drawn(1.0, 0.6), drawn(1.2, 0.4), drawn(2.0, 0.7)
-    plain, wider = _gaussian(bright), _gaussian((bright.square() + 1).sqrt())
-    luma = plain + sharpening[:, :, None] * (plain - wider)
-    chroma = _gaussian(torch.maximum(bright, colour))
-    kernels = torch.stack((luma, chroma, chroma), 1).view(count * 3, 1, KERNEL, KERNEL)
-    split = _colours(_LUMA.expand(count, 3, 3), noise).reshape(1, count * 3, height, width)
-    split = F.pad(split, (KERNEL // 2,) * 4, mode="reflect")
-    filtered = F.conv2d(split, kernels, groups=count * 3).view(count, 3, height, width)
-    return _colours(_FROM_LUMA.expand(count, 3, 3), filtered)
+    def drawn(low: float, high: float, share: float = 1.0, otherwise: float = 0.0) -> Tensor:
+        value = torch.empty(count).uniform_(low, high, generator=generator)
+        return torch.where(torch.rand(count, generator=generator) < share, value, otherwise)
+
+    narrow, sharpening, wide = drawn(0.0, 1.0, 0.6), drawn(0.0, 1.2, 0.4), drawn(0.0, 0.3, 0.5)
+    colour, damping = torch.maximum(narrow, drawn(0.0, 3.5, 0.7)), drawn(0.2, 1.0, 0.6, 1.0)
+    settings = torch.stack((narrow, sharpening, wide, colour, damping), 1).tolist()
+    split = _colours(_LUMA.expand(count, 3, 3), noise).permute(0, 2, 3, 1).contiguous().numpy()
+    for picture, (sigma, sharpen, share, sigma_colour, damp) in zip(split, settings, strict=True):
+        bright, colours = picture[:, :, 0].copy(), picture[:, :, 1:].copy()
+        filtered = _blurred(bright, sigma)
+        if sharpen:
+            filtered = filtered + sharpen * (filtered - _blurred(bright, (sigma**2 + 1) ** 0.5))
+        if share:
+            filtered = filtered + share * (_blurred(bright, WIDE) - filtered)
+        picture[:, :, 0] = filtered
+        picture[:, :, 1:] = damp * _blurred(colours, sigma_colour)
+    return _colours(_FROM_LUMA.expand(count, 3, 3), torch.from_numpy(split).permute(0, 3, 1, 2).contiguous())
 
 
-def _gaussian(sigma: Tensor) -> Tensor:
-    """Normalised Gaussian kernels, N x 1 -> N x KERNEL x KERNEL; a sigma of 0 gives the identity."""
-    steps = torch.arange(KERNEL) - KERNEL // 2
-    line = torch.exp(-0.5 * (steps / sigma.clamp_min(0.1)).square())
-    line = line / line.sum(1, keepdim=True)
-    return line[:, :, None] * line[:, None, :]
+def _blurred(picture: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
+    """H x W (x C) through a Gaussian; a sigma of 0 changes nothing."""
+    if sigma < SHARPEST:
+        return picture
+    return cv2.GaussianBlur(picture, (0, 0), sigma, borderType=cv2.BORDER_REFLECT_101).astype(np.float32, copy=False)
 
 
 def _jpeg(pictures: Tensor, generator: torch.Generator) -> Tensor:
