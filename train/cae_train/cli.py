@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cae_train.config import LOSSES, PRECISIONS, Hardware, TrainConfig, load_toml
+from cae_train.config import LOSSES, OPTIMIZERS, PRECISIONS, Hardware, TrainConfig, load_toml
 from cae_train.errors import CaeTrainError, CheckpointError, ConfigError, TrainingError
 
 INSTALL = "cae-train needs its extra: pip install 'cae-toolkit[train]' (in a checkout: pip install -e '.[train]')"
@@ -69,8 +69,9 @@ def command(
     epochs: Annotated[int | None, _option("Passes over the data.", DEFAULTS.epochs)] = None,
     epoch_crops: Annotated[int | None, _option("Crops of a folder in an epoch.", DEFAULTS.epoch_crops)] = None,
     batch: Annotated[int | None, _option("Patches a step.", DEFAULTS.batch)] = None,
-    lr: Annotated[float | None, _option("Peak learning rate of AdamW.", DEFAULTS.lr)] = None,
-    weight_decay: Annotated[float | None, _option("AdamW's weight decay.", DEFAULTS.weight_decay)] = None,
+    optimizer: Annotated[str | None, _option(f"{', '.join(OPTIMIZERS)}.", DEFAULTS.optimizer)] = None,
+    lr: Annotated[float | None, _option("Peak learning rate.", DEFAULTS.lr)] = None,
+    weight_decay: Annotated[float | None, _option("Decoupled weight decay.", DEFAULTS.weight_decay)] = None,
     warmup: Annotated[float | None, _option("Share of all steps to warm up in.", DEFAULTS.warmup)] = None,
     ema: Annotated[float | None, _option("Decay of the averaged weights; 0 for none.", DEFAULTS.ema)] = None,
     grad_clip: Annotated[float | None, _option("Largest norm of a gradient.", DEFAULTS.grad_clip)] = None,

@@ -12,6 +12,7 @@ from typing import Any
 from cae_train.errors import ConfigError
 
 LOSSES = ("mse", "bce", "charbonnier")
+OPTIMIZERS = ("muon", "adamw")
 PRECISIONS = ("auto", "fp32", "bf16")
 PATCH = 32  # height and width of a training patch, in pixels
 
@@ -36,8 +37,9 @@ class TrainConfig:
         epochs: passes; an epoch is every patch once, or `epoch_crops` crops of a folder.
         epoch_crops: crops an epoch where photographs are cropped.
         batch: patches a step.
-        lr: peak learning rate of AdamW.
-        weight_decay: AdamW's decoupled weight decay.
+        optimizer: a name of `OPTIMIZERS`.
+        lr: peak learning rate; the same scale for both optimisers.
+        weight_decay: decoupled weight decay.
         warmup: share of all steps over which the learning rate rises linearly, before it falls as a cosine to 0.
         ema: decay a step of the exponential moving average of the weights that is saved; 0 turns it off.
         grad_clip: largest norm of a step's gradient.
@@ -64,6 +66,7 @@ class TrainConfig:
     epochs: int = 20
     epoch_crops: int = 20_000
     batch: int = 64
+    optimizer: str = "muon"
     lr: float = 2e-3
     weight_decay: float = 1e-4
     warmup: float = 0.02
@@ -83,6 +86,7 @@ class TrainConfig:
         _require(0 <= self.jitter <= 1, "jitter", self.jitter, "0 to 1, a share of the patches")
         _require(0 <= self.grey <= 1, "grey", self.grey, "0 to 1, a share of the patches")
         _require(self.loss in LOSSES, "loss", self.loss, ", ".join(LOSSES))
+        _require(self.optimizer in OPTIMIZERS, "optimizer", self.optimizer, ", ".join(OPTIMIZERS))
         _require(self.precision in PRECISIONS, "precision", self.precision, ", ".join(PRECISIONS))
         _require(self.epochs >= 0, "epochs", self.epochs, "0 or more")
         _require(1 <= self.batch <= 65_536, "batch", self.batch, "1 to 65536")

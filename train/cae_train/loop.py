@@ -25,6 +25,7 @@ from cae_train.errors import CheckpointError, ConfigError, TrainingError
 from cae_train.machine import default_workers, make_trainer, one_line, quiet_lightning
 from cae_train.models import build, options_of
 from cae_train.models.skip import Skip, fold
+from cae_train.muon import Muon
 from cae_train.objective import loss_by_name, psnr
 from cae_train.run_folder import CHECKPOINT, MODEL, RunFolder
 
@@ -146,11 +147,15 @@ class Training(LightningModule):
             self.figure(name).reset()
 
     def configure_optimizers(self) -> Any:
-        """AdamW; a linear warm-up, then a cosine to zero over all steps (Loshchilov and Hutter, ICLR 2017 and 2019)."""
-        config = self.config
-        optimizer = torch.optim.AdamW(
-            self.net.parameters(), lr=config.lr, betas=BETAS, weight_decay=config.weight_decay, foreach=True
-        )
+        """A linear warm-up, then a cosine to zero over all steps (Loshchilov and Hutter, ICLR 2017)."""
+        config, parameters = self.config, self.net.parameters()
+        optimizer: torch.optim.Optimizer
+        if config.optimizer == "muon":
+            optimizer = Muon(parameters, config.lr, betas=BETAS, weight_decay=config.weight_decay)
+        else:
+            optimizer = torch.optim.AdamW(
+                parameters, config.lr, betas=BETAS, weight_decay=config.weight_decay, foreach=True
+            )
         total = max(1, int(self.trainer.estimated_stepping_batches))
         warmup = max(1, round(config.warmup * total))
         rise = torch.optim.lr_scheduler.LinearLR(optimizer, 1 / warmup, 1.0, max(1, warmup - 1))
