@@ -1,0 +1,58 @@
+"""Muon: orthogonal steps, whatever the shape; a state that can be saved and continued."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from cae_train.muon import UPDATE, Muon, orthogonal
+
+
+@settings(max_examples=30, deadline=None)
+@given(rows=st.integers(1, 48), columns=st.integers(1, 300), seed=st.integers(0, 2**31), scale=st.floats(1e-6, 1e3))
+def test_singular_values_come_close_to_one(rows: int, columns: int, seed: int, scale: float) -> None:
+    matrix = torch.randn(rows, columns, generator=torch.Generator().manual_seed(seed)) * scale
+    values = torch.linalg.svdvals(orthogonal(matrix))
+    well = torch.linalg.svdvals(matrix) > 0.05 * torch.linalg.matrix_norm(matrix)  # tiny ones need more iterations
+    assert ((values[well] > 0.3) & (values[well] < 1.4)).all()
+
+
+def test_nothing_to_learn_from_is_no_step() -> None:
+    assert torch.equal(orthogonal(torch.zeros(4, 7)), torch.zeros(4, 7))
+
+
+@pytest.mark.parametrize("shape", [(32, 32, 3, 3), (64, 16, 1, 1), (3, 32, 2, 2), (32, 3, 4, 4)])
+def test_a_step_is_as_large_as_the_learning_rate_says(shape: tuple[int, ...]) -> None:
+    parameter = nn.Parameter(torch.zeros(shape))
+    parameter.grad = torch.randn(shape, generator=torch.Generator().manual_seed(1)) * 1e-3
+    Muon([parameter], lr=0.01).step()
+    size = float(parameter.detach().square().mean().sqrt())
+    assert size == pytest.approx(0.01 * UPDATE, rel=0.35)
+
+
+def learn(network: nn.Module, optimizer: torch.optim.Optimizer, steps: int) -> float:
+    generator = torch.Generator().manual_seed(7)
+    loss = torch.zeros(())
+    for _ in range(steps):
+        x = torch.randn(16, 3, 8, 8, generator=generator)
+        optimizer.zero_grad()
+        loss = (network(x) - x.flip(1)).square().mean()
+        loss.backward()
+        optimizer.step()
+    return float(loss.detach())
+
+
+def test_it_learns_and_continues_where_it_was_saved() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 3, 3, padding=1))
+    optimizer = Muon(network.parameters(), lr=0.02)
+    first = learn(network, optimizer, 20)
+    twin = copy.deepcopy(network)
+    continued = Muon(twin.parameters(), lr=0.02)
+    continued.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    assert learn(network, optimizer, 150) == learn(twin, continued, 150) < first / 4
