@@ -16,7 +16,7 @@ from cae_train.models import multiply_adds_per_pixel
 ASSETS = Path(__file__).parents[2] / "assets"
 
 
-@pytest.mark.parametrize("name", ["denoise"])
+@pytest.mark.parametrize("name", ["denoise", "denoise-fast"])
 def test_torch_and_the_packaged_files_agree(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = load_model(ASSETS / f"{name}.pt")
     monkeypatch.chdir(tmp_path)  # away from any data/ of this machine: the packaged patches are taken
@@ -29,12 +29,12 @@ def test_torch_and_the_packaged_files_agree(name: str, tmp_path: Path, monkeypat
     assert mean_psnr(trained, patches.clean) - mean_psnr(int8, patches.clean) <= 0.25
 
 
-@pytest.mark.parametrize(("name", "limit"), [("denoise", 25)])
+@pytest.mark.parametrize(("name", "limit"), [("denoise", 25), ("denoise-fast", 8), ("cae", 23)])
 def test_cost(name: str, limit: float) -> None:
     assert multiply_adds_per_pixel(load_model(ASSETS / f"{name}.pt").network) / 1000 <= limit
 
 
-@pytest.mark.parametrize("name", ["denoise"])
+@pytest.mark.parametrize("name", ["denoise", "denoise-fast", "cae"])
 def test_nothing_in_the_released_file_is_of_a_machine(name: str) -> None:
     config = load_model(ASSETS / f"{name}.pt").config
     assert not any(Path(source).is_absolute() or ".." in source for source in (*config.data, config.data_dir))
