@@ -62,7 +62,7 @@ def test_int8_loses_little_on_the_samples(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "gain"),
     [("astronaut-sigma25", 8.5), ("camera-sigma25", 6.5), ("chelsea-sigma15", 7.0), ("coffee-sigma35", 10.0),
-     ("rocket-sigma50", 13.0)],
+     ("rocket-sigma50", 12.0)],
 )  # fmt: skip
 def test_samples_are_cleaned(restorer: Restorer, name: str, gain: float) -> None:
     sample = SAMPLES / f"{name}.png"
@@ -94,7 +94,7 @@ def test_no_seam_at_patch_borders(restorer: Restorer) -> None:
         noisy = cv2.imread(str(sample), cv2.IMREAD_COLOR)
         assert noisy is not None
         pictures.append((clean_of(sample), restorer(noisy).astype(np.uint8)))
-    assert seam_figure(pictures, restorer.spec.patch, restorer.overlap) < 1.03
+    assert seam_figure(pictures, restorer.spec.patch, restorer.overlap) < 1.1
 
 
 def test_seams_would_be_found() -> None:

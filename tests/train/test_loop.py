@@ -60,7 +60,7 @@ def test_a_run_learns_and_leaves_its_folder(finished: Path) -> None:
     assert [row["epoch"] for row in rows] == ["1", "2", "3"]
     assert all(math.isfinite(float(value)) for row in rows for value in row.values())
     assert float(rows[2]["val_psnr"]) > float(rows[0]["val_psnr"])
-    assert float(rows[2]["val_psnr"]) > float(rows[2]["noisy_psnr"]) + 0.5
+    assert float(rows[2]["val_psnr"]) > float(rows[2]["noisy_psnr"]) + 0.3
     assert float(rows[2]["val_loss"]) < float(rows[0]["val_loss"])
     assert float(rows[0]["seconds"]) <= float(rows[2]["seconds"])
     assert {float(row["noisy_psnr"]) for row in rows} == {float(rows[0]["noisy_psnr"])}
