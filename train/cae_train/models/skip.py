@@ -12,7 +12,7 @@
 24.5 thousand multiply-adds a pixel. A residual block is x + conv3x3(ReLU(conv3x3(x))), a plain one
 ReLU(conv3x3(ReLU(conv3x3(x)))). Everything here keeps its speed in int8 in onnxruntime: channels in multiples of 16,
 no normalisation, and sub-pixels whose order of channels makes the move along a row free (`interleave`), so that
-nothing is transposed between two convolutions. `tests/benchmarks/models.md` compares the variants.
+nothing is transposed between two convolutions. `tests/benchmarks/models.py` compares the variants.
 
 Sources: symmetric skip connections around an autoencoder's code, Mao et al. (RED-Net, NeurIPS 2016); residual
 learning of the noise, Zhang et al. (DnCNN, TIP 2017); residual blocks without normalisation, Lim et al. (EDSR, CVPRW
