@@ -109,8 +109,9 @@ def curve(name: str, runs: Path) -> None:
             continue
         with path.open() as file:
             rows = list(csv.DictReader(file))
+        label = f"{run} (noisy: {float(rows[0]['noisy_psnr']):.2f} dB)"
         hours = [done + float(row["seconds"]) / 3600 for row in rows]
-        axes.plot(hours, [float(row["val_psnr"]) for row in rows], marker=".", ms=3, label=run)
+        axes.plot(hours, [float(row["val_psnr"]) for row in rows], marker=".", ms=3, label=label)
         done = hours[-1]
     axes.set_xlabel("hours of training")
     axes.set_ylabel("held-out PSNR, dB")

@@ -71,8 +71,8 @@ def noise_of(picture: Tensor, level: Tensor, generator: torch.Generator) -> Tens
     """
     count = len(picture)
 
-    def uniform(low: float, high: float, *shape: int) -> Tensor:
-        return torch.empty(count, *(shape or (1, 1, 1))).uniform_(low, high, generator=generator)
+    def uniform(low: float, high: float) -> Tensor:
+        return torch.empty(count, 1, 1, 1).uniform_(low, high, generator=generator)
 
     raised = (picture + TOE) / (1 + TOE)
     linear = raised**GAMMA
