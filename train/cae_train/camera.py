@@ -26,6 +26,7 @@ SHOT = (2e-5, 2e-2)  # variance of the raw value 1 at the lowest and the highest
 READ_SLOPE, READ_OFFSET, READ_SPREAD = 2.18, 1.2, 0.26  # log variance of read noise beside that of shot noise
 TOE, GAMMA = 0.1, 2.4  # tone curve: linear = ((value + TOE) / (1 + TOE)) ** GAMMA
 GRAINS = (1.0, 1.0, 1.4, 2.0)  # pixels of the picture to one of the camera: enlarged pictures have a coarser grain
+PARTS = 2  # of a batch, each with one of them
 JPEG_SHARE, JPEG_QUALITY = 0.6, (45, 98)
 JPEG_SAMPLINGS = (cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420,
                   cv2.IMWRITE_JPEG_SAMPLING_FACTOR_422, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)  # fmt: skip
@@ -46,8 +47,8 @@ class Camera:
         grey = clean.shape[1] == 1
         rgb = clean.clamp(0, 1).expand(-1, 3, -1, -1).contiguous()  # one layout: mixed ones cost twice the time
         wide = F.pad(rgb, (MARGIN,) * 4, mode="reflect")
-        grains = [GRAINS[i] for i in torch.randint(len(GRAINS), (4,), generator=generator)]
-        parts = [self._with_noise(part, g, generator) for part, g in zip(wide.chunk(4), grains, strict=False)]
+        grains = [GRAINS[i] for i in torch.randint(len(GRAINS), (PARTS,), generator=generator)]
+        parts = [self._with_noise(part, g, generator) for part, g in zip(wide.chunk(PARTS), grains, strict=False)]
         noisy = _jpeg(torch.cat(parts), generator)[:, :, MARGIN:-MARGIN, MARGIN:-MARGIN]
         return noisy.mean(1, keepdim=True) if grey else noisy
 

@@ -8,6 +8,7 @@ coefficients from there; the scale that makes one learning rate fit both kinds o
 scalable for LLM training" (2025). What is no kernel (biases) is updated by Adam (Kingma and Ba, ICLR 2015).
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -18,17 +19,25 @@ ITERATIONS, COEFFICIENTS = 5, (3.4445, -4.7750, 2.0315)
 UPDATE = 0.2  # root mean square of an update for a learning rate of 1: that of AdamW's updates, as measured
 
 
-def orthogonal(matrix: Tensor) -> Tensor:
-    """The nearest (semi-)orthogonal matrix, roughly: singular values of 0.7 to 1.2; float32 m x n -> m x n."""
+def orthogonal(matrices: Tensor) -> Tensor:
+    """The nearest (semi-)orthogonal matrices, roughly: singular values of 0.7 to 1.2; float32 K x m x n -> K x m x n.
+
+    The iteration multiplies x by a polynomial of its Gram matrix; all those polynomials commute, so they are gathered
+    on the small Gram matrix and applied to x once, at a third of the cost.
+    """
     a, b, c = COEFFICIENTS
-    tall = matrix.shape[0] > matrix.shape[1]
-    x = matrix.T if tall else matrix
-    x = x / (x.norm() + 1e-7)
+    tall = matrices.shape[1] > matrices.shape[2]
+    x = matrices.mT if tall else matrices
+    x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    gram = x @ x.mT
+    gathered = torch.eye(len(gram[0]), device=x.device)
     for _ in range(ITERATIONS):
-        gram = x @ x.T
-        x = a * x + (b * gram + c * gram @ gram) @ x
-    result: Tensor = x.T if tall else x
-    return result
+        factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        factor.diagonal(dim1=1, dim2=2).add_(a)
+        gathered = factor @ gathered
+        gram = factor @ gram @ factor
+    result = gathered @ x
+    return result.mT if tall else result
 
 
 class Muon(torch.optim.Optimizer):
@@ -60,20 +69,34 @@ class Muon(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
+            kernels: defaultdict[tuple[int, int], list[nn.Parameter]] = defaultdict(list)
             for parameter in group["params"]:
-                if parameter.grad is not None:
-                    update = self._matrix if parameter.ndim > 1 else self._adam
-                    update(parameter, parameter.grad, group)
+                if parameter.grad is None:
+                    continue
+                if parameter.ndim > 1:
+                    kernels[len(parameter), parameter[0].numel()].append(parameter)
+                else:
+                    self._adam(parameter, parameter.grad, group)
+            for alike in kernels.values():
+                self._matrices(alike, group)
         return loss
 
-    def _matrix(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
-        state = self.state[parameter]
+    def _matrices(self, parameters: list[nn.Parameter], group: dict[str, Any]) -> None:
+        """Update kernels that are matrices of the same shape."""
+        ahead = torch.stack([self._ahead(parameter, group["momentum"]) for parameter in parameters])
+        changes = orthogonal(ahead) * (UPDATE * max(ahead.shape[1:]) ** 0.5)
+        for parameter, change in zip(parameters, changes, strict=True):
+            parameter.mul_(1 - group["lr"] * group["weight_decay"])
+            parameter.add_(change.view(parameter.shape), alpha=-group["lr"])
+
+    def _ahead(self, parameter: nn.Parameter, decay: float) -> Tensor:
+        """The momentum with Nesterov's look ahead, float32, a row for each of the parameter's first dimension."""
+        gradient, state = parameter.grad, self.state[parameter]
+        assert gradient is not None  # noqa: S101 - the caller has looked
         if not state:
             state["momentum"] = torch.zeros_like(parameter)
-        momentum = state["momentum"].lerp_(gradient, 1 - group["momentum"])
-        ahead = gradient.lerp(momentum, group["momentum"]).flatten(1).float()
-        change = orthogonal(ahead).view(parameter.shape) * (UPDATE * max(ahead.shape) ** 0.5)
-        parameter.mul_(1 - group["lr"] * group["weight_decay"]).add_(change, alpha=-group["lr"])
+        momentum = state["momentum"].lerp_(gradient, 1 - decay)
+        return gradient.lerp(momentum, decay).flatten(1).float()
 
     def _adam(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
         state = self.state[parameter]
