@@ -24,7 +24,8 @@ import onnxruntime as ort
 from cae_runtime.session import find_model
 
 PATCHES, PATCH, PEER_SIDE = 16, 32, 128  # a peer runs on one picture of as many pixels
-ROUNDS, PROFILED_RUNS = 60, 200
+ROUNDS, PROFILED_RUNS = 40, 200
+PAUSE = 0.05  # seconds; a session's threads spin for about 20 ms after a run, and would take the next one's cores
 PEER = "peer"
 
 
@@ -46,6 +47,7 @@ def speeds(files: dict[str, Path], threads: int, rounds: int = ROUNDS) -> dict[s
         for name, each in sessions.items():
             shape = (1, 3, PEER_SIDE, PEER_SIDE) if name == PEER else (PATCHES, 3, PATCH, PATCH)
             feed = {each.get_inputs()[0].name: random.random(shape, dtype=np.float32)}
+            time.sleep(PAUSE)
             each.run(None, feed)
             started = time.perf_counter()
             each.run(None, feed)

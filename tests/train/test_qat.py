@@ -32,7 +32,7 @@ def test_the_range_is_measured_in_training_only() -> None:
     assert float(rounding.round(torch.tensor([5.0]), training=False)) == pytest.approx(1.0)
     for _ in range(EVERY):
         rounding.round(torch.tensor([0.0, 5.0]), training=True)
-    assert 1.0 < float(rounding.high) < 1.1, "a moving average"
+    assert 1.0 < rounding.high < 1.1, "a moving average"
 
 
 def test_a_rare_extreme_does_not_widen_the_range() -> None:
@@ -40,7 +40,7 @@ def test_a_rare_extreme_does_not_widen_the_range() -> None:
     values = torch.linspace(0, 1, 60_000)
     values[30_000] = 50.0
     rounding.round(values, training=True)
-    assert float(rounding.high) < 1.01
+    assert rounding.high < 1.01
 
 
 @pytest.mark.parametrize("arch", sorted(ARCHITECTURES))

@@ -23,8 +23,7 @@ from cae_train.data import EpochSampler, Pairs, Split, fixed_pairs, load
 from cae_train.degrade import parse_chain
 from cae_train.errors import CheckpointError, ConfigError, TrainingError
 from cae_train.machine import default_workers, make_trainer, one_line, quiet_lightning
-from cae_train.models import build, options_of
-from cae_train.models.skip import Skip, fold
+from cae_train.models import build, folded, options_of
 from cae_train.muon import Muon
 from cae_train.objective import loss_by_name, psnr
 from cae_train.run_folder import CHECKPOINT, MODEL, RunFolder
@@ -61,8 +60,8 @@ def initial_network(config: TrainConfig) -> nn.Module:
     if config.start:
         loaded = load_model(Path(config.start))
         start = loaded.network
-        if isinstance(start, Skip) and isinstance(network, Skip) and not network.options.branches:
-            start = fold(start)
+        if options_of(start) != options_of(network):
+            start = folded(start)
         if (loaded.arch, options_of(start)) != (config.arch, options_of(network)):
             raise ConfigError(
                 f"--start {config.start} is {loaded.arch} {options_of(loaded.network)}, "

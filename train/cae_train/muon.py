@@ -36,7 +36,7 @@ def orthogonal(matrices: Tensor) -> Tensor:
         factor.diagonal(dim1=1, dim2=2).add_(a)
         gathered = factor @ gathered
         gram = factor @ gram @ factor
-    result = gathered @ x
+    result: Tensor = gathered @ x
     return result.mT if tall else result
 
 

@@ -17,10 +17,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name that every torch user knows
 
-from cae_train.models.skip import PlainBlock, ResidualBlock
+from cae_train.models.skip import Block, PlainBlock, ResidualBlock
 
 MEMORY = 0.98  # of the moving averages of the activations' ranges
 LEVELS = 255
+SMALLEST = 1e-8  # step of a tensor that is zero throughout
 TAIL = 5e-5  # share of the values beyond each end of the range: rare extremes are clipped, as the exporter clips them
 SAMPLE = 65_536  # values of a tensor that its range is measured on
 EVERY = 4  # steps between two measurements
@@ -28,7 +29,7 @@ EVERY = 4  # steps between two measurements
 
 def prepare(network: nn.Module) -> None:
     """Make a network round its weights and activations as int8 inference will, in place."""
-    before_activation = {id(m.conv1) for m in network.modules() if isinstance(m, ResidualBlock)}
+    before_activation = {id(m.conv1) for m in network.modules() if isinstance(m, Block)}
     before_activation |= {id(m.conv2) for m in network.modules() if isinstance(m, PlainBlock)}
     for module in network.modules():
         if isinstance(module, nn.Sequential):
@@ -50,7 +51,7 @@ class ActivationRounding:
     """Rounds one tensor of the network to 256 steps over its range; measures the range while training."""
 
     def __init__(self) -> None:
-        self.low, self.high = torch.zeros(()), torch.zeros(())
+        self.low, self.high = 0.0, 0.0
         self.calls = 0
 
     def on_output(self, module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
@@ -62,21 +63,40 @@ class ActivationRounding:
         return (self.round(inputs[0], module.training),)
 
     def round(self, values: Tensor, training: bool) -> Tensor:
-        """Clip float32 values to the range, which always holds 0, and round them; gradients pass inside it."""
+        """Clip values to the range, which always holds 0, and round them; their dtype stays."""
         if training:
             if self.calls % EVERY == 0:
-                self._measure(values.detach().float().flatten())
+                self._measure(values.detach().flatten())
             self.calls += 1
-        scale = ((self.high - self.low) / LEVELS).clamp_min(1e-8)
-        zero = torch.round(-self.low / scale).clamp(0, LEVELS).int()
-        return torch.fake_quantize_per_tensor_affine(values.float(), scale, zero, 0, LEVELS)
+        scale = max((self.high - self.low) / LEVELS, SMALLEST)
+        zero = min(max(round(-self.low / scale), 0), LEVELS)
+        rounded: Tensor = _StraightThrough.apply(  # type: ignore[no-untyped-call]
+            values, -zero * scale, (LEVELS - zero) * scale, scale
+        )
+        return rounded
 
     def _measure(self, values: Tensor) -> None:
-        ordered = values[:: max(1, len(values) // SAMPLE)].sort().values
-        beyond = int(TAIL * len(ordered))
+        sample = values[:: max(1, len(values) // SAMPLE)].float()
+        beyond = int(TAIL * len(sample)) + 1
+        low, high = float(sample.topk(beyond, largest=False).values[-1]), float(sample.topk(beyond).values[-1])
         memory = MEMORY if self.calls else 0.0
-        self.low = self.low.to(values) * memory + ordered[beyond].clamp_max(0) * (1 - memory)
-        self.high = self.high.to(values) * memory + ordered[-1 - beyond].clamp_min(0) * (1 - memory)
+        self.low = self.low * memory + min(low, 0.0) * (1 - memory)
+        self.high = self.high * memory + max(high, 0.0) * (1 - memory)
+
+
+class _StraightThrough(torch.autograd.Function):
+    """Clip to low..high and round to multiples of scale; gradients pass inside the range as if nothing was done."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, low: float, high: float, scale: float) -> Tensor:
+        ctx.save_for_backward(values)
+        ctx.low, ctx.high = low, high
+        return values.clamp(low, high).mul_(1 / scale).round_().mul_(scale)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Any:
+        (values,) = ctx.saved_tensors
+        return torch.ops.aten.hardtanh_backward(gradient, values, ctx.low, ctx.high), None, None, None
 
 
 def _rounding_convolution(conv: nn.Conv2d) -> Any:

@@ -8,9 +8,9 @@ from torch import nn
 
 from cae_train.errors import ConfigError
 from cae_train.models.cae import Cae, CaeOptions
-from cae_train.models.skip import Skip, SkipOptions
+from cae_train.models.skip import Skip, SkipOptions, fold
 
-__all__ = ["ARCHITECTURES", "Architecture", "build", "multiply_adds_per_pixel", "options_of", "weight_count"]
+__all__ = ["ARCHITECTURES", "Architecture", "build", "folded", "multiply_adds_per_pixel", "options_of", "weight_count"]
 
 
 class Network(Protocol):
@@ -55,6 +55,11 @@ def options_of(network: nn.Module) -> dict[str, Any]:
     """The options that rebuild `network`, as plain lists and numbers."""
     options = asdict(cast(Any, network).options)
     return {key: list(value) if isinstance(value, tuple) else value for key, value in options.items()}
+
+
+def folded(network: nn.Module) -> nn.Module:
+    """`network` with what serves training alone folded into its kernels: the same function of fewer weights."""
+    return fold(network) if isinstance(network, Skip) else network
 
 
 def weight_count(network: nn.Module) -> int:

@@ -20,13 +20,14 @@ learning of the noise, Zhang et al. (DnCNN, TIP 2017); residual blocks without n
 (RepVGG, CVPR 2021) and Zhang et al. (ECBSR, ACM MM 2021); no biases, Mohan et al. (ICLR 2020).
 """
 
+import copy
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name that every torch user knows
-from torch.nn.utils.parametrize import register_parametrization
+from torch.nn.utils.parametrize import is_parametrized, register_parametrization, remove_parametrizations
 
 from cae_train.errors import ConfigError
 
@@ -121,8 +122,8 @@ class Branches(nn.Module):
         return weight + F.pad(self.point, (1, 1, 1, 1)) + sequence
 
 
-class ResidualBlock(nn.Module):
-    """x + conv(ReLU(conv(x))), N x C x H x W in and out."""
+class Block(nn.Module):
+    """Two 3x3 convolutions with a ReLU between; what becomes of them is the kind's."""
 
     def __init__(self, width: int, bias: bool = True) -> None:
         super().__init__()
@@ -130,13 +131,17 @@ class ResidualBlock(nn.Module):
         self.relu = nn.ReLU()
         self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=bias)
 
+
+class ResidualBlock(Block):
+    """x + conv(ReLU(conv(x))), N x C x H x W in and out."""
+
     def forward(self, x: Tensor) -> Tensor:
         """N x C x H x W -> N x C x H x W."""
         change: Tensor = self.conv2(self.relu(self.conv1(x)))
         return x + change
 
 
-class PlainBlock(ResidualBlock):
+class PlainBlock(Block):
     """ReLU(conv(ReLU(conv(x)))), N x C x H x W in and out."""
 
     def __init__(self, width: int, bias: bool = True) -> None:
@@ -149,20 +154,16 @@ class PlainBlock(ResidualBlock):
         return result
 
 
-KINDS: dict[str, type[ResidualBlock]] = {"residual": ResidualBlock, "plain": PlainBlock}
+KINDS: dict[str, type[Block]] = {"residual": ResidualBlock, "plain": PlainBlock}
 
 
 def fold(network: "Skip") -> "Skip":
     """The same network with the branches of each kernel folded into one, so that it has none to train."""
-    folded = Skip(replace(network.options, branches=False))
-    with torch.no_grad():
-        trained = dict(network.named_modules())
-        for name, module in folded.named_modules():
-            if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
-                source = trained[name]
-                for target, values in ((module.weight, source.weight), (module.bias, source.bias)):
-                    if target is not None:
-                        target.copy_(values)
+    folded = copy.deepcopy(network)
+    folded.options = replace(network.options, branches=False)
+    for module in folded.modules():
+        if is_parametrized(module):
+            remove_parametrizations(module, "weight")
     return folded
 
 
@@ -191,7 +192,7 @@ class Skip(nn.Module):
         self.stride = o.entry * 2 ** (len(o.widths) - 1)
         kind = KINDS[o.block]
 
-        def blocks(width: int, count: int, last: type[ResidualBlock] = kind) -> nn.Sequential:
+        def blocks(width: int, count: int, last: type[Block] = kind) -> nn.Sequential:
             kinds = [kind] * (count - 1) + [last] * min(count, 1)
             return nn.Sequential(*(each(width, o.bias) for each in kinds))
 
@@ -223,13 +224,13 @@ class Skip(nn.Module):
                 quarter = module.weight[: len(module.weight) // 4]  # the four sub-pixels start equal: as nearest
                 module.weight.copy_(quarter.repeat(4, 1, 1, 1))
             for module in self.modules():
-                if isinstance(module, ResidualBlock) and not isinstance(module, PlainBlock):
+                if isinstance(module, ResidualBlock):
                     module.conv2.weight.mul_(0.1)
             for parameter in self.head.parameters():
                 parameter.mul_(0.01)
         if self.options.branches:
             for module in list(self.modules()):
-                if isinstance(module, ResidualBlock):
+                if isinstance(module, Block):
                     for conv in (module.conv1, module.conv2):
                         register_parametrization(conv, "weight", Branches(conv.in_channels))
 
