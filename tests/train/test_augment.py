@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from cae_train.augment import jittered, smaller
+from cae_train.augment import jittered, smaller, without_grain
 
 SEEDS = st.integers(0, 2**31)
 
@@ -110,3 +110,13 @@ def test_a_smaller_copy_keeps_colours_and_where_they_are() -> None:
 def test_a_pixel_of_a_smaller_copy_is_a_mean() -> None:
     image = np.tile(np.array([[0, 200], [200, 0]], np.uint8)[:, :, None], (32, 32, 3))
     assert (smaller(image, 0.5) == 100).all()
+
+
+def test_grain_goes_and_edges_stay() -> None:
+    edge = np.full((32, 32, 3), 60, np.uint8)
+    edge[:, 16:] = 180
+    grainy = np.clip(edge + np.random.default_rng(0).normal(0, 2, edge.shape), 0, 255).round().astype(np.uint8)
+    restored = without_grain(grainy).astype(float)
+    assert restored.shape == grainy.shape
+    assert np.abs(restored - edge).std() < 0.5 * np.abs(grainy.astype(float) - edge).std()
+    assert np.abs(restored[:, 15:17] - edge[:, 15:17]).max() < 8, "the edge is where it was"

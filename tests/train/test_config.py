@@ -12,7 +12,7 @@ from cae_train.config import load_toml
 
 OTHER = TrainConfig(
     data=("a b", "ü"), arch="cae", model={"widths": (16, 32)}, degrade=("gaussian:0-55", "salt-pepper:0.1"), scales=3,
-    jitter=0.25, clip=False, loss="mse", lr=1e-4, epochs=7, patience=3, precision="bf16", seed=2**32 - 1,
+    degrain=0.5, jitter=0.25, clip=False, loss="mse", lr=1e-4, epochs=7, patience=3, precision="bf16", seed=2**32 - 1,
 )  # fmt: skip
 
 
@@ -53,6 +53,7 @@ def test_what_may_be_written_shorter() -> None:
         ("scales", 0, "--scales"),
         ("scales", 9, "--scales"),
         ("scales", 2.0, "--scales"),
+        ("degrain", 1.01, "--degrain"),
         ("jitter", -0.1, "--jitter"),
         ("jitter", 1.5, "--jitter"),
         ("epochs", -1, "--epochs"),

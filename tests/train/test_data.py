@@ -358,6 +358,18 @@ def test_a_share_of_the_training_patches_gets_other_colours() -> None:
     assert torch.equal(clean, again[1])
 
 
+def test_a_share_of_the_training_patches_loses_its_grain() -> None:
+    random = np.random.default_rng(0)
+    images = [(128 + random.normal(0, 3, (40, 40, 3))).round().astype(np.uint8) for _ in range(4)]
+    spreads = {}
+    for share in (0.0, 0.5, 1.0):
+        _, clean = Pairs(images, NOISE, TrainConfig(batch=64, epoch_crops=64, degrain=share))[0, 0]
+        spreads[share] = clean.mul(255).std((1, 2, 3)) < 2
+    assert not spreads[0.0].any()
+    assert 16 <= int(spreads[0.5].sum()) <= 48
+    assert spreads[1.0].all()
+
+
 def test_held_out_patches_keep_their_colours() -> None:
     split = Split([*numbered(3, 40, 40)], [*numbered(2, 40, 40)])
     model = {"widths": (16, 16), "down_blocks": (0, 0), "up_blocks": (0,)}

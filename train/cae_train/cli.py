@@ -60,6 +60,9 @@ def command(
     scales: Annotated[
         int | None, _option("Sizes each photograph is used at: its own, 3/4 of it, 3/4 of that ...", DEFAULTS.scales)
     ] = None,
+    degrain: Annotated[
+        float | None, _option("Share of the patches freed from the photographs' own grain.", DEFAULTS.degrain)
+    ] = None,
     jitter: Annotated[float | None, _option("Share of the patches given other colours.", DEFAULTS.jitter)] = None,
     grey: Annotated[float | None, _option("Share of the patches made grey, noise included.", DEFAULTS.grey)] = None,
     clip: Annotated[

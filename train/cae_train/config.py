@@ -30,6 +30,7 @@ class TrainConfig:
         quantize_aware: train with the rounding of int8 (`cae_train.qat`), in fp32 unless `precision` says bf16.
         degrade: degradations applied in this order, as `cae_train.degrade.parse` reads them.
         scales: sizes that each photograph is used at: its own, three quarters of it, three quarters of that, ...
+        degrain: share of the training patches whose own faint noise is removed before they are degraded.
         jitter: share of the training patches that get other colours, saturation, gamma and contrast.
         grey: share of the training patches that are made grey, noise included, so that grey images are cleaned too.
         clip: whether degraded patches are clipped to 0..1 and rounded to 8 bits, as a camera's are.
@@ -59,6 +60,7 @@ class TrainConfig:
     quantize_aware: bool = False
     degrade: tuple[str, ...] = ("gaussian:25",)
     scales: int = 1
+    degrain: float = 0.0
     jitter: float = 0.0
     grey: float = 0.0
     clip: bool = True
@@ -83,6 +85,7 @@ class TrainConfig:
         _require(bool(self.data), "data", self.data, "at least one data set or folder")
         _require(bool(self.degrade), "degrade", self.degrade, "at least one degradation")
         _require(1 <= self.scales <= 8, "scales", self.scales, "1 to 8")
+        _require(0 <= self.degrain <= 1, "degrain", self.degrain, "0 to 1, a share of the patches")
         _require(0 <= self.jitter <= 1, "jitter", self.jitter, "0 to 1, a share of the patches")
         _require(0 <= self.grey <= 1, "grey", self.grey, "0 to 1, a share of the patches")
         _require(self.loss in LOSSES, "loss", self.loss, ", ".join(LOSSES))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from cae_train.augment import jittered, smaller
+from cae_train.augment import jittered, smaller, without_grain
 from cae_train.cifar10 import load_cifar10
 from cae_train.config import PATCH, TrainConfig
 from cae_train.degrade import Chain
@@ -152,16 +152,16 @@ class Pairs(Dataset[tuple[Tensor, Tensor]]):
     """Batches of (degraded, clean) training patches; each is a pure function of (seed, epoch, step).
 
     Images of exactly one patch are each used once an epoch, in a new order (but for what does not fill a last batch);
-    larger ones are cropped at random,
-    `epoch_crops` times, each in proportion to its area. Every patch is flipped and turned by quarters at random; the
-    share `config.jitter` of them gets other colours, and the share `config.grey` is made grey (the mean of the
-    channels) before it is degraded.
+    larger ones are cropped at random, `epoch_crops` times, each in proportion to its area. Every patch is flipped and
+    turned by quarters at random; the share `config.degrain` of them loses its own grain, the share `config.jitter`
+    gets other colours, and the share `config.grey` is made grey (the mean of the channels) before it is degraded.
     """
 
     def __init__(self, images: Sequence[Image], degrade: Chain, config: TrainConfig) -> None:
         self.images = images
         self.degrade = degrade
         self.batch, self.grey, self.jitter = config.batch, config.grey, config.jitter
+        self.degrain = config.degrain
         self.seed = config.seed
         self.whole = all(image.shape[:2] == (PATCH, PATCH) for image in images)
         self.areas = np.cumsum([float(image.shape[0] * image.shape[1]) for image in images])
@@ -188,6 +188,9 @@ class Pairs(Dataset[tuple[Tensor, Tensor]]):
             crop = crop[:, ::-1] if turn & 1 else crop
             crop = crop[::-1] if turn & 2 else crop
             patch[:] = crop.transpose(1, 0, 2) if turn & 4 else crop
+        if self.degrain:
+            for index in np.flatnonzero(rng.random(len(patches)) < self.degrain):
+                patches[index] = without_grain(patches[index])
         return patches
 
 
