@@ -1,6 +1,6 @@
 """Write assets/readme/crops.png: what several denoisers make of the same noisy crops.
 
-    python scripts/make_crops.py [--peer 'ffdnet_color_clip_sigma{level}.onnx'] [--out FILE]
+    python -m scripts.make_crops [--peer 'ffdnet_color_clip_sigma{level}.onnx'] [--out FILE]
 
 Public-domain and CC0 photographs of scikit-image, with white noise, with a simulated camera's, and one with its own
 (the Hubble deep field, of which there is no clean version). Non-local means and the peer are given what `denoise` is

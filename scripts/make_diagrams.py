@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
-import torch
 from torch import Tensor, nn
 
 from cae_train import load_model
-from cae_train.models.skip import PlainBlock, ResidualBlock, Skip
+from cae_train.models import multiply_adds
+from cae_train.models.skip import ResidualBlock, Skip
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
@@ -33,24 +33,19 @@ KINDS: dict[type[nn.Module], tuple[str, str]] = {  # what is drawn: its word and
 
 def layers(network: nn.Module) -> list[tuple[str, nn.Module, tuple[int, ...], float]]:
     """Name, module, C x H x W out and KMAC/px of the convolutions, pools and upsamplings, in the order they run."""
-    seen: list[tuple[str, nn.Module, tuple[int, ...], float]] = []
+    shapes: dict[str, tuple[int, ...]] = {}
 
     def note(name: str) -> Any:
-        def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            cost = 0.0
-            if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
-                values = inputs[0] if isinstance(module, nn.ConvTranspose2d) else output
-                cost = values[0].numel() * module.weight[0].numel() / 32**2 / 1000
-            seen.append((name, module, tuple(output.shape[1:]), cost))
+        def hook(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            shapes[name] = tuple(output.shape[1:])
 
         return hook
 
-    for name, module in network.named_modules():
-        if isinstance(module, tuple(KINDS)):
-            module.register_forward_hook(note(name))
-    with torch.no_grad():
-        network.eval()(torch.rand(1, 3, 32, 32))
-    return seen
+    modules = {name: module for name, module in network.named_modules() if isinstance(module, tuple(KINDS))}
+    for name, module in modules.items():
+        module.register_forward_hook(note(name))
+    costs = multiply_adds(network.eval())
+    return [(name, modules[name], shape, costs.get(name, 0) / 32**2 / 1000) for name, shape in shapes.items()]
 
 
 def additions(network: nn.Module, names: list[str]) -> list[tuple[str, str]]:
@@ -60,7 +55,7 @@ def additions(network: nn.Module, names: list[str]) -> list[tuple[str, str]]:
     spans = [
         (f"{name}.conv1", f"{name}.conv2")
         for name, module in network.named_modules()
-        if isinstance(module, ResidualBlock) and not isinstance(module, PlainBlock)
+        if isinstance(module, ResidualBlock)
     ]
     skips = [(f"reduce.{level}", f"expand.{level}") for level in range(len(network.up))]
     return [*spans, *skips, (names[0], names[-1])]

@@ -19,7 +19,7 @@ from torch import Tensor
 from cae_export.convert import INPUT
 
 CALIBRATION_BATCH = 32
-PERCENTILE = 99.99  # of each activation's magnitudes that its 256 steps span; rarer ones are clipped
+PERCENTILE = 99.99  # of each activation's values that its 256 steps span; the rarest at both ends are clipped
 
 
 class _Reader(CalibrationDataReader):  # type: ignore[misc]
@@ -36,8 +36,8 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]
 def to_int8(model: onnx.ModelProto, calibration: Tensor) -> onnx.ModelProto:
     """Quantise a graph on `calibration`, float32 N x 3 x P x P, degraded as in use.
 
-    The last convolution and what follows it stay in float32, a subtraction from the
-    untouched input (restored = input - noise) above all: the picture itself is never rounded to the network's steps.
+    The last convolution and what follows it stay in float32, a subtraction from the untouched input (restored = input -
+    noise) above all: the picture itself is never rounded to the network's steps.
     """
     patches = calibration.numpy()
     with tempfile.TemporaryDirectory() as folder, _quiet():

@@ -56,13 +56,19 @@ def train(
 ) -> None:
     """Train what is not trained yet."""
     waiting = [name for name in names or candidates() if not (out / name / "model.pt").is_file()]
+    if unknown := set(waiting) - set(candidates()):
+        raise typer.BadParameter(f"{', '.join(sorted(unknown))}: choose from {', '.join(candidates())}")
     running: list[subprocess.Popen[bytes]] = []
+    failed = 0
     while waiting or running:
+        failed += sum(bool(process.poll()) for process in running)
         running = [process for process in running if process.poll() is None]
         while waiting and len(running) < jobs:
             command = [sys.executable, "-m", __spec__.name, "train-one", waiting.pop(0), "--out", str(out)]
             running.append(subprocess.Popen(command))
         time.sleep(1)
+    if failed:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -88,7 +94,7 @@ def train_one(name: str, out: Annotated[Path, typer.Option()] = Path("runs/searc
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table; PSNR in dB, times in Mpx/s of patches."""
+    """One line of the table but for its speeds, and the files to take them of; PSNR in dB, cost in multiply-adds."""
 
     name: str
     cost: float

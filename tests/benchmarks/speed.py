@@ -38,12 +38,12 @@ def session(path: Path, threads: int, profile: str = "") -> ort.InferenceSession
     return ort.InferenceSession(os.fspath(path), options, providers=["CPUExecutionProvider"])
 
 
-def speeds(files: dict[str, Path], threads: int, rounds: int = ROUNDS) -> dict[str, float]:
+def speeds(files: dict[str, Path], threads: int) -> dict[str, float]:
     """Median Mpx/s of each file by its name, the runs interleaved; the one named `peer` runs on whole pictures."""
     random = np.random.default_rng(0)
     sessions = {name: session(path, threads) for name, path in files.items()}
     times: dict[str, list[float]] = {name: [] for name in files}
-    for _ in range(rounds):
+    for _ in range(ROUNDS):
         for name, each in sessions.items():
             shape = (1, 3, PEER_SIDE, PEER_SIDE) if name == PEER else (PATCHES, 3, PATCH, PATCH)
             feed = {each.get_inputs()[0].name: random.random(shape, dtype=np.float32)}

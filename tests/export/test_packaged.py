@@ -37,4 +37,6 @@ def test_cost(name: str, limit: float) -> None:
 @pytest.mark.parametrize("name", ["denoise", "denoise-fast", "cae"])
 def test_nothing_in_the_released_file_is_of_a_machine(name: str) -> None:
     config = load_model(ASSETS / f"{name}.pt").config
-    assert not any(Path(source).is_absolute() or ".." in source for source in (*config.data, config.data_dir))
+    assert not any(
+        Path(source).is_absolute() or ".." in source for source in (*config.data, config.data_dir, config.start)
+    )

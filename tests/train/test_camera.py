@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -231,3 +232,51 @@ def test_jpeg_turns_no_channel_into_another(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(cae_train.camera, "JPEG_SHARE", 1.0)
     pure = torch.eye(3)[:, :, None, None].expand(3, 3, 32, 32).contiguous()
     assert float((_jpeg(pure, generator()) - pure).abs().max()) < 0.05
+
+
+@pytest.mark.parametrize("value", [0.2, 0.5, 0.9])
+def test_the_level_is_that_of_the_sensor_seen_through_the_tone_curve(
+    value: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Green, which has no gain, with nothing between the sensor and the curve."""
+    for name in ("_demosaiced", "_smoothed"):
+        monkeypatch.setattr(cae_train.camera, name, lambda noise, _generator: noise)
+    monkeypatch.setattr(
+        cae_train.camera, "_colour_matrices", lambda count, _generator: torch.eye(3).repeat(count, 1, 1)
+    )
+    level = 0.7
+    measured = noise_of(flat(value, 256), torch.full((256, 1, 1, 1), level), generator())[:, 1].std()
+    light = float(linear(torch.tensor(value)))
+    shot = 2e-5 ** (1 - level) * 2e-2**level  # variance of full light; read noise is a hundredth of it here
+    by_curve = [((light + step) ** (1 / GAMMA)) * (1 + TOE) - TOE for step in (-1e-4, 1e-4)]
+    slope = (by_curve[1] - by_curve[0]) / 2e-4
+    assert float(measured) == pytest.approx(slope * (shot * light) ** 0.5, rel=0.1)
+
+
+def test_patches_of_one_batch_have_grains_of_all_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[float, int] = {}
+    original = Camera._with_noise
+
+    def spy(self: Camera, picture: Tensor, grain: float, source: torch.Generator) -> Tensor:
+        seen[grain] = len(picture)
+        return original(self, picture, grain, source)
+
+    monkeypatch.setattr(Camera, "_with_noise", spy)
+    parse("camera")(flat(0.5, 256), generator())
+    assert set(seen) == set(cae_train.camera.GRAINS)
+    assert sum(seen.values()) == 256
+    assert min(seen.values()) > 32
+
+
+def test_jpeg_blocks_lie_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cae_train.camera, "JPEG_SHARE", 1.0)
+    sizes = set()
+    original = cv2.imencode
+
+    def spy(suffix: str, picture: np.ndarray, settings: list[int]) -> object:
+        sizes.add((picture.shape[0] - 48, picture.shape[1] - 48))
+        return original(suffix, picture, settings)
+
+    monkeypatch.setattr(cv2, "imencode", spy)
+    _jpeg(torch.rand(400, 3, 48, 48, generator=generator()), generator())
+    assert {top for top, _ in sizes} == {left for _, left in sizes} == set(range(16))

@@ -49,6 +49,7 @@ def test_what_may_be_written_shorter() -> None:
         ("model", [1], "--model"),
         ("clip", 1, "--clip"),
         ("loss", "l2", "--loss"),
+        ("optimizer", "sgd", "--optimizer"),
         ("precision", "fp16", "--precision"),
         ("scales", 0, "--scales"),
         ("scales", 9, "--scales"),

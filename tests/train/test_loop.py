@@ -131,6 +131,26 @@ def test_a_resumed_run_ends_as_an_uninterrupted_one(
     assert [path.name for path in sorted((out / "samples").iterdir())] == [f"epoch-00{i}.png" for i in (1, 2, 3)]
 
 
+@pytest.mark.parametrize("settled", [{"optimizer": "adamw"}, {"quantize_aware": True}])
+def test_other_kinds_of_runs_learn_and_resume_as_well(
+    settled: dict[str, object], settings: Settings, run: Run, tmp_path: Path, stop_at: StopAt
+) -> None:
+    run(settings(**settled), tmp_path / "whole")
+    run(settings(**settled), tmp_path / "parts", callbacks=[stop_at(50)])
+    run(settings(**settled), tmp_path / "parts", resume=True)
+    assert without_time(tmp_path / "whole") == without_time(tmp_path / "parts")
+    assert same_weights(tmp_path / "whole" / "model.pt", tmp_path / "parts" / "model.pt")
+    rows = rows_of(tmp_path / "whole")
+    assert float(rows[2]["val_psnr"]) > max(float(rows[0]["val_psnr"]), float(rows[2]["noisy_psnr"]))
+
+
+def test_a_run_does_not_resume_with_another_optimizer(settings: Settings, run: Run, tmp_path: Path) -> None:
+    for one, other in (("adamw", "muon"), ("muon", "adamw")):
+        run(settings(epochs=1, optimizer=one), tmp_path / one)
+        with pytest.raises(CheckpointError, match=f"written with another optimizer than '{other}'"):
+            run(settings(optimizer=other), tmp_path / one, resume=True)
+
+
 def test_an_epoch_whose_checkpoint_was_lost_is_repeated(
     finished: Path, settings: Settings, run: Run, tmp_path: Path, stop_at: StopAt
 ) -> None:

@@ -85,6 +85,7 @@ def test_the_levels_of_skip_are_those_of_its_table() -> None:
         ("down.1.0", (64, 8, 8)),
         ("down.1.1", (64, 8, 8)),
         ("expand.0", (4 * 32, 8, 8)),
+        ("join.0", (32, 16, 16)),
         ("up.0.0", (32, 16, 16)),
         ("up.0.1", (32, 16, 16)),
         ("head", (3, 32, 32)),
@@ -104,7 +105,7 @@ def test_multiply_adds_of_one_convolution_by_hand() -> None:
 def test_skip_has_nothing_that_int8_or_the_blocked_layout_dislike() -> None:
     skip = build("skip")
     kinds = {type(module).__name__ for module in skip.modules()}
-    blocks = {"ResidualBlock", "PlainBlock"}
+    blocks = {"ResidualBlock", "PlainBlock", "Join"}
     assert kinds <= {"Skip", "ModuleList", "Sequential", "Conv2d", "ReLU", "ConvTranspose2d"} | blocks
     inside = [module for module in skip.modules() if isinstance(module, nn.Conv2d)]
     assert all(conv.out_channels % 16 == 0 for conv in inside)

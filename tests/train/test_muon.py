@@ -20,6 +20,14 @@ def test_singular_values_come_close_to_one(rows: int, columns: int, seed: int, s
     values = torch.linalg.svdvals(orthogonal(matrix[None])[0])
     well = torch.linalg.svdvals(matrix) > 0.05 * torch.linalg.matrix_norm(matrix)  # tiny ones need more iterations
     assert ((values[well] > 0.3) & (values[well] < 1.4)).all()
+    along = float((orthogonal(matrix[None])[0] * matrix).sum())  # of the orthogonal matrices the nearest one has most
+    assert along == pytest.approx(float(torch.linalg.matrix_norm(matrix, "nuc")), rel=0.4)
+
+
+def test_many_at_once_are_each_their_own() -> None:
+    matrices = torch.randn(5, 12, 30, generator=torch.Generator().manual_seed(2))
+    each = torch.cat([orthogonal(matrix[None]) for matrix in matrices])
+    assert torch.allclose(orthogonal(matrices), each, atol=1e-5)
 
 
 def test_nothing_to_learn_from_is_no_step() -> None:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 SATURATION, GAMMA, CONTRAST = (0.3, 2.5), (0.65, 1.5), (0.5, 1.4)  # factors, drawn log-uniformly
-GRAIN = 12.0  # differences, in 8-bit steps, that `without_grain` takes for noise
+GRAIN = 12.0  # difference of two pixels, summed over the channels in 8-bit steps, that `without_grain` takes for noise
 NEGATIVE = 0.1  # share of the altered patches that become their negatives
 
 _PERMUTATIONS = torch.tensor([[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]])

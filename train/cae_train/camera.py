@@ -26,8 +26,8 @@ SHOT = (2e-5, 2e-2)  # variance of the raw value 1 at the lowest and the highest
 READ_SLOPE, READ_OFFSET, READ_SPREAD = 2.18, 1.2, 0.26  # log variance of read noise beside that of shot noise
 TOE, GAMMA = 0.1, 2.4  # tone curve: linear = ((value + TOE) / (1 + TOE)) ** GAMMA
 GRAINS = (1.0, 1.0, 1.4, 2.0)  # pixels of the picture to one of the camera: enlarged pictures have a coarser grain
-PARTS = 2  # of a batch, each with one of them
 JPEG_SHARE, JPEG_QUALITY = 0.6, (45, 98)
+JPEG_GRID = 16  # pixels along a side of the blocks of the colours, where they are subsampled
 JPEG_SAMPLINGS = (cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420,
                   cv2.IMWRITE_JPEG_SAMPLING_FACTOR_422, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)  # fmt: skip
 SHARPEST, WIDE = 0.2, 2.5  # sigmas: below the first a filter does nothing; of the wide filter of the brightness
@@ -43,13 +43,16 @@ class Camera:
     sensitivity: Level
 
     def __call__(self, clean: Tensor, generator: torch.Generator) -> Tensor:
-        """N x C x H x W in 0..1 (C 3 or 1) -> the same with noise; the parts that became JPEGs are rounded."""
+        """N x C x H x W in 0..1 (C 3 or 1; H and W above 8) -> the same with noise, not clipped."""
         grey = clean.shape[1] == 1
         rgb = clean.clamp(0, 1).expand(-1, 3, -1, -1).contiguous()  # one layout: mixed ones cost twice the time
         wide = F.pad(rgb, (MARGIN,) * 4, mode="reflect")
-        grains = [GRAINS[i] for i in torch.randint(len(GRAINS), (PARTS,), generator=generator)]
-        parts = [self._with_noise(part, g, generator) for part, g in zip(wide.chunk(PARTS), grains, strict=False)]
-        noisy = _jpeg(torch.cat(parts), generator)[:, :, MARGIN:-MARGIN, MARGIN:-MARGIN]
+        grains = torch.tensor(GRAINS)[torch.randint(len(GRAINS), (len(clean),), generator=generator)]
+        for grain in sorted(set(GRAINS)):
+            chosen = grains == grain
+            if chosen.any():
+                wide[chosen] = self._with_noise(wide[chosen], grain, generator)
+        noisy = _jpeg(wide, generator)[:, :, MARGIN:-MARGIN, MARGIN:-MARGIN]
         return noisy.mean(1, keepdim=True) if grey else noisy
 
     def _with_noise(self, picture: Tensor, grain: float, generator: torch.Generator) -> Tensor:
@@ -57,7 +60,7 @@ class Camera:
         level = self.sensitivity.draw(len(picture), generator)
         if grain == 1:
             return picture + noise_of(picture, level, generator)
-        size = [round(side / grain / 2) * 2 for side in picture.shape[2:]]
+        size = [round(side / grain) for side in picture.shape[2:]]
         small = F.interpolate(picture, size=size, mode="bilinear")
         return picture + F.interpolate(noise_of(small, level, generator), size=picture.shape[2:], mode="bilinear")
 
@@ -66,9 +69,12 @@ def noise_of(picture: Tensor, level: Tensor, generator: torch.Generator) -> Tens
     """What noise on the sensor becomes in the finished picture.
 
     Args:
-        picture: N x 3 x H x W in 0..1, H and W even.
+        picture: N x 3 x H x W in 0..1.
         level: sensitivity of each, N x 1 x 1 x 1 in 0..1.
-        generator: of all randomness.
+        generator: of all randomness; the Bayer phase is drawn once for all N.
+
+    Returns:
+        The noise alone, float32 N x 3 x H x W of mean 0.
     """
     count = len(picture)
 
@@ -193,11 +199,12 @@ def _jpeg(pictures: Tensor, generator: torch.Generator) -> Tensor:
             cv2.IMWRITE_JPEG_QUALITY, int(low + quality * (high - low + 1)),
             cv2.IMWRITE_JPEG_SAMPLING_FACTOR, JPEG_SAMPLINGS[int(sampling * len(JPEG_SAMPLINGS))],
         ]  # fmt: skip
-        window = picture[int(y * MARGIN) :, int(x * MARGIN) :]  # where it begins decides where the blocks lie
-        _, coded = cv2.imencode(".jpg", window[:, :, ::-1], settings)
+        top, left = int(y * JPEG_GRID), int(x * JPEG_GRID)  # where the picture begins on the grid of blocks
+        placed = cv2.copyMakeBorder(picture[:, :, ::-1], top, 0, left, 0, cv2.BORDER_REFLECT_101)
+        _, coded = cv2.imencode(".jpg", placed, settings)
         decoded = cv2.imdecode(coded, cv2.IMREAD_COLOR)
         assert decoded is not None  # noqa: S101 - it was coded a line above
-        window[:] = decoded[:, :, ::-1]
+        picture[:] = decoded[top:, left:, ::-1]
     result = pictures.clone()
     result[chosen] = torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2).float().div_(255)
     return result

@@ -30,9 +30,12 @@ class TrainConfig:
         quantize_aware: train with the rounding of int8 (`cae_train.qat`), in fp32 unless `precision` says bf16.
         degrade: degradations applied in this order, as `cae_train.degrade.parse` reads them.
         scales: sizes that each photograph is used at: its own, three quarters of it, three quarters of that, ...
-        degrain: share of the training patches whose own faint noise is removed before they are degraded.
-        jitter: share of the training patches that get other colours, saturation, gamma and contrast.
-        grey: share of the training patches that are made grey, noise included, so that grey images are cleaned too.
+        degrain: share of the training patches whose own faint noise is removed before they are degraded; held-out
+            patches keep theirs, so PSNR falls a little where it is above 40 dB.
+        jitter: share of the training patches (of each batch, rounded to whole ones) that get other colours,
+            saturation, gamma and contrast.
+        grey: share of the training patches (rounded likewise) that are made grey, noise included, so that grey images
+            are cleaned too.
         clip: whether degraded patches are clipped to 0..1 and rounded to 8 bits, as a camera's are.
         loss: a name of `LOSSES`.
         epochs: passes; an epoch is every patch once, or `epoch_crops` crops of a folder.
@@ -46,7 +49,7 @@ class TrainConfig:
         grad_clip: largest norm of a step's gradient.
         patience: epochs without a better validation PSNR before stopping early; 0 never stops early.
         precision: "fp32", "bf16" (autocast), or "auto": bf16 where the processor has it.
-        seed: of the split, the initial weights, the crops and the noise.
+        seed: of the initial weights, the crops and the noise; what is held out does not depend on it.
 
     Raises:
         ConfigError: a value out of its range; the message names it and the valid ones.

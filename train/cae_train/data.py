@@ -1,6 +1,8 @@
 """Data sets and folders of photographs -> clean 32x32 patches -> (degraded, clean) pairs.
 
-All images in memory are uint8 H x W x 3, RGB. All randomness comes from `TrainConfig.seed`.
+All images in memory are uint8 H x W x 3, RGB. All randomness comes from `TrainConfig.seed`, but for
+what is held out: it is the same whatever the seed, so that a run which starts from the weights of another is not
+measured on what that one was trained on.
 """
 
 from collections.abc import Iterator, Sequence
@@ -29,7 +31,7 @@ SCALE = 0.75  # of a photograph's copy to the next larger one
 HELD_OUT_SHARE, HELD_OUT_IMAGES, HELD_OUT_PATCHES = 0.1, 64, 2048
 
 # The streams of random numbers that a run draws from, so that none shifts when another changes.
-_SPLIT, _WINDOWS, _CROPS, _TRAIN, _ORDER, _HELD_OUT_NOISE = range(6)
+_SPLIT, _WINDOWS, _CROPS, _TRAIN, _ORDER, _HELD_OUT_NOISE, _NOISE, _GRAIN, _COLOURS = range(9)
 
 
 @dataclass
@@ -47,23 +49,27 @@ class Split:
 
 
 def load(config: TrainConfig) -> Split:
-    """Everything that `config.data` names, split the same way for the same seed.
+    """Everything that `config.data` names, always split the same way.
 
     Raises:
-        DataError: an unknown data set that is no folder either, a folder without usable images, a failed download.
+        DataError: an unknown data set that is no folder either, one named twice, a folder without usable images, a
+            failed download.
     """
+    for source in config.data:
+        if config.data.count(source) > 1:
+            raise DataError(f"--data {source!r} is named twice: once is enough")
     split = Split()
     known: set[Path] = set()
     for source in config.data:
         if source == "cifar10":
             images, test = load_cifar10(Path(config.data_dir))
-            order = _rng(config.seed, _SPLIT).permutation(len(images))
+            order = _rng(0, _SPLIT).permutation(len(images))
             held_out = len(images) // 10
             split.validation += list(images[order[:held_out]])
             split.train += list(images[order[held_out:]])
             split.test, split.test_of = list(test), source
         elif source == "synthetic":
-            _hold_out(split, load_synthetic(config.seed), config.seed)
+            _hold_out(split, load_synthetic())
         elif Path(source).is_dir():
             memory = MEMORY_BYTES // len(config.data)
             _add_folder(split, Path(source), config.seed, memory, known, [SCALE**i for i in range(config.scales)])
@@ -110,12 +116,12 @@ def _add_folder(split: Split, folder: Path, seed: int, memory: int, known: set[P
     if len(images) < 2:
         why = "".join(f"; {note.partition(': ')[2]}" for note in split.notes[-2:])
         raise DataError(f"--data {str(folder)!r} has {len(images)} usable images: 2 are needed, one is held out{why}")
-    _hold_out(split, images, seed, scales)
+    _hold_out(split, images, scales)
 
 
-def _hold_out(split: Split, images: Sequence[Image], seed: int, scales: Sequence[float] = (1.0,)) -> None:
+def _hold_out(split: Split, images: Sequence[Image], scales: Sequence[float] = (1.0,)) -> None:
     """Share `images` out between the two parts; those for training get copies of the further scales."""
-    order = _rng(seed, _SPLIT).permutation(len(images))
+    order = _rng(0, _SPLIT).permutation(len(images))
     held_out = min(max(1, round(len(images) * HELD_OUT_SHARE)), HELD_OUT_IMAGES)
     split.validation += [images[i] for i in order[:held_out]]
     copies = (smaller(images[i], scale) for i in order[held_out:] for scale in scales)
@@ -171,9 +177,11 @@ class Pairs(Dataset[tuple[Tensor, Tensor]]):
         """Step `key[1]` of epoch `key[0]`: degraded and clean, float32 batch x 3 x 32 x 32 in 0..1 each."""
         rng = _rng(self.seed, _TRAIN, *key)
         clean = to_tensor(self._patches(rng, *key))
-        generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
-        clean = jittered(clean, self.jitter, generator)
-        return _degraded(clean, self.degrade, generator, self.grey), clean
+        clean = jittered(clean, self.jitter, self._generator(_COLOURS, key))
+        return _degraded(clean, self.degrade, self._generator(_NOISE, key), self.grey), clean
+
+    def _generator(self, stream: int, key: tuple[int, int]) -> torch.Generator:
+        return torch.Generator().manual_seed(int(_rng(self.seed, stream, *key).integers(2**63)))
 
     def _patches(self, rng: np.random.Generator, epoch: int, step: int) -> NDArray[np.uint8]:
         if self.whole:
@@ -189,7 +197,8 @@ class Pairs(Dataset[tuple[Tensor, Tensor]]):
             crop = crop[::-1] if turn & 2 else crop
             patch[:] = crop.transpose(1, 0, 2) if turn & 4 else crop
         if self.degrain:
-            for index in np.flatnonzero(rng.random(len(patches)) < self.degrain):
+            grainy = _rng(self.seed, _GRAIN, epoch, step).random(len(patches)) < self.degrain
+            for index in np.flatnonzero(grainy):
                 patches[index] = without_grain(patches[index])
         return patches
 

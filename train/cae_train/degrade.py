@@ -86,7 +86,7 @@ def _parse_one(spec: str, part: str) -> Degradation:
     if name not in DEGRADATIONS:
         raise ConfigError(f"--degrade {spec!r}: unknown degradation {name!r}, choose from {', '.join(DEGRADATIONS)}")
     kind = DEGRADATIONS[name]
-    if kind.default and not colon:
+    if kind.default is not None and not colon:
         return kind.make(kind.default)
     match = _LEVEL.fullmatch(level)
     if match is None:

@@ -48,7 +48,7 @@ class TrainResult:
 
 
 def initial_network(config: TrainConfig) -> nn.Module:
-    """The network that a run begins with: new, or with the weights of `config.start`; rounding where it is wanted.
+    """The network that a run begins with: new, or with the weights of `config.start`.
 
     Branches that `start` was trained with are folded where the run's network has none.
 
@@ -68,8 +68,6 @@ def initial_network(config: TrainConfig) -> nn.Module:
                 f"the run's network is {config.arch} {options_of(network)}"
             )
         network.load_state_dict(start.state_dict())
-    if config.quantize_aware:
-        qat.prepare(network)
     return network
 
 
@@ -80,6 +78,7 @@ class Training(LightningModule):
         super().__init__()
         self.config = config
         self.net = initial_network(config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.roundings = qat.prepare(self.net) if config.quantize_aware else []
         self.loss = loss_by_name(config.loss, bounded=bool(self.net.bounded))
         chain = parse_chain(config.degrade, config.clip)
         self.pairs = Pairs(split.train, chain, config)
@@ -145,18 +144,27 @@ class Training(LightningModule):
         for name in self.figures:
             self.figure(name).reset()
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the measured ranges: they are no weights, but decide what a rounding network computes."""
+        checkpoint["ranges"] = [rounding.state() for rounding in self.roundings]
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take up the ranges again; a checkpoint from before they were kept has them measured anew."""
+        for rounding, state in zip(self.roundings, checkpoint.get("ranges", []), strict=False):
+            rounding.load_state(state)
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        """A new one, as `config.optimizer` says."""
+        config, parameters = self.config, self.net.parameters()
+        if config.optimizer == "muon":
+            return Muon(parameters, config.lr, betas=BETAS, weight_decay=config.weight_decay)
+        return torch.optim.AdamW(parameters, config.lr, betas=BETAS, weight_decay=config.weight_decay, foreach=True)
+
     def configure_optimizers(self) -> Any:
         """A linear warm-up, then a cosine to zero over all steps (Loshchilov and Hutter, ICLR 2017)."""
-        config, parameters = self.config, self.net.parameters()
-        optimizer: torch.optim.Optimizer
-        if config.optimizer == "muon":
-            optimizer = Muon(parameters, config.lr, betas=BETAS, weight_decay=config.weight_decay)
-        else:
-            optimizer = torch.optim.AdamW(
-                parameters, config.lr, betas=BETAS, weight_decay=config.weight_decay, foreach=True
-            )
+        optimizer = self.optimizer()
         total = max(1, int(self.trainer.estimated_stepping_batches))
-        warmup = max(1, round(config.warmup * total))
+        warmup = max(1, round(self.config.warmup * total))
         rise = torch.optim.lr_scheduler.LinearLR(optimizer, 1 / warmup, 1.0, max(1, warmup - 1))
         fall = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, total - warmup))
         schedule = torch.optim.lr_scheduler.SequentialLR(optimizer, [rise, fall], [warmup])
@@ -281,6 +289,12 @@ def _fit(trainer: Trainer, training: Training, folder: RunFolder, checkpoint: Pa
 
 def _check_resumable(checkpoint: Path, training: Training) -> None:
     try:
-        training.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"])
+        content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        training.load_state_dict(content["state_dict"])
+        saved = set(content["optimizer_states"][0]["param_groups"][0])
     except Exception as e:  # a damaged file can fail anywhere in torch's reader
         raise CheckpointError(f"--resume: {checkpoint} is damaged or is of another network: {one_line(e)}") from e
+    if not saved.issuperset(training.optimizer().param_groups[0]):
+        raise CheckpointError(
+            f"--resume: {checkpoint} was written with another optimizer than {training.config.optimizer!r}"
+        )

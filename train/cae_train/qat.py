@@ -1,15 +1,16 @@
 """Quantisation-aware training: the network feels the rounding that int8 will bring, and learns to live with it.
 
 Weights are rounded to 8 bits signed per output channel, activations to 8 bits unsigned per tensor, where the exporter
-will round them: after each convolution (or the ReLU behind it), each residual addition and each skip; the last
-convolution stays in float, as it does there, and the exporter measures the ranges anew. Gradients
-pass straight through inside the range. Only the forward pass changes: the weights that are saved are the float ones,
-while the figures of such a run are those of the rounding network.
+will round them: the input, after each convolution (or the ReLU behind it), each residual addition and each skip's; the
+last convolution stays in float, as it does there, and the exporter measures the ranges anew. Gradients pass straight
+through inside the range. Only the forward pass changes: the weights that are saved are the float ones, while the
+figures of such a run are those of the rounding network.
 
 Source: Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference"
 (CVPR 2018); ranges are moving averages of each batch's extremes, without the rarest values.
 """
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name that every torch user knows
 
-from cae_train.models.skip import Block, PlainBlock, ResidualBlock
+from cae_train.models.skip import Block, Join, PlainBlock, ResidualBlock
 
 MEMORY = 0.98  # of the moving averages of the activations' ranges
 LEVELS = 255
@@ -27,24 +28,30 @@ SAMPLE = 65_536  # values of a tensor that its range is measured on
 EVERY = 4  # steps between two measurements
 
 
-def prepare(network: nn.Module) -> None:
-    """Make a network round its weights and activations as int8 inference will, in place."""
-    before_activation = {id(m.conv1) for m in network.modules() if isinstance(m, Block)}
-    before_activation |= {id(m.conv2) for m in network.modules() if isinstance(m, PlainBlock)}
+def prepare(network: nn.Module) -> list["ActivationRounding"]:
+    """Make a network round its weights and activations as int8 inference will, in place.
+
+    Returns:
+        The places where activations are rounded; each is a tensor that the exporter quantises.
+    """
+    convolutions = [m for m in network.modules() if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d))]
+    first, last = convolutions[0], convolutions[-1]
+    rounded_by_relu = {id(m.conv1) for m in network.modules() if isinstance(m, Block)}
+    rounded_by_relu |= {id(m.conv2) for m in network.modules() if isinstance(m, PlainBlock)}
     for module in network.modules():
         if isinstance(module, nn.Sequential):
-            layers = list(module)
-            before_activation |= {id(a) for a, b in pairwise(layers) if isinstance(b, (nn.ReLU, nn.Sigmoid))}
-    last = [module for module in network.modules() if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d))][-1]
+            rounded_by_relu |= {id(a) for a, b in pairwise(module) if isinstance(b, (nn.ReLU, nn.Sigmoid))}
+    places = [ActivationRounding()]
+    first.register_forward_pre_hook(places[0].on_input)
     for module in network.modules():
         if module is last:
             continue
         if isinstance(module, nn.Conv2d):
             module._conv_forward = _rounding_convolution(module)  # type: ignore[method-assign]
-        if isinstance(module, (nn.Conv2d, nn.ReLU, ResidualBlock)) and id(module) not in before_activation:
-            module.register_forward_hook(ActivationRounding().on_output)
-        if isinstance(module, nn.Sequential) and len(module):
-            module.register_forward_pre_hook(ActivationRounding().on_input)
+        if isinstance(module, (nn.Conv2d, nn.ReLU, ResidualBlock, Join)) and id(module) not in rounded_by_relu:
+            places.append(ActivationRounding())
+            module.register_forward_hook(places[-1].on_output)
+    return places
 
 
 class ActivationRounding:
@@ -53,6 +60,14 @@ class ActivationRounding:
     def __init__(self) -> None:
         self.low, self.high = 0.0, 0.0
         self.calls = 0
+
+    def state(self) -> list[float]:
+        """What has been measured, for a checkpoint."""
+        return [self.low, self.high, float(self.calls)]
+
+    def load_state(self, state: Sequence[float]) -> None:
+        """The inverse of `state`."""
+        self.low, self.high, self.calls = float(state[0]), float(state[1]), int(state[2])
 
     def on_output(self, module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
         """A forward hook."""
@@ -76,7 +91,7 @@ class ActivationRounding:
         return rounded
 
     def _measure(self, values: Tensor) -> None:
-        sample = values[:: max(1, len(values) // SAMPLE)].float()
+        sample = values[:: len(values) // SAMPLE | 1].float()  # odd: an even step would see few columns only
         beyond = int(TAIL * len(sample)) + 1
         low, high = float(sample.topk(beyond, largest=False).values[-1]), float(sample.topk(beyond).values[-1])
         memory = MEMORY if self.calls else 0.0

@@ -23,7 +23,7 @@ FONTS = (
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789 .,:;!?()+-=%&/"
 
 
-def load_synthetic(seed: int) -> list[Image]:
+def load_synthetic(seed: int = 0) -> list[Image]:
     """The pictures of that seed: `PICTURES` of `SIDE` x `SIDE`, half dead leaves, the rest text and line art."""
     rng = np.random.default_rng((seed, 0x5EED))
     kinds: tuple[Callable[[np.random.Generator], Image], ...] = (dead_leaves, text, dead_leaves, line_art)

@@ -10,7 +10,16 @@ from cae_train.errors import ConfigError
 from cae_train.models.cae import Cae, CaeOptions
 from cae_train.models.skip import Skip, SkipOptions, fold
 
-__all__ = ["ARCHITECTURES", "Architecture", "build", "folded", "multiply_adds_per_pixel", "options_of", "weight_count"]
+__all__ = [
+    "ARCHITECTURES",
+    "Architecture",
+    "build",
+    "folded",
+    "multiply_adds",
+    "multiply_adds_per_pixel",
+    "options_of",
+    "weight_count",
+]
 
 
 class Network(Protocol):
@@ -67,25 +76,31 @@ def weight_count(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def multiply_adds_per_pixel(network: nn.Module, patch: int = 32) -> float:
-    """Multiply-adds of all convolutions for one pixel of the patch (1000 = 1 KMAC/px)."""
+def multiply_adds(network: nn.Module, patch: int = 32) -> dict[str, int]:
+    """Multiply-adds of each convolution for one patch, by the module's name, in the order in which they run."""
     import torch
 
-    total = 0
+    found: dict[str, int] = {}
 
-    def count(module: nn.Module, inputs: Any, output: torch.Tensor) -> None:
-        nonlocal total
-        if isinstance(module, nn.ConvTranspose2d):  # each input meets all its weights
-            total += inputs[0][0].numel() * module.weight[0].numel()
-        else:
-            total += output[0].numel() * cast(nn.Conv2d, module).weight[0].numel()
+    def counter(name: str) -> Any:
+        def count(module: nn.Module, inputs: Any, output: torch.Tensor) -> None:
+            transposed = isinstance(module, nn.ConvTranspose2d)  # there each input meets all weights
+            values = inputs[0] if transposed else output
+            found[name] = values[0].numel() * cast(nn.Conv2d, module).weight[0].numel()
+
+        return count
 
     convolutions = (nn.Conv2d, nn.ConvTranspose2d)
-    hooks = [m.register_forward_hook(count) for m in network.modules() if isinstance(m, convolutions)]
+    hooks = [m.register_forward_hook(counter(n)) for n, m in network.named_modules() if isinstance(m, convolutions)]
     try:
         with torch.no_grad():
             network(torch.zeros(1, 3, patch, patch))
     finally:
         for hook in hooks:
             hook.remove()
-    return total / (patch * patch)
+    return found
+
+
+def multiply_adds_per_pixel(network: nn.Module, patch: int = 32) -> float:
+    """Multiply-adds of all convolutions for one pixel of the patch (1000 = 1 KMAC/px)."""
+    return sum(multiply_adds(network, patch).values()) / (patch * patch)

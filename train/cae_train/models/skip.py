@@ -20,14 +20,13 @@ learning of the noise, Zhang et al. (DnCNN, TIP 2017); residual blocks without n
 (RepVGG, CVPR 2021) and Zhang et al. (ECBSR, ACM MM 2021); no biases, Mohan et al. (ICLR 2020).
 """
 
-import copy
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name that every torch user knows
-from torch.nn.utils.parametrize import is_parametrized, register_parametrization, remove_parametrizations
+from torch.nn.utils.parametrize import register_parametrization
 
 from cae_train.errors import ConfigError
 
@@ -122,6 +121,14 @@ class Branches(nn.Module):
         return weight + F.pad(self.point, (1, 1, 1, 1)) + sequence
 
 
+class Join(nn.Module):
+    """The addition of a skip to what comes up from below: a module, so that it can be found and hooked."""
+
+    def forward(self, features: Tensor, skip: Tensor) -> Tensor:
+        """N x C x H x W each, and out."""
+        return features + skip
+
+
 class Block(nn.Module):
     """Two 3x3 convolutions with a ReLU between; what becomes of them is the kind's."""
 
@@ -159,12 +166,15 @@ KINDS: dict[str, type[Block]] = {"residual": ResidualBlock, "plain": PlainBlock}
 
 def fold(network: "Skip") -> "Skip":
     """The same network with the branches of each kernel folded into one, so that it has none to train."""
-    folded = copy.deepcopy(network)
-    folded.options = replace(network.options, branches=False)
-    for module in folded.modules():
-        if is_parametrized(module):
-            remove_parametrizations(module, "weight")
-    return folded
+    folded = Skip(replace(network.options, branches=False))
+    with torch.no_grad():
+        trained = dict(network.named_modules())
+        for name, module in folded.named_modules():
+            if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+                module.weight.copy_(trained[name].weight)
+                if module.bias is not None:
+                    module.bias.copy_(trained[name].bias)
+    return folded.train(network.training)
 
 
 def interleave(x: Tensor) -> Tensor:
@@ -203,6 +213,7 @@ class Skip(nn.Module):
         self.expand = nn.ModuleList(nn.Conv2d(b, a * sub, 1, bias=o.bias) for a, b in pairwise(o.widths))
         self.up = nn.ModuleList(blocks(w, n) for w, n in zip(o.widths[1:], o.up_blocks[1:], strict=False))
         self.up.insert(0, blocks(o.widths[0], o.up_blocks[0], KINDS[o.last]))
+        self.join = nn.ModuleList(Join() for _ in self.up)
         self.head: nn.Module
         if o.head == "transposed":
             self.head = nn.ConvTranspose2d(o.widths[0], 3, o.entry, stride=o.entry, bias=o.bias)
@@ -221,7 +232,7 @@ class Skip(nn.Module):
         with torch.no_grad():
             for module in self.expand if self.options.up == "subpixel" else ():
                 assert isinstance(module, nn.Conv2d)  # noqa: S101 - nothing else is in there
-                quarter = module.weight[: len(module.weight) // 4]  # the four sub-pixels start equal: as nearest
+                quarter = module.weight[: len(module.weight) // 4]  # all four sub-pixels start equal: as nearest
                 module.weight.copy_(quarter.repeat(4, 1, 1, 1))
             for module in self.modules():
                 if isinstance(module, ResidualBlock):
@@ -245,7 +256,7 @@ class Skip(nn.Module):
                 features = self.reduce[level](features)
         for level in reversed(range(len(self.up))):
             features = self._larger(self.expand[level](features))
-            features = self.up[level](features + skips[level])
+            features = self.up[level](self.join[level](features, skips[level]))
         noise: Tensor = self.head(features)
         return x - noise
 

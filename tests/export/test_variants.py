@@ -1,0 +1,94 @@
+"""Every option of a network survives the export, and quantisation-aware training rounds where the exporter does."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from tests.export.test_convert import outputs
+from torch import Tensor, nn
+
+from cae_export.convert import to_onnx
+from cae_export.quantize import to_int8
+from cae_train import qat
+from cae_train.models import build, folded
+
+SMALL = {"widths": (16, 32), "down_blocks": (1, 1), "up_blocks": (1,)}
+VARIANTS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "small": SMALL,
+    "three levels": {"widths": (16, 32, 48), "down_blocks": (0, 1, 1), "up_blocks": (1, 1)},
+    "plain": SMALL | {"block": "plain"},
+    "residual to the end": SMALL | {"last": "residual"},
+    "cells of 4x4": SMALL | {"entry": 4, "stem": 8},
+    "nearest": SMALL | {"up": "nearest"},
+    "no block on the way up": SMALL | {"up_blocks": (0,)},
+    "branches": SMALL | {"branches": True},
+    "no bias": SMALL | {"bias": False},
+    "convolution as head": SMALL | {"head": "conv"},
+}
+
+
+def network_of(options: dict[str, Any]) -> nn.Module:
+    """A network whose every part has a say: fresh ones leave blocks and head nearly out."""
+    torch.manual_seed(0)
+    network = build("skip", options).eval()
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            if name.startswith("head") and parameter.ndim > 1:
+                parameter.mul_(30)
+            if "parametrizations" in name and not name.endswith("original"):
+                parameter.normal_(0, 0.02)
+    return network
+
+
+def patches(count: int = 64) -> Tensor:
+    """Smooth pictures with noise, in steps of 1/255."""
+    generator = torch.Generator().manual_seed(1)
+    corners = torch.rand(count, 3, 4, 4, generator=generator)
+    smooth = nn.functional.interpolate(corners, size=(32, 32), mode="bilinear", align_corners=True)
+    noisy = smooth + 0.1 * torch.randn(smooth.shape, generator=generator)
+    return noisy.mul(255).round().clamp(0, 255).div(255)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_the_file_equals_the_network(name: str) -> None:
+    network, pairs = network_of(VARIANTS[name]), patches(9)
+    with torch.inference_mode():
+        wanted = network(pairs)
+        assert float((wanted - pairs).abs().max()) > 0.01, "the network does something"
+        assert torch.allclose(folded(network)(pairs), wanted, atol=1e-5)
+    assert np.abs(outputs(to_onnx(network, 32), pairs.numpy()) - wanted.numpy()).max() < 1e-4
+
+
+@pytest.mark.parametrize("name", [name for name in VARIANTS if name != "convolution as head"])
+def test_training_rounds_where_the_exporter_rounds(name: str) -> None:
+    network, pairs = network_of(VARIANTS[name]), patches()
+    graph = to_int8(to_onnx(network, 32), pairs)
+    rounding = folded(network) if VARIANTS[name].get("branches") else copy.deepcopy(network)
+    places = qat.prepare(rounding)
+    made_by = {node.output[0] for node in graph.graph.node if node.op_type == "QuantizeLinear"}
+    read = {node.input[0] for node in graph.graph.node if node.op_type == "DequantizeLinear"}
+    assert len(places) == len(made_by & read) - moves(graph)
+    with torch.no_grad():
+        rounding.train()(pairs)
+        wanted = network(pairs)
+        by_training = rounding.eval()(pairs) - wanted
+    by_export = outputs(graph, pairs.numpy()) - wanted.numpy()
+    assert 0 < by_training.std() < 0.05
+    assert float(by_training.std()) == pytest.approx(float(by_export.std()), rel=0.35)
+
+
+def moves(graph: onnx.ModelProto) -> int:
+    """Roundings of what was only moved since it was rounded: they change nothing."""
+    maker = {name: node for node in graph.graph.node for name in node.output}
+    quantize = [node for node in graph.graph.node if node.op_type == "QuantizeLinear"]
+    return sum(
+        maker[node.input[0]].op_type in ("Reshape", "Transpose", "Resize")
+        for node in quantize
+        if node.input[0] in maker
+    )
