@@ -314,6 +314,7 @@ def test_settings_that_do_not_fit_train_nothing(settings: Settings, run: Run, tm
         Hardware(accelerator="abacus"),
         Hardware(accelerator="cpu", devices="many"),
         Hardware(accelerator="cpu", devices="0"),
+        Hardware(accelerator="cpu", devices="10000"),
         Hardware(accelerator="cpu", devices="1", strategy="hope"),
     ],
 )

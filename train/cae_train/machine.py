@@ -47,7 +47,7 @@ def make_trainer(config: TrainConfig, out: Path, hardware: Hardware, callbacks: 
     """Lightning's Trainer for a run.
 
     Raises:
-        ConfigError: an accelerator, devices or a strategy that Lightning refuses.
+        ConfigError: an accelerator, devices or a strategy that Lightning refuses, more devices than processors.
     """
     if any(way in hardware.strategy for way in ("spawn", "fork", "notebook")):
         raise ConfigError(f"--strategy {hardware.strategy} cannot carry the data to its processes: choose ddp")
@@ -57,7 +57,7 @@ def make_trainer(config: TrainConfig, out: Path, hardware: Hardware, callbacks: 
     )  # fmt: skip
     devices = hardware.devices
     try:
-        return Trainer(
+        trainer = Trainer(
             accelerator=hardware.accelerator,
             devices=int(devices) if devices.lstrip("-").isdigit() else devices,
             strategy=hardware.strategy,
@@ -76,6 +76,13 @@ def make_trainer(config: TrainConfig, out: Path, hardware: Hardware, callbacks: 
         raise ConfigError(
             f"--accelerator {hardware.accelerator} --devices {devices} --strategy {hardware.strategy}: {one_line(e)}"
         ) from e
+    processors = os.cpu_count() or 1
+    if trainer.strategy.root_device.type == "cpu" and trainer.num_devices > max(2, processors):
+        raise ConfigError(
+            f"--accelerator {hardware.accelerator} --devices {devices} --strategy {hardware.strategy}: that would start "
+            f"{trainer.num_devices} processes, this machine has {processors} processors"
+        )
+    return trainer
 
 
 def _precision(config: TrainConfig, hardware: Hardware) -> Any:
