@@ -79,7 +79,7 @@ def make_trainer(config: TrainConfig, out: Path, hardware: Hardware, callbacks: 
     processors = os.cpu_count() or 1
     if trainer.strategy.root_device.type == "cpu" and trainer.num_devices > max(2, processors):
         raise ConfigError(
-            f"--accelerator {hardware.accelerator} --devices {devices} --strategy {hardware.strategy}: that would start "
+            f"--accelerator {hardware.accelerator} --devices {devices} --strategy {hardware.strategy}: that would be "
             f"{trainer.num_devices} processes, this machine has {processors} processors"
         )
     return trainer
