@@ -50,7 +50,8 @@ def find(model: LoadedModel, data: str | None) -> Patches:
         try:
             split = load(replace(config, data=names))
         except CaeTrainError as e:
-            raise UsageError(str(e)) from e
+            own = "" if data is not None else "the data that the model names: "
+            raise UsageError(f"{own}{e}{'' if data is not None else '; name other data with --data'}") from e
         folders = [config.data_dir if name == "cifar10" else name for name in names if name != "synthetic"]
         place = f" ({', '.join(str(Path(folder).resolve()) for folder in folders)})" if folders else ""
         part = "test part" if split.test else "held-out part"

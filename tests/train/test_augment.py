@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from cae_train.augment import jittered, smaller, without_grain
+from cae_train.augment import drawn_count, jittered, smaller, without_grain
 
 SEEDS = st.integers(0, 2**31)
 
@@ -31,7 +31,8 @@ def test_the_last_patches_are_altered_and_stay_8_bit_pictures(count: int, share:
     assert 0 <= float(result.min()) <= float(result.max()) <= 1
     assert torch.equal(result.mul(255).round().div(255), result)
     altered = (result != clean).flatten(1).any(1)
-    wanted = round(share * count)
+    wanted = sum(altered.tolist())
+    assert abs(wanted - share * count) < 1
     assert altered.tolist() == [False] * (count - wanted) + [True] * wanted
 
 
@@ -120,3 +121,10 @@ def test_grain_goes_and_edges_stay() -> None:
     assert restored.shape == grainy.shape
     assert np.abs(restored - edge).std() < 0.5 * np.abs(grainy.astype(float) - edge).std()
     assert np.abs(restored[:, 15:17] - edge[:, 15:17]).max() < 8, "the edge is where it was"
+
+
+def test_a_share_of_a_small_batch_holds_in_the_mean() -> None:
+    source = generator()
+    counts = [drawn_count(0.05, 4, source) for _ in range(1000)]
+    assert set(counts) == {0, 1}
+    assert sum(counts) == pytest.approx(200, rel=0.25)

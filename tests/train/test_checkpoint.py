@@ -143,6 +143,7 @@ def test_a_file_that_was_cut_or_scratched(model: Path) -> None:
         (lambda c: c["state"]["encoder.0.bias"].fill_(float("inf")), "not finite: its training diverged"),
         (lambda c: c["config"].update(lr=-1.0), "--lr is -1.0"),
         (lambda c: c["config"].update(made_up=1), "made_up"),
+        (lambda c: c["config"].update(degrade=["foo:3"]), "unknown degradation 'foo'"),
         (lambda c: c.pop("config"), "config"),
         (lambda c: c.pop("state"), "state"),
         (lambda c: c.update(metrics=3), "cannot be rebuilt"),

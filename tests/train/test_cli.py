@@ -106,6 +106,8 @@ def nowhere(tmp_path: Path) -> Iterator[Path]:
         (["--accelerator", "abacus"], "--accelerator abacus"),
         (["--resume", "missing"], "--resume missing is no run folder"),
         (["--out", "FILE/run"], "FILE/run cannot be made"),
+        (["--out", "."], "--out '.' names no new folder"),
+        (["--out", ".."], "--out '..' names no new folder"),
     ],
 )
 def test_wrong_usage_is_one_line_and_2(
@@ -190,28 +192,34 @@ def test_help_and_version_need_no_extra() -> None:
     assert (done.returncode, done.stdout.split()[0]) == (0, "cae-train")
 
 
-def interrupted(options: list[str | Path], ready: Callable[[], bool], cwd: Path) -> tuple[int, str]:
-    """Start the command, send Ctrl-C once `ready`, and return its exit code and stderr."""
+def interrupted(
+    options: list[str | Path], ready: Callable[[], bool], cwd: Path, ending: signal.Signals
+) -> tuple[int, str]:
+    """Start the command, send the signal `ending` once `ready`, and return its exit code and stderr."""
     process = subprocess.Popen([COMMAND, *map(str, options)], stderr=subprocess.PIPE, text=True, cwd=cwd)
     deadline = time.monotonic() + 120
     while not ready():
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(ending)
     stderr = process.communicate(timeout=120)[1]
     assert "Traceback" not in stderr, stderr
     return process.returncode, stderr
 
 
 @pytest.mark.skipif(os.name == "nt", reason="sends a POSIX signal")
-@pytest.mark.parametrize("first_epoch", [True, False])
-def test_ctrl_c_leaves_a_model_and_the_run_can_go_on(first_epoch: bool, recipe: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("first_epoch", "ending"), [(True, signal.SIGINT), (False, signal.SIGINT), (True, signal.SIGTERM)]
+)
+def test_a_signal_leaves_a_model_and_the_run_can_go_on(
+    first_epoch: bool, ending: signal.Signals, recipe: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "run"
     crops = 5_000_000 if first_epoch else 64
     sign = out / ("config.toml" if first_epoch else "last.ckpt")  # in the first epoch, or after it
     options = ["--config", recipe, "--epochs", "4000", "--epoch-crops", str(crops), "--out", out, *CPU]
-    code, stderr = interrupted(options, sign.exists, tmp_path)
+    code, stderr = interrupted(options, sign.exists, tmp_path, ending)
     assert code == 130
     go_on = "" if first_epoch else f"; go on with cae-train --resume {out}"
     assert stderr.splitlines()[-1] == f"interrupted: {out / 'model.pt'} can be used{go_on}"

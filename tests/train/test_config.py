@@ -46,7 +46,7 @@ def test_what_may_be_written_shorter() -> None:
         ("data", ["", "a"], "--data"),
         ("degrade", (), "--degrade"),
         ("degrade", [25], "--degrade"),
-        ("model", [1], "--model"),
+        ("model", [1], "[model]"),
         ("clip", 1, "--clip"),
         ("loss", "l2", "--loss"),
         ("optimizer", "sgd", "--optimizer"),

@@ -13,6 +13,11 @@ NEGATIVE = 0.1  # share of the altered patches that become their negatives
 _PERMUTATIONS = torch.tensor([[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]])
 
 
+def drawn_count(share: float, count: int, generator: torch.Generator) -> int:
+    """How many of `count` patches a share is: rounded up or down at random, so that it holds in the mean."""
+    return int(share * count + torch.rand((), generator=generator, dtype=torch.float64))
+
+
 def jittered(clean: Tensor, share: float, generator: torch.Generator) -> Tensor:
     """Alter the colours of a share of the patches; the altered ones are rounded to 8 bits again.
 
@@ -23,7 +28,7 @@ def jittered(clean: Tensor, share: float, generator: torch.Generator) -> Tensor:
         share: 0..1, of the N patches; the last ones are altered.
         generator: of all randomness.
     """
-    count = round(share * len(clean))
+    count = drawn_count(share, len(clean), generator) if share else 0
     if not count:
         return clean
     patches = clean[-count:]

@@ -94,7 +94,9 @@ def command(
     resume: Annotated[Path | None, typer.Option(help="Continue this run folder with its own settings.")] = None,
     save_pairs: Annotated[
         Path | None,
-        typer.Option(help="First write noisy and clean patches as pairs of 8-bit PNG files into this new folder."),
+        typer.Option(
+            help="First write pairs of PNGs into this new folder: patches as they are, and as --degrade makes them."
+        ),
     ] = None,
     max_pairs: Annotated[int, typer.Option(help="With --save-pairs: so many of each part.", min=1)] = 1000,
     accelerator: Annotated[str, typer.Option(help="Passed to Lightning: auto, cpu, gpu, mps, tpu.")] = "auto",
@@ -144,6 +146,9 @@ def _run(
     from rich.console import Console
 
     # All that can be wrong is found before data are read, downloaded or written.
+    wanted = resume or out or Path("runs/train") / settings.arch
+    if resume is None:
+        run_folder.check(wanted)
     network = loop.initial_network(replace(settings, start="") if resume else settings)
     objective.loss_by_name(settings.loss, bool(network.bounded))
     degrade.parse_chain(settings.degrade, settings.clip)
@@ -163,7 +168,6 @@ def _run(
         say(f"wrote {save_pairs(split, settings, pairs, max_pairs)} pairs to {pairs}")
         if settings.epochs == 0:
             return
-    wanted = resume or out or Path("runs/train") / settings.arch
     folder = run_folder.create(wanted) if resume is None and leader else wanted
     say(
         f"{settings.arch}: {models.weight_count(network):,} weights, "

@@ -32,10 +32,8 @@ class TrainConfig:
         scales: sizes that each photograph is used at: its own, three quarters of it, three quarters of that, ...
         degrain: share of the training patches whose own faint noise is removed before they are degraded; held-out
             patches keep theirs, so PSNR falls a little where it is above 40 dB.
-        jitter: share of the training patches (of each batch, rounded to whole ones) that get other colours,
-            saturation, gamma and contrast.
-        grey: share of the training patches (rounded likewise) that are made grey, noise included, so that grey images
-            are cleaned too.
+        jitter: share of the training patches that get other colours, saturation, gamma and contrast.
+        grey: share of the training patches that are made grey, noise included, so that grey images are cleaned too.
         clip: whether degraded patches are clipped to 0..1 and rounded to 8 bits, as a camera's are.
         loss: a name of `LOSSES`.
         epochs: passes; an epoch is every patch once, or `epoch_crops` crops of a folder.
@@ -179,12 +177,13 @@ def _like(default: object, value: Any, option: str) -> Any:
     if isinstance(default, float) and type(value) is int:
         return float(value)
     if type(value) is not type(default):
-        raise ConfigError(f"{option} is {value!r}: {type(default).__name__} is needed")
+        kinds = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+        raise ConfigError(f"{option} is {value!r}: {kinds[type(default)]} is needed")
     return value
 
 
 def _option(name: str) -> str:
-    return "--" + name.replace("_", "-")
+    return "[model]" if name == "model" else "--" + name.replace("_", "-")
 
 
 def _require(holds: bool, name: str, value: object, valid: str) -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from cae_train.augment import jittered, smaller, without_grain
+from cae_train.augment import drawn_count, jittered, smaller, without_grain
 from cae_train.cifar10 import load_cifar10
 from cae_train.config import PATCH, TrainConfig
 from cae_train.degrade import Chain
@@ -212,7 +212,7 @@ def random_crop(image: Image, rng: np.random.Generator) -> Image:
 def _degraded(clean: Tensor, degrade: Chain, generator: torch.Generator, grey: float) -> Tensor:
     """Degrade N x 3 x 32 x 32; of the first patches the share `grey` is made grey, in `clean` too, noise included."""
     degraded = degrade(clean, generator)
-    count = round(grey * len(clean))
+    count = drawn_count(grey, len(clean), generator) if grey else 0
     if count:
         luminance = clean[:count].mean(1, keepdim=True).mul_(255).round_().div_(255)  # count x 1 x 32 x 32
         degraded[:count] = degrade(luminance, generator)

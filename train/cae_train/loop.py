@@ -63,9 +63,11 @@ def initial_network(config: TrainConfig) -> nn.Module:
         if options_of(start) != options_of(network):
             start = folded(start)
         if (loaded.arch, options_of(start)) != (config.arch, options_of(network)):
+            theirs, ours = ({"arch": a} | options_of(n) for a, n in ((loaded.arch, start), (config.arch, network)))
+            other = [f"{name} {theirs.get(name)}, here {ours.get(name)}" for name in theirs | ours
+                     if theirs.get(name) != ours.get(name)]  # fmt: skip
             raise ConfigError(
-                f"--start {config.start} is {loaded.arch} {options_of(loaded.network)}, "
-                f"the run's network is {config.arch} {options_of(network)}"
+                f"--start {config.start} is another network: {other[0]} (--arch, or [model] of a --config)"
             )
         network.load_state_dict(start.state_dict())
     return network
@@ -293,8 +295,9 @@ def _check_resumable(checkpoint: Path, training: Training) -> None:
         training.load_state_dict(content["state_dict"])
         saved = set(content["optimizer_states"][0]["param_groups"][0])
     except Exception as e:  # a damaged file can fail anywhere in torch's reader
-        raise CheckpointError(f"--resume: {checkpoint} is damaged or is of another network: {one_line(e)}") from e
+        raise CheckpointError(f"--resume: {checkpoint} is damaged or is of another network") from e
     if not saved.issuperset(training.optimizer().param_groups[0]):
         raise CheckpointError(
-            f"--resume: {checkpoint} was written with another optimizer than {training.config.optimizer!r}"
+            f"--resume: {checkpoint} was written with another optimizer than {training.config.optimizer!r}, which "
+            "its config.toml names: set that back, or begin anew with --start"
         )

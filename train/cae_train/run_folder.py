@@ -25,12 +25,23 @@ COLUMNS = ("epoch", "train_loss", "val_loss", "train_psnr", "val_psnr", "noisy_p
 SHEET_PATCHES = 8
 
 
+def check(out: Path) -> None:
+    """Refuse what names no folder to make.
+
+    Raises:
+        CheckpointError: the current folder or one above.
+    """
+    if out.name in ("", ".."):
+        raise CheckpointError(f"--out {str(out)!r} names no new folder: give one a name, such as runs/train/mine")
+
+
 def create(out: Path) -> Path:
     """Make a run folder; a name that is taken becomes NAME-2, NAME-3, ...
 
     Raises:
         CheckpointError: it cannot be made.
     """
+    check(out)
     folder, count = out, 1
     while True:
         try:
@@ -117,7 +128,8 @@ class RunFolder(Callback):
         from cae_train.loop import Ema
 
         training: Training = pl_module  # type: ignore[assignment]
-        if isinstance(exception, KeyboardInterrupt) and trainer.is_global_zero and not self.saved:
+        stopped = isinstance(exception, (KeyboardInterrupt, SystemExit))  # Lightning makes a SystemExit of SIGTERM
+        if stopped and trainer.is_global_zero and not self.saved:
             averages = [callback for callback in trainer.callbacks if isinstance(callback, Ema)]  # type: ignore[attr-defined]
             network = averages[0].network(training) if averages else training.net
             save_model(self.out / MODEL, network, self.config, {})

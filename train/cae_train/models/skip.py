@@ -78,7 +78,9 @@ class SkipOptions:
                 f"widths {self.widths}: one number a level down, one fewer up"
             )
         if any(not 0 <= count <= 16 for count in self.down_blocks + self.up_blocks):
-            raise ConfigError("model options down_blocks and up_blocks: 0 to 16 blocks a level")
+            raise ConfigError(
+                f"model options down_blocks {self.down_blocks}, up_blocks {self.up_blocks}: 0 to 16 a level are needed"
+            )
         for name, valid in CHOICES.items():
             value = getattr(self, name)
             if type(value) is not type(valid[0]) or value not in valid:
