@@ -27,8 +27,7 @@ def to_onnx(network: nn.Module, patch: int, opset: int = OPSET) -> onnx.ModelPro
     Raises:
         UsageError: an operator set outside 18..22, or a network that torch cannot export.
     """
-    if not OPSET_MIN <= opset <= OPSET_MAX:
-        raise UsageError(f"--opset is {opset}: {OPSET_MIN} to {OPSET_MAX} are needed")
+    check_opset(opset)
     example = torch.rand(2, 3, patch, patch)  # a batch of 1 would freeze the dimension
     with _quiet():
         try:
@@ -51,6 +50,16 @@ def to_onnx(network: nn.Module, patch: int, opset: int = OPSET) -> onnx.ModelPro
     _strip(model)
     onnx.checker.check_model(model, full_check=True)
     return model
+
+
+def check_opset(opset: int) -> None:
+    """Refuse an operator set outside 18..22.
+
+    Raises:
+        UsageError: it is.
+    """
+    if not OPSET_MIN <= opset <= OPSET_MAX:
+        raise UsageError(f"--opset is {opset}: {OPSET_MIN} to {OPSET_MAX} are needed")
 
 
 def _strip(model: onnx.ModelProto) -> None:

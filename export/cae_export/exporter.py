@@ -13,7 +13,7 @@ import onnx
 from torch import nn
 
 from cae_export.config import MAX_DROP, OPSET, OVERLAP, TOLERANCE, TOLERANCE_FP16
-from cae_export.convert import to_onnx
+from cae_export.convert import check_opset, to_onnx
 from cae_export.errors import RefusedError, UsageError
 from cae_export.parity import BatchParity, mean_psnr, prove, refuse_unless_equal, refuse_unless_steady, run
 from cae_export.patches import Patches, find
@@ -95,6 +95,7 @@ def export(
     """
     output = output or default_output(model, precision)
     _check(output, tolerance, max_drop, overlap)
+    check_opset(opset)
     try:
         loaded = load_model(model)
     except CaeTrainError as e:

@@ -14,6 +14,7 @@ from cae_train.config import PATCH
 from cae_train.data import Image, Split, fixed_pairs, load, read_rgb
 from cae_train.degrade import parse_chain
 from cae_train.errors import CaeTrainError
+from cae_train.quiet import quiet_decoders
 
 PACKAGED = Path(__file__).with_name("patches.webp")
 CALIBRATION, PROOF = 512, 2048
@@ -48,7 +49,8 @@ def find(model: LoadedModel, data: str | None) -> Patches:
         split, source, place = packaged(), "the CC0 photographs packaged with cae_export", ""
     else:
         try:
-            split = load(replace(config, data=names))
+            with quiet_decoders():
+                split = load(replace(config, data=names))
         except CaeTrainError as e:
             own = "" if data is not None else "the data that the model names: "
             raise UsageError(f"{own}{e}{'' if data is not None else '; name other data with --data'}") from e

@@ -1,10 +1,8 @@
 """`cae-train`: parse, call, report."""
 
-import contextlib
 import os
 import shlex
 import sys
-from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -139,6 +137,7 @@ def _run(
         from cae_train import data, degrade, loop, machine, models, objective, run_folder
         from cae_train.pairs import save_pairs
         from cae_train.progress import ProgressLines
+        from cae_train.quiet import quiet_decoders
     except ModuleNotFoundError as e:
         if (e.name or "").startswith("cae_"):
             raise
@@ -160,7 +159,7 @@ def _run(
     def say(text: str) -> None:
         console.print(text, highlight=False, markup=False, soft_wrap=True)
 
-    with _quiet_decoders():
+    with quiet_decoders():
         split = data.load(settings)
     for note in split.notes:
         say(f"note: {note}")
@@ -192,27 +191,6 @@ def _run(
         say(f"interrupted: {result.model} can be used{go_on}")
         raise typer.Exit(130)
     say(f"next: cae-export {shlex.quote(str(result.model))}")
-
-
-@contextlib.contextmanager
-def _quiet_decoders() -> Iterator[None]:
-    """Silence what C libraries write to stderr by themselves; Python's stderr stays what it is."""
-    try:
-        kept = os.dup(2)
-    except OSError:  # the process was started without a stderr
-        yield
-        return
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    os.close(nowhere)
-    before = sys.stderr
-    with os.fdopen(kept, "w", buffering=1, encoding=before.encoding, errors="backslashreplace") as stream:
-        sys.stderr = stream
-        try:
-            yield
-        finally:
-            sys.stderr = before
-            os.dup2(kept, 2)
 
 
 def main() -> None:
