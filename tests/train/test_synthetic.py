@@ -11,16 +11,13 @@ import cae_train.synthetic
 from cae_train.synthetic import (
     OVERSAMPLING,
     SIDE,
-    TILE,
-    _reduced,
     dead_leaves,
     line_art,
     load_synthetic,
-    pixel_patterns,
     text,
 )
 
-KINDS = (dead_leaves, text, line_art, pixel_patterns)
+KINDS = (dead_leaves, text, line_art)
 FEW = 8
 
 
@@ -76,11 +73,3 @@ def test_every_kind_draws_something_else_each_time(
     assert first.dtype == np.uint8
     assert not np.array_equal(first, second)
     assert np.array_equal(first, kind(np.random.default_rng(seed)))
-
-
-def test_patterns_change_from_pixel_to_pixel() -> None:
-    picture = _reduced(pixel_patterns(np.random.default_rng(0))).astype(int)
-    jumps = np.abs(np.diff(picture, axis=1)).max(2)
-    assert (jumps == 255).mean() > 0.1, "black beside white"
-    assert (jumps == 0).mean() > 0.2
-    assert len(np.unique(picture.reshape(-1, 3), axis=0)) <= 2 * (SIDE // TILE) ** 2, "two colours a tile"

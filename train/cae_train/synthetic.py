@@ -1,4 +1,4 @@
-"""Drawn pictures: saturated colours, flat areas, sharp edges at every scale, text, line art and pixel patterns.
+"""Drawn pictures: saturated colours, flat areas, sharp edges at every scale, text and line art.
 
 Photographs have little of these, and a network that never saw them smears them. Dead leaves (shapes that occlude each
 other, their sizes distributed as those of objects in photographs) train denoisers nearly as well as photographs do:
@@ -16,11 +16,6 @@ Image = NDArray[np.uint8]  # H x W x 3, RGB
 PICTURES, SIDE = 240, 256  # how many, and pixels along a side
 OVERSAMPLING = 2  # drawn so much larger, then reduced: edges without stairs
 LEAVES, SMALLEST, LARGEST = 1000, 8.0, 200.0  # shapes a picture and their radii in drawn pixels
-TILE, BLACK_ON_WHITE = 64, 0.5  # of a pattern: pixels along a side; share in black and white alone
-_BAYER4 = np.array([[0, 8, 2, 10], [12, 4, 14, 6], [3, 11, 1, 9], [15, 7, 13, 5]])
-BAYER = (
-    np.block([[4 * _BAYER4, 4 * _BAYER4 + 2], [4 * _BAYER4 + 3, 4 * _BAYER4 + 1]]) / 64 + 1 / 128
-)  # thresholds, 8 x 8
 FONTS = (
     cv2.FONT_HERSHEY_SIMPLEX, cv2.FONT_HERSHEY_DUPLEX, cv2.FONT_HERSHEY_COMPLEX, cv2.FONT_HERSHEY_TRIPLEX,
     cv2.FONT_HERSHEY_SCRIPT_SIMPLEX, cv2.FONT_HERSHEY_PLAIN,
@@ -29,11 +24,9 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789 .,:;!?
 
 
 def load_synthetic(seed: int = 0) -> list[Image]:
-    """The pictures of that seed: `PICTURES` of `SIDE` x `SIDE`, half dead leaves, a quarter text."""
+    """The pictures of that seed: `PICTURES` of `SIDE` x `SIDE`, half dead leaves, the rest text and line art."""
     rng = np.random.default_rng((seed, 0x5EED))
-    kinds: tuple[Callable[[np.random.Generator], Image], ...] = (
-        dead_leaves, text, dead_leaves, line_art, dead_leaves, text, dead_leaves, pixel_patterns,
-    )  # fmt: skip
+    kinds: tuple[Callable[[np.random.Generator], Image], ...] = (dead_leaves, text, dead_leaves, line_art)
     return [_reduced(kinds[number % len(kinds)](rng)) for number in range(PICTURES)]
 
 
@@ -93,38 +86,6 @@ def line_art(rng: np.random.Generator) -> Image:
                 x = a[0] + offset
                 cv2.line(picture, (x, a[1]), (x + int(rng.integers(-2, 3)), a[1] + length), colour, width, cv2.LINE_AA)
     return picture
-
-
-def pixel_patterns(rng: np.random.Generator) -> Image:
-    """Tiles of what changes from pixel to pixel: checkerboards, stripes, dithered and halftoned shades, or nothing.
-
-    A denoiser that never saw such patterns takes them for noise, and colours them.
-    """
-    picture = np.empty((SIDE, SIDE, 3), np.uint8)
-    y, x = np.mgrid[:TILE, :TILE]
-    for top in range(0, SIDE, TILE):
-        for left in range(0, SIDE, TILE):
-            shade = cv2.resize(rng.random((3, 3)), (TILE, TILE), interpolation=cv2.INTER_CUBIC)
-            cell = int(rng.integers(1, 4))
-            slant = int(rng.integers(-2, 3))
-            kind = rng.integers(6)
-            if kind == 0:
-                mask = (y // cell + x // cell) % 2 == 0
-            elif kind == 1:
-                mask = (y + slant * x) // cell % 2 == 0
-            elif kind == 2:
-                mask = (x + slant * y) // cell % 2 == 0
-            elif kind == 3:
-                mask = shade > np.tile(BAYER, (TILE // 8, TILE // 8))
-            elif kind == 4:
-                mask = 2 * shade - 1 > (np.cos((x + y) * 1.2 / cell) + np.cos((x - y) * 1.2 / cell)) / 2
-            else:
-                mask = np.zeros((TILE, TILE), bool)
-            ink, paper = _colours(rng, 2)
-            if rng.random() < BLACK_ON_WHITE:
-                ink, paper = (np.zeros(3), np.full(3, 255.0))[:: rng.choice((-1, 1))]
-            picture[top : top + TILE, left : left + TILE] = np.where(mask[:, :, None], ink, paper)
-    return picture.repeat(OVERSAMPLING, 0).repeat(OVERSAMPLING, 1)
 
 
 def _background(rng: np.random.Generator) -> Image:
