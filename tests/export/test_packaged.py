@@ -26,7 +26,7 @@ def test_torch_and_the_packaged_files_agree(name: str, tmp_path: Path, monkeypat
         trained = model.network(patches.degraded)
     fp32, int8 = (run(Session(file, provider="cpu"), patches.degraded) for file in (name, f"{name}-int8"))
     assert float((fp32 - trained).abs().max()) <= 1e-4
-    assert mean_psnr(trained, patches.clean) - mean_psnr(int8, patches.clean) <= 0.25
+    assert mean_psnr(trained, patches.clean) - mean_psnr(int8, patches.clean) <= 0.3
 
 
 @pytest.mark.parametrize(("name", "limit"), [("denoise", 25), ("denoise-fast", 8), ("cae", 23)])
