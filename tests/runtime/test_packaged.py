@@ -40,7 +40,7 @@ def test_all_are_there_and_say_what_they_are() -> None:
         assert spec.precision == ("int8" if name.endswith("-int8") else "fp32")
         assert spec.psnr_in is not None
         assert spec.psnr_out is not None
-        assert spec.psnr_out > spec.psnr_in + 3
+        assert spec.psnr_out > spec.psnr_in + 5
         assert spec.degradation
         content = path.read_bytes()
         assert not re.search(rb"\.py\b|site-packages|/home/|/root/|/work/|\.\./", content)
@@ -58,10 +58,10 @@ def test_int8_loses_little_on_the_samples(name: str) -> None:
     assert np.mean(losses) <= 0.15, losses
 
 
-# What each noise level must gain at least; measured gains are 1 dB and more above.
+# What each noise level must gain at least; measured gains are 0.8 dB and more above.
 @pytest.mark.parametrize(
     ("name", "gain"),
-    [("astronaut-sigma25", 8.5), ("camera-sigma25", 6.5), ("chelsea-sigma15", 7.0), ("coffee-sigma35", 10.0),
+    [("astronaut-sigma25", 9.5), ("camera-sigma25", 7.5), ("chelsea-sigma15", 8.5), ("coffee-sigma35", 9.7),
      ("rocket-sigma50", 12.0)],
 )  # fmt: skip
 def test_samples_are_cleaned(restorer: Restorer, name: str, gain: float) -> None:
@@ -77,7 +77,7 @@ def test_samples_are_cleaned(restorer: Restorer, name: str, gain: float) -> None
 
 def test_a_clean_photograph_stays_almost_as_it_is(restorer: Restorer) -> None:
     photograph = data.astronaut()[..., ::-1]
-    assert psnr(restorer(photograph), photograph) > 36
+    assert psnr(restorer(photograph), photograph) > 45
 
 
 def test_flat_areas_stay_flat(restorer: Restorer) -> None:
@@ -86,15 +86,17 @@ def test_flat_areas_stay_flat(restorer: Restorer) -> None:
         assert np.abs(restorer(flat).astype(int) - flat).max() <= 8, color
 
 
-def test_no_seam_at_patch_borders(restorer: Restorer) -> None:
+@pytest.mark.parametrize(("name", "limit"), zip(MODELS, (1.05, 1.05, 1.09, 1.09), strict=True))
+def test_no_seam_at_patch_borders(name: str, limit: float) -> None:
     """Steps across patch borders against steps elsewhere, beside those of the clean photographs."""
+    restorer = Restorer(name, provider="cpu")
     pictures = []
-    for name in ("astronaut-sigma25", "coffee-sigma35"):
-        sample = SAMPLES / f"{name}.png"
+    for photograph in ("astronaut-sigma25", "coffee-sigma35"):
+        sample = SAMPLES / f"{photograph}.png"
         noisy = cv2.imread(str(sample), cv2.IMREAD_COLOR)
         assert noisy is not None
         pictures.append((clean_of(sample), restorer(noisy).astype(np.uint8)))
-    assert seam_figure(pictures, restorer.spec.patch, restorer.overlap) < 1.1
+    assert seam_figure(pictures, restorer.spec.patch, restorer.overlap) < limit
 
 
 def test_seams_would_be_found() -> None:
