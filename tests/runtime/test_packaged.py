@@ -86,7 +86,7 @@ def test_flat_areas_stay_flat(restorer: Restorer) -> None:
         assert np.abs(restorer(flat).astype(int) - flat).max() <= 8, color
 
 
-@pytest.mark.parametrize(("name", "limit"), zip(MODELS, (1.05, 1.05, 1.09, 1.09), strict=True))
+@pytest.mark.parametrize(("name", "limit"), list(zip(MODELS, (1.05, 1.05, 1.09, 1.09), strict=True)))
 def test_no_seam_at_patch_borders(name: str, limit: float) -> None:
     """Steps across patch borders against steps elsewhere, beside those of the clean photographs."""
     restorer = Restorer(name, provider="cpu")
