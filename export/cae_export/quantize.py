@@ -5,18 +5,21 @@ import io
 import logging
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+import torch
 from numpy.typing import NDArray
+from onnx import numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import Tensor
 
 from cae_export.convert import INPUT
+from cae_train.qat import round_weights
 
 CALIBRATION_BATCH = 32
 PERCENTILE = 99.99  # of each activation's values that its 256 steps span; the rarest at both ends are clipped
@@ -44,8 +47,11 @@ def to_int8(model: onnx.ModelProto, calibration: Tensor) -> onnx.ModelProto:
         source, prepared, target = (Path(folder) / name for name in ("fp32.onnx", "prepared.onnx", "int8.onnx"))
         onnx.save(model, source)
         quant_pre_process(source, prepared, skip_symbolic_shape=True)
-        nodes = onnx.load(prepared).graph.node
+        graph = onnx.load(prepared)
+        nodes = graph.graph.node
         last = max(index for index, node in enumerate(nodes) if node.op_type in ("Conv", "ConvTranspose"))
+        _round_weights(graph, nodes[:last])
+        onnx.save(graph, prepared)
         quantize_static(
             prepared,
             target,
@@ -64,6 +70,15 @@ def to_int8(model: onnx.ModelProto, calibration: Tensor) -> onnx.ModelProto:
         if node.name in subtractions:  # the quantiser hands it the rounded input
             node.input[0] = INPUT
     return quantised
+
+
+def _round_weights(model: onnx.ModelProto, nodes: Sequence[onnx.NodeProto]) -> None:
+    """Put the convolutions' kernels on their grid of steps, so that the quantiser has nothing left to round."""
+    kernels = {node.input[1] for node in nodes if node.op_type == "Conv"}
+    for tensor in model.graph.initializer:
+        if tensor.name in kernels:
+            rounded = round_weights(torch.from_numpy(numpy_helper.to_array(tensor).copy()))
+            tensor.CopyFrom(numpy_helper.from_array(rounded.numpy(), tensor.name))
 
 
 def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -4,7 +4,8 @@
     python -m tests.benchmarks.models table                measures all that are, and writes models.md
 
 Every candidate sees the same patches, noise and steps; what counts is the PSNR of patches that were held out of the
-training set. Times are medians of interleaved runs of bare onnxruntime sessions on batches of 16 patches.
+training set. Times are medians of runs of bare onnxruntime sessions on batches of 16 patches,
+interleaved with those of a peer.
 """
 
 import shutil
@@ -32,10 +33,11 @@ HEAD = f"""\
     python -m tests.benchmarks.models table --peer FFDNET.onnx
 
 `skip` with the options of [candidates.toml](candidates.toml), {STEPS:,} steps of {BATCH} patches each (`gaussian:0-55`,
-AdamW, Charbonnier, seed 0); the rows `muon` change the optimiser, and see as many patches. PSNR in dB on 2048 held-out
+AdamW, Charbonnier, seed 0); the rows `muon` and the packaged ones (`denoise`, `denoise-fast`) change the optimiser,
+and see as many patches. PSNR in dB on 2048 held-out
 patches of data/bsd432 and data/photos: of the mixed levels, and of single ones. The int8 loss is that of static
 quantisation, without training for it. Speeds are those of bare onnxruntime sessions on {PATCHES} patches, two threads,
-all interleaved.
+the runs of a candidate's two files and FFDNet's interleaved.
 """
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, help=__doc__)
@@ -45,7 +47,12 @@ def candidates() -> dict[str, dict[str, Any]]:
     """The model options of each candidate, by name; `training` among them where its training differs."""
     table = tomllib.loads(CANDIDATES.read_text())
     common = table.pop("common")
-    return {name: common | options for name, options in table.items()}
+    return {name: common | _with_like(options, table) for name, options in table.items()}
+
+
+def _with_like(options: dict[str, Any], table: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    inherited = table[options["like"]] if "like" in options else {}
+    return inherited | {name: value for name, value in options.items() if name != "like"}
 
 
 @app.command()
@@ -114,10 +121,7 @@ def table(
 ) -> None:
     """Measure the trained candidates and write models.md."""
     rows = [measure(name, out / name) for name in candidates() if (out / name / "model.pt").is_file()]
-    files = {PEER: peer} if peer else {}
-    files |= {f"{row.name} {kind}": getattr(row, kind) for row in rows for kind in ("fp32", "int8")}
-    speed = speeds(files, threads)
-    unit, base = ("FFDNet = 1", speed[PEER]) if peer else ("Mpx/s", 1.0)
+    unit = "FFDNet = 1" if peer else "Mpx/s"
     sigmas = " | ".join(f"sigma {sigma}" for sigma in LEVELS)
     lines = [
         HEAD,
@@ -126,9 +130,12 @@ def table(
     ]
     for row in rows:
         levels = " | ".join(f"{value:.2f}" for value in row.levels)
+        files = {"fp32": row.fp32, "int8": row.int8} | ({PEER: peer} if peer else {})
+        speed = speeds(files, threads)  # few sessions at once: many would push each other's weights out of the caches
+        fp32, int8 = (speed[kind] / speed.get(PEER, 1.0) for kind in ("fp32", "int8"))
         lines.append(
             f"| {row.name} | {row.cost / 1000:.1f} | {row.weights:,} | {row.blind:.2f} | {levels} "
-            f"| {row.int8_loss:.2f} | {speed[f'{row.name} fp32'] / base:.1f} | {speed[f'{row.name} int8'] / base:.1f} |"
+            f"| {row.int8_loss:.2f} | {fp32:.1f} | {int8:.1f} |"
         )
     TABLE.write_text("\n".join(lines) + "\n")
     print(TABLE.read_text())

@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from onnx import numpy_helper
 from tests.export.test_convert import outputs
 from torch import Tensor, nn
 
@@ -16,6 +17,7 @@ from cae_export.convert import to_onnx
 from cae_export.quantize import to_int8
 from cae_train import qat
 from cae_train.models import build, folded
+from cae_train.qat import round_weights
 
 SMALL = {"widths": (16, 32), "down_blocks": (1, 1), "up_blocks": (1,)}
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -81,6 +83,20 @@ def test_training_rounds_where_the_exporter_rounds(name: str) -> None:
     by_export = outputs(graph, pairs.numpy()) - wanted.numpy()
     assert 0 < by_training.std() < 0.05
     assert float(by_training.std()) == pytest.approx(float(by_export.std()), rel=0.35)
+
+
+def test_weights_in_the_file_are_those_that_training_rounds_to() -> None:
+    network, pairs = network_of({}), patches()
+    with torch.no_grad():
+        network.stem.weight.add_(0.05)  # as in a trained one: every kernel sees the picture's brightness
+    graph = to_int8(to_onnx(network, 32), pairs).graph
+    values = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    stem = next(node for node in graph.node if node.op_type == "Conv").input[1]
+    steps, scale, _zero = (values[name] for name in next(n for n in graph.node if n.output[0] == stem).input)
+    stored = steps * scale.reshape(-1, 1, 1, 1)
+    weight = network.stem.weight.detach()
+    assert np.abs(stored - round_weights(weight).numpy()).max() < 1e-6
+    assert np.abs((stored - weight.numpy()).sum((2, 3))).max() <= 0.501 * scale.max()
 
 
 def moves(graph: onnx.ModelProto) -> int:

@@ -34,10 +34,25 @@ def test_psnr_clips_the_output_as_a_file_does() -> None:
 
 @pytest.mark.parametrize(
     ("name", "wanted"),
-    [("mse", 0.01), ("charbonnier", math.sqrt(0.01 + 1e-6)), ("bce", -0.5 * math.log(0.6) - 0.5 * math.log(0.4))],
+    [
+        ("mse", 0.01),
+        ("charbonnier", math.sqrt(0.01 + 1e-6)),
+        ("bce", -0.5 * math.log(0.6) - 0.5 * math.log(0.4)),
+        ("relative", 0.01 / math.sqrt(0.2 + 2 / 255)),
+    ],
 )
 def test_losses_by_hand(name: str, wanted: float) -> None:
-    assert float(loss_by_name(name, bounded=True)(flat(0.6), flat(0.5))) == pytest.approx(wanted, rel=1e-4)
+    loss = loss_by_name(name, bounded=True)
+    assert float(loss(flat(0.6), flat(0.5), flat(0.7))) == pytest.approx(wanted, rel=1e-4)
+
+
+def test_the_relative_loss_weighs_each_patch_by_its_own_noise() -> None:
+    loss = loss_by_name("relative", bounded=False)
+    faint, strong = (float(loss(flat(0.51), flat(0.5), flat(0.5 + noise))) for noise in (0.02, 0.2))
+    assert faint > 2 * strong
+    both = float(loss(flat(0.51, 0.51), flat(0.5, 0.5), flat(0.52, 0.7)))
+    assert both == pytest.approx((faint + strong) / 2, rel=1e-5)
+    assert math.isfinite(float(loss(flat(0.51), flat(0.5), flat(0.5))))
 
 
 def test_bce_needs_a_bounded_network() -> None:
@@ -46,5 +61,5 @@ def test_bce_needs_a_bounded_network() -> None:
 
 
 def test_an_unknown_loss_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match="'l3': choose from mse, bce, charbonnier"):
+    with pytest.raises(ConfigError, match="'l3': choose from mse, bce, charbonnier, relative"):
         loss_by_name("l3", bounded=True)

@@ -11,7 +11,7 @@ from cae_train import ConfigError, TrainConfig
 from cae_train.checkpoint import save_model
 from cae_train.loop import initial_network
 from cae_train.models import ARCHITECTURES, build
-from cae_train.qat import EVERY, ActivationRounding, prepare
+from cae_train.qat import EVERY, ActivationRounding, prepare, round_weights
 
 
 def test_a_tensor_keeps_256_steps_and_its_zero() -> None:
@@ -41,6 +41,28 @@ def test_a_rare_extreme_does_not_widen_the_range() -> None:
     values[30_000] = 50.0
     rounding.round(values, training=True)
     assert rounding.high < 1.01
+
+
+@pytest.mark.parametrize("shape", [(32, 3, 4, 4), (64, 64, 3, 3), (16, 32, 2, 2), (128, 64, 1, 1), (8, 3, 5, 5)])
+@pytest.mark.parametrize("offset", [0.0, 0.2])
+def test_rounded_weights_keep_the_sum_of_each_kernel(shape: tuple[int, ...], offset: float) -> None:
+    weight = 0.1 * torch.randn(shape, generator=torch.Generator().manual_seed(0)) + offset
+    step = weight.abs().amax(dim=(1, 2, 3), keepdim=True) / 127
+    steps = round_weights(weight) / step
+    assert torch.allclose(steps, steps.round(), atol=1e-3)
+    assert float(steps.abs().amax(dim=(1, 2, 3)).min()) == pytest.approx(127), "the scale stays what it was"
+    off = weight / step - steps
+    assert float(off.abs().max()) < 1, "to one neighbour or the other"
+    assert float(off.sum(dim=(2, 3)).abs().max()) <= 0.501
+    nearest = (weight / step - (weight / step).round()).square().mean()
+    assert float(off.square().mean()) < 1.5 * float(nearest), "few are moved, and those that lose least"
+
+
+def test_rounded_weights_are_rounded_already() -> None:
+    weight = torch.randn(16, 8, 3, 3, generator=torch.Generator().manual_seed(0))
+    once = round_weights(weight)
+    assert torch.allclose(round_weights(once), once, atol=1e-6)
+    assert not round_weights(torch.zeros(4, 4, 3, 3)).any()
 
 
 @pytest.mark.parametrize("arch", sorted(ARCHITECTURES))

@@ -11,7 +11,7 @@ from typing import Any
 
 from cae_train.errors import ConfigError
 
-LOSSES = ("mse", "bce", "charbonnier")
+LOSSES = ("mse", "bce", "charbonnier", "relative")
 OPTIMIZERS = ("muon", "adamw")
 PRECISIONS = ("auto", "fp32", "bf16")
 PATCH = 32  # height and width of a training patch, in pixels

@@ -11,7 +11,7 @@ from typing import Any, cast
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import EarlyStopping, WeightAveraging
+from lightning.pytorch.callbacks import EarlyStopping
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics import MeanMetric
@@ -21,6 +21,7 @@ from cae_train.checkpoint import load_model, save_model
 from cae_train.config import Hardware, TrainConfig
 from cae_train.data import EpochSampler, Pairs, Split, fixed_pairs, load
 from cae_train.degrade import parse_chain
+from cae_train.ema import Ema
 from cae_train.errors import CheckpointError, ConfigError, TrainingError
 from cae_train.machine import default_workers, make_trainer, one_line, quiet_lightning
 from cae_train.models import build, folded, options_of
@@ -107,7 +108,7 @@ class Training(LightningModule):
         degraded, clean = batch
         output = self.net(degraded).float()
         with torch.autocast(output.device.type, enabled=False):
-            loss = self.loss(output, clean)
+            loss = self.loss(output, clean, degraded)
         if index % CHECK_STEPS == 0:
             self._check(float(loss.detach()))
         self.figure("train_loss").update(loss.detach())
@@ -119,7 +120,7 @@ class Training(LightningModule):
         degraded, clean = batch
         output = self.net(degraded).float()
         with torch.autocast(output.device.type, enabled=False):
-            self.figure("loss").update(self.loss(output, clean), weight=len(clean))
+            self.figure("loss").update(self.loss(output, clean, degraded), weight=len(clean))
         self.figure("psnr").update(psnr(output, clean))
 
     def on_validation_epoch_end(self) -> None:
@@ -182,21 +183,6 @@ class Training(LightningModule):
         return DataLoader(TensorDataset(*self.held_out), batch_size=VALIDATION_BATCH)
 
     workers: int = 0
-
-
-class Ema(WeightAveraging):
-    """Exponential moving average of the weights, with a short memory at first so that short runs are not held back."""
-
-    def __init__(self, decay: float) -> None:
-        def blend(averages: Any, currents: Any, count: Any) -> None:
-            steps = int(count)
-            torch._foreach_lerp_(list(averages), list(currents), 1 - min(decay, (1 + steps) / (10 + steps)))
-
-        super().__init__(use_buffers=False, multi_avg_fn=blend)
-
-    def network(self, training: Training) -> nn.Module:
-        """The averaged network, or the current one before there is an average."""
-        return training.net if self._average_model is None else cast(nn.Module, self._average_model.module.net)
 
 
 def train(

@@ -9,29 +9,49 @@ from torch.nn import functional as F  # noqa: N812
 from cae_train.config import LOSSES
 from cae_train.errors import ConfigError
 
-Loss = Callable[[Tensor, Tensor], Tensor]
+Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
+FAINT = 2 / 255  # noise that `relative` takes for no less: what rounding and a picture's own grain come to
 ROUNDING_MSE = 1 / (12 * 255**2)  # the error that rounding to 8 bits leaves; it bounds a PSNR at 58.9 dB
 
 
-def charbonnier(output: Tensor, clean: Tensor) -> Tensor:
+def mse(output: Tensor, clean: Tensor, _degraded: Tensor) -> Tensor:
+    """Mean squared error; N x C x H x W each -> scalar."""
+    return F.mse_loss(output, clean)
+
+
+def bce(output: Tensor, clean: Tensor, _degraded: Tensor) -> Tensor:
+    """Mean binary cross-entropy of outputs in 0..1; N x C x H x W each -> scalar."""
+    return F.binary_cross_entropy(output, clean)
+
+
+def charbonnier(output: Tensor, clean: Tensor, _degraded: Tensor) -> Tensor:
     """Mean of sqrt(d^2 + 1e-6), a smooth L1 (Charbonnier et al., ICIP 1994); N x C x H x W each -> scalar."""
     return torch.sqrt((output - clean).square() + 1e-6).mean()
 
 
+def relative(output: Tensor, clean: Tensor, degraded: Tensor) -> Tensor:
+    """Mean over the patches of squared error / sqrt(degradation), where that is the root mean square of its change.
+
+    Among patches of one noise level it is the mean squared error that PSNR measures; between levels it weighs faint
+    noise more than the mean squared error does, which a network that learns all of them would neglect. N x C x H x W
+    each -> scalar.
+    """
+    change = (degraded - clean).square().flatten(1).mean(1).sqrt()
+    return ((output - clean).square().flatten(1).mean(1) / (change + FAINT).sqrt()).mean()
+
+
 def loss_by_name(name: str, bounded: bool) -> Loss:
-    """The loss of that name: (output, clean), float32 N x C x H x W each -> scalar.
+    """The loss of that name: (output, clean, degraded), float32 N x C x H x W each -> scalar.
 
     Raises:
         ConfigError: an unknown name; `bce` for a network whose output is not bounded to 0..1.
     """
-    losses: dict[str, Loss] = dict(zip(LOSSES, (F.mse_loss, F.binary_cross_entropy, charbonnier), strict=True))
+    losses: dict[str, Loss] = dict(zip(LOSSES, (mse, bce, charbonnier, relative), strict=True))
     if name not in losses:
         raise ConfigError(f"--loss is {name!r}: choose from {', '.join(losses)}")
     if name == "bce" and not bounded:
-        raise ConfigError(
-            "--loss bce needs a network whose output ends in a sigmoid (cae): choose mse or charbonnier for this one"
-        )
+        raise ConfigError("--loss bce needs a network whose output ends in a sigmoid (cae): choose another one")
     return losses[name]
 
 

@@ -11,6 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from cae_train.checkpoint import save_model
 from cae_train.config import TrainConfig
+from cae_train.ema import Ema
 from cae_train.errors import CheckpointError
 from cae_train.files import whole
 from cae_train.preview import sheet, write_png
@@ -125,13 +126,11 @@ class RunFolder(Callback):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Leave a usable model also when the run is stopped before its first epoch ends."""
-        from cae_train.loop import Ema
-
         training: Training = pl_module  # type: ignore[assignment]
         stopped = isinstance(exception, (KeyboardInterrupt, SystemExit))  # Lightning makes a SystemExit of SIGTERM
         if stopped and trainer.is_global_zero and not self.saved:
             averages = [callback for callback in trainer.callbacks if isinstance(callback, Ema)]  # type: ignore[attr-defined]
-            network = averages[0].network(training) if averages else training.net
+            network = averages[0].network(training.net) if averages else training.net
             save_model(self.out / MODEL, network, self.config, {})
 
     def _write_table(self) -> None:

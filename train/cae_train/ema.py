@@ -1,0 +1,24 @@
+"""The moving average of the weights: what is judged, saved and shipped."""
+
+from typing import Any, cast
+
+import torch
+from lightning.pytorch.callbacks import WeightAveraging
+from torch import nn
+
+
+class Ema(WeightAveraging):
+    """Exponential moving average of the weights, with a short memory at first so that short runs are not held back."""
+
+    def __init__(self, decay: float) -> None:
+        def blend(averages: Any, currents: Any, count: Any) -> None:
+            steps = int(count)
+            torch._foreach_lerp_(list(averages), list(currents), 1 - min(decay, (1 + steps) / (10 + steps)))
+
+        super().__init__(use_buffers=False, multi_avg_fn=blend)
+
+    def network(self, current: nn.Module) -> nn.Module:
+        """The averaged network, or the current one before there is an average."""
+        if self._average_model is None:
+            return current
+        return cast(nn.Module, self._average_model.module.net)
