@@ -58,7 +58,7 @@ def run(
     model: Annotated[str, typer.Option("--model", "-m", help="Name of a packaged model, or a .onnx file.")] = "denoise",
     provider: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, tensorrt, openvino, coreml, ...")] = "auto",
     threads: Annotated[int | None, typer.Option(help="Threads of the CPU provider; all CPUs without it.")] = None,
-    batch: Annotated[int, typer.Option(help="Patches a call of the model.")] = 16,
+    batch: Annotated[int, typer.Option(help="Patches a call of the model.")] = 32,
     overlap: Annotated[
         int | None, typer.Option(help="Pixels shared by neighbouring patches; the model's own without it.")
     ] = None,

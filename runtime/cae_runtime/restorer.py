@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cae_runtime.errors import ImageError, ModelError, UsageError
+from cae_runtime.pool import in_order
 from cae_runtime.providers import AUTO
 from cae_runtime.session import DEFAULT_MODEL, Session
 from cae_runtime.spec import ModelSpec
-from cae_runtime.tiles import Floats, blend, origins, split, window
+from cae_runtime.tiles import Floats, Indices, Strips, cut, origins, window
 
-DEFAULT_BATCH: Final = 16  # the activations of more do not stay in the CPU's cache
-_BAND_BATCHES: Final = 4
+DEFAULT_BATCH: Final = 32  # fewer leave much time to Python, the activations of many more leave the CPU's cache
 _COLORS: Final = 3
 
 Image = NDArray[np.uint8] | NDArray[np.uint16]
@@ -61,6 +63,7 @@ class Restorer:
         if not 0 <= self._overlap < self.spec.patch:
             raise UsageError(f"overlap is {overlap}: it must be 0..{self.spec.patch - 1} with this model's patches")
         self._batch = batch
+        self._pool = ThreadPoolExecutor(self._session.workers, "cae-restorer")
         self._order = slice(None, None, -1) if color == "bgr" else slice(None)
 
     @property
@@ -105,63 +108,105 @@ class Restorer:
         _check_image(image)
         if not 0 <= strength <= 1:
             raise UsageError(f"strength is {strength}: it must be 0..1")
-        result = image.copy(order="C")
-        if strength > 0:
-            planes_in, planes_out = (a if a.ndim == 3 else a[..., None] for a in (image, result))
-            colors = planes_in.shape[2] if planes_in.shape[2] in (1, _COLORS) else planes_in.shape[2] - 1
-            order = self._order if colors == _COLORS else slice(None)
-            self._clean(planes_in[..., :colors][..., order], planes_out[..., :colors][..., order], strength)
+        if strength == 0:
+            return image.copy(order="C")
+        result = np.empty(image.shape, image.dtype)
+        planes_in, planes_out = (a if a.ndim == 3 else a[..., None] for a in (image, result))
+        colors = planes_in.shape[2] if planes_in.shape[2] in (1, _COLORS) else planes_in.shape[2] - 1
+        order = self._order if colors == _COLORS else slice(None)
+        self._clean(planes_in[..., :colors][..., order], planes_out[..., :colors][..., order], strength)
+        planes_out[..., colors:] = planes_in[..., colors:]
         return result
 
     def _clean(self, image: Image, result: Image, strength: float) -> None:
-        """Clean (H, W, 1 or 3) RGB or grey planes into `result`, band by band."""
-        patch, overlap = self.spec.patch, self._overlap
+        """Clean (H, W, 1 or 3) RGB or grey planes into `result`, from top to bottom, a few rows of patches at a time.
+
+        Workers cut, clean and join rows of patches; here the rows are added up where they overlap, and stored.
+        """
+        patch = self.spec.patch
         height, width = image.shape[:2]
-        scale = np.float32(np.iinfo(image.dtype).max)
-        ys = origins(max(height, patch), patch, overlap)
-        xs = origins(max(width, patch), patch, overlap)
-        weights_y, weights_x = window(ys, patch, overlap), window(xs, patch, overlap)
-        rows_a_band = max(1, _BAND_BATCHES * self._batch // len(xs))
+        ys, xs = (origins(max(size, patch), patch, self._overlap) for size in (height, width))
+        weights_y, weights_x = (window(starts, patch, self._overlap) for starts in (ys, xs))
+        share = self._batch if self._session.fixed_batch else -(-len(ys) * len(xs) // self._session.workers)
+        rows = max(1, min(self._batch, share) // len(xs))
+
+        def strips_from(first: int) -> Floats:
+            some = slice(first, first + rows)
+            return self._strips(image, ys[some], xs, weights_y[some], weights_x)
+
         unfinished = np.empty((image.shape[2], 0, max(width, patch)), np.float32)
-        for first in range(0, len(ys), rows_a_band):
-            rows = ys[first : first + rows_a_band]
-            top, bottom = rows[0], rows[-1] + patch
-            band = _planes(image[top:bottom], patch) / scale  # (C, bottom - top, W), at least (C, P, P)
-            patches = self._run(split(band, rows - top, xs, patch))
-            blended = np.zeros_like(band)
-            blended[:, : unfinished.shape[1]] = unfinished
-            blend(patches, xs, rows - top, weights_y[first : first + len(rows)], weights_x, blended)
-            following = first + len(rows)
-            done = (ys[following] if following < len(ys) else bottom) - top  # rows that no later patch touches
-            unfinished = blended[:, done:]
-            cleaned = blended[:, :done]
-            if strength < 1:
-                cleaned = band[:, :done] + np.float32(strength) * (cleaned - band[:, :done])
-            target = result[top : top + done]  # shorter than `cleaned` where the image was padded
-            levels = np.rint(np.clip(cleaned, 0, 1) * scale)
-            target[...] = levels.transpose(1, 2, 0)[: target.shape[0], :width]
+        firsts = range(0, len(ys), rows)
+        for first, strips in zip(firsts, self._in_order(strips_from, firsts), strict=True):
+            for row, strip in enumerate(strips, first):
+                strip[:, : unfinished.shape[1]] += unfinished
+                top = ys[row]
+                end = ys[row + 1] if row + 1 < len(ys) else top + patch  # where the next row of patches begins
+                unfinished = strip[:, end - top :]
+                _store(strip[:, : end - top], image[top:end], result[top:end], strength)
+
+    def _in_order(self, function: Callable[[int], Floats], items: Sequence[int]) -> Iterator[Floats]:
+        """Map with as many workers as the provider has use for."""
+        workers = self._session.workers
+        if workers == 1 or len(items) == 1:
+            return map(function, items)
+        return in_order(self._pool, function, items, ahead=2 * workers)
+
+    def _strips(self, image: Image, ys: Indices, xs: Indices, weights_y: Floats, weights_x: Floats) -> Floats:
+        """Clean the rows of patches at `ys`: strips of weighted sums, shape (Ny, C, P, W)."""
+        patch, colors = self.spec.patch, image.shape[2]
+        planes = np.ascontiguousarray(image[ys[0] : ys[-1] + patch].transpose(2, 0, 1))
+        missing = [max(0, patch - size) for size in planes.shape[1:]]
+        if any(missing):
+            planes = np.pad(planes, [(0, 0), (0, missing[0]), (0, missing[1])], mode="reflect")
+        scale = np.float32(np.iinfo(image.dtype).max)
+        strips = Strips(len(ys), colors, patch, xs)
+        columns = max(1, self._batch // len(ys))
+        if not self._session.fixed_batch:
+            columns = -(-len(xs) // -(-len(xs) // columns))  # all batches about as large
+        for first in range(0, len(xs), columns):  # what a batch touches stays in the cache
+            some = slice(first, first + columns)
+            patches = np.divide(cut(planes, ys - ys[0], xs[some], patch), scale, dtype=np.float32)
+            cleaned = self._run(patches.reshape(-1, *patches.shape[2:])).reshape(patches.shape)
+            strips.put(cleaned, (weights_y[:, None, :, None] * weights_x[some, None, :])[:, :, None], first)
+        total = strips.sum()
+        if not np.isfinite(total.sum()):
+            raise ImageError(f"cannot be cleaned: model {str(self._session.path)!r} gives values that are not finite")
+        return total
 
     def _run(self, patches: Floats) -> Floats:
-        """Run the model on (N, 1 or 3, P, P) patches, `batch` at a time; same shape back."""
-        shape = patches.shape
+        """Run the model on (N, 1 or 3, P, P) patches, `batch` or fewer; same shape back."""
+        count, shape = len(patches), patches.shape
+        if self._session.fixed_batch and count < self._batch:
+            filled = self._run(np.pad(patches, [(0, self._batch - count), (0, 0), (0, 0), (0, 0)]))
+            return filled[:count]
         if shape[1] < self.spec.channels:
             patches = np.repeat(patches, self.spec.channels, axis=1)  # grey seen by a colour model
         patches = patches.reshape(-1, self.spec.channels, *shape[2:])  # colour planes seen one by one by a grey model
-        outputs = np.empty_like(patches)
-        for first in range(0, len(patches), self._batch):
-            outputs[first : first + self._batch] = self._session.run(patches[first : first + self._batch])
-        if not np.isfinite(outputs).all():
-            raise ImageError(f"cannot be cleaned: model {str(self._session.path)!r} gives values that are not finite")
+        outputs = self._session.run(patches)
         if shape[1] < self.spec.channels:
             outputs = outputs.mean(axis=1, keepdims=True, dtype=np.float32)
         return outputs.reshape(shape)
 
 
-def _planes(image: Image, patch: int) -> Floats:
-    """Return (H, W, C) as contiguous float32 (C, H, W), reflected to at least `patch` pixels a side."""
+def _planes(image: Image) -> Floats:
+    """Return (H, W, C) as contiguous float32 (C, H, W) in 0..1."""
     planes = np.ascontiguousarray(image.transpose(2, 0, 1), dtype=np.float32)
-    missing = [max(0, patch - size) for size in planes.shape[1:]]
-    return np.pad(planes, [(0, 0), (0, missing[0]), (0, missing[1])], mode="reflect") if any(missing) else planes
+    planes /= np.float32(np.iinfo(image.dtype).max)
+    return planes
+
+
+def _store(cleaned: Floats, source: Image, target: Image, strength: float) -> None:
+    """Round (C, h, w) in about 0..1, changed on the way, into (H, W, C); what is padding is left out."""
+    height, width = target.shape[:2]
+    cleaned = cleaned[:, :height, :width]
+    if strength < 1:
+        original = _planes(source)
+        cleaned = original + np.float32(strength) * (cleaned - original)
+    np.clip(cleaned, 0, 1, out=cleaned)
+    cleaned *= np.float32(np.iinfo(target.dtype).max)
+    np.rint(cleaned, out=cleaned)
+    for color, plane in enumerate(cleaned):
+        np.copyto(target[..., color], plane, casting="unsafe")  # whole numbers in range
 
 
 def _check_image(image: Image) -> None:

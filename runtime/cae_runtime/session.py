@@ -11,6 +11,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from cae_runtime.cpus import usable_cpus
 from cae_runtime.errors import ModelError, ProviderError, UsageError
 from cae_runtime.providers import AUTO, CPU, PROVIDERS, Provider, parse_provider
 from cae_runtime.spec import SCHEMA_KEY, ModelSpec
@@ -19,6 +20,7 @@ MODEL_BYTES_MAX: Final = 256 * 2**20
 DEFAULT_MODEL: Final = "denoise"
 _MODELS: Final = Path(__file__).parent / "models"
 _LOG_FATAL: Final = 4
+_CALLS_OF_OTHERS: Final = 2  # one batch is prepared while a GPU works on another
 # The names at the boundary of the graph, by task.
 _INPUT: Final = {"restore": "input", "encode": "input", "anomaly": "input", "generate": "code"}
 _OUTPUT: Final = {"restore": "output", "encode": "code", "anomaly": "score", "generate": "output"}
@@ -37,13 +39,16 @@ class Session:
         model: the name of a packaged model, or the path of a file that `cae-export` wrote.
         provider: `auto`, `cpu`, `cuda`, `cuda:1`, `openvino`, ... or a full onnxruntime name. One that is named is
             strict: it runs the whole model or it is an error.
-        threads: threads of the CPU provider; None takes all the CPUs that this process may use.
+        threads: calls that the CPU provider is to serve at once; None takes all the CPUs that this process may use.
 
     Attributes:
         path: the model's file.
         spec: what the file says about itself.
         provider: full name of the onnxruntime provider that is really in use.
         provider_note: one line: which provider is in use, and why.
+        workers: calls of `run` at once, each from a thread of its own, that make full use of the provider. On the CPU
+            a call uses one thread: batches side by side scale better than threads inside each small operator.
+        fixed_batch: whether calls should all have batches of one size, as a GPU plans anew for each.
 
     Raises:
         ModelError: the file is missing, not ONNX, without our metadata, or contradicts its metadata.
@@ -69,13 +74,15 @@ class Session:
             self._session = _start(self.path, data, threads, choice.provider, device, strict=True)
             self.provider_note = f"{choice.provider.full}: as asked"
         self.provider: str = self._session.get_providers()[0]
+        self.workers = (threads or usable_cpus()) if self.provider == CPU else _CALLS_OF_OTHERS
+        self.fixed_batch = self.provider != CPU
         self.spec = _checked_spec(self.path, self._session)
         self._feed = _INPUT[self.spec.task]
         self._fetch = [_OUTPUT[self.spec.task]]
         self._dtype = np.dtype(self.spec.dtype)
 
     def run(self, patches: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Run the model on a batch.
+        """Run the model on a batch. Several threads may call it at once.
 
         Args:
             patches: shape (N, C, P, P), float32, values in 0..1.
@@ -132,21 +139,15 @@ def _read(path: Path) -> bytes:
         raise ModelError(f"model {str(path)!r} cannot be read: {e.strerror}") from e
 
 
-def _options(threads: int | None) -> ort.SessionOptions:
+def _options(provider: Provider, threads: int | None) -> ort.SessionOptions:
     options = ort.SessionOptions()
-    options.intra_op_num_threads = threads or _usable_cpus()
+    options.intra_op_num_threads = 1 if provider.full == CPU else threads or usable_cpus()
     options.inter_op_num_threads = 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = _LOG_FATAL  # what matters comes as an exception
     # A model is one file. onnxruntime would open other files in the working folder: send it where none can be.
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
     return options
-
-
-def _usable_cpus() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _require_available(provider: Provider) -> None:
@@ -189,7 +190,7 @@ def _start(
 ) -> ort.InferenceSession:
     """Start a provider; `strict` refuses one that would leave a part of the model to the CPU."""
     strict = strict and provider.full != CPU
-    options = _options(threads)
+    options = _options(provider, threads)
     if strict:
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     try:

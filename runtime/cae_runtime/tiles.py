@@ -5,11 +5,14 @@ Letters in the shapes: C channels, H and W the image, P the patch, Ny and Nx the
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
+from numpy.lib.stride_tricks import as_strided, sliding_window_view
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
+Planes = NDArray[Any]
 Indices = NDArray[np.intp]
 
 
@@ -62,44 +65,69 @@ def window(starts: Indices, patch: int, overlap: int) -> Floats:
     return weights
 
 
-def split(image: Floats, ys: Indices, xs: Indices, patch: int) -> Floats:
-    """Copy the patches that begin at every (y, x) out of an image.
+def cut(planes: Planes, ys: Indices, xs: Indices, patch: int) -> Planes:
+    """Copy patches out of an image.
 
     Args:
-        image: shape (C, H, W), float32.
+        planes: shape (C, H, W), of any dtype.
         ys: rows where patches begin, shape (Ny,).
         xs: columns where patches begin, shape (Nx,).
         patch: side of a patch.
 
     Returns:
-        Patches, rows first: shape (Ny * Nx, C, P, P), float32, C-contiguous.
+        Patches of the same dtype, shape (Ny, Nx, C, P, P), C-contiguous.
     """
-    channels = image.shape[0]
-    views = sliding_window_view(image, (patch, patch), axis=(1, 2))  # (C, H-P+1, W-P+1, P, P), no copy
-    patches = np.empty((len(ys), len(xs), channels, patch, patch), np.float32)
-    for row, y in enumerate(ys):
-        patches[row] = views[:, y, xs].swapaxes(0, 1)  # (C, Nx, P, P) -> (Nx, C, P, P)
-    return patches.reshape(-1, channels, patch, patch)
+    at_each_pixel = sliding_window_view(planes, (patch, patch), axis=(1, 2)).transpose(1, 2, 0, 3, 4)  # no copy
+    return at_each_pixel[ys[:, None], xs]
 
 
-def blend(patches: Floats, xs: Indices, rows: Indices, weights_y: Floats, weights_x: Floats, out: Floats) -> None:
-    """Add weighted patches into an image, in place.
+class Strips:
+    """Rows of patches that are being added up, each to a strip as wide as the image.
 
-    Rows are added from top to bottom, one by one, so an image that is blended in several calls is equal bit for bit
-    to one that is blended in a single call.
+    Patches that do not overlap share a layer, so each is only copied, and whole layers are added: much less work than
+    adding patch by patch. The sum does not depend on how a row is shared out between calls of `put`.
 
     Args:
-        patches: shape (Ny * Nx, C, P, P), float32, in the order of `split`.
-        xs: columns where patches begin, shape (Nx,).
-        rows: rows of `out` where patches begin, shape (Ny,).
-        weights_y: vertical weights of these rows of patches, shape (Ny, P).
-        weights_x: horizontal weights, shape (Nx, P).
-        out: what is added to, shape (C, H, W), float32.
+        rows: number of rows of patches (Ny below).
+        channels: C.
+        patch: side P of a patch.
+        xs: columns where the patches of a row begin, shape (Nx,), as `origins` returns them.
     """
-    channels, patch = patches.shape[1], patches.shape[3]
-    grid = patches.reshape(len(rows), len(xs), channels, patch, patch)
-    strips = np.zeros((len(rows), channels, patch, out.shape[2]), np.float32)  # patches joined from left to right
-    for column, x in enumerate(xs):
-        strips[..., x : x + patch] += grid[:, column] * weights_x[column]
-    for strip, y, weights in zip(strips, rows, weights_y, strict=True):
-        out[:, y : y + patch] += strip * weights[:, None]
+
+    def __init__(self, rows: int, channels: int, patch: int, xs: Indices) -> None:
+        self._xs, self._patch = xs, patch
+        self._stride = int(xs[1] - xs[0]) if len(xs) > 1 else patch
+        odd_one = len(xs) > 1 and xs[-1] - xs[-2] != self._stride  # the last patch may overlap by more: added apart
+        self._even = len(xs) - odd_one
+        count = min(self._even, -(-patch // self._stride))
+        self._layers = np.zeros((count, rows, channels, patch, int(xs[-1]) + patch), np.float32)
+        self._last: Floats | None = None
+
+    def put(self, patches: Floats, windows: Floats, first: int) -> None:
+        """Add a part of the rows.
+
+        Args:
+            patches: shape (Ny, n, C, P, P), float32.
+            windows: what each patch is multiplied by, shape (Ny, n, 1, P, P), float32.
+            first: index of the part's first patch in a row; each patch is put once.
+        """
+        count = len(self._layers)
+        for index, layer in enumerate(self._layers):
+            skipped = (index - first) % count
+            some = slice(skipped, max(0, self._even - first), count)
+            part, weights = (each[:, some].transpose(0, 2, 3, 1, 4) for each in (patches, windows))
+            if part.shape[3]:
+                steps = (*layer.strides[:3], count * self._stride * layer.itemsize, layer.itemsize)
+                places = as_strided(layer[..., self._xs[first + skipped] :], part.shape, steps)
+                np.multiply(part, weights, out=places)
+        if first + patches.shape[1] > self._even:
+            self._last = patches[:, -1] * windows[:, -1]
+
+    def sum(self) -> Floats:
+        """Return the strips, shape (Ny, C, P, W), float32; nothing can be put after that."""
+        total: Floats = self._layers[0]
+        for layer in self._layers[1:]:
+            total += layer
+        if self._last is not None:
+            total[..., -self._patch :] += self._last
+        return total

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import onnxruntime as ort
 import pytest
 
 from cae_runtime import ModelError, ProviderError, Session, UsageError, packaged_models, session
+from cae_runtime.cpus import usable_cpus
 from cae_runtime.providers import PROVIDERS, parse_provider
 from cae_runtime.session import find_model
 
@@ -164,5 +164,6 @@ def test_threads(fixture_model: Model) -> None:
     with pytest.raises(UsageError, match="threads is 0"):
         Session(fixture_model("identity"), threads=0)
     opened = Session(fixture_model("identity"), provider="cpu")
-    if hasattr(os, "sched_getaffinity"):
-        assert opened._session.get_session_options().intra_op_num_threads == len(os.sched_getaffinity(0))
+    assert opened.workers == usable_cpus()
+    assert opened._session.get_session_options().intra_op_num_threads == 1, "threads are calls, side by side"
+    assert Session(fixture_model("identity"), provider="cpu", threads=5).workers == 5

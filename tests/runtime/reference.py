@@ -1,0 +1,43 @@
+"""What `Restorer` computes, written to be read: one patch after the other, in double precision."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+PATCH = 32
+
+
+def restore(model: Path, image: NDArray[np.uint8], overlap: int) -> NDArray[np.float64]:
+    """Clean (H, W, 3) BGR, H and W at least 32; the result is not rounded, in 0..255."""
+    session = ort.InferenceSession(str(model), providers=["CPUExecutionProvider"])
+    height, width = image.shape[:2]
+    rgb = image[..., ::-1].astype(np.float32) / 255
+    total, weight = np.zeros((height, width, 3)), np.zeros((height, width, 1))
+    for y in starts(height, overlap):
+        for x in starts(width, overlap):
+            patch = rgb[y : y + PATCH, x : x + PATCH].transpose(2, 0, 1)[None]
+            (cleaned,) = session.run(None, {"input": np.ascontiguousarray(patch)})
+            window = np.outer(ramps(overlap), ramps(overlap))[..., None]
+            total[y : y + PATCH, x : x + PATCH] += window * cleaned[0].transpose(1, 2, 0)
+            weight[y : y + PATCH, x : x + PATCH] += window
+    return (total / weight)[..., ::-1].clip(0, 1) * 255
+
+
+def starts(length: int, overlap: int) -> list[int]:
+    """Where patches begin: a stride apart, the last one at the end."""
+    found = list(range(0, length - PATCH, PATCH - overlap))
+    return [*found, length - PATCH]
+
+
+def ramps(overlap: int) -> NDArray[np.float64]:
+    """A raised cosine up, ones, and down again."""
+    profile = np.ones(PATCH)
+    for i in range(overlap):
+        weight = np.sin(np.pi / 2 * (i + 0.5) / overlap) ** 2
+        profile[i] *= weight
+        profile[PATCH - 1 - i] *= weight
+    return profile

@@ -1,0 +1,153 @@
+"""The fast path gives what the plain one gives; how the work is shared out changes nothing."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from tests.runtime.reference import restore
+
+from cae_runtime import ImageError, Restorer
+from cae_runtime.cpus import cgroup_quota, usable_cpus
+from cae_runtime.pool import in_order
+from cae_runtime.session import packaged_models
+
+SAMPLES = Path(__file__).parents[2] / "assets" / "samples"
+Model = Callable[[str], Path]
+Noise = Callable[..., np.ndarray]
+
+
+@pytest.fixture(scope="module")
+def photograph() -> np.ndarray:
+    image = cv2.imread(str(SAMPLES / "rocket-sigma50.png"))
+    assert image is not None
+    return image[100:250, 120:341]
+
+
+@pytest.mark.parametrize("overlap", [0, 5, 8, 16, 21])
+@pytest.mark.parametrize("model", ["denoise", "denoise-int8", "denoise-fast-int8"])
+def test_the_fast_path_equals_the_plain_one(photograph: np.ndarray, model: str, overlap: int) -> None:
+    wanted = restore(packaged_models()[model], photograph, overlap)
+    fast = Restorer(model, provider="cpu", overlap=overlap)(photograph)
+    assert np.abs(fast - wanted).max() < 0.501, "the same but for rounding to 8 bits"
+
+
+@pytest.mark.parametrize("size", [(32, 32), (32, 300), (300, 32), (33, 65), (64, 64), (150, 221)])
+def test_threads_and_batches_change_no_bit(fixture_model: Model, noise: Noise, size: tuple[int, int]) -> None:
+    image = noise((*size, 3), np.uint16)
+    for overlap in (0, 8, 24):
+        results = [
+            Restorer(fixture_model("blur"), provider="cpu", overlap=overlap, threads=threads, batch=batch)(image)
+            for threads, batch in ((1, 1), (1, 64), (2, 7), (3, 32), (5, 500))
+        ]
+        assert all(np.array_equal(result, results[0]) for result in results)
+        assert (results[0] != image).any()
+
+
+def test_a_restorer_may_be_called_from_several_threads(fixture_model: Model, noise: Noise) -> None:
+    restorer = Restorer(fixture_model("blur"), provider="cpu", threads=2)
+    images = [noise((70 + 9 * i, 90, 3)) for i in range(6)]
+    wanted = [restorer(image) for image in images]
+    with ThreadPoolExecutor(4) as pool:
+        assert all(np.array_equal(a, b) for a, b in zip(pool.map(restorer, images * 3), wanted * 3, strict=True))
+
+
+def test_batches_of_one_size_where_the_provider_wants_them(
+    fixture_model: Model, noise: Noise, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    restorer = Restorer(fixture_model("blur"), provider="cpu", batch=10)
+    image, gray = noise((100, 130, 3)), noise((100, 130))
+    wanted, wanted_gray = restorer(image), restorer(gray)
+    sizes = []
+    run = restorer._session.run
+    monkeypatch.setattr(restorer._session, "fixed_batch", True)
+    monkeypatch.setattr(restorer._session, "run", lambda patches: (sizes.append(len(patches)), run(patches))[1])
+    assert np.array_equal(restorer(image), wanted)
+    assert np.array_equal(restorer(gray), wanted_gray)
+    assert set(sizes) == {10}
+
+
+def test_a_failure_in_a_worker_is_raised_and_the_next_image_works(
+    fixture_model: Model, noise: Noise, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    restorer = Restorer(fixture_model("identity"), provider="cpu", threads=3)
+    image = noise((400, 300, 3))
+    with monkeypatch.context() as patched:
+        patched.setattr(restorer._session, "run", lambda patches: np.full_like(patches, np.nan))
+        with pytest.raises(ImageError, match="not finite"):
+            restorer(image)
+    np.testing.assert_array_equal(restorer(image), image)
+
+
+def test_in_order_bounds_what_waits_and_keeps_the_order() -> None:
+    begun, lock = [], threading.Lock()
+
+    def square(number: int) -> int:
+        with lock:
+            begun.append(number)
+        return number * number
+
+    with ThreadPoolExecutor(3) as pool:
+        results = in_order(pool, square, iter(range(100)), ahead=4)
+        assert [next(results) for _ in range(3)] == [0, 1, 4]
+        pool.submit(lambda: None).result()
+        assert max(begun) <= 6
+        assert list(results) == [i * i for i in range(3, 100)]
+
+
+def test_in_order_raises_in_turn_and_begins_nothing_after_it() -> None:
+    begun = []
+
+    def fail_at_five(number: int) -> int:
+        begun.append(number)
+        if number == 5:
+            raise ValueError("five")
+        return number
+
+    with ThreadPoolExecutor(1) as pool:
+        results = in_order(pool, fail_at_five, range(100), ahead=2)
+        assert [next(results) for _ in range(5)] == [0, 1, 2, 3, 4]
+        with pytest.raises(ValueError, match="five"):
+            next(results)
+    assert max(begun) <= 8
+
+
+@pytest.mark.parametrize(
+    ("files", "own", "wanted"),
+    [
+        ({"cpu.max": "150000 100000"}, "0::/", 1.5),
+        ({"cpu.max": "max 100000"}, "0::/", None),
+        ({"a/cpu.max": "max 100000", "cpu.max": "300000 100000"}, "0::/a/b", 3.0),
+        ({"a/b/cpu.max": "50000 100000", "a/cpu.max": "300000 100000"}, "0::/a/b", 0.5),
+        ({"cpu.max": "200000 100000"}, "0::/only/on/the/host", 2.0),
+        (
+            {"cpu,cpuacct/x/cpu.cfs_quota_us": "250000", "cpu,cpuacct/x/cpu.cfs_period_us": "100000"},
+            "5:memory:/\n4:cpu,cpuacct:/x",
+            2.5,
+        ),
+        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, "4:cpu:/", None),
+        ({"cpu.max": "nonsense"}, "0::/", None),
+        ({}, "", None),
+    ],
+)
+def test_the_quota_of_a_control_group(tmp_path: Path, files: dict[str, str], own: str, wanted: float | None) -> None:
+    for name, text in files.items():
+        path = tmp_path / "groups" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text + "\n")
+    (tmp_path / "own").write_text(own + "\n" if own else "")
+    assert cgroup_quota(tmp_path / "groups", tmp_path / "own") == wanted
+    assert cgroup_quota(tmp_path / "groups", tmp_path / "absent") is None
+
+
+def test_usable_cpus_obeys_affinity_and_quota(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    for quota, wanted in ((None, 8), (0.2, 1), (2.5, 3), (64.0, 8)):
+        monkeypatch.setattr("cae_runtime.cpus.cgroup_quota", lambda quota=quota: quota)
+        assert usable_cpus() == wanted
