@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from cae_runtime.errors import ImageError, ProviderError, UsageError
 from cae_runtime.formats import FORMAT_OF_SUFFIX
-from cae_runtime.images import decode, encode, read_file, write_file
+from cae_runtime.images import Picture, decode, encode, pixels_of, read_file, write_file
 from cae_runtime.plan import Job, Unreadable, is_folder
+from cae_runtime.pool import Room, in_order
 from cae_runtime.restorer import Restorer
 
+_PIXELS_UNDER_WAY: Final = 2**26  # of images that are read ahead, cleaned or written; a larger one goes alone
 NO_MEMORY: Final = "cannot be cleaned: there is not enough memory"
 
 
@@ -93,7 +96,10 @@ def clean_files(
     quality: int | None = None,
     overwrite: bool = False,
 ) -> Iterator[FileResult]:
-    """Clean image files one by one, and yield each result as it comes.
+    """Clean image files, and yield each result as it comes.
+
+    While an image is cleaned, the next one is read and the one before is written: memory for three is used, or for one
+    where they are large.
 
     Args:
         restorer: what cleans.
@@ -108,43 +114,81 @@ def clean_files(
     Raises:
         ModelError: the model gives patches of another size than it takes, so that no image can be cleaned.
     """
-    for job in jobs:
-        start = time.perf_counter()
-        result = FileResult(
-            source=str(job.source),
-            output=str(job.output),
-            status="done",
-            reason="",
-            seconds=0.0,
-            width=None,
-            height=None,
-            provider=restorer.provider,
-            dropped=(),
-        )
+    room = Room(_PIXELS_UNDER_WAY)
+
+    def open_one(job: Job) -> _Work:
+        return _step(_Work(job, restorer.provider), lambda work: work.open(room, overwrite))
+
+    def clean_one(work: _Work) -> _Work:
+        return _step(work, lambda work: work.clean(restorer, strength))
+
+    def save_one(work: _Work) -> FileResult:
+        result = _step(work, lambda work: work.save(quality)).result
+        room.give_back(work.pixels)
+        return result
+
+    with ThreadPoolExecutor(1, "cae-read") as reader, ThreadPoolExecutor(1, "cae-write") as writer:
         try:
-            try:
-                folder = is_folder(job.output, "output")
-            except UsageError as e:
-                raise ImageError(f"cannot be written: {e}") from e
-            if folder:
-                raise ImageError("cannot be written: the output is a folder")
-            if folder is not None and not overwrite:
-                result = replace(result, status="skipped", reason="the output exists")
-            else:
-                cleaned = clean_bytes(
-                    restorer,
-                    read_file(job.source),
-                    format=_format_of(job),
-                    strength=strength,
-                    quality=quality,
-                )
-                write_file(job.output, cleaned.data)
-                result = replace(result, width=cleaned.width, height=cleaned.height, dropped=cleaned.dropped)
-        except (ImageError, ProviderError) as e:
-            result = replace(result, status="failed", reason=str(e))
-        except MemoryError:
-            result = replace(result, status="failed", reason=NO_MEMORY)
-        yield replace(result, seconds=time.perf_counter() - start)
+            opened = in_order(reader, open_one, jobs, ahead=1)
+            yield from in_order(writer, save_one, map(clean_one, opened), ahead=1)
+        finally:
+            room.close()
+
+
+class _Work:
+    """One image on its way through."""
+
+    def __init__(self, job: Job, provider: str) -> None:
+        self.job = job
+        self.result = FileResult(str(job.source), str(job.output), "done", "", 0.0, None, None, provider, ())
+        self.pixels = 0
+        self.picture: Picture | None = None
+
+    def open(self, room: Room, overwrite: bool) -> None:
+        """Read and decode the file, unless its output is there."""
+        try:
+            folder = is_folder(self.job.output, "output")
+        except UsageError as e:
+            raise ImageError(f"cannot be written: {e}") from e
+        if folder:
+            raise ImageError("cannot be written: the output is a folder")
+        if folder is not None and not overwrite:
+            self.result = replace(self.result, status="skipped", reason="the output exists")
+            return
+        data = read_file(self.job.source)
+        self.pixels = room.take(pixels_of(data))
+        self.picture = decode(data)
+        height, width = self.picture.pixels.shape[:2]
+        self.result = replace(self.result, width=width, height=height)
+
+    def clean(self, restorer: Restorer, strength: float) -> None:
+        """Put the cleaned picture in the place of the other."""
+        if self.picture is not None:
+            self.picture = replace(self.picture, pixels=restorer(self.picture.pixels, strength=strength))
+
+    def save(self, quality: int | None) -> None:
+        """Encode and write the picture."""
+        if self.picture is not None:
+            data, dropped = encode(self.picture, _format_of(self.job), quality)
+            write_file(self.job.output, data)
+            self.result = replace(self.result, dropped=dropped)
+
+
+def _step(work: _Work, step: Callable[[_Work], None]) -> _Work:
+    """Do one step of the work; an image that fails takes no further ones."""
+    start = time.perf_counter()
+    reason = ""
+    try:
+        step(work)
+    except (ImageError, ProviderError) as e:
+        reason = str(e)
+    except MemoryError:
+        reason = NO_MEMORY
+    if reason:
+        work.result = replace(work.result, status="failed", reason=reason)
+        work.picture = None
+    work.result = replace(work.result, seconds=work.result.seconds + time.perf_counter() - start)
+    return work
 
 
 def unreadable_results(restorer: Restorer, unreadable: Iterable[Unreadable]) -> list[FileResult]:

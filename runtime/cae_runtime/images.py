@@ -111,6 +111,16 @@ def write_file(path: Path, data: bytes) -> None:
         raise ImageError(f"cannot be written to {str(path)!r}: {e.strerror}") from e
 
 
+def pixels_of(data: bytes) -> int:
+    """Return how many pixels an image file has, from its header.
+
+    Raises:
+        ImageError: the data is no image that `decode` reads.
+    """
+    header = inspect(data)
+    return header.width * header.height
+
+
 def decode(data: bytes) -> Picture:
     """Decode an image file.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
@@ -21,16 +22,65 @@ def in_order(pool: Executor, function: Callable[[Item], Result], items: Iterable
         ahead: items that may be under way or wait for their turn while a result is in use; it bounds the memory.
 
     Yields:
-        The results. What the function raises comes in its item's turn; nothing is begun after that.
+        The results. What the function raises comes in its item's turn, and nothing is begun after that. When taking an
+        item raises, or Ctrl-C is pressed while a result is waited for, the results of what was begun come first.
     """
     waiting: deque[Future[Result]] = deque()
+    source = iter(items)
+    stopped: BaseException | None = None
     try:
-        for item in items:
+        while stopped is None:
+            try:
+                item = next(source)
+            except StopIteration:
+                break
+            except (Exception, KeyboardInterrupt) as e:
+                stopped = e
+                break
             waiting.append(pool.submit(function, item))
             if len(waiting) > ahead:
-                yield waiting.popleft().result()
+                try:
+                    result = waiting[0].result()
+                except KeyboardInterrupt as e:
+                    stopped = e
+                    break
+                waiting.popleft()
+                yield result
         while waiting:
             yield waiting.popleft().result()
+        if stopped is not None:
+            raise stopped
     finally:
         for future in waiting:
             future.cancel()
+
+
+class Room:
+    """A bound on what is under way at once, in whatever unit; what is larger than the bound goes alone.
+
+    Args:
+        size: the bound.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size, self._used, self._closed = size, 0, False
+        self._change = threading.Condition()
+
+    def take(self, size: int) -> int:
+        """Wait until there is room for `size`, and return it."""
+        with self._change:
+            self._change.wait_for(lambda: self._closed or self._used == 0 or self._used + size <= self._size)
+            self._used += size
+        return size
+
+    def give_back(self, size: int) -> None:
+        """Free what was taken."""
+        with self._change:
+            self._used -= size
+            self._change.notify_all()
+
+    def close(self) -> None:
+        """Let everybody in who waits, because the work is being ended."""
+        with self._change:
+            self._closed = True
+            self._change.notify_all()

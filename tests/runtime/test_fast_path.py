@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from tests.runtime.reference import restore
 
 from cae_runtime import ImageError, Restorer
 from cae_runtime.cpus import cgroup_quota, usable_cpus
-from cae_runtime.pool import in_order
+from cae_runtime.pool import Room, in_order
 from cae_runtime.session import packaged_models
 
 SAMPLES = Path(__file__).parents[2] / "assets" / "samples"
@@ -116,6 +117,43 @@ def test_in_order_raises_in_turn_and_begins_nothing_after_it() -> None:
         with pytest.raises(ValueError, match="five"):
             next(results)
     assert max(begun) <= 8
+
+
+def test_what_was_begun_is_told_of_before_the_source_fails_or_is_interrupted() -> None:
+    def numbers(error: type[BaseException]) -> Iterator[int]:
+        yield from range(3)
+        raise error
+
+    for error in (ValueError, KeyboardInterrupt):
+        told = []
+        with ThreadPoolExecutor(2) as pool, pytest.raises(error):
+            for result in in_order(pool, lambda number: number + 1, numbers(error), ahead=5):
+                told.append(result)
+        assert told == [1, 2, 3]
+
+
+def test_room_is_for_so_much_at_once_and_for_one_that_is_larger() -> None:
+    room, order = Room(10), []
+
+    def take(size: int) -> None:
+        room.take(size)
+        order.append(size)
+
+    with ThreadPoolExecutor(3) as pool:
+        take(6)
+        waiting = pool.submit(take, 25)
+        take(4)
+        time.sleep(0.05)
+        assert not waiting.done()
+        room.give_back(6)
+        room.give_back(4)
+        waiting.result(timeout=10)
+        ended = pool.submit(take, 1)
+        time.sleep(0.05)
+        assert not ended.done()
+        room.close()
+        ended.result(timeout=10)
+    assert order == [6, 4, 25, 1]
 
 
 @pytest.mark.parametrize(
