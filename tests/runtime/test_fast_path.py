@@ -124,11 +124,13 @@ def test_what_was_begun_is_told_of_before_the_source_fails_or_is_interrupted() -
         yield from range(3)
         raise error
 
+    def take(results: Iterator[int], told: list[int]) -> None:
+        told.extend(results)
+
     for error in (ValueError, KeyboardInterrupt):
-        told = []
+        told: list[int] = []
         with ThreadPoolExecutor(2) as pool, pytest.raises(error):
-            for result in in_order(pool, lambda number: number + 1, numbers(error), ahead=5):
-                told.append(result)
+            take(in_order(pool, lambda number: number + 1, numbers(error), ahead=5), told)
         assert told == [1, 2, 3]
 
 
