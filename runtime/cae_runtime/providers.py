@@ -26,6 +26,8 @@ class Provider:
         install: the line that installs it, or what else makes it available.
         devices: whether `short:INDEX` chooses among several devices.
         automatic: whether `auto` may take it.
+        plugin: the Python package of its plug-in for onnxruntime, where there is one.
+        settings: the provider's own settings.
     """
 
     short: str
@@ -33,11 +35,19 @@ class Provider:
     install: str
     devices: bool = False
     automatic: bool = True
+    plugin: str = ""
+    settings: tuple[tuple[str, str], ...] = ()
 
 
 # In the order in which `auto` prefers them. TensorRT is left to those who name it: it builds an engine for minutes.
 PROVIDERS: Final = (
-    Provider("cuda", "CUDAExecutionProvider", _instead_of_onnxruntime("onnxruntime-gpu"), devices=True),
+    Provider(
+        "cuda",
+        "CUDAExecutionProvider",
+        _instead_of_onnxruntime("onnxruntime-gpu"),
+        devices=True,
+        settings=(("cudnn_conv_algo_search", "HEURISTIC"),),  # the default tries every algorithm out, for each shape
+    ),
     Provider(
         "tensorrt",
         "TensorrtExecutionProvider",
@@ -54,8 +64,20 @@ PROVIDERS: Final = (
         _instead_of_onnxruntime("onnxruntime-directml") + " (on Windows)",
         devices=True,
     ),
-    Provider("openvino", "OpenVINOExecutionProvider", _instead_of_onnxruntime("onnxruntime-openvino")),
-    Provider("webgpu", "WebGpuExecutionProvider", _instead_of_onnxruntime("onnxruntime-webgpu")),
+    Provider(
+        "openvino",
+        "OpenVINOExecutionProvider",
+        "pip install onnxruntime-ep-openvino (Intel hardware)",
+        devices=True,
+        plugin="onnxruntime_ep_openvino",
+    ),
+    Provider(
+        "webgpu",
+        "WebGpuExecutionProvider",
+        "pip install onnxruntime-ep-webgpu",
+        devices=True,
+        plugin="onnxruntime_ep_webgpu",
+    ),
     Provider("cpu", CPU, "pip install onnxruntime"),
 )
 _ALIASES: Final = {"directml": "dml"}

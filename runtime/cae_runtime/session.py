@@ -1,25 +1,23 @@
-"""A model file opened in onnxruntime; the only file that imports it."""
+"""A model file opened for inference: what it says of itself, held against what it is."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
+from cae_runtime import engine
 from cae_runtime.cpus import usable_cpus
 from cae_runtime.errors import ModelError, ProviderError, UsageError
-from cae_runtime.providers import AUTO, CPU, PROVIDERS, Provider, parse_provider
+from cae_runtime.providers import AUTO, CPU, parse_provider
 from cae_runtime.spec import SCHEMA_KEY, ModelSpec
 
 MODEL_BYTES_MAX: Final = 256 * 2**20
 DEFAULT_MODEL: Final = "denoise"
 _MODELS: Final = Path(__file__).parent / "models"
-_LOG_FATAL: Final = 4
 _CALLS_OF_OTHERS: Final = 2  # one batch is prepared while a GPU works on another
 # The names at the boundary of the graph, by task.
 _INPUT: Final = {"restore": "input", "encode": "input", "anomaly": "input", "generate": "code"}
@@ -64,14 +62,13 @@ class Session:
         if threads is not None and threads < 1:
             raise UsageError(f"threads is {threads}: it must be 1 or more")
         if choice is not None:
-            _require_available(choice.provider)
+            engine.require_available(choice.provider)
         self.path = find_model(model)
         data = _read(self.path)
         if choice is None:
-            self._session, self.provider_note = _start_best(self.path, data, threads)
+            self._session, self.provider_note = engine.start_best(self.path, data, threads)
         else:
-            device = {} if choice.device is None else {"device_id": str(choice.device)}
-            self._session = _start(self.path, data, threads, choice.provider, device, strict=True)
+            self._session = engine.start(self.path, data, threads, choice, strict=True)
             self.provider_note = f"{choice.provider.full}: as asked"
         self.provider: str = self._session.get_providers()[0]
         self.workers = (threads or usable_cpus()) if self.provider == CPU else _CALLS_OF_OTHERS
@@ -97,7 +94,9 @@ class Session:
         try:
             (output,) = self._session.run(self._fetch, {self._feed: patches.astype(self._dtype, copy=False)})
         except Exception as e:  # onnxruntime's exceptions share no base below Exception
-            raise ProviderError(f"{self.provider} failed on a batch of shape {patches.shape}: {_reason(e)}") from e
+            raise ProviderError(
+                f"{self.provider} failed on a batch of shape {patches.shape}: {engine.reason(e)}"
+            ) from e
         result: NDArray[np.float32] = np.asarray(output).astype(np.float32, copy=False)
         if self.spec.task == "restore" and result.shape != patches.shape:
             raise ModelError(
@@ -139,83 +138,7 @@ def _read(path: Path) -> bytes:
         raise ModelError(f"model {str(path)!r} cannot be read: {e.strerror}") from e
 
 
-def _options(provider: Provider, threads: int | None) -> ort.SessionOptions:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1 if provider.full == CPU else threads or usable_cpus()
-    options.inter_op_num_threads = 1
-    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-    options.log_severity_level = _LOG_FATAL  # what matters comes as an exception
-    # A model is one file. onnxruntime would open other files in the working folder: send it where none can be.
-    options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
-    return options
-
-
-def _require_available(provider: Provider) -> None:
-    known = {*ort.get_all_providers(), *(p.full for p in PROVIDERS)}
-    if provider.full not in known:
-        raise UsageError(f"unknown provider {provider.full!r}: onnxruntime knows {', '.join(sorted(known))}")
-    available = ort.get_available_providers()
-    if provider.full not in available:
-        raise ProviderError(
-            f"{provider.full} is not in this onnxruntime, which has {', '.join(available)}; get it: {provider.install}"
-        )
-
-
-def _start_best(path: Path, data: bytes, threads: int | None) -> tuple[ort.InferenceSession, str]:
-    """Start the first provider of our order that works; return it with the reason."""
-    available = ort.get_available_providers()
-    failures: list[str] = []
-    for provider in PROVIDERS:
-        if not provider.automatic or provider.full not in available:
-            continue
-        try:
-            session = _start(path, data, threads, provider, {})
-        except ProviderError as e:
-            failures.append(str(e))
-            continue
-        only = "the only one here that auto takes"
-        reason = "; ".join(failures) or (only if provider.full == CPU else "the first in auto's order that started")
-        return session, f"{provider.full}: {reason}"
-    raise ProviderError(f"no provider could be started: {'; '.join(failures) or ', '.join(available)}")
-
-
-def _start(
-    path: Path,
-    data: bytes,
-    threads: int | None,
-    provider: Provider,
-    settings: Mapping[str, str],
-    *,
-    strict: bool = False,
-) -> ort.InferenceSession:
-    """Start a provider; `strict` refuses one that would leave a part of the model to the CPU."""
-    strict = strict and provider.full != CPU
-    options = _options(provider, threads)
-    if strict:
-        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-    try:
-        session = ort.InferenceSession(data, options, providers=[(provider.full, dict(settings))], enable_fallback=0)
-    except Exception as e:  # onnxruntime's exceptions share no base below Exception
-        reason = _reason(e)
-        if strict and "fallback to CPU EP" in reason:
-            _start(path, data, threads, provider, settings)  # raises where the provider did not start at all
-            raise ProviderError(
-                f"{provider.full} cannot run the whole model, part of it would run on the CPU: choose auto or cpu"
-            ) from e
-        if "external data" in reason.lower() or "model_path must not be empty" in reason:  # the latter up to 1.22
-            raise ModelError(f"model {str(path)!r} keeps its weights in another file: export it as one file") from e
-        if type(e).__name__ in {"InvalidProtobuf", "NoModel", "NoSuchFile"} or "No graph was found" in reason:
-            raise ModelError(f"model {str(path)!r} is not an ONNX model") from e
-        if provider.full == CPU:
-            raise ModelError(f"model {str(path)!r} cannot be run by onnxruntime {ort.__version__}: {reason}") from e
-        raise ProviderError(f"{provider.full} did not start: {reason}") from e
-    used = session.get_providers()[0]
-    if used != provider.full:  # onnxruntime falls back to the CPU without raising
-        raise ProviderError(f"{provider.full} did not start, onnxruntime fell back to {used}: check its driver")
-    return session
-
-
-def _checked_spec(path: Path, session: ort.InferenceSession) -> ModelSpec:
+def _checked_spec(path: Path, session: engine.InferenceSession) -> ModelSpec:
     """Read the metadata and hold the graph's boundary against it."""
     metadata = session.get_modelmeta().custom_metadata_map
     if SCHEMA_KEY not in metadata:
@@ -246,9 +169,3 @@ def _check_boundary(path: Path, side: str, nodes: list[Any], name: str, spec: Mo
         raise ModelError(f"model {str(path)!r}: {name} has shape {shape}, its metadata says ['N', {str(wanted)[1:-1]}]")
     if isinstance(shape[0], int):
         raise ModelError(f"model {str(path)!r}: {name} has a fixed batch of {shape[0]}: export it with a dynamic one")
-
-
-def _reason(error: Exception) -> str:
-    """Return onnxruntime's message without its prefix, as one line."""
-    line = " ".join(str(error).split())
-    return line.split(" : ", 3)[-1] if line.startswith("[ONNXRuntimeError]") else line

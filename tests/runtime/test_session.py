@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+import sys
+import types
 from collections.abc import Callable
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
 import pytest
 
-from cae_runtime import ModelError, ProviderError, Session, UsageError, packaged_models, session
+from cae_runtime import ModelError, ProviderError, Session, UsageError, engine, packaged_models, session
 from cae_runtime.cpus import usable_cpus
-from cae_runtime.providers import PROVIDERS, parse_provider
+from cae_runtime.providers import PROVIDERS, ProviderChoice, parse_provider
 from cae_runtime.session import find_model
 
 Model = Callable[[str], Path]
@@ -120,9 +123,9 @@ def test_a_named_provider_that_would_compute_on_the_cpu_is_refused(fixture_model
 def test_auto_never_claims_what_it_did_not_measure(fixture_model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     fast = next(p for p in PROVIDERS if p.automatic)
     monkeypatch.setattr(ort, "get_available_providers", lambda: [fast.full, CPU])
-    started = session._start
-    cpu = next(p for p in PROVIDERS if p.full == CPU)
-    monkeypatch.setattr(session, "_start", lambda path, data, threads, *_: started(path, data, threads, cpu, {}))
+    started = engine.start
+    cpu = ProviderChoice(next(p for p in PROVIDERS if p.full == CPU))
+    monkeypatch.setattr(engine, "start", lambda path, data, threads, _: started(path, data, threads, cpu))
     assert Session(fixture_model("identity")).provider_note == f"{fast.full}: the first in auto's order that started"
 
 
@@ -167,3 +170,70 @@ def test_threads(fixture_model: Model) -> None:
     assert opened.workers == usable_cpus()
     assert opened._session.get_session_options().intra_op_num_threads == 1, "threads are calls, side by side"
     assert Session(fixture_model("identity"), provider="cpu", threads=5).workers == 5
+
+
+class Plugin:
+    """A plug-in package and what onnxruntime makes of it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, devices: int = 1, broken: bool = False) -> None:
+        self.registered: list[tuple[str, str]] = []
+        self.appended: list[object] = []
+        package = types.ModuleType("onnxruntime_ep_openvino")
+        package.__spec__ = ModuleSpec(package.__name__, None)
+        package.get_library_path = lambda: "/plugins/openvino.so"  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, package.__name__, package)
+        found = [types.SimpleNamespace(ep_name="OpenVINOExecutionProvider", index=i) for i in range(devices)]
+        cpu = types.SimpleNamespace(ep_name=CPU)
+
+        def register(name: str, library: str) -> None:
+            if broken:
+                raise RuntimeError("[ONNXRuntimeError] : 1 : FAIL : libtbb.so.12: cannot open shared object file")
+            if self.registered:
+                raise RuntimeError(f"EP library is already registered under {name}")
+            self.registered.append((name, library))
+
+        monkeypatch.setattr(ort, "register_execution_provider_library", register)
+        monkeypatch.setattr(ort, "get_ep_devices", lambda: [cpu, *(found if self.registered else [])])
+        opened = engine.InferenceSession
+
+        class OnItsDevice(opened):  # type: ignore[misc, valid-type]
+            def get_providers(self) -> list[str]:
+                return ["OpenVINOExecutionProvider", CPU]
+
+        class Options(ort.SessionOptions):  # type: ignore[misc]
+            def add_provider_for_devices(options, devices: list[object], settings: object) -> None:  # noqa: N805
+                self.appended += devices
+                options.add_session_config_entry("session.disable_cpu_ep_fallback", "0")  # it is the CPU in truth
+                monkeypatch.setattr(engine, "InferenceSession", OnItsDevice)
+
+        monkeypatch.setattr(ort, "SessionOptions", Options)
+
+
+def test_a_plug_in_provider_is_registered_once_and_used(fixture_model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    plugin = Plugin(monkeypatch, devices=2)
+    opened = Session(fixture_model("half_red"), provider="openvino:1")
+    assert opened.provider_note == "OpenVINOExecutionProvider: as asked"
+    assert plugin.registered == [("OpenVINOExecutionProvider", "/plugins/openvino.so")]
+    assert [device.index for device in plugin.appended] == [1]  # type: ignore[attr-defined]
+    patches = np.ones((3, 3, 32, 32), np.float32)
+    assert opened.run(patches)[0, 0].max() == 0.5
+    assert (opened.workers, opened.fixed_batch) == (2, True)
+    assert Session(fixture_model("half_red")).provider == "OpenVINOExecutionProvider", "auto takes it too"
+    with pytest.raises(ProviderError, match="has 2 devices here, there is no number 2"):
+        Session(fixture_model("half_red"), provider="openvino:2")
+
+
+def test_a_plug_in_without_a_device_or_that_does_not_load(
+    fixture_model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        Plugin(patched, devices=0)
+        with pytest.raises(ProviderError, match="onnxruntime_ep_openvino finds no device on this machine"):
+            Session(fixture_model("identity"), provider="openvino")
+        assert Session(fixture_model("identity")).provider == CPU
+    Plugin(monkeypatch, broken=True)
+    with pytest.raises(ProviderError, match="onnxruntime_ep_openvino cannot be loaded: libtbb"):
+        Session(fixture_model("identity"), provider="openvino")
+    opened = Session(fixture_model("identity"))
+    assert opened.provider == CPU
+    assert "cannot be loaded: libtbb" in opened.provider_note
