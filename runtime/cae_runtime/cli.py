@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +17,7 @@ import typer
 
 from cae_runtime.errors import CaeRuntimeError, ImageError, UsageError
 from cae_runtime.formats import FORMAT_OF_SUFFIX
+from cae_runtime.quiet import quiet_decoders
 
 if TYPE_CHECKING:
     from cae_runtime.batch import FileResult
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 _PIPE = "-"
 _EXIT_FAILED = 1
 _EXIT_INTERRUPTED = 130
+_DEFAULT_MODEL = "denoise"
 _EXTENSIONS = ", ".join(suffix.removeprefix(".") for suffix in FORMAT_OF_SUFFIX)
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -34,7 +36,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 def main() -> None:
     """Run the command and exit with its code."""
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that partial files are removed
-    with _quiet_decoders():
+    with quiet_decoders():
         app(prog_name="cae-run")
 
 
@@ -49,13 +51,16 @@ def _print_version(wanted: bool) -> None:
 @app.command()
 def run(
     sources: Annotated[
-        list[str], typer.Argument(metavar="SOURCE...", show_default=False, help="Images and folders; - is stdin.")
-    ],
+        list[str] | None,
+        typer.Argument(metavar="SOURCE...", show_default=False, help="Images and folders; - is stdin."),
+    ] = None,
     output: Annotated[
         str | None,
         typer.Option("--output", "-o", metavar="OUT", help="Folder, or file for one image; - is stdout."),
     ] = None,
-    model: Annotated[str, typer.Option("--model", "-m", help="Name of a packaged model, or a .onnx file.")] = "denoise",
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="Name of a packaged model, or a .onnx file; denoise without it.")
+    ] = None,
     provider: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, tensorrt, openvino, coreml, ...")] = "auto",
     threads: Annotated[int | None, typer.Option(help="Threads of the CPU provider; all CPUs without it.")] = None,
     batch: Annotated[int, typer.Option(help="Patches a call of the model.")] = 32,
@@ -71,15 +76,17 @@ def run(
         int | None, typer.Option(help="JPEG and WebP quality 1..100; 95 without it, a lossless WebP stays lossless.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist; else skipped.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a report of every file on stdout.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report on stdout as JSON.")] = False,
+    doctor: Annotated[bool, typer.Option("--doctor", help="Tell what is installed here and what of it works.")] = False,
+    benchmark: Annotated[bool, typer.Option("--benchmark", help="Measure the models on this machine.")] = False,
     _version: Annotated[
         bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Show the version and exit.")
     ] = False,
 ) -> None:
     """Clean noisy images with a small neural network.
 
-    Exit codes: 0 all done, 1 some file failed, 2 wrong usage or unusable model, 3 provider unavailable,
-    130 interrupted.
+    Exit codes: 0 all done, 1 some file failed or the doctor found a problem, 2 wrong usage or unusable model,
+    3 provider unavailable, 130 interrupted.
     """
     try:
         _check_range("threads", threads, 1)
@@ -90,8 +97,18 @@ def run(
         dotted = _checked_ext(ext)
         if Path(suffix).name != suffix:
             raise UsageError(f"--suffix is {suffix!r}: it must be part of a file's name, such as _clean")
+        if doctor or benchmark:
+            _refuse_work(doctor, benchmark, sources, output)
+            if doctor:
+                _examine(as_json)
+            else:
+                _measure(model, provider, threads, batch, overlap, as_json)
+            return
+        if not sources:
+            raise UsageError("name what to clean: SOURCE..., images or folders (--help shows all options)")
         if output is None:
             raise UsageError("name where the result goes: -o OUT, a folder or a file")
+        model = _DEFAULT_MODEL if model is None else model
         if "" in (*sources, output, model):
             raise UsageError("SOURCE, -o or -m is empty: name a file or a folder (. is the current one)")
 
@@ -135,6 +152,44 @@ def run(
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         typer.echo(f"cae-run: {e.strerror or e}", err=True)
         raise typer.Exit(_EXIT_FAILED) from e
+
+
+def _refuse_work(doctor: bool, benchmark: bool, sources: list[str] | None, output: str | None) -> None:
+    if doctor and benchmark:
+        raise UsageError("--doctor and --benchmark: choose one")
+    if sources or output is not None:
+        raise UsageError(f"{'--doctor' if doctor else '--benchmark'} cleans nothing: leave SOURCE and -o out")
+
+
+def _examine(as_json: bool) -> None:
+    """Print what the doctor finds.
+
+    Raises:
+        typer.Exit: there is a problem.
+    """
+    from cae_runtime import doctor
+
+    findings = doctor.examine()
+    typer.echo(doctor.as_json(findings) if as_json else "\n".join(doctor.as_text(findings)))
+    if findings.problems:
+        raise typer.Exit(_EXIT_FAILED)
+
+
+def _measure(
+    model: str | None, provider: str, threads: int | None, batch: int, overlap: int | None, as_json: bool
+) -> None:
+    """Print how fast this machine is with a model, or with all that are packaged and clean pictures."""
+    from cae_runtime import benchmark
+    from cae_runtime.cpus import usable_cpus
+    from cae_runtime.session import packaged_models
+
+    names = [name for name in packaged_models() if name.startswith(_DEFAULT_MODEL)] if model is None else [model]
+    wanted = [benchmark.Settings(name, provider, threads, batch, overlap) for name in names]
+    figures = benchmark.benchmark(wanted, lambda name: typer.echo(f"measuring {name}", err=True))
+    typer.echo(f"measuring {benchmark.NON_LOCAL_MEANS}", err=True)
+    used = threads or usable_cpus()
+    peer = benchmark.non_local_means(used)
+    typer.echo(benchmark.as_json(figures, peer, used) if as_json else "\n".join(benchmark.as_text(figures, peer, used)))
 
 
 def _clean_plan(
@@ -228,25 +283,3 @@ def _checked_ext(ext: str | None) -> str | None:
     if dotted not in FORMAT_OF_SUFFIX:
         raise UsageError(f"--ext is {ext!r}: it must be one of {_EXTENSIONS}")
     return dotted
-
-
-@contextlib.contextmanager
-def _quiet_decoders() -> Iterator[None]:
-    """Silence what C libraries write to stderr by themselves; Python's stderr stays what it is."""
-    try:
-        kept = os.dup(2)
-    except OSError:  # the process was started without a stderr
-        with Path(os.devnull).open("w") as sys.stderr:
-            yield
-        return
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    os.close(nowhere)
-    before = sys.stderr
-    with os.fdopen(kept, "w", buffering=1, encoding=before.encoding, errors="backslashreplace") as stream:
-        sys.stderr = stream
-        try:
-            yield
-        finally:
-            sys.stderr = before
-            os.dup2(kept, 2)

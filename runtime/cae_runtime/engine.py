@@ -51,6 +51,17 @@ def plugin_devices(provider: Provider) -> list[Any]:
     return [device for device in ort.get_ep_devices() if device.ep_name == provider.full]
 
 
+def devices() -> list[str]:
+    """Return the devices that the loaded providers can use, one line each."""
+    lines = []
+    for found in ort.get_ep_devices():
+        device = found.device
+        about = ", ".join(f"{key} {value}" for key, value in dict(device.metadata).items())
+        kind = str(device.type).rsplit(".", 1)[-1].split(":")[0]
+        lines.append(f"{found.ep_name}: {kind} {device.vendor}{f' ({about})' if about else ''}")
+    return lines
+
+
 def require_available(provider: Provider) -> None:
     """Refuse a provider that is not here.
 

@@ -67,6 +67,11 @@ class Restorer:
         self._order = slice(None, None, -1) if color == "bgr" else slice(None)
 
     @property
+    def session(self) -> Session:
+        """The opened model."""
+        return self._session
+
+    @property
     def spec(self) -> ModelSpec:
         """What the model's file says about itself."""
         return self._session.spec

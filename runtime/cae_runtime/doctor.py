@@ -1,0 +1,179 @@
+"""`cae-run --doctor`: what is installed here, what of it works, and what stands in the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import sys
+import time
+from dataclasses import asdict, dataclass
+from importlib.metadata import distributions, version
+from pathlib import Path
+from typing import Final
+
+import cv2
+import numpy as np
+
+from cae_runtime import engine
+from cae_runtime.cpus import cgroup_quota, usable_cpus
+from cae_runtime.errors import CaeRuntimeError, ProviderError
+from cae_runtime.providers import CPU, PROVIDERS, Provider
+from cae_runtime.session import DEFAULT_MODEL, Session
+
+_FAMILIES: Final = {
+    "onnxruntime": re.compile(r"onnxruntime(-(gpu|directml|openvino|migraphx|rocm|qnn|cann|training|silicon|webgpu))*"),
+    "OpenCV": re.compile(r"opencv(-contrib)?-python(-headless)?(-rolling)?"),
+}
+_PATCHES: Final = 32
+_FARTHEST: Final = 4 / 255  # from the CPU; more is another picture
+_VIDEO_DEVICES: Final = Path("/sys/class/video4linux")
+
+
+@dataclass(frozen=True)
+class ProviderCheck:
+    """What became of a provider.
+
+    Attributes:
+        name: the name that `--provider` takes.
+        full: its name in onnxruntime.
+        status: `works`, `fails`, or `absent`.
+        detail: the error, or the line that installs it.
+        off_by: largest difference from the CPU's output, in steps of 8 bits; None where it did not run.
+        ms: median time of a batch of 32 patches, in milliseconds; None where it did not run.
+    """
+
+    name: str
+    full: str
+    status: str
+    detail: str = ""
+    off_by: float | None = None
+    ms: float | None = None
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What is here.
+
+    Attributes:
+        versions: of the toolkit, Python, the system and the libraries, by name.
+        cpus: of the host, of the affinity mask, of the control group's quota (None: no limit), and those used.
+        providers: one check a provider.
+        devices: what onnxruntime sees, one line each.
+        cameras: path and name, by number.
+        problems: what should be mended, one line each.
+    """
+
+    versions: dict[str, str]
+    cpus: dict[str, float | None]
+    providers: list[ProviderCheck]
+    devices: list[str]
+    cameras: dict[int, str]
+    problems: list[str]
+
+
+def examine() -> Findings:
+    """Look at the installation, and run the packaged model on every provider that is here."""
+    versions = {
+        "cae-toolkit": version("cae-toolkit"),
+        "Python": platform.python_version(),
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "onnxruntime": engine.VERSION,
+        "OpenCV": cv2.__version__,
+        "NumPy": np.__version__,
+    }
+    checks = _check_providers()
+    problems = duplicates([name for found in distributions() if (name := found.metadata["Name"])])
+    problems += [f"{check.full}: {check.detail}" for check in checks if check.status == "fails"]
+    return Findings(versions, _cpus(), checks, engine.devices(), cameras(), problems)
+
+
+def duplicates(installed: list[str]) -> list[str]:
+    """Return a line for each library that several wheels install over each other.
+
+    Args:
+        installed: names of the installed distributions.
+    """
+    names = {re.sub(r"[-_.]+", "-", name).lower() for name in installed}
+    problems = []
+    for library, family in _FAMILIES.items():
+        several = sorted(name for name in names if family.fullmatch(name))
+        if len(several) > 1:
+            problems.append(
+                f"{len(several)} wheels install {library} over each other: uninstall all of {', '.join(several)}, "
+                "then install the one that is wanted"
+            )
+    return problems
+
+
+def cameras(devices: Path = _VIDEO_DEVICES) -> dict[int, str]:
+    """Return the cameras that Linux lists: number -> name; nothing is opened. Other systems keep no such list."""
+    found = {}
+    for device in devices.glob("video*"):
+        number = device.name.removeprefix("video")
+        try:
+            if number.isdigit() and (device / "index").read_text().strip() == "0":  # the others are its metadata
+                found[int(number)] = (device / "name").read_text().strip()
+        except OSError:
+            continue
+    return dict(sorted(found.items()))
+
+
+def as_text(findings: Findings) -> list[str]:
+    """Return the findings as lines of text."""
+    lines = [f"{name:12} {text}" for name, text in findings.versions.items()]
+    cpus = findings.cpus
+    quota = "none" if cpus["quota"] is None else f"{cpus['quota']:g}"
+    lines += [f"{'CPUs':12} {cpus['host']} in the host, {cpus['affinity']} allowed, quota {quota}: {cpus['used']} used"]
+    lines += ["", "providers"]
+    for check in findings.providers:
+        detail = check.detail
+        if check.status == "works":
+            detail = f"{_PATCHES} patches in {check.ms:.1f} ms, {check.off_by:.2f} grey levels from the CPU at most"
+        lines.append(f"  {check.name:10} {check.status:7} {detail}")
+    lines += ["", "devices", *(f"  {device}" for device in findings.devices)]
+    none = "  none that the system lists"
+    lines += ["", "cameras", *([f"  {number}  {name}" for number, name in findings.cameras.items()] or [none])]
+    lines += ["", "problems", *([f"  {problem}" for problem in findings.problems] or ["  none"])]
+    return lines
+
+
+def as_json(findings: Findings) -> str:
+    """Return the findings as a JSON document."""
+    return json.dumps(asdict(findings), indent=2)
+
+
+def _cpus() -> dict[str, float | None]:
+    affinity = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
+    return {"host": os.cpu_count(), "affinity": affinity, "quota": cgroup_quota(), "used": usable_cpus()}
+
+
+def _check_providers() -> list[ProviderCheck]:
+    patches = np.random.default_rng(0).random((_PATCHES, 3, 32, 32), np.float32)
+    wanted = Session(DEFAULT_MODEL, provider="cpu").run(patches)
+    return [_check(provider, patches, wanted) for provider in reversed(PROVIDERS)]
+
+
+def _check(provider: Provider, patches: np.ndarray, wanted: np.ndarray) -> ProviderCheck:
+    check = ProviderCheck(provider.short, provider.full, "absent", provider.install)
+    try:
+        if not engine.is_here(provider):
+            engine.require_available(provider)
+        opened = Session(DEFAULT_MODEL, provider=provider.short)
+        output, times = opened.run(patches), []
+        for _ in range(5):
+            started = time.perf_counter()
+            opened.run(patches)
+            times.append(time.perf_counter() - started)
+    except CaeRuntimeError as e:
+        built_in = provider.full in engine.build_providers()
+        if isinstance(e, ProviderError) and not built_in and "get it: " in str(e):
+            return check
+        return ProviderCheck(provider.short, provider.full, "fails", str(e).removeprefix(f"{provider.full}: "))
+    off_by = float(np.abs(output - wanted).max())
+    ms = float(np.median(times)) * 1e3
+    if provider.full != CPU and not off_by <= _FARTHEST:
+        detail = f"its output is {off_by * 255:.1f} grey levels from the CPU's"
+        return ProviderCheck(provider.short, provider.full, "fails", detail, off_by * 255, ms)
+    return ProviderCheck(provider.short, provider.full, "works", "", off_by * 255, ms)

@@ -1,0 +1,31 @@
+"""Silence for what C libraries say on stderr by themselves."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def quiet_decoders() -> Iterator[None]:
+    """Silence what C libraries write to stderr by themselves; Python's stderr stays what it is."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # the process was started without a stderr
+        with Path(os.devnull).open("w") as sys.stderr:
+            yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+    before = sys.stderr
+    with os.fdopen(kept, "w", buffering=1, encoding=before.encoding, errors="backslashreplace") as stream:
+        sys.stderr = stream
+        try:
+            yield
+        finally:
+            sys.stderr = before
+            os.dup2(kept, 2)

@@ -1,0 +1,220 @@
+"""Our models beside what one would use instead: quality, speed and memory on the same pictures, in one run.
+
+    python -m tests.benchmarks.peers CLEAN NOISY [--network NAME=FILE.onnx ...] [--images 68] [--threads 2]
+                                     [--table FILE.md] [--plot FILE.png]
+
+CLEAN and NOISY are folders with pictures of the same names, here with white noise of sigma 25. Every method cleans every
+picture in turn, with that many threads; its speed is the median over the pictures, decoding not counted. Networks take
+whole pictures as `x`, N x 3 x H x W in 0..1. Peak memory is that of a process which cleans one picture. `bm3d` is
+measured where it is installed (`pip install bm3d`), on the first ten pictures because it is slow. The classical methods'
+parameters were chosen on pictures of BSDS500's training set with noise of sigma 25.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import cv2
+import numpy as np
+import typer
+from tests.benchmarks.denoising import peer
+from tests.benchmarks.folder import resident
+from tests.benchmarks.quality import Image, figures, pairs
+
+OURS = ("denoise", "denoise-int8", "denoise-fast", "denoise-fast-int8")
+SIGMA = 25
+PAUSE = 0.05  # seconds, so that idle threads of one method do not take the next one's cores
+SLOW = {"BM3D": 10}  # pictures that a slow method is measured on
+app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, help=__doc__)
+
+
+def model(name: str, threads: int) -> Callable[[Image], Image]:
+    """One of our models as `cae-run` uses it."""
+    from cae_runtime import Restorer
+
+    return Restorer(name, provider="cpu", threads=threads)
+
+
+def non_local_means(image: Image) -> Image:
+    """OpenCV, for colour pictures (Buades et al., CVPR 2005)."""
+    return cv2.fastNlMeansDenoisingColored(image, None, 14, 14, 7, 21).astype(np.uint8, copy=False)
+
+
+def bilateral(image: Image) -> Image:
+    """OpenCV (Tomasi and Manduchi, ICCV 1998)."""
+    return cv2.bilateralFilter(image, 9, 75, 2.5).astype(np.uint8, copy=False)
+
+
+def gaussian(image: Image) -> Image:
+    """OpenCV."""
+    return cv2.GaussianBlur(image, (0, 0), 1.0).astype(np.uint8, copy=False)
+
+
+def wavelet(image: Image) -> Image:
+    """scikit-image: BayesShrink in YCbCr (Chang et al., TIP 2000)."""
+    from skimage.restoration import denoise_wavelet
+
+    cleaned = denoise_wavelet(
+        image.astype(np.float32) / 255, sigma=SIGMA / 255, channel_axis=2, convert2ycbcr=True, rescale_sigma=True
+    )
+    return rounded(cleaned)
+
+
+def total_variation(image: Image) -> Image:
+    """scikit-image (Chambolle, JMIV 2004)."""
+    from skimage.restoration import denoise_tv_chambolle
+
+    return rounded(denoise_tv_chambolle(image.astype(np.float32) / 255, weight=0.1, channel_axis=2))
+
+
+def bm3d(image: Image) -> Image:
+    """The package of its authors (Dabov et al., ICIP 2007), for RGB."""
+    from bm3d import bm3d_rgb
+
+    return rounded(bm3d_rgb(image[..., ::-1] / 255, SIGMA / 255)[..., ::-1])
+
+
+def rounded(values: np.ndarray) -> Image:
+    """0..1 to 8 bits."""
+    return np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
+
+
+def methods(networks: dict[str, Path], threads: int) -> dict[str, Callable[[], Callable[[Image], Image]]]:
+    """Every method by its name: a function that sets it up."""
+    found: dict[str, Callable[[], Callable[[Image], Image]]] = {name: partial(model, name, threads) for name in OURS}
+    found |= {name: partial(peer, path, threads) for name, path in networks.items()}
+    if importlib.util.find_spec("bm3d"):
+        found["BM3D"] = lambda: bm3d
+    found |= {
+        "non-local means (OpenCV)": lambda: non_local_means,
+        "bilateral (OpenCV)": lambda: bilateral,
+        "Gaussian (OpenCV)": lambda: gaussian,
+        "wavelet (scikit-image)": lambda: wavelet,
+        "total variation (scikit-image)": lambda: total_variation,
+    }
+    return found
+
+
+@dataclass
+class Result:
+    """What a method has done: pairs of (clean, cleaned), and its speed on each picture in Mpx/s."""
+
+    both: list[tuple[Image, Image]] = field(default_factory=list)
+    speeds: list[float] = field(default_factory=list)
+
+    @property
+    def speed(self) -> float:
+        return statistics.median(self.speeds)
+
+
+Networks = Annotated[list[str] | None, typer.Option(help="A published network, NAME=FILE.onnx; repeats.")]
+Threads = Annotated[int, typer.Option()]
+
+
+@app.command()
+def compare(
+    clean: Path,
+    noisy: Path,
+    network: Networks = None,
+    images: Annotated[int | None, typer.Option(help="Only the first so many.")] = None,
+    threads: Threads = 2,
+    table: Annotated[Path | None, typer.Option()] = None,
+    plot: Annotated[Path | None, typer.Option()] = None,
+) -> None:
+    """Measure all methods."""
+    cv2.setNumThreads(threads)
+    setups = methods(parsed(network), threads)
+    pictures = pairs(clean, noisy)[:images]
+    cleaners = {name: setup() for name, setup in setups.items()}
+    results = {name: Result() for name in cleaners}
+    for number, (original, degraded) in enumerate(pictures):
+        for name, cleaner in cleaners.items():
+            if number >= SLOW.get(name, len(pictures)):
+                continue
+            if number == 0:
+                cleaner(degraded)
+            time.sleep(PAUSE)
+            started = time.perf_counter()
+            cleaned = cleaner(degraded)
+            taken = time.perf_counter() - started
+            results[name].both.append((original, cleaned))
+            results[name].speeds.append(original.shape[0] * original.shape[1] / 1e6 / taken)
+        print(f"\r{number + 1} of {len(pictures)}", end="", file=sys.stderr, flush=True)
+    print(file=sys.stderr)
+    example = sorted(path for path in noisy.iterdir() if path.is_file())[0]
+    quality = {name: figures(result.both) for name, result in results.items()}
+    psnr_in, ssim_in = figures(pictures)
+    lines = ["| method | PSNR | SSIM | Mpx/s | peak memory |", "| --- | ---: | ---: | ---: | ---: |"]
+    lines.append(f"| noisy input | {psnr_in:.2f} | {ssim_in:.3f} | | |")
+    for name, result in results.items():
+        psnr, ssim = quality[name]
+        mark = "" if len(result.both) == len(pictures) else f" ({len(result.both)} pictures)"
+        memory = memory_of(name, example, network or [], threads)
+        lines.append(f"| {name}{mark} | {psnr:.2f} | {ssim:.3f} | {result.speed:.3g} | {memory:.0f} MiB |")
+    text = "\n".join(lines) + "\n"
+    print(text)
+    if table:
+        table.write_text(f"# Beside other methods\n\n{table_head(threads, len(pictures))}\n\n{text}")
+    if plot:
+        draw(plot, {name: (result.speed, quality[name][0]) for name, result in results.items()}, psnr_in, threads)
+
+
+def table_head(threads: int, count: int) -> str:
+    """What the table shows, and how it is made."""
+    return (
+        f"`python -m tests.benchmarks.peers CLEAN NOISY --network FFDNet=FILE --network CDnCNN=FILE`: {count} pictures of "
+        f"CBSD68 with\nwhite noise of sigma {SIGMA}, clipped to 8 bits; {threads} threads, all methods in turn on each picture."
+    )
+
+
+@app.command()
+def memory(name: str, picture: Path, network: Networks = None, threads: Threads = 2) -> None:
+    """Clean one picture, and print the process's peak resident memory in MiB."""
+    cv2.setNumThreads(threads)
+    image = cv2.imread(str(picture), cv2.IMREAD_COLOR)
+    assert image is not None
+    methods(parsed(network), threads)[name]()(image.astype(np.uint8, copy=False))
+    print(resident("VmHWM"))
+
+
+def memory_of(name: str, picture: Path, networks: list[str], threads: int) -> float:
+    """Peak resident memory in MiB of a new process that cleans one picture."""
+    command = [sys.executable, "-m", "tests.benchmarks.peers", "memory", name, str(picture), "--threads", str(threads)]
+    command += [word for each in networks for word in ("--network", each)]
+    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+def parsed(networks: list[str] | None) -> dict[str, Path]:
+    """NAME=FILE by name."""
+    return {name: Path(file) for name, _, file in (each.partition("=") for each in networks or [])}
+
+
+def draw(path: Path, points: dict[str, tuple[float, float]], psnr_in: float, threads: int) -> None:
+    """Quality against speed, the latter logarithmic."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 5), layout="constrained")
+    axis = figure.subplots()
+    for name, (speed, psnr) in points.items():
+        ours = name in OURS
+        axis.plot(speed, psnr, "o" if ours else "s", color="tab:red" if ours else "tab:grey", ms=8 if ours else 6)
+        axis.annotate(name, (speed, psnr), textcoords="offset points", xytext=(7, 5), fontsize=9)
+    axis.axhline(psnr_in, color="black", ls=":", lw=1)
+    axis.annotate("noisy input", (axis.get_xlim()[0], psnr_in), textcoords="offset points", xytext=(4, 4), fontsize=9)
+    axis.set(xscale="log", xlabel=f"Mpx/s, {threads} threads", ylabel="PSNR (dB), CBSD68, sigma 25")
+    axis.grid(alpha=0.3, which="both")
+    axis.margins(x=0.15)
+    figure.savefig(path, dpi=120)
+
+
+if __name__ == "__main__":
+    app()

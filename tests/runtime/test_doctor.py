@@ -1,0 +1,124 @@
+"""`cae-run --doctor` and `--benchmark`: what they find, and that they run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from cae_runtime import ModelError, ProviderError, UsageError, benchmark, doctor, engine
+from cae_runtime.cli import app
+from cae_runtime.providers import PROVIDERS
+
+Model = Callable[[str], Path]
+
+
+@pytest.mark.parametrize(
+    ("installed", "named"),
+    [
+        (["numpy", "onnxruntime", "opencv-python"], []),
+        (["onnxruntime", "onnxruntime-ep-openvino", "onnxruntime-extensions", "opencv-python"], []),
+        (["onnxruntime", "onnxruntime_gpu"], ["onnxruntime, onnxruntime-gpu"]),
+        (["opencv-python", "OpenCV-Contrib-Python-Headless"], ["opencv-contrib-python-headless, opencv-python"]),
+    ],
+)
+def test_wheels_over_each_other(installed: list[str], named: list[str]) -> None:
+    problems = doctor.duplicates(installed)
+    assert len(problems) == len(named)
+    assert all(names in problem for names, problem in zip(named, problems, strict=True))
+
+
+def test_cameras_that_linux_lists(tmp_path: Path) -> None:
+    for number, index, name in ((10, "0", "Second"), (0, "0", "Webcam: HD"), (1, "1", "Webcam: HD")):
+        folder = tmp_path / f"video{number}"
+        folder.mkdir()
+        (folder / "index").write_text(index + "\n")
+        (folder / "name").write_text(name + "\n")
+    (tmp_path / "video7").mkdir()
+    assert doctor.cameras(tmp_path) == {0: "Webcam: HD", 10: "Second"}
+    assert doctor.cameras(tmp_path / "absent") == {}
+
+
+def test_the_doctor_on_this_machine() -> None:
+    done = CliRunner().invoke(app, ["--doctor", "--json"])
+    found = json.loads(done.stdout)
+    assert done.exit_code == (1 if found["problems"] else 0)
+    assert {"cae-toolkit", "Python", "onnxruntime", "OpenCV", "NumPy"} < found["versions"].keys()
+    assert 1 <= found["cpus"]["used"] <= found["cpus"]["host"]
+    checks = {check["name"]: check for check in found["providers"]}
+    assert checks.keys() == {provider.short for provider in PROVIDERS}
+    assert checks["cpu"]["status"] == "works"
+    assert checks["cpu"]["off_by"] == 0
+    assert all("pip install" in check["detail"] for check in checks.values() if check["status"] == "absent")
+    assert any(device.startswith("CPUExecutionProvider") for device in found["devices"])
+    text = CliRunner().invoke(app, ["--doctor"]).stdout
+    assert found["versions"]["onnxruntime"] in text
+    assert "used" in text
+
+
+def test_the_doctor_tells_of_a_provider_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    openvino = next(provider for provider in PROVIDERS if provider.short == "openvino")
+
+    def broken(provider: object) -> bool:
+        if provider == openvino:
+            raise ProviderError("OpenVINOExecutionProvider: its plug-in cannot be loaded: no libtbb")
+        return getattr(provider, "short", "") == "cpu"
+
+    monkeypatch.setattr(engine, "is_here", broken)
+    findings = doctor.examine()
+    assert "OpenVINOExecutionProvider: its plug-in cannot be loaded: no libtbb" in findings.problems
+    assert next(check for check in findings.providers if check.name == "openvino").status == "fails"
+    done = CliRunner().invoke(app, ["--doctor"])
+    assert done.exit_code == 1
+    assert "no libtbb" in done.stdout
+
+
+def test_figures_of_a_model(fixture_model: Model) -> None:
+    name = str(fixture_model("blur"))
+    settings = benchmark.Settings(name, "cpu", 1, 16, None, seconds=0.01)
+    (figures,) = benchmark.benchmark([settings])
+    assert (figures.model, figures.provider, figures.overlap) == (name, "CPUExecutionProvider", 8)
+    assert 0 < figures.start_up_s < 60
+    assert figures.peak_memory_mib is None or 20 < figures.peak_memory_mib < 2000
+    assert [(speed.width, speed.height) for speed in figures.speeds] == list(benchmark.SIZES)
+    for speed in figures.speeds:
+        assert 0 < speed.ms_p50 <= speed.ms_p95
+        assert speed.fps == pytest.approx(1000 / speed.ms_p50)
+        assert speed.mpx_s == pytest.approx(speed.width * speed.height * speed.fps / 1e6)
+        assert speed.bare_share is not None
+        assert 0 < speed.bare_share < 2
+    peer = benchmark.non_local_means(1, seconds=0.01)
+    text = "\n".join(benchmark.as_text([figures], peer, 1))
+    assert all(word in text for word in (name, "640x480", "1280x720", benchmark.NON_LOCAL_MEANS, "1 thread"))
+    document = json.loads(benchmark.as_json([figures], peer, 1))
+    assert document["models"][0]["speeds"][1]["width"] == 1280
+    assert document["peers"][0]["speeds"][0]["bare_share"] is None
+
+
+def test_what_cannot_be_measured_is_an_error_as_elsewhere(fixture_model: Model, tmp_path: Path) -> None:
+    for error, model, provider in (
+        (ModelError, "denoise-huge", "cpu"),
+        (ProviderError, str(fixture_model("identity")), "rocm"),
+        (UsageError, str(fixture_model("identity")), "abacus"),
+    ):
+        with pytest.raises(error, match=r"denoise-huge|ROCMExecutionProvider|'abacus'"):
+            benchmark.benchmark([benchmark.Settings(model, provider, None, 16, None)])
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--doctor", "--benchmark"], "choose one"),
+        (["--doctor", "photos"], "--doctor cleans nothing"),
+        (["--benchmark", "-o", "out"], "--benchmark cleans nothing"),
+        (["--benchmark", "-m", "denoise-huge"], "'denoise-huge' is neither"),
+        ([], "name what to clean"),
+    ],
+)
+def test_wrong_usage(args: list[str], message: str) -> None:
+    done = CliRunner().invoke(app, args)
+    assert done.exit_code == 2
+    assert message in done.stderr
