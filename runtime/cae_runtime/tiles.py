@@ -42,7 +42,7 @@ def origins(length: int, patch: int, overlap: int) -> Indices:
 
 
 def window(starts: Indices, patch: int, overlap: int) -> Floats:
-    """Return each patch's blending weights along one axis: raised-cosine ramps as long as the overlap.
+    """Return each patch's blending weights along one axis: linear ramps as long as the overlap.
 
     The weights are a partition of unity: at every pixel those of all patches over it sum to 1, also where the last
     patch overlaps more than one neighbour, so that blending needs no division.
@@ -55,7 +55,7 @@ def window(starts: Indices, patch: int, overlap: int) -> Floats:
     Returns:
         Weights in 0..1, shape (N, P), float32.
     """
-    ramp = np.sin(np.pi / 2 * (np.arange(overlap) + 0.5) / max(overlap, 1)) ** 2
+    ramp = (np.arange(overlap) + 0.5) / max(overlap, 1)
     profile = np.ones(patch)
     profile[:overlap] *= ramp
     profile[patch - overlap :] *= ramp[::-1]

@@ -3,11 +3,11 @@
     python -m tests.benchmarks.peers CLEAN NOISY [--network NAME=FILE.onnx ...] [--images 68] [--threads 2]
                                      [--table FILE.md] [--plot FILE.png]
 
-CLEAN and NOISY are folders with pictures of the same names, here with white noise of sigma 25. Every method cleans every
-picture in turn, with that many threads; its speed is the median over the pictures, decoding not counted. Networks take
-whole pictures as `x`, N x 3 x H x W in 0..1. Peak memory is that of a process which cleans one picture. `bm3d` is
-measured where it is installed (`pip install bm3d`), on the first ten pictures because it is slow. The classical methods'
-parameters were chosen on pictures of BSDS500's training set with noise of sigma 25.
+CLEAN and NOISY are folders with pictures of the same names, here with white noise of sigma 25. Every method cleans
+every picture in turn, with that many threads; its speed is the median over the pictures, decoding not counted. Networks
+take whole pictures as `x`, N x 3 x H x W in 0..1. Peak memory is that of a process which cleans one picture. `bm3d` is
+measured where it is installed (`pip install bm3d`), on the first ten pictures because it is slow. The parameters of the
+classical methods were chosen on pictures of BSDS500's training set with noise of sigma 25.
 """
 
 from __future__ import annotations
@@ -171,8 +171,9 @@ def compare(
 def table_head(threads: int, count: int) -> str:
     """What the table shows, and how it is made."""
     return (
-        f"`python -m tests.benchmarks.peers CLEAN NOISY --network FFDNet=FILE --network CDnCNN=FILE`: {count} pictures of "
-        f"CBSD68 with\nwhite noise of sigma {SIGMA}, clipped to 8 bits; {threads} threads, all methods in turn on each picture."
+        "`python -m tests.benchmarks.peers CLEAN NOISY --network FFDNet=FILE --network CDnCNN=FILE`: "
+        f"{count} pictures of\nCBSD68 with white noise of sigma {SIGMA}, clipped to 8 bits; {threads} threads, all "
+        "methods in turn on each picture."
     )
 
 
