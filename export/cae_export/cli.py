@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cae_export.config import MAX_DROP, OPSET, OPSET_MAX, OPSET_MIN, OVERLAP, PROOF_PATCHES, TOLERANCE, TOLERANCE_FP16
+from cae_export.config import (
+    MAX_DROP,
+    OPSET,
+    OPSET_MAX,
+    OPSET_MIN,
+    OVERLAP,
+    PATCHES,
+    PROOF_PATCHES,
+    TOLERANCE,
+    TOLERANCE_FP16,
+)
 from cae_export.errors import CaeExportError, RefusedError, UsageError
 
 if TYPE_CHECKING:
@@ -46,6 +56,7 @@ def command(
     ] = None,
     opset: Annotated[int, typer.Option(help=f"ONNX operator set, {OPSET_MIN} to {OPSET_MAX}.")] = OPSET,
     overlap: Annotated[int, typer.Option(help="Overlap of patches that the file recommends, in pixels.")] = OVERLAP,
+    patch: Annotated[int, typer.Option(help=f"Side of the patches: {', '.join(map(str, PATCHES))}.")] = PATCHES[0],
     license: Annotated[str, typer.Option(help="SPDX identifier of the weights' licence, for the metadata.")] = "",
     _show_version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
@@ -72,6 +83,7 @@ def command(
         max_drop=max_drop,
         opset=opset,
         overlap=overlap,
+        patch=patch,
         license=license,
         tell=lambda line: typer.echo(line, err=True),
     )
@@ -86,7 +98,7 @@ def table(report: "ExportReport") -> list[str]:
     """The proof and the figures as lines of text."""
     proved = "fp16" if report.spec.precision == "fp16" else "fp32"
     lines = [
-        f"torch against {proved} in onnxruntime, on {PROOF_PATCHES} of the patches",
+        f"torch against {proved} in onnxruntime, on {min(PROOF_PATCHES, report.count)} of the patches",
         f"{'batch':>7}  {'largest difference':>18}  {'torch':>9}  {'onnx':>9}",
         *(
             f"{row.batch:>7}  {row.difference:>18.1e}  {row.torch_psnr:>6.2f} dB  {row.onnx_psnr:>6.2f} dB"

@@ -12,7 +12,7 @@ from typing import Literal, cast
 import onnx
 from torch import nn
 
-from cae_export.config import MAX_DROP, OPSET, OVERLAP, TOLERANCE, TOLERANCE_FP16
+from cae_export.config import MAX_DROP, OPSET, OVERLAP, PATCHES, TOLERANCE, TOLERANCE_FP16
 from cae_export.convert import check_opset, to_onnx
 from cae_export.errors import RefusedError, UsageError
 from cae_export.parity import BatchParity, mean_psnr, prove, refuse_unless_equal, refuse_unless_steady, run
@@ -39,6 +39,7 @@ class ExportReport:
         fp32_bytes: the size in fp32.
         parity: torch beside the file (fp16 or fp32) at each batch size; for int8 that of the fp32 file it is made of.
         patches: what the figures were taken on.
+        count: how many patches that are.
         psnr_in: PSNR of the degraded patches, dB.
         psnr_fp32: PSNR of the fp32 model's output, dB.
         psnr_out: PSNR of this file's output, dB.
@@ -51,6 +52,7 @@ class ExportReport:
     fp32_bytes: int
     parity: tuple[BatchParity, ...]
     patches: str
+    count: int
     psnr_in: float
     psnr_fp32: float
     psnr_out: float
@@ -72,6 +74,7 @@ def export(
     max_drop: float = MAX_DROP,
     opset: int = OPSET,
     overlap: int = OVERLAP,
+    patch: int = PATCH,
     license: str = "",
     tell: Callable[[str], None] = lambda _line: None,
 ) -> ExportReport:
@@ -86,6 +89,7 @@ def export(
         max_drop: dB that int8 may lose against fp32.
         opset: ONNX operator set.
         overlap: overlap of neighbouring patches that the file recommends to the runtime, in pixels.
+        patch: side of the patches that the file takes, one of `cae_export.config.PATCHES`.
         license: SPDX identifier of the weights' licence, for the metadata; empty where it is not known.
         tell: called with a line before each long step.
 
@@ -94,20 +98,20 @@ def export(
         RefusedError: the file is not equal, or loses too much; nothing is left under its name.
     """
     output = output or default_output(model, precision)
-    _check(output, tolerance, max_drop, overlap)
+    _check(output, tolerance, max_drop, overlap, patch)
     check_opset(opset)
     try:
         loaded = load_model(model)
     except CaeTrainError as e:
         raise UsageError(str(e)) from e
     tell(f"{loaded.arch}: finding patches")
-    patches = find(loaded, data)
+    patches = find(loaded, data, patch)
     tell(f"converting; proving on {patches.source}{patches.place}")
-    graph = to_onnx(loaded.network, PATCH, opset)
+    graph = to_onnx(loaded.network, patch, opset)
     fp32, partial = (output.with_name(f".{output.stem}.{secrets.token_hex(4)}.partial") for _ in range(2))
     spec = ModelSpec(
         architecture=loaded.arch,
-        patch=PATCH,
+        patch=patch,
         overlap=overlap,
         degradation=" ".join(loaded.config.degrade),
         psnr_in=round(mean_psnr(patches.degraded, patches.clean), 4),
@@ -141,12 +145,12 @@ def export(
         fp32.unlink(missing_ok=True)
         partial.unlink(missing_ok=True)
     return ExportReport(
-        output, spec, output.stat().st_size, fp32_bytes, tuple(parity), patches.source,
+        output, spec, output.stat().st_size, fp32_bytes, tuple(parity), patches.source, len(patches.clean),
         cast(float, spec.psnr_in), psnr_fp32, cast(float, spec.psnr_out), speed,
     )  # fmt: skip
 
 
-def _check(output: Path, tolerance: float | None, max_drop: float, overlap: int) -> None:
+def _check(output: Path, tolerance: float | None, max_drop: float, overlap: int, patch: int) -> None:
     if output.suffix.lower() != ".onnx":
         raise UsageError(f"-o {output}: a name that ends in .onnx is needed")
     if output.is_dir() or not output.parent.is_dir():
@@ -155,8 +159,10 @@ def _check(output: Path, tolerance: float | None, max_drop: float, overlap: int)
         raise UsageError(f"--tolerance is {tolerance}: above 0, at most 1 is needed")
     if not max_drop >= 0:
         raise UsageError(f"--max-drop is {max_drop}: 0 dB or more is needed")
-    if not 0 <= overlap < PATCH:
-        raise UsageError(f"--overlap is {overlap}: 0 to {PATCH - 1} pixels are needed")
+    if patch not in PATCHES:
+        raise UsageError(f"--patch is {patch}: choose from {', '.join(map(str, PATCHES))}")
+    if not 0 <= overlap < patch:
+        raise UsageError(f"--overlap is {overlap}: 0 to {patch - 1} pixels are needed")
 
 
 def _proved(

@@ -35,10 +35,11 @@ class Patches:
     place: str = ""
 
 
-def find(model: LoadedModel, data: str | None) -> Patches:
+def find(model: LoadedModel, data: str | None, patch: int = PATCH) -> Patches:
     """Patches from `data`, by default from the data named in the model, by default those of the package.
 
-    Calibration takes the training part, proof and figures the held-out part (the test part where there is one).
+    Calibration takes the training part, proof and figures the held-out part (the test part where there is one). Larger
+    patches are fewer, of as many pixels; smaller images are mirrored at their edges.
 
     Raises:
         UsageError: `data` was given and cannot be used.
@@ -59,8 +60,13 @@ def find(model: LoadedModel, data: str | None) -> Patches:
         part = "test part" if split.test else "held-out part"
         source = f"the {part} of {' + '.join(Path(name).name for name in names)}"
     chain = parse_chain(config.degrade, config.clip)
-    calibration, _ = fixed_pairs(_spread(split.train, CALIBRATION), chain, _CALIBRATION_SEED, CALIBRATION, config.grey)
-    degraded, clean = fixed_pairs(_spread(split.test or split.validation, PROOF), chain, _PROOF_SEED, PROOF)
+    fewer = max(1, patch // PATCH) ** 2
+    calibrating, proving = (
+        [_at_least(image, patch) for image in _spread(images, count // fewer)]
+        for images, count in ((split.train, CALIBRATION), (split.test or split.validation, PROOF))
+    )
+    calibration, _ = fixed_pairs(calibrating, chain, _CALIBRATION_SEED, CALIBRATION // fewer, config.grey, patch)
+    degraded, clean = fixed_pairs(proving, chain, _PROOF_SEED, PROOF // fewer, patch=patch)
     return Patches(calibration, degraded, clean, f"{len(clean)} patches of {source}", place)
 
 
@@ -73,6 +79,12 @@ def _is_here(name: str, data_dir: Path) -> bool:
 def _spread(images: Sequence[Image], count: int) -> list[Image]:
     """At most `count` images, spread evenly over all."""
     return [images[i] for i in np.linspace(0, len(images) - 1, min(count, len(images))).round().astype(int)]
+
+
+def _at_least(image: Image, patch: int) -> Image:
+    """H x W x 3, mirrored where a side is shorter than the patch."""
+    missing = [max(0, patch - side) for side in image.shape[:2]]
+    return np.pad(image, [(0, missing[0]), (0, missing[1]), (0, 0)], mode="symmetric") if any(missing) else image
 
 
 def packaged() -> Split:

@@ -46,7 +46,7 @@ class Settings:
     model: str
     provider: str
     threads: int | None
-    batch: int
+    batch: int | None
     overlap: int | None
     seconds: float = SECONDS
     started: float = 0.0
@@ -151,9 +151,9 @@ def measure(settings: Settings) -> Figures:
         frame = noisy_frame(width, height)
         patch = restorer.spec.patch
         count = len(origins(width, patch, restorer.overlap)) * len(origins(height, patch, restorer.overlap))
-        patches = np.random.default_rng(0).random((settings.batch, restorer.spec.channels, patch, patch), np.float32)
-        batches = [patches] * (count // settings.batch)
-        rest = patches[: count % settings.batch]
+        patches = np.random.default_rng(0).random((restorer.batch, restorer.spec.channels, patch, patch), np.float32)
+        batches = [patches] * (count // restorer.batch)
+        rest = patches[: count % restorer.batch]
         batches += [rest] if len(rest) else []
         with ThreadPoolExecutor(restorer.session.workers) as pool:
             bare_run = partial(_all, pool, restorer.session.run, batches)

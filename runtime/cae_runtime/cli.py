@@ -63,7 +63,7 @@ def run(
     ] = None,
     provider: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, tensorrt, openvino, coreml, ...")] = "auto",
     threads: Annotated[int | None, typer.Option(help="Threads of the CPU provider; all CPUs without it.")] = None,
-    batch: Annotated[int, typer.Option(help="Patches a call of the model.")] = 32,
+    batch: Annotated[int | None, typer.Option(help="Patches a call of the model; 32 of 32x32 without it.")] = None,
     overlap: Annotated[
         int | None, typer.Option(help="Pixels shared by neighbouring patches; the model's own without it.")
     ] = None,
@@ -176,7 +176,7 @@ def _examine(as_json: bool) -> None:
 
 
 def _measure(
-    model: str | None, provider: str, threads: int | None, batch: int, overlap: int | None, as_json: bool
+    model: str | None, provider: str, threads: int | None, batch: int | None, overlap: int | None, as_json: bool
 ) -> None:
     """Print how fast this machine is with a model, or with all that are packaged and clean pictures."""
     from cae_runtime import benchmark

@@ -17,7 +17,7 @@ from cae_runtime.session import DEFAULT_MODEL, Session
 from cae_runtime.spec import ModelSpec
 from cae_runtime.tiles import Floats, Indices, Strips, cut, origins, window
 
-DEFAULT_BATCH: Final = 32  # fewer leave much time to Python, the activations of many more leave the CPU's cache
+BATCH_PIXELS: Final = 32 * 32 * 32  # fewer leave much time to Python, the activations of more leave the CPU's cache
 _COLORS: Final = 3
 
 Image = NDArray[np.uint8] | NDArray[np.uint16]
@@ -30,9 +30,13 @@ class Restorer:
         model: the name of a packaged model, or the path of a file that `cae-export` wrote.
         provider: `auto`, `cpu`, `cuda`, `cuda:1`, ... ; one that is named is used or it is an error.
         threads: threads of the CPU provider; None takes all the CPUs that this process may use.
-        batch: patches a call of the model, 1 or more. The result does not depend on it.
+        batch: patches a call of the model, 1 or more; None takes 32 of 32x32 pixels, fewer of larger ones. The result
+            does not depend on it.
         overlap: pixels shared by neighbouring patches, 0..patch-1; None takes the model's recommendation.
         color: channel order of the arrays, `bgr` as OpenCV reads them, or `rgb`.
+
+    Attributes:
+        batch: patches a call of the model.
 
     Raises:
         ModelError: the model cannot be used, or its task is not `restore`.
@@ -46,11 +50,11 @@ class Restorer:
         *,
         provider: str = AUTO,
         threads: int | None = None,
-        batch: int = DEFAULT_BATCH,
+        batch: int | None = None,
         overlap: int | None = None,
         color: Literal["bgr", "rgb"] = "bgr",
     ) -> None:
-        if batch < 1:
+        if batch is not None and batch < 1:
             raise UsageError(f"batch is {batch}: it must be 1 or more")
         if color not in ("bgr", "rgb"):
             raise UsageError(f"color is {color!r}: it must be 'bgr' or 'rgb'")
@@ -62,7 +66,7 @@ class Restorer:
         self._overlap = self.spec.overlap if overlap is None else overlap
         if not 0 <= self._overlap < self.spec.patch:
             raise UsageError(f"overlap is {overlap}: it must be 0..{self.spec.patch - 1} with this model's patches")
-        self._batch = batch
+        self.batch = batch or max(1, BATCH_PIXELS // self.spec.patch**2)
         self._pool = ThreadPoolExecutor(self._session.workers, "cae-restorer")
         self._order = slice(None, None, -1) if color == "bgr" else slice(None)
 
@@ -132,8 +136,8 @@ class Restorer:
         height, width = image.shape[:2]
         ys, xs = (origins(max(size, patch), patch, self._overlap) for size in (height, width))
         weights_y, weights_x = (window(starts, patch, self._overlap) for starts in (ys, xs))
-        share = self._batch if self._session.fixed_batch else -(-len(ys) * len(xs) // self._session.workers)
-        rows = max(1, min(self._batch, share) // len(xs))
+        share = self.batch if self._session.fixed_batch else -(-len(ys) * len(xs) // self._session.workers)
+        rows = max(1, min(self.batch, share) // len(xs))
 
         def strips_from(first: int) -> Floats:
             some = slice(first, first + rows)
@@ -165,7 +169,7 @@ class Restorer:
             planes = np.pad(planes, [(0, 0), (0, missing[0]), (0, missing[1])], mode="reflect")
         scale = np.float32(np.iinfo(image.dtype).max)
         strips = Strips(len(ys), colors, patch, xs)
-        columns = max(1, self._batch // len(ys))
+        columns = max(1, self.batch // len(ys))
         if not self._session.fixed_batch:
             columns = -(-len(xs) // -(-len(xs) // columns))  # all batches about as large
         for first in range(0, len(xs), columns):  # what a batch touches stays in the cache
@@ -181,8 +185,8 @@ class Restorer:
     def _run(self, patches: Floats) -> Floats:
         """Run the model on (N, 1 or 3, P, P) patches, `batch` or fewer; same shape back."""
         count, shape = len(patches), patches.shape
-        if self._session.fixed_batch and count < self._batch:
-            filled = self._run(np.pad(patches, [(0, self._batch - count), (0, 0), (0, 0), (0, 0)]))
+        if self._session.fixed_batch and count < self.batch:
+            filled = self._run(np.pad(patches, [(0, self.batch - count), (0, 0), (0, 0), (0, 0)]))
             return filled[:count]
         if shape[1] < self.spec.channels:
             patches = np.repeat(patches, self.spec.channels, axis=1)  # grey seen by a colour model

@@ -46,12 +46,12 @@ def model(name: str, threads: int) -> Callable[[Image], Image]:
 
 def non_local_means(image: Image) -> Image:
     """OpenCV, for colour pictures (Buades et al., CVPR 2005)."""
-    return cv2.fastNlMeansDenoisingColored(image, None, 14, 14, 7, 21).astype(np.uint8, copy=False)
+    return cv2.fastNlMeansDenoisingColored(image, None, 14, 16, 7, 21).astype(np.uint8, copy=False)
 
 
 def bilateral(image: Image) -> Image:
     """OpenCV (Tomasi and Manduchi, ICCV 1998)."""
-    return cv2.bilateralFilter(image, 9, 75, 2.5).astype(np.uint8, copy=False)
+    return cv2.bilateralFilter(image, 9, 100, 2.5).astype(np.uint8, copy=False)
 
 
 def gaussian(image: Image) -> Image:
@@ -73,7 +73,7 @@ def total_variation(image: Image) -> Image:
     """scikit-image (Chambolle, JMIV 2004)."""
     from skimage.restoration import denoise_tv_chambolle
 
-    return rounded(denoise_tv_chambolle(image.astype(np.float32) / 255, weight=0.1, channel_axis=2))
+    return rounded(denoise_tv_chambolle(image.astype(np.float32) / 255, weight=0.08, channel_axis=2))
 
 
 def bm3d(image: Image) -> Image:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+import skimage.data
 import torch
 
 import cae_export.exporter
@@ -165,3 +167,32 @@ def test_the_runtime_runs_what_was_exported(trained: Path, tmp_path: Path) -> No
     image = np.random.default_rng(0).integers(0, 256, (50, 70, 3), np.uint8)
     assert restorer.overlap == 12
     assert restorer(image).shape == image.shape
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_larger_patches(trained_skip: Path, tmp_path: Path, precision: str) -> None:
+    report = export(trained_skip, tmp_path / "large.onnx", precision=precision, patch=64, max_drop=3)  # type: ignore[arg-type]
+    assert (report.spec.patch, report.count) == (64, 512)
+    restorer = Restorer(report.path, provider="cpu")
+    assert restorer.batch == 8
+    small = Restorer(export(trained_skip, tmp_path / "small.onnx").path, provider="cpu")
+    image = skimage.data.astronaut()[:150, 100:233]
+    off_by = np.abs(restorer(image).astype(int) - small(image))
+    assert np.median(off_by) <= 1, "the same network, but for what it sees at the edges of patches"
+    patches = find(load_model(trained_skip), None, 128)
+    assert patches.clean.shape == (128, 3, 128, 128)
+    assert patches.calibration.shape == (32, 3, 128, 128)
+
+
+def test_images_smaller_than_the_patch_are_mirrored(trained_skip: Path) -> None:
+    loaded = load_model(trained_skip)
+    here = replace(loaded, config=replace(loaded.config, data=("absent",)))
+    clean = find(here, None, 64).clean
+    assert clean.shape == (512, 3, 64, 64)
+    assert torch.equal(clean[0, :, :32, :32], clean[0, :, 32:, :32].flip(1)), "the packaged patches are of 32x32"
+
+
+@pytest.mark.parametrize("patch", [0, 16, 33, 4096])
+def test_a_side_that_no_file_is_made_for(trained_skip: Path, tmp_path: Path, patch: int) -> None:
+    with pytest.raises(UsageError, match=f"--patch is {patch}: choose from 32, 64"):
+        export(trained_skip, tmp_path / "model.onnx", patch=patch)

@@ -203,10 +203,10 @@ class Pairs(Dataset[tuple[Tensor, Tensor]]):
         return patches
 
 
-def random_crop(image: Image, rng: np.random.Generator) -> Image:
+def random_crop(image: Image, rng: np.random.Generator, patch: int = PATCH) -> Image:
     """A view of a random patch of the image."""
-    y, x = rng.integers(image.shape[0] - PATCH + 1), rng.integers(image.shape[1] - PATCH + 1)
-    return image[y : y + PATCH, x : x + PATCH]
+    y, x = rng.integers(image.shape[0] - patch + 1), rng.integers(image.shape[1] - patch + 1)
+    return image[y : y + patch, x : x + patch]
 
 
 def _degraded(clean: Tensor, degrade: Chain, generator: torch.Generator, grey: float) -> Tensor:
@@ -240,21 +240,26 @@ class EpochSampler(Sampler[tuple[int, int]]):
 
 
 def fixed_pairs(
-    images: Sequence[Image], degrade: Chain, seed: int, limit: int | None = None, grey: float = 0.0
+    images: Sequence[Image],
+    degrade: Chain,
+    seed: int,
+    limit: int | None = None,
+    grey: float = 0.0,
+    patch: int = PATCH,
 ) -> tuple[Tensor, Tensor]:
-    """The same pairs at every call: degraded and clean, float32 N x 3 x 32 x 32 in 0..1 each.
+    """The same pairs at every call: degraded and clean, float32 N x 3 x P x P in 0..1 each; P is `patch`.
 
     Images of exactly one patch are taken whole, in their order; of larger ones N = `limit` random crops are taken,
     the images in turn, or spread evenly over them where they are more than N. The share `grey` of them, the first, is
     made grey.
     """
     rng = _rng(seed, _CROPS)
-    if all(image.shape[:2] == (PATCH, PATCH) for image in images):
+    if all(image.shape[:2] == (patch, patch) for image in images):
         patches = list(images[:limit])
     else:
         count = limit or HELD_OUT_PATCHES
         turn = range(count) if len(images) <= count else [i * len(images) // count for i in range(count)]
-        patches = [random_crop(images[i % len(images)], rng) for i in turn]
+        patches = [random_crop(images[i % len(images)], rng, patch) for i in turn]
     clean = to_tensor(np.stack(patches))
     generator = torch.Generator().manual_seed(int(_rng(seed, _HELD_OUT_NOISE).integers(2**63)))
     return _degraded(clean, degrade, generator, grey), clean
