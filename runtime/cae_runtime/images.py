@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -98,7 +98,7 @@ def write_file(path: Path, data: bytes) -> None:
     Raises:
         ImageError: it cannot be written.
     """
-    partial = path.with_name(f".{secrets.token_hex(8)}.partial")
+    partial = path.with_name(f".{os.urandom(8).hex()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

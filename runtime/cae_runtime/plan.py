@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import stat
 import sys
 from collections.abc import Iterator, Sequence
@@ -93,7 +92,7 @@ def prepare_output(folder: Path) -> None:
     Raises:
         UsageError: it cannot be made or written to.
     """
-    probe = folder / f".{secrets.token_hex(8)}.partial"
+    probe = folder / f".{os.urandom(8).hex()}.partial"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe.touch(exist_ok=False)
