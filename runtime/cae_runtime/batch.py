@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -99,7 +100,7 @@ def clean_files(
     """Clean image files, and yield each result as it comes.
 
     While an image is cleaned, the next one is read and the one before is written: memory for three is used, or for one
-    where they are large.
+    (and the bytes of the next file) where they are large.
 
     Args:
         restorer: what cleans.
@@ -117,35 +118,44 @@ def clean_files(
     room = Room(_PIXELS_UNDER_WAY)
 
     def open_one(job: Job) -> _Work:
-        return _step(_Work(job, restorer.provider), lambda work: work.open(room, overwrite))
+        work = _Work(job, restorer.provider)
+        _step(work, lambda: work.read(overwrite))
+        room.take(work.pixels)
+        _step(work, work.decode)
+        return work
 
     def clean_one(work: _Work) -> _Work:
-        return _step(work, lambda work: work.clean(restorer, strength))
+        _step(work, lambda: work.clean(restorer, strength))
+        return work
 
     def save_one(work: _Work) -> FileResult:
-        result = _step(work, lambda work: work.save(quality)).result
-        room.give_back(work.pixels)
-        return result
+        try:
+            _step(work, lambda: work.save(quality))
+        finally:
+            work.picture = None
+            room.give_back(work.pixels)
+        return work.result
 
     with ThreadPoolExecutor(1, "cae-read") as reader, ThreadPoolExecutor(1, "cae-write") as writer:
         try:
-            opened = in_order(reader, open_one, jobs, ahead=1)
-            yield from in_order(writer, save_one, map(clean_one, opened), ahead=1)
+            with contextlib.closing(in_order(reader, open_one, jobs, ahead=1)) as opened:
+                yield from in_order(writer, save_one, map(clean_one, opened), ahead=1, finish=True)
         finally:
             room.close()
 
 
 class _Work:
-    """One image on its way through."""
+    """One image on its way through; what it holds is dropped as soon as the next step has used it."""
 
     def __init__(self, job: Job, provider: str) -> None:
         self.job = job
         self.result = FileResult(str(job.source), str(job.output), "done", "", 0.0, None, None, provider, ())
+        self.data = b""
         self.pixels = 0
         self.picture: Picture | None = None
 
-    def open(self, room: Room, overwrite: bool) -> None:
-        """Read and decode the file, unless its output is there."""
+    def read(self, overwrite: bool) -> None:
+        """Read the file, unless its output is there."""
         try:
             folder = is_folder(self.job.output, "output")
         except UsageError as e:
@@ -155,40 +165,44 @@ class _Work:
         if folder is not None and not overwrite:
             self.result = replace(self.result, status="skipped", reason="the output exists")
             return
-        data = read_file(self.job.source)
-        self.pixels = room.take(pixels_of(data))
-        self.picture = decode(data)
+        self.data = read_file(self.job.source)
+        self.pixels = pixels_of(self.data)
+
+    def decode(self) -> None:
+        """Make a picture of the bytes."""
+        self.picture, self.data = decode(self.data), b""
         height, width = self.picture.pixels.shape[:2]
         self.result = replace(self.result, width=width, height=height)
 
     def clean(self, restorer: Restorer, strength: float) -> None:
         """Put the cleaned picture in the place of the other."""
-        if self.picture is not None:
-            self.picture = replace(self.picture, pixels=restorer(self.picture.pixels, strength=strength))
+        assert self.picture is not None  # noqa: S101 - a step of an image that was decoded
+        self.picture = replace(self.picture, pixels=restorer(self.picture.pixels, strength=strength))
 
     def save(self, quality: int | None) -> None:
         """Encode and write the picture."""
-        if self.picture is not None:
-            data, dropped = encode(self.picture, _format_of(self.job), quality)
-            write_file(self.job.output, data)
-            self.result = replace(self.result, dropped=dropped)
+        assert self.picture is not None  # noqa: S101 - as above
+        data, dropped = encode(self.picture, _format_of(self.job), quality)
+        write_file(self.job.output, data)
+        self.result = replace(self.result, dropped=dropped)
 
 
-def _step(work: _Work, step: Callable[[_Work], None]) -> _Work:
-    """Do one step of the work; an image that fails takes no further ones."""
+def _step(work: _Work, step: Callable[[], None]) -> None:
+    """Do one step of the work; an image that has failed or is skipped takes no further ones."""
+    if work.result.status != "done":
+        return
     start = time.perf_counter()
     reason = ""
     try:
-        step(work)
+        step()
     except (ImageError, ProviderError) as e:
         reason = str(e)
     except MemoryError:
         reason = NO_MEMORY
     if reason:
         work.result = replace(work.result, status="failed", reason=reason)
-        work.picture = None
+        work.picture, work.data = None, b""
     work.result = replace(work.result, seconds=work.result.seconds + time.perf_counter() - start)
-    return work
 
 
 def unreadable_results(restorer: Restorer, unreadable: Iterable[Unreadable]) -> list[FileResult]:

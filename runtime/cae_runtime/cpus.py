@@ -40,8 +40,9 @@ def _quotas(groups: Path, own: Path) -> Iterator[float]:
             for folder in _upwards(groups, path):
                 yield from _quota(_words(folder / "cpu.max"))
         elif "cpu" in controllers.split(","):
-            for folder in _upwards(groups / controllers, path):
-                yield from _quota(_words(folder / "cpu.cfs_quota_us") + _words(folder / "cpu.cfs_period_us"))
+            for mount in (controllers, "cpu"):  # the kernel's order of names, and the link that most systems have
+                for folder in _upwards(groups / mount, path):
+                    yield from _quota(_words(folder / "cpu.cfs_quota_us") + _words(folder / "cpu.cfs_period_us"))
 
 
 def _upwards(root: Path, path: str) -> Iterator[Path]:

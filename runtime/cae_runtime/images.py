@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cae_runtime.container import JPEG_XMP, exif_orientation, inspect
+from cae_runtime.container import JPEG_XMP, Header, exif_orientation, inspect
 from cae_runtime.embed import embed, embeddable
 from cae_runtime.errors import ImageError
 from cae_runtime.formats import BMP, JPEG, PNG, SUFFIX_OF_FORMAT, TIFF, WEBP
@@ -115,10 +115,9 @@ def pixels_of(data: bytes) -> int:
     """Return how many pixels an image file has, from its header.
 
     Raises:
-        ImageError: the data is no image that `decode` reads.
+        ImageError: the data is no image that `decode` reads, or has more than 2^28 pixels.
     """
-    header = inspect(data)
-    return header.width * header.height
+    return _pixels_of(inspect(data))
 
 
 def decode(data: bytes) -> Picture:
@@ -135,8 +134,7 @@ def decode(data: bytes) -> Picture:
             floating point, or of more than 2^28 pixels.
     """
     header = inspect(data)
-    if header.width * header.height > PIXELS_MAX:
-        raise ImageError(f"has {header.width}x{header.height} pixels: the limit is {PIXELS_MAX} pixels")
+    _pixels_of(header)
     try:
         pixels, types, blocks = cv2.imdecodeWithMetadata(np.frombuffer(data, np.uint8), flags=cv2.IMREAD_UNCHANGED)
     except (cv2.error, MemoryError) as e:
@@ -219,6 +217,13 @@ def upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
         pixels = pixels[::-1]
     if orientation in (2, 3, 6, 7):
         pixels = pixels[:, ::-1]
+    return pixels
+
+
+def _pixels_of(header: Header) -> int:
+    pixels = header.width * header.height
+    if pixels > PIXELS_MAX:
+        raise ImageError(f"has {header.width}x{header.height} pixels: the limit is {PIXELS_MAX} pixels")
     return pixels
 
 

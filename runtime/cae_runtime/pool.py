@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Executor, Future, wait
 from typing import TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def in_order(pool: Executor, function: Callable[[Item], Result], items: Iterable[Item], ahead: int) -> Iterator[Result]:
+def in_order(
+    pool: Executor, function: Callable[[Item], Result], items: Iterable[Item], ahead: int, *, finish: bool = False
+) -> Generator[Result, None, None]:
     """Yield `function(item)` of each item, in order, while the pool works ahead.
+
+    Nothing is kept of an item or a result that has been handed on.
 
     Args:
         pool: what the function runs in.
         function: called once an item.
         items: taken from one by one, only as the work goes on.
         ahead: items that may be under way or wait for their turn while a result is in use; it bounds the memory.
+        finish: when taking an item raises, or Ctrl-C is pressed while a result is waited for, yield the results of
+            what was begun before that is raised.
 
     Yields:
-        The results. What the function raises comes in its item's turn, and nothing is begun after that. When taking an
-        item raises, or Ctrl-C is pressed while a result is waited for, the results of what was begun come first.
+        The results. What the function raises comes in its item's turn, and nothing is begun after that.
     """
     waiting: deque[Future[Result]] = deque()
     source = iter(items)
@@ -31,21 +36,18 @@ def in_order(pool: Executor, function: Callable[[Item], Result], items: Iterable
     try:
         while stopped is None:
             try:
-                item = next(source)
+                waiting.append(pool.submit(function, next(source)))
+                if len(waiting) > ahead:
+                    wait([waiting[0]])
             except StopIteration:
                 break
             except (Exception, KeyboardInterrupt) as e:
+                if not finish:
+                    raise
                 stopped = e
-                break
-            waiting.append(pool.submit(function, item))
-            if len(waiting) > ahead:
-                try:
-                    result = waiting[0].result()
-                except KeyboardInterrupt as e:
-                    stopped = e
-                    break
-                waiting.popleft()
-                yield result
+            else:
+                if len(waiting) > ahead:
+                    yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
         if stopped is not None:

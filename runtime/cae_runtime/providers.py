@@ -28,6 +28,7 @@ class Provider:
         automatic: whether `auto` may take it.
         plugin: the Python package of its plug-in for onnxruntime, where there is one.
         settings: the provider's own settings.
+        calls: calls at once that it takes and profits from; most providers serve one after the other.
     """
 
     short: str
@@ -37,6 +38,7 @@ class Provider:
     automatic: bool = True
     plugin: str = ""
     settings: tuple[tuple[str, str], ...] = ()
+    calls: int = 1
 
 
 # In the order in which `auto` prefers them. TensorRT is left to those who name it: it builds an engine for minutes.
@@ -47,6 +49,7 @@ PROVIDERS: Final = (
         _instead_of_onnxruntime("onnxruntime-gpu"),
         devices=True,
         settings=(("cudnn_conv_algo_search", "HEURISTIC"),),  # the default tries every algorithm out, for each shape
+        calls=2,  # one batch is prepared while another is computed
     ),
     Provider(
         "tensorrt",
@@ -92,6 +95,11 @@ class ProviderChoice:
     device: int | None = None
 
 
+def by_full_name(full: str) -> Provider:
+    """Return the provider of that name in onnxruntime; one that is not listed here knows no settings."""
+    return _BY_NAME.get(full.lower()) or Provider(full, full, "an onnxruntime built with it", devices=True)
+
+
 def parse_provider(text: str) -> ProviderChoice | None:
     """Read a provider's name, such as `cpu`, `cuda:1` or `CUDAExecutionProvider`.
 
@@ -113,7 +121,7 @@ def parse_provider(text: str) -> ProviderChoice | None:
         if not name.endswith(_FULL_NAME_ENDING):
             names = ", ".join([AUTO, *(p.short for p in reversed(PROVIDERS))])
             raise UsageError(f"unknown provider {text!r}: choose among {names}, or a full onnxruntime name")
-        provider = Provider(name, name, "an onnxruntime built with it", devices=True)
+        provider = by_full_name(name)
     if not colon:
         return ProviderChoice(provider)
     if not provider.devices:

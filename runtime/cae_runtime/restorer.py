@@ -17,10 +17,13 @@ from cae_runtime.session import DEFAULT_MODEL, Session
 from cae_runtime.spec import ModelSpec
 from cae_runtime.tiles import Floats, Indices, Strips, cut, origins, window
 
-BATCH_PIXELS: Final = 32 * 32 * 32  # fewer leave much time to Python, the activations of more leave the CPU's cache
+BATCH_PIXELS: Final = 32 * 32 * 32  # of the patches of a call; from 13 to 64 of 32x32 a CPU is equally fast
+BATCH_PIXELS_ELSEWHERE: Final = 4 * BATCH_PIXELS  # for GPUs; a guess, none was measured
+_PATCHES_TOGETHER: Final = 16  # at least so many, where the image is wide enough, for each turn of a worker
 _COLORS: Final = 3
 
 Image = NDArray[np.uint8] | NDArray[np.uint16]
+Part = tuple[int, Floats, Floats]
 
 
 class Restorer:
@@ -30,8 +33,8 @@ class Restorer:
         model: the name of a packaged model, or the path of a file that `cae-export` wrote.
         provider: `auto`, `cpu`, `cuda`, `cuda:1`, ... ; one that is named is used or it is an error.
         threads: threads of the CPU provider; None takes all the CPUs that this process may use.
-        batch: patches a call of the model, 1 or more; None takes 32 of 32x32 pixels, fewer of larger ones. The result
-            does not depend on it.
+        batch: patches a call of the model, 1 or more; None takes 32 of 32x32 pixels, fewer of larger ones (on a GPU
+            four times as many). On a CPU the result does not depend on it.
         overlap: pixels shared by neighbouring patches, 0..patch-1; None takes the model's recommendation.
         color: channel order of the arrays, `bgr` as OpenCV reads them, or `rgb`.
 
@@ -66,7 +69,8 @@ class Restorer:
         self._overlap = self.spec.overlap if overlap is None else overlap
         if not 0 <= self._overlap < self.spec.patch:
             raise UsageError(f"overlap is {overlap}: it must be 0..{self.spec.patch - 1} with this model's patches")
-        self.batch = batch or max(1, BATCH_PIXELS // self.spec.patch**2)
+        pixels = BATCH_PIXELS_ELSEWHERE if self._session.fixed_batch else BATCH_PIXELS
+        self.batch = batch or max(1, pixels // self.spec.patch**2)
         self._pool = ThreadPoolExecutor(self._session.workers, "cae-restorer")
         self._order = slice(None, None, -1) if color == "bgr" else slice(None)
 
@@ -98,7 +102,8 @@ class Restorer:
     def __call__(self, image: Image, *, strength: float = 1.0) -> Image:
         """Clean an image.
 
-        The image is worked through in horizontal bands: beside the result, memory for a few rows of patches is used.
+        The image is worked through in horizontal bands: beside the result, memory for two rows of patches a thread is
+        used (more where patches overlap by more than half).
 
         Args:
             image: uint8 or uint16, shape (H, W), (H, W, 1), (H, W, 2) grey and alpha, (H, W, 3) colour, or (H, W, 4)
@@ -128,40 +133,49 @@ class Restorer:
         return result
 
     def _clean(self, image: Image, result: Image, strength: float) -> None:
-        """Clean (H, W, 1 or 3) RGB or grey planes into `result`, from top to bottom, a few rows of patches at a time.
+        """Clean (H, W, 1 or 3) RGB or grey planes into `result`, from top to bottom.
 
-        Workers cut, clean and join rows of patches; here the rows are added up where they overlap, and stored.
+        Workers clean a few rows of patches each, and store what no other worker's patches touch; the rows that they
+        share are added up and stored here. Which rows go together depends on the image alone, so on a CPU neither
+        threads nor batches change a bit.
         """
         patch = self.spec.patch
-        height, width = image.shape[:2]
-        ys, xs = (origins(max(size, patch), patch, self._overlap) for size in (height, width))
-        weights_y, weights_x = (window(starts, patch, self._overlap) for starts in (ys, xs))
-        share = self.batch if self._session.fixed_batch else -(-len(ys) * len(xs) // self._session.workers)
-        rows = max(1, min(self.batch, share) // len(xs))
+        height, width = (max(size, patch) for size in image.shape[:2])
+        ys, xs = origins(height, patch, self._overlap), origins(width, patch, self._overlap)
+        weights_y, weights_x = window(ys, patch, self._overlap), window(xs, patch, self._overlap)
+        together = self.batch if self._session.fixed_batch else _PATCHES_TOGETHER
+        rows = max(1, together // len(xs))
 
-        def strips_from(first: int) -> Floats:
-            some = slice(first, first + rows)
-            return self._strips(image, ys[some], xs, weights_y[some], weights_x)
+        def edges_of(first: int) -> Part:
+            """Clean the rows of patches from `first` on: where the next ones begin, what is shared above and below."""
+            last = min(first + rows, len(ys))
+            top, bottom = ys[first], ys[last - 1] + patch
+            above = ys[first - 1] + patch if first else top  # the rows before this one are shared with the part before
+            below = ys[last] if last < len(ys) else bottom  # and those from this one on with the part after
+            some = slice(first, last)
+            total = self._weighted(image, ys[some], xs, weights_y[some], weights_x)
+            if above > below:  # three parts share rows: all of them are added up in their order
+                return below, total.copy(), total[:, :0]
+            _store(total[:, above - top : below - top], image[above:below], result[above:below], strength)
+            return below, total[:, : above - top].copy(), total[:, below - top :].copy()
 
-        unfinished = np.empty((image.shape[2], 0, max(width, patch)), np.float32)
-        firsts = range(0, len(ys), rows)
-        for first, strips in zip(firsts, self._in_order(strips_from, firsts), strict=True):
-            for row, strip in enumerate(strips, first):
-                strip[:, : unfinished.shape[1]] += unfinished
-                top = ys[row]
-                end = ys[row + 1] if row + 1 < len(ys) else top + patch  # where the next row of patches begins
-                unfinished = strip[:, end - top :]
-                _store(strip[:, : end - top], image[top:end], result[top:end], strength)
+        top, unfinished = 0, np.empty((image.shape[2], 0, width), np.float32)
+        for below, shared, rest in self._in_order(edges_of, range(0, len(ys), rows)):
+            shared[:, : unfinished.shape[1]] += unfinished
+            end = min(below, top + shared.shape[1])
+            _store(shared[:, : end - top], image[top:end], result[top:end], strength)
+            unfinished = shared[:, end - top :] if rest.shape[1] == 0 else rest
+            top = below
 
-    def _in_order(self, function: Callable[[int], Floats], items: Sequence[int]) -> Iterator[Floats]:
+    def _in_order(self, function: Callable[[int], Part], items: Sequence[int]) -> Iterator[Part]:
         """Map with as many workers as the provider has use for."""
         workers = self._session.workers
         if workers == 1 or len(items) == 1:
             return map(function, items)
         return in_order(self._pool, function, items, ahead=2 * workers)
 
-    def _strips(self, image: Image, ys: Indices, xs: Indices, weights_y: Floats, weights_x: Floats) -> Floats:
-        """Clean the rows of patches at `ys`: strips of weighted sums, shape (Ny, C, P, W)."""
+    def _weighted(self, image: Image, ys: Indices, xs: Indices, weights_y: Floats, weights_x: Floats) -> Floats:
+        """Clean the rows of patches at `ys`: their weighted sum, shape (C, H, W), from the first row to the last."""
         patch, colors = self.spec.patch, image.shape[2]
         planes = np.ascontiguousarray(image[ys[0] : ys[-1] + patch].transpose(2, 0, 1))
         missing = [max(0, patch - size) for size in planes.shape[1:]]
@@ -177,7 +191,7 @@ class Restorer:
             patches = np.divide(cut(planes, ys - ys[0], xs[some], patch), scale, dtype=np.float32)
             cleaned = self._run(patches.reshape(-1, *patches.shape[2:])).reshape(patches.shape)
             strips.put(cleaned, (weights_y[:, None, :, None] * weights_x[some, None, :])[:, :, None], first)
-        total = strips.sum()
+        total = strips.sum(ys - ys[0])
         if not np.isfinite(total.sum()):
             raise ImageError(f"cannot be cleaned: model {str(self._session.path)!r} gives values that are not finite")
         return total

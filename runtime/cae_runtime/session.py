@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 from cae_runtime import engine
 from cae_runtime.cpus import usable_cpus
 from cae_runtime.errors import ModelError, ProviderError, UsageError
-from cae_runtime.providers import AUTO, CPU, parse_provider
+from cae_runtime.providers import AUTO, CPU, by_full_name, parse_provider
 from cae_runtime.spec import SCHEMA_KEY, ModelSpec
 
 MODEL_BYTES_MAX: Final = 256 * 2**20
 DEFAULT_MODEL: Final = "denoise"
 _MODELS: Final = Path(__file__).parent / "models"
-_CALLS_OF_OTHERS: Final = 2  # one batch is prepared while a GPU works on another
 # The names at the boundary of the graph, by task.
 _INPUT: Final = {"restore": "input", "encode": "input", "anomaly": "input", "generate": "code"}
 _OUTPUT: Final = {"restore": "output", "encode": "code", "anomaly": "score", "generate": "output"}
@@ -37,7 +36,7 @@ class Session:
         model: the name of a packaged model, or the path of a file that `cae-export` wrote.
         provider: `auto`, `cpu`, `cuda`, `cuda:1`, `openvino`, ... or a full onnxruntime name. One that is named is
             strict: it runs the whole model or it is an error.
-        threads: calls that the CPU provider is to serve at once; None takes all the CPUs that this process may use.
+        threads: number of `workers` on the CPU provider; None takes all the CPUs that this process may use.
 
     Attributes:
         path: the model's file.
@@ -71,7 +70,7 @@ class Session:
             self._session = engine.start(self.path, data, threads, choice, strict=True)
             self.provider_note = f"{choice.provider.full}: as asked"
         self.provider: str = self._session.get_providers()[0]
-        self.workers = (threads or usable_cpus()) if self.provider == CPU else _CALLS_OF_OTHERS
+        self.workers = (threads or usable_cpus()) if self.provider == CPU else by_full_name(self.provider).calls
         self.fixed_batch = self.provider != CPU
         self.spec = _checked_spec(self.path, self._session)
         self._feed = _INPUT[self.spec.task]
@@ -79,7 +78,7 @@ class Session:
         self._dtype = np.dtype(self.spec.dtype)
 
     def run(self, patches: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Run the model on a batch. Several threads may call it at once.
+        """Run the model on a batch; on the CPU in the calling thread alone. `workers` threads may call it at once.
 
         Args:
             patches: shape (N, C, P, P), float32, values in 0..1.

@@ -82,7 +82,7 @@ def cut(planes: Planes, ys: Indices, xs: Indices, patch: int) -> Planes:
 
 
 class Strips:
-    """Rows of patches that are being added up, each to a strip as wide as the image.
+    """Rows of patches that are being added up, first each to a strip as wide as the image.
 
     Patches that do not overlap share a layer, so each is only copied, and whole layers are added: much less work than
     adding patch by patch. The sum does not depend on how a row is shared out between calls of `put`.
@@ -123,11 +123,24 @@ class Strips:
         if first + patches.shape[1] > self._even:
             self._last = patches[:, -1] * windows[:, -1]
 
-    def sum(self) -> Floats:
-        """Return the strips, shape (Ny, C, P, W), float32; nothing can be put after that."""
-        total: Floats = self._layers[0]
+    def sum(self, ys: Indices) -> Floats:
+        """Add the strips up where they overlap; nothing can be put after that.
+
+        Args:
+            ys: row of the result where each strip begins, shape (Ny,), the first 0.
+
+        Returns:
+            Shape (C, H, W), float32, H as far as the last strip reaches.
+        """
+        strips: Floats = self._layers[0]
         for layer in self._layers[1:]:
-            total += layer
+            strips += layer
         if self._last is not None:
-            total[..., -self._patch :] += self._last
+            strips[..., -self._patch :] += self._last
+        if len(strips) == 1:
+            only: Floats = strips[0]
+            return only
+        total = np.zeros((strips.shape[1], int(ys[-1]) + self._patch, strips.shape[3]), np.float32)
+        for y, strip in zip(ys, strips, strict=True):
+            total[:, y : y + self._patch] += strip
         return total

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import _thread
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -15,7 +18,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from cae_runtime import ModelError, ProviderError, Restorer
+from cae_runtime import ModelError, ProviderError, Restorer, batch
 from cae_runtime.batch import FileResult, clean_files
 from cae_runtime.cli import app
 from cae_runtime.plan import make_plan
@@ -140,3 +143,63 @@ def test_interruption_leaves_no_part_of_a_file(
         assert summary.startswith(f"cleaned {totals['done']} image")
         assert summary.endswith(f"{totals['not_reached']} not reached")
         assert last == "cae-run: interrupted"
+
+
+def test_an_error_while_saving_is_raised_and_nothing_waits_for_ever(
+    fixture_model: Model, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ValueError("a bug")
+
+    monkeypatch.setattr(batch, "encode", broken)
+    monkeypatch.setattr(batch, "_PIXELS_UNDER_WAY", 1)
+    restorer = Restorer(fixture_model("identity"), provider="cpu")
+    with ThreadPoolExecutor(1) as pool, pytest.raises(ValueError, match="a bug"):
+        pool.submit(clean, restorer, photos, tmp_path / "out").result(timeout=60)
+
+
+def test_large_images_go_one_by_one_and_are_dropped(
+    fixture_model: Model, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch, "_PIXELS_UNDER_WAY", 1)
+    call, kept = Restorer.__call__, []
+
+    def watched(self: Restorer, image: np.ndarray, *, strength: float) -> np.ndarray:
+        assert not [reference for reference in kept if reference() is not None], "an earlier picture is still held"
+        cleaned = call(self, image, strength=strength)
+        kept.extend([weakref.ref(image), weakref.ref(cleaned)])
+        return cleaned
+
+    monkeypatch.setattr(Restorer, "__call__", watched)
+    results = clean(Restorer(fixture_model("identity"), provider="cpu"), photos, tmp_path / "out")
+    assert [result.status for result in results] == ["done"] * 4
+    assert len(kept) == 8
+
+
+def test_ctrl_c_while_a_file_is_read_cleans_no_further_one(
+    fixture_model: Model, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, begun = batch.read_file, []
+
+    def interrupted(path: Path) -> bytes:
+        begun.append(path.name)
+        if path.name == "b.png":
+            time.sleep(0.5)  # by then the first one is cleaned and saved
+            _thread.interrupt_main()
+            time.sleep(0.3)
+        return read(path)
+
+    monkeypatch.setattr(batch, "read_file", interrupted)
+    monkeypatch.setattr(batch, "_PIXELS_UNDER_WAY", 1)
+    told = []
+
+    def work() -> None:
+        restorer = Restorer(fixture_model("identity"), provider="cpu")
+        for result in clean_files(restorer, make_plan([photos], tmp_path / "out").jobs):
+            told.append(result.status)
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert told == ["done"]
+    assert begun == ["a.png", "b.png"]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.png"]

@@ -130,7 +130,7 @@ def test_what_was_begun_is_told_of_before_the_source_fails_or_is_interrupted() -
     for error in (ValueError, KeyboardInterrupt):
         told: list[int] = []
         with ThreadPoolExecutor(2) as pool, pytest.raises(error):
-            take(in_order(pool, lambda number: number + 1, numbers(error), ahead=5), told)
+            take(in_order(pool, lambda number: number + 1, numbers(error), ahead=5, finish=True), told)
         assert told == [1, 2, 3]
 
 

@@ -217,7 +217,7 @@ def test_a_plug_in_provider_is_registered_once_and_used(fixture_model: Model, mo
     assert [device.index for device in plugin.appended] == [1]  # type: ignore[attr-defined]
     patches = np.ones((3, 3, 32, 32), np.float32)
     assert opened.run(patches)[0, 0].max() == 0.5
-    assert (opened.workers, opened.fixed_batch) == (2, True)
+    assert (opened.workers, opened.fixed_batch) == (1, True)
     assert Session(fixture_model("half_red")).provider == "OpenVINOExecutionProvider", "auto takes it too"
     with pytest.raises(ProviderError, match="has 2 devices here, there is no number 2"):
         Session(fixture_model("half_red"), provider="openvino:2")

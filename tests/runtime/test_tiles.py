@@ -78,10 +78,7 @@ def added_up(image: np.ndarray, patch: int, overlap: int, columns: int) -> np.nd
         some = slice(first, first + columns)
         windows = weights_y[:, None, None, :, None] * weights_x[None, some, None, None, :]
         strips.put(cut(image, ys, xs[some], patch), windows, first)
-    out = np.zeros_like(image)
-    for y, strip in zip(ys, strips.sum(), strict=True):
-        out[:, y : y + patch] += strip
-    return out
+    return strips.sum(ys)
 
 
 @given(grids(), st.integers(0, 2**32 - 1))

@@ -58,6 +58,14 @@ def test_rounded_weights_keep_the_sum_of_each_kernel(shape: tuple[int, ...], off
     assert float(off.square().mean()) < 1.5 * float(nearest), "few are moved, and those that lose least"
 
 
+def test_kernels_near_the_end_of_the_range_keep_their_sum_too() -> None:
+    weight = torch.full((1, 2, 3, 3), 126.6 / 127)
+    weight[0, 1, 1, 1] = 1.0
+    off = 127 * (weight - round_weights(weight))
+    assert float(off.sum(dim=(2, 3)).abs().max()) <= 0.501
+    assert float(off.abs().max()) < 1
+
+
 def test_rounded_weights_are_rounded_already() -> None:
     weight = torch.randn(16, 8, 3, 3, generator=torch.Generator().manual_seed(0))
     once = round_weights(weight)

@@ -11,7 +11,7 @@ from cae_train.errors import ConfigError
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
-FAINT = 2 / 255  # noise that `relative` takes for no less: what rounding and a picture's own grain come to
+FAINT = 2 / 255  # added to the noise that `relative` divides by: what rounding and a picture's own grain come to
 ROUNDING_MSE = 1 / (12 * 255**2)  # the error that rounding to 8 bits leaves; it bounds a PSNR at 58.9 dB
 
 

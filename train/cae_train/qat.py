@@ -118,10 +118,10 @@ def round_weights(weight: Tensor) -> Tensor:
     """The kernels of a convolution on the grid of int8: O x I x H x W in and out, a step of the largest / 127 per O.
 
     Each kernel's sum is kept, to half a step: where rounding to nearest would change it, the values that lose least
-    are rounded the other way. Activations are smooth, above all the picture that the first convolution sees, so what
-    is left of the rounding sums up to little, while nearest rounding shifts flat areas with their brightness. (Keeping
-    the mean as a constraint on the rounding: Nagel et al., "Up or Down?", ICML 2020, section 3, where the expected
-    input decides.)
+    are rounded the other way (the one that sets the scale stays). Activations are smooth, above all the picture that
+    the first convolution sees, so what is left of the rounding sums up to little, while nearest rounding shifts flat
+    areas with their brightness. (A constraint on the rounding's mean: Nagel et al., "Up or Down?", ICML 2020, section
+    3, where the expected input decides.)
     """
     scale = weight.abs().amax(dim=(1, 2, 3), keepdim=True).clamp_min(SMALLEST) / (LEVELS // 2)
     exact = (weight / scale).flatten(2)
@@ -130,7 +130,9 @@ def round_weights(weight: Tensor) -> Tensor:
         return nearest.view_as(weight) * scale
     loss = exact - nearest
     missing = loss.sum(2, keepdim=True).round()
-    movable = torch.where(nearest.abs() < LEVELS // 2, loss * missing.sign(), -1.0)  # the largest one sets the scale
+    in_range = (nearest + missing.sign()).abs() <= LEVELS // 2
+    sets_the_scale = exact.abs() >= LEVELS // 2 - 1e-3
+    movable = torch.where(in_range & ~sets_the_scale, loss * missing.sign(), -1.0)
     rank = movable.argsort(2, descending=True).argsort(2)
     moved = nearest + missing.sign() * ((rank < missing.abs()) & (movable > 0))
     return moved.view_as(weight) * scale
