@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -11,11 +12,12 @@ from numpy.typing import NDArray
 PATCH = 32
 
 
-def restore(model: Path, image: NDArray[np.uint8], overlap: int) -> NDArray[np.float64]:
-    """Clean (H, W, 3) BGR, H and W at least 32; the result is not rounded, in 0..255."""
+def restore(model: Path, image: NDArray[Any], overlap: int) -> NDArray[np.float64]:
+    """Clean (H, W, 3) BGR, uint8 or uint16, H and W at least 32; the result is not rounded."""
     session = ort.InferenceSession(str(model), providers=["CPUExecutionProvider"])
     height, width = image.shape[:2]
-    rgb = image[..., ::-1].astype(np.float32) / 255
+    white = np.iinfo(image.dtype).max
+    rgb = image[..., ::-1].astype(np.float32) / np.float32(white)
     total, weight = np.zeros((height, width, 3)), np.zeros((height, width, 1))
     for y in starts(height, overlap):
         for x in starts(width, overlap):
@@ -24,7 +26,7 @@ def restore(model: Path, image: NDArray[np.uint8], overlap: int) -> NDArray[np.f
             window = np.outer(ramps(overlap), ramps(overlap))[..., None]
             total[y : y + PATCH, x : x + PATCH] += window * cleaned[0].transpose(1, 2, 0)
             weight[y : y + PATCH, x : x + PATCH] += window
-    return (total / weight)[..., ::-1].clip(0, 1) * 255
+    return (total / weight)[..., ::-1].clip(0, 1) * white
 
 
 def starts(length: int, overlap: int) -> list[int]:

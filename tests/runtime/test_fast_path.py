@@ -12,6 +12,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.runtime.reference import restore
 
 from cae_runtime import ImageError, Restorer
@@ -191,3 +193,32 @@ def test_usable_cpus_obeys_affinity_and_quota(monkeypatch: pytest.MonkeyPatch) -
     for quota, wanted in ((None, 8), (0.2, 1), (2.5, 3), (64.0, 8)):
         monkeypatch.setattr("cae_runtime.cpus.cgroup_quota", lambda quota=quota: quota)
         assert usable_cpus() == wanted
+
+
+@pytest.mark.parametrize("strength", [1.0, 0.3])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("grey", [False, True])
+def test_the_fast_path_equals_the_plain_one_in_grey_16_bits_and_part_strength(
+    photograph: np.ndarray, grey: bool, dtype: type, strength: float
+) -> None:
+    image = photograph.astype(dtype) * (257 if dtype == np.uint16 else 1)
+    if grey:
+        image = image[..., 1]
+    planes = image[..., None].repeat(3, axis=2) if grey else image
+    wanted = restore(packaged_models()["denoise"], planes, 8)
+    wanted = wanted.mean(axis=2) if grey else wanted
+    wanted = image + strength * (wanted - image)
+    fast = Restorer("denoise", provider="cpu", overlap=8)(image, strength=strength)
+    assert fast.dtype == dtype
+    assert np.abs(fast - wanted).max() < (0.501 if dtype == np.uint8 else 0.6)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(32, 150), st.integers(32, 150), st.integers(0, 31), st.integers(1, 5), st.integers(1, 40))
+def test_parts_meet_wherever_they_are_cut(height: int, width: int, overlap: int, threads: int, batch: int) -> None:
+    image = np.random.default_rng(height).integers(0, 65535, (height, width, 3), dtype=np.uint16)
+    model = Path(__file__).parent / "fixtures" / "blur.onnx"
+    one = Restorer(model, provider="cpu", overlap=overlap, threads=1, batch=16)(image)
+    many = Restorer(model, provider="cpu", overlap=overlap, threads=threads, batch=batch)(image)
+    np.testing.assert_array_equal(many, one)
+    np.testing.assert_allclose(many, restore(model, image, overlap), atol=0.6)

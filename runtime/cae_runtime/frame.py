@@ -1,0 +1,154 @@
+"""One image being cleaned: rows of patches are shared out between threads, and meet where they overlap."""
+
+from __future__ import annotations
+
+import threading
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cae_runtime.errors import ImageError
+from cae_runtime.session import Session
+from cae_runtime.tiles import Floats, Indices, Strips, cut, origins, window
+
+_PATCHES_TOGETHER: Final = 16  # at least so many, where the image is wide enough, for each turn of a thread
+
+Image = NDArray[np.uint8] | NDArray[np.uint16]
+
+
+class Frame:
+    """The work on one image, for as many threads as call `work`.
+
+    The rows of patches are taken in parts from top to bottom. A thread stores what only its part touches; the rows that
+    two parts share are added up and stored by the thread that comes second. Which rows make a part depends on the image
+    and the overlap alone, so on a CPU neither threads nor batches change a bit.
+
+    Args:
+        session: the model.
+        image: RGB or grey planes, uint8 or uint16, shape (H, W, 1 or 3). Read only.
+        result: where the cleaned planes go, of the same shape and dtype.
+        overlap: pixels shared by neighbouring patches.
+        batch: patches a call of the model.
+        strength: s in 0..1; the result is image + s * (output - image).
+
+    Attributes:
+        turns: number of parts; more threads than that have nothing to do.
+    """
+
+    def __init__(
+        self, session: Session, image: Image, result: Image, overlap: int, batch: int, strength: float
+    ) -> None:
+        self._session, self._image, self._result = session, image, result
+        self._batch, self._strength = batch, np.float32(strength)
+        self._scale = np.float32(np.iinfo(image.dtype).max)
+        self._patch = patch = session.spec.patch
+        height, width = (max(size, patch) for size in image.shape[:2])
+        self._ys, self._xs = origins(height, patch, overlap), origins(width, patch, overlap)
+        self._weights_y, self._weights_x = window(self._ys, patch, overlap), window(self._xs, patch, overlap)
+        together = batch if session.fixed_batch else _PATCHES_TOGETHER
+        # With so many rows a part, and a last one that is no single row, no three parts share a row of pixels.
+        rows = max(1, together // len(self._xs), -(-patch // (patch - overlap)) - 1)
+        firsts = range(0, max(1, len(self._ys) - 1), rows)
+        self._parts = [slice(first, first + rows) for first in firsts[:-1]] + [slice(firsts[-1], len(self._ys))]
+        self.turns = len(self._parts)
+        self._taken = 0
+        self._halves: dict[int, Floats] = {}  # by the part below: what the first of two neighbours has left
+        self._lock = threading.Lock()
+
+    def work(self) -> None:
+        """Clean parts until none is left, or `stop` is called.
+
+        Raises:
+            ImageError, ModelError, ProviderError: as `Restorer` raises them; the other threads are stopped.
+        """
+        try:
+            while (part := self._take()) is not None:
+                self._clean(part)
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Let every thread end after the part that it is at."""
+        with self._lock:
+            self._taken = self.turns
+
+    def _take(self) -> int | None:
+        with self._lock:
+            if self._taken == self.turns:
+                return None
+            self._taken += 1
+            return self._taken - 1
+
+    def _clean(self, part: int) -> None:
+        rows = self._parts[part]
+        total = self._weighted(self._ys[rows], self._weights_y[rows])
+        top = int(self._ys[rows.start])
+        bottom = top + total.shape[1]
+        above = int(self._ys[rows.start - 1]) + self._patch if part else top
+        below = int(self._ys[rows.stop]) if part + 1 < self.turns else bottom
+        self._store(total[:, above - top : below - top], above)
+        if part:
+            self._meet(part, total[:, : above - top], top)
+        if part + 1 < self.turns:
+            self._meet(part + 1, total[:, below - top :], below)
+
+    def _meet(self, part: int, half: Floats, top: int) -> None:
+        """Leave the rows that a part shares with the one above it, or add them to what the neighbour has left."""
+        with self._lock:
+            other = self._halves.pop(part, None)
+            if other is None:
+                self._halves[part] = half.copy()  # a view would keep all of the part alive
+        if other is not None:
+            self._store(other + half, top)
+
+    def _weighted(self, ys: Indices, weights_y: Floats) -> Floats:
+        """Clean rows of patches: their weighted sum, shape (C, H, W), from the first row's top to the last's bottom."""
+        xs, patch, colors = self._xs, self._patch, self._image.shape[2]
+        planes = np.ascontiguousarray(self._image[ys[0] : ys[-1] + patch].transpose(2, 0, 1))
+        missing = [max(0, patch - size) for size in planes.shape[1:]]
+        if any(missing):
+            planes = np.pad(planes, [(0, 0), (0, missing[0]), (0, missing[1])], mode="reflect")
+        strips = Strips(len(ys), colors, patch, xs)
+        columns = max(1, self._batch // len(ys))
+        if not self._session.fixed_batch:
+            columns = -(-len(xs) // -(-len(xs) // columns))  # all batches about as large
+        for first in range(0, len(xs), columns):  # what a batch touches stays in the cache
+            some = slice(first, first + columns)
+            patches = np.divide(cut(planes, ys - ys[0], xs[some], patch), self._scale, dtype=np.float32)
+            cleaned = self._run(patches.reshape(-1, *patches.shape[2:])).reshape(patches.shape)
+            strips.put(cleaned, (weights_y[:, None, :, None] * self._weights_x[some, None, :])[:, :, None], first)
+        total = strips.sum(ys - ys[0])
+        if not np.isfinite(total.sum()):
+            model = str(self._session.path)
+            raise ImageError(f"cannot be cleaned: model {model!r} gives values that are not finite")
+        return total
+
+    def _run(self, patches: Floats) -> Floats:
+        """Run the model on (N, 1 or 3, P, P) patches, about `batch` of them; same shape back."""
+        count, shape, channels = len(patches), patches.shape, self._session.spec.channels
+        if self._session.fixed_batch and count % self._batch:
+            filled = self._run(np.pad(patches, [(0, -count % self._batch), (0, 0), (0, 0), (0, 0)]))
+            return filled[:count]
+        if shape[1] < channels:
+            patches = np.repeat(patches, channels, axis=1)  # grey seen by a colour model
+        patches = patches.reshape(-1, channels, *shape[2:])  # colour planes seen one by one by a grey model
+        outputs = self._session.run(patches)
+        if shape[1] < channels:
+            outputs = outputs.mean(axis=1, keepdims=True, dtype=np.float32)
+        return outputs.reshape(shape)
+
+    def _store(self, cleaned: Floats, top: int) -> None:
+        """Round (C, h, W) in about 0..1, changed on the way, into the result from row `top` on, without padding."""
+        target = self._result[top : top + cleaned.shape[1]]
+        height, width = target.shape[:2]
+        cleaned = cleaned[:, :height, :width]
+        if self._strength < 1:
+            original = np.divide(self._image[top : top + height].transpose(2, 0, 1), self._scale, dtype=np.float32)
+            cleaned = original + self._strength * (cleaned - original)
+        np.clip(cleaned, 0, 1, out=cleaned)
+        cleaned *= self._scale
+        np.rint(cleaned, out=cleaned)
+        for color, plane in enumerate(cleaned):
+            np.copyto(target[..., color], plane, casting="unsafe")  # whole numbers in range
