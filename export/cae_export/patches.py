@@ -18,6 +18,7 @@ from cae_train.quiet import quiet_decoders
 
 PACKAGED = Path(__file__).with_name("patches.webp")
 CALIBRATION, PROOF = 512, 2048
+LEAST = 128  # of larger patches, which are fewer
 _CALIBRATION_SEED, _PROOF_SEED = 1, 2
 
 
@@ -39,7 +40,7 @@ def find(model: LoadedModel, data: str | None, patch: int = PATCH) -> Patches:
     """Patches from `data`, by default from the data named in the model, by default those of the package.
 
     Calibration takes the training part, proof and figures the held-out part (the test part where there is one). Larger
-    patches are fewer, of as many pixels; smaller images are mirrored at their edges.
+    patches are fewer, of as many pixels but 128 at least; smaller images are mirrored at their edges.
 
     Raises:
         UsageError: `data` was given and cannot be used.
@@ -60,13 +61,13 @@ def find(model: LoadedModel, data: str | None, patch: int = PATCH) -> Patches:
         part = "test part" if split.test else "held-out part"
         source = f"the {part} of {' + '.join(Path(name).name for name in names)}"
     chain = parse_chain(config.degrade, config.clip)
-    fewer = max(1, patch // PATCH) ** 2
-    calibrating, proving = (
-        [_at_least(image, patch) for image in _spread(images, count // fewer)]
-        for images, count in ((split.train, CALIBRATION), (split.test or split.validation, PROOF))
-    )
-    calibration, _ = fixed_pairs(calibrating, chain, _CALIBRATION_SEED, CALIBRATION // fewer, config.grey, patch)
-    degraded, clean = fixed_pairs(proving, chain, _PROOF_SEED, PROOF // fewer, patch=patch)
+    calibrations, proofs = (max(LEAST, count * PATCH**2 // patch**2) for count in (CALIBRATION, PROOF))
+    calibrating, proving = _spread(split.train, calibrations), _spread(split.test or split.validation, proofs)
+    if any(min(image.shape[:2]) < patch for image in calibrating + proving):
+        source += f", smaller ones mirrored to {patch}x{patch}"
+        calibrating, proving = ([_at_least(image, patch) for image in images] for images in (calibrating, proving))
+    calibration, _ = fixed_pairs(calibrating, chain, _CALIBRATION_SEED, calibrations, config.grey, patch)
+    degraded, clean = fixed_pairs(proving, chain, _PROOF_SEED, proofs, patch=patch)
     return Patches(calibration, degraded, clean, f"{len(clean)} patches of {source}", place)
 
 

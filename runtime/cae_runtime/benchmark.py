@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cae_runtime.errors import CaeRuntimeError, ModelError, ProviderError, UsageError
+from cae_runtime.errors import CaeRuntimeError, ImageError, ModelError, ProviderError, UsageError
 from cae_runtime.tiles import origins
 
 SIZES: Final = ((640, 480), (1280, 720))
@@ -29,7 +29,7 @@ SECONDS: Final = 2.0
 _FRAMES: Final = (10, 200)  # at least and at most, in about that time
 _SLOW_FRAMES: Final = (2, 10)
 _STRENGTH: Final = 10.0
-_ERRORS: Final = {error.__name__: error for error in (ModelError, ProviderError, UsageError)}
+_ERRORS: Final = {error.__name__: error for error in (ImageError, ModelError, ProviderError, UsageError)}
 
 
 @dataclass(frozen=True)
@@ -109,19 +109,20 @@ def benchmark(settings: Sequence[Settings], told: Callable[[str], None] = lambda
         The figures, in the same order.
 
     Raises:
-        ModelError, ProviderError, UsageError: as `Restorer` raises them.
+        ImageError, ModelError, ProviderError, UsageError: as `Restorer` raises them.
+        CaeRuntimeError: a process ended without an answer.
     """
     figures = []
     for each in settings:
         told(each.model)
         arguments = json.dumps(asdict(each) | {"started": time.time()})
-        command = [sys.executable, "-m", "cae_runtime.benchmark", arguments]
+        command = [sys.executable, "-P", "-m", "cae_runtime.benchmark", arguments]  # -P: not from the current folder
         done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - this very file
         try:
             answer = json.loads(done.stdout)
         except json.JSONDecodeError as e:
             last = done.stderr.strip().splitlines()[-1:] or ["it said nothing"]
-            raise ProviderError(f"measuring {each.model} ended with code {done.returncode}: {last[0]}") from e
+            raise CaeRuntimeError(f"measuring {each.model} ended with code {done.returncode}: {last[0]}") from e
         if "error" in answer:
             raise _ERRORS[answer["error"]](answer["message"])
         speeds = [Speed(**speed) for speed in answer.pop("speeds")]
@@ -151,10 +152,10 @@ def measure(settings: Settings) -> Figures:
         frame = noisy_frame(width, height)
         patch = restorer.spec.patch
         count = len(origins(width, patch, restorer.overlap)) * len(origins(height, patch, restorer.overlap))
-        patches = np.random.default_rng(0).random((restorer.batch, restorer.spec.channels, patch, patch), np.float32)
-        batches = [patches] * (count // restorer.batch)
-        rest = patches[: count % restorer.batch]
-        batches += [rest] if len(rest) else []
+        channels = restorer.spec.channels
+        count = -(-count * frame.shape[2] // channels // restorer.batch) * restorer.batch  # whole batches
+        patches = np.random.default_rng(0).random((count, channels, patch, patch), np.float32)
+        batches = np.split(patches, count // restorer.batch)
         with ThreadPoolExecutor(restorer.session.workers) as pool:
             bare_run = partial(_all, pool, restorer.session.run, batches)
             times, bare = _times([partial(restorer, frame), bare_run], _FRAMES, settings.seconds)
@@ -185,7 +186,7 @@ def noisy_frame(width: int, height: int) -> NDArray[np.uint8]:
     random = np.random.default_rng(0)
     corners = random.integers(40, 216, (4, 5, 3)).astype(np.float32)
     smooth = cv2.resize(corners, (width, height), interpolation=cv2.INTER_CUBIC)
-    noisy = smooth + random.normal(0, 15, smooth.shape)
+    noisy = smooth + np.float32(15) * random.standard_normal(smooth.shape, np.float32)
     return noisy.clip(0, 255).astype(np.uint8)
 
 

@@ -103,7 +103,17 @@ def run(
         if Path(suffix).name != suffix:
             raise UsageError(f"--suffix is {suffix!r}: it must be part of a file's name, such as _clean")
         if doctor or benchmark:
-            _refuse_work(doctor, benchmark, sources, output)
+            ignored = {
+                "strength": strength != 1,
+                "suffix": suffix,
+                "ext": ext,
+                "quality": quality,
+                "overwrite": overwrite,
+            }
+            if doctor:
+                ignored |= {"model": model, "provider": provider != "auto", "threads": threads}
+                ignored |= {"batch": batch, "overlap": overlap is not None}
+            _refuse_work(doctor, benchmark, bool(sources or output), [name for name, given in ignored.items() if given])
             if doctor:
                 _examine(as_json)
             else:
@@ -120,8 +130,9 @@ def run(
         def open_model() -> Restorer:
             from cae_runtime.restorer import Restorer
 
-            gc.freeze()
-            gc.enable()
+            if not gc.isenabled():
+                gc.freeze()
+                gc.enable()
             return Restorer(model, provider=provider, threads=threads, batch=batch, overlap=overlap)
 
         if _PIPE in (*sources, output):
@@ -161,11 +172,14 @@ def run(
         raise typer.Exit(_EXIT_FAILED) from e
 
 
-def _refuse_work(doctor: bool, benchmark: bool, sources: list[str] | None, output: str | None) -> None:
+def _refuse_work(doctor: bool, benchmark: bool, work: bool, ignored: list[str]) -> None:
     if doctor and benchmark:
         raise UsageError("--doctor and --benchmark: choose one")
-    if sources or output is not None:
-        raise UsageError(f"{'--doctor' if doctor else '--benchmark'} cleans nothing: leave SOURCE and -o out")
+    command = "--doctor" if doctor else "--benchmark"
+    if work:
+        raise UsageError(f"{command} cleans nothing: leave SOURCE and -o out")
+    if ignored:
+        raise UsageError(f"{command} takes no {', '.join(f'--{name}' for name in ignored)}")
 
 
 def _examine(as_json: bool) -> None:

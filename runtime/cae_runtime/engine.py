@@ -34,32 +34,35 @@ def is_here(provider: Provider) -> bool:
     return provider.full in build_providers() or bool(plugin_devices(provider))
 
 
+def plugin_is_installed(provider: Provider) -> bool:
+    """Tell whether the Python package of a provider's plug-in is there."""
+    return bool(provider.plugin) and importlib.util.find_spec(provider.plugin) is not None
+
+
 def plugin_devices(provider: Provider) -> list[Any]:
     """Load a provider's plug-in where it is installed, and return its devices (`onnxruntime.OrtEpDevice`).
 
     Raises:
         ProviderError: the plug-in cannot be loaded.
     """
-    if not provider.plugin or importlib.util.find_spec(provider.plugin) is None:
+    if not plugin_is_installed(provider):
         return []
+    if not hasattr(ort, "register_execution_provider_library"):  # it came with 1.22
+        raise ProviderError(f"{provider.full}: onnxruntime {VERSION} is too old for the plug-in {provider.plugin}")
     try:
         library = importlib.import_module(provider.plugin).get_library_path()
         ort.register_execution_provider_library(provider.full, library)
     except Exception as e:  # whatever the package or the loader raises
         if "already registered" not in str(e):
             raise ProviderError(f"{provider.full}: its plug-in {provider.plugin} cannot be loaded: {reason(e)}") from e
-    return [device for device in ort.get_ep_devices() if device.ep_name == provider.full]
+    found = [device for device in ort.get_ep_devices() if device.ep_name == provider.full]
+    return sorted(found, key=_is_cpu)  # that a plug-in is installed for is rarely the CPU
 
 
 def devices() -> list[str]:
-    """Return the devices that the loaded providers can use, one line each."""
-    lines = []
-    for found in ort.get_ep_devices():
-        device = found.device
-        about = ", ".join(f"{key} {value}" for key, value in dict(device.metadata).items())
-        kind = str(device.type).rsplit(".", 1)[-1].split(":")[0]
-        lines.append(f"{found.ep_name}: {kind} {device.vendor}{f' ({about})' if about else ''}")
-    return lines
+    """Return the devices that the loaded providers can use, one line each; onnxruntime before 1.22 tells none."""
+    found = ort.get_ep_devices() if hasattr(ort, "get_ep_devices") else []
+    return [f"{device.ep_name}: {_described(device)}" for device in found]
 
 
 def require_available(provider: Provider) -> None:
@@ -74,8 +77,11 @@ def require_available(provider: Provider) -> None:
         raise UsageError(f"unknown provider {provider.full!r}: onnxruntime knows {', '.join(sorted(known))}")
     if is_here(provider):
         return
-    if provider.plugin and importlib.util.find_spec(provider.plugin):
-        raise ProviderError(f"{provider.full}: its plug-in {provider.plugin} finds no device on this machine")
+    if plugin_is_installed(provider):
+        raise ProviderError(
+            f"{provider.full}: its plug-in {provider.plugin} finds no device on this machine; "
+            f"onnxruntime itself has {', '.join(build_providers())}"
+        )
     raise ProviderError(
         f"{provider.full} is not in this onnxruntime, which has {', '.join(build_providers())}; "
         f"get it: {provider.install}"
@@ -95,7 +101,7 @@ def start_best(path: Path, data: bytes, threads: int | None) -> tuple[InferenceS
             continue
         only = "the only one here that auto takes"
         why = "; ".join(failures) or (only if provider.full == CPU else "the first in auto's order that started")
-        return session, f"{provider.full}: {why}"
+        return session, f"{provider.full}{on_device(ProviderChoice(provider))}: {why}"
     raise ProviderError(f"no provider could be started: {'; '.join(failures) or ', '.join(build_providers())}")
 
 
@@ -144,10 +150,27 @@ def start(
     return session
 
 
+def on_device(choice: ProviderChoice) -> str:
+    """Return which device of a plug-in provider is in use, such as ` on GPU Intel`; empty for providers built in."""
+    if choice.provider.full in build_providers():
+        return ""
+    return f" on {_described(plugin_devices(choice.provider)[choice.device or 0])}"
+
+
 def reason(error: Exception) -> str:
     """Return onnxruntime's message without its prefix, as one line."""
     line = " ".join(str(error).split())
     return line.split(" : ", 3)[-1] if line.startswith("[ONNXRuntimeError]") else line
+
+
+def _is_cpu(device: Any) -> bool:
+    return str(device.device.type).endswith("CPU")
+
+
+def _described(device: Any) -> str:
+    about = ", ".join(f"{key} {value}" for key, value in dict(device.device.metadata).items())
+    kind = str(device.device.type).rsplit(".", 1)[-1]
+    return f"{kind} {device.device.vendor}{f' ({about})' if about else ''}"
 
 
 def _session(data: bytes, options: ort.SessionOptions, choice: ProviderChoice) -> InferenceSession:

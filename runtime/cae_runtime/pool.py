@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Executor, Future, wait
+from concurrent.futures import FIRST_EXCEPTION, Executor, Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -55,6 +55,38 @@ def in_order(
     finally:
         for future in waiting:
             future.cancel()
+
+
+class SideBySide:
+    """Threads that do the same work together.
+
+    Args:
+        threads: how many.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self._pool = ThreadPoolExecutor(threads, "cae-worker")
+
+    def run(self, work: Callable[[], None], threads: int, stop: Callable[[], None]) -> None:
+        """Call `work` in so many threads at once, and wait until all have returned.
+
+        Args:
+            work: what each thread calls.
+            threads: how many, at most those that there are.
+            stop: called when one of them fails or Ctrl-C is pressed, so that the others return soon.
+
+        Raises:
+            Exception: what `work` has raised first.
+        """
+        calls = [self._pool.submit(work) for _ in range(threads)]
+        try:
+            wait(calls, return_when=FIRST_EXCEPTION)
+        finally:
+            stop()
+            wait([call for call in calls if not call.cancel()])
+        for call in calls:
+            if not call.cancelled():
+                call.result()
 
 
 class Room:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Final, Literal
 
 import numpy as np
 
 from cae_runtime.errors import ImageError, ModelError, UsageError
 from cae_runtime.frame import Frame, Image
+from cae_runtime.pool import SideBySide
 from cae_runtime.providers import AUTO
 from cae_runtime.session import DEFAULT_MODEL, Session
 from cae_runtime.spec import ModelSpec
@@ -64,7 +64,7 @@ class Restorer:
             raise UsageError(f"overlap is {overlap}: it must be 0..{self.spec.patch - 1} with this model's patches")
         pixels = BATCH_PIXELS_ELSEWHERE if self._session.fixed_batch else BATCH_PIXELS
         self.batch = batch or max(1, pixels // self.spec.patch**2)
-        self._pool = ThreadPoolExecutor(max(1, self._session.workers - 1), "cae-restorer")
+        self._workers = SideBySide(self._session.workers)
         self._order = slice(None, None, -1) if color == "bgr" else slice(None)
 
     @property
@@ -126,18 +126,13 @@ class Restorer:
         return result
 
     def _clean(self, image: Image, result: Image, strength: float) -> None:
-        """Clean (H, W, 1 or 3) RGB or grey planes into `result`, in this thread and others."""
+        """Clean (H, W, 1 or 3) RGB or grey planes into `result`."""
         frame = Frame(self._session, image, result, self._overlap, self.batch, strength)
-        others = min(self._session.workers, frame.turns) - 1
-        helpers = [self._pool.submit(frame.work) for _ in range(others)]
-        try:
+        threads = min(self._session.workers, frame.turns)
+        if threads == 1:
             frame.work()
-        finally:
-            frame.stop()
-            wait(helper for helper in helpers if not helper.cancel())
-        for helper in helpers:
-            if not helper.cancelled():
-                helper.result()
+        else:
+            self._workers.run(frame.work, threads, frame.stop)
 
 
 def _check_image(image: Image) -> None:

@@ -68,7 +68,7 @@ class Session:
             self._session, self.provider_note = engine.start_best(self.path, data, threads)
         else:
             self._session = engine.start(self.path, data, threads, choice, strict=True)
-            self.provider_note = f"{choice.provider.full}: as asked"
+            self.provider_note = f"{choice.provider.full}{engine.on_device(choice)}: as asked"
         self.provider: str = self._session.get_providers()[0]
         self.workers = (threads or usable_cpus()) if self.provider == CPU else by_full_name(self.provider).calls
         self.fixed_batch = self.provider != CPU

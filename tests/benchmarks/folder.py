@@ -19,7 +19,7 @@ import numpy as np
 import typer
 
 from cae_runtime import Restorer
-from cae_runtime.batch import clean_files
+from cae_runtime.batch import clean_bytes, clean_files
 from cae_runtime.plan import Job
 
 WIDTH, HEIGHT = 1152, 868  # 1 Mpx
@@ -97,21 +97,28 @@ def memory(model: Model = "denoise-fast-int8", files: Files = 2000, threads: Thr
 
 @app.command()
 def large(model: Model = "denoise-fast-int8", pixels: Annotated[int, typer.Option()] = 100) -> None:
-    """Peak resident memory of `cae-run` on one JPEG of so many megapixels, and that bands change no bit."""
+    """Peak resident memory of `cae-run` on two JPEGs of so many megapixels, and that bands change no bit.
+
+    The first one's result is compared with that of a single thread which runs whole rows of patches at once.
+    """
     height = round(pixels * 1e6 / LARGEST_SIDE)
     with tempfile.TemporaryDirectory() as name:
-        source, target = Path(name) / "large.jpg", Path(name) / "out.png"
-        source.write_bytes(jpeg(picture(LARGEST_SIDE, height)))
+        folder = Path(name)
+        for number in (1, 2):
+            (folder / f"large{number}.jpg").write_bytes(jpeg(picture(LARGEST_SIDE, height)))
         child = (
             "import resource, subprocess, sys\n"
             "done = subprocess.run(sys.argv[1:])\n"
             "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024, done.returncode)"
         )
-        command = [Path(sys.executable).with_name("cae-run"), source, "-o", target.with_suffix(".jpg"), "-m", model]
+        command = [Path(sys.executable).with_name("cae-run"), folder, "-o", folder / "out", "-m", model]
         told = subprocess.run([sys.executable, "-c", child, *map(str, command)], capture_output=True, text=True)
         print(told.stderr.strip())
         peak, code = told.stdout.split()
-        print(f"{model}: {pixels} Mpx JPEG, peak resident memory {peak} MiB, exit code {code}")
+            whole = Restorer(model, provider="cpu", threads=1, batch=LARGEST_SIDE)
+        data = clean_bytes(whole, (folder / "large1.jpg").read_bytes()).data
+        same = data == (folder / "out" / "large1.jpg").read_bytes()
+    print(f"{model}: two {pixels} Mpx JPEGs, peak resident memory {peak} MiB, exit code {code}, bands equal: {same}")
 
 
 if __name__ == "__main__":

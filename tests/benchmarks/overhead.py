@@ -2,9 +2,9 @@
 
     python -m tests.benchmarks.overhead MODEL [MODEL ...] [--threads 2] [--size 640x480 --size 1920x1080]
 
-Medians of interleaved runs. `bare` runs the same patches, cut beforehand, in batches of 16 through one session with
-that many threads inside each operator; `bare, side by side` through a session of one thread that is called from as many
-threads at once, which is what the runtime does. The overhead is the frame's time over each, minus 1.
+Medians of interleaved runs. `bare` runs the same patches, cut beforehand, in batches of the same size through one
+session with that many threads inside each operator; `side by side` through a session of one thread that is called from
+as many threads at once, which is what the runtime does. The overhead is the frame's time over each, minus 1.
 """
 
 from __future__ import annotations
@@ -15,29 +15,31 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from tests.benchmarks.speed import PATCHES, PAUSE, session
+from tests.benchmarks.speed import session
 
 from cae_runtime import Restorer
 from cae_runtime.session import find_model
-from cae_runtime.tiles import origins
+from cae_runtime.tiles import cut, origins
 
 ROUNDS = 15
+PAUSE = 0.03  # seconds, until the threads of the session before no longer spin; Linux parks CPUs that idle longer
 
 
 def measure(model: str, width: int, height: int, threads: int) -> dict[str, float]:
     """Seconds a frame: of `Restorer()(frame)`, and of the two bare ways."""
     restorer = Restorer(model, provider="cpu", threads=threads)
     patch, overlap = restorer.spec.patch, restorer.overlap
-    count = len(origins(width, patch, overlap)) * len(origins(height, patch, overlap))
-    random = np.random.default_rng(0)
-    frame = random.integers(0, 256, (height, width, 3), dtype=np.uint8)
-    batches = np.array_split(random.random((count, 3, patch, patch), dtype=np.float32), -(-count // PATCHES))
+    frame = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    planes = np.ascontiguousarray(frame[..., ::-1].transpose(2, 0, 1), dtype=np.float32) / 255
+    patches = cut(planes, origins(height, patch, overlap), origins(width, patch, overlap), patch)
+    patches = patches.reshape(-1, 3, patch, patch)
+    batches = np.array_split(patches, -(-len(patches) // restorer.batch))
     inside, beside = session(find_model(model), threads), session(find_model(model), 1)
     with ThreadPoolExecutor(threads) as pool:
         ways = {
             "frame": lambda: restorer(frame),
             "bare": lambda: [inside.run(None, {"input": batch}) for batch in batches],
-            "bare, side by side": lambda: list(pool.map(lambda batch: beside.run(None, {"input": batch}), batches)),
+            "side by side": lambda: list(pool.map(lambda batch: beside.run(None, {"input": batch}), batches)),
         }
         times: dict[str, list[float]] = {name: [] for name in ways}
         for _ in range(ROUNDS + 1):

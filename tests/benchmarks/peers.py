@@ -1,18 +1,19 @@
 """Our models beside what one would use instead: quality, speed and memory on the same pictures, in one run.
 
-    python -m tests.benchmarks.peers CLEAN NOISY [--network NAME=FILE.onnx ...] [--images 68] [--threads 2]
-                                     [--table FILE.md] [--plot FILE.png]
+    python -m tests.benchmarks.peers compare CLEAN NOISY [--network NAME=FILE.onnx ...] [--images 68] [--threads 2]
+                                             [--title TEXT] [--table FILE.md] [--plot FILE.png]
 
-CLEAN and NOISY are folders with pictures of the same names, here with white noise of sigma 25. Every method cleans
-every picture in turn, with that many threads; its speed is the median over the pictures, decoding not counted. Networks
-take whole pictures as `x`, N x 3 x H x W in 0..1. Peak memory is that of a process which cleans one picture. BM3D and
-wavelets are measured where their packages are installed (`pip install bm3d PyWavelets`), BM3D on the first ten pictures
-because it is slow. The parameters of the classical methods were chosen on six pictures of BSDS500 outside CBSD68.
+CLEAN and NOISY are folders with pictures of the same names, with white noise of sigma 25. Every method cleans every
+picture in turn, on that many CPUs; its speed is the median over the pictures, decoding not counted. Networks take whole
+pictures as `x`, N x 3 x H x W in 0..1. Memory is the peak of a process that cleans one picture, less that of one which
+only loads the libraries. BM3D and wavelets are measured where their packages are installed (`pip install bm3d
+PyWavelets`), BM3D on the first ten pictures because it is slow: beside it stands what `denoise` reaches on those. The parameters of the classical methods were chosen on six pictures of BSDS500 outside CBSD68.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import os
 import statistics
 import subprocess
 import sys
@@ -33,6 +34,7 @@ from tests.benchmarks.quality import Image, figures, pairs
 OURS = ("denoise", "denoise-int8", "denoise-fast", "denoise-fast-int8")
 SIGMA = 25
 PAUSE = 0.05  # seconds, so that idle threads of one method do not take the next one's cores
+NOTHING = "nothing"
 SLOW = {"BM3D": 10}  # pictures that a slow method is measured on
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, help=__doc__)
 
@@ -128,11 +130,12 @@ def compare(
     network: Networks = None,
     images: Annotated[int | None, typer.Option(help="Only the first so many.")] = None,
     threads: Threads = 2,
+    title: Annotated[str, typer.Option(help="What the pictures are.")] = "CBSD68, sigma 25",
     table: Annotated[Path | None, typer.Option()] = None,
     plot: Annotated[Path | None, typer.Option()] = None,
 ) -> None:
     """Measure all methods."""
-    cv2.setNumThreads(threads)
+    use_cpus(threads)
     setups = methods(parsed(network), threads)
     pictures = pairs(clean, noisy)[:images]
     cleaners = {name: setup() for name, setup in setups.items()}
@@ -152,39 +155,44 @@ def compare(
         print(f"\r{number + 1} of {len(pictures)}", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
     example = sorted(path for path in noisy.iterdir() if path.is_file())[0]
+    idle = memory_of(NOTHING, example, network or [], threads)
     quality = {name: figures(result.both) for name, result in results.items()}
     psnr_in, ssim_in = figures(pictures)
-    lines = ["| method | PSNR | SSIM | Mpx/s | peak memory |", "| --- | ---: | ---: | ---: | ---: |"]
+    lines = ["| method | PSNR | SSIM | Mpx/s | memory |", "| --- | ---: | ---: | ---: | ---: |"]
     lines.append(f"| noisy input | {psnr_in:.2f} | {ssim_in:.3f} | | |")
     for name, result in results.items():
         psnr, ssim = quality[name]
-        mark = "" if len(result.both) == len(pictures) else f" ({len(result.both)} pictures)"
-        memory = memory_of(name, example, network or [], threads)
+        mark, count = "", len(result.both)
+        if count < len(pictures):
+            mark = f" (first {count}; `denoise` there {figures(results['denoise'].both[:count])[0]:.2f})"
+        memory = memory_of(name, example, network or [], threads) - idle
         lines.append(f"| {name}{mark} | {psnr:.2f} | {ssim:.3f} | {result.speed:.3g} | {memory:.0f} MiB |")
     text = "\n".join(lines) + "\n"
     print(text)
     if table:
-        table.write_text(f"# Beside other methods\n\n{table_head(threads, len(pictures))}\n\n{text}")
+        table.write_text(f"# Beside other methods\n\n{table_head(title, threads, len(pictures))}\n\n{text}")
     if plot:
-        draw(plot, {name: (result.speed, quality[name][0]) for name, result in results.items()}, psnr_in, threads)
+        draw(
+            plot, {name: (result.speed, quality[name][0]) for name, result in results.items()}, psnr_in, threads, title
+        )
 
 
-def table_head(threads: int, count: int) -> str:
+def table_head(title: str, threads: int, count: int) -> str:
     """What the table shows, and how it is made."""
     return (
-        "`python -m tests.benchmarks.peers CLEAN NOISY --network FFDNet=FILE --network CDnCNN=FILE`: "
-        f"{count} pictures of\nCBSD68 with white noise of sigma {SIGMA}, clipped to 8 bits; {threads} threads, all "
-        "methods in turn on each picture."
+        f"`python -m tests.benchmarks.peers compare CLEAN NOISY --network FFDNet=FILE --network CDnCNN=FILE`:\n{title}, "
+        f"{count} pictures, clipped to 8 bits; {threads} CPUs, all methods in turn on each picture."
     )
 
 
 @app.command()
 def memory(name: str, picture: Path, network: Networks = None, threads: Threads = 2) -> None:
     """Clean one picture, and print the process's peak resident memory in MiB."""
-    cv2.setNumThreads(threads)
+    use_cpus(threads)
     image = cv2.imread(str(picture), cv2.IMREAD_COLOR)
     assert image is not None
-    methods(parsed(network), threads)[name]()(image.astype(np.uint8, copy=False))
+    if name != NOTHING:
+        methods(parsed(network), threads)[name]()(image.astype(np.uint8, copy=False))
     print(resident("VmHWM"))
 
 
@@ -195,12 +203,19 @@ def memory_of(name: str, picture: Path, networks: list[str], threads: int) -> fl
     return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
+def use_cpus(count: int) -> None:
+    """Leave so many CPUs to this process and to those that it starts, whatever a library would take."""
+    cv2.setNumThreads(count)
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:count])
+
+
 def parsed(networks: list[str] | None) -> dict[str, Path]:
     """NAME=FILE by name."""
     return {name: Path(file) for name, _, file in (each.partition("=") for each in networks or [])}
 
 
-def draw(path: Path, points: dict[str, tuple[float, float]], psnr_in: float, threads: int) -> None:
+def draw(path: Path, points: dict[str, tuple[float, float]], psnr_in: float, threads: int, title: str) -> None:
     """Quality against speed, the latter logarithmic."""
     from matplotlib.figure import Figure
 
@@ -212,7 +227,7 @@ def draw(path: Path, points: dict[str, tuple[float, float]], psnr_in: float, thr
         axis.annotate(name, (speed, psnr), textcoords="offset points", xytext=(7, 5), fontsize=9)
     axis.axhline(psnr_in, color="black", ls=":", lw=1)
     axis.annotate("noisy input", (axis.get_xlim()[0], psnr_in), textcoords="offset points", xytext=(4, 4), fontsize=9)
-    axis.set(xscale="log", xlabel=f"Mpx/s, {threads} threads", ylabel="PSNR (dB), CBSD68, sigma 25")
+    axis.set(xscale="log", xlabel=f"Mpx/s, {threads} threads", ylabel=f"PSNR (dB), {title}")
     axis.grid(alpha=0.3, which="both")
     axis.margins(x=0.15)
     figure.savefig(path, dpi=120)

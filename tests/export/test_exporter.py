@@ -177,22 +177,25 @@ def test_larger_patches(trained_skip: Path, tmp_path: Path, precision: str) -> N
     assert restorer.batch == 8
     small = Restorer(export(trained_skip, tmp_path / "small.onnx").path, provider="cpu")
     image = skimage.data.astronaut()[:150, 100:233]
-    off_by = np.abs(restorer(image).astype(int) - small(image))
-    assert np.median(off_by) <= 1, "the same network, but for what it sees at the edges of patches"
+    off_by = restorer(image).astype(float) - small(image)
+    assert np.sqrt(np.mean(off_by**2)) < 3, "the same network, but for what it sees at the edges of patches"
+    assert np.abs(off_by).max() < 40
     patches = find(load_model(trained_skip), None, 128)
-    assert patches.clean.shape == (128, 3, 128, 128)
-    assert patches.calibration.shape == (32, 3, 128, 128)
+    assert patches.clean.shape == patches.calibration.shape == (128, 3, 128, 128)
 
 
 def test_images_smaller_than_the_patch_are_mirrored(trained_skip: Path) -> None:
     loaded = load_model(trained_skip)
     here = replace(loaded, config=replace(loaded.config, data=("absent",)))
-    clean = find(here, None, 64).clean
+    patches = find(here, None, 64)
+    clean = patches.clean
     assert clean.shape == (512, 3, 64, 64)
+    assert "mirrored to 64x64" in patches.source
+    assert "mirrored" not in find(here, None).source
     assert torch.equal(clean[0, :, :32, :32], clean[0, :, 32:, :32].flip(1)), "the packaged patches are of 32x32"
 
 
 @pytest.mark.parametrize("patch", [0, 16, 33, 4096])
 def test_a_side_that_no_file_is_made_for(trained_skip: Path, tmp_path: Path, patch: int) -> None:
-    with pytest.raises(UsageError, match=f"--patch is {patch}: choose from 32, 64"):
+    with pytest.raises(UsageError, match=f"--patch is {patch}: choose from 32, 64, 128"):
         export(trained_skip, tmp_path / "model.onnx", patch=patch)

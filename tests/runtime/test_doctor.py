@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from cae_runtime import ModelError, ProviderError, UsageError, benchmark, doctor, engine
+from cae_runtime import ImageError, ModelError, ProviderError, UsageError, benchmark, doctor, engine
 from cae_runtime.cli import app
 from cae_runtime.providers import PROVIDERS
 
@@ -46,7 +46,7 @@ def test_the_doctor_on_this_machine() -> None:
     done = CliRunner().invoke(app, ["--doctor", "--json"])
     found = json.loads(done.stdout)
     assert done.exit_code == (1 if found["problems"] else 0)
-    assert {"cae-toolkit", "Python", "onnxruntime", "OpenCV", "NumPy"} < found["versions"].keys()
+    assert {"cae-toolkit", "Python", "onnxruntime", "cv2", "numpy"} < found["versions"].keys()
     assert 1 <= found["cpus"]["used"] <= found["cpus"]["host"]
     checks = {check["name"]: check for check in found["providers"]}
     assert checks.keys() == {provider.short for provider in PROVIDERS}
@@ -62,12 +62,13 @@ def test_the_doctor_on_this_machine() -> None:
 def test_the_doctor_tells_of_a_provider_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     openvino = next(provider for provider in PROVIDERS if provider.short == "openvino")
 
-    def broken(provider: object) -> bool:
+    def broken(provider: object) -> list[object]:
         if provider == openvino:
             raise ProviderError("OpenVINOExecutionProvider: its plug-in cannot be loaded: no libtbb")
-        return getattr(provider, "short", "") == "cpu"
+        return []
 
-    monkeypatch.setattr(engine, "is_here", broken)
+    monkeypatch.setattr(engine, "plugin_is_installed", lambda provider: provider == openvino)
+    monkeypatch.setattr(engine, "plugin_devices", broken)
     findings = doctor.examine()
     assert "OpenVINOExecutionProvider: its plug-in cannot be loaded: no libtbb" in findings.problems
     assert next(check for check in findings.providers if check.name == "openvino").status == "fails"
@@ -81,15 +82,15 @@ def test_figures_of_a_model(fixture_model: Model) -> None:
     settings = benchmark.Settings(name, "cpu", 1, 16, None, seconds=0.01)
     (figures,) = benchmark.benchmark([settings])
     assert (figures.model, figures.provider, figures.overlap) == (name, "CPUExecutionProvider", 8)
-    assert 0 < figures.start_up_s < 60
-    assert figures.peak_memory_mib is None or 20 < figures.peak_memory_mib < 2000
+    assert figures.start_up_s > 0
+    assert figures.peak_memory_mib is None or figures.peak_memory_mib > 20, "Python with its libraries has more"
     assert [(speed.width, speed.height) for speed in figures.speeds] == list(benchmark.SIZES)
     for speed in figures.speeds:
         assert 0 < speed.ms_p50 <= speed.ms_p95
         assert speed.fps == pytest.approx(1000 / speed.ms_p50)
         assert speed.mpx_s == pytest.approx(speed.width * speed.height * speed.fps / 1e6)
         assert speed.bare_share is not None
-        assert 0 < speed.bare_share < 2
+        assert speed.bare_share > 0
     peer = benchmark.non_local_means(1, seconds=0.01)
     text = "\n".join(benchmark.as_text([figures], peer, 1))
     assert all(word in text for word in (name, "640x480", "1280x720", benchmark.NON_LOCAL_MEANS, "1 thread"))
@@ -103,9 +104,34 @@ def test_what_cannot_be_measured_is_an_error_as_elsewhere(fixture_model: Model, 
         (ModelError, "denoise-huge", "cpu"),
         (ProviderError, str(fixture_model("identity")), "rocm"),
         (UsageError, str(fixture_model("identity")), "abacus"),
+        (ImageError, str(fixture_model("nan")), "cpu"),
     ):
-        with pytest.raises(error, match=r"denoise-huge|ROCMExecutionProvider|'abacus'"):
+        with pytest.raises(error, match=r"denoise-huge|ROCMExecutionProvider|'abacus'|not finite"):
             benchmark.benchmark([benchmark.Settings(model, provider, None, 16, None)])
+
+
+def test_nothing_of_the_current_folder_is_run(
+    fixture_model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cv2.py").write_text("open('was_run', 'w')\n")
+    monkeypatch.chdir(tmp_path)
+    benchmark.benchmark([benchmark.Settings(str(fixture_model("identity").resolve()), "cpu", 1, 16, None, 0.01)])
+    assert [path.name for path in tmp_path.iterdir()] == ["cv2.py"]
+
+
+def test_the_doctor_tells_of_a_library_that_does_not_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = doctor.importlib.import_module
+
+    def broken(name: str) -> object:
+        if name == "cv2":
+            raise ImportError("libGL.so.1: cannot open shared object file")
+        return real(name)
+
+    monkeypatch.setattr(doctor.importlib, "import_module", broken)
+    findings = doctor.examine()
+    assert findings.problems[-1] == "cv2 cannot be imported: libGL.so.1: cannot open shared object file"
+    assert findings.providers == []
+    assert "libGL" in "\n".join(doctor.as_text(findings))
 
 
 @pytest.mark.parametrize(
@@ -114,6 +140,9 @@ def test_what_cannot_be_measured_is_an_error_as_elsewhere(fixture_model: Model, 
         (["--doctor", "--benchmark"], "choose one"),
         (["--doctor", "photos"], "--doctor cleans nothing"),
         (["--benchmark", "-o", "out"], "--benchmark cleans nothing"),
+        (["--doctor", "-m", "denoise"], "--doctor takes no --model"),
+        (["--doctor", "--provider", "cpu"], "--doctor takes no --provider"),
+        (["--benchmark", "--ext", "png"], "--benchmark takes no --ext"),
         (["--benchmark", "-m", "denoise-huge"], "'denoise-huge' is neither"),
         ([], "name what to clean"),
     ],

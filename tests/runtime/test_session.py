@@ -172,6 +172,12 @@ def test_threads(fixture_model: Model) -> None:
     assert Session(fixture_model("identity"), provider="cpu", threads=5).workers == 5
 
 
+def device(provider: str, kind: str) -> types.SimpleNamespace:
+    """What onnxruntime tells of a device."""
+    hardware = types.SimpleNamespace(type=f"OrtHardwareDeviceType.{kind}", vendor="Intel", metadata={})
+    return types.SimpleNamespace(ep_name=provider, device=hardware, kind=kind)
+
+
 class Plugin:
     """A plug-in package and what onnxruntime makes of it."""
 
@@ -182,8 +188,9 @@ class Plugin:
         package.__spec__ = ModuleSpec(package.__name__, None)
         package.get_library_path = lambda: "/plugins/openvino.so"  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, package.__name__, package)
-        found = [types.SimpleNamespace(ep_name="OpenVINOExecutionProvider", index=i) for i in range(devices)]
-        cpu = types.SimpleNamespace(ep_name=CPU)
+        kinds = ["CPU", "GPU", "NPU"]  # in the plug-in's order
+        found = [device("OpenVINOExecutionProvider", kinds[i]) for i in range(devices)]
+        cpu = device(CPU, "CPU")
 
         def register(name: str, library: str) -> None:
             if broken:
@@ -212,13 +219,15 @@ class Plugin:
 def test_a_plug_in_provider_is_registered_once_and_used(fixture_model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     plugin = Plugin(monkeypatch, devices=2)
     opened = Session(fixture_model("half_red"), provider="openvino:1")
-    assert opened.provider_note == "OpenVINOExecutionProvider: as asked"
+    assert opened.provider_note == "OpenVINOExecutionProvider on CPU Intel: as asked"
     assert plugin.registered == [("OpenVINOExecutionProvider", "/plugins/openvino.so")]
-    assert [device.index for device in plugin.appended] == [1]  # type: ignore[attr-defined]
+    assert [device.kind for device in plugin.appended] == ["CPU"]  # type: ignore[attr-defined]
     patches = np.ones((3, 3, 32, 32), np.float32)
     assert opened.run(patches)[0, 0].max() == 0.5
     assert (opened.workers, opened.fixed_batch) == (1, True)
-    assert Session(fixture_model("half_red")).provider == "OpenVINOExecutionProvider", "auto takes it too"
+    automatic = Session(fixture_model("half_red"))
+    assert automatic.provider == "OpenVINOExecutionProvider"
+    assert automatic.provider_note.startswith("OpenVINOExecutionProvider on GPU Intel: the first"), "the CPU comes last"
     with pytest.raises(ProviderError, match="has 2 devices here, there is no number 2"):
         Session(fixture_model("half_red"), provider="openvino:2")
 
