@@ -29,6 +29,7 @@ _PIPE = "-"
 _EXIT_FAILED = 1
 _EXIT_INTERRUPTED = 130
 _DEFAULT_MODEL = "denoise"
+_HEEDED_BY_BENCHMARK = {"model", "provider", "threads", "batch", "overlap"}
 _EXTENSIONS = ", ".join(suffix.removeprefix(".") for suffix in FORMAT_OF_SUFFIX)
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -55,6 +56,7 @@ def _print_version(wanted: bool) -> None:
 
 @app.command()
 def run(
+    ctx: typer.Context,
     sources: Annotated[
         list[str] | None,
         typer.Argument(metavar="SOURCE...", show_default=False, help="Images and folders; - is stdin."),
@@ -103,17 +105,7 @@ def run(
         if Path(suffix).name != suffix:
             raise UsageError(f"--suffix is {suffix!r}: it must be part of a file's name, such as _clean")
         if doctor or benchmark:
-            ignored = {
-                "strength": strength != 1,
-                "suffix": suffix,
-                "ext": ext,
-                "quality": quality,
-                "overwrite": overwrite,
-            }
-            if doctor:
-                ignored |= {"model": model, "provider": provider != "auto", "threads": threads}
-                ignored |= {"batch": batch, "overlap": overlap is not None}
-            _refuse_work(doctor, benchmark, bool(sources or output), [name for name, given in ignored.items() if given])
+            _refuse_what_it_ignores(ctx, doctor, benchmark)
             if doctor:
                 _examine(as_json)
             else:
@@ -172,12 +164,16 @@ def run(
         raise typer.Exit(_EXIT_FAILED) from e
 
 
-def _refuse_work(doctor: bool, benchmark: bool, work: bool, ignored: list[str]) -> None:
+def _refuse_what_it_ignores(ctx: typer.Context, doctor: bool, benchmark: bool) -> None:
+    """Hold what was typed against what --doctor and --benchmark heed."""
     if doctor and benchmark:
         raise UsageError("--doctor and --benchmark: choose one")
-    command = "--doctor" if doctor else "--benchmark"
-    if work:
+    command, heeded = ("--doctor", set()) if doctor else ("--benchmark", _HEEDED_BY_BENCHMARK)
+    sources = {name: getattr(ctx.get_parameter_source(name), "name", "") for name in ctx.params}
+    given = {name for name, source in sources.items() if source == "COMMANDLINE"}
+    if given & {"sources", "output"}:
         raise UsageError(f"{command} cleans nothing: leave SOURCE and -o out")
+    ignored = sorted(given - heeded - {"doctor", "benchmark", "as_json"})
     if ignored:
         raise UsageError(f"{command} takes no {', '.join(f'--{name}' for name in ignored)}")
 

@@ -115,7 +115,7 @@ def large(model: Model = "denoise-fast-int8", pixels: Annotated[int, typer.Optio
         told = subprocess.run([sys.executable, "-c", child, *map(str, command)], capture_output=True, text=True)
         print(told.stderr.strip())
         peak, code = told.stdout.split()
-            whole = Restorer(model, provider="cpu", threads=1, batch=LARGEST_SIDE)
+        whole = Restorer(model, provider="cpu", threads=1, batch=LARGEST_SIDE)
         data = clean_bytes(whole, (folder / "large1.jpg").read_bytes()).data
         same = data == (folder / "out" / "large1.jpg").read_bytes()
     print(f"{model}: two {pixels} Mpx JPEGs, peak resident memory {peak} MiB, exit code {code}, bands equal: {same}")

@@ -7,7 +7,8 @@ CLEAN and NOISY are folders with pictures of the same names, with white noise of
 picture in turn, on that many CPUs; its speed is the median over the pictures, decoding not counted. Networks take whole
 pictures as `x`, N x 3 x H x W in 0..1. Memory is the peak of a process that cleans one picture, less that of one which
 only loads the libraries. BM3D and wavelets are measured where their packages are installed (`pip install bm3d
-PyWavelets`), BM3D on the first ten pictures because it is slow: beside it stands what `denoise` reaches on those. The parameters of the classical methods were chosen on six pictures of BSDS500 outside CBSD68.
+PyWavelets`), BM3D on the first ten pictures because it is slow: beside it stands what `denoise` reaches on those. The
+parameters of the classical methods were chosen on six pictures of BSDS500 outside CBSD68.
 """
 
 from __future__ import annotations
@@ -180,8 +181,8 @@ def compare(
 def table_head(title: str, threads: int, count: int) -> str:
     """What the table shows, and how it is made."""
     return (
-        f"`python -m tests.benchmarks.peers compare CLEAN NOISY --network FFDNet=FILE --network CDnCNN=FILE`:\n{title}, "
-        f"{count} pictures, clipped to 8 bits; {threads} CPUs, all methods in turn on each picture."
+        "`python -m tests.benchmarks.peers compare CLEAN NOISY --network FFDNet=FILE --network CDnCNN=FILE`:\n"
+        f"{title}, {count} pictures, clipped to 8 bits; {threads} CPUs, all methods in turn on each picture."
     )
 
 
