@@ -202,6 +202,10 @@ def as_text(figures: Sequence[Figures], peer: Sequence[Speed], threads: int) -> 
             share = "" if speed.bare_share is None else f"{speed.bare_share:15.0%}"
             line = f"{name:{wide}} {speed.ms_p50:8.1f} {speed.ms_p95:8.1f} {speed.fps:10.1f} {speed.mpx_s:8.2f} {share}"
             lines.append(line.rstrip())
+    lines += [
+        "",
+        "network alone: onnxruntime's time for the same patches, as a share of the frame's; frames are in memory",
+    ]
     lines += ["", f"{'':{wide}} first frame after   peak memory"]
     for each in figures:
         memory = "unknown" if each.peak_memory_mib is None else f"{each.peak_memory_mib:.0f} MiB"

@@ -191,9 +191,13 @@ def _walk(
         if entry.name.startswith("."):
             continue
         try:
-            mode = _mode(entry) or 0
+            mode = _mode(entry)
         except OSError as e:
             unreadable.append(Unreadable(entry, f"cannot be looked at: {e.strerror}"))
+            continue
+        if mode is None:
+            if entry.suffix.lower() in FORMAT_OF_SUFFIX:
+                unreadable.append(Unreadable(entry, "is a link to nothing"))
             continue
         if stat.S_ISDIR(mode):
             yield from _walk(entry, left_alone, unreadable, (*above, identity))

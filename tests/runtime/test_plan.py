@@ -176,3 +176,11 @@ def test_what_is_unreadable_below_a_source_leaves_the_others(
     found = [job.source.relative_to(photos).as_posix() for job in plan.jobs]
     expected = ["a.png", "b.JPG", "sub/c d.webp", "sub/ü/é.tiff"]
     assert found == [path for path in expected if not path.startswith(name)]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a privilege there")
+def test_a_link_to_nothing_among_the_images_is_told_of(photos: Path, tmp_path: Path) -> None:
+    (photos / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    (photos / "gone.txt").symlink_to(tmp_path / "nowhere.txt")
+    plan = make_plan([photos], tmp_path / "out")
+    assert [(at.path.name, at.reason) for at in plan.unreadable] == [("gone.png", "is a link to nothing")]
