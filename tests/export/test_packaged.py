@@ -16,8 +16,10 @@ from cae_train.models import multiply_adds_per_pixel
 ASSETS = Path(__file__).parents[2] / "assets"
 
 
-@pytest.mark.parametrize("name", ["denoise", "denoise-fast"])
-def test_torch_and_the_packaged_files_agree(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("name", "loss"), [("denoise", 0.2), ("denoise-fast", 0.35)])
+def test_torch_and_the_packaged_files_agree(
+    name: str, loss: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = load_model(ASSETS / f"{name}.pt")
     monkeypatch.chdir(tmp_path)  # away from any data/ of this machine: the packaged patches are taken
     patches = find(model, None)
@@ -26,7 +28,7 @@ def test_torch_and_the_packaged_files_agree(name: str, tmp_path: Path, monkeypat
         trained = model.network(patches.degraded)
     fp32, int8 = (run(Session(file, provider="cpu"), patches.degraded) for file in (name, f"{name}-int8"))
     assert float((fp32 - trained).abs().max()) <= 1e-4
-    assert mean_psnr(trained, patches.clean) - mean_psnr(int8, patches.clean) <= 0.3
+    assert mean_psnr(trained, patches.clean) - mean_psnr(int8, patches.clean) <= loss
 
 
 @pytest.mark.parametrize(("name", "limit"), [("denoise", 25), ("denoise-fast", 8), ("cae", 23)])

@@ -122,7 +122,12 @@ def test_interruption_leaves_no_part_of_a_file(
     command = Path(sys.executable).parent / "cae-run"
     model = Path(__file__).parent / "fixtures" / "blur.onnx"
     args = [command, folder, "-o", out, "-m", model, "--json"]
-    process = subprocess.Popen(args, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        args,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background ignores it
+    )
     deadline = time.monotonic() + 60
     while not list(out.glob("*.png")) and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -199,8 +204,12 @@ def test_ctrl_c_while_a_file_is_read_cleans_no_further_one(
         for result in clean_files(restorer, make_plan([photos], tmp_path / "out").jobs):
             told.append(result.status)
 
-    with pytest.raises(KeyboardInterrupt):
-        work()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            work()
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert told == ["done"]
     assert begun == ["a.png", "b.png"]
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.png"]

@@ -192,11 +192,18 @@ def test_help_and_version_need_no_extra() -> None:
     assert (done.returncode, done.stdout.split()[0]) == (0, "cae-train")
 
 
+def heed_ctrl_c() -> None:
+    """In the child: take Ctrl-C as a terminal gives it, also where the tests run in the background of a shell."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def interrupted(
     options: list[str | Path], ready: Callable[[], bool], cwd: Path, ending: signal.Signals
 ) -> tuple[int, str]:
     """Start the command, send the signal `ending` once `ready`, and return its exit code and stderr."""
-    process = subprocess.Popen([COMMAND, *map(str, options)], stderr=subprocess.PIPE, text=True, cwd=cwd)
+    process = subprocess.Popen(
+        [COMMAND, *map(str, options)], stderr=subprocess.PIPE, text=True, cwd=cwd, preexec_fn=heed_ctrl_c
+    )
     deadline = time.monotonic() + 120
     while not ready():
         assert process.poll() is None, process.communicate()[1]
