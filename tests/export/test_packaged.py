@@ -16,7 +16,7 @@ from cae_train.models import multiply_adds_per_pixel
 ASSETS = Path(__file__).parents[2] / "assets"
 
 
-@pytest.mark.parametrize(("name", "loss"), [("denoise", 0.2), ("denoise-fast", 0.35)])
+@pytest.mark.parametrize(("name", "loss"), [("denoise", 0.3), ("denoise-fast", 0.35)])
 def test_torch_and_the_packaged_files_agree(
     name: str, loss: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
