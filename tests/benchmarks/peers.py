@@ -34,6 +34,11 @@ from tests.benchmarks.quality import Image, figures, pairs
 
 OURS = ("denoise", "denoise-int8", "denoise-fast", "denoise-fast-int8")
 SIGMA = 25
+PLACES = {  # of labels that would lie on others: points to the right and up, and which end is there
+    "denoise": (-6, 8, "right"), "denoise-int8": (3, 9, "left"), "denoise-fast": (-6, -15, "right"),
+    "denoise-fast-int8": (6, -14, "left"), "total variation (scikit-image)": (-6, 6, "right"),
+    "Gaussian (OpenCV)": (-6, 6, "right"),
+}  # fmt: skip
 PAUSE = 0.05  # seconds, so that idle threads of one method do not take the next one's cores
 NOTHING = "nothing"
 SLOW = {"BM3D": 10}  # pictures that a slow method is measured on
@@ -225,9 +230,10 @@ def draw(path: Path, points: dict[str, tuple[float, float]], psnr_in: float, thr
     for name, (speed, psnr) in points.items():
         ours = name in OURS
         axis.plot(speed, psnr, "o" if ours else "s", color="tab:red" if ours else "tab:grey", ms=8 if ours else 6)
-        axis.annotate(name, (speed, psnr), textcoords="offset points", xytext=(7, 5), fontsize=9)
-    axis.axhline(psnr_in, color="black", ls=":", lw=1)
-    axis.annotate("noisy input", (axis.get_xlim()[0], psnr_in), textcoords="offset points", xytext=(4, 4), fontsize=9)
+        *offset, side = PLACES.get(name, (7, 5, "left"))
+        axis.annotate(name, (speed, psnr), textcoords="offset points", xytext=offset, ha=side, fontsize=9)
+    axis.axhline(psnr_in, color="black", ls=":", lw=1, label="noisy input")
+    axis.legend(loc="lower left")
     axis.set(xscale="log", xlabel=f"Mpx/s, {threads} threads", ylabel=f"PSNR (dB), {title}")
     axis.grid(alpha=0.3, which="both")
     axis.margins(x=0.15)
