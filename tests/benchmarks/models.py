@@ -37,6 +37,7 @@ AdamW, Charbonnier, seed 0); the rows `muon` and the packaged networks (`denoise
 PSNR in dB on 2048 held-out patches of data/bsd432 and data/photos: of the mixed levels, and of single ones. The int8
 loss is that of static quantisation, without training for it. Speeds are those of bare onnxruntime sessions on
 {PATCHES} patches, two threads, the runs of a candidate's two files and FFDNet's interleaved.
+Activations of the `plain` candidates (no residual) grow without bound on some patches: hence their single levels.
 """
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, help=__doc__)
