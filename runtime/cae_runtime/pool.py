@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Executor, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -62,10 +64,18 @@ class SideBySide:
 
     Args:
         threads: how many.
+        cpus: one that each of them stays on; empty: the system moves them.
     """
 
-    def __init__(self, threads: int) -> None:
-        self._pool = ThreadPoolExecutor(threads, "cae-worker")
+    def __init__(self, threads: int, cpus: Sequence[int] = ()) -> None:
+        self._cpus = iter(cpus)
+        self._pool = ThreadPoolExecutor(threads, "cae-worker", initializer=self._stay)
+
+    def _stay(self) -> None:
+        cpu = next(self._cpus, None)
+        if cpu is not None:
+            with suppress(OSError):  # no longer among this process's
+                os.sched_setaffinity(0, {cpu})
 
     def run(self, work: Callable[[], None], threads: int, stop: Callable[[], None]) -> None:
         """Call `work` in so many threads at once, and wait until all have returned.

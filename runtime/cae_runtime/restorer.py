@@ -7,10 +7,11 @@ from typing import Final, Literal
 
 import numpy as np
 
+from cae_runtime.cpus import one_cpu_each
 from cae_runtime.errors import ImageError, ModelError, UsageError
 from cae_runtime.frame import Frame, Image
 from cae_runtime.pool import SideBySide
-from cae_runtime.providers import AUTO
+from cae_runtime.providers import AUTO, CPU
 from cae_runtime.session import DEFAULT_MODEL, Session
 from cae_runtime.spec import ModelSpec
 
@@ -64,7 +65,8 @@ class Restorer:
             raise UsageError(f"overlap is {overlap}: it must be 0..{self.spec.patch - 1} with this model's patches")
         pixels = BATCH_PIXELS_ELSEWHERE if self._session.fixed_batch else BATCH_PIXELS
         self.batch = batch or max(1, pixels // self.spec.patch**2)
-        self._workers = SideBySide(self._session.workers)
+        workers = self._session.workers
+        self._workers = SideBySide(workers, one_cpu_each(workers) if self.provider == CPU else ())
         self._order = slice(None, None, -1) if color == "bgr" else slice(None)
 
     @property
