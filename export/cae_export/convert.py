@@ -1,4 +1,4 @@
-"""A trained network -> an ONNX graph: float32 `input` and `output`, N x 3 x P x P, N dynamic, no paths in it."""
+"""A trained network -> an ONNX graph: float32 `input` and `output`, N dynamic, no paths in it."""
 
 import contextlib
 import logging
@@ -12,23 +12,26 @@ from torch import nn
 
 from cae_export.config import OPSET, OPSET_MAX, OPSET_MIN
 from cae_export.errors import UsageError
+from cae_runtime.spec import NCHW, NHWC
 
 INPUT, OUTPUT, BATCH = "input", "output", "N"
 
 
-def to_onnx(network: nn.Module, patch: int, opset: int = OPSET) -> onnx.ModelProto:
+def to_onnx(network: nn.Module, patch: int, opset: int = OPSET, layout: str = NCHW) -> onnx.ModelProto:
     """Convert a network in evaluation mode through torch's dynamo exporter, and simplify the graph.
 
     Args:
-        network: takes and returns float32 N x 3 x P x P in 0..1.
+        network: takes and returns float32 N x 3 x P x P in 0..1, or N x P x P x 3.
         patch: P.
         opset: ONNX operator set of the file.
+        layout: which of the two, "nchw" or "nhwc".
 
     Raises:
         UsageError: an operator set outside 18..22, or a network that torch cannot export.
     """
     check_opset(opset)
-    example = torch.rand(2, 3, patch, patch)  # a batch of 1 would freeze the dimension
+    shape = (patch, patch, 3) if layout == NHWC else (3, patch, patch)
+    example = torch.rand(2, *shape)  # a batch of 1 would freeze the dimension
     with _quiet():
         try:
             program = torch.onnx.export(

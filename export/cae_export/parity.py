@@ -12,6 +12,7 @@ from cae_export.config import BATCHES, PROOF_PATCHES, PSNR_TOLERANCE, TOLERANCE
 from cae_export.errors import RefusedError
 from cae_export.patches import Patches
 from cae_runtime import Session
+from cae_runtime.spec import NHWC
 from cae_train.objective import psnr
 
 RUN_BATCH = 64
@@ -80,9 +81,11 @@ def refuse_unless_steady(path: Path, patches: Patches) -> None:
 
 
 def run(session: Session, patches: Tensor, batch: int = RUN_BATCH) -> Tensor:
-    """The session's output on float32 N x 3 x P x P, `batch` at a time."""
-    parts = [session.run(np.ascontiguousarray(part.numpy())) for part in torch.split(patches, batch)]
-    return torch.from_numpy(np.concatenate(parts))
+    """The session's output on float32 N x 3 x P x P, `batch` at a time; the same shape back, whatever its layout."""
+    last = session.spec.layout == NHWC
+    fed = patches.permute(0, 2, 3, 1) if last else patches
+    outputs = np.concatenate([session.run(np.ascontiguousarray(part.numpy())) for part in torch.split(fed, batch)])
+    return torch.from_numpy(np.ascontiguousarray(outputs.transpose(0, 3, 1, 2)) if last else outputs)
 
 
 def mean_psnr(output: Tensor, clean: Tensor) -> float:

@@ -23,6 +23,7 @@ from cae_train.qat import round_weights
 
 CALIBRATION_BATCH = 32
 PERCENTILE = 99.99  # of each activation's values that its 256 steps span; the rarest at both ends are clipped
+_PRODUCT = "Gemm"  # x W + b: onnxruntime's int8 kernel gives float32
 
 
 class _Reader(CalibrationDataReader):  # type: ignore[misc]
@@ -37,19 +38,21 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]
 
 
 def to_int8(model: onnx.ModelProto, calibration: Tensor) -> onnx.ModelProto:
-    """Quantise a graph on `calibration`, float32 N x 3 x P x P, degraded as in use.
+    """Quantise a graph on `calibration`, float32 patches in the graph's layout, degraded as in use.
 
-    The last convolution and what follows it stay in float32, a subtraction from the untouched input (restored = input -
-    noise) above all: the picture itself is never rounded to the network's steps.
+    The last convolution (of a matrix product in its place: what it gives) and what follows stay in float32, a
+    subtraction from the untouched input (restored = input - noise) above all: the picture itself is never rounded to
+    the network's steps.
     """
-    patches = calibration.numpy()
+    patches = np.ascontiguousarray(calibration.numpy())
     with tempfile.TemporaryDirectory() as folder, _quiet():
         source, prepared, target = (Path(folder) / name for name in ("fp32.onnx", "prepared.onnx", "int8.onnx"))
         onnx.save(model, source)
         quant_pre_process(source, prepared, skip_symbolic_shape=True)
         graph = onnx.load(prepared)
         nodes = graph.graph.node
-        last = max(index for index, node in enumerate(nodes) if node.op_type in ("Conv", "ConvTranspose"))
+        last = max(index for index, node in enumerate(nodes) if node.op_type in ("Conv", "ConvTranspose", _PRODUCT))
+        in_float = nodes[last + 1 :] if nodes[last].op_type == _PRODUCT else nodes[last:]
         _round_weights(graph, nodes[:last])
         onnx.save(graph, prepared)
         quantize_static(
@@ -61,11 +64,11 @@ def to_int8(model: onnx.ModelProto, calibration: Tensor) -> onnx.ModelProto:
             weight_type=QuantType.QInt8,
             per_channel=True,
             calibrate_method=CalibrationMethod.Percentile,
-            extra_options={"CalibPercentile": PERCENTILE},
-            nodes_to_exclude=[node.name for node in nodes[last:]],
+            extra_options={"CalibPercentile": PERCENTILE, "OpTypesToExcludeOutputQuantization": [_PRODUCT]},
+            nodes_to_exclude=[node.name for node in in_float],
         )
         quantised = onnx.load(target)
-    subtractions = {node.name for node in nodes[last:] if node.op_type == "Sub" and node.input[0] == INPUT}
+    subtractions = {node.name for node in in_float if node.op_type == "Sub" and node.input[0] == INPUT}
     for node in quantised.graph.node:
         if node.name in subtractions:  # the quantiser hands it the rounded input
             node.input[0] = INPUT

@@ -150,11 +150,10 @@ def measure(settings: Settings) -> Figures:
     speeds = []
     for width, height in SIZES:
         frame = noisy_frame(width, height)
-        patch = restorer.spec.patch
-        count = len(origins(width, patch, restorer.overlap)) * len(origins(height, patch, restorer.overlap))
-        channels = restorer.spec.channels
-        count = -(-count * frame.shape[2] // channels // restorer.batch) * restorer.batch  # whole batches
-        patches = np.random.default_rng(0).random((count, channels, patch, patch), np.float32)
+        spec = restorer.spec
+        count = len(origins(width, spec.patch, restorer.overlap)) * len(origins(height, spec.patch, restorer.overlap))
+        count = -(-count * frame.shape[2] // spec.channels // restorer.batch) * restorer.batch  # whole batches
+        patches = np.random.default_rng(0).random(spec.shape(count), np.float32)
         batches = np.split(patches, count // restorer.batch)
         with ThreadPoolExecutor(restorer.session.workers) as pool:
             bare_run = partial(_all, pool, restorer.session.run, batches)

@@ -162,8 +162,9 @@ def _check_providers() -> list[ProviderCheck]:
 
     from cae_runtime.session import DEFAULT_MODEL, Session
 
-    patches = np.random.default_rng(0).random((_PATCHES, 3, 32, 32), np.float32)
-    wanted = Session(DEFAULT_MODEL, provider="cpu").run(patches)
+    reference = Session(DEFAULT_MODEL, provider="cpu")
+    patches = np.random.default_rng(0).random(reference.spec.shape(_PATCHES), np.float32)
+    wanted = reference.run(patches)
     return [_check(provider, patches, wanted) for provider in reversed(PROVIDERS)]
 
 

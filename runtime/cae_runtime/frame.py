@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import threading
-from typing import Final
+from typing import Final, cast
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from cae_runtime.errors import ImageError
 from cae_runtime.session import Session
+from cae_runtime.spec import NHWC
 from cae_runtime.tiles import Floats, Indices, Strips, cut, origins, window
 
+_RGB: Final = 3
 _PATCHES_TOGETHER: Final = 16  # at least so many, where the image is wide enough, for each turn of a thread
 
 Image = NDArray[np.uint8] | NDArray[np.uint16]
@@ -26,26 +29,30 @@ class Frame:
 
     Args:
         session: the model.
-        image: RGB or grey planes, uint8 or uint16, shape (H, W, 1 or 3). Read only.
-        result: where the cleaned planes go, of the same shape and dtype.
+        image: colours or grey, uint8 or uint16, shape (H, W, 1 or 3). Read only.
+        result: where the cleaned values go, of the same shape and dtype.
         overlap: pixels shared by neighbouring patches.
         batch: patches a call of the model.
         strength: s in 0..1; the result is image + s * (output - image).
+        bgr: whether colours come as BGR, not RGB.
 
     Attributes:
         turns: number of parts; more threads than that have nothing to do.
     """
 
     def __init__(
-        self, session: Session, image: Image, result: Image, overlap: int, batch: int, strength: float
+        self, session: Session, image: Image, result: Image, overlap: int, batch: int, strength: float, bgr: bool
     ) -> None:
         self._session, self._image, self._result = session, image, result
-        self._batch, self._strength = batch, np.float32(strength)
+        self._batch, self._strength, self._bgr = batch, np.float32(strength), bgr and image.shape[2] == _RGB
         self._scale = np.float32(np.iinfo(image.dtype).max)
-        self._patch = patch = session.spec.patch
+        spec = session.spec
+        self._patch = patch = spec.patch
+        self._depth = _RGB if spec.layout == NHWC and image.shape[2] == spec.channels == _RGB else 1
         height, width = (max(size, patch) for size in image.shape[:2])
         self._ys, self._xs = origins(height, patch, overlap), origins(width, patch, overlap)
-        self._weights_y, self._weights_x = window(self._ys, patch, overlap), window(self._xs, patch, overlap)
+        self._weights_y = window(self._ys, patch, overlap)
+        self._weights_x = np.repeat(window(self._xs, patch, overlap), self._depth, axis=1)
         together = batch if session.fixed_batch else _PATCHES_TOGETHER
         # With so many rows a part, and a last one that is no single row, no three parts share a row of pixels.
         rows = max(1, together // len(self._xs), -(-patch // (patch - overlap)) - 1)
@@ -104,51 +111,72 @@ class Frame:
             self._store(other + half, top)
 
     def _weighted(self, ys: Indices, weights_y: Floats) -> Floats:
-        """Clean rows of patches: their weighted sum, shape (C, H, W), from the first row's top to the last's bottom."""
-        xs, patch, colors = self._xs, self._patch, self._image.shape[2]
-        planes = np.ascontiguousarray(self._image[ys[0] : ys[-1] + patch].transpose(2, 0, 1))
-        missing = [max(0, patch - size) for size in planes.shape[1:]]
+        """Clean rows of patches: their weighted sum, shape (K, H, W * D), from the first's top to the last's bottom."""
+        xs, patch, depth = self._xs, self._patch, self._depth
+        rows = self._image[ys[0] : ys[-1] + patch]
+        missing = [max(0, patch - size) for size in rows.shape[:2]]
         if any(missing):
-            planes = np.pad(planes, [(0, 0), (0, missing[0]), (0, missing[1])], mode="reflect")
-        strips = Strips(len(ys), colors, patch, xs)
+            rows = cast(Image, np.pad(rows, [(0, missing[0]), (0, missing[1]), (0, 0)], mode="reflect"))
+        planes = self._planes(rows)
+        strips = Strips(len(ys), len(planes), patch, xs, depth)
         columns = max(1, self._batch // len(ys))
         if not self._session.fixed_batch:
             columns = -(-len(xs) // -(-len(xs) // columns))  # all batches about as large
         for first in range(0, len(xs), columns):  # what a batch touches stays in the cache
             some = slice(first, first + columns)
-            patches = np.divide(cut(planes, ys - ys[0], xs[some], patch), self._scale, dtype=np.float32)
+            patches = cut(planes, ys - ys[0], xs[some], patch, depth)
             cleaned = self._run(patches.reshape(-1, *patches.shape[2:])).reshape(patches.shape)
-            strips.put(cleaned, (weights_y[:, None, :, None] * self._weights_x[some, None, :])[:, :, None], first)
-        total = strips.sum(ys - ys[0])
+            strips.put(cleaned, self._weights_x[some], first)
+        total = strips.sum(ys - ys[0], weights_y)
         if not np.isfinite(total.sum()):
             model = str(self._session.path)
             raise ImageError(f"cannot be cleaned: model {model!r} gives values that are not finite")
         return total
 
+    def _planes(self, rows: Image) -> Floats:
+        """Rows of the image, shape (h, w, C) -> what the model sees of them: (K, h, w * D) in 0..1."""
+        if self._bgr:
+            rows = _swapped(rows)
+        values = rows.transpose(2, 0, 1) if self._depth == 1 else rows.reshape(1, len(rows), -1)
+        planes: Floats = np.divide(np.ascontiguousarray(values), self._scale, dtype=np.float32)
+        return planes
+
     def _run(self, patches: Floats) -> Floats:
-        """Run the model on (N, 1 or 3, P, P) patches, about `batch` of them; same shape back."""
-        count, shape, channels = len(patches), patches.shape, self._session.spec.channels
+        """Run the model on (N, K, P, P * D) patches, about `batch` of them; same shape back."""
+        count, shape, spec = len(patches), patches.shape, self._session.spec
         if self._session.fixed_batch and count % self._batch:
             filled = self._run(np.pad(patches, [(0, -count % self._batch), (0, 0), (0, 0), (0, 0)]))
             return filled[:count]
-        if shape[1] < channels:
-            patches = np.repeat(patches, channels, axis=1)  # grey seen by a colour model
-        patches = patches.reshape(-1, channels, *shape[2:])  # colour planes seen one by one by a grey model
-        outputs = self._session.run(patches)
-        if shape[1] < channels:
-            outputs = outputs.mean(axis=1, keepdims=True, dtype=np.float32)
+        gray_in_color, axis = self._image.shape[2] < spec.channels, 3 if spec.layout == NHWC else 1
+        if gray_in_color:
+            patches = np.repeat(np.expand_dims(patches[:, 0], axis), spec.channels, axis)
+        outputs = self._session.run(patches.reshape(spec.shape(-1)))  # a grey model sees colour planes one by one
+        if gray_in_color:
+            outputs = outputs.mean(axis, dtype=np.float32)
         return outputs.reshape(shape)
 
     def _store(self, cleaned: Floats, top: int) -> None:
-        """Round (C, h, W) in about 0..1, changed on the way, into the result from row `top` on, without padding."""
+        """Round (K, h, W * D) in about 0..1, changed on the way, into the result from row `top` on, without padding."""
         target = self._result[top : top + cleaned.shape[1]]
-        height, width = target.shape[:2]
-        cleaned = cleaned[:, :height, :width]
+        if target.size == 0:  # all of it is padding, or the overlap is 0
+            return
+        height, width, colors = target.shape
+        cleaned = cleaned[:, :height, : width * self._depth]
         if self._strength < 1:
-            original = np.divide(self._image[top : top + height].transpose(2, 0, 1), self._scale, dtype=np.float32)
+            original = self._planes(self._image[top : top + height])
             cleaned = original + self._strength * (cleaned - original)
         np.clip(cleaned, 0, 1, out=cleaned)
         cleaned *= self._scale
         np.rint(cleaned, out=cleaned)
-        for color, plane in enumerate(cleaned):
-            np.copyto(target[..., color], plane, casting="unsafe")  # whole numbers in range
+        rounded = np.empty((height, width, colors), target.dtype)
+        if self._depth == 1:
+            for color, plane in enumerate(cleaned):
+                np.copyto(rounded[..., color], plane, casting="unsafe")  # whole numbers in range
+        else:
+            np.copyto(rounded.reshape(height, -1), cleaned[0], casting="unsafe")
+        target[...] = _swapped(rounded) if self._bgr else rounded
+
+
+def _swapped(rows: Image) -> Image:
+    """BGR -> RGB and back."""
+    return cast(Image, cv2.cvtColor(np.ascontiguousarray(rows), cv2.COLOR_BGR2RGB))

@@ -67,7 +67,7 @@ class Restorer:
         self.batch = batch or max(1, pixels // self.spec.patch**2)
         workers = self._session.workers
         self._workers = SideBySide(workers, one_cpu_each(workers) if self.provider == CPU else ())
-        self._order = slice(None, None, -1) if color == "bgr" else slice(None)
+        self._bgr = color == "bgr"
 
     @property
     def session(self) -> Session:
@@ -122,14 +122,13 @@ class Restorer:
         result = np.empty(image.shape, image.dtype)
         planes_in, planes_out = (a if a.ndim == 3 else a[..., None] for a in (image, result))
         colors = planes_in.shape[2] if planes_in.shape[2] in (1, _COLORS) else planes_in.shape[2] - 1
-        order = self._order if colors == _COLORS else slice(None)
-        self._clean(planes_in[..., :colors][..., order], planes_out[..., :colors][..., order], strength)
+        self._clean(planes_in[..., :colors], planes_out[..., :colors], strength)
         planes_out[..., colors:] = planes_in[..., colors:]
         return result
 
     def _clean(self, image: Image, result: Image, strength: float) -> None:
-        """Clean (H, W, 1 or 3) RGB or grey planes into `result`."""
-        frame = Frame(self._session, image, result, self._overlap, self.batch, strength)
+        """Clean (H, W, 1 or 3) colours or grey into `result`."""
+        frame = Frame(self._session, image, result, self._overlap, self.batch, strength, self._bgr)
         threads = min(self._session.workers, frame.turns)
         if threads == 1:
             frame.work()

@@ -81,10 +81,10 @@ class Session:
         """Run the model on a batch; on the CPU in the calling thread alone. `workers` threads may call it at once.
 
         Args:
-            patches: shape (N, C, P, P), float32, values in 0..1.
+            patches: shape (N, C, P, P), or (N, P, P, C) where the model's layout is `nhwc`; float32, values in 0..1.
 
         Returns:
-            The model's output as float32: shape (N, C, P, P) for task `restore`, its own for other tasks.
+            The model's output as float32: of the same shape for task `restore`, its own for other tasks.
 
         Raises:
             ModelError: the model's task is `restore`, and its output has another shape than the patches.
@@ -162,7 +162,7 @@ def _check_boundary(path: Path, side: str, nodes: list[Any], name: str, spec: Mo
         raise ModelError(f"model {str(path)!r}: {name} is {element}, its metadata says {spec.dtype}")
     if name not in {"input", "output"}:
         return
-    wanted = [spec.channels, spec.patch, spec.patch]
+    wanted = list(spec.shape(1)[1:])
     sizes_match = all(not isinstance(size, int) or size == want for size, want in zip(shape[1:], wanted, strict=False))
     if len(shape) != len(wanted) + 1 or not sizes_match:
         raise ModelError(f"model {str(path)!r}: {name} has shape {shape}, its metadata says ['N', {str(wanted)[1:-1]}]")

@@ -11,6 +11,8 @@ from cae_runtime.errors import ModelError
 
 SCHEMA: Final = "1"
 SCHEMA_KEY: Final = "schema"
+NCHW: Final = "nchw"
+NHWC: Final = "nhwc"
 PATCH_MIN: Final = 8
 PATCH_MAX: Final = 1024
 
@@ -19,7 +21,7 @@ _CHOICES: Final[Mapping[str, tuple[str | int, ...]]] = {
     "channels": (1, 3),
     "color": ("rgb", "gray"),
     "range": ("0..1",),
-    "layout": ("nchw",),
+    "layout": (NCHW, NHWC),
     "dtype": ("float32", "float16"),
     "precision": ("fp32", "int8", "fp16"),
 }
@@ -38,7 +40,7 @@ class ModelSpec:
         overlap: recommended overlap of neighbouring patches in pixels, 0..patch-1.
         color: `rgb` for 3 channels, `gray` for 1.
         range: value range at the boundary, `0..1`.
-        layout: axis order at the boundary, `nchw`.
+        layout: axis order at the boundary, `nchw`, or `nhwc` with channels last.
         dtype: element type at the boundary, `float32` or `float16`.
         degradation: what the model was trained to undo, such as `gaussian:0-55`.
         precision: `fp32`, `int8` or `fp16`, the arithmetic inside.
@@ -60,7 +62,7 @@ class ModelSpec:
     overlap: int = 8
     color: str = "rgb"
     range: str = "0..1"
-    layout: str = "nchw"
+    layout: str = NCHW
     dtype: str = "float32"
     degradation: str = ""
     precision: str = "fp32"
@@ -81,6 +83,12 @@ class ModelSpec:
         for name in ("psnr_in", "psnr_out", "threshold"):
             value = getattr(self, name)
             _check(name, value, value is None or math.isfinite(value), "a finite number")
+
+    def shape(self, patches: int) -> tuple[int, int, int, int]:
+        """Return the shape of so many patches at the boundary."""
+        if self.layout == NHWC:
+            return patches, self.patch, self.patch, self.channels
+        return patches, self.channels, self.patch, self.patch
 
     def to_metadata(self) -> dict[str, str]:
         """Return the spec as ONNX `metadata_props`; a field that is None has no key."""

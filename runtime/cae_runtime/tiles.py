@@ -1,6 +1,7 @@
 """Cuts an image into overlapping square patches and blends them back without a seam: pure NumPy.
 
-Letters in the shapes: C channels, H and W the image, P the patch, Ny and Nx the patches of a column and of a row.
+Letters in the shapes: H and W the image, P the patch, Ny and Nx the patches of a column and of a row, K the planes and
+D the depth of a pixel: the values that lie side by side. Colours are K = 3 planes, or one plane with D = 3.
 """
 
 from __future__ import annotations
@@ -65,20 +66,21 @@ def window(starts: Indices, patch: int, overlap: int) -> Floats:
     return weights
 
 
-def cut(planes: Planes, ys: Indices, xs: Indices, patch: int) -> Planes:
+def cut(planes: Planes, ys: Indices, xs: Indices, patch: int, depth: int = 1) -> Planes:
     """Copy patches out of an image.
 
     Args:
-        planes: shape (C, H, W), of any dtype.
+        planes: shape (K, H, W * D), of any dtype.
         ys: rows where patches begin, shape (Ny,).
         xs: columns where patches begin, shape (Nx,).
         patch: side of a patch.
+        depth: D.
 
     Returns:
-        Patches of the same dtype, shape (Ny, Nx, C, P, P), C-contiguous.
+        Patches of the same dtype, shape (Ny, Nx, K, P, P * D), C-contiguous.
     """
-    at_each_pixel = sliding_window_view(planes, (patch, patch), axis=(1, 2)).transpose(1, 2, 0, 3, 4)  # no copy
-    return at_each_pixel[ys[:, None], xs]
+    at_each_value = sliding_window_view(planes, (patch, patch * depth), axis=(1, 2)).transpose(1, 2, 0, 3, 4)  # no copy
+    return at_each_value[ys[:, None], xs * depth]
 
 
 class Strips:
@@ -89,58 +91,61 @@ class Strips:
 
     Args:
         rows: number of rows of patches (Ny below).
-        channels: C.
+        planes: K.
         patch: side P of a patch.
         xs: columns where the patches of a row begin, shape (Nx,), as `origins` returns them.
+        depth: D.
     """
 
-    def __init__(self, rows: int, channels: int, patch: int, xs: Indices) -> None:
-        self._xs, self._patch = xs, patch
-        self._stride = int(xs[1] - xs[0]) if len(xs) > 1 else patch
-        odd_one = len(xs) > 1 and xs[-1] - xs[-2] != self._stride  # the last patch may overlap by more: added apart
+    def __init__(self, rows: int, planes: int, patch: int, xs: Indices, depth: int = 1) -> None:
+        self._starts, self._height, self._width = xs * depth, patch, patch * depth
+        self._stride = int(self._starts[1]) if len(xs) > 1 else self._width
+        odd_one = len(xs) > 1 and self._starts[-1] - self._starts[-2] != self._stride  # it overlaps more: added apart
         self._even = len(xs) - odd_one
-        count = min(self._even, -(-patch // self._stride))
-        self._layers = np.zeros((count, rows, channels, patch, int(xs[-1]) + patch), np.float32)
+        count = min(self._even, -(-self._width // self._stride))
+        self._layers = np.zeros((count, rows, planes, patch, int(self._starts[-1]) + self._width), np.float32)
         self._last: Floats | None = None
 
-    def put(self, patches: Floats, windows: Floats, first: int) -> None:
+    def put(self, patches: Floats, weights: Floats, first: int) -> None:
         """Add a part of the rows.
 
         Args:
-            patches: shape (Ny, n, C, P, P), float32.
-            windows: what each patch is multiplied by, shape (Ny, n, 1, P, P), float32.
+            patches: shape (Ny, n, K, P, P * D), float32.
+            weights: what each patch's values are multiplied by along a row, shape (n, P * D), float32.
             first: index of the part's first patch in a row; each patch is put once.
         """
         count = len(self._layers)
         for index, layer in enumerate(self._layers):
             skipped = (index - first) % count
             some = slice(skipped, max(0, self._even - first), count)
-            part, weights = (each[:, some].transpose(0, 2, 3, 1, 4) for each in (patches, windows))
+            part = patches[:, some].transpose(0, 2, 3, 1, 4)  # Ny x K x P x patches x P * D
             if part.shape[3]:
                 steps = (*layer.strides[:3], count * self._stride * layer.itemsize, layer.itemsize)
-                places = as_strided(layer[..., self._xs[first + skipped] :], part.shape, steps)
-                np.multiply(part, weights, out=places)
+                places = as_strided(layer[..., self._starts[first + skipped] :], part.shape, steps)
+                np.multiply(part, weights[some], out=places)
         if first + patches.shape[1] > self._even:
-            self._last = patches[:, -1] * windows[:, -1]
+            self._last = patches[:, -1] * weights[-1]
 
-    def sum(self, ys: Indices) -> Floats:
+    def sum(self, ys: Indices, weights: Floats) -> Floats:
         """Add the strips up where they overlap; nothing can be put after that.
 
         Args:
             ys: row of the result where each strip begins, shape (Ny,), the first 0.
+            weights: what each strip is multiplied by down a column, shape (Ny, P), float32.
 
         Returns:
-            Shape (C, H, W), float32, H as far as the last strip reaches.
+            Shape (K, H, W * D), float32, H as far as the last strip reaches.
         """
         strips: Floats = self._layers[0]
         for layer in self._layers[1:]:
             strips += layer
         if self._last is not None:
-            strips[..., -self._patch :] += self._last
+            strips[..., -self._width :] += self._last
+        strips *= weights[:, None, :, None]
         if len(strips) == 1:
             only: Floats = strips[0]
             return only
-        total = np.zeros((strips.shape[1], int(ys[-1]) + self._patch, strips.shape[3]), np.float32)
+        total = np.zeros((strips.shape[1], int(ys[-1]) + self._height, strips.shape[3]), np.float32)
         for y, strip in zip(ys, strips, strict=True):
-            total[:, y : y + self._patch] += strip
+            total[:, y : y + self._height] += strip
         return total

@@ -33,6 +33,8 @@ def measure(model: str, width: int, height: int, threads: int) -> dict[str, floa
     planes = np.ascontiguousarray(frame[..., ::-1].transpose(2, 0, 1), dtype=np.float32) / 255
     patches = cut(planes, origins(height, patch, overlap), origins(width, patch, overlap), patch)
     patches = patches.reshape(-1, 3, patch, patch)
+    if restorer.spec.layout == "nhwc":
+        patches = np.ascontiguousarray(patches.transpose(0, 2, 3, 1))
     batches = np.array_split(patches, -(-len(patches) // restorer.batch))
     inside, beside = session(find_model(model), threads), session(find_model(model), 1)
     with ThreadPoolExecutor(threads) as pool:

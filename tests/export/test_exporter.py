@@ -52,8 +52,11 @@ def test_int8_is_made_as_promised(trained_skip: Path, tmp_path: Path) -> None:
     convs = [node for node in model.graph.node if node.op_type == "Conv"]
     weights = [made_of[node.input[1]] for node in convs]
     assert all(kinds[node.input[0]] == onnx.TensorProto.INT8 for node in weights)
-    (head,) = [node for node in model.graph.node if node.op_type == "ConvTranspose"]
-    assert kinds[head.input[1]] == onnx.TensorProto.FLOAT, "the last convolution stays in float"
+    assert report.spec.layout == "nhwc"
+    for value in (*model.graph.input, *model.graph.output):
+        assert [d.dim_value for d in value.type.tensor_type.shape.dim][1:] == [32, 32, 3]
+    (head,) = [node for node in model.graph.node if node.op_type == "Gemm"]
+    assert not any(node.input[0] == head.output[0] for node in quantise), "what the head gives stays in float"
     scales = {tensor.name: tensor.dims for tensor in model.graph.initializer}
     assert all(
         list(scales[node.input[1]]) == [c.dims[0]] for node, c in zip(weights, stored(model, weights), strict=True)

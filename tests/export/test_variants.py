@@ -13,10 +13,12 @@ from onnx import numpy_helper
 from tests.export.test_convert import outputs
 from torch import Tensor, nn
 
+from cae_export.channels_last import ChannelsLast
 from cae_export.convert import to_onnx
 from cae_export.quantize import to_int8
 from cae_train import qat
 from cae_train.models import build, folded
+from cae_train.models.skip import Skip
 from cae_train.qat import round_weights
 
 SMALL = {"widths": (16, 32), "down_blocks": (1, 1), "up_blocks": (1,)}
@@ -65,6 +67,53 @@ def test_the_file_equals_the_network(name: str) -> None:
         assert float((wanted - pairs).abs().max()) > 0.01, "the network does something"
         assert torch.allclose(folded(network)(pairs), wanted, atol=1e-5)
     assert np.abs(outputs(to_onnx(network, 32), pairs.numpy()) - wanted.numpy()).max() < 1e-4
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_channels_last_is_the_same_network(name: str) -> None:
+    network, pairs = network_of(VARIANTS[name]), patches(9)
+    assert isinstance(network, Skip)
+    if name == "convolution as head":
+        assert not ChannelsLast.fits(network, 32)
+        return
+    assert ChannelsLast.fits(network, 32)
+    assert not ChannelsLast.fits(network, 36 if network.options.entry == 2 else 40), "rows in whole groups of pixels"
+    with torch.inference_mode():
+        wanted = network(pairs)
+        assert torch.allclose(ChannelsLast(network)(pairs.permute(0, 2, 3, 1)).permute(0, 3, 1, 2), wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["default", "small", "cells of 4x4", "no bias", "branches"])
+def test_channels_last_loses_in_int8_what_channels_first_lose(name: str) -> None:
+    network, pairs = network_of(VARIANTS[name]), patches()
+    assert isinstance(network, Skip)
+    first = to_int8(to_onnx(network, 32), pairs)
+    last = to_int8(to_onnx(ChannelsLast(network, rounded=True).eval(), 32, layout="nhwc"), pairs.permute(0, 2, 3, 1))
+    with torch.inference_mode():
+        wanted = network(pairs).numpy()
+    of_first = outputs(first, pairs.numpy()) - wanted
+    of_last = outputs(last, np.ascontiguousarray(pairs.numpy().transpose(0, 2, 3, 1))).transpose(0, 3, 1, 2) - wanted
+    assert 0 < of_last.std() < 1.1 * of_first.std() + 1e-3
+    assert abs(of_last.mean() - of_first.mean()) < 3e-3  # the head's weights are rounded too
+
+
+def test_the_stem_is_rounded_alike_in_both_layouts() -> None:
+    network = network_of({})
+    assert isinstance(network, Skip)
+    values = [
+        {name: numpy_helper.to_array(each) for name, each in ((t.name, t) for t in graph.graph.initializer)}
+        for graph in (
+            to_int8(to_onnx(network, 32), patches()),
+            to_int8(
+                to_onnx(ChannelsLast(network, rounded=True).eval(), 32, layout="nhwc"), patches().permute(0, 2, 3, 1)
+            ),
+        )
+    ]
+    first = next(value for name, value in values[0].items() if value.shape == (32, 3, 4, 4))
+    last = next(value for name, value in values[1].items() if value.shape == (64, 12, 4, 3))
+    assert first.dtype == last.dtype == np.int8
+    np.testing.assert_array_equal(np.sort(first.reshape(32, -1))[:, -5:], np.sort(last.reshape(2, 32, -1)[0])[:, -5:])
+    assert (first.reshape(32, -1).sum(1, dtype=int) == last.reshape(2, 32, -1).sum(2, dtype=int)).all()
 
 
 @pytest.mark.parametrize("name", [name for name in VARIANTS if name != "convolution as head"])

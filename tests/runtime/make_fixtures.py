@@ -17,22 +17,22 @@ OPSET = 20
 
 
 def model(
-    node: onnx.NodeProto,
+    *nodes: onnx.NodeProto,
     weight: np.ndarray | None = None,
-    *,
     spec: ModelSpec | None = None,
     batch: str | int = "N",
     graph_patch: int | None = None,
     output: str = "output",
 ) -> onnx.ModelProto:
-    """Wrap one node as a model whose boundary is that of the contract."""
+    """Wrap nodes as a model whose boundary is that of the contract."""
     shape_of = spec or ModelSpec(architecture="fixture")
     patch = graph_patch or shape_of.patch
+    shape_of = replace(shape_of, patch=patch)
     element = TensorProto.FLOAT16 if shape_of.dtype == "float16" else TensorProto.FLOAT
-    shape = [batch, shape_of.channels, patch, patch]
+    shape = [batch, *shape_of.shape(1)[1:]]
     output_shape = shape if output == "output" else [batch, shape_of.channels, patch // 8, patch // 8]
     graph = helper.make_graph(
-        [node],
+        list(nodes),
         "fixture",
         [helper.make_tensor_value_info("input", element, shape)],
         [helper.make_tensor_value_info(output, element, output_shape)],
@@ -50,12 +50,18 @@ def main() -> None:
     spec = ModelSpec(architecture="fixture", degradation="gaussian:0-55", evaluated_on="nothing", license="MIT")
     fp16 = replace(spec, dtype="float16", precision="fp16", degradation="", evaluated_on="")
     gray = replace(spec, channels=1, color="gray", degradation="", evaluated_on="")
+    last = replace(spec, layout="nhwc")
     encoder = replace(spec, task="encode", degradation="", evaluated_on="")
     identity = helper.make_node("Identity", ["input"], ["output"])
     multiply = helper.make_node("Mul", ["input", "weight"], ["output"])
     pool = helper.make_node(
         "AveragePool", ["input"], ["output"], kernel_shape=[3, 3], pads=[1, 1, 1, 1], count_include_pad=0
     )
+    first = helper.make_node("Transpose", ["input"], ["first"], perm=[0, 3, 1, 2])
+    pool_first = helper.make_node(
+        "AveragePool", ["first"], ["pooled"], kernel_shape=[3, 3], pads=[1, 1, 1, 1], count_include_pad=0
+    )
+    back = helper.make_node("Transpose", ["pooled"], ["output"], perm=[0, 2, 3, 1])
     encode = helper.make_node("AveragePool", ["input"], ["code"], kernel_shape=[8, 8], strides=[8, 8])
     left_half = helper.make_node("Compress", ["input", "weight"], ["output"], axis=3)  # its shape shows when it runs
     half_red = np.array([0.5, 1, 1], np.float32).reshape(1, 3, 1, 1)
@@ -64,10 +70,12 @@ def main() -> None:
         "identity": model(identity, spec=spec),
         "identity_gray": model(identity, spec=gray),
         "identity_fp16": model(identity, spec=fp16),
-        "half_red": model(multiply, half_red, spec=spec),
+        "half_red": model(multiply, weight=half_red, spec=spec),
         "blur": model(pool, spec=spec),
-        "nan": model(multiply, half_red * np.float32("nan"), spec=spec),
-        "narrow": model(left_half, np.arange(32) < 16, spec=spec),
+        "half_red_nhwc": model(multiply, weight=half_red.reshape(1, 1, 1, 3), spec=last),
+        "blur_nhwc": model(first, pool_first, back, spec=last),
+        "nan": model(multiply, weight=half_red * np.float32("nan"), spec=spec),
+        "narrow": model(left_half, weight=np.arange(32) < 16, spec=spec),
         "no_metadata": model(identity),
         "fixed_batch": model(identity, spec=spec, batch=4),
         "other_patch": model(identity, spec=spec, graph_patch=16),
@@ -82,7 +90,7 @@ def main() -> None:
     convolve = helper.make_node("Conv", ["input", "weight"], ["output"], pads=[1, 1, 1, 1])
     (FIXTURES / "external.bin").unlink(missing_ok=True)
     onnx.save(
-        model(convolve, box, spec=spec),
+        model(convolve, weight=box, spec=spec),
         FIXTURES / "external.onnx",
         save_as_external_data=True,
         location="external.bin",

@@ -15,16 +15,21 @@ PATCH = 32
 def restore(model: Path, image: NDArray[Any], overlap: int) -> NDArray[np.float64]:
     """Clean (H, W, 3) BGR, uint8 or uint16, H and W at least 32; the result is not rounded."""
     session = ort.InferenceSession(str(model), providers=["CPUExecutionProvider"])
+    channels_last = session.get_modelmeta().custom_metadata_map["layout"] == "nhwc"
     height, width = image.shape[:2]
     white = np.iinfo(image.dtype).max
     rgb = image[..., ::-1].astype(np.float32) / np.float32(white)
     total, weight = np.zeros((height, width, 3)), np.zeros((height, width, 1))
     for y in starts(height, overlap):
         for x in starts(width, overlap):
-            patch = rgb[y : y + PATCH, x : x + PATCH].transpose(2, 0, 1)[None]
+            patch = rgb[None, y : y + PATCH, x : x + PATCH]
+            if not channels_last:
+                patch = patch.transpose(0, 3, 1, 2)
             (cleaned,) = session.run(None, {"input": np.ascontiguousarray(patch)})
+            if not channels_last:
+                cleaned = cleaned.transpose(0, 2, 3, 1)
             window = np.outer(ramps(overlap), ramps(overlap))[..., None]
-            total[y : y + PATCH, x : x + PATCH] += window * cleaned[0].transpose(1, 2, 0)
+            total[y : y + PATCH, x : x + PATCH] += window * cleaned[0]
             weight[y : y + PATCH, x : x + PATCH] += window
     return (total / weight)[..., ::-1].clip(0, 1) * white
 

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from tests.runtime.reference import restore
 
 from cae_runtime import ImageError, Restorer
-from cae_runtime.cpus import cgroup_quota, usable_cpus
-from cae_runtime.pool import Room, in_order
+from cae_runtime.cpus import cgroup_quota, one_cpu_each, usable_cpus
+from cae_runtime.pool import Room, SideBySide, in_order
 from cae_runtime.session import packaged_models
 
 SAMPLES = Path(__file__).parents[2] / "assets" / "samples"
@@ -86,6 +86,55 @@ def test_a_failure_in_a_worker_is_raised_and_the_next_image_works(
         with pytest.raises(ImageError, match="not finite"):
             restorer(image)
     np.testing.assert_array_equal(restorer(image), image)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize(
+    "shape", [(90, 131, 3), (90, 131), (90, 131, 1), (90, 131, 2), (90, 131, 4), (20, 131, 3), (3, 2, 3)]
+)
+def test_channels_last_are_the_same_pictures(
+    fixture_model: Model, noise: Noise, shape: tuple[int, ...], dtype: type
+) -> None:
+    image = noise(shape, dtype)
+    for settings_ in ({}, {"overlap": 0, "batch": 3}, {"overlap": 20, "threads": 3}):
+        first, last = (Restorer(fixture_model(name), provider="cpu", **settings_) for name in ("blur", "blur_nhwc"))
+        for strength in (1.0, 0.4):
+            np.testing.assert_array_equal(last(image, strength=strength), first(image, strength=strength))
+
+
+@pytest.mark.parametrize("model", ["half_red", "half_red_nhwc"])
+@pytest.mark.parametrize(("color", "red"), [("bgr", 2), ("rgb", 0)])
+def test_colours_keep_their_places(fixture_model: Model, noise: Noise, model: str, color: str, red: int) -> None:
+    image = noise((40, 50, 4)) & 0xFE  # even: halves are whole
+    wanted = image.copy()
+    wanted[..., red] //= 2
+    for array, expected in ((image, wanted), (np.ascontiguousarray(image[..., :3]), wanted[..., :3])):
+        cleaned = Restorer(fixture_model(model), provider="cpu", color=color)(array)  # type: ignore[arg-type]
+        np.testing.assert_array_equal(cleaned, expected)
+    turned = image[::-1, ::-1, :3].transpose(1, 0, 2)  # no array of its own
+    cleaned = Restorer(fixture_model(model), provider="cpu", color=color)(turned)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(cleaned, wanted[::-1, ::-1, :3].transpose(1, 0, 2))
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system has no affinity of threads")
+def test_threads_that_take_all_cpus_stay_each_on_its_own() -> None:
+    allowed = os.sched_getaffinity(0)
+    found: list[set[int]] = []
+    together = threading.Barrier(len(allowed))
+
+    def look() -> None:
+        together.wait(10)
+        found.append(os.sched_getaffinity(0))
+
+    SideBySide(len(allowed), sorted(allowed)).run(look, len(allowed), lambda: None)
+    assert sorted(map(sorted, found)) == [[cpu] for cpu in sorted(allowed)]
+    found.clear()
+    SideBySide(len(allowed)).run(look, len(allowed), lambda: None)
+    assert found == [allowed] * len(allowed)
+    assert os.sched_getaffinity(0) == allowed, "the caller's own thread is left alone"
+    if usable_cpus() == len(allowed):
+        assert one_cpu_each(len(allowed)) == sorted(allowed)
+    assert one_cpu_each(len(allowed) + 1) == []
 
 
 def test_in_order_bounds_what_waits_and_keeps_the_order() -> None:

@@ -73,7 +73,7 @@ def test_a_missing_key_is_named(key: str) -> None:
         ("overlap", "-1"),
         ("color", "bgr"),
         ("range", "0..255"),
-        ("layout", "nhwc"),
+        ("layout", "chwn"),
         ("dtype", "float64"),
         ("precision", "int4"),
         ("psnr_in", "loud"),

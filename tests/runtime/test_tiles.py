@@ -69,43 +69,44 @@ def test_the_ramp_fades_smoothly_between_two_neighbours() -> None:
     np.testing.assert_allclose(first[24:] + second[:8], 1, atol=1e-6)
 
 
-def added_up(image: np.ndarray, patch: int, overlap: int, columns: int) -> np.ndarray:
+def added_up(image: np.ndarray, patch: int, overlap: int, columns: int, depth: int) -> np.ndarray:
     """Cut an image, put the patches back `columns` at a time, and add the rows up."""
-    ys, xs = (origins(size, patch, overlap) for size in image.shape[1:])
-    weights_y, weights_x = (window(starts, patch, overlap) for starts in (ys, xs))
-    strips = Strips(len(ys), len(image), patch, xs)
+    ys, xs = origins(image.shape[1], patch, overlap), origins(image.shape[2] // depth, patch, overlap)
+    weights_y, weights_x = window(ys, patch, overlap), np.repeat(window(xs, patch, overlap), depth, axis=1)
+    strips = Strips(len(ys), len(image), patch, xs, depth)
     for first in range(0, len(xs), columns):
         some = slice(first, first + columns)
-        windows = weights_y[:, None, None, :, None] * weights_x[None, some, None, None, :]
-        strips.put(cut(image, ys, xs[some], patch), windows, first)
-    return strips.sum(ys)
+        strips.put(cut(image, ys, xs[some], patch, depth), weights_x[some], first)
+    return strips.sum(ys, weights_y)
 
 
-@given(grids(), st.integers(0, 2**32 - 1))
-def test_cut_copies_the_patches(grid: tuple[int, int, int, int], seed: int) -> None:
+@given(grids(), st.sampled_from([1, 3]), st.integers(0, 2**32 - 1))
+def test_cut_copies_the_patches(grid: tuple[int, int, int, int], depth: int, seed: int) -> None:
     height, width, patch, overlap = grid
-    image = np.random.default_rng(seed).integers(0, 256, (3, height, width), np.uint8)
+    image = np.random.default_rng(seed).integers(0, 256, (3, height, width * depth), np.uint8)
     ys, xs = origins(height, patch, overlap), origins(width, patch, overlap)
-    patches = cut(image, ys, xs, patch)
-    assert (patches.dtype, patches.shape) == (image.dtype, (len(ys), len(xs), 3, patch, patch))
+    patches = cut(image, ys, xs, patch, depth)
+    assert (patches.dtype, patches.shape) == (image.dtype, (len(ys), len(xs), 3, patch, patch * depth))
     assert patches.flags.c_contiguous
     assert not np.shares_memory(patches, image)
     for row, y in zip(patches, ys, strict=True):
-        for each, x in zip(row, xs, strict=True):
-            np.testing.assert_array_equal(each, image[:, y : y + patch, x : x + patch])
+        for each, x in zip(row, xs * depth, strict=True):
+            np.testing.assert_array_equal(each, image[:, y : y + patch, x : x + patch * depth])
 
 
 @settings(max_examples=60)
-@given(grids(), st.integers(0, 2**32 - 1))
-def test_unchanged_patches_give_the_image_back(grid: tuple[int, int, int, int], seed: int) -> None:
+@given(grids(), st.sampled_from([1, 3]), st.integers(0, 2**32 - 1))
+def test_unchanged_patches_give_the_image_back(grid: tuple[int, int, int, int], depth: int, seed: int) -> None:
     height, width, patch, overlap = grid
-    image = np.random.default_rng(seed).random((3, height, width), np.float32)
-    np.testing.assert_allclose(added_up(image, patch, overlap, width), image, atol=1e-6)
+    image = np.random.default_rng(seed).random((3, height, width * depth), np.float32)
+    np.testing.assert_allclose(added_up(image, patch, overlap, width, depth), image, atol=1e-6)
 
 
-@given(grids(), st.integers(1, 5))
-def test_putting_patches_in_parts_is_bit_for_bit_the_same(grid: tuple[int, int, int, int], columns: int) -> None:
+@given(grids(), st.integers(1, 5), st.sampled_from([1, 3]))
+def test_putting_patches_in_parts_is_bit_for_bit_the_same(
+    grid: tuple[int, int, int, int], columns: int, depth: int
+) -> None:
     height, width, patch, overlap = grid
-    image = np.random.default_rng(0).random((1, height, width), np.float32)
-    whole = added_up(image, patch, overlap, width)
-    np.testing.assert_array_equal(added_up(image, patch, overlap, columns), whole)
+    image = np.random.default_rng(0).random((1, height, width * depth), np.float32)
+    whole = added_up(image, patch, overlap, width, depth)
+    np.testing.assert_array_equal(added_up(image, patch, overlap, columns, depth), whole)

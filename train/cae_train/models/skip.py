@@ -249,7 +249,11 @@ class Skip(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """N x 3 x H x W -> N x 3 x H x W."""
-        features = self.stem(x)  # N x widths[0] x H/2 x W/2
+        noise: Tensor = self.head(self.body(self.stem(x)))
+        return x - noise
+
+    def body(self, features: Tensor) -> Tensor:
+        """What lies between stem and head: down to the code and up again, N x widths[0] x H/2 x W/2 in and out."""
         skips: list[Tensor] = []
         for level, down in enumerate(self.down):
             features = down(features)  # N x widths[level] x H/2^(level+1) x ...
@@ -259,8 +263,7 @@ class Skip(nn.Module):
         for level in reversed(range(len(self.up))):
             features = self._larger(self.expand[level](features))
             features = self.up[level](self.join[level](features, skips[level]))
-        noise: Tensor = self.head(features)
-        return x - noise
+        return features
 
     def _larger(self, x: Tensor) -> Tensor:
         """Twice the height and width."""

@@ -1,0 +1,76 @@
+"""A `skip` network with channels last at its boundary, its ends rearranged for int8 inference: the same function.
+
+onnxruntime's int8 convolutions on a CPU keep channels last, gather 3 channels slowly (their fast kernels take multiples
+of 4), and have no transposed convolution. So, for a 32x32 patch of N x 32 x 32 x 3 and a stride of 2:
+
+    stem    4 neighbouring pixels are 12 channels already, without moving a byte: N x 32 x 8 x 12
+            one convolution, stride 2 down and 1 along, makes 2 neighbouring outputs at once: N x 16 x 8 x (2 x 32)
+    head    4 neighbouring pixels of features are a row of a matrix, 2048 x (4 x 32) for 32 patches
+            one matrix product makes the 2 x 8 x 3 values over them, ordered (row, column, colour), and rows move apart
+
+The new kernels hold the old weights and zeros.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - the name that every torch user knows
+
+from cae_train.models.skip import Skip
+from cae_train.qat import round_weights
+
+PIXELS = 4  # that are worked on at once, along a row
+COLORS = 3
+
+
+class ChannelsLast(nn.Module):
+    """The rearranged network: float32 N x H x W x 3 in 0..1 in, the same shape (about 0..1, not clipped) out.
+
+    Args:
+        network: one that `fits`, its head thus a transposed convolution. Its body is shared, not copied.
+        rounded: put the stem's kernels on int8's grid before they are rearranged: `round_weights` keeps the sum of each
+            as it was trained.
+    """
+
+    def __init__(self, network: Skip, rounded: bool = False) -> None:
+        super().__init__()
+        self.network = network
+        entry, kernel = network.options.entry, network.options.stem
+        self.entry, self.width = entry, network.options.widths[0]
+        self.rows_around = (kernel - entry) // 2
+        self.cells_around = -(-self.rows_around // PIXELS)
+        outputs, cells = PIXELS // entry, 1 + 2 * self.cells_around
+        stem, head = network.stem, network.head
+        assert isinstance(head, nn.ConvTranspose2d)  # noqa: S101 - `fits` says so
+        kernels = round_weights(stem.weight.detach()) if rounded else stem.weight.detach()
+        weight = torch.zeros(outputs, self.width, PIXELS, COLORS, kernel, cells)
+        for output in range(outputs):
+            for column in range(kernel):
+                place = self.cells_around * PIXELS + output * entry - self.rows_around + column
+                weight[output, :, place % PIXELS, :, :, place // PIXELS] = kernels[..., column]
+        self.stem_weight = nn.Parameter(weight.reshape(outputs * self.width, PIXELS * COLORS, kernel, cells))
+        self.stem_bias = None if stem.bias is None else nn.Parameter(stem.bias.detach().repeat(outputs))
+        kernels = head.weight.detach().permute(2, 3, 1, 0)  # row x column x colour x features
+        weight = torch.zeros(entry, PIXELS, entry, COLORS, PIXELS, self.width)
+        for pixel in range(PIXELS):
+            weight[:, pixel, :, :, pixel] = kernels
+        self.head_weight = nn.Parameter(weight.reshape(entry * PIXELS * entry * COLORS, PIXELS * self.width))
+        self.head_bias = None if head.bias is None else nn.Parameter(head.bias.detach().repeat(entry * PIXELS * entry))
+
+    @staticmethod
+    def fits(network: Skip, patch: int) -> bool:
+        """Whether a network can be rearranged: its head is a transposed convolution, and rows are long enough."""
+        return isinstance(network.head, nn.ConvTranspose2d) and patch % (PIXELS * network.options.entry) == 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        """N x H x W x 3 -> N x H x W x 3."""
+        _, height, width, _ = x.shape
+        rows, columns = height // self.entry, width // self.entry
+        cells = x.reshape(-1, height, width // PIXELS, PIXELS * COLORS).permute(0, 3, 1, 2)
+        features = F.conv2d(
+            cells, self.stem_weight, self.stem_bias, (self.entry, 1), (self.rows_around, self.cells_around)
+        )  # N x (outputs, features) x rows x cells
+        features = features.permute(0, 2, 3, 1).reshape(-1, rows, columns, self.width).permute(0, 3, 1, 2)
+        features = self.network.body(features).permute(0, 2, 3, 1)  # N x rows x columns x features
+        noise = F.linear(features.reshape(-1, PIXELS * self.width), self.head_weight, self.head_bias)
+        noise = noise.reshape(-1, rows, columns // PIXELS, self.entry, PIXELS * self.entry * COLORS)
+        return x - noise.permute(0, 1, 3, 2, 4).reshape(x.shape)
