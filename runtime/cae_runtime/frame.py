@@ -54,10 +54,12 @@ class Frame:
         self._weights_y = window(self._ys, patch, overlap)
         self._weights_x = np.repeat(window(self._xs, patch, overlap), self._depth, axis=1)
         together = batch if session.fixed_batch else _PATCHES_TOGETHER
-        # With so many rows a part, and a last one that is no single row, no three parts share a row of pixels.
+        # With so many rows a part, no three parts share a row of pixels; the last may be nearer to the one before it.
         rows = max(1, together // len(self._xs), -(-patch // (patch - overlap)) - 1)
-        firsts = range(0, max(1, len(self._ys) - 1), rows)
-        self._parts = [slice(first, first + rows) for first in firsts[:-1]] + [slice(firsts[-1], len(self._ys))]
+        firsts = list(range(0, len(self._ys), rows))
+        if len(firsts) > 2 and self._ys[firsts[-1]] < self._ys[firsts[-2] - 1] + patch:
+            firsts.pop()
+        self._parts = [slice(first, end) for first, end in zip(firsts, [*firsts[1:], len(self._ys)], strict=True)]
         self.turns = len(self._parts)
         self._taken = 0
         self._halves: dict[int, Floats] = {}  # by the part below: what the first of two neighbours has left
