@@ -197,7 +197,7 @@ def _measure(
 ) -> None:
     """Print how fast this machine is with a model, or with all that are packaged and clean pictures."""
     from cae_runtime import benchmark
-    from cae_runtime.cpus import usable_cpus
+    from cae_runtime.limits import usable_cpus
     from cae_runtime.session import packaged_models
 
     names = [name for name in packaged_models() if name.startswith(_DEFAULT_MODEL)] if model is None else [model]

@@ -14,8 +14,8 @@ from importlib.metadata import distributions, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from cae_runtime.cpus import cgroup_quota, usable_cpus
 from cae_runtime.errors import CaeRuntimeError
+from cae_runtime.limits import cgroup_memory, cgroup_quota, usable_cpus
 from cae_runtime.providers import PROVIDERS, Provider
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ class Findings:
     Attributes:
         versions: of the toolkit, Python, the system and the libraries, by name.
         cpus: of the host, of the affinity mask, of the control group's quota (None: no limit), and those used.
+        memory_limit: the control group's, in bytes (None: no limit).
         providers: one check a provider.
         devices: what onnxruntime sees, one line each.
         cameras: path and name, by number.
@@ -67,6 +68,7 @@ class Findings:
 
     versions: dict[str, str]
     cpus: dict[str, float | None]
+    memory_limit: int | None
     providers: list[ProviderCheck]
     devices: list[str]
     cameras: dict[int, str]
@@ -88,13 +90,13 @@ def examine() -> Findings:
         except Exception as e:  # a library that does not load may raise anything
             broken.append(f"{library} cannot be imported: {' '.join(str(e).split())}")
     if broken:
-        return Findings(versions, _cpus(), [], [], cameras(), problems + broken)
+        return Findings(versions, _cpus(), cgroup_memory(), [], [], cameras(), problems + broken)
     from cae_runtime import engine
 
     checks = _check_providers()
     automatic = {provider.full for provider in PROVIDERS if provider.automatic}
     problems += [f"{c.full}: {c.detail}" for c in checks if c.status == "fails" and c.full in automatic]
-    return Findings(versions, _cpus(), checks, engine.devices(), cameras(), problems)
+    return Findings(versions, _cpus(), cgroup_memory(), checks, engine.devices(), cameras(), problems)
 
 
 def duplicates(installed: list[str]) -> list[str]:
@@ -134,6 +136,8 @@ def as_text(findings: Findings) -> list[str]:
     cpus = findings.cpus
     quota = "none" if cpus["quota"] is None else f"{cpus['quota']:g}"
     lines += [f"{'CPUs':12} {cpus['host']} in the host, {cpus['affinity']} allowed, quota {quota}: {cpus['used']} used"]
+    limit = findings.memory_limit
+    lines += [f"{'memory':12} {'no limit' if limit is None else f'{limit / 2**20:.0f} MiB'} for this process"]
     lines += ["", "providers"]
     for check in findings.providers:
         detail = check.detail

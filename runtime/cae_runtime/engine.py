@@ -11,8 +11,8 @@ from typing import Any, Final
 import onnxruntime as ort
 from onnxruntime import InferenceSession as InferenceSession
 
-from cae_runtime.cpus import usable_cpus
 from cae_runtime.errors import ModelError, ProviderError, UsageError
+from cae_runtime.limits import usable_cpus
 from cae_runtime.providers import CPU, PROVIDERS, Provider, ProviderChoice
 
 VERSION: Final[str] = ort.__version__

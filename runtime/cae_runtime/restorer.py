@@ -7,9 +7,9 @@ from typing import Final, Literal
 
 import numpy as np
 
-from cae_runtime.cpus import one_cpu_each
 from cae_runtime.errors import ImageError, ModelError, UsageError
 from cae_runtime.frame import Frame, Image
+from cae_runtime.limits import one_cpu_each
 from cae_runtime.pool import SideBySide
 from cae_runtime.providers import AUTO, CPU
 from cae_runtime.session import DEFAULT_MODEL, Session

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cae_runtime import engine
-from cae_runtime.cpus import usable_cpus
 from cae_runtime.errors import ModelError, ProviderError, UsageError
+from cae_runtime.limits import usable_cpus
 from cae_runtime.providers import AUTO, CPU, by_full_name, parse_provider
 from cae_runtime.spec import SCHEMA_KEY, ModelSpec
 

@@ -48,6 +48,7 @@ def test_the_doctor_on_this_machine() -> None:
     assert done.exit_code == (1 if found["problems"] else 0)
     assert {"cae-toolkit", "Python", "onnxruntime", "cv2", "numpy"} < found["versions"].keys()
     assert 1 <= found["cpus"]["used"] <= found["cpus"]["host"]
+    assert found["memory_limit"] is None or found["memory_limit"] > 0
     checks = {check["name"]: check for check in found["providers"]}
     assert checks.keys() == {provider.short for provider in PROVIDERS}
     assert checks["cpu"]["status"] == "works"

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from tests.runtime.reference import restore
 
 from cae_runtime import ImageError, Restorer
-from cae_runtime.cpus import cgroup_quota, one_cpu_each, usable_cpus
+from cae_runtime.limits import cgroup_memory, cgroup_quota, one_cpu_each, usable_cpus
 from cae_runtime.pool import Room, SideBySide, in_order
 from cae_runtime.session import packaged_models
 
@@ -237,10 +237,31 @@ def test_the_quota_of_a_control_group(tmp_path: Path, files: dict[str, str], own
     assert cgroup_quota(tmp_path / "groups", tmp_path / "absent") is None
 
 
+@pytest.mark.parametrize(
+    ("files", "own", "wanted"),
+    [
+        ({"memory.max": "536870912"}, "0::/", 2**29),
+        ({"memory.max": "max"}, "0::/", None),
+        ({"a/memory.max": "1048576", "memory.max": "4096"}, "0::/a", 4096),
+        ({"memory/x/memory.limit_in_bytes": "1048576"}, "9:memory:/x", 2**20),
+        ({"memory/memory.limit_in_bytes": "9223372036854771712"}, "9:memory:/", None),
+        ({"memory.max": "1048576"}, "9:pids:/", None),
+        ({}, "", None),
+    ],
+)
+def test_the_memory_of_a_control_group(tmp_path: Path, files: dict[str, str], own: str, wanted: int | None) -> None:
+    for name, text in files.items():
+        path = tmp_path / "groups" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text + "\n")
+    (tmp_path / "own").write_text(own + "\n" if own else "")
+    assert cgroup_memory(tmp_path / "groups", tmp_path / "own") == wanted
+
+
 def test_usable_cpus_obeys_affinity_and_quota(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
     for quota, wanted in ((None, 8), (0.2, 1), (2.5, 3), (64.0, 8)):
-        monkeypatch.setattr("cae_runtime.cpus.cgroup_quota", lambda quota=quota: quota)
+        monkeypatch.setattr("cae_runtime.limits.cgroup_quota", lambda quota=quota: quota)
         assert usable_cpus() == wanted
 
 

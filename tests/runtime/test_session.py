@@ -11,7 +11,7 @@ import onnxruntime as ort
 import pytest
 
 from cae_runtime import ModelError, ProviderError, Session, UsageError, engine, packaged_models, session
-from cae_runtime.cpus import usable_cpus
+from cae_runtime.limits import usable_cpus
 from cae_runtime.providers import PROVIDERS, ProviderChoice, parse_provider
 from cae_runtime.session import find_model
 

@@ -1,4 +1,4 @@
-"""How many CPUs this process may use: its affinity mask and its control group's quota, not what the host has."""
+"""What this process may use, not what the host has: its affinity mask, and its control groups' limits."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Final
 
 _GROUPS: Final = Path("/sys/fs/cgroup")
 _OWN_GROUPS: Final = Path("/proc/self/cgroup")
+_NO_LIMIT: Final = 2**60  # version 1 writes a number above it
 
 
 def usable_cpus() -> int:
@@ -36,23 +37,46 @@ def cgroup_quota(groups: Path = _GROUPS, own: Path = _OWN_GROUPS) -> float | Non
         groups: where control groups are mounted.
         own: the file that names this process's groups.
     """
-    return min(_quotas(groups, own), default=None)
+    found: list[float] = []
+    for folder in _folders(groups, own, ""):  # version 2 keeps "200000 100000" or "max 100000" in one file
+        found += _quota(_words(folder / "cpu.max"))
+    for folder in _folders(groups, own, "cpu"):
+        found += _quota(_words(folder / "cpu.cfs_quota_us") + _words(folder / "cpu.cfs_period_us"))
+    return min(found, default=None)
 
 
-def _quotas(groups: Path, own: Path) -> Iterator[float]:
+def cgroup_memory(groups: Path = _GROUPS, own: Path = _OWN_GROUPS) -> int | None:
+    """Return the bytes of memory that Linux control groups grant, None where there is no limit.
+
+    Args:
+        groups: where control groups are mounted.
+        own: the file that names this process's groups.
+    """
+    files = [folder / "memory.max" for folder in _folders(groups, own, "")]
+    files += [folder / "memory.limit_in_bytes" for folder in _folders(groups, own, "memory")]
+    sizes = [int(word) for file in files for word in _words(file) if word.isdigit()]
+    return min((size for size in sizes if size < _NO_LIMIT), default=None)
+
+
+def _folders(groups: Path, own: Path, controller: str) -> Iterator[Path]:
+    """Yield the folders of this process's groups and of those above, which limit too.
+
+    Args:
+        groups: where control groups are mounted.
+        own: the file that names this process's groups.
+        controller: what they control in version 1; empty for version 2, whose one hierarchy controls all.
+    """
     try:
         lines = own.read_text().splitlines()
     except OSError:
         return
     for line in lines:
         _, controllers, path = line.split(":", 2)
-        if controllers == "":  # version 2: one hierarchy, and every group above limits too
-            for folder in _upwards(groups, path):
-                yield from _quota(_words(folder / "cpu.max"))
-        elif "cpu" in controllers.split(","):
-            for mount in (controllers, "cpu"):  # the kernel's order of names, and the link that most systems have
-                for folder in _upwards(groups / mount, path):
-                    yield from _quota(_words(folder / "cpu.cfs_quota_us") + _words(folder / "cpu.cfs_period_us"))
+        if controllers == controller == "":
+            yield from _upwards(groups, path)
+        elif controller in controllers.split(",") and controller:
+            for mount in {controllers, controller}:  # the kernel's order of names, and the link that most systems have
+                yield from _upwards(groups / mount, path)
 
 
 def _upwards(root: Path, path: str) -> Iterator[Path]:
