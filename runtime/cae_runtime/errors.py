@@ -29,3 +29,9 @@ class ProviderError(CaeRuntimeError):
     """The execution provider that was asked for is not there, or did not start."""
 
     exit_code = 3
+
+
+class DeviceError(CaeRuntimeError):
+    """A camera, a display or a virtual camera is not there, is busy, or stopped working."""
+
+    exit_code = 3

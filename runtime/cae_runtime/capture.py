@@ -1,0 +1,232 @@
+"""The newest frame of a camera: a thread reads all of them, and whoever asks gets the last."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import cv2
+
+from cae_runtime.camera import Device, Frame, Source, as_frame, open_device, rate_of
+from cae_runtime.errors import DeviceError
+
+PATIENCE: Final = 5.0  # seconds without a frame after which a camera has stalled
+_FIRST_PATIENCE: Final = 20.0  # the same before the first one: cameras take long to start
+_BAD_IN_A_ROW: Final = 30  # answers that are no picture
+_PAUSE_FIRST, _PAUSE_LONGEST = 1.0, 30.0  # seconds between two trials to reconnect
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A frame that was captured.
+
+    Attributes:
+        image: uint8 (H, W, 3), BGR; not to be changed.
+        number: its place among all that the camera gave, from 1.
+        time: `time.monotonic()` when it was there.
+    """
+
+    image: Frame
+    number: int
+    time: float
+
+
+class Capture:
+    """Reads a camera in a thread of its own and keeps only the newest frame, so that nothing ever lags behind.
+
+    A file plays at its own rate, and its last frame is followed by the end. A frame that is no picture is passed over;
+    30 in a row, 5 seconds without any, or a camera that stops make an error, or with `reconnect` another trial, after
+    pauses that grow from 1 to 30 seconds.
+
+    Args:
+        source: what to open.
+        reconnect: try again when it stops.
+        tell: called with one line about what happens to the camera.
+        patience: seconds without a frame after which it has stalled.
+        pause: seconds before the first trial to reconnect.
+        opener: opens the device; another one in tests.
+
+    Attributes:
+        captured: frames that the camera gave.
+        taken: frames that were asked for; the others were dropped.
+        rate: frames a second as the camera says, or None.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        *,
+        reconnect: bool = False,
+        tell: Callable[[str], None] = lambda _line: None,
+        patience: float = PATIENCE,
+        pause: float = _PAUSE_FIRST,
+        opener: Callable[[Source], Device] = open_device,
+    ) -> None:
+        self._source, self._tell, self._opener = source, tell, opener
+        self._reconnect = reconnect and not source.is_file
+        self._patience, self._first_pause = patience, pause
+        self.captured = self.taken = 0
+        self._taken_number = 0  # of the frame that was handed out last
+        self.rate: float | None = None
+        self._newest: Shot | None = None
+        self._error: DeviceError | None = None
+        self._ended = self._closed = False
+        self._thread_number = 0  # threads of before, stuck in a camera that stalled, are no longer listened to
+        self._last_sign = time.monotonic()
+        self._change = threading.Condition()
+        self._start()
+
+    @property
+    def dropped(self) -> int:
+        """Frames that nobody asked for in time; the newest, which may still be, is none."""
+        with self._change:
+            waiting = self._newest is not None and self._newest.number > self._taken_number
+            return max(0, self.captured - self.taken - waiting)
+
+    def next(self, timeout: float) -> Shot | None:
+        """Wait for a frame that is newer than the last, and return the newest.
+
+        Args:
+            timeout: seconds to wait at most.
+
+        Returns:
+            The frame, or None when there was none in time or none will come: see `ended`.
+
+        Raises:
+            DeviceError: the camera cannot be opened, stopped or stalled.
+        """
+        until = time.monotonic() + timeout
+        with self._change:
+            while True:
+                shot = self._newest
+                if shot is not None and shot.number > self._taken_number:
+                    self._taken_number = shot.number
+                    self.taken += 1
+                    return shot
+                if self._error is not None:
+                    raise self._error
+                self._check_stalled()
+                left = until - time.monotonic()
+                if self._ended or left <= 0:
+                    return None
+                self._change.wait(min(left, 0.1))
+
+    @property
+    def ended(self) -> bool:
+        """Whether a file is at its end, and its last frame handed out."""
+        with self._change:
+            return self._ended and (self._newest is None or self._newest.number <= self._taken_number)
+
+    def close(self) -> None:
+        """Give the camera back, soon: a thread that waits for a frame ends when it comes."""
+        with self._change:
+            self._closed = True
+            self._thread_number += 1
+            self._change.notify_all()
+        self._thread.join(timeout=1)
+
+    def _start(self) -> None:
+        self._last_sign = time.monotonic()
+        self._thread_number += 1
+        self._thread = threading.Thread(target=self._work, args=(self._thread_number,), name="cae-camera", daemon=True)
+        self._thread.start()
+
+    def _check_stalled(self) -> None:
+        """Give up, or begin anew in another thread, where no sign came for long. Called with the lock held."""
+        patience = self._patience if self.captured else max(self._patience, _FIRST_PATIENCE)
+        if self._ended or time.monotonic() - self._last_sign <= patience:
+            return
+        reason = f"{self._source.name} gave no frame for {patience:g} s"
+        if not self._reconnect:
+            self._error = DeviceError(reason)
+            raise self._error
+        self._tell(f"{reason}: connecting again")
+        self._start()
+
+    def _is_mine(self, number: int) -> bool:
+        return not self._closed and number == self._thread_number
+
+    def _work(self, mine: int) -> None:
+        pause = self._first_pause
+        while self._is_mine(mine):
+            before = self.captured
+            try:
+                reason = self._read_all(mine)
+            except DeviceError as e:
+                reason = str(e)
+                if not before and not self._reconnect:
+                    self._fail(mine, reason)
+                    return
+            if reason is None:
+                return
+            if not self._reconnect:
+                self._fail(mine, reason)
+                return
+            if self.captured > before:
+                pause = self._first_pause
+            with self._change:
+                if not self._is_mine(mine):
+                    return
+                self._tell(f"{reason}: connecting again in {pause:g} s")
+                self._last_sign = time.monotonic() + pause
+                self._change.wait_for(lambda: not self._is_mine(mine), pause)
+            pause = min(2 * pause, _PAUSE_LONGEST)
+
+    def _read_all(self, mine: int) -> str | None:
+        """Read until it stops; return why, None at a file's end or when nobody listens any more."""
+        device = self._opener(self._source)
+        try:
+            self.rate = rate_of(device)
+            began, count, bad = time.monotonic(), 0, 0
+            while self._is_mine(mine):
+                try:
+                    there, picture = device.read()
+                except cv2.error:
+                    there, picture = True, None
+                if not there:
+                    break
+                frame = as_frame(picture)
+                if frame is None:
+                    bad += 1
+                    if bad == _BAD_IN_A_ROW:
+                        return f"{self._source.name} gives no pictures"
+                    continue
+                bad = 0
+                count += 1
+                if self._source.is_file:
+                    self._wait_until(began + (count - 1) / (self.rate or 25.0), mine)
+                self._show(frame, mine)
+        finally:
+            device.release()
+        if not self._is_mine(mine):
+            return None
+        if self._source.is_file:
+            if not count:
+                return f"{self._source.name} has no frame that can be read"
+            with self._change:
+                self._ended = True
+                self._change.notify_all()
+            return None
+        return f"{self._source.name} stopped giving frames"
+
+    def _wait_until(self, moment: float, mine: int) -> None:
+        with self._change:
+            self._change.wait_for(lambda: not self._is_mine(mine), max(0.0, moment - time.monotonic()))
+
+    def _show(self, frame: Frame, mine: int) -> None:
+        with self._change:
+            if not self._is_mine(mine):
+                return
+            self.captured += 1
+            self._last_sign = time.monotonic()
+            self._newest = Shot(frame, self.captured, self._last_sign)
+            self._change.notify_all()
+
+    def _fail(self, mine: int, reason: str) -> None:
+        with self._change:
+            if self._is_mine(mine):
+                self._error = DeviceError(reason)
+                self._change.notify_all()

@@ -1,0 +1,97 @@
+"""Holds a frame rate: steps down to cheaper models when the machine is too slow, and back up when it can."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from cae_runtime.restorer import Restorer
+
+_LADDERS: Final = (("denoise", "denoise-int8", "denoise-fast-int8"), ("denoise-fast", "denoise-fast-int8"))
+_SEEN: Final = 10  # frames that a decision rests on
+_ROOM: Final = 0.85  # of a frame's time that the model above must leave untouched
+_WAIT_FIRST, _WAIT_LONGEST = 4.0, 60.0  # seconds before a step up; doubled by each that had to be taken back
+
+
+def ladder(model: str) -> list[str]:
+    """Return a model and the packaged ones that are cheaper, best first; a file has none that is known."""
+    for names in _LADDERS:
+        if model in names:
+            return list(names[names.index(model) :])
+    return [model]
+
+
+class Pace:
+    """Chooses among models.
+
+    Args:
+        models: from the best to the cheapest.
+        budget: seconds a frame may take; None never changes the model.
+        opener: opens a model by its name.
+        clock: what tells the time, in seconds.
+
+    Attributes:
+        restorer: the model to use now.
+        model: its name.
+        steps: how often the model was changed.
+    """
+
+    def __init__(
+        self,
+        models: Sequence[str],
+        budget: float | None,
+        opener: Callable[[str], Restorer],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._models, self._budget, self._opener, self._clock = list(models), budget, opener, clock
+        self._level, self.steps = 0, 0
+        self._opened: dict[str, Restorer] = {}
+        self._best: dict[int, float] = {}  # seconds a frame of each level, when nothing else kept the machine busy
+        self._times: deque[float] = deque(maxlen=_SEEN)
+        self._wait, self._since, self._came_up = _WAIT_FIRST, clock(), False
+        self.restorer = self._open()
+
+    @property
+    def model(self) -> str:
+        """Name of the model in use."""
+        return self._models[self._level]
+
+    @property
+    def is_reduced(self) -> bool:
+        """Whether a cheaper model than the first is in use."""
+        return self._level > 0
+
+    def took(self, seconds: float) -> bool:
+        """Take note of what a frame took in all, and return whether the model was changed."""
+        self._times.append(seconds)
+        if self._budget is None or len(self._times) < _SEEN:
+            return False
+        typical, level = statistics.median(self._times), self._level
+        self._best[level] = min(typical, self._best.get(level, typical))
+        stayed = self._clock() - self._since
+        if typical > self._budget and level + 1 < len(self._models):
+            tried_too_soon = self._came_up and stayed < 2 * self._wait
+            self._wait = min(2 * self._wait, _WAIT_LONGEST) if tried_too_soon else _WAIT_FIRST
+            self._go(+1)
+            return True
+        if level > 0 and stayed >= self._wait:
+            expected_above = self._best[level - 1] * typical / self._best[level]
+            if expected_above < _ROOM * self._budget:
+                self._go(-1)
+                return True
+        return False
+
+    def _go(self, step: int) -> None:
+        self._level += step
+        self.steps += 1
+        self._times.clear()
+        self._since, self._came_up = self._clock(), step < 0
+        self.restorer = self._open()
+
+    def _open(self) -> Restorer:
+        if self.model not in self._opened:
+            self._opened[self.model] = self._opener(self.model)
+        return self._opened[self.model]

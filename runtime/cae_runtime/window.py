@@ -1,0 +1,101 @@
+"""A window of OpenCV: opened where there is a display, asked for keys, the mouse and its own size."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Final
+
+import cv2
+
+from cae_runtime.camera import Frame
+from cae_runtime.errors import DeviceError
+
+TITLE: Final = "CAE Toolkit"
+CLOSED: Final = "closed"
+_NO_KEY: Final = -1
+_NAMES: Final = {27: "esc", 32: "space", ord("="): "+", ord("_"): "-"}
+_TRIAL: Final = "import cv2; cv2.namedWindow('trial'); cv2.destroyAllWindows()"
+
+
+class DisplayTrial:
+    """Finds out, in a process of its own, whether a window can be opened: where not, Qt ends the process that tries."""
+
+    def __init__(self) -> None:
+        command = [sys.executable, "-P", "-c", _TRIAL]
+        self._trial = subprocess.Popen(  # noqa: S603 - nothing but the line above
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+
+    def succeeds(self) -> bool:
+        """Wait for the answer."""
+        try:
+            return self._trial.wait(timeout=20) == 0
+        except subprocess.TimeoutExpired:
+            self._trial.kill()
+            return False
+
+
+class Window:
+    """The one window.
+
+    Args:
+        size: width and height to begin with.
+        on_drag: called with the column, in the window's pixels, where the mouse is held down.
+
+    Raises:
+        DeviceError: OpenCV was built without windows.
+    """
+
+    def __init__(self, size: tuple[int, int], on_drag: Callable[[int], None]) -> None:
+        self._on_drag = on_drag
+        self._is_full = False
+        self._shown = False
+        try:
+            cv2.namedWindow(TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_FREERATIO | cv2.WINDOW_GUI_NORMAL)
+            cv2.resizeWindow(TITLE, *size)
+            cv2.setMouseCallback(TITLE, self._mouse)
+        except cv2.error as e:
+            raise DeviceError(
+                "this OpenCV has no windows: pip uninstall -y opencv-python-headless && pip install opencv-python, "
+                "or use --no-window"
+            ) from e
+        self._size = size
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of what can be drawn on, in pixels."""
+        _, _, width, height = cv2.getWindowImageRect(TITLE)
+        if width > 0 and height > 0:
+            self._size = (width, height)
+        return self._size
+
+    def show(self, canvas: Frame) -> None:
+        """Show a picture of the window's size."""
+        cv2.imshow(TITLE, canvas)
+        self._shown = True
+
+    def keys(self) -> list[str]:
+        """Let the window live for a moment, and return the keys pressed since: `q`, `+`, `space`, `esc`, `closed`."""
+        found = []
+        while (code := cv2.waitKeyEx(1)) != _NO_KEY:
+            low = code & 0xFF
+            found.append(_NAMES.get(low, chr(low).lower()) if code < 0x10000 or low else "")
+        if self._shown and cv2.getWindowProperty(TITLE, cv2.WND_PROP_VISIBLE) < 1:
+            found.append(CLOSED)
+        return found
+
+    def toggle_full_screen(self) -> None:
+        """Fill the screen, or return to the window of before."""
+        self._is_full = not self._is_full
+        state = cv2.WINDOW_FULLSCREEN if self._is_full else cv2.WINDOW_NORMAL
+        cv2.setWindowProperty(TITLE, cv2.WND_PROP_FULLSCREEN, state)
+
+    def close(self) -> None:
+        """Close it."""
+        cv2.destroyAllWindows()
+
+    def _mouse(self, event: int, x: int, _y: int, flags: int, _data: object) -> None:
+        if event == cv2.EVENT_LBUTTONDOWN or (event == cv2.EVENT_MOUSEMOVE and flags & cv2.EVENT_FLAG_LBUTTON):
+            self._on_drag(x)
