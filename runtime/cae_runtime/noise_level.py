@@ -1,0 +1,167 @@
+"""How noisy a video is, found out from its frames: the variance of the noise at each brightness.
+
+Everything is measured on frames of half the size, as energies of differences: what they are expected to be does not
+depend on how the noise of neighbouring pixels is correlated, as a camera's is after demosaicing and JPEG.
+"""
+
+from __future__ import annotations
+
+from math import erf, exp, pi, sqrt
+from typing import Any, Final, cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+
+CELL: Final = 4  # pixels of a frame of half the size, in each direction; the last ones of a row may be a bit larger
+LEAST: Final = 0.03  # variance: what rounding to 8 bits leaves of a frame of half the size
+_EDGES: Final = np.array([3, 6, 10, 16, 24, 40, 64, 96, 128, 160, 192, 216, 232, 240, 246, 250, 253])
+_CENTERS: Final = np.convolve([0, *_EDGES, 256], [0.5, 0.5], "valid")  # bins are finer where noise is clipped
+_BIN: Final = np.searchsorted(_EDGES, np.arange(256), side="right").astype(np.uint8)
+_FEWEST: Final = 24  # cells, for a bin to be heard
+_TENTH: Final = 10  # static cells are the ones with the least energy: the lowest tenth is looked at
+# What the lowest tenth of pure noise is of its mean, for energies, their ratio in two bands, and the coarse band's.
+_LOW, _LOW_SMOOTH, _LOW_COARSE = 0.84, 0.81, 0.5
+_LAPLACE: Final = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
+_LAPLACE_ENERGY: Final = 36
+_TEXTURE: Final = 1.3  # the spatial estimate is an upper bound with this slack
+_MOST_SMOOTH, _MOST_COARSE = 5.0, 4.0
+_UP, _DOWN = 0.3, 0.6  # of the way to a new estimate; what moves makes it larger, so it falls faster than it rises
+_UP_SHAPE: Final = 0.15
+
+
+def cells(values: Floats) -> Floats:
+    """Means of the cells of a frame of half the size: (h, w) or (h, w, C) -> (ceil(h / 4), ceil(w / 4)) likewise."""
+    height, width = values.shape[:2]
+    return cast(Floats, cv2.resize(values, (-(-width // CELL), -(-height // CELL)), interpolation=cv2.INTER_AREA))
+
+
+def energy(values: Floats) -> Floats:
+    """Mean squares of the cells, for each colour."""
+    return cells(cast(Floats, cv2.multiply(values, values)))
+
+
+def around(values: Floats, size: int) -> Floats:
+    """Means of size x size cells around each."""
+    return cast(Floats, cv2.blur(values, (size, size)))
+
+
+class NoiseLevel:
+    """The noise of a video, measured blindly.
+
+    Successive frames differ by their noise (and motion, which the cells of least energy have the least of). Where
+    everything moves, a Laplacian of one frame is an upper bound (Immerkaer, CVIU 64, 1996), if it is corrected for the
+    smoothness of the noise. Until the first `measure` the variance is the least there is.
+
+    Attributes:
+        coarseness: variance of the cells' means over what it would be were the noise white: 1..4.
+        smoothness: variance over what the Laplacian says it is: 1 for white noise, at most 5.
+    """
+
+    def __init__(self) -> None:
+        self.coarseness, self.smoothness = 1.0, 1.0
+        self._levels: Floats | None = None
+
+    def measure(self, frame: Floats, before: Floats, brightness: Floats) -> None:
+        """Learn from two successive frames of half the size.
+
+        Args:
+            frame: float32 in 0..255, shape (h, w) or (h, w, 3).
+            before: the frame before it, alike.
+            brightness: means of the cells with as little noise as can be had, as `cells` gives them.
+        """
+        difference = frame - before
+        waves, changes = (cast(Floats, cv2.filter2D(x, cv2.CV_32F, _LAPLACE)) for x in (frame, difference))
+        coarse = cells(difference)
+        temporal, spatial, fine, coarse = (
+            around(x, 3).ravel() for x in (energy(difference), energy(waves), energy(changes), coarse * coarse)
+        )
+        alive = temporal > 0  # a repeated frame, or a codec that copies blocks, tells nothing
+        if np.count_nonzero(alive) * 20 < alive.size:
+            return
+        bins = _BIN[np.clip(brightness.ravel(), 0, 255).astype(np.uint8)]
+        if not alive.all():
+            temporal, spatial, fine, coarse = (x[alive] for x in (temporal, spatial, fine, coarse))
+            bins = bins[alive]
+        smoothness = (
+            _LAPLACE_ENERGY * _lowest(temporal / np.maximum(fine, np.float32(_LAPLACE_ENERGY * LEAST))) / _LOW_SMOOTH
+        )
+        coarseness = CELL**2 * _lowest(coarse / temporal) / _LOW_COARSE
+        first = self._levels is None
+        self.smoothness = _toward(self.smoothness, min(max(smoothness, 1.0), _MOST_SMOOTH), first)
+        self.coarseness = _toward(self.coarseness, min(max(coarseness, 1.0), _MOST_COARSE), first)
+        scale = np.float32(_TEXTURE * self.smoothness / _LAPLACE_ENERGY)
+        levels = self._by_brightness(np.multiply(temporal, 0.5, dtype=np.float32), spatial * scale, bins)
+        if self._levels is not None:
+            step = np.where(levels > self._levels, np.float32(_UP), np.float32(_DOWN))
+            levels = self._levels + step * (levels - self._levels)
+        self._levels = levels
+
+    def _by_brightness(self, temporal: Floats, spatial: Floats, bins: NDArray[np.uint8]) -> Floats:
+        order = np.argsort(bins, kind="stable")
+        temporal, spatial = temporal[order], spatial[order]
+        ends = np.cumsum(np.bincount(bins, minlength=len(_CENTERS)))
+        parts = [slice(end - n, end) for end, n in zip(ends, np.diff(ends, prepend=0), strict=True)]
+        heard = [i for i, part in enumerate(parts) if part.stop - part.start >= _FEWEST]
+        centers = [_CENTERS[i] for i in heard] or [0.0]
+        wanted = [parts[i] for i in heard] or [slice(None)]
+        found = [min(_lowest(temporal[part]), _lowest(spatial[part])) / _LOW for part in wanted]
+        levels: Floats = np.maximum(np.interp(_CENTERS, centers, found), LEAST).astype(np.float32)
+        return levels
+
+    def variance(self, brightness: Floats) -> Floats:
+        """Variance of the noise in a frame of half the size where it is so bright (0..255): float32, same shape."""
+        if self._levels is None:
+            return np.full(brightness.shape, LEAST, np.float32)
+        levels: Floats = np.interp(brightness, _CENTERS, self._levels).astype(np.float32)
+        return levels
+
+    def unclipped(self, darkest: int, brightest: int) -> Floats:
+        """What means of noisy values stand for that were clipped to 0..255: noise at black is never below it.
+
+        The mean over the deviation of a clipped normal variable says what is behind it, whatever the noise (after Foi,
+        Signal Processing 89, 2009). Nothing is done for an end of the range that no pixel has reached.
+
+        Args:
+            darkest: the least value in the frame.
+            brightest: the largest.
+
+        Returns:
+            Table of 256 values in 0..255, float32.
+        """
+        means = np.arange(256, dtype=np.float32)
+        result = means.copy()
+        deviation = np.sqrt(self.variance(means) * max(CELL / self.smoothness, 1.0))  # of the full size: 4 if white
+        for reached, distance, sign in ((darkest == 0, means, 1), (brightest == 255, 255 - means, -1)):
+            near = (distance < _CLIPPED[0][-1] * deviation) & reached
+            behind = deviation * np.interp(distance / deviation, *_CLIPPED)
+            result[near] += sign * (behind - distance)[near]
+        clipped: Floats = np.clip(result, 0, 255)
+        return clipped
+
+
+def _lowest(values: NDArray[np.floating[Any]]) -> float:
+    """Return the lowest tenth's upper end."""
+    rank = len(values) // _TENTH
+    return float(np.partition(values, rank)[rank])
+
+
+def _toward(old: float, new: float, at_once: bool) -> float:
+    return new if at_once else old + (_UP_SHAPE if new > old else _DOWN) * (new - old)
+
+
+def _clipped() -> tuple[list[float], list[float]]:
+    """Distance from black in deviations: of the mean of clipped normal values, and of the value behind them."""
+    seen, behind = [], []
+    for x in np.linspace(-1.5, 3, 46).tolist():
+        above, density = (1 + erf(x / sqrt(2))) / 2, exp(-x * x / 2) / sqrt(2 * pi)
+        mean = x * above + density
+        deviation = sqrt((x * x + 1) * above + x * density - mean * mean)
+        seen.append(mean / deviation)
+        behind.append(max(x, 0) / deviation)
+    return seen, behind
+
+
+_CLIPPED: Final = _clipped()

@@ -1,0 +1,175 @@
+"""The average of a video's frames where nothing moves, before the network sees it.
+
+A recursive average, each cell with a gain of its own: a scalar Kalman filter (Dubois and Sabri, IEEE Trans. Commun. 32,
+1984; Brailean et al., Proc. IEEE 83, 1995) whose process noise is the energy of the frame's difference from the average
+that the noise of both does not explain. Four tests look for such energy, each good at something else.
+"""
+
+from __future__ import annotations
+
+from typing import Final, cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from cae_runtime.errors import ImageError
+from cae_runtime.noise_level import CELL, Floats, NoiseLevel, around, cells, energy
+
+_FLOOR: Final = 1 / 16  # the least gain: about 16 frames are averaged
+_TAKE_OVER: Final = 0.85  # a gain above this is 1
+_CUT: Final = 0.7, 0.8  # gains above the one in more cells than the other: the whole frame is taken over
+_PENALTY: Final = 10.0  # the network removes noise and never motion blur: unexplained energy counts for more
+_HOLD: Final = 0.7, 0.5  # what moved is taken to move on: of the energy found before, of this much of it at most
+_FINE, _WIDE = 1.0, 0.45  # how far a cell, and 3x3 of them, may be above what is expected (white noise: 5 sigma)
+_COARSE: Final = 2.2  # times what is expected, for the means of cells
+_SHIFT: Final = 6.0  # the same for a small shift: chi-squared with 2 degrees of freedom
+_SHIFT_CELLS: Final = 5
+_SPREAD: Final = 13, 0.5, 0.03  # cells around that share a part of what was found in them: at most each, and less
+_OFTEN, _SELDOM = 4, 4  # the noise is measured in each of the first frames, then in every fourth
+_DILATE: Final = np.ones((3, 3), np.uint8)
+_HUNDREDS: Final = 256.0  # weights are that large, as OpenCV adds 1e-5 to their sum
+
+
+class TemporalFilter:
+    """Averages the frames of a video over time where nothing moves; the strength of the noise is found out.
+
+    Frames with noise become frames with less of it, for a network to clean: its result is better and flickers less.
+    What moves stays as it is. The first frame, and the first after a scene cut, comes back unchanged.
+    """
+
+    _average: Floats | None  # of the frames; None before the first
+    _small: Floats  # the average and the frame before, of half the size
+    _before: Floats
+    _gain: Floats  # the cells' last gains, and what was found to move in them
+    _excess: Floats
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all frames: the next one is the first."""
+        self._average = None
+        self._noise = NoiseLevel()
+        self._frames = 0
+
+    def __call__(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Filter the next frame.
+
+        Args:
+            frame: uint8, shape (H, W) grey or (H, W, 3) colours. Never modified. One of another shape than the frame
+                before it begins a new video.
+
+        Returns:
+            A new array of the same shape and dtype. No value is outside the range of what the frames have had.
+
+        Raises:
+            ImageError: the frame's dtype or shape is none of the above.
+        """
+        _check(frame)
+        frame = np.ascontiguousarray(frame)
+        height, width = frame.shape[:2]
+        half = (width + 1) // 2, (height + 1) // 2
+        small = cv2.resize(frame, half, interpolation=cv2.INTER_AREA).astype(np.float32)
+        if self._average is None or self._average.shape != frame.shape:
+            self.reset()
+            self._take(frame, small)
+            self._before, self._excess = small, np.zeros(self._gain.shape, np.float32)
+            return frame.copy()
+        brightness = cells(self._small)
+        if self._frames < _OFTEN or self._frames % _SELDOM == 0:
+            self._noise.measure(small, self._before, brightness)
+        self._frames += 1
+        self._before = small
+        gain = self._gains(small, brightness)
+        if np.count_nonzero(gain > _CUT[0]) > _CUT[1] * gain.size:
+            self._take(frame, small)
+            return frame.copy()
+        self._gain = gain
+        self._small = _blend(small, self._small, cast(Floats, cv2.resize(gain, half)))
+        gain = cast(Floats, cv2.resize(gain, (width, height)))
+        self._average = _blend(frame.astype(np.float32), self._average, gain)
+        return self._shown(frame, gain)
+
+    def _take(self, frame: NDArray[np.uint8], small: Floats) -> None:
+        """Put the frame in the place of the average."""
+        self._average, self._small = frame.astype(np.float32), small
+        self._gain = np.ones(cells(small).shape[:2], np.float32)
+
+    def _gains(self, small: Floats, brightness: Floats) -> Floats:
+        """Gains of the cells in 1/16..1; the variance of the average, in units of the noise's, is the gain before."""
+        noise = _gray(self._noise.variance(brightness))
+        excess = np.maximum(self._unexplained(small, noise * (1 + self._gain)), 0)
+        excess /= noise
+        cells_around, most, less = _SPREAD
+        np.maximum(excess, around(np.minimum(excess, most), cells_around) - less, out=excess)
+        np.maximum(excess, _HOLD[0] * np.minimum(self._excess, _HOLD[1]), out=excess)
+        self._excess = excess
+        gain: Floats = np.add(self._gain, _PENALTY * excess, dtype=np.float32)
+        gain /= 1 + gain
+        np.maximum(gain, _FLOOR, out=gain)
+        gain[gain > _TAKE_OVER] = 1
+        return gain
+
+    def _unexplained(self, small: Floats, expected: Floats) -> Floats:
+        """Energy of the difference from the average, a pixel, beyond the expected one and its own spread."""
+        difference = small - self._small
+        coarseness = self._noise.coarseness
+        spread = coarseness**0.5  # correlated noise is fewer samples
+        found = _gray(energy(difference))
+        means = cells(difference)
+        coarse = _gray(means**2)
+        shift, bound = self._shifted(difference, small)
+        result: Floats = np.asarray(cv2.dilate(found - (1 + _FINE * spread) * expected, _DILATE), np.float32)
+        result = np.maximum(result, around(found, 3) - (1 + _WIDE * spread) * expected)
+        result = np.maximum(result, around(coarse, 3) - _COARSE * coarseness / CELL**2 * expected)
+        return np.maximum(result, shift - bound * coarseness * expected)
+
+    def _shifted(self, difference: Floats, small: Floats) -> tuple[Floats, float]:
+        """Energy, a pixel, that a small shift of the surroundings explains (Lucas and Kanade 1981), and its bound.
+
+        A matched filter: it finds slow motion of weak texture that is far below the noise of a pixel.
+        """
+        change = _gray(difference)
+        between = _gray(small) - np.float32(0.5) * change
+        x, y = (cast(Floats, cv2.Sobel(between, cv2.CV_32F, 1 - i, i, scale=1 / 8)) for i in (0, 1))
+        pairs = ((x, x), (y, y), (x, y), (x, change), (y, change))
+        xx, yy, xy, xt, yt = (around(cells(a * b), _SHIFT_CELLS) for a, b in pairs)
+        ridge = np.float32(0.02) * (xx + yy) + np.float32(1e-3)
+        xx, yy = xx + ridge, yy + ridge
+        explained: Floats = (yy * xt * xt - 2 * xy * xt * yt + xx * yt * yt) / (xx * yy - xy * xy)
+        return explained, _SHIFT / (CELL * _SHIFT_CELLS) ** 2
+
+    def _shown(self, frame: NDArray[np.uint8], gain: Floats) -> NDArray[np.uint8]:
+        """Round the average; where noise was clipped, an average is set right, and a frame on its own is not.
+
+        The network knows what clipped noise looks like, and cannot see it in an average.
+        """
+        average = cast(Floats, self._average)
+        rounded = cast(NDArray[np.uint8], cv2.convertScaleAbs(average))
+        table = self._noise.unclipped(int(frame.min()), int(frame.max()))
+        if np.abs(table - np.arange(256)).max() < 0.5:
+            return rounded
+        right = cast(Floats, cv2.LUT(rounded, table))
+        return cast(NDArray[np.uint8], cv2.convertScaleAbs(_blend(average, right, gain)))
+
+
+def _blend(frame: Floats, average: Floats, gain: Floats) -> Floats:
+    """Return average + gain * (frame - average); the gain has shape (H, W)."""
+    return cast(Floats, cv2.blendLinear(frame, average, gain * _HUNDREDS, (1 - gain) * _HUNDREDS))
+
+
+def _gray(values: Floats) -> Floats:
+    """Mean of the colours: (h, w) or (h, w, 3) -> (h, w)."""
+    if values.ndim == 2:
+        return values
+    return cast(Floats, cv2.transform(values, np.full((1, values.shape[2]), 1 / values.shape[2], np.float32)))
+
+
+def _check(frame: NDArray[np.uint8]) -> None:
+    if not isinstance(frame, np.ndarray):
+        raise ImageError(f"the frame is a {type(frame).__name__}: it must be a NumPy array")
+    if frame.dtype != np.uint8:
+        raise ImageError(f"the frame's dtype is {frame.dtype}: it must be uint8")
+    if (frame.ndim != 2 and not (frame.ndim == 3 and frame.shape[2] == 3)) or 0 in frame.shape:
+        raise ImageError(f"the frame's shape is {frame.shape}: it must be (H, W) or (H, W, 3), without a 0")
