@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import gc
 import math
 import os
 import signal
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cae_runtime.errors import CaeRuntimeError, ImageError, UsageError
-from cae_runtime.formats import FORMAT_OF_SUFFIX
+from cae_runtime.errors import CaeRuntimeError, UsageError
+from cae_runtime.formats import FORMAT_OF_SUFFIX, PIPE
 from cae_runtime.quiet import quiet_decoders
 
 if TYPE_CHECKING:
-    from cae_runtime.batch import FileResult
-    from cae_runtime.plan import Plan
     from cae_runtime.restorer import Restorer
 
-_PIPE = "-"
 _EXIT_FAILED = 1
 _EXIT_INTERRUPTED = 130
 _DEFAULT_MODEL = "denoise"
@@ -127,10 +121,12 @@ def run(
                 gc.enable()
             return Restorer(model, provider=provider, threads=threads, batch=batch, overlap=overlap)
 
-        if _PIPE in (*sources, output):
+        if PIPE in (*sources, output):
             if len(sources) > 1 or suffix or as_json:
                 raise UsageError("- goes with one SOURCE, and without --suffix and --json")
-            _clean_pipe(sources[0], output, dotted, overwrite, open_model, strength=strength, quality=quality)
+            from cae_runtime.cleaning import clean_pipe
+
+            clean_pipe(sources[0], output, dotted, overwrite, open_model, strength=strength, quality=quality)
             return
 
         from cae_runtime.plan import make_plan, prepare_output
@@ -138,7 +134,9 @@ def run(
         plan = make_plan([Path(source) for source in sources], Path(output), suffix=suffix, ext=dotted)
         restorer = open_model()
         prepare_output(plan.folder)
-        results, seconds = _clean_plan(plan, restorer, strength=strength, quality=quality, overwrite=overwrite)
+        from cae_runtime.cleaning import clean_plan
+
+        results, seconds = clean_plan(plan, restorer, strength=strength, quality=quality, overwrite=overwrite)
         from cae_runtime.report import json_report, not_reached
 
         if as_json:
@@ -207,84 +205,6 @@ def _measure(
     used = threads or usable_cpus()
     peer = benchmark.non_local_means(used)
     typer.echo(benchmark.as_json(figures, peer, used) if as_json else "\n".join(benchmark.as_text(figures, peer, used)))
-
-
-def _clean_plan(
-    plan: Plan, restorer: Restorer, *, strength: float, quality: int | None, overwrite: bool
-) -> tuple[list[FileResult], float]:
-    """Clean all files of a plan, with progress and summary; return the results and the seconds.
-
-    Ctrl-C ends the cleaning, not the telling: then there are fewer results than the plan has files.
-    """
-    from cae_runtime.batch import clean_files, unreadable_results
-    from cae_runtime.report import summary, with_progress
-
-    typer.echo(f"provider: {restorer.provider_note}", err=True)
-    start = time.perf_counter()
-    found = clean_files(restorer, plan.jobs, strength=strength, quality=quality, overwrite=overwrite)
-    results = unreadable_results(restorer, plan.unreadable)
-    with contextlib.suppress(KeyboardInterrupt):
-        for result in with_progress(found, len(plan.jobs)):
-            results.append(result)  # one by one, so that Ctrl-C leaves those that are done
-    seconds = time.perf_counter() - start
-    for line in summary(results, plan, restorer.provider, seconds):
-        typer.echo(line, err=True)
-    return results, seconds
-
-
-def _clean_pipe(
-    source: str,
-    output: str,
-    ext: str | None,
-    overwrite: bool,
-    open_model: Callable[[], Restorer],
-    *,
-    strength: float,
-    quality: int | None,
-) -> None:
-    """Clean one image from stdin, or to stdout, or both; what is said goes to stderr."""
-    from cae_runtime.plan import is_folder, prepare_output
-
-    target = None if output == _PIPE else Path(output)
-    if target is None:
-        if sys.stdout is None or sys.stdout.isatty():
-            raise UsageError("-o - has no file or program behind stdout to write the image to")
-    else:
-        there = is_folder(target, "output")
-        if there or target.suffix.lower() not in FORMAT_OF_SUFFIX or ext:
-            raise UsageError(f"output {output!r}: with - as SOURCE it must be a file's full name, or -, without --ext")
-        ext = target.suffix.lower()
-        if there is not None and not overwrite:
-            typer.echo(f"skipped: {output!r} exists (--overwrite replaces it)", err=True)
-            return
-    if source != _PIPE and is_folder(Path(source), "source") is not False:
-        raise UsageError(f"source {source!r} is not a file")
-
-    restorer = open_model()
-    if target is not None:
-        prepare_output(target.parent)
-    from cae_runtime.batch import NO_MEMORY, clean_bytes
-    from cae_runtime.images import read_file, read_stream, write_file
-
-    typer.echo(f"provider: {restorer.provider_note}", err=True)
-    try:
-        data = read_stream(sys.stdin.buffer) if source == _PIPE else read_file(Path(source))
-        cleaned = clean_bytes(
-            restorer, data, format=FORMAT_OF_SUFFIX[ext] if ext else None, strength=strength, quality=quality
-        )
-        if target is not None:
-            write_file(target, cleaned.data)
-    except (ImageError, MemoryError) as e:
-        reason = str(e) if isinstance(e, ImageError) else NO_MEMORY
-        raise ImageError(f"{'stdin' if source == _PIPE else repr(source)} {reason}") from e
-    if target is None:
-        try:
-            with os.fdopen(os.dup(sys.stdout.fileno()), "wb") as stream:  # of its own: what fails is not tried again
-                stream.write(cleaned.data)
-        except OSError as e:
-            raise UsageError(f"output '-' cannot be written to: {e.strerror}") from e
-    if cleaned.dropped:
-        typer.echo(f"metadata that did not come along: {', '.join(cleaned.dropped)}", err=True)
 
 
 def _check_range(name: str, value: float | None, low: int, high: int | None = None) -> None:

@@ -10,6 +10,8 @@ WEBP: Final = "WebP"
 TIFF: Final = "TIFF"
 BMP: Final = "BMP"
 
+PIPE: Final = "-"  # as SOURCE stdin, as OUT stdout
+
 FORMAT_OF_SUFFIX: Final = {
     ".jpg": JPEG,
     ".jpeg": JPEG,

@@ -1,0 +1,90 @@
+"""What `cae-run` does once its command line is understood: all files of a plan, or one image through a pipe."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import typer
+
+from cae_runtime.batch import NO_MEMORY, FileResult, clean_bytes, clean_files, unreadable_results
+from cae_runtime.errors import ImageError, UsageError
+from cae_runtime.formats import FORMAT_OF_SUFFIX, PIPE
+from cae_runtime.images import read_file, read_stream, write_file
+from cae_runtime.plan import Plan, is_folder, prepare_output
+from cae_runtime.report import summary, with_progress
+from cae_runtime.restorer import Restorer
+
+
+def clean_plan(
+    plan: Plan, restorer: Restorer, *, strength: float, quality: int | None, overwrite: bool
+) -> tuple[list[FileResult], float]:
+    """Clean all files of a plan, with progress and summary; return the results and the seconds.
+
+    Ctrl-C ends the cleaning, not the telling: then there are fewer results than the plan has files.
+    """
+    typer.echo(f"provider: {restorer.provider_note}", err=True)
+    start = time.perf_counter()
+    found = clean_files(restorer, plan.jobs, strength=strength, quality=quality, overwrite=overwrite)
+    results = unreadable_results(restorer, plan.unreadable)
+    with contextlib.suppress(KeyboardInterrupt):
+        for result in with_progress(found, len(plan.jobs)):
+            results.append(result)  # one by one, so that Ctrl-C leaves those that are done
+    seconds = time.perf_counter() - start
+    for line in summary(results, plan, restorer.provider, seconds):
+        typer.echo(line, err=True)
+    return results, seconds
+
+
+def clean_pipe(
+    source: str,
+    output: str,
+    ext: str | None,
+    overwrite: bool,
+    open_model: Callable[[], Restorer],
+    *,
+    strength: float,
+    quality: int | None,
+) -> None:
+    """Clean one image from stdin, or to stdout, or both; what is said goes to stderr."""
+    target = None if output == PIPE else Path(output)
+    if target is None:
+        if sys.stdout is None or sys.stdout.isatty():
+            raise UsageError("-o - has no file or program behind stdout to write the image to")
+    else:
+        there = is_folder(target, "output")
+        if there or target.suffix.lower() not in FORMAT_OF_SUFFIX or ext:
+            raise UsageError(f"output {output!r}: with - as SOURCE it must be a file's full name, or -, without --ext")
+        ext = target.suffix.lower()
+        if there is not None and not overwrite:
+            typer.echo(f"skipped: {output!r} exists (--overwrite replaces it)", err=True)
+            return
+    if source != PIPE and is_folder(Path(source), "source") is not False:
+        raise UsageError(f"source {source!r} is not a file")
+
+    restorer = open_model()
+    if target is not None:
+        prepare_output(target.parent)
+    typer.echo(f"provider: {restorer.provider_note}", err=True)
+    try:
+        data = read_stream(sys.stdin.buffer) if source == PIPE else read_file(Path(source))
+        cleaned = clean_bytes(
+            restorer, data, format=FORMAT_OF_SUFFIX[ext] if ext else None, strength=strength, quality=quality
+        )
+        if target is not None:
+            write_file(target, cleaned.data)
+    except (ImageError, MemoryError) as e:
+        reason = str(e) if isinstance(e, ImageError) else NO_MEMORY
+        raise ImageError(f"{'stdin' if source == PIPE else repr(source)} {reason}") from e
+    if target is None:
+        try:
+            with os.fdopen(os.dup(sys.stdout.fileno()), "wb") as stream:  # of its own: what fails is not tried again
+                stream.write(cleaned.data)
+        except OSError as e:
+            raise UsageError(f"output '-' cannot be written to: {e.strerror}") from e
+    if cleaned.dropped:
+        typer.echo(f"metadata that did not come along: {', '.join(cleaned.dropped)}", err=True)
