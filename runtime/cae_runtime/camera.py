@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cae_runtime.errors import DeviceError, UsageError
+from cae_runtime.video_devices import listed_cameras
 
-_VIDEO_DEVICES: Final = Path("/sys/class/video4linux")
 _ADDRESS: Final = re.compile(r"(rtsp|rtsps|rtmp|http|https|udp|srt)://\S+", re.IGNORECASE)
 _PATIENCE_MS: Final = 10_000  # for an address that does not answer
 _PROBED: Final = 6  # numbers that are tried where the system keeps no list
@@ -127,21 +127,8 @@ def as_frame(picture: object) -> Frame | None:
     return picture if picture.ndim == 3 and picture.shape[2] == 3 else None
 
 
-def listed_cameras(devices: Path = _VIDEO_DEVICES) -> dict[int, str]:
-    """Return the cameras that Linux lists: number -> name; nothing is opened. Other systems keep no such list."""
-    found = {}
-    for device in devices.glob("video*"):
-        number = device.name.removeprefix("video")
-        try:
-            if number.isdigit() and (device / "index").read_text().strip() == "0":  # the others are its metadata
-                found[int(number)] = (device / "name").read_text().strip()
-        except OSError:
-            continue
-    return dict(sorted(found.items()))
-
-
 def find_cameras() -> dict[int, str]:
-    """Return number -> name of the cameras that are here; where the system keeps no list, they are opened one by one."""
+    """Return number -> name of the cameras that are here; without a list of the system's, they are opened in turn."""
     if platform.system() == "Linux":
         return listed_cameras()
     found = {}

@@ -23,7 +23,16 @@ if TYPE_CHECKING:
 _EXIT_FAILED = 1
 _EXIT_INTERRUPTED = 130
 _DEFAULT_MODEL = "denoise"
-_HEEDED_BY_BENCHMARK = {"model", "provider", "threads", "batch", "overlap"}
+_LIVE_ALONE = {
+    "size", "fps", "target_fps", "compare", "reconnect", "virtual_camera", "no_window", "frames", "seconds", "temporal",
+}  # fmt: skip
+_OF_MODELS = {"model", "provider", "threads", "batch", "overlap"}
+_HEEDED = {
+    "doctor": {"as_json"},
+    "benchmark": {"as_json", *_OF_MODELS},
+    "list_cameras": set(),
+    "webcam": {"as_json", "camera", "output", "strength", *_OF_MODELS, *_LIVE_ALONE},
+}
 _EXTENSIONS = ", ".join(suffix.removeprefix(".") for suffix in FORMAT_OF_SUFFIX)
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -78,16 +87,42 @@ def run(
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist; else skipped.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report on stdout as JSON.")] = False,
+    webcam: Annotated[
+        bool, typer.Option("--webcam", help="Clean a camera's picture, live in a window; H shows its keys.")
+    ] = False,
+    camera: Annotated[
+        str | None,
+        typer.Option(
+            help="Which one: number, /dev/videoN, video file or address; the first without it.", metavar="CAMERA"
+        ),
+    ] = None,
+    list_cameras: Annotated[bool, typer.Option("--list-cameras", help="Name the cameras that are here.")] = False,
+    size: Annotated[str | None, typer.Option(help="Asked of the camera, such as 1280x720.", metavar="WxH")] = None,
+    fps: Annotated[float | None, typer.Option(help="Frames a second asked of the camera.")] = None,
+    target_fps: Annotated[
+        float | None, typer.Option(help="Hold this rate: step down to cheaper models when it is missed.")
+    ] = None,
+    temporal: Annotated[bool, typer.Option(help="Average what stands still over time, before the network.")] = True,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Begin with the original beside the cleaned picture.")
+    ] = False,
+    reconnect: Annotated[bool, typer.Option("--reconnect", help="Open a camera that stops again.")] = False,
+    virtual_camera: Annotated[
+        bool, typer.Option("--virtual-camera", help="Offer the cleaned picture to other programs.")
+    ] = False,
+    no_window: Annotated[bool, typer.Option("--no-window", help="Live without a window.")] = False,
+    frames: Annotated[int | None, typer.Option(help="End after so many frames.")] = None,
+    seconds: Annotated[float | None, typer.Option(help="End after so many seconds.")] = None,
     doctor: Annotated[bool, typer.Option("--doctor", help="Tell what is installed here and what of it works.")] = False,
     benchmark: Annotated[bool, typer.Option("--benchmark", help="Measure the models on this machine.")] = False,
     _version: Annotated[
         bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Clean noisy images with a small neural network.
+    """Clean noisy images and cameras' pictures with a small neural network.
 
     Exit codes: 0 all done, 1 some file failed or the doctor found a problem, 2 wrong usage or unusable model,
-    3 provider unavailable, 130 interrupted.
+    3 provider, camera or display unavailable, 130 interrupted.
     """
     try:
         _check_range("threads", threads, 1)
@@ -95,31 +130,50 @@ def run(
         _check_range("overlap", overlap, 0)
         _check_range("strength", strength, 0, 1)
         _check_range("quality", quality, 1, 100)
+        _check_range("fps", fps, 1, 1000)
+        _check_range("target-fps", target_fps, 1, 1000)
+        _check_range("frames", frames, 1)
+        _check_range("seconds", seconds, 0)
         dotted = _checked_ext(ext)
         if Path(suffix).name != suffix:
             raise UsageError(f"--suffix is {suffix!r}: it must be part of a file's name, such as _clean")
-        if doctor or benchmark:
-            _refuse_what_it_ignores(ctx, doctor, benchmark)
-            if doctor:
-                _examine(as_json)
-            else:
-                _measure(model, provider, threads, batch, overlap, as_json)
+        command = _command(ctx, doctor=doctor, benchmark=benchmark, list_cameras=list_cameras, webcam=webcam)
+        if command == "doctor":
+            _examine(as_json)
             return
-        if not sources:
-            raise UsageError("name what to clean: SOURCE..., images or folders (--help shows all options)")
-        if output is None:
-            raise UsageError("name where the result goes: -o OUT, a folder or a file")
-        model = _DEFAULT_MODEL if model is None else model
-        if "" in (*sources, output, model):
-            raise UsageError("SOURCE, -o or -m is empty: name a file or a folder (. is the current one)")
+        if command == "benchmark":
+            _measure(model, provider, threads, batch, overlap, as_json)
+            return
+        if command == "list-cameras":
+            from cae_runtime.live_command import list_cameras as show_cameras
 
-        def open_model() -> Restorer:
+            show_cameras()
+            return
+        model = _DEFAULT_MODEL if model is None else model
+
+        def open_model(name: str = model) -> Restorer:
             from cae_runtime.restorer import Restorer
 
             if not gc.isenabled():
                 gc.freeze()
                 gc.enable()
-            return Restorer(model, provider=provider, threads=threads, batch=batch, overlap=overlap)
+            return Restorer(name, provider=provider, threads=threads, batch=batch, overlap=overlap)
+
+        if command == "webcam":
+            from cae_runtime.live_command import run_webcam
+
+            run_webcam(
+                open_model, camera=camera, size=size, fps=fps, model=model, strength=strength, compare=compare,
+                temporal=temporal, target_fps=target_fps, reconnect=reconnect, no_window=no_window, output=output,
+                virtual_camera=virtual_camera, frames=frames, seconds=seconds, as_json=as_json,
+            )  # fmt: skip
+            return
+        if not sources:
+            raise UsageError("name what to clean: SOURCE..., images or folders (--help shows all options)")
+        if output is None:
+            raise UsageError("name where the result goes: -o OUT, a folder or a file")
+        if "" in (*sources, output, model):
+            raise UsageError("SOURCE, -o or -m is empty: name a file or a folder (. is the current one)")
 
         if PIPE in (*sources, output):
             if len(sources) > 1 or suffix or as_json:
@@ -162,18 +216,32 @@ def run(
         raise typer.Exit(_EXIT_FAILED) from e
 
 
-def _refuse_what_it_ignores(ctx: typer.Context, doctor: bool, benchmark: bool) -> None:
-    """Hold what was typed against what --doctor and --benchmark heed."""
-    if doctor and benchmark:
-        raise UsageError("--doctor and --benchmark: choose one")
-    command, heeded = ("--doctor", set()) if doctor else ("--benchmark", _HEEDED_BY_BENCHMARK)
+def _command(ctx: typer.Context, **asked: bool) -> str:
+    """Return which of doctor, benchmark, list-cameras and webcam is meant, or clean; refuse options that it ignores."""
     sources = {name: getattr(ctx.get_parameter_source(name), "name", "") for name in ctx.params}
     given = {name for name, source in sources.items() if source == "COMMANDLINE"}
-    if given & {"sources", "output"}:
-        raise UsageError(f"{command} cleans nothing: leave SOURCE and -o out")
-    ignored = sorted(given - heeded - {"doctor", "benchmark", "as_json"})
+    asked["webcam"] |= "camera" in given
+    chosen = [name for name, wanted in asked.items() if wanted]
+    if len(chosen) > 1:
+        raise UsageError(f"{' and '.join(f'--{_typed(name)}' for name in chosen)}: choose one")
+    if not chosen:
+        live = sorted(given & _LIVE_ALONE)
+        if live:
+            raise UsageError(f"{', '.join(f'--{_typed(name)}' for name in live)} goes with --webcam")
+        return "clean"
+    (command,) = chosen
+    if command != "webcam" and given & {"sources", "output"}:
+        raise UsageError(f"--{_typed(command)} cleans nothing: leave SOURCE and -o out")
+    if "sources" in given:
+        raise UsageError("--webcam takes no SOURCE: name a camera or a video file with --camera")
+    ignored = sorted(given - _HEEDED[command] - {command})
     if ignored:
-        raise UsageError(f"{command} takes no {', '.join(f'--{name}' for name in ignored)}")
+        raise UsageError(f"--{_typed(command)} takes no {', '.join(f'--{_typed(name)}' for name in ignored)}")
+    return _typed(command)
+
+
+def _typed(name: str) -> str:
+    return {"as_json": "json"}.get(name, name).replace("_", "-")
 
 
 def _examine(as_json: bool) -> None:

@@ -11,12 +11,12 @@ import sys
 import time
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import distributions, version
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from cae_runtime.errors import CaeRuntimeError
 from cae_runtime.limits import cgroup_memory, cgroup_quota, usable_cpus
 from cae_runtime.providers import PROVIDERS, Provider
+from cae_runtime.video_devices import listed_cameras
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,7 +28,6 @@ _FAMILIES: Final = {
 }
 _PATCHES: Final = 32
 _FARTHEST: Final = 4.0  # grey levels from the CPU; more is another picture
-_VIDEO_DEVICES: Final = Path("/sys/class/video4linux")
 
 
 @dataclass(frozen=True)
@@ -90,13 +89,13 @@ def examine() -> Findings:
         except Exception as e:  # a library that does not load may raise anything
             broken.append(f"{library} cannot be imported: {' '.join(str(e).split())}")
     if broken:
-        return Findings(versions, _cpus(), cgroup_memory(), [], [], cameras(), problems + broken)
+        return Findings(versions, _cpus(), cgroup_memory(), [], [], listed_cameras(), problems + broken)
     from cae_runtime import engine
 
     checks = _check_providers()
     automatic = {provider.full for provider in PROVIDERS if provider.automatic}
     problems += [f"{c.full}: {c.detail}" for c in checks if c.status == "fails" and c.full in automatic]
-    return Findings(versions, _cpus(), cgroup_memory(), checks, engine.devices(), cameras(), problems)
+    return Findings(versions, _cpus(), cgroup_memory(), checks, engine.devices(), listed_cameras(), problems)
 
 
 def duplicates(installed: list[str]) -> list[str]:
@@ -115,19 +114,6 @@ def duplicates(installed: list[str]) -> list[str]:
                 "then install the one that is wanted"
             )
     return problems
-
-
-def cameras(devices: Path = _VIDEO_DEVICES) -> dict[int, str]:
-    """Return the cameras that Linux lists: number -> name; nothing is opened. Other systems keep no such list."""
-    found = {}
-    for device in devices.glob("video*"):
-        number = device.name.removeprefix("video")
-        try:
-            if number.isdigit() and (device / "index").read_text().strip() == "0":  # the others are its metadata
-                found[int(number)] = (device / "name").read_text().strip()
-        except OSError:
-            continue
-    return dict(sorted(found.items()))
 
 
 def as_text(findings: Findings) -> list[str]:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from cae_runtime.camera import Frame, Source
 from cae_runtime.capture import Capture, Shot
@@ -140,7 +140,7 @@ def _loop(
                     tell(f"{settings.source.name} now gives {width}x{height}")
                 size = shot.image.shape[:2]
             filtered = temporal(shot.image) if temporal else shot.image
-            cleaned = pace.restorer(filtered, strength=view.strength)
+            cleaned = cast(Frame, pace.restorer(filtered, strength=view.strength))
             _hand_on(cleaned, shot, outlets)
             if screen:
                 screen.show(shot.image, cleaned, figures.lines(pace, capture.dropped, view.strength))
@@ -216,9 +216,10 @@ def _what_it_gives(source: Source, width: int, height: int, rate: float | None) 
 def _refuse_nothing(settings: LiveSettings, window: bool, reports: bool) -> None:
     ends = settings.frames is not None or settings.seconds is not None
     if not (window or settings.record or settings.virtual_camera or reports or ends):
-        raise UsageError("without a window nothing would come of it: name -o FILE, --virtual-camera, --json or --frames")
+        raise UsageError(
+            "without a window nothing would come of it: name -o FILE, --virtual-camera, --json or --frames"
+        )
 
 
 def _stamp() -> str:
     return time.strftime("%Y%m%d-%H%M%S")
-

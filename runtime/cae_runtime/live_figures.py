@@ -1,4 +1,4 @@
-"""The figures of a live run: of the last second or two for the overlay, of each second and of the whole for `--json`."""
+"""The figures of a live run: of the last two seconds for the overlay, of each second and the whole for `--json`."""
 
 from __future__ import annotations
 

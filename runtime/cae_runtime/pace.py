@@ -49,7 +49,9 @@ class Pace:
         self._models, self._budget, self._opener, self._clock = list(models), budget, opener, clock
         self._level, self.steps = 0, 0
         self._opened: dict[str, Restorer] = {}
-        self._best: dict[int, float] = {}  # seconds a frame of each level, when nothing else kept the machine busy
+        self._best: dict[int, float] = {}  # the least seconds a frame that each level took
+        self._left_at = 0.0  # seconds a frame that the level above took when it was left
+        self._dearer: dict[int, float] = {}  # how many times as much as each level the one above takes
         self._times: deque[float] = deque(maxlen=_SEEN)
         self._wait, self._since, self._came_up = _WAIT_FIRST, clock(), False
         self.restorer = self._open()
@@ -72,14 +74,18 @@ class Pace:
         typical, level = statistics.median(self._times), self._level
         self._best[level] = min(typical, self._best.get(level, typical))
         stayed = self._clock() - self._since
+        if self._left_at:
+            self._dearer[level], self._left_at = self._left_at / typical, 0.0
         if typical > self._budget and level + 1 < len(self._models):
             tried_too_soon = self._came_up and stayed < 2 * self._wait
             self._wait = min(2 * self._wait, _WAIT_LONGEST) if tried_too_soon else _WAIT_FIRST
+            self._left_at = typical
             self._go(+1)
             return True
         if level > 0 and stayed >= self._wait:
-            expected_above = self._best[level - 1] * typical / self._best[level]
-            if expected_above < _ROOM * self._budget:
+            # Both were seen at some load: the first at one that may have passed meanwhile, the second at two.
+            dearer = min(self._dearer[level], self._best[level - 1] / self._best[level])
+            if typical * dearer < _ROOM * self._budget:
                 self._go(-1)
                 return True
         return False

@@ -51,7 +51,7 @@ class Screen:
     def commands(self) -> list[str]:
         """Return what the keys pressed since ask of others: `end`, `record`, `snapshot`; do the rest."""
         view, wanted = self._view, []
-        for key in self._window.keys():
+        for key in self._window.poll():
             if key in ("q", "esc", CLOSED):
                 wanted.append("end")
             elif key in ("r", "s"):

@@ -109,7 +109,7 @@ def compose(original: Frame, cleaned: Frame, window: tuple[int, int], view: View
     else:
         canvas = np.zeros((window[1], window[0], 3), np.uint8)
         canvas[where.top : where.top + where.height, where.left : where.left + where.width] = shown
-    scale = max(0.4, min(window) / 900)
+    scale = max(0.65, min(window) / 900)
     if view.compare:
         _draw_divider(canvas, where, view, scale)
     if view.figures:
@@ -165,5 +165,6 @@ def _darken(canvas: Frame, left: int, top: int, width: int, height: int) -> None
 
 
 def _draw_text(canvas: Frame, text: str, at: tuple[int, int], size: float, color: tuple[int, int, int]) -> None:
-    cv2.putText(canvas, text, at, _FONT, size, (0, 0, 0), max(2, round(4 * size)), cv2.LINE_AA)
-    cv2.putText(canvas, text, at, _FONT, size, color, max(1, round(1.6 * size)), cv2.LINE_AA)
+    weight = max(1, round(1.6 * size))
+    for (x, y), ink in (((at[0] + 1, at[1] + 1), (0, 0, 0)), (at, color)):
+        cv2.putText(canvas, text, (x, y), _FONT, size, ink, weight, cv2.LINE_AA)

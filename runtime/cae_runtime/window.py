@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 from collections.abc import Callable
@@ -66,23 +67,25 @@ class Window:
     @property
     def size(self) -> tuple[int, int]:
         """Width and height of what can be drawn on, in pixels."""
-        _, _, width, height = cv2.getWindowImageRect(TITLE)
-        if width > 0 and height > 0:
-            self._size = (width, height)
+        with contextlib.suppress(cv2.error):  # it was closed
+            _, _, width, height = cv2.getWindowImageRect(TITLE)
+            if width > 0 and height > 0:
+                self._size = (width, height)
         return self._size
 
     def show(self, canvas: Frame) -> None:
-        """Show a picture of the window's size."""
-        cv2.imshow(TITLE, canvas)
-        self._shown = True
+        """Show a picture of the window's size; nothing happens once the window was closed."""
+        if not (self._shown and self._is_closed()):
+            cv2.imshow(TITLE, canvas)
+            self._shown = True
 
-    def keys(self) -> list[str]:
+    def poll(self) -> list[str]:
         """Let the window live for a moment, and return the keys pressed since: `q`, `+`, `space`, `esc`, `closed`."""
         found = []
         while (code := cv2.waitKeyEx(1)) != _NO_KEY:
             low = code & 0xFF
             found.append(_NAMES.get(low, chr(low).lower()) if code < 0x10000 or low else "")
-        if self._shown and cv2.getWindowProperty(TITLE, cv2.WND_PROP_VISIBLE) < 1:
+        if self._shown and self._is_closed():
             found.append(CLOSED)
         return found
 
@@ -95,6 +98,12 @@ class Window:
     def close(self) -> None:
         """Close it."""
         cv2.destroyAllWindows()
+
+    def _is_closed(self) -> bool:
+        try:
+            return cv2.getWindowProperty(TITLE, cv2.WND_PROP_VISIBLE) < 1
+        except cv2.error:  # OpenCV 5 knows it no longer
+            return True
 
     def _mouse(self, event: int, x: int, _y: int, flags: int, _data: object) -> None:
         if event == cv2.EVENT_LBUTTONDOWN or (event == cv2.EVENT_MOUSEMOVE and flags & cv2.EVENT_FLAG_LBUTTON):

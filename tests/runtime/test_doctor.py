@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from cae_runtime import ImageError, ModelError, ProviderError, UsageError, benchmark, doctor, engine
 from cae_runtime.cli import app
 from cae_runtime.providers import PROVIDERS
+from cae_runtime.video_devices import listed_cameras
 
 Model = Callable[[str], Path]
 
@@ -38,8 +39,8 @@ def test_cameras_that_linux_lists(tmp_path: Path) -> None:
         (folder / "index").write_text(index + "\n")
         (folder / "name").write_text(name + "\n")
     (tmp_path / "video7").mkdir()
-    assert doctor.cameras(tmp_path) == {0: "Webcam: HD", 10: "Second"}
-    assert doctor.cameras(tmp_path / "absent") == {}
+    assert listed_cameras(tmp_path) == {0: "Webcam: HD", 10: "Second"}
+    assert listed_cameras(tmp_path / "absent") == {}
 
 
 def test_the_doctor_on_this_machine() -> None:

@@ -1,0 +1,87 @@
+"""What `cae-run --webcam` and `--list-cameras` do once the command line is understood."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from cae_runtime.camera import find_cameras, parse_source
+from cae_runtime.errors import DeviceError, UsageError
+from cae_runtime.live import LiveSettings, run_live
+from cae_runtime.recorder import check_path
+from cae_runtime.restorer import Restorer
+
+_SIDE_MAX = 16_384
+
+
+def list_cameras() -> None:
+    """Print the cameras that are here, a line each.
+
+    Raises:
+        DeviceError: there is none.
+    """
+    found = find_cameras()
+    if not found:
+        raise DeviceError("no camera that the system lists")
+    for number, name in found.items():
+        typer.echo(f"{number}  {name}")
+
+
+def run_webcam(
+    open_model: Callable[[str], Restorer],
+    *,
+    camera: str | None,
+    size: str | None,
+    fps: float | None,
+    model: str,
+    strength: float,
+    compare: bool,
+    temporal: bool,
+    target_fps: float | None,
+    reconnect: bool,
+    no_window: bool,
+    output: str | None,
+    virtual_camera: bool,
+    frames: int | None,
+    seconds: float | None,
+    as_json: bool,
+) -> None:
+    """Run live with what was typed; see `LiveSettings`.
+
+    Raises:
+        CaeRuntimeError: as `run_live` raises them, and `UsageError` for what was typed.
+    """
+    record = None
+    if output is not None:
+        record = Path(output)
+        check_path(record)
+        if record.exists():
+            raise UsageError(f"recording {output!r} exists already: name another file")
+    source = parse_source("0" if camera is None else camera, _parsed_size(size), fps)
+    if record and source.is_file and record.resolve() == Path(str(source.target)).resolve():
+        raise UsageError(f"-o {output!r} is the camera's own file")
+    settings = LiveSettings(
+        source, model, open_model, strength=strength, compare=compare, temporal=temporal, target_fps=target_fps,
+        reconnect=reconnect, window=not no_window, record=record, virtual_camera=virtual_camera, frames=frames,
+        seconds=seconds,
+    )  # fmt: skip
+    run_live(settings, lambda line: typer.echo(line, err=True), _print_json if as_json else None)
+
+
+def _print_json(figures: dict[str, Any]) -> None:
+    typer.echo(json.dumps(figures))
+
+
+def _parsed_size(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d{1,5})[xX](\d{1,5})", text)
+    width, height = (int(found[1]), int(found[2])) if found else (0, 0)
+    if not (1 <= width <= _SIDE_MAX and 1 <= height <= _SIDE_MAX):
+        raise UsageError(f"--size is {text!r}: give width and height, such as 1280x720")
+    return width, height

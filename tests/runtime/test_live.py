@@ -1,0 +1,290 @@
+"""Live cleaning without a window: a video file plays the camera, and the whole command runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from tests.runtime.test_capture import Fake, clip, opening, picture
+from typer.testing import CliRunner
+
+import cae_runtime.live
+from cae_runtime.camera import Source
+from cae_runtime.capture import Capture
+from cae_runtime.cli import app
+from cae_runtime.errors import ImageError, UsageError
+from cae_runtime.live import LiveSettings, run_live
+from cae_runtime.recorder import Recorder
+from cae_runtime.restorer import Restorer
+
+IDENTITY = Path(__file__).parent / "fixtures" / "identity.onnx"
+
+
+def live(*arguments: str | Path) -> Any:
+    return CliRunner().invoke(app, ["--webcam", "--no-window", *map(str, arguments)])
+
+
+def lines(output: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in output.splitlines()]
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> Path:
+    return clip(tmp_path / "clip.avi", frames=30, rate=30)
+
+
+def frames_of(path: Path) -> list[np.ndarray]:
+    capture = cv2.VideoCapture(str(path))
+    found = []
+    while (read := capture.read())[0]:
+        found.append(read[1])
+    capture.release()
+    return found
+
+
+def test_a_file_plays_to_its_end_and_the_figures_are_told(video: Path) -> None:
+    done = live("--camera", video, "-m", IDENTITY, "--json")
+    assert done.exit_code == 0, done.output
+    seconds, end = lines(done.stdout)[:-1], lines(done.stdout)[-1]
+    assert all(line["event"] == "second" for line in seconds)
+    assert end["event"] == "end"
+    assert end["frames"] + end["dropped"] == 30
+    assert end["frames"] > 15
+    assert end["provider"] == "CPUExecutionProvider"
+    assert 0 < end["ms_p50"] <= end["ms_p95"]
+    assert f"{str(video)!r}: 64x48, 30 frames a second" in done.stderr
+
+
+@pytest.mark.parametrize("option", [("--frames", "5"), ("--seconds", "0.3")])
+def test_it_ends_when_it_was_told_to(video: Path, option: tuple[str, str]) -> None:
+    done = live("--camera", video, "-m", IDENTITY, "--json", *option)
+    end = lines(done.stdout)[-1]
+    assert done.exit_code == 0
+    assert end["frames"] == 5 if option[0] == "--frames" else 1 <= end["frames"] < 25
+
+
+def test_a_recording_lasts_as_long_as_it_took(video: Path, tmp_path: Path) -> None:
+    out = tmp_path / "new" / "out.mp4"
+    done = live("--camera", video, "-m", IDENTITY, "-o", out)
+    assert done.exit_code == 0, done.output
+    recorded = frames_of(out)
+    assert 28 <= len(recorded) <= 31
+    assert np.abs(recorded[5].astype(int) - frames_of(video)[5]).mean() < 12
+    assert sorted(path.name for path in out.parent.iterdir()) == ["out.mp4"]
+    again = live("--camera", video, "-m", IDENTITY, "-o", out)
+    assert again.exit_code == 2
+    assert "exists already" in again.stderr
+
+
+def test_ctrl_c_leaves_a_recording_that_plays(video: Path, tmp_path: Path) -> None:
+    long = clip(tmp_path / "long.avi", frames=600, rate=30)
+    command = [sys.executable, "-c", "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
+               "from cae_runtime.cli import main; main()", "--webcam", "--no-window", "--camera", long, "-m", IDENTITY,
+               "-o", tmp_path / "out.mp4"]  # fmt: skip
+    process = subprocess.Popen([str(part) for part in command], stderr=subprocess.PIPE, text=True)
+    until = time.monotonic() + 60
+    while not (tmp_path / "out.partial.mp4").exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    time.sleep(0.7)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=30)
+    assert process.returncode == 130, told
+    assert "Traceback" not in told
+    assert len(frames_of(tmp_path / "out.mp4")) > 5
+    assert not (tmp_path / "out.partial.mp4").exists()
+
+
+def settings(**changes: Any) -> LiveSettings:
+    given: dict[str, Any] = {
+        "source": Source("camera 0", 0), "model": str(IDENTITY), "open_model": lambda name: Restorer(name, threads=1),
+        "window": False, "seconds": 60.0, "temporal": False,
+    }  # fmt: skip
+    return LiveSettings(**(given | changes))
+
+
+@pytest.fixture
+def camera(monkeypatch: pytest.MonkeyPatch) -> Any:
+    def use(answers: Iterator[tuple[bool, Any]]) -> None:
+        def capture(source: Source, **options: Any) -> Capture:
+            return Capture(source, opener=opening(Fake(answers)), **options)
+
+        monkeypatch.setattr(cae_runtime.live, "Capture", capture)
+
+    return use
+
+
+def test_a_camera_that_changes_its_size_is_told_of_and_recorded_on(camera: Any, tmp_path: Path) -> None:
+    def answers() -> Iterator[tuple[bool, Any]]:
+        for number in range(20):
+            time.sleep(0.02)
+            yield True, picture(number, (64, 48) if number < 10 else (96, 64))
+
+    told: list[str] = []
+    camera(answers())
+    with pytest.raises(cae_runtime.errors.DeviceError, match="stopped giving frames"):
+        run_live(settings(record=tmp_path / "out.mp4", temporal=True), told.append)
+    assert "camera 0 now gives 96x64" in told
+    assert all(frame.shape == (48, 64, 3) for frame in frames_of(tmp_path / "out.mp4"))
+
+
+def test_a_slow_model_steps_down_and_says_so(camera: Any) -> None:
+    def answers() -> Iterator[tuple[bool, Any]]:
+        while True:
+            time.sleep(0.005)
+            yield True, picture(1)
+
+    class Slow:
+        provider_note, provider = "a test", "CPUExecutionProvider"
+
+        def __init__(self, name: str) -> None:
+            self.seconds = {"denoise": 0.05, "denoise-int8": 0.03, "denoise-fast-int8": 0.0}[name]
+
+        def __call__(self, image: np.ndarray, strength: float) -> np.ndarray:
+            time.sleep(self.seconds)
+            return image
+
+    told: list[str] = []
+    camera(answers())
+    figures: list[dict[str, Any]] = []
+    run_live(settings(model="denoise", open_model=Slow, target_fps=50, frames=60), told.append, figures.append)
+    assert [line for line in told if "now with" in line] == [
+        "50 frames a second: now with denoise-int8", "50 frames a second: now with denoise-fast-int8"
+    ]  # fmt: skip
+    assert figures[-1]["frames"] == 60
+
+
+def test_memory_does_not_grow(camera: Any) -> None:
+    def answers() -> Iterator[tuple[bool, Any]]:
+        frame = np.zeros((240, 320, 3), np.uint8)
+        while True:
+            yield True, frame.copy()
+            time.sleep(0)
+
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    if not Path("/proc/self/statm").exists():
+        pytest.skip("this system does not tell")
+    camera(answers())
+    sizes: list[int] = []
+    run_live(settings(frames=1500, seconds=None), lambda _: None, lambda line: sizes.append(resident()))
+    assert sizes[-1] - sizes[0] < 20 * 2**20
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        (["--camera", "no.mp4"], 2, "--camera is 'no.mp4'"),
+        (["--camera", "9999", "--json"], 3, "camera 9999 cannot be opened"),
+        (["--size", "big"], 2, "--size is 'big'"),
+        (["--size", "0x5"], 2, "--size is '0x5'"),
+        (["photos", "--camera", "0"], 2, "--webcam takes no SOURCE"),
+        (["--suffix", "_x"], 2, "--webcam takes no --suffix"),
+        (["-o", "out.txt"], 2, "the name must end in .mp4"),
+        (["--doctor"], 2, "--doctor and --webcam: choose one"),
+        (["--fps", "0"], 2, "--fps is 0.0"),
+        (["--strength", "2"], 2, "--strength is 2.0"),
+    ],
+)
+def test_what_cannot_be_is_one_line(arguments: list[str], code: int, text: str) -> None:
+    done = live(*arguments)
+    assert done.exit_code == code, done.output
+    assert text in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_live_option_without_webcam_is_refused(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["assets", "-o", str(tmp_path), "--compare"])
+    assert done.exit_code == 2
+    assert "--compare goes with --webcam" in done.stderr
+
+
+def test_without_a_window_something_must_come_of_it(video: Path) -> None:
+    done = live("--camera", video, "-m", IDENTITY)
+    assert done.exit_code == 2
+    assert "nothing would come of it" in done.stderr
+
+
+class TestVirtualCamera:
+    """Through a stand-in for pyvirtualcam: no test machine has the device."""
+
+    def use(self, monkeypatch: pytest.MonkeyPatch, camera: Any) -> None:
+        import types
+
+        module = types.ModuleType("pyvirtualcam")
+        module.Camera = camera  # type: ignore[attr-defined]
+        module.PixelFormat = types.SimpleNamespace(BGR="bgr")  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "pyvirtualcam", module)
+
+    def test_frames_are_sent(self, video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        sent: list[np.ndarray] = []
+
+        class Camera:
+            device = "/dev/video9"
+
+            def __init__(self, width: int, height: int, fps: float, fmt: str) -> None:
+                assert (width, height, fps, fmt) == (64, 48, 30, "bgr")
+
+            def send(self, frame: np.ndarray) -> None:
+                sent.append(frame)
+
+            def close(self) -> None:
+                sent.append(np.zeros(0))
+
+        self.use(monkeypatch, Camera)
+        done = live("--camera", video, "-m", IDENTITY, "--virtual-camera", "--frames", "4")
+        assert done.exit_code == 0, done.output
+        assert [frame.shape for frame in sent] == [(48, 64, 3)] * 4 + [(0,)]
+        assert "virtual camera: /dev/video9" in done.stderr
+
+    def test_without_a_device(self, video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def none(*_: object, **__: object) -> None:
+            raise RuntimeError("'v4l2loopback' backend: No v4l2 loopback cameras found.\nDid you install it?")
+
+        self.use(monkeypatch, none)
+        done = live("--camera", video, "-m", IDENTITY, "--virtual-camera")
+        assert done.exit_code == 3
+        (line,) = [line for line in done.stderr.splitlines() if "no virtual camera" in line]
+        assert "v4l2loopback" in line
+
+    def test_without_the_extra(self, video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "pyvirtualcam", None)
+        done = live("--camera", video, "-m", IDENTITY, "--virtual-camera")
+        assert done.exit_code == 2
+        assert "pip install" in done.stderr
+
+
+def test_a_recorder_repeats_frames_where_none_came(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path / "a.mp4", 10)
+    for moment in (0.0, 0.1, 0.15, 0.5, 1.0):
+        recorder.write(picture(1, (64, 48)), 100 + moment)
+    assert list(tmp_path.iterdir()) == [tmp_path / "a.partial.mp4"]
+    recorder.close()
+    recorder.close()
+    assert recorder.frames == len(frames_of(tmp_path / "a.mp4")) == 11
+
+
+def test_a_recorder_that_cannot_write_says_so(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ImageError, match="cannot be written"):
+        Recorder(tmp_path / "file" / "a.mp4", 10).write(picture(1), 0)
+    with pytest.raises(UsageError, match="must end in"):
+        Recorder(tmp_path / "a.gif", 10)
+    Recorder(tmp_path / "none.mp4", 10).close()
+    assert not (tmp_path / "none.mp4").exists()
+
+
+def test_no_camera_is_listed_or_some_are() -> None:
+    done = CliRunner().invoke(app, ["--list-cameras"])
+    assert done.exit_code in (0, 3)
+    assert done.stdout or "no camera" in done.stderr

@@ -1,0 +1,85 @@
+"""Stepping down to cheaper models and back up, on a clock of the test's own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from cae_runtime.pace import Pace, ladder
+
+
+class Machine:
+    """Models that take a known time, times the load of the machine."""
+
+    def __init__(self, budget: float | None, **seconds: float) -> None:
+        self.now, self.load, self.seconds = 0.0, 1.0, seconds
+        self.opened: list[str] = []
+        self.pace = Pace(list(seconds), budget, self._open, lambda: self.now)
+
+    def _open(self, name: str) -> Any:
+        self.opened.append(name)
+        return name
+
+    def run(self, seconds: float) -> list[str]:
+        """The models of each frame during so many seconds."""
+        used, until = [], self.now + seconds
+        while self.now < until:
+            took = self.seconds[self.pace.model] * self.load
+            used.append(self.pace.model)
+            self.now += max(took, 1 / 30)
+            self.pace.took(took)
+        return used
+
+
+def test_ladders() -> None:
+    assert ladder("denoise") == ["denoise", "denoise-int8", "denoise-fast-int8"]
+    assert ladder("denoise-int8") == ["denoise-int8", "denoise-fast-int8"]
+    assert ladder("denoise-fast") == ["denoise-fast", "denoise-fast-int8"]
+    assert ladder("own.onnx") == ["own.onnx"]
+
+
+def test_a_slow_machine_steps_down_until_the_rate_holds_and_stays() -> None:
+    machine = Machine(1 / 30, best=0.08, middle=0.05, fast=0.012)
+    used = machine.run(120)
+    assert used[-1] == "fast"
+    assert used.index("fast") < 40
+    assert machine.pace.steps == 2, "what cannot hold the rate is not tried again and again"
+    assert machine.pace.is_reduced
+
+
+def test_a_fast_machine_keeps_the_model() -> None:
+    machine = Machine(1 / 30, best=0.02, middle=0.01)
+    assert set(machine.run(60)) == {"best"}
+    assert machine.opened == ["best"]
+
+
+def test_back_up_when_the_load_is_gone() -> None:
+    machine = Machine(1 / 30, best=0.02, middle=0.01, fast=0.004)
+    machine.run(2)
+    machine.load = 4
+    assert machine.run(5)[-1] == "fast"
+    machine.load = 1
+    assert machine.run(30)[-1] == "best"
+    assert machine.opened == ["best", "middle", "fast"], "each is opened once"
+
+
+def test_a_step_up_that_fails_is_tried_less_and_less_often() -> None:
+    machine = Machine(1 / 30, best=0.02, fast=0.004)
+    machine.run(2)
+    machine.load = 1.8  # best takes 36 ms now, fast 7.2: seen from fast it might hold
+    used = machine.run(300)
+    assert used.count("best") < 0.1 * len(used)
+    assert machine.pace.steps < 30
+
+
+@pytest.mark.parametrize("budget", [None, 1 / 30])
+def test_one_model_is_never_changed(budget: float | None) -> None:
+    machine = Machine(budget, best=1.0)
+    assert set(machine.run(60)) == {"best"}
+    assert machine.pace.steps == 0
+
+
+def test_without_a_target_nothing_changes() -> None:
+    machine = Machine(None, best=1.0, fast=0.01)
+    assert set(machine.run(60)) == {"best"}
