@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -61,16 +62,6 @@ class LiveSettings:
     seconds: float | None = None
 
 
-@dataclass
-class _Outlets:
-    """Where pictures go; each may be absent."""
-
-    screen: Screen | None = None
-    recorder: Recorder | None = None
-    virtual: VirtualCamera | None = None
-    view: View = field(default_factory=View)
-
-
 def run_live(
     settings: LiveSettings, tell: Callable[[str], None], report: Callable[[dict[str, Any]], None] | None = None
 ) -> None:
@@ -98,106 +89,130 @@ def run_live(
         shot = _first(capture)
         height, width = shot.image.shape[:2]
         tell(_what_it_gives(settings.source, width, height, capture.rate))
-        outlets = _Outlets(view=View(compare=settings.compare, strength=settings.strength))
-        if trial is not None and not trial.succeeds():
+        has_window = trial is not None and trial.succeeds()
+        if trial and not has_window:
             tell("no window can be opened here: running without one")
-        _refuse_nothing(settings, trial is not None and trial.succeeds(), report is not None)
-        if settings.virtual_camera:
-            outlets.virtual = VirtualCamera((width, height), capture.rate or _RATE)
-            stack.callback(outlets.virtual.close)
-            tell(f"virtual camera: {outlets.virtual.name}")
+        _refuse_nothing(settings, has_window, report is not None)
+        virtual = VirtualCamera((width, height), capture.rate or _RATE) if settings.virtual_camera else None
+        if virtual:
+            stack.callback(virtual.close)
+            tell(f"virtual camera: {virtual.name}")
+        view = View(compare=settings.compare, strength=settings.strength)
+        screen = Screen(view, (width, height)) if has_window else None
+        if screen:
+            stack.callback(screen.close)
+        live = _Live(settings, capture, pace, view, screen, virtual, tell, report)
+        stack.callback(live.end)
+        live.run(shot)
+
+
+class _Live:
+    """A run that is under way."""
+
+    def __init__(
+        self,
+        settings: LiveSettings,
+        capture: Capture,
+        pace: Pace,
+        view: View,
+        screen: Screen | None,
+        virtual: VirtualCamera | None,
+        tell: Callable[[str], None],
+        report: Callable[[dict[str, Any]], None] | None,
+    ) -> None:
+        self._settings, self._capture, self._pace, self._view = settings, capture, pace, view
+        self._screen, self._virtual, self._tell, self._report = screen, virtual, tell, report
+        self._temporal = TemporalFilter() if settings.temporal else None
+        self._figures = LiveFigures(settings.model)
+        self._recorder: Recorder | None = None
+        self._worker = ThreadPoolExecutor(1, "cae-live")  # the window lives on while a frame is being cleaned
+        self._size = (0, 0)
+        self._goes_on = True
         if settings.record:
-            outlets.recorder = Recorder(settings.record, capture.rate)
-            outlets.view.recording = True
-        stack.callback(_finish, outlets, tell)
-        if trial is not None and trial.succeeds():
-            outlets.screen = Screen(outlets.view, (width, height))
-            stack.callback(outlets.screen.close)
-        figures = LiveFigures(settings.model)
-        stack.callback(lambda: report and report(figures.final(capture.dropped)))
-        _loop(settings, capture, shot, pace, outlets, figures, tell, report)
+            self._record(settings.record)
 
+    def run(self, shot: Shot | None) -> None:
+        """Clean frame after frame, from the first on, until there is a reason to end."""
+        settings, began = self._settings, time.monotonic()
+        while self._goes_on:
+            if shot is not None and not self._view.frozen:
+                self._show(shot)
+            self._serve()
+            if self._report and self._figures.a_second_is_over():
+                self._report(self._figures.of_the_second(self._pace, self._capture.dropped))
+            if settings.frames is not None and self._figures.frames >= settings.frames:
+                return
+            if settings.seconds is not None and time.monotonic() - began >= settings.seconds:
+                return
+            shot = self._capture.next(_POLL)
+            if shot is None and self._capture.ended and not self._view.frozen:
+                return
 
-def _loop(
-    settings: LiveSettings,
-    capture: Capture,
-    shot: Shot | None,
-    pace: Pace,
-    outlets: _Outlets,
-    figures: LiveFigures,
-    tell: Callable[[str], None],
-    report: Callable[[dict[str, Any]], None] | None,
-) -> None:
-    temporal = TemporalFilter() if settings.temporal else None
-    began, size = time.monotonic(), (0, 0)
-    view, screen = outlets.view, outlets.screen
-    while True:
-        if shot is not None and not view.frozen:
-            started = time.monotonic()
-            if shot.image.shape[:2] != size:
-                if size != (0, 0):
-                    height, width = shot.image.shape[:2]
-                    tell(f"{settings.source.name} now gives {width}x{height}")
-                size = shot.image.shape[:2]
-            filtered = temporal(shot.image) if temporal else shot.image
-            cleaned = cast(Frame, pace.restorer(filtered, strength=view.strength))
-            _hand_on(cleaned, shot, outlets)
-            if screen:
-                screen.show(shot.image, cleaned, figures.lines(pace, capture.dropped, view.strength))
-            now = time.monotonic()
-            figures.add(now - started, now - shot.time, pace)
-            if pace.took(now - started):
-                view.message = f"{'slower' if pace.is_reduced else 'fast enough'}: now {pace.model}"
-                tell(f"{settings.target_fps:g} frames a second: now with {pace.model}")
-        elif screen:
-            screen.refresh()
-        if screen and not all(_obey(command, settings, capture, outlets, tell) for command in screen.commands()):
-            return
-        if report and figures.a_second_is_over():
-            report(figures.of_the_second(pace, capture.dropped))
-        if settings.frames is not None and figures.frames >= settings.frames:
-            return
-        if settings.seconds is not None and time.monotonic() - began >= settings.seconds:
-            return
-        shot = capture.next(_POLL)
-        if shot is None and capture.ended and not view.frozen:
-            return
+    def end(self) -> None:
+        """Finish what is being written, and tell the figures of the whole."""
+        self._worker.shutdown()
+        self._stop_recording()
+        if self._report:
+            self._report(self._figures.final(self._capture.dropped))
 
-
-def _hand_on(cleaned: Frame, shot: Shot, outlets: _Outlets) -> None:
-    if outlets.recorder:
-        outlets.recorder.write(cleaned, shot.time)
-    if outlets.virtual:
-        outlets.virtual.send(cleaned)
-
-
-def _obey(
-    command: str, settings: LiveSettings, capture: Capture, outlets: _Outlets, tell: Callable[[str], None]
-) -> bool:
-    """Do what a key asks for that is not the screen's own affair; return whether to go on."""
-    if command == "end":
-        return False
-    if command == "record":
-        if outlets.recorder:
-            _finish(outlets, tell)
+    def _show(self, shot: Shot) -> None:
+        started = time.monotonic()
+        size = (shot.image.shape[1], shot.image.shape[0])
+        if size != self._size and self._size != (0, 0):
+            self._tell(f"{self._settings.source.name} now gives {size[0]}x{size[1]}")
+        self._size = size
+        if self._screen:
+            work = self._worker.submit(self._clean, shot)
+            while not work.done() and self._goes_on:
+                self._serve()
+            cleaned = work.result()
         else:
-            outlets.recorder = Recorder(Path(f"recording-{_stamp()}.mp4"), capture.rate)
-            outlets.view.message, outlets.view.recording = f"recording {outlets.recorder.path}", True
-    if command == "snapshot" and outlets.screen:
-        names = outlets.screen.snapshot(f"snapshot-{_stamp()}")
-        outlets.view.message = f"saved {names[1]}"
-        tell(f"saved {names[0]} and {names[1]}")
-    return True
+            cleaned = self._clean(shot)
+        if self._recorder:
+            self._recorder.write(cleaned, shot.time)
+        if self._virtual:
+            self._virtual.send(cleaned)
+        if self._screen:
+            lines = self._figures.lines(self._pace, self._capture.dropped, self._view.strength)
+            self._screen.show(shot.image, cleaned, lines)
+        now = time.monotonic()
+        self._figures.add(now - started, now - shot.time, self._pace)
+        if self._pace.took(now - started):
+            self._view.message = f"{'slower' if self._pace.is_reduced else 'fast enough'}: now {self._pace.model}"
+            self._tell(f"{self._settings.target_fps:g} frames a second: now with {self._pace.model}")
 
+    def _clean(self, shot: Shot) -> Frame:
+        filtered = self._temporal(shot.image) if self._temporal else shot.image
+        return cast(Frame, self._pace.restorer(filtered, strength=self._view.strength))
 
-def _finish(outlets: _Outlets, tell: Callable[[str], None]) -> None:
-    """End the recording, if there is one."""
-    recorder, outlets.recorder = outlets.recorder, None
-    outlets.view.recording = False
-    if recorder and recorder.frames:
-        recorder.close()
-        outlets.view.message = f"recorded {recorder.path}"
-        tell(f"recorded {recorder.frames} frames -> {recorder.path}")
+    def _serve(self) -> None:
+        """Look after the window for a moment: keys, the mouse, its size."""
+        if not self._screen:
+            return
+        for command in self._screen.commands():
+            if command == "end":
+                self._goes_on = False
+            elif command == "record" and self._recorder:
+                self._stop_recording()
+            elif command == "record":
+                self._record(Path(f"recording-{_stamp()}.mp4"))
+                self._view.message = f"recording {cast(Recorder, self._recorder).path}"
+            elif command == "snapshot":
+                names = self._screen.snapshot(f"snapshot-{_stamp()}")
+                self._view.message = f"saved {names[1]}"
+                self._tell(f"saved {names[0]} and {names[1]}")
+        self._screen.refresh()
+
+    def _record(self, path: Path) -> None:
+        self._recorder, self._view.recording = Recorder(path, self._capture.rate), True
+
+    def _stop_recording(self) -> None:
+        recorder, self._recorder = self._recorder, None
+        self._view.recording = False
+        if recorder and recorder.frames:
+            recorder.close()
+            self._view.message = f"recorded {recorder.path}"
+            self._tell(f"recorded {recorder.frames} frames -> {recorder.path}")
 
 
 def _first(capture: Capture) -> Shot:

@@ -82,7 +82,7 @@ class Window:
     def poll(self) -> list[str]:
         """Let the window live for a moment, and return the keys pressed since: `q`, `+`, `space`, `esc`, `closed`."""
         found = []
-        while (code := cv2.waitKeyEx(1)) != _NO_KEY:
+        while (code := cv2.waitKeyEx(2)) != _NO_KEY:
             low = code & 0xFF
             found.append(_NAMES.get(low, chr(low).lower()) if code < 0x10000 or low else "")
         if self._shown and self._is_closed():

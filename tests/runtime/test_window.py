@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -35,22 +36,28 @@ def wait_for(condition: Callable[[], Any], seconds: float = 20) -> Any:
     return result
 
 
-@pytest.fixture(scope="module")
-def display(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+@contextlib.contextmanager
+def open_display(folder: Path) -> Iterator[tuple[str, Path]]:
     """A screen of its own with a window manager: its name, and the folder where its picture is."""
-    folder = tmp_path_factory.mktemp("screen")
     read, write = os.pipe()
     command = ["Xvfb", "-displayfd", str(write), "-screen", "0", f"{SCREEN[0]}x{SCREEN[1]}x24", "-fbdir", str(folder)]
     server = subprocess.Popen(command, pass_fds=[write], stderr=subprocess.DEVNULL)
     os.close(write)
     with os.fdopen(read) as pipe:
         name = f":{pipe.readline().strip()}"
-    environment = os.environ | {"DISPLAY": name}
-    manager = subprocess.Popen(["openbox"], env=environment, stderr=subprocess.DEVNULL)
-    yield name, folder
-    for process in (manager, server):
-        process.terminate()
-        process.wait(10)
+    manager = subprocess.Popen(["openbox"], env=os.environ | {"DISPLAY": name}, stderr=subprocess.DEVNULL)
+    try:
+        yield name, folder
+    finally:
+        for process in (manager, server):
+            process.terminate()
+            process.wait(10)
+
+
+@pytest.fixture(scope="module")
+def display(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    with open_display(tmp_path_factory.mktemp("screen")) as opened:
+        yield opened
 
 
 class Session:
@@ -94,11 +101,11 @@ class Session:
 
     def picture(self) -> np.ndarray:
         """What the window shows, BGR: cut out of the screen, an XWD file of 32 bits a pixel."""
+        x, y, width, height = self.geometry()
         data = self.pixels.read_bytes()
         header, line, colors = (int.from_bytes(data[at : at + 4], "big") for at in (0, 48, 76))
         start = header + 12 * colors
         rows = np.frombuffer(data, np.uint8, SCREEN[1] * line, start).reshape(SCREEN[1], line // 4, 4)
-        x, y, width, height = self.geometry()
         return rows[max(0, y) : y + height, max(0, x) : x + width, :3].copy()
 
     def drag(self, begin: tuple[int, int], end: tuple[int, int]) -> None:
