@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cae_runtime.errors import CaeRuntimeError, UsageError
-from cae_runtime.formats import FORMAT_OF_SUFFIX, PIPE
+from cae_runtime.formats import CODECS, CRF_MAX, FORMAT_OF_SUFFIX, PIPE, VIDEO_FORMAT_OF_SUFFIX
 from cae_runtime.quiet import quiet_decoders
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ _EXIT_INTERRUPTED = 130
 _DEFAULT_MODEL = "denoise"
 _HEEDED_BY_BENCHMARK = {"model", "provider", "threads", "batch", "overlap"}
 _EXTENSIONS = ", ".join(suffix.removeprefix(".") for suffix in FORMAT_OF_SUFFIX)
+_CONTAINERS = ", ".join(suffix.removeprefix(".") for suffix in VIDEO_FORMAT_OF_SUFFIX)
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -53,11 +54,11 @@ def run(
     ctx: typer.Context,
     sources: Annotated[
         list[str] | None,
-        typer.Argument(metavar="SOURCE...", show_default=False, help="Images and folders; - is stdin."),
+        typer.Argument(metavar="SOURCE...", show_default=False, help="Images, videos and folders; - is stdin."),
     ] = None,
     output: Annotated[
         str | None,
-        typer.Option("--output", "-o", metavar="OUT", help="Folder, or file for one image; - is stdout."),
+        typer.Option("--output", "-o", metavar="OUT", help="Folder, or file for one SOURCE; - is stdout."),
     ] = None,
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="Name of a packaged model, or a .onnx file; denoise without it.")
@@ -71,10 +72,17 @@ def run(
     strength: Annotated[float, typer.Option(help="0 leaves the image as it is, 1 cleans it fully.")] = 1.0,
     suffix: Annotated[str, typer.Option(help="Added to each name: _clean makes photo_clean.jpg.")] = "",
     ext: Annotated[
-        str | None, typer.Option(help=f"Format of the outputs ({_EXTENSIONS}); as SOURCE without it.")
+        str | None,
+        typer.Option(help=f"Format of the images ({_EXTENSIONS}) or videos ({_CONTAINERS}); as SOURCE without it."),
     ] = None,
     quality: Annotated[
         int | None, typer.Option(help="JPEG and WebP quality 1..100; 95 without it, a lossless WebP stays lossless.")
+    ] = None,
+    codec: Annotated[
+        str | None, typer.Option(help=f"Codec of videos ({', '.join(CODECS)}); h264 without it, in WebM vp9.")
+    ] = None,
+    crf: Annotated[
+        int | None, typer.Option(help="Quality of videos, lower is better: 0..51, vp9 and av1 0..63; 18 for h264.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist; else skipped.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report on stdout as JSON.")] = False,
@@ -84,7 +92,7 @@ def run(
         bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Clean noisy images with a small neural network.
+    """Clean noisy images and videos with a small neural network.
 
     Exit codes: 0 all done, 1 some file failed or the doctor found a problem, 2 wrong usage or unusable model,
     3 provider unavailable, 130 interrupted.
@@ -95,6 +103,9 @@ def run(
         _check_range("overlap", overlap, 0)
         _check_range("strength", strength, 0, 1)
         _check_range("quality", quality, 1, 100)
+        _check_range("crf", crf, 0, max(CRF_MAX.values()))
+        if codec is not None and codec not in CODECS:
+            raise UsageError(f"--codec is {codec!r}: it must be one of {', '.join(CODECS)}")
         dotted = _checked_ext(ext)
         if Path(suffix).name != suffix:
             raise UsageError(f"--suffix is {suffix!r}: it must be part of a file's name, such as _clean")
@@ -106,7 +117,7 @@ def run(
                 _measure(model, provider, threads, batch, overlap, as_json)
             return
         if not sources:
-            raise UsageError("name what to clean: SOURCE..., images or folders (--help shows all options)")
+            raise UsageError("name what to clean: SOURCE..., images, videos or folders (--help shows all options)")
         if output is None:
             raise UsageError("name where the result goes: -o OUT, a folder or a file")
         model = _DEFAULT_MODEL if model is None else model
@@ -132,18 +143,24 @@ def run(
         from cae_runtime.plan import make_plan, prepare_output
 
         plan = make_plan([Path(source) for source in sources], Path(output), suffix=suffix, ext=dotted)
+        if any(job.video for job in plan.jobs):
+            from cae_runtime.mixed import check_videos
+
+            check_videos(plan.jobs, [Path(source) for source in sources], codec, crf)
         restorer = open_model()
         prepare_output(plan.folder)
         from cae_runtime.cleaning import clean_plan
 
-        results, seconds = clean_plan(plan, restorer, strength=strength, quality=quality, overwrite=overwrite)
-        from cae_runtime.report import json_report, not_reached
+        results, seconds, interrupted = clean_plan(
+            plan, restorer, strength=strength, quality=quality, codec=codec, crf=crf, overwrite=overwrite
+        )
+        from cae_runtime.report import json_report
 
         if as_json:
             if sys.stdout is None:
                 raise OSError(errno.EBADF, "stdout is closed: the report has nowhere to go")
             typer.echo(json_report(results, plan, restorer, model, strength, seconds))
-        if not_reached(results, plan):
+        if interrupted:
             raise KeyboardInterrupt
         if any(result.status == "failed" for result in results):
             raise typer.Exit(_EXIT_FAILED)
@@ -217,6 +234,6 @@ def _checked_ext(ext: str | None) -> str | None:
     if ext is None:
         return None
     dotted = f".{ext.removeprefix('.').lower()}"
-    if dotted not in FORMAT_OF_SUFFIX:
-        raise UsageError(f"--ext is {ext!r}: it must be one of {_EXTENSIONS}")
+    if dotted not in FORMAT_OF_SUFFIX | VIDEO_FORMAT_OF_SUFFIX:
+        raise UsageError(f"--ext is {ext!r}: it must be one of {_EXTENSIONS}, {_CONTAINERS}")
     return dotted
