@@ -10,7 +10,8 @@ from pathlib import Path
 
 import typer
 
-from cae_runtime.batch import NO_MEMORY, FileResult, clean_bytes, unreadable_results
+from cae_runtime import batch
+from cae_runtime.batch import NO_MEMORY, FileResult, unreadable_results
 from cae_runtime.errors import ImageError, UsageError
 from cae_runtime.formats import FORMAT_OF_SUFFIX, PIPE, is_video
 from cae_runtime.images import read_file, read_stream, write_file
@@ -95,7 +96,7 @@ def clean_pipe(
     typer.echo(f"provider: {restorer.provider_note}", err=True)
     try:
         data = read_stream(sys.stdin.buffer) if source == PIPE else read_file(Path(source))
-        cleaned = clean_bytes(
+        cleaned = batch.clean_bytes(
             restorer, data, format=FORMAT_OF_SUFFIX[ext] if ext else None, strength=strength, quality=quality
         )
         if target is not None:

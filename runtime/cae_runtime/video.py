@@ -201,6 +201,8 @@ class _Work:
             dropped |= lost_between(look, after.look) | lost_tags(self._source.container, after.container)
         finally:
             after.close()
+        if self._source.resized:
+            dropped.add("changes of size")
         return CleanedVideo(look.width, look.height, self._frames, self._repeated, tuple(sorted(dropped)))
 
     def _partial(self) -> Path:

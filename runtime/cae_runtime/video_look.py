@@ -22,6 +22,7 @@ UNSPECIFIED: Final = 2  # matrix, primaries and transfer; the range has 0
 _MATRIX_OF_TAG: Final = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}  # AVColorSpace to what swscale knows
 _HD_HEIGHT: Final = 720
 _BITS: Final = 8
+_COLORS: Final = 3
 _TURNED_NOT: Final = (65536, 0, 0, 0, 65536, 0, 0, 0, 2**30)
 _LOST_SIDE_DATA: Final = {
     Type.A53_CC: "closed captions",
@@ -120,12 +121,14 @@ def look_at(frame: av.VideoFrame, stream: VideoStream) -> Look:
 
 def lost_between(before: Look, after: Look) -> set[str]:
     """Return what an output does not have of what its source has."""
-    names = ("colour matrix", "colour primaries", "colour transfer", "colour range")
+    names = ("colour matrix", "colour primaries", "colour transfer")
     lost = {
         name
-        for name, old, new in zip(names, before.tags, after.tags, strict=True)
-        if old not in (new, UNSPECIFIED if name != names[-1] else 0)
+        for name, old, new in zip(names, before.tags[:3], after.tags[:3], strict=True)
+        if old not in (new, UNSPECIFIED)
     }
+    if before.range != after.range:
+        lost.add("colour range")
     if before.display not in (None, after.display):
         lost.add("rotation")
     if before.pixel_shape not in (None, after.pixel_shape):
@@ -156,7 +159,7 @@ def _layout_of(pixels: VideoFormat) -> str:
     """Return the planar YUV format of 8 bits that has all the colour of a format."""
     if pixels.is_rgb:
         return "yuv444p"
-    if not any(component.is_chroma for component in pixels.components):
+    if len(pixels.components) < _COLORS:  # grey
         return "yuv420p"
     probe = VideoFormat(pixels.name, 64, 64)
     if probe.chroma_height() == 64:

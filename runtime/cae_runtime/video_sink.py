@@ -71,10 +71,11 @@ class VideoSink:
         options = {"movflags": "+faststart"} if self._format in (MP4, MOV) else {}
         if options and any(key.lower().startswith("com.") for key in source.container.metadata):
             options["movflags"] += "+use_metadata_tags"
-        with _told(path):
+        self._what = f"as {codec} in {self._format}, {self._look.width}x{self._look.height} pixels"
+        with _told(self._what):
             self._container = av.open(f"file:{path}", "w", format=_MUXERS[self._format], container_options=options)
         try:
-            with _told(path):
+            with _told(self._what):
                 self._stream = self._add_video(source, codec, DEFAULT_CRF[codec] if crf is None else crf)
                 self._copies = {
                     stream.index: copy for stream in source.others if (copy := self._add_copy(stream)) is not None
@@ -87,7 +88,6 @@ class VideoSink:
             raise
         if len(source.container.chapters()) > 0:
             self.dropped.discard("data stream (bin_data)")  # how MP4 keeps the chapters' names
-        self._path = path
 
     def _add_video(self, source: VideoSource, codec: str, crf: int) -> VideoStream:
         look = self._look
@@ -157,7 +157,7 @@ class VideoSink:
         Raises:
             VideoError: it cannot be encoded or written.
         """
-        with _told(self._path):
+        with _told(self._what):
             for packet in step.packets:
                 self._copy(packet)
             if step.frame is not None and pixels is not None:
@@ -206,7 +206,7 @@ class VideoSink:
         Raises:
             VideoError: it cannot be encoded or written.
         """
-        with _told(self._path):
+        with _told(self._what):
             self._mux(self._stream.encode(None))
             self._container.close()
 
@@ -222,7 +222,7 @@ def wrong_codec(codec: str, format: str) -> str:
 
 
 @contextlib.contextmanager
-def _told(path: Path) -> Iterator[None]:
+def _told(what: str) -> Iterator[None]:
     """Turn what PyAV raises into one line."""
     try:
         yield
@@ -230,4 +230,4 @@ def _told(path: Path) -> Iterator[None]:
         if isinstance(e, MemoryError):
             raise
         reason = e.strerror if isinstance(e, av.FFmpegError) and e.strerror else str(e)
-        raise VideoError(f"cannot be encoded and written in {str(path.parent)!r}: {reason}") from e
+        raise VideoError(f"cannot be written {what}: {reason}") from e

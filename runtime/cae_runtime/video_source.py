@@ -80,6 +80,8 @@ class VideoSource:
         container: the opened file.
         stream: the video in it: the first that is no cover picture.
         frames: about how many frames it has, None where the file does not tell.
+        look: what all frames have in common; None until the first step is read.
+        resized: frames had another size than the first, and were brought to that.
         truncated: why the file ends before its own end, empty as long as nothing is known of that.
 
     Raises:
@@ -88,6 +90,7 @@ class VideoSource:
 
     def __init__(self, path: Path) -> None:
         self.truncated = ""
+        self.resized = False
         try:
             self.container = av.open(f"file:{path}", "r", container_options=_SAFE, metadata_errors="replace")
         except av.FFmpegError as e:
@@ -244,6 +247,7 @@ class VideoSource:
         pixels = frame.width * frame.height
         if pixels > PIXELS_MAX:
             raise VideoError(f"has {frame.width}x{frame.height} pixels: the limit is {PIXELS_MAX} pixels")
+        self.resized |= (frame.width, frame.height) != (look.width, look.height)
         converted = self._reformatter.reformat(
             frame,
             look.width,
