@@ -23,11 +23,12 @@ from cae_runtime.video_source import Step, VideoSource, is_cover
 
 DEFAULT_CRF: Final = {"h264": 18, "h265": 20, "vp9": 24, "av1": 24}
 _ENCODERS: Final = {"h264": "libx264", "h265": "libx265", "vp9": "libvpx-vp9", "av1": "libsvtav1"}
+# Quick ones, so that the processor is left to the network: at the same crf the files are hardly larger.
 _OPTIONS: Final = {
-    "h264": {"preset": "medium"},
-    "h265": {"preset": "medium", "x265-params": "log-level=none"},
-    "vp9": {"deadline": "good", "cpu-used": "3", "row-mt": "1"},
-    "av1": {"preset": "7"},
+    "h264": {"preset": "veryfast"},
+    "h265": {"preset": "fast", "x265-params": "log-level=none"},
+    "vp9": {"deadline": "good", "cpu-used": "4", "row-mt": "1"},
+    "av1": {"preset": "8"},
 }
 _MUXERS: Final = {MP4: "mp4", MOV: "mov", MATROSKA: "matroska", WEBM: "webm", AVI: "avi"}
 _RATE_MAX: Final = Fraction(240)  # that an encoder is told: some refuse more; the frames' own times hold
@@ -67,6 +68,7 @@ class VideoSink:
         self.dropped: set[str] = set(self._look.lost)
         self._reformatter = VideoReformatter()
         self._durations: dict[int, int] = {}
+        self._least: dict[int, int] = {}  # by stream: the decoding time that its next packet has at least
         self._last = -(2**62)
         options = {"movflags": "+faststart"} if self._format in (MP4, MOV) else {}
         if options and any(key.lower().startswith("com.") for key in source.container.metadata):
@@ -165,9 +167,16 @@ class VideoSink:
 
     def _copy(self, packet: Packet[Stream]) -> None:
         copy = self._copies.get(packet.stream_index)
-        if copy is not None:
-            packet.stream = copy
-            self._container.mux(packet)
+        if copy is None:
+            return
+        least = self._least.get(packet.stream_index)
+        if packet.dts is not None:
+            if least is not None and packet.dts < least:  # in a damaged file; no format takes it
+                packet.dts = least
+                packet.pts = None if packet.pts is None else max(packet.pts, least)
+            self._least[packet.stream_index] = packet.dts + (self._format in (MP4, MOV))
+        packet.stream = copy
+        self._container.mux(packet)
 
     def _yuv(self, pixels: NDArray[np.uint8]) -> av.VideoFrame:
         look = self._look
