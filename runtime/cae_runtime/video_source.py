@@ -24,6 +24,7 @@ from cae_runtime.video_look import INTERPOLATION, Look, look_at
 
 _DEMUXERS: Final = "mov,matroska,avi"  # none of them opens another file or an address
 _SAFE: Final = {"protocol_whitelist": "file", "format_whitelist": _DEMUXERS}
+_LIMITS: Final = {"max_pixels": str(PIXELS_MAX)}
 _STARTS: Final = {4: (b"ftyp", b"moov", b"mdat", b"wide"), 0: (b"\x1a\x45\xdf\xa3", b"RIFF")}
 _WAITING_MAX: Final = 100_000  # packets of sound that may come before the first frame
 _BUNDLE: Final = 64  # packets of sound that go on without a frame
@@ -92,7 +93,9 @@ class VideoSource:
         self.truncated = ""
         self.resized = False
         try:
-            self.container = av.open(f"file:{path}", "r", container_options=_SAFE, metadata_errors="replace")
+            self.container = av.open(
+                f"file:{path}", "r", options=_LIMITS, container_options=_SAFE, metadata_errors="replace"
+            )
         except av.FFmpegError as e:
             raise VideoError(_why_not(path, e)) from e
         try:
@@ -120,7 +123,7 @@ class VideoSource:
             raise VideoError("has a video stream that nothing here can decode")
         if context.width * context.height > PIXELS_MAX:
             raise VideoError(f"has {context.width}x{context.height} pixels: the limit is {PIXELS_MAX} pixels")
-        context.options = {"max_pixels": str(PIXELS_MAX)}
+        context.options = dict(_LIMITS)
         context.flags |= Flags.output_corrupt
         context.thread_type = "SLICE"  # what fails belongs to the packet that was just sent
         if stream.metadata.get("alpha_mode", stream.metadata.get("ALPHA_MODE")) == "1":
