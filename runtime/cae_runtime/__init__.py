@@ -1,4 +1,4 @@
-"""Cleans images with a CAE Toolkit model: `Restorer()(image)`."""
+"""Cleans images and videos with a CAE Toolkit model: `Restorer()(image)`."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cae_runtime.errors import CaeRuntimeError, ImageError, ModelError, ProviderError, UsageError
+    from cae_runtime.errors import CaeRuntimeError, ImageError, ModelError, ProviderError, UsageError, VideoError
     from cae_runtime.restorer import Restorer
     from cae_runtime.session import Session, packaged_models
     from cae_runtime.spec import ModelSpec
+    from cae_runtime.video import clean_video
 
 __all__ = [
     "CaeRuntimeError",
@@ -20,6 +21,8 @@ __all__ = [
     "Restorer",
     "Session",
     "UsageError",
+    "VideoError",
+    "clean_video",
     "packaged_models",
 ]
 
@@ -32,6 +35,8 @@ _HOME = {
     "Restorer": "restorer",
     "Session": "session",
     "UsageError": "errors",
+    "VideoError": "errors",
+    "clean_video": "video",
     "packaged_models": "session",
 }
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final, Literal
 
 from cae_runtime.errors import ImageError, ProviderError, UsageError
@@ -22,7 +23,7 @@ NO_MEMORY: Final = "cannot be cleaned: there is not enough memory"
 
 @dataclass(frozen=True)
 class FileResult:
-    """What became of one image.
+    """What became of one image or video.
 
     Attributes:
         source: the file it came from; `-` is stdin.
@@ -30,10 +31,12 @@ class FileResult:
         status: `done`, `skipped` because the output was there, or `failed`.
         reason: why it was skipped or failed, else empty.
         seconds: time spent on it, with reading and writing.
-        width: width of the image in pixels as stored, None where it was not decoded.
-        height: height of the image in pixels as stored, None where it was not decoded.
+        width: width in pixels as stored, None where it was not decoded.
+        height: height in pixels as stored, None where it was not decoded.
         provider: full name of the onnxruntime provider.
         dropped: kinds of metadata that did not come along, such as `iptc`; see `cae_runtime.images.encode`.
+        frames: how many frames of a video were written; None of an image.
+        repeated: how many of them stand in for a damaged one; None of an image.
     """
 
     source: str
@@ -45,6 +48,8 @@ class FileResult:
     height: int | None
     provider: str
     dropped: tuple[str, ...]
+    frames: int | None = None
+    repeated: int | None = None
 
 
 @dataclass(frozen=True)
@@ -156,13 +161,7 @@ class _Work:
 
     def read(self, overwrite: bool) -> None:
         """Read the file, unless its output is there."""
-        try:
-            folder = is_folder(self.job.output, "output")
-        except UsageError as e:
-            raise ImageError(f"cannot be written: {e}") from e
-        if folder:
-            raise ImageError("cannot be written: the output is a folder")
-        if folder is not None and not overwrite:
+        if output_is_there(self.job.output, overwrite):
             self.result = replace(self.result, status="skipped", reason="the output exists")
             return
         self.data = read_file(self.job.source)
@@ -185,6 +184,21 @@ class _Work:
         data, dropped = encode(self.picture, _format_of(self.job), quality)
         write_file(self.job.output, data)
         self.result = replace(self.result, dropped=dropped)
+
+
+def output_is_there(output: Path, overwrite: bool) -> bool:
+    """Tell whether an output is there and has to stay.
+
+    Raises:
+        ImageError: nothing can be written there.
+    """
+    try:
+        folder = is_folder(output, "output")
+    except UsageError as e:
+        raise ImageError(f"cannot be written: {e}") from e
+    if folder:
+        raise ImageError("cannot be written: the output is a folder")
+    return folder is not None and not overwrite
 
 
 def _step(work: _Work, step: Callable[[], None]) -> None:

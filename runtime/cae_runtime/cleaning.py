@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 import time
@@ -11,33 +10,58 @@ from pathlib import Path
 
 import typer
 
-from cae_runtime.batch import NO_MEMORY, FileResult, clean_bytes, clean_files, unreadable_results
+from cae_runtime import batch
+from cae_runtime.batch import NO_MEMORY, FileResult, unreadable_results
 from cae_runtime.errors import ImageError, UsageError
-from cae_runtime.formats import FORMAT_OF_SUFFIX, PIPE
+from cae_runtime.formats import FORMAT_OF_SUFFIX, PIPE, is_video
 from cae_runtime.images import read_file, read_stream, write_file
+from cae_runtime.mixed import clean_all
 from cae_runtime.plan import Plan, is_folder, prepare_output
-from cae_runtime.report import summary, with_progress
+from cae_runtime.report import Progress, summary
 from cae_runtime.restorer import Restorer
 
 
 def clean_plan(
-    plan: Plan, restorer: Restorer, *, strength: float, quality: int | None, overwrite: bool
-) -> tuple[list[FileResult], float]:
-    """Clean all files of a plan, with progress and summary; return the results and the seconds.
+    plan: Plan,
+    restorer: Restorer,
+    *,
+    strength: float,
+    quality: int | None,
+    codec: str | None,
+    crf: int | None,
+    temporal: bool,
+    overwrite: bool,
+) -> tuple[list[FileResult], float, bool]:
+    """Clean all files of a plan, with progress and summary; return the results, the seconds, and whether Ctrl-C came.
 
-    Ctrl-C ends the cleaning, not the telling: then there are fewer results than the plan has files.
+    Ctrl-C ends the cleaning, not the telling: then there are fewer results than the plan has files, or the last one is
+    of a video that is not whole.
     """
     typer.echo(f"provider: {restorer.provider_note}", err=True)
     start = time.perf_counter()
-    found = clean_files(restorer, plan.jobs, strength=strength, quality=quality, overwrite=overwrite)
     results = unreadable_results(restorer, plan.unreadable)
-    with contextlib.suppress(KeyboardInterrupt):
-        for result in with_progress(found, len(plan.jobs)):
-            results.append(result)  # one by one, so that Ctrl-C leaves those that are done
+    interrupted = False
+    try:
+        with Progress(len(plan.jobs)) as progress:
+            for result in clean_all(
+                restorer,
+                plan.jobs,
+                strength=strength,
+                quality=quality,
+                codec=codec,
+                crf=crf,
+                temporal=temporal,
+                overwrite=overwrite,
+                on_frame=progress.on_frame,
+            ):
+                results.append(result)  # one by one, so that Ctrl-C leaves those that are done
+                progress.on_file()
+    except KeyboardInterrupt:
+        interrupted = True
     seconds = time.perf_counter() - start
     for line in summary(results, plan, restorer.provider, seconds):
         typer.echo(line, err=True)
-    return results, seconds
+    return results, seconds, interrupted
 
 
 def clean_pipe(
@@ -52,6 +76,8 @@ def clean_pipe(
 ) -> None:
     """Clean one image from stdin, or to stdout, or both; what is said goes to stderr."""
     target = None if output == PIPE else Path(output)
+    if is_video(Path(source)) or is_video(Path(output)):
+        raise UsageError("- takes and gives images: videos are read from and written to files")
     if target is None:
         if sys.stdout is None or sys.stdout.isatty():
             raise UsageError("-o - has no file or program behind stdout to write the image to")
@@ -72,7 +98,7 @@ def clean_pipe(
     typer.echo(f"provider: {restorer.provider_note}", err=True)
     try:
         data = read_stream(sys.stdin.buffer) if source == PIPE else read_file(Path(source))
-        cleaned = clean_bytes(
+        cleaned = batch.clean_bytes(
             restorer, data, format=FORMAT_OF_SUFFIX[ext] if ext else None, strength=strength, quality=quality
         )
         if target is not None:

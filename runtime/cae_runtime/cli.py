@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cae_runtime.errors import CaeRuntimeError, UsageError
-from cae_runtime.formats import FORMAT_OF_SUFFIX, PIPE
+from cae_runtime.formats import CODECS, CRF_MAX, FORMAT_OF_SUFFIX, PIPE, VIDEO_FORMAT_OF_SUFFIX
 from cae_runtime.quiet import quiet_decoders
 
 if TYPE_CHECKING:
@@ -24,16 +24,17 @@ _EXIT_FAILED = 1
 _EXIT_INTERRUPTED = 130
 _DEFAULT_MODEL = "denoise"
 _LIVE_ALONE = {
-    "size", "fps", "target_fps", "compare", "reconnect", "virtual_camera", "no_window", "frames", "seconds", "temporal",
+    "size", "fps", "target_fps", "compare", "reconnect", "virtual_camera", "no_window", "frames", "seconds",
 }  # fmt: skip
 _OF_MODELS = {"model", "provider", "threads", "batch", "overlap"}
 _HEEDED = {
     "doctor": {"as_json"},
     "benchmark": {"as_json", *_OF_MODELS},
     "list_cameras": set(),
-    "webcam": {"as_json", "camera", "output", "strength", *_OF_MODELS, *_LIVE_ALONE},
+    "webcam": {"as_json", "camera", "output", "strength", "temporal", *_OF_MODELS, *_LIVE_ALONE},
 }
 _EXTENSIONS = ", ".join(suffix.removeprefix(".") for suffix in FORMAT_OF_SUFFIX)
+_CONTAINERS = ", ".join(suffix.removeprefix(".") for suffix in VIDEO_FORMAT_OF_SUFFIX)
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -62,11 +63,11 @@ def run(
     ctx: typer.Context,
     sources: Annotated[
         list[str] | None,
-        typer.Argument(metavar="SOURCE...", show_default=False, help="Images and folders; - is stdin."),
+        typer.Argument(metavar="SOURCE...", show_default=False, help="Images, videos and folders; - is stdin."),
     ] = None,
     output: Annotated[
         str | None,
-        typer.Option("--output", "-o", metavar="OUT", help="Folder, or file for one image; - is stdout."),
+        typer.Option("--output", "-o", metavar="OUT", help="Folder, or file for one SOURCE; - is stdout."),
     ] = None,
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="Name of a packaged model, or a .onnx file; denoise without it.")
@@ -80,10 +81,17 @@ def run(
     strength: Annotated[float, typer.Option(help="0 leaves the image as it is, 1 cleans it fully.")] = 1.0,
     suffix: Annotated[str, typer.Option(help="Added to each name: _clean makes photo_clean.jpg.")] = "",
     ext: Annotated[
-        str | None, typer.Option(help=f"Format of the outputs ({_EXTENSIONS}); as SOURCE without it.")
+        str | None,
+        typer.Option(help=f"Format of the images ({_EXTENSIONS}) or videos ({_CONTAINERS}); as SOURCE without it."),
     ] = None,
     quality: Annotated[
         int | None, typer.Option(help="JPEG and WebP quality 1..100; 95 without it, a lossless WebP stays lossless.")
+    ] = None,
+    codec: Annotated[
+        str | None, typer.Option(help=f"Codec of videos ({', '.join(CODECS)}); h264 without it, in WebM vp9.")
+    ] = None,
+    crf: Annotated[
+        int | None, typer.Option(help="Quality of videos, lower is better: 0..51, vp9 and av1 0..63; 18 for h264.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist; else skipped.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report on stdout as JSON.")] = False,
@@ -102,7 +110,9 @@ def run(
     target_fps: Annotated[
         float | None, typer.Option(help="Hold this rate: step down to cheaper models when it is missed.")
     ] = None,
-    temporal: Annotated[bool, typer.Option(help="Average what stands still over time, before the network.")] = True,
+    temporal: Annotated[
+        bool, typer.Option(help="Cameras and videos: average what stands still over time, before the network.")
+    ] = True,
     compare: Annotated[
         bool, typer.Option("--compare", help="Begin with the original beside the cleaned picture.")
     ] = False,
@@ -119,7 +129,7 @@ def run(
         bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Clean noisy images and cameras' pictures with a small neural network.
+    """Clean noisy images, videos and cameras' pictures with a small neural network.
 
     Exit codes: 0 all done, 1 some file failed or the doctor found a problem, 2 wrong usage or unusable model,
     3 provider, camera or display unavailable, 130 interrupted.
@@ -134,6 +144,9 @@ def run(
         _check_range("target-fps", target_fps, 1, 1000)
         _check_range("frames", frames, 1)
         _check_range("seconds", seconds, 0)
+        _check_range("crf", crf, 0, max(CRF_MAX.values()))
+        if codec is not None and codec not in CODECS:
+            raise UsageError(f"--codec is {codec!r}: it must be one of {', '.join(CODECS)}")
         dotted = _checked_ext(ext)
         if Path(suffix).name != suffix:
             raise UsageError(f"--suffix is {suffix!r}: it must be part of a file's name, such as _clean")
@@ -169,7 +182,9 @@ def run(
             )  # fmt: skip
             return
         if not sources:
-            raise UsageError("name what to clean: SOURCE..., images or folders (--help shows all options)")
+            raise UsageError(
+                "name what to clean: SOURCE..., images, videos or folders; or --webcam (--help shows all options)"
+            )
         if output is None:
             raise UsageError("name where the result goes: -o OUT, a folder or a file")
         if "" in (*sources, output, model):
@@ -186,18 +201,25 @@ def run(
         from cae_runtime.plan import make_plan, prepare_output
 
         plan = make_plan([Path(source) for source in sources], Path(output), suffix=suffix, ext=dotted)
+        if any(job.video for job in plan.jobs):
+            from cae_runtime.mixed import check_videos
+
+            check_videos(plan.jobs, [Path(source) for source in sources], codec, crf)
         restorer = open_model()
         prepare_output(plan.folder)
         from cae_runtime.cleaning import clean_plan
 
-        results, seconds = clean_plan(plan, restorer, strength=strength, quality=quality, overwrite=overwrite)
-        from cae_runtime.report import json_report, not_reached
+        results, taken, interrupted = clean_plan(
+            plan, restorer, strength=strength, quality=quality, codec=codec, crf=crf, temporal=temporal,
+            overwrite=overwrite,
+        )  # fmt: skip
+        from cae_runtime.report import json_report
 
         if as_json:
             if sys.stdout is None:
                 raise OSError(errno.EBADF, "stdout is closed: the report has nowhere to go")
-            typer.echo(json_report(results, plan, restorer, model, strength, seconds))
-        if not_reached(results, plan):
+            typer.echo(json_report(results, plan, restorer, model, strength, taken))
+        if interrupted:
             raise KeyboardInterrupt
         if any(result.status == "failed" for result in results):
             raise typer.Exit(_EXIT_FAILED)
@@ -285,6 +307,6 @@ def _checked_ext(ext: str | None) -> str | None:
     if ext is None:
         return None
     dotted = f".{ext.removeprefix('.').lower()}"
-    if dotted not in FORMAT_OF_SUFFIX:
-        raise UsageError(f"--ext is {ext!r}: it must be one of {_EXTENSIONS}")
+    if dotted not in FORMAT_OF_SUFFIX | VIDEO_FORMAT_OF_SUFFIX:
+        raise UsageError(f"--ext is {ext!r}: it must be one of {_EXTENSIONS}, {_CONTAINERS}")
     return dotted

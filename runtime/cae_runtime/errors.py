@@ -13,6 +13,10 @@ class ImageError(CaeRuntimeError):
     """One image cannot be read, processed or written; the others can."""
 
 
+class VideoError(CaeRuntimeError):
+    """One video cannot be read, processed or written; the others can."""
+
+
 class UsageError(CaeRuntimeError):
     """An argument is wrong: an option's value, a missing path, an output that would overwrite a source."""
 

@@ -1,7 +1,8 @@
-"""The image formats by name and suffix: known without opening a file or importing a decoder."""
+"""The formats of images and videos by name and suffix: known without opening a file or importing a decoder."""
 
 from __future__ import annotations
 
+from pathlib import PurePath
 from typing import Final
 
 JPEG: Final = "JPEG"
@@ -22,3 +23,38 @@ FORMAT_OF_SUFFIX: Final = {
     ".bmp": BMP,
 }
 SUFFIX_OF_FORMAT: Final = {format: suffix for suffix, format in reversed(FORMAT_OF_SUFFIX.items())}
+
+MP4: Final = "MP4"
+MOV: Final = "MOV"
+MATROSKA: Final = "Matroska"
+WEBM: Final = "WebM"
+AVI: Final = "AVI"
+
+VIDEO_FORMAT_OF_SUFFIX: Final = {
+    ".mp4": MP4,
+    ".m4v": MP4,
+    ".mov": MOV,
+    ".mkv": MATROSKA,
+    ".webm": WEBM,
+    ".avi": AVI,
+}
+# The codecs that are written into each; the first is the default.
+CODECS_OF_FORMAT: Final = {
+    MP4: ("h264", "h265", "vp9", "av1"),
+    MOV: ("h264", "h265"),
+    MATROSKA: ("h264", "h265", "vp9", "av1"),
+    WEBM: ("vp9", "av1"),
+    AVI: ("h264",),
+}
+CODECS: Final = CODECS_OF_FORMAT[MATROSKA]
+CRF_MAX: Final = {"h264": 51, "h265": 51, "vp9": 63, "av1": 63}
+
+
+def is_video(path: PurePath) -> bool:
+    """Tell whether a file's name ends like that of a video."""
+    return path.suffix.lower() in VIDEO_FORMAT_OF_SUFFIX
+
+
+def is_picture(path: PurePath) -> bool:
+    """Tell whether a file's name ends like that of an image or a video."""
+    return path.suffix.lower() in FORMAT_OF_SUFFIX or is_video(path)

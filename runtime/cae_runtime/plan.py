@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cae_runtime.errors import UsageError
-from cae_runtime.formats import FORMAT_OF_SUFFIX
+from cae_runtime.formats import FORMAT_OF_SUFFIX, VIDEO_FORMAT_OF_SUFFIX, is_picture, is_video
 
 _NOTHING_THERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EBADF, errno.ELOOP})
 # Suffixes of pictures that are not written: as a name after -o they are a mistake, not a folder.
@@ -20,10 +20,20 @@ _OTHER_PICTURES = frozenset({".avif", ".gif", ".heic", ".heif", ".jp2", ".jxl", 
 
 @dataclass(frozen=True)
 class Job:
-    """One image to clean: where it is, and where the result goes."""
+    """One image or video to clean: where it is, and where the result goes."""
 
     source: Path
     output: Path
+
+    @property
+    def video(self) -> bool:
+        """Whether it is a video; the output's name tells."""
+        return is_video(self.output)
+
+    @property
+    def partial(self) -> Path:
+        """Where what was done of a video goes when the work is interrupted."""
+        return self.output.with_suffix(f".partial{self.output.suffix}")
 
 
 @dataclass(frozen=True)
@@ -39,8 +49,8 @@ class Plan:
     """All the work of a call.
 
     Attributes:
-        jobs: the images, in order.
-        left_out: how many files of the walked folders are no images that can be read.
+        jobs: the images and videos, in order.
+        left_out: how many files of the walked folders are neither.
         folder: where the outputs go.
         names_file: the only output was named in full.
         unreadable: what could not be looked at in the walked folders.
@@ -54,20 +64,20 @@ class Plan:
 
 
 def make_plan(sources: Sequence[Path], out: Path, *, suffix: str = "", ext: str | None = None) -> Plan:
-    """Find the images and name their outputs; nothing is written.
+    """Find the images and videos and name their outputs; nothing is written.
 
     Args:
         sources: files and folders; folders are walked, and mirrored into `out`.
-        out: a file when `sources` is one file and `out` ends like an image; else a folder.
+        out: a file when `sources` is one file and `out` ends like an image or a video; else a folder.
         suffix: added to the stem of each output.
-        ext: suffix of the outputs, such as `.png`; None keeps that of each source.
+        ext: suffix of the outputs, `.png` of the images or `.mkv` of the videos; None keeps that of each source.
 
     Returns:
         The plan.
 
     Raises:
-        UsageError: a source is missing, cannot be looked at or has no images, `out` is a file's name where a folder's
-            is needed, or an output would overwrite a source or another output.
+        UsageError: a source is missing, cannot be looked at or has nothing to clean, `out` is a file's name where a
+            folder's is needed, or of another kind, or an output would overwrite a source or another output.
     """
     folders = [is_folder(source, "source") for source in sources]
     for source, folder in zip(sources, folders, strict=True):
@@ -79,6 +89,9 @@ def make_plan(sources: Sequence[Path], out: Path, *, suffix: str = "", ext: str 
             raise UsageError(f"output {str(out)!r} names a file, but {why}: name a folder")
         if suffix or ext:
             raise UsageError(f"output {str(out)!r} is a file's full name: --suffix and --ext go with a folder")
+        if is_picture(sources[0]) and is_video(sources[0]) != is_video(out):
+            kinds = ("an image", "a video") if is_video(out) else ("a video", "an image")
+            raise UsageError(f"source {str(sources[0])!r} is {kinds[0]}, output {str(out)!r} names {kinds[1]}")
         plan = Plan((Job(sources[0], out),), 0, out.parent, names_file=True)
     else:
         plan = _plan_folder(sources, out, suffix, ext)
@@ -133,17 +146,18 @@ def _names_a_file(out: Path, one_file: bool) -> bool:
         return False
     suffix = out.suffix.lower()
     like_a_file = suffix in _OTHER_PICTURES or (one_file and suffix[1:].isalpha())  # clean.xyz, but not v1.2
-    if like_a_file and suffix not in FORMAT_OF_SUFFIX:
+    if like_a_file and not is_picture(out):
         raise UsageError(
-            f"output {str(out)!r}: images are written as {', '.join(FORMAT_OF_SUFFIX)}; "
-            "a folder's name that ends so must exist already"
+            f"output {str(out)!r}: images are written as {', '.join(FORMAT_OF_SUFFIX)}, "
+            f"videos as {', '.join(VIDEO_FORMAT_OF_SUFFIX)}; a folder's name that ends so must exist already"
         )
-    return suffix in FORMAT_OF_SUFFIX
+    return is_picture(out)
 
 
 def _plan_folder(sources: Sequence[Path], out: Path, suffix: str, ext: str | None) -> Plan:
     def output_of(source: Path, below: Path) -> Path:
-        return out / below.with_name(f"{source.stem}{suffix}{ext or source.suffix}")
+        kept = ext is None or is_video(Path(f"x{ext}")) != is_video(source)
+        return out / below.with_name(f"{source.stem}{suffix}{source.suffix if kept else ext}")
 
     jobs: dict[Job, None] = {}
     walked: set[Path] = set()
@@ -155,14 +169,15 @@ def _plan_folder(sources: Sequence[Path], out: Path, suffix: str, ext: str | Non
             continue
         missed = len(unreadable)
         files = list(_walk(source, _identity(out), unreadable))
-        images = [path for path in files if path.suffix.lower() in FORMAT_OF_SUFFIX]
-        if not images and len(unreadable) == missed:
-            raise UsageError(f"source folder {str(source)!r} has no images ({', '.join(FORMAT_OF_SUFFIX)})")
-        left_out += len(files) - len(images)
-        walked.update(images)
-        jobs |= dict.fromkeys(Job(path, output_of(path, path.relative_to(source))) for path in images)
+        found = [path for path in files if is_picture(path)]
+        if not found and len(unreadable) == missed:
+            known = ", ".join([*FORMAT_OF_SUFFIX, *VIDEO_FORMAT_OF_SUFFIX])
+            raise UsageError(f"source folder {str(source)!r} has no images or videos ({known})")
+        left_out += len(files) - len(found)
+        walked.update(found)
+        jobs |= dict.fromkeys(Job(path, output_of(path, path.relative_to(source))) for path in found)
     if suffix:  # photo_clean.jpg beside photo.jpg is what an earlier call has made of it
-        made = {_key(job.output) for job in jobs}
+        made = {_key(path) for job in jobs for path in (job.output, job.partial)}
         jobs = {job: None for job in jobs if job.source not in walked or _key(job.source) not in made}
     return Plan(tuple(jobs), left_out, out, unreadable=tuple(unreadable))
 
@@ -196,7 +211,7 @@ def _walk(
             unreadable.append(Unreadable(entry, f"cannot be looked at: {e.strerror}"))
             continue
         if mode is None:
-            if entry.suffix.lower() in FORMAT_OF_SUFFIX:
+            if is_picture(entry):
                 unreadable.append(Unreadable(entry, "is a link to nothing"))
             continue
         if stat.S_ISDIR(mode):

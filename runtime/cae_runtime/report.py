@@ -4,25 +4,67 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cae_runtime.batch import FileResult
 from cae_runtime.plan import Plan
 from cae_runtime.restorer import Restorer
 
+if TYPE_CHECKING:
+    import rich.progress
 
-def with_progress(results: Iterator[FileResult], total: int) -> Iterator[FileResult]:
-    """Pass results on, behind a progress bar where stderr is a terminal."""
-    if not sys.stderr.isatty():
-        yield from results
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("cleaning"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(file=sys.stderr), transient=True) as progress:
-        yield from progress.track(results, total=total)
+class Progress:
+    """A progress bar of the files, and one of the frames of the video that is under way, where stderr is a terminal.
+
+    Args:
+        total: how many files there are.
+    """
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._bar: rich.progress.Progress | None = None
+
+    def __enter__(self) -> Progress:
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            columns = (
+                TextColumn("{task.description}", markup=False),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+            )
+            self._bar = Progress(*columns, console=Console(file=sys.stderr), transient=True)
+            self._files = self._bar.add_task("cleaning", total=self._total)
+            self._frames = self._bar.add_task("", visible=False)
+            self._video: Path | None = None
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def on_file(self) -> None:
+        """Tell that a file is done."""
+        if self._bar is not None:
+            self._bar.advance(self._files)
+            self._bar.update(self._frames, visible=False)
+
+    def on_frame(self, video: Path, done: int, total: int | None) -> None:
+        """Tell how many frames of a video are done, and about how many there are."""
+        if self._bar is None:
+            return
+        if video != self._video:
+            self._video = video
+            self._bar.reset(self._frames, description=video.name, visible=True)
+            self._bar.update(self._files, visible=self._total > 1)
+        self._bar.update(self._frames, completed=done, total=None if total is None else max(total, done))
 
 
 def summary(results: Sequence[FileResult], plan: Plan, provider: str, seconds: float) -> list[str]:
@@ -33,7 +75,10 @@ def summary(results: Sequence[FileResult], plan: Plan, provider: str, seconds: f
     losses = [result for result in done if result.dropped]
     if losses:
         kinds = ", ".join(sorted({kind for result in losses for kind in result.dropped}))
-        lines.append(f"metadata that did not come along in {_count(len(losses))}: {kinds}")
+        lines.append(f"metadata that did not come along in {_count(losses)}: {kinds}")
+    damaged = sum(result.repeated or 0 for result in results)
+    if damaged:
+        lines.append(f"damaged frames, the ones before are shown longer: {damaged}")
     speed = f" in {seconds:.1f} s, {megapixels(done) / max(seconds, 1e-9):.2f} Mpx/s" if done else ""
     target = plan.jobs[0].output if plan.names_file else f"{plan.folder}/"
     skipped = sum(result.status == "skipped" for result in results)
@@ -47,7 +92,7 @@ def summary(results: Sequence[FileResult], plan: Plan, provider: str, seconds: f
         )
         if number
     ]
-    line = f"cleaned {_count(len(done))}{speed}, {provider} -> {target}"
+    line = f"cleaned {_count(done)}{speed}, {provider} -> {target}"
     return [*lines, "; ".join([line, *notes])]
 
 
@@ -78,7 +123,8 @@ def json_report(
 
 def megapixels(results: Sequence[FileResult]) -> float:
     """Return the size of what was cleaned, in millions of pixels."""
-    return sum((result.width or 0) * (result.height or 0) for result in results if result.status == "done") / 1e6
+    done = [result for result in results if result.status == "done"]
+    return sum((result.width or 0) * (result.height or 0) * (result.frames or 1) for result in done) / 1e6
 
 
 def not_reached(results: Sequence[FileResult], plan: Plan) -> int:
@@ -86,5 +132,12 @@ def not_reached(results: Sequence[FileResult], plan: Plan) -> int:
     return len(plan.jobs) + len(plan.unreadable) - len(results)
 
 
-def _count(number: int) -> str:
-    return f"{number} image" if number == 1 else f"{number} images"
+def _count(results: Sequence[FileResult]) -> str:
+    """Return how many images and videos there are, in words; without any these are no images."""
+    videos = [result for result in results if result.frames is not None]
+    images = len(results) - len(videos)
+    words = [f"{images} image{'s' * (images != 1)}"] if images or not videos else []
+    if videos:
+        frames = sum(result.frames or 0 for result in videos)
+        words.append(f"{len(videos)} video{'s' * (len(videos) != 1)} ({frames} frame{'s' * (frames != 1)})")
+    return " and ".join(words)

@@ -53,3 +53,12 @@ def noise(rng: np.random.Generator) -> Callable[..., np.ndarray]:
         return rng.integers(0, np.iinfo(dtype).max, shape, dtype=dtype, endpoint=True)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return ten seconds with sound, of varying frame times, turned, with wide pixels, tags and a chapter."""
+    from tests.runtime.clips import make_clip
+
+    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
+    return make_clip(path, frames=80, sound="aac", dress=True, varying=True, options={"g": "20"})

@@ -7,7 +7,7 @@ import pytest
 
 import cae_runtime
 
-HEAVY = ("torch", "onnx", "onnxruntime", "cv2", "numpy", "rich", "cae_train", "cae_export")
+HEAVY = ("torch", "onnx", "onnxruntime", "cv2", "numpy", "rich", "av", "cae_train", "cae_export")
 
 
 def modules_after(code: str) -> set[str]:

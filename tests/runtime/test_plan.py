@@ -184,3 +184,25 @@ def test_a_link_to_nothing_among_the_images_is_told_of(photos: Path, tmp_path: P
     (photos / "gone.txt").symlink_to(tmp_path / "nowhere.txt")
     plan = make_plan([photos], tmp_path / "out")
     assert [(at.path.name, at.reason) for at in plan.unreadable] == [("gone.png", "is a link to nothing")]
+
+
+def test_videos_are_planned_beside_images(photos: Path, tmp_path: Path) -> None:
+    (photos / "clip.MP4").write_text("a video")
+    (photos / "sub" / "film.mkv").write_text("a video")
+    plan = make_plan([photos], tmp_path / "out")
+    assert [job.output.name for job in plan.jobs if job.video] == ["clip.MP4", "film.mkv"]
+    assert plan.left_out == 1
+    assert "clip.MP4" in outputs([photos], tmp_path / "out", ext=".png")
+    assert "b.JPG" in outputs([photos], tmp_path / "out", ext=".webm")
+    assert "sub/film.webm" in outputs([photos], tmp_path / "out", ext=".webm")
+    plan = make_plan([photos / "clip.MP4"], tmp_path / "x.mkv")
+    assert plan.jobs[0].partial == tmp_path / "x.partial.mkv"
+    with pytest.raises(UsageError, match=r"clip\.MP4' is a video, output .*x\.png' names an image"):
+        make_plan([photos / "clip.MP4"], tmp_path / "x.png")
+
+
+def test_what_was_interrupted_is_no_source(photos: Path) -> None:
+    (photos / "clip.mp4").write_text("a video")
+    first = outputs([photos], photos, suffix="_clean")
+    (photos / "clip_clean.partial.mp4").write_text("half of it")
+    assert outputs([photos], photos, suffix="_clean") == first

@@ -1,0 +1,161 @@
+"""Cleans images and videos in one call: one result for each, whatever happens to the others."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from cae_runtime.batch import NO_MEMORY, FileResult, clean_files, output_is_there
+from cae_runtime.errors import ImageError, ProviderError, UsageError, VideoError
+from cae_runtime.formats import CODECS_OF_FORMAT, CRF_MAX, VIDEO_FORMAT_OF_SUFFIX
+from cae_runtime.plan import Job
+from cae_runtime.restorer import Restorer
+from cae_runtime.temporal import TemporalFilter
+
+if TYPE_CHECKING:
+    from cae_runtime.video import Clean, CleanedVideo
+
+INSTALL: Final = "videos need an extra: pip install 'cae-toolkit[video]' (in a checkout: pip install -e '.[video]')"
+_PYAV: Final = 18  # the version that pyproject.toml asks for
+OnFrame = Callable[[Path, int, int | None], None]
+
+
+def check_videos(jobs: Sequence[Job], sources: Iterable[Path], codec: str | None, crf: int | None) -> None:
+    """Refuse what would fail with every video, before any work is done.
+
+    Args:
+        jobs: all the files.
+        sources: what the user named.
+        codec: as in `cae_runtime.video.clean_video`.
+        crf: as there.
+
+    Raises:
+        UsageError: PyAV is missing and a video was named, or there are only videos; or an output's format does not hold
+            the codec, or the codec knows no such `crf`.
+    """
+    videos = [job for job in jobs if job.video]
+    named = set(sources)
+    if videos and (len(videos) == len(jobs) or any(job.source in named for job in videos)) and not _pyav_is_there():
+        raise UsageError(INSTALL)
+    for job in videos:
+        format = VIDEO_FORMAT_OF_SUFFIX[job.output.suffix.lower()]
+        chosen = codec or CODECS_OF_FORMAT[format][0]
+        if chosen not in CODECS_OF_FORMAT[format]:
+            choices = " or ".join(CODECS_OF_FORMAT[format])
+            raise UsageError(f"--codec is {codec!r}: {str(job.output)!r} is {format}, which takes {choices}")
+        if crf is not None and crf > CRF_MAX[chosen]:
+            raise UsageError(f"--crf is {crf}: for {chosen} it must be 0..{CRF_MAX[chosen]}")
+
+
+def clean_all(
+    restorer: Restorer,
+    jobs: Iterable[Job],
+    *,
+    strength: float = 1.0,
+    quality: int | None = None,
+    codec: str | None = None,
+    crf: int | None = None,
+    temporal: bool = True,
+    overwrite: bool = False,
+    on_frame: OnFrame | None = None,
+) -> Iterator[FileResult]:
+    """Clean images and videos, and yield each result as it comes.
+
+    Args:
+        restorer: what cleans.
+        jobs: the files, see `cae_runtime.plan.make_plan`.
+        strength: 0..1, see `Restorer`.
+        quality: of images, 1..100, see `cae_runtime.images.encode`.
+        codec: of videos, see `cae_runtime.video.clean_video`.
+        crf: of videos, see there.
+        temporal: whether the frames of videos are averaged over time before the network.
+        overwrite: replace outputs that are there, instead of skipping them.
+        on_frame: called after each frame of a video with the file, how many are done, and about how many there are.
+
+    Yields:
+        One result a job, in order. Of a video that Ctrl-C has ended a result comes too, before that is raised.
+
+    Raises:
+        ModelError: the model gives patches of another size than it takes, so that nothing can be cleaned.
+    """
+    for video, group in groupby(jobs, key=lambda job: job.video):
+        if not video:
+            yield from clean_files(restorer, group, strength=strength, quality=quality, overwrite=overwrite)
+            continue
+        for job in group:
+            result, interrupted = _clean_one(job, restorer, strength, codec, crf, temporal, overwrite, on_frame)
+            yield result
+            if interrupted:
+                raise KeyboardInterrupt
+
+
+def frame_cleaner(restorer: Restorer, strength: float, temporal: bool) -> Clean:
+    """Return what is done to each frame of one video; it is called with them in turn, and keeps what it has seen."""
+    average = TemporalFilter() if temporal else None
+    return lambda frame: np.asarray(restorer(average(frame) if average else frame, strength=strength), np.uint8)
+
+
+def _clean_one(
+    job: Job,
+    restorer: Restorer,
+    strength: float,
+    codec: str | None,
+    crf: int | None,
+    temporal: bool,
+    overwrite: bool,
+    on_frame: OnFrame | None,
+) -> tuple[FileResult, bool]:
+    """Clean a video; return what became of it, and whether Ctrl-C has ended it."""
+    result = FileResult(str(job.source), str(job.output), "done", "", 0.0, None, None, restorer.provider, ())
+    start = time.perf_counter()
+    interrupted = False
+    try:
+        if output_is_there(job.output, overwrite):
+            return replace(result, status="skipped", reason="the output exists"), False
+        if not _pyav_is_there():
+            raise VideoError(INSTALL)
+        from cae_runtime.video import VideoInterrupted, VideoPartlyDone, clean_video
+
+        def told(done: int, of: int | None) -> None:
+            if on_frame is not None:
+                on_frame(job.source, done, of)
+
+        try:
+            cleaned = clean_video(
+                job.source, job.output, frame_cleaner(restorer, strength, temporal), codec=codec, crf=crf, on_frame=told
+            )
+            result = replace(result, **_told_of(cleaned))
+        except VideoInterrupted as e:
+            interrupted = True
+            result = replace(result, status="failed", reason=str(e.partly), **_told_of(e.partly.cleaned))
+        except VideoPartlyDone as e:
+            result = replace(result, status="failed", reason=str(e), **_told_of(e.cleaned))
+    except (ImageError, VideoError, ProviderError, UsageError) as e:
+        result = replace(result, status="failed", reason=str(e))
+    except MemoryError:
+        result = replace(result, status="failed", reason=NO_MEMORY)
+    return replace(result, seconds=time.perf_counter() - start), interrupted
+
+
+def _told_of(cleaned: CleanedVideo) -> dict[str, Any]:
+    return {
+        "width": cleaned.width,
+        "height": cleaned.height,
+        "frames": cleaned.frames,
+        "repeated": cleaned.repeated,
+        "dropped": cleaned.dropped,
+    }
+
+
+def _pyav_is_there() -> bool:
+    try:
+        import av
+    except ImportError:
+        return False
+    return int(av.__version__.split(".")[0]) >= _PYAV

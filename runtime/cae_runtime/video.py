@@ -1,0 +1,225 @@
+"""A video in, the cleaned video out: frame by frame, with its times, its sound and all that is around it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import chain, repeat
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cae_runtime.errors import UsageError, VideoError
+from cae_runtime.plan import Job
+from cae_runtime.pool import in_order
+from cae_runtime.video_look import lost_between, lost_tags
+from cae_runtime.video_sink import VideoSink
+from cae_runtime.video_source import Frame, Step, VideoSource
+
+Clean = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
+
+_PIXELS_AHEAD = 2**24  # of frames that are decoded ahead, or wait to be encoded
+_FRAMES_AHEAD = 4
+
+
+@dataclass(frozen=True)
+class CleanedVideo:
+    """What became of a video.
+
+    Attributes:
+        width: pixels of a row, as stored.
+        height: rows, as stored.
+        frames: how many were written.
+        repeated: how many of them stand in for a damaged one.
+        dropped: what did not come along, in words.
+    """
+
+    width: int
+    height: int
+    frames: int
+    repeated: int
+    dropped: tuple[str, ...]
+
+
+class VideoPartlyDone(VideoError):  # noqa: N818 - part of it is there
+    """A video ended before its end: what was done of it can be played.
+
+    Attributes:
+        cleaned: what was done.
+        partial: the file that has it.
+    """
+
+    def __init__(self, reason: str, cleaned: CleanedVideo, partial: Path) -> None:
+        super().__init__(f"{reason}: the {cleaned.frames} frames up to there are in {str(partial)!r}")
+        self.cleaned = cleaned
+        self.partial = partial
+
+
+class VideoInterrupted(KeyboardInterrupt):
+    """Ctrl-C was pressed; `partly` tells what was done until then."""
+
+    def __init__(self, partly: VideoPartlyDone) -> None:
+        super().__init__()
+        self.partly = partly
+
+
+def clean_video(
+    source: Path,
+    output: Path,
+    clean: Clean,
+    *,
+    codec: str | None = None,
+    crf: int | None = None,
+    on_frame: Callable[[int, int | None], None] | None = None,
+) -> CleanedVideo:
+    """Clean a video file.
+
+    While a frame is cleaned, the next ones are decoded and those before are encoded, in two other threads. A frame that
+    is damaged is the one before once more. The output appears whole or not at all.
+
+    Args:
+        source: MP4, MOV, Matroska, WebM or AVI.
+        output: the file to write, replaced where it is there; its suffix tells the format.
+        clean: called with each frame in turn, uint8, shape (H, W, 3), BGR, as stored (not rotated); returns another of
+            the same kind. It may keep what it has seen. It is not called for frames that are repeated.
+        codec: `h264`, `h265`, `vp9` or `av1`; None takes what is usual in the format.
+        crf: constant rate factor, lower is better: 0..51, for vp9 and av1 0..63; None takes a default.
+        on_frame: called after each frame with how many are done, and about how many there are (None: unknown).
+
+    Returns:
+        What was written.
+
+    Raises:
+        UsageError: the output is the source, or its format does not hold the codec.
+        VideoError: the source cannot be read, or the output not be written.
+        VideoPartlyDone: the source ended early; what it had is in `NAME.partial.EXT`.
+        VideoInterrupted: Ctrl-C was pressed; what was done is in `NAME.partial.EXT`.
+    """
+    if output.exists() and output.samefile(source):
+        raise UsageError(f"output {str(output)!r} is the source: choose another name")
+    opened = VideoSource(source)
+    try:
+        return _Work(opened, Job(source, output), clean, on_frame).run(codec, crf)
+    finally:
+        opened.close()
+
+
+class _Work:
+    """One video on its way through."""
+
+    def __init__(
+        self, source: VideoSource, job: Job, clean: Clean, on_frame: Callable[[int, int | None], None] | None
+    ) -> None:
+        self._source, self._job, self._clean, self._on_frame = source, job, clean, on_frame
+        self._before: NDArray[np.uint8] | None = None
+        self._frames = self._repeated = 0
+
+    def run(self, codec: str | None, crf: int | None) -> CleanedVideo:
+        """Do all of it under a hidden name, and rename that."""
+        steps = self._source.steps()
+        first = next(steps)
+        output = self._job.output
+        hidden = output.with_name(f".{os.urandom(8).hex()}.partial")
+        try:
+            output.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                self._write(hidden, first, steps, codec, crf)
+            finally:
+                hidden.unlink(missing_ok=True)
+        except OSError as e:
+            raise VideoError(f"cannot be written to {str(output)!r}: {e.strerror}") from e
+        return self._cleaned
+
+    def _write(self, hidden: Path, first: Step, steps: Iterator[Step], codec: str | None, crf: int | None) -> None:
+        sink = VideoSink(hidden, self._job.output.suffix, self._source, codec, crf)
+        try:
+            interrupted = False
+            try:
+                self._pump(sink, first, steps)
+            except KeyboardInterrupt:
+                if not self._frames:
+                    raise
+                interrupted = True
+            interrupted |= not _finished(sink)
+        except BaseException:
+            sink.abandon()
+            raise
+        reason = "was interrupted" if interrupted else self._source.truncated
+        self._cleaned = self._compared(hidden, sink.dropped)
+        if not reason:
+            hidden.replace(self._job.output)
+            return
+        partial = self._partial()
+        hidden.replace(partial)
+        partly = VideoPartlyDone(reason, self._cleaned, partial)
+        raise VideoInterrupted(partly) if interrupted else partly
+
+    def _pump(self, sink: VideoSink, first: Step, steps: Iterator[Step]) -> None:
+        """Decode, clean and encode, each in its thread."""
+        assert self._source.look is not None  # noqa: S101 - known with the first step
+        ahead = max(1, min(_FRAMES_AHEAD, _PIXELS_AHEAD // (self._source.look.width * self._source.look.height)))
+
+        def write(done: tuple[Step, NDArray[np.uint8] | None]) -> Frame | None:
+            sink.write(*done)
+            return done[0].frame
+
+        with (
+            ThreadPoolExecutor(1, "cae-decode") as reader,
+            ThreadPoolExecutor(1, "cae-encode") as writer,
+            closing(in_order(reader, lambda _: next(steps, None), repeat(None), ahead)) as read,
+        ):
+            whole = chain([first], iter(lambda: next(read), None))
+            for frame in in_order(writer, write, map(self._cleaned_step, whole), ahead, finish=True):
+                if frame is not None:
+                    self._count(frame)
+
+    def _cleaned_step(self, step: Step) -> tuple[Step, NDArray[np.uint8] | None]:
+        if step.frame is None:
+            return step, None
+        if step.frame.pixels is not None:
+            self._before = self._clean(step.frame.pixels)
+        return step, self._before
+
+    def _count(self, frame: Frame) -> None:
+        self._frames += 1
+        self._repeated += frame.damaged
+        if self._on_frame is not None:
+            self._on_frame(self._frames, self._source.frames)
+
+    def _compared(self, written: Path, dropped: set[str]) -> CleanedVideo:
+        """Look at what was written, and tell what of the source is not there."""
+        look = self._source.look
+        assert look is not None  # noqa: S101 - as above
+        after = VideoSource(written)
+        try:
+            next(after.steps())
+            assert after.look is not None  # noqa: S101 - as above
+            dropped |= lost_between(look, after.look) | lost_tags(self._source.container, after.container)
+        finally:
+            after.close()
+        if self._source.resized:
+            dropped.add("changes of size")
+        return CleanedVideo(look.width, look.height, self._frames, self._repeated, tuple(sorted(dropped)))
+
+    def _partial(self) -> Path:
+        """Return the name of what was done of the output; never that of the source."""
+        partial = self._job.partial
+        while partial.exists() and partial.samefile(self._job.source):
+            partial = partial.with_suffix(f".partial{partial.suffix}")
+        return partial
+
+
+def _finished(sink: VideoSink) -> bool:
+    """End the file, also when Ctrl-C is pressed meanwhile; return whether it was not."""
+    with ThreadPoolExecutor(1, "cae-finish") as pool:
+        ending = pool.submit(sink.finish)
+        try:
+            ending.result()
+        except KeyboardInterrupt:
+            ending.result()
+            return False
+    return True

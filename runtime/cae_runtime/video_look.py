@@ -1,0 +1,167 @@
+"""What a video looks like beside its pixels: size, colour, rotation, pixel shape; and what of that an output lost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, Final
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.sidedata.sidedata import Type
+from av.video.format import VideoFormat
+from av.video.reformatter import ColorRange, Colorspace, Interpolation
+from av.video.stream import VideoStream
+
+from cae_runtime.errors import VideoError
+
+INTERPOLATION: Final = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
+UNSPECIFIED: Final = 2  # matrix, primaries and transfer; the range has 0
+_MATRIX_OF_TAG: Final = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}  # AVColorSpace to what swscale knows
+_HD_HEIGHT: Final = 720
+_BITS: Final = 8
+_COLORS: Final = 3
+_TURNED_NOT: Final = (65536, 0, 0, 0, 65536, 0, 0, 0, 2**30)
+_LOST_SIDE_DATA: Final = {
+    Type.A53_CC: "closed captions",
+    Type.MASTERING_DISPLAY_METADATA: "HDR metadata",
+    Type.CONTENT_LIGHT_LEVEL: "HDR metadata",
+    Type.DYNAMIC_HDR_PLUS: "HDR metadata",
+    Type.DYNAMIC_HDR_VIVID: "HDR metadata",
+    Type.DOVI_RPU_BUFFER: "HDR metadata",
+    Type.DOVI_METADATA: "HDR metadata",
+    Type.SPHERICAL: "spherical projection",
+    Type.STEREO3D: "stereo 3D",
+    Type.ICC_PROFILE: "icc",
+    Type.GOP_TIMECODE: "timecode",
+    Type.S12M_TIMECODE: "timecode",
+}
+# Written by each container anew, or of what was encoded before.
+_OF_THE_CONTAINER: Final = {
+    "major_brand", "minor_version", "compatible_brands", "encoder", "software", "duration", "vendor_id", "alpha_mode",
+    "bps", "number_of_frames", "number_of_bytes",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Look:
+    """What all frames of a video have in common; tags are FFmpeg's numbers.
+
+    Attributes:
+        width: pixels of a row, as stored.
+        height: rows, as stored.
+        layout: planar YUV of 8 bits with the chroma of the source, such as `yuv420p`.
+        matrix: how YUV and BGR turn into each other, for swscale.
+        range: of YUV, `MPEG` or `JPEG`.
+        tags: matrix, primaries, transfer and range as the file tells them, also where it tells nothing.
+        pixel_shape: width of a pixel divided by its height; None where it is 1 or unknown.
+        display: the display matrix, that is rotation and mirroring; None where there is none.
+        lost: what an output of 8 bits a channel without side data cannot keep.
+    """
+
+    width: int
+    height: int
+    layout: str
+    matrix: int
+    range: int
+    tags: tuple[int, int, int, int]
+    pixel_shape: Fraction | None
+    display: tuple[int, ...] | None
+    lost: frozenset[str]
+
+
+def look_at(frame: av.VideoFrame, stream: VideoStream) -> Look:
+    """Look at a decoded frame.
+
+    Raises:
+        VideoError: it has alpha.
+    """
+    pixels = frame.format
+    if not pixels.has_palette and any(component.is_alpha for component in pixels.components):
+        raise VideoError("has an alpha channel, which would be lost")
+    context = stream.codec_context
+    matrix, primaries, transfer = (
+        own if own != UNSPECIFIED else of_file
+        for own, of_file in (
+            (frame.colorspace, context.colorspace),
+            (frame.color_primaries, context.color_primaries),
+            (frame.color_trc, context.color_trc),
+        )
+    )
+    tagged_range = frame.color_range or context.color_range or (2 if pixels.name.startswith("yuvj") else 0)
+    if pixels.is_rgb:
+        matrix, tagged_range = 1, ColorRange.MPEG.value
+    guess = Colorspace.ITU709 if frame.height >= _HD_HEIGHT else Colorspace.ITU601
+    found: Any = frame.side_data  # PyAV's own types are wrong here
+    side_data = {data.type for data in found}
+    lost = {name for kind, name in _LOST_SIDE_DATA.items() if kind in side_data}
+    bits = max(component.bits for component in pixels.components)
+    if bits > _BITS:
+        lost.add(f"{bits} bits a channel ({_BITS} are written)")
+    if frame.interlaced_frame:
+        lost.add("interlacing (written as whole frames)")
+    display = None
+    if Type.DISPLAYMATRIX in side_data:
+        display = tuple(np.frombuffer(bytes(found[Type.DISPLAYMATRIX]), np.int32).tolist())
+    shape = stream.sample_aspect_ratio
+    return Look(
+        frame.width,
+        frame.height,
+        _layout_of(pixels),
+        _MATRIX_OF_TAG.get(matrix, guess.value),
+        ColorRange.JPEG.value if tagged_range == ColorRange.JPEG.value else ColorRange.MPEG.value,
+        (matrix, primaries, transfer, tagged_range),
+        None if not shape or shape == 1 else shape,
+        None if display == _TURNED_NOT else display,
+        frozenset(lost),
+    )
+
+
+def lost_between(before: Look, after: Look) -> set[str]:
+    """Return what an output does not have of what its source has."""
+    names = ("colour matrix", "colour primaries", "colour transfer")
+    lost = {
+        name
+        for name, old, new in zip(names, before.tags[:3], after.tags[:3], strict=True)
+        if old not in (new, UNSPECIFIED)
+    }
+    if before.range != after.range:
+        lost.add("colour range")
+    if before.display not in (None, after.display):
+        lost.add("rotation")
+    if before.pixel_shape not in (None, after.pixel_shape):
+        lost.add("pixel aspect ratio")
+    return lost
+
+
+def kept_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
+    """Return the tags of a file or stream without those that belong to its container."""
+    return {
+        key: value
+        for key, value in metadata.items()
+        if key.lower() not in _OF_THE_CONTAINER and not key.lower().startswith("_statistics")
+    }
+
+
+def lost_tags(before: InputContainer, after: InputContainer) -> set[str]:
+    """Return what of the tags and chapters of a file another does not have."""
+    have = {key.lower() for key in after.metadata}
+    missing = sorted(key for key in kept_metadata(before.metadata) if key.lower() not in have)
+    lost = {f"metadata ({', '.join(missing)})"} if missing else set[str]()
+    if len(after.chapters()) < len(before.chapters()):
+        lost.add("chapters")
+    return lost
+
+
+def _layout_of(pixels: VideoFormat) -> str:
+    """Return the planar YUV format of 8 bits that has all the colour of a format."""
+    if pixels.is_rgb:
+        return "yuv444p"
+    if len(pixels.components) < _COLORS:  # grey
+        return "yuv420p"
+    probe = VideoFormat(pixels.name, 64, 64)
+    if probe.chroma_height() == 64:
+        return "yuv444p" if probe.chroma_width() == 64 else "yuv422p"
+    return "yuv444p" if probe.chroma_width() == 64 else "yuv420p"

@@ -1,0 +1,242 @@
+"""A video file, written: frames encoded, packets of sound and subtitles as they came."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Final
+
+import av
+import numpy as np
+from av.packet import Packet
+from av.stream import AttachmentStream, Stream
+from av.video.reformatter import ColorRange, VideoReformatter
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from cae_runtime.errors import UsageError, VideoError
+from cae_runtime.formats import AVI, CODECS_OF_FORMAT, MATROSKA, MOV, MP4, VIDEO_FORMAT_OF_SUFFIX, WEBM
+from cae_runtime.video_look import INTERPOLATION, Look, kept_metadata
+from cae_runtime.video_source import Step, VideoSource, is_cover
+
+DEFAULT_CRF: Final = {"h264": 18, "h265": 20, "vp9": 24, "av1": 24}
+_ENCODERS: Final = {"h264": "libx264", "h265": "libx265", "vp9": "libvpx-vp9", "av1": "libsvtav1"}
+# Quick ones, so that the processor is left to the network: at the same crf the files are hardly larger.
+_OPTIONS: Final = {
+    "h264": {"preset": "veryfast"},
+    "h265": {"preset": "fast", "x265-params": "log-level=none"},
+    "vp9": {"deadline": "good", "cpu-used": "4", "row-mt": "1"},
+    "av1": {"preset": "8"},
+}
+_MUXERS: Final = {MP4: "mp4", MOV: "mov", MATROSKA: "matroska", WEBM: "webm", AVI: "avi"}
+_RATE_MAX: Final = Fraction(240)  # that an encoder is told: some refuse more; the frames' own times hold
+_ANY_CHROMA: Final = {"h264", "h265", "vp9"}
+_EVEN_ONLY: Final = {"h264", "h265"}
+
+
+class VideoSink:
+    """A video file that is being written.
+
+    Args:
+        path: where; its name does not tell the format.
+        suffix: of the name that it will have, such as `.mp4`.
+        source: the open video, whose look is known.
+        codec: `h264`, `h265`, `vp9` or `av1`; None takes the format's first.
+        crf: constant rate factor of the codec, lower is better; None takes a default that is hard to see.
+
+    Attributes:
+        dropped: what of the source is not in the file, as far as that is known while it is written.
+
+    Raises:
+        UsageError: the format does not hold the codec, or this PyAV cannot write it.
+        VideoError: the format does not hold the sound, or the file cannot be written.
+    """
+
+    def __init__(self, path: Path, suffix: str, source: VideoSource, codec: str | None, crf: int | None) -> None:
+        self._format = VIDEO_FORMAT_OF_SUFFIX[suffix.lower()]
+        codec = codec or CODECS_OF_FORMAT[self._format][0]
+        if codec not in CODECS_OF_FORMAT[self._format]:
+            raise UsageError(wrong_codec(codec, self._format))
+        if _ENCODERS[codec] not in av.codecs_available:
+            raise UsageError(
+                f"codec {codec!r} has no encoder ({_ENCODERS[codec]}) in this PyAV: choose another --codec"
+            )
+        assert source.look is not None  # noqa: S101 - known with the first step
+        self._look: Look = source.look
+        self.dropped: set[str] = set(self._look.lost)
+        self._reformatter = VideoReformatter()
+        self._durations: dict[int, int] = {}
+        self._least: dict[int, int] = {}  # by stream: the decoding time that its next packet has at least
+        self._last = -(2**62)
+        options = {"movflags": "+faststart"} if self._format in (MP4, MOV) else {}
+        if options and any(key.lower().startswith("com.") for key in source.container.metadata):
+            options["movflags"] += "+use_metadata_tags"
+        self._what = f"as {codec} in {self._format}, {self._look.width}x{self._look.height} pixels"
+        with _told(self._what):
+            self._container = av.open(f"file:{path}", "w", format=_MUXERS[self._format], container_options=options)
+        try:
+            with _told(self._what):
+                self._stream = self._add_video(source, codec, DEFAULT_CRF[codec] if crf is None else crf)
+                self._copies = {
+                    stream.index: copy for stream in source.others if (copy := self._add_copy(stream)) is not None
+                }
+                self._container.metadata.update(kept_metadata(source.container.metadata))
+                self._container.set_chapters(source.container.chapters())
+                self._container.start_encoding()
+        except BaseException:
+            self.abandon()
+            raise
+        if len(source.container.chapters()) > 0:
+            self.dropped.discard("data stream (bin_data)")  # how MP4 keeps the chapters' names
+
+    def _add_video(self, source: VideoSource, codec: str, crf: int) -> VideoStream:
+        look = self._look
+        rate: Fraction = min(source.rate, _RATE_MAX)
+        stream = self._container.add_stream(_ENCODERS[codec], rate=rate)
+        assert isinstance(stream, VideoStream)  # noqa: S101 - for mypy
+        self._time_base = 1 / source.rate if self._format == AVI else source.time_base
+        self._source_base = source.time_base
+        context = stream.codec_context
+        context.width, context.height = look.width, look.height
+        context.pix_fmt = self._layout = self._possible_layout(codec)
+        context.time_base = self._time_base
+        stream.time_base = self._time_base
+        context.colorspace, context.color_primaries, context.color_trc, context.color_range = look.tags
+        context.sample_aspect_ratio = look.pixel_shape or Fraction(1)
+        context.options = {**_OPTIONS[codec], "crf": str(crf)}
+        if self._format == AVI:
+            context.max_b_frames = 0  # its frames have no times of their own
+        if codec == "h265" and self._format in (MP4, MOV):
+            context.codec_tag = "hvc1"  # what Apple's players ask for
+        stream.set_display_matrix(look.display)
+        stream.metadata.update(kept_metadata(source.stream.metadata))
+        stream.disposition = source.stream.disposition
+        return stream
+
+    def _possible_layout(self, codec: str) -> str:
+        look, layout = self._look, self._look.layout
+        if codec not in _ANY_CHROMA and layout != "yuv420p":
+            self.dropped.add("full chroma (4:2:0 is written)")
+            return "yuv420p"
+        if codec in _EVEN_ONLY and layout != "yuv444p" and (look.width % 2 or look.height % 2):
+            return "yuv444p"
+        return layout
+
+    def _add_copy(self, stream: Stream) -> Stream | None:
+        """Make room for a stream that is copied; None where that is not possible."""
+        if isinstance(stream, AttachmentStream):
+            if self._format == MATROSKA:
+                self._container.add_attachment(stream.name or "", stream.mimetype or "", stream.data)
+            else:
+                self.dropped.add("attachments")
+            return None
+        if stream.type not in ("audio", "subtitle") and not is_cover(stream):
+            self.dropped.add("further video streams" if stream.type == "video" else f"data stream ({stream.name})")
+            return None
+        try:
+            copy = self._container.add_stream_from_template(stream, opaque=True)
+        except ValueError as e:
+            name = stream.codec_context.name if stream.codec_context else "unknown"
+            if stream.type == "audio":
+                raise VideoError(
+                    f"has sound ({name}) that {self._format} cannot hold: write Matroska (--ext mkv, or -o NAME.mkv)"
+                ) from e
+            self.dropped.add(f"subtitles ({name})" if stream.type == "subtitle" else "cover picture")
+            return None
+        copy.metadata.update(kept_metadata(stream.metadata))
+        copy.disposition = stream.disposition
+        return copy
+
+    def write(self, step: Step, pixels: NDArray[np.uint8] | None) -> None:
+        """Write a step.
+
+        Args:
+            step: what was read.
+            pixels: uint8, shape (H, W, 3), BGR: the cleaned frame; None where the step has no frame.
+
+        Raises:
+            VideoError: it cannot be encoded or written.
+        """
+        with _told(self._what):
+            for packet in step.packets:
+                self._copy(packet)
+            if step.frame is not None and pixels is not None:
+                self._encode(self._yuv(pixels), step.frame.pts, step.frame.duration)
+
+    def _copy(self, packet: Packet[Stream]) -> None:
+        copy = self._copies.get(packet.stream_index)
+        if copy is None:
+            return
+        least = self._least.get(packet.stream_index)
+        if packet.dts is not None:
+            if least is not None and packet.dts < least:  # in a damaged file; no format takes it
+                packet.dts = least
+                packet.pts = None if packet.pts is None else max(packet.pts, least)
+            self._least[packet.stream_index] = packet.dts + (self._format in (MP4, MOV))
+        packet.stream = copy
+        self._container.mux(packet)
+
+    def _yuv(self, pixels: NDArray[np.uint8]) -> av.VideoFrame:
+        look = self._look
+        frame = self._reformatter.reformat(
+            av.VideoFrame.from_ndarray(pixels, "bgr24"),
+            format=self._layout,
+            dst_colorspace=look.matrix,
+            src_color_range=ColorRange.JPEG,
+            dst_color_range=look.range,
+            interpolation=INTERPOLATION,
+            threads=1,
+        )
+        frame.colorspace, frame.color_primaries, frame.color_trc, frame.color_range = look.tags
+        return frame
+
+    def _encode(self, frame: av.VideoFrame, pts: int, duration: int) -> None:
+        if self._time_base != self._source_base:
+            exact = pts * self._source_base / self._time_base
+            if exact.denominator != 1:
+                self.dropped.add(f"exact time stamps ({self._format} has a fixed frame rate)")
+            pts, duration = round(exact), 1
+        self._last = max(pts, self._last + 1)
+        frame.pts, frame.time_base, frame.duration = self._last, self._time_base, duration
+        self._durations[self._last] = duration
+        self._mux(self._stream.encode(frame))
+
+    def _mux(self, packets: list[Packet[VideoStream]]) -> None:
+        for packet in packets:
+            if packet.pts is not None:
+                packet.duration = self._durations.pop(packet.pts, packet.duration)
+            self._container.mux(packet)
+
+    def finish(self) -> None:
+        """Write what the encoder still holds, and end the file so that it can be played.
+
+        Raises:
+            VideoError: it cannot be encoded or written.
+        """
+        with _told(self._what):
+            self._mux(self._stream.encode(None))
+            self._container.close()
+
+    def abandon(self) -> None:
+        """Close the file, whatever state it is in."""
+        with contextlib.suppress(av.FFmpegError, ValueError):
+            self._container.close()
+
+
+def wrong_codec(codec: str, format: str) -> str:
+    """Return the line that tells that a format does not hold a codec."""
+    return f"codec {codec!r} does not go into {format}: choose {' or '.join(CODECS_OF_FORMAT[format])}"
+
+
+@contextlib.contextmanager
+def _told(what: str) -> Iterator[None]:
+    """Turn what PyAV raises into one line."""
+    try:
+        yield
+    except (av.FFmpegError, ValueError) as e:
+        if isinstance(e, MemoryError):
+            raise
+        reason = e.strerror if isinstance(e, av.FFmpegError) and e.strerror else str(e)
+        raise VideoError(f"cannot be written {what}: {reason}") from e

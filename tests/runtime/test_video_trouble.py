@@ -1,0 +1,248 @@
+"""What is wrong with a video, or with its surroundings, is told in a line; what was done is not lost."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+from tests.runtime.clips import HEIGHT, WIDTH, damage, look_into, make_clip, psnr
+from tests.runtime.conftest import COMMAND
+
+from cae_runtime import video_source
+from cae_runtime.errors import UsageError, VideoError
+from cae_runtime.video import VideoInterrupted, VideoPartlyDone, clean_video
+
+Command = Callable[..., subprocess.CompletedProcess[bytes]]
+Pixels = np.ndarray
+
+
+def same(frame: Pixels) -> Pixels:
+    return frame
+
+
+def lines(done: subprocess.CompletedProcess[bytes]) -> list[str]:
+    return done.stderr.decode().splitlines()
+
+
+@pytest.fixture
+def without_pyav(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide PyAV from the processes that are started."""
+    (tmp_path / "path").mkdir()
+    (tmp_path / "path" / "av.py").write_text("raise ModuleNotFoundError('no av', name='av')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "path"))
+
+
+@pytest.mark.usefixtures("without_pyav")
+def test_without_pyav_a_video_names_the_command_that_installs_it(cae_run: Command, clip: Path, tmp_path: Path) -> None:
+    for source in (clip, clip.parent):
+        done = cae_run(source, "-o", tmp_path / "out")
+        assert done.returncode == 2
+        (line,) = lines(done)
+        assert line.endswith(
+            "videos need an extra: pip install 'cae-toolkit[video]' (in a checkout: pip install -e '.[video]')"
+        )
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.usefixtures("without_pyav")
+def test_without_pyav_the_images_of_a_folder_are_cleaned(cae_run: Command, clip: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    shutil.copy(clip, folder / "b.mp4")
+    Image.new("RGB", (40, 30)).save(folder / "a.png")
+    done = cae_run(folder, "-o", tmp_path / "out")
+    assert done.returncode == 1
+    assert f"failed: {str(folder / 'b.mp4')!r} videos need an extra: pip install" in lines(done)[1]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.png"]
+
+
+@pytest.mark.parametrize(("codec", "which"), [("libx264", 0), ("libx264", 10), ("libx264", 19), ("mpeg4", 12)])
+def test_a_damaged_frame_is_the_one_before_once_more(cae_run: Command, tmp_path: Path, codec: str, which: int) -> None:
+    options = {"g": "4", "bf": "0"}
+    whole = make_clip(tmp_path / "whole.mp4", frames=20, codec=codec, sound="aac", varying=True, options=options)
+    broken = damage(whole, tmp_path / "broken.mp4", which)
+    done = cae_run(broken, "-o", tmp_path / "out.mp4", "--json")
+    assert done.returncode == 0
+    before, after = look_into(whole), look_into(tmp_path / "out.mp4")
+    assert after.times == before.times
+    assert after.sound == before.sound
+    (file,) = json.loads(done.stdout)["files"]
+    assert file["frames"] == 20
+    assert 1 <= file["repeated"] <= 4
+    assert f"damaged frames, the ones before are shown longer: {file['repeated']}" in lines(done)
+    if which:
+        assert psnr(after.frames[which : which + 1], after.frames[which - 1 : which]) > 38
+
+
+def test_frames_are_cleaned_in_turn_and_repeated_ones_not_again(tmp_path: Path) -> None:
+    whole = make_clip(tmp_path / "whole.mp4", frames=20, options={"g": "4", "bf": "0"})
+    seen: list[Pixels] = []
+    progress: list[tuple[int, int | None]] = []
+
+    def clean(frame: Pixels) -> Pixels:
+        seen.append(frame)
+        return frame // 2
+
+    cleaned = clean_video(
+        damage(whole, tmp_path / "in.mp4", 8), tmp_path / "out.mp4", clean, on_frame=lambda *n: progress.append(n)
+    )
+    before, after = look_into(whole).frames, look_into(tmp_path / "out.mp4").frames
+    assert cleaned.frames == 20
+    assert len(seen) == 20 - cleaned.repeated
+    assert all(frame.shape == (HEIGHT, WIDTH, 3) and frame.dtype == np.uint8 for frame in seen)
+    assert psnr(seen[:8], before[:8]) > 40
+    assert psnr(after[:8], [frame // 2 for frame in before[:8]]) > 35
+    assert progress == [(number, 20) for number in range(1, 21)]
+
+
+def no_video(path: Path) -> None:
+    with av.open(str(path), "w") as container:
+        sound = container.add_stream("aac", rate=48000)
+        piece = av.AudioFrame.from_ndarray(np.zeros((2, 1024), np.float32), "fltp", "stereo")
+        piece.sample_rate = 48000
+        container.mux([*sound.encode(piece), *sound.encode(None)])
+
+
+def no_frames(path: Path) -> None:
+    make_clip(path, frames=1, sound="aac", options={"bf": "0"})
+    damaged = damage(path, path, 0)
+    with av.open(str(damaged)) as container:
+        packet = next(container.demux(video=0))
+    data = bytearray(path.read_bytes())
+    data[packet.pos : packet.pos + packet.size] = bytes(packet.size)
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda path: path.write_bytes(b""), "is no video that is read (MP4, MOV, Matroska, WebM, AVI)"),
+        (lambda path: path.write_text("#EXTM3U\n#EXTINF:1\nhttp://localhost/a.ts\n"), "is no video that is read"),
+        (lambda path: path.write_text("ffconcat version 1.0\nfile clip.mp4\n"), "is no video that is read"),
+        (lambda path: path.write_bytes(make_clip(path).read_bytes()[:900]), "is truncated or damaged: "),
+        (no_video, "has no video stream"),
+        (no_frames, "has no frame that can be decoded"),
+        (lambda path: make_clip(path, codec="qtrle", layout="argb"), "has an alpha channel, which would be lost"),
+        (lambda path: path.mkdir(), "cannot be read: Is a directory"),
+    ],
+)
+def test_what_cannot_be_read_is_told(tmp_path: Path, make: Callable[[Path], object], reason: str) -> None:
+    source, out = tmp_path / "in.mov", tmp_path / "out"
+    make(source)
+    with pytest.raises(VideoError) as caught:
+        clean_video(source, out / "clean.mov", same)
+    assert str(caught.value).startswith(reason)
+    assert "\n" not in str(caught.value)
+    assert not out.exists() or list(out.iterdir()) == []
+
+
+def test_absurd_sizes_are_refused(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(video_source, "PIXELS_MAX", 1000)
+    with pytest.raises(VideoError, match=f"has {WIDTH}x{HEIGHT} pixels: the limit is 1000 pixels"):
+        clean_video(clip, tmp_path / "out.mp4", same)
+
+
+def test_of_a_truncated_file_what_is_there_is_kept(cae_run: Command, clip: Path, tmp_path: Path) -> None:
+    cut = tmp_path / "cut.mkv"
+    whole = make_clip(tmp_path / "whole.mkv", frames=60, noise=5, options={"bf": "0"})
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    done = cae_run(cut, "-o", tmp_path / "out" / "clean.mkv")
+    assert done.returncode == 1
+    assert f"failed: {str(cut)!r} is truncated: its last " in lines(done)[1]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["clean.partial.mkv"]
+    assert 10 < len(look_into(tmp_path / "out" / "clean.partial.mkv").frames) < 50
+
+
+def test_the_output_is_never_the_source(clip: Path, tmp_path: Path) -> None:
+    source = Path(shutil.copy(clip, tmp_path / "clip.mp4"))
+    (tmp_path / "link.mp4").hardlink_to(source)
+    with pytest.raises(UsageError, match="is the source"):
+        clean_video(source, tmp_path / "link.mp4", same)
+    inner = make_clip(tmp_path / "a.partial.mp4", frames=60)
+    before = inner.read_bytes()
+    with pytest.raises(VideoInterrupted) as caught:
+        clean_video(inner, tmp_path / "a.mp4", interrupt_at(20))
+    assert caught.value.partly.partial.name == "a.partial.partial.mp4"
+    assert inner.read_bytes() == before
+
+
+def interrupt_at(number: int) -> Callable[[Pixels], Pixels]:
+    counter = itertools.count(1)
+
+    def clean(frame: Pixels) -> Pixels:
+        if next(counter) == number:
+            raise KeyboardInterrupt
+        return frame
+
+    return clean
+
+
+def test_an_error_in_the_middle_leaves_nothing(clip: Path, tmp_path: Path) -> None:
+    def clean(frame: Pixels) -> Pixels:
+        raise VideoError("is not liked")
+
+    with pytest.raises(VideoError, match="is not liked"):
+        clean_video(clip, tmp_path / "out.mp4", clean)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupted_video_can_be_played(clip: Path, tmp_path: Path) -> None:
+    with pytest.raises(VideoInterrupted) as caught:
+        clean_video(clip, tmp_path / "out.mp4", interrupt_at(31))
+    partly = caught.value.partly
+    assert isinstance(partly, VideoPartlyDone)
+    assert [path.name for path in tmp_path.iterdir()] == ["out.partial.mp4"]
+    before, after = look_into(clip), look_into(partly.partial)
+    assert partly.cleaned.frames == len(after.frames) == 30
+    assert after.times == before.times[:30]
+    assert after.sound == before.sound[: len(after.sound)]
+    assert after.rotation == 90
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interruption_of_the_command(tmp_path: Path, number: signal.Signals, code: int) -> None:
+    options = {"preset": "ultrafast", "crf": "30"}
+    source = make_clip(tmp_path / "in.mp4", frames=900, size=(160, 120), noise=30, sound="aac", options=options)
+    Image.new("RGB", (9, 9)).save(tmp_path / "never.png")
+    out = tmp_path / "out"
+    process = subprocess.Popen(
+        [COMMAND, source, tmp_path / "never.png", "-o", out, "-m", "denoise", "--strength", "0.1", "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background ignores it
+    )
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not [path for path in out.glob(".*") if path.stat().st_size > 50_000]:
+        time.sleep(0.02)
+    process.send_signal(number)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert b"Traceback" not in stderr
+    if number == signal.SIGTERM:
+        assert list(out.iterdir()) == []
+        return
+    assert [path.name for path in out.iterdir()] == ["in.partial.mp4"]
+    after = look_into(out / "in.partial.mp4")
+    report = json.loads(stdout)
+    (file,) = report["files"]
+    assert 0 < len(after.frames) < 900
+    assert abs(file["frames"] - len(after.frames)) <= 5  # those that were being written when the count ended
+    assert len(after.sound) > 0
+    assert file["status"] == "failed"
+    assert report["totals"]["not_reached"] == 1
+    told = stderr.decode().splitlines()
+    assert told[1].startswith(f"failed: {str(source)!r} was interrupted: the ")
+    assert told[1].endswith(f"frames up to there are in {str(out / 'in.partial.mp4')!r}")
+    assert told[-1] == "cae-run: interrupted"
