@@ -14,16 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cae_runtime.errors import ImageError
-from cae_runtime.noise_level import CELL, Floats, NoiseLevel, around, cells, energy
+from cae_runtime.noise_level import CELL, Floats, NoiseLevel, around, cells, energy, gray
 
 _FLOOR: Final = 1 / 16  # the least gain: about 16 frames are averaged
 _TAKE_OVER: Final = 0.85  # a gain above this is 1
 _CUT: Final = 0.7, 0.8  # gains above the one in more cells than the other: the whole frame is taken over
 _PENALTY: Final = 10.0  # the network removes noise and never motion blur: unexplained energy counts for more
 _HOLD: Final = 0.7, 0.5  # what moved is taken to move on: of the energy found before, of this much of it at most
-_FINE, _WIDE = 1.0, 0.45  # how far a cell, and 3x3 of them, may be above what is expected (white noise: 5 sigma)
-_COARSE: Final = 2.2  # times what is expected, for the means of cells
-_SHIFT: Final = 6.0  # the same for a small shift: chi-squared with 2 degrees of freedom
+_FINE, _WIDE = 1.7, 0.8  # how far the energy of a cell, and of 3x3, may be above what is expected: 5 sigma or more
+_COARSE: Final = 2.1  # the same for the means of 3x3 cells
+_SHIFT: Final = 18.0  # the same for a small shift: chi-squared with 2 degrees of freedom
 _SHIFT_CELLS: Final = 5
 _SPREAD: Final = 13, 0.5, 0.03  # cells around that share a part of what was found in them: at most each, and less
 _OFTEN, _SELDOM = 4, 4  # the noise is measured in each of the first frames, then in every fourth
@@ -98,7 +98,7 @@ class TemporalFilter:
 
     def _gains(self, small: Floats, brightness: Floats) -> Floats:
         """Gains of the cells in 1/16..1; the variance of the average, in units of the noise's, is the gain before."""
-        noise = _gray(self._noise.variance(brightness))
+        noise = gray(self._noise.variance(brightness))
         excess = np.maximum(self._unexplained(small, noise * (1 + self._gain)), 0)
         excess /= noise
         cells_around, most, less = _SPREAD
@@ -114,31 +114,32 @@ class TemporalFilter:
     def _unexplained(self, small: Floats, expected: Floats) -> Floats:
         """Energy of the difference from the average, a pixel, beyond the expected one and its own spread."""
         difference = small - self._small
-        coarseness = self._noise.coarseness
-        spread = coarseness**0.5  # correlated noise is fewer samples
-        found = _gray(energy(difference))
+        coarseness, colors = self._noise.coarseness, self._noise.colors
+        fewer = (coarseness / colors) ** 0.5  # correlated noise is fewer samples
+        found = gray(energy(difference))
         means = cells(difference)
-        coarse = _gray(means**2)
-        shift, bound = self._shifted(difference, small)
-        result: Floats = np.asarray(cv2.dilate(found - (1 + _FINE * spread) * expected, _DILATE), np.float32)
-        result = np.maximum(result, around(found, 3) - (1 + _WIDE * spread) * expected)
-        result = np.maximum(result, around(coarse, 3) - _COARSE * coarseness / CELL**2 * expected)
-        return np.maximum(result, shift - bound * coarseness * expected)
+        coarse = gray(means**2)
+        coarse_bound = (1 + _COARSE / colors**0.5) * coarseness / CELL**2
+        shift_bound = _SHIFT / colors * coarseness / (CELL * _SHIFT_CELLS) ** 2
+        result: Floats = np.asarray(cv2.dilate(found - (1 + _FINE * fewer) * expected, _DILATE), np.float32)
+        result = np.maximum(result, around(found, 3) - (1 + _WIDE * fewer) * expected)
+        result = np.maximum(result, around(coarse, 3) - coarse_bound * expected)
+        return np.maximum(result, self._shifted(difference, small) - shift_bound * expected)
 
-    def _shifted(self, difference: Floats, small: Floats) -> tuple[Floats, float]:
-        """Energy, a pixel, that a small shift of the surroundings explains (Lucas and Kanade 1981), and its bound.
+    def _shifted(self, difference: Floats, small: Floats) -> Floats:
+        """Energy, a pixel, that a small shift of the surroundings explains (Lucas and Kanade 1981).
 
         A matched filter: it finds slow motion of weak texture that is far below the noise of a pixel.
         """
-        change = _gray(difference)
-        between = _gray(small) - np.float32(0.5) * change
+        change = gray(difference)
+        between = gray(small) - np.float32(0.5) * change
         x, y = (cast(Floats, cv2.Sobel(between, cv2.CV_32F, 1 - i, i, scale=1 / 8)) for i in (0, 1))
         pairs = ((x, x), (y, y), (x, y), (x, change), (y, change))
         xx, yy, xy, xt, yt = (around(cells(a * b), _SHIFT_CELLS) for a, b in pairs)
         ridge = np.float32(0.02) * (xx + yy) + np.float32(1e-3)
         xx, yy = xx + ridge, yy + ridge
         explained: Floats = (yy * xt * xt - 2 * xy * xt * yt + xx * yt * yt) / (xx * yy - xy * xy)
-        return explained, _SHIFT / (CELL * _SHIFT_CELLS) ** 2
+        return explained
 
     def _shown(self, frame: NDArray[np.uint8], gain: Floats) -> NDArray[np.uint8]:
         """Round the average; where noise was clipped, an average is set right, and a frame on its own is not.
@@ -157,13 +158,6 @@ class TemporalFilter:
 def _blend(frame: Floats, average: Floats, gain: Floats) -> Floats:
     """Return average + gain * (frame - average); the gain has shape (H, W)."""
     return cast(Floats, cv2.blendLinear(frame, average, gain * _HUNDREDS, (1 - gain) * _HUNDREDS))
-
-
-def _gray(values: Floats) -> Floats:
-    """Mean of the colours: (h, w) or (h, w, 3) -> (h, w)."""
-    if values.ndim == 2:
-        return values
-    return cast(Floats, cv2.transform(values, np.full((1, values.shape[2]), 1 / values.shape[2], np.float32)))
 
 
 def _check(frame: NDArray[np.uint8]) -> None:
