@@ -21,7 +21,7 @@ _TAKE_OVER: Final = 0.85  # a gain above this is 1
 _CUT: Final = 0.7, 0.8  # gains above the one in more cells than the other: the whole frame is taken over
 _PENALTY: Final = 10.0  # the network removes noise and never motion blur: unexplained energy counts for more
 _HOLD: Final = 0.7, 0.5  # what moved is taken to move on: of the energy found before, of this much of it at most
-_FINE, _WIDE = 1.7, 0.8  # how far the energy of a cell, and of 3x3, may be above what is expected: 5 sigma or more
+_FINE, _WIDE = 2.0, 0.8  # how far the energy of a cell, and of 3x3, may be above what is expected: 5 sigma or more
 _COARSE: Final = 2.1  # the same for the means of 3x3 cells
 _SHIFT: Final = 18.0  # the same for a small shift: chi-squared with 2 degrees of freedom
 _SHIFT_CELLS: Final = 5
@@ -152,7 +152,7 @@ class TemporalFilter:
         if np.abs(table - np.arange(256)).max() < 0.5:
             return rounded
         right = cast(Floats, cv2.LUT(rounded, table))
-        return cast(NDArray[np.uint8], cv2.convertScaleAbs(_blend(average, right, gain)))
+        return cast(NDArray[np.uint8], cv2.convertScaleAbs(_blend(average, right, gain**2)))
 
 
 def _blend(frame: Floats, average: Floats, gain: Floats) -> Floats:
