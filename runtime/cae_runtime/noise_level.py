@@ -71,6 +71,7 @@ class NoiseLevel:
     def __init__(self) -> None:
         self.coarseness, self.smoothness, self.colors = 1.0, 1.0, 1.0
         self._levels: Floats | None = None
+        self._table = np.full(256, LEAST, np.float32)
 
     def measure(self, frame: Floats, before: Floats, brightness: Floats) -> None:
         """Learn from two successive frames of half the size.
@@ -110,6 +111,7 @@ class NoiseLevel:
             step = np.where(levels > self._levels, np.float32(_UP), np.float32(_DOWN))
             levels = self._levels + step * (levels - self._levels)
         self._levels = levels
+        self._table = np.interp(np.arange(256), _CENTERS, levels).astype(np.float32)
 
     def _by_brightness(self, temporal: Floats, spatial: Floats, bins: NDArray[np.uint8]) -> Floats:
         order = np.argsort(bins, kind="stable")
@@ -125,10 +127,7 @@ class NoiseLevel:
 
     def variance(self, brightness: Floats) -> Floats:
         """Variance of the noise in a frame of half the size where it is so bright (0..255): float32, same shape."""
-        if self._levels is None:
-            return np.full(brightness.shape, LEAST, np.float32)
-        levels: Floats = np.interp(brightness, _CENTERS, self._levels).astype(np.float32)
-        return levels
+        return cast(Floats, cv2.LUT(cv2.convertScaleAbs(brightness), self._table))
 
     def unclipped(self, darkest: int, brightest: int) -> Floats:
         """What means of noisy values stand for that were clipped to 0..255: noise at black is never below it.
@@ -145,7 +144,7 @@ class NoiseLevel:
         """
         means = np.arange(256, dtype=np.float32)
         result = means.copy()
-        deviation = np.sqrt(self.variance(means) * max(CELL / self.smoothness, 1.0))  # of the full size: 4 if white
+        deviation = np.sqrt(self._table * max(CELL / self.smoothness, 1.0))  # of the full size: 4 if white
         for reached, distance, sign in ((darkest == 0, means, 1), (brightest == 255, 255 - means, -1)):
             near = (distance < _CLIPPED[0][-1] * deviation) & reached
             behind = deviation * np.interp(distance / deviation, *_CLIPPED)

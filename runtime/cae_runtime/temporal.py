@@ -43,6 +43,7 @@ class TemporalFilter:
     _before: Floats
     _gain: Floats  # the cells' last gains, and what was found to move in them
     _excess: Floats
+    _work: Floats  # as large as the frame, to be written over
 
     def __init__(self) -> None:
         self.reset()
@@ -74,7 +75,8 @@ class TemporalFilter:
         if self._average is None or self._average.shape != frame.shape:
             self.reset()
             self._take(frame, small)
-            self._before, self._excess = small, np.zeros(self._gain.shape, np.float32)
+            self._before, self._excess = small, np.zeros_like(self._gain)
+            self._work = np.empty_like(self._average)
             return frame.copy()
         brightness = cells(self._small)
         if self._frames < _OFTEN or self._frames % _SELDOM == 0:
@@ -86,14 +88,14 @@ class TemporalFilter:
             self._take(frame, small)
             return frame.copy()
         self._gain = gain
-        self._small = _blend(small, self._small, cast(Floats, cv2.resize(gain, half)))
-        gain = cast(Floats, cv2.resize(gain, (width, height)))
-        self._average = _blend(frame.astype(np.float32), self._average, gain)
-        return self._shown(frame, gain)
+        self._small = _blend(small, self._small, gain, self._small)
+        np.copyto(self._work, frame)
+        self._average = _blend(self._work, self._average, gain, self._average)
+        return self._shown(frame)
 
     def _take(self, frame: NDArray[np.uint8], small: Floats) -> None:
         """Put the frame in the place of the average."""
-        self._average, self._small = frame.astype(np.float32), small
+        self._average, self._small = frame.astype(np.float32), small.copy()
         self._gain = np.ones(cells(small).shape[:2], np.float32)
 
     def _gains(self, small: Floats, brightness: Floats) -> Floats:
@@ -141,7 +143,7 @@ class TemporalFilter:
         explained: Floats = (yy * xt * xt - 2 * xy * xt * yt + xx * yt * yt) / (xx * yy - xy * xy)
         return explained
 
-    def _shown(self, frame: NDArray[np.uint8], gain: Floats) -> NDArray[np.uint8]:
+    def _shown(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Round the average; where noise was clipped, an average is set right, and a frame on its own is not.
 
         The network knows what clipped noise looks like, and cannot see it in an average.
@@ -151,13 +153,16 @@ class TemporalFilter:
         table = self._noise.unclipped(int(frame.min()), int(frame.max()))
         if np.abs(table - np.arange(256)).max() < 0.5:
             return rounded
-        right = cast(Floats, cv2.LUT(rounded, table))
-        return cast(NDArray[np.uint8], cv2.convertScaleAbs(_blend(average, right, gain**2)))
+        cv2.LUT(rounded, table, dst=self._work)
+        _blend(average, self._work, self._gain**2, self._work)
+        return cast(NDArray[np.uint8], cv2.convertScaleAbs(self._work, dst=rounded))
 
 
-def _blend(frame: Floats, average: Floats, gain: Floats) -> Floats:
-    """Return average + gain * (frame - average); the gain has shape (H, W)."""
-    return cast(Floats, cv2.blendLinear(frame, average, gain * _HUNDREDS, (1 - gain) * _HUNDREDS))
+def _blend(frame: Floats, average: Floats, gain: Floats, result: Floats) -> Floats:
+    """Put average + gain * (frame - average) into `result`, which may be one of them; the gain is that of the cells."""
+    size = frame.shape[1::-1]
+    own, other = (cv2.resize(weight, size) for weight in (gain * _HUNDREDS, (1 - gain) * _HUNDREDS))
+    return cast(Floats, cv2.blendLinear(frame, average, own, other, dst=result))
 
 
 def _check(frame: NDArray[np.uint8]) -> None:
