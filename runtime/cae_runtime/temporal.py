@@ -26,7 +26,8 @@ _COARSE: Final = 2.1  # the same for the means of 3x3 cells
 _SHIFT: Final = 18.0  # the same for a small shift: chi-squared with 2 degrees of freedom
 _SHIFT_CELLS: Final = 5
 _SPREAD: Final = 13, 0.5, 0.03  # cells around that share a part of what was found in them: at most each, and less
-_OFTEN, _SELDOM = 4, 4  # the noise is measured in each of the first frames, then in every fourth
+_LITTLE: Final = 0.1
+_OFTEN, _SELDOM = 4, 6  # the noise is measured in each of the first frames, then in every sixth
 _DILATE: Final = np.ones((3, 3), np.uint8)
 _HUNDREDS: Final = 256.0  # weights are that large, as OpenCV adds 1e-5 to their sum
 
@@ -154,7 +155,9 @@ class TemporalFilter:
         if np.abs(table - np.arange(256)).max() < 0.5:
             return rounded
         cv2.LUT(rounded, table, dst=self._work)
-        _blend(average, self._work, self._gain**2, self._work)
+        single = self._gain**2  # 1: a frame on its own
+        if single.max() > _LITTLE:
+            _blend(average, self._work, single, self._work)
         return cast(NDArray[np.uint8], cv2.convertScaleAbs(self._work, dst=rounded))
 
 
