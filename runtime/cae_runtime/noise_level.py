@@ -27,9 +27,9 @@ _LOW, _LOW_SMOOTH, _LOW_COARSE, _LOW_COLORS = 0.84, 0.81, 0.5, 0.9
 _LAPLACE: Final = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
 _LAPLACE_ENERGY: Final = 36
 _TEXTURE: Final = 1.1  # the spatial estimate is an upper bound with this slack
-_MOST_SMOOTH, _MOST_COARSE = 5.0, 4.0
+_MOST_SMOOTH, _MOST_COARSE = 5.0, 4.0  # more is motion
 _UP, _DOWN = 0.3, 0.8  # of the way to a new estimate; what moves makes it larger, so it falls faster than it rises
-_UP_SHAPE: Final = 0.15
+_UP_SHAPE: Final = 0.15  # the same for the three attributes, which are the camera's and hardly change
 
 
 def cells(values: Floats) -> Floats:
@@ -94,9 +94,8 @@ class NoiseLevel:
         if not alive.all():
             temporal, spatial, fine, coarse = (x[alive] for x in (temporal, spatial, fine, coarse))
             bins = bins[alive]
-        smoothness = (
-            _LAPLACE_ENERGY * _lowest(temporal / np.maximum(fine, np.float32(_LAPLACE_ENERGY * LEAST))) / _LOW_SMOOTH
-        )
+        fine = np.maximum(fine, np.float32(_LAPLACE_ENERGY * LEAST))
+        smoothness = _LAPLACE_ENERGY * _lowest(temporal / fine) / _LOW_SMOOTH
         coarseness = CELL**2 * _lowest(coarse / temporal) / _LOW_COARSE
         first = self._levels is None
         if difference.ndim == 3:
@@ -114,6 +113,7 @@ class NoiseLevel:
         self._table = np.interp(np.arange(256), _CENTERS, levels).astype(np.float32)
 
     def _by_brightness(self, temporal: Floats, spatial: Floats, bins: NDArray[np.uint8]) -> Floats:
+        """Variance in each bin of brightness; in one with too few cells, that between its neighbours."""
         order = np.argsort(bins, kind="stable")
         temporal, spatial = temporal[order], spatial[order]
         ends = np.cumsum(np.bincount(bins, minlength=len(_CENTERS)))

@@ -26,17 +26,19 @@ _COARSE: Final = 2.1  # the same for the means of 3x3 cells
 _SHIFT: Final = 18.0  # the same for a small shift: chi-squared with 2 degrees of freedom
 _SHIFT_CELLS: Final = 5
 _SPREAD: Final = 31, 1.0, 0.1  # cells around that share a part of what was found in them: at most each, and less
-_LITTLE: Final = 0.1
-_OFTEN, _SELDOM = 4, 6  # the noise is measured in each of the first frames, then in every sixth
+_SINGLE: Final = 0.1  # where no cell is a single frame by more than that, that it is one need not be looked at
+_OFTEN, _SELDOM = 4, 5  # the noise is measured in each of the first frames, then in every fifth; odd, as some
+# cameras give each frame twice
 _DILATE: Final = np.ones((3, 3), np.uint8)
-_HUNDREDS: Final = 256.0  # weights are that large, as OpenCV adds 1e-5 to their sum
+_WEIGHT: Final = 256.0  # the sum of two weights, large as OpenCV adds 1e-5 to it
 
 
 class TemporalFilter:
     """Averages the frames of a video over time where nothing moves; the strength of the noise is found out.
 
     Frames with noise become frames with less of it, for a network to clean: its result is better and flickers less.
-    What moves stays as it is. The first frame, and the first after a scene cut, comes back unchanged.
+    What moves stays as it is. The first frame, and the first after a scene cut, comes back unchanged. Each video
+    needs a filter of its own, called from one thread at a time.
     """
 
     _average: Floats | None  # of the frames; None before the first
@@ -115,7 +117,11 @@ class TemporalFilter:
         return gain
 
     def _unexplained(self, small: Floats, expected: Floats) -> Floats:
-        """Energy of the difference from the average, a pixel, beyond the expected one and its own spread."""
+        """Energy of the difference from the average, a pixel, beyond the expected one and its own spread.
+
+        The largest that four tests find: single cells (small things), 3x3 cells, means of cells (light, smooth motion),
+        and small shifts of the surroundings.
+        """
         difference = small - self._small
         coarseness, colors = self._noise.coarseness, self._noise.colors
         fewer = (coarseness / colors) ** 0.5  # correlated noise is fewer samples
@@ -156,7 +162,7 @@ class TemporalFilter:
             return rounded
         cv2.LUT(rounded, table, dst=self._work)
         single = self._gain**2  # 1: a frame on its own
-        if single.max() > _LITTLE:
+        if single.max() > _SINGLE:
             _blend(average, self._work, single, self._work)
         return cast(NDArray[np.uint8], cv2.convertScaleAbs(self._work, dst=rounded))
 
@@ -164,7 +170,7 @@ class TemporalFilter:
 def _blend(frame: Floats, average: Floats, gain: Floats, result: Floats) -> Floats:
     """Put average + gain * (frame - average) into `result`, which may be one of them; the gain is that of the cells."""
     size = frame.shape[1::-1]
-    own, other = (cv2.resize(weight, size) for weight in (gain * _HUNDREDS, (1 - gain) * _HUNDREDS))
+    own, other = (cv2.resize(weight, size) for weight in (gain * _WEIGHT, (1 - gain) * _WEIGHT))
     return cast(Floats, cv2.blendLinear(frame, average, own, other, dst=result))
 
 

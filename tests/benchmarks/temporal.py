@@ -6,7 +6,7 @@ Mean over the pictures, and the worst of them in brackets; dB are PSNR of the ne
 network alone. `still`: the 16th frame. `flicker`: mean absolute difference of the results of the 15th and 16th frame.
 The moving scenes (pixels a frame, to the right and down; `square`: one that moves over a still picture): mean of
 the 10th, 13th and 16th frame. `camera`: signal-dependent noise, correlated in space, as JPEG (tests/runtime/scenes.py).
-The times are of one frame of 640x480, medians of interleaved runs of six frames: in one of six the noise is measured.
+The times are of one frame of 640x480, medians of interleaved runs of five frames: in one of five the noise is measured.
 """
 
 from __future__ import annotations
@@ -102,9 +102,9 @@ def times(restorer: Restorer, photo: Image) -> tuple[float, float]:
         for way, found in zip(ways, taken, strict=True):
             time.sleep(0.03)
             started = time.perf_counter()
-            for frame in frames[:6]:
+            for frame in frames[:5]:
                 way(frame)
-            found.append((time.perf_counter() - started) / 6 * 1e3)
+            found.append((time.perf_counter() - started) / 5 * 1e3)
     return statistics.median(taken[0][1:]), statistics.median(taken[1][1:])
 
 
