@@ -19,13 +19,13 @@ from cae_runtime.noise_level import CELL, Floats, NoiseLevel, around, cells, ene
 _FLOOR: Final = 1 / 16  # the least gain: about 16 frames are averaged
 _TAKE_OVER: Final = 0.85  # a gain above this is 1
 _CUT: Final = 0.7, 0.8  # gains above the one in more cells than the other: the whole frame is taken over
-_PENALTY: Final = 10.0  # the network removes noise and never motion blur: unexplained energy counts for more
+_PENALTY: Final = 14.0  # the network removes noise and never motion blur: unexplained energy counts for more
 _HOLD: Final = 0.7, 0.5  # what moved is taken to move on: of the energy found before, of this much of it at most
 _FINE, _WIDE = 2.0, 0.7  # how far the energy of a cell, and of 3x3, may be above what is expected: 5 sigma or more
 _COARSE: Final = 2.1  # the same for the means of 3x3 cells
 _SHIFT: Final = 18.0  # the same for a small shift: chi-squared with 2 degrees of freedom
 _SHIFT_CELLS: Final = 5
-_SPREAD: Final = 31, 1.0, 0.1  # cells around that share a part of what was found in them: at most each, and less
+_SPREAD: Final = 31, 1.0, 0.08  # cells around that share a part of what was found in them: at most each, and less
 _SINGLE: Final = 0.1  # where no cell is a single frame by more than that, that it is one need not be looked at
 _OFTEN, _SELDOM = 4, 5  # the noise is measured in each of the first frames, then in every fifth; odd, as some
 # cameras give each frame twice
