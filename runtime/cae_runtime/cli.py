@@ -110,9 +110,7 @@ def run(
     target_fps: Annotated[
         float | None, typer.Option(help="Hold this rate: step down to cheaper models when it is missed.")
     ] = None,
-    temporal: Annotated[
-        bool, typer.Option(help="Cameras and videos: average what stands still over time, before the network.")
-    ] = True,
+    temporal: Annotated[bool, typer.Option(help="Cameras, videos: average what stands still over time.")] = True,
     compare: Annotated[
         bool, typer.Option("--compare", help="Begin with the original beside the cleaned picture.")
     ] = False,
@@ -182,9 +180,7 @@ def run(
             )  # fmt: skip
             return
         if not sources:
-            raise UsageError(
-                "name what to clean: SOURCE..., images, videos or folders; or --webcam (--help shows all options)"
-            )
+            raise UsageError("name what to clean: SOURCE..., images, videos or folders; or --webcam (see --help)")
         if output is None:
             raise UsageError("name where the result goes: -o OUT, a folder or a file")
         if "" in (*sources, output, model):

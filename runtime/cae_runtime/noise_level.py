@@ -22,14 +22,14 @@ _CENTERS: Final = np.convolve([0, *_EDGES, 256], [0.5, 0.5], "valid")  # bins ar
 _BIN: Final = np.searchsorted(_EDGES, np.arange(256), side="right").astype(np.uint8)
 _FEWEST: Final = 24  # cells, for a bin to be heard
 _TENTH: Final = 10  # static cells are the ones with the least energy: the lowest tenth is looked at
-# What the lowest tenth of pure noise is of its mean, for energies, their ratio in two bands, and the coarse band's.
-_LOW, _LOW_SMOOTH, _LOW_COARSE = 0.84, 0.81, 0.5
+# What the lowest tenth of pure noise is of its mean, for energies, their ratio in two bands, the coarse band's, grey's.
+_LOW, _LOW_SMOOTH, _LOW_COARSE, _LOW_COLORS = 0.84, 0.81, 0.5, 0.9
 _LAPLACE: Final = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
 _LAPLACE_ENERGY: Final = 36
-_TEXTURE: Final = 1.3  # the spatial estimate is an upper bound with this slack
-_MOST_SMOOTH, _MOST_COARSE = 5.0, 4.0
-_UP, _DOWN = 0.3, 0.6  # of the way to a new estimate; what moves makes it larger, so it falls faster than it rises
-_UP_SHAPE: Final = 0.15
+_TEXTURE: Final = 1.1  # the spatial estimate is an upper bound with this slack
+_MOST_SMOOTH, _MOST_COARSE = 5.0, 4.0  # more is motion
+_UP, _DOWN = 0.3, 0.8  # of the way to a new estimate; what moves makes it larger, so it falls faster than it rises
+_UP_SHAPE: Final = 0.15  # the same for the three attributes, which are the camera's and hardly change
 
 
 def cells(values: Floats) -> Floats:
@@ -48,6 +48,13 @@ def around(values: Floats, size: int) -> Floats:
     return cast(Floats, cv2.blur(values, (size, size)))
 
 
+def gray(values: Floats) -> Floats:
+    """Mean of the colours: (h, w) or (h, w, C) -> (h, w)."""
+    if values.ndim == 2:
+        return values
+    return cast(Floats, cv2.transform(values, np.full((1, values.shape[2]), 1 / values.shape[2], np.float32)))
+
+
 class NoiseLevel:
     """The noise of a video, measured blindly.
 
@@ -58,11 +65,13 @@ class NoiseLevel:
     Attributes:
         coarseness: variance of the cells' means over what it would be were the noise white: 1..4.
         smoothness: variance over what the Laplacian says it is: 1 for white noise, at most 5.
+        colors: as how many colours of independent noise the frames' colours count: 1..3.
     """
 
     def __init__(self) -> None:
-        self.coarseness, self.smoothness = 1.0, 1.0
+        self.coarseness, self.smoothness, self.colors = 1.0, 1.0, 1.0
         self._levels: Floats | None = None
+        self._table = np.full(256, LEAST, np.float32)
 
     def measure(self, frame: Floats, before: Floats, brightness: Floats) -> None:
         """Learn from two successive frames of half the size.
@@ -85,11 +94,14 @@ class NoiseLevel:
         if not alive.all():
             temporal, spatial, fine, coarse = (x[alive] for x in (temporal, spatial, fine, coarse))
             bins = bins[alive]
-        smoothness = (
-            _LAPLACE_ENERGY * _lowest(temporal / np.maximum(fine, np.float32(_LAPLACE_ENERGY * LEAST))) / _LOW_SMOOTH
-        )
+        fine = np.maximum(fine, np.float32(_LAPLACE_ENERGY * LEAST))
+        smoothness = _LAPLACE_ENERGY * _lowest(temporal / fine) / _LOW_SMOOTH
         coarseness = CELL**2 * _lowest(coarse / temporal) / _LOW_COARSE
         first = self._levels is None
+        if difference.ndim == 3:
+            common = around(energy(gray(difference)), 3) / np.maximum(around(gray(energy(difference)), 3), LEAST)
+            colors = _LOW_COLORS / max(_lowest(common.ravel()), 1 / 9)
+            self.colors = 1 / _toward(1 / self.colors, 1 / min(max(colors, 1.0), 3.0), first)
         self.smoothness = _toward(self.smoothness, min(max(smoothness, 1.0), _MOST_SMOOTH), first)
         self.coarseness = _toward(self.coarseness, min(max(coarseness, 1.0), _MOST_COARSE), first)
         scale = np.float32(_TEXTURE * self.smoothness / _LAPLACE_ENERGY)
@@ -98,8 +110,10 @@ class NoiseLevel:
             step = np.where(levels > self._levels, np.float32(_UP), np.float32(_DOWN))
             levels = self._levels + step * (levels - self._levels)
         self._levels = levels
+        self._table = np.interp(np.arange(256), _CENTERS, levels).astype(np.float32)
 
     def _by_brightness(self, temporal: Floats, spatial: Floats, bins: NDArray[np.uint8]) -> Floats:
+        """Variance in each bin of brightness; in one with too few cells, that between its neighbours."""
         order = np.argsort(bins, kind="stable")
         temporal, spatial = temporal[order], spatial[order]
         ends = np.cumsum(np.bincount(bins, minlength=len(_CENTERS)))
@@ -113,10 +127,7 @@ class NoiseLevel:
 
     def variance(self, brightness: Floats) -> Floats:
         """Variance of the noise in a frame of half the size where it is so bright (0..255): float32, same shape."""
-        if self._levels is None:
-            return np.full(brightness.shape, LEAST, np.float32)
-        levels: Floats = np.interp(brightness, _CENTERS, self._levels).astype(np.float32)
-        return levels
+        return cast(Floats, cv2.LUT(cv2.convertScaleAbs(brightness), self._table))
 
     def unclipped(self, darkest: int, brightest: int) -> Floats:
         """What means of noisy values stand for that were clipped to 0..255: noise at black is never below it.
@@ -133,7 +144,7 @@ class NoiseLevel:
         """
         means = np.arange(256, dtype=np.float32)
         result = means.copy()
-        deviation = np.sqrt(self.variance(means) * max(CELL / self.smoothness, 1.0))  # of the full size: 4 if white
+        deviation = np.sqrt(self._table * max(CELL / self.smoothness, 1.0))  # of the full size: 4 if white
         for reached, distance, sign in ((darkest == 0, means, 1), (brightest == 255, 255 - means, -1)):
             near = (distance < _CLIPPED[0][-1] * deviation) & reached
             behind = deviation * np.interp(distance / deviation, *_CLIPPED)
