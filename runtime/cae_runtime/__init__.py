@@ -6,20 +6,31 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cae_runtime.errors import CaeRuntimeError, ImageError, ModelError, ProviderError, UsageError, VideoError
+    from cae_runtime.errors import (
+        CaeRuntimeError,
+        DeviceError,
+        ImageError,
+        ModelError,
+        ProviderError,
+        UsageError,
+        VideoError,
+    )
     from cae_runtime.restorer import Restorer
     from cae_runtime.session import Session, packaged_models
     from cae_runtime.spec import ModelSpec
+    from cae_runtime.temporal import TemporalFilter
     from cae_runtime.video import clean_video
 
 __all__ = [
     "CaeRuntimeError",
+    "DeviceError",
     "ImageError",
     "ModelError",
     "ModelSpec",
     "ProviderError",
     "Restorer",
     "Session",
+    "TemporalFilter",
     "UsageError",
     "VideoError",
     "clean_video",
@@ -28,12 +39,14 @@ __all__ = [
 
 _HOME = {
     "CaeRuntimeError": "errors",
+    "DeviceError": "errors",
     "ImageError": "errors",
     "ModelError": "errors",
     "ModelSpec": "spec",
     "ProviderError": "errors",
     "Restorer": "restorer",
     "Session": "session",
+    "TemporalFilter": "temporal",
     "UsageError": "errors",
     "VideoError": "errors",
     "clean_video": "video",

@@ -10,7 +10,7 @@ import cv2
 from cae_runtime.camera import Frame
 from cae_runtime.errors import DeviceError, UsageError
 
-INSTALL: Final = "pip install 'cae-toolkit[virtual-camera]'"
+INSTALL: Final = "pip install 'cae-toolkit[virtual-camera]' (in a checkout: pip install -e '.[virtual-camera]')"
 _SET_UP: Final = {
     "Linux": "sudo modprobe v4l2loopback exclusive_caps=1 card_label='CAE Toolkit'",
     "Darwin": "install OBS Studio 30 or later, and start its virtual camera once",
