@@ -12,7 +12,7 @@ import numpy as np
 from cae_runtime.pace import Pace
 
 _SPAN: Final = 2.0  # seconds that the overlay looks back
-_KEPT: Final = 100_000  # frames that the figures of the whole rest on: the last ones
+_KEPT: Final = 10_000  # frames that the figures of the whole rest on: the last ones
 
 
 class LiveFigures:

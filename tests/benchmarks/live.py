@@ -119,8 +119,9 @@ def memory(model: str = "denoise-fast-int8", frames: int = 20_000, threads: Thre
 
     restorer = Restorer(model, provider="cpu", threads=threads)
     play(320, 240, 1000, model=model, open_model=lambda _: restorer, frames=frames, window=False, on_report=note)
-    early = next(size for count, size in seen if count >= min(1000, frames // 2))
-    print(f"{model}: {early:.0f} MiB after 1000 frames, {seen[-1][1]:.0f} MiB after {seen[-1][0]}")
+    marks = [count for count in (1000, 2000, 5000, 10_000, frames) if count <= frames]
+    sizes = [next(size for count, size in seen if count >= mark) for mark in marks]
+    print(f"{model}: " + ", ".join(f"{size:.1f} MiB after {mark}" for mark, size in zip(marks, sizes, strict=True)))
 
 
 if __name__ == "__main__":
