@@ -13,9 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cae_runtime.errors import DeviceError, UsageError
+from cae_runtime.formats import starts_like_a_video
+from cae_runtime.images import PIXELS_MAX
 from cae_runtime.video_devices import listed_cameras
 
 _ADDRESS: Final = re.compile(r"(rtsp|rtsps|rtmp|http|https|udp|srt)://\S+", re.IGNORECASE)
+_DEVICE: Final = re.compile(r"/dev/video\d+")
 _PATIENCE_MS: Final = 10_000  # for an address that does not answer
 _PROBED: Final = 6  # numbers that are tried where the system keeps no list
 _RATE_MAX: Final = 1000.0  # frames a second; what claims more tells nothing
@@ -63,25 +66,24 @@ def parse_source(text: str, size: tuple[int, int] | None = None, fps: float | No
     """
     if text.isascii() and text.isdigit() and len(text) <= 4:
         return Source(f"camera {int(text)}", int(text), size=size, fps=fps)
-    own = "has its own size and rate: leave --size and --fps out"
-    if _ADDRESS.fullmatch(text):
-        if size or fps:
-            raise UsageError(f"--camera {text!r} {own}")
-        return Source(_without_password(text), text)
-    path = Path(text)
+    path, shown = Path(text), _without_password(text)
+    is_address = _ADDRESS.fullmatch(text) is not None
+    if _DEVICE.fullmatch(text):
+        return Source(f"camera {text}", text, size=size, fps=fps)
     try:
-        is_file, is_there = path.is_file(), path.exists() and not path.is_dir()
+        is_file = not is_address and path.is_file()
+        what = "it is a folder" if path.is_dir() else "it is no file" if path.exists() else "there is no such file"
     except OSError:
-        is_file = is_there = False
+        is_file, what = False, "there is no such file"
+    if (is_file or is_address) and (size or fps):
+        raise UsageError(f"--camera {shown!r} has its own size and rate: leave --size and --fps out")
+    if is_address:
+        return Source(shown, text)
     if is_file:
-        if size or fps:
-            raise UsageError(f"--camera {text!r} {own}")
         return Source(repr(text), str(path), is_file=True)
-    if is_there:
-        return Source(f"camera {text}", str(path), size=size, fps=fps)
     raise UsageError(
-        f"--camera is {text!r}: give a number, a device such as /dev/video0, a video file, or an address such as "
-        "rtsp://host/stream (--list-cameras names what is here)"
+        f"--camera is {shown!r}: {what}; give a number, a device such as /dev/video0, a video file, or an address "
+        "such as rtsp://host/stream (--list-cameras names what is here)"
     )
 
 
@@ -91,6 +93,8 @@ def open_device(source: Source) -> Device:
     Raises:
         DeviceError: it cannot be opened.
     """
+    if source.is_file:
+        _refuse_no_video(source)
     linux_device = platform.system() == "Linux" and not source.is_file and not _is_address(source.target)
     if source.is_file or _is_address(source.target):
         timeouts = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _PATIENCE_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, _PATIENCE_MS]
@@ -101,6 +105,8 @@ def open_device(source: Source) -> Device:
         device.release()
         raise DeviceError(f"{source.name} cannot be opened: {_why(source)}")
     if source.size:
+        if linux_device:  # many cameras give large pictures at a good rate only as JPEG; others ignore it
+            device.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*"MJPG"))
         device.set(cv2.CAP_PROP_FRAME_WIDTH, source.size[0])
         device.set(cv2.CAP_PROP_FRAME_HEIGHT, source.size[1])
     if source.fps:
@@ -108,6 +114,21 @@ def open_device(source: Source) -> Device:
     if not source.is_file:
         device.set(cv2.CAP_PROP_BUFFERSIZE, 1)
     return device
+
+
+def _refuse_no_video(source: Source) -> None:
+    """Refuse a file that FFmpeg might take for a list of others to open.
+
+    Raises:
+        DeviceError: it is none of the containers that are read.
+    """
+    try:
+        with Path(str(source.target)).open("rb") as file:
+            is_video = starts_like_a_video(file.read(16))
+    except OSError as e:
+        raise DeviceError(f"{source.name} cannot be opened: {e.strerror}") from e
+    if not is_video:
+        raise DeviceError(f"{source.name} cannot be opened: it is no video (MP4, MOV, Matroska, WebM, AVI)")
 
 
 def rate_of(device: Device) -> float | None:
@@ -118,7 +139,7 @@ def rate_of(device: Device) -> float | None:
 
 def as_frame(picture: object) -> Frame | None:
     """Return what a device gave as uint8 (H, W, 3) BGR, or None where it is no picture."""
-    if not isinstance(picture, np.ndarray) or picture.dtype != np.uint8 or 0 in picture.shape:
+    if not isinstance(picture, np.ndarray) or picture.dtype != np.uint8 or not 0 < picture.size <= 4 * PIXELS_MAX:
         return None
     if picture.ndim == 2 or (picture.ndim == 3 and picture.shape[2] == 1):
         return cast(Frame, cv2.cvtColor(picture, cv2.COLOR_GRAY2BGR))
@@ -143,7 +164,7 @@ def find_cameras() -> dict[int, str]:
 
 def _why(source: Source) -> str:
     if source.is_file:
-        return "it is no video that OpenCV reads"
+        return "it is damaged, or no video that OpenCV reads"
     if _is_address(source.target):
         return "it does not answer, or gives no video"
     path = Path(f"/dev/video{source.target}") if isinstance(source.target, int) else Path(source.target)
@@ -166,4 +187,5 @@ def _is_address(target: int | str) -> bool:
 
 
 def _without_password(address: str) -> str:
-    return re.sub(r"//[^/@\s]*@", "//", address)
+    scheme, separator, rest = address.partition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}" if separator else address

@@ -16,6 +16,7 @@ from cae_runtime.errors import DeviceError
 PATIENCE: Final = 5.0  # seconds without a frame after which a camera has stalled
 _FIRST_PATIENCE: Final = 20.0  # the same before the first one: cameras take long to start
 _BAD_IN_A_ROW: Final = 30  # answers that are no picture
+_RATE: Final = 25.0  # frames a second of a file that does not say
 _PAUSE_FIRST, _PAUSE_LONGEST = 1.0, 30.0  # seconds between two trials to reconnect
 
 
@@ -73,7 +74,8 @@ class Capture:
         self.rate: float | None = None
         self._newest: Shot | None = None
         self._error: DeviceError | None = None
-        self._ended = self._closed = False
+        self._ended = self._closed = self._is_opening = False
+        self._pause = pause
         self._thread_number = 0  # threads of before, stuck in a camera that stalled, are no longer listened to
         self._last_sign = time.monotonic()
         self._change = threading.Condition()
@@ -136,7 +138,8 @@ class Capture:
 
     def _check_stalled(self) -> None:
         """Give up, or begin anew in another thread, where no sign came for long. Called with the lock held."""
-        patience = self._patience if self.captured else max(self._patience, _FIRST_PATIENCE)
+        slow = self._is_opening or not self.captured
+        patience = max(self._patience, _FIRST_PATIENCE) if slow else self._patience
         if self._ended or time.monotonic() - self._last_sign <= patience:
             return
         reason = f"{self._source.name} gave no frame for {patience:g} s"
@@ -150,37 +153,40 @@ class Capture:
         return not self._closed and number == self._thread_number
 
     def _work(self, mine: int) -> None:
-        pause = self._first_pause
         while self._is_mine(mine):
             before = self.captured
             try:
                 reason = self._read_all(mine)
             except DeviceError as e:
                 reason = str(e)
-                if not before and not self._reconnect:
-                    self._fail(mine, reason)
-                    return
+            except Exception as e:  # whatever a driver or a decoder comes up with
+                reason = f"{self._source.name} failed: {' '.join(str(e).split()) or type(e).__name__}"
             if reason is None:
                 return
             if not self._reconnect:
                 self._fail(mine, reason)
                 return
-            if self.captured > before:
-                pause = self._first_pause
             with self._change:
                 if not self._is_mine(mine):
                     return
+                pause = self._first_pause if self.captured > before else self._pause
+                self._pause = min(2 * pause, _PAUSE_LONGEST)
                 self._tell(f"{reason}: connecting again in {pause:g} s")
                 self._last_sign = time.monotonic() + pause
                 self._change.wait_for(lambda: not self._is_mine(mine), pause)
-            pause = min(2 * pause, _PAUSE_LONGEST)
 
     def _read_all(self, mine: int) -> str | None:
         """Read until it stops; return why, None at a file's end or when nobody listens any more."""
-        device = self._opener(self._source)
+        self._is_opening = True
+        try:
+            device = self._opener(self._source)
+        finally:
+            with self._change:
+                self._is_opening = False
+                self._last_sign = time.monotonic()
         try:
             self.rate = rate_of(device)
-            began, count, bad = time.monotonic(), 0, 0
+            began, count, bad, due = time.monotonic(), 0, 0, 0.0
             while self._is_mine(mine):
                 try:
                     there, picture = device.read()
@@ -197,7 +203,9 @@ class Capture:
                 bad = 0
                 count += 1
                 if self._source.is_file:
-                    self._wait_until(began + (count - 1) / (self.rate or 25.0), mine)
+                    stamp = device.get(cv2.CAP_PROP_POS_MSEC) / 1e3
+                    due = stamp if stamp > due else due + (count > 1) / (self.rate or _RATE)
+                    self._wait_until(began + due, mine)
                 self._show(frame, mine)
         finally:
             device.release()

@@ -141,7 +141,7 @@ def run(
         _check_range("fps", fps, 1, 1000)
         _check_range("target-fps", target_fps, 1, 1000)
         _check_range("frames", frames, 1)
-        _check_range("seconds", seconds, 0)
+        _check_range("seconds", seconds, 0.1)
         _check_range("crf", crf, 0, max(CRF_MAX.values()))
         if codec is not None and codec not in CODECS:
             raise UsageError(f"--codec is {codec!r}: it must be one of {', '.join(CODECS)}")

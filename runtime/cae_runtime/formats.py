@@ -58,3 +58,11 @@ def is_video(path: PurePath) -> bool:
 def is_picture(path: PurePath) -> bool:
     """Tell whether a file's name ends like that of an image or a video."""
     return path.suffix.lower() in FORMAT_OF_SUFFIX or is_video(path)
+
+
+_VIDEO_STARTS: Final = {4: (b"ftyp", b"moov", b"mdat", b"wide"), 0: (b"\x1a\x45\xdf\xa3", b"RIFF")}
+
+
+def starts_like_a_video(start: bytes) -> bool:
+    """Whether a file's first bytes are those of a container that is read: MP4, MOV, Matroska, WebM, AVI."""
+    return any(start[at:].startswith(words) for at, words in _VIDEO_STARTS.items())

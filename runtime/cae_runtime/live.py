@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from cae_runtime.camera import Frame, Source
 from cae_runtime.capture import Capture, Shot
-from cae_runtime.errors import UsageError
+from cae_runtime.errors import ImageError, UsageError
 from cae_runtime.live_figures import LiveFigures
+from cae_runtime.moving import FrameCleaner, blended
 from cae_runtime.pace import Pace, ladder
 from cae_runtime.recorder import Recorder
 from cae_runtime.restorer import Restorer
 from cae_runtime.screen import Screen
-from cae_runtime.temporal import TemporalFilter
 from cae_runtime.view import View
 from cae_runtime.virtual_camera import VirtualCamera
 from cae_runtime.window import DisplayTrial
@@ -77,33 +78,44 @@ def run_live(
         ImageError: a recording or a snapshot cannot be written.
         ModelError, ProviderError, UsageError: as `Restorer` raises them; or nothing would come of the run.
     """
-    trial = DisplayTrial() if settings.window else None
+    began, view = time.monotonic(), View(compare=settings.compare, strength=settings.strength)
+
+    def tell_both(line: str) -> None:
+        view.message = line
+        tell(line)
+
     with contextlib.ExitStack() as stack:
-        capture = Capture(settings.source, reconnect=settings.reconnect, tell=tell)
+        trial = DisplayTrial() if settings.window else None
+        if trial:
+            stack.callback(trial.close)
+        capture = Capture(settings.source, reconnect=settings.reconnect, tell=tell_both)
         stack.callback(capture.close)
         models = ladder(settings.model) if settings.target_fps else [settings.model]
         if settings.target_fps and len(models) == 1:
             tell(f"--target-fps: there is no cheaper model than {settings.model!r} to step down to")
         pace = Pace(models, 1 / settings.target_fps if settings.target_fps else None, settings.open_model)
         tell(f"provider: {pace.restorer.provider_note}")
-        shot = _first(capture)
+        shot = _first(capture, None if settings.seconds is None else began + settings.seconds)
+        if shot is None:
+            tell(f"{settings.source.name} gave no frame in time")
+            return
+        view.message = ""
         height, width = shot.image.shape[:2]
         tell(_what_it_gives(settings.source, width, height, capture.rate))
         has_window = trial is not None and trial.succeeds()
         if trial and not has_window:
-            tell("no window can be opened here: running without one")
+            tell("no window can be opened here (no display, or an OpenCV without windows): running without one")
         _refuse_nothing(settings, has_window, report is not None)
         virtual = VirtualCamera((width, height), capture.rate or _RATE) if settings.virtual_camera else None
         if virtual:
             stack.callback(virtual.close)
             tell(f"virtual camera: {virtual.name}")
-        view = View(compare=settings.compare, strength=settings.strength)
         screen = Screen(view, (width, height)) if has_window else None
         if screen:
             stack.callback(screen.close)
         live = _Live(settings, capture, pace, view, screen, virtual, tell, report)
         stack.callback(live.end)
-        live.run(shot)
+        live.run(shot, began)
 
 
 class _Live:
@@ -122,7 +134,8 @@ class _Live:
     ) -> None:
         self._settings, self._capture, self._pace, self._view = settings, capture, pace, view
         self._screen, self._virtual, self._tell, self._report = screen, virtual, tell, report
-        self._temporal = TemporalFilter() if settings.temporal else None
+        self._cleaner = FrameCleaner(settings.temporal)
+        self._last: tuple[Shot, Frame, float] | None = None  # what is shown, fully cleaned, and the strength it has
         self._figures = LiveFigures(settings.model)
         self._recorder: Recorder | None = None
         self._worker = ThreadPoolExecutor(1, "cae-live")  # the window lives on while a frame is being cleaned
@@ -131,11 +144,11 @@ class _Live:
         if settings.record:
             self._record(settings.record)
 
-    def run(self, shot: Shot | None) -> None:
+    def run(self, shot: Shot | None, began: float) -> None:
         """Clean frame after frame, from the first on, until there is a reason to end."""
-        settings, began = self._settings, time.monotonic()
+        settings = self._settings
         while self._goes_on:
-            if shot is not None and not self._view.frozen:
+            if shot is not None:
                 self._show(shot)
             self._serve()
             if self._report and self._figures.a_second_is_over():
@@ -144,16 +157,23 @@ class _Live:
                 return
             if settings.seconds is not None and time.monotonic() - began >= settings.seconds:
                 return
+            if self._view.frozen:
+                shot = None
+                time.sleep(_POLL)
+                self._show_anew()
+                continue
             shot = self._capture.next(_POLL)
-            if shot is None and self._capture.ended and not self._view.frozen:
+            if shot is None and self._capture.ended:
                 return
 
     def end(self) -> None:
         """Finish what is being written, and tell the figures of the whole."""
         self._worker.shutdown()
-        self._stop_recording()
-        if self._report:
-            self._report(self._figures.final(self._capture.dropped))
+        try:
+            self._stop_recording()
+        finally:
+            if self._report:
+                self._report(self._figures.final(self._capture.dropped))
 
     def _show(self, shot: Shot) -> None:
         started = time.monotonic()
@@ -168,13 +188,14 @@ class _Live:
             cleaned = work.result()
         else:
             cleaned = self._clean(shot)
+        strength = self._view.strength
+        self._last = shot, cleaned, strength
+        shown = blended(shot.image, cleaned, strength)
         if self._recorder:
-            self._recorder.write(cleaned, shot.time)
+            self._recorder.write(shown, shot.time)
         if self._virtual:
-            self._virtual.send(cleaned)
-        if self._screen:
-            lines = self._figures.lines(self._pace, self._capture.dropped, self._view.strength)
-            self._screen.show(shot.image, cleaned, lines)
+            self._virtual.send(shown)
+        self._draw(shot.image, shown)
         now = time.monotonic()
         self._figures.add(now - started, now - shot.time, self._pace)
         if self._pace.took(now - started):
@@ -182,43 +203,74 @@ class _Live:
             self._tell(f"{self._settings.target_fps:g} frames a second: now with {self._pace.model}")
 
     def _clean(self, shot: Shot) -> Frame:
-        filtered = self._temporal(shot.image) if self._temporal else shot.image
-        return cast(Frame, self._pace.restorer(filtered, strength=self._view.strength))
+        return self._cleaner(self._pace.restorer, shot.image)
+
+    def _draw(self, original: Frame, shown: Frame) -> None:
+        if self._screen:
+            lines = self._figures.lines(self._pace, self._capture.dropped, self._view.strength)
+            self._screen.show(original, shown, lines)
+
+    def _show_anew(self) -> None:
+        """Show a frozen frame at the strength that it has by now."""
+        if self._last and self._last[2] != self._view.strength:
+            shot, cleaned, _ = self._last
+            self._last = shot, cleaned, self._view.strength
+            self._draw(shot.image, blended(shot.image, cleaned, self._view.strength))
 
     def _serve(self) -> None:
         """Look after the window for a moment: keys, the mouse, its size."""
         if not self._screen:
             return
         for command in self._screen.commands():
-            if command == "end":
-                self._goes_on = False
-            elif command == "record" and self._recorder:
-                self._stop_recording()
-            elif command == "record":
-                self._record(Path(f"recording-{_stamp()}.mp4"))
-                self._view.message = f"recording {cast(Recorder, self._recorder).path}"
-            elif command == "snapshot":
-                names = self._screen.snapshot(f"snapshot-{_stamp()}")
-                self._view.message = f"saved {names[1]}"
-                self._tell(f"saved {names[0]} and {names[1]}")
+            try:
+                self._obey(self._screen, command)
+            except (ImageError, UsageError) as e:  # the picture goes on
+                self._view.message = str(e)
+                self._tell(str(e))
         self._screen.refresh()
+
+    def _obey(self, screen: Screen, command: str) -> None:
+        if command == "end":
+            self._goes_on = False
+        elif command == "record" and self._recorder:
+            self._stop_recording()
+        elif command == "record":
+            path = _free(f"recording-{_stamp()}", ".mp4")
+            self._record(path)
+            self._view.message = f"recording {path}"
+        elif command == "snapshot":
+            names = screen.snapshot(_free(f"snapshot-{_stamp()}", "-cleaned.png"))
+            self._view.message = f"saved {names[1]}"
+            self._tell(f"saved {names[0]} and {names[1]}")
 
     def _record(self, path: Path) -> None:
         self._recorder, self._view.recording = Recorder(path, self._capture.rate), True
 
     def _stop_recording(self) -> None:
-        recorder, self._recorder = self._recorder, None
-        self._view.recording = False
-        if recorder and recorder.frames:
+        recorder, self._view.recording = self._recorder, False
+        if recorder is None:
+            return
+        try:
             recorder.close()
+        finally:
+            self._recorder = None
+        if recorder.frames:
             self._view.message = f"recorded {recorder.path}"
             self._tell(f"recorded {recorder.frames} frames -> {recorder.path}")
 
 
-def _first(capture: Capture) -> Shot:
-    while (shot := capture.next(1.0)) is None:
-        pass
+def _first(capture: Capture, until: float | None) -> Shot | None:
+    """Wait for the first frame; return None where it did not come until then, or never will."""
+    while (shot := capture.next(0.2)) is None:
+        if capture.ended or (until is not None and time.monotonic() >= until):
+            return None
     return shot
+
+
+def _free(stem: str, ending: str) -> Path:
+    """A name in the current folder that no file has."""
+    names = (Path(f"{stem}{f'-{number}' if number > 1 else ''}{ending}") for number in itertools.count(1))
+    return next(name for name in names if not name.exists())
 
 
 def _what_it_gives(source: Source, width: int, height: int, rate: float | None) -> str:

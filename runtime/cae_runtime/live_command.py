@@ -60,11 +60,7 @@ def run_webcam(
     if output is not None:
         record = Path(output)
         check_path(record)
-        if record.exists():
-            raise UsageError(f"recording {output!r} exists already: name another file")
     source = parse_source("0" if camera is None else camera, _parsed_size(size), fps)
-    if record and source.is_file and record.resolve() == Path(str(source.target)).resolve():
-        raise UsageError(f"-o {output!r} is the camera's own file")
     settings = LiveSettings(
         source, model, open_model, strength=strength, compare=compare, temporal=temporal, target_fps=target_fps,
         reconnect=reconnect, window=not no_window, record=record, virtual_camera=virtual_camera, frames=frames,

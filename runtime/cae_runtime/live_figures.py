@@ -30,7 +30,7 @@ class LiveFigures:
         self._model, self._provider = model, ""
         self._recent: deque[tuple[float, float]] = deque(maxlen=1000)  # when a frame was shown, seconds it took
         self._all: deque[float] = deque(maxlen=_KEPT)
-        self._of_second: list[float] = []
+        self._of_second: deque[float] = deque(maxlen=_KEPT)
         self._oldest = self._oldest_of_all = 0.0
         self._began = self._second_began = time.monotonic()
 

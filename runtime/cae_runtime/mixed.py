@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cae_runtime.batch import NO_MEMORY, FileResult, clean_files, output_is_there
 from cae_runtime.errors import ImageError, ProviderError, UsageError, VideoError
 from cae_runtime.formats import CODECS_OF_FORMAT, CRF_MAX, VIDEO_FORMAT_OF_SUFFIX
+from cae_runtime.moving import FrameCleaner, blended
 from cae_runtime.plan import Job
 from cae_runtime.restorer import Restorer
-from cae_runtime.temporal import TemporalFilter
 
 if TYPE_CHECKING:
     from cae_runtime.video import Clean, CleanedVideo
@@ -97,8 +98,12 @@ def clean_all(
 
 def frame_cleaner(restorer: Restorer, strength: float, temporal: bool) -> Clean:
     """Return what is done to each frame of one video; it is called with them in turn, and keeps what it has seen."""
-    average = TemporalFilter() if temporal else None
-    return lambda frame: np.asarray(restorer(average(frame) if average else frame, strength=strength), np.uint8)
+    cleaner = FrameCleaner(temporal)
+
+    def clean(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return blended(frame, cleaner(restorer, frame), strength) if strength else frame
+
+    return clean
 
 
 def _clean_one(

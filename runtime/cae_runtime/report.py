@@ -87,12 +87,13 @@ def summary(results: Sequence[FileResult], plan: Plan, provider: str, seconds: f
         for number, words in (
             (skipped, "skipped, their outputs exist (--overwrite replaces them)"),
             (len(failed), "failed"),
-            (plan.left_out, "left out, no image"),
+            (plan.left_out, "left out, neither image nor video"),
             (not_reached(results, plan), "not reached"),
         )
         if number
     ]
-    line = f"cleaned {_count(done)}{speed}, {provider} -> {target}"
+    what = _count(done) if done or not any(job.video for job in plan.jobs) else "nothing"
+    line = f"cleaned {what}{speed}, {provider} -> {target}"
     return [*lines, "; ".join([line, *notes])]
 
 

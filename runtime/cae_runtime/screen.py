@@ -23,9 +23,6 @@ class Screen:
     Args:
         view: what is to be seen; keys and mouse change it.
         size: width and height of the frames.
-
-    Raises:
-        DeviceError: OpenCV was built without windows.
     """
 
     def __init__(self, view: View, size: tuple[int, int]) -> None:
@@ -72,13 +69,13 @@ class Screen:
                 self._window.toggle_full_screen()
         return wanted
 
-    def snapshot(self, stem: str) -> tuple[Path, Path]:
-        """Save what is shown, before and after, as PNG files in the current folder; return their names.
+    def snapshot(self, cleaned: Path) -> tuple[Path, Path]:
+        """Save what is shown as PNG files, NAME-original.png beside NAME-cleaned.png; return both names.
 
         Raises:
             ImageError: they cannot be written.
         """
-        paths = Path(f"{stem}-original.png"), Path(f"{stem}-cleaned.png")
+        paths = cleaned.with_name(cleaned.name.replace("-cleaned", "-original")), cleaned
         if self._pair:
             for path, image in zip(paths, self._pair, strict=True):
                 write_file(path, cv2.imencode(".png", image)[1].tobytes())

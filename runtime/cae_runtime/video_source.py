@@ -19,13 +19,13 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from cae_runtime.errors import VideoError
+from cae_runtime.formats import starts_like_a_video
 from cae_runtime.images import PIXELS_MAX
 from cae_runtime.video_look import INTERPOLATION, Look, look_at
 
 _DEMUXERS: Final = "mov,matroska,avi"  # none of them opens another file or an address
 _SAFE: Final = {"protocol_whitelist": "file", "format_whitelist": _DEMUXERS}
 _LIMITS: Final = {"max_pixels": str(PIXELS_MAX)}
-_STARTS: Final = {4: (b"ftyp", b"moov", b"mdat", b"wide"), 0: (b"\x1a\x45\xdf\xa3", b"RIFF")}
 _WAITING_MAX: Final = 100_000  # packets of sound that may come before the first frame
 _BUNDLE: Final = 64  # packets of sound that go on without a frame
 _GAP_MAX: Final = 1.0  # seconds by which the last packet may end before the file's own duration
@@ -279,6 +279,6 @@ def _why_not(path: Path, error: av.FFmpegError) -> str:
             start = file.read(12)
     except OSError as e:
         return f"cannot be read: {e.strerror}"
-    if any(start[at:].startswith(words) for at, words in _STARTS.items()):
+    if starts_like_a_video(start):
         return f"is truncated or damaged: {error.strerror or error}"
     return "is no video that is read (MP4, MOV, Matroska, WebM, AVI)"

@@ -82,6 +82,27 @@ def place(frame: tuple[int, int], window: tuple[int, int]) -> Place:
     return Place((window[0] - width) // 2, (window[1] - height) // 2, width, height)
 
 
+def fitted(frame: Frame, size: tuple[int, int]) -> Frame:
+    """Return a frame scaled into a size, its shape kept, with black around it; itself where it has the size.
+
+    Args:
+        frame: uint8 (H, W, 3), BGR.
+        size: width and height.
+    """
+    if (frame.shape[1], frame.shape[0]) == size:
+        return frame
+    where = place((frame.shape[1], frame.shape[0]), size)
+    scaled = frame
+    if (where.width, where.height) != (frame.shape[1], frame.shape[0]):
+        way = cv2.INTER_AREA if where.width < frame.shape[1] else cv2.INTER_CUBIC
+        scaled = cast(Frame, cv2.resize(frame, (where.width, where.height), interpolation=way))
+    if (where.width, where.height) == size:
+        return scaled
+    canvas = np.zeros((size[1], size[0], 3), np.uint8)
+    canvas[where.top : where.top + where.height, where.left : where.left + where.width] = scaled
+    return canvas
+
+
 def compose(original: Frame, cleaned: Frame, window: tuple[int, int], view: View, lines: Sequence[str]) -> Frame:
     """Draw what the window shows.
 
@@ -101,14 +122,9 @@ def compose(original: Frame, cleaned: Frame, window: tuple[int, int], view: View
     line = round(view.divider * frame[0])
     if view.compare:
         shown = np.concatenate((original[:, :line], cleaned[:, line:]), axis=1)
-    if (where.width, where.height) != frame:
-        way = cv2.INTER_AREA if where.width < frame[0] else cv2.INTER_CUBIC
-        shown = cast(Frame, cv2.resize(shown, (where.width, where.height), interpolation=way))
-    if frame == window:
-        canvas = shown.copy() if shown is cleaned else shown
-    else:
-        canvas = np.zeros((window[1], window[0], 3), np.uint8)
-        canvas[where.top : where.top + where.height, where.left : where.left + where.width] = shown
+    canvas = fitted(shown, window)
+    if canvas is cleaned:
+        canvas = cleaned.copy()
     scale = max(0.65, min(window) / 900)
     if view.compare:
         _draw_divider(canvas, where, view, scale)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import platform
-from typing import Any, Final, cast
-
-import cv2
+from typing import Any, Final
 
 from cae_runtime.camera import Frame
 from cae_runtime.errors import DeviceError, UsageError
+from cae_runtime.view import fitted
 
 INSTALL: Final = "pip install 'cae-toolkit[virtual-camera]' (in a checkout: pip install -e '.[virtual-camera]')"
 _SET_UP: Final = {
@@ -22,7 +21,7 @@ class VirtualCamera:
     """A camera that other programs see.
 
     Args:
-        size: width and height; frames of another size are scaled to it.
+        size: width and height; frames of another size are fitted into it.
         rate: frames a second that it claims.
 
     Attributes:
@@ -53,10 +52,8 @@ class VirtualCamera:
         Raises:
             DeviceError: the device is gone.
         """
-        if (frame.shape[1], frame.shape[0]) != self._size:
-            frame = cast(Frame, cv2.resize(frame, self._size, interpolation=cv2.INTER_AREA))
         try:
-            self._camera.send(frame)
+            self._camera.send(fitted(frame, self._size))
         except (RuntimeError, OSError) as e:
             raise DeviceError(f"virtual camera {self.name} stopped: {' '.join(str(e).split())[:200]}") from e
 

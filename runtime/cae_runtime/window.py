@@ -11,12 +11,13 @@ from typing import Final
 import cv2
 
 from cae_runtime.camera import Frame
-from cae_runtime.errors import DeviceError
 
 TITLE: Final = "CAE Toolkit"
 CLOSED: Final = "closed"
 _NO_KEY: Final = -1
-_NAMES: Final = {27: "esc", 32: "space", ord("="): "+", ord("_"): "-"}
+_NAMES: Final = {
+    27: "esc", 0xFF1B: "esc", 32: "space", ord("="): "+", ord("_"): "-", 0xFFAB: "+", 0xFFAD: "-",
+}  # fmt: skip
 _TRIAL: Final = "import cv2; cv2.namedWindow('trial'); cv2.destroyAllWindows()"
 
 
@@ -29,6 +30,11 @@ class DisplayTrial:
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
 
+    def close(self) -> None:
+        """Give up, where the answer is no longer wanted."""
+        self._trial.kill()
+        self._trial.wait()
+
     def succeeds(self) -> bool:
         """Wait for the answer."""
         try:
@@ -39,29 +45,20 @@ class DisplayTrial:
 
 
 class Window:
-    """The one window.
+    """The one window; whether it can be opened, `DisplayTrial` finds out.
 
     Args:
         size: width and height to begin with.
         on_drag: called with the column, in the window's pixels, where the mouse is held down.
-
-    Raises:
-        DeviceError: OpenCV was built without windows.
     """
 
     def __init__(self, size: tuple[int, int], on_drag: Callable[[int], None]) -> None:
         self._on_drag = on_drag
         self._is_full = False
         self._shown = False
-        try:
-            cv2.namedWindow(TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_FREERATIO | cv2.WINDOW_GUI_NORMAL)
-            cv2.resizeWindow(TITLE, *size)
-            cv2.setMouseCallback(TITLE, self._mouse)
-        except cv2.error as e:
-            raise DeviceError(
-                "this OpenCV has no windows: pip uninstall -y opencv-python-headless && pip install opencv-python, "
-                "or use --no-window"
-            ) from e
+        cv2.namedWindow(TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_FREERATIO | cv2.WINDOW_GUI_NORMAL)
+        cv2.resizeWindow(TITLE, *size)
+        cv2.setMouseCallback(TITLE, self._mouse)
         self._size = size
 
     @property
@@ -83,8 +80,8 @@ class Window:
         """Let the window live for a moment, and return the keys pressed since: `q`, `+`, `space`, `esc`, `closed`."""
         found = []
         while (code := cv2.waitKeyEx(2)) != _NO_KEY:
-            low = code & 0xFF
-            found.append(_NAMES.get(low, chr(low).lower()) if code < 0x10000 or low else "")
+            key = code & 0xFFFF  # modifiers are above
+            found.append(_NAMES.get(key) or (chr(key).lower() if key < 0x80 else ""))
         if self._shown and self._is_closed():
             found.append(CLOSED)
         return found

@@ -55,7 +55,7 @@ def test_a_folder_is_cleaned(cae_run: Command, photos: Path, tmp_path: Path) -> 
     lines = done.stderr.decode().splitlines()
     assert lines[0] == "provider: CPUExecutionProvider: as asked"
     assert lines[1].startswith("cleaned 2 images in ")
-    assert lines[1].endswith("1 left out, no image")
+    assert lines[1].endswith("1 left out, neither image nor video")
     assert "Mpx/s, CPUExecutionProvider -> " in lines[1]
     assert len(lines) == 2
     for name in ("a b.png", "süb dir/ç.png"):

@@ -233,19 +233,40 @@ def test_s_saves_both_pictures(session: Callable[..., Session], tmp_path: Path) 
 def test_r_records_and_stops(session: Callable[..., Session], tmp_path: Path) -> None:
     live = session()
     live.press("r")
-    wait_for(lambda: list(tmp_path.glob("recording-*.partial.mp4")))
-    time.sleep(1)
+    wait_for(lambda: list(tmp_path.glob(".*.partial.mp4")))
+    time.sleep(0.5)
     live.press("r")
-    (path,) = wait_for(lambda: [p for p in tmp_path.glob("recording-*.mp4") if "partial" not in p.name])
+    (path,) = wait_for(lambda: list(tmp_path.glob("recording-*.mp4")))
     reader = cv2.VideoCapture(str(path))
     count = int(reader.get(cv2.CAP_PROP_FRAME_COUNT))
     there, frame = reader.read()
     reader.release()
     assert there
-    assert 15 <= count <= 90
+    assert count > 2
     assert is_cleaned(np.asarray(frame))[30:].all()
     live.press("q")
     assert f"recorded {count} frames -> {path.name}" in live.end()
+
+
+def test_arrows_and_other_keys_do_nothing(session: Callable[..., Session], tmp_path: Path) -> None:
+    live = session()
+    for key in ("Left", "Up", "Right", "Down", "Insert", "F5", "x", "Shift_L"):  # their codes hold those of letters
+        live.press(key)
+        time.sleep(0.1)
+    assert live.process.poll() is None
+    assert is_cleaned(live.picture())[20:].all()
+    live.press("KP_Subtract")
+    live.press("q")
+    live.end()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["clip.avi"]
+
+
+def test_a_frozen_picture_follows_the_strength(session: Callable[..., Session]) -> None:
+    live = session()
+    live.press("space")
+    for _ in range(10):
+        live.press("minus")
+    wait_for(lambda: not is_cleaned(live.picture()[:150])[40:].any())
 
 
 def test_f_fills_the_screen_and_returns(session: Callable[..., Session]) -> None:
@@ -291,5 +312,5 @@ def test_without_a_display_it_goes_on_without_a_window(tmp_path: Path, name: str
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "no window can be opened here: running without one" in done.stderr
+    assert "running without one" in done.stderr
     assert '"event": "end"' in done.stdout
