@@ -293,7 +293,7 @@ def _measure(
     typer.echo(benchmark.as_json(figures, peer, used) if as_json else "\n".join(benchmark.as_text(figures, peer, used)))
 
 
-def _check_range(name: str, value: float | None, low: int, high: int | None = None) -> None:
+def _check_range(name: str, value: float | None, low: float, high: int | None = None) -> None:
     if value is None or low <= value <= (math.inf if high is None else high):
         return
     raise UsageError(f"--{name} is {value}: it must be {f'{low} or more' if high is None else f'{low}..{high}'}")
