@@ -8,8 +8,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import typer
-
 from cae_runtime import batch
 from cae_runtime.batch import NO_MEMORY, FileResult, unreadable_results
 from cae_runtime.errors import ImageError, UsageError
@@ -31,13 +29,14 @@ def clean_plan(
     crf: int | None,
     temporal: bool,
     overwrite: bool,
+    tell: Callable[[str], None],
 ) -> tuple[list[FileResult], float, bool]:
     """Clean all files of a plan, with progress and summary; return the results, the seconds, and whether Ctrl-C came.
 
     Ctrl-C ends the cleaning, not the telling: then there are fewer results than the plan has files, or the last one is
     of a video that is not whole.
     """
-    typer.echo(f"provider: {restorer.provider_note}", err=True)
+    tell(f"provider: {restorer.provider_note}")
     start = time.perf_counter()
     results = unreadable_results(restorer, plan.unreadable)
     interrupted = False
@@ -60,7 +59,7 @@ def clean_plan(
         interrupted = True
     seconds = time.perf_counter() - start
     for line in summary(results, plan, restorer.provider, seconds):
-        typer.echo(line, err=True)
+        tell(line)
     return results, seconds, interrupted
 
 
@@ -73,6 +72,7 @@ def clean_pipe(
     *,
     strength: float,
     quality: int | None,
+    tell: Callable[[str], None],
 ) -> None:
     """Clean one image from stdin, or to stdout, or both; what is said goes to stderr."""
     target = None if output == PIPE else Path(output)
@@ -87,7 +87,7 @@ def clean_pipe(
             raise UsageError(f"output {output!r}: with - as SOURCE it must be a file's full name, or -, without --ext")
         ext = target.suffix.lower()
         if there is not None and not overwrite:
-            typer.echo(f"skipped: {output!r} exists (--overwrite replaces it)", err=True)
+            tell(f"skipped: {output!r} exists (--overwrite replaces it)")
             return
     if source != PIPE and is_folder(Path(source), "source") is not False:
         raise UsageError(f"source {source!r} is not a file")
@@ -95,7 +95,7 @@ def clean_pipe(
     restorer = open_model()
     if target is not None:
         prepare_output(target.parent)
-    typer.echo(f"provider: {restorer.provider_note}", err=True)
+    tell(f"provider: {restorer.provider_note}")
     try:
         data = read_stream(sys.stdin.buffer) if source == PIPE else read_file(Path(source))
         cleaned = batch.clean_bytes(
@@ -113,4 +113,4 @@ def clean_pipe(
         except OSError as e:
             raise UsageError(f"output '-' cannot be written to: {e.strerror}") from e
     if cleaned.dropped:
-        typer.echo(f"metadata that did not come along: {', '.join(cleaned.dropped)}", err=True)
+        tell(f"metadata that did not come along: {', '.join(cleaned.dropped)}")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cae_runtime.commands import command_meant
 from cae_runtime.errors import CaeRuntimeError, UsageError
 from cae_runtime.formats import CODECS, CRF_MAX, FORMAT_OF_SUFFIX, PIPE, VIDEO_FORMAT_OF_SUFFIX
 from cae_runtime.quiet import quiet_decoders
@@ -23,16 +24,6 @@ if TYPE_CHECKING:
 _EXIT_FAILED = 1
 _EXIT_INTERRUPTED = 130
 _DEFAULT_MODEL = "denoise"
-_LIVE_ALONE = {
-    "size", "fps", "target_fps", "compare", "reconnect", "virtual_camera", "no_window", "frames", "seconds",
-}  # fmt: skip
-_OF_MODELS = {"model", "provider", "threads", "batch", "overlap"}
-_HEEDED = {
-    "doctor": {"as_json"},
-    "benchmark": {"as_json", *_OF_MODELS},
-    "list_cameras": set(),
-    "webcam": {"as_json", "camera", "output", "strength", "temporal", *_OF_MODELS, *_LIVE_ALONE},
-}
 _EXTENSIONS = ", ".join(suffix.removeprefix(".") for suffix in FORMAT_OF_SUFFIX)
 _CONTAINERS = ", ".join(suffix.removeprefix(".") for suffix in VIDEO_FORMAT_OF_SUFFIX)
 
@@ -148,7 +139,9 @@ def run(
         dotted = _checked_ext(ext)
         if Path(suffix).name != suffix:
             raise UsageError(f"--suffix is {suffix!r}: it must be part of a file's name, such as _clean")
-        command = _command(ctx, doctor=doctor, benchmark=benchmark, list_cameras=list_cameras, webcam=webcam)
+        command = command_meant(
+            _given(ctx), doctor=doctor, benchmark=benchmark, list_cameras=list_cameras, webcam=webcam
+        )
         if command == "doctor":
             _examine(as_json)
             return
@@ -156,9 +149,9 @@ def run(
             _measure(model, provider, threads, batch, overlap, as_json)
             return
         if command == "list-cameras":
-            from cae_runtime.live_command import list_cameras as show_cameras
+            from cae_runtime.live_command import named_cameras
 
-            show_cameras()
+            typer.echo("\n".join(named_cameras()))
             return
         model = _DEFAULT_MODEL if model is None else model
 
@@ -176,7 +169,8 @@ def run(
             run_webcam(
                 open_model, camera=camera, size=size, fps=fps, model=model, strength=strength, compare=compare,
                 temporal=temporal, target_fps=target_fps, reconnect=reconnect, no_window=no_window, output=output,
-                virtual_camera=virtual_camera, frames=frames, seconds=seconds, as_json=as_json,
+                virtual_camera=virtual_camera, frames=frames, seconds=seconds, tell=_tell,
+                tell_json=typer.echo if as_json else None,
             )  # fmt: skip
             return
         if not sources:
@@ -191,7 +185,9 @@ def run(
                 raise UsageError("- goes with one SOURCE, and without --suffix and --json")
             from cae_runtime.cleaning import clean_pipe
 
-            clean_pipe(sources[0], output, dotted, overwrite, open_model, strength=strength, quality=quality)
+            clean_pipe(
+                sources[0], output, dotted, overwrite, open_model, strength=strength, quality=quality, tell=_tell
+            )
             return
 
         from cae_runtime.plan import make_plan, prepare_output
@@ -207,7 +203,7 @@ def run(
 
         results, taken, interrupted = clean_plan(
             plan, restorer, strength=strength, quality=quality, codec=codec, crf=crf, temporal=temporal,
-            overwrite=overwrite,
+            overwrite=overwrite, tell=_tell,
         )  # fmt: skip
         from cae_runtime.report import json_report
 
@@ -234,32 +230,14 @@ def run(
         raise typer.Exit(_EXIT_FAILED) from e
 
 
-def _command(ctx: typer.Context, **asked: bool) -> str:
-    """Return which of doctor, benchmark, list-cameras and webcam is meant, or clean; refuse options that it ignores."""
+def _given(ctx: typer.Context) -> set[str]:
+    """Names of the options and arguments that were typed."""
     sources = {name: getattr(ctx.get_parameter_source(name), "name", "") for name in ctx.params}
-    given = {name for name, source in sources.items() if source == "COMMANDLINE"}
-    asked["webcam"] |= "camera" in given
-    chosen = [name for name, wanted in asked.items() if wanted]
-    if len(chosen) > 1:
-        raise UsageError(f"{' and '.join(f'--{_typed(name)}' for name in chosen)}: choose one")
-    if not chosen:
-        live = sorted(given & _LIVE_ALONE)
-        if live:
-            raise UsageError(f"{', '.join(f'--{_typed(name)}' for name in live)} goes with --webcam")
-        return "clean"
-    (command,) = chosen
-    if command != "webcam" and given & {"sources", "output"}:
-        raise UsageError(f"--{_typed(command)} cleans nothing: leave SOURCE and -o out")
-    if "sources" in given:
-        raise UsageError("--webcam takes no SOURCE: name a camera or a video file with --camera")
-    ignored = sorted(given - _HEEDED[command] - {command})
-    if ignored:
-        raise UsageError(f"--{_typed(command)} takes no {', '.join(f'--{_typed(name)}' for name in ignored)}")
-    return _typed(command)
+    return {name for name, source in sources.items() if source == "COMMANDLINE"}
 
 
-def _typed(name: str) -> str:
-    return {"as_json": "json"}.get(name, name).replace("_", "-")
+def _tell(line: str) -> None:
+    typer.echo(line, err=True)
 
 
 def _examine(as_json: bool) -> None:

@@ -6,9 +6,6 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-
-import typer
 
 from cae_runtime.camera import find_cameras, parse_source
 from cae_runtime.errors import DeviceError, UsageError
@@ -19,8 +16,8 @@ from cae_runtime.restorer import Restorer
 _SIDE_MAX = 16_384
 
 
-def list_cameras() -> None:
-    """Print the cameras that are here, a line each.
+def named_cameras() -> list[str]:
+    """Return the cameras that are here, a line each.
 
     Raises:
         DeviceError: there is none.
@@ -28,8 +25,7 @@ def list_cameras() -> None:
     found = find_cameras()
     if not found:
         raise DeviceError("no camera that the system lists")
-    for number, name in found.items():
-        typer.echo(f"{number}  {name}")
+    return [f"{number}  {name}" for number, name in found.items()]
 
 
 def run_webcam(
@@ -49,7 +45,8 @@ def run_webcam(
     virtual_camera: bool,
     frames: int | None,
     seconds: float | None,
-    as_json: bool,
+    tell: Callable[[str], None],
+    tell_json: Callable[[str], None] | None,
 ) -> None:
     """Run live with what was typed; see `LiveSettings`.
 
@@ -66,11 +63,7 @@ def run_webcam(
         reconnect=reconnect, window=not no_window, record=record, virtual_camera=virtual_camera, frames=frames,
         seconds=seconds,
     )  # fmt: skip
-    run_live(settings, lambda line: typer.echo(line, err=True), _print_json if as_json else None)
-
-
-def _print_json(figures: dict[str, Any]) -> None:
-    typer.echo(json.dumps(figures))
+    run_live(settings, tell, (lambda figures: tell_json(json.dumps(figures))) if tell_json else None)
 
 
 def _parsed_size(text: str | None) -> tuple[int, int] | None:

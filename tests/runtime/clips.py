@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -145,3 +146,13 @@ def psnr(a: list[np.ndarray], b: list[np.ndarray]) -> float:
     assert len(a) == len(b)
     errors = [np.mean((x.astype(float) - y) ** 2) for x, y in zip(a, b, strict=True)]
     return 10 * np.log10(255**2 / max(*errors, 1e-9))
+
+
+def same(frame: np.ndarray) -> np.ndarray:
+    """What a cleaner that does nothing gives."""
+    return frame
+
+
+def lines(done: subprocess.CompletedProcess[bytes]) -> list[str]:
+    """What a command told on stderr."""
+    return done.stderr.decode().splitlines()

@@ -209,6 +209,15 @@ def test_room_is_for_so_much_at_once_and_for_one_that_is_larger() -> None:
     assert order == [6, 4, 25, 1]
 
 
+def write_groups(folder: Path, files: dict[str, str], own: str) -> None:
+    """A tree of control groups, and the file that names those of a process."""
+    for name, text in files.items():
+        path = folder / "groups" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text + "\n")
+    (folder / "own").write_text(own + "\n" if own else "")
+
+
 @pytest.mark.parametrize(
     ("files", "own", "wanted"),
     [
@@ -228,11 +237,7 @@ def test_room_is_for_so_much_at_once_and_for_one_that_is_larger() -> None:
     ],
 )
 def test_the_quota_of_a_control_group(tmp_path: Path, files: dict[str, str], own: str, wanted: float | None) -> None:
-    for name, text in files.items():
-        path = tmp_path / "groups" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text + "\n")
-    (tmp_path / "own").write_text(own + "\n" if own else "")
+    write_groups(tmp_path, files, own)
     assert cgroup_quota(tmp_path / "groups", tmp_path / "own") == wanted
     assert cgroup_quota(tmp_path / "groups", tmp_path / "absent") is None
 
@@ -250,11 +255,7 @@ def test_the_quota_of_a_control_group(tmp_path: Path, files: dict[str, str], own
     ],
 )
 def test_the_memory_of_a_control_group(tmp_path: Path, files: dict[str, str], own: str, wanted: int | None) -> None:
-    for name, text in files.items():
-        path = tmp_path / "groups" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text + "\n")
-    (tmp_path / "own").write_text(own + "\n" if own else "")
+    write_groups(tmp_path, files, own)
     assert cgroup_memory(tmp_path / "groups", tmp_path / "own") == wanted
 
 

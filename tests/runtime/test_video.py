@@ -15,21 +15,13 @@ import av
 import numpy as np
 import pytest
 from PIL import Image
-from tests.runtime.clips import HEIGHT, WIDTH, look_into, make_clip, psnr
+from tests.runtime.clips import HEIGHT, WIDTH, lines, look_into, make_clip, psnr, same
 from tests.runtime.conftest import COMMAND
 
 from cae_runtime.video import clean_video
 
 Command = Callable[..., subprocess.CompletedProcess[bytes]]
 Pixels = np.ndarray
-
-
-def same(frame: Pixels) -> Pixels:
-    return frame
-
-
-def lines(done: subprocess.CompletedProcess[bytes]) -> list[str]:
-    return done.stderr.decode().splitlines()
 
 
 def nothing_hidden(folder: Path) -> bool:

@@ -16,7 +16,7 @@ import av
 import numpy as np
 import pytest
 from PIL import Image
-from tests.runtime.clips import HEIGHT, WIDTH, damage, look_into, make_clip, psnr
+from tests.runtime.clips import HEIGHT, WIDTH, damage, lines, look_into, make_clip, psnr, same
 from tests.runtime.conftest import COMMAND
 
 from cae_runtime import video_source
@@ -25,14 +25,6 @@ from cae_runtime.video import VideoInterrupted, VideoPartlyDone, clean_video
 
 Command = Callable[..., subprocess.CompletedProcess[bytes]]
 Pixels = np.ndarray
-
-
-def same(frame: Pixels) -> Pixels:
-    return frame
-
-
-def lines(done: subprocess.CompletedProcess[bytes]) -> list[str]:
-    return done.stderr.decode().splitlines()
 
 
 @pytest.fixture
