@@ -33,7 +33,7 @@ class ChannelsLast(nn.Module):
 
     def __init__(self, network: Skip, rounded: bool = False) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.channels = network, COLORS
         entry, kernel = network.options.entry, network.options.stem
         self.entry, self.width = entry, network.options.widths[0]
         self.rows_around = (kernel - entry) // 2
@@ -59,7 +59,8 @@ class ChannelsLast(nn.Module):
     @staticmethod
     def fits(network: Skip, patch: int) -> bool:
         """Whether a network can be rearranged: its head is a transposed convolution, and rows are long enough."""
-        return isinstance(network.head, nn.ConvTranspose2d) and patch % (PIXELS * network.options.entry) == 0
+        transposed = isinstance(network.head, nn.ConvTranspose2d)
+        return transposed and network.channels == COLORS and patch % (PIXELS * network.options.entry) == 0
 
     def forward(self, x: Tensor) -> Tensor:
         """N x H x W x 3 -> N x H x W x 3."""

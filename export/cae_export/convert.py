@@ -4,6 +4,7 @@ import contextlib
 import logging
 import warnings
 from collections.abc import Iterator
+from typing import cast
 
 import onnx
 import onnxslim
@@ -21,7 +22,7 @@ def to_onnx(network: nn.Module, patch: int, opset: int = OPSET, layout: str = NC
     """Convert a network in evaluation mode through torch's dynamo exporter, and simplify the graph.
 
     Args:
-        network: takes and returns float32 N x 3 x P x P in 0..1, or N x P x P x 3.
+        network: takes and returns float32 N x C x P x P in 0..1, or N x P x P x C; C is its `channels`.
         patch: P.
         opset: ONNX operator set of the file.
         layout: which of the two, "nchw" or "nhwc".
@@ -30,7 +31,8 @@ def to_onnx(network: nn.Module, patch: int, opset: int = OPSET, layout: str = NC
         UsageError: an operator set outside 18..22, or a network that torch cannot export.
     """
     check_opset(opset)
-    shape = (patch, patch, 3) if layout == NHWC else (3, patch, patch)
+    channels = cast(int, network.channels)
+    shape = (patch, patch, channels) if layout == NHWC else (channels, patch, patch)
     example = torch.rand(2, *shape)  # a batch of 1 would freeze the dimension
     with _quiet():
         try:

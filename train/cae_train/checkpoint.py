@@ -7,6 +7,7 @@ A dictionary of plain values and tensors, so that it loads with `weights_only=Tr
     version   of the toolkit that wrote it
     arch      a name of `cae_train.models.ARCHITECTURES`
     options   the architecture's options
+    channels  of the pictures: 3 (RGB; also where the key is missing) or 1 (grey)
     state     the network's weights (the moving average where the run had one), float32
     config    the run's `TrainConfig` as a dictionary
     metrics   psnr_in, psnr_out (dB), evaluated_on, epoch; empty where a run was stopped before its first epoch ended
@@ -55,6 +56,7 @@ def save_model(path: Path, network: nn.Module, config: TrainConfig, metrics: Map
         "version": version("cae-toolkit"),
         "arch": config.arch,
         "options": options_of(network),
+        "channels": network.channels,
         "state": {name: value.detach().cpu().float().contiguous() for name, value in network.state_dict().items()},
         "config": config.to_dict(),
         "metrics": dict(metrics),
@@ -94,7 +96,7 @@ def load_model(path: Path) -> LoadedModel:
         raise CheckpointError(f"{path} has schema {content.get('schema')!r}, this version reads {SCHEMA}: upgrade")
     try:
         with torch.device("meta"):  # takes no memory: a hostile file may name a network far larger than its weights
-            network = build(content["arch"], content["options"])
+            network = build(content["arch"], content["options"], content.get("channels", 3))
         network.load_state_dict({name: value.float() for name, value in content["state"].items()}, assign=True)
         config = TrainConfig.from_dict(content["config"])
         parse_chain(config.degrade, config.clip)

@@ -27,6 +27,7 @@ class Network(Protocol):
 
     stride: int  # height and width must be multiples of it
     bounded: bool  # whether the output is held inside 0..1 by the network itself
+    channels: int  # of the pictures that it takes and gives: 3 (RGB) or 1 (grey)
 
 
 @dataclass(frozen=True)
@@ -38,26 +39,30 @@ class Architecture:
     summary: str
 
 
+CHANNELS = (1, 3)  # grey, RGB
+
 ARCHITECTURES: dict[str, Architecture] = {
     "cae": Architecture(Cae, CaeOptions, "the reference: everything through a 4x4 code; blurs"),
     "skip": Architecture(Skip, SkipOptions, "skip connections around the code, predicts the noise; the default"),
 }
 
 
-def build(name: str, options: Mapping[str, Any] | None = None) -> nn.Module:
-    """A freshly initialised network.
+def build(name: str, options: Mapping[str, Any] | None = None, channels: int = 3) -> nn.Module:
+    """A freshly initialised network for pictures of 3 (RGB) or 1 channel (grey).
 
     Raises:
-        ConfigError: an unknown name, or options that the architecture does not have or accept.
+        ConfigError: an unknown name, other channels, or options that the architecture does not have or accept.
     """
     if name not in ARCHITECTURES:
         raise ConfigError(f"unknown architecture {name!r}: choose from {', '.join(ARCHITECTURES)}")
+    if type(channels) is not int or channels not in CHANNELS:
+        raise ConfigError(f"channels is {channels!r}: choose from {', '.join(map(str, CHANNELS))}")
     architecture = ARCHITECTURES[name]
     known = [field.name for field in fields(architecture.options)]
     unknown = sorted(set(options or {}) - set(known))
     if unknown:
         raise ConfigError(f"{name!r} has no model option {unknown[0]!r}: it has {', '.join(known) or 'none'}")
-    return architecture.network(architecture.options(**(options or {})))
+    return architecture.network(architecture.options(**(options or {})), channels)
 
 
 def options_of(network: nn.Module) -> dict[str, Any]:
@@ -94,7 +99,7 @@ def multiply_adds(network: nn.Module, patch: int = 32) -> dict[str, int]:
     hooks = [m.register_forward_hook(counter(n)) for n, m in network.named_modules() if isinstance(m, convolutions)]
     try:
         with torch.no_grad():
-            network(torch.zeros(1, 3, patch, patch))
+            network(torch.zeros(1, getattr(network, "channels", 3), patch, patch))
     finally:
         for hook in hooks:
             hook.remove()

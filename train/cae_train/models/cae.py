@@ -35,11 +35,12 @@ class Cae(nn.Module):
     stride = 8
     bounded = True
 
-    def __init__(self, options: CaeOptions | None = None) -> None:
+    def __init__(self, options: CaeOptions | None = None, channels: int = 3) -> None:
         super().__init__()
+        self.channels = channels
         self.options = options or CaeOptions()
         self.encoder = nn.Sequential(
-            nn.Conv2d(3, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(channels, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
             nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
             nn.Conv2d(64, 128, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
             nn.Conv2d(128, 128, 3, padding=1), nn.ReLU(),
@@ -47,7 +48,7 @@ class Cae(nn.Module):
         self.decoder = nn.Sequential(
             nn.Upsample(scale_factor=2), nn.Conv2d(128, 64, 3, padding=1), nn.ReLU(),
             nn.Upsample(scale_factor=2), nn.Conv2d(64, 32, 3, padding=1), nn.ReLU(),
-            nn.Upsample(scale_factor=2), nn.Conv2d(32, 3, 3, padding=1), nn.Sigmoid(),
+            nn.Upsample(scale_factor=2), nn.Conv2d(32, channels, 3, padding=1), nn.Sigmoid(),
         )  # fmt: skip
 
     def forward(self, x: Tensor) -> Tensor:

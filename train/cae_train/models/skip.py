@@ -168,7 +168,7 @@ KINDS: dict[str, type[Block]] = {"residual": ResidualBlock, "plain": PlainBlock}
 
 def fold(network: "Skip") -> "Skip":
     """The same network with the branches of each kernel folded into one, so that it has none to train."""
-    folded = Skip(replace(network.options, branches=False))
+    folded = Skip(replace(network.options, branches=False), network.channels)
     with torch.no_grad():
         trained = dict(network.named_modules())
         for name, module in folded.named_modules():
@@ -198,8 +198,9 @@ class Skip(nn.Module):
 
     bounded = False
 
-    def __init__(self, options: SkipOptions | None = None) -> None:
+    def __init__(self, options: SkipOptions | None = None, channels: int = 3) -> None:
         super().__init__()
+        self.channels = channels
         self.options = o = options or SkipOptions()
         self.stride = o.entry * 2 ** (len(o.widths) - 1)
         kind = KINDS[o.block]
@@ -208,7 +209,9 @@ class Skip(nn.Module):
             kinds = [kind] * (count - 1) + [last] * min(count, 1)
             return nn.Sequential(*(each(width, o.bias) for each in kinds))
 
-        self.stem = nn.Conv2d(3, o.widths[0], o.stem, stride=o.entry, padding=(o.stem - o.entry) // 2, bias=o.bias)
+        self.stem = nn.Conv2d(
+            channels, o.widths[0], o.stem, stride=o.entry, padding=(o.stem - o.entry) // 2, bias=o.bias
+        )
         self.down = nn.ModuleList(blocks(w, n) for w, n in zip(o.widths, o.down_blocks, strict=True))
         self.reduce = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2, bias=o.bias) for a, b in pairwise(o.widths))
         sub = 4 if o.up == "subpixel" else 1
@@ -218,9 +221,9 @@ class Skip(nn.Module):
         self.join = nn.ModuleList(Join() for _ in self.up)
         self.head: nn.Module
         if o.head == "transposed":
-            self.head = nn.ConvTranspose2d(o.widths[0], 3, o.entry, stride=o.entry, bias=o.bias)
+            self.head = nn.ConvTranspose2d(o.widths[0], channels, o.entry, stride=o.entry, bias=o.bias)
         else:
-            convolution = nn.Conv2d(o.widths[0], 3 * o.entry**2, 3, padding=1, bias=o.bias)
+            convolution = nn.Conv2d(o.widths[0], channels * o.entry**2, 3, padding=1, bias=o.bias)
             self.head = nn.Sequential(convolution, nn.PixelShuffle(o.entry))
         self._initialise()
 
