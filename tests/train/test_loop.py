@@ -243,7 +243,7 @@ def test_a_diverging_run_stops_with_one_line(
         calls += torch.is_grad_enabled()
         return (output - clean).abs().mean() * (math.nan if calls > 30 * epoch - 4 else 1)
 
-    monkeypatch.setattr(cae_train.loop, "loss_by_name", lambda *_, **__: explode)
+    monkeypatch.setattr(cae_train.loop, "loss_of", lambda *_, **__: explode)
     with pytest.raises(TrainingError, match=f"diverged in epoch {epoch}: the loss is nan; a smaller --lr") as caught:
         run(settings(epochs=9), tmp_path / "run")
     assert "\n" not in str(caught.value)

@@ -28,6 +28,7 @@ from cae_train.degrade import parse_chain
 from cae_train.errors import CheckpointError, ConfigError
 from cae_train.files import whole
 from cae_train.models import build, options_of
+from cae_train.models.base import Autoencoder
 
 FORMAT, SCHEMA = "cae-toolkit", 1
 MAX_BYTES = 512 * 2**20
@@ -37,7 +38,7 @@ MAX_BYTES = 512 * 2**20
 class LoadedModel:
     """What `model.pt` holds, with the network rebuilt, in evaluation mode, on the CPU."""
 
-    network: nn.Module
+    network: Autoencoder
     arch: str
     config: TrainConfig
     metrics: Mapping[str, Any]

@@ -3,7 +3,8 @@
 import os
 import shlex
 import sys
-from dataclasses import fields, replace
+import tomllib
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -41,7 +42,15 @@ def command(
     data_dir: Annotated[
         str | None, _option("Where named data sets lie or are downloaded to.", DEFAULTS.data_dir)
     ] = None,
-    arch: Annotated[str | None, _option("Network: cae, skip.", DEFAULTS.arch)] = None,
+    arch: Annotated[str | None, _option("Network, one of --list.", DEFAULTS.arch)] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="An option of the network, as --list names them; repeat for more."),
+    ] = None,
+    vgg16_weights: Annotated[
+        str | None,
+        _option("VGG16's weights as torchvision publishes them; without it from --data-dir, or downloaded there."),
+    ] = None,
     start: Annotated[str | None, _option("Begin from the weights of this model.pt.")] = None,
     quantize_aware: Annotated[
         bool | None,
@@ -66,7 +75,7 @@ def command(
     clip: Annotated[
         bool | None, typer.Option("--clip/--no-clip", help="Clip and round noisy patches to 8 bits. [default: clip]")
     ] = None,
-    loss: Annotated[str | None, _option(f"{', '.join(LOSSES)}.", DEFAULTS.loss)] = None,
+    loss: Annotated[str | None, _option(f"auto, {', '.join(LOSSES)}.", DEFAULTS.loss)] = None,
     epochs: Annotated[int | None, _option("Passes over the data.", DEFAULTS.epochs)] = None,
     epoch_crops: Annotated[int | None, _option("Crops of a folder in an epoch.", DEFAULTS.epoch_crops)] = None,
     batch: Annotated[int | None, _option("Patches a step.", DEFAULTS.batch)] = None,
@@ -101,6 +110,9 @@ def command(
     devices: Annotated[str, typer.Option(help="Passed to Lightning: auto, a count, or a list such as 0,1.")] = "auto",
     strategy: Annotated[str, typer.Option(help="Passed to Lightning: auto, ddp, fsdp, ...")] = "auto",
     workers: Annotated[int, typer.Option(help="Processes that prepare batches; -1 chooses.")] = -1,
+    show_list: Annotated[
+        bool, typer.Option("--list", help="List networks, their options, corruptions and losses, and exit.")
+    ] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
@@ -112,6 +124,9 @@ def command(
     """
     options = {name: value for name, value in context.params.items() if value not in (None, [], ())}
     given = {item.name: options[item.name] for item in fields(TrainConfig) if item.name in options}
+    if show_list:
+        _list()
+        return
     hardware = Hardware(accelerator, devices, strategy, workers)
     if resume is not None:
         extra = [name for name, value in {**given, "config": config, "out": out}.items() if value is not None]
@@ -124,10 +139,45 @@ def command(
             raise CheckpointError(f"--resume {resume} is no run folder: it has no config.toml")
         settings = TrainConfig.from_dict(load_toml(resume / "config.toml"))
     else:
-        settings = TrainConfig.from_dict((load_toml(config) if config else {}) | given)
+        written = load_toml(config) if config else {}
+        if model:
+            given["model"] = _model_options(written, given, model)
+        settings = TrainConfig.from_dict(written | given)
     if settings.epochs == 0 and save_pairs is None:
         raise ConfigError("--epochs is 0: 1 or more are needed, except with --save-pairs")
     _run(settings, hardware, out, resume, save_pairs, max_pairs)
+
+
+def _model_options(written: dict[str, Any], given: dict[str, Any], options: list[str]) -> dict[str, Any]:
+    """The [model] table of a --config, unless --arch is another one, with what --model changes in it."""
+    same = given.get("arch") in (None, written.get("arch", DEFAULTS.arch))
+    table = written.get("model") if same else None
+    result = dict(table) if isinstance(table, dict) else {}
+    for option in options:
+        name, equals, value = option.partition("=")
+        if not (name and equals and value):
+            raise ConfigError(f"--model {option!r}: NAME=VALUE is needed, as in --model code=64 (--list has the names)")
+        try:
+            result[name] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            result[name] = value  # a text without quotes
+    return result
+
+
+def _list() -> None:
+    try:
+        from cae_train.listing import listing
+    except ModuleNotFoundError as e:
+        raise _missing(e) from e
+    for line in listing():
+        typer.echo(line)
+
+
+def _missing(error: ModuleNotFoundError) -> Exception:
+    """What to say of a module that is not there: the extra's, or a bug of ours."""
+    if (error.name or "").startswith("cae_"):
+        return error
+    return ConfigError(f"{INSTALL} ({error.name} is missing)")
 
 
 def _run(
@@ -139,17 +189,15 @@ def _run(
         from cae_train.progress import ProgressLines
         from cae_train.quiet import quiet_decoders
     except ModuleNotFoundError as e:
-        if (e.name or "").startswith("cae_"):
-            raise
-        raise ConfigError(f"{INSTALL} ({e.name} is missing)") from e
+        raise _missing(e) from e
     from rich.console import Console
 
     # All that can be wrong is found before data are read, downloaded or written.
     wanted = resume or out or Path("runs/train") / settings.arch
     if resume is None:
         run_folder.check(wanted)
-    network = loop.initial_network(replace(settings, start="") if resume else settings)
-    objective.loss_by_name(settings.loss, bool(network.bounded))
+    network = loop.initial_network(settings, resume is not None)
+    objective.loss_of(settings.loss, network)
     degrade.parse_chain(settings.degrade, settings.clip)
     with machine.quiet_lightning():
         machine.make_trainer(settings, Path(), hardware, [])
@@ -182,9 +230,12 @@ def _run(
         split=split,
     )
     if result.psnr_in is not None and result.psnr_out is not None:
-        say(f"{result.evaluated_on}: noisy {result.psnr_in:.2f} dB, denoised {result.psnr_out:.2f} dB")
-        if result.psnr_out < result.psnr_in:
-            say("note: its output is worse than its input: it has not been trained for long enough")
+        if settings.degrade == ("none",):
+            say(f"{result.evaluated_on}: given back at {result.psnr_out:.2f} dB")
+        else:
+            say(f"{result.evaluated_on}: noisy {result.psnr_in:.2f} dB, denoised {result.psnr_out:.2f} dB")
+            if result.psnr_out < result.psnr_in:
+                say("note: its output is worse than its input: its code is too narrow, or it needs longer training")
     if result.interrupted:
         resumable = (folder / run_folder.CHECKPOINT).is_file()  # from the first epoch's end on
         go_on = f"; go on with cae-train --resume {shlex.quote(str(folder))}" if resumable else ""

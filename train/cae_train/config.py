@@ -11,7 +11,14 @@ from typing import Any
 
 from cae_train.errors import ConfigError
 
-LOSSES = ("mse", "bce", "charbonnier", "relative")
+AUTO = "auto"
+LOSSES = {
+    "mse": "mean squared error: what PSNR measures",
+    "bce": "binary cross-entropy, for outputs that end in a sigmoid: grey shapes, and the likelihood of vae",
+    "charbonnier": "a smooth absolute error: sharper than mse, and what most networks take",
+    "relative": "squared error beside each patch's own noise: for ranges of levels, faint ones included",
+    "ssim": "charbonnier with structural similarity mixed in",
+}
 OPTIMIZERS = ("muon", "adamw")
 PRECISIONS = ("auto", "fp32", "bf16")
 PATCH = 32  # height and width of a training patch, in pixels
@@ -35,7 +42,8 @@ class TrainConfig:
         jitter: share of the training patches that get other colours, saturation, gamma and contrast.
         grey: share of the training patches that are made grey, noise included, so that grey images are cleaned too.
         clip: whether degraded patches are clipped to 0..1 and rounded to 8 bits, as a camera's are.
-        loss: a name of `LOSSES`.
+        vgg16_weights: file of VGG16's weights; empty looks for it in `data_dir` and downloads it there.
+        loss: a name of `LOSSES`, or `auto`: the network's own, bce for vae and charbonnier for the others.
         epochs: passes; an epoch is every patch once, or `epoch_crops` crops of a folder.
         epoch_crops: crops an epoch where photographs are cropped.
         batch: patches a step.
@@ -65,7 +73,8 @@ class TrainConfig:
     jitter: float = 0.0
     grey: float = 0.0
     clip: bool = True
-    loss: str = "charbonnier"
+    vgg16_weights: str = ""
+    loss: str = AUTO
     epochs: int = 20
     epoch_crops: int = 20_000
     batch: int = 64
@@ -89,7 +98,7 @@ class TrainConfig:
         _require(0 <= self.degrain <= 1, "degrain", self.degrain, "0 to 1, a share of the patches")
         _require(0 <= self.jitter <= 1, "jitter", self.jitter, "0 to 1, a share of the patches")
         _require(0 <= self.grey <= 1, "grey", self.grey, "0 to 1, a share of the patches")
-        _require(self.loss in LOSSES, "loss", self.loss, ", ".join(LOSSES))
+        _require(self.loss in (AUTO, *LOSSES), "loss", self.loss, ", ".join((AUTO, *LOSSES)))
         _require(self.optimizer in OPTIMIZERS, "optimizer", self.optimizer, ", ".join(OPTIMIZERS))
         _require(self.precision in PRECISIONS, "precision", self.precision, ", ".join(PRECISIONS))
         _require(self.epochs >= 0, "epochs", self.epochs, "0 or more")

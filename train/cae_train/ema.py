@@ -3,6 +3,7 @@
 from typing import Any, cast
 
 import torch
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import nn
 
@@ -16,6 +17,14 @@ class Ema(WeightAveraging):
             torch._foreach_lerp_(list(averages), list(currents), 1 - min(decay, (1 + steps) / (10 + steps)))
 
         super().__init__(use_buffers=False, multi_avg_fn=blend)
+        self.stage: str | None = None
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin the average anew with each stage of a training: what was before it is no part of what is trained."""
+        stage = cast(Any, pl_module).net.stage
+        if self._average_model is not None and self.stage not in (None, stage):
+            self._average_model.n_averaged.zero_()
+        self.stage = stage
 
     def network(self, current: nn.Module) -> nn.Module:
         """The averaged network, or the current one before there is an average."""

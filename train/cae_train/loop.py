@@ -4,7 +4,7 @@ import signal
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,8 +25,9 @@ from cae_train.ema import Ema
 from cae_train.errors import CheckpointError, ConfigError, TrainingError
 from cae_train.machine import default_workers, make_trainer, one_line, quiet_lightning
 from cae_train.models import build, folded, options_of
+from cae_train.models.base import Autoencoder
 from cae_train.muon import Muon
-from cae_train.objective import loss_by_name, psnr
+from cae_train.objective import loss_of, psnr
 from cae_train.run_folder import CHECKPOINT, MODEL, RunFolder
 
 VALIDATION_BATCH = 256
@@ -48,17 +49,26 @@ class TrainResult:
     interrupted: bool
 
 
-def initial_network(config: TrainConfig) -> nn.Module:
-    """The network that a run begins with: new, or with the weights of `config.start`.
+def initial_network(config: TrainConfig, resume: bool = False) -> Autoencoder:
+    """The network that a run begins with: new, or with the weights of `config.start`; to `resume`, with any weights.
 
     Branches that `start` was trained with are folded where the run's network has none.
 
     Raises:
-        ConfigError: `start` is another network than `arch` and `model` describe.
-        CheckpointError: `start` cannot be read.
+        ConfigError: `start` is another network than `arch` and `model` describe; epochs or `quantize_aware` that the
+            network cannot do with.
+        CheckpointError: `start`, or weights from elsewhere, cannot be read.
     """
     network = build(config.arch, config.model)
-    if config.start:
+    if config.quantize_aware and not network.rounds:
+        raise ConfigError(f"--quantize-aware knows nothing of this {config.arch}: choose skip, or cae as it is")
+    if config.epochs:
+        network.begin_epoch(0, config.epochs)
+    if resume:
+        return network
+    if not config.start:
+        network.pretrain(config.vgg16_weights, config.data_dir)
+    else:
         loaded = load_model(Path(config.start))
         start = loaded.network
         if options_of(start) != options_of(network):
@@ -77,12 +87,13 @@ def initial_network(config: TrainConfig) -> nn.Module:
 class Training(LightningModule):
     """The network with its loss, optimiser and figures."""
 
-    def __init__(self, config: TrainConfig, split: Split) -> None:
+    def __init__(self, config: TrainConfig, split: Split, resume: bool = False) -> None:
         super().__init__()
         self.config = config
-        self.net = initial_network(config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network = initial_network(config, resume)
+        self.net: Autoencoder = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.roundings = qat.prepare(self.net) if config.quantize_aware else []
-        self.loss = loss_by_name(config.loss, bounded=bool(self.net.bounded))
+        self.loss = loss_of(config.loss, self.net)
         chain = parse_chain(config.degrade, config.clip)
         self.pairs = Pairs(split.train, chain, config)
         self.held_out = fixed_pairs(split.validation, chain, config.seed)
@@ -106,22 +117,24 @@ class Training(LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
         """One step on (degraded, clean), float32 N x 3 x 32 x 32 each."""
         degraded, clean = batch
-        output = self.net(degraded).float()
-        with torch.autocast(output.device.type, enabled=False):
-            loss = self.loss(output, clean, degraded)
+        self.net.begin_step(self.global_step / max(1, int(self.trainer.estimated_stepping_batches)))
+        step = self.net.step(degraded, clean, self.loss)
         if index % CHECK_STEPS == 0:
-            self._check(float(loss.detach()))
-        self.figure("train_loss").update(loss.detach())
-        self.figure("train_psnr").update(psnr(output.detach(), clean))
-        return loss
+            self._check(float(step.loss.detach()))
+        self.figure("train_loss").update(step.loss.detach())
+        self.figure("train_psnr").update(psnr(step.output.detach(), clean))
+        return step.loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor], _index: int) -> None:
         """Loss and PSNR of the averaged weights on held-out pairs."""
         degraded, clean = batch
-        output = self.net(degraded).float()
-        with torch.autocast(output.device.type, enabled=False):
-            self.figure("loss").update(self.loss(output, clean, degraded), weight=len(clean))
-        self.figure("psnr").update(psnr(output, clean))
+        step = self.net.step(degraded, clean, self.loss)
+        self.figure("loss").update(step.loss, weight=len(clean))
+        self.figure("psnr").update(psnr(step.output, clean))
+        for name, value in step.figures.items():
+            if name not in self.figures:
+                self.figures[name] = MeanMetric(nan_strategy="disable").to(self.device)
+            self.figure(name).update(value, weight=len(clean))
 
     def on_validation_epoch_end(self) -> None:
         """Give early stopping its figure."""
@@ -143,7 +156,8 @@ class Training(LightningModule):
             raise TrainingError(f"training diverged in epoch {self.current_epoch + 1}: the loss is {loss:.3g}")
 
     def on_train_epoch_start(self) -> None:
-        """Start the epoch's means anew."""
+        """Start the epoch's means anew, and let the network get ready."""
+        self.net.begin_epoch(self.current_epoch, self.config.epochs)
         for name in self.figures:
             self.figure(name).reset()
 
@@ -212,7 +226,7 @@ def train(
         raise CheckpointError(f"--resume {out}: it has no {CHECKPOINT} to continue from")
     torch.manual_seed(config.seed)
     split = split or load(config)
-    training = Training(replace(config, start="") if resume else config, split)  # a checkpoint has all the weights
+    training = Training(config, split, resume)
     folder = RunFolder(out, config)
     everyone: list[Callback] = [folder, *callbacks]
     if config.ema:

@@ -1,17 +1,15 @@
 """Losses, and the PSNR that runs are judged by."""
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from cae_train.config import LOSSES
+from cae_train.config import AUTO, LOSSES
 from cae_train.errors import ConfigError
-
-Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
+from cae_train.models.base import Autoencoder, Loss
 
 FAINT = 2 / 255  # added to the noise that `relative` divides by: what rounding and a picture's own grain come to
+SSIM_WEIGHT = 0.1  # of 1 - SSIM beside Charbonnier
 ROUNDING_MSE = 1 / (12 * 255**2)  # the error that rounding to 8 bits leaves; it bounds a PSNR at 58.9 dB
 
 
@@ -30,6 +28,18 @@ def charbonnier(output: Tensor, clean: Tensor, _degraded: Tensor) -> Tensor:
     return torch.sqrt((output - clean).square() + 1e-6).mean()
 
 
+def ssim(output: Tensor, clean: Tensor, degraded: Tensor) -> Tensor:
+    """Charbonnier and 1 - SSIM, mixed; N x C x H x W each -> scalar.
+
+    Source: Zhao et al., "Loss Functions for Image Restoration with Neural Networks" (IEEE TCI 2017).
+    """
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
+    similarity = structural_similarity_index_measure(output, clean, data_range=1.0)
+    assert isinstance(similarity, Tensor)  # noqa: S101 - what it is unless the image is asked for
+    return charbonnier(output, clean, degraded) + SSIM_WEIGHT * (1 - similarity)
+
+
 def relative(output: Tensor, clean: Tensor, degraded: Tensor) -> Tensor:
     """Mean over the patches of squared error / sqrt(degradation), where that is the root mean square of its change.
 
@@ -41,16 +51,17 @@ def relative(output: Tensor, clean: Tensor, degraded: Tensor) -> Tensor:
     return ((output - clean).square().flatten(1).mean(1) / (change + FAINT).sqrt()).mean()
 
 
-def loss_by_name(name: str, bounded: bool) -> Loss:
-    """The loss of that name: (output, clean, degraded), float32 N x C x H x W each -> scalar.
+def loss_of(name: str, network: Autoencoder) -> Loss:
+    """The loss of that name (`auto`: the network's own): (output, clean, degraded), N x C x H x W each -> scalar.
 
     Raises:
         ConfigError: an unknown name; `bce` for a network whose output is not bounded to 0..1.
     """
-    losses: dict[str, Loss] = dict(zip(LOSSES, (mse, bce, charbonnier, relative), strict=True))
+    losses: dict[str, Loss] = dict(zip(LOSSES, (mse, bce, charbonnier, relative, ssim), strict=True))
+    name = network.loss if name == AUTO else name
     if name not in losses:
-        raise ConfigError(f"--loss is {name!r}: choose from {', '.join(losses)}")
-    if name == "bce" and not bounded:
+        raise ConfigError(f"--loss is {name!r}: choose from {', '.join((AUTO, *losses))}")
+    if name == "bce" and not network.bounded:
         raise ConfigError("--loss bce needs a network whose output ends in a sigmoid (cae): choose another one")
     return losses[name]
 

@@ -1,4 +1,4 @@
-"""Sheets that show a run to the eye: clean, noisy and denoised patches side by side, with their PSNR."""
+"""Sheets that show a run to the eye: original, corrupted and restored patches side by side, with their PSNR."""
 
 from pathlib import Path
 
@@ -15,25 +15,58 @@ SCALE, MARGIN, CAPTION, TITLE = 4, 8, 18, 30
 INK, PAPER = (40, 40, 40), 255
 
 
-def sheet(clean: Tensor, degraded: Tensor, restored: Tensor, columns: int = 2) -> NDArray[np.uint8]:
-    """Draw a sheet, uint8 H x W x 3, BGR, from float32 N x 3 x P x P in 0..1 each; `columns` triples a row."""
-    gains = [(float(a), float(b)) for a, b in zip(psnr(degraded, clean), psnr(restored, clean), strict=True)]
+def sheet(
+    clean: Tensor,
+    degraded: Tensor,
+    restored: Tensor,
+    columns: int = 2,
+    *,
+    mask: Tensor | None = None,
+    samples: Tensor | None = None,
+) -> NDArray[np.uint8]:
+    """Draw a sheet, uint8 H x W x 3, BGR.
+
+    Args:
+        clean: float32 N x C x P x P in 0..1, as are `degraded` and `restored`.
+        degraded: what was given.
+        restored: what the network makes of it.
+        columns: patches beside each other, each with its three or four pictures.
+        mask: what of `degraded` is missing, N x 1 x P x P of 0 and 1; drawn as a picture of its own.
+        samples: pictures of the network's own invention, M x C x P x P in 0..1; drawn below, in rows.
+    """
+    befores, afters = ([f"{float(value):.2f} dB" for value in psnr(x, clean)] for x in (degraded, restored))
+    pictures = {"original": clean, "corrupted": degraded, "restored": restored}
+    captions = {"corrupted": befores, "restored": afters}
+    if mask is not None:
+        pictures = {"original": clean, "mask": mask.float(), "corrupted": degraded, "restored": restored}
     side = clean.shape[-1] * SCALE
-    cell_h, cell_w = side + CAPTION + MARGIN, 3 * (side + MARGIN) + 2 * MARGIN
+    cell_h, cell_w = side + CAPTION + MARGIN, len(pictures) * (side + MARGIN) + 2 * MARGIN
+    width = columns * cell_w + MARGIN
     rows = -(-len(clean) // columns)
-    canvas = np.full((TITLE + rows * cell_h + MARGIN, columns * cell_w + MARGIN, 3), PAPER, np.uint8)
+    canvas = np.full((TITLE + rows * cell_h + MARGIN, width, 3), PAPER, np.uint8)
     for column in range(columns):
-        for i, title in enumerate(("clean", "noisy", "denoised")):
+        for i, title in enumerate(pictures):
             _text(canvas, title, MARGIN + column * cell_w + i * (side + MARGIN), TITLE - 10, 0.5)
-    for index, (before, after) in enumerate(gains):
+    for index in range(len(clean)):
         top = TITLE + (index // columns) * cell_h
         left = MARGIN + (index % columns) * cell_w
-        captions = ("", f"{before:.2f} dB", f"{after:.2f} dB")
-        for i, (batch, caption) in enumerate(zip((clean, degraded, restored), captions, strict=True)):
+        for i, (title, batch) in enumerate(pictures.items()):
             x = left + i * (side + MARGIN)
-            picture = _picture(batch[index])
-            canvas[top : top + side, x : x + side] = picture
-            _text(canvas, caption, x, top + side + CAPTION - 5, 0.42)
+            canvas[top : top + side, x : x + side] = _picture(batch[index])
+            _text(canvas, captions[title][index] if title in captions else "", x, top + side + CAPTION - 5, 0.42)
+    return canvas if samples is None else np.concatenate((canvas, _strip(samples, width)))
+
+
+def _strip(samples: Tensor, width: int) -> NDArray[np.uint8]:
+    """Pictures in rows under a title, uint8 H x `width` x 3."""
+    side = samples.shape[-1] * SCALE
+    across = max(1, (width - MARGIN) // (side + MARGIN))
+    rows = -(-len(samples) // across)
+    canvas = np.full((TITLE + rows * (side + MARGIN), width, 3), PAPER, np.uint8)
+    _text(canvas, "random samples", MARGIN, TITLE - 10, 0.5)
+    for index, sample in enumerate(samples):
+        y, x = TITLE + index // across * (side + MARGIN), MARGIN + index % across * (side + MARGIN)
+        canvas[y : y + side, x : x + side] = _picture(sample)
     return canvas
 
 
@@ -52,8 +85,8 @@ def write_png(path: Path, image: NDArray[np.uint8]) -> None:
 
 
 def to_bgr(patch: Tensor) -> NDArray[np.uint8]:
-    """Float 3 x H x W in 0..1, RGB -> uint8 H x W x 3, BGR, clipped and rounded."""
-    rgb = patch.detach().float().cpu().clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).numpy()
+    """Float C x H x W in 0..1, RGB or grey -> uint8 H x W x 3, BGR, clipped and rounded."""
+    rgb = patch.detach().float().cpu().clamp(0, 1).mul(255).round().byte().expand(3, -1, -1).permute(1, 2, 0).numpy()
     return np.ascontiguousarray(rgb[..., ::-1])
 
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from cae_train.loop import Training
 
 REFRESH_STEPS = 10
+SHOWN = {"active": "{:.1%}", "kl": "{:.1f} nats"}  # further figures of networks, as they are written
 
 
 class ProgressLines(Callback):
@@ -56,9 +57,11 @@ class ProgressLines(Callback):
         figures = training.take_figures()
         epoch = trainer.current_epoch + 1
         left = (time.monotonic() - self.began) / (epoch - self.first) * ((trainer.max_epochs or epoch) - epoch)
+        stage = f"  {training.net.stage}" if training.net.stage else ""
+        further = "".join(f"  {name} {SHOWN[name].format(figures[name])}" for name in SHOWN if name in figures)
         self.console.print(
-            f"epoch {epoch}/{trainer.max_epochs}  loss {figures['train_loss']:.4f} / {figures['loss']:.4f}  "
-            f"PSNR {figures['train_psnr']:.2f} / {figures['psnr']:.2f} dB (noisy {training.psnr_in:.2f})  "
+            f"epoch {epoch}/{trainer.max_epochs}{stage}  loss {figures['train_loss']:.4f} / {figures['loss']:.4f}  "
+            f"PSNR {figures['train_psnr']:.2f} / {figures['psnr']:.2f} dB (noisy {training.psnr_in:.2f}){further}  "
             f"{int(left) // 60}:{int(left) % 60:02d} left",
             highlight=False, soft_wrap=True,
         )  # fmt: skip

@@ -22,8 +22,11 @@ if TYPE_CHECKING:
 MODEL, CHECKPOINT, METRICS, CURVES, CONFIG, SAMPLES = (
     "model.pt", "last.ckpt", "metrics.csv", "curves.png", "config.toml", "samples"
 )  # fmt: skip
-COLUMNS = ("epoch", "train_loss", "val_loss", "train_psnr", "val_psnr", "noisy_psnr", "lr", "seconds")
-SHEET_PATCHES = 8
+COLUMNS = ("epoch", "stage", "train_loss", "val_loss", "train_psnr", "val_psnr", "noisy_psnr", "lr", "seconds")
+SHEET_PATCHES, SHEET_SAMPLES = 8, 12
+FIGURES = {"train_loss", "train_psnr", "loss", "psnr"}  # that every run has
+TITLES = {"active": "share of active units of the code", "kl": "KL of the code (nats a patch)"}
+UNCORRUPTED = 58.0  # dB: input that is its own target
 
 
 def check(out: Path) -> None:
@@ -59,7 +62,8 @@ class RunFolder(Callback):
     """Writes the run folder, an epoch at a time.
 
     It stands before the moving average in Lightning's list, so that at the end of a validation the module still has
-    the averaged weights: the sheet and `model.pt` show what is shipped. `model.pt` is the best epoch by PSNR.
+    the averaged weights: the sheet and `model.pt` show what is shipped. `model.pt` is the best epoch by PSNR, of the
+    last stage where a network is trained in stages.
     """
 
     def __init__(self, out: Path, config: TrainConfig) -> None:
@@ -86,7 +90,8 @@ class RunFolder(Callback):
                 self.rows = [row for row in csv.DictReader(file) if int(row["epoch"]) <= trainer.current_epoch]
         if self.rows:
             self.began -= float(self.rows[-1]["seconds"])
-            self.best = max(float(row["val_psnr"]) for row in self.rows)
+            last = self.rows[-1].get("stage")
+            self.best = max(float(row["val_psnr"]) for row in self.rows if row.get("stage") == last)
             self.saved = (self.out / MODEL).is_file()
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -102,7 +107,11 @@ class RunFolder(Callback):
             "noisy_psnr": training.psnr_in,
             "lr": trainer.optimizers[0].param_groups[0]["lr"],
         }
-        row = {"epoch": str(epoch)} | {name: f"{value:.6g}" for name, value in values.items()}
+        values |= {name: figures[name] for name in sorted(figures.keys() - FIGURES)}
+        stage = training.net.stage
+        if self.rows and self.rows[-1].get("stage", "") != stage:
+            self.best = float("-inf")
+        row = {"epoch": str(epoch), "stage": stage} | {name: f"{value:.6g}" for name, value in values.items()}
         row["seconds"] = f"{time.monotonic() - self.began:.1f}"
         self.rows.append(row)
         if not trainer.is_global_zero:
@@ -112,7 +121,9 @@ class RunFolder(Callback):
         degraded, clean = (batch[:SHEET_PATCHES] for batch in training.held_out)
         with torch.inference_mode():
             restored = training.net(degraded.to(training.device)).float().cpu()
-        write_png(self.out / SAMPLES / f"epoch-{epoch:03d}.png", sheet(clean, degraded, restored))
+            drawn = training.net.samples(SHEET_SAMPLES, torch.Generator().manual_seed(self.config.seed))
+        picture = sheet(clean, degraded, restored, samples=None if drawn is None else drawn.cpu())
+        write_png(self.out / SAMPLES / f"epoch-{epoch:03d}.png", picture)
         if figures["psnr"] > self.best:
             self.best = figures["psnr"]
             metrics = {
@@ -135,7 +146,8 @@ class RunFolder(Callback):
 
     def _write_table(self) -> None:
         with whole(self.out / METRICS) as partial, partial.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, COLUMNS)
+            further = [name for name in self.rows[0] if name not in COLUMNS]
+            writer = csv.DictWriter(file, (*COLUMNS[:-1], *further, COLUMNS[-1]), restval="")
             writer.writeheader()
             writer.writerows(self.rows)
 
@@ -147,22 +159,31 @@ def write_config(path: Path, config: TrainConfig) -> None:
 
 
 def draw_curves(path: Path, rows: list[dict[str, str]]) -> None:
-    """Training and validation loss and PSNR over the epochs, so that overfitting shows."""
+    """Training and validation loss and PSNR over the epochs, so that overfitting shows; stages, and further figures."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
     epochs = [int(row["epoch"]) for row in rows]
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    axes = figure.subplots(1, 2)
-    for axis, name, title in zip(axes, ("loss", "psnr"), ("loss", "PSNR (dB)"), strict=True):
-        marker = "o" if len(rows) < 30 else None
-        axis.plot(epochs, [float(row[f"train_{name}"]) for row in rows], label="training", marker=marker, ms=3)
-        axis.plot(epochs, [float(row[f"val_{name}"]) for row in rows], label="validation", marker=marker, ms=3)
-        if name == "psnr":
-            axis.axhline(float(rows[-1]["noisy_psnr"]), color="grey", ls=":", label="noisy input")
+    further = [name for name in rows[0] if name not in COLUMNS]
+    titles = {"loss": "loss", "psnr": "PSNR (dB)"} | {name: TITLES.get(name, name) for name in further}
+    starts = [i for i in range(len(rows)) if not i or rows[i].get("stage") != rows[i - 1].get("stage")]
+    marker = "o" if len(rows) < 30 else None
+    figure = Figure(figsize=(5 * len(titles), 4), layout="constrained")
+    axes = figure.subplots(1, len(titles))
+    for axis, (name, title) in zip(axes, titles.items(), strict=True):
+        parts = {f"train_{name}": "training", f"val_{name}": "validation"} if name in ("loss", "psnr") else {name: ""}
+        for column, label in parts.items():
+            axis.plot(epochs, [float(row[column] or "nan") for row in rows], label=label, marker=marker, ms=3)
+        if name == "psnr" and float(rows[-1]["noisy_psnr"]) < UNCORRUPTED:
+            axis.axhline(float(rows[-1]["noisy_psnr"]), color="grey", ls=":", label="corrupted input")
+        for start in starts if rows[0].get("stage") else ():
+            axis.axvline(epochs[start] - 0.5, color="grey", lw=0.8)
+            axis.text(epochs[start] - 0.4, 1.0, rows[start]["stage"], transform=axis.get_xaxis_transform(), va="top",
+                      fontsize=8, color="grey")  # fmt: skip
         axis.set(xlabel="epoch", title=title, xlim=(min(epochs) - 0.5, max(epochs) + 0.5))
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.grid(alpha=0.3)
-        axis.legend()
+        if "" not in parts.values():
+            axis.legend()
     with whole(path) as partial:
         figure.savefig(partial, dpi=100, format="png")

@@ -1,14 +1,19 @@
 """The networks by the names that `--arch` takes. Adding one: a file here, and a line in `ARCHITECTURES`."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from torch import nn
 
 from cae_train.errors import ConfigError
+from cae_train.models.base import Autoencoder
 from cae_train.models.cae import Cae, CaeOptions
 from cae_train.models.skip import Skip, SkipOptions, fold
+from cae_train.models.sparse import Sparse, SparseOptions
+from cae_train.models.stacked import Stacked, StackedOptions
+from cae_train.models.vae import Vae, VaeOptions
+from cae_train.models.vgg16 import Vgg16, Vgg16Options
 
 __all__ = [
     "ARCHITECTURES",
@@ -22,19 +27,11 @@ __all__ = [
 ]
 
 
-class Network(Protocol):
-    """What the loop and the export need to know of a network beside calling it."""
-
-    stride: int  # height and width must be multiples of it
-    bounded: bool  # whether the output is held inside 0..1 by the network itself
-    channels: int  # of the pictures that it takes and gives: 3 (RGB) or 1 (grey)
-
-
 @dataclass(frozen=True)
 class Architecture:
-    """A network's class, its options' class, and one line for people."""
+    """A network's class, made of its options and the number of channels; its options' class; one line for people."""
 
-    network: type[nn.Module]
+    network: Callable[[Any, int], Autoencoder]
     options: type
     summary: str
 
@@ -42,12 +39,18 @@ class Architecture:
 CHANNELS = (1, 3)  # grey, RGB
 
 ARCHITECTURES: dict[str, Architecture] = {
-    "cae": Architecture(Cae, CaeOptions, "the reference: everything through a 4x4 code; blurs"),
-    "skip": Architecture(Skip, SkipOptions, "skip connections around the code, predicts the noise; the default"),
+    "skip": Architecture(
+        Skip, SkipOptions, "skip connections around the code, predicts the noise: the one to clean with"
+    ),
+    "cae": Architecture(Cae, CaeOptions, "the textbook's reference: everything through a 4x4 code, so it blurs"),
+    "vae": Architecture(Vae, VaeOptions, "variational: a code that new pictures can be drawn from"),
+    "sparse": Architecture(Sparse, SparseOptions, "cae with most of its code at rest: features"),
+    "stacked": Architecture(Stacked, StackedOptions, "cae trained layer by layer, then as a whole"),
+    "vgg16": Architecture(Vgg16, Vgg16Options, "transfer: VGG16's frozen convolutions, a decoder that learns"),
 }
 
 
-def build(name: str, options: Mapping[str, Any] | None = None, channels: int = 3) -> nn.Module:
+def build(name: str, options: Mapping[str, Any] | None = None, channels: int = 3) -> Autoencoder:
     """A freshly initialised network for pictures of 3 (RGB) or 1 channel (grey).
 
     Raises:
@@ -71,7 +74,7 @@ def options_of(network: nn.Module) -> dict[str, Any]:
     return {key: list(value) if isinstance(value, tuple) else value for key, value in options.items()}
 
 
-def folded(network: nn.Module) -> nn.Module:
+def folded(network: Autoencoder) -> Autoencoder:
     """`network` with what serves training alone folded into its kernels: the same function of fewer weights."""
     return fold(network) if isinstance(network, Skip) else network
 
@@ -82,7 +85,7 @@ def weight_count(network: nn.Module) -> int:
 
 
 def multiply_adds(network: nn.Module, patch: int = 32) -> dict[str, int]:
-    """Multiply-adds of each convolution for one patch, by the module's name, in the order in which they run."""
+    """Multiply-adds of each convolution and linear layer for one patch, by its name, in the order in which they run."""
     import torch
 
     found: dict[str, int] = {}
@@ -95,7 +98,7 @@ def multiply_adds(network: nn.Module, patch: int = 32) -> dict[str, int]:
 
         return count
 
-    convolutions = (nn.Conv2d, nn.ConvTranspose2d)
+    convolutions = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
     hooks = [m.register_forward_hook(counter(n)) for n, m in network.named_modules() if isinstance(m, convolutions)]
     try:
         with torch.no_grad():
@@ -107,5 +110,5 @@ def multiply_adds(network: nn.Module, patch: int = 32) -> dict[str, int]:
 
 
 def multiply_adds_per_pixel(network: nn.Module, patch: int = 32) -> float:
-    """Multiply-adds of all convolutions for one pixel of the patch (1000 = 1 KMAC/px)."""
+    """Multiply-adds of all convolutions and linear layers for one pixel of the patch (1000 = 1 KMAC/px)."""
     return sum(multiply_adds(network, patch).values()) / (patch * patch)

@@ -29,6 +29,7 @@ from torch.nn import functional as F  # noqa: N812 - the name that every torch u
 from torch.nn.utils.parametrize import register_parametrization
 
 from cae_train.errors import ConfigError
+from cae_train.models.base import Autoencoder
 
 
 @dataclass(frozen=True)
@@ -190,13 +191,15 @@ def interleave(x: Tensor) -> Tensor:
     return x.permute(0, 3, 1, 2)
 
 
-class Skip(nn.Module):
+class Skip(Autoencoder):
     """The skip autoencoder: float32 N x 3 x H x W in 0..1 in, the same shape (about 0..1, not clipped) out.
 
     H and W are multiples of `stride` (4 with two levels).
     """
 
     bounded = False
+    rounds = True
+    options: SkipOptions
 
     def __init__(self, options: SkipOptions | None = None, channels: int = 3) -> None:
         super().__init__()

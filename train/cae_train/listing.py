@@ -1,0 +1,34 @@
+"""What `cae-train --list` prints: every data set, corruption, network, its options, and loss, with a line on each."""
+
+from collections.abc import Iterator
+from dataclasses import fields
+
+from cae_train.config import LOSSES
+from cae_train.degrade import DEGRADATIONS
+from cae_train.models import ARCHITECTURES, build, multiply_adds_per_pixel, weight_count
+
+
+def listing() -> Iterator[str]:
+    """The lines."""
+    yield "networks (--arch), their weights and KMAC/px, and their options (--model NAME=VALUE):"
+    for name, architecture in ARCHITECTURES.items():
+        network = build(name)
+        cost = f"{weight_count(network):,} weights, {multiply_adds_per_pixel(network) / 1000:.1f} KMAC/px"
+        yield f"  {name:<14}{architecture.summary} ({cost})"
+        options = architecture.options()
+        chosen = (f"{item.name}={_written(getattr(options, item.name))}" for item in fields(options))
+        yield f"{'':16}{' '.join(chosen)}"
+    yield ""
+    yield "corruptions (--degrade NAME:LEVEL or NAME:LOW-HIGH; with commas each patch draws one; repeat to chain):"
+    for name, kind in DEGRADATIONS.items():
+        yield f"  {name:<14}{kind.summary} ({kind.low:g} to {kind.high:g})"
+    yield ""
+    yield "losses (--loss; auto takes bce for vae and charbonnier for the others):"
+    for name, summary in LOSSES.items():
+        yield f"  {name:<14}{summary}"
+
+
+def _written(value: object) -> str:
+    if isinstance(value, tuple):
+        return "[" + ",".join(map(_written, value)) + "]"
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,98 @@
+"""What every network is to the training loop and the exporter: a module that says how it wants to be trained."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from cae_train.errors import ConfigError
+
+Loss = Callable[[Tensor, Tensor, Tensor], Tensor]  # output, clean, degraded -> scalar
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a network makes of a batch.
+
+    Attributes:
+        output: the restored patches, float32 N x C x H x W.
+        loss: what is descended, a scalar.
+        figures: further means of the batch by name, such as the share of active units.
+    """
+
+    output: Tensor
+    loss: Tensor
+    figures: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+class Autoencoder(nn.Module):
+    """A network that restores patches: float32 N x C x H x W in 0..1 in, the same shape out.
+
+    A network of a new kind needs `options`, `forward` and what differs from the defaults here.
+
+    Attributes:
+        options: the frozen dataclass that rebuilds it.
+        channels: C, 3 (RGB) or 1 (grey).
+        stride: height and width must be multiples of it.
+        side: the only height and width that it takes; None where any multiple of `stride` will do.
+        bounded: whether the output is held inside 0..1 by the network itself.
+        loss: the loss that `--loss auto` takes.
+        rounds: whether quantisation-aware training knows where inference in int8 rounds.
+        stage: the part of the training that it is in, for networks that are trained in parts; what is measured in one
+            is not compared with what was measured in another.
+    """
+
+    options: Any
+    channels: int
+    stride: int
+    side: int | None = None
+    bounded: bool = True
+    loss: ClassVar[str] = "charbonnier"
+    rounds: bool = False
+    stage: str = ""
+
+    def pretrain(self, weights: str, data_dir: str) -> None:
+        """Take up weights that come from elsewhere, before a new training; most networks have none.
+
+        Raises:
+            ConfigError: a file is named that the network has no use for.
+        """
+        if weights:
+            raise ConfigError(f"--vgg16-weights {weights}: only --arch vgg16 has use for it")
+
+    def begin_epoch(self, epoch: int, epochs: int) -> None:
+        """Get ready for an epoch, counted from 0, of so many.
+
+        Raises:
+            ConfigError: so many are too few.
+        """
+
+    def begin_step(self, progress: float) -> None:
+        """Get ready for a step, such a share (0..1) of all of them being done."""
+
+    def step(self, degraded: Tensor, clean: Tensor, loss: Loss) -> Step:
+        """Restore a batch and weigh it: float32 N x C x H x W each. In training mode, what is to be descended."""
+        output = self(degraded).float()
+        return Step(output, weighed(loss, output, clean, degraded))
+
+    def samples(self, count: int, generator: torch.Generator) -> Tensor | None:
+        """Pictures of the network's own invention, float32 N x C x H x W; None where it has no such thing."""
+        return None
+
+
+def weighed(loss: Loss, output: Tensor, clean: Tensor, degraded: Tensor) -> Tensor:
+    """The loss in float32, whatever the precision around it."""
+    with torch.autocast(output.device.type, enabled=False):
+        return loss(output.float(), clean.float(), degraded.float())
+
+
+def require(holds: bool, name: str, value: object, valid: str) -> None:
+    """Refuse a model option.
+
+    Raises:
+        ConfigError: `holds` is false; names the option, the value and the valid ones.
+    """
+    if not holds:
+        raise ConfigError(f"model option {name} is {value!r}: {valid} is needed")

@@ -1,0 +1,82 @@
+"""`sparse`: the reference autoencoder with a penalty that keeps most units of its code at rest.
+
+    loss = reconstruction + weight * penalty(code)
+
+    l1    mean |code|: a ReLU's units are driven to exact zeros
+    kl    mean over the code's channels of KL(Bernoulli(target) || Bernoulli(mean activation)), the code a sigmoid: each
+          unit may be active in a share `target` of the places, whichever they are
+
+Which units are active then says more of a patch than how strongly: the code as features, not the picture, is what a
+sparse autoencoder is for. The share of active units (above zero with l1, above one half with kl) is reported in each
+epoch, and for `cae` too.
+
+Sources: L1, Goodfellow, Bengio and Courville, "Deep Learning" (2016), section 14.2.1; KL, Ng, "Sparse autoencoder"
+(CS294A lecture notes, 2011).
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from cae_train.models.base import Loss, Step, require, weighed
+from cae_train.models.cae import Cae, CaeOptions, active_share
+
+PENALTIES = ("l1", "kl")
+EPSILON = 1e-6
+
+
+@dataclass(frozen=True)
+class SparseOptions(CaeOptions):
+    """The options of `cae`, and the penalty's.
+
+    Attributes:
+        penalty: "l1" or "kl".
+        weight: of the penalty beside the reconstruction's loss; 0 is `cae` (with l1).
+        target: wanted mean activation of each of the code's channels, above 0 and below 1; for kl alone.
+
+    Raises:
+        ConfigError: a value that is none of these.
+    """
+
+    penalty: str = "l1"
+    weight: float = 0.01
+    target: float = 0.05
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.penalty in PENALTIES, "penalty", self.penalty, " or ".join(PENALTIES))
+        for name in ("weight", "target"):
+            require(type(getattr(self, name)) in (int, float), name, getattr(self, name), "a number")
+        require(0 <= self.weight <= 1000, "weight", self.weight, "0 to 1000")
+        require(0 < self.target < 1, "target", self.target, "above 0 and below 1")
+
+
+class Sparse(Cae):
+    """`cae` with a penalty on its code: float32 N x C x H x W in 0..1 in, the same shape in 0..1 out."""
+
+    options: SparseOptions
+
+    def __init__(self, options: SparseOptions | None = None, channels: int = 3) -> None:
+        super().__init__(options or SparseOptions(), channels)
+
+    def _code_activation(self) -> nn.Module:
+        return nn.Sigmoid() if self.options.penalty == "kl" else nn.ReLU()
+
+    def step(self, degraded: Tensor, clean: Tensor, loss: Loss) -> Step:
+        """Restore and weigh, the penalty included."""
+        code = self.encoder(degraded)
+        output = self.decoder(code).float()
+        if self.options.penalty == "kl":
+            penalty, active = divergence(code.float(), self.options.target), active_share(code - 0.5)
+        else:
+            penalty, active = code.float().abs().mean(), active_share(code)
+        total = weighed(loss, output, clean, degraded) + self.options.weight * penalty
+        return Step(output, total, {"active": active})
+
+
+def divergence(code: Tensor, target: float) -> Tensor:
+    """Mean over the channels of N x C x H x W in 0..1 of KL(target || mean activation), a scalar in nats."""
+    mean = code.mean((0, 2, 3)).clamp(EPSILON, 1 - EPSILON)
+    wanted = torch.tensor(target)
+    return (wanted * (wanted / mean).log() + (1 - wanted) * ((1 - wanted) / (1 - mean)).log()).mean()

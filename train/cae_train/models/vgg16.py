@@ -1,0 +1,173 @@
+"""`vgg16`: transfer learning. The encoder is VGG16's convolutional part as ImageNet has taught it; the decoder learns.
+
+    block    layers                       output (64 channels at the size of the patch P)
+    1        conv, conv                     64 x P    x P
+    2        pool, conv, conv              128 x P/2  x P/2
+    3        pool, conv, conv, conv        256 x P/4  x P/4
+    4        pool, conv, conv, conv        512 x P/8  x P/8
+    5        pool, conv, conv, conv        512 x P/16 x P/16    the latent code
+    decoder  per block upwards: conv to 256, 128, 64, 32, ReLU, upsample x2; at last conv to C, sigmoid
+
+All convolutions are 3x3 with a ReLU behind them, all pooling is 2x2 maximum. `layers` takes fewer of the 13. Inputs are
+0..1 and are normalised by ImageNet's means and deviations inside; grey pictures are seen as three equal channels.
+
+The weights (`pretrained`) are those of torchvision's VGG16_Weights.IMAGENET1K_V1, from their official address with its
+checksum, or from `--vgg16-weights FILE`. The encoder is frozen; after `unfreeze_after` epochs it learns too.
+
+Source: Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition" (ICLR 2015),
+configuration D.
+"""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from cae_train.errors import CheckpointError
+from cae_train.models.base import Autoencoder, require
+
+BLOCKS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
+ENDS = (2, 4, 7, 10, 13)  # convolutions up to the end of each block
+DECODER = (32, 64, 128, 256)  # channels on the way up, from the picture inwards
+MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, RGB
+URL = "https://download.pytorch.org/models/vgg16-397923af.pth"
+SHA256 = "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0"
+MAX_BYTES = 1024 * 2**20
+
+
+@dataclass(frozen=True)
+class Vgg16Options:
+    """How much of VGG16, and whether it has been taught.
+
+    Attributes:
+        layers: of its convolutions, 2, 4, 7, 10 or 13: whole blocks.
+        pretrained: begin from ImageNet's weights; false leaves the encoder as it was drawn, to compare with.
+        unfreeze_after: epochs after which the encoder learns too; 0 leaves it frozen.
+
+    Raises:
+        ConfigError: a value that is none of these.
+    """
+
+    layers: int = 13
+    pretrained: bool = True
+    unfreeze_after: int = 0
+
+    def __post_init__(self) -> None:
+        require(type(self.layers) is int and self.layers in ENDS, "layers", self.layers, ", ".join(map(str, ENDS)))
+        require(type(self.pretrained) is bool, "pretrained", self.pretrained, "true or false")
+        epochs = self.unfreeze_after
+        require(type(epochs) is int and 0 <= epochs <= 100_000, "unfreeze_after", epochs, "0 (never) or more epochs")
+
+
+class Vgg16(Autoencoder):
+    """VGG16's encoder and a decoder: float32 N x C x H x W in 0..1 in, the same shape in 0..1 out.
+
+    H and W are multiples of `stride` (16 with all layers).
+    """
+
+    options: Vgg16Options
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, options: Vgg16Options | None = None, channels: int = 3) -> None:
+        super().__init__()
+        self.options, self.channels = options or Vgg16Options(), channels
+        blocks = BLOCKS[: ENDS.index(self.options.layers) + 1]
+        self.stride = 2 ** (len(blocks) - 1)
+        self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1))
+        self.register_buffer("deviation", torch.tensor(DEVIATION).view(1, 3, 1, 1))
+        layers: list[nn.Module] = []
+        width = 3
+        for number, block in enumerate(blocks):
+            layers += [nn.MaxPool2d(2)] if number else []
+            for outputs in block:
+                layers += [nn.Conv2d(width, outputs, 3, padding=1), nn.ReLU()]
+                width = outputs
+        self.encoder = nn.Sequential(*layers)
+        up: list[nn.Module] = []
+        for inputs, outputs in pairwise((width, *reversed(DECODER[: len(blocks) - 1]))):
+            up += [nn.Conv2d(inputs, outputs, 3, padding=1), nn.ReLU(), nn.Upsample(scale_factor=2)]
+            width = outputs
+        self.decoder = nn.Sequential(*up, nn.Conv2d(width, channels, 3, padding=1), nn.Sigmoid())
+        for module in self.encoder:
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                assert module.bias is not None  # noqa: S101 - each has one
+                nn.init.zeros_(module.bias)
+        self.encoder.requires_grad_(False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """N x C x H x W -> code N x 512 x H/16 x W/16 -> N x C x H x W."""
+        seen = (x - self.mean) / self.deviation  # N x 3 x H x W, also of one channel
+        restored: Tensor = self.decoder(self.encoder(seen))
+        return restored
+
+    def begin_epoch(self, epoch: int, epochs: int) -> None:
+        """Let the encoder learn from the epoch on that the options name."""
+        after = self.options.unfreeze_after
+        self.encoder.requires_grad_(bool(after) and epoch >= after)
+
+    def pretrain(self, weights: str, data_dir: str) -> None:
+        """Take up ImageNet's weights: from the file `weights`, or from `data_dir`, or downloaded to it.
+
+        Raises:
+            ConfigError: `weights` is named and not wanted.
+            CheckpointError: the file cannot be read, is not VGG16's, or cannot be downloaded.
+        """
+        if not self.options.pretrained:
+            require(not weights, "pretrained", False, "true with --vgg16-weights")
+            return
+        kernels = read_weights(Path(weights) if weights else fetch_weights(Path(data_dir)))
+        with torch.no_grad():
+            for (name, parameter), value in zip(self.encoder.named_parameters(), kernels, strict=False):
+                if parameter.shape != value.shape:
+                    shapes = f"{tuple(value.shape)}, not {tuple(parameter.shape)}"
+                    raise CheckpointError(f"{weights or URL} is not VGG16: its layer of encoder.{name} is {shapes}")
+                parameter.copy_(value)
+
+
+def read_weights(path: Path) -> list[Tensor]:
+    """The weights and biases of VGG16's convolutions, in their order, from a state dictionary of torchvision's names.
+
+    Raises:
+        CheckpointError: no such file, one too large or damaged, or without `features.N.weight` and `features.N.bias`.
+    """
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise CheckpointError(f"{path} is larger than {MAX_BYTES >> 20} MiB: VGG16's weights are not")
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as e:
+        raise CheckpointError(f"--vgg16-weights {path}: {e.strerror or e}") from e
+    except CheckpointError:
+        raise
+    except Exception as e:  # a damaged or hostile file can fail anywhere in torch's reader
+        raise CheckpointError(f"--vgg16-weights {path} is no file of weights: damaged, or of another program") from e
+    found: dict[tuple[int, int], Tensor] = {}
+    for key, value in state.items() if isinstance(state, dict) else ():
+        part, _, rest = str(key).partition(".")
+        number, _, kind = rest.partition(".")
+        if part == "features" and number.isdecimal() and kind in ("weight", "bias") and isinstance(value, Tensor):
+            found[int(number), kind == "bias"] = value.float()
+    if len(found) != 2 * ENDS[-1] or not all(bool(value.isfinite().all()) for value in found.values()):
+        raise CheckpointError(
+            f"--vgg16-weights {path} is not VGG16: a state dictionary with the weights and biases of its "
+            f"{ENDS[-1]} convolutions, features.0.weight to features.28.bias, is needed"
+        )
+    return [found[key] for key in sorted(found)]
+
+
+def fetch_weights(data_dir: Path) -> Path:
+    """The file of the weights in `data_dir`, downloaded (528 MiB) if it is not there.
+
+    Raises:
+        CheckpointError: it cannot be downloaded, or is not what it should be.
+    """
+    from cae_train.download import fetch
+    from cae_train.errors import DataError
+
+    try:
+        return fetch(URL, data_dir, f"sha256:{SHA256}")
+    except DataError as e:
+        raise CheckpointError(f"VGG16's weights are not in {data_dir}: {e}; or name a file with --vgg16-weights") from e
