@@ -57,10 +57,10 @@ HEAD = f"""\
     python -m tests.benchmarks.textbook train --vgg16-weights FILE
     python -m tests.benchmarks.textbook table
 
-CIFAR-10, {EPOCHS} epochs of 45,000 patches in batches of {BATCH}, Muon, seed 0, one model for each corruption; everything
-else is what `cae-train` does by default. PSNR in dB on the 10,000 test images. Active: share of the code's units above
-zero (`sparse-kl`: one half) on held-out patches, trained on {CORRUPTIONS["gaussian"]}. int8: what quantisation costs, in
-dB, and its speed beside fp32 in onnxruntime on two threads; *refused* where it costs more than 0.10 dB.
+CIFAR-10, {EPOCHS} epochs of 45,000 patches in batches of {BATCH}, Muon, seed 0, one model for each corruption; all else
+is what `cae-train` does by default. PSNR in dB on the 10,000 test images. Active: share of the code's units above zero
+(`sparse-kl`: one half) on held-out patches, trained on {CORRUPTIONS["gaussian"]}. int8: what quantisation costs, in dB,
+and its speed beside fp32 in onnxruntime; *refused* where it costs more than 0.10 dB.
 """
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, help=__doc__)

@@ -127,7 +127,7 @@ def test_wrong_usage_is_one_line_and_2(
     ("options", "reason"),
     [
         (["--epochs", "0"], "--epochs is 0: 1 or more are needed, except with --save-pairs"),
-        (["--arch", "unet"], "unknown architecture 'unet': choose from cae, skip"),
+        (["--arch", "unet"], "unknown architecture 'unet': choose from skip, cae, vae, sparse, stacked, vgg16"),
         (["--loss", "bce"], "--loss bce needs"),
         (["--lr", "-1"], "--lr is -1.0: above 0, at most 1 is needed"),
         (["--workers", "-7"], "--workers is -7"),

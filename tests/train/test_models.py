@@ -15,6 +15,7 @@ from cae_train import ConfigError, TrainConfig, load_model
 from cae_train.checkpoint import save_model
 from cae_train.models import ARCHITECTURES, build, multiply_adds_per_pixel, options_of, weight_count
 from cae_train.models.skip import CHOICES, Branches, Skip, SkipOptions, interleave
+from cae_train.objective import mse
 
 SMALL = {"widths": (16, 32), "down_blocks": (1, 1), "up_blocks": (1,)}
 COMBINATIONS: list[dict[str, Any]] = [dict(zip(CHOICES, values, strict=True)) for values in product(*CHOICES.values())]
@@ -118,20 +119,43 @@ def test_skip_starts_near_the_identity() -> None:
         assert (build("skip")(patches) - patches).abs().mean() < 0.1
 
 
+@pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("arch", ARCHITECTURES)
-def test_the_gradient_reaches_every_weight(arch: str) -> None:
+def test_the_gradient_reaches_every_weight_that_is_trained(arch: str, channels: int) -> None:
     torch.manual_seed(0)
-    network = build(arch)
-    network(torch.rand(4, 3, 32, 32)).square().mean().backward()
+    network = build(arch, channels=channels)
+    patches = torch.rand(4, channels, 32, 32)
+    network.step(patches, patches, mse).loss.backward()
+    trained = [name for name, parameter in network.named_parameters() if parameter.requires_grad]
+    assert len(trained) >= 10
     for name, parameter in network.named_parameters():
-        assert parameter.grad is not None, name
-        assert parameter.grad.abs().sum() > 0, name
+        if parameter.requires_grad:
+            assert parameter.grad is not None, name
+            assert parameter.grad.abs().sum() > 0, name
+        else:
+            assert parameter.grad is None, name
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 @pytest.mark.parametrize("size", [(64, 64), (40, 40), (32, 72)])
 def test_other_sizes_than_a_patch(arch: str, size: tuple[int, int]) -> None:
-    assert build(arch)(torch.rand(1, 3, *size)).shape == (1, 3, *size)
+    network = build(arch)
+    if network.side is None and not any(side % network.stride for side in size):
+        assert network(torch.rand(1, 3, *size)).shape == (1, 3, *size)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_a_patch_and_its_channels(arch: str, channels: int) -> None:
+    network = build(arch, channels=channels)
+    patches = torch.rand(2, channels, 32, 32)
+    output = network(patches)
+    assert output.shape == patches.shape
+    assert network.channels == channels
+    assert not network.bounded or (float(output.min()) >= 0 and float(output.max()) <= 1)
+    again = build(arch, options_of(network), channels)
+    again.load_state_dict(network.state_dict())
+    assert torch.equal(again.eval()(patches), network.eval()(patches))
 
 
 def test_options_rebuild_the_network() -> None:
@@ -143,7 +167,7 @@ def test_options_rebuild_the_network() -> None:
     }  # fmt: skip
     assert network.stride == 4
     build("skip", options_of(network)).load_state_dict(network.state_dict())
-    assert options_of(build("cae")) == {}
+    assert options_of(build("cae")) == {"down": "max", "up": "nearest", "batch_norm": False, "code": 128}
 
 
 @pytest.mark.parametrize(
@@ -185,9 +209,9 @@ def test_bad_options_are_named(options: dict[str, Any], named: str) -> None:
 
 
 def test_names_that_are_unknown() -> None:
-    with pytest.raises(ConfigError, match="'unet': choose from cae, skip"):
+    with pytest.raises(ConfigError, match="'unet': choose from skip, cae, vae, sparse, stacked, vgg16"):
         build("unet")
-    with pytest.raises(ConfigError, match="'cae' has no model option 'widths': it has none"):
+    with pytest.raises(ConfigError, match="'cae' has no model option 'widths': it has down, up, batch_norm, code"):
         build("cae", {"widths": [16, 16]})
 
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from cae_train import ConfigError
-from cae_train.objective import loss_by_name, psnr
+from cae_train.models import build
+from cae_train.objective import bce, charbonnier, loss_of, mse, psnr
 
 
 def flat(*values: float) -> torch.Tensor:
@@ -42,12 +43,12 @@ def test_psnr_clips_the_output_as_a_file_does() -> None:
     ],
 )
 def test_losses_by_hand(name: str, wanted: float) -> None:
-    loss = loss_by_name(name, bounded=True)
+    loss = loss_of(name, build("cae"))
     assert float(loss(flat(0.6), flat(0.5), flat(0.7))) == pytest.approx(wanted, rel=1e-4)
 
 
 def test_the_relative_loss_weighs_each_patch_by_its_own_noise() -> None:
-    loss = loss_by_name("relative", bounded=False)
+    loss = loss_of("relative", build("skip"))
     faint, strong = (float(loss(flat(0.51), flat(0.5), flat(0.5 + noise))) for noise in (0.02, 0.2))
     assert faint > 2 * strong
     both = float(loss(flat(0.51, 0.51), flat(0.5, 0.5), flat(0.52, 0.7)))
@@ -57,9 +58,27 @@ def test_the_relative_loss_weighs_each_patch_by_its_own_noise() -> None:
 
 def test_bce_needs_a_bounded_network() -> None:
     with pytest.raises(ConfigError, match=r"--loss bce needs .*sigmoid"):
-        loss_by_name("bce", bounded=False)
+        loss_of("bce", build("skip"))
 
 
 def test_an_unknown_loss_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match="'l3': choose from mse, bce, charbonnier, relative"):
-        loss_by_name("l3", bounded=True)
+    with pytest.raises(ConfigError, match="'l3': choose from auto, mse, bce, charbonnier, relative, ssim"):
+        loss_of("l3", build("cae"))
+
+
+def test_auto_is_the_networks_own_loss() -> None:
+    assert loss_of("auto", build("vae")) is bce
+    assert loss_of("auto", build("cae")) is loss_of("auto", build("skip")) is charbonnier
+    assert loss_of("mse", build("vae")) is mse
+
+
+def test_the_ssim_loss_sees_structure_that_charbonnier_does_not() -> None:
+    generator = torch.Generator().manual_seed(0)
+    clean = torch.rand(4, 3, 32, 32, generator=generator) * 0.5 + 0.2
+    shifted, scrambled = clean + 0.1, clean + 0.1 * torch.randn(clean.shape, generator=generator).sign()
+    loss = loss_of("ssim", build("cae"))
+    assert float(charbonnier(shifted, clean, clean)) == pytest.approx(float(charbonnier(scrambled, clean, clean)))
+    assert float(loss(shifted, clean, clean)) < float(loss(scrambled, clean, clean))
+    assert float(loss(clean, clean, clean)) == pytest.approx(float(charbonnier(clean, clean, clean)), abs=1e-5)
+    for count, channels in ((1, 1), (3, 1), (2, 3)):
+        assert loss(torch.rand(count, channels, 32, 32), torch.rand(count, channels, 32, 32), clean).ndim == 0

@@ -51,7 +51,7 @@ def test_the_bar_gives_the_cursor_back(
     assert shown.rindex(show) > shown.rindex(hide)
 
 
-def test_a_sheet_shows_clean_noisy_and_denoised_beside_each_other() -> None:
+def test_a_sheet_shows_original_corrupted_and_restored_beside_each_other() -> None:
     colours = [
         torch.tensor(c).reshape(1, 3, 1, 1).expand(3, 3, 32, 32) for c in ((1.0, 0, 0), (0, 1.0, 0), (0, 0, 1.0))
     ]

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 MODEL, CHECKPOINT, METRICS, CURVES, CONFIG, SAMPLES = (
     "model.pt", "last.ckpt", "metrics.csv", "curves.png", "config.toml", "samples"
 )  # fmt: skip
-COLUMNS = ("epoch", "stage", "train_loss", "val_loss", "train_psnr", "val_psnr", "noisy_psnr", "lr", "seconds")
+COLUMNS = ("epoch", "train_loss", "val_loss", "train_psnr", "val_psnr", "noisy_psnr", "lr", "seconds")
+STAGE = "stage"  # a column of networks that are trained in stages; their further figures have columns too
 SHEET_PATCHES, SHEET_SAMPLES = 8, 12
 FIGURES = {"train_loss", "train_psnr", "loss", "psnr"}  # that every run has
 TITLES = {"active": "share of active units of the code", "kl": "KL of the code (nats a patch)"}
@@ -90,8 +91,8 @@ class RunFolder(Callback):
                 self.rows = [row for row in csv.DictReader(file) if int(row["epoch"]) <= trainer.current_epoch]
         if self.rows:
             self.began -= float(self.rows[-1]["seconds"])
-            last = self.rows[-1].get("stage")
-            self.best = max(float(row["val_psnr"]) for row in self.rows if row.get("stage") == last)
+            last = self.rows[-1].get(STAGE)
+            self.best = max(float(row["val_psnr"]) for row in self.rows if row.get(STAGE) == last)
             self.saved = (self.out / MODEL).is_file()
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -109,10 +110,10 @@ class RunFolder(Callback):
         }
         values |= {name: figures[name] for name in sorted(figures.keys() - FIGURES)}
         stage = training.net.stage
-        if self.rows and self.rows[-1].get("stage", "") != stage:
+        if self.rows and self.rows[-1].get(STAGE, "") != stage:
             self.best = float("-inf")
-        row = {"epoch": str(epoch), "stage": stage} | {name: f"{value:.6g}" for name, value in values.items()}
-        row["seconds"] = f"{time.monotonic() - self.began:.1f}"
+        row = {"epoch": str(epoch)} | {name: f"{value:.6g}" for name, value in values.items()}
+        row |= {"seconds": f"{time.monotonic() - self.began:.1f}"} | ({STAGE: stage} if stage else {})
         self.rows.append(row)
         if not trainer.is_global_zero:
             return
@@ -147,7 +148,7 @@ class RunFolder(Callback):
     def _write_table(self) -> None:
         with whole(self.out / METRICS) as partial, partial.open("w", newline="", encoding="utf-8") as file:
             further = [name for name in self.rows[0] if name not in COLUMNS]
-            writer = csv.DictWriter(file, (*COLUMNS[:-1], *further, COLUMNS[-1]), restval="")
+            writer = csv.DictWriter(file, (*COLUMNS, *further))
             writer.writeheader()
             writer.writerows(self.rows)
 
@@ -164,9 +165,9 @@ def draw_curves(path: Path, rows: list[dict[str, str]]) -> None:
     from matplotlib.ticker import MaxNLocator
 
     epochs = [int(row["epoch"]) for row in rows]
-    further = [name for name in rows[0] if name not in COLUMNS]
+    further = [name for name in rows[0] if name not in (*COLUMNS, STAGE)]
     titles = {"loss": "loss", "psnr": "PSNR (dB)"} | {name: TITLES.get(name, name) for name in further}
-    starts = [i for i in range(len(rows)) if not i or rows[i].get("stage") != rows[i - 1].get("stage")]
+    starts = [i for i in range(len(rows)) if not i or rows[i].get(STAGE) != rows[i - 1].get(STAGE)]
     marker = "o" if len(rows) < 30 else None
     figure = Figure(figsize=(5 * len(titles), 4), layout="constrained")
     axes = figure.subplots(1, len(titles))
@@ -176,9 +177,9 @@ def draw_curves(path: Path, rows: list[dict[str, str]]) -> None:
             axis.plot(epochs, [float(row[column] or "nan") for row in rows], label=label, marker=marker, ms=3)
         if name == "psnr" and float(rows[-1]["noisy_psnr"]) < UNCORRUPTED:
             axis.axhline(float(rows[-1]["noisy_psnr"]), color="grey", ls=":", label="corrupted input")
-        for start in starts if rows[0].get("stage") else ():
+        for start in starts if STAGE in rows[0] else ():
             axis.axvline(epochs[start] - 0.5, color="grey", lw=0.8)
-            axis.text(epochs[start] - 0.4, 1.0, rows[start]["stage"], transform=axis.get_xaxis_transform(), va="top",
+            axis.text(epochs[start] - 0.4, 1.0, rows[start][STAGE], transform=axis.get_xaxis_transform(), va="top",
                       fontsize=8, color="grey")  # fmt: skip
         axis.set(xlabel="epoch", title=title, xlim=(min(epochs) - 0.5, max(epochs) + 0.5))
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
