@@ -19,7 +19,7 @@ from torchmetrics import MeanMetric
 from cae_train import qat
 from cae_train.checkpoint import load_model, save_model
 from cae_train.config import Hardware, TrainConfig
-from cae_train.data import EpochSampler, Pairs, Split, fixed_pairs, load
+from cae_train.data import EpochSampler, Pairs, Split, channels_of, fixed_pairs, load
 from cae_train.degrade import parse_chain
 from cae_train.ema import Ema
 from cae_train.errors import CheckpointError, ConfigError, TrainingError
@@ -54,10 +54,10 @@ def initial_network(config: TrainConfig) -> nn.Module:
     Branches that `start` was trained with are folded where the run's network has none.
 
     Raises:
-        ConfigError: `start` is another network than `arch` and `model` describe.
+        ConfigError: `start` is another network than `arch` and `model` describe, or for other channels.
         CheckpointError: `start` cannot be read.
     """
-    network = build(config.arch, config.model)
+    network = build(config.arch, config.model, channels_of(config))
     if config.start:
         loaded = load_model(Path(config.start))
         start = loaded.network
@@ -69,6 +69,11 @@ def initial_network(config: TrainConfig) -> nn.Module:
                      if theirs.get(name) != ours.get(name)]  # fmt: skip
             raise ConfigError(
                 f"--start {config.start} is another network: {other[0]} (--arch, or [model] of a --config)"
+            )
+        if start.channels != network.channels:
+            raise ConfigError(
+                f"--start {config.start} is a network for {start.channels} channels, here they are "
+                f"{network.channels}: say --channels {start.channels}"
             )
         network.load_state_dict(start.state_dict())
     return network
@@ -104,7 +109,7 @@ class Training(LightningModule):
         return cast(MeanMetric, self.figures[name])
 
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
-        """One step on (degraded, clean), float32 N x 3 x 32 x 32 each."""
+        """One step on (degraded, clean), float32 N x C x 32 x 32 each."""
         degraded, clean = batch
         output = self.net(degraded).float()
         with torch.autocast(output.device.type, enabled=False):
@@ -245,7 +250,7 @@ def train(
 
 
 def evaluate(network: nn.Module, degraded: Tensor, clean: Tensor) -> float:
-    """Mean PSNR in dB over N pairs, float32 N x 3 x P x P in 0..1 each."""
+    """Mean PSNR in dB over N pairs, float32 N x C x P x P in 0..1 each."""
     with torch.inference_mode():
         restored = torch.cat([network(batch) for batch in torch.split(degraded, VALIDATION_BATCH)])
     return float(psnr(restored, clean).mean())

@@ -16,7 +16,7 @@ INK, PAPER = (40, 40, 40), 255
 
 
 def sheet(clean: Tensor, degraded: Tensor, restored: Tensor, columns: int = 2) -> NDArray[np.uint8]:
-    """Draw a sheet, uint8 H x W x 3, BGR, from float32 N x 3 x P x P in 0..1 each; `columns` triples a row."""
+    """Draw a sheet, uint8 H x W x 3, BGR, from float32 N x C x P x P in 0..1 each; `columns` triples a row."""
     gains = [(float(a), float(b)) for a, b in zip(psnr(degraded, clean), psnr(restored, clean), strict=True)]
     side = clean.shape[-1] * SCALE
     cell_h, cell_w = side + CAPTION + MARGIN, 3 * (side + MARGIN) + 2 * MARGIN
@@ -38,7 +38,7 @@ def sheet(clean: Tensor, degraded: Tensor, restored: Tensor, columns: int = 2) -
 
 
 def write_png(path: Path, image: NDArray[np.uint8]) -> None:
-    """Write a PNG (uint8 H x W x 3, BGR) whole or not at all.
+    """Write a PNG (uint8 H x W x 3, BGR, or H x W x 1, grey) whole or not at all.
 
     Raises:
         CheckpointError: it cannot be written.
@@ -52,8 +52,8 @@ def write_png(path: Path, image: NDArray[np.uint8]) -> None:
 
 
 def to_bgr(patch: Tensor) -> NDArray[np.uint8]:
-    """Float 3 x H x W in 0..1, RGB -> uint8 H x W x 3, BGR, clipped and rounded."""
-    rgb = patch.detach().float().cpu().clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).numpy()
+    """Float 3 x H x W in 0..1, RGB, or 1 x H x W, grey -> uint8 H x W x 3, BGR, clipped and rounded."""
+    rgb = patch.expand(3, -1, -1).detach().float().cpu().clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).numpy()
     return np.ascontiguousarray(rgb[..., ::-1])
 
 
