@@ -20,7 +20,7 @@ from cae_export.parity import BatchParity, mean_psnr, prove, refuse_unless_equal
 from cae_export.patches import Patches, find
 from cae_export.quantize import to_fp16, to_int8
 from cae_runtime import CaeRuntimeError, ModelSpec, Session
-from cae_runtime.spec import NCHW, NHWC
+from cae_runtime.spec import COLOR_OF_CHANNELS, NCHW, NHWC
 from cae_train.checkpoint import load_model
 from cae_train.config import PATCH
 from cae_train.errors import CaeTrainError
@@ -111,11 +111,14 @@ def export(
     patches = find(loaded, data, patch)
     tell(f"converting; proving on {patches.source}{patches.place}")
     graph = to_onnx(loaded.network, patch, opset)
+    channels = cast(int, loaded.network.channels)
     fp32, partial = (output.with_name(f".{output.stem}.{secrets.token_hex(4)}.partial") for _ in range(2))
     spec = ModelSpec(
         architecture=loaded.arch,
         patch=patch,
+        channels=channels,
         overlap=overlap,
+        color=COLOR_OF_CHANNELS[channels],
         degradation=" ".join(loaded.config.degrade),
         psnr_in=round(mean_psnr(patches.degraded, patches.clean), 4),
         evaluated_on=patches.source,

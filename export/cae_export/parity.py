@@ -81,7 +81,7 @@ def refuse_unless_steady(path: Path, patches: Patches) -> None:
 
 
 def run(session: Session, patches: Tensor, batch: int = RUN_BATCH) -> Tensor:
-    """The session's output on float32 N x 3 x P x P, `batch` at a time; the same shape back, whatever its layout."""
+    """The session's output on float32 N x C x P x P, `batch` at a time; the same shape back, whatever its layout."""
     last = session.spec.layout == NHWC
     fed = patches.permute(0, 2, 3, 1) if last else patches
     outputs = np.concatenate([session.run(np.ascontiguousarray(part.numpy())) for part in torch.split(fed, batch)])
@@ -89,5 +89,5 @@ def run(session: Session, patches: Tensor, batch: int = RUN_BATCH) -> Tensor:
 
 
 def mean_psnr(output: Tensor, clean: Tensor) -> float:
-    """Mean PSNR in dB over N pairs, float32 N x 3 x P x P in 0..1 each."""
+    """Mean PSNR in dB over N pairs, float32 N x C x P x P in 0..1 each."""
     return float(psnr(output, clean).mean())

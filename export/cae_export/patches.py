@@ -3,15 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from torch import Tensor
 
 from cae_export.errors import UsageError
 from cae_train.checkpoint import LoadedModel
-from cae_train.cifar10 import find_cifar10
 from cae_train.config import PATCH
-from cae_train.data import Image, Split, fixed_pairs, load, read_rgb
+from cae_train.data import Image, Split, fixed_pairs, load, read_rgb, with_channels
+from cae_train.datasets import DATASETS
 from cae_train.degrade import parse_chain
 from cae_train.errors import CaeTrainError
 from cae_train.quiet import quiet_decoders
@@ -24,7 +25,7 @@ _CALIBRATION_SEED, _PROOF_SEED = 1, 2
 
 @dataclass(frozen=True)
 class Patches:
-    """Pairs degraded as in training, float32 N x 3 x P x P in 0..1: for calibration, and others for proof and figures.
+    """Pairs degraded as in training, float32 N x C x P x P in 0..1: for calibration, and others for proof and figures.
 
     `source` says in a few words where they come from, `place` where on this machine, in brackets.
     """
@@ -39,16 +40,19 @@ class Patches:
 def find(model: LoadedModel, data: str | None, patch: int = PATCH) -> Patches:
     """Patches from `data`, by default from the data named in the model, by default those of the package.
 
+    They have the network's channels: for 1, colours become their luminance.
+
     Calibration takes the training part, proof and figures the held-out part (the test part where there is one). Larger
     patches are fewer, of as many pixels but 128 at least; smaller images are mirrored at their edges.
 
     Raises:
         UsageError: `data` was given and cannot be used.
     """
-    config = model.config
+    channels = cast(int, model.network.channels)
+    config = replace(model.config, channels=channels)
     names = (data,) if data is not None else config.data
     if data is None and not all(_is_here(name, Path(config.data_dir)) for name in names):
-        split, source, place = packaged(), "the CC0 photographs packaged with cae_export", ""
+        split, source, place = packaged(channels), "the CC0 photographs packaged with cae_export", ""
     else:
         try:
             with quiet_decoders():
@@ -56,7 +60,8 @@ def find(model: LoadedModel, data: str | None, patch: int = PATCH) -> Patches:
         except CaeTrainError as e:
             own = "" if data is not None else "the data that the model names: "
             raise UsageError(f"{own}{e}{'' if data is not None else '; name other data with --data'}") from e
-        folders = [config.data_dir if name == "cifar10" else name for name in names if name != "synthetic"]
+        files = [name for name in names if name not in DATASETS or DATASETS[name].find is not None]
+        folders = [config.data_dir if name in DATASETS else name for name in files]
         place = f" ({', '.join(str(Path(folder).resolve()) for folder in folders)})" if folders else ""
         part = "test part" if split.test else "held-out part"
         source = f"the {part} of {' + '.join(Path(name).name for name in names)}"
@@ -72,9 +77,7 @@ def find(model: LoadedModel, data: str | None, patch: int = PATCH) -> Patches:
 
 
 def _is_here(name: str, data_dir: Path) -> bool:
-    if name == "cifar10":
-        return find_cifar10(data_dir) is not None
-    return name == "synthetic" or Path(name).is_dir()
+    return DATASETS[name].is_here(data_dir) if name in DATASETS else Path(name).is_dir()
 
 
 def _spread(images: Sequence[Image], count: int) -> list[Image]:
@@ -83,15 +86,16 @@ def _spread(images: Sequence[Image], count: int) -> list[Image]:
 
 
 def _at_least(image: Image, patch: int) -> Image:
-    """H x W x 3, mirrored where a side is shorter than the patch."""
+    """H x W x C, mirrored where a side is shorter than the patch."""
     missing = [max(0, patch - side) for side in image.shape[:2]]
     return np.pad(image, [(0, missing[0]), (0, missing[1]), (0, 0)], mode="symmetric") if any(missing) else image
 
 
-def packaged() -> Split:
+def packaged(channels: int = 3) -> Split:
     """A sheet of 32x32 patches of public-domain and CC0 photographs; every other one is for calibration."""
     sheet = read_rgb(PACKAGED)
     assert sheet is not None  # noqa: S101 - package data
+    sheet = with_channels(sheet, channels)
     rows, columns = sheet.shape[0] // PATCH, sheet.shape[1] // PATCH
-    grid = sheet.reshape(rows, PATCH, columns, PATCH, 3).swapaxes(1, 2).reshape(-1, PATCH, PATCH, 3)
+    grid = sheet.reshape(rows, PATCH, columns, PATCH, channels).swapaxes(1, 2).reshape(-1, PATCH, PATCH, 3)
     return Split(train=list(grid[::2]), validation=list(grid[1::2]))

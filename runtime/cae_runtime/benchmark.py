@@ -152,7 +152,7 @@ def measure(settings: Settings) -> Figures:
         frame = noisy_frame(width, height)
         spec = restorer.spec
         count = len(origins(width, spec.patch, restorer.overlap)) * len(origins(height, spec.patch, restorer.overlap))
-        count = -(-count * frame.shape[2] // spec.channels // restorer.batch) * restorer.batch  # whole batches
+        count = -(-count // restorer.batch) * restorer.batch  # whole batches
         patches = np.random.default_rng(0).random(spec.shape(count), np.float32)
         batches = np.split(patches, count // restorer.batch)
         with ThreadPoolExecutor(restorer.session.workers) as pool:

@@ -27,6 +27,9 @@ class Frame:
     two parts share are added up and stored by the thread that comes second. Which rows make a part depends on the image
     and the overlap alone, so on a CPU neither threads nor batches change a bit.
 
+    A model of 1 channel cleans the luminance of colours (ITU-R BT.601, rounded to the image's own steps, as in a grey
+    copy); what it changes there is added to all three colours, so that their differences stay as they are.
+
     Args:
         session: the model.
         image: colours or grey, uint8 or uint16, shape (H, W, 1 or 3). Read only.
@@ -44,9 +47,13 @@ class Frame:
         self, session: Session, image: Image, result: Image, overlap: int, batch: int, strength: float, bgr: bool
     ) -> None:
         self._session, self._image, self._result = session, image, result
-        self._batch, self._strength, self._bgr = batch, np.float32(strength), bgr and image.shape[2] == _RGB
-        self._scale = np.float32(np.iinfo(image.dtype).max)
         spec = session.spec
+        colors = image.shape[2] == _RGB
+        self._by_luminance = colors and spec.channels == 1
+        self._to_gray = cv2.COLOR_BGR2GRAY if bgr else cv2.COLOR_RGB2GRAY
+        self._batch, self._strength = batch, np.float32(strength)
+        self._swap = bgr and colors and not self._by_luminance
+        self._scale = np.float32(np.iinfo(image.dtype).max)
         self._patch = patch = spec.patch
         self._depth = _RGB if spec.layout == NHWC and image.shape[2] == spec.channels == _RGB else 1
         height, width = (max(size, patch) for size in image.shape[:2])
@@ -137,7 +144,9 @@ class Frame:
 
     def _planes(self, rows: Image) -> Floats:
         """Rows of the image, shape (h, w, C) -> what the model sees of them: (K, h, w * D) in 0..1."""
-        if self._bgr:
+        if self._by_luminance:
+            rows = cast(Image, cv2.cvtColor(np.ascontiguousarray(rows), self._to_gray)[..., None])
+        if self._swap:
             rows = _swapped(rows)
         values = rows.transpose(2, 0, 1) if self._depth == 1 else rows.reshape(1, len(rows), -1)
         planes: Floats = np.divide(np.ascontiguousarray(values), self._scale, dtype=np.float32)
@@ -152,7 +161,7 @@ class Frame:
         gray_in_color, axis = self._image.shape[2] < spec.channels, 3 if spec.layout == NHWC else 1
         if gray_in_color:
             patches = np.repeat(np.expand_dims(patches[:, 0], axis), spec.channels, axis)
-        outputs = self._session.run(patches.reshape(spec.shape(-1)))  # a grey model sees colour planes one by one
+        outputs = self._session.run(patches.reshape(spec.shape(-1)))
         if gray_in_color:
             outputs = outputs.mean(axis, dtype=np.float32)
         return outputs.reshape(shape)
@@ -164,6 +173,9 @@ class Frame:
             return
         height, width, colors = target.shape
         cleaned = cleaned[:, :height, : width * self._depth]
+        if self._by_luminance:
+            self._add(cleaned[0], target, top)
+            return
         if self._strength < 1:
             original = self._planes(self._image[top : top + height])
             cleaned = original + self._strength * (cleaned - original)
@@ -176,7 +188,16 @@ class Frame:
                 np.copyto(rounded[..., color], plane, casting="unsafe")  # whole numbers in range
         else:
             np.copyto(rounded.reshape(height, -1), cleaned[0], casting="unsafe")
-        target[...] = _swapped(rounded) if self._bgr else rounded
+        target[...] = _swapped(rounded) if self._swap else rounded
+
+    def _add(self, cleaned: Floats, target: Image, top: int) -> None:
+        """Add to each pixel's colours what became of its luminance (h, w) in about 0..1, rounded, and store them."""
+        rows = cast(Image, np.ascontiguousarray(self._image[top : top + len(target)]))
+        change = cleaned - self._planes(rows)[0]
+        change *= self._strength * self._scale
+        np.rint(change, out=change)  # once for all colours: their differences stay, but where they are clipped
+        depth = cv2.CV_8U if rows.dtype == np.uint8 else cv2.CV_16U
+        target[...] = cv2.add(rows, cv2.cvtColor(change, cv2.COLOR_GRAY2BGR), dtype=depth)
 
 
 def _swapped(rows: Image) -> Image:

@@ -23,6 +23,9 @@ _COLORS: Final = 3
 class Restorer:
     """Cleans images with a model of task `restore`.
 
+    A model of 3 channels sees grey three times and the mean of its answer counts. One of 1 channel cleans the luminance
+    of colours (ITU-R BT.601), and what it changes there is added to each: their differences, the chroma, stay.
+
     Args:
         model: the name of a packaged model, or the path of a file that `cae-export` wrote.
         provider: `auto`, `cpu`, `cuda`, `cuda:1`, ... ; one that is named is used or it is an error.

@@ -25,7 +25,7 @@ _CHOICES: Final[Mapping[str, tuple[str | int, ...]]] = {
     "dtype": ("float32", "float16"),
     "precision": ("fp32", "int8", "fp16"),
 }
-_COLOR_OF_CHANNELS: Final = {1: "gray", 3: "rgb"}
+COLOR_OF_CHANNELS: Final = {1: "gray", 3: "rgb"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +78,7 @@ class ModelSpec:
             _check(name, getattr(self, name), getattr(self, name) in allowed, " or ".join(map(str, allowed)))
         _check("patch", self.patch, PATCH_MIN <= self.patch <= PATCH_MAX, f"{PATCH_MIN}..{PATCH_MAX}")
         _check("overlap", self.overlap, 0 <= self.overlap < self.patch, f"0..{self.patch - 1}")
-        expected = _COLOR_OF_CHANNELS[self.channels]
+        expected = COLOR_OF_CHANNELS[self.channels]
         _check("color", self.color, self.color == expected, f"{expected} with {self.channels} channel(s)")
         for name in ("psnr_in", "psnr_out", "threshold"):
             value = getattr(self, name)

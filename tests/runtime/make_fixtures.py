@@ -69,6 +69,7 @@ def main() -> None:
     models = {
         "identity": model(identity, spec=spec),
         "identity_gray": model(identity, spec=gray),
+        "blur_gray": model(pool, spec=gray),
         "identity_fp16": model(identity, spec=fp16),
         "half_red": model(multiply, weight=half_red, spec=spec),
         "blur": model(pool, spec=spec),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
@@ -13,16 +14,21 @@ PATCH = 32
 
 
 def restore(model: Path, image: NDArray[Any], overlap: int) -> NDArray[np.float64]:
-    """Clean (H, W, 3) BGR, uint8 or uint16, H and W at least 32; the result is not rounded."""
+    """Clean (H, W, 3) BGR, uint8 or uint16, H and W at least 32; the result is not rounded.
+
+    A model of one channel cleans what OpenCV takes for the luminance, and each colour changes by as much.
+    """
     session = ort.InferenceSession(str(model), providers=["CPUExecutionProvider"])
-    channels_last = session.get_modelmeta().custom_metadata_map["layout"] == "nhwc"
+    metadata = session.get_modelmeta().custom_metadata_map
+    channels_last, channels = metadata["layout"] == "nhwc", int(metadata["channels"])
     height, width = image.shape[:2]
     white = np.iinfo(image.dtype).max
-    rgb = image[..., ::-1].astype(np.float32) / np.float32(white)
-    total, weight = np.zeros((height, width, 3)), np.zeros((height, width, 1))
+    values = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)[..., None] if channels == 1 else image[..., ::-1]
+    levels = values.astype(np.float32) / np.float32(white)
+    total, weight = np.zeros(levels.shape), np.zeros((height, width, 1))
     for y in starts(height, overlap):
         for x in starts(width, overlap):
-            patch = rgb[None, y : y + PATCH, x : x + PATCH]
+            patch = levels[None, y : y + PATCH, x : x + PATCH]
             if not channels_last:
                 patch = patch.transpose(0, 3, 1, 2)
             (cleaned,) = session.run(None, {"input": np.ascontiguousarray(patch)})
@@ -31,7 +37,10 @@ def restore(model: Path, image: NDArray[Any], overlap: int) -> NDArray[np.float6
             window = np.outer(ramps(overlap), ramps(overlap))[..., None]
             total[y : y + PATCH, x : x + PATCH] += window * cleaned[0]
             weight[y : y + PATCH, x : x + PATCH] += window
-    return (total / weight)[..., ::-1].clip(0, 1) * white
+    cleaned = total / weight * white
+    if channels == 1:
+        return (image + (cleaned - values)).clip(0, white)
+    return cleaned[..., ::-1].clip(0, white)
 
 
 def starts(length: int, overlap: int) -> list[int]:

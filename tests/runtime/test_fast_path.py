@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -21,6 +22,7 @@ from cae_runtime.limits import cgroup_memory, cgroup_quota, one_cpu_each, usable
 from cae_runtime.pool import Room, SideBySide, in_order
 from cae_runtime.session import packaged_models
 
+FIXTURES = Path(__file__).parent / "fixtures"
 SAMPLES = Path(__file__).parents[2] / "assets" / "samples"
 Model = Callable[[str], Path]
 Noise = Callable[..., np.ndarray]
@@ -44,9 +46,9 @@ def test_the_fast_path_equals_the_plain_one(photograph: np.ndarray, model: str, 
 @pytest.mark.parametrize("size", [(32, 32), (32, 300), (300, 32), (33, 65), (64, 64), (150, 221)])
 def test_threads_and_batches_change_no_bit(fixture_model: Model, noise: Noise, size: tuple[int, int]) -> None:
     image = noise((*size, 3), np.uint16)
-    for overlap in (0, 8, 24):
+    for overlap, model in ((0, "blur"), (8, "blur"), (24, "blur"), (8, "blur_gray")):
         results = [
-            Restorer(fixture_model("blur"), provider="cpu", overlap=overlap, threads=threads, batch=batch)(image)
+            Restorer(fixture_model(model), provider="cpu", overlap=overlap, threads=threads, batch=batch)(image)
             for threads, batch in ((1, 1), (1, 64), (2, 7), (3, 32), (5, 500))
         ]
         assert all(np.array_equal(result, results[0]) for result in results)
@@ -282,6 +284,40 @@ def test_the_fast_path_equals_the_plain_one_in_grey_16_bits_and_part_strength(
     fast = Restorer("denoise", provider="cpu", overlap=8)(image, strength=strength)
     assert fast.dtype == dtype
     assert np.abs(fast - wanted).max() < (0.501 if dtype == np.uint8 else 0.6)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(1, 120), st.integers(1, 120), st.integers(0, 31), st.sampled_from([np.uint8, np.uint16]),
+    st.sampled_from([1.0, 0.3]), st.sampled_from(["bgr", "rgb"]), st.integers(3, 4),
+)  # fmt: skip
+def test_a_grey_model_changes_the_luminance_of_colours_and_nothing_else(
+    height: int, width: int, overlap: int, dtype: type, strength: float, color: Literal["bgr", "rgb"], planes: int
+) -> None:
+    white = np.iinfo(dtype).max
+    image = np.random.default_rng(height).integers(0, white, (height, width, planes), dtype=dtype, endpoint=True)
+    gray = cv2.cvtColor(image[..., :3].copy(), cv2.COLOR_BGR2GRAY if color == "bgr" else cv2.COLOR_RGB2GRAY)
+    restorer = Restorer(FIXTURES / "blur_gray.onnx", provider="cpu", overlap=overlap, color=color, threads=1)
+    cleaned = restorer(image, strength=strength)
+    change = restorer(gray, strength=strength).astype(int) - gray
+    wanted = (image[..., :3] + change[..., None]).clip(0, white)
+    np.testing.assert_allclose(cleaned[..., :3], wanted, atol=1)  # halves may be rounded either way
+    spread = cleaned[..., :3].max(2) - cleaned[..., :3].min(2)
+    inside = (cleaned[..., :3] > 0).all(2) & (cleaned[..., :3] < white).all(2)
+    np.testing.assert_array_equal(spread[inside], np.ptp(image[..., :3], axis=2)[inside])
+    np.testing.assert_array_equal(cleaned[..., 3:], image[..., 3:])
+    neutral = np.repeat(gray[..., None], 3, axis=2)
+    np.testing.assert_allclose(restorer(neutral)[..., 0], restorer(gray), atol=1)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_the_fast_path_of_a_grey_model_equals_the_plain_one(photograph: np.ndarray, dtype: type) -> None:
+    image = photograph.astype(dtype) * (257 if dtype == np.uint16 else 1)
+    for overlap in (0, 8, 21):
+        wanted = restore(FIXTURES / "blur_gray.onnx", image, overlap)
+        fast = Restorer(FIXTURES / "blur_gray.onnx", provider="cpu", overlap=overlap)(image)
+        assert np.abs(fast - wanted).max() < (0.501 if dtype == np.uint8 else 0.6)
+        assert (fast != image).any()
 
 
 @settings(max_examples=40, deadline=None)

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 SATURATION, GAMMA, CONTRAST = (0.3, 2.5), (0.65, 1.5), (0.5, 1.4)  # factors, drawn log-uniformly
-GRAIN = 12.0  # difference of two pixels, summed over the channels in 8-bit steps, that `without_grain` takes for noise
+GRAIN = 12.0  # difference of two pixels, summed over 3 channels in 8-bit steps, that `without_grain` takes for noise
 NEGATIVE = 0.1  # share of the altered patches that become their negatives
 
 _PERMUTATIONS = torch.tensor([[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]])
@@ -50,17 +50,19 @@ def jittered(clean: Tensor, share: float, generator: torch.Generator) -> Tensor:
 
 
 def without_grain(patch: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A patch, H x W x 3, without its own faint noise (film, sensor, JPEG); edges and whatever exceeds it stay.
+    """A patch, H x W x C, without its own faint noise (film, sensor, JPEG); edges and whatever exceeds it stay.
 
     Photographs that pass for clean are not: what is taught to restore their grain leaves a camera's faint noise alone.
     A bilateral filter (Tomasi and Manduchi, ICCV 1998).
     """
-    return cv2.bilateralFilter(patch, d=5, sigmaColor=GRAIN, sigmaSpace=2).astype(np.uint8, copy=False)
+    grain = GRAIN * patch.shape[2] / 3
+    filtered = cv2.bilateralFilter(patch, d=5, sigmaColor=grain, sigmaSpace=2)
+    return filtered.reshape(patch.shape).astype(np.uint8, copy=False)  # OpenCV drops a last axis of 1
 
 
 def smaller(image: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
-    """An image reduced to `scale` of its height and width (0 < scale <= 1), each pixel the mean of those it covers."""
+    """An image, H x W x C, reduced to `scale` of its sides (0 < scale <= 1), each pixel the mean of those it covers."""
     if scale == 1:
         return image
     reduced = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    return reduced.astype(np.uint8, copy=False)
+    return reduced.reshape(*reduced.shape[:2], image.shape[2]).astype(np.uint8, copy=False)  # an axis of 1 is dropped

@@ -4,13 +4,13 @@ Krizhevsky, "Learning Multiple Layers of Features from Tiny Images" (2009). Six 
 then 3072 bytes, the R, G and B planes of a 32x32 image.
 """
 
-import sys
 import tarfile
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cae_train.download import fetched, reason
 from cae_train.errors import DataError
 from cae_train.files import whole
 
@@ -52,14 +52,8 @@ def _read(path: Path) -> NDArray[np.uint8]:
 
 def _download(data_dir: Path) -> Path:
     """Fetch the archive with a checksum and a progress bar, and unpack its six files, named and sized as expected."""
-    import pooch
-
-    pooch.get_logger().setLevel("ERROR")
     try:
-        fetch = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=30)
-        archive = pooch.retrieve(
-            URL, known_hash=f"md5:{MD5}", path=data_dir, fname=URL.rpartition("/")[2], downloader=fetch
-        )
+        archive = fetched(URL, MD5, data_dir)
         folder = data_dir / FOLDER
         folder.mkdir(parents=True, exist_ok=True)
         with tarfile.open(archive) as tar:
@@ -70,9 +64,8 @@ def _download(data_dir: Path) -> Path:
                 with whole(folder / name) as partial:
                     partial.write_bytes(member.read(RECORDS * RECORD_BYTES + 1))
     except (OSError, ValueError, KeyError, EOFError, tarfile.TarError) as e:
-        reason = str(e).splitlines()[0] if str(e) else type(e).__name__
         raise DataError(
-            f"CIFAR-10 is not below {data_dir} and could not be downloaded from {URL}: {reason[:200]}; "
+            f"CIFAR-10 is not below {data_dir} and could not be downloaded from {URL}: {reason(e)}; "
             f"put the unpacked {FOLDER} there or name its folder with --data-dir"
         ) from e
     return folder

@@ -37,11 +37,13 @@ def _option(help_text: str, default: object = None, **settings: Any) -> Any:
 def command(
     context: typer.Context,
     data: Annotated[
-        list[str] | None, _option("cifar10, synthetic, or a folder of photographs; repeat to mix.", DEFAULTS.data)
+        list[str] | None,
+        _option("cifar10, mnist, fashion-mnist, synthetic, or a folder of photographs; repeat to mix.", DEFAULTS.data),
     ] = None,
     data_dir: Annotated[
         str | None, _option("Where named data sets lie or are downloaded to.", DEFAULTS.data_dir)
     ] = None,
+    channels: Annotated[int | None, _option("1 (grey) or 3 (RGB); 0: as the data are.", DEFAULTS.channels)] = None,
     arch: Annotated[str | None, _option("Network, one of --list.", DEFAULTS.arch)] = None,
     model: Annotated[
         list[str] | None,

@@ -21,6 +21,7 @@ LOSSES = {
 }
 OPTIMIZERS = ("muon", "adamw")
 PRECISIONS = ("auto", "fp32", "bf16")
+CHANNELS = (0, 1, 3)  # as the data are, grey, RGB
 PATCH = 32  # height and width of a training patch, in pixels
 
 
@@ -29,8 +30,10 @@ class TrainConfig:
     """Everything that decides what a run learns. Machine matters (devices, workers) are no part of it.
 
     Attributes:
-        data: data sets by name (cifar10, synthetic), or folders of photographs; several are mixed by their area.
+        data: data sets by name (`cae_train.datasets.DATASETS`), or folders of photographs; several are mixed by
+            their area.
         data_dir: where named data sets are looked for and downloaded to.
+        channels: of the images and the network: 3 (RGB), 1 (grey), or 0: 1 where all data are grey, else 3.
         arch: a name of `cae_train.models.ARCHITECTURES`.
         model: the architecture's options; empty means its defaults.
         start: a `model.pt` of the same network whose weights the run begins from; empty begins anew.
@@ -63,6 +66,7 @@ class TrainConfig:
 
     data: tuple[str, ...] = ("cifar10",)
     data_dir: str = "data"
+    channels: int = 0
     arch: str = "skip"
     model: Mapping[str, Any] = field(default_factory=dict)
     start: str = ""
@@ -93,6 +97,7 @@ class TrainConfig:
             default = item.default if item.default is not MISSING else {}
             object.__setattr__(self, item.name, _like(default, getattr(self, item.name), _option(item.name)))
         _require(bool(self.data), "data", self.data, "at least one data set or folder")
+        _require(self.channels in CHANNELS, "channels", self.channels, "1 (grey), 3 (RGB) or 0 (as the data are)")
         _require(bool(self.degrade), "degrade", self.degrade, "at least one degradation")
         _require(1 <= self.scales <= 8, "scales", self.scales, "1 to 8")
         _require(0 <= self.degrain <= 1, "degrain", self.degrain, "0 to 1, a share of the patches")

@@ -1,8 +1,8 @@
 """Data sets and folders of photographs -> clean 32x32 patches -> (degraded, clean) pairs.
 
-All images in memory are uint8 H x W x 3, RGB. All randomness comes from `TrainConfig.seed`, but for
-what is held out: it is the same whatever the seed, so that a run which starts from the weights of another is not
-measured on what that one was trained on.
+All images in memory are uint8 H x W x C: 3 channels, RGB, or 1, grey, all of a run alike (`channels_of`). All
+randomness comes from `TrainConfig.seed`, but for what is held out: it is the same whatever the seed, so that a run
+which starts from the weights of another is not measured on what that one was trained on.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,13 +17,12 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from cae_train.augment import drawn_count, jittered, smaller, without_grain
-from cae_train.cifar10 import load_cifar10
 from cae_train.config import PATCH, TrainConfig
+from cae_train.datasets import DATASETS
 from cae_train.degrade import Chain
-from cae_train.errors import DataError
-from cae_train.synthetic import load_synthetic
+from cae_train.errors import ConfigError, DataError
 
-Image = NDArray[np.uint8]  # H x W x 3, RGB
+Image = NDArray[np.uint8]  # H x W x C
 
 IMAGE_SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"))
 MEMORY_BYTES = 4 * 2**30  # photographs held in memory; beyond it each is represented by a window of its share
@@ -48,39 +47,73 @@ class Split:
     test_of: str = ""
 
 
-def load(config: TrainConfig) -> Split:
-    """Everything that `config.data` names, always split the same way.
+def channels_of(config: TrainConfig) -> int:
+    """Channels of a run's images and network: those that are asked for, else 1 where all data are grey, else 3.
 
     Raises:
+        ConfigError: 1 channel, and a setting that only colours have.
+    """
+    grey = all(name in DATASETS and DATASETS[name].channels == 1 for name in config.data)
+    channels = config.channels or (1 if grey else 3)
+    if channels == 1:
+        for option, value in (("grey", config.grey), ("jitter", config.jitter)):
+            if value:
+                raise ConfigError(f"--{option} is {value}: grey images have no colours, 0 is needed (or --channels 3)")
+    return channels
+
+
+def load(config: TrainConfig) -> Split:
+    """Everything that `config.data` names, always split the same way, with the channels of `channels_of`.
+
+    Raises:
+        ConfigError: as `channels_of`.
         DataError: an unknown data set that is no folder either, one named twice, a folder without usable images, a
             failed download.
     """
     for source in config.data:
         if config.data.count(source) > 1:
             raise DataError(f"--data {source!r} is named twice: once is enough")
-    split = Split()
+    split, channels = Split(), channels_of(config)
     known: set[Path] = set()
     for source in config.data:
-        if source == "cifar10":
-            images, test = load_cifar10(Path(config.data_dir))
-            order = _rng(0, _SPLIT).permutation(len(images))
-            held_out = len(images) // 10
-            split.validation += list(images[order[:held_out]])
-            split.train += list(images[order[held_out:]])
-            split.test, split.test_of = list(test), source
-        elif source == "synthetic":
-            _hold_out(split, load_synthetic())
+        if source in DATASETS:
+            _add_data_set(split, source, Path(config.data_dir), channels)
         elif Path(source).is_dir():
             memory = MEMORY_BYTES // len(config.data)
-            _add_folder(split, Path(source), config.seed, memory, known, [SCALE**i for i in range(config.scales)])
+            scales = [SCALE**i for i in range(config.scales)]
+            _add_folder(split, Path(source), config.seed, memory, known, scales, channels)
         else:
             raise DataError(
-                f"--data {source!r} is no folder and no data set: choose cifar10, synthetic or a folder of images"
+                f"--data {source!r} is no folder and no data set: choose {', '.join(DATASETS)} or a folder of images"
             )
     return split
 
 
-def _add_folder(split: Split, folder: Path, seed: int, memory: int, known: set[Path], scales: Sequence[float]) -> None:
+def _add_data_set(split: Split, name: str, data_dir: Path, channels: int) -> None:
+    """Add a data set by its name; of one with a test part a tenth of the rest is held out."""
+    images, test = ([with_channels(image, channels) for image in part] for part in DATASETS[name].load(data_dir))
+    if not test:
+        _hold_out(split, images)
+        return
+    order = _rng(0, _SPLIT).permutation(len(images))
+    held_out = len(images) // 10
+    split.validation += [images[i] for i in order[:held_out]]
+    split.train += [images[i] for i in order[held_out:]]
+    split.test += test
+    split.test_of = f"{split.test_of} + {name}" if split.test_of else name
+
+
+def with_channels(image: Image, channels: int) -> Image:
+    """An image H x W x C with so many channels: colours become their luminance (ITU-R BT.601), grey is repeated."""
+    if image.shape[2] == channels:
+        return image
+    code = cv2.COLOR_RGB2GRAY if channels == 1 else cv2.COLOR_GRAY2RGB
+    return cv2.cvtColor(image, code).reshape(*image.shape[:2], channels).astype(np.uint8, copy=False)
+
+
+def _add_folder(
+    split: Split, folder: Path, seed: int, memory: int, known: set[Path], scales: Sequence[float], channels: int
+) -> None:
     memory = int(memory / sum(scale**2 for scale in scales))
     found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
     paths = [path for path in found if path.resolve() not in known]  # none in two parts of the split
@@ -92,7 +125,7 @@ def _add_folder(split: Split, folder: Path, seed: int, memory: int, known: set[P
     if not paths:
         raise DataError(f"--data {str(folder)!r} has no images: {', '.join(sorted(IMAGE_SUFFIXES))} are looked for")
     rng = _rng(seed, _WINDOWS)
-    share = memory // (3 * len(paths))  # pixels of each photograph, once all of them exceed the memory
+    share = memory // (channels * len(paths))  # pixels of each photograph, once all of them exceed the memory
     images: list[Image] = []
     unreadable, small, held, crowded = [], [], 0, False
     for path in paths:
@@ -103,6 +136,7 @@ def _add_folder(split: Split, folder: Path, seed: int, memory: int, known: set[P
         if min(image.shape[:2]) < PATCH:
             small.append(path.name)
             continue
+        image = with_channels(image, channels)
         images.append(_window(image, share, rng) if crowded else image)
         held += images[-1].nbytes
         if held > memory and not crowded:
@@ -150,7 +184,7 @@ def _window(image: Image, pixels: int, rng: np.random.Generator) -> Image:
 
 
 def to_tensor(patches: NDArray[np.uint8]) -> Tensor:
-    """uint8 N x H x W x 3 -> float32 N x 3 x H x W in 0..1 (channels-last in memory)."""
+    """uint8 N x H x W x C -> float32 N x C x H x W in 0..1 (channels-last in memory)."""
     return torch.from_numpy(patches).permute(0, 3, 1, 2).float().div_(255)
 
 
@@ -174,7 +208,7 @@ class Pairs(Dataset[tuple[Tensor, Tensor]]):
         self.steps = max(1, (len(images) if self.whole else config.epoch_crops) // config.batch)
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """Step `key[1]` of epoch `key[0]`: degraded and clean, float32 batch x 3 x 32 x 32 in 0..1 each."""
+        """Step `key[1]` of epoch `key[0]`: degraded and clean, float32 batch x C x 32 x 32 in 0..1 each."""
         rng = _rng(self.seed, _TRAIN, *key)
         clean = to_tensor(self._patches(rng, *key))
         clean = jittered(clean, self.jitter, self._generator(_COLOURS, key))
@@ -189,7 +223,7 @@ class Pairs(Dataset[tuple[Tensor, Tensor]]):
             chosen = order[step * self.batch : (step + 1) * self.batch]
         else:
             chosen = np.searchsorted(self.areas, rng.random(self.batch) * self.areas[-1], side="right")
-        patches = np.empty((len(chosen), PATCH, PATCH, 3), np.uint8)
+        patches = np.empty((len(chosen), PATCH, PATCH, self.images[0].shape[2]), np.uint8)
         turns = rng.integers(8, size=len(chosen))
         for patch, index, turn in zip(patches, chosen, turns, strict=True):
             crop = random_crop(self.images[index], rng)
@@ -210,7 +244,7 @@ def random_crop(image: Image, rng: np.random.Generator, patch: int = PATCH) -> I
 
 
 def _degraded(clean: Tensor, degrade: Chain, generator: torch.Generator, grey: float) -> Tensor:
-    """Degrade N x 3 x 32 x 32; of the first patches the share `grey` is made grey, in `clean` too, noise included."""
+    """Degrade N x C x 32 x 32; of the first patches the share `grey` is made grey, in `clean` too, noise included."""
     degraded = degrade(clean, generator)
     count = drawn_count(grey, len(clean), generator) if grey else 0
     if count:
@@ -247,7 +281,7 @@ def fixed_pairs(
     grey: float = 0.0,
     patch: int = PATCH,
 ) -> tuple[Tensor, Tensor]:
-    """The same pairs at every call: degraded and clean, float32 N x 3 x P x P in 0..1 each; P is `patch`.
+    """The same pairs at every call: degraded and clean, float32 N x C x P x P in 0..1 each; P is `patch`.
 
     Images of exactly one patch are taken whole, in their order; of larger ones N = `limit` random crops are taken,
     the images in turn, or spread evenly over them where they are more than N. The share `grey` of them, the first, is

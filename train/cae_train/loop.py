@@ -19,7 +19,7 @@ from torchmetrics import MeanMetric
 from cae_train import qat
 from cae_train.checkpoint import load_model, save_model
 from cae_train.config import Hardware, TrainConfig
-from cae_train.data import EpochSampler, Pairs, Split, fixed_pairs, load
+from cae_train.data import EpochSampler, Pairs, Split, channels_of, fixed_pairs, load
 from cae_train.degrade import parse_chain
 from cae_train.ema import Ema
 from cae_train.errors import CheckpointError, ConfigError, TrainingError
@@ -55,11 +55,11 @@ def initial_network(config: TrainConfig, resume: bool = False) -> Autoencoder:
     Branches that `start` was trained with are folded where the run's network has none.
 
     Raises:
-        ConfigError: `start` is another network than `arch` and `model` describe; epochs or `quantize_aware` that the
-            network cannot do with.
+        ConfigError: `start` is another network than `arch` and `model` describe, or for other channels; epochs or
+            `quantize_aware` that the network cannot do with.
         CheckpointError: `start`, or weights from elsewhere, cannot be read.
     """
-    network = build(config.arch, config.model)
+    network = build(config.arch, config.model, channels_of(config))
     if config.quantize_aware and not network.rounds:
         raise ConfigError(f"--quantize-aware knows nothing of this {config.arch}: choose skip, or cae as it is")
     if config.epochs:
@@ -79,6 +79,11 @@ def initial_network(config: TrainConfig, resume: bool = False) -> Autoencoder:
                      if theirs.get(name) != ours.get(name)]  # fmt: skip
             raise ConfigError(
                 f"--start {config.start} is another network: {other[0]} (--arch, or [model] of a --config)"
+            )
+        if start.channels != network.channels:
+            raise ConfigError(
+                f"--start {config.start} is a network for {start.channels} channels, here they are "
+                f"{network.channels}: say --channels {start.channels}"
             )
         network.load_state_dict(start.state_dict())
     return network
@@ -115,7 +120,7 @@ class Training(LightningModule):
         return cast(MeanMetric, self.figures[name])
 
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
-        """One step on (degraded, clean), float32 N x 3 x 32 x 32 each."""
+        """One step on (degraded, clean), float32 N x C x 32 x 32 each."""
         degraded, clean = batch
         self.net.begin_step(self.global_step / max(1, int(self.trainer.estimated_stepping_batches)))
         step = self.net.step(degraded, clean, self.loss)
@@ -259,7 +264,7 @@ def train(
 
 
 def evaluate(network: nn.Module, degraded: Tensor, clean: Tensor) -> float:
-    """Mean PSNR in dB over N pairs, float32 N x 3 x P x P in 0..1 each."""
+    """Mean PSNR in dB over N pairs, float32 N x C x P x P in 0..1 each."""
     with torch.inference_mode():
         restored = torch.cat([network(batch) for batch in torch.split(degraded, VALIDATION_BATCH)])
     return float(psnr(restored, clean).mean())

@@ -28,7 +28,7 @@ def save_pairs(split: Split, config: TrainConfig, folder: Path, limit: int) -> i
     for part, images in parts:
         for noisy, clean in zip(*fixed_pairs(images, chain, config.seed, limit), strict=True):
             name = f"{written:06d}.png"
-            write_png(folder / part / "noisy" / name, to_bgr(noisy))
-            write_png(folder / part / "clean" / name, to_bgr(clean))
+            for kind, patch in (("noisy", noisy), ("clean", clean)):
+                write_png(folder / part / kind / name, to_bgr(patch)[..., : len(patch)])  # grey ones as grey PNGs
             written += 1
     return written

@@ -71,7 +71,7 @@ def _strip(samples: Tensor, width: int) -> NDArray[np.uint8]:
 
 
 def write_png(path: Path, image: NDArray[np.uint8]) -> None:
-    """Write a PNG (uint8 H x W x 3, BGR) whole or not at all.
+    """Write a PNG (uint8 H x W x 3, BGR, or H x W x 1, grey) whole or not at all.
 
     Raises:
         CheckpointError: it cannot be written.

@@ -25,6 +25,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from cae_train.download import fetched, reason
 from cae_train.errors import CheckpointError
 from cae_train.models.base import Autoencoder, require
 
@@ -164,10 +165,10 @@ def fetch_weights(data_dir: Path) -> Path:
     Raises:
         CheckpointError: it cannot be downloaded, or is not what it should be.
     """
-    from cae_train.download import fetch
-    from cae_train.errors import DataError
-
     try:
-        return fetch(URL, data_dir, f"sha256:{SHA256}")
-    except DataError as e:
-        raise CheckpointError(f"VGG16's weights are not in {data_dir}: {e}; or name a file with --vgg16-weights") from e
+        return fetched(URL, f"sha256:{SHA256}", data_dir)
+    except (OSError, ValueError) as e:
+        raise CheckpointError(
+            f"VGG16's weights are not in {data_dir} and could not be downloaded from {URL}: {reason(e)}; "
+            "name their file with --vgg16-weights"
+        ) from e

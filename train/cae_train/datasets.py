@@ -1,0 +1,49 @@
+"""The data sets by the names that `--data` takes. Adding one: a file that loads it, and a line in `DATASETS`."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cae_train.cifar10 import find_cifar10, load_cifar10
+from cae_train.mnist import FASHION_MNIST, MNIST
+from cae_train.synthetic import load_synthetic
+
+Images = Sequence[NDArray[np.uint8]] | NDArray[np.uint8]  # each H x W x 3, RGB, or H x W x 1, grey
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A data set that has a name.
+
+    Attributes:
+        load: from `--data-dir` to the images for training, and those of its own test part (none: some of the former
+            are held out); it downloads what is not there.
+        find: from `--data-dir` to the folder where its files are, None where they are not; no function for a data set
+            that needs no files.
+        channels: of its images, 3 (RGB) or 1 (grey).
+        summary: one line for people.
+    """
+
+    load: Callable[[Path], tuple[Images, Images]]
+    find: Callable[[Path], Path | None] | None
+    channels: int
+    summary: str
+
+    def is_here(self, data_dir: Path) -> bool:
+        """Whether it can be loaded without a download."""
+        return self.find is None or self.find(data_dir) is not None
+
+
+DATASETS: dict[str, DataSet] = {
+    "cifar10": DataSet(load_cifar10, find_cifar10, 3, "CIFAR-10: 60,000 small photographs, 32x32, colour"),
+    "mnist": DataSet(MNIST.load, MNIST.find, 1, "MNIST: 70,000 handwritten digits, 28x28 in a black margin, grey"),
+    "fashion-mnist": DataSet(
+        FASHION_MNIST.load, FASHION_MNIST.find, 1, "Fashion-MNIST: 70,000 pieces of clothing, 28x28 likewise, grey"
+    ),
+    "synthetic": DataSet(
+        lambda _data_dir: (load_synthetic(), ()), None, 3, "drawn shapes, text and line art, 256x256, colour"
+    ),
+}

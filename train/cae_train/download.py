@@ -1,0 +1,28 @@
+"""Files that are not ours to pack, fetched once with a checksum and a progress bar."""
+
+import sys
+from pathlib import Path
+
+
+def fetched(url: str, checksum: str, folder: Path) -> Path:
+    """The file of `url` in `folder`, downloaded unless it is there already; never one of another checksum.
+
+    Args:
+        url: its last part is the name of the file.
+        checksum: `md5:...` or `sha256:...`.
+        folder: made if it is not there.
+
+    Raises:
+        OSError, ValueError: the folder cannot be written, the server does not answer, or the checksum is another.
+    """
+    import pooch
+
+    pooch.get_logger().setLevel("ERROR")
+    fetch = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=30)
+    name = url.rpartition("/")[2]
+    return Path(pooch.retrieve(url, known_hash=checksum, path=folder, fname=name, downloader=fetch))
+
+
+def reason(error: Exception) -> str:
+    """What an exception says, in part of a line."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
