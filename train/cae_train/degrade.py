@@ -126,9 +126,7 @@ class Chain:
         Returns:
             N x C x H - 2 `margin` x W - 2 `margin`, in 0..1 in steps of 1/255 (anything, unclipped).
         """
-        degraded = clean
-        for degraded in self.stages(clean, generator, margin):
-            pass
+        *_, degraded = clean, *self.stages(clean, generator, margin)
         return degraded.mul(255).round_().clamp_(0, 255).div_(255) if self.clip else degraded
 
     def stages(self, clean: Tensor, generator: torch.Generator, margin: int = 0) -> Iterator[Tensor]:
@@ -170,13 +168,13 @@ def _parse_one(spec: str, part: str) -> Degradation:
     match = _LEVEL.fullmatch(level)
     if match is None:
         raise ConfigError(
-            f"--degrade {spec!r}: {level!r} is no level, write {name}:LEVEL or {name}:LOW-HIGH ({kind.summary}: {kind.levels})"
+            f"--degrade {spec!r}: {level!r} is no level, write {name}:LEVEL or {name}:LOW-HIGH "
+            f"({kind.summary}: {kind.levels})"
         )
     levels = Level(float(match["low"]), float(match["high"] or match["low"]))
     if not kind.low <= levels.low <= levels.high <= kind.high:
-        raise ConfigError(
-            f"--degrade {spec!r}: levels of {name} go from {_plain(kind.low)} to {_plain(kind.high)}, low first"
-        )
+        low, high = _plain(kind.low), _plain(kind.high)
+        raise ConfigError(f"--degrade {spec!r}: levels of {name} go from {low} to {high}, low first ({kind.unit})")
     return kind.make(levels)
 
 
