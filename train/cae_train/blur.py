@@ -15,6 +15,7 @@ from torch.nn import functional as F  # noqa: N812
 from cae_train.noise import Level
 
 TAIL = 3  # sigmas that a Gaussian kernel reaches: 0.3 % of it lie beyond
+TRACKS = (-0.375, -0.125, 0.125, 0.375)  # lines whose mean stands for a path with a width, in widths from its middle
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,8 @@ def _rows(kernels: Tensor, length: int) -> Tensor:
 class MotionBlur:
     """A straight, even movement in a random direction while the shutter was open; its length in pixels, 1 is none.
 
-    A pixel's weight is the share of the path that lies in its square, so lengths and directions need not fit the grid.
+    A pixel's weight is the share of a path one pixel wide that lies in its square, so that lengths and directions need
+    not fit the grid.
     """
 
     length: Level
@@ -69,7 +71,7 @@ class MotionBlur:
 
 
 def path(length: Tensor, angle: Tensor, radius: int) -> Tensor:
-    """Kernels of straight paths through the middle.
+    """Kernels of straight paths through the middle, a pixel wide (a path of less than two pixels: narrower).
 
     Args:
         length: N x 1 x 1, in pixels.
@@ -79,14 +81,18 @@ def path(length: Tensor, angle: Tensor, radius: int) -> Tensor:
     Returns:
         float32 N x K x K with K = 2 `radius` + 1, each of sum 1.
     """
-    line = torch.arange(-radius, radius + 1, dtype=torch.float32)
-    begin, end = -length / 2, length / 2
-    for direction, middles in ((angle.cos(), line[None, None, :]), (angle.sin(), line[None, :, None])):
-        slope = torch.where(direction.abs() < 1e-6, 1e-6, direction)
-        sides = (middles - 0.5) / slope, (middles + 0.5) / slope  # where on the path a pixel's square is entered, left
-        begin, end = torch.maximum(begin, torch.minimum(*sides)), torch.minimum(end, torch.maximum(*sides))
-    inside = (end - begin).clamp_min(0)
-    return inside / inside.sum((1, 2), keepdim=True)
+    middles = torch.arange(-radius, radius + 1, dtype=torch.float32)
+    across, down = angle.cos(), angle.sin()
+    kernels = torch.zeros(len(length), len(middles), len(middles))
+    for track in TRACKS:  # parallel ones, a width between the outermost and the path's edges
+        aside = track * (length - 1).clamp(0, 1)
+        begin, end = -length / 2, length / 2
+        for direction, places in ((across, middles + aside * down), (down, (middles - aside * across).mT)):
+            slope = torch.where(direction.abs() < 1e-6, 1e-6, direction)
+            sides = (places - 0.5) / slope, (places + 0.5) / slope  # where on the track a pixel is entered and left
+            begin, end = torch.maximum(begin, torch.minimum(*sides)), torch.minimum(end, torch.maximum(*sides))
+        kernels += (end - begin).clamp_min(0)
+    return kernels / kernels.sum((1, 2), keepdim=True)
 
 
 def _reflected(length: int, margin: int) -> Tensor:

@@ -75,18 +75,14 @@ def _stroke(drawn: NDArray[np.uint8], y: int, x: int, wanted: float, spare: floa
     width, heading, *turns = rng.random(12).tolist()
     heading *= 2 * pi
     width = WIDTHS[0] + int(width * (WIDTHS[1] - WIDTHS[0]))
-    drawn[y, x] = 1
     for turn in turns:
         missing = wanted - cv2.countNonZero(drawn)
-        if missing <= spare:
-            return
         heading += (2 * turn - 1) * TURN
         step = STEPS[0] + turn * (STEPS[1] - STEPS[0])
-        thick = max(
-            1, min(width, int(missing / (step + WIDTHS[0]) - 1))
-        )  # the last ones end narrow, rather than cover too much
+        thick = max(WIDTHS[0], min(width, int(missing / (step + 2)) - 1))  # the last are narrow: not to cover too much
         to_y, to_x = round(y + step * sin(heading)), round(x + step * cos(heading))
         cv2.line(drawn, (x, y), (to_x, to_y), 1, thick)
         y, x = to_y, to_x
-        if not (0 <= y < drawn.shape[0] and 0 <= x < drawn.shape[1]):
+        inside = 0 <= y < drawn.shape[0] and 0 <= x < drawn.shape[1]
+        if not inside or wanted - cv2.countNonZero(drawn) <= spare:
             return
