@@ -15,7 +15,7 @@ from cae_train.objective import psnr
 from cae_train.preview import to_bgr, write_png
 
 SAMPLES = 8
-SCALE, GAP, LINE = 4, 8, 18  # how large a pixel is drawn; between patches; height of a line of text
+SCALE, GAP, LINE = 4, 8, 18  # how large a patch's pixel is drawn; between patches; height of a line of text
 SIZES, INK, PAPER = (0.42, 0.36, 0.3), (40, 40, 40), 255  # of text: the first that fits
 
 
@@ -42,9 +42,9 @@ def stages_of(
     return centre(wide, margin), stages
 
 
-def draw(clean: Tensor, stages: Sequence[Tensor], titles: Sequence[str]) -> NDArray[np.uint8]:
+def draw(clean: Tensor, stages: Sequence[Tensor], titles: Sequence[str], scale: int = SCALE) -> NDArray[np.uint8]:
     """Draw a sheet, uint8 H x W x 3, BGR, of float32 N x C x P x P in 0..1 each; below each patch is its PSNR."""
-    side = clean.shape[-1] * SCALE
+    side = clean.shape[-1] * scale
     heads = [_lines(title, side) for title in ("clean", *titles)]
     top = GAP + LINE * max(map(len, heads))
     cell_h, cell_w = side + LINE + GAP, len(heads) * (side + GAP) + 2 * GAP
@@ -59,7 +59,7 @@ def draw(clean: Tensor, stages: Sequence[Tensor], titles: Sequence[str]) -> NDAr
         for index, (patch, gain) in enumerate(zip(batch, psnr(batch, clean).tolist(), strict=True)):
             y, x = top + index // blocks * cell_h, GAP + index % blocks * cell_w + step * (side + GAP)
             picture = to_bgr(patch.expand(3, -1, -1))
-            canvas[y : y + side, x : x + side] = picture.repeat(SCALE, 0).repeat(SCALE, 1)
+            canvas[y : y + side, x : x + side] = picture.repeat(scale, 0).repeat(scale, 1)
             if step:
                 _text(canvas, f"{gain:.2f} dB", x, y + side + LINE - 5, side)
     return canvas
