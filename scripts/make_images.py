@@ -4,7 +4,8 @@
 
 `assets/samples/`: the photographs with white Gaussian noise added, clipped and rounded to 8 bits. The sheet of patches
 `export/cae_export/patches.webp`. `assets/readme/before-after.png`: crops of the samples, and what `denoise` makes of
-them. `assets/readme/sheet.png`: a sheet of a run.
+them. `assets/readme/sheet.png`: a sheet of a run. `assets/readme/degradations.png`: what each degradation makes
+of crops.
 """
 
 from pathlib import Path
@@ -18,8 +19,9 @@ from skimage import data
 from cae_export.patches import packaged
 from cae_runtime import Restorer
 from cae_train import load_model
-from cae_train.data import fixed_pairs
-from cae_train.degrade import parse_chain
+from cae_train.data import fixed_pairs, to_tensor
+from cae_train.degradation_sheet import draw
+from cae_train.degrade import centre, parse_chain
 from cae_train.preview import sheet, write_png
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -28,6 +30,9 @@ SAMPLES = {"astronaut": 25, "camera": 25, "chelsea": 15, "coffee": 35, "rocket":
 CROPS = {  # top, left
     "chelsea": (40, 120), "astronaut": (10, 120), "camera": (80, 130), "coffee": (130, 200), "rocket": (120, 240),
 }  # fmt: skip
+DEGRADED = {"chelsea": (105, 125), "astronaut": (70, 200), "coffee": (150, 150)}
+DEGRADATIONS = ("gaussian:25", "salt-pepper:0.05", "poisson:30", "speckle:0.3", "blur:1.5", "motion-blur:9", "jpeg:10",
+                "mask:0.2")  # fmt: skip
 SOURCES = ("astronaut", "brick", "camera", "chelsea", "coffee", "grass", "gravel", "hubble_deep_field", "retina",
            "rocket")  # fmt: skip
 
@@ -88,8 +93,22 @@ def write_sheet(path: Path) -> None:
     write_png(path, sheet(clean, degraded, restored))
 
 
+def write_degradations(path: Path, side: int = 64) -> None:
+    """Crops, and what each degradation makes of them."""
+    stages: list[torch.Tensor] = []
+    for chain in (parse_chain([spec]) for spec in DEGRADATIONS):
+        margin = chain.reach
+        wide = to_tensor(np.stack([
+            photograph(name)[y - margin : y + side + margin, x - margin : x + side + margin, ::-1]
+            for name, (y, x) in DEGRADED.items()
+        ]))  # fmt: skip
+        stages.append(chain(wide, torch.Generator().manual_seed(0), margin))
+    write_png(path, draw(centre(wide, margin), stages, DEGRADATIONS, scale=2))
+
+
 if __name__ == "__main__":
     write_samples(ROOT / "assets" / "samples")
     write_patches(ROOT / "export" / "cae_export" / "patches.webp")
     write_sheet(ROOT / "assets" / "readme" / "sheet.png")
+    write_degradations(ROOT / "assets" / "readme" / "degradations.png")
     write_before_after(ROOT / "assets" / "readme" / "before-after.png", ROOT / "assets" / "samples")

@@ -111,7 +111,7 @@ def export(
     patches = find(loaded, data, patch)
     tell(f"converting; proving on {patches.source}{patches.place}")
     graph = to_onnx(loaded.network, patch, opset)
-    channels = cast(int, loaded.network.channels)
+    channels = loaded.network.channels
     fp32, partial = (output.with_name(f".{output.stem}.{secrets.token_hex(4)}.partial") for _ in range(2))
     spec = ModelSpec(
         architecture=loaded.arch,

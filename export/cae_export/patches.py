@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 from torch import Tensor
@@ -48,7 +47,7 @@ def find(model: LoadedModel, data: str | None, patch: int = PATCH) -> Patches:
     Raises:
         UsageError: `data` was given and cannot be used.
     """
-    channels = cast(int, model.network.channels)
+    channels = model.network.channels
     config = replace(model.config, channels=channels)
     names = (data,) if data is not None else config.data
     if data is None and not all(_is_here(name, Path(config.data_dir)) for name in names):

@@ -280,3 +280,26 @@ def test_jpeg_blocks_lie_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cv2, "imencode", spy)
     _jpeg(torch.rand(400, 3, 48, 48, generator=generator()), generator())
     assert {top for top, _ in sizes} == {left for _, left in sizes} == set(range(16))
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_jpeg_draws_what_it_always_drew(seed: int) -> None:
+    """Written out once more: runs can be repeated only while the same numbers are drawn for the same things."""
+    pictures = torch.rand(40, 3, 48, 40, generator=generator(seed + 5))
+    source, wanted = generator(seed), pictures.clone()
+    chosen = torch.nonzero(torch.rand(40, generator=source) < 0.6)[:, 0]
+    halved, half, whole = (
+        cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420,
+        cv2.IMWRITE_JPEG_SAMPLING_FACTOR_422,
+        cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
+    )
+    for index, (quality, sampling, y, x) in zip(chosen, torch.rand(len(chosen), 4, generator=source), strict=True):
+        bgr = wanted[index].mul(255).round().byte().permute(1, 2, 0).numpy()[..., ::-1]
+        top, left = int(y * 16), int(x * 16)
+        placed = cv2.copyMakeBorder(bgr, top, 0, left, 0, cv2.BORDER_REFLECT_101)
+        factor = (halved, halved, half, whole)[int(sampling * 4)]
+        options = [cv2.IMWRITE_JPEG_QUALITY, int(45 + quality * 54), cv2.IMWRITE_JPEG_SAMPLING_FACTOR, factor]
+        decoded = cv2.imdecode(cv2.imencode(".jpg", placed, options)[1], cv2.IMREAD_COLOR)
+        assert decoded is not None
+        wanted[index] = torch.from_numpy(decoded[top:, left:, ::-1].copy()).permute(2, 0, 1).float() / 255
+    assert torch.equal(_jpeg(pictures, generator(seed)), wanted)

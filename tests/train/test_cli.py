@@ -127,6 +127,12 @@ def test_wrong_usage_is_one_line_and_2(
     ("options", "reason"),
     [
         (["--epochs", "0"], "--epochs is 0: 1 or more are needed, except with --save-pairs"),
+        (["--degrade", "none", "--degrade", "blur:1"], "--degrade 'none' goes alone"),
+        (["--preview-degradation", "sheet.jpg"], "sheet.jpg: a sheet is a PNG, give it a name that ends in .png"),
+        (["--preview-degradation", "sheet"], "a name that ends in .png"),
+        (["--preview-degradation", "sheet.png", "--degrade", "blur:9"], "levels of blur go from 0 to 8"),
+        (["--preview-degradation", "s.png", "--resume", "run"], "draws a sheet and stops: leave out --resume"),
+        (["--preview-degradation", "s.png", "--save-pairs", "p"], "draws a sheet and stops: leave out --save-pairs"),
         (["--arch", "unet"], "unknown architecture 'unet': choose from skip, cae, vae, sparse, stacked, vgg16"),
         (["--loss", "bce"], "--loss bce needs"),
         (["--lr", "-1"], "--lr is -1.0: above 0, at most 1 is needed"),
@@ -186,7 +192,16 @@ def test_without_the_extra_one_line_installs_it() -> None:
 def test_help_and_version_need_no_extra() -> None:
     done = without_the_extra("--help")
     assert (done.returncode, done.stderr) == (0, "")
-    for option in ("--data", "--arch", "--degrade", "--epochs", "--resume", "--save-pairs", "--devices", "--strategy"):
+    for option in (
+        "--data",
+        "--arch",
+        "--degrade",
+        "--epochs",
+        "--resume",
+        "--save-pairs",
+        "--preview-degradation",
+        "--devices",
+    ):
         assert option in done.stdout
     done = without_the_extra("--version")
     assert (done.returncode, done.stdout.split()[0]) == (0, "cae-train")

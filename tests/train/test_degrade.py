@@ -1,17 +1,23 @@
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import permutations
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from cae_train import ConfigError
+from cae_train import ConfigError, TrainConfig
+from cae_train.blur import Blur, MotionBlur
 from cae_train.camera import Camera
-from cae_train.degrade import DEGRADATIONS, OneOf, parse, parse_chain
-from cae_train.noise import Gaussian, Level, SaltPepper
+from cae_train.data import Pairs, fixed_pairs
+from cae_train.degrade import DEGRADATIONS, Chain, Kind, Nothing, OneOf, parse, parse_chain
+from cae_train.jpeg import Jpeg
+from cae_train.mask import Mask
+from cae_train.noise import Gaussian, Level, Poisson, SaltPepper, Speckle
 
 GREY = torch.full((16, 3, 32, 32), 128 / 255)
 
@@ -32,6 +38,13 @@ def generator(seed: int = 1) -> torch.Generator:
         ("salt-pepper:0-1", SaltPepper(Level(0, 1))),
         ("salt-pepper:1e-3", SaltPepper(Level(0.001, 0.001))),
         ("salt-pepper:1e-3-.5", SaltPepper(Level(0.001, 0.5))),
+        ("poisson:1e6", Poisson(Level(1e6, 1e6))),
+        ("speckle:0.1-2", Speckle(Level(0.1, 2))),
+        ("blur:0.5-3", Blur(Level(0.5, 3))),
+        ("motion-blur:5-31", MotionBlur(Level(5, 31))),
+        ("jpeg:10-80", Jpeg(Level(10, 80))),
+        ("mask:.05-.6", Mask(Level(0.05, 0.6))),
+        ("none", Nothing(Level(0, 0))),
         ("gaussian:0-55,camera", OneOf((Gaussian(Level(0, 55)), Camera(Level(0, 1))))),
         ("camera:0.5,gaussian:5,gaussian:5", OneOf((Camera(Level(0.5, 0.5)), *[Gaussian(Level(5, 5))] * 2))),
     ],
@@ -55,8 +68,24 @@ def test_specs(spec: str, wanted: object) -> None:
         ("gaussian:0-nan", "'0-nan' is no level"),
         ("gaussian:inf", "'inf' is no level"),
         ("salt-pepper:2", "from 0 to 1"),
-        ("blur:3", "unknown degradation 'blur', choose from gaussian, salt-pepper, camera"),
-        ("gaussian:5,blur:3", "unknown degradation 'blur', choose from gaussian, salt-pepper, camera"),
+        (
+            "fog:3",
+            "unknown degradation 'fog', choose from gaussian, salt-pepper, poisson, speckle, blur, motion-blur, ",
+        ),
+        ("gaussian:5,fog:3", "unknown degradation 'fog', choose from gaussian, salt-pepper, poisson"),
+        ("poisson:0", "levels of poisson go from 1 to 1,000,000, low first (photons that white stands for)"),
+        ("poisson:1e7", "from 1 to 1,000,000"),
+        ("speckle:2.1", "from 0 to 2"),
+        ("blur:9", "levels of blur go from 0 to 8, low first (sigma in pixels)"),
+        ("motion-blur:0.5", "from 1 to 31"),
+        ("motion-blur:40", "from 1 to 31"),
+        ("jpeg:0", "from 1 to 100"),
+        ("jpeg:101", "from 1 to 100"),
+        ("jpeg", "'' is no level, write jpeg:LEVEL or jpeg:LOW-HIGH (JPEG, its blocks anywhere: 1..100, quality)"),
+        ("mask:1.5", "from 0 to 1"),
+        ("mask:20%", "'20%' is no level"),
+        ("none:1", "none takes no level"),
+        ("none:", "none takes no level"),
         ("camera:", "'' is no level, write camera:LEVEL or camera:LOW-HIGH (a simulated camera"),
         ("camera:dark", "'dark' is no level"),
         ("camera:-0.1", "'-0.1' is no level"),
@@ -103,7 +132,7 @@ def test_salt_and_pepper_hit_the_named_share_of_pixels(share: float, seed: int) 
 
 def test_level_0_changes_nothing() -> None:
     clean = torch.rand(4, 3, 32, 32).mul(255).round().div(255)
-    for spec in ("gaussian:0", "salt-pepper:0"):
+    for spec in ("gaussian:0", "salt-pepper:0", "speckle:0", "blur:0", "motion-blur:1", "mask:0", "none"):
         assert torch.equal(parse_chain([spec])(clean, generator()), clean)
 
 
@@ -166,7 +195,122 @@ def test_degradations_are_applied_in_their_order() -> None:
 def test_every_name_says_what_it_is() -> None:
     for name, kind in DEGRADATIONS.items():
         assert kind.summary
+        assert bool(kind.levels) == (name != "none")
         assert parse(name if kind.default else f"{name}:{kind.low:g}-{kind.high:g}")
+    assert DEGRADATIONS["gaussian"].levels == "0..255, sigma in grey levels of 255"
+
+
+RANGES = [name if kind.default else f"{name}:{kind.low:g}-{kind.high:g}" for name, kind in DEGRADATIONS.items()]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("spec", RANGES)
+def test_every_degradation_keeps_the_shape_and_follows_its_generator(spec: str, channels: int) -> None:
+    clean = torch.rand(9, channels, 32, 24, generator=generator(3))
+    before = clean.clone()
+    degraded = parse(spec)(clean, generator(5))
+    assert (degraded.shape, degraded.dtype) == (clean.shape, torch.float32)
+    assert bool(torch.isfinite(degraded).all())
+    torch.rand(3)  # nothing is taken from torch's global generator
+    assert torch.equal(degraded, parse(spec)(clean, generator(5)))
+    assert spec == "none" or not torch.equal(degraded, parse(spec)(clean, generator(6)))
+    assert torch.equal(degraded, parse(spec)(clean.to(memory_format=torch.channels_last), generator(5)))
+    degraded.add_(1)
+    assert torch.equal(clean, before), "the input is not changed"
+
+
+@settings(max_examples=15, deadline=None)
+@given(photons=st.floats(0, 6).map(lambda power: 10**power), value=st.integers(0, 255), seed=st.integers(0, 2**31))
+def test_photons_are_counted(photons: float, value: int, seed: int) -> None:
+    """Of Poisson's law both the mean and the variance are the count that is expected."""
+    expected = value / 255 * photons
+    counts = parse(f"poisson:{photons:.6f}")(torch.full((32, 3, 32, 32), value / 255), generator(seed)) * photons
+    assert float(counts.double().mean()) == pytest.approx(expected, abs=0.03 * expected**0.5 + 1e-3 + 1e-6 * expected)
+    assert float(counts.double().var()) == pytest.approx(expected, rel=0.1, abs=2e-2)
+
+
+def test_photons_of_a_range_are_drawn_by_their_ratio() -> None:
+    noisy = parse("poisson:10-1000")(torch.full((600, 1, 16, 16), 0.5), generator())
+    photons = 0.5 / noisy.flatten(1).var(1)
+    assert 7 < float(photons.min()) < 14
+    assert 700 < float(photons.max()) < 1500
+    assert float((photons < 100).float().mean()) == pytest.approx(0.5, abs=0.07)
+
+
+def test_photons_of_what_noise_left_outside_0_to_1() -> None:
+    noisy = parse_chain(["gaussian:100", "poisson:30"], clip=False)(torch.rand(8, 3, 32, 32), generator())
+    assert bool(torch.isfinite(noisy).all())
+    assert noisy.min() == 0
+    assert noisy.max() > 1.3
+
+
+@settings(max_examples=15, deadline=None)
+@given(sigma=st.floats(0.01, 2), value=st.floats(0.01, 1), seed=st.integers(0, 2**31))
+def test_speckle_is_a_share_of_the_value(sigma: float, value: float, seed: int) -> None:
+    clean = torch.full((32, 3, 32, 32), value)
+    noise = parse(f"speckle:{sigma:.6f}")(clean, generator(seed)) - clean
+    assert float(noise.std()) == pytest.approx(sigma * value, rel=0.02)
+    assert abs(float(noise.mean())) < 0.02 * sigma * value
+    assert abs(float((noise[:, 0] * noise[:, 1]).mean())) < 0.05 * (sigma * value) ** 2  # each channel its own
+    assert torch.equal(parse("speckle:1")(torch.zeros(1, 3, 8, 8), generator()), torch.zeros(1, 3, 8, 8))
+
+
+@pytest.mark.parametrize("specs", [("none", "gaussian:5"), ("gaussian:5", "none"), ("none", "none")])
+def test_none_goes_alone(specs: tuple[str, ...]) -> None:
+    with pytest.raises(ConfigError, match=r"^--degrade 'none' goes alone: leave it out beside others$"):
+        parse_chain(specs)
+    assert parse_chain(["none,gaussian:5", "blur:1"])  # as an alternative it has a meaning
+
+
+def test_reaches_add_up_in_a_row_and_alternatives_take_the_largest() -> None:
+    reaches = {
+        "gaussian:25": 0, "camera": 0, "mask:0.3": 0, "none": 0, "blur:0-2.1": 7, "motion-blur:9": 4,
+        "motion-blur:1-10": 5, "jpeg:30": 16, "blur:1,jpeg:30,gaussian:5": 16,
+    }  # fmt: skip
+    assert {spec: parse_chain([spec]).reach for spec in reaches} == reaches
+    assert parse_chain(["blur:2", "gaussian:5", "motion-blur:9", "jpeg:30,blur:1"]).reach == 6 + 4 + 16
+
+
+def test_stages_are_what_the_steps_make_in_turn() -> None:
+    chain = parse_chain(["blur:1", "gaussian:20", "jpeg:40"])
+    clean = torch.rand(4, 3, 32 + 2 * chain.reach, 32 + 2 * chain.reach)
+    stages = list(chain.stages(clean, generator(), chain.reach))
+    assert [stage.shape[-1] for stage in stages] == [64, 64, 32], "each step cuts off what it has used"
+    assert torch.equal(stages[-1], chain(clean, generator(), chain.reach))
+    source = generator()
+    first = parse("blur:1")(clean, source)[:, :, 3:-3, 3:-3]
+    second = parse("gaussian:20")(first, source)
+    assert torch.equal(stages[0], first)
+    assert torch.equal(stages[1], second)
+    assert torch.equal(stages[2], parse("jpeg:40")(second, source)[:, :, 16:-16, 16:-16])
+
+
+@dataclass(frozen=True)
+class Darker:
+    """What a person adds: a class with a level, registered in one line."""
+
+    factor: Level
+
+    def __call__(self, clean: Tensor, generator: torch.Generator) -> Tensor:
+        return clean * self.factor.draw(len(clean), generator)
+
+
+def test_adding_a_degradation_takes_a_class_and_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(DEGRADATIONS, "darker", Kind(Darker, 0, 1, "less light", unit="share of the light"))
+    assert parse("darker:0.5") == Darker(Level(0.5, 0.5))
+    with pytest.raises(ConfigError, match=r"levels of darker go from 0 to 1, low first \(share of the light\)"):
+        parse("darker:3")
+    with pytest.raises(ConfigError, match=r"choose from .*, none, darker$"):
+        parse("dimmer:3")
+    chain = parse_chain(["darker:0.5", "blur:1", "darker:0-1,gaussian:5"])
+    assert isinstance(chain, Chain)
+    images = [np.full((60, 50, 3), 200, np.uint8)] * 3
+    config = TrainConfig(degrade=("darker:0.5",), batch=8, epoch_crops=8)
+    for degraded, clean in (Pairs(images, parse_chain(config.degrade), config)[0, 0],
+                            fixed_pairs(images, parse_chain(config.degrade), 0, 4)):  # fmt: skip
+        assert torch.equal(clean.mul(255).round().unique(), torch.tensor([200.0]))
+        assert torch.equal(degraded.mul(255).round().unique(), torch.tensor([100.0]))
+    assert Pairs(images, chain, config)[0, 0][0].shape == (8, 3, 32, 32)
 
 
 @settings(max_examples=20, deadline=None)

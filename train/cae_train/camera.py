@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
+from cae_train.jpeg import GRID, SAMPLINGS, coded
 from cae_train.noise import Level
 
 MARGIN = 8  # pixels simulated around a patch, so that filters and JPEG blocks reach over its edge
@@ -27,9 +28,6 @@ READ_SLOPE, READ_OFFSET, READ_SPREAD = 2.18, 1.2, 0.26  # log variance of read n
 TOE, GAMMA = 0.1, 2.4  # tone curve: linear = ((value + TOE) / (1 + TOE)) ** GAMMA
 GRAINS = (1.0, 1.0, 1.4, 2.0)  # pixels of the picture to one of the camera: enlarged pictures have a coarser grain
 JPEG_SHARE, JPEG_QUALITY = 0.6, (45, 98)
-JPEG_GRID = 16  # pixels along a side of the blocks of the colours, where they are subsampled
-JPEG_SAMPLINGS = (cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420,
-                  cv2.IMWRITE_JPEG_SAMPLING_FACTOR_422, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)  # fmt: skip
 SHARPEST, WIDE = 0.2, 2.5  # sigmas: below the first a filter does nothing; of the wide filter of the brightness
 
 _LUMA = torch.tensor([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]])
@@ -195,16 +193,13 @@ def _jpeg(pictures: Tensor, generator: torch.Generator) -> Tensor:
     pixels = pictures[chosen].mul(255).round_().clamp_(0, 255).byte().permute(0, 2, 3, 1).contiguous().numpy()
     low, high = JPEG_QUALITY
     for picture, (quality, sampling, y, x) in zip(pixels, draws, strict=True):
-        settings = [
-            cv2.IMWRITE_JPEG_QUALITY, int(low + quality * (high - low + 1)),
-            cv2.IMWRITE_JPEG_SAMPLING_FACTOR, JPEG_SAMPLINGS[int(sampling * len(JPEG_SAMPLINGS))],
-        ]  # fmt: skip
-        top, left = int(y * JPEG_GRID), int(x * JPEG_GRID)  # where the picture begins on the grid of blocks
-        placed = cv2.copyMakeBorder(picture[:, :, ::-1], top, 0, left, 0, cv2.BORDER_REFLECT_101)
-        _, coded = cv2.imencode(".jpg", placed, settings)
-        decoded = cv2.imdecode(coded, cv2.IMREAD_COLOR)
-        assert decoded is not None  # noqa: S101 - it was coded a line above
-        picture[:] = decoded[top:, left:, ::-1]
+        picture[:] = coded(
+            picture,
+            int(low + quality * (high - low + 1)),
+            SAMPLINGS[int(sampling * len(SAMPLINGS))],
+            int(y * GRID),
+            int(x * GRID),
+        )
     result = pictures.clone()
     result[chosen] = torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2).float().div_(255)
     return result

@@ -61,8 +61,8 @@ def command(
     degrade: Annotated[
         list[str] | None,
         _option(
-            "gaussian:SIGMA (0..255), salt-pepper:SHARE (0..1) or camera[:SENSITIVITY] (0..1), or a range as in "
-            "gaussian:0-55; with commas each patch draws one; repeat to chain.",
+            "NAME:LEVEL or a range, NAME:LOW-HIGH, as in gaussian:25, jpeg:10-80 (--list has all names); with commas "
+            "each patch draws one; repeat to chain.",
             DEFAULTS.degrade,
         ),
     ] = None,
@@ -107,6 +107,10 @@ def command(
             help="First write pairs of PNGs into this new folder: patches as they are, and as --degrade makes them."
         ),
     ] = None,
+    preview_degradation: Annotated[
+        Path | None,
+        typer.Option(help="Draw patches of --data after each step of --degrade into this PNG (or over it), and stop."),
+    ] = None,
     max_pairs: Annotated[int, typer.Option(help="With --save-pairs: so many of each part.", min=1)] = 1000,
     accelerator: Annotated[str, typer.Option(help="Passed to Lightning: auto, cpu, gpu, mps, tpu.")] = "auto",
     devices: Annotated[str, typer.Option(help="Passed to Lightning: auto, a count, or a list such as 0,1.")] = "auto",
@@ -130,6 +134,8 @@ def command(
         _list()
         return
     hardware = Hardware(accelerator, devices, strategy, workers)
+    if preview_degradation is not None:
+        _check_preview(preview_degradation, {"--resume": resume, "--save-pairs": save_pairs})
     if resume is not None:
         extra = [name for name, value in {**given, "config": config, "out": out}.items() if value is not None]
         if extra:
@@ -145,6 +151,9 @@ def command(
         if model:
             given["model"] = _model_options(written, given, model)
         settings = TrainConfig.from_dict(written | given)
+    if preview_degradation is not None:
+        _preview(settings, preview_degradation)
+        return
     if settings.epochs == 0 and save_pairs is None:
         raise ConfigError("--epochs is 0: 1 or more are needed, except with --save-pairs")
     _run(settings, hardware, out, resume, save_pairs, max_pairs)
@@ -173,6 +182,30 @@ def _list() -> None:
         raise _missing(e) from e
     for line in listing():
         typer.echo(line)
+
+
+def _check_preview(path: Path, others: dict[str, Path | None]) -> None:
+    for option, value in others.items():
+        if value is not None:
+            raise ConfigError(f"--preview-degradation draws a sheet and stops: leave out {option}")
+    if path.suffix.lower() != ".png":
+        raise ConfigError(f"--preview-degradation {path}: a sheet is a PNG, give it a name that ends in .png")
+
+
+def _preview(settings: TrainConfig, path: Path) -> None:
+    try:
+        from cae_train import data, degrade
+        from cae_train.degradation_sheet import save_sheet
+        from cae_train.quiet import quiet_decoders
+    except ModuleNotFoundError as e:
+        raise _missing(e) from e
+    degrade.parse_chain(settings.degrade, settings.clip)  # before data are read or downloaded
+    with quiet_decoders():
+        split = data.load(settings)
+    for note in split.notes:
+        typer.echo(f"note: {note}", err=True)
+    count = save_sheet(split, settings, path)
+    typer.echo(f"wrote {path}: {count} patches, {' + '.join(settings.degrade)}", err=True)
 
 
 def _missing(error: ModuleNotFoundError) -> Exception:

@@ -38,7 +38,7 @@ class TrainConfig:
         model: the architecture's options; empty means its defaults.
         start: a `model.pt` of the same network whose weights the run begins from; empty begins anew.
         quantize_aware: train with the rounding of int8 (`cae_train.qat`), in fp32 unless `precision` says bf16.
-        degrade: degradations applied in this order, as `cae_train.degrade.parse` reads them.
+        degrade: degradations applied in this order, as `cae_train.degrade.parse` reads them; "none" stands alone.
         scales: sizes that each photograph is used at: its own, three quarters of it, three quarters of that, ...
         degrain: share of the training patches whose own faint noise is removed before they are degraded; held-out
             patches keep theirs, so PSNR falls a little where it is above 40 dB.

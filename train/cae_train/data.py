@@ -19,7 +19,7 @@ from torch.utils.data import Dataset, Sampler
 from cae_train.augment import drawn_count, jittered, smaller, without_grain
 from cae_train.config import PATCH, TrainConfig
 from cae_train.datasets import DATASETS
-from cae_train.degrade import Chain
+from cae_train.degrade import Chain, centre
 from cae_train.errors import ConfigError, DataError
 
 Image = NDArray[np.uint8]  # H x W x C
@@ -195,6 +195,7 @@ class Pairs(Dataset[tuple[Tensor, Tensor]]):
     larger ones are cropped at random, `epoch_crops` times, each in proportion to its area. Every patch is flipped and
     turned by quarters at random; the share `config.degrain` of them loses its own grain, the share `config.jitter`
     gets other colours, and the share `config.grey` is made grey (the mean of the channels) before it is degraded.
+    Where the degradation reaches over a patch's edge, larger images are cropped with what lies around the patch.
     """
 
     def __init__(self, images: Sequence[Image], degrade: Chain, config: TrainConfig) -> None:
@@ -204,6 +205,7 @@ class Pairs(Dataset[tuple[Tensor, Tensor]]):
         self.degrain = config.degrain
         self.seed = config.seed
         self.whole = all(image.shape[:2] == (PATCH, PATCH) for image in images)
+        self.margin = 0 if self.whole else degrade.reach
         self.areas = np.cumsum([float(image.shape[0] * image.shape[1]) for image in images])
         self.steps = max(1, (len(images) if self.whole else config.epoch_crops) // config.batch)
 
@@ -212,7 +214,7 @@ class Pairs(Dataset[tuple[Tensor, Tensor]]):
         rng = _rng(self.seed, _TRAIN, *key)
         clean = to_tensor(self._patches(rng, *key))
         clean = jittered(clean, self.jitter, self._generator(_COLOURS, key))
-        return _degraded(clean, self.degrade, self._generator(_NOISE, key), self.grey), clean
+        return _degraded(clean, self.degrade, self._generator(_NOISE, key), self.grey, self.margin)
 
     def _generator(self, stream: int, key: tuple[int, int]) -> torch.Generator:
         return torch.Generator().manual_seed(int(_rng(self.seed, stream, *key).integers(2**63)))
@@ -223,10 +225,11 @@ class Pairs(Dataset[tuple[Tensor, Tensor]]):
             chosen = order[step * self.batch : (step + 1) * self.batch]
         else:
             chosen = np.searchsorted(self.areas, rng.random(self.batch) * self.areas[-1], side="right")
-        patches = np.empty((len(chosen), PATCH, PATCH, self.images[0].shape[2]), np.uint8)
+        side = PATCH + 2 * self.margin
+        patches = np.empty((len(chosen), side, side, self.images[0].shape[2]), np.uint8)
         turns = rng.integers(8, size=len(chosen))
         for patch, index, turn in zip(patches, chosen, turns, strict=True):
-            crop = random_crop(self.images[index], rng)
+            crop = random_crop(self.images[index], rng, margin=self.margin)
             crop = crop[:, ::-1] if turn & 1 else crop
             crop = crop[::-1] if turn & 2 else crop
             patch[:] = crop.transpose(1, 0, 2) if turn & 4 else crop
@@ -237,21 +240,28 @@ class Pairs(Dataset[tuple[Tensor, Tensor]]):
         return patches
 
 
-def random_crop(image: Image, rng: np.random.Generator, patch: int = PATCH) -> Image:
-    """A view of a random patch of the image."""
+def random_crop(image: Image, rng: np.random.Generator, patch: int = PATCH, margin: int = 0) -> Image:
+    """A random patch of the image (a view), or it with `margin` pixels around it, reflected where the image ends."""
     y, x = rng.integers(image.shape[0] - patch + 1), rng.integers(image.shape[1] - patch + 1)
-    return image[y : y + patch, x : x + patch]
+    crop = image[max(0, y - margin) : y + patch + margin, max(0, x - margin) : x + patch + margin]
+    lacking = [
+        (max(0, margin - place), max(0, place + patch + margin - length))
+        for place, length in zip((y, x), image.shape[:2], strict=True)
+    ]
+    return np.pad(crop, (*lacking, (0, 0)), mode="reflect") if np.any(lacking) else crop
 
 
-def _degraded(clean: Tensor, degrade: Chain, generator: torch.Generator, grey: float) -> Tensor:
-    """Degrade N x C x 32 x 32; of the first patches the share `grey` is made grey, in `clean` too, noise included."""
-    degraded = degrade(clean, generator)
+def _degraded(
+    clean: Tensor, degrade: Chain, generator: torch.Generator, grey: float, margin: int = 0
+) -> tuple[Tensor, Tensor]:
+    """Degrade N x C x H x W, and cut a margin off both; of the first the share `grey` is made grey, in `clean` too."""
+    degraded = degrade(clean, generator, margin)
     count = drawn_count(grey, len(clean), generator) if grey else 0
     if count:
-        luminance = clean[:count].mean(1, keepdim=True).mul_(255).round_().div_(255)  # count x 1 x 32 x 32
-        degraded[:count] = degrade(luminance, generator)
+        luminance = clean[:count].mean(1, keepdim=True).mul_(255).round_().div_(255)  # count x 1 x H x W
+        degraded[:count] = degrade(luminance, generator, margin)
         clean[:count] = luminance
-    return degraded
+    return degraded, centre(clean, margin).contiguous() if margin else clean
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
@@ -287,16 +297,30 @@ def fixed_pairs(
     the images in turn, or spread evenly over them where they are more than N. The share `grey` of them, the first, is
     made grey.
     """
+    clean, margin = fixed_patches(images, degrade.reach, seed, limit, patch)
+    return _degraded(clean, degrade, noise_generator(seed), grey, margin)
+
+
+def fixed_patches(
+    images: Sequence[Image], reach: int, seed: int, limit: int | None = None, patch: int = PATCH
+) -> tuple[Tensor, int]:
+    """The clean side of `fixed_pairs`, with `reach` pixels around each crop (none where images are one patch).
+
+    Returns:
+        float32 N x C x P + 2M x P + 2M in 0..1, and M, its margin.
+    """
     rng = _rng(seed, _CROPS)
     if all(image.shape[:2] == (patch, patch) for image in images):
-        patches = list(images[:limit])
-    else:
-        count = limit or HELD_OUT_PATCHES
-        turn = range(count) if len(images) <= count else [i * len(images) // count for i in range(count)]
-        patches = [random_crop(images[i % len(images)], rng, patch) for i in turn]
-    clean = to_tensor(np.stack(patches))
-    generator = torch.Generator().manual_seed(int(_rng(seed, _HELD_OUT_NOISE).integers(2**63)))
-    return _degraded(clean, degrade, generator, grey), clean
+        return to_tensor(np.stack(images[:limit])), 0
+    count = limit or HELD_OUT_PATCHES
+    turn = range(count) if len(images) <= count else [i * len(images) // count for i in range(count)]
+    patches = [random_crop(images[i % len(images)], rng, patch, reach) for i in turn]
+    return to_tensor(np.stack(patches)), reach
+
+
+def noise_generator(seed: int) -> torch.Generator:
+    """Of what `fixed_pairs` draws while it degrades."""
+    return torch.Generator().manual_seed(int(_rng(seed, _HELD_OUT_NOISE).integers(2**63)))
 
 
 def _rng(*key: int) -> np.random.Generator:

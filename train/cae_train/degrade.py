@@ -1,38 +1,84 @@
-"""Degradations by name: what stands between the clean patch that is wanted and the noisy one that is given.
+"""Degradations by name: what stands between the clean patch that is wanted and the degraded one that is given.
 
-A degradation is a frozen dataclass that is called with a batch and a generator. Adding one: a class in `noise.py` or
-a file of its own, with a line in `DEGRADATIONS`. Specs read `NAME`, `NAME:LEVEL` or `NAME:LOW-HIGH`, where a level is
-drawn for each patch; several with commas between them are alternatives, of which each patch draws one.
+A degradation is a frozen dataclass that is called with a batch and a generator. Adding one: a class in a file of its
+own (or in that of its kind), with a line in `DEGRADATIONS`. Specs read `NAME`, `NAME:LEVEL` or `NAME:LOW-HIGH`, where a
+level is drawn for each patch; several with commas between them are alternatives, of which each patch draws one.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from cae_train.blur import Blur, MotionBlur
 from cae_train.camera import Camera
 from cae_train.errors import ConfigError
-from cae_train.noise import Degradation, Gaussian, Level, SaltPepper
+from cae_train.jpeg import Jpeg
+from cae_train.mask import Mask
+from cae_train.noise import Degradation, Gaussian, Level, Poisson, SaltPepper, Speckle
+
+
+@dataclass(frozen=True)
+class Nothing:
+    """No degradation: what a plain autoencoder learns from."""
+
+    level: Level
+
+    def __call__(self, clean: Tensor, generator: torch.Generator) -> Tensor:
+        """A copy."""
+        return clean.clone()
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A degradation's constructor, its valid levels, one line for people, and the level where none is named."""
+    """A degradation's entry in the registry.
+
+    Attributes:
+        make: its constructor.
+        low: the lowest level, and
+        high: the highest that it takes.
+        summary: what it is, in a line for people.
+        default: the level where none is named; without it a level must be.
+        unit: what the level is; empty where it takes none.
+    """
 
     make: Callable[[Level], Degradation]
     low: float
     high: float
     summary: str
     default: Level | None = None
+    unit: str = ""
+
+    @property
+    def levels(self) -> str:
+        """The levels for people, as `0..255, sigma in grey levels of 255`; empty where it takes none."""
+        return f"{_plain(self.low)}..{_plain(self.high)}, {self.unit}" if self.unit else ""
 
 
 DEGRADATIONS: dict[str, Kind] = {
-    "gaussian": Kind(Gaussian, 0, 255, "white Gaussian noise, sigma in grey levels of 255"),
-    "salt-pepper": Kind(SaltPepper, 0, 1, "pixels turned black or white, a share of all pixels"),
-    "camera": Kind(Camera, 0, 1, "a simulated camera, from its lowest (0) to its highest sensitivity (1)", Level(0, 1)),
+    "gaussian": Kind(Gaussian, 0, 255, "white Gaussian noise", unit="sigma in grey levels of 255"),
+    "salt-pepper": Kind(SaltPepper, 0, 1, "pixels turned black or white", unit="share of the pixels"),
+    "poisson": Kind(Poisson, 1, 1e6, "photon noise", unit="photons that white stands for"),
+    "speckle": Kind(Speckle, 0, 2, "multiplicative Gaussian noise", unit="sigma as a share of each value"),
+    "blur": Kind(Blur, 0, 8, "Gaussian blur", unit="sigma in pixels"),
+    "motion-blur": Kind(MotionBlur, 1, 31, "straight movement in a random direction", unit="its length in pixels"),
+    "jpeg": Kind(Jpeg, 1, 100, "JPEG, its blocks anywhere", unit="quality"),
+    "mask": Kind(Mask, 0, 1, "holes of mid-grey, rectangles or strokes, for inpainting", unit="share of the pixels"),
+    "camera": Kind(Camera, 0, 1, "a simulated camera's noise", Level(0, 1), "daylight (0) to near darkness (1)"),
+    "none": Kind(Nothing, 0, 0, "no degradation, for a plain autoencoder", Level(0, 0)),
 }
+
+
+def reach_of(degradation: Degradation) -> int:
+    """Pixels around a patch that decide what it becomes; 0 where the degradation says nothing."""
+    return int(getattr(degradation, "reach", 0))
+
+
+def centre(batch: Tensor, margin: int) -> Tensor:
+    """N x C x H x W without so many pixels on each side."""
+    return batch[:, :, margin:-margin, margin:-margin] if margin else batch
 
 
 @dataclass(frozen=True)
@@ -40,6 +86,11 @@ class OneOf:
     """Alternatives: each patch draws one of them, all equally likely."""
 
     alternatives: tuple[Degradation, ...]
+
+    @property
+    def reach(self) -> int:
+        """Of the one that reaches furthest."""
+        return max(map(reach_of, self.alternatives))
 
     def __call__(self, clean: Tensor, generator: torch.Generator) -> Tensor:
         """N x C x H x W in 0..1 -> degraded, not clipped."""
@@ -59,12 +110,36 @@ class Chain:
     steps: tuple[Degradation, ...]
     clip: bool = True
 
-    def __call__(self, clean: Tensor, generator: torch.Generator) -> Tensor:
-        """Clean N x C x H x W in 0..1 -> degraded, in 0..1 in steps of 1/255 (anything, unclipped)."""
-        degraded = clean
-        for step in self.steps:
-            degraded = step(degraded, generator)
+    @property
+    def reach(self) -> int:
+        """Pixels around a patch that decide what all steps together make of it."""
+        return sum(map(reach_of, self.steps))
+
+    def __call__(self, clean: Tensor, generator: torch.Generator, margin: int = 0) -> Tensor:
+        """Degrade a batch.
+
+        Args:
+            clean: N x C x H x W in 0..1.
+            generator: of all randomness.
+            margin: pixels on each side of `clean` that are there only to be reached: 0, or at least `reach`.
+
+        Returns:
+            N x C x H - 2 `margin` x W - 2 `margin`, in 0..1 in steps of 1/255 (anything, unclipped).
+        """
+        *_, degraded = clean, *self.stages(clean, generator, margin)
         return degraded.mul(255).round_().clamp_(0, 255).div_(255) if self.clip else degraded
+
+    def stages(self, clean: Tensor, generator: torch.Generator, margin: int = 0) -> Iterator[Tensor]:
+        """What each step makes of what the one before it made, not clipped; each step cuts off what it has used.
+
+        The last cuts off what is left of the margin too.
+        """
+        degraded = clean
+        for number, step in enumerate(self.steps, 1):
+            used = margin if number == len(self.steps) else min(margin, reach_of(step))
+            degraded = centre(step(degraded, generator), used)
+            margin -= used
+            yield degraded
 
 
 _NUMBER = r"(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
@@ -88,14 +163,18 @@ def _parse_one(spec: str, part: str) -> Degradation:
     kind = DEGRADATIONS[name]
     if kind.default is not None and not colon:
         return kind.make(kind.default)
+    if not kind.unit:
+        raise ConfigError(f"--degrade {spec!r}: {name} takes no level")
     match = _LEVEL.fullmatch(level)
     if match is None:
         raise ConfigError(
-            f"--degrade {spec!r}: {level!r} is no level, write {name}:LEVEL or {name}:LOW-HIGH ({kind.summary})"
+            f"--degrade {spec!r}: {level!r} is no level, write {name}:LEVEL or {name}:LOW-HIGH "
+            f"({kind.summary}: {kind.levels})"
         )
     levels = Level(float(match["low"]), float(match["high"] or match["low"]))
     if not kind.low <= levels.low <= levels.high <= kind.high:
-        raise ConfigError(f"--degrade {spec!r}: levels of {name} go from {kind.low:g} to {kind.high:g}, low first")
+        low, high = _plain(kind.low), _plain(kind.high)
+        raise ConfigError(f"--degrade {spec!r}: levels of {name} go from {low} to {high}, low first ({kind.unit})")
     return kind.make(levels)
 
 
@@ -103,6 +182,13 @@ def parse_chain(specs: Sequence[str], clip: bool = True) -> Chain:
     """Read several specs, applied in their order.
 
     Raises:
-        ConfigError: as `parse`.
+        ConfigError: as `parse`; `none` in a row with others.
     """
-    return Chain(tuple(parse(spec) for spec in specs), clip)
+    chain = Chain(tuple(parse(spec) for spec in specs), clip)
+    if "none" in specs and len(specs) > 1:
+        raise ConfigError("--degrade 'none' goes alone: leave it out beside others")
+    return chain
+
+
+def _plain(number: float) -> str:
+    return f"{number:,.0f}" if number >= 1e4 else f"{number:g}"

@@ -1,0 +1,89 @@
+"""Holes: how much they cover, what they look like, and that they can be told from the picture."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cae_train.degrade import parse, parse_chain
+from cae_train.mask import FILL, holes
+
+SEEDS = st.integers(0, 2**31)
+
+
+def generator(seed: int = 1) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def without_grey(count: int, channels: int, *size: int) -> torch.Tensor:
+    """Return noise of 8 bits in which no value is the one of holes."""
+    values = torch.randint(0, 255, (count, channels, *size), generator=generator())
+    return (values + (values >= 128)) / 255
+
+
+@settings(max_examples=30, deadline=None)
+@given(share=st.floats(0.05, 0.6), size=st.sampled_from(((32, 32), (64, 64), (48, 32))), seed=SEEDS)
+def test_every_patch_is_covered_to_the_named_share(share: float, size: tuple[int, int], seed: int) -> None:
+    covered = holes(parse(f"mask:{share:.6f}")(torch.zeros(16, 3, *size), generator(seed))).float().mean((1, 2, 3))
+    assert float(covered.min()) > share - 0.015
+    assert float(covered.max()) < share + 0.08  # one narrow stroke
+    assert float(covered.mean()) == pytest.approx(share, abs=0.025)
+
+
+@settings(max_examples=20, deadline=None)
+@given(share=st.floats(0, 1), size=st.tuples(st.integers(1, 40), st.integers(1, 40)), seed=SEEDS)
+def test_any_share_of_any_size_comes_to_an_end(share: float, size: tuple[int, int], seed: int) -> None:
+    covered = holes(parse(f"mask:{share:.6f}")(torch.zeros(4, 1, *size), generator(seed))).float().mean((1, 2, 3))
+    assert float(covered.min()) > 0.85 * share - 0.01
+
+
+def test_1_is_everything_and_0_nothing() -> None:
+    clean = without_grey(16, 3, 32, 32)
+    assert bool(holes(parse("mask:1")(clean, generator())).all())
+    assert torch.equal(parse("mask:0")(clean, generator()), clean)
+
+
+@pytest.mark.parametrize("clip", [True, False])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_holes_are_found_exactly_and_all_else_is_as_it_was(channels: int, clip: bool) -> None:
+    clean = without_grey(64, channels, 32, 32)
+    degraded = parse_chain(["mask:0.1-0.5"], clip)(clean, generator())
+    missing = holes(degraded)
+    assert (missing.shape, missing.dtype) == ((64, 1, 32, 32), torch.bool)
+    assert degraded[missing.expand_as(degraded)].unique().tolist() == pytest.approx([FILL])
+    assert torch.allclose(degraded[~missing.expand_as(degraded)], clean[~missing.expand_as(clean)], atol=1e-6)
+    assert torch.equal(
+        missing, (degraded != clean).any(1, keepdim=True) & (degraded - FILL).abs().lt(1e-6).all(1)[:, None]
+    )
+
+
+def test_a_colour_with_one_channel_of_128_is_no_hole() -> None:
+    assert not bool(holes(torch.tensor([128, 128, 127])[None, :, None, None] / 255).any())
+    assert bool(holes(torch.tensor([128, 128, 128])[None, :, None, None] / 255).all())
+
+
+def test_half_of_the_patches_have_rectangles_and_the_other_strokes() -> None:
+    """A rectangle's contours run along the grid: an early one of 5 % has at most a few corners."""
+    missing = holes(parse("mask:0.05")(torch.zeros(400, 1, 32, 32), generator()))[:, 0].byte().numpy()
+    boxes = 0
+    for hole in missing:
+        _, _, parts, _ = cv2.connectedComponentsWithStats(hole, connectivity=4)
+        boxes += bool(np.all(parts[1:, cv2.CC_STAT_AREA] == parts[1:, 2] * parts[1:, 3]))
+    assert 120 < boxes < 240
+
+
+def test_a_range_draws_a_share_for_each_patch() -> None:
+    covered = holes(parse("mask:0.1-0.5")(torch.zeros(300, 1, 32, 32), generator())).float().mean((1, 2, 3))
+    assert 0.08 < float(covered.min()) < 0.13
+    assert 0.47 < float(covered.max()) < 0.54
+    assert float(covered.mean()) == pytest.approx(0.3, abs=0.03)
+
+
+def test_holes_lie_everywhere() -> None:
+    often = holes(parse("mask:0.3")(torch.zeros(2000, 1, 32, 32), generator())).float().mean((0, 1))
+    assert float(often.min()) > 0.1
+    assert float(often.max()) < 0.45

@@ -1,0 +1,64 @@
+"""Pictures through JPEG and back, wherever its grid of blocks happens to lie."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cae_train.noise import Level
+
+GRID = 16  # pixels along a side of the blocks of the colours, where they are subsampled
+SAMPLINGS = (cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420,
+             cv2.IMWRITE_JPEG_SAMPLING_FACTOR_422, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Jpeg:
+    """JPEG as OpenCV writes it; the level is its quality, 1 to 100, rounded to a whole number.
+
+    Each patch draws where it lies on the grid of blocks, and how its colours are subsampled (4:2:0 half of the time,
+    4:2:2, 4:4:4); a grey patch is a grey JPEG. What was left outside 0..1 is clipped, since 8 bits are coded.
+    """
+
+    quality: Level
+
+    @property
+    def reach(self) -> int:
+        """Blocks that lie partly outside a patch are coded with what is there."""
+        return GRID
+
+    def __call__(self, clean: Tensor, generator: torch.Generator) -> Tensor:
+        """N x C x H x W in 0..1 (C 3 or 1) -> decoded, in steps of 1/255."""
+        qualities = self.quality.draw(len(clean), generator).flatten().round().int().tolist()
+        draws = torch.rand(len(clean), 3, generator=generator).tolist()
+        pixels = clean.mul(255).round_().clamp_(0, 255).byte().permute(0, 2, 3, 1).contiguous().numpy()
+        for picture, quality, (sampling, y, x) in zip(pixels, qualities, draws, strict=True):
+            picture[:] = coded(
+                picture, quality, SAMPLINGS[int(sampling * len(SAMPLINGS))], int(y * GRID), int(x * GRID)
+            )
+        return torch.from_numpy(pixels).permute(0, 3, 1, 2).float().div_(255)
+
+
+def coded(picture: NDArray[np.uint8], quality: int, sampling: int, top: int, left: int) -> NDArray[np.uint8]:
+    """One picture through JPEG and back.
+
+    Args:
+        picture: uint8 H x W x C, RGB (C 3) or grey (C 1).
+        quality: 1 to 100.
+        sampling: a factor of `SAMPLINGS`; grey has no colours to subsample.
+        top: rows, and
+        left: columns between the corner of JPEG's grid of blocks and that of the picture, reflected into there.
+
+    Returns:
+        The same shape.
+    """
+    grey = picture.shape[2] == 1
+    settings = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling]
+    placed = cv2.copyMakeBorder(picture[:, :, ::-1], top, 0, left, 0, cv2.BORDER_REFLECT_101)
+    _, stream = cv2.imencode(".jpg", placed, settings[: 2 if grey else 4])
+    decoded = cv2.imdecode(stream, cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR)
+    assert decoded is not None  # noqa: S101 - it was coded a line above
+    return decoded.reshape(*placed.shape[:2], -1)[top:, left:, ::-1].astype(np.uint8, copy=False)
