@@ -20,7 +20,7 @@ import typer
 
 HERE = Path(__file__).parent
 TABLE = HERE / "textbook.md"
-EPOCHS, BATCH = 5, 64
+EPOCHS, BATCH = 4, 64
 CORRUPTIONS = {"gaussian": "gaussian:25", "salt-pepper": "salt-pepper:0.1", "blur": "blur:1.5"}
 
 
@@ -49,7 +49,7 @@ ROWS = {
     "sparse-kl": Row("sparse", {"penalty": "kl", "weight": 0.1}, ("gaussian",)),
     "stacked": Row("stacked"),
     "vgg16": Row("vgg16"),
-    "vgg16-untrained": Row("vgg16", {"pretrained": False}),
+    "vgg16-untrained": Row("vgg16", {"pretrained": False}, ("gaussian",)),
 }
 HEAD = f"""\
 # Every network of the textbook, trained alike
