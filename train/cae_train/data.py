@@ -244,6 +244,8 @@ def random_crop(image: Image, rng: np.random.Generator, patch: int = PATCH, marg
     """A random patch of the image (a view), or it with `margin` pixels around it, reflected where the image ends."""
     y, x = rng.integers(image.shape[0] - patch + 1), rng.integers(image.shape[1] - patch + 1)
     crop = image[max(0, y - margin) : y + patch + margin, max(0, x - margin) : x + patch + margin]
+    if not margin:
+        return crop
     lacking = [
         (max(0, margin - place), max(0, place + patch + margin - length))
         for place, length in zip((y, x), image.shape[:2], strict=True)

@@ -72,13 +72,14 @@ def _rectangle(drawn: NDArray[np.uint8], y: int, x: int, missing: float, rng: np
 
 def _stroke(drawn: NDArray[np.uint8], y: int, x: int, wanted: float, spare: float, rng: np.random.Generator) -> None:
     """A walk from (y, x) that turns a little at every step, until enough is covered or it leaves the picture."""
-    width, heading, *turns = rng.random(12).tolist()
+    (width, heading), *walk = rng.random((11, 2)).tolist()
     heading *= 2 * pi
     width = WIDTHS[0] + int(width * (WIDTHS[1] - WIDTHS[0]))
-    for turn in turns:
+    drawn[y, x] = 1  # whatever the line becomes, there is progress
+    for turn, step in walk:
         missing = wanted - cv2.countNonZero(drawn)
         heading += (2 * turn - 1) * TURN
-        step = STEPS[0] + turn * (STEPS[1] - STEPS[0])
+        step = STEPS[0] + step * (STEPS[1] - STEPS[0])
         thick = max(WIDTHS[0], min(width, int(missing / (step + 2)) - 1))  # the last are narrow: not to cover too much
         to_y, to_x = round(y + step * sin(heading)), round(x + step * cos(heading))
         cv2.line(drawn, (x, y), (to_x, to_y), 1, thick)
