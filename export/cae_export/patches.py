@@ -96,5 +96,5 @@ def packaged(channels: int = 3) -> Split:
     assert sheet is not None  # noqa: S101 - package data
     sheet = with_channels(sheet, channels)
     rows, columns = sheet.shape[0] // PATCH, sheet.shape[1] // PATCH
-    grid = sheet.reshape(rows, PATCH, columns, PATCH, channels).swapaxes(1, 2).reshape(-1, PATCH, PATCH, 3)
+    grid = sheet.reshape(rows, PATCH, columns, PATCH, channels).swapaxes(1, 2).reshape(-1, PATCH, PATCH, channels)
     return Split(train=list(grid[::2]), validation=list(grid[1::2]))

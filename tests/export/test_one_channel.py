@@ -1,0 +1,125 @@
+"""Grey data, a model of one channel, its proof, and a grey and a coloured picture cleaned with it: real commands."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from tests.export.test_convert import outputs
+
+from cae_export.convert import to_onnx
+from cae_export.patches import packaged
+from cae_export.quantize import to_int8
+from cae_runtime import Session
+from cae_train.mnist import HEADER, MAGIC, TEST, TRAIN
+from cae_train.models import build
+
+COUNTS = {TRAIN: 320, TEST: 130}
+# The commands with a smaller MNIST: the real one cannot lie among the tests.
+SMALLER = """
+import sys
+from dataclasses import replace
+import cae_train.mnist as m
+from cae_train.datasets import DATASETS
+m.COUNTS = {counts}
+small = replace(m.MNIST, url="http://127.0.0.1:9", content={content})
+DATASETS["mnist"] = replace(DATASETS["mnist"], load=small.load, find=small.find)
+from cae_{part}.cli import main
+main()
+"""
+TINY = "[model]\nwidths = [16, 16]\ndown_blocks = [0, 1]\nup_blocks = [0]\n"
+
+
+def strokes(count: int, seed: int) -> np.ndarray:
+    """Pictures of 28x28 with bright strokes on black."""
+    rng = np.random.default_rng(seed)
+    images = np.zeros((count, 28, 28), np.uint8)
+    for image in images:
+        cv2.polylines(image, [rng.integers(3, 25, (4, 2)).astype(np.int32)], False, 255.0, 2, cv2.LINE_AA)
+    return images
+
+
+def write_data(folder: Path) -> dict[str, str]:
+    """Small IDX files; the checksums of their content."""
+    folder.mkdir()
+    sums = {}
+    for seed, (name, count) in enumerate(COUNTS.items()):
+        content = HEADER.pack(MAGIC, count, 28, 28) + strokes(count, seed).tobytes()
+        (folder / name).write_bytes(content)
+        sums[name] = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    return sums
+
+
+@pytest.mark.parametrize("precision", [[], ["--int8", "--max-drop", "1"]])
+def test_from_idx_files_to_cleaned_pictures(precision: list[str], tmp_path: Path) -> None:
+    sums = write_data(tmp_path / "data")
+    (tmp_path / "tiny.toml").write_text(TINY)
+
+    def run(part: str, *args: str) -> str:
+        program = SMALLER.format(counts=COUNTS, content=sums, part=part)
+        done = subprocess.run(
+            [sys.executable, "-c", program, *args], capture_output=True, text=True, cwd=tmp_path, timeout=300
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stderr + done.stdout
+
+    said = run(
+        "train", "--data", "mnist", "--config", "tiny.toml", "--epochs", "2", "--batch", "16", "--ema", "0.8",
+        "--lr", "0.01", "--accelerator", "cpu", "--out", "run",
+    )  # fmt: skip
+    assert "288 images, 32 held out" in said
+    assert "mnist test: noisy" in said
+    proof = run("export", "run/model.pt", "-o", "grey.onnx", *precision)
+    assert "130 patches of the test part of mnist" in proof
+    spec = Session(tmp_path / "grey.onnx", provider="cpu").spec
+    assert (spec.channels, spec.color, spec.layout) == (1, "gray", "nchw")
+    rng = np.random.default_rng(5)
+    clean = np.zeros((90, 130), np.uint8)
+    clean[:84, :112] = strokes(12, 9).reshape(3, 4, 28, 28).swapaxes(1, 2).reshape(84, 112)
+    grey = np.clip(clean + rng.normal(0, 25, clean.shape), 0, 255).astype(np.uint8)
+    colour = np.stack([grey // 2 + 40, grey // 2 + 60, grey // 2 + 20], 2)
+    for name, picture in (("grey", grey), ("colour", colour)):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), picture)
+    command = Path(sys.executable).parent / ("cae-run.exe" if os.name == "nt" else "cae-run")
+    done = subprocess.run(
+        [command, "grey.png", "colour.png", "-o", "clean", "-m", "grey.onnx"],
+        capture_output=True, text=True, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    cleaned, colours = (
+        cv2.imread(str(tmp_path / "clean" / f"{name}.png"), cv2.IMREAD_UNCHANGED) for name in ("grey", "colour")
+    )
+    assert cleaned is not None
+    assert colours is not None
+    assert cleaned.shape == grey.shape
+    assert np.mean((cleaned.astype(float) - clean) ** 2) < 0.9 * np.mean((grey.astype(float) - clean) ** 2)
+    change = colours.astype(int) - colour
+    assert change.any()
+    assert (change == change[..., :1])[((colours > 0) & (colours < 255)).all(2)].all(), "the chroma stays"
+
+
+@pytest.mark.parametrize("arch", ["skip", "cae"])
+def test_every_network_of_one_channel_in_fp32_and_int8(arch: str) -> None:
+    torch.manual_seed(0)
+    network = build(arch, None, 1).eval()
+    images = np.stack(packaged(1).train[:64])
+    assert images.shape[1:] == (32, 32, 1)
+    patches = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
+    graph = to_onnx(network, 32)
+    with torch.inference_mode():
+        wanted = network(patches).numpy()
+    assert np.abs(outputs(graph, patches.numpy()) - wanted).max() < 1e-4
+    assert np.abs(outputs(to_int8(graph, patches), patches.numpy()) - wanted).mean() < 0.02
+
+
+def test_packaged_patches_as_luminance() -> None:
+    grey, colour = np.stack(packaged(1).validation), np.stack(packaged().validation)
+    assert grey.shape == (*colour.shape[:3], 1)
+    assert np.abs(grey[..., 0] - colour @ np.array((0.299, 0.587, 0.114))).max() <= 0.51
