@@ -46,7 +46,7 @@ ROWS = {
     "skip-ssim": Row("skip", {}, ("gaussian",), "ssim"),
     "vae": Row("vae"),
     "sparse": Row("sparse"),
-    "sparse-kl": Row("sparse", {"penalty": "kl", "weight": 0.1}, ("gaussian",)),
+    "sparse-kl": Row("sparse", {"penalty": "kl"}, ("gaussian",)),
     "stacked": Row("stacked"),
     "vgg16": Row("vgg16"),
     "vgg16-untrained": Row("vgg16", {"pretrained": False}, ("gaussian",)),

@@ -40,7 +40,7 @@ class SparseOptions(CaeOptions):
     """
 
     penalty: str = "l1"
-    weight: float = 0.01
+    weight: float = 0.05
     target: float = 0.05
 
     def __post_init__(self) -> None:
