@@ -19,9 +19,9 @@ from skimage import data
 from cae_export.patches import packaged
 from cae_runtime import Restorer
 from cae_train import load_model
-from cae_train.data import fixed_pairs, to_tensor
 from cae_train.degradation_sheet import draw
 from cae_train.degrade import centre, parse_chain
+from cae_train.patches import fixed_pairs, to_tensor
 from cae_train.preview import sheet, write_png
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -89,8 +89,9 @@ def command(
     )
     for line in table(report):
         typer.echo(line)
-    if report.psnr_out < report.psnr_in:
-        typer.echo("note: its output is worse than its input: it has not been trained for long enough", err=True)
+    if report.psnr_out < report.psnr_in and report.spec.degradation != "none":
+        typer.echo("note: its output is worse than its input: its code is too narrow, or it needs longer training",
+                   err=True)  # fmt: skip
     typer.echo(f"next: cae-run photos/ -o clean/ -m {shlex.quote(str(report.path))}", err=True)
 
 
@@ -104,7 +105,7 @@ def table(report: "ExportReport") -> list[str]:
             f"{row.batch:>7}  {row.difference:>18.1e}  {row.torch_psnr:>6.2f} dB  {row.onnx_psnr:>6.2f} dB"
             for row in report.parity
         ),
-        f"{report.patches}: noisy {report.psnr_in:.2f} dB, fp32 {report.psnr_fp32:.2f} dB"
+        f"{report.patches}: corrupted {report.psnr_in:.2f} dB, fp32 {report.psnr_fp32:.2f} dB"
         + ("" if report.spec.precision == "fp32" else f", {report.spec.precision} {report.psnr_out:.2f} dB"),
     ]
     if report.speed is not None:

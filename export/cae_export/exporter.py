@@ -107,6 +107,9 @@ def export(
         loaded = load_model(model)
     except CaeTrainError as e:
         raise UsageError(str(e)) from e
+    if loaded.network.side not in (None, patch) or patch % loaded.network.stride:
+        only = f"{loaded.network.side}" if loaded.network.side else f"multiples of {loaded.network.stride}"
+        raise UsageError(f"--patch is {patch}: {loaded.arch} takes {only} only")
     tell(f"{loaded.arch}: finding patches")
     patches = find(loaded, data, patch)
     tell(f"converting; proving on {patches.source}{patches.place}")

@@ -10,10 +10,11 @@ from torch import Tensor
 from cae_export.errors import UsageError
 from cae_train.checkpoint import LoadedModel
 from cae_train.config import PATCH
-from cae_train.data import Image, Split, fixed_pairs, load, read_rgb, with_channels
+from cae_train.data import Image, Split, load, read_rgb, with_channels
 from cae_train.datasets import DATASETS
 from cae_train.degrade import parse_chain
 from cae_train.errors import CaeTrainError
+from cae_train.patches import fixed_pairs
 from cae_train.quiet import quiet_decoders
 
 PACKAGED = Path(__file__).with_name("patches.webp")

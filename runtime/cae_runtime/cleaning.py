@@ -36,7 +36,8 @@ def clean_plan(
     Ctrl-C ends the cleaning, not the telling: then there are fewer results than the plan has files, or the last one is
     of a video that is not whole.
     """
-    tell(f"provider: {restorer.provider_note}")
+    for line in restorer.remarks:
+        tell(line)
     start = time.perf_counter()
     results = unreadable_results(restorer, plan.unreadable)
     interrupted = False
@@ -95,7 +96,8 @@ def clean_pipe(
     restorer = open_model()
     if target is not None:
         prepare_output(target.parent)
-    tell(f"provider: {restorer.provider_note}")
+    for line in restorer.remarks:
+        tell(line)
     try:
         data = read_stream(sys.stdin.buffer) if source == PIPE else read_file(Path(source))
         cleaned = batch.clean_bytes(

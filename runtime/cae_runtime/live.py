@@ -94,7 +94,8 @@ def run_live(
         if settings.target_fps and len(models) == 1:
             tell(f"--target-fps: there is no cheaper model than {settings.model!r} to step down to")
         pace = Pace(models, 1 / settings.target_fps if settings.target_fps else None, settings.open_model)
-        tell(f"provider: {pace.restorer.provider_note}")
+        for line in pace.restorer.remarks:
+            tell(line)
         shot = _first(capture, None if settings.seconds is None else began + settings.seconds)
         if shot is None:
             tell(f"{settings.source.name} gave no frame in time")

@@ -17,6 +17,7 @@ from cae_runtime.spec import ModelSpec
 
 BATCH_PIXELS: Final = 32 * 32 * 32  # of the patches of a call; from 13 to 64 of 32x32 a CPU is equally fast
 BATCH_PIXELS_ELSEWHERE: Final = 4 * BATCH_PIXELS  # for GPUs; a guess, none was measured
+UNCORRUPTED: Final = "none"  # `degradation` of a plain autoencoder
 _COLORS: Final = 3
 
 
@@ -91,6 +92,15 @@ class Restorer:
     def provider_note(self) -> str:
         """One line: which provider is in use, and why."""
         return self._session.provider_note
+
+    @property
+    def remarks(self) -> list[str]:
+        """Lines that a user should see before the first image: the provider, and what the model is not made for."""
+        lines = [f"provider: {self.provider_note}"]
+        if self.spec.degradation == UNCORRUPTED:
+            lines.append(f"note: {str(self._session.path)!r} was trained on clean images: it gives back what it can, "
+                         "and was never taught to clean")  # fmt: skip
+        return lines
 
     @property
     def overlap(self) -> int:

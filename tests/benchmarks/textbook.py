@@ -167,8 +167,9 @@ def similarity(loaded: Any) -> float:
     import torch
     from torchmetrics.functional.image import structural_similarity_index_measure
 
-    from cae_train.data import fixed_pairs, load
+    from cae_train.data import load
     from cae_train.degrade import parse_chain
+    from cae_train.patches import fixed_pairs
 
     config = loaded.config
     degraded, clean = fixed_pairs(load(config).test, parse_chain(config.degrade, config.clip), config.seed)

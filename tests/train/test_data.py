@@ -16,20 +16,10 @@ from PIL import Image
 import cae_train.data
 import cae_train.synthetic
 from cae_train import DataError, TrainConfig
-from cae_train.data import (
-    MEMORY_BYTES,
-    EpochSampler,
-    Pairs,
-    Split,
-    _window,
-    fixed_pairs,
-    load,
-    random_crop,
-    read_rgb,
-    to_tensor,
-)
+from cae_train.data import MEMORY_BYTES, Split, _window, load, read_rgb
 from cae_train.degrade import parse_chain
 from cae_train.loop import Training
+from cae_train.patches import EpochSampler, Pairs, fixed_pairs, random_crop, to_tensor
 
 Load = Callable[..., Split]
 NOISE = parse_chain(["gaussian:25"])

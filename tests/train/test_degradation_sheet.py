@@ -12,9 +12,10 @@ import pytest
 import torch
 
 from cae_train.config import TrainConfig
-from cae_train.data import fixed_pairs, load
+from cae_train.data import load
 from cae_train.degradation_sheet import SAMPLES, SCALE, draw, stages_of
 from cae_train.degrade import parse_chain
+from cae_train.patches import fixed_pairs
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 Settings = Callable[..., TrainConfig]

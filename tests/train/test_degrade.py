@@ -13,11 +13,11 @@ from torch import Tensor
 from cae_train import ConfigError, TrainConfig
 from cae_train.blur import Blur, MotionBlur
 from cae_train.camera import Camera
-from cae_train.data import Pairs, fixed_pairs
 from cae_train.degrade import DEGRADATIONS, Chain, Kind, Nothing, OneOf, parse, parse_chain
 from cae_train.jpeg import Jpeg
 from cae_train.mask import Mask
 from cae_train.noise import Gaussian, Level, Poisson, SaltPepper, Speckle
+from cae_train.patches import Pairs, fixed_pairs
 
 GREY = torch.full((16, 3, 32, 32), 128 / 255)
 

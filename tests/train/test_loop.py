@@ -91,8 +91,8 @@ def test_model_pt_is_the_best_epoch_and_says_so(finished: Path, settings: Settin
 
 def test_the_figures_are_those_of_the_saved_weights(finished: Path, settings: Settings) -> None:
     """The moving average is what is measured, shown and saved: measuring the file again gives its own figure."""
-    from cae_train.data import fixed_pairs
     from cae_train.degrade import parse_chain
+    from cae_train.patches import fixed_pairs
 
     config, loaded = settings(), load_model(finished / "model.pt")
     degraded, clean = fixed_pairs(load(config).validation, parse_chain(config.degrade), config.seed)

@@ -21,12 +21,13 @@ import cae_train.datasets
 import cae_train.mnist
 from cae_train import ConfigError, DataError, TrainConfig
 from cae_train.augment import smaller, without_grain
-from cae_train.data import Pairs, channels_of, fixed_pairs, load, with_channels
+from cae_train.data import channels_of, load, with_channels
 from cae_train.datasets import DATASETS
 from cae_train.degrade import parse_chain
-from cae_train.loop import initial_network
+from cae_train.initial import initial_network
 from cae_train.mnist import FASHION_MNIST, HEADER, MAGIC, MNIST, TEST, TRAIN, Idx
 from cae_train.pairs import save_pairs
+from cae_train.patches import Pairs, fixed_pairs
 from cae_train.preview import sheet
 
 COUNTS = {TRAIN: 60, TEST: 10}

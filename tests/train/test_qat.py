@@ -9,7 +9,7 @@ import torch
 
 from cae_train import ConfigError, TrainConfig
 from cae_train.checkpoint import save_model
-from cae_train.loop import initial_network
+from cae_train.initial import initial_network
 from cae_train.models import ARCHITECTURES, build
 from cae_train.qat import EVERY, ActivationRounding, prepare, round_weights
 

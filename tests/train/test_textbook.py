@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import math
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -16,7 +20,7 @@ from torch import Tensor, nn
 
 from cae_train import CheckpointError, ConfigError, load_model
 from cae_train.checkpoint import save_model
-from cae_train.models import build
+from cae_train.models import build, vgg16
 from cae_train.models.cae import DOWN, UP
 from cae_train.models.sparse import Sparse, divergence
 from cae_train.models.stacked import Stacked
@@ -361,11 +365,46 @@ def test_options_of_networks_on_the_command_line_change_a_config(
 
 def test_the_list_names_everything(cae_train: Command) -> None:
     from cae_train.config import LOSSES
+    from cae_train.datasets import DATASETS
     from cae_train.degrade import DEGRADATIONS
     from cae_train.models import ARCHITECTURES
 
     done = cae_train("--list")
     assert done.returncode == 0
     names = {line.split()[0] for line in done.stdout.splitlines() if line.startswith("  ") and line[2] != " "}
-    assert names >= {*ARCHITECTURES, *DEGRADATIONS, *LOSSES}
+    assert names >= {*DATASETS, *ARCHITECTURES, *DEGRADATIONS, *LOSSES}
     assert "latent=128" in done.stdout
+
+
+@pytest.mark.parametrize("fits", [True, False])
+def test_weights_of_vgg16_are_downloaded_with_their_checksum(
+    fits: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = tmp_path / "served"
+    served.mkdir()
+    weights = vgg16_weights(served / "vgg16.pth")
+    handler = partial(SimpleHTTPRequestHandler, directory=str(served))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setattr(vgg16, "URL", f"http://127.0.0.1:{server.server_port}/vgg16.pth")
+        checksum = hashlib.sha256(weights.read_bytes()).hexdigest()
+        monkeypatch.setattr(vgg16, "SHA256", checksum if fits else "0" * 64)
+        network = build("vgg16", {"layers": 2})
+        assert isinstance(network, Vgg16)
+        if fits:
+            network.pretrain("", str(tmp_path / "data"))
+            assert torch.equal(next(network.encoder.parameters()), read_weights(weights)[0])
+        else:
+            with pytest.raises(CheckpointError, match="could not be downloaded .* --vgg16-weights") as caught:
+                network.pretrain("", str(tmp_path / "data"))
+            assert "\n" not in str(caught.value)
+            assert not list((tmp_path / "data").glob("*.pth"))
+        server.shutdown()
+
+
+def test_the_sheet_of_a_masked_run_shows_the_mask(settings: Settings, run: Run, tmp_path: Path) -> None:
+    widths = {}
+    for name, degrade in {"mask": ("gaussian:5", "mask:0.2"), "noise": ("mask:0.2", "gaussian:5")}.items():
+        run(settings(degrade=degrade, epochs=1, epoch_crops=64), tmp_path / name)
+        widths[name] = cv2.imread(str(tmp_path / name / "samples" / "epoch-001.png")).shape[1]
+    assert widths["mask"] > widths["noise"] + 200, "four pictures a patch; noise over the holes hides where they are"

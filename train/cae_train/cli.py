@@ -3,14 +3,13 @@
 import os
 import shlex
 import sys
-import tomllib
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from cae_train.config import LOSSES, OPTIMIZERS, PRECISIONS, Hardware, TrainConfig, load_toml
+from cae_train.config import LOSSES, OPTIMIZERS, PRECISIONS, Hardware, TrainConfig, load_toml, model_options
 from cae_train.errors import CaeTrainError, CheckpointError, ConfigError, TrainingError
 
 INSTALL = "cae-train needs its extra: pip install 'cae-toolkit[train]' (in a checkout: pip install -e '.[train]')"
@@ -75,7 +74,8 @@ def command(
     jitter: Annotated[float | None, _option("Share of the patches given other colours.", DEFAULTS.jitter)] = None,
     grey: Annotated[float | None, _option("Share of the patches made grey, noise included.", DEFAULTS.grey)] = None,
     clip: Annotated[
-        bool | None, typer.Option("--clip/--no-clip", help="Clip and round noisy patches to 8 bits. [default: clip]")
+        bool | None,
+        typer.Option("--clip/--no-clip", help="Clip and round what is corrupted to 8 bits. [default: clip]"),
     ] = None,
     loss: Annotated[str | None, _option(f"auto, {', '.join(LOSSES)}.", DEFAULTS.loss)] = None,
     epochs: Annotated[int | None, _option("Passes over the data.", DEFAULTS.epochs)] = None,
@@ -117,13 +117,13 @@ def command(
     strategy: Annotated[str, typer.Option(help="Passed to Lightning: auto, ddp, fsdp, ...")] = "auto",
     workers: Annotated[int, typer.Option(help="Processes that prepare batches; -1 chooses.")] = -1,
     show_list: Annotated[
-        bool, typer.Option("--list", help="List networks, their options, corruptions and losses, and exit.")
+        bool, typer.Option("--list", help="List data sets, networks, their options, corruptions and losses, and exit.")
     ] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Train a convolutional autoencoder on noisy and clean 32x32 patches.
+    """Train a convolutional autoencoder on corrupted and clean 32x32 patches.
 
     Without options: --data cifar10 --arch skip --degrade gaussian:25. With --epochs 0 and --save-pairs, only the pairs
     are written. Exit codes: 0 done, 1 failed while training, 2 wrong usage or data, 130 interrupted (model.pt is kept).
@@ -149,7 +149,7 @@ def command(
     else:
         written = load_toml(config) if config else {}
         if model:
-            given["model"] = _model_options(written, given, model)
+            given["model"] = model_options(written, given, model)
         settings = TrainConfig.from_dict(written | given)
     if preview_degradation is not None:
         _preview(settings, preview_degradation)
@@ -157,22 +157,6 @@ def command(
     if settings.epochs == 0 and save_pairs is None:
         raise ConfigError("--epochs is 0: 1 or more are needed, except with --save-pairs")
     _run(settings, hardware, out, resume, save_pairs, max_pairs)
-
-
-def _model_options(written: dict[str, Any], given: dict[str, Any], options: list[str]) -> dict[str, Any]:
-    """The [model] table of a --config, unless --arch is another one, with what --model changes in it."""
-    same = given.get("arch") in (None, written.get("arch", DEFAULTS.arch))
-    table = written.get("model") if same else None
-    result = dict(table) if isinstance(table, dict) else {}
-    for option in options:
-        name, equals, value = option.partition("=")
-        if not (name and equals and value):
-            raise ConfigError(f"--model {option!r}: NAME=VALUE is needed, as in --model code=64 (--list has the names)")
-        try:
-            result[name] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
-            result[name] = value  # a text without quotes
-    return result
 
 
 def _list() -> None:
@@ -219,7 +203,7 @@ def _run(
     settings: TrainConfig, hardware: Hardware, out: Path | None, resume: Path | None, pairs: Path | None, max_pairs: int
 ) -> None:
     try:
-        from cae_train import data, degrade, loop, machine, models, objective, run_folder
+        from cae_train import data, degrade, initial, loop, machine, models, objective, run_folder
         from cae_train.pairs import save_pairs
         from cae_train.progress import ProgressLines
         from cae_train.quiet import quiet_decoders
@@ -231,7 +215,7 @@ def _run(
     wanted = resume or out or Path("runs/train") / settings.arch
     if resume is None:
         run_folder.check(wanted)
-    network = loop.initial_network(settings, resume is not None)
+    network = initial.initial_network(settings, resume is not None)
     objective.loss_of(settings.loss, network)
     degrade.parse_chain(settings.degrade, settings.clip)
     with machine.quiet_lightning():
@@ -268,7 +252,7 @@ def _run(
         if settings.degrade == ("none",):
             say(f"{result.evaluated_on}: given back at {result.psnr_out:.2f} dB")
         else:
-            say(f"{result.evaluated_on}: noisy {result.psnr_in:.2f} dB, denoised {result.psnr_out:.2f} dB")
+            say(f"{result.evaluated_on}: corrupted {result.psnr_in:.2f} dB, restored {result.psnr_out:.2f} dB")
             if result.psnr_out < result.psnr_in:
                 say("note: its output is worse than its input: its code is too narrow, or it needs longer training")
     if result.interrupted:

@@ -4,7 +4,7 @@ Imports nothing heavy, so that `cae-train --help` needs no extra.
 """
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -173,6 +173,31 @@ def load_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"settings {path}: {e.strerror or e}") from e
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
         raise ConfigError(f"settings {path} is no TOML: {e}") from e
+
+
+def model_options(written: dict[str, Any], given: dict[str, Any], options: Sequence[str]) -> dict[str, Any]:
+    """The [model] table of a --config, unless --arch is another one, with what --model changes in it.
+
+    Args:
+        written: the settings of the --config.
+        given: those of other options.
+        options: NAME=VALUE each, the value as in TOML; a text needs no quotes.
+
+    Raises:
+        ConfigError: one that is not NAME=VALUE.
+    """
+    same = given.get("arch") in (None, written.get("arch", TrainConfig.arch))
+    table = written.get("model") if same else None
+    result = dict(table) if isinstance(table, dict) else {}
+    for option in options:
+        name, equals, value = option.partition("=")
+        if not (name and equals and value):
+            raise ConfigError(f"--model {option!r}: NAME=VALUE is needed, as in --model code=64 (--list has the names)")
+        try:
+            result[name] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            result[name] = value  # a text without quotes
+    return result
 
 
 def _like(default: object, value: Any, option: str) -> Any:

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cae_train.config import PATCH, TrainConfig
-from cae_train.data import Image, Split, fixed_patches, noise_generator
+from cae_train.data import Image, Split
 from cae_train.degrade import Chain, centre, parse_chain
 from cae_train.objective import psnr
+from cae_train.patches import fixed_patches, noise_generator
 from cae_train.preview import to_bgr, write_png
 
 SAMPLES = 8

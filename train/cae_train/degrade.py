@@ -115,6 +115,12 @@ class Chain:
         """Pixels around a patch that decide what all steps together make of it."""
         return sum(map(reach_of, self.steps))
 
+    @property
+    def leaves_holes(self) -> bool:
+        """Whether pixels are missing in the end, and can be told from the others: `mask.holes` finds them."""
+        last = self.steps[-1] if self.steps else None
+        return any(isinstance(step, Mask) for step in (last.alternatives if isinstance(last, OneOf) else (last,)))
+
     def __call__(self, clean: Tensor, generator: torch.Generator, margin: int = 0) -> Tensor:
         """Degrade a batch.
 

@@ -4,12 +4,17 @@ from collections.abc import Iterator
 from dataclasses import fields
 
 from cae_train.config import LOSSES
+from cae_train.datasets import DATASETS
 from cae_train.degrade import DEGRADATIONS
 from cae_train.models import ARCHITECTURES, build, multiply_adds_per_pixel, weight_count
 
 
 def listing() -> Iterator[str]:
     """The lines."""
+    yield "data sets (--data; or a folder of photographs):"
+    for name, data_set in DATASETS.items():
+        yield f"  {name:<14}{data_set.summary}"
+    yield ""
     yield "networks (--arch), their weights and KMAC/px, and their options (--model NAME=VALUE):"
     for name, architecture in ARCHITECTURES.items():
         network = build(name)
@@ -21,7 +26,7 @@ def listing() -> Iterator[str]:
     yield ""
     yield "corruptions (--degrade NAME:LEVEL or NAME:LOW-HIGH; with commas each patch draws one; repeat to chain):"
     for name, kind in DEGRADATIONS.items():
-        yield f"  {name:<14}{kind.summary} ({kind.low:g} to {kind.high:g})"
+        yield f"  {name:<14}{kind.summary}" + (f" ({kind.levels})" if kind.levels else "")
     yield ""
     yield "losses (--loss; auto takes bce for vae and charbonnier for the others):"
     for name, summary in LOSSES.items():

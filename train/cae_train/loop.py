@@ -19,15 +19,16 @@ from torchmetrics import MeanMetric
 from cae_train import qat
 from cae_train.checkpoint import load_model, save_model
 from cae_train.config import Hardware, TrainConfig
-from cae_train.data import EpochSampler, Pairs, Split, channels_of, fixed_pairs, load
+from cae_train.data import Split, load
 from cae_train.degrade import parse_chain
 from cae_train.ema import Ema
 from cae_train.errors import CheckpointError, ConfigError, TrainingError
+from cae_train.initial import initial_network
 from cae_train.machine import default_workers, make_trainer, one_line, quiet_lightning
-from cae_train.models import build, folded, options_of
 from cae_train.models.base import Autoencoder
 from cae_train.muon import Muon
 from cae_train.objective import loss_of, psnr
+from cae_train.patches import EpochSampler, Pairs, fixed_pairs
 from cae_train.run_folder import CHECKPOINT, MODEL, RunFolder
 
 VALIDATION_BATCH = 256
@@ -49,46 +50,6 @@ class TrainResult:
     interrupted: bool
 
 
-def initial_network(config: TrainConfig, resume: bool = False) -> Autoencoder:
-    """The network that a run begins with: new, or with the weights of `config.start`; to `resume`, with any weights.
-
-    Branches that `start` was trained with are folded where the run's network has none.
-
-    Raises:
-        ConfigError: `start` is another network than `arch` and `model` describe, or for other channels; epochs or
-            `quantize_aware` that the network cannot do with.
-        CheckpointError: `start`, or weights from elsewhere, cannot be read.
-    """
-    network = build(config.arch, config.model, channels_of(config))
-    if config.quantize_aware and not network.rounds:
-        raise ConfigError(f"--quantize-aware knows nothing of this {config.arch}: choose skip, or cae as it is")
-    if config.epochs:
-        network.begin_epoch(0, config.epochs)
-    if resume:
-        return network
-    if not config.start:
-        network.pretrain(config.vgg16_weights, config.data_dir)
-    else:
-        loaded = load_model(Path(config.start))
-        start = loaded.network
-        if options_of(start) != options_of(network):
-            start = folded(start)
-        if (loaded.arch, options_of(start)) != (config.arch, options_of(network)):
-            theirs, ours = ({"arch": a} | options_of(n) for a, n in ((loaded.arch, start), (config.arch, network)))
-            other = [f"{name} {theirs.get(name)}, here {ours.get(name)}" for name in theirs | ours
-                     if theirs.get(name) != ours.get(name)]  # fmt: skip
-            raise ConfigError(
-                f"--start {config.start} is another network: {other[0]} (--arch, or [model] of a --config)"
-            )
-        if start.channels != network.channels:
-            raise ConfigError(
-                f"--start {config.start} is a network for {start.channels} channels, here they are "
-                f"{network.channels}: say --channels {start.channels}"
-            )
-        network.load_state_dict(start.state_dict())
-    return network
-
-
 class Training(LightningModule):
     """The network with its loss, optimiser and figures."""
 
@@ -99,9 +60,9 @@ class Training(LightningModule):
         self.net: Autoencoder = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.roundings = qat.prepare(self.net) if config.quantize_aware else []
         self.loss = loss_of(config.loss, self.net)
-        chain = parse_chain(config.degrade, config.clip)
-        self.pairs = Pairs(split.train, chain, config)
-        self.held_out = fixed_pairs(split.validation, chain, config.seed)
+        self.chain = parse_chain(config.degrade, config.clip)
+        self.pairs = Pairs(split.train, self.chain, config)
+        self.held_out = fixed_pairs(split.validation, self.chain, config.seed)
         self.psnr_in = float(psnr(*self.held_out).mean())
         self.figures = nn.ModuleDict(
             {name: MeanMetric(nan_strategy="disable") for name in ("train_loss", "train_psnr", "loss", "psnr")}

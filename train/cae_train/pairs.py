@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cae_train.config import TrainConfig
-from cae_train.data import Image, Split, fixed_pairs
+from cae_train.data import Image, Split
 from cae_train.degrade import parse_chain
 from cae_train.errors import DataError
+from cae_train.patches import fixed_pairs
 from cae_train.preview import to_bgr, write_png
 
 

@@ -14,6 +14,7 @@ from cae_train.config import TrainConfig
 from cae_train.ema import Ema
 from cae_train.errors import CheckpointError
 from cae_train.files import whole
+from cae_train.mask import holes
 from cae_train.preview import sheet, write_png
 
 if TYPE_CHECKING:
@@ -120,10 +121,11 @@ class RunFolder(Callback):
         self._write_table()
         draw_curves(self.out / CURVES, self.rows)
         degraded, clean = (batch[:SHEET_PATCHES] for batch in training.held_out)
+        mask = holes(degraded) if training.chain.leaves_holes else None
         with torch.inference_mode():
             restored = training.net(degraded.to(training.device)).float().cpu()
             drawn = training.net.samples(SHEET_SAMPLES, torch.Generator().manual_seed(self.config.seed))
-        picture = sheet(clean, degraded, restored, samples=None if drawn is None else drawn.cpu())
+        picture = sheet(clean, degraded, restored, mask=mask, samples=None if drawn is None else drawn.cpu())
         write_png(self.out / SAMPLES / f"epoch-{epoch:03d}.png", picture)
         if figures["psnr"] > self.best:
             self.best = figures["psnr"]

@@ -1,0 +1,50 @@
+"""The network that a run begins with."""
+
+from pathlib import Path
+
+from cae_train.checkpoint import load_model
+from cae_train.config import TrainConfig
+from cae_train.data import channels_of
+from cae_train.errors import ConfigError
+from cae_train.models import build, folded, options_of
+from cae_train.models.base import Autoencoder
+
+
+def initial_network(config: TrainConfig, resume: bool = False) -> Autoencoder:
+    """The network that a run begins with: new, or with the weights of `config.start`; to `resume`, with any weights.
+
+    Branches that `start` was trained with are folded where the run's network has none.
+
+    Raises:
+        ConfigError: `start` is another network than `arch` and `model` describe, or for other channels; epochs or
+            `quantize_aware` that the network cannot do with.
+        CheckpointError: `start`, or weights from elsewhere, cannot be read.
+    """
+    network = build(config.arch, config.model, channels_of(config))
+    if config.quantize_aware and not network.rounds:
+        raise ConfigError(f"--quantize-aware knows nothing of this {config.arch}: choose skip, or cae as it is")
+    if config.epochs:
+        network.begin_epoch(0, config.epochs)
+    if resume:
+        return network
+    if not config.start:
+        network.pretrain(config.vgg16_weights, config.data_dir)
+    else:
+        loaded = load_model(Path(config.start))
+        start = loaded.network
+        if options_of(start) != options_of(network):
+            start = folded(start)
+        if (loaded.arch, options_of(start)) != (config.arch, options_of(network)):
+            theirs, ours = ({"arch": a} | options_of(n) for a, n in ((loaded.arch, start), (config.arch, network)))
+            other = [f"{name} {theirs.get(name)}, here {ours.get(name)}" for name in theirs | ours
+                     if theirs.get(name) != ours.get(name)]  # fmt: skip
+            raise ConfigError(
+                f"--start {config.start} is another network: {other[0]} (--arch, or [model] of a --config)"
+            )
+        if start.channels != network.channels:
+            raise ConfigError(
+                f"--start {config.start} is a network for {start.channels} channels, here they are "
+                f"{network.channels}: say --channels {start.channels}"
+            )
+        network.load_state_dict(start.state_dict())
+    return network

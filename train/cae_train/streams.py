@@ -1,0 +1,16 @@
+"""Random numbers: each use has a stream of its own, so that none shifts when another draws more or less."""
+
+import numpy as np
+import torch
+
+SPLIT, WINDOWS, CROPS, TRAIN, ORDER, HELD_OUT_NOISE, NOISE, GRAIN, COLOURS = range(9)  # their order must not change
+
+
+def rng(*key: int) -> np.random.Generator:
+    """NumPy's generator of a key: the seed, the stream, and where in it."""
+    return np.random.default_rng(key)
+
+
+def torch_rng(*key: int) -> torch.Generator:
+    """Torch's generator of a key."""
+    return torch.Generator().manual_seed(int(rng(*key).integers(2**63)))
