@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cae_export.config import BATCHES, PROOF_PATCHES, PSNR_TOLERANCE, TOLERANCE
+from cae_export.config import BATCHES, PROOF_PATCHES, PSNR_TOLERANCE, STEADY, TOLERANCE
 from cae_export.errors import RefusedError
 from cae_export.patches import Patches
 from cae_runtime import Session
@@ -68,6 +68,8 @@ def refuse_unless_equal(rows: list[BatchParity], tolerance: float) -> None:
 def refuse_unless_steady(path: Path, patches: Patches) -> None:
     """See that a quantised file, which equals nothing else, gives the same at every batch size.
 
+    To a step of 8 bits, and to `TOLERANCE` on average: matrix products in float add in another order at other sizes.
+
     Raises:
         RefusedError: naming the batch and the difference.
     """
@@ -75,9 +77,11 @@ def refuse_unless_steady(path: Path, patches: Patches) -> None:
     degraded = patches.degraded[:PROOF_PATCHES]
     expected = run(session, degraded)
     for batch in BATCHES:
-        difference = float((run(session, degraded, batch) - expected).abs().max())
-        if not difference <= TOLERANCE:
-            raise RefusedError(f"refused: the file gives another result at batch {batch}: {difference:.2e} apart")
+        apart = (run(session, degraded, batch) - expected).abs()
+        if not (float(apart.max()) <= STEADY and float(apart.mean()) <= TOLERANCE):
+            raise RefusedError(
+                f"refused: the file gives another result at batch {batch}: {float(apart.max()):.2e} apart"
+            )
 
 
 def run(session: Session, patches: Tensor, batch: int = RUN_BATCH) -> Tensor:

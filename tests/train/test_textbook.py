@@ -395,7 +395,7 @@ def test_weights_of_vgg16_are_downloaded_with_their_checksum(
             network.pretrain("", str(tmp_path / "data"))
             assert torch.equal(next(network.encoder.parameters()), read_weights(weights)[0])
         else:
-            with pytest.raises(CheckpointError, match="could not be downloaded .* --vgg16-weights") as caught:
+            with pytest.raises(CheckpointError, match=r"could not be downloaded .* --vgg16-weights") as caught:
                 network.pretrain("", str(tmp_path / "data"))
             assert "\n" not in str(caught.value)
             assert not list((tmp_path / "data").glob("*.pth"))
