@@ -49,6 +49,7 @@ ROWS = {
     "sparse-kl": Row("sparse", {"penalty": "kl"}, ("gaussian",)),
     "stacked": Row("stacked"),
     "vgg16": Row("vgg16"),
+    "vgg16-no-skips": Row("vgg16", {"skips": False}, ("gaussian",)),
     "vgg16-untrained": Row("vgg16", {"pretrained": False}, ("gaussian",)),
 }
 HEAD = f"""\

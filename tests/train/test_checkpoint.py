@@ -201,8 +201,8 @@ def test_a_network_far_larger_than_its_file_takes_no_memory(tmp_path: Path, monk
     places = []
     original = cae_train.checkpoint.build
 
-    def watched(name: str, options: Any) -> Any:
-        network = original(name, options)
+    def watched(name: str, options: Any, channels: int) -> Any:
+        network = original(name, options, channels)
         places.extend(parameter.device.type for parameter in network.parameters())
         return network
 

@@ -149,7 +149,8 @@ def test_other_sizes_than_a_patch(arch: str, size: tuple[int, int]) -> None:
 def test_a_patch_and_its_channels(arch: str, channels: int) -> None:
     network = build(arch, channels=channels)
     patches = torch.rand(2, channels, 32, 32)
-    output = network(patches)
+    with torch.no_grad():
+        output = network(patches)
     assert output.shape == patches.shape
     assert network.channels == channels
     assert not network.bounded or (float(output.min()) >= 0 and float(output.max()) <= 1)

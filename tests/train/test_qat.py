@@ -88,7 +88,7 @@ def test_the_output_moves_a_little_and_the_weights_not_at_all(arch: str) -> None
     assert all(torch.equal(a, b) for a, b in zip(rounding.parameters(), plain.parameters(), strict=True))
 
 
-@pytest.mark.parametrize("arch", sorted(ARCHITECTURES))
+@pytest.mark.parametrize("arch", [name for name in sorted(ARCHITECTURES) if build(name).rounds])
 def test_a_gradient_reaches_every_parameter(arch: str) -> None:
     torch.manual_seed(0)
     network = build(arch)

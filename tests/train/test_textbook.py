@@ -18,8 +18,10 @@ import torch
 from tests.train.conftest import Command, Run, Settings
 from torch import Tensor, nn
 
-from cae_train import CheckpointError, ConfigError, load_model
+from cae_train import CheckpointError, ConfigError, TrainConfig, load_model
 from cae_train.checkpoint import save_model
+from cae_train.config import model_options
+from cae_train.initial import initial_network
 from cae_train.models import build, vgg16
 from cae_train.models.cae import DOWN, UP
 from cae_train.models.sparse import Sparse, divergence
@@ -220,13 +222,6 @@ def test_stacked_trains_one_layer_at_a_time_and_all_in_the_end() -> None:
         assert torch.allclose(step.output, network(patches), atol=1e-6), "the picture through the layers in use"
 
 
-def test_stacked_needs_an_epoch_a_stage(settings: Settings, cae_train: Command, tmp_path: Path) -> None:
-    done = cae_train("--arch", "stacked", "--epochs", "3", "--data", "synthetic", cwd=tmp_path)
-    assert done.returncode == 2
-    assert "--epochs is 3: stacked needs 4 or more" in done.stderr
-    assert not list(tmp_path.iterdir())
-
-
 def test_a_run_of_stacked_shows_its_stages_and_keeps_the_last(settings: Settings, run: Run, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     result = run(settings(arch="stacked", model={}, epochs=5), folder)
@@ -265,6 +260,7 @@ def test_a_depth_that_is_none_is_refused(settings: Settings, tmp_path: Path) -> 
 def test_the_layers_of_vgg16(layers: int, stride: int) -> None:
     network = build("vgg16", {"layers": layers})
     assert isinstance(network, Vgg16)
+    assert len(network.sideways) == {2: 0, 4: 1, 7: 2, 10: 3, 13: 4}[layers]
     kernels = [module for module in network.encoder if isinstance(module, nn.Conv2d)]
     assert [conv.out_channels for conv in kernels] == [width for block in BLOCKS for width in block][:layers]
     assert network.stride == stride
@@ -295,6 +291,20 @@ def test_vgg16_unfreezes_when_told(tmp_path: Path, settings: Settings, run: Run)
     assert moved == [False, True]
 
 
+def test_a_skip_of_vgg16_goes_around_the_code() -> None:
+    torch.manual_seed(0)
+    patches = torch.rand(1, 3, 32, 32)
+    for skips in (True, False):
+        network = build("vgg16", {"layers": 7, "skips": skips})
+        assert isinstance(network, Vgg16)
+        with torch.no_grad():
+            for parameter in network.encoder[-1:].parameters():
+                parameter.zero_()
+            network.decoder[0].weight.zero_()  # type: ignore[operator, union-attr]
+            one, other = network(patches), network(1 - patches)
+        assert torch.equal(one, other) is not skips, "nothing passes the code, so only skips can tell pictures apart"
+
+
 def test_vgg16_untrained_needs_no_weights() -> None:
     network = build("vgg16", {"layers": 2, "pretrained": False})
     before = [parameter.clone() for parameter in network.parameters()]
@@ -304,13 +314,19 @@ def test_vgg16_untrained_needs_no_weights() -> None:
         network.pretrain("weights.pth", "nowhere")
 
 
-@pytest.mark.parametrize("damage", ["missing", "text", "other", "few", "shape", "nan"])
-def test_bad_weights_of_vgg16_are_one_line_and_2(damage: str, cae_train: Command, tmp_path: Path) -> None:
-    path, answers = tmp_path / "weights.pth", {
-        "missing": "No such file", "text": "is no file of weights", "other": "is not VGG16: a state dictionary",
-        "few": "is not VGG16", "shape": "its layer of encoder.0.weight is (64, 1, 3, 3), not (64, 3, 3, 3)",
-        "nan": "is not VGG16",
-    }  # fmt: skip
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        ("missing", "No such file"),
+        ("text", "is no file of weights"),
+        ("other", "is not VGG16: a state dictionary"),
+        ("few", "is not VGG16"),
+        ("shape", "its layer of encoder.0.weight is (64, 1, 3, 3), not (64, 3, 3, 3)"),
+        ("nan", "is not VGG16"),
+    ],
+)
+def test_bad_weights_of_vgg16_are_named_in_one_line(damage: str, reason: str, tmp_path: Path) -> None:
+    path = tmp_path / "weights.pth"
     if damage == "text":
         path.write_text("no weights")
     elif damage == "other":
@@ -321,33 +337,46 @@ def test_bad_weights_of_vgg16_are_one_line_and_2(damage: str, cae_train: Command
         vgg16_weights(path, **{"features.0.weight": torch.zeros(64, 1, 3, 3)})
     elif damage == "nan":
         vgg16_weights(path, **{"features.0.bias": torch.full((64,), math.nan)})
-    done = cae_train("--arch", "vgg16", "--data", "synthetic", "--vgg16-weights", path, cwd=tmp_path)
-    assert done.returncode == 2
-    lines = [line for line in done.stderr.splitlines() if line.startswith("cae-train: ")]
-    assert len(lines) == 1
-    assert answers[damage] in lines[0]
-    assert not (tmp_path / "runs").exists()
+    with pytest.raises(CheckpointError) as caught:
+        build("vgg16", {"layers": 2}).pretrain(str(path), "nowhere")
+    assert reason in str(caught.value)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("options", "reason"),
+    ("changes", "reason"),
     [
-        (["--arch", "cae", "--vgg16-weights", "x.pth"], "--vgg16-weights x.pth: only --arch vgg16 has use for it"),
-        (["--arch", "vae", "--quantize-aware"], "--quantize-aware knows nothing of this vae"),
-        (["--arch", "cae", "--model", "up=bilinear", "--quantize-aware"], "--quantize-aware knows nothing of this cae"),
-        (["--model", "widths"], "--model 'widths': NAME=VALUE is needed"),
-        (["--model", "depth=3"], "'skip' has no model option 'depth': it has widths"),
-        (["--arch", "cae", "--model", "code=[1]"], "model option code is"),
+        ({"arch": "cae", "vgg16_weights": "x.pth"}, "--vgg16-weights x.pth: only --arch vgg16 has use for it"),
+        ({"arch": "vae", "quantize_aware": True}, "--quantize-aware knows nothing of this vae"),
+        (
+            {"arch": "cae", "model": {"up": "bilinear"}, "quantize_aware": True},
+            "--quantize-aware knows nothing of this cae",
+        ),
+        ({"arch": "stacked", "epochs": 3}, "--epochs is 3: stacked needs 4 or more"),
+        ({"arch": "skip", "model": {"depth": 3}}, "'skip' has no model option 'depth': it has widths"),
     ],
 )
-def test_what_a_network_cannot_do_is_one_line_and_2(
-    options: list[str], reason: str, cae_train: Command, tmp_path: Path
-) -> None:
-    done = cae_train("--data", "synthetic", *options, cwd=tmp_path)
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1
-    assert reason in done.stderr
-    assert not list(tmp_path.iterdir())
+def test_what_a_network_cannot_do_is_one_line(changes: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        initial_network(TrainConfig(**changes))
+    assert reason in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("option", ["widths", "=3", "code=", "="])
+def test_options_on_the_command_line_are_names_and_values(option: str) -> None:
+    with pytest.raises(ConfigError, match="NAME=VALUE is needed"):
+        model_options({}, {}, [option])
+
+
+def test_options_on_the_command_line_are_read_as_toml_or_text() -> None:
+    options = ["a=1", "b=0.5", "c=true", "d=[16, 32]", "e=average", 'f="kl"', "g=a=b"]
+    wanted = {"a": 1, "b": 0.5, "c": True, "d": [16, 32], "e": "average", "f": "kl", "g": "a=b"}
+    assert model_options({}, {}, options) == wanted
+    written = {"arch": "cae", "model": {"code": 8, "up": "bilinear"}}
+    assert model_options(written, {}, ["code=4"]) == {"code": 4, "up": "bilinear"}
+    assert model_options(written, {"arch": "vae"}, ["latent=4"]) == {"latent": 4}, "another network's table is no use"
 
 
 def test_options_of_networks_on_the_command_line_change_a_config(

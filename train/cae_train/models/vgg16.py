@@ -6,16 +6,18 @@
     3        pool, conv, conv, conv        256 x P/4  x P/4
     4        pool, conv, conv, conv        512 x P/8  x P/8
     5        pool, conv, conv, conv        512 x P/16 x P/16    the latent code
-    decoder  per block upwards: conv to 256, 128, 64, 32, ReLU, upsample x2; at last conv to C, sigmoid
+    decoder  per block upwards: conv to 256, 128, 64, 32, ReLU, upsample x2 (plus a 1x1 conv of the block of that size,
+             with `skips`); at last conv to C, sigmoid
 
 All convolutions are 3x3 with a ReLU behind them, all pooling is 2x2 maximum. `layers` takes fewer of the 13. Inputs are
 0..1 and are normalised by ImageNet's means and deviations inside; grey pictures are seen as three equal channels.
 
 The weights (`pretrained`) are those of torchvision's VGG16_Weights.IMAGENET1K_V1, from their official address with its
-checksum, or from `--vgg16-weights FILE`. The encoder is frozen; after `unfreeze_after` epochs it learns too.
+checksum, or from `--vgg16-weights FILE`. The encoder is frozen; after `unfreeze_after` epochs it learns too. What it
+has learnt tells objects apart and forgets where an edge was: without skips a picture does not come back from its code.
 
-Source: Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition" (ICLR 2015),
-configuration D.
+Sources: Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition" (ICLR 2015),
+configuration D; skips from a pretrained VGG encoder, Iglovikov and Shvets (TernausNet, 2018).
 """
 
 from dataclasses import dataclass
@@ -44,6 +46,8 @@ class Vgg16Options:
 
     Attributes:
         layers: of its convolutions, 2, 4, 7, 10 or 13: whole blocks.
+        skips: add to each level of the decoder what the encoder's block of that size has found; false sends
+            everything through the code.
         pretrained: begin from ImageNet's weights; false leaves the encoder as it was drawn, to compare with.
         unfreeze_after: epochs after which the encoder learns too; 0 leaves it frozen.
 
@@ -52,12 +56,14 @@ class Vgg16Options:
     """
 
     layers: int = 13
+    skips: bool = True
     pretrained: bool = True
     unfreeze_after: int = 0
 
     def __post_init__(self) -> None:
         require(type(self.layers) is int and self.layers in ENDS, "layers", self.layers, ", ".join(map(str, ENDS)))
-        require(type(self.pretrained) is bool, "pretrained", self.pretrained, "true or false")
+        for name in ("skips", "pretrained"):
+            require(type(getattr(self, name)) is bool, name, getattr(self, name), "true or false")
         epochs = self.unfreeze_after
         require(type(epochs) is int and 0 <= epochs <= 100_000, "unfreeze_after", epochs, "0 (never) or more epochs")
 
@@ -92,6 +98,8 @@ class Vgg16(Autoencoder):
             up += [nn.Conv2d(inputs, outputs, 3, padding=1), nn.ReLU(), nn.Upsample(scale_factor=2)]
             width = outputs
         self.decoder = nn.Sequential(*up, nn.Conv2d(width, channels, 3, padding=1), nn.Sigmoid())
+        found = zip(blocks[:-1], DECODER, strict=False) if self.options.skips else ()
+        self.sideways = nn.ModuleList(nn.Conv2d(block[-1], outputs, 1) for block, outputs in found)
         for module in self.encoder:
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
@@ -101,9 +109,18 @@ class Vgg16(Autoencoder):
 
     def forward(self, x: Tensor) -> Tensor:
         """N x C x H x W -> code N x 512 x H/16 x W/16 -> N x C x H x W."""
-        seen = (x - self.mean) / self.deviation  # N x 3 x H x W, also of one channel
-        restored: Tensor = self.decoder(self.encoder(seen))
-        return restored
+        x = (x - self.mean) / self.deviation  # N x 3 x H x W, also of one channel
+        found: list[Tensor] = []  # by each block but the last: N x 64 x H x W, N x 128 x H/2 x W/2, ...
+        for layer in self.encoder:
+            if isinstance(layer, nn.MaxPool2d):
+                found.append(x)
+            x = layer(x)
+        for layer in self.decoder:
+            x = layer(x)
+            if isinstance(layer, nn.Upsample) and self.options.skips:
+                block = found.pop()
+                x = x + self.sideways[len(found)](block)
+        return x
 
     def begin_epoch(self, epoch: int, epochs: int) -> None:
         """Let the encoder learn from the epoch on that the options name."""
