@@ -13,7 +13,7 @@ import onnx
 from torch import nn
 
 from cae_export.channels_last import ChannelsLast
-from cae_export.config import MAX_DROP, OPSET, OVERLAP, PATCHES, TOLERANCE, TOLERANCE_FP16
+from cae_export.config import MAX_DROP, OPSET, OVERLAP, PATCHES, STEADY, TOLERANCE, TOLERANCE_FP16
 from cae_export.convert import check_opset, to_onnx
 from cae_export.errors import RefusedError, UsageError
 from cae_export.parity import BatchParity, mean_psnr, prove, refuse_unless_equal, refuse_unless_steady, run
@@ -142,7 +142,8 @@ def export(
             quantised, layout = _quantised(loaded.network, graph, opset, patches)
             spec = replace(spec, precision="int8", psnr_out=None, layout=layout)
             spec = _weighed(quantised, spec, partial, patches)
-            refuse_unless_steady(partial, patches)
+            linear = any(isinstance(module, nn.Linear) for module in loaded.network.modules())
+            refuse_unless_steady(partial, patches, STEADY if linear else TOLERANCE)
             speed = _speed(partial, fp32, patches)
             _refuse_loss(psnr_fp32, cast(float, spec.psnr_out), max_drop, speed)
         fp32_bytes = fp32.stat().st_size

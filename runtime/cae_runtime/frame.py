@@ -25,7 +25,8 @@ class Frame:
 
     The rows of patches are taken in parts from top to bottom. A thread stores what only its part touches; the rows that
     two parts share are added up and stored by the thread that comes second. Which rows make a part depends on the image
-    and the overlap alone, so on a CPU neither threads nor batches change a bit.
+    and the overlap alone, so on a CPU neither threads nor batches change a bit (of a
+    convolutional model; linear layers sum in another order at other batch sizes).
 
     A model of 1 channel cleans the luminance of colours (ITU-R BT.601, rounded to the image's own steps, as in a grey
     copy); what it changes there is added to all three colours, so that their differences stay as they are.

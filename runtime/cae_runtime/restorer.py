@@ -32,7 +32,8 @@ class Restorer:
         provider: `auto`, `cpu`, `cuda`, `cuda:1`, ... ; one that is named is used or it is an error.
         threads: threads of the CPU provider; None takes all the CPUs that this process may use.
         batch: patches a call of the model, 1 or more; None takes 32 of 32x32 pixels, fewer of larger ones (on a GPU
-            four times as many). On a CPU the result does not depend on it.
+            four times as many). On a CPU the result does not depend on it (with
+            a model that has linear layers, as vae, but for a rounding).
         overlap: pixels shared by neighbouring patches, 0..patch-1; None takes the model's recommendation.
         color: channel order of the arrays, `bgr` as OpenCV reads them, or `rgb`.
 

@@ -75,7 +75,7 @@ def test_from_idx_files_to_cleaned_pictures(precision: list[str], tmp_path: Path
         "--lr", "0.01", "--accelerator", "cpu", "--out", "run",
     )  # fmt: skip
     assert "288 images, 32 held out" in said
-    assert "mnist test: noisy" in said
+    assert "mnist test: corrupted" in said
     proof = run("export", "run/model.pt", "-o", "grey.onnx", *precision)
     assert "130 patches of the test part of mnist" in proof
     spec = Session(tmp_path / "grey.onnx", provider="cpu").spec

@@ -3,54 +3,35 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import math
-import threading
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import cv2
 import pytest
 import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
 from tests.train.conftest import Command, Run, Settings
-from torch import Tensor, nn
+from torch import nn
 
 from cae_train import CheckpointError, ConfigError, TrainConfig, load_model
 from cae_train.checkpoint import save_model
 from cae_train.config import model_options
+from cae_train.ema import Ema
 from cae_train.initial import initial_network
-from cae_train.models import build, vgg16
+from cae_train.models import build
 from cae_train.models.cae import DOWN, UP
 from cae_train.models.sparse import Sparse, divergence
 from cae_train.models.stacked import Stacked
 from cae_train.models.vae import Vae
 from cae_train.models.vae import divergence as gaussian_divergence
-from cae_train.models.vgg16 import BLOCKS, MEAN, Vgg16, read_weights
 from cae_train.objective import charbonnier, mse
 
 
 def rows_of(folder: Path) -> list[dict[str, str]]:
     with (folder / "metrics.csv").open(newline="") as file:
         return list(csv.DictReader(file))
-
-
-def vgg16_weights(path: Path, **changes: Any) -> Path:
-    """Write a file as torchvision publishes it: `features.N` of the convolutions, and the classifier."""
-    torch.manual_seed(3)
-    state: dict[str, Tensor] = {}
-    width, number = 3, 0
-    for block in BLOCKS:
-        for outputs in block:
-            state[f"features.{number}.weight"] = torch.randn(outputs, width, 3, 3) * (2 / (9 * width)) ** 0.5
-            state[f"features.{number}.bias"] = torch.randn(outputs) * 0.1
-            width, number = outputs, number + 2
-        number += 1
-    state["classifier.6.bias"] = torch.zeros(1000)
-    torch.save(state | changes, path)
-    return path
 
 
 @pytest.mark.parametrize(("down", "up", "batch_norm"), [*product(DOWN, UP, (False, True))])
@@ -128,7 +109,7 @@ def test_the_price_of_the_code_of_vae_rises() -> None:
     network, patches = build("vae", {"latent": 8, "kl_weight": 2.0, "warmup": 0.5}).eval(), torch.rand(4, 3, 32, 32)
     prices = []
     for progress in (0.0, 0.25, 0.5, 1.0):
-        network.begin_step(progress)
+        network.begin_step(progress, torch.Generator())
         with torch.no_grad():
             step = network.step(patches, patches, mse)
         prices.append(float(step.loss - mse(step.output, patches, patches)))
@@ -256,94 +237,6 @@ def test_a_depth_that_is_none_is_refused(settings: Settings, tmp_path: Path) -> 
         load_model(tmp_path / "model.pt")
 
 
-@pytest.mark.parametrize(("layers", "stride"), [(2, 1), (4, 2), (7, 4), (10, 8), (13, 16)])
-def test_the_layers_of_vgg16(layers: int, stride: int) -> None:
-    network = build("vgg16", {"layers": layers})
-    assert isinstance(network, Vgg16)
-    assert len(network.sideways) == {2: 0, 4: 1, 7: 2, 10: 3, 13: 4}[layers]
-    kernels = [module for module in network.encoder if isinstance(module, nn.Conv2d)]
-    assert [conv.out_channels for conv in kernels] == [width for block in BLOCKS for width in block][:layers]
-    assert network.stride == stride
-    assert network(torch.rand(1, 3, 32, 48)).shape == (1, 3, 32, 48)
-
-
-def test_vgg16_takes_up_weights_and_holds_them_still(tmp_path: Path, settings: Settings, run: Run) -> None:
-    weights = vgg16_weights(tmp_path / "vgg16.pth")
-    config = settings(arch="vgg16", model={"layers": 4}, epochs=1, epoch_crops=64, vgg16_weights=str(weights))
-    run(config, tmp_path / "run")
-    loaded = load_model(tmp_path / "run" / "model.pt").network
-    assert isinstance(loaded, Vgg16)
-    published = read_weights(weights)
-    for parameter, value in zip(loaded.encoder.parameters(), published, strict=False):
-        assert torch.equal(parameter, value)
-    assert loaded.mean.flatten().tolist() == pytest.approx(MEAN)
-
-
-def test_vgg16_unfreezes_when_told(tmp_path: Path, settings: Settings, run: Run) -> None:
-    weights = vgg16_weights(tmp_path / "vgg16.pth")
-    options = {"layers": 2, "unfreeze_after": 1}
-    common = {"arch": "vgg16", "model": options, "epoch_crops": 64, "vgg16_weights": str(weights), "ema": 0.0}
-    moved = []
-    for epochs in (1, 2):
-        run(settings(epochs=epochs, **common), tmp_path / f"{epochs}")
-        network = torch.load(tmp_path / f"{epochs}" / "last.ckpt", weights_only=True)["state_dict"]
-        moved.append(not torch.equal(network["net.encoder.0.weight"], read_weights(weights)[0]))
-    assert moved == [False, True]
-
-
-def test_a_skip_of_vgg16_goes_around_the_code() -> None:
-    torch.manual_seed(0)
-    patches = torch.rand(1, 3, 32, 32)
-    for skips in (True, False):
-        network = build("vgg16", {"layers": 7, "skips": skips})
-        assert isinstance(network, Vgg16)
-        with torch.no_grad():
-            for parameter in network.encoder[-1:].parameters():
-                parameter.zero_()
-            network.decoder[0].weight.zero_()  # type: ignore[operator, union-attr]
-            one, other = network(patches), network(1 - patches)
-        assert torch.equal(one, other) is not skips, "nothing passes the code, so only skips can tell pictures apart"
-
-
-def test_vgg16_untrained_needs_no_weights() -> None:
-    network = build("vgg16", {"layers": 2, "pretrained": False})
-    before = [parameter.clone() for parameter in network.parameters()]
-    network.pretrain("", "nowhere")
-    assert all(torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True))
-    with pytest.raises(ConfigError, match="pretrained is False: true with --vgg16-weights is needed"):
-        network.pretrain("weights.pth", "nowhere")
-
-
-@pytest.mark.parametrize(
-    ("damage", "reason"),
-    [
-        ("missing", "No such file"),
-        ("text", "is no file of weights"),
-        ("other", "is not VGG16: a state dictionary"),
-        ("few", "is not VGG16"),
-        ("shape", "its layer of encoder.0.weight is (64, 1, 3, 3), not (64, 3, 3, 3)"),
-        ("nan", "is not VGG16"),
-    ],
-)
-def test_bad_weights_of_vgg16_are_named_in_one_line(damage: str, reason: str, tmp_path: Path) -> None:
-    path = tmp_path / "weights.pth"
-    if damage == "text":
-        path.write_text("no weights")
-    elif damage == "other":
-        torch.save({"weight": torch.zeros(3)}, path)
-    elif damage == "few":
-        torch.save({"features.0.weight": torch.zeros(64, 3, 3, 3)}, path)
-    elif damage == "shape":
-        vgg16_weights(path, **{"features.0.weight": torch.zeros(64, 1, 3, 3)})
-    elif damage == "nan":
-        vgg16_weights(path, **{"features.0.bias": torch.full((64,), math.nan)})
-    with pytest.raises(CheckpointError) as caught:
-        build("vgg16", {"layers": 2}).pretrain(str(path), "nowhere")
-    assert reason in str(caught.value)
-    assert str(path) in str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
@@ -353,6 +246,11 @@ def test_bad_weights_of_vgg16_are_named_in_one_line(damage: str, reason: str, tm
             {"arch": "cae", "model": {"up": "bilinear"}, "quantize_aware": True},
             "--quantize-aware knows nothing of this cae",
         ),
+        (
+            {"arch": "vgg16", "model": {"unfreeze_after": 20}},
+            "unfreeze_after is 20: 0 (never) or less than",
+        ),
+        ({"arch": "vgg16", "vgg16_weights": "x", "start": "y"}, "--vgg16-weights and --start exclude each other"),
         ({"arch": "stacked", "epochs": 3}, "--epochs is 3: stacked needs 4 or more"),
         ({"arch": "skip", "model": {"depth": 3}}, "'skip' has no model option 'depth': it has widths"),
     ],
@@ -377,6 +275,9 @@ def test_options_on_the_command_line_are_read_as_toml_or_text() -> None:
     written = {"arch": "cae", "model": {"code": 8, "up": "bilinear"}}
     assert model_options(written, {}, ["code=4"]) == {"code": 4, "up": "bilinear"}
     assert model_options(written, {"arch": "vae"}, ["latent=4"]) == {"latent": 4}, "another network's table is no use"
+    assert model_options(written, {"arch": "vae"}, []) == {}
+    with pytest.raises(ConfigError, match="a table is needed"):
+        model_options({"model": 3}, {}, ["code=4"])
 
 
 def test_options_of_networks_on_the_command_line_change_a_config(
@@ -405,35 +306,48 @@ def test_the_list_names_everything(cae_train: Command) -> None:
     assert "latent=128" in done.stdout
 
 
-@pytest.mark.parametrize("fits", [True, False])
-def test_weights_of_vgg16_are_downloaded_with_their_checksum(
-    fits: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    served = tmp_path / "served"
-    served.mkdir()
-    weights = vgg16_weights(served / "vgg16.pth")
-    handler = partial(SimpleHTTPRequestHandler, directory=str(served))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        monkeypatch.setattr(vgg16, "URL", f"http://127.0.0.1:{server.server_port}/vgg16.pth")
-        checksum = hashlib.sha256(weights.read_bytes()).hexdigest()
-        monkeypatch.setattr(vgg16, "SHA256", checksum if fits else "0" * 64)
-        network = build("vgg16", {"layers": 2})
-        assert isinstance(network, Vgg16)
-        if fits:
-            network.pretrain("", str(tmp_path / "data"))
-            assert torch.equal(next(network.encoder.parameters()), read_weights(weights)[0])
-        else:
-            with pytest.raises(CheckpointError, match=r"could not be downloaded .* --vgg16-weights") as caught:
-                network.pretrain("", str(tmp_path / "data"))
-            assert "\n" not in str(caught.value)
-            assert not list((tmp_path / "data").glob("*.pth"))
-        server.shutdown()
-
-
 def test_the_sheet_of_a_masked_run_shows_the_mask(settings: Settings, run: Run, tmp_path: Path) -> None:
     widths = {}
     for name, degrade in {"mask": ("gaussian:5", "mask:0.2"), "noise": ("mask:0.2", "gaussian:5")}.items():
         run(settings(degrade=degrade, epochs=1, epoch_crops=64), tmp_path / name)
         widths[name] = cv2.imread(str(tmp_path / name / "samples" / "epoch-001.png")).shape[1]
     assert widths["mask"] > widths["noise"] + 200, "four pictures a patch; noise over the holes hides where they are"
+
+
+def test_the_average_of_the_weights_begins_anew_with_each_stage(settings: Settings, run: Run, tmp_path: Path) -> None:
+    class Look(Callback):
+        seen: ClassVar[list[tuple[str, int]]] = []
+
+        def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+            (average,) = (callback for callback in trainer.callbacks if isinstance(callback, Ema))  # type: ignore[attr-defined]
+            assert average._average_model is not None
+            self.seen.append((pl_module.net.stage, int(average._average_model.n_averaged)))  # type: ignore[union-attr]
+
+    run(settings(arch="stacked", model={"greedy": 0.8}, epochs=7, epoch_crops=64), tmp_path / "run", callbacks=[Look()])
+    assert [stage for stage, _ in Look.seen] == ["layer 1"] * 2 + ["layer 2"] * 2 + ["layer 3"] * 2 + ["fine-tuning"]
+    assert [count for _, count in Look.seen] == [4, 8, 4, 8, 4, 8, 4]
+
+
+def test_patience_counts_within_the_last_stage(settings: Settings, run: Run, tmp_path: Path) -> None:
+    config = settings(arch="stacked", model={}, epochs=8, epoch_crops=64, patience=1, lr=1e-6)
+    run(config, tmp_path / "run")
+    stages = [row["stage"] for row in rows_of(tmp_path / "run")]
+    assert {"layer 1", "layer 2", "layer 3", "fine-tuning"} == set(stages)
+
+
+def test_a_stage_holds_still_what_it_does_not_train() -> None:
+    network, patches = build("stacked", {"batch_norm": True}).train(), torch.rand(4, 3, 32, 32)
+    network.begin_epoch(1, 4)
+    before = {name: value.clone() for name, value in network.named_buffers()}
+    network.train()  # as the loop says after each validation
+    for _ in range(2):
+        network.step(patches, patches, mse)
+    moved = {name.rpartition(".")[0] for name, value in network.named_buffers() if not torch.equal(value, before[name])}
+    assert moved == {"encoder.5", "decoder.5"}, "the two of the second layer"
+
+
+def test_networks_that_freeze_are_trained_in_one_process(cae_train: Command, photos: Path, tmp_path: Path) -> None:
+    done = cae_train("--arch", "stacked", "--data", photos, "--accelerator", "cpu", "--devices", "2", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "is trained in one, say --devices 1" in done.stderr
+    assert not list(tmp_path.iterdir())

@@ -13,7 +13,6 @@ A dictionary of plain values and tensors, so that it loads with `weights_only=Tr
     metrics   psnr_in, psnr_out (dB), evaluated_on, epoch; empty where a run was stopped before its first epoch ended
 """
 
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -29,6 +28,7 @@ from cae_train.errors import CheckpointError, ConfigError
 from cae_train.files import whole
 from cae_train.models import build, options_of
 from cae_train.models.base import Autoencoder
+from cae_train.tensor_files import read_tensors
 
 FORMAT, SCHEMA = "cae-toolkit", 1
 MAX_BYTES = 512 * 2**20
@@ -76,21 +76,7 @@ def load_model(path: Path) -> LoadedModel:
     Raises:
         CheckpointError: no such file, not one of ours, damaged, too large, or weights that do not fit.
     """
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise CheckpointError(f"{path} is larger than {MAX_BYTES >> 20} MiB, no model.pt of this toolkit is")
-        if not zipfile.is_zipfile(path):
-            raise CheckpointError(f"{path} is no model.pt: write one with cae-train")
-        with zipfile.ZipFile(path) as archive:
-            if sum(entry.file_size for entry in archive.infolist()) > MAX_BYTES:
-                raise CheckpointError(f"{path} unpacks to more than {MAX_BYTES >> 20} MiB, no model.pt does")
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as e:
-        raise CheckpointError(f"{path}: {e.strerror or e}") from e
-    except CheckpointError:
-        raise
-    except Exception as e:  # a damaged or hostile file can fail anywhere in the readers
-        raise CheckpointError(f"{path} is no model.pt of cae-train: it is damaged or holds other Python objects") from e
+    content = read_tensors(path, MAX_BYTES, "model.pt of cae-train")
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise CheckpointError(f"{path} is no model.pt of cae-train: it was written by another program")
     if content.get("schema") != SCHEMA:

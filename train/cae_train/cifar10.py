@@ -53,7 +53,7 @@ def _read(path: Path) -> NDArray[np.uint8]:
 def _download(data_dir: Path) -> Path:
     """Fetch the archive with a checksum and a progress bar, and unpack its six files, named and sized as expected."""
     try:
-        archive = fetched(URL, MD5, data_dir)
+        archive = fetched(URL, f"md5:{MD5}", data_dir)
         folder = data_dir / FOLDER
         folder.mkdir(parents=True, exist_ok=True)
         with tarfile.open(archive) as tar:

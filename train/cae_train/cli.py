@@ -148,8 +148,8 @@ def command(
         settings = TrainConfig.from_dict(load_toml(resume / "config.toml"))
     else:
         written = load_toml(config) if config else {}
-        if model:
-            given["model"] = model_options(written, given, model)
+        if model or given.get("arch") is not None:
+            given["model"] = model_options(written, given, model or [])
         settings = TrainConfig.from_dict(written | given)
     if preview_degradation is not None:
         _preview(settings, preview_degradation)
@@ -203,7 +203,7 @@ def _run(
     settings: TrainConfig, hardware: Hardware, out: Path | None, resume: Path | None, pairs: Path | None, max_pairs: int
 ) -> None:
     try:
-        from cae_train import data, degrade, initial, loop, machine, models, objective, run_folder
+        from cae_train import data, degrade, initial, loop, machine, models, run_folder
         from cae_train.pairs import save_pairs
         from cae_train.progress import ProgressLines
         from cae_train.quiet import quiet_decoders
@@ -215,11 +215,13 @@ def _run(
     wanted = resume or out or Path("runs/train") / settings.arch
     if resume is None:
         run_folder.check(wanted)
-    network = initial.initial_network(settings, resume is not None)
-    objective.loss_of(settings.loss, network)
     degrade.parse_chain(settings.degrade, settings.clip)
+    cost = models.multiply_adds_per_pixel(models.build(settings.arch, settings.model, data.channels_of(settings)))
     with machine.quiet_lightning():
-        machine.make_trainer(settings, Path(), hardware, [])
+        trainer = machine.make_trainer(settings, Path(), hardware, [])
+    # With --epochs 0 nothing is trained: no weights are looked for.
+    network = initial.initial_network(settings, resume is not None or not settings.epochs)
+    machine.refuse_processes(trainer, network)
     leader = os.environ.get("LOCAL_RANK", "0") == "0"
     console = Console(stderr=True, quiet=not leader)
 
@@ -237,7 +239,7 @@ def _run(
     folder = run_folder.create(wanted) if resume is None and leader else wanted
     say(
         f"{settings.arch}: {models.weight_count(network):,} weights, "
-        f"{models.multiply_adds_per_pixel(network) / 1000:.1f} KMAC/px; "
+        f"{cost / 1000:.1f} KMAC/px; "
         f"{len(split.train):,} images, {len(split.validation):,} held out; {' + '.join(settings.degrade)} -> {folder}"
     )
     result = loop.train(
@@ -247,6 +249,7 @@ def _run(
         resume=resume is not None,
         callbacks=[ProgressLines(console)],
         split=split,
+        network=network,
     )
     if result.psnr_in is not None and result.psnr_out is not None:
         if settings.degrade == ("none",):

@@ -14,7 +14,7 @@ from cae_train.errors import ConfigError
 AUTO = "auto"
 LOSSES = {
     "mse": "mean squared error: what PSNR measures",
-    "bce": "binary cross-entropy, for outputs that end in a sigmoid: grey shapes, and the likelihood of vae",
+    "bce": "binary cross-entropy, for outputs that end in a sigmoid: grey shapes, and what bounds vae",
     "charbonnier": "a smooth absolute error: sharper than mse, and what most networks take",
     "relative": "squared error beside each patch's own noise: for ranges of levels, faint ones included",
     "ssim": "charbonnier with structural similarity mixed in",
@@ -46,7 +46,7 @@ class TrainConfig:
         grey: share of the training patches that are made grey, noise included, so that grey images are cleaned too.
         clip: whether degraded patches are clipped to 0..1 and rounded to 8 bits, as a camera's are.
         vgg16_weights: file of VGG16's weights; empty looks for it in `data_dir` and downloads it there.
-        loss: a name of `LOSSES`, or `auto`: the network's own, bce for vae and charbonnier for the others.
+        loss: a name of `LOSSES`, or `auto`: the network's own, as `cae-train --list` names it.
         epochs: passes; an epoch is every patch once, or `epoch_crops` crops of a folder.
         epoch_crops: crops an epoch where photographs are cropped.
         batch: patches a step.
@@ -187,8 +187,10 @@ def model_options(written: dict[str, Any], given: dict[str, Any], options: Seque
         ConfigError: one that is not NAME=VALUE.
     """
     same = given.get("arch") in (None, written.get("arch", TrainConfig.arch))
-    table = written.get("model") if same else None
-    result = dict(table) if isinstance(table, dict) else {}
+    table = written.get("model", {}) if same else {}
+    if not isinstance(table, Mapping):
+        raise ConfigError(f"[model] is {table!r}: a table is needed")
+    result = dict(table)
     for option in options:
         name, equals, value = option.partition("=")
         if not (name and equals and value):

@@ -17,6 +17,8 @@ def fetched(url: str, checksum: str, folder: Path) -> Path:
     """
     import pooch
 
+    if ":" not in checksum:
+        raise ValueError(f"checksum {checksum!r} does not say of which kind it is")
     pooch.get_logger().setLevel("ERROR")
     fetch = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=30)
     name = url.rpartition("/")[2]

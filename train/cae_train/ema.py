@@ -19,12 +19,23 @@ class Ema(WeightAveraging):
         super().__init__(use_buffers=False, multi_avg_fn=blend)
         self.stage: str | None = None
 
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin the average anew with each stage of a training: what was before it is no part of what is trained."""
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Begin the average anew with each stage of a training: what was before it is no part of what is trained.
+
+        Not at the epoch's start: Lightning asks callbacks before the module, whose network is in the old stage then.
+        """
         stage = cast(Any, pl_module).net.stage
         if self._average_model is not None and self.stage not in (None, stage):
             self._average_model.n_averaged.zero_()
         self.stage = stage
+
+    def state_dict(self) -> dict[str, Any]:
+        """The stage that the average is of, for a checkpoint."""
+        return {"stage": self.stage}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """The inverse of `state_dict`."""
+        self.stage = state_dict["stage"]
 
     def network(self, current: nn.Module) -> nn.Module:
         """The averaged network, or the current one before there is an average."""

@@ -2,12 +2,15 @@
 
 from pathlib import Path
 
+import torch
+
 from cae_train.checkpoint import load_model
 from cae_train.config import TrainConfig
 from cae_train.data import channels_of
 from cae_train.errors import ConfigError
 from cae_train.models import build, folded, options_of
 from cae_train.models.base import Autoencoder
+from cae_train.objective import loss_of
 
 
 def initial_network(config: TrainConfig, resume: bool = False) -> Autoencoder:
@@ -16,17 +19,21 @@ def initial_network(config: TrainConfig, resume: bool = False) -> Autoencoder:
     Branches that `start` was trained with are folded where the run's network has none.
 
     Raises:
-        ConfigError: `start` is another network than `arch` and `model` describe, or for other channels; epochs or
-            `quantize_aware` that the network cannot do with.
+        ConfigError: `start` is another network than `arch` and `model` describe, or for other channels; a loss,
+            epochs or `quantize_aware` that the network cannot do with.
         CheckpointError: `start`, or weights from elsewhere, cannot be read.
     """
+    torch.manual_seed(config.seed)
     network = build(config.arch, config.model, channels_of(config))
+    loss_of(config.loss, network)
     if config.quantize_aware and not network.rounds:
         raise ConfigError(f"--quantize-aware knows nothing of this {config.arch}: choose skip, or cae as it is")
     if config.epochs:
         network.begin_epoch(0, config.epochs)
     if resume:
         return network
+    if config.start and config.vgg16_weights:
+        raise ConfigError("--vgg16-weights and --start exclude each other: both are weights to begin from")
     if not config.start:
         network.pretrain(config.vgg16_weights, config.data_dir)
     else:

@@ -19,7 +19,7 @@ def listing() -> Iterator[str]:
     for name, architecture in ARCHITECTURES.items():
         network = build(name)
         cost = f"{weight_count(network):,} weights, {multiply_adds_per_pixel(network) / 1000:.1f} KMAC/px"
-        yield f"  {name:<14}{architecture.summary} ({cost})"
+        yield f"  {name:<14}{architecture.summary} ({cost}; loss {network.loss})"
         options = architecture.options()
         chosen = (f"{item.name}={_written(getattr(options, item.name))}" for item in fields(options))
         yield f"{'':16}{' '.join(chosen)}"
@@ -28,7 +28,7 @@ def listing() -> Iterator[str]:
     for name, kind in DEGRADATIONS.items():
         yield f"  {name:<14}{kind.summary}" + (f" ({kind.levels})" if kind.levels else "")
     yield ""
-    yield "losses (--loss; auto takes bce for vae and charbonnier for the others):"
+    yield "losses (--loss; auto, the default, takes the network's own):"
     for name, summary in LOSSES.items():
         yield f"  {name:<14}{summary}"
 

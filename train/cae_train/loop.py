@@ -11,12 +11,11 @@ from typing import Any, cast
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import EarlyStopping
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics import MeanMetric
 
-from cae_train import qat
+from cae_train import qat, streams
 from cae_train.checkpoint import load_model, save_model
 from cae_train.config import Hardware, TrainConfig
 from cae_train.data import Split, load
@@ -24,11 +23,12 @@ from cae_train.degrade import parse_chain
 from cae_train.ema import Ema
 from cae_train.errors import CheckpointError, ConfigError, TrainingError
 from cae_train.initial import initial_network
-from cae_train.machine import default_workers, make_trainer, one_line, quiet_lightning
+from cae_train.machine import default_workers, make_trainer, one_line, quiet_lightning, refuse_processes
 from cae_train.models.base import Autoencoder
 from cae_train.muon import Muon
 from cae_train.objective import loss_of, psnr
 from cae_train.patches import EpochSampler, Pairs, fixed_pairs
+from cae_train.patience import Patience
 from cae_train.run_folder import CHECKPOINT, MODEL, RunFolder
 
 VALIDATION_BATCH = 256
@@ -53,10 +53,9 @@ class TrainResult:
 class Training(LightningModule):
     """The network with its loss, optimiser and figures."""
 
-    def __init__(self, config: TrainConfig, split: Split, resume: bool = False) -> None:
+    def __init__(self, config: TrainConfig, split: Split, network: Autoencoder) -> None:
         super().__init__()
         self.config = config
-        network = initial_network(config, resume)
         self.net: Autoencoder = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.roundings = qat.prepare(self.net) if config.quantize_aware else []
         self.loss = loss_of(config.loss, self.net)
@@ -83,7 +82,9 @@ class Training(LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
         """One step on (degraded, clean), float32 N x C x 32 x 32 each."""
         degraded, clean = batch
-        self.net.begin_step(self.global_step / max(1, int(self.trainer.estimated_stepping_batches)))
+        key = (self.config.seed, streams.LATENT, self.current_epoch, index, self.global_rank)
+        steps = max(1, int(self.trainer.estimated_stepping_batches))
+        self.net.begin_step(self.global_step / steps, streams.torch_rng(*key))
         step = self.net.step(degraded, clean, self.loss)
         if index % CHECK_STEPS == 0:
             self._check(float(step.loss.detach()))
@@ -173,9 +174,11 @@ def train(
     resume: bool = False,
     callbacks: Sequence[Callback] = (),
     split: Split | None = None,
+    network: Autoencoder | None = None,
 ) -> TrainResult:
     """Train a network and leave a run folder in `out` (made if it is not there).
 
+    `split` and `network` spare reading again what `data.load` and `initial.initial_network` have read already.
     With `resume`, `out` is a run folder that continues after its last finished epoch. Ctrl-C does not raise: the
     result says `interrupted`, and `model.pt` holds the best epoch, or the weights of the moment before the first.
 
@@ -190,19 +193,19 @@ def train(
     checkpoint = out / CHECKPOINT
     if resume and not checkpoint.is_file():
         raise CheckpointError(f"--resume {out}: it has no {CHECKPOINT} to continue from")
-    torch.manual_seed(config.seed)
     split = split or load(config)
-    training = Training(config, split, resume)
+    training = Training(config, split, network or initial_network(config, resume))
     folder = RunFolder(out, config)
     everyone: list[Callback] = [folder, *callbacks]
     if config.ema:
         everyone.append(Ema(config.ema))
     if config.patience:
-        everyone.append(EarlyStopping("val_psnr", patience=config.patience, mode="max"))
+        everyone.append(Patience(config.patience))
     if resume:
         _check_resumable(checkpoint, training)
     with quiet_lightning():
         trainer = make_trainer(config, out, hardware, everyone)
+        refuse_processes(trainer, training.net)
         training.workers = hardware.workers if hardware.workers >= 0 else default_workers(trainer)
         interrupted = _fit(trainer, training, folder, checkpoint if resume else None)
     model = folder.out / MODEL

@@ -16,6 +16,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from cae_train.config import Hardware, TrainConfig
 from cae_train.errors import ConfigError
+from cae_train.models.base import Autoencoder
 from cae_train.run_folder import CHECKPOINT
 
 
@@ -83,6 +84,19 @@ def make_trainer(config: TrainConfig, out: Path, hardware: Hardware, callbacks: 
             f"{trainer.num_devices} processes, this machine has {processors} processors"
         )
     return trainer
+
+
+def refuse_processes(trainer: Trainer, network: Autoencoder) -> None:
+    """See that a network whose trained part changes is trained in one process: others would not be kept in step.
+
+    Raises:
+        ConfigError: there are several.
+    """
+    if network.freezes and trainer.world_size > 1:
+        raise ConfigError(
+            f"--devices and --strategy make {trainer.world_size} processes: a network that freezes a part of itself "
+            "for some epochs is trained in one, say --devices 1"
+        )
 
 
 def _precision(config: TrainConfig, hardware: Hardware) -> Any:

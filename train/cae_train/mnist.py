@@ -97,7 +97,7 @@ class Idx:
         folder = data_dir / self.name
         try:
             for name in (TEST, TRAIN):  # the one by which they are found comes last: both are there then
-                fetched(f"{self.url}/{name}.gz", self.packed[name], folder)
+                fetched(f"{self.url}/{name}.gz", f"md5:{self.packed[name]}", folder)
         except (OSError, ValueError) as e:
             raise DataError(
                 f"{self.title} is not below {data_dir} and could not be downloaded from {self.url}: {reason(e)}; "

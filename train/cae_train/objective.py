@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from cae_train.config import AUTO, LOSSES
+from cae_train.config import AUTO
 from cae_train.errors import ConfigError
 from cae_train.models.base import Autoencoder, Loss
 
@@ -57,12 +57,16 @@ def loss_of(name: str, network: Autoencoder) -> Loss:
     Raises:
         ConfigError: an unknown name; `bce` for a network whose output is not bounded to 0..1.
     """
-    losses: dict[str, Loss] = dict(zip(LOSSES, (mse, bce, charbonnier, relative, ssim), strict=True))
+    losses: dict[str, Loss] = {
+        "mse": mse, "bce": bce, "charbonnier": charbonnier, "relative": relative, "ssim": ssim,
+    }  # fmt: skip
     name = network.loss if name == AUTO else name
     if name not in losses:
         raise ConfigError(f"--loss is {name!r}: choose from {', '.join((AUTO, *losses))}")
     if name == "bce" and not network.bounded:
-        raise ConfigError("--loss bce needs a network whose output ends in a sigmoid (cae): choose another one")
+        raise ConfigError(
+            "--loss bce needs a network whose output ends in a sigmoid (cae, vae, ...): choose another loss"
+        )
     return losses[name]
 
 

@@ -121,7 +121,7 @@ class RunFolder(Callback):
         self._write_table()
         draw_curves(self.out / CURVES, self.rows)
         degraded, clean = (batch[:SHEET_PATCHES] for batch in training.held_out)
-        mask = holes(degraded) if training.chain.leaves_holes else None
+        mask = holes(degraded) & (degraded != clean).any(1, keepdim=True) if training.chain.leaves_holes else None
         with torch.inference_mode():
             restored = training.net(degraded.to(training.device)).float().cpu()
             drawn = training.net.samples(SHEET_SAMPLES, torch.Generator().manual_seed(self.config.seed))
@@ -149,10 +149,14 @@ class RunFolder(Callback):
 
     def _write_table(self) -> None:
         with whole(self.out / METRICS) as partial, partial.open("w", newline="", encoding="utf-8") as file:
-            further = [name for name in self.rows[0] if name not in COLUMNS]
-            writer = csv.DictWriter(file, (*COLUMNS, *further))
+            writer = csv.DictWriter(file, (*COLUMNS, *further_columns(self.rows)), restval="")
             writer.writeheader()
             writer.writerows(self.rows)
+
+
+def further_columns(rows: list[dict[str, str]]) -> list[str]:
+    """Columns of figures that not every run has; rows from before an upgrade may lack them."""
+    return list(dict.fromkeys(name for row in rows for name in row if name not in COLUMNS))
 
 
 def write_config(path: Path, config: TrainConfig) -> None:
@@ -167,7 +171,7 @@ def draw_curves(path: Path, rows: list[dict[str, str]]) -> None:
     from matplotlib.ticker import MaxNLocator
 
     epochs = [int(row["epoch"]) for row in rows]
-    further = [name for name in rows[0] if name not in (*COLUMNS, STAGE)]
+    further = [name for name in further_columns(rows) if name != STAGE]
     titles = {"loss": "loss", "psnr": "PSNR (dB)"} | {name: TITLES.get(name, name) for name in further}
     starts = [i for i in range(len(rows)) if not i or rows[i].get(STAGE) != rows[i - 1].get(STAGE)]
     marker = "o" if len(rows) < 30 else None
@@ -176,13 +180,13 @@ def draw_curves(path: Path, rows: list[dict[str, str]]) -> None:
     for axis, (name, title) in zip(axes, titles.items(), strict=True):
         parts = {f"train_{name}": "training", f"val_{name}": "validation"} if name in ("loss", "psnr") else {name: ""}
         for column, label in parts.items():
-            axis.plot(epochs, [float(row[column] or "nan") for row in rows], label=label, marker=marker, ms=3)
+            axis.plot(epochs, [float(row.get(column) or "nan") for row in rows], label=label, marker=marker, ms=3)
         if name == "psnr" and float(rows[-1]["noisy_psnr"]) < UNCORRUPTED:
             axis.axhline(float(rows[-1]["noisy_psnr"]), color="grey", ls=":", label="corrupted input")
-        for start in starts if STAGE in rows[0] else ():
+        for start in starts if STAGE in rows[-1] else ():
             axis.axvline(epochs[start] - 0.5, color="grey", lw=0.8)
-            axis.text(epochs[start] - 0.4, 1.0, rows[start][STAGE], transform=axis.get_xaxis_transform(), va="top",
-                      fontsize=8, color="grey")  # fmt: skip
+            name_of_stage, top = rows[start].get(STAGE, ""), axis.get_xaxis_transform()
+            axis.text(epochs[start] - 0.4, 1.0, name_of_stage, transform=top, va="top", fontsize=8, color="grey")
         axis.set(xlabel="epoch", title=title, xlim=(min(epochs) - 0.5, max(epochs) + 0.5))
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.grid(alpha=0.3)

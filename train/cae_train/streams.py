@@ -3,7 +3,8 @@
 import numpy as np
 import torch
 
-SPLIT, WINDOWS, CROPS, TRAIN, ORDER, HELD_OUT_NOISE, NOISE, GRAIN, COLOURS = range(9)  # their order must not change
+# Their order must not change: a seed has to give the same run.
+SPLIT, WINDOWS, CROPS, TRAIN, ORDER, HELD_OUT_NOISE, NOISE, GRAIN, COLOURS, LATENT = range(10)
 
 
 def rng(*key: int) -> np.random.Generator:

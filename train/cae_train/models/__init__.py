@@ -80,7 +80,7 @@ def folded(network: Autoencoder) -> Autoencoder:
 
 
 def weight_count(network: nn.Module) -> int:
-    """How many trained numbers the network has."""
+    """How many weights and biases the network has, frozen ones included."""
     return sum(parameter.numel() for parameter in network.parameters())
 
 

@@ -42,6 +42,8 @@ class Autoencoder(nn.Module):
         rounds: whether quantisation-aware training knows where inference in int8 rounds.
         stage: the part of the training that it is in, for networks that are trained in parts; what is measured in one
             is not compared with what was measured in another.
+        last_stage: whether no stage follows: a run is stopped early in this one alone.
+        freezes: whether what is trained changes during a run, which several processes at once do not take note of.
     """
 
     options: Any
@@ -52,6 +54,8 @@ class Autoencoder(nn.Module):
     loss: ClassVar[str] = "charbonnier"
     rounds: bool = False
     stage: str = ""
+    last_stage: bool = True
+    freezes: bool = False
 
     def pretrain(self, weights: str, data_dir: str) -> None:
         """Take up weights that come from elsewhere, before a new training; most networks have none.
@@ -69,8 +73,8 @@ class Autoencoder(nn.Module):
             ConfigError: so many are too few.
         """
 
-    def begin_step(self, progress: float) -> None:
-        """Get ready for a step, such a share (0..1) of all of them being done."""
+    def begin_step(self, progress: float, generator: torch.Generator) -> None:
+        """Get ready for a step, such a share (0..1) of all of them being done; what it draws, `generator` gives."""
 
     def step(self, degraded: Tensor, clean: Tensor, loss: Loss) -> Step:
         """Restore a batch and weigh it: float32 N x C x H x W each. In training mode, what is to be descended."""

@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from cae_train.models.base import Autoencoder, Loss, Step, require, weighed
 
 WIDTHS = (32, 64, 128)  # channels of the three levels, from the picture inwards
+TINY = 1e-12  # mean square of a code that is zero throughout
 DOWN, UP = ("max", "average", "stride"), ("nearest", "bilinear", "transposed")
 
 
@@ -63,6 +64,7 @@ class Cae(Autoencoder):
     """The reference autoencoder: float32 N x C x H x W in 0..1 in, the same shape in 0..1 out; H, W multiples of 8."""
 
     stride = 8
+    loss = "mse"
     options: CaeOptions
 
     def __init__(self, options: CaeOptions | None = None, channels: int = 3) -> None:
@@ -110,12 +112,17 @@ class Cae(Autoencoder):
         return restored
 
     def step(self, degraded: Tensor, clean: Tensor, loss: Loss) -> Step:
-        """Restore and weigh; `active` is the share of the code's units that are above zero."""
+        """Restore and weigh; `active` says what share of the code's units carries it."""
         code = self.encoder(degraded)
         output = self.decoder(code).float()
         return Step(output, weighed(loss, output, clean, degraded), {"active": active_share(code)})
 
 
 def active_share(code: Tensor) -> Tensor:
-    """Share of a code's units (any shape) that are above zero, a scalar."""
-    return (code.detach() > 0).float().mean()
+    """Share of a code's units, none below zero, that carry it: mean^2 / mean of squares, averaged over N of N x ...
+
+    1 where all are equally active, k / n where k of n are and the others rest; it needs no threshold. Source: Treves
+    and Rolls, "What determines the capacity of autoassociative memories in the brain?" (Network 2, 1991).
+    """
+    units = code.detach().float().flatten(1)
+    return (units.mean(1).square() / units.square().mean(1).clamp_min(TINY)).mean()

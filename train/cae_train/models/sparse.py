@@ -2,13 +2,13 @@
 
     loss = reconstruction + weight * penalty(code)
 
-    l1    mean |code|: a ReLU's units are driven to exact zeros
-    kl    mean over the code's channels of KL(Bernoulli(target) || Bernoulli(mean activation)), the code a sigmoid: each
-          unit may be active in a share `target` of the places, whichever they are
+    l1    mean |code|: most of a ReLU's units are driven to exact zeros, some channels for good
+    kl    mean over the code's channels of KL(Bernoulli(target) || Bernoulli(mean activation)), the code a sigmoid: the
+          mean of each channel is held at `target`. Nothing stops the decoder from reading values that vary little:
+          with one as deep as this the means fall and the code stays dense. It is here because the texts have it.
 
 Which units are active then says more of a patch than how strongly: the code as features, not the picture, is what a
-sparse autoencoder is for. The share of active units (above zero with l1, above one half with kl) is reported in each
-epoch, and for `cae` too.
+sparse autoencoder is for. The share of active units (`active_share`) is reported in each epoch, and for `cae` too.
 
 Sources: L1, Goodfellow, Bengio and Courville, "Deep Learning" (2016), section 14.2.1; KL, Ng, "Sparse autoencoder"
 (CS294A lecture notes, 2011).
@@ -68,11 +68,11 @@ class Sparse(Cae):
         code = self.encoder(degraded)
         output = self.decoder(code).float()
         if self.options.penalty == "kl":
-            penalty, active = divergence(code.float(), self.options.target), active_share(code - 0.5)
+            penalty = divergence(code.float(), self.options.target)
         else:
-            penalty, active = code.float().abs().mean(), active_share(code)
+            penalty = code.float().abs().mean()
         total = weighed(loss, output, clean, degraded) + self.options.weight * penalty
-        return Step(output, total, {"active": active})
+        return Step(output, total, {"active": active_share(code)})
 
 
 def divergence(code: Tensor, target: float) -> Tensor:

@@ -6,9 +6,10 @@
     layer 3        conv 128, pool, conv 128 -> up, conv 64     layer 2 of the clean patch
     fine-tuning    everything                   (degraded)     the clean patch
 
-Each layer is a denoising autoencoder of the features below it, which stay as they are meanwhile. When all have been
-trained, the stack is `cae`. Before ReLUs, good initialisation and good optimisers, this was how deep networks were
-trained at all; the table in README shows what it is worth today.
+Each layer is a denoising autoencoder of the features below it, which stay as they are meanwhile; the noise is that of
+the picture, carried upwards, where Vincent et al. corrupt each layer's input anew. When all have been trained, the
+stack is `cae`; the learning rate falls over all stages as one cosine. Before ReLUs, good initialisation and good
+optimisers, this was how deep networks were trained at all; the table in README shows what it is worth today.
 
 Sources: Bengio et al., "Greedy Layer-Wise Training of Deep Networks" (NIPS 2006); stacked denoising autoencoders,
 Vincent et al. (JMLR 2010); stacked convolutional autoencoders, Masci et al. (ICANN 2011).
@@ -54,6 +55,7 @@ class Stacked(Cae):
         depth: layers in use, 1..3: a run that is stopped early leaves a shallow network, not a broken one.
     """
 
+    freezes = True
     options: StackedOptions
 
     def __init__(self, options: StackedOptions | None = None, channels: int = 3) -> None:
@@ -64,6 +66,20 @@ class Stacked(Cae):
     def stage(self) -> str:  # type: ignore[override]
         """The layer that is being trained, or fine-tuning."""
         return f"layer {self.depth}" if self.greedy else "fine-tuning"
+
+    @property
+    def last_stage(self) -> bool:  # type: ignore[override]
+        """Whether all layers are trained together."""
+        return not self.greedy
+
+    def train(self, mode: bool = True) -> "Stacked":
+        """As every module, but what a stage holds still holds its statistics still too (batch normalisation)."""
+        super().train(mode)
+        if mode and self.greedy:
+            trained = {id(module) for module in self._trained()}
+            for module in (*self.encoder, *self.decoder):
+                module.train(id(module) in trained)
+        return self
 
     def begin_epoch(self, epoch: int, epochs: int) -> None:
         """Choose the stage, and hold still what it does not train.
@@ -79,6 +95,7 @@ class Stacked(Cae):
         self.requires_grad_(not self.greedy)
         for module in self._trained() if self.greedy else ():
             module.requires_grad_(True)
+        self.train(self.training)
 
     def _trained(self) -> list[nn.Module]:
         return [*self.downs[self.depth - 1], *self.ups[-self.depth]]

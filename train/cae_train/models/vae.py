@@ -10,9 +10,10 @@
     loss = reconstruction + kl_weight * warm-up * KL(code || standard normal) / (C * 32 * 32)
 
 The reconstruction is a mean over the patch's values, so the KL is divided by their number: with `--loss bce` (what
-`auto` takes) and a weight of 1 this is the negative evidence lower bound a value. With `mse` a weight of w says that
-the decoder's picture has a variance of w / 2. The weight rises from 0 over the first part of the training, so that the
-code is in use before it is paid for.
+`auto` takes) and a weight of 1 this is the customary negative evidence lower bound, a value of the patch (of grey
+values cross-entropy is no normalised likelihood: Loaiza-Ganem and Cunningham, NeurIPS 2019). With `mse` a weight of w
+says that the decoder's picture has a variance of w / 2. The weight rises from 0 over the first part of the training,
+so that the code is in use before it is paid for.
 
 Trained with `--degrade none` it models the pictures themselves; otherwise it is a denoising variational autoencoder,
 which restores through a code of `latent` numbers and blurs accordingly.
@@ -30,7 +31,7 @@ from cae_train.models.base import Autoencoder, Loss, Step, require, weighed
 
 SIDE, WIDTHS = 32, (32, 64, 128)
 CELLS = SIDE // 2 ** len(WIDTHS)
-LOG_VARIANCE = 12.0  # bounds of the log variance: beyond them exp overflows in half precision
+LOG_VARIANCE = 12.0  # the log variance is held within -12..12, which keeps its exponential in range
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class VaeOptions:
 
     Attributes:
         latent: numbers in the code, 1 to 1024.
-        kl_weight: of the divergence beside the reconstruction, 0 to 1000; 1 with `bce` is the evidence lower bound.
+        kl_weight: of the divergence beside the reconstruction, 0 to 1000; 1 with `bce` is the customary bound.
         warmup: share of the training, 0 to 1, over which the weight rises linearly from 0.
 
     Raises:
@@ -83,12 +84,14 @@ class Vae(Autoencoder):
             nn.Upsample(scale_factor=2), nn.Conv2d(b, a, 3, padding=1), nn.ReLU(),
             nn.Upsample(scale_factor=2), nn.Conv2d(a, channels, 3, padding=1), nn.Sigmoid(),
         )  # fmt: skip
-        self.warmth = 1.0  # share of `kl_weight` that counts now
+        self.kl_share = 1.0  # share of `kl_weight` that counts now
+        self.generator: torch.Generator | None = None  # of the codes that are drawn
 
-    def begin_step(self, progress: float) -> None:
+    def begin_step(self, progress: float, generator: torch.Generator) -> None:
         """Let the divergence count a little more."""
         warmup = self.options.warmup
-        self.warmth = min(1.0, progress / warmup) if warmup else 1.0
+        self.kl_share = min(1.0, progress / warmup) if warmup else 1.0
+        self.generator = generator
 
     def forward(self, x: Tensor) -> Tensor:
         """N x C x 32 x 32 -> means of the codes, N x latent -> N x C x 32 x 32."""
@@ -100,10 +103,13 @@ class Vae(Autoencoder):
         features = self.encoder(degraded)
         mean, log_variance = self.mean(features).float(), self.log_variance(features).float()
         log_variance = log_variance.clamp(-LOG_VARIANCE, LOG_VARIANCE)
-        code = mean + torch.randn_like(mean) * (log_variance / 2).exp() if self.training else mean
+        code = mean
+        if self.training:
+            noise = torch.randn(mean.shape, generator=self.generator).to(mean.device)
+            code = mean + noise * (log_variance / 2).exp()
         output = self.decoder(code).float()
         kl = divergence(mean, log_variance)
-        price = self.options.kl_weight * self.warmth * kl / clean[0].numel()
+        price = self.options.kl_weight * self.kl_share * kl / clean[0].numel()
         return Step(output, weighed(loss, output, clean, degraded) + price, {"kl": kl.detach()})
 
     def samples(self, count: int, generator: torch.Generator) -> Tensor:

@@ -28,8 +28,9 @@ import torch
 from torch import Tensor, nn
 
 from cae_train.download import fetched, reason
-from cae_train.errors import CheckpointError
+from cae_train.errors import CheckpointError, ConfigError
 from cae_train.models.base import Autoencoder, require
+from cae_train.tensor_files import read_tensors
 
 BLOCKS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 ENDS = (2, 4, 7, 10, 13)  # convolutions up to the end of each block
@@ -81,6 +82,7 @@ class Vgg16(Autoencoder):
     def __init__(self, options: Vgg16Options | None = None, channels: int = 3) -> None:
         super().__init__()
         self.options, self.channels = options or Vgg16Options(), channels
+        self.freezes = self.options.unfreeze_after > 0
         blocks = BLOCKS[: ENDS.index(self.options.layers) + 1]
         self.stride = 2 ** (len(blocks) - 1)
         self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1))
@@ -123,8 +125,16 @@ class Vgg16(Autoencoder):
         return x
 
     def begin_epoch(self, epoch: int, epochs: int) -> None:
-        """Let the encoder learn from the epoch on that the options name."""
+        """Let the encoder learn from the epoch on that the options name.
+
+        Raises:
+            ConfigError: the training ends before it.
+        """
         after = self.options.unfreeze_after
+        if after >= epochs:
+            raise ConfigError(
+                f"model option unfreeze_after is {after}: 0 (never) or less than --epochs ({epochs}) is needed"
+            )
         self.encoder.requires_grad_(bool(after) and epoch >= after)
 
     def pretrain(self, weights: str, data_dir: str) -> None:
@@ -152,21 +162,13 @@ def read_weights(path: Path) -> list[Tensor]:
     Raises:
         CheckpointError: no such file, one too large or damaged, or without `features.N.weight` and `features.N.bias`.
     """
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise CheckpointError(f"{path} is larger than {MAX_BYTES >> 20} MiB: VGG16's weights are not")
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as e:
-        raise CheckpointError(f"--vgg16-weights {path}: {e.strerror or e}") from e
-    except CheckpointError:
-        raise
-    except Exception as e:  # a damaged or hostile file can fail anywhere in torch's reader
-        raise CheckpointError(f"--vgg16-weights {path} is no file of weights: damaged, or of another program") from e
+    state = read_tensors(path, MAX_BYTES, "file of VGG16's weights")
     found: dict[tuple[int, int], Tensor] = {}
     for key, value in state.items() if isinstance(state, dict) else ():
         part, _, rest = str(key).partition(".")
         number, _, kind = rest.partition(".")
-        if part == "features" and number.isdecimal() and kind in ("weight", "bias") and isinstance(value, Tensor):
+        named = part == "features" and number.isdecimal() and len(number) < 3 and kind in ("weight", "bias")
+        if named and isinstance(value, Tensor):
             found[int(number), kind == "bias"] = value.float()
     if len(found) != 2 * ENDS[-1] or not all(bool(value.isfinite().all()) for value in found.values()):
         raise CheckpointError(

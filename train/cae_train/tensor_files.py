@@ -1,0 +1,36 @@
+"""Files of tensors from anyone: no code in them is ever run, and none unpacks to more than it may."""
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cae_train.errors import CheckpointError
+
+
+def read_tensors(path: Path, limit: int, kind: str) -> Any:
+    """What `torch.save` wrote: plain values and tensors, on the CPU.
+
+    Args:
+        path: the file.
+        limit: bytes that it may have, and unpack to.
+        kind: what it should be, for the message: "model.pt of cae-train".
+
+    Raises:
+        CheckpointError: no such file, one too large, damaged, or with other Python objects in it.
+    """
+    try:
+        if path.stat().st_size > limit:
+            raise CheckpointError(f"{path} is larger than {limit >> 20} MiB, no {kind} is")
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                if sum(entry.file_size for entry in archive.infolist()) > limit:
+                    raise CheckpointError(f"{path} unpacks to more than {limit >> 20} MiB, no {kind} does")
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as e:
+        raise CheckpointError(f"{path}: {e.strerror or e}") from e
+    except CheckpointError:
+        raise
+    except Exception as e:  # a damaged or hostile file can fail anywhere in the readers
+        raise CheckpointError(f"{path} is no {kind}: it is damaged or holds other Python objects") from e
