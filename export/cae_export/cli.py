@@ -1,6 +1,7 @@
 """`cae-export`: parse, call, report."""
 
 import shlex
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -50,6 +51,9 @@ def command(
         str | None,
         typer.Option(help="Data set or folder for proof, figures and calibration; the model's own without it."),
     ] = None,
+    data_dir: Annotated[
+        str | None, typer.Option(help="Where named data sets lie; where the model's lay without it.")
+    ] = None,
     tolerance: Annotated[
         float | None,
         typer.Option(help=f"Largest difference; {TOLERANCE:g} (fp32) or {TOLERANCE_FP16:g} (fp16)."),
@@ -79,6 +83,7 @@ def command(
         output,
         precision="int8" if int8 else "fp16" if fp16 else "fp32",
         data=data,
+        data_dir=data_dir,
         tolerance=tolerance,
         max_drop=max_drop,
         opset=opset,
@@ -121,6 +126,7 @@ def table(report: "ExportReport") -> list[str]:
 
 def main() -> None:
     """The console script: every expected error in one line on stderr, with its exit code."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that what is half done is taken away
     try:
         app(standalone_mode=True)
     except RefusedError as e:

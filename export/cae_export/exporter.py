@@ -73,6 +73,7 @@ def export(
     *,
     precision: Precision = "fp32",
     data: str | None = None,
+    data_dir: str | None = None,
     tolerance: float | None = None,
     max_drop: float = MAX_DROP,
     opset: int = OPSET,
@@ -88,6 +89,7 @@ def export(
         output: the file to write; by default `default_output(model, precision)`. Replaced if it is there.
         precision: "fp32", "int8" or "fp16".
         data: data set or folder for proof, figures and calibration; by default the model's own, else packaged patches.
+        data_dir: where named data sets lie; by default where they lay in training.
         tolerance: largest absolute difference allowed between torch and the file (fp32 1e-4, fp16 1e-2).
         max_drop: dB that int8 may lose against fp32.
         opset: ONNX operator set.
@@ -111,7 +113,7 @@ def export(
         only = f"{loaded.network.side}" if loaded.network.side else f"multiples of {loaded.network.stride}"
         raise UsageError(f"--patch is {patch}: {loaded.arch} takes {only} only")
     tell(f"{loaded.arch}: finding patches")
-    patches = find(loaded, data, patch)
+    patches = find(loaded, data, patch, data_dir)
     tell(f"converting; proving on {patches.source}{patches.place}")
     graph = to_onnx(loaded.network, patch, opset)
     channels = loaded.network.channels

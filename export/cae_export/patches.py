@@ -37,10 +37,11 @@ class Patches:
     place: str = ""
 
 
-def find(model: LoadedModel, data: str | None, patch: int = PATCH) -> Patches:
+def find(model: LoadedModel, data: str | None, patch: int = PATCH, data_dir: str | None = None) -> Patches:
     """Patches from `data`, by default from the data named in the model, by default those of the package.
 
-    They have the network's channels: for 1, colours become their luminance.
+    Named data sets are looked for in `data_dir`, by default where they lay in training. The patches have the network's
+    channels: for 1, colours become their luminance.
 
     Calibration takes the training part, proof and figures the held-out part (the test part where there is one). Larger
     patches are fewer, of as many pixels but 128 at least; smaller images are mirrored at their edges.
@@ -49,7 +50,7 @@ def find(model: LoadedModel, data: str | None, patch: int = PATCH) -> Patches:
         UsageError: `data` was given and cannot be used.
     """
     channels = model.network.channels
-    config = replace(model.config, channels=channels)
+    config = replace(model.config, channels=channels, data_dir=data_dir or model.config.data_dir)
     names = (data,) if data is not None else config.data
     if data is None and not all(_is_here(name, Path(config.data_dir)) for name in names):
         split, source, place = packaged(channels), "the CC0 photographs packaged with cae_export", ""

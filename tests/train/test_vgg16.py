@@ -91,7 +91,7 @@ def test_vgg16_untrained_needs_no_weights() -> None:
     before = [parameter.clone() for parameter in network.parameters()]
     network.pretrain("", "nowhere")
     assert all(torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True))
-    with pytest.raises(ConfigError, match="pretrained is False: true with --vgg16-weights is needed"):
+    with pytest.raises(ConfigError, match=r"pretrained is false, so --vgg16-weights weights\.pth has no use"):
         network.pretrain("weights.pth", "nowhere")
 
 
@@ -103,7 +103,7 @@ def test_vgg16_untrained_needs_no_weights() -> None:
         ("other", "is not VGG16: a state dictionary"),
         ("few", "is not VGG16"),
         ("shape", "its layer of encoder.0.weight is (64, 1, 3, 3), not (64, 3, 3, 3)"),
-        ("nan", "is not VGG16"),
+        ("nan", "values that are not finite"),
     ],
 )
 def test_bad_weights_of_vgg16_are_named_in_one_line(damage: str, reason: str, tmp_path: Path) -> None:

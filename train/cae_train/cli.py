@@ -150,6 +150,8 @@ def command(
         written = load_toml(config) if config else {}
         if model or given.get("arch") is not None:
             given["model"] = model_options(written, given, model or [])
+        if given.get("arch", "vgg16") != "vgg16" and vgg16_weights is None:
+            written.pop("vgg16_weights", None)
         settings = TrainConfig.from_dict(written | given)
     if preview_degradation is not None:
         _preview(settings, preview_degradation)

@@ -1,6 +1,7 @@
 """Files that are not ours to pack, fetched once with a checksum and a progress bar."""
 
 import sys
+import textwrap
 from pathlib import Path
 
 
@@ -27,4 +28,10 @@ def fetched(url: str, checksum: str, folder: Path) -> Path:
 
 def reason(error: Exception) -> str:
     """What an exception says, in part of a line."""
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+    if type(error).__name__ in (
+        "ConnectionError",
+        "ConnectTimeout",
+        "ReadTimeout",
+    ):  # of requests; their texts are long
+        return "the server cannot be reached"
+    return textwrap.shorten(str(error), 200, placeholder=" ...") or type(error).__name__

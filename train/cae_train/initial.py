@@ -1,6 +1,7 @@
 """The network that a run begins with."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -39,14 +40,15 @@ def initial_network(config: TrainConfig, resume: bool = False) -> Autoencoder:
     else:
         loaded = load_model(Path(config.start))
         start = loaded.network
-        if options_of(start) != options_of(network):
+        if _kind(config.arch, start) != _kind(config.arch, network):
             start = folded(start)
-        if (loaded.arch, options_of(start)) != (config.arch, options_of(network)):
-            theirs, ours = ({"arch": a} | options_of(n) for a, n in ((loaded.arch, start), (config.arch, network)))
+        theirs, ours = _kind(loaded.arch, start), _kind(config.arch, network)
+        if theirs != ours:
             other = [f"{name} {theirs.get(name)}, here {ours.get(name)}" for name in theirs | ours
                      if theirs.get(name) != ours.get(name)]  # fmt: skip
+            shown = other[:1] if other[0].startswith("arch ") else other
             raise ConfigError(
-                f"--start {config.start} is another network: {other[0]} (--arch, or [model] of a --config)"
+                f"--start {config.start} is another network: {'; '.join(shown)} (--arch and --model, or a --config)"
             )
         if start.channels != network.channels:
             raise ConfigError(
@@ -55,3 +57,8 @@ def initial_network(config: TrainConfig, resume: bool = False) -> Autoencoder:
             )
         network.load_state_dict(start.state_dict())
     return network
+
+
+def _kind(arch: str, network: Autoencoder) -> dict[str, Any]:
+    """What a network is, whatever it is trained for: its name and options, but those of training alone."""
+    return {"arch": arch} | {k: v for k, v in options_of(network).items() if k not in network.training_options}

@@ -1,5 +1,7 @@
 """What `cae-train --list` prints: every data set, corruption, network, its options, and loss, with a line on each."""
 
+import inspect
+import textwrap
 from collections.abc import Iterator
 from dataclasses import fields
 
@@ -23,6 +25,8 @@ def listing() -> Iterator[str]:
         options = architecture.options()
         chosen = (f"{item.name}={_written(getattr(options, item.name))}" for item in fields(options))
         yield f"{'':16}{' '.join(chosen)}"
+        for line in _explained(architecture.options):
+            yield f"{'':18}{line}"
     yield ""
     yield "corruptions (--degrade NAME:LEVEL or NAME:LOW-HIGH; with commas each patch draws one; repeat to chain):"
     for name, kind in DEGRADATIONS.items():
@@ -31,6 +35,12 @@ def listing() -> Iterator[str]:
     yield "losses (--loss; auto, the default, takes the network's own):"
     for name, summary in LOSSES.items():
         yield f"  {name:<14}{summary}"
+
+
+def _explained(options: type) -> list[str]:
+    """What the docstring of an options class says of each."""
+    text = inspect.getdoc(options) or ""
+    return textwrap.dedent(text.partition("Attributes:\n")[2].partition("\n\nRaises:")[0]).splitlines()
 
 
 def _written(value: object) -> str:

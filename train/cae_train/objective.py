@@ -65,7 +65,7 @@ def loss_of(name: str, network: Autoencoder) -> Loss:
         raise ConfigError(f"--loss is {name!r}: choose from {', '.join((AUTO, *losses))}")
     if name == "bce" and not network.bounded:
         raise ConfigError(
-            "--loss bce needs a network whose output ends in a sigmoid (cae, vae, ...): choose another loss"
+            "--loss bce needs a network whose output ends in a sigmoid, as all but skip do: choose another loss"
         )
     return losses[name]
 

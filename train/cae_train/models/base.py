@@ -39,6 +39,7 @@ class Autoencoder(nn.Module):
         side: the only height and width that it takes; None where any multiple of `stride` will do.
         bounded: whether the output is held inside 0..1 by the network itself.
         loss: the loss that `--loss auto` takes.
+        training_options: names of options that decide how it is trained, not what it is: `--start` may change them.
         rounds: whether quantisation-aware training knows where inference in int8 rounds.
         stage: the part of the training that it is in, for networks that are trained in parts; what is measured in one
             is not compared with what was measured in another.
@@ -52,6 +53,7 @@ class Autoencoder(nn.Module):
     side: int | None = None
     bounded: bool = True
     loss: ClassVar[str] = "charbonnier"
+    training_options: ClassVar[frozenset[str]] = frozenset()
     rounds: bool = False
     stage: str = ""
     last_stage: bool = True

@@ -57,7 +57,7 @@ class CaeOptions:
         require(self.down in DOWN, "down", self.down, " or ".join(DOWN))
         require(self.up in UP, "up", self.up, " or ".join(UP))
         require(type(self.batch_norm) is bool, "batch_norm", self.batch_norm, "true or false")
-        require(type(self.code) is int and 1 <= self.code <= 512, "code", self.code, "1 to 512")
+        require(type(self.code) is int and 1 <= self.code <= 512, "code", self.code, "a whole number from 1 to 512")
 
 
 class Cae(Autoencoder):

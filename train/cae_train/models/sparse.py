@@ -55,6 +55,7 @@ class SparseOptions(CaeOptions):
 class Sparse(Cae):
     """`cae` with a penalty on its code: float32 N x C x H x W in 0..1 in, the same shape in 0..1 out."""
 
+    training_options = frozenset({"weight", "target"})
     options: SparseOptions
 
     def __init__(self, options: SparseOptions | None = None, channels: int = 3) -> None:

@@ -56,6 +56,7 @@ class Stacked(Cae):
     """
 
     freezes = True
+    training_options = frozenset({"greedy"})
     options: StackedOptions
 
     def __init__(self, options: StackedOptions | None = None, channels: int = 3) -> None:

@@ -52,7 +52,12 @@ class VaeOptions:
     warmup: float = 0.25
 
     def __post_init__(self) -> None:
-        require(type(self.latent) is int and 1 <= self.latent <= 1024, "latent", self.latent, "1 to 1024")
+        require(
+            type(self.latent) is int and 1 <= self.latent <= 1024,
+            "latent",
+            self.latent,
+            "a whole number from 1 to 1024",
+        )
         for name in ("kl_weight", "warmup"):
             require(type(getattr(self, name)) in (int, float), name, getattr(self, name), "a number")
         require(0 <= self.kl_weight <= 1000, "kl_weight", self.kl_weight, "0 to 1000")
@@ -64,6 +69,7 @@ class Vae(Autoencoder):
 
     stride, side = SIDE, SIDE
     loss = "bce"
+    training_options = frozenset({"kl_weight", "warmup"})
     options: VaeOptions
 
     def __init__(self, options: VaeOptions | None = None, channels: int = 3) -> None:

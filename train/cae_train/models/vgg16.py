@@ -62,7 +62,12 @@ class Vgg16Options:
     unfreeze_after: int = 0
 
     def __post_init__(self) -> None:
-        require(type(self.layers) is int and self.layers in ENDS, "layers", self.layers, ", ".join(map(str, ENDS)))
+        require(
+            type(self.layers) is int and self.layers in ENDS,
+            "layers",
+            self.layers,
+            f"one of {', '.join(map(str, ENDS))}",
+        )
         for name in ("skips", "pretrained"):
             require(type(getattr(self, name)) is bool, name, getattr(self, name), "true or false")
         epochs = self.unfreeze_after
@@ -75,6 +80,7 @@ class Vgg16(Autoencoder):
     H and W are multiples of `stride` (16 with all layers).
     """
 
+    training_options = frozenset({"pretrained", "unfreeze_after"})
     options: Vgg16Options
     mean: Tensor
     deviation: Tensor
@@ -145,7 +151,10 @@ class Vgg16(Autoencoder):
             CheckpointError: the file cannot be read, is not VGG16's, or cannot be downloaded.
         """
         if not self.options.pretrained:
-            require(not weights, "pretrained", False, "true with --vgg16-weights")
+            if weights:
+                raise ConfigError(
+                    f"model option pretrained is false, so --vgg16-weights {weights} has no use: leave one out"
+                )
             return
         kernels = read_weights(Path(weights) if weights else fetch_weights(Path(data_dir)))
         with torch.no_grad():
@@ -170,7 +179,9 @@ def read_weights(path: Path) -> list[Tensor]:
         named = part == "features" and number.isdecimal() and len(number) < 3 and kind in ("weight", "bias")
         if named and isinstance(value, Tensor):
             found[int(number), kind == "bias"] = value.float()
-    if len(found) != 2 * ENDS[-1] or not all(bool(value.isfinite().all()) for value in found.values()):
+    if not all(bool(value.isfinite().all()) for value in found.values()):
+        raise CheckpointError(f"--vgg16-weights {path} holds values that are not finite")
+    if len(found) != 2 * ENDS[-1]:
         raise CheckpointError(
             f"--vgg16-weights {path} is not VGG16: a state dictionary with the weights and biases of its "
             f"{ENDS[-1]} convolutions, features.0.weight to features.28.bias, is needed"
