@@ -59,10 +59,10 @@ HEAD = f"""\
     python -m tests.benchmarks.textbook table
 
 CIFAR-10, {EPOCHS} epochs of 45,000 patches in batches of {BATCH}, Muon, seed 0, one model for each corruption; loss
-charbonnier, but for `vae` (bce) and where the name says so; all else is what `cae-train` does by default. The encoder of
-`vgg16-untrained` is frozen as it was drawn, the others' as ImageNet has taught it. PSNR in dB on the 10,000 test images.
-Active: share of the code's units that carry it (mean^2 / mean of squares). int8: what quantisation costs, in dB, and its
-speed beside fp32 in onnxruntime; *refused* where it costs more than 0.10 dB.
+charbonnier, but for `vae` (bce) and where the name says so; all else is what `cae-train` does by default. The encoder
+of `vgg16-untrained` is frozen as it was drawn, the others' as ImageNet has taught it. PSNR in dB on the 10,000 test
+images. Active: share of the code's units that carry it (mean^2 / mean of squares). int8: what quantisation costs, in
+dB, and its speed beside fp32 in onnxruntime; *refused* where it costs more than 0.10 dB.
 """
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, help=__doc__)
