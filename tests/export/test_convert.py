@@ -38,7 +38,8 @@ def test_boundary_versions_and_operators(converted: tuple[torch.nn.Module, onnx.
         assert shape[0].dim_param
         assert [d.dim_value for d in shape[1:]] == [3, 32, 32]
     assert {node.op_type for node in model.graph.node} <= {
-        "Add", "Conv", "ConvTranspose", "MaxPool", "Relu", "Reshape", "Resize", "Sigmoid", "Sub", "Transpose",
+        "Add", "Conv", "ConvTranspose", "Div", "Gemm", "MaxPool", "Relu", "Reshape", "Resize", "Sigmoid", "Sub",
+        "Transpose",
     }  # fmt: skip
     assert not model.functions
 

@@ -145,7 +145,7 @@ def test_a_slow_model_steps_down_and_says_so(camera: Any) -> None:
             yield True, picture(1)
 
     class Slow:
-        provider_note, provider = "a test", "CPUExecutionProvider"
+        remarks, provider = ("provider: a test",), "CPUExecutionProvider"
 
         def __init__(self, name: str) -> None:
             self.seconds = {"denoise": 0.05, "denoise-int8": 0.03, "denoise-fast-int8": 0.0}[name]
@@ -203,7 +203,7 @@ def test_what_goes_out_shows_the_newest_time_of_a_clock(
             pass
 
     class Model:
-        provider_note, provider = "a test", "CPUExecutionProvider"
+        remarks, provider = ("provider: a test",), "CPUExecutionProvider"
         given_before = 0
 
         def __call__(self, image: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from cae_train import ConfigError
+from cae_train.config import LOSSES
 from cae_train.models import build
 from cae_train.objective import bce, charbonnier, loss_of, mse, psnr
 
@@ -68,8 +69,14 @@ def test_an_unknown_loss_is_answered_with_the_known_ones() -> None:
 
 def test_auto_is_the_networks_own_loss() -> None:
     assert loss_of("auto", build("vae")) is bce
-    assert loss_of("auto", build("cae")) is loss_of("auto", build("skip")) is charbonnier
+    assert loss_of("auto", build("cae")) is loss_of("auto", build("skip")) is mse
+    assert loss_of("auto", build("sparse")) is charbonnier
     assert loss_of("mse", build("vae")) is mse
+
+
+def test_every_loss_has_its_line() -> None:
+    for name in LOSSES:
+        assert callable(loss_of(name, build("cae")))
 
 
 def test_the_ssim_loss_sees_structure_that_charbonnier_does_not() -> None:

@@ -32,7 +32,7 @@ def vgg16_weights(path: Path, **changes: Any) -> Path:
             width, number = outputs, number + 2
         number += 1
     state["classifier.6.bias"] = torch.zeros(1000)
-    torch.save(state | changes, path)
+    torch.save(state | changes, path, _use_new_zipfile_serialization=False)  # as torchvision's file is
     return path
 
 

@@ -15,7 +15,7 @@ AUTO = "auto"
 LOSSES = {
     "mse": "mean squared error: what PSNR measures",
     "bce": "binary cross-entropy, for outputs that end in a sigmoid: grey shapes, and what bounds vae",
-    "charbonnier": "a smooth absolute error: sharper than mse, and what most networks take",
+    "charbonnier": "a smooth absolute error; with impulses (salt-pepper) skip stays at the identity",
     "relative": "squared error beside each patch's own noise: for ranges of levels, faint ones included",
     "ssim": "charbonnier with structural similarity mixed in",
 }

@@ -1,5 +1,6 @@
 """Files of tensors from anyone: no code in them is ever run, and none unpacks to more than it may."""
 
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,14 @@ import torch
 from cae_train.errors import CheckpointError
 
 
-def read_tensors(path: Path, limit: int, kind: str) -> Any:
+def read_tensors(path: Path, limit: int, kind: str, legacy: bool = False) -> Any:
     """What `torch.save` wrote: plain values and tensors, on the CPU.
 
     Args:
         path: the file.
         limit: bytes that it may have, and unpack to.
         kind: what it should be, for the message: "model.pt of cae-train".
+        legacy: whether the format from before torch 1.6, which is no zip archive, will do.
 
     Raises:
         CheckpointError: no such file, one too large, damaged, or with other Python objects in it.
@@ -27,7 +29,11 @@ def read_tensors(path: Path, limit: int, kind: str) -> Any:
             with zipfile.ZipFile(path) as archive:
                 if sum(entry.file_size for entry in archive.infolist()) > limit:
                     raise CheckpointError(f"{path} unpacks to more than {limit >> 20} MiB, no {kind} does")
-        return torch.load(path, map_location="cpu", weights_only=True)
+        elif not legacy:
+            raise CheckpointError(f"{path} is no {kind}")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what torch remarks on old or odd files
+            return torch.load(path, map_location="cpu", weights_only=True)
     except OSError as e:
         raise CheckpointError(f"{path}: {e.strerror or e}") from e
     except CheckpointError:

@@ -52,7 +52,7 @@ class Autoencoder(nn.Module):
     stride: int
     side: int | None = None
     bounded: bool = True
-    loss: ClassVar[str] = "charbonnier"
+    loss: ClassVar[str] = "mse"
     training_options: ClassVar[frozenset[str]] = frozenset()
     rounds: bool = False
     stage: str = ""

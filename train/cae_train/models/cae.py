@@ -64,7 +64,6 @@ class Cae(Autoencoder):
     """The reference autoencoder: float32 N x C x H x W in 0..1 in, the same shape in 0..1 out; H, W multiples of 8."""
 
     stride = 8
-    loss = "mse"
     options: CaeOptions
 
     def __init__(self, options: CaeOptions | None = None, channels: int = 3) -> None:

@@ -55,6 +55,7 @@ class SparseOptions(CaeOptions):
 class Sparse(Cae):
     """`cae` with a penalty on its code: float32 N x C x H x W in 0..1 in, the same shape in 0..1 out."""
 
+    loss = "charbonnier"  # the scale that the default weight is chosen for
     training_options = frozenset({"weight", "target"})
     options: SparseOptions
 

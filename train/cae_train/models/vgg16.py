@@ -80,6 +80,7 @@ class Vgg16(Autoencoder):
     H and W are multiples of `stride` (16 with all layers).
     """
 
+    loss = "charbonnier"
     training_options = frozenset({"pretrained", "unfreeze_after"})
     options: Vgg16Options
     mean: Tensor
@@ -171,7 +172,7 @@ def read_weights(path: Path) -> list[Tensor]:
     Raises:
         CheckpointError: no such file, one too large or damaged, or without `features.N.weight` and `features.N.bias`.
     """
-    state = read_tensors(path, MAX_BYTES, "file of VGG16's weights")
+    state = read_tensors(path, MAX_BYTES, "file of VGG16's weights", legacy=True)
     found: dict[tuple[int, int], Tensor] = {}
     for key, value in state.items() if isinstance(state, dict) else ():
         part, _, rest = str(key).partition(".")
