@@ -14,6 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -236,6 +237,23 @@ def test_grey_data_make_grey_runs_and_mixed_ones_coloured_runs(both: str, photos
     assert all((image == image[..., :1]).all() for image in digits)
     forced = load(TrainConfig(data=("mnist",), data_dir=both, channels=3))
     assert {image.shape for image in forced.test} == {(32, 32, 3)}
+
+
+def test_upright_images_stay_upright_unless_they_are_mixed(both: str, photos: Path) -> None:
+    def drawn(*data: str) -> set[bytes]:
+        config = TrainConfig(data=data, data_dir=both, degrade=("none",), batch=16, epoch_crops=160, channels=1)
+        images = load(config).train
+        pairs = Pairs(images, parse_chain(config.degrade), config)
+        known = {image.tobytes() for image in images}
+        found = {image.tobytes() for step in range(2) for image in as_bytes(pairs[0, step][1])}
+        return found - known
+
+    assert not drawn("mnist"), "each as it is"
+    assert drawn("mnist", str(photos)), "crops, flips and turns"
+
+
+def as_bytes(patches: torch.Tensor) -> np.ndarray:
+    return patches.mul(255).round().byte().permute(0, 2, 3, 1).contiguous().numpy()
 
 
 def test_photographs_become_their_luminance(photos: Path) -> None:

@@ -24,6 +24,8 @@ class DataSet:
         find: from `--data-dir` to the folder where its files are, None where they are not; no function for a data set
             that needs no files.
         channels: of its images, 3 (RGB) or 1 (grey).
+        upright: whether its images have one orientation, which belongs to what they show: they are neither flipped
+            nor turned.
         summary: one line for people.
     """
 
@@ -31,6 +33,7 @@ class DataSet:
     find: Callable[[Path], Path | None] | None
     channels: int
     summary: str
+    upright: bool = False
 
     def is_here(self, data_dir: Path) -> bool:
         """Whether it can be loaded without a download."""
@@ -39,9 +42,15 @@ class DataSet:
 
 DATASETS: dict[str, DataSet] = {
     "cifar10": DataSet(load_cifar10, find_cifar10, 3, "CIFAR-10: 60,000 small photographs, 32x32, colour"),
-    "mnist": DataSet(MNIST.load, MNIST.find, 1, "MNIST: 70,000 handwritten digits, 28x28 in a black margin, grey"),
+    "mnist": DataSet(
+        MNIST.load, MNIST.find, 1, "MNIST: 70,000 handwritten digits, 28x28 in a black margin, grey", True
+    ),
     "fashion-mnist": DataSet(
-        FASHION_MNIST.load, FASHION_MNIST.find, 1, "Fashion-MNIST: 70,000 pieces of clothing, 28x28 likewise, grey"
+        FASHION_MNIST.load,
+        FASHION_MNIST.find,
+        1,
+        "Fashion-MNIST: 70,000 pieces of clothing, 28x28 alike, grey",
+        True,
     ),
     "synthetic": DataSet(
         lambda _data_dir: (load_synthetic(), ()), None, 3, "drawn shapes, text and line art, 256x256, colour"

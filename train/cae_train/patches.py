@@ -12,6 +12,7 @@ from cae_train import streams
 from cae_train.augment import drawn_count, jittered, without_grain
 from cae_train.config import PATCH, TrainConfig
 from cae_train.data import Image
+from cae_train.datasets import DATASETS
 from cae_train.degrade import Chain, centre
 
 HELD_OUT_PATCHES = 2048
@@ -27,8 +28,9 @@ class Pairs(Dataset[tuple[Tensor, Tensor]]):
 
     Images of exactly one patch are each used once an epoch, in a new order (but for what does not fill a last batch);
     larger ones are cropped at random, `epoch_crops` times, each in proportion to its area. Every patch is flipped and
-    turned by quarters at random; the share `config.degrain` of them loses its own grain, the share `config.jitter`
-    gets other colours, and the share `config.grey` is made grey (the mean of the channels) before it is degraded.
+    turned by quarters at random, but for data sets whose images are `upright`, unless they are mixed with others. The
+    share `config.degrain` of them loses its own grain, the share `config.jitter` gets other colours, and the share
+    `config.grey` is made grey (the mean of the channels) before it is degraded.
     Where the degradation reaches over a patch's edge, larger images are cropped with what lies around the patch.
     """
 
@@ -38,6 +40,7 @@ class Pairs(Dataset[tuple[Tensor, Tensor]]):
         self.batch, self.grey, self.jitter = config.batch, config.grey, config.jitter
         self.degrain = config.degrain
         self.seed = config.seed
+        self.upright = all(name in DATASETS and DATASETS[name].upright for name in config.data)
         self.whole = all(image.shape[:2] == (PATCH, PATCH) for image in images)
         self.margin = 0 if self.whole else degrade.reach
         self.areas = np.cumsum([float(image.shape[0] * image.shape[1]) for image in images])
@@ -61,7 +64,7 @@ class Pairs(Dataset[tuple[Tensor, Tensor]]):
             chosen = np.searchsorted(self.areas, rng.random(self.batch) * self.areas[-1], side="right")
         side = PATCH + 2 * self.margin
         patches = np.empty((len(chosen), side, side, self.images[0].shape[2]), np.uint8)
-        turns = rng.integers(8, size=len(chosen))
+        turns = rng.integers(8, size=len(chosen)) * (not self.upright)
         for patch, index, turn in zip(patches, chosen, turns, strict=True):
             crop = random_crop(self.images[index], rng, margin=self.margin)
             crop = crop[:, ::-1] if turn & 1 else crop
