@@ -9,15 +9,14 @@ interleaved with those of a peer.
 """
 
 import shutil
-import subprocess
 import sys
-import time
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from tests.benchmarks.jobs import run as run_all
 from tests.benchmarks.speed import PATCHES, PEER, speeds
 
 HERE = Path(__file__).parent
@@ -65,27 +64,15 @@ def train(
     waiting = [name for name in names or candidates() if not (out / name / "model.pt").is_file()]
     if unknown := set(waiting) - set(candidates()):
         raise typer.BadParameter(f"{', '.join(sorted(unknown))}: choose from {', '.join(candidates())}")
-    running: list[subprocess.Popen[bytes]] = []
-    failed = 0
-    while waiting or running:
-        failed += sum(bool(process.poll()) for process in running)
-        running = [process for process in running if process.poll() is None]
-        while waiting and len(running) < jobs:
-            command = [sys.executable, "-m", __spec__.name, "train-one", waiting.pop(0), "--out", str(out)]
-            running.append(subprocess.Popen(command))
-        time.sleep(1)
-    if failed:
-        raise typer.Exit(1)
+    command = [sys.executable, "-m", __spec__.name, "train-one"]
+    run_all([[*command, name, "--out", str(out)] for name in waiting], jobs)
 
 
 @app.command()
 def train_one(name: str, out: Annotated[Path, typer.Option()] = Path("runs/search")) -> None:
-    """Train one candidate on one thread."""
-    import torch
-
+    """Train one candidate."""
     import cae_train
 
-    torch.set_num_threads(1)
     options = candidates()[name]
     training = {"optimizer": "adamw", "lr": 2e-3, "batch": BATCH} | options.pop("training", {})
     config = cae_train.TrainConfig(

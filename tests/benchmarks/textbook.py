@@ -7,16 +7,14 @@ CIFAR-10 below `data/`, one model a corruption, PSNR on all 10,000 test images; 
 """
 
 import json
-import os
 import shutil
-import subprocess
 import sys
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from tests.benchmarks.jobs import run as run_all
 
 HERE = Path(__file__).parent
 TABLE, FIGURES = HERE / "textbook.md", HERE / "textbook.json"
@@ -89,20 +87,7 @@ def train(
         (row, corruption) for row, corruption in runs()
         if row in (names or ROWS) and not (out / f"{row}-{corruption}").is_dir()
     ]  # fmt: skip
-    running: list[subprocess.Popen[bytes]] = []
-    failed = 0
-    while waiting or running:
-        failed += sum(bool(process.poll()) for process in running)
-        running = [process for process in running if process.poll() is None]
-        while waiting and len(running) < jobs:
-            running.append(subprocess.Popen(_command(*waiting.pop(0), out, vgg16_weights), env=_one_thread()))
-        time.sleep(1)
-    if failed:
-        raise typer.Exit(1)
-
-
-def _one_thread() -> dict[str, str]:
-    return {**os.environ, "OMP_NUM_THREADS": "1"}
+    run_all([_command(*run, out, vgg16_weights) for run in waiting], jobs)
 
 
 def _command(name: str, corruption: str, out: Path, weights: str) -> list[str]:

@@ -153,7 +153,7 @@ def test_other_kinds_of_runs_learn_and_resume_as_well(
         assert float(rows[2]["val_psnr"]) > max(float(rows[0]["val_psnr"]), float(rows[2]["noisy_psnr"]))
 
 
-def test_a_run_from_before_a_figure_was_reported_resumes(
+def test_a_run_from_before_figures_and_stages_were_reported_resumes(
     settings: Settings, run: Run, tmp_path: Path, stop_at: StopAt
 ) -> None:
     out = tmp_path / "run"
@@ -161,6 +161,9 @@ def test_a_run_from_before_a_figure_was_reported_resumes(
     table = out / "metrics.csv"
     table.write_text("".join(line.rpartition(",")[0] + "\n" for line in table.read_text().splitlines()))
     assert "active" not in rows_of(out)[0]
+    checkpoint = torch.load(out / "last.ckpt", weights_only=True)
+    del checkpoint["callbacks"]["Ema"]["stage"]
+    torch.save(checkpoint, out / "last.ckpt")
     run(settings(arch="cae", model={}, epochs=2, epoch_crops=64), out, resume=True)
     assert [bool(row["active"]) for row in rows_of(out)] == [False, True]
 

@@ -30,12 +30,13 @@ class Ema(WeightAveraging):
         self.stage = stage
 
     def state_dict(self) -> dict[str, Any]:
-        """The stage that the average is of, for a checkpoint."""
-        return {"stage": self.stage}
+        """The stage that the average is of, beside Lightning's own state, for a checkpoint."""
+        return super().state_dict() | {"stage": self.stage}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """The inverse of `state_dict`."""
-        self.stage = state_dict["stage"]
+        """The inverse of `state_dict`; a checkpoint from before there were stages has none."""
+        super().load_state_dict({"latest_update_step": 0} | state_dict)
+        self.stage = state_dict.get("stage")
 
     def network(self, current: nn.Module) -> nn.Module:
         """The averaged network, or the current one before there is an average."""

@@ -1,6 +1,7 @@
 """The folder that a run leaves: `model.pt`, `metrics.csv`, `curves.png`, `samples/`, `config.toml`, `last.ckpt`."""
 
 import csv
+import itertools
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -166,31 +167,44 @@ def write_config(path: Path, config: TrainConfig) -> None:
 
 
 def draw_curves(path: Path, rows: list[dict[str, str]]) -> None:
-    """Training and validation loss and PSNR over the epochs, so that overfitting shows; stages, and further figures."""
+    """Training and validation loss and PSNR over the epochs, so that overfitting shows; stages, and further figures.
+
+    No line joins two stages: their losses are of different things.
+    """
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    epochs = [int(row["epoch"]) for row in rows]
     further = [name for name in further_columns(rows) if name != STAGE]
     titles = {"loss": "loss", "psnr": "PSNR (dB)"} | {name: TITLES.get(name, name) for name in further}
-    starts = [i for i in range(len(rows)) if not i or rows[i].get(STAGE) != rows[i - 1].get(STAGE)]
+    stages = [list(part) for _, part in itertools.groupby(rows, key=lambda row: row.get(STAGE))]
+    first, last = int(rows[0]["epoch"]) - 0.5, int(rows[-1]["epoch"]) + 0.5
     marker = "o" if len(rows) < 30 else None
     figure = Figure(figsize=(5 * len(titles), 4), layout="constrained")
     axes = figure.subplots(1, len(titles))
     for axis, (name, title) in zip(axes, titles.items(), strict=True):
         parts = {f"train_{name}": "training", f"val_{name}": "validation"} if name in ("loss", "psnr") else {name: ""}
         for column, label in parts.items():
-            axis.plot(epochs, [float(row.get(column) or "nan") for row in rows], label=label, marker=marker, ms=3)
+            epochs, values = _broken(stages, "epoch"), _broken(stages, column)
+            axis.plot(epochs, values, label=label, marker=marker, ms=3)
         if name == "psnr" and float(rows[-1]["noisy_psnr"]) < UNCORRUPTED:
             axis.axhline(float(rows[-1]["noisy_psnr"]), color="grey", ls=":", label="corrupted input")
-        for start in starts if STAGE in rows[-1] else ():
-            axis.axvline(epochs[start] - 0.5, color="grey", lw=0.8)
-            name_of_stage, top = rows[start].get(STAGE, ""), axis.get_xaxis_transform()
-            axis.text(epochs[start] - 0.4, 1.0, name_of_stage, transform=top, va="top", fontsize=8, color="grey")
-        axis.set(xlabel="epoch", title=title, xlim=(min(epochs) - 0.5, max(epochs) + 0.5))
+        axis.set(xlabel="epoch", title=title, xlim=(first, last))
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.grid(alpha=0.3)
+        if STAGE in rows[-1]:
+            begins = [int(stage[0]["epoch"]) - 0.5 for stage in stages]
+            for begin in begins[1:]:
+                axis.axvline(begin, color="grey", lw=0.8)
+            middles = [(begin + end) / 2 for begin, end in itertools.pairwise([*begins, last])]
+            above = axis.secondary_xaxis("top")
+            above.set_xticks(middles, [stage[0].get(STAGE, "") for stage in stages], fontsize=8)
+            above.tick_params(length=0)
         if "" not in parts.values():
             axis.legend()
     with whole(path) as partial:
         figure.savefig(partial, dpi=100, format="png")
+
+
+def _broken(stages: list[list[dict[str, str]]], column: str) -> list[float]:
+    """A column's values, with a gap (NaN) after each stage."""
+    return [value for rows in stages for value in (*(float(row.get(column) or "nan") for row in rows), float("nan"))]
