@@ -12,15 +12,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cae_export.errors import CaeExportError, RefusedError, UsageError
     from cae_export.exporter import ExportReport, export
+    from cae_export.parts import PartReport, export_part
 
-__all__ = ["CaeExportError", "ExportReport", "RefusedError", "UsageError", "export"]
+__all__ = ["CaeExportError", "ExportReport", "PartReport", "RefusedError", "UsageError", "export", "export_part"]
 
 _HOME = {
     "CaeExportError": "errors",
     "ExportReport": "exporter",
+    "PartReport": "parts",
     "RefusedError": "errors",
     "UsageError": "errors",
     "export": "exporter",
+    "export_part": "parts",
 }
 
 

@@ -4,11 +4,12 @@ import shlex
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from cae_export.config import (
+    FALSE_ALARMS,
     MAX_DROP,
     OPSET,
     OPSET_MAX,
@@ -23,8 +24,16 @@ from cae_export.errors import CaeExportError, RefusedError, UsageError
 
 if TYPE_CHECKING:
     from cae_export.exporter import ExportReport
+    from cae_export.parts import Part, PartReport
 
 INSTALL = "cae-export needs its extra: pip install 'cae-toolkit[export]' (in a checkout: pip install -e '.[export]')"
+
+OF_WHOLE = {"int8", "fp16", "max_drop", "patch"}
+RUN = {
+    "encoder": "photos/ -o features.npz",
+    "decoder": "--generate 64 -o samples/",
+    "anomaly": "parts/ -o heat/",
+}
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
 
@@ -39,6 +48,7 @@ def _version(wanted: bool) -> None:
 
 @app.command()
 def command(
+    ctx: typer.Context,
     model: Annotated[Path, typer.Argument(metavar="MODEL.pt", help="A model of cae-train.", show_default=False)],
     output: Annotated[
         Path | None,
@@ -59,8 +69,20 @@ def command(
         typer.Option(help=f"Largest difference; {TOLERANCE:g} (fp32) or {TOLERANCE_FP16:g} (fp16)."),
     ] = None,
     opset: Annotated[int, typer.Option(help=f"ONNX operator set, {OPSET_MIN} to {OPSET_MAX}.")] = OPSET,
-    overlap: Annotated[int, typer.Option(help="Overlap of patches that the file recommends, in pixels.")] = OVERLAP,
+    overlap: Annotated[
+        int | None,
+        typer.Option(help=f"Overlap of patches that the file recommends; {OVERLAP} without it, other parts their own."),
+    ] = None,
     patch: Annotated[int, typer.Option(help=f"Side of the patches: {', '.join(map(str, PATCHES))}.")] = PATCHES[0],
+    part: Annotated[
+        str | None, typer.Option(help="Export encoder (features) or decoder (a vae's, makes pictures) alone.")
+    ] = None,
+    anomaly: Annotated[
+        bool, typer.Option("--anomaly", help="Export a detector of what is unlike the pictures trained on.")
+    ] = False,
+    false_alarms: Annotated[
+        float, typer.Option(help="Share of good pictures that --anomaly may call bad.")
+    ] = FALSE_ALARMS,
     license: Annotated[str, typer.Option(help="SPDX identifier of the weights' licence, for the metadata.")] = "",
     _show_version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
@@ -72,12 +94,34 @@ def command(
     """
     if int8 and fp16:
         raise UsageError("--int8 and --fp16 exclude each other: one file has one precision")
+    wanted = _wanted(ctx, part, anomaly)
     try:
         from cae_export.exporter import export
+        from cae_export.parts import export_part
     except ModuleNotFoundError as e:
         if (e.name or "").startswith("cae_"):
             raise
         raise UsageError(f"{INSTALL} ({e.name} is missing)") from e
+    if wanted is not None:
+        made = export_part(
+            model,
+            wanted,
+            output,
+            data=data,
+            data_dir=data_dir,
+            tolerance=TOLERANCE if tolerance is None else tolerance,
+            false_alarms=false_alarms,
+            opset=opset,
+            overlap=overlap,
+            license=license,
+            tell=lambda line: typer.echo(line, err=True),
+        )
+        for line in part_table(made):
+            typer.echo(line)
+        for note in made.notes:
+            typer.echo(f"note: {note}", err=True)
+        typer.echo(f"next: cae-run {RUN[wanted]} -m {shlex.quote(str(made.path))}", err=True)
+        return
     report = export(
         model,
         output,
@@ -87,7 +131,7 @@ def command(
         tolerance=tolerance,
         max_drop=max_drop,
         opset=opset,
-        overlap=overlap,
+        overlap=OVERLAP if overlap is None else overlap,
         patch=patch,
         license=license,
         tell=lambda line: typer.echo(line, err=True),
@@ -98,6 +142,41 @@ def command(
         typer.echo("note: its output is worse than its input: its code is too narrow, or it needs longer training",
                    err=True)  # fmt: skip
     typer.echo(f"next: cae-run photos/ -o clean/ -m {shlex.quote(str(report.path))}", err=True)
+
+
+def _wanted(ctx: typer.Context, part: str | None, anomaly: bool) -> "Part | None":
+    """The part of the network that is asked for, None for all of it.
+
+    Raises:
+        UsageError: two of them, none that there is, or an option that has no use with it.
+    """
+    if part is not None and part not in ("encoder", "decoder"):
+        raise UsageError(f"--part is {part!r}: choose encoder or decoder")
+    if part is not None and anomaly:
+        raise UsageError("--part and --anomaly exclude each other: one file has one task")
+    wanted: Part | None = "anomaly" if anomaly else cast("Part | None", part)
+    given = {name for name in ctx.params if getattr(ctx.get_parameter_source(name), "name", "") == "COMMANDLINE"}
+    ignored = given & ({"false_alarms"} if not wanted else OF_WHOLE if anomaly else OF_WHOLE | {"false_alarms"})
+    if ignored:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(ignored))
+        what = "--anomaly" if anomaly else f"--part {part}" if part else "a model that restores"
+        raise UsageError(f"{what} takes no {names}")
+    return wanted
+
+
+def part_table(report: "PartReport") -> list[str]:
+    """The proof of a part as lines of text."""
+    lines = [
+        f"torch against fp32 in onnxruntime, on {report.inputs}",
+        f"{'batch':>7}  {'largest difference':>18}  {'largest value':>13}",
+        *(f"{row.batch:>7}  {row.difference:>18.1e}  {row.largest:>13.3g}" for row in report.parity),
+    ]
+    if report.spec.threshold is not None:
+        lines.append(
+            f"threshold {report.spec.threshold:.4g}: {report.spec.false_alarms:.1%} of good pictures score higher "
+            f"({report.spec.evaluated_on})"
+        )
+    return [*lines, f"{report.path}: {report.bytes / 1e3:.0f} kB"]
 
 
 def table(report: "ExportReport") -> list[str]:

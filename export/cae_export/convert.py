@@ -30,9 +30,27 @@ def to_onnx(network: nn.Module, patch: int, opset: int = OPSET, layout: str = NC
     Raises:
         UsageError: an operator set outside 18..22, or a network that torch cannot export.
     """
-    check_opset(opset)
     channels = cast(int, network.channels)
     shape = (patch, patch, channels) if layout == NHWC else (channels, patch, patch)
+    return convert(network, shape, opset)
+
+
+def convert(
+    network: nn.Module, shape: tuple[int, ...], opset: int = OPSET, *, given: str = INPUT, made: str = OUTPUT
+) -> onnx.ModelProto:
+    """Convert a module that takes and returns one float32 tensor, N x ... each.
+
+    Args:
+        network: the module, in evaluation mode.
+        shape: of one item of its input.
+        opset: ONNX operator set of the file.
+        given: name of the input.
+        made: name of the output.
+
+    Raises:
+        UsageError: as `to_onnx` raises it.
+    """
+    check_opset(opset)
     example = torch.rand(2, *shape)  # a batch of 1 would freeze the dimension
     with _quiet():
         try:
@@ -42,8 +60,8 @@ def to_onnx(network: nn.Module, patch: int, opset: int = OPSET, layout: str = NC
                 dynamo=True,
                 external_data=False,
                 opset_version=opset,
-                input_names=[INPUT],
-                output_names=[OUTPUT],
+                input_names=[given],
+                output_names=[made],
                 dynamic_shapes=({0: torch.export.Dim(BATCH)},),
                 verbose=False,
             )

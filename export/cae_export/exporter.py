@@ -16,6 +16,7 @@ from cae_export.channels_last import ChannelsLast
 from cae_export.config import MAX_DROP, OPSET, OVERLAP, PATCHES, STEADY, TOLERANCE, TOLERANCE_FP16
 from cae_export.convert import check_opset, to_onnx
 from cae_export.errors import RefusedError, UsageError
+from cae_export.files import check_output, save
 from cae_export.parity import BatchParity, mean_psnr, prove, refuse_unless_equal, refuse_unless_steady, run
 from cae_export.patches import Patches, find
 from cae_export.quantize import to_fp16, to_int8
@@ -164,10 +165,7 @@ def export(
 
 
 def _check(output: Path, tolerance: float | None, max_drop: float, overlap: int, patch: int) -> None:
-    if output.suffix.lower() != ".onnx":
-        raise UsageError(f"-o {output}: a name that ends in .onnx is needed")
-    if output.is_dir() or not output.parent.is_dir():
-        raise UsageError(f"-o {output}: {'it is a folder' if output.is_dir() else 'there is no such folder'}")
+    check_output(output)
     if tolerance is not None and not 0 < tolerance <= 1:
         raise UsageError(f"--tolerance is {tolerance}: above 0, at most 1 is needed")
     if not max_drop >= 0:
@@ -182,7 +180,7 @@ def _proved(
     network: nn.Module, graph: onnx.ModelProto, spec: ModelSpec, path: Path, patches: Patches, tolerance: float
 ) -> list[BatchParity]:
     """Write the graph and hold it against the network."""
-    _save(graph, spec, path)
+    save(graph, spec, path)
     rows = prove(network, path, patches)
     refuse_unless_equal(rows, tolerance)
     return rows
@@ -199,26 +197,13 @@ def _quantised(network: nn.Module, graph: onnx.ModelProto, opset: int, patches: 
 
 def _weighed(graph: onnx.ModelProto, spec: ModelSpec, path: Path, patches: Patches) -> ModelSpec:
     """Write the graph, measure its PSNR, and write it again with that figure in its metadata."""
-    _save(graph, spec, path)
+    save(graph, spec, path)
     figure = mean_psnr(run(Session(path, provider="cpu"), patches.degraded), patches.clean)
     if not math.isfinite(figure):
         raise RefusedError(f"refused: {spec.precision} gives values that are not finite")
     spec = replace(spec, psnr_out=round(figure, 4))
-    _save(graph, spec, path)
+    save(graph, spec, path)
     return spec
-
-
-def _save(graph: onnx.ModelProto, spec: ModelSpec, path: Path) -> None:
-    """Write the graph with this metadata, and read back that all of it is there."""
-    used = {node.domain for node in graph.graph.node}
-    imports = [entry for entry in graph.opset_import if entry.domain in used]  # tools leave many that are not
-    del graph.opset_import[:]
-    graph.opset_import.extend(imports)
-    del graph.metadata_props[:]
-    onnx.helper.set_model_props(graph, spec.to_metadata())
-    path.write_bytes(graph.SerializeToString())
-    if Session(path, provider="cpu").spec != spec:
-        raise RefusedError("refused: the metadata read back from the file are not those written")
 
 
 def _speed(candidate: Path, reference: Path, patches: Patches) -> float:

@@ -77,6 +77,28 @@ def find(model: LoadedModel, data: str | None, patch: int = PATCH, data_dir: str
     return Patches(calibration, degraded, clean, f"{len(clean)} patches of {source}", place)
 
 
+def good_images(model: LoadedModel, data: str | None, data_dir: str | None = None) -> tuple[list[Image], str]:
+    """Whole images, uint8 H x W x C, that a model was not trained on, and a few words on where they come from.
+
+    They are all of `data`, but for what the model was trained on; by default what was held out of its own data.
+
+    Raises:
+        UsageError: they cannot be read, or the model's own data are not here.
+    """
+    config = replace(model.config, channels=model.network.channels, data_dir=data_dir or model.config.data_dir)
+    names = (data,) if data is not None else config.data
+    try:
+        with quiet_decoders():
+            split = load(replace(config, data=names))
+    except CaeTrainError as e:
+        own = "" if data is not None else "the threshold needs good pictures: "
+        raise UsageError(f"{own}{e}{'' if data is not None else '; name a folder of them with --data'}") from e
+    seen = data is None or Path(data).resolve() in {Path(name).resolve() for name in config.data}
+    images = split.validation if seen else [*split.train, *split.validation, *split.test]
+    of = "held-out images" if seen else "images"
+    return images, f"{len(images)} {of} of {' + '.join(Path(name).name for name in names)}"
+
+
 def _is_here(name: str, data_dir: Path) -> bool:
     return DATASETS[name].is_here(data_dir) if name in DATASETS else Path(name).is_dir()
 

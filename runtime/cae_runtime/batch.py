@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
+
+from numpy.typing import NDArray
 
 from cae_runtime.errors import ImageError, ProviderError, UsageError
 from cae_runtime.formats import FORMAT_OF_SUFFIX
@@ -18,6 +20,7 @@ from cae_runtime.pool import Room, in_order
 from cae_runtime.restorer import Restorer
 
 _PIXELS_UNDER_WAY: Final = 2**26  # of images that are read ahead, cleaned or written; a larger one goes alone
+Clean = Callable[[Job, Picture], NDArray[Any]]  # a file's picture -> its new pixels, of the same shape and dtype
 NO_MEMORY: Final = "cannot be cleaned: there is not enough memory"
 
 
@@ -101,6 +104,7 @@ def clean_files(
     strength: float = 1.0,
     quality: int | None = None,
     overwrite: bool = False,
+    clean: Clean | None = None,
 ) -> Iterator[FileResult]:
     """Clean image files, and yield each result as it comes.
 
@@ -113,6 +117,7 @@ def clean_files(
         strength: 0..1, see `Restorer`.
         quality: 1..100, see `cae_runtime.images.encode`.
         overwrite: replace outputs that are there, instead of skipping them.
+        clean: what is done to each picture in place of cleaning all of it; `strength` is not heeded then.
 
     Yields:
         One result a job, in order. An image that cannot be read, cleaned or written is `failed`, and leaves no file.
@@ -120,6 +125,7 @@ def clean_files(
     Raises:
         ModelError: the model gives patches of another size than it takes, so that no image can be cleaned.
     """
+    change = clean or (lambda _job, picture: restorer(picture.pixels, strength=strength))
     room = Room(_PIXELS_UNDER_WAY)
 
     def open_one(job: Job) -> _Work:
@@ -130,7 +136,7 @@ def clean_files(
         return work
 
     def clean_one(work: _Work) -> _Work:
-        _step(work, lambda: work.clean(restorer, strength))
+        _step(work, lambda: work.clean(change))
         return work
 
     def save_one(work: _Work) -> FileResult:
@@ -173,10 +179,10 @@ class _Work:
         height, width = self.picture.pixels.shape[:2]
         self.result = replace(self.result, width=width, height=height)
 
-    def clean(self, restorer: Restorer, strength: float) -> None:
+    def clean(self, change: Clean) -> None:
         """Put the cleaned picture in the place of the other."""
         assert self.picture is not None  # noqa: S101 - a step of an image that was decoded
-        self.picture = replace(self.picture, pixels=restorer(self.picture.pixels, strength=strength))
+        self.picture = replace(self.picture, pixels=change(self.job, self.picture))
 
     def save(self, quality: int | None) -> None:
         """Encode and write the picture."""

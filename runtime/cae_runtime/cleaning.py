@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cae_runtime import batch
-from cae_runtime.batch import NO_MEMORY, FileResult, unreadable_results
+from cae_runtime.batch import NO_MEMORY, Clean, FileResult, unreadable_results
 from cae_runtime.errors import ImageError, UsageError
 from cae_runtime.formats import FORMAT_OF_SUFFIX, PIPE, is_video
 from cae_runtime.images import read_file, read_stream, write_file
@@ -29,6 +29,7 @@ def clean_plan(
     crf: int | None,
     temporal: bool,
     overwrite: bool,
+    clean: Clean | None,
     tell: Callable[[str], None],
 ) -> tuple[list[FileResult], float, bool]:
     """Clean all files of a plan, with progress and summary; return the results, the seconds, and whether Ctrl-C came.
@@ -53,6 +54,7 @@ def clean_plan(
                 temporal=temporal,
                 overwrite=overwrite,
                 on_frame=progress.on_frame,
+                clean=clean,
             ):
                 results.append(result)  # one by one, so that Ctrl-C leaves those that are done
                 progress.on_file()

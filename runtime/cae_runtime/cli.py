@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import gc
+import json
 import math
 import os
 import signal
@@ -13,17 +14,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cae_runtime.commands import command_meant
+from cae_runtime.commands import check_restoring, command_meant, refuse_in_pipe
 from cae_runtime.errors import CaeRuntimeError, UsageError
 from cae_runtime.formats import CODECS, CRF_MAX, FORMAT_OF_SUFFIX, PIPE, VIDEO_FORMAT_OF_SUFFIX
 from cae_runtime.quiet import quiet_decoders
 
 if TYPE_CHECKING:
     from cae_runtime.restorer import Restorer
+    from cae_runtime.session import Session
 
 _EXIT_FAILED = 1
 _EXIT_INTERRUPTED = 130
 _DEFAULT_MODEL = "denoise"
+_GENERATE_MAX = 100_000
 _EXTENSIONS = ", ".join(suffix.removeprefix(".") for suffix in FORMAT_OF_SUFFIX)
 _CONTAINERS = ", ".join(suffix.removeprefix(".") for suffix in VIDEO_FORMAT_OF_SUFFIX)
 
@@ -84,6 +87,19 @@ def run(
     crf: Annotated[
         int | None, typer.Option(help="Quality of videos, lower is better: 0..51, vp9 and av1 0..63; 18 for h264.")
     ] = None,
+    mask: Annotated[
+        Path | None,
+        typer.Option(help="Fill what is white here: an image for all SOURCEs, or a folder of one for each."),
+    ] = None,
+    mask_color: Annotated[
+        str | None, typer.Option(help="Fill what has this colour, such as '#ff00ff'.", metavar="COLOR")
+    ] = None,
+    per_patch: Annotated[bool, typer.Option("--per-patch", help="Features of patches, not of images.")] = False,
+    generate: Annotated[int | None, typer.Option(help="Make so many pictures.", metavar="N")] = None,
+    latent: Annotated[
+        Path | None, typer.Option(help="Make the pictures of these codes, a .npy file.", metavar="FILE")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the pictures that are made: one seed, the same ones.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist; else skipped.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report on stdout as JSON.")] = False,
     webcam: Annotated[
@@ -120,6 +136,9 @@ def run(
 ) -> None:
     """Clean noisy images, videos and cameras' pictures with a small neural network.
 
+    What else a model is made for its file says: filling holes (--mask), features (-o FILE.npz), anomalies, pictures of
+    its own (--generate).
+
     Exit codes: 0 all done, 1 some file failed or the doctor found a problem, 2 wrong usage or unusable model,
     3 provider, camera or display unavailable, 130 interrupted.
     """
@@ -133,6 +152,8 @@ def run(
         _check_range("target-fps", target_fps, 1, 1000)
         _check_range("frames", frames, 1)
         _check_range("seconds", seconds, 0.1)
+        _check_range("generate", generate, 1, _GENERATE_MAX)
+        _check_range("seed", seed, 0)
         _check_range("crf", crf, 0, max(CRF_MAX.values()))
         if codec is not None and codec not in CODECS:
             raise UsageError(f"--codec is {codec!r}: it must be one of {', '.join(CODECS)}")
@@ -155,13 +176,19 @@ def run(
             return
         model = _DEFAULT_MODEL if model is None else model
 
-        def open_model(name: str = model) -> Restorer:
-            from cae_runtime.restorer import Restorer
+        def open_session(name: str = model) -> Session:
+            from cae_runtime.session import Session
 
             if not gc.isenabled():
                 gc.freeze()
                 gc.enable()
-            return Restorer(name, provider=provider, threads=threads, batch=batch, overlap=overlap)
+            return Session(name, provider=provider, threads=threads)
+
+        def open_model(model: str | Session = model) -> Restorer:
+            from cae_runtime.restorer import Restorer
+
+            session = open_session(model) if isinstance(model, str) else model
+            return Restorer(session, batch=batch, overlap=overlap)
 
         if command == "webcam":
             from cae_runtime.live_command import run_webcam
@@ -173,22 +200,38 @@ def run(
                 tell_json=typer.echo if as_json else None,
             )  # fmt: skip
             return
-        if not sources:
+        if not sources and generate is None and latent is None:
             raise UsageError("name what to clean: SOURCE..., images, videos or folders; or --webcam (see --help)")
         if output is None:
             raise UsageError("name where the result goes: -o OUT, a folder or a file")
+        sources = sources or []
         if "" in (*sources, output, model):
             raise UsageError("SOURCE, -o or -m is empty: name a file or a folder (. is the current one)")
 
         if PIPE in (*sources, output):
-            if len(sources) > 1 or suffix or as_json:
-                raise UsageError("- goes with one SOURCE, and without --suffix and --json")
+            refuse_in_pipe(_given(ctx), len(sources))
             from cae_runtime.cleaning import clean_pipe
 
             clean_pipe(
                 sources[0], output, dotted, overwrite, open_model, strength=strength, quality=quality, tell=_tell
             )
             return
+
+        session = open_session()
+        if session.spec.task != "restore":
+            from cae_runtime import tasks
+
+            request = tasks.Request(
+                tuple(map(Path, sources)), Path(output), overwrite, batch, overlap, per_patch, generate, latent, seed,
+                _tell,
+            )  # fmt: skip
+            outcome = tasks.run(session, request, _given(ctx))
+            if as_json:
+                _print_json(json.dumps(outcome.document, indent=2))
+            if outcome.failed:
+                raise typer.Exit(_EXIT_FAILED)
+            return
+        check_restoring(_given(ctx), session.path)
 
         from cae_runtime.plan import make_plan, prepare_output
 
@@ -197,20 +240,23 @@ def run(
             from cae_runtime.mixed import check_videos
 
             check_videos(plan.jobs, [Path(source) for source in sources], codec, crf)
-        restorer = open_model()
+        clean = None
+        if mask is not None or mask_color is not None:
+            from cae_runtime.inpaint import filling
+
+            restorer, clean = filling(session, plan, mask, mask_color, overlap, batch)
+        else:
+            restorer = open_model(session)
         prepare_output(plan.folder)
         from cae_runtime.cleaning import clean_plan
+        from cae_runtime.report import json_report
 
         results, taken, interrupted = clean_plan(
             plan, restorer, strength=strength, quality=quality, codec=codec, crf=crf, temporal=temporal,
-            overwrite=overwrite, tell=_tell,
+            overwrite=overwrite, clean=clean, tell=_tell,
         )  # fmt: skip
-        from cae_runtime.report import json_report
-
         if as_json:
-            if sys.stdout is None:
-                raise OSError(errno.EBADF, "stdout is closed: the report has nowhere to go")
-            typer.echo(json_report(results, plan, restorer, model, strength, taken))
+            _print_json(json_report(results, plan, restorer, model, strength, taken))
         if interrupted:
             raise KeyboardInterrupt
         if any(result.status == "failed" for result in results):
@@ -228,6 +274,12 @@ def run(
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         typer.echo(f"cae-run: {e.strerror or e}", err=True)
         raise typer.Exit(_EXIT_FAILED) from e
+
+
+def _print_json(document: str) -> None:
+    if sys.stdout is None:
+        raise OSError(errno.EBADF, "stdout is closed: the report has nowhere to go")
+    typer.echo(document)
 
 
 def _given(ctx: typer.Context) -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Final
 
 from cae_runtime.errors import UsageError
@@ -9,6 +10,10 @@ from cae_runtime.errors import UsageError
 _LIVE_ALONE: Final = {
     "size", "fps", "target_fps", "compare", "reconnect", "virtual_camera", "no_window", "frames", "seconds",
 }  # fmt: skip
+_NOT_OF_RESTORING: Final = {"per_patch", "generate", "latent", "seed"}
+_NOT_OF_FILLING: Final = {"strength", "temporal", "codec", "crf"}
+_FILLING: Final = {"mask", "mask_color"}
+_NOT_IN_PIPES: Final = {"suffix", "as_json", *_NOT_OF_RESTORING, *_FILLING}
 _OF_MODELS: Final = {"model", "provider", "threads", "batch", "overlap"}
 _HEEDED: Final[dict[str, set[str]]] = {
     "doctor": {"as_json"},
@@ -34,22 +39,61 @@ def command_meant(given: set[str], **asked: bool) -> str:
     asked["webcam"] |= "camera" in given
     chosen = [name for name, wanted in asked.items() if wanted]
     if len(chosen) > 1:
-        raise UsageError(f"{' and '.join(f'--{_typed(name)}' for name in chosen)}: choose one")
+        raise UsageError(f"{' and '.join(f'--{typed(name)}' for name in chosen)}: choose one")
     if not chosen:
-        live = sorted(given & _LIVE_ALONE)
+        live = given & _LIVE_ALONE
         if live:
-            raise UsageError(f"{', '.join(f'--{_typed(name)}' for name in live)} goes with --webcam")
+            raise UsageError(f"{_options(live)} goes with --webcam")
         return "clean"
     (command,) = chosen
     if command != "webcam" and given & {"sources", "output"}:
-        raise UsageError(f"--{_typed(command)} cleans nothing: leave SOURCE and -o out")
+        raise UsageError(f"--{typed(command)} cleans nothing: leave SOURCE and -o out")
     if "sources" in given:
         raise UsageError("--webcam takes no SOURCE: name a camera or a video file with --camera")
-    ignored = sorted(given - _HEEDED[command] - {command})
+    ignored = given - _HEEDED[command] - {command}
     if ignored:
-        raise UsageError(f"--{_typed(command)} takes no {', '.join(f'--{_typed(name)}' for name in ignored)}")
-    return _typed(command)
+        raise UsageError(f"--{typed(command)} takes no {_options(ignored)}")
+    return typed(command)
 
 
-def _typed(name: str) -> str:
+def check_restoring(given: set[str], path: Path) -> None:
+    """Refuse options that a model of task `restore` has no use for.
+
+    Args:
+        given: names of the options and arguments that were typed.
+        path: the model's file.
+
+    Raises:
+        UsageError: one of them.
+    """
+    ignored = given & _NOT_OF_RESTORING
+    if ignored:
+        raise UsageError(
+            f"model {str(path)!r} is made for task 'restore', which takes no {_options(ignored)}: name another with -m"
+        )
+    filling = given & _FILLING
+    if len(filling) > 1:
+        raise UsageError("--mask and --mask-color: choose one")
+    if filling and given & _NOT_OF_FILLING:
+        raise UsageError(f"{_options(filling)} fills holes, which takes no {_options(given & _NOT_OF_FILLING)}")
+
+
+def refuse_in_pipe(given: set[str], sources: int) -> None:
+    """Refuse what does not go with `-`, a single image from stdin or to stdout.
+
+    Raises:
+        UsageError: one of `given`, the names of what was typed, or another number of sources than 1.
+    """
+    if sources != 1:
+        raise UsageError("- goes with one SOURCE")
+    if ignored := given & _NOT_IN_PIPES:
+        raise UsageError(f"- goes without {_options(ignored)}")
+
+
+def _options(names: set[str]) -> str:
+    return ", ".join(f"--{typed(name)}" for name in sorted(names))
+
+
+def typed(name: str) -> str:
+    """Return the name of an option as it is typed, without its dashes."""
     return {"as_json": "json"}.get(name, name).replace("_", "-")

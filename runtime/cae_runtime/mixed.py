@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cae_runtime.batch import NO_MEMORY, FileResult, clean_files, output_is_there
+from cae_runtime.batch import Clean as CleanImage
 from cae_runtime.errors import ImageError, ProviderError, UsageError, VideoError
 from cae_runtime.formats import CODECS_OF_FORMAT, CRF_MAX, VIDEO_FORMAT_OF_SUFFIX
 from cae_runtime.moving import FrameCleaner, blended
@@ -65,6 +66,7 @@ def clean_all(
     temporal: bool = True,
     overwrite: bool = False,
     on_frame: OnFrame | None = None,
+    clean: CleanImage | None = None,
 ) -> Iterator[FileResult]:
     """Clean images and videos, and yield each result as it comes.
 
@@ -78,6 +80,7 @@ def clean_all(
         temporal: whether the frames of videos are averaged over time before the network.
         overwrite: replace outputs that are there, instead of skipping them.
         on_frame: called after each frame of a video with the file, how many are done, and about how many there are.
+        clean: of images, see `cae_runtime.batch.clean_files`.
 
     Yields:
         One result a job, in order. Of a video that Ctrl-C has ended a result comes too, before that is raised.
@@ -87,7 +90,9 @@ def clean_all(
     """
     for video, group in groupby(jobs, key=lambda job: job.video):
         if not video:
-            yield from clean_files(restorer, group, strength=strength, quality=quality, overwrite=overwrite)
+            yield from clean_files(
+                restorer, group, strength=strength, quality=quality, overwrite=overwrite, clean=clean
+            )
             continue
         for job in group:
             result, interrupted = _clean_one(job, restorer, strength, codec, crf, temporal, overwrite, on_frame)

@@ -79,10 +79,7 @@ def make_plan(sources: Sequence[Path], out: Path, *, suffix: str = "", ext: str 
         UsageError: a source is missing, cannot be looked at or has nothing to clean, `out` is a file's name where a
             folder's is needed, or of another kind, or an output would overwrite a source or another output.
     """
-    folders = [is_folder(source, "source") for source in sources]
-    for source, folder in zip(sources, folders, strict=True):
-        if folder is None:
-            raise UsageError(f"source {str(source)!r} does not exist")
+    folders = [_source_is_folder(source) for source in sources]
     if _names_a_file(out, one_file=len(sources) == 1 and not folders[0]):
         if len(sources) > 1 or folders[0]:
             why = "SOURCE is a folder" if len(sources) == 1 else f"there are {len(sources)} SOURCEs"
@@ -94,7 +91,7 @@ def make_plan(sources: Sequence[Path], out: Path, *, suffix: str = "", ext: str 
             raise UsageError(f"source {str(sources[0])!r} is {kinds[0]}, output {str(out)!r} names {kinds[1]}")
         plan = Plan((Job(sources[0], out),), 0, out.parent, names_file=True)
     else:
-        plan = _plan_folder(sources, out, suffix, ext)
+        plan = find_pictures(sources, out, suffix=suffix, ext=ext)
     _refuse_overwriting(plan.jobs)
     return plan
 
@@ -154,7 +151,20 @@ def _names_a_file(out: Path, one_file: bool) -> bool:
     return is_picture(out)
 
 
-def _plan_folder(sources: Sequence[Path], out: Path, suffix: str, ext: str | None) -> Plan:
+def _source_is_folder(source: Path) -> bool:
+    folder = is_folder(source, "source")
+    if folder is None:
+        raise UsageError(f"source {str(source)!r} does not exist")
+    return folder
+
+
+def find_pictures(sources: Sequence[Path], out: Path, *, suffix: str = "", ext: str | None = None) -> Plan:
+    """As `make_plan` with a folder as `out`, but what is there in it is not looked at, nor are outputs compared.
+
+    Raises:
+        UsageError: a source is missing, cannot be looked at or has nothing to clean.
+    """
+
     def output_of(source: Path, below: Path) -> Path:
         kept = ext is None or is_video(Path(f"x{ext}")) != is_video(source)
         return out / below.with_name(f"{source.stem}{suffix}{source.suffix if kept else ext}")
@@ -164,7 +174,7 @@ def _plan_folder(sources: Sequence[Path], out: Path, suffix: str, ext: str | Non
     unreadable: list[Unreadable] = []
     left_out = 0
     for source in sources:
-        if not is_folder(source, "source"):
+        if not _source_is_folder(source):
             jobs[Job(source, output_of(source, Path(source.name)))] = None
             continue
         missed = len(unreadable)

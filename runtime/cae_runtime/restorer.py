@@ -7,12 +7,12 @@ from typing import Final, Literal
 
 import numpy as np
 
-from cae_runtime.errors import ImageError, ModelError, UsageError
+from cae_runtime.errors import ImageError, UsageError
 from cae_runtime.frame import Frame, Image
 from cae_runtime.limits import one_cpu_each
 from cae_runtime.pool import SideBySide
 from cae_runtime.providers import AUTO, CPU
-from cae_runtime.session import DEFAULT_MODEL, Session
+from cae_runtime.session import DEFAULT_MODEL, Session, open_for
 from cae_runtime.spec import ModelSpec
 
 BATCH_PIXELS: Final = 32 * 32 * 32  # of the patches of a call; from 13 to 64 of 32x32 a CPU is equally fast
@@ -28,7 +28,8 @@ class Restorer:
     of colours (ITU-R BT.601), and what it changes there is added to each: their differences, the chroma, stay.
 
     Args:
-        model: the name of a packaged model, or the path of a file that `cae-export` wrote.
+        model: the name of a packaged model, the path of a file that `cae-export` wrote, or an opened one (`provider`
+            and `threads` are its own then).
         provider: `auto`, `cpu`, `cuda`, `cuda:1`, ... ; one that is named is used or it is an error.
         threads: threads of the CPU provider; None takes all the CPUs that this process may use.
         batch: patches a call of the model, 1 or more; None takes 32 of 32x32 pixels, fewer of larger ones (on a GPU
@@ -48,7 +49,7 @@ class Restorer:
 
     def __init__(
         self,
-        model: str | os.PathLike[str] = DEFAULT_MODEL,
+        model: str | os.PathLike[str] | Session = DEFAULT_MODEL,
         *,
         provider: str = AUTO,
         threads: int | None = None,
@@ -60,11 +61,7 @@ class Restorer:
             raise UsageError(f"batch is {batch}: it must be 1 or more")
         if color not in ("bgr", "rgb"):
             raise UsageError(f"color is {color!r}: it must be 'bgr' or 'rgb'")
-        self._session = Session(model, provider=provider, threads=threads)
-        if self.spec.task != "restore":
-            raise ModelError(
-                f"model {str(self._session.path)!r} is made for task {self.spec.task!r}: cleaning needs 'restore'"
-            )
+        self._session = open_for("restore", model, provider, threads)
         self._overlap = self.spec.overlap if overlap is None else overlap
         if not 0 <= self._overlap < self.spec.patch:
             raise UsageError(f"overlap is {overlap}: it must be 0..{self.spec.patch - 1} with this model's patches")

@@ -45,6 +45,7 @@ class Session:
         provider_note: one line: which provider is in use, and why.
         workers: calls of `run` at once, each from a thread of its own, that make full use of the provider. On the CPU
             a call uses one thread: batches side by side scale better than threads inside each small operator.
+        code_shape: of tasks `encode` and `generate`: the shape of one code, such as (128, 4, 4) or (32,).
         fixed_batch: whether calls should all have batches of one size, as a GPU plans anew for each.
 
     Raises:
@@ -73,6 +74,8 @@ class Session:
         self.workers = (threads or usable_cpus()) if self.provider == CPU else by_full_name(self.provider).calls
         self.fixed_batch = self.provider != CPU
         self.spec = _checked_spec(self.path, self._session)
+        side = self._session.get_inputs() if self.spec.task == "generate" else self._session.get_outputs()
+        self.code_shape: tuple[int, ...] = tuple(side[0].shape[1:]) if self.spec.task in ("encode", "generate") else ()
         self._feed = _INPUT[self.spec.task]
         self._fetch = [_OUTPUT[self.spec.task]]
         self._dtype = np.dtype(self.spec.dtype)
@@ -82,6 +85,7 @@ class Session:
 
         Args:
             patches: shape (N, C, P, P), or (N, P, P, C) where the model's layout is `nhwc`; float32, values in 0..1.
+                For task `generate` codes, shape (N, *code_shape).
 
         Returns:
             The model's output as float32: of the same shape for task `restore`, its own for other tasks.
@@ -103,6 +107,21 @@ class Session:
                 "task restore needs the same"
             )
         return result
+
+
+def open_for(
+    task: str, model: str | os.PathLike[str] | Session, provider: str = AUTO, threads: int | None = None
+) -> Session:
+    """Return a session of a model that is made for a task; one that is open already is taken as it is.
+
+    Raises:
+        ModelError: the model is made for another task.
+        CaeRuntimeError: as `Session` raises it.
+    """
+    session = model if isinstance(model, Session) else Session(model, provider=provider, threads=threads)
+    if session.spec.task != task:
+        raise ModelError(f"model {str(session.path)!r} is made for task {session.spec.task!r}: {task!r} is needed here")
+    return session
 
 
 def find_model(model: str | os.PathLike[str]) -> Path:
@@ -160,11 +179,17 @@ def _check_boundary(path: Path, side: str, nodes: list[Any], name: str, spec: Mo
     element, shape = nodes[0].type, list(nodes[0].shape)
     if _ELEMENT.get(element) != spec.dtype:
         raise ModelError(f"model {str(path)!r}: {name} is {element}, its metadata says {spec.dtype}")
-    if name not in {"input", "output"}:
-        return
-    wanted = list(spec.shape(1)[1:])
-    sizes_match = all(not isinstance(size, int) or size == want for size, want in zip(shape[1:], wanted, strict=False))
-    if len(shape) != len(wanted) + 1 or not sizes_match:
+    wanted: list[int] | None = list(spec.shape(1)[1:])
+    if name == "score":
+        wanted = [1, spec.patch, spec.patch]
+    elif name == "code":
+        wanted = None
+    if wanted is None:
+        if len(shape) < 2 or not all(isinstance(size, int) for size in shape[1:]):
+            raise ModelError(f"model {str(path)!r}: {name} has shape {shape}: ['N', ...] with fixed sizes is needed")
+    elif len(shape) != len(wanted) + 1 or any(
+        isinstance(size, int) and size != want for size, want in zip(shape[1:], wanted, strict=True)
+    ):
         raise ModelError(f"model {str(path)!r}: {name} has shape {shape}, its metadata says ['N', {str(wanted)[1:-1]}]")
     if isinstance(shape[0], int):
         raise ModelError(f"model {str(path)!r}: {name} has a fixed batch of {shape[0]}: export it with a dynamic one")

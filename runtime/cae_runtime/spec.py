@@ -25,6 +25,7 @@ _CHOICES: Final[Mapping[str, tuple[str | int, ...]]] = {
     "dtype": ("float32", "float16"),
     "precision": ("fp32", "int8", "fp16"),
 }
+_OF_ANOMALY: Final = ("threshold", "threshold_pixel", "false_alarms")
 COLOR_OF_CHANNELS: Final = {1: "gray", 3: "rgb"}
 
 
@@ -49,7 +50,9 @@ class ModelSpec:
         evaluated_on: what the two PSNR figures were measured on.
         version: version of the toolkit that exported the model.
         license: SPDX identifier of the weights' licence, empty where unknown.
-        threshold: score above which a patch is an anomaly, or None.
+        threshold: of task `anomaly`: score above which a picture is one, else None.
+        threshold_pixel: of task `anomaly`: score that one in a thousand pixels of good pictures exceeds, else None.
+        false_alarms: of task `anomaly`: share of good pictures that exceed `threshold`, else None.
 
     Raises:
         ModelError: a value is outside what is listed above.
@@ -72,6 +75,8 @@ class ModelSpec:
     version: str = "1"
     license: str = ""
     threshold: float | None = None
+    threshold_pixel: float | None = None
+    false_alarms: float | None = None
 
     def __post_init__(self) -> None:
         for name, allowed in _CHOICES.items():
@@ -80,9 +85,15 @@ class ModelSpec:
         _check("overlap", self.overlap, 0 <= self.overlap < self.patch, f"0..{self.patch - 1}")
         expected = COLOR_OF_CHANNELS[self.channels]
         _check("color", self.color, self.color == expected, f"{expected} with {self.channels} channel(s)")
-        for name in ("psnr_in", "psnr_out", "threshold"):
+        for name in ("psnr_in", "psnr_out", *_OF_ANOMALY):
             value = getattr(self, name)
             _check(name, value, value is None or math.isfinite(value), "a finite number")
+        if self.task == "anomaly":
+            for name in _OF_ANOMALY:
+                value = getattr(self, name)
+                _check(name, value, value is not None and value > 0, "a number above 0 with task anomaly")
+        if self.task != "restore":
+            _check("layout", self.layout, self.layout == NCHW, f"{NCHW} with task {self.task}")
 
     def shape(self, patches: int) -> tuple[int, int, int, int]:
         """Return the shape of so many patches at the boundary."""

@@ -14,6 +14,7 @@ from cae_runtime.spec import ModelSpec
 FIXTURES = Path(__file__).parent / "fixtures"
 IR_VERSION = 10
 OPSET = 20
+CODE = 4  # numbers in a code of the generator
 
 
 def model(
@@ -23,6 +24,7 @@ def model(
     batch: str | int = "N",
     graph_patch: int | None = None,
     output: str = "output",
+    given: str = "input",
 ) -> onnx.ModelProto:
     """Wrap nodes as a model whose boundary is that of the contract."""
     shape_of = spec or ModelSpec(architecture="fixture")
@@ -30,12 +32,16 @@ def model(
     shape_of = replace(shape_of, patch=patch)
     element = TensorProto.FLOAT16 if shape_of.dtype == "float16" else TensorProto.FLOAT
     shape = [batch, *shape_of.shape(1)[1:]]
-    output_shape = shape if output == "output" else [batch, shape_of.channels, patch // 8, patch // 8]
+    shapes = {
+        "output": shape,
+        "score": [batch, 1, patch, patch],
+        "code": [batch, shape_of.channels, patch // 8, patch // 8],
+    }
     graph = helper.make_graph(
         list(nodes),
         "fixture",
-        [helper.make_tensor_value_info("input", element, shape)],
-        [helper.make_tensor_value_info(output, element, output_shape)],
+        [helper.make_tensor_value_info(given, element, shape if given == "input" else [batch, CODE])],
+        [helper.make_tensor_value_info(output, element, shapes[output])],
         [] if weight is None else [numpy_helper.from_array(weight, "weight")],
     )
     made = helper.make_model(graph, ir_version=IR_VERSION, opset_imports=[helper.make_opsetid("", OPSET)])
@@ -64,6 +70,22 @@ def main() -> None:
     back = helper.make_node("Transpose", ["pooled"], ["output"], perm=[0, 2, 3, 1])
     encode = helper.make_node("AveragePool", ["input"], ["code"], kernel_shape=[8, 8], strides=[8, 8])
     left_half = helper.make_node("Compress", ["input", "weight"], ["output"], axis=3)  # its shape shows when it runs
+    anomaly = replace(encoder, task="anomaly", overlap=16, threshold=0.02, threshold_pixel=0.05, false_alarms=0.05)
+    score = [  # the squared distance from mid-grey, the mean of the colours
+        helper.make_node("Sub", ["input", "weight"], ["apart"]),
+        helper.make_node("ReduceSumSquare", ["apart", "axis"], ["total"], keepdims=1),
+        helper.make_node("Mul", ["total", "third"], ["score"]),
+        helper.make_node("Constant", [], ["axis"], value_ints=[1]),
+        helper.make_node("Constant", [], ["third"], value_float=1 / 3),
+    ]
+    score = [*score[3:], *score[:3]]
+    generator = replace(encoder, task="generate")
+    generate = [
+        helper.make_node("Constant", [], ["shape"], value_ints=[-1, 3, 32, 32]),
+        helper.make_node("MatMul", ["code", "weight"], ["values"]),
+        helper.make_node("Sigmoid", ["values"], ["bounded"]),
+        helper.make_node("Reshape", ["bounded", "shape"], ["output"]),
+    ]
     half_red = np.array([0.5, 1, 1], np.float32).reshape(1, 3, 1, 1)
     box = np.full((3, 3, 3, 3), 1 / 27, np.float32)
     models = {
@@ -81,6 +103,14 @@ def main() -> None:
         "fixed_batch": model(identity, spec=spec, batch=4),
         "other_patch": model(identity, spec=spec, graph_patch=16),
         "encode": model(encode, spec=encoder, output="code"),
+        "anomaly": model(*score, weight=np.array(0.5, np.float32), spec=anomaly, output="score"),
+        "generate": model(
+            *generate,
+            weight=np.random.default_rng(1).normal(0, 1, (CODE, 3 * 32 * 32)).astype(np.float32),
+            spec=generator,
+            given="code",
+        ),
+        "fill": model(pool, spec=replace(spec, degradation="mask:0.2")),
     }
     wrong_schema = model(identity, spec=spec)
     helper.set_model_props(wrong_schema, spec.to_metadata() | {"schema": "99"})

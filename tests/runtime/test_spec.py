@@ -15,8 +15,11 @@ decibels = st.none() | st.floats(allow_nan=False, allow_infinity=False)
 def specs(draw: st.DrawFn) -> ModelSpec:
     patch = draw(st.integers(8, 1024))
     channels = draw(st.sampled_from([1, 3]))
+    task = draw(st.sampled_from(["restore", "encode", "anomaly", "generate"]))
+    above_zero = st.floats(min_value=1e-12, max_value=1e12)
+    thresholds = above_zero if task == "anomaly" else st.none()
     return ModelSpec(
-        task=draw(st.sampled_from(["restore", "encode", "anomaly", "generate"])),
+        task=task,
         architecture=draw(st.text()),
         patch=patch,
         channels=channels,
@@ -27,7 +30,9 @@ def specs(draw: st.DrawFn) -> ModelSpec:
         precision=draw(st.sampled_from(["fp32", "int8", "fp16"])),
         psnr_in=draw(decibels),
         psnr_out=draw(decibels),
-        threshold=draw(decibels),
+        threshold=draw(thresholds),
+        threshold_pixel=draw(thresholds),
+        false_alarms=draw(thresholds),
         evaluated_on=draw(st.text()),
         version=draw(st.text()),
         license=draw(st.text()),

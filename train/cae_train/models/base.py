@@ -9,6 +9,11 @@ from torch import Tensor, nn
 
 from cae_train.errors import ConfigError
 
+PARTS = {
+    "encoder": "its picture does not go through a code; train cae, sparse, stacked, vae or vgg16",
+    "decoder": "its codes follow no known distribution to draw from; train vae",
+}
+
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]  # output, clean, degraded -> scalar
 
 
@@ -82,6 +87,14 @@ class Autoencoder(nn.Module):
         """Restore a batch and weigh it: float32 N x C x H x W each. In training mode, what is to be descended."""
         output = self(degraded).float()
         return Step(output, weighed(loss, output, clean, degraded))
+
+    def part(self, name: str) -> nn.Module:
+        """The `encoder`, patches to codes, or the `decoder`, codes to patches, to be used alone; most have none.
+
+        Raises:
+            ConfigError: the network has no such part that is of use alone.
+        """
+        raise ConfigError(f"{type(self).__name__.lower()} has no {name} that is of use alone: {PARTS[name]}")
 
     def samples(self, count: int, generator: torch.Generator) -> Tensor | None:
         """Pictures of the network's own invention, float32 N x C x H x W; None where it has no such thing."""

@@ -110,6 +110,10 @@ class Cae(Autoencoder):
         restored: Tensor = self.decoder(self.encoder(x))
         return restored
 
+    def part(self, name: str) -> nn.Module:
+        """The encoder: N x C x H x W -> N x 128 x H/8 x W/8."""
+        return self.encoder if name == "encoder" else super().part(name)
+
     def step(self, degraded: Tensor, clean: Tensor, loss: Loss) -> Step:
         """Restore and weigh; `active` says what share of the code's units carries it."""
         code = self.encoder(degraded)

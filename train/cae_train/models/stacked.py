@@ -105,6 +105,10 @@ class Stacked(Cae):
         """N x C x H x W -> through the layers in use -> N x C x H x W."""
         return through(self.ups[-self.depth :], through(self.downs[: self.depth], x))
 
+    def part(self, name: str) -> nn.Module:
+        """The encoder's layers in use: N x C x H x W -> N x 128 x H/8 x W/8 with all of them."""
+        return nn.Sequential(*chain(*self.downs[: self.depth])) if name == "encoder" else super().part(name)
+
     def step(self, degraded: Tensor, clean: Tensor, loss: Loss) -> Step:
         """Restore and weigh: the picture in the first and the last stage, the features below between them."""
         if not self.greedy or self.depth == 1:

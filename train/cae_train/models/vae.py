@@ -104,6 +104,10 @@ class Vae(Autoencoder):
         restored: Tensor = self.decoder(self.mean(self.encoder(x)))
         return restored
 
+    def part(self, name: str) -> nn.Module:
+        """The encoder, N x C x 32 x 32 -> the means of the codes, N x latent, or the decoder, the other way."""
+        return nn.Sequential(self.encoder, self.mean) if name == "encoder" else self.decoder
+
     def step(self, degraded: Tensor, clean: Tensor, loss: Loss) -> Step:
         """Restore through a drawn code (the mean in evaluation mode); `kl` is the divergence, nats a patch."""
         features = self.encoder(degraded)

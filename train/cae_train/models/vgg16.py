@@ -131,6 +131,10 @@ class Vgg16(Autoencoder):
                 x = x + self.sideways[len(found)](block)
         return x
 
+    def part(self, name: str) -> nn.Module:
+        """The encoder: N x C x H x W -> N x 512 x H/16 x W/16 with all layers."""
+        return _Encoder(self) if name == "encoder" else super().part(name)
+
     def begin_epoch(self, epoch: int, epochs: int) -> None:
         """Let the encoder learn from the epoch on that the options name.
 
@@ -164,6 +168,19 @@ class Vgg16(Autoencoder):
                     shapes = f"{tuple(value.shape)}, not {tuple(parameter.shape)}"
                     raise CheckpointError(f"{weights or URL} is not VGG16: its layer of encoder.{name} is {shapes}")
                 parameter.copy_(value)
+
+
+class _Encoder(nn.Module):
+    """VGG16's layers with the scaling that they expect."""
+
+    def __init__(self, network: Vgg16) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        """N x C x H x W in 0..1 -> features."""
+        features: Tensor = self.network.encoder((x - self.network.mean) / self.network.deviation)
+        return features
 
 
 def read_weights(path: Path) -> list[Tensor]:

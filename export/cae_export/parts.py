@@ -1,0 +1,235 @@
+"""Files for what networks do beside restoring: an encoder, a decoder, a detector of anomalies; proved like the others.
+
+A detector scores each pixel by the squared error of what its network gives back, the mean over the colours and over
+5x5 pixels. Source: reconstruction error of autoencoders trained on good samples alone, the L2 baseline of Bergmann et
+al., "Improving Unsupervised Defect Segmentation by Applying Structural Similarity to Autoencoders" (VISAPP 2019).
+"""
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - the name that every torch user knows
+
+from cae_export.config import BATCHES, FALSE_ALARMS, OPSET, PROOF_PATCHES, TOLERANCE
+from cae_export.convert import check_opset, convert
+from cae_export.errors import RefusedError, UsageError
+from cae_export.files import check_output, save
+from cae_export.patches import find, good_images
+from cae_runtime import CaeRuntimeError, ModelSpec, Session
+from cae_runtime.spec import COLOR_OF_CHANNELS
+from cae_runtime.tasks.anomaly import Detector
+from cae_train.checkpoint import LoadedModel, load_model
+from cae_train.config import PATCH
+from cae_train.errors import CaeTrainError
+from cae_train.models.base import Autoencoder
+
+Part = Literal["encoder", "decoder", "anomaly"]
+
+SMOOTH = 5  # side of the square that errors are averaged over, in pixels
+PIXELS_OF_GOOD = 0.999  # share of the pixels of good images that stay grey in a heat map
+PIXELS_AN_IMAGE = 2**16  # of each held-out image that count for that
+_SEED = 0
+
+TASK = {"encoder": "encode", "decoder": "generate", "anomaly": "anomaly"}
+NAMES = {"encoder": ("input", "code"), "decoder": ("code", "output"), "anomaly": ("input", "score")}
+OVERLAP_OF = {"encoder": 0, "decoder": 0, "anomaly": PATCH // 2}
+
+
+@dataclass(frozen=True)
+class PartParity:
+    """Torch beside onnxruntime at one batch size: largest absolute difference, and the largest value there is."""
+
+    batch: int
+    difference: float
+    largest: float
+
+
+@dataclass(frozen=True)
+class PartReport:
+    """What was made and how it was proved.
+
+    Attributes:
+        path: the file.
+        spec: its metadata.
+        bytes: its size.
+        parity: torch beside the file at each batch size.
+        inputs: what it was proved on.
+        notes: what the user should know.
+    """
+
+    path: Path
+    spec: ModelSpec
+    bytes: int
+    parity: tuple[PartParity, ...]
+    inputs: str
+    notes: tuple[str, ...] = ()
+
+
+class Scores(nn.Module):
+    """How badly a network gives each pixel back: N x C x P x P in 0..1 -> N x 1 x P x P, 0 or more."""
+
+    def __init__(self, network: Autoencoder) -> None:
+        super().__init__()
+        self.network, self.channels = network, network.channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Squared errors, averaged over the channels and the pixels around; beyond the edge nothing counts."""
+        errors = (x - self.network(x).clamp(0, 1)).square().mean(1, keepdim=True)
+        return F.avg_pool2d(errors, SMOOTH, 1, SMOOTH // 2, count_include_pad=False)
+
+
+def export_part(
+    model: Path,
+    part: Part,
+    output: Path | None = None,
+    *,
+    data: str | None = None,
+    data_dir: str | None = None,
+    tolerance: float = TOLERANCE,
+    false_alarms: float = FALSE_ALARMS,
+    opset: int = OPSET,
+    overlap: int | None = None,
+    license: str = "",
+    tell: Callable[[str], None] = lambda _line: None,
+) -> PartReport:
+    """Export what a trained model has beside restoring, and prove that the file equals it.
+
+    Args:
+        model: a `model.pt` of `cae-train`.
+        part: "encoder" (task `encode`), "decoder" (task `generate`) or "anomaly".
+        output: the file to write; by default `model-PART.onnx` beside the model. Replaced if it is there.
+        data: data set or folder for the proof and, of "anomaly", of good pictures for the threshold: the held-out ones
+            of the model's own data without it.
+        data_dir: where named data sets lie; by default where they lay in training.
+        tolerance: largest difference allowed between torch and the file, as a share of the largest value.
+        false_alarms: of "anomaly": share of good pictures above the threshold.
+        opset: ONNX operator set.
+        overlap: overlap of neighbouring patches that the file recommends, in pixels; half a patch of "anomaly", else 0.
+        license: SPDX identifier of the weights' licence.
+        tell: called with a line before each long step.
+
+    Raises:
+        UsageError: a model, data or setting that cannot be used, or an output that cannot be written.
+        RefusedError: the file is not equal; nothing is left under its name.
+    """
+    output = output or model.with_name(f"{model.stem}-{part}.onnx")
+    overlap = OVERLAP_OF[part] if overlap is None else overlap
+    check_output(output)
+    check_opset(opset)
+    if not 0 < false_alarms < 1:
+        raise UsageError(f"--false-alarms is {false_alarms}: above 0 and below 1 is needed")
+    if not 0 <= overlap < PATCH:
+        raise UsageError(f"--overlap is {overlap}: 0 to {PATCH - 1} pixels are needed")
+    try:
+        loaded = load_model(model)
+        network = Scores(loaded.network) if part == "anomaly" else loaded.network.part(part)
+    except CaeTrainError as e:
+        raise UsageError(str(e)) from e
+    channels = loaded.network.channels
+    if part == "decoder":
+        shape: tuple[int, ...] = (loaded.network.options.latent,)
+        inputs = torch.randn(PROOF_PATCHES, *shape, generator=torch.Generator().manual_seed(_SEED))
+        source, place = f"{len(inputs)} codes of the standard normal distribution", ""
+    else:
+        tell(f"{loaded.arch}: finding patches")
+        patches = find(loaded, data, PATCH, data_dir)
+        inputs, source, place = patches.clean[:PROOF_PATCHES], patches.source, patches.place
+        shape = tuple(inputs.shape[1:])
+    unknown = 1.0 if part == "anomaly" else None
+    spec = ModelSpec(
+        task=TASK[part], architecture=loaded.arch, channels=channels, overlap=overlap,
+        color=COLOR_OF_CHANNELS[channels], degradation=" ".join(loaded.config.degrade), evaluated_on=source,
+        version=loaded.version, license=license, threshold=unknown, threshold_pixel=unknown,
+        false_alarms=false_alarms if part == "anomaly" else None,
+    )  # fmt: skip
+    tell(f"converting; proving on {source}{place}")
+    given, made = NAMES[part]
+    graph = convert(network.eval(), shape, opset, given=given, made=made)
+    partial = output.with_name(f".{output.stem}.{secrets.token_hex(4)}.partial")
+    notes: list[str] = []
+    try:
+        save(graph, spec, partial)
+        parity = _prove(network, partial, inputs, tolerance)
+        if part == "anomaly":
+            spec, note = _calibrated(graph, spec, partial, loaded, data, data_dir, tell)
+            notes += [note] if note else []
+        partial.replace(output)
+    except CaeRuntimeError as e:
+        raise RefusedError(f"refused: the runtime cannot use the file: {e}") from e
+    except OSError as e:
+        raise UsageError(f"{output} cannot be written: {e.strerror or e}") from e
+    finally:
+        partial.unlink(missing_ok=True)
+    return PartReport(output, spec, output.stat().st_size, tuple(parity), source, tuple(notes))
+
+
+def _prove(network: nn.Module, path: Path, inputs: Tensor, tolerance: float) -> list[PartParity]:
+    """Compare torch with the file at every batch size.
+
+    Raises:
+        RefusedError: they differ by more than `tolerance` times the largest value.
+    """
+    session = Session(path, provider="cpu")
+    rows = []
+    for batch in BATCHES:
+        parts = torch.split(inputs, batch)
+        with torch.inference_mode():
+            trained = torch.cat([network(part) for part in parts])
+        exported = torch.from_numpy(np.concatenate([session.run(part.numpy()) for part in parts]))
+        if exported.shape != trained.shape:
+            raise RefusedError(f"refused: the file gives shape {tuple(exported.shape)}, torch {tuple(trained.shape)}")
+        row = PartParity(batch, float((trained - exported).abs().max()), float(trained.abs().max()))
+        if not row.difference <= tolerance * row.largest:  # a NaN is refused too
+            raise RefusedError(
+                f"refused: at batch {batch} the file differs from the trained network by {row.difference:.2e} "
+                f"(at most {tolerance:.0e} of the largest value, {row.largest:.3g})"
+            )
+        rows.append(row)
+    return rows
+
+
+def _calibrated(
+    graph: onnx.ModelProto,
+    spec: ModelSpec,
+    path: Path,
+    loaded: LoadedModel,
+    data: str | None,
+    data_dir: str | None,
+    tell: Callable[[str], None],
+) -> tuple[ModelSpec, str]:
+    """Find the thresholds on good pictures that were not trained on, with the runtime itself, and write them."""
+    images, source = good_images(loaded, data, data_dir)
+    tell(f"finding the threshold on {source}")
+    detector = Detector(Session(path, provider="cpu"))
+    scores, pixels = [], []
+    for image in images:
+        found = detector(_as_read(image))
+        scores.append(found.score)
+        flat = found.heat.ravel()
+        pixels.append(flat[:: -(-flat.size // PIXELS_AN_IMAGE)])
+    rate = float(spec.false_alarms or FALSE_ALARMS)
+    threshold = float(np.quantile(scores, 1 - rate, method="higher"))
+    of_pixels = float(np.quantile(np.concatenate(pixels), PIXELS_OF_GOOD))
+    if not (threshold > 0 and of_pixels > 0):
+        raise RefusedError("refused: the network gives good pictures back without any error: there is no threshold")
+    spec = replace(spec, threshold=threshold, threshold_pixel=of_pixels, evaluated_on=source)
+    save(graph, spec, path)
+    if len(scores) * rate >= 1:
+        return spec, ""
+    return spec, (
+        f"{len(scores)} good pictures are too few for a rate of {rate:g}: the threshold is their largest score; "
+        "name more with --data"
+    )
+
+
+def _as_read(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """H x W x C, RGB or grey, as the runtime's decoder gives it: BGR, or H x W."""
+    return np.ascontiguousarray(image[..., ::-1]) if image.shape[2] == 3 else image[..., 0]

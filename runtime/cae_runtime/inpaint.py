@@ -1,0 +1,213 @@
+"""Fills holes in pictures: only what the mask marks changes.
+
+A model that was trained on patches with holes (`--degrade mask`) knows them by their colour, mid-grey. It is asked for
+the whole of a hole and answers well near what is known: so pixels are taken over that lie up to a quarter of a patch
+from known ones, then those count as known, and so on inwards until the hole is closed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from cae_runtime.batch import Clean
+from cae_runtime.container import exif_orientation
+from cae_runtime.errors import ImageError, ModelError, UsageError
+from cae_runtime.formats import FORMAT_OF_SUFFIX
+from cae_runtime.images import Picture, decode, read_file, upright
+from cae_runtime.plan import Job, Plan, is_folder
+from cae_runtime.restorer import Restorer
+from cae_runtime.session import Session
+
+FILL: Final = 128 / 255  # of full scale: what a missing pixel is to the model
+CORRUPTION: Final = "mask"  # in the model's `degradation`
+_COLORS: Final = 3
+
+Holes = NDArray[np.bool_]
+FindHoles = Callable[[Job, Picture], Holes]
+
+
+class Inpainter:
+    """Fills holes with a model that was trained with `--degrade mask`.
+
+    Args:
+        restorer: the model. An overlap of half a patch or more lets every pixel of a hole be seen together with what
+            surrounds it.
+
+    Raises:
+        ModelError: the model was not trained to fill holes.
+    """
+
+    def __init__(self, restorer: Restorer) -> None:
+        trained = restorer.spec.degradation
+        if CORRUPTION not in (stage.partition(":")[0] for stage in trained.split()):
+            raise ModelError(
+                f"model {str(restorer.session.path)!r} was trained on {trained or 'nothing'!r}: filling holes needs "
+                "one that was trained with --degrade mask"
+            )
+        self._restorer = restorer
+        self._reach = restorer.spec.patch // 4
+
+    def __call__(self, image: NDArray[Any], holes: Holes) -> NDArray[Any]:
+        """Fill the holes of a picture.
+
+        Args:
+            image: as `Restorer` takes it.
+            holes: bool (H, W), true where a pixel is to be filled.
+
+        Returns:
+            A new array of the same shape and dtype, equal to `image` outside of the holes, and in alpha.
+
+        Raises:
+            ImageError: nothing but holes, or as `Restorer` raises it.
+            ProviderError: the provider failed while it ran.
+        """
+        if holes.shape != image.shape[:2]:
+            raise ImageError(f"has {_size(image)} pixels, its mask {_size(holes)}")
+        result = image.copy(order="C")
+        if not holes.any():
+            return result
+        if holes.all():
+            raise ImageError("cannot be filled: its mask covers all of it")
+        region = _around(holes, self._restorer.spec.patch)
+        part, missing = result[region], holes[region].copy()
+        planes = part if part.ndim == _COLORS else part[..., None]
+        colors = planes.shape[2] if planes.shape[2] in (1, _COLORS) else planes.shape[2] - 1
+        fill = round(FILL * np.iinfo(image.dtype).max)
+        work = np.ascontiguousarray(planes[..., :colors])
+        work[missing] = fill
+        while missing.any():
+            depth = cv2.distanceTransform(missing.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+            ring = missing & (depth <= self._reach)
+            filled = self._restorer(work)
+            work[ring] = filled[ring]
+            missing &= ~ring
+        inside = holes[region]
+        planes[..., :colors][inside] = work[inside]
+        return result
+
+
+def _around(holes: Holes, margin: int) -> tuple[slice, slice]:
+    """Rows and columns of the part of a picture that holds all holes, with a margin."""
+    ys, xs = (np.flatnonzero(holes.any(axis=axis)) for axis in (1, 0))
+    height, width = holes.shape
+    return (
+        slice(max(0, int(ys[0]) - margin), min(height, int(ys[-1]) + 1 + margin)),
+        slice(max(0, int(xs[0]) - margin), min(width, int(xs[-1]) + 1 + margin)),
+    )
+
+
+def filling(
+    session: Session, plan: Plan, mask: Path | None, color: str | None, overlap: int | None, batch: int | None
+) -> tuple[Restorer, Clean]:
+    """Return a restorer, and what fills the holes of each picture of a plan with it.
+
+    Args:
+        session: the model.
+        plan: the pictures.
+        mask: as `find_by_mask` takes it, or None.
+        color: as `find_by_color` takes it, or None.
+        overlap: pixels shared by neighbouring patches; None takes half a patch, or more where the model wants it.
+        batch: patches a call of the model, or None.
+
+    Raises:
+        UsageError: there are videos, or as `find_by_mask` and `find_by_color` raise it.
+        ModelError: the model was not trained to fill holes.
+    """
+    if any(job.video for job in plan.jobs):
+        raise UsageError("holes are filled in images: name no videos with --mask and --mask-color")
+    wide = max(session.spec.overlap, session.spec.patch // 2) if overlap is None else overlap
+    restorer = Restorer(session, batch=batch, overlap=wide)
+    inpainter = Inpainter(restorer)
+    find = find_by_color(color or "") if mask is None else find_by_mask(mask, plan.folder)
+
+    def filled(job: Job, picture: Picture) -> NDArray[Any]:
+        return inpainter(picture.pixels, find(job, picture))
+
+    return restorer, filled
+
+
+def find_by_color(text: str) -> FindHoles:
+    """Return what finds the pixels of one colour.
+
+    Args:
+        text: `#rrggbb` or `#rgb`, as on a web page.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    if not re.fullmatch(r"#?([0-9a-fA-F]{3}|[0-9a-fA-F]{6})", text):
+        raise UsageError(f"--mask-color is {text!r}: it must be a colour like '#ff00ff'")
+    digits = text.removeprefix("#")
+    digits = "".join(digit * 2 for digit in digits) if len(digits) == _COLORS else digits
+    bgr = np.frombuffer(bytes.fromhex(digits), np.uint8)[::-1]
+
+    def find(_job: Job, picture: Picture) -> Holes:
+        pixels = picture.pixels
+        planes = pixels.reshape(*pixels.shape[:2], -1)
+        planes = planes[..., :_COLORS] if planes.shape[2] >= _COLORS else planes[..., :1]
+        holes: Holes = (planes == bgr * (np.iinfo(pixels.dtype).max // 255)).all(axis=2)
+        return holes
+
+    return find
+
+
+def find_by_mask(mask: Path, folder: Path) -> FindHoles:
+    """Return what finds the pixels that a mask shows brighter than half.
+
+    Args:
+        mask: the mask of all pictures, or a folder that holds one for each, where its result will be in `folder` and of
+            the same name but for the ending.
+        folder: where the results go.
+
+    Raises:
+        UsageError: there is no such file or folder.
+    """
+    of_many = is_folder(mask, "--mask")
+    if of_many is None:
+        raise UsageError(f"--mask {str(mask)!r} does not exist")
+
+    def find(job: Job, picture: Picture) -> Holes:
+        path = _mask_in(mask / job.output.parent.relative_to(folder) / job.source.stem) if of_many else mask
+        try:
+            drawn = decode(read_file(path))
+        except ImageError as e:
+            raise ImageError(f"cannot be filled: its mask {str(path)!r} {e}") from e
+        pixels = _seen(drawn)
+        planes = pixels.reshape(*pixels.shape[:2], -1)
+        planes = planes[..., :_COLORS] if planes.shape[2] >= _COLORS else planes[..., :1]
+        seen: Holes = planes.max(axis=2) > np.iinfo(planes.dtype).max // 2
+        holes = np.empty(picture.pixels.shape[:2], np.bool_)
+        as_seen = upright(holes, _orientation(picture))
+        if as_seen.shape != seen.shape:
+            raise ImageError(f"has {_size(as_seen)} pixels, its mask {str(path)!r} has {_size(seen)}")
+        as_seen[...] = seen
+        return holes
+
+    return find
+
+
+def _mask_in(stem: Path) -> Path:
+    for suffix in FORMAT_OF_SUFFIX:
+        path = stem.with_name(stem.name + suffix)
+        if path.is_file():
+            return path
+    raise ImageError(f"cannot be filled: it has no mask {str(stem)!r} ({', '.join(FORMAT_OF_SUFFIX)})")
+
+
+def _seen(picture: Picture) -> NDArray[Any]:
+    return upright(picture.pixels, _orientation(picture))
+
+
+def _orientation(picture: Picture) -> int:
+    return exif_orientation(picture.metadata["exif"]) if "exif" in picture.metadata else 1
+
+
+def _size(image: NDArray[Any]) -> str:
+    return f"{image.shape[1]}x{image.shape[0]}"

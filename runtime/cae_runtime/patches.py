@@ -1,0 +1,110 @@
+"""A picture cut into the patches that a model takes, and the model run over all of them: for tasks but `restore`."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from concurrent.futures import Executor
+from typing import Any, Final, cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from cae_runtime.errors import ImageError, UsageError
+from cae_runtime.pool import in_order
+from cae_runtime.session import Session
+from cae_runtime.tiles import Floats, Indices, cut, origins
+
+_BATCH_PIXELS: Final = 32 * 32 * 32  # of the patches of a call
+_COLORS: Final = 3
+
+
+class Grid:
+    """The patches of one picture, in rows from top to bottom, each from left to right.
+
+    Args:
+        session: the model that they are for.
+        image: uint8 or uint16, (H, W) grey, (H, W, 2) grey and alpha, (H, W, 3) BGR or (H, W, 4) BGRA; alpha is left
+            out. Smaller than a patch it is mirrored at its lower and right edge.
+        overlap: pixels shared by neighbouring patches; None takes the model's recommendation.
+        batch: patches a call of the model; None takes 32 of 32x32.
+
+    Attributes:
+        ys: rows of the picture where patches begin, shape (Ny,).
+        xs: columns where patches begin, shape (Nx,).
+        size: height and width of the picture.
+
+    Raises:
+        UsageError: `overlap` is outside 0..patch-1, or `batch` below 1.
+        ImageError: the array's dtype or shape is none of the above.
+    """
+
+    def __init__(
+        self, session: Session, image: NDArray[Any], *, overlap: int | None = None, batch: int | None = None
+    ) -> None:
+        self._session, patch = session, session.spec.patch
+        overlap = session.spec.overlap if overlap is None else overlap
+        if not 0 <= overlap < patch:
+            raise UsageError(f"overlap is {overlap}: it must be 0..{patch - 1} with this model's patches")
+        if batch is not None and batch < 1:
+            raise UsageError(f"batch is {batch}: it must be 1 or more")
+        self._batch = batch or max(1, _BATCH_PIXELS // patch**2)
+        planes = _planes(image, session.spec.channels)
+        self.size = planes.shape[1:]
+        missing = [max(0, patch - size) for size in self.size]
+        self._planes = np.pad(planes, [(0, 0), (0, missing[0]), (0, missing[1])], "reflect") if any(missing) else planes
+        self._scale = np.float32(np.iinfo(planes.dtype).max)
+        height, width = self._planes.shape[1:]
+        self.overlap = overlap
+        self.ys, self.xs = origins(height, patch, overlap), origins(width, patch, overlap)
+
+    def run(self, pool: Executor) -> Generator[tuple[slice, slice, Floats], None, None]:
+        """Run the model over all patches, a few batches ahead in the threads of `pool`.
+
+        Yields:
+            Rows and columns of patches, and what the model gives for them, shape (ny, nx, ...) float32; in order, whole
+            rows one after the other.
+
+        Raises:
+            ImageError: the model gives values that are not finite.
+            ProviderError: the provider failed while it ran.
+        """
+        return in_order(pool, self._one, self._parts(), ahead=self._session.workers)
+
+    def _parts(self) -> Iterator[tuple[slice, slice]]:
+        rows, columns = max(1, self._batch // len(self.xs)), min(len(self.xs), self._batch)
+        for y in range(0, len(self.ys), rows):
+            for x in range(0, len(self.xs), columns):
+                yield slice(y, min(y + rows, len(self.ys))), slice(x, min(x + columns, len(self.xs)))
+
+    def _one(self, part: tuple[slice, slice]) -> tuple[slice, slice, Floats]:
+        ys, xs = self.ys[part[0]], self.xs[part[1]]
+        patches = self._cut(ys, xs)
+        count = len(patches)
+        if self._session.fixed_batch and count % self._batch:
+            patches = np.pad(patches, [(0, -count % self._batch), (0, 0), (0, 0), (0, 0)])
+        outputs = self._session.run(patches)[:count]
+        if not np.isfinite(outputs.sum()):
+            raise ImageError(f"model {str(self._session.path)!r} gives values that are not finite")
+        return *part, outputs.reshape(len(ys), len(xs), *outputs.shape[1:])
+
+    def _cut(self, ys: Indices, xs: Indices) -> Floats:
+        """N x C x P x P in 0..1."""
+        patch = self._session.spec.patch
+        patches = cut(self._planes, ys, xs, patch)
+        return cast(Floats, np.divide(patches.reshape(-1, *patches.shape[2:]), self._scale, dtype=np.float32))
+
+
+def _planes(image: NDArray[Any], channels: int) -> NDArray[Any]:
+    """A picture as a model of so many channels sees it: (C, H, W), RGB or grey, of the picture's own dtype."""
+    if image.dtype not in (np.uint8, np.uint16):
+        raise ImageError(f"the image's dtype is {image.dtype}: it must be uint8 or uint16")
+    if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 2, 3, 4)) or 0 in image.shape:
+        raise ImageError(f"the image's shape is {image.shape}: it must be (H, W) or (H, W, 1..4), without a 0")
+    colors = np.ascontiguousarray(image.reshape(*image.shape[:2], -1))
+    colored = colors.shape[2] >= _COLORS
+    if colored and channels == 1:
+        return cv2.cvtColor(colors[..., :_COLORS], cv2.COLOR_BGR2GRAY)[None]
+    if not colored:
+        return np.repeat(colors[..., 0][None], channels, axis=0)
+    return np.ascontiguousarray(colors[..., _COLORS - 1 :: -1].transpose(2, 0, 1))

@@ -1,0 +1,153 @@
+"""Task `generate`: pictures out of codes, drawn from the standard normal distribution or given."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from cae_runtime.contact_sheet import Cell, contact_sheet, thumbnail
+from cae_runtime.errors import ImageError, UsageError
+from cae_runtime.images import write_file
+from cae_runtime.plan import is_folder, prepare_output
+from cae_runtime.session import Session, open_for
+from cae_runtime.tasks import Outcome, Request
+from cae_runtime.tiles import Floats
+
+HEEDED: Final = frozenset({"generate", "latent", "seed"})
+COUNT_MAX: Final = 100_000
+LATENT_BYTES_MAX: Final = 2**30
+SHEET: Final = "sheet.png"
+_SHEET_PICTURES, _SHEET_COLUMNS = 100, 10
+_CODES_A_CALL: Final = 32
+_RGB: Final = 3
+
+
+class Generator:
+    """Makes pictures with a model of task `generate`.
+
+    Args:
+        model: the path of a file that `cae-export --part decoder` wrote, or an opened one.
+        provider: as `cae_runtime.Restorer` takes it.
+        threads: as there.
+        batch: codes a call of the model; None takes 32.
+
+    Attributes:
+        session: the opened model; `session.code_shape` is the shape of one code.
+
+    Raises:
+        ModelError: the model cannot be used, or its task is not `generate`.
+        ProviderError: the provider that was named is not there or did not start.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | Session,
+        *,
+        provider: str = "auto",
+        threads: int | None = None,
+        batch: int | None = None,
+    ) -> None:
+        self.session = open_for("generate", model, provider, threads)
+        self._batch = batch or _CODES_A_CALL
+
+    def draw(self, count: int, seed: int | None = None) -> Floats:
+        """Return codes of the standard normal distribution, (N, *code_shape) float32; one seed, the same codes."""
+        return np.random.default_rng(seed).standard_normal((count, *self.session.code_shape), dtype=np.float32)
+
+    def __call__(self, codes: NDArray[Any]) -> Iterator[NDArray[np.uint8]]:
+        """Yield the picture of each code, uint8, (P, P, 3) BGR or (P, P) grey.
+
+        Args:
+            codes: (N, *code_shape), numbers.
+
+        Raises:
+            UsageError: codes of another shape, or that are not finite.
+            ImageError: the model gives values that are not finite.
+            ProviderError: the provider failed while it ran.
+        """
+        shape = self.session.code_shape
+        if codes.shape[1:] != shape:
+            raise UsageError(f"the codes have shape {codes.shape}: (N, {str(shape)[1:].rstrip(',)')}) is needed")
+        codes = codes.astype(np.float32)
+        if not np.isfinite(codes).all():
+            raise UsageError("the codes hold values that are not finite")
+        for first in range(0, len(codes), self._batch):
+            part = codes[first : first + self._batch]
+            missing = self._batch - len(part) if self.session.fixed_batch else 0
+            given = np.pad(part, [(0, missing), *[(0, 0)] * len(shape)]) if missing else part
+            pictures = self.session.run(given)[: len(part)]
+            if not np.isfinite(pictures).all():
+                raise ImageError(f"model {str(self.session.path)!r} gives values that are not finite")
+            eight = np.rint(pictures.clip(0, 1) * 255).astype(np.uint8).transpose(0, 2, 3, 1)
+            for picture in eight:
+                yield np.ascontiguousarray(picture[..., ::-1]) if picture.shape[2] == _RGB else picture[..., 0]
+
+
+def run(session: Session, request: Request) -> Outcome:
+    """Write the pictures to the folder `request.output`, `sample-0001.png` and so on, and a contact sheet.
+
+    Raises:
+        UsageError: neither a number of pictures nor codes, or both; codes that cannot be read; an output that cannot be
+            written.
+        ModelError, ProviderError, ImageError: as `Generator` raises them.
+    """
+    if (request.count is None) == (request.latent is None):
+        raise UsageError("name how many pictures to make with --generate N, or their codes with --latent FILE.npy")
+    if request.latent is not None and request.seed is not None:
+        raise UsageError("--seed is of codes that are drawn: --latent names them")
+    if is_folder(request.output, "output") is False:
+        raise UsageError(f"output {str(request.output)!r} is a file: name a folder")
+    sheet = request.output / SHEET
+    if is_folder(sheet, "output") is not None and not request.overwrite:
+        request.tell(f"skipped: {str(sheet)!r} exists (--overwrite replaces it)")
+        return Outcome({"output": str(request.output), "skipped": True})
+    generator = Generator(session, batch=request.batch)
+    seed = request.seed
+    if request.latent is not None:
+        codes = read_codes(request.latent)
+    else:
+        seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed
+        codes = generator.draw(request.count or 0, seed)
+    prepare_output(request.output)
+    width = max(4, len(str(len(codes))))
+    cells: list[Cell] = []
+    files: list[str] = []
+    for number, picture in enumerate(generator(codes), start=1):
+        path = request.output / f"sample-{number:0{width}}.png"
+        write_file(path, cv2.imencode(".png", picture)[1].tobytes())
+        files.append(str(path))
+        if number <= _SHEET_PICTURES:
+            cells.append(Cell(thumbnail(picture)))
+    write_file(sheet, cv2.imencode(".png", contact_sheet(cells, _SHEET_COLUMNS))[1].tobytes())
+    drawn = f", seed {seed}" if request.latent is None else ""
+    request.tell(f"{len(files)} pictures{drawn}, {session.provider} -> {request.output}/")
+    return Outcome(
+        {"output": str(request.output), "provider": session.provider, "seed": seed, "files": files, "sheet": str(sheet)}
+    )
+
+
+def read_codes(path: Path) -> NDArray[Any]:
+    """Return the codes of a `.npy` file.
+
+    Raises:
+        UsageError: it cannot be read, is no such file, holds no numbers or none at all, or is larger than 1 GiB.
+    """
+    try:
+        if path.stat().st_size > LATENT_BYTES_MAX:
+            raise UsageError(f"--latent {str(path)!r} is larger than {LATENT_BYTES_MAX} bytes, the limit")
+        codes = np.load(path, allow_pickle=False)
+    except OSError as e:
+        raise UsageError(f"--latent {str(path)!r} cannot be read: {e.strerror or e}") from e
+    except (ValueError, EOFError, MemoryError) as e:
+        raise UsageError(f"--latent {str(path)!r} is no .npy file of numbers") from e
+    if not isinstance(codes, np.ndarray) or codes.dtype.kind not in "fiu" or codes.ndim < 2 or not len(codes):
+        raise UsageError(f"--latent {str(path)!r} is no .npy file of codes: an array (N, ...) of numbers is needed")
+    if len(codes) > COUNT_MAX:
+        raise UsageError(f"--latent {str(path)!r} has {len(codes)} codes: the limit is {COUNT_MAX}")
+    return codes

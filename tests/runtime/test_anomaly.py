@@ -1,0 +1,154 @@
+"""Task `anomaly`: scores, verdicts and heat maps, through the real command. The fixture's score is (x - 0.5)^2."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.runtime.conftest import FIXTURES, Command
+
+from cae_runtime.tasks.anomaly import Detector
+
+GREY = 128
+THRESHOLD = 0.02
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> Path:
+    """Three grey pictures: a good one, one with a dark hole, one with a faint spot."""
+    folder = tmp_path / "parts"
+    (folder / "second").mkdir(parents=True)
+    good = np.full((64, 96, 3), GREY, np.uint8)
+    hole, spot = good.copy(), good.copy()
+    cv2.circle(hole, (70, 20), 8, (0, 0, 0), -1)
+    cv2.circle(spot, (20, 20), 4, (180, 180, 180), -1)
+    for name, image in (("a_good", good), ("b_hole", hole), ("second/c_spot", spot)):
+        cv2.imwrite(str(folder / f"{name}.png"), image)
+    return folder
+
+
+def test_scores_verdicts_and_heat_maps(cae_run: Command, parts: Path, tmp_path: Path) -> None:
+    out = tmp_path / "heat"
+    done = cae_run(parts, "-o", out, "--json", model="anomaly")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert (report["anomalies"], report["threshold"], report["false_alarms"]) == (1, THRESHOLD, 0.05)
+    names = [Path(entry["source"]).stem for entry in report["files"]]
+    assert names == ["b_hole", "c_spot", "a_good"], "worst first"
+    assert [entry["anomaly"] for entry in report["files"]] == [True, False, False]
+    assert b"1 of 3 images are anomalies" in done.stderr
+    written = sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
+    assert written == ["a_good_heat.png", "b_hole_heat.png", "scores.csv", "second/c_spot_heat.png", "sheet.png"]
+    heat = cv2.imread(str(out / "b_hole_heat.png")).astype(int)
+    assert np.ptp(heat[20, 70]) > 50, "in colour where the hole is"
+    assert np.ptp(heat[50, 20]) == 0, "grey elsewhere"
+    assert heat.shape == (64, 96, 3)
+    with (out / "scores.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["anomaly"] for row in rows] == ["1", "0", "0"]
+    assert float(rows[0]["score"]) == pytest.approx(report["files"][0]["score"])
+    sheet = cv2.imread(str(out / "sheet.png"))
+    assert sheet.shape[1] > 3 * 192
+
+
+def test_a_picture_is_as_bad_as_its_worst_patch() -> None:
+    image = np.full((96, 96, 3), GREY, np.uint8)
+    image[32:64, 32:64] = 255
+    detector = Detector(FIXTURES / "anomaly.onnx", overlap=0)
+    assert detector(image).score == pytest.approx(0.25, abs=0.005)
+    assert detector(image).anomaly
+    np.testing.assert_allclose(detector(image).heat[32:64, 32:64], 0.25, atol=0.005)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    height=st.sampled_from([1, 31, 32, 33, 64, 65, 100]),
+    width=st.sampled_from([1, 31, 32, 33, 64, 65, 130]),
+    overlap=st.integers(0, 31),
+    batch=st.integers(1, 40),
+    channels=st.sampled_from([0, 1, 2, 3, 4]),
+    seed=st.integers(0, 99),
+)
+def test_heat_is_each_pixel_s_own_score_wherever_patches_lie(
+    height: int, width: int, overlap: int, batch: int, channels: int, seed: int
+) -> None:
+    """The fixture scores a pixel by itself: blending must give just that, at every size, overlap and batch."""
+    shape = (height, width, channels) if channels else (height, width)
+    image = np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
+    detector = Detector(FIXTURES / "anomaly.onnx", overlap=overlap, batch=batch, threads=2)
+    colors = image.reshape(height, width, -1)
+    colors = colors[..., :3] if colors.shape[2] >= 3 else colors[..., :1]
+    expected = np.square(colors / 255 - 0.5).mean(2)
+    found = detector(image)
+    np.testing.assert_allclose(found.heat, expected, atol=1e-5)
+    assert found.anomaly == (found.score > THRESHOLD)
+
+
+def test_one_bad_file_does_not_stop_the_others(cae_run: Command, parts: Path, tmp_path: Path) -> None:
+    (parts / "broken.png").write_bytes(b"no picture")
+    out = tmp_path / "heat"
+    done = cae_run(parts, "-o", out, "--json", model="anomaly")
+    assert done.returncode == 1
+    report = json.loads(done.stdout)
+    assert [entry["status"] for entry in report["files"]] == ["done", "done", "done", "failed"]
+    assert not (out / "broken_heat.png").exists()
+
+
+def test_what_is_there_is_kept(cae_run: Command, parts: Path, tmp_path: Path) -> None:
+    out = tmp_path / "heat"
+    out.mkdir()
+    (out / "scores.csv").write_text("mine")
+    assert cae_run(parts, "-o", out, model="anomaly").returncode == 0
+    assert [path.name for path in out.iterdir()] == ["scores.csv"]
+    assert cae_run(parts, "-o", out, "--overwrite", model="anomaly").returncode == 0
+    assert (out / "scores.csv").read_text() != "mine"
+
+
+def test_results_beside_the_pictures_are_not_looked_at_again(cae_run: Command, parts: Path) -> None:
+    for _ in range(2):
+        done = cae_run(parts, "-o", parts, "--overwrite", "--json", model="anomaly")
+        assert done.returncode == 0, done.stderr
+        assert len(json.loads(done.stdout)["files"]) == 3
+
+
+def test_two_pictures_with_one_heat_map_are_refused(cae_run: Command, parts: Path, tmp_path: Path) -> None:
+    cv2.imwrite(str(parts / "a_good.jpg"), np.zeros((40, 40, 3), np.uint8))
+    done = cae_run(parts, "-o", tmp_path / "heat", model="anomaly")
+    assert done.returncode == 2
+    assert b"would both have the heat map" in done.stderr
+    assert not (tmp_path / "heat").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["-o", "heat", "--per-patch"], "task 'anomaly', which takes no --per-patch"),
+        (["-o", "heat", "--ext", "png"], "which takes no --ext"),
+        (["-o", "file"], "is a file: name a folder"),
+    ],
+)
+def test_wrong_usage_is_one_line(
+    cae_run: Command, parts: Path, tmp_path: Path, options: list[str], reason: str
+) -> None:
+    (tmp_path / "file").write_text("")
+    done = cae_run(parts, *options, model="anomaly", cwd=tmp_path)
+    assert done.returncode == 2
+    assert reason in done.stderr.decode().splitlines()[-1]
+
+
+def test_a_detector_without_thresholds_is_no_model(tmp_path: Path, cae_run: Command, parts: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    made = onnx.load(FIXTURES / "anomaly.onnx")
+    kept = {entry.key: entry.value for entry in made.metadata_props if entry.key != "threshold"}
+    del made.metadata_props[:]
+    onnx.helper.set_model_props(made, kept)
+    onnx.save(made, tmp_path / "m.onnx")
+    done = cae_run(parts, "-o", tmp_path / "heat", model=tmp_path / "m.onnx")
+    assert done.returncode == 2
+    assert b"metadata threshold is None: it must be a number above 0 with task anomaly" in done.stderr

@@ -1,0 +1,173 @@
+"""Task `encode`: what a user gets of his pictures' features, through the real command."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from tests.runtime.conftest import Command
+
+from cae_runtime import ModelError, UsageError
+from cae_runtime.tasks.encode import Encoder
+
+Noise = Callable[..., np.ndarray]
+
+
+@pytest.fixture
+def photos(tmp_path: Path, noise: Noise) -> Path:
+    folder = tmp_path / "my phötos"
+    (folder / "below").mkdir(parents=True)
+    cv2.imwrite(str(folder / "a.png"), noise((40, 70, 3)))
+    cv2.imwrite(str(folder / "below" / "b.png"), noise((32, 32)))
+    return folder
+
+
+def means(image: np.ndarray) -> np.ndarray:
+    """The mean of each colour, RGB in 0..1: what the fixture's features of one patch come to."""
+    colors = image.reshape(*image.shape[:2], -1)
+    return colors[..., ::-1].mean((0, 1)) / 255 if colors.shape[2] == 3 else np.full(3, colors.mean() / 255)
+
+
+def test_a_row_an_image(cae_run: Command, photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "features.npz"
+    done = cae_run(photos, "-o", out, "--json", "--overlap", 0, model="encode")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert (report["images"], report["rows"], report["features"], report["failed"]) == (2, 2, 3, [])
+    with np.load(out) as table:
+        assert sorted(table.files) == ["features", "paths"]
+        assert table["features"].dtype == np.float32
+        assert table["paths"].tolist() == [str(photos / "a.png"), str(photos / "below" / "b.png")]
+        np.testing.assert_allclose(table["features"][1], means(cv2.imread(str(photos / "below" / "b.png"))), atol=1e-5)
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["features.npz"]
+
+
+def test_a_row_a_patch_with_its_place(cae_run: Command, photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "features.npz"
+    assert cae_run(photos / "a.png", "-o", out, "--per-patch", "--overlap", 0, model="encode").returncode == 0
+    with np.load(out) as table:
+        assert table["places"].tolist() == [[0, 0], [32, 0], [38, 0], [0, 8], [32, 8], [38, 8]]
+        image = cv2.imread(str(photos / "a.png"))
+        patch = image[8:40, 38:70, ::-1] / np.float32(255)
+        expected = patch.reshape(4, 8, 4, 8, 3).mean((1, 3)).transpose(2, 0, 1).ravel()
+        np.testing.assert_allclose(table["features"][-1], expected, atol=1e-5)
+
+
+def test_the_csv_holds_the_same(cae_run: Command, photos: Path, tmp_path: Path) -> None:
+    for extra in ([], ["--per-patch"]):
+        for name in ("features.npz", "features.csv"):
+            assert cae_run(photos, "-o", tmp_path / name, "--overwrite", *extra, model="encode").returncode == 0
+        with np.load(tmp_path / "features.npz") as table, (tmp_path / "features.csv").open(newline="") as file:
+            header, *rows = csv.reader(file)
+            first = 3 if extra else 1
+            assert header == ["path", *(["x", "y"] if extra else []), *(f"f{i}" for i in range(len(header) - first))]
+            assert [row[0] for row in rows] == table["paths"].tolist()
+            if extra:
+                assert [[int(row[1]), int(row[2])] for row in rows] == table["places"].tolist()
+            values = np.array([row[first:] for row in rows], np.float32)
+            np.testing.assert_allclose(values, table["features"], rtol=1e-6)
+
+
+def test_scikit_learn_takes_it_as_it_is(cae_run: Command, photos: Path, tmp_path: Path) -> None:
+    cluster = pytest.importorskip("sklearn.cluster")
+    out = tmp_path / "features.npz"
+    assert cae_run(photos, "-o", out, "--per-patch", model="encode").returncode == 0
+    with np.load(out) as table:
+        labels = cluster.KMeans(2, n_init=1).fit_predict(table["features"])
+        assert len(labels) == len(table["paths"])
+
+
+def test_one_bad_file_does_not_stop_the_others(cae_run: Command, photos: Path, tmp_path: Path) -> None:
+    (photos / "broken.jpg").write_bytes(b"\xff\xd8\xff no picture")
+    (photos / "film.mp4").write_bytes(b"no film")
+    (photos / "notes.txt").write_text("no picture")
+    out = tmp_path / "features.csv"
+    done = cae_run(photos, "-o", out, "--json", model="encode")
+    assert done.returncode == 1
+    report = json.loads(done.stdout)
+    assert (report["images"], report["left_out"]) == (2, 2)
+    assert [failure["source"] for failure in report["failed"]] == [str(photos / "broken.jpg")]
+    assert b"failed: " in done.stderr
+    assert len(out.read_text().splitlines()) == 3
+
+
+def test_nothing_is_left_where_all_failed(cae_run: Command, tmp_path: Path) -> None:
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    done = cae_run(tmp_path / "broken.png", "-o", tmp_path / "features.npz", model="encode")
+    assert done.returncode == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["broken.png"]
+
+
+def test_what_is_there_is_kept(cae_run: Command, photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "features.csv"
+    out.write_text("mine")
+    done = cae_run(photos, "-o", out, model="encode")
+    assert (done.returncode, out.read_text()) == (0, "mine")
+    assert b"skipped" in done.stderr
+    assert cae_run(photos, "-o", out, "--overwrite", model="encode").returncode == 0
+    assert out.read_text() != "mine"
+
+
+def test_two_files_of_one_name_are_two_rows(cae_run: Command, photos: Path, tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((32, 32, 3), np.uint8))
+    out = tmp_path / "features.npz"
+    assert cae_run(photos / "a.png", tmp_path / "a.png", "-o", out, model="encode").returncode == 0
+    with np.load(out) as table:
+        assert len(table["features"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["-o", "features.txt"], "task 'encode' writes features, to a file that ends in .npz or .csv"),
+        (["-o", "features.npz", "--strength", "0.5"], "task 'encode', which takes no --strength"),
+        (["-o", "features.npz", "--mask-color", "#fff"], "which takes no --mask-color"),
+        (["-o", "features.npz", "--generate", "3"], "which takes no --generate"),
+        (["-o", "features.npz", "--overlap", "32"], "overlap is 32: it must be 0..31"),
+    ],
+)
+def test_wrong_usage_is_one_line(
+    cae_run: Command, photos: Path, tmp_path: Path, options: list[str], reason: str
+) -> None:
+    done = cae_run(photos, *options, model="encode", cwd=tmp_path)
+    assert done.returncode == 2
+    assert reason in done.stderr.decode().splitlines()[-1]
+    assert [path.name for path in tmp_path.iterdir()] == [photos.name]
+
+
+def test_a_video_and_a_model_that_restores_are_refused(cae_run: Command, photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "film.mp4").write_bytes(b"no film")
+    done = cae_run(tmp_path / "film.mp4", "-o", tmp_path / "f.npz", model="encode")
+    assert (done.returncode, b"is a video: this model takes images" in done.stderr) == (2, True)
+    done = cae_run(photos, "-o", tmp_path / "out", "--per-patch")
+    assert (done.returncode, b"made for task 'restore', which takes no --per-patch" in done.stderr) == (2, True)
+
+
+def test_the_library_does_what_the_command_does(
+    fixture_model: Callable[[str], Path], photos: Path, noise: Noise
+) -> None:
+    encoder = Encoder(fixture_model("encode"), overlap=0, threads=2)
+    for image in (noise((32, 32, 3)), noise((64, 96)), noise((64, 32, 4)), noise((32, 32, 2))):
+        colors = image[..., :3] if image.ndim == 3 and image.shape[2] == 4 else image
+        colors = image[..., 0] if image.ndim == 3 and image.shape[2] == 2 else colors
+        np.testing.assert_allclose(encoder(image), means(colors), atol=1e-5)
+    places, codes = encoder.patches(noise((5, 40, 3), np.uint16))
+    assert (places.tolist(), codes.shape) == ([[0, 0], [8, 0]], (2, 48))
+    with pytest.raises(ModelError, match="made for task 'restore': 'encode' is needed here"):
+        Encoder(fixture_model("identity"))
+    with pytest.raises(UsageError, match="batch is 0"):
+        Encoder(fixture_model("encode"), batch=0)(noise((32, 32, 3)))
+
+
+def test_batches_and_threads_change_nothing(fixture_model: Callable[[str], Path], noise: Noise) -> None:
+    image = noise((150, 201, 3))
+    wanted = Encoder(fixture_model("encode"), threads=1).patches(image)
+    for batch in (1, 2, 7, 64):
+        given = Encoder(fixture_model("encode"), threads=2, batch=batch).patches(image)
+        np.testing.assert_array_equal(given[0], wanted[0])
+        np.testing.assert_allclose(given[1], wanted[1], atol=1e-6)

@@ -1,0 +1,115 @@
+"""Task `generate`: pictures out of codes, through the real command. The fixture's codes are four numbers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from tests.runtime.conftest import FIXTURES, Command
+
+from cae_runtime import UsageError
+from cae_runtime.tasks.generate import Generator
+
+
+def pictures(folder: Path) -> list[bytes]:
+    return [path.read_bytes() for path in sorted(folder.glob("sample-*.png"))]
+
+
+def test_samples_and_a_sheet(cae_run: Command, tmp_path: Path) -> None:
+    out = tmp_path / "my sämples"
+    done = cae_run("--generate", 5, "-o", out, "--seed", 7, "--json", model="generate")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert (report["seed"], len(report["files"])) == (7, 5)
+    assert sorted(path.name for path in out.iterdir()) == [*(f"sample-{i:04}.png" for i in range(1, 6)), "sheet.png"]
+    image = cv2.imread(str(out / "sample-0001.png"))
+    assert (image.shape, image.std() > 10) == ((32, 32, 3), True)
+    assert cv2.imread(str(out / "sheet.png")).shape[1] > 5 * 192
+
+
+def test_one_seed_the_same_pictures(cae_run: Command, tmp_path: Path) -> None:
+    for name, seed in (("a", 7), ("b", 7), ("c", 8)):
+        assert cae_run("--generate", 3, "-o", tmp_path / name, "--seed", seed, model="generate").returncode == 0
+    assert pictures(tmp_path / "a") == pictures(tmp_path / "b") != pictures(tmp_path / "c")
+
+
+def test_without_a_seed_it_names_the_one_that_it_took(cae_run: Command, tmp_path: Path) -> None:
+    done = cae_run("--generate", 2, "-o", tmp_path / "a", "--json", model="generate")
+    seed = json.loads(done.stdout)["seed"]
+    assert f"seed {seed}" in done.stderr.decode()
+    assert cae_run("--generate", 2, "-o", tmp_path / "b", "--seed", seed, model="generate").returncode == 0
+    assert pictures(tmp_path / "a") == pictures(tmp_path / "b")
+
+
+def test_given_codes(cae_run: Command, tmp_path: Path) -> None:
+    codes = Generator(FIXTURES / "generate.onnx").draw(3, seed=7)
+    np.save(tmp_path / "codes.npy", codes.astype(np.float64))
+    assert cae_run("--latent", tmp_path / "codes.npy", "-o", tmp_path / "a", model="generate").returncode == 0
+    assert cae_run("--generate", 3, "--seed", 7, "-o", tmp_path / "b", model="generate").returncode == 0
+    assert pictures(tmp_path / "a") == pictures(tmp_path / "b")
+
+
+def test_what_is_there_is_kept(cae_run: Command, tmp_path: Path) -> None:
+    (tmp_path / "sheet.png").write_bytes(b"mine")
+    assert cae_run("--generate", 3, "-o", tmp_path, model="generate").returncode == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["sheet.png"]
+    assert cae_run("--generate", 3, "-o", tmp_path, "--overwrite", model="generate").returncode == 0
+    assert len(pictures(tmp_path)) == 3
+
+
+@pytest.mark.parametrize(
+    ("codes", "reason"),
+    [
+        (np.zeros((2, 5), np.float32), "the codes have shape (2, 5): (N, 4) is needed"),
+        (np.zeros(4, np.float32), "an array (N, ...) of numbers is needed"),
+        (np.full((1, 4), np.nan), "not finite"),
+        (np.array([["a", "b", "c", "d"]]), "an array (N, ...) of numbers is needed"),
+        (np.array([[{}, 1, 2, 3]], dtype=object), "is no .npy file of numbers"),
+        (b"no array", "is no .npy file of numbers"),
+        (b"", "is no .npy file of numbers"),
+        (None, "cannot be read: No such file or directory"),
+    ],
+)
+def test_bad_codes_are_one_line(cae_run: Command, tmp_path: Path, codes: object, reason: str) -> None:
+    if isinstance(codes, bytes):
+        (tmp_path / "codes.npy").write_bytes(codes)
+    elif codes is not None:
+        np.save(tmp_path / "codes.npy", codes, allow_pickle=True)  # type: ignore[call-overload]
+    done = cae_run("--latent", tmp_path / "codes.npy", "-o", tmp_path / "out", model="generate")
+    assert done.returncode == 2
+    assert reason in done.stderr.decode().splitlines()[-1]
+    assert not list(tmp_path.glob("out/*"))
+
+
+@pytest.mark.parametrize(
+    ("options", "model", "reason"),
+    [
+        ([], "generate", "name what to clean"),
+        (["--generate", "0"], "generate", "--generate is 0: it must be 1..100000"),
+        (["--generate", "2", "--latent", "x.npy"], "generate", "or their codes with --latent"),
+        (["--latent", "x.npy", "--seed", "1"], "generate", "--seed is of codes that are drawn"),
+        (["--generate", "2", "photo.png"], "generate", "takes no SOURCE"),
+        (["--generate", "2"], "identity", "made for task 'restore', which takes no --generate"),
+        (["--generate", "2"], "encode", "made for task 'encode', which takes no --generate"),
+    ],
+)
+def test_wrong_usage_is_one_line(cae_run: Command, tmp_path: Path, options: list[str], model: str, reason: str) -> None:
+    done = cae_run(*options, "-o", tmp_path / "out", model=model)
+    assert done.returncode == 2
+    assert reason in done.stderr.decode().splitlines()[-1]
+    assert not (tmp_path / "out").exists()
+
+
+def test_batches_change_nothing(fixture_model: Callable[[str], Path]) -> None:
+    codes = Generator(fixture_model("generate")).draw(9, seed=1)
+    wanted = np.stack(list(Generator(fixture_model("generate"))(codes)))
+    assert (wanted.shape, wanted.dtype) == ((9, 32, 32, 3), np.uint8)
+    for batch in (1, 2, 9):
+        given = np.stack(list(Generator(fixture_model("generate"), batch=batch)(codes)))
+        assert np.abs(given.astype(int) - wanted).max() <= 1
+    with pytest.raises(UsageError, match=r"\(N, 4\) is needed"):
+        next(Generator(fixture_model("generate"))(codes[:, :3]))

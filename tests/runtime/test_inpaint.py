@@ -1,0 +1,191 @@
+"""Holes in pictures, through the real command. The fixture `fill` gives each pixel the mean of the 3x3 around it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.runtime.conftest import FIXTURES, Command
+
+from cae_runtime import ImageError, ModelError, Restorer
+from cae_runtime.inpaint import FILL, Inpainter
+
+Noise = Callable[..., np.ndarray]
+
+
+@pytest.fixture
+def photo(tmp_path: Path, noise: Noise) -> np.ndarray:
+    image = noise((50, 70, 3))
+    cv2.imwrite(str(tmp_path / "photo.png"), image)
+    return image
+
+
+def stroke(image: np.ndarray) -> np.ndarray:
+    mask = np.zeros(image.shape[:2], np.uint8)
+    cv2.line(mask, (5, 10), (60, 40), 255, 4)
+    return mask
+
+
+def only_the_holes_changed(before: np.ndarray, after: np.ndarray, mask: np.ndarray) -> bool:
+    changed = (before != after).any(axis=2) if before.ndim == 3 else before != after
+    return bool(not changed[mask == 0].any() and changed[mask > 0].mean() > 0.5)
+
+
+def test_a_mask_file(cae_run: Command, photo: np.ndarray, tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "mask.png"), stroke(photo))
+    out = tmp_path / "out.png"
+    done = cae_run(tmp_path / "photo.png", "-o", out, "--mask", tmp_path / "mask.png", model="fill")
+    assert done.returncode == 0, done.stderr
+    assert only_the_holes_changed(photo, cv2.imread(str(out)), stroke(photo))
+
+
+def test_a_colour(cae_run: Command, photo: np.ndarray, tmp_path: Path) -> None:
+    mask = stroke(photo)
+    photo[mask > 0] = (255, 0, 255)
+    cv2.imwrite(str(tmp_path / "photo.png"), photo)
+    for color in ("#ff00ff", "f0f", "FF00FF"):
+        out = tmp_path / f"{color}.png"
+        assert cae_run(tmp_path / "photo.png", "-o", out, "--mask-color", color, model="fill").returncode == 0
+        assert only_the_holes_changed(photo, cv2.imread(str(out)), mask)
+
+
+def test_a_folder_of_masks(cae_run: Command, noise: Noise, tmp_path: Path) -> None:
+    photos, masks, out = tmp_path / "photos", tmp_path / "masks", tmp_path / "out"
+    images = {"a.jpg": noise((40, 40, 3)), "below/b.png": noise((64, 40)), "c.png": noise((40, 64, 3))}
+    for name, image in images.items():
+        (photos / name).parent.mkdir(parents=True, exist_ok=True)
+        (masks / name).parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(photos / name), image)
+        if name != "c.png":
+            cv2.imwrite(str((masks / name).with_suffix(".bmp")), stroke(image))
+    done = cae_run(photos, "-o", out, "--mask", masks, "--ext", "png", "--suffix", "_x", model="fill")
+    assert done.returncode == 1
+    assert b"it has no mask" in done.stderr
+    assert sorted(path.name for path in out.rglob("*.png")) == ["a_x.png", "b_x.png"]
+    image = cv2.imread(str(photos / "a.jpg"))
+    assert only_the_holes_changed(image, cv2.imread(str(out / "a_x.png")), stroke(image))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    height=st.sampled_from([1, 8, 31, 32, 33, 64, 65]),
+    width=st.sampled_from([1, 8, 31, 32, 33, 64, 100]),
+    channels=st.sampled_from([0, 1, 2, 3, 4]),
+    deep=st.booleans(),
+    share=st.sampled_from([0.01, 0.3, 0.9]),
+    seed=st.integers(0, 99),
+)
+def test_only_holes_change_and_all_of_them_are_filled(
+    height: int, width: int, channels: int, deep: bool, share: float, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    dtype = np.uint16 if deep else np.uint8
+    top = np.iinfo(dtype).max
+    shape = (height, width, channels) if channels else (height, width)
+    image = rng.integers(0, top // 4, shape, dtype)
+    holes = rng.random((height, width)) < share
+    before = image.copy()
+    inpainter = Inpainter(Restorer(FIXTURES / "fill.onnx", overlap=16))
+    if holes.all():
+        with pytest.raises(ImageError, match="covers all of it"):
+            inpainter(image, holes)
+        return
+    result = inpainter(image, holes)
+    np.testing.assert_array_equal(image, before)
+    assert (result.shape, result.dtype) == (image.shape, image.dtype)
+    np.testing.assert_array_equal(result[~holes], image[~holes])
+    if channels in (2, 4):
+        np.testing.assert_array_equal(result[..., -1], image[..., -1])
+
+
+def test_a_hole_wider_than_a_patch_is_filled_from_its_border_inwards() -> None:
+    """A dark picture with a hole of 100 pixels: mid-grey is gone from its middle, as it would not be in one pass."""
+    image = np.zeros((140, 140, 3), np.uint8)
+    holes = np.zeros((140, 140), np.bool_)
+    holes[20:120, 20:120] = True
+    restorer = Restorer(FIXTURES / "fill.onnx", overlap=16)
+    once = image.copy()
+    once[holes] = round(FILL * 255)
+    assert restorer(once)[70, 70].tolist() == [128, 128, 128]
+    calls = 0
+
+    class Counting:
+        spec, session = restorer.spec, restorer.session
+
+        def __call__(self, part: np.ndarray) -> np.ndarray:
+            nonlocal calls
+            calls += 1
+            return restorer(part)
+
+    filled = Inpainter(Counting())(image, holes)  # type: ignore[arg-type]
+    assert calls == 7, "50 pixels deep, 8 at a time"
+    rings = [int(filled[20 + depth, 70, 0]) for depth in range(0, 50, 8)]
+    assert rings[0] < 128, "its border has seen the dark around it"
+
+
+def test_no_holes_no_change(noise: Noise) -> None:
+    image = noise((40, 50, 3))
+    result = Inpainter(Restorer(FIXTURES / "fill.onnx"))(image, np.zeros((40, 50), np.bool_))
+    np.testing.assert_array_equal(result, image)
+    assert result is not image
+
+
+def test_a_mask_is_upright_where_the_photo_is_turned(cae_run: Command, noise: Noise, tmp_path: Path) -> None:
+    """A phone's photo lies on its side and says so; its mask was drawn on what a viewer shows."""
+    image = noise((40, 64, 3))
+    exif = bytes.fromhex("4d4d002a00000008000101120003000000010006000000000000")  # orientation 6
+    done, data = cv2.imencodeWithMetadata(".png", image, [cv2.IMAGE_METADATA_EXIF], [np.frombuffer(exif, np.uint8)])
+    assert done
+    (tmp_path / "photo.png").write_bytes(data.tobytes())
+    seen = np.zeros((64, 40), np.uint8)
+    seen[:5, :10] = 255  # top left as it is seen: bottom left as it is stored
+    cv2.imwrite(str(tmp_path / "mask.png"), seen)
+    out = tmp_path / "out.png"
+    assert cae_run(tmp_path / "photo.png", "-o", out, "--mask", tmp_path / "mask.png", model="fill").returncode == 0
+    stored = np.zeros((40, 64), np.uint8)
+    stored[-10:, :5] = 255
+    result = cv2.imread(str(out), cv2.IMREAD_UNCHANGED)
+    assert only_the_holes_changed(image, result, stored)
+
+
+@pytest.mark.parametrize(
+    ("options", "model", "code", "reason"),
+    [
+        (["--mask", "none.png"], "fill", 2, "--mask 'none.png' does not exist"),
+        (["--mask-color", "pink"], "fill", 2, "--mask-color is 'pink': it must be a colour like '#ff00ff'"),
+        (["--mask-color", "#fff", "--mask", "small.png"], "fill", 2, "--mask and --mask-color: choose one"),
+        (["--mask-color", "#fff", "--strength", "0.5"], "fill", 2, "fills holes, which takes no --strength"),
+        (["--mask-color", "#fff"], "blur", 2, "filling holes needs one that was trained with --degrade mask"),
+        (["--mask", "small.png"], "fill", 1, "has 70x50 pixels, its mask 'small.png' has 9x9"),
+        (["--mask", "white.png"], "fill", 1, "its mask covers all of it"),
+        (["--mask", "text.png"], "fill", 1, "its mask 'text.png' is"),
+    ],
+)
+def test_wrong_usage_is_one_line(
+    cae_run: Command, photo: np.ndarray, tmp_path: Path, options: list[str], model: str, code: int, reason: str
+) -> None:
+    cv2.imwrite(str(tmp_path / "small.png"), np.zeros((9, 9), np.uint8))
+    cv2.imwrite(str(tmp_path / "white.png"), np.full(photo.shape[:2], 255, np.uint8))
+    (tmp_path / "text.png").write_text("no picture")
+    done = cae_run("photo.png", "-o", "out.png", *options, model=model, cwd=tmp_path)
+    assert done.returncode == code
+    assert reason in done.stderr.decode()
+    assert not (tmp_path / "out.png").exists()
+
+
+def test_videos_and_pipes_have_no_holes(cae_run: Command, photo: np.ndarray, tmp_path: Path) -> None:
+    (tmp_path / "film.mp4").write_bytes(b"no film")
+    done = cae_run("film.mp4", "-o", "out", "--mask-color", "#fff", model="fill", cwd=tmp_path)
+    assert (done.returncode, b"holes are filled in images" in done.stderr) == (2, True)
+    done = cae_run("photo.png", "-o", "-", "--mask-color", "#fff", model="fill", cwd=tmp_path)
+    assert (done.returncode, b"- goes without --mask-color" in done.stderr) == (2, True)
+
+
+def test_the_library_refuses_a_model_without_holes() -> None:
+    with pytest.raises(ModelError, match="was trained on 'gaussian:0-55'"):
+        Inpainter(Restorer(FIXTURES / "blur.onnx"))
