@@ -12,7 +12,8 @@ from cae_train.config import load_toml
 
 OTHER = TrainConfig(
     data=("a b", "ü"), arch="cae", model={"widths": (16, 32)}, degrade=("gaussian:0-55", "salt-pepper:0.1"), scales=3,
-    degrain=0.5, jitter=0.25, clip=False, loss="mse", lr=1e-4, epochs=7, patience=3, precision="bf16", seed=2**32 - 1,
+    degrain=0.5, jitter=0.25, upright=True, clip=False, loss="mse", lr=1e-4, epochs=7, patience=3, precision="bf16",
+    seed=2**32 - 1,
 )  # fmt: skip
 
 

@@ -349,6 +349,19 @@ def test_a_share_of_the_training_patches_gets_other_colours() -> None:
     assert torch.equal(clean, again[1])
 
 
+def test_upright_patches_are_neither_flipped_nor_turned() -> None:
+    y, x = np.mgrid[:40, :40]
+    images = [np.repeat((3 * x + y)[..., None], 3, axis=2).astype(np.uint8)] * 2
+    kept = {}
+    for upright in (False, True):
+        _, clean = Pairs(images, NOISE, TrainConfig(batch=64, epoch_crops=64, upright=upright))[0, 0]
+        steps = clean.mul(255)
+        across, down = steps[:, 0, 0, 1] - steps[:, 0, 0, 0], steps[:, 0, 1, 0] - steps[:, 0, 0, 0]
+        kept[upright] = int(((across.round() == 3) & (down.round() == 1)).sum())
+    assert kept[True] == 64
+    assert kept[False] < 32
+
+
 def test_a_share_of_the_training_patches_loses_its_grain() -> None:
     random = np.random.default_rng(0)
     images = [(128 + random.normal(0, 3, (40, 40, 3))).round().astype(np.uint8) for _ in range(4)]

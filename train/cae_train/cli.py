@@ -73,6 +73,10 @@ def command(
     ] = None,
     jitter: Annotated[float | None, _option("Share of the patches given other colours.", DEFAULTS.jitter)] = None,
     grey: Annotated[float | None, _option("Share of the patches made grey, noise included.", DEFAULTS.grey)] = None,
+    upright: Annotated[
+        bool | None,
+        typer.Option("--upright/--no-upright", help="Neither flip nor turn: parts that lie alike. [default: no]"),
+    ] = None,
     clip: Annotated[
         bool | None,
         typer.Option("--clip/--no-clip", help="Clip and round what is corrupted to 8 bits. [default: clip]"),

@@ -44,6 +44,8 @@ class TrainConfig:
             patches keep theirs, so PSNR falls a little where it is above 40 dB.
         jitter: share of the training patches that get other colours, saturation, gamma and contrast.
         grey: share of the training patches that are made grey, noise included, so that grey images are cleaned too.
+        upright: patches are neither flipped nor turned, as data sets with one orientation never are: for parts that
+            all lie alike, faces, text.
         clip: whether degraded patches are clipped to 0..1 and rounded to 8 bits, as a camera's are.
         vgg16_weights: file of VGG16's weights; empty looks for it in `data_dir` and downloads it there.
         loss: a name of `LOSSES`, or `auto`: the network's own, as `cae-train --list` names it.
@@ -76,6 +78,7 @@ class TrainConfig:
     degrain: float = 0.0
     jitter: float = 0.0
     grey: float = 0.0
+    upright: bool = False
     clip: bool = True
     vgg16_weights: str = ""
     loss: str = AUTO

@@ -28,9 +28,9 @@ class Pairs(Dataset[tuple[Tensor, Tensor]]):
 
     Images of exactly one patch are each used once an epoch, in a new order (but for what does not fill a last batch);
     larger ones are cropped at random, `epoch_crops` times, each in proportion to its area. Every patch is flipped and
-    turned by quarters at random, but for data sets whose images are `upright`, unless they are mixed with others. The
-    share `config.degrain` of them loses its own grain, the share `config.jitter` gets other colours, and the share
-    `config.grey` is made grey (the mean of the channels) before it is degraded.
+    turned by quarters at random, but for data sets whose images are `upright`, unless they are mixed with others, and
+    not at all with `config.upright`. The share `config.degrain` of them loses its own grain, the share `config.jitter`
+    gets other colours, and the share `config.grey` is made grey (the mean of the channels) before it is degraded.
     Where the degradation reaches over a patch's edge, larger images are cropped with what lies around the patch.
     """
 
@@ -40,7 +40,7 @@ class Pairs(Dataset[tuple[Tensor, Tensor]]):
         self.batch, self.grey, self.jitter = config.batch, config.grey, config.jitter
         self.degrain = config.degrain
         self.seed = config.seed
-        self.upright = all(name in DATASETS and DATASETS[name].upright for name in config.data)
+        self.upright = config.upright or all(name in DATASETS and DATASETS[name].upright for name in config.data)
         self.whole = all(image.shape[:2] == (PATCH, PATCH) for image in images)
         self.margin = 0 if self.whole else degrade.reach
         self.areas = np.cumsum([float(image.shape[0] * image.shape[1]) for image in images])

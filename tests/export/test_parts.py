@@ -1,0 +1,238 @@
+"""Encoders, decoders and detectors: from `model.pt` through the proof to the runtime, with the real commands."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+import torch
+from tests.export.conftest import COMMAND, Command
+
+from cae_export import RefusedError, UsageError, export_part, parts
+from cae_export.parts import Scores
+from cae_runtime import Session
+from cae_runtime.tasks.anomaly import Detector
+from cae_runtime.tasks.encode import Encoder
+from cae_runtime.tasks.generate import Generator
+from cae_train import TrainConfig
+from cae_train.checkpoint import load_model, save_model
+from cae_train.models import build
+
+CAE_RUN = COMMAND.with_name(COMMAND.name.replace("cae-export", "cae-run"))
+
+
+def cae_run(*args: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([CAE_RUN, *map(str, args)], capture_output=True, text=True)
+
+
+@pytest.fixture
+def good(tmp_path: Path) -> Path:
+    """Twenty smooth pictures of 48x40."""
+    folder = tmp_path / "good"
+    folder.mkdir()
+    rng = np.random.default_rng(3)
+    for i in range(20):
+        image = cv2.resize(rng.integers(60, 190, (4, 4, 3), np.uint8), (48, 40), interpolation=cv2.INTER_CUBIC)
+        cv2.imwrite(str(folder / f"{i:02}.png"), image)
+    return folder
+
+
+@pytest.fixture
+def model(tmp_path: Path, good: Path) -> Callable[..., Path]:
+    """Write a `model.pt` with fresh weights."""
+
+    def make(arch: str, channels: int = 3, **options: object) -> Path:
+        torch.manual_seed(1)
+        network = build(arch, options, channels).eval()
+        config = TrainConfig(data=(str(good),), arch=arch, model=options, degrade=("gaussian:25",), channels=channels)
+        path = tmp_path / f"{arch}.pt"
+        save_model(path, network, config, {})
+        return path
+
+    return make
+
+
+def picture(seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (32, 32, 3), np.uint8)
+
+
+def as_tensor(image: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(image[..., ::-1]).transpose(2, 0, 1).astype(np.float32) / 255)[None]
+
+
+@pytest.mark.parametrize(
+    ("arch", "options", "shape"),
+    [
+        ("cae", {"code": 16}, (16, 4, 4)),
+        ("sparse", {"code": 16}, (16, 4, 4)),
+        ("stacked", {"code": 16}, (16, 4, 4)),
+        ("vae", {"latent": 12}, (12,)),
+        ("vgg16", {"layers": 4, "pretrained": False}, (128, 16, 16)),
+    ],
+)
+def test_an_encoder_gives_what_torch_gives(
+    model: Callable[..., Path], arch: str, options: dict[str, object], shape: tuple[int, ...]
+) -> None:
+    path = model(arch, **options)
+    report = export_part(path, "encoder")
+    assert report.path == path.with_name(f"{arch}-encoder.onnx")
+    assert [row.batch for row in report.parity] == [1, 2, 7, 64]
+    encoder = Encoder(report.path)
+    assert (encoder.session.spec.task, encoder.session.code_shape) == ("encode", shape)
+    with torch.inference_mode():
+        code = load_model(path).network.part("encoder")(as_tensor(picture())).numpy()
+    _, codes = encoder.patches(picture())
+    scale = float(np.abs(code).max())
+    np.testing.assert_allclose(codes, code.reshape(1, -1), atol=1e-4 * scale)
+    pooled = code.reshape(code.shape[1], -1).mean(1)
+    np.testing.assert_allclose(encoder(picture()), pooled, atol=1e-4 * scale)
+
+
+def test_an_encoder_of_grey_pictures(model: Callable[..., Path]) -> None:
+    report = export_part(model("vae", channels=1, latent=3), "encoder")
+    assert (report.spec.channels, report.spec.color) == (1, "gray")
+    encoder = Encoder(report.path)
+    grey = cv2.cvtColor(picture(), cv2.COLOR_BGR2GRAY)
+    np.testing.assert_allclose(encoder(picture()), encoder(grey), atol=1e-5)
+
+
+def test_a_decoder_makes_what_torch_makes(model: Callable[..., Path]) -> None:
+    path = model("vae", latent=12)
+    report = export_part(path, "decoder")
+    generator = Generator(report.path)
+    codes = generator.draw(3, seed=5)
+    with torch.inference_mode():
+        made = load_model(path).network.part("decoder")(torch.from_numpy(codes)).numpy()
+    pictures = np.stack(list(generator(codes)))[..., ::-1].transpose(0, 3, 1, 2)
+    np.testing.assert_allclose(pictures / 255, made, atol=0.6 / 255)
+
+
+def test_a_detector_scores_what_torch_scores(model: Callable[..., Path], good: Path) -> None:
+    path = model("cae", code=16)
+    report = export_part(path, "anomaly", false_alarms=0.5)
+    spec = report.spec
+    assert (spec.task, spec.overlap, spec.false_alarms) == ("anomaly", 16, 0.5)
+    detector = Detector(report.path)
+    with torch.inference_mode():
+        scores = Scores(load_model(path).network)(as_tensor(picture()))
+    found = detector(picture())
+    assert found.score == pytest.approx(float(scores.mean()), rel=1e-4)
+    np.testing.assert_allclose(found.heat, scores[0, 0].numpy(), rtol=1e-3, atol=1e-5)
+
+
+def test_the_threshold_has_the_rate_of_false_alarms_that_it_states(
+    model: Callable[..., Path], good: Path, tmp_path: Path
+) -> None:
+    """On other good pictures, named with --data, exactly so many score higher."""
+    others = tmp_path / "others"
+    others.mkdir()
+    rng = np.random.default_rng(5)
+    for i in range(40):
+        image = cv2.resize(rng.integers(0, 256, (4, 4, 3), np.uint8), (40, 40), interpolation=cv2.INTER_CUBIC)
+        cv2.imwrite(str(others / f"{i:02}.png"), image)
+    report = export_part(model("cae", code=16), "anomaly", data=str(others), false_alarms=0.1)
+    assert report.notes == ()
+    assert "40 images of others" in report.spec.evaluated_on
+    detector = Detector(report.path)
+    found = [detector(cv2.imread(str(path))) for path in sorted(others.iterdir())]
+    assert sum(detection.anomaly for detection in found) in (3, 4)
+    above = np.concatenate([detection.heat.ravel() for detection in found]) > report.spec.threshold_pixel
+    assert above.mean() == pytest.approx(0.001, abs=0.0005)
+
+
+def test_too_few_good_pictures_are_told(model: Callable[..., Path]) -> None:
+    report = export_part(model("cae", code=16), "anomaly", false_alarms=0.01)
+    assert "2 held-out images of good" in report.spec.evaluated_on
+    assert report.notes
+    assert "2 good pictures are too few for a rate of 0.01" in report.notes[0]
+
+
+@pytest.mark.parametrize("part", ["encoder", "decoder", "anomaly"])
+def test_a_file_that_differs_is_refused(
+    model: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, part: str, tmp_path: Path
+) -> None:
+    def spoilt(*args: object, **options: object) -> onnx.ModelProto:
+        graph = original(*args, **options)
+        for weight in graph.graph.initializer:
+            if len(weight.dims) > 1:
+                values = onnx.numpy_helper.to_array(weight) * np.float32(1.5)
+                weight.CopyFrom(onnx.numpy_helper.from_array(values, weight.name))
+        return graph
+
+    path = model("vae", latent=12)
+    before = sorted(tmp_path.iterdir())
+    original = parts.convert
+    monkeypatch.setattr(parts, "convert", spoilt)
+    with pytest.raises(RefusedError, match="refused: at batch 1 the file differs from the trained network"):
+        export_part(path, part)  # type: ignore[arg-type]
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("arch", "part", "reason"),
+    [
+        ("skip", "encoder", "skip has no encoder that is of use alone: its picture does not go through a code"),
+        ("skip", "decoder", "skip has no decoder"),
+        ("cae", "decoder", "cae has no decoder that is of use alone: its codes follow no known distribution"),
+    ],
+)
+def test_what_a_network_cannot_do_is_one_line(model: Callable[..., Path], arch: str, part: str, reason: str) -> None:
+    with pytest.raises(UsageError, match=reason):
+        export_part(model(arch), part)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--part", "middle"], "--part is 'middle': choose encoder or decoder"),
+        (["--part", "encoder", "--anomaly"], "exclude each other"),
+        (["--part", "encoder", "--int8"], "--part encoder takes no --int8"),
+        (["--part", "encoder", "--false-alarms", "0.1"], "--part encoder takes no --false-alarms"),
+        (["--false-alarms", "0.1"], "a model that restores takes no --false-alarms"),
+        (["--anomaly", "--patch", "64"], "--anomaly takes no --patch"),
+        (["--anomaly", "--false-alarms", "1"], "--false-alarms is 1.0: above 0 and below 1 is needed"),
+        (["--anomaly", "--overlap", "32"], "--overlap is 32: 0 to 31 pixels are needed"),
+    ],
+)
+def test_wrong_usage_is_one_line(
+    cae_export: Command, model: Callable[..., Path], options: list[str], reason: str
+) -> None:
+    done = cae_export(model("cae", code=16), *options)
+    assert done.returncode == 2
+    assert reason in done.stderr.splitlines()[-1]
+
+
+def test_all_three_through_the_commands(
+    cae_export: Command, model: Callable[..., Path], good: Path, tmp_path: Path
+) -> None:
+    path = model("vae", latent=12)
+    for options, line in ((["--part", "encoder"], "features.npz"), (["--part", "decoder"], "--generate 64"),
+                          (["--anomaly"], "parts/ -o heat/")):  # fmt: skip
+        done = cae_export(path, *options)
+        assert done.returncode == 0, done.stderr
+        assert "largest difference" in done.stdout
+        assert line in done.stderr.splitlines()[-1]
+    done = cae_run(good, "-o", tmp_path / "f.npz", "-m", tmp_path / "vae-encoder.onnx")
+    assert done.returncode == 0, done.stderr
+    with np.load(tmp_path / "f.npz") as features:
+        assert features["features"].shape == (20, 12)
+    done = cae_run("--generate", "4", "-o", tmp_path / "made", "-m", tmp_path / "vae-decoder.onnx")
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "made").glob("sample-*.png"))) == 4
+    done = cae_run(good, "-o", tmp_path / "heat", "-m", tmp_path / "vae-anomaly.onnx", "--json")
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads(done.stdout)["files"]) == 20
+
+
+def test_nothing_about_this_machine_is_in_the_file(model: Callable[..., Path], tmp_path: Path) -> None:
+    report = export_part(model("vae", latent=12), "anomaly")
+    content = report.path.read_bytes()
+    assert str(tmp_path).encode() not in content
+    assert b"/site-packages/" not in content
+    assert Session(report.path).spec == report.spec
