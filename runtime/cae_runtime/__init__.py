@@ -1,4 +1,4 @@
-"""Cleans images and videos with a CAE Toolkit model: `Restorer()(image)`."""
+"""Runs CAE Toolkit models: `Restorer()(image)` cleans; `Inpainter`, `Encoder`, `Detector`, `Generator` do the rest."""
 
 from __future__ import annotations
 
@@ -15,16 +15,24 @@ if TYPE_CHECKING:
         UsageError,
         VideoError,
     )
+    from cae_runtime.inpaint import Inpainter
     from cae_runtime.restorer import Restorer
     from cae_runtime.session import Session, packaged_models
     from cae_runtime.spec import ModelSpec
+    from cae_runtime.tasks.anomaly import Detector
+    from cae_runtime.tasks.encode import Encoder
+    from cae_runtime.tasks.generate import Generator
     from cae_runtime.temporal import TemporalFilter
     from cae_runtime.video import clean_video
 
 __all__ = [
     "CaeRuntimeError",
+    "Detector",
     "DeviceError",
+    "Encoder",
+    "Generator",
     "ImageError",
+    "Inpainter",
     "ModelError",
     "ModelSpec",
     "ProviderError",
@@ -39,8 +47,12 @@ __all__ = [
 
 _HOME = {
     "CaeRuntimeError": "errors",
+    "Detector": "tasks.anomaly",
     "DeviceError": "errors",
+    "Encoder": "tasks.encode",
+    "Generator": "tasks.generate",
     "ImageError": "errors",
+    "Inpainter": "inpaint",
     "ModelError": "errors",
     "ModelSpec": "spec",
     "ProviderError": "errors",

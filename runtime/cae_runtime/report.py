@@ -22,10 +22,11 @@ class Progress:
 
     Args:
         total: how many files there are.
+        doing: the word before the bar.
     """
 
-    def __init__(self, total: int) -> None:
-        self._total = total
+    def __init__(self, total: int, doing: str = "cleaning") -> None:
+        self._total, self._doing = total, doing
         self._bar: rich.progress.Progress | None = None
 
     def __enter__(self) -> Progress:
@@ -40,7 +41,7 @@ class Progress:
                 TimeRemainingColumn(),
             )
             self._bar = Progress(*columns, console=Console(file=sys.stderr), transient=True)
-            self._files = self._bar.add_task("cleaning", total=self._total)
+            self._files = self._bar.add_task(self._doing, total=self._total)
             self._frames = self._bar.add_task("", visible=False)
             self._video: Path | None = None
             self._bar.start()

@@ -74,8 +74,10 @@ class Session:
         self.workers = (threads or usable_cpus()) if self.provider == CPU else by_full_name(self.provider).calls
         self.fixed_batch = self.provider != CPU
         self.spec = _checked_spec(self.path, self._session)
-        side = self._session.get_inputs() if self.spec.task == "generate" else self._session.get_outputs()
-        self.code_shape: tuple[int, ...] = tuple(side[0].shape[1:]) if self.spec.task in ("encode", "generate") else ()
+        task, patch = self.spec.task, self.spec.patch
+        side = self._session.get_inputs() if task == "generate" else self._session.get_outputs()
+        self.code_shape: tuple[int, ...] = tuple(side[0].shape[1:]) if task in ("encode", "generate") else ()
+        self._gives = {"encode": self.code_shape, "anomaly": (1, patch, patch)}.get(task, self.spec.shape(1)[1:])
         self._feed = _INPUT[self.spec.task]
         self._fetch = [_OUTPUT[self.spec.task]]
         self._dtype = np.dtype(self.spec.dtype)
@@ -88,10 +90,11 @@ class Session:
                 For task `generate` codes, shape (N, *code_shape).
 
         Returns:
-            The model's output as float32: of the same shape for task `restore`, its own for other tasks.
+            The model's output as float32: of the same shape for task `restore`, (N, *code_shape) for `encode`,
+            (N, 1, P, P) for `anomaly`, (N, C, P, P) for `generate`.
 
         Raises:
-            ModelError: the model's task is `restore`, and its output has another shape than the patches.
+            ModelError: the output has another shape than the model's file says.
             ProviderError: the provider failed while it ran, such as for lack of memory.
         """
         try:
@@ -101,10 +104,11 @@ class Session:
                 f"{self.provider} failed on a batch of shape {patches.shape}: {engine.reason(e)}"
             ) from e
         result: NDArray[np.float32] = np.asarray(output).astype(np.float32, copy=False)
-        if self.spec.task == "restore" and result.shape != patches.shape:
+        wanted = (len(patches), *self._gives)
+        if result.shape != wanted:
+            given = f"{'codes' if self.spec.task == 'generate' else 'patches'} of {patches.shape}"
             raise ModelError(
-                f"model {str(self.path)!r} gives shape {result.shape} for patches of {patches.shape}: "
-                "task restore needs the same"
+                f"model {str(self.path)!r} gives shape {result.shape} for {given}: task {self.spec.task} needs {wanted}"
             )
         return result
 
@@ -179,17 +183,14 @@ def _check_boundary(path: Path, side: str, nodes: list[Any], name: str, spec: Mo
     element, shape = nodes[0].type, list(nodes[0].shape)
     if _ELEMENT.get(element) != spec.dtype:
         raise ModelError(f"model {str(path)!r}: {name} is {element}, its metadata says {spec.dtype}")
-    wanted: list[int] | None = list(spec.shape(1)[1:])
-    if name == "score":
-        wanted = [1, spec.patch, spec.patch]
-    elif name == "code":
-        wanted = None
-    if wanted is None:
+    if name == "code":
         if len(shape) < 2 or not all(isinstance(size, int) for size in shape[1:]):
             raise ModelError(f"model {str(path)!r}: {name} has shape {shape}: ['N', ...] with fixed sizes is needed")
-    elif len(shape) != len(wanted) + 1 or any(
-        isinstance(size, int) and size != want for size, want in zip(shape[1:], wanted, strict=True)
-    ):
-        raise ModelError(f"model {str(path)!r}: {name} has shape {shape}, its metadata says ['N', {str(wanted)[1:-1]}]")
+    else:
+        wanted = [1, spec.patch, spec.patch] if name == "score" else list(spec.shape(1)[1:])
+        fits = [not isinstance(size, int) or size == want for size, want in zip(shape[1:], wanted, strict=False)]
+        if len(shape) != len(wanted) + 1 or not all(fits):
+            says = str(wanted)[1:-1]
+            raise ModelError(f"model {str(path)!r}: {name} has shape {shape}, its metadata says ['N', {says}]")
     if isinstance(shape[0], int):
         raise ModelError(f"model {str(path)!r}: {name} has a fixed batch of {shape[0]}: export it with a dynamic one")

@@ -46,6 +46,7 @@ def damaged(image: Image, kind: str, rng: np.random.Generator) -> tuple[Image, M
     cover = np.zeros((height, width), np.float32)
     x, y = rng.uniform(0.2, 0.8) * width, rng.uniform(0.2, 0.8) * height
     value = np.array(rng.choice([20.0, 235.0]))
+    colored = rng.random() < 0.5
     if kind == "scratch":
         heading = rng.uniform(0, 2 * np.pi)
         points = [(x, y)]
@@ -60,13 +61,13 @@ def damaged(image: Image, kind: str, rng: np.random.Generator) -> tuple[Image, M
     elif kind == "spot":
         cv2.circle(cover, (int(x), int(y)), int(rng.integers(3, 7)), 1.0, -1, cv2.LINE_AA)
         cover = cv2.GaussianBlur(cover, (0, 0), 1.0).astype(np.float32)
-        value = rng.uniform(0, 255, 3)
+        value = rng.uniform(0, 255, 3 if colored else 1)
     else:
         for _ in range(5):
             at = int(x + rng.normal(0, 8)), int(y + rng.normal(0, 8))
             cv2.circle(cover, at, int(rng.integers(8, 16)), 1.0, -1)
         cover = 0.45 * cv2.GaussianBlur(cover, (0, 0), 3.0).astype(np.float32)
-        value = rng.uniform(0, 255, 3)
+        value = rng.uniform(0, 255, 3 if colored else 1)
     changed = image * (1 - cover[..., None]) + value * cover[..., None]
     result = np.clip(np.rint(changed), 0, 255).astype(np.uint8)
     where = np.abs(result.astype(int) - image).max(axis=2) >= 8

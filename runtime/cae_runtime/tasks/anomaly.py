@@ -162,7 +162,7 @@ def run(session: Session, request: Request) -> Outcome:
     prepare_output(request.output)
     verdicts = [Verdict(str(at.path), "failed", at.reason) for at in plan.unreadable]
     worst: list[tuple[float, int, Cell]] = []
-    for number, picture in enumerate(opened(plan)):
+    for number, picture in enumerate(opened(plan, "looking")):
         verdict, cell = _judge(detector, picture)
         verdicts.append(verdict)
         if cell is not None and verdict.score is not None:

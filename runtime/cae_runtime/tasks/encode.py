@@ -137,7 +137,7 @@ def run(session: Session, request: Request) -> Outcome:
 
     def rows() -> Iterator[_Row]:
         nonlocal done
-        for picture in opened(plan):
+        for picture in opened(plan, "encoding"):
             path, reason = str(picture.job.source), picture.reason
             try:
                 if picture.pixels is not None:

@@ -15,6 +15,7 @@ from cae_runtime.contact_sheet import Cell, contact_sheet, thumbnail
 from cae_runtime.errors import ImageError, UsageError
 from cae_runtime.images import write_file
 from cae_runtime.plan import is_folder, prepare_output
+from cae_runtime.report import Progress
 from cae_runtime.session import Session, open_for
 from cae_runtime.tasks import Outcome, Request
 from cae_runtime.tiles import Floats
@@ -118,12 +119,14 @@ def run(session: Session, request: Request) -> Outcome:
     width = max(4, len(str(len(codes))))
     cells: list[Cell] = []
     files: list[str] = []
-    for number, picture in enumerate(generator(codes), start=1):
-        path = request.output / f"sample-{number:0{width}}.png"
-        write_file(path, cv2.imencode(".png", picture)[1].tobytes())
-        files.append(str(path))
-        if number <= _SHEET_PICTURES:
-            cells.append(Cell(thumbnail(picture)))
+    with Progress(len(codes), "generating") as progress:
+        for number, picture in enumerate(generator(codes), start=1):
+            path = request.output / f"sample-{number:0{width}}.png"
+            write_file(path, cv2.imencode(".png", picture)[1].tobytes())
+            files.append(str(path))
+            if number <= _SHEET_PICTURES:
+                cells.append(Cell(thumbnail(picture)))
+            progress.on_file()
     write_file(sheet, cv2.imencode(".png", contact_sheet(cells, _SHEET_COLUMNS))[1].tobytes())
     drawn = f", seed {seed}" if request.latent is None else ""
     request.tell(f"{len(files)} pictures{drawn}, {session.provider} -> {request.output}/")

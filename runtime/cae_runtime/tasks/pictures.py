@@ -17,6 +17,7 @@ from cae_runtime.formats import is_video
 from cae_runtime.images import decode, read_file, upright
 from cae_runtime.plan import Job, Plan, find_pictures, is_folder
 from cae_runtime.pool import in_order
+from cae_runtime.report import Progress
 
 NO_MEMORY = "is too large for this machine's memory"
 
@@ -58,13 +59,21 @@ def images_of(sources: Sequence[Path], out: Path, *, suffix: str = "", ext: str 
     return replace(plan, jobs=images, left_out=plan.left_out + len(plan.jobs) - len(images))
 
 
-def opened(plan: Plan) -> Iterator[Opened]:
-    """Yield every picture of a plan in order; one that cannot be read does not stop the others."""
+def opened(plan: Plan, doing: str) -> Iterator[Opened]:
+    """Yield every picture of a plan in order, with a progress bar; one that cannot be read does not stop the others.
+
+    Args:
+        plan: what `images_of` found.
+        doing: the word before the bar.
+    """
     with (
         ThreadPoolExecutor(1, "cae-read") as reader,
         contextlib.closing(in_order(reader, _open, plan.jobs, ahead=1)) as pictures,
+        Progress(len(plan.jobs), doing) as progress,
     ):
-        yield from pictures
+        for picture in pictures:
+            yield picture
+            progress.on_file()
 
 
 def _open(job: Job) -> Opened:
