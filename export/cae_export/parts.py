@@ -5,6 +5,7 @@ A detector scores each pixel by the squared error of what its network gives back
 al., "Improving Unsupervised Defect Segmentation by Applying Structural Similarity to Autoencoders" (VISAPP 2019).
 """
 
+import math
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -35,7 +36,7 @@ Part = Literal["encoder", "decoder", "anomaly"]
 
 SMOOTH = 5  # side of the square that errors are averaged over, in pixels
 PIXELS_OF_GOOD = 0.999  # share of the pixels of good images that stay grey in a heat map
-PIXELS_AN_IMAGE = 2**16  # of each held-out image that count for that
+PIXELS_IN_ALL = 2**23  # of all held-out images that count for that
 _SEED = 0
 
 TASK = {"encoder": "encode", "decoder": "generate", "anomaly": "anomaly"}
@@ -130,6 +131,9 @@ def export_part(
         raise UsageError(f"--overlap is {overlap}: 0 to {PATCH - 1} pixels are needed")
     try:
         loaded = load_model(model)
+        if part == "anomaly" and not loaded.network.bottleneck:
+            raise UsageError(f"{loaded.arch} gives back whatever it is shown, as its picture goes around the code: a "
+                             "detector needs cae, sparse, stacked, vae, or vgg16 without skips")  # fmt: skip
         network = Scores(loaded.network) if part == "anomaly" else loaded.network.part(part)
     except CaeTrainError as e:
         raise UsageError(str(e)) from e
@@ -143,12 +147,12 @@ def export_part(
         patches = find(loaded, data, PATCH, data_dir)
         inputs, source, place = patches.clean[:PROOF_PATCHES], patches.source, patches.place
         shape = tuple(inputs.shape[1:])
-    unknown = 1.0 if part == "anomaly" else None
+    unknown = 1 if part == "anomaly" else None  # until good pictures have been looked at
     spec = ModelSpec(
         task=TASK[part], architecture=loaded.arch, channels=channels, overlap=overlap,
         color=COLOR_OF_CHANNELS[channels], degradation=" ".join(loaded.config.degrade), evaluated_on=source,
         version=loaded.version, license=license, threshold=unknown, threshold_pixel=unknown,
-        false_alarms=false_alarms if part == "anomaly" else None,
+        false_alarms=false_alarms if part == "anomaly" else None, threshold_size=unknown,
     )  # fmt: skip
     tell(f"converting; proving on {source}{place}")
     given, made = NAMES[part]
@@ -159,8 +163,7 @@ def export_part(
         save(graph, spec, partial)
         parity = _prove(network, partial, inputs, tolerance)
         if part == "anomaly":
-            spec, note = _calibrated(graph, spec, partial, loaded, data, data_dir, tell)
-            notes += [note] if note else []
+            spec, notes = _calibrated(graph, spec, partial, loaded, data, data_dir, tell)
         partial.replace(output)
     except CaeRuntimeError as e:
         raise RefusedError(f"refused: the runtime cannot use the file: {e}") from e
@@ -204,32 +207,34 @@ def _calibrated(
     data: str | None,
     data_dir: str | None,
     tell: Callable[[str], None],
-) -> tuple[ModelSpec, str]:
+) -> tuple[ModelSpec, list[str]]:
     """Find the thresholds on good pictures that were not trained on, with the runtime itself, and write them."""
-    images, source = good_images(loaded, data, data_dir)
+    images, source, note = good_images(loaded, data, data_dir)
     tell(f"finding the threshold on {source}")
     detector = Detector(Session(path, provider="cpu"))
     scores, pixels = [], []
     for image in images:
-        found = detector(_as_read(image))
+        found = detector(as_read(image))
         scores.append(found.score)
         flat = found.heat.ravel()
-        pixels.append(flat[:: -(-flat.size // PIXELS_AN_IMAGE)])
+        pixels.append(flat[:: -(-flat.size * len(images) // PIXELS_IN_ALL)])
     rate = float(spec.false_alarms or FALSE_ALARMS)
     threshold = float(np.quantile(scores, 1 - rate, method="higher"))
     of_pixels = float(np.quantile(np.concatenate(pixels), PIXELS_OF_GOOD))
     if not (threshold > 0 and of_pixels > 0):
         raise RefusedError("refused: the network gives good pictures back without any error: there is no threshold")
-    spec = replace(spec, threshold=threshold, threshold_pixel=of_pixels, evaluated_on=source)
+    size = int(np.median([math.prod(image.shape[:2]) for image in images]))
+    spec = replace(spec, threshold=threshold, threshold_pixel=of_pixels, threshold_size=size, evaluated_on=source)
     save(graph, spec, path)
+    notes = [note] if note else []
     if len(scores) * rate >= 1:
-        return spec, ""
-    return spec, (
+        return spec, notes
+    return spec, [*notes, (
         f"{len(scores)} good pictures are too few for a rate of {rate:g}: the threshold is their largest score; "
         "name more with --data"
-    )
+    )]  # fmt: skip
 
 
-def _as_read(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def as_read(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """H x W x C, RGB or grey, as the runtime's decoder gives it: BGR, or H x W."""
     return np.ascontiguousarray(image[..., ::-1]) if image.shape[2] == 3 else image[..., 0]

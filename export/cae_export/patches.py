@@ -1,5 +1,6 @@
 """Real patches for proof, figures and calibration: from the training data where they are found, else packaged ones."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -77,26 +78,40 @@ def find(model: LoadedModel, data: str | None, patch: int = PATCH, data_dir: str
     return Patches(calibration, degraded, clean, f"{len(clean)} patches of {source}", place)
 
 
-def good_images(model: LoadedModel, data: str | None, data_dir: str | None = None) -> tuple[list[Image], str]:
-    """Whole images, uint8 H x W x C, that a model was not trained on, and a few words on where they come from.
+def good_images(model: LoadedModel, data: str | None, data_dir: str | None = None) -> tuple[list[Image], str, str]:
+    """Whole images, uint8 H x W x C, that a model was not trained on; where they come from; and a note, or nothing.
 
-    They are all of `data`, but for what the model was trained on; by default what was held out of its own data.
+    They are those of `data` that are not among the training images, by their pixels; without it what was held out of
+    the model's own data.
 
     Raises:
-        UsageError: they cannot be read, or the model's own data are not here.
+        UsageError: they cannot be read, the model's own data are not here, or nothing is left.
     """
-    config = replace(model.config, channels=model.network.channels, data_dir=data_dir or model.config.data_dir)
-    names = (data,) if data is not None else config.data
+    config = replace(
+        model.config, channels=model.network.channels, data_dir=data_dir or model.config.data_dir, scales=1
+    )
+    own = " + ".join(Path(name).name for name in config.data)
+    here = all(_is_here(name, Path(config.data_dir)) for name in config.data)
     try:
         with quiet_decoders():
-            split = load(replace(config, data=names))
+            trained = load(config) if here or data is None else Split()
+            given = load(replace(config, data=(data,))) if data is not None else Split()
     except CaeTrainError as e:
-        own = "" if data is not None else "the threshold needs good pictures: "
-        raise UsageError(f"{own}{e}{'' if data is not None else '; name a folder of them with --data'}") from e
-    seen = data is None or Path(data).resolve() in {Path(name).resolve() for name in config.data}
-    images = split.validation if seen else [*split.train, *split.validation, *split.test]
-    of = "held-out images" if seen else "images"
-    return images, f"{len(images)} {of} of {' + '.join(Path(name).name for name in names)}"
+        why = "" if data is not None else "the threshold needs good pictures: "
+        raise UsageError(f"{why}{e}{'' if data is not None else '; name a folder of them with --data'}") from e
+    if data is None:
+        return trained.validation, f"{len(trained.validation)} held-out images of {own}", ""
+    seen = {_digest(image) for image in trained.train}
+    every = [*given.train, *given.validation, *given.test]
+    images = [image for image in every if _digest(image) not in seen]
+    if not images:
+        raise UsageError(f"--data {data!r} has only images that the model was trained on: others are needed")
+    note = "" if here else f"{own} is not here: whether the good pictures were trained on could not be checked"
+    return images, f"{len(images)} images of {Path(data).name}", note
+
+
+def _digest(image: Image) -> bytes:
+    return hashlib.sha256(repr(image.shape).encode() + image.tobytes()).digest()
 
 
 def _is_here(name: str, data_dir: Path) -> bool:

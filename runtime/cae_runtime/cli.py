@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 _EXIT_FAILED = 1
 _EXIT_INTERRUPTED = 130
 _DEFAULT_MODEL = "denoise"
-_GENERATE_MAX = 100_000
 _EXTENSIONS = ", ".join(suffix.removeprefix(".") for suffix in FORMAT_OF_SUFFIX)
 _CONTAINERS = ", ".join(suffix.removeprefix(".") for suffix in VIDEO_FORMAT_OF_SUFFIX)
 
@@ -152,7 +151,7 @@ def run(
         _check_range("target-fps", target_fps, 1, 1000)
         _check_range("frames", frames, 1)
         _check_range("seconds", seconds, 0.1)
-        _check_range("generate", generate, 1, _GENERATE_MAX)
+        _check_range("generate", generate, 1)
         _check_range("seed", seed, 0)
         _check_range("crf", crf, 0, max(CRF_MAX.values()))
         if codec is not None and codec not in CODECS:
@@ -222,8 +221,8 @@ def run(
             from cae_runtime import tasks
 
             request = tasks.Request(
-                tuple(map(Path, sources)), Path(output), overwrite, batch, overlap, per_patch, generate, latent, seed,
-                _tell,
+                tuple(map(Path, sources)), Path(output), overwrite=overwrite, batch=batch, overlap=overlap,
+                per_patch=per_patch, count=generate, latent=latent, seed=seed, tell=_tell,
             )  # fmt: skip
             outcome = tasks.run(session, request, _given(ctx))
             if as_json:

@@ -10,9 +10,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from cae_runtime.images import colors_of
+
 CELL: Final = 192  # side of a thumbnail, in pixels
 _MARGIN, _CAPTION, _FRAME = 8, 20, 3
 _INK: Final = (40, 40, 40)
+_FONT, _SIZE = cv2.FONT_HERSHEY_SIMPLEX, 0.42
 Color = tuple[int, int, int]
 
 
@@ -42,10 +45,9 @@ def thumbnail(image: NDArray[Any], side: int = CELL) -> NDArray[np.uint8]:
 
 def to_bgr(image: NDArray[Any]) -> NDArray[np.uint8]:
     """Return a picture (H, W), (H, W, 1..4), uint8 or uint16, as (H, W, 3) uint8 BGR, without alpha."""
-    eight = image if image.dtype == np.uint8 else np.rint(image / 257).astype(np.uint8)
-    planes = eight.reshape(*eight.shape[:2], -1)
-    colors = planes[..., :3] if planes.shape[2] >= 3 else np.repeat(planes[..., :1], 3, axis=2)
-    return np.ascontiguousarray(colors)
+    colors = colors_of(image)
+    eight = colors if colors.dtype == np.uint8 else cv2.convertScaleAbs(colors, alpha=1 / 257)
+    return np.ascontiguousarray(np.broadcast_to(eight.reshape(*image.shape[:2], -1), (*image.shape[:2], 3)))
 
 
 def contact_sheet(cells: Sequence[Cell], columns: int) -> NDArray[np.uint8]:
@@ -63,8 +65,16 @@ def contact_sheet(cells: Sequence[Cell], columns: int) -> NDArray[np.uint8]:
             corners = (x - _FRAME, y - _FRAME), (x + w + _FRAME - 1, y + h + _FRAME - 1)
             cv2.rectangle(sheet, *corners, cell.frame, thickness=-1)
         sheet[y : y + h, x : x + w] = cell.picture
-        text = cell.caption.encode("ascii", "replace").decode()
-        cv2.putText(
-            sheet, text, (left, top + CELL + captions - 4), cv2.FONT_HERSHEY_SIMPLEX, 0.42, _INK, 1, cv2.LINE_AA
-        )
+        text = _shortened(cell.caption.encode("ascii", "replace").decode())
+        at = left, top + CELL + captions - 4
+        cv2.putText(sheet, text, at, _FONT, _SIZE, _INK, 1, cv2.LINE_AA)
     return sheet
+
+
+def _shortened(text: str) -> str:
+    """The text, or as much of its beginning as fits below a thumbnail."""
+    kept = text
+    while cv2.getTextSize(kept, _FONT, _SIZE, 1)[0][0] > CELL:
+        text = text[:-1]
+        kept = f"{text}..."
+    return kept

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -60,6 +61,11 @@ class Picture:
     found: frozenset[str]
     lossless: bool
     native: Mapping[str, bytes] = field(default_factory=dict)
+
+    @property
+    def orientation(self) -> int:
+        """How the pixels are to be turned to be seen, see `upright`: 1..8, 1 where the file does not say."""
+        return exif_orientation(self.metadata["exif"]) if "exif" in self.metadata else 1
 
 
 def read_file(path: Path) -> bytes:
@@ -180,7 +186,7 @@ def encode(picture: Picture, format: str, quality: int | None = None) -> tuple[b
     by_us = embeddable(format, metadata)
     by_opencv = {kind: block for kind, block in metadata.items() if kind in _CARRIED_BY_OPENCV[format]}
     if "exif" in metadata and "exif" not in by_us.keys() | by_opencv.keys():
-        pixels = upright(pixels, exif_orientation(metadata["exif"]))
+        pixels = upright(pixels, picture.orientation)
     if channels == 2:
         pixels = pixels[..., [0, 0, 0, 1]]  # OpenCV writes no grey with alpha
     kinds = [kind for kind, name in _KINDS.items() if name in by_opencv]
@@ -199,6 +205,23 @@ def encode(picture: Picture, format: str, quality: int | None = None) -> tuple[b
     data = embed(format, encoded.tobytes(), {**by_us, **(picture.native if format == picture.format else {})})
     lost = {*(picture.found - inspect(data).metadata), *([GREY_LAYOUT] if channels == 2 else [])}
     return data, tuple(sorted(lost))
+
+
+def colors_of(pixels: NDArray[Any]) -> NDArray[Any]:
+    """Return a view without alpha, shape (H, W, 1) grey or (H, W, 3), of pixels as `Picture` has them."""
+    planes = pixels.reshape(*pixels.shape[:2], -1)
+    return planes[..., :-1] if planes.shape[2] in _HAS_ALPHA else planes
+
+
+@contextlib.contextmanager
+def memory_errors() -> Iterator[None]:
+    """Turn OpenCV's error for lack of memory into a MemoryError, as NumPy raises it."""
+    try:
+        yield
+    except cv2.error as e:
+        if getattr(e, "code", None) == cv2.Error.StsNoMem:
+            raise MemoryError from e
+        raise
 
 
 def upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:

@@ -7,6 +7,7 @@ from known ones, then those count as known, and so on inwards until the hole is 
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -17,10 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cae_runtime.batch import Clean
-from cae_runtime.container import exif_orientation
 from cae_runtime.errors import ImageError, ModelError, UsageError
-from cae_runtime.formats import FORMAT_OF_SUFFIX
-from cae_runtime.images import Picture, decode, read_file, upright
+from cae_runtime.formats import FORMAT_OF_SUFFIX, JPEG
+from cae_runtime.images import Picture, colors_of, decode, memory_errors, read_file, upright
 from cae_runtime.plan import Job, Plan, is_folder
 from cae_runtime.restorer import Restorer
 from cae_runtime.session import Session
@@ -46,7 +46,8 @@ class Inpainter:
 
     def __init__(self, restorer: Restorer) -> None:
         trained = restorer.spec.degradation
-        if CORRUPTION not in (stage.partition(":")[0] for stage in trained.split()):
+        last = trained.split()[-1:]  # what is missing must be so in the end
+        if not any(name.partition(":")[0] == CORRUPTION for stage in last for name in stage.split(",")):
             raise ModelError(
                 f"model {str(restorer.session.path)!r} was trained on {trained or 'nothing'!r}: filling holes needs "
                 "one that was trained with --degrade mask"
@@ -75,22 +76,25 @@ class Inpainter:
             return result
         if holes.all():
             raise ImageError("cannot be filled: its mask covers all of it")
-        region = _around(holes, self._restorer.spec.patch)
-        part, missing = result[region], holes[region].copy()
-        planes = part if part.ndim == _COLORS else part[..., None]
-        colors = planes.shape[2] if planes.shape[2] in (1, _COLORS) else planes.shape[2] - 1
+        colors = colors_of(result)
         fill = round(FILL * np.iinfo(image.dtype).max)
-        work = np.ascontiguousarray(planes[..., :colors])
-        work[missing] = fill
+        colors[holes] = fill
+        missing = holes.copy()
         while missing.any():
-            depth = cv2.distanceTransform(missing.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-            ring = missing & (depth <= self._reach)
-            filled = self._restorer(work)
-            work[ring] = filled[ring]
-            missing &= ~ring
-        inside = holes[region]
-        planes[..., :colors][inside] = work[inside]
+            region = _around(missing, self._restorer.spec.patch)
+            part = missing[region]
+            depth = cv2.distanceTransform(part.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+            ring = part & (depth <= self._reach)
+            colors[region][ring] = self._restored(colors[region])[ring]
+            part &= ~ring
         return result
+
+    def _restored(self, colors: NDArray[Any]) -> NDArray[Any]:
+        """What the model makes of (H, W, 1 or 3); a model of 1 channel sees each colour as grey: all are missing."""
+        pixels = np.ascontiguousarray(colors)
+        if self._restorer.spec.channels == 1:
+            return np.stack([self._restorer(np.ascontiguousarray(plane)) for plane in np.moveaxis(pixels, 2, 0)], 2)
+        return self._restorer(pixels)
 
 
 def _around(holes: Holes, margin: int) -> tuple[slice, slice]:
@@ -128,7 +132,8 @@ def filling(
     find = find_by_color(color or "") if mask is None else find_by_mask(mask, plan.folder)
 
     def filled(job: Job, picture: Picture) -> NDArray[Any]:
-        return inpainter(picture.pixels, find(job, picture))
+        with memory_errors():
+            return inpainter(picture.pixels, find(job, picture))
 
     return restorer, filled
 
@@ -149,10 +154,11 @@ def find_by_color(text: str) -> FindHoles:
     bgr = np.frombuffer(bytes.fromhex(digits), np.uint8)[::-1]
 
     def find(_job: Job, picture: Picture) -> Holes:
-        pixels = picture.pixels
-        planes = pixels.reshape(*pixels.shape[:2], -1)
-        planes = planes[..., :_COLORS] if planes.shape[2] >= _COLORS else planes[..., :1]
-        holes: Holes = (planes == bgr * (np.iinfo(pixels.dtype).max // 255)).all(axis=2)
+        colors = colors_of(picture.pixels)
+        holes: Holes = (colors == bgr.astype(colors.dtype) * (np.iinfo(colors.dtype).max // 255)).all(axis=2)
+        if not holes.any():
+            why = ": JPEG does not keep a colour exactly, mark in a PNG" if picture.format == JPEG else ""
+            raise ImageError(f"has no pixel of the colour #{digits.lower()}{why}")
         return holes
 
     return find
@@ -172,19 +178,13 @@ def find_by_mask(mask: Path, folder: Path) -> FindHoles:
     of_many = is_folder(mask, "--mask")
     if of_many is None:
         raise UsageError(f"--mask {str(mask)!r} does not exist")
+    read = functools.lru_cache(maxsize=1)(_read_mask)  # one mask of all pictures is decoded once
 
     def find(job: Job, picture: Picture) -> Holes:
-        path = _mask_in(mask / job.output.parent.relative_to(folder) / job.source.stem) if of_many else mask
-        try:
-            drawn = decode(read_file(path))
-        except ImageError as e:
-            raise ImageError(f"cannot be filled: its mask {str(path)!r} {e}") from e
-        pixels = _seen(drawn)
-        planes = pixels.reshape(*pixels.shape[:2], -1)
-        planes = planes[..., :_COLORS] if planes.shape[2] >= _COLORS else planes[..., :1]
-        seen: Holes = planes.max(axis=2) > np.iinfo(planes.dtype).max // 2
+        path = _mask_in(mask / job.output.parent.relative_to(folder), job.source.stem) if of_many else mask
+        seen = read(path)
         holes = np.empty(picture.pixels.shape[:2], np.bool_)
-        as_seen = upright(holes, _orientation(picture))
+        as_seen = upright(holes, picture.orientation)
         if as_seen.shape != seen.shape:
             raise ImageError(f"has {_size(as_seen)} pixels, its mask {str(path)!r} has {_size(seen)}")
         as_seen[...] = seen
@@ -193,20 +193,32 @@ def find_by_mask(mask: Path, folder: Path) -> FindHoles:
     return find
 
 
-def _mask_in(stem: Path) -> Path:
-    for suffix in FORMAT_OF_SUFFIX:
-        path = stem.with_name(stem.name + suffix)
-        if path.is_file():
-            return path
-    raise ImageError(f"cannot be filled: it has no mask {str(stem)!r} ({', '.join(FORMAT_OF_SUFFIX)})")
+def _read_mask(path: Path) -> Holes:
+    """Where a mask is brighter than half, and not transparent, as it is to be seen."""
+    try:
+        drawn = decode(read_file(path))
+    except ImageError as e:
+        raise ImageError(f"cannot be filled: its mask {str(path)!r} {e}") from e
+    pixels = upright(drawn.pixels, drawn.orientation)
+    half = np.iinfo(pixels.dtype).max // 2
+    colors = colors_of(pixels)
+    holes: Holes = colors.max(axis=2) > half
+    if pixels.ndim == 3 and pixels.shape[2] > colors.shape[2]:
+        holes &= pixels[..., -1] > half
+    return holes
 
 
-def _seen(picture: Picture) -> NDArray[Any]:
-    return upright(picture.pixels, _orientation(picture))
-
-
-def _orientation(picture: Picture) -> int:
-    return exif_orientation(picture.metadata["exif"]) if "exif" in picture.metadata else 1
+def _mask_in(folder: Path, stem: str) -> Path:
+    """The image of this name in a folder, whatever its ending."""
+    try:
+        found = [p for p in sorted(folder.iterdir()) if p.stem == stem and p.suffix.lower() in FORMAT_OF_SUFFIX]
+    except OSError:
+        found = []
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise ImageError(f"cannot be filled: it has two masks, {str(found[0])!r} and {str(found[1])!r}")
+    raise ImageError(f"cannot be filled: it has no mask {str(folder / stem)!r} ({', '.join(FORMAT_OF_SUFFIX)})")
 
 
 def _size(image: NDArray[Any]) -> str:

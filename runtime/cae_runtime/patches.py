@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cae_runtime.errors import ImageError, UsageError
+from cae_runtime.images import colors_of
 from cae_runtime.pool import in_order
 from cae_runtime.session import Session
 from cae_runtime.tiles import Floats, Indices, cut, origins
 
-_BATCH_PIXELS: Final = 32 * 32 * 32  # of the patches of a call
-_COLORS: Final = 3
+BATCH_PIXELS: Final = 32 * 32 * 32  # of the patches of a call; from 13 to 64 of 32x32 a CPU is equally fast
+BATCH_PIXELS_ELSEWHERE: Final = 4 * BATCH_PIXELS  # for GPUs; a guess, none was measured
 
 
 class Grid:
@@ -27,7 +28,7 @@ class Grid:
         image: uint8 or uint16, (H, W) grey, (H, W, 2) grey and alpha, (H, W, 3) BGR or (H, W, 4) BGRA; alpha is left
             out. Smaller than a patch it is mirrored at its lower and right edge.
         overlap: pixels shared by neighbouring patches; None takes the model's recommendation.
-        batch: patches a call of the model; None takes 32 of 32x32.
+        batch: patches a call of the model; None takes 32 of 32x32, four times as many on a GPU.
 
     Attributes:
         ys: rows of the picture where patches begin, shape (Ny,).
@@ -43,20 +44,15 @@ class Grid:
         self, session: Session, image: NDArray[Any], *, overlap: int | None = None, batch: int | None = None
     ) -> None:
         self._session, patch = session, session.spec.patch
-        overlap = session.spec.overlap if overlap is None else overlap
-        if not 0 <= overlap < patch:
-            raise UsageError(f"overlap is {overlap}: it must be 0..{patch - 1} with this model's patches")
-        if batch is not None and batch < 1:
-            raise UsageError(f"batch is {batch}: it must be 1 or more")
-        self._batch = batch or max(1, _BATCH_PIXELS // patch**2)
+        self._batch = checked_batch(session, batch)
+        self.overlap = checked_overlap(session, overlap)
         planes = _planes(image, session.spec.channels)
         self.size = planes.shape[1:]
         missing = [max(0, patch - size) for size in self.size]
         self._planes = np.pad(planes, [(0, 0), (0, missing[0]), (0, missing[1])], "reflect") if any(missing) else planes
         self._scale = np.float32(np.iinfo(planes.dtype).max)
         height, width = self._planes.shape[1:]
-        self.overlap = overlap
-        self.ys, self.xs = origins(height, patch, overlap), origins(width, patch, overlap)
+        self.ys, self.xs = (origins(size, patch, self.overlap) for size in (height, width))
 
     def run(self, pool: Executor) -> Generator[tuple[slice, slice, Floats], None, None]:
         """Run the model over all patches, a few batches ahead in the threads of `pool`.
@@ -72,7 +68,8 @@ class Grid:
         return in_order(pool, self._one, self._parts(), ahead=self._session.workers)
 
     def _parts(self) -> Iterator[tuple[slice, slice]]:
-        rows, columns = max(1, self._batch // len(self.xs)), min(len(self.xs), self._batch)
+        rows, calls = max(1, self._batch // len(self.xs)), -(-len(self.xs) // self._batch)
+        columns = self._batch if self._session.fixed_batch else -(-len(self.xs) // calls)  # all calls about as large
         for y in range(0, len(self.ys), rows):
             for x in range(0, len(self.xs), columns):
                 yield slice(y, min(y + rows, len(self.ys))), slice(x, min(x + columns, len(self.xs)))
@@ -84,7 +81,7 @@ class Grid:
         if self._session.fixed_batch and count % self._batch:
             patches = np.pad(patches, [(0, -count % self._batch), (0, 0), (0, 0), (0, 0)])
         outputs = self._session.run(patches)[:count]
-        if not np.isfinite(outputs.sum()):
+        if not np.isfinite(outputs).all():
             raise ImageError(f"model {str(self._session.path)!r} gives values that are not finite")
         return *part, outputs.reshape(len(ys), len(xs), *outputs.shape[1:])
 
@@ -95,16 +92,39 @@ class Grid:
         return cast(Floats, np.divide(patches.reshape(-1, *patches.shape[2:]), self._scale, dtype=np.float32))
 
 
+def checked_overlap(session: Session, overlap: int | None) -> int:
+    """Return an overlap that a model can have; None takes its recommendation.
+
+    Raises:
+        UsageError: it is outside 0..patch-1.
+    """
+    overlap = session.spec.overlap if overlap is None else overlap
+    if not 0 <= overlap < session.spec.patch:
+        raise UsageError(f"overlap is {overlap}: it must be 0..{session.spec.patch - 1} with this model's patches")
+    return overlap
+
+
+def checked_batch(session: Session, batch: int | None) -> int:
+    """Return how many patches a call of a model has; None takes 32 of 32x32 pixels, four times as many on a GPU.
+
+    Raises:
+        UsageError: it is below 1.
+    """
+    if batch is not None and batch < 1:
+        raise UsageError(f"batch is {batch}: it must be 1 or more")
+    pixels = BATCH_PIXELS_ELSEWHERE if session.fixed_batch else BATCH_PIXELS
+    return batch or max(1, pixels // session.spec.patch**2)
+
+
 def _planes(image: NDArray[Any], channels: int) -> NDArray[Any]:
     """A picture as a model of so many channels sees it: (C, H, W), RGB or grey, of the picture's own dtype."""
     if image.dtype not in (np.uint8, np.uint16):
         raise ImageError(f"the image's dtype is {image.dtype}: it must be uint8 or uint16")
     if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 2, 3, 4)) or 0 in image.shape:
         raise ImageError(f"the image's shape is {image.shape}: it must be (H, W) or (H, W, 1..4), without a 0")
-    colors = np.ascontiguousarray(image.reshape(*image.shape[:2], -1))
-    colored = colors.shape[2] >= _COLORS
-    if colored and channels == 1:
-        return cv2.cvtColor(colors[..., :_COLORS], cv2.COLOR_BGR2GRAY)[None]
-    if not colored:
+    colors = np.ascontiguousarray(colors_of(image))
+    if colors.shape[2] == 1:
         return np.repeat(colors[..., 0][None], channels, axis=0)
-    return np.ascontiguousarray(colors[..., _COLORS - 1 :: -1].transpose(2, 0, 1))
+    if channels == 1:
+        return cv2.cvtColor(colors, cv2.COLOR_BGR2GRAY)[None]
+    return np.ascontiguousarray(colors[..., ::-1].transpose(2, 0, 1))

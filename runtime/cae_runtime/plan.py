@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,8 +92,23 @@ def make_plan(sources: Sequence[Path], out: Path, *, suffix: str = "", ext: str 
         plan = Plan((Job(sources[0], out),), 0, out.parent, names_file=True)
     else:
         plan = find_pictures(sources, out, suffix=suffix, ext=ext)
-    _refuse_overwriting(plan.jobs)
+    refuse_overwriting(plan.jobs)
     return plan
+
+
+def to_do(outputs: Sequence[Path]) -> bool:
+    """Tell whether outputs that belong together are still to be made: none of them is there; False: all are.
+
+    Raises:
+        UsageError: some are there and others are not, or one cannot be looked at.
+    """
+    there = [output for output in outputs if is_folder(output, "output") is not None]
+    if there and len(there) < len(outputs):
+        raise UsageError(
+            f"output {str(there[0])!r} exists, and {len(outputs) - len(there)} others do not: --overwrite replaces it, "
+            "or name another folder"
+        )
+    return not there
 
 
 def prepare_output(folder: Path) -> None:
@@ -158,14 +173,32 @@ def _source_is_folder(source: Path) -> bool:
     return folder
 
 
-def find_pictures(sources: Sequence[Path], out: Path, *, suffix: str = "", ext: str | None = None) -> Plan:
-    """As `make_plan` with a folder as `out`, but what is there in it is not looked at, nor are outputs compared.
+def find_pictures(
+    sources: Sequence[Path],
+    out: Path,
+    *,
+    suffix: str = "",
+    ext: str | None = None,
+    name_of: Callable[[Path], str] | None = None,
+    leave_out: bool = True,
+) -> Plan:
+    """As `make_plan` with a folder as `out`, but outputs are not compared with each other or with the sources.
+
+    Args:
+        sources: files and folders.
+        out: the folder that sources are mirrored into.
+        suffix: as in `make_plan`.
+        ext: as there.
+        name_of: from a source to its output's name, in place of the two.
+        leave_out: whether `out`, where it lies below a source, is not walked.
 
     Raises:
         UsageError: a source is missing, cannot be looked at or has nothing to clean.
     """
 
     def output_of(source: Path, below: Path) -> Path:
+        if name_of is not None:
+            return out / below.with_name(name_of(source))
         kept = ext is None or is_video(Path(f"x{ext}")) != is_video(source)
         return out / below.with_name(f"{source.stem}{suffix}{source.suffix if kept else ext}")
 
@@ -178,7 +211,7 @@ def find_pictures(sources: Sequence[Path], out: Path, *, suffix: str = "", ext: 
             jobs[Job(source, output_of(source, Path(source.name)))] = None
             continue
         missed = len(unreadable)
-        files = list(_walk(source, _identity(out), unreadable))
+        files = list(_walk(source, _identity(out) if leave_out else None, unreadable))
         found = [path for path in files if is_picture(path)]
         if not found and len(unreadable) == missed:
             known = ", ".join([*FORMAT_OF_SUFFIX, *VIDEO_FORMAT_OF_SUFFIX])
@@ -186,7 +219,7 @@ def find_pictures(sources: Sequence[Path], out: Path, *, suffix: str = "", ext: 
         left_out += len(files) - len(found)
         walked.update(found)
         jobs |= dict.fromkeys(Job(path, output_of(path, path.relative_to(source))) for path in found)
-    if suffix:  # photo_clean.jpg beside photo.jpg is what an earlier call has made of it
+    if suffix or name_of:  # photo_clean.jpg beside photo.jpg is what an earlier call has made of it
         made = {_key(path) for job in jobs for path in (job.output, job.partial)}
         jobs = {job: None for job in jobs if job.source not in walked or _key(job.source) not in made}
     return Plan(tuple(jobs), left_out, out, unreadable=tuple(unreadable))
@@ -203,7 +236,7 @@ def _walk(
         UsageError: the folder that the walk starts from cannot be read.
     """
     identity = _identity(folder)
-    if identity in above or (above and identity == left_alone):
+    if identity in above or (above and identity is not None and identity == left_alone):
         return
     try:
         entries = sorted(folder.iterdir())
@@ -230,17 +263,26 @@ def _walk(
             yield entry
 
 
-def _refuse_overwriting(jobs: Sequence[Job]) -> None:
-    """Refuse outputs that are a source, by whatever name, and outputs that two sources share."""
+def refuse_overwriting(jobs: Sequence[Job], further: Sequence[Path] = ()) -> None:
+    """Refuse outputs that are a source, by whatever name, and outputs that two sources share.
+
+    Args:
+        jobs: all the work.
+        further: outputs that are no job's own.
+
+    Raises:
+        UsageError: there is one.
+    """
     sources = {_identity(job.source): job.source for job in jobs}
     first: dict[str, Job] = {}
-    for job in jobs:
-        identity = _identity(job.output)
+    for output in (*(job.output for job in jobs), *further):
+        identity = _identity(output)
         if identity is not None and identity in sources:
             raise UsageError(
-                f"output {str(job.output)!r} would overwrite the source {str(sources[identity])!r}: "
+                f"output {str(output)!r} would overwrite the source {str(sources[identity])!r}: "
                 "choose another -o, or add --suffix _clean"
             )
+    for job in jobs:
         other = first.setdefault(_key(job.output), job)
         if other.source != job.source:
             raise UsageError(

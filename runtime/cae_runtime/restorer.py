@@ -10,13 +10,12 @@ import numpy as np
 from cae_runtime.errors import ImageError, UsageError
 from cae_runtime.frame import Frame, Image
 from cae_runtime.limits import one_cpu_each
+from cae_runtime.patches import checked_batch, checked_overlap
 from cae_runtime.pool import SideBySide
 from cae_runtime.providers import AUTO, CPU
 from cae_runtime.session import DEFAULT_MODEL, Session, open_for
 from cae_runtime.spec import ModelSpec
 
-BATCH_PIXELS: Final = 32 * 32 * 32  # of the patches of a call; from 13 to 64 of 32x32 a CPU is equally fast
-BATCH_PIXELS_ELSEWHERE: Final = 4 * BATCH_PIXELS  # for GPUs; a guess, none was measured
 UNCORRUPTED: Final = "none"  # `degradation` of a plain autoencoder
 _COLORS: Final = 3
 
@@ -57,16 +56,11 @@ class Restorer:
         overlap: int | None = None,
         color: Literal["bgr", "rgb"] = "bgr",
     ) -> None:
-        if batch is not None and batch < 1:
-            raise UsageError(f"batch is {batch}: it must be 1 or more")
         if color not in ("bgr", "rgb"):
             raise UsageError(f"color is {color!r}: it must be 'bgr' or 'rgb'")
         self._session = open_for("restore", model, provider, threads)
-        self._overlap = self.spec.overlap if overlap is None else overlap
-        if not 0 <= self._overlap < self.spec.patch:
-            raise UsageError(f"overlap is {overlap}: it must be 0..{self.spec.patch - 1} with this model's patches")
-        pixels = BATCH_PIXELS_ELSEWHERE if self._session.fixed_batch else BATCH_PIXELS
-        self.batch = batch or max(1, pixels // self.spec.patch**2)
+        self._overlap = checked_overlap(self._session, overlap)
+        self.batch = checked_batch(self._session, batch)
         workers = self._session.workers
         self._workers = SideBySide(workers, one_cpu_each(workers) if self.provider == CPU else ())
         self._bgr = color == "bgr"

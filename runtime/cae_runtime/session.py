@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +17,7 @@ from cae_runtime.providers import AUTO, CPU, by_full_name, parse_provider
 from cae_runtime.spec import SCHEMA_KEY, ModelSpec
 
 MODEL_BYTES_MAX: Final = 256 * 2**20
+CODE_MAX: Final = 2**20
 DEFAULT_MODEL: Final = "denoise"
 _MODELS: Final = Path(__file__).parent / "models"
 # The names at the boundary of the graph, by task.
@@ -184,8 +186,12 @@ def _check_boundary(path: Path, side: str, nodes: list[Any], name: str, spec: Mo
     if _ELEMENT.get(element) != spec.dtype:
         raise ModelError(f"model {str(path)!r}: {name} is {element}, its metadata says {spec.dtype}")
     if name == "code":
-        if len(shape) < 2 or not all(isinstance(size, int) for size in shape[1:]):
-            raise ModelError(f"model {str(path)!r}: {name} has shape {shape}: ['N', ...] with fixed sizes is needed")
+        fixed = len(shape) > 1 and all(isinstance(size, int) for size in shape[1:])
+        if not fixed or not 1 <= math.prod(shape[1:]) <= CODE_MAX:
+            raise ModelError(
+                f"model {str(path)!r}: {name} has shape {shape}: ['N', ...] with fixed sizes is needed, of 1 to "
+                f"{CODE_MAX} numbers in all"
+            )
     else:
         wanted = [1, spec.patch, spec.patch] if name == "score" else list(spec.shape(1)[1:])
         fits = [not isinstance(size, int) or size == want for size, want in zip(shape[1:], wanted, strict=False)]

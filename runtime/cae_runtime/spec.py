@@ -25,7 +25,7 @@ _CHOICES: Final[Mapping[str, tuple[str | int, ...]]] = {
     "dtype": ("float32", "float16"),
     "precision": ("fp32", "int8", "fp16"),
 }
-_OF_ANOMALY: Final = ("threshold", "threshold_pixel", "false_alarms")
+_OF_ANOMALY: Final = ("threshold", "threshold_pixel", "false_alarms", "threshold_size")
 COLOR_OF_CHANNELS: Final = {1: "gray", 3: "rgb"}
 
 
@@ -52,7 +52,8 @@ class ModelSpec:
         license: SPDX identifier of the weights' licence, empty where unknown.
         threshold: of task `anomaly`: score above which a picture is one, else None.
         threshold_pixel: of task `anomaly`: score that one in a thousand pixels of good pictures exceeds, else None.
-        false_alarms: of task `anomaly`: share of good pictures that exceed `threshold`, else None.
+        false_alarms: of task `anomaly`: share of good pictures, 0..1, that exceed `threshold`, else None.
+        threshold_size: of task `anomaly`: pixels of the median picture that the thresholds were found on, else None.
 
     Raises:
         ModelError: a value is outside what is listed above.
@@ -77,6 +78,7 @@ class ModelSpec:
     threshold: float | None = None
     threshold_pixel: float | None = None
     false_alarms: float | None = None
+    threshold_size: int | None = None
 
     def __post_init__(self) -> None:
         for name, allowed in _CHOICES.items():
@@ -92,6 +94,7 @@ class ModelSpec:
             for name in _OF_ANOMALY:
                 value = getattr(self, name)
                 _check(name, value, value is not None and value > 0, "a number above 0 with task anomaly")
+            _check("false_alarms", self.false_alarms, (self.false_alarms or 0) < 1, "below 1")
         if self.task != "restore":
             _check("layout", self.layout, self.layout == NCHW, f"{NCHW} with task {self.task}")
 
@@ -137,9 +140,9 @@ def _parse(name: str, kind: str, text: str) -> Any:
     if kind == "str":
         return text
     try:
-        return int(text) if kind == "int" else float(text)
+        return int(text) if kind.startswith("int") else float(text)
     except ValueError as e:
-        wanted = "a whole number" if kind == "int" else "a number"
+        wanted = "a whole number" if kind.startswith("int") else "a number"
         raise ModelError(f"metadata {name} is {text!r}: it must be {wanted}") from e
 
 

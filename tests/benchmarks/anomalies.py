@@ -28,6 +28,7 @@ from tests.benchmarks.defects import KINDS, SIDE, damaged, textures
 from tests.benchmarks.labelled import NAMES, Images, labelled
 
 from cae_export import export_part
+from cae_export.parts import as_read
 from cae_runtime.tasks.anomaly import Detector
 from cae_train import TrainConfig, train
 
@@ -69,7 +70,7 @@ def classes(
     for number, title in enumerate(NAMES[name]):
         good = images[labels == number]
         detector = fitted(good, out / f"{name}-{number}", config)
-        scores = [detector(_as_read(image)).score for image in test]
+        scores = [detector(as_read(image)).score for image in test]
         found = roc_auc_score(truth != number, scores), roc_auc_score(truth != number, _pca(good, test, 16 * code))
         figures.append(found)
         print(f"| {title} | {found[0]:.3f} | {found[1]:.3f} |", flush=True)
@@ -82,10 +83,6 @@ def _pca(good: Images, test: Images, components: int) -> NDArray[np.float64]:
     flat, others = (images.reshape(len(images), -1) / 255 for images in (good, test))
     pca = PCA(components, random_state=0).fit(flat)
     return np.asarray(np.square(others - pca.inverse_transform(pca.transform(others))).mean(axis=1))
-
-
-def _as_read(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return image[..., ::-1] if image.shape[-1] == 3 else image[..., 0]
 
 
 @app.command()

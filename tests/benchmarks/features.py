@@ -30,6 +30,7 @@ from sklearn.preprocessing import StandardScaler
 from tests.benchmarks.labelled import NAMES, Images, Labels, labelled
 
 from cae_export import export_part
+from cae_export.parts import as_read
 from cae_runtime.tasks.encode import Encoder
 
 TRAINED, MAPPED = 10_000, 3_000
@@ -43,7 +44,7 @@ def features(encoder: Encoder, images: Images, whole: bool = False) -> Floats:
     """A row an image: pooled, or the whole code."""
 
     def one(image: NDArray[np.uint8]) -> Floats:
-        read = image[..., ::-1] if image.shape[-1] == 3 else image[..., 0]
+        read = as_read(image)
         return encoder.patches(read)[1][0] if whole else encoder(read)
 
     with ThreadPoolExecutor(2) as pool:

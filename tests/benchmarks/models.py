@@ -82,6 +82,8 @@ def train_one(name: str, out: Annotated[Path, typer.Option()] = Path("runs/searc
     part = out / f"{name}.part"
     shutil.rmtree(part, ignore_errors=True)
     result = cae_train.train(config, part)
+    if result.interrupted:
+        raise typer.Exit(1)
     part.rename(out / name)
     print(f"{name}: {result.psnr_out:.2f} dB after {result.seconds:.0f} s", flush=True)
 

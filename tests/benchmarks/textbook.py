@@ -115,6 +115,8 @@ def train_one(
     part = folder.with_suffix(".part")
     shutil.rmtree(part, ignore_errors=True)
     result = cae_train.train(config, part)
+    if result.interrupted:
+        raise typer.Exit(1)
     part.rename(folder)
     print(f"{name}, {corruption}: {result.psnr_in:.2f} -> {result.psnr_out:.2f} dB, {result.seconds:.0f} s", flush=True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -16,12 +17,13 @@ from tests.export.conftest import COMMAND, Command
 
 from cae_export import RefusedError, UsageError, export_part, parts
 from cae_export.parts import Scores
-from cae_runtime import Session
+from cae_runtime import Session, inpaint
 from cae_runtime.tasks.anomaly import Detector
 from cae_runtime.tasks.encode import Encoder
 from cae_runtime.tasks.generate import Generator
-from cae_train import TrainConfig
+from cae_train import TrainConfig, mask
 from cae_train.checkpoint import load_model, save_model
+from cae_train.degrade import DEGRADATIONS
 from cae_train.models import build
 
 CAE_RUN = COMMAND.with_name(COMMAND.name.replace("cae-export", "cae-run"))
@@ -146,6 +148,21 @@ def test_the_threshold_has_the_rate_of_false_alarms_that_it_states(
     assert above.mean() == pytest.approx(0.001, abs=0.0005)
 
 
+def test_pictures_that_were_trained_on_do_not_set_the_threshold(
+    model: Callable[..., Path], good: Path, tmp_path: Path
+) -> None:
+    """Copies of them under other names and in another folder are told by their pixels."""
+    path = model("cae", code=16)
+    others = tmp_path / "others"
+    shutil.copytree(good, others)
+    report = export_part(path, "anomaly", data=str(others), false_alarms=0.5)
+    assert "2 images of others" in report.spec.evaluated_on, "18 of the 20 were trained on"
+    shutil.rmtree(good)
+    report = export_part(path, "anomaly", data=str(others), false_alarms=0.5)
+    assert "20 images of others" in report.spec.evaluated_on
+    assert any("could not be checked" in note for note in report.notes)
+
+
 def test_too_few_good_pictures_are_told(model: Callable[..., Path]) -> None:
     report = export_part(model("cae", code=16), "anomaly", false_alarms=0.01)
     assert "2 held-out images of good" in report.spec.evaluated_on
@@ -179,6 +196,7 @@ def test_a_file_that_differs_is_refused(
     [
         ("skip", "encoder", "skip has no encoder that is of use alone: its picture does not go through a code"),
         ("skip", "decoder", "skip has no decoder"),
+        ("skip", "anomaly", "skip gives back whatever it is shown"),
         ("cae", "decoder", "cae has no decoder that is of use alone: its codes follow no known distribution"),
     ],
 )
@@ -228,6 +246,11 @@ def test_all_three_through_the_commands(
     done = cae_run(good, "-o", tmp_path / "heat", "-m", tmp_path / "vae-anomaly.onnx", "--json")
     assert done.returncode == 0, done.stderr
     assert len(json.loads(done.stdout)["files"]) == 20
+
+
+def test_both_sides_mean_the_same_by_a_hole() -> None:
+    assert inpaint.FILL == mask.FILL
+    assert DEGRADATIONS[inpaint.CORRUPTION].make is mask.Mask
 
 
 def test_nothing_about_this_machine_is_in_the_file(model: Callable[..., Path], tmp_path: Path) -> None:

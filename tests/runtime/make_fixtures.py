@@ -70,7 +70,15 @@ def main() -> None:
     back = helper.make_node("Transpose", ["pooled"], ["output"], perm=[0, 2, 3, 1])
     encode = helper.make_node("AveragePool", ["input"], ["code"], kernel_shape=[8, 8], strides=[8, 8])
     left_half = helper.make_node("Compress", ["input", "weight"], ["output"], axis=3)  # its shape shows when it runs
-    anomaly = replace(encoder, task="anomaly", overlap=16, threshold=0.02, threshold_pixel=0.05, false_alarms=0.05)
+    anomaly = replace(
+        encoder,
+        task="anomaly",
+        overlap=16,
+        threshold=0.02,
+        threshold_pixel=0.05,
+        false_alarms=0.05,
+        threshold_size=6144,
+    )
     score = [  # the squared distance from mid-grey, the mean of the colours
         helper.make_node("Sub", ["input", "weight"], ["apart"]),
         helper.make_node("ReduceSumSquare", ["apart", "axis"], ["total"], keepdims=1),

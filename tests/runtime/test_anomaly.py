@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import sys
 from pathlib import Path
 
 import cv2
@@ -44,8 +46,9 @@ def test_scores_verdicts_and_heat_maps(cae_run: Command, parts: Path, tmp_path: 
     assert [entry["anomaly"] for entry in report["files"]] == [True, False, False]
     assert b"1 of 3 images are anomalies" in done.stderr
     written = sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
-    assert written == ["a_good_heat.png", "b_hole_heat.png", "scores.csv", "second/c_spot_heat.png", "sheet.png"]
-    heat = cv2.imread(str(out / "b_hole_heat.png")).astype(int)
+    heat_maps = ["a_good.png_heat.png", "b_hole.png_heat.png"]
+    assert written == [*heat_maps, "scores.csv", "second/c_spot.png_heat.png", "sheet.png"]
+    heat = cv2.imread(str(out / "b_hole.png_heat.png")).astype(int)
     assert np.ptp(heat[20, 70]) > 50, "in colour where the hole is"
     assert np.ptp(heat[50, 20]) == 0, "grey elsewhere"
     assert heat.shape == (64, 96, 3)
@@ -54,7 +57,12 @@ def test_scores_verdicts_and_heat_maps(cae_run: Command, parts: Path, tmp_path: 
     assert [row["anomaly"] for row in rows] == ["1", "0", "0"]
     assert float(rows[0]["score"]) == pytest.approx(report["files"][0]["score"])
     sheet = cv2.imread(str(out / "sheet.png"))
-    assert sheet.shape[1] > 3 * 192
+    frames = [sheet[30:180, 208 * i : 208 * (i + 1)].reshape(-1, 3) for i in range(3)]
+    red, green = (40, 40, 220), (90, 170, 60)
+    colors = [{color for color in (red, green) if (frame == color).all(1).any()} for frame in frames]
+    assert colors == [{red}, {green}, {green}], "the anomaly first"
+    thumbnail = np.repeat(np.repeat(heat, 2, 0), 2, 1)
+    np.testing.assert_array_equal(sheet[40:168, 8:200], thumbnail)
 
 
 def test_a_picture_is_as_bad_as_its_worst_patch() -> None:
@@ -103,11 +111,17 @@ def test_one_bad_file_does_not_stop_the_others(cae_run: Command, parts: Path, tm
 def test_what_is_there_is_kept(cae_run: Command, parts: Path, tmp_path: Path) -> None:
     out = tmp_path / "heat"
     out.mkdir()
-    (out / "scores.csv").write_text("mine")
-    assert cae_run(parts, "-o", out, model="anomaly").returncode == 0
-    assert [path.name for path in out.iterdir()] == ["scores.csv"]
+    mine = out / "a_good.png_heat.png"
+    mine.write_text("mine")
+    done = cae_run(parts, "-o", out, model="anomaly")
+    assert (done.returncode, b"exists, and 4 others do not: --overwrite" in done.stderr) == (2, True)
+    assert [path.name for path in out.iterdir()] == [mine.name]
     assert cae_run(parts, "-o", out, "--overwrite", model="anomaly").returncode == 0
-    assert (out / "scores.csv").read_text() != "mine"
+    assert mine.read_bytes() != b"mine"
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    done = cae_run(parts, "-o", out, model="anomaly")
+    assert (done.returncode, b"skipped" in done.stderr) == (0, True)
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
 
 
 def test_results_beside_the_pictures_are_not_looked_at_again(cae_run: Command, parts: Path) -> None:
@@ -117,12 +131,48 @@ def test_results_beside_the_pictures_are_not_looked_at_again(cae_run: Command, p
         assert len(json.loads(done.stdout)["files"]) == 3
 
 
-def test_two_pictures_with_one_heat_map_are_refused(cae_run: Command, parts: Path, tmp_path: Path) -> None:
+def test_no_source_is_ever_replaced(cae_run: Command, parts: Path) -> None:
+    """A picture of one's own that is named like a result."""
+    for name in ("sheet.png", "other.png_heat.png"):
+        cv2.imwrite(str(parts / name), np.full((40, 40, 3), GREY, np.uint8))
+    before = {path: path.read_bytes() for path in parts.glob("*.png")}
+    cv2.imwrite(str(parts / "other.png"), np.full((40, 40, 3), GREY, np.uint8))
+    done = cae_run(parts / "sheet.png", "-o", parts, "--overwrite", model="anomaly")
+    assert (done.returncode, b"would overwrite the source" in done.stderr) == (2, True)
+    named = parts / "other.png", parts / "other.png_heat.png"
+    done = cae_run(*named, "-o", parts, "--overwrite", model="anomaly")
+    assert (done.returncode, b"would overwrite the source" in done.stderr) == (2, True)
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_pictures_of_one_stem_have_their_own_heat_maps(cae_run: Command, parts: Path, tmp_path: Path) -> None:
     cv2.imwrite(str(parts / "a_good.jpg"), np.zeros((40, 40, 3), np.uint8))
+    assert cae_run(parts, "-o", tmp_path / "heat", model="anomaly").returncode == 0
+    assert (tmp_path / "heat" / "a_good.jpg_heat.png").is_file()
+    done = cae_run(parts / "a_good.png", parts / "second" / ".." / "a_good.png", "-o", tmp_path / "h", model="anomaly")
+    assert (done.returncode, b"would both become" in done.stderr) == (2, True)
+
+
+def test_a_picture_of_another_size_is_noted(cae_run: Command, tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "large.png"), np.full((200, 200, 3), GREY, np.uint8))
+    done = cae_run(tmp_path / "large.png", "-o", tmp_path / "heat", model="anomaly")
+    assert b"note: 1 images have less than half or more than twice the pixels" in done.stderr
+
+
+def test_nothing_is_said_of_pictures_that_all_failed(cae_run: Command, tmp_path: Path) -> None:
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    done = cae_run(tmp_path / "broken.png", "-o", tmp_path / "heat", model="anomaly")
+    assert done.returncode == 1
+    assert b"anomalies" not in done.stderr
+    assert not list((tmp_path / "heat").iterdir())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="such names are Linux's")
+def test_a_name_that_is_no_text(cae_run: Command, parts: Path, tmp_path: Path) -> None:
+    (parts / "a_good.png").rename(os.fsdecode(os.fsencode(parts) + b"/\xff.png"))
     done = cae_run(parts, "-o", tmp_path / "heat", model="anomaly")
-    assert done.returncode == 2
-    assert b"would both have the heat map" in done.stderr
-    assert not (tmp_path / "heat").exists()
+    assert done.returncode == 0, done.stderr
+    assert b"\xff.png" in (tmp_path / "heat" / "scores.csv").read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -130,6 +180,7 @@ def test_two_pictures_with_one_heat_map_are_refused(cae_run: Command, parts: Pat
     [
         (["-o", "heat", "--per-patch"], "task 'anomaly', which takes no --per-patch"),
         (["-o", "heat", "--ext", "png"], "which takes no --ext"),
+        (["-o", "heat", "--overlap", "0"], "which takes no --overlap"),
         (["-o", "file"], "is a file: name a folder"),
     ],
 )

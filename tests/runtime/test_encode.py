@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,6 +35,11 @@ def means(image: np.ndarray) -> np.ndarray:
     return colors[..., ::-1].mean((0, 1)) / 255 if colors.shape[2] == 3 else np.full(3, colors.mean() / 255)
 
 
+def means_of_patches(image: np.ndarray) -> np.ndarray:
+    """The mean over the six patches of a picture of 70x40, where the last overlap the others."""
+    return np.mean([means(image[y : y + 32, x : x + 32]) for y in (0, 8) for x in (0, 32, 38)], axis=0)
+
+
 def test_a_row_an_image(cae_run: Command, photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "features.npz"
     done = cae_run(photos, "-o", out, "--json", "--overlap", 0, model="encode")
@@ -43,6 +50,7 @@ def test_a_row_an_image(cae_run: Command, photos: Path, tmp_path: Path) -> None:
         assert sorted(table.files) == ["features", "paths"]
         assert table["features"].dtype == np.float32
         assert table["paths"].tolist() == [str(photos / "a.png"), str(photos / "below" / "b.png")]
+        np.testing.assert_allclose(table["features"][0], means_of_patches(cv2.imread(str(photos / "a.png"))), atol=1e-5)
         np.testing.assert_allclose(table["features"][1], means(cv2.imread(str(photos / "below" / "b.png"))), atol=1e-5)
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["features.npz"]
 
@@ -113,6 +121,28 @@ def test_what_is_there_is_kept(cae_run: Command, photos: Path, tmp_path: Path) -
     assert out.read_text() != "mine"
 
 
+def test_the_folder_of_the_table_may_be_one_of_pictures(cae_run: Command, photos: Path) -> None:
+    out = photos / "below" / "features.npz"
+    assert cae_run(photos, "-o", out, model="encode").returncode == 0
+    with np.load(out) as table:
+        assert len(table["features"]) == 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="such names are Linux's")
+@pytest.mark.parametrize("name", ["f.npz", "f.csv"])
+def test_a_name_that_is_no_text(cae_run: Command, photos: Path, tmp_path: Path, name: str) -> None:
+    (photos / "a.png").rename(os.fsdecode(os.fsencode(photos) + b"/\xff.png"))
+    done = cae_run(photos, "-o", tmp_path / name, model="encode")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / name).is_file()
+
+
+def test_a_wrong_option_is_told_also_where_no_picture_can_be_read(cae_run: Command, tmp_path: Path) -> None:
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    done = cae_run(tmp_path / "broken.png", "-o", tmp_path / "new" / "f.npz", "--overlap", "40", model="encode")
+    assert (done.returncode, (tmp_path / "new").exists()) == (2, False)
+
+
 def test_two_files_of_one_name_are_two_rows(cae_run: Command, photos: Path, tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((32, 32, 3), np.uint8))
     out = tmp_path / "features.npz"
@@ -161,7 +191,7 @@ def test_the_library_does_what_the_command_does(
     with pytest.raises(ModelError, match="made for task 'restore': 'encode' is needed here"):
         Encoder(fixture_model("identity"))
     with pytest.raises(UsageError, match="batch is 0"):
-        Encoder(fixture_model("encode"), batch=0)(noise((32, 32, 3)))
+        Encoder(fixture_model("encode"), batch=0)
 
 
 def test_batches_and_threads_change_nothing(fixture_model: Callable[[str], Path], noise: Noise) -> None:

@@ -19,6 +19,12 @@ def pictures(folder: Path) -> list[bytes]:
     return [path.read_bytes() for path in sorted(folder.glob("sample-*.png"))]
 
 
+def header(shape: str) -> bytes:
+    """The beginning of a .npy file of float32."""
+    text = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}}}".ljust(117) + "\n"
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode() + bytes(32)
+
+
 def test_samples_and_a_sheet(cae_run: Command, tmp_path: Path) -> None:
     out = tmp_path / "my sämples"
     done = cae_run("--generate", 5, "-o", out, "--seed", 7, "--json", model="generate")
@@ -28,7 +34,11 @@ def test_samples_and_a_sheet(cae_run: Command, tmp_path: Path) -> None:
     assert sorted(path.name for path in out.iterdir()) == [*(f"sample-{i:04}.png" for i in range(1, 6)), "sheet.png"]
     image = cv2.imread(str(out / "sample-0001.png"))
     assert (image.shape, image.std() > 10) == ((32, 32, 3), True)
-    assert cv2.imread(str(out / "sheet.png")).shape[1] > 5 * 192
+    sheet = cv2.imread(str(out / "sheet.png"))
+    for index in range(5):
+        sample = cv2.imread(str(out / f"sample-{index + 1:04}.png"))
+        cell = sheet[8:200, 208 * index + 8 : 208 * index + 200]
+        np.testing.assert_array_equal(cell, np.repeat(np.repeat(sample, 6, 0), 6, 1))
 
 
 def test_one_seed_the_same_pictures(cae_run: Command, tmp_path: Path) -> None:
@@ -54,11 +64,17 @@ def test_given_codes(cae_run: Command, tmp_path: Path) -> None:
 
 
 def test_what_is_there_is_kept(cae_run: Command, tmp_path: Path) -> None:
-    (tmp_path / "sheet.png").write_bytes(b"mine")
-    assert cae_run("--generate", 3, "-o", tmp_path, model="generate").returncode == 0
-    assert [path.name for path in tmp_path.iterdir()] == ["sheet.png"]
+    mine = tmp_path / "sample-0002.png"
+    mine.write_bytes(b"mine")
+    done = cae_run("--generate", 3, "-o", tmp_path, model="generate")
+    assert (done.returncode, b"exists, and 3 others do not" in done.stderr) == (2, True)
+    assert [path.name for path in tmp_path.iterdir()] == [mine.name]
     assert cae_run("--generate", 3, "-o", tmp_path, "--overwrite", model="generate").returncode == 0
     assert len(pictures(tmp_path)) == 3
+    done = cae_run("--generate", 3, "-o", tmp_path, model="generate")
+    assert (done.returncode, b"skipped" in done.stderr) == (0, True)
+    done = cae_run("--generate", 2, "-o", tmp_path, "--overwrite", model="generate")
+    assert b"note: 1 older samples of another number are still there" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -71,6 +87,10 @@ def test_what_is_there_is_kept(cae_run: Command, tmp_path: Path) -> None:
         (np.array([[{}, 1, 2, 3]], dtype=object), "is no .npy file of numbers"),
         (b"no array", "is no .npy file of numbers"),
         (b"", "is no .npy file of numbers"),
+        (b"PK\x03\x04 no archive", "is no .npy file of numbers"),
+        (header(f"({10**30}, 4)"), "is no .npy file of numbers"),
+        (header("(2, 4), 3: 4"), "is no .npy file of numbers"),
+        (header("(2, 4"), "is no .npy file of numbers"),
         (None, "cannot be read: No such file or directory"),
     ],
 )
@@ -89,7 +109,8 @@ def test_bad_codes_are_one_line(cae_run: Command, tmp_path: Path, codes: object,
     ("options", "model", "reason"),
     [
         ([], "generate", "name what to clean"),
-        (["--generate", "0"], "generate", "--generate is 0: it must be 1..100000"),
+        (["--generate", "0"], "generate", "--generate is 0: it must be 1 or more"),
+        (["--generate", "100001"], "generate", "--generate is 100001: it must be 1..100000 with this model"),
         (["--generate", "2", "--latent", "x.npy"], "generate", "or their codes with --latent"),
         (["--latent", "x.npy", "--seed", "1"], "generate", "--seed is of codes that are drawn"),
         (["--generate", "2", "photo.png"], "generate", "takes no SOURCE"),

@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import pytest
 import torch
-from lightning.pytorch import Callback
+from lightning.pytorch import Callback, LightningModule, Trainer
 
 import cae_train.loop
 import cae_train.run_folder
@@ -187,6 +187,21 @@ def test_an_epoch_whose_checkpoint_was_lost_is_repeated(
     (out / "last.ckpt").write_bytes(early)
     run(settings(), out, resume=True)
     assert without_time(out) == without_time(finished)
+
+
+def test_numbers_too_small_to_be_normal_are_zero_while_it_trains(settings: Settings, run: Run, tmp_path: Path) -> None:
+    """They are as small as the momentum of what rests becomes, and 40 times as slow."""
+    small = torch.tensor([2e-38, 3e-38])
+    products: list[float] = []
+
+    class Look(Callback):
+        def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: object, index: int) -> None:
+            products.append(float((small * 0.1).sum()))
+
+    run(settings(epochs=1, epoch_crops=32), tmp_path / "run", callbacks=[Look()])
+    assert products
+    assert set(products) == {0.0}
+    assert float((small * 0.1).sum()) > 0, "and numbers again afterwards"
 
 
 def test_processes_that_prepare_batches_change_nothing(finished: Path, settings: Settings, tmp_path: Path) -> None:

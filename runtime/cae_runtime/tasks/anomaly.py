@@ -11,6 +11,7 @@ import contextlib
 import csv
 import heapq
 import io
+import math
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,23 +23,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cae_runtime.contact_sheet import Cell, contact_sheet, thumbnail, to_bgr
-from cae_runtime.errors import ImageError, ProviderError, UsageError
+from cae_runtime.errors import UsageError
 from cae_runtime.images import write_file
-from cae_runtime.patches import Grid
-from cae_runtime.plan import is_folder, prepare_output
+from cae_runtime.patches import Grid, checked_batch, checked_overlap
+from cae_runtime.plan import is_folder, prepare_output, refuse_overwriting, to_do
 from cae_runtime.session import Session, open_for
 from cae_runtime.tasks import Outcome, Request
-from cae_runtime.tasks.pictures import NO_MEMORY, Opened, images_of, opened
+from cae_runtime.tasks.pictures import Opened, images_of, opened, tried
 from cae_runtime.tiles import Floats, Strips, window
 
-HEEDED: Final = frozenset({"sources", "overlap"})
+HEEDED: Final = frozenset({"sources"})
 SHEET: Final = "sheet.png"
 TABLE: Final = "scores.csv"
-SUFFIX: Final = "_heat"
+ENDING: Final = "_heat.png"  # behind the name of the picture
 _SHEET_PICTURES, _SHEET_COLUMNS = 60, 6
 _BAD, _GOOD = (40, 40, 220), (90, 170, 60)  # of frames, BGR
 _FULL_HEAT: Final = 3.0  # times `threshold_pixel`: where the colours end
 _OPACITY: Final = 0.65
+_BAND: Final = 256  # rows of a picture that are drawn at once
+_OTHER_SIZE: Final = 2.0  # times the pixels that the thresholds were found on: worth a note
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,7 @@ class Detector:
     Raises:
         ModelError: the model cannot be used, or its task is not `anomaly`.
         ProviderError: the provider that was named is not there or did not start.
+        UsageError: `overlap` or `batch` is outside what is listed above.
     """
 
     def __init__(
@@ -85,7 +89,7 @@ class Detector:
         batch: int | None = None,
     ) -> None:
         self.session = open_for("anomaly", model, provider, threads)
-        self._overlap, self._batch = overlap, batch
+        self._overlap, self._batch = checked_overlap(self.session, overlap), checked_batch(self.session, batch)
         self._pool = ThreadPoolExecutor(self.session.workers, "cae-worker")
 
     def __call__(self, image: NDArray[Any]) -> Detection:
@@ -95,7 +99,7 @@ class Detector:
             image: as `cae_runtime.patches.Grid` takes it.
 
         Raises:
-            ImageError, ProviderError, UsageError: as there.
+            ImageError, ProviderError: as there.
         """
         grid, patch = Grid(self.session, image, overlap=self._overlap, batch=self._batch), self.session.spec.patch
         weights_y, weights_x = (window(starts, patch, grid.overlap) for starts in (grid.ys, grid.xs))
@@ -121,13 +125,16 @@ class Detector:
         What good pictures have too stays grey; red begins at three times what one in a thousand of their pixels
         exceeds.
         """
-        grey = cv2.cvtColor(cv2.cvtColor(to_bgr(image), cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
         unit = self.session.spec.threshold_pixel or 1.0
-        level = ((heat / unit - 1) / (_FULL_HEAT - 1)).clip(0, 1)
-        colors = cv2.applyColorMap(np.rint((1 - level) * 255).astype(np.uint8), cv2.COLORMAP_AUTUMN)  # yellow to red
-        share = (level > 0)[..., None] * np.float32(_OPACITY)
-        mixed: NDArray[np.uint8] = np.rint(grey * (1 - share) + colors * share).astype(np.uint8)
-        return mixed
+        result = np.empty((*image.shape[:2], 3), np.uint8)
+        for top in range(0, len(image), _BAND):  # what is made on the way is as small as a band
+            rows = slice(top, top + _BAND)
+            grey = cv2.cvtColor(cv2.cvtColor(to_bgr(image[rows]), cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
+            level = ((heat[rows] / unit - 1) / (_FULL_HEAT - 1)).clip(0, 1)
+            colors = cv2.applyColorMap(np.rint((1 - level) * 255).astype(np.uint8), cv2.COLORMAP_AUTUMN)
+            share = (level > 0)[..., None] * np.float32(_OPACITY)
+            result[rows] = np.rint(grey * (1 - share) + colors * share)  # yellow to red
+        return result
 
 
 @dataclass(frozen=True)
@@ -151,37 +158,46 @@ def run(session: Session, request: Request) -> Outcome:
     """
     if is_folder(request.output, "output") is False:
         raise UsageError(f"output {str(request.output)!r} is a file: name a folder")
-    plan = images_of(request.sources, request.output, suffix=SUFFIX, ext=".png")
-    _refuse_one_name(plan.jobs)
+    detector = Detector(session, batch=request.batch)
     table, sheet = request.output / TABLE, request.output / SHEET
-    plan = replace(plan, jobs=tuple(job for job in plan.jobs if job.source.resolve() != sheet.resolve()))
-    if is_folder(table, "output") is not None and not request.overwrite:
-        request.tell(f"skipped: {str(table)!r} exists (--overwrite replaces it)")
+    plan = images_of(request.sources, request.output, name_of=lambda source: source.name + ENDING)
+    if is_folder(table, "output") is not None:  # an earlier call was here: its sheet is none of the pictures
+        plan = replace(plan, jobs=tuple(job for job in plan.jobs if job.source.resolve() != sheet.resolve()))
+    refuse_overwriting(plan.jobs, [table, sheet])
+    outputs = [*(job.output for job in plan.jobs), sheet, table]
+    if not request.overwrite and not to_do(outputs):
+        request.tell(f"skipped: {str(table)!r} and all others exist (--overwrite replaces them)")
         return Outcome({"output": str(request.output), "skipped": True})
-    detector = Detector(session, overlap=request.overlap, batch=request.batch)
     prepare_output(request.output)
     verdicts = [Verdict(str(at.path), "failed", at.reason) for at in plan.unreadable]
     worst: list[tuple[float, int, Cell]] = []
+    other_sizes = 0
     for number, picture in enumerate(opened(plan, "looking")):
         verdict, cell = _judge(detector, picture)
         verdicts.append(verdict)
-        if cell is not None and verdict.score is not None:
+        if cell is not None and verdict.score is not None and picture.pixels is not None:
             keep = heapq.heappush if len(worst) < _SHEET_PICTURES else heapq.heappushpop
             keep(worst, (verdict.score, -number, cell))
+            times = math.prod(picture.pixels.shape[:2]) / (session.spec.threshold_size or 1)
+            other_sizes += not 1 / _OTHER_SIZE <= times <= _OTHER_SIZE
     done = sorted((v for v in verdicts if v.score is not None), key=lambda v: -(v.score or 0))
     failed = [v for v in verdicts if v.status == "failed"]
+    for verdict in failed:
+        request.tell(f"failed: {verdict.source!r} {verdict.reason}")
+    anomalies = sum(bool(verdict.anomaly) for verdict in done)
     if done:
         cells = [cell for _, _, cell in sorted(worst, key=lambda entry: entry[:2], reverse=True)]
         write_file(sheet, _png(contact_sheet(cells, _SHEET_COLUMNS)))
         write_file(table, _csv(done, session.spec.threshold or 0.0))
-    for verdict in failed:
-        request.tell(f"failed: {verdict.source!r} {verdict.reason}")
-    anomalies = sum(bool(verdict.anomaly) for verdict in done)
-    rate = session.spec.false_alarms or 0.0
-    request.tell(
-        f"{anomalies} of {len(done)} images are anomalies: their score is above {session.spec.threshold:.4g}, as is "
-        f"that of {rate:.1%} of good ones; {session.provider} -> {request.output}/"
-    )
+        if other_sizes:
+            request.tell(
+                f"note: {other_sizes} images have less than half or more than twice the pixels that the threshold was "
+                f"found on ({session.spec.threshold_size}): the larger a picture, the higher its worst patch"
+            )
+        request.tell(
+            f"{anomalies} of {len(done)} images are anomalies: their score is above {session.spec.threshold:.4g}, as "
+            f"is that of {session.spec.false_alarms:.1%} of good ones; {session.provider} -> {request.output}/"
+        )
     return Outcome(
         {
             "output": str(request.output),
@@ -198,30 +214,23 @@ def run(session: Session, request: Request) -> Outcome:
 
 def _judge(detector: Detector, picture: Opened) -> tuple[Verdict, Cell | None]:
     """Score a picture and write its heat map."""
-    source, output = str(picture.job.source), picture.job.output
-    if picture.pixels is None:
+    source, output, pixels = str(picture.job.source), picture.job.output, picture.pixels
+    if pixels is None:
         return Verdict(source, "failed", picture.reason), None
-    try:
-        found = detector(picture.pixels)
-        drawn = detector.overlay(picture.pixels, found.heat)
+
+    def judged() -> tuple[Detection, NDArray[np.uint8]]:
+        found = detector(pixels)
+        drawn = detector.overlay(pixels, found.heat)
         write_file(output, _png(drawn))
-    except (ImageError, ProviderError) as e:
-        return Verdict(source, "failed", str(e)), None
-    except MemoryError:
-        return Verdict(source, "failed", NO_MEMORY), None
+        return found, drawn
+
+    result, reason = tried(judged)
+    if result is None:
+        return Verdict(source, "failed", reason), None
+    found, drawn = result
     caption = f"{found.score:.3g} {picture.job.source.name}"
     cell = Cell(thumbnail(drawn), caption, _BAD if found.anomaly else _GOOD)
     return Verdict(source, "done", "", str(output), found.score, found.anomaly), cell
-
-
-def _refuse_one_name(jobs: Sequence[Any]) -> None:
-    """Refuse pictures whose heat maps would have one name."""
-    first: dict[str, Any] = {}
-    for job in jobs:
-        other = first.setdefault(str(job.output).casefold(), job)
-        if other is not job:
-            raise UsageError(f"{str(other.source)!r} and {str(job.source)!r} would both have the heat map "
-                             f"{str(job.output)!r}: look at them in two calls")  # fmt: skip
 
 
 def _csv(verdicts: Sequence[Verdict], threshold: float) -> bytes:
@@ -230,7 +239,7 @@ def _csv(verdicts: Sequence[Verdict], threshold: float) -> bytes:
     table.writerow(["path", "score", "threshold", "anomaly"])
     for verdict in verdicts:
         table.writerow([verdict.source, f"{verdict.score:.8g}", f"{threshold:.8g}", int(bool(verdict.anomaly))])
-    return text.getvalue().encode()
+    return text.getvalue().encode(errors="surrogateescape")
 
 
 def _png(image: NDArray[np.uint8]) -> bytes:

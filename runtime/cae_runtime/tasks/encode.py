@@ -9,24 +9,26 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+import math
 import os
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cae_runtime.errors import ImageError, ProviderError, UsageError
-from cae_runtime.patches import Grid
+from cae_runtime.errors import UsageError
+from cae_runtime.patches import Grid, checked_batch, checked_overlap
 from cae_runtime.plan import is_folder, prepare_output
 from cae_runtime.session import Session, open_for
 from cae_runtime.tasks import Outcome, Request
-from cae_runtime.tasks.pictures import NO_MEMORY, images_of, opened
+from cae_runtime.tasks.pictures import images_of, opened, tried
 from cae_runtime.tiles import Floats
 
 HEEDED: Final = frozenset({"sources", "overlap", "per_patch"})
@@ -49,6 +51,7 @@ class Encoder:
     Raises:
         ModelError: the model cannot be used, or its task is not `encode`.
         ProviderError: the provider that was named is not there or did not start.
+        UsageError: `overlap` or `batch` is outside what is listed above.
     """
 
     def __init__(
@@ -61,23 +64,27 @@ class Encoder:
         batch: int | None = None,
     ) -> None:
         self.session = open_for("encode", model, provider, threads)
-        self._overlap, self._batch = overlap, batch
+        self._overlap, self._batch = checked_overlap(self.session, overlap), checked_batch(self.session, batch)
         self._pool = ThreadPoolExecutor(self.session.workers, "cae-worker")
 
-    def patches(self, image: NDArray[Any]) -> tuple[NDArray[np.intp], Floats]:
+    def patches(self, image: NDArray[Any]) -> tuple[NDArray[np.int32], Floats]:
         """Return where the patches of a picture begin, (N, 2) as x and y, and their codes, (N, D) float32.
 
         Args:
             image: as `cae_runtime.patches.Grid` takes it.
 
         Raises:
-            ImageError, ProviderError, UsageError: as there.
+            ImageError, ProviderError: as there.
         """
         grid = Grid(self.session, image, overlap=self._overlap, batch=self._batch)
+        rows, columns = len(grid.ys), len(grid.xs)
+        codes = np.empty((rows, columns, math.prod(self.session.code_shape)), np.float32)
         with contextlib.closing(grid.run(self._pool)) as parts:
-            codes = np.concatenate([codes.reshape(codes.shape[0] * codes.shape[1], -1) for *_, codes in parts])
-        ys, xs = np.meshgrid(grid.ys, grid.xs, indexing="ij")
-        return np.stack((xs.ravel(), ys.ravel()), axis=1), codes
+            for y, x, part in parts:
+                codes[y, x] = part.reshape(*part.shape[:2], -1)
+        places = np.empty((rows, columns, 2), np.int32)
+        places[..., 0], places[..., 1] = grid.xs, grid.ys[:, None]
+        return places.reshape(-1, 2), codes.reshape(rows * columns, -1)
 
     def __call__(self, image: NDArray[Any]) -> Floats:
         """Return one row of features for a picture, (F,) float32: the mean over its patches, and over places in a code.
@@ -86,14 +93,14 @@ class Encoder:
             image: as `cae_runtime.patches.Grid` takes it.
 
         Raises:
-            ImageError, ProviderError, UsageError: as there.
+            ImageError, ProviderError: as there.
         """
         grid = Grid(self.session, image, overlap=self._overlap, batch=self._batch)
         total = np.zeros(self.session.code_shape[0])
         count = 0
         with contextlib.closing(grid.run(self._pool)) as parts:
             for *_, codes in parts:  # (ny, nx, F, ...)
-                codes = codes.reshape(-1, codes.shape[2], int(np.prod(codes.shape[3:])))
+                codes = codes.reshape(-1, codes.shape[2], math.prod(codes.shape[3:]))
                 total += codes.mean(axis=2, dtype=np.float64).sum(axis=0)
                 count += len(codes)
         mean: Floats = (total / count).astype(np.float32)
@@ -101,10 +108,12 @@ class Encoder:
 
 
 @dataclass(frozen=True)
-class _Row:
+class _Rows:
+    """What one picture gives: a row, or one a patch with its place."""
+
     path: str
-    place: tuple[int, int] | None
     values: Floats
+    places: NDArray[np.int32] | None
 
 
 def run(session: Session, request: Request) -> Outcome:
@@ -123,42 +132,34 @@ def run(session: Session, request: Request) -> Outcome:
             f"output {str(request.output)!r}: task 'encode' writes features, to a file that ends in "
             f"{' or '.join(SUFFIXES)}"
         )
-    plan = images_of(request.sources, request.output.parent)
+    plan = images_of(request.sources, request.output.parent, leave_out=False)
     there = is_folder(request.output, "output")
     if there:
         raise UsageError(f"output {str(request.output)!r} is a folder: name a file")
+    encoder = Encoder(session, overlap=request.overlap, batch=request.batch)
     if there is not None and not request.overwrite:
         request.tell(f"skipped: {str(request.output)!r} exists (--overwrite replaces it)")
         return Outcome({"output": str(request.output), "skipped": True})
-    encoder = Encoder(session, overlap=request.overlap, batch=request.batch)
     prepare_output(request.output.parent)
     failures = [{"source": str(at.path), "reason": at.reason} for at in plan.unreadable]
     done = 0
 
-    def rows() -> Iterator[_Row]:
+    def rows() -> Iterator[_Rows]:
         nonlocal done
         for picture in opened(plan, "encoding"):
-            path, reason = str(picture.job.source), picture.reason
-            try:
-                if picture.pixels is not None:
-                    if request.per_patch:
-                        places, codes = encoder.patches(picture.pixels)
-                        for (x, y), code in zip(places.tolist(), codes, strict=True):
-                            yield _Row(path, (x, y), code)
-                    else:
-                        yield _Row(path, None, encoder(picture.pixels))
+            path, pixels, reason = str(picture.job.source), picture.pixels, picture.reason
+            if pixels is not None:
+                result, reason = tried(lambda pixels=pixels: _encoded(encoder, pixels, request.per_patch))  # type: ignore[misc]
+                if result is not None:
                     done += 1
-            except (ImageError, ProviderError) as e:
-                reason = str(e)
-            except MemoryError:
-                reason = NO_MEMORY
+                    yield _Rows(path, *result)
             if reason:
                 failures.append({"source": path, "reason": reason})
 
     partial = request.output.with_name(f".{os.urandom(8).hex()}.partial")
     try:
         with partial.open("xb") as file:
-            count, width = (_write_csv if suffix == ".csv" else _write_npz)(file, rows())
+            count, width = (_write_csv if suffix == ".csv" else _write_npz)(file, rows(), request.output.parent)
         if done:
             partial.replace(request.output)
     except OSError as e:
@@ -184,48 +185,67 @@ def run(session: Session, request: Request) -> Outcome:
     )
 
 
-def _write_csv(file: IO[bytes], rows: Iterator[_Row]) -> tuple[int, int]:
+def _encoded(encoder: Encoder, pixels: NDArray[Any], per_patch: bool) -> tuple[Floats, NDArray[np.int32] | None]:
+    if not per_patch:
+        return encoder(pixels)[None], None
+    places, codes = encoder.patches(pixels)
+    return codes, places
+
+
+def _write_csv(file: IO[bytes], rows: Iterator[_Rows], _folder: Path) -> tuple[int, int]:
     """Write a table with a header; return how many rows and features it has."""
-    text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+    text = io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="")
     table = csv.writer(text)
     count = width = 0
-    for row in rows:
+    for part in rows:
         if not count:
-            width = len(row.values)
-            table.writerow(["path", *(["x", "y"] if row.place else []), *(f"f{i}" for i in range(width))])
-        table.writerow([row.path, *(row.place or ()), *(f"{value:.8g}" for value in row.values.tolist())])
-        count += 1
+            width = part.values.shape[1]
+            table.writerow(["path", *([] if part.places is None else ["x", "y"]), *(f"f{i}" for i in range(width))])
+        places = [[]] * len(part.values) if part.places is None else part.places.tolist()
+        for place, values in zip(places, part.values.tolist(), strict=True):
+            table.writerow([part.path, *place, *(f"{value:.8g}" for value in values)])
+        count += len(part.values)
     text.flush()
     text.detach()
     return count, width
 
 
-def _write_npz(file: IO[bytes], rows: Iterator[_Row]) -> tuple[int, int]:
+def _write_npz(file: IO[bytes], rows: Iterator[_Rows], folder: Path) -> tuple[int, int]:
     """Write `features` (N, D) float32, `paths` (N,) and, of patches, `places` (N, 2) as x and y; return N and D.
 
-    The features wait in a file of their own until their number is known.
+    What is written waits in files of its own in `folder` until the number of rows is known.
     """
-    paths: list[str] = []
-    places: list[tuple[int, int]] = []
+    counts: list[tuple[str, int]] = []
     width = 0
-    with tempfile.TemporaryFile() as waiting:
-        for row in rows:
-            width = len(row.values)
-            waiting.write(row.values.tobytes())
-            paths.append(row.path)
-            places += [row.place] if row.place else []
-        waiting.seek(0)
+    with tempfile.TemporaryFile(dir=folder) as features, tempfile.TemporaryFile(dir=folder) as places:
+        for part in rows:
+            width = part.values.shape[1]
+            features.write(part.values.data)
+            if part.places is not None:
+                places.write(part.places.data)
+            counts.append((part.path, len(part.values)))
+        count = sum(number for _, number in counts)
+        longest = max((len(path) for path, _ in counts), default=1)
         with zipfile.ZipFile(file, "w", allowZip64=True) as archive:
-            with archive.open("features.npy", "w", force_zip64=True) as member:
-                header = {"descr": "<f4", "fortran_order": False, "shape": (len(paths), width)}
-                np.lib.format.write_array_header_1_0(member, header)
-                shutil.copyfileobj(waiting, member, 2**20)
-            _add(archive, "paths", np.array(paths, dtype=str))
-            if places:
-                _add(archive, "places", np.array(places, dtype=np.int64))
-    return len(paths), width
+            _copy(archive, "features", features, np.float32, (count, width))
+            if places.tell():
+                _copy(archive, "places", places, np.int32, (count, 2))
+            with _member(archive, "paths", np.dtype(f"<U{longest}"), (count,)) as member:
+                for path, number in counts:
+                    member.write(np.full(number, path, f"<U{longest}").data)
+    return count, width
 
 
-def _add(archive: zipfile.ZipFile, name: str, values: NDArray[Any] | Sequence[str]) -> None:
+def _copy(archive: zipfile.ZipFile, name: str, source: IO[bytes], dtype: type, shape: tuple[int, ...]) -> None:
+    source.seek(0)
+    with _member(archive, name, np.dtype(dtype), shape) as member:
+        shutil.copyfileobj(source, member, 2**20)
+
+
+@contextlib.contextmanager
+def _member(archive: zipfile.ZipFile, name: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Iterator[IO[bytes]]:
+    """An array of an `.npz` file, open for its values."""
     with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-        np.lib.format.write_array(member, np.asarray(values), allow_pickle=False)
+        header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(member, header)
+        yield member

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, TypeVar
 
 from numpy.typing import NDArray
 
-from cae_runtime.container import exif_orientation
-from cae_runtime.errors import ImageError, UsageError
+from cae_runtime.errors import ImageError, ProviderError, UsageError
 from cae_runtime.formats import is_video
-from cae_runtime.images import decode, read_file, upright
+from cae_runtime.images import decode, memory_errors, pixels_of, read_file, upright
 from cae_runtime.plan import Job, Plan, find_pictures, is_folder
-from cae_runtime.pool import in_order
+from cae_runtime.pool import Room, in_order
 from cae_runtime.report import Progress
 
-NO_MEMORY = "is too large for this machine's memory"
+NO_MEMORY: Final = "there is not enough memory for it"
+_PIXELS_UNDER_WAY: Final = 2**26  # of pictures that are read ahead or worked on; a larger one goes alone
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -30,21 +32,25 @@ class Opened:
         job: where it is, and where what is made of it goes.
         pixels: uint8 or uint16, as `cae_runtime.images.Picture` has them; None where it could not be read.
         reason: why not.
+        room: pixels that it takes of the room for all.
     """
 
     job: Job
     pixels: NDArray[Any] | None
     reason: str = ""
+    room: int = 0
 
 
-def images_of(sources: Sequence[Path], out: Path, *, suffix: str = "", ext: str | None = None) -> Plan:
+def images_of(
+    sources: Sequence[Path], out: Path, *, name_of: Callable[[Path], str] | None = None, leave_out: bool = True
+) -> Plan:
     """Find the images to work on; of folders, videos are left out and counted as such.
 
     Args:
         sources: images and folders.
         out: the folder that results are mirrored into.
-        suffix: added to the stem of each output.
-        ext: suffix of the outputs, such as `.png`.
+        name_of: from an image to the name of its result.
+        leave_out: whether `out`, where it lies below a source, is not walked.
 
     Raises:
         UsageError: a source is missing, cannot be looked at, has no images or is a video.
@@ -52,7 +58,7 @@ def images_of(sources: Sequence[Path], out: Path, *, suffix: str = "", ext: str 
     for source in sources:
         if is_video(source) and not is_folder(source, "source"):
             raise UsageError(f"source {str(source)!r} is a video: this model takes images")
-    plan = find_pictures(sources, out, suffix=suffix, ext=ext)
+    plan = find_pictures(sources, out, name_of=name_of, leave_out=leave_out)
     images = tuple(job for job in plan.jobs if not is_video(job.source))
     if not images and not plan.unreadable:
         raise UsageError(f"{', '.join(repr(str(source)) for source in sources)}: there are videos and no images")
@@ -66,22 +72,40 @@ def opened(plan: Plan, doing: str) -> Iterator[Opened]:
         plan: what `images_of` found.
         doing: the word before the bar.
     """
+    room = Room(_PIXELS_UNDER_WAY)
     with (
         ThreadPoolExecutor(1, "cae-read") as reader,
-        contextlib.closing(in_order(reader, _open, plan.jobs, ahead=1)) as pictures,
+        contextlib.closing(in_order(reader, lambda job: _open(job, room), plan.jobs, ahead=1)) as pictures,
         Progress(len(plan.jobs), doing) as progress,
     ):
-        for picture in pictures:
-            yield picture
-            progress.on_file()
+        try:
+            for picture in pictures:
+                yield picture
+                room.give_back(picture.room)
+                progress.on_file()
+        finally:
+            room.close()
 
 
-def _open(job: Job) -> Opened:
+def _open(job: Job, room: Room) -> Opened:
+    taken = 0
     try:
-        picture = decode(read_file(job.source))
+        data = read_file(job.source)
+        taken = room.take(pixels_of(data))
+        picture = decode(data)
     except ImageError as e:
-        return Opened(job, None, str(e))
+        return Opened(job, None, str(e), taken)
     except MemoryError:
-        return Opened(job, None, NO_MEMORY)
-    orientation = exif_orientation(picture.metadata["exif"]) if "exif" in picture.metadata else 1
-    return Opened(job, upright(picture.pixels, orientation))
+        return Opened(job, None, NO_MEMORY, taken)
+    return Opened(job, upright(picture.pixels, picture.orientation), "", taken)
+
+
+def tried(work: Callable[[], Result]) -> tuple[Result | None, str]:
+    """Do what is to be done with one picture: its result, or None and the reason why it failed alone."""
+    try:
+        with memory_errors():
+            return work(), ""
+    except (ImageError, ProviderError) as e:
+        return None, str(e)
+    except MemoryError:
+        return None, NO_MEMORY

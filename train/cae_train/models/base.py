@@ -49,6 +49,7 @@ class Autoencoder(nn.Module):
         stage: the part of the training that it is in, for networks that are trained in parts; what is measured in one
             is not compared with what was measured in another.
         last_stage: whether no stage follows: a run is stopped early in this one alone.
+        bottleneck: whether all of the picture goes through a code that is smaller than it.
         freezes: whether what is trained changes during a run, which several processes at once do not take note of.
     """
 
@@ -62,6 +63,7 @@ class Autoencoder(nn.Module):
     rounds: bool = False
     stage: str = ""
     last_stage: bool = True
+    bottleneck: bool = True
     freezes: bool = False
 
     def pretrain(self, weights: str, data_dir: str) -> None:

@@ -198,6 +198,7 @@ class Skip(Autoencoder):
     """
 
     bounded = False
+    bottleneck = False
     rounds = True
     options: SkipOptions
 

@@ -90,6 +90,7 @@ class Vgg16(Autoencoder):
         super().__init__()
         self.options, self.channels = options or Vgg16Options(), channels
         self.freezes = self.options.unfreeze_after > 0
+        self.bottleneck = not self.options.skips
         blocks = BLOCKS[: ENDS.index(self.options.layers) + 1]
         self.stride = 2 ** (len(blocks) - 1)
         self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1))
