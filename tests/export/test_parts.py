@@ -170,9 +170,8 @@ def test_too_few_good_pictures_are_told(model: Callable[..., Path]) -> None:
     assert "2 good pictures are too few for a rate of 0.01" in report.notes[0]
 
 
-@pytest.mark.parametrize("part", ["encoder", "decoder", "anomaly"])
 def test_a_file_that_differs_is_refused(
-    model: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, part: str, tmp_path: Path
+    model: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def spoilt(*args: object, **options: object) -> onnx.ModelProto:
         graph = original(*args, **options)
@@ -187,7 +186,7 @@ def test_a_file_that_differs_is_refused(
     original = parts.convert
     monkeypatch.setattr(parts, "convert", spoilt)
     with pytest.raises(RefusedError, match="refused: at batch 1 the file differs from the trained network"):
-        export_part(path, part)  # type: ignore[arg-type]
+        export_part(path, "decoder")
     assert sorted(tmp_path.iterdir()) == before
 
 
