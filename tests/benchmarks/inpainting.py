@@ -3,8 +3,8 @@
     python -m tests.benchmarks.inpainting cbsd68/clean --model runs/train/inpaint/model.onnx [--out FOLDER]
 
 Holes are drawn with a fixed seed over each picture: lines of text, and strokes 1, 3, 5, 7 and 13 pixels wide over about
-a tenth of it. OpenCV's two methods (`cv2.inpaint`; Telea, JGT 2004, and Navier-Stokes, Bertalmio et al., CVPR 2001) have
-a radius of 3 pixels, its customary one. `--out` keeps the pictures of the first image.
+a tenth of it. OpenCV's two methods (`cv2.inpaint`; Telea, JGT 2004, and Navier-Stokes, Bertalmio et al., CVPR 2001)
+have a radius of 3 pixels, its customary one. `--out` keeps the pictures of the first image.
 """
 
 from __future__ import annotations
