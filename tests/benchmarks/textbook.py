@@ -61,7 +61,7 @@ CIFAR-10, {EPOCHS} epochs of 45,000 patches in batches of {BATCH}, Muon, seed 0,
 else is what `cae-train` does by default. The encoder of `vgg16-untrained` is frozen as it was drawn, the others' as
 ImageNet has taught it. PSNR in dB on the 10,000 test images. Active: share of the code's units that carry it (mean^2 /
 mean of squares). int8: what quantisation costs, in dB, and its speed beside fp32 in onnxruntime; *refused* where it
-costs more than 0.10 dB; these three are those of the first corruption.
+costs more than 0.10 dB, and empty where it was not measured; these three are those of the first corruption.
 """
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, help=__doc__)
@@ -81,13 +81,17 @@ def train(
     jobs: Annotated[int, typer.Option(help="Trainings at once, one thread each.")] = 2,
 ) -> None:
     """Train what is not trained yet."""
-    if unknown := set(names or ()) - set(ROWS):
-        raise typer.BadParameter(f"{', '.join(sorted(unknown))}: choose from {', '.join(ROWS)}")
+    _refuse_unknown(names)
     waiting = [
         (row, corruption) for row, corruption in runs()
         if row in (names or ROWS) and not (out / f"{row}-{corruption}").is_dir()
     ]  # fmt: skip
     run_all([_command(*run, out, vgg16_weights) for run in waiting], jobs)
+
+
+def _refuse_unknown(names: list[str] | None) -> None:
+    if unknown := set(names or ()) - set(ROWS):
+        raise typer.BadParameter(f"{', '.join(sorted(unknown))}: choose from {', '.join(ROWS)}")
 
 
 def _command(name: str, corruption: str, out: Path, weights: str) -> list[str]:
@@ -123,17 +127,19 @@ def train_one(
 
 @app.command()
 def table(
+    names: Annotated[list[str] | None, typer.Argument(help="Rows to measure; all where none is named.")] = None,
     out: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("runs/textbook"),
     again: Annotated[bool, typer.Option(help="Measure also what has been measured.")] = False,
     quantise: Annotated[bool, typer.Option(help="Measure int8 too, which takes longest.")] = True,
 ) -> None:
     """Measure what is trained, and write textbook.json and textbook.md."""
     known: dict[str, dict[str, Any]] = json.loads(FIGURES.read_text()) if FIGURES.is_file() else {}
+    _refuse_unknown(names)
     for name, corruption in runs():
         run = f"{name}-{corruption}"
         quantised = quantise and corruption == "gaussian"
         missing = run not in known or (quantised and "int8" not in known[run])
-        if (out / run / "model.pt").is_file() and (again or missing):
+        if name in (names or ROWS) and (out / run / "model.pt").is_file() and (again or missing):
             known[run] = measure(name, out / run, quantised)
             print(run, known[run], flush=True)
             FIGURES.write_text(json.dumps(dict(sorted(known.items())), indent=1) + "\n")
