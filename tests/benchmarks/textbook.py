@@ -207,7 +207,10 @@ def int8(folder: Path) -> str:
         report = cae_export.export(source, target, precision="int8")
     except RefusedError as e:
         print(e, flush=True)
-        report = cae_export.export(source, target, precision="int8", max_drop=100)
+        try:
+            report = cae_export.export(source, target, precision="int8", max_drop=100)
+        except RefusedError:
+            return "*refused*"
         return f"*refused*: {report.psnr_out - report.psnr_fp32:+.2f}, {report.speed:.1f} x"
     return f"{report.psnr_out - report.psnr_fp32:+.2f}, {report.speed:.1f} x"
 
