@@ -69,6 +69,8 @@ def test_an_unknown_loss_is_answered_with_the_known_ones() -> None:
 
 def test_auto_is_the_networks_own_loss() -> None:
     assert loss_of("auto", build("vae")) is bce
+    for arch in ("cae", "sparse", "stacked"):
+        assert loss_of("auto", build(arch, None, 1)) is bce
     assert loss_of("auto", build("cae")) is loss_of("auto", build("skip")) is mse
     assert loss_of("auto", build("sparse")) is charbonnier
     assert loss_of("mse", build("vae")) is mse

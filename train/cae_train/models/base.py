@@ -58,7 +58,7 @@ class Autoencoder(nn.Module):
     stride: int
     side: int | None = None
     bounded: bool = True
-    loss: ClassVar[str] = "mse"
+    loss: str = "mse"
     training_options: ClassVar[frozenset[str]] = frozenset()
     rounds: bool = False
     stage: str = ""

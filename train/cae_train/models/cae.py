@@ -69,6 +69,8 @@ class Cae(Autoencoder):
     def __init__(self, options: CaeOptions | None = None, channels: int = 3) -> None:
         super().__init__()
         self.channels = channels
+        if channels == 1:  # grey sets are mostly black, where a squared error dies in the sigmoid: all becomes black
+            self.loss = "bce"
         self.options = o = options or CaeOptions()
         self.rounds = o == CaeOptions(code=o.code)
         a, b, c = WIDTHS
