@@ -50,7 +50,7 @@ def test_a_run_from_a_recipe_ends_with_what_to_type_next(cae_train: Command, rec
     assert lines[1].startswith("epoch 1/1  loss ")
     assert lines[2].startswith("held-out patches of ")
     noisy, denoised = map(float, re.findall(r"([\d.]+) dB", lines[2]))
-    worse = ["note: its output is worse than its input: a wider code, longer training or another --loss may help"]
+    worse = ["note: its output is worse than its input: a wider code, more epochs or another --loss may help"]
     assert lines[3:] == [*(worse if denoised < noisy else []), f"next: cae-export {folder / 'model.pt'}"]
     config = TrainConfig.from_dict(load_toml(tmp_path / folder / "config.toml"))
     assert (config.epochs, config.degrade, config.clip) == (1, ("gaussian:10", "salt-pepper:0.02"), False)

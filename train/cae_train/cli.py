@@ -263,9 +263,7 @@ def _run(
         else:
             say(f"{result.evaluated_on}: corrupted {result.psnr_in:.2f} dB, restored {result.psnr_out:.2f} dB")
             if result.psnr_out < result.psnr_in:
-                say(
-                    "note: its output is worse than its input: a wider code, longer training or another --loss may help"
-                )
+                say("note: its output is worse than its input: a wider code, more epochs or another --loss may help")
     if result.interrupted:
         resumable = (folder / run_folder.CHECKPOINT).is_file()  # from the first epoch's end on
         go_on = f"; go on with cae-train --resume {shlex.quote(str(folder))}" if resumable else ""
