@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 import subprocess
@@ -60,6 +61,22 @@ def model(tmp_path: Path, good: Path) -> Callable[..., Path]:
     return make
 
 
+@pytest.fixture
+def converted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Convert the one network of these tests once: what they are about comes after that."""
+
+    def once(*args: object, **options: object) -> onnx.ModelProto:
+        if not GRAPHS:
+            GRAPHS.append(original(*args, **options))
+        return copy.deepcopy(GRAPHS[0])
+
+    original = parts.convert
+    monkeypatch.setattr(parts, "convert", once)
+
+
+GRAPHS: list[onnx.ModelProto] = []
+
+
 def picture(seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (32, 32, 3), np.uint8)
 
@@ -72,7 +89,6 @@ def as_tensor(image: np.ndarray) -> torch.Tensor:
     ("arch", "options", "shape"),
     [
         ("cae", {"code": 16}, (16, 4, 4)),
-        ("sparse", {"code": 16}, (16, 4, 4)),
         ("stacked", {"code": 16}, (16, 4, 4)),
         ("vae", {"latent": 12}, (12,)),
         ("vgg16", {"layers": 4, "pretrained": False}, (128, 16, 16)),
@@ -115,6 +131,7 @@ def test_a_decoder_makes_what_torch_makes(model: Callable[..., Path]) -> None:
     np.testing.assert_allclose(pictures / 255, made, atol=0.6 / 255)
 
 
+@pytest.mark.usefixtures("converted_once")
 def test_a_detector_scores_what_torch_scores(model: Callable[..., Path], good: Path) -> None:
     path = model("cae", code=16)
     report = export_part(path, "anomaly", false_alarms=0.5)
@@ -128,6 +145,7 @@ def test_a_detector_scores_what_torch_scores(model: Callable[..., Path], good: P
     np.testing.assert_allclose(found.heat, scores[0, 0].numpy(), rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.usefixtures("converted_once")
 def test_the_threshold_has_the_rate_of_false_alarms_that_it_states(
     model: Callable[..., Path], good: Path, tmp_path: Path
 ) -> None:
@@ -148,6 +166,7 @@ def test_the_threshold_has_the_rate_of_false_alarms_that_it_states(
     assert above.mean() == pytest.approx(0.001, abs=0.0005)
 
 
+@pytest.mark.usefixtures("converted_once")
 def test_pictures_that_were_trained_on_do_not_set_the_threshold(
     model: Callable[..., Path], good: Path, tmp_path: Path
 ) -> None:
@@ -163,6 +182,7 @@ def test_pictures_that_were_trained_on_do_not_set_the_threshold(
     assert any("could not be checked" in note for note in report.notes)
 
 
+@pytest.mark.usefixtures("converted_once")
 def test_too_few_good_pictures_are_told(model: Callable[..., Path]) -> None:
     report = export_part(model("cae", code=16), "anomaly", false_alarms=0.01)
     assert "2 held-out images of good" in report.spec.evaluated_on
