@@ -1,9 +1,4 @@
-"""Files for what networks do beside restoring: an encoder, a decoder, a detector of anomalies; proved like the others.
-
-A detector scores each pixel by the squared error of what its network gives back, the mean over the colours and over
-5x5 pixels. Source: reconstruction error of autoencoders trained on good samples alone, the L2 baseline of Bergmann et
-al., "Improving Unsupervised Defect Segmentation by Applying Structural Similarity to Autoencoders" (VISAPP 2019).
-"""
+"""Files for what networks do beside restoring: encoders, decoders, detectors of anomalies; proved like the others."""
 
 import math
 import secrets
@@ -17,24 +12,22 @@ import onnx
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812 - the name that every torch user knows
 
 from cae_export.config import BATCHES, FALSE_ALARMS, OPSET, PROOF_PATCHES, TOLERANCE
 from cae_export.convert import check_opset, convert
 from cae_export.errors import RefusedError, UsageError
 from cae_export.files import check_output, save
-from cae_export.patches import find, good_images
+from cae_export.patches import Good, find, good_pictures
+from cae_export.scores import Scores
 from cae_runtime import CaeRuntimeError, ModelSpec, Session
 from cae_runtime.spec import COLOR_OF_CHANNELS
 from cae_runtime.tasks.anomaly import Detector
-from cae_train.checkpoint import LoadedModel, load_model
+from cae_train.checkpoint import load_model
 from cae_train.config import PATCH
 from cae_train.errors import CaeTrainError
-from cae_train.models.base import Autoencoder
 
 Part = Literal["encoder", "decoder", "anomaly"]
 
-SMOOTH = 5  # side of the square that errors are averaged over, in pixels
 PIXELS_OF_GOOD = 0.999  # share of the pixels of good images that stay grey in a heat map
 PIXELS_IN_ALL = 2**23  # of all held-out images that count for that
 _SEED = 0
@@ -72,19 +65,6 @@ class PartReport:
     parity: tuple[PartParity, ...]
     inputs: str
     notes: tuple[str, ...] = ()
-
-
-class Scores(nn.Module):
-    """How badly a network gives each pixel back: N x C x P x P in 0..1 -> N x 1 x P x P, 0 or more."""
-
-    def __init__(self, network: Autoencoder) -> None:
-        super().__init__()
-        self.network, self.channels = network, network.channels
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Squared errors, averaged over the channels and the pixels around; beyond the edge nothing counts."""
-        errors = (x - self.network(x).clamp(0, 1)).square().mean(1, keepdim=True)
-        return F.avg_pool2d(errors, SMOOTH, 1, SMOOTH // 2, count_include_pad=False)
 
 
 def export_part(
@@ -137,6 +117,11 @@ def export_part(
         network = Scores(loaded.network) if part == "anomaly" else loaded.network.part(part)
     except CaeTrainError as e:
         raise UsageError(str(e)) from e
+    good: Good | None = None
+    if isinstance(network, Scores):
+        tell(f"{loaded.arch}: learning what is usual in good pictures")
+        good = good_pictures(loaded, data, data_dir)
+        network.fit(good.usual)
     channels = loaded.network.channels
     if part == "decoder":
         shape: tuple[int, ...] = (loaded.network.options.latent,)
@@ -162,8 +147,9 @@ def export_part(
     try:
         save(graph, spec, partial)
         parity = _prove(network, partial, inputs, tolerance)
-        if part == "anomaly":
-            spec, notes = _calibrated(graph, spec, partial, loaded, data, data_dir, tell)
+        if good is not None:
+            tell(f"finding the threshold on {good.source}")
+            spec, notes = _calibrated(graph, spec, partial, good)
         partial.replace(output)
     except CaeRuntimeError as e:
         raise RefusedError(f"refused: the runtime cannot use the file: {e}") from e
@@ -199,34 +185,24 @@ def _prove(network: nn.Module, path: Path, inputs: Tensor, tolerance: float) -> 
     return rows
 
 
-def _calibrated(
-    graph: onnx.ModelProto,
-    spec: ModelSpec,
-    path: Path,
-    loaded: LoadedModel,
-    data: str | None,
-    data_dir: str | None,
-    tell: Callable[[str], None],
-) -> tuple[ModelSpec, list[str]]:
+def _calibrated(graph: onnx.ModelProto, spec: ModelSpec, path: Path, good: Good) -> tuple[ModelSpec, list[str]]:
     """Find the thresholds on good pictures that were not trained on, with the runtime itself, and write them."""
-    images, source, note = good_images(loaded, data, data_dir)
-    tell(f"finding the threshold on {source}")
     detector = Detector(Session(path, provider="cpu"))
     scores, pixels = [], []
-    for image in images:
+    for image in good.others:
         found = detector(as_read(image))
         scores.append(found.score)
         flat = found.heat.ravel()
-        pixels.append(flat[:: -(-flat.size * len(images) // PIXELS_IN_ALL)])
+        pixels.append(flat[:: -(-flat.size * len(good.others) // PIXELS_IN_ALL)])
     rate = float(spec.false_alarms or FALSE_ALARMS)
     threshold = float(np.quantile(scores, 1 - rate, method="higher"))
     of_pixels = float(np.quantile(np.concatenate(pixels), PIXELS_OF_GOOD))
     if not (threshold > 0 and of_pixels > 0):
-        raise RefusedError("refused: the network gives good pictures back without any error: there is no threshold")
-    size = int(np.median([math.prod(image.shape[:2]) for image in images]))
-    spec = replace(spec, threshold=threshold, threshold_pixel=of_pixels, threshold_size=size, evaluated_on=source)
+        raise RefusedError("refused: all good pictures are of one colour: there is no threshold")
+    size = int(np.median([math.prod(image.shape[:2]) for image in good.others]))
+    spec = replace(spec, threshold=threshold, threshold_pixel=of_pixels, threshold_size=size, evaluated_on=good.source)
     save(graph, spec, path)
-    notes = [note] if note else []
+    notes = [good.note] if good.note else []
     if len(scores) * rate >= 1:
         return spec, notes
     return spec, [*notes, (

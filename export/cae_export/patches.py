@@ -15,13 +15,13 @@ from cae_train.data import Image, Split, load, read_rgb, with_channels
 from cae_train.datasets import DATASETS
 from cae_train.degrade import parse_chain
 from cae_train.errors import CaeTrainError
-from cae_train.patches import fixed_pairs
+from cae_train.patches import fixed_pairs, fixed_patches
 from cae_train.quiet import quiet_decoders
 
 PACKAGED = Path(__file__).with_name("patches.webp")
-CALIBRATION, PROOF = 512, 2048
+CALIBRATION, PROOF, USUAL = 512, 2048, 4096
 LEAST = 128  # of larger patches, which are fewer
-_CALIBRATION_SEED, _PROOF_SEED = 1, 2
+_CALIBRATION_SEED, _PROOF_SEED, _USUAL_SEED = 1, 2, 3
 
 
 @dataclass(frozen=True)
@@ -78,11 +78,28 @@ def find(model: LoadedModel, data: str | None, patch: int = PATCH, data_dir: str
     return Patches(calibration, degraded, clean, f"{len(clean)} patches of {source}", place)
 
 
-def good_images(model: LoadedModel, data: str | None, data_dir: str | None = None) -> tuple[list[Image], str, str]:
-    """Whole images, uint8 H x W x C, that a model was not trained on; where they come from; and a note, or nothing.
+@dataclass(frozen=True)
+class Good:
+    """Good pictures, for a detector of others.
 
-    They are those of `data` that are not among the training images, by their pixels; without it what was held out of
-    the model's own data.
+    Attributes:
+        usual: patches that show what is usual, float32 N x C x P x P in 0..1.
+        others: whole images that neither these patches nor the network come from, uint8 H x W x C.
+        source: where the latter come from, in a few words.
+        note: what the user should know of them, or nothing.
+    """
+
+    usual: Tensor
+    others: Sequence[Image]
+    source: str
+    note: str = ""
+
+
+def good_pictures(model: LoadedModel, data: str | None, data_dir: str | None = None) -> Good:
+    """Patches of the images that a model was trained on, and whole images of `data` that are not among these.
+
+    Images are compared by their pixels. Without `data` they are what was held out of the model's own. Where the model's
+    own data are not here, every other image of `data` stands in for them.
 
     Raises:
         UsageError: they cannot be read, the model's own data are not here, or nothing is left.
@@ -100,14 +117,27 @@ def good_images(model: LoadedModel, data: str | None, data_dir: str | None = Non
         why = "" if data is not None else "the threshold needs good pictures: "
         raise UsageError(f"{why}{e}{'' if data is not None else '; name a folder of them with --data'}") from e
     if data is None:
-        return trained.validation, f"{len(trained.validation)} held-out images of {own}", ""
-    seen = {_digest(image) for image in trained.train}
+        others = trained.validation
+        return Good(_usual(trained.train), others, f"{len(others)} held-out images of {own}")
     every = [*given.train, *given.validation, *given.test]
-    images = [image for image in every if _digest(image) not in seen]
-    if not images:
+    if not here:
+        known, others = every[1::2], every[::2]
+        source = f"{len(others)} images of {Path(data).name}"
+        note = (
+            f"{own} is not here: {len(known)} of the images named with --data stand in for it, and whether the others "
+            "were trained on could not be checked"
+        )
+        return Good(_usual(known or others), others, source, note)
+    seen = {_digest(image) for image in trained.train}
+    others = [image for image in every if _digest(image) not in seen]
+    if not others:
         raise UsageError(f"--data {data!r} has only images that the model was trained on: others are needed")
-    note = "" if here else f"{own} is not here: whether the good pictures were trained on could not be checked"
-    return images, f"{len(images)} images of {Path(data).name}", note
+    return Good(_usual(trained.train), others, f"{len(others)} images of {Path(data).name}")
+
+
+def _usual(images: Sequence[Image]) -> Tensor:
+    spread = [_at_least(image, PATCH) for image in _spread(images, USUAL)]
+    return fixed_patches(spread, 0, _USUAL_SEED, USUAL)[0]
 
 
 def _digest(image: Image) -> bytes:

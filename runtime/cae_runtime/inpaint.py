@@ -1,6 +1,6 @@
 """Fills holes in pictures: only what the mask marks changes.
 
-A model that was trained on patches with holes (`--degrade mask`) knows them by their colour, mid-grey. It is asked for
+A model that was trained on patches with holes (`--degrade mask`) knows them by their colour, `FILL`. It is asked for
 the whole of a hole and answers well near what is known: so pixels are taken over that lie up to a quarter of a patch
 from known ones, then those count as known, and so on inwards until the hole is closed.
 """
@@ -25,7 +25,7 @@ from cae_runtime.plan import Job, Plan, is_folder
 from cae_runtime.restorer import Restorer
 from cae_runtime.session import Session
 
-FILL: Final = 128 / 255  # of full scale: what a missing pixel is to the model
+FILL: Final = {3: (1.0, 0.0, 1.0), 1: (128 / 255,)}  # what a missing pixel is to a model of so many channels
 CORRUPTION: Final = "mask"  # in the model's `degradation`
 _COLORS: Final = 3
 
@@ -76,9 +76,10 @@ class Inpainter:
             return result
         if holes.all():
             raise ImageError("cannot be filled: its mask covers all of it")
-        colors = colors_of(result)
-        fill = round(FILL * np.iinfo(image.dtype).max)
-        colors[holes] = fill
+        known, channels = colors_of(result), self._restorer.spec.channels
+        colors = np.repeat(known, channels, axis=2) if known.shape[2] < channels else known
+        fill = FILL[min(channels, colors.shape[2])]
+        colors[holes] = np.rint(np.multiply(fill, np.iinfo(image.dtype).max)).astype(image.dtype)
         missing = holes.copy()
         while missing.any():
             region = _around(missing, self._restorer.spec.patch)
@@ -87,10 +88,12 @@ class Inpainter:
             ring = part & (depth <= self._reach)
             colors[region][ring] = self._restored(colors[region])[ring]
             part &= ~ring
+        if colors is not known:  # a grey picture, filled in colours that are all but grey
+            known[holes] = np.rint(colors[holes].mean(axis=1, keepdims=True)).astype(image.dtype)
         return result
 
     def _restored(self, colors: NDArray[Any]) -> NDArray[Any]:
-        """What the model makes of (H, W, 1 or 3); a model of 1 channel sees each colour as grey: all are missing."""
+        """What the model makes of (H, W, 1 or 3); a model of 1 channel sees each colour as a grey picture."""
         pixels = np.ascontiguousarray(colors)
         if self._restorer.spec.channels == 1:
             return np.stack([self._restorer(np.ascontiguousarray(plane)) for plane in np.moveaxis(pixels, 2, 0)], 2)

@@ -40,15 +40,17 @@ app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, help=__
 
 
 def fitted(images: Sequence[NDArray[np.uint8]], folder: Path, config: TrainConfig) -> Detector:
-    """Write images (RGB) as files, train on them, export a detector, and open it."""
-    shutil.rmtree(folder, ignore_errors=True)
-    good = folder / "good"
-    good.mkdir(parents=True)
-    for number, image in enumerate(images):
-        cv2.imwrite(str(good / f"{number:05}.png"), image[..., ::-1])
-    settings = config.to_dict() | {"data": [str(good)]}
-    result = train(TrainConfig.from_dict(settings), folder / "run")
-    return Detector(export_part(result.model, "anomaly").path)
+    """Write images (RGB) as files, train on them unless a detector lies there already, export it anew, and open it."""
+    model = folder / "run" / "model.pt"
+    if not model.with_name("model-anomaly.onnx").exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        good = folder / "good"
+        good.mkdir(parents=True)
+        for number, image in enumerate(images):
+            cv2.imwrite(str(good / f"{number:05}.png"), image[..., ::-1])
+        if train(TrainConfig.from_dict(config.to_dict() | {"data": [str(good)]}), folder / "run").interrupted:
+            raise typer.Exit(130)
+    return Detector(export_part(model, "anomaly").path)
 
 
 @app.command()

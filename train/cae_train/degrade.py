@@ -65,7 +65,7 @@ DEGRADATIONS: dict[str, Kind] = {
     "blur": Kind(Blur, 0, 8, "Gaussian blur", unit="sigma in pixels"),
     "motion-blur": Kind(MotionBlur, 1, 31, "straight movement in a random direction", unit="its length in pixels"),
     "jpeg": Kind(Jpeg, 1, 100, "JPEG, its blocks anywhere", unit="quality"),
-    "mask": Kind(Mask, 0, 1, "holes of mid-grey, rectangles or strokes, for inpainting", unit="share of the pixels"),
+    "mask": Kind(Mask, 0, 1, "holes for inpainting, rectangles or strokes", unit="share of the pixels"),
     "camera": Kind(Camera, 0, 1, "a simulated camera's noise", Level(0, 1), "daylight (0) to near darkness (1)"),
     "none": Kind(Nothing, 0, 0, "no degradation, for a plain autoencoder", Level(0, 0)),
 }

@@ -1,8 +1,8 @@
 """Holes, for inpainting: pixels that are missing, as under scratches, stamps and lettering.
 
-A missing pixel is mid-grey, `FILL`, in all its channels: flat areas of exactly this grey are rarer in pictures than
-black or white ones, so it tells a network what to fill in without a second input. It is the convention that pictures
-with holes must keep which a network trained on this one is to fill.
+A missing pixel has the colour `FILL`, which tells a network what to fill in without a second input: magenta, the rarest
+of strong colours in pictures, and in grey ones mid-grey, flat areas of which are rarer than black or white ones. It is
+the convention that pictures with holes must keep which a network trained on this one is to fill.
 """
 
 from dataclasses import dataclass
@@ -16,9 +16,9 @@ from torch import Tensor
 
 from cae_train.noise import Level
 
-FILL = 128 / 255
+FILL = {3: (1.0, 0.0, 1.0), 1: (128 / 255,)}  # by the number of channels
 SPARE = (0.01, 0.1)  # a patch is done when less than this is missing: of its pixels, and of the level
-WIDTHS, STEPS, TURN = (2, 8), (4, 9), 0.9  # of strokes: width in pixels, to below 8; length of a step; largest turn
+WIDTHS, STEPS, TURN = (1, 8), (4, 9), 0.9  # of strokes: width in pixels, to below 8; length of a step; largest turn
 RECTANGLE = (0.3, 1.0)  # of the pixels that are still to cover
 
 
@@ -29,20 +29,25 @@ class Mask:
     share: Level
 
     def __call__(self, clean: Tensor, generator: torch.Generator) -> Tensor:
-        """N x C x H x W -> the same, with the holes `FILL`."""
-        count, _, height, width = clean.shape
+        """N x C x H x W -> the same, with the holes `FILL`; C is 1 or 3."""
+        count, channels, height, width = clean.shape
         shares = self.share.draw(count, generator).flatten().tolist()
         strokes = (torch.rand(count, generator=generator) < 0.5).tolist()
         rng = np.random.default_rng(int(torch.randint(2**62, (), generator=generator)))
         drawn = np.zeros((count, height, width), np.uint8)
         for picture, share, stroke in zip(drawn, shares, strokes, strict=True):
             _cover(picture, share, stroke, rng)
-        return torch.where(torch.from_numpy(drawn)[:, None] > 0, FILL, clean)
+        return torch.where(torch.from_numpy(drawn)[:, None] > 0, _fill(channels), clean)
 
 
 def holes(degraded: Tensor) -> Tensor:
     """Where pixels are missing: bool N x 1 x H x W of N x C x H x W, true where all channels are `FILL` in 8 bits."""
-    return (degraded.mul(255).round() == round(FILL * 255)).all(1, keepdim=True)
+    missing = _fill(degraded.shape[1]).to(degraded.device)
+    return (degraded.mul(255).round() == missing.mul(255).round()).all(1, keepdim=True)
+
+
+def _fill(channels: int) -> Tensor:
+    return torch.tensor(FILL[channels]).view(-1, 1, 1)
 
 
 def _cover(drawn: NDArray[np.uint8], share: float, stroke: bool, rng: np.random.Generator) -> None:

@@ -1,0 +1,118 @@
+"""How unlike good pictures each pixel of a patch is: what the network of a detector gives.
+
+Around each pixel, over squares of 5, 15 and 31 pixels, four things are measured: the mean colour, the contrast, what
+the network did not give back, and how badly it gave it back. Of good pictures these follow a normal distribution, by
+and large, and so do the codes of whole patches; both are fitted to the training images. The score is the squared
+Mahalanobis distance of a pixel's measurements and of its patch's code, each as a multiple of what good ones have on
+average, and the mean of the two, the code's with half the weight: it tells which picture, not where in it. The error
+alone, the customary score, misses what is simpler than the texture that it lies on (a hole in grass is given back
+better than the grass), and what the network gives back though it has never seen it; in a distribution of errors one
+that is smaller than usual is a sign as well as a larger one.
+
+Sources: reconstruction error of autoencoders trained on good samples alone, Bergmann et al., "Improving Unsupervised
+Defect Segmentation by Applying Structural Similarity to Autoencoders" (VISAPP 2019); the Mahalanobis distance of codes
+beside it, Denouden et al., "Improving Reconstruction Autoencoder Out-of-distribution Detection with Mahalanobis
+Distance" (2018); a normal distribution of local features, Defard et al., "PaDiM" (ICPR 2021).
+"""
+
+import math
+from collections.abc import Iterable
+from itertools import chain
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - the name that every torch user knows
+
+from cae_train.config import PATCH
+from cae_train.models.base import Autoencoder
+
+SIZES = (5, 15, 31)  # sides of the squares, in pixels
+SMOOTH = 9  # side of the square that the distances are averaged over
+DARK = 1e-4  # square added to those that a logarithm is taken of: 2.5 grey levels of 255
+CODE = 0.5  # weight of the code's distance, that of a pixel's being 1
+CODE_MAX = 256  # numbers of a code; of larger ones the means over the places are taken
+BATCH = 64
+
+
+class Normal(nn.Module):
+    """A normal distribution: N x K -> N, squared Mahalanobis distances; 1 on average for what it was fitted to."""
+
+    RIDGE, LEAST = 1e-2, 1e-5  # added to the variances: a share of each, and a least one
+    mean: Tensor
+    whitening: Tensor
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(count))
+        self.register_buffer("whitening", torch.eye(count))
+
+    def fit(self, parts: Iterable[Tensor]) -> None:
+        """Take mean and covariance of rows that come in parts, N x K each."""
+        count, total, products = 0, torch.zeros(()), torch.zeros(())
+        for part in parts:
+            rows = part.double()
+            count, total, products = count + len(rows), total + rows.sum(0), products + rows.T @ rows
+        mean = total / count
+        covariance = products / count - torch.outer(mean, mean)
+        ridge = self.RIDGE * covariance.diagonal().clamp_min(0) + self.LEAST
+        whitening = torch.linalg.inv(torch.linalg.cholesky(covariance + torch.diag(ridge)))
+        usual = (whitening @ covariance @ whitening.T).trace().clamp_min(0.01)  # 0 where all rows are equal
+        self.mean, self.whitening = mean.float(), (whitening / usual.sqrt()).float()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """N x K -> N, or N x K x H x W -> N x H x W."""
+        places = (1,) * (x.dim() - 2)
+        centred = x - self.mean.view(-1, *places)
+        white = F.conv2d(centred, self.whitening[..., None, None]) if places else F.linear(centred, self.whitening)
+        return white.square().sum(1)
+
+
+class Scores(nn.Module):
+    """N x C x P x P in 0..1 -> N x 1 x P x P, 0 or more; good pixels have 1 on average once `fit` has seen some."""
+
+    def __init__(self, network: Autoencoder) -> None:
+        super().__init__()
+        self.network, self.channels, self.encoder = network, network.channels, network.part("encoder")
+        with torch.inference_mode():
+            code = self.code(torch.zeros(1, self.channels, PATCH, PATCH))
+        self.pixels = Normal(len(SIZES) * 2 * (self.channels + 1))
+        self.codes = Normal(code.shape[1])
+
+    def code(self, x: Tensor) -> Tensor:
+        """The codes of patches: N x C x P x P -> N x K."""
+        code: Tensor = self.encoder(x)
+        return code.flatten(1) if math.prod(code.shape[1:]) <= CODE_MAX else code.flatten(2).mean(2)
+
+    def statistics(self, x: Tensor) -> Tensor:
+        """What is measured around each pixel: N x C x P x P -> N x K x P x P."""
+        missed = x - self.network(x).clamp(0, 1)
+        squares = torch.cat([missed.square().mean(1, keepdim=True), x.square().mean(1, keepdim=True)], 1)
+        return torch.cat(list(chain.from_iterable(self._around(x, missed, squares, size) for size in SIZES)), 1)
+
+    @staticmethod
+    def _around(x: Tensor, missed: Tensor, squares: Tensor, size: int) -> list[Tensor]:
+        means, missing = _average(x, size), _average(missed, size)
+        error, power = _average(squares, size).chunk(2, 1)
+        variance = (power - means.square().mean(1, keepdim=True)).clamp_min(0)
+        return [means, missing, (error + DARK).log(), (variance + DARK).log()]
+
+    def fit(self, patches: Tensor) -> "Scores":
+        """Learn what is usual from patches of good pictures, N x C x P x P."""
+        parts = torch.split(patches, BATCH)
+        with torch.inference_mode():
+            self.pixels.fit(self.statistics(part).permute(0, 2, 3, 1).flatten(0, 2) for part in parts)
+            self.codes.fit(self.code(part) for part in parts)
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Weighted means of both distances; those of pixels averaged over the pixels around, as far as they go."""
+        near = _average(self.pixels(self.statistics(x))[:, None], SMOOTH)
+        whole: Tensor = self.codes(self.code(x))
+        return (near + CODE * whole[:, None, None, None]) / (1 + CODE)
+
+
+def _average(x: Tensor, size: int) -> Tensor:
+    """Means over squares, of the pixels that there are; rows and columns one after the other, which is as exact."""
+    half = size // 2
+    rows = F.avg_pool2d(x, (1, size), 1, (0, half), count_include_pad=False)
+    return F.avg_pool2d(rows, (size, 1), 1, (half, 0), count_include_pad=False)

@@ -1,0 +1,75 @@
+"""What a detector measures around each pixel, and what it calls unusual."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from cae_export.scores import DARK, SIZES, Scores
+from cae_train.models import build
+
+
+def scores(channels: int = 3) -> Scores:
+    torch.manual_seed(1)
+    return Scores(build("cae", {"code": 4}, channels).eval())
+
+
+def grass(count: int, seed: int = 0) -> Tensor:
+    """Strong fine texture, float32 N x 3 x 32 x 32."""
+    noise = torch.rand(count, 1, 32, 32, generator=torch.Generator().manual_seed(seed))
+    return (noise * torch.tensor([0.6, 0.9, 0.4]).view(3, 1, 1)).clamp(0, 1)
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    y=st.integers(0, 31), x=st.integers(0, 31), level=st.integers(0, len(SIZES) - 1), channels=st.sampled_from([1, 3])
+)
+def test_statistics_are_those_of_the_pixels_around_and_in_the_patch(y: int, x: int, level: int, channels: int) -> None:
+    detector, patch = scores(channels), grass(1)[:, :channels]
+    with torch.inference_mode():
+        found = detector.statistics(patch)[0, :, y, x].numpy()
+        missed = (patch - detector.network(patch))[0].numpy()
+    half = SIZES[level] // 2
+    near = np.s_[:, max(0, y - half) : y + half + 1, max(0, x - half) : x + half + 1]
+    seen, left = patch[0].numpy()[near], missed[near]
+    variance = np.mean([plane.var() for plane in seen])
+    wanted = [
+        *seen.mean((1, 2)), *left.mean((1, 2)), np.log(np.square(left).mean() + DARK), np.log(variance + DARK)
+    ]  # fmt: skip
+    np.testing.assert_allclose(found[len(wanted) * level :][: len(wanted)], wanted, atol=2e-3)
+
+
+def test_what_was_fitted_has_a_score_of_1_and_so_has_more_of_it() -> None:
+    detector = scores().fit(grass(256))
+    with torch.inference_mode():
+        assert float(detector(grass(256)).mean()) == pytest.approx(1, abs=0.05)
+        assert float(detector(grass(64, seed=1)).mean()) == pytest.approx(1, abs=0.1)
+
+
+def test_a_flat_spot_in_a_texture_is_unusual_though_it_is_given_back_better() -> None:
+    detector = scores().fit(grass(64))
+    patch = grass(1, seed=2)
+    spot = patch.clone()
+    spot[..., 10:20, 10:20] = patch.mean((2, 3), keepdim=True)
+    with torch.inference_mode():
+        errors = (spot - detector.network(spot)).square().mean((0, 1))
+        heat = detector(spot)[0, 0]
+    inside = torch.zeros(32, 32, dtype=torch.bool)
+    inside[12:18, 12:18] = True
+    outside = torch.ones(32, 32, dtype=torch.bool)
+    outside[5:25, 5:25] = False
+    assert float(errors[inside].mean()) < float(errors[outside].mean())
+    assert float(heat[inside].min()) > 5 * float(heat[outside].max())
+
+
+def test_pictures_of_one_colour_can_be_learnt() -> None:
+    """There is no variance: only what the ridge leaves."""
+    flat = torch.full((8, 3, 32, 32), 0.5)
+    detector = scores().fit(flat)
+    with torch.inference_mode():
+        assert bool(torch.isfinite(detector(flat)).all())
+        assert float(detector(flat + 0.1).mean()) > float(detector(flat).mean()) + 10
