@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Generator, Iterator
-from concurrent.futures import Executor
-from typing import Any, Final, cast
+from concurrent.futures import Executor, ThreadPoolExecutor
+from typing import Any, ClassVar, Final, cast
 
 import cv2
 import numpy as np
@@ -13,7 +15,7 @@ from numpy.typing import NDArray
 from cae_runtime.errors import ImageError, UsageError
 from cae_runtime.images import colors_of
 from cae_runtime.pool import in_order
-from cae_runtime.session import Session
+from cae_runtime.session import Session, open_for
 from cae_runtime.tiles import Floats, Indices, cut, origins
 
 BATCH_PIXELS: Final = 32 * 32 * 32  # of the patches of a call; from 13 to 64 of 32x32 a CPU is equally fast
@@ -90,6 +92,47 @@ class Grid:
         patch = self._session.spec.patch
         patches = cut(self._planes, ys, xs, patch)
         return cast(Floats, np.divide(patches.reshape(-1, *patches.shape[2:]), self._scale, dtype=np.float32))
+
+
+class OverPatches:
+    """A model of one task, run over the patches of pictures: what `Encoder` and `Detector` have in common.
+
+    Args:
+        model: the path of a file that `cae-export` wrote for the task, or an opened one.
+        provider: as `cae_runtime.Restorer` takes it.
+        threads: as there.
+        overlap: pixels shared by neighbouring patches, 0..patch-1; None takes the model's recommendation.
+        batch: patches a call of the model; None takes 32 of 32x32, four times as many on a GPU.
+
+    Attributes:
+        session: the opened model.
+
+    Raises:
+        ModelError: the model cannot be used, or it is made for another task.
+        ProviderError: the provider that was named is not there or did not start.
+        UsageError: `overlap` or `batch` is outside what is listed above.
+    """
+
+    task: ClassVar[str]
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | Session,
+        *,
+        provider: str = "auto",
+        threads: int | None = None,
+        overlap: int | None = None,
+        batch: int | None = None,
+    ) -> None:
+        self.session = open_for(self.task, model, provider, threads)
+        self._overlap, self._batch = checked_overlap(self.session, overlap), checked_batch(self.session, batch)
+        self._pool = ThreadPoolExecutor(self.session.workers, "cae-worker")
+
+    def _grid(self, image: NDArray[Any]) -> Grid:
+        return Grid(self.session, image, overlap=self._overlap, batch=self._batch)
+
+    def _over(self, grid: Grid) -> contextlib.closing[Generator[tuple[slice, slice, Floats], None, None]]:
+        return contextlib.closing(grid.run(self._pool))
 
 
 def checked_overlap(session: Session, overlap: int | None) -> int:

@@ -1,20 +1,17 @@
 """Task `anomaly`: where a picture differs from the good ones that a model was trained on, and whether it is one.
 
-The model scores every pixel of a patch by how badly it is given back. Where patches overlap the scores are blended, as
+The model scores every pixel of a patch by how unusual it is. Where patches overlap the scores are blended, as
 cleaned patches are. A picture is as bad as its worst patch: its score is the largest mean over a patch. It is an
 anomaly when that exceeds the threshold in the model's file, which a known share of good pictures did.
 """
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import heapq
 import io
 import math
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, Literal
 
@@ -25,9 +22,9 @@ from numpy.typing import NDArray
 from cae_runtime.contact_sheet import Cell, contact_sheet, thumbnail, to_bgr
 from cae_runtime.errors import UsageError
 from cae_runtime.images import write_file
-from cae_runtime.patches import Grid, checked_batch, checked_overlap
+from cae_runtime.patches import OverPatches
 from cae_runtime.plan import is_folder, prepare_output, refuse_overwriting, to_do
-from cae_runtime.session import Session, open_for
+from cae_runtime.session import Session
 from cae_runtime.tasks import Outcome, Request
 from cae_runtime.tasks.pictures import Opened, images_of, opened, tried
 from cae_runtime.tiles import Floats, Strips, window
@@ -59,38 +56,14 @@ class Detection:
     anomaly: bool
 
 
-class Detector:
+class Detector(OverPatches):
     """Finds what is unlike the good pictures that a model of task `anomaly` was trained on.
 
-    Args:
-        model: the path of a file that `cae-export --anomaly` wrote, or an opened one.
-        provider: as `cae_runtime.Restorer` takes it.
-        threads: as there.
-        overlap: pixels shared by neighbouring patches, 0..patch-1; None takes the model's recommendation, for which its
-            threshold was found.
-        batch: patches a call of the model; None takes 32 of 32x32.
-
-    Attributes:
-        session: the opened model; `session.spec.threshold` is that of `score`.
-
-    Raises:
-        ModelError: the model cannot be used, or its task is not `anomaly`.
-        ProviderError: the provider that was named is not there or did not start.
-        UsageError: `overlap` or `batch` is outside what is listed above.
+    Made of a file that `cae-export --anomaly` wrote, with the arguments, attributes and errors of `OverPatches`; the
+    threshold of `score`, `session.spec.threshold`, was found for the recommended overlap.
     """
 
-    def __init__(
-        self,
-        model: str | os.PathLike[str] | Session,
-        *,
-        provider: str = "auto",
-        threads: int | None = None,
-        overlap: int | None = None,
-        batch: int | None = None,
-    ) -> None:
-        self.session = open_for("anomaly", model, provider, threads)
-        self._overlap, self._batch = checked_overlap(self.session, overlap), checked_batch(self.session, batch)
-        self._pool = ThreadPoolExecutor(self.session.workers, "cae-worker")
+    task = "anomaly"
 
     def __call__(self, image: NDArray[Any]) -> Detection:
         """Score a picture.
@@ -101,12 +74,12 @@ class Detector:
         Raises:
             ImageError, ProviderError: as there.
         """
-        grid, patch = Grid(self.session, image, overlap=self._overlap, batch=self._batch), self.session.spec.patch
+        grid, patch = self._grid(image), self.session.spec.patch
         weights_y, weights_x = (window(starts, patch, grid.overlap) for starts in (grid.ys, grid.xs))
         heat = np.zeros((int(grid.ys[-1]) + patch, int(grid.xs[-1]) + patch), np.float32)
         score = 0.0
         strips: Strips | None = None
-        with contextlib.closing(grid.run(self._pool)) as parts:
+        with self._over(grid) as parts:
             for rows, columns, scores in parts:  # (ny, nx, 1, P, P)
                 score = max(score, float(scores.mean(axis=(2, 3, 4), dtype=np.float64).max()))
                 strips = strips or Strips(len(scores), 1, patch, grid.xs)

@@ -15,7 +15,6 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
@@ -24,9 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cae_runtime.errors import UsageError
-from cae_runtime.patches import Grid, checked_batch, checked_overlap
+from cae_runtime.patches import OverPatches
 from cae_runtime.plan import is_folder, prepare_output
-from cae_runtime.session import Session, open_for
+from cae_runtime.session import Session
 from cae_runtime.tasks import Outcome, Request
 from cae_runtime.tasks.pictures import images_of, opened, tried
 from cae_runtime.tiles import Floats
@@ -35,37 +34,14 @@ HEEDED: Final = frozenset({"sources", "overlap", "per_patch"})
 SUFFIXES: Final = (".npz", ".csv")
 
 
-class Encoder:
+class Encoder(OverPatches):
     """Gives the codes of pictures with a model of task `encode`.
 
-    Args:
-        model: the path of a file that `cae-export --part encoder` wrote, or an opened one.
-        provider: as `cae_runtime.Restorer` takes it.
-        threads: as there.
-        overlap: pixels shared by neighbouring patches, 0..patch-1; None takes the model's recommendation.
-        batch: patches a call of the model; None takes 32 of 32x32.
-
-    Attributes:
-        session: the opened model; `session.code_shape` is the shape of one code.
-
-    Raises:
-        ModelError: the model cannot be used, or its task is not `encode`.
-        ProviderError: the provider that was named is not there or did not start.
-        UsageError: `overlap` or `batch` is outside what is listed above.
+    Made of a file that `cae-export --part encoder` wrote, with the arguments, attributes and errors of `OverPatches`;
+    `session.code_shape` is the shape of one code.
     """
 
-    def __init__(
-        self,
-        model: str | os.PathLike[str] | Session,
-        *,
-        provider: str = "auto",
-        threads: int | None = None,
-        overlap: int | None = None,
-        batch: int | None = None,
-    ) -> None:
-        self.session = open_for("encode", model, provider, threads)
-        self._overlap, self._batch = checked_overlap(self.session, overlap), checked_batch(self.session, batch)
-        self._pool = ThreadPoolExecutor(self.session.workers, "cae-worker")
+    task = "encode"
 
     def patches(self, image: NDArray[Any]) -> tuple[NDArray[np.int32], Floats]:
         """Return where the patches of a picture begin, (N, 2) as x and y, and their codes, (N, D) float32.
@@ -76,10 +52,10 @@ class Encoder:
         Raises:
             ImageError, ProviderError: as there.
         """
-        grid = Grid(self.session, image, overlap=self._overlap, batch=self._batch)
+        grid = self._grid(image)
         rows, columns = len(grid.ys), len(grid.xs)
         codes = np.empty((rows, columns, math.prod(self.session.code_shape)), np.float32)
-        with contextlib.closing(grid.run(self._pool)) as parts:
+        with self._over(grid) as parts:
             for y, x, part in parts:
                 codes[y, x] = part.reshape(*part.shape[:2], -1)
         places = np.empty((rows, columns, 2), np.int32)
@@ -95,10 +71,10 @@ class Encoder:
         Raises:
             ImageError, ProviderError: as there.
         """
-        grid = Grid(self.session, image, overlap=self._overlap, batch=self._batch)
+        grid = self._grid(image)
         total = np.zeros(self.session.code_shape[0])
         count = 0
-        with contextlib.closing(grid.run(self._pool)) as parts:
+        with self._over(grid) as parts:
             for *_, codes in parts:  # (ny, nx, F, ...)
                 codes = codes.reshape(-1, codes.shape[2], math.prod(codes.shape[3:]))
                 total += codes.mean(axis=2, dtype=np.float64).sum(axis=0)
