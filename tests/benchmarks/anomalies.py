@@ -106,12 +106,12 @@ def defects(
         if only and name not in only:
             continue
         strips = np.array_split(image[:TRAINED], 8, axis=1)  # several images: one of them is held out
-        detector = fitted([strip[..., ::-1] for strip in strips], out / f"texture-{name}", config)
+        detector = fitted([strip[..., ::-1] for strip in strips], out / f"texture-{name}-{seed}", config)
         rng = np.random.default_rng((seed, 1))
         crops = [
             image[TRAINED:, x : x + CROP] for x in np.linspace(0, SIDE - CROP, CROPS).astype(int) for _ in range(2)
         ]
-        means.append(_told(name, detector, crops, rng, out / f"texture-{name}"))
+        means.append(_told(name, detector, crops, rng, out / f"texture-{name}-{seed}"))
     print(f"| mean | {' | '.join(f'{value:.3f}' for value in np.mean(means, axis=0))} |")
     if photos is not None:
         files = sorted(path for path in photos.iterdir() if path.is_file())

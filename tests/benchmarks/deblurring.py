@@ -73,14 +73,15 @@ def main() -> None:
     parser.add_argument("clean", type=Path)
     parser.add_argument("--model", required=True)
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--images", type=int, help="The first so many alone.")
+    parser.add_argument("--images", type=int, help="So many alone, spread over all.")
     given = parser.parse_args()
     restore = Restorer(given.model)
     blurs: dict[str, tuple[Callable[[int], Kernel], float]] = {
         **{f"Gaussian, sigma {s:g}": (lambda _seed, s=s: gaussian(s), s) for s in (1.0, 1.5, 2.0)},  # type: ignore[misc]
         **{f"motion, {n} px": (lambda seed, n=n: motion(n, seed), n / 4) for n in (5, 7, 9)},  # type: ignore[misc]
     }
-    files = sorted(path for path in given.clean.iterdir() if path.is_file())[: given.images]
+    files = sorted(path for path in given.clean.iterdir() if path.is_file())
+    files = files[:: max(1, len(files) // (given.images or len(files)))]
     print(f"| {given.clean.name}, {len(files)} pictures | blurred | this model | gain | unsharp masking "
           "| Richardson-Lucy, told the kernel |")  # fmt: skip
     print("| --- |" + " ---: |" * 5)
