@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from cae_train import load_model
 from cae_train.models import multiply_adds
 from cae_train.models.skip import ResidualBlock, Skip
+from cae_train.packaged import DENOISE
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
@@ -63,7 +64,7 @@ def additions(network: nn.Module, names: list[str]) -> list[tuple[str, str]]:
 
 def draw(name: str) -> None:
     """One box a layer: as high as its output, as wide as its channels need; arcs are additions."""
-    network = load_model(ROOT / "assets" / f"{name}.pt").network
+    network = load_model(DENOISE if name == "denoise" else ROOT / "assets" / f"{name}.pt").network
     found = layers(network)
     places: dict[str, tuple[float, float]] = {}  # left and right of each box
     figure, axes = plt.subplots(figsize=(13, 3.4))

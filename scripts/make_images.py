@@ -3,7 +3,7 @@
     python scripts/make_images.py
 
 `assets/samples/`: the photographs with white Gaussian noise added, clipped and rounded to 8 bits. The sheet of patches
-`export/cae_export/patches.webp`. `assets/readme/before-after.png`: crops of the samples, and what `denoise` makes of
+`train/cae_train/patches.webp`. `assets/readme/before-after.png`: crops of the samples, and what `denoise` makes of
 them. `assets/readme/sheet.png`: a sheet of a run. `assets/readme/degradations.png`: what each degradation makes
 of crops.
 """
@@ -16,11 +16,11 @@ import torch
 from numpy.typing import NDArray
 from skimage import data
 
-from cae_export.patches import packaged
 from cae_runtime import Restorer
 from cae_train import load_model
 from cae_train.degradation_sheet import draw
 from cae_train.degrade import centre, parse_chain
+from cae_train.packaged import DENOISE, PATCHES, photographs
 from cae_train.patches import fixed_pairs, to_tensor
 from cae_train.preview import sheet, write_png
 
@@ -87,9 +87,9 @@ def write_before_after(path: Path, folder: Path, side: int = 180, gap: int = 4) 
 
 def write_sheet(path: Path) -> None:
     """A sheet as each epoch of a run leaves one, here of packaged patches and with the packaged model."""
-    degraded, clean = fixed_pairs(packaged().validation[8:16], parse_chain(["gaussian:25"]), seed=0)
+    degraded, clean = fixed_pairs(photographs().validation[8:16], parse_chain(["gaussian:25"]), seed=0)
     with torch.inference_mode():
-        restored = load_model(ROOT / "assets" / "denoise.pt").network(degraded)
+        restored = load_model(DENOISE).network(degraded)
     write_png(path, sheet(clean, degraded, restored))
 
 
@@ -108,7 +108,7 @@ def write_degradations(path: Path, side: int = 64) -> None:
 
 if __name__ == "__main__":
     write_samples(ROOT / "assets" / "samples")
-    write_patches(ROOT / "export" / "cae_export" / "patches.webp")
+    write_patches(PATCHES)
     write_sheet(ROOT / "assets" / "readme" / "sheet.png")
     write_degradations(ROOT / "assets" / "readme" / "degradations.png")
     write_before_after(ROOT / "assets" / "readme" / "before-after.png", ROOT / "assets" / "samples")

@@ -24,6 +24,7 @@ from cae_runtime import CaeRuntimeError, ModelSpec, Session
 from cae_runtime.spec import COLOR_OF_CHANNELS, NCHW, NHWC
 from cae_train.checkpoint import load_model
 from cae_train.config import PATCH
+from cae_train.degrade import described
 from cae_train.errors import CaeTrainError
 from cae_train.models.skip import Skip
 
@@ -125,7 +126,7 @@ def export(
         channels=channels,
         overlap=overlap,
         color=COLOR_OF_CHANNELS[channels],
-        degradation=" ".join(loaded.config.degrade),
+        degradation=described(loaded.config),
         psnr_in=round(mean_psnr(patches.degraded, patches.clean), 4),
         evaluated_on=patches.source,
         version=loaded.version,

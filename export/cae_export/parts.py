@@ -24,6 +24,7 @@ from cae_runtime.spec import COLOR_OF_CHANNELS
 from cae_runtime.tasks.anomaly import Detector
 from cae_train.checkpoint import load_model
 from cae_train.config import PATCH
+from cae_train.degrade import described
 from cae_train.errors import CaeTrainError
 
 Part = Literal["encoder", "decoder", "anomaly"]
@@ -135,7 +136,7 @@ def export_part(
     unknown = 1 if part == "anomaly" else None  # until good pictures have been looked at
     spec = ModelSpec(
         task=TASK[part], architecture=loaded.arch, channels=channels, overlap=overlap,
-        color=COLOR_OF_CHANNELS[channels], degradation=" ".join(loaded.config.degrade), evaluated_on=source,
+        color=COLOR_OF_CHANNELS[channels], degradation=described(loaded.config), evaluated_on=source,
         version=loaded.version, license=license, threshold=unknown, threshold_pixel=unknown,
         false_alarms=false_alarms if part == "anomaly" else None, threshold_size=unknown,
     )  # fmt: skip

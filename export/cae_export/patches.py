@@ -11,14 +11,14 @@ from torch import Tensor
 from cae_export.errors import UsageError
 from cae_train.checkpoint import LoadedModel
 from cae_train.config import PATCH
-from cae_train.data import Image, Split, load, read_rgb, with_channels
+from cae_train.data import Image, Split, load
 from cae_train.datasets import DATASETS
-from cae_train.degrade import parse_chain
+from cae_train.degrade import chain_of
 from cae_train.errors import CaeTrainError
+from cae_train.packaged import photographs
 from cae_train.patches import fixed_pairs, fixed_patches
 from cae_train.quiet import quiet_decoders
 
-PACKAGED = Path(__file__).with_name("patches.webp")
 CALIBRATION, PROOF, USUAL = 512, 2048, 4096
 LEAST = 128  # of larger patches, which are fewer
 _CALIBRATION_SEED, _PROOF_SEED, _USUAL_SEED = 1, 2, 3
@@ -54,7 +54,7 @@ def find(model: LoadedModel, data: str | None, patch: int = PATCH, data_dir: str
     config = replace(model.config, channels=channels, data_dir=data_dir or model.config.data_dir)
     names = (data,) if data is not None else config.data
     if data is None and not all(_is_here(name, Path(config.data_dir)) for name in names):
-        split, source, place = packaged(channels), "the CC0 photographs packaged with cae_export", ""
+        split, source, place = photographs(channels), "the packaged CC0 photographs", ""
     else:
         try:
             with quiet_decoders():
@@ -67,7 +67,7 @@ def find(model: LoadedModel, data: str | None, patch: int = PATCH, data_dir: str
         place = f" ({', '.join(str(Path(folder).resolve()) for folder in folders)})" if folders else ""
         part = "test part" if split.test else "held-out part"
         source = f"the {part} of {' + '.join(Path(name).name for name in names)}"
-    chain = parse_chain(config.degrade, config.clip)
+    chain = chain_of(config)
     calibrations, proofs = (max(LEAST, count * PATCH**2 // patch**2) for count in (CALIBRATION, PROOF))
     calibrating, proving = _spread(split.train, calibrations), _spread(split.test or split.validation, proofs)
     if any(min(image.shape[:2]) < patch for image in calibrating + proving):
@@ -157,13 +157,3 @@ def _at_least(image: Image, patch: int) -> Image:
     """H x W x C, mirrored where a side is shorter than the patch."""
     missing = [max(0, patch - side) for side in image.shape[:2]]
     return np.pad(image, [(0, missing[0]), (0, missing[1]), (0, 0)], mode="symmetric") if any(missing) else image
-
-
-def packaged(channels: int = 3) -> Split:
-    """A sheet of 32x32 patches of public-domain and CC0 photographs; every other one is for calibration."""
-    sheet = read_rgb(PACKAGED)
-    assert sheet is not None  # noqa: S101 - package data
-    sheet = with_channels(sheet, channels)
-    rows, columns = sheet.shape[0] // PATCH, sheet.shape[1] // PATCH
-    grid = sheet.reshape(rows, PATCH, columns, PATCH, channels).swapaxes(1, 2).reshape(-1, PATCH, PATCH, channels)
-    return Split(train=list(grid[::2]), validation=list(grid[1::2]))

@@ -15,11 +15,11 @@ import torch
 from tests.export.test_convert import outputs
 
 from cae_export.convert import to_onnx
-from cae_export.patches import packaged
 from cae_export.quantize import to_int8
 from cae_runtime import Session
 from cae_train.mnist import HEADER, MAGIC, TEST, TRAIN
 from cae_train.models import build
+from cae_train.packaged import photographs
 
 COUNTS = {TRAIN: 320, TEST: 130}
 # The commands with a smaller MNIST: the real one cannot lie among the tests.
@@ -109,7 +109,7 @@ def test_from_idx_files_to_cleaned_pictures(precision: list[str], tmp_path: Path
 def test_every_network_of_one_channel_in_fp32_and_int8(arch: str) -> None:
     torch.manual_seed(0)
     network = build(arch, None, 1).eval()
-    images = np.stack(packaged(1).train[:64])
+    images = np.stack(photographs(1).train[:64])
     assert images.shape[1:] == (32, 32, 1)
     patches = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
     graph = to_onnx(network, 32)
@@ -120,6 +120,6 @@ def test_every_network_of_one_channel_in_fp32_and_int8(arch: str) -> None:
 
 
 def test_packaged_patches_as_luminance() -> None:
-    grey, colour = np.stack(packaged(1).validation), np.stack(packaged().validation)
+    grey, colour = np.stack(photographs(1).validation), np.stack(photographs().validation)
     assert grey.shape == (*colour.shape[:3], 1)
     assert np.abs(grey[..., 0] - colour @ np.array((0.299, 0.587, 0.114))).max() <= 0.51

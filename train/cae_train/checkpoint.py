@@ -23,7 +23,7 @@ import torch
 from torch import nn
 
 from cae_train.config import TrainConfig
-from cae_train.degrade import parse_chain
+from cae_train.degrade import chain_of
 from cae_train.errors import CheckpointError, ConfigError
 from cae_train.files import whole
 from cae_train.models import build, options_of
@@ -86,7 +86,7 @@ def load_model(path: Path) -> LoadedModel:
             network = build(content["arch"], content["options"], content.get("channels", 3))
         network.load_state_dict({name: value.float() for name, value in content["state"].items()}, assign=True)
         config = TrainConfig.from_dict(content["config"])
-        parse_chain(config.degrade, config.clip)
+        chain_of(config)
         loaded = LoadedModel(network.eval(), content["arch"], config, dict(content["metrics"]), str(content["version"]))
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, ConfigError) as e:
         reason = str(e).splitlines()[0][:200] if str(e) else type(e).__name__

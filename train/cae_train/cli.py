@@ -115,6 +115,24 @@ def command(
         Path | None,
         typer.Option(help="Draw patches of --data after each step of --degrade into this PNG (or over it), and stop."),
     ] = None,
+    burst: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SOURCE",
+            help="Fit a model to a camera: its number, a video or a folder of frames of something that "
+            "does not move, or a folder of such folders; repeat for more scenes.",
+        ),
+    ] = None,
+    noise_from: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Fit a model to the noise of pictures of which there is one shot."),
+    ] = None,
+    camera: Annotated[str, typer.Option(help="With --burst or --noise-from: what the camera is called.")] = "",
+    frames: Annotated[int, typer.Option(help="With --burst: frames of a scene.")] = 60,
+    minutes: Annotated[float, typer.Option(help="With --burst or --noise-from: how long to train.")] = 6.0,
+    export: Annotated[
+        bool, typer.Option("--export", help="With --burst or --noise-from: go on with cae-export.")
+    ] = False,
     max_pairs: Annotated[int, typer.Option(help="With --save-pairs: so many of each part.", min=1)] = 1000,
     accelerator: Annotated[str, typer.Option(help="Passed to Lightning: auto, cpu, gpu, mps, tpu.")] = "auto",
     devices: Annotated[str, typer.Option(help="Passed to Lightning: auto, a count, or a list such as 0,1.")] = "auto",
@@ -138,6 +156,9 @@ def command(
         _list()
         return
     hardware = Hardware(accelerator, devices, strategy, workers)
+    if burst or noise_from is not None:
+        _fit_camera(context, given, (burst or [], noise_from, camera, frames, minutes, export), hardware, config, out)
+        return
     if preview_degradation is not None:
         _check_preview(preview_degradation, {"--resume": resume, "--save-pairs": save_pairs})
     if resume is not None:
@@ -165,6 +186,29 @@ def command(
     _run(settings, hardware, out, resume, save_pairs, max_pairs)
 
 
+OF_A_CAMERA = ("camera", "frames", "minutes", "export")
+NOT_OF_A_CAMERA = ("resume", "save_pairs", "preview_degradation", "degrade", "arch", "model", "epoch_crops", "channels")
+
+
+def _fit_camera(
+    context: typer.Context,
+    given: dict[str, Any],
+    wanted: tuple[Any, ...],
+    hardware: Hardware,
+    config: Path | None,
+    out: Path | None,
+) -> None:
+    said = {name for name in context.params if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"}
+    for name in NOT_OF_A_CAMERA:
+        if name in said:
+            raise ConfigError(f"--burst and --noise-from decide themselves on --{name.replace('_', '-')}: leave it out")
+    try:
+        from cae_train.burst import command
+    except ModuleNotFoundError as e:
+        raise _missing(e) from e
+    command.run(command.Wanted(*wanted), (load_toml(config) if config else {}) | given, hardware, out)
+
+
 def _list() -> None:
     try:
         from cae_train.listing import listing
@@ -189,7 +233,7 @@ def _preview(settings: TrainConfig, path: Path) -> None:
         from cae_train.quiet import quiet_decoders
     except ModuleNotFoundError as e:
         raise _missing(e) from e
-    degrade.parse_chain(settings.degrade, settings.clip)  # before data are read or downloaded
+    degrade.chain_of(settings)  # before data are read or downloaded
     with quiet_decoders():
         split = data.load(settings)
     for note in split.notes:
@@ -221,7 +265,7 @@ def _run(
     wanted = resume or out or Path("runs/train") / settings.arch
     if resume is None:
         run_folder.check(wanted)
-    degrade.parse_chain(settings.degrade, settings.clip)
+    degrade.chain_of(settings)
     cost = models.multiply_adds_per_pixel(models.build(settings.arch, settings.model, data.channels_of(settings)))
     with machine.quiet_lightning():
         trainer = machine.make_trainer(settings, Path(), hardware, [])

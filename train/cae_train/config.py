@@ -22,6 +22,7 @@ LOSSES = {
 OPTIMIZERS = ("muon", "adamw")
 PRECISIONS = ("auto", "fp32", "bf16")
 CHANNELS = (0, 1, 3)  # as the data are, grey, RGB
+TABLES = ("model", "noise")
 PATCH = 32  # height and width of a training patch, in pixels
 
 
@@ -47,6 +48,7 @@ class TrainConfig:
         upright: patches are neither flipped nor turned, as data sets with one orientation never are: for parts that
             all lie alike, faces, text.
         clip: whether degraded patches are clipped to 0..1 and rounded to 8 bits, as a camera's are.
+        noise: what `degrade` "measured" adds, as `cae_train.measured.NoiseModel.to_dict` writes it; else empty.
         vgg16_weights: file of VGG16's weights; empty looks for it in `data_dir` and downloads it there.
         loss: a name of `LOSSES`, or `auto`: the network's own, as `cae-train --list` names it.
         epochs: passes; an epoch is every patch once, or `epoch_crops` crops of a folder.
@@ -80,6 +82,7 @@ class TrainConfig:
     grey: float = 0.0
     upright: bool = False
     clip: bool = True
+    noise: Mapping[str, Any] = field(default_factory=dict)
     vgg16_weights: str = ""
     loss: str = AUTO
     epochs: int = 20
@@ -123,7 +126,8 @@ class TrainConfig:
     def to_dict(self) -> dict[str, Any]:
         """Plain lists, texts and numbers: what TOML and `model.pt` hold."""
         values = {item.name: getattr(self, item.name) for item in fields(self)}
-        values["model"] = {k: list(v) if isinstance(v, tuple) else v for k, v in self.model.items()}
+        for name in TABLES:
+            values[name] = {k: list(v) if isinstance(v, tuple) else v for k, v in values[name].items()}
         return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
 
     @classmethod
@@ -227,7 +231,7 @@ def _like(default: object, value: Any, option: str) -> Any:
 
 
 def _option(name: str) -> str:
-    return "[model]" if name == "model" else "--" + name.replace("_", "-")
+    return f"[{name}]" if name in TABLES else "--" + name.replace("_", "-")
 
 
 def _require(holds: bool, name: str, value: object, valid: str) -> None:

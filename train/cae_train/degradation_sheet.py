@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cae_train.config import PATCH, TrainConfig
 from cae_train.data import Image, Split
-from cae_train.degrade import Chain, centre, parse_chain
+from cae_train.degrade import Chain, centre, chain_of
 from cae_train.objective import psnr
 from cae_train.patches import fixed_patches, noise_generator
 from cae_train.preview import to_bgr, write_png
@@ -26,7 +26,7 @@ def save_sheet(split: Split, config: TrainConfig, path: Path) -> int:
     Raises:
         CheckpointError: it cannot be written.
     """
-    clean, stages = stages_of(split.validation, parse_chain(config.degrade, config.clip), config.seed)
+    clean, stages = stages_of(split.validation, chain_of(config), config.seed)
     titles = [spec if number == 0 else f"+ {spec}" for number, spec in enumerate(config.degrade)]
     write_png(path, draw(clean, stages, titles))
     return len(clean)

@@ -6,17 +6,20 @@ level is drawn for each patch; several with commas between them are alternatives
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from cae_train.blur import Blur, MotionBlur
 from cae_train.camera import Camera
+from cae_train.config import TrainConfig
 from cae_train.errors import ConfigError
 from cae_train.jpeg import Jpeg
 from cae_train.mask import Mask
+from cae_train.measured import Measured, NoiseModel
 from cae_train.noise import Degradation, Gaussian, Level, Poisson, SaltPepper, Speckle
 
 
@@ -29,6 +32,9 @@ class Nothing:
     def __call__(self, clean: Tensor, generator: torch.Generator) -> Tensor:
         """A copy."""
         return clean.clone()
+
+
+MEASURED = "measured"  # its levels are not in the spec but in `TrainConfig.noise`
 
 
 @dataclass(frozen=True)
@@ -152,18 +158,24 @@ _NUMBER = r"(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _LEVEL = re.compile(rf"(?P<low>{_NUMBER})(?:-(?P<high>{_NUMBER}))?")
 
 
-def parse(spec: str) -> Degradation:
+def parse(spec: str, noise: Mapping[str, Any] | None = None) -> Degradation:
     """Read one spec such as `gaussian:25`, `gaussian:0-55`, `camera` or `gaussian:0-55,camera`.
+
+    `measured` is what `noise` says, as `NoiseModel.to_dict` writes it.
 
     Raises:
         ConfigError: an unknown name, a level that is no number or out of range.
     """
-    alternatives = tuple(_parse_one(spec, part) for part in spec.split(","))
+    alternatives = tuple(_parse_one(spec, part, noise or {}) for part in spec.split(","))
     return alternatives[0] if len(alternatives) == 1 else OneOf(alternatives)
 
 
-def _parse_one(spec: str, part: str) -> Degradation:
+def _parse_one(spec: str, part: str, noise: Mapping[str, Any]) -> Degradation:
     name, colon, level = part.partition(":")
+    if name == MEASURED:
+        if not noise:
+            raise ConfigError(f"--degrade {spec!r}: nothing was measured; --burst and --noise-from do that")
+        return Measured(NoiseModel.from_dict(noise))
     if name not in DEGRADATIONS:
         raise ConfigError(f"--degrade {spec!r}: unknown degradation {name!r}, choose from {', '.join(DEGRADATIONS)}")
     kind = DEGRADATIONS[name]
@@ -184,13 +196,28 @@ def _parse_one(spec: str, part: str) -> Degradation:
     return kind.make(levels)
 
 
-def parse_chain(specs: Sequence[str], clip: bool = True) -> Chain:
+def chain_of(config: TrainConfig) -> Chain:
+    """The degradations of a run.
+
+    Raises:
+        ConfigError: as `parse_chain`.
+    """
+    return parse_chain(config.degrade, config.clip, config.noise)
+
+
+def described(config: TrainConfig) -> str:
+    """The degradations of a run in words, for the metadata of models: as they were named, and what was measured."""
+    text = " ".join(config.degrade)
+    return f"{text} on {NoiseModel.from_dict(config.noise).summary()}" if config.noise else text
+
+
+def parse_chain(specs: Sequence[str], clip: bool = True, noise: Mapping[str, Any] | None = None) -> Chain:
     """Read several specs, applied in their order.
 
     Raises:
         ConfigError: as `parse`; `none` in a row with others.
     """
-    chain = Chain(tuple(parse(spec) for spec in specs), clip)
+    chain = Chain(tuple(parse(spec, noise) for spec in specs), clip)
     if "none" in specs and len(specs) > 1:
         raise ConfigError("--degrade 'none' goes alone: leave it out beside others")
     return chain

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -19,7 +19,7 @@ from cae_train import qat, streams
 from cae_train.checkpoint import load_model, save_model
 from cae_train.config import Hardware, TrainConfig
 from cae_train.data import Split, load
-from cae_train.degrade import parse_chain
+from cae_train.degrade import chain_of
 from cae_train.ema import Ema
 from cae_train.errors import CheckpointError, ConfigError, TrainingError
 from cae_train.initial import initial_network
@@ -50,18 +50,42 @@ class TrainResult:
     interrupted: bool
 
 
+class PairSource(Protocol):
+    """Batches by (epoch, step): degraded and clean, float32 N x C x 32 x 32 in 0..1 each; `steps` make an epoch."""
+
+    steps: int
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """A batch, the same at every call."""
+        ...
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a run learns from, and the pairs that it is judged by: of a split by default."""
+
+    pairs: PairSource
+    held_out: tuple[Tensor, Tensor]
+    evaluated_on: str = "validation"
+
+    @classmethod
+    def of(cls, config: TrainConfig, split: Split) -> "Material":
+        """Patches of the images, degraded as the settings say."""
+        chain = chain_of(config)
+        return cls(Pairs(split.train, chain, config), fixed_pairs(split.validation, chain, config.seed))
+
+
 class Training(LightningModule):
     """The network with its loss, optimiser and figures."""
 
-    def __init__(self, config: TrainConfig, split: Split, network: Autoencoder) -> None:
+    def __init__(self, config: TrainConfig, material: Material, network: Autoencoder) -> None:
         super().__init__()
         self.config = config
         self.net: Autoencoder = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.roundings = qat.prepare(self.net) if config.quantize_aware else []
         self.loss = loss_of(config.loss, self.net)
-        self.chain = parse_chain(config.degrade, config.clip)
-        self.pairs = Pairs(split.train, self.chain, config)
-        self.held_out = fixed_pairs(split.validation, self.chain, config.seed)
+        self.chain = chain_of(config)
+        self.pairs, self.held_out = material.pairs, material.held_out
         self.psnr_in = float(psnr(*self.held_out).mean())
         self.figures = nn.ModuleDict(
             {name: MeanMetric(nan_strategy="disable") for name in ("train_loss", "train_psnr", "loss", "psnr")}
@@ -157,7 +181,7 @@ class Training(LightningModule):
     def train_dataloader(self) -> DataLoader[Any]:
         """Ready batches, each a function of (seed, epoch, step), shared out between processes."""
         sampler = EpochSampler(self.pairs.steps, self.trainer.global_rank, self.trainer.world_size)
-        return DataLoader(self.pairs, batch_size=None, sampler=sampler, num_workers=self.workers)
+        return DataLoader(cast(Any, self.pairs), batch_size=None, sampler=sampler, num_workers=self.workers)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """The held-out pairs, the same at every epoch and in every process."""
@@ -175,10 +199,11 @@ def train(
     callbacks: Sequence[Callback] = (),
     split: Split | None = None,
     network: Autoencoder | None = None,
+    material: Material | None = None,
 ) -> TrainResult:
     """Train a network and leave a run folder in `out` (made if it is not there).
 
-    `split` and `network` spare reading again what `data.load` and `initial.initial_network` have read already.
+    `material` stands in for pairs of the images that `config.data` names. `split` and `network` spare reading again what `data.load` and `initial.initial_network` have read already.
     With `resume`, `out` is a run folder that continues after its last finished epoch. Ctrl-C does not raise: the
     result says `interrupted`, and `model.pt` holds the best epoch, or the weights of the moment before the first.
 
@@ -194,7 +219,7 @@ def train(
     if resume and not checkpoint.is_file():
         raise CheckpointError(f"--resume {out}: it has no {CHECKPOINT} to continue from")
     split = split or load(config)
-    training = Training(config, split, network or initial_network(config, resume))
+    training = Training(config, material or Material.of(config, split), network or initial_network(config, resume))
     folder = RunFolder(out, config)
     everyone: list[Callback] = [folder, *callbacks]
     if config.ema:
@@ -212,7 +237,7 @@ def train(
     loaded = load_model(model)
     metrics = dict(loaded.metrics)
     if split.test and metrics and not interrupted and trainer.is_global_zero:
-        degraded, clean = fixed_pairs(split.test, parse_chain(config.degrade, config.clip), config.seed)
+        degraded, clean = fixed_pairs(split.test, chain_of(config), config.seed)
         metrics |= {"psnr_in": float(psnr(degraded, clean).mean()), "evaluated_on": f"{split.test_of} test"}
         metrics["psnr_out"] = evaluate(loaded.network, degraded, clean)
         save_model(model, loaded.network, config, metrics)

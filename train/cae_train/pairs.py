@@ -5,7 +5,7 @@ from pathlib import Path
 
 from cae_train.config import TrainConfig
 from cae_train.data import Image, Split
-from cae_train.degrade import parse_chain
+from cae_train.degrade import chain_of
 from cae_train.errors import DataError
 from cae_train.patches import fixed_pairs
 from cae_train.preview import to_bgr, write_png
@@ -23,7 +23,7 @@ def save_pairs(split: Split, config: TrainConfig, folder: Path, limit: int) -> i
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DataError(f"--save-pairs {folder}: it exists and is no empty folder")
-    chain = parse_chain(config.degrade, config.clip)
+    chain = chain_of(config)
     parts: tuple[tuple[str, Sequence[Image]], ...] = (("train", split.train), ("validation", split.validation))
     written = 0
     for part, images in parts:

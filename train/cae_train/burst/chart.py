@@ -1,0 +1,61 @@
+"""The figure of a camera's noise: its strength at each brightness, its grain, its colours, its fixed pattern."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from cae_train.burst.measure import Measurement, Target
+from cae_train.errors import CheckpointError
+from cae_train.measured import KNOTS
+
+COLORS = ("tab:red", "tab:green", "tab:blue")
+SIDE = 160  # pixels of the fixed pattern that are shown
+
+
+def draw(measurement: Measurement, targets: Sequence[Target], path: Path) -> None:
+    """Write the figure as a PNG.
+
+    Raises:
+        CheckpointError: it cannot be written.
+    """
+    figure = Figure(figsize=(13, 3.6), layout="constrained")
+    strength, grain, colors, fixed = figure.subplots(1, 4, width_ratios=(1.5, 1, 1, 1))
+    knots = np.arange(KNOTS) * 255 / (KNOTS - 1)
+    for c, name in enumerate("RGB"):
+        strength.plot(measurement.seen[c], measurement.variance[c], ".", color=COLORS[c], markersize=4, label=name)
+        strength.plot(knots, (measurement.model.sigma[c] * 255) ** 2, color=COLORS[c], linewidth=0.8)
+    strength.set(title="variance against brightness", xlabel="brightness", ylim=(0, None), xlim=(0, 255))
+    strength.legend()
+    grain.imshow(measurement.correlation, cmap="RdBu", vmin=-1, vmax=1, extent=(-7.5, 7.5, 7.5, -7.5))
+    grain.set(title="correlation with neighbours", xlabel="pixels")
+    colors.imshow(measurement.colors, cmap="RdBu", vmin=-1, vmax=1)
+    colors.set(title="correlation of colours", xticks=range(3), xticklabels="RGB", yticks=range(3), yticklabels="RGB")
+    for (y, x), value in np.ndenumerate(measurement.colors):
+        colors.text(x, y, f"{value:.2f}", ha="center", va="center", color="white" if abs(value) > 0.6 else "black")
+    pattern = targets[0].fixed[:SIDE, :SIDE, 0] + 20 * targets[0].hot[:SIDE, :SIDE]
+    fixed.imshow(pattern, cmap="gray", vmin=-3, vmax=3)
+    fixed.set(title=f"fixed pattern: {measurement.fixed_share:.0%} of the noise", xticks=[], yticks=[])
+    try:
+        figure.savefig(path, dpi=90)
+    except OSError as e:
+        raise CheckpointError(f"{path} cannot be written: {e.strerror or e}") from e
+
+
+def sentences(measurement: Measurement, targets: Sequence[Target]) -> list[str]:
+    """What the figure says, a line each."""
+    model = measurement.model
+    near = float(measurement.correlation[7, 8] + measurement.correlation[8, 7]) / 2
+    grain = (
+        f"neighbouring pixels share their noise (correlation {near:.2f}): the camera smooths or compresses" if near > 0.15
+        else f"the camera sharpens (correlation of neighbours {near:.2f})" if near < -0.1
+        else "neighbouring pixels are independent"
+    )  # fmt: skip
+    left = max(target.left for target in targets)
+    lines = [f"noise of {model.summary()}", grain]
+    if measurement.fixed_share > 0.005 or model.hot:
+        lines.append(
+            f"{measurement.fixed_share:.0%} of the noise is a fixed pattern, which no mean removes: it is taken off the targets"
+        )
+    return [*lines, f"the targets keep {left:.1%} of a frame's noise"]

@@ -1,0 +1,121 @@
+"""`cae-train --burst` and `--noise-from`: what they say, and how they end."""
+
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+
+from cae_train import run_folder
+from cae_train.burst.estimate import UNKNOWN, estimate
+from cae_train.burst.fit import Fit, fit_burst, fit_noise, settings
+from cae_train.burst.frames import read_scenes
+from cae_train.config import Hardware
+from cae_train.errors import ConfigError, TrainingError
+from cae_train.progress import ProgressLines
+from cae_train.quiet import quiet_decoders
+
+FRAMES, MINUTES = 60, 6.0
+FRAMES_MOST, MINUTES_MOST = 1000, 24 * 60.0
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What was asked for.
+
+    Attributes:
+        bursts: sources of `--burst`.
+        noise_from: the folder of `--noise-from`, or None.
+        camera: what the camera is to be called; by default after the source.
+        frames: frames of a scene.
+        minutes: of training.
+        export: whether to go on with `cae-export`.
+    """
+
+    bursts: Sequence[str]
+    noise_from: Path | None
+    camera: str
+    frames: int
+    minutes: float
+    export: bool
+
+
+def run(wanted: Wanted, given: dict[str, Any], hardware: Hardware, out: Path | None) -> None:
+    """Fit a model to a camera, and say whether it is better than the packaged one.
+
+    Raises:
+        CaeTrainError: as `fit_burst` and `estimate` raise it.
+    """
+    _check(wanted)
+    console = Console(stderr=True)
+
+    def say(text: str) -> None:
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    config = settings(given.get("start", ""), given)
+    camera = wanted.camera or _named(wanted)
+    target = out or Path("runs/train") / "".join(c if c.isalnum() or c in "-_." else "-" for c in camera)
+    run_folder.check(target)
+    with quiet_decoders():
+        scenes = read_scenes(wanted.bursts, wanted.frames, say)
+        noise = estimate(wanted.noise_from, camera, say) if wanted.noise_from else None
+    folder = run_folder.create(target)
+    told = {"minutes": wanted.minutes, "hardware": hardware, "callbacks": [ProgressLines(console)], "tell": say}
+    if noise is None:
+        frames = ", ".join(f"{len(scene.frames)}" for scene in scenes[:6]) + (" ..." if len(scenes) > 6 else "")
+        say(f"{len(scenes)} scene{'s' * (len(scenes) != 1)} of {frames} frames -> {folder}")
+        fit = fit_burst(scenes, config, folder, camera=camera, **told)  # type: ignore[arg-type]
+    else:
+        say(f"noise of {noise.summary()}")
+        say(f"note: {UNKNOWN}")
+        fit = fit_noise(noise.to_dict(), config, folder, **told)  # type: ignore[arg-type]
+    _conclude(fit, config.start, wanted.export, say)
+
+
+def _check(wanted: Wanted) -> None:
+    if wanted.bursts and wanted.noise_from is not None:
+        raise ConfigError("--burst and --noise-from exclude each other: a burst says more, leave out --noise-from")
+    if not 2 <= wanted.frames <= FRAMES_MOST:
+        raise ConfigError(f"--frames is {wanted.frames}: 2 to {FRAMES_MOST} are needed")
+    if not 0 < wanted.minutes <= MINUTES_MOST:
+        raise ConfigError(f"--minutes is {wanted.minutes:g}: above 0, at most {MINUTES_MOST:g} are needed")
+
+
+def _named(wanted: Wanted) -> str:
+    source = str(wanted.noise_from) if wanted.noise_from else wanted.bursts[0]
+    return f"camera-{source}" if source.isdecimal() else Path(source).resolve().stem or "camera"
+
+
+def _conclude(fit: Fit, start: str, export: bool, say: Any) -> None:
+    model = fit.result.model
+    say(
+        f"{fit.evaluated_on}: noisy {fit.noisy:.2f} dB, {Path(start).stem} {fit.before:.2f} dB, fitted {fit.after:.2f} dB"
+    )
+    if not fit.better:
+        kept = model.with_name("model-not-better.pt")
+        model.replace(kept)
+        say(
+            f"the fitted model is not better than {Path(start).stem}, which stays the one to use: cae-run --webcam ({kept} is kept)"
+        )
+    else:
+        say(f"{fit.after - fit.before:+.2f} dB over {Path(start).stem}: {model}")
+    if fit.result.interrupted:
+        raise typer.Exit(130)
+    if not fit.better:
+        return
+    if not export:
+        say(f"next: cae-export {shlex.quote(str(model))}")
+        return
+    int8 = model.with_name("model-int8.onnx")
+    for options in ([], ["--int8"]):
+        done = subprocess.run([sys.executable, "-m", "cae_export.cli", str(model), *options], check=False)
+        if done.returncode:
+            raise TrainingError(
+                f"{model} is there, but cae-export {' '.join(options)} refused it (exit {done.returncode})"
+            )
+    say(f"next: cae-run --webcam -m {shlex.quote(str(int8))}")

@@ -1,0 +1,224 @@
+"""From scenes to a model: measure, train, and judge whether it is better than the one that it began with."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import torch
+from lightning.pytorch import Callback
+
+from cae_train.burst import chart
+from cae_train.burst.frames import Scene
+from cae_train.burst.measure import Measurement, Target, measure, targets_of
+from cae_train.burst.pairs import BurstPairs, held_out, packaged_images, split
+from cae_train.burst.steady import Steady, UnsteadyError, check, drawn
+from cae_train.checkpoint import load_model
+from cae_train.config import Hardware, TrainConfig
+from cae_train.data import Image, Split, load
+from cae_train.degrade import MEASURED, chain_of
+from cae_train.initial import initial_network
+from cae_train.loop import Material, TrainResult, evaluate, train
+from cae_train.models import options_of
+from cae_train.models.base import Autoencoder
+from cae_train.objective import psnr
+from cae_train.packaged import DENOISE
+from cae_train.patches import Pairs, fixed_pairs
+from cae_train.preview import write_png
+
+EPOCHS, BATCH = 10, 64
+LR = 5e-4
+STEPS_MOST = 9_000  # of a fit, however fast the machine is
+TRIAL_STEPS = 8  # whose time says how many there will be
+WORTH = 0.02  # dB that a fitted model must gain at least
+CHART, SCENES = "noise.png", "scenes"
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What came out.
+
+    Attributes:
+        result: of the training; its model is what was fitted.
+        before: PSNR of the model that it began with, in dB, on what was held out, and
+        after: that of the fitted one.
+        noisy: that of the noisy patches.
+        evaluated_on: what that was.
+        summary: the noise, in a line.
+    """
+
+    result: TrainResult
+    before: float
+    after: float
+    noisy: float
+    evaluated_on: str
+    summary: str
+
+    @property
+    def better(self) -> bool:
+        """Whether the fitted model is the better one."""
+        return self.after >= self.before + WORTH
+
+
+def steady_scenes(scenes: Sequence[Scene], out: Path, tell: Tell) -> list[Steady]:
+    """Check all scenes, draw what moves in them into `out/scenes`, and leave out those that cannot be used.
+
+    Raises:
+        UnsteadyError: none can.
+    """
+    folder = out / SCENES
+    folder.mkdir(parents=True, exist_ok=True)
+    found: list[Steady] = []
+    problem: UnsteadyError | None = None
+    for number, scene in enumerate(scenes, 1):
+        name = f"{number:02d}-{''.join(c if c.isalnum() or c in '-_' else '_' for c in scene.name)}.png"
+        try:
+            steady = check(scene)
+        except UnsteadyError as e:
+            if e.picture is not None:
+                write_png(folder / name, e.picture)
+                e = UnsteadyError(f"{e} ({folder / name})")
+            if problem is not None or len(scenes) > 1:
+                tell(f"left out: {e}")
+            problem = e
+            continue
+        write_png(folder / name, drawn(steady))
+        for note in steady.notes:
+            tell(f"note: {note}")
+        if steady.black:
+            tell(f"note: scene {scene.name!r} is black: it shows the fixed pattern alone")
+        found.append(steady)
+    if not found:
+        assert problem is not None  # noqa: S101 - there are scenes
+        raise problem
+    return found
+
+
+def measured(steady: Sequence[Steady], camera: str, out: Path, tell: Tell) -> tuple[list[Target], Measurement]:
+    """Measure the noise of scenes, and say and draw what it is."""
+    targets = targets_of(steady)
+    measurement = measure(targets, camera)
+    chart.draw(measurement, targets, out / CHART)
+    for line in chart.sentences(measurement, targets):
+        tell(line)
+    return targets, measurement
+
+
+def fit_burst(
+    scenes: Sequence[Scene],
+    config: TrainConfig,
+    out: Path,
+    *,
+    camera: str,
+    minutes: float,
+    hardware: Hardware | None = None,
+    callbacks: Sequence[Callback] = (),
+    tell: Tell = lambda _line: None,
+) -> Fit:
+    """Fit a network to the noise of a burst.
+
+    Args:
+        scenes: what was recorded.
+        config: settings of the training; its data, if any but the default are named, are the clean photographs.
+        out: the run's folder.
+        camera: its name.
+        minutes: how long to train.
+        hardware: as `train` takes it.
+        callbacks: as `train` takes them.
+        tell: called with a line for the user.
+
+    Raises:
+        DataError: the scenes cannot be used.
+        ConfigError, CheckpointError, TrainingError: as `train` raises them.
+    """
+    targets, measurement = measured(steady_scenes(scenes, out, tell), camera, out, tell)
+    own, others, evaluated_on = split(targets)
+    config = replace(config, degrade=(MEASURED,), noise=measurement.model.to_dict())
+    images = _photographs(config) + [_half(target) for target in targets]
+    pairs = BurstPairs(own, images, config)
+    return _fit(config, out, pairs, held_out(others, config.seed), evaluated_on, minutes, hardware, callbacks, tell)
+
+
+def fit_noise(
+    noise: dict[str, object],
+    config: TrainConfig,
+    out: Path,
+    *,
+    minutes: float,
+    hardware: Hardware | None = None,
+    callbacks: Sequence[Callback] = (),
+    tell: Tell = lambda _line: None,
+) -> Fit:
+    """Fit a network to noise that was estimated on noisy pictures alone; arguments and errors as of `fit_burst`."""
+    config = replace(config, degrade=(MEASURED,), noise=noise)
+    images = _photographs(config)
+    judged = fixed_pairs(images[::8], chain_of(config), config.seed, 1024)
+    pairs = Pairs([image for i, image in enumerate(images) if i % 8], chain_of(config), config)
+    where = "held-out photographs with the estimated noise"
+    return _fit(config, out, pairs, judged, where, minutes, hardware, callbacks, tell)
+
+
+def _fit(
+    config: TrainConfig, out: Path, pairs: BurstPairs | Pairs, judged: tuple[torch.Tensor, torch.Tensor], evaluated_on: str,
+    minutes: float, hardware: Hardware | None, callbacks: Sequence[Callback], tell: Tell,
+) -> Fit:  # fmt: skip
+    network = initial_network(config)
+    before = evaluate(network.eval(), *judged)
+    noisy = float(psnr(*judged).mean())
+    tell(f"{evaluated_on}: noisy {noisy:.2f} dB, {Path(config.start).stem} {before:.2f} dB")
+    steps = _steps(network, pairs, minutes)
+    config = replace(config, epoch_crops=steps * config.batch)
+    pairs.steps = steps
+    tell(f"training {config.epochs * steps * config.batch:,} patches, about {minutes:g} minutes")
+    material = Material(pairs, judged, evaluated_on)
+    result = train(
+        config, out, hardware=hardware, callbacks=callbacks, split=Split(), network=network, material=material
+    )
+    after = evaluate(load_model(result.model).network, *judged)
+    return Fit(result, before, after, noisy, evaluated_on, str(config.noise["camera"]))
+
+
+def settings(start: str, given: dict[str, object]) -> TrainConfig:
+    """Settings of a fit: the network of `start`, the packaged `denoise` where it is empty, and what was named.
+
+    Raises:
+        CheckpointError: it cannot be read.
+    """
+    path = Path(start) if start else DENOISE
+    loaded = load_model(path)
+    usual: dict[str, object] = {
+        "data": ["packaged"], "arch": loaded.arch, "model": options_of(loaded.network), "channels": loaded.network.channels,
+        "start": str(path), "loss": "mse", "lr": LR, "epochs": EPOCHS, "batch": BATCH, "jitter": 0.2,
+    }  # fmt: skip
+    return TrainConfig.from_dict(usual | given)
+
+
+def _photographs(config: TrainConfig) -> list[Image]:
+    if config.data == ("packaged",):
+        return packaged_images(config.seed)
+    found = load(config)
+    return [*found.train, *found.validation]
+
+
+def _half(target: Target) -> Image:
+    """A scene at half its size, where little of its noise is left."""
+    mean = target.smooth
+    return cv2.resize(mean, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA).round().clip(0, 255).astype("uint8")
+
+
+def _steps(network: Autoencoder, pairs: BurstPairs | Pairs, minutes: float) -> int:
+    """Steps of an epoch that fit into the time, after a trial of a few; nothing is learnt from these."""
+    network.train()
+    began = 0.0
+    for number in range(TRIAL_STEPS + 1):
+        if number == 1:
+            began = time.monotonic()
+        noisy, clean = pairs[0, number]
+        loss = torch.nn.functional.mse_loss(network(noisy), clean)
+        loss.backward()  # type: ignore[no-untyped-call]
+        network.zero_grad(set_to_none=True)
+    each = (time.monotonic() - began) / TRIAL_STEPS * 1.15  # the optimiser, and judging
+    return max(4, int(min(STEPS_MOST, 60 * minutes / each) / EPOCHS))

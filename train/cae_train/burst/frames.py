@@ -1,0 +1,170 @@
+"""Where the frames of static scenes come from: a camera, videos, folders."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from cae_train.config import PATCH
+from cae_train.data import IMAGE_SUFFIXES, read_rgb
+from cae_train.errors import DataError
+
+Frames = NDArray[np.uint8]  # N x H x W x 3, RGB
+
+SCENE_BYTES = 400 * 2**20  # of the frames of one scene; a window is cut out of larger ones
+SETTLING = 15  # frames of a camera that are let go by while it finds its exposure
+BAD_IN_A_ROW = 30  # answers of a camera that are no picture
+NOISY, CLEAN = "noisy", "clean"
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Frames of one scene.
+
+    Attributes:
+        name: of the folder, file or camera.
+        frames: uint8 N x H x W x 3, RGB.
+        truth: the mean of more frames than are here, float32 H x W x 3 in 0..255, or None.
+    """
+
+    name: str
+    frames: Frames
+    truth: NDArray[np.float32] | None = None
+
+
+def read_scenes(sources: Sequence[str], count: int, tell: Callable[[str], None]) -> list[Scene]:
+    """Read what `--burst` names: a camera's number or address, a video, a folder of frames or a folder of such folders.
+
+    A folder with folders `noisy` and `clean` has one frame and its mean in each pair of files of one name.
+
+    Args:
+        sources: what was named.
+        count: frames of a scene that are taken at most.
+        tell: called with a line for the user.
+
+    Raises:
+        DataError: one is none of these, has no frames, one frame only, or frames of different sizes.
+    """
+    scenes: list[Scene] = []
+    for source in sources:
+        path = Path(source)
+        if path.is_dir():
+            scenes += _of_folder(path, count)
+        elif path.is_file():
+            scenes.append(_scene(path.stem, _of_video(source, count), f"--burst {source!r}"))
+        elif source.isdecimal() or "://" in source or source.startswith("/dev/"):
+            tell(f"camera {source}: recording {count} frames; keep it and the scene still")
+            scenes.append(_scene(f"camera {source}", _of_camera(source, count), f"--burst {source!r}"))
+        else:
+            raise DataError(
+                f"--burst {source!r} does not exist: name a camera (0), a video, a folder of frames or one of such folders"
+            )
+    return scenes
+
+
+def _of_folder(folder: Path, count: int) -> list[Scene]:
+    if (folder / NOISY).is_dir() and (folder / CLEAN).is_dir():
+        return _of_pairs(folder)
+    scenes = []
+    for place in (folder, *sorted(path for path in folder.iterdir() if path.is_dir())):
+        paths = _images(place)[:count]
+        if paths:
+            scenes.append(_scene(place.name, ((path.name, _read(path)) for path in paths), f"--burst {str(place)!r}"))
+    if not scenes:
+        raise DataError(
+            f"--burst {str(folder)!r} has no frames: {', '.join(sorted(IMAGE_SUFFIXES))} are looked for, in it and in the "
+            "folders in it"
+        )
+    return scenes
+
+
+def _of_pairs(folder: Path) -> list[Scene]:
+    truths = {path.stem: path for path in _images(folder / CLEAN)}
+    scenes = []
+    for path in _images(folder / NOISY):
+        if path.stem not in truths:
+            raise DataError(f"--burst {str(folder)!r}: {NOISY}/{path.name} has no mean in {CLEAN}/")
+        frame, truth = _read(path), _read(truths[path.stem])
+        if frame.shape != truth.shape:
+            raise DataError(f"--burst {str(folder)!r}: {path.name} has {_size(frame)} pixels, its mean {_size(truth)}")
+        scenes.append(Scene(path.stem, frame[None], truth.astype(np.float32)))
+    if not scenes:
+        raise DataError(f"--burst {str(folder)!r} has no frames in {NOISY}/")
+    return scenes
+
+
+def _images(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+
+
+def _read(path: Path) -> Frames:
+    image = read_rgb(path)
+    if image is None:
+        raise DataError(f"--burst: {str(path)!r} cannot be read")
+    return image
+
+
+def _of_video(source: str, count: int) -> Iterator[tuple[str, Frames]]:
+    video = cv2.VideoCapture(source)
+    try:
+        for number in range(count):
+            there, frame = video.read()
+            if not there:
+                return
+            yield f"frame {number + 1}", cv2.cvtColor(frame, cv2.COLOR_BGR2RGB).astype(np.uint8)
+    finally:
+        video.release()
+
+
+def _of_camera(source: str, count: int) -> Iterator[tuple[str, Frames]]:
+    camera = cv2.VideoCapture(int(source) if source.isdecimal() else source)
+    try:
+        if not camera.isOpened():
+            raise DataError(f"--burst {source!r}: this camera cannot be opened (is another program using it?)")
+        taken = bad = 0
+        while taken < count + SETTLING:
+            there, frame = camera.read()
+            bad = 0 if there else bad + 1
+            if bad > BAD_IN_A_ROW:
+                raise DataError(f"--burst {source!r}: the camera stopped after {max(0, taken - SETTLING)} frames")
+            if there:
+                taken += 1
+                if taken > SETTLING:
+                    yield f"frame {taken - SETTLING}", cv2.cvtColor(frame, cv2.COLOR_BGR2RGB).astype(np.uint8)
+    finally:
+        camera.release()
+
+
+def _scene(name: str, frames: Iterator[tuple[str, Frames]], source: str) -> Scene:
+    """Put frames of one size together.
+
+    Raises:
+        DataError: none, one, of different sizes, or smaller than a patch.
+    """
+    kept: list[Frames] = []
+    first = ""
+    for label, frame in frames:
+        if kept and frame.shape != kept[0].shape:
+            raise DataError(
+                f"{source}: frames of different sizes, {first} has {_size(kept[0])} pixels, {label} {_size(frame)}"
+            )
+        first = first or label
+        kept.append(frame)
+    if len(kept) < 2:
+        raise DataError(f"{source} has {len(kept) or 'no'} frame{'s' * (not kept)}: 2 are needed, 60 are best")
+    height, width = kept[0].shape[:2]
+    if min(height, width) < 4 * PATCH:
+        raise DataError(
+            f"{source}: frames of {width}x{height} pixels are too small, {4 * PATCH}x{4 * PATCH} are needed"
+        )
+    share = min(1.0, (SCENE_BYTES / (len(kept) * kept[0].size)) ** 0.5)
+    h, w = max(4 * PATCH, int(height * share)), max(4 * PATCH, int(width * share))
+    y, x = (height - h) // 2, (width - w) // 2
+    return Scene(name, np.stack([frame[y : y + h, x : x + w] for frame in kept]))
+
+
+def _size(image: Frames) -> str:
+    return f"{image.shape[1]}x{image.shape[0]}"

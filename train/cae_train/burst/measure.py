@@ -1,0 +1,350 @@
+"""The noise of a camera, measured on scenes that stand still.
+
+Each frame beside the mean of the others gives its noise; over the scenes that has a strength at each brightness, a
+correlation between neighbouring pixels and one between the colours. What all frames of all scenes have in common along
+rows and columns, and single pixels that are always too bright, are a fixed pattern: no mean removes it.
+
+Sources: photon transfer, variance against mean, Janesick (SPIE 2007); the fixed pattern apart from what changes over
+time, EMVA standard 1288.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from cae_train.burst.steady import Steady
+from cae_train.errors import DataError
+from cae_train.measured import COLORS, GRAIN, KNOTS, NoiseModel
+
+WINDOW = 32  # side of the windows that the grain is measured on
+BINS = 64  # of brightness, at which variance is measured; 4 grey levels each
+LEAST_PIXELS = 400  # of a bin that counts
+NEIGHBOURS = 4  # frames of a scene that are compared with the one before
+FRAMES = 24  # of a scene that are looked at, spread over it
+WINDOWS = 200  # of a frame
+LINE_SIGMA, LINE_LEAST = 4.0, 0.12  # what a fixed line stands out of, in pixels; the least that counts, of 255
+HOT_LEAST = 12.0  # by how much a hot pixel is brighter than its neighbours, of 255
+HOT_TIMES, HOT_TIMES_ALONE = 3.0, 8.0  # and of what these usually are, in all scenes; in the only one
+HOT_MOST = 0.02  # of the pixels: more of them are texture
+
+Floats = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """What a scene looks like without noise, as far as its frames tell.
+
+    Attributes:
+        steady: the scene.
+        total: sum of its frames, float32 H x W x 3 in 0..255 each; with `truth`, that.
+        count: how many frames are in the sum.
+        fixed: the fixed pattern to take off, float32 H x W x 1.
+        hot: pixels that are always too bright, bool H x W.
+    """
+
+    steady: Steady
+    total: Floats
+    count: int
+    fixed: Floats
+    hot: Mask
+
+    @property
+    def left(self) -> float:
+        """Noise that is left in a target, as a share of the variance of one frame's; 0 with a truth."""
+        return 0.0 if self.steady.scene.truth is not None else 1 / max(1, self.count - 1)
+
+    @property
+    def usable(self) -> Mask:
+        """Where nothing moves."""
+        return ~self.steady.moving
+
+    def mean(self) -> Floats:
+        """The mean of all frames without the fixed pattern, H x W x 3 in 0..255."""
+        return self._without_pattern(self.total / self.count)
+
+    def without(self, number: int) -> Floats:
+        """The mean of all frames but one, without the fixed pattern, H x W x 3 in 0..255."""
+        if self.steady.scene.truth is not None:
+            return self._without_pattern(self.total)
+        return self._without_pattern((self.total - self.steady.frame(number)) / (self.count - 1))
+
+    def pair(self, number: int, y: int, x: int, side: int) -> tuple[Floats, Floats]:
+        """A window of a frame, and of the mean of the others without the fixed pattern: side x side x 3 in 0..255."""
+        place = np.s_[y : y + side, x : x + side]
+        noisy = np.multiply(self.steady.scene.frames[number][place], self.steady.gains[number], dtype=np.float32)
+        if self.steady.scene.truth is None:
+            clean = (self.total[place] - noisy) / np.float32(self.count - 1) - self.fixed[place]
+        else:
+            clean = self.total[place].copy()
+        hot = self.hot[place]
+        if hot.any():
+            clean[hot] = self.smooth[place][hot]
+        return noisy.clip(0, 255), clean.clip(0, 255)
+
+    @cached_property
+    def smooth(self) -> Floats:
+        """The mean of all frames, hot pixels filled from around them."""
+        return self.mean()
+
+    def _without_pattern(self, mean: Floats) -> Floats:
+        result = np.subtract(mean, self.fixed, dtype=np.float32)
+        if self.hot.any():
+            middle = cv2.medianBlur(np.ascontiguousarray(result.clip(0, 255)), 5)
+            result[self.hot] = middle[self.hot]
+        return result.clip(0, 255)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What was measured.
+
+    Attributes:
+        model: the noise, to draw more of it.
+        seen: brightnesses, 3 x B in 0..255, at which there were pixels enough (NaN elsewhere), and
+        variance: theirs, 3 x B, in squared levels of 255.
+        correlation: 15 x 15, of the brightness' noise with that of the pixel so far away; 1 in the middle.
+        colors: 3 x 3, correlation of the noise of R, G and B.
+        over_time: correlation of a pixel's noise in a frame and in the next.
+        fixed_share: share of the whole noise's variance that is a fixed pattern.
+    """
+
+    model: NoiseModel
+    seen: Floats
+    variance: Floats
+    correlation: Floats
+    colors: Floats
+    over_time: float
+    fixed_share: float
+
+
+def targets_of(scenes: Sequence[Steady]) -> list[Target]:
+    """What the lit scenes look like without noise; the fixed pattern is found in all of them together, dark ones too.
+
+    Raises:
+        DataError: all are black.
+    """
+    lit = [steady for steady in scenes if not steady.black]
+    if not lit:
+        names = ", ".join(repr(steady.scene.name) for steady in scenes)
+        raise DataError(f"scene {names} is black: it shows the fixed pattern alone; record something in light too")
+    totals = [_total(steady) for steady in scenes]
+    sizes = {total.shape for total, _ in totals}
+    same = len(sizes) == 1 and all(steady.scene.truth is None for steady in scenes)
+    means = [total / count for total, count in totals]
+    targets = []
+    for steady, (total, count) in zip(scenes, totals, strict=True):
+        if steady.black:
+            continue
+        height, width = total.shape[:2]
+        if same:
+            fixed = _lines(means, 0)[:, None, None] + _lines(means, 1)[None, :, None]
+            hot = _hot(means)
+        else:
+            fixed, hot = np.zeros((1, 1, 1), np.float32), np.zeros((height, width), np.bool_)
+        targets.append(Target(steady, total, count, np.broadcast_to(fixed, (height, width, 1)), hot))
+    return targets
+
+
+def _total(steady: Steady) -> tuple[Floats, int]:
+    if steady.scene.truth is not None:
+        return steady.scene.truth, 1
+    total = np.zeros(steady.scene.frames.shape[1:], np.float32)
+    for number in range(len(steady.gains)):
+        total += steady.frame(number)
+    return total, len(steady.gains)
+
+
+def _lines(means: Sequence[Floats], axis: int) -> Floats:
+    """The pattern of rows (axis 0) or columns (1) that the means of scenes have in common; zeros where there is none.
+
+    Each line's median difference from a smooth picture, in two halves of each scene; what is not alike in the halves
+    and from scene to scene is the scenes' own.
+    """
+    found = []
+    for mean in means:
+        plane = mean.mean(2) if axis == 0 else mean.mean(2).T
+        detail = plane - _smooth_down(plane)
+        middle = plane.shape[1] // 2
+        found += [np.median(detail[:, :middle], axis=1), np.median(detail[:, middle:], axis=1)]
+    lines = np.array(found, np.float64)
+    lines -= lines.mean(axis=1, keepdims=True)
+    covariance = np.cov(lines)
+    own = np.trace(covariance) / len(lines)
+    common = (covariance.sum() - np.trace(covariance)) / (len(lines) * (len(lines) - 1))
+    if common < LINE_LEAST**2 or common < 0.3 * own:
+        return np.zeros(lines.shape[1], np.float32)
+    reliable = common / (common + (own - common) / len(lines))
+    return (reliable * np.median(lines, axis=0)).astype(np.float32)
+
+
+def _smooth_down(plane: Floats) -> Floats:
+    """A plane through a Gaussian along its columns alone."""
+    size = 2 * int(3 * LINE_SIGMA) + 1
+    return cv2.sepFilter2D(plane, -1, np.ones(1), cv2.getGaussianKernel(size, LINE_SIGMA)).astype(np.float32)
+
+
+def _hot(means: Sequence[Floats]) -> Mask:
+    """Pixels that are brighter than all around them in every scene: their excess stands out of what texture has."""
+    excess = []
+    for mean in means:
+        plane = np.ascontiguousarray(mean.max(2))
+        excess.append(plane - cv2.medianBlur(plane, 5))
+    common = np.min(excess, axis=0)
+    usual = cv2.blur(np.minimum(np.abs(common), HOT_LEAST), (15, 15))
+    hot: Mask = common > np.maximum(HOT_LEAST, (HOT_TIMES if len(means) > 1 else HOT_TIMES_ALONE) * usual)
+    return hot if hot.mean() <= HOT_MOST else np.zeros_like(hot)
+
+
+def measure(targets: Sequence[Target], camera: str) -> Measurement:
+    """Measure the noise of scenes.
+
+    Raises:
+        DataError: there is none, or too little of the pictures can be used.
+    """
+    count = np.zeros((COLORS, BINS))
+    squares, values = np.zeros_like(count), np.zeros_like(count)
+    fixed_squares, pixels = 0.0, 0
+    over_time: list[float] = []
+    for target in targets:
+        usable = target.usable & ~target.hot
+        frames = _spread(len(target.steady.gains), FRAMES)
+        for number in frames:
+            noise, clean = _noise(target, number)
+            for c in range(COLORS):
+                value = clean[..., c][usable]
+                which = np.minimum((value * (BINS / 256)).astype(np.intp), BINS - 1)
+                count[c] += np.bincount(which, minlength=BINS)
+                values[c] += np.bincount(which, value, BINS)
+                squares[c] += np.bincount(which, np.square(noise[..., c][usable], dtype=np.float64), BINS)
+            if number and len(over_time) < NEIGHBOURS * len(targets):
+                over_time.append(_alike(noise[usable], _noise(target, number - 1)[0][usable]))
+        fixed_squares += float(np.square(target.fixed[target.usable], dtype=np.float64).sum())
+        pixels += int(target.usable.sum())
+    enough = count >= LEAST_PIXELS
+    if not enough.any(axis=1).all():
+        raise DataError("the scenes have too few pixels that stand still to measure the noise on")
+    with np.errstate(invalid="ignore", divide="ignore"):
+        variance = np.where(enough, squares / count, np.nan)
+        seen = np.where(enough, values / count, np.nan)
+    sigma = np.stack([_curve(seen[c], variance[c], count[c]) for c in range(COLORS)])
+    if float(np.nanmax(variance)) < 0.02:
+        raise DataError("the frames are all alike: there is no noise in them to be removed")
+    colors, grain, correlation = _correlations(targets, sigma)
+    rows, columns = (_spread_of(targets, axis) for axis in (1, 0))
+    hot = float(np.mean([target.hot.mean() for target in targets]))
+    model = NoiseModel(
+        camera, sigma, colors, grain, rows / 255, columns / 255, hot, _hot_value(targets) / 255 if hot else 0.0
+    )
+    over = float(np.mean([noise_variance for noise_variance in variance[enough]]))
+    fixed = fixed_squares / max(1, pixels)
+    standard = np.sqrt(np.diag(colors @ colors.T))
+    return Measurement(
+        model, seen.astype(np.float32), variance.astype(np.float32), correlation,
+        (colors @ colors.T / np.outer(standard, standard)).astype(np.float32),
+        float(np.mean(over_time)) if over_time else 0.0, fixed / (fixed + over),
+    )  # fmt: skip
+
+
+def _noise(target: Target, number: int) -> tuple[Floats, Floats]:
+    """A frame's noise of unbiased variance, without the fixed pattern, and the picture; H x W x 3 in levels of 255."""
+    clean = target.without(number)
+    noise = target.steady.frame(number) - clean - (target.fixed if target.steady.scene.truth is None else 0)
+    return noise / np.float32((1 + target.left) ** 0.5), clean
+
+
+def _alike(a: Floats, b: Floats) -> float:
+    """Correlation of two frames' noise; that they are in one another's mean is taken into account."""
+    return float((a * b).mean(dtype=np.float64) / max(1e-9, float(np.square(a).mean(dtype=np.float64))))
+
+
+def _curve(seen: NDArray[np.float64], variance: NDArray[np.float64], count: NDArray[np.float64]) -> Floats:
+    """Standard deviations at the knots, in 0..1: a smoothed curve through the bins, constant beyond the last of them."""
+    there = np.flatnonzero(~np.isnan(variance))
+    smooth = variance[there].copy()
+    weight = np.sqrt(count[there])
+    for i in range(len(there)):
+        near = np.abs(seen[there] - seen[there][i]) <= 256 / (KNOTS - 1) / 2
+        smooth[i] = np.average(variance[there][near], weights=weight[near])
+    knots = np.arange(KNOTS) * 255 / (KNOTS - 1)
+    return (np.sqrt(np.interp(knots, seen[there], smooth)) / 255).astype(np.float32)
+
+
+def _correlations(targets: Sequence[Target], sigma: Floats) -> tuple[Floats, Floats, Floats]:
+    """How the colours of standardised noise are mixed, the grain of the components, and the brightness' correlation."""
+    rng = np.random.default_rng(0)
+    knots = np.arange(KNOTS) * 255 / (KNOTS - 1)
+    windows: list[Floats] = []
+    for target in targets:
+        usable = target.usable & ~target.hot
+        height, width = usable.shape
+        for number in _spread(len(target.steady.gains), FRAMES):
+            noise, clean = _noise(target, number)
+            for c in range(COLORS):
+                strength = np.interp(clean[..., c], knots, sigma[c] * 255)
+                noise[..., c] /= np.maximum(strength, 0.1)
+            for _ in range(max(8, WINDOWS // len(targets) // 4)):
+                y, x = rng.integers(height - WINDOW + 1), rng.integers(width - WINDOW + 1)
+                if usable[y : y + WINDOW, x : x + WINDOW].all():
+                    windows.append(noise[y : y + WINDOW, x : x + WINDOW])
+    if len(windows) < 8:
+        raise DataError("the scenes have too few places that stand still to measure the noise on")
+    stack = np.stack(windows).astype(np.float64)
+    colors, grain = grain_of(stack)
+    taper = _taper(WINDOW)
+    bright = stack @ np.array([0.299, 0.587, 0.114])
+    power = np.square(np.abs(np.fft.fft2(bright * taper, axes=(1, 2)))).mean(0)
+    lags = np.fft.fftshift(np.fft.ifft2(power).real)
+    window = np.fft.fftshift(np.fft.ifft2(np.square(np.abs(np.fft.fft2(taper)))).real)
+    lags, half = lags / np.maximum(window, 1e-9), WINDOW // 2
+    near = lags[half - 7 : half + 8, half - 7 : half + 8]
+    return colors, grain, (near / near[7, 7]).astype(np.float32)
+
+
+def grain_of(noise: NDArray[np.float64]) -> tuple[Floats, Floats]:
+    """The colours and the grain of standardised noise, as `NoiseModel` has them, from windows N x S x S x 3."""
+    covariance = np.einsum("nhwi,nhwj->ij", noise, noise) / noise[..., 0].size
+    values, vectors = np.linalg.eigh(covariance)
+    values = np.maximum(values, 1e-6)
+    components = noise @ (vectors / np.sqrt(values))
+    power = np.square(np.abs(np.fft.fft2(components * _taper(noise.shape[1])[..., None], axes=(1, 2)))).mean(0)
+    grain = np.stack([_filter(power[..., c]) for c in range(COLORS)])
+    scale = 1 / np.sqrt(np.diag(covariance))  # what the strengths have left over is theirs: unit variance
+    colors = scale[:, None] * vectors * np.sqrt(values)
+    return colors.astype(np.float32), grain
+
+
+def _taper(side: int) -> NDArray[np.float64]:
+    edge = np.hanning(side + 2)[1:-1]
+    return np.outer(edge, edge)
+
+
+def _filter(power: NDArray[np.float64]) -> Floats:
+    """What gives white noise this power spectrum: of zero phase, cut to its middle, its squares summing to 1."""
+    kernel = np.fft.fftshift(np.fft.ifft2(np.sqrt(power)).real)
+    half, reach = len(power) // 2, GRAIN // 2
+    middle = kernel[half - reach : half + reach + 1, half - reach : half + reach + 1]
+    return (middle / np.sqrt(np.square(middle).sum())).astype(np.float32)
+
+
+def _spread(count: int, most: int) -> list[int]:
+    """At most so many of `count` frames, spread over them."""
+    return sorted({int(i) for i in np.linspace(0, count - 1, min(count, most)).round()})
+
+
+def _spread_of(targets: Sequence[Target], axis: int) -> float:
+    """Standard deviation of the fixed pattern of rows (the mean over axis 1) or columns (0), in levels of 255."""
+    return float(np.mean([target.fixed[..., 0].mean(axis=axis).std() for target in targets]))
+
+
+def _hot_value(targets: Sequence[Target]) -> float:
+    over = [
+        (target.total / target.count)[target.hot].mean() - target.mean()[target.hot].mean()
+        for target in targets
+        if target.hot.any()
+    ]
+    return float(max(0.0, np.mean(over)))

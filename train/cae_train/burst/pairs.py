@@ -1,0 +1,130 @@
+"""What a network is fitted to: frames of a burst beside the mean of the others, and photographs with the same noise."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from cae_train import streams
+from cae_train.burst.measure import Target
+from cae_train.config import PATCH, TrainConfig
+from cae_train.degrade import chain_of
+from cae_train.errors import DataError
+from cae_train.packaged import photographs
+from cae_train.patches import Pairs
+from cae_train.synthetic import load_synthetic
+
+FROM_BURST = 0.5  # share of the patches of a step
+HELD_OUT_FRAMES, HELD_OUT_PART = 0.15, 0.25  # of the frames, and of the picture's width where there is one scene
+HELD_OUT_SCENES = 0.2
+HELD_OUT_PATCHES = 1024
+DRAWN = 12  # drawn pictures beside the photographs
+TRIES = 50  # places that are looked at for one where nothing moves
+
+Image = NDArray[np.uint8]
+
+
+class BurstPairs(Dataset[tuple[Tensor, Tensor]]):
+    """Batches of (noisy, clean), float32 N x 3 x 32 x 32 in 0..1; each is a function of (seed, epoch, step).
+
+    Half are windows of frames beside the mean of the other frames, flipped; half are photographs with noise as it was
+    measured, so that a few scenes are not learnt by heart.
+    """
+
+    def __init__(self, parts: Sequence["Part"], images: Sequence[Image], config: TrainConfig) -> None:
+        self.parts, self.seed = parts, config.seed
+        self.own = round(config.batch * FROM_BURST)
+        rest = TrainConfig.from_dict(config.to_dict() | {"batch": config.batch - self.own})
+        self.photographs = Pairs(images, chain_of(config), rest)
+        self.steps = max(1, config.epoch_crops // config.batch)
+        self.lines = bool(config.noise.get("rows") or config.noise.get("columns"))
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """Step `key[1]` of epoch `key[0]`."""
+        noisy, clean = drawn(self.parts, self.own, streams.rng(self.seed, streams.BURST, *key), turn=not self.lines)
+        more_noisy, more_clean = self.photographs[key[0], key[1] % self.photographs.steps]
+        return torch.cat([noisy, more_noisy]), torch.cat([clean, more_clean])
+
+
+class Part:
+    """Windows that may be drawn from a scene: some of its frames, and of its columns.
+
+    Args:
+        target: the scene.
+        frames: numbers of frames.
+        columns: the first column and the one after the last.
+    """
+
+    def __init__(self, target: Target, frames: Sequence[int], columns: tuple[int, int] | None = None) -> None:
+        self.target, self.frames = target, frames
+        self.height = target.usable.shape[0]
+        self.columns = columns or (0, target.usable.shape[1])
+
+    def draw(self, rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """A window of a frame, and what it would be without noise, 32 x 32 x 3 in 0..255.
+
+        Raises:
+            DataError: something moves wherever it looks.
+        """
+        first, last = self.columns
+        for _ in range(TRIES):
+            y, x = int(rng.integers(self.height - PATCH + 1)), int(rng.integers(first, last - PATCH + 1))
+            if self.target.usable[y : y + PATCH, x : x + PATCH].all():
+                return self.target.pair(self.frames[int(rng.integers(len(self.frames)))], y, x, PATCH)
+        raise DataError(
+            f"scene {self.target.steady.scene.name!r} has no place of {PATCH}x{PATCH} pixels that stands still"
+        )
+
+
+def drawn(parts: Sequence[Part], count: int, rng: np.random.Generator, turn: bool) -> tuple[Tensor, Tensor]:
+    """So many windows of scenes drawn alike, flipped, and with `turn` transposed too, at random: N x 3 x 32 x 32 each."""
+    pairs = np.empty((2, count, PATCH, PATCH, 3), np.float32)
+    for index in range(count):
+        pair = parts[int(rng.integers(len(parts)))].draw(rng)
+        way = int(rng.integers(8 if turn else 4))
+        for side, window in enumerate(pair):
+            flipped = window[:: -1 if way & 1 else 1, :: -1 if way & 2 else 1]
+            pairs[side, index] = flipped.transpose(1, 0, 2) if way & 4 else flipped
+    noisy, clean = torch.from_numpy(pairs).permute(0, 1, 4, 2, 3).div_(255)
+    return noisy, clean
+
+
+def split(targets: Sequence[Target]) -> tuple[list[Part], list[Part], str]:
+    """Parts to train on, parts to judge by, and what the latter are, in a few words.
+
+    Of several scenes some are held out whole; of one, a quarter of the picture, of which frames are judged that are in
+    no training window.
+    """
+    if len(targets) > 1:
+        held = max(1, round(len(targets) * HELD_OUT_SCENES))
+        own, others = targets[:-held], targets[-held:]
+        named = ", ".join(repr(target.steady.scene.name) for target in others[:3]) + (" ..." if held > 3 else "")
+        return [_whole(target) for target in own], [_whole(target) for target in others], f"held-out scene {named}"
+    (target,) = targets
+    count, width = len(target.steady.gains), target.usable.shape[1]
+    frames = max(1, round(count * HELD_OUT_FRAMES))
+    border = width - max(2 * PATCH, round(width * HELD_OUT_PART))
+    own_frames = range(count - frames) if count > frames else range(count)
+    return (
+        [Part(target, own_frames, (0, border))],
+        [Part(target, range(count - frames, count), (border, width))],
+        f"a quarter of the picture in {frames} held-out frames",
+    )
+
+
+def _whole(target: Target) -> Part:
+    return Part(target, range(len(target.steady.gains)))
+
+
+def held_out(parts: Sequence[Part], seed: int) -> tuple[Tensor, Tensor]:
+    """The windows that are judged by, the same at every call: 1024 x 3 x 32 x 32 each."""
+    return drawn(parts, HELD_OUT_PATCHES, streams.rng(seed, streams.BURST), turn=False)
+
+
+def packaged_images(seed: int) -> list[Image]:
+    """Clean pictures that come with the package: patches of photographs, and a few drawn pictures."""
+    every = photographs()
+    return [*every.train, *every.validation, *load_synthetic(seed)[:DRAWN]]

@@ -1,0 +1,167 @@
+"""Whether the frames of a burst show one scene that does not move, in one light; what does not is left out, or refused.
+
+The picture is divided into blocks. Within four parts of the burst a pixel varies by noise alone; where the parts differ
+by more than that noise explains (an analysis of variance, its F around 1 where nothing moves), something moved, the
+focus or the light drifted. A block that is far from its own median in one frame alone was passed by something.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from cae_train.burst.frames import Scene
+from cae_train.errors import DataError
+
+BLOCK = 8  # pixels along a side
+PARTS = 4
+MOVED = 2.0  # F of a block from which on it has changed, beside the usual one of its scene
+SHARED = 1.5  # usual F from which on frames are not independent
+USUAL_MOST = 6.0  # usual F from which on everything has changed
+PASSED = 7.0  # deviations of a block's mean
+MOST_MASKED = 0.5  # of the picture
+STEADY_LIGHT, LARGEST_FLICKER = 0.003, 0.1  # relative: below it is even; a frame further off is left out
+BLACK, WHITE = 8.0, 250.0  # of 255
+MOST_CLIPPED = 0.6
+
+Floats = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Steady:
+    """A scene that was checked.
+
+    Attributes:
+        scene: with the frames that are left.
+        gains: what each is multiplied with to have one brightness, float32 N.
+        moving: bool H x W, where something moved; not to be used.
+        black: whether there is no light at all: the lens cap is on.
+        notes: what the user should know, a line each.
+    """
+
+    scene: Scene
+    gains: Floats
+    moving: Mask
+    black: bool = False
+    notes: tuple[str, ...] = ()
+
+    def frame(self, number: int) -> Floats:
+        """One frame in one light, float32 H x W x 3 in 0..255."""
+        return np.multiply(self.scene.frames[number], self.gains[number], dtype=np.float32)
+
+
+class UnsteadyError(DataError):
+    """A scene that cannot be used; `picture` shows where, uint8 H x W x 3 BGR, or None."""
+
+    def __init__(self, message: str, picture: NDArray[np.uint8] | None = None) -> None:
+        super().__init__(message)
+        self.picture = picture
+
+
+def check(scene: Scene) -> Steady:
+    """Check a scene; with its mean given, a single frame is taken as it is.
+
+    Raises:
+        UnsteadyError: too much of it moves, its light steps, or it is white.
+    """
+    frames = scene.frames
+    height, width = frames.shape[1:3]
+    still = np.zeros((height, width), np.bool_)
+    brightness = np.array([frame.mean(dtype=np.float64) for frame in frames])
+    if brightness.max() < BLACK:
+        return Steady(scene, np.ones(len(frames), np.float32), still, black=True)
+    clipped = float((frames[0].min(axis=2) >= WHITE).mean())
+    if clipped > MOST_CLIPPED:
+        raise UnsteadyError(
+            f"scene {scene.name!r}: {clipped:.0%} of it is white, where noise is clipped: less exposure is needed"
+        )
+    if len(frames) == 1:
+        return Steady(scene, np.ones(1, np.float32), still)
+    scene, gains, notes = _evened(scene, brightness)
+    usual, changed = _changed(scene, gains)
+    passed = _passed(scene, gains)
+    blocks = cv2.dilate((changed | passed).astype(np.uint8), np.ones((3, 3), np.uint8))
+    moving = cv2.resize(blocks, (width, height), interpolation=cv2.INTER_NEAREST).astype(np.bool_)
+    share = float(moving.mean())
+    if share > MOST_MASKED or usual > USUAL_MOST:
+        raise UnsteadyError(
+            f"scene {scene.name!r} moves: {max(share, float(usual > USUAL_MOST)):.0%} of the picture changes by more than noise "
+            "does; put the camera on something firm, with focus and exposure fixed", _drawn(scene, moving),
+        )  # fmt: skip
+    if share:
+        notes.append(f"scene {scene.name!r}: {share:.1%} of the picture moves and is left out")
+    if usual > SHARED:
+        notes.append(
+            f"scene {scene.name!r}: its frames share some of their noise (video compression, or a filter over time), which "
+            "can be neither measured nor removed; record single pictures, or as MJPG"
+        )
+    return Steady(scene, gains, moving, notes=tuple(notes))
+
+
+def _evened(scene: Scene, brightness: NDArray[np.float64]) -> tuple[Scene, Floats, list[str]]:
+    """Leave out frames of quite another brightness, and find what evens out the others."""
+    gains = np.median(brightness) / np.maximum(brightness, 1e-3)
+    kept = np.abs(gains - 1) <= LARGEST_FLICKER
+    spread = float(np.ptp(brightness) / np.median(brightness))
+    if kept.sum() < max(2, len(kept) / 2):
+        raise UnsteadyError(
+            f"scene {scene.name!r}: its light changes from {brightness.min():.0f} to {brightness.max():.0f} of 255; fix the "
+            "exposure, and use light that does not flicker"
+        )
+    notes = []
+    if not kept.all():
+        notes.append(f"scene {scene.name!r}: {int((~kept).sum())} frames of another brightness are left out")
+        scene = Scene(scene.name, scene.frames[kept], scene.truth)
+    elif spread > STEADY_LIGHT:
+        notes.append(f"scene {scene.name!r}: the light flickers by {spread:.1%}, which is evened out")
+    return scene, gains[kept].astype(np.float32), notes
+
+
+def _changed(scene: Scene, gains: Floats) -> tuple[float, Mask]:
+    """The usual F of a scene's blocks, and which have changed."""
+    parts = np.array_split(np.arange(len(gains)), min(PARTS, len(gains) // 2))
+    if len(parts) < 2:
+        return 1.0, np.zeros(_blocks(scene.frames[0][..., 0].astype(np.float32)).shape, np.bool_)
+    means, within = [], 0.0
+    for part in parts:
+        frames = [np.multiply(scene.frames[i], gains[i], dtype=np.float32) for i in part]
+        mean = sum(frames) / np.float32(len(part))
+        within = within + sum(np.square(frame - mean).mean(2) for frame in frames)
+        means.append(mean)
+    total = sum(means) / np.float32(len(means))
+    between = sum(len(part) * np.square(mean - total).mean(2) for part, mean in zip(parts, means, strict=True))
+    error = _blocks(np.asarray(within, np.float32)) / (len(gains) - len(parts)) + 0.02
+    f = _blocks(np.asarray(between, np.float32)) / (len(parts) - 1) / error
+    usual = float(np.median(f))
+    return usual, f > MOVED * max(1.0, usual) + 1
+
+
+def _passed(scene: Scene, gains: Floats) -> Mask:
+    """Blocks whose mean is far from its median in some frame."""
+    blocks = np.stack([
+        _blocks(np.multiply(frame, gain, dtype=np.float32).mean(2)) for frame, gain in zip(scene.frames, gains, strict=True)
+    ])  # fmt: skip
+    off = np.abs(blocks - np.median(blocks, axis=0))
+    spread = 1.4826 * np.median(off, axis=0)
+    spread = np.maximum(spread, 0.5 * np.median(spread)) + 0.1
+    return np.asarray((off > PASSED * spread).any(axis=0))
+
+
+def _blocks(plane: Floats) -> Floats:
+    """Means of blocks of a plane; what is left over at its lower and right edge goes into the last."""
+    size = (max(1, plane.shape[1] // BLOCK), max(1, plane.shape[0] // BLOCK))
+    return cv2.resize(plane, size, interpolation=cv2.INTER_AREA).astype(np.float32)
+
+
+def _drawn(scene: Scene, moving: Mask) -> NDArray[np.uint8]:
+    """The first frame, BGR, red where it moves."""
+    picture = cv2.cvtColor(scene.frames[0], cv2.COLOR_RGB2BGR)
+    picture[moving] = (picture[moving] * 0.5 + np.array([0, 0, 255]) * 0.5).astype(np.uint8)
+    return picture.astype(np.uint8)
+
+
+def drawn(steady: Steady) -> NDArray[np.uint8]:
+    """The first frame of a scene, uint8 H x W x 3 BGR, red where something moves."""
+    return _drawn(steady.scene, steady.moving)

@@ -1,0 +1,146 @@
+"""Noise as it was measured on a camera: its strength at each brightness, its grain, its colours, its fixed pattern.
+
+`cae_train.burst` measures it; a training with it, and the `model.pt` that comes out, carry the numbers with them.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - the name that every torch user knows
+
+from cae_train.errors import ConfigError
+
+KNOTS = 17  # brightnesses, 0, 1/16 ... 1, between which the strength is interpolated
+GRAIN = 11  # pixels along a side of the filters that give the noise its grain
+COLORS = 3
+_SHAPES = {"sigma": (COLORS, KNOTS), "colors": (COLORS, COLORS), "grain": (COLORS, GRAIN, GRAIN), "rows": (), "columns": (),
+           "hot": (), "hot_value": ()}  # fmt: skip
+_LARGEST = 4.0  # of any of these numbers: values are in 0..1
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class NoiseModel:
+    """A camera's noise, in units of the full range 0..1.
+
+    Attributes:
+        camera: its name.
+        sigma: 3 x 17, standard deviations of R, G and B where their value is 0, 1/16 ... 1.
+        colors: 3 x 3; noise of unit variance is this times three independent components.
+        grain: 3 x 11 x 11, what white noise is filtered with to be one of these components; squares sum to 1.
+        rows: standard deviation of a pattern that is the same along each row; it does not change over time.
+        columns: the same of columns.
+        hot: share of the pixels that are always too bright.
+        hot_value: by how much they are, on average.
+    """
+
+    camera: str
+    sigma: Floats
+    colors: Floats
+    grain: Floats
+    rows: float = 0.0
+    columns: float = 0.0
+    hot: float = 0.0
+    hot_value: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Flat lists of numbers: what TOML and `model.pt` hold."""
+        values = {name: np.asarray(getattr(self, name), np.float64).round(6).ravel().tolist() for name in _SHAPES}
+        return {"camera": self.camera} | {k: v if _SHAPES[k] else v[0] for k, v in values.items()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "NoiseModel":
+        """The inverse of `to_dict`.
+
+        Raises:
+            ConfigError: something is missing or of another size, or no number that noise can have.
+        """
+        if set(values) != {"camera", *_SHAPES} or not isinstance(values["camera"], str):
+            raise ConfigError(f"[noise] has {', '.join(values)}: camera, {', '.join(_SHAPES)} are needed")
+        arrays = {}
+        for name, shape in _SHAPES.items():
+            try:
+                array = np.asarray(values[name], np.float32).reshape(shape)
+            except (TypeError, ValueError):
+                raise ConfigError(f"[noise] {name} is not {shape} numbers") from None
+            if not (np.abs(array) <= _LARGEST).all() or (name != "colors" and name != "grain" and array.min() < 0):
+                raise ConfigError(f"[noise] {name} has values outside 0..{_LARGEST:g}")
+            arrays[name] = array if shape else float(array)
+        return cls(values["camera"], **arrays)  # type: ignore[arg-type]
+
+    def summary(self) -> str:
+        """One line for people and for the metadata of models."""
+        mean = self.sigma.mean(0) * 255
+        parts = [
+            f"sigma {mean[2]:.1f}/{mean[8]:.1f}/{mean[14]:.1f} where dark/grey/bright",
+            f"grain {self.width:.1f} px",
+        ]
+        parts += [
+            f"fixed {name} {255 * value:.1f}"
+            for name, value in (("rows", self.rows), ("columns", self.columns))
+            if value
+        ]
+        parts += [f"{self.hot:.2%} hot pixels"] if self.hot else []
+        return f"{self.camera}: {', '.join(parts)}"
+
+    @property
+    def width(self) -> float:
+        """Width of the grain in pixels: 1 of white noise, the side of a square that would have as few independent values."""
+        first = self.grain[np.argmax(np.abs(self.colors).sum(0))]
+        return float(max(1.0, abs(float(first.sum()))))
+
+
+class Measured:
+    """The degradation: float32 N x C x H x W in 0..1 -> the same with a camera's noise, not clipped."""
+
+    def __init__(self, model: NoiseModel) -> None:
+        self.model = model
+        self.sigma = torch.from_numpy(np.ascontiguousarray(model.sigma))
+        self.colors = torch.from_numpy(np.ascontiguousarray(model.colors))
+        self.grain = torch.from_numpy(np.ascontiguousarray(model.grain))[:, None]
+
+    def __call__(self, clean: Tensor, generator: torch.Generator) -> Tensor:
+        """Add noise; of grey pictures that of the mean of the colours."""
+        count, channels, height, width = clean.shape
+        white = torch.randn(count, COLORS, height + GRAIN - 1, width + GRAIN - 1, generator=generator)
+        components = F.conv2d(white, self.grain, groups=COLORS)
+        noise = torch.einsum("ij,njhw->nihw", self.colors, components)
+        rgb = clean.expand(-1, COLORS, -1, -1)
+        noise = noise * strength(rgb, self.sigma) + self._fixed(count, height, width, generator)
+        return clean + (noise if channels == COLORS else noise.mean(1, keepdim=True))
+
+    def _fixed(self, count: int, height: int, width: int, generator: torch.Generator) -> Tensor:
+        fixed = torch.zeros(count, 1, height, width)
+        if self.model.rows:
+            fixed = fixed + self.model.rows * torch.randn(count, 1, height, 1, generator=generator)
+        if self.model.columns:
+            fixed = fixed + self.model.columns * torch.randn(count, 1, 1, width, generator=generator)
+        if self.model.hot:
+            drawn = torch.rand(count, 1, height, width, generator=generator)
+            bright = -self.model.hot_value * torch.rand(drawn.shape, generator=generator).clamp_min(1e-6).log()
+            fixed = fixed + (drawn < self.model.hot) * bright
+        return fixed
+
+
+def strength(picture: Tensor, sigma: Tensor) -> Tensor:
+    """Standard deviations at the values of N x 3 x H x W in 0..1, from 3 x 17 of them."""
+    place = picture.clamp(0, 1) * (KNOTS - 1)
+    low = place.long().clamp(max=KNOTS - 2)
+    share = place - low
+    channel = torch.arange(COLORS).view(1, -1, 1, 1)
+    return torch.lerp(sigma[channel, low], sigma[channel, low + 1], share)
+
+
+def white(camera: str, sigma: Sequence[float] | Floats) -> NoiseModel:
+    """White noise of one strength a brightness, the colours independent: 17 standard deviations."""
+    grain = np.zeros((COLORS, GRAIN, GRAIN), np.float32)
+    grain[:, GRAIN // 2, GRAIN // 2] = 1
+    return NoiseModel(
+        camera, np.tile(np.asarray(sigma, np.float32), (COLORS, 1)), np.eye(COLORS, dtype=np.float32), grain
+    )
