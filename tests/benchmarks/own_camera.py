@@ -159,8 +159,9 @@ def simulated(
             if number < 2:
                 cv2.imwrite(str(where / f"judged-{number}.png"), np.hstack([*results.values(), clean]))
         mean = {kind: float(np.mean(values)) for kind, values in found.items()}
-        print(f"| {name} | {mean['noisy']:.2f} | {mean['denoise']:.2f} | {mean['fitted']:.2f} "
-              f"| {mean['fitted'] - mean['denoise']:+.2f} | {mean.get('true', float('nan')):.2f} |", flush=True)  # fmt: skip
+        gain = mean["fitted"] - mean["denoise"]
+        row = [*(f"{mean[kind]:.2f}" for kind in ("noisy", "denoise", "fitted")), f"{gain:+.2f}"]
+        print(f"| {name} | {' | '.join(row)} | {mean.get('true', float('nan')):.2f} |", flush=True)
 
 
 def _true(camera: str, where: Path, pictures: list[Image]) -> Path:

@@ -203,7 +203,8 @@ def train(
 ) -> TrainResult:
     """Train a network and leave a run folder in `out` (made if it is not there).
 
-    `material` stands in for pairs of the images that `config.data` names. `split` and `network` spare reading again what `data.load` and `initial.initial_network` have read already.
+    `material` stands in for pairs of the images that `config.data` names. `split` and `network` spare reading again
+    what `data.load` and `initial.initial_network` have read already.
     With `resume`, `out` is a run folder that continues after its last finished epoch. Ctrl-C does not raise: the
     result says `interrupted`, and `model.pt` holds the best epoch, or the weights of the moment before the first.
 
@@ -218,7 +219,7 @@ def train(
     checkpoint = out / CHECKPOINT
     if resume and not checkpoint.is_file():
         raise CheckpointError(f"--resume {out}: it has no {CHECKPOINT} to continue from")
-    split = split or load(config)
+    split = split or (Split() if material else load(config))
     training = Training(config, material or Material.of(config, split), network or initial_network(config, resume))
     folder = RunFolder(out, config)
     everyone: list[Callback] = [folder, *callbacks]

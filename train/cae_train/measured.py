@@ -18,8 +18,10 @@ from cae_train.errors import ConfigError
 KNOTS = 17  # brightnesses, 0, 1/16 ... 1, between which the strength is interpolated
 GRAIN = 11  # pixels along a side of the filters that give the noise its grain
 COLORS = 3
-_SHAPES = {"sigma": (COLORS, KNOTS), "colors": (COLORS, COLORS), "grain": (COLORS, GRAIN, GRAIN), "rows": (), "columns": (),
-           "hot": (), "hot_value": ()}  # fmt: skip
+_SHAPES: dict[str, tuple[int, ...]] = {
+    "sigma": (COLORS, KNOTS), "colors": (COLORS, COLORS), "grain": (COLORS, GRAIN, GRAIN), "rows": (), "columns": (),
+    "hot": (), "hot_value": (),
+}  # fmt: skip
 _LARGEST = 4.0  # of any of these numbers: values are in 0..1
 
 Floats = NDArray[np.float32]
@@ -91,7 +93,7 @@ class NoiseModel:
 
     @property
     def width(self) -> float:
-        """Width of the grain in pixels: 1 of white noise, the side of a square that would have as few independent values."""
+        """Width of the grain in pixels: of the square that has one independent value; 1 of white noise."""
         first = self.grain[np.argmax(np.abs(self.colors).sum(0))]
         return float(max(1.0, abs(float(first.sum()))))
 

@@ -11,6 +11,9 @@ from cae_train.errors import CheckpointError
 from cae_train.measured import KNOTS
 
 COLORS = ("tab:red", "tab:green", "tab:blue")
+ALIKE, UNLIKE = 0.15, -0.1  # correlation of neighbours that is worth a word
+FIXED, HOT = 0.005, 0.0005  # shares of the noise and of the pixels that are
+DEEP = 0.6  # correlation whose colour needs white letters
 SIDE = 160  # pixels of the fixed pattern that are shown
 
 
@@ -33,7 +36,7 @@ def draw(measurement: Measurement, targets: Sequence[Target], path: Path) -> Non
     colors.imshow(measurement.colors, cmap="RdBu", vmin=-1, vmax=1)
     colors.set(title="correlation of colours", xticks=range(3), xticklabels="RGB", yticks=range(3), yticklabels="RGB")
     for (y, x), value in np.ndenumerate(measurement.colors):
-        colors.text(x, y, f"{value:.2f}", ha="center", va="center", color="white" if abs(value) > 0.6 else "black")
+        colors.text(x, y, f"{value:.2f}", ha="center", va="center", color="white" if abs(value) > DEEP else "black")
     pattern = targets[0].fixed[:SIDE, :SIDE, 0] + 20 * targets[0].hot[:SIDE, :SIDE]
     fixed.imshow(pattern, cmap="gray", vmin=-3, vmax=3)
     fixed.set(title=f"fixed pattern: {measurement.fixed_share:.0%} of the noise", xticks=[], yticks=[])
@@ -48,14 +51,14 @@ def sentences(measurement: Measurement, targets: Sequence[Target]) -> list[str]:
     model = measurement.model
     near = float(measurement.correlation[7, 8] + measurement.correlation[8, 7]) / 2
     grain = (
-        f"neighbouring pixels share their noise (correlation {near:.2f}): the camera smooths or compresses" if near > 0.15
-        else f"the camera sharpens (correlation of neighbours {near:.2f})" if near < -0.1
+        f"neighbouring pixels share noise (correlation {near:.2f}): the camera smooths or compresses" if near > ALIKE
+        else f"the camera sharpens (correlation of neighbours {near:.2f})" if near < UNLIKE
         else "neighbouring pixels are independent"
     )  # fmt: skip
     left = max(target.left for target in targets)
     lines = [f"noise of {model.summary()}", grain]
-    if measurement.fixed_share > 0.005 or model.hot:
+    if measurement.fixed_share > FIXED or model.hot > HOT:
         lines.append(
-            f"{measurement.fixed_share:.0%} of the noise is a fixed pattern, which no mean removes: it is taken off the targets"
+            f"{measurement.fixed_share:.0%} of the noise is a fixed pattern, which no mean removes: it is taken off"
         )
     return [*lines, f"the targets keep {left:.1%} of a frame's noise"]

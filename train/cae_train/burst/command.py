@@ -13,7 +13,7 @@ from rich.console import Console
 
 from cae_train import run_folder
 from cae_train.burst.estimate import UNKNOWN, estimate
-from cae_train.burst.fit import Fit, fit_burst, fit_noise, settings
+from cae_train.burst.fit import Fit, Run, fit_burst, fit_noise, settings
 from cae_train.burst.frames import read_scenes
 from cae_train.config import Hardware
 from cae_train.errors import ConfigError, TrainingError
@@ -65,15 +65,15 @@ def run(wanted: Wanted, given: dict[str, Any], hardware: Hardware, out: Path | N
         scenes = read_scenes(wanted.bursts, wanted.frames, say)
         noise = estimate(wanted.noise_from, camera, say) if wanted.noise_from else None
     folder = run_folder.create(target)
-    told = {"minutes": wanted.minutes, "hardware": hardware, "callbacks": [ProgressLines(console)], "tell": say}
+    fitting = Run(config, folder, wanted.minutes, hardware, [ProgressLines(console)], say)
     if noise is None:
-        frames = ", ".join(f"{len(scene.frames)}" for scene in scenes[:6]) + (" ..." if len(scenes) > 6 else "")
-        say(f"{len(scenes)} scene{'s' * (len(scenes) != 1)} of {frames} frames -> {folder}")
-        fit = fit_burst(scenes, config, folder, camera=camera, **told)  # type: ignore[arg-type]
+        counts = [len(scene.frames) for scene in scenes]
+        say(f"{len(scenes)} scene{'s' * (len(scenes) != 1)}, {sum(counts)} frames -> {folder}")
+        fit = fit_burst(scenes, camera, fitting)
     else:
         say(f"noise of {noise.summary()}")
         say(f"note: {UNKNOWN}")
-        fit = fit_noise(noise.to_dict(), config, folder, **told)  # type: ignore[arg-type]
+        fit = fit_noise(noise, fitting)
     _conclude(fit, config.start, wanted.export, say)
 
 
@@ -93,17 +93,16 @@ def _named(wanted: Wanted) -> str:
 
 def _conclude(fit: Fit, start: str, export: bool, say: Any) -> None:
     model = fit.result.model
-    say(
-        f"{fit.evaluated_on}: noisy {fit.noisy:.2f} dB, {Path(start).stem} {fit.before:.2f} dB, fitted {fit.after:.2f} dB"
-    )
+    name = Path(start).stem
+    say(f"{fit.evaluated_on}: noisy {fit.noisy:.2f} dB, {name} {fit.before:.2f} dB, fitted {fit.after:.2f} dB")
     if not fit.better:
         kept = model.with_name("model-not-better.pt")
         model.replace(kept)
         say(
-            f"the fitted model is not better than {Path(start).stem}, which stays the one to use: cae-run --webcam ({kept} is kept)"
+            f"the fitted model is not better than {name}, which stays the one to use: cae-run --webcam ({kept} is kept)"
         )
     else:
-        say(f"{fit.after - fit.before:+.2f} dB over {Path(start).stem}: {model}")
+        say(f"{fit.after - fit.before:+.2f} dB over {name}: {model}")
     if fit.result.interrupted:
         raise typer.Exit(130)
     if not fit.better:
@@ -113,7 +112,7 @@ def _conclude(fit: Fit, start: str, export: bool, say: Any) -> None:
         return
     int8 = model.with_name("model-int8.onnx")
     for options in ([], ["--int8"]):
-        done = subprocess.run([sys.executable, "-m", "cae_export.cli", str(model), *options], check=False)
+        done = subprocess.run([sys.executable, "-m", "cae_export.cli", str(model), *options], check=False)  # noqa: S603
         if done.returncode:
             raise TrainingError(
                 f"{model} is there, but cae-export {' '.join(options)} refused it (exit {done.returncode})"

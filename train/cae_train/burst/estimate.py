@@ -9,15 +9,16 @@ Source: variance of homogeneous blocks, Amer and Dubois, "Fast and reliable stru
 """
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cae_train.burst.measure import KNOTS, grain_of
+from cae_train.burst.measure import grain_of
 from cae_train.data import IMAGE_SUFFIXES, read_rgb
 from cae_train.errors import DataError
-from cae_train.measured import COLORS, NoiseModel
+from cae_train.measured import COLORS, KNOTS, NoiseModel
 
 BLOCK = 16  # pixels along a side
 FLATTEST = 0.1  # share of the blocks of a brightness
@@ -104,16 +105,16 @@ def _without_plane(blocks: Floats) -> Floats:
     left = blocks - blocks.mean(axis=(1, 2), keepdims=True)
     for plane in (np.tile(ramp, (BLOCK, 1)), np.tile(ramp, (BLOCK, 1)).T):
         left -= np.einsum("nhwc,hw->nc", left, plane)[:, None, None, :] * plane[None, :, :, None]
-    return left * np.sqrt(BLOCK**2 / (BLOCK**2 - 3))
+    return np.asarray(left * np.sqrt(BLOCK**2 / (BLOCK**2 - 3)))
 
 
 def _curve(levels: Floats, variances: Floats) -> Floats:
     """Standard deviations at the knots: medians of blocks of about each brightness, constant beyond them."""
     edges = np.linspace(0, 256, BINS + 1)
     seen, found = [], []
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in pairwise(edges):
         here = (levels >= low) & (levels < high)
         if here.sum() >= 8:
             seen.append(levels[here].mean())
             found.append(np.median(variances[here]))
-    return np.sqrt(np.interp(np.arange(KNOTS) * 255 / (KNOTS - 1), seen, found))
+    return np.asarray(np.sqrt(np.interp(np.arange(KNOTS) * 255 / (KNOTS - 1), seen, found)))

@@ -6,20 +6,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
+import numpy as np
 import torch
 from lightning.pytorch import Callback
+from torch import Tensor
 
 from cae_train.burst import chart
 from cae_train.burst.frames import Scene
 from cae_train.burst.measure import Measurement, Target, measure, targets_of
-from cae_train.burst.pairs import BurstPairs, held_out, packaged_images, split
+from cae_train.burst.pairs import HELD_OUT_PATCHES, BurstPairs, held_out, packaged_images, split
 from cae_train.burst.steady import Steady, UnsteadyError, check, drawn
 from cae_train.checkpoint import load_model
 from cae_train.config import Hardware, TrainConfig
-from cae_train.data import Image, Split, load
+from cae_train.data import Image, load
 from cae_train.degrade import MEASURED, chain_of
 from cae_train.initial import initial_network
 from cae_train.loop import Material, TrainResult, evaluate, train
+from cae_train.measured import NoiseModel
 from cae_train.models import options_of
 from cae_train.models.base import Autoencoder
 from cae_train.objective import psnr
@@ -32,6 +35,8 @@ LR = 5e-4
 STEPS_MOST = 9_000  # of a fit, however fast the machine is
 TRIAL_STEPS = 8  # whose time says how many there will be
 WORTH = 0.02  # dB that a fitted model must gain at least
+PACKAGED = "packaged"  # photographs that come with the package, in `TrainConfig.data`
+HELD_OUT_IMAGES = 8  # one of so many clean photographs, where there is no burst to judge by
 CHART, SCENES = "noise.png", "scenes"
 
 Tell = Callable[[str], None]
@@ -47,7 +52,6 @@ class Fit:
         after: that of the fitted one.
         noisy: that of the noisy patches.
         evaluated_on: what that was.
-        summary: the noise, in a line.
     """
 
     result: TrainResult
@@ -55,7 +59,6 @@ class Fit:
     after: float
     noisy: float
     evaluated_on: str
-    summary: str
 
     @property
     def better(self) -> bool:
@@ -107,78 +110,63 @@ def measured(steady: Sequence[Steady], camera: str, out: Path, tell: Tell) -> tu
     return targets, measurement
 
 
-def fit_burst(
-    scenes: Sequence[Scene],
-    config: TrainConfig,
-    out: Path,
-    *,
-    camera: str,
-    minutes: float,
-    hardware: Hardware | None = None,
-    callbacks: Sequence[Callback] = (),
-    tell: Tell = lambda _line: None,
-) -> Fit:
-    """Fit a network to the noise of a burst.
+@dataclass(frozen=True)
+class Run:
+    """How to fit.
 
-    Args:
-        scenes: what was recorded.
-        config: settings of the training; its data, if any but the default are named, are the clean photographs.
+    Attributes:
+        config: settings of the training; its data, unless they are `PACKAGED`, are the clean photographs.
         out: the run's folder.
-        camera: its name.
         minutes: how long to train.
         hardware: as `train` takes it.
         callbacks: as `train` takes them.
         tell: called with a line for the user.
+    """
+
+    config: TrainConfig
+    out: Path
+    minutes: float
+    hardware: Hardware | None = None
+    callbacks: Sequence[Callback] = ()
+    tell: Tell = lambda _line: None
+
+
+def fit_burst(scenes: Sequence[Scene], camera: str, run: Run) -> Fit:
+    """Fit a network to the noise of a camera's bursts.
 
     Raises:
         DataError: the scenes cannot be used.
         ConfigError, CheckpointError, TrainingError: as `train` raises them.
     """
-    targets, measurement = measured(steady_scenes(scenes, out, tell), camera, out, tell)
+    targets, measurement = measured(steady_scenes(scenes, run.out, run.tell), camera, run.out, run.tell)
     own, others, evaluated_on = split(targets)
-    config = replace(config, degrade=(MEASURED,), noise=measurement.model.to_dict())
+    config = replace(run.config, degrade=(MEASURED,), noise=measurement.model.to_dict())
     images = _photographs(config) + [_half(target) for target in targets]
-    pairs = BurstPairs(own, images, config)
-    return _fit(config, out, pairs, held_out(others, config.seed), evaluated_on, minutes, hardware, callbacks, tell)
+    return _fit(
+        replace(run, config=config), BurstPairs(own, images, config), held_out(others, config.seed), evaluated_on
+    )
 
 
-def fit_noise(
-    noise: dict[str, object],
-    config: TrainConfig,
-    out: Path,
-    *,
-    minutes: float,
-    hardware: Hardware | None = None,
-    callbacks: Sequence[Callback] = (),
-    tell: Tell = lambda _line: None,
-) -> Fit:
-    """Fit a network to noise that was estimated on noisy pictures alone; arguments and errors as of `fit_burst`."""
-    config = replace(config, degrade=(MEASURED,), noise=noise)
+def fit_noise(noise: NoiseModel, run: Run) -> Fit:
+    """Fit a network to noise that was estimated on noisy pictures alone; errors as of `fit_burst`."""
+    config = replace(run.config, degrade=(MEASURED,), noise=noise.to_dict())
     images = _photographs(config)
-    judged = fixed_pairs(images[::8], chain_of(config), config.seed, 1024)
-    pairs = Pairs([image for i, image in enumerate(images) if i % 8], chain_of(config), config)
-    where = "held-out photographs with the estimated noise"
-    return _fit(config, out, pairs, judged, where, minutes, hardware, callbacks, tell)
+    judged = fixed_pairs(images[::HELD_OUT_IMAGES], chain_of(config), config.seed, HELD_OUT_PATCHES)
+    pairs = Pairs([image for i, image in enumerate(images) if i % HELD_OUT_IMAGES], chain_of(config), config)
+    return _fit(replace(run, config=config), pairs, judged, "held-out photographs with the estimated noise")
 
 
-def _fit(
-    config: TrainConfig, out: Path, pairs: BurstPairs | Pairs, judged: tuple[torch.Tensor, torch.Tensor], evaluated_on: str,
-    minutes: float, hardware: Hardware | None, callbacks: Sequence[Callback], tell: Tell,
-) -> Fit:  # fmt: skip
-    network = initial_network(config)
+def _fit(run: Run, pairs: BurstPairs | Pairs, judged: tuple[Tensor, Tensor], evaluated_on: str) -> Fit:
+    network = initial_network(run.config)
     before = evaluate(network.eval(), *judged)
     noisy = float(psnr(*judged).mean())
-    tell(f"{evaluated_on}: noisy {noisy:.2f} dB, {Path(config.start).stem} {before:.2f} dB")
-    steps = _steps(network, pairs, minutes)
-    config = replace(config, epoch_crops=steps * config.batch)
-    pairs.steps = steps
-    tell(f"training {config.epochs * steps * config.batch:,} patches, about {minutes:g} minutes")
+    run.tell(f"{evaluated_on}: noisy {noisy:.2f} dB, {Path(run.config.start).stem} {before:.2f} dB")
+    pairs.steps = _steps(network, pairs, run.minutes)
+    config = replace(run.config, epoch_crops=pairs.steps * run.config.batch)
+    run.tell(f"training on {config.epochs * config.epoch_crops:,} patches, about {run.minutes:g} minutes")
     material = Material(pairs, judged, evaluated_on)
-    result = train(
-        config, out, hardware=hardware, callbacks=callbacks, split=Split(), network=network, material=material
-    )
-    after = evaluate(load_model(result.model).network, *judged)
-    return Fit(result, before, after, noisy, evaluated_on, str(config.noise["camera"]))
+    result = train(config, run.out, hardware=run.hardware, callbacks=run.callbacks, network=network, material=material)
+    return Fit(result, before, evaluate(load_model(result.model).network, *judged), noisy, evaluated_on)
 
 
 def settings(start: str, given: dict[str, object]) -> TrainConfig:
@@ -190,14 +178,15 @@ def settings(start: str, given: dict[str, object]) -> TrainConfig:
     path = Path(start) if start else DENOISE
     loaded = load_model(path)
     usual: dict[str, object] = {
-        "data": ["packaged"], "arch": loaded.arch, "model": options_of(loaded.network), "channels": loaded.network.channels,
-        "start": str(path), "loss": "mse", "lr": LR, "epochs": EPOCHS, "batch": BATCH, "jitter": 0.2,
+        "data": [PACKAGED], "arch": loaded.arch, "model": options_of(loaded.network),
+        "channels": loaded.network.channels, "start": str(path), "loss": "mse", "lr": LR, "epochs": EPOCHS,
+        "batch": BATCH, "jitter": 0.2,
     }  # fmt: skip
     return TrainConfig.from_dict(usual | given)
 
 
 def _photographs(config: TrainConfig) -> list[Image]:
-    if config.data == ("packaged",):
+    if config.data == (PACKAGED,):
         return packaged_images(config.seed)
     found = load(config)
     return [*found.train, *found.validation]
@@ -206,7 +195,7 @@ def _photographs(config: TrainConfig) -> list[Image]:
 def _half(target: Target) -> Image:
     """A scene at half its size, where little of its noise is left."""
     mean = target.smooth
-    return cv2.resize(mean, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA).round().clip(0, 255).astype("uint8")
+    return cv2.resize(mean, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA).round().clip(0, 255).astype(np.uint8)
 
 
 def _steps(network: Autoencoder, pairs: BurstPairs | Pairs, minutes: float) -> int:

@@ -60,7 +60,7 @@ def read_scenes(sources: Sequence[str], count: int, tell: Callable[[str], None])
             scenes.append(_scene(f"camera {source}", _of_camera(source, count), f"--burst {source!r}"))
         else:
             raise DataError(
-                f"--burst {source!r} does not exist: name a camera (0), a video, a folder of frames or one of such folders"
+                f"--burst {source!r} does not exist: name a camera (0), a video, a folder of frames, or of such folders"
             )
     return scenes
 
@@ -75,8 +75,8 @@ def _of_folder(folder: Path, count: int) -> list[Scene]:
             scenes.append(_scene(place.name, ((path.name, _read(path)) for path in paths), f"--burst {str(place)!r}"))
     if not scenes:
         raise DataError(
-            f"--burst {str(folder)!r} has no frames: {', '.join(sorted(IMAGE_SUFFIXES))} are looked for, in it and in the "
-            "folders in it"
+            f"--burst {str(folder)!r} has no frames, nor have the folders in it: {', '.join(sorted(IMAGE_SUFFIXES))} "
+            "are looked for"
         )
     return scenes
 

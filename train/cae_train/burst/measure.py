@@ -65,13 +65,13 @@ class Target:
 
     def mean(self) -> Floats:
         """The mean of all frames without the fixed pattern, H x W x 3 in 0..255."""
-        return self._without_pattern(self.total / self.count)
+        return self._without_pattern(self.total / np.float32(self.count))
 
     def without(self, number: int) -> Floats:
         """The mean of all frames but one, without the fixed pattern, H x W x 3 in 0..255."""
         if self.steady.scene.truth is not None:
             return self._without_pattern(self.total)
-        return self._without_pattern((self.total - self.steady.frame(number)) / (self.count - 1))
+        return self._without_pattern((self.total - self.steady.frame(number)) / np.float32(self.count - 1))
 
     def pair(self, number: int, y: int, x: int, side: int) -> tuple[Floats, Floats]:
         """A window of a frame, and of the mean of the others without the fixed pattern: side x side x 3 in 0..255."""
@@ -135,7 +135,7 @@ def targets_of(scenes: Sequence[Steady]) -> list[Target]:
     totals = [_total(steady) for steady in scenes]
     sizes = {total.shape for total, _ in totals}
     same = len(sizes) == 1 and all(steady.scene.truth is None for steady in scenes)
-    means = [total / count for total, count in totals]
+    means = [total / np.float32(count) for total, count in totals]
     targets = []
     for steady, (total, count) in zip(scenes, totals, strict=True):
         if steady.black:
@@ -179,7 +179,7 @@ def _lines(means: Sequence[Floats], axis: int) -> Floats:
     if common < LINE_LEAST**2 or common < 0.3 * own:
         return np.zeros(lines.shape[1], np.float32)
     reliable = common / (common + (own - common) / len(lines))
-    return (reliable * np.median(lines, axis=0)).astype(np.float32)
+    return np.asarray(reliable * np.median(lines, axis=0), np.float32)
 
 
 def _smooth_down(plane: Floats) -> Floats:
@@ -240,7 +240,7 @@ def measure(targets: Sequence[Target], camera: str) -> Measurement:
     model = NoiseModel(
         camera, sigma, colors, grain, rows / 255, columns / 255, hot, _hot_value(targets) / 255 if hot else 0.0
     )
-    over = float(np.mean([noise_variance for noise_variance in variance[enough]]))
+    over = float(np.mean(variance[enough]))
     fixed = fixed_squares / max(1, pixels)
     standard = np.sqrt(np.diag(colors @ colors.T))
     return Measurement(
@@ -263,7 +263,7 @@ def _alike(a: Floats, b: Floats) -> float:
 
 
 def _curve(seen: NDArray[np.float64], variance: NDArray[np.float64], count: NDArray[np.float64]) -> Floats:
-    """Standard deviations at the knots, in 0..1: a smoothed curve through the bins, constant beyond the last of them."""
+    """Standard deviations at the knots, in 0..1: a smoothed curve through the bins, constant beyond them."""
     there = np.flatnonzero(~np.isnan(variance))
     smooth = variance[there].copy()
     weight = np.sqrt(count[there])
@@ -328,7 +328,7 @@ def _filter(power: NDArray[np.float64]) -> Floats:
     kernel = np.fft.fftshift(np.fft.ifft2(np.sqrt(power)).real)
     half, reach = len(power) // 2, GRAIN // 2
     middle = kernel[half - reach : half + reach + 1, half - reach : half + reach + 1]
-    return (middle / np.sqrt(np.square(middle).sum())).astype(np.float32)
+    return np.asarray(middle / np.sqrt(np.square(middle).sum()), np.float32)
 
 
 def _spread(count: int, most: int) -> list[int]:
@@ -338,7 +338,7 @@ def _spread(count: int, most: int) -> list[int]:
 
 def _spread_of(targets: Sequence[Target], axis: int) -> float:
     """Standard deviation of the fixed pattern of rows (the mean over axis 1) or columns (0), in levels of 255."""
-    return float(np.mean([target.fixed[..., 0].mean(axis=axis).std() for target in targets]))
+    return float(np.mean([target.fixed[..., 0].mean(axis=axis).std() for target in targets]).round(3))
 
 
 def _hot_value(targets: Sequence[Target]) -> float:

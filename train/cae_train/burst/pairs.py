@@ -80,7 +80,7 @@ class Part:
 
 
 def drawn(parts: Sequence[Part], count: int, rng: np.random.Generator, turn: bool) -> tuple[Tensor, Tensor]:
-    """So many windows of scenes drawn alike, flipped, and with `turn` transposed too, at random: N x 3 x 32 x 32 each."""
+    """So many windows of scenes, flipped and with `turn` transposed too at random: noisy and clean, N x 3 x 32 x 32."""
     pairs = np.empty((2, count, PATCH, PATCH, 3), np.float32)
     for index in range(count):
         pair = parts[int(rng.integers(len(parts)))].draw(rng)

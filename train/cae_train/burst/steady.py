@@ -49,7 +49,8 @@ class Steady:
 
     def frame(self, number: int) -> Floats:
         """One frame in one light, float32 H x W x 3 in 0..255."""
-        return np.multiply(self.scene.frames[number], self.gains[number], dtype=np.float32)
+        frame: Floats = np.multiply(self.scene.frames[number], self.gains[number], dtype=np.float32)
+        return frame
 
 
 class UnsteadyError(DataError):
@@ -75,7 +76,7 @@ def check(scene: Scene) -> Steady:
     clipped = float((frames[0].min(axis=2) >= WHITE).mean())
     if clipped > MOST_CLIPPED:
         raise UnsteadyError(
-            f"scene {scene.name!r}: {clipped:.0%} of it is white, where noise is clipped: less exposure is needed"
+            f"scene {scene.name!r}: {clipped:.0%} of it is white, where noise is clipped: expose it less"
         )
     if len(frames) == 1:
         return Steady(scene, np.ones(1, np.float32), still)
@@ -87,28 +88,33 @@ def check(scene: Scene) -> Steady:
     share = float(moving.mean())
     if share > MOST_MASKED or usual > USUAL_MOST:
         raise UnsteadyError(
-            f"scene {scene.name!r} moves: {max(share, float(usual > USUAL_MOST)):.0%} of the picture changes by more than noise "
+            f"scene {scene.name!r} moves: {1.0 if usual > USUAL_MOST else share:.0%} of it changes by more than noise "
             "does; put the camera on something firm, with focus and exposure fixed", _drawn(scene, moving),
         )  # fmt: skip
     if share:
         notes.append(f"scene {scene.name!r}: {share:.1%} of the picture moves and is left out")
     if usual > SHARED:
         notes.append(
-            f"scene {scene.name!r}: its frames share some of their noise (video compression, or a filter over time), which "
-            "can be neither measured nor removed; record single pictures, or as MJPG"
+            f"scene {scene.name!r}: its frames share noise (video compression, or a filter over time), which can be "
+            "neither measured nor removed; record single pictures, or as MJPG"
         )
     return Steady(scene, gains, moving, notes=tuple(notes))
 
 
 def _evened(scene: Scene, brightness: NDArray[np.float64]) -> tuple[Scene, Floats, list[str]]:
-    """Leave out frames of quite another brightness, and find what evens out the others."""
-    gains = np.median(brightness) / np.maximum(brightness, 1e-3)
+    """Leave out frames of quite another brightness, and find what evens out the others.
+
+    A frame's brightness is the median of its blocks', each beside its own over time: what moves does not count.
+    """
+    blocks = np.stack([_blocks(frame.mean(2, dtype=np.float32)) for frame in scene.frames])
+    usual = np.median(blocks, axis=0)
+    gains = 1 / np.median(blocks[:, usual > BLACK] / usual[usual > BLACK], axis=1)
     kept = np.abs(gains - 1) <= LARGEST_FLICKER
-    spread = float(np.ptp(brightness) / np.median(brightness))
+    spread = float(np.ptp(gains))
     if kept.sum() < max(2, len(kept) / 2):
         raise UnsteadyError(
-            f"scene {scene.name!r}: its light changes from {brightness.min():.0f} to {brightness.max():.0f} of 255; fix the "
-            "exposure, and use light that does not flicker"
+            f"scene {scene.name!r}: its light changes from {brightness.min():.0f} to {brightness.max():.0f} of 255; "
+            "fix the exposure, and use light that does not flicker"
         )
     notes = []
     if not kept.all():
@@ -140,9 +146,8 @@ def _changed(scene: Scene, gains: Floats) -> tuple[float, Mask]:
 
 def _passed(scene: Scene, gains: Floats) -> Mask:
     """Blocks whose mean is far from its median in some frame."""
-    blocks = np.stack([
-        _blocks(np.multiply(frame, gain, dtype=np.float32).mean(2)) for frame, gain in zip(scene.frames, gains, strict=True)
-    ])  # fmt: skip
+    evened = (np.multiply(*pair, dtype=np.float32) for pair in zip(scene.frames, gains, strict=True))
+    blocks = np.stack([_blocks(frame.mean(2)) for frame in evened])
     off = np.abs(blocks - np.median(blocks, axis=0))
     spread = 1.4826 * np.median(off, axis=0)
     spread = np.maximum(spread, 0.5 * np.median(spread)) + 0.1
@@ -159,7 +164,8 @@ def _drawn(scene: Scene, moving: Mask) -> NDArray[np.uint8]:
     """The first frame, BGR, red where it moves."""
     picture = cv2.cvtColor(scene.frames[0], cv2.COLOR_RGB2BGR)
     picture[moving] = (picture[moving] * 0.5 + np.array([0, 0, 255]) * 0.5).astype(np.uint8)
-    return picture.astype(np.uint8)
+    shown: NDArray[np.uint8] = picture.astype(np.uint8)
+    return shown
 
 
 def drawn(steady: Steady) -> NDArray[np.uint8]:

@@ -1,0 +1,272 @@
+"""Bursts of a camera: what is read, what is refused, what is measured, and what is fitted; with real files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from cae_train import TrainConfig, load_model
+from cae_train.burst.estimate import estimate
+from cae_train.burst.frames import Scene, read_scenes
+from cae_train.burst.measure import measure, targets_of
+from cae_train.burst.steady import UnsteadyError, check
+from cae_train.checkpoint import save_model
+from cae_train.degrade import described
+from cae_train.errors import CaeTrainError, ConfigError, DataError
+from cae_train.measured import Measured, NoiseModel, white
+from cae_train.models import build
+
+Floats = NDArray[np.float32]
+HEIGHT, WIDTH = 160, 192
+
+
+def scenery(seed: int = 0, height: int = HEIGHT, width: int = WIDTH) -> Floats:
+    """A picture with flat parts, slopes and edges, H x W x 3 in 0..255."""
+    rng = np.random.default_rng(seed)
+    picture = cv2.resize(
+        rng.uniform(40, 215, (4, 5, 3)).astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC
+    )
+    for _ in range(12):
+        center = int(rng.integers(width)), int(rng.integers(height))
+        cv2.circle(picture, center, int(rng.integers(8, 30)), rng.uniform(30, 225, 3).tolist(), -1, cv2.LINE_AA)
+    return picture.clip(20, 235)
+
+
+def burst(
+    count: int = 24, sigma: float = 8.0, seed: int = 0, picture: Floats | None = None, **size: int
+) -> NDArray[np.uint8]:
+    clean = scenery(seed, **size) if picture is None else picture
+    noise = np.random.default_rng(seed + 100).normal(0, sigma, (count, *clean.shape))
+    return np.rint(clean + noise).clip(0, 255).astype(np.uint8)
+
+
+def written(folder: Path, frames: NDArray[np.uint8]) -> Path:
+    folder.mkdir(parents=True)
+    for number, frame in enumerate(frames):
+        cv2.imwrite(str(folder / f"{number:03d}.png"), frame[..., ::-1])
+    return folder
+
+
+def test_a_folder_of_frames_is_a_scene_and_one_of_folders_has_several(tmp_path: Path) -> None:
+    frames = burst(4)
+    written(tmp_path / "scenes" / "a", frames)
+    written(tmp_path / "scenes" / "b", frames[:3])
+    one = read_scenes([str(tmp_path / "scenes" / "a")], 60, print)
+    assert [scene.name for scene in one] == ["a"]
+    np.testing.assert_array_equal(one[0].frames, frames)
+    several = read_scenes([str(tmp_path / "scenes")], 60, print)
+    assert [(scene.name, len(scene.frames)) for scene in several] == [("a", 4), ("b", 3)]
+    assert [len(scene.frames) for scene in read_scenes([str(tmp_path / "scenes")], 2, print)] == [2, 2]
+
+
+def test_a_video_is_a_scene(tmp_path: Path) -> None:
+    path = tmp_path / "still.avi"
+    video = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 25, (WIDTH, HEIGHT))
+    for frame in burst(6):
+        video.write(np.ascontiguousarray(frame[..., ::-1]))
+    video.release()
+    (scene,) = read_scenes([str(path)], 60, print)
+    assert scene.frames.shape == (6, HEIGHT, WIDTH, 3)
+
+
+def test_noisy_pictures_with_their_means_are_scenes_of_one_frame(tmp_path: Path) -> None:
+    written(tmp_path / "noisy", burst(2))
+    written(tmp_path / "clean", np.stack([scenery().astype(np.uint8)] * 2))
+    scenes = read_scenes([str(tmp_path)], 60, print)
+    assert [len(scene.frames) for scene in scenes] == [1, 1]
+    measured = measure(targets_of([check(scene) for scene in scenes]), "pairs")
+    assert measured.model.sigma[:, 4:13].mean() * 255 == pytest.approx(8, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda folder: folder / "none", "does not exist: name a camera"),
+        (lambda folder: folder, "has no frames"),
+        (lambda folder: written(folder / "one", burst(1)), "has 1 frame: 2 are needed, 60 are best"),
+        (lambda folder: written(folder / "small", burst(3, height=64, width=64)), "64x64 pixels are too small"),
+        (lambda folder: _of_two_sizes(folder / "sizes"), "frames of different sizes, 000.png has 192x160 pixels"),
+    ],
+)
+def test_what_is_no_burst_is_one_line(tmp_path: Path, make: Callable[[Path], Path], reason: str) -> None:
+    with pytest.raises(DataError, match=reason):
+        read_scenes([str(make(tmp_path))], 60, print)
+
+
+def _of_two_sizes(folder: Path) -> Path:
+    written(folder, burst(2))
+    cv2.imwrite(str(folder / "900.png"), np.zeros((150, 200, 3), np.uint8))
+    return folder
+
+
+def test_a_camera_that_is_not_there_is_one_line() -> None:
+    with pytest.raises(DataError, match="camera cannot be opened"):
+        read_scenes(["97"], 60, lambda _line: None)
+
+
+def test_a_scene_that_stands_still_is_taken_whole() -> None:
+    steady = check(Scene("still", burst()))
+    assert not steady.moving.any()
+    assert steady.notes == ()
+    np.testing.assert_allclose(steady.gains, 1, atol=0.002)
+
+
+def test_what_moves_in_a_scene_is_left_out() -> None:
+    frames = burst()
+    for number, frame in enumerate(frames):  # a ball that rolls, and in one frame something that flies by
+        cv2.circle(frame, (20 + 3 * number, 130), 12, (250, 40, 40), -1)
+    frames[7, 10:40, 150:180] = 10
+    steady = check(Scene("ball", frames))
+    assert steady.moving[125:135, 30:80].all()
+    assert steady.moving[14:36, 154:176].all()
+    assert not steady.moving[60:100, 20:180].any()
+    assert 0.05 < steady.moving.mean() < 0.4
+    assert "moves and is left out" in steady.notes[0]
+
+
+def test_a_camera_that_moves_is_refused_with_a_picture_of_where() -> None:
+    picture = np.tile(scenery(), (1, 2, 1)) + 40 * np.sin(np.arange(2 * WIDTH) / 2)[None, :, None]
+    frames = np.stack([burst(1, picture=picture[:, i : i + WIDTH].astype(np.float32), seed=i)[0] for i in range(24)])
+    with pytest.raises(UnsteadyError, match=r"moves: \d+% of it changes by more than noise does") as caught:
+        check(Scene("shaken", frames))
+    assert caught.value.picture is not None
+    assert caught.value.picture.shape == (HEIGHT, WIDTH, 3)
+
+
+def test_a_step_of_focus_is_refused_or_left_out() -> None:
+    sharp = burst(12)
+    soft = np.stack([cv2.GaussianBlur(scenery(), (0, 0), 4)] * 12) + np.random.default_rng(1).normal(0, 8, sharp.shape)
+    frames = np.concatenate([sharp, np.rint(soft).clip(0, 255).astype(np.uint8)])
+    edges = cv2.Laplacian(scenery().mean(2), cv2.CV_32F)
+    strong = np.abs(edges) > 40
+    try:
+        steady = check(Scene("focus", frames))
+    except UnsteadyError:
+        return
+    assert steady.moving[strong].mean() > 0.8
+
+
+def test_light_that_flickers_is_evened_out_and_measured_as_if_it_did_not() -> None:
+    clean, rng = scenery(), np.random.default_rng(2)
+    frames = np.stack([clean * (1 + 0.03 * np.sin(i)) + rng.normal(0, 8, clean.shape) for i in range(24)])
+    steady = check(Scene("lamp", np.rint(frames).clip(0, 255).astype(np.uint8)))
+    assert "flickers by" in steady.notes[0]
+    measured = measure(targets_of([steady]), "lamp")
+    assert measured.model.sigma[:, 4:13].mean() * 255 == pytest.approx(8, rel=0.05)
+
+
+def test_a_step_of_exposure_is_refused() -> None:
+    frames = burst(12).astype(np.float32)
+    frames[6:] *= 0.6
+    with pytest.raises(UnsteadyError, match=r"its light changes from \d+ to \d+ of 255; fix the exposure"):
+        check(Scene("auto", frames.astype(np.uint8)))
+
+
+def test_white_frames_are_refused() -> None:
+    with pytest.raises(UnsteadyError, match="100% of it is white"):
+        check(Scene("sun", np.full((4, HEIGHT, WIDTH, 3), 255, np.uint8)))
+
+
+def test_black_frames_alone_are_refused_and_beside_others_are_a_lens_cap() -> None:
+    black = check(Scene("cap", np.random.default_rng(0).integers(0, 4, (8, HEIGHT, WIDTH, 3), np.uint8)))
+    assert black.black
+    with pytest.raises(DataError, match="'cap' is black: it shows the fixed pattern alone"):
+        targets_of([black])
+    assert len(targets_of([check(Scene("lit", burst())), black])) == 1
+
+
+def test_strength_grain_and_colours_of_noise_are_measured() -> None:
+    """Noise that grows with brightness, is filtered along rows, and is half the same in all colours."""
+    rng, frames = np.random.default_rng(5), []
+    scenes = []
+    for seed in range(2):
+        clean = scenery(seed)
+        frames = []
+        for _ in range(24):
+            noise = rng.normal(0, 1, (HEIGHT, WIDTH, 3)) + rng.normal(0, 1, (HEIGHT, WIDTH, 1))
+            noise = cv2.blur(noise, (2, 1)) * np.sqrt(2) / np.sqrt(2)
+            frames.append(np.rint(clean + noise * (2 + clean / 40)).clip(0, 255).astype(np.uint8))
+        scenes.append(check(Scene(str(seed), np.stack(frames))))
+    measured = measure(targets_of(scenes), "test")
+    knots = np.arange(17) * 255 / 16
+    for c in range(3):
+        np.testing.assert_allclose(measured.model.sigma[c, 4:13] * 255, (2 + knots / 40)[4:13], rtol=0.08)
+    assert measured.correlation[7, 8] == pytest.approx(0.5, abs=0.06)
+    assert measured.correlation[8, 7] == pytest.approx(0, abs=0.06)
+    assert measured.colors[0, 1] == pytest.approx(0.5, abs=0.05)
+    assert measured.fixed_share == 0
+    drawn = Measured(measured.model)(torch.full((64, 3, 32, 32), 0.5), torch.Generator().manual_seed(0)) - 0.5
+    assert float(drawn.std()) * 255 == pytest.approx(2 + 127.5 / 40, rel=0.08)
+    assert float((drawn[..., 1:] * drawn[..., :-1]).mean() / drawn.var()) == pytest.approx(0.5, abs=0.08)
+    assert float((drawn[:, 0] * drawn[:, 1]).mean() / drawn.var()) == pytest.approx(0.5, abs=0.08)
+
+
+def test_rows_and_hot_pixels_are_found_in_several_scenes_and_taken_off() -> None:
+    rng = np.random.default_rng(9)
+    rows = rng.normal(0, 3, (HEIGHT, 1, 1))
+    hot = (rng.random((HEIGHT, WIDTH, 1)) < 0.003) * 70.0
+    pictures = [scenery(seed) for seed in range(3)]
+    scenes = [check(Scene(str(i), burst(picture=p + rows + hot, sigma=5, seed=i))) for i, p in enumerate(pictures)]
+    targets = targets_of(scenes)
+    for target, picture in zip(targets, pictures, strict=True):
+        raw = np.square(target.total / target.count - picture).mean()
+        assert np.square(target.mean() - picture).mean() < 0.25 * raw
+        found = target.hot[hot[..., 0] > 0].mean()
+        assert found > 0.6
+        assert target.hot[hot[..., 0] == 0].mean() < 0.002
+    model = measure(targets, "rows").model
+    assert model.rows * 255 == pytest.approx(3, rel=0.4)
+    assert model.columns == 0
+    assert model.hot == pytest.approx(0.003, rel=0.5)
+
+
+def test_frames_without_noise_are_refused() -> None:
+    frames = np.repeat(scenery().astype(np.uint8)[None], 4, axis=0)
+    with pytest.raises(DataError, match="there is no noise in them"):
+        measure(targets_of([check(Scene("drawn", frames))]), "none")
+
+
+def test_noise_of_single_pictures_is_estimated_on_their_flat_parts(tmp_path: Path) -> None:
+    folder = tmp_path / "noisy"
+    folder.mkdir()
+    for seed in range(6):
+        cv2.imwrite(str(folder / f"{seed}.png"), burst(1, sigma=8, seed=seed, height=320, width=384)[0][..., ::-1])
+    (folder / "broken.png").write_bytes(b"no picture")
+    lines: list[str] = []
+    model = estimate(folder, "phone", lines.append)
+    assert model.sigma[:, 5:12].mean() * 255 == pytest.approx(8, rel=0.12)
+    assert 0.9 < model.width < 1.7, "white noise, of which a plane in each block was taken off"
+    assert any("broken.png" in line for line in lines)
+    with pytest.raises(DataError, match="is no folder"):
+        estimate(tmp_path / "none", "phone", print)
+
+
+def test_a_noise_model_survives_being_written_and_wrong_ones_are_one_line() -> None:
+    model = white("front door", np.linspace(0.01, 0.03, 17))
+    again = NoiseModel.from_dict(model.to_dict())
+    np.testing.assert_allclose(again.sigma, model.sigma, atol=1e-6)
+    assert again.camera == "front door"
+    for wrong in ({}, model.to_dict() | {"sigma": [1.0]}, model.to_dict() | {"rows": -1.0}, model.to_dict() | {"hot": "x"},
+                  model.to_dict() | {"grain": [float("nan")] * 363}):  # fmt: skip
+        with pytest.raises(ConfigError, match=r"\[noise\]"):
+            NoiseModel.from_dict(wrong)
+
+
+def test_a_model_carries_the_noise_that_it_was_fitted_to(tmp_path: Path) -> None:
+    noise = white("door", np.full(17, 0.02)).to_dict()
+    config = TrainConfig(degrade=("measured",), noise=noise)
+    save_model(tmp_path / "model.pt", build("skip", {}), config, {})
+    loaded = load_model(tmp_path / "model.pt").config
+    assert (
+        NoiseModel.from_dict(loaded.noise).summary() == "door: sigma 5.1/5.1/5.1 where dark/grey/bright, grain 1.0 px"
+    )
+    assert described(loaded).startswith("measured on door: sigma 5.1")
+    save_model(tmp_path / "other.pt", build("skip", {}), TrainConfig(degrade=("measured",)), {})
+    with pytest.raises(CaeTrainError, match="nothing was measured"):
+        load_model(tmp_path / "other.pt")
