@@ -6,10 +6,11 @@
 CIFAR-10: encoders of the networks that `tests.benchmarks.textbook` trains (denoising, no labels), exported and run as
 users do it, on 10,000 of the images for training and all 10,000 for testing. The classifier is logistic regression, its
 penalty, and whether each feature is scaled or all alike, chosen on a fifth of the former; k-means of the features as
-they are has ten clusters, each given the commonest label of its members in the training part; NMI is the normalised mutual information of clusters and labels. PCA of the
-pixels, fitted on the training part, has as many components as the pooled features of `cae`, those of `vgg16`, and the
-whole code of `cae`. The map: t-SNE of 3,000 test images, from codes and from PCA (fitted on training images) of as many
-numbers; above each what share of the images' five nearest neighbours on the map has their label.
+they are has ten clusters, each given the commonest label of its members in the training part; NMI is the normalised
+mutual information of clusters and labels. PCA of the pixels, fitted on the training part, has as many components as the
+pooled features of `cae`, those of `vgg16`, and the whole code of `cae`. The map: t-SNE of 3,000 test images, from codes
+and from PCA (fitted on training images) of as many numbers; above each what share of the images' five nearest
+neighbours on the map has their label.
 """
 
 from __future__ import annotations

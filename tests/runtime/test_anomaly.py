@@ -105,7 +105,7 @@ def test_one_bad_file_does_not_stop_the_others(cae_run: Command, parts: Path, tm
     assert done.returncode == 1
     report = json.loads(done.stdout)
     assert [entry["status"] for entry in report["files"]] == ["done", "done", "done", "failed"]
-    assert not (out / "broken_heat.png").exists()
+    assert not (out / "broken.png_heat.png").exists()
 
 
 def test_what_is_there_is_kept(cae_run: Command, parts: Path, tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def test_pictures_of_one_stem_have_their_own_heat_maps(cae_run: Command, parts: 
 def test_a_picture_of_another_size_is_noted(cae_run: Command, tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "large.png"), np.full((200, 200, 3), GREY, np.uint8))
     done = cae_run(tmp_path / "large.png", "-o", tmp_path / "heat", model="anomaly")
-    assert b"note: 1 images have less than half or more than twice the pixels" in done.stderr
+    assert b"note: 1 images are over 20% smaller or 25% larger than the 6144 pixels" in done.stderr
 
 
 def test_nothing_is_said_of_pictures_that_all_failed(cae_run: Command, tmp_path: Path) -> None:

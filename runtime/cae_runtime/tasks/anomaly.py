@@ -38,7 +38,7 @@ _BAD, _GOOD = (40, 40, 220), (90, 170, 60)  # of frames, BGR
 _FULL_HEAT: Final = 3.0  # times `threshold_pixel`: where the colours end
 _OPACITY: Final = 0.65
 _BAND: Final = 256  # rows of a picture that are drawn at once
-_OTHER_SIZE: Final = 2.0  # times the pixels that the thresholds were found on: worth a note
+_OTHER_SIZE: Final = 1.25  # times the pixels that the thresholds were found on: worth a note
 
 
 @dataclass(frozen=True)
@@ -164,12 +164,13 @@ def run(session: Session, request: Request) -> Outcome:
         write_file(table, _csv(done, session.spec.threshold or 0.0))
         if other_sizes:
             request.tell(
-                f"note: {other_sizes} images have less than half or more than twice the pixels that the threshold was "
-                f"found on ({session.spec.threshold_size}): the larger a picture, the higher its worst patch"
+                f"note: {other_sizes} images are over 20% smaller or 25% larger than the {session.spec.threshold_size} "
+                "pixels that the threshold was found on: the larger a picture, the higher its worst patch"
             )
         request.tell(
             f"{anomalies} of {len(done)} images are anomalies: their score is above {session.spec.threshold:.4g}, as "
-            f"is that of {session.spec.false_alarms:.1%} of good ones; {session.provider} -> {request.output}/"
+            f"was that of {session.spec.false_alarms:.1%} of the good ones that it was set by; {session.provider} -> "
+            f"{request.output}/"
         )
     return Outcome(
         {

@@ -63,24 +63,38 @@ class Generator:
         """Return codes of the standard normal distribution, (N, *code_shape) float32; one seed, the same codes."""
         return np.random.default_rng(seed).standard_normal((count, *self.session.code_shape), dtype=np.float32)
 
+    def checked(self, codes: NDArray[Any]) -> Floats:
+        """Return codes as the model takes them, float32 (N, *code_shape).
+
+        Raises:
+            UsageError: they have another shape, or hold values that are not finite as float32.
+        """
+        shape = self.session.code_shape
+        if codes.shape[1:] != shape:
+            raise UsageError(f"the codes have shape {codes.shape}: (N, {str(shape)[1:].rstrip(',)')}) is needed")
+        with np.errstate(over="ignore"):
+            single = codes.astype(np.float32, copy=False)
+        if not np.isfinite(single).all():
+            raise UsageError("the codes hold values that are not finite, or beyond float32")
+        return single
+
     def __call__(self, codes: NDArray[Any]) -> Iterator[NDArray[np.uint8]]:
-        """Yield the picture of each code, uint8, (P, P, 3) BGR or (P, P) grey.
+        """Return an iterator over the pictures of codes, uint8, (P, P, 3) BGR or (P, P) grey.
 
         Args:
             codes: (N, *code_shape), numbers.
 
         Raises:
-            UsageError: codes of another shape, or that are not finite.
-            ImageError: the model gives values that are not finite.
-            ProviderError: the provider failed while it ran.
+            UsageError: as `checked` raises it, at once.
+            ImageError: the model gives values that are not finite; from the iterator.
+            ProviderError: the provider failed while it ran; from the iterator.
         """
+        return self._pictures(self.checked(codes))
+
+    def _pictures(self, codes: Floats) -> Iterator[NDArray[np.uint8]]:
         shape = self.session.code_shape
-        if codes.shape[1:] != shape:
-            raise UsageError(f"the codes have shape {codes.shape}: (N, {str(shape)[1:].rstrip(',)')}) is needed")
-        if not np.isfinite(codes).all():
-            raise UsageError("the codes hold values that are not finite")
         for first in range(0, len(codes), self._batch):
-            part = codes[first : first + self._batch].astype(np.float32, copy=False)
+            part = codes[first : first + self._batch]
             missing = self._batch - len(part) if self.session.fixed_batch else 0
             given = np.pad(part, [(0, missing), *[(0, 0)] * len(shape)]) if missing else part
             pictures = self.session.run(given)[: len(part)]
@@ -111,7 +125,7 @@ def run(session: Session, request: Request) -> Outcome:
         raise UsageError(f"--generate is {request.count}: it must be 1..{most} with this model")
     seed = request.seed
     if request.latent is not None:
-        codes = read_codes(request.latent)
+        codes = generator.checked(read_codes(request.latent))
     else:
         seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed
         codes = generator.draw(request.count or 0, seed)
@@ -132,7 +146,8 @@ def run(session: Session, request: Request) -> Outcome:
     write_file(sheet, cv2.imencode(".png", contact_sheet(cells, _SHEET_COLUMNS))[1].tobytes())
     drawn = f", seed {seed}" if request.latent is None else ""
     request.tell(f"{len(files)} pictures{drawn}, {session.provider} -> {request.output}/")
-    older = sum(path not in files for path in request.output.glob("sample-*.png"))
+    names = {path.name for path in files}
+    older = sum(path.name not in names for path in request.output.glob("sample-*.png"))
     if older:
         request.tell(f"note: {older} older samples of another number are still there")
     return Outcome(
