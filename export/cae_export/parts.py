@@ -140,7 +140,7 @@ def export_part(
         task=TASK[part], architecture=loaded.arch, channels=channels, overlap=overlap,
         color=COLOR_OF_CHANNELS[channels], degradation=" ".join(loaded.config.degrade), evaluated_on=source,
         version=loaded.version, license=license, threshold=unknown, threshold_pixel=unknown,
-        false_alarms=false_alarms if part == "anomaly" else None, threshold_size=unknown,
+        false_alarms=false_alarms if part == "anomaly" else None, threshold_size=unknown, threshold_images=unknown,
     )  # fmt: skip
     tell(f"converting; proving on {source}{place}")
     given, made = NAMES[part]
@@ -206,7 +206,14 @@ def _calibrated(
     if not (threshold > 0 and of_pixels > 0):
         raise RefusedError("refused: all good pictures are of one colour: there is no threshold")
     size = int(np.median([math.prod(image.shape[:2]) for image in good.others]))
-    spec = replace(spec, threshold=threshold, threshold_pixel=of_pixels, threshold_size=size, evaluated_on=good.source)
+    spec = replace(
+        spec,
+        threshold=threshold,
+        threshold_pixel=of_pixels,
+        threshold_size=size,
+        threshold_images=len(scores),
+        evaluated_on=good.source,
+    )
     save(graph, spec, path)
     notes = [good.note] if good.note else []
     rates = rates_beyond(len(scores), sum(score > threshold for score in scores))
