@@ -49,8 +49,8 @@ class Inpainter:
     def __init__(self, restorer: Restorer) -> None:
         if not fills_holes(restorer.spec):
             raise ModelError(
-                f"model {str(restorer.session.path)!r} was trained on {restorer.spec.degradation or 'nothing'!r}: filling "
-                "holes needs one that was trained with --degrade mask"
+                f"model {str(restorer.session.path)!r} was trained on {restorer.spec.degradation or 'nothing'!r}: "
+                "filling holes needs one that was trained with --degrade mask"
             )
         self._restorer = restorer
         self._reach = restorer.spec.patch // 4
