@@ -172,9 +172,10 @@ def part_table(report: "PartReport") -> list[str]:
         *(f"{row.batch:>7}  {row.difference:>18.1e}  {row.largest:>13.3g}" for row in report.parity),
     ]
     if report.spec.threshold is not None:
+        low, high = report.rates or (0.0, 1.0)
         lines.append(
-            f"threshold {report.spec.threshold:.4g}: {report.spec.false_alarms:.1%} of good pictures score higher "
-            f"({report.spec.evaluated_on})"
+            f"threshold {report.spec.threshold:.4g}: of {report.spec.evaluated_on} {report.spec.false_alarms:.1%} "
+            f"score higher; of others {low:.1%} to {high:.1%} will, nine times in ten"
         )
     return [*lines, f"{report.path}: {report.bytes / 1e3:.0f} kB"]
 

@@ -58,6 +58,8 @@ class PartReport:
         parity: torch beside the file at each batch size.
         inputs: what it was proved on.
         notes: what the user should know.
+        rates: of a detector: between which the share of further good pictures above the threshold lies, nine times in
+            ten.
     """
 
     path: Path
@@ -66,6 +68,7 @@ class PartReport:
     parity: tuple[PartParity, ...]
     inputs: str
     notes: tuple[str, ...] = ()
+    rates: tuple[float, float] | None = None
 
 
 def export_part(
@@ -138,19 +141,20 @@ def export_part(
         task=TASK[part], architecture=loaded.arch, channels=channels, overlap=overlap,
         color=COLOR_OF_CHANNELS[channels], degradation=described(loaded.config), evaluated_on=source,
         version=loaded.version, license=license, threshold=unknown, threshold_pixel=unknown,
-        false_alarms=false_alarms if part == "anomaly" else None, threshold_size=unknown,
+        false_alarms=false_alarms if part == "anomaly" else None, threshold_size=unknown, threshold_images=unknown,
     )  # fmt: skip
     tell(f"converting; proving on {source}{place}")
     given, made = NAMES[part]
     graph = convert(network.eval(), shape, opset, given=given, made=made)
     partial = output.with_name(f".{output.stem}.{secrets.token_hex(4)}.partial")
     notes: list[str] = []
+    rates = None
     try:
         save(graph, spec, partial)
         parity = _prove(network, partial, inputs, tolerance)
         if good is not None:
             tell(f"finding the threshold on {good.source}")
-            spec, notes = _calibrated(graph, spec, partial, good)
+            spec, notes, rates = _calibrated(graph, spec, partial, good)
         partial.replace(output)
     except CaeRuntimeError as e:
         raise RefusedError(f"refused: the runtime cannot use the file: {e}") from e
@@ -158,7 +162,7 @@ def export_part(
         raise UsageError(f"{output} cannot be written: {e.strerror or e}") from e
     finally:
         partial.unlink(missing_ok=True)
-    return PartReport(output, spec, output.stat().st_size, tuple(parity), source, tuple(notes))
+    return PartReport(output, spec, output.stat().st_size, tuple(parity), source, tuple(notes), rates)
 
 
 def _prove(network: nn.Module, path: Path, inputs: Tensor, tolerance: float) -> list[PartParity]:
@@ -186,7 +190,9 @@ def _prove(network: nn.Module, path: Path, inputs: Tensor, tolerance: float) -> 
     return rows
 
 
-def _calibrated(graph: onnx.ModelProto, spec: ModelSpec, path: Path, good: Good) -> tuple[ModelSpec, list[str]]:
+def _calibrated(
+    graph: onnx.ModelProto, spec: ModelSpec, path: Path, good: Good
+) -> tuple[ModelSpec, list[str], tuple[float, float]]:
     """Find the thresholds on good pictures that were not trained on, with the runtime itself, and write them."""
     detector = Detector(Session(path, provider="cpu"))
     scores, pixels = [], []
@@ -201,15 +207,44 @@ def _calibrated(graph: onnx.ModelProto, spec: ModelSpec, path: Path, good: Good)
     if not (threshold > 0 and of_pixels > 0):
         raise RefusedError("refused: all good pictures are of one colour: there is no threshold")
     size = int(np.median([math.prod(image.shape[:2]) for image in good.others]))
-    spec = replace(spec, threshold=threshold, threshold_pixel=of_pixels, threshold_size=size, evaluated_on=good.source)
+    spec = replace(
+        spec,
+        threshold=threshold,
+        threshold_pixel=of_pixels,
+        threshold_size=size,
+        threshold_images=len(scores),
+        evaluated_on=good.source,
+    )
     save(graph, spec, path)
     notes = [good.note] if good.note else []
-    if len(scores) * rate >= 1:
-        return spec, notes
-    return spec, [*notes, (
-        f"{len(scores)} good pictures are too few for a rate of {rate:g}: the threshold is their largest score; "
-        "name more with --data"
-    )]  # fmt: skip
+    rates = rates_beyond(len(scores), sum(score > threshold for score in scores))
+    if len(scores) * rate < 1:
+        notes.append(
+            f"{len(scores)} good pictures are too few for a rate of {rate:g}: the threshold is their largest score; "
+            "name more with --data"
+        )
+    return spec, notes, rates
+
+
+def rates_beyond(count: int, above: int) -> tuple[float, float]:
+    """Between which the share of further values lies that exceed one of `count`, which `above` of the others do.
+
+    The share is distributed as Beta(above + 1, count - above); these are where it has 5 % and 95 % below it. Source:
+    distribution-free tolerance limits, Wilks (1941).
+    """
+
+    def below(rate: float) -> float:  # that the share is less: at least above + 1 of `count` drawn exceed
+        few = sum(math.comb(count, i) * rate**i * (1 - rate) ** (count - i) for i in range(above + 1))
+        return 1 - few
+
+    bounds = []
+    for wanted in (0.05, 0.95):
+        low, high = 0.0, 1.0
+        for _ in range(50):
+            middle = (low + high) / 2
+            low, high = (middle, high) if below(middle) < wanted else (low, middle)
+        bounds.append(low)
+    return bounds[0], bounds[1]
 
 
 def as_read(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

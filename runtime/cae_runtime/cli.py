@@ -87,8 +87,10 @@ def run(
         int | None, typer.Option(help="Quality of videos, lower is better: 0..51, vp9 and av1 0..63; 18 for h264.")
     ] = None,
     mask: Annotated[
-        Path | None,
-        typer.Option(help="Fill what is white here: an image for all SOURCEs, or a folder of one for each."),
+        str | None,
+        typer.Option(
+            help="Fill what is white here: an image for all SOURCEs, or a folder of one for each.", metavar="PATH"
+        ),
     ] = None,
     mask_color: Annotated[
         str | None, typer.Option(help="Fill what has this colour, such as '#ff00ff'.", metavar="COLOR")
@@ -200,12 +202,15 @@ def run(
             )  # fmt: skip
             return
         if not sources and generate is None and latent is None:
-            raise UsageError("name what to clean: SOURCE..., images, videos or folders; or --webcam (see --help)")
+            raise UsageError(
+                "name what to work on: SOURCE..., images, videos or folders; --webcam; or of a decoder --generate N or "
+                "--latent FILE (see --help)"
+            )
         if output is None:
             raise UsageError("name where the result goes: -o OUT, a folder or a file")
         sources = sources or []
-        if "" in (*sources, output, model):
-            raise UsageError("SOURCE, -o or -m is empty: name a file or a folder (. is the current one)")
+        if "" in (*sources, output, model, mask):
+            raise UsageError("SOURCE, -o, -m or --mask is empty: name a file or a folder (. is the current one)")
 
         if PIPE in (*sources, output):
             refuse_in_pipe(_given(ctx), len(sources))
@@ -243,9 +248,14 @@ def run(
         if mask is not None or mask_color is not None:
             from cae_runtime.inpaint import filling
 
-            restorer, clean = filling(session, plan, mask, mask_color, overlap, batch)
+            restorer, clean = filling(session, plan, Path(mask) if mask else None, mask_color, overlap, batch)
         else:
             restorer = open_model(session)
+            if "mask" in session.spec.degradation:
+                from cae_runtime.inpaint import fills_holes
+
+                if fills_holes(session.spec):
+                    _tell(f"note: model {model!r} was trained to fill holes: name them with --mask or --mask-color")
         prepare_output(plan.folder)
         from cae_runtime.cleaning import clean_plan
         from cae_runtime.report import json_report

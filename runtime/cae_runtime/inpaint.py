@@ -24,10 +24,12 @@ from cae_runtime.images import Picture, colors_of, decode, memory_errors, read_f
 from cae_runtime.plan import Job, Plan, is_folder
 from cae_runtime.restorer import Restorer
 from cae_runtime.session import Session
+from cae_runtime.spec import ModelSpec
 
 FILL: Final = {3: (1.0, 0.0, 1.0), 1: (128 / 255,)}  # what a missing pixel is to a model of so many channels
 CORRUPTION: Final = "mask"  # in the model's `degradation`
 _COLORS: Final = 3
+_TILE: Final = 8  # patches along a side of what is filled at once
 
 Holes = NDArray[np.bool_]
 FindHoles = Callable[[Job, Picture], Holes]
@@ -45,12 +47,10 @@ class Inpainter:
     """
 
     def __init__(self, restorer: Restorer) -> None:
-        trained = restorer.spec.degradation
-        last = trained.split()[-1:]  # what is missing must be so in the end
-        if not any(name.partition(":")[0] == CORRUPTION for stage in last for name in stage.split(",")):
+        if not fills_holes(restorer.spec):
             raise ModelError(
-                f"model {str(restorer.session.path)!r} was trained on {trained or 'nothing'!r}: filling holes needs "
-                "one that was trained with --degrade mask"
+                f"model {str(restorer.session.path)!r} was trained on {restorer.spec.degradation or 'nothing'!r}: "
+                "filling holes needs one that was trained with --degrade mask"
             )
         self._restorer = restorer
         self._reach = restorer.spec.patch // 4
@@ -86,11 +86,26 @@ class Inpainter:
             part = missing[region]
             depth = cv2.distanceTransform(part.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
             ring = part & (depth <= self._reach)
-            colors[region][ring] = self._restored(colors[region])[ring]
+            self._fill(colors[region], ring)
             part &= ~ring
         if colors is not known:  # a grey picture, filled in colours that are all but grey
             known[holes] = np.rint(colors[holes].mean(axis=1, keepdims=True)).astype(image.dtype)
         return result
+
+    def _fill(self, colors: NDArray[Any], ring: Holes) -> None:
+        """Fill the pixels of a ring, tile by tile: what is far from it is not looked at."""
+        patch = self._restorer.spec.patch
+        made = []
+        for top in range(0, ring.shape[0], _TILE * patch):
+            for left in range(0, ring.shape[1], _TILE * patch):
+                tile = np.s_[top : top + _TILE * patch, left : left + _TILE * patch]
+                if ring[tile].any():
+                    only = np.zeros_like(ring)
+                    only[tile] = ring[tile]
+                    region = _around(only, patch)
+                    made.append((region, only[region], self._restored(colors[region])[only[region]]))
+        for region, part, values in made:
+            colors[region][part] = values
 
     def _restored(self, colors: NDArray[Any]) -> NDArray[Any]:
         """What the model makes of (H, W, 1 or 3); a model of 1 channel sees each colour as a grey picture."""
@@ -98,6 +113,12 @@ class Inpainter:
         if self._restorer.spec.channels == 1:
             return np.stack([self._restorer(np.ascontiguousarray(plane)) for plane in np.moveaxis(pixels, 2, 0)], 2)
         return self._restorer(pixels)
+
+
+def fills_holes(spec: ModelSpec) -> bool:
+    """Tell whether a model was trained on holes; what is missing must be so in the end."""
+    last = spec.degradation.split()[-1:]
+    return any(name.partition(":")[0] == CORRUPTION for stage in last for name in stage.split(","))
 
 
 def _around(holes: Holes, margin: int) -> tuple[slice, slice]:
@@ -124,11 +145,14 @@ def filling(
         batch: patches a call of the model, or None.
 
     Raises:
-        UsageError: there are videos, or as `find_by_mask` and `find_by_color` raise it.
+        UsageError: there are videos, a result would take a mask's place, or as `find_by_mask` and `find_by_color`
+            raise it.
         ModelError: the model was not trained to fill holes.
     """
     if any(job.video for job in plan.jobs):
         raise UsageError("holes are filled in images: name no videos with --mask and --mask-color")
+    if mask is not None:
+        _refuse_over_masks(plan, mask)
     wide = max(session.spec.overlap, session.spec.patch // 2) if overlap is None else overlap
     restorer = Restorer(session, batch=batch, overlap=wide)
     inpainter = Inpainter(restorer)
@@ -139,6 +163,13 @@ def filling(
             return inpainter(picture.pixels, find(job, picture))
 
     return restorer, filled
+
+
+def _refuse_over_masks(plan: Plan, mask: Path) -> None:
+    folder = mask if is_folder(mask, "--mask") else None
+    for job in plan.jobs:
+        if (folder or mask).resolve() in (job.output.resolve(), *job.output.resolve().parents[: None if folder else 0]):
+            raise UsageError(f"output {str(job.output)!r} would lie on or among the masks of --mask: choose another -o")
 
 
 def find_by_color(text: str) -> FindHoles:
@@ -157,11 +188,12 @@ def find_by_color(text: str) -> FindHoles:
     bgr = np.frombuffer(bytes.fromhex(digits), np.uint8)[::-1]
 
     def find(_job: Job, picture: Picture) -> Holes:
+        if picture.format == JPEG:
+            raise ImageError("is a JPEG, which does not keep a colour exactly: mark in a PNG, or name a --mask")
         colors = colors_of(picture.pixels)
         holes: Holes = (colors == bgr.astype(colors.dtype) * (np.iinfo(colors.dtype).max // 255)).all(axis=2)
         if not holes.any():
-            why = ": JPEG does not keep a colour exactly, mark in a PNG" if picture.format == JPEG else ""
-            raise ImageError(f"has no pixel of the colour #{digits.lower()}{why}")
+            raise ImageError(f"has no pixel of the colour #{digits.lower()}")
         return holes
 
     return find

@@ -15,6 +15,7 @@ from cae_runtime.formats import FORMAT_OF_SUFFIX, VIDEO_FORMAT_OF_SUFFIX, is_pic
 
 _NOTHING_THERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EBADF, errno.ELOOP})
 # Suffixes of pictures that are not written: as a name after -o they are a mistake, not a folder.
+_TABLES = frozenset({".csv", ".npz", ".npy", ".json"})
 _OTHER_PICTURES = frozenset({".avif", ".gif", ".heic", ".heif", ".jp2", ".jxl", ".pgm", ".ppm", ".svg"})
 
 
@@ -104,11 +105,25 @@ def to_do(outputs: Sequence[Path]) -> bool:
     """
     there = [output for output in outputs if is_folder(output, "output") is not None]
     if there and len(there) < len(outputs):
+        missing = [output for output in outputs if output not in there]
         raise UsageError(
-            f"output {str(there[0])!r} exists, and {len(outputs) - len(there)} others do not: --overwrite replaces it, "
-            "or name another folder"
+            f"output {str(there[0])!r} exists, {str(missing[0])!r} and {len(missing) - 1} others do not (new pictures, "
+            "or such as failed): --overwrite makes all anew, or name another folder"
         )
     return not there
+
+
+def check_folder(path: Path) -> None:
+    """Refuse an output that cannot be a folder for results.
+
+    Raises:
+        UsageError: it is a file, or would be a folder with a file's name.
+    """
+    there = is_folder(path, "output")
+    if there is False:
+        raise UsageError(f"output {str(path)!r} is a file: name a folder")
+    if there is None and (is_picture(path) or path.suffix.lower() in _TABLES):
+        raise UsageError(f"output {str(path)!r} must be a folder here; one whose name ends so must exist already")
 
 
 def prepare_output(folder: Path) -> None:

@@ -25,7 +25,7 @@ _CHOICES: Final[Mapping[str, tuple[str | int, ...]]] = {
     "dtype": ("float32", "float16"),
     "precision": ("fp32", "int8", "fp16"),
 }
-_OF_ANOMALY: Final = ("threshold", "threshold_pixel", "false_alarms", "threshold_size")
+_OF_ANOMALY: Final = ("threshold", "threshold_pixel", "false_alarms", "threshold_size", "threshold_images")
 COLOR_OF_CHANNELS: Final = {1: "gray", 3: "rgb"}
 
 
@@ -54,6 +54,7 @@ class ModelSpec:
         threshold_pixel: of task `anomaly`: score that one in a thousand pixels of good pictures exceeds, else None.
         false_alarms: of task `anomaly`: share of good pictures, 0..1, that exceed `threshold`, else None.
         threshold_size: of task `anomaly`: pixels of the median picture that the thresholds were found on, else None.
+        threshold_images: of task `anomaly`: how many good pictures they were found on, else None.
 
     Raises:
         ModelError: a value is outside what is listed above.
@@ -79,6 +80,7 @@ class ModelSpec:
     threshold_pixel: float | None = None
     false_alarms: float | None = None
     threshold_size: int | None = None
+    threshold_images: int | None = None
 
     def __post_init__(self) -> None:
         for name, allowed in _CHOICES.items():

@@ -165,6 +165,7 @@ def test_the_threshold_has_the_rate_of_false_alarms_that_it_states(
     detector = Detector(report.path)
     found = [detector(cv2.imread(str(path))) for path in sorted(others.iterdir())]
     assert sum(detection.anomaly for detection in found) in (3, 4)
+    assert report.rates == pytest.approx(parts.rates_beyond(40, sum(detection.anomaly for detection in found)))
     above = np.concatenate([detection.heat.ravel() for detection in found]) > report.spec.threshold_pixel
     assert above.mean() == pytest.approx(0.001, abs=0.0005)
 
@@ -183,6 +184,16 @@ def test_pictures_that_were_trained_on_do_not_set_the_threshold(
     report = export_part(path, "anomaly", data=str(others), false_alarms=0.5)
     assert "10 images of others" in report.spec.evaluated_on
     assert any("10 of the images named with --data stand in" in note for note in report.notes)
+
+
+@pytest.mark.parametrize(("count", "above"), [(20, 0), (20, 1), (200, 10)])
+def test_the_range_of_rates_is_that_of_fresh_pictures(count: int, above: int) -> None:
+    """Thresholds set by so many of uniform values, again and again: nine in ten have a rate between the two."""
+    low, high = parts.rates_beyond(count, above)
+    values = np.sort(np.random.default_rng(0).random((4000, count)), axis=1)
+    rates = 1 - values[:, -1 - above]
+    assert np.mean(rates < low) == pytest.approx(0.05, abs=0.015)
+    assert np.mean(rates > high) == pytest.approx(0.05, abs=0.015)
 
 
 @pytest.mark.usefixtures("converted_once")

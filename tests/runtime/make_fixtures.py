@@ -78,6 +78,7 @@ def main() -> None:
         threshold_pixel=0.05,
         false_alarms=0.05,
         threshold_size=6144,
+        threshold_images=40,
     )
     score = [  # the squared distance from mid-grey, the mean of the colours
         helper.make_node("Sub", ["input", "weight"], ["apart"]),

@@ -74,6 +74,27 @@ def test_a_picture_is_as_bad_as_its_worst_patch() -> None:
     np.testing.assert_allclose(detector(image).heat[32:64, 32:64], 0.25, atol=0.005)
 
 
+def test_nothing_of_an_earlier_call_is_left_of_pictures_that_fail(
+    cae_run: Command, parts: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "heat"
+    assert cae_run(parts, "-o", out, model="anomaly").returncode == 0
+    (parts / "b_hole.png").write_bytes(b"no picture")
+    assert cae_run(parts, "-o", out, "--overwrite", model="anomaly").returncode == 1
+    assert not (out / "b_hole.png_heat.png").exists()
+    for path in parts.rglob("*.png"):
+        path.write_bytes(b"no picture")
+    assert cae_run(parts, "-o", out, "--overwrite", model="anomaly").returncode == 1
+    assert [path for path in out.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize("name", ["heat.png", "scores.csv"])
+def test_a_folder_with_a_files_name_is_not_made(cae_run: Command, parts: Path, tmp_path: Path, name: str) -> None:
+    done = cae_run(parts, "-o", tmp_path / name, model="anomaly")
+    assert (done.returncode, b"must be a folder here" in done.stderr) == (2, True)
+    assert not (tmp_path / name).exists()
+
+
 @settings(max_examples=30, deadline=None)
 @given(
     height=st.sampled_from([1, 31, 32, 33, 64, 65, 100]),
@@ -105,7 +126,7 @@ def test_one_bad_file_does_not_stop_the_others(cae_run: Command, parts: Path, tm
     assert done.returncode == 1
     report = json.loads(done.stdout)
     assert [entry["status"] for entry in report["files"]] == ["done", "done", "done", "failed"]
-    assert not (out / "broken_heat.png").exists()
+    assert not (out / "broken.png_heat.png").exists()
 
 
 def test_what_is_there_is_kept(cae_run: Command, parts: Path, tmp_path: Path) -> None:
@@ -114,7 +135,7 @@ def test_what_is_there_is_kept(cae_run: Command, parts: Path, tmp_path: Path) ->
     mine = out / "a_good.png_heat.png"
     mine.write_text("mine")
     done = cae_run(parts, "-o", out, model="anomaly")
-    assert (done.returncode, b"exists, and 4 others do not: --overwrite" in done.stderr) == (2, True)
+    assert (done.returncode, b"and 3 others do not" in done.stderr) == (2, True)
     assert [path.name for path in out.iterdir()] == [mine.name]
     assert cae_run(parts, "-o", out, "--overwrite", model="anomaly").returncode == 0
     assert mine.read_bytes() != b"mine"
@@ -156,7 +177,7 @@ def test_pictures_of_one_stem_have_their_own_heat_maps(cae_run: Command, parts: 
 def test_a_picture_of_another_size_is_noted(cae_run: Command, tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "large.png"), np.full((200, 200, 3), GREY, np.uint8))
     done = cae_run(tmp_path / "large.png", "-o", tmp_path / "heat", model="anomaly")
-    assert b"note: 1 images have less than half or more than twice the pixels" in done.stderr
+    assert b"note: 1 images are over 20% smaller or 25% larger than the 6144 pixels" in done.stderr
 
 
 def test_nothing_is_said_of_pictures_that_all_failed(cae_run: Command, tmp_path: Path) -> None:

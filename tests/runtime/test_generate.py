@@ -67,7 +67,7 @@ def test_what_is_there_is_kept(cae_run: Command, tmp_path: Path) -> None:
     mine = tmp_path / "sample-0002.png"
     mine.write_bytes(b"mine")
     done = cae_run("--generate", 3, "-o", tmp_path, model="generate")
-    assert (done.returncode, b"exists, and 3 others do not" in done.stderr) == (2, True)
+    assert (done.returncode, b"and 2 others do not" in done.stderr) == (2, True)
     assert [path.name for path in tmp_path.iterdir()] == [mine.name]
     assert cae_run("--generate", 3, "-o", tmp_path, "--overwrite", model="generate").returncode == 0
     assert len(pictures(tmp_path)) == 3
@@ -81,9 +81,11 @@ def test_what_is_there_is_kept(cae_run: Command, tmp_path: Path) -> None:
     ("codes", "reason"),
     [
         (np.zeros((2, 5), np.float32), "the codes have shape (2, 5): (N, 4) is needed"),
-        (np.zeros(4, np.float32), "an array (N, ...) of numbers is needed"),
-        (np.full((1, 4), np.nan), "not finite"),
-        (np.array([["a", "b", "c", "d"]]), "an array (N, ...) of numbers is needed"),
+        (np.zeros(4, np.float32), "codes are real numbers, (N, ...)"),
+        (np.full((1, 4), np.nan), "row 0 of the codes holds values that are not finite"),
+        (np.array([[0, 0, 0, 0], [0, 0, 1e300, 0]]), "row 1 of the codes"),
+        (np.zeros((0, 4)), "with N from 1 on"),
+        (np.array([["a", "b", "c", "d"]]), "codes are real numbers, (N, ...)"),
         (np.array([[{}, 1, 2, 3]], dtype=object), "is no .npy file of numbers"),
         (b"no array", "is no .npy file of numbers"),
         (b"", "is no .npy file of numbers"),
@@ -108,7 +110,7 @@ def test_bad_codes_are_one_line(cae_run: Command, tmp_path: Path, codes: object,
 @pytest.mark.parametrize(
     ("options", "model", "reason"),
     [
-        ([], "generate", "name what to clean"),
+        ([], "generate", "or of a decoder --generate N"),
         (["--generate", "0"], "generate", "--generate is 0: it must be 1 or more"),
         (["--generate", "100001"], "generate", "--generate is 100001: it must be 1..100000 with this model"),
         (["--generate", "2", "--latent", "x.npy"], "generate", "or their codes with --latent"),

@@ -60,15 +60,37 @@ def test_a_colour_of_16_bits_and_one_that_is_not_there(cae_run: Command, noise: 
     mask = stroke(image)
     image[mask > 0] = (65535, 0, 257 * 0x80)
     cv2.imwrite(str(tmp_path / "deep.png"), image)
-    cv2.imwrite(str(tmp_path / "none.jpg"), noise((40, 40, 3)))
+    cv2.imwrite(str(tmp_path / "marked.jpg"), image >> 8)
+    cv2.imwrite(str(tmp_path / "none.png"), noise((40, 40, 3)))
     done = cae_run(
-        tmp_path / "deep.png", tmp_path / "none.jpg", "-o", tmp_path / "out", "--mask-color", "#8000ff", model="fill"
-    )
+        *(tmp_path / name for name in ("deep.png", "marked.jpg", "none.png")), "-o", tmp_path / "out",
+        "--mask-color", "#8000ff", model="fill",
+    )  # fmt: skip
     assert done.returncode == 1
-    assert b"has no pixel of the colour #8000ff: JPEG does not keep a colour exactly" in done.stderr
+    assert b"is a JPEG, which does not keep a colour exactly" in done.stderr
+    assert b"has no pixel of the colour #8000ff" in done.stderr
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["deep.png"]
     result = cv2.imread(str(tmp_path / "out" / "deep.png"), cv2.IMREAD_UNCHANGED)
     assert only_the_holes_changed(image, result, mask)
+
+
+def test_a_result_never_takes_a_masks_place(cae_run: Command, photo: np.ndarray, tmp_path: Path) -> None:
+    mask, masks = tmp_path / "mask.png", tmp_path / "masks"
+    masks.mkdir()
+    for path in (mask, masks / "photo.png"):
+        cv2.imwrite(str(path), stroke(photo))
+    before = mask.read_bytes()
+    for out, named in ((mask, mask), (masks, masks), (masks / "photo.png", masks)):
+        done = cae_run(tmp_path / "photo.png", "-o", out, "--mask", named, "--overwrite", model="fill")
+        assert (done.returncode, b"on or among the masks" in done.stderr) == (2, True)
+    assert mask.read_bytes() == (masks / "photo.png").read_bytes() == before
+    done = cae_run(tmp_path / "photo.png", "-o", tmp_path / "out.png", "--mask", "", model="fill")
+    assert (done.returncode, b"--mask is empty" in done.stderr) == (2, True)
+
+
+def test_without_a_mask_a_model_that_fills_holes_says_so(cae_run: Command, photo: np.ndarray, tmp_path: Path) -> None:
+    done = cae_run(tmp_path / "photo.png", "-o", tmp_path / "out.png", model="fill")
+    assert (done.returncode, b"was trained to fill holes: name them with --mask" in done.stderr) == (0, True)
 
 
 def test_a_mask_that_is_transparent_where_nothing_was_drawn(

@@ -34,6 +34,7 @@ def specs(draw: st.DrawFn) -> ModelSpec:
         threshold_pixel=draw(thresholds),
         false_alarms=draw(st.floats(min_value=1e-6, max_value=0.999) if task == "anomaly" else st.none()),
         threshold_size=draw(st.integers(1, 2**28) if task == "anomaly" else st.none()),
+        threshold_images=draw(st.integers(1, 2**28) if task == "anomaly" else st.none()),
         evaluated_on=draw(st.text()),
         version=draw(st.text()),
         license=draw(st.text()),

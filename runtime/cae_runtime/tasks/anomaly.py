@@ -20,10 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cae_runtime.contact_sheet import Cell, contact_sheet, thumbnail, to_bgr
-from cae_runtime.errors import UsageError
 from cae_runtime.images import write_file
 from cae_runtime.patches import OverPatches
-from cae_runtime.plan import is_folder, prepare_output, refuse_overwriting, to_do
+from cae_runtime.plan import check_folder, is_folder, prepare_output, refuse_overwriting, to_do
 from cae_runtime.session import Session
 from cae_runtime.tasks import Outcome, Request
 from cae_runtime.tasks.pictures import Opened, images_of, opened, tried
@@ -38,7 +37,7 @@ _BAD, _GOOD = (40, 40, 220), (90, 170, 60)  # of frames, BGR
 _FULL_HEAT: Final = 3.0  # times `threshold_pixel`: where the colours end
 _OPACITY: Final = 0.65
 _BAND: Final = 256  # rows of a picture that are drawn at once
-_OTHER_SIZE: Final = 2.0  # times the pixels that the thresholds were found on: worth a note
+_OTHER_SIZE: Final = 1.25  # times the pixels that the thresholds were found on: worth a note
 
 
 @dataclass(frozen=True)
@@ -129,8 +128,7 @@ def run(session: Session, request: Request) -> Outcome:
         UsageError: sources without images, or an output that cannot be written.
         ModelError, ProviderError: as `Detector` raises them.
     """
-    if is_folder(request.output, "output") is False:
-        raise UsageError(f"output {str(request.output)!r} is a file: name a folder")
+    check_folder(request.output)
     detector = Detector(session, batch=request.batch)
     table, sheet = request.output / TABLE, request.output / SHEET
     plan = images_of(request.sources, request.output, name_of=lambda source: source.name + ENDING)
@@ -158,18 +156,22 @@ def run(session: Session, request: Request) -> Outcome:
     for verdict in failed:
         request.tell(f"failed: {verdict.source!r} {verdict.reason}")
     anomalies = sum(bool(verdict.anomaly) for verdict in done)
+    if not done:  # nothing of an earlier call is to be taken for this one's
+        table.unlink(missing_ok=True)
+        sheet.unlink(missing_ok=True)
     if done:
         cells = [cell for _, _, cell in sorted(worst, key=lambda entry: entry[:2], reverse=True)]
         write_file(sheet, _png(contact_sheet(cells, _SHEET_COLUMNS)))
         write_file(table, _csv(done, session.spec.threshold or 0.0))
         if other_sizes:
             request.tell(
-                f"note: {other_sizes} images have less than half or more than twice the pixels that the threshold was "
-                f"found on ({session.spec.threshold_size}): the larger a picture, the higher its worst patch"
+                f"note: {other_sizes} images are over 20% smaller or 25% larger than the {session.spec.threshold_size} "
+                "pixels that the threshold was found on: the larger a picture, the higher its worst patch"
             )
         request.tell(
             f"{anomalies} of {len(done)} images are anomalies: their score is above {session.spec.threshold:.4g}, as "
-            f"is that of {session.spec.false_alarms:.1%} of good ones; {session.provider} -> {request.output}/"
+            f"was that of {session.spec.false_alarms:.1%} of the {session.spec.threshold_images} good ones that it was "
+            f"set by; {session.provider} -> {request.output}/"
         )
     return Outcome(
         {
@@ -189,6 +191,7 @@ def _judge(detector: Detector, picture: Opened) -> tuple[Verdict, Cell | None]:
     """Score a picture and write its heat map."""
     source, output, pixels = str(picture.job.source), picture.job.output, picture.pixels
     if pixels is None:
+        output.unlink(missing_ok=True)  # of an earlier call
         return Verdict(source, "failed", picture.reason), None
 
     def judged() -> tuple[Detection, NDArray[np.uint8]]:

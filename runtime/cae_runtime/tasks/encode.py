@@ -178,8 +178,8 @@ def _write_csv(file: IO[bytes], rows: Iterator[_Rows], _folder: Path) -> tuple[i
             width = part.values.shape[1]
             table.writerow(["path", *([] if part.places is None else ["x", "y"]), *(f"f{i}" for i in range(width))])
         places = [[]] * len(part.values) if part.places is None else part.places.tolist()
-        for place, values in zip(places, part.values.tolist(), strict=True):
-            table.writerow([part.path, *place, *(f"{value:.8g}" for value in values)])
+        for place, values in zip(places, part.values, strict=True):
+            table.writerow([part.path, *place, *(f"{value:.8g}" for value in values.tolist())])
         count += len(part.values)
     text.flush()
     text.detach()

@@ -16,7 +16,7 @@ from cae_runtime.contact_sheet import Cell, contact_sheet, thumbnail
 from cae_runtime.errors import ImageError, UsageError
 from cae_runtime.images import write_file
 from cae_runtime.patches import checked_batch
-from cae_runtime.plan import is_folder, prepare_output, to_do
+from cae_runtime.plan import check_folder, prepare_output, to_do
 from cae_runtime.report import Progress
 from cae_runtime.session import Session, open_for
 from cae_runtime.tasks import Outcome, Request
@@ -63,24 +63,39 @@ class Generator:
         """Return codes of the standard normal distribution, (N, *code_shape) float32; one seed, the same codes."""
         return np.random.default_rng(seed).standard_normal((count, *self.session.code_shape), dtype=np.float32)
 
+    def checked(self, codes: NDArray[Any]) -> Floats:
+        """Return codes as the model takes them, float32 (N, *code_shape).
+
+        Raises:
+            UsageError: they have another shape, or hold values that are not finite as float32.
+        """
+        shape = self.session.code_shape
+        if codes.shape[1:] != shape:
+            raise UsageError(f"the codes have shape {codes.shape}: (N, {str(shape)[1:].rstrip(',)')}) is needed")
+        with np.errstate(over="ignore"):
+            single = codes.astype(np.float32, copy=False)
+        if not np.isfinite(single).all():
+            worst = int(np.flatnonzero(~np.isfinite(single).reshape(len(single), -1).all(axis=1))[0])
+            raise UsageError(f"row {worst} of the codes holds values that are not finite, or beyond float32")
+        return single
+
     def __call__(self, codes: NDArray[Any]) -> Iterator[NDArray[np.uint8]]:
-        """Yield the picture of each code, uint8, (P, P, 3) BGR or (P, P) grey.
+        """Return an iterator over the pictures of codes, uint8, (P, P, 3) BGR or (P, P) grey.
 
         Args:
             codes: (N, *code_shape), numbers.
 
         Raises:
-            UsageError: codes of another shape, or that are not finite.
-            ImageError: the model gives values that are not finite.
-            ProviderError: the provider failed while it ran.
+            UsageError: as `checked` raises it, at once.
+            ImageError: the model gives values that are not finite; from the iterator.
+            ProviderError: the provider failed while it ran; from the iterator.
         """
+        return self._pictures(self.checked(codes))
+
+    def _pictures(self, codes: Floats) -> Iterator[NDArray[np.uint8]]:
         shape = self.session.code_shape
-        if codes.shape[1:] != shape:
-            raise UsageError(f"the codes have shape {codes.shape}: (N, {str(shape)[1:].rstrip(',)')}) is needed")
-        if not np.isfinite(codes).all():
-            raise UsageError("the codes hold values that are not finite")
         for first in range(0, len(codes), self._batch):
-            part = codes[first : first + self._batch].astype(np.float32, copy=False)
+            part = codes[first : first + self._batch]
             missing = self._batch - len(part) if self.session.fixed_batch else 0
             given = np.pad(part, [(0, missing), *[(0, 0)] * len(shape)]) if missing else part
             pictures = self.session.run(given)[: len(part)]
@@ -103,15 +118,17 @@ def run(session: Session, request: Request) -> Outcome:
         raise UsageError("name how many pictures to make with --generate N, or their codes with --latent FILE.npy")
     if request.latent is not None and request.seed is not None:
         raise UsageError("--seed is of codes that are drawn: --latent names them")
-    if is_folder(request.output, "output") is False:
-        raise UsageError(f"output {str(request.output)!r} is a file: name a folder")
+    check_folder(request.output)
     generator = Generator(session, batch=request.batch)
     if (request.count or 0) > COUNT_MAX or (request.count or 0) * math.prod(session.code_shape) > NUMBERS_MAX:
         most = min(COUNT_MAX, NUMBERS_MAX // math.prod(session.code_shape))
         raise UsageError(f"--generate is {request.count}: it must be 1..{most} with this model")
     seed = request.seed
     if request.latent is not None:
-        codes = read_codes(request.latent)
+        try:
+            codes = generator.checked(read_codes(request.latent))
+        except UsageError as e:
+            raise UsageError(f"--latent {str(request.latent)!r}: {e}") from e
     else:
         seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed
         codes = generator.draw(request.count or 0, seed)
@@ -132,7 +149,8 @@ def run(session: Session, request: Request) -> Outcome:
     write_file(sheet, cv2.imencode(".png", contact_sheet(cells, _SHEET_COLUMNS))[1].tobytes())
     drawn = f", seed {seed}" if request.latent is None else ""
     request.tell(f"{len(files)} pictures{drawn}, {session.provider} -> {request.output}/")
-    older = sum(path not in files for path in request.output.glob("sample-*.png"))
+    names = {path.name for path in files}
+    older = sum(path.name not in names for path in request.output.glob("sample-*.png"))
     if older:
         request.tell(f"note: {older} older samples of another number are still there")
     return Outcome(
@@ -154,17 +172,19 @@ def read_codes(path: Path) -> NDArray[Any]:
     """
     try:
         if path.stat().st_size > LATENT_BYTES_MAX:
-            raise UsageError(f"--latent {str(path)!r} is larger than {LATENT_BYTES_MAX} bytes, the limit")
+            raise UsageError(f"it is larger than {LATENT_BYTES_MAX} bytes, the limit")
         with path.open("rb") as file:
             codes = np.lib.format.read_array(file, allow_pickle=False)
     except OSError as e:
-        raise UsageError(f"--latent {str(path)!r} cannot be read: {e.strerror or e}") from e
+        raise UsageError(f"it cannot be read: {e.strerror or e}") from e
     except UsageError:
         raise
     except Exception as e:  # a damaged header can fail anywhere in NumPy's reader
-        raise UsageError(f"--latent {str(path)!r} is no .npy file of numbers") from e
+        raise UsageError("it is no .npy file of numbers") from e
     if codes.dtype.kind not in "fiu" or codes.ndim < 2 or not len(codes):
-        raise UsageError(f"--latent {str(path)!r} is no .npy file of codes: an array (N, ...) of numbers is needed")
+        raise UsageError(
+            f"it holds {codes.dtype} of shape {codes.shape}: codes are real numbers, (N, ...) with N from 1 on"
+        )
     if len(codes) > COUNT_MAX:
-        raise UsageError(f"--latent {str(path)!r} has {len(codes)} codes: the limit is {COUNT_MAX}")
+        raise UsageError(f"it has {len(codes)} codes: the limit is {COUNT_MAX}")
     return codes
