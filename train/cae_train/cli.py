@@ -156,9 +156,13 @@ def command(
         _list()
         return
     hardware = Hardware(accelerator, devices, strategy, workers)
+    said = {name for name in context.params if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"}
     if burst or noise_from is not None:
-        _fit_camera(context, given, (burst or [], noise_from, camera, frames, minutes, export), hardware, config, out)
+        _fit_camera(said, given, (burst or [], noise_from, camera, frames, minutes, export), hardware, config, out)
         return
+    for name in OF_A_CAMERA:
+        if name in said:
+            raise ConfigError(f"--{name} goes with --burst or --noise-from")
     if preview_degradation is not None:
         _check_preview(preview_degradation, {"--resume": resume, "--save-pairs": save_pairs})
     if resume is not None:
@@ -186,19 +190,18 @@ def command(
     _run(settings, hardware, out, resume, save_pairs, max_pairs)
 
 
-OF_A_CAMERA = ("camera", "frames", "minutes", "export")
+OF_A_CAMERA = ("camera", "frames", "minutes", "export")  # with --burst or --noise-from alone
 NOT_OF_A_CAMERA = ("resume", "save_pairs", "preview_degradation", "degrade", "arch", "model", "epoch_crops", "channels")
 
 
 def _fit_camera(
-    context: typer.Context,
+    said: set[str],
     given: dict[str, Any],
     wanted: tuple[Any, ...],
     hardware: Hardware,
     config: Path | None,
     out: Path | None,
 ) -> None:
-    said = {name for name in context.params if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"}
     for name in NOT_OF_A_CAMERA:
         if name in said:
             raise ConfigError(f"--burst and --noise-from decide themselves on --{name.replace('_', '-')}: leave it out")

@@ -1,0 +1,108 @@
+"""`cae-train --burst` and `--noise-from`, typed as a user types them; seconds of training."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from tests.train.test_burst import burst, scenery, written
+
+from cae_train import load_model
+from cae_train.measured import NoiseModel
+
+CAE_TRAIN = Path(sys.executable).with_name("cae-train")
+SHORT = ("--minutes", "0.05", "--epochs", "2")
+
+
+def cae_train(*args: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([CAE_TRAIN, *map(str, args)], capture_output=True, text=True, cwd=cwd)
+
+
+@pytest.fixture
+def recorded(tmp_path: Path) -> Path:
+    """Three scenes of a camera with strong noise of a coarse grain."""
+    rng = np.random.default_rng(0)
+    for seed in range(3):
+        noise = cv2.blur(rng.normal(0, 40, (192 * 12, 160, 3)), (1, 3)).reshape(12, 192, 160, 3).swapaxes(1, 2)
+        frames = np.rint(scenery(seed) + noise).clip(0, 255).astype(np.uint8)
+        written(tmp_path / "scenes" / f"scene{seed}", frames)
+    return tmp_path / "scenes"
+
+
+def test_from_a_burst_to_a_model_that_runs(recorded: Path, tmp_path: Path) -> None:
+    done = cae_train("--burst", recorded, "--camera", "door", "--out", "run", *SHORT, "--export", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "3 scenes, 36 frames" in done.stderr
+    assert "noise of door: sigma" in done.stderr
+    assert "neighbouring pixels share noise" in done.stderr
+    assert "dB over denoise" in done.stderr
+    run = tmp_path / "run"
+    assert "next: cae-run --webcam -m run/model-int8.onnx" in done.stderr.splitlines()[-1]
+    for name in ("noise.png", "scenes/01-scene0.png", "model.pt", "model.onnx", "model-int8.onnx"):
+        assert (run / name).is_file(), name
+    config = load_model(run / "model.pt").config
+    assert NoiseModel.from_dict(config.noise).camera == "door"
+    from cae_runtime import Session
+
+    degradation = Session(run / "model-int8.onnx").spec.degradation
+    assert degradation.startswith("measured on door: sigma")
+
+
+def test_noise_of_single_pictures(tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for seed in range(6):
+        cv2.imwrite(str(folder / f"{seed}.png"), burst(1, sigma=12, seed=seed, height=320, width=384)[0][..., ::-1])
+    done = cae_train("--noise-from", folder, "--out", "run", *SHORT, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "what flat parts do not show is not known" in done.stderr
+    assert "held-out photographs with the estimated noise: noisy" in done.stderr
+
+
+def test_a_model_that_is_not_better_is_said_to_be_so_and_not_taken(tmp_path: Path) -> None:
+    """White noise, which the packaged model knows well, and a learning rate that ruins it."""
+    for seed in range(2):
+        written(tmp_path / "scenes" / str(seed), burst(8, sigma=15, seed=seed))
+    done = cae_train("--burst", "scenes", "--out", "run", "--lr", "0.1", *SHORT, "--export", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "is not better than denoise, which stays the one to use: cae-run --webcam" in done.stderr.replace("\n", " ")
+    assert not (tmp_path / "run" / "model.pt").exists()
+    assert not (tmp_path / "run" / "model.onnx").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--burst", "nowhere"], "--burst 'nowhere' does not exist: name a camera (0), a video"),
+        (["--burst", "scenes", "--noise-from", "."], "--burst and --noise-from exclude each other"),
+        (["--burst", "scenes", "--frames", "1"], "--frames is 1: 2 to 1000 are needed"),
+        (["--burst", "scenes", "--minutes", "0"], "--minutes is 0: above 0, at most 1440 are needed"),
+        (["--burst", "scenes", "--degrade", "gaussian:25"], "decide themselves on --degrade: leave it out"),
+        (["--burst", "scenes", "--resume", "run"], "decide themselves on --resume: leave it out"),
+        (["--noise-from", "nowhere"], "--noise-from 'nowhere' is no folder"),
+        (["--frames", "10"], "--frames goes with --burst"),
+    ],
+)
+def test_wrong_usage_is_one_line(recorded: Path, tmp_path: Path, options: list[str], reason: str) -> None:
+    done = cae_train(*options, cwd=tmp_path)
+    assert done.returncode == 2
+    assert reason in done.stderr.splitlines()[-1]
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_scene_that_moves_is_left_out_with_a_picture_and_alone_is_refused(recorded: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    wide = np.tile(scenery(), (1, 2, 1)) + 40 * np.sin(np.arange(384) / 2)[None, :, None]
+    moved = [wide[:, i * 3 : i * 3 + 192] + rng.normal(0, 8, (160, 192, 3)) for i in range(12)]
+    written(tmp_path / "moved", np.rint(moved).clip(0, 255).astype(np.uint8))
+    alone = cae_train("--burst", "moved", "--out", "alone", *SHORT, cwd=tmp_path)
+    assert alone.returncode == 2
+    assert "scene 'moved' moves:" in alone.stderr.splitlines()[-1]
+    assert (tmp_path / "alone" / "scenes" / "01-moved.png").is_file()
+    beside = cae_train("--burst", recorded, "--burst", "moved", "--out", "run", *SHORT, cwd=tmp_path)
+    assert beside.returncode == 0, beside.stderr
+    assert "left out: scene 'moved' moves" in beside.stderr
