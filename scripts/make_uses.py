@@ -27,8 +27,8 @@ SPOILT = {  # top, left; and how
     "chelsea": (60, 150), "astronaut": (0, 130), "coffee": (120, 170),
 }  # fmt: skip
 STROKES = 5
-HEAT = (("texture-weave-0", "scratch-0"), ("texture-wood-0", "spot-0"), ("texture-brick-0", "blotch-1"),
-        ("texture-grass-0", "hole-0"))  # fmt: skip
+HEAT = (("texture-weave-0-4-8", "scratch-0"), ("texture-wood-0-4-8", "spot-0"), ("texture-brick-0-4-8", "blotch-1"),
+        ("texture-grass-0-4-8", "hole-0"))  # fmt: skip
 
 Image = NDArray[np.uint8]  # H x W x 3, BGR
 
