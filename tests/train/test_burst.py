@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from cae_train import TrainConfig, load_model
 from cae_train.burst.estimate import estimate
 from cae_train.burst.frames import Scene, read_scenes
-from cae_train.burst.measure import measure, targets_of
+from cae_train.burst.measure import measure
 from cae_train.burst.steady import UnsteadyError, check
+from cae_train.burst.targets import targets_of
 from cae_train.checkpoint import save_model
 from cae_train.degrade import described
 from cae_train.errors import CaeTrainError, ConfigError, DataError
@@ -252,10 +253,11 @@ def test_a_noise_model_survives_being_written_and_wrong_ones_are_one_line() -> N
     again = NoiseModel.from_dict(model.to_dict())
     np.testing.assert_allclose(again.sigma, model.sigma, atol=1e-6)
     assert again.camera == "front door"
-    for wrong in ({}, model.to_dict() | {"sigma": [1.0]}, model.to_dict() | {"rows": -1.0}, model.to_dict() | {"hot": "x"},
-                  model.to_dict() | {"grain": [float("nan")] * 363}):  # fmt: skip
+    for wrong in ({"sigma": [1.0]}, {"rows": -1.0}, {"hot": "x"}, {"grain": [float("nan")] * 363}, {"more": 1}):
         with pytest.raises(ConfigError, match=r"\[noise\]"):
-            NoiseModel.from_dict(wrong)
+            NoiseModel.from_dict(model.to_dict() | wrong)
+    with pytest.raises(ConfigError, match=r"\[noise\]"):
+        NoiseModel.from_dict({})
 
 
 def test_a_model_carries_the_noise_that_it_was_fitted_to(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ import cae_train.synthetic
 from cae_train import DataError, TrainConfig
 from cae_train.data import MEMORY_BYTES, Split, _window, load, read_rgb
 from cae_train.degrade import parse_chain
-from cae_train.loop import Training
+from cae_train.loop import Material, Training
 from cae_train.models import build
 from cae_train.patches import EpochSampler, Pairs, fixed_pairs, random_crop, to_tensor
 
@@ -377,7 +377,8 @@ def test_a_share_of_the_training_patches_loses_its_grain() -> None:
 def test_held_out_patches_keep_their_colours() -> None:
     split = Split([*numbered(3, 40, 40)], [*numbered(2, 40, 40)])
     model = {"widths": (16, 16), "down_blocks": (0, 0), "up_blocks": (0,)}
-    plain, altered = (Training(TrainConfig(model=model, jitter=j), split, build("skip", model)) for j in (0.0, 1.0))
+    configs = [TrainConfig(model=model, jitter=j) for j in (0.0, 1.0)]
+    plain, altered = (Training(config, Material.of(config, split), build("skip", model)) for config in configs)
     assert all(torch.equal(a, b) for a, b in zip(plain.held_out, altered.held_out, strict=True))
     assert not torch.equal(plain.pairs[0, 0][1], altered.pairs[0, 0][1])
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from cae_train.burst.measure import Measurement, Target
+from cae_train.burst.measure import Measurement
+from cae_train.burst.targets import Target
 from cae_train.errors import CheckpointError
 from cae_train.measured import KNOTS
 

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from cae_train.burst import chart
 from cae_train.burst.frames import Scene
-from cae_train.burst.measure import Measurement, Target, measure, targets_of
+from cae_train.burst.measure import Measurement, measure
 from cae_train.burst.pairs import HELD_OUT_PATCHES, BurstPairs, held_out, packaged_images, split
 from cae_train.burst.steady import Steady, UnsteadyError, check, drawn
+from cae_train.burst.targets import Target, targets_of
 from cae_train.checkpoint import load_model
 from cae_train.config import Hardware, TrainConfig
 from cae_train.data import Image, load

@@ -1,22 +1,18 @@
 """The noise of a camera, measured on scenes that stand still.
 
 Each frame beside the mean of the others gives its noise; over the scenes that has a strength at each brightness, a
-correlation between neighbouring pixels and one between the colours. What all frames of all scenes have in common along
-rows and columns, and single pixels that are always too bright, are a fixed pattern: no mean removes it.
+correlation between neighbouring pixels and one between the colours.
 
-Sources: photon transfer, variance against mean, Janesick (SPIE 2007); the fixed pattern apart from what changes over
-time, EMVA standard 1288.
+Source: photon transfer, variance against mean, Janesick (SPIE 2007).
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cae_train.burst.steady import Steady
+from cae_train.burst.targets import Target
 from cae_train.errors import DataError
 from cae_train.measured import COLORS, GRAIN, KNOTS, NoiseModel
 
@@ -26,77 +22,9 @@ LEAST_PIXELS = 400  # of a bin that counts
 NEIGHBOURS = 4  # frames of a scene that are compared with the one before
 FRAMES = 24  # of a scene that are looked at, spread over it
 WINDOWS = 200  # of a frame
-LINE_SIGMA, LINE_LEAST = 4.0, 0.12  # what a fixed line stands out of, in pixels; the least that counts, of 255
-HOT_LEAST = 12.0  # by how much a hot pixel is brighter than its neighbours, of 255
-HOT_TIMES, HOT_TIMES_ALONE = 3.0, 8.0  # and of what these usually are, in all scenes; in the only one
-HOT_MOST = 0.02  # of the pixels: more of them are texture
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
-
-
-@dataclass(frozen=True, eq=False)
-class Target:
-    """What a scene looks like without noise, as far as its frames tell.
-
-    Attributes:
-        steady: the scene.
-        total: sum of its frames, float32 H x W x 3 in 0..255 each; with `truth`, that.
-        count: how many frames are in the sum.
-        fixed: the fixed pattern to take off, float32 H x W x 1.
-        hot: pixels that are always too bright, bool H x W.
-    """
-
-    steady: Steady
-    total: Floats
-    count: int
-    fixed: Floats
-    hot: Mask
-
-    @property
-    def left(self) -> float:
-        """Noise that is left in a target, as a share of the variance of one frame's; 0 with a truth."""
-        return 0.0 if self.steady.scene.truth is not None else 1 / max(1, self.count - 1)
-
-    @property
-    def usable(self) -> Mask:
-        """Where nothing moves."""
-        return ~self.steady.moving
-
-    def mean(self) -> Floats:
-        """The mean of all frames without the fixed pattern, H x W x 3 in 0..255."""
-        return self._without_pattern(self.total / np.float32(self.count))
-
-    def without(self, number: int) -> Floats:
-        """The mean of all frames but one, without the fixed pattern, H x W x 3 in 0..255."""
-        if self.steady.scene.truth is not None:
-            return self._without_pattern(self.total)
-        return self._without_pattern((self.total - self.steady.frame(number)) / np.float32(self.count - 1))
-
-    def pair(self, number: int, y: int, x: int, side: int) -> tuple[Floats, Floats]:
-        """A window of a frame, and of the mean of the others without the fixed pattern: side x side x 3 in 0..255."""
-        place = np.s_[y : y + side, x : x + side]
-        noisy = np.multiply(self.steady.scene.frames[number][place], self.steady.gains[number], dtype=np.float32)
-        if self.steady.scene.truth is None:
-            clean = (self.total[place] - noisy) / np.float32(self.count - 1) - self.fixed[place]
-        else:
-            clean = self.total[place].copy()
-        hot = self.hot[place]
-        if hot.any():
-            clean[hot] = self.smooth[place][hot]
-        return noisy.clip(0, 255), clean.clip(0, 255)
-
-    @cached_property
-    def smooth(self) -> Floats:
-        """The mean of all frames, hot pixels filled from around them."""
-        return self.mean()
-
-    def _without_pattern(self, mean: Floats) -> Floats:
-        result = np.subtract(mean, self.fixed, dtype=np.float32)
-        if self.hot.any():
-            middle = cv2.medianBlur(np.ascontiguousarray(result.clip(0, 255)), 5)
-            result[self.hot] = middle[self.hot]
-        return result.clip(0, 255)
 
 
 @dataclass(frozen=True)
@@ -120,84 +48,6 @@ class Measurement:
     colors: Floats
     over_time: float
     fixed_share: float
-
-
-def targets_of(scenes: Sequence[Steady]) -> list[Target]:
-    """What the lit scenes look like without noise; the fixed pattern is found in all of them together, dark ones too.
-
-    Raises:
-        DataError: all are black.
-    """
-    lit = [steady for steady in scenes if not steady.black]
-    if not lit:
-        names = ", ".join(repr(steady.scene.name) for steady in scenes)
-        raise DataError(f"scene {names} is black: it shows the fixed pattern alone; record something in light too")
-    totals = [_total(steady) for steady in scenes]
-    sizes = {total.shape for total, _ in totals}
-    same = len(sizes) == 1 and all(steady.scene.truth is None for steady in scenes)
-    means = [total / np.float32(count) for total, count in totals]
-    targets = []
-    for steady, (total, count) in zip(scenes, totals, strict=True):
-        if steady.black:
-            continue
-        height, width = total.shape[:2]
-        if same:
-            fixed = _lines(means, 0)[:, None, None] + _lines(means, 1)[None, :, None]
-            hot = _hot(means)
-        else:
-            fixed, hot = np.zeros((1, 1, 1), np.float32), np.zeros((height, width), np.bool_)
-        targets.append(Target(steady, total, count, np.broadcast_to(fixed, (height, width, 1)), hot))
-    return targets
-
-
-def _total(steady: Steady) -> tuple[Floats, int]:
-    if steady.scene.truth is not None:
-        return steady.scene.truth, 1
-    total = np.zeros(steady.scene.frames.shape[1:], np.float32)
-    for number in range(len(steady.gains)):
-        total += steady.frame(number)
-    return total, len(steady.gains)
-
-
-def _lines(means: Sequence[Floats], axis: int) -> Floats:
-    """The pattern of rows (axis 0) or columns (1) that the means of scenes have in common; zeros where there is none.
-
-    Each line's median difference from a smooth picture, in two halves of each scene; what is not alike in the halves
-    and from scene to scene is the scenes' own.
-    """
-    found = []
-    for mean in means:
-        plane = mean.mean(2) if axis == 0 else mean.mean(2).T
-        detail = plane - _smooth_down(plane)
-        middle = plane.shape[1] // 2
-        found += [np.median(detail[:, :middle], axis=1), np.median(detail[:, middle:], axis=1)]
-    lines = np.array(found, np.float64)
-    lines -= lines.mean(axis=1, keepdims=True)
-    covariance = np.cov(lines)
-    own = np.trace(covariance) / len(lines)
-    common = (covariance.sum() - np.trace(covariance)) / (len(lines) * (len(lines) - 1))
-    if common < LINE_LEAST**2 or common < 0.3 * own:
-        return np.zeros(lines.shape[1], np.float32)
-    reliable = common / (common + (own - common) / len(lines))
-    return np.asarray(reliable * np.median(lines, axis=0), np.float32)
-
-
-def _smooth_down(plane: Floats) -> Floats:
-    """A plane through a Gaussian along its columns alone."""
-    size = 2 * int(3 * LINE_SIGMA) + 1
-    return cv2.sepFilter2D(plane, -1, np.ones(1), cv2.getGaussianKernel(size, LINE_SIGMA)).astype(np.float32)
-
-
-def _hot(means: Sequence[Floats]) -> Mask:
-    """Pixels that are brighter than all around them in every scene: their excess stands out of what texture has."""
-    excess = []
-    for mean in means:
-        plane = np.ascontiguousarray(mean.max(2))
-        excess.append(plane - cv2.medianBlur(plane, 5))
-    common = np.min(excess, axis=0)
-    usual = cv2.blur(np.minimum(np.abs(common), HOT_LEAST), (15, 15))
-    hot: Mask = common > np.maximum(HOT_LEAST, (HOT_TIMES if len(means) > 1 else HOT_TIMES_ALONE) * usual)
-    return hot if hot.mean() <= HOT_MOST else np.zeros_like(hot)
 
 
 def measure(targets: Sequence[Target], camera: str) -> Measurement:

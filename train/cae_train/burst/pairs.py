@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from cae_train import streams
-from cae_train.burst.measure import Target
+from cae_train.burst.targets import Target
 from cae_train.config import PATCH, TrainConfig
 from cae_train.degrade import chain_of
 from cae_train.errors import DataError
