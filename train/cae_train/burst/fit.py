@@ -14,7 +14,7 @@ from torch import Tensor
 from cae_train.burst import chart
 from cae_train.burst.frames import Scene
 from cae_train.burst.measure import Measurement, measure
-from cae_train.burst.pairs import HELD_OUT_PATCHES, BurstPairs, held_out, packaged_images, split
+from cae_train.burst.pairs import HELD_OUT_PATCHES, BurstPairs, Part, held_out, packaged_images, split
 from cae_train.burst.steady import Steady, UnsteadyError, check, drawn
 from cae_train.burst.targets import Target, targets_of
 from cae_train.checkpoint import load_model
@@ -142,7 +142,7 @@ def fit_burst(scenes: Sequence[Scene], camera: str, run: Run) -> Fit:
     targets, measurement = measured(steady_scenes(scenes, run.out, run.tell), camera, run.out, run.tell)
     own, others, evaluated_on = split(targets)
     config = replace(run.config, degrade=(MEASURED,), noise=measurement.model.to_dict())
-    images = _photographs(config) + [_half(target) for target in targets]
+    images = _photographs(config) + [_half(part) for part in own]
     return _fit(
         replace(run, config=config), BurstPairs(own, images, config), held_out(others, config.seed), evaluated_on
     )
@@ -193,9 +193,9 @@ def _photographs(config: TrainConfig) -> list[Image]:
     return [*found.train, *found.validation]
 
 
-def _half(target: Target) -> Image:
-    """A scene at half its size, where little of its noise is left."""
-    mean = target.smooth
+def _half(part: Part) -> Image:
+    """What may be learnt from a scene at half its size, where little of its noise is left."""
+    mean = part.target.smooth[:, slice(*part.columns)]
     return cv2.resize(mean, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA).round().clip(0, 255).astype(np.uint8)
 
 
