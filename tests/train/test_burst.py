@@ -15,7 +15,8 @@ from cae_train import TrainConfig, load_model
 from cae_train.burst.estimate import estimate
 from cae_train.burst.frames import Scene, read_scenes
 from cae_train.burst.measure import measure
-from cae_train.burst.steady import UnsteadyError, check
+from cae_train.burst.pairs import Part, drawn, split
+from cae_train.burst.steady import Steady, UnsteadyError, check
 from cae_train.burst.targets import targets_of
 from cae_train.checkpoint import save_model
 from cae_train.degrade import described
@@ -184,14 +185,14 @@ def test_black_frames_alone_are_refused_and_beside_others_are_a_lens_cap() -> No
 
 def test_strength_grain_and_colours_of_noise_are_measured() -> None:
     """Noise that grows with brightness, is filtered along rows, and is half the same in all colours."""
-    rng, frames = np.random.default_rng(5), []
-    scenes = []
+    rng = np.random.default_rng(5)
+    scenes: list[Steady] = []
     for seed in range(2):
         clean = scenery(seed)
-        frames = []
+        frames: list[NDArray[np.uint8]] = []
         for _ in range(24):
             noise = rng.normal(0, 1, (HEIGHT, WIDTH, 3)) + rng.normal(0, 1, (HEIGHT, WIDTH, 1))
-            noise = cv2.blur(noise, (2, 1)) * np.sqrt(2) / np.sqrt(2)
+            noise = cv2.blur(noise, (2, 1))
             frames.append(np.rint(clean + noise * (2 + clean / 40)).clip(0, 255).astype(np.uint8))
         scenes.append(check(Scene(str(seed), np.stack(frames))))
     measured = measure(targets_of(scenes), "test")
@@ -227,6 +228,61 @@ def test_rows_and_hot_pixels_are_found_in_several_scenes_and_taken_off() -> None
     assert model.hot == pytest.approx(0.003, rel=0.5)
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_edges_of_one_scene_or_two_are_no_fixed_pattern(count: int) -> None:
+    """A table's edge, right across the picture and in both scenes, and a bright dot."""
+    pictures = [scenery(seed) for seed in range(count)]
+    for picture in pictures:
+        picture[80:] -= 15
+        picture[40, 50] += 90
+    targets = targets_of([check(Scene(str(i), burst(picture=p, seed=i))) for i, p in enumerate(pictures)])
+    for target in targets:
+        assert not target.fixed.any()
+        assert not target.hot.any()
+        np.testing.assert_allclose(target.mean(), target.total / target.count, atol=1e-3)
+
+
+def test_with_the_lens_cap_on_in_one_scene_two_will_do() -> None:
+    rows = np.random.default_rng(9).normal(0, 3, (HEIGHT, 1, 1))
+    lit = check(Scene("lit", burst(picture=scenery() + rows, sigma=5)))
+    cap = check(Scene("cap", burst(picture=np.full_like(scenery(), 4) + rows, sigma=2)))
+    assert cap.black
+    (target,) = targets_of([lit, cap])
+    raw = np.square(target.total / target.count - scenery()).mean()
+    assert np.square(target.mean() - scenery()).mean() < 0.5 * raw
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_few_frames_are_checked_too(count: int) -> None:
+    still = burst(count)
+    assert check(Scene("still", still)).moving.mean() < 0.02
+    moved = still.copy()
+    moved[-1] = np.roll(moved[-1], 20, axis=1)
+    try:
+        steady = check(Scene("moved", moved))
+    except UnsteadyError:
+        return
+    assert steady.moving.mean() > 0.15
+
+
+def test_what_is_held_out_is_in_no_training_part() -> None:
+    several = targets_of([check(Scene(str(i), burst(4, seed=i))) for i in range(3)])
+    own, others, _ = split(several)
+    assert not {id(part.target) for part in own} & {id(part.target) for part in others}
+    (alone,) = targets_of([check(Scene("alone", burst(20)))])
+    (own_part,), (other,), _ = split([alone])
+    assert own_part.columns[1] <= other.columns[0]
+    assert not set(own_part.frames) & set(other.frames)
+
+
+def test_windows_come_from_where_nothing_moves() -> None:
+    frames = burst(24)
+    frames[12:, 40:90, 40:120] = 200
+    (target,) = targets_of([check(Scene("moved", frames))])
+    noisy, clean = drawn([Part(target, range(24))], 200, np.random.default_rng(0), turn=True)
+    assert float((noisy - clean).std()) * 255 == pytest.approx(8 * (24 / 23) ** 0.5, rel=0.05)
+
+
 def test_frames_without_noise_are_refused() -> None:
     frames = np.repeat(scenery().astype(np.uint8)[None], 4, axis=0)
     with pytest.raises(DataError, match="there is no noise in them"):
@@ -249,11 +305,20 @@ def test_noise_of_single_pictures_is_estimated_on_their_flat_parts(tmp_path: Pat
 
 
 def test_a_noise_model_survives_being_written_and_wrong_ones_are_one_line() -> None:
-    model = white("front door", np.linspace(0.01, 0.03, 17))
+    model = white("front-door", np.linspace(0.01, 0.03, 17).tolist())
     again = NoiseModel.from_dict(model.to_dict())
     np.testing.assert_allclose(again.sigma, model.sigma, atol=1e-6)
-    assert again.camera == "front door"
-    for wrong in ({"sigma": [1.0]}, {"rows": -1.0}, {"hot": "x"}, {"grain": [float("nan")] * 363}, {"more": 1}):
+    assert again.camera == "front-door"
+    for wrong in (
+        {"sigma": [1.0]},
+        {"rows": -1.0},
+        {"hot": "x"},
+        {"hot": 0.5},
+        {"camera": "a\nb"},
+        {"rows": 10**400},
+        {"grain": [float("nan")] * 363},
+        {"more": 1},
+    ):
         with pytest.raises(ConfigError, match=r"\[noise\]"):
             NoiseModel.from_dict(model.to_dict() | wrong)
     with pytest.raises(ConfigError, match=r"\[noise\]"):
@@ -261,7 +326,7 @@ def test_a_noise_model_survives_being_written_and_wrong_ones_are_one_line() -> N
 
 
 def test_a_model_carries_the_noise_that_it_was_fitted_to(tmp_path: Path) -> None:
-    noise = white("door", np.full(17, 0.02)).to_dict()
+    noise = white("door", [0.02] * 17).to_dict()
     config = TrainConfig(degrade=("measured",), noise=noise)
     save_model(tmp_path / "model.pt", build("skip", {}), config, {})
     loaded = load_model(tmp_path / "model.pt").config

@@ -202,6 +202,8 @@ def chain_of(config: TrainConfig) -> Chain:
     Raises:
         ConfigError: as `parse_chain`.
     """
+    if config.noise:
+        NoiseModel.from_dict(config.noise)
     return parse_chain(config.degrade, config.clip, config.noise)
 
 

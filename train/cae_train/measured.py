@@ -22,7 +22,9 @@ _SHAPES: dict[str, tuple[int, ...]] = {
     "sigma": (COLORS, KNOTS), "colors": (COLORS, COLORS), "grain": (COLORS, GRAIN, GRAIN), "rows": (), "columns": (),
     "hot": (), "hot_value": (),
 }  # fmt: skip
-_LARGEST = 4.0  # of any of these numbers: values are in 0..1
+_SIGNED = ("colors", "grain")
+_LARGEST = {"colors": 4.0, "hot": 0.05}  # of others 1
+_NAME = 60  # letters of a camera's name
 
 Floats = NDArray[np.float32]
 
@@ -64,15 +66,19 @@ class NoiseModel:
             ConfigError: something is missing or of another size, or no number that noise can have.
         """
         if set(values) != {"camera", *_SHAPES} or not isinstance(values["camera"], str):
-            raise ConfigError(f"[noise] has {', '.join(values)}: camera, {', '.join(_SHAPES)} are needed")
+            raise ConfigError(f"[noise] has {', '.join(map(str, values))}: camera, {', '.join(_SHAPES)} are needed")
+        if values["camera"] != name_of(values["camera"]):
+            raise ConfigError(f"[noise] camera is {values['camera'][:_NAME]!r}: letters, digits and - _ . are needed")
         arrays = {}
         for name, shape in _SHAPES.items():
             try:
                 array = np.asarray(values[name], np.float32).reshape(shape)
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, OverflowError):
                 raise ConfigError(f"[noise] {name} is not {shape} numbers") from None
-            if not (np.abs(array) <= _LARGEST).all() or (name != "colors" and name != "grain" and array.min() < 0):
-                raise ConfigError(f"[noise] {name} has values outside 0..{_LARGEST:g}")
+            if not (np.abs(array) <= _LARGEST.get(name, 1.0)).all() or (
+                name != "colors" and name != "grain" and array.min() < 0
+            ):
+                raise ConfigError(f"[noise] {name} has values beyond {_LARGEST.get(name, 1.0):g}, or below 0")
             arrays[name] = array if shape else float(array)
         return cls(values["camera"], **arrays)  # type: ignore[arg-type]
 
@@ -137,6 +143,11 @@ def strength(picture: Tensor, sigma: Tensor) -> Tensor:
     share = place - low
     channel = torch.arange(COLORS).view(1, -1, 1, 1)
     return torch.lerp(sigma[channel, low], sigma[channel, low + 1], share)
+
+
+def name_of(text: str) -> str:
+    """A camera's name out of any text: letters, digits, - _ and ., at most 60 of them."""
+    return "".join(c if c.isalnum() or c in "-_." else "-" for c in text)[:_NAME] or "camera"
 
 
 def white(camera: str, sigma: Sequence[float] | Floats) -> NoiseModel:

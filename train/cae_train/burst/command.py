@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import typer
 from rich.console import Console
@@ -17,6 +18,7 @@ from cae_train.burst.fit import Fit, Run, fit_burst, fit_noise, settings
 from cae_train.burst.frames import read_scenes
 from cae_train.config import Hardware
 from cae_train.errors import ConfigError, TrainingError
+from cae_train.measured import name_of
 from cae_train.progress import ProgressLines
 from cae_train.quiet import quiet_decoders
 
@@ -58,7 +60,7 @@ def run(wanted: Wanted, given: dict[str, Any], hardware: Hardware, out: Path | N
         console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     config = settings(given.get("start", ""), given)
-    camera = wanted.camera or _named(wanted)
+    camera = name_of(wanted.camera) if wanted.camera else _named(wanted)
     target = out or Path("runs/train") / "".join(c if c.isalnum() or c in "-_." else "-" for c in camera)
     run_folder.check(target)
     with quiet_decoders():
@@ -87,8 +89,11 @@ def _check(wanted: Wanted) -> None:
 
 
 def _named(wanted: Wanted) -> str:
+    """A name for the camera: never with what may be secret in an address."""
     source = str(wanted.noise_from) if wanted.noise_from else wanted.bursts[0]
-    return f"camera-{source}" if source.isdecimal() else Path(source).resolve().stem or "camera"
+    if "://" in source:
+        return name_of(urlsplit(source).hostname or "stream")
+    return f"camera-{source}" if source.isdecimal() else name_of(Path(source).resolve().stem)
 
 
 def _conclude(fit: Fit, start: str, export: bool, say: Any) -> None:

@@ -23,8 +23,9 @@ from cae_train.measured import COLORS, KNOTS, NoiseModel
 BLOCK = 16  # pixels along a side
 FLATTEST = 0.1  # share of the blocks of a brightness
 BINS = 16  # of brightness
-LEAST_BLOCKS = 40  # of a bin
-BLOCKS_MOST = 4_000  # of a picture
+LEAST_BLOCKS = 16  # of a bin of a picture, and of all
+BLOCKS_MOST = 8_000  # of a picture
+BLOCKS_IN_ALL = 20_000
 PICTURES_MOST = 200
 CLIPPED = (3.0, 252.0)
 UNKNOWN = (
@@ -43,7 +44,7 @@ def estimate(folder: Path, camera: str, tell: Callable[[str], None]) -> NoiseMod
     if not folder.is_dir():
         raise DataError(f"--noise-from {str(folder)!r} is no folder: name one of noisy pictures")
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
-    found: list[tuple[Floats, Floats, Floats]] = []
+    found: list[tuple[NDArray[np.uint8], Floats]] = []
     read = 0
     for path in paths[:: max(1, -(-len(paths) // PICTURES_MOST))]:
         image = read_rgb(path)
@@ -51,21 +52,23 @@ def estimate(folder: Path, camera: str, tell: Callable[[str], None]) -> NoiseMod
             tell(f"note: left out {path.name}, which cannot be read")
             continue
         if min(image.shape[:2]) >= 2 * BLOCK:
-            found.append(_blocks(image))
+            blocks, means, unevenness = _blocks(image)
+            flat = _flat(means, unevenness)
+            found.append((blocks[flat], means[flat]))
             read += 1
     if not read:
         raise DataError(
             f"--noise-from {str(folder)!r} has no pictures that can be used: {', '.join(sorted(IMAGE_SUFFIXES))}"
         )
-    blocks, means, unevenness = (np.concatenate(part) for part in zip(*found, strict=True))
-    flat = _flat(means, unevenness)
-    tell(f"{read} pictures: {int(flat.sum()):,} flat places of {BLOCK}x{BLOCK} pixels")
-    if flat.sum() < LEAST_BLOCKS:
+    blocks, levels = (np.concatenate(part) for part in zip(*found, strict=True))
+    chosen = slice(None, None, max(1, -(-len(blocks) // BLOCKS_IN_ALL)))
+    blocks, levels = blocks[chosen], levels[chosen]
+    tell(f"{read} pictures: {len(blocks):,} flat places of {BLOCK}x{BLOCK} pixels")
+    if len(blocks) < LEAST_BLOCKS:
         raise DataError(
             f"--noise-from {str(folder)!r}: there are too few flat places in these pictures to see noise in them"
         )
-    noise = _without_plane(blocks[flat])
-    levels = means[flat]
+    noise = _without_plane(blocks.astype(np.float64))
     sigma = np.stack([_curve(levels[:, c], noise[..., c].var(axis=(1, 2))) for c in range(COLORS)])
     knots = np.arange(KNOTS) * 255 / (KNOTS - 1)
     strength = np.stack([np.interp(levels[:, c], knots, sigma[c]) for c in range(COLORS)], axis=1)
@@ -73,12 +76,12 @@ def estimate(folder: Path, camera: str, tell: Callable[[str], None]) -> NoiseMod
     return NoiseModel(camera, (sigma / 255).astype(np.float32), colors, grain)
 
 
-def _blocks(image: NDArray[np.uint8]) -> tuple[Floats, Floats, Floats]:
+def _blocks(image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], Floats, Floats]:
     """Blocks of a picture, N x 16 x 16 x 3; their means, N x 3; how far their quarters' means lie apart, N."""
     height, width = (size // BLOCK for size in image.shape[:2])
     cut = image[: height * BLOCK, : width * BLOCK].reshape(height, BLOCK, width, BLOCK, COLORS).swapaxes(1, 2)
     blocks = cut.reshape(-1, BLOCK, BLOCK, COLORS)
-    blocks = blocks[:: max(1, len(blocks) // BLOCKS_MOST)].astype(np.float64)
+    blocks = blocks[:: -(-len(blocks) // BLOCKS_MOST)]
     means = blocks.mean(axis=(1, 2))
     inside = ((means > CLIPPED[0]) & (means < CLIPPED[1])).all(axis=1)
     blocks, means = blocks[inside], means[inside]
@@ -94,7 +97,7 @@ def _flat(means: Floats, unevenness: Floats) -> NDArray[np.bool_]:
     for number in range(BINS):
         here = np.flatnonzero(which == number)
         if len(here) >= LEAST_BLOCKS:
-            flat[here[np.argsort(unevenness[here])[: max(8, round(len(here) * FLATTEST))]]] = True
+            flat[here[np.argsort(unevenness[here])[: max(4, round(len(here) * FLATTEST))]]] = True
     return flat
 
 

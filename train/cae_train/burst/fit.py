@@ -101,14 +101,13 @@ def steady_scenes(scenes: Sequence[Scene], out: Path, tell: Tell) -> list[Steady
     return found
 
 
-def measured(steady: Sequence[Steady], camera: str, out: Path, tell: Tell) -> tuple[list[Target], Measurement]:
+def measured(targets: Sequence[Target], camera: str, out: Path, tell: Tell) -> Measurement:
     """Measure the noise of scenes, and say and draw what it is."""
-    targets = targets_of(steady)
     measurement = measure(targets, camera)
     chart.draw(measurement, targets, out / CHART)
     for line in chart.sentences(measurement, targets):
         tell(line)
-    return targets, measurement
+    return measurement
 
 
 @dataclass(frozen=True)
@@ -139,12 +138,19 @@ def fit_burst(scenes: Sequence[Scene], camera: str, run: Run) -> Fit:
         DataError: the scenes cannot be used.
         ConfigError, CheckpointError, TrainingError: as `train` raises them.
     """
-    targets, measurement = measured(steady_scenes(scenes, run.out, run.tell), camera, run.out, run.tell)
+    targets = targets_of(steady_scenes(scenes, run.out, run.tell))
     own, others, evaluated_on = split(targets)
+    measurement = measured([part.target for part in own], camera, run.out, run.tell)
+    left = max(part.target.left for part in others)
+    if left:
+        evaluated_on += f", against means that keep {left:.1%} of the noise"
     config = replace(run.config, degrade=(MEASURED,), noise=measurement.model.to_dict())
     images = _photographs(config) + [_half(part) for part in own]
     return _fit(
-        replace(run, config=config), BurstPairs(own, images, config), held_out(others, config.seed), evaluated_on
+        replace(run, config=config),
+        BurstPairs(own, images, config, measurement.turns),
+        held_out(others, config.seed),
+        evaluated_on,
     )
 
 
@@ -159,13 +165,17 @@ def fit_noise(noise: NoiseModel, run: Run) -> Fit:
 
 def _fit(run: Run, pairs: BurstPairs | Pairs, judged: tuple[Tensor, Tensor], evaluated_on: str) -> Fit:
     network = initial_network(run.config)
+    chosen_by, judged = (
+        (judged[0][half::2], judged[1][half::2]) for half in (0, 1)
+    )  # epochs by one, figures by the other
     before = evaluate(network.eval(), *judged)
     noisy = float(psnr(*judged).mean())
     run.tell(f"{evaluated_on}: noisy {noisy:.2f} dB, {Path(run.config.start).stem} {before:.2f} dB")
-    pairs.steps = _steps(network, pairs, run.minutes)
+    fitting = _steps(network, pairs, run.minutes)
+    pairs.steps = min(fitting, pairs.steps) if isinstance(pairs, Pairs) and pairs.whole else fitting
     config = replace(run.config, epoch_crops=pairs.steps * run.config.batch)
     run.tell(f"training on {config.epochs * config.epoch_crops:,} patches, about {run.minutes:g} minutes")
-    material = Material(pairs, judged, evaluated_on)
+    material = Material(pairs, chosen_by, evaluated_on)
     result = train(config, run.out, hardware=run.hardware, callbacks=run.callbacks, network=network, material=material)
     return Fit(result, before, evaluate(load_model(result.model).network, *judged), noisy, evaluated_on)
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import cv2
 import numpy as np
@@ -18,6 +19,8 @@ SCENE_BYTES = 400 * 2**20  # of the frames of one scene; a window is cut out of 
 SETTLING = 15  # frames of a camera that are let go by while it finds its exposure
 BAD_IN_A_ROW = 30  # answers of a camera that are no picture
 NOISY, CLEAN = "noisy", "clean"
+
+Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class Scene:
     truth: NDArray[np.float32] | None = None
 
 
-def read_scenes(sources: Sequence[str], count: int, tell: Callable[[str], None]) -> list[Scene]:
+def read_scenes(sources: Sequence[str], count: int, tell: Tell) -> list[Scene]:
     """Read what `--burst` names: a camera's number or address, a video, a folder of frames or a folder of such folders.
 
     A folder with folders `noisy` and `clean` has one frame and its mean in each pair of files of one name.
@@ -52,12 +55,15 @@ def read_scenes(sources: Sequence[str], count: int, tell: Callable[[str], None])
     for source in sources:
         path = Path(source)
         if path.is_dir():
-            scenes += _of_folder(path, count)
+            scenes += _of_folder(path, count, tell)
         elif path.is_file():
-            scenes.append(_scene(path.stem, _of_video(source, count), f"--burst {source!r}"))
+            scenes.append(_scene(path.stem, _of_video(source, count), f"--burst {source!r}", count, tell))
         elif source.isdecimal() or "://" in source or source.startswith("/dev/"):
-            tell(f"camera {source}: recording {count} frames; keep it and the scene still")
-            scenes.append(_scene(f"camera {source}", _of_camera(source, count), f"--burst {source!r}"))
+            shown = urlsplit(source).hostname or "stream" if "://" in source else source  # without what may be secret
+            tell(f"camera {shown}: recording {count} frames; keep it and the scene still")
+            scenes.append(
+                _scene(f"camera {shown}", _of_camera(source, shown, count), f"--burst {shown!r}", count, tell)
+            )
         else:
             raise DataError(
                 f"--burst {source!r} does not exist: name a camera (0), a video, a folder of frames, or of such folders"
@@ -65,14 +71,15 @@ def read_scenes(sources: Sequence[str], count: int, tell: Callable[[str], None])
     return scenes
 
 
-def _of_folder(folder: Path, count: int) -> list[Scene]:
+def _of_folder(folder: Path, count: int, tell: Tell) -> list[Scene]:
     if (folder / NOISY).is_dir() and (folder / CLEAN).is_dir():
         return _of_pairs(folder)
     scenes = []
     for place in (folder, *sorted(path for path in folder.iterdir() if path.is_dir())):
         paths = _images(place)[:count]
         if paths:
-            scenes.append(_scene(place.name, ((path.name, _read(path)) for path in paths), f"--burst {str(place)!r}"))
+            frames = ((path.name, _read(path)) for path in paths)
+            scenes.append(_scene(place.name, frames, f"--burst {str(place)!r}", len(paths), tell))
     if not scenes:
         raise DataError(
             f"--burst {str(folder)!r} has no frames, nor have the folders in it: {', '.join(sorted(IMAGE_SUFFIXES))} "
@@ -88,6 +95,9 @@ def _of_pairs(folder: Path) -> list[Scene]:
         if path.stem not in truths:
             raise DataError(f"--burst {str(folder)!r}: {NOISY}/{path.name} has no mean in {CLEAN}/")
         frame, truth = _read(path), _read(truths[path.stem])
+        if min(frame.shape[:2]) < 2 * PATCH:
+            raise DataError(f"--burst {str(folder)!r}: {path.name} of {_size(frame)} pixels is too small, {2 * PATCH}x"
+                            f"{2 * PATCH} are needed")  # fmt: skip
         if frame.shape != truth.shape:
             raise DataError(f"--burst {str(folder)!r}: {path.name} has {_size(frame)} pixels, its mean {_size(truth)}")
         scenes.append(Scene(path.stem, frame[None], truth.astype(np.float32)))
@@ -119,17 +129,17 @@ def _of_video(source: str, count: int) -> Iterator[tuple[str, Frames]]:
         video.release()
 
 
-def _of_camera(source: str, count: int) -> Iterator[tuple[str, Frames]]:
+def _of_camera(source: str, shown: str, count: int) -> Iterator[tuple[str, Frames]]:
     camera = cv2.VideoCapture(int(source) if source.isdecimal() else source)
     try:
         if not camera.isOpened():
-            raise DataError(f"--burst {source!r}: this camera cannot be opened (is another program using it?)")
+            raise DataError(f"--burst {shown!r}: this camera cannot be opened (is another program using it?)")
         taken = bad = 0
         while taken < count + SETTLING:
             there, frame = camera.read()
             bad = 0 if there else bad + 1
             if bad > BAD_IN_A_ROW:
-                raise DataError(f"--burst {source!r}: the camera stopped after {max(0, taken - SETTLING)} frames")
+                raise DataError(f"--burst {shown!r}: the camera stopped after {max(0, taken - SETTLING)} frames")
             if there:
                 taken += 1
                 if taken > SETTLING:
@@ -138,32 +148,40 @@ def _of_camera(source: str, count: int) -> Iterator[tuple[str, Frames]]:
         camera.release()
 
 
-def _scene(name: str, frames: Iterator[tuple[str, Frames]], source: str) -> Scene:
-    """Put frames of one size together.
+def _scene(name: str, frames: Iterator[tuple[str, Frames]], source: str, count: int, tell: Tell) -> Scene:
+    """Put frames of one size together; of large ones the middle, so that `count` of them fit into the memory.
 
     Raises:
-        DataError: none, one, of different sizes, or smaller than a patch.
+        DataError: none, one, of different sizes, or too small.
     """
     kept: list[Frames] = []
-    first = ""
+    first, size, window = "", "", np.s_[:, :]
     for label, frame in frames:
-        if kept and frame.shape != kept[0].shape:
-            raise DataError(
-                f"{source}: frames of different sizes, {first} has {_size(kept[0])} pixels, {label} {_size(frame)}"
-            )
-        first = first or label
-        kept.append(frame)
+        if not kept:
+            first, size = label, _size(frame)
+            window = _window(frame, count, source)
+            if frame[window].shape != frame.shape:
+                tell(f"note: scene {name!r}: of {size} pixels only the middle, {_size(frame[window])}, is used")
+        if _size(frame) != size:
+            raise DataError(f"{source}: frames of different sizes, {first} has {size} pixels, {label} {_size(frame)}")
+        kept.append(frame[window].copy())
     if len(kept) < 2:
         raise DataError(f"{source} has {len(kept) or 'no'} frame{'s' * (not kept)}: 2 are needed, 60 are best")
-    height, width = kept[0].shape[:2]
+    return Scene(name, np.stack(kept))
+
+
+def _window(frame: Frames, count: int, source: str) -> tuple[slice, slice]:
+    height, width = frame.shape[:2]
     if min(height, width) < 4 * PATCH:
         raise DataError(
             f"{source}: frames of {width}x{height} pixels are too small, {4 * PATCH}x{4 * PATCH} are needed"
         )
-    share = min(1.0, (SCENE_BYTES / (len(kept) * kept[0].size)) ** 0.5)
-    h, w = max(4 * PATCH, int(height * share)), max(4 * PATCH, int(width * share))
-    y, x = (height - h) // 2, (width - w) // 2
-    return Scene(name, np.stack([frame[y : y + h, x : x + w] for frame in kept]))
+    share = (SCENE_BYTES / (count * frame.size)) ** 0.5
+    if share >= 1:
+        return np.s_[:, :]
+    h, w = (max(4 * PATCH, int(side * share) // 8 * 8) for side in (height, width))
+    y, x = (height - h) // 16 * 8, (width - w) // 16 * 8  # JPEG's blocks stay whole
+    return np.s_[y : y + h, x : x + w]
 
 
 def _size(image: Frames) -> str:

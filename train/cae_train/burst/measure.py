@@ -19,9 +19,10 @@ from cae_train.measured import COLORS, GRAIN, KNOTS, NoiseModel
 WINDOW = 32  # side of the windows that the grain is measured on
 BINS = 64  # of brightness, at which variance is measured; 4 grey levels each
 LEAST_PIXELS = 400  # of a bin that counts
+TURNS = 0.05  # difference of the correlation along rows and columns
 NEIGHBOURS = 4  # frames of a scene that are compared with the one before
 FRAMES = 24  # of a scene that are looked at, spread over it
-WINDOWS = 200  # of a frame
+WINDOWS = 200  # of a frame of all scenes together, at most
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -49,6 +50,12 @@ class Measurement:
     over_time: float
     fixed_share: float
 
+    @property
+    def turns(self) -> bool:
+        """Whether the noise is alike along rows and columns, so that it may be shown transposed."""
+        along, across = self.correlation[7, 8], self.correlation[8, 7]
+        return bool(abs(along - across) < TURNS and not (self.model.rows or self.model.columns))
+
 
 def measure(targets: Sequence[Target], camera: str) -> Measurement:
     """Measure the noise of scenes.
@@ -72,7 +79,7 @@ def measure(targets: Sequence[Target], camera: str) -> Measurement:
                 values[c] += np.bincount(which, value, BINS)
                 squares[c] += np.bincount(which, np.square(noise[..., c][usable], dtype=np.float64), BINS)
             if number and len(over_time) < NEIGHBOURS * len(targets):
-                over_time.append(_alike(noise[usable], _noise(target, number - 1)[0][usable]))
+                over_time.append(_alike(noise[usable], _noise(target, number - 1)[0][usable], target.left))
         fixed_squares += float(np.square(target.fixed[target.usable], dtype=np.float64).sum())
         pixels += int(target.usable.sum())
     enough = count >= LEAST_PIXELS
@@ -107,9 +114,10 @@ def _noise(target: Target, number: int) -> tuple[Floats, Floats]:
     return noise / np.float32((1 + target.left) ** 0.5), clean
 
 
-def _alike(a: Floats, b: Floats) -> float:
-    """Correlation of two frames' noise; that they are in one another's mean is taken into account."""
-    return float((a * b).mean(dtype=np.float64) / max(1e-9, float(np.square(a).mean(dtype=np.float64))))
+def _alike(a: Floats, b: Floats, left: float) -> float:
+    """Correlation of two frames' noise; that they are in one another's mean, with this share, is taken into account."""
+    found = float((a * b).mean(dtype=np.float64) / max(1e-9, float(np.square(a).mean(dtype=np.float64))))
+    return (found + left) / (1 + left)
 
 
 def _curve(seen: NDArray[np.float64], variance: NDArray[np.float64], count: NDArray[np.float64]) -> Floats:

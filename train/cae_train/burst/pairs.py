@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from cae_train.burst.targets import Target
 from cae_train.config import PATCH, TrainConfig
 from cae_train.degrade import chain_of
 from cae_train.errors import DataError
+from cae_train.measured import NoiseModel, strength
 from cae_train.packaged import photographs
 from cae_train.patches import Pairs
 from cae_train.synthetic import load_synthetic
@@ -22,7 +24,7 @@ HELD_OUT_FRAMES, HELD_OUT_PART = 0.15, 0.25  # of the frames, and of the picture
 HELD_OUT_SCENES = 0.2
 HELD_OUT_PATCHES = 1024
 DRAWN = 12  # drawn pictures beside the photographs
-TRIES = 50  # places that are looked at for one where nothing moves
+LEAST_SIGMA = 0.5 / 255  # that noise is divided by
 
 Image = NDArray[np.uint8]
 
@@ -30,23 +32,36 @@ Image = NDArray[np.uint8]
 class BurstPairs(Dataset[tuple[Tensor, Tensor]]):
     """Batches of (noisy, clean), float32 N x 3 x 32 x 32 in 0..1; each is a function of (seed, epoch, step).
 
-    Half are windows of frames beside the mean of the other frames, flipped; half are photographs with noise as it was
-    measured, so that a few scenes are not learnt by heart.
+    Half are windows of frames beside the mean of the other frames, flipped, and with `turn` transposed; the others are
+    photographs, so that a few scenes are not learnt by heart. Half of these have noise drawn from the measured model,
+    half the very noise of other windows, brought to the strength that it has at their brightness.
     """
 
-    def __init__(self, parts: Sequence["Part"], images: Sequence[Image], config: TrainConfig) -> None:
-        self.parts, self.seed = parts, config.seed
+    def __init__(self, parts: Sequence["Part"], images: Sequence[Image], config: TrainConfig, turn: bool) -> None:
+        self.parts, self.seed, self.turn = parts, config.seed, turn
         self.own = round(config.batch * FROM_BURST)
         rest = TrainConfig.from_dict(config.to_dict() | {"batch": config.batch - self.own})
         self.photographs = Pairs(images, chain_of(config), rest)
         self.steps = max(1, config.epoch_crops // config.batch)
-        self.lines = bool(config.noise.get("rows") or config.noise.get("columns"))
+        self.sigma = torch.from_numpy(NoiseModel.from_dict(config.noise).sigma)
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """Step `key[1]` of epoch `key[0]`."""
-        noisy, clean = drawn(self.parts, self.own, streams.rng(self.seed, streams.BURST, *key), turn=not self.lines)
-        more_noisy, more_clean = self.photographs[key[0], key[1] % self.photographs.steps]
+        rng = streams.rng(self.seed, streams.BURST, *key)
+        noisy, clean = drawn(self.parts, self.own, rng, turn=self.turn)
+        more_noisy, more_clean = self.photographs[
+            key[0], key[1] % self.photographs.steps if self.photographs.whole else key[1]
+        ]
+        half = len(more_clean) // 2
+        others = drawn(self.parts, half, rng, turn=self.turn)
+        more_noisy[:half] = self._with_noise_of(more_clean[:half], *others)
         return torch.cat([noisy, more_noisy]), torch.cat([clean, more_clean])
+
+    def _with_noise_of(self, picture: Tensor, noisy: Tensor, clean: Tensor) -> Tensor:
+        """Photographs with the noise of windows, of 8 bits; N x 3 x 32 x 32 each."""
+        standard = (noisy - clean) / strength(clean, self.sigma).clamp_min(LEAST_SIGMA)
+        result = picture + standard * strength(picture, self.sigma)
+        return result.mul(255).round_().clamp_(0, 255).div_(255)
 
 
 class Part:
@@ -56,27 +71,29 @@ class Part:
         target: the scene.
         frames: numbers of frames.
         columns: the first column and the one after the last.
+
+    Raises:
+        DataError: something moves everywhere.
     """
 
     def __init__(self, target: Target, frames: Sequence[int], columns: tuple[int, int] | None = None) -> None:
         self.target, self.frames = target, frames
-        self.height = target.usable.shape[0]
         self.columns = columns or (0, target.usable.shape[1])
+        first, last = self.columns
+        moving = (~target.usable[:, first:last]).astype(np.uint8)
+        free = cv2.dilate(moving, np.ones((PATCH, PATCH), np.uint8), anchor=(0, 0))[: 1 - PATCH, : 1 - PATCH] == 0
+        self.places = np.flatnonzero(free)
+        self.wide = free.shape[1]
+        if not len(self.places):
+            raise DataError(
+                f"scene {target.steady.scene.name!r} has no place of {PATCH}x{PATCH} pixels that stands still"
+            )
 
     def draw(self, rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """A window of a frame, and what it would be without noise, 32 x 32 x 3 in 0..255.
-
-        Raises:
-            DataError: something moves wherever it looks.
-        """
-        first, last = self.columns
-        for _ in range(TRIES):
-            y, x = int(rng.integers(self.height - PATCH + 1)), int(rng.integers(first, last - PATCH + 1))
-            if self.target.usable[y : y + PATCH, x : x + PATCH].all():
-                return self.target.pair(self.frames[int(rng.integers(len(self.frames)))], y, x, PATCH)
-        raise DataError(
-            f"scene {self.target.steady.scene.name!r} has no place of {PATCH}x{PATCH} pixels that stands still"
-        )
+        """A window of a frame, and what it would be without noise, 32 x 32 x 3 in 0..255."""
+        y, x = divmod(int(self.places[int(rng.integers(len(self.places)))]), self.wide)
+        number = self.frames[int(rng.integers(len(self.frames)))]
+        return self.target.pair(number, y, x + self.columns[0], PATCH)
 
 
 def drawn(parts: Sequence[Part], count: int, rng: np.random.Generator, turn: bool) -> tuple[Tensor, Tensor]:

@@ -20,6 +20,7 @@ MOVED = 2.0  # F of a block from which on it has changed, beside the usual one o
 SHARED = 1.5  # usual F from which on frames are not independent
 USUAL_MOST = 6.0  # usual F from which on everything has changed
 PASSED = 7.0  # deviations of a block's mean
+FEW = 8  # frames below which these are taken from the fine noise
 MOST_MASKED = 0.5  # of the picture
 STEADY_LIGHT, LARGEST_FLICKER = 0.003, 0.1  # relative: below it is even; a frame further off is left out
 BLACK, WHITE = 8.0, 250.0  # of 255
@@ -150,6 +151,13 @@ def _passed(scene: Scene, gains: Floats) -> Mask:
     blocks = np.stack([_blocks(frame.mean(2)) for frame in evened])
     off = np.abs(blocks - np.median(blocks, axis=0))
     spread = 1.4826 * np.median(off, axis=0)
+    if len(off) < FEW:  # too few to know a block's own spread by: that of fine noise, and half more for coarse grain
+        difference = scene.frames[0].mean(2, dtype=np.float32) - scene.frames[-1].mean(2, dtype=np.float32)
+        fine = difference - cv2.blur(difference, (3, 3))
+        sigma = (
+            1.4826 * float(np.median(np.abs(fine))) * (9 / 8 / 2) ** 0.5
+        )  # of one frame
+        spread = np.full_like(spread, 1.5 * sigma / BLOCK)
     spread = np.maximum(spread, 0.5 * np.median(spread)) + 0.1
     return np.asarray((off > PASSED * spread).any(axis=0))
 

@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 from cae_train.burst.steady import Steady
 from cae_train.errors import DataError
 
+SCENES = 3  # in which a fixed pattern is looked for; with the lens cap on in one, 2 will do
 LINE_SIGMA, LINE_LEAST = 4.0, 0.12  # what a fixed line stands out of, in pixels; the least that counts, of 255
+LINE_MOST, LINE_ALIKE = 15.0, 0.5  # the largest of a line; share of the lines' variance that the scenes have in common
 HOT_LEAST = 12.0  # by how much a hot pixel is brighter than its neighbours, of 255
-HOT_TIMES, HOT_TIMES_ALONE = 3.0, 8.0  # and of what these usually are, in all scenes; in the only one
+HOT_TIMES = 3.0  # and of what the excess usually is around it
 HOT_MOST = 0.02  # of the pixels: more of them are texture
 
 Floats = NDArray[np.float32]
@@ -89,7 +91,10 @@ class Target:
 
 
 def targets_of(scenes: Sequence[Steady]) -> list[Target]:
-    """What the lit scenes look like without noise; the fixed pattern is found in all of them together, dark ones too.
+    """What the lit scenes look like without noise.
+
+    The fixed pattern is found in what three scenes or more have in common, dark ones too, of frames of one size; it is
+    not looked for in fewer, where a table's edge would be taken for it.
 
     Raises:
         DataError: all are black.
@@ -100,7 +105,8 @@ def targets_of(scenes: Sequence[Steady]) -> list[Target]:
         raise DataError(f"scene {names} is black: it shows the fixed pattern alone; record something in light too")
     totals = [_total(steady) for steady in scenes]
     sizes = {total.shape for total, _ in totals}
-    same = len(sizes) == 1 and all(steady.scene.truth is None for steady in scenes)
+    enough = len(scenes) >= SCENES or len(lit) < len(scenes)
+    same = enough and len(sizes) == 1 and all(steady.scene.truth is None for steady in scenes)
     means = [total / np.float32(count) for total, count in totals]
     targets = []
     for steady, (total, count) in zip(scenes, totals, strict=True):
@@ -128,21 +134,18 @@ def _total(steady: Steady) -> tuple[Floats, int]:
 def _lines(means: Sequence[Floats], axis: int) -> Floats:
     """The pattern of rows (axis 0) or columns (1) that the means of scenes have in common; zeros where there is none.
 
-    Each line's median difference from a smooth picture, in two halves of each scene; what is not alike in the halves
-    and from scene to scene is the scenes' own.
+    Each line's median difference from a smooth picture; what is not alike from scene to scene is the scenes' own.
     """
     found = []
     for mean in means:
-        plane = mean.mean(2) if axis == 0 else mean.mean(2).T
-        detail = plane - _smooth_down(plane)
-        middle = plane.shape[1] // 2
-        found += [np.median(detail[:, :middle], axis=1), np.median(detail[:, middle:], axis=1)]
+        plane = np.ascontiguousarray(mean.mean(2) if axis == 0 else mean.mean(2).T)
+        found.append(np.median(plane - _smooth_down(plane), axis=1).clip(-LINE_MOST, LINE_MOST))
     lines = np.array(found, np.float64)
     lines -= lines.mean(axis=1, keepdims=True)
     covariance = np.cov(lines)
     own = np.trace(covariance) / len(lines)
     common = (covariance.sum() - np.trace(covariance)) / (len(lines) * (len(lines) - 1))
-    if common < LINE_LEAST**2 or common < 0.3 * own:
+    if common < LINE_LEAST**2 or common < LINE_ALIKE * own:
         return np.zeros(lines.shape[1], np.float32)
     reliable = common / (common + (own - common) / len(lines))
     return np.asarray(reliable * np.median(lines, axis=0), np.float32)
@@ -155,12 +158,12 @@ def _smooth_down(plane: Floats) -> Floats:
 
 
 def _hot(means: Sequence[Floats]) -> Mask:
-    """Pixels that are brighter than all around them in every scene: their excess stands out of what texture has."""
+    """Pixels that are brighter than all around them in most scenes: their excess stands out of what texture has."""
     excess = []
     for mean in means:
         plane = np.ascontiguousarray(mean.max(2))
         excess.append(plane - cv2.medianBlur(plane, 5))
-    common = np.min(excess, axis=0)
+    common = np.min(excess, axis=0) if len(means) < SCENES else np.median(excess, axis=0)
     usual = cv2.blur(np.minimum(np.abs(common), HOT_LEAST), (15, 15))
-    hot: Mask = common > np.maximum(HOT_LEAST, (HOT_TIMES if len(means) > 1 else HOT_TIMES_ALONE) * usual)
+    hot: Mask = common > np.maximum(HOT_LEAST, HOT_TIMES * usual)
     return hot if hot.mean() <= HOT_MOST else np.zeros_like(hot)
