@@ -154,9 +154,7 @@ def _passed(scene: Scene, gains: Floats) -> Mask:
     if len(off) < FEW:  # too few to know a block's own spread by: that of fine noise, and half more for coarse grain
         difference = scene.frames[0].mean(2, dtype=np.float32) - scene.frames[-1].mean(2, dtype=np.float32)
         fine = difference - cv2.blur(difference, (3, 3))
-        sigma = (
-            1.4826 * float(np.median(np.abs(fine))) * (9 / 8 / 2) ** 0.5
-        )  # of one frame
+        sigma = 1.4826 * float(np.median(np.abs(fine))) * (9 / 8 / 2) ** 0.5  # of one frame
         spread = np.full_like(spread, 1.5 * sigma / BLOCK)
     spread = np.maximum(spread, 0.5 * np.median(spread)) + 0.1
     return np.asarray((off > PASSED * spread).any(axis=0))
