@@ -146,7 +146,7 @@ def test_the_doctor_tells_of_a_library_that_does_not_load(monkeypatch: pytest.Mo
         (["--doctor", "--provider", "cpu"], "--doctor takes no --provider"),
         (["--benchmark", "--ext", "png"], "--benchmark takes no --ext"),
         (["--benchmark", "-m", "denoise-huge"], "'denoise-huge' is neither"),
-        ([], "name what to clean"),
+        ([], "name what to work on"),
     ],
 )
 def test_wrong_usage(args: list[str], message: str) -> None:
