@@ -175,6 +175,10 @@ def command(
         if not (resume / "config.toml").is_file():
             raise CheckpointError(f"--resume {resume} is no run folder: it has no config.toml")
         settings = TrainConfig.from_dict(load_toml(resume / "config.toml"))
+        if settings.noise:
+            raise ConfigError(
+                f"--resume {resume}: a model for a camera is fitted in one go, with --burst or --noise-from"
+            )
     else:
         written = load_toml(config) if config else {}
         if model or given.get("arch") is not None:

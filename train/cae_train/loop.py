@@ -62,17 +62,19 @@ class PairSource(Protocol):
 
 @dataclass(frozen=True)
 class Material:
-    """What a run learns from, and the pairs that it is judged by: of a split by default."""
+    """What a run learns from, the pairs that it is judged by, and what these are: of a split by default."""
 
     pairs: PairSource
     held_out: tuple[Tensor, Tensor]
-    evaluated_on: str = "validation"
+    evaluated_on: str
 
     @classmethod
     def of(cls, config: TrainConfig, split: Split) -> "Material":
         """Patches of the images, degraded as the settings say."""
         chain = chain_of(config)
-        return cls(Pairs(split.train, chain, config), fixed_pairs(split.validation, chain, config.seed))
+        names = "+".join(Path(name).name or name for name in config.data)
+        held_out = fixed_pairs(split.validation, chain, config.seed)
+        return cls(Pairs(split.train, chain, config), held_out, f"held-out patches of {names}")
 
 
 class Training(LightningModule):
@@ -85,7 +87,7 @@ class Training(LightningModule):
         self.roundings = qat.prepare(self.net) if config.quantize_aware else []
         self.loss = loss_of(config.loss, self.net)
         self.chain = chain_of(config)
-        self.pairs, self.held_out = material.pairs, material.held_out
+        self.pairs, self.held_out, self.evaluated_on = material.pairs, material.held_out, material.evaluated_on
         self.psnr_in = float(psnr(*self.held_out).mean())
         self.figures = nn.ModuleDict(
             {name: MeanMetric(nan_strategy="disable") for name in ("train_loss", "train_psnr", "loss", "psnr")}

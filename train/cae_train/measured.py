@@ -147,7 +147,7 @@ def strength(picture: Tensor, sigma: Tensor) -> Tensor:
 
 def name_of(text: str) -> str:
     """A camera's name out of any text: letters, digits, - _ and ., at most 60 of them."""
-    return "".join(c if c.isalnum() or c in "-_." else "-" for c in text)[:_NAME] or "camera"
+    return "".join(c if c.isalnum() or c in "-_." else "-" for c in text)[:_NAME].strip(".") or "camera"
 
 
 def white(camera: str, sigma: Sequence[float] | Floats) -> NoiseModel:

@@ -133,7 +133,7 @@ class RunFolder(Callback):
             metrics = {
                 "psnr_in": training.psnr_in,
                 "psnr_out": figures["psnr"],
-                "evaluated_on": "held-out patches of " + "+".join(Path(name).name or name for name in self.config.data),
+                "evaluated_on": training.evaluated_on,
                 "epoch": epoch,
             }
             save_model(self.out / MODEL, training.net, self.config, metrics)

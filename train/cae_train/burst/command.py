@@ -17,6 +17,7 @@ from cae_train.burst.estimate import UNKNOWN, estimate
 from cae_train.burst.fit import Fit, Run, fit_burst, fit_noise, settings
 from cae_train.burst.frames import read_scenes
 from cae_train.config import Hardware
+from cae_train.datasets import DATASETS
 from cae_train.errors import ConfigError, TrainingError
 from cae_train.measured import name_of
 from cae_train.progress import ProgressLines
@@ -53,7 +54,7 @@ def run(wanted: Wanted, given: dict[str, Any], hardware: Hardware, out: Path | N
     Raises:
         CaeTrainError: as `fit_burst` and `estimate` raise it.
     """
-    _check(wanted)
+    _check(wanted, given)
     console = Console(stderr=True)
 
     def say(text: str) -> None:
@@ -79,7 +80,12 @@ def run(wanted: Wanted, given: dict[str, Any], hardware: Hardware, out: Path | N
     _conclude(fit, config.start, wanted.export, say)
 
 
-def _check(wanted: Wanted) -> None:
+def _check(wanted: Wanted, given: dict[str, Any]) -> None:
+    for name in given.get("data", ()):
+        if name not in DATASETS and not Path(name).is_dir():
+            raise ConfigError(f"--data {name!r} is no folder and no data set: choose {', '.join(DATASETS)} or a folder")
+    if "" in wanted.bursts:
+        raise ConfigError("--burst is empty: name a camera (0), a video, or a folder of frames")
     if wanted.bursts and wanted.noise_from is not None:
         raise ConfigError("--burst and --noise-from exclude each other: a burst says more, leave out --noise-from")
     if not 2 <= wanted.frames <= FRAMES_MOST:
@@ -109,17 +115,19 @@ def _conclude(fit: Fit, start: str, export: bool, say: Any) -> None:
     else:
         say(f"{fit.after - fit.before:+.2f} dB over {name}: {model}")
     if fit.result.interrupted:
+        say(f"interrupted: {'that model can be used' if fit.better else 'nothing better was reached'}")
         raise typer.Exit(130)
     if not fit.better:
         return
     if not export:
         say(f"next: cae-export {shlex.quote(str(model))}")
         return
-    int8 = model.with_name("model-int8.onnx")
-    for options in ([], ["--int8"]):
-        done = subprocess.run([sys.executable, "-m", "cae_export.cli", str(model), *options], check=False)  # noqa: S603
-        if done.returncode:
-            raise TrainingError(
-                f"{model} is there, but cae-export {' '.join(options)} refused it (exit {done.returncode})"
-            )
-    say(f"next: cae-run --webcam -m {shlex.quote(str(int8))}")
+    export_with = [sys.executable, "-m", "cae_export.cli", str(model)]
+    if subprocess.run(export_with, check=False).returncode:  # noqa: S603
+        raise TrainingError(f"{model} is there, but cae-export refused it")
+    ready = model.with_suffix(".onnx")
+    if subprocess.run([*export_with, "--int8"], check=False).returncode:  # noqa: S603
+        say("note: int8 loses too much and is left out (cae-export --int8 --max-drop allows more)")
+    else:
+        ready = model.with_name("model-int8.onnx")
+    say(f"next: cae-run --webcam -m {shlex.quote(str(ready))}")

@@ -21,6 +21,7 @@ from cae_train.checkpoint import load_model
 from cae_train.config import Hardware, TrainConfig
 from cae_train.data import Image, load
 from cae_train.degrade import MEASURED, chain_of
+from cae_train.errors import ConfigError
 from cae_train.initial import initial_network
 from cae_train.loop import Material, TrainResult, evaluate, train
 from cae_train.measured import NoiseModel
@@ -171,7 +172,7 @@ def _fit(run: Run, pairs: BurstPairs | Pairs, judged: tuple[Tensor, Tensor], eva
     before = evaluate(network.eval(), *judged)
     noisy = float(psnr(*judged).mean())
     run.tell(f"{evaluated_on}: noisy {noisy:.2f} dB, {Path(run.config.start).stem} {before:.2f} dB")
-    fitting = _steps(network, pairs, run.minutes)
+    fitting = _steps(network, pairs, run.minutes, run.config.epochs)
     pairs.steps = min(fitting, pairs.steps) if isinstance(pairs, Pairs) and pairs.whole else fitting
     config = replace(run.config, epoch_crops=pairs.steps * run.config.batch)
     run.tell(f"training on {config.epochs * config.epoch_crops:,} patches, about {run.minutes:g} minutes")
@@ -184,6 +185,7 @@ def settings(start: str, given: dict[str, object]) -> TrainConfig:
     """Settings of a fit: the network of `start`, the packaged `denoise` where it is empty, and what was named.
 
     Raises:
+        ConfigError: a setting that is no good, or no epochs.
         CheckpointError: it cannot be read.
     """
     path = Path(start) if start else DENOISE
@@ -193,7 +195,10 @@ def settings(start: str, given: dict[str, object]) -> TrainConfig:
         "channels": loaded.network.channels, "start": str(path), "loss": "mse", "lr": LR, "epochs": EPOCHS,
         "batch": BATCH, "jitter": 0.2,
     }  # fmt: skip
-    return TrainConfig.from_dict(usual | given)
+    config = TrainConfig.from_dict(usual | given)
+    if not config.epochs:
+        raise ConfigError("--epochs is 0: 1 or more are needed")
+    return config
 
 
 def _photographs(config: TrainConfig) -> list[Image]:
@@ -209,7 +214,7 @@ def _half(part: Part) -> Image:
     return cv2.resize(mean, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA).round().clip(0, 255).astype(np.uint8)
 
 
-def _steps(network: Autoencoder, pairs: BurstPairs | Pairs, minutes: float) -> int:
+def _steps(network: Autoencoder, pairs: BurstPairs | Pairs, minutes: float, epochs: int) -> int:
     """Steps of an epoch that fit into the time, after a trial of a few; nothing is learnt from these."""
     network.train()
     began = 0.0
@@ -221,4 +226,4 @@ def _steps(network: Autoencoder, pairs: BurstPairs | Pairs, minutes: float) -> i
         loss.backward()  # type: ignore[no-untyped-call]
         network.zero_grad(set_to_none=True)
     each = (time.monotonic() - began) / TRIAL_STEPS * 1.15  # the optimiser, and judging
-    return max(4, int(min(STEPS_MOST, 60 * minutes / each) / EPOCHS))
+    return max(4, int(min(STEPS_MOST, 60 * minutes / each) / epochs))

@@ -19,6 +19,7 @@ from cae_train.measured import COLORS, GRAIN, KNOTS, NoiseModel
 WINDOW = 32  # side of the windows that the grain is measured on
 BINS = 64  # of brightness, at which variance is measured; 4 grey levels each
 LEAST_PIXELS = 400  # of a bin that counts
+ALIKE = 0.02  # variance, of 255, below which there is no noise: rounding to 8 bits makes more
 TURNS = 0.05  # difference of the correlation along rows and columns
 NEIGHBOURS = 4  # frames of a scene that are compared with the one before
 FRAMES = 24  # of a scene that are looked at, spread over it
@@ -89,7 +90,7 @@ def measure(targets: Sequence[Target], camera: str) -> Measurement:
         variance = np.where(enough, squares / count, np.nan)
         seen = np.where(enough, values / count, np.nan)
     sigma = np.stack([_curve(seen[c], variance[c], count[c]) for c in range(COLORS)])
-    if float(np.nanmax(variance)) < 0.02:
+    if float(np.nanmedian(variance)) < ALIKE:
         raise DataError("the frames are all alike: there is no noise in them to be removed")
     colors, grain, correlation = _correlations(targets, sigma)
     rows, columns = (_spread_of(targets, axis) for axis in (1, 0))

@@ -5,6 +5,7 @@ by more than that noise explains (an analysis of variance, its F around 1 where 
 focus or the light drifted. A block that is far from its own median in one frame alone was passed by something.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -23,6 +24,8 @@ PASSED = 7.0  # deviations of a block's mean
 FEW = 8  # frames below which these are taken from the fine noise
 MOST_MASKED = 0.5  # of the picture
 STEADY_LIGHT, LARGEST_FLICKER = 0.003, 0.1  # relative: below it is even; a frame further off is left out
+SHIFTED, PEAK = 0.25, 0.15  # pixels; height of a peak of the phase correlation that is believed
+REFOCUSED, WIDE = 0.25, 32  # share by which fine detail may change, in squares of so many pixels
 BLACK, WHITE = 8.0, 250.0  # of 255
 MOST_CLIPPED = 0.6
 
@@ -82,6 +85,14 @@ def check(scene: Scene) -> Steady:
     if len(frames) == 1:
         return Steady(scene, np.ones(1, np.float32), still)
     scene, gains, notes = _evened(scene, brightness)
+    parts = _parts(scene, gains)
+    shift, focus = _drift(parts)
+    if shift > SHIFTED or focus > REFOCUSED:
+        what = f"by {shift:.1f} pixels" if shift > SHIFTED else f"and its sharpness by {focus:.0%}"
+        raise UnsteadyError(
+            f"scene {scene.name!r} moves {what} during the burst; put the camera on something firm, with focus fixed",
+            _drawn(scene, still),
+        )
     usual, changed = _changed(scene, gains)
     passed = _passed(scene, gains)
     blocks = cv2.dilate((changed | passed).astype(np.uint8), np.ones((3, 3), np.uint8))
@@ -124,6 +135,43 @@ def _evened(scene: Scene, brightness: NDArray[np.float64]) -> tuple[Scene, Float
     elif spread > STEADY_LIGHT:
         notes.append(f"scene {scene.name!r}: the light flickers by {spread:.1%}, which is evened out")
     return scene, gains[kept].astype(np.float32), notes
+
+
+def _parts(scene: Scene, gains: Floats) -> list[Floats]:
+    """Means of the parts of a burst, H x W grey."""
+    means = []
+    for part in np.array_split(np.arange(len(gains)), min(PARTS, len(gains))):
+        total = np.zeros(scene.frames.shape[1:3], np.float32)
+        for i in part:
+            total += scene.frames[i].mean(2, dtype=np.float32) * gains[i]
+        means.append(total / np.float32(len(part)))
+    return means
+
+
+def _drift(parts: Sequence[Floats]) -> tuple[float, float]:
+    """How far the picture moves from part to part, in pixels, and by what share detail changes in most places with any.
+
+    The former by phase correlation, where that finds a peak that stands out; Kuglin and Hines (1975).
+    """
+    height, width = parts[0].shape
+    window = cv2.createHanningWindow((width, height), cv2.CV_32F)
+    flat = [part - cv2.GaussianBlur(part, (0, 0), 8) for part in parts]
+    shift = 0.0
+    for other in flat[1:]:
+        (x, y), response = cv2.phaseCorrelate(flat[0], other, window)
+        if response > PEAK:
+            shift = max(shift, float(np.hypot(x, y)))
+    if len(parts) < PARTS:
+        return shift, 0.0
+    soft = [cv2.GaussianBlur(part, (0, 0), 1.0) for part in parts]
+    size = (max(1, width // WIDE), max(1, height // WIDE))
+    detail = np.stack([
+        cv2.resize(np.square(part - cv2.GaussianBlur(part, (0, 0), 2.0)), size, interpolation=cv2.INTER_AREA)
+        for part in soft
+    ]) + 0.05  # fmt: skip
+    change = detail.max(axis=0) / detail.min(axis=0)
+    usual = detail.mean(axis=0)
+    return shift, float(np.median(change[usual >= np.median(usual)])) - 1
 
 
 def _changed(scene: Scene, gains: Floats) -> tuple[float, Mask]:
