@@ -41,14 +41,17 @@ def test_from_a_burst_to_a_model_that_runs(recorded: Path, tmp_path: Path) -> No
     assert "neighbouring pixels share noise" in done.stderr
     assert "dB over denoise" in done.stderr
     run = tmp_path / "run"
-    assert "next: cae-run --webcam -m run/model-int8.onnx" in done.stderr.splitlines()[-1]
-    for name in ("noise.png", "scenes/01-scene0.png", "model.pt", "model.onnx", "model-int8.onnx"):
+    int8 = (run / "model-int8.onnx").is_file()  # so few steps may leave a network that loses too much in int8
+    assert ("note: int8 loses too much and is left out" in done.stderr) is not int8
+    ready = "model-int8.onnx" if int8 else "model.onnx"
+    assert done.stderr.splitlines()[-1] == f"next: cae-run --webcam -m run/{ready}"
+    for name in ("noise.png", "scenes/01-scene0.png", "model.pt", "model.onnx"):
         assert (run / name).is_file(), name
     config = load_model(run / "model.pt").config
     assert NoiseModel.from_dict(config.noise).camera == "door"
     from cae_runtime import Session
 
-    degradation = Session(run / "model-int8.onnx").spec.degradation
+    degradation = Session(run / ready).spec.degradation
     assert degradation.startswith("measured on door: sigma")
 
 
