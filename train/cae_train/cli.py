@@ -213,7 +213,8 @@ def _fit_camera(
         from cae_train.burst import command
     except ModuleNotFoundError as e:
         raise _missing(e) from e
-    command.run(command.Wanted(*wanted), (load_toml(config) if config else {}) | given, hardware, out)
+    if command.run(command.Wanted(*wanted), (load_toml(config) if config else {}) | given, hardware, out):
+        raise typer.Exit(130)
 
 
 def _list() -> None:

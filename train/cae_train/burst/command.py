@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import typer
 from rich.console import Console
 
 from cae_train import run_folder
@@ -48,8 +47,8 @@ class Wanted:
     export: bool
 
 
-def run(wanted: Wanted, given: dict[str, Any], hardware: Hardware, out: Path | None) -> None:
-    """Fit a model to a camera, and say whether it is better than the packaged one.
+def run(wanted: Wanted, given: dict[str, Any], hardware: Hardware, out: Path | None) -> bool:
+    """Fit a model to a camera, say whether it is better than the packaged one, and return whether Ctrl-C ended it.
 
     Raises:
         CaeTrainError: as `fit_burst` and `estimate` raise it.
@@ -78,6 +77,7 @@ def run(wanted: Wanted, given: dict[str, Any], hardware: Hardware, out: Path | N
         say(f"note: {UNKNOWN}")
         fit = fit_noise(noise, fitting)
     _conclude(fit, config.start, wanted.export, say)
+    return fit.result.interrupted
 
 
 def _check(wanted: Wanted, given: dict[str, Any]) -> None:
@@ -116,7 +116,7 @@ def _conclude(fit: Fit, start: str, export: bool, say: Any) -> None:
         say(f"{fit.after - fit.before:+.2f} dB over {name}: {model}")
     if fit.result.interrupted:
         say(f"interrupted: {'that model can be used' if fit.better else 'nothing better was reached'}")
-        raise typer.Exit(130)
+        return
     if not fit.better:
         return
     if not export:
