@@ -21,7 +21,7 @@ from cae_train.burst.targets import targets_of
 from cae_train.checkpoint import save_model
 from cae_train.degrade import described
 from cae_train.errors import CaeTrainError, ConfigError, DataError
-from cae_train.measured import Measured, NoiseModel, white
+from cae_train.measured import COLORS, GRAIN, Measured, NoiseModel
 from cae_train.models import build
 
 Floats = NDArray[np.float32]
@@ -46,6 +46,13 @@ def burst(
     clean = scenery(seed, **size) if picture is None else picture
     noise = np.random.default_rng(seed + 100).normal(0, sigma, (count, *clean.shape))
     return np.rint(clean + noise).clip(0, 255).astype(np.uint8)
+
+
+def white(camera: str, sigma: list[float]) -> NoiseModel:
+    """White noise, the colours independent."""
+    grain = np.zeros((COLORS, GRAIN, GRAIN), np.float32)
+    grain[:, GRAIN // 2, GRAIN // 2] = 1
+    return NoiseModel(camera, np.array([sigma] * COLORS, np.float32), np.eye(COLORS, dtype=np.float32), grain)
 
 
 def written(folder: Path, frames: NDArray[np.uint8]) -> Path:

@@ -3,7 +3,7 @@
 `cae_train.burst` measures it; a training with it, and the `model.pt` that comes out, carry the numbers with them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -148,12 +148,3 @@ def strength(picture: Tensor, sigma: Tensor) -> Tensor:
 def name_of(text: str) -> str:
     """A camera's name out of any text: letters, digits, - _ and ., at most 60 of them."""
     return "".join(c if c.isalnum() or c in "-_." else "-" for c in text)[:_NAME].strip(".") or "camera"
-
-
-def white(camera: str, sigma: Sequence[float] | Floats) -> NoiseModel:
-    """White noise of one strength a brightness, the colours independent: 17 standard deviations."""
-    grain = np.zeros((COLORS, GRAIN, GRAIN), np.float32)
-    grain[:, GRAIN // 2, GRAIN // 2] = 1
-    return NoiseModel(
-        camera, np.tile(np.asarray(sigma, np.float32), (COLORS, 1)), np.eye(COLORS, dtype=np.float32), grain
-    )

@@ -22,7 +22,6 @@ from cae_train.measured import name_of
 from cae_train.progress import ProgressLines
 from cae_train.quiet import quiet_decoders
 
-FRAMES, MINUTES = 60, 6.0
 FRAMES_MOST, MINUTES_MOST = 1000, 24 * 60.0
 
 

@@ -1,7 +1,7 @@
 """From scenes to a model: measure, train, and judge whether it is better than the one that it began with."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from lightning.pytorch import Callback
 from torch import Tensor
 
 from cae_train.burst import chart
-from cae_train.burst.frames import Scene
+from cae_train.burst.frames import Scene, Tell
 from cae_train.burst.measure import Measurement, measure
 from cae_train.burst.pairs import HELD_OUT_PATCHES, BurstPairs, Part, held_out, packaged_images, split
 from cae_train.burst.steady import Steady, UnsteadyError, check, drawn
@@ -40,8 +40,6 @@ WORTH = 0.02  # dB that a fitted model must gain at least
 PACKAGED = "packaged"  # photographs that come with the package, in `TrainConfig.data`
 HELD_OUT_IMAGES = 8  # one of so many clean photographs, where there is no burst to judge by
 CHART, SCENES = "noise.png", "scenes"
-
-Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,6 @@ BINS = 64  # of brightness, at which variance is measured; 4 grey levels each
 LEAST_PIXELS = 400  # of a bin that counts
 ALIKE = 0.02  # variance, of 255, below which there is no noise: rounding to 8 bits makes more
 TURNS = 0.05  # difference of the correlation along rows and columns
-NEIGHBOURS = 4  # frames of a scene that are compared with the one before
 FRAMES = 24  # of a scene that are looked at, spread over it
 WINDOWS = 200  # of a frame of all scenes together, at most
 
@@ -39,7 +38,6 @@ class Measurement:
         variance: theirs, 3 x B, in squared levels of 255.
         correlation: 15 x 15, of the brightness' noise with that of the pixel so far away; 1 in the middle.
         colors: 3 x 3, correlation of the noise of R, G and B.
-        over_time: correlation of a pixel's noise in a frame and in the next.
         fixed_share: share of the whole noise's variance that is a fixed pattern.
     """
 
@@ -48,7 +46,6 @@ class Measurement:
     variance: Floats
     correlation: Floats
     colors: Floats
-    over_time: float
     fixed_share: float
 
     @property
@@ -67,7 +64,6 @@ def measure(targets: Sequence[Target], camera: str) -> Measurement:
     count = np.zeros((COLORS, BINS))
     squares, values = np.zeros_like(count), np.zeros_like(count)
     fixed_squares, pixels = 0.0, 0
-    over_time: list[float] = []
     for target in targets:
         usable = target.usable & ~target.hot
         frames = _spread(len(target.steady.gains), FRAMES)
@@ -79,8 +75,6 @@ def measure(targets: Sequence[Target], camera: str) -> Measurement:
                 count[c] += np.bincount(which, minlength=BINS)
                 values[c] += np.bincount(which, value, BINS)
                 squares[c] += np.bincount(which, np.square(noise[..., c][usable], dtype=np.float64), BINS)
-            if number and len(over_time) < NEIGHBOURS * len(targets):
-                over_time.append(_alike(noise[usable], _noise(target, number - 1)[0][usable], target.left))
         fixed_squares += float(np.square(target.fixed[target.usable], dtype=np.float64).sum())
         pixels += int(target.usable.sum())
     enough = count >= LEAST_PIXELS
@@ -104,7 +98,7 @@ def measure(targets: Sequence[Target], camera: str) -> Measurement:
     return Measurement(
         model, seen.astype(np.float32), variance.astype(np.float32), correlation,
         (colors @ colors.T / np.outer(standard, standard)).astype(np.float32),
-        float(np.mean(over_time)) if over_time else 0.0, fixed / (fixed + over),
+        fixed / (fixed + over),
     )  # fmt: skip
 
 
@@ -113,12 +107,6 @@ def _noise(target: Target, number: int) -> tuple[Floats, Floats]:
     clean = target.without(number)
     noise = target.steady.frame(number) - clean - (target.fixed if target.steady.scene.truth is None else 0)
     return noise / np.float32((1 + target.left) ** 0.5), clean
-
-
-def _alike(a: Floats, b: Floats, left: float) -> float:
-    """Correlation of two frames' noise; that they are in one another's mean, with this share, is taken into account."""
-    found = float((a * b).mean(dtype=np.float64) / max(1e-9, float(np.square(a).mean(dtype=np.float64))))
-    return (found + left) / (1 + left)
 
 
 def _curve(seen: NDArray[np.float64], variance: NDArray[np.float64], count: NDArray[np.float64]) -> Floats:
