@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from cae_train import TrainConfig, load_model
+from cae_train.burst.bias import unbiased
 from cae_train.burst.estimate import estimate
 from cae_train.burst.frames import Scene, read_scenes
 from cae_train.burst.measure import measure
@@ -239,6 +240,48 @@ def test_rows_and_hot_pixels_are_found_in_several_scenes_and_taken_off() -> None
     assert model.rows * 255 == pytest.approx(3, rel=0.4)
     assert model.columns == 0
     assert model.hot == pytest.approx(0.003, rel=0.5)
+
+
+def test_dead_pixels_are_found_and_filled_in_three_lit_scenes() -> None:
+    dead = np.random.default_rng(3).random((HEIGHT, WIDTH)) < 0.002
+    pictures = [scenery(seed) + 30 for seed in range(3)]
+    scenes = [
+        check(Scene(str(i), burst(picture=p * ~dead[..., None], sigma=5, seed=i))) for i, p in enumerate(pictures)
+    ]
+    targets = targets_of(scenes)
+    assert targets[0].dead[dead].mean() > 0.8
+    assert targets[0].dead[~dead].mean() < 0.002
+    assert np.abs(targets[0].mean() - pictures[0])[dead].mean() < 8
+    model = measure(targets, "dead").model
+    assert model.dead == pytest.approx(0.002, rel=0.4)
+    assert "dead pixels" in model.summary()
+    drawn = Measured(model)(torch.full((64, 3, 32, 32), 0.5), torch.Generator().manual_seed(0))
+    assert float((drawn < 0.2).float().mean()) == pytest.approx(model.dead, rel=0.5)
+
+
+def test_noise_that_black_and_a_tone_curve_bend_to_one_side_leaves_no_bias_in_the_targets() -> None:
+    """Photons counted in linear light, of which a mean of frames after the tone curve is too dark."""
+    rng = np.random.default_rng(5)
+    pictures = [scenery(seed) * 0.6 for seed in range(2)]
+    scenes = []
+    for number, picture in enumerate(pictures):
+        linear = (picture / 255) ** 2.2
+        shots = rng.poisson(linear * 80, (24, *picture.shape)) / 80 + rng.normal(0, 0.01, (24, *picture.shape))
+        frames = np.rint(255 * shots.clip(0, 1) ** (1 / 2.2)).astype(np.uint8)
+        scenes.append(check(Scene(str(number), frames)))
+    plain = targets_of(scenes)
+    corrected, bias = unbiased(plain)
+    assert np.abs(bias).max() > 1.5
+    for before, after, picture in zip(plain, corrected, pictures, strict=True):
+        off = [np.abs(cv2.blur(target.mean() - picture, (15, 15))).mean() for target in (before, after)]
+        assert off[1] < 0.6 * off[0]
+    model = measure(corrected, "night", bias).model
+    clean = torch.full((200, 3, 32, 32), 0.25)
+    shift = float((Measured(model)(clean, torch.Generator().manual_seed(0)) - clean).mean()) * 255
+    assert shift == pytest.approx(float(np.interp(0.25, np.linspace(0, 1, 17), bias[1])), abs=0.3)
+    fair, none = unbiased(targets_of([check(Scene("even", burst(sigma=5)))]))
+    assert not none.any()
+    assert fair[0].bias == 0.0
 
 
 @pytest.mark.parametrize("count", [1, 2])

@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,12 +18,13 @@ from cae_train.errors import ConfigError
 KNOTS = 17  # brightnesses, 0, 1/16 ... 1, between which the strength is interpolated
 GRAIN = 11  # pixels along a side of the filters that give the noise its grain
 COLORS = 3
+HOT_VALUES = 9  # quantiles of the excess of hot pixels, the least first
 _SHAPES: dict[str, tuple[int, ...]] = {
     "sigma": (COLORS, KNOTS), "colors": (COLORS, COLORS), "grain": (COLORS, GRAIN, GRAIN), "rows": (), "columns": (),
-    "hot": (), "hot_value": (),
+    "hot": (), "hot_values": (HOT_VALUES,), "dead": (), "bias": (COLORS, KNOTS),
 }  # fmt: skip
-_SIGNED = ("colors", "grain")
-_LARGEST = {"colors": 4.0, "hot": 0.05}  # of others 1
+_SIGNED = ("colors", "grain", "bias")
+_LARGEST = {"colors": 4.0, "hot": 0.05, "dead": 0.05}  # of others 1
 _NAME = 60  # letters of a camera's name
 
 Floats = NDArray[np.float32]
@@ -41,7 +42,9 @@ class NoiseModel:
         rows: standard deviation of a pattern that is the same along each row; it does not change over time.
         columns: the same of columns.
         hot: share of the pixels that are always too bright.
-        hot_value: by how much they are, on average.
+        hot_values: 9 quantiles of by how much they are.
+        dead: share of the pixels that are always black.
+        bias: 3 x 17, by how much the mean of noisy values differs from R, G and B of 0, 1/16 ... 1.
     """
 
     camera: str
@@ -51,7 +54,9 @@ class NoiseModel:
     rows: float = 0.0
     columns: float = 0.0
     hot: float = 0.0
-    hot_value: float = 0.0
+    hot_values: Floats = field(default_factory=lambda: np.zeros(HOT_VALUES, np.float32))
+    dead: float = 0.0
+    bias: Floats = field(default_factory=lambda: np.zeros((COLORS, KNOTS), np.float32))
 
     def to_dict(self) -> dict[str, Any]:
         """Flat lists of numbers: what TOML and `model.pt` hold."""
@@ -75,9 +80,7 @@ class NoiseModel:
                 array = np.asarray(values[name], np.float32).reshape(shape)
             except (TypeError, ValueError, OverflowError):
                 raise ConfigError(f"[noise] {name} is not {shape} numbers") from None
-            if not (np.abs(array) <= _LARGEST.get(name, 1.0)).all() or (
-                name != "colors" and name != "grain" and array.min() < 0
-            ):
+            if not (np.abs(array) <= _LARGEST.get(name, 1.0)).all() or (name not in _SIGNED and array.min() < 0):
                 raise ConfigError(f"[noise] {name} has values beyond {_LARGEST.get(name, 1.0):g}, or below 0")
             arrays[name] = array if shape else float(array)
         return cls(values["camera"], **arrays)  # type: ignore[arg-type]
@@ -94,7 +97,7 @@ class NoiseModel:
             for name, value in (("rows", self.rows), ("columns", self.columns))
             if value
         ]
-        parts += [f"{self.hot:.2%} hot pixels"] if self.hot else []
+        parts += [f"{value:.2%} {name} pixels" for name, value in (("hot", self.hot), ("dead", self.dead)) if value]
         return f"{self.camera}: {', '.join(parts)}"
 
     @property
@@ -112,6 +115,8 @@ class Measured:
         self.sigma = torch.from_numpy(np.ascontiguousarray(model.sigma))
         self.colors = torch.from_numpy(np.ascontiguousarray(model.colors))
         self.grain = torch.from_numpy(np.ascontiguousarray(model.grain))[:, None]
+        self.bias = torch.from_numpy(np.ascontiguousarray(model.bias))
+        self.hot_values = torch.from_numpy(np.ascontiguousarray(model.hot_values))
 
     def __call__(self, clean: Tensor, generator: torch.Generator) -> Tensor:
         """Add noise; of grey pictures that of the mean of the colours."""
@@ -120,29 +125,34 @@ class Measured:
         components = F.conv2d(white, self.grain, groups=COLORS)
         noise = torch.einsum("ij,njhw->nihw", self.colors, components)
         rgb = clean.expand(-1, COLORS, -1, -1)
-        noise = noise * strength(rgb, self.sigma) + self._fixed(count, height, width, generator)
+        noise = noise * at(rgb, self.sigma) + at(rgb, self.bias) + self._fixed(rgb, generator)
         return clean + (noise if channels == COLORS else noise.mean(1, keepdim=True))
 
-    def _fixed(self, count: int, height: int, width: int, generator: torch.Generator) -> Tensor:
+    def _fixed(self, rgb: Tensor, generator: torch.Generator) -> Tensor:
+        """What rows, columns and defective pixels add, N x 1 or 3 x H x W."""
+        count, _, height, width = rgb.shape
         fixed = torch.zeros(count, 1, height, width)
         if self.model.rows:
             fixed = fixed + self.model.rows * torch.randn(count, 1, height, 1, generator=generator)
         if self.model.columns:
             fixed = fixed + self.model.columns * torch.randn(count, 1, 1, width, generator=generator)
         if self.model.hot:
-            drawn = torch.rand(count, 1, height, width, generator=generator)
-            bright = -self.model.hot_value * torch.rand(drawn.shape, generator=generator).clamp_min(1e-6).log()
-            fixed = fixed + (drawn < self.model.hot) * bright
+            place = torch.rand(count, 1, height, width, generator=generator) * (HOT_VALUES - 1)
+            low = place.long().clamp(max=HOT_VALUES - 2)
+            excess = torch.lerp(self.hot_values[low], self.hot_values[low + 1], place - low)
+            fixed = fixed + excess * (torch.rand(excess.shape, generator=generator) < self.model.hot)
+        if self.model.dead:
+            fixed = fixed - rgb * (torch.rand(count, 1, height, width, generator=generator) < self.model.dead)
         return fixed
 
 
-def strength(picture: Tensor, sigma: Tensor) -> Tensor:
-    """Standard deviations at the values of N x 3 x H x W in 0..1, from 3 x 17 of them."""
+def at(picture: Tensor, curves: Tensor) -> Tensor:
+    """Curves through 3 x 17 values, of R, G and B of 0, 1/16 ... 1, at those of N x 3 x H x W in 0..1."""
     place = picture.clamp(0, 1) * (KNOTS - 1)
     low = place.long().clamp(max=KNOTS - 2)
     share = place - low
     channel = torch.arange(COLORS).view(1, -1, 1, 1)
-    return torch.lerp(sigma[channel, low], sigma[channel, low + 1], share)
+    return torch.lerp(curves[channel, low], curves[channel, low + 1], share)
 
 
 def name_of(text: str) -> str:

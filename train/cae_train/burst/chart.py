@@ -38,7 +38,8 @@ def draw(measurement: Measurement, targets: Sequence[Target], path: Path) -> Non
     colors.set(title="correlation of colours", xticks=range(3), xticklabels="RGB", yticks=range(3), yticklabels="RGB")
     for (y, x), value in np.ndenumerate(measurement.colors):
         colors.text(x, y, f"{value:.2f}", ha="center", va="center", color="white" if abs(value) > DEEP else "black")
-    pattern = targets[0].fixed[:SIDE, :SIDE, 0] + 20 * targets[0].hot[:SIDE, :SIDE]
+    shown, corner = targets[0], np.s_[:SIDE, :SIDE]
+    pattern = shown.fixed[..., 0][corner] + 20.0 * shown.hot[corner] - 20.0 * shown.dead[corner]
     fixed.imshow(pattern, cmap="gray", vmin=-3, vmax=3)
     fixed.set(title=f"fixed pattern: {measurement.fixed_share:.0%} of the noise", xticks=[], yticks=[])
     try:
@@ -58,8 +59,11 @@ def sentences(measurement: Measurement, targets: Sequence[Target]) -> list[str]:
     )  # fmt: skip
     left = max(target.left for target in targets)
     lines = [f"noise of {model.summary()}", grain]
-    if measurement.fixed_share > FIXED or model.hot > HOT:
+    if measurement.fixed_share > FIXED or model.hot + model.dead > HOT:
         lines.append(
             f"{measurement.fixed_share:.0%} of the noise is a fixed pattern, which no mean removes: it is taken off"
         )
+    off = 255 * float(np.abs(model.bias).max())
+    if off:
+        lines.append(f"noise leans to one side, which shifts a mean of frames by up to {off:.1f} levels: taken off")
     return [*lines, f"the targets keep {left:.1%} of a frame's noise"]

@@ -9,9 +9,11 @@ import cv2
 import numpy as np
 import torch
 from lightning.pytorch import Callback
+from numpy.typing import NDArray
 from torch import Tensor
 
 from cae_train.burst import chart
+from cae_train.burst.bias import unbiased
 from cae_train.burst.frames import Scene, Tell
 from cae_train.burst.measure import Measurement, measure
 from cae_train.burst.pairs import HELD_OUT_PATCHES, BurstPairs, Part, held_out, packaged_images, split
@@ -100,9 +102,9 @@ def steady_scenes(scenes: Sequence[Scene], out: Path, tell: Tell) -> list[Steady
     return found
 
 
-def measured(targets: Sequence[Target], camera: str, out: Path, tell: Tell) -> Measurement:
+def measured(targets: Sequence[Target], bias: NDArray[np.float32], camera: str, out: Path, tell: Tell) -> Measurement:
     """Measure the noise of scenes, and say and draw what it is."""
-    measurement = measure(targets, camera)
+    measurement = measure(targets, camera, bias)
     chart.draw(measurement, targets, out / CHART)
     for line in chart.sentences(measurement, targets):
         tell(line)
@@ -137,9 +139,9 @@ def fit_burst(scenes: Sequence[Scene], camera: str, run: Run) -> Fit:
         DataError: the scenes cannot be used.
         ConfigError, CheckpointError, TrainingError: as `train` raises them.
     """
-    targets = targets_of(steady_scenes(scenes, run.out, run.tell))
+    targets, bias = unbiased(targets_of(steady_scenes(scenes, run.out, run.tell)))
     own, others, evaluated_on = split(targets)
-    measurement = measured([part.target for part in own], camera, run.out, run.tell)
+    measurement = measured([part.target for part in own], bias, camera, run.out, run.tell)
     left = max(part.target.left for part in others)
     if left:
         evaluated_on += f", against means that keep {left:.1%} of the noise"

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from cae_train.burst.targets import Target
 from cae_train.errors import DataError
-from cae_train.measured import COLORS, GRAIN, KNOTS, NoiseModel
+from cae_train.measured import COLORS, GRAIN, HOT_VALUES, KNOTS, NoiseModel
 
 WINDOW = 32  # side of the windows that the grain is measured on
 BINS = 64  # of brightness, at which variance is measured; 4 grey levels each
@@ -55,8 +55,8 @@ class Measurement:
         return bool(abs(along - across) < TURNS and not (self.model.rows or self.model.columns))
 
 
-def measure(targets: Sequence[Target], camera: str) -> Measurement:
-    """Measure the noise of scenes.
+def measure(targets: Sequence[Target], camera: str, bias: Floats | None = None) -> Measurement:
+    """Measure the noise of scenes; `bias` is what `unbiased` found, 3 x 17 in levels of 255.
 
     Raises:
         DataError: there is none, or too little of the pictures can be used.
@@ -65,7 +65,7 @@ def measure(targets: Sequence[Target], camera: str) -> Measurement:
     squares, values = np.zeros_like(count), np.zeros_like(count)
     fixed_squares, pixels = 0.0, 0
     for target in targets:
-        usable = target.usable & ~target.hot
+        usable = target.usable & ~target.defects
         frames = _spread(len(target.steady.gains), FRAMES)
         for number in frames:
             noise, clean = _noise(target, number)
@@ -88,10 +88,12 @@ def measure(targets: Sequence[Target], camera: str) -> Measurement:
         raise DataError("the frames are all alike: there is no noise in them to be removed")
     colors, grain, correlation = _correlations(targets, sigma)
     rows, columns = (_spread_of(targets, axis) for axis in (1, 0))
-    hot = float(np.mean([target.hot.mean() for target in targets]))
     model = NoiseModel(
-        camera, sigma, colors, grain, rows / 255, columns / 255, hot, _hot_value(targets) / 255 if hot else 0.0
-    )
+        camera, sigma, colors, grain, rows / 255, columns / 255,
+        float(np.mean([target.hot.mean() for target in targets])), _hot_values(targets),
+        float(np.mean([target.dead.mean() for target in targets])),
+        np.zeros_like(sigma) if bias is None else np.float32(1 / 255) * bias,
+    )  # fmt: skip
     over = float(np.mean(variance[enough]))
     fixed = fixed_squares / max(1, pixels)
     standard = np.sqrt(np.diag(colors @ colors.T))
@@ -105,7 +107,7 @@ def measure(targets: Sequence[Target], camera: str) -> Measurement:
 def _noise(target: Target, number: int) -> tuple[Floats, Floats]:
     """A frame's noise of unbiased variance, without the fixed pattern, and the picture; H x W x 3 in levels of 255."""
     clean = target.without(number)
-    noise = target.steady.frame(number) - clean - (target.fixed if target.steady.scene.truth is None else 0)
+    noise = target.steady.frame(number) - clean - (target.off if target.steady.scene.truth is None else 0)
     return noise / np.float32((1 + target.left) ** 0.5), clean
 
 
@@ -127,7 +129,7 @@ def _correlations(targets: Sequence[Target], sigma: Floats) -> tuple[Floats, Flo
     knots = np.arange(KNOTS) * 255 / (KNOTS - 1)
     windows: list[Floats] = []
     for target in targets:
-        usable = target.usable & ~target.hot
+        usable = target.usable & ~target.defects
         height, width = usable.shape
         for number in _spread(len(target.steady.gains), FRAMES):
             noise, clean = _noise(target, number)
@@ -188,10 +190,14 @@ def _spread_of(targets: Sequence[Target], axis: int) -> float:
     return float(np.mean([target.fixed[..., 0].mean(axis=axis).std() for target in targets]).round(3))
 
 
-def _hot_value(targets: Sequence[Target]) -> float:
+def _hot_values(targets: Sequence[Target]) -> Floats:
+    """By how much hot pixels are too bright, in 0..1: quantiles of all, the least first."""
     over = [
-        (target.total / target.count)[target.hot].mean() - target.mean()[target.hot].mean()
+        ((target.total / target.count - target.smooth)[target.hot]).max(axis=1)
         for target in targets
         if target.hot.any()
     ]
-    return float(max(0.0, np.mean(over)))
+    if not over:
+        return np.zeros(HOT_VALUES, np.float32)
+    excess = np.concatenate(over).clip(0, 255) / 255
+    return np.asarray(np.quantile(excess, np.linspace(0, 1, HOT_VALUES)), np.float32)

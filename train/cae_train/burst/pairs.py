@@ -14,7 +14,7 @@ from cae_train.burst.targets import Target
 from cae_train.config import PATCH, TrainConfig
 from cae_train.degrade import chain_of
 from cae_train.errors import DataError
-from cae_train.measured import NoiseModel, strength
+from cae_train.measured import NoiseModel, at
 from cae_train.packaged import photographs
 from cae_train.patches import Pairs
 from cae_train.synthetic import load_synthetic
@@ -43,7 +43,8 @@ class BurstPairs(Dataset[tuple[Tensor, Tensor]]):
         rest = TrainConfig.from_dict(config.to_dict() | {"batch": config.batch - self.own})
         self.photographs = Pairs(images, chain_of(config), rest)
         self.steps = max(1, config.epoch_crops // config.batch)
-        self.sigma = torch.from_numpy(NoiseModel.from_dict(config.noise).sigma)
+        noise = NoiseModel.from_dict(config.noise)
+        self.sigma, self.bias = torch.from_numpy(noise.sigma), torch.from_numpy(noise.bias)
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """Step `key[1]` of epoch `key[0]`."""
@@ -59,8 +60,8 @@ class BurstPairs(Dataset[tuple[Tensor, Tensor]]):
 
     def _with_noise_of(self, picture: Tensor, noisy: Tensor, clean: Tensor) -> Tensor:
         """Photographs with the noise of windows, of 8 bits; N x 3 x 32 x 32 each."""
-        standard = (noisy - clean) / strength(clean, self.sigma).clamp_min(LEAST_SIGMA)
-        result = picture + standard * strength(picture, self.sigma)
+        standard = (noisy - clean - at(clean, self.bias)) / at(clean, self.sigma).clamp_min(LEAST_SIGMA)
+        result = picture + standard * at(picture, self.sigma) + at(picture, self.bias)
         return result.mul(255).round_().clamp_(0, 255).div_(255)
 
 

@@ -1,8 +1,4 @@
-"""What scenes look like without noise: the means of their frames, without the pattern that all frames have in common.
-
-Along rows and columns, and of single pixels that are always too bright, that pattern is found in what several scenes
-have in common; no mean removes it. Source: the fixed pattern apart from what changes over time, EMVA standard 1288.
-"""
+"""What scenes look like without noise: the means of their frames, without the pattern that all have in common."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,15 +8,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from cae_train.burst import fixed
 from cae_train.burst.steady import Steady
 from cae_train.errors import DataError
 
 SCENES = 3  # in which a fixed pattern is looked for; with the lens cap on in one, 2 will do
-LINE_SIGMA, LINE_LEAST = 4.0, 0.12  # what a fixed line stands out of, in pixels; the least that counts, of 255
-LINE_MOST, LINE_ALIKE = 15.0, 0.5  # the largest of a line; share of the lines' variance that the scenes have in common
-HOT_LEAST = 12.0  # by how much a hot pixel is brighter than its neighbours, of 255
-HOT_TIMES = 3.0  # and of what the excess usually is around it
-HOT_MOST = 0.02  # of the pixels: more of them are texture
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -35,7 +27,9 @@ class Target:
         total: sum of its frames, float32 H x W x 3 in 0..255 each; with `truth`, that.
         count: how many frames are in the sum.
         fixed: the fixed pattern to take off, float32 H x W x 1.
-        hot: pixels that are always too bright, bool H x W.
+        hot: pixels that are always too bright, bool H x W, and
+        dead: too dark.
+        bias: what else a mean of frames is off by, float32 H x W x 3, or 0.
     """
 
     steady: Steady
@@ -43,6 +37,18 @@ class Target:
     count: int
     fixed: Floats
     hot: Mask
+    dead: Mask
+    bias: Floats | float = 0.0
+
+    @cached_property
+    def defects(self) -> Mask:
+        """Hot and dead pixels, bool H x W."""
+        return self.hot | self.dead
+
+    @cached_property
+    def off(self) -> Floats:
+        """What a mean of frames is off by, float32 H x W x 1 or 3."""
+        return np.asarray(self.fixed + self.bias, np.float32)
 
     @property
     def left(self) -> float:
@@ -69,24 +75,24 @@ class Target:
         place = np.s_[y : y + side, x : x + side]
         noisy = np.multiply(self.steady.scene.frames[number][place], self.steady.gains[number], dtype=np.float32)
         if self.steady.scene.truth is None:
-            clean = (self.total[place] - noisy) / np.float32(self.count - 1) - self.fixed[place]
+            clean = (self.total[place] - noisy) / np.float32(self.count - 1) - self.off[place]
         else:
             clean = self.total[place].copy()
-        hot = self.hot[place]
-        if hot.any():
-            clean[hot] = self.smooth[place][hot]
+        defects = self.defects[place]
+        if defects.any():
+            clean[defects] = self.smooth[place][defects]
         return noisy.clip(0, 255), clean.clip(0, 255)
 
     @cached_property
     def smooth(self) -> Floats:
-        """The mean of all frames, hot pixels filled from around them."""
+        """The mean of all frames, defective pixels filled from around them."""
         return self.mean()
 
     def _without_pattern(self, mean: Floats) -> Floats:
-        result = np.subtract(mean, self.fixed, dtype=np.float32)
-        if self.hot.any():
+        result = np.subtract(mean, self.off, dtype=np.float32)
+        if self.defects.any():
             middle = cv2.medianBlur(np.ascontiguousarray(result.clip(0, 255)), 5)
-            result[self.hot] = middle[self.hot]
+            result[self.defects] = middle[self.defects]
         return result.clip(0, 255)
 
 
@@ -108,18 +114,21 @@ def targets_of(scenes: Sequence[Steady]) -> list[Target]:
     enough = len(scenes) >= SCENES or len(lit) < len(scenes)
     same = enough and len(sizes) == 1 and all(steady.scene.truth is None for steady in scenes)
     means = [total / np.float32(count) for total, count in totals]
+    pattern = _pattern(scenes, means) if same else None
     targets = []
     for steady, (total, count) in zip(scenes, totals, strict=True):
-        if steady.black:
-            continue
-        height, width = total.shape[:2]
-        if same:
-            fixed = _lines(means, 0)[:, None, None] + _lines(means, 1)[None, :, None]
-            hot = _hot(means)
-        else:
-            fixed, hot = np.zeros((1, 1, 1), np.float32), np.zeros((height, width), np.bool_)
-        targets.append(Target(steady, total, count, np.broadcast_to(fixed, (height, width, 1)), hot))
+        if not steady.black:
+            none = np.zeros((*total.shape[:2], 1), np.float32), *np.zeros((2, *total.shape[:2]), np.bool_)
+            targets.append(Target(steady, total, count, *(pattern or none)))
     return targets
+
+
+def _pattern(scenes: Sequence[Steady], means: Sequence[Floats]) -> tuple[Floats, Mask, Mask]:
+    """Fixed rows and columns, hot and dead pixels, of scenes and their means of one size."""
+    lines = fixed.lines(means, 0)[:, None, None] + fixed.lines(means, 1)[None, :, None]
+    hot = fixed.hot(means)
+    lit = [mean for steady, mean in zip(scenes, means, strict=True) if not steady.black]
+    return lines, hot, fixed.dead(lit) if len(lit) >= SCENES else np.zeros_like(hot)
 
 
 def _total(steady: Steady) -> tuple[Floats, int]:
@@ -129,41 +138,3 @@ def _total(steady: Steady) -> tuple[Floats, int]:
     for number in range(len(steady.gains)):
         total += steady.frame(number)
     return total, len(steady.gains)
-
-
-def _lines(means: Sequence[Floats], axis: int) -> Floats:
-    """The pattern of rows (axis 0) or columns (1) that the means of scenes have in common; zeros where there is none.
-
-    Each line's median difference from a smooth picture; what is not alike from scene to scene is the scenes' own.
-    """
-    found = []
-    for mean in means:
-        plane = np.ascontiguousarray(mean.mean(2) if axis == 0 else mean.mean(2).T)
-        found.append(np.median(plane - _smooth_down(plane), axis=1).clip(-LINE_MOST, LINE_MOST))
-    lines = np.array(found, np.float64)
-    lines -= lines.mean(axis=1, keepdims=True)
-    covariance = np.cov(lines)
-    own = np.trace(covariance) / len(lines)
-    common = (covariance.sum() - np.trace(covariance)) / (len(lines) * (len(lines) - 1))
-    if common < LINE_LEAST**2 or common < LINE_ALIKE * own:
-        return np.zeros(lines.shape[1], np.float32)
-    reliable = common / (common + (own - common) / len(lines))
-    return np.asarray(reliable * np.median(lines, axis=0), np.float32)
-
-
-def _smooth_down(plane: Floats) -> Floats:
-    """A plane through a Gaussian along its columns alone."""
-    size = 2 * int(3 * LINE_SIGMA) + 1
-    return cv2.sepFilter2D(plane, -1, np.ones(1), cv2.getGaussianKernel(size, LINE_SIGMA)).astype(np.float32)
-
-
-def _hot(means: Sequence[Floats]) -> Mask:
-    """Pixels that are brighter than all around them in most scenes: their excess stands out of what texture has."""
-    excess = []
-    for mean in means:
-        plane = np.ascontiguousarray(mean.max(2))
-        excess.append(plane - cv2.medianBlur(plane, 5))
-    common = np.min(excess, axis=0) if len(means) < SCENES else np.median(excess, axis=0)
-    usual = cv2.blur(np.minimum(np.abs(common), HOT_LEAST), (15, 15))
-    hot: Mask = common > np.maximum(HOT_LEAST, HOT_TIMES * usual)
-    return hot if hot.mean() <= HOT_MOST else np.zeros_like(hot)

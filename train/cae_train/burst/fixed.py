@@ -1,0 +1,84 @@
+"""The pattern that all frames of a camera have in common, and no mean removes: rows, columns, defective pixels.
+
+It is what the means of several scenes have in common. Source: fixed pattern apart from what changes over time, EMVA
+standard 1288.
+"""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+SMOOTH, LEAST = 4.0, 0.12  # pixels that a line stands out of; the least pattern that counts, of 255
+LARGEST, ALIKE = 15.0, 0.5  # of a line; share of the lines' variance that the scenes have in common
+DEFECT, TEXTURE = 10.0, 2.0  # by how much a defective pixel differs from those around it, of 255; and of what is usual
+NEXT = 0.5  # of that, from the one of its eight neighbours that is nearest to it
+ONE_SCENE = (-0.5, 2.0)  # what a scene says for or against a pixel, at most
+DEFECTS_MOST = 0.02  # of the pixels: more of them are texture
+
+Floats = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+
+def lines(means: Sequence[Floats], axis: int) -> Floats:
+    """The pattern of rows (axis 0) or columns (1) of pictures H x W x 3; zeros where they have none in common.
+
+    Each line's median difference from a smooth picture says what it adds, less what the smoothing took from it, which
+    is put back as far as the scenes agree (Wiener's filter).
+
+    Returns:
+        float32 H or W, in levels of 255.
+    """
+    found = []
+    for mean in means:
+        plane = np.ascontiguousarray(mean.mean(2) if axis == 0 else mean.mean(2).T)
+        found.append(np.median(plane - _smooth_down(plane), axis=1).clip(-LARGEST, LARGEST))
+    each = np.array(found, np.float64)
+    each -= each.mean(axis=1, keepdims=True)
+    covariance = np.cov(each)
+    own = np.trace(covariance) / len(each)
+    common = (covariance.sum() - np.trace(covariance)) / (len(each) * (len(each) - 1))
+    if common < LEAST**2 or common < ALIKE * own:
+        return np.zeros(each.shape[1], np.float32)
+    unit = np.eye(each.shape[1], dtype=np.float32)
+    fine = (unit - _smooth_down(unit)).astype(np.float64)
+    error = (own - common) / len(each) / common
+    pattern = np.linalg.solve(fine.T @ fine + error * unit, fine.T @ np.median(each, axis=0))
+    return np.asarray(pattern - pattern.mean(), np.float32)
+
+
+def _smooth_down(plane: Floats) -> Floats:
+    """A plane through a Gaussian along its columns alone."""
+    size = 2 * int(3 * SMOOTH) + 1
+    return cv2.sepFilter2D(plane, -1, np.ones(1), cv2.getGaussianKernel(size, SMOOTH)).astype(np.float32)
+
+
+def hot(means: Sequence[Floats]) -> Mask:
+    """Pixels of pictures H x W x 3, lit or black, that are brighter than all around them, most of the time."""
+    return _defects([_standing_out(mean) for mean in means])
+
+
+def dead(lit: Sequence[Floats]) -> Mask:
+    """Pixels of pictures H x W x 3 in light that are darker than all around them, most of the time."""
+    return _defects([_standing_out(255 - mean) for mean in lit])
+
+
+def _standing_out(mean: Floats) -> Floats:
+    """How clearly each pixel stands out, H x W: from 1 on it does, in the colour where it does most."""
+    ring = np.ones((3, 3), np.uint8)
+    ring[1, 1] = 0
+    most = np.full(mean.shape[:2], -np.inf, np.float32)
+    for c in range(mean.shape[2]):
+        plane = np.ascontiguousarray(mean[..., c], np.float32)
+        excess = plane - cv2.medianBlur(plane, 5)
+        usual = cv2.blur(np.minimum(np.abs(excess), 4 * DEFECT), (15, 15))
+        neighbour = (plane - cv2.dilate(plane, ring)) / (NEXT * DEFECT)
+        most = np.maximum(most, np.minimum(neighbour, excess / np.maximum(DEFECT, TEXTURE * usual)))
+    return most
+
+
+def _defects(standing_out: Sequence[Floats]) -> Mask:
+    """One scene's texture is not another's: a pixel that stands out on the average of the scenes."""
+    found: Mask = np.mean([scene.clip(*ONE_SCENE) for scene in standing_out], axis=0) > 1
+    return found if found.mean() <= DEFECTS_MOST else np.zeros_like(found)
