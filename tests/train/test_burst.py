@@ -115,6 +115,19 @@ def _of_two_sizes(folder: Path) -> Path:
     return folder
 
 
+def test_what_cannot_be_used_beside_good_scenes_is_left_out_and_named(tmp_path: Path) -> None:
+    written(tmp_path / "scenes" / "good", burst(4))
+    (tmp_path / "scenes" / "good" / "002.png").write_bytes(b"no picture")
+    written(tmp_path / "scenes" / "one", burst(1))
+    _of_two_sizes(tmp_path / "scenes" / "sizes")
+    said: list[str] = []
+    (scene,) = read_scenes([str(tmp_path / "scenes")], 60, said.append)
+    assert (scene.name, len(scene.frames)) == ("good", 3)
+    assert len(said) == 3
+    assert all(line.startswith("left out: ") for line in said)
+    assert "002.png' cannot be read" in said[0]
+
+
 def test_a_camera_that_is_not_there_is_one_line() -> None:
     with pytest.raises(DataError, match="camera cannot be opened"):
         read_scenes(["97"], 60, lambda _line: None)
@@ -362,8 +375,16 @@ def test_noise_of_single_pictures_is_estimated_on_their_flat_parts(tmp_path: Pat
 
 def test_copies_of_one_noisy_frame_are_refused() -> None:
     frames = np.repeat(burst(1), 6, axis=0)
-    with pytest.raises(DataError, match="there is no noise in them"):
-        measure(targets_of([check(Scene("copies", frames))]), "none")
+    with pytest.raises(DataError, match="'copies': its frames are all alike: there is no noise in them"):
+        check(Scene("copies", frames))
+
+
+def test_frames_that_a_driver_gave_twice_are_left_out() -> None:
+    frames = burst(12)
+    steady = check(Scene("twice", np.repeat(frames, 2, axis=0)))
+    np.testing.assert_array_equal(steady.scene.frames, frames)
+    assert not steady.moving.any()
+    assert "12 frames are copies of the one before" in steady.notes[0]
 
 
 def test_a_noise_model_survives_being_written_and_wrong_ones_are_one_line() -> None:

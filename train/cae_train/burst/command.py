@@ -1,9 +1,11 @@
 """`cae-train --burst` and `--noise-from`: what they say, and how they end."""
 
 import shlex
+import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from rich.console import Console
 
 from cae_train import run_folder
 from cae_train.burst.estimate import UNKNOWN, estimate
-from cae_train.burst.fit import Fit, Run, fit_burst, fit_noise, settings
+from cae_train.burst.fit import CHART, SCENES, Fit, Run, fit_burst, fit_noise, settings
 from cae_train.burst.frames import read_scenes
 from cae_train.config import Hardware
 from cae_train.datasets import DATASETS
@@ -23,6 +25,7 @@ from cae_train.progress import ProgressLines
 from cae_train.quiet import quiet_decoders
 
 FRAMES_MOST, MINUTES_MOST = 1000, 24 * 60.0
+BETWEEN_SCENES = 10  # seconds to point a camera at the next, where no key can be pressed
 
 
 @dataclass(frozen=True)
@@ -62,8 +65,9 @@ def run(wanted: Wanted, given: dict[str, Any], hardware: Hardware, out: Path | N
     camera = name_of(wanted.camera) if wanted.camera else _named(wanted)
     target = out or Path("runs/train") / "".join(c if c.isalnum() or c in "-_." else "-" for c in camera)
     run_folder.check(target)
+    _forget_refused(target)
     with quiet_decoders():
-        scenes = read_scenes(wanted.bursts, wanted.frames, say)
+        scenes = read_scenes(wanted.bursts, wanted.frames, say, lambda line: _wait(line, say))
         noise = estimate(wanted.noise_from, camera, say) if wanted.noise_from else None
     folder = run_folder.create(target)
     fitting = Run(config, folder, wanted.minutes, hardware, [ProgressLines(console)], say)
@@ -77,6 +81,22 @@ def run(wanted: Wanted, given: dict[str, Any], hardware: Hardware, out: Path | N
         fit = fit_noise(noise, fitting)
     _conclude(fit, config.start, wanted.export, say)
     return fit.result.interrupted
+
+
+def _wait(line: str, say: Callable[[str], None]) -> None:
+    """Until Enter is pressed, or where nobody can, for a while."""
+    if sys.stdin.isatty():
+        say(f"{line}, then press Enter")
+        sys.stdin.readline()
+    else:
+        say(f"{line}; recording in {BETWEEN_SCENES} seconds")
+        time.sleep(BETWEEN_SCENES)
+
+
+def _forget_refused(folder: Path) -> None:
+    """Remove what a run left that was refused before it trained: pictures of why."""
+    if folder.is_dir() and not folder.is_symlink() and {path.name for path in folder.iterdir()} <= {SCENES, CHART}:
+        shutil.rmtree(folder)
 
 
 def _check(wanted: Wanted, given: dict[str, Any]) -> None:
@@ -101,7 +121,7 @@ def _named(wanted: Wanted) -> str:
     return f"camera-{source}" if source.isdecimal() else name_of(Path(source).resolve().stem)
 
 
-def _conclude(fit: Fit, start: str, export: bool, say: Any) -> None:
+def _conclude(fit: Fit, start: str, export: bool, say: Callable[[str], None]) -> None:
     model = fit.result.model
     name = Path(start).stem
     say(f"{fit.evaluated_on}: noisy {fit.noisy:.2f} dB, {name} {fit.before:.2f} dB, fitted {fit.after:.2f} dB")
@@ -121,12 +141,24 @@ def _conclude(fit: Fit, start: str, export: bool, say: Any) -> None:
     if not export:
         say(f"next: cae-export {shlex.quote(str(model))}")
         return
+    try:
+        ready = _exported(model, say)
+    except KeyboardInterrupt:
+        say(f"interrupted: go on with cae-export {shlex.quote(str(model))}")
+        raise
+    say(f"next: cae-run --webcam -m {shlex.quote(str(ready))}")
+
+
+def _exported(model: Path, say: Callable[[str], None]) -> Path:
+    """The file to run: of int8, or where that loses too much of float32.
+
+    Raises:
+        TrainingError: it is refused.
+    """
     export_with = [sys.executable, "-m", "cae_export.cli", str(model)]
     if subprocess.run(export_with, check=False).returncode:  # noqa: S603
         raise TrainingError(f"{model} is there, but cae-export refused it")
-    ready = model.with_suffix(".onnx")
     if subprocess.run([*export_with, "--int8"], check=False).returncode:  # noqa: S603
         say("note: int8 loses too much and is left out (cae-export --int8 --max-drop allows more)")
-    else:
-        ready = model.with_name("model-int8.onnx")
-    say(f"next: cae-run --webcam -m {shlex.quote(str(ready))}")
+        return model.with_suffix(".onnx")
+    return model.with_name("model-int8.onnx")

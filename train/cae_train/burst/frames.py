@@ -23,6 +23,10 @@ NOISY, CLEAN = "noisy", "clean"
 Tell = Callable[[str], None]
 
 
+class SceneError(DataError):
+    """Frames that are no scene; others may be."""
+
+
 @dataclass(frozen=True)
 class Scene:
     """Frames of one scene.
@@ -38,63 +42,91 @@ class Scene:
     truth: NDArray[np.float32] | None = None
 
 
-def read_scenes(sources: Sequence[str], count: int, tell: Tell) -> list[Scene]:
+def read_scenes(sources: Sequence[str], count: int, tell: Tell, wait: Tell = lambda _line: None) -> list[Scene]:
     """Read what `--burst` names: a camera's number or address, a video, a folder of frames or a folder of such folders.
 
-    A folder with folders `noisy` and `clean` has one frame and its mean in each pair of files of one name.
+    A folder with folders `noisy` and `clean` has one frame and its mean in each pair of files of one name. What is no
+    scene beside others that are is left out, and said to be.
 
     Args:
         sources: what was named.
         count: frames of a scene that are taken at most.
         tell: called with a line for the user.
+        wait: called with a line before a camera records another scene, until that can begin.
 
     Raises:
-        DataError: one is none of these, has no frames, one frame only, or frames of different sizes.
+        DataError: one is none of these; or all have no frames, one frame only, or frames of different sizes.
     """
     scenes: list[Scene] = []
+    problems: list[SceneError] = []
+    recorded = 0
+
+    def add(name: str, frames: Iterator[tuple[str, Frames]], source: str, count: int) -> None:
+        try:
+            scenes.append(_scene(name, frames, source, count, tell))
+        except SceneError as e:
+            problems.append(e)
+
     for source in sources:
         path = Path(source)
         if path.is_dir():
-            scenes += _of_folder(path, count, tell)
+            if (path / NOISY).is_dir() and (path / CLEAN).is_dir():
+                scenes += _of_pairs(path, tell)
+                continue
+            for place, paths in _places(path, count):
+                add(place.name, _of_files(paths, tell), f"--burst {str(place)!r}", len(paths))
         elif path.is_file():
-            scenes.append(_scene(path.stem, _of_video(source, count), f"--burst {source!r}", count, tell))
+            add(path.stem, _of_video(source, count), f"--burst {source!r}", count)
         elif source.isdecimal() or "://" in source or source.startswith("/dev/"):
             shown = urlsplit(source).hostname or "stream" if "://" in source else source  # without what may be secret
+            if recorded:
+                wait(f"point camera {shown} at scene {recorded + 1}")
+            recorded += 1
             tell(f"camera {shown}: recording {count} frames; keep it and the scene still")
-            scenes.append(
-                _scene(f"camera {shown}", _of_camera(source, shown, count), f"--burst {shown!r}", count, tell)
-            )
+            name = f"camera {shown}" + f" scene {recorded}" * (recorded > 1)
+            add(name, _of_camera(source, shown, count), f"--burst {shown!r}", count)
         else:
             raise DataError(
                 f"--burst {source!r} does not exist: name a camera (0), a video, a folder of frames, or of such folders"
             )
+    if not scenes:
+        raise problems[0]
+    for problem in problems:
+        tell(f"left out: {problem}")
     return scenes
 
 
-def _of_folder(folder: Path, count: int, tell: Tell) -> list[Scene]:
-    if (folder / NOISY).is_dir() and (folder / CLEAN).is_dir():
-        return _of_pairs(folder)
-    scenes = []
-    for place in (folder, *sorted(path for path in folder.iterdir() if path.is_dir())):
-        paths = _images(place)[:count]
-        if paths:
-            frames = ((path.name, _read(path)) for path in paths)
-            scenes.append(_scene(place.name, frames, f"--burst {str(place)!r}", len(paths), tell))
-    if not scenes:
+def _places(folder: Path, count: int) -> list[tuple[Path, list[Path]]]:
+    """A folder and the folders in it, those that have pictures, with the first so many of these."""
+    places = [(place, _images(place)[:count]) for place in (folder, *sorted(p for p in folder.iterdir() if p.is_dir()))]
+    found = [(place, paths) for place, paths in places if paths]
+    if not found:
         raise DataError(
             f"--burst {str(folder)!r} has no frames, nor have the folders in it: {', '.join(sorted(IMAGE_SUFFIXES))} "
             "are looked for"
         )
-    return scenes
+    return found
 
 
-def _of_pairs(folder: Path) -> list[Scene]:
+def _of_files(paths: Sequence[Path], tell: Tell) -> Iterator[tuple[str, Frames]]:
+    for path in paths:
+        image = read_rgb(path)
+        if image is None:
+            tell(f"left out: {str(path)!r} cannot be read")
+        else:
+            yield path.name, image
+
+
+def _of_pairs(folder: Path, tell: Tell) -> list[Scene]:
     truths = {path.stem: path for path in _images(folder / CLEAN)}
     scenes = []
     for path in _images(folder / NOISY):
         if path.stem not in truths:
             raise DataError(f"--burst {str(folder)!r}: {NOISY}/{path.name} has no mean in {CLEAN}/")
-        frame, truth = _read(path), _read(truths[path.stem])
+        read = [image for _, image in _of_files([path, truths[path.stem]], tell)]
+        if len(read) < 2:
+            continue
+        frame, truth = read
         if min(frame.shape[:2]) < 2 * PATCH:
             raise DataError(f"--burst {str(folder)!r}: {path.name} of {_size(frame)} pixels is too small, {2 * PATCH}x"
                             f"{2 * PATCH} are needed")  # fmt: skip
@@ -108,13 +140,6 @@ def _of_pairs(folder: Path) -> list[Scene]:
 
 def _images(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
-
-
-def _read(path: Path) -> Frames:
-    image = read_rgb(path)
-    if image is None:
-        raise DataError(f"--burst: {str(path)!r} cannot be read")
-    return image
 
 
 def _of_video(source: str, count: int) -> Iterator[tuple[str, Frames]]:
@@ -152,7 +177,7 @@ def _scene(name: str, frames: Iterator[tuple[str, Frames]], source: str, count: 
     """Put frames of one size together; of large ones the middle, so that `count` of them fit into the memory.
 
     Raises:
-        DataError: none, one, of different sizes, or too small.
+        SceneError: none, one, of different sizes, or too small.
     """
     kept: list[Frames] = []
     first, size, window = "", "", np.s_[:, :]
@@ -163,17 +188,17 @@ def _scene(name: str, frames: Iterator[tuple[str, Frames]], source: str, count: 
             if frame[window].shape != frame.shape:
                 tell(f"note: scene {name!r}: of {size} pixels only the middle, {_size(frame[window])}, is used")
         if _size(frame) != size:
-            raise DataError(f"{source}: frames of different sizes, {first} has {size} pixels, {label} {_size(frame)}")
+            raise SceneError(f"{source}: frames of different sizes, {first} has {size} pixels, {label} {_size(frame)}")
         kept.append(frame[window].copy())
     if len(kept) < 2:
-        raise DataError(f"{source} has {len(kept) or 'no'} frame{'s' * (not kept)}: 2 are needed, 60 are best")
+        raise SceneError(f"{source} has {len(kept) or 'no'} frame{'s' * (not kept)}: 2 are needed, 60 are best")
     return Scene(name, np.stack(kept))
 
 
 def _window(frame: Frames, count: int, source: str) -> tuple[slice, slice]:
     height, width = frame.shape[:2]
     if min(height, width) < 4 * PATCH:
-        raise DataError(
+        raise SceneError(
             f"{source}: frames of {width}x{height} pixels are too small, {4 * PATCH}x{4 * PATCH} are needed"
         )
     share = (SCENE_BYTES / (count * frame.size)) ** 0.5

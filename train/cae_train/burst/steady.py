@@ -7,6 +7,7 @@ focus or the light drifted. A block that is far from its own median in one frame
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -84,7 +85,10 @@ def check(scene: Scene) -> Steady:
         )
     if len(frames) == 1:
         return Steady(scene, np.ones(1, np.float32), still)
-    scene, gains, notes = _evened(scene, brightness)
+    scene, again = _without_repeats(scene)
+    scene, gains, notes = _evened(scene, brightness[~again])
+    if again.any():
+        notes.append(f"scene {scene.name!r}: {again.sum()} frames are copies of the one before and are left out")
     parts = _parts(scene, gains)
     shift, focus = _drift(parts)
     if shift > SHIFTED or focus > REFOCUSED:
@@ -111,6 +115,19 @@ def check(scene: Scene) -> Steady:
             "neither measured nor removed; record single pictures, or as MJPG"
         )
     return Steady(scene, gains, moving, notes=tuple(notes))
+
+
+def _without_repeats(scene: Scene) -> tuple[Scene, Mask]:
+    """Leave out frames that a driver gave twice; and which these are, bool N.
+
+    Raises:
+        UnsteadyError: all are copies of one.
+    """
+    frames = scene.frames
+    again = np.array([False, *(np.array_equal(*pair) for pair in pairwise(frames))])
+    if again.sum() == len(frames) - 1:
+        raise UnsteadyError(f"scene {scene.name!r}: its frames are all alike: there is no noise in them to be removed")
+    return (Scene(scene.name, frames[~again], scene.truth) if again.any() else scene), again
 
 
 def _evened(scene: Scene, brightness: NDArray[np.float64]) -> tuple[Scene, Floats, list[str]]:
