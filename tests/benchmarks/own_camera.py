@@ -6,7 +6,7 @@
 Simulated: bursts of 60 frames of three scenes, photographs of the folder that the packaged models were not trained on,
 are fitted by the installed command; ten others are judged, each with noise of its own: PSNR noisy, with the packaged
 `denoise`, with the fitted model, and with one fitted for as long to the simulation itself (`--true`). Pairs: fitted on
-every other picture of the folder, judged on the rest.
+every other scene of the folder, judged on the rest.
 
 `dark`: strong shot noise, then JPEG of quality 50. `soft`: noise before demosaicing-like smoothing and sharpening, JPEG
 92. `lines`: white noise, offsets of rows that never change, hot pixels.
@@ -14,6 +14,7 @@ every other picture of the folder, judged on the rest.
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -175,26 +176,35 @@ def _true(camera: str, where: Path, pictures: list[Image]) -> Path:
     return train(config, where / "true", material=Material(pairs, (judged[0], judged[1]), "the simulation")).model
 
 
+def _shot(path: Path) -> str:
+    """The shot that a crop was cut out of."""
+    return re.sub(r"_+\d*$", "", path.stem)
+
+
 @app.command("pairs")
 def real(
     folder: Path,
     minutes: Annotated[float, typer.Option()] = 6,
     out: Annotated[Path, typer.Option()] = Path("runs/own-camera/pairs"),
 ) -> None:
-    """Real pictures and their means: fitted on every other, judged on the rest."""
+    """Real pictures and their means: fitted on every other scene, judged on the rest."""
     shutil.rmtree(out, ignore_errors=True)
-    names = sorted(path.name for path in (folder / "noisy").iterdir())
-    for side in ("noisy", "clean"):
+    files = {side: sorted((folder / side).iterdir()) for side in ("noisy", "clean")}
+    shots = list(dict.fromkeys(_shot(path) for path in files["noisy"]))
+    own = set(shots[::2])
+    for side, paths in files.items():
         (out / "burst" / side).mkdir(parents=True)
-        for path in sorted((folder / side).iterdir())[::2]:
-            shutil.copy(path, out / "burst" / side / path.name)
+        for path in paths:
+            if _shot(path) in own:
+                shutil.copy(path, out / "burst" / side / path.name)
     command = [sys.executable, "-m", "cae_train.cli", "--burst", str(out / "burst"), "--minutes", str(minutes)]
     subprocess.run([*command, "--out", str(out / "run")], check=True)
     models = {"denoise": Restorer("denoise"), "fitted": Restorer(export(out / "run" / "model.pt").path)}
-    truths = sorted((folder / "clean").iterdir())
     found: dict[str, list[float]] = {kind: [] for kind in ("noisy", *models)}
-    for name, truth in list(zip(names, truths, strict=True))[1::2]:
-        noisy, clean = (cv2.imread(str(path)).astype(np.uint8) for path in (folder / "noisy" / name, truth))
+    for shot, mean in zip(files["noisy"], files["clean"], strict=True):
+        if _shot(shot) in own:
+            continue
+        noisy, clean = (cv2.imread(str(path)).astype(np.uint8) for path in (shot, mean))
         for kind, result in ({"noisy": noisy} | {kind: model(noisy) for kind, model in models.items()}).items():
             found[kind].append(float(peak_signal_noise_ratio(clean, result)))
     for kind, values in found.items():

@@ -365,7 +365,7 @@ def test_noise_of_single_pictures_is_estimated_on_their_flat_parts(tmp_path: Pat
         cv2.imwrite(str(folder / f"{seed}.png"), burst(1, sigma=8, seed=seed, height=320, width=384)[0][..., ::-1])
     (folder / "broken.png").write_bytes(b"no picture")
     lines: list[str] = []
-    model = estimate(folder, "phone", lines.append)
+    model = estimate(folder, "phone", lines.append).model
     assert model.sigma[:, 5:12].mean() * 255 == pytest.approx(8, rel=0.12)
     assert 0.9 < model.width < 1.7, "white noise, of which a plane in each block was taken off"
     assert any("broken.png" in line for line in lines)

@@ -21,9 +21,11 @@ from cae_train.config import Hardware
 from cae_train.datasets import DATASETS
 from cae_train.errors import ConfigError, TrainingError
 from cae_train.measured import name_of
+from cae_train.preview import write_png
 from cae_train.progress import ProgressLines
 from cae_train.quiet import quiet_decoders
 
+FLAT = "flat.png"
 FRAMES_MOST, MINUTES_MOST = 1000, 24 * 60.0
 BETWEEN_SCENES = 10  # seconds to point a camera at the next, where no key can be pressed
 
@@ -68,17 +70,18 @@ def run(wanted: Wanted, given: dict[str, Any], hardware: Hardware, out: Path | N
     _forget_refused(target)
     with quiet_decoders():
         scenes = read_scenes(wanted.bursts, wanted.frames, say, lambda line: _wait(line, say))
-        noise = estimate(wanted.noise_from, camera, say) if wanted.noise_from else None
+        estimated = estimate(wanted.noise_from, camera, say) if wanted.noise_from else None
     folder = run_folder.create(target)
     fitting = Run(config, folder, wanted.minutes, hardware, [ProgressLines(console)], say)
-    if noise is None:
+    if estimated is None:
         counts = [len(scene.frames) for scene in scenes]
         say(f"{len(scenes)} scene{'s' * (len(scenes) != 1)}, {sum(counts)} frames -> {folder}")
         fit = fit_burst(scenes, camera, fitting)
     else:
-        say(f"noise of {noise.summary()}")
-        say(f"note: {UNKNOWN}")
-        fit = fit_noise(noise, fitting)
+        write_png(folder / FLAT, estimated.sheet)
+        say(f"noise of {estimated.model.summary()}")
+        say(f"note: {UNKNOWN}; {folder / FLAT} shows what was taken for noise")
+        fit = fit_noise(estimated.model, fitting)
     _conclude(fit, config.start, wanted.export, say)
     return fit.result.interrupted
 
@@ -95,7 +98,11 @@ def _wait(line: str, say: Callable[[str], None]) -> None:
 
 def _forget_refused(folder: Path) -> None:
     """Remove what a run left that was refused before it trained: pictures of why."""
-    if folder.is_dir() and not folder.is_symlink() and {path.name for path in folder.iterdir()} <= {SCENES, CHART}:
+    if (
+        folder.is_dir()
+        and not folder.is_symlink()
+        and {path.name for path in folder.iterdir()} <= {SCENES, CHART, FLAT}
+    ):
         shutil.rmtree(folder)
 
 

@@ -1,14 +1,16 @@
 """The noise of pictures of which there is one shot each: from their flat parts.
 
 Blocks are chosen whose four quarters have the same mean, which noise of fine grain hardly disturbs, so that choosing
-does not favour little noise. What is left in them after a plane is taken off is noise. What cannot be known so: the
-fixed pattern, noise that is coarser than a block, and noise where there is texture.
+does not favour little noise; then those of each picture that vary little more than its quietest of about that
+brightness, since texture comes on top of noise. What is left in them after a plane is taken off is noise. What cannot
+be known so: the fixed pattern, noise that is coarser than a block, and noise where there is nothing but texture.
 
 Source: variance of homogeneous blocks, Amer and Dubois, "Fast and reliable structure-oriented video noise estimation"
 (IEEE TCSVT 2005).
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
@@ -27,7 +29,14 @@ LEAST_BLOCKS = 16  # of a bin of a picture, and of all
 BLOCKS_MOST = 8_000  # of a picture
 BLOCKS_IN_ALL = 20_000
 PICTURES_MOST = 200
+SMALLEST = 2 * BLOCK  # pixels along a side of a picture
+UNSEEN = 48.0  # levels at either end in which flat parts should be
 CLIPPED = (3.0, 252.0)
+QUIETEST, ABOVE = 0.1, 2.0  # quantile of the variances of a picture's blocks, and how much more is noise still
+GRAINY = 0.25  # quantile of the blocks that the grain is measured on
+TEXTURED = 3.0  # times the variance of the quieter pictures: those above it have nothing flat
+ALIKE_BRIGHT, FEW_BLOCKS = 24.0, 8  # levels that blocks may differ by to be compared; fewer of them say nothing
+SHEET = (6, 12)  # rows and columns of blocks on `flat.png`
 UNKNOWN = (
     "what flat parts do not show is not known: a fixed pattern, coarse grain, noise in texture; --burst measures them"
 )
@@ -35,7 +44,20 @@ UNKNOWN = (
 Floats = NDArray[np.float64]
 
 
-def estimate(folder: Path, camera: str, tell: Callable[[str], None]) -> NoiseModel:
+@dataclass(frozen=True)
+class Estimate:
+    """What was estimated.
+
+    Attributes:
+        model: the noise, without what flat parts do not show.
+        sheet: some of the blocks that it was taken from, uint8 H x W x 3 BGR, at four times their contrast and size.
+    """
+
+    model: NoiseModel
+    sheet: NDArray[np.uint8]
+
+
+def estimate(folder: Path, camera: str, tell: Callable[[str], None]) -> Estimate:
     """Estimate the noise of all pictures of a folder together.
 
     Raises:
@@ -44,26 +66,30 @@ def estimate(folder: Path, camera: str, tell: Callable[[str], None]) -> NoiseMod
     if not folder.is_dir():
         raise DataError(f"--noise-from {str(folder)!r} is no folder: name one of noisy pictures")
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
-    found: list[tuple[NDArray[np.uint8], Floats]] = []
-    read = 0
+    found: list[tuple[NDArray[np.uint8], Floats, Floats]] = []
+    small = 0
     for path in paths[:: max(1, -(-len(paths) // PICTURES_MOST))]:
         image = read_rgb(path)
         if image is None:
             tell(f"note: left out {path.name}, which cannot be read")
-            continue
-        if min(image.shape[:2]) >= 2 * BLOCK:
+        elif min(image.shape[:2]) < SMALLEST:
+            small += 1
+        else:
             blocks, means, unevenness = _blocks(image)
             flat = _flat(means, unevenness)
-            found.append((blocks[flat], means[flat]))
-            read += 1
-    if not read:
+            found.append(_quiet(blocks[flat], means[flat]))
+    if small:
+        tell(f"note: left out {small} pictures of less than {SMALLEST}x{SMALLEST} pixels")
+    if not found:
         raise DataError(
-            f"--noise-from {str(folder)!r} has no pictures that can be used: {', '.join(sorted(IMAGE_SUFFIXES))}"
+            f"--noise-from {str(folder)!r} has no pictures that can be used: {', '.join(sorted(IMAGE_SUFFIXES))} of "
+            f"{SMALLEST}x{SMALLEST} pixels or more"
         )
-    blocks, levels = (np.concatenate(part) for part in zip(*found, strict=True))
-    chosen = slice(None, None, max(1, -(-len(blocks) // BLOCKS_IN_ALL)))
-    blocks, levels = blocks[chosen], levels[chosen]
-    tell(f"{read} pictures: {len(blocks):,} flat places of {BLOCK}x{BLOCK} pixels")
+    blocks, levels, quietest = (np.concatenate(part) for part in zip(*found, strict=True))
+    alike = _alike(levels, quietest)
+    alike = alike[:: max(1, -(-len(alike) // BLOCKS_IN_ALL))]
+    blocks, levels = blocks[alike], levels[alike]
+    tell(f"{len(found)} pictures: {len(blocks):,} flat places of {BLOCK}x{BLOCK} pixels")
     if len(blocks) < LEAST_BLOCKS:
         raise DataError(
             f"--noise-from {str(folder)!r}: there are too few flat places in these pictures to see noise in them"
@@ -72,8 +98,23 @@ def estimate(folder: Path, camera: str, tell: Callable[[str], None]) -> NoiseMod
     sigma = np.stack([_curve(levels[:, c], noise[..., c].var(axis=(1, 2))) for c in range(COLORS)])
     knots = np.arange(KNOTS) * 255 / (KNOTS - 1)
     strength = np.stack([np.interp(levels[:, c], knots, sigma[c]) for c in range(COLORS)], axis=1)
-    colors, grain = grain_of(noise / np.maximum(strength, 0.1)[:, None, None, :])
-    return NoiseModel(camera, (sigma / 255).astype(np.float32), colors, grain)
+    noise /= np.maximum(strength, 0.1)[:, None, None, :]
+    over = noise.var(axis=(1, 2, 3))
+    colors, grain = grain_of(noise[over <= np.quantile(over, GRAINY)])  # texture comes on top
+    low, high = np.quantile(levels.mean(axis=1), (0.005, 0.995))
+    if low > UNSEEN or high < 255 - UNSEEN:
+        tell(f"note: flat parts are {low:.0f} to {high:.0f} of 255 bright; noise beyond is taken to be as there")
+    return Estimate(NoiseModel(camera, (sigma / 255).astype(np.float32), colors, grain), _sheet(blocks))
+
+
+def _sheet(blocks: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    rows, columns = SHEET
+    some = blocks[np.linspace(0, len(blocks) - 1, rows * columns).astype(int)].astype(np.float64)
+    shown = (128 + 4 * (some - some.mean(axis=(1, 2), keepdims=True))).clip(0, 255).astype(np.uint8)
+    tiles = np.pad(shown.repeat(4, axis=1).repeat(4, axis=2), ((0, 0), (0, 4), (0, 4), (0, 0)))
+    side = tiles.shape[1]
+    sheet = tiles.reshape(rows, columns, side, side, COLORS).swapaxes(1, 2)
+    return np.ascontiguousarray(sheet.reshape(rows * side, columns * side, COLORS)[..., ::-1])
 
 
 def _blocks(image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], Floats, Floats]:
@@ -99,6 +140,33 @@ def _flat(means: Floats, unevenness: Floats) -> NDArray[np.bool_]:
         if len(here) >= LEAST_BLOCKS:
             flat[here[np.argsort(unevenness[here])[: max(4, round(len(here) * FLATTEST))]]] = True
     return flat
+
+
+def _quiet(blocks: NDArray[np.uint8], means: Floats) -> tuple[NDArray[np.uint8], Floats, Floats]:
+    """Blocks of a picture that vary little more than its quietest of about their brightness.
+
+    Returns:
+        These, N x 16 x 16 x 3; their means, N x 3; the variance of the quietest, N.
+    """
+    variance = _without_plane(blocks.astype(np.float64)).var(axis=(1, 2)).mean(axis=1)
+    bright = means.mean(axis=1)
+    quietest = np.zeros(len(blocks))
+    for number, level in enumerate(bright):
+        alike = variance[np.abs(bright - level) <= ALIKE_BRIGHT]
+        quietest[number] = np.quantile(alike if len(alike) >= FEW_BLOCKS else variance, QUIETEST)
+    quiet = variance <= ABOVE * quietest
+    return blocks[quiet], means[quiet], quietest[quiet]
+
+
+def _alike(levels: Floats, quietest: Floats) -> NDArray[np.intp]:
+    """Numbers of the blocks of those pictures that have something flat of that brightness."""
+    which = np.minimum((levels.mean(axis=1) * BINS / 256).astype(int), BINS - 1)
+    kept = np.zeros(len(levels), np.bool_)
+    for number in range(BINS):
+        here = which == number
+        if here.any():
+            kept[here] = quietest[here] <= TEXTURED * np.quantile(quietest[here], 0.25)
+    return np.flatnonzero(kept)
 
 
 def _without_plane(blocks: Floats) -> Floats:

@@ -1,5 +1,6 @@
 """What a network is fitted to: frames of a burst beside the mean of the others, and photographs with the same noise."""
 
+import re
 from collections.abc import Sequence
 
 import cv2
@@ -22,6 +23,7 @@ from cae_train.synthetic import load_synthetic
 FROM_BURST = 0.5  # share of the patches of a step
 HELD_OUT_FRAMES, HELD_OUT_PART = 0.15, 0.25  # of the frames, and of the picture's width where there is one scene
 HELD_OUT_SCENES = 0.2
+NAMED = 3  # of the held-out scenes
 HELD_OUT_PATCHES = 1024
 DRAWN = 12  # drawn pictures beside the photographs
 LEAST_SIGMA = 0.5 / 255  # that noise is divided by
@@ -114,13 +116,17 @@ def split(targets: Sequence[Target]) -> tuple[list[Part], list[Part], str]:
     """Parts to train on, parts to judge by, and what the latter are, in a few words.
 
     Of several scenes some are held out whole; of one, a quarter of the picture, of which frames are judged that are in
-    no training window.
+    no training window. Crops of one shot, whose names end in different numbers, are one scene.
     """
-    if len(targets) > 1:
-        held = max(1, round(len(targets) * HELD_OUT_SCENES))
-        own, others = targets[:-held], targets[-held:]
-        named = ", ".join(repr(target.steady.scene.name) for target in others[:3]) + (" ..." if held > 3 else "")
-        return [_whole(target) for target in own], [_whole(target) for target in others], f"held-out scene {named}"
+    names = list(dict.fromkeys(_shot(target) for target in targets))
+    if len(names) > 1:
+        held = names[-max(1, round(len(names) * HELD_OUT_SCENES)) :]
+        own = [_whole(target) for target in targets if _shot(target) not in held]
+        others = [_whole(target) for target in targets if _shot(target) in held]
+        named = ", ".join(map(repr, held[:NAMED])) + " ..." * (len(held) > NAMED)
+        return own, others, f"held-out scene {named}"
+    if len(targets) > 1:  # crops of one shot
+        return [_whole(target) for target in targets[:-1]], [_whole(targets[-1])], "a held-out crop"
     (target,) = targets
     count, width = len(target.steady.gains), target.usable.shape[1]
     frames = max(1, round(count * HELD_OUT_FRAMES))
@@ -131,6 +137,12 @@ def split(targets: Sequence[Target]) -> tuple[list[Part], list[Part], str]:
         [Part(target, range(count - frames, count), (border, width))],
         f"a quarter of the picture in {frames} held-out frames",
     )
+
+
+def _shot(target: Target) -> str:
+    """The name of a scene; of a crop with its mean without the crop's number, as PolyU names them."""
+    scene = target.steady.scene
+    return scene.name if scene.truth is None else re.sub(r"_+\d*$", "", scene.name)
 
 
 def _whole(target: Target) -> Part:
