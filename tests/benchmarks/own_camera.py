@@ -20,6 +20,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Annotated
 
@@ -40,8 +41,10 @@ from cae_train.loop import Material, train
 from cae_train.patches import random_crop
 
 SCENES, JUDGED, FRAMES = 3, 10, 60
+SENSOR = 1024  # pixels along a side
 Image = NDArray[np.uint8]  # H x W x 3, BGR
 Floats = NDArray[np.float64]
+Corner = tuple[int, int]  # row and column of the sensor
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, help=__doc__)
 
 
@@ -59,7 +62,7 @@ def _coded(image: Floats, quality: int) -> Image:
     )
 
 
-def dark(image: Image, rng: np.random.Generator) -> Image:
+def dark(image: Image, rng: np.random.Generator, _corner: Corner = (0, 0)) -> Image:
     """Strong noise of low light, heavy JPEG."""
     return _coded(_shot(image, 80, 0.01, rng), 50)
 
@@ -73,21 +76,26 @@ def _processed(image: Floats) -> Floats:
     return np.asarray(cv2.cvtColor(planes, cv2.COLOR_YCrCb2BGR), np.float64)
 
 
-def soft(image: Image, rng: np.random.Generator) -> Image:
+def soft(image: Image, rng: np.random.Generator, _corner: Corner = (0, 0)) -> Image:
     """Noise that the camera smooths and sharpens."""
     return _coded(_processed(_shot(image, 250, 0.004, rng)), 92)
 
 
-def lines(image: Image, rng: np.random.Generator) -> Image:
-    """White noise over rows that are brighter or darker, and hot pixels: these are the same in all pictures."""
-    fixed = np.random.default_rng(77)
-    height, width = image.shape[:2]
-    rows = fixed.normal(0, 4, (height, 1, 1))
-    hot = (fixed.random((height, width, 1)) < 0.003) * fixed.uniform(40, 120, (height, width, 1))
-    return np.rint(image + rows + hot + rng.normal(0, 8, image.shape)).clip(0, 255).astype(np.uint8)
+def lines(image: Image, rng: np.random.Generator, corner: Corner = (0, 0)) -> Image:
+    """White noise over rows that are brighter or darker, and hot pixels: of one sensor, seen from a corner on."""
+    (y, x), (height, width) = corner, image.shape[:2]
+    fixed = _sensor()[y : y + height, x : x + width]
+    return np.rint(image + fixed + rng.normal(0, 8, image.shape)).clip(0, 255).astype(np.uint8)
 
 
-CAMERAS: dict[str, tuple[Callable[[Image, np.random.Generator], Image], Callable[[Image], Image]]] = {
+@cache
+def _sensor() -> Floats:
+    rng = np.random.default_rng(77)
+    hot = rng.random((SENSOR, SENSOR, 1)) < 0.003
+    return np.asarray(rng.normal(0, 4, (SENSOR, 1, 1)) + hot * rng.uniform(40, 120, hot.shape))
+
+
+CAMERAS: dict[str, tuple[Callable[..., Image], Callable[[Image], Image]]] = {
     "dark": (dark, lambda image: image),
     "soft": (soft, lambda image: np.rint(_processed(image.astype(np.float64))).clip(0, 255).astype(np.uint8)),
     "lines": (lines, lambda image: image),
@@ -115,7 +123,9 @@ class Simulated:
         pairs = []
         for _ in range(self.config.batch // 4):  # one simulated crop gives four patches
             crop = random_crop(self.images[int(rng.integers(len(self.images)))], rng, 96)
-            both = noisy_of(np.ascontiguousarray(crop), rng), clean_of(np.ascontiguousarray(crop))
+            crop = np.ascontiguousarray(crop[:, :: int(rng.choice((-1, 1)))])
+            corner = int(rng.integers(SENSOR - 96)), int(rng.integers(SENSOR - 96))
+            both = noisy_of(crop, rng, corner), clean_of(crop)
             for y, x in ((16, 16), (16, 48), (48, 16), (48, 48)):
                 pairs.append([side[y : y + 32, x : x + 32, ::-1] for side in both])
         noisy, clean = torch.from_numpy(np.array(pairs)).permute(1, 0, 4, 2, 3).float().div_(255)
