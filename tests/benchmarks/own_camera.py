@@ -186,7 +186,7 @@ def _true(camera: str, where: Path, pictures: list[Image]) -> Path:
     return train(config, where / "true", material=Material(pairs, (judged[0], judged[1]), "the simulation")).model
 
 
-def _shot(path: Path) -> str:
+def _crop_of(path: Path) -> str:
     """The shot that a crop was cut out of."""
     return re.sub(r"_+\d*$", "", path.stem)
 
@@ -200,19 +200,19 @@ def real(
     """Real pictures and their means: fitted on every other scene, judged on the rest."""
     shutil.rmtree(out, ignore_errors=True)
     files = {side: sorted((folder / side).iterdir()) for side in ("noisy", "clean")}
-    shots = list(dict.fromkeys(_shot(path) for path in files["noisy"]))
+    shots = list(dict.fromkeys(_crop_of(path) for path in files["noisy"]))
     own = set(shots[::2])
     for side, paths in files.items():
         (out / "burst" / side).mkdir(parents=True)
         for path in paths:
-            if _shot(path) in own:
+            if _crop_of(path) in own:
                 shutil.copy(path, out / "burst" / side / path.name)
     command = [sys.executable, "-m", "cae_train.cli", "--burst", str(out / "burst"), "--minutes", str(minutes)]
     subprocess.run([*command, "--out", str(out / "run")], check=True)
     models = {"denoise": Restorer("denoise"), "fitted": Restorer(export(out / "run" / "model.pt").path)}
     found: dict[str, list[float]] = {kind: [] for kind in ("noisy", *models)}
     for shot, mean in zip(files["noisy"], files["clean"], strict=True):
-        if _shot(shot) in own:
+        if _crop_of(shot) in own:
             continue
         noisy, clean = (cv2.imread(str(path)).astype(np.uint8) for path in (shot, mean))
         for kind, result in ({"noisy": noisy} | {kind: model(noisy) for kind, model in models.items()}).items():
