@@ -140,6 +140,16 @@ def test_a_scene_that_stands_still_is_taken_whole() -> None:
     np.testing.assert_allclose(steady.gains, 1, atol=0.002)
 
 
+@pytest.mark.parametrize("width", [1.5, 3.0])
+def test_coarse_grain_is_neither_flicker_nor_movement(width: float) -> None:
+    white = np.random.default_rng(4).normal(0, 1, (24 * HEIGHT, WIDTH, 3)).astype(np.float32)
+    grain = cv2.GaussianBlur(white, (0, 0), width).reshape(24, HEIGHT, WIDTH, 3)
+    frames = np.rint(scenery() + 15 * grain / grain.std()).clip(0, 255).astype(np.uint8)
+    steady = check(Scene("coarse", frames))
+    assert steady.moving.mean() < 0.01
+    assert not any("flickers" in note for note in steady.notes)
+
+
 def test_what_moves_in_a_scene_is_left_out() -> None:
     frames = burst()
     for number, frame in enumerate(frames):  # a ball that rolls, and in one frame something that flies by

@@ -87,10 +87,13 @@ def test_a_model_that_is_not_better_is_said_to_be_so_and_not_taken(tmp_path: Pat
         (["--burst", "scenes", "--degrade", "gaussian:25"], "decide themselves on --degrade: leave it out"),
         (["--burst", "scenes", "--resume", "run"], "decide themselves on --resume: leave it out"),
         (["--noise-from", "nowhere"], "--noise-from 'nowhere' is no folder"),
+        (["--noise-from", "empty"], "has no pictures that can be used: .bmp"),
+        (["--burst", "scenes", "--start", "none.pt"], "--start none.pt: No such file"),
         (["--frames", "10"], "--frames goes with --burst"),
     ],
 )
 def test_wrong_usage_is_one_line(recorded: Path, tmp_path: Path, options: list[str], reason: str) -> None:
+    (tmp_path / "empty").mkdir()
     done = cae_train(*options, cwd=tmp_path)
     assert done.returncode == 2
     assert reason in done.stderr.splitlines()[-1]

@@ -3,12 +3,14 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
 from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import Timer
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -23,7 +25,7 @@ from cae_train.checkpoint import load_model
 from cae_train.config import Hardware, TrainConfig
 from cae_train.data import Image, load
 from cae_train.degrade import MEASURED, chain_of
-from cae_train.errors import ConfigError
+from cae_train.errors import CheckpointError, ConfigError
 from cae_train.initial import initial_network
 from cae_train.loop import Material, TrainResult, evaluate, train
 from cae_train.measured import NoiseModel
@@ -37,7 +39,9 @@ from cae_train.preview import write_png
 EPOCHS, BATCH = 10, 64
 LR = 5e-4
 STEPS_MOST = 9_000  # of a fit, however fast the machine is
-TRIAL_STEPS = 8  # whose time says how many there will be
+TRIAL_STEPS, TRIAL_SECONDS = 8, 2.0  # whose time says how many there will be, at least
+OPTIMISER = 1.15  # times a trial's step: the optimiser, and judging
+LATE = 1.25  # times the minutes, after which no further epoch begins: other programs may want the cores
 WORTH = 0.02  # dB that a fitted model must gain at least
 PACKAGED = "packaged"  # photographs that come with the package, in `TrainConfig.data`
 HELD_OUT_IMAGES = 8  # one of so many clean photographs, where there is no burst to judge by
@@ -177,7 +181,8 @@ def _fit(run: Run, pairs: BurstPairs | Pairs, judged: tuple[Tensor, Tensor], eva
     config = replace(run.config, epoch_crops=pairs.steps * run.config.batch)
     run.tell(f"training on {config.epochs * config.epoch_crops:,} patches, about {run.minutes:g} minutes")
     material = Material(pairs, chosen_by, evaluated_on)
-    result = train(config, run.out, hardware=run.hardware, callbacks=run.callbacks, network=network, material=material)
+    callbacks = [*run.callbacks, Timer(timedelta(minutes=LATE * run.minutes), interval="epoch", verbose=False)]
+    result = train(config, run.out, hardware=run.hardware, callbacks=callbacks, network=network, material=material)
     return Fit(result, before, evaluate(load_model(result.model).network, *judged), noisy, evaluated_on)
 
 
@@ -189,7 +194,10 @@ def settings(start: str, given: dict[str, object]) -> TrainConfig:
         CheckpointError: it cannot be read.
     """
     path = Path(start) if start else DENOISE
-    loaded = load_model(path)
+    try:
+        loaded = load_model(path)
+    except CheckpointError as e:
+        raise CheckpointError(f"--start {e}") from e
     usual: dict[str, object] = {
         "data": [PACKAGED], "arch": loaded.arch, "model": options_of(loaded.network),
         "channels": loaded.network.channels, "start": str(path), "loss": "mse", "lr": LR, "epochs": EPOCHS,
@@ -217,13 +225,13 @@ def _half(part: Part) -> Image:
 def _steps(network: Autoencoder, pairs: BurstPairs | Pairs, minutes: float, epochs: int) -> int:
     """Steps of an epoch that fit into the time, after a trial of a few; nothing is learnt from these."""
     network.train()
-    began = 0.0
-    for number in range(TRIAL_STEPS + 1):
-        if number == 1:
-            began = time.monotonic()
-        noisy, clean = pairs[0, number]
+    took: list[float] = []
+    while len(took) <= TRIAL_STEPS or sum(took) < TRIAL_SECONDS:
+        began = time.monotonic()
+        noisy, clean = pairs[0, len(took)]
         loss = torch.nn.functional.mse_loss(network(noisy), clean)
         loss.backward()  # type: ignore[no-untyped-call]
         network.zero_grad(set_to_none=True)
-    each = (time.monotonic() - began) / TRIAL_STEPS * 1.15  # the optimiser, and judging
+        took.append(time.monotonic() - began)
+    each = float(np.median(took[1:])) * OPTIMISER
     return max(4, int(min(STEPS_MOST, 60 * minutes / each) / epochs))

@@ -89,7 +89,7 @@ def read_scenes(sources: Sequence[str], count: int, tell: Tell, wait: Tell = lam
             raise DataError(
                 f"--burst {source!r} does not exist: name a camera (0), a video, a folder of frames, or of such folders"
             )
-    if not scenes:
+    if problems and not scenes:
         raise problems[0]
     for problem in problems:
         tell(f"left out: {problem}")

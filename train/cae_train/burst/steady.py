@@ -20,11 +20,13 @@ BLOCK = 8  # pixels along a side
 PARTS = 4
 MOVED = 2.0  # F of a block from which on it has changed, beside the usual one of its scene
 SHARED = 1.5  # usual F from which on frames are not independent
+GRAINY = 8.0  # times what the lowest tenth is below the usual F
 USUAL_MOST = 6.0  # usual F from which on everything has changed
 PASSED = 7.0  # deviations of a block's mean
 FEW = 8  # frames below which these are taken from the fine noise
 MOST_MASKED = 0.5  # of the picture
 STEADY_LIGHT, LARGEST_FLICKER = 0.003, 0.1  # relative: below it is even; a frame further off is left out
+SURE = 8.0  # standard errors of a frame's brightness, from which on it flickers
 SHIFTED, PEAK = 0.25, 0.15  # pixels; height of a peak of the phase correlation that is believed
 REFOCUSED, WIDE = 0.25, 32  # share by which fine detail may change, in squares of so many pixels
 BLACK, WHITE = 8.0, 250.0  # of 255
@@ -137,7 +139,13 @@ def _evened(scene: Scene, brightness: NDArray[np.float64]) -> tuple[Scene, Float
     """
     blocks = np.stack([_blocks(frame.mean(2, dtype=np.float32)) for frame in scene.frames])
     usual = np.median(blocks, axis=0)
-    gains = 1 / np.median(blocks[:, usual > BLACK] / usual[usual > BLACK], axis=1)
+    ratios = blocks[:, usual > BLACK] / usual[usual > BLACK]
+    middle = np.median(ratios, axis=1)
+    off = np.median(np.abs(ratios - middle[:, None])) * 1.4826
+    known = max(STEADY_LIGHT, SURE * 1.25 * off / ratios.shape[1] ** 0.5)
+    gains = 1 / middle
+    if np.ptp(gains) < known:
+        gains = np.ones_like(gains)
     kept = np.abs(gains - 1) <= LARGEST_FLICKER
     spread = float(np.ptp(gains))
     if kept.sum() < max(2, len(kept) / 2):
@@ -149,7 +157,7 @@ def _evened(scene: Scene, brightness: NDArray[np.float64]) -> tuple[Scene, Float
     if not kept.all():
         notes.append(f"scene {scene.name!r}: {int((~kept).sum())} frames of another brightness are left out")
         scene = Scene(scene.name, scene.frames[kept], scene.truth)
-    elif spread > STEADY_LIGHT:
+    elif spread:
         notes.append(f"scene {scene.name!r}: the light flickers by {spread:.1%}, which is evened out")
     return scene, gains[kept].astype(np.float32), notes
 
@@ -207,7 +215,8 @@ def _changed(scene: Scene, gains: Floats) -> tuple[float, Mask]:
     error = _blocks(np.asarray(within, np.float32)) / (len(gains) - len(parts)) + 0.02
     f = _blocks(np.asarray(between, np.float32)) / (len(parts) - 1) / error
     usual = float(np.median(f))
-    return usual, f > MOVED * max(1.0, usual) + 1
+    below = usual - float(np.quantile(f, 0.1))  # noise of coarse grain has few independent values in a block
+    return usual, f > max(MOVED * max(1.0, usual) + 1, usual + GRAINY * below)
 
 
 def _passed(scene: Scene, gains: Floats) -> Mask:
