@@ -1,6 +1,7 @@
 """A model for one's own camera: three simulated cameras, and a real one.
 
     python -m tests.benchmarks.own_camera simulated data/bsd432 [--only dark] [--minutes 6]
+    python -m tests.benchmarks.own_camera sheet own-camera.jpg    # what came out, side by side
     python -m tests.benchmarks.own_camera pairs FOLDER            # with noisy/ and clean/, as of PolyU's Nikon D800
 
 Simulated: bursts of 60 frames of three scenes, photographs of the folder that the packaged models were not trained on,
@@ -41,6 +42,7 @@ from cae_train.loop import Material, train
 from cae_train.patches import random_crop
 
 SCENES, JUDGED, FRAMES = 3, 10, 60
+SHOWN, CROP, LABEL = 3, np.s_[60:220, 120:320], 26  # judged pictures that are kept; what `sheet` shows of them
 SENSOR = 1024  # pixels along a side
 Image = NDArray[np.uint8]  # H x W x 3, BGR
 Floats = NDArray[np.float64]
@@ -167,8 +169,9 @@ def simulated(
             results = {"noisy": noisy} | {kind: model(noisy) for kind, model in models.items()}
             for kind, result in results.items():
                 found[kind].append(float(peak_signal_noise_ratio(clean, result)))
-            if number < 2:
-                cv2.imwrite(str(where / f"judged-{number}.png"), np.hstack([*results.values(), clean]))
+            if number < SHOWN:
+                for kind, result in (results | {"clean": clean}).items():
+                    cv2.imwrite(str(where / f"judged-{number}-{kind}.png"), result)
         mean = {kind: float(np.mean(values)) for kind, values in found.items()}
         gain = mean["fitted"] - mean["denoise"]
         row = [*(f"{mean[kind]:.2f}" for kind in ("noisy", "denoise", "fitted")), f"{gain:+.2f}"]
@@ -184,6 +187,28 @@ def _true(camera: str, where: Path, pictures: list[Image]) -> Path:
     held_out = Simulated(others[-4:], camera, config)
     judged = [torch.cat(side) for side in zip(*(held_out[0, i] for i in range(8)), strict=True)]
     return train(config, where / "true", material=Material(pairs, (judged[0], judged[1]), "the simulation")).model
+
+
+@app.command()
+def sheet(
+    path: Path,
+    out: Annotated[Path, typer.Option()] = Path("runs/own-camera"),
+    number: Annotated[int, typer.Option(min=0, max=SHOWN - 1)] = 0,
+) -> None:
+    """Draw a row a camera of what `simulated` left: noisy, with `denoise`, fitted, and the picture itself."""
+    kinds = ("noisy", "denoise", "fitted", "clean")
+    rows = []
+    for name in CAMERAS:
+        shown = [cv2.imread(str(out / name / f"judged-{number}-{kind}.png")) for kind in kinds]
+        crops = [picture[CROP].repeat(2, axis=0).repeat(2, axis=1) for picture in shown if picture is not None]
+        assert len(crops) == len(kinds), f"{out / name} has no pictures: run `simulated` first"
+        for crop, kind in zip(crops, kinds, strict=True):
+            strip = np.full((LABEL, crop.shape[1], 3), 255, np.uint8)
+            text = f"{name}: {kind}" if kind == "noisy" else kind
+            cv2.putText(strip, text, (4, 18), cv2.FONT_HERSHEY_SIMPLEX, 0.55, (0, 0, 0), 1, cv2.LINE_AA)
+            rows.append(np.vstack([strip, crop]))
+    lines = [np.hstack(rows[i : i + len(kinds)]) for i in range(0, len(rows), len(kinds))]
+    cv2.imwrite(str(path), np.vstack(lines), [cv2.IMWRITE_JPEG_QUALITY, 88])
 
 
 def _crop_of(path: Path) -> str:
