@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from cae_train import TrainConfig, load_model
 from cae_train.burst.bias import unbiased
+from cae_train.burst.coding import noise_before, quality_of
 from cae_train.burst.estimate import estimate
 from cae_train.burst.frames import Scene, read_scenes
 from cae_train.burst.measure import measure
@@ -263,6 +264,32 @@ def test_rows_and_hot_pixels_are_found_in_several_scenes_and_taken_off() -> None
     assert model.rows * 255 == pytest.approx(3, rel=0.4)
     assert model.columns == 0
     assert model.hot == pytest.approx(0.003, rel=0.5)
+
+
+def coded(quality: int) -> NDArray[np.uint8]:
+    return np.stack([
+        cv2.imdecode(cv2.imencode(".jpg", frame[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_COLOR)
+        for frame in burst(12, sigma=16, height=256, width=256)
+    ])[..., ::-1].astype(np.uint8)  # fmt: skip
+
+
+@pytest.mark.parametrize("quality", [30, 60, 80])
+def test_the_quality_of_jpeg_is_seen_in_the_pixels(quality: int) -> None:
+    assert quality_of(coded(quality)[0]) == quality
+
+
+def test_noise_before_jpeg_is_found() -> None:
+    targets = targets_of([check(Scene("coded", coded(60)))])
+    measured = measure(targets, "web")
+    assert measured.model.sigma[:, 4:13].mean() * 255 < 13
+    noise = noise_before(measured, targets[0], 60)
+    assert noise.sigma[:, 4:13].mean() * 255 == pytest.approx(16, rel=0.2)
+    assert noise.width < 1.2
+
+
+def test_frames_that_were_not_coded_have_no_quality() -> None:
+    assert quality_of(burst(1)[0]) == 0
+    assert quality_of(scenery().astype(np.uint8)) == 0
 
 
 def test_dead_pixels_are_found_and_filled_in_three_lit_scenes() -> None:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from cae_train.burst import chart
 from cae_train.burst.bias import unbiased
+from cae_train.burst.coding import HEAVY, noise_before, quality_of
 from cae_train.burst.frames import Scene, Tell
 from cae_train.burst.measure import Measurement, measure
 from cae_train.burst.pairs import HELD_OUT_PATCHES, BurstPairs, Part, held_out, packaged_images, split
@@ -149,7 +150,8 @@ def fit_burst(scenes: Sequence[Scene], camera: str, run: Run) -> Fit:
     left = max(part.target.left for part in others)
     if left:
         evaluated_on += f", against means that keep {left:.1%} of the noise"
-    config = replace(run.config, degrade=(MEASURED,), noise=measurement.model.to_dict())
+    noise, coding = _before_coding(measurement, own[0].target, run.tell)
+    config = replace(run.config, degrade=(MEASURED, *coding), noise=noise.to_dict())
     images = _photographs(config) + [_half(part) for part in own]
     return _fit(
         replace(run, config=config),
@@ -157,6 +159,16 @@ def fit_burst(scenes: Sequence[Scene], camera: str, run: Run) -> Fit:
         held_out(others, config.seed),
         evaluated_on,
     )
+
+
+def _before_coding(measurement: Measurement, target: Target, tell: Tell) -> tuple[NoiseModel, tuple[str, ...]]:
+    """The noise for photographs, and what they go through after it: JPEG where the frames show that it was heavy."""
+    quality = quality_of(target.steady.scene.frames[0])
+    if not 0 < quality <= HEAVY:
+        return measurement.model, ()
+    noise = noise_before(measurement, target, quality)
+    tell(f"its frames were JPEG of quality {quality}; before that, noise of {noise.summary()}")
+    return noise, (f"jpeg:{quality}",)
 
 
 def fit_noise(noise: NoiseModel, run: Run) -> Fit:

@@ -36,13 +36,15 @@ class BurstPairs(Dataset[tuple[Tensor, Tensor]]):
 
     Half are windows of frames beside the mean of the other frames, flipped, and with `turn` transposed; the others are
     photographs, so that a few scenes are not learnt by heart. Half of these have noise drawn from the measured model,
-    half the very noise of other windows, brought to the strength that it has at their brightness.
+    half the very noise of other windows, brought to the strength that it has at their brightness; where the noise is
+    coded after it was drawn, all are.
     """
 
     def __init__(self, parts: Sequence["Part"], images: Sequence[Image], config: TrainConfig, turn: bool) -> None:
         self.parts, self.seed, self.turn = parts, config.seed, turn
         self.own = round(config.batch * FROM_BURST)
         rest = TrainConfig.from_dict(config.to_dict() | {"batch": config.batch - self.own})
+        self.coded = len(config.degrade) > 1
         self.photographs = Pairs(images, chain_of(config), rest)
         self.steps = max(1, config.epoch_crops // config.batch)
         noise = NoiseModel.from_dict(config.noise)
@@ -55,7 +57,7 @@ class BurstPairs(Dataset[tuple[Tensor, Tensor]]):
         more_noisy, more_clean = self.photographs[
             key[0], key[1] % self.photographs.steps if self.photographs.whole else key[1]
         ]
-        half = len(more_clean) // 2
+        half = 0 if self.coded else len(more_clean) // 2
         others = drawn(self.parts, half, rng, turn=self.turn)
         more_noisy[:half] = self._with_noise_of(more_clean[:half], *others)
         return torch.cat([noisy, more_noisy]), torch.cat([clean, more_clean])
