@@ -282,7 +282,9 @@ def test_noise_before_jpeg_is_found() -> None:
     targets = targets_of([check(Scene("coded", coded(60)))])
     measured = measure(targets, "web")
     assert measured.model.sigma[:, 4:13].mean() * 255 < 13
-    noise = noise_before(measured, targets[0], 60)
+    noise, shift = noise_before(measured, targets, 60)
+    assert noise.gamma == 1
+    assert np.abs(shift[:, 4:13]).max() < 1
     assert noise.sigma[:, 4:13].mean() * 255 == pytest.approx(16, rel=0.2)
     assert noise.width < 1.2
 

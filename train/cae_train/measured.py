@@ -21,10 +21,10 @@ COLORS = 3
 HOT_VALUES = 9  # quantiles of the excess of hot pixels, the least first
 _SHAPES: dict[str, tuple[int, ...]] = {
     "sigma": (COLORS, KNOTS), "colors": (COLORS, COLORS), "grain": (COLORS, GRAIN, GRAIN), "rows": (), "columns": (),
-    "hot": (), "hot_values": (HOT_VALUES,), "dead": (), "bias": (COLORS, KNOTS),
+    "hot": (), "hot_values": (HOT_VALUES,), "dead": (), "bias": (COLORS, KNOTS), "gamma": (),
 }  # fmt: skip
 _SIGNED = ("colors", "grain", "bias")
-_LARGEST = {"colors": 4.0, "hot": 0.05, "dead": 0.05}  # of others 1
+_LARGEST = {"colors": 4.0, "hot": 0.05, "dead": 0.05, "gamma": 3.0}  # of others 1
 _NAME = 60  # letters of a camera's name
 
 Floats = NDArray[np.float32]
@@ -45,6 +45,7 @@ class NoiseModel:
         hot_values: 9 quantiles of by how much they are.
         dead: share of the pixels that are always black.
         bias: 3 x 17, by how much the mean of noisy values differs from R, G and B of 0, 1/16 ... 1.
+        gamma: 1 where sigma is of the values themselves; of a tone curve where it is of light, value ** gamma.
     """
 
     camera: str
@@ -57,6 +58,7 @@ class NoiseModel:
     hot_values: Floats = field(default_factory=lambda: np.zeros(HOT_VALUES, np.float32))
     dead: float = 0.0
     bias: Floats = field(default_factory=lambda: np.zeros((COLORS, KNOTS), np.float32))
+    gamma: float = 1.0
 
     def to_dict(self) -> dict[str, Any]:
         """Flat lists of numbers: what TOML and `model.pt` hold."""
@@ -88,6 +90,8 @@ class NoiseModel:
     def summary(self) -> str:
         """One line for people and for the metadata of models."""
         mean = self.sigma.mean(0) * 255
+        if self.gamma != 1:  # where a slope is steep, near black, this is about it
+            mean = mean * np.linspace(0, 1, KNOTS).clip(0.1) ** (1 - self.gamma) / self.gamma
         parts = [
             f"sigma {mean[2]:.1f}/{mean[8]:.1f}/{mean[14]:.1f} where dark/grey/bright",
             f"grain {self.width:.1f} px",
@@ -125,7 +129,10 @@ class Measured:
         components = F.conv2d(white, self.grain, groups=COLORS)
         noise = torch.einsum("ij,njhw->nihw", self.colors, components)
         rgb = clean.expand(-1, COLORS, -1, -1)
-        noise = noise * at(rgb, self.sigma) + at(rgb, self.bias) + self._fixed(rgb, generator)
+        noise = noise * at(rgb, self.sigma)
+        if self.model.gamma != 1:
+            noise = (rgb**self.model.gamma + noise).clamp_min(0) ** (1 / self.model.gamma) - rgb
+        noise = noise + at(rgb, self.bias) + self._fixed(rgb, generator)
         return clean + (noise if channels == COLORS else noise.mean(1, keepdim=True))
 
     def _fixed(self, rgb: Tensor, generator: torch.Generator) -> Tensor:

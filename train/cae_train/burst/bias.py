@@ -20,9 +20,10 @@ from cae_train.measured import COLORS, KNOTS
 FEWEST = 8  # frames of a scene that a third moment is measured on
 FRAMES = 24  # of a scene that are looked at
 BINS, LEAST_PIXELS = 64, 400
-ALONE, SHARED = 1.5, 3.0  # times the term; smoothing and JPEG mix noise, which hides its third moment
+ALONE, SHARED = 1.5, 3.0  # times the term; smoothing mixes noise, which hides its third moment
 CORRELATED = 0.1  # from neighbour to neighbour, or from colour to colour, from which on it is mixed
 LEAST, MOST = 0.2, 12.0  # of 255: below it nothing is to be corrected; never by more
+WIDTH = 6.0  # levels that a curve is smoothed over
 
 Floats = NDArray[np.float32]
 
@@ -32,22 +33,28 @@ def unbiased(targets: Sequence[Target]) -> tuple[list[Target], Floats]:
 
     Scenes that came with their mean, and those of few frames, stay as they are.
     """
-    many = [target for target in targets if target.steady.scene.truth is None and target.count >= FEWEST]
-    if not many:
-        return list(targets), np.zeros((COLORS, KNOTS), np.float32)
+    curves, mixed = third_moments(targets)
+    return without(targets, curves * (SHARED if mixed else ALONE))
+
+
+def third_moments(targets: Sequence[Target]) -> tuple[Floats, bool]:
+    """A sixth of the noise's third moment over its variance, in levels of 255, and whether it is mixed.
+
+    Returns:
+        3 x 17, where a mean of frames is 0, 1/16 ... 1 bright (zeros where no scene has frames enough); whether
+        neighbouring pixels or colours share noise.
+    """
     count, values, second, third = np.zeros((4, COLORS, BINS))
     pairs = np.zeros(3)  # variance, covariance with the neighbour, with another colour
-    for target in many:
-        mean = (target.total / np.float32(target.count)).clip(0, 255)
+    for target in filter(_many, targets):
+        mean = target.total / np.float32(target.count)
         usable = target.usable & ~target.defects
-        which = np.minimum((mean * np.float32(BINS / 256)).astype(np.intp), BINS - 1)
+        which = bins(mean)
         for number in range(0, target.count, max(1, target.count // FRAMES)):
             noise = target.steady.frame(number) - mean
-            pairs += (
-                np.square(noise[..., 1]).mean(),
-                ((noise[:, 1:, 1] * noise[:, :-1, 1]).mean() + (noise[1:, :, 1] * noise[:-1, :, 1]).mean()) / 2,
-                (noise[..., 1] * noise[..., 0]).mean(),
-            )
+            green = noise[..., 1]
+            neighbours = (green[:, 1:] * green[:, :-1]).mean() + (green[1:] * green[:-1]).mean()
+            pairs += np.square(green).mean(), neighbours / 2, (green * noise[..., 0]).mean()
             for c in range(COLORS):
                 at, of = which[..., c][usable], noise[..., c][usable]
                 square = np.square(of)
@@ -55,32 +62,42 @@ def unbiased(targets: Sequence[Target]) -> tuple[list[Target], Floats]:
                 values[c] += np.bincount(at, mean[..., c][usable], BINS)
                 second[c] += np.bincount(at, square, BINS)
                 third[c] += np.bincount(at, square * of, BINS) / (1 - 2 / target.count)
-    mixed = max(pairs[1:]) > CORRELATED * pairs[0]
-    enough = count >= LEAST_PIXELS
-    with np.errstate(invalid="ignore", divide="ignore"):
-        term = np.where(enough & (second > 0), third / (6 * second), 0)
-        level = np.where(enough, values / count, np.nan)
-    curves = np.stack([_curve(level[c], (SHARED if mixed else ALONE) * term[c], count[c]) for c in range(COLORS)])
+    term = np.divide(third, 6 * second, out=np.zeros_like(third), where=second > 0)
+    curves = np.stack([curve(values[c], term[c] * count[c], count[c]) for c in range(COLORS)])
+    return curves, bool(max(pairs[1:]) > CORRELATED * pairs[0])
+
+
+def without(targets: Sequence[Target], curves: Floats) -> tuple[list[Target], Floats]:
+    """Targets without curves, 3 x 17 in levels of 255 where a mean is 0 ... 1, and the same where the picture is."""
+    curves = curves.clip(-MOST, MOST)
     if np.abs(curves).max() < LEAST:
         return list(targets), np.zeros((COLORS, KNOTS), np.float32)
     knots = np.arange(KNOTS) * 255 / (KNOTS - 1)
-    corrected = [replace(target, bias=_at(target, curves)) if target in many else target for target in targets]
-    shown = np.stack([np.interp(knots, knots - curve, curve) for curve in curves])  # where the mean is a knot: curves
+    table = np.stack([np.interp(np.arange(256), knots, own) for own in curves]).astype(np.float32)
+    corrected = []
+    for target in targets:
+        mean = (target.total / np.float32(target.count)).round().clip(0, 255).astype(np.uint8)
+        bias = np.stack([table[c][mean[..., c]] for c in range(COLORS)], axis=-1)
+        corrected.append(replace(target, bias=bias) if _many(target) else target)
+    shown = np.stack([np.interp(knots, knots - own, own) for own in curves])
     return corrected, np.asarray(shown, np.float32)
 
 
-def _curve(level: NDArray[np.float64], term: NDArray[np.float64], count: NDArray[np.float64]) -> NDArray[np.float64]:
-    """A smooth curve at the knots through the bins that there are, constant beyond them."""
-    knots = np.arange(KNOTS) * 255 / (KNOTS - 1)
-    there = np.flatnonzero(~np.isnan(level))
+def _many(target: Target) -> bool:
+    return target.steady.scene.truth is None and target.count >= FEWEST
+
+
+def bins(mean: Floats) -> NDArray[np.intp]:
+    """Which of 64 brightnesses values of 0..255 have."""
+    return np.minimum((mean.clip(0, 255) * np.float32(BINS / 256)).astype(np.intp), BINS - 1)
+
+
+def curve(levels: NDArray[np.float64], sums: NDArray[np.float64], count: NDArray[np.float64]) -> Floats:
+    """A smooth curve at the 17 knots through bins, of which there are sums and counts; constant beyond them."""
+    there = np.flatnonzero(count >= LEAST_PIXELS)
     if not len(there):
-        return np.zeros(KNOTS)
-    near = np.exp(-np.square((level[there] - level[there, None]) / 6) / 2) * np.sqrt(count[there])
-    return np.asarray(np.interp(knots, level[there], (near @ term[there] / near.sum(axis=1)).clip(-MOST, MOST)))
-
-
-def _at(target: Target, curves: NDArray[np.float64]) -> Floats:
-    """The curves' values at a target's mean, H x W x 3."""
-    table = np.stack([np.interp(np.arange(256), np.arange(KNOTS) * 255 / (KNOTS - 1), curve) for curve in curves])
-    mean = (target.total / np.float32(target.count)).round().clip(0, 255).astype(np.uint8)
-    return np.stack([table[c].astype(np.float32)[mean[..., c]] for c in range(COLORS)], axis=-1)
+        return np.zeros(KNOTS, np.float32)
+    level, term = levels[there] / count[there], sums[there] / count[there]
+    near = np.exp(-np.square((level - level[:, None]) / WIDTH) / 2) * np.sqrt(count[there])
+    knots = np.arange(KNOTS) * 255 / (KNOTS - 1)
+    return np.asarray(np.interp(knots, level, near @ term / near.sum(axis=1)), np.float32)

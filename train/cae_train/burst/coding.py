@@ -15,20 +15,25 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from cae_train.burst.bias import BINS, bins, curve, third_moments
 from cae_train.burst.frames import Scene
-from cae_train.burst.measure import Measurement, measure
+from cae_train.burst.measure import Measurement, measure, strengths
 from cae_train.burst.steady import Steady
 from cae_train.burst.targets import Target, targets_of
 from cae_train.jpeg import SAMPLINGS
-from cae_train.measured import COLORS, GRAIN, Measured, NoiseModel
+from cae_train.measured import COLORS, GRAIN, KNOTS, Measured, NoiseModel
 
 QUALITIES = range(10, 96)
 HEAVY = 85  # quality from which on JPEG leaves nearly all as it is
 NEAR, GHOST = 6, 0.5  # qualities on either side; the change beside theirs that shows a quality
-FRAMES, SIDE, ROUNDS = 12, 512, 4  # simulated frames, their largest side, and how often their noise is corrected
+SCENES, FRAMES, SIDE, ROUNDS = 2, 12, 512, 4  # that are simulated, their largest side; how often noise is corrected
+FLAT = 9  # pixels along a side, over which texture is looked for
+GAMMA, DARKEST = 2.2, 0.15  # of the tone curve; brightness below which noise is taken to be as there, to begin with
+SKEW = 0.5  # weight of the third moments, in levels of 255, beside that of correlations
 STEP, MOST = (0.5, 2.0), 2.0  # of one correction, at most; strength beside the usual one
 
 Image = NDArray[np.uint8]
+Floats = NDArray[np.float32]
 
 
 def quality_of(frame: Image) -> int:
@@ -43,29 +48,72 @@ def quality_of(frame: Image) -> int:
     return best[1]
 
 
-def noise_before(measurement: Measurement, target: Target, quality: int) -> NoiseModel:
+def noise_before(measurement: Measurement, targets: Sequence[Target], quality: int) -> tuple[NoiseModel, Floats]:
     """The noise that a camera codes at `quality`: what comes out of it is like what was measured.
 
-    White noise, independent in the colours, and noise of the grain that was measured are tried; of both the strengths
-    are corrected until they agree, and the one is taken whose grain and colours then agree better.
+    Tried are noise of the grain that was measured, white noise that is independent in the colours, and such noise in
+    linear light, before a tone curve. The strengths of each are corrected until they agree where the scenes are flat (a
+    mean of coded frames has lost texture, which keeps noise alive); the one is taken whose grain, colours and third
+    moment then agree best.
+
+    Returns:
+        It, and by how much the mean of frames is off for it: 3 x 17 in levels of 255, where a mean is 0 ... 1 bright.
     """
-    height, width = (min(SIDE, size) for size in target.usable.shape)
-    picture = target.smooth[:height, :width]
+    scenes = [_flat(target) for target in targets[:SCENES]]
+    pictures = [scene.smooth[:SIDE, :SIDE] for scene in scenes]
+    moving = [scene.steady.moving[:SIDE, :SIDE] for scene in scenes]
+    _, _, wanted = strengths(scenes)
+    skew, _ = third_moments(scenes)
+    found = []
+    for model in _candidates(measurement):
+        for _ in range(ROUNDS):
+            _, _, sigma = strengths(_simulated(pictures, moving, model, quality))
+            sigma = model.sigma * (wanted / np.maximum(sigma, 1e-4)).clip(*STEP)
+            most = MOST * np.median(sigma, axis=1, keepdims=True)  # where nothing was seen, corrections run away
+            model = replace(model, sigma=np.minimum(sigma, most).clip(0, 1).astype(np.float32))
+        simulated = _simulated(pictures, moving, model, quality)
+        own_skew, _ = third_moments(simulated)
+        whole = [replace(one, steady=replace(one.steady, moving=np.zeros_like(one.steady.moving))) for one in simulated]
+        seen = measure(whole, "")
+        unlike = (
+            np.square(measurement.correlation - seen.correlation).sum()
+            + np.square(measurement.colors - seen.colors).sum()
+            + SKEW * np.square(skew - own_skew).mean()
+        )
+        found.append((float(unlike), model, _shift(simulated, pictures)))
+    _, model, shift = min(found, key=lambda each: each[0])
+    kept = {name: getattr(measurement.model, name) for name in ("rows", "columns", "hot", "hot_values", "dead")}
+    return replace(model, **kept), shift
+
+
+def _candidates(measurement: Measurement) -> list[NoiseModel]:
     fine = np.zeros((COLORS, GRAIN, GRAIN), np.float32)
     fine[:, GRAIN // 2, GRAIN // 2] = 1
-    own = replace(measurement.model, rows=0.0, columns=0.0, hot=0.0, dead=0.0)
-    found = []
-    for model in (replace(own, grain=fine, colors=np.eye(COLORS, dtype=np.float32)), own):
-        for _ in range(ROUNDS):
-            seen = measure([_simulated(picture, model, quality)], "")
-            wanted = measurement.model.sigma / np.maximum(seen.model.sigma, 1e-4)
-            sigma = model.sigma * wanted.clip(*STEP)
-            most = MOST * np.median(sigma, axis=1, keepdims=True)  # where nothing was seen, corrections run away
-            model = replace(model, sigma=np.minimum(sigma, most).clip(0, 1))
-        found.append((_unlike(measurement, measure([_simulated(picture, model, quality)], "")), model))
-    _, model = min(found, key=lambda pair: pair[0])
-    kept = {name: getattr(measurement.model, name) for name in ("rows", "columns", "hot", "dead")}
-    return replace(model, **kept)
+    zero = np.zeros((COLORS, KNOTS), np.float32)
+    own = replace(measurement.model, rows=0.0, columns=0.0, hot=0.0, dead=0.0, bias=zero)
+    white = replace(own, grain=fine, colors=np.eye(COLORS, dtype=np.float32))
+    bright = np.linspace(0, 1, KNOTS).clip(DARKEST)
+    in_light = (white.sigma * GAMMA * bright ** (GAMMA - 1)).astype(np.float32)
+    return [own, white, replace(white, gamma=GAMMA, sigma=in_light)]
+
+
+def _flat(target: Target) -> Target:
+    """A target of which the half with less texture counts."""
+    grey = target.smooth.mean(2)
+    uneven = cv2.boxFilter(np.square(grey), -1, (FLAT, FLAT)) - np.square(cv2.boxFilter(grey, -1, (FLAT, FLAT)))
+    textured = uneven > np.median(uneven)
+    return replace(target, steady=replace(target.steady, moving=target.steady.moving | textured))
+
+
+def _shift(simulated: Sequence[Target], pictures: Sequence[Floats]) -> Floats:
+    """By how much the means of simulated frames differ from their pictures, at the brightnesses of these means."""
+    levels, off, count = np.zeros((3, COLORS, BINS))
+    for target, picture in zip(simulated, pictures, strict=True):
+        mean = target.total / np.float32(target.count)
+        for c, at in enumerate(np.moveaxis(bins(mean), 2, 0)):
+            for sums, plane in ((levels, mean), (off, mean - picture), (count, np.ones_like(mean))):
+                sums[c] += np.bincount(at[target.usable], plane[..., c][target.usable], BINS)
+    return np.stack([curve(levels[c], off[c], count[c]) for c in range(COLORS)])
 
 
 def _change(frame: Image, quality: int, sampling: int) -> float:
@@ -80,17 +128,16 @@ def _coded(frame: Image, settings: Sequence[int]) -> Image:
     return decoded[..., ::-1].astype(np.uint8, copy=False)
 
 
-def _simulated(picture: NDArray[np.float32], model: NoiseModel, quality: int) -> Target:
-    """A burst of a picture, H x W x 3 in 0..255, with noise and then JPEG."""
-    clean = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None].div(255).expand(FRAMES, -1, -1, -1)
-    noisy = Measured(model)(clean, torch.Generator().manual_seed(0)).mul(255).round_().clamp_(0, 255)
-    settings = [cv2.IMWRITE_JPEG_QUALITY, quality]
-    frames = np.stack([_coded(frame, settings) for frame in noisy.byte().permute(0, 2, 3, 1).numpy()])
-    still = np.zeros(picture.shape[:2], np.bool_)
-    (target,) = targets_of([Steady(Scene("simulated", frames), np.ones(FRAMES, np.float32), still)])
-    return target
-
-
-def _unlike(one: Measurement, other: Measurement) -> float:
-    """How different grain and colours of two measurements are."""
-    return float(np.square(one.correlation - other.correlation).sum() + np.square(one.colors - other.colors).sum())
+def _simulated(
+    pictures: Sequence[Floats], moving: Sequence[NDArray[np.bool_]], model: NoiseModel, quality: int
+) -> list[Target]:
+    """Bursts of pictures, H x W x 3 in 0..255, with noise and then JPEG."""
+    noise, settings = Measured(model), [cv2.IMWRITE_JPEG_QUALITY, quality]
+    generator = torch.Generator().manual_seed(0)
+    scenes = []
+    for picture, mask in zip(pictures, moving, strict=True):
+        clean = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None].div(255)
+        noisy = noise(clean.expand(FRAMES, -1, -1, -1), generator).mul(255).round_().clamp_(0, 255).byte()
+        frames = np.stack([_coded(frame, settings) for frame in noisy.permute(0, 2, 3, 1).numpy()])
+        scenes.append(Steady(Scene("simulated", frames), np.ones(FRAMES, np.float32), mask))
+    return [target for scene in scenes for target in targets_of([scene])]

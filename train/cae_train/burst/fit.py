@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cae_train.burst import chart
-from cae_train.burst.bias import unbiased
+from cae_train.burst.bias import unbiased, without
 from cae_train.burst.coding import HEAVY, noise_before, quality_of
 from cae_train.burst.frames import Scene, Tell
 from cae_train.burst.measure import Measurement, measure
@@ -144,13 +144,22 @@ def fit_burst(scenes: Sequence[Scene], camera: str, run: Run) -> Fit:
         DataError: the scenes cannot be used.
         ConfigError, CheckpointError, TrainingError: as `train` raises them.
     """
-    targets, bias = unbiased(targets_of(steady_scenes(scenes, run.out, run.tell)))
+    plain = targets_of(steady_scenes(scenes, run.out, run.tell))
+    targets, bias = unbiased(plain)
     own, others, evaluated_on = split(targets)
     measurement = measured([part.target for part in own], bias, camera, run.out, run.tell)
+    noise = measurement.model
+    coding: tuple[str, ...] = ()
+    quality = quality_of(plain[0].steady.scene.frames[0])
+    if 0 < quality <= HEAVY:
+        noise, shift = noise_before(measurement, [part.target for part in split(plain)[0]], quality)
+        coding = (f"jpeg:{quality}",)
+        run.tell(f"its frames were JPEG of quality {quality}; before that, noise of {noise.summary()}")
+        if noise.gamma != 1:  # by the tone curve; else what the third moment says is nearer
+            own, others, _ = split(without(plain, shift)[0])
     left = max(part.target.left for part in others)
     if left:
         evaluated_on += f", against means that keep {left:.1%} of the noise"
-    noise, coding = _before_coding(measurement, own[0].target, run.tell)
     config = replace(run.config, degrade=(MEASURED, *coding), noise=noise.to_dict())
     images = _photographs(config) + [_half(part) for part in own]
     return _fit(
@@ -159,16 +168,6 @@ def fit_burst(scenes: Sequence[Scene], camera: str, run: Run) -> Fit:
         held_out(others, config.seed),
         evaluated_on,
     )
-
-
-def _before_coding(measurement: Measurement, target: Target, tell: Tell) -> tuple[NoiseModel, tuple[str, ...]]:
-    """The noise for photographs, and what they go through after it: JPEG where the frames show that it was heavy."""
-    quality = quality_of(target.steady.scene.frames[0])
-    if not 0 < quality <= HEAVY:
-        return measurement.model, ()
-    noise = noise_before(measurement, target, quality)
-    tell(f"its frames were JPEG of quality {quality}; before that, noise of {noise.summary()}")
-    return noise, (f"jpeg:{quality}",)
 
 
 def fit_noise(noise: NoiseModel, run: Run) -> Fit:

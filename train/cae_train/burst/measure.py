@@ -61,29 +61,7 @@ def measure(targets: Sequence[Target], camera: str, bias: Floats | None = None) 
     Raises:
         DataError: there is none, or too little of the pictures can be used.
     """
-    count = np.zeros((COLORS, BINS))
-    squares, values = np.zeros_like(count), np.zeros_like(count)
-    fixed_squares, pixels = 0.0, 0
-    for target in targets:
-        usable = target.usable & ~target.defects
-        frames = _spread(len(target.steady.gains), FRAMES)
-        for number in frames:
-            noise, clean = _noise(target, number)
-            for c in range(COLORS):
-                value = clean[..., c][usable]
-                which = np.minimum((value * (BINS / 256)).astype(np.intp), BINS - 1)
-                count[c] += np.bincount(which, minlength=BINS)
-                values[c] += np.bincount(which, value, BINS)
-                squares[c] += np.bincount(which, np.square(noise[..., c][usable], dtype=np.float64), BINS)
-        fixed_squares += float(np.square(target.fixed[target.usable], dtype=np.float64).sum())
-        pixels += int(target.usable.sum())
-    enough = count >= LEAST_PIXELS
-    if not enough.any(axis=1).all():
-        raise DataError("the scenes have too few pixels that stand still to measure the noise on")
-    with np.errstate(invalid="ignore", divide="ignore"):
-        variance = np.where(enough, squares / count, np.nan)
-        seen = np.where(enough, values / count, np.nan)
-    sigma = np.stack([_curve(seen[c], variance[c], count[c]) for c in range(COLORS)])
+    seen, variance, sigma = strengths(targets)
     if float(np.nanmedian(variance)) < ALIKE:
         raise DataError("the frames are all alike: there is no noise in them to be removed")
     colors, grain, correlation = _correlations(targets, sigma)
@@ -94,14 +72,44 @@ def measure(targets: Sequence[Target], camera: str, bias: Floats | None = None) 
         float(np.mean([target.dead.mean() for target in targets])),
         np.zeros_like(sigma) if bias is None else np.float32(1 / 255) * bias,
     )  # fmt: skip
-    over = float(np.mean(variance[enough]))
-    fixed = fixed_squares / max(1, pixels)
+    fixed = float(np.mean([np.square(target.fixed[target.usable], dtype=np.float64).mean() for target in targets]))
     standard = np.sqrt(np.diag(colors @ colors.T))
     return Measurement(
-        model, seen.astype(np.float32), variance.astype(np.float32), correlation,
+        model, seen, variance, correlation,
         (colors @ colors.T / np.outer(standard, standard)).astype(np.float32),
-        fixed / (fixed + over),
+        fixed / (fixed + float(np.nanmean(variance))),
     )  # fmt: skip
+
+
+def strengths(targets: Sequence[Target]) -> tuple[Floats, Floats, Floats]:
+    """How strong the noise is at each brightness.
+
+    Returns:
+        Brightnesses at which there were pixels enough, 3 x 64 in 0..255 (NaN elsewhere); the noise's variance there, in
+        squared levels of 255; and its standard deviation where R, G and B are 0, 1/16 ... 1, 3 x 17 in 0..1.
+
+    Raises:
+        DataError: too little of the pictures can be used.
+    """
+    count, squares, values = np.zeros((3, COLORS, BINS))
+    for target in targets:
+        usable = target.usable & ~target.defects
+        for number in _spread(len(target.steady.gains), FRAMES):
+            noise, clean = _noise(target, number)
+            for c in range(COLORS):
+                value = clean[..., c][usable]
+                which = np.minimum((value * (BINS / 256)).astype(np.intp), BINS - 1)
+                count[c] += np.bincount(which, minlength=BINS)
+                values[c] += np.bincount(which, value, BINS)
+                squares[c] += np.bincount(which, np.square(noise[..., c][usable], dtype=np.float64), BINS)
+    enough = count >= LEAST_PIXELS
+    if not enough.any(axis=1).all():
+        raise DataError("the scenes have too few pixels that stand still to measure the noise on")
+    with np.errstate(invalid="ignore", divide="ignore"):
+        variance = np.where(enough, squares / count, np.nan)
+        seen = np.where(enough, values / count, np.nan)
+    sigma = np.stack([_curve(seen[c], variance[c], count[c]) for c in range(COLORS)])
+    return seen.astype(np.float32), variance.astype(np.float32), sigma
 
 
 def _noise(target: Target, number: int) -> tuple[Floats, Floats]:
