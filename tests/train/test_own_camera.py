@@ -70,7 +70,7 @@ def test_a_model_that_is_not_better_is_said_to_be_so_and_not_taken(tmp_path: Pat
     """White noise, which the packaged model knows well, and a learning rate that ruins it."""
     for seed in range(2):
         written(tmp_path / "scenes" / str(seed), burst(8, sigma=15, seed=seed))
-    done = cae_train("--burst", "scenes", "--out", "run", "--lr", "0.1", *SHORT, "--export", cwd=tmp_path)
+    done = cae_train("--burst", "scenes", "--out", "run", "--lr", "0.03", *SHORT, "--export", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "is not better than denoise, which stays the one to use: cae-run --webcam" in done.stderr.replace("\n", " ")
     assert not (tmp_path / "run" / "model.pt").exists()
@@ -100,6 +100,14 @@ def test_wrong_usage_is_one_line(recorded: Path, tmp_path: Path, options: list[s
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_folder_that_holds_the_recordings_is_never_touched(recorded: Path, tmp_path: Path) -> None:
+    """The user's own `scenes` beside the run of that name."""
+    frames = sorted(recorded.rglob("*.png"))
+    done = cae_train("--burst", "scenes/nothing", "--out", str(tmp_path), *SHORT, cwd=tmp_path)
+    assert done.returncode == 2
+    assert sorted(recorded.rglob("*.png")) == frames
+
+
 def test_a_scene_that_moves_is_left_out_with_a_picture_and_alone_is_refused(recorded: Path, tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     wide = np.tile(scenery(), (1, 2, 1)) + 40 * np.sin(np.arange(384) / 2)[None, :, None]
@@ -109,6 +117,9 @@ def test_a_scene_that_moves_is_left_out_with_a_picture_and_alone_is_refused(reco
     assert alone.returncode == 2
     assert "scene 'moved' moves" in alone.stderr.splitlines()[-1]
     assert (tmp_path / "alone" / "scenes" / "01-moved.png").is_file()
+    again = cae_train("--burst", "moved", "--out", "alone", *SHORT, cwd=tmp_path)
+    assert again.returncode == 2
+    assert not (tmp_path / "alone-2").exists(), "the folder of a refused run is taken again"
     beside = cae_train("--burst", recorded, "--burst", "moved", "--out", "run", *SHORT, cwd=tmp_path)
     assert beside.returncode == 0, beside.stderr
     assert "left out: scene 'moved' moves" in beside.stderr

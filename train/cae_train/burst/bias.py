@@ -1,15 +1,18 @@
 """By how much the mean of many frames differs from the picture without noise, and targets without that.
 
 A tone curve bends noise to one side and black cuts its lower half off: the mean of many frames is then not what one
-long exposure shows. The noise's third moment tells: of what a curve made of symmetric noise, the median is the curve's
-value, and lies a sixth of the third moment over the variance below the mean.
+long exposure shows. Two things tell, the noise's third moment and how its variance changes with brightness. Of light x
+with variance k2(x) and third moment k3(x), seen through a curve f, to second order:
 
-Source: Cornish and Fisher, "Moments and cumulants in the specification of distributions" (1938), the first term. How
-much of it to take was chosen on simulated cameras, with and without JPEG and clipping, on photographs.
+    off by    b = f'' k2 / 2
+    variance  v = f'^2 k2,         and its slope against brightness  s = dv/df = 4 b + f' k2'
+    third     m = f'^3 k3 + 6 b v
+
+Photons have k3 = g k2 and k2' = g, noise of the same strength everywhere neither, and for both b = m / (2 v) - s / 2.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +23,7 @@ from cae_train.measured import COLORS, KNOTS
 FEWEST = 8  # frames of a scene that a third moment is measured on
 FRAMES = 24  # of a scene that are looked at
 BINS, LEAST_PIXELS = 64, 400
-ALONE, SHARED = 1.5, 3.0  # times the term; smoothing mixes noise, which hides its third moment
+MIXED = 2.0  # times as much where smoothing has mixed noise, which hides its third moment; chosen on simulated cameras
 CORRELATED = 0.1  # from neighbour to neighbour, or from colour to colour, from which on it is mixed
 LEAST, MOST = 0.2, 12.0  # of 255: below it nothing is to be corrected; never by more
 WIDTH = 6.0  # levels that a curve is smoothed over
@@ -33,17 +36,33 @@ def unbiased(targets: Sequence[Target]) -> tuple[list[Target], Floats]:
 
     Scenes that came with their mean, and those of few frames, stay as they are.
     """
-    curves, mixed = third_moments(targets)
-    return without(targets, curves * (SHARED if mixed else ALONE))
+    moments = third_moments(targets)
+    off = 3 * moments.thirds - np.gradient(moments.variance, 255 / (KNOTS - 1), axis=1) / 2
+    return without(targets, off * np.float32(MIXED if moments.mixed else 1))
 
 
-def third_moments(targets: Sequence[Target]) -> tuple[Floats, bool]:
-    """A sixth of the noise's third moment over its variance, in levels of 255, and whether it is mixed.
+def can_tell(targets: Sequence[Target]) -> bool:
+    """Whether a scene has frames enough for a third moment."""
+    return any(map(_many, targets))
 
-    Returns:
-        3 x 17, where a mean of frames is 0, 1/16 ... 1 bright (zeros where no scene has frames enough); whether
-        neighbouring pixels or colours share noise.
+
+@dataclass(frozen=True)
+class Moments:
+    """Moments of noise where a mean of frames is 0, 1/16 ... 1 bright; zeros where nothing can be told.
+
+    Attributes:
+        thirds: a sixth of the third moment over the variance, 3 x 17 in levels of 255.
+        variance: 3 x 17 in squared levels.
+        mixed: whether neighbouring pixels or colours share noise.
     """
+
+    thirds: Floats
+    variance: Floats
+    mixed: bool
+
+
+def third_moments(targets: Sequence[Target]) -> Moments:
+    """Measure the noise's third moment."""
     count, values, second, third = np.zeros((4, COLORS, BINS))
     pairs = np.zeros(3)  # variance, covariance with the neighbour, with another colour
     for target in filter(_many, targets):
@@ -52,7 +71,7 @@ def third_moments(targets: Sequence[Target]) -> tuple[Floats, bool]:
         which = bins(mean)
         for number in range(0, target.count, max(1, target.count // FRAMES)):
             noise = target.steady.frame(number) - mean
-            green = noise[..., 1]
+            green = noise[..., 1] * usable
             neighbours = (green[:, 1:] * green[:, :-1]).mean() + (green[1:] * green[:-1]).mean()
             pairs += np.square(green).mean(), neighbours / 2, (green * noise[..., 0]).mean()
             for c in range(COLORS):
@@ -62,9 +81,11 @@ def third_moments(targets: Sequence[Target]) -> tuple[Floats, bool]:
                 values[c] += np.bincount(at, mean[..., c][usable], BINS)
                 second[c] += np.bincount(at, square, BINS)
                 third[c] += np.bincount(at, square * of, BINS) / (1 - 2 / target.count)
-    term = np.divide(third, 6 * second, out=np.zeros_like(third), where=second > 0)
-    curves = np.stack([curve(values[c], term[c] * count[c], count[c]) for c in range(COLORS)])
-    return curves, bool(max(pairs[1:]) > CORRELATED * pairs[0])
+    term = np.divide(third, 6 * second, out=np.zeros_like(third), where=second > 0) * count
+    thirds, variance = (
+        np.stack([curve(values[c], sums[c], count[c]) for c in range(COLORS)]) for sums in (term, second)
+    )
+    return Moments(thirds, variance, bool(max(pairs[1:]) > CORRELATED * pairs[0]))
 
 
 def without(targets: Sequence[Target], curves: Floats) -> tuple[list[Target], Floats]:

@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cae_train.burst.bias import BINS, bins, curve, third_moments
+from cae_train.burst.bias import BINS, bins, can_tell, curve, third_moments
 from cae_train.burst.frames import Scene
 from cae_train.burst.measure import Measurement, measure, strengths
 from cae_train.burst.steady import Steady
 from cae_train.burst.targets import Target, targets_of
-from cae_train.jpeg import SAMPLINGS
+from cae_train.jpeg import GRID, SAMPLINGS
 from cae_train.measured import COLORS, GRAIN, KNOTS, Measured, NoiseModel
 
 QUALITIES = range(10, 96)
@@ -60,10 +60,10 @@ def noise_before(measurement: Measurement, targets: Sequence[Target], quality: i
         It, and by how much the mean of frames is off for it: 3 x 17 in levels of 255, where a mean is 0 ... 1 bright.
     """
     scenes = [_flat(target) for target in targets[:SCENES]]
-    pictures = [scene.smooth[:SIDE, :SIDE] for scene in scenes]
-    moving = [scene.steady.moving[:SIDE, :SIDE] for scene in scenes]
+    pictures = [scene.smooth for scene in scenes]
+    moving = [scene.steady.moving for scene in scenes]
     _, _, wanted = strengths(scenes)
-    skew, _ = third_moments(scenes)
+    thirds = third_moments(scenes).thirds
     found = []
     for model in _candidates(measurement):
         for _ in range(ROUNDS):
@@ -72,13 +72,13 @@ def noise_before(measurement: Measurement, targets: Sequence[Target], quality: i
             most = MOST * np.median(sigma, axis=1, keepdims=True)  # where nothing was seen, corrections run away
             model = replace(model, sigma=np.minimum(sigma, most).clip(0, 1).astype(np.float32))
         simulated = _simulated(pictures, moving, model, quality)
-        own_skew, _ = third_moments(simulated)
+        own_thirds = third_moments(simulated).thirds
         whole = [replace(one, steady=replace(one.steady, moving=np.zeros_like(one.steady.moving))) for one in simulated]
         seen = measure(whole, "")
         unlike = (
             np.square(measurement.correlation - seen.correlation).sum()
             + np.square(measurement.colors - seen.colors).sum()
-            + SKEW * np.square(skew - own_skew).mean()
+            + SKEW * np.square(thirds - own_thirds).mean() * can_tell(scenes)
         )
         found.append((float(unlike), model, _shift(simulated, pictures)))
     _, model, shift = min(found, key=lambda each: each[0])
@@ -98,11 +98,26 @@ def _candidates(measurement: Measurement) -> list[NoiseModel]:
 
 
 def _flat(target: Target) -> Target:
-    """A target of which the half with less texture counts."""
+    """The part of a target that has most without texture, at most 512 x 512, of which that counts."""
     grey = target.smooth.mean(2)
     uneven = cv2.boxFilter(np.square(grey), -1, (FLAT, FLAT)) - np.square(cv2.boxFilter(grey, -1, (FLAT, FLAT)))
-    textured = uneven > np.median(uneven)
-    return replace(target, steady=replace(target.steady, moving=target.steady.moving | textured))
+    textured = uneven > np.median(uneven[target.usable])
+    steady = replace(target.steady, moving=target.steady.moving | textured)
+    height, width = (min(SIDE, size) for size in grey.shape)
+    free = cv2.integral((~steady.moving).astype(np.uint8))
+    sums = free[height:, width:] - free[:-height, width:] - free[height:, :-width] + free[:-height, :-width]
+    y, x = np.unravel_index(int(sums[::GRID, ::GRID].argmax()), sums[::GRID, ::GRID].shape)  # of whole blocks
+    place = np.s_[y * GRID : y * GRID + height, x * GRID : x * GRID + width]
+    scene = replace(
+        steady.scene,
+        frames=steady.scene.frames[:, *place],
+        truth=None if steady.scene.truth is None else steady.scene.truth[place],
+    )
+    return replace(
+        target, steady=replace(steady, scene=scene, moving=steady.moving[place]), total=target.total[place],
+        fixed=target.fixed[place], hot=target.hot[place], dead=target.dead[place],
+        bias=target.bias if isinstance(target.bias, float) else target.bias[place],
+    )  # fmt: skip
 
 
 def _shift(simulated: Sequence[Target], pictures: Sequence[Floats]) -> Floats:

@@ -1,32 +1,35 @@
 """`cae-train --burst` and `--noise-from`: what they say, and how they end."""
 
 import shlex
-import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
+import cv2
+import numpy as np
 from rich.console import Console
 
 from cae_train import run_folder
 from cae_train.burst.estimate import UNKNOWN, estimate
-from cae_train.burst.fit import CHART, SCENES, Fit, Run, fit_burst, fit_noise, settings
-from cae_train.burst.frames import read_scenes
-from cae_train.config import Hardware
+from cae_train.burst.fit import CHART, PACKAGED, SCENES, Fit, Run, fit_burst, fit_noise, photographs, settings
+from cae_train.burst.frames import Scene, check_sources, read_scenes, shown_as
+from cae_train.config import Hardware, TrainConfig
 from cae_train.datasets import DATASETS
-from cae_train.errors import ConfigError, TrainingError
+from cae_train.errors import ConfigError, DataError, TrainingError
 from cae_train.measured import name_of
+from cae_train.packaged import DENOISE
 from cae_train.preview import write_png
 from cae_train.progress import ProgressLines
 from cae_train.quiet import quiet_decoders
 
-FLAT = "flat.png"
+FLAT, REFUSED, FRAMES = "flat.png", "refused.txt", "frames"
 FRAMES_MOST, MINUTES_MOST = 1000, 24 * 60.0
+SMALL_DROP, INT8_DROP, INT8_SHARE = 0.1, 0.25, 0.1  # dB that int8 may lose: a tenth of what was gained, within these
 BETWEEN_SCENES = 10  # seconds to point a camera at the next, where no key can be pressed
 
 
@@ -57,26 +60,32 @@ def run(wanted: Wanted, given: dict[str, Any], hardware: Hardware, out: Path | N
     Raises:
         CaeTrainError: as `fit_burst` and `estimate` raise it.
     """
-    _check(wanted, given)
     console = Console(stderr=True)
 
     def say(text: str) -> None:
         console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     config = settings(given.get("start", ""), given)
+    _check(wanted, config, hardware)
     camera = name_of(wanted.camera) if wanted.camera else _named(wanted)
-    target = out or Path("runs/train") / "".join(c if c.isalnum() or c in "-_." else "-" for c in camera)
+    target = out or Path("runs/train") / camera
     run_folder.check(target)
     _forget_refused(target)
     with quiet_decoders():
+        images = photographs(config, say)
         scenes = read_scenes(wanted.bursts, wanted.frames, say, lambda line: _wait(line, say))
         estimated = estimate(wanted.noise_from, camera, say) if wanted.noise_from else None
     folder = run_folder.create(target)
-    fitting = Run(config, folder, wanted.minutes, hardware, [ProgressLines(console)], say)
+    fitting = Run(config, images, folder, wanted.minutes, hardware, [ProgressLines(console)], say)
     if estimated is None:
         counts = [len(scene.frames) for scene in scenes]
         say(f"{len(scenes)} scene{'s' * (len(scenes) != 1)}, {sum(counts)} frames -> {folder}")
-        fit = fit_burst(scenes, camera, fitting)
+        _keep_recorded(scenes, folder, say)
+        try:
+            fit = fit_burst(scenes, camera, fitting)
+        except DataError as e:
+            (folder / REFUSED).write_text(f"{e}\n")
+            raise
     else:
         write_png(folder / FLAT, estimated.sheet)
         say(f"noise of {estimated.model.summary()}")
@@ -97,23 +106,39 @@ def _wait(line: str, say: Callable[[str], None]) -> None:
 
 
 def _forget_refused(folder: Path) -> None:
-    """Remove what a run left that was refused before it trained: pictures of why."""
-    if (
-        folder.is_dir()
-        and not folder.is_symlink()
-        and {path.name for path in folder.iterdir()} <= {SCENES, CHART, FLAT}
-    ):
-        shutil.rmtree(folder)
+    """Remove what a run left that was refused before it trained, and says so: pictures of why, nothing else."""
+    if not (folder / REFUSED).is_file():
+        return
+    for path in (folder / REFUSED, folder / CHART, *(folder / SCENES).glob("[0-9][0-9]-*.png")):
+        path.unlink(missing_ok=True)
+    with suppress(OSError):  # something else is there
+        (folder / SCENES).rmdir()
+        folder.rmdir()
 
 
-def _check(wanted: Wanted, given: dict[str, Any]) -> None:
-    for name in given.get("data", ()):
-        if name not in DATASETS and not Path(name).is_dir():
+def _keep_recorded(scenes: Sequence[Scene], folder: Path, say: Callable[[str], None]) -> None:
+    """Write what a camera recorded, to be fitted to again."""
+    recorded = [scene for scene in scenes if scene.recorded]
+    for number, scene in enumerate(recorded, 1):
+        place = folder / FRAMES / f"scene-{number}"
+        place.mkdir(parents=True)
+        for i, frame in enumerate(scene.frames):
+            write_png(place / f"{i:03d}.png", cv2.cvtColor(frame, cv2.COLOR_RGB2BGR).astype(np.uint8))
+    if recorded:
+        say(f"recorded frames: {folder / FRAMES} (--burst takes that folder too)")
+
+
+def _check(wanted: Wanted, config: TrainConfig, hardware: Hardware) -> None:
+    for name in config.data:
+        if name not in DATASETS and name != PACKAGED and not Path(name).is_dir():
             raise ConfigError(f"--data {name!r} is no folder and no data set: choose {', '.join(DATASETS)} or a folder")
     if "" in wanted.bursts:
         raise ConfigError("--burst is empty: name a camera (0), a video, or a folder of frames")
     if wanted.bursts and wanted.noise_from is not None:
         raise ConfigError("--burst and --noise-from exclude each other: a burst says more, leave out --noise-from")
+    check_sources(wanted.bursts)
+    if hardware.devices not in ("auto", "1"):
+        raise ConfigError(f"--devices is {hardware.devices}: a camera is fitted to on one device")
     if not 2 <= wanted.frames <= FRAMES_MOST:
         raise ConfigError(f"--frames is {wanted.frames}: 2 to {FRAMES_MOST} are needed")
     if not 0 < wanted.minutes <= MINUTES_MOST:
@@ -124,7 +149,7 @@ def _named(wanted: Wanted) -> str:
     """A name for the camera: never with what may be secret in an address."""
     source = str(wanted.noise_from) if wanted.noise_from else wanted.bursts[0]
     if "://" in source:
-        return name_of(urlsplit(source).hostname or "stream")
+        return name_of(shown_as(source))
     return f"camera-{source}" if source.isdecimal() else name_of(Path(source).resolve().stem)
 
 
@@ -136,7 +161,8 @@ def _conclude(fit: Fit, start: str, export: bool, say: Callable[[str], None]) ->
         kept = model.with_name("model-not-better.pt")
         model.replace(kept)
         say(
-            f"the fitted model is not better than {name}, which stays the one to use: cae-run --webcam ({kept} is kept)"
+            f"the fitted model is not better than {name}, which stays the one to use"
+            f"{': cae-run --webcam' * (Path(start) == DENOISE)} ({kept} is kept)"
         )
     else:
         say(f"{fit.after - fit.before:+.2f} dB over {name}: {model}")
@@ -149,15 +175,15 @@ def _conclude(fit: Fit, start: str, export: bool, say: Callable[[str], None]) ->
         say(f"next: cae-export {shlex.quote(str(model))}")
         return
     try:
-        ready = _exported(model, say)
+        ready = _exported(model, fit.after - fit.before, say)
     except KeyboardInterrupt:
         say(f"interrupted: go on with cae-export {shlex.quote(str(model))}")
         raise
     say(f"next: cae-run --webcam -m {shlex.quote(str(ready))}")
 
 
-def _exported(model: Path, say: Callable[[str], None]) -> Path:
-    """The file to run: of int8, or where that loses too much of float32.
+def _exported(model: Path, gain: float, say: Callable[[str], None]) -> Path:
+    """The file to run: of int8, or where that loses too much of what was gained, of float32.
 
     Raises:
         TrainingError: it is refused.
@@ -165,7 +191,8 @@ def _exported(model: Path, say: Callable[[str], None]) -> Path:
     export_with = [sys.executable, "-m", "cae_export.cli", str(model)]
     if subprocess.run(export_with, check=False).returncode:  # noqa: S603
         raise TrainingError(f"{model} is there, but cae-export refused it")
-    if subprocess.run([*export_with, "--int8"], check=False).returncode:  # noqa: S603
-        say("note: int8 loses too much and is left out (cae-export --int8 --max-drop allows more)")
+    drop = f"{min(INT8_DROP, max(SMALL_DROP, gain * INT8_SHARE)):.2f}"
+    if subprocess.run([*export_with, "--int8", "--max-drop", drop], check=False).returncode:  # noqa: S603
+        say("note: there is no int8 file, for the reason above; the float32 one is used")
         return model.with_suffix(".onnx")
     return model.with_name("model-int8.onnx")

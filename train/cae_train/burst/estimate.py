@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cae_train.burst.measure import grain_of
+from cae_train.burst.measure import ALIKE, grain_of
 from cae_train.data import IMAGE_SUFFIXES, read_rgb
 from cae_train.errors import DataError
 from cae_train.measured import COLORS, KNOTS, NoiseModel
@@ -96,6 +96,8 @@ def estimate(folder: Path, camera: str, tell: Callable[[str], None]) -> Estimate
         )
     noise = _without_plane(blocks.astype(np.float64))
     sigma = np.stack([_curve(levels[:, c], noise[..., c].var(axis=(1, 2))) for c in range(COLORS)])
+    if np.square(sigma).max() < ALIKE:
+        raise DataError(f"--noise-from {str(folder)!r}: there is no noise in the flat parts of these pictures")
     knots = np.arange(KNOTS) * 255 / (KNOTS - 1)
     strength = np.stack([np.interp(levels[:, c], knots, sigma[c]) for c in range(COLORS)], axis=1)
     noise /= np.maximum(strength, 0.1)[:, None, None, :]
@@ -182,10 +184,13 @@ def _without_plane(blocks: Floats) -> Floats:
 def _curve(levels: Floats, variances: Floats) -> Floats:
     """Standard deviations at the knots: medians of blocks of about each brightness, constant beyond them."""
     edges = np.linspace(0, 256, BINS + 1)
-    seen, found = [], []
+    seen: list[float] = []
+    found: list[float] = []
     for low, high in pairwise(edges):
         here = (levels >= low) & (levels < high)
         if here.sum() >= 8:
-            seen.append(levels[here].mean())
-            found.append(np.median(variances[here]))
+            seen.append(float(levels[here].mean()))
+            found.append(float(np.median(variances[here])))
+    if not seen:  # few, of many brightnesses
+        seen, found = [float(levels.mean())], [float(np.median(variances))]
     return np.asarray(np.sqrt(np.interp(np.arange(KNOTS) * 255 / (KNOTS - 1), seen, found)))

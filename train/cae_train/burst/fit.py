@@ -23,13 +23,13 @@ from cae_train.burst.pairs import HELD_OUT_PATCHES, BurstPairs, Part, held_out, 
 from cae_train.burst.steady import Steady, UnsteadyError, check, drawn
 from cae_train.burst.targets import Target, targets_of
 from cae_train.checkpoint import load_model
-from cae_train.config import Hardware, TrainConfig
-from cae_train.data import Image, load
+from cae_train.config import PATCH, Hardware, TrainConfig
+from cae_train.data import Image, Split, load
 from cae_train.degrade import MEASURED, chain_of
 from cae_train.errors import CheckpointError, ConfigError
 from cae_train.initial import initial_network
 from cae_train.loop import Material, TrainResult, evaluate, train
-from cae_train.measured import NoiseModel
+from cae_train.measured import COLORS, NoiseModel
 from cae_train.models import options_of
 from cae_train.models.base import Autoencoder
 from cae_train.objective import psnr
@@ -46,6 +46,7 @@ LATE = 1.25  # times the minutes, after which no further epoch begins: other pro
 WORTH = 0.02  # dB that a fitted model must gain at least
 PACKAGED = "packaged"  # photographs that come with the package, in `TrainConfig.data`
 HELD_OUT_IMAGES = 8  # one of so many clean photographs, where there is no burst to judge by
+LITTLE_NOISE, MOSTLY_STILL = 0.05, 0.95  # of a mean that passes for clean at half its size: left in it; what is still
 CHART, SCENES = "noise.png", "scenes"
 
 
@@ -121,7 +122,8 @@ class Run:
     """How to fit.
 
     Attributes:
-        config: settings of the training; its data, unless they are `PACKAGED`, are the clean photographs.
+        config: settings of the training.
+        photographs: clean ones.
         out: the run's folder.
         minutes: how long to train.
         hardware: as `train` takes it.
@@ -130,6 +132,7 @@ class Run:
     """
 
     config: TrainConfig
+    photographs: Split
     out: Path
     minutes: float
     hardware: Hardware | None = None
@@ -161,7 +164,8 @@ def fit_burst(scenes: Sequence[Scene], camera: str, run: Run) -> Fit:
     if left:
         evaluated_on += f", against means that keep {left:.1%} of the noise"
     config = replace(run.config, degrade=(MEASURED, *coding), noise=noise.to_dict())
-    images = _photographs(config) + [_half(part) for part in own]
+    images = [*run.photographs.train, *run.photographs.validation]
+    images += _halves(own, images)
     return _fit(
         replace(run, config=config),
         BurstPairs(own, images, config, measurement.turns),
@@ -173,9 +177,11 @@ def fit_burst(scenes: Sequence[Scene], camera: str, run: Run) -> Fit:
 def fit_noise(noise: NoiseModel, run: Run) -> Fit:
     """Fit a network to noise that was estimated on noisy pictures alone; errors as of `fit_burst`."""
     config = replace(run.config, degrade=(MEASURED,), noise=noise.to_dict())
-    images = _photographs(config)
-    judged = fixed_pairs(images[::HELD_OUT_IMAGES], chain_of(config), config.seed, HELD_OUT_PATCHES)
-    pairs = Pairs([image for i, image in enumerate(images) if i % HELD_OUT_IMAGES], chain_of(config), config)
+    own, others = run.photographs.train, run.photographs.validation
+    if not others:
+        own, others = [image for i, image in enumerate(own) if i % HELD_OUT_IMAGES], own[::HELD_OUT_IMAGES]
+    judged = fixed_pairs(others, chain_of(config), config.seed, HELD_OUT_PATCHES)
+    pairs = Pairs(own, chain_of(config), config)
     return _fit(replace(run, config=config), pairs, judged, "held-out photographs with the estimated noise")
 
 
@@ -204,9 +210,13 @@ def settings(start: str, given: dict[str, object]) -> TrainConfig:
         ConfigError: a setting that is no good, or no epochs.
         CheckpointError: it cannot be read.
     """
+    if not isinstance(start, str):
+        raise ConfigError(f"start is {start!r}: a path is needed")
     path = Path(start) if start else DENOISE
     try:
         loaded = load_model(path)
+        if loaded.network.channels != COLORS:
+            raise CheckpointError(f"{path} is for grey pictures: cameras are fitted to in colours")
     except CheckpointError as e:
         raise CheckpointError(f"--start {e}") from e
     usual: dict[str, object] = {
@@ -220,17 +230,37 @@ def settings(start: str, given: dict[str, object]) -> TrainConfig:
     return config
 
 
-def _photographs(config: TrainConfig) -> list[Image]:
+def photographs(config: TrainConfig, tell: Tell) -> Split:
+    """Clean photographs: of `config.data`, or those that come with the package.
+
+    Raises:
+        DataError: there are none.
+    """
     if config.data == (PACKAGED,):
         return packaged_images(config.seed)
     found = load(config)
-    return [*found.train, *found.validation]
+    for note in found.notes:
+        tell(f"note: {note}")
+    return found
 
 
-def _half(part: Part) -> Image:
-    """What may be learnt from a scene at half its size, where little of its noise is left."""
-    mean = part.target.smooth[:, slice(*part.columns)]
-    return cv2.resize(mean, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA).round().clip(0, 255).astype(np.uint8)
+def _halves(parts: Sequence[Part], photographs: Sequence[Image]) -> list[Image]:
+    """What may be learnt from scenes at half their size, where little of their noise is left: a quarter of all at most.
+
+    Of each the middle, as large as its share of that; not of scenes of few frames, or in which something moves.
+    """
+    still = [part for part in parts if part.target.left <= LITTLE_NOISE and part.target.usable.mean() > MOSTLY_STILL]
+    most = sum(image.shape[0] * image.shape[1] for image in photographs) / 3 / max(1, len(still))
+    found = []
+    for part in still:
+        mean = part.target.smooth[:, slice(*part.columns)]
+        half = cv2.resize(mean, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA).round().clip(0, 255)
+        share = min(1.0, (most / (half.shape[0] * half.shape[1])) ** 0.5)
+        height, width = (max(min(PATCH, size), int(size * share)) for size in half.shape[:2])
+        y, x = (half.shape[0] - height) // 2, (half.shape[1] - width) // 2
+        if min(height, width) >= PATCH:
+            found.append(half[y : y + height, x : x + width].astype(np.uint8))
+    return found
 
 
 def _steps(network: Autoencoder, pairs: BurstPairs | Pairs, minutes: float, epochs: int) -> int:

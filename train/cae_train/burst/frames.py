@@ -1,7 +1,7 @@
 """Where the frames of static scenes come from: a camera, videos, folders."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -15,9 +15,13 @@ from cae_train.errors import DataError
 
 Frames = NDArray[np.uint8]  # N x H x W x 3, RGB
 
-SCENE_BYTES = 400 * 2**20  # of the frames of one scene; a window is cut out of larger ones
+FRAME_BYTES = 1200 * 2**20  # of the frames of all scenes; windows are cut out of larger ones
+SCENES_USUAL = 3  # of which each has so much of it at most
+PAIR_FRAMES = 16  # that a frame with its mean counts as: these are float32
 SETTLING = 15  # frames of a camera that are let go by while it finds its exposure
 BAD_IN_A_ROW = 30  # answers of a camera that are no picture
+DIGITS, SHOWN = 4, 80  # of a camera's number; letters of a wrong name that are shown
+FOLDER, VIDEO, CAMERA = "folder", "video", "camera"
 NOISY, CLEAN = "noisy", "clean"
 
 Tell = Callable[[str], None]
@@ -35,11 +39,13 @@ class Scene:
         name: of the folder, file or camera.
         frames: uint8 N x H x W x 3, RGB.
         truth: the mean of more frames than are here, float32 H x W x 3 in 0..255, or None.
+        recorded: whether they come from a camera, and are nowhere else.
     """
 
     name: str
     frames: Frames
     truth: NDArray[np.float32] | None = None
+    recorded: bool = False
 
 
 def read_scenes(sources: Sequence[str], count: int, tell: Tell, wait: Tell = lambda _line: None) -> list[Scene]:
@@ -60,40 +66,83 @@ def read_scenes(sources: Sequence[str], count: int, tell: Tell, wait: Tell = lam
     scenes: list[Scene] = []
     problems: list[SceneError] = []
     recorded = 0
+    expected = sum(len(_places(Path(s), 1)) if _kind(s) == FOLDER and not _has_pairs(Path(s)) else 1 for s in sources)
+    budget = FRAME_BYTES // max(SCENES_USUAL, expected)
 
     def add(name: str, frames: Iterator[tuple[str, Frames]], source: str, count: int) -> None:
         try:
-            scenes.append(_scene(name, frames, source, count, tell))
+            scenes.append(_scene(_another(name, scenes), frames, source, count, budget, tell))
         except SceneError as e:
-            problems.append(e)
+            problems.append(SceneError(str(e)))  # without the frames that its traceback holds
 
     for source in sources:
         path = Path(source)
-        if path.is_dir():
-            if (path / NOISY).is_dir() and (path / CLEAN).is_dir():
+        kind = _kind(source)
+        if kind == FOLDER:
+            if _has_pairs(path):
                 scenes += _of_pairs(path, tell)
                 continue
             for place, paths in _places(path, count):
                 add(place.name, _of_files(paths, tell), f"--burst {str(place)!r}", len(paths))
-        elif path.is_file():
+        elif kind == VIDEO:
             add(path.stem, _of_video(source, count), f"--burst {source!r}", count)
-        elif source.isdecimal() or "://" in source or source.startswith("/dev/"):
-            shown = urlsplit(source).hostname or "stream" if "://" in source else source  # without what may be secret
+        else:
+            shown = shown_as(source)
             if recorded:
                 wait(f"point camera {shown} at scene {recorded + 1}")
             recorded += 1
             tell(f"camera {shown}: recording {count} frames; keep it and the scene still")
-            name = f"camera {shown}" + f" scene {recorded}" * (recorded > 1)
-            add(name, _of_camera(source, shown, count), f"--burst {shown!r}", count)
-        else:
-            raise DataError(
-                f"--burst {source!r} does not exist: name a camera (0), a video, a folder of frames, or of such folders"
-            )
+            before = len(scenes)
+            add(f"camera {shown}", _of_camera(source, shown, count, tell), f"--burst {shown!r}", count)
+            scenes[before:] = [replace(scene, recorded=True) for scene in scenes[before:]]
     if problems and not scenes:
         raise problems[0]
     for problem in problems:
         tell(f"left out: {problem}")
     return scenes
+
+
+def shown_as(source: str) -> str:
+    """A camera's number or address, of an address the host alone: the rest may be secret."""
+    if "://" not in source:
+        return source
+    try:
+        return urlsplit(source).hostname or "stream"
+    except ValueError:
+        return "stream"
+
+
+def check_sources(sources: Sequence[str]) -> None:
+    """Find what is wrong with `--burst` before anything is recorded.
+
+    Raises:
+        DataError: one is neither a camera, a video nor a folder, or cannot be read; a file is named twice.
+    """
+    seen: set[Path] = set()
+    for source in sources:
+        if _kind(source) != CAMERA:
+            path = Path(source).resolve()
+            if path in seen:
+                raise DataError(f"--burst {source!r} is named twice: a scene cannot be judged by itself")
+            seen.add(path)
+
+
+def _kind(source: str) -> str:
+    try:
+        path = Path(source)
+        if path.is_dir():
+            next(path.iterdir(), None)
+            return FOLDER
+        if path.is_file():
+            with path.open("rb"):
+                return VIDEO
+    except OSError as e:
+        raise DataError(f"--burst {source[:SHOWN]!r} cannot be read: {e.strerror or e}") from e
+    if (source.isdecimal() and len(source) <= DIGITS) or "://" in source or source.startswith("/dev/"):
+        return CAMERA
+    raise DataError(
+        f"--burst {source!r} does not exist: name a camera (0), a video, a folder of frames, or of such folders"
+    )
 
 
 def _places(folder: Path, count: int) -> list[tuple[Path, list[Path]]]:
@@ -119,20 +168,20 @@ def _of_files(paths: Sequence[Path], tell: Tell) -> Iterator[tuple[str, Frames]]
 
 def _of_pairs(folder: Path, tell: Tell) -> list[Scene]:
     truths = {path.stem: path for path in _images(folder / CLEAN)}
+    noisy = _images(folder / NOISY)
+    budget = FRAME_BYTES // max(SCENES_USUAL, len(noisy))
     scenes = []
-    for path in _images(folder / NOISY):
+    for path in noisy:
         if path.stem not in truths:
             raise DataError(f"--burst {str(folder)!r}: {NOISY}/{path.name} has no mean in {CLEAN}/")
         read = [image for _, image in _of_files([path, truths[path.stem]], tell)]
         if len(read) < 2:
             continue
         frame, truth = read
-        if min(frame.shape[:2]) < 2 * PATCH:
-            raise DataError(f"--burst {str(folder)!r}: {path.name} of {_size(frame)} pixels is too small, {2 * PATCH}x"
-                            f"{2 * PATCH} are needed")  # fmt: skip
         if frame.shape != truth.shape:
             raise DataError(f"--burst {str(folder)!r}: {path.name} has {_size(frame)} pixels, its mean {_size(truth)}")
-        scenes.append(Scene(path.stem, frame[None], truth.astype(np.float32)))
+        window = _window(frame, PAIR_FRAMES, budget, f"--burst {str(folder)!r}: {path.name}")
+        scenes.append(Scene(path.stem, frame[window][None].copy(), truth[window].astype(np.float32)))
     if not scenes:
         raise DataError(f"--burst {str(folder)!r} has no frames in {NOISY}/")
     return scenes
@@ -154,7 +203,7 @@ def _of_video(source: str, count: int) -> Iterator[tuple[str, Frames]]:
         video.release()
 
 
-def _of_camera(source: str, shown: str, count: int) -> Iterator[tuple[str, Frames]]:
+def _of_camera(source: str, shown: str, count: int, tell: Tell) -> Iterator[tuple[str, Frames]]:
     camera = cv2.VideoCapture(int(source) if source.isdecimal() else source)
     try:
         if not camera.isOpened():
@@ -164,7 +213,8 @@ def _of_camera(source: str, shown: str, count: int) -> Iterator[tuple[str, Frame
             there, frame = camera.read()
             bad = 0 if there else bad + 1
             if bad > BAD_IN_A_ROW:
-                raise DataError(f"--burst {shown!r}: the camera stopped after {max(0, taken - SETTLING)} frames")
+                tell(f"note: camera {shown} stopped after {max(0, taken - SETTLING)} frames")
+                return
             if there:
                 taken += 1
                 if taken > SETTLING:
@@ -173,8 +223,21 @@ def _of_camera(source: str, shown: str, count: int) -> Iterator[tuple[str, Frame
         camera.release()
 
 
-def _scene(name: str, frames: Iterator[tuple[str, Frames]], source: str, count: int, tell: Tell) -> Scene:
-    """Put frames of one size together; of large ones the middle, so that `count` of them fit into the memory.
+def _has_pairs(folder: Path) -> bool:
+    return (folder / NOISY).is_dir() and (folder / CLEAN).is_dir()
+
+
+def _another(name: str, scenes: Sequence[Scene]) -> str:
+    """A name that no scene has."""
+    taken, number, found = {scene.name for scene in scenes}, 1, name
+    while found in taken:
+        number += 1
+        found = f"{name} {number}"
+    return found
+
+
+def _scene(name: str, frames: Iterator[tuple[str, Frames]], source: str, count: int, budget: int, tell: Tell) -> Scene:
+    """Put frames of one size together; of large ones the middle, so that `count` of them fit into so many bytes.
 
     Raises:
         SceneError: none, one, of different sizes, or too small.
@@ -184,7 +247,7 @@ def _scene(name: str, frames: Iterator[tuple[str, Frames]], source: str, count: 
     for label, frame in frames:
         if not kept:
             first, size = label, _size(frame)
-            window = _window(frame, count, source)
+            window = _window(frame, count, budget, source)
             if frame[window].shape != frame.shape:
                 tell(f"note: scene {name!r}: of {size} pixels only the middle, {_size(frame[window])}, is used")
         if _size(frame) != size:
@@ -195,13 +258,13 @@ def _scene(name: str, frames: Iterator[tuple[str, Frames]], source: str, count: 
     return Scene(name, np.stack(kept))
 
 
-def _window(frame: Frames, count: int, source: str) -> tuple[slice, slice]:
+def _window(frame: Frames, count: int, budget: int, source: str) -> tuple[slice, slice]:
     height, width = frame.shape[:2]
     if min(height, width) < 4 * PATCH:
         raise SceneError(
             f"{source}: frames of {width}x{height} pixels are too small, {4 * PATCH}x{4 * PATCH} are needed"
         )
-    share = (SCENE_BYTES / (count * frame.size)) ** 0.5
+    share = (budget / (count * frame.size)) ** 0.5
     if share >= 1:
         return np.s_[:, :]
     h, w = (max(4 * PATCH, int(side * share) // 8 * 8) for side in (height, width))

@@ -170,7 +170,7 @@ def grain_of(noise: NDArray[np.float64]) -> tuple[Floats, Floats]:
     components = noise @ (vectors / np.sqrt(values))
     power = np.square(np.abs(np.fft.fft2(components * _taper(noise.shape[1])[..., None], axes=(1, 2)))).mean(0)
     grain = np.stack([_filter(power[..., c]) for c in range(COLORS)])
-    scale = 1 / np.sqrt(np.diag(covariance))  # what the strengths have left over is theirs: unit variance
+    scale = 1 / np.sqrt(np.maximum(np.diag(covariance), 1e-6))  # what strengths have left over: unit variance
     colors = scale[:, None] * vectors * np.sqrt(values)
     return colors.astype(np.float32), grain
 

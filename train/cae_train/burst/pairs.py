@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 from cae_train import streams
 from cae_train.burst.targets import Target
 from cae_train.config import PATCH, TrainConfig
+from cae_train.data import Split
 from cae_train.degrade import chain_of
 from cae_train.errors import DataError
 from cae_train.measured import NoiseModel, at
@@ -58,7 +59,7 @@ class BurstPairs(Dataset[tuple[Tensor, Tensor]]):
             key[0], key[1] % self.photographs.steps if self.photographs.whole else key[1]
         ]
         half = 0 if self.coded else len(more_clean) // 2
-        others = drawn(self.parts, half, rng, turn=self.turn)
+        others = drawn(self.parts, half, rng, turn=self.turn, fair=True)
         more_noisy[:half] = self._with_noise_of(more_clean[:half], *others)
         return torch.cat([noisy, more_noisy]), torch.cat([clean, more_clean])
 
@@ -90,9 +91,8 @@ class Part:
         self.places = np.flatnonzero(free)
         self.wide = free.shape[1]
         if not len(self.places):
-            raise DataError(
-                f"scene {target.steady.scene.name!r} has no place of {PATCH}x{PATCH} pixels that stands still"
-            )
+            name = target.steady.scene.name
+            raise DataError(f"scene {name!r}: no {PATCH}x{PATCH} pixels stand still in columns {first} to {last}")
 
     def draw(self, rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """A window of a frame, and what it would be without noise, 32 x 32 x 3 in 0..255."""
@@ -101,17 +101,26 @@ class Part:
         return self.target.pair(number, y, x + self.columns[0], PATCH)
 
 
-def drawn(parts: Sequence[Part], count: int, rng: np.random.Generator, turn: bool) -> tuple[Tensor, Tensor]:
-    """So many windows of scenes, flipped and with `turn` transposed too at random: noisy and clean, N x 3 x 32 x 32."""
+def drawn(
+    parts: Sequence[Part], count: int, rng: np.random.Generator, turn: bool, fair: bool = False
+) -> tuple[Tensor, Tensor]:
+    """So many windows of scenes, flipped and with `turn` transposed too at random.
+
+    Returns:
+        Noisy and clean, float32 N x 3 x 32 x 32 in 0..1; with `fair` they differ by one frame's noise, without that of
+        the mean.
+    """
     pairs = np.empty((2, count, PATCH, PATCH, 3), np.float32)
     for index in range(count):
-        pair = parts[int(rng.integers(len(parts)))].draw(rng)
+        part = parts[int(rng.integers(len(parts)))]
+        noisy, clean = part.draw(rng)
+        pair = (clean + (noisy - clean) / np.float32((1 + part.target.left) ** 0.5) if fair else noisy), clean
         way = int(rng.integers(8 if turn else 4))
         for side, window in enumerate(pair):
             flipped = window[:: -1 if way & 1 else 1, :: -1 if way & 2 else 1]
             pairs[side, index] = flipped.transpose(1, 0, 2) if way & 4 else flipped
-    noisy, clean = torch.from_numpy(pairs).permute(0, 1, 4, 2, 3).div_(255)
-    return noisy, clean
+    tensors = torch.from_numpy(pairs).permute(0, 1, 4, 2, 3).div_(255)
+    return tensors[0], tensors[1]
 
 
 def split(targets: Sequence[Target]) -> tuple[list[Part], list[Part], str]:
@@ -120,7 +129,7 @@ def split(targets: Sequence[Target]) -> tuple[list[Part], list[Part], str]:
     Of several scenes some are held out whole; of one, a quarter of the picture, of which frames are judged that are in
     no training window. Crops of one shot, whose names end in different numbers, are one scene.
     """
-    names = list(dict.fromkeys(_shot(target) for target in targets))
+    names = list(dict.fromkeys(map(_shot, targets)))
     if len(names) > 1:
         held = names[-max(1, round(len(names) * HELD_OUT_SCENES)) :]
         own = [_whole(target) for target in targets if _shot(target) not in held]
@@ -132,11 +141,13 @@ def split(targets: Sequence[Target]) -> tuple[list[Part], list[Part], str]:
     (target,) = targets
     count, width = len(target.steady.gains), target.usable.shape[1]
     frames = max(1, round(count * HELD_OUT_FRAMES))
-    border = width - max(2 * PATCH, round(width * HELD_OUT_PART))
+    part = max(2 * PATCH, round(width * HELD_OUT_PART))
+    sides = ((0, width - part), (width - part, width)), ((part, width), (0, part))  # the rest, and what is held out
+    rest, judged = max(sides, key=lambda side: int(target.usable[:, slice(*side[1])].sum()))
     own_frames = range(count - frames) if count > frames else range(count)
     return (
-        [Part(target, own_frames, (0, border))],
-        [Part(target, range(count - frames, count), (border, width))],
+        [Part(target, own_frames, rest)],
+        [Part(target, range(count - frames, count), judged)],
         f"a quarter of the picture in {frames} held-out frames",
     )
 
@@ -144,7 +155,7 @@ def split(targets: Sequence[Target]) -> tuple[list[Part], list[Part], str]:
 def _shot(target: Target) -> str:
     """The name of a scene; of a crop with its mean without the crop's number, as PolyU names them."""
     scene = target.steady.scene
-    return scene.name if scene.truth is None else re.sub(r"_+\d*$", "", scene.name)
+    return scene.name if scene.truth is None else re.sub(r"_+\d{0,2}$", "", scene.name)
 
 
 def _whole(target: Target) -> Part:
@@ -156,7 +167,7 @@ def held_out(parts: Sequence[Part], seed: int) -> tuple[Tensor, Tensor]:
     return drawn(parts, HELD_OUT_PATCHES, streams.rng(seed, streams.BURST), turn=False)
 
 
-def packaged_images(seed: int) -> list[Image]:
+def packaged_images(seed: int) -> Split:
     """Clean pictures that come with the package: patches of photographs, and a few drawn pictures."""
     every = photographs()
-    return [*every.train, *every.validation, *load_synthetic(seed)[:DRAWN]]
+    return Split(train=[*every.train, *load_synthetic(seed)[:DRAWN]], validation=every.validation)

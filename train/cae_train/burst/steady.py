@@ -2,7 +2,8 @@
 
 The picture is divided into blocks. Within four parts of the burst a pixel varies by noise alone; where the parts differ
 by more than that noise explains (an analysis of variance, its F around 1 where nothing moves), something moved, the
-focus or the light drifted. A block that is far from its own median in one frame alone was passed by something.
+focus or the light drifted. A block that is far from its own median in one frame alone was passed by something; one that
+goes up and down in all frames, far more than others do, shows water or a screen.
 """
 
 from collections.abc import Sequence
@@ -23,10 +24,14 @@ SHARED = 1.5  # usual F from which on frames are not independent
 GRAINY = 8.0  # times what the lowest tenth is below the usual F
 USUAL_MOST = 6.0  # usual F from which on everything has changed
 PASSED = 7.0  # deviations of a block's mean
-FEW = 8  # frames below which these are taken from the fine noise
+RESTLESS = 6.0  # times the usual deviation of a block's mean: a screen, water
+FEW = 8  # frames below which these are taken from all blocks together
+FRAMES_A_PART = 3  # at least, of which a movement of all of the picture is told from noise
+FEW_MOVE = 0.4  # share of the picture that moves, below which it is not all of it
 MOST_MASKED = 0.5  # of the picture
 STEADY_LIGHT, LARGEST_FLICKER = 0.003, 0.1  # relative: below it is even; a frame further off is left out
 SURE = 8.0  # standard errors of a frame's brightness, from which on it flickers
+SHIFTED_FEW = 1.5  # pixels, where frames are few
 SHIFTED, PEAK = 0.25, 0.15  # pixels; height of a peak of the phase correlation that is believed
 REFOCUSED, WIDE = 0.25, 32  # share by which fine detail may change, in squares of so many pixels
 BLACK, WHITE = 8.0, 250.0  # of 255
@@ -91,19 +96,18 @@ def check(scene: Scene) -> Steady:
     scene, gains, notes = _evened(scene, brightness[~again])
     if again.any():
         notes.append(f"scene {scene.name!r}: {again.sum()} frames are copies of the one before and are left out")
-    parts = _parts(scene, gains)
-    shift, focus = _drift(parts)
-    if shift > SHIFTED or focus > REFOCUSED:
-        what = f"by {shift:.1f} pixels" if shift > SHIFTED else f"and its sharpness by {focus:.0%}"
-        raise UnsteadyError(
-            f"scene {scene.name!r} moves {what} during the burst; put the camera on something firm, with focus fixed",
-            _drawn(scene, still),
-        )
     usual, changed = _changed(scene, gains)
     passed = _passed(scene, gains)
     blocks = cv2.dilate((changed | passed).astype(np.uint8), np.ones((3, 3), np.uint8))
     moving = cv2.resize(blocks, (width, height), interpolation=cv2.INTER_NEAREST).astype(np.bool_)
     share = float(moving.mean())
+    shift, focus = _drift(_parts(scene, gains), moving if share < FEW_MOVE else still)
+    if shift > (SHIFTED if len(gains) >= 2 * FRAMES_A_PART else SHIFTED_FEW) or focus > REFOCUSED:
+        what = f"by {shift:.1f} pixels" if focus <= REFOCUSED else f"and its sharpness by {focus:.0%}"
+        raise UnsteadyError(
+            f"scene {scene.name!r} moves {what} during the burst; put the camera on something firm, with focus fixed",
+            _drawn(scene, still),
+        )
     if share > MOST_MASKED or usual > USUAL_MOST:
         raise UnsteadyError(
             f"scene {scene.name!r} moves: {1.0 if usual > USUAL_MOST else share:.0%} of it changes by more than noise "
@@ -143,7 +147,7 @@ def _evened(scene: Scene, brightness: NDArray[np.float64]) -> tuple[Scene, Float
     middle = np.median(ratios, axis=1)
     off = np.median(np.abs(ratios - middle[:, None])) * 1.4826
     known = max(STEADY_LIGHT, SURE * 1.25 * off / ratios.shape[1] ** 0.5)
-    gains = 1 / middle
+    gains = 1 / np.maximum(middle, 1e-3)
     if np.ptp(gains) < known:
         gains = np.ones_like(gains)
     kept = np.abs(gains - 1) <= LARGEST_FLICKER
@@ -165,7 +169,7 @@ def _evened(scene: Scene, brightness: NDArray[np.float64]) -> tuple[Scene, Float
 def _parts(scene: Scene, gains: Floats) -> list[Floats]:
     """Means of the parts of a burst, H x W grey."""
     means = []
-    for part in np.array_split(np.arange(len(gains)), min(PARTS, len(gains))):
+    for part in np.array_split(np.arange(len(gains)), max(2, min(PARTS, len(gains) // FRAMES_A_PART))):
         total = np.zeros(scene.frames.shape[1:3], np.float32)
         for i in part:
             total += scene.frames[i].mean(2, dtype=np.float32) * gains[i]
@@ -173,14 +177,16 @@ def _parts(scene: Scene, gains: Floats) -> list[Floats]:
     return means
 
 
-def _drift(parts: Sequence[Floats]) -> tuple[float, float]:
+def _drift(parts: Sequence[Floats], moving: Mask) -> tuple[float, float]:
     """How far the picture moves from part to part, in pixels, and by what share detail changes in most places with any.
+
+    What moves in it does not count, unless nearly all does.
 
     The former by phase correlation, where that finds a peak that stands out; Kuglin and Hines (1975).
     """
     height, width = parts[0].shape
     window = cv2.createHanningWindow((width, height), cv2.CV_32F)
-    flat = [part - cv2.GaussianBlur(part, (0, 0), 8) for part in parts]
+    flat = [(part - cv2.GaussianBlur(part, (0, 0), 8)) * ~moving for part in parts]
     shift = 0.0
     for other in flat[1:]:
         (x, y), response = cv2.phaseCorrelate(flat[0], other, window)
@@ -191,7 +197,7 @@ def _drift(parts: Sequence[Floats]) -> tuple[float, float]:
     soft = [cv2.GaussianBlur(part, (0, 0), 1.0) for part in parts]
     size = (max(1, width // WIDE), max(1, height // WIDE))
     detail = np.stack([
-        cv2.resize(np.square(part - cv2.GaussianBlur(part, (0, 0), 2.0)), size, interpolation=cv2.INTER_AREA)
+        cv2.resize(np.square(part - cv2.GaussianBlur(part, (0, 0), 2.0)) * ~moving, size, interpolation=cv2.INTER_AREA)
         for part in soft
     ]) + 0.05  # fmt: skip
     change = detail.max(axis=0) / detail.min(axis=0)
@@ -220,18 +226,18 @@ def _changed(scene: Scene, gains: Floats) -> tuple[float, Mask]:
 
 
 def _passed(scene: Scene, gains: Floats) -> Mask:
-    """Blocks whose mean is far from its median in some frame."""
+    """Blocks whose mean is far from its median in some frame, or goes up and down in all."""
     evened = (np.multiply(*pair, dtype=np.float32) for pair in zip(scene.frames, gains, strict=True))
     blocks = np.stack([_blocks(frame.mean(2)) for frame in evened])
     off = np.abs(blocks - np.median(blocks, axis=0))
     spread = 1.4826 * np.median(off, axis=0)
-    if len(off) < FEW:  # too few to know a block's own spread by: that of fine noise, and half more for coarse grain
-        difference = scene.frames[0].mean(2, dtype=np.float32) - scene.frames[-1].mean(2, dtype=np.float32)
-        fine = difference - cv2.blur(difference, (3, 3))
-        sigma = 1.4826 * float(np.median(np.abs(fine))) * (9 / 8 / 2) ** 0.5  # of one frame
-        spread = np.full_like(spread, 1.5 * sigma / BLOCK)
-    spread = np.maximum(spread, 0.5 * np.median(spread)) + 0.1
-    return np.asarray((off > PASSED * spread).any(axis=0))
+    if len(off) < FEW:  # too few to know a block's own spread by: that of most blocks
+        quarter = float(np.quantile(np.abs(np.diff(blocks, axis=0)), 0.25))  # of what does not move, where much does
+        spread = np.full_like(spread, quarter / 0.3186 / 2**0.5)
+    usual = float(np.median(spread))
+    restless = spread > RESTLESS * usual + 0.1
+    spread = np.maximum(spread, 0.5 * usual) + 0.1
+    return np.asarray((off > PASSED * spread).any(axis=0) | restless)
 
 
 def _blocks(plane: Floats) -> Floats:
