@@ -412,7 +412,7 @@ def test_windows_whose_noise_is_taken_over_have_that_of_one_frame() -> None:
 
 def test_of_one_scene_the_side_that_stands_still_is_held_out() -> None:
     frames = burst(24)
-    frames[:, :, 120:] = np.random.default_rng(0).integers(0, 255, (24, 1, WIDTH - 120, 3))
+    frames[:, :, 140:] = np.random.default_rng(0).integers(0, 255, (24, 1, WIDTH - 140, 3))
     (target,) = targets_of([check(Scene("curtain", frames))])
     _, (judged,), _ = split([target])
     assert judged.columns[0] == 0
