@@ -83,8 +83,8 @@ def run(wanted: Wanted, given: dict[str, Any], hardware: Hardware, out: Path | N
         _keep_recorded(scenes, folder, say)
         try:
             fit = fit_burst(scenes, camera, fitting)
-        except DataError as e:
-            (folder / REFUSED).write_text(f"{e}\n")
+        except (DataError, KeyboardInterrupt) as e:  # before training, which ends well when it is interrupted
+            (folder / REFUSED).write_text(f"{e or 'interrupted'}\n", encoding="utf-8")
             raise
     else:
         write_png(folder / FLAT, estimated.sheet)
@@ -106,7 +106,7 @@ def _wait(line: str, say: Callable[[str], None]) -> None:
 
 
 def _forget_refused(folder: Path) -> None:
-    """Remove what a run left that was refused before it trained, and says so: pictures of why, nothing else."""
+    """Remove what a run left that ended before it trained, and says so: pictures of why, nothing else."""
     if not (folder / REFUSED).is_file():
         return
     for path in (folder / REFUSED, folder / CHART, *(folder / SCENES).glob("[0-9][0-9]-*.png")):

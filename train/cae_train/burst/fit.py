@@ -155,9 +155,10 @@ def fit_burst(scenes: Sequence[Scene], camera: str, run: Run) -> Fit:
     coding: tuple[str, ...] = ()
     quality = quality_of(plain[0].steady.scene.frames[0])
     if 0 < quality <= HEAVY:
+        run.tell(f"frames are JPEG of quality {quality}: looking for the noise before it")
         noise, shift = noise_before(measurement, [part.target for part in split(plain)[0]], quality)
         coding = (f"jpeg:{quality}",)
-        run.tell(f"its frames were JPEG of quality {quality}; before that, noise of {noise.summary()}")
+        run.tell(f"before JPEG, noise of {noise.summary()}")
         if noise.gamma != 1:  # by the tone curve; else what the third moment says is nearer
             own, others, _ = split(without(plain, shift)[0])
     left = max(part.target.left for part in others)
