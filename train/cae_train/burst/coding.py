@@ -29,7 +29,8 @@ NEAR, GHOST = 6, 0.5  # qualities on either side; the change beside theirs that 
 SCENES, FRAMES, SIDE, ROUNDS = 2, 12, 512, 4  # that are simulated, their largest side; how often noise is corrected
 FLAT = 9  # pixels along a side, over which texture is looked for
 GAMMA, DARKEST = 2.2, 0.15  # of the tone curve; brightness below which noise is taken to be as there, to begin with
-SKEW = 0.5  # weight of the third moments, in levels of 255, beside that of correlations
+CLEARLY = 1.5  # times better must noise of the values agree than noise of light, which is where it comes from
+SKEW, LEAST_SKEW = 0.3, 0.05  # weight of third moments beside that of correlations; squared levels that are none
 STEP, MOST = (0.5, 2.0), 2.0  # of one correction, at most; strength beside the usual one
 
 Image = NDArray[np.uint8]
@@ -52,9 +53,9 @@ def noise_before(measurement: Measurement, targets: Sequence[Target], quality: i
     """The noise that a camera codes at `quality`: what comes out of it is like what was measured.
 
     Tried are noise of the grain that was measured, white noise that is independent in the colours, and such noise in
-    linear light, before a tone curve. The strengths of each are corrected until they agree where the scenes are flat (a
-    mean of coded frames has lost texture, which keeps noise alive); the one is taken whose grain, colours and third
-    moment then agree best.
+    linear light, before a tone curve. Their strengths are corrected until they agree where the scenes are flat (a mean of
+    coded frames has lost texture, which keeps noise alive); the one is taken whose grain, colours and third moment then
+    agree best, in doubt that of light.
 
     Returns:
         It, and by how much the mean of frames is off for it: 3 x 17 in levels of 255, where a mean is 0 ... 1 bright.
@@ -78,10 +79,10 @@ def noise_before(measurement: Measurement, targets: Sequence[Target], quality: i
         unlike = (
             np.square(measurement.correlation - seen.correlation).sum()
             + np.square(measurement.colors - seen.colors).sum()
-            + SKEW * np.square(thirds - own_thirds).mean() * can_tell(scenes)
+            + SKEW * np.square(thirds - own_thirds).sum() / (np.square(thirds).sum() + LEAST_SKEW) * can_tell(scenes)
         )
         found.append((float(unlike), model, _shift(simulated, pictures)))
-    _, model, shift = min(found, key=lambda each: each[0])
+    _, model, shift = min(found, key=lambda each: each[0] * (CLEARLY if each[1].gamma == 1 else 1))
     kept = {name: getattr(measurement.model, name) for name in ("rows", "columns", "hot", "hot_values", "dead")}
     return replace(model, **kept), shift
 
