@@ -53,9 +53,9 @@ def noise_before(measurement: Measurement, targets: Sequence[Target], quality: i
     """The noise that a camera codes at `quality`: what comes out of it is like what was measured.
 
     Tried are noise of the grain that was measured, white noise that is independent in the colours, and such noise in
-    linear light, before a tone curve. Their strengths are corrected until they agree where the scenes are flat (a mean of
-    coded frames has lost texture, which keeps noise alive); the one is taken whose grain, colours and third moment then
-    agree best, in doubt that of light.
+    linear light, before a tone curve. Their strengths are corrected until they agree where the scenes are flat (a mean
+    of coded frames has lost texture, which keeps noise alive); the one is taken whose grain, colours and third moment
+    then agree best, in doubt that of light.
 
     Returns:
         It, and by how much the mean of frames is off for it: 3 x 17 in levels of 255, where a mean is 0 ... 1 bright.
