@@ -13,7 +13,7 @@ from cae_train.measured import KNOTS
 
 COLORS = ("tab:red", "tab:green", "tab:blue")
 ALIKE, UNLIKE = 0.15, -0.1  # correlation of neighbours that is worth a word
-FIXED, HOT = 0.005, 0.0005  # shares of the noise and of the pixels that are
+FIXED = 0.005  # share of the noise that is
 DEEP = 0.6  # correlation whose colour needs white letters
 SIDE = 160  # pixels of the fixed pattern that are shown
 
@@ -59,7 +59,7 @@ def sentences(measurement: Measurement, targets: Sequence[Target]) -> list[str]:
     )  # fmt: skip
     left = max(target.left for target in targets)
     lines = [f"noise of {model.summary()}", grain]
-    if measurement.fixed_share > FIXED or model.hot + model.dead > HOT:
+    if measurement.fixed_share > FIXED:
         lines.append(
             f"{measurement.fixed_share:.0%} of the noise is a fixed pattern, which no mean removes: it is taken off"
         )

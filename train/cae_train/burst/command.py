@@ -65,6 +65,21 @@ def run(wanted: Wanted, given: dict[str, Any], hardware: Hardware, out: Path | N
     def say(text: str) -> None:
         console.print(text, highlight=False, markup=False, soft_wrap=True)
 
+    try:
+        return _run(wanted, given, hardware, out, console, say)
+    except KeyboardInterrupt:  # while it reads, measures or exports
+        say("interrupted")
+        return True
+
+
+def _run(
+    wanted: Wanted,
+    given: dict[str, Any],
+    hardware: Hardware,
+    out: Path | None,
+    console: Console,
+    say: Callable[[str], None],
+) -> bool:
     config = settings(given.get("start", ""), given)
     _check(wanted, config, hardware)
     camera = name_of(wanted.camera) if wanted.camera else _named(wanted)

@@ -92,7 +92,7 @@ def steady_scenes(scenes: Sequence[Scene], out: Path, tell: Tell) -> list[Steady
             if e.picture is not None:
                 write_png(folder / name, e.picture)
                 e = UnsteadyError(f"{e} ({folder / name})")
-            if problem is not None or len(scenes) > 1:
+            if len(scenes) > 1:
                 tell(f"left out: {e}")
             problem = e
             continue
@@ -104,7 +104,7 @@ def steady_scenes(scenes: Sequence[Scene], out: Path, tell: Tell) -> list[Steady
         found.append(steady)
     if not found:
         assert problem is not None  # noqa: S101 - there are scenes
-        raise problem
+        raise problem if len(scenes) == 1 else UnsteadyError("no scene is left: none of them stands still in one light")
     return found
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 SMOOTH, LEAST = 4.0, 0.12  # pixels that a line stands out of; the least pattern that counts, of 255
 LARGEST, ALIKE = 15.0, 0.5  # of a line; share of the lines' variance that the scenes have in common
+LEAST_BLACK, CAP_ERROR = 0.05, 0.02  # the least pattern that counts with the lens cap on, and its share of error
 DEFECT, TEXTURE = 10.0, 2.0  # by how much a defective pixel differs from those around it, of 255; and of what is usual
 NEXT = 0.5  # of that, from the one of its eight neighbours that is nearest to it
 ONE_SCENE = (-0.5, 2.0)  # what a scene says for or against a pixel, at most
@@ -21,31 +22,42 @@ Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
 
-def lines(means: Sequence[Floats], axis: int) -> Floats:
+def lines(lit: Sequence[Floats], black: Sequence[Floats], axis: int) -> Floats:
     """The pattern of rows (axis 0) or columns (1) of pictures H x W x 3; zeros where they have none in common.
 
     Each line's median difference from a smooth picture says what it adds, less what the smoothing took from it, which
-    is put back as far as the scenes agree (Wiener's filter).
+    is put back as far as the scenes agree (Wiener's filter). Black pictures have nothing but the pattern, which black
+    may cut a part off: how strong it is, is what the lit ones have of it.
 
     Returns:
         float32 H or W, in levels of 255.
     """
-    found = []
-    for mean in means:
-        plane = np.ascontiguousarray(mean.mean(2) if axis == 0 else mean.mean(2).T)
-        found.append(np.median(plane - _smooth_down(plane), axis=1).clip(-LARGEST, LARGEST))
-    each = np.array(found, np.float64)
-    each -= each.mean(axis=1, keepdims=True)
+    each = np.stack([_lines_of(mean, axis) for mean in (*lit, *black)])
+    if black:
+        pattern = each[len(lit) :].mean(axis=0)
+        strength = float((each[: len(lit)] @ pattern).mean() / max(float(pattern @ pattern), 1e-9))
+        there = pattern.std() > LEAST_BLACK and strength > ALIKE
+        return _sharp(pattern * strength, CAP_ERROR) if there else np.zeros(each.shape[1], np.float32)
     covariance = np.cov(each)
     own = np.trace(covariance) / len(each)
     common = (covariance.sum() - np.trace(covariance)) / (len(each) * (len(each) - 1))
     if common < LEAST**2 or common < ALIKE * own:
         return np.zeros(each.shape[1], np.float32)
-    unit = np.eye(each.shape[1], dtype=np.float32)
+    return _sharp(np.median(each, axis=0), (own - common) / len(each) / common)
+
+
+def _lines_of(mean: Floats, axis: int) -> NDArray[np.float64]:
+    plane = np.ascontiguousarray(mean.mean(2) if axis == 0 else mean.mean(2).T)
+    found = np.median(plane - _smooth_down(plane), axis=1).clip(-LARGEST, LARGEST).astype(np.float64)
+    return np.asarray(found - found.mean())
+
+
+def _sharp(pattern: NDArray[np.float64], error: float) -> Floats:
+    """Undo what taking a smooth picture off took from a pattern whose variance has this share of error."""
+    unit = np.eye(len(pattern), dtype=np.float32)
     fine = (unit - _smooth_down(unit)).astype(np.float64)
-    error = (own - common) / len(each) / common
-    pattern = np.linalg.solve(fine.T @ fine + error * unit, fine.T @ np.median(each, axis=0))
-    return np.asarray(pattern - pattern.mean(), np.float32)
+    sharp = np.linalg.solve(fine.T @ fine + error * unit, fine.T @ pattern)
+    return np.asarray(sharp - sharp.mean(), np.float32)
 
 
 def _smooth_down(plane: Floats) -> Floats:

@@ -22,6 +22,7 @@ SETTLING = 15  # frames of a camera that are let go by while it finds its exposu
 BAD_IN_A_ROW = 30  # answers of a camera that are no picture
 DIGITS, SHOWN = 4, 80  # of a camera's number; letters of a wrong name that are shown
 FOLDER, VIDEO, CAMERA = "folder", "video", "camera"
+VIDEO_SUFFIXES = (".avi", ".mkv", ".mov", ".mp4", ".webm")  # in a folder; a file that is named may have any
 NOISY, CLEAN = "noisy", "clean"
 
 Tell = Callable[[str], None]
@@ -83,7 +84,8 @@ def read_scenes(sources: Sequence[str], count: int, tell: Tell, wait: Tell = lam
                 scenes += _of_pairs(path, tell)
                 continue
             for place, paths in _places(path, count):
-                add(place.name, _of_files(paths, tell), f"--burst {str(place)!r}", len(paths))
+                frames = _of_files(paths, tell) if paths else _of_video(str(place), count)
+                add(place.name if paths else place.stem, frames, f"--burst {str(place)!r}", len(paths) or count)
         elif kind == VIDEO:
             add(path.stem, _of_video(source, count), f"--burst {source!r}", count)
         else:
@@ -146,14 +148,14 @@ def _kind(source: str) -> str:
 
 
 def _places(folder: Path, count: int) -> list[tuple[Path, list[Path]]]:
-    """A folder and the folders in it, those that have pictures, with the first so many of these."""
-    places = [(place, _images(place)[:count]) for place in (folder, *sorted(p for p in folder.iterdir() if p.is_dir()))]
+    """A folder and the folders in it, those that have pictures, with the first so many of these; and its videos."""
+    inside = sorted(folder.iterdir())
+    places = [(place, _images(place)[:count]) for place in (folder, *(path for path in inside if path.is_dir()))]
     found = [(place, paths) for place, paths in places if paths]
+    found += [(path, []) for path in inside if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()]
     if not found:
-        raise DataError(
-            f"--burst {str(folder)!r} has no frames, nor have the folders in it: {', '.join(sorted(IMAGE_SUFFIXES))} "
-            "are looked for"
-        )
+        kinds = ", ".join((*sorted(IMAGE_SUFFIXES), *VIDEO_SUFFIXES))
+        raise DataError(f"--burst {str(folder)!r} has no frames, nor have the folders in it: {kinds} are looked for")
     return found
 
 
@@ -254,7 +256,8 @@ def _scene(name: str, frames: Iterator[tuple[str, Frames]], source: str, count: 
             raise SceneError(f"{source}: frames of different sizes, {first} has {size} pixels, {label} {_size(frame)}")
         kept.append(frame[window].copy())
     if len(kept) < 2:
-        raise SceneError(f"{source} has {len(kept) or 'no'} frame{'s' * (not kept)}: 2 are needed, 60 are best")
+        reason = "" if kept else ", or is no video or picture that can be read"
+        raise SceneError(f"{source} has {len(kept) or 'no'} frame{'s' * (not kept)}{reason}: 2 are needed, 60 are best")
     return Scene(name, np.stack(kept))
 
 

@@ -6,7 +6,7 @@ correlation between neighbouring pixels and one between the colours.
 Source: photon transfer, variance against mean, Janesick (SPIE 2007).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,7 @@ BINS = 64  # of brightness, at which variance is measured; 4 grey levels each
 LEAST_PIXELS = 400  # of a bin that counts
 ALIKE = 0.02  # variance, of 255, below which there is no noise: rounding to 8 bits makes more
 TURNS = 0.05  # difference of the correlation along rows and columns
+DEFECTS_LEAST = 5e-4  # share of the pixels
 FRAMES = 24  # of a scene that are looked at, spread over it
 WINDOWS = 200  # of a frame of all scenes together, at most
 
@@ -68,8 +69,7 @@ def measure(targets: Sequence[Target], camera: str, bias: Floats | None = None) 
     rows, columns = (_spread_of(targets, axis) for axis in (1, 0))
     model = NoiseModel(
         camera, sigma, colors, grain, rows / 255, columns / 255,
-        float(np.mean([target.hot.mean() for target in targets])), _hot_values(targets),
-        float(np.mean([target.dead.mean() for target in targets])),
+        _share(target.hot for target in targets), _hot_values(targets), _share(target.dead for target in targets),
         np.zeros_like(sigma) if bias is None else np.float32(1 / 255) * bias,
     )  # fmt: skip
     fixed = float(np.mean([np.square(target.fixed[target.usable], dtype=np.float64).mean() for target in targets]))
@@ -196,6 +196,12 @@ def _spread(count: int, most: int) -> list[int]:
 def _spread_of(targets: Sequence[Target], axis: int) -> float:
     """Standard deviation of the fixed pattern of rows (the mean over axis 1) or columns (0), in levels of 255."""
     return float(np.mean([target.fixed[..., 0].mean(axis=axis).std() for target in targets]).round(3))
+
+
+def _share(defects: Iterable[Mask]) -> float:
+    """Of defective pixels; 0 where so few may be texture."""
+    share = float(np.mean([mask.mean() for mask in defects]))
+    return share if share >= DEFECTS_LEAST else 0.0
 
 
 def _hot_values(targets: Sequence[Target]) -> Floats:

@@ -95,7 +95,7 @@ def check(scene: Scene) -> Steady:
     scene, again = _without_repeats(scene)
     scene, gains, notes = _evened(scene, brightness[~again])
     if again.any():
-        notes.append(f"scene {scene.name!r}: {again.sum()} frames are copies of the one before and are left out")
+        notes.append(f"scene {scene.name!r}: {again.sum()} frames left out: copies of the one before")
     usual, changed = _changed(scene, gains)
     passed = _passed(scene, gains)
     blocks = cv2.dilate((changed | passed).astype(np.uint8), np.ones((3, 3), np.uint8))
@@ -103,9 +103,11 @@ def check(scene: Scene) -> Steady:
     share = float(moving.mean())
     shift, focus = _drift(_parts(scene, gains), moving if share < FEW_MOVE else still)
     if shift > (SHIFTED if len(gains) >= 2 * FRAMES_A_PART else SHIFTED_FEW) or focus > REFOCUSED:
-        what = f"by {shift:.1f} pixels" if focus <= REFOCUSED else f"and its sharpness by {focus:.0%}"
+        what = (
+            f"moves by {shift:.1f} pixels" if focus <= REFOCUSED else f"moves, or its sharpness changes by {focus:.0%}"
+        )
         raise UnsteadyError(
-            f"scene {scene.name!r} moves {what} during the burst; put the camera on something firm, with focus fixed",
+            f"scene {scene.name!r} {what} during the burst; put the camera on something firm, with focus fixed",
             _drawn(scene, still),
         )
     if share > MOST_MASKED or usual > USUAL_MOST:

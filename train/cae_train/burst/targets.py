@@ -125,9 +125,10 @@ def targets_of(scenes: Sequence[Steady]) -> list[Target]:
 
 def _pattern(scenes: Sequence[Steady], means: Sequence[Floats]) -> tuple[Floats, Mask, Mask]:
     """Fixed rows and columns, hot and dead pixels, of scenes and their means of one size."""
-    lines = fixed.lines(means, 0)[:, None, None] + fixed.lines(means, 1)[None, :, None]
-    hot = fixed.hot(means)
     lit = [mean for steady, mean in zip(scenes, means, strict=True) if not steady.black]
+    black = [mean for steady, mean in zip(scenes, means, strict=True) if steady.black]
+    lines = fixed.lines(lit, black, 0)[:, None, None] + fixed.lines(lit, black, 1)[None, :, None]
+    hot = fixed.hot(means)
     return lines, hot, fixed.dead(lit) if len(lit) >= SCENES else np.zeros_like(hot)
 
 
