@@ -324,6 +324,25 @@ def test_noise_before_jpeg_is_found() -> None:
     assert noise.width < 1.2
 
 
+def test_filters_of_a_camera_and_the_noise_before_them_are_found() -> None:
+    """Photons in linear light, a tone curve, a blur; beside it noise that was added to the values and blurred."""
+    rng = np.random.default_rng(5)
+    picture = cv2.GaussianBlur(scenery() * 0.7, (0, 0), 1.5)
+    light = (picture / 255) ** 2.2 + rng.normal(0, 0.02, (16, *picture.shape))
+    values = picture + rng.normal(0, 20, (16, *picture.shape))
+    for shots, gamma in ((255 * light.clip(0, 1) ** (1 / 2.2), 2.2), (values, 1.0)):
+        frames = np.stack([cv2.GaussianBlur(shot, (0, 0), 0.8) for shot in shots])
+        scene = Scene("blur", np.rint(frames).clip(0, 255).astype(np.uint8))
+        still = np.zeros(picture.shape[:2], np.bool_)
+        targets = targets_of([Steady(scene, np.ones(16, np.float32), still)])
+        measured = measure(targets, "blur")
+        noise, _ = noise_before(measured, targets, 0)
+        assert noise.gamma == gamma
+        clean = torch.from_numpy(picture).permute(2, 0, 1)[None].div(255).expand(16, -1, -1, -1)
+        drawn = Measured(noise)(clean, torch.Generator().manual_seed(0)) - clean
+        assert float(drawn.var(dim=0).mean()) * 255**2 == pytest.approx(frames.var(axis=0).mean(), rel=0.15)
+
+
 def test_frames_that_were_not_coded_have_no_quality() -> None:
     assert quality_of(burst(1)[0]) == 0
     assert quality_of(scenery().astype(np.uint8)) == 0
@@ -513,6 +532,8 @@ def test_a_noise_model_survives_being_written_and_wrong_ones_are_one_line() -> N
         {"rows": -1.0},
         {"hot": "x"},
         {"hot": 0.5},
+        {"gamma": 0.5},
+        {"gamma": 2.2, "grain": [0.0] * 363},
         {"camera": "a\nb"},
         {"rows": 10**400},
         {"grain": [float("nan")] * 363},

@@ -18,6 +18,7 @@ from cae_train.errors import ConfigError
 KNOTS = 17  # brightnesses, 0, 1/16 ... 1, between which the strength is interpolated
 GRAIN = 11  # pixels along a side of the filters that give the noise its grain
 COLORS = 3
+LEAST_GAIN = 0.1  # of a camera's filters
 HOT_VALUES = 9  # quantiles of the excess of hot pixels, the least first
 _SHAPES: dict[str, tuple[int, ...]] = {
     "sigma": (COLORS, KNOTS), "colors": (COLORS, COLORS), "grain": (COLORS, GRAIN, GRAIN), "rows": (), "columns": (),
@@ -45,7 +46,9 @@ class NoiseModel:
         hot_values: 9 quantiles of by how much they are.
         dead: share of the pixels that are always black.
         bias: 3 x 17, by how much the mean of noisy values differs from R, G and B of 0, 1/16 ... 1.
-        gamma: 1 where sigma is of the values themselves; of a tone curve where it is of light, value ** gamma.
+        gamma: 1 where sigma is of the values themselves. Otherwise the noise is white and of light, value ** gamma, and
+            went through the tone curve first, then through filters: of grain, of gain 1, along the directions in colour
+            that are the columns of colors, orthonormal.
     """
 
     camera: str
@@ -85,6 +88,8 @@ class NoiseModel:
             if not (np.abs(array) <= _LARGEST.get(name, 1.0)).all() or (name not in _SIGNED and array.min() < 0):
                 raise ConfigError(f"[noise] {name} has values beyond {_LARGEST.get(name, 1.0):g}, or below 0")
             arrays[name] = array if shape else float(array)
+        if arrays["gamma"] < 1 or (arrays["gamma"] > 1 and np.sum(arrays["grain"], axis=(1, 2)).min() < LEAST_GAIN):
+            raise ConfigError(f"[noise] gamma is {arrays['gamma']:g}: 1 to 3, above 1 with filters that add up")
         return cls(values["camera"], **arrays)  # type: ignore[arg-type]
 
     def summary(self) -> str:
@@ -102,6 +107,7 @@ class NoiseModel:
             if value
         ]
         parts += [f"{value:.2%} {name} pixels" for name, value in (("hot", self.hot), ("dead", self.dead)) if value]
+        parts += ["in linear light, before filters"] if self.gamma != 1 else []
         return f"{self.camera}: {', '.join(parts)}"
 
     @property
@@ -126,14 +132,25 @@ class Measured:
         """Add noise; of grey pictures that of the mean of the colours."""
         count, channels, height, width = clean.shape
         white = torch.randn(count, COLORS, height + GRAIN - 1, width + GRAIN - 1, generator=generator)
-        components = F.conv2d(white, self.grain, groups=COLORS)
-        noise = torch.einsum("ij,njhw->nihw", self.colors, components)
         rgb = clean.expand(-1, COLORS, -1, -1)
-        noise = noise * at(rgb, self.sigma)
-        if self.model.gamma != 1:
-            noise = (rgb**self.model.gamma + noise).clamp_min(0) ** (1 / self.model.gamma) - rgb
+        if self.model.gamma == 1:
+            components = F.conv2d(white, self.grain, groups=COLORS)
+            noise = torch.einsum("ij,njhw->nihw", self.colors, components) * at(rgb, self.sigma)
+        else:
+            noise = self._filtered(self._in_light(F.pad(rgb, (GRAIN // 2,) * 4, mode="replicate"), white))
         noise = noise + at(rgb, self.bias) + self._fixed(rgb, generator)
         return clean + (noise if channels == COLORS else noise.mean(1, keepdim=True))
+
+    def _in_light(self, rgb: Tensor, white: Tensor) -> Tensor:
+        """What the tone curve makes of noise that was added before it."""
+        light = rgb**self.model.gamma + white * at(rgb, self.sigma)
+        return light.clamp_min(0) ** (1 / self.model.gamma) - rgb
+
+    def _filtered(self, noise: Tensor) -> Tensor:
+        """Noise through the filters of a camera, that leave flat parts as they are; cut to where they reach."""
+        components = torch.einsum("ji,njhw->nihw", self.colors, noise)
+        gain = self.grain.sum(dim=(2, 3), keepdim=True)
+        return torch.einsum("ij,njhw->nihw", self.colors, F.conv2d(components, self.grain / gain, groups=COLORS))
 
     def _fixed(self, rgb: Tensor, generator: torch.Generator) -> Tensor:
         """What rows, columns and defective pixels add, N x 1 or 3 x H x W."""

@@ -21,7 +21,7 @@ from cae_train.burst.measure import Measurement, measure, strengths
 from cae_train.burst.steady import Steady
 from cae_train.burst.targets import Target, targets_of
 from cae_train.jpeg import GRID, SAMPLINGS
-from cae_train.measured import COLORS, GRAIN, KNOTS, Measured, NoiseModel
+from cae_train.measured import COLORS, GRAIN, KNOTS, LEAST_GAIN, Measured, NoiseModel
 
 QUALITIES = range(10, 96)
 HEAVY = 85  # quality from which on JPEG leaves nearly all as it is
@@ -29,8 +29,9 @@ NEAR, GHOST = 6, 0.5  # qualities on either side; the change beside theirs that 
 SCENES, FRAMES, SIDE, ROUNDS = 2, 12, 512, 4  # that are simulated, their largest side; how often noise is corrected
 FLAT = 9  # pixels along a side, over which texture is looked for
 GAMMA, DARKEST = 2.2, 0.15  # of the tone curve; brightness below which noise is taken to be as there, to begin with
-CLEARLY = 1.5  # times better must noise of the values agree than noise of light, which is where it comes from
+CLEARLY = 3.0  # times better must noise of the values agree than noise of light, which is where it comes from
 SKEW, LEAST_SKEW = 0.3, 0.05  # weight of third moments beside that of correlations; squared levels that are none
+ACROSS, ALIKE = 0.3, 2.0  # cosine between directions of one camera's filters; share that their white noise differs by
 STEP, MOST = (0.5, 2.0), 2.0  # of one correction, at most; strength beside the usual one
 
 Image = NDArray[np.uint8]
@@ -50,12 +51,12 @@ def quality_of(frame: Image) -> int:
 
 
 def noise_before(measurement: Measurement, targets: Sequence[Target], quality: int) -> tuple[NoiseModel, Floats]:
-    """The noise that a camera codes at `quality`: what comes out of it is like what was measured.
+    """The noise that a camera codes at `quality` (0: that it does not code): what comes out is like what was measured.
 
-    Tried are noise of the grain that was measured, white noise that is independent in the colours, and such noise in
-    linear light, before a tone curve. Their strengths are corrected until they agree where the scenes are flat (a mean
-    of coded frames has lost texture, which keeps noise alive); the one is taken whose grain, colours and third moment
-    then agree best, in doubt that of light.
+    Tried are noise of the grain that was measured, the same out of white noise in linear light, through a tone curve
+    and filters, and where it is coded white noise that is independent in the colours, in linear light too. Strengths of
+    each are corrected until they agree where the scenes are flat (a mean of coded frames has lost texture, which keeps
+    noise alive); the one is taken whose grain, colours and third moment then agree best, in doubt one of light.
 
     Returns:
         It, and by how much the mean of frames is off for it: 3 x 17 in levels of 255, where a mean is 0 ... 1 bright.
@@ -66,7 +67,7 @@ def noise_before(measurement: Measurement, targets: Sequence[Target], quality: i
     _, _, wanted = strengths(scenes)
     thirds = third_moments(scenes).thirds
     found = []
-    for model in _candidates(measurement):
+    for model in _candidates(measurement, quality):
         for _ in range(ROUNDS):
             _, _, sigma = strengths(_simulated(pictures, moving, model, quality))
             sigma = model.sigma * (wanted / np.maximum(sigma, 1e-4)).clip(*STEP)
@@ -87,15 +88,36 @@ def noise_before(measurement: Measurement, targets: Sequence[Target], quality: i
     return replace(model, **kept), shift
 
 
-def _candidates(measurement: Measurement) -> list[NoiseModel]:
+def _candidates(measurement: Measurement, quality: int) -> list[NoiseModel]:
     fine = np.zeros((COLORS, GRAIN, GRAIN), np.float32)
     fine[:, GRAIN // 2, GRAIN // 2] = 1
+    unmixed = np.eye(COLORS, dtype=np.float32)
     zero = np.zeros((COLORS, KNOTS), np.float32)
     own = replace(measurement.model, rows=0.0, columns=0.0, hot=0.0, dead=0.0, bias=zero)
-    white = replace(own, grain=fine, colors=np.eye(COLORS, dtype=np.float32))
     bright = np.linspace(0, 1, KNOTS).clip(DARKEST)
-    in_light = (white.sigma * GAMMA * bright ** (GAMMA - 1)).astype(np.float32)
-    return [own, white, replace(white, gamma=GAMMA, sigma=in_light)]
+    in_light = (own.sigma * GAMMA * bright ** (GAMMA - 1)).astype(np.float32)
+    found = [own]
+    if quality:  # which mixes what was independent
+        white = replace(own, grain=fine, colors=unmixed)
+        found += [white, replace(white, gamma=GAMMA, sigma=in_light)]
+    directions = _directions(own)
+    if directions is not None:
+        found.append(replace(own, gamma=GAMMA, sigma=in_light, colors=directions))
+    return found
+
+
+def _directions(noise: NoiseModel) -> Floats | None:
+    """Along which directions in colour a camera filtered white noise, 3 x 3; None where that cannot be what it did.
+
+    A filter that leaves flat parts as they are, k of sum 1, makes of white noise of variance v one of v * sum(k^2):
+    with grain = k / sqrt(sum(k^2)), its variance times the square of the grain's sum is v, alike in all directions.
+    """
+    strength = np.square(noise.colors).sum(axis=0)
+    directions = noise.colors / np.sqrt(strength)
+    sums = noise.grain.sum(axis=(1, 2))
+    before = strength * np.square(sums)
+    orthonormal = np.abs(directions.T @ directions - np.eye(COLORS)).max() < ACROSS
+    return directions if orthonormal and sums.min() > LEAST_GAIN and before.max() < ALIKE * before.min() else None
 
 
 def _flat(target: Target) -> Target:
@@ -148,12 +170,15 @@ def _simulated(
     pictures: Sequence[Floats], moving: Sequence[NDArray[np.bool_]], model: NoiseModel, quality: int
 ) -> list[Target]:
     """Bursts of pictures, H x W x 3 in 0..255, with noise and then JPEG."""
-    noise, settings = Measured(model), [cv2.IMWRITE_JPEG_QUALITY, quality]
+    noise = Measured(model)
+    settings = [cv2.IMWRITE_JPEG_QUALITY, quality]
     generator = torch.Generator().manual_seed(0)
     scenes = []
     for picture, mask in zip(pictures, moving, strict=True):
         clean = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None].div(255)
         noisy = noise(clean.expand(FRAMES, -1, -1, -1), generator).mul(255).round_().clamp_(0, 255).byte()
-        frames = np.stack([_coded(frame, settings) for frame in noisy.permute(0, 2, 3, 1).numpy()])
+        frames = noisy.permute(0, 2, 3, 1).numpy()
+        if quality:
+            frames = np.stack([_coded(frame, settings) for frame in frames])
         scenes.append(Steady(Scene("simulated", frames), np.ones(FRAMES, np.float32), mask))
     return [target for scene in scenes for target in targets_of([scene])]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cae_train.burst import chart
-from cae_train.burst.bias import unbiased, without
+from cae_train.burst.bias import can_tell, unbiased, without
 from cae_train.burst.coding import HEAVY, noise_before, quality_of
 from cae_train.burst.frames import Scene, Tell
 from cae_train.burst.measure import Measurement, measure
@@ -152,15 +152,16 @@ def fit_burst(scenes: Sequence[Scene], camera: str, run: Run) -> Fit:
     own, others, evaluated_on = split(targets)
     measurement = measured([part.target for part in own], bias, camera, run.out, run.tell)
     noise = measurement.model
-    coding: tuple[str, ...] = ()
     quality = quality_of(plain[0].steady.scene.frames[0])
-    if 0 < quality <= HEAVY:
-        run.tell(f"frames are JPEG of quality {quality}: looking for the noise before it")
-        noise, shift = noise_before(measurement, [part.target for part in split(plain)[0]], quality)
-        coding = (f"jpeg:{quality}",)
-        run.tell(f"before JPEG, noise of {noise.summary()}")
-        if noise.gamma != 1:  # by the tone curve; else what the third moment says is nearer
+    coding = (f"jpeg:{quality}",) if 0 < quality <= HEAVY else ()
+    if coding or can_tell(plain):
+        run.tell(f"looking for the noise before {f'JPEG of quality {quality}' if coding else 'tone curve and filters'}")
+        found, shift = noise_before(measurement, [part.target for part in split(plain)[0]], quality if coding else 0)
+        if found.gamma != 1:  # by the tone curve; else what the third moment says is nearer
             own, others, _ = split(without(plain, shift)[0])
+        if coding or found.gamma != 1:
+            noise = found
+            run.tell(f"before that, noise of {noise.summary()}")
     left = max(part.target.left for part in others)
     if left:
         evaluated_on += f", against means that keep {left:.1%} of the noise"

@@ -37,18 +37,18 @@ class BurstPairs(Dataset[tuple[Tensor, Tensor]]):
 
     Half are windows of frames beside the mean of the other frames, flipped, and with `turn` transposed; the others are
     photographs, so that a few scenes are not learnt by heart. Half of these have noise drawn from the measured model,
-    half the very noise of other windows, brought to the strength that it has at their brightness; where the noise is
-    coded after it was drawn, all are.
+    half the very noise of other windows, brought to the strength that it has at their brightness; where it goes
+    through a tone curve or JPEG after it was drawn, all do.
     """
 
     def __init__(self, parts: Sequence["Part"], images: Sequence[Image], config: TrainConfig, turn: bool) -> None:
         self.parts, self.seed, self.turn = parts, config.seed, turn
         self.own = round(config.batch * FROM_BURST)
         rest = TrainConfig.from_dict(config.to_dict() | {"batch": config.batch - self.own})
-        self.coded = len(config.degrade) > 1
+        noise = NoiseModel.from_dict(config.noise)
+        self.coded = len(config.degrade) > 1 or noise.gamma != 1
         self.photographs = Pairs(images, chain_of(config), rest)
         self.steps = max(1, config.epoch_crops // config.batch)
-        noise = NoiseModel.from_dict(config.noise)
         self.sigma, self.bias = torch.from_numpy(noise.sigma), torch.from_numpy(noise.bias)
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor]:
