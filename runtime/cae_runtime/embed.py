@@ -11,8 +11,10 @@ import zlib
 from collections.abc import Mapping
 from typing import Final
 
-from cae_runtime.container import JPEG_EXIF, JPEG_ICC, JPEG_XMP, PNG_BLOCKS, PNG_XMP, inspect
+from cae_runtime.container import inspect
 from cae_runtime.formats import JPEG, PNG
+from cae_runtime.jpeg_header import JPEG_EXIF, JPEG_ICC, JPEG_XMP
+from cae_runtime.png_header import PNG_BLOCKS, PNG_XMP
 
 _SEGMENT_MAX: Final = 0xFFFF - 2  # payload of one JPEG segment
 _SEGMENTS_MAX: Final = 255

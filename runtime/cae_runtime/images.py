@@ -13,10 +13,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cae_runtime.container import JPEG_XMP, Header, exif_orientation, inspect
+from cae_runtime.container import exif_orientation, inspect
 from cae_runtime.embed import embed, embeddable
 from cae_runtime.errors import ImageError
 from cae_runtime.formats import BMP, JPEG, PNG, SUFFIX_OF_FORMAT, TIFF, WEBP
+from cae_runtime.header import Header
+from cae_runtime.jpeg_header import JPEG_XMP
 
 PIXELS_MAX: Final = 2**28
 FILE_BYTES_MAX: Final = 2**31 - 1
@@ -52,7 +54,7 @@ class Picture:
         metadata: the blocks that can be carried over: `exif`, `xmp`, `icc`, `cicp`.
         found: every kind of metadata that the file has.
         lossless: the file is a lossless WebP.
-        native: the blocks that only a file of the same format can carry, see `cae_runtime.container.Header`.
+        native: the blocks that only a file of the same format can carry, see `cae_runtime.header.Header`.
     """
 
     pixels: NDArray[Any]

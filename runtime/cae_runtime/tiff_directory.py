@@ -1,0 +1,124 @@
+"""The directories of a TIFF, which an EXIF block is too: every entry, with its values where they can be read."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Final
+
+# Type number -> struct letter; rationals are two numbers each.
+_LETTERS: Final = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 11: "f", 12: "d", 13: "I", 16: "Q", 17: "q", 18: "Q"}
+_RATIONALS: Final = {5: "I", 10: "i"}
+_TEXT: Final = {2: 1, 7: 1}  # and undefined bytes: one byte each
+# What reading a file whose numbers lead nowhere may raise.
+DAMAGED: Final = (struct.error, IndexError, OverflowError, ValueError, KeyError)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One entry of a directory.
+
+    Attributes:
+        tag: the tag's number.
+        kind: the type's number, 1 BYTE to 18 IFD8.
+        count: how many values there are (bytes of text).
+        data: the values as they stand in the file; shorter than they should be where the file ends before, and empty
+            where the type is unknown.
+        order: `<` or `>`.
+    """
+
+    tag: int
+    kind: int
+    count: int
+    data: memoryview
+    order: str
+
+    def numbers(self) -> tuple[int | float, ...]:
+        """Return the values; of a rational its numerator and denominator in turn, of text its bytes.
+
+        Raises:
+            struct.error: the file ends before them.
+            KeyError: the type is unknown.
+        """
+        if self.kind in _TEXT:
+            return tuple(self.data)
+        letter, count = _LETTERS.get(self.kind) or _RATIONALS[self.kind], self.count
+        return struct.unpack_from(f"{self.order}{count * (1 + (self.kind in _RATIONALS))}{letter}", self.data)
+
+
+@dataclass(frozen=True)
+class Directory:
+    """A directory of a TIFF.
+
+    Attributes:
+        entries: in the order of the file; a damaged or hostile file may have a tag twice.
+        following: offset of the next directory, 0 where there is none.
+    """
+
+    entries: tuple[Entry, ...]
+    following: int
+
+    def __contains__(self, tag: int) -> bool:
+        return any(entry.tag == tag for entry in self.entries)
+
+    def get(self, tag: int) -> Entry | None:
+        """Return the first entry of a tag, None where there is none."""
+        return next((entry for entry in self.entries if entry.tag == tag), None)
+
+    def number(self, tag: int, default: int) -> int:
+        """Return the first value of a tag as an integer, `default` where there is none.
+
+        Raises:
+            struct.error: the file ends before it.
+            KeyError: its type is unknown.
+        """
+        entry = self.get(tag)
+        return default if entry is None or entry.count == 0 else int(entry.numbers()[0])
+
+    def numbers(self, tag: int, default: tuple[int, ...]) -> tuple[int, ...]:
+        """Return all values of a tag as integers; raises as `number`."""
+        entry = self.get(tag)
+        return default if entry is None else tuple(map(int, entry.numbers()))
+
+
+def byte_order(data: bytes) -> tuple[str, bool, int]:
+    """Return `<` or `>`, whether it is a BigTIFF, and the offset of the first directory; raises one of DAMAGED."""
+    order = {b"II": "<", b"MM": ">"}[data[:2]]
+    big = struct.unpack_from(order + "H", data, 2)[0] == 43
+    offset: int = struct.unpack_from(order + ("Q" if big else "I"), data, 8 if big else 4)[0]
+    return order, big, offset
+
+
+def directory(data: bytes, offset: int | None = None) -> Directory:
+    """Read a directory of a TIFF or of an EXIF block.
+
+    Args:
+        data: the whole file.
+        offset: where the directory is; None is the first one.
+
+    Raises:
+        struct.error, IndexError, OverflowError, ValueError, KeyError: (DAMAGED) it is not there, or not whole.
+    """
+    order, big, first = byte_order(data)
+    offset = first if offset is None else offset
+    view = memoryview(data)
+    count = struct.unpack_from(order + ("Q" if big else "H"), data, offset)[0]
+    offset += 8 if big else 2
+    entries = []
+    for _ in range(min(count, 0xFFFF)):
+        tag, kind, length = struct.unpack_from(order + ("HHQ" if big else "HHI"), data, offset)
+        size = length * _size_of(kind)
+        place = offset + (12 if big else 8)
+        if size > (8 if big else 4):
+            place = struct.unpack_from(order + ("Q" if big else "I"), data, place)[0]
+        entries.append(Entry(tag, kind, length, view[place : place + size], order))
+        offset += 20 if big else 12
+    following: int = struct.unpack_from(order + ("Q" if big else "I"), data, offset)[0]
+    return Directory(tuple(entries), following)
+
+
+def _size_of(kind: int) -> int:
+    """Return the bytes of one value of a type, 0 of an unknown type."""
+    if kind in _RATIONALS:
+        return 8
+    return struct.calcsize("<" + _LETTERS[kind]) if kind in _LETTERS else _TEXT.get(kind, 0)

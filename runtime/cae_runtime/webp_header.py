@@ -1,0 +1,64 @@
+"""The chunks of a WebP, and what they say of the picture."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from cae_runtime.errors import ImageError
+from cae_runtime.formats import WEBP
+from cae_runtime.header import Header
+
+_METADATA: Final = {b"EXIF": "exif", b"XMP ": "xmp", b"ICCP": "icc"}
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """One chunk of a WebP: its name, and where its content starts and ends in the file."""
+
+    name: bytes
+    start: int
+    end: int
+
+
+def chunks(data: bytes) -> Iterator[Chunk]:
+    """Yield the chunks of a WebP in order.
+
+    Raises:
+        ImageError: the file ends before its last chunk does.
+        struct.error: it ends inside the RIFF header.
+    """
+    end = struct.unpack_from("<I", data, 4)[0] + 8
+    position = 12
+    while position + 8 <= min(end, len(data)):
+        name, length = struct.unpack_from("<4sI", data, position)
+        if position + 8 + length > len(data):
+            break
+        yield Chunk(name, position + 8, position + 8 + length)
+        position += 8 + length + length % 2
+    if end > len(data) or position + 8 <= end:
+        raise ImageError("is truncated: the end of the WebP is missing")
+
+
+def read(data: bytes) -> Header:
+    """Read the header of a WebP; see `cae_runtime.container.inspect`."""
+    width = height = 0
+    lossless = False
+    metadata: set[str] = set()
+    for chunk in chunks(data):
+        if chunk.name == b"ANIM":
+            raise ImageError("is an animated WebP: one image a file is expected")
+        if chunk.name == b"VP8X":
+            width, height = (
+                int.from_bytes(data[chunk.start + at : chunk.start + at + 3], "little") + 1 for at in (4, 7)
+            )
+        elif chunk.name == b"VP8L":
+            lossless, bits = True, struct.unpack_from("<I", data, chunk.start + 1)[0]
+            width, height = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+        elif chunk.name == b"VP8 ":
+            width, height = (side & 0x3FFF for side in struct.unpack_from("<HH", data, chunk.start + 6))
+        elif chunk.name in _METADATA:
+            metadata.add(_METADATA[chunk.name])
+    return Header(WEBP, width, height, frozenset(metadata), lossless=lossless)
