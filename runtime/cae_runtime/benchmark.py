@@ -144,6 +144,7 @@ def measure(settings: Settings) -> Figures:
         threads=settings.threads,
         batch=settings.batch,
         overlap=settings.overlap,
+        pin_threads=True,
     )
     restorer(noisy_frame(*SIZES[0]))
     start_up = time.time() - settings.started

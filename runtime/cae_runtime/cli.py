@@ -189,7 +189,7 @@ def run(
             from cae_runtime.restorer import Restorer
 
             session = open_session(model) if isinstance(model, str) else model
-            return Restorer(session, batch=batch, overlap=overlap)
+            return Restorer(session, batch=batch, overlap=overlap, pin_threads=True)
 
         if command == "webcam":
             from cae_runtime.live_command import run_webcam

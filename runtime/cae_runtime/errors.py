@@ -1,4 +1,7 @@
-"""What can go wrong, each with the exit code that `cae-run` gives it."""
+"""What can go wrong, each with the exit code that `cae-run` gives it.
+
+Each error is also what a Python user would catch: a ValueError, a TypeError, or a FileNotFoundError.
+"""
 
 from __future__ import annotations
 
@@ -9,24 +12,40 @@ class CaeRuntimeError(Exception):
     exit_code = 1
 
 
-class ImageError(CaeRuntimeError):
+class ImageError(CaeRuntimeError, ValueError):
     """One image cannot be read, processed or written; the others can."""
+
+
+class ImageTypeError(ImageError, TypeError):
+    """What should be an image is no NumPy array, or one of another dtype."""
 
 
 class VideoError(CaeRuntimeError):
     """One video cannot be read, processed or written; the others can."""
 
 
-class UsageError(CaeRuntimeError):
+class UsageError(CaeRuntimeError, ValueError):
     """An argument is wrong: an option's value, a missing path, an output that would overwrite a source."""
 
     exit_code = 2
 
 
-class ModelError(CaeRuntimeError):
+class ArgumentTypeError(UsageError, TypeError):
+    """An argument has a type that does not go with it."""
+
+
+class MissingExtraError(UsageError, ImportError):
+    """An optional package is not installed; the message has the line that installs it."""
+
+
+class ModelError(CaeRuntimeError, ValueError):
     """The model file cannot be used: missing, not ONNX, without our metadata, or made for another task."""
 
     exit_code = 2
+
+
+class ModelNotFoundError(ModelError, FileNotFoundError):
+    """There is neither a file nor a packaged model of that name."""
 
 
 class ProviderError(CaeRuntimeError):

@@ -154,7 +154,7 @@ def filling(
     if mask is not None:
         _refuse_over_masks(plan, mask)
     wide = max(session.spec.overlap, session.spec.patch // 2) if overlap is None else overlap
-    restorer = Restorer(session, batch=batch, overlap=wide)
+    restorer = Restorer(session, batch=batch, overlap=wide, pin_threads=True)
     inpainter = Inpainter(restorer)
     find = find_by_color(color or "") if mask is None else find_by_mask(mask, plan.folder)
 

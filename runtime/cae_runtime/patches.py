@@ -5,16 +5,17 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Generator, Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
-from typing import Any, ClassVar, Final, cast
+from concurrent.futures import Executor
+from typing import Any, ClassVar, Final, Literal, Self, cast
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cae_runtime.errors import ImageError, UsageError
+from cae_runtime.arguments import check_image, checked_color, checked_whole
+from cae_runtime.errors import ImageError
 from cae_runtime.images import colors_of
-from cae_runtime.pool import in_order
+from cae_runtime.pool import SideBySide, in_order
 from cae_runtime.session import Session, open_for
 from cae_runtime.tiles import Floats, Indices, cut, origins
 
@@ -31,6 +32,7 @@ class Grid:
             out. Smaller than a patch it is mirrored at its lower and right edge.
         overlap: pixels shared by neighbouring patches; None takes the model's recommendation.
         batch: patches a call of the model; None takes 32 of 32x32, four times as many on a GPU.
+        bgr: whether colours come as BGR, not RGB.
 
     Attributes:
         ys: rows of the picture where patches begin, shape (Ny,).
@@ -43,12 +45,18 @@ class Grid:
     """
 
     def __init__(
-        self, session: Session, image: NDArray[Any], *, overlap: int | None = None, batch: int | None = None
+        self,
+        session: Session,
+        image: NDArray[Any],
+        *,
+        overlap: int | None = None,
+        batch: int | None = None,
+        bgr: bool = True,
     ) -> None:
         self._session, patch = session, session.spec.patch
         self._batch = checked_batch(session, batch)
         self.overlap = checked_overlap(session, overlap)
-        planes = _planes(image, session.spec.channels)
+        planes = _planes(image, session.spec.channels, bgr)
         self.size = planes.shape[1:]
         missing = [max(0, patch - size) for size in self.size]
         self._planes = np.pad(planes, [(0, 0), (0, missing[0]), (0, missing[1])], "reflect") if any(missing) else planes
@@ -103,14 +111,17 @@ class OverPatches:
         threads: as there.
         overlap: pixels shared by neighbouring patches, 0..patch-1; None takes the model's recommendation.
         batch: patches a call of the model; None takes 32 of 32x32, four times as many on a GPU.
+        color: channel order of the arrays, `bgr` as OpenCV reads them, or `rgb`.
 
     Attributes:
         session: the opened model.
 
+    `with` closes it at the end; a session that was passed in stays open.
+
     Raises:
         ModelError: the model cannot be used, or it is made for another task.
         ProviderError: the provider that was named is not there or did not start.
-        UsageError: `overlap` or `batch` is outside what is listed above.
+        UsageError: an argument is not as listed above (where its type is another, a TypeError too).
     """
 
     task: ClassVar[str]
@@ -123,51 +134,61 @@ class OverPatches:
         threads: int | None = None,
         overlap: int | None = None,
         batch: int | None = None,
+        color: Literal["bgr", "rgb"] = "bgr",
     ) -> None:
-        self.session = open_for(self.task, model, provider, threads)
+        self._bgr = checked_color(color)
+        self.session, self._own = open_for(self.task, model, provider, threads), not isinstance(model, Session)
         self._overlap, self._batch = checked_overlap(self.session, overlap), checked_batch(self.session, batch)
-        self._pool = ThreadPoolExecutor(self.session.workers, "cae-worker")
+        self._workers = SideBySide(self.session.workers)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the threads, and close the model unless it was passed in open; used afterwards, it is a `UsageError`."""
+        self._workers.close()
+        if self._own:
+            self.session.close()
 
     def _grid(self, image: NDArray[Any]) -> Grid:
-        return Grid(self.session, image, overlap=self._overlap, batch=self._batch)
+        return Grid(self.session, image, overlap=self._overlap, batch=self._batch, bgr=self._bgr)
 
     def _over(self, grid: Grid) -> contextlib.closing[Generator[tuple[slice, slice, Floats], None, None]]:
-        return contextlib.closing(grid.run(self._pool))
+        return contextlib.closing(grid.run(self._workers.pool))
 
 
 def checked_overlap(session: Session, overlap: int | None) -> int:
     """Return an overlap that a model can have; None takes its recommendation.
 
     Raises:
-        UsageError: it is outside 0..patch-1.
+        UsageError: it is outside 0..patch-1, or no whole number (then also a TypeError).
     """
-    overlap = session.spec.overlap if overlap is None else overlap
-    if not 0 <= overlap < session.spec.patch:
-        raise UsageError(f"overlap is {overlap}: it must be 0..{session.spec.patch - 1} with this model's patches")
-    return overlap
+    if overlap is None:
+        return session.spec.overlap
+    return checked_whole("overlap", overlap, 0, session.spec.patch - 1, "None for the model's own")
 
 
 def checked_batch(session: Session, batch: int | None) -> int:
     """Return how many patches a call of a model has; None takes 32 of 32x32 pixels, four times as many on a GPU.
 
     Raises:
-        UsageError: it is below 1.
+        UsageError: it is below 1, or no whole number (then also a TypeError).
     """
-    if batch is not None and batch < 1:
-        raise UsageError(f"batch is {batch}: it must be 1 or more")
+    if batch is not None:
+        return checked_whole("batch", batch, 1, unless="None for what is usual")
     pixels = BATCH_PIXELS_ELSEWHERE if session.fixed_batch else BATCH_PIXELS
-    return batch or max(1, pixels // session.spec.patch**2)
+    return max(1, pixels // session.spec.patch**2)
 
 
-def _planes(image: NDArray[Any], channels: int) -> NDArray[Any]:
+def _planes(image: NDArray[Any], channels: int, bgr: bool) -> NDArray[Any]:
     """A picture as a model of so many channels sees it: (C, H, W), RGB or grey, of the picture's own dtype."""
-    if image.dtype not in (np.uint8, np.uint16):
-        raise ImageError(f"the image's dtype is {image.dtype}: it must be uint8 or uint16")
-    if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 2, 3, 4)) or 0 in image.shape:
-        raise ImageError(f"the image's shape is {image.shape}: it must be (H, W) or (H, W, 1..4), without a 0")
+    check_image(image)
     colors = np.ascontiguousarray(colors_of(image))
     if colors.shape[2] == 1:
         return np.repeat(colors[..., 0][None], channels, axis=0)
     if channels == 1:
-        return cv2.cvtColor(colors, cv2.COLOR_BGR2GRAY)[None]
-    return np.ascontiguousarray(colors[..., ::-1].transpose(2, 0, 1))
+        return cv2.cvtColor(colors, cv2.COLOR_BGR2GRAY if bgr else cv2.COLOR_RGB2GRAY)[None]
+    return np.ascontiguousarray((colors[..., ::-1] if bgr else colors).transpose(2, 0, 1))

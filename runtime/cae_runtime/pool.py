@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Executor, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from typing import TypeVar
+
+from cae_runtime.errors import UsageError
+from cae_runtime.forks import renew_after_fork
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -62,23 +65,47 @@ def in_order(
 class SideBySide:
     """Threads that do the same work together.
 
+    They start with the first work, and end with `close`, or when this object is dropped. A forked child starts its own.
+
     Args:
         threads: how many.
         cpus: one that each of them stays on; empty: the system moves them.
     """
 
     def __init__(self, threads: int, cpus: Sequence[int] = ()) -> None:
-        self._cpus = iter(cpus)
-        self._pool = ThreadPoolExecutor(threads, "cae-worker", initializer=self._stay)
+        self._threads, self._cpus = threads, tuple(cpus)
+        self._pool: ThreadPoolExecutor | None = None
+        self._open()
+        renew_after_fork(self)
 
-    def _stay(self) -> None:
-        cpu = next(self._cpus, None)
-        if cpu is not None:
-            with suppress(OSError):  # no longer among this process's
-                os.sched_setaffinity(0, {cpu})
+    def _open(self) -> None:
+        # The threads hold what they begin with: nothing of it may hold this object.
+        self._pool = ThreadPoolExecutor(self._threads, "cae-worker", _stay, (iter(self._cpus),))
+
+    def after_fork(self) -> None:
+        """Leave the parent's threads, which this process does not have."""
+        if self._pool is not None:
+            self._open()
+
+    @property
+    def pool(self) -> ThreadPoolExecutor:
+        """What work is submitted to.
+
+        Raises:
+            UsageError: the threads were closed.
+        """
+        if self._pool is None:
+            raise UsageError("this model was closed: open it anew to use it again")
+        return self._pool
+
+    def close(self) -> None:
+        """End the threads, once they have done what was begun."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.shutdown()
 
     def run(self, work: Callable[[], None], threads: int, stop: Callable[[], None]) -> None:
-        """Call `work` in so many threads at once, and wait until all have returned.
+        """Call `work` in so many threads at once, and wait until all have returned; one is the caller's own.
 
         Args:
             work: what each thread calls.
@@ -87,8 +114,13 @@ class SideBySide:
 
         Raises:
             Exception: what `work` has raised first.
+            UsageError: the threads were closed.
         """
-        calls = [self._pool.submit(work) for _ in range(threads)]
+        pool = self.pool
+        if threads == 1:
+            work()
+            return
+        calls = [pool.submit(work) for _ in range(threads)]
         try:
             wait(calls, return_when=FIRST_EXCEPTION)
         finally:
@@ -97,6 +129,14 @@ class SideBySide:
         for call in calls:
             if not call.cancelled():
                 call.result()
+
+
+def _stay(cpus: Iterator[int]) -> None:
+    """Keep this thread on the next of the CPUs, where there is one."""
+    cpu = next(cpus, None)
+    if cpu is not None:
+        with suppress(OSError):  # no longer among this process's
+            os.sched_setaffinity(0, {cpu})
 
 
 class Room:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from cae_runtime.errors import UsageError
+from cae_runtime.errors import ArgumentTypeError, UsageError
 
 AUTO: Final = "auto"
 CPU: Final = "CPUExecutionProvider"
@@ -111,8 +111,10 @@ def parse_provider(text: str) -> ProviderChoice | None:
         The choice, or None for `auto`.
 
     Raises:
-        UsageError: the name or the device index is not one that exists.
+        UsageError: the name or the device index is not one that exists, or `text` is no str (then also a TypeError).
     """
+    if not isinstance(text, str):
+        raise ArgumentTypeError(f"provider is {text!r}: it must be a name such as 'auto', 'cpu' or 'cuda:1'")
     name, colon, index = text.partition(":")
     if name.lower() == AUTO and not colon:
         return None

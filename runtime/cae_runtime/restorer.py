@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from typing import Final, Literal
+from typing import Final, Literal, Self
 
 import numpy as np
 
-from cae_runtime.errors import ImageError, UsageError
+from cae_runtime.arguments import check_image, checked_color, checked_share
 from cae_runtime.frame import Frame, Image
 from cae_runtime.limits import one_cpu_each
 from cae_runtime.patches import checked_batch, checked_overlap
@@ -23,6 +23,9 @@ _COLORS: Final = 3
 class Restorer:
     """Cleans images with a model of task `restore`.
 
+    Several threads may call one at once. `with Restorer() as restore` ends its threads and closes the model at the end;
+    so does dropping it. A forked child starts threads and model anew.
+
     A model of 3 channels sees grey three times and the mean of its answer counts. One of 1 channel cleans the luminance
     of colours (ITU-R BT.601), and what it changes there is added to each: their differences, the chroma, stay.
 
@@ -36,6 +39,8 @@ class Restorer:
             a model that has linear layers, as vae, but for a rounding).
         overlap: pixels shared by neighbouring patches, 0..patch-1; None takes the model's recommendation.
         color: channel order of the arrays, `bgr` as OpenCV reads them, or `rgb`.
+        pin_threads: keep each thread on a CPU of its own where they take all CPUs of this process, as `cae-run` does:
+            it gains some milliseconds after a pause, and slows down a second model, or other work, in the same process.
 
     Attributes:
         batch: patches a call of the model.
@@ -43,7 +48,7 @@ class Restorer:
     Raises:
         ModelError: the model cannot be used, or its task is not `restore`.
         ProviderError: the provider that was named is not there or did not start.
-        UsageError: an argument is outside what is listed above.
+        UsageError: an argument is not as listed above (where its type is another, a TypeError too).
     """
 
     def __init__(
@@ -55,15 +60,27 @@ class Restorer:
         batch: int | None = None,
         overlap: int | None = None,
         color: Literal["bgr", "rgb"] = "bgr",
+        pin_threads: bool = False,
     ) -> None:
-        if color not in ("bgr", "rgb"):
-            raise UsageError(f"color is {color!r}: it must be 'bgr' or 'rgb'")
-        self._session = open_for("restore", model, provider, threads)
+        self._bgr = checked_color(color)
+        self._session, self._own = open_for("restore", model, provider, threads), not isinstance(model, Session)
         self._overlap = checked_overlap(self._session, overlap)
         self.batch = checked_batch(self._session, batch)
         workers = self._session.workers
-        self._workers = SideBySide(workers, one_cpu_each(workers) if self.provider == CPU else ())
-        self._bgr = color == "bgr"
+        pinned = pin_threads and self.provider == CPU
+        self._workers = SideBySide(workers, one_cpu_each(workers) if pinned else ())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the threads, and close the model unless it was passed in open; used afterwards, it is a `UsageError`."""
+        self._workers.close()
+        if self._own:
+            self._session.close()
 
     @property
     def session(self) -> Session:
@@ -120,11 +137,10 @@ class Restorer:
             ImageError: the array's dtype or shape is none of the above, or the model answers it with NaN or infinity.
             ModelError: the model gives patches of another size than it takes.
             ProviderError: the provider failed while it ran, such as for lack of memory.
-            UsageError: `strength` is outside 0..1.
+            UsageError: `strength` is outside 0..1, or the restorer was closed.
         """
-        _check_image(image)
-        if not 0 <= strength <= 1:
-            raise UsageError(f"strength is {strength}: it must be 0..1")
+        check_image(image)
+        strength = checked_share("strength", strength)
         if strength == 0:
             return image.copy(order="C")
         result = np.empty(image.shape, image.dtype)
@@ -137,17 +153,4 @@ class Restorer:
     def _clean(self, image: Image, result: Image, strength: float) -> None:
         """Clean (H, W, 1 or 3) colours or grey into `result`."""
         frame = Frame(self._session, image, result, self._overlap, self.batch, strength, self._bgr)
-        threads = min(self._session.workers, frame.turns)
-        if threads == 1:
-            frame.work()
-        else:
-            self._workers.run(frame.work, threads, frame.stop)
-
-
-def _check_image(image: Image) -> None:
-    if not isinstance(image, np.ndarray):
-        raise ImageError(f"the image is a {type(image).__name__}: it must be a NumPy array")
-    if image.dtype not in (np.uint8, np.uint16):
-        raise ImageError(f"the image's dtype is {image.dtype}: it must be uint8 or uint16")
-    if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 2, 3, 4)) or 0 in image.shape:
-        raise ImageError(f"the image's shape is {image.shape}: it must be (H, W) or (H, W, 1..4), without a 0")
+        self._workers.run(frame.work, min(self._session.workers, frame.turns), frame.stop)

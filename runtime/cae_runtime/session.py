@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cae_runtime import engine
-from cae_runtime.errors import ModelError, ProviderError, UsageError
+from cae_runtime.arguments import checked_path, checked_whole
+from cae_runtime.errors import ArgumentTypeError, ModelError, ModelNotFoundError, ProviderError, UsageError
+from cae_runtime.forks import renew_after_fork
 from cae_runtime.limits import usable_cpus
 from cae_runtime.providers import AUTO, CPU, by_full_name, parse_provider
 from cae_runtime.spec import SCHEMA_KEY, ModelSpec
@@ -34,6 +37,8 @@ def packaged_models() -> dict[str, Path]:
 class Session:
     """A model on an execution provider.
 
+    `with Session(...) as session` closes it at the end. A forked child opens the model anew when it first runs it.
+
     Args:
         model: the name of a packaged model, or the path of a file that `cae-export` wrote.
         provider: `auto`, `cpu`, `cuda`, `cuda:1`, `openvino`, ... or a full onnxruntime name. One that is named is
@@ -54,24 +59,23 @@ class Session:
         ModelError: the file is missing, not ONNX, without our metadata, or contradicts its metadata.
         ProviderError: the provider that was named is not there, did not start, or would leave a part of the model to
             the CPU.
-        UsageError: `provider` is no provider's name, or `threads` is below 1.
+        UsageError: `provider` is no provider's name, or `threads` is below 1; an `ArgumentTypeError`, which is a
+            TypeError too, where one of the arguments has another type than listed.
     """
 
     def __init__(
         self, model: str | os.PathLike[str] = DEFAULT_MODEL, *, provider: str = AUTO, threads: int | None = None
     ) -> None:
         choice = parse_provider(provider)
-        if threads is not None and threads < 1:
-            raise UsageError(f"threads is {threads}: it must be 1 or more")
+        if threads is not None:
+            threads = checked_whole("threads", threads, 1, unless="None for all CPUs of this process")
         if choice is not None:
             engine.require_available(choice.provider)
         self.path = find_model(model)
-        data = _read(self.path)
-        if choice is None:
-            self._session, self.provider_note = engine.start_best(self.path, data, threads)
-        else:
-            self._session = engine.start(self.path, data, threads, choice, strict=True)
-            self.provider_note = f"{choice.provider.full}{engine.on_device(choice)}: as asked"
+        self._choice, self._threads = choice, threads
+        self._absolute = self.path.absolute()  # a forked child may work in another folder
+        self._session: engine.InferenceSession | None
+        self._session, self.provider_note = self._start(self.path)
         self.provider: str = self._session.get_providers()[0]
         self.workers = (threads or usable_cpus()) if self.provider == CPU else by_full_name(self.provider).calls
         self.fixed_batch = self.provider != CPU
@@ -79,17 +83,35 @@ class Session:
         task, patch = self.spec.task, self.spec.patch
         side = self._session.get_inputs() if task == "generate" else self._session.get_outputs()
         self.code_shape: tuple[int, ...] = tuple(side[0].shape[1:]) if task in ("encode", "generate") else ()
+        self._takes = self.code_shape if task == "generate" else self.spec.shape(1)[1:]
         self._gives = {"encode": self.code_shape, "anomaly": (1, patch, patch)}.get(task, self.spec.shape(1)[1:])
         self._feed = _INPUT[self.spec.task]
         self._fetch = [_OUTPUT[self.spec.task]]
         self._dtype = np.dtype(self.spec.dtype)
+        self._closed = False
+        self._reopening = threading.Lock()
+        renew_after_fork(self)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the model's memory back; running it afterwards is a `UsageError`."""
+        self._closed, self._session = True, None
+
+    def after_fork(self) -> None:
+        """Leave what the parent has opened: its locks may be held, and its threads are not in this process."""
+        self._session, self._reopening = None, threading.Lock()
 
     def run(self, patches: NDArray[np.float32]) -> NDArray[np.float32]:
         """Run the model on a batch; on the CPU in the calling thread alone. `workers` threads may call it at once.
 
         Args:
-            patches: shape (N, C, P, P), or (N, P, P, C) where the model's layout is `nhwc`; float32, values in 0..1.
-                For task `generate` codes, shape (N, *code_shape).
+            patches: float32, values in 0..1, shape (N, C, P, P), or (N, P, P, C) where the model's layout is `nhwc`; N
+                from 1 on. For task `generate` codes, shape (N, *code_shape).
 
         Returns:
             The model's output as float32: of the same shape for task `restore`, (N, *code_shape) for `encode`,
@@ -98,9 +120,13 @@ class Session:
         Raises:
             ModelError: the output has another shape than the model's file says.
             ProviderError: the provider failed while it ran, such as for lack of memory.
+            UsageError: `patches` is no array of floats (then also a TypeError), has another shape, or the session was
+                closed.
         """
+        self._check_batch(patches)
+        session = self._session or self._reopened()
         try:
-            (output,) = self._session.run(self._fetch, {self._feed: patches.astype(self._dtype, copy=False)})
+            (output,) = session.run(self._fetch, {self._feed: patches.astype(self._dtype, copy=False)})
         except Exception as e:  # onnxruntime's exceptions share no base below Exception
             raise ProviderError(
                 f"{self.provider} failed on a batch of shape {patches.shape}: {engine.reason(e)}"
@@ -113,6 +139,54 @@ class Session:
                 f"model {str(self.path)!r} gives shape {result.shape} for {given}: task {self.spec.task} needs {wanted}"
             )
         return result
+
+    def _check_batch(self, patches: Any) -> None:
+        if not isinstance(patches, np.ndarray) or patches.dtype.kind != "f":
+            given = f"of {patches.dtype}" if isinstance(patches, np.ndarray) else f"a {type(patches).__name__}"
+            raise ArgumentTypeError(f"the batch is {given}: it must be a NumPy array of float32")
+        if patches.shape[1:] != self._takes or not len(patches):
+            wanted = ", ".join(map(str, self._takes))
+            raise UsageError(
+                f"the batch has shape {patches.shape}: model {str(self.path)!r} takes (N, {wanted}), N from 1 on"
+            )
+
+    def _start(self, path: Path) -> tuple[engine.InferenceSession, str]:
+        """Start the model, and say in one line where and why."""
+        data, choice = _read(path), self._choice
+        if choice is None:
+            return engine.start_best(path, data, self._threads)
+        session = engine.start(path, data, self._threads, choice, strict=True)
+        return session, f"{choice.provider.full}{engine.on_device(choice)}: as asked"
+
+    def _reopened(self) -> engine.InferenceSession:
+        """Start the model again, in a process that was forked.
+
+        Raises:
+            ModelError: the file is no longer what it was.
+            ProviderError: the provider does not start in a forked process, as CUDA does not.
+            UsageError: the session was closed.
+        """
+        with self._reopening:
+            if self._closed:
+                raise UsageError(f"model {str(self.path)!r} was closed: open it anew to use it again")
+            if self._session is None:
+                try:
+                    session, _ = self._start(self._absolute)
+                except ProviderError as e:
+                    raise _not_after_fork(self.provider, str(e)) from e
+                if session.get_providers()[0] != self.provider:
+                    raise _not_after_fork(self.provider, f"onnxruntime took {session.get_providers()[0]}")
+                if _checked_spec(self.path, session) != self.spec:
+                    raise ModelError(f"model {str(self.path)!r} was replaced since it was opened: open it anew")
+                self._session = session
+            return self._session
+
+
+def _not_after_fork(provider: str, why: str) -> ProviderError:
+    return ProviderError(
+        f"{provider} does not start in a process that was forked after it was in use: open the model in the child, or "
+        f"start processes by 'spawn' ({why})"
+    )
 
 
 def open_for(
@@ -135,20 +209,23 @@ def find_model(model: str | os.PathLike[str]) -> Path:
 
     Raises:
         ModelError: it is neither.
+        UsageError: it is empty, or no path at all (then also a TypeError).
     """
     packaged = packaged_models()
-    name = os.fspath(model)
+    names = ", ".join(packaged) or "none in this installation"
+    name = str(checked_path("model", model, f"a file's path, or the name of a packaged model: {names}"))
     if name in packaged:
         return packaged[name]
     path = Path(name)
     try:
         if path.is_file():
             return path
-        why = "is a folder" if path.is_dir() else "is neither a file nor the name of a packaged model"
+        folder = path.is_dir()
+        why = "is a folder" if folder else "is neither a file nor the name of a packaged model"
+        wrong_file = ModelError if folder else ModelNotFoundError
     except OSError as e:  # the name is too long, or a folder above it is locked
-        why = f"cannot be looked at: {e.strerror}"
-    names = ", ".join(packaged) or "none in this installation"
-    raise ModelError(f"model {name!r} {why} (packaged models: {names})")
+        why, wrong_file = f"cannot be looked at: {e.strerror}", ModelError
+    raise wrong_file(f"model {name!r} {why} (packaged models: {names})")
 
 
 def _read(path: Path) -> bytes:

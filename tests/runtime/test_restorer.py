@@ -138,13 +138,7 @@ def test_a_model_that_gives_no_numbers_is_told_of(fixture_model: Model, noise: N
             restorer(noise(shape), strength=strength)
 
 
-def test_arguments_are_checked(fixture_model: Model) -> None:
-    with pytest.raises(UsageError, match=r"overlap is 32: it must be 0..31"):
-        Restorer(fixture_model("identity"), overlap=32)
-    with pytest.raises(UsageError, match="batch is 0"):
-        Restorer(fixture_model("identity"), batch=0)
-    with pytest.raises(UsageError, match="color is 'hsv'"):
-        Restorer(fixture_model("identity"), color="hsv")
+def test_a_model_of_another_task_is_refused(fixture_model: Model) -> None:
     with pytest.raises(ModelError, match="task 'encode'"):
         Restorer(fixture_model("encode"))
 

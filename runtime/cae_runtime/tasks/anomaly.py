@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from cae_runtime.arguments import check_image
 from cae_runtime.contact_sheet import Cell, contact_sheet, thumbnail, to_bgr
 from cae_runtime.images import write_file
 from cae_runtime.patches import OverPatches
@@ -92,18 +93,21 @@ class Detector(OverPatches):
         return Detection(score, heat[:height, :width], score > threshold)
 
     def overlay(self, image: NDArray[Any], heat: Floats) -> NDArray[np.uint8]:
-        """Return a picture in grey with its heat in colours over it, uint8 (H, W, 3) BGR.
+        """Return a picture in gray with its heat in colors over it, uint8 (H, W, 3) in the order of `color`.
 
-        What good pictures have too stays grey; red begins at three times what one in a thousand of their pixels
+        What good pictures have too stays gray; red begins at three times what one in a thousand of their pixels
         exceeds.
         """
+        check_image(image)
         unit = self.session.spec.threshold_pixel or 1.0
+        to_gray = cv2.COLOR_BGR2GRAY if self._bgr else cv2.COLOR_RGB2GRAY
         result = np.empty((*image.shape[:2], 3), np.uint8)
         for top in range(0, len(image), _BAND):  # what is made on the way is as small as a band
             rows = slice(top, top + _BAND)
-            grey = cv2.cvtColor(cv2.cvtColor(to_bgr(image[rows]), cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
+            grey = cv2.cvtColor(cv2.cvtColor(to_bgr(image[rows]), to_gray), cv2.COLOR_GRAY2BGR)
             level = ((heat[rows] / unit - 1) / (_FULL_HEAT - 1)).clip(0, 1)
             colors = cv2.applyColorMap(np.rint((1 - level) * 255).astype(np.uint8), cv2.COLORMAP_AUTUMN)
+            colors = colors if self._bgr else cv2.cvtColor(colors, cv2.COLOR_BGR2RGB)
             share = (level > 0)[..., None] * np.float32(_OPACITY)
             result[rows] = np.rint(grey * (1 - share) + colors * share)  # yellow to red
         return result

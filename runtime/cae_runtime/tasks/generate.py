@@ -6,14 +6,15 @@ import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal, Self
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from cae_runtime.arguments import checked_color, checked_whole
 from cae_runtime.contact_sheet import Cell, contact_sheet, thumbnail
-from cae_runtime.errors import ImageError, UsageError
+from cae_runtime.errors import ArgumentTypeError, ImageError, UsageError
 from cae_runtime.images import write_file
 from cae_runtime.patches import checked_batch
 from cae_runtime.plan import check_folder, prepare_output, to_do
@@ -39,6 +40,7 @@ class Generator:
         provider: as `cae_runtime.Restorer` takes it.
         threads: as there.
         batch: codes a call of the model; None takes 32, four times as many on a GPU.
+        color: channel order of the pictures, `bgr` as OpenCV writes them, or `rgb`.
 
     Attributes:
         session: the opened model; `session.code_shape` is the shape of one code.
@@ -46,6 +48,7 @@ class Generator:
     Raises:
         ModelError: the model cannot be used, or its task is not `generate`.
         ProviderError: the provider that was named is not there or did not start.
+        UsageError: an argument is not as listed above (where its type is another, a TypeError too).
     """
 
     def __init__(
@@ -55,21 +58,44 @@ class Generator:
         provider: str = "auto",
         threads: int | None = None,
         batch: int | None = None,
+        color: Literal["bgr", "rgb"] = "bgr",
     ) -> None:
-        self.session = open_for("generate", model, provider, threads)
+        self._bgr = checked_color(color)
+        self.session, self._own = open_for("generate", model, provider, threads), not isinstance(model, Session)
         self._batch = checked_batch(self.session, batch)
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the model unless it was passed in open; used afterwards, it is a `UsageError`."""
+        if self._own:
+            self.session.close()
+
     def draw(self, count: int, seed: int | None = None) -> Floats:
-        """Return codes of the standard normal distribution, (N, *code_shape) float32; one seed, the same codes."""
+        """Return codes of the standard normal distribution, (N, *code_shape) float32; one seed, the same codes.
+
+        Raises:
+            UsageError: `count` or `seed` is below 0, or no whole number (then also a TypeError).
+        """
+        count = checked_whole("count", count, 0)
+        seed = None if seed is None else checked_whole("seed", seed, 0, unless="None for other codes each time")
         return np.random.default_rng(seed).standard_normal((count, *self.session.code_shape), dtype=np.float32)
 
     def checked(self, codes: NDArray[Any]) -> Floats:
         """Return codes as the model takes them, float32 (N, *code_shape).
 
         Raises:
-            UsageError: they have another shape, or hold values that are not finite as float32.
+            UsageError: they are no array of numbers (then also a TypeError), have another shape, or hold values that
+                are not finite as float32.
         """
         shape = self.session.code_shape
+        if not isinstance(codes, np.ndarray) or codes.dtype.kind not in "fiu":
+            given = f"of {codes.dtype}" if isinstance(codes, np.ndarray) else f"a {type(codes).__name__}"
+            raise ArgumentTypeError(f"the codes are {given}: they must be a NumPy array of real numbers")
         if codes.shape[1:] != shape:
             raise UsageError(f"the codes have shape {codes.shape}: (N, {str(shape)[1:].rstrip(',)')}) is needed")
         with np.errstate(over="ignore"):
@@ -80,7 +106,7 @@ class Generator:
         return single
 
     def __call__(self, codes: NDArray[Any]) -> Iterator[NDArray[np.uint8]]:
-        """Return an iterator over the pictures of codes, uint8, (P, P, 3) BGR or (P, P) grey.
+        """Return an iterator over the pictures of codes, uint8, (P, P, 3) in the order of `color`, or (P, P) grey.
 
         Args:
             codes: (N, *code_shape), numbers.
@@ -103,7 +129,10 @@ class Generator:
                 raise ImageError(f"model {str(self.session.path)!r} gives values that are not finite")
             eight = np.rint(pictures.clip(0, 1) * 255).astype(np.uint8).transpose(0, 2, 3, 1)
             for picture in eight:
-                yield np.ascontiguousarray(picture[..., ::-1]) if picture.shape[2] == _RGB else picture[..., 0]
+                if picture.shape[2] != _RGB:
+                    yield picture[..., 0]
+                else:
+                    yield np.ascontiguousarray(picture[..., ::-1]) if self._bgr else picture
 
 
 def run(session: Session, request: Request) -> Outcome:

@@ -1,0 +1,112 @@
+"""Checks of what a Python user passes in, shared by all public classes and functions."""
+
+from __future__ import annotations
+
+import operator
+import os
+from pathlib import Path
+from typing import Any, Final
+
+from cae_runtime.errors import ArgumentTypeError, ImageError, ImageTypeError, UsageError
+
+COLORS: Final = ("bgr", "rgb")
+
+
+def checked_path(name: str, value: Any, wanted: str = "the path of a file") -> Path:
+    """Return a path that was given as `str` or `os.PathLike`.
+
+    Args:
+        name: the argument's name, for the message.
+        value: what was passed.
+        wanted: what it has to be, for the message.
+
+    Raises:
+        ArgumentTypeError: it is something else.
+        UsageError: it is empty.
+    """
+    text = os.fspath(value) if isinstance(value, str | os.PathLike) else None
+    if not isinstance(text, str):
+        raise ArgumentTypeError(f"{name} is {value!r}: it must be a str or an os.PathLike, {wanted}")
+    if not text:
+        raise UsageError(f"{name} is empty: it must be {wanted}")
+    return Path(text)
+
+
+def checked_whole(name: str, value: Any, low: int, high: int | None = None, unless: str = "") -> int:
+    """Return a whole number in a range, `low` to `high` or to any size.
+
+    Args:
+        name: the argument's name, for the message.
+        value: what was passed; NumPy's integers are whole numbers too.
+        low: the least that is allowed.
+        high: the most that is allowed; None: no limit.
+        unless: what else the argument may be, for the message, such as `None for all CPUs`.
+
+    Raises:
+        ArgumentTypeError: it is no whole number.
+        UsageError: it is outside the range.
+    """
+    wanted = f"{low} or more" if high is None else f"{low}..{high}"
+    other = f", or {unless}" if unless else ""
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        number = operator.index(value)
+    except TypeError:
+        raise ArgumentTypeError(f"{name} is {value!r}: it must be a whole number, {wanted}{other}") from None
+    if number < low or (high is not None and number > high):
+        raise UsageError(f"{name} is {number}: it must be {wanted}{other}")
+    return number
+
+
+def checked_share(name: str, value: Any) -> float:
+    """Return a number in 0..1.
+
+    Args:
+        name: the argument's name, for the message.
+        value: what was passed.
+
+    Raises:
+        ArgumentTypeError: it is no number.
+        UsageError: it is outside the range, or NaN.
+    """
+    try:
+        if isinstance(value, str | bytes | bytearray):
+            raise TypeError
+        number = float(value)
+    except (TypeError, ValueError):
+        raise ArgumentTypeError(f"{name} is {value!r}: it must be a number, 0..1") from None
+    if not 0 <= number <= 1:
+        raise UsageError(f"{name} is {number}: it must be 0..1")
+    return number
+
+
+def checked_color(value: Any) -> bool:
+    """Return whether channels come as BGR; `color` is `bgr` or `rgb`.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    if not isinstance(value, str):
+        raise ArgumentTypeError(f"color is {value!r}: it must be 'bgr' or 'rgb'")
+    if value not in COLORS:
+        raise UsageError(f"color is {value!r}: it must be 'bgr' or 'rgb'")
+    return value == COLORS[0]
+
+
+def check_image(image: Any) -> None:
+    """Refuse what is no image: uint8 or uint16, shape (H, W), or (H, W, C) with C from 1 to 4.
+
+    Raises:
+        ImageTypeError: it is no NumPy array, or its dtype is another.
+        ImageError: its shape is another, or holds a 0.
+    """
+    import numpy as np
+
+    if not isinstance(image, np.ndarray):
+        hint = " (cv2.imread returns None for a file that it cannot read)" if image is None else ""
+        raise ImageTypeError(f"the image is a {type(image).__name__}: it must be a NumPy array{hint}")
+    if image.dtype not in (np.uint8, np.uint16):
+        raise ImageTypeError(f"the image's dtype is {image.dtype}: it must be uint8 or uint16")
+    if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 2, 3, 4)) or 0 in image.shape:
+        raise ImageError(f"the image's shape is {image.shape}: it must be (H, W) or (H, W, 1..4), without a 0")

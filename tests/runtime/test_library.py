@@ -1,0 +1,222 @@
+"""What a Python program relies on, whichever class it uses: arguments, closing, threads, forks."""
+
+from __future__ import annotations
+
+import gc
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.runtime.conftest import FIXTURES
+
+from cae_runtime import (
+    CaeRuntimeError,
+    Detector,
+    Encoder,
+    Generator,
+    ImageError,
+    ModelError,
+    Restorer,
+    Session,
+    UsageError,
+)
+
+IMAGE = np.full((480, 640, 3), 100, np.uint8)
+USES: dict[type, tuple[str, Callable[[Any], object]]] = {
+    Restorer: ("blur", lambda opened: opened(IMAGE)),
+    Encoder: ("encode", lambda opened: opened(IMAGE)),
+    Detector: ("anomaly", lambda opened: opened(IMAGE)),
+    Generator: ("generate", lambda opened: list(opened(opened.draw(2, seed=1)))),
+    Session: ("blur", lambda opened: opened.run(np.zeros((2, 3, 32, 32), np.float32))),
+}
+CLASSES = pytest.mark.parametrize("kind", USES, ids=lambda kind: kind.__name__)
+
+
+def model_of(kind: type) -> str:
+    return str(FIXTURES / f"{USES[kind][0]}.onnx")
+
+
+def workers() -> int:
+    gc.collect()
+    return sum(thread.name.startswith("cae-worker") for thread in threading.enumerate())
+
+
+@CLASSES
+def test_dropped_models_take_their_threads_along(kind: type) -> None:
+    before = workers()
+    for _ in range(10):
+        opened = kind(model_of(kind), provider="cpu", threads=2)
+        USES[kind][1](opened)
+    del opened
+    for thread in threading.enumerate():  # they end soon after, not at once
+        if thread.name.startswith("cae-worker"):
+            thread.join(10)
+    assert workers() <= before
+
+
+@CLASSES
+def test_a_closed_model_says_so(kind: type) -> None:
+    with kind(model_of(kind), provider="cpu", threads=2) as opened:
+        USES[kind][1](opened)
+    with pytest.raises(UsageError, match=r"was closed: open it anew to use it again") as error:
+        USES[kind][1](opened)
+    assert isinstance(error.value, ValueError)
+    opened.close()  # twice is fine
+
+
+def test_a_session_that_was_passed_in_stays_open() -> None:
+    with Session(FIXTURES / "blur.onnx", provider="cpu", threads=1) as session:
+        with Restorer(session) as first:
+            first(IMAGE[:32, :32])
+        np.testing.assert_array_equal(Restorer(session)(IMAGE), Restorer(FIXTURES / "blur.onnx")(IMAGE))
+        with pytest.raises(UsageError, match="was closed"):
+            first(IMAGE[:32, :32])  # though one thread alone would do
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system has no affinity of threads")
+def test_no_thread_is_pinned_unless_asked() -> None:
+    def cpus(restorer: Restorer) -> list[int]:
+        restorer(IMAGE)
+        futures = [restorer._workers.pool.submit(os.sched_getaffinity, 0) for _ in range(20)]
+        return sorted({len(future.result()) for future in futures})
+
+    allowed = len(os.sched_getaffinity(0))
+    assert cpus(Restorer(FIXTURES / "blur.onnx", provider="cpu")) == [allowed]
+    if Session(FIXTURES / "blur.onnx", provider="cpu").workers == allowed:
+        assert cpus(Restorer(FIXTURES / "blur.onnx", provider="cpu", pin_threads=True)) == [1]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_forked_child_works_with_models_that_the_parent_has_used() -> None:
+    code = """
+import multiprocessing, numpy as np
+from tests.runtime.test_library import IMAGE, USES, model_of
+opened = {kind: kind(model_of(kind), provider="cpu", threads=2) for kind in USES}
+before = {kind: repr(use(opened[kind])) for kind, (_, use) in USES.items()}
+
+def child(results):
+    results.put({kind.__name__: repr(use(opened[kind])) == before[kind] for kind, (_, use) in USES.items()})
+
+fork = multiprocessing.get_context("fork")
+results = fork.SimpleQueue()
+process = fork.Process(target=child, args=(results,))
+process.start()
+process.join(30)
+if process.is_alive():
+    process.kill()
+    raise SystemExit("the child hangs")
+print(results.get())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == str({kind.__name__: True for kind in USES}), done.stderr
+
+
+WRONG: list[tuple[dict[str, Any], str, type[Exception]]] = [
+    ({"threads": "2"}, "threads is '2': it must be a whole number, 1 or more, or None", TypeError),
+    ({"threads": 1.5}, "threads is 1.5: it must be a whole number", TypeError),
+    ({"threads": 0}, "threads is 0: it must be 1 or more", ValueError),
+    ({"provider": None}, "provider is None: it must be a name such as 'auto'", TypeError),
+    ({"provider": "gpu"}, "unknown provider 'gpu'", ValueError),
+    ({"overlap": 8.5}, "overlap is 8.5: it must be a whole number, 0..31", TypeError),
+    ({"overlap": 32}, "overlap is 32: it must be 0..31", ValueError),
+    ({"batch": "4"}, "batch is '4': it must be a whole number, 1 or more", TypeError),
+    ({"color": "hsv"}, "color is 'hsv': it must be 'bgr' or 'rgb'", ValueError),
+    ({"model": ""}, "model is empty: it must be a file's path, or the name of a packaged model: .*denoise", ValueError),
+    ({"model": None}, "model is None: it must be a str or an os.PathLike", TypeError),
+    ({"model": b"denoise"}, "model is b'denoise'", TypeError),
+    ({"model": "denoize"}, "'denoize' is neither a file nor the name of a packaged model", FileNotFoundError),
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "argument", "reason", "error"),
+    [(kind, *wrong) for kind in USES for wrong in WRONG if set(wrong[0]) <= set(kind.__init__.__annotations__)],
+)
+def test_arguments_are_checked_when_an_object_is_made(
+    kind: type, argument: dict[str, Any], reason: str, error: type[Exception]
+) -> None:
+    given = {"model": model_of(kind), **argument}
+    with pytest.raises(CaeRuntimeError, match=reason) as raised:
+        kind(given.pop("model"), **given)
+    assert isinstance(raised.value, error)
+    assert raised.value.exit_code == 2
+
+
+@pytest.mark.parametrize("kind", [Restorer, Encoder, Detector], ids=lambda kind: kind.__name__)
+def test_what_is_no_image_is_refused(kind: type) -> None:
+    opened = kind(model_of(kind), provider="cpu", threads=1)
+    for image, reason, error in (
+        (None, "the image is a NoneType: it must be a NumPy array .*cv2.imread returns None", TypeError),
+        ([[1, 2]], "the image is a list", TypeError),
+        (np.zeros((8, 8, 3), np.float32), "dtype is float32: it must be uint8 or uint16", TypeError),
+        (np.zeros((8, 8, 5), np.uint8), r"shape is \(8, 8, 5\)", ValueError),
+    ):
+        with pytest.raises(ImageError, match=reason) as raised:
+            opened(image)
+        assert isinstance(raised.value, error)
+
+
+@pytest.mark.parametrize(
+    ("batch", "reason", "error"),
+    [
+        ([1, 2], "the batch is a list: it must be a NumPy array of float32", TypeError),
+        (np.zeros((1, 3, 32, 32), np.uint8), "the batch is of uint8", TypeError),
+        (np.zeros((3, 32, 32), np.float32), r"shape \(3, 32, 32\): model .* takes \(N, 3, 32, 32\)", ValueError),
+        (np.zeros((0, 3, 32, 32), np.float32), "N from 1 on", ValueError),
+    ],
+)
+def test_a_wrong_batch_is_no_failure_of_the_provider(batch: Any, reason: str, error: type[Exception]) -> None:
+    with pytest.raises(UsageError, match=reason) as raised:
+        Session(FIXTURES / "blur.onnx", provider="cpu").run(batch)
+    assert isinstance(raised.value, error)
+
+
+@pytest.mark.parametrize("strength", ["1", None, np.zeros(3)])
+def test_a_strength_that_is_no_number(strength: Any) -> None:
+    with pytest.raises(TypeError, match=re.escape(f"strength is {strength!r}: it must be a number, 0..1")):
+        Restorer(FIXTURES / "blur.onnx", provider="cpu")(IMAGE, strength=strength)
+
+
+def test_codes_are_checked() -> None:
+    generate = Generator(FIXTURES / "generate.onnx", provider="cpu")
+    with pytest.raises(TypeError, match="the codes are a list: they must be a NumPy array of real numbers"):
+        generate([[0.0] * 16])  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="count is -1: it must be 0 or more"):
+        generate.draw(-1)
+    with pytest.raises(TypeError, match="seed is 'x'"):
+        generate.draw(1, seed="x")  # type: ignore[arg-type]
+
+
+def test_rgb_is_bgr_turned_around(rng: np.random.Generator) -> None:
+    image = rng.integers(0, 256, (70, 64, 3), np.uint8)
+    turned = np.ascontiguousarray(image[..., ::-1])
+
+    def both(kind: type) -> Any:
+        return kind(model_of(kind), color="rgb"), kind(model_of(kind), color="bgr")
+
+    rgb, bgr = both(Encoder)
+    np.testing.assert_array_equal(rgb(turned), bgr(image))
+    rgb, bgr = both(Detector)
+    heat = bgr(image).heat
+    np.testing.assert_array_equal(rgb(turned).heat, heat)
+    np.testing.assert_array_equal(rgb.overlay(turned, heat * 9)[..., ::-1], bgr.overlay(image, heat * 9))
+    rgb, bgr = both(Generator)
+    for first, second in zip(rgb(rgb.draw(3, 1)), bgr(bgr.draw(3, 1)), strict=True):
+        np.testing.assert_array_equal(first[..., ::-1] if first.ndim == 3 else first, second)
+
+
+def test_a_model_replaced_by_another_is_not_taken_for_it_after_a_fork(tmp_path: Path) -> None:
+    model = tmp_path / "model.onnx"
+    model.write_bytes((FIXTURES / "blur.onnx").read_bytes())
+    session = Session(model, provider="cpu")
+    model.write_bytes((FIXTURES / "identity_gray.onnx").read_bytes())
+    session.after_fork()
+    with pytest.raises(ModelError, match="was replaced since it was opened"):
+        session.run(np.zeros((1, 3, 32, 32), np.float32))
