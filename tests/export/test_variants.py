@@ -34,6 +34,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "branches": SMALL | {"branches": True},
     "no bias": SMALL | {"bias": False},
     "convolution as head": SMALL | {"head": "conv"},
+    "depthwise": SMALL | {"block": "depthwise", "last": "residual"},
+    "depthwise and plain": SMALL | {"block": "depthwise", "expansion": 3},
 }
 
 

@@ -19,7 +19,12 @@ from cae_train.objective import mse
 
 SMALL = {"widths": (16, 32), "down_blocks": (1, 1), "up_blocks": (1,)}
 COMBINATIONS: list[dict[str, Any]] = [dict(zip(CHOICES, values, strict=True)) for values in product(*CHOICES.values())]
-COMBINATIONS = [options for options in COMBINATIONS if options["stem"] >= options["entry"]]
+COMBINATIONS = [
+    options
+    for options in COMBINATIONS
+    if options["stem"] >= options["entry"] and not (options["block"] == "depthwise" and options["branches"])
+]
+DEPTHWISE = {"block": "depthwise", "last": "residual"}
 
 # The table of models/cae.py: every layer, in order, with its output for a 32x32 patch.
 CAE_ENCODER = [
@@ -97,6 +102,45 @@ def test_the_cost_of_skip() -> None:
     assert multiply_adds_per_pixel(build("skip")) == pytest.approx(24_500, rel=0.01)
 
 
+@pytest.mark.parametrize(
+    ("options", "weights", "kmac"),
+    [
+        ({"widths": (32, 64), "down_blocks": (3, 6), "up_blocks": (6,)}, 169_155, 18.59),
+        ({"widths": (32, 32), "down_blocks": (0, 5), "up_blocks": (3,), "stem": 2}, 47_811, 5.67),
+        ({"widths": (48, 96), "down_blocks": (4, 8), "up_blocks": (8,)}, 476_499, 52.56),
+        ({"widths": (32, 64), "down_blocks": (3, 6), "up_blocks": (6,), "expansion": 1.5}, 131_667, 14.32),
+    ],
+)
+def test_the_weights_and_the_cost_of_depthwise_blocks(options: dict[str, Any], weights: int, kmac: float) -> None:
+    network = build("skip", DEPTHWISE | options)
+    assert weight_count(network) == weights
+    assert multiply_adds_per_pixel(network) / 1000 == pytest.approx(kmac, abs=0.005)
+
+
+def test_the_layers_of_depthwise_blocks_and_the_names_of_their_weights() -> None:
+    network = build("skip", SMALL | DEPTHWISE)
+    assert [(name, shape) for name, _, shape in trace(network) if name.startswith("down.1.0.")] == [
+        ("down.1.0.a", (64, 8, 8)), ("down.1.0.relu", (64, 8, 8)), ("down.1.0.d", (64, 8, 8)),
+        ("down.1.0.relu2", (64, 8, 8)), ("down.1.0.b", (32, 8, 8)),
+    ]  # fmt: skip
+    shapes = {name: tuple(value.shape) for name, value in network.state_dict().items() if name.startswith("up.0.0.")}
+    assert shapes == {
+        "up.0.0.a.weight": (32, 16, 1, 1), "up.0.0.a.bias": (32,), "up.0.0.d.weight": (32, 1, 3, 3),
+        "up.0.0.d.bias": (32,), "up.0.0.b.weight": (16, 32, 1, 1), "up.0.0.b.bias": (16,),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("last", ["residual", "plain"])
+def test_what_a_depthwise_block_computes(last: str) -> None:
+    torch.manual_seed(0)
+    network = random_weights(build("skip", SMALL | DEPTHWISE | {"last": last}))
+    block, x = network.up[0][0], torch.randn(2, 16, 9, 11)
+    inside = F.conv2d(x, block.a.weight, block.a.bias).relu()
+    inside = F.conv2d(inside, block.d.weight, block.d.bias, padding=1, groups=32).relu()
+    change = F.conv2d(inside, block.b.weight, block.b.bias)
+    assert torch.allclose(block(x), x + change if last == "residual" else change.relu(), atol=1e-5)
+
+
 def test_multiply_adds_of_one_convolution_by_hand() -> None:
     assert multiply_adds_per_pixel(nn.Conv2d(3, 8, 3, padding=1)) == 3 * 8 * 9
     assert multiply_adds_per_pixel(nn.Conv2d(3, 8, 2, stride=2)) == 3 * 8 * 4 / 4
@@ -163,8 +207,8 @@ def test_options_rebuild_the_network() -> None:
     options = {"widths": [16, 32], "down_blocks": [0, 2], "up_blocks": [1]}
     network = build("skip", options)
     assert options_of(network) == {
-        **options, "block": "residual", "last": "plain", "entry": 2, "stem": 4, "up": "subpixel", "head": "transposed",
-        "branches": False, "bias": True,
+        **options, "block": "residual", "last": "plain", "expansion": 2.0, "entry": 2, "stem": 4, "up": "subpixel",
+        "head": "transposed", "branches": False, "bias": True,
     }  # fmt: skip
     assert network.stride == 4
     build("skip", options_of(network)).load_state_dict(network.state_dict())
@@ -188,7 +232,7 @@ def test_options_rebuild_the_network() -> None:
         ({"up_blocks": [-1]}, "up_blocks"),
         ({"up_blocks": [1000]}, "up_blocks"),
         ({"depth": 3}, "'depth'"),
-        ({"block": "dense"}, "block is 'dense': choose from residual, plain"),
+        ({"block": "dense"}, "block is 'dense': choose from residual, plain, depthwise"),
         ({"block": ["plain"]}, "block is "),
         ({"last": "first"}, "last is 'first': choose from plain, residual"),
         ({"entry": 3}, "entry is 3: choose from 2, 4"),
@@ -201,6 +245,12 @@ def test_options_rebuild_the_network() -> None:
         ({"head": "linear"}, "head is 'linear': choose from transposed, conv"),
         ({"branches": 1}, "branches is 1: choose from False, True"),
         ({"bias": "no"}, "bias is 'no': choose from True, False"),
+        ({"expansion": 3}, "expansion is 3: only block depthwise has one"),
+        ({"block": "depthwise", "expansion": 5}, "expansion is 5: 1 to 4 is needed"),
+        ({"block": "depthwise", "expansion": 1.2}, "expansion is 1.2: 1 to 4 is needed, and multiples of 16 channels"),
+        ({"block": "depthwise", "expansion": float("nan")}, "expansion is nan: 1 to 4"),
+        ({"block": "depthwise", "expansion": True}, "expansion is True: a number"),
+        ({"block": "depthwise", "branches": True}, "branches is True: depthwise blocks have no dense 3x3 kernels"),
     ],
 )
 def test_bad_options_are_named(options: dict[str, Any], named: str) -> None:
@@ -309,6 +359,8 @@ def test_branches_learn_and_survive_the_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("branches", CHOICES["branches"])
 def test_without_biases_the_output_scales_with_the_input(block: str, head: str, branches: bool) -> None:
     torch.manual_seed(0)
+    if block == "depthwise" and branches:
+        return
     options = {"block": block, "head": head, "branches": branches, "bias": False}
     network = random_weights(build("skip", SMALL | options))
     assert not any(name.endswith("bias") for name in network.state_dict())

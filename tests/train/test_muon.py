@@ -10,6 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from cae_train import TrainConfig
+from cae_train.loop import Material, Training
+from cae_train.models import build
 from cae_train.muon import UPDATE, Muon, orthogonal
 
 
@@ -64,3 +67,24 @@ def test_it_learns_and_continues_where_it_was_saved() -> None:
     continued = Muon(twin.parameters(), lr=0.02)
     continued.load_state_dict(copy.deepcopy(optimizer.state_dict()))
     assert learn(network, optimizer, 150) == learn(twin, continued, 150) < first / 4
+
+
+def test_kernels_of_depthwise_convolutions_are_left_to_adam() -> None:
+    torch.manual_seed(0)
+    network = build("skip", {"widths": [16, 16], "block": "depthwise"})
+    training = Training(TrainConfig(), Material(Nothing(), (torch.rand(2, 3, 32, 32),) * 2, ""), network)
+    optimizer = training.optimizer()
+    training.net(torch.rand(2, 3, 32, 32)).square().mean().backward()
+    optimizer.step()
+    for name, parameter in training.net.named_parameters():
+        by_adam = name.endswith((".d.weight", "bias"))
+        assert set(optimizer.state[parameter]) == ({"mean", "square", "steps"} if by_adam else {"momentum"}), name
+
+
+class Nothing:
+    """No pairs: nothing is trained."""
+
+    steps = 1
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
+        raise NotImplementedError

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from cae_runtime.tiles import origins, window
 from cae_train import ConfigError
 from cae_train.config import LOSSES
 from cae_train.models import build
@@ -41,6 +42,7 @@ def test_psnr_clips_the_output_as_a_file_does() -> None:
         ("charbonnier", math.sqrt(0.01 + 1e-6)),
         ("bce", -0.5 * math.log(0.6) - 0.5 * math.log(0.4)),
         ("relative", 0.01 / math.sqrt(0.2 + 2 / 255)),
+        ("blended", 0.01 / math.sqrt(0.2 + 2 / 255)),
     ],
 )
 def test_losses_by_hand(name: str, wanted: float) -> None:
@@ -57,13 +59,26 @@ def test_the_relative_loss_weighs_each_patch_by_its_own_noise() -> None:
     assert math.isfinite(float(loss(flat(0.51), flat(0.5), flat(0.5))))
 
 
+def test_the_blended_loss_weighs_pixels_as_the_runtime_blends_patches() -> None:
+    """An error of one pixel costs what `tiles.window` lets through of it, and a little more."""
+    starts = origins(32 + 24 * 2, 32, 8)
+    line = window(starts, 32, 8)[1]  # of a patch with neighbors on both sides
+    loss, clean = loss_of("blended", build("skip")), flat(0.5)
+    ratios = []
+    for y, x in ((16, 16), (0, 16), (3, 30), (31, 31), (8, 7)):
+        wrong = clean.clone()
+        wrong[0, :, y, x] += 0.1
+        ratios.append(float(loss(wrong, clean, flat(0.6))) / (line[y] * line[x] + 0.15))
+    assert ratios == pytest.approx([ratios[0]] * len(ratios), rel=1e-4)
+
+
 def test_bce_needs_a_bounded_network() -> None:
     with pytest.raises(ConfigError, match=r"--loss bce needs .*sigmoid"):
         loss_of("bce", build("skip"))
 
 
 def test_an_unknown_loss_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match="'l3': choose from auto, mse, bce, charbonnier, relative, ssim"):
+    with pytest.raises(ConfigError, match="'l3': choose from auto, mse, bce, charbonnier, relative, blended, ssim"):
         loss_of("l3", build("cae"))
 
 

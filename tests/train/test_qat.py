@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from cae_train import ConfigError, TrainConfig
+from cae_train import CheckpointError, ConfigError, TrainConfig
 from cae_train.checkpoint import save_model
 from cae_train.initial import initial_network
 from cae_train.models import ARCHITECTURES, build
 from cae_train.qat import EVERY, ActivationRounding, prepare, round_weights
+
+DEPTHWISE = {"widths": [16, 16], "block": "depthwise", "last": "residual"}
 
 
 def test_a_tensor_keeps_256_steps_and_its_zero() -> None:
@@ -116,6 +118,24 @@ def test_a_run_begins_from_the_weights_of_a_model(tmp_path: Path) -> None:
             ConfigError, match=r"model\.pt is another network: (arch skip, here cae|widths \[32, 64\], here \[16, 32\])"
         ):
             initial_network(other)
+
+
+def test_a_run_begins_from_weights_alone_that_fit(tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    trained, path = build("skip", DEPTHWISE), tmp_path / "weights.pt"
+    torch.save(trained.state_dict(), path)
+    network = initial_network(TrainConfig(start=str(path), model=DEPTHWISE))
+    assert all(torch.equal(a, b) for a, b in zip(network.parameters(), trained.parameters(), strict=True))
+    for model, wrong in ((DEPTHWISE | {"widths": [16, 32]}, "15 of 38"), ({"widths": [16, 16]}, "do not fit")):
+        with pytest.raises(ConfigError, match=f"weights.pt holds the weights of another network .* {wrong}"):
+            initial_network(TrainConfig(start=str(path), model=model))
+    for content in ({"stem.weight": 1.0}, [1.0], {}):
+        torch.save(content, path)
+        with pytest.raises(CheckpointError, match=r"neither a model\.pt of cae-train nor a file of weights"):
+            initial_network(TrainConfig(start=str(path), model=DEPTHWISE))
+    torch.save({name: value * float("nan") for name, value in trained.state_dict().items()}, path)
+    with pytest.raises(ConfigError, match="not finite"):
+        initial_network(TrainConfig(start=str(path), model=DEPTHWISE))
 
 
 def test_a_run_without_branches_begins_from_the_folded_ones(tmp_path: Path) -> None:

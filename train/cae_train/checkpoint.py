@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from cae_train.config import TrainConfig
 from cae_train.degrade import chain_of
@@ -68,6 +68,20 @@ def save_model(path: Path, network: nn.Module, config: TrainConfig, metrics: Map
     except (OSError, RuntimeError) as e:  # torch's writer turns a full disk into a RuntimeError
         reason = e.strerror if isinstance(e, OSError) and e.strerror else (str(e).splitlines() or [repr(e)])[0][:200]
         raise CheckpointError(f"{path} cannot be written: {reason}") from e
+
+
+def load_weights(path: Path) -> dict[str, Tensor] | None:
+    """The weights of a file that holds nothing else, a network's `state_dict()`; None for a model.pt.
+
+    Raises:
+        CheckpointError: no such file, damaged, too large, or neither of the two.
+    """
+    content = read_tensors(path, MAX_BYTES, "model.pt of cae-train, and no file of weights")
+    if isinstance(content, dict) and "format" in content:
+        return None
+    if not isinstance(content, dict) or not content or not all(isinstance(v, Tensor) for v in content.values()):
+        raise CheckpointError(f"{path} is neither a model.pt of cae-train nor a file of weights by their names")
+    return {str(name): value.float() for name, value in content.items()}
 
 
 def load_model(path: Path) -> LoadedModel:

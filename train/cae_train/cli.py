@@ -52,7 +52,7 @@ def command(
         str | None,
         _option("VGG16's weights as torchvision publishes them; without it from --data-dir, or downloaded there."),
     ] = None,
-    start: Annotated[str | None, _option("Begin from the weights of this model.pt.")] = None,
+    start: Annotated[str | None, _option("Begin from the weights of this model.pt, or of a state_dict.")] = None,
     quantize_aware: Annotated[
         bool | None,
         typer.Option("--quantize-aware/--no-quantize-aware", help="Train with the rounding of int8. [default: no]"),

@@ -17,6 +17,7 @@ LOSSES = {
     "bce": "binary cross-entropy, for outputs that end in a sigmoid: grey shapes, and what bounds vae",
     "charbonnier": "a smooth absolute error; with impulses (salt-pepper) skip stays at the identity",
     "relative": "squared error beside each patch's own noise: for ranges of levels, faint ones included",
+    "blended": "relative, with each pixel weighed as the runtime blends patches: for what cae-run cleans pictures with",
     "ssim": "charbonnier with structural similarity mixed in",
 }
 OPTIMIZERS = ("muon", "adamw")
@@ -37,7 +38,8 @@ class TrainConfig:
         channels: of the images and the network: 3 (RGB), 1 (grey), or 0: 1 where all data are grey, else 3.
         arch: a name of `cae_train.models.ARCHITECTURES`.
         model: the architecture's options; empty means its defaults.
-        start: a `model.pt` of the same network whose weights the run begins from; empty begins anew.
+        start: a `model.pt` of the same network whose weights the run begins from, or a file of its `state_dict()`;
+            empty begins anew.
         quantize_aware: train with the rounding of int8 (`cae_train.qat`), in fp32 unless `precision` says bf16.
         degrade: degradations applied in this order, as `cae_train.degrade.parse` reads them; "none" stands alone.
         scales: sizes that each photograph is used at: its own, three quarters of it, three quarters of that, ...

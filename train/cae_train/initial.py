@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from cae_train.checkpoint import load_model
+from cae_train.checkpoint import load_model, load_weights
 from cae_train.config import TrainConfig
 from cae_train.data import channels_of
 from cae_train.errors import ConfigError
@@ -17,7 +18,9 @@ from cae_train.objective import loss_of
 def initial_network(config: TrainConfig, resume: bool = False) -> Autoencoder:
     """The network that a run begins with: new, or with the weights of `config.start`; to `resume`, with any weights.
 
-    Branches that `start` was trained with are folded where the run's network has none.
+    `start` is a model.pt, or a file of weights alone by their names (`torch.save(network.state_dict(), path)`), of the
+    network that `arch` and `model` describe. Branches that a model.pt was trained with are folded where the run's
+    network has none.
 
     Raises:
         ConfigError: `start` is another network than `arch` and `model` describe, or for other channels; a loss,
@@ -37,6 +40,8 @@ def initial_network(config: TrainConfig, resume: bool = False) -> Autoencoder:
         raise ConfigError("--vgg16-weights and --start exclude each other: both are weights to begin from")
     if not config.start:
         network.pretrain(config.vgg16_weights, config.data_dir)
+    elif (weights := load_weights(Path(config.start))) is not None:
+        _take(weights, network, config)
     else:
         loaded = load_model(Path(config.start))
         start = loaded.network
@@ -57,6 +62,21 @@ def initial_network(config: TrainConfig, resume: bool = False) -> Autoencoder:
             )
         network.load_state_dict(start.state_dict())
     return network
+
+
+def _take(weights: dict[str, Tensor], network: Autoencoder, config: TrainConfig) -> None:
+    """Give the network the weights of a file that does not say which network they are of."""
+    ours = network.state_dict()
+    wrong = [name for name in ours | weights if name not in ours or name not in weights
+             or ours[name].shape != weights[name].shape]  # fmt: skip
+    if wrong:
+        raise ConfigError(
+            f"--start {config.start} holds the weights of another network than this {config.arch}: {len(wrong)} of "
+            f"{len(ours)} do not fit, {wrong[0]} is the first (--arch and --model say what they are of)"
+        )
+    if not all(bool(torch.isfinite(value).all()) for value in weights.values()):
+        raise ConfigError(f"--start {config.start} holds weights that are not finite")
+    network.load_state_dict(weights)
 
 
 def _kind(arch: str, network: Autoencoder) -> dict[str, Any]:

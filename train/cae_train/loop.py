@@ -25,6 +25,7 @@ from cae_train.errors import CheckpointError, ConfigError, TrainingError
 from cae_train.initial import initial_network
 from cae_train.machine import default_workers, make_trainer, one_line, quiet_lightning, refuse_processes
 from cae_train.models.base import Autoencoder
+from cae_train.models.depthwise import depthwise_kernels
 from cae_train.muon import Muon
 from cae_train.objective import loss_of, psnr
 from cae_train.patches import EpochSampler, Pairs, fixed_pairs
@@ -167,7 +168,8 @@ class Training(LightningModule):
         """A new one, as `config.optimizer` says."""
         config, parameters = self.config, self.net.parameters()
         if config.optimizer == "muon":
-            return Muon(parameters, config.lr, betas=BETAS, weight_decay=config.weight_decay)
+            by_adam = depthwise_kernels(self.net)
+            return Muon(parameters, config.lr, betas=BETAS, weight_decay=config.weight_decay, elementwise=by_adam)
         return torch.optim.AdamW(parameters, config.lr, betas=BETAS, weight_decay=config.weight_decay, foreach=True)
 
     def configure_optimizers(self) -> Any:

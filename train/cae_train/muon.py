@@ -6,7 +6,8 @@ networks here that is worth more than any change of the network: 0.5 dB after 6,
 
 Source: Jordan et al., "Muon: An optimizer for hidden layers in neural networks" (2024), with the iteration's
 coefficients from there; the scale that makes one learning rate fit both kinds of parameters, Liu et al., "Muon is
-scalable for LLM training" (2025). What is no kernel (biases) is updated by Adam (Kingma and Ba, ICLR 2015).
+scalable for LLM training" (2025). What is no matrix (biases, and kernels of depthwise convolutions, whose rows share no
+input) is updated by Adam (Kingma and Ba, ICLR 2015).
 """
 
 from collections import defaultdict
@@ -51,6 +52,7 @@ class Muon(torch.optim.Optimizer):
         momentum: of Muon, as an exponential moving average (with Nesterov's look ahead).
         betas: Adam's.
         weight_decay: decoupled, of the matrices.
+        elementwise: parameters among them that are left to Adam whatever their dimensions.
     """
 
     def __init__(
@@ -60,7 +62,9 @@ class Muon(torch.optim.Optimizer):
         momentum: float = 0.95,
         betas: tuple[float, float] = (0.9, 0.99),
         weight_decay: float = 0.0,
+        elementwise: Iterable[Tensor] = (),
     ) -> None:
+        self.elementwise = {id(parameter) for parameter in elementwise}
         super().__init__(parameters, {"lr": lr, "momentum": momentum, "betas": betas, "weight_decay": weight_decay})
 
     @torch.no_grad()
@@ -75,7 +79,7 @@ class Muon(torch.optim.Optimizer):
             for parameter in group["params"]:
                 if parameter.grad is None:
                     continue
-                if parameter.ndim > 1:
+                if parameter.ndim > 1 and id(parameter) not in self.elementwise:
                     kernels[len(parameter), parameter[0].numel()].append(parameter)
                 else:
                     self._adam(parameter, parameter.grad, group)

@@ -1,5 +1,7 @@
 """Losses, and the PSNR that runs are judged by."""
 
+from functools import cache
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
@@ -8,6 +10,7 @@ from cae_train.config import AUTO
 from cae_train.errors import ConfigError
 from cae_train.models.base import Autoencoder, Loss
 
+RAMP, LEAST = 8, 0.15  # of `blended`: pixels that neighboring patches share, and the weight that the outermost keep
 FAINT = 2 / 255  # added to the noise that `relative` divides by: what rounding and a picture's own grain come to
 SSIM_WEIGHT = 0.1  # of 1 - SSIM beside Charbonnier
 ROUNDING_MSE = 1 / (12 * 255**2)  # the error that rounding to 8 bits leaves; it bounds a PSNR at 58.9 dB
@@ -51,6 +54,30 @@ def relative(output: Tensor, clean: Tensor, degraded: Tensor) -> Tensor:
     return ((output - clean).square().flatten(1).mean(1) / (change + FAINT).sqrt()).mean()
 
 
+def blended(output: Tensor, clean: Tensor, degraded: Tensor) -> Tensor:
+    """As `relative`, with each pixel weighed as much as it counts when patches are blended to a picture.
+
+    Where patches overlap, the runtime weighs each with a ramp that falls to its edge. There a patch knows least of what
+    lies around it, so its errors are largest, and a plain mean spends the network on pixels that hardly show. The
+    ramps are those of an overlap of 8 pixels; the outermost pixels keep a little weight, for other overlaps and for
+    the edges of pictures. N x C x H x W each -> scalar.
+    """
+    change = (degraded - clean).square().flatten(1).mean(1).sqrt()
+    error = (output - clean).square().mean(1) * blending_window(*output.shape[2:]).to(output.device)
+    return (error.flatten(1).mean(1) / (change + FAINT).sqrt()).mean()
+
+
+@cache
+def blending_window(height: int, width: int) -> Tensor:
+    """The weights of `blended`, H x W, of mean 1."""
+    lines = []
+    for length in (height, width):
+        from_edge = torch.arange(length, dtype=torch.float32).minimum(torch.arange(length - 1.0, -1, -1))
+        lines.append(((from_edge + 0.5) / RAMP).clamp_max(1))
+    window = lines[0][:, None] * lines[1] + LEAST
+    return window / window.mean()
+
+
 def loss_of(name: str, network: Autoencoder) -> Loss:
     """The loss of that name (`auto`: the network's own): (output, clean, degraded), N x C x H x W each -> scalar.
 
@@ -58,7 +85,7 @@ def loss_of(name: str, network: Autoencoder) -> Loss:
         ConfigError: an unknown name; `bce` for a network whose output is not bounded to 0..1.
     """
     losses: dict[str, Loss] = {
-        "mse": mse, "bce": bce, "charbonnier": charbonnier, "relative": relative, "ssim": ssim,
+        "mse": mse, "bce": bce, "charbonnier": charbonnier, "relative": relative, "blended": blended, "ssim": ssim,
     }  # fmt: skip
     name = network.loss if name == AUTO else name
     if name not in losses:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name that every torch user knows
 
+from cae_train.models.depthwise import DepthwiseBlock, PlainDepthwiseBlock
 from cae_train.models.skip import Block, Join, PlainBlock, ResidualBlock
 
 MEMORY = 0.98  # of the moving averages of the activations' ranges
@@ -38,6 +39,8 @@ def prepare(network: nn.Module) -> list["ActivationRounding"]:
     first, last = convolutions[0], convolutions[-1]
     rounded_by_relu = {id(m.conv1) for m in network.modules() if isinstance(m, Block)}
     rounded_by_relu |= {id(m.conv2) for m in network.modules() if isinstance(m, PlainBlock)}
+    rounded_by_relu |= {id(conv) for m in network.modules() if isinstance(m, DepthwiseBlock) for conv in (m.a, m.d)}
+    rounded_by_relu |= {id(m.b) for m in network.modules() if isinstance(m, PlainDepthwiseBlock)}
     for module in network.modules():
         if isinstance(module, nn.Sequential):
             rounded_by_relu |= {id(a) for a, b in pairwise(module) if isinstance(b, (nn.ReLU, nn.Sigmoid))}
@@ -48,7 +51,8 @@ def prepare(network: nn.Module) -> list["ActivationRounding"]:
             continue
         if isinstance(module, nn.Conv2d):
             module._conv_forward = _rounding_convolution(module)  # type: ignore[method-assign]
-        if isinstance(module, (nn.Conv2d, nn.ReLU, ResidualBlock, Join)) and id(module) not in rounded_by_relu:
+        adds = isinstance(module, (ResidualBlock, DepthwiseBlock, Join)) and not isinstance(module, PlainDepthwiseBlock)
+        if (adds or isinstance(module, (nn.Conv2d, nn.ReLU))) and id(module) not in rounded_by_relu:
             places.append(ActivationRounding())
             module.register_forward_hook(places[-1].on_output)
     return places

@@ -10,7 +10,15 @@
     head       transposed conv 2x2, stride 2                  3 x 32 x 32    minus this = the restored patch
 
 24.5 thousand multiply-adds a pixel. A residual block is x + conv3x3(ReLU(conv3x3(x))), a plain one
-ReLU(conv3x3(ReLU(conv3x3(x)))). Everything here keeps its speed in int8 in onnxruntime: channels in multiples of 16,
+ReLU(conv3x3(ReLU(conv3x3(x)))). With `block = "depthwise"` (`cae_train.models.depthwise`) both are made of three thin
+convolutions instead, so that many more of them fit the same cost:
+
+    options (last = "residual" in all)                           KMAC/px   weights
+    widths 32, 64; down_blocks 3, 6; up_blocks 6                    18.6   169,155
+    widths 32, 32; down_blocks 0, 5; up_blocks 3; stem 2             5.7    47,811
+    widths 48, 96; down_blocks 4, 8; up_blocks 8                    52.6   476,499
+
+Everything here keeps its speed in int8 in onnxruntime: channels in multiples of 16,
 no normalisation, and sub-pixels whose order of channels makes the move along a row free (`interleave`), so that
 nothing is transposed between two convolutions. `tests/benchmarks/models.py` compares the variants.
 
@@ -30,6 +38,7 @@ from torch.nn.utils.parametrize import register_parametrization
 
 from cae_train.errors import ConfigError
 from cae_train.models.base import Autoencoder
+from cae_train.models.depthwise import DepthwiseBlock, PlainDepthwiseBlock
 
 
 @dataclass(frozen=True)
@@ -40,8 +49,11 @@ class SkipOptions:
         widths: channels of the levels at 1/2, 1/4, 1/8 ... of the patch (1/4, 1/8 ... with an entry of 4).
         down_blocks: residual blocks of each level on the way down, the code's last.
         up_blocks: residual blocks of each level but the code's, on the way up.
-        block: "residual" (x + conv(ReLU(conv(x)))) or "plain" (ReLU(conv(ReLU(conv(x))))).
-        last: the kind of the last block before the head; "plain" spares int8 inference an addition.
+        block: "residual" (x + conv(ReLU(conv(x)))), "plain" (ReLU(conv(ReLU(conv(x))))) or "depthwise"
+            (x + conv1x1(ReLU(depthwise 3x3(ReLU(conv1x1(x))))): many thin layers).
+        last: whether the last block before the head adds its input ("residual") or ends in a ReLU ("plain"), which
+            spares int8 inference an addition.
+        expansion: of depthwise blocks, channels of their inside as a multiple of the level's.
         entry: pixels along a side of the cell that the first convolution gathers: its stride, the head's too.
         stem: kernel of the first convolution.
         up: "subpixel" (a 1x1 convolution makes the four sub-pixels) or "nearest" (makes one, repeated).
@@ -50,7 +62,8 @@ class SkipOptions:
         bias: whether convolutions have a bias; without, the network scales with its input.
 
     Raises:
-        ConfigError: a width that is no multiple of 16, lists of different lengths, an unknown stem, way up or head.
+        ConfigError: a width that is no multiple of 16, lists of different lengths, an unknown block, stem, way up or
+            head, branches or an expansion for blocks that have none.
     """
 
     widths: tuple[int, ...] = (32, 64)
@@ -58,6 +71,7 @@ class SkipOptions:
     up_blocks: tuple[int, ...] = (2,)
     block: str = "residual"
     last: str = "plain"
+    expansion: float = 2.0
     entry: int = 2
     stem: int = 4
     up: str = "subpixel"
@@ -86,14 +100,30 @@ class SkipOptions:
             value = getattr(self, name)
             if type(value) is not type(valid[0]) or value not in valid:
                 raise ConfigError(f"model option {name} is {value!r}: choose from {', '.join(map(str, valid))}")
+        self._check_block()
         if self.stem < self.entry:
             raise ConfigError(
                 f"model option stem is {self.stem}: {self.entry} or more are needed with entry {self.entry}"
             )
 
+    def _check_block(self) -> None:
+        depthwise = self.block == "depthwise"
+        if isinstance(self.expansion, bool) or not isinstance(self.expansion, (int, float)):
+            raise ConfigError(f"model option expansion is {self.expansion!r}: a number from 1 to 4 is needed")
+        object.__setattr__(self, "expansion", float(self.expansion))
+        if not 1 <= self.expansion <= 4 or any(width * self.expansion % 16 for width in self.widths):
+            raise ConfigError(
+                f"model option expansion is {self.expansion:g}: 1 to 4 is needed, and multiples of 16 channels for "
+                f"widths {self.widths}"
+            )
+        if not depthwise and self.expansion != SkipOptions.expansion:
+            raise ConfigError(f"model option expansion is {self.expansion:g}: only block depthwise has one")
+        if depthwise and self.branches:
+            raise ConfigError("model option branches is True: depthwise blocks have no dense 3x3 kernels to train so")
+
 
 CHOICES: dict[str, tuple[object, ...]] = {
-    "block": ("residual", "plain"),
+    "block": ("residual", "plain", "depthwise"),
     "last": ("plain", "residual"),
     "entry": (2, 4),
     "stem": (2, 4, 6, 8),
@@ -164,7 +194,13 @@ class PlainBlock(Block):
         return result
 
 
-KINDS: dict[str, type[Block]] = {"residual": ResidualBlock, "plain": PlainBlock}
+def block_of(options: SkipOptions, width: int, last: bool = False) -> nn.Module:
+    """A block of the kind that the options name; the `last` before the head is of its own kind."""
+    residual = (options.last if last else options.block) != "plain"
+    if options.block == "depthwise":
+        kind = DepthwiseBlock if residual else PlainDepthwiseBlock
+        return kind(width, options.bias, options.expansion)
+    return (ResidualBlock if residual else PlainBlock)(width, options.bias)
 
 
 def fold(network: "Skip") -> "Skip":
@@ -207,11 +243,9 @@ class Skip(Autoencoder):
         self.channels = channels
         self.options = o = options or SkipOptions()
         self.stride = o.entry * 2 ** (len(o.widths) - 1)
-        kind = KINDS[o.block]
 
-        def blocks(width: int, count: int, last: type[Block] = kind) -> nn.Sequential:
-            kinds = [kind] * (count - 1) + [last] * min(count, 1)
-            return nn.Sequential(*(each(width, o.bias) for each in kinds))
+        def blocks(width: int, count: int, last: bool = False) -> nn.Sequential:
+            return nn.Sequential(*(block_of(o, width, last and left == 1) for left in range(count, 0, -1)))
 
         self.stem = nn.Conv2d(
             channels, o.widths[0], o.stem, stride=o.entry, padding=(o.stem - o.entry) // 2, bias=o.bias
@@ -221,7 +255,7 @@ class Skip(Autoencoder):
         sub = 4 if o.up == "subpixel" else 1
         self.expand = nn.ModuleList(nn.Conv2d(b, a * sub, 1, bias=o.bias) for a, b in pairwise(o.widths))
         self.up = nn.ModuleList(blocks(w, n) for w, n in zip(o.widths[1:], o.up_blocks[1:], strict=False))
-        self.up.insert(0, blocks(o.widths[0], o.up_blocks[0], KINDS[o.last]))
+        self.up.insert(0, blocks(o.widths[0], o.up_blocks[0], last=True))
         self.join = nn.ModuleList(Join() for _ in self.up)
         self.head: nn.Module
         if o.head == "transposed":
@@ -246,6 +280,8 @@ class Skip(Autoencoder):
             for module in self.modules():
                 if isinstance(module, ResidualBlock):
                     module.conv2.weight.mul_(0.1)
+                elif isinstance(module, DepthwiseBlock):
+                    module.b.weight.mul_(0.1)
             for parameter in self.head.parameters():
                 parameter.mul_(0.01)
         if self.options.branches:
