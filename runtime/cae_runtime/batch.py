@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from cae_runtime.errors import ImageError, ProviderError, UsageError
 from cae_runtime.formats import FORMAT_OF_SUFFIX
-from cae_runtime.images import Picture, decode, encode, pixels_of, read_file, write_file
+from cae_runtime.images import Picture, decode, encode, is_lossy, pixels_of, read_file, write_file
 from cae_runtime.plan import Job, Unreadable, is_folder
 from cae_runtime.pool import Room, in_order
 from cae_runtime.restorer import Restorer
@@ -37,9 +37,10 @@ class FileResult:
         width: width in pixels as stored, None where it was not decoded.
         height: height in pixels as stored, None where it was not decoded.
         provider: full name of the onnxruntime provider.
-        dropped: kinds of metadata that did not come along, such as `iptc`; see `cae_runtime.images.encode`.
+        dropped: names of what was not kept, such as `iptc`; see `cae_runtime.images.encode`.
         frames: how many frames of a video were written; None of an image.
         repeated: how many of them stand in for a damaged one; None of an image.
+        lossy: whether the output is a JPEG or a lossy WebP, which change all pixels a little; None of a video.
     """
 
     source: str
@@ -53,11 +54,12 @@ class FileResult:
     dropped: tuple[str, ...]
     frames: int | None = None
     repeated: int | None = None
+    lossy: bool | None = None
 
 
 @dataclass(frozen=True)
 class Cleaned:
-    """An image file cleaned in memory: its bytes, stored size and the kinds of metadata that did not come along."""
+    """An image file cleaned in memory: its bytes, its stored size and the names of what was not kept."""
 
     data: bytes
     width: int
@@ -189,7 +191,7 @@ class _Work:
         assert self.picture is not None  # noqa: S101 - as above
         data, dropped = encode(self.picture, _format_of(self.job), quality)
         write_file(self.job.output, data)
-        self.result = replace(self.result, dropped=dropped)
+        self.result = replace(self.result, dropped=dropped, lossy=is_lossy(data))
 
 
 def output_is_there(output: Path, overwrite: bool) -> bool:

@@ -15,7 +15,7 @@ from cae_runtime.formats import FORMAT_OF_SUFFIX, PIPE, is_video
 from cae_runtime.images import read_file, read_stream, write_file
 from cae_runtime.mixed import clean_all
 from cae_runtime.plan import Plan, is_folder, prepare_output
-from cae_runtime.report import Progress, summary
+from cae_runtime.report import Progress, mask_notes, summary
 from cae_runtime.restorer import Restorer
 
 
@@ -61,7 +61,7 @@ def clean_plan(
     except KeyboardInterrupt:
         interrupted = True
     seconds = time.perf_counter() - start
-    for line in summary(results, plan, restorer.provider, seconds):
+    for line in [*(mask_notes(results) if clean else []), *summary(results, plan, restorer.provider, seconds)]:
         tell(line)
     return results, seconds, interrupted
 
@@ -117,4 +117,4 @@ def clean_pipe(
         except OSError as e:
             raise UsageError(f"output '-' cannot be written to: {e.strerror}") from e
     if cleaned.dropped:
-        tell(f"metadata that did not come along: {', '.join(cleaned.dropped)}")
+        tell(f"not kept from {'stdin' if source == PIPE else repr(source)}: {', '.join(cleaned.dropped)}")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -13,32 +13,29 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from cae_runtime import jpeg_header, webp_header
 from cae_runtime.container import exif_orientation, inspect
-from cae_runtime.embed import embed, embeddable
 from cae_runtime.errors import ImageError
-from cae_runtime.formats import BMP, JPEG, PNG, SUFFIX_OF_FORMAT, TIFF, WEBP
+from cae_runtime.formats import JPEG, PNG, SUFFIX_OF_FORMAT, TIFF, WEBP
 from cae_runtime.header import Header
-from cae_runtime.jpeg_header import JPEG_XMP
+from cae_runtime.metadata import Metadata, carries_exif, lost
+from cae_runtime.metadata import read as read_metadata
+from cae_runtime.metadata import write as write_metadata
+from cae_runtime.metadata.exif import upright_block, with_new_pictures
 
 PIXELS_MAX: Final = 2**28
 FILE_BYTES_MAX: Final = 2**31 - 1
 _PART_BYTES: Final = 2**20
 DEFAULT_QUALITY: Final = 95
-GREY_LAYOUT: Final = "grey layout (grey with alpha is stored as colour with alpha)"
+GREY_LAYOUT: Final = "gray layout (gray with alpha is stored as color with alpha)"
 _WEBP_LOSSLESS: Final = 101  # OpenCV's word for it
+_INVERSE: Final = {6: 8, 8: 6}  # the orientations that do not undo themselves
 _HAS_ALPHA: Final = (2, 4)
-_KINDS: Final = {
+# What OpenCV puts into a WebP; into other formats `cae_runtime.metadata` does.
+_OF_WEBP: Final = {
     cv2.IMAGE_METADATA_EXIF: "exif",
     cv2.IMAGE_METADATA_XMP: "xmp",
     cv2.IMAGE_METADATA_ICCP: "icc",
-    cv2.IMAGE_METADATA_CICP: "cicp",
-}
-_CARRIED_BY_OPENCV: Final = {
-    JPEG: set[str](),
-    PNG: {"exif", "icc", "cicp"},
-    WEBP: {"exif", "xmp", "icc"},
-    TIFF: set[str](),
-    BMP: set[str](),
 }
 _SIXTEEN_BIT: Final = {PNG, TIFF}
 
@@ -51,23 +48,19 @@ class Picture:
         pixels: uint8 or uint16, shape (H, W), (H, W, 2) grey and alpha, (H, W, 3) BGR or (H, W, 4) BGRA, as stored:
             an EXIF orientation is not applied.
         format: format of the file.
-        metadata: the blocks that can be carried over: `exif`, `xmp`, `icc`, `cicp`.
-        found: every kind of metadata that the file has.
+        metadata: what the file says beside its pixels.
         lossless: the file is a lossless WebP.
-        native: the blocks that only a file of the same format can carry, see `cae_runtime.header.Header`.
     """
 
     pixels: NDArray[Any]
     format: str
-    metadata: Mapping[str, bytes]
-    found: frozenset[str]
+    metadata: Metadata
     lossless: bool
-    native: Mapping[str, bytes] = field(default_factory=dict)
 
     @property
     def orientation(self) -> int:
         """How the pixels are to be turned to be seen, see `upright`: 1..8, 1 where the file does not say."""
-        return exif_orientation(self.metadata["exif"]) if "exif" in self.metadata else 1
+        return exif_orientation(self.metadata.exif) if self.metadata.exif else 1
 
 
 def read_file(path: Path) -> bytes:
@@ -144,7 +137,7 @@ def decode(data: bytes) -> Picture:
     header = inspect(data)
     _pixels_of(header)
     try:
-        pixels, types, blocks = cv2.imdecodeWithMetadata(np.frombuffer(data, np.uint8), flags=cv2.IMREAD_UNCHANGED)
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags=cv2.IMREAD_UNCHANGED)
     except (cv2.error, MemoryError) as e:
         raise ImageError(f"cannot be decoded as {header.format}: {_reason(e)}") from e
     if pixels is None:
@@ -153,25 +146,27 @@ def decode(data: bytes) -> Picture:
         raise ImageError(f"has {pixels.dtype} values: 8-bit and 16-bit images are read")
     if header.grey_alpha:
         pixels = np.ascontiguousarray(pixels[..., 2:])
-    metadata = {_KINDS[kind]: block.tobytes() for kind, block in zip(types, blocks, strict=True) if kind in _KINDS}
-    if "xmp" in metadata:  # OpenCV gives it as it stands in the container: with a prefix (JPEG), with a NUL (PNG)
-        metadata["xmp"] = metadata["xmp"].removeprefix(JPEG_XMP).rstrip(b"\0")
-    return Picture(pixels, header.format, metadata, header.metadata, header.lossless, header.blocks)
+    picture = Picture(pixels, header.format, read_metadata(data, header.format), header.lossless)
+    if header.format == TIFF and picture.orientation > 1:  # OpenCV has applied it
+        stored = upright(pixels, _INVERSE.get(picture.orientation, picture.orientation))
+        picture = replace(picture, pixels=np.ascontiguousarray(stored))
+    return picture
 
 
 def encode(picture: Picture, format: str, quality: int | None = None) -> tuple[bytes, tuple[str, ...]]:
     """Encode a picture, with all of its metadata that the format can carry.
 
-    Where the EXIF block cannot be carried, its orientation is applied to the pixels.
+    Where the EXIF block cannot be carried, and in TIFFs, its orientation is applied to the pixels.
 
     Args:
         picture: what `decode` returned, possibly with other pixels.
         format: `JPEG`, `PNG`, `WebP`, `TIFF` or `BMP`.
-        quality: 1..100 for JPEG and WebP; None takes 95, and keeps a lossless WebP lossless.
+        quality: 1..100 for JPEG and WebP; None takes 95, that of a JPEG if it is higher (estimated from its
+            tables), and keeps a lossless WebP lossless.
 
     Returns:
-        The file's bytes, and the kinds of metadata that did not come along; `GREY_LAYOUT` among them tells that grey
-        with alpha was stored as colour with alpha.
+        The file's bytes, and the names of what was not kept; `GREY_LAYOUT` among them tells that gray
+        with alpha was stored as color with alpha.
 
     Raises:
         ImageError: the format cannot hold the pixels (alpha in JPEG, 16 bits in JPEG, WebP and BMP), or is too small.
@@ -182,20 +177,31 @@ def encode(picture: Picture, format: str, quality: int | None = None) -> tuple[b
         raise ImageError("has an alpha channel, which JPEG cannot hold: write a PNG (--ext png, or -o NAME.png)")
     if pixels.dtype == np.uint16 and format not in _SIXTEEN_BIT:
         raise ImageError(f"has 16 bits a channel, and {format} holds 8: write a PNG (--ext png, or -o NAME.png)")
-    metadata = dict(picture.metadata)
-    if metadata.get("icc", b"")[16:20] == b"GRAY" and (channels > 1 or format == WEBP):
-        del metadata["icc"]  # a profile for one channel makes a colour file unreadable for some programs
-    by_us = embeddable(format, metadata)
-    by_opencv = {kind: block for kind, block in metadata.items() if kind in _CARRIED_BY_OPENCV[format]}
-    if "exif" in metadata and "exif" not in by_us.keys() | by_opencv.keys():
-        pixels = upright(pixels, picture.orientation)
+    metadata = picture.metadata
+    if metadata.icc[16:20] == b"GRAY" and (channels > 1 or format == WEBP):
+        metadata = replace(metadata, icc=b"")  # in a color file, some programs cannot read it
+    if metadata.exif and not carries_exif(format, metadata.exif):
+        pixels, metadata = upright(pixels, picture.orientation), metadata.upright(picture.orientation, exif=b"")
+    elif format == TIFF and picture.orientation > 1:  # many of its readers do not know orientations
+        block = upright_block(metadata.exif)
+        pixels, metadata = upright(pixels, picture.orientation), metadata.upright(picture.orientation, exif=block)
+    if metadata.exif:
+        metadata = replace(metadata, exif=with_new_pictures(metadata.exif, pixels))
     if channels == 2:
-        pixels = pixels[..., [0, 0, 0, 1]]  # OpenCV writes no grey with alpha
-    kinds = [kind for kind, name in _KINDS.items() if name in by_opencv]
-    blocks = [np.frombuffer(by_opencv[_KINDS[kind]], np.uint8) for kind in kinds]
+        pixels = pixels[..., [0, 0, 0, 1]]  # OpenCV writes no gray with alpha
+    encoded = _encoded(pixels, format, metadata if format == WEBP else Metadata(), _settings(picture, format, quality))
+    data = write_metadata(encoded, format, metadata, native=format == picture.format)
+    dropped = lost(picture.metadata, data, format) | ({GREY_LAYOUT} if channels == 2 else set())
+    return data, tuple(sorted(dropped))
+
+
+def _encoded(pixels: NDArray[Any], format: str, metadata: Metadata, settings: list[int]) -> bytes:
+    """Let OpenCV encode pixels, with the blocks of `metadata` that a WebP has."""
+    named = {kind: getattr(metadata, name) for kind, name in _OF_WEBP.items()}
+    blocks = {kind: np.frombuffer(block, np.uint8) for kind, block in named.items() if block}
     try:
         done, encoded = cv2.imencodeWithMetadata(
-            SUFFIX_OF_FORMAT[format], np.ascontiguousarray(pixels), kinds, blocks, _settings(picture, format, quality)
+            SUFFIX_OF_FORMAT[format], np.ascontiguousarray(pixels), [*blocks], [*blocks.values()], settings
         )
     except (cv2.error, MemoryError) as e:
         raise ImageError(f"cannot be encoded as {format}: {_reason(e)}") from e
@@ -204,9 +210,15 @@ def encode(picture: Picture, format: str, quality: int | None = None) -> tuple[b
         raise ImageError(
             f"cannot be encoded as {format} with {width}x{height} pixels: write a PNG (--ext png, or -o NAME.png)"
         )
-    data = embed(format, encoded.tobytes(), {**by_us, **(picture.native if format == picture.format else {})})
-    lost = {*(picture.found - inspect(data).metadata), *([GREY_LAYOUT] if channels == 2 else [])}
-    return data, tuple(sorted(lost))
+    data: bytes = encoded.tobytes()
+    return data
+
+
+def is_lossy(data: bytes) -> bool:
+    """Tell whether the format of an encoded image changes the pixels: a JPEG, or a WebP that is not lossless."""
+    if data[8:12] == b"WEBP":
+        return any(chunk.name == b"VP8 " for chunk in webp_header.chunks(data))
+    return data.startswith(jpeg_header.SIGNATURE)
 
 
 def colors_of(pixels: NDArray[Any]) -> NDArray[Any]:
@@ -255,7 +267,8 @@ def _pixels_of(header: Header) -> int:
 def _settings(picture: Picture, format: str, quality: int | None) -> list[int]:
     if format == JPEG:
         sampling = [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]  # keep the colour detail
-        return [cv2.IMWRITE_JPEG_QUALITY, quality or DEFAULT_QUALITY, *sampling]
+        default = max(DEFAULT_QUALITY, picture.metadata.jpeg_quality or 0)  # no coarser than the source
+        return [cv2.IMWRITE_JPEG_QUALITY, quality or default, *sampling]
     if format == WEBP:
         default = _WEBP_LOSSLESS if picture.lossless else DEFAULT_QUALITY
         return [cv2.IMWRITE_WEBP_QUALITY, quality or default]

@@ -1,4 +1,4 @@
-"""Fills holes in pictures: only what the mask marks changes.
+"""Fills holes in pictures: only what the mask marks changes, where the output format is lossless.
 
 A model that was trained on patches with holes (`--degrade mask`) knows them by their colour, `FILL`. It is asked for
 the whole of a hole and answers well near what is known: so pixels are taken over that lie up to a quarter of a patch

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from cae_runtime.batch import FileResult
 from cae_runtime.plan import Plan
@@ -15,6 +15,9 @@ from cae_runtime.restorer import Restorer
 
 if TYPE_CHECKING:
     import rich.progress
+
+
+_LOSS_LINES_MAX: Final = 10
 
 
 class Progress:
@@ -73,10 +76,7 @@ def summary(results: Sequence[FileResult], plan: Plan, provider: str, seconds: f
     done = [result for result in results if result.status == "done"]
     failed = [result for result in results if result.status == "failed"]
     lines = [f"failed: {result.source!r} {result.reason}" for result in failed]
-    losses = [result for result in done if result.dropped]
-    if losses:
-        kinds = ", ".join(sorted({kind for result in losses for kind in result.dropped}))
-        lines.append(f"metadata that did not come along in {_count(losses)}: {kinds}")
+    lines += _losses(done)
     damaged = sum(result.repeated or 0 for result in results)
     if damaged:
         lines.append(f"damaged frames, the ones before are shown longer: {damaged}")
@@ -96,6 +96,18 @@ def summary(results: Sequence[FileResult], plan: Plan, provider: str, seconds: f
     what = _count(done) if done or not any(job.video for job in plan.jobs) else "nothing"
     line = f"cleaned {what}{speed}, {provider} -> {target}"
     return [*lines, "; ".join([line, *notes])]
+
+
+def mask_notes(results: Sequence[FileResult]) -> list[str]:
+    """Return the line about files in which more than what a mask marks has changed, because their format is lossy."""
+    lossy = [result.output for result in results if result.lossy]
+    if not lossy:
+        return []
+    more = f" and {len(lossy) - 1} more" if len(lossy) > 1 else ""
+    return [
+        f"{lossy[0]!r}{more}: JPEG and lossy WebP change all pixels a little, also those that no mask marks; "
+        "--ext png (or tif) keeps them exactly"
+    ]
 
 
 def json_report(
@@ -132,6 +144,21 @@ def megapixels(results: Sequence[FileResult]) -> float:
 def not_reached(results: Sequence[FileResult], plan: Plan) -> int:
     """Return how many files of the plan have no result, because the call was interrupted."""
     return len(plan.jobs) + len(plan.unreadable) - len(results)
+
+
+def _losses(done: Sequence[FileResult]) -> list[str]:
+    """Return what was not kept, a line for all files that lost the same."""
+    files: dict[tuple[str, ...], list[str]] = {}
+    for result in done:
+        if result.dropped:
+            files.setdefault(result.dropped, []).append(result.source)
+    lines = []
+    for dropped, sources in files.items():
+        more = f" and {len(sources) - 1} more" if len(sources) > 1 else ""
+        lines.append(f"not kept from {sources[0]!r}{more}: {', '.join(dropped)}")
+    if len(lines) > _LOSS_LINES_MAX:
+        lines[_LOSS_LINES_MAX:] = ["other files lost something else: --json lists what"]
+    return lines
 
 
 def _count(results: Sequence[FileResult]) -> str:

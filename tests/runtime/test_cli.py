@@ -162,10 +162,11 @@ def test_a_closed_stderr_is_no_obstacle(photos: Path, tmp_path: Path) -> None:
 
 
 def test_metadata_that_is_lost_is_told(cae_run: Command, photos: Path, tmp_path: Path) -> None:
-    Image.fromarray(pixels(photos / "a b.png")).save(tmp_path / "c.jpg", comment="by hand")
-    done = cae_run(tmp_path / "c.jpg", "-o", tmp_path / "out")
+    for name in ("c.jpg", "d.jpg"):
+        Image.fromarray(pixels(photos / "a b.png")).save(tmp_path / name, comment="by hand")
+    done = cae_run("c.jpg", "d.jpg", "-o", tmp_path / "out", "--ext", "png", cwd=tmp_path)
     assert done.returncode == 0
-    assert b"metadata that did not come along in 1 image: comment" in done.stderr
+    assert b"not kept from 'c.jpg' and 1 more: comment\n" in done.stderr
 
 
 def test_suffix_and_ext(cae_run: Command, photos: Path) -> None:

@@ -9,16 +9,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms, ImageOps, PngImagePlugin
+from PIL import Image, ImageOps
 
 from cae_runtime import ImageError, images
 from cae_runtime.container import exif_orientation
 from cae_runtime.formats import SUFFIX_OF_FORMAT
 from cae_runtime.images import decode, encode, upright, write_file
+from cae_runtime.metadata import Metadata
 
 Noise = Callable[..., np.ndarray]
-ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><note>kept</note></x:xmpmeta>'
 ORIENTATION, MAKER = 0x112, 0x10F
 CARRIERS = ["JPEG", "PNG", "WebP"]
 
@@ -39,72 +38,10 @@ def exif(orientation: int = 1) -> Image.Exif:
     return block
 
 
-def with_metadata(image: Image.Image, format: str, icc: bytes = ICC, orientation: int = 1) -> bytes:
-    options: dict[str, Any] = {"exif": exif(orientation).tobytes(), "icc_profile": icc}
-    if format == "PNG":
-        options["pnginfo"] = PngImagePlugin.PngInfo()
-        options["pnginfo"].add_itxt("XML:com.adobe.xmp", XMP.decode())
-    else:
-        options["xmp"] = XMP
-    return saved(image, format, **options)
-
-
-def xmp_of(image: Image.Image) -> bytes:
-    value = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp", "")
-    return value if isinstance(value, bytes) else value.encode()
-
-
 @pytest.fixture
 def photo() -> Image.Image:
     ramp = np.add.outer(np.arange(48), np.arange(72)) % 200
     return Image.fromarray(np.stack([ramp, ramp[::-1], 255 - ramp], axis=-1).astype(np.uint8))
-
-
-@pytest.mark.parametrize("target", CARRIERS)
-@pytest.mark.parametrize("source", CARRIERS)
-def test_exif_xmp_and_icc_are_kept(photo: Image.Image, source: str, target: str) -> None:
-    picture = decode(with_metadata(photo, source, orientation=6))
-    for _ in range(2):  # a second pass finds what the first one has written
-        data, dropped = encode(picture, target)
-        written = opened(data)
-        assert dropped == ()
-        assert written.getexif()[MAKER] == "Maker"
-        assert written.getexif()[ORIENTATION] == 6
-        assert written.info["icc_profile"] == ICC
-        assert xmp_of(written) == XMP
-        assert written.size == photo.size
-        picture = decode(data)
-
-
-@pytest.mark.parametrize("source", CARRIERS)
-def test_a_profile_of_many_segments_is_kept(photo: Image.Image, noise: Noise, source: str) -> None:
-    body = ICC + noise((200_000,)).tobytes()
-    profile = struct.pack(">I", len(body)) + body[4:]
-    data, dropped = encode(decode(with_metadata(photo, source, icc=profile)), "JPEG")
-    assert dropped == ()
-    assert opened(data).info["icc_profile"] == profile
-
-
-@pytest.mark.parametrize("target", ["TIFF", "BMP"])
-def test_what_a_format_cannot_carry_is_reported(photo: Image.Image, target: str) -> None:
-    _, dropped = encode(decode(with_metadata(photo, "JPEG")), target)
-    assert dropped == ("exif", "icc", "xmp")
-
-
-def test_what_is_not_carried_at_all_is_reported(photo: Image.Image) -> None:
-    comment = saved(photo, "JPEG", comment="by hand")
-    iptc = b"\xff\xed" + struct.pack(">H", 2 + 18) + b"Photoshop 3.0\x008BIM"
-    picture = decode(comment[:2] + iptc + comment[2:])
-    assert encode(picture, "JPEG")[1] == ("comment", "iptc")
-    tiff = saved(photo, "TIFF", icc_profile=ICC, exif=exif())
-    assert "icc" in encode(decode(tiff), "TIFF")[1]
-
-
-def test_a_grey_profile_is_not_put_on_colour(photo: Image.Image) -> None:
-    profile = ICC[:16] + b"GRAY" + ICC[20:]
-    data, dropped = encode(decode(saved(photo.convert("L"), "JPEG", icc_profile=profile)), "WebP")
-    assert dropped == ("icc",)
-    assert "icc_profile" not in opened(data).info
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -135,7 +72,7 @@ def test_a_broken_exif_means_no_rotation(block: bytes) -> None:
 @pytest.mark.parametrize("format", ["PNG", "TIFF"])
 def test_depth_grey_and_alpha_survive(noise: Noise, format: str, dtype: type, channels: tuple[int, ...]) -> None:
     pixels = noise((20, 30, *channels), dtype)
-    picture = images.Picture(pixels, format, {}, frozenset(), lossless=False)
+    picture = images.Picture(pixels, format, Metadata(), lossless=False)
     back = decode(encode(picture, format)[0]).pixels
     np.testing.assert_array_equal(back, pixels if channels != (2,) else pixels[..., [0, 0, 0, 1]])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -161,6 +162,14 @@ def test_only_holes_change_and_all_of_them_are_filled(
         made = restorer(marked)[holes].astype(int)
         wanted = made if known.shape[2] == 3 else made.mean(axis=1, keepdims=True)
         np.testing.assert_allclose(colors_of(result)[holes].astype(int), wanted, atol=1)
+
+
+def test_a_lossy_output_is_told_that_it_changes_more(cae_run: Command, photo: np.ndarray, tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "mask.png"), stroke(photo))
+    for name, lossy in (("out.jpg", True), ("out.png", False)):
+        done = cae_run("photo.png", "-o", name, "--mask", "mask.png", "--json", model="fill", cwd=tmp_path)
+        told = b"'out.jpg': JPEG and lossy WebP change all pixels a little, also those that no mask marks; --ext png"
+        assert (told in done.stderr) == json.loads(done.stdout)["files"][0]["lossy"] == lossy
 
 
 def test_a_hole_wider_than_a_patch_is_filled_from_its_border_inwards(blur_far: Path) -> None:

@@ -1,0 +1,101 @@
+"""The metadata of TIFF files: their tags."""
+
+from __future__ import annotations
+
+import struct
+
+from cae_runtime.metadata import exif, tiff_tags, xmp
+from cae_runtime.metadata.density import Density, from_tiff, to_tiff
+from cae_runtime.metadata.record import PALETTE, Metadata, bits_name
+from cae_runtime.metadata.tag_names import (
+    DENSITY,
+    DESCRIPTION,
+    OF_EXIF,
+    PALETTE_COLORS,
+    STORAGE,
+    UNTRUE,
+    name_of,
+    program_of,
+)
+from cae_runtime.metadata.tiff_tags import Directory, Value, block, rational, shorts
+from cae_runtime.tiff_directory import DAMAGED, byte_order
+
+_BITS, _COLORS = 258, 262
+
+
+def read(data: bytes) -> Metadata:
+    """Read the metadata of a TIFF of one page."""
+    page = tiff_tags.read(data)
+    found = {exif.DAMAGED_TAGS} if page.damaged else set[str]()
+    of_exif: dict[int, Value] = {}
+    tags: dict[int, Value] = {}
+    blocks: dict[int, bytes] = {}
+    for tag, value in page.values.items():
+        if tag in STORAGE:
+            continue
+        if tag in (tiff_tags.XMP, tiff_tags.ICC, tiff_tags.IPTC):
+            blocks[tag] = value.data
+            continue
+        found.add(name_of(tag, value))
+        if tag not in UNTRUE:
+            (of_exif if tag in OF_EXIF and not (tag == DESCRIPTION and program_of(value)) else tags)[tag] = value
+    packet, claims = xmp.without_claims(blocks.get(tiff_tags.XMP, b"").rstrip(b"\0"))
+    icc, iptc = blocks.get(tiff_tags.ICC, b""), blocks.get(tiff_tags.IPTC, b"")
+    block_of_its_own = b""
+    if page.inner or of_exif.keys() - {*DENSITY, tiff_tags.ORIENTATION} or _turned(of_exif):
+        block_of_its_own = tiff_tags.exif_block(Directory(of_exif, page.inner), byte_order(data)[0])
+    found |= claims | exif.lost_elsewhere(block_of_its_own) | _layout(page)
+    found |= {name for name, value in (("exif", page.inner), ("xmp", packet), ("icc", icc), ("iptc", iptc)) if value}
+    return Metadata(
+        block_of_its_own, packet, icc, iptc, _density(of_exif), tags=tags,
+        found=frozenset(found - {""}), in_exif=frozenset({"exif"} if of_exif or page.inner else ()),
+    )  # fmt: skip
+
+
+def carries_exif(exif_block: bytes) -> bool:
+    """Whether a block is one whose tags can be read."""
+    try:
+        directory = tiff_tags.read(exif_block)
+    except DAMAGED:
+        return False
+    return bool(directory.values or directory.inner)
+
+
+def write(data: bytes, metadata: Metadata) -> bytes:
+    """Return a TIFF, as OpenCV wrote it, with metadata."""
+    values = dict(metadata.tags)
+    inner = {}
+    if metadata.exif and carries_exif(metadata.exif):
+        directory = tiff_tags.read(metadata.exif)
+        values |= {tag: value for tag, value in directory.values.items() if tag not in STORAGE}
+        inner = dict(directory.inner)
+    if metadata.density:
+        x, y, unit = to_tiff(metadata.density)
+        values |= dict(zip(DENSITY, (rational(x), rational(y), shorts(unit)), strict=True))
+    if metadata.xmp:
+        values[tiff_tags.XMP] = block(metadata.xmp, tiff_tags.BYTE)
+    if metadata.icc:
+        values[tiff_tags.ICC] = block(metadata.icc)
+    if metadata.iptc:
+        values[tiff_tags.IPTC] = block(metadata.iptc)
+    return tiff_tags.with_tags(data, Directory(values, inner)) if values or inner else data
+
+
+def _turned(values: dict[int, Value]) -> bool:
+    orientation = values.get(tiff_tags.ORIENTATION)
+    return orientation is not None and orientation.data != struct.pack("<H", 1)
+
+
+def _density(values: dict[int, Value]) -> Density | None:
+    x, y = (values[tag].numbers() if tag in values else [] for tag in DENSITY[:2])
+    unit = values[DENSITY[2]].numbers() if DENSITY[2] in values else [2.0]
+    return from_tiff(x[0], y[0], unit[0]) if x and y and unit else None
+
+
+def _layout(page: Directory) -> set[str]:
+    """What of the way that colors are stored is not written again."""
+    colors = page.values[_COLORS].numbers() if _COLORS in page.values else []
+    if colors[:1] == [PALETTE_COLORS]:
+        return {PALETTE}
+    bits = page.values[_BITS].numbers() if _BITS in page.values else [1.0]
+    return {bits_name(int(bits[0]))} if bits and bits[0] < 8 else set()

@@ -1,0 +1,142 @@
+"""Takes out of an XMP packet what it says of things that are not in the file any more.
+
+A phone's photograph says in its XMP that a video or a gain map follows it; a viewer that looks for them finds nothing,
+or takes the file for damaged. The packet is cut, not written anew: all that stays is, byte for byte, what it was.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+from xml.parsers import expat
+
+from cae_runtime.metadata.record import C2PA
+
+VIDEO: Final = "video of a motion photo"
+GAIN_MAP: Final = "gain map (HDR)"
+DEPTH_MAP: Final = "depth map"
+FURTHER_PICTURES: Final = "further pictures"
+EXTENDED: Final = "extended XMP"
+THUMBNAIL: Final = "XMP thumbnail"
+
+# Start of a namespace's address, pattern of the names in it -> what they speak of.
+_CLAIMS: Final = [
+    ("", r"(MotionPhoto|MicroVideo|OLivePhoto|VideoLength)", VIDEO),
+    ("http://ns.google.com/photos/1.0/container/", "", FURTHER_PICTURES),
+    ("http://ns.adobe.com/hdr-gain-map/", "", GAIN_MAP),
+    ("http://ns.apple.com/HDRGainMap/", "", GAIN_MAP),
+    ("http://ns.google.com/photos/1.0/depthmap/", "", DEPTH_MAP),
+    ("http://ns.google.com/photos/dd/", "", DEPTH_MAP),
+    ("http://ns.google.com/photos/1.0/image/", "", FURTHER_PICTURES),
+    ("http://ns.google.com/photos/1.0/audio/", "", "sound"),
+    ("http://ns.adobe.com/xmp/note/", "HasExtendedXMP", EXTENDED),
+    ("http://ns.adobe.com/xap/1.0/", "Thumbnails", THUMBNAIL),
+    ("http://purl.org/dc/terms/", "provenance", C2PA),
+]
+_CLAIMS_PATTERN: Final = [(address, re.compile(names), what) for address, names, what in _CLAIMS]
+_ATTRIBUTE: Final = rb"\s+%s\s*=\s*(\"[^\"]*\"|'[^']*')"
+_TAG: Final = re.compile(rb"<[^\s/>]+(?:[^>\"']|\"[^\"]*\"|'[^']*')*>")
+_SUSPECT: Final = re.compile("|".join(re.escape(address) for address, _, _ in _CLAIMS if address) + "|" + _CLAIMS[0][1])
+
+
+def without_claims(packet: bytes) -> tuple[bytes, set[str]]:
+    """Cut out of a packet what it says of a video, a gain map and other things that only its file had.
+
+    Args:
+        packet: XMP.
+
+    Returns:
+        The packet (empty where it is no XML and may hold such words) and what was spoken of, such as `VIDEO`.
+    """
+    text = _decoded(packet)
+    if not _SUSPECT.search(text):
+        return packet, set()
+    data = text.encode()
+    cutter = _Cutter(data)
+    try:
+        cutter.run()
+    except (expat.ExpatError, _NoXmp):
+        return b"", {
+            what for address, names, what in _CLAIMS if (re.search(names, text) if not address else address in text)
+        }
+    return cutter.result(), cutter.found
+
+
+class _NoXmp(Exception):  # noqa: N818 - it never leaves this file
+    """What a packet may not have: definitions of its own."""
+
+
+class _Cutter:
+    """Finds the bytes to cut while the parser goes through the packet."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self.found: set[str] = set()
+        self._cuts: list[tuple[int, int]] = []
+        self._within = 0  # how deep the parser is in an element that is cut
+        self._start = 0
+        self._prefixes: dict[str, list[str]] = {}  # of each address, those that were ever declared
+        self._parser = expat.ParserCreate("utf-8", " ")
+        self._parser.StartElementHandler = self._open
+        self._parser.EndElementHandler = self._close
+        self._parser.StartNamespaceDeclHandler = self._declare
+        self._parser.StartDoctypeDeclHandler = self._refuse
+
+    def run(self) -> None:
+        self._parser.Parse(self._data.rstrip(b"\0"), True)
+
+    def result(self) -> bytes:
+        kept, end = b"", 0
+        for start, stop in sorted(self._cuts):
+            kept, end = kept + self._data[end:start], stop
+        return kept + self._data[end:]
+
+    def _refuse(self, *_: object) -> None:
+        raise _NoXmp
+
+    def _declare(self, prefix: str | None, address: str) -> None:
+        self._prefixes.setdefault(address, []).append(prefix or "")
+
+    def _open(self, name: str, attributes: dict[str, str]) -> None:
+        if self._within:
+            self._within += 1
+            return
+        at = self._parser.CurrentByteIndex
+        if what := _claim(name):
+            self.found.add(what)
+            self._within, self._start = 1, at
+            return
+        tag = _TAG.match(self._data, at)
+        for attribute in attributes:
+            if (what := _claim(attribute)) and tag:
+                self.found.add(what)
+                address, _, local = attribute.rpartition(" ")
+                for prefix in self._prefixes.get(address, []):
+                    pattern = _ATTRIBUTE % re.escape(f"{prefix}:{local}".encode())
+                    self._cuts += [(at + m.start(), at + m.end()) for m in re.finditer(pattern, tag[0])]
+
+    def _close(self, _name: str) -> None:
+        if self._within:
+            self._within -= 1
+            if not self._within:
+                end = self._parser.CurrentByteIndex
+                tag = _TAG.match(self._data, end)  # of an empty element the only one, else the closing one
+                self._cuts.append((self._start, tag.end() if tag else self._data.index(b">", end) + 1))
+
+
+def _claim(name: str) -> str:
+    """What a name, `address local`, speaks of; empty where it may stay."""
+    address, _, local = name.rpartition(" ")
+    return next((what for at, names, what in _CLAIMS_PATTERN if address.startswith(at) and names.match(local)), "")
+
+
+def _decoded(packet: bytes) -> str:
+    for mark, encoding in (
+        (b"\xff\xfe", "utf-16"),
+        (b"\xfe\xff", "utf-16"),
+        (b"<\0", "utf-16-le"),
+        (b"\0<", "utf-16-be"),
+    ):
+        if packet.startswith(mark):
+            return packet.decode(encoding, "replace")
+    return packet.decode("utf-8", "replace")

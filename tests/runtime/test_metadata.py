@@ -1,0 +1,371 @@
+"""What is written beside the pixels, as Pillow and tifffile read it."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from collections.abc import Callable
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image, ImageCms, ImageOps, PngImagePlugin
+
+from cae_runtime import metadata
+from cae_runtime.images import GREY_LAYOUT, decode, encode, is_lossy
+from cae_runtime.metadata import exif as exif_blocks
+from cae_runtime.metadata import xmp as xmp_packets
+
+Noise = Callable[..., np.ndarray]
+ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><note>kept</note></x:xmpmeta>'
+FORMATS = ["JPEG", "PNG", "WebP", "TIFF", "BMP"]
+ORIENTATION, ARTIST, EXPOSURE, MAKER_NOTE, WIDTH, HEIGHT = 0x112, 0x13B, 0x829A, 0x927C, 0xA002, 0xA003
+EXIF_IFD, GPS_IFD, INTEROPERABILITY_IFD = 0x8769, 0x8825, 0xA005
+NOTE = bytes(range(200)) * 3
+
+
+def saved(image: Image.Image, format: str, **options: Any) -> bytes:
+    file = io.BytesIO()
+    image.save(file, format, **options)
+    return file.getvalue()
+
+
+def opened(data: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(data))
+
+
+def exif_of_camera(orientation: int = 1) -> Image.Exif:
+    block = Image.Exif()
+    block[ORIENTATION], block[ARTIST] = orientation, "A. Name"
+    block.get_ifd(EXIF_IFD).update({EXPOSURE: 0.004, MAKER_NOTE: NOTE, WIDTH: 72, HEIGHT: 48})
+    block.get_ifd(GPS_IFD).update({1: "N", 2: (48.0, 8.0, 11.5)})
+    return block
+
+
+def with_all(image: Image.Image, format: str, orientation: int = 1) -> bytes:
+    """Return a file with EXIF, XMP, a profile and 300 dots an inch; of BMP with the last two."""
+    if format == "BMP":
+        return metadata.write(saved(image, "BMP", dpi=(300, 300)), "BMP", metadata.Metadata(icc=ICC), native=True)
+    options: dict[str, Any] = {"exif": exif_of_camera(orientation), "icc_profile": ICC, "dpi": (300, 300)}
+    if format != "TIFF":  # whose offset Pillow writes wrong
+        options["exif"].get_ifd(EXIF_IFD)[INTEROPERABILITY_IFD] = {1: "R98"}
+    if format == "PNG":
+        options["pnginfo"] = PngImagePlugin.PngInfo()
+        options["pnginfo"].add_itxt("XML:com.adobe.xmp", XMP.decode())
+    elif format == "TIFF":
+        options["exif"][700] = XMP
+        options["exif"] = options["exif"].tobytes()  # only so Pillow writes the directories in it
+    else:
+        options["xmp"] = XMP
+    return saved(image, format, **options)
+
+
+def xmp_of(image: Image.Image) -> bytes:
+    value = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp", "")
+    return value if isinstance(value, bytes) else value.encode()
+
+
+@pytest.fixture
+def photo() -> Image.Image:
+    ramp = np.add.outer(np.arange(48), np.arange(72)) % 200
+    return Image.fromarray(np.stack([ramp, ramp[::-1], 255 - ramp], axis=-1).astype(np.uint8))
+
+
+@pytest.mark.parametrize("target", FORMATS)
+@pytest.mark.parametrize("source", FORMATS)
+def test_exif_xmp_profile_and_density_are_kept_between_all_formats_that_hold_them(
+    photo: Image.Image, source: str, target: str
+) -> None:
+    data = with_all(photo, source, orientation=6)
+    has_exif, has_density = source != "BMP", source != "WebP"
+    lost: set[str] = set()
+    if target == "BMP" and has_exif:
+        lost = {"exif", "xmp"} | ({"artist"} if source == "TIFF" else set())
+    elif target == "WebP" and has_density and source != "TIFF":  # of a TIFF it goes into the EXIF block
+        lost = {"density"}
+    for _ in range(2):  # a second pass finds what the first one has written
+        data, dropped = encode(decode(data), target)
+        assert set(dropped) == lost
+        lost = set()
+        image = opened(data)
+        if target == "BMP":
+            assert decode(data).metadata.icc == ICC
+        else:
+            assert image.info["icc_profile"] == ICC
+        if has_density and target != "WebP":
+            assert image.info["dpi"] == pytest.approx((300, 300), abs=0.02)
+        if target != "BMP" and has_exif:
+            assert xmp_of(image) == XMP
+            block = image.getexif()
+            assert (block[ORIENTATION], block[ARTIST]) == (1 if target == "TIFF" else 6, "A. Name")
+            inner = block.get_ifd(EXIF_IFD)
+            assert inner[EXPOSURE] == pytest.approx(0.004)
+            assert inner[MAKER_NOTE] == NOTE
+            assert [inner[WIDTH], inner[HEIGHT]] == ([48, 72] if target == "TIFF" else [72, 48])
+            assert source == "TIFF" or block.get_ifd(INTEROPERABILITY_IFD)[1] == "R98"
+            assert block.get_ifd(GPS_IFD)[2] == (48.0, 8.0, 11.5)
+        assert ImageOps.exif_transpose(opened(data)).size == (photo.size[::-1] if has_exif else photo.size)
+        if target == "TIFF":
+            page = tifffile.TiffFile(io.BytesIO(data)).pages.first
+            assert page.tags[34675].value == ICC
+            assert not has_exif or page.tags[34665].value["MakerNote"] == NOTE
+            assert not has_exif or page.tags[700].value == XMP
+            np.testing.assert_array_equal(page.asarray()[..., ::-1], decode(data).pixels)
+
+
+@pytest.mark.parametrize("shape", [(30, 40), (30, 40, 3), (30, 40, 4)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_tiff_keeps_every_plain_tag(noise: Noise, shape: tuple[int, ...], dtype: type) -> None:
+    pixels = noise(shape, dtype)
+    plain = {
+        269: "page 7", 270: "box 7", 305: "scanner", 306: "2020:01:02 03:04:05", 315: "A. Name", 33432: "(c)",
+        42113: "-9999", 65000: "private",
+    }  # fmt: skip
+    extra = [(tag, 2, None, text, True) for tag, text in plain.items()]
+    extra += [
+        (33550, 12, 3, (0.5, 0.5, 0.0), True),
+        (34735, 3, 4, (1, 1, 0, 0), True),
+        (33723, 7, 5, b"\x1c\2\0\0\0", True),
+    ]
+    for order in ("<", ">"):
+        file = io.BytesIO()
+        tifffile.imwrite(
+            file, pixels[..., :3] if shape[-1] == 4 else pixels, byteorder=order, extratags=extra, iccprofile=ICC,
+            resolution=(118, 118), resolutionunit="CENTIMETER", software=False, metadata=None,
+        )  # fmt: skip
+        data, dropped = encode(replace_pixels(decode(file.getvalue()), pixels), "TIFF")
+        assert dropped == ()
+        tags = tifffile.TiffFile(io.BytesIO(data)).pages.first.tags
+        assert {tag: tags[tag].value for tag in plain} == plain
+        assert tags[33550].value == (0.5, 0.5, 0.0)
+        assert tags[34735].value == (1, 1, 0, 0)
+        assert tags[33723].value == b"\x1c\2\0\0\0"
+        assert tags[34675].value == ICC
+        assert (tags[282].value, tags[296].value) == ((118, 1), 3)
+        assert opened(data).size == (40, 30)
+
+
+def replace_pixels(picture: Any, pixels: np.ndarray) -> Any:
+    from dataclasses import replace
+
+    return replace(picture, pixels=pixels)
+
+
+def test_scientific_tags_stay_in_tiffs_and_are_named_elsewhere(noise: Noise) -> None:
+    file = io.BytesIO()
+    tifffile.imwrite(file, noise((30, 40), np.uint16), imagej=True, metadata={"Info": "stage 3"})
+    picture = decode(file.getvalue())
+    kept, dropped = encode(picture, "TIFF")
+    assert dropped == ()
+    assert tifffile.TiffFile(io.BytesIO(kept)).imagej_metadata["Info"] == "stage 3"
+    assert "ImageJ tags" in encode(picture, "PNG")[1]
+
+
+def segment(marker: int, payload: bytes) -> bytes:
+    return struct.pack(">BBH", 0xFF, marker, len(payload) + 2) + payload
+
+
+def chunk(name: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+
+def jpeg(*segments: bytes, behind: bytes = b"", **options: Any) -> bytes:
+    data = saved(Image.new("RGB", (40, 30), "teal"), "JPEG", **options)
+    return data[:20] + b"".join(segments) + data[20:] + behind
+
+
+def png(*chunks: bytes, mode: str = "RGB", **options: Any) -> bytes:
+    data = saved(Image.new("RGB", (40, 30), "teal").convert(mode), "PNG", **options)
+    return data[:33] + b"".join(chunks) + data[33:]
+
+
+def packet(attributes: str, content: str = "") -> bytes:
+    return (
+        '<?xpacket begin="" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">'
+        '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about="" '
+        f'xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmp:Rating="5" {attributes}>{content}'
+        '</rdf:Description></rdf:RDF></x:xmpmeta>   <?xpacket end="w"?>'
+    ).encode()
+
+
+RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
+VIDEO = b"\0\0\0\x18ftypmp42" + bytes(100)
+MOTION = packet('xmlns:C="http://ns.google.com/photos/1.0/camera/" C:MotionPhoto="1" C:MicroVideoOffset = \'112\'')
+GAIN = packet(
+    'xmlns:hdrgm="http://ns.adobe.com/hdr-gain-map/1.0/" hdrgm:Version="1.0"'
+    ' xmlns:Container="http://ns.google.com/photos/1.0/container/"'
+    ' xmlns:Item="http://ns.google.com/photos/1.0/container/item/"',
+    "<Container:Directory><rdf:Seq><rdf:li rdf:parseType='Resource'>"
+    '<Container:Item Item:Semantic="GainMap" Item:Length="999"/></rdf:li></rdf:Seq></Container:Directory>'
+    "<xmp:Label>red</xmp:Label>",
+)
+MPF = b"MPF\0MM\0*\0\0\0\x08\0\1" + struct.pack(">HHII", 0xB001, 4, 1, 2) + bytes(4)
+JPEG_OF_ITS_OWN = saved(Image.new("L", (8, 8)), "JPEG")
+IPTC = b"\x1c\2\x50\0\6A.Name"
+RESOURCE = b"Photoshop 3.0\x008BIM\4\4\0\0" + struct.pack(">I", len(IPTC)) + IPTC + b"\0"
+LOST: dict[str, tuple[bytes, str, set[str]]] = {
+    "motion photo": (jpeg(xmp=MOTION, behind=VIDEO), "JPEG", {xmp_packets.VIDEO}),
+    "Ultra HDR": (
+        jpeg(segment(0xE2, MPF), xmp=GAIN, behind=JPEG_OF_ITS_OWN), "JPEG", {xmp_packets.GAIN_MAP},
+    ),
+    "ISO gain map": (jpeg(segment(0xE2, b"urn:iso:std:iso:ts:21496:-1\0\0\0")), "WebP", {xmp_packets.GAIN_MAP}),
+    "preview": (jpeg(segment(0xE2, MPF), behind=JPEG_OF_ITS_OWN), "JPEG", {xmp_packets.FURTHER_PICTURES}),
+    "FLIR": (jpeg(segment(0xE1, b"FLIR\0\1\0\0" + bytes(99))), "JPEG", {"FLIR thermal data"}),
+    "C2PA": (jpeg(segment(0xEB, b"JP\0\1\0\0\0\1jumb c2pa")), "JPEG", {"C2PA content credentials"}),
+    "maker's": (jpeg(segment(0xE4, b"Qualcomm\0x")), "PNG", {"APP4 segment (Qualcomm)"}),
+    "behind": (jpeg(behind=b"SEFT"), "JPEG", {"data behind the picture"}),
+    "comment": (jpeg(comment="by hand"), "PNG", {"comment"}),
+    "comment kept": (jpeg(comment="by hand"), "JPEG", set()),
+    "iptc": (jpeg(segment(0xED, RESOURCE)), "WebP", {"iptc"}),
+    "iptc kept": (jpeg(segment(0xED, RESOURCE)), "TIFF", set()),
+    "Photoshop": (jpeg(segment(0xED, RESOURCE + b"8BIM\4\x0c\0\0\0\0\0\2ab")), "JPEG", {"Photoshop resources"}),
+    "extended XMP": (
+        jpeg(
+            segment(0xE1, b"http://ns.adobe.com/xmp/extension/\0" + bytes(50)),
+            xmp=packet('xmlns:n="http://ns.adobe.com/xmp/note/" n:HasExtendedXMP="00"'),
+        ),
+        "JPEG",
+        {"extended XMP"},
+    ),
+    "HDR": (png(chunk(b"cICP", b"\x09\x10\0\1"), chunk(b"mDCV", bytes(24)), chunk(b"cLLI", bytes(8))), "PNG", set()),
+    "PNG's place": (png(chunk(b"oFFs", bytes(9)), chunk(b"bKGD", bytes(6))), "PNG", set()),
+    "PNG's time": (
+        png(chunk(b"tIME", bytes(7)), chunk(b"sBIT", b"\5\6\5")), "PNG",
+        {"significant bits (sBIT)", "time of the last change (tIME)"},
+    ),
+    "text": (png(chunk(b"tEXt", b"Author\0A"), chunk(b"caBX", b"jumb")), "PNG", {"C2PA content credentials"}),
+    "text elsewhere": (png(chunk(b"tEXt", b"Author\0A")), "JPEG", {"text (Author)"}),
+    "palette": (png(mode="P"), "PNG", {"palette (written as colors)"}),
+    "1 bit": (png(mode="1"), "PNG", {"depth of 1 bit (8 are written)"}),
+    "BMP 1 bit": (saved(Image.new("1", (9, 9)), "BMP"), "BMP", {"depth of 1 bit (8 are written)"}),
+    "BMP palette": (saved(Image.new("RGB", (9, 9), "red").convert("P"), "BMP"), "PNG", {"palette (written as colors)"}),
+    "BMP gray": (saved(Image.new("L", (9, 9)), "BMP"), "PNG", set()),
+    "TIFF palette": (saved(Image.new("P", (9, 9)), "TIFF"), "TIFF", {"palette (written as colors)"}),
+    "gray with alpha": (png(mode="LA"), "PNG", {GREY_LAYOUT}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", LOST)
+def test_what_is_lost_has_a_name_and_nothing_claims_it(case: str) -> None:
+    data, target, names = LOST[case]
+    written, dropped = encode(decode(data), target)
+    assert set(dropped) == names
+    for word in (
+        b"MotionPhoto",
+        b"MicroVideo",
+        b"GainMap",
+        b'hdr-gain-map/1.0/" hdr',
+        b"HasExtended",
+        b"FLIR",
+        b"jumb",
+    ):
+        assert word not in written
+    if b"xmp:Rating" in data:
+        root = ElementTree.fromstring(decode(written).metadata.xmp)  # noqa: S314 - the test's own
+        assert next(root.iter(f"{RDF}Description")).get("{http://ns.adobe.com/xap/1.0/}Rating") == "5"
+        assert (b"Label" in data) == (b"Label" in written)
+    assert encode(decode(written), target)[1] == ()
+
+
+@pytest.mark.parametrize(
+    "packet", [b"MotionPhoto <broken", b'<!DOCTYPE x [<!ENTITY a "b">]><x a="MotionPhoto">&a;</x>']
+)
+def test_a_packet_that_cannot_be_cut_is_left_out(packet: bytes) -> None:
+    assert xmp_packets.without_claims(packet) == (b"", {xmp_packets.VIDEO})
+
+
+def with_thumbnail(thumbnail: bytes, note: bytes = b"", compression: int = 6) -> bytes:
+    """Return an EXIF block by hand: orientation and maker note, then a second directory with the thumbnail."""
+    at = 8 + 2 + 12 * 2 + 4 + 2 + 12 + 4 + 2 + 12 * 3 + 4
+    entries = struct.pack(">HHHIHHHHII", 2, 0x112, 3, 1, 1, 0, 0x8769, 4, 1, 38)
+    inner = struct.pack(">HHHIII", 1, 0x927C, 7, len(note), at + len(thumbnail), 0)
+    places = (513, 514) if compression == 6 else (273, 279)
+    second = struct.pack(">HHHIHH", 3, 259, 3, 1, compression, 0)
+    second += struct.pack(">HHIIHHIII", places[0], 4, 1, at, places[1], 4, 1, len(thumbnail), 0)
+    return b"MM\0*\0\0\0\x08" + entries + struct.pack(">I", 56) + inner + second + thumbnail + note
+
+
+@pytest.mark.parametrize("target", FORMATS)
+def test_no_thumbnail_shows_what_the_picture_was(target: str) -> None:
+    before = Image.effect_noise((320, 200), 50).convert("RGB")
+    after = Image.new("RGB", (320, 200), "navy")
+    thumbnail = saved(before.resize((160, 100)), "JPEG")
+    data = saved(before, "JPEG", exif=b"Exif\0\0" + with_thumbnail(thumbnail, b"note" + JPEG_OF_ITS_OWN + b"end"))
+    picture = decode(data)
+    assert {exif_blocks.THUMBNAIL, exif_blocks.PREVIEW} <= picture.metadata.found
+    written, dropped = encode(replace_pixels(picture, np.asarray(after)[..., ::-1]), target)
+    assert exif_blocks.PREVIEW in dropped
+    assert thumbnail not in written
+    assert JPEG_OF_ITS_OWN not in written
+    if target in ("TIFF", "BMP"):
+        assert exif_blocks.THUMBNAIL in dropped
+        return
+    assert exif_blocks.THUMBNAIL not in dropped
+    block = opened(written).getexif()
+    assert block.get_ifd(EXIF_IFD)[MAKER_NOTE] == b"note" + bytes(len(JPEG_OF_ITS_OWN)) + b"end"
+    small = opened(written[written.index(b"\xff\xd8\xff", written.index(b"MM\0*")) :])
+    assert small.size == (160, 100)
+    assert np.abs(np.asarray(small.convert("RGB"), int) - (0, 0, 128)).max() < 4
+
+
+@pytest.mark.parametrize("thumbnail", [b"\xff\xd8\xff\xdb tiny \xff\xd9", bytes(300)])
+def test_a_thumbnail_that_cannot_be_drawn_anew_is_dropped_and_named(thumbnail: bytes) -> None:
+    block = with_thumbnail(thumbnail, compression=6 if thumbnail[0] else 1)
+    data = saved(Image.new("RGB", (320, 200)), "JPEG", exif=b"Exif\0\0" + block)
+    written, dropped = encode(decode(data), "JPEG")
+    assert dropped == (exif_blocks.THUMBNAIL,)
+    assert opened(written).getexif().get_ifd(1) == {}
+    assert b"tiny" not in written
+
+
+@pytest.mark.parametrize("target", FORMATS)
+@pytest.mark.parametrize("prefixes", [1, 2])
+def test_a_prefix_of_exif_in_a_webp_is_no_part_of_it(target: str, prefixes: int) -> None:
+    block = exif_of_camera(6).tobytes().removeprefix(b"Exif\0\0")
+    room = bytes(6 * prefixes)
+    data = saved(Image.new("RGB", (64, 32), "red"), "WEBP", exif=block + room)
+    written, _ = encode(decode(data.replace(block + room, b"Exif\0\0" * prefixes + block)), target)
+    assert written.count(b"Exif\0\0") == (target == "JPEG")
+    assert ImageOps.exif_transpose(opened(written)).size == (32, 64)
+
+
+@pytest.mark.parametrize("quality", [1, 30, 75, 90, 96, 99, 100])
+def test_a_jpeg_is_written_no_coarser_than_it_came(photo: Image.Image, quality: int) -> None:
+    data = saved(photo, "JPEG", quality=quality)
+    assert decode(data).metadata.jpeg_quality == quality
+    before, after = (opened(each).quantization for each in (data, encode(decode(data), "JPEG")[0]))
+    assert all(np.less_equal(after[table], before[table]).all() for table in before)
+    assert decode(encode(decode(data), "JPEG", 40)[0]).metadata.jpeg_quality == 40
+
+
+def test_lossy_formats_are_known(photo: Image.Image) -> None:
+    picture = decode(with_all(photo, "PNG"))
+    assert {format for format in FORMATS if is_lossy(encode(picture, format)[0])} == {"JPEG", "WebP"}
+    assert not is_lossy(saved(photo, "WebP", lossless=True, icc_profile=ICC))
+
+
+def test_a_profile_of_many_segments_is_kept(photo: Image.Image, noise: Noise) -> None:
+    body = ICC + noise((200_000,)).tobytes()
+    profile = struct.pack(">I", len(body)) + body[4:]
+    data, dropped = encode(decode(saved(photo, "PNG", icc_profile=profile)), "JPEG")
+    assert dropped == ()
+    assert opened(data).info["icc_profile"] == decode(data).metadata.icc == profile
+
+
+def test_a_gray_profile_is_not_put_on_color(photo: Image.Image) -> None:
+    profile = ICC[:16] + b"GRAY" + ICC[20:]
+    data, dropped = encode(decode(saved(photo.convert("L"), "JPEG", icc_profile=profile)), "WebP")
+    assert dropped == ("icc",)
+    assert "icc_profile" not in opened(data).info
+
+
+def test_exif_that_does_not_fit_is_named_and_its_orientation_applied(photo: Image.Image) -> None:
+    block = exif_of_camera(6)
+    block.get_ifd(EXIF_IFD)[0x9286] = bytes(70_000)
+    written, dropped = encode(decode(saved(photo, "PNG", exif=block)), "JPEG")
+    assert dropped == ("exif",)
+    assert opened(written).size == photo.size[::-1]
