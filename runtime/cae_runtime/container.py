@@ -39,6 +39,8 @@ def inspect(data: bytes) -> Header:
                 break
         else:
             raise ImageError(f"is not a {JPEG}, {PNG}, {WEBP}, {TIFF} or {BMP} image")
+    except ImageError:  # a ValueError too
+        raise
     except DAMAGED as e:
         raise ImageError("is truncated or damaged") from e
     if header.width < 1 or header.height < 1:
