@@ -240,7 +240,7 @@ def test_the_level_is_that_of_the_sensor_seen_through_the_tone_curve(
 ) -> None:
     """Green, which has no gain, with nothing between the sensor and the curve."""
     for name in ("_demosaiced", "_smoothed"):
-        monkeypatch.setattr(cae_train.camera, name, lambda noise, _generator: noise)
+        monkeypatch.setattr(cae_train.camera, name, lambda noise, *_: noise)
     monkeypatch.setattr(
         cae_train.camera, "_colour_matrices", lambda count, _generator: torch.eye(3).repeat(count, 1, 1)
     )
@@ -303,3 +303,38 @@ def test_jpeg_draws_what_it_always_drew(seed: int) -> None:
         assert decoded is not None
         wanted[index] = torch.from_numpy(decoded[top:, left:, ::-1].copy()).permute(2, 0, 1).float() / 255
     assert torch.equal(_jpeg(pictures, generator(seed)), wanted)
+
+
+@pytest.mark.usefixtures("no_jpeg")
+def test_soft_filters_make_wider_noise_as_strong_as_before() -> None:
+    def statistics(spec: str) -> tuple[float, float]:
+        noise = parse(spec)(flat(0.5, 256), generator()) - 0.5
+        noise -= noise.mean((2, 3), keepdim=True)
+        return float(noise.square().mean().sqrt()), float(
+            (noise[..., 1:] * noise[..., :-1]).mean() / noise.square().mean()
+        )
+
+    (usual, narrow), (soft, wide) = statistics("camera:0.6"), statistics("camera-soft:0.6")
+    assert wide > narrow + 0.1
+    assert soft > usual
+
+
+def test_hot_pixels_are_few_and_each_is_of_one_color() -> None:
+    dark = flat(20 / 255, 256)
+    added = parse("hot-pixels:0.003")(dark, generator()) - dark
+    assert float(added.min()) > -0.6, "what sharpens in the interpolation is darker around them"
+    strong = added.amax(1) > 0.07
+    assert 0.001 < float(strong.float().mean()) < 0.02
+    assert torch.equal(parse("hot-pixels:0")(dark, generator()), dark)
+    single = torch.zeros_like(strong)
+    single[:, 1:-1, 1:-1] = (added.abs().sum(1).unfold(1, 3, 1).unfold(2, 3, 1) > 0).sum((3, 4)) == 1
+    alone = single & strong
+    assert alone.any(), "some were not interpolated: one pixel of one channel"
+    assert float(((added > 0).sum(1)[alone] == 1).float().mean()) > 0.95
+
+
+def test_the_sensor_alone_has_no_jpeg_and_the_noise_of_the_camera() -> None:
+    noise = parse("sensor:0.6")(flat(0.5, 64), generator()) - 0.5
+    assert len(noise.unique()) > 10_000, "nothing is rounded"
+    weaker = parse("camera:0.6")(flat(0.5, 64), generator()) - 0.5
+    assert float(noise.std()) > float(weaker.std()), "which JPEG and enlarging make less"

@@ -13,12 +13,19 @@ from torch import Tensor
 from cae_train import ConfigError, TrainConfig
 from cae_train.blur import Blur, MotionBlur
 from cae_train.camera import Camera
-from cae_train.degrade import DEGRADATIONS, Chain, Kind, Nothing, OneOf, parse, parse_chain
+from cae_train.degrade import DEGRADATIONS, Chain, Kind, Nothing, OneOf, Row, parse, parse_chain
 from cae_train.jpeg import Jpeg
 from cae_train.mask import Mask
 from cae_train.noise import Gaussian, Level, Poisson, SaltPepper, Speckle
 from cae_train.patches import Pairs, fixed_pairs
 
+PINNED = {
+    "camera": [40, 92, 186, 207],
+    "gaussian:0-55,gaussian:0-55,camera": [18, 90, 177, 206],
+    "gaussian:0-25 jpeg:30-90": [2, 99, 173, 207],
+    "blur:0-2": [2, 92, 181, 207],
+    "gaussian:20,jpeg:10-80,camera:0.6": [21, 83, 166, 205],
+}
 GREY = torch.full((16, 3, 32, 32), 128 / 255)
 
 
@@ -46,6 +53,12 @@ def generator(seed: int = 1) -> torch.Generator:
         ("mask:.05-.6", Mask(Level(0.05, 0.6))),
         ("none", Nothing(Level(0, 0))),
         ("gaussian:0-55,camera", OneOf((Gaussian(Level(0, 55)), Camera(Level(0, 1))))),
+        ("gaussian:5+jpeg:50", Row((Gaussian(Level(5, 5)), Jpeg(Level(50, 50))))),
+        ("poisson:1e+3", Poisson(Level(1000, 1000))),
+        (
+            "gaussian:1e-1+jpeg:50,camera",
+            OneOf((Row((Gaussian(Level(0.1, 0.1)), Jpeg(Level(50, 50)))), Camera(Level(0, 1)))),
+        ),
         ("camera:0.5,gaussian:5,gaussian:5", OneOf((Camera(Level(0.5, 0.5)), *[Gaussian(Level(5, 5))] * 2))),
     ],
 )
@@ -58,6 +71,9 @@ def test_specs(spec: str, wanted: object) -> None:
     [
         ("gaussian:abc", "'abc' is no level, write gaussian:LEVEL or gaussian:LOW-HIGH"),
         ("gaussian:", "'' is no level"),
+        ("gaussian:5+", "unknown degradation ''"),
+        ("gaussian:5+mask:0.1", "mask and none do not go in a row"),
+        ("none+gaussian:5", "mask and none do not go in a row"),
         ("gaussian", "'' is no level"),
         ("gaussian:5-", "'5-' is no level"),
         ("gaussian:-1", "'-1' is no level"),
@@ -338,3 +354,32 @@ def test_alternatives_follow_the_seed_and_stand_in_a_chain() -> None:
     torch.rand(3)  # nothing is taken from torch's global generator
     assert torch.equal(first, chain(clean, generator(5)))
     assert not torch.equal(first, chain(clean, generator(6)))
+
+
+def test_plus_signs_apply_in_a_row() -> None:
+    clean = torch.rand(6, 3, 32, 32)
+    noisy = parse("gaussian:20")(clean, generator(2))
+    assert torch.equal(parse("gaussian:20+gaussian:0")(clean, generator(2)), noisy)
+    once = parse_chain(["gaussian:20+blur:1"])(clean, generator(2))
+    assert torch.equal(once, parse_chain(["gaussian:20", "blur:1"])(clean, generator(2)))
+
+
+def test_alternatives_beside_rows_are_degraded_to_the_edge() -> None:
+    """What reaches less far is spared the margin, and the patch is the same size and noisy all over."""
+    chain = parse_chain(["gaussian:40,gaussian:40+jpeg:60"])
+    assert chain.reach == 16
+    clean = torch.full((40, 3, 64, 64), 0.5)
+    for margin, side in ((16, 32), (0, 64), (20, 24)):
+        degraded = chain(clean, generator(), margin)
+        assert degraded.shape == (40, 3, side, side)
+        assert float((degraded != 0.5).float().mean((0, 1)).min()) > 0.8
+
+
+def test_what_older_specs_draw_has_not_changed() -> None:
+    """A run of an older version goes on with the same patches; values of version 0.1.0."""
+    clean = torch.linspace(0, 1, 4 * 3 * 32 * 32).reshape(4, 3, 32, 32)
+    for spec, wanted in PINNED.items():
+        drawn = parse_chain(spec.split())(clean, generator(11))
+        assert [round(255 * float(drawn[i, i % 3, 7 * i + 3, 5])) for i in range(4)] == pytest.approx(wanted, abs=1), (
+            spec
+        )

@@ -80,3 +80,20 @@ def test_it_codes_8_bits() -> None:
     noisy = parse_chain(["gaussian:200", "jpeg:50"], clip=False)(torch.rand(8, 3, 32, 32), generator())
     assert torch.equal(noisy.mul(255).round().div(255), noisy)
     assert 0 <= float(noisy.min()) < float(noisy.max()) <= 1
+
+
+def test_jpeg_twice_is_coded_twice_on_one_grid_or_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[int, int, int]] = []
+
+    def listening(pixels: np.ndarray, quality: int, sampling: int, top: int, left: int) -> np.ndarray:
+        calls.append((quality, top, left))
+        return coded(pixels, quality, sampling, top, left)
+
+    monkeypatch.setattr(cae_train.jpeg, "coded", listening)
+    clean = torch.from_numpy(picture(3)).permute(2, 0, 1)[None].expand(40, -1, -1, -1).float() / 255
+    degraded = parse("jpeg-twice:20-50")(clean, generator())
+    assert torch.equal(degraded.mul(255).round().div(255), degraded)
+    firsts, seconds = calls[::2], calls[1::2]
+    assert all(20 <= quality <= 50 for quality, _, _ in firsts)
+    assert all(60 <= quality <= 96 for quality, _, _ in seconds)
+    assert 10 < sum(a[1:] == b[1:] for a, b in zip(firsts, seconds, strict=True)) < 32

@@ -32,11 +32,16 @@ class Blur:
     def __call__(self, clean: Tensor, generator: torch.Generator) -> Tensor:
         """N x C x H x W -> blurred, as wide as before."""
         sigma = self.sigma.draw(len(clean), generator).flatten(1)
-        line = torch.arange(-self.reach, self.reach + 1)
-        kernels = torch.exp(-(line**2) / (2 * sigma.clamp_min(1e-3) ** 2))  # N x K; sigma 0: the pixel alone
-        kernels /= kernels.sum(1, keepdim=True)
-        height, width = (_rows(kernels, side) for side in clean.shape[2:])
+        height, width = (line_filters(sigma, self.reach, side) for side in clean.shape[2:])
         return height[:, None] @ clean @ width[:, None].mT
+
+
+def line_filters(sigma: Tensor, reach: int, length: int) -> Tensor:
+    """Gaussians of N x 1 sigmas, cut off at `reach` pixels, as N x L x L matrices that filter a line of `length`."""
+    line = torch.arange(-reach, reach + 1)
+    kernels = torch.exp(-(line**2) / (2 * sigma.clamp_min(1e-3) ** 2))  # N x K; sigma 0: the pixel alone
+    kernels /= kernels.sum(1, keepdim=True)
+    return _rows(kernels, length)
 
 
 def _rows(kernels: Tensor, length: int) -> Tensor:

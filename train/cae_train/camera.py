@@ -32,6 +32,26 @@ SHARPEST, WIDE = 0.2, 2.5  # sigmas: below the first a filter does nothing; of t
 
 _LUMA = torch.tensor([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]])
 _FROM_LUMA = torch.linalg.inv(_LUMA)
+TINY, FAINTEST = 1e-6, 20 / 255  # what stands for no noise at all; the least excess of a hot pixel
+
+
+@dataclass(frozen=True)
+class Filters:
+    """How strongly a camera smooths its noise: (least sigma, largest sigma, share of the patches that are smoothed).
+
+    Attributes:
+        brightness: of the brightness, in pixels, before it is sharpened.
+        color: of the colors; never less than that of the brightness.
+        keep_strength: whether filtered noise is made as strong again as it was.
+    """
+
+    brightness: tuple[float, float, float] = (0.0, 1.0, 0.6)
+    color: tuple[float, float, float] = (0.0, 3.5, 0.7)
+    keep_strength: bool = False
+
+
+USUAL = Filters()
+SOFT = Filters((0.5, 1.25, 0.85), (0.8, 5.0, 0.85), keep_strength=True)  # closer to what real cameras were seen to do
 
 
 @dataclass(frozen=True)
@@ -39,6 +59,7 @@ class Camera:
     """Noise of a camera; the level is its sensitivity, 0 (bright daylight) to 1 (near darkness)."""
 
     sensitivity: Level
+    filters: Filters = USUAL
 
     def __call__(self, clean: Tensor, generator: torch.Generator) -> Tensor:
         """N x C x H x W in 0..1 (C 3 or 1; H and W above 8) -> the same with noise, not clipped."""
@@ -57,19 +78,55 @@ class Camera:
         """N x 3 x H x W -> the same with noise whose grain is `grain` pixels wide."""
         level = self.sensitivity.draw(len(picture), generator)
         if grain == 1:
-            return picture + noise_of(picture, level, generator)
+            return picture + noise_of(picture, level, generator, self.filters)
         size = [round(side / grain) for side in picture.shape[2:]]
         small = F.interpolate(picture, size=size, mode="bilinear")
-        return picture + F.interpolate(noise_of(small, level, generator), size=picture.shape[2:], mode="bilinear")
+        noise = noise_of(small, level, generator, self.filters)
+        return picture + F.interpolate(noise, size=picture.shape[2:], mode="bilinear")
 
 
-def noise_of(picture: Tensor, level: Tensor, generator: torch.Generator) -> Tensor:
+@dataclass(frozen=True)
+class Sensor:
+    """The noise of a camera's sensor after its processing, without JPEG or resizing: to be chained with them."""
+
+    sensitivity: Level
+
+    def __call__(self, clean: Tensor, generator: torch.Generator) -> Tensor:
+        """N x C x H x W in 0..1 (C 3 or 1; H and W above 8) -> the same with noise, not clipped."""
+        rgb = F.pad(clean.clamp(0, 1).expand(-1, 3, -1, -1), (MARGIN,) * 4, mode="reflect")
+        noise = noise_of(rgb, self.sensitivity.draw(len(clean), generator), generator)
+        noise = noise[:, :, MARGIN:-MARGIN, MARGIN:-MARGIN]
+        return clean + (noise.mean(1, keepdim=True) if clean.shape[1] == 1 else noise)
+
+
+@dataclass(frozen=True)
+class HotPixels:
+    """Pixels of the sensor that are always too bright, as long exposures show them; the level is their share.
+
+    Each is one color of the mosaic, by 20 gray levels of 255 up to what makes it white; what the camera's
+    interpolation makes of it is added to the picture. A third of the patches are not interpolated: there a hot pixel is
+    one channel.
+    """
+
+    share: Level
+
+    def __call__(self, clean: Tensor, generator: torch.Generator) -> Tensor:
+        """N x C x H x W in 0..1 (C 3 or 1; H and W above 8) -> the same with hot pixels, up to about 1."""
+        rgb = clean.clamp(0, 1).expand(-1, 3, -1, -1)
+        excess = torch.rand(rgb.shape, generator=generator) * (1 - FAINTEST) + FAINTEST
+        hot = torch.rand(rgb.shape, generator=generator) < self.share.draw(len(clean), generator)
+        added = _demosaiced(torch.minimum(excess, 1 - rgb).clamp_min(0) * hot, generator)
+        return clean + (added.mean(1, keepdim=True) if clean.shape[1] == 1 else added)
+
+
+def noise_of(picture: Tensor, level: Tensor, generator: torch.Generator, filters: Filters = USUAL) -> Tensor:
     """What noise on the sensor becomes in the finished picture.
 
     Args:
         picture: N x 3 x H x W in 0..1.
         level: sensitivity of each, N x 1 x 1 x 1 in 0..1.
         generator: of all randomness; the Bayer phase is drawn once for all N.
+        filters: of the camera's own smoothing.
 
     Returns:
         The noise alone, float32 N x 3 x H x W of mean 0.
@@ -90,7 +147,7 @@ def noise_of(picture: Tensor, level: Tensor, generator: torch.Generator) -> Tens
     read = torch.exp(READ_SLOPE * shot.log() + READ_OFFSET + spread)
     on_sensor = torch.randn(raw.shape, generator=generator) * (shot * raw + read).sqrt_()
     noise = _demosaiced(on_sensor, generator)
-    return _smoothed(_colours(to_rgb, noise * gains).mul_(slope), generator)
+    return _smoothed(_colours(to_rgb, noise * gains).mul_(slope), generator, filters)
 
 
 def _colours(matrices: Tensor, picture: Tensor) -> Tensor:
@@ -150,7 +207,7 @@ def _demosaiced(values: Tensor, generator: torch.Generator) -> Tensor:
     return result
 
 
-def _smoothed(noise: Tensor, generator: torch.Generator) -> Tensor:
+def _smoothed(noise: Tensor, generator: torch.Generator, filters: Filters = USUAL) -> Tensor:
     """The camera's own smoothing and sharpening of N x 3 x H x W, of each patch another.
 
     Brightness: a narrow filter, sharpened, with a share of what a wide one leaves. Colour: a wider filter, and damped.
@@ -161,8 +218,8 @@ def _smoothed(noise: Tensor, generator: torch.Generator) -> Tensor:
         value = torch.empty(count).uniform_(low, high, generator=generator)
         return torch.where(torch.rand(count, generator=generator) < share, value, otherwise)
 
-    narrow, sharpening, wide = drawn(0.0, 1.0, 0.6), drawn(0.0, 1.2, 0.4), drawn(0.0, 0.3, 0.5)
-    colour, damping = torch.maximum(narrow, drawn(0.0, 3.5, 0.7)), drawn(0.2, 1.0, 0.6, 1.0)
+    narrow, sharpening, wide = drawn(*filters.brightness), drawn(0.0, 1.2, 0.4), drawn(0.0, 0.3, 0.5)
+    colour, damping = torch.maximum(narrow, drawn(*filters.color)), drawn(0.2, 1.0, 0.6, 1.0)
     settings = torch.stack((narrow, sharpening, wide, colour, damping), 1).tolist()
     split = _colours(_LUMA.expand(count, 3, 3), noise).permute(0, 2, 3, 1).contiguous().numpy()
     for picture, (sigma, sharpen, share, sigma_colour, damp) in zip(split, settings, strict=True):
@@ -172,8 +229,12 @@ def _smoothed(noise: Tensor, generator: torch.Generator) -> Tensor:
             filtered = filtered + sharpen * (filtered - _blurred(bright, (sigma**2 + 1) ** 0.5))
         if share:
             filtered = filtered + share * (_blurred(bright, WIDE) - filtered)
+        filtered_colours = _blurred(colours, sigma_colour)
+        if filters.keep_strength:
+            filtered = filtered * (bright.std() / max(filtered.std(), TINY))
+            filtered_colours = filtered_colours * (colours.std() / max(filtered_colours.std(), TINY))
         picture[:, :, 0] = filtered
-        picture[:, :, 1:] = damp * _blurred(colours, sigma_colour)
+        picture[:, :, 1:] = damp * filtered_colours
     return _colours(_FROM_LUMA.expand(count, 3, 3), torch.from_numpy(split).permute(0, 3, 1, 2).contiguous())
 
 

@@ -2,22 +2,25 @@
 
 A degradation is a frozen dataclass that is called with a batch and a generator. Adding one: a class in a file of its
 own (or in that of its kind), with a line in `DEGRADATIONS`. Specs read `NAME`, `NAME:LEVEL` or `NAME:LOW-HIGH`, where a
-level is drawn for each patch; several with commas between them are alternatives, of which each patch draws one.
+level is drawn for each patch; several with plus signs between them are applied in a row; several (or rows of several)
+with commas between them are alternatives, of which each patch draws one.
 """
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from cae_train.blur import Blur, MotionBlur
-from cae_train.camera import Camera
+from cae_train.camera import SOFT, Camera, HotPixels, Sensor
+from cae_train.coarse import ColorNoise, Enlarged, Grain
 from cae_train.config import TrainConfig
 from cae_train.errors import ConfigError
-from cae_train.jpeg import Jpeg
+from cae_train.jpeg import Jpeg, JpegTwice
 from cae_train.mask import Mask
 from cae_train.measured import Measured, NoiseModel
 from cae_train.noise import Degradation, Gaussian, Level, Poisson, SaltPepper, Speckle
@@ -73,6 +76,15 @@ DEGRADATIONS: dict[str, Kind] = {
     "jpeg": Kind(Jpeg, 1, 100, "JPEG, its blocks anywhere", unit="quality"),
     "mask": Kind(Mask, 0, 1, "holes for inpainting, rectangles or strokes", unit="share of the pixels"),
     "camera": Kind(Camera, 0, 1, "a simulated camera's noise", Level(0, 1), "daylight (0) to near darkness (1)"),
+    "camera-soft": Kind(
+        partial(Camera, filters=SOFT), 0, 1, "camera with wider filters, as most smooth", Level(0, 1), "as of camera"
+    ),
+    "sensor": Kind(Sensor, 0, 1, "camera without JPEG and resizing, to chain with them", Level(0, 1), "as of camera"),
+    "hot-pixels": Kind(HotPixels, 0, 1, "pixels of the sensor that are always bright", unit="share of the pixels"),
+    "grain": Kind(Grain, 0, 255, "film grain", Level(1, 28), "sigma in the middle tones, in gray levels of 255"),
+    "color-noise": Kind(ColorNoise, 0, 255, "coarse noise of the colors", Level(3, 20), "sigma in gray levels of 255"),
+    "enlarged": Kind(Enlarged, 0, 255, "white noise enlarged with its picture", unit="sigma in gray levels of 255"),
+    "jpeg-twice": Kind(JpegTwice, 1, 100, "JPEG, and again at quality 60 to 96", unit="quality of the first"),
     "none": Kind(Nothing, 0, 0, "no degradation, for a plain autoencoder", Level(0, 0)),
 }
 
@@ -88,6 +100,24 @@ def centre(batch: Tensor, margin: int) -> Tensor:
 
 
 @dataclass(frozen=True)
+class Row:
+    """Degradations in a row that are together one alternative of others."""
+
+    steps: tuple[Degradation, ...]
+
+    @property
+    def reach(self) -> int:
+        """Pixels around a patch that decide what all steps together make of it."""
+        return sum(map(reach_of, self.steps))
+
+    def __call__(self, clean: Tensor, generator: torch.Generator) -> Tensor:
+        """N x C x H x W in 0..1 -> degraded, not clipped."""
+        for step in self.steps:
+            clean = step(clean, generator)
+        return clean
+
+
+@dataclass(frozen=True)
 class OneOf:
     """Alternatives: each patch draws one of them, all equally likely."""
 
@@ -100,12 +130,22 @@ class OneOf:
 
     def __call__(self, clean: Tensor, generator: torch.Generator) -> Tensor:
         """N x C x H x W in 0..1 -> degraded, not clipped."""
+        return self.cut(clean, generator, 0)
+
+    def cut(self, clean: Tensor, generator: torch.Generator, margin: int) -> Tensor:
+        """The same without so many pixels at each side, which are there to be reached: 0, or at least `reach`.
+
+        Where rows are among the alternatives, those that do not reach as far are spared the rest of the margin.
+        """
         drawn = torch.randint(len(self.alternatives), (len(clean),), generator=generator)
-        degraded = torch.empty_like(clean)
+        degraded = torch.empty_like(centre(clean, margin))
+        rows = any(isinstance(each, Row) for each in self.alternatives)
         for number, degrade in enumerate(self.alternatives):
             chosen = drawn == number
             if chosen.any():
-                degraded[chosen] = degrade(clean[chosen], generator)
+                needed = min(margin, reach_of(degrade)) if rows else margin
+                given = centre(clean[chosen], margin - needed)
+                degraded[chosen] = centre(degrade(given, generator), needed)
         return degraded
 
 
@@ -149,7 +189,10 @@ class Chain:
         degraded = clean
         for number, step in enumerate(self.steps, 1):
             used = margin if number == len(self.steps) else min(margin, reach_of(step))
-            degraded = centre(step(degraded, generator), used)
+            if isinstance(step, OneOf):
+                degraded = step.cut(degraded, generator, used)
+            else:
+                degraded = centre(step(degraded, generator), used)
             margin -= used
             yield degraded
 
@@ -157,17 +200,26 @@ class Chain:
 _NUMBER = r"(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _LEVEL = re.compile(rf"(?P<low>{_NUMBER})(?:-(?P<high>{_NUMBER}))?")
 
+_PLUS = re.compile(r"\+(?!\d)")  # not that of 1e+3
+
 
 def parse(spec: str, noise: Mapping[str, Any] | None = None) -> Degradation:
-    """Read one spec such as `gaussian:25`, `gaussian:0-55`, `camera` or `gaussian:0-55,camera`.
+    """Read one spec such as `gaussian:25`, `gaussian:0-55`, `gaussian:0-55,camera` or `grain,grain+jpeg:70-99`.
 
     `measured` is what `noise` says, as `NoiseModel.to_dict` writes it.
 
     Raises:
         ConfigError: an unknown name, a level that is no number or out of range.
     """
-    alternatives = tuple(_parse_one(spec, part, noise or {}) for part in spec.split(","))
+    alternatives = tuple(_parse_row(spec, part, noise or {}) for part in spec.split(","))
     return alternatives[0] if len(alternatives) == 1 else OneOf(alternatives)
+
+
+def _parse_row(spec: str, part: str, noise: Mapping[str, Any]) -> Degradation:
+    steps = tuple(_parse_one(spec, step, noise) for step in _PLUS.split(part))
+    if len(steps) > 1 and any(isinstance(step, (Mask, Nothing)) for step in steps):
+        raise ConfigError(f"--degrade {spec!r}: mask and none do not go in a row with plus signs")
+    return steps[0] if len(steps) == 1 else Row(steps)
 
 
 def _parse_one(spec: str, part: str, noise: Mapping[str, Any]) -> Degradation:

@@ -13,6 +13,7 @@ from cae_train.noise import Level
 GRID = 16  # pixels along a side of the blocks of the colours, where they are subsampled
 SAMPLINGS = (cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420,
              cv2.IMWRITE_JPEG_SAMPLING_FACTOR_422, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)  # fmt: skip
+SECOND, CUT = Level(60, 96), 0.5  # of `JpegTwice`: the second quality, and the share that was cut before it
 
 
 @dataclass(frozen=True)
@@ -34,12 +35,51 @@ class Jpeg:
         """N x C x H x W in 0..1 (C 3 or 1) -> decoded, in steps of 1/255."""
         qualities = self.quality.draw(len(clean), generator).flatten().round().int().tolist()
         draws = torch.rand(len(clean), 3, generator=generator).tolist()
-        pixels = clean.mul(255).round_().clamp_(0, 255).byte().permute(0, 2, 3, 1).contiguous().numpy()
+        pixels = _pixels(clean)
         for picture, quality, (sampling, y, x) in zip(pixels, qualities, draws, strict=True):
             picture[:] = coded(
                 picture, quality, SAMPLINGS[int(sampling * len(SAMPLINGS))], int(y * GRID), int(x * GRID)
             )
-        return torch.from_numpy(pixels).permute(0, 3, 1, 2).float().div_(255)
+        return _values(pixels)
+
+
+@dataclass(frozen=True)
+class JpegTwice:
+    """JPEG, and JPEG once more, as when a picture is sent on; the level is the quality of the first, 1 to 100.
+
+    The second has a quality of 60 to 96. Half of the patches keep their place on the grid of blocks; the others were
+    cropped in between, so that the second grid lies anywhere.
+    """
+
+    quality: Level
+
+    @property
+    def reach(self) -> int:
+        """Blocks that lie partly outside a patch are coded with what is there."""
+        return GRID
+
+    def __call__(self, clean: Tensor, generator: torch.Generator) -> Tensor:
+        """N x C x H x W in 0..1 (C 3 or 1) -> decoded, in steps of 1/255."""
+        firsts = self.quality.draw(len(clean), generator).flatten().round().int().tolist()
+        seconds = SECOND.draw(len(clean), generator).flatten().round().int().tolist()
+        draws = torch.rand(len(clean), 7, generator=generator).tolist()
+        pixels = _pixels(clean)
+        for picture, first, second, (one, y, x, moved, two, v, u) in zip(pixels, firsts, seconds, draws, strict=True):
+            places = ((y, x), (v, u) if moved < CUT else (y, x))
+            for quality, sampling, (top, left) in zip((first, second), (one, two), places, strict=True):
+                drawn = SAMPLINGS[int(sampling * len(SAMPLINGS))]
+                picture[:] = coded(picture, quality, drawn, int(top * GRID), int(left * GRID))
+        return _values(pixels)
+
+
+def _pixels(pictures: Tensor) -> NDArray[np.uint8]:
+    """N x C x H x W in 0..1 -> uint8 N x H x W x C, of its own."""
+    return pictures.mul(255).round_().clamp_(0, 255).byte().permute(0, 2, 3, 1).contiguous().numpy()
+
+
+def _values(pixels: NDArray[np.uint8]) -> Tensor:
+    """The inverse of `_pixels`."""
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2).float().div_(255)
 
 
 def coded(picture: NDArray[np.uint8], quality: int, sampling: int, top: int, left: int) -> NDArray[np.uint8]:
