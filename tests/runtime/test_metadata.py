@@ -12,6 +12,8 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import tifffile
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
 from cae_runtime import metadata
@@ -331,6 +333,36 @@ def test_a_prefix_of_exif_in_a_webp_is_no_part_of_it(target: str, prefixes: int)
     written, _ = encode(decode(data.replace(block + room, b"Exif\0\0" * prefixes + block)), target)
     assert written.count(b"Exif\0\0") == (target == "JPEG")
     assert ImageOps.exif_transpose(opened(written)).size == (32, 64)
+
+
+SOURCES = {
+    **{format: with_all(Image.new("RGB", (9, 7), "teal"), format, 6) for format in FORMATS},
+    "thumbnail": saved(Image.new("L", (9, 7)), "JPEG", exif=b"Exif\0\0" + with_thumbnail(JPEG_OF_ITS_OWN, NOTE)),
+    "claims": jpeg(segment(0xE2, MPF), segment(0xED, RESOURCE), xmp=GAIN, behind=JPEG_OF_ITS_OWN),
+}
+EMPTY = {format: saved(Image.new("RGB", (9, 7)), format) for format in FORMATS}
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_damaged_metadata_stops_nothing(data: st.DataObject) -> None:
+    source = data.draw(st.sampled_from([*SOURCES]))
+    file = bytearray(SOURCES[source])
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(12, len(file) - 1))
+        new = data.draw(
+            st.sampled_from([b"\0", b"\xff", b"\xff" * 8, b"\0\0\0\x08"]) | st.binary(min_size=1, max_size=8)
+        )
+        file[at : at + len(new)] = new
+    before = metadata.read(bytes(file), source if source in FORMATS else "JPEG")
+    block = exif_blocks.with_new_pictures(before.exif, np.zeros((7, 9), np.uint8))
+    assert len(block) == len(before.exif)
+    for target in FORMATS:
+        kept = before
+        if block and metadata.carries_exif(target, block):
+            kept = before.upright(6, exif_blocks.upright_block(block)) if target == "TIFF" else before
+        written = metadata.write(EMPTY[target], target, kept, native=source == target)
+        assert opened(written).size == (9, 7)
 
 
 @pytest.mark.parametrize("quality", [1, 30, 75, 90, 96, 99, 100])

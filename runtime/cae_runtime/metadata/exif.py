@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from cae_runtime.container import exif_orientation
 from cae_runtime.metadata import tiff_tags
 from cae_runtime.tiff_directory import DAMAGED, byte_order
 from cae_runtime.tiff_directory import directory as raw_directory
@@ -49,7 +50,7 @@ def plain(block: bytes) -> bytes:
 def upright_block(block: bytes) -> bytes:
     """Return a block whose picture was turned as its orientation says: it says 1, and width and height agree."""
     directory = tiff_tags.read(block)
-    orientation = directory.values[tiff_tags.ORIENTATION].numbers()[0]
+    orientation = exif_orientation(block)
     inner = dict(directory.inner)
     if orientation >= 5 and tiff_tags.EXIF in inner:
         values = dict(inner[tiff_tags.EXIF].values)
@@ -73,9 +74,7 @@ def _pictures_in(block: bytes) -> set[str]:
     """Return what small pictures a block holds: `THUMBNAIL`, `PREVIEW`."""
     thumbnail = _thumbnail(block)
     names = {THUMBNAIL} if thumbnail else set[str]()
-    parts = thumbnail.parts if thumbnail else ()
-    inside = any(not any(at <= match.start() < at + size for at, size in parts) for match in _PICTURE.finditer(block))
-    return names | ({PREVIEW} if inside else set())
+    return names | ({PREVIEW} if _PICTURE.search(_without(block, thumbnail)) else set())
 
 
 def with_new_pictures(block: bytes, pixels: NDArray[Any]) -> bytes:
@@ -93,12 +92,10 @@ def with_new_pictures(block: bytes, pixels: NDArray[Any]) -> bytes:
     """
     if not _pictures_in(block):
         return block
-    changed = bytearray(_PICTURE.sub(lambda match: bytes(len(match[0])), block))
     thumbnail = _thumbnail(block)
+    changed = bytearray(_PICTURE.sub(lambda match: bytes(len(match[0])), _without(block, thumbnail)))
     if thumbnail is None:
         return bytes(changed)
-    for at, size in thumbnail.parts:
-        changed[at : at + size] = bytes(size)
     order = byte_order(block)[0]
     drawn = _drawn(pixels, thumbnail.parts[0][1]) if thumbnail.length_at else b""
     if drawn and thumbnail.length_at:
@@ -108,6 +105,14 @@ def with_new_pictures(block: bytes, pixels: NDArray[Any]) -> bytes:
     else:
         changed[thumbnail.link_at : thumbnail.link_at + 4] = bytes(4)
     return bytes(changed)
+
+
+def _without(block: bytes, thumbnail: _Thumbnail | None) -> bytearray:
+    """Return a block whose thumbnail is blank."""
+    blank = bytearray(block)
+    for at, size in thumbnail.parts if thumbnail else ():
+        blank[at : at + size] = bytes(size)
+    return blank
 
 
 def _thumbnail(block: bytes) -> _Thumbnail | None:
@@ -129,13 +134,17 @@ def _thumbnail(block: bytes) -> _Thumbnail | None:
 
     jpeg = len(numbers(_OFFSET)) == len(numbers(_LENGTH)) == 1
     pairs = zip(numbers(_OFFSET if jpeg else _STRIPS), numbers(_LENGTH if jpeg else _STRIP_LENGTHS), strict=False)
-    parts = tuple((at, size) for at, size in pairs if 0 <= at <= len(block) - size and size >= 0)
+    parts, room = [], len(block)  # parts do not overlap: together they are no longer than the block
+    for at, size in pairs:
+        room -= size
+        if min(at, size, room, len(block) - at - size) >= 0:
+            parts.append((at, size))
     length_at = None
     if jpeg and parts:
         tags = [(entry.tag, entry.kind) for entry in raw_directory(block, second).entries]
         if (_LENGTH, tiff_tags.LONG) in tags:
             length_at = second + 2 + 12 * tags.index((_LENGTH, tiff_tags.LONG)) + 8
-    return _Thumbnail(parts, length_at, link_at)
+    return _Thumbnail(tuple(parts), length_at, link_at)
 
 
 def _drawn(pixels: NDArray[Any], room: int) -> bytes:

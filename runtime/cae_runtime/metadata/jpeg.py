@@ -10,7 +10,7 @@ from cae_runtime.jpeg_header import END_OF_IMAGE, JPEG_EXIF, JPEG_ICC, JPEG_XMP,
 from cae_runtime.metadata import exif, xmp
 from cae_runtime.metadata.density import from_jpeg, to_jpeg
 from cae_runtime.metadata.jpeg_quality import quality_of
-from cae_runtime.metadata.record import BEHIND, C2PA, Metadata
+from cae_runtime.metadata.record import BEHIND, Metadata
 from cae_runtime.metadata.tag_names import names_of_exif
 from cae_runtime.tiff_directory import DAMAGED, directory
 
@@ -152,7 +152,7 @@ def _name(marker: int, payload: bytes) -> str:
         if marker == at and payload.startswith(start):
             return name
     if marker == 0xEB and payload.startswith(b"JP"):
-        return C2PA if b"c2pa" in payload else "JUMBF segment"
+        return xmp.C2PA if b"c2pa" in payload else "JUMBF segment"
     text = payload[:20].split(b"\0")[0].decode("ascii", "replace")
     word = f" ({text})" if text and text.isascii() and text.isprintable() else ""
     return f"APP{marker - 0xE0} segment{word}"

@@ -9,7 +9,7 @@ from typing import Final
 
 from cae_runtime.metadata import exif, xmp
 from cae_runtime.metadata.density import from_png, to_png
-from cae_runtime.metadata.record import BEHIND, C2PA, PALETTE, Metadata, bits_name
+from cae_runtime.metadata.record import BEHIND, PALETTE, Metadata, bits_name
 from cae_runtime.metadata.tag_names import names_of_exif
 from cae_runtime.png_header import PNG_XMP, chunks
 
@@ -25,7 +25,7 @@ _NATIVE: Final = {  # name -> length (None: any) and what it is; only other PNGs
     b"pHYs": (9, "density"),
 }
 _SAME_LAYOUT: Final = {b"bKGD"}  # what is said in values of the pixels
-_UNTRUE: Final = {b"sBIT": "significant bits (sBIT)", b"tIME": "time of the last change (tIME)", b"caBX": C2PA}
+_UNTRUE: Final = {b"sBIT": "significant bits (sBIT)", b"tIME": "time of the last change (tIME)", b"caBX": xmp.C2PA}
 _PIXELS: Final = {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"acTL", b"fcTL", b"fdAT", b"iDOT"}
 _TEXTS: Final = {b"tEXt", b"zTXt", b"iTXt"}
 _HIDDEN: Final = b"Raw profile type "  # EXIF and the like, packed as text

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from cae_runtime.metadata import xmp
 from cae_runtime.metadata.density import Density
 from cae_runtime.metadata.tiff_tags import Value
 
 BEHIND: Final = "data behind the picture"
 PALETTE: Final = "palette (written as colors)"
-C2PA: Final = "C2PA content credentials"
 
 
 GEO: Final = frozenset({33550, 33922, 34264, 34735, 34736, 34737})  # tags that put pixels on the earth
@@ -58,4 +58,4 @@ class Metadata:
         density = self.density.turned(orientation) if self.density else None
         native = tuple(chunk for chunk in self.native if orientation == 1 or chunk[0] not in _OF_AXES)
         tags = {tag: value for tag, value in self.tags.items() if orientation == 1 or tag not in GEO}
-        return replace(self, exif=exif, density=density, native=native, tags=tags)
+        return replace(self, exif=exif, xmp=xmp.upright(self.xmp), density=density, native=native, tags=tags)

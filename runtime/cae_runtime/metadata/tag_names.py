@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from cae_runtime.metadata import tiff_tags
-from cae_runtime.metadata.record import C2PA, GEO
+from cae_runtime.metadata import tiff_tags, xmp
+from cae_runtime.metadata.record import GEO
 from cae_runtime.tiff_directory import DAMAGED
 
 DENSITY: Final = (282, 283, 296)
@@ -20,7 +20,7 @@ STORAGE: Final = frozenset(
 UNTRUE: Final = {
     280: "smallest value", 281: "largest value", 301: "transfer function", 340: "smallest value", 341: "largest value",
     tiff_tags.PHOTOSHOP: "Photoshop resources", 37724: "Photoshop layers", 34412: "LSM tags", 33628: "MetaMorph tags",
-    33629: "MetaMorph tags", 33630: "MetaMorph tags", 33631: "MetaMorph tags", 52545: C2PA,
+    33629: "MetaMorph tags", 33630: "MetaMorph tags", 33631: "MetaMorph tags", 52545: xmp.C2PA,
 }  # fmt: skip
 # Tags that the first directory of an EXIF block may have, whatever file it is in.
 OF_EXIF: Final = {

@@ -155,8 +155,10 @@ def with_tags(tiff: bytes, added: Directory) -> bytes:
     """
     page = read(tiff)
     whole = Directory({**added.values, **page.values}, {**added.inner, **page.inner})
-    body = tiff + bytes(len(tiff) % 2)
-    return body[:4] + struct.pack("<I", len(body)) + body[_HEADER_BYTES:] + _written(whole, len(body), "<")
+    offset = len(tiff) + len(tiff) % 2
+    view = memoryview(tiff)  # one copy is made
+    start = view[:4], struct.pack("<I", offset), view[_HEADER_BYTES:]
+    return b"".join((*start, bytes(offset - len(tiff)), _written(whole, offset, "<")))
 
 
 def _written(directory: Directory, offset: int, order: str) -> bytes:

@@ -10,12 +10,11 @@ import re
 from typing import Final
 from xml.parsers import expat
 
-from cae_runtime.metadata.record import C2PA
-
 VIDEO: Final = "video of a motion photo"
 GAIN_MAP: Final = "gain map (HDR)"
 DEPTH_MAP: Final = "depth map"
 FURTHER_PICTURES: Final = "further pictures"
+C2PA: Final = "C2PA content credentials"
 EXTENDED: Final = "extended XMP"
 THUMBNAIL: Final = "XMP thumbnail"
 
@@ -34,8 +33,9 @@ _CLAIMS: Final = [
     ("http://purl.org/dc/terms/", "provenance", C2PA),
 ]
 _CLAIMS_PATTERN: Final = [(address, re.compile(names), what) for address, names, what in _CLAIMS]
-_ATTRIBUTE: Final = rb"\s+%s\s*=\s*(\"[^\"]*\"|'[^']*')"
+_ATTRIBUTE: Final = re.compile(rb"\s+([^\s=<>\"']+)\s*=\s*(?:\"[^\"]*\"|'[^']*')")
 _TAG: Final = re.compile(rb"<[^\s/>]+(?:[^>\"']|\"[^\"]*\"|'[^']*')*>")
+_TURNED: Final = re.compile(rb"(tiff:Orientation(?:\s*=\s*[\"']|>\s*))[2-8]")
 _SUSPECT: Final = re.compile("|".join(re.escape(address) for address, _, _ in _CLAIMS if address) + "|" + _CLAIMS[0][1])
 
 
@@ -62,6 +62,11 @@ def without_claims(packet: bytes) -> tuple[bytes, set[str]]:
     return cutter.result(), cutter.found
 
 
+def upright(packet: bytes) -> bytes:
+    """Return a packet that says of its picture that it is not to be turned."""
+    return _TURNED.sub(rb"\g<1>1", packet)
+
+
 class _NoXmp(Exception):  # noqa: N818 - it never leaves this file
     """What a packet may not have: definitions of its own."""
 
@@ -75,7 +80,7 @@ class _Cutter:
         self._cuts: list[tuple[int, int]] = []
         self._within = 0  # how deep the parser is in an element that is cut
         self._start = 0
-        self._prefixes: dict[str, list[str]] = {}  # of each address, those that were ever declared
+        self._addresses: dict[str, set[str]] = {}  # of each prefix, those that it ever stood for
         self._parser = expat.ParserCreate("utf-8", " ")
         self._parser.StartElementHandler = self._open
         self._parser.EndElementHandler = self._close
@@ -86,16 +91,14 @@ class _Cutter:
         self._parser.Parse(self._data.rstrip(b"\0"), True)
 
     def result(self) -> bytes:
-        kept, end = b"", 0
-        for start, stop in sorted(self._cuts):
-            kept, end = kept + self._data[end:start], stop
-        return kept + self._data[end:]
+        starts, stops = zip(*sorted(self._cuts), strict=True) if self._cuts else ((), ())
+        return b"".join(self._data[start:stop] for start, stop in zip((0, *stops), (*starts, None), strict=True))
 
     def _refuse(self, *_: object) -> None:
         raise _NoXmp
 
     def _declare(self, prefix: str | None, address: str) -> None:
-        self._prefixes.setdefault(address, []).append(prefix or "")
+        self._addresses.setdefault(prefix or "", set()).add(address)
 
     def _open(self, name: str, attributes: dict[str, str]) -> None:
         if self._within:
@@ -106,14 +109,16 @@ class _Cutter:
             self.found.add(what)
             self._within, self._start = 1, at
             return
-        tag = _TAG.match(self._data, at)
-        for attribute in attributes:
-            if (what := _claim(attribute)) and tag:
-                self.found.add(what)
-                address, _, local = attribute.rpartition(" ")
-                for prefix in self._prefixes.get(address, []):
-                    pattern = _ATTRIBUTE % re.escape(f"{prefix}:{local}".encode())
-                    self._cuts += [(at + m.start(), at + m.end()) for m in re.finditer(pattern, tag[0])]
+        claims = {attribute: what for attribute in attributes if (what := _claim(attribute))}
+        tag = _TAG.match(self._data, at) if claims else None
+        for each in _ATTRIBUTE.finditer(tag[0]) if tag else ():
+            prefix, _, local = each[1].decode().rpartition(":")
+            for address in self._addresses.get(prefix, ()):
+                name = f"{address} {local}"
+                if name in claims:
+                    self.found.add(claims[name])
+                    self._cuts.append((at + each.start(), at + each.end()))
+                    break
 
     def _close(self, _name: str) -> None:
         if self._within:
