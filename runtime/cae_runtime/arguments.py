@@ -7,6 +7,9 @@ import os
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from cae_runtime.errors import ArgumentTypeError, ImageError, ImageTypeError, UsageError
 
 COLORS: Final = ("bgr", "rgb")
@@ -101,8 +104,6 @@ def check_image(image: Any) -> None:
         ImageTypeError: it is no NumPy array, or its dtype is another.
         ImageError: its shape is another, or holds a 0.
     """
-    import numpy as np
-
     if not isinstance(image, np.ndarray):
         hint = " (cv2.imread returns None for a file that it cannot read)" if image is None else ""
         raise ImageTypeError(f"the image is a {type(image).__name__}: it must be a NumPy array{hint}")
@@ -110,3 +111,29 @@ def check_image(image: Any) -> None:
         raise ImageTypeError(f"the image's dtype is {image.dtype}: it must be uint8 or uint16")
     if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 2, 3, 4)) or 0 in image.shape:
         raise ImageError(f"the image's shape is {image.shape}: it must be (H, W) or (H, W, 1..4), without a 0")
+
+
+def checked_mask(mask: Any) -> NDArray[np.bool_]:
+    """Return where a mask marks, bool (H, W); it may have one channel.
+
+    A mask is bool, uint8 or uint16 (brighter than half marks), or integers that are only 0 and 1, or 0 and 255.
+
+    Raises:
+        ImageTypeError: it is no NumPy array, or its dtype is another.
+        ImageError: its shape is another, or its values are of no such mask.
+    """
+    kinds = "bool, uint8, uint16, or integers that are only 0 and 1, or 0 and 255"
+    if not isinstance(mask, np.ndarray):
+        raise ImageTypeError(f"the mask is a {type(mask).__name__}: it must be a NumPy array of {kinds}")
+    if mask.dtype.kind not in "bui":
+        raise ImageTypeError(f"the mask's dtype is {mask.dtype}: it must be {kinds}")
+    plane: NDArray[Any] = mask[..., 0] if mask.ndim == 3 and mask.shape[2] == 1 else mask
+    if plane.ndim != 2:
+        raise ImageError(f"the mask's shape is {mask.shape}: it must be (H, W) or (H, W, 1)")
+    marked: NDArray[np.bool_] = plane != 0
+    values = np.unique(plane[marked])
+    if len(values) == 0 or values.tolist() in ([1], [255]):
+        return marked
+    if plane.dtype not in (np.uint8, np.uint16):
+        raise ImageError(f"the mask is of {mask.dtype}, with values up to {values[-1]}: it must be {kinds}")
+    return np.asarray(plane > np.iinfo(plane.dtype).max // 2, np.bool_)

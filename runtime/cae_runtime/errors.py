@@ -24,6 +24,10 @@ class VideoError(CaeRuntimeError):
     """One video cannot be read, processed or written; the others can."""
 
 
+class VideoNotFoundError(VideoError, FileNotFoundError):
+    """There is no file of that name."""
+
+
 class UsageError(CaeRuntimeError, ValueError):
     """An argument is wrong: an option's value, a missing path, an output that would overwrite a source."""
 

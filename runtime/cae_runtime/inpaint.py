@@ -8,15 +8,17 @@ from known ones, then those count as known, and so on inwards until the hole is 
 from __future__ import annotations
 
 import functools
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal, Self
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from cae_runtime.arguments import check_image, checked_mask
 from cae_runtime.batch import Clean
 from cae_runtime.errors import ImageError, ModelError, UsageError
 from cae_runtime.formats import FORMAT_OF_SUFFIX, JPEG
@@ -36,53 +38,102 @@ FindHoles = Callable[[Job, Picture], Holes]
 
 
 class Inpainter:
-    """Fills holes with a model that was trained with `--degrade mask`.
+    """Fills holes with a model that was trained with `--degrade mask`, as `cae-run --mask` does.
 
     Args:
-        restorer: the model. An overlap of half a patch or more lets every pixel of a hole be seen together with what
-            surrounds it.
+        model: a file that `cae-export` wrote, an opened one, or a `Restorer` of it. The other arguments are for what is
+            no `Restorer` yet.
+        provider: as `Restorer` takes it.
+        threads: as there.
+        batch: as there.
+        overlap: pixels shared by neighbouring patches; None takes half a patch, or more where the model wants it, so
+            that every pixel of a hole is seen together with what surrounds it. A `Restorer` keeps one that was named.
+        color: as `Restorer` takes it.
+
+    Attributes:
+        restorer: what runs the model.
+
+    `with` closes it at the end; a session or restorer that was passed in stays open.
 
     Raises:
-        ModelError: the model was not trained to fill holes.
+        ModelError: the model cannot be used, or was not trained to fill holes.
+        ProviderError: as `Restorer` raises it.
+        UsageError: an argument is not as listed above (where its type is another, a TypeError too).
     """
 
-    def __init__(self, restorer: Restorer) -> None:
-        if not fills_holes(restorer.spec):
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | Session | Restorer,
+        *,
+        provider: str = "auto",
+        threads: int | None = None,
+        batch: int | None = None,
+        overlap: int | None = None,
+        color: Literal["bgr", "rgb"] = "bgr",
+    ) -> None:
+        own = None
+        if isinstance(model, Restorer):
+            if (provider, threads, batch, overlap, color) != ("auto", None, None, None, "bgr"):
+                raise UsageError(
+                    "an Inpainter of a Restorer takes no other argument: name them when the latter is made"
+                )
+            self.restorer = model.for_holes()
+        else:
+            own = Restorer(model, provider=provider, threads=threads, batch=batch, overlap=overlap, color=color)
+            self.restorer = own.for_holes()
+        self._own, spec = own, self.restorer.spec
+        if not fills_holes(spec):
+            self.close()
             raise ModelError(
-                f"model {str(restorer.session.path)!r} was trained on {restorer.spec.degradation or 'nothing'!r}: "
+                f"model {str(self.restorer.session.path)!r} was trained on {spec.degradation or 'nothing'!r}: "
                 "filling holes needs one that was trained with --degrade mask"
             )
-        self._restorer = restorer
-        self._reach = restorer.spec.patch // 4
+        self._reach = spec.patch // 4
 
-    def __call__(self, image: NDArray[Any], holes: Holes) -> NDArray[Any]:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the threads and close the model, unless they were passed in; used afterwards, it is a `UsageError`."""
+        if self._own is not None:
+            self._own.close()
+
+    def __call__(self, image: NDArray[Any], mask: NDArray[Any]) -> NDArray[Any]:
         """Fill the holes of a picture.
 
         Args:
             image: as `Restorer` takes it.
-            holes: bool (H, W), true where a pixel is to be filled.
+            mask: what is to be filled, shape (H, W) or (H, W, 1): bool, true there; or uint8 or uint16, brighter than
+                half there. Integers of which there are only 0 and 1, or 0 and 255, are masks whatever their dtype.
 
         Returns:
             A new array of the same shape and dtype, equal to `image` outside of the holes, and in alpha.
 
         Raises:
-            ImageError: nothing but holes, or as `Restorer` raises it.
+            ImageError: the mask is none of the above (where its dtype is another, a TypeError too), or covers the whole
+                image; or as `Restorer` raises it.
             ProviderError: the provider failed while it ran.
+            UsageError: the inpainter was closed.
         """
+        check_image(image)
+        holes = checked_mask(mask)
         if holes.shape != image.shape[:2]:
-            raise ImageError(f"has {_size(image)} pixels, its mask {_size(holes)}")
+            raise ImageError(f"the image has {_size(image)} pixels, its mask {_size(holes)}: they must be of one size")
         result = image.copy(order="C")
         if not holes.any():
             return result
         if holes.all():
             raise ImageError("cannot be filled: its mask covers all of it")
-        known, channels = colors_of(result), self._restorer.spec.channels
+        known, channels = colors_of(result), self.restorer.spec.channels
         colors = np.repeat(known, channels, axis=2) if known.shape[2] < channels else known
         fill = FILL[min(channels, colors.shape[2])]
         colors[holes] = np.rint(np.multiply(fill, np.iinfo(image.dtype).max)).astype(image.dtype)
         missing = holes.copy()
         while missing.any():
-            region = _around(missing, self._restorer.spec.patch)
+            region = _around(missing, self.restorer.spec.patch)
             part = missing[region]
             depth = cv2.distanceTransform(part.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
             ring = part & (depth <= self._reach)
@@ -94,7 +145,7 @@ class Inpainter:
 
     def _fill(self, colors: NDArray[Any], ring: Holes) -> None:
         """Fill the pixels of a ring, tile by tile: what is far from it is not looked at."""
-        patch = self._restorer.spec.patch
+        patch = self.restorer.spec.patch
         made = []
         for top in range(0, ring.shape[0], _TILE * patch):
             for left in range(0, ring.shape[1], _TILE * patch):
@@ -110,9 +161,9 @@ class Inpainter:
     def _restored(self, colors: NDArray[Any]) -> NDArray[Any]:
         """What the model makes of (H, W, 1 or 3); a model of 1 channel sees each colour as a grey picture."""
         pixels = np.ascontiguousarray(colors)
-        if self._restorer.spec.channels == 1:
-            return np.stack([self._restorer(np.ascontiguousarray(plane)) for plane in np.moveaxis(pixels, 2, 0)], 2)
-        return self._restorer(pixels)
+        if self.restorer.spec.channels == 1:
+            return np.stack([self.restorer(np.ascontiguousarray(plane)) for plane in np.moveaxis(pixels, 2, 0)], 2)
+        return self.restorer(pixels)
 
 
 def fills_holes(spec: ModelSpec) -> bool:
@@ -141,7 +192,7 @@ def filling(
         plan: the pictures.
         mask: as `find_by_mask` takes it, or None.
         color: as `find_by_color` takes it, or None.
-        overlap: pixels shared by neighbouring patches; None takes half a patch, or more where the model wants it.
+        overlap: as `Inpainter` takes it.
         batch: patches a call of the model, or None.
 
     Raises:
@@ -153,16 +204,14 @@ def filling(
         raise UsageError("holes are filled in images: name no videos with --mask and --mask-color")
     if mask is not None:
         _refuse_over_masks(plan, mask)
-    wide = max(session.spec.overlap, session.spec.patch // 2) if overlap is None else overlap
-    restorer = Restorer(session, batch=batch, overlap=wide, pin_threads=True)
-    inpainter = Inpainter(restorer)
+    inpainter = Inpainter(Restorer(session, batch=batch, overlap=overlap, pin_threads=True))
     find = find_by_color(color or "") if mask is None else find_by_mask(mask, plan.folder)
 
     def filled(job: Job, picture: Picture) -> NDArray[Any]:
         with memory_errors():
             return inpainter(picture.pixels, find(job, picture))
 
-    return restorer, filled
+    return inpainter.restorer, filled
 
 
 def _refuse_over_masks(plan: Plan, mask: Path) -> None:

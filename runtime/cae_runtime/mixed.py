@@ -7,24 +7,24 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any
 
 from cae_runtime.batch import NO_MEMORY, FileResult, clean_files, output_is_there
 from cae_runtime.batch import Clean as CleanImage
 from cae_runtime.errors import ImageError, ProviderError, UsageError, VideoError
-from cae_runtime.formats import CODECS_OF_FORMAT, CRF_MAX, VIDEO_FORMAT_OF_SUFFIX
-from cae_runtime.moving import FrameCleaner, blended
+from cae_runtime.moving import frame_cleaner
 from cae_runtime.plan import Job
 from cae_runtime.restorer import Restorer
+from cae_runtime.video import (
+    INSTALL,
+    CleanedVideo,
+    VideoInterrupted,
+    VideoPartlyDone,
+    check_encoding,
+    pyav_is_there,
+    transcode,
+)
 
-if TYPE_CHECKING:
-    from cae_runtime.video import Clean, CleanedVideo
-
-INSTALL: Final = "videos need an extra: pip install 'cae-toolkit[video]' (in a checkout: pip install -e '.[video]')"
-_PYAV: Final = 18  # the version that pyproject.toml asks for
 OnFrame = Callable[[Path, int, int | None], None]
 
 
@@ -43,16 +43,10 @@ def check_videos(jobs: Sequence[Job], sources: Iterable[Path], codec: str | None
     """
     videos = [job for job in jobs if job.video]
     named = set(sources)
-    if videos and (len(videos) == len(jobs) or any(job.source in named for job in videos)) and not _pyav_is_there():
+    if videos and (len(videos) == len(jobs) or any(job.source in named for job in videos)) and not pyav_is_there():
         raise UsageError(INSTALL)
     for job in videos:
-        format = VIDEO_FORMAT_OF_SUFFIX[job.output.suffix.lower()]
-        chosen = codec or CODECS_OF_FORMAT[format][0]
-        if chosen not in CODECS_OF_FORMAT[format]:
-            choices = " or ".join(CODECS_OF_FORMAT[format])
-            raise UsageError(f"--codec is {codec!r}: {str(job.output)!r} is {format}, which takes {choices}")
-        if crf is not None and crf > CRF_MAX[chosen]:
-            raise UsageError(f"--crf is {crf}: for {chosen} it must be 0..{CRF_MAX[chosen]}")
+        check_encoding(job.output, codec, crf)
 
 
 def clean_all(
@@ -101,16 +95,6 @@ def clean_all(
                 raise KeyboardInterrupt
 
 
-def frame_cleaner(restorer: Restorer, strength: float, temporal: bool) -> Clean:
-    """Return what is done to each frame of one video; it is called with them in turn, and keeps what it has seen."""
-    cleaner = FrameCleaner(temporal)
-
-    def clean(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        return blended(frame, cleaner(restorer, frame), strength) if strength else frame
-
-    return clean
-
-
 def _clean_one(
     job: Job,
     restorer: Restorer,
@@ -128,16 +112,15 @@ def _clean_one(
     try:
         if output_is_there(job.output, overwrite):
             return replace(result, status="skipped", reason="the output exists"), False
-        if not _pyav_is_there():
+        if not pyav_is_there():
             raise VideoError(INSTALL)
-        from cae_runtime.video import VideoInterrupted, VideoPartlyDone, clean_video
 
         def told(done: int, of: int | None) -> None:
             if on_frame is not None:
                 on_frame(job.source, done, of)
 
         try:
-            cleaned = clean_video(
+            cleaned = transcode(
                 job.source, job.output, frame_cleaner(restorer, strength, temporal), codec=codec, crf=crf, on_frame=told
             )
             result = replace(result, **_told_of(cleaned))
@@ -161,11 +144,3 @@ def _told_of(cleaned: CleanedVideo) -> dict[str, Any]:
         "repeated": cleaned.repeated,
         "dropped": cleaned.dropped,
     }
-
-
-def _pyav_is_there() -> bool:
-    try:
-        import av
-    except ImportError:
-        return False
-    return int(av.__version__.split(".")[0]) >= _PYAV

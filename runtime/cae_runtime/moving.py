@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import cast
 
 import cv2
 import numpy as np
 
 from cae_runtime.camera import Frame
-from cae_runtime.restorer import Restorer
+from cae_runtime.frame import Image
 from cae_runtime.temporal import TemporalFilter
 
 
 class FrameCleaner:
     """Cleans the frames of one video in turn.
+
+    It is called with what cleans a frame, a `Restorer` or a function, which may be another each time.
 
     Args:
         temporal: whether what stands still is averaged over time before the network.
@@ -22,13 +25,23 @@ class FrameCleaner:
     def __init__(self, temporal: bool) -> None:
         self._average = TemporalFilter() if temporal else None
 
-    def __call__(self, restorer: Restorer, frame: Frame) -> Frame:
+    def __call__(self, restorer: Callable[[Frame], Image], frame: Frame) -> Frame:
         """Return the next frame, fully cleaned: uint8 (H, W, 3), BGR, as it came.
 
         Raises:
             ImageError, ModelError, ProviderError: as `Restorer` raises them.
         """
         return np.asarray(restorer(self._average(frame) if self._average else frame), np.uint8)
+
+
+def frame_cleaner(restorer: Callable[[Frame], Image], strength: float, temporal: bool) -> Callable[[Frame], Frame]:
+    """Return what is done to each frame of one video; it is called with them in turn, and keeps what it has seen."""
+    cleaner = FrameCleaner(temporal)
+
+    def clean(frame: Frame) -> Frame:
+        return blended(frame, cleaner(restorer, frame), strength) if strength else frame
+
+    return clean
 
 
 def blended(frame: Frame, cleaned: Frame, strength: float) -> Frame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from typing import Final, Literal, Self
 
@@ -63,12 +64,13 @@ class Restorer:
         pin_threads: bool = False,
     ) -> None:
         self._bgr = checked_color(color)
-        self._session, self._own = open_for("restore", model, provider, threads), not isinstance(model, Session)
-        self._overlap = checked_overlap(self._session, overlap)
+        self._session = open_for("restore", model, provider, threads)
+        self._overlap, self._overlap_is_named = checked_overlap(self._session, overlap), overlap is not None
         self.batch = checked_batch(self._session, batch)
         workers = self._session.workers
         pinned = pin_threads and self.provider == CPU
         self._workers = SideBySide(workers, one_cpu_each(workers) if pinned else ())
+        self._closes = (self._workers,) if isinstance(model, Session) else (self._workers, self._session)
 
     def __enter__(self) -> Self:
         return self
@@ -78,9 +80,26 @@ class Restorer:
 
     def close(self) -> None:
         """End the threads, and close the model unless it was passed in open; used afterwards, it is a `UsageError`."""
-        self._workers.close()
-        if self._own:
-            self._session.close()
+        for each in self._closes:
+            each.close()
+
+    def for_color(self, color: Literal["bgr", "rgb"]) -> Restorer:
+        """Return a restorer for another channel order, of the same model and threads, which this one closes."""
+        return self._varied(_bgr=checked_color(color))
+
+    def for_holes(self) -> Restorer:
+        """Return a restorer with the overlap that filling holes needs, of the same model and threads.
+
+        Unless another was named, it is half a patch, or more where the model wants it: so every pixel of a hole is seen
+        together with what surrounds it.
+        """
+        wide = max(self.spec.overlap, self.spec.patch // 2)
+        return self if self._overlap_is_named else self._varied(_overlap=wide)
+
+    def _varied(self, **changes: object) -> Restorer:
+        other = copy.copy(self)
+        vars(other).update(changes, _closes=())
+        return other
 
     @property
     def session(self) -> Session:

@@ -5,20 +5,37 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import chain, repeat
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cae_runtime.errors import UsageError, VideoError
+from cae_runtime.arguments import checked_path, checked_share, checked_whole
+from cae_runtime.errors import (
+    ArgumentTypeError,
+    ImageTypeError,
+    MissingExtraError,
+    UsageError,
+    VideoError,
+    VideoNotFoundError,
+)
+from cae_runtime.formats import CODECS_OF_FORMAT, CRF_MAX, VIDEO_FORMAT_OF_SUFFIX
+from cae_runtime.moving import frame_cleaner
 from cae_runtime.plan import Job
 from cae_runtime.pool import in_order
-from cae_runtime.video_look import lost_between, lost_tags
-from cae_runtime.video_sink import VideoSink
-from cae_runtime.video_source import Frame, Step, VideoSource
+from cae_runtime.restorer import Restorer
+from cae_runtime.session import DEFAULT_MODEL, Session
+
+if TYPE_CHECKING:  # what needs PyAV is imported when a video is opened
+    from cae_runtime.video_sink import VideoSink
+    from cae_runtime.video_source import Frame, Step, VideoSource
+
+INSTALL: Final = "videos need an extra: pip install 'cae-toolkit[video]' (in a checkout: pip install -e '.[video]')"
+_PYAV: Final = 18  # the version that pyproject.toml asks for
 
 Clean = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 
@@ -68,15 +85,17 @@ class VideoInterrupted(KeyboardInterrupt):
 
 
 def clean_video(
-    source: Path,
-    output: Path,
-    clean: Clean,
+    source: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    restorer: Restorer | Session | str | os.PathLike[str] | Clean | None = None,
     *,
+    temporal: bool | None = None,
+    strength: float = 1.0,
     codec: str | None = None,
     crf: int | None = None,
     on_frame: Callable[[int, int | None], None] | None = None,
 ) -> CleanedVideo:
-    """Clean a video file.
+    """Clean a video file, as `cae-run` does.
 
     While a frame is cleaned, the next ones are decoded and those before are encoded, in two other threads. A frame that
     is damaged is the one before once more. The output appears whole or not at all.
@@ -84,8 +103,13 @@ def clean_video(
     Args:
         source: MP4, MOV, Matroska, WebM or AVI.
         output: the file to write, replaced where it is there; its suffix tells the format.
-        clean: called with each frame in turn, uint8, shape (H, W, 3), BGR, as stored (not rotated); returns another of
-            the same kind. It may keep what it has seen. It is not called for frames that are repeated.
+        restorer: a `Restorer`, or what one is made of: the name of a packaged model, a file, an opened one; None takes
+            `denoise`. Or any function that is called with each frame in turn, uint8, shape (H, W, 3), BGR, as stored
+            (not rotated), and returns another of the same kind. It may keep what it has seen, and is not called for
+            frames that are repeated.
+        temporal: whether what stands still is averaged over time before it is cleaned; None does so before a model, and
+            gives a function the frames as they are.
+        strength: s in 0..1; each frame becomes frame + s * (cleaned - frame).
         codec: `h264`, `h265`, `vp9` or `av1`; None takes what is usual in the format.
         crf: constant rate factor, lower is better: 0..51, for vp9 and av1 0..63; None takes a default.
         on_frame: called after each frame with how many are done, and about how many there are (None: unknown).
@@ -94,11 +118,100 @@ def clean_video(
         What was written.
 
     Raises:
-        UsageError: the output is the source, or its format does not hold the codec.
-        VideoError: the source cannot be read, or the output not be written.
+        MissingExtraError: PyAV is not installed; the message has the line that installs it.
+        UsageError: an argument is not as listed above (where its type is another, a TypeError too), or the output is
+            the source.
+        VideoError: the source cannot be read (where it does not exist, a FileNotFoundError too), or the output not be
+            written.
         VideoPartlyDone: the source ended early; what it had is in `NAME.partial.EXT`.
         VideoInterrupted: Ctrl-C was pressed; what was done is in `NAME.partial.EXT`.
+        ImageError, ModelError, ProviderError: as `Restorer` raises them.
     """
+    source, output = checked_path("source", source), checked_path("output", output)
+    strength = checked_share("strength", strength)
+    check_encoding(output, codec, crf)
+    if not pyav_is_there():
+        raise MissingExtraError(INSTALL)
+    with ExitStack() as opened:
+        if restorer is None or isinstance(restorer, str | os.PathLike | Session):
+            restorer = opened.enter_context(Restorer(DEFAULT_MODEL if restorer is None else restorer))
+        if isinstance(restorer, Restorer):
+            clean = frame_cleaner(restorer.for_color("bgr"), strength, temporal is not False)
+        elif callable(restorer):
+            clean = frame_cleaner(_frame_by_frame(restorer), strength, bool(temporal))
+        else:
+            raise ArgumentTypeError(
+                f"restorer is {restorer!r}: it must be a Restorer, a model, or a function from a frame to a frame"
+            )
+        try:
+            return transcode(source, output, clean, codec=codec, crf=crf, on_frame=on_frame)
+        except VideoError as e:  # its text goes on after the name
+            e.args = (f"video {str(source)!r} {e}",)
+            raise
+
+
+def _frame_by_frame(function: Clean) -> Clean:
+    """Return a function that cleans frames, with what it returns checked."""
+
+    def clean(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        cleaned = function(frame)
+        if not isinstance(cleaned, np.ndarray) or cleaned.dtype != np.uint8 or cleaned.shape != frame.shape:
+            array = isinstance(cleaned, np.ndarray)
+            given = f"{cleaned.dtype} of shape {cleaned.shape}" if array else f"a {type(cleaned).__name__}"
+            raise ImageTypeError(f"the function returned {given} for a frame: uint8 of shape {frame.shape} is needed")
+        return cleaned
+
+    return clean
+
+
+def pyav_is_there() -> bool:
+    """Tell whether the extra `video` is installed."""
+    try:
+        import av
+    except ImportError:
+        return False
+    return int(av.__version__.split(".")[0]) >= _PYAV
+
+
+def check_encoding(output: Path, codec: str | None, crf: int | None) -> None:
+    """Refuse an output whose format is not known or does not hold the codec, and a `crf` that the codec does not know.
+
+    Raises:
+        UsageError: one of them.
+    """
+    format = VIDEO_FORMAT_OF_SUFFIX.get(output.suffix.lower())
+    if format is None:
+        raise UsageError(
+            f"output {str(output)!r} ends like no video that can be written: choose among "
+            f"{', '.join(VIDEO_FORMAT_OF_SUFFIX)}"
+        )
+    codecs = CODECS_OF_FORMAT[format]
+    chosen = codecs[0] if codec is None else codec
+    if chosen not in codecs:
+        raise UsageError(f"codec is {codec!r}: output {str(output)!r} is {format}, which takes {' or '.join(codecs)}")
+    if crf is not None:
+        checked_whole("crf", crf, 0, CRF_MAX[chosen], f"None for {chosen}'s default")
+
+
+def transcode(
+    source: Path,
+    output: Path,
+    clean: Clean,
+    *,
+    codec: str | None = None,
+    crf: int | None = None,
+    on_frame: Callable[[int, int | None], None] | None = None,
+) -> CleanedVideo:
+    """Clean a video with a function from a frame to a frame; see `clean_video`, whose arguments these are.
+
+    Raises:
+        UsageError: the output is the source.
+        VideoError, VideoInterrupted: as there; the text goes on after the source's name.
+    """
+    from cae_runtime.video_source import VideoSource
+
+    if not source.exists():
+        raise VideoNotFoundError("does not exist")
     if output.exists() and output.samefile(source):
         raise UsageError(f"output {str(output)!r} is the source: choose another name")
     opened = VideoSource(source)
@@ -135,6 +248,8 @@ class _Work:
         return self._cleaned
 
     def _write(self, hidden: Path, first: Step, steps: Iterator[Step], codec: str | None, crf: int | None) -> None:
+        from cae_runtime.video_sink import VideoSink
+
         sink = VideoSink(hidden, self._job.output.suffix, self._source, codec, crf)
         try:
             interrupted = False
@@ -192,6 +307,9 @@ class _Work:
 
     def _compared(self, written: Path, dropped: set[str]) -> CleanedVideo:
         """Look at what was written, and tell what of the source is not there."""
+        from cae_runtime.video_look import lost_between, lost_tags
+        from cae_runtime.video_source import VideoSource
+
         look = self._source.look
         assert look is not None  # noqa: S101 - as above
         after = VideoSource(written)

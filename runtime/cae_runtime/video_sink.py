@@ -43,26 +43,22 @@ class VideoSink:
         path: where; its name does not tell the format.
         suffix: of the name that it will have, such as `.mp4`.
         source: the open video, whose look is known.
-        codec: `h264`, `h265`, `vp9` or `av1`; None takes the format's first.
+        codec: one that the format holds; None takes the format's first.
         crf: constant rate factor of the codec, lower is better; None takes a default that is hard to see.
 
     Attributes:
         dropped: what of the source is not in the file, as far as that is known while it is written.
 
     Raises:
-        UsageError: the format does not hold the codec, or this PyAV cannot write it.
+        UsageError: this PyAV cannot write the codec.
         VideoError: the format does not hold the sound, or the file cannot be written.
     """
 
     def __init__(self, path: Path, suffix: str, source: VideoSource, codec: str | None, crf: int | None) -> None:
         self._format = VIDEO_FORMAT_OF_SUFFIX[suffix.lower()]
         codec = codec or CODECS_OF_FORMAT[self._format][0]
-        if codec not in CODECS_OF_FORMAT[self._format]:
-            raise UsageError(wrong_codec(codec, self._format))
         if _ENCODERS[codec] not in av.codecs_available:
-            raise UsageError(
-                f"codec {codec!r} has no encoder ({_ENCODERS[codec]}) in this PyAV: choose another --codec"
-            )
+            raise UsageError(f"codec {codec!r} has no encoder ({_ENCODERS[codec]}) in this PyAV: choose another codec")
         assert source.look is not None  # noqa: S101 - known with the first step
         self._look: Look = source.look
         self.dropped: set[str] = set(self._look.lost)
@@ -223,11 +219,6 @@ class VideoSink:
         """Close the file, whatever state it is in."""
         with contextlib.suppress(av.FFmpegError, ValueError):
             self._container.close()
-
-
-def wrong_codec(codec: str, format: str) -> str:
-    """Return the line that tells that a format does not hold a codec."""
-    return f"codec {codec!r} does not go into {format}: choose {' or '.join(CODECS_OF_FORMAT[format])}"
 
 
 @contextlib.contextmanager

@@ -134,7 +134,7 @@ def test_what_cannot_be_read_is_told(tmp_path: Path, make: Callable[[Path], obje
     make(source)
     with pytest.raises(VideoError) as caught:
         clean_video(source, out / "clean.mov", same)
-    assert str(caught.value).startswith(reason)
+    assert str(caught.value).startswith(f"video {str(source)!r} {reason}")
     assert "\n" not in str(caught.value)
     assert not out.exists() or list(out.iterdir()) == []
 

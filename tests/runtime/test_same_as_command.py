@@ -1,0 +1,159 @@
+"""The library gives what the commands do, by the same defaults, to the last bit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from tests.runtime.conftest import FIXTURES, Command
+
+from cae_runtime import Inpainter, Restorer, Session, UsageError, clean_video
+
+Noise = Callable[..., np.ndarray]
+BLUR = FIXTURES / "blur.onnx"
+
+
+@pytest.mark.parametrize("shape", [(70, 90, 3), (70, 90), (70, 90, 4)])
+def test_images(cae_run: Command, noise: Noise, tmp_path: Path, shape: tuple[int, ...]) -> None:
+    image = noise(shape, np.uint16)
+    cv2.imwrite(str(tmp_path / "in.png"), image)
+    assert cae_run(tmp_path / "in.png", "-o", tmp_path / "out.png", "--strength", "0.7", model="blur").returncode == 0
+    written = cv2.imread(str(tmp_path / "out.png"), cv2.IMREAD_UNCHANGED)
+    np.testing.assert_array_equal(Restorer(BLUR)(image, strength=0.7), written)
+
+
+def test_holes(cae_run: Command, noise: Noise, tmp_path: Path) -> None:
+    image, mask = noise((70, 90, 3)), np.zeros((70, 90), np.uint8)
+    cv2.line(mask, (5, 10), (80, 60), 255, 9)
+    cv2.imwrite(str(tmp_path / "in.png"), image)
+    cv2.imwrite(str(tmp_path / "mask.png"), mask)
+    model = FIXTURES / "fill.onnx"
+    done = cae_run(tmp_path / "in.png", "-o", tmp_path / "out.png", "--mask", tmp_path / "mask.png", model=model)
+    assert done.returncode == 0
+    written = cv2.imread(str(tmp_path / "out.png"))
+    with Restorer(model) as restorer, Inpainter(model, overlap=restorer.overlap) as as_before:
+        for inpainter in (Inpainter(model), Inpainter(restorer), Inpainter(restorer.session)):
+            assert inpainter.restorer.overlap == 16 != as_before.restorer.overlap
+            for drawn in (mask, mask > 0, mask // 255, mask[..., None], (mask // 255).astype(np.int64)):
+                np.testing.assert_array_equal(inpainter(image, drawn), written)
+        turned = Inpainter(model, color="rgb")(np.ascontiguousarray(image[..., ::-1]), mask)
+        np.testing.assert_array_equal(turned[..., ::-1], written)
+        with pytest.raises(UsageError, match="an Inpainter of a Restorer takes no other argument"):
+            Inpainter(restorer, overlap=3)
+
+
+@pytest.mark.parametrize(
+    ("mask", "reason", "error"),
+    [
+        (np.zeros((40, 40), np.float32), "the mask's dtype is float32: it must be bool, uint8, uint16", TypeError),
+        (None, "the mask is a NoneType", TypeError),
+        (np.zeros((40, 40, 3), np.uint8), r"the mask's shape is \(40, 40, 3\)", ValueError),
+        (np.full((40, 40), 7, np.int32), "the mask is of int32, with values up to 7", ValueError),
+        (np.zeros((9, 40), np.uint8), "the image has 40x40 pixels, its mask 40x9", ValueError),
+        (np.ones((40, 40), np.uint8), "its mask covers all of it", ValueError),
+    ],
+)
+def test_what_is_no_mask_is_refused(mask: Any, reason: str, error: type[Exception]) -> None:
+    with Inpainter(FIXTURES / "fill.onnx") as inpainter, pytest.raises(error, match=reason):
+        inpainter(np.zeros((40, 40, 3), np.uint8), mask)
+
+
+@pytest.mark.parametrize(
+    ("options", "arguments"),
+    [((), {}), (("--no-temporal", "--strength", "0.5"), {"temporal": False, "strength": 0.5})],
+)
+def test_videos(cae_run: Command, tmp_path: Path, options: tuple[str, ...], arguments: dict[str, Any]) -> None:
+    pytest.importorskip("av")
+    from tests.runtime.clips import look_into, make_clip
+
+    clip = make_clip(tmp_path / "in.mp4", frames=6, noise=20, options={"crf": "5"})
+    assert cae_run(clip, "-o", tmp_path / "out.mp4", "--crf", "3", *options, model="blur").returncode == 0
+    written = look_into(tmp_path / "out.mp4").frames
+    with Session(BLUR) as session:
+        for number, model in enumerate((str(BLUR), session, Restorer(session), Restorer(session, color="rgb"))):
+            output = str(tmp_path / f"{number}.mp4")
+            assert clean_video(str(clip), output, model, crf=3, **arguments).frames == 6
+            np.testing.assert_array_equal(look_into(Path(output)).frames, written)
+
+
+def test_a_video_by_a_function_or_by_the_default_model(tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    from tests.runtime.clips import look_into, make_clip
+
+    clip = make_clip(tmp_path / "in.mp4", frames=3, noise=20, options={"crf": "5"})
+    before = look_into(clip).frames
+
+    def seen(temporal: bool | None) -> list[np.ndarray]:
+        frames: list[np.ndarray] = []
+        clean_video(clip, tmp_path / "x.mp4", lambda frame: (frames.append(frame), frame)[1], temporal=temporal)
+        return frames
+
+    np.testing.assert_array_equal(seen(None), seen(False))  # a function is given the frames as they are
+    assert np.std(seen(True)[2]) < np.std(seen(None)[2])
+    clean_video(clip, tmp_path / "clean.mp4", crf=3)
+    clean_video(clip, tmp_path / "named.mp4", "denoise", crf=3)
+    cleaned = look_into(tmp_path / "clean.mp4").frames
+    np.testing.assert_array_equal(cleaned, look_into(tmp_path / "named.mp4").frames)
+    assert np.std(cleaned) < np.std(before) - 1
+
+
+@pytest.mark.parametrize(
+    ("source", "output", "arguments", "reason", "error"),
+    [
+        (
+            "in.mp4",
+            "out.gif",
+            {},
+            "output 'out.gif' ends like no video that can be written: choose among .mp4",
+            ValueError,
+        ),
+        ("none.mp4", "out.mp4", {}, "video 'none.mp4' does not exist", FileNotFoundError),
+        ("in.mp4", "out.mp4", {}, "video 'in.mp4' .+", Exception),
+        (None, "out.mp4", {}, "source is None: it must be a str or an os.PathLike", TypeError),
+        ("in.mp4", b"out.mp4", {}, "output is b'out.mp4': it must be a str or an os.PathLike", TypeError),
+        ("in.mp4", "in.mp4", {}, "output 'in.mp4' is the source", ValueError),
+        (
+            "in.mp4",
+            "o.webm",
+            {"codec": "h264"},
+            "codec is 'h264': output 'o.webm' is WebM, which takes vp9",
+            ValueError,
+        ),
+        ("in.mp4", "out.mp4", {"crf": 52}, "crf is 52: it must be 0..51", ValueError),
+        ("in.mp4", "out.mp4", {"crf": "1"}, "crf is '1': it must be a whole number", TypeError),
+        ("in.mp4", "out.mp4", {"strength": 2}, "strength is 2.0: it must be 0..1", ValueError),
+        (
+            "in.mp4",
+            "out.mp4",
+            {"restorer": 3},
+            "restorer is 3: it must be a Restorer, a model, or a function",
+            TypeError,
+        ),
+        ("in.mp4", "out.mp4", {"restorer": "nope"}, "'nope' is neither a file nor", FileNotFoundError),
+    ],
+)
+def test_what_a_video_cannot_be_cleaned_with(
+    source: Any, output: Any, arguments: dict[str, Any], reason: str, error: type[Exception],
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    pytest.importorskip("av")
+    (tmp_path / "in.mp4").write_bytes(b"no film")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(error, match=reason):
+        clean_video(source, output, **{"restorer": lambda frame: frame, **arguments})
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
+
+
+def test_a_function_that_returns_no_frame_is_told_so(tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    from tests.runtime.clips import make_clip
+
+    clip = make_clip(tmp_path / "in.mp4", frames=2)
+    for function, given in ((lambda frame: None, "a NoneType"), (lambda frame: frame[..., 0], "uint8 of shape")):
+        with pytest.raises(TypeError, match=f"the function returned {given}"):
+            clean_video(clip, tmp_path / "out.mp4", function)  # type: ignore[arg-type]
+    assert not (tmp_path / "out.mp4").exists()
