@@ -6,17 +6,14 @@ here such files are refused by name. Each format is read in a module of its own.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable
 from typing import Final
 
-from cae_runtime import jpeg_header, png_header, tiff_header, webp_header
+from cae_runtime import bmp_header, jpeg_header, png_header, tiff_header, webp_header
 from cae_runtime.errors import ImageError
 from cae_runtime.formats import BMP, JPEG, PNG, TIFF, WEBP
 from cae_runtime.header import Header
-from cae_runtime.tiff_directory import DAMAGED, directory
-
-_ORIENTATION: Final = 274
+from cae_runtime.tiff_directory import DAMAGED
 
 
 def inspect(data: bytes) -> Header:
@@ -48,21 +45,6 @@ def inspect(data: bytes) -> Header:
     return header
 
 
-def exif_orientation(exif: bytes) -> int:
-    """Return the orientation tag 1..8 of an EXIF block (a TIFF structure, without `Exif`); 1 where it has none."""
-    try:
-        value = directory(exif).number(_ORIENTATION, 1)
-    except DAMAGED:
-        return 1
-    return value if 1 <= value <= 8 else 1
-
-
-def _read_bmp(data: bytes) -> Header:
-    old = struct.unpack_from("<I", data, 14)[0] == 12
-    width, height = struct.unpack_from("<HH" if old else "<ii", data, 18)
-    return Header(BMP, width, abs(height), frozenset())
-
-
 def _starts(*signatures: bytes) -> Callable[[bytes], bool]:
     return lambda data: data.startswith(signatures)
 
@@ -72,5 +54,5 @@ _READERS: Final[tuple[tuple[Callable[[bytes], bool], Callable[[bytes], Header]],
     (_starts(png_header.SIGNATURE), png_header.read),
     (lambda data: data[:4] == b"RIFF" and data[8:12] == b"WEBP", webp_header.read),
     (_starts(*tiff_header.SIGNATURES), tiff_header.read),
-    (_starts(b"BM"), _read_bmp),
+    (_starts(bmp_header.SIGNATURE), bmp_header.read),
 )

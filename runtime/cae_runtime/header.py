@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says of itself.
+    """What a file says of its pixels; `cae_runtime.metadata` reads what it says beside them.
 
     Attributes:
         format: one of the image formats of `cae_runtime.formats`.
         width: stored width in pixels, before any rotation.
         height: stored height in pixels.
-        metadata: the kinds of metadata in the file, such as `exif`, `xmp`, `icc`, `iptc`, `comment`.
-        blocks: those of the kinds `gamma`, `chromaticities`, `srgb` and `density` as they stand in the file; only a
-            file of the same format can carry them.
-        grey_alpha: the pixels are gray with alpha, which decoders turn into color with alpha.
+        gray_alpha: the pixels are gray with alpha, which decoders turn into color with alpha.
+        opaque: the fourth channel that the decoder gives is no alpha.
         lossless: the file is a lossless WebP.
+        part_pixels: pixels of the largest part that is decoded at once, where it can be larger than the picture
+            (the tiles of a TIFF).
+        refusal: why OpenCV does not decode the file right, though another library may; empty where it does.
     """
 
     format: str
     width: int
     height: int
-    metadata: frozenset[str]
-    blocks: Mapping[str, bytes] = field(default_factory=dict)
-    grey_alpha: bool = False
+    gray_alpha: bool = False
+    opaque: bool = False
     lossless: bool = False
+    part_pixels: int = 0
+    refusal: str = ""

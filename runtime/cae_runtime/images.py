@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cae_runtime import jpeg_header, webp_header
-from cae_runtime.container import exif_orientation, inspect
+from cae_runtime.container import inspect
+from cae_runtime.decoders import decoded
 from cae_runtime.errors import ImageError
 from cae_runtime.formats import JPEG, PNG, SUFFIX_OF_FORMAT, TIFF, WEBP
 from cae_runtime.header import Header
@@ -22,14 +23,15 @@ from cae_runtime.metadata import Metadata, carries_exif, lost
 from cae_runtime.metadata import read as read_metadata
 from cae_runtime.metadata import write as write_metadata
 from cae_runtime.metadata.exif import upright_block, with_new_pictures
+from cae_runtime.orientation import exif_orientation, upright
 
 PIXELS_MAX: Final = 2**28
+SIDE_MAX: Final = 2**20  # OpenCV's own limit
 FILE_BYTES_MAX: Final = 2**31 - 1
 _PART_BYTES: Final = 2**20
 DEFAULT_QUALITY: Final = 95
 GREY_LAYOUT: Final = "gray layout (gray with alpha is stored as color with alpha)"
 _WEBP_LOSSLESS: Final = 101  # OpenCV's word for it
-_INVERSE: Final = {6: 8, 8: 6}  # the orientations that do not undo themselves
 _HAS_ALPHA: Final = (2, 4)
 # What OpenCV puts into a WebP; into other formats `cae_runtime.metadata` does.
 _OF_WEBP: Final = {
@@ -136,21 +138,7 @@ def decode(data: bytes) -> Picture:
     """
     header = inspect(data)
     _pixels_of(header)
-    try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags=cv2.IMREAD_UNCHANGED)
-    except (cv2.error, MemoryError) as e:
-        raise ImageError(f"cannot be decoded as {header.format}: {_reason(e)}") from e
-    if pixels is None:
-        raise ImageError(f"cannot be decoded: its {header.format} data is damaged")
-    if pixels.dtype not in (np.uint8, np.uint16):
-        raise ImageError(f"has {pixels.dtype} values: 8-bit and 16-bit images are read")
-    if header.grey_alpha:
-        pixels = np.ascontiguousarray(pixels[..., 2:])
-    picture = Picture(pixels, header.format, read_metadata(data, header.format), header.lossless)
-    if header.format == TIFF and picture.orientation > 1:  # OpenCV has applied it
-        stored = upright(pixels, _INVERSE.get(picture.orientation, picture.orientation))
-        picture = replace(picture, pixels=np.ascontiguousarray(stored))
-    return picture
+    return Picture(decoded(data, header), header.format, read_metadata(data, header.format), header.lossless)
 
 
 def encode(picture: Picture, format: str, quality: int | None = None) -> tuple[bytes, tuple[str, ...]]:
@@ -238,30 +226,15 @@ def memory_errors() -> Iterator[None]:
         raise
 
 
-def upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
-    """Apply an EXIF orientation.
-
-    Args:
-        pixels: shape (H, W) or (H, W, C).
-        orientation: 1..8.
-
-    Returns:
-        The pixels as they are to be seen: shape (W, H, ...) for the orientations 5..8, else that of `pixels`.
-    """
-    if orientation >= 5:
-        pixels = pixels.swapaxes(0, 1)
-    if orientation in (3, 4, 7, 8):
-        pixels = pixels[::-1]
-    if orientation in (2, 3, 6, 7):
-        pixels = pixels[:, ::-1]
-    return pixels
-
-
 def _pixels_of(header: Header) -> int:
     pixels = header.width * header.height
     if pixels > PIXELS_MAX:
         raise ImageError(f"has {header.width}x{header.height} pixels: the limit is {PIXELS_MAX} pixels")
-    return pixels
+    if max(header.width, header.height) > SIDE_MAX:
+        raise ImageError(f"has {header.width}x{header.height} pixels: the limit is {SIDE_MAX} pixels a side")
+    if header.part_pixels > PIXELS_MAX:
+        raise ImageError(f"has a tile or strip of {header.part_pixels} pixels: the limit is {PIXELS_MAX} pixels")
+    return max(pixels, header.part_pixels)
 
 
 def _settings(picture: Picture, format: str, quality: int | None) -> list[int]:

@@ -22,7 +22,8 @@ from cae_runtime.arguments import check_image, checked_mask
 from cae_runtime.batch import Clean
 from cae_runtime.errors import ImageError, ModelError, UsageError
 from cae_runtime.formats import FORMAT_OF_SUFFIX, JPEG
-from cae_runtime.images import Picture, colors_of, decode, memory_errors, read_file, upright
+from cae_runtime.images import Picture, colors_of, decode, memory_errors, read_file
+from cae_runtime.orientation import upright
 from cae_runtime.plan import Job, Plan, is_folder
 from cae_runtime.restorer import Restorer
 from cae_runtime.session import Session

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,18 +18,14 @@ JPEG_XMP: Final = b"http://ns.adobe.com/xap/1.0/\0"
 JPEG_ICC: Final = b"ICC_PROFILE\0"
 START_OF_SCAN: Final = 0xDA
 END_OF_IMAGE: Final = 0xD9
-_METADATA: Final = {
-    (0xE1, JPEG_EXIF): "exif",
-    (0xE1, JPEG_XMP): "xmp",
-    (0xE1, b"http://ns.adobe.com/xmp/extension/\0"): "extended xmp",
-    (0xE2, JPEG_ICC): "icc",
-    (0xE2, b"MPF\0"): "mpf",
-    (0xED, b"Photoshop 3.0\0"): "iptc",
-    (0xFE, b""): "comment",
-}
-_DENSITY: Final = b"JFIF\0"
-_NO_DENSITY: Final = struct.pack(">BHH", 0, 1, 1)  # what a JFIF header says that knows no density
 _FRAMES: Final = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # SOF0..SOF15; the three are tables
+_BASELINE: Final = {0xC0, 0xC1}
+_PROGRESSIVE: Final = {0xC2, 0xCA}
+_ARITHMETIC: Final = {0xC9, 0xCA}
+_LOSSLESS: Final = {0xC3, 0xCB}
+_JPEG_LS: Final = 0xF7
+_RESTART_INTERVAL: Final = 0xDD
+_SCANS_MAX: Final = 100  # a progressive photograph has about ten; thousands take minutes to decode
 _MARKER: Final = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")  # in coded data: neither stuffing nor a restart
 
 
@@ -49,6 +45,46 @@ class Segment:
     payload: bytes
     start: int
     end: int
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One scan of a JPEG.
+
+    Attributes:
+        components: the components that it codes.
+        first: the first of their 64 coefficients that it codes.
+        last: the last one.
+        low_bit: the lowest bit of them that is known after it; 0 is all of them.
+        restart_interval: after how many blocks a restart marker stands; 0 is never.
+        start: where its coded data begins in the file.
+        end: where it ends: at the next marker that is no restart marker.
+    """
+
+    components: tuple[int, ...]
+    first: int
+    last: int
+    low_bit: int
+    restart_interval: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class JpegHeader(Header):
+    """What a JPEG says of itself.
+
+    Attributes:
+        sampling: component -> its horizontal and vertical sampling factor.
+        scans: in order.
+        progressive: the coefficients come in several scans.
+        arithmetic: it is coded arithmetically, not by Huffman's method.
+    """
+
+    sampling: Mapping[int, tuple[int, int]]
+    scans: tuple[Scan, ...]
+    progressive: bool
+    arithmetic: bool
 
 
 def segments(data: bytes) -> Iterator[Segment]:
@@ -72,18 +108,68 @@ def segments(data: bytes) -> Iterator[Segment]:
     raise ImageError("is truncated: the end of the JPEG is missing")
 
 
-def read(data: bytes) -> Header:
+def read(data: bytes) -> JpegHeader:
     """Read the header of a JPEG; see `cae_runtime.container.inspect`."""
-    width = height = 0
-    metadata: set[str] = set()
-    blocks: dict[str, bytes] = {}
+    frame: Segment | None = None
+    interval = 0
+    scans: list[Scan] = []
+    unfinished: tuple[Segment, int] | None = None
     for segment in segments(data):
         marker, payload = segment.marker, segment.payload
-        metadata |= {kind for (at, start), kind in _METADATA.items() if marker == at and payload.startswith(start)}
-        if marker == 0xE0 and payload.startswith(_DENSITY) and payload[7:12] != _NO_DENSITY:
-            blocks.setdefault("density", payload[7:12])
+        if unfinished:
+            scans.append(_scan(*unfinished, segment.start))
+            unfinished = None
         if marker in _FRAMES:
-            height, width, components = struct.unpack_from(">HHB", payload, 1)
-            if components == 4:
-                raise ImageError("is a CMYK JPEG: convert it to RGB first")
-    return Header(JPEG, width, height, frozenset(metadata | blocks.keys()), blocks)
+            if frame:
+                raise ImageError("is damaged: it says twice how large it is")
+            frame = segment
+        if marker == _JPEG_LS:
+            raise ImageError("is a JPEG-LS file, which is not read: convert it to PNG or TIFF first")
+        if marker == _RESTART_INTERVAL:
+            interval = struct.unpack(">H", payload)[0]
+        if marker == START_OF_SCAN:
+            unfinished = segment, interval
+            if len(scans) >= _SCANS_MAX:
+                raise ImageError(f"is a JPEG of more than {_SCANS_MAX} scans, the limit: it would take very long")
+    if frame is None or not scans:
+        raise ImageError("is damaged: it is a JPEG without a picture")
+    return JpegHeader(
+        JPEG,
+        *_size(frame),
+        sampling=_sampling(frame),
+        scans=tuple(scans),
+        progressive=frame.marker in _PROGRESSIVE,
+        arithmetic=frame.marker in _ARITHMETIC,
+    )
+
+
+def _size(frame: Segment) -> tuple[int, int]:
+    """Return width and height; refuse by name what OpenCV does not decode."""
+    bits, height, width, components = struct.unpack_from(">BHHB", frame.payload)
+    if frame.marker in _LOSSLESS:
+        raise ImageError("is a lossless JPEG, which is not read: convert it to PNG or TIFF first")
+    if frame.marker not in _BASELINE | _PROGRESSIVE | _ARITHMETIC:
+        raise ImageError("is a hierarchical JPEG, which is not read: convert it to PNG or TIFF first")
+    if bits != 8:
+        raise ImageError(f"is a JPEG of {bits} bits a channel, 8 are read: convert it to a 16-bit PNG or TIFF first")
+    if components == 4:
+        raise ImageError("is a CMYK JPEG: convert it to RGB first")
+    if components not in (1, 3):
+        raise ImageError(f"is a JPEG of {components} components: gray (1) and color (3) are read")
+    return width, height
+
+
+def _sampling(frame: Segment) -> dict[int, tuple[int, int]]:
+    payload = frame.payload
+    places = range(6, 6 + 3 * payload[5], 3)
+    found = {payload[at]: (payload[at + 1] >> 4, payload[at + 1] & 15) for at in places}
+    if len(found) != payload[5] or not all(1 <= factor <= 4 for factors in found.values() for factor in factors):
+        raise ImageError("is damaged: its color components are not distinct, or have no size")
+    return found
+
+
+def _scan(segment: Segment, interval: int, end: int) -> Scan:
+    payload = segment.payload
+    count = payload[0]
+    first, last, bits = payload[1 + 2 * count : 4 + 2 * count]
+    return Scan(tuple(payload[1 : 1 + 2 * count : 2]), first, last, bits & 15, interval, segment.end, end)

@@ -13,11 +13,8 @@ from cae_runtime.header import Header
 
 SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 PNG_XMP: Final = b"XML:com.adobe.xmp\0"
-PNG_BLOCKS: Final = {b"gAMA": "gamma", b"cHRM": "chromaticities", b"sRGB": "srgb", b"pHYs": "density"}
-_BLOCK_BYTES: Final = {b"gAMA": 4, b"cHRM": 32, b"sRGB": 1, b"pHYs": 9}  # of another length, no reader takes them
-_METADATA: Final = {b"eXIf": "exif", b"iCCP": "icc", b"cICP": "cicp", b"tEXt": "comment", b"zTXt": "comment"}
-_GREY: Final = 0
-_GREY_ALPHA: Final = 4
+_GRAY: Final = 0
+_GRAY_ALPHA: Final = 4
 
 
 @dataclass(frozen=True)
@@ -49,18 +46,12 @@ def chunks(data: bytes) -> Iterator[Chunk]:
 
 def read(data: bytes) -> Header:
     """Read the header of a PNG; see `cae_runtime.container.inspect`."""
-    metadata: set[str] = set()
-    blocks: dict[str, bytes] = {}
     width, height, _, color = struct.unpack_from(">IIBB", data, len(SIGNATURE) + 8)
-    for chunk in chunks(data):
+    for number, chunk in enumerate(chunks(data)):
+        if (chunk.name == b"IHDR") != (number == 0):
+            raise ImageError("is damaged: it does not say once how large it is")
         if chunk.name == b"acTL" and struct.unpack_from(">I", data, chunk.start)[0] > 1:
             raise ImageError("is an animated PNG: one image a file is expected")
-        if chunk.name == b"tRNS" and color == _GREY:  # OpenCV leaves it out
+        if chunk.name == b"tRNS" and color == _GRAY:  # OpenCV leaves it out
             raise ImageError("is a gray PNG with a transparent shade: convert it to gray with alpha first")
-        if chunk.end - chunk.start == _BLOCK_BYTES.get(chunk.name):
-            blocks.setdefault(PNG_BLOCKS[chunk.name], data[chunk.start : chunk.end])
-        elif chunk.name in _METADATA:
-            metadata.add(_METADATA[chunk.name])
-        elif chunk.name == b"iTXt":
-            metadata.add("xmp" if data.startswith(PNG_XMP, chunk.start) else "comment")
-    return Header(PNG, width, height, frozenset(metadata | blocks.keys()), blocks, grey_alpha=color == _GREY_ALPHA)
+    return Header(PNG, width, height, gray_alpha=color == _GRAY_ALPHA)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 # Type number -> struct letter; rationals are two numbers each.
 _LETTERS: Final = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 11: "f", 12: "d", 13: "I", 16: "Q", 17: "q", 18: "Q"}
 _RATIONALS: Final = {5: "I", 10: "i"}
 _TEXT: Final = {2: 1, 7: 1}  # and undefined bytes: one byte each
+_NUMBERS_MAX: Final = 2**16  # of one tag; longer ones are taken as arrays
 # What reading a file whose numbers lead nowhere may raise.
 DAMAGED: Final = (struct.error, IndexError, OverflowError, ValueError, KeyError)
 
@@ -39,7 +43,10 @@ class Entry:
         Raises:
             struct.error: the file ends before them.
             KeyError: the type is unknown.
+            ValueError: there are more than 65536.
         """
+        if self.count > _NUMBERS_MAX:
+            raise ValueError(f"tag {self.tag} has {self.count} values")
         if self.kind in _TEXT:
             return tuple(self.data)
         letter, count = _LETTERS.get(self.kind) or _RATIONALS[self.kind], self.count
@@ -79,6 +86,19 @@ class Directory:
         """Return all values of a tag as integers; raises as `number`."""
         entry = self.get(tag)
         return default if entry is None else tuple(map(int, entry.numbers()))
+
+    def array(self, tag: int) -> NDArray[Any]:
+        """Return all values of a tag of whole numbers, however many, as an unsigned array; none where it is missing.
+
+        Raises:
+            ValueError: the file ends before them.
+            KeyError: they are no whole numbers.
+        """
+        entry = self.get(tag)
+        if entry is None:
+            return np.zeros(0, np.uint64)
+        width = {"B": 1, "H": 2, "I": 4, "Q": 8}[_LETTERS[entry.kind]]
+        return np.frombuffer(entry.data, f"{entry.order}u{width}", entry.count).astype(np.uint64)
 
 
 def byte_order(data: bytes) -> tuple[str, bool, int]:

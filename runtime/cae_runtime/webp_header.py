@@ -5,13 +5,10 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
 
 from cae_runtime.errors import ImageError
 from cae_runtime.formats import WEBP
 from cae_runtime.header import Header
-
-_METADATA: Final = {b"EXIF": "exif", b"XMP ": "xmp", b"ICCP": "icc"}
 
 
 @dataclass(frozen=True)
@@ -44,21 +41,20 @@ def chunks(data: bytes) -> Iterator[Chunk]:
 
 def read(data: bytes) -> Header:
     """Read the header of a WebP; see `cae_runtime.container.inspect`."""
-    width = height = 0
+    sizes: list[tuple[int, int]] = []
     lossless = False
-    metadata: set[str] = set()
     for chunk in chunks(data):
         if chunk.name == b"ANIM":
             raise ImageError("is an animated WebP: one image a file is expected")
         if chunk.name == b"VP8X":
-            width, height = (
-                int.from_bytes(data[chunk.start + at : chunk.start + at + 3], "little") + 1 for at in (4, 7)
-            )
+            canvas = data[chunk.start + 4 : chunk.start + 10]
+            sizes.append((int.from_bytes(canvas[:3], "little") + 1, int.from_bytes(canvas[3:], "little") + 1))
         elif chunk.name == b"VP8L":
             lossless, bits = True, struct.unpack_from("<I", data, chunk.start + 1)[0]
-            width, height = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+            sizes.append(((bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1))
         elif chunk.name == b"VP8 ":
-            width, height = (side & 0x3FFF for side in struct.unpack_from("<HH", data, chunk.start + 6))
-        elif chunk.name in _METADATA:
-            metadata.add(_METADATA[chunk.name])
-    return Header(WEBP, width, height, frozenset(metadata), lossless=lossless)
+            width, height = struct.unpack_from("<HH", data, chunk.start + 6)
+            sizes.append((width & 0x3FFF, height & 0x3FFF))
+    if len(set(sizes)) != 1:
+        raise ImageError("is damaged: it does not say once how large it is")
+    return Header(WEBP, *sizes[0], lossless=lossless)

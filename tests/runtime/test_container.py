@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cae_runtime import ImageError, images
-from cae_runtime.container import exif_orientation, inspect
+from cae_runtime.container import inspect
 from cae_runtime.images import decode, encode
+from cae_runtime.orientation import exif_orientation
 
 GAMMA = struct.pack(">I", 45455)
 CHROMATICITIES = struct.pack(">8I", 31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)

@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cae_runtime.container import exif_orientation
 from cae_runtime.metadata import tiff_tags
+from cae_runtime.orientation import exif_orientation
 from cae_runtime.tiff_directory import DAMAGED, byte_order
 from cae_runtime.tiff_directory import directory as raw_directory
 

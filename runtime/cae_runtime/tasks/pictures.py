@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from cae_runtime.errors import ImageError, ProviderError, UsageError
 from cae_runtime.formats import is_video
-from cae_runtime.images import decode, memory_errors, pixels_of, read_file, upright
+from cae_runtime.images import decode, memory_errors, pixels_of, read_file
+from cae_runtime.orientation import upright
 from cae_runtime.plan import Job, Plan, find_pictures, is_folder
 from cae_runtime.pool import Room, in_order
 from cae_runtime.report import Progress

@@ -1,0 +1,147 @@
+"""Whether the coded data of a TIFF is all there.
+
+Of 8 bits and less OpenCV lets libtiff make RGBA, which leaves black what is missing and says nothing. The same strips
+and tiles read as rows of 16-bit gray go another way, which does say it: so they are decoded once more like that, where
+their length alone does not tell.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import Final
+
+import cv2
+import numpy as np
+
+from cae_runtime import jpeg_data, jpeg_header
+from cae_runtime.errors import ImageError
+from cae_runtime.tiff_header import (
+    BITS,
+    COMPRESSION,
+    FILL_ORDER,
+    LENGTH,
+    PHOTOMETRIC,
+    ROWS_PER_STRIP,
+    SAMPLES,
+    STRIP_BYTES,
+    STRIPS,
+    WIDTH,
+    TiffHeader,
+)  # fmt: skip
+from cae_runtime.tiff_kinds import BLACK_ZERO, DEFLATE, JPEG, LZW, OLD_DEFLATE, PACKBITS, RAW, SEPARATE, through_rgba
+
+_AT_ONCE: Final = 2**26  # decoded bytes
+_ROWS_MAX: Final = 2**16
+_WIDTH_MAX: Final = 2**19
+_LONG: Final = 4
+
+
+def check(data: bytes, header: TiffHeader) -> None:
+    """Refuse a TIFF that does not have all of its data.
+
+    Raises:
+        ImageError: something is missing.
+    """
+    if len(header.starts) < _number_of_parts(header):
+        raise ImageError(
+            f"is damaged: {len(header.starts)} of its {_number_of_parts(header)} strips or tiles are there"
+        )
+    sizes = _sizes(header)
+    starts, counts = (array[: len(sizes)] for array in (header.starts, header.counts))
+    if len(counts) == 0 and header.kind.compression == RAW:  # old writers left them out
+        counts = sizes
+    if len(counts) < len(sizes):
+        raise ImageError(f"is damaged: the lengths of {len(counts)} of its {len(sizes)} strips or tiles are there")
+    if (starts > len(data)).any() or (counts > len(data)).any() or (starts + counts > len(data)).any():
+        raise ImageError("is truncated: the end of the TIFF is missing")
+    if header.kind.compression == RAW and (counts < sizes).any():
+        raise ImageError("is damaged: parts of its TIFF data are missing")
+    if not through_rgba(header.kind) and not header.refusal:
+        return
+    places = zip(starts.tolist(), counts.tolist(), sizes.tolist(), strict=True)
+    parts = ((data[at : at + count], size) for at, count, size in places)
+    if header.kind.compression in {LZW, DEFLATE, OLD_DEFLATE, PACKBITS}:
+        whole = all(_decode(header, group, size) for group, size in _grouped(parts))
+    elif header.kind.compression == JPEG and header.kind.bits == 8:
+        whole = all(_jpeg_is_whole(header.jpeg_tables, part) for part, _ in parts)
+    else:
+        whole = True
+    if not whole:
+        raise ImageError("is damaged: parts of its TIFF data are missing")
+
+
+def _number_of_parts(header: TiffHeader) -> int:
+    planes = header.kind.samples if header.kind.planes == SEPARATE else 1
+    return planes * -(-header.width // header.part_width) * -(-header.height // header.part_height)
+
+
+def _sizes(header: TiffHeader) -> np.ndarray:
+    """Return how many bytes each strip or tile has when it is decoded."""
+    kind, rows = header.kind, header.part_height
+    samples, planes = (1, kind.samples) if kind.planes == SEPARATE else (kind.samples, 1)
+    bytes_per_row = -(-header.part_width * samples * kind.bits // 8)
+    across, down = -(-header.width // header.part_width), -(-header.height // rows)
+    sizes = np.full((planes, down, across), rows * bytes_per_row, np.uint64)
+    if not header.tiled and header.height % rows:
+        sizes[:, -1] = header.height % rows * bytes_per_row
+    return sizes.reshape(-1)
+
+
+def _grouped(parts: Iterator[tuple[bytes, int]]) -> Iterator[tuple[list[bytes], int]]:
+    """Yield parts of one decoded size together, not too many at once."""
+    group: list[bytes] = []
+    size = 0
+    for part, wanted in parts:
+        if group and (wanted != size or (len(group) + 1) * size > _AT_ONCE or len(group) == _ROWS_MAX):
+            yield group, size
+            group = []
+        group.append(part)
+        size = wanted
+    if group:
+        yield group, size
+
+
+def _decode(header: TiffHeader, parts: list[bytes], size: int) -> bool:
+    """Tell whether each of the parts decodes to (nearly) `size` bytes: as strips of 16-bit gray."""
+    rows = size // 2 // _WIDTH_MAX + 1
+    width = size // 2 // rows
+    if width == 0:
+        return True
+    entries = {
+        WIDTH: [width], LENGTH: [rows * len(parts)], BITS: [16], COMPRESSION: [header.kind.compression],
+        PHOTOMETRIC: [BLACK_ZERO], FILL_ORDER: [header.fill_order], STRIPS: [0] * len(parts), SAMPLES: [1],
+        ROWS_PER_STRIP: [rows], STRIP_BYTES: list(map(len, parts)),
+    }  # fmt: skip
+    behind = 8 + 2 + 12 * len(entries) + 4
+    at = behind + 8 * len(parts)
+    for i, part in enumerate(parts):
+        entries[STRIPS][i] = at
+        at += len(part)
+    directory, arrays = struct.pack("<H", len(entries)), b""
+    for tag, values in sorted(entries.items()):
+        place = values[0]
+        if len(values) > 1:
+            place, arrays = behind + len(arrays), arrays + struct.pack(f"<{len(values)}I", *values)
+        directory += struct.pack("<HHII", tag, _LONG, len(values), place)
+    file = b"".join([b"II*\0", struct.pack("<I", 8), directory, bytes(4), arrays.ljust(8 * len(parts), b"\0"), *parts])
+    return _decodes(file, cv2.IMREAD_UNCHANGED)
+
+
+def _jpeg_is_whole(tables: bytes, part: bytes) -> bool:
+    file = tables[:-2] + part[2:] if tables else part
+    try:
+        header = jpeg_header.read(file)
+        jpeg_data.check(file, header)
+    except (ImageError, struct.error, IndexError, ValueError):
+        return False
+    if not jpeg_data.has_one_scan(header):
+        return True
+    return _decodes(jpeg_data.without_end(file, header), cv2.IMREAD_REDUCED_GRAYSCALE_8)
+
+
+def _decodes(file: bytes, flags: int) -> bool:
+    try:
+        return cv2.imdecode(np.frombuffer(file, np.uint8), flags) is not None
+    except cv2.error:
+        return False

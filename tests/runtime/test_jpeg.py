@@ -1,0 +1,120 @@
+"""JPEGs that miss some of their data, that lie about their size, or that are of a kind that is not read."""
+
+from __future__ import annotations
+
+import io
+import struct
+from typing import Any
+
+import cv2
+import imagecodecs
+import numpy as np
+import pytest
+from PIL import Image
+
+from cae_runtime import ImageError, decoders
+from cae_runtime.container import inspect
+from cae_runtime.images import decode
+from cae_runtime.jpeg_header import END_OF_IMAGE, START_OF_SCAN, Segment, segments
+
+END = b"\xff\xd9"
+KINDS: dict[str, dict[str, Any]] = {
+    "baseline": {},
+    "full color": {"subsampling": 0},
+    "half color": {"subsampling": 1},
+    "progressive": {"progressive": True},
+    "restarts": {"restart_marker_blocks": 3},
+    "restart rows": {"restart_marker_rows": 1},
+    "progressive with restarts": {"progressive": True, "restart_marker_rows": 2},
+}
+
+
+def jpeg(mode: str = "RGB", size: tuple[int, int] = (150, 90), **options: Any) -> bytes:
+    file = io.BytesIO()
+    noise = np.random.default_rng(5).integers(0, 255, (size[1], size[0], 3), np.uint8)
+    image = Image.fromarray(cv2.GaussianBlur(noise, (0, 0), 0.8)).convert(mode)
+    image.save(file, "JPEG", quality=90, **options)
+    return file.getvalue()
+
+
+def scans_of(data: bytes) -> list[Segment]:
+    return [segment for segment in segments(data) if segment.marker == START_OF_SCAN]
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_a_jpeg_that_ends_early_is_damaged_though_it_has_an_end(kind: str, mode: str) -> None:
+    for size in ((150, 90), (40, 56), (161, 97)):
+        data = jpeg(mode, size, **KINDS[kind])
+        plain = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        np.testing.assert_array_equal(decode(data).pixels, plain)
+        begin = scans_of(data)[0].end
+        for share in (0.1, 0.3, 0.5, 0.7, 0.9, 0.97):
+            cut = begin + int((len(data) - 2 - begin) * share)
+            with pytest.raises(ImageError, match=r"damaged|truncated|missing"):
+                decode(data[:cut] + END)
+
+
+@pytest.mark.parametrize("kind", ["baseline", "progressive"])
+def test_a_few_missing_bytes_are_enough(kind: str) -> None:
+    data = jpeg(**KINDS[kind])
+    with pytest.raises(ImageError, match="damaged"):
+        decode(data[:-20] + END)
+
+
+def test_missing_scans_and_restarts_are_noticed() -> None:
+    data = jpeg(progressive=True)
+    for scan in scans_of(data)[1:]:  # nothing is cut inside a scan
+        with pytest.raises(ImageError, match="scans of the JPEG are missing"):
+            decode(data[: scan.start] + END)
+    restarts = jpeg(restart_marker_blocks=3)
+    first, second = (restarts.index(bytes([0xFF, 0xD0 + at])) for at in (2, 4))
+    with pytest.raises(ImageError, match="between its restart markers are missing"):
+        decode(restarts[:first] + restarts[second:])
+
+
+def test_bytes_between_data_and_end_are_tolerated() -> None:
+    for kind in ("baseline", "progressive", "restarts"):
+        data = jpeg(**KINDS[kind])
+        pixels = decode(data).pixels
+        for more in (bytes(20), b"\xff" * 3, b"\xff\xfe\x00\x04hi"):
+            np.testing.assert_array_equal(decode(data[:-2] + more + END).pixels, pixels)
+    last = max(data.rindex(bytes([0xFF, 0xD0 + at])) for at in range(8) if bytes([0xFF, 0xD0 + at]) in data)
+    following = bytes([0xFF, 0xD0 + (data[last + 1] + 1) % 8])
+    np.testing.assert_array_equal(decode(data[:-2] + following + END).pixels, pixels)
+
+
+@pytest.mark.parametrize("before", [START_OF_SCAN, END_OF_IMAGE])
+def test_a_second_size_is_refused_before_anything_is_decoded(before: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = jpeg()
+    frame = next(segment for segment in segments(data) if segment.marker == 0xC0)
+    place = next(segment for segment in segments(data) if segment.marker == before).start
+    monkeypatch.setattr(decoders, "decoded", lambda *_: pytest.fail("was decoded"))
+    with pytest.raises(ImageError, match="says twice how large it is"):
+        decode(data[:place] + data[frame.start : frame.end] + data[place:])
+
+
+def test_many_scans_are_refused() -> None:
+    data = jpeg(progressive=True)
+    scan = scans_of(data)[-1]
+    with pytest.raises(ImageError, match="more than 100 scans"):
+        decode(data[:-2] + (data[scan.start : scan.end] + b"\0") * 100 + END)
+
+
+def test_what_opencv_does_not_decode_is_named() -> None:
+    gray = np.random.default_rng(1).integers(0, 4096, (32, 32), np.uint16)
+    for data, reason in [
+        (imagecodecs.jpeg8_encode(gray, bitspersample=12), "a JPEG of 12 bits a channel"),
+        (imagecodecs.ljpeg_encode(gray, bitspersample=12), "a lossless JPEG"),
+        (imagecodecs.jpegls_encode(gray), "JPEG-LS"),
+    ]:
+        with pytest.raises(ImageError, match=reason):
+            decode(data)
+
+
+def test_a_header_says_where_the_coded_data_is() -> None:
+    data = jpeg(restart_marker_rows=1)
+    scan = inspect(data).scans[0]
+    assert (scan.components, scan.restart_interval) == ((1, 2, 3), 10)
+    assert data[scan.end :] == END
+    assert struct.unpack_from(">BB", data, scan.start - 10)[0] == 3

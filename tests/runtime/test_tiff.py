@@ -1,0 +1,269 @@
+"""Which TIFFs are read, and that what is read is right: against the pixels that were written, tifffile and Pillow."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+from tests.runtime.tiffs import (
+    BLACK_ZERO,
+    DEFLATE,
+    JPEG,
+    LZW,
+    OLD_DEFLATE,
+    PACKBITS,
+    PALETTE,
+    RAW,
+    RGB,
+    WHITE_ZERO,
+    YCBCR,
+    ZSTD,
+    picture,
+)  # fmt: skip
+
+from cae_runtime import ImageError, images, tiff_extra
+from cae_runtime.container import inspect
+from cae_runtime.decoders import decoded
+from cae_runtime.images import decode
+from cae_runtime.orientation import upright
+from cae_runtime.tiff_kinds import READ_BY_OPENCV, read_by_opencv, summary
+
+HEIGHT, WIDTH = 37, 53
+LAYOUTS: dict[str, dict[str, int]] = {"one strip": {}, "strips": {"rows": 8}, "tiles": {"tile": 16}}
+RNG = np.random.default_rng(3)
+
+
+def pixels_of(bits: int, samples: int) -> np.ndarray:
+    return RNG.integers(0, 2**bits, (HEIGHT, WIDTH, samples)).astype(np.uint8 if bits <= 8 else np.uint16)
+
+
+def expected(pixels: np.ndarray, colors: int, bits: int, palette: np.ndarray | None, orientation: int) -> np.ndarray:
+    """Return what is to be seen, as `decode` gives it."""
+    if palette is not None:
+        seen = (palette.T[pixels[..., 0]] >> 8).astype(np.uint8)
+    else:
+        seen = 2**bits - 1 - pixels if colors == WHITE_ZERO else pixels
+        seen = np.round(seen * (255 / (2**bits - 1))).astype(np.uint8) if bits < 8 else seen
+        seen = seen << (16 - bits) if 8 < bits < 16 else seen
+    seen = seen[..., [2, 1, 0, 3][: seen.shape[2]]] if seen.shape[2] >= 3 else seen
+    return upright(seen[..., 0] if seen.shape[2] == 1 else seen, orientation)
+
+
+def every_kind() -> Iterator[tuple[bytes, np.ndarray, np.ndarray]]:
+    """Yield files, their samples and what is to be seen, of all combinations; orientations and sizes go round."""
+    number = 0
+    for colors, bits_of, samples_of in [
+        (WHITE_ZERO, (1, 2, 4, 8, 12, 16), (1,)),
+        (BLACK_ZERO, (1, 2, 4, 8, 10, 12, 14, 16), (1,)),
+        (RGB, (4, 8, 12, 16), (3, 4)),
+        (PALETTE, (1, 2, 4, 8), (1,)),
+    ]:
+        for bits in bits_of:
+            for samples in samples_of:
+                for planes in (False, True)[: 1 + (samples > 1)]:
+                    for layout in LAYOUTS.values():
+                        for compression in (RAW, LZW, DEFLATE, OLD_DEFLATE, PACKBITS, ZSTD):
+                            number += 1
+                            order = "<>"[number // 2 % 2]
+                            orientation = number % 8 + 1
+                            predictor = 1 + (number % 3 == 0 and bits in (8, 16) and compression in (LZW, DEFLATE))
+                            palette, more = None, {274: (3, [orientation])}
+                            if colors == PALETTE:
+                                palette = RNG.integers(0, 2**16, (3, 2**bits)).astype(np.uint16)
+                                more[320] = (3, palette.reshape(-1).tolist())
+                            pixels = pixels_of(bits, samples)
+                            data = picture(
+                                pixels, colors, bits, compression=compression, planes=planes, order=order,
+                                predictor=predictor, big=number % 5 == 0, more=more, **layout,
+                            )  # fmt: skip
+                            yield data, pixels, expected(pixels, colors, bits, palette, orientation)
+
+
+def test_what_is_read_is_right_and_the_rest_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    read, by_extra = set(), 0
+    for data, samples, seen in every_kind():
+        header = inspect(data)
+        kind = header.kind
+        found = decode(data)
+        np.testing.assert_array_equal(upright(found.pixels, found.orientation), seen, err_msg=str(kind))
+        if header.refusal:
+            by_extra += 1
+            monkeypatch.setattr(tiff_extra, "is_installed", lambda: False)
+            with pytest.raises(
+                ImageError, match=r"TIFF of a kind that is not read right: \d+-bit .*cae-toolkit\[tiff\]"
+            ):
+                decode(data)
+            monkeypatch.undo()
+        else:
+            read.add((kind.colors, kind.bits, kind.samples, kind.planes, kind.compression))
+            if kind.tile_bytes:
+                continue
+            written = tifffile.imread(io.BytesIO(data))
+            written = np.moveaxis(written, 0, -1) if kind.planes == 2 and kind.samples > 1 else written
+            np.testing.assert_array_equal(written.reshape(samples.shape), samples)
+    assert by_extra > 100
+    for row in READ_BY_OPENCV:  # every row of the table is one that was seen here, or below
+        for compression in row.compressions & {RAW, LZW, DEFLATE, OLD_DEFLATE, PACKBITS}:
+            if YCBCR not in row.colors:
+                for colors in row.colors:
+                    for bits in row.bits & {1, 4, 8, 12, 16}:
+                        for samples in row.samples:
+                            for planes in row.planes if samples > 1 else {1}:
+                                assert (colors, bits, samples, planes, compression) in read
+
+
+def test_alpha_beside_sixteen_bits_is_read() -> None:
+    pixels = pixels_of(16, 4)
+    data = picture(pixels, RGB, 16, more={338: (3, [2])})
+    np.testing.assert_array_equal(decode(data).pixels, pixels[..., [2, 1, 0, 3]])
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_reversed_bits_are_read(bits: int) -> None:
+    pixels = pixels_of(bits, 1)
+
+    def reversed_bits(strips: list[bytes]) -> list[bytes]:
+        return [np.packbits(np.unpackbits(np.frombuffer(s, np.uint8)), bitorder="little").tobytes() for s in strips]
+
+    for compression in (RAW, LZW):
+        data = picture(
+            pixels, BLACK_ZERO, bits, rows=8, compression=compression, more={266: (3, [2])}, change=reversed_bits
+        )
+        np.testing.assert_array_equal(decode(data).pixels, pixels[..., 0])
+
+
+@pytest.mark.parametrize("compression", ["group3", "group4", "tiff_ccitt", "packbits", "tiff_lzw"])
+def test_black_and_white_is_what_pillow_sees(compression: str) -> None:
+    image = Image.fromarray(pixels_of(8, 1)[..., 0] > 90)
+    np.testing.assert_array_equal(decode(saved(image, compression=compression)).pixels, np.asarray(image) * 255)
+
+
+@pytest.mark.parametrize(
+    ("mode", "compression"), [("L", "jpeg"), ("RGB", "jpeg"), ("YCbCr", "raw"), ("YCbCr", "tiff_lzw")]
+)
+def test_jpeg_and_ycbcr_are_what_pillow_sees(mode: str, compression: str) -> None:
+    data = saved(Image.fromarray(pixels_of(8, 3)).convert(mode), compression=compression)
+    seen = np.asarray(Image.open(io.BytesIO(data)).convert("L" if mode == "L" else "RGB")).astype(int)
+    pixels = decode(data).pixels
+    assert np.abs(pixels - (seen if mode == "L" else seen[..., ::-1])).max() <= 1
+
+
+@pytest.mark.parametrize("tile", [None, (16, 16)])
+@pytest.mark.parametrize("subsampling", [(1, 1), (2, 1), (2, 2)])
+def test_ycbcr_in_jpeg_is_what_tifffile_sees(subsampling: tuple[int, int], tile: tuple[int, int] | None) -> None:
+    file = io.BytesIO()
+    pixels = pixels_of(8, 3)
+    tifffile.imwrite(file, pixels, photometric="ycbcr", compression="jpeg", subsampling=subsampling, tile=tile)
+    np.testing.assert_array_equal(
+        decode(file.getvalue()).pixels, tifffile.imread(io.BytesIO(file.getvalue()))[..., ::-1]
+    )
+
+
+def saved(image: Image.Image, **options: Any) -> bytes:
+    file = io.BytesIO()
+    image.save(file, "TIFF", **options)
+    return file.getvalue()
+
+
+def halves(strips: list[bytes]) -> list[bytes]:
+    return [strip[: len(strip) // 2] for strip in strips]
+
+
+def last_half(strips: list[bytes]) -> list[bytes]:
+    return [*strips[:-1], *halves(strips[-1:])]
+
+
+def damaged_inside(strips: list[bytes]) -> list[bytes]:
+    middle = len(strips) // 2
+    strip = strips[middle]
+    return [*strips[:middle], strip[: len(strip) // 3] + strip[len(strip) // 2 :], *strips[middle + 1 :]]
+
+
+@pytest.mark.parametrize("layout", list(LAYOUTS))
+@pytest.mark.parametrize(
+    ("compression", "change"),
+    [
+        *product((RAW, LZW, DEFLATE, PACKBITS, ZSTD), (halves, last_half)),
+        *product((RAW, LZW, DEFLATE, ZSTD), [damaged_inside]),  # runs (PackBits) that begin elsewhere are still runs
+    ],
+)
+def test_a_tiff_whose_data_is_short_is_damaged(compression: int, layout: str, change: Callable[[Any], Any]) -> None:
+    for colors, bits, samples in ((BLACK_ZERO, 8, 1), (RGB, 8, 3), (BLACK_ZERO, 16, 1), (WHITE_ZERO, 16, 1)):
+        pixels = pixels_of(bits, samples)
+        data = picture(pixels, colors, bits, compression=compression, **LAYOUTS[layout], change=change)
+        with pytest.raises(ImageError, match=r"damaged|truncated"):
+            decode(data)
+        whole = picture(pixels, colors, bits, compression=compression, **LAYOUTS[layout])
+        with pytest.raises(ImageError, match=r"damaged|truncated"):
+            decode(whole[: len(whole) * 3 // 4])
+
+
+def test_a_tiff_of_half_a_jpeg_is_damaged() -> None:
+    data = saved(Image.fromarray(pixels_of(8, 3)), compression="jpeg")
+    start, count = (int(getattr(inspect(data), name)[0]) for name in ("starts", "counts"))
+    half = data[: start + count // 2] + b"\xff\xd9" + bytes(count - count // 2 - 2) + data[start + count :]
+    with pytest.raises(ImageError, match="damaged"):
+        decode(half)
+
+
+@pytest.mark.parametrize("tag", [256, 257, 258, 262, 277, 278])
+def test_a_tag_of_the_size_that_is_there_twice_is_damage(tag: int) -> None:
+    data = picture(pixels_of(8, 1), BLACK_ZERO, 8, again={tag: (4, [20_000])})
+    with pytest.raises(ImageError, match=f"tag {tag} is there twice"):
+        decode(data)
+
+
+def test_memory_is_set_aside_by_the_largest_part() -> None:
+    data = picture(pixels_of(8, 1), BLACK_ZERO, 8, more={278: (4, [2**24])})
+    with pytest.raises(ImageError, match=r"strip of .* pixels: the limit is"):
+        images.pixels_of(data)
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        ({330: (4, [8])}, "further images behind its first"),
+        ({50706: (3, [1, 4])}, "raw file.*develop it"),
+        ({33421: (3, [2, 2])}, "raw file"),
+        ({262: (3, [32803])}, "raw file"),
+        ({262: (3, [34892])}, "raw file"),
+        ({262: (3, [8])}, "8-bit CIELAB"),
+        ({339: (3, [2])}, "signed 8-bit"),
+        ({339: (3, [3])}, "floating-point"),
+        ({258: (3, [32])}, "32-bit gray"),
+        ({317: (3, [3])}, "predictor 3"),
+        ({259: (3, [6])}, "old-style JPEG compression"),
+        ({259: (3, [1234])}, "compression 1234"),
+        ({32997: (4, [2])}, "volume"),
+    ],
+)
+def test_other_tiffs_are_refused_by_name(more: dict[int, tuple[int, list[int]]], reason: str) -> None:
+    data = picture(pixels_of(8, 1), BLACK_ZERO, 8, more=more)
+    with pytest.raises(ImageError, match=reason):
+        decoded(data, inspect(data))
+
+
+def test_alpha_that_would_change_the_colors_is_refused() -> None:
+    for extra, reason in ((1, "multiplied into the colors"), (2, r"alpha channel.*cae-toolkit\[tiff\]")):
+        data = picture(pixels_of(8, 4), RGB, 8, more={338: (3, [extra])})
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(tiff_extra, "is_installed", lambda: False)
+            with pytest.raises(ImageError, match=reason):
+                decode(data)
+
+
+def test_readme_says_what_the_table_says() -> None:
+    readme = " ".join((Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8").split())
+    assert f"TIFFs that are read: {summary()}." in readme
+
+
+def test_the_table_says_what_it_does() -> None:
+    assert not read_by_opencv(inspect(picture(pixels_of(16, 3), RGB, 16, planes=True)).kind)
+    assert JPEG in {each for row in READ_BY_OPENCV for each in row.compressions}
