@@ -9,7 +9,6 @@ from cae_runtime.metadata.record import GEO
 from cae_runtime.tiff_directory import DAMAGED
 
 DENSITY: Final = (282, 283, 296)
-DESCRIPTION: Final = 270
 PALETTE_COLORS: Final = 3  # a photometric interpretation
 # What describes how the pixels are stored: it is the writer's to say.
 STORAGE: Final = frozenset(
@@ -24,10 +23,10 @@ UNTRUE: Final = {
 }  # fmt: skip
 # Tags that the first directory of an EXIF block may have, whatever file it is in.
 OF_EXIF: Final = {
-    DESCRIPTION: "description", 271: "camera make", 272: "camera model", tiff_tags.ORIENTATION: "", 305: "software",
-    306: "date", 315: "artist", 316: "host computer", 318: "white point", 319: "chromaticities", 18246: "rating",
-    18249: "rating", 33432: "copyright", 40091: "title", 40092: "comment", 40093: "author", 40094: "keywords",
-    40095: "subject", **dict.fromkeys(DENSITY, "density"),
+    tiff_tags.DESCRIPTION: "description", 271: "camera make", 272: "camera model", tiff_tags.ORIENTATION: "",
+    305: "software", 306: "date", 315: "artist", 316: "host computer", 318: "white point", 319: "chromaticities",
+    18246: "rating", 18249: "rating", 33432: "copyright", 40091: "title", 40092: "comment", 40093: "author",
+    40094: "keywords", 40095: "subject", **dict.fromkeys(DENSITY, "density"),
 }  # fmt: skip
 _OTHERS: Final = {
     269: "document name", 285: "page name", 297: "page number", 42112: "GDAL tags", 42113: "GDAL tags",
@@ -37,7 +36,7 @@ _OTHERS: Final = {
 
 def name_of(tag: int, value: tiff_tags.Value) -> str:
     """Return what a tag is called; empty where its loss is not worth a word."""
-    if tag == DESCRIPTION and (program := program_of(value)):
+    if tag == tiff_tags.DESCRIPTION and (program := program_of(value)):
         return program
     known = OF_EXIF | _OTHERS | UNTRUE
     return known.get(tag, f"TIFF tag {tag}")

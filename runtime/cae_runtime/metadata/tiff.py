@@ -9,7 +9,6 @@ from cae_runtime.metadata.density import Density, from_tiff, to_tiff
 from cae_runtime.metadata.record import PALETTE, Metadata, bits_name
 from cae_runtime.metadata.tag_names import (
     DENSITY,
-    DESCRIPTION,
     OF_EXIF,
     PALETTE_COLORS,
     STORAGE,
@@ -38,7 +37,9 @@ def read(data: bytes) -> Metadata:
             continue
         found.add(name_of(tag, value))
         if tag not in UNTRUE:
-            (of_exif if tag in OF_EXIF and not (tag == DESCRIPTION and program_of(value)) else tags)[tag] = value
+            (of_exif if tag in OF_EXIF and not (tag == tiff_tags.DESCRIPTION and program_of(value)) else tags)[tag] = (
+                value
+            )
     packet, claims = xmp.without_claims(blocks.get(tiff_tags.XMP, b"").rstrip(b"\0"))
     icc, iptc = blocks.get(tiff_tags.ICC, b""), blocks.get(tiff_tags.IPTC, b"")
     block_of_its_own = b""

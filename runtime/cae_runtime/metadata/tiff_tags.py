@@ -24,6 +24,8 @@ ICC: Final = 34675
 IPTC: Final = 33723
 PHOTOSHOP: Final = 34377
 ORIENTATION: Final = 274
+DESCRIPTION: Final = 270
+_SHAPE: Final = b'{"shape"'  # a description, often a second one, in which tifffile repeats how the pixels are stored
 _INNER: Final = {EXIF, GPS, INTEROPERABILITY}  # tags whose value is the offset of another directory
 _BLOCKS: Final = {XMP, ICC, IPTC, PHOTOSHOP}  # bytes, whatever type the file gives them
 
@@ -89,7 +91,8 @@ def shorts(*numbers: int) -> Value:
 def rational(number: float) -> Value:
     """Return a positive number as a fraction; near a whole number it is that."""
     whole = round(number)
-    fraction = (whole, 1) if abs(number - whole) < 0.002 else (round(number * 10_000), 10_000)
+    near = abs(number - whole) < 0.002 or number > 2**32 / 10_000
+    fraction = (min(whole, 2**32 - 1), 1) if near else (round(number * 10_000), 10_000)
     return Value(RATIONAL, 1, struct.pack("<2I", *fraction))
 
 
@@ -117,6 +120,8 @@ def _read(data: bytes, offset: int | None, depth: int) -> Directory:
     inner: dict[int, Directory] = {}
     damaged, budget = False, len(data)  # values do not overlap: together they are no longer than the file
     for entry in raw.entries:
+        if entry.tag == DESCRIPTION and bytes(entry.data[: len(_SHAPE)]) == _SHAPE:
+            continue
         size = entry.count * _SIZES.get(entry.kind, 0)
         budget -= size
         if entry.kind not in _SIZES or len(entry.data) < size or budget < 0 or entry.tag in {*values, *inner}:
