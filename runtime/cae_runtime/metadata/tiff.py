@@ -37,9 +37,8 @@ def read(data: bytes) -> Metadata:
             continue
         found.add(name_of(tag, value))
         if tag not in UNTRUE:
-            (of_exif if tag in OF_EXIF and not (tag == tiff_tags.DESCRIPTION and program_of(value)) else tags)[tag] = (
-                value
-            )
+            for_program = tag == tiff_tags.DESCRIPTION and program_of(value)
+            (of_exif if tag in OF_EXIF and not for_program else tags)[tag] = value
     packet, claims = xmp.without_claims(blocks.get(tiff_tags.XMP, b"").rstrip(b"\0"))
     icc, iptc = blocks.get(tiff_tags.ICC, b""), blocks.get(tiff_tags.IPTC, b"")
     block_of_its_own = b""
