@@ -1,7 +1,7 @@
 """Turn a trained `model.pt` into one ONNX file, and prove that it equals what was trained.
 
     from cae_export import export
-    report = export(Path("model.pt"), precision="int8")
+    report = export("model.pt", precision="int8")
 
 Importing the package imports nothing heavy: names are resolved when they are first used.
 """
@@ -10,13 +10,25 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cae_export.errors import CaeExportError, RefusedError, UsageError
+    from cae_export.errors import ArgumentTypeError, CaeExportError, ModelNotFoundError, RefusedError, UsageError
     from cae_export.exporter import ExportReport, export
     from cae_export.parts import PartReport, export_part
 
-__all__ = ["CaeExportError", "ExportReport", "PartReport", "RefusedError", "UsageError", "export", "export_part"]
+__all__ = [
+    "ArgumentTypeError",
+    "CaeExportError",
+    "ExportReport",
+    "ModelNotFoundError",
+    "PartReport",
+    "RefusedError",
+    "UsageError",
+    "export",
+    "export_part",
+]
 
 _HOME = {
+    "ArgumentTypeError": "errors",
+    "ModelNotFoundError": "errors",
     "CaeExportError": "errors",
     "ExportReport": "exporter",
     "PartReport": "parts",
@@ -27,9 +39,17 @@ _HOME = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def _resolved(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
     globals()[name] = value
     return value
+
+
+if not TYPE_CHECKING:  # for a type checker only the names above exist
+    __getattr__ = _resolved
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,12 +1,20 @@
-"""What can go wrong, in the user's terms. Caught only in `cli.py`."""
+"""What can go wrong, in the user's terms; most are also a ValueError, a TypeError or a FileNotFoundError."""
 
 
 class CaeExportError(Exception):
     """The base of every error that this package raises on purpose; its text is one line for the user."""
 
 
-class UsageError(CaeExportError):
+class UsageError(CaeExportError, ValueError):
     """A setting, a model file or data that cannot be used."""
+
+
+class ArgumentTypeError(UsageError, TypeError):
+    """An argument has a type that does not go with it."""
+
+
+class ModelNotFoundError(UsageError, FileNotFoundError):
+    """There is no such `model.pt`."""
 
 
 class RefusedError(CaeExportError):

@@ -1,6 +1,7 @@
 """`model.pt` in, a proved `model.onnx` out: convert, write the metadata, compare, quantise, and only then name it."""
 
 import math
+import os
 import secrets
 import statistics
 import time
@@ -16,7 +17,7 @@ from cae_export.channels_last import ChannelsLast
 from cae_export.config import MAX_DROP, OPSET, OVERLAP, PATCHES, STEADY, TOLERANCE, TOLERANCE_FP16
 from cae_export.convert import check_opset, to_onnx
 from cae_export.errors import RefusedError, UsageError
-from cae_export.files import check_output, save
+from cae_export.files import as_paths, check_output, save, usage_error
 from cae_export.parity import BatchParity, mean_psnr, prove, refuse_unless_equal, refuse_unless_steady, run
 from cae_export.patches import Patches, find
 from cae_export.quantize import to_fp16, to_int8
@@ -70,12 +71,12 @@ def default_output(model: Path, precision: Precision) -> Path:
 
 
 def export(
-    model: Path,
-    output: Path | None = None,
+    model: str | os.PathLike[str],
+    output: str | os.PathLike[str] | None = None,
     *,
     precision: Precision = "fp32",
-    data: str | None = None,
-    data_dir: str | None = None,
+    data: str | os.PathLike[str] | None = None,
+    data_dir: str | os.PathLike[str] | None = None,
     tolerance: float | None = None,
     max_drop: float = MAX_DROP,
     opset: int = OPSET,
@@ -101,16 +102,18 @@ def export(
         tell: called with a line before each long step.
 
     Raises:
-        UsageError: a model, data or setting that cannot be used, or an output that cannot be written.
+        UsageError: a model, data or setting that cannot be used (where there is no such model, a FileNotFoundError too,
+            where something is no path, a TypeError), or an output that cannot be written.
         RefusedError: the file is not equal, or loses too much; nothing is left under its name.
     """
+    model, output, data, data_dir = as_paths(model, output, data, data_dir)
     output = output or default_output(model, precision)
     _check(output, tolerance, max_drop, overlap, patch)
     check_opset(opset)
     try:
         loaded = load_model(model)
     except CaeTrainError as e:
-        raise UsageError(str(e)) from e
+        raise usage_error(e) from e
     if loaded.network.side not in (None, patch) or patch % loaded.network.stride:
         only = f"{loaded.network.side}" if loaded.network.side else f"multiples of {loaded.network.stride}"
         raise UsageError(f"--patch is {patch}: {loaded.arch} takes {only} only")

@@ -1,11 +1,41 @@
-"""ONNX files on the disk: a name that can be written, the metadata in it and read back."""
+"""What `export` is given and writes: paths, a name that can be written, the metadata in the file and read back."""
 
+import os
 from pathlib import Path
 
 import onnx
 
-from cae_export.errors import RefusedError, UsageError
+from cae_export.errors import ArgumentTypeError, ModelNotFoundError, RefusedError, UsageError
 from cae_runtime import ModelSpec, Session
+from cae_train import CaeTrainError
+from cae_train.files import checked_path
+
+
+def as_paths(
+    model: str | os.PathLike[str],
+    output: str | os.PathLike[str] | None,
+    data: str | os.PathLike[str] | None,
+    data_dir: str | os.PathLike[str] | None,
+) -> tuple[Path, Path | None, str | None, str | None]:
+    """Return the paths that a Python user named; of data, which may be a data set's name, as text.
+
+    Raises:
+        ArgumentTypeError: one of them is neither a str nor an `os.PathLike`.
+    """
+    try:
+        return (
+            checked_path("model", model),
+            None if output is None else checked_path("output", output),
+            None if data is None else str(checked_path("data", data)),
+            None if data_dir is None else str(checked_path("data_dir", data_dir)),
+        )
+    except CaeTrainError as e:
+        raise ArgumentTypeError(str(e)) from e
+
+
+def usage_error(error: CaeTrainError) -> UsageError:
+    """Return what this package raises when a model cannot be loaded."""
+    return (ModelNotFoundError if isinstance(error, FileNotFoundError) else UsageError)(str(error))
 
 
 def check_output(output: Path) -> None:

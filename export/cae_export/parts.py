@@ -1,6 +1,7 @@
 """Files for what networks do beside restoring: encoders, decoders, detectors of anomalies; proved like the others."""
 
 import math
+import os
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from cae_export.config import BATCHES, FALSE_ALARMS, OPSET, PROOF_PATCHES, TOLERANCE
 from cae_export.convert import check_opset, convert
 from cae_export.errors import RefusedError, UsageError
-from cae_export.files import check_output, save
+from cae_export.files import as_paths, check_output, save, usage_error
 from cae_export.patches import Good, find, good_pictures
 from cae_export.scores import Scores
 from cae_runtime import CaeRuntimeError, ModelSpec, Session
@@ -72,12 +73,12 @@ class PartReport:
 
 
 def export_part(
-    model: Path,
+    model: str | os.PathLike[str],
     part: Part,
-    output: Path | None = None,
+    output: str | os.PathLike[str] | None = None,
     *,
-    data: str | None = None,
-    data_dir: str | None = None,
+    data: str | os.PathLike[str] | None = None,
+    data_dir: str | os.PathLike[str] | None = None,
     tolerance: float = TOLERANCE,
     false_alarms: float = FALSE_ALARMS,
     opset: int = OPSET,
@@ -102,9 +103,11 @@ def export_part(
         tell: called with a line before each long step.
 
     Raises:
-        UsageError: a model, data or setting that cannot be used, or an output that cannot be written.
+        UsageError: a model, data or setting that cannot be used (where there is no such model, a FileNotFoundError too,
+            where something is no path, a TypeError), or an output that cannot be written.
         RefusedError: the file is not equal; nothing is left under its name.
     """
+    model, output, data, data_dir = as_paths(model, output, data, data_dir)
     output = output or model.with_name(f"{model.stem}-{part}.onnx")
     overlap = OVERLAP_OF[part] if overlap is None else overlap
     check_output(output)
@@ -120,7 +123,7 @@ def export_part(
                              "detector needs cae, sparse, stacked, vae, or vgg16 without skips")  # fmt: skip
         network = Scores(loaded.network) if part == "anomaly" else loaded.network.part(part)
     except CaeTrainError as e:
-        raise UsageError(str(e)) from e
+        raise usage_error(e) from e
     good: Good | None = None
     if isinstance(network, Scores):
         tell(f"{loaded.arch}: learning what is usual in good pictures")

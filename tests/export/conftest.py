@@ -43,7 +43,7 @@ def train_briefly(arch: str, photos: Path, out: Path) -> Path:
     config = TrainConfig(
         data=(str(photos),), arch=arch, degrade=("gaussian:0-55",), epochs=1, epoch_crops=2560, batch=32
     )
-    return train(config, out, hardware=Hardware(accelerator="cpu", devices="1")).model
+    return train(config, str(out), hardware=Hardware(accelerator="cpu", devices="1")).model
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +14,27 @@ import skimage.data
 import torch
 
 import cae_export.exporter
-from cae_export import RefusedError, UsageError, export
+from cae_export import CaeExportError, RefusedError, UsageError, export, export_part
 from cae_export.patches import find
 from cae_runtime import ModelSpec, Restorer, Session
 from cae_train import load_model
 from cae_train.checkpoint import save_model
 
 
+@pytest.mark.parametrize("function", [export, partial(export_part, part="decoder")])
+def test_what_is_no_path_and_what_is_not_there(function: Callable[..., object], tmp_path: Path) -> None:
+    for wrong in ({"model": 3}, {"model": b"m.pt"}, {"output": 3}, {"data": ["photos"]}, {"data_dir": 3}):
+        (name,) = wrong
+        with pytest.raises(TypeError, match=f"{name} is .*: it must be a str or an os.PathLike") as error:
+            function(**{"model": "m.pt", **wrong})
+        assert isinstance(error.value, CaeExportError)
+    with pytest.raises(FileNotFoundError, match=r"none\.pt: No such file") as error:
+        function(model=str(tmp_path / "none.pt"))
+    assert isinstance(error.value, UsageError)
+
+
 def test_fp32_equals_what_was_trained(trained: Path, tmp_path: Path) -> None:
-    report = export(trained, tmp_path / "model.onnx")
+    report = export(str(trained), str(tmp_path / "model.onnx"))
     assert [row.batch for row in report.parity] == [1, 2, 7, 64]
     assert max(row.difference for row in report.parity) <= 1e-4
     assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]

@@ -100,7 +100,7 @@ def test_an_encoder_gives_what_torch_gives(
     model: Callable[..., Path], arch: str, options: dict[str, object], shape: tuple[int, ...]
 ) -> None:
     path = model(arch, **options)
-    report = export_part(path, "encoder")
+    report = export_part(str(path), "encoder")
     assert report.path == path.with_name(f"{arch}-encoder.onnx")
     assert [row.batch for row in report.parity] == [1, 2, 7, 64]
     encoder = Encoder(report.path)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import cae_train.checkpoint
-from cae_train import CheckpointError, TrainConfig, load_model
+from cae_train import CheckpointError, TrainConfig, load_model, train
 from cae_train.checkpoint import save_model
 from cae_train.models import ARCHITECTURES, build
 
@@ -25,12 +25,23 @@ def model(tmp_path: Path) -> Path:
     return path
 
 
+def test_paths_are_texts_or_path_likes(tmp_path: Path) -> None:
+    assert TrainConfig(data=Path("a"), data_dir=Path("b")) == TrainConfig(data="a", data_dir="b")  # type: ignore[arg-type]
+    assert TrainConfig(data=("cifar10", Path("a"))).data == ("cifar10", "a")  # type: ignore[arg-type]
+    for function in (load_model, lambda out: train(CONFIG, out)):
+        with pytest.raises(TypeError, match=r"is 3: it must be a str or an os\.PathLike"):
+            function(3)  # type: ignore[arg-type]
+    with pytest.raises(FileNotFoundError, match=r"none\.pt: No such file") as error:
+        load_model(str(tmp_path / "none.pt"))
+    assert isinstance(error.value, CheckpointError)
+
+
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_a_model_comes_back_bit_for_bit(arch: str, tmp_path: Path) -> None:
     config = TrainConfig(arch=arch, lr=1e-4)
     network = build(arch)
     save_model(tmp_path / "m.pt", network, config, METRICS)
-    loaded = load_model(tmp_path / "m.pt")
+    loaded = load_model(str(tmp_path / "m.pt"))
     assert (loaded.arch, loaded.config, loaded.metrics) == (arch, config, METRICS)
     assert not loaded.network.training
     state = loaded.network.state_dict()

@@ -1,7 +1,7 @@
 """Train convolutional autoencoders on noisy and clean 32x32 patches.
 
     from cae_train import TrainConfig, train
-    train(TrainConfig(data=("photos",), degrade=("gaussian:0-55",)), Path("runs/train/mine"))
+    train(TrainConfig(data=("photos",), degrade=("gaussian:0-55",)), "runs/train/mine")
 
 Importing the package imports nothing heavy: names are resolved when they are first used.
 """
@@ -12,12 +12,22 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cae_train.checkpoint import LoadedModel, load_model
     from cae_train.config import Hardware, TrainConfig
-    from cae_train.errors import CaeTrainError, CheckpointError, ConfigError, DataError, TrainingError
+    from cae_train.errors import (
+        ArgumentTypeError,
+        CaeTrainError,
+        CheckpointError,
+        CheckpointNotFoundError,
+        ConfigError,
+        DataError,
+        TrainingError,
+    )
     from cae_train.loop import TrainResult, train
 
 __all__ = [
+    "ArgumentTypeError",
     "CaeTrainError",
     "CheckpointError",
+    "CheckpointNotFoundError",
     "ConfigError",
     "DataError",
     "Hardware",
@@ -32,7 +42,15 @@ __all__ = [
 _HOME = {
     "checkpoint": ("LoadedModel", "load_model"),
     "config": ("Hardware", "TrainConfig"),
-    "errors": ("CaeTrainError", "CheckpointError", "ConfigError", "DataError", "TrainingError"),
+    "errors": (
+        "ArgumentTypeError",
+        "CaeTrainError",
+        "CheckpointError",
+        "CheckpointNotFoundError",
+        "ConfigError",
+        "DataError",
+        "TrainingError",
+    ),
     "loop": ("TrainResult", "train"),
 }
 
@@ -41,8 +59,12 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-def __getattr__(name: str) -> Any:
+def _resolved(name: str) -> Any:
     for module, names in _HOME.items():
         if name in names:
             return getattr(import_module(f"{__name__}.{module}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+if not TYPE_CHECKING:  # for a type checker only the names above exist
+    __getattr__ = _resolved

@@ -13,6 +13,7 @@ A dictionary of plain values and tensors, so that it loads with `weights_only=Tr
     metrics   psnr_in, psnr_out (dB), evaluated_on, epoch; empty where a run was stopped before its first epoch ended
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -25,7 +26,7 @@ from torch import Tensor, nn
 from cae_train.config import TrainConfig
 from cae_train.degrade import chain_of
 from cae_train.errors import CheckpointError, ConfigError
-from cae_train.files import whole
+from cae_train.files import checked_path, whole
 from cae_train.models import build, options_of
 from cae_train.models.base import Autoencoder
 from cae_train.tensor_files import read_tensors
@@ -84,12 +85,15 @@ def load_weights(path: Path) -> dict[str, Tensor] | None:
     return {str(name): value.float() for name, value in content.items()}
 
 
-def load_model(path: Path) -> LoadedModel:
+def load_model(path: str | os.PathLike[str]) -> LoadedModel:
     """Read a `model.pt` from anyone: no code in it is ever run.
 
     Raises:
-        CheckpointError: no such file, not one of ours, damaged, too large, or weights that do not fit.
+        CheckpointError: no such file (a FileNotFoundError too), not one of ours, damaged, too large, or weights that do
+            not fit.
+        ConfigError: `path` is no path (a TypeError too).
     """
+    path = checked_path("path", path)
     content = read_tensors(path, MAX_BYTES, "model.pt of cae-train")
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise CheckpointError(f"{path} is no model.pt of cae-train: it was written by another program")

@@ -3,6 +3,7 @@
 Imports nothing heavy, so that `cae-train --help` needs no extra.
 """
 
+import os
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields
@@ -24,6 +25,7 @@ OPTIMIZERS = ("muon", "adamw")
 PRECISIONS = ("auto", "fp32", "bf16")
 CHANNELS = (0, 1, 3)  # as the data are, grey, RGB
 TABLES = ("model", "noise")
+PATHS = ("data", "data_dir", "start", "vgg16_weights")  # may be given as os.PathLike
 PATCH = 32  # height and width of a training patch, in pixels
 
 
@@ -103,7 +105,9 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for item in fields(self):
             default = item.default if item.default is not MISSING else {}
-            object.__setattr__(self, item.name, _like(default, getattr(self, item.name), _option(item.name)))
+            value = getattr(self, item.name)
+            value = _as_texts(value) if item.name in PATHS else value
+            object.__setattr__(self, item.name, _like(default, value, _option(item.name)))
         _require(bool(self.data), "data", self.data, "at least one data set or folder")
         _require(self.channels in CHANNELS, "channels", self.channels, "1 (grey), 3 (RGB) or 0 (as the data are)")
         _require(bool(self.degrade), "degrade", self.degrade, "at least one degradation")
@@ -209,6 +213,13 @@ def model_options(written: dict[str, Any], given: dict[str, Any], options: Seque
         except tomllib.TOMLDecodeError:
             result[name] = value  # a text without quotes
     return result
+
+
+def _as_texts(value: Any) -> Any:
+    """Paths as texts, alone or in a list."""
+    if isinstance(value, (list, tuple)):
+        return [_as_texts(each) for each in value]
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
 def _like(default: object, value: Any, option: str) -> Any:

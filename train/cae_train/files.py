@@ -1,8 +1,24 @@
-"""Files that appear whole or not at all."""
+"""Paths as they are given, and files that appear whole or not at all."""
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+from cae_train.errors import ArgumentTypeError
+
+
+def checked_path(name: str, value: Any) -> Path:
+    """Return a path that was given as `str` or `os.PathLike`.
+
+    Raises:
+        ArgumentTypeError: it is something else.
+    """
+    text = os.fspath(value) if isinstance(value, str | os.PathLike) else None
+    if not isinstance(text, str):
+        raise ArgumentTypeError(f"{name} is {value!r}: it must be a str or an os.PathLike")
+    return Path(text)
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """The training loop: what a step, an epoch and a run are. Lightning runs it."""
 
+import os
 import signal
 import threading
 import time
@@ -22,6 +23,7 @@ from cae_train.data import Split, load
 from cae_train.degrade import chain_of
 from cae_train.ema import Ema
 from cae_train.errors import CheckpointError, ConfigError, TrainingError
+from cae_train.files import checked_path
 from cae_train.initial import initial_network
 from cae_train.machine import default_workers, make_trainer, one_line, quiet_lightning, refuse_processes
 from cae_train.models.base import Autoencoder
@@ -196,7 +198,7 @@ class Training(LightningModule):
 
 def train(
     config: TrainConfig,
-    out: Path,
+    out: str | os.PathLike[str],
     *,
     hardware: Hardware | None = None,
     resume: bool = False,
@@ -219,7 +221,7 @@ def train(
     if not config.epochs:
         raise ConfigError("--epochs is 0: 1 or more are needed")
     started = time.monotonic()
-    hardware = hardware or Hardware()
+    hardware, out = hardware or Hardware(), checked_path("out", out)
     checkpoint = out / CHECKPOINT
     if resume and not checkpoint.is_file():
         raise CheckpointError(f"--resume {out}: it has no {CHECKPOINT} to continue from")

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from cae_train.errors import CheckpointError
+from cae_train.errors import CheckpointError, CheckpointNotFoundError
 
 
 def read_tensors(path: Path, limit: int, kind: str, legacy: bool = False) -> Any:
@@ -34,9 +34,11 @@ def read_tensors(path: Path, limit: int, kind: str, legacy: bool = False) -> Any
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what torch remarks on old or odd files
             return torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as e:
-        raise CheckpointError(f"{path}: {e.strerror or e}") from e
     except CheckpointError:
         raise
+    except FileNotFoundError as e:
+        raise CheckpointNotFoundError(f"{path}: {e.strerror}") from e
+    except OSError as e:
+        raise CheckpointError(f"{path}: {e.strerror or e}") from e
     except Exception as e:  # a damaged or hostile file can fail anywhere in the readers
         raise CheckpointError(f"{path} is no {kind}: it is damaged or holds other Python objects") from e
