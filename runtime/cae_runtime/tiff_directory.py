@@ -101,19 +101,19 @@ class Directory:
         return np.frombuffer(entry.data, f"{entry.order}u{width}", entry.count).astype(np.uint64)
 
 
-def byte_order(data: bytes) -> tuple[str, bool, int]:
+def byte_order(data: bytes | bytearray) -> tuple[str, bool, int]:
     """Return `<` or `>`, whether it is a BigTIFF, and the offset of the first directory; raises one of DAMAGED."""
-    order = {b"II": "<", b"MM": ">"}[data[:2]]
+    order = {b"II": "<", b"MM": ">"}[bytes(data[:2])]
     big = struct.unpack_from(order + "H", data, 2)[0] == 43
     offset: int = struct.unpack_from(order + ("Q" if big else "I"), data, 8 if big else 4)[0]
     return order, big, offset
 
 
-def directory(data: bytes, offset: int | None = None) -> Directory:
+def directory(data: bytes | bytearray, offset: int | None = None) -> Directory:
     """Read a directory of a TIFF or of an EXIF block.
 
     Args:
-        data: the whole file.
+        data: the whole file; of a bytearray, the data of the entries can be changed.
         offset: where the directory is; None is the first one.
 
     Raises:

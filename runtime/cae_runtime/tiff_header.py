@@ -83,6 +83,16 @@ def read(data: bytes) -> TiffHeader:
     )
 
 
+def with_unspecified_samples(data: bytes) -> bytes:
+    """Return a TIFF in which the samples beyond the colors are not said to be alpha."""
+    changed = bytearray(data)
+    entry = directory(changed).get(EXTRA_SAMPLES)
+    if entry:
+        entry.data[:] = bytes(len(entry.data))
+        entry.data.release()
+    return bytes(changed)
+
+
 def _check_directory(page: Directory) -> None:
     """Refuse what must not be taken for one plain image."""
     tags = [entry.tag for entry in page.entries]

@@ -127,16 +127,21 @@ class Row:
 _DEEP: Final = frozenset({10, 12, 14, 16})
 _GRAY: Final = frozenset({WHITE_ZERO, BLACK_ZERO})
 _ONE: Final = frozenset({1})
+_ANY_PLANES: Final = frozenset({CONTIGUOUS, SEPARATE})
+_ANY_ALPHA: Final = frozenset({NO_ALPHA, ALPHA})
 READ_BY_OPENCV: Final = (
     Row("1-bit black and white", _GRAY, _ONE, _ONE, _BYTES | {CCITT, GROUP_3, GROUP_4}),
     Row("8-bit gray", _GRAY, frozenset({8}), _ONE, _BYTES | {JPEG}),
     Row("10- to 16-bit gray", frozenset({BLACK_ZERO}), _DEEP, _ONE, _BYTES),
     Row("palettes of 16 or 256 colors", frozenset({PALETTE}), frozenset({4, 8}), _ONE, _BYTES),
-    Row("8-bit RGB", frozenset({RGB}), frozenset({8}), frozenset({3, 4}), _BYTES, frozenset({CONTIGUOUS, SEPARATE})),
+    Row("8-bit RGB", frozenset({RGB}), frozenset({8}), frozenset({3}), _BYTES, _ANY_PLANES),
+    Row(
+        "8-bit RGB", frozenset({RGB}), frozenset({8}), frozenset({4}), _BYTES, _ANY_PLANES, frozenset({NO_ALPHA, ALPHA})
+    ),
     Row("8-bit RGB", frozenset({RGB}), frozenset({8}), frozenset({3}), frozenset({JPEG})),
     Row("8-bit YCbCr", frozenset({YCBCR}), frozenset({8}), frozenset({3}), frozenset({RAW, LZW, JPEG})),
     Row("10- to 16-bit RGB", frozenset({RGB}), _DEEP, frozenset({3}), _BYTES),
-    Row("10- to 16-bit RGB", frozenset({RGB}), _DEEP, frozenset({4}), _BYTES, alpha=frozenset({NO_ALPHA, ALPHA})),
+    Row("10- to 16-bit RGB", frozenset({RGB}), _DEEP, frozenset({4}), _BYTES, alpha=_ANY_ALPHA),
 )
 
 

@@ -19,7 +19,8 @@ from cae_runtime.metadata.tag_names import (
 from cae_runtime.metadata.tiff_tags import Directory, Value, block, rational, shorts
 from cae_runtime.tiff_directory import DAMAGED, byte_order
 
-_BITS, _COLORS = 258, 262
+_BITS, _COLORS, _SAMPLES, _EXTRA_SAMPLES = 258, 262, 277, 338
+_ALPHA = 2  # not multiplied into the colors
 
 
 def read(data: bytes) -> Metadata:
@@ -65,6 +66,8 @@ def write(data: bytes, metadata: Metadata) -> bytes:
     """Return a TIFF, as OpenCV wrote it, with metadata."""
     values = dict(metadata.tags)
     inner = {}
+    if tiff_tags.read(data).values[_SAMPLES].numbers() == [4]:  # OpenCV does not say what the fourth is
+        values[_EXTRA_SAMPLES] = shorts(_ALPHA)
     if metadata.exif and carries_exif(metadata.exif):
         directory = tiff_tags.read(metadata.exif)
         values |= {tag: value for tag, value in directory.values.items() if tag not in STORAGE}
