@@ -20,7 +20,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cae_runtime.errors import CaeRuntimeError, ImageError, ModelError, ProviderError, UsageError
+from cae_runtime import errors
+from cae_runtime.errors import CaeRuntimeError
 from cae_runtime.tiles import origins
 
 SIZES: Final = ((640, 480), (1280, 720))
@@ -29,7 +30,6 @@ SECONDS: Final = 2.0
 _FRAMES: Final = (10, 200)  # at least and at most, in about that time
 _SLOW_FRAMES: Final = (2, 10)
 _STRENGTH: Final = 10.0
-_ERRORS: Final = {error.__name__: error for error in (ImageError, ModelError, ProviderError, UsageError)}
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def benchmark(settings: Sequence[Settings], told: Callable[[str], None] = lambda
             last = done.stderr.strip().splitlines()[-1:] or ["it said nothing"]
             raise CaeRuntimeError(f"measuring {each.model} ended with code {done.returncode}: {last[0]}") from e
         if "error" in answer:
-            raise _ERRORS[answer["error"]](answer["message"])
+            raise getattr(errors, answer["error"])(answer["message"])
         speeds = [Speed(**speed) for speed in answer.pop("speeds")]
         figures.append(Figures(**answer, speeds=speeds))
     return figures

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cae_runtime.errors import ImageError
+from cae_runtime.errors import ImageError, ImageTypeError
 from cae_runtime.noise_level import CELL, Floats, NoiseLevel, around, cells, energy, gray
 
 _FLOOR: Final = 1 / 16  # the least gain: about 16 frames are averaged
@@ -176,8 +176,8 @@ def _blend(frame: Floats, average: Floats, gain: Floats, result: Floats) -> Floa
 
 def _check(frame: NDArray[np.uint8]) -> None:
     if not isinstance(frame, np.ndarray):
-        raise ImageError(f"the frame is a {type(frame).__name__}: it must be a NumPy array")
+        raise ImageTypeError(f"the frame is a {type(frame).__name__}: it must be a NumPy array")
     if frame.dtype != np.uint8:
-        raise ImageError(f"the frame's dtype is {frame.dtype}: it must be uint8")
+        raise ImageTypeError(f"the frame's dtype is {frame.dtype}: it must be uint8")
     if (frame.ndim != 2 and not (frame.ndim == 3 and frame.shape[2] == 3)) or 0 in frame.shape:
         raise ImageError(f"the frame's shape is {frame.shape}: it must be (H, W) or (H, W, 3), without a 0")

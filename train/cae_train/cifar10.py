@@ -63,6 +63,8 @@ def _download(data_dir: Path) -> Path:
                     raise DataError(f"CIFAR-10: {archive} has no file {name}")
                 with whole(folder / name) as partial:
                     partial.write_bytes(member.read(RECORDS * RECORD_BYTES + 1))
+    except DataError:  # a ValueError too
+        raise
     except (OSError, ValueError, KeyError, EOFError, tarfile.TarError) as e:
         raise DataError(
             f"CIFAR-10 is not below {data_dir} and could not be downloaded from {URL}: {reason(e)}; "
