@@ -78,7 +78,8 @@ def run(
         typer.Option(help=f"Format of the images ({_EXTENSIONS}) or videos ({_CONTAINERS}); as SOURCE without it."),
     ] = None,
     quality: Annotated[
-        int | None, typer.Option(help="JPEG and WebP quality 1..100; 95 without it, a lossless WebP stays lossless.")
+        int | None,
+        typer.Option(help="JPEG and WebP quality 1..100. Default: 95, a JPEG's own if higher; lossless WebP stays so."),
     ] = None,
     codec: Annotated[
         str | None, typer.Option(help=f"Codec of videos ({', '.join(CODECS)}); h264 without it, in WebM vp9.")
