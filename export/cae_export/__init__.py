@@ -6,8 +6,11 @@
 Importing the package imports nothing heavy: names are resolved when they are first used.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+import os
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before onnxruntime is imported, which sends data otherwise
+
+TYPE_CHECKING = False  # importing typing would take longer than all that is done here
 
 if TYPE_CHECKING:
     from cae_export.errors import ArgumentTypeError, CaeExportError, ModelNotFoundError, RefusedError, UsageError
@@ -39,7 +42,9 @@ _HOME = {
 }
 
 
-def _resolved(name: str) -> Any:
+def _resolved(name: str) -> object:
+    from importlib import import_module
+
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

@@ -1,7 +1,6 @@
 """`cae-export`: parse, call, report."""
 
 import shlex
-import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
@@ -21,12 +20,14 @@ from cae_export.config import (
     TOLERANCE_FP16,
 )
 from cae_export.errors import CaeExportError, RefusedError, UsageError
+from cae_shared.command import require_address_space
 
 if TYPE_CHECKING:
     from cae_export.exporter import ExportReport
     from cae_export.parts import Part, PartReport
 
 INSTALL = "cae-export needs its extra: pip install 'cae-toolkit[export]' (in a checkout: pip install -e '.[export]')"
+ADDRESS_SPACE = 2 * 2**30  # bytes that torch maps before it works; with less it crashes
 
 OF_WHOLE = {"int8", "fp16", "max_drop", "patch"}
 RUN = {
@@ -90,11 +91,13 @@ def command(
 ) -> None:
     """Turn MODEL.pt into one ONNX file, and prove that it equals what was trained.
 
-    Exit codes: 0 written, 1 refused (nothing is written), 2 wrong usage, 130 interrupted.
+    Exit codes: 0 written, 1 refused (nothing is written) or the system ran out of memory, disk space or open files,
+    2 wrong usage, 130 interrupted (Ctrl-C), 143 terminated (SIGTERM).
     """
     if int8 and fp16:
         raise UsageError("--int8 and --fp16 exclude each other: one file has one precision")
     wanted = _wanted(ctx, part, anomaly)
+    require_address_space(ADDRESS_SPACE)
     try:
         from cae_export.exporter import export
         from cae_export.parts import export_part
@@ -206,22 +209,14 @@ def table(report: "ExportReport") -> list[str]:
 
 def main() -> None:
     """The console script: every expected error in one line on stderr, with its exit code."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that what is half done is taken away
     try:
         app(standalone_mode=True)
     except RefusedError as e:
         _fail(e, 1)
     except CaeExportError as e:
         _fail(e, 2)
-    except KeyboardInterrupt:
-        sys.stderr.write("cae-export: interrupted\n")
-        sys.exit(130)
 
 
 def _fail(error: Exception, code: int) -> None:
     sys.stderr.write(f"cae-export: {error}\n")
     sys.exit(code)
-
-
-if __name__ == "__main__":
-    main()

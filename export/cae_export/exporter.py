@@ -2,7 +2,6 @@
 
 import math
 import os
-import secrets
 import statistics
 import time
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from cae_export.patches import Patches, find
 from cae_export.quantize import to_fp16, to_int8
 from cae_runtime import CaeRuntimeError, ModelSpec, Session
 from cae_runtime.spec import COLOR_OF_CHANNELS, NCHW, NHWC
+from cae_shared.temporary import discard, temporary_beside
 from cae_train.checkpoint import load_model
 from cae_train.config import PATCH
 from cae_train.degrade import described
@@ -122,7 +122,7 @@ def export(
     tell(f"converting; proving on {patches.source}{patches.place}")
     graph = to_onnx(loaded.network, patch, opset)
     channels = loaded.network.channels
-    fp32, partial = (output.with_name(f".{output.stem}.{secrets.token_hex(4)}.partial") for _ in range(2))
+    fp32, partial = (temporary_beside(output) for _ in range(2))
     spec = ModelSpec(
         architecture=loaded.arch,
         patch=patch,
@@ -160,8 +160,8 @@ def export(
     except OSError as e:
         raise UsageError(f"{output} cannot be written: {e.strerror or e}") from e
     finally:
-        fp32.unlink(missing_ok=True)
-        partial.unlink(missing_ok=True)
+        discard(fp32)
+        discard(partial)
     return ExportReport(
         output, spec, output.stat().st_size, fp32_bytes, tuple(parity), patches.source, len(patches.clean),
         cast(float, spec.psnr_in), psnr_fp32, cast(float, spec.psnr_out), speed,

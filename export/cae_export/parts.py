@@ -2,7 +2,6 @@
 
 import math
 import os
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from cae_export.scores import Scores
 from cae_runtime import CaeRuntimeError, ModelSpec, Session
 from cae_runtime.spec import COLOR_OF_CHANNELS
 from cae_runtime.tasks.anomaly import Detector
+from cae_shared.temporary import discard, temporary_beside
 from cae_train.checkpoint import load_model
 from cae_train.config import PATCH
 from cae_train.degrade import described
@@ -149,7 +149,7 @@ def export_part(
     tell(f"converting; proving on {source}{place}")
     given, made = NAMES[part]
     graph = convert(network.eval(), shape, opset, given=given, made=made)
-    partial = output.with_name(f".{output.stem}.{secrets.token_hex(4)}.partial")
+    partial = temporary_beside(output)
     notes: list[str] = []
     rates = None
     try:
@@ -164,7 +164,7 @@ def export_part(
     except OSError as e:
         raise UsageError(f"{output} cannot be written: {e.strerror or e}") from e
     finally:
-        partial.unlink(missing_ok=True)
+        discard(partial)
     return PartReport(output, spec, output.stat().st_size, tuple(parity), source, tuple(notes), rates)
 
 

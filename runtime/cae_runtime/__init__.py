@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING
+import os
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before onnxruntime is imported, which sends data otherwise
+
+TYPE_CHECKING = False  # importing typing would take longer than all that is done here
 
 if TYPE_CHECKING:
     from cae_runtime.errors import (
@@ -93,6 +96,8 @@ _HOME = {
 
 def _resolved(name: str) -> object:
     """Import a public name when it is first used, so that `import cae_runtime` costs nothing."""
+    from importlib import import_module
+
     value: object
     if name == "__version__":
         from importlib.metadata import version

@@ -92,6 +92,8 @@ def clean_pipe(
         if there is not None and not overwrite:
             tell(f"skipped: {output!r} exists (--overwrite replaces it)")
             return
+    if source == PIPE and sys.stdin is None:
+        raise UsageError("SOURCE is -, but stdin is closed: give it a file or the output of a program")
     if source != PIPE and is_folder(Path(source), "source") is not False:
         raise UsageError(f"source {source!r} is not a file")
 

@@ -7,7 +7,6 @@ import gc
 import json
 import math
 import os
-import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,6 +17,8 @@ from cae_runtime.commands import check_restoring, command_meant, refuse_in_pipe
 from cae_runtime.errors import CaeRuntimeError, UsageError
 from cae_runtime.formats import CODECS, CRF_MAX, FORMAT_OF_SUFFIX, PIPE, VIDEO_FORMAT_OF_SUFFIX
 from cae_runtime.quiet import quiet_decoders
+from cae_shared.command import drop_stdout, require_address_space
+from cae_shared.signals import interruptible
 
 if TYPE_CHECKING:
     from cae_runtime.restorer import Restorer
@@ -34,7 +35,6 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 
 def main() -> None:
     """Run the command and exit with its code."""
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that partial files are removed
     gc.disable()  # until all is imported: nothing of that becomes garbage
     try:
         with quiet_decoders():
@@ -141,8 +141,9 @@ def run(
     What else a model is made for its file says: filling holes (--mask), features (-o FILE.npz), anomalies, pictures of
     its own (--generate).
 
-    Exit codes: 0 all done, 1 some file failed or the doctor found a problem, 2 wrong usage or unusable model,
-    3 provider, camera or display unavailable, 130 interrupted.
+    Exit codes: 0 all done, 1 some file failed, the doctor found a problem, or the system ran out of memory, disk space
+    or open files, 2 wrong usage or unusable model,
+    3 provider, camera or display unavailable, 130 interrupted (Ctrl-C), 143 terminated (SIGTERM).
     """
     try:
         _check_range("threads", threads, 1)
@@ -165,6 +166,7 @@ def run(
         command = command_meant(
             _given(ctx), doctor=doctor, benchmark=benchmark, list_cameras=list_cameras, webcam=webcam
         )
+        require_address_space(_address_space())
         if command == "doctor":
             _examine(as_json)
             return
@@ -195,12 +197,13 @@ def run(
         if command == "webcam":
             from cae_runtime.live_command import run_webcam
 
-            run_webcam(
-                open_model, camera=camera, size=size, fps=fps, model=model, strength=strength, compare=compare,
-                temporal=temporal, target_fps=target_fps, reconnect=reconnect, no_window=no_window, output=output,
-                virtual_camera=virtual_camera, frames=frames, seconds=seconds, tell=_tell,
-                tell_json=typer.echo if as_json else None,
-            )  # fmt: skip
+            with interruptible():
+                run_webcam(
+                    open_model, camera=camera, size=size, fps=fps, model=model, strength=strength, compare=compare,
+                    temporal=temporal, target_fps=target_fps, reconnect=reconnect, no_window=no_window, output=output,
+                    virtual_camera=virtual_camera, frames=frames, seconds=seconds, tell=_tell,
+                    tell_json=typer.echo if as_json else None,
+                )  # fmt: skip
             return
         if not sources and generate is None and latent is None:
             raise UsageError(
@@ -230,7 +233,8 @@ def run(
                 tuple(map(Path, sources)), Path(output), overwrite=overwrite, batch=batch, overlap=overlap,
                 per_patch=per_patch, count=generate, latent=latent, seed=seed, tell=_tell,
             )  # fmt: skip
-            outcome = tasks.run(session, request, _given(ctx))
+            with interruptible():
+                outcome = tasks.run(session, request, _given(ctx))
             if as_json:
                 _print_json(json.dumps(outcome.document, indent=2))
             if outcome.failed:
@@ -261,10 +265,11 @@ def run(
         from cae_runtime.cleaning import clean_plan
         from cae_runtime.report import json_report
 
-        results, taken, interrupted = clean_plan(
-            plan, restorer, strength=strength, quality=quality, codec=codec, crf=crf, temporal=temporal,
-            overwrite=overwrite, clean=clean, tell=_tell,
-        )  # fmt: skip
+        with interruptible():
+            results, taken, interrupted = clean_plan(
+                plan, restorer, strength=strength, quality=quality, codec=codec, crf=crf, temporal=temporal,
+                overwrite=overwrite, clean=clean, tell=_tell,
+            )  # fmt: skip
         if as_json:
             _print_json(json_report(results, plan, restorer, model, strength, taken))
         if interrupted:
@@ -278,12 +283,14 @@ def run(
         typer.echo("cae-run: interrupted", err=True)
         raise typer.Exit(_EXIT_INTERRUPTED) from e
     except OSError as e:  # the report cannot be written, or the working folder is gone
-        if (
-            sys.stdout is not None and sys.stdout is sys.__stdout__
-        ):  # what stdout still holds would be tried again at exit
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        drop_stdout()
         typer.echo(f"cae-run: {e.strerror or e}", err=True)
         raise typer.Exit(_EXIT_FAILED) from e
+
+
+def _address_space() -> int:
+    """Return how many bytes OpenBLAS, OpenCV and onnxruntime map before they work; with less they crash."""
+    return (640 + 64 * (os.cpu_count() or 1)) * 2**20
 
 
 def _print_json(document: str) -> None:

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cae_runtime.errors import ImageError
+from cae_runtime.errors import ModelError
 from cae_runtime.session import Session
 from cae_runtime.spec import NHWC
 from cae_runtime.tiles import Floats, Indices, Strips, cut, origins, window
@@ -77,7 +77,7 @@ class Frame:
         """Clean parts until none is left, or `stop` is called.
 
         Raises:
-            ImageError, ModelError, ProviderError: as `Restorer` raises them; the other threads are stopped.
+            ModelError, ProviderError: as `Restorer` raises them; the other threads are stopped.
         """
         try:
             while (part := self._take()) is not None:
@@ -140,7 +140,7 @@ class Frame:
         total = strips.sum(ys - ys[0], weights_y)
         if not np.isfinite(total.sum()):
             model = str(self._session.path)
-            raise ImageError(f"cannot be cleaned: model {model!r} gives values that are not finite")
+            raise ModelError(f"model {model!r} gives values that are not finite: its weights are damaged, or overflow")
         return total
 
     def _planes(self, rows: Image) -> Floats:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +23,7 @@ from cae_runtime.metadata import read as read_metadata
 from cae_runtime.metadata import write as write_metadata
 from cae_runtime.metadata.exif import upright_block, with_new_pictures
 from cae_runtime.orientation import exif_orientation, upright
+from cae_shared.temporary import discard, temporary_beside
 
 PIXELS_MAX: Final = 2**28
 SIDE_MAX: Final = 2**20  # OpenCV's own limit
@@ -101,7 +101,7 @@ def write_file(path: Path, data: bytes) -> None:
     Raises:
         ImageError: it cannot be written.
     """
-    partial = path.with_name(f".{os.urandom(8).hex()}.partial")
+    partial = temporary_beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -109,7 +109,7 @@ def write_file(path: Path, data: bytes) -> None:
                 file.write(data)
             partial.replace(path)
         finally:
-            partial.unlink(missing_ok=True)
+            discard(partial)
     except OSError as e:
         raise ImageError(f"cannot be written to {str(path)!r}: {e.strerror}") from e
 

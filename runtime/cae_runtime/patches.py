@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cae_runtime.arguments import check_image, checked_color, checked_whole
-from cae_runtime.errors import ImageError
+from cae_runtime.errors import ModelError
 from cae_runtime.images import colors_of
 from cae_runtime.pool import SideBySide, in_order
 from cae_runtime.session import Session, open_for
@@ -72,7 +72,7 @@ class Grid:
             rows one after the other.
 
         Raises:
-            ImageError: the model gives values that are not finite.
+            ModelError: the model gives values that are not finite.
             ProviderError: the provider failed while it ran.
         """
         return in_order(pool, self._one, self._parts(), ahead=self._session.workers)
@@ -92,7 +92,7 @@ class Grid:
             patches = np.pad(patches, [(0, -count % self._batch), (0, 0), (0, 0), (0, 0)])
         outputs = self._session.run(patches)[:count]
         if not np.isfinite(outputs).all():
-            raise ImageError(f"model {str(self._session.path)!r} gives values that are not finite")
+            raise ModelError(f"model {str(self._session.path)!r} gives values that are not finite")
         return *part, outputs.reshape(len(ys), len(xs), *outputs.shape[1:])
 
     def _cut(self, ys: Indices, xs: Indices) -> Floats:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from cae_runtime.errors import UsageError
 from cae_runtime.formats import FORMAT_OF_SUFFIX, VIDEO_FORMAT_OF_SUFFIX, is_picture, is_video
+from cae_shared.temporary import discard, temporary_beside
 
 _NOTHING_THERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EBADF, errno.ELOOP})
 # Suffixes of pictures that are not written: as a name after -o they are a mistake, not a folder.
@@ -132,13 +133,14 @@ def prepare_output(folder: Path) -> None:
     Raises:
         UsageError: it cannot be made or written to.
     """
-    probe = folder / f".{os.urandom(8).hex()}.partial"
+    probe = temporary_beside(folder / "probe")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe.touch(exist_ok=False)
-        probe.unlink()
     except OSError as e:
         raise UsageError(f"output folder {str(folder)!r} cannot be written to: {e.strerror}") from e
+    finally:
+        discard(probe)
 
 
 def is_folder(path: Path, name: str) -> bool | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Final
 
@@ -11,6 +10,7 @@ import cv2
 from cae_runtime.camera import Frame
 from cae_runtime.errors import ImageError, UsageError
 from cae_runtime.view import fitted
+from cae_shared.temporary import discard, temporary_beside
 
 SUFFIXES: Final = {".mp4": "mp4v", ".m4v": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "MJPG"}
 _DEFAULT_RATE: Final = 30.0
@@ -39,7 +39,7 @@ class Recorder:
         check_path(path)
         self.path, self.frames = path, 0
         self._rate = min(max(rate or _DEFAULT_RATE, _RATES[0]), _RATES[1])
-        self._partial = path.with_name(f".{os.urandom(8).hex()}.partial{path.suffix}")
+        self._partial = temporary_beside(path, path.suffix)
         self._writer: cv2.VideoWriter | None = None
         self._size = (0, 0)
         self._began = 0.0
@@ -89,7 +89,7 @@ class Recorder:
         except OSError as e:
             raise ImageError(f"recording {str(self.path)!r} cannot be written: {e.strerror}") from e
         finally:
-            self._partial.unlink(missing_ok=True)
+            discard(self._partial)
 
     def _open(self, size: tuple[int, int]) -> cv2.VideoWriter:
         self._size = size
@@ -101,7 +101,7 @@ class Recorder:
             raise ImageError(f"recording {str(self.path)!r} cannot be written: {e.strerror}") from e
         writer = cv2.VideoWriter(str(self._partial), cv2.CAP_FFMPEG, code, self._rate, size)
         if not writer.isOpened():
-            self._partial.unlink(missing_ok=True)
+            discard(self._partial)
             raise ImageError(f"recording {str(self.path)!r} cannot be written at {size[0]}x{size[1]}")
         return writer
 

@@ -20,6 +20,7 @@ from cae_runtime.providers import AUTO, CPU, by_full_name, parse_provider
 from cae_runtime.spec import SCHEMA_KEY, ModelSpec
 
 MODEL_BYTES_MAX: Final = 256 * 2**20
+_PROBED_MAX: Final = 256  # side of patches that are run once when a model is opened
 CODE_MAX: Final = 2**20
 DEFAULT_MODEL: Final = "denoise"
 _MODELS: Final = Path(__file__).parent / "models"
@@ -91,6 +92,8 @@ class Session:
         self._closed = False
         self._reopening = threading.Lock()
         renew_after_fork(self)
+        if task == "restore" and self.provider == CPU and patch <= _PROBED_MAX:
+            _refuse_damaged(self.path, self._session, self.spec)
 
     def __enter__(self) -> Self:
         return self
@@ -253,6 +256,20 @@ def _checked_spec(path: Path, session: engine.InferenceSession) -> ModelSpec:
     _check_boundary(path, "input", session.get_inputs(), _INPUT[spec.task], spec)
     _check_boundary(path, "output", session.get_outputs(), _OUTPUT[spec.task], spec)
     return spec
+
+
+def _refuse_damaged(path: Path, session: engine.InferenceSession, spec: ModelSpec) -> None:
+    """Refuse a model that gives nothing finite, or the same for black and white: its weights may be NaN."""
+    patches = np.zeros(spec.shape(2), spec.dtype)
+    patches[1] = 1
+    try:
+        (output,) = session.run(None, {_INPUT[spec.task]: patches})
+    except Exception:  # onnxruntime's exceptions share no base; `Session.run` tells of it, with the user's patches
+        return
+    if not np.isfinite(output).all():
+        raise ModelError(f"model {str(path)!r} gives values that are not finite: its weights are damaged")
+    if len(output) == len(patches) and np.array_equal(output[0], output[1]):
+        raise ModelError(f"model {str(path)!r} gives the same for black and white: its weights are damaged")
 
 
 def _check_boundary(path: Path, side: str, nodes: list[Any], name: str, spec: ModelSpec) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Final
@@ -26,6 +27,9 @@ _CHOICES: Final[Mapping[str, tuple[str | int, ...]]] = {
     "precision": ("fp32", "int8", "fp16"),
 }
 _OF_ANOMALY: Final = ("threshold", "threshold_pixel", "false_alarms", "threshold_size", "threshold_images")
+_WHOLE: Final = re.compile(r"-?[0-9]{1,18}")
+_NUMBER: Final = re.compile(r"-?[0-9]{1,400}(\.[0-9]{1,400})?(e[+-]?[0-9]{1,3})?")
+_SHOWN_MAX: Final = 40
 COLOR_OF_CHANNELS: Final = {1: "gray", 3: "rgb"}
 
 
@@ -141,11 +145,12 @@ class ModelSpec:
 def _parse(name: str, kind: str, text: str) -> Any:
     if kind == "str":
         return text
-    try:
-        return int(text) if kind.startswith("int") else float(text)
-    except ValueError as e:
-        wanted = "a whole number" if kind.startswith("int") else "a number"
-        raise ModelError(f"metadata {name} is {text!r}: it must be {wanted}") from e
+    whole = kind.startswith("int")
+    if not (_WHOLE if whole else _NUMBER).fullmatch(text):  # int() and float() also take '3_2', ' 32 ' and 'nan'
+        wanted = "a whole number" if whole else "a number"
+        shown = text if len(text) <= _SHOWN_MAX else f"{text[:_SHOWN_MAX]}..."
+        raise ModelError(f"metadata {name} is {shown!r}: it must be {wanted}, in digits alone")
+    return int(text) if whole else float(text)
 
 
 def _check(name: str, value: object, valid: bool, choices: str) -> None:

@@ -29,6 +29,7 @@ from cae_runtime.plan import Job
 from cae_runtime.pool import in_order
 from cae_runtime.restorer import Restorer
 from cae_runtime.session import DEFAULT_MODEL, Session
+from cae_shared.temporary import discard, temporary_beside
 
 if TYPE_CHECKING:  # what needs PyAV is imported when a video is opened
     from cae_runtime.video_sink import VideoSink
@@ -236,13 +237,13 @@ class _Work:
         steps = self._source.steps()
         first = next(steps)
         output = self._job.output
-        hidden = output.with_name(f".{os.urandom(8).hex()}.partial")
+        hidden = temporary_beside(output)
         try:
             output.parent.mkdir(parents=True, exist_ok=True)
             try:
                 self._write(hidden, first, steps, codec, crf)
             finally:
-                hidden.unlink(missing_ok=True)
+                discard(hidden)
         except OSError as e:
             raise VideoError(f"cannot be written to {str(output)!r}: {e.strerror}") from e
         return self._cleaned

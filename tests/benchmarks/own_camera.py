@@ -157,7 +157,7 @@ def simulated(
             scene.mkdir(parents=True)
             for frame in range(FRAMES):
                 cv2.imwrite(str(scene / f"{frame:03d}.png"), noisy_of(picture, rng))
-        command = [sys.executable, "-m", "cae_train.cli", "--burst", str(where / "burst"), "--minutes", str(minutes)]
+        command = [sys.executable, "-m", "cae_train", "--burst", str(where / "burst"), "--minutes", str(minutes)]
         subprocess.run([*command, "--out", str(where / "run")], check=True)
         fitted = Restorer(export(where / "run" / "model.pt").path)
         models = {"denoise": Restorer("denoise"), "fitted": fitted}
@@ -232,7 +232,7 @@ def real(
         for path in paths:
             if _crop_of(path) in own:
                 shutil.copy(path, out / "burst" / side / path.name)
-    command = [sys.executable, "-m", "cae_train.cli", "--burst", str(out / "burst"), "--minutes", str(minutes)]
+    command = [sys.executable, "-m", "cae_train", "--burst", str(out / "burst"), "--minutes", str(minutes)]
     subprocess.run([*command, "--out", str(out / "run")], check=True)
     models = {"denoise": Restorer("denoise"), "fitted": Restorer(export(out / "run" / "model.pt").path)}
     found: dict[str, list[float]] = {kind: [] for kind in ("noisy", *models)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from tests.export.conftest import Command
+from tests.signalled import signalled_at
 
 
 def test_from_model_to_cleaned_picture(cae_export: Command, trained: Path, photos: Path, tmp_path: Path) -> None:
@@ -101,3 +103,9 @@ def test_help_is_light_and_a_missing_extra_is_one_line(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "pip install 'cae-toolkit[export]'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+@pytest.mark.parametrize(("module", "number", "code"), [("torch", signal.SIGINT, 130), ("onnx", signal.SIGTERM, 143)])
+def test_a_signal_while_libraries_are_imported(module: str, number: signal.Signals, code: int, tmp_path: Path) -> None:
+    assert signalled_at("cae_export", module, number, tmp_path / "model.pt") == (code, "cae-export: interrupted\n")

@@ -51,6 +51,25 @@ def model(
     return made
 
 
+def endless() -> list[onnx.NodeProto]:
+    """Nodes that never come to an end: a Loop without a count, whose condition stays true."""
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["going"], ["still_going"]), helper.make_node("Identity", ["value"], ["same"])],
+        "body",
+        [
+            helper.make_tensor_value_info("count", TensorProto.INT64, []),
+            helper.make_tensor_value_info("going", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("value", TensorProto.FLOAT, None),
+        ],
+        [
+            helper.make_tensor_value_info("still_going", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("same", TensorProto.FLOAT, None),
+        ],
+    )
+    true = helper.make_node("Constant", [], ["true"], value=numpy_helper.from_array(np.array(True)))
+    return [true, helper.make_node("Loop", ["", "true", "input"], ["output"], body=body)]
+
+
 def main() -> None:
     """Write every fixture."""
     spec = ModelSpec(architecture="fixture", degradation="gaussian:0-55", evaluated_on="nothing", license="MIT")
@@ -107,6 +126,16 @@ def main() -> None:
         "half_red_nhwc": model(multiply, weight=half_red.reshape(1, 1, 1, 3), spec=last),
         "blur_nhwc": model(first, pool_first, back, spec=last),
         "nan": model(multiply, weight=half_red * np.float32("nan"), spec=spec),
+        "nan_rounded": model(  # int8 arithmetic makes finite numbers of NaN
+            helper.make_node("Constant", [], ["scale"], value_float=1 / 255),
+            helper.make_node("Constant", [], ["zero"], value=numpy_helper.from_array(np.array(0, np.uint8))),
+            helper.make_node("Mul", ["input", "weight"], ["values"]),
+            helper.make_node("QuantizeLinear", ["values", "scale", "zero"], ["rounded"]),
+            helper.make_node("DequantizeLinear", ["rounded", "scale", "zero"], ["output"]),
+            weight=half_red * np.float32("nan"),
+            spec=replace(spec, precision="int8"),
+        ),
+        "endless": model(*endless(), spec=spec),
         "narrow": model(left_half, weight=np.arange(32) < 16, spec=spec),
         "no_metadata": model(identity),
         "fixed_batch": model(identity, spec=spec, batch=4),

@@ -75,10 +75,13 @@ def test_a_failure_at_one_image_leaves_the_others(
     assert not (tmp_path / "out" / "b.png").exists()
 
 
-def test_a_model_that_gives_no_numbers_writes_nothing(fixture_model: Model, photos: Path, tmp_path: Path) -> None:
-    results = clean(Restorer(fixture_model("nan"), provider="cpu"), photos, tmp_path / "out")
-    assert [result.status for result in results] == ["failed"] * 4
-    assert all("nan.onnx' gives values that are not finite" in result.reason for result in results)
+def test_a_model_that_gives_no_numbers_stops_the_work(
+    fixture_model: Model, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    restorer = Restorer(fixture_model("identity"), provider="cpu")
+    monkeypatch.setattr(restorer.session, "run", lambda patches: patches * np.float32("nan"))
+    with pytest.raises(ModelError, match=r"identity\.onnx' gives values that are not finite"):
+        clean(restorer, photos, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

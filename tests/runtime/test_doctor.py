@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from cae_runtime import ImageError, ModelError, ProviderError, UsageError, benchmark, doctor, engine
+from cae_runtime import ModelError, ProviderError, UsageError, benchmark, doctor, engine
 from cae_runtime.cli import app
 from cae_runtime.providers import PROVIDERS
 from cae_runtime.video_devices import listed_cameras
@@ -106,7 +106,7 @@ def test_what_cannot_be_measured_is_an_error_as_elsewhere(fixture_model: Model, 
         (ModelError, "denoise-huge", "cpu"),
         (ProviderError, str(fixture_model("identity")), "rocm"),
         (UsageError, str(fixture_model("identity")), "abacus"),
-        (ImageError, str(fixture_model("nan")), "cpu"),
+        (ModelError, str(fixture_model("nan")), "cpu"),
     ):
         with pytest.raises(error, match=r"denoise-huge|ROCMExecutionProvider|'abacus'|not finite"):
             benchmark.benchmark([benchmark.Settings(model, provider, None, 16, None)])

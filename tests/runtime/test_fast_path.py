@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.runtime.reference import restore
 
-from cae_runtime import ImageError, Restorer
+from cae_runtime import ModelError, Restorer
 from cae_runtime.limits import cgroup_memory, cgroup_quota, one_cpu_each, usable_cpus
 from cae_runtime.pool import Room, SideBySide, in_order
 from cae_runtime.session import packaged_models
@@ -85,7 +85,7 @@ def test_a_failure_in_a_worker_is_raised_and_the_next_image_works(
     image = noise((400, 300, 3))
     with monkeypatch.context() as patched:
         patched.setattr(restorer._session, "run", lambda patches: np.full_like(patches, np.nan))
-        with pytest.raises(ImageError, match="not finite"):
+        with pytest.raises(ModelError, match="not finite"):
             restorer(image)
     np.testing.assert_array_equal(restorer(image), image)
 

@@ -74,6 +74,15 @@ def test_a_missing_key_is_named(key: str) -> None:
         ("patch", "7"),
         ("patch", "1025"),
         ("patch", "thirty-two"),
+        ("patch", "3_2"),
+        ("patch", " 32 "),
+        ("patch", "+32"),
+        ("patch", "\u0663\u0662"),  # digits of another script
+        ("patch", "3" * 5000),
+        ("psnr_in", "3_0.5"),
+        ("psnr_in", " 30.5"),
+        ("psnr_in", "inf"),
+        ("psnr_in", "0x1p5"),
         ("channels", "4"),
         ("channels", "1"),  # with colour rgb
         ("overlap", "32"),

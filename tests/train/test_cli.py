@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.signalled import signalled_at
 
 from cae_train import TrainConfig, TrainingError, cli, load_model
 from cae_train.config import load_toml
@@ -295,3 +296,15 @@ def test_two_processes_train_one_model(cae_train: Command, recipe: Path, tmp_pat
     assert len((tmp_path / "run-2" / "metrics.csv").read_text().splitlines()) == 3
     assert done.stderr.count("epoch 2/2") == 1
     assert load_model(tmp_path / "run-2" / "model.pt").metrics["epoch"] == 2
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+@pytest.mark.parametrize(
+    ("module", "number", "code"), [("torch", signal.SIGINT, 130), ("lightning", signal.SIGTERM, 143)]
+)
+def test_a_signal_while_libraries_are_imported(
+    module: str, number: signal.Signals, code: int, photos: Path, tmp_path: Path
+) -> None:
+    done = signalled_at("cae_train", module, number, "--data", photos, "--out", tmp_path / "run")
+    assert done == (code, "cae-train: interrupted\n")
+    assert not (tmp_path / "run").exists()

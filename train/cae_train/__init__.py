@@ -6,8 +6,11 @@
 Importing the package imports nothing heavy: names are resolved when they are first used.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+import os
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before onnxruntime is imported, which sends data otherwise
+
+TYPE_CHECKING = False  # importing typing would take longer than all that is done here
 
 if TYPE_CHECKING:
     from cae_train.checkpoint import LoadedModel, load_model
@@ -59,7 +62,9 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-def _resolved(name: str) -> Any:
+def _resolved(name: str) -> object:
+    from importlib import import_module
+
     for module, names in _HOME.items():
         if name in names:
             return getattr(import_module(f"{__name__}.{module}"), name)

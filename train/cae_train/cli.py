@@ -9,11 +9,14 @@ from typing import Annotated, Any
 
 import typer
 
+from cae_shared.command import require_address_space
+from cae_shared.signals import interruptible
 from cae_train.config import LOSSES, OPTIMIZERS, PRECISIONS, Hardware, TrainConfig, load_toml, model_options
 from cae_train.errors import CaeTrainError, CheckpointError, ConfigError, TrainingError
 
 INSTALL = "cae-train needs its extra: pip install 'cae-toolkit[train]' (in a checkout: pip install -e '.[train]')"
 DEFAULTS = TrainConfig()
+ADDRESS_SPACE = 2 * 2**30  # bytes that torch maps before it works; with less it crashes
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
 
@@ -148,17 +151,20 @@ def command(
     """Train a convolutional autoencoder on corrupted and clean 32x32 patches.
 
     Without options: --data cifar10 --arch skip --degrade gaussian:25. With --epochs 0 and --save-pairs, only the pairs
-    are written. Exit codes: 0 done, 1 failed while training, 2 wrong usage or data, 130 interrupted (model.pt is kept).
+    are written. Exit codes: 0 done, 1 failed while training, or the system ran out of memory, disk space or open files,
+    2 wrong usage or data, 130 interrupted (Ctrl-C; model.pt is kept), 143 terminated (SIGTERM).
     """
     options = {name: value for name, value in context.params.items() if value not in (None, [], ())}
     given = {item.name: options[item.name] for item in fields(TrainConfig) if item.name in options}
     if show_list:
         _list()
         return
+    require_address_space(ADDRESS_SPACE)
     hardware = Hardware(accelerator, devices, strategy, workers)
     said = {name for name in context.params if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"}
     if burst or noise_from is not None:
-        _fit_camera(said, given, (burst or [], noise_from, camera, frames, minutes, export), hardware, config, out)
+        with interruptible():
+            _fit_camera(said, given, (burst or [], noise_from, camera, frames, minutes, export), hardware, config, out)
         return
     for name in OF_A_CAMERA:
         if name in said:
@@ -191,7 +197,8 @@ def command(
         return
     if settings.epochs == 0 and save_pairs is None:
         raise ConfigError("--epochs is 0: 1 or more are needed, except with --save-pairs")
-    _run(settings, hardware, out, resume, save_pairs, max_pairs)
+    with interruptible():
+        _run(settings, hardware, out, resume, save_pairs, max_pairs)
 
 
 OF_A_CAMERA = ("camera", "frames", "minutes", "export")  # with --burst or --noise-from alone
@@ -340,7 +347,3 @@ def main() -> None:
 def _fail(error: Exception, code: int) -> None:
     sys.stderr.write(f"cae-train: {error}\n")
     sys.exit(code)
-
-
-if __name__ == "__main__":
-    main()

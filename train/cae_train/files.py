@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from cae_shared.temporary import discard, temporary_beside
 from cae_train.errors import ArgumentTypeError
 
 
@@ -24,9 +25,9 @@ def checked_path(name: str, value: Any) -> Path:
 @contextlib.contextmanager
 def whole(path: Path) -> Iterator[Path]:
     """Give a path beside `path` to write to; it takes the name `path` when the block ends, and goes if it fails."""
-    partial = path.with_name(f".{path.name}.partial")
+    partial = temporary_beside(path)
     try:
         yield partial
         partial.replace(path)
     finally:
-        partial.unlink(missing_ok=True)
+        discard(partial)

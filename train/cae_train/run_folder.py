@@ -10,6 +10,7 @@ import tomli_w
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from cae_shared.signals import listen_again
 from cae_train.checkpoint import save_model
 from cae_train.config import TrainConfig
 from cae_train.ema import Ema
@@ -141,6 +142,7 @@ class RunFolder(Callback):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Leave a usable model also when the run is stopped before its first epoch ends."""
+        listen_again()  # Lightning ignores Ctrl-C from here on: a second one must end whatever hangs
         training: Training = pl_module  # type: ignore[assignment]
         stopped = isinstance(exception, (KeyboardInterrupt, SystemExit))  # Lightning makes a SystemExit of SIGTERM
         if stopped and trainer.is_global_zero and not self.saved:

@@ -10,7 +10,6 @@ import contextlib
 import csv
 import io
 import math
-import os
 import shutil
 import tempfile
 import zipfile
@@ -29,6 +28,7 @@ from cae_runtime.session import Session
 from cae_runtime.tasks import Outcome, Request
 from cae_runtime.tasks.pictures import images_of, opened, tried
 from cae_runtime.tiles import Floats
+from cae_shared.temporary import discard, temporary_beside
 
 HEEDED: Final = frozenset({"sources", "overlap", "per_patch"})
 SUFFIXES: Final = (".npz", ".csv")
@@ -132,7 +132,7 @@ def run(session: Session, request: Request) -> Outcome:
             if reason:
                 failures.append({"source": path, "reason": reason})
 
-    partial = request.output.with_name(f".{os.urandom(8).hex()}.partial")
+    partial = temporary_beside(request.output)
     try:
         with partial.open("xb") as file:
             count, width = (_write_csv if suffix == ".csv" else _write_npz)(file, rows(), request.output.parent)
@@ -141,7 +141,7 @@ def run(session: Session, request: Request) -> Outcome:
     except OSError as e:
         raise UsageError(f"output {str(request.output)!r} cannot be written: {e.strerror or e}") from e
     finally:
-        partial.unlink(missing_ok=True)
+        discard(partial)
     for failure in failures:
         request.tell(f"failed: {failure['source']!r} {failure['reason']}")
     if done:

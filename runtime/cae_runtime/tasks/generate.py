@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from cae_runtime.arguments import checked_color, checked_whole
 from cae_runtime.contact_sheet import Cell, contact_sheet, thumbnail
-from cae_runtime.errors import ArgumentTypeError, ImageError, UsageError
+from cae_runtime.errors import ArgumentTypeError, ModelError, UsageError
 from cae_runtime.images import write_file
 from cae_runtime.patches import checked_batch
 from cae_runtime.plan import check_folder, prepare_output, to_do
@@ -113,7 +113,7 @@ class Generator:
 
         Raises:
             UsageError: as `checked` raises it, at once.
-            ImageError: the model gives values that are not finite; from the iterator.
+            ModelError: the model gives values that are not finite; from the iterator.
             ProviderError: the provider failed while it ran; from the iterator.
         """
         return self._pictures(self.checked(codes))
@@ -126,7 +126,7 @@ class Generator:
             given = np.pad(part, [(0, missing), *[(0, 0)] * len(shape)]) if missing else part
             pictures = self.session.run(given)[: len(part)]
             if not np.isfinite(pictures).all():
-                raise ImageError(f"model {str(self.session.path)!r} gives values that are not finite")
+                raise ModelError(f"model {str(self.session.path)!r} gives values that are not finite")
             eight = np.rint(pictures.clip(0, 1) * 255).astype(np.uint8).transpose(0, 2, 3, 1)
             for picture in eight:
                 if picture.shape[2] != _RGB:

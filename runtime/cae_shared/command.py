@@ -1,0 +1,91 @@
+"""The start and the end of a command: signals, standard streams, and what the system refuses it, in one line."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+
+from cae_shared.signals import heed
+
+EXIT_REFUSED = 1
+
+
+def run_command(name: str, work: Callable[[], None]) -> None:
+    """Do the work of a console script.
+
+    Args:
+        name: the command's name.
+        work: imports what is heavy, and ends with `sys.exit` where its exit code is not 0.
+
+    Raises:
+        SystemExit: with the exit code of `work`; with 1 and a line on stderr where the system has no memory, no room on
+            the disk, no further open files, or a library that does not load.
+    """
+    try:
+        _open_standard_streams()
+        heed(name)
+        try:
+            work()
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()
+    except (OSError, MemoryError, ImportError, RuntimeError) as e:
+        if isinstance(e, ModuleNotFoundError) or (isinstance(e, RuntimeError) and not _of_the_system(e)):
+            raise  # a mistake of this program
+        drop_stdout()
+        sys.stderr.write(f"{name}: {reason(e)}\n")
+        sys.exit(EXIT_REFUSED)
+
+
+def require_address_space(least: int) -> None:
+    """Refuse to go on where the process may not map enough memory, because native libraries crash there.
+
+    Args:
+        least: bytes that the libraries need to start.
+
+    Raises:
+        MemoryError: the limit is lower.
+    """
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit != resource.RLIM_INFINITY and limit < least:
+        raise MemoryError(
+            f"the address space is limited to {limit // 2**20} MiB, {least // 2**20} MiB are needed: raise ulimit -v"
+        )
+
+
+def reason(error: BaseException) -> str:
+    """Return what is behind an error of the system, or of a library that does not load, as one line."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    kind = "there is not enough memory" if isinstance(error, MemoryError) else type(error).__name__
+    text = getattr(error, "strerror", None) or str(error) or kind
+    return " ".join(text.split())
+
+
+def _of_the_system(error: RuntimeError) -> bool:
+    """Tell whether no thread could be started, or a library had no memory, which they raise as RuntimeError."""
+    return "start new thread" in str(error) or "llocate memory" in str(error)
+
+
+def _open_standard_streams() -> None:
+    """Give closed standard streams /dev/null, so that no file of the work gets their number."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the smallest free number, which is this one
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", closefd=False, encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
+
+
+def drop_stdout() -> None:
+    """Send to nowhere what stdout still holds: it would be tried again at exit."""
+    if sys.stdout is None or sys.stdout is not sys.__stdout__:
+        return
+    os.close(1)  # first, as there may be no room for a further file
+    os.open(os.devnull, os.O_WRONLY)

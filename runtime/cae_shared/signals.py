@@ -1,0 +1,136 @@
+"""What Ctrl-C (SIGINT) and SIGTERM do to a command: it ends with exit code 130 or 143, and without a traceback.
+
+The first signal ends a command at once, or raises KeyboardInterrupt (SystemExit for SIGTERM) where the command has
+asked for that, to finish its current work. The second one ends it within a second, whatever the command waits for.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from types import FrameType
+
+_HEEDED = (signal.SIGINT, signal.SIGTERM)
+_GRACE = 1.0  # seconds that are left after the second signal; `timeout` sends two at once
+_SHOW_CURSOR = "\x1b[?25h"
+
+temporary_files: set[str] = set()  # absolute paths, see `cae_shared.temporary`
+
+
+class _State:
+    name = ""
+    heeded = False
+    raising = 0  # blocks of `interruptible` around what the main thread does
+    first = 0  # the first signal that came
+
+
+def heed(name: str) -> None:
+    """Let signals end this process as a command; a signal that was ignored when it started stays ignored.
+
+    To be called in the main thread, before anything heavy is imported.
+
+    Args:
+        name: the command's name, for what it says when it ends.
+    """
+    _State.name = name
+    _State.heeded = True
+    listen_again()
+    sys.unraisablehook = _unraisable
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_leave_to_parent)
+    try:
+        reader, writer = os.pipe()
+        os.set_blocking(writer, False)
+        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    except OSError:  # no file can be opened: then the second signal is like the first
+        return
+    import threading
+
+    threading.Thread(target=_watch, args=(reader,), name="cae-signals", daemon=True).start()
+
+
+def listen_again() -> None:
+    """Take signals back from a library that has ignored them; without `heed` nothing is changed."""
+    if not _State.heeded:
+        return
+    for number in _HEEDED:
+        if signal.getsignal(number) is not signal.SIG_IGN or _State.first:
+            signal.signal(number, _on_signal)
+
+
+class interruptible:  # noqa: N801 - used like a function
+    """A block in which the first signal is raised: KeyboardInterrupt for Ctrl-C, SystemExit for SIGTERM."""
+
+    def __enter__(self) -> None:
+        _State.raising += 1
+
+    def __exit__(self, *_: object) -> None:
+        _State.raising -= 1
+
+
+def _on_signal(number: int, frame: FrameType | None) -> None:
+    """Called in the main thread, as soon as it is back in Python."""
+    if _State.first:
+        return  # the work is being ended; `_watch` counts
+    _State.first = number
+    if not _State.raising or _is_importing(frame):  # C extensions make an ImportError of what is raised in them
+        _end()
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    sys.exit(128 + number)
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _watch(reader: int) -> None:
+    """End the process after the second signal, also while the main thread is in native code that never returns."""
+    import time
+
+    seen: list[int] = []
+    while True:
+        seen += [number for number in os.read(reader, 64) if number in _HEEDED]
+        if len(seen) > 1:
+            time.sleep(_GRACE)
+            _State.first = _State.first or seen[0]
+            _end()
+
+
+def _unraisable(failure: sys.UnraisableHookArgs) -> None:
+    """A signal that was raised in a finalizer, which loses exceptions, ends the process all the same."""
+    if _State.first and failure.exc_type in (KeyboardInterrupt, SystemExit):
+        _end()
+    sys.__unraisablehook__(failure)
+
+
+def _end() -> None:
+    """End the process now, without its temporary files. Nothing is imported: that may be what was interrupted."""
+    for name in list(temporary_files):
+        try:
+            os.unlink(name)  # noqa: PTH108
+        except OSError:  # it has its final name already, or its folder is gone
+            continue
+    stream = sys.stderr
+    try:
+        before = f"\r{_SHOW_CURSOR}" if stream.isatty() else ""  # a progress bar may have hidden it
+        os.write(stream.fileno(), f"{before}{_State.name}: interrupted\n".encode())
+    except (AttributeError, OSError, ValueError):  # there is no stderr, or it is closed
+        pass
+    os._exit(128 + _State.first)
+
+
+def _leave_to_parent() -> None:
+    """In a forked process, such as a worker that prepares batches: be no command of its own."""
+    temporary_files.clear()
+    _State.heeded = False
+    signal.set_wakeup_fd(-1)
+    sys.unraisablehook = sys.__unraisablehook__
+    for number in _HEEDED:
+        if signal.getsignal(number) is _on_signal:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)

@@ -1,0 +1,134 @@
+"""Signals, closed streams and limits of the system: a command ends with a documented exit code and one line."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from tests.signalled import signalled_at
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX signals and limits")
+
+HERE = Path(__file__).parent
+COMMAND = Path(sys.executable).parent / "cae-run"
+
+
+@pytest.fixture
+def picture(tmp_path: Path, noise: Callable[..., np.ndarray]) -> Path:
+    """Return a folder with a picture."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    cv2.imwrite(str(folder / "a.png"), noise((40, 60, 3)))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("module", "number", "code"),
+    [
+        ("typer", signal.SIGINT, 130),
+        ("numpy", signal.SIGTERM, 143),
+        ("onnxruntime.capi._pybind_state", signal.SIGINT, 130),
+        ("cae_runtime.cleaning", signal.SIGTERM, 143),
+    ],
+)
+def test_a_signal_while_a_library_is_imported(
+    picture: Path, tmp_path: Path, module: str, number: signal.Signals, code: int
+) -> None:
+    done = signalled_at("cae_runtime", module, number, picture, "-o", tmp_path / "out")
+    assert done == (code, "cae-run: interrupted\n")
+
+
+def test_two_signals_end_a_model_that_never_ends(picture: Path, tmp_path: Path) -> None:
+    words = [COMMAND, picture, "-o", tmp_path / "out", "-m", HERE / "fixtures" / "endless.onnx"]
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, preexec_fn=heed_ctrl_c)
+    while cpu_seconds(process.pid) < 2:  # it has long been started by then
+        assert process.poll() is None
+        time.sleep(0.05)
+    for _ in range(2):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.05)
+    assert process.communicate(timeout=60)[1].splitlines()[-1] == "cae-run: interrupted"
+    assert process.returncode == 130
+    assert not (tmp_path / "out").exists()
+
+
+def heed_ctrl_c() -> None:
+    """In the child: take Ctrl-C as a terminal gives it, also where the tests run in the background of a shell."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def cpu_seconds(process: int) -> float:
+    if not Path("/proc/self/stat").exists():
+        pytest.skip("needs /proc to see that the model runs")
+    after_name = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return int(after_name[11]) / os.sysconf("SC_CLK_TCK")
+
+
+STUCK = """
+import os, signal, sys, threading
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from pathlib import Path
+from cae_shared.signals import heed, interruptible
+from cae_shared.temporary import discard, temporary_beside
+heed("cae-run")
+gone, left = (temporary_beside(Path(name)) for name in ("a.png", "b.png"))
+gone.touch(), left.touch()
+discard(gone)
+assert not gone.exists() and left.exists()
+child = os.fork()
+if not child:
+    os._exit(signal.getsignal(signal.SIGINT) is not signal.default_int_handler)
+assert os.waitpid(child, 0)[1] == 0, "a worker answers to Ctrl-C as a command"
+try:
+    with interruptible():
+        os.kill(os.getpid(), signal.SIGINT)
+except KeyboardInterrupt:
+    print("finishing", flush=True)
+os.kill(os.getpid(), signal.SIGINT)
+threading.Event().wait()  # for ever
+"""
+
+
+def test_the_second_signal_leaves_no_temporary_file(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", STUCK], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "finishing\n", "cae-run: interrupted\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "told"),
+    [
+        ("{run} - -o - <&-", 2, "cae-run: SOURCE is -, but stdin is closed"),
+        ("{run} --help > /dev/full", 1, "cae-run: No space left on device"),
+        ("ulimit -n 4; {run} {picture} -o {out}", 1, "cae-run: Too many open files"),
+        ("ulimit -v 500000; {run} {picture} -o {out}", 1, "cae-run: the address space is limited to 488 MiB"),
+    ],
+)
+def test_what_the_system_refuses_is_one_line(picture: Path, tmp_path: Path, line: str, code: int, told: str) -> None:
+    line = line.format(run=COMMAND, picture=picture, out=tmp_path / "out")
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
+    assert done.returncode == code
+    assert done.stderr.startswith(told)
+    assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_is_written_into_the_home(picture: Path, tmp_path: Path) -> None:
+    """Such as the device id and the database of onnxruntime's telemetry."""
+    home = tmp_path / "home"
+    home.mkdir()
+    environment = {"PATH": os.environ["PATH"], "HOME": str(home)}
+    words = [COMMAND, picture, "-o", tmp_path / "out", "-m", HERE / "fixtures" / "identity.onnx"]
+    assert subprocess.run(words, env=environment, check=False).returncode == 0
+    assert list(home.rglob("*")) == []
+    value = "import os, cae_runtime; print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    for asked, used in (({}, b"1\n"), ({"ORT_DISABLE_TELEMETRY": "0"}, b"0\n")):  # what the user has set stays
+        assert subprocess.check_output([sys.executable, "-c", value], env=environment | asked) == used

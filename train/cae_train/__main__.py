@@ -1,0 +1,20 @@
+"""The console script `cae-train`, also as `python -m cae_train`: it handles signals before any slow import."""
+
+from __future__ import annotations
+
+from cae_shared.command import run_command
+
+
+def main() -> None:
+    """Run the command and exit with its code."""
+    run_command("cae-train", _work)
+
+
+def _work() -> None:
+    from cae_train.cli import main
+
+    main()
+
+
+if __name__ == "__main__":
+    main()
