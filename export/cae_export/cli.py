@@ -21,6 +21,7 @@ from cae_export.config import (
 )
 from cae_export.errors import CaeExportError, RefusedError, UsageError
 from cae_shared.command import require_address_space
+from cae_shared.text import printable
 
 if TYPE_CHECKING:
     from cae_export.exporter import ExportReport
@@ -117,13 +118,13 @@ def command(
             opset=opset,
             overlap=overlap,
             license=license,
-            tell=lambda line: typer.echo(line, err=True),
+            tell=lambda line: typer.echo(printable(line), err=True),
         )
         for line in part_table(made):
-            typer.echo(line)
+            typer.echo(printable(line))
         for note in made.notes:
-            typer.echo(f"note: {note}", err=True)
-        typer.echo(f"next: cae-run {RUN[wanted]} -m {shlex.quote(str(made.path))}", err=True)
+            typer.echo(printable(f"note: {note}"), err=True)
+        typer.echo(printable(f"next: cae-run {RUN[wanted]} -m {shlex.quote(str(made.path))}"), err=True)
         return
     report = export(
         model,
@@ -137,14 +138,14 @@ def command(
         overlap=OVERLAP if overlap is None else overlap,
         patch=patch,
         license=license,
-        tell=lambda line: typer.echo(line, err=True),
+        tell=lambda line: typer.echo(printable(line), err=True),
     )
     for line in table(report):
-        typer.echo(line)
+        typer.echo(printable(line))
     if report.psnr_out < report.psnr_in and report.spec.degradation != "none":
         typer.echo("note: its output is worse than its input: its code is too narrow, or it needs longer training",
                    err=True)  # fmt: skip
-    typer.echo(f"next: cae-run photos/ -o clean/ -m {shlex.quote(str(report.path))}", err=True)
+    typer.echo(printable(f"next: cae-run photos/ -o clean/ -m {shlex.quote(str(report.path))}"), err=True)
 
 
 def _wanted(ctx: typer.Context, part: str | None, anomaly: bool) -> "Part | None":
@@ -218,5 +219,5 @@ def main() -> None:
 
 
 def _fail(error: Exception, code: int) -> None:
-    sys.stderr.write(f"cae-export: {error}\n")
+    sys.stderr.write(f"{printable(f'cae-export: {error}')}\n")
     sys.exit(code)

@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from cae_runtime import batch
@@ -60,10 +61,18 @@ def clean_plan(
                 progress.on_file()
     except KeyboardInterrupt:
         interrupted = True
+    results = [_still_there(result) for result in results]
     seconds = time.perf_counter() - start
     for line in [*(mask_notes(results) if clean else []), *summary(results, plan, restorer.provider, seconds)]:
         tell(line)
     return results, seconds, interrupted
+
+
+def _still_there(result: FileResult) -> FileResult:
+    """Return a failure in place of a result whose output is gone by now, such as with its folder."""
+    if result.status == "failed" or Path(result.output).is_file():
+        return result
+    return replace(result, status="failed", reason=f"was cleaned, but {result.output!r} was removed meanwhile")
 
 
 def clean_pipe(

@@ -19,6 +19,7 @@ from cae_runtime.formats import CODECS, CRF_MAX, FORMAT_OF_SUFFIX, PIPE, VIDEO_F
 from cae_runtime.quiet import quiet_decoders
 from cae_shared.command import drop_stdout, require_address_space
 from cae_shared.signals import interruptible
+from cae_shared.text import printable
 
 if TYPE_CHECKING:
     from cae_runtime.restorer import Restorer
@@ -176,7 +177,7 @@ def run(
         if command == "list-cameras":
             from cae_runtime.live_command import named_cameras
 
-            typer.echo("\n".join(named_cameras()))
+            typer.echo("\n".join(map(printable, named_cameras())))
             return
         model = _DEFAULT_MODEL if model is None else model
 
@@ -277,14 +278,14 @@ def run(
         if any(result.status == "failed" for result in results):
             raise typer.Exit(_EXIT_FAILED)
     except CaeRuntimeError as e:
-        typer.echo(f"cae-run: {e}", err=True)
+        _tell(f"cae-run: {e}")
         raise typer.Exit(e.exit_code) from e
     except KeyboardInterrupt as e:
         typer.echo("cae-run: interrupted", err=True)
         raise typer.Exit(_EXIT_INTERRUPTED) from e
     except OSError as e:  # the report cannot be written, or the working folder is gone
         drop_stdout()
-        typer.echo(f"cae-run: {e.strerror or e}", err=True)
+        _tell(f"cae-run: {e.strerror or e}")
         raise typer.Exit(_EXIT_FAILED) from e
 
 
@@ -306,7 +307,7 @@ def _given(ctx: typer.Context) -> set[str]:
 
 
 def _tell(line: str) -> None:
-    typer.echo(line, err=True)
+    typer.echo(printable(line), err=True)
 
 
 def _examine(as_json: bool) -> None:
@@ -333,7 +334,7 @@ def _measure(
 
     names = [name for name in packaged_models() if name.startswith(_DEFAULT_MODEL)] if model is None else [model]
     wanted = [benchmark.Settings(name, provider, threads, batch, overlap) for name in names]
-    figures = benchmark.benchmark(wanted, lambda name: typer.echo(f"measuring {name}", err=True))
+    figures = benchmark.benchmark(wanted, lambda name: _tell(f"measuring {name}"))
     typer.echo(f"measuring {benchmark.NON_LOCAL_MEANS}", err=True)
     used = threads or usable_cpus()
     peer = benchmark.non_local_means(used)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from cae_runtime.batch import FileResult
 from cae_runtime.plan import Plan
 from cae_runtime.restorer import Restorer
+from cae_shared.text import printable
 
 if TYPE_CHECKING:
     import rich.progress
@@ -66,7 +67,7 @@ class Progress:
             return
         if video != self._video:
             self._video = video
-            self._bar.reset(self._frames, description=video.name, visible=True)
+            self._bar.reset(self._frames, description=printable(video.name), visible=True)
             self._bar.update(self._files, visible=self._total > 1)
         self._bar.update(self._frames, completed=done, total=None if total is None else max(total, done))
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -22,6 +23,7 @@ from cae_runtime import ModelError, ProviderError, Restorer, batch
 from cae_runtime.batch import FileResult, clean_files
 from cae_runtime.cli import app
 from cae_runtime.plan import make_plan
+from cae_runtime.report import Progress
 
 Model = Callable[[str], Path]
 
@@ -109,6 +111,48 @@ def test_an_unreadable_folder_below_a_source_is_a_failure_among_others(
     assert [file["status"] for file in others] == ["done"] * 3
     assert f"failed: {str(photos / 'locked')!r} cannot be read: Permission denied" in done.stderr.splitlines()
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "b.png", "c.png"]
+
+
+def test_an_output_that_is_gone_at_the_end_is_a_failure(
+    fixture_model: Model, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = batch.write_file
+
+    def removing(path: Path, data: bytes) -> None:
+        write(path, data)
+        if path.name == "c.png":
+            path.with_name("a.png").unlink()
+
+    monkeypatch.setattr(batch, "write_file", removing)
+    args = [str(photos), "-o", str(tmp_path / "out"), "-m", str(fixture_model("identity")), "--json"]
+    done = CliRunner().invoke(app, args)
+    assert done.exit_code == 1
+    gone, *others = json.loads(done.stdout)["files"]
+    assert gone["status"] == "failed"
+    assert gone["reason"].endswith("was removed meanwhile")
+    assert {file["status"] for file in others} == {"done"}
+
+
+def test_names_never_act_on_the_terminal(
+    fixture_model: Model, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nasty = "\x1b]0;owned\x07\n"
+    (photos / f"{nasty}.png").write_text("no picture")
+    out = tmp_path / nasty
+    done = CliRunner().invoke(app, [str(photos), "-o", str(out), "-m", str(fixture_model("identity"))])
+    assert done.exit_code == 1
+    assert "owned" in done.stderr.splitlines()[-1]
+    assert not {"\x1b", "\x07"} & set(done.stderr)
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    with Progress(1) as progress:
+        progress.on_frame(Path(f"{nasty}.mp4"), 1, 2)
+    assert "owned" in sys.stderr.getvalue()
+    assert "\x1b]0;" not in sys.stderr.getvalue()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")

@@ -83,9 +83,7 @@ def test_model_pt_is_the_best_epoch_and_says_so(finished: Path, settings: Settin
     assert loaded.metrics["epoch"] == int(best["epoch"])
     assert loaded.metrics["psnr_out"] == pytest.approx(float(best["val_psnr"]), abs=1e-3)
     assert loaded.metrics["psnr_in"] == pytest.approx(float(best["noisy_psnr"]), abs=1e-3)
-    assert (
-        loaded.metrics["evaluated_on"] == "held-out patches of my phötos" or "my ph" in loaded.metrics["evaluated_on"]
-    )
+    assert loaded.metrics["evaluated_on"].startswith("held-out patches of my phötos")
     assert loaded.config == settings()
 
 

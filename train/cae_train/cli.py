@@ -11,6 +11,7 @@ import typer
 
 from cae_shared.command import require_address_space
 from cae_shared.signals import interruptible
+from cae_shared.text import printable
 from cae_train.config import LOSSES, OPTIMIZERS, PRECISIONS, Hardware, TrainConfig, load_toml, model_options
 from cae_train.errors import CaeTrainError, CheckpointError, ConfigError, TrainingError
 
@@ -252,9 +253,9 @@ def _preview(settings: TrainConfig, path: Path) -> None:
     with quiet_decoders():
         split = data.load(settings)
     for note in split.notes:
-        typer.echo(f"note: {note}", err=True)
+        typer.echo(printable(f"note: {note}"), err=True)
     count = save_sheet(split, settings, path)
-    typer.echo(f"wrote {path}: {count} patches, {' + '.join(settings.degrade)}", err=True)
+    typer.echo(printable(f"wrote {path}: {count} patches, {' + '.join(settings.degrade)}"), err=True)
 
 
 def _missing(error: ModuleNotFoundError) -> Exception:
@@ -291,7 +292,7 @@ def _run(
     console = Console(stderr=True, quiet=not leader)
 
     def say(text: str) -> None:
-        console.print(text, highlight=False, markup=False, soft_wrap=True)
+        console.print(printable(text), highlight=False, markup=False, soft_wrap=True)
 
     with quiet_decoders():
         split = data.load(settings)
@@ -345,5 +346,5 @@ def main() -> None:
 
 
 def _fail(error: Exception, code: int) -> None:
-    sys.stderr.write(f"cae-train: {error}\n")
+    sys.stderr.write(f"{printable(f'cae-train: {error}')}\n")
     sys.exit(code)

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from rich.console import Console
 
+from cae_shared.text import printable
 from cae_train import run_folder
 from cae_train.burst.estimate import UNKNOWN, estimate
 from cae_train.burst.fit import CHART, PACKAGED, SCENES, Fit, Run, fit_burst, fit_noise, photographs, settings
@@ -63,7 +64,7 @@ def run(wanted: Wanted, given: dict[str, Any], hardware: Hardware, out: Path | N
     console = Console(stderr=True)
 
     def say(text: str) -> None:
-        console.print(text, highlight=False, markup=False, soft_wrap=True)
+        console.print(printable(text), highlight=False, markup=False, soft_wrap=True)
 
     try:
         return _run(wanted, given, hardware, out, console, say)
