@@ -151,7 +151,7 @@ def _drawn(pixels: NDArray[Any], room: int) -> bytes:
     """Draw a picture as a small JPEG of at most `room` bytes; empty where it does not fit."""
     height, width = pixels.shape[:2]
     planes = pixels.reshape(height, width, -1)
-    colors = planes[..., : 1 if planes.shape[2] < 3 else 3]
+    colors = np.ascontiguousarray(planes[..., : 1 if planes.shape[2] < 3 else 3])
     for side, quality in _TRIES:
         scale = min(1.0, side / max(height, width))
         size = max(1, round(width * scale)), max(1, round(height * scale))

@@ -20,6 +20,7 @@ from cae_runtime.metadata.tiff_tags import Directory, Value, block, rational, sh
 from cae_runtime.tiff_directory import DAMAGED, byte_order
 
 _BITS, _COLORS, _SAMPLES, _EXTRA_SAMPLES = 258, 262, 277, 338
+_BLOCKS = {tiff_tags.XMP, tiff_tags.ICC, tiff_tags.IPTC}
 _ALPHA = 2  # not multiplied into the colors
 
 
@@ -33,7 +34,7 @@ def read(data: bytes) -> Metadata:
     for tag, value in page.values.items():
         if tag in STORAGE:
             continue
-        if tag in (tiff_tags.XMP, tiff_tags.ICC, tiff_tags.IPTC):
+        if tag in _BLOCKS:
             blocks[tag] = value.data
             continue
         found.add(name_of(tag, value))
@@ -70,7 +71,9 @@ def write(data: bytes, metadata: Metadata) -> bytes:
         values[_EXTRA_SAMPLES] = shorts(_ALPHA)
     if metadata.exif and carries_exif(metadata.exif):
         directory = tiff_tags.read(metadata.exif)
-        values |= {tag: value for tag, value in directory.values.items() if tag not in STORAGE}
+        values |= {
+            tag: value for tag, value in directory.values.items() if tag not in STORAGE | UNTRUE.keys() | _BLOCKS
+        }
         inner = dict(directory.inner)
     if metadata.density:
         x, y, unit = to_tiff(metadata.density)

@@ -68,7 +68,7 @@ def upright(packet: bytes) -> bytes:
 
 
 class _NoXmp(Exception):  # noqa: N818 - it never leaves this file
-    """What a packet may not have: definitions of its own."""
+    """A packet has definitions of its own, or otherwise is no XMP that can be cut."""
 
 
 class _Cutter:
@@ -113,12 +113,12 @@ class _Cutter:
         tag = _TAG.match(self._data, at) if claims else None
         for each in _ATTRIBUTE.finditer(tag[0]) if tag else ():
             prefix, _, local = each[1].decode().rpartition(":")
-            for address in self._addresses.get(prefix, ()):
-                name = f"{address} {local}"
-                if name in claims:
-                    self.found.add(claims[name])
-                    self._cuts.append((at + each.start(), at + each.end()))
-                    break
+            names = [f"{address} {local}" for address in self._addresses.get(prefix, ())]
+            if spoken := {what for each_name in names if (what := claims.pop(each_name, ""))}:
+                self.found |= spoken
+                self._cuts.append((at + each.start(), at + each.end()))
+        if claims:  # they are there, and were not found in the text
+            raise _NoXmp
 
     def _close(self, _name: str) -> None:
         if self._within:
