@@ -21,6 +21,7 @@ from cae_runtime.tiff_directory import DAMAGED, byte_order
 
 _BITS, _COLORS, _SAMPLES, _EXTRA_SAMPLES = 258, 262, 277, 338
 _BLOCKS = {tiff_tags.XMP, tiff_tags.ICC, tiff_tags.IPTC}
+_NOT_FROM_EXIF = STORAGE | UNTRUE.keys() | _BLOCKS
 _ALPHA = 2  # not multiplied into the colors
 
 
@@ -71,9 +72,7 @@ def write(data: bytes, metadata: Metadata) -> bytes:
         values[_EXTRA_SAMPLES] = shorts(_ALPHA)
     if metadata.exif and carries_exif(metadata.exif):
         directory = tiff_tags.read(metadata.exif)
-        values |= {
-            tag: value for tag, value in directory.values.items() if tag not in STORAGE | UNTRUE.keys() | _BLOCKS
-        }
+        values |= {tag: value for tag, value in directory.values.items() if tag not in _NOT_FROM_EXIF}
         inner = dict(directory.inner)
     if metadata.density:
         x, y, unit = to_tiff(metadata.density)
