@@ -12,7 +12,7 @@ from pathlib import Path
 from cae_runtime import batch
 from cae_runtime.batch import NO_MEMORY, Clean, FileResult, unreadable_results
 from cae_runtime.errors import ImageError, UsageError
-from cae_runtime.formats import FORMAT_OF_SUFFIX, PIPE, is_video
+from cae_runtime.formats import FORMAT_OF_SUFFIX, PIPE, is_video, same_format
 from cae_runtime.images import read_file, read_stream, write_file
 from cae_runtime.mixed import clean_all
 from cae_runtime.plan import Plan, is_folder, prepare_output
@@ -95,7 +95,8 @@ def clean_pipe(
             raise UsageError("-o - has no file or program behind stdout to write the image to")
     else:
         there = is_folder(target, "output")
-        if there or target.suffix.lower() not in FORMAT_OF_SUFFIX or ext:
+        agrees = ext is None or same_format(ext, target.suffix)
+        if there or target.suffix.lower() not in FORMAT_OF_SUFFIX or not agrees or output.endswith(("/", os.sep)):
             raise UsageError(f"output {output!r}: with - as SOURCE it must be a file's full name, or -, without --ext")
         ext = target.suffix.lower()
         if there is not None and not overwrite:

@@ -17,6 +17,7 @@ from cae_runtime.commands import check_restoring, command_meant, refuse_in_pipe
 from cae_runtime.errors import CaeRuntimeError, UsageError
 from cae_runtime.formats import CODECS, CRF_MAX, FORMAT_OF_SUFFIX, PIPE, VIDEO_FORMAT_OF_SUFFIX
 from cae_runtime.quiet import quiet_decoders
+from cae_runtime.source_names import expanded
 from cae_shared.command import drop_stdout, require_address_space
 from cae_shared.signals import interruptible
 from cae_shared.text import printable
@@ -213,7 +214,7 @@ def run(
             )
         if output is None:
             raise UsageError("name where the result goes: -o OUT, a folder or a file")
-        sources = sources or []
+        sources = expanded(sources or [])
         if "" in (*sources, output, model, mask):
             raise UsageError("SOURCE, -o, -m or --mask is empty: name a file or a folder (. is the current one)")
 
@@ -245,7 +246,10 @@ def run(
 
         from cae_runtime.plan import make_plan, prepare_output
 
-        plan = make_plan([Path(source) for source in sources], Path(output), suffix=suffix, ext=dotted)
+        plan = make_plan(
+            [Path(source) for source in sources], Path(output), suffix=suffix, ext=dotted,
+            out_is_folder=output.endswith(("/", os.sep)),
+        )  # fmt: skip
         if any(job.video for job in plan.jobs):
             from cae_runtime.mixed import check_videos
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from cae_runtime import bmp_header, jpeg_header, png_header, tiff_header, webp_header
+from cae_runtime import bmp_header, jpeg_header, png_header, pnm, tiff_header, webp_header
 from cae_runtime.errors import ImageError
-from cae_runtime.formats import BMP, JPEG, PNG, TIFF, WEBP
+from cae_runtime.formats import BMP, JPEG, PBM, PGM, PNG, PPM, TIFF, WEBP
 from cae_runtime.header import Header
+from cae_runtime.other_pictures import kind_of
 from cae_runtime.tiff_directory import DAMAGED
 
 
@@ -35,7 +36,10 @@ def inspect(data: bytes) -> Header:
                 header = reader(data)
                 break
         else:
-            raise ImageError(f"is not a {JPEG}, {PNG}, {WEBP}, {TIFF} or {BMP} image")
+            kind = kind_of(data)
+            if kind:
+                raise ImageError(f"is a {kind}, which is not read yet: convert it to PNG or TIFF first")
+            raise ImageError(f"is not a {JPEG}, {PNG}, {WEBP}, {TIFF}, {BMP}, {PPM}, {PGM} or {PBM} image")
     except ImageError:  # a ValueError too
         raise
     except DAMAGED as e:
@@ -55,4 +59,5 @@ _READERS: Final[tuple[tuple[Callable[[bytes], bool], Callable[[bytes], Header]],
     (lambda data: data[:4] == b"RIFF" and data[8:12] == b"WEBP", webp_header.read),
     (_starts(*tiff_header.SIGNATURES), tiff_header.read),
     (_starts(bmp_header.SIGNATURE), bmp_header.read),
+    (_starts(*pnm.SIGNATURES), pnm.read),
 )

@@ -10,17 +10,25 @@ PNG: Final = "PNG"
 WEBP: Final = "WebP"
 TIFF: Final = "TIFF"
 BMP: Final = "BMP"
+PPM: Final = "PPM"
+PGM: Final = "PGM"
+PBM: Final = "PBM"
 
 PIPE: Final = "-"  # as SOURCE stdin, as OUT stdout
 
 FORMAT_OF_SUFFIX: Final = {
     ".jpg": JPEG,
     ".jpeg": JPEG,
+    ".jpe": JPEG,
+    ".jfif": JPEG,
     ".png": PNG,
     ".webp": WEBP,
     ".tif": TIFF,
     ".tiff": TIFF,
     ".bmp": BMP,
+    ".ppm": PPM,
+    ".pgm": PGM,
+    ".pbm": PBM,
 }
 SUFFIX_OF_FORMAT: Final = {format: suffix for suffix, format in reversed(FORMAT_OF_SUFFIX.items())}
 
@@ -58,6 +66,12 @@ def is_video(path: PurePath) -> bool:
 def is_picture(path: PurePath) -> bool:
     """Tell whether a file's name ends like that of an image or a video."""
     return path.suffix.lower() in FORMAT_OF_SUFFIX or is_video(path)
+
+
+def same_format(suffix: str, other: str) -> bool:
+    """Tell whether two suffixes, such as `.jpg` and `.JPEG`, name one format of images or videos."""
+    known = FORMAT_OF_SUFFIX | VIDEO_FORMAT_OF_SUFFIX
+    return known.get(suffix.lower()) == known.get(other.lower())
 
 
 _VIDEO_STARTS: Final = {4: (b"ftyp", b"moov", b"mdat", b"wide"), 0: (b"\x1a\x45\xdf\xa3", b"RIFF")}

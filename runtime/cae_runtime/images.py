@@ -12,11 +12,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cae_runtime import jpeg_header, webp_header
+from cae_runtime import jpeg_header, pnm, webp_header
 from cae_runtime.container import inspect
 from cae_runtime.decoders import decoded
 from cae_runtime.errors import ImageError
-from cae_runtime.formats import JPEG, PNG, SUFFIX_OF_FORMAT, TIFF, WEBP
+from cae_runtime.formats import JPEG, PBM, PGM, PNG, PPM, SUFFIX_OF_FORMAT, TIFF, WEBP
 from cae_runtime.header import Header
 from cae_runtime.metadata import Metadata, carries_exif, lost
 from cae_runtime.metadata import read as read_metadata
@@ -39,7 +39,9 @@ _OF_WEBP: Final = {
     cv2.IMAGE_METADATA_XMP: "xmp",
     cv2.IMAGE_METADATA_ICCP: "icc",
 }
-_SIXTEEN_BIT: Final = {PNG, TIFF}
+_SIXTEEN_BIT: Final = {PNG, TIFF, PPM, PGM, PBM}
+_PNM: Final = {PPM, PGM, PBM}
+_WITHOUT_ALPHA: Final = {JPEG, *_PNM}
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,7 @@ def encode(picture: Picture, format: str, quality: int | None = None) -> tuple[b
 
     Args:
         picture: what `decode` returned, possibly with other pixels.
-        format: `JPEG`, `PNG`, `WebP`, `TIFF` or `BMP`.
+        format: one of the image formats of `cae_runtime.formats`.
         quality: 1..100 for JPEG and WebP; None takes 95, that of a JPEG if it is higher (estimated from its
             tables), and keeps a lossless WebP lossless.
 
@@ -161,8 +163,8 @@ def encode(picture: Picture, format: str, quality: int | None = None) -> tuple[b
     """
     pixels = picture.pixels
     channels = 1 if pixels.ndim == 2 else pixels.shape[2]
-    if channels in _HAS_ALPHA and format == JPEG:
-        raise ImageError("has an alpha channel, which JPEG cannot hold: write a PNG (--ext png, or -o NAME.png)")
+    if channels in _HAS_ALPHA and format in _WITHOUT_ALPHA:
+        raise ImageError(f"has an alpha channel, which {format} cannot hold: write a PNG (--ext png, or -o NAME.png)")
     if pixels.dtype == np.uint16 and format not in _SIXTEEN_BIT:
         raise ImageError(f"has 16 bits a channel, and {format} holds 8: write a PNG (--ext png, or -o NAME.png)")
     metadata = picture.metadata
@@ -185,6 +187,10 @@ def encode(picture: Picture, format: str, quality: int | None = None) -> tuple[b
 
 def _encoded(pixels: NDArray[Any], format: str, metadata: Metadata, settings: list[int]) -> bytes:
     """Let OpenCV encode pixels, with the blocks of `metadata` that a WebP has."""
+    if format in _PNM:
+        pixels = pnm.prepared(pixels, format)
+    if format == PBM:
+        return pnm.black_and_white(pixels)
     named = {kind: getattr(metadata, name) for kind, name in _OF_WEBP.items()}
     blocks = {kind: np.frombuffer(block, np.uint8) for kind, block in named.items() if block}
     try:
@@ -249,6 +255,6 @@ def _settings(picture: Picture, format: str, quality: int | None) -> list[int]:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or getattr(error, "code", None) == cv2.Error.StsNoMem:
         return "there is not enough memory"
-    return str(getattr(error, "err", "")) or type(error).__name__
+    return "OpenCV does not take these pixels"

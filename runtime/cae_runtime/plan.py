@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cae_runtime.errors import UsageError
-from cae_runtime.formats import FORMAT_OF_SUFFIX, VIDEO_FORMAT_OF_SUFFIX, is_picture, is_video
+from cae_runtime.formats import FORMAT_OF_SUFFIX, VIDEO_FORMAT_OF_SUFFIX, is_picture, is_video, same_format
+from cae_runtime.other_pictures import OF_SYSTEMS, is_other_picture, what_to_do
 from cae_shared.temporary import discard, temporary_beside
 
 _NOTHING_THERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EBADF, errno.ELOOP})
-# Suffixes of pictures that are not written: as a name after -o they are a mistake, not a folder.
 _TABLES = frozenset({".csv", ".npz", ".npy", ".json"})
-_OTHER_PICTURES = frozenset({".avif", ".gif", ".heic", ".heif", ".jp2", ".jxl", ".pgm", ".ppm", ".svg"})
 
 
 @dataclass(frozen=True)
@@ -40,10 +39,11 @@ class Job:
 
 @dataclass(frozen=True)
 class Unreadable:
-    """A file or folder below a SOURCE that could not be looked at, and why."""
+    """A file or folder below a SOURCE that could not be looked at, or an image of a kind that is not read, and why."""
 
     path: Path
     reason: str
+    other_picture: bool = False
 
 
 @dataclass(frozen=True)
@@ -52,20 +52,22 @@ class Plan:
 
     Attributes:
         jobs: the images and videos, in order.
-        left_out: how many files of the walked folders are neither.
+        left_out: the files of the walked folders that are no images or videos.
         folder: where the outputs go.
         names_file: the only output was named in full.
-        unreadable: what could not be looked at in the walked folders.
+        unreadable: what could not be looked at in the walked folders, and images there of kinds that are not read.
     """
 
     jobs: tuple[Job, ...]
-    left_out: int
+    left_out: tuple[Path, ...]
     folder: Path
     names_file: bool = False
     unreadable: tuple[Unreadable, ...] = ()
 
 
-def make_plan(sources: Sequence[Path], out: Path, *, suffix: str = "", ext: str | None = None) -> Plan:
+def make_plan(
+    sources: Sequence[Path], out: Path, *, suffix: str = "", ext: str | None = None, out_is_folder: bool = False
+) -> Plan:
     """Find the images and videos and name their outputs; nothing is written.
 
     Args:
@@ -73,6 +75,7 @@ def make_plan(sources: Sequence[Path], out: Path, *, suffix: str = "", ext: str 
         out: a file when `sources` is one file and `out` ends like an image or a video; else a folder.
         suffix: added to the stem of each output.
         ext: suffix of the outputs, `.png` of the images or `.mkv` of the videos; None keeps that of each source.
+        out_is_folder: `out` is a folder, whatever its name ends in (it was typed with a / at its end).
 
     Returns:
         The plan.
@@ -82,16 +85,16 @@ def make_plan(sources: Sequence[Path], out: Path, *, suffix: str = "", ext: str 
             folder's is needed, or of another kind, or an output would overwrite a source or another output.
     """
     folders = [_source_is_folder(source) for source in sources]
-    if _names_a_file(out, one_file=len(sources) == 1 and not folders[0]):
+    if not out_is_folder and _names_a_file(out, one_file=len(sources) == 1 and not folders[0]):
         if len(sources) > 1 or folders[0]:
             why = "SOURCE is a folder" if len(sources) == 1 else f"there are {len(sources)} SOURCEs"
             raise UsageError(f"output {str(out)!r} names a file, but {why}: name a folder")
-        if suffix or ext:
+        if suffix or (ext and not same_format(ext, out.suffix)):
             raise UsageError(f"output {str(out)!r} is a file's full name: --suffix and --ext go with a folder")
         if is_picture(sources[0]) and is_video(sources[0]) != is_video(out):
             kinds = ("an image", "a video") if is_video(out) else ("a video", "an image")
             raise UsageError(f"source {str(sources[0])!r} is {kinds[0]}, output {str(out)!r} names {kinds[1]}")
-        plan = Plan((Job(sources[0], out),), 0, out.parent, names_file=True)
+        plan = Plan((Job(sources[0], out),), (), out.parent, names_file=True)
     else:
         plan = find_pictures(sources, out, suffix=suffix, ext=ext)
     refuse_overwriting(plan.jobs)
@@ -174,7 +177,7 @@ def _names_a_file(out: Path, one_file: bool) -> bool:
     if is_folder(out, "output"):
         return False
     suffix = out.suffix.lower()
-    like_a_file = suffix in _OTHER_PICTURES or (one_file and suffix[1:].isalpha())  # clean.xyz, but not v1.2
+    like_a_file = is_other_picture(out) or (one_file and suffix[1:].isalpha())  # clean.xyz, but not v1.2
     if like_a_file and not is_picture(out):
         raise UsageError(
             f"output {str(out)!r}: images are written as {', '.join(FORMAT_OF_SUFFIX)}, "
@@ -222,7 +225,7 @@ def find_pictures(
     jobs: dict[Job, None] = {}
     walked: set[Path] = set()
     unreadable: list[Unreadable] = []
-    left_out = 0
+    left_out: list[Path] = []
     for source in sources:
         if not _source_is_folder(source):
             jobs[Job(source, output_of(source, Path(source.name)))] = None
@@ -230,22 +233,24 @@ def find_pictures(
         missed = len(unreadable)
         files = list(_walk(source, _identity(out) if leave_out else None, unreadable))
         found = [path for path in files if is_picture(path)]
+        others = [path for path in files if is_other_picture(path)]
+        unreadable += [Unreadable(path, what_to_do(path), other_picture=True) for path in others]
         if not found and len(unreadable) == missed:
             known = ", ".join([*FORMAT_OF_SUFFIX, *VIDEO_FORMAT_OF_SUFFIX])
             raise UsageError(f"source folder {str(source)!r} has no images or videos ({known})")
-        left_out += len(files) - len(found)
+        left_out += [path for path in files if not is_picture(path) and not is_other_picture(path)]
         walked.update(found)
         jobs |= dict.fromkeys(Job(path, output_of(path, path.relative_to(source))) for path in found)
     if suffix or name_of:  # photo_clean.jpg beside photo.jpg is what an earlier call has made of it
         made = {_key(path) for job in jobs for path in (job.output, job.partial)}
         jobs = {job: None for job in jobs if job.source not in walked or _key(job.source) not in made}
-    return Plan(tuple(jobs), left_out, out, unreadable=tuple(unreadable))
+    return Plan(tuple(jobs), tuple(left_out), out, unreadable=tuple(unreadable))
 
 
 def _walk(
     folder: Path, left_alone: object, unreadable: list[Unreadable], above: tuple[object, ...] = ()
 ) -> Iterator[Path]:
-    """Yield the files below a folder in order, without hidden ones; links are followed, but not in circles.
+    """Yield the files below a folder in order, without hidden ones and systems'; links are followed, not in circles.
 
     What cannot be looked at goes into `unreadable`.
 
@@ -263,7 +268,7 @@ def _walk(
         unreadable.append(Unreadable(folder, f"cannot be read: {e.strerror}"))
         return
     for entry in entries:
-        if entry.name.startswith("."):
+        if entry.name.startswith(".") or entry.name.casefold() in OF_SYSTEMS:
             continue
         try:
             mode = _mode(entry)

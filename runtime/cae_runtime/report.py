@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from cae_runtime.batch import FileResult
-from cae_runtime.plan import Plan
+from cae_runtime.plan import Plan, Unreadable
 from cae_runtime.restorer import Restorer
 from cae_shared.text import printable
 
@@ -76,7 +77,9 @@ def summary(results: Sequence[FileResult], plan: Plan, provider: str, seconds: f
     """Return the failures, what was lost, and one line on the whole."""
     done = [result for result in results if result.status == "done"]
     failed = [result for result in results if result.status == "failed"]
-    lines = [f"failed: {result.source!r} {result.reason}" for result in failed]
+    names = {str(at.path) for at in plan.unreadable if at.other_picture}
+    lines = [f"failed: {result.source!r} {result.reason}" for result in failed if result.source not in names]
+    lines += _others_failed(plan)
     lines += _losses(done)
     damaged = sum(result.repeated or 0 for result in results)
     if damaged:
@@ -89,14 +92,38 @@ def summary(results: Sequence[FileResult], plan: Plan, provider: str, seconds: f
         for number, words in (
             (skipped, "skipped, their outputs exist (--overwrite replaces them)"),
             (len(failed), "failed"),
-            (plan.left_out, "left out, neither image nor video"),
             (not_reached(results, plan), "not reached"),
         )
         if number
     ]
+    notes += _left_out(plan)
     what = _count(done) if done or not any(job.video for job in plan.jobs) else "nothing"
     line = f"cleaned {what}{speed}, {provider} -> {target}"
     return [*lines, "; ".join([line, *notes])]
+
+
+def _others_failed(plan: Plan) -> list[str]:
+    """Return what to do with images of kinds that are not read: a line for each kind."""
+    kinds: dict[str, list[Unreadable]] = {}
+    for at in plan.unreadable:
+        if at.other_picture:
+            kinds.setdefault(at.path.suffix.lower(), []).append(at)
+    more = {kind: f"; so are {len(found) - 1} more" if len(found) > 1 else "" for kind, found in kinds.items()}
+    return [f"failed: {str(found[0].path)!r} {found[0].reason}{more[kind]}" for kind, found in kinds.items()]
+
+
+def _left_out(plan: Plan) -> list[str]:
+    """Return by kind, in words, what was left out: images of kinds that are not read, and other files."""
+    others = [at.path for at in plan.unreadable if at.other_picture]
+    notes = []
+    for paths, what in (
+        (others, "images of a kind that is not read yet"),
+        (plan.left_out, "neither images nor videos"),
+    ):
+        kinds = Counter(path.suffix.lower() or "without a suffix" for path in paths)
+        if kinds:
+            notes.append(f"left out: {', '.join(f'{count} {kind}' for kind, count in sorted(kinds.items()))} ({what})")
+    return notes
 
 
 def mask_notes(results: Sequence[FileResult]) -> list[str]:
@@ -123,11 +150,12 @@ def json_report(
         "overlap": restorer.overlap,
         "strength": strength,
         "files": [asdict(result) for result in results],
+        "left_out": [str(path) for path in plan.left_out],
         "totals": {
             "done": statuses.count("done"),
             "skipped": statuses.count("skipped"),
             "failed": statuses.count("failed"),
-            "left_out": plan.left_out,
+            "left_out": len(plan.left_out),
             "not_reached": not_reached(results, plan),
             "seconds": seconds,
             "megapixels": megapixels(results),

@@ -55,7 +55,7 @@ def test_a_folder_is_cleaned(cae_run: Command, photos: Path, tmp_path: Path) -> 
     lines = done.stderr.decode().splitlines()
     assert lines[0] == "provider: CPUExecutionProvider: as asked"
     assert lines[1].startswith("cleaned 2 images in ")
-    assert lines[1].endswith("1 left out, neither image nor video")
+    assert lines[1].endswith("left out: 1 .txt (neither images nor videos)")
     assert "Mpx/s, CPUExecutionProvider -> " in lines[1]
     assert len(lines) == 2
     for name in ("a b.png", "süb dir/ç.png"):
@@ -135,7 +135,7 @@ def test_bad_files_do_not_stop_the_others(cae_run: Command, photos: Path, tmp_pa
     failures = [line for line in lines if line.startswith("failed: ")]
     assert len(failures) == 2
     assert "half.png' is truncated" in failures[0]
-    assert "text.jpg' is not a JPEG, PNG, WebP, TIFF or BMP image" in failures[1]
+    assert "text.jpg' is not a JPEG, PNG, WebP, TIFF, BMP, PPM, PGM or PBM image" in failures[1]
     assert len(lines) == 4
     assert sorted(path.name for path in (tmp_path / "out").rglob("*.*")) == ["a b.png", "ç.png"]
     assert partials(tmp_path) == []
@@ -199,7 +199,7 @@ def test_a_source_is_never_overwritten(cae_run: Command, photos: Path) -> None:
         (["--strength", "nan"], "--strength is nan"),
         (["--quality", "0"], "--quality is 0: it must be 1..100"),
         (["--quality", "101"], "--quality is 101: it must be 1..100"),
-        (["--ext", "gif"], "--ext is 'gif': it must be one of jpg, jpeg, png"),
+        (["--ext", "gif"], "--ext is 'gif': it must be one of jpg, jpeg, jpe, jfif, png"),
         (["--suffix", "a/b"], "--suffix is 'a/b'"),
         (["--provider", "gpu"], "unknown provider 'gpu': choose among auto, cpu, "),
         (["--strength", "much"], "much"),

@@ -154,7 +154,7 @@ def test_an_unsuitable_file_is_refused_by_name(photo: Image.Image) -> None:
     for data, reason in [
         (b"", "is not a JPEG"),
         (b"just text\n", "is not a JPEG"),
-        (saved(photo, "GIF"), "is not a JPEG"),
+        (saved(photo, "GIF"), "is a GIF, which is not read yet: convert it"),
         (saved(photo.convert("CMYK"), "JPEG"), "CMYK JPEG"),
         (saved(photo.convert("CMYK"), "TIFF"), "8-bit CMYK"),
         (saved(photo.convert("F"), "TIFF"), "floating-point 32-bit gray"),
@@ -210,4 +210,5 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_every_format_has_one_suffix() -> None:
-    assert SUFFIX_OF_FORMAT == {"JPEG": ".jpg", "PNG": ".png", "WebP": ".webp", "TIFF": ".tif", "BMP": ".bmp"}
+    pnm = {"PPM": ".ppm", "PGM": ".pgm", "PBM": ".pbm"}
+    assert {"JPEG": ".jpg", "PNG": ".png", "WebP": ".webp", "TIFF": ".tif", "BMP": ".bmp", **pnm} == SUFFIX_OF_FORMAT

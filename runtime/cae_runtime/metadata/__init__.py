@@ -36,7 +36,7 @@ def read(data: bytes, format: str) -> Metadata:
         format: its format, see `cae_runtime.formats`.
     """
     try:
-        return _READERS[format](data)
+        return _READERS[format](data) if format in _READERS else Metadata()
     except DAMAGED:
         return Metadata(found=frozenset({_UNREADABLE}))
 

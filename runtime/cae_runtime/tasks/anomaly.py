@@ -184,7 +184,7 @@ def run(session: Session, request: Request) -> Outcome:
             "threshold": session.spec.threshold,
             "false_alarms": session.spec.false_alarms,
             "anomalies": anomalies,
-            "left_out": plan.left_out,
+            "left_out": len(plan.left_out),
             "files": [asdict(verdict) for verdict in (*done, *failed)],
         },
         failed=bool(failed),

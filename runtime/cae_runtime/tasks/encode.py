@@ -154,7 +154,7 @@ def run(session: Session, request: Request) -> Outcome:
             "images": done,
             "rows": count,
             "features": width,
-            "left_out": plan.left_out,
+            "left_out": len(plan.left_out),
             "failed": failures,
         },
         failed=bool(failures),

@@ -61,9 +61,10 @@ def images_of(
             raise UsageError(f"source {str(source)!r} is a video: this model takes images")
     plan = find_pictures(sources, out, name_of=name_of, leave_out=leave_out)
     images = tuple(job for job in plan.jobs if not is_video(job.source))
+    videos = tuple(job.source for job in plan.jobs if is_video(job.source))
     if not images and not plan.unreadable:
         raise UsageError(f"{', '.join(repr(str(source)) for source in sources)}: there are videos and no images")
-    return replace(plan, jobs=images, left_out=plan.left_out + len(plan.jobs) - len(images))
+    return replace(plan, jobs=images, left_out=(*plan.left_out, *videos))
 
 
 def opened(plan: Plan, doing: str) -> Iterator[Opened]:

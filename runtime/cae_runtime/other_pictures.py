@@ -1,0 +1,62 @@
+"""Pictures of kinds that are not read yet: known by name and content, so that nobody believes they were cleaned."""
+
+from __future__ import annotations
+
+from pathlib import PurePath
+from typing import Final
+
+_RAW: Final = frozenset({
+    ".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".iiq", ".kdc", ".mef", ".mos", ".mrw", ".nef",
+    ".nrw", ".orf", ".pef", ".raf", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f",
+})  # fmt: skip
+_OTHERS: Final = frozenset({
+    ".avif", ".bpg", ".dcm", ".dds", ".exr", ".fit", ".fits", ".fts", ".gif", ".hdr", ".heic", ".heif", ".hif", ".j2k",
+    ".jng", ".jp2", ".jpf", ".jpx", ".jxl", ".jxr", ".pam", ".pcx", ".pfm", ".psb", ".psd", ".tga", ".wdp", ".xcf",
+})  # fmt: skip
+SUFFIXES: Final = _RAW | _OTHERS
+# Files that systems put into folders by themselves; names that begin with a dot are left out anyway.
+OF_SYSTEMS: Final = frozenset({"desktop.ini", "thumbs.db", "ehthumbs.db", "icon\r"})
+_DEVELOP: Final = "develop it to a 16-bit TIFF first (darktable, RawTherapee)"
+_CONVERT: Final = "convert it to PNG or TIFF first (ImageMagick: magick {name} {stem}.png)"
+_STARTS: Final = (
+    (0, b"GIF8", "GIF"),
+    (0, b"8BPS", "Photoshop file"),
+    (0, b"\0\0\0\x0cjP  ", "JPEG 2000"),
+    (0, b"\xff\x4f\xff\x51", "JPEG 2000"),
+    (0, b"\0\0\0\x0cJXL ", "JPEG XL"),
+    (0, b"\xff\x0a", "JPEG XL"),
+    (0, b"\x76\x2f\x31\x01", "OpenEXR"),
+    (0, b"SIMPLE  =", "FITS"),
+    (0, b"#?RADIANCE", "Radiance HDR"),
+    (128, b"DICM", "DICOM"),
+    (4, b"ftypavif", "AVIF"),
+    (4, b"ftypavis", "AVIF"),
+    *(
+        (4, b"ftyp" + brand, "HEIC")
+        for brand in (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
+    ),
+    (4, b"ftypcrx", "camera raw file"),
+    (0, b"FUJIFILMCCD-RAW", "camera raw file"),
+    (0, b"IIU\0", "camera raw file"),
+    (0, b"IIRO", "camera raw file"),
+    (0, b"IIRS", "camera raw file"),
+    (0, b"FOVb", "camera raw file"),
+    (0, b"\0MRM", "camera raw file"),
+)
+
+
+def is_other_picture(path: PurePath) -> bool:
+    """Tell whether a file's name ends like that of an image of a kind that is not read."""
+    return path.suffix.lower() in SUFFIXES
+
+
+def what_to_do(path: PurePath) -> str:
+    """Return why an image with such a name is not read, and what its owner can do."""
+    raw = path.suffix.lower() in _RAW
+    advice = _DEVELOP if raw else _CONVERT.format(name=path.name, stem=path.stem)
+    return f"is an image of a kind that is not read yet ({path.suffix.lower()}): {advice}"
+
+
+def kind_of(data: bytes) -> str:
+    """Return the name of the kind of image that a file's first bytes are of; empty where they are of none known."""
+    return next((kind for at, start, kind in _STARTS if data[at : at + len(start)] == start), "")

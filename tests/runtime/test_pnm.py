@@ -1,0 +1,75 @@
+"""PPM, PGM and PBM: read as what they are, and written back as such."""
+
+from __future__ import annotations
+
+import io
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from cae_runtime import ImageError
+from cae_runtime.images import decode, encode
+
+RNG = np.random.default_rng(2)
+GRAY, COLOR = RNG.integers(0, 256, (7, 13), np.uint8), RNG.integers(0, 256, (7, 13, 3), np.uint8)
+DEEP = RNG.integers(0, 2**16, (7, 13, 3), np.uint16)
+BITS = RNG.integers(0, 2, (7, 13), np.uint8)
+
+
+def text(values: np.ndarray) -> bytes:
+    return "\n".join(" ".join(map(str, row.ravel())) for row in values).encode() + b"\n"
+
+
+@pytest.mark.parametrize(
+    ("data", "format", "pixels"),
+    [
+        (b"P5\n# a comment\n13 7\n255\n" + GRAY.tobytes(), "PGM", GRAY),
+        (b"P2 13 7\n# 1 2 3\n255\n" + text(GRAY), "PGM", GRAY),
+        (b"P5\n13 7\n65535\n" + DEEP[..., 0].astype(">u2").tobytes(), "PGM", DEEP[..., 0]),
+        (b"P6\n13 7\n255\n" + COLOR.tobytes(), "PPM", COLOR[..., ::-1]),
+        (b"P3\n13 7\n255\n" + text(COLOR), "PPM", COLOR[..., ::-1]),
+        (b"P6\n13 7\n65535\n" + DEEP.astype(">u2").tobytes(), "PPM", DEEP[..., ::-1]),
+        (b"P4\n13 7\n" + np.packbits(BITS, axis=1).tobytes(), "PBM", (1 - BITS) * 255),
+        (b"P1\n13 7\n" + text(BITS), "PBM", (1 - BITS) * 255),
+    ],
+)
+def test_a_pnm_is_read_and_written_back(data: bytes, format: str, pixels: np.ndarray) -> None:
+    picture = decode(data)
+    assert picture.format == format
+    np.testing.assert_array_equal(picture.pixels, pixels)
+    written, dropped = encode(picture, format)
+    assert (written[:2], dropped) == ({"PGM": b"P5", "PPM": b"P6", "PBM": b"P4"}[format], ())
+    np.testing.assert_array_equal(decode(written).pixels, pixels)
+    if pixels.dtype == np.uint8:
+        seen = np.asarray(Image.open(io.BytesIO(written)).convert("RGB"))
+        np.testing.assert_array_equal(seen[..., ::-1], cv2.cvtColor(pixels, 8) if pixels.ndim == 2 else pixels)
+
+
+def test_what_a_pnm_cannot_hold_is_refused() -> None:
+    color, gray = (decode(cv2.imencode(".png", pixels)[1].tobytes()) for pixels in (COLOR, GRAY))
+    for format in ("PGM", "PBM"):
+        with pytest.raises(ImageError, match=f"has colors, which {format} cannot hold"):
+            encode(color, format)
+    assert decode(encode(gray, "PPM")[0]).pixels.shape == (7, 13, 3)
+    alpha = decode(cv2.imencode(".png", np.dstack([COLOR, GRAY]))[1].tobytes())
+    for format in ("PPM", "PGM", "PBM"):
+        with pytest.raises(ImageError, match=f"alpha channel, which {format} cannot hold"):
+            encode(alpha, format)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"P5\n13 7\n100\n" + GRAY.tobytes(), "values up to 100: 255 and 65535 are read"),
+        (b"P6\n13 7\n1023\n" + DEEP.tobytes(), "values up to 1023"),
+        (b"P5\n13 7\n255\n" + GRAY.tobytes()[:-1], "damaged"),
+        (b"P4\n13", "truncated"),
+        (b"P5\n99999 99999\n255\n", "the limit is"),
+        (b"P5\n0 7\n255\n", "a size of 0x7"),
+    ],
+)
+def test_other_pnms_are_refused_by_name(data: bytes, reason: str) -> None:
+    with pytest.raises(ImageError, match=reason):
+        decode(data)

@@ -1,0 +1,97 @@
+"""What is typed for SOURCE and OUT: names, patterns, folders; and pictures of kinds that are not read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from tests.runtime.conftest import Command
+
+from cae_runtime import ImageError, UsageError
+from cae_runtime.images import decode
+from cae_runtime.plan import make_plan
+from cae_runtime.source_names import expanded
+
+PICTURE = np.full((40, 40, 3), 90, np.uint8)
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for name in ("IMG[1].jpg", "IMG1.jpg", "b.jpg", "a.jpg", "c.png", "year[1]/d.jpg", "year1/e.jpg", ".hidden.jpg"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        (["IMG[1].jpg"], ["IMG[1].jpg"]),
+        (["IMG[0-9].jpg"], ["IMG1.jpg"]),
+        (["[ab].jpg", "c.*"], ["a.jpg", "b.jpg", "c.png"]),
+        (["year[1]/*.jpg"], ["year[1]/d.jpg"]),
+        (["**/e.jpg"], ["year1/e.jpg"]),
+        (["-", "missing.png", "year1"], ["-", "missing.png", "year1"]),
+    ],
+)
+def test_what_exists_is_that_file_and_the_rest_are_patterns(here: Path, typed: list[str], meant: list[str]) -> None:
+    assert [Path(name) for name in expanded(typed)] == [Path(name) for name in meant]
+    assert [Path(name) for name in expanded([str(here / name) for name in typed if "." in name])] == [
+        here / name for name in meant if "." in name
+    ]
+
+
+def test_a_pattern_that_matches_nothing_is_a_usage_error(here: Path) -> None:
+    with pytest.raises(UsageError, match=r"source '\*\.tif' matches no file"):
+        expanded(["*.tif"])
+
+
+def test_outputs_are_named_as_typed(here: Path) -> None:
+    source = here / "a.jpg"
+    assert make_plan([source], here / "o1.png", out_is_folder=True).jobs[0].output == here / "o1.png" / "a.jpg"
+    for name, ext in (("raw.png", ".png"), ("raw.jpg", ".jpeg"), ("raw.TIF", ".tiff")):
+        assert make_plan([source], here / name, ext=ext).jobs[0].output == here / name
+    with pytest.raises(UsageError, match="--suffix and --ext go with a folder"):
+        make_plan([source], here / "raw.png", ext=".jpg")
+
+
+def test_pictures_of_kinds_that_are_not_read_have_failed(cae_run: Command, tmp_path: Path) -> None:
+    folder = tmp_path / "phone"
+    folder.mkdir()
+    cv2.imwrite(str(folder / "a.jpg"), PICTURE)
+    (folder / "a.jpg").rename(folder / "a.jfif")
+    for name in ("1.heic", "2.HEIC", "3.heic", "x.gif", "raw.dng", "notes.txt", "Makefile"):
+        (folder / name).write_bytes(b"not read")
+    for name in ("desktop.ini", "Thumbs.db", ".DS_Store", "._a.jfif"):
+        (folder / name).write_bytes(b"of the system")
+    done = cae_run(folder, "-o", tmp_path / "out", "--json", "--strength", "0")
+    assert done.returncode == 1
+    lines = done.stderr.decode().splitlines()
+    assert "left out: 1 .dng, 1 .gif, 3 .heic (images of a kind that is not read yet)" in lines[-1]
+    assert "left out: 1 .txt, 1 without a suffix (neither images nor videos)" in lines[-1]
+    assert "5 failed" in lines[-1]
+    assert any(
+        "1.heic' is an image of a kind that is not read yet (.heic): convert it to PNG" in each for each in lines
+    )
+    assert any("raw.dng' is an image" in line and "develop it to a 16-bit TIFF" in line for line in lines)
+    report = json.loads(done.stdout)
+    assert sorted(Path(f["source"]).name for f in report["files"] if f["status"] == "failed") == [
+        "1.heic", "2.HEIC", "3.heic", "raw.dng", "x.gif",
+    ]  # fmt: skip
+    assert [Path(path).name for path in report["left_out"]] == ["Makefile", "notes.txt"]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.jfif"]
+
+
+def test_content_counts_for_a_file_that_is_named(tmp_path: Path, cae_run: Command) -> None:
+    cv2.imwrite(str(tmp_path / "a.jpg"), PICTURE)
+    (tmp_path / "a.jpg").rename(tmp_path / "a.heic")
+    assert cae_run(tmp_path / "a.heic", "-o", tmp_path / "out.png", "--strength", "0").returncode == 0
+    assert (tmp_path / "out.png").exists()
+    for start, kind in ((b"\0\0\0\x18ftypheic", "HEIC"), (b"GIF89a", "GIF"), (b"\0\0\0\x20ftypavif", "AVIF")):
+        with pytest.raises(ImageError, match=f"is a {kind}, which is not read yet: convert it"):
+            decode(start + bytes(40))
