@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from cae_runtime import errors
 from cae_runtime.errors import CaeRuntimeError
+from cae_runtime.providers import CPU
 from cae_runtime.tiles import origins
 
 SIZES: Final = ((640, 480), (1280, 720))
@@ -87,6 +88,8 @@ class Figures:
         start_up_s: from the start of its process to the first cleaned frame of 640x480.
         peak_memory_mib: largest resident memory of its process; None where the system does not tell.
         speeds: one entry a size.
+        level_ms: milliseconds of a batch of 16 in one thread at onnxruntime's highest optimization level, which is
+            used, and at the one below; None on other providers than the CPU.
     """
 
     model: str
@@ -96,6 +99,7 @@ class Figures:
     start_up_s: float
     peak_memory_mib: float | None
     speeds: list[Speed]
+    level_ms: tuple[float, float] | None = None
 
 
 def benchmark(settings: Sequence[Settings], told: Callable[[str], None] = lambda _: None) -> list[Figures]:
@@ -126,7 +130,8 @@ def benchmark(settings: Sequence[Settings], told: Callable[[str], None] = lambda
         if "error" in answer:
             raise getattr(errors, answer["error"])(answer["message"])
         speeds = [Speed(**speed) for speed in answer.pop("speeds")]
-        figures.append(Figures(**answer, speeds=speeds))
+        levels = answer.pop("level_ms")
+        figures.append(Figures(**answer, speeds=speeds, level_ms=levels and tuple(levels)))
     return figures
 
 
@@ -136,6 +141,7 @@ def measure(settings: Settings) -> Figures:
     Raises:
         ModelError, ProviderError, UsageError: as `Restorer` raises them.
     """
+    from cae_runtime.cpu_speed import level_times
     from cae_runtime.restorer import Restorer
 
     restorer = Restorer(
@@ -160,8 +166,10 @@ def measure(settings: Settings) -> Figures:
             bare_run = partial(_all, pool, restorer.session.run, batches)
             times, bare = _times([partial(restorer, frame), bare_run], _FRAMES, settings.seconds)
         speeds.append(_speed(width, height, times, float(np.median(bare) / np.median(times))))
+    peak = _peak_memory()
+    levels = level_times(restorer.session.path) if restorer.provider == CPU else None
     return Figures(
-        settings.model, restorer.spec.precision, restorer.provider, restorer.overlap, start_up, _peak_memory(), speeds
+        settings.model, restorer.spec.precision, restorer.provider, restorer.overlap, start_up, peak, speeds, levels
     )
 
 
@@ -192,6 +200,8 @@ def noisy_frame(width: int, height: int) -> NDArray[np.uint8]:
 
 def as_text(figures: Sequence[Figures], peer: Sequence[Speed], threads: int) -> list[str]:
     """Return the figures as lines of text."""
+    from cae_runtime.cpu_speed import level_note
+
     providers = ", ".join(sorted({each.provider for each in figures}))
     names = [*(each.model for each in figures), NON_LOCAL_MEANS]
     wide = max(len(name) for name in names)
@@ -210,6 +220,9 @@ def as_text(figures: Sequence[Figures], peer: Sequence[Speed], threads: int) -> 
     for each in figures:
         memory = "unknown" if each.peak_memory_mib is None else f"{each.peak_memory_mib:.0f} MiB"
         lines.append(f"{each.model:{wide}} {each.start_up_s:15.2f} s {memory:>13}")
+    notes = [f"{each.model}: {note}" for each in figures if each.level_ms and (note := level_note(*each.level_ms))]
+    if notes:
+        lines += ["", *notes]
     return lines
 
 

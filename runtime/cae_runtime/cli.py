@@ -230,7 +230,10 @@ def run(
         session = open_session()
         if session.spec.task != "restore":
             from cae_runtime import tasks
+            from cae_runtime.cpu_speed import fp16_note
 
+            if slow := fp16_note(session.spec.precision, session.provider):
+                _tell(slow)
             request = tasks.Request(
                 tuple(map(Path, sources)), Path(output), overwrite=overwrite, batch=batch, overlap=overlap,
                 per_patch=per_patch, count=generate, latent=latent, seed=seed, tell=_tell,

@@ -62,6 +62,9 @@ class Findings:
         providers: one check a provider.
         devices: what onnxruntime sees, one line each.
         cameras: path and name, by number.
+        cpu_ms: median milliseconds of a batch on one thread of the CPU: of `denoise` at the `highest` optimization
+            level and at the one `below`, and of a small network in `fp16` and `fp32`; empty where nothing could run.
+        notes: what is slow on this CPU, one line each.
         problems: what should be mended, one line each.
     """
 
@@ -71,6 +74,8 @@ class Findings:
     providers: list[ProviderCheck]
     devices: list[str]
     cameras: dict[int, str]
+    cpu_ms: dict[str, float]
+    notes: list[str]
     problems: list[str]
 
 
@@ -89,13 +94,16 @@ def examine() -> Findings:
         except Exception as e:  # a library that does not load may raise anything
             broken.append(f"{library} cannot be imported: {' '.join(str(e).split())}")
     if broken:
-        return Findings(versions, _cpus(), cgroup_memory(), [], [], listed_cameras(), problems + broken)
+        return Findings(versions, _cpus(), cgroup_memory(), [], [], listed_cameras(), {}, [], problems + broken)
     from cae_runtime import engine
 
     checks = _check_providers()
     automatic = {provider.full for provider in PROVIDERS if provider.automatic}
     problems += [f"{c.full}: {c.detail}" for c in checks if c.status == "fails" and c.full in automatic]
-    return Findings(versions, _cpus(), cgroup_memory(), checks, engine.devices(), listed_cameras(), problems)
+    cpu_ms, notes = _check_cpu()
+    return Findings(
+        versions, _cpus(), cgroup_memory(), checks, engine.devices(), listed_cameras(), cpu_ms, notes, problems
+    )
 
 
 def duplicates(installed: list[str]) -> list[str]:
@@ -130,6 +138,12 @@ def as_text(findings: Findings) -> list[str]:
         if check.status == "works":
             detail = f"{_PATCHES} patches in {check.ms:.1f} ms, {check.off_by:.2f} grey levels from the CPU at most"
         lines.append(f"  {check.name:10} {check.status:7} {detail}")
+    if findings.cpu_ms:
+        ms = findings.cpu_ms
+        lines += ["", "one thread of the CPU, a batch"]
+        lines += [f"  optimization  {ms['highest']:.1f} ms at the highest level, {ms['below']:.1f} ms at the one below"]
+        lines += [f"  precision     {ms['fp16']:.1f} ms in fp16, {ms['fp32']:.1f} ms in fp32"]
+        lines += [f"  note: {note}" for note in findings.notes]
     lines += ["", "devices", *(f"  {device}" for device in findings.devices)]
     none = "  none that the system lists"
     lines += ["", "cameras", *([f"  {number}  {name}" for number, name in findings.cameras.items()] or [none])]
@@ -145,6 +159,19 @@ def as_json(findings: Findings) -> str:
 def _cpus() -> dict[str, float | None]:
     affinity = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
     return {"host": os.cpu_count(), "affinity": affinity, "quota": cgroup_quota(), "used": usable_cpus()}
+
+
+def _check_cpu() -> tuple[dict[str, float], list[str]]:
+    """Measure what is a trap on some CPUs; return the milliseconds, and a note for each that is one here."""
+    from cae_runtime.cpu_speed import level_note, level_times, precision_times
+    from cae_runtime.session import DEFAULT_MODEL, find_model
+
+    highest, below = level_times(find_model(DEFAULT_MODEL))
+    half, single = precision_times()
+    notes = [level_note(highest, below)]
+    if half > single:
+        notes.append(f"fp16 models take {half / single:.0f} times as long as fp32 ones on this CPU: use fp32 or int8")
+    return {"highest": highest, "below": below, "fp16": half, "fp32": single}, [note for note in notes if note]
 
 
 def _check_providers() -> list[ProviderCheck]:

@@ -106,7 +106,13 @@ def start_best(path: Path, data: bytes, threads: int | None) -> tuple[InferenceS
 
 
 def start(
-    path: Path, data: bytes, threads: int | None, choice: ProviderChoice, *, strict: bool = False
+    path: Path,
+    data: bytes,
+    threads: int | None,
+    choice: ProviderChoice,
+    *,
+    strict: bool = False,
+    extended: bool = False,
 ) -> InferenceSession:
     """Start a model on a provider.
 
@@ -116,6 +122,7 @@ def start(
         threads: for providers that compute on the CPU with threads of their own; the CPU provider takes one a call.
         choice: the provider and its device.
         strict: refuse a provider that would leave a part of the model to the CPU.
+        extended: optimize the graph to the level below the highest, to compare the two.
 
     Raises:
         ModelError: the model cannot be run at all.
@@ -124,6 +131,8 @@ def start(
     provider = choice.provider
     strict = strict and provider.full != CPU
     options = _options(provider, threads)
+    if extended:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     if strict:
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     try:

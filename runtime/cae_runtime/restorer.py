@@ -9,6 +9,7 @@ from typing import Final, Literal, Self
 import numpy as np
 
 from cae_runtime.arguments import check_image, checked_color, checked_share
+from cae_runtime.cpu_speed import fp16_note
 from cae_runtime.frame import Frame, Image
 from cae_runtime.limits import one_cpu_each
 from cae_runtime.patches import checked_batch, checked_overlap
@@ -125,6 +126,8 @@ class Restorer:
     def remarks(self) -> list[str]:
         """Lines that a user should see before the first image: the provider, and what the model is not made for."""
         lines = [f"provider: {self.provider_note}"]
+        if slow := fp16_note(self.spec.precision, self.provider):
+            lines.append(slow)
         if self.spec.degradation == UNCORRUPTED:
             lines.append(f"note: {str(self._session.path)!r} was trained on clean images: it gives back what it can, "
                          "and was never taught to clean")  # fmt: skip

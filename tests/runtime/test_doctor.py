@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from cae_runtime import ModelError, ProviderError, UsageError, benchmark, doctor, engine
+from cae_runtime import ModelError, ProviderError, Restorer, UsageError, benchmark, cpu_speed, doctor, engine
 from cae_runtime.cli import app
 from cae_runtime.providers import PROVIDERS
 from cae_runtime.video_devices import listed_cameras
@@ -56,7 +56,11 @@ def test_the_doctor_on_this_machine() -> None:
     assert checks["cpu"]["off_by"] == 0
     assert all("pip install" in check["detail"] for check in checks.values() if check["status"] == "absent")
     assert any(device.startswith("CPUExecutionProvider") for device in found["devices"])
+    assert found["cpu_ms"].keys() == {"highest", "below", "fp16", "fp32"}
+    assert min(found["cpu_ms"].values()) > 0
+    assert any("fp16" in note for note in found["notes"]) is (found["cpu_ms"]["fp16"] > found["cpu_ms"]["fp32"])
     text = CliRunner().invoke(app, ["--doctor"]).stdout
+    assert "at the highest level" in text
     assert found["versions"]["onnxruntime"] in text
     assert "used" in text
 
@@ -79,10 +83,10 @@ def test_the_doctor_tells_of_a_provider_that_fails(monkeypatch: pytest.MonkeyPat
     assert "no libtbb" in done.stdout
 
 
-def test_figures_of_a_model(fixture_model: Model) -> None:
+def test_figures_of_a_model(fixture_model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(benchmark, "SIZES", ((64, 48), (128, 72)))
     name = str(fixture_model("blur"))
-    settings = benchmark.Settings(name, "cpu", 1, 16, None, seconds=0.01)
-    (figures,) = benchmark.benchmark([settings])
+    figures = benchmark.measure(benchmark.Settings(name, "cpu", 1, 16, None, seconds=0.01))
     assert (figures.model, figures.provider, figures.overlap) == (name, "CPUExecutionProvider", 8)
     assert figures.start_up_s > 0
     assert figures.peak_memory_mib is None or figures.peak_memory_mib > 20, "Python with its libraries has more"
@@ -93,12 +97,31 @@ def test_figures_of_a_model(fixture_model: Model) -> None:
         assert speed.mpx_s == pytest.approx(speed.width * speed.height * speed.fps / 1e6)
         assert speed.bare_share is not None
         assert speed.bare_share > 0
+    assert figures.level_ms is not None
+    assert min(figures.level_ms) > 0
     peer = benchmark.non_local_means(1, seconds=0.01)
     text = "\n".join(benchmark.as_text([figures], peer, 1))
-    assert all(word in text for word in (name, "640x480", "1280x720", benchmark.NON_LOCAL_MEANS, "1 thread"))
+    assert all(word in text for word in (name, "64x48", "128x72", benchmark.NON_LOCAL_MEANS, "1 thread"))
     document = json.loads(benchmark.as_json([figures], peer, 1))
-    assert document["models"][0]["speeds"][1]["width"] == 1280
+    assert document["models"][0]["speeds"][1]["width"] == 128
     assert document["peers"][0]["speeds"][0]["bare_share"] is None
+
+
+def test_a_level_of_optimization_that_is_slower_here_is_named() -> None:
+    assert cpu_speed.level_note(40.0, 39.0) == ""
+    assert cpu_speed.level_note(160.0, 40.0).startswith(
+        "onnxruntime's highest optimization level is slower on this CPU, 160.0 ms for 40.0 ms"
+    )
+
+
+def test_a_model_in_half_precision_is_said_to_be_slow_before_it_starts(
+    fixture_model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    half, single = (Restorer(fixture_model(name), provider="cpu") for name in ("identity_fp16", "identity"))
+    for machine, said in (("x86_64", True), ("aarch64", False)):
+        monkeypatch.setattr("platform.machine", lambda machine=machine: machine)
+        assert any("x86 CPUs run slowly" in line for line in half.remarks) is said
+        assert not any("fp16" in line for line in single.remarks)
 
 
 def test_what_cannot_be_measured_is_an_error_as_elsewhere(fixture_model: Model, tmp_path: Path) -> None:
