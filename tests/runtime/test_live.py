@@ -364,7 +364,16 @@ def test_a_recorder_that_cannot_write_says_so(tmp_path: Path) -> None:
     assert not (tmp_path / "none.mp4").exists()
 
 
-def test_no_camera_is_listed_or_some_are() -> None:
+@pytest.mark.parametrize(
+    ("found", "code", "stdout", "stderr"),
+    [
+        ({0: "Webcam", 2: "A\x1b[2J"}, 0, "0  Webcam\n2  A\\x1b[2J\n", ""),
+        ({}, 3, "", "cae-run: no camera that the system lists\n"),
+    ],
+)
+def test_cameras_are_listed(
+    found: dict[int, str], code: int, stdout: str, stderr: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cae_runtime.live_command.find_cameras", lambda: found)
     done = CliRunner().invoke(app, ["--list-cameras"])
-    assert done.exit_code in (0, 3)
-    assert done.stdout or "no camera" in done.stderr
+    assert (done.exit_code, done.stdout, done.stderr) == (code, stdout, stderr)
