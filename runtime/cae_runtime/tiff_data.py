@@ -31,7 +31,7 @@ from cae_runtime.tiff_header import (
 )  # fmt: skip
 from cae_runtime.tiff_kinds import BLACK_ZERO, DEFLATE, JPEG, LZW, OLD_DEFLATE, PACKBITS, RAW, SEPARATE, through_rgba
 
-_AT_ONCE: Final = 2**26  # decoded bytes
+_AT_ONCE: Final = 2**23  # decoded bytes: what stays in the cache
 _ROWS_MAX: Final = 2**16
 _WIDTH_MAX: Final = 2**19
 _LONG: Final = 4
