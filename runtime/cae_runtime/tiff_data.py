@@ -63,8 +63,8 @@ def check(data: bytes, header: TiffHeader) -> None:
     parts = ((data[at : at + count], size) for at, count, size in places)
     if header.kind.compression in {LZW, DEFLATE, OLD_DEFLATE, PACKBITS}:
         whole = all(_decode(header, group, size) for group, size in _grouped(parts))
-    elif header.kind.compression == JPEG and header.kind.bits == 8:
-        whole = all(_jpeg_is_whole(header.jpeg_tables, part) for part, _ in parts)
+    elif header.kind.compression == JPEG:
+        whole = all(_jpeg_is_whole(part, header) for part, _ in parts)
     else:
         whole = True
     if not whole:
@@ -128,10 +128,12 @@ def _decode(header: TiffHeader, parts: list[bytes], size: int) -> bool:
     return _decodes(file, cv2.IMREAD_UNCHANGED)
 
 
-def _jpeg_is_whole(tables: bytes, part: bytes) -> bool:
-    file = tables[:-2] + part[2:] if tables else part
+def _jpeg_is_whole(part: bytes, tiff: TiffHeader) -> bool:
+    file = tiff.jpeg_tables[:-2] + part[2:] if tiff.jpeg_tables else part
     try:
         header = jpeg_header.read(file)
+        if header.width > tiff.part_width or header.height > tiff.part_height:
+            return False
         jpeg_data.check(file, header)
     except (ImageError, struct.error, IndexError, ValueError):
         return False

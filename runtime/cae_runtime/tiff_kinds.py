@@ -51,7 +51,8 @@ COMPRESSIONS: Final = {
 }
 
 
-_BY_IMAGECODECS: Final = COMPRESSIONS.keys() - {6}
+# What imagecodecs decodes into room of a given size; other images in a TIFF could be of any size.
+_BY_IMAGECODECS: Final = _BYTES | {CCITT, GROUP_3, GROUP_4, JPEG, 34925, 50000}
 
 
 @dataclass(frozen=True)
@@ -182,6 +183,7 @@ def read_by_tifffile(kind: Kind) -> bool:
         and kind.values == UNSIGNED
         and kind.predictor in (1, HORIZONTAL)
         and kind.compression in _BY_IMAGECODECS
+        and (kind.compression != JPEG or kind.bits == 8)
         and PREMULTIPLIED not in kind.extra
         and (kind.samples != 2 or kind.extra == (ALPHA,))
         and (kind.colors != YCBCR or kind.compression == JPEG)

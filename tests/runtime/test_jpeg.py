@@ -73,6 +73,33 @@ def test_missing_scans_and_restarts_are_noticed() -> None:
         decode(restarts[:first] + restarts[second:])
 
 
+def apart() -> bytes:
+    """Return a JPEG that is not progressive, with a scan for each color."""
+    planes = [jpeg("L"), jpeg("L"), jpeg("L")]
+    head, start = planes[0], next(segment for segment in segments(planes[0]) if segment.marker == 0xC0)
+    components = b"".join(bytes([number, 0x11, 0]) for number in (1, 2, 3))
+    frame = b"\xff\xc0" + struct.pack(">HB", 17, 8) + start.payload[1:5] + b"\x03" + components
+    scan = scans_of(head)[0]
+    out = head[: start.start] + frame + head[start.end : scan.start]
+    for number, plane in enumerate(planes, start=1):
+        header = b"\xff\xda\x00\x08\x01" + bytes([number, 0, 0, 63, 0])
+        out += header + plane[scans_of(plane)[0].end : -2]
+    return out + END
+
+
+def test_colors_in_scans_of_their_own_are_read_and_held_to_the_same() -> None:
+    data = apart()
+    plain = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert plain.shape == (90, 150, 3)
+    np.testing.assert_array_equal(decode(data).pixels, plain)
+    scans = scans_of(data)
+    for scan, end in zip(scans, [*(scan.start for scan in scans[1:]), len(data) - 2], strict=True):
+        with pytest.raises(ImageError, match=r"damaged"):
+            decode(data[: (scan.end + end) // 2] + data[end:])
+    with pytest.raises(ImageError, match="scans of the JPEG are missing"):
+        decode(data[: scans[2].start] + END)
+
+
 def test_bytes_between_data_and_end_are_tolerated() -> None:
     for kind in ("baseline", "progressive", "restarts"):
         data = jpeg(**KINDS[kind])

@@ -213,6 +213,10 @@ def test_a_tiff_of_half_a_jpeg_is_damaged() -> None:
     half = data[: start + count // 2] + b"\xff\xd9" + bytes(count - count // 2 - 2) + data[start + count :]
     with pytest.raises(ImageError, match="damaged"):
         decode(half)
+    frame = data.index(b"\xff\xc0", start)
+    larger = data[: frame + 5] + b"\xff\x00\xff\x00" + data[frame + 9 :]  # a JPEG larger than the TIFF it is in
+    with pytest.raises(ImageError, match="damaged"):
+        decode(larger)
 
 
 @pytest.mark.parametrize("tag", [256, 257, 258, 262, 277, 278])
@@ -242,6 +246,7 @@ def test_memory_is_set_aside_by_the_largest_part() -> None:
         ({258: (3, [32])}, "32-bit gray"),
         ({317: (3, [3])}, "predictor 3"),
         ({259: (3, [6])}, "old-style JPEG compression"),
+        ({259: (3, [34712])}, "JPEG 2000 compression"),
         ({259: (3, [1234])}, "compression 1234"),
         ({32997: (4, [2])}, "volume"),
     ],
