@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from cae_runtime.errors import ImageError, ProviderError, UsageError
 from cae_runtime.formats import FORMAT_OF_SUFFIX
-from cae_runtime.images import Picture, decode, encode, is_lossy, pixels_of, read_file, write_file
+from cae_runtime.header import Header
+from cae_runtime.images import Picture, decode, encode, header_of, is_lossy, read_file, write_file
 from cae_runtime.plan import Job, Unreadable, is_folder
 from cae_runtime.pool import Room, in_order
 from cae_runtime.restorer import Restorer
@@ -165,6 +166,7 @@ class _Work:
         self.result = FileResult(str(job.source), str(job.output), "done", "", 0.0, None, None, provider, ())
         self.data = b""
         self.pixels = 0
+        self.header: Header | None = None
         self.picture: Picture | None = None
 
     def read(self, overwrite: bool) -> None:
@@ -173,11 +175,12 @@ class _Work:
             self.result = replace(self.result, status="skipped", reason="the output exists")
             return
         self.data = read_file(self.job.source)
-        self.pixels = pixels_of(self.data)
+        self.header = header_of(self.data)
+        self.pixels = self.header.pixels
 
     def decode(self) -> None:
         """Make a picture of the bytes."""
-        self.picture, self.data = decode(self.data), b""
+        self.picture, self.data = decode(self.data, self.header), b""
         height, width = self.picture.pixels.shape[:2]
         self.result = replace(self.result, width=width, height=height)
 

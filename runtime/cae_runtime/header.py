@@ -29,3 +29,8 @@ class Header:
     lossless: bool = False
     part_pixels: int = 0
     refusal: str = ""
+
+    @property
+    def pixels(self) -> int:
+        """For how many pixels memory is set aside to decode it."""
+        return max(self.width * self.height, self.part_pixels)

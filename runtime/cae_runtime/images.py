@@ -116,20 +116,28 @@ def write_file(path: Path, data: bytes) -> None:
         raise ImageError(f"cannot be written to {str(path)!r}: {e.strerror}") from e
 
 
-def pixels_of(data: bytes) -> int:
-    """Return how many pixels an image file has, from its header.
+def header_of(data: bytes) -> Header:
+    """Return the header of an image file, whose `pixels` say how much memory decoding takes.
 
     Raises:
         ImageError: the data is no image that `decode` reads, or has more than 2^28 pixels.
     """
-    return _pixels_of(inspect(data))
+    header = inspect(data)
+    if header.width * header.height > PIXELS_MAX:
+        raise ImageError(f"has {header.width}x{header.height} pixels: the limit is {PIXELS_MAX} pixels")
+    if max(header.width, header.height) > SIDE_MAX:
+        raise ImageError(f"has {header.width}x{header.height} pixels: the limit is {SIDE_MAX} pixels a side")
+    if header.part_pixels > PIXELS_MAX:
+        raise ImageError(f"has a tile or strip of {header.part_pixels} pixels: the limit is {PIXELS_MAX} pixels")
+    return header
 
 
-def decode(data: bytes) -> Picture:
+def decode(data: bytes, header: Header | None = None) -> Picture:
     """Decode an image file.
 
     Args:
         data: the whole file.
+        header: what `header_of` returned, where it is known already.
 
     Returns:
         The picture, at its full depth.
@@ -138,8 +146,7 @@ def decode(data: bytes) -> Picture:
         ImageError: the data is no image, or one that could not be handled without loss: truncated, animated, CMYK,
             floating point, or of more than 2^28 pixels.
     """
-    header = inspect(data)
-    _pixels_of(header)
+    header = header or header_of(data)
     return Picture(decoded(data, header), header.format, read_metadata(data, header.format), header.lossless)
 
 
@@ -230,17 +237,6 @@ def memory_errors() -> Iterator[None]:
         if getattr(e, "code", None) == cv2.Error.StsNoMem:
             raise MemoryError from e
         raise
-
-
-def _pixels_of(header: Header) -> int:
-    pixels = header.width * header.height
-    if pixels > PIXELS_MAX:
-        raise ImageError(f"has {header.width}x{header.height} pixels: the limit is {PIXELS_MAX} pixels")
-    if max(header.width, header.height) > SIDE_MAX:
-        raise ImageError(f"has {header.width}x{header.height} pixels: the limit is {SIDE_MAX} pixels a side")
-    if header.part_pixels > PIXELS_MAX:
-        raise ImageError(f"has a tile or strip of {header.part_pixels} pixels: the limit is {PIXELS_MAX} pixels")
-    return max(pixels, header.part_pixels)
 
 
 def _settings(picture: Picture, format: str, quality: int | None) -> list[int]:

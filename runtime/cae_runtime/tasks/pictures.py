@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from cae_runtime.errors import ImageError, ProviderError, UsageError
 from cae_runtime.formats import is_video
-from cae_runtime.images import decode, memory_errors, pixels_of, read_file
+from cae_runtime.images import decode, header_of, memory_errors, read_file
 from cae_runtime.orientation import upright
 from cae_runtime.plan import Job, Plan, find_pictures, is_folder
 from cae_runtime.pool import Room, in_order
@@ -93,8 +93,9 @@ def _open(job: Job, room: Room) -> Opened:
     taken = 0
     try:
         data = read_file(job.source)
-        taken = room.take(pixels_of(data))
-        picture = decode(data)
+        header = header_of(data)
+        taken = room.take(header.pixels)
+        picture = decode(data, header)
     except ImageError as e:
         return Opened(job, None, str(e), taken)
     except MemoryError:
