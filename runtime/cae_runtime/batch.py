@@ -16,6 +16,7 @@ from cae_runtime.errors import ImageError, ProviderError, UsageError
 from cae_runtime.formats import FORMAT_OF_SUFFIX
 from cae_runtime.header import Header
 from cae_runtime.images import Picture, decode, encode, header_of, is_lossy, read_file, write_file
+from cae_runtime.notes import Note
 from cae_runtime.plan import Job, Unreadable, is_folder
 from cae_runtime.pool import Room, in_order
 from cae_runtime.restorer import Restorer
@@ -42,6 +43,7 @@ class FileResult:
         frames: how many frames of a video were written; None of an image.
         repeated: how many of them stand in for a damaged one; None of an image.
         lossy: whether the output is a JPEG or a lossy WebP, which change all pixels a little; None of a video.
+        notes: what a user should know about how an image was cleaned.
     """
 
     source: str
@@ -56,16 +58,18 @@ class FileResult:
     frames: int | None = None
     repeated: int | None = None
     lossy: bool | None = None
+    notes: tuple[Note, ...] = ()
 
 
 @dataclass(frozen=True)
 class Cleaned:
-    """An image file cleaned in memory: its bytes, its stored size and the names of what was not kept."""
+    """An image file cleaned in memory: its bytes, its stored size, the names of what was not kept, and notes."""
 
     data: bytes
     width: int
     height: int
     dropped: tuple[str, ...]
+    notes: tuple[Note, ...] = ()
 
 
 def clean_bytes(
@@ -95,9 +99,10 @@ def clean_bytes(
     """
     picture = decode(data)
     height, width = picture.pixels.shape[:2]
-    cleaned = replace(picture, pixels=restorer(picture.pixels, strength=strength))
+    notes: list[Note] = []
+    cleaned = replace(picture, pixels=restorer(picture.pixels, strength=strength, tell=notes.append))
     encoded, dropped = encode(cleaned, format or picture.format, quality)
-    return Cleaned(encoded, width, height, dropped)
+    return Cleaned(encoded, width, height, dropped, tuple(notes))
 
 
 def clean_files(
@@ -128,7 +133,6 @@ def clean_files(
     Raises:
         ModelError: the model gives patches of another size than it takes, so that no image can be cleaned.
     """
-    change = clean or (lambda _job, picture: restorer(picture.pixels, strength=strength))
     room = Room(_PIXELS_UNDER_WAY)
 
     def open_one(job: Job) -> _Work:
@@ -139,7 +143,10 @@ def clean_files(
         return work
 
     def clean_one(work: _Work) -> _Work:
+        notes: list[Note] = []
+        change = clean or (lambda _, picture: restorer(picture.pixels, strength=strength, tell=notes.append))
         _step(work, lambda: work.clean(change))
+        work.result = replace(work.result, notes=tuple(notes))
         return work
 
     def save_one(work: _Work) -> FileResult:

@@ -128,5 +128,8 @@ def clean_pipe(
                 stream.write(cleaned.data)
         except OSError as e:
             raise UsageError(f"output '-' cannot be written to: {e.strerror}") from e
+    name = "stdin" if source == PIPE else repr(source)
     if cleaned.dropped:
-        tell(f"not kept from {'stdin' if source == PIPE else repr(source)}: {', '.join(cleaned.dropped)}")
+        tell(f"not kept from {name}: {', '.join(cleaned.dropped)}")
+    for note in cleaned.notes:
+        tell(f"note: {name}: {note.text}")

@@ -74,6 +74,9 @@ def run(
         int | None, typer.Option(help="Pixels shared by neighbouring patches; the model's own without it.")
     ] = None,
     strength: Annotated[float, typer.Option(help="0 leaves the image as it is, 1 cleans it fully.")] = 1.0,
+    stretch: Annotated[
+        bool, typer.Option(help="Stretch 16-bit images whose noise is too faint for the model before cleaning them.")
+    ] = True,
     suffix: Annotated[str, typer.Option(help="Added to each name: _clean makes photo_clean.jpg.")] = "",
     ext: Annotated[
         str | None,
@@ -194,7 +197,7 @@ def run(
             from cae_runtime.restorer import Restorer
 
             session = open_session(model) if isinstance(model, str) else model
-            return Restorer(session, batch=batch, overlap=overlap, pin_threads=True)
+            return Restorer(session, batch=batch, overlap=overlap, stretch=stretch, pin_threads=True)
 
         if command == "webcam":
             from cae_runtime.live_command import run_webcam

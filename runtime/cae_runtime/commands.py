@@ -11,7 +11,7 @@ _LIVE_ALONE: Final = {
     "size", "fps", "target_fps", "compare", "reconnect", "virtual_camera", "no_window", "frames", "seconds",
 }  # fmt: skip
 _NOT_OF_RESTORING: Final = {"per_patch", "generate", "latent", "seed"}
-_NOT_OF_FILLING: Final = {"strength", "temporal", "codec", "crf"}
+_NOT_OF_FILLING: Final = {"strength", "stretch", "temporal", "codec", "crf"}
 _FILLING: Final = {"mask", "mask_color"}
 _NOT_IN_PIPES: Final = {"suffix", "as_json", *_NOT_OF_RESTORING, *_FILLING}
 _OF_MODELS: Final = {"model", "provider", "threads", "batch", "overlap"}

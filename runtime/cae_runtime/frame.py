@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Final, cast
 
 import cv2
@@ -18,6 +19,7 @@ _RGB: Final = 3
 _PATCHES_TOGETHER: Final = 16  # at least so many, where the image is wide enough, for each turn of a thread
 
 Image = NDArray[np.uint8] | NDArray[np.uint16]
+Rows = Callable[[int, int], Image]  # rows first..end-1 of a picture, (h, W, C), to be read only
 
 
 class Frame:
@@ -39,15 +41,27 @@ class Frame:
         batch: patches a call of the model.
         strength: s in 0..1; the result is image + s * (output - image).
         bgr: whether colours come as BGR, not RGB.
+        rows: what the model is to see of rows of the image; None: the rows themselves.
+        hidden: bool (H, W), true where nothing can be seen: patches of such pixels alone are not run; None: nowhere.
 
     Attributes:
         turns: number of parts; more threads than that have nothing to do.
     """
 
     def __init__(
-        self, session: Session, image: Image, result: Image, overlap: int, batch: int, strength: float, bgr: bool
+        self,
+        session: Session,
+        image: Image,
+        result: Image,
+        overlap: int,
+        batch: int,
+        strength: float,
+        bgr: bool,
+        rows: Rows | None = None,
+        hidden: NDArray[np.bool_] | None = None,
     ) -> None:
-        self._session, self._image, self._result = session, image, result
+        self._session, self._image, self._result, self._hidden = session, image, result, hidden
+        self._rows: Rows = rows or (lambda first, end: image[first:end])
         spec = session.spec
         colors = image.shape[2] == _RGB
         self._by_luminance = colors and spec.channels == 1
@@ -63,8 +77,8 @@ class Frame:
         self._weights_x = np.repeat(window(self._xs, patch, overlap), self._depth, axis=1)
         together = batch if session.fixed_batch else _PATCHES_TOGETHER
         # With so many rows a part, no three parts share a row of pixels; the last may be nearer to the one before it.
-        rows = max(1, together // len(self._xs), -(-patch // (patch - overlap)) - 1)
-        firsts = list(range(0, len(self._ys), rows))
+        count = max(1, together // len(self._xs), -(-patch // (patch - overlap)) - 1)
+        firsts = list(range(0, len(self._ys), count))
         if len(firsts) > 2 and self._ys[firsts[-1]] < self._ys[firsts[-2] - 1] + patch:
             firsts.pop()
         self._parts = [slice(first, end) for first, end in zip(firsts, [*firsts[1:], len(self._ys)], strict=True)]
@@ -123,25 +137,39 @@ class Frame:
     def _weighted(self, ys: Indices, weights_y: Floats) -> Floats:
         """Clean rows of patches: their weighted sum, shape (K, H, W * D), from the first's top to the last's bottom."""
         xs, patch, depth = self._xs, self._patch, self._depth
-        rows = self._image[ys[0] : ys[-1] + patch]
+        rows = self._rows(int(ys[0]), min(int(ys[-1]) + patch, len(self._image)))
         missing = [max(0, patch - size) for size in rows.shape[:2]]
         if any(missing):
             rows = cast(Image, np.pad(rows, [(0, missing[0]), (0, missing[1]), (0, 0)], mode="reflect"))
         planes = self._planes(rows)
         strips = Strips(len(ys), len(planes), patch, xs, depth)
+        seen = self._seen(ys)
         columns = max(1, self._batch // len(ys))
         if not self._session.fixed_batch:
             columns = -(-len(xs) // -(-len(xs) // columns))  # all batches about as large
         for first in range(0, len(xs), columns):  # what a batch touches stays in the cache
             some = slice(first, first + columns)
             patches = cut(planes, ys - ys[0], xs[some], patch, depth)
-            cleaned = self._run(patches.reshape(-1, *patches.shape[2:])).reshape(patches.shape)
+            flat = patches.reshape(-1, *patches.shape[2:])
+            cleaned = self._run(flat) if seen is None else self._run_some(flat, seen[:, some].ravel())
+            cleaned = cleaned.reshape(patches.shape)
             strips.put(cleaned, self._weights_x[some], first)
         total = strips.sum(ys - ys[0], weights_y)
         if not np.isfinite(total.sum()):
             model = str(self._session.path)
             raise ModelError(f"model {model!r} gives values that are not finite: its weights are damaged, or overflow")
         return total
+
+    def _seen(self, ys: Indices) -> NDArray[np.bool_] | None:
+        """Which patches of rows of them show something, shape (Ny, Nx); None: all do."""
+        if self._hidden is None:
+            return None
+        hidden = self._hidden[ys[0] : ys[-1] + self._patch]
+        if not hidden.any():
+            return None
+        missing = [(0, max(0, self._patch - size)) for size in hidden.shape]
+        patches = cut(np.pad(hidden, missing, constant_values=True)[None], ys - ys[0], self._xs, self._patch)
+        return np.logical_not(patches.all(axis=(2, 3, 4)))
 
     def _planes(self, rows: Image) -> Floats:
         """Rows of the image, shape (h, w, C) -> what the model sees of them: (K, h, w * D) in 0..1."""
@@ -152,6 +180,12 @@ class Frame:
         values = rows.transpose(2, 0, 1) if self._depth == 1 else rows.reshape(1, len(rows), -1)
         planes: Floats = np.divide(np.ascontiguousarray(values), self._scale, dtype=np.float32)
         return planes
+
+    def _run_some(self, patches: Floats, wanted: NDArray[np.bool_]) -> Floats:
+        """Run the model on those (N, K, P, P * D) patches that are wanted, bool (N); the others are as they come."""
+        if wanted.any():
+            patches[wanted] = self._run(patches[wanted])
+        return patches
 
     def _run(self, patches: Floats) -> Floats:
         """Run the model on (N, K, P, P * D) patches, about `batch` of them; same shape back."""
@@ -178,7 +212,7 @@ class Frame:
             self._add(cleaned[0], target, top)
             return
         if self._strength < 1:
-            original = self._planes(self._image[top : top + height])
+            original = self._planes(self._rows(top, top + height))
             cleaned = original + self._strength * (cleaned - original)
         np.clip(cleaned, 0, 1, out=cleaned)
         cleaned *= self._scale
@@ -193,7 +227,7 @@ class Frame:
 
     def _add(self, cleaned: Floats, target: Image, top: int) -> None:
         """Add to each pixel's colours what became of its luminance (h, w) in about 0..1, rounded, and store them."""
-        rows = cast(Image, np.ascontiguousarray(self._image[top : top + len(target)]))
+        rows = cast(Image, np.ascontiguousarray(self._rows(top, top + len(target))))
         change = cleaned - self._planes(rows)[0]
         change *= self._strength * self._scale
         np.rint(change, out=change)  # once for all colours: their differences stay, but where they are clipped

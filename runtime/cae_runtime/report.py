@@ -81,6 +81,7 @@ def summary(results: Sequence[FileResult], plan: Plan, provider: str, seconds: f
     lines = [f"failed: {result.source!r} {result.reason}" for result in failed if result.source not in names]
     lines += _others_failed(plan)
     lines += _losses(done)
+    lines += _notes(done)
     damaged = sum(result.repeated or 0 for result in results)
     if damaged:
         lines.append(f"damaged frames, the ones before are shown longer: {damaged}")
@@ -188,6 +189,18 @@ def _losses(done: Sequence[FileResult]) -> list[str]:
     if len(lines) > _LOSS_LINES_MAX:
         lines[_LOSS_LINES_MAX:] = ["other files lost something else: --json lists what"]
     return lines
+
+
+def _notes(done: Sequence[FileResult]) -> list[str]:
+    """Return a line for each kind of note: the first image's, and how many more have one."""
+    kinds: dict[str, list[str]] = {}
+    for result in done:
+        for note in result.notes:
+            kinds.setdefault(note.kind, []).append(f"note: {result.source!r}: {note.text}")
+    return [
+        lines[0] + (f" (and {len(lines) - 1} more: --json lists them)" if len(lines) > 1 else "")
+        for lines in kinds.values()
+    ]
 
 
 def _count(results: Sequence[FileResult]) -> str:

@@ -7,16 +7,20 @@ import os
 from typing import Final, Literal, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cae_runtime.arguments import check_image, checked_color, checked_share
 from cae_runtime.cpu_speed import fp16_note
-from cae_runtime.frame import Frame, Image
+from cae_runtime.frame import Frame, Image, Rows
+from cae_runtime.hidden import filled, hidden_pixels
 from cae_runtime.limits import one_cpu_each
+from cae_runtime.notes import Tell, faint_noise, few_values
 from cae_runtime.patches import checked_batch, checked_overlap
 from cae_runtime.pool import SideBySide
 from cae_runtime.providers import AUTO, CPU
 from cae_runtime.session import DEFAULT_MODEL, Session, open_for
 from cae_runtime.spec import ModelSpec
+from cae_runtime.stretch import PutBack, stretch_for
 
 UNCORRUPTED: Final = "none"  # `degradation` of a plain autoencoder
 _COLORS: Final = 3
@@ -41,6 +45,8 @@ class Restorer:
             a model that has linear layers, as vae, but for a rounding).
         overlap: pixels shared by neighbouring patches, 0..patch-1; None takes the model's recommendation.
         color: channel order of the arrays, `bgr` as OpenCV reads them, or `rgb`.
+        stretch: clean 16-bit images whose noise is fainter than what the model was trained for on a scale where it is
+            not (see `cae_runtime.stretch`).
         pin_threads: keep each thread on a CPU of its own where they take all CPUs of this process, as `cae-run` does:
             it gains some milliseconds after a pause, and slows down a second model, or other work, in the same process.
 
@@ -62,12 +68,14 @@ class Restorer:
         batch: int | None = None,
         overlap: int | None = None,
         color: Literal["bgr", "rgb"] = "bgr",
+        stretch: bool = True,
         pin_threads: bool = False,
     ) -> None:
         self._bgr = checked_color(color)
         self._session = open_for("restore", model, provider, threads)
         self._overlap, self._overlap_is_named = checked_overlap(self._session, overlap), overlap is not None
         self.batch = checked_batch(self._session, batch)
+        self._stretch = stretch
         workers = self._session.workers
         pinned = pin_threads and self.provider == CPU
         self._workers = SideBySide(workers, one_cpu_each(workers) if pinned else ())
@@ -141,16 +149,20 @@ class Restorer:
         """Pixels shared by neighbouring patches."""
         return self._overlap
 
-    def __call__(self, image: Image, *, strength: float = 1.0) -> Image:
+    def __call__(self, image: Image, *, strength: float = 1.0, tell: Tell | None = None) -> Image:
         """Clean an image.
 
         The image is worked through in horizontal bands: beside the result, memory for two rows of patches a thread is
-        used (more where patches overlap by more than half).
+        used (more where patches overlap by more than half; of a stretched image, an eighth of it too).
+
+        Pixels of alpha 0 come back as they are. While the others are cleaned they continue what is
+        visible next to them, as a mirror would.
 
         Args:
             image: uint8 or uint16, shape (H, W), (H, W, 1), (H, W, 2) grey and alpha, (H, W, 3) colour, or (H, W, 4)
                 colour and alpha, in the order of `color`. Never modified.
             strength: s in 0..1; the result is input + s * (output - input), and 0 returns an exact copy.
+            tell: called with what a user should know about this image.
 
         Returns:
             A new array of the same shape and dtype. Alpha is the input's, bit for bit; grey stays grey.
@@ -168,11 +180,42 @@ class Restorer:
         result = np.empty(image.shape, image.dtype)
         planes_in, planes_out = (a if a.ndim == 3 else a[..., None] for a in (image, result))
         colors = planes_in.shape[2] if planes_in.shape[2] in (1, _COLORS) else planes_in.shape[2] - 1
-        self._clean(planes_in[..., :colors], planes_out[..., :colors], strength)
+        if tell is not None and (note := few_values(planes_in[..., :colors])):
+            tell(note)
+        hidden = hidden_pixels(planes_in[..., colors]) if colors < planes_in.shape[2] else None
+        self._clean(planes_in[..., :colors], planes_out[..., :colors], strength, hidden, tell)
+        if hidden is not None:
+            np.copyto(planes_out[..., :colors], planes_in[..., :colors], where=hidden[..., None])
         planes_out[..., colors:] = planes_in[..., colors:]
         return result
 
-    def _clean(self, image: Image, result: Image, strength: float) -> None:
-        """Clean (H, W, 1 or 3) colours or grey into `result`."""
-        frame = Frame(self._session, image, result, self._overlap, self.batch, strength, self._bgr)
-        self._workers.run(frame.work, min(self._session.workers, frame.turns), frame.stop)
+    def _clean(
+        self, image: Image, result: Image, strength: float, hidden: NDArray[np.bool_] | None, tell: Tell | None
+    ) -> None:
+        """Clean (H, W, 1 or 3) colors or gray into `result`; what it holds where pixels are hidden does not matter."""
+
+        def rows(first: int, end: int) -> Image:
+            return image[first:end] if hidden is None else filled(image, hidden, first, end, self.spec.patch)
+
+        faint = stretch_for(self.spec, image, rows, hidden) if self._stretch and image.dtype == np.uint16 else None
+        if faint is None:
+            self._run(image, result, strength, rows, hidden)
+            return
+        stretched, deviation = faint
+        helped = False
+        if stretched is not None:
+            self._run(image, result, 1.0, stretched.rows, hidden)
+            back = PutBack(stretched, result, strength)
+            self._share_out(back)
+            helped = back.helped
+        if not helped:
+            result[...] = image
+        if tell is not None:
+            tell(faint_noise(deviation, helped))
+
+    def _run(self, image: Image, result: Image, strength: float, rows: Rows, hidden: NDArray[np.bool_] | None) -> None:
+        frame = Frame(self._session, image, result, self._overlap, self.batch, strength, self._bgr, rows, hidden)
+        self._share_out(frame)
+
+    def _share_out(self, work: Frame | PutBack) -> None:
+        self._workers.run(work.work, min(self._session.workers, work.turns), work.stop)

@@ -46,6 +46,7 @@ def test_any_size_overlap_and_batch(height: int, width: int, overlap: int, batch
 
 def test_arrays_are_bgr_and_the_model_sees_rgb(fixture_model: Model, noise: Noise) -> None:
     image = noise((50, 40, 4))
+    image[..., 3] |= 1  # nothing is hidden
     halved = np.rint(image / 2)
     bgr = Restorer(fixture_model("half_red"), provider="cpu")(image)
     np.testing.assert_array_equal(bgr[..., [0, 1, 3]], image[..., [0, 1, 3]])

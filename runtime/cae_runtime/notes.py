@@ -1,0 +1,53 @@
+"""What a user should know about how one picture was cleaned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from numpy.typing import NDArray
+
+_AT_ONCE: Final = 2**14  # pixels that are looked at for a third value
+
+
+@dataclass(frozen=True)
+class Note:
+    """One remark about one picture.
+
+    Attributes:
+        kind: `stretched` before it was cleaned, as its noise is faint; `left` as it was, as stretching does not help;
+            `two values`, or one, are all that it has.
+        text: the remark, which goes after the picture's name.
+    """
+
+    kind: Literal["stretched", "left", "two values"]
+    text: str
+
+
+Tell = Callable[[Note], None]
+
+
+def faint_noise(deviation: float, helped: bool) -> Note:
+    """Return the note on a 16-bit picture whose noise has this deviation, in its own steps, and was too faint."""
+    noise = f"its noise (sigma {deviation:.3g} of 65535) is fainter than what the model was trained for"
+    if helped:
+        return Note("stretched", f"{noise}: it was stretched, cleaned and put back")
+    return Note("left", f"{noise}, and stretching does not help: it was left as it is")
+
+
+def few_values(image: NDArray[Any]) -> Note | None:
+    """Return the note on a picture (H, W, C) that has one color, or two: None at the first pixel with a third."""
+    first = image[0, 0]
+    second = None
+    rows = max(1, _AT_ONCE // image.shape[1])
+    for top in range(0, len(image), rows):
+        others = image[top : top + rows].reshape(-1, image.shape[2])
+        others = others[(others != first).any(axis=1)]
+        if len(others) == 0:
+            continue
+        second = others[0] if second is None else second
+        if (others != second).any():
+            return None
+    count = "one value" if second is None else "two values"
+    return Note("two values", f"has only {count}: it is not a photograph, and cleaning may change its gray levels")
