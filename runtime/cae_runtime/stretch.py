@@ -13,7 +13,8 @@ noise there. Such a picture is cleaned in three steps:
    whatever the curve (an unbiased inverse, as in Makitalo and Foi, IEEE TIP 22, 2013). Around what stands out from its
    surroundings, as stars do, its mean over about 5x5 pixels is given back: their light stays.
 
-Pixels that do not fit into the model's range, as in bright stars and hot pixels, stay as they are.
+Pixels that do not fit into the model's range, as in bright stars and hot pixels, stay as they are, but for a fraction
+of the noise.
 """
 
 from __future__ import annotations
@@ -40,13 +41,13 @@ _MOST: Final = 4.0  # deviations of the noise that a pixel may change by
 _AROUND: Final = 9  # pixels: side of the window in which the change is compared with the noise
 _SLACK: Final = 1.1  # the energy of the change that still passes for noise's
 _FAR: Final = 33  # pixels: side of the window whose mean stays
-_NEAR: Final = 1.5  # deviation in pixels of the window whose mean stays near what stands out
+_NEAR: Final = 1.25  # deviation in pixels of the window whose mean stays near what stands out
 _STAR: Final = 1.2  # deviation in pixels of the profile that is looked for
 _STANDS_OUT: Final = 5.0, 6.0  # deviations of the noise: a pixel, and pixels summed under that profile
-_REACH: Final = 7  # pixels: side of the square around what stands out
+_REACH: Final = 9  # pixels: side of the square around what stands out
 _HALO: Final = _FAR // 2 + _AROUND // 2 + 1  # rows above and below that have a say
 _PART: Final = 8  # halos: the least rows that are put back at once
-_PIXELS: Final = 2**17  # put back at once, where they are more
+_PIXELS: Final = 2**17  # of all channels: put back at once, where they are more
 _HELPS: Final = 0.1  # share of the noise's energy that must go, for a picture to be changed
 
 
@@ -170,7 +171,7 @@ class PutBack:
     def __init__(self, stretch: Stretch, result: Image, strength: float) -> None:
         self._stretch, self._result, self._strength = stretch, result, np.float32(strength)
         height, width = result.shape[:2]
-        step = max(_PART * _HALO, _PIXELS // width)
+        step = max(_PART * _HALO, _PIXELS // (width * result.shape[2]))
         self._tops = [*range(0, max(height - step // 2, 1), step), height]
         self._edges = [result[max(0, top - _HALO) : top + _HALO].copy() for top in self._tops]
         self.turns = len(self._tops) - 1

@@ -12,6 +12,7 @@ import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -65,7 +66,7 @@ def test_a_failure_at_one_image_leaves_the_others(
 ) -> None:
     call = Restorer.__call__
 
-    def fails_at_the_second(self: Restorer, image: np.ndarray, *, strength: float) -> np.ndarray:
+    def fails_at_the_second(self: Restorer, image: np.ndarray, *, strength: float, **_: Any) -> np.ndarray:
         if image.shape[0] == 50:
             raise error
         return call(self, image, strength=strength)
@@ -216,7 +217,7 @@ def test_large_images_go_one_by_one_and_are_dropped(
     monkeypatch.setattr(batch, "_PIXELS_UNDER_WAY", 1)
     call, kept = Restorer.__call__, []
 
-    def watched(self: Restorer, image: np.ndarray, *, strength: float) -> np.ndarray:
+    def watched(self: Restorer, image: np.ndarray, *, strength: float, **_: Any) -> np.ndarray:
         assert not [reference for reference in kept if reference() is not None], "an earlier picture is still held"
         cleaned = call(self, image, strength=strength)
         kept.extend([weakref.ref(image), weakref.ref(cleaned)])

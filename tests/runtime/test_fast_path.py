@@ -108,6 +108,7 @@ def test_channels_last_are_the_same_pictures(
 @pytest.mark.parametrize(("color", "red"), [("bgr", 2), ("rgb", 0)])
 def test_colours_keep_their_places(fixture_model: Model, noise: Noise, model: str, color: str, red: int) -> None:
     image = noise((40, 50, 4)) & 0xFE  # even: halves are whole
+    image[..., 3] |= 2  # nothing is hidden
     wanted = image.copy()
     wanted[..., red] //= 2
     for array, expected in ((image, wanted), (np.ascontiguousarray(image[..., :3]), wanted[..., :3])):
@@ -296,6 +297,7 @@ def test_a_grey_model_changes_the_luminance_of_colours_and_nothing_else(
 ) -> None:
     white = np.iinfo(dtype).max
     image = np.random.default_rng(height).integers(0, white, (height, width, planes), dtype=dtype, endpoint=True)
+    image[..., 3:] |= 1  # nothing is hidden
     gray = cv2.cvtColor(image[..., :3].copy(), cv2.COLOR_BGR2GRAY if color == "bgr" else cv2.COLOR_RGB2GRAY)
     restorer = Restorer(FIXTURES / "blur_gray.onnx", provider="cpu", overlap=overlap, color=color, threads=1)
     cleaned = restorer(image, strength=strength)

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cae_runtime import ImageError, ModelError, Restorer, UsageError
+from cae_runtime.notes import Note
 
 Model = Callable[[str], Path]
 Noise = Callable[..., np.ndarray]
@@ -159,3 +160,60 @@ def test_memory_stays_bounded(identity: Restorer) -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 2.5 * image.nbytes  # a float copy alone would be 4 times the image
+
+
+@pytest.fixture(scope="module")
+def denoise() -> Restorer:
+    return Restorer("denoise", provider="cpu")
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("planes", [2, 4])
+def test_what_is_hidden_stays_and_leaves_no_rim(denoise: Restorer, planes: int, dtype: type) -> None:
+    step = np.iinfo(dtype).max // 255
+    y, x = np.mgrid[:100, :110]
+    distance = np.hypot(y - 45, x - 50)
+    image = np.clip(np.random.default_rng(1).normal(150, 25, (100, 110, planes)), 0, 255).astype(dtype) * dtype(step)
+    hidden = distance >= 40
+    image[hidden] = 0
+    image[~hidden, -1] = 255 * step
+    result = denoise(image)
+    np.testing.assert_array_equal(result[hidden], image[hidden])
+    np.testing.assert_array_equal(result[..., -1], image[..., -1])
+    rim = result[~hidden & (distance > 34)][:, :-1] / step
+    assert rim.std(axis=0).max() < 4, "noise of 25"
+    assert rim.mean() == pytest.approx(150, abs=2)
+
+
+def test_patches_that_show_nothing_are_not_run(
+    fixture_model: Model, noise: Noise, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    restorer = Restorer(fixture_model("blur"), provider="cpu", overlap=8)
+    image, ran = noise((320, 320, 4)), []
+    image[..., 3] = 0
+    image[100:120, 60:90, 3] = 1
+    run = restorer._session.run
+    monkeypatch.setattr(restorer._session, "run", lambda patches: (ran.append(len(patches)), run(patches))[1])
+    result = restorer(image)
+    assert 1 <= sum(ran) <= 6, "of 169"
+    hidden = image[..., 3] == 0
+    np.testing.assert_array_equal(result[hidden], image[hidden])
+    assert (result[~hidden] != image[~hidden]).any()
+    ran.clear()
+    image[..., 3] = 0
+    np.testing.assert_array_equal(restorer(image), image)
+    assert not ran
+
+
+@pytest.mark.parametrize(
+    ("pixels", "count"),
+    [(np.zeros((9, 9), np.uint8), "one value"), (np.eye(40, dtype=np.uint8) * 255, "two values"),
+     (np.dstack([np.eye(300, dtype=np.uint16) * 9] * 3), "two values"),
+     (np.arange(3, dtype=np.uint8)[:, None], None), (np.zeros((2, 2, 4), np.uint8), "one value")],
+)  # fmt: skip
+def test_pictures_of_two_values_are_named(identity: Restorer, pixels: np.ndarray, count: str | None) -> None:
+    notes: list[Note] = []
+    identity(pixels, tell=notes.append)
+    texts = [note.text for note in notes if note.kind == "two values"]
+    assert len(texts) == (count is not None)
+    assert all(f"has only {count}" in text for text in texts)

@@ -1,0 +1,163 @@
+"""16-bit pictures whose noise lies below what a model was trained for are cleaned all the same."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.runtime.faint import SCENES, light, made, rms
+
+from cae_runtime import Restorer
+from cae_runtime.noise_model import NoiseModel, measured_noise
+from cae_runtime.notes import Note
+from cae_runtime.stretch import PutBack, Stretch, faintest
+
+Model = Callable[[str], Path]
+
+
+@pytest.fixture(scope="module")
+def denoise() -> Restorer:
+    return Restorer("denoise", provider="cpu")
+
+
+@pytest.mark.parametrize("name", SCENES)
+def test_faint_noise_is_halved_and_the_mean_stays(denoise: Restorer, name: str) -> None:
+    scene = made(name, 256)
+    notes: list[Note] = []
+    cleaned = denoise(scene.noisy, tell=notes.append)
+    assert [note.kind for note in notes] == ["stretched"]
+    assert "of 65535" in notes[0].text
+    assert rms(cleaned, scene.truth) <= 0.5 * rms(scene.noisy, scene.truth)
+    assert abs(cleaned.mean() - scene.noisy.mean()) <= 0.1 * scene.sigma
+    assert cleaned.dtype == np.uint16
+    assert cleaned.shape == scene.noisy.shape
+
+
+def test_stars_keep_their_light(denoise: Restorer) -> None:
+    scene = made("sky", 256)
+    before, after, true = (light(picture, scene) for picture in (scene.noisy, denoise(scene.noisy), scene.truth))
+    assert len(true) > 20
+    assert np.abs((after - before) / true).max() < 0.1
+    assert abs(np.median(after / true) - 1) < 0.02
+
+
+def test_hot_pixels_a_bright_object_and_a_vignette_do_not_get_in_the_way(denoise: Restorer) -> None:
+    rng = np.random.default_rng(3)
+    y, x = np.mgrid[:200, :200] / 200 - 0.5
+    truth = 900 - 500 * (x**2 + y**2)
+    truth[60:90, 60:90] = 65535
+    noisy = np.clip(np.rint(truth + rng.normal(0, 14, truth.shape)), 0, 65535).astype(np.uint16)
+    hot = rng.integers(100, 200, (2, 40))
+    noisy[hot[0], hot[1]] = 20000
+    cleaned = denoise(noisy)
+    assert np.abs(cleaned[hot[0], hot[1]].astype(int) - 20000).max() < 14, "no noise explains them: they stay"
+    plain = np.hypot(y - (75 / 200 - 0.5), x - (75 / 200 - 0.5)) > 40 / 200
+    plain[hot[0], hot[1]] = False
+    assert rms(cleaned[plain], truth[plain]) < 0.4 * 14
+
+
+def test_it_can_be_left_out_and_concerns_faint_16_bits_alone(fixture_model: Model, denoise: Restorer) -> None:
+    scene = made("sky", 128)
+    plain, notes = Restorer(denoise.session, stretch=False), list[Note]()
+    assert rms(plain(scene.noisy, tell=notes.append), scene.truth) > 2 * scene.sigma, "why pictures are stretched"
+    rng = np.random.default_rng(5)
+    strong = np.clip(rng.normal(30000, 900, (120, 130, 3)), 0, 65535).astype(np.uint16)
+    faint_in_8_bits = np.clip(rng.normal(100, 0.6, (120, 130, 3)).round(), 0, 255).astype(np.uint8)
+    for image in (strong, faint_in_8_bits, np.zeros((64, 64), np.uint16) + 7, scene.noisy[:30, :30]):
+        notes.clear()
+        np.testing.assert_array_equal(denoise(image, tell=notes.append), plain(image))
+        assert not [note for note in notes if note.kind != "two values"]
+    np.testing.assert_array_equal(
+        Restorer(fixture_model("fill"))(scene.noisy), Restorer(fixture_model("fill"), stretch=False)(scene.noisy)
+    )
+
+
+@pytest.mark.parametrize(
+    ("degradation", "level"),
+    [("gaussian:0-55,gaussian:0-55,camera", 2.0), ("gaussian:25", 25.0), ("camera", None), ("mask:0.2", None),
+     ("gaussian:10-20 blur:1", None), ("none", None), ("", None), ("gaussian:?", None)],
+)  # fmt: skip
+def test_the_faintest_noise_that_a_model_was_trained_for(
+    denoise: Restorer, degradation: str, level: float | None
+) -> None:
+    assert faintest(replace(denoise.spec, degradation=degradation)) == level
+
+
+def test_strength_goes_part_of_the_way(denoise: Restorer) -> None:
+    noisy = made("thermal", 96).noisy
+    full, half = denoise(noisy).astype(float), denoise(noisy, strength=0.5).astype(float)
+    np.testing.assert_allclose(half, (noisy + full) / 2, atol=1)
+
+
+def test_threads_and_parts_change_no_bit(monkeypatch: pytest.MonkeyPatch, fixture_model: Model) -> None:
+    noisy = made("underexposed", 256).noisy[:, :70]
+    results = []
+    for threads, part in ((1, 2), (3, 3), (2, 8)):
+        monkeypatch.setattr("cae_runtime.stretch._PART", part)
+        monkeypatch.setattr("cae_runtime.stretch._PIXELS", 1)
+        results.append(Restorer(fixture_model("blur"), provider="cpu", threads=threads)(noisy))
+    assert all(np.abs(result.astype(int) - results[0]).max() <= 1 for result in results), "sums of floats may differ"
+    assert (results[0] != noisy).any()
+
+
+def test_a_picture_stays_as_it_was_where_nothing_helps(denoise: Restorer) -> None:
+    rng = np.random.default_rng(4)
+    rounded = np.rint(rng.normal(3000, 0.3, (100, 100))).astype(np.uint16)  # less than a step: nothing to gain
+    notes: list[Note] = []
+    np.testing.assert_array_equal(denoise(rounded, tell=notes.append), rounded)
+    assert [note.kind for note in notes if note.kind != "two values"] == ["left"]
+
+    noisy = made("sky", 128).noisy[..., None]
+    stretch = Stretch([NoiseModel(310, 21.3**2, 0)], lambda first, end: noisy[first:end], noisy.shape, 10)
+    for result, helped in ((rng.integers(0, 65535, noisy.shape).astype(np.uint16), False),
+                           (np.full_like(noisy, 32768), True)):  # fmt: skip
+        back = PutBack(stretch, result, 1.0)
+        back.work()
+        assert back.helped is helped
+
+
+@pytest.mark.parametrize("gain", [0.0, 0.4, 3.0])
+def test_noise_is_measured_and_its_curve_undone(gain: float) -> None:
+    rng = np.random.default_rng(7)
+    y, x = np.mgrid[:700, :700]  # so large that tiles stand for it
+    truth = 800 + 2.0 * x + 300 * (np.hypot(y - 300, x - 300) < 120)
+    noisy = np.rint(truth + rng.normal(0, 1, truth.shape) * np.sqrt(400 + gain * (truth - 500)))
+    found = measured_noise(noisy.shape, lambda rows, columns: noisy[rows, columns], 65535)
+    assert found is not None
+    for value in (900, 1500, 2100):
+        assert found[0].deviation(value) == pytest.approx(np.sqrt(400 + gain * (value - 500)), rel=0.1)
+    values = np.arange(0, 65536, 17)
+    stable = found[0].stabilized(values)
+    back, deviation = found[0].values(stable.astype(np.float32))
+    np.testing.assert_allclose(back, values, atol=0.05)
+    np.testing.assert_allclose(np.gradient(stable, values)[1:-1], 1 / deviation[1:-1], rtol=0.02)
+
+
+def test_hidden_and_cut_off_pixels_do_not_count_for_the_noise() -> None:
+    rng = np.random.default_rng(8)
+    noisy = rng.normal(1000, 20, (120, 240))
+    noisy[:, :80] = rng.normal(1000, 900, (120, 80))
+    noisy[:, 80:160] = np.maximum(rng.normal(-20, 20, (120, 80)), 0)
+    hidden = np.zeros(noisy.shape, np.bool_)
+    hidden[:, :80] = True
+    found = measured_noise(noisy.shape, lambda rows, columns: noisy[rows, columns], 65535, hidden)
+    assert found is not None
+    assert found[0].deviation(1000) == pytest.approx(20, rel=0.1)
+
+
+def test_memory_does_not_grow_as_floats_do(fixture_model: Model) -> None:
+    restorer = Restorer(fixture_model("identity"), provider="cpu", threads=1)
+    peaks = []
+    for height in (1500, 4500):
+        image = np.rint(np.random.default_rng(9).normal(5000, 20, (height, 200, 3))).astype(np.uint16)
+        notes: list[Note] = []
+        tracemalloc.start()
+        restorer(image, tell=notes.append)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert [note.kind for note in notes] == ["left"], "this model removes nothing"
+    assert peaks[1] - peaks[0] < 1.6 * 3000 * 200 * 3 * 2  # a copy in floats alone would be twice the image
