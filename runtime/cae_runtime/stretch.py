@@ -35,6 +35,7 @@ Floats = NDArray[np.float32]
 WHITE: Final = 65535
 FAINT: Final = 2.0  # of 255 levels: fainter noise a model rather adds to than cleans
 LEVEL: Final = 10.0  # of 255 levels: what the noise is stretched to; from 8 to 16 the result is as good
+_MORE_THAN_NOISE: Final = {"blur", "motion-blur", "mask"}  # what makes a model do more than cleaning
 LEAST: Final = 0.5  # deviation in steps of the file, below which rounding is all that there is
 _BLOCK: Final = 8  # pixels: side of the blocks whose means are taken away
 _MOST: Final = 4.0  # deviations of the noise that a pixel may change by
@@ -56,8 +57,8 @@ def faintest(spec: ModelSpec) -> float | None:
 
     It is the least Gaussian noise of its training, but at least 2: below that, pictures lose more than they gain.
     """
-    kinds = [part.partition(":") for part in spec.degradation.split(",")]
-    if " " in spec.degradation or {name for name, _, _ in kinds} - {"gaussian", "camera"}:
+    kinds = [part.partition(":") for part in spec.degradation.replace("+", ",").split(",")]
+    if " " in spec.degradation or {name for name, _, _ in kinds} & _MORE_THAN_NOISE:
         return None
     try:
         lowest = [float(level.split("-")[0]) for name, _, level in kinds if name == "gaussian"]

@@ -2,10 +2,10 @@
 
     python -m tests.benchmarks.faint [--model NAME ...] [--side 512]
 
-The scenes are those of `tests/runtime/faint.py`. Error: the root mean square error as a multiple of the noisy picture's,
-with and without stretching. Mean: how far it moves, in sigmas of the noise. Light: how far that of a star with a peak of
-5 sigma and more moves in a circle of 4 pixels, the median and the largest. Time: of the process, as a multiple of that
-without stretching, interleaved medians; "measured" is a picture that is measured and not stretched.
+The scenes are those of `tests/runtime/faint.py`. Error: the root mean square error as a multiple of the noisy one's,
+with and without stretching. Mean: how far it moves, in sigmas of the noise. Light: how far that of a star with a peak
+of 5 sigma and more moves in a circle of 4 pixels, the median and the largest. Time: the processor's, as a multiple of
+that without stretching, interleaved medians; "measured" is a picture that is measured and not stretched.
 """
 
 from __future__ import annotations

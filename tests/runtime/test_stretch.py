@@ -78,7 +78,8 @@ def test_it_can_be_left_out_and_concerns_faint_16_bits_alone(fixture_model: Mode
 
 @pytest.mark.parametrize(
     ("degradation", "level"),
-    [("gaussian:0-55,gaussian:0-55,camera", 2.0), ("gaussian:25", 25.0), ("camera", None), ("mask:0.2", None),
+    [("gaussian:0-55,camera", 2.0), ("gaussian:25", 25.0), ("gaussian:5-9,grain+jpeg:70-99", 5.0), ("camera", None),
+     ("mask:0.2", None), ("gaussian:5,blur:1+gaussian:5", None),
      ("gaussian:10-20 blur:1", None), ("none", None), ("", None), ("gaussian:?", None)],
 )  # fmt: skip
 def test_the_faintest_noise_that_a_model_was_trained_for(
