@@ -11,6 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from tests.runtime.tiffs import BLACK_ZERO, LZW, RGB, ZSTD, picture
 
 from cae_runtime import ImageError, images
 from cae_runtime.container import inspect
@@ -62,6 +63,11 @@ FILES = [
     saved("TIFF", big_tiff=True),
     saved("BMP"),
     saved("BMP", "P"),
+    saved("TIFF", compression="jpeg"),
+    picture(np.full((9, 7, 3), 999, np.uint16), RGB, 16, planes=True, compression=LZW),
+    picture(np.full((9, 7, 1), 9, np.uint8), BLACK_ZERO, 4, compression=ZSTD, rows=4),
+    saved("PPM"),
+    saved("PPM", "1"),
 ]
 
 
