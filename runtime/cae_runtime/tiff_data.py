@@ -29,7 +29,18 @@ from cae_runtime.tiff_header import (
     WIDTH,
     TiffHeader,
 )  # fmt: skip
-from cae_runtime.tiff_kinds import BLACK_ZERO, DEFLATE, JPEG, LZW, OLD_DEFLATE, PACKBITS, RAW, SEPARATE, through_rgba
+from cae_runtime.tiff_kinds import (
+    BLACK_ZERO,
+    DEFLATE,
+    JPEG,
+    LZW,
+    OLD_DEFLATE,
+    PACKBITS,
+    RAW,
+    SEPARATE,
+    YCBCR,
+    through_rgba,
+)
 
 _AT_ONCE: Final = 2**23  # decoded bytes: what stays in the cache
 _ROWS_MAX: Final = 2**16
@@ -79,13 +90,24 @@ def _number_of_parts(header: TiffHeader) -> int:
 def _sizes(header: TiffHeader) -> np.ndarray:
     """Return how many bytes each strip or tile has when it is decoded."""
     kind, rows = header.kind, header.part_height
-    samples, planes = (1, kind.samples) if kind.planes == SEPARATE else (kind.samples, 1)
-    bytes_per_row = -(-header.part_width * samples * kind.bits // 8)
     across, down = -(-header.width // header.part_width), -(-header.height // rows)
-    sizes = np.full((planes, down, across), rows * bytes_per_row, np.uint64)
+    planes = kind.samples if kind.planes == SEPARATE else 1
+    sizes = np.full((planes, down, across), _size(header, rows), np.uint64)
     if not header.tiled and header.height % rows:
-        sizes[:, -1] = header.height % rows * bytes_per_row
+        sizes[:, -1] = _size(header, header.height % rows)
     return sizes.reshape(-1)
+
+
+def _size(header: TiffHeader, rows: int) -> int:
+    """Return how many bytes a strip or tile of so many rows has when it is decoded."""
+    kind = header.kind
+    if kind.colors == YCBCR and kind.compression != JPEG:
+        wide, high = kind.subsampling
+        return (
+            -(-header.part_width // wide) * -(-rows // high) * (wide * high + 2)
+        )  # a color for each wide x high pixels
+    samples = 1 if kind.planes == SEPARATE else kind.samples
+    return rows * -(-header.part_width * samples * kind.bits // 8)
 
 
 def _grouped(parts: Iterator[tuple[bytes, int]]) -> Iterator[tuple[list[bytes], int]]:

@@ -13,6 +13,7 @@ PREDICTED: Final = frozenset({LZW, DEFLATE, OLD_DEFLATE})  # what a predictor go
 HORIZONTAL: Final = 2
 NO_ALPHA, PREMULTIPLIED, ALPHA = 0, 1, 2
 _BYTES: Final = frozenset({RAW, LZW, DEFLATE, OLD_DEFLATE, PACKBITS})
+_SUBSAMPLINGS: Final = frozenset({(1, 1), (1, 2), (2, 1), (2, 2), (4, 1), (4, 2), (4, 4)})
 _RAW_TILE_MIN: Final = 1024  # libtiff refuses raw tiles of fewer bytes where it makes RGBA of them
 _SCANLINES: Final = 2**30 * 95 // 100  # bytes of one strip from which on OpenCV reads rows, and turns nothing
 
@@ -140,7 +141,7 @@ READ_BY_OPENCV: Final = (
         "8-bit RGB", frozenset({RGB}), frozenset({8}), frozenset({4}), _BYTES, _ANY_PLANES, frozenset({NO_ALPHA, ALPHA})
     ),
     Row("8-bit RGB", frozenset({RGB}), frozenset({8}), frozenset({3}), frozenset({JPEG})),
-    Row("8-bit YCbCr", frozenset({YCBCR}), frozenset({8}), frozenset({3}), frozenset({RAW, LZW, JPEG})),
+    Row("8-bit YCbCr", frozenset({YCBCR}), frozenset({8}), frozenset({3}), _BYTES | {JPEG}),
     Row("10- to 16-bit RGB", frozenset({RGB}), _DEEP, frozenset({3}), _BYTES),
     Row("10- to 16-bit RGB", frozenset({RGB}), _DEEP, frozenset({4}), _BYTES, alpha=_ANY_ALPHA),
 )
@@ -168,7 +169,7 @@ def read_by_opencv(kind: Kind) -> bool:
         row &= kind.orientation in (1, 4, 5, 8)
         row &= kind.compression != RAW or kind.tile_bytes >= _RAW_TILE_MIN
     if kind.colors == YCBCR and kind.compression != JPEG:
-        row &= kind.subsampling == (1, 1)
+        row &= kind.subsampling in _SUBSAMPLINGS and (kind.subsampling == (1, 1) or not kind.tile_bytes)
     if kind.part_bytes >= _SCANLINES:
         row &= kind.orientation == 1
     return row and kind.values == UNSIGNED and 1 <= kind.orientation <= 8

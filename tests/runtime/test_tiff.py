@@ -14,6 +14,7 @@ import tifffile
 from PIL import Image
 from tests.runtime.tiffs import (
     BLACK_ZERO,
+    COMPRESS,
     DEFLATE,
     JPEG,
     LZW,
@@ -155,6 +156,30 @@ def test_jpeg_and_ycbcr_are_what_pillow_sees(mode: str, compression: str) -> Non
     seen = np.asarray(Image.open(io.BytesIO(data)).convert("L" if mode == "L" else "RGB")).astype(int)
     pixels = decode(data).pixels
     assert np.abs(pixels - (seen if mode == "L" else seen[..., ::-1])).max() <= 1
+
+
+@pytest.mark.parametrize("compression", [RAW, LZW])
+@pytest.mark.parametrize("subsampling", [(1, 1), (1, 2), (2, 1), (2, 2), (4, 1), (4, 2), (4, 4)])
+def test_subsampled_ycbcr_is_read(subsampling: tuple[int, int], compression: int) -> None:
+    wide, high = subsampling
+    down, across = -(-HEIGHT // high), -(-WIDTH // wide)
+    luma = RNG.integers(16, 235, (down * high, across * wide))
+    chroma = RNG.integers(100, 156, (down, across, 2))
+    blocks = luma.reshape(down, high, across, wide).transpose(0, 2, 1, 3).reshape(down, across, -1)
+    coded = np.concatenate([blocks, chroma], axis=2).astype(np.uint8)
+    strips = [COMPRESS[compression](coded[at : at + 8 // high].tobytes()) for at in range(0, down, 8 // high)]
+    blue, red = (np.kron(chroma[..., i], np.ones((high, wide))) - 128 for i in (0, 1))
+    seen = np.dstack([luma + 1.772 * blue, luma - 0.344136 * blue - 0.714136 * red, luma + 1.402 * red])
+    more = {530: (3, subsampling)}
+    for short in (False, True):
+        kept = halves(strips) if short else strips
+        plain = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+        data = picture(plain, YCBCR, 8, rows=8, compression=compression, more=more, change=lambda _, kept=kept: kept)
+        if short:
+            with pytest.raises(ImageError, match="damaged"):
+                decode(data)
+        else:
+            assert np.abs(decode(data).pixels - seen.clip(0, 255)[:HEIGHT, :WIDTH]).max() <= 1
 
 
 @pytest.mark.parametrize("tile", [None, (16, 16)])
