@@ -103,9 +103,8 @@ def _size(header: TiffHeader, rows: int) -> int:
     kind = header.kind
     if kind.colors == YCBCR and kind.compression != JPEG:
         wide, high = kind.subsampling
-        return (
-            -(-header.part_width // wide) * -(-rows // high) * (wide * high + 2)
-        )  # a color for each wide x high pixels
+        units = -(-header.part_width // wide) * -(-rows // high)
+        return units * (wide * high + 2)  # two color values for each unit
     samples = 1 if kind.planes == SEPARATE else kind.samples
     return rows * -(-header.part_width * samples * kind.bits // 8)
 
