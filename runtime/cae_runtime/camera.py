@@ -21,6 +21,11 @@ _ADDRESS: Final = re.compile(r"(rtsp|rtsps|rtmp|http|https|udp|srt)://\S+", re.I
 _DEVICE: Final = re.compile(r"/dev/video\d+")
 _PATIENCE_MS: Final = 10_000  # for an address that does not answer
 _PROBED: Final = 6  # numbers that are tried where the system keeps no list
+_BACKENDS: Final = {  # of OpenCV, in the order in which they are tried
+    "Linux": (cv2.CAP_V4L2,),
+    "Windows": (cv2.CAP_MSMF, cv2.CAP_DSHOW),
+    "Darwin": (cv2.CAP_AVFOUNDATION,),
+}
 _RATE_MAX: Final = 1000.0  # frames a second; what claims more tells nothing
 
 Frame = NDArray[np.uint8]
@@ -95,17 +100,19 @@ def open_device(source: Source) -> Device:
     """
     if source.is_file:
         _refuse_no_video(source)
-    linux_device = platform.system() == "Linux" and not source.is_file and not _is_address(source.target)
-    if source.is_file or _is_address(source.target):
+    is_camera = not source.is_file and not _is_address(source.target)
+    if not is_camera:
         timeouts = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _PATIENCE_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, _PATIENCE_MS]
         device = cv2.VideoCapture(str(source.target), cv2.CAP_FFMPEG, [] if source.is_file else timeouts)
     else:
-        device = cv2.VideoCapture(source.target, cv2.CAP_V4L2 if linux_device else cv2.CAP_ANY)
+        device = _opened_camera(source.target)
     if not device.isOpened():
         device.release()
         raise DeviceError(f"{source.name} cannot be opened: {_why(source)}")
     if source.size:
-        if linux_device:  # many cameras give large pictures at a good rate only as JPEG; others ignore it
+        if (
+            is_camera and platform.system() == "Linux"
+        ):  # many cameras give large pictures at a good rate only as JPEG; others ignore it
             device.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*"MJPG"))
         device.set(cv2.CAP_PROP_FRAME_WIDTH, source.size[0])
         device.set(cv2.CAP_PROP_FRAME_HEIGHT, source.size[1])
@@ -113,6 +120,18 @@ def open_device(source: Source) -> Device:
         device.set(cv2.CAP_PROP_FPS, source.fps)
     if not source.is_file:
         device.set(cv2.CAP_PROP_BUFFERSIZE, 1)
+    return device
+
+
+def _opened_camera(target: int | str) -> cv2.VideoCapture:
+    """Open a camera by the system's own interface: Video4Linux, Media Foundation or DirectShow, AVFoundation.
+
+    One that cannot be opened comes back closed.
+    """
+    device = cv2.VideoCapture()
+    for backend in _BACKENDS.get(platform.system(), (cv2.CAP_ANY,)):
+        if device.open(target, backend):
+            break
     return device
 
 
@@ -154,7 +173,7 @@ def find_cameras() -> dict[int, str]:
         return listed_cameras()
     found = {}
     for number in range(_PROBED):
-        device = cv2.VideoCapture(number)
+        device = _opened_camera(number)
         if device.isOpened():
             width, height = (int(device.get(p)) for p in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
             found[number] = f"{width}x{height}"

@@ -28,19 +28,22 @@ class Shot:
         image: uint8 (H, W, 3), BGR; not to be changed.
         number: its place among all that the camera gave, from 1.
         time: `time.monotonic()` when it was there.
+        position: when it is due, in seconds of any clock: of a file its own time, of a camera `time`.
     """
 
     image: Frame
     number: int
     time: float
+    position: float
 
 
 class Capture:
     """Reads a camera in a thread of its own and keeps only the newest frame, so that nothing ever lags behind.
 
-    A file plays at its own rate, and its last frame is followed by the end. A frame that is no picture is passed over;
-    30 in a row, 5 seconds without any, or a camera that stops make an error, or with `reconnect` another trial, after
-    pauses that grow from 1 to 30 seconds.
+    A file plays at its own rate, from when its second frame is asked for, and its last frame is followed by the end. A
+    frame that cannot be decoded or is no picture is passed over; 30 in a row, which is also what a camera gives that
+    has stopped, or 5 seconds without any make an error, or with `reconnect` another trial, after pauses that grow from
+    1 to 30 seconds.
 
     Args:
         source: what to open.
@@ -75,6 +78,7 @@ class Capture:
         self._newest: Shot | None = None
         self._error: DeviceError | None = None
         self._ended = self._closed = self._is_opening = False
+        self._goes_on = False  # whether more than the first frame was asked for
         self._pause = pause
         self._thread_number = 0  # threads of before, stuck in a camera that stalled, are no longer listened to
         self._last_sign = time.monotonic()
@@ -102,6 +106,9 @@ class Capture:
         """
         until = time.monotonic() + timeout
         with self._change:
+            if self.taken and not self._goes_on:
+                self._goes_on = True
+                self._change.notify_all()
             while True:
                 shot = self._newest
                 if shot is not None and shot.number > self._taken_number:
@@ -186,27 +193,29 @@ class Capture:
                 self._last_sign = time.monotonic()
         try:
             self.rate = rate_of(device)
-            began, count, bad, due = time.monotonic(), 0, 0, 0.0
-            while self._is_mine(mine):
+            count = bad = 0
+            answered, due, first, began = False, 0.0, 0.0, 0.0
+            while self._is_mine(mine) and bad < _BAD_IN_A_ROW:
                 try:
                     there, picture = device.read()
                 except cv2.error:
                     there, picture = True, None
-                if not there:
-                    break
-                frame = as_frame(picture)
+                frame = as_frame(picture) if there else None
                 if frame is None:
-                    bad += 1
-                    if bad == _BAD_IN_A_ROW:
-                        return f"{self._source.name} gives no pictures"
+                    bad, answered = bad + 1, answered or there
                     continue
-                bad = 0
-                count += 1
-                if self._source.is_file:
-                    stamp = device.get(cv2.CAP_PROP_POS_MSEC) / 1e3
-                    due = stamp if stamp > due else due + (count > 1) / (self.rate or _RATE)
+                count, bad, answered = count + 1, 0, False
+                if not self._source.is_file:
+                    self._show(frame, mine)
+                    continue
+                stamp = device.get(cv2.CAP_PROP_POS_MSEC) / 1e3
+                if count == 1:
+                    first = stamp
+                else:
+                    due = stamp - first if stamp - first > due else due + 1 / (self.rate or _RATE)
+                    began = began or self._when_going_on(mine)
                     self._wait_until(began + due, mine)
-                self._show(frame, mine)
+                self._show(frame, mine, due)
         finally:
             device.release()
         if not self._is_mine(mine):
@@ -218,19 +227,26 @@ class Capture:
                 self._ended = True
                 self._change.notify_all()
             return None
-        return f"{self._source.name} stopped giving frames"
+        return f"{self._source.name} {'gives no pictures' if answered else 'stopped giving frames'}"
+
+    def _when_going_on(self, mine: int) -> float:
+        """Wait until the second frame is asked for: what is got ready before must not cost frames of a file."""
+        with self._change:
+            self._change.wait_for(lambda: self._goes_on or not self._is_mine(mine))
+            return time.monotonic()
 
     def _wait_until(self, moment: float, mine: int) -> None:
         with self._change:
             self._change.wait_for(lambda: not self._is_mine(mine), max(0.0, moment - time.monotonic()))
 
-    def _show(self, frame: Frame, mine: int) -> None:
+    def _show(self, frame: Frame, mine: int, position: float | None = None) -> None:
         with self._change:
             if not self._is_mine(mine):
                 return
             self.captured += 1
             self._last_sign = time.monotonic()
-            self._newest = Shot(frame, self.captured, self._last_sign)
+            due = self._last_sign if position is None else position
+            self._newest = Shot(frame, self.captured, self._last_sign, due)
             self._change.notify_all()
 
     def _fail(self, mine: int, reason: str) -> None:

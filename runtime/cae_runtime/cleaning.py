@@ -12,7 +12,7 @@ from pathlib import Path
 from cae_runtime import batch
 from cae_runtime.batch import NO_MEMORY, Clean, FileResult, unreadable_results
 from cae_runtime.errors import ImageError, UsageError
-from cae_runtime.formats import FORMAT_OF_SUFFIX, PIPE, is_video, same_format
+from cae_runtime.formats import FORMAT_OF_SUFFIX, PIPE, VideoCoding, is_video, same_format
 from cae_runtime.images import read_file, read_stream, write_file
 from cae_runtime.mixed import clean_all
 from cae_runtime.plan import Plan, is_folder, prepare_output
@@ -26,8 +26,7 @@ def clean_plan(
     *,
     strength: float,
     quality: int | None,
-    codec: str | None,
-    crf: int | None,
+    coding: VideoCoding,
     temporal: bool,
     overwrite: bool,
     clean: Clean | None,
@@ -50,8 +49,7 @@ def clean_plan(
                 plan.jobs,
                 strength=strength,
                 quality=quality,
-                codec=codec,
-                crf=crf,
+                coding=coding,
                 temporal=temporal,
                 overwrite=overwrite,
                 on_frame=progress.on_frame,

@@ -15,7 +15,7 @@ import typer
 
 from cae_runtime.commands import check_restoring, command_meant, refuse_in_pipe
 from cae_runtime.errors import CaeRuntimeError, UsageError
-from cae_runtime.formats import CODECS, CRF_MAX, FORMAT_OF_SUFFIX, PIPE, VIDEO_FORMAT_OF_SUFFIX
+from cae_runtime.formats import CODECS, CRF_MAX, FORMAT_OF_SUFFIX, PIPE, VIDEO_FORMAT_OF_SUFFIX, VideoCoding
 from cae_runtime.quiet import quiet_decoders
 from cae_runtime.source_names import expanded
 from cae_shared.command import drop_stdout, require_address_space
@@ -92,6 +92,12 @@ def run(
     crf: Annotated[
         int | None, typer.Option(help="Quality of videos, lower is better: 0..51, vp9 and av1 0..63; 18 for h264.")
     ] = None,
+    pixel_format: Annotated[
+        str | None,
+        typer.Option(
+            help="Of videos: yuv444p keeps all color, yuv420p plays everywhere; as SOURCE without it, yuv420p for RGB."
+        ),
+    ] = None,
     mask: Annotated[
         str | None,
         typer.Option(
@@ -165,6 +171,7 @@ def run(
         _check_range("crf", crf, 0, max(CRF_MAX.values()))
         if codec is not None and codec not in CODECS:
             raise UsageError(f"--codec is {codec!r}: it must be one of {', '.join(CODECS)}")
+        coding = VideoCoding(codec, crf, pixel_format)
         dotted = _checked_ext(ext)
         if Path(suffix).name != suffix:
             raise UsageError(f"--suffix is {suffix!r}: it must be part of a file's name, such as _clean")
@@ -183,7 +190,7 @@ def run(
 
             typer.echo("\n".join(map(printable, named_cameras())))
             return
-        model = _DEFAULT_MODEL if model is None else model
+        named, model = model, _DEFAULT_MODEL if model is None else model
 
         def open_session(name: str = model) -> Session:
             from cae_runtime.session import Session
@@ -204,9 +211,9 @@ def run(
 
             with interruptible():
                 run_webcam(
-                    open_model, camera=camera, size=size, fps=fps, model=model, strength=strength, compare=compare,
+                    open_model, camera=camera, size=size, fps=fps, model=named, strength=strength, compare=compare,
                     temporal=temporal, target_fps=target_fps, reconnect=reconnect, no_window=no_window, output=output,
-                    virtual_camera=virtual_camera, frames=frames, seconds=seconds, tell=_tell,
+                    overwrite=overwrite, virtual_camera=virtual_camera, frames=frames, seconds=seconds, tell=_tell,
                     tell_json=typer.echo if as_json else None,
                 )  # fmt: skip
             return
@@ -259,7 +266,7 @@ def run(
         if any(job.video for job in plan.jobs):
             from cae_runtime.mixed import check_videos
 
-            check_videos(plan.jobs, [Path(source) for source in sources], codec, crf)
+            check_videos(plan.jobs, [Path(source) for source in sources], coding)
         clean = None
         if mask is not None or mask_color is not None:
             from cae_runtime.inpaint import filling
@@ -278,7 +285,7 @@ def run(
 
         with interruptible():
             results, taken, interrupted = clean_plan(
-                plan, restorer, strength=strength, quality=quality, codec=codec, crf=crf, temporal=temporal,
+                plan, restorer, strength=strength, quality=quality, coding=coding, temporal=temporal,
                 overwrite=overwrite, clean=clean, tell=_tell,
             )  # fmt: skip
         if as_json:

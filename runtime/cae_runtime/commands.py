@@ -11,7 +11,7 @@ _LIVE_ALONE: Final = {
     "size", "fps", "target_fps", "compare", "reconnect", "virtual_camera", "no_window", "frames", "seconds",
 }  # fmt: skip
 _NOT_OF_RESTORING: Final = {"per_patch", "generate", "latent", "seed"}
-_NOT_OF_FILLING: Final = {"strength", "stretch", "temporal", "codec", "crf"}
+_NOT_OF_FILLING: Final = {"strength", "stretch", "temporal", "codec", "crf", "pixel_format"}
 _FILLING: Final = {"mask", "mask_color"}
 _NOT_IN_PIPES: Final = {"suffix", "as_json", *_NOT_OF_RESTORING, *_FILLING}
 _OF_MODELS: Final = {"model", "provider", "threads", "batch", "overlap"}
@@ -19,7 +19,7 @@ _HEEDED: Final[dict[str, set[str]]] = {
     "doctor": {"as_json"},
     "benchmark": {"as_json", *_OF_MODELS},
     "list_cameras": set(),
-    "webcam": {"as_json", "camera", "output", "strength", "temporal", *_OF_MODELS, *_LIVE_ALONE},
+    "webcam": {"as_json", "camera", "output", "overwrite", "strength", "temporal", *_OF_MODELS, *_LIVE_ALONE},
 }
 
 
@@ -43,7 +43,10 @@ def command_meant(given: set[str], **asked: bool) -> str:
     if not chosen:
         live = given & _LIVE_ALONE
         if live:
-            raise UsageError(f"{_options(live)} goes with --webcam")
+            raise UsageError(
+                f"{_options(live)} goes with a camera: add --webcam for the first one, or --camera NUMBER, FILE or "
+                "ADDRESS (--list-cameras names what is here)"
+            )
         return "clean"
     (command,) = chosen
     if command != "webcam" and given & {"sources", "output"}:

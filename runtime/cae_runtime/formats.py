@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Final
 
@@ -56,6 +57,24 @@ CODECS_OF_FORMAT: Final = {
 }
 CODECS: Final = CODECS_OF_FORMAT[MATROSKA]
 CRF_MAX: Final = {"h264": 51, "h265": 51, "vp9": 63, "av1": 63}
+_ANY_CHROMA: Final = ("yuv420p", "yuv422p", "yuv444p")
+PIXEL_FORMATS: Final = {"h264": _ANY_CHROMA, "h265": _ANY_CHROMA, "vp9": _ANY_CHROMA, "av1": ("yuv420p",)}
+SMALLEST: Final = {"h264": (1, 1), "h265": (16, 16), "vp9": (1, 1), "av1": (5, 4)}  # width, height that are encoded
+
+
+@dataclass(frozen=True)
+class VideoCoding:
+    """How a video is written; None leaves the choice to the format and the source.
+
+    Attributes:
+        codec: `h264`, `h265`, `vp9` or `av1`.
+        crf: constant rate factor, lower is better: 0..51, for vp9 and av1 0..63.
+        pixel_format: `yuv420p`, `yuv422p` or `yuv444p`.
+    """
+
+    codec: str | None = None
+    crf: int | None = None
+    pixel_format: str | None = None
 
 
 def is_video(path: PurePath) -> bool:

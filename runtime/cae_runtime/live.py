@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from cae_runtime.camera import Frame, Source
 from cae_runtime.capture import Capture, Shot
-from cae_runtime.errors import ImageError, UsageError
+from cae_runtime.errors import DeviceError, ImageError, UsageError
 from cae_runtime.live_figures import LiveFigures
 from cae_runtime.moving import FrameCleaner, blended
 from cae_runtime.pace import Pace, ladder
@@ -26,6 +26,7 @@ from cae_runtime.window import DisplayTrial
 
 _POLL: Final = 0.02  # seconds to wait for a frame before the window is looked after
 _RATE: Final = 30.0  # frames a second of a camera that does not say
+_SMOOTH: Final = 15.0  # frames a second that are enough where no model holds the camera's rate
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class LiveSettings:
     Attributes:
         source: the camera.
         model: name or file.
+        adapts: whether a cheaper packaged model is taken where `model` does not hold the camera's rate, and where none
+            does, the best that holds 15 frames a second.
         open_model: opens a model.
         strength: 0..1, to begin with.
         compare: whether the window begins with both halves.
@@ -43,6 +46,7 @@ class LiveSettings:
         reconnect: whether a camera that stops is opened again.
         window: whether a window is wanted.
         record: file of a recording from the first frame on, or None.
+        overwrite: whether that file is replaced where it is there.
         virtual_camera: whether a virtual camera is fed.
         frames: frames after which the run ends, or None.
         seconds: seconds after which it ends, or None.
@@ -51,6 +55,7 @@ class LiveSettings:
     source: Source
     model: str
     open_model: Callable[[str], Restorer]
+    adapts: bool = False
     strength: float = 1.0
     compare: bool = False
     temporal: bool = True
@@ -58,6 +63,7 @@ class LiveSettings:
     reconnect: bool = False
     window: bool = True
     record: Path | None = None
+    overwrite: bool = False
     virtual_camera: bool = False
     frames: int | None = None
     seconds: float | None = None
@@ -74,7 +80,8 @@ def run_live(
         report: called once a second with the figures, and once at the end.
 
     Raises:
-        DeviceError: the camera or the virtual camera cannot be used, or stopped.
+        DeviceError: the camera, the display or the virtual camera cannot be used, or the camera stopped or gave no
+            frame in time.
         ImageError: a recording or a snapshot cannot be written.
         ModelError, ProviderError, UsageError: as `Restorer` raises them; or nothing would come of the run.
     """
@@ -90,28 +97,27 @@ def run_live(
             stack.callback(trial.close)
         capture = Capture(settings.source, reconnect=settings.reconnect, tell=tell_both)
         stack.callback(capture.close)
-        models = ladder(settings.model) if settings.target_fps else [settings.model]
-        if settings.target_fps and len(models) == 1:
-            tell(f"--target-fps: there is no cheaper model than {settings.model!r} to step down to")
-        pace = Pace(models, 1 / settings.target_fps if settings.target_fps else None, settings.open_model)
-        for line in pace.restorer.remarks:
+        restorer = settings.open_model(settings.model)  # refuse it before the camera is waited for
+        for line in restorer.remarks:
             tell(line)
         shot = _first(capture, None if settings.seconds is None else began + settings.seconds)
         if shot is None:
-            tell(f"{settings.source.name} gave no frame in time")
-            return
+            raise DeviceError(f"{settings.source.name} gave no frame in time")
         view.message = ""
         height, width = shot.image.shape[:2]
         tell(_what_it_gives(settings.source, width, height, capture.rate))
-        has_window = trial is not None and trial.succeeds()
-        if trial and not has_window:
-            tell("no window can be opened here (no display, or an OpenCV without windows): running without one")
-        _refuse_nothing(settings, has_window, report is not None)
+        if trial and not trial.succeeds():
+            raise DeviceError(
+                "no window can be opened here (no display, or an OpenCV without windows): add --no-window to go on "
+                "without one"
+            )
+        _refuse_nothing(settings, report is not None)
+        pace = _begin_pace(settings, restorer, shot.image, capture.rate, tell)
         virtual = VirtualCamera((width, height), capture.rate or _RATE) if settings.virtual_camera else None
         if virtual:
             stack.callback(virtual.close)
             tell(f"virtual camera: {virtual.name}")
-        screen = Screen(view, (width, height)) if has_window else None
+        screen = Screen(view, (width, height)) if settings.window else None
         if screen:
             stack.callback(screen.close)
         live = _Live(settings, capture, pace, view, screen, virtual, tell, report)
@@ -135,9 +141,10 @@ class _Live:
     ) -> None:
         self._settings, self._capture, self._pace, self._view = settings, capture, pace, view
         self._screen, self._virtual, self._tell, self._report = screen, virtual, tell, report
+        self._told_too_slow = False
         self._cleaner = FrameCleaner(settings.temporal)
         self._last: tuple[Shot, Frame, float] | None = None  # what is shown, fully cleaned, and the strength it has
-        self._figures = LiveFigures(settings.model)
+        self._figures = LiveFigures(pace.model)
         self._recorder: Recorder | None = None
         self._worker = ThreadPoolExecutor(1, "cae-live")  # the window lives on while a frame is being cleaned
         self._size = (0, 0)
@@ -173,8 +180,10 @@ class _Live:
         try:
             self._stop_recording()
         finally:
+            figures = self._figures.final(self._capture.dropped)
+            self._tell(_what_was_done(self._settings.source, figures))
             if self._report:
-                self._report(self._figures.final(self._capture.dropped))
+                self._report(figures)
 
     def _show(self, shot: Shot) -> None:
         started = time.monotonic()
@@ -193,15 +202,27 @@ class _Live:
         self._last = shot, cleaned, strength
         shown = blended(shot.image, cleaned, strength)
         if self._recorder:
-            self._recorder.write(shown, shot.time)
+            self._recorder.write(shown, shot.position)
         if self._virtual:
             self._virtual.send(shown)
         self._draw(shot.image, shown)
         now = time.monotonic()
         self._figures.add(now - started, now - shot.time, self._pace)
-        if self._pace.took(now - started):
-            self._view.message = f"{'slower' if self._pace.is_reduced else 'fast enough'}: now {self._pace.model}"
-            self._tell(f"{self._settings.target_fps:g} frames a second: now with {self._pace.model}")
+        self._keep_pace(now - started)
+
+    def _keep_pace(self, seconds: float) -> None:
+        """Change the model where the last frames took too long, or leave room for a better one, and say so."""
+        pace, before = self._pace, self._pace.model
+        if pace.took(seconds):
+            why = "is too slow" if pace.went_down else "is not needed any more"
+            self._view.message = f"now with {pace.model}"
+            self._tell(f"now with {pace.model}: {before} {why} for {pace.target:g} frames a second")
+        elif pace.too_slow and not self._told_too_slow:
+            self._told_too_slow = True
+            self._tell(
+                f"{pace.target:g} frames a second are not reached: about {pace.too_slow:.1f} with {pace.model}, the "
+                "fastest model at hand; a smaller picture (--size), --no-temporal, more CPUs or a GPU (--provider) help"
+            )
 
     def _clean(self, shot: Shot) -> Frame:
         return self._cleaner(self._pace.restorer, shot.image)
@@ -245,7 +266,8 @@ class _Live:
             self._tell(f"saved {names[0]} and {names[1]}")
 
     def _record(self, path: Path) -> None:
-        self._recorder, self._view.recording = Recorder(path, self._capture.rate), True
+        overwrite = self._settings.overwrite and path == self._settings.record
+        self._recorder, self._view.recording = Recorder(path, self._capture.rate, overwrite), True
 
     def _stop_recording(self) -> None:
         recorder, self._view.recording = self._recorder, False
@@ -281,9 +303,45 @@ def _what_it_gives(source: Source, width: int, height: int, rate: float | None) 
     return gives + (f" (asked for {', '.join(asked)})" if asked else "")
 
 
-def _refuse_nothing(settings: LiveSettings, window: bool, reports: bool) -> None:
+def _begin_pace(
+    settings: LiveSettings, restorer: Restorer, frame: Frame, rate: float | None, tell: Callable[[str], None]
+) -> Pace:
+    """Choose the model to begin with, and say which it is where there was a choice."""
+    opened = {settings.model: restorer}
+
+    def open_model(name: str) -> Restorer:
+        return opened.pop(name) if name in opened else settings.open_model(name)
+
+    def measure(restorer: Restorer) -> float:
+        started = time.monotonic()
+        FrameCleaner(settings.temporal)(restorer, frame)
+        return time.monotonic() - started
+
+    target = settings.target_fps or ((rate or _SMOOTH) if settings.adapts else None)
+    models = ladder(settings.model) if target else [settings.model]
+    if settings.target_fps and len(models) == 1:
+        tell(f"--target-fps: there is no cheaper model than {settings.model!r} to step down to")
+    pace = Pace(models, 1 / target if target else None, open_model)
+    if settings.adapts:
+        seconds = pace.begin(measure, None if settings.target_fps else 1 / _SMOOTH)
+        what = f"the best packaged one that makes {pace.target:g} frames a second here"
+        if seconds * pace.target > 1:
+            what = f"the fastest packaged one, about {1 / seconds:.1f} frames a second here"
+        tell(f"model: {pace.model}, {what} (-m NAME pins one)")
+    return pace
+
+
+def _what_was_done(source: Source, figures: dict[str, Any]) -> str:
+    count, dropped = figures["frames"], figures["dropped"]
+    return (
+        f"{source.name}: cleaned {count} frame{'s' * (count != 1)} in {figures['time']:.1f} s, {figures['fps']:.1f} a "
+        f"second, with {figures['model']}; {dropped} dropped"
+    )
+
+
+def _refuse_nothing(settings: LiveSettings, reports: bool) -> None:
     ends = settings.frames is not None or settings.seconds is not None
-    if not (window or settings.record or settings.virtual_camera or reports or ends):
+    if not (settings.window or settings.record or settings.virtual_camera or reports or ends):
         raise UsageError(
             "without a window nothing would come of it: name -o FILE, --virtual-camera, --json or --frames"
         )

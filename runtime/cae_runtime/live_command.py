@@ -12,6 +12,7 @@ from cae_runtime.errors import DeviceError, UsageError
 from cae_runtime.live import LiveSettings, run_live
 from cae_runtime.recorder import check_path
 from cae_runtime.restorer import Restorer
+from cae_runtime.session import DEFAULT_MODEL
 
 _SIDE_MAX = 16_384
 
@@ -34,7 +35,7 @@ def run_webcam(
     camera: str | None,
     size: str | None,
     fps: float | None,
-    model: str,
+    model: str | None,
     strength: float,
     compare: bool,
     temporal: bool,
@@ -42,6 +43,7 @@ def run_webcam(
     reconnect: bool,
     no_window: bool,
     output: str | None,
+    overwrite: bool,
     virtual_camera: bool,
     frames: int | None,
     seconds: float | None,
@@ -56,12 +58,14 @@ def run_webcam(
     record = None
     if output is not None:
         record = Path(output)
-        check_path(record)
+        check_path(record, overwrite)
     source = parse_source("0" if camera is None else camera, _parsed_size(size), fps)
+    if record is not None and source.is_file and record.exists() and record.samefile(str(source.target)):
+        raise UsageError(f"recording {str(record)!r} is the source: choose another name")
     settings = LiveSettings(
-        source, model, open_model, strength=strength, compare=compare, temporal=temporal, target_fps=target_fps,
-        reconnect=reconnect, window=not no_window, record=record, virtual_camera=virtual_camera, frames=frames,
-        seconds=seconds,
+        source, model or DEFAULT_MODEL, open_model, adapts=model is None, strength=strength, compare=compare,
+        temporal=temporal, target_fps=target_fps, reconnect=reconnect, window=not no_window, record=record,
+        overwrite=overwrite, virtual_camera=virtual_camera, frames=frames, seconds=seconds,
     )  # fmt: skip
     run_live(settings, tell, (lambda figures: tell_json(json.dumps(figures))) if tell_json else None)
 

@@ -19,7 +19,7 @@ class LiveFigures:
     """Counts frames and times them.
 
     Args:
-        model: the model that was asked for.
+        model: the model that is used first.
 
     Attributes:
         frames: frames that were cleaned.
@@ -41,7 +41,7 @@ class LiveFigures:
         self._all.append(seconds)
         self._of_second.append(seconds)
         self._oldest, self._oldest_of_all = max(self._oldest, age), max(self._oldest_of_all, age)
-        self._provider = pace.restorer.provider
+        self._model, self._provider = pace.model, pace.restorer.provider
 
     def lines(self, pace: Pace, dropped: int, strength: float) -> list[str]:
         """Return the overlay's lines."""
@@ -78,7 +78,7 @@ class LiveFigures:
         return line
 
     def final(self, dropped: int) -> dict[str, Any]:
-        """Return the figures of the whole run."""
+        """Return the figures of the whole run; the model is the one in use at its end."""
         taken = time.monotonic() - self._began
         return {
             "event": "end",

@@ -12,30 +12,29 @@ from typing import Any
 from cae_runtime.batch import NO_MEMORY, FileResult, clean_files, output_is_there
 from cae_runtime.batch import Clean as CleanImage
 from cae_runtime.errors import ImageError, ProviderError, UsageError, VideoError
+from cae_runtime.formats import VideoCoding
 from cae_runtime.moving import frame_cleaner
 from cae_runtime.plan import Job
 from cae_runtime.restorer import Restorer
 from cae_runtime.video import (
-    INSTALL,
     CleanedVideo,
     VideoInterrupted,
     VideoPartlyDone,
     check_encoding,
-    pyav_is_there,
+    missing_extra,
     transcode,
 )
 
 OnFrame = Callable[[Path, int, int | None], None]
 
 
-def check_videos(jobs: Sequence[Job], sources: Iterable[Path], codec: str | None, crf: int | None) -> None:
+def check_videos(jobs: Sequence[Job], sources: Iterable[Path], coding: VideoCoding) -> None:
     """Refuse what would fail with every video, before any work is done.
 
     Args:
         jobs: all the files.
         sources: what the user named.
-        codec: as in `cae_runtime.video.clean_video`.
-        crf: as there.
+        coding: how they are to be written.
 
     Raises:
         UsageError: PyAV is missing and a video was named, or there are only videos; or an output's format does not hold
@@ -43,10 +42,11 @@ def check_videos(jobs: Sequence[Job], sources: Iterable[Path], codec: str | None
     """
     videos = [job for job in jobs if job.video]
     named = set(sources)
-    if videos and (len(videos) == len(jobs) or any(job.source in named for job in videos)) and not pyav_is_there():
-        raise UsageError(INSTALL)
+    none_else = videos and (len(videos) == len(jobs) or any(job.source in named for job in videos))
+    if none_else and (missing := missing_extra()):
+        raise UsageError(f"{str(videos[0].source)!r} is a video, and {missing}")
     for job in videos:
-        check_encoding(job.output, codec, crf)
+        check_encoding(job.output, coding)
 
 
 def clean_all(
@@ -55,8 +55,7 @@ def clean_all(
     *,
     strength: float = 1.0,
     quality: int | None = None,
-    codec: str | None = None,
-    crf: int | None = None,
+    coding: VideoCoding = VideoCoding(),  # noqa: B008 - it cannot be changed
     temporal: bool = True,
     overwrite: bool = False,
     on_frame: OnFrame | None = None,
@@ -69,8 +68,7 @@ def clean_all(
         jobs: the files, see `cae_runtime.plan.make_plan`.
         strength: 0..1, see `Restorer`.
         quality: of images, 1..100, see `cae_runtime.images.encode`.
-        codec: of videos, see `cae_runtime.video.clean_video`.
-        crf: of videos, see there.
+        coding: of videos.
         temporal: whether the frames of videos are averaged over time before the network.
         overwrite: replace outputs that are there, instead of skipping them.
         on_frame: called after each frame of a video with the file, how many are done, and about how many there are.
@@ -89,7 +87,7 @@ def clean_all(
             )
             continue
         for job in group:
-            result, interrupted = _clean_one(job, restorer, strength, codec, crf, temporal, overwrite, on_frame)
+            result, interrupted = _clean_one(job, restorer, strength, coding, temporal, overwrite, on_frame)
             yield result
             if interrupted:
                 raise KeyboardInterrupt
@@ -99,8 +97,7 @@ def _clean_one(
     job: Job,
     restorer: Restorer,
     strength: float,
-    codec: str | None,
-    crf: int | None,
+    coding: VideoCoding,
     temporal: bool,
     overwrite: bool,
     on_frame: OnFrame | None,
@@ -112,17 +109,15 @@ def _clean_one(
     try:
         if output_is_there(job.output, overwrite):
             return replace(result, status="skipped", reason="the output exists"), False
-        if not pyav_is_there():
-            raise VideoError(INSTALL)
+        if missing := missing_extra():
+            raise VideoError(f"is a video, and {missing}")
 
         def told(done: int, of: int | None) -> None:
             if on_frame is not None:
                 on_frame(job.source, done, of)
 
         try:
-            cleaned = transcode(
-                job.source, job.output, frame_cleaner(restorer, strength, temporal), codec=codec, crf=crf, on_frame=told
-            )
+            cleaned = transcode(job.source, job.output, frame_cleaner(restorer, strength, temporal), coding, told)
             result = replace(result, **_told_of(cleaned))
         except VideoInterrupted as e:
             interrupted = True

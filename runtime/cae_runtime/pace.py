@@ -37,6 +37,7 @@ class Pace:
         restorer: the model to use now.
         model: its name.
         steps: how often the model was changed.
+        too_slow: frames a second with the cheapest model, where that does not reach the budget; else None.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Pace:
     ) -> None:
         self._models, self._budget, self._opener, self._clock = list(models), budget, opener, clock
         self._level, self.steps = 0, 0
+        self.too_slow: float | None = None
         self._opened: dict[str, Restorer] = {}
         self._best: dict[int, float] = {}  # the least seconds a frame that each level took
         self._left_at = 0.0  # seconds a frame that the level above took when it was left
@@ -62,9 +64,47 @@ class Pace:
         return self._models[self._level]
 
     @property
+    def target(self) -> float:
+        """Frames a second that are to be held; 0 where the model never changes."""
+        return 1 / self._budget if self._budget else 0.0
+
+    @property
+    def went_down(self) -> bool:
+        """Whether the last change was to a cheaper model."""
+        return not self._came_up
+
+    @property
     def is_reduced(self) -> bool:
         """Whether a cheaper model than the first is in use."""
         return self._level > 0
+
+    def begin(self, measure: Callable[[Restorer], float], enough: float | None = None) -> float:
+        """Go down to the best model that keeps within the budget; return the seconds that a frame takes with it.
+
+        Args:
+            measure: tells how long a frame takes with a model.
+            enough: the budget where no model keeps within the first; None keeps that. Then the best model within this
+                one is taken, or the cheapest.
+        """
+        cheapest = len(self._models) - 1
+        while (seconds := self._measured(measure)) > _ROOM * (self._budget or seconds) and self._level < cheapest:
+            self._level += 1
+            self.restorer = self._open()
+        if enough is not None and self._budget is not None and seconds > _ROOM * self._budget:
+            self._budget = max(enough, self._budget)
+            within = [level for level, took in self._best.items() if took <= _ROOM * self._budget]
+            self._level = min(within, default=cheapest)
+            self.restorer = self._open()
+        self._since = self._clock()
+        return self._best[self._level]
+
+    def _measured(self, measure: Callable[[Restorer], float]) -> float:
+        """Return how long a frame takes with the model in use, and keep it for later decisions."""
+        level = self._level
+        seconds = self._best[level] = min(measure(self.restorer), measure(self.restorer))  # the first is slower
+        if level:
+            self._dearer[level] = self._best[level - 1] / seconds
+        return seconds
 
     def took(self, seconds: float) -> bool:
         """Take note of what a frame took in all, and return whether the model was changed."""
@@ -73,6 +113,7 @@ class Pace:
             return False
         typical, level = statistics.median(self._times), self._level
         self._best[level] = min(typical, self._best.get(level, typical))
+        self.too_slow = 1 / typical if typical > self._budget and level + 1 == len(self._models) else None
         stayed = self._clock() - self._since
         if self._left_at:
             self._dearer[level], self._left_at = self._left_at / typical, 0.0
@@ -93,6 +134,7 @@ class Pace:
     def _go(self, step: int) -> None:
         self._level += step
         self.steps += 1
+        self.too_slow = None
         self._times.clear()
         self._since, self._came_up = self._clock(), step < 0
         self.restorer = self._open()

@@ -26,6 +26,7 @@ class Recorder:
     Args:
         path: the file; its suffix chooses the format.
         rate: frames a second, or None for 30.
+        overwrite: whether a file of that name is replaced, when the recording is whole.
 
     Attributes:
         path: the file.
@@ -35,8 +36,9 @@ class Recorder:
         UsageError: the suffix is none of those that can be written, or the file exists.
     """
 
-    def __init__(self, path: Path, rate: float | None) -> None:
-        check_path(path)
+    def __init__(self, path: Path, rate: float | None, overwrite: bool = False) -> None:
+        check_path(path, overwrite)
+        self._overwrite = overwrite
         self.path, self.frames = path, 0
         self._rate = min(max(rate or _DEFAULT_RATE, _RATES[0]), _RATES[1])
         self._partial = temporary_beside(path, path.suffix)
@@ -83,7 +85,7 @@ class Recorder:
         try:
             if not _plays(self._partial, self.frames):
                 raise ImageError(f"recording {str(self.path)!r} could not be written whole: is the disk full?")
-            while self.path.exists():  # by now: another program's
+            while self.path.exists() and not self._overwrite:  # by now: another program's
                 self.path = self.path.with_stem(f"{self.path.stem}-2")
             self._partial.replace(self.path)
         except OSError as e:
@@ -106,16 +108,18 @@ class Recorder:
         return writer
 
 
-def check_path(path: Path) -> None:
+def check_path(path: Path, overwrite: bool = False) -> None:
     """Refuse a name that no recording can have.
 
     Raises:
-        UsageError: its suffix is no video's, or there is such a file.
+        UsageError: its suffix is no video's, or there is such a file that is not to be replaced, or a folder.
     """
     if path.suffix.lower() not in SUFFIXES:
         raise UsageError(f"recording {str(path)!r}: the name must end in {', '.join(SUFFIXES)}")
-    if path.exists():
-        raise UsageError(f"recording {str(path)!r} exists already: name another file")
+    if path.is_dir():
+        raise UsageError(f"recording {str(path)!r} is a folder: name a file in it")
+    if path.exists() and not overwrite:
+        raise UsageError(f"recording {str(path)!r} exists already: name another file, or add --overwrite")
 
 
 def _plays(path: Path, frames: int) -> bool:

@@ -23,7 +23,7 @@ from cae_runtime.errors import (
     VideoError,
     VideoNotFoundError,
 )
-from cae_runtime.formats import CODECS_OF_FORMAT, CRF_MAX, VIDEO_FORMAT_OF_SUFFIX
+from cae_runtime.formats import CODECS_OF_FORMAT, CRF_MAX, PIXEL_FORMATS, VIDEO_FORMAT_OF_SUFFIX, VideoCoding
 from cae_runtime.moving import frame_cleaner
 from cae_runtime.plan import Job
 from cae_runtime.pool import in_order
@@ -35,7 +35,10 @@ if TYPE_CHECKING:  # what needs PyAV is imported when a video is opened
     from cae_runtime.video_sink import VideoSink
     from cae_runtime.video_source import Frame, Step, VideoSource
 
-INSTALL: Final = "videos need an extra: pip install 'cae-toolkit[video]' (in a checkout: pip install -e '.[video]')"
+INSTALL: Final = (
+    "videos need an extra: pip install 'cae-toolkit[video]' (in a checkout: pip install -e '.[video]'), that is PyAV "
+    "18 or later, {why}"
+)
 _PYAV: Final = 18  # the version that pyproject.toml asks for
 
 Clean = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
@@ -94,6 +97,7 @@ def clean_video(
     strength: float = 1.0,
     codec: str | None = None,
     crf: int | None = None,
+    pixel_format: str | None = None,
     on_frame: Callable[[int, int | None], None] | None = None,
 ) -> CleanedVideo:
     """Clean a video file, as `cae-run` does.
@@ -113,6 +117,8 @@ def clean_video(
         strength: s in 0..1; each frame becomes frame + s * (cleaned - frame).
         codec: `h264`, `h265`, `vp9` or `av1`; None takes what is usual in the format.
         crf: constant rate factor, lower is better: 0..51, for vp9 and av1 0..63; None takes a default.
+        pixel_format: `yuv420p`, `yuv422p` or `yuv444p`; None takes the source's chroma, and of RGB `yuv420p`, which all
+            players take.
         on_frame: called after each frame with how many are done, and about how many there are (None: unknown).
 
     Returns:
@@ -130,9 +136,10 @@ def clean_video(
     """
     source, output = checked_path("source", source), checked_path("output", output)
     strength = checked_share("strength", strength)
-    check_encoding(output, codec, crf)
-    if not pyav_is_there():
-        raise MissingExtraError(INSTALL)
+    coding = VideoCoding(codec, crf, pixel_format)
+    check_encoding(output, coding)
+    if missing := missing_extra():
+        raise MissingExtraError(missing)
     with ExitStack() as opened:
         if restorer is None or isinstance(restorer, str | os.PathLike | Session):
             restorer = opened.enter_context(Restorer(DEFAULT_MODEL if restorer is None else restorer))
@@ -145,7 +152,7 @@ def clean_video(
                 f"restorer is {restorer!r}: it must be a Restorer, a model, or a function from a frame to a frame"
             )
         try:
-            return transcode(source, output, clean, codec=codec, crf=crf, on_frame=on_frame)
+            return transcode(source, output, clean, coding, on_frame)
         except VideoError as e:  # its text goes on after the name
             e.args = (f"video {str(source)!r} {e}",)
             raise
@@ -165,17 +172,19 @@ def _frame_by_frame(function: Clean) -> Clean:
     return clean
 
 
-def pyav_is_there() -> bool:
-    """Tell whether the extra `video` is installed."""
+def missing_extra() -> str:
+    """Return what videos need and is not here, with the line that installs it; empty where all is here."""
     try:
         import av
     except ImportError:
-        return False
-    return int(av.__version__.split(".")[0]) >= _PYAV
+        return INSTALL.format(why="which is not installed")
+    if int(av.__version__.split(".")[0]) < _PYAV:
+        return INSTALL.format(why=f"of which {av.__version__} is installed")
+    return ""
 
 
-def check_encoding(output: Path, codec: str | None, crf: int | None) -> None:
-    """Refuse an output whose format is not known or does not hold the codec, and a `crf` that the codec does not know.
+def check_encoding(output: Path, coding: VideoCoding) -> None:
+    """Refuse an output whose format is not known or does not hold the codec, and what the codec does not know.
 
     Raises:
         UsageError: one of them.
@@ -187,20 +196,22 @@ def check_encoding(output: Path, codec: str | None, crf: int | None) -> None:
             f"{', '.join(VIDEO_FORMAT_OF_SUFFIX)}"
         )
     codecs = CODECS_OF_FORMAT[format]
-    chosen = codecs[0] if codec is None else codec
+    chosen = codecs[0] if coding.codec is None else coding.codec
     if chosen not in codecs:
-        raise UsageError(f"codec is {codec!r}: output {str(output)!r} is {format}, which takes {' or '.join(codecs)}")
-    if crf is not None:
-        checked_whole("crf", crf, 0, CRF_MAX[chosen], f"None for {chosen}'s default")
+        raise UsageError(f"codec is {chosen!r}: output {str(output)!r} is {format}, which takes {' or '.join(codecs)}")
+    if coding.crf is not None:
+        checked_whole("crf", coding.crf, 0, CRF_MAX[chosen], f"None for {chosen}'s default")
+    if coding.pixel_format is not None and coding.pixel_format not in PIXEL_FORMATS[chosen]:
+        raise UsageError(
+            f"pixel format is {coding.pixel_format!r}: {chosen} takes {' or '.join(PIXEL_FORMATS[chosen])}"
+        )
 
 
 def transcode(
     source: Path,
     output: Path,
     clean: Clean,
-    *,
-    codec: str | None = None,
-    crf: int | None = None,
+    coding: VideoCoding,
     on_frame: Callable[[int, int | None], None] | None = None,
 ) -> CleanedVideo:
     """Clean a video with a function from a frame to a frame; see `clean_video`, whose arguments these are.
@@ -217,7 +228,7 @@ def transcode(
         raise UsageError(f"output {str(output)!r} is the source: choose another name")
     opened = VideoSource(source)
     try:
-        return _Work(opened, Job(source, output), clean, on_frame).run(codec, crf)
+        return _Work(opened, Job(source, output), clean, on_frame).run(coding)
     finally:
         opened.close()
 
@@ -232,7 +243,7 @@ class _Work:
         self._before: NDArray[np.uint8] | None = None
         self._frames = self._repeated = 0
 
-    def run(self, codec: str | None, crf: int | None) -> CleanedVideo:
+    def run(self, coding: VideoCoding) -> CleanedVideo:
         """Do all of it under a hidden name, and rename that."""
         steps = self._source.steps()
         first = next(steps)
@@ -241,17 +252,17 @@ class _Work:
         try:
             output.parent.mkdir(parents=True, exist_ok=True)
             try:
-                self._write(hidden, first, steps, codec, crf)
+                self._write(hidden, first, steps, coding)
             finally:
                 discard(hidden)
         except OSError as e:
             raise VideoError(f"cannot be written to {str(output)!r}: {e.strerror}") from e
         return self._cleaned
 
-    def _write(self, hidden: Path, first: Step, steps: Iterator[Step], codec: str | None, crf: int | None) -> None:
+    def _write(self, hidden: Path, first: Step, steps: Iterator[Step], coding: VideoCoding) -> None:
         from cae_runtime.video_sink import VideoSink
 
-        sink = VideoSink(hidden, self._job.output.suffix, self._source, codec, crf)
+        sink = VideoSink(hidden, self._job.output.suffix, self._source, coding)
         try:
             interrupted = False
             try:

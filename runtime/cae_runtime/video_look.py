@@ -53,6 +53,7 @@ class Look:
         width: pixels of a row, as stored.
         height: rows, as stored.
         layout: planar YUV of 8 bits with the chroma of the source, such as `yuv420p`.
+        is_rgb: the source has RGB, not YUV.
         matrix: how YUV and BGR turn into each other, for swscale.
         range: of YUV, `MPEG` or `JPEG`.
         tags: matrix, primaries, transfer and range as the file tells them, also where it tells nothing.
@@ -64,6 +65,7 @@ class Look:
     width: int
     height: int
     layout: str
+    is_rgb: bool
     matrix: int
     range: int
     tags: tuple[int, int, int, int]
@@ -110,6 +112,7 @@ def look_at(frame: av.VideoFrame, stream: VideoStream) -> Look:
         frame.width,
         frame.height,
         _layout_of(pixels),
+        pixels.is_rgb,
         _MATRIX_OF_TAG.get(matrix, guess.value),
         ColorRange.JPEG.value if tagged_range == ColorRange.JPEG.value else ColorRange.MPEG.value,
         (matrix, primaries, transfer, tagged_range),

@@ -12,12 +12,24 @@ import av
 import numpy as np
 from av.packet import Packet
 from av.stream import AttachmentStream, Stream
+from av.video.format import VideoFormat
 from av.video.reformatter import ColorRange, VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from cae_runtime.errors import UsageError, VideoError
-from cae_runtime.formats import AVI, CODECS_OF_FORMAT, MATROSKA, MOV, MP4, VIDEO_FORMAT_OF_SUFFIX, WEBM
+from cae_runtime.formats import (
+    AVI,
+    CODECS_OF_FORMAT,
+    MATROSKA,
+    MOV,
+    MP4,
+    PIXEL_FORMATS,
+    SMALLEST,
+    VIDEO_FORMAT_OF_SUFFIX,
+    WEBM,
+    VideoCoding,
+)
 from cae_runtime.video_look import INTERPOLATION, Look, kept_metadata
 from cae_runtime.video_source import Step, VideoSource, is_cover
 
@@ -32,8 +44,8 @@ _OPTIONS: Final = {
 }
 _MUXERS: Final = {MP4: "mp4", MOV: "mov", MATROSKA: "matroska", WEBM: "webm", AVI: "avi"}
 _RATE_MAX: Final = Fraction(240)  # that an encoder is told: some refuse more; the frames' own times hold
-_ANY_CHROMA: Final = {"h264", "h265", "vp9"}
 _EVEN_ONLY: Final = {"h264", "h265"}
+_CUTREE_FROM: Final = 128  # pixels of a row; x265's macroblock tree writes past its memory in frames narrower than 50
 
 
 class VideoSink:
@@ -43,25 +55,27 @@ class VideoSink:
         path: where; its name does not tell the format.
         suffix: of the name that it will have, such as `.mp4`.
         source: the open video, whose look is known.
-        codec: one that the format holds; None takes the format's first.
-        crf: constant rate factor of the codec, lower is better; None takes a default that is hard to see.
+        coding: codec (without one the format's first), quality (without one a loss that is hard to see), chroma.
 
     Attributes:
         dropped: what of the source is not in the file, as far as that is known while it is written.
 
     Raises:
         UsageError: this PyAV cannot write the codec.
-        VideoError: the format does not hold the sound, or the file cannot be written.
+        VideoError: the frames are too small for the codec, the format does not hold the sound, or the file cannot be
+            written.
     """
 
-    def __init__(self, path: Path, suffix: str, source: VideoSource, codec: str | None, crf: int | None) -> None:
+    def __init__(self, path: Path, suffix: str, source: VideoSource, coding: VideoCoding) -> None:
         self._format = VIDEO_FORMAT_OF_SUFFIX[suffix.lower()]
-        codec = codec or CODECS_OF_FORMAT[self._format][0]
+        codec = coding.codec or CODECS_OF_FORMAT[self._format][0]
         if _ENCODERS[codec] not in av.codecs_available:
             raise UsageError(f"codec {codec!r} has no encoder ({_ENCODERS[codec]}) in this PyAV: choose another codec")
         assert source.look is not None  # noqa: S101 - known with the first step
         self._look: Look = source.look
         self.dropped: set[str] = set(self._look.lost)
+        self._layout = self._chosen_layout(codec, coding.pixel_format)
+        self._size = self._possible_size(codec)
         self._reformatter = VideoReformatter()
         self._durations: dict[int, int] = {}
         self._least: dict[int, int] = {}  # by stream: the decoding time that its next packet has at least
@@ -69,12 +83,12 @@ class VideoSink:
         options = {"movflags": "+faststart"} if self._format in (MP4, MOV) else {}
         if options and any(key.lower().startswith("com.") for key in source.container.metadata):
             options["movflags"] += "+use_metadata_tags"
-        self._what = f"as {codec} in {self._format}, {self._look.width}x{self._look.height} pixels"
+        self._what = f"as {codec} in {self._format}, {self._size[0]}x{self._size[1]} pixels"
         with _told(self._what):
             self._container = av.open(f"file:{path}", "w", format=_MUXERS[self._format], container_options=options)
         try:
             with _told(self._what):
-                self._stream = self._add_video(source, codec, DEFAULT_CRF[codec] if crf is None else crf)
+                self._stream = self._add_video(source, codec, DEFAULT_CRF[codec] if coding.crf is None else coding.crf)
                 self._copies = {
                     stream.index: copy for stream in source.others if (copy := self._add_copy(stream)) is not None
                 }
@@ -95,13 +109,15 @@ class VideoSink:
         self._time_base = 1 / source.rate if self._format == AVI else source.time_base
         self._source_base = source.time_base
         context = stream.codec_context
-        context.width, context.height = look.width, look.height
-        context.pix_fmt = self._layout = self._possible_layout(codec)
+        context.width, context.height = self._size
+        context.pix_fmt = self._layout
         context.time_base = self._time_base
         stream.time_base = self._time_base
         context.colorspace, context.color_primaries, context.color_trc, context.color_range = look.tags
         context.sample_aspect_ratio = look.pixel_shape or Fraction(1)
         context.options = {**_OPTIONS[codec], "crf": str(crf)}
+        if codec == "h265" and self._size[0] < _CUTREE_FROM:
+            context.options["x265-params"] += ":no-cutree=1"
         if self._format == AVI:
             context.max_b_frames = 0  # its frames have no times of their own
         if codec == "h265" and self._format in (MP4, MOV):
@@ -111,14 +127,39 @@ class VideoSink:
         stream.disposition = source.stream.disposition
         return stream
 
-    def _possible_layout(self, codec: str) -> str:
-        look, layout = self._look, self._look.layout
-        if codec not in _ANY_CHROMA and layout != "yuv420p":
-            self.dropped.add("full chroma (4:2:0 is written)")
-            return "yuv420p"
-        if codec in _EVEN_ONLY and layout != "yuv444p" and (look.width % 2 or look.height % 2):
-            return "yuv444p"
-        return layout
+    def _chosen_layout(self, codec: str, wanted: str | None) -> str:
+        """Return the pixel format to write: the source's chroma, of RGB that which all players take."""
+        look, possible = self._look, PIXEL_FORMATS[codec]
+        if wanted is not None:
+            return wanted
+        if look.layout in possible and not look.is_rgb:
+            return look.layout
+        keeps_it = f"; --pixel-format {look.layout} keeps it" if look.layout in possible else ""
+        self.dropped.add(f"full chroma (4:2:0 is written{keeps_it})")
+        return "yuv420p"
+
+    def _possible_size(self, codec: str) -> tuple[int, int]:
+        """Return width and height to write: some encoders take none that the chroma does not divide.
+
+        Raises:
+            VideoError: the frames are smaller than what the encoder takes.
+        """
+        size = self._look.width, self._look.height
+        least = SMALLEST[codec]
+        if size[0] < least[0] or size[1] < least[1]:
+            raise VideoError(
+                f"has {size[0]}x{size[1]} pixels: {codec} takes {least[0]}x{least[1]} and more, choose another --codec"
+            )
+        if codec not in _EVEN_ONLY:
+            return size
+        chroma = VideoFormat(self._layout, 64, 64)
+        steps = 64 // chroma.chroma_width(), 64 // chroma.chroma_height()
+        written = size[0] + -size[0] % steps[0], size[1] + -size[1] % steps[1]
+        if written != size:
+            odd = " and ".join(name for name, a, b in zip(("column", "row"), size, written, strict=True) if a != b)
+            now = f"{written[0]}x{written[1]} is written, the last {odd} repeated"
+            self.dropped.add(f"odd size ({now}; --pixel-format yuv444p keeps it)")
+        return written
 
     def _add_copy(self, stream: Stream) -> Stream | None:
         """Make room for a stream that is copied; None where that is not possible."""
@@ -176,6 +217,9 @@ class VideoSink:
 
     def _yuv(self, pixels: NDArray[np.uint8]) -> av.VideoFrame:
         look = self._look
+        if self._size != (look.width, look.height):
+            right, below = self._size[0] - look.width, self._size[1] - look.height
+            pixels = np.pad(pixels, ((0, below), (0, right), (0, 0)), "edge")
         frame = self._reformatter.reformat(
             av.VideoFrame.from_ndarray(pixels, "bgr24"),
             format=self._layout,

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from cae_runtime.errors import VideoError
 from cae_runtime.formats import starts_like_a_video
 from cae_runtime.images import PIXELS_MAX
+from cae_runtime.video_end import is_cut_off
 from cae_runtime.video_look import INTERPOLATION, Look, look_at
 
 _DEMUXERS: Final = "mov,matroska,avi"  # none of them opens another file or an address
@@ -29,6 +30,8 @@ _LIMITS: Final = {"max_pixels": str(PIXELS_MAX)}
 _WAITING_MAX: Final = 100_000  # packets of sound that may come before the first frame
 _BUNDLE: Final = 64  # packets of sound that go on without a frame
 _GAP_MAX: Final = 1.0  # seconds by which the last packet may end before the file's own duration
+_FRAME_A_PACKET: Final = {"h264", "hevc"}  # codecs without packets that show nothing
+_NOTHING_CONCEALED: Final = {"mjpeg"}  # decoders that hand out what they filled in without a flag, unless told not to
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,7 @@ class VideoSource:
     def __init__(self, path: Path) -> None:
         self.truncated = ""
         self.resized = False
+        self._path = path
         try:
             self.container = av.open(
                 f"file:{path}", "r", options=_LIMITS, container_options=_SAFE, metadata_errors="replace"
@@ -107,6 +111,7 @@ class VideoSource:
             raise
         self._reformatter = VideoReformatter()
         self._lost = _Lost()
+        self._sent: dict[int, int] = {}  # times and durations of packets whose frames have not come out yet
         self._end = 0  # where the last frame that was given ends
         self._last = -(2**62)
         self._shown = False
@@ -124,8 +129,12 @@ class VideoSource:
         if context.width * context.height > PIXELS_MAX:
             raise VideoError(f"has {context.width}x{context.height} pixels: the limit is {PIXELS_MAX} pixels")
         context.options = dict(_LIMITS)
+        if context.name in _NOTHING_CONCEALED:
+            context.options["err_detect"] = "explode"
         context.flags |= Flags.output_corrupt
-        context.thread_type = "SLICE"  # what fails belongs to the packet that was just sent
+        # With one thread what fails belongs to the packet that was just sent, and H.264 conceals damage and flags it:
+        # with several slices at a time it leaves blank blocks, unflagged.
+        context.thread_count = 1
         if stream.metadata.get("alpha_mode", stream.metadata.get("ALPHA_MODE")) == "1":
             raise VideoError("has an alpha channel, which would be lost")
         return stream
@@ -199,10 +208,23 @@ class VideoSource:
             self.truncated = f"is truncated or damaged: {e.strerror or e}"
             yield from self._flush()
             return
-        start, duration = self.container.start_time or 0, self.container.duration or 0
-        missing = (start + duration) / av.time_base - float(end)
-        if missing > _GAP_MAX:
-            self.truncated = f"is truncated: its last {missing:.1f} seconds are missing"
+        self.truncated = self._cut_off(float(end))
+
+    def _cut_off(self, end: float) -> str:
+        """Return why the file ends before its own end, empty where it does not; `end` is where its last packet ends."""
+        try:
+            cut = is_cut_off(self._path)
+        except OSError as e:
+            return f"cannot be read to its end: {e.strerror}"
+        start, duration = (self.container.start_time or 0) / av.time_base, (self.container.duration or 0) / av.time_base
+        matroska = "matroska" in self.container.format.name
+        # Matroska's duration counts from 0 or from the first frame, as the program that wrote it likes.
+        whole = duration if matroska and duration > start else start + duration
+        missing = whole - end
+        if cut or (missing > _GAP_MAX and not (matroska and cut is False)):
+            what = f"its last {missing:.1f} seconds are missing" if missing > 0.05 else "its end is missing"
+            return f"is truncated: {what}"
+        return ""
 
     def _flush(self) -> Iterator[Packet[Any]]:
         packet: Packet[Any] = Packet()
@@ -215,6 +237,8 @@ class VideoSource:
         time = packet.pts if packet.pts is not None else packet.dts
         if self._sorted_times and packet.dts is not None:
             heapq.heappush(self._times, packet.dts)
+        if packet.pts is not None and not packet.is_discard and self.stream.codec_context.name in _FRAME_A_PACKET:
+            self._sent[packet.pts] = packet.duration or 0
         try:
             decoded = packet.decode()
         except av.FFmpegError as e:
@@ -222,11 +246,13 @@ class VideoSource:
                 raise
             if packet.size:
                 time = heapq.heappop(self._times) if self._times else time
+                self._sent.pop(time or 0, None)
                 self._lost.add(self._end if time is None else time, packet.duration or 0)
             return
         for frame in decoded:
             if self._times:
                 frame.pts = heapq.heappop(self._times)
+            self._note_missing(frame.pts)
             if frame.is_corrupt:
                 self._lost.add(self._end if frame.pts is None else frame.pts, frame.duration)
                 continue
@@ -237,6 +263,15 @@ class VideoSource:
                 yield self._timed(None if self._shown else pixels, pts, duration, damaged=True)
             known = self._shown and not begun  # given in the place of the damaged ones that the file begins with
             yield self._timed(None if known else pixels, self._end if frame.pts is None else frame.pts, frame.duration)
+
+    def _note_missing(self, pts: int | None) -> None:
+        """Count packets as lost that should have been shown before a frame: frames come out in the order of showing."""
+        if pts is None:
+            return
+        for time in [time for time in self._sent if time <= pts]:
+            duration = self._sent.pop(time)
+            if self._shown and self._last < time < pts:
+                self._lost.add(time, duration)
 
     def _timed(self, pixels: NDArray[np.uint8] | None, pts: int, duration: int, damaged: bool = False) -> Frame:
         """Return a frame that is shown after the one before."""

@@ -80,6 +80,27 @@ def test_one_model_is_never_changed(budget: float | None) -> None:
     assert machine.pace.steps == 0
 
 
+@pytest.mark.parametrize(
+    ("seconds", "model", "target"),
+    [
+        ((0.02, 0.01, 0.005), "best", 30),
+        ((0.2, 0.02, 0.005), "middle", 30),
+        ((0.05, 0.045, 0.04), "best", 15),
+        ((0.2, 0.05, 0.04), "middle", 15),
+        ((0.4, 0.3, 0.1), "fast", 15),
+    ],
+)
+def test_it_begins_with_the_best_that_holds_the_rate_or_a_lower_one(
+    seconds: tuple[float, float, float], model: str, target: float
+) -> None:
+    machine = Machine(1 / 30, **dict(zip(("best", "middle", "fast"), seconds, strict=True)))
+    taken = machine.pace.begin(lambda name: machine.seconds[str(name)], 1 / 15)
+    assert (machine.pace.model, taken) == (model, machine.seconds[model])
+    assert machine.pace.target == pytest.approx(target)
+    assert set(machine.run(30)) == {model}
+    assert (machine.pace.too_slow is not None) == (taken > 1 / target)
+
+
 def test_without_a_target_nothing_changes() -> None:
     machine = Machine(None, best=1.0, fast=0.01)
     assert set(machine.run(60)) == {"best"}

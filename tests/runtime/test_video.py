@@ -18,6 +18,7 @@ from PIL import Image
 from tests.runtime.clips import HEIGHT, WIDTH, lines, look_into, make_clip, psnr, same
 from tests.runtime.conftest import COMMAND
 
+from cae_runtime.errors import UsageError
 from cae_runtime.video import clean_video
 
 Command = Callable[..., subprocess.CompletedProcess[bytes]]
@@ -96,6 +97,7 @@ def test_codec_and_quality(cae_run: Command, tmp_path: Path, codec: str, name: s
     ("args", "reason"),
     [
         (("--codec", "vp8"), "--codec is 'vp8': it must be one of h264, h265, vp9, av1"),
+        (("--codec", "av1", "--pixel-format", "yuv444p"), "pixel format is 'yuv444p': av1 takes yuv420p"),
         (("--codec", "h264", "--ext", "webm"), "is WebM, which takes vp9 or av1"),
         (("--crf", "52"), "crf is 52: it must be 0..51, or None for h264's default"),
         (("--crf", "-1"), "--crf is -1: it must be 0..63"),
@@ -198,10 +200,58 @@ def test_ten_bits_become_eight_and_are_listed(cae_run: Command, tmp_path: Path) 
     assert look_into(tmp_path / "out.mov").layout == "yuv422p"
 
 
-def test_odd_sizes(tmp_path: Path) -> None:
-    source = make_clip(tmp_path / "in.mkv", codec="ffv1", size=(37, 23))
-    clean_video(source, tmp_path / "out.mp4", same)
-    assert look_into(tmp_path / "out.mp4").frames[0].shape == (23, 37, 3)
+@pytest.mark.parametrize(
+    ("name", "codec", "size"),
+    [("a.mp4", "h264", (38, 24)), ("a.mkv", "h265", (38, 24)), ("a.webm", "vp9", (37, 23)), ("a.mkv", "av1", (37, 23))],
+)
+def test_rgb_of_odd_size_becomes_what_all_players_take(
+    tmp_path: Path, name: str, codec: str, size: tuple[int, int]
+) -> None:
+    source = make_clip(tmp_path / "in.mkv", codec="ffv1", layout="bgr0", size=(37, 23), frames=3)
+    cleaned = clean_video(source, tmp_path / name, same, codec=codec)
+    after = look_into(tmp_path / name)
+    assert (after.layout, after.frames[0].shape) == ("yuv420p", (size[1], size[0], 3))
+    assert any(what.startswith("full chroma (4:2:0 is written") for what in cleaned.dropped)
+    said = f"odd size ({size[0]}x{size[1]} is written, the last column and row repeated; "
+    assert any(what.startswith(said) for what in cleaned.dropped) == (size != (37, 23))
+    np.testing.assert_allclose(after.frames[0][20, -1], after.frames[0][20, 36], atol=12)
+    if codec == "av1":
+        with pytest.raises(UsageError, match="pixel format is 'yuv444p': av1 takes yuv420p"):
+            clean_video(source, tmp_path / "all.mkv", same, codec=codec, pixel_format="yuv444p")
+        return
+    all_of_it = tmp_path / f"all{name[1:]}"
+    assert clean_video(source, all_of_it, same, codec=codec, pixel_format="yuv444p").dropped == ()
+    kept = look_into(all_of_it)
+    assert (kept.layout, kept.frames[0].shape) == ("yuv444p", (23, 37, 3))
+
+
+def test_small_frames_are_written_or_refused_and_kill_no_process(tmp_path: Path) -> None:
+    """In a process of its own: x265 has ended those that gave it frames of 34 to 64 pixels a row."""
+    code = """
+import sys
+from pathlib import Path
+from tests.runtime.clips import look_into, make_clip, same
+from cae_runtime import clean_video
+from cae_runtime.errors import VideoError
+folder = Path(sys.argv[1])
+for width, height in [(1, 1), (4, 4), (15, 40), (16, 16), (34, 16), (40, 20), (48, 20), (48, 32)]:
+    source = make_clip(folder / "in.mkv", codec="ffv1", size=(width, height), frames=6, noise=60)
+    for codec in ("h264", "h265", "vp9", "av1"):
+        try:
+            clean_video(source, folder / "out.mkv", same, codec=codec)
+            print(codec, width, height, len(look_into(folder / "out.mkv").frames))
+        except VideoError as e:
+            print(e)
+"""
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    told = done.stdout.splitlines()
+    refused = [line for line in told if "takes" in line]
+    assert len(told) == 32
+    assert len(refused) == 5
+    assert all("choose another --codec" in line for line in refused)
+    assert any("has 15x40 pixels: h265 takes 16x16 and more" in line for line in refused)
+    assert all(line.endswith(" 6") for line in told if line not in refused)
 
 
 def test_subtitles_and_fonts_are_copied(tmp_path: Path) -> None:

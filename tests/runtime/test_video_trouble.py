@@ -41,8 +41,9 @@ def test_without_pyav_a_video_names_the_command_that_installs_it(cae_run: Comman
         done = cae_run(source, "-o", tmp_path / "out")
         assert done.returncode == 2
         (line,) = lines(done)
-        assert line.endswith(
-            "videos need an extra: pip install 'cae-toolkit[video]' (in a checkout: pip install -e '.[video]')"
+        assert line == (
+            f"cae-run: {str(clip)!r} is a video, and videos need an extra: pip install 'cae-toolkit[video]' "
+            "(in a checkout: pip install -e '.[video]'), that is PyAV 18 or later, which is not installed"
         )
     assert not (tmp_path / "out").exists()
 
@@ -55,7 +56,7 @@ def test_without_pyav_the_images_of_a_folder_are_cleaned(cae_run: Command, clip:
     Image.new("RGB", (40, 30)).save(folder / "a.png")
     done = cae_run(folder, "-o", tmp_path / "out")
     assert done.returncode == 1
-    assert f"failed: {str(folder / 'b.mp4')!r} videos need an extra: pip install" in lines(done)[1]
+    assert f"failed: {str(folder / 'b.mp4')!r} is a video, and videos need an extra: pip install" in lines(done)[1]
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.png"]
 
 
@@ -154,6 +155,61 @@ def test_of_a_truncated_file_what_is_there_is_kept(cae_run: Command, clip: Path,
     assert f"failed: {str(cut)!r} is truncated: its last " in lines(done)[1]
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["clean.partial.mkv"]
     assert 10 < len(look_into(tmp_path / "out" / "clean.partial.mkv").frames) < 50
+
+
+FORMATS = {"mkv": {}, "webm": {}, "avi": {}, "mp4": {"movflags": "faststart"}, "mov": {"movflags": "frag_keyframe"}}
+
+
+@pytest.mark.parametrize("start", [0, 80])
+@pytest.mark.parametrize("ending", FORMATS)
+def test_whole_is_whole_whenever_it_begins_and_cut_is_cut_however_little_is_missing(
+    tmp_path: Path, ending: str, start: int
+) -> None:
+    path = tmp_path / f"in.{ending}"
+    codec = {"webm": "libvpx-vp9", "avi": "mjpeg"}.get(ending, "libx264")
+    with av.open(str(path), "w", container_options=FORMATS[ending]) as container:
+        video = container.add_stream(codec, rate=8, options={"bf": "0", "g": "4"} if codec == "libx264" else {})
+        video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        for number in range(12):
+            frame = av.VideoFrame.from_ndarray(
+                np.random.default_rng(number).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8), "bgr24"
+            )
+            frame.pts = start + number
+            container.mux(video.encode(frame))
+        container.mux(video.encode(None))
+    cleaned = clean_video(path, tmp_path / f"out.{ending}", same)
+    assert cleaned.frames == cleaned.repeated + 12 == 12
+    if ending not in ("avi", "mov"):
+        assert look_into(tmp_path / f"out.{ending}").times == look_into(path).times
+    with av.open(str(path)) as container:
+        last = [packet for packet in container.demux(video=0) if packet.size][-1]
+    path.write_bytes(path.read_bytes()[: last.pos + last.size // 2])  # 0.06 s are missing
+    with pytest.raises(VideoPartlyDone, match="is truncated"):
+        clean_video(path, tmp_path / f"cut.{ending}", same)
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.mp4", "libx264"), ("a.avi", "mjpeg"), ("a.mp4", "mpeg4")])
+def test_frames_with_small_holes_are_repeated_and_counted(tmp_path: Path, name: str, codec: str) -> None:
+    """Their decoders go on with what they make up; a few holes are read as other pictures, which nothing can tell."""
+    whole = make_clip(
+        tmp_path / name, frames=24, codec=codec, layout="yuvj420p" if codec == "mjpeg" else "yuv420p", noise=30,
+        size=(160, 128), options={"g": "4", "bf": "0", "flags": "qscale", "global_quality": "400"},
+    )  # fmt: skip
+    with av.open(str(whole)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+    data, damaged = bytearray(whole.read_bytes()), range(3, 24, 4)
+    for number in damaged:
+        hole = packets[number].pos + packets[number].size * 2 // 3
+        data[hole : hole + 20] = bytes(20)
+    broken = tmp_path / f"broken{name[1:]}"
+    broken.write_bytes(data)
+    cleaned = clean_video(broken, tmp_path / "out.mkv", same)
+    assert cleaned.frames == 24
+    assert 3 <= cleaned.repeated <= 6
+    before, after = look_into(whole).frames, look_into(tmp_path / "out.mkv").frames
+    assert sum(psnr([after[number]], [before[number - 1]]) > 28 for number in damaged) >= cleaned.repeated
+    assert all(psnr([after[number]], [before[number]]) > 28 for number in range(24) if number not in damaged)
+    assert clean_video(whole, tmp_path / "whole.mkv", same).repeated == 0
 
 
 def test_the_output_is_never_the_source(clip: Path, tmp_path: Path) -> None:

@@ -303,7 +303,7 @@ def test_ctrl_c_ends_with_130(session: Callable[..., Session]) -> None:
 
 
 @pytest.mark.parametrize("name", ["", ":87654"])
-def test_without_a_display_it_goes_on_without_a_window(tmp_path: Path, name: str) -> None:
+def test_without_a_display_it_says_what_to_do(tmp_path: Path, name: str) -> None:
     film = clip(tmp_path / "clip.avi", frames=5, rate=30)
     environment = {key: value for key, value in os.environ.items() if key not in ("DISPLAY", "WAYLAND_DISPLAY")}
     command = [sys.executable, "-m", "cae_runtime", "--webcam", "--camera", film, "-m", HALF_RED, "--json"]
@@ -311,6 +311,7 @@ def test_without_a_display_it_goes_on_without_a_window(tmp_path: Path, name: str
         [str(part) for part in command], env=environment | ({"DISPLAY": name} if name else {}), cwd=tmp_path,
         capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "running without one" in done.stderr
-    assert '"event": "end"' in done.stdout
+    assert done.returncode == 3, done.stderr
+    assert "no window can be opened here" in done.stderr
+    assert "add --no-window" in done.stderr
+    assert done.stdout == ""
