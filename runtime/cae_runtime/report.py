@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from cae_runtime.batch import FileResult
 from cae_runtime.plan import Plan, Unreadable
+from cae_runtime.progress_log import ProgressLog
 from cae_runtime.restorer import Restorer
 from cae_shared.text import printable
 
@@ -23,7 +24,9 @@ _LOSS_LINES_MAX: Final = 10
 
 
 class Progress:
-    """A progress bar of the files, and one of the frames of the video that is under way, where stderr is a terminal.
+    """A progress bar of the files, and one of the frames of the video that is under way.
+
+    Where stderr is no terminal, a line with the time that is left every ten seconds.
 
     Args:
         total: how many files there are.
@@ -33,6 +36,7 @@ class Progress:
     def __init__(self, total: int, doing: str = "cleaning") -> None:
         self._total, self._doing = total, doing
         self._bar: rich.progress.Progress | None = None
+        self._log = ProgressLog(total, doing, lambda line: print(printable(line), file=sys.stderr, flush=True))
 
     def __enter__(self) -> Progress:
         if sys.stderr.isatty():
@@ -58,13 +62,16 @@ class Progress:
 
     def on_file(self) -> None:
         """Tell that a file is done."""
-        if self._bar is not None:
-            self._bar.advance(self._files)
-            self._bar.update(self._frames, visible=False)
+        if self._bar is None:
+            self._log.on_file()
+            return
+        self._bar.advance(self._files)
+        self._bar.update(self._frames, visible=False)
 
     def on_frame(self, video: Path, done: int, total: int | None) -> None:
         """Tell how many frames of a video are done, and about how many there are."""
         if self._bar is None:
+            self._log.on_frame(video, done, total)
             return
         if video != self._video:
             self._video = video

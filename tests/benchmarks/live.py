@@ -3,9 +3,10 @@
     python -m tests.benchmarks.live share  [--model denoise --model denoise-int8] [--frames 150] [--threads 2]
     python -m tests.benchmarks.live memory [--model denoise-fast-int8] [--frames 20000]
 
-`share` plays noisy frames of 640x480 faster than they can be cleaned, in a window with the overlay (it needs a display:
-`xvfb-run -s '-screen 0 1280x900x24'` gives one); beside it, the same patches through bare sessions of one thread, side
-by side. `memory` is without a window, at 320x240, and prints resident memory as the frames go by.
+`share` plays noisy frames of 640x480 faster than they can be cleaned, in a window with the overlay where there is a
+display (`xvfb-run -s '-screen 0 1280x900x24'` gives one), and says where there is none; beside it, the same patches
+through bare sessions of one thread, side by side. `memory` is without a window, at 320x240, and prints resident memory
+as the frames go by.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from cae_runtime.capture import Capture
 from cae_runtime.live import LiveSettings, run_live
 from cae_runtime.tiles import origins
 from cae_runtime.view import View
+from cae_runtime.window import DisplayTrial
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, help=__doc__)
 Threads = Annotated[int, typer.Option()]
@@ -79,12 +81,22 @@ def play(width: int, height: int, rate: float, **settings: Any) -> dict[str, Any
 def share(model: Annotated[list[str] | None, typer.Option()] = None, frames: int = 150, threads: Threads = 2) -> None:
     """The share of a frame's time that is not the network's."""
     cae_runtime.live.View = partial(View, figures=True)  # type: ignore[misc, assignment]
+    window = DisplayTrial().succeeds()
+    if not window:
+        print("no display: measured without a window", flush=True)
     for name in model or ["denoise", "denoise-int8"]:
         restorer = Restorer(name, provider="cpu", threads=threads)
         bare = bare_seconds(restorer, 640, 480)
         for temporal in (True, False):
             figures = play(
-                640, 480, 120, model=name, open_model=lambda _, ready=restorer: ready, frames=frames, temporal=temporal
+                640,
+                480,
+                120,
+                model=name,
+                open_model=lambda _, ready=restorer: ready,
+                frames=frames,
+                temporal=temporal,
+                window=window,
             )
             whole = figures["ms_p50"]
             print(

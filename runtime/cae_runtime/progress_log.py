@@ -1,0 +1,64 @@
+"""How far the work is, in lines for a log: where stderr is no terminal, a bar cannot be drawn."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+_EVERY: Final = 10.0  # seconds between two lines
+_MINUTE: Final = 60
+_HOUR: Final = 3600
+
+
+class ProgressLog:
+    """Writes a line with the time that is left every ten seconds.
+
+    Args:
+        total: how many files there are.
+        doing: the word before the figures.
+        tell: called with each line.
+        clock: what tells the time, in seconds.
+    """
+
+    def __init__(
+        self, total: int, doing: str, tell: Callable[[str], None], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._total, self._doing, self._tell, self._clock = total, doing, tell, clock
+        self._began = self._told = self._video_began = clock()
+        self._files = 0
+        self._video: Path | None = None
+
+    def on_file(self) -> None:
+        """Tell that a file is done."""
+        self._files += 1
+        if self._files < self._total and self._is_due():
+            left = self._left(self._began, self._files, self._total)
+            self._tell(f"{self._doing}: {self._files} of {self._total} files{left}")
+
+    def on_frame(self, video: Path, done: int, total: int | None) -> None:
+        """Tell how many frames of a video are done, and about how many there are."""
+        if video != self._video:
+            self._video, self._video_began = video, self._clock()
+        if (total is None or done < total) and self._is_due():
+            left = self._left(self._video_began, done, total)
+            self._tell(f"{self._doing} {str(video)!r}: {done}{f' of {total}' if total else ''} frames{left}")
+
+    def _is_due(self) -> bool:
+        now = self._clock()
+        if now - self._told < _EVERY:
+            return False
+        self._told = now
+        return True
+
+    def _left(self, began: float, done: int, total: int | None) -> str:
+        taken = self._clock() - began
+        if not total or not done or not taken:
+            return ""
+        seconds = taken / done * (total - done)
+        if seconds < _MINUTE:
+            return f", about {seconds:.0f} s left"
+        if seconds < _HOUR:
+            return f", about {seconds / _MINUTE:.0f} min left"
+        return f", about {seconds / _HOUR:.1f} h left"
