@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -73,7 +74,10 @@ def _of_the_system(error: RuntimeError) -> bool:
 
 
 def _open_standard_streams() -> None:
-    """Give closed standard streams /dev/null, so that no file of the work gets their number."""
+    """Give closed standard streams /dev/null, so that no file of the work gets their number.
+
+    What the encoding of a console does not have is written as an escape sequence of Python.
+    """
     for number in range(3):
         try:
             os.fstat(number)
@@ -81,6 +85,9 @@ def _open_standard_streams() -> None:
             os.open(os.devnull, os.O_RDWR)  # takes the smallest free number, which is this one
     if sys.stderr is None:
         sys.stderr = open(2, "w", closefd=False, encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def drop_stdout() -> None:

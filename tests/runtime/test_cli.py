@@ -305,3 +305,11 @@ def test_version_and_module(cae_run: Command) -> None:
     assert done.stdout.startswith(b"cae-run ")
     module = subprocess.run([sys.executable, "-m", "cae_runtime", "--version"], capture_output=True, check=True)
     assert module.stdout == done.stdout
+
+
+def test_no_output_depends_on_the_consoles_encoding(tmp_path: Path) -> None:
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    code = "from cae_shared.command import run_command; run_command('cae-run', lambda: print('Kamera \\u4e2d'))"
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "Kamera \\u4e2d\n")
+    assert done.stderr == ""
