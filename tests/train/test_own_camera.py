@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,11 @@ import pytest
 from tests.train.test_burst import burst, scenery, written
 
 from cae_train import load_model
+from cae_train.burst.command import _conclude
+from cae_train.burst.fit import Fit
+from cae_train.burst.judge import Verdict
 from cae_train.measured import NoiseModel
+from cae_train.packaged import DENOISE
 
 CAE_TRAIN = Path(sys.executable).with_name("cae-train")
 SHORT = ("--minutes", "0.05", "--epochs", "2")
@@ -39,10 +44,13 @@ def test_from_a_burst_to_a_model_that_runs(recorded: Path, tmp_path: Path) -> No
     assert "3 scenes, 36 frames" in done.stderr
     assert "noise of door: sigma" in done.stderr
     assert "neighbouring pixels share noise" in done.stderr
-    assert "dB over denoise" in done.stderr
+    for number in range(3):
+        assert f"without 'scene{number}': " in done.stderr
+    assert "scenes left out in turn: noisy" in done.stderr
+    assert re.search(r"^at least \+\d+\.\d\d dB over denoise with 95 % certainty", done.stderr, re.M)
     run = tmp_path / "run"
     int8 = (run / "model-int8.onnx").is_file()  # so few steps may leave a network that loses too much in int8
-    assert ("note: int8 loses too much and is left out" in done.stderr) is not int8
+    assert ("note: there is no int8 file" in done.stderr) is not int8
     ready = "model-int8.onnx" if int8 else "model.onnx"
     assert done.stderr.splitlines()[-1] == f"next: cae-run --webcam -m run/{ready}"
     for name in ("noise.png", "scenes/01-scene0.png", "model.pt", "model.onnx"):
@@ -53,6 +61,42 @@ def test_from_a_burst_to_a_model_that_runs(recorded: Path, tmp_path: Path) -> No
 
     degradation = Session(run / ready).spec.degradation
     assert degradation.startswith("measured on door: sigma")
+
+
+@pytest.mark.parametrize(("codes", "ready"), [([0, 0], "model-int8.onnx"), ([0, 1], "model.onnx")])
+def test_the_file_to_run_is_the_int8_one_where_that_is_made(
+    codes: list[int], ready: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = iter([subprocess.CompletedProcess([], code) for code in codes])
+    monkeypatch.setattr("cae_train.burst.command.subprocess.run", lambda *_, **__: next(done))
+    fit = Fit(Verdict(30.0, 31.0, 32.0, 0.8, 0.1, False), "scenes left out in turn", tmp_path / "model.pt")
+    said: list[str] = []
+    _conclude(fit, str(DENOISE), True, said.append)
+    assert said[1] == f"at least +0.80 dB over denoise with 95 % certainty (+1.00 dB found): {tmp_path / 'model.pt'}"
+    assert ("note: there is no int8 file" in " ".join(said)) is (ready == "model.onnx")
+    assert said[-1] == f"next: cae-run --webcam -m {tmp_path / ready}"
+
+
+@pytest.mark.parametrize(
+    ("least", "shift", "reason"),
+    [(-0.1, 0.1, "+1.00 dB, with 95 % certainty not less than -0.10 dB"), (0.8, 2.0, "it shifts colors by up to 2.0")],
+)
+def test_a_model_that_is_not_surely_better_or_shifts_colors_is_set_apart(
+    least: float, shift: float, reason: str, tmp_path: Path
+) -> None:
+    (tmp_path / "model.pt").write_bytes(b"")
+    said: list[str] = []
+    verdict = Verdict(30.0, 31.0, 32.0, least, shift, shift > 0.3)
+    _conclude(Fit(verdict, "the scenes that it was fitted to", tmp_path / "model.pt"), str(DENOISE), True, said.append)
+    assert f"a fitted model is not better than denoise: {reason}" in said[-1]
+    assert [path.name for path in tmp_path.iterdir()] == ["model-not-better.pt"]
+
+
+def test_of_one_scene_it_is_said_that_nothing_could_be_held_out(recorded: Path, tmp_path: Path) -> None:
+    done = cae_train("--burst", recorded / "scene0", "--out", "run", *SHORT, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "there is one scene alone, so nothing could be held out" in done.stderr
+    assert "the scene that it was fitted to: noisy" in done.stderr
 
 
 def test_noise_of_single_pictures(tmp_path: Path) -> None:
@@ -72,7 +116,9 @@ def test_a_model_that_is_not_better_is_said_to_be_so_and_not_taken(tmp_path: Pat
         written(tmp_path / "scenes" / str(seed), burst(8, sigma=15, seed=seed))
     done = cae_train("--burst", "scenes", "--out", "run", "--lr", "0.03", *SHORT, "--export", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "is not better than denoise, which stays the one to use: cae-run --webcam" in done.stderr.replace("\n", " ")
+    assert "a fitted model is not better than denoise: " in done.stderr
+    assert done.stderr.splitlines()[-1].endswith("denoise stays the one to use: cae-run --webcam")
+    assert "next:" not in done.stderr
     assert not (tmp_path / "run" / "model.pt").exists()
     assert not (tmp_path / "run" / "model.onnx").exists()
 

@@ -133,7 +133,7 @@ def command(
     ] = None,
     camera: Annotated[str, typer.Option(help="With --burst or --noise-from: what the camera is called.")] = "",
     frames: Annotated[int, typer.Option(help="With --burst: frames of a scene.")] = 60,
-    minutes: Annotated[float, typer.Option(help="With --burst or --noise-from: how long to train.")] = 6.0,
+    minutes: Annotated[float, typer.Option(help="With --burst or --noise-from: how long to train in all.")] = 7.0,
     export: Annotated[
         bool, typer.Option("--export", help="With --burst or --noise-from: go on with cae-export.")
     ] = False,

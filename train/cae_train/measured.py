@@ -18,14 +18,14 @@ from cae_train.errors import ConfigError
 KNOTS = 17  # brightnesses, 0, 1/16 ... 1, between which the strength is interpolated
 GRAIN = 11  # pixels along a side of the filters that give the noise its grain
 COLORS = 3
-LEAST_GAIN = 0.1  # of a camera's filters
 HOT_VALUES = 9  # quantiles of the excess of hot pixels, the least first
 _SHAPES: dict[str, tuple[int, ...]] = {
     "sigma": (COLORS, KNOTS), "colors": (COLORS, COLORS), "grain": (COLORS, GRAIN, GRAIN), "rows": (), "columns": (),
-    "hot": (), "hot_values": (HOT_VALUES,), "dead": (), "bias": (COLORS, KNOTS), "gamma": (),
+    "hot": (), "hot_values": (HOT_VALUES,), "dead": (),
 }  # fmt: skip
-_SIGNED = ("colors", "grain", "bias")
-_LARGEST = {"colors": 4.0, "hot": 0.05, "dead": 0.05, "gamma": 3.0}  # of others 1
+_FORMER = {"bias", "gamma"}  # that models from before version 0.2 hold; they are ignored
+_SIGNED = ("colors", "grain")
+_LARGEST = {"colors": 4.0, "hot": 0.05, "dead": 0.05}  # of others 1
 _NAME = 60  # letters of a camera's name
 
 Floats = NDArray[np.float32]
@@ -45,10 +45,6 @@ class NoiseModel:
         hot: share of the pixels that are always too bright.
         hot_values: 9 quantiles of by how much they are.
         dead: share of the pixels that are always black.
-        bias: 3 x 17, by how much the mean of noisy values differs from R, G and B of 0, 1/16 ... 1.
-        gamma: 1 where sigma is of the values themselves. Otherwise the noise is white and of light, value ** gamma, and
-            went through the tone curve first, then through filters: of grain, of gain 1, along the directions in colour
-            that are the columns of colors, orthonormal.
     """
 
     camera: str
@@ -60,8 +56,6 @@ class NoiseModel:
     hot: float = 0.0
     hot_values: Floats = field(default_factory=lambda: np.zeros(HOT_VALUES, np.float32))
     dead: float = 0.0
-    bias: Floats = field(default_factory=lambda: np.zeros((COLORS, KNOTS), np.float32))
-    gamma: float = 1.0
 
     def to_dict(self) -> dict[str, Any]:
         """Flat lists of numbers: what TOML and `model.pt` hold."""
@@ -75,7 +69,7 @@ class NoiseModel:
         Raises:
             ConfigError: something is missing or of another size, or no number that noise can have.
         """
-        if set(values) != {"camera", *_SHAPES} or not isinstance(values["camera"], str):
+        if set(values) - _FORMER != {"camera", *_SHAPES} or not isinstance(values["camera"], str):
             raise ConfigError(f"[noise] has {', '.join(map(str, values))}: camera, {', '.join(_SHAPES)} are needed")
         if values["camera"] != name_of(values["camera"]):
             raise ConfigError(f"[noise] camera is {values['camera'][:_NAME]!r}: letters, digits and - _ . are needed")
@@ -88,15 +82,11 @@ class NoiseModel:
             if not (np.abs(array) <= _LARGEST.get(name, 1.0)).all() or (name not in _SIGNED and array.min() < 0):
                 raise ConfigError(f"[noise] {name} has values beyond {_LARGEST.get(name, 1.0):g}, or below 0")
             arrays[name] = array if shape else float(array)
-        if arrays["gamma"] < 1 or (arrays["gamma"] > 1 and np.sum(arrays["grain"], axis=(1, 2)).min() < LEAST_GAIN):
-            raise ConfigError(f"[noise] gamma is {arrays['gamma']:g}: 1 to 3, above 1 with filters that add up")
         return cls(values["camera"], **arrays)  # type: ignore[arg-type]
 
     def summary(self) -> str:
         """One line for people and for the metadata of models."""
         mean = self.sigma.mean(0) * 255
-        if self.gamma != 1:  # where a slope is steep, near black, this is about it
-            mean = mean * np.linspace(0, 1, KNOTS).clip(0.1) ** (1 - self.gamma) / self.gamma
         parts = [
             f"sigma {mean[2]:.1f}/{mean[8]:.1f}/{mean[14]:.1f} where dark/grey/bright",
             f"grain {self.width:.1f} px",
@@ -107,7 +97,6 @@ class NoiseModel:
             if value
         ]
         parts += [f"{value:.2%} {name} pixels" for name, value in (("hot", self.hot), ("dead", self.dead)) if value]
-        parts += ["in linear light, before filters"] if self.gamma != 1 else []
         return f"{self.camera}: {', '.join(parts)}"
 
     @property
@@ -125,7 +114,6 @@ class Measured:
         self.sigma = torch.from_numpy(np.ascontiguousarray(model.sigma))
         self.colors = torch.from_numpy(np.ascontiguousarray(model.colors))
         self.grain = torch.from_numpy(np.ascontiguousarray(model.grain))[:, None]
-        self.bias = torch.from_numpy(np.ascontiguousarray(model.bias))
         self.hot_values = torch.from_numpy(np.ascontiguousarray(model.hot_values))
 
     def __call__(self, clean: Tensor, generator: torch.Generator) -> Tensor:
@@ -133,24 +121,10 @@ class Measured:
         count, channels, height, width = clean.shape
         white = torch.randn(count, COLORS, height + GRAIN - 1, width + GRAIN - 1, generator=generator)
         rgb = clean.expand(-1, COLORS, -1, -1)
-        if self.model.gamma == 1:
-            components = F.conv2d(white, self.grain, groups=COLORS)
-            noise = torch.einsum("ij,njhw->nihw", self.colors, components) * at(rgb, self.sigma)
-        else:
-            noise = self._filtered(self._in_light(F.pad(rgb, (GRAIN // 2,) * 4, mode="replicate"), white))
-        noise = noise + at(rgb, self.bias) + self._fixed(rgb, generator)
+        components = F.conv2d(white, self.grain, groups=COLORS)
+        noise = torch.einsum("ij,njhw->nihw", self.colors, components) * at(rgb, self.sigma)
+        noise = noise + self._fixed(rgb, generator)
         return clean + (noise if channels == COLORS else noise.mean(1, keepdim=True))
-
-    def _in_light(self, rgb: Tensor, white: Tensor) -> Tensor:
-        """What the tone curve makes of noise that was added before it."""
-        light = rgb**self.model.gamma + white * at(rgb, self.sigma)
-        return light.clamp_min(0) ** (1 / self.model.gamma) - rgb
-
-    def _filtered(self, noise: Tensor) -> Tensor:
-        """Noise through the filters of a camera, that leave flat parts as they are; cut to where they reach."""
-        components = torch.einsum("ji,njhw->nihw", self.colors, noise)
-        gain = self.grain.sum(dim=(2, 3), keepdim=True)
-        return torch.einsum("ij,njhw->nihw", self.colors, F.conv2d(components, self.grain / gain, groups=COLORS))
 
     def _fixed(self, rgb: Tensor, generator: torch.Generator) -> Tensor:
         """What rows, columns and defective pixels add, N x 1 or 3 x H x W."""

@@ -63,7 +63,4 @@ def sentences(measurement: Measurement, targets: Sequence[Target]) -> list[str]:
         lines.append(
             f"{measurement.fixed_share:.0%} of the noise is a fixed pattern, which no mean removes: it is taken off"
         )
-    off = 255 * float(np.abs(model.bias).max())
-    if off:
-        lines.append(f"noise leans to one side, which shifts a mean of frames by up to {off:.1f} levels: taken off")
     return [*lines, f"the targets keep {left:.1%} of a frame's noise" if left else "the targets are the means given"]

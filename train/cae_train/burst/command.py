@@ -108,7 +108,7 @@ def _run(
         say(f"note: {UNKNOWN}; {folder / FLAT} shows what was taken for noise")
         fit = fit_noise(estimated.model, fitting)
     _conclude(fit, config.start, wanted.export, say)
-    return fit.result.interrupted
+    return fit.interrupted
 
 
 def _wait(line: str, say: Callable[[str], None]) -> None:
@@ -170,30 +170,36 @@ def _named(wanted: Wanted) -> str:
 
 
 def _conclude(fit: Fit, start: str, export: bool, say: Callable[[str], None]) -> None:
-    model = fit.result.model
-    name = Path(start).stem
-    say(f"{fit.evaluated_on}: noisy {fit.noisy:.2f} dB, {name} {fit.before:.2f} dB, fitted {fit.after:.2f} dB")
-    if not fit.better:
-        kept = model.with_name("model-not-better.pt")
-        model.replace(kept)
+    found, name = fit.verdict, Path(start).stem
+    say(found.figures(fit.judged_on, name))
+    if not found.better or fit.model is None:
+        reason = (
+            f"it shifts colors by up to {found.shift:.1f} levels" if found.shifted
+            else f"{found.gain:+.2f} dB, with 95 % certainty not less than {found.least:+.2f} dB"
+        )  # fmt: skip
+        kept = ""
+        if fit.model is not None:
+            apart = fit.model.with_name("model-not-better.pt")
+            fit.model.replace(apart)
+            kept = f" ({apart} is kept)"
         say(
-            f"the fitted model is not better than {name}, which stays the one to use"
-            f"{': cae-run --webcam' * (Path(start) == DENOISE)} ({kept} is kept)"
+            f"a fitted model is not better than {name}: {reason}. {name} stays the one to use"
+            f"{': cae-run --webcam' * (Path(start) == DENOISE)}{kept}"
         )
     else:
-        say(f"{fit.after - fit.before:+.2f} dB over {name}: {model}")
-    if fit.result.interrupted:
-        say(f"interrupted: {'that model can be used' if fit.better else 'nothing better was reached'}")
+        say(f"at least {found.least:+.2f} dB over {name} with 95 % certainty ({found.gain:+.2f} dB found): {fit.model}")
+    if fit.interrupted:
+        say(f"interrupted: {'that model can be used' if found.better else 'nothing better was reached'}")
         return
-    if not fit.better:
+    if not found.better or fit.model is None:
         return
     if not export:
-        say(f"next: cae-export {shlex.quote(str(model))}")
+        say(f"next: cae-export {shlex.quote(str(fit.model))}")
         return
     try:
-        ready = _exported(model, fit.after - fit.before, say)
+        ready = _exported(fit.model, found.gain, say)
     except KeyboardInterrupt:
-        say(f"interrupted: go on with cae-export {shlex.quote(str(model))}")
+        say(f"interrupted: go on with cae-export {shlex.quote(str(fit.model))}")
         raise
     say(f"next: cae-run --webcam -m {shlex.quote(str(ready))}")
 

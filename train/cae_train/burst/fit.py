@@ -2,37 +2,36 @@
 
 import time
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-import cv2
 import numpy as np
 import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import Timer
-from numpy.typing import NDArray
 from torch import Tensor
 
 from cae_train.burst import chart
-from cae_train.burst.bias import can_tell, unbiased, without
 from cae_train.burst.coding import HEAVY, noise_before, quality_of
 from cae_train.burst.frames import Scene, Tell
-from cae_train.burst.measure import Measurement, measure
-from cae_train.burst.pairs import HELD_OUT_PATCHES, BurstPairs, Part, held_out, packaged_images, split
+from cae_train.burst.judge import Judged, Verdict, Windows, errors, pairs_as_windows, verdict, windows_of
+from cae_train.burst.measure import measure
+from cae_train.burst.pairs import BurstPairs, Fold, Part, folds, halves, packaged_images, watched
 from cae_train.burst.steady import Steady, UnsteadyError, check, drawn
 from cae_train.burst.targets import Target, targets_of
 from cae_train.checkpoint import load_model
-from cae_train.config import PATCH, Hardware, TrainConfig
-from cae_train.data import Image, Split, load
+from cae_train.config import Hardware, TrainConfig
+from cae_train.data import Split, load
 from cae_train.degrade import MEASURED, chain_of
 from cae_train.errors import CheckpointError, ConfigError
 from cae_train.initial import initial_network
-from cae_train.loop import Material, TrainResult, evaluate, train
+from cae_train.loop import Material, TrainResult, train
 from cae_train.measured import COLORS, NoiseModel
 from cae_train.models import options_of
 from cae_train.models.base import Autoencoder
-from cae_train.objective import psnr
 from cae_train.packaged import DENOISE
 from cae_train.patches import Pairs, fixed_pairs
 from cae_train.preview import write_png
@@ -43,10 +42,11 @@ STEPS_MOST = 9_000  # of a fit, however fast the machine is
 TRIAL_STEPS, TRIAL_SECONDS = 8, 2.0  # whose time says how many there will be, at least
 OPTIMISER = 1.15  # times a trial's step: the optimiser, and judging
 LATE = 1.25  # times the minutes, after which no further epoch begins: other programs may want the cores
-WORTH = 0.02  # dB that a fitted model must gain at least
+HOLDING_OUT = 0.45  # of the time: for the short fits that leave scenes out
+HELD_OUT_PATCHES = 1024  # of photographs
+ON_ITSELF = "the scene that it was fitted to"
 PACKAGED = "packaged"  # photographs that come with the package, in `TrainConfig.data`
 HELD_OUT_IMAGES = 8  # one of so many clean photographs, where there is no burst to judge by
-LITTLE_NOISE, MOSTLY_STILL = 0.05, 0.95  # of a mean that passes for clean at half its size: left in it; what is still
 CHART, SCENES = "noise.png", "scenes"
 
 
@@ -55,23 +55,16 @@ class Fit:
     """What came out.
 
     Attributes:
-        result: of the training; its model is what was fitted.
-        before: PSNR of the model that it began with, in dB, on what was held out, and
-        after: that of the fitted one.
-        noisy: that of the noisy patches.
-        evaluated_on: what that was.
+        verdict: whether a fitted model is better than the one that it began with.
+        judged_on: what that was judged on.
+        model: the fitted one; None where none was fitted in the end, as it would not be better.
+        interrupted: whether Ctrl-C ended the training.
     """
 
-    result: TrainResult
-    before: float
-    after: float
-    noisy: float
-    evaluated_on: str
-
-    @property
-    def better(self) -> bool:
-        """Whether the fitted model is the better one."""
-        return self.after >= self.before + WORTH
+    verdict: Verdict
+    judged_on: str
+    model: Path | None
+    interrupted: bool = False
 
 
 def steady_scenes(scenes: Sequence[Scene], out: Path, tell: Tell) -> list[Steady]:
@@ -108,15 +101,6 @@ def steady_scenes(scenes: Sequence[Scene], out: Path, tell: Tell) -> list[Steady
     return found
 
 
-def measured(targets: Sequence[Target], bias: NDArray[np.float32], camera: str, out: Path, tell: Tell) -> Measurement:
-    """Measure the noise of scenes, and say and draw what it is."""
-    measurement = measure(targets, camera, bias)
-    chart.draw(measurement, targets, out / CHART)
-    for line in chart.sentences(measurement, targets):
-        tell(line)
-    return measurement
-
-
 @dataclass(frozen=True)
 class Run:
     """How to fit.
@@ -143,66 +127,127 @@ class Run:
 def fit_burst(scenes: Sequence[Scene], camera: str, run: Run) -> Fit:
     """Fit a network to the noise of a camera's bursts.
 
+    Each scene is left out once by a short fit, which is judged on it. If these are better than the network that they
+    began with, a last fit goes on from the mean of their weights, with all scenes.
+
     Raises:
         DataError: the scenes cannot be used.
         ConfigError, CheckpointError, TrainingError: as `train` raises them.
+        KeyboardInterrupt: Ctrl-C before the last fit began.
     """
-    plain = targets_of(steady_scenes(scenes, run.out, run.tell))
-    targets, bias = unbiased(plain)
-    own, others, evaluated_on = split(targets)
-    measurement = measured([part.target for part in own], bias, camera, run.out, run.tell)
-    noise = measurement.model
-    quality = quality_of(plain[0].steady.scene.frames[0])
-    coding = (f"jpeg:{quality}",) if 0 < quality <= HEAVY else ()
-    if coding or can_tell(plain):
-        run.tell(f"looking for the noise before {f'JPEG of quality {quality}' if coding else 'tone curve and filters'}")
-        found, shift = noise_before(measurement, [part.target for part in split(plain)[0]], quality if coding else 0)
-        if found.gamma != 1:  # by the tone curve; else what the third moment says is nearer
-            own, others, _ = split(without(plain, shift)[0])
-        if coding or found.gamma != 1:
-            noise = found
-            run.tell(f"before that, noise of {noise.summary()}")
-    left = max(part.target.left for part in others)
-    if left:
-        evaluated_on += f", against means that keep {left:.1%} of the noise"
-    config = replace(run.config, degrade=(MEASURED, *coding), noise=noise.to_dict())
-    images = [*run.photographs.train, *run.photographs.validation]
-    images += _halves(own, images)
-    return _fit(
-        replace(run, config=config),
-        BurstPairs(own, images, config, measurement.turns),
-        held_out(others, config.seed),
-        evaluated_on,
-    )
+    targets = targets_of(steady_scenes(scenes, run.out, run.tell))
+    everything = [Part(target) for target in targets]
+    noise, coding, turns = _noise(targets, camera, run)
+    run = replace(run, config=replace(run.config, degrade=(MEASURED, *coding), noise=noise.to_dict()))
+    network = initial_network(run.config)
+    left_out = folds(targets)
+    seconds = _seconds_a_step(network, _pairs(everything, run, turns))
+    if not left_out:
+        run.tell("note: there is one scene alone, so nothing could be held out: what is gained on others is not known")
+        fitted = _train(run, _pairs(everything, run, turns), watched(everything, run.config.seed), network, seconds)
+        own = windows_of(everything, run.config.seed)
+        return Fit(_judge(own, initial_network(run.config), fitted), ON_ITSELF, fitted.model, fitted.interrupted)
+    found, network = _held_out(left_out, run, turns, network, seconds)
+    on = "scenes left out in turn"
+    if not found.better:
+        return Fit(found, on, None)
+    run.tell(found.figures(on, Path(run.config.start).stem))
+    last = replace(run, minutes=run.minutes * (1 - HOLDING_OUT))
+    fitted = _train(last, _pairs(everything, run, turns), watched(everything, run.config.seed), network, seconds)
+    known = _judge(windows_of(everything, run.config.seed), initial_network(run.config), fitted)
+    if not known.better:  # on what it has seen: something went wrong in its training
+        found, on = known, "the scenes that it was fitted to"
+    return Fit(found, on, fitted.model, fitted.interrupted)
 
 
 def fit_noise(noise: NoiseModel, run: Run) -> Fit:
     """Fit a network to noise that was estimated on noisy pictures alone; errors as of `fit_burst`."""
     config = replace(run.config, degrade=(MEASURED,), noise=noise.to_dict())
+    run = replace(run, config=config)
     own, others = run.photographs.train, run.photographs.validation
     if not others:
         own, others = [image for i, image in enumerate(own) if i % HELD_OUT_IMAGES], own[::HELD_OUT_IMAGES]
-    judged = fixed_pairs(others, chain_of(config), config.seed, HELD_OUT_PATCHES)
+    noisy, clean = fixed_pairs(others, chain_of(config), config.seed, HELD_OUT_PATCHES)
+    network = initial_network(config)
     pairs = Pairs(own, chain_of(config), config)
-    return _fit(replace(run, config=config), pairs, judged, "held-out photographs with the estimated noise")
+    chosen_by = noisy[::2], clean[::2]  # the best epoch, and the figures by the others
+    fitted = _train(run, pairs, chosen_by, network, _seconds_a_step(network, pairs))
+    windows = pairs_as_windows(noisy[1::2], clean[1::2])
+    found = _judge([windows], initial_network(config), fitted)
+    return Fit(found, "held-out photographs with the estimated noise", fitted.model, fitted.interrupted)
 
 
-def _fit(run: Run, pairs: BurstPairs | Pairs, judged: tuple[Tensor, Tensor], evaluated_on: str) -> Fit:
-    network = initial_network(run.config)
-    chosen_by, judged = (
-        (judged[0][half::2], judged[1][half::2]) for half in (0, 1)
-    )  # epochs by one, figures by the other
-    before = evaluate(network.eval(), *judged)
-    noisy = float(psnr(*judged).mean())
-    run.tell(f"{evaluated_on}: noisy {noisy:.2f} dB, {Path(run.config.start).stem} {before:.2f} dB")
-    fitting = _steps(network, pairs, run.minutes, run.config.epochs)
-    pairs.steps = min(fitting, pairs.steps) if isinstance(pairs, Pairs) and pairs.whole else fitting
+def _noise(targets: Sequence[Target], camera: str, run: Run) -> tuple[NoiseModel, tuple[str, ...], bool]:
+    """Measure the noise, say and draw what it is; and how frames are coded after it, and whether it may be turned."""
+    measurement = measure(targets, camera)
+    chart.draw(measurement, targets, run.out / CHART)
+    for line in chart.sentences(measurement, targets):
+        run.tell(line)
+    quality = quality_of(targets[0].steady.scene.frames[0])
+    if not 0 < quality <= HEAVY:
+        return measurement.model, (), measurement.turns
+    run.tell(f"looking for the noise before JPEG of quality {quality}")
+    noise = noise_before(measurement, targets, quality)
+    run.tell(f"before that, noise of {noise.summary()}")
+    return noise, (f"jpeg:{quality}",), measurement.turns
+
+
+def _pairs(parts: Sequence[Part], run: Run, turns: bool) -> BurstPairs:
+    images = [*run.photographs.train, *run.photographs.validation]
+    images += halves([part.target for part in parts], images)
+    return BurstPairs(parts, images, run.config, turns)
+
+
+def _held_out(
+    left_out: Sequence[Fold], run: Run, turns: bool, network: Autoencoder, seconds: float
+) -> tuple[Verdict, Autoencoder]:
+    """Fit for a short time without the scenes of each fold; the verdict on all, and the mean of what was fitted."""
+    minutes = run.minutes * HOLDING_OUT / len(left_out)
+    run.tell(f"leaving each scene out in turn: {len(left_out)} short fits of {60 * minutes:.0f} seconds")
+    short = replace(run, minutes=minutes, callbacks=(), config=replace(run.config, epochs=1))
+    begun = deepcopy(network.state_dict())
+    judged: list[Judged] = []
+    weights: list[dict[str, Tensor]] = []
+    for number, fold in enumerate(left_out):
+        network.load_state_dict(begun)
+        with TemporaryDirectory(prefix="cae-fold-") as folder:
+            own = replace(short, out=Path(folder))
+            fitted = _train(own, _pairs(fold.own, own, turns), watched(fold.own, run.config.seed), network, seconds)
+            if fitted.interrupted:
+                raise KeyboardInterrupt
+            after = load_model(fitted.model).network.eval()
+        network.load_state_dict(begun)
+        scenes = [
+            Judged(windows, errors(network.eval(), windows), errors(after, windows))
+            for windows in windows_of(fold.left_out, run.config.seed + number)
+        ]
+        run.tell(f"without {fold.name}: {verdict(scenes).gain:+.2f} dB there")
+        judged += scenes
+        weights.append(after.state_dict())
+    network.load_state_dict({
+        name: torch.stack([one[name] for one in weights]).mean(0) if value.is_floating_point() else value
+        for name, value in weights[0].items()
+    })  # fmt: skip
+    return verdict(judged), network
+
+
+def _judge(windows: Sequence[Windows], before: Autoencoder, fitted: TrainResult) -> Verdict:
+    after = load_model(fitted.model).network.eval()
+    before = before.eval()
+    return verdict([Judged(each, errors(before, each), errors(after, each)) for each in windows])
+
+
+def _train(
+    run: Run, pairs: BurstPairs | Pairs, chosen_by: tuple[Tensor, Tensor], network: Autoencoder, seconds: float
+) -> TrainResult:
+    steps = max(4, int(min(STEPS_MOST, 60 * run.minutes / seconds) / run.config.epochs))
+    pairs.steps = min(steps, pairs.steps) if isinstance(pairs, Pairs) and pairs.whole else steps
     config = replace(run.config, epoch_crops=pairs.steps * run.config.batch)
-    run.tell(f"training on {config.epochs * config.epoch_crops:,} patches, about {run.minutes:g} minutes")
-    material = Material(pairs, chosen_by, evaluated_on)
+    if run.callbacks:
+        run.tell(f"training on {config.epochs * config.epoch_crops:,} patches, about {run.minutes:g} minutes")
+    material = Material(pairs, chosen_by, "windows that were trained on")
     callbacks = [*run.callbacks, Timer(timedelta(minutes=LATE * run.minutes), interval="epoch", verbose=False)]
-    result = train(config, run.out, hardware=run.hardware, callbacks=callbacks, network=network, material=material)
-    return Fit(result, before, evaluate(load_model(result.model).network, *judged), noisy, evaluated_on)
+    return train(config, run.out, hardware=run.hardware, callbacks=callbacks, network=network, material=material)
 
 
 def settings(start: str, given: dict[str, object]) -> TrainConfig:
@@ -246,27 +291,8 @@ def photographs(config: TrainConfig, tell: Tell) -> Split:
     return found
 
 
-def _halves(parts: Sequence[Part], photographs: Sequence[Image]) -> list[Image]:
-    """What may be learnt from scenes at half their size, where little of their noise is left: a quarter of all at most.
-
-    Of each the middle, as large as its share of that; not of scenes of few frames, or in which something moves.
-    """
-    still = [part for part in parts if part.target.left <= LITTLE_NOISE and part.target.usable.mean() > MOSTLY_STILL]
-    most = sum(image.shape[0] * image.shape[1] for image in photographs) / 3 / max(1, len(still))
-    found = []
-    for part in still:
-        mean = part.target.smooth[:, slice(*part.columns)]
-        half = cv2.resize(mean, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA).round().clip(0, 255)
-        share = min(1.0, (most / (half.shape[0] * half.shape[1])) ** 0.5)
-        height, width = (max(min(PATCH, size), int(size * share)) for size in half.shape[:2])
-        y, x = (half.shape[0] - height) // 2, (half.shape[1] - width) // 2
-        if min(height, width) >= PATCH:
-            found.append(half[y : y + height, x : x + width].astype(np.uint8))
-    return found
-
-
-def _steps(network: Autoencoder, pairs: BurstPairs | Pairs, minutes: float, epochs: int) -> int:
-    """Steps of an epoch that fit into the time, after a trial of a few; nothing is learnt from these."""
+def _seconds_a_step(network: Autoencoder, pairs: BurstPairs | Pairs) -> float:
+    """How long a step takes, after a trial of a few; nothing is learnt from these."""
     network.train()
     took: list[float] = []
     while len(took) <= TRIAL_STEPS or sum(took) < TRIAL_SECONDS:
@@ -276,5 +302,4 @@ def _steps(network: Autoencoder, pairs: BurstPairs | Pairs, minutes: float, epoc
         loss.backward()  # type: ignore[no-untyped-call]
         network.zero_grad(set_to_none=True)
         took.append(time.monotonic() - began)
-    each = float(np.median(took[1:])) * OPTIMISER
-    return max(4, int(min(STEPS_MOST, 60 * minutes / each) / epochs))
+    return float(np.median(took[1:])) * OPTIMISER

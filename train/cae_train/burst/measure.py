@@ -56,8 +56,8 @@ class Measurement:
         return bool(abs(along - across) < TURNS and not (self.model.rows or self.model.columns))
 
 
-def measure(targets: Sequence[Target], camera: str, bias: Floats | None = None) -> Measurement:
-    """Measure the noise of scenes; `bias` is what `unbiased` found, 3 x 17 in levels of 255.
+def measure(targets: Sequence[Target], camera: str) -> Measurement:
+    """Measure the noise of scenes.
 
     Raises:
         DataError: there is none, or too little of the pictures can be used.
@@ -70,7 +70,6 @@ def measure(targets: Sequence[Target], camera: str, bias: Floats | None = None) 
     model = NoiseModel(
         camera, sigma, colors, grain, rows / 255, columns / 255,
         _share(target.hot for target in targets), _hot_values(targets), _share(target.dead for target in targets),
-        np.zeros_like(sigma) if bias is None else np.float32(1 / 255) * bias,
     )  # fmt: skip
     fixed = float(np.mean([np.square(target.fixed[target.usable], dtype=np.float64).mean() for target in targets]))
     standard = np.sqrt(np.diag(colors @ colors.T))
@@ -115,7 +114,7 @@ def strengths(targets: Sequence[Target]) -> tuple[Floats, Floats, Floats]:
 def _noise(target: Target, number: int) -> tuple[Floats, Floats]:
     """A frame's noise of unbiased variance, without the fixed pattern, and the picture; H x W x 3 in levels of 255."""
     clean = target.without(number)
-    noise = target.steady.frame(number) - clean - (target.off if target.steady.scene.truth is None else 0)
+    noise = target.steady.frame(number) - clean - (target.fixed if target.steady.scene.truth is None else 0)
     return noise / np.float32((1 + target.left) ** 0.5), clean
 
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -22,11 +23,11 @@ from cae_train.patches import Pairs
 from cae_train.synthetic import load_synthetic
 
 FROM_BURST = 0.5  # share of the patches of a step
-HELD_OUT_FRAMES, HELD_OUT_PART = 0.15, 0.25  # of the frames, and of the picture's width where there is one scene
-HELD_OUT_SCENES = 0.2
-NAMED = 3  # of the held-out scenes
-HELD_OUT_PATCHES = 1024
+FOLDS_MOST = 5  # times that scenes are left out; of more scenes several at a time
+NAMED = 3  # scenes of a fold that are named
+WATCHED_PATCHES = 256  # by which the best epoch is chosen
 DRAWN = 12  # drawn pictures beside the photographs
+LITTLE_NOISE, MOSTLY_STILL = 0.05, 0.95  # of a mean that passes for clean at half its size: left in it; what is still
 LEAST_SIGMA = 0.5 / 255  # that noise is divided by
 
 Image = NDArray[np.uint8]
@@ -38,7 +39,7 @@ class BurstPairs(Dataset[tuple[Tensor, Tensor]]):
     Half are windows of frames beside the mean of the other frames, flipped, and with `turn` transposed; the others are
     photographs, so that a few scenes are not learnt by heart. Half of these have noise drawn from the measured model,
     half the very noise of other windows, brought to the strength that it has at their brightness; where it goes
-    through a tone curve or JPEG after it was drawn, all do.
+    through JPEG after it was drawn, all do.
     """
 
     def __init__(self, parts: Sequence["Part"], images: Sequence[Image], config: TrainConfig, turn: bool) -> None:
@@ -46,10 +47,10 @@ class BurstPairs(Dataset[tuple[Tensor, Tensor]]):
         self.own = round(config.batch * FROM_BURST)
         rest = TrainConfig.from_dict(config.to_dict() | {"batch": config.batch - self.own})
         noise = NoiseModel.from_dict(config.noise)
-        self.coded = len(config.degrade) > 1 or noise.gamma != 1
+        self.coded = len(config.degrade) > 1
         self.photographs = Pairs(images, chain_of(config), rest)
         self.steps = max(1, config.epoch_crops // config.batch)
-        self.sigma, self.bias = torch.from_numpy(noise.sigma), torch.from_numpy(noise.bias)
+        self.sigma = torch.from_numpy(noise.sigma)
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """Step `key[1]` of epoch `key[0]`."""
@@ -65,40 +66,32 @@ class BurstPairs(Dataset[tuple[Tensor, Tensor]]):
 
     def _with_noise_of(self, picture: Tensor, noisy: Tensor, clean: Tensor) -> Tensor:
         """Photographs with the noise of windows, of 8 bits; N x 3 x 32 x 32 each."""
-        standard = (noisy - clean - at(clean, self.bias)) / at(clean, self.sigma).clamp_min(LEAST_SIGMA)
-        result = picture + standard * at(picture, self.sigma) + at(picture, self.bias)
+        standard = (noisy - clean) / at(clean, self.sigma).clamp_min(LEAST_SIGMA)
+        result = picture + standard * at(picture, self.sigma)
         return result.mul(255).round_().clamp_(0, 255).div_(255)
 
 
 class Part:
-    """Windows that may be drawn from a scene: some of its frames, and of its columns.
-
-    Args:
-        target: the scene.
-        frames: numbers of frames.
-        columns: the first column and the one after the last.
+    """Windows that may be drawn from a scene: those in which nothing moves.
 
     Raises:
         DataError: something moves everywhere.
     """
 
-    def __init__(self, target: Target, frames: Sequence[int], columns: tuple[int, int] | None = None) -> None:
-        self.target, self.frames = target, frames
-        self.columns = columns or (0, target.usable.shape[1])
-        first, last = self.columns
-        moving = (~target.usable[:, first:last]).astype(np.uint8)
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        moving = (~target.usable).astype(np.uint8)
         free = cv2.dilate(moving, np.ones((PATCH, PATCH), np.uint8), anchor=(0, 0))[: 1 - PATCH, : 1 - PATCH] == 0
         self.places = np.flatnonzero(free)
         self.wide = free.shape[1]
         if not len(self.places):
-            name = target.steady.scene.name
-            raise DataError(f"scene {name!r}: no {PATCH}x{PATCH} pixels stand still in columns {first} to {last}")
+            raise DataError(f"scene {target.steady.scene.name!r}: no {PATCH}x{PATCH} pixels of it stand still")
 
     def draw(self, rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """A window of a frame, and what it would be without noise, 32 x 32 x 3 in 0..255."""
         y, x = divmod(int(self.places[int(rng.integers(len(self.places)))]), self.wide)
-        number = self.frames[int(rng.integers(len(self.frames)))]
-        return self.target.pair(number, y, x + self.columns[0], PATCH)
+        number = int(rng.integers(len(self.target.steady.gains)))
+        return self.target.pair(number, y, x, PATCH)
 
 
 def drawn(
@@ -123,33 +116,29 @@ def drawn(
     return tensors[0], tensors[1]
 
 
-def split(targets: Sequence[Target]) -> tuple[list[Part], list[Part], str]:
-    """Parts to train on, parts to judge by, and what the latter are, in a few words.
+@dataclass(frozen=True)
+class Fold:
+    """Scenes to train on, scenes that are left out to judge by, and the names of the latter."""
 
-    Of several scenes some are held out whole; of one, a quarter of the picture, of which frames are judged that are in
-    no training window. Crops of one shot, whose names end in different numbers, are one scene.
+    own: list[Part]
+    left_out: list[Part]
+    name: str
+
+
+def folds(targets: Sequence[Target]) -> list[Fold]:
+    """Leave each scene out once, at most five times in all; no folds of one scene.
+
+    Crops of one shot, whose names end in different numbers, are one scene.
     """
     names = list(dict.fromkeys(map(_shot, targets)))
-    if len(names) > 1:
-        held = names[-max(1, round(len(names) * HELD_OUT_SCENES)) :]
-        own = [_whole(target) for target in targets if _shot(target) not in held]
-        others = [_whole(target) for target in targets if _shot(target) in held]
-        named = ", ".join(map(repr, held[:NAMED])) + " ..." * (len(held) > NAMED)
-        return own, others, f"held-out scene {named}"
-    if len(targets) > 1:  # crops of one shot
-        return [_whole(target) for target in targets[:-1]], [_whole(targets[-1])], "a held-out crop"
-    (target,) = targets
-    count, width = len(target.steady.gains), target.usable.shape[1]
-    frames = max(1, round(count * HELD_OUT_FRAMES))
-    part = max(2 * PATCH, round(width * HELD_OUT_PART))
-    sides = ((0, width - part), (width - part, width)), ((part, width), (0, part))  # the rest, and what is held out
-    rest, judged = max(sides, key=lambda side: int(target.usable[:, slice(*side[1])].sum()))
-    own_frames = range(count - frames) if count > frames else range(count)
-    return (
-        [Part(target, own_frames, rest)],
-        [Part(target, range(count - frames, count), judged)],
-        f"a quarter of the picture in {frames} held-out frames",
-    )
+    if len(names) == 1:
+        return []
+    found = []
+    for group in (names[i::FOLDS_MOST] for i in range(min(FOLDS_MOST, len(names)))):
+        own = [Part(target) for target in targets if _shot(target) not in group]
+        left_out = [Part(target) for target in targets if _shot(target) in group]
+        found.append(Fold(own, left_out, ", ".join(map(repr, group[:NAMED])) + " ..." * (len(group) > NAMED)))
+    return found
 
 
 def _shot(target: Target) -> str:
@@ -158,13 +147,27 @@ def _shot(target: Target) -> str:
     return scene.name if scene.truth is None else re.sub(r"_+\d{0,2}$", "", scene.name)
 
 
-def _whole(target: Target) -> Part:
-    return Part(target, range(len(target.steady.gains)))
+def watched(parts: Sequence[Part], seed: int) -> tuple[Tensor, Tensor]:
+    """Windows of scenes that are trained on, by which the best epoch is chosen, the same at every call."""
+    return drawn(parts, WATCHED_PATCHES, streams.rng(seed, streams.BURST), turn=False)
 
 
-def held_out(parts: Sequence[Part], seed: int) -> tuple[Tensor, Tensor]:
-    """The windows that are judged by, the same at every call: 1024 x 3 x 32 x 32 each."""
-    return drawn(parts, HELD_OUT_PATCHES, streams.rng(seed, streams.BURST), turn=False)
+def halves(targets: Sequence[Target], photographs: Sequence[Image]) -> list[Image]:
+    """What may be learnt from scenes at half their size, where little of their noise is left: a quarter of all at most.
+
+    Of each the middle, as large as its share of that; not of scenes of few frames, or in which something moves.
+    """
+    still = [target for target in targets if target.left <= LITTLE_NOISE and target.usable.mean() > MOSTLY_STILL]
+    most = sum(image.shape[0] * image.shape[1] for image in photographs) / 3 / max(1, len(still))
+    found = []
+    for target in still:
+        half = cv2.resize(target.smooth, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA).round().clip(0, 255)
+        share = min(1.0, (most / (half.shape[0] * half.shape[1])) ** 0.5)
+        height, width = (max(min(PATCH, size), int(size * share)) for size in half.shape[:2])
+        y, x = (half.shape[0] - height) // 2, (half.shape[1] - width) // 2
+        if min(height, width) >= PATCH:
+            found.append(half[y : y + height, x : x + width].astype(np.uint8))
+    return found
 
 
 def packaged_images(seed: int) -> Split:

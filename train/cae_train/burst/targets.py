@@ -29,7 +29,6 @@ class Target:
         fixed: the fixed pattern to take off, float32 H x W x 1.
         hot: pixels that are always too bright, bool H x W, and
         dead: too dark.
-        bias: what else a mean of frames is off by, float32 H x W x 3, or 0.
     """
 
     steady: Steady
@@ -38,17 +37,11 @@ class Target:
     fixed: Floats
     hot: Mask
     dead: Mask
-    bias: Floats | float = 0.0
 
     @cached_property
     def defects(self) -> Mask:
         """Hot and dead pixels, bool H x W."""
         return self.hot | self.dead
-
-    @cached_property
-    def off(self) -> Floats:
-        """What a mean of frames is off by, float32 H x W x 1 or 3."""
-        return np.asarray(self.fixed + self.bias, np.float32)
 
     @property
     def left(self) -> float:
@@ -75,7 +68,7 @@ class Target:
         place = np.s_[y : y + side, x : x + side]
         noisy = np.multiply(self.steady.scene.frames[number][place], self.steady.gains[number], dtype=np.float32)
         if self.steady.scene.truth is None:
-            clean = (self.total[place] - noisy) / np.float32(self.count - 1) - self.off[place]
+            clean = (self.total[place] - noisy) / np.float32(self.count - 1) - self.fixed[place]
         else:
             clean = self.total[place].copy()
         defects = self.defects[place]
@@ -89,7 +82,7 @@ class Target:
         return self.mean()
 
     def _without_pattern(self, mean: Floats) -> Floats:
-        result = np.subtract(mean, self.off, dtype=np.float32)
+        result = np.subtract(mean, self.fixed, dtype=np.float32)
         if self.defects.any():
             middle = cv2.medianBlur(np.ascontiguousarray(result.clip(0, 255)), 5)
             result[self.defects] = middle[self.defects]

@@ -1,0 +1,237 @@
+"""Whether a fitted model is better than the one that it began with, judged by frames as the camera gave them.
+
+The frames of a still scene show one picture, with noise that is independent from frame to frame. So the mean squared
+difference between a restored frame and the other frames is the error of the restored frame plus the variance of the
+noise, whatever the model does: noise is compared with noise. No clean picture is needed, and nothing is assumed about
+the noise. Only a fixed pattern of rows and columns is taken off the other frames, and defective pixels do not count:
+these are no part of the picture. The mean color of restored windows is compared with that of the frames themselves,
+where no noise is cut off at black or white, which moves a mean.
+
+Source: comparing with a second noisy picture, Lehtinen et al., "Noise2Noise" (ICML 2018); the interval by Efron's
+bootstrap (1979).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from cae_train import streams
+from cae_train.burst.pairs import Part
+from cae_train.config import PATCH
+from cae_train.measured import COLORS
+
+EDGE = 4  # pixels at each side of a window that do not count: `cae-run` blends overlapping patches there
+WINDOWS = 1024  # of all scenes of a judgement together, about
+FRAMES_MOST = 4  # in which the same place is judged
+BATCH = 256
+LEVELS = 16  # levels of a band of brightness, in which mean colors are compared
+LEAST_WINDOWS = 16  # of a band that counts
+CUT = 0.01  # share of values at black or white, from which on noise is cut off there
+SHIFT_MOST = 0.3  # levels by which mean colors may differ
+SURE = 2.0  # standard errors
+RESAMPLED, LOWER = 2000, 0.025  # draws of the bootstrap; the lower end of a 95 % interval
+ROUNDING = 1 / 12  # squared levels: the error that rounding to 8 bits leaves
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Windows of a scene that no model to be judged has seen; levels are of 0..255.
+
+    Attributes:
+        noisy: as the camera gave them, float32 N x 3 x 32 x 32 in 0..1.
+        others: the mean of the other frames in the middle of each, float32 N x 3 x 24 x 24 in levels.
+        counted: where nothing is defective, bool N x 1 x 24 x 24.
+        gains: what each is multiplied with to have the light of the others, N.
+        left: variance of the noise in `others`, N in squared levels.
+        colors: mean colors of the noisy windows without the fixed pattern, N x 3 in levels.
+        cut: where values of another frame lie at black or white, bool N x 3.
+        places: number of the place that each shows, N.
+    """
+
+    noisy: Tensor
+    others: Tensor
+    counted: Tensor
+    gains: Tensor
+    left: Floats
+    colors: Floats
+    cut: NDArray[np.bool_]
+    places: NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class Errors:
+    """What is wrong with restored windows: squared errors, float64 N, and shifts of mean colors, N x 3, in levels."""
+
+    squares: Floats
+    shifts: Floats
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A scene, and what two models make of it: one before it was fitted, one after."""
+
+    windows: Windows
+    before: Errors
+    after: Errors
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether the fitted model is better.
+
+    Attributes:
+        noisy: PSNR of the frames in dB against the scenes without noise, the mean over the scenes, and
+        before: that of the model that it began with,
+        after: that of the fitted one.
+        least: lower end of the 95 % interval of `after` - `before`.
+        shift: the largest difference of mean colors in a band of brightness, in levels.
+        shifted: whether one is more than 0.3 levels, and more than that of the model that it began with, for sure.
+    """
+
+    noisy: float
+    before: float
+    after: float
+    least: float
+    shift: float
+    shifted: bool
+
+    @property
+    def gain(self) -> float:
+        """What fitting gained, in dB."""
+        return self.after - self.before
+
+    @property
+    def better(self) -> bool:
+        """Whether it gained something for sure, and shifts no color."""
+        return self.least > 0 and not self.shifted
+
+    def figures(self, on: str, name: str) -> str:
+        """A line with the PSNR of each, of a model called `name`, judged on what `on` says."""
+        return f"{on}: noisy {self.noisy:.2f} dB, {name} {self.before:.2f} dB, fitted {self.after:.2f} dB"
+
+
+def windows_of(parts: Sequence[Part], seed: int) -> list[Windows]:
+    """Windows of each scene to judge by, side by side, the same at every call."""
+    rng = streams.rng(seed, streams.BURST, len(parts))
+    return [_windows(part, max(16, WINDOWS // len(parts)), rng) for part in parts]
+
+
+def pairs_as_windows(noisy: Tensor, clean: Tensor) -> Windows:
+    """Pairs whose clean side is known, float32 N x 3 x 32 x 32 in 0..1 each, to judge by."""
+    middle = clean[..., EDGE:-EDGE, EDGE:-EDGE] * 255
+    count = len(noisy)
+    return Windows(
+        noisy, middle, torch.ones(count, 1, *middle.shape[2:], dtype=torch.bool), torch.ones(count),
+        np.zeros(count), middle.mean((2, 3)).numpy().astype(np.float64),
+        np.zeros((count, COLORS), np.bool_), np.arange(count),
+    )  # fmt: skip
+
+
+def errors(network: nn.Module | None, windows: Windows) -> Errors:
+    """What a model makes of windows; None: what they are without one."""
+    restored = windows.noisy
+    if network is not None:
+        with torch.inference_mode():
+            restored = torch.cat([network(batch) for batch in torch.split(restored, BATCH)])
+    levels = restored.mul(255).round().clamp(0, 255)[..., EDGE:-EDGE, EDGE:-EDGE]
+    pixels = windows.counted.sum((1, 2, 3)).clamp_min(1).double()
+    difference = (levels * windows.gains[:, None, None, None] - windows.others) * windows.counted
+    squares = difference.double().square().sum((1, 2, 3)) / (pixels * COLORS)
+    colors = (levels * windows.counted).double().sum((2, 3)) / pixels[:, None]
+    return Errors(squares.numpy() - windows.left, colors.numpy() - windows.colors)
+
+
+def verdict(scenes: Sequence[Judged], seed: int = 0) -> Verdict:
+    """Judge by all scenes together; each counts alike."""
+    rng = np.random.default_rng(seed)
+    noisy, before, after = [], [], []
+    gains = np.zeros(RESAMPLED)
+    for scene in scenes:
+        noisy.append(_psnr(errors(None, scene.windows).squares.mean()))
+        old, new = (_by_place(each.squares, scene.windows.places) for each in (scene.before, scene.after))
+        before.append(_psnr(old.mean()))
+        after.append(_psnr(new.mean()))
+        drawn = rng.integers(len(old), size=(RESAMPLED, len(old)))
+        gains += _psnr(new[drawn].mean(axis=1)) - _psnr(old[drawn].mean(axis=1))
+    shift, shifted = _largest_shift(scenes)
+    least = float(np.quantile(gains / len(scenes), LOWER))
+    return Verdict(float(np.mean(noisy)), float(np.mean(before)), float(np.mean(after)), least, shift, shifted)
+
+
+def _windows(part: Part, count: int, rng: np.random.Generator) -> Windows:
+    """Up to `count` windows that do not overlap, each place in a few frames."""
+    target, steady = part.target, part.target.steady
+    y, x = np.divmod(part.places, part.wide)
+    grids = (y % PATCH) * PATCH + x % PATCH
+    of_grid = np.flatnonzero(grids == np.bincount(grids).argmax())  # the grid with most places
+    places = rng.permutation(of_grid)[:count]
+    frames = min(FRAMES_MOST, len(steady.gains), max(1, count // len(places)))
+    size = len(places) * frames
+    side = PATCH - 2 * EDGE
+    noisy = np.empty((size, PATCH, PATCH, COLORS), np.float32)
+    others = np.empty((size, side, side, COLORS), np.float32)
+    counted = np.empty((size, side, side, 1), np.bool_)
+    gains, left, colors = np.empty(size, np.float32), np.zeros(size), np.empty((size, COLORS))
+    cut = np.empty((size, COLORS), np.bool_)
+    for index in range(size):
+        place = int(places[index // frames])
+        top, first = int(y[place]), int(x[place])
+        window = np.s_[top : top + PATCH, first : first + PATCH]
+        middle = np.s_[top + EDGE : top + PATCH - EDGE, first + EDGE : first + PATCH - EDGE]
+        number = int((index % frames + rng.random()) * len(steady.gains) / frames)
+        frame, gains[index] = steady.scene.frames[number], steady.gains[number]
+        another = steady.scene.frames[(number + 1) % len(steady.gains)][middle]
+        cut[index] = ((another == 0) | (another == 255)).mean(axis=(0, 1)) >= CUT
+        noisy[index], counted[index] = frame[window], ~target.defects[middle][..., None]
+        own = frame[middle] * gains[index]
+        if steady.scene.truth is None:
+            others[index] = (target.total[middle] - own) / np.float32(target.count - 1) - target.fixed[middle]
+            noise = (own - others[index] - target.fixed[middle])[counted[index, ..., 0]]
+            left[index] = np.square(noise, dtype=np.float64).mean() / target.count  # independent of what models do
+        else:
+            others[index] = target.total[middle]
+        colors[index] = (frame[middle] - target.fixed[middle])[counted[index, ..., 0]].mean(axis=0)
+    return Windows(
+        _planes(noisy).div(255), _planes(others), _planes(counted), torch.from_numpy(gains), left, colors, cut,
+        np.arange(size) // frames,
+    )  # fmt: skip
+
+
+def _planes(windows: NDArray[Any]) -> Tensor:
+    return torch.from_numpy(windows).permute(0, 3, 1, 2)
+
+
+def _psnr(squares: Floats) -> Floats:
+    return 10 * np.log10(255**2 / np.maximum(squares, ROUNDING))
+
+
+def _by_place(values: Floats, places: NDArray[np.intp]) -> Floats:
+    """Means of the values of each place."""
+    return np.bincount(places, values) / np.bincount(places)
+
+
+def _largest_shift(scenes: Sequence[Judged]) -> tuple[float, bool]:
+    """The largest shift of a mean color in a band of brightness, and whether one is too large for sure."""
+    largest, shifted = 0.0, False
+    bands = np.concatenate([scene.windows.others.mean((2, 3)).numpy() // LEVELS for scene in scenes])
+    before, after = (
+        np.concatenate([each.shifts for each in both])
+        for both in zip(*((scene.before, scene.after) for scene in scenes), strict=True)
+    )
+    whole = ~np.concatenate([scene.windows.cut for scene in scenes])
+    for c in range(COLORS):
+        for band in np.unique(bands[:, c]):
+            there = (bands[:, c] == band) & whole[:, c]
+            if there.sum() >= LEAST_WINDOWS:
+                old, new = abs(float(before[there, c].mean())), abs(float(after[there, c].mean()))
+                chance = SURE * float(after[there, c].std()) / float(there.sum()) ** 0.5
+                largest = max(largest, new)
+                shifted |= new - chance > max(SHIFT_MOST, old)
+    return largest, shifted
