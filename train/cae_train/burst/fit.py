@@ -127,8 +127,8 @@ class Run:
 def fit_burst(scenes: Sequence[Scene], camera: str, run: Run) -> Fit:
     """Fit a network to the noise of a camera's bursts.
 
-    Each scene is left out once by a short fit, which is judged on it. If these are better than the network that they
-    began with, a last fit goes on from the mean of their weights, with all scenes.
+    Each scene is left out once by a short fit, which is judged on it. If these gain something, a last fit goes on from
+    the mean of their weights, with all scenes; its colors are compared on these.
 
     Raises:
         DataError: the scenes cannot be used.
@@ -149,14 +149,15 @@ def fit_burst(scenes: Sequence[Scene], camera: str, run: Run) -> Fit:
         return Fit(_judge(own, initial_network(run.config), fitted), ON_ITSELF, fitted.model, fitted.interrupted)
     found, network = _held_out(left_out, run, turns, network, seconds)
     on = "scenes left out in turn"
-    if not found.better:
+    if found.least <= 0:
         return Fit(found, on, None)
     run.tell(found.figures(on, Path(run.config.start).stem))
     last = replace(run, minutes=run.minutes * (1 - HOLDING_OUT))
     fitted = _train(last, _pairs(everything, run, turns), watched(everything, run.config.seed), network, seconds)
     known = _judge(windows_of(everything, run.config.seed), initial_network(run.config), fitted)
-    if not known.better:  # on what it has seen: something went wrong in its training
+    if known.least <= 0:  # on what it has seen: something went wrong in its training
         found, on = known, "the scenes that it was fitted to"
+    found = replace(found, shift=known.shift, shifted=known.shifted)
     return Fit(found, on, fitted.model, fitted.interrupted)
 
 

@@ -173,4 +173,4 @@ def halves(targets: Sequence[Target], photographs: Sequence[Image]) -> list[Imag
 def packaged_images(seed: int) -> Split:
     """Clean pictures that come with the package: patches of photographs, and a few drawn pictures."""
     every = photographs()
-    return Split(train=[*every.train, *load_synthetic(seed)[:DRAWN]], validation=every.validation)
+    return Split(train=[*every.train, *load_synthetic(seed, DRAWN)], validation=every.validation)
