@@ -84,6 +84,11 @@ def _fitted(
         scene.mkdir(parents=True)
         for frame in range(frames):
             cv2.imwrite(str(scene / f"{frame:03d}.png"), camera.frame(picture, rng))
+    return _run(where, minutes)
+
+
+def _run(where: Path, minutes: float) -> tuple[Path | None, str]:
+    """Fit to the scenes in `where / "burst"`: the model to run, None for `denoise`; what was reported."""
     command = [sys.executable, "-m", "cae_train.cli", "--burst", str(where / "burst"), "--minutes", str(minutes)]
     done = subprocess.run([*command, "--out", str(where / "run")], check=True, stderr=subprocess.PIPE, text=True)
     print(done.stderr, file=sys.stderr, flush=True)
@@ -111,7 +116,7 @@ def simulated(
         model, reported = _fitted(camera, pictures, FRAMES, minutes, where, rng)
         models = {"denoise": Restorer("denoise")}
         models["fitted"] = Restorer(model) if model else models["denoise"]
-        if true:
+        if true and model:
             models["true"] = Restorer(export(_true(camera, where, minutes, pictures)).path)
         found: dict[str, list[float]] = {kind: [] for kind in ("noisy", *models)}
         for number, picture in enumerate(pictures[SCENES : SCENES + JUDGED]):
@@ -220,9 +225,10 @@ def real(
         for path in paths:
             if _crop_of(path) in own:
                 shutil.copy(path, out / "burst" / side / path.name)
-    command = [sys.executable, "-m", "cae_train.cli", "--burst", str(out / "burst"), "--minutes", str(minutes)]
-    subprocess.run([*command, "--out", str(out / "run")], check=True)
-    models = {"denoise": Restorer("denoise"), "fitted": Restorer(export(out / "run" / "model.pt").path)}
+    model, reported = _run(out, minutes)
+    print(f"reported: {reported}")
+    models = {"denoise": Restorer("denoise")}
+    models["fitted"] = Restorer(model) if model else models["denoise"]
     found: dict[str, list[float]] = {kind: [] for kind in ("noisy", *models)}
     for shot, mean in zip(files["noisy"], files["clean"], strict=True):
         if _crop_of(shot) in own:

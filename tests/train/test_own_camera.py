@@ -21,6 +21,7 @@ from cae_train.packaged import DENOISE
 
 CAE_TRAIN = Path(sys.executable).with_name("cae-train")
 SHORT = ("--minutes", "0.05", "--epochs", "2")
+GENTLE = ("--lr", "1e-4")  # so few steps of the usual rate shift colors
 
 
 def cae_train(*args: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -39,7 +40,7 @@ def recorded(tmp_path: Path) -> Path:
 
 
 def test_from_a_burst_to_a_model_that_runs(recorded: Path, tmp_path: Path) -> None:
-    done = cae_train("--burst", recorded, "--camera", "door", "--out", "run", *SHORT, "--export", cwd=tmp_path)
+    done = cae_train("--burst", recorded, "--camera", "door", "--out", "run", *SHORT, *GENTLE, "--export", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "3 scenes, 36 frames" in done.stderr
     assert "noise of door: sigma" in done.stderr

@@ -24,7 +24,7 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789 .,:;!?
 
 
 def load_synthetic(seed: int = 0, count: int | None = None) -> list[Image]:
-    """The first `count` pictures of that seed (all are `PICTURES`), `SIDE` x `SIDE`: half dead leaves, the rest text and line art."""
+    """The first `count` of a seed's `PICTURES`, `SIDE` x `SIDE`: half dead leaves, the rest text and line art."""
     rng = np.random.default_rng((seed, 0x5EED))
     kinds: tuple[Callable[[np.random.Generator], Image], ...] = (dead_leaves, text, dead_leaves, line_art)
     return [_reduced(kinds[number % len(kinds)](rng)) for number in range(count or PICTURES)]

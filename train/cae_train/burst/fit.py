@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Sequence
-from copy import deepcopy
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -44,7 +43,6 @@ OPTIMISER = 1.15  # times a trial's step: the optimiser, and judging
 LATE = 1.25  # times the minutes, after which no further epoch begins: other programs may want the cores
 HOLDING_OUT = 0.45  # of the time: for the short fits that leave scenes out
 HELD_OUT_PATCHES = 1024  # of photographs
-ON_ITSELF = "the scene that it was fitted to"
 PACKAGED = "packaged"  # photographs that come with the package, in `TrainConfig.data`
 HELD_OUT_IMAGES = 8  # one of so many clean photographs, where there is no burst to judge by
 CHART, SCENES = "noise.png", "scenes"
@@ -139,22 +137,22 @@ def fit_burst(scenes: Sequence[Scene], camera: str, run: Run) -> Fit:
     everything = [Part(target) for target in targets]
     noise, coding, turns = _noise(targets, camera, run)
     run = replace(run, config=replace(run.config, degrade=(MEASURED, *coding), noise=noise.to_dict()))
-    network = initial_network(run.config)
     left_out = folds(targets)
-    seconds = _seconds_a_step(network, _pairs(everything, run, turns))
+    network, pairs = initial_network(run.config), _pairs(everything, run, turns)
+    seconds = _seconds_a_step(network, pairs)
+    seen, chosen_by = windows_of(everything, run.config.seed), watched(everything, run.config.seed)
     if not left_out:
         run.tell("note: there is one scene alone, so nothing could be held out: what is gained on others is not known")
-        fitted = _train(run, _pairs(everything, run, turns), watched(everything, run.config.seed), network, seconds)
-        own = windows_of(everything, run.config.seed)
-        return Fit(_judge(own, initial_network(run.config), fitted), ON_ITSELF, fitted.model, fitted.interrupted)
-    found, network = _held_out(left_out, run, turns, network, seconds)
+        fitted = _train(run, pairs, chosen_by, network, seconds)
+        return Fit(_judge(seen, run, fitted), "the scene that it was fitted to", fitted.model, fitted.interrupted)
+    found, weights = _held_out(left_out, run, turns, seconds)
     on = "scenes left out in turn"
     if found.least <= 0:
         return Fit(found, on, None)
     run.tell(found.figures(on, Path(run.config.start).stem))
-    last = replace(run, minutes=run.minutes * (1 - HOLDING_OUT))
-    fitted = _train(last, _pairs(everything, run, turns), watched(everything, run.config.seed), network, seconds)
-    known = _judge(windows_of(everything, run.config.seed), initial_network(run.config), fitted)
+    network.load_state_dict(weights)
+    fitted = _train(replace(run, minutes=run.minutes * (1 - HOLDING_OUT)), pairs, chosen_by, network, seconds)
+    known = _judge(seen, run, fitted)
     if known.least <= 0:  # on what it has seen: something went wrong in its training
         found, on = known, "the scenes that it was fitted to"
     found = replace(found, shift=known.shift, shifted=known.shifted)
@@ -172,10 +170,11 @@ def fit_noise(noise: NoiseModel, run: Run) -> Fit:
     network = initial_network(config)
     pairs = Pairs(own, chain_of(config), config)
     chosen_by = noisy[::2], clean[::2]  # the best epoch, and the figures by the others
-    fitted = _train(run, pairs, chosen_by, network, _seconds_a_step(network, pairs))
+    on = "held-out photographs with the estimated noise"
+    fitted = _train(run, pairs, chosen_by, network, _seconds_a_step(network, pairs), on)
     windows = pairs_as_windows(noisy[1::2], clean[1::2])
-    found = _judge([windows], initial_network(config), fitted)
-    return Fit(found, "held-out photographs with the estimated noise", fitted.model, fitted.interrupted)
+    found = _judge([windows], run, fitted)
+    return Fit(found, on, fitted.model, fitted.interrupted)
 
 
 def _noise(targets: Sequence[Target], camera: str, run: Run) -> tuple[NoiseModel, tuple[str, ...], bool]:
@@ -199,54 +198,53 @@ def _pairs(parts: Sequence[Part], run: Run, turns: bool) -> BurstPairs:
     return BurstPairs(parts, images, run.config, turns)
 
 
-def _held_out(
-    left_out: Sequence[Fold], run: Run, turns: bool, network: Autoencoder, seconds: float
-) -> tuple[Verdict, Autoencoder]:
-    """Fit for a short time without the scenes of each fold; the verdict on all, and the mean of what was fitted."""
+def _held_out(left_out: Sequence[Fold], run: Run, turns: bool, seconds: float) -> tuple[Verdict, dict[str, Tensor]]:
+    """Fit for a short time without the scenes of each fold; the verdict on all, and the mean of the fitted weights."""
     minutes = run.minutes * HOLDING_OUT / len(left_out)
     run.tell(f"leaving each scene out in turn: {len(left_out)} short fits of {60 * minutes:.0f} seconds")
     short = replace(run, minutes=minutes, callbacks=(), config=replace(run.config, epochs=1))
-    begun = deepcopy(network.state_dict())
+    before = initial_network(run.config).eval()
     judged: list[Judged] = []
     weights: list[dict[str, Tensor]] = []
     for number, fold in enumerate(left_out):
-        network.load_state_dict(begun)
         with TemporaryDirectory(prefix="cae-fold-") as folder:
-            own = replace(short, out=Path(folder))
-            fitted = _train(own, _pairs(fold.own, own, turns), watched(fold.own, run.config.seed), network, seconds)
+            own, chosen_by = replace(short, out=Path(folder)), watched(fold.own, run.config.seed)
+            fitted = _train(own, _pairs(fold.own, own, turns), chosen_by, initial_network(run.config), seconds)
             if fitted.interrupted:
                 raise KeyboardInterrupt
             after = load_model(fitted.model).network.eval()
-        network.load_state_dict(begun)
-        scenes = [
-            Judged(windows, errors(network.eval(), windows), errors(after, windows))
-            for windows in windows_of(fold.left_out, run.config.seed + number)
-        ]
+        windows = windows_of(fold.left_out, run.config.seed + number)
+        scenes = [Judged(each, errors(before, each), errors(after, each)) for each in windows]
         run.tell(f"without {fold.name}: {verdict(scenes).gain:+.2f} dB there")
         judged += scenes
         weights.append(after.state_dict())
-    network.load_state_dict({
+    mean = {
         name: torch.stack([one[name] for one in weights]).mean(0) if value.is_floating_point() else value
         for name, value in weights[0].items()
-    })  # fmt: skip
-    return verdict(judged), network
+    }
+    return verdict(judged), mean
 
 
-def _judge(windows: Sequence[Windows], before: Autoencoder, fitted: TrainResult) -> Verdict:
-    after = load_model(fitted.model).network.eval()
-    before = before.eval()
+def _judge(windows: Sequence[Windows], run: Run, fitted: TrainResult) -> Verdict:
+    before, after = initial_network(run.config).eval(), load_model(fitted.model).network.eval()
     return verdict([Judged(each, errors(before, each), errors(after, each)) for each in windows])
 
 
 def _train(
-    run: Run, pairs: BurstPairs | Pairs, chosen_by: tuple[Tensor, Tensor], network: Autoencoder, seconds: float
+    run: Run,
+    pairs: BurstPairs | Pairs,
+    chosen_by: tuple[Tensor, Tensor],
+    network: Autoencoder,
+    seconds: float,
+    chosen_on: str = "windows that were trained on",
 ) -> TrainResult:
+    """Train for the minutes of the run, of steps that take so many seconds; the best epoch on `chosen_by` is kept."""
     steps = max(4, int(min(STEPS_MOST, 60 * run.minutes / seconds) / run.config.epochs))
     pairs.steps = min(steps, pairs.steps) if isinstance(pairs, Pairs) and pairs.whole else steps
     config = replace(run.config, epoch_crops=pairs.steps * run.config.batch)
     if run.callbacks:
         run.tell(f"training on {config.epochs * config.epoch_crops:,} patches, about {run.minutes:g} minutes")
-    material = Material(pairs, chosen_by, "windows that were trained on")
+    material = Material(pairs, chosen_by, chosen_on)
     callbacks = [*run.callbacks, Timer(timedelta(minutes=LATE * run.minutes), interval="epoch", verbose=False)]
     return train(config, run.out, hardware=run.hardware, callbacks=callbacks, network=network, material=material)
 
