@@ -89,7 +89,7 @@ def _fitted(
 
 def _run(where: Path, minutes: float) -> tuple[Path | None, str]:
     """Fit to the scenes in `where / "burst"`: the model to run, None for `denoise`; what was reported."""
-    command = [sys.executable, "-m", "cae_train.cli", "--burst", str(where / "burst"), "--minutes", str(minutes)]
+    command = [sys.executable, "-m", "cae_train", "--burst", str(where / "burst"), "--minutes", str(minutes)]
     done = subprocess.run([*command, "--out", str(where / "run")], check=True, stderr=subprocess.PIPE, text=True)
     print(done.stderr, file=sys.stderr, flush=True)
     model = where / "run" / "model.pt"
