@@ -65,7 +65,12 @@ def run(
         typer.Option("--output", "-o", metavar="OUT", help="Folder, or file for one SOURCE; - is stdout."),
     ] = None,
     model: Annotated[
-        str | None, typer.Option("--model", "-m", help="Name of a packaged model, or a .onnx file; denoise without it.")
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help="Name of a packaged model, or a .onnx file; denoise without it, live the best that is fast enough.",
+        ),
     ] = None,
     provider: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, tensorrt, openvino, coreml, ...")] = "auto",
     threads: Annotated[int | None, typer.Option(help="Threads of the CPU provider; all CPUs without it.")] = None,
