@@ -76,12 +76,18 @@ class NoiseModel:
     def values(self, stable: Floats) -> tuple[Floats, Floats]:
         """Undo `stabilized`: values and the standard deviation of their noise, float32 of the same shape."""
         root = np.float32(self.variance**0.5)
+        if self.gain == 0:
+            return stable * root + np.float32(self.black), np.full_like(stable, root)
         above = np.maximum(stable, np.float32(self._lowest()[1]))
-        grown = np.float32(self.gain / 2) * above
-        deviation: Floats = root + grown
-        values: Floats = above * (root + grown / np.float32(2)) + np.float32(self.black)
-        if self.gain:
-            values += (stable - above) * (root * np.float32(_DARKEST_SHARE**0.5))
+        values: Floats = stable - above
+        values *= root * np.float32(_DARKEST_SHARE**0.5)
+        values += np.float32(self.black)
+        deviation: Floats = above * np.float32(self.gain / 4)
+        deviation += root
+        above *= deviation
+        values += above
+        deviation *= np.float32(2)  # root + gain / 2 * above
+        deviation -= root
         return values, deviation
 
     def _lowest(self) -> tuple[float, float]:

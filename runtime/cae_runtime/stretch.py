@@ -20,7 +20,7 @@ of the noise.
 from __future__ import annotations
 
 import threading
-from typing import Any, Final, cast
+from typing import Final, cast
 
 import cv2
 import numpy as np
@@ -48,7 +48,7 @@ _STANDS_OUT: Final = 5.0, 6.0  # deviations of the noise: a pixel, and pixels su
 _REACH: Final = 9  # pixels: side of the square around what stands out
 _HALO: Final = _FAR // 2 + _AROUND // 2 + 1  # rows above and below that have a say
 _PART: Final = 8  # halos: the least rows that are put back at once
-_PIXELS: Final = 2**17  # of all channels: put back at once, where they are more
+_PIXELS: Final = 2**17  # put back at once, where they are more
 _HELPS: Final = 0.1  # share of the noise's energy that must go, for a picture to be changed
 
 
@@ -86,75 +86,92 @@ class Stretch:
 
     def rows(self, first: int, end: int) -> Image:
         """Rows first..end-1 as the model gets them: uint16 (h, W, C), middle gray where a pixel is like its block."""
-        stretched = self._stabilized(self._picture(first, end))
-        stretched -= self._base(first, end)
-        stretched *= np.float32(WHITE / 2) / self._half
-        stretched += np.float32(WHITE / 2 + 0.5)
-        np.clip(stretched, 0, WHITE, out=stretched)
-        return stretched.astype(np.uint16)
+        picture = self._picture(first, end)
+        stretched = np.empty(picture.shape, np.uint16)
+        for channel in range(picture.shape[2]):
+            values = self._stabilized(picture, channel)
+            values -= self._base(first, end, channel)
+            values *= np.float32(WHITE / 2) / self._half
+            values += np.float32(WHITE / 2 + 0.5)
+            np.clip(values, 0, WHITE, out=values)
+            np.copyto(stretched[..., channel], values, casting="unsafe")
+        return stretched
 
-    def change(self, cleaned: Image, first: int) -> tuple[Image, Floats, float]:
-        """Find out what to change in the picture.
+    def changed(self, cleaned: Image, first: int, strength: np.float32) -> tuple[Image, float]:
+        """Bring back what the model made of rows.
 
         Args:
-            cleaned: what the model made of `rows`, uint16 (h, W, C).
+            cleaned: what it made of `rows`, uint16 (h, W, C).
             first: the first of these rows.
+            strength: s in 0..1, how much of the change is made.
 
         Returns:
-            The picture's rows, what is to be taken from them, float32 (h, W, C), and the share of the noise that goes
-            by it, 0..1: little where most of what the model changed was no noise.
+            The picture's rows, cleaned, and the share of the noise that went, 0..1: little where most of what the model
+            changed was no noise.
         """
         picture = self._picture(first, first + len(cleaned))
-        base = self._base(first, first + len(cleaned))
-        distance = self._stabilized(picture) - base
+        result, shares = np.empty(picture.shape, np.uint16), []
+        for channel in range(picture.shape[2]):
+            values = np.ascontiguousarray(picture[..., channel], np.float32)
+            change, share = self._change(picture, cleaned[..., channel], first, channel, values)
+            change *= strength
+            values -= change
+            np.clip(np.rint(values, out=values), 0, WHITE, out=values)
+            np.copyto(result[..., channel], values, casting="unsafe")
+            shares.append(share)
+        return result, float(np.mean(shares))
+
+    def _change(self, picture: Image, cleaned: Image, first: int, channel: int, values: Floats) -> tuple[Floats, float]:
+        """What is to be taken from the values of one channel, float32 (h, W), and the share of the noise in that."""
+        base = self._base(first, first + len(cleaned), channel)
+        distance = self._stabilized(picture, channel) - base
         base += (cleaned * np.float32(2 / WHITE) - np.float32(1)) * self._half
-        change, deviation = np.empty_like(base), np.empty_like(base)
-        for i, noise in enumerate(self._noises):
-            change[..., i], deviation[..., i] = noise.values(base[..., i])
-        np.subtract(picture, change, out=change)
+        change, deviation = self._noises[channel].values(base)
+        np.subtract(values, change, out=change)
         change /= deviation
         np.clip(change, -_MOST, _MOST, out=change)
         change[np.abs(distance) >= np.float32(0.98) * self._half] = 0
-        energy = _like(cv2.blur(change * change, (_AROUND, _AROUND)), change)
-        gone = float(np.minimum(energy, 1 / np.maximum(energy, 1)).mean())
+        energy: Floats = np.asarray(cv2.blur(change * change, (_AROUND, _AROUND)), np.float32)
+        share = float(np.minimum(energy, 1 / np.maximum(energy, 1)).mean())
         energy -= np.float32(_SLACK - 1)
         change /= np.maximum(energy, 1, out=energy)
-        near = _like(cv2.GaussianBlur(change, (9, 9), _NEAR), change)
-        far = _like(cv2.blur(change, (_FAR, _FAR)), change)
+        near: Floats = np.asarray(cv2.GaussianBlur(change, (9, 9), _NEAR), np.float32)
+        far = cv2.blur(change, (_FAR, _FAR))
         near -= far
         near *= _standing_out(distance)
         change -= far
         change -= near
         change *= deviation
-        return picture, change, gone
+        return change, share
 
-    def _stabilized(self, picture: Image) -> Floats:
-        values = np.empty(picture.shape, np.float32)
-        for i, table in enumerate(self._tables):
-            values[..., i] = table[picture[..., i]]
+    def _stabilized(self, picture: Image, channel: int) -> Floats:
+        values: Floats = np.take(self._tables[channel], picture[..., channel])
         return values
 
-    def _base(self, first: int, end: int) -> Floats:
-        """Rows of the blocks' means, interpolated: float32 (h, W, C), on the stabilized scale."""
+    def _base(self, first: int, end: int, channel: int) -> Floats:
+        """Rows of the blocks' means, interpolated: float32 (h, W), on the stabilized scale."""
         top, bottom = first // _BLOCK - 2, -(-end // _BLOCK) + 2
-        means = self._means[np.clip(np.arange(top, bottom), 0, len(self._means) - 1)]
+        means = self._means[channel]
+        means = means[np.clip(np.arange(top, bottom), 0, len(means) - 1)]
         size = (means.shape[1] * _BLOCK, means.shape[0] * _BLOCK)
-        smooth: Floats = _like(cv2.resize(means, size, interpolation=cv2.INTER_CUBIC), means)
-        return smooth[first - top * _BLOCK : end - top * _BLOCK, : self._shape[1]]
+        smooth = cv2.resize(means, size, interpolation=cv2.INTER_CUBIC)
+        return cast(Floats, smooth[first - top * _BLOCK : end - top * _BLOCK, : self._shape[1]])
 
-    def _block_means(self) -> Floats:
-        """Means of the blocks on the stabilized scale, shape (ceil(H / 8), ceil(W / 8), C)."""
-        height, width = self._shape[:2]
+    def _block_means(self) -> list[Floats]:
+        """Means of the blocks on the stabilized scale, (ceil(H / 8), ceil(W / 8)) for each channel."""
+        height, width, channels = self._shape
         step = max(1, _PIXELS // width // _BLOCK) * _BLOCK
-        parts = []
+        parts: list[list[Floats]] = [[] for _ in range(channels)]
         for top in range(0, height, step):
-            values = self._stabilized(self._picture(top, min(top + step, height)))
-            missing = [(0, -side % _BLOCK) for side in values.shape[:2]]
-            if any(right for _, right in missing):
-                values = np.pad(values, [*missing, (0, 0)], mode="edge")
-            size = (values.shape[1] // _BLOCK, values.shape[0] // _BLOCK)
-            parts.append(_like(cv2.resize(values, size, interpolation=cv2.INTER_AREA), values))
-        return np.concatenate(parts)
+            picture = self._picture(top, min(top + step, height))
+            for channel, found in enumerate(parts):
+                values = self._stabilized(picture, channel)
+                missing = [(0, -side % _BLOCK) for side in values.shape]
+                if any(after for _, after in missing):
+                    values = np.pad(values, missing, mode="edge")
+                size = (values.shape[1] // _BLOCK, values.shape[0] // _BLOCK)
+                found.append(cast(Floats, cv2.resize(values, size, interpolation=cv2.INTER_AREA)))
+        return [np.concatenate(found) for found in parts]
 
 
 class PutBack:
@@ -172,7 +189,7 @@ class PutBack:
     def __init__(self, stretch: Stretch, result: Image, strength: float) -> None:
         self._stretch, self._result, self._strength = stretch, result, np.float32(strength)
         height, width = result.shape[:2]
-        step = max(_PART * _HALO, _PIXELS // (width * result.shape[2]))
+        step = max(_PART * _HALO, _PIXELS // width)
         self._tops = [*range(0, max(height - step // 2, 1), step), height]
         self._edges = [result[max(0, top - _HALO) : top + _HALO].copy() for top in self._tops]
         self.turns = len(self._tops) - 1
@@ -197,11 +214,8 @@ class PutBack:
             above = self._edges[part][: min(top, _HALO)]
             below = self._edges[part + 1][min(bottom, _HALO) :]
             cleaned = cast(Image, np.concatenate([above, self._result[top:bottom], below]))
-            picture, change, self._gone[part] = self._stretch.change(cleaned, top - len(above))
-            inner = slice(len(above), len(above) + bottom - top)
-            values = picture[inner] - self._strength * change[inner]
-            np.clip(np.rint(values, out=values), 0, WHITE, out=values)
-            self._result[top:bottom] = values
+            back, self._gone[part] = self._stretch.changed(cleaned, top - len(above), self._strength)
+            self._result[top:bottom] = back[len(above) : len(above) + bottom - top]
 
     def stop(self) -> None:
         """Let every thread end after the part that it is at."""
@@ -246,16 +260,10 @@ def stretch_for(
 
 
 def _standing_out(distance: Floats) -> Floats:
-    """Where pixels stand out from the means of their blocks, and around: weights 0..1, of the same shape."""
+    """Where pixels (h, W) stand out from the means of their blocks, and around: weights 0..1."""
     pixel, profile = _STANDS_OUT
-    summed = _like(cv2.GaussianBlur(distance, (7, 7), _STAR), distance)
+    summed = cv2.GaussianBlur(distance, (7, 7), _STAR)
     threshold = np.float32(profile / (2 * np.pi**0.5 * _STAR))  # the blurred noise's deviation, `profile` times
-    found = ((np.abs(summed) > threshold) | (np.abs(distance) > pixel)).astype(np.uint8)
-    wide = _like(cv2.dilate(found, np.ones((_REACH, _REACH), np.uint8)), distance)
-    weights: Floats = _like(cv2.blur(wide.astype(np.float32), (5, 5)), distance)
-    return weights
-
-
-def _like(values: Any, shaped: NDArray[Any]) -> Any:
-    """Give back the axis of one channel, which OpenCV drops."""
-    return values[..., None] if values.ndim < shaped.ndim else values
+    found = (np.abs(summed) > threshold) | (np.abs(distance) > pixel)
+    wide = cv2.dilate(found.view(np.uint8), np.ones((_REACH, _REACH), np.uint8))
+    return cast(Floats, cv2.blur(wide.astype(np.float32), (5, 5)))
