@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name that every torch user knows
 
 from cae_train.models.skip import Skip
-from cae_train.qat import round_weights
+from cae_train.qat import round_weights, steps_of
 
 PIXELS = 4  # that are worked on at once, along a row
 COLORS = 3
@@ -28,7 +28,7 @@ class ChannelsLast(nn.Module):
     Args:
         network: one that `fits`, its head thus a transposed convolution. Its body is shared, not copied.
         rounded: put the stem's kernels on int8's grid before they are rearranged: `round_weights` keeps the sum of each
-            as it was trained.
+            as it was trained. The attribute `stem_steps` holds the steps of that grid.
     """
 
     def __init__(self, network: Skip, rounded: bool = False) -> None:
@@ -41,7 +41,9 @@ class ChannelsLast(nn.Module):
         outputs, cells = PIXELS // entry, 1 + 2 * self.cells_around
         stem, head = network.stem, network.head
         assert isinstance(head, nn.ConvTranspose2d)  # noqa: S101 - `fits` says so
-        kernels = round_weights(stem.weight.detach()) if rounded else stem.weight.detach()
+        kernels, steps = stem.weight.detach(), steps_of(stem.weight.detach())
+        self.stem_steps = steps.repeat(outputs, 1, 1, 1)
+        kernels = round_weights(kernels, steps) if rounded else kernels
         weight = torch.zeros(outputs, self.width, PIXELS, COLORS, kernel, cells)
         for output in range(outputs):
             for column in range(kernel):

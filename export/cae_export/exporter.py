@@ -195,8 +195,9 @@ def _quantised(network: nn.Module, graph: onnx.ModelProto, opset: int, patches: 
     patch = patches.clean.shape[-1]
     if not (isinstance(network, Skip) and ChannelsLast.fits(network, patch)):
         return to_int8(graph, patches.calibration), NCHW
-    rearranged = to_onnx(ChannelsLast(network, rounded=True).eval(), patch, opset, NHWC)
-    return to_int8(rearranged, patches.calibration.permute(0, 2, 3, 1)), NHWC
+    last = ChannelsLast(network, rounded=True).eval()
+    rearranged = to_onnx(last, patch, opset, NHWC)
+    return to_int8(rearranged, patches.calibration.permute(0, 2, 3, 1), last.stem_steps), NHWC
 
 
 def _weighed(graph: onnx.ModelProto, spec: ModelSpec, path: Path, patches: Patches) -> ModelSpec:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import torch
 from numpy.typing import NDArray
 from onnx import numpy_helper
@@ -19,10 +20,12 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import Tensor
 
 from cae_export.convert import INPUT
-from cae_train.qat import round_weights
+from cae_export.errors import RefusedError
+from cae_train.qat import round_weights, steps_of
 
 CALIBRATION_BATCH = 32
 PERCENTILE = 99.99  # of each activation's values that its 256 steps span; the rarest at both ends are clipped
+ERRORS_ONLY = 3  # of onnxruntime's log
 _PRODUCT = "Gemm"  # x W + b: onnxruntime's int8 kernel gives float32
 
 
@@ -37,12 +40,20 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]
         return None if batch is None else {INPUT: np.ascontiguousarray(batch)}
 
 
-def to_int8(model: onnx.ModelProto, calibration: Tensor) -> onnx.ModelProto:
-    """Quantise a graph on `calibration`, float32 patches in the graph's layout, degraded as in use.
+def to_int8(model: onnx.ModelProto, calibration: Tensor, stem_steps: Tensor | None = None) -> onnx.ModelProto:
+    """Quantize a graph on `calibration`, float32 patches in the graph's layout, degraded as in use.
 
     The last convolution (of a matrix product in its place: what it gives) and what follows stay in float32, a
     subtraction from the untouched input (restored = input - noise) above all: the picture itself is never rounded to
-    the network's steps.
+    the network's steps. Sums stay in float32 too: of each, only the copy that a convolution reads is rounded.
+
+    Args:
+        model: the graph in float32.
+        calibration: what its activations are measured on.
+        stem_steps: where the first convolution's kernels are on a grid already, its steps, O x 1 x 1 x 1.
+
+    Raises:
+        RefusedError: a convolution that should be int8 would run in float.
     """
     patches = np.ascontiguousarray(calibration.numpy())
     with tempfile.TemporaryDirectory() as folder, _quiet():
@@ -53,7 +64,7 @@ def to_int8(model: onnx.ModelProto, calibration: Tensor) -> onnx.ModelProto:
         nodes = graph.graph.node
         last = max(index for index, node in enumerate(nodes) if node.op_type in ("Conv", "ConvTranspose", _PRODUCT))
         in_float = nodes[last + 1 :] if nodes[last].op_type == _PRODUCT else nodes[last:]
-        _round_weights(graph, nodes[:last])
+        overrides = _round_weights(graph, nodes[: last + (nodes[last].op_type == _PRODUCT)], stem_steps)
         onnx.save(graph, prepared)
         quantize_static(
             prepared,
@@ -64,7 +75,11 @@ def to_int8(model: onnx.ModelProto, calibration: Tensor) -> onnx.ModelProto:
             weight_type=QuantType.QInt8,
             per_channel=True,
             calibrate_method=CalibrationMethod.Percentile,
-            extra_options={"CalibPercentile": PERCENTILE, "OpTypesToExcludeOutputQuantization": [_PRODUCT]},
+            extra_options={
+                "CalibPercentile": PERCENTILE,
+                "OpTypesToExcludeOutputQuantization": [_PRODUCT],
+                "TensorQuantOverrides": overrides,
+            },
             nodes_to_exclude=[node.name for node in in_float],
         )
         quantised = onnx.load(target)
@@ -72,16 +87,72 @@ def to_int8(model: onnx.ModelProto, calibration: Tensor) -> onnx.ModelProto:
     for node in quantised.graph.node:
         if node.name in subtractions:  # the quantiser hands it the rounded input
             node.input[0] = INPUT
+    _sums_in_float(quantised)
+    _refuse_floats(quantised, sum(node.op_type == "Conv" for node in in_float))
     return quantised
 
 
-def _round_weights(model: onnx.ModelProto, nodes: Sequence[onnx.NodeProto]) -> None:
-    """Put the convolutions' kernels on their grid of steps, so that the quantiser has nothing left to round."""
-    kernels = {node.input[1] for node in nodes if node.op_type == "Conv"}
-    for tensor in model.graph.initializer:
-        if tensor.name in kernels:
-            rounded = round_weights(torch.from_numpy(numpy_helper.to_array(tensor).copy()))
-            tensor.CopyFrom(numpy_helper.from_array(rounded.numpy(), tensor.name))
+def _round_weights(
+    model: onnx.ModelProto, nodes: Sequence[onnx.NodeProto], stem_steps: Tensor | None
+) -> dict[str, list[dict[str, Any]]]:
+    """Put the kernels on their grid of steps, and return these steps as the quantizer takes them, by kernel."""
+    initializers = {tensor.name: tensor for tensor in model.graph.initializer}
+    overrides = {}
+    for node in nodes:
+        if node.op_type not in ("Conv", _PRODUCT) or node.input[1] not in initializers:
+            continue
+        tensor = initializers[node.input[1]]
+        weight = torch.from_numpy(numpy_helper.to_array(tensor).copy())
+        attributes = {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
+        if node.op_type == "Conv":
+            steps = stem_steps if stem_steps is not None else steps_of(weight, attributes.get("group", 1) > 1)
+            stem_steps = None
+            weight, axis = round_weights(weight, steps), 0
+        else:
+            axis = 1 - int(attributes.get("transB", 0))
+            steps = steps_of((weight.T if axis else weight)[:, :, None, None])
+        tensor.CopyFrom(numpy_helper.from_array(weight.numpy(), tensor.name))
+        zero = np.array(0, np.int8)
+        overrides[tensor.name] = [
+            {"axis": axis, "scale": np.array(step, np.float32), "zero_point": zero} for step in steps.flatten().tolist()
+        ]
+    return overrides
+
+
+def _sums_in_float(model: onnx.ModelProto) -> None:
+    """Let each addition read other additions as they are, instead of through the rounding that convolutions need."""
+    made_by = {name: node for node in model.graph.node for name in node.output}
+    for node in model.graph.node:
+        for place, name in enumerate(node.input if node.op_type == "Add" else ()):
+            source = made_by.get(name)
+            if source is None or source.op_type != "DequantizeLinear":
+                continue
+            rounding = made_by.get(source.input[0])
+            exact = made_by.get(rounding.input[0]) if rounding is not None else None
+            if rounding is not None and exact is not None and exact.op_type == "Add":
+                node.input[place] = rounding.input[0]
+
+
+def _refuse_floats(model: onnx.ModelProto, expected: int) -> None:
+    """See that onnxruntime runs every convolution in int8 but for those that are `expected` to be in float.
+
+    Raises:
+        RefusedError: it does not, which costs the speed that int8 is for.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "optimized.onnx"
+        options = onnxruntime.SessionOptions()
+        options.optimized_model_filepath = str(path)
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED  # no CPU's own layout
+        options.log_severity_level = ERRORS_ONLY
+        onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        found = [node.op_type for node in onnx.load(path).graph.node]
+    floats = found.count("Conv") + found.count("FusedConv")
+    if floats > expected:
+        raise RefusedError(
+            f"refused: {floats - expected} of {floats - expected + found.count('QLinearConv')} convolutions of the "
+            "int8 file would run in float, as onnxruntime cannot fuse their rounding"
+        )
 
 
 def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -89,7 +89,7 @@ def test_int8_that_loses_too_much_is_refused(
 ) -> None:
     kept = tmp_path / "model.onnx"
     kept.write_bytes(b"an earlier file")
-    monkeypatch.setattr(cae_export.exporter, "to_int8", lambda graph, _patches: damaged(graph))
+    monkeypatch.setattr(cae_export.exporter, "to_int8", lambda graph, *_: damaged(graph))
     with pytest.raises(RefusedError, match=r"int8 gives .* dB where fp32 gives .* dB, .* less \(--max-drop 0.1\)"):
         export(trained_skip, kept, precision="int8")
     assert kept.read_bytes() == b"an earlier file"

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import copy
+import shutil
 from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from onnx import numpy_helper
 from tests.export.test_convert import outputs
 from torch import Tensor, nn
 
+import cae_export.quantize
 from cae_export.channels_last import ChannelsLast
 from cae_export.convert import to_onnx
+from cae_export.errors import RefusedError
 from cae_export.quantize import to_int8
 from cae_train import qat
 from cae_train.models import build, folded
 from cae_train.models.skip import Skip
-from cae_train.qat import round_weights
+from cae_train.qat import round_weights, steps_of
 
 SMALL = {"widths": (16, 32), "down_blocks": (1, 1), "up_blocks": (1,)}
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -61,6 +65,12 @@ def patches(count: int = 64) -> Tensor:
     return noisy.mul(255).round().clamp(0, 255).div(255)
 
 
+def in_channels_last(network: Skip, pairs: Tensor) -> onnx.ModelProto:
+    """The int8 file as the exporter makes it."""
+    rearranged = ChannelsLast(network, rounded=True).eval()
+    return to_int8(to_onnx(rearranged, 32, layout="nhwc"), pairs.permute(0, 2, 3, 1), rearranged.stem_steps)
+
+
 @pytest.mark.parametrize("name", VARIANTS)
 def test_the_file_equals_the_network(name: str) -> None:
     network, pairs = network_of(VARIANTS[name]), patches(9)
@@ -85,12 +95,12 @@ def test_channels_last_is_the_same_network(name: str) -> None:
         assert torch.allclose(ChannelsLast(network)(pairs.permute(0, 2, 3, 1)).permute(0, 3, 1, 2), wanted, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["default", "small", "cells of 4x4", "no bias", "branches"])
+@pytest.mark.parametrize("name", ["default", "small", "cells of 4x4", "no bias", "branches", "depthwise"])
 def test_channels_last_loses_in_int8_what_channels_first_lose(name: str) -> None:
     network, pairs = network_of(VARIANTS[name]), patches()
     assert isinstance(network, Skip)
     first = to_int8(to_onnx(network, 32), pairs)
-    last = to_int8(to_onnx(ChannelsLast(network, rounded=True).eval(), 32, layout="nhwc"), pairs.permute(0, 2, 3, 1))
+    last = in_channels_last(network, pairs)
     with torch.inference_mode():
         wanted = network(pairs).numpy()
     of_first = outputs(first, pairs.numpy()) - wanted
@@ -106,9 +116,7 @@ def test_the_stem_is_rounded_alike_in_both_layouts() -> None:
         {name: numpy_helper.to_array(each) for name, each in ((t.name, t) for t in graph.graph.initializer)}
         for graph in (
             to_int8(to_onnx(network, 32), patches()),
-            to_int8(
-                to_onnx(ChannelsLast(network, rounded=True).eval(), 32, layout="nhwc"), patches().permute(0, 2, 3, 1)
-            ),
+            in_channels_last(network, patches()),
         )
     ]
     first = next(value for name, value in values[0].items() if value.shape == (32, 3, 4, 4))
@@ -146,8 +154,52 @@ def test_weights_in_the_file_are_those_that_training_rounds_to() -> None:
     steps, scale, _zero = (values[name] for name in next(n for n in graph.node if n.output[0] == stem).input)
     stored = steps * scale.reshape(-1, 1, 1, 1)
     weight = network.stem.weight.detach()
-    assert np.abs(stored - round_weights(weight).numpy()).max() < 1e-6
+    assert np.abs(stored - round_weights(weight, steps_of(weight)).numpy()).max() < 1e-6
     assert np.abs((stored - weight.numpy()).sum((2, 3))).max() <= 0.501 * scale.max()
+
+
+@pytest.mark.parametrize("name", ["small", "depthwise"])
+def test_an_int8_file_gives_the_same_on_every_cpu(name: str) -> None:
+    """CPUs without instructions for int8 cut off sums of two products that 16 bits do not hold: none occurs."""
+    network = network_of(VARIANTS[name])
+    assert isinstance(network, Skip)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.05 * parameter.std() if parameter.numel() > 1 else 0)
+    graph = in_channels_last(network, patches())
+    inputs = np.ascontiguousarray(patches(9).permute(0, 2, 3, 1).numpy())
+    results = []
+    for exact in ("0", "1"):
+        options = onnxruntime.SessionOptions()
+        options.add_session_config_entry("session.x64quantprecision", exact)  # heeded by such CPUs alone
+        session = onnxruntime.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        results.append(np.asarray(session.run(None, {"input": inputs})[0]))
+    np.testing.assert_allclose(*results, atol=1e-5)
+
+
+def test_sums_stay_in_float_and_convolutions_do_not() -> None:
+    network = network_of(VARIANTS["depthwise"])
+    assert isinstance(network, Skip)
+    graph = in_channels_last(network, patches()).graph
+    maker = {name: node for node in graph.node for name in node.output}
+    sums = [node for node in graph.node if node.op_type == "Add"]
+    assert len(sums) == 3 + 1, "three blocks and a skip"
+    for node in sums:
+        for name in node.input:
+            source = maker[name]
+            if source.op_type == "DequantizeLinear":
+                assert maker[maker[source.input[0]].input[0]].op_type != "Add", "a sum that was rounded before the next"
+    assert sum(any(maker[name].op_type == "Add" for name in node.input) for node in sums) == 2
+
+
+def test_a_file_whose_convolutions_stay_in_float_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        cae_export.quantize, "quantize_static", lambda source, target, *_, **__: shutil.copy(source, target)
+    )
+    with pytest.raises(
+        RefusedError, match=r"refused: [1-9]\d* of \d+ convolutions of the int8 file would run in float"
+    ):
+        to_int8(to_onnx(network_of(SMALL), 32), patches())
 
 
 def moves(graph: onnx.ModelProto) -> int:

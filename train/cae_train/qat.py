@@ -1,10 +1,11 @@
-"""Quantisation-aware training: the network feels the rounding that int8 will bring, and learns to live with it.
+"""Quantization-aware training: the network feels the rounding that int8 will bring, and learns to live with it.
 
 Weights are rounded to 8 bits signed per output channel, activations to 8 bits unsigned per tensor, where the exporter
-will round them: the input, after each convolution (or the ReLU behind it), each residual addition and each skip's; the
-last convolution stays in float, as it does there, and the exporter measures the ranges anew. Gradients pass straight
-through inside the range. Only the forward pass changes: the weights that are saved are the float ones, while the
-figures of such a run are those of the rounding network.
+will round them: the input, and after each convolution (or the ReLU behind it). Sums, of residual blocks and of skips,
+stay in float: what the next sum adds to is never rounded, only the copy that a convolution reads. The last convolution
+stays in float, as it does there, and the exporter measures the ranges anew. Gradients pass straight through inside the
+range. Only the forward pass changes: the weights that are saved are the float ones, while the figures of such a run are
+those of the rounding network.
 
 Source: Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference"
 (CVPR 2018); ranges are moving averages of each batch's extremes, without the rarest values.
@@ -19,10 +20,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name that every torch user knows
 
 from cae_train.models.depthwise import DepthwiseBlock, PlainDepthwiseBlock
-from cae_train.models.skip import Block, Join, PlainBlock, ResidualBlock
+from cae_train.models.skip import Block, PlainBlock, Skip
 
 MEMORY = 0.98  # of the moving averages of the activations' ranges
 LEVELS = 255
+PAIR = 126  # steps of two neighboring weights together, before rounding adds one to each: 128 x 255 fits 16 bits
 SMALLEST = 1e-8  # step of a tensor that is zero throughout
 TAIL = 5e-5  # share of the values beyond each end of the range: rare extremes are clipped, as the exporter clips them
 SAMPLE = 65_536  # values of a tensor that its range is measured on
@@ -44,15 +46,18 @@ def prepare(network: nn.Module) -> list["ActivationRounding"]:
     for module in network.modules():
         if isinstance(module, nn.Sequential):
             rounded_by_relu |= {id(a) for a, b in pairwise(module) if isinstance(b, (nn.ReLU, nn.Sigmoid))}
+    read_sums = {id(module) for module in network.readers_of_sums()} if isinstance(network, Skip) else set()
     places = [ActivationRounding()]
     first.register_forward_pre_hook(places[0].on_input)
     for module in network.modules():
+        if id(module) in read_sums:
+            places.append(ActivationRounding())
+            module.register_forward_pre_hook(places[-1].on_input)
         if module is last:
             continue
         if isinstance(module, nn.Conv2d):
             module._conv_forward = _rounding_convolution(module)  # type: ignore[method-assign]
-        adds = isinstance(module, (ResidualBlock, DepthwiseBlock, Join)) and not isinstance(module, PlainDepthwiseBlock)
-        if (adds or isinstance(module, (nn.Conv2d, nn.ReLU))) and id(module) not in rounded_by_relu:
+        if isinstance(module, (nn.Conv2d, nn.ReLU)) and id(module) not in rounded_by_relu:
             places.append(ActivationRounding())
             module.register_forward_hook(places[-1].on_output)
     return places
@@ -118,8 +123,25 @@ class _StraightThrough(torch.autograd.Function):
         return torch.ops.aten.hardtanh_backward(gradient, values, ctx.low, ctx.high), None, None, None
 
 
-def round_weights(weight: Tensor) -> Tensor:
-    """The kernels of a convolution on the grid of int8: O x I x H x W in and out, a step of the largest / 127 per O.
+def steps_of(weight: Tensor, depthwise: bool = False) -> Tensor:
+    """The step that the kernels of a convolution are rounded to, one for each O: O x I x H x W -> O x 1 x 1 x 1.
+
+    The largest weight has 127 steps, or fewer where two neighboring weights together would have more than 128. CPUs
+    without instructions for int8 add two products of 8 bits in 16 bits and cut off what exceeds them: with that bound
+    nothing does, so a file gives the same everywhere. Depthwise kernels are computed in another way and need no bound.
+    """
+    largest = weight.abs().amax(dim=(1, 2, 3), keepdim=True) / (LEVELS // 2)
+    if not depthwise:
+        line = weight.abs().permute(0, 2, 3, 1).flatten(1)  # as they lie in memory
+        line = F.pad(line, (0, line.shape[1] % 2))
+        every = 2 if weight.shape[1] % 2 == 0 else 1  # with an odd I pairs may begin anywhere once it is rearranged
+        pairs = line[:, :-1:every] + line[:, 1::every]
+        largest = torch.maximum(largest, pairs.amax(1).view_as(largest) / PAIR)
+    return largest.clamp_min(SMALLEST)
+
+
+def round_weights(weight: Tensor, steps: Tensor) -> Tensor:
+    """The kernels of a convolution on the grid of int8: O x I x H x W in and out; `steps` as `steps_of` gives them.
 
     Each kernel's sum is kept, to half a step: where rounding to nearest would change it, the values that lose least
     are rounded the other way (the one that sets the scale stays). Activations are smooth, above all the picture that
@@ -127,11 +149,10 @@ def round_weights(weight: Tensor) -> Tensor:
     areas with their brightness. (A constraint on the rounding's mean: Nagel et al., "Up or Down?", ICML 2020, section
     3, where the expected input decides.)
     """
-    scale = weight.abs().amax(dim=(1, 2, 3), keepdim=True).clamp_min(SMALLEST) / (LEVELS // 2)
-    exact = (weight / scale).flatten(2)
+    exact = (weight / steps).flatten(2)
     nearest = exact.round()
     if exact.shape[2] == 1:
-        return nearest.view_as(weight) * scale
+        return nearest.view_as(weight) * steps
     loss = exact - nearest
     missing = loss.sum(2, keepdim=True).round()
     in_range = (nearest + missing.sign()).abs() <= LEVELS // 2
@@ -139,12 +160,15 @@ def round_weights(weight: Tensor) -> Tensor:
     movable = torch.where(in_range & ~sets_the_scale, loss * missing.sign(), -1.0)
     rank = movable.argsort(2, descending=True).argsort(2)
     moved = nearest + missing.sign() * ((rank < missing.abs()) & (movable > 0))
-    return moved.view_as(weight) * scale
+    return moved.view_as(weight) * steps
 
 
 def _rounding_convolution(conv: nn.Conv2d) -> Any:
+    depthwise = conv.groups > 1
+
     def forward(values: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        rounded = weight + (round_weights(weight.detach()) - weight).detach()
+        exact = weight.detach()
+        rounded = weight + (round_weights(exact, steps_of(exact, depthwise)) - exact)
         return F.conv2d(values, rounded, bias, conv.stride, conv.padding, conv.dilation, conv.groups)
 
     return forward

@@ -30,6 +30,7 @@ learning of the noise, Zhang et al. (DnCNN, TIP 2017); residual blocks without n
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -307,6 +308,30 @@ class Skip(Autoencoder):
             features = self._larger(self.expand[level](features))
             features = self.up[level](self.join[level](features, skips[level]))
         return features
+
+    def readers_of_sums(self) -> list[nn.Module]:
+        """The convolutions whose input is a sum: of a residual block, or of a skip and what comes up from below."""
+        readers: list[nn.Module] = []
+        is_sum = False
+
+        def walk(stage: nn.Module) -> None:
+            nonlocal is_sum
+            for block in stage.children():
+                if is_sum:
+                    readers.append(block.a if isinstance(block, DepthwiseBlock) else cast(Block, block).conv1)
+                is_sum = not isinstance(block, (PlainBlock, PlainDepthwiseBlock))
+
+        for level, down in enumerate(self.down):
+            walk(down)
+            if level < len(self.reduce):
+                readers += [self.reduce[level]] * is_sum
+                is_sum = False
+        for level in reversed(range(len(self.up))):
+            readers += [self.expand[level]] * is_sum
+            is_sum = True
+            walk(self.up[level])
+        last = self.head if isinstance(self.head, nn.ConvTranspose2d) else next(self.head.children())
+        return readers + [last] * is_sum
 
     def _larger(self, x: Tensor) -> Tensor:
         """Twice the height and width."""
