@@ -145,6 +145,23 @@ def test_light_that_flickers_and_fixed_rows_are_no_errors_of_a_model() -> None:
     assert found.noisy == pytest.approx(10 * np.log10(255**2 / (8**2 + 4**2)), abs=0.3)
 
 
+def test_taking_hot_pixels_away_is_a_gain() -> None:
+    hot = np.random.default_rng(9).random((HEIGHT, WIDTH, 1)) < 0.003
+    targets = targets_of(
+        [check(Scene(str(seed), burst(picture=scenery(seed) + hot * 70, sigma=4, seed=seed))) for seed in range(3)]
+    )
+    assert targets[0].defects.any()
+
+    class Median(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            shown = [cv2.medianBlur(np.ascontiguousarray(one.permute(1, 2, 0).numpy()), 3) for one in x]
+            return torch.from_numpy(np.stack(shown)).permute(0, 3, 1, 2)
+
+    found = judged(targets, Median())
+    assert found.noisy < 10 * np.log10(255**2 / 4**2) - 1
+    assert found.gain > 0.5
+
+
 def test_pairs_whose_clean_side_is_known_are_judged_by_it() -> None:
     clean = torch.rand(64, 3, 1, 1, generator=torch.Generator().manual_seed(0)).mul(0.6).add(0.2).expand(-1, -1, 32, 32)
     noisy = clean + 0.05 * torch.randn(64, 3, 32, 32, generator=torch.Generator().manual_seed(1))

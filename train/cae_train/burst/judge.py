@@ -3,9 +3,9 @@
 The frames of a still scene show one picture, with noise that is independent from frame to frame. So the mean squared
 difference between a restored frame and the other frames is the error of the restored frame plus the variance of the
 noise, whatever the model does: noise is compared with noise. No clean picture is needed, and nothing is assumed about
-the noise. Only a fixed pattern of rows and columns is taken off the other frames, and defective pixels do not count:
-these are no part of the picture. The mean color of restored windows is compared with that of the frames themselves,
-where no noise is cut off at black or white, which moves a mean.
+the noise. Only a fixed pattern of rows and columns is taken off the other frames, and defective pixels are filled from
+around them: these are no part of the picture. The mean color of restored windows is compared with that of the frames
+themselves, where no noise is cut off at black or white, which moves a mean.
 
 Source: comparing with a second noisy picture, Lehtinen et al., "Noise2Noise" (ICML 2018); the interval by Efron's
 bootstrap (1979).
@@ -46,8 +46,9 @@ class Windows:
 
     Attributes:
         noisy: as the camera gave them, float32 N x 3 x 32 x 32 in 0..1.
-        others: the mean of the other frames in the middle of each, float32 N x 3 x 24 x 24 in levels.
-        counted: where nothing is defective, bool N x 1 x 24 x 24.
+        others: the mean of the other frames in the middle of each, without the fixed pattern and with defective pixels
+            filled from around them, float32 N x 3 x 24 x 24 in levels.
+        sound: where nothing is defective, bool N x 1 x 24 x 24.
         gains: what each is multiplied with to have the light of the others, N.
         left: variance of the noise in `others`, N in squared levels.
         colors: mean colors of the noisy windows without the fixed pattern, N x 3 in levels.
@@ -57,7 +58,7 @@ class Windows:
 
     noisy: Tensor
     others: Tensor
-    counted: Tensor
+    sound: Tensor
     gains: Tensor
     left: Floats
     colors: Floats
@@ -141,10 +142,9 @@ def errors(network: nn.Module | None, windows: Windows) -> Errors:
         with torch.inference_mode():
             restored = torch.cat([network(batch) for batch in torch.split(restored, BATCH)])
     levels = restored.mul(255).round().clamp(0, 255)[..., EDGE:-EDGE, EDGE:-EDGE]
-    pixels = windows.counted.sum((1, 2, 3)).clamp_min(1).double()
-    difference = (levels * windows.gains[:, None, None, None] - windows.others) * windows.counted
-    squares = difference.double().square().sum((1, 2, 3)) / (pixels * COLORS)
-    colors = (levels * windows.counted).double().sum((2, 3)) / pixels[:, None]
+    pixels = windows.sound.sum((1, 2, 3)).clamp_min(1).double()
+    squares = (levels * windows.gains[:, None, None, None] - windows.others).double().square().mean((1, 2, 3))
+    colors = (levels * windows.sound).double().sum((2, 3)) / pixels[:, None]
     return Errors(squares.numpy() - windows.left, colors.numpy() - windows.colors)
 
 
@@ -177,7 +177,7 @@ def _windows(part: Part, count: int, rng: np.random.Generator) -> Windows:
     side = PATCH - 2 * EDGE
     noisy = np.empty((size, PATCH, PATCH, COLORS), np.float32)
     others = np.empty((size, side, side, COLORS), np.float32)
-    counted = np.empty((size, side, side, 1), np.bool_)
+    sound = np.empty((size, side, side, 1), np.bool_)
     gains, left, colors = np.empty(size, np.float32), np.zeros(size), np.empty((size, COLORS))
     cut = np.empty((size, COLORS), np.bool_)
     for index in range(size):
@@ -189,17 +189,19 @@ def _windows(part: Part, count: int, rng: np.random.Generator) -> Windows:
         frame, gains[index] = steady.scene.frames[number], steady.gains[number]
         another = steady.scene.frames[(number + 1) % len(steady.gains)][middle]
         cut[index] = ((another == 0) | (another == 255)).mean(axis=(0, 1)) >= CUT
-        noisy[index], counted[index] = frame[window], ~target.defects[middle][..., None]
+        defects = target.defects[middle]
+        noisy[index], sound[index] = frame[window], ~defects[..., None]
         own = frame[middle] * gains[index]
         if steady.scene.truth is None:
             others[index] = (target.total[middle] - own) / np.float32(target.count - 1) - target.fixed[middle]
-            noise = (own - others[index] - target.fixed[middle])[counted[index, ..., 0]]
+            noise = (own - others[index] - target.fixed[middle])[~defects]
             left[index] = np.square(noise, dtype=np.float64).mean() / target.count  # independent of what models do
+            others[index][defects] = target.smooth[middle][defects]
         else:
             others[index] = target.total[middle]
-        colors[index] = (frame[middle] - target.fixed[middle])[counted[index, ..., 0]].mean(axis=0)
+        colors[index] = (frame[middle] - target.fixed[middle])[~defects].mean(axis=0)
     return Windows(
-        _planes(noisy).div(255), _planes(others), _planes(counted), torch.from_numpy(gains), left, colors, cut,
+        _planes(noisy).div(255), _planes(others), _planes(sound), torch.from_numpy(gains), left, colors, cut,
         np.arange(size) // frames,
     )  # fmt: skip
 
