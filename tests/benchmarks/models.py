@@ -1,7 +1,7 @@
 """The search behind the packaged networks: candidates trained alike, then compared at their cost.
 
     python -m tests.benchmarks.models train [NAME ...]     trains those of candidates.toml that are not trained yet
-    python -m tests.benchmarks.models table                measures all that are, and writes models.md
+    python -m tests.benchmarks.models table [--write]      measures all that are, and prints the table
 
 Every candidate sees the same patches, noise and steps; what counts is the PSNR of patches that were held out of the
 training set. Times are medians of runs of bare onnxruntime sessions on batches of 16 patches,
@@ -29,7 +29,7 @@ HEAD = f"""\
 # The search behind the packaged networks
 
     python -m tests.benchmarks.models train
-    python -m tests.benchmarks.models table --peer FFDNET.onnx
+    python -m tests.benchmarks.models table --peer FFDNET.onnx --write
 
 `skip` with the options of [candidates.toml](candidates.toml), {STEPS:,} steps of {BATCH} patches each (`gaussian:0-55`,
 AdamW, Charbonnier, seed 0); the rows `muon` and the packaged networks (`denoise`, `denoise-fast`) change the optimiser.
@@ -107,9 +107,16 @@ def table(
     out: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("runs/search"),
     peer: Annotated[Path | None, typer.Option(help="FFDNet as ONNX, input `x`: the unit of speed.")] = None,
     threads: Annotated[int, typer.Option(help="Threads of each session.")] = 2,
+    write: Annotated[bool, typer.Option("--write", help="Replace models.md with the table.")] = False,
 ) -> None:
-    """Measure the trained candidates and write models.md."""
-    rows = [measure(name, out / name) for name in candidates() if (out / name / "model.pt").is_file()]
+    """Measure the trained candidates and print the table."""
+    trained = [name for name in candidates() if (out / name / "model.pt").is_file()]
+    if not trained:
+        raise typer.BadParameter(f"{out} has no trained candidate: run the command train first, or name another --out")
+    untrained = [name for name in candidates() if name not in trained]
+    if write and untrained:
+        raise typer.BadParameter(f"--write would drop the rows of {', '.join(untrained)}, which {out} does not have")
+    rows = [measure(name, out / name) for name in trained]
     unit = "FFDNet = 1" if peer else "Mpx/s"
     sigmas = " | ".join(f"sigma {sigma}" for sigma in LEVELS)
     lines = [
@@ -126,8 +133,10 @@ def table(
             f"| {row.name} | {row.cost / 1000:.1f} | {row.weights:,} | {row.blind:.2f} | {levels} "
             f"| {row.int8_loss:.2f} | {fp32:.1f} | {int8:.1f} |"
         )
-    TABLE.write_text("\n".join(lines) + "\n")
-    print(TABLE.read_text())
+    text = "\n".join(lines) + "\n"
+    print(text)
+    if write:
+        TABLE.write_text(text)
 
 
 def measure(name: str, folder: Path) -> Row:

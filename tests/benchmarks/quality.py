@@ -8,6 +8,7 @@ likewise, averaged over the channels.
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -52,11 +53,12 @@ def figures(both: list[tuple[Image, Image]]) -> tuple[float, float]:
 
 
 def main() -> None:
-    if len(sys.argv) < 3:
-        sys.exit(__doc__)
-    clean, *results = map(Path, sys.argv[1:])
-    for result in results:
-        both = pairs(clean, result)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("clean", type=Path, help="folder of the clean pictures")
+    parser.add_argument("result", type=Path, nargs="+", help="folders of pictures of the same names")
+    given = parser.parse_args()
+    for result in given.result:
+        both = pairs(given.clean, result)
         psnr, ssim = figures(both)
         print(f"{result}: {psnr:.2f} dB, SSIM {ssim:.4f}, {len(both)} images")
 

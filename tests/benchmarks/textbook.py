@@ -1,7 +1,7 @@
 """Every network of the textbook on the same data and budget: what each is worth, and what it cannot do.
 
     python -m tests.benchmarks.textbook train [ROW ...] [--vgg16-weights FILE]   trains what is not trained yet
-    python -m tests.benchmarks.textbook table                                    measures it, and writes textbook.md
+    python -m tests.benchmarks.textbook table [--write]                          measures it, and prints the table
 
 CIFAR-10 below `data/`, one model a corruption, PSNR on all 10,000 test images; int8 as `cae-export --int8` makes it.
 """
@@ -55,7 +55,7 @@ HEAD = f"""\
 # Every network of the textbook, trained alike
 
     python -m tests.benchmarks.textbook train --vgg16-weights FILE
-    python -m tests.benchmarks.textbook table
+    python -m tests.benchmarks.textbook table --write
 
 CIFAR-10, {EPOCHS} epochs of 45,000 patches in batches of {BATCH}, Muon, seed 0, one model for each corruption; all
 else is what `cae-train` does by default. The encoder of `vgg16-untrained` is frozen as it was drawn, the others' as
@@ -131,8 +131,9 @@ def table(
     out: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("runs/textbook"),
     again: Annotated[bool, typer.Option(help="Measure also what has been measured.")] = False,
     quantise: Annotated[bool, typer.Option(help="Measure int8 too, which takes longest.")] = True,
+    write: Annotated[bool, typer.Option("--write", help="Replace textbook.json and textbook.md.")] = False,
 ) -> None:
-    """Measure what is trained, and write textbook.json and textbook.md."""
+    """Measure what is trained, and print the table with what textbook.json has of the rest."""
     known: dict[str, dict[str, Any]] = json.loads(FIGURES.read_text()) if FIGURES.is_file() else {}
     _refuse_unknown(names)
     for name, corruption in runs():
@@ -142,7 +143,8 @@ def table(
         if name in (names or ROWS) and (out / run / "model.pt").is_file() and (again or missing):
             known[run] = measure(name, out / run, quantised)
             print(run, known[run], flush=True)
-            FIGURES.write_text(json.dumps(dict(sorted(known.items())), indent=1) + "\n")
+            if write:
+                FIGURES.write_text(json.dumps(dict(sorted(known.items())), indent=1) + "\n")
     specs = list(CORRUPTIONS.values())
     inputs = {c: figures["psnr_in"] for run, figures in known.items() for c in CORRUPTIONS if run.endswith(f"-{c}")}
     given = " | ".join(f"{inputs[c]:.2f}" if c in inputs else "" for c in CORRUPTIONS)
@@ -161,7 +163,10 @@ def table(
                 f"| {name} | {first['loss']} | {first['kmac']:.1f} | {first['weights']:,} | {cells} "
                 f"| {first['ssim']:.3f} | {active} | {first.get('int8', '')} |"
             )
-    TABLE.write_text("\n".join([HEAD, *lines]) + "\n")
+    text = "\n".join([HEAD, *lines]) + "\n"
+    print(text)
+    if write:
+        TABLE.write_text(text)
 
 
 def measure(name: str, folder: Path, quantised: bool) -> dict[str, Any]:

@@ -228,6 +228,9 @@ def _parse_one(spec: str, part: str, noise: Mapping[str, Any]) -> Degradation:
         if not noise:
             raise ConfigError(f"--degrade {spec!r}: nothing was measured; --burst and --noise-from do that")
         return Measured(NoiseModel.from_dict(noise))
+    if name not in DEGRADATIONS and spec.count(",") == 1 and not colon and _LEVEL.fullmatch(name):
+        raise ConfigError(f"--degrade {spec!r}: a range is written with a hyphen, {spec.replace(',', '-')}; a comma "
+                          "separates alternatives such as gaussian:25,camera")  # fmt: skip
     if name not in DEGRADATIONS:
         raise ConfigError(f"--degrade {spec!r}: unknown degradation {name!r}, choose from {', '.join(DEGRADATIONS)}")
     kind = DEGRADATIONS[name]

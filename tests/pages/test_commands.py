@@ -1,0 +1,80 @@
+"""Every command that a page shows is one that the programs take, and those of the README run."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from tests.pages.documented import OURS, Shown, commands
+
+SHOWN = commands()
+MODULES = {"cae-run": "cae_runtime.cli", "cae-train": "cae_train.cli", "cae-export": "cae_export.cli"}
+
+
+class ParsedError(Exception):
+    """The arguments were taken; nothing was run."""
+
+
+def test_the_pages_show_commands() -> None:
+    assert {shown.words[0] for shown in SHOWN} >= {*OURS, "python"}
+    assert len([shown for shown in SHOWN if shown.page == "README.md" and shown.block]) > 10
+
+
+@pytest.mark.parametrize("shown", SHOWN, ids=str)
+def test_the_program_takes_the_command(shown: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
+    program, *arguments = shown.words
+    module = MODULES.get(program) or arguments[1]
+    arguments = [word for word in (arguments if program in OURS else arguments[2:]) if word != "..."]
+    app = getattr(importlib.import_module(module), "app", None)
+    if program in OURS and not shown.block:
+        check_options(app, arguments)
+    elif isinstance(app, typer.Typer):
+        parse_with_typer(app, arguments)
+    else:
+        parse_with_argparse(module, arguments, monkeypatch)
+
+
+def check_options(app: typer.Typer, arguments: list[str]) -> None:
+    """See that the options of a command that a sentence mentions exist; the command need not be complete."""
+    known = {name for param in typer.main.get_command(app).params for name in (*param.opts, *param.secondary_opts)}
+    assert {word for word in arguments if word.startswith("-")} <= known | {"--help"}
+
+
+def parse_with_typer(app: typer.Typer, arguments: list[str]) -> None:
+    """Parse as the application does, subcommands too.
+
+    Raises:
+        click.UsageError: the arguments are not taken.
+    """
+    command = typer.main.get_command(app)
+    if hasattr(command, "resolve_command"):
+        context = command.make_context(command.name or "", arguments[:0], resilient_parsing=True)
+        _, command, arguments = command.resolve_command(context, arguments)
+    command.make_context(command.name or "", arguments)
+
+
+def parse_with_argparse(module: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parse as the module's `main` does.
+
+    Raises:
+        SystemExit: the arguments are not taken.
+    """
+    parse = argparse.ArgumentParser.parse_args
+
+    def stop(parser: argparse.ArgumentParser, *args: object, **kwargs: object) -> None:
+        parse(parser, *args, **kwargs)
+        raise ParsedError
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", stop)
+    monkeypatch.setattr(sys, "argv", [module, *arguments])
+    with pytest.raises(ParsedError):
+        importlib.import_module(module).main()
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in Path(__file__).parents[1].glob("benchmarks/*.py")))
+def test_every_benchmark_can_be_imported(name: str) -> None:
+    importlib.import_module(f"tests.benchmarks.{name}")

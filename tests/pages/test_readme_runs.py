@@ -1,0 +1,125 @@
+"""The README's commands, run one after the other as a reader would paste them, on small pictures and for a moment each."""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from skimage import data
+from tests.pages.documented import OURS, ROOT, Shown, commands
+from typer.testing import CliRunner
+
+from cae_train.datasets import DATASETS
+
+MODULES = {"cae-run": "cae_runtime.cli", "cae-train": "cae_train.cli", "cae-export": "cae_export.cli"}
+# What would need a device, a server, large weights or minutes; `test_commands` sees that these are taken.
+NOT_RUN = ("--webcam", "--camera", "--list-cameras", "--burst", "--noise-from", "--doctor", "--benchmark", "vgg16")
+BRIEFLY = ("--epochs", "1", "--epoch-crops", "160", "--batch", "32")
+PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket")
+
+
+def runs() -> list[Shown]:
+    """The README's commands, in order; of the trainings those whose run folder a later command reads."""
+    every = [
+        shown for shown in commands()
+        if shown.page == "README.md" and shown.block and shown.words[0] in OURS and not {*shown.words} & {*NOT_RUN, "-"}
+    ]  # fmt: skip
+    made: set[str] = set()
+    chosen = []
+    for number, shown in enumerate(every):
+        folder = run_folder(shown)
+        if folder:
+            read_later = any(word.startswith(f"{folder}/") for later in every[number:] for word in later.words)
+            if folder in made or not read_later:
+                continue
+            made.add(folder)
+        chosen.append(shown)
+    return chosen
+
+
+def run_folder(shown: Shown) -> str:
+    """The folder that a training writes; empty for other commands."""
+    words = shown.words
+    if "--out" in words:
+        return words[words.index("--out") + 1]
+    if words[0] != "cae-train" or {*words} & {"--resume", "--config", "--preview-degradation"}:
+        return ""
+    return f"runs/train/{words[words.index('--arch') + 1] if '--arch' in words else 'skip'}"
+
+
+def patches(count: int, channels: int) -> np.ndarray:
+    """N x 32 x 32 x C: pieces of a photograph."""
+    image = data.astronaut()[..., :channels]
+    rng = np.random.default_rng(channels)
+    places = rng.integers(0, 480, (count, 2))
+    return np.stack([image[y : y + 32, x : x + 32] for y, x in places])
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder with everything that the README's commands read, data sets of a few patches among them."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("cae_train.patches.HELD_OUT_PATCHES", 64)
+    for name in ("CALIBRATION", "PROOF", "USUAL"):
+        monkeypatch.setattr(f"cae_export.patches.{name}", 128)
+    for name, data_set in DATASETS.items():
+        few = (patches(96, data_set.channels), patches(32, data_set.channels))
+        monkeypatch.setitem(DATASETS, name, replace(data_set, load=lambda _, few=few: few))
+    small = {name: getattr(data, name)()[100:196, 200:296, ::-1] for name in PHOTOGRAPHS}
+    for folder in ("photos", "more", "good", "parts", "cbsd68/noisy25", "cbsd68/clean"):
+        Path(folder).mkdir(parents=True)
+        for name, image in small.items():
+            cv2.imwrite(f"{folder}/{name}.png", image)
+    Path("more/astronaut.png").rename("more/other.png")
+    for path in Path("more").glob("[!o]*"):
+        path.unlink()
+    cv2.imwrite("photo.jpg", small["coffee"])
+    cv2.imwrite("photo.png", small["coffee"])
+    mask = np.zeros((96, 96), np.uint8)
+    mask[40:50, 20:70] = 255
+    cv2.imwrite("mask.png", mask)
+    marked = small["coffee"].copy()
+    marked[mask > 0] = (255, 0, 255)
+    cv2.imwrite("marked.png", marked)
+    clip(Path("clip.mp4"))
+    shutil.copytree(ROOT / "assets" / "samples", "assets/samples")
+    shutil.copytree(ROOT / "assets" / "recipes", "assets/recipes")
+    return tmp_path
+
+
+def clip(path: Path) -> None:
+    import av
+
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width = stream.height = 64
+        stream.pix_fmt = "yuv420p"
+        for level in range(0, 60, 20):
+            frame = av.VideoFrame.from_ndarray(np.full((64, 64, 3), level, np.uint8), "rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+
+def test_the_commands_of_the_readme_run(here: Path) -> None:
+    shown = runs()
+    assert len(shown) > 20
+    failures: list[str] = []
+    for each in shown:
+        program, *arguments = each.words
+        app = importlib.import_module(MODULES[program]).app
+        if program == "cae-run":
+            arguments = [word.replace("more/*.png", "more/other.png") for word in arguments]  # as a shell does
+        if program == "cae-train" and "--resume" not in arguments:
+            arguments += [*BRIEFLY, *(("--epochs", "2") if "stacked" in arguments else ())]
+        if program == "cae-train" and "runs/train/inpaint" in arguments:
+            arguments += ["--data", "photos/"]
+        import time; t=time.time(); done = CliRunner().invoke(app, arguments); open("/tmp/claims.log","a").write(f"{time.time()-t:6.1f} {done.exit_code} {each}\n")
+        if done.exit_code:
+            failures.append(f"{each}: exit code {done.exit_code}\n{done.output[-800:]}\n{done.exception!r}")
+    assert not failures, "\n\n".join(failures)
