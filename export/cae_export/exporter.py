@@ -16,7 +16,7 @@ from cae_export.channels_last import ChannelsLast
 from cae_export.config import MAX_DROP, OPSET, OVERLAP, PATCHES, STEADY, TOLERANCE, TOLERANCE_FP16
 from cae_export.convert import check_opset, to_onnx
 from cae_export.errors import RefusedError, UsageError
-from cae_export.files import as_paths, check_output, save, usage_error
+from cae_export.files import as_paths, check_model, check_output, save, usage_error
 from cae_export.parity import BatchParity, mean_psnr, prove, refuse_unless_equal, refuse_unless_steady, run
 from cae_export.patches import Patches, find
 from cae_export.quantize import to_fp16, to_int8
@@ -107,6 +107,7 @@ def export(
         RefusedError: the file is not equal, or loses too much; nothing is left under its name.
     """
     model, output, data, data_dir = as_paths(model, output, data, data_dir)
+    check_model(model)
     output = output or default_output(model, precision)
     _check(output, tolerance, max_drop, overlap, patch)
     check_opset(opset)

@@ -54,14 +54,15 @@ def check_model(model: Path) -> None:
     """Refuse a model that cannot be there, before anything is said of the output beside it.
 
     Raises:
-        UsageError: there is no such file, or it is a folder.
+        ModelNotFoundError: there is no such file.
+        UsageError: it is a folder.
     """
     if model.is_dir():
         inside = model / "model.pt"
         hint = f": name the file {inside}" if inside.is_file() else ", not a model.pt that cae-train wrote"
         raise UsageError(f"{model} is a folder{hint}")
     if not model.exists():
-        raise UsageError(f"{model} does not exist: name a model.pt that cae-train wrote")
+        raise ModelNotFoundError(f"{model} does not exist: name a model.pt that cae-train wrote")
 
 
 def save(graph: onnx.ModelProto, spec: ModelSpec, path: Path) -> None:

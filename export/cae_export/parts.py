@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from cae_export.config import BATCHES, FALSE_ALARMS, OPSET, PROOF_PATCHES, TOLERANCE
 from cae_export.convert import check_opset, convert
 from cae_export.errors import RefusedError, UsageError
-from cae_export.files import as_paths, check_output, save, usage_error
+from cae_export.files import as_paths, check_model, check_output, save, usage_error
 from cae_export.patches import Good, find, good_pictures
 from cae_export.scores import Scores
 from cae_runtime import CaeRuntimeError, ModelSpec, Session
@@ -108,6 +108,7 @@ def export_part(
         RefusedError: the file is not equal; nothing is left under its name.
     """
     model, output, data, data_dir = as_paths(model, output, data, data_dir)
+    check_model(model)
     output = output or model.with_name(f"{model.stem}-{part}.onnx")
     overlap = OVERLAP_OF[part] if overlap is None else overlap
     check_output(output)

@@ -148,6 +148,9 @@ def run(
     seconds: Annotated[float | None, typer.Option(help="End after so many seconds.")] = None,
     doctor: Annotated[bool, typer.Option("--doctor", help="Tell what is installed here and what of it works.")] = False,
     benchmark: Annotated[bool, typer.Option("--benchmark", help="Measure the models on this machine.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Print which execution provider runs the model, and why.")
+    ] = False,
     _version: Annotated[
         bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Show the version and exit.")
     ] = False,
@@ -203,7 +206,10 @@ def run(
             if not gc.isenabled():
                 gc.freeze()
                 gc.enable()
-            return Session(name, provider=provider, threads=threads)
+            session = Session(name, provider=provider, threads=threads)
+            if verbose and not session.provider_was_chosen:  # else it is told in any case
+                _tell(f"provider: {session.provider_note}")
+            return session
 
         def open_model(model: str | Session = model) -> Restorer:
             from cae_runtime.restorer import Restorer
@@ -260,7 +266,7 @@ def run(
             if outcome.failed:
                 raise typer.Exit(_EXIT_FAILED)
             return
-        check_restoring(_given(ctx), session.path)
+        check_restoring(_given(ctx), session.path, Path(output))
 
         from cae_runtime.plan import make_plan, prepare_output
 

@@ -12,6 +12,7 @@ _LIVE_ALONE: Final = {
 }  # fmt: skip
 _NOT_OF_RESTORING: Final = {"per_patch", "generate", "latent", "seed"}
 _NOT_OF_FILLING: Final = {"strength", "stretch", "temporal", "codec", "crf", "pixel_format"}
+_FEATURE_TABLES: Final = frozenset({".npz", ".csv"})
 _FILLING: Final = {"mask", "mask_color"}
 _NOT_IN_PIPES: Final = {"suffix", "as_json", *_NOT_OF_RESTORING, *_FILLING}
 _OF_MODELS: Final = {"model", "provider", "threads", "batch", "overlap"}
@@ -49,6 +50,7 @@ def command_meant(given: set[str], **asked: bool) -> str:
             )
         return "clean"
     (command,) = chosen
+    given = given - {"verbose"}
     if command != "webcam" and given & {"sources", "output"}:
         raise UsageError(f"--{typed(command)} cleans nothing: leave SOURCE and -o out")
     if "sources" in given:
@@ -59,20 +61,29 @@ def command_meant(given: set[str], **asked: bool) -> str:
     return typed(command)
 
 
-def check_restoring(given: set[str], path: Path) -> None:
+def check_restoring(given: set[str], path: Path, output: Path) -> None:
     """Refuse options that a model of task `restore` has no use for.
 
     Args:
         given: names of the options and arguments that were typed.
         path: the model's file.
+        output: where the result is to go.
 
     Raises:
-        UsageError: one of them.
+        UsageError: one of them, or an output that only an encoder writes.
     """
     ignored = given & _NOT_OF_RESTORING
     if ignored:
+        needed = "an encoder" if ignored == {"per_patch"} else "a decoder"
+        part = needed.split()[1]
         raise UsageError(
-            f"model {str(path)!r} is made for task 'restore', which takes no {_options(ignored)}: name another with -m"
+            f"{_options(ignored)} needs {needed}, and model {str(path.stem)!r} cleans pictures: name one with -m, which "
+            f"cae-export model.pt --part {part} makes"
+        )
+    if output.suffix.lower() in _FEATURE_TABLES and not output.is_dir():
+        raise UsageError(
+            f"output {str(output)!r} is a table of features, and model {str(path.stem)!r} cleans pictures: name an "
+            "encoder with -m, which cae-export model.pt --part encoder makes"
         )
     filling = given & _FILLING
     if len(filling) > 1:

@@ -88,6 +88,9 @@ def require_available(provider: Provider) -> None:
     )
 
 
+ONLY_ONE: Final = "the only one here that auto takes"
+
+
 def start_best(path: Path, data: bytes, threads: int | None) -> tuple[InferenceSession, str]:
     """Start the first provider of our order that works; return it with the reason."""
     failures: list[str] = []
@@ -99,8 +102,7 @@ def start_best(path: Path, data: bytes, threads: int | None) -> tuple[InferenceS
         except ProviderError as e:
             failures.append(str(e))
             continue
-        only = "the only one here that auto takes"
-        why = "; ".join(failures) or (only if provider.full == CPU else "the first in auto's order that started")
+        why = "; ".join(failures) or (ONLY_ONE if provider.full == CPU else "the first in auto's order that started")
         return session, f"{provider.full}{on_device(ProviderChoice(provider))}: {why}"
     raise ProviderError(f"no provider could be started: {'; '.join(failures) or ', '.join(build_providers())}")
 
@@ -149,7 +151,8 @@ def start(
         if "external data" in why.lower() or "model_path must not be empty" in why:  # the latter up to 1.22
             raise ModelError(f"model {str(path)!r} keeps its weights in another file: export it as one file") from e
         if type(e).__name__ in {"InvalidProtobuf", "NoModel", "NoSuchFile"} or "No graph was found" in why:
-            raise ModelError(f"model {str(path)!r} is not an ONNX model") from e
+            hint = f"; export it first: cae-export {path}" if path.suffix in (".pt", ".pth", ".ckpt") else ""
+            raise ModelError(f"model {str(path)!r} is not an ONNX model{hint}") from e
         if provider.full == CPU:
             raise ModelError(f"model {str(path)!r} cannot be run by onnxruntime {VERSION}: {why}") from e
         raise ProviderError(f"{provider.full} did not start: {why}") from e

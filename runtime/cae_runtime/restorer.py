@@ -132,8 +132,8 @@ class Restorer:
 
     @property
     def remarks(self) -> list[str]:
-        """Lines that a user should see before the first image: the provider, and what the model is not made for."""
-        lines = [f"provider: {self.provider_note}"]
+        """Lines that a user should see first: which provider `auto` chose, and what the model is not made for."""
+        lines = [f"provider: {self.provider_note}"] if self._session.provider_was_chosen else []
         if slow := fp16_note(self.spec.precision, self.provider):
             lines.append(slow)
         if self.spec.degradation == UNCORRUPTED:

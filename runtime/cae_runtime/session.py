@@ -95,6 +95,11 @@ class Session:
         if task == "restore" and self.provider == CPU and patch <= _PROBED_MAX:
             _refuse_damaged(self.path, self._session, self.spec)
 
+    @property
+    def provider_was_chosen(self) -> bool:
+        """Whether `auto` had more than one provider to choose from, so that its choice is worth a line."""
+        return self._choice is None and not self.provider_note.endswith(engine.ONLY_ONE)
+
     def __enter__(self) -> Self:
         return self
 

@@ -216,3 +216,12 @@ def test_images_smaller_than_the_patch_are_mirrored(trained_skip: Path) -> None:
 def test_a_side_that_no_file_is_made_for(trained_skip: Path, tmp_path: Path, patch: int) -> None:
     with pytest.raises(UsageError, match=f"--patch is {patch}: choose from 32, 64, 128"):
         export(trained_skip, tmp_path / "model.onnx", patch=patch)
+
+
+def test_a_model_that_is_not_there_is_named_before_its_output(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"nowhere.model\.pt does not exist: name a model\.pt"):
+        export(tmp_path / "nowhere" / "model.pt")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "model.pt").touch()
+    with pytest.raises(UsageError, match=r"is a folder: name the file .*run.model\.pt"):
+        export(tmp_path / "run")

@@ -94,4 +94,6 @@ def _commands(shell: str, block: bool) -> Iterator[tuple[str, ...]]:
 def _is_ours(words: list[str]) -> bool:
     if not words or "▶" in words[-2 % len(words)]:  # a diagram
         return False
-    return words[0] in OURS or (words[:2] == ["python", "-m"] and len(words) > 2 and words[2][-1] != "." and words[2].startswith("tests."))
+    return words[0] in OURS or (
+        words[:2] == ["python", "-m"] and len(words) > 2 and words[2][-1] != "." and words[2].startswith("tests.")
+    )

@@ -49,7 +49,7 @@ def partials(folder: Path) -> list[Path]:
 
 def test_a_folder_is_cleaned(cae_run: Command, photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "öut put"
-    done = cae_run(photos, "-o", out, "--provider", "cpu")
+    done = cae_run(photos, "-o", out, "--provider", "cpu", "--verbose")
     assert done.returncode == 0
     assert done.stdout == b""
     lines = done.stderr.decode().splitlines()

@@ -175,7 +175,12 @@ def test_a_video_and_a_model_that_restores_are_refused(cae_run: Command, photos:
     done = cae_run(tmp_path / "film.mp4", "-o", tmp_path / "f.npz", model="encode")
     assert (done.returncode, b"is a video: this model takes images" in done.stderr) == (2, True)
     done = cae_run(photos, "-o", tmp_path / "out", "--per-patch")
-    assert (done.returncode, b"made for task 'restore', which takes no --per-patch" in done.stderr) == (2, True)
+    assert (done.returncode, b"--per-patch needs an encoder" in done.stderr) == (2, True)
+    for source in (photos, next(photos.rglob("*.png"))):
+        done = cae_run(source, "-o", tmp_path / "features.npz")
+        assert (done.returncode, b"is a table of features, and model" in done.stderr) == (2, True)
+        assert b"cae-export model.pt --part encoder" in done.stderr
+        assert not (tmp_path / "features.npz").exists()
 
 
 def test_the_library_does_what_the_command_does(

@@ -116,7 +116,7 @@ def test_bad_codes_are_one_line(cae_run: Command, tmp_path: Path, codes: object,
         (["--generate", "2", "--latent", "x.npy"], "generate", "or their codes with --latent"),
         (["--latent", "x.npy", "--seed", "1"], "generate", "--seed is of codes that are drawn"),
         (["--generate", "2", "photo.png"], "generate", "takes no SOURCE"),
-        (["--generate", "2"], "identity", "made for task 'restore', which takes no --generate"),
+        (["--generate", "2"], "identity", "--generate needs a decoder, and model 'identity' cleans pictures"),
         (["--generate", "2"], "encode", "made for task 'encode', which takes no --generate"),
     ],
 )

@@ -34,7 +34,7 @@ def test_stdin_to_stdout(cae_run: Command, photo: Path, tmp_path: Path) -> None:
     data = photo.read_bytes()
     done = cae_run("-", "-o", "-", "--provider", "cpu", stdin=data)
     assert done.returncode == 0
-    assert done.stderr.decode().splitlines() == ["provider: CPUExecutionProvider: as asked"]
+    assert done.stderr == b"", "nothing to say of a provider that was asked for"
     assert opened(done.stdout).format == "PNG"
     np.testing.assert_array_equal(np.asarray(opened(done.stdout)), np.asarray(opened(data)))
     assert opened(cae_run("-", "-o", "-", "--ext", "webp", stdin=data).stdout).format == "WEBP"
@@ -66,8 +66,7 @@ def test_an_input_that_is_no_image_fails(cae_run: Command) -> None:
     done = cae_run("-", "-o", "-", stdin=b"text")
     assert done.returncode == 1
     assert done.stdout == b""
-    provider, failure = done.stderr.decode().splitlines()
-    assert provider.startswith("provider: ")
+    failure = done.stderr.decode().splitlines()[-1]
     assert failure.startswith("cae-run: stdin is not a JPEG")
 
 

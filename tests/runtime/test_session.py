@@ -95,6 +95,13 @@ def test_auto_says_what_it_took_and_why(fixture_model: Model) -> None:
     assert opened.provider_note.startswith(opened.provider)
     if set(ort.get_available_providers()) <= {CPU, "AzureExecutionProvider"}:
         assert opened.provider_note == f"{CPU}: the only one here that auto takes"
+        assert not opened.provider_was_chosen
+
+
+def test_a_pytorch_model_is_told_to_be_exported(tmp_path: Path) -> None:
+    (tmp_path / "model.pt").write_bytes(b"PK\3\4 weights")
+    with pytest.raises(ModelError, match=r"is not an ONNX model; export it first: cae-export .*model\.pt"):
+        Session(tmp_path / "model.pt")
 
 
 def test_auto_tells_of_a_better_provider_that_failed(fixture_model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,6 +111,7 @@ def test_auto_tells_of_a_better_provider_that_failed(fixture_model: Model, monke
     opened = Session(fixture_model("identity"))
     assert opened.provider == CPU
     assert "CUDAExecutionProvider did not start" in opened.provider_note
+    assert opened.provider_was_chosen
     with pytest.raises(ProviderError, match="CUDAExecutionProvider did not start"):
         Session(fixture_model("identity"), provider="cuda")
 

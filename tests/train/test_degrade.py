@@ -108,6 +108,7 @@ def test_specs(spec: str, wanted: object) -> None:
         ("camera:1.1", "levels of camera go from 0 to 1, low first"),
         ("camera:0-100", "from 0 to 1, low first"),
         ("camera:0.7-0.2", "from 0 to 1, low first"),
+        ("gaussian:25,50", "a range is written with a hyphen, gaussian:25-50; a comma separates alternatives"),
         ("gaussian:5,", "unknown degradation ''"),
         (",camera", "unknown degradation ''"),
         ("gaussian:5, camera", "unknown degradation ' camera'"),

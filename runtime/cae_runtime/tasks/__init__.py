@@ -22,7 +22,9 @@ from cae_runtime.errors import UsageError
 from cae_runtime.session import Session
 
 TASKS: Final = ("encode", "anomaly", "generate")
-_OF_EVERY_TASK: Final = frozenset({"output", "model", "provider", "threads", "batch", "overwrite", "as_json"})
+_OF_EVERY_TASK: Final = frozenset(
+    {"output", "verbose", "model", "provider", "threads", "batch", "overwrite", "as_json"}
+)
 
 
 @dataclass(frozen=True)
