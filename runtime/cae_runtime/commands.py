@@ -77,7 +77,7 @@ def check_restoring(given: set[str], path: Path, output: Path) -> None:
         needed = "an encoder" if ignored == {"per_patch"} else "a decoder"
         part = needed.split()[1]
         raise UsageError(
-            f"{_options(ignored)} needs {needed}, and model {str(path.stem)!r} cleans pictures: name one with -m, which "
+            f"{_options(ignored)} needs {needed}, and model {path.stem!r} cleans pictures: name one with -m, which "
             f"cae-export model.pt --part {part} makes"
         )
     if output.suffix.lower() in _FEATURE_TABLES and not output.is_dir():
