@@ -7,14 +7,13 @@ import json
 import os
 import platform
 import re
-import sys
 import time
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import distributions, version
 from typing import TYPE_CHECKING, Final
 
 from cae_runtime.errors import CaeRuntimeError
-from cae_runtime.limits import cgroup_memory, cgroup_quota, usable_cpus
+from cae_runtime.limits import allowed_cpus, cgroup_memory, cgroup_quota, usable_cpus
 from cae_runtime.providers import PROVIDERS, Provider
 from cae_runtime.video_devices import listed_cameras
 
@@ -157,8 +156,7 @@ def as_json(findings: Findings) -> str:
 
 
 def _cpus() -> dict[str, float | None]:
-    affinity = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
-    return {"host": os.cpu_count(), "affinity": affinity, "quota": cgroup_quota(), "used": usable_cpus()}
+    return {"host": os.cpu_count(), "affinity": len(allowed_cpus()), "quota": cgroup_quota(), "used": usable_cpus()}
 
 
 def _check_cpu() -> tuple[dict[str, float], list[str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -13,9 +14,16 @@ _OWN_GROUPS: Final = Path("/proc/self/cgroup")
 _NO_LIMIT: Final = 2**60  # version 1 writes a number above it
 
 
+def allowed_cpus() -> list[int]:
+    """Return the numbers of the CPUs that this process may use: its affinity mask on Linux, all of them elsewhere."""
+    if sys.platform == "linux":
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
 def usable_cpus() -> int:
     """Return the number of threads that can really run at once, 1 or more."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    allowed = len(allowed_cpus())
     quota = cgroup_quota()
     return allowed if quota is None else max(1, min(allowed, math.ceil(quota)))
 
@@ -26,7 +34,9 @@ def one_cpu_each(threads: int) -> list[int]:
     Threads that take all CPUs lose nothing when each stays on its own, and gain after a pause, as between the frames of
     a camera: Linux would wake several on one CPU and spread them out only some 20 ms later.
     """
-    allowed = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_setaffinity") else []
+    if sys.platform != "linux":
+        return []
+    allowed = allowed_cpus()
     return allowed if len(allowed) == threads == usable_cpus() else []
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -134,7 +135,7 @@ class SideBySide:
 def _stay(cpus: Iterator[int]) -> None:
     """Keep this thread on the next of the CPUs, where there is one."""
     cpu = next(cpus, None)
-    if cpu is not None:
+    if cpu is not None and sys.platform == "linux":
         with suppress(OSError):  # no longer among this process's
             os.sched_setaffinity(0, {cpu})
 
