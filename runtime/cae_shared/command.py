@@ -48,10 +48,10 @@ def require_address_space(least: int) -> None:
     Raises:
         MemoryError: the limit is lower.
     """
-    try:
-        import resource
-    except ImportError:  # Windows has no such limit
+    if sys.platform == "win32":  # it has no such limit
         return
+    import resource
+
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
     if limit != resource.RLIM_INFINITY and limit < least:
         raise MemoryError(

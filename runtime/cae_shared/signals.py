@@ -41,7 +41,8 @@ def heed(name: str) -> None:
         os.register_at_fork(after_in_child=_leave_to_parent)
     try:
         reader, writer = os.pipe()
-        os.set_blocking(writer, False)
+        if sys.platform != "win32" or sys.version_info >= (3, 12):
+            os.set_blocking(writer, False)
         signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     except OSError:  # no file can be opened: then the second signal is like the first
         return
