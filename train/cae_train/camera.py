@@ -42,7 +42,7 @@ class Filters:
     Attributes:
         brightness: of the brightness, in pixels, before it is sharpened.
         color: of the colors; never less than that of the brightness.
-        keep_strength: whether filtered noise is made as strong again as it was.
+        keep_strength: whether filtered noise is made as strong again as it was; that of the colors half as much, in dB.
     """
 
     brightness: tuple[float, float, float] = (0.0, 1.0, 0.6)
@@ -232,7 +232,7 @@ def _smoothed(noise: Tensor, generator: torch.Generator, filters: Filters = USUA
         filtered_colours = _blurred(colours, sigma_colour)
         if filters.keep_strength:
             filtered = filtered * (bright.std() / max(filtered.std(), TINY))
-            filtered_colours = filtered_colours * (colours.std() / max(filtered_colours.std(), TINY))
+            filtered_colours = filtered_colours * (colours.std() / max(filtered_colours.std(), TINY)) ** 0.5
         picture[:, :, 0] = filtered
         picture[:, :, 1:] = damp * filtered_colours
     return _colours(_FROM_LUMA.expand(count, 3, 3), torch.from_numpy(split).permute(0, 3, 1, 2).contiguous())
