@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cae_shared.command import run_command
+from cae_shared.command import keep_matplotlib_out_of_home, run_command
 
 
 def main() -> None:
@@ -11,6 +11,7 @@ def main() -> None:
 
 
 def _work() -> None:
+    keep_matplotlib_out_of_home()
     from cae_export.cli import main
 
     main()

@@ -59,6 +59,21 @@ def require_address_space(least: int) -> None:
         )
 
 
+def keep_matplotlib_out_of_home() -> None:
+    """Give matplotlib a folder for its cache that goes with the process, where the user has none for it yet.
+
+    It is imported by libraries too, and writes a list of fonts into the home folder. To be called before that.
+    """
+    if "MPLCONFIGDIR" in os.environ or os.path.isdir(os.path.expanduser("~/.cache/matplotlib")):  # noqa: PTH111, PTH112
+        return
+    import atexit
+    import shutil
+    import tempfile
+
+    folder = os.environ["MPLCONFIGDIR"] = tempfile.mkdtemp(prefix="cae-matplotlib-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+
+
 def reason(error: BaseException) -> str:
     """Return what is behind an error of the system, or of a library that does not load, as one line."""
     while error.__cause__ is not None:

@@ -18,8 +18,11 @@ from tests.signalled import signalled_at
 def test_from_model_to_cleaned_picture(cae_export: Command, trained: Path, photos: Path, tmp_path: Path) -> None:
     model = tmp_path / "model.pt"
     model.write_bytes(trained.read_bytes())
-    done = cae_export(model)
+    home = tmp_path / "home"
+    home.mkdir()
+    done = cae_export(model, env={"HOME": str(home), "XDG_CACHE_HOME": ""})
     assert done.returncode == 0, done.stderr
+    assert list(home.iterdir()) == [], "nothing is written into the home folder"
     assert "largest difference" in done.stdout
     assert f"next: cae-run photos/ -o clean/ -m {tmp_path / 'model.onnx'}" in done.stderr
     run = Path(sys.executable).parent / "cae-run"

@@ -77,8 +77,17 @@ def finished(settings: Settings, run: Run, tmp_path_factory: pytest.TempPathFact
 def cae_train() -> Command:
     """Run `cae-train` in its own process; no answer of it may be a traceback."""
 
-    def start(*args: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run([COMMAND, *map(str, args)], capture_output=True, text=True, cwd=cwd, timeout=300)
+    def start(
+        *args: str | Path, cwd: Path | None = None, env: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [COMMAND, *map(str, args)],
+            capture_output=True,
+            text=True,
+            cwd=cwd,
+            timeout=300,
+            env=os.environ | (env or {}),
+        )
         assert "Traceback" not in done.stderr + done.stdout, done.stderr
         return done
 

@@ -39,9 +39,12 @@ def last_line(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def test_a_run_from_a_recipe_ends_with_what_to_type_next(cae_train: Command, recipe: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
     # An option wins over the recipe, the recipe over the defaults.
     done = cae_train("--config", recipe, "--epochs", 1, "--degrade", "gaussian:10", "--degrade", "salt-pepper:0.02",
-                     "--no-clip", *CPU, cwd=tmp_path)  # fmt: skip
+                     "--no-clip", *CPU, cwd=tmp_path, env={"HOME": str(home), "XDG_CACHE_HOME": ""})  # fmt: skip
+    assert list(home.iterdir()) == [], "nothing is written into the home folder"
     folder = Path("runs/train/skip")
     assert done.returncode == 0
     assert done.stdout == ""

@@ -1,0 +1,39 @@
+"""The reference page names what the code has: report keys, formats and codecs."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import pytest
+from tests.pages.documented import ROOT
+
+from cae_runtime.batch import FileResult
+from cae_runtime.formats import CODECS, CODECS_OF_FORMAT, CRF_MAX, FORMAT_OF_SUFFIX, MATROSKA
+from cae_runtime.video_sink import DEFAULT_CRF
+
+PAGE = (ROOT / "runtime" / "README.md").read_text(encoding="utf-8")
+
+
+def row_of(first: str) -> str:
+    (row,) = [line for line in PAGE.splitlines() if line.startswith("| ") and first in line.split("|")[1]]
+    return row
+
+
+@pytest.mark.parametrize("key", [field.name for field in fields(FileResult)])
+def test_every_key_of_a_file_in_the_report_is_explained(key: str) -> None:
+    assert any(f"`{key}`" in line.split("|")[1] for line in PAGE.splitlines() if line.startswith("| `"))
+
+
+@pytest.mark.parametrize("suffix", FORMAT_OF_SUFFIX)
+def test_every_suffix_of_images_is_listed(suffix: str) -> None:
+    assert f"`{suffix}`" in PAGE
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_the_table_of_codecs_is_right(codec: str) -> None:
+    row = row_of(f"`{codec}`")
+    containers = row.split("|")[2]
+    for format, codecs in CODECS_OF_FORMAT.items():
+        assert (("MKV" if format == MATROSKA else format) in containers) == (codec in codecs), format
+    assert f"0 to {CRF_MAX[codec]}" in row
+    assert row.split("|")[4].strip() == str(DEFAULT_CRF[codec])
