@@ -146,7 +146,7 @@ def test_a_folder_of_images_and_videos(cae_run: Command, clip: Path, tmp_path: P
     found = sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
     assert found == ["a.png", "b.mp4", "below/d.png", "below/e.webm"]
     told = lines(done)
-    assert told[1] == f"failed: {str(folder / 'c.mkv')!r} is no video that is read (MP4, MOV, Matroska, WebM, AVI)"
+    assert told[0] == f"failed: {str(folder / 'c.mkv')!r} is no video that is read (MP4, MOV, Matroska, WebM, AVI)"
     assert told[-1].startswith("cleaned 2 images and 2 videos (9 frames) in ")
     report = json.loads(done.stdout)
     assert [file["frames"] for file in report["files"]] == [None, 4, None, 5, None]
@@ -280,7 +280,7 @@ def test_subtitles_and_fonts_are_copied(tmp_path: Path) -> None:
 def test_a_format_without_room_for_the_sound_is_refused(cae_run: Command, clip: Path, tmp_path: Path) -> None:
     done = cae_run(clip, "-o", tmp_path / "out.webm")
     assert done.returncode == 1
-    assert "has sound (aac) that WebM cannot hold: write Matroska (--ext mkv" in lines(done)[1]
+    assert "has sound (aac) that WebM cannot hold: write Matroska (--ext mkv" in lines(done)[0]
     assert list(tmp_path.iterdir()) == []
 
 

@@ -56,7 +56,7 @@ def test_without_pyav_the_images_of_a_folder_are_cleaned(cae_run: Command, clip:
     Image.new("RGB", (40, 30)).save(folder / "a.png")
     done = cae_run(folder, "-o", tmp_path / "out")
     assert done.returncode == 1
-    assert f"failed: {str(folder / 'b.mp4')!r} is a video, and videos need an extra: pip install" in lines(done)[1]
+    assert f"failed: {str(folder / 'b.mp4')!r} is a video, and videos need an extra: pip install" in lines(done)[0]
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.png"]
 
 
@@ -152,7 +152,7 @@ def test_of_a_truncated_file_what_is_there_is_kept(cae_run: Command, clip: Path,
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     done = cae_run(cut, "-o", tmp_path / "out" / "clean.mkv")
     assert done.returncode == 1
-    assert f"failed: {str(cut)!r} is truncated: its last " in lines(done)[1]
+    assert f"failed: {str(cut)!r} is truncated: its last " in lines(done)[0]
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["clean.partial.mkv"]
     assert 10 < len(look_into(tmp_path / "out" / "clean.partial.mkv").frames) < 50
 
@@ -291,6 +291,6 @@ def test_interruption_of_the_command(tmp_path: Path, number: signal.Signals, cod
     assert file["status"] == "failed"
     assert report["totals"]["not_reached"] == 1
     told = stderr.decode().splitlines()
-    assert told[1].startswith(f"failed: {str(source)!r} was interrupted: the ")
-    assert told[1].endswith(f"frames up to there are in {str(out / 'in.partial.mp4')!r}")
+    assert told[0].startswith(f"failed: {str(source)!r} was interrupted: the ")
+    assert told[0].endswith(f"frames up to there are in {str(out / 'in.partial.mp4')!r}")
     assert told[-1] == "cae-run: interrupted"
