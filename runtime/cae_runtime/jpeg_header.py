@@ -18,6 +18,7 @@ JPEG_XMP: Final = b"http://ns.adobe.com/xap/1.0/\0"
 JPEG_ICC: Final = b"ICC_PROFILE\0"
 START_OF_SCAN: Final = 0xDA
 END_OF_IMAGE: Final = 0xD9
+_MARKER_MIN: Final = 0xC0  # 0x01 has no length, the others below have no meaning: files hide a size behind them
 _FRAMES: Final = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # SOF0..SOF15; the three are tables
 _BASELINE: Final = {0xC0, 0xC1}
 _PROGRESSIVE: Final = {0xC2, 0xCA}
@@ -93,12 +94,14 @@ def segments(data: bytes) -> Iterator[Segment]:
     The last is END_OF_IMAGE; bytes behind its end belong to no JPEG.
 
     Raises:
-        ImageError: the file ends before the end-of-image marker.
+        ImageError: the file ends before the end-of-image marker, or has a marker that no picture has.
         struct.error: it ends inside a segment's length.
     """
     position = 2
     while match := _MARKER.search(data, position):
         marker, position = match[1][0], match.end()
+        if marker < _MARKER_MIN:
+            raise ImageError(f"is damaged: it has the marker 0x{marker:02X}, which is not used in JPEGs")
         if marker == END_OF_IMAGE:
             yield Segment(marker, b"", match.start(), position)
             return

@@ -11,8 +11,9 @@ import imagecodecs
 import numpy as np
 import pytest
 from PIL import Image
+from tests.runtime.tiffs import BLACK_ZERO, JPEG, picture
 
-from cae_runtime import ImageError, decoders
+from cae_runtime import ImageError, images, tiff_data
 from cae_runtime.container import inspect
 from cae_runtime.images import decode
 from cae_runtime.jpeg_header import END_OF_IMAGE, START_OF_SCAN, Segment, segments
@@ -116,9 +117,35 @@ def test_a_second_size_is_refused_before_anything_is_decoded(before: int, monkey
     data = jpeg()
     frame = next(segment for segment in segments(data) if segment.marker == 0xC0)
     place = next(segment for segment in segments(data) if segment.marker == before).start
-    monkeypatch.setattr(decoders, "decoded", lambda *_: pytest.fail("was decoded"))
+    monkeypatch.setattr(images, "decoded", lambda *_: pytest.fail("was decoded"))
     with pytest.raises(ImageError, match="says twice how large it is"):
         decode(data[:place] + data[frame.start : frame.end] + data[place:])
+
+
+def with_hidden_size(data: bytes) -> bytes:
+    """Hide the size of a JPEG in what looks like a segment but is none, and say another size behind the picture."""
+    size = next(segment for segment in segments(data) if segment.marker == 0xC0)
+    small = data[size.start : size.start + 5] + struct.pack(">HH", 8, 8) + data[size.start + 9 : size.end]
+    hiding = b"\xff\x01" + struct.pack(">H", 2 + size.end - size.start)
+    return data[: size.start] + hiding + data[size.start : -2] + small + END
+
+
+@pytest.mark.parametrize("marker", [0x01, 0x02, 0xBF])
+def test_a_marker_without_a_length_hides_no_size(marker: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = jpeg()
+    monkeypatch.setattr(images, "decoded", lambda *_: pytest.fail("was decoded"))
+    inside = data[:-40] + bytes([0xFF, marker, 0, 2]) + data[-40:]
+    for spoiled in (with_hidden_size(data).replace(b"\xff\x01", bytes([0xFF, marker]), 1), inside):
+        with pytest.raises(ImageError, match=f"marker 0x{marker:02X}"):
+            decode(spoiled)
+
+
+def test_a_jpeg_in_a_tiff_hides_no_size_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    hiding = with_hidden_size(jpeg("L"))
+    data = picture(np.zeros((8, 8, 1), np.uint8), BLACK_ZERO, 8, compression=JPEG, change=lambda _: [hiding])
+    monkeypatch.setattr(tiff_data, "_decodes", lambda *_: pytest.fail("was decoded"))
+    with pytest.raises(ImageError, match="damaged"):
+        decode(data)
 
 
 def test_many_scans_are_refused() -> None:

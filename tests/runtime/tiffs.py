@@ -13,6 +13,7 @@ RAW, LZW, JPEG, DEFLATE, PACKBITS, OLD_DEFLATE, ZSTD = 1, 5, 7, 8, 32773, 32946,
 WHITE_ZERO, BLACK_ZERO, RGB, PALETTE, CMYK, YCBCR, CFA = 0, 1, 2, 3, 5, 6, 32803
 COMPRESS: dict[int, Callable[[bytes], bytes]] = {
     RAW: bytes,
+    JPEG: bytes,  # to be replaced by `change`
     LZW: imagecodecs.lzw_encode,
     DEFLATE: zlib.compress,
     OLD_DEFLATE: zlib.compress,
