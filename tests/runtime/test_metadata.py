@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import struct
+import subprocess
+import sys
 import zlib
 from collections.abc import Callable
 from typing import Any
@@ -294,10 +296,44 @@ def test_what_is_lost_has_a_name_and_nothing_claims_it(case: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "packet", [b"MotionPhoto <broken", b'<!DOCTYPE x [<!ENTITY a "b">]><x a="MotionPhoto">&a;</x>']
+    "packet",
+    [
+        b"MotionPhoto <broken",
+        b'<!DOCTYPE x [<!ENTITY a "b">]><x a="MotionPhoto">&a;</x>',
+        b'<x a="MotionPhoto">' + b" " * 2**20 + b"</x>",
+    ],
+    ids=["broken", "definitions", "long"],
 )
 def test_a_packet_that_cannot_be_cut_is_left_out(packet: bytes) -> None:
     assert xmp_packets.without_claims(packet) == (b"", {xmp_packets.VIDEO})
+
+
+SLOW_PACKETS = """
+from cae_runtime.metadata import xmp
+claim = 'xmlns:C="urn:camera" C:MotionPhoto="1"'
+children = "".join(f'<x xmlns:C="urn:{number}" C:MotionPhoto="1"/>' for number in range(20_000))
+for text in (f"<x{' ' * 900_000}{claim}/>", f"<x {claim}{' ' * 900_000}/>", f"<x {claim}>{children}</x>"):
+    cut, found = xmp.without_claims(text.encode())
+    assert cut and b"MotionPhoto" not in cut and found == {xmp.VIDEO}
+"""
+
+
+def test_a_long_packet_takes_time_in_proportion_to_its_length() -> None:
+    subprocess.run([sys.executable, "-c", SLOW_PACKETS], check=True, timeout=60)  # minutes, if it were by the square
+
+
+@pytest.mark.parametrize(
+    ("packet", "kept"),
+    [
+        (b'<x xmlns:a="urn:a" a:MotionPhoto="1" MotionPhoto="2"/>', b'<x xmlns:a="urn:a"/>'),
+        (b'<x xml:MotionPhoto="1"><y xmlns:a="urn:a" a:Thumbnails="1"/></x>',
+         b'<x><y xmlns:a="urn:a" a:Thumbnails="1"/></x>'),
+        (b'<x xmlns:a="http://ns.adobe.com/xap/1.0/"><y xmlns:a="urn:a" a:Thumbnails="1"/><y a:Thumbnails="2"/></x>',
+         b'<x xmlns:a="http://ns.adobe.com/xap/1.0/"><y xmlns:a="urn:a" a:Thumbnails="1"/><y/></x>'),
+    ],
+)  # fmt: skip
+def test_a_claim_is_told_by_what_its_prefix_stands_for_there(packet: bytes, kept: bytes) -> None:
+    assert xmp_packets.without_claims(packet)[0] == kept
 
 
 def with_thumbnail(thumbnail: bytes, note: bytes = b"", compression: int = 6) -> bytes:

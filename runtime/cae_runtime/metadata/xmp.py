@@ -33,9 +33,12 @@ _CLAIMS: Final = [
     ("http://purl.org/dc/terms/", "provenance", C2PA),
 ]
 _CLAIMS_PATTERN: Final = [(address, re.compile(names), what) for address, names, what in _CLAIMS]
-_ATTRIBUTE: Final = re.compile(rb"\s+([^\s=<>\"']+)\s*=\s*(?:\"[^\"]*\"|'[^']*')")
-_TAG: Final = re.compile(rb"<[^\s/>]+(?:[^>\"']|\"[^\"]*\"|'[^']*')*>")
+# Both take time in proportion to the tag: no white space, and no quoted text, is looked at from two places.
+_ATTRIBUTE: Final = re.compile(rb"(?<!\s)\s+([^\s=<>\"']+)\s*=\s*(?:\"[^\"]*\"|'[^']*')")
+_TAG: Final = re.compile(rb"<[^\s/>\"']+[^>\"']*(?:(?:\"[^\"]*\"|'[^']*')[^>\"']*)*>")
 _TURNED: Final = re.compile(rb"(tiff:Orientation(?:\s*=\s*[\"']|>\s*))[2-8]")
+_CUT_BYTES_MAX: Final = 2**20  # of a packet that is searched for what to cut
+_XML: Final = "http://www.w3.org/XML/1998/namespace"
 _SUSPECT: Final = re.compile("|".join(re.escape(address) for address, _, _ in _CLAIMS if address) + "|" + _CLAIMS[0][1])
 
 
@@ -46,7 +49,8 @@ def without_claims(packet: bytes) -> tuple[bytes, set[str]]:
         packet: XMP.
 
     Returns:
-        The packet (empty where it is no XML and may hold such words) and what was spoken of, such as `VIDEO`.
+        The packet (empty where it may hold such words and is no XML, or longer than 1 MiB) and what was spoken of, such
+        as `VIDEO`.
     """
     text = _decoded(packet)
     if not _SUSPECT.search(text):
@@ -54,6 +58,8 @@ def without_claims(packet: bytes) -> tuple[bytes, set[str]]:
     data = text.encode()
     cutter = _Cutter(data)
     try:
+        if len(data) > _CUT_BYTES_MAX:
+            raise _NoXmp
         cutter.run()
     except (expat.ExpatError, _NoXmp):
         return b"", {
@@ -80,11 +86,12 @@ class _Cutter:
         self._cuts: list[tuple[int, int]] = []
         self._within = 0  # how deep the parser is in an element that is cut
         self._start = 0
-        self._addresses: dict[str, set[str]] = {}  # of each prefix, those that it ever stood for
+        self._addresses: dict[str, list[str]] = {"xml": [_XML]}  # of each prefix, the last one is what it stands for
         self._parser = expat.ParserCreate("utf-8", " ")
         self._parser.StartElementHandler = self._open
         self._parser.EndElementHandler = self._close
         self._parser.StartNamespaceDeclHandler = self._declare
+        self._parser.EndNamespaceDeclHandler = self._forget
         self._parser.StartDoctypeDeclHandler = self._refuse
 
     def run(self) -> None:
@@ -98,7 +105,10 @@ class _Cutter:
         raise _NoXmp
 
     def _declare(self, prefix: str | None, address: str) -> None:
-        self._addresses.setdefault(prefix or "", set()).add(address)
+        self._addresses.setdefault(prefix or "", []).append(address)
+
+    def _forget(self, prefix: str | None) -> None:
+        self._addresses[prefix or ""].pop()
 
     def _open(self, name: str, attributes: dict[str, str]) -> None:
         if self._within:
@@ -113,9 +123,9 @@ class _Cutter:
         tag = _TAG.match(self._data, at) if claims else None
         for each in _ATTRIBUTE.finditer(tag[0]) if tag else ():
             prefix, _, local = each[1].decode().rpartition(":")
-            names = [f"{address} {local}" for address in self._addresses.get(prefix, ())]
-            if spoken := {what for each_name in names if (what := claims.pop(each_name, ""))}:
-                self.found |= spoken
+            address = self._addresses[prefix][-1] + " " if prefix and self._addresses.get(prefix) else ""
+            if what := claims.pop(address + local, ""):
+                self.found.add(what)
                 self._cuts.append((at + each.start(), at + each.end()))
         if claims:  # they are there, and were not found in the text
             raise _NoXmp
