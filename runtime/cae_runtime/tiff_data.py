@@ -42,7 +42,7 @@ from cae_runtime.tiff_kinds import (
     through_rgba,
 )
 
-_AT_ONCE: Final = 2**23  # decoded bytes: what stays in the cache
+_AT_ONCE: Final = 2**23  # bytes, coded or decoded: what stays in the cache
 _ROWS_MAX: Final = 2**16
 _WIDTH_MAX: Final = 2**19
 _LONG: Final = 4
@@ -66,12 +66,15 @@ def check(data: bytes, header: TiffHeader) -> None:
         raise ImageError(f"is damaged: the lengths of {len(counts)} of its {len(sizes)} strips or tiles are there")
     if (starts > len(data)).any() or (counts > len(data)).any() or (starts + counts > len(data)).any():
         raise ImageError("is truncated: the end of the TIFF is missing")
+    if int(counts.sum()) > max(len(data), 2 * int(sizes.sum())):  # equal tiles may share their bytes
+        raise ImageError("is damaged: its strips or tiles overlap")
     if header.kind.compression == RAW and (counts < sizes).any():
         raise ImageError("is damaged: parts of its TIFF data are missing")
     if not through_rgba(header.kind) and not header.refusal:
         return
     places = zip(starts.tolist(), counts.tolist(), sizes.tolist(), strict=True)
-    parts = ((data[at : at + count], size) for at, count, size in places)
+    view = memoryview(data)
+    parts = ((view[at : at + count], size) for at, count, size in places)
     if header.kind.compression in {LZW, DEFLATE, OLD_DEFLATE, PACKBITS}:
         whole = all(_decode(header, group, size) for group, size in _grouped(parts))
     elif header.kind.compression == JPEG:
@@ -109,21 +112,22 @@ def _size(header: TiffHeader, rows: int) -> int:
     return rows * -(-header.part_width * samples * kind.bits // 8)
 
 
-def _grouped(parts: Iterator[tuple[bytes, int]]) -> Iterator[tuple[list[bytes], int]]:
-    """Yield parts of one decoded size together, not too many at once."""
-    group: list[bytes] = []
-    size = 0
+def _grouped(parts: Iterator[tuple[memoryview, int]]) -> Iterator[tuple[list[memoryview], int]]:
+    """Yield parts of one decoded size together, not too many bytes at once, coded or decoded."""
+    group: list[memoryview] = []
+    size = coded = 0
     for part, wanted in parts:
-        if group and (wanted != size or (len(group) + 1) * size > _AT_ONCE or len(group) == _ROWS_MAX):
+        full = max((len(group) + 1) * size, coded + len(part)) > _AT_ONCE or len(group) == _ROWS_MAX
+        if group and (wanted != size or full):
             yield group, size
-            group = []
+            group, coded = [], 0
         group.append(part)
-        size = wanted
+        size, coded = wanted, coded + len(part)
     if group:
         yield group, size
 
 
-def _decode(header: TiffHeader, parts: list[bytes], size: int) -> bool:
+def _decode(header: TiffHeader, parts: list[memoryview], size: int) -> bool:
     """Tell whether each of the parts decodes to (nearly) `size` bytes: as strips of 16-bit gray."""
     rows = size // 2 // _WIDTH_MAX + 1
     width = size // 2 // rows
@@ -149,8 +153,8 @@ def _decode(header: TiffHeader, parts: list[bytes], size: int) -> bool:
     return _decodes(file, cv2.IMREAD_UNCHANGED)
 
 
-def _jpeg_is_whole(part: bytes, tiff: TiffHeader) -> bool:
-    file = tiff.jpeg_tables[:-2] + part[2:] if tiff.jpeg_tables else part
+def _jpeg_is_whole(part: memoryview, tiff: TiffHeader) -> bool:
+    file = b"".join((tiff.jpeg_tables[:-2], part[2:])) if tiff.jpeg_tables else bytes(part)
     try:
         header = jpeg_header.read(file)
         if header.width > tiff.part_width or header.height > tiff.part_height:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from collections.abc import Callable, Iterator
 from itertools import product
 from pathlib import Path
@@ -29,7 +30,7 @@ from tests.runtime.tiffs import (
     picture,
 )  # fmt: skip
 
-from cae_runtime import ImageError, images, tiff_extra
+from cae_runtime import ImageError, images, tiff_data, tiff_extra
 from cae_runtime.container import inspect
 from cae_runtime.decoders import decoded
 from cae_runtime.images import decode
@@ -242,6 +243,49 @@ def test_a_tiff_of_half_a_jpeg_is_damaged() -> None:
     larger = data[: frame + 5] + b"\xff\x00\xff\x00" + data[frame + 9 :]  # a JPEG larger than the TIFF it is in
     with pytest.raises(ImageError, match="damaged"):
         decode(larger)
+
+
+def shared(data: bytes, start: int, count: int, number: int) -> bytes:
+    """Return a TIFF whose strips all lie at one place."""
+    header = inspect(data)
+    for before, value in ((header.starts, start), (header.counts, count)):
+        old = struct.pack(f"<{number}I", *before.tolist())
+        assert data.count(old) == 1
+        data = data.replace(old, struct.pack(f"<{number}I", *[value] * number))
+    return data
+
+
+@pytest.mark.parametrize("compression", [RAW, PACKBITS, JPEG])
+def test_strips_that_share_many_bytes_are_refused(compression: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def change(strips: list[bytes]) -> list[bytes]:
+        return [strip + bytes(i) for i, strip in enumerate(strips)]
+
+    data = picture(np.zeros((64, 8, 1), np.uint8), BLACK_ZERO, 8, rows=1, compression=compression, change=change)
+    start = int(inspect(data).starts[0])
+    monkeypatch.setattr(tiff_data, "_decodes", lambda *_: pytest.fail("was decoded"))
+    with pytest.raises(ImageError, match="strips or tiles overlap"):
+        decode(shared(data, start, len(data) - start, 64))
+
+
+def test_equal_strips_may_share_their_bytes() -> None:
+    pixels = np.tile(pixels_of(8, 1)[:1], (640, 1, 1))
+    data = picture(pixels, BLACK_ZERO, 8, rows=1, change=lambda strips: [s + bytes(i) for i, s in enumerate(strips)])
+    start = int(inspect(data).starts[0])
+    data = shared(data, start, WIDTH, 640)[: start + WIDTH]
+    assert len(data) < pixels.size
+    np.testing.assert_array_equal(decode(data).pixels, pixels[..., 0])
+
+
+def test_not_many_coded_bytes_are_decoded_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = pixels_of(8, 1)
+    data = picture(
+        pixels, BLACK_ZERO, 8, rows=1, compression=DEFLATE, change=lambda strips: [s + bytes(2000) for s in strips]
+    )
+    lengths, before = [], tiff_data._decodes
+    monkeypatch.setattr(tiff_data, "_AT_ONCE", 10_000)
+    monkeypatch.setattr(tiff_data, "_decodes", lambda file, flags: lengths.append(len(file)) or before(file, flags))
+    np.testing.assert_array_equal(decode(data).pixels, pixels[..., 0])
+    assert max(lengths) < 12_000
 
 
 @pytest.mark.parametrize("tag", [256, 257, 258, 262, 277, 278])
