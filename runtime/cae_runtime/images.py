@@ -23,6 +23,7 @@ from cae_runtime.metadata import read as read_metadata
 from cae_runtime.metadata import write as write_metadata
 from cae_runtime.metadata.exif import upright_block, with_new_pictures
 from cae_runtime.orientation import exif_orientation, upright
+from cae_shared.folders import make_folder
 from cae_shared.temporary import discard, temporary_beside
 
 PIXELS_MAX: Final = 2**28
@@ -105,7 +106,7 @@ def write_file(path: Path, data: bytes) -> None:
     """
     partial = temporary_beside(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         try:
             with partial.open("xb") as file:
                 file.write(data)

@@ -13,6 +13,7 @@ from pathlib import Path
 from cae_runtime.errors import UsageError
 from cae_runtime.formats import FORMAT_OF_SUFFIX, VIDEO_FORMAT_OF_SUFFIX, is_picture, is_video, same_format
 from cae_runtime.other_pictures import OF_SYSTEMS, is_other_picture, what_to_do
+from cae_shared.folders import make_folder
 from cae_shared.temporary import discard, temporary_beside
 
 _NOTHING_THERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EBADF, errno.ELOOP})
@@ -138,7 +139,7 @@ def prepare_output(folder: Path) -> None:
     """
     probe = temporary_beside(folder / "probe")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         probe.touch(exist_ok=False)
     except OSError as e:
         raise UsageError(f"output folder {str(folder)!r} cannot be written to: {e.strerror}") from e
@@ -247,9 +248,7 @@ def find_pictures(
     return Plan(tuple(jobs), tuple(left_out), out, unreadable=tuple(unreadable))
 
 
-def _walk(
-    folder: Path, left_alone: object, unreadable: list[Unreadable], above: tuple[object, ...] = ()
-) -> Iterator[Path]:
+def _walk(folder: Path, left_alone: object, unreadable: list[Unreadable]) -> Iterator[Path]:
     """Yield the files below a folder in order, without hidden ones and systems'; links are followed, not in circles.
 
     What cannot be looked at goes into `unreadable`.
@@ -257,32 +256,41 @@ def _walk(
     Raises:
         UsageError: the folder that the walk starts from cannot be read.
     """
-    identity = _identity(folder)
-    if identity in above or (above and identity is not None and identity == left_alone):
-        return
     try:
-        entries = sorted(folder.iterdir())
+        opened = [(_identity(folder), iter(sorted(folder.iterdir())))]  # the folders from the first to the present one
     except OSError as e:
-        if not above:
-            raise UsageError(f"source folder {str(folder)!r} cannot be read: {e.strerror}") from e
-        unreadable.append(Unreadable(folder, f"cannot be read: {e.strerror}"))
-        return
-    for entry in entries:
-        if entry.name.startswith(".") or entry.name.casefold() in OF_SYSTEMS:
+        raise UsageError(f"source folder {str(folder)!r} cannot be read: {e.strerror}") from e
+    while opened:
+        entry = next(opened[-1][1], None)
+        if entry is None:
+            opened.pop()
+            continue
+        mode = _mode_of_entry(entry, unreadable)
+        if stat.S_ISREG(mode):
+            yield entry
+        if not stat.S_ISDIR(mode):
+            continue
+        identity = _identity(entry)
+        if identity in (above for above, _ in opened) or (identity is not None and identity == left_alone):
             continue
         try:
-            mode = _mode(entry)
+            opened.append((identity, iter(sorted(entry.iterdir()))))
         except OSError as e:
-            unreadable.append(Unreadable(entry, f"cannot be looked at: {e.strerror}"))
-            continue
-        if mode is None:
-            if is_picture(entry):
-                unreadable.append(Unreadable(entry, "is a link to nothing"))
-            continue
-        if stat.S_ISDIR(mode):
-            yield from _walk(entry, left_alone, unreadable, (*above, identity))
-        elif stat.S_ISREG(mode):
-            yield entry
+            unreadable.append(Unreadable(entry, f"cannot be read: {e.strerror}"))
+
+
+def _mode_of_entry(entry: Path, unreadable: list[Unreadable]) -> int:
+    """Return the mode of what is in a walked folder; 0 where it is left out, or goes into `unreadable`."""
+    if entry.name.startswith(".") or entry.name.casefold() in OF_SYSTEMS:
+        return 0
+    try:
+        mode = _mode(entry)
+    except OSError as e:
+        unreadable.append(Unreadable(entry, f"cannot be looked at: {e.strerror}"))
+        return 0
+    if mode is None and is_picture(entry):
+        unreadable.append(Unreadable(entry, "is a link to nothing"))
+    return mode or 0
 
 
 def refuse_overwriting(jobs: Sequence[Job], further: Sequence[Path] = ()) -> None:

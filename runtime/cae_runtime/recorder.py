@@ -10,6 +10,7 @@ import cv2
 from cae_runtime.camera import Frame
 from cae_runtime.errors import ImageError, UsageError
 from cae_runtime.view import fitted
+from cae_shared.folders import make_folder
 from cae_shared.temporary import discard, temporary_beside
 
 SUFFIXES: Final = {".mp4": "mp4v", ".m4v": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "MJPG"}
@@ -97,7 +98,7 @@ class Recorder:
         self._size = size
         code = cv2.VideoWriter.fourcc(*SUFFIXES[self.path.suffix.lower()])
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(self.path.parent)
             self._partial.touch(exist_ok=False)
         except OSError as e:
             raise ImageError(f"recording {str(self.path)!r} cannot be written: {e.strerror}") from e

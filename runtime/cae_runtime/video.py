@@ -29,6 +29,7 @@ from cae_runtime.plan import Job
 from cae_runtime.pool import in_order
 from cae_runtime.restorer import Restorer
 from cae_runtime.session import DEFAULT_MODEL, Session
+from cae_shared.folders import make_folder
 from cae_shared.temporary import discard, temporary_beside
 
 if TYPE_CHECKING:  # what needs PyAV is imported when a video is opened
@@ -250,7 +251,7 @@ class _Work:
         output = self._job.output
         hidden = temporary_beside(output)
         try:
-            output.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(output.parent)
             try:
                 self._write(hidden, first, steps, coding)
             finally:

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import inspect
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from cae_runtime import UsageError
+from cae_runtime.images import write_file
 from cae_runtime.plan import make_plan, prepare_output
+from cae_shared.folders import make_folder
 
 
 @pytest.fixture
@@ -176,6 +180,24 @@ def test_what_is_unreadable_below_a_source_leaves_the_others(
     found = [job.source.relative_to(photos).as_posix() for job in plan.jobs]
     expected = ["a.png", "b.JPG", "sub/c d.webp", "sub/ü/é.tiff"]
     assert found == [path for path in expected if not path.startswith(name)]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="paths may be shorter there")
+def test_a_folder_is_mirrored_however_deep_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    deep = Path("in", *["d"] * 300)
+    make_folder(deep)
+    (deep / "a.png").write_text("deep")
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack()) + 150)  # as 1,300 folders are to the usual limit
+    try:
+        job = make_plan([Path("in")], Path("out")).jobs[0]
+        prepare_output(job.output.parent)
+        write_file(job.output.parent / "further" / "a.png", b"clean")
+    finally:
+        sys.setrecursionlimit(before)
+    assert job.source == deep / "a.png"
+    assert (job.output.parent / "further" / "a.png").read_bytes() == b"clean"
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links need a privilege there")
