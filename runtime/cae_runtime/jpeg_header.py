@@ -27,6 +27,7 @@ _LOSSLESS: Final = {0xC3, 0xCB}
 _JPEG_LS: Final = 0xF7
 _RESTART_INTERVAL: Final = 0xDD
 _SCANS_MAX: Final = 100  # a progressive photograph has about ten; thousands take minutes to decode
+PIXELS_OF_SCANS_MAX: Final = 2**32  # each scan of a JPEG goes through all of its pixels; 16 scans of the largest one
 _MARKER: Final = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")  # in coded data: neither stuffing nor a restart
 
 
@@ -136,9 +137,16 @@ def read(data: bytes) -> JpegHeader:
                 raise ImageError(f"is a JPEG of more than {_SCANS_MAX} scans, the limit: it would take very long")
     if frame is None or not scans:
         raise ImageError("is damaged: it is a JPEG without a picture")
+    width, height = _size(frame)
+    if len(scans) > 1 and len(scans) * width * height > PIXELS_OF_SCANS_MAX:
+        raise ImageError(
+            f"is a JPEG of {width}x{height} pixels in {len(scans)} scans, each of which goes through all pixels: "
+            f"the limit is {PIXELS_OF_SCANS_MAX} pixels in all scans together, as it would take very long"
+        )
     return JpegHeader(
         JPEG,
-        *_size(frame),
+        width,
+        height,
         sampling=_sampling(frame),
         scans=tuple(scans),
         progressive=frame.marker in _PROGRESSIVE,

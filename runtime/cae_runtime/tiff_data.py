@@ -16,6 +16,7 @@ import numpy as np
 
 from cae_runtime import jpeg_data, jpeg_header
 from cae_runtime.errors import ImageError
+from cae_runtime.jpeg_header import PIXELS_OF_SCANS_MAX
 from cae_runtime.tiff_header import (
     BITS,
     COMPRESSION,
@@ -78,7 +79,7 @@ def check(data: bytes, header: TiffHeader) -> None:
     if header.kind.compression in {LZW, DEFLATE, OLD_DEFLATE, PACKBITS}:
         whole = all(_decode(header, group, size) for group, size in _grouped(parts))
     elif header.kind.compression == JPEG:
-        whole = all(_jpeg_is_whole(part, header) for part, _ in parts)
+        whole = _jpegs_are_whole((part for part, _ in parts), header)
     else:
         whole = True
     if not whole:
@@ -153,18 +154,32 @@ def _decode(header: TiffHeader, parts: list[memoryview], size: int) -> bool:
     return _decodes(file, cv2.IMREAD_UNCHANGED)
 
 
-def _jpeg_is_whole(part: memoryview, tiff: TiffHeader) -> bool:
-    file = b"".join((tiff.jpeg_tables[:-2], part[2:])) if tiff.jpeg_tables else bytes(part)
-    try:
-        header = jpeg_header.read(file)
-        if header.width > tiff.part_width or header.height > tiff.part_height:
+def _jpegs_are_whole(parts: Iterator[memoryview], tiff: TiffHeader) -> bool:
+    """Tell whether each part is a JPEG that misses nothing.
+
+    Raises:
+        ImageError: all of their scans together would take very long.
+    """
+    pixels = 0
+    for part in parts:
+        file = b"".join((tiff.jpeg_tables[:-2], part[2:])) if tiff.jpeg_tables else bytes(part)
+        try:
+            header = jpeg_header.read(file)
+            if header.width > tiff.part_width or header.height > tiff.part_height:
+                return False
+            jpeg_data.check(file, header)
+        except (ImageError, struct.error, IndexError, ValueError):
             return False
-        jpeg_data.check(file, header)
-    except (ImageError, struct.error, IndexError, ValueError):
-        return False
-    if not jpeg_data.has_one_scan(header):
-        return True
-    return _decodes(jpeg_data.without_end(file, header), cv2.IMREAD_REDUCED_GRAYSCALE_8)
+        pixels += len(header.scans) * header.width * header.height
+        if pixels > PIXELS_OF_SCANS_MAX:
+            raise ImageError(
+                f"is a TIFF of JPEGs whose scans have more than {PIXELS_OF_SCANS_MAX} pixels together, the limit: "
+                "it would take very long"
+            )
+        one_scan = jpeg_data.has_one_scan(header)
+        if one_scan and not _decodes(jpeg_data.without_end(file, header), cv2.IMREAD_REDUCED_GRAYSCALE_8):
+            return False
+    return True
 
 
 def _decodes(file: bytes, flags: int) -> bool:

@@ -155,6 +155,36 @@ def test_many_scans_are_refused() -> None:
         decode(data[:-2] + (data[scan.start : scan.end] + b"\0") * 100 + END)
 
 
+def test_many_scans_of_many_pixels_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = jpeg("L", progressive=True)
+    size = next(segment for segment in segments(data) if segment.marker == 0xC2)
+    scan = scans_of(data)[-1]
+
+    def with_scans(number: int, side: int) -> bytes:
+        whole = data[:-2] + (data[scan.start : scan.end] + b"\0") * (number - len(scans_of(data))) + END
+        return whole[: size.start + 5] + struct.pack(">HH", side, side) + whole[size.start + 9 :]
+
+    inspect(with_scans(16, 2**14))
+    inspect(with_scans(100, 4096))
+    monkeypatch.setattr(images, "decoded", lambda *_: pytest.fail("was decoded"))
+    for number, side in ((17, 2**14), (100, 2**13)):
+        with pytest.raises(ImageError, match=f"{side}x{side} pixels in {number} scans.* the limit is"):
+            decode(with_scans(number, side))
+
+
+def test_the_scans_of_all_jpegs_in_a_tiff_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    strip = jpeg("L", (64, 8), progressive=True)
+    data = picture(
+        np.zeros((80, 64, 1), np.uint8), BLACK_ZERO, 8, rows=8, compression=JPEG, change=lambda strips: [strip] * 10
+    )
+    pixels = len(scans_of(strip)) * 64 * 80
+    monkeypatch.setattr(tiff_data, "PIXELS_OF_SCANS_MAX", pixels)
+    assert decode(data).pixels.shape == (80, 64)
+    monkeypatch.setattr(tiff_data, "PIXELS_OF_SCANS_MAX", pixels - 1)
+    with pytest.raises(ImageError, match="TIFF of JPEGs whose scans have more than"):
+        decode(data)
+
+
 def test_what_opencv_does_not_decode_is_named() -> None:
     gray = np.random.default_rng(1).integers(0, 4096, (32, 32), np.uint16)
     for data, reason in [
