@@ -23,6 +23,7 @@ from cae_runtime.metadata import read as read_metadata
 from cae_runtime.metadata import write as write_metadata
 from cae_runtime.metadata.exif import upright_block, with_new_pictures
 from cae_runtime.orientation import exif_orientation, upright
+from cae_runtime.tiff_directory import DAMAGED
 from cae_shared.folders import make_folder
 from cae_shared.temporary import discard, temporary_beside
 
@@ -154,7 +155,8 @@ def decode(data: bytes, header: Header | None = None) -> Picture:
 def encode(picture: Picture, format: str, quality: int | None = None) -> tuple[bytes, tuple[str, ...]]:
     """Encode a picture, with all of its metadata that the format can carry.
 
-    Where the EXIF block cannot be carried, and in TIFFs, its orientation is applied to the pixels.
+    Where the EXIF block cannot be carried, and in TIFFs, its orientation is applied to the pixels. Metadata that cannot
+    be written is left out.
 
     Args:
         picture: what `decode` returned, possibly with other pixels.
@@ -175,7 +177,21 @@ def encode(picture: Picture, format: str, quality: int | None = None) -> tuple[b
         raise ImageError(f"has an alpha channel, which {format} cannot hold: write a PNG (--ext png, or -o NAME.png)")
     if pixels.dtype == np.uint16 and format not in _SIXTEEN_BIT:
         raise ImageError(f"has 16 bits a channel, and {format} holds 8: write a PNG (--ext png, or -o NAME.png)")
-    metadata = picture.metadata
+    try:
+        data = _file(picture, format, quality)
+    except ImageError:
+        raise
+    except DAMAGED:  # a picture is worth more than what a stranger's file says of it
+        bare = Metadata(jpeg_quality=picture.metadata.jpeg_quality)
+        data = _file(replace(picture, pixels=upright(pixels, picture.orientation), metadata=bare), format, quality)
+    dropped = lost(picture.metadata, data, format) | ({GREY_LAYOUT} if channels == 2 else set())
+    return data, tuple(sorted(dropped))
+
+
+def _file(picture: Picture, format: str, quality: int | None) -> bytes:
+    """Encode a picture that its format can hold; its metadata may raise one of DAMAGED."""
+    pixels, metadata = picture.pixels, picture.metadata
+    channels = 1 if pixels.ndim == 2 else pixels.shape[2]
     if metadata.icc[16:20] == b"GRAY" and (channels > 1 or format == WEBP):
         metadata = replace(metadata, icc=b"")  # in a color file, some programs cannot read it
     if metadata.exif and not carries_exif(format, metadata.exif):
@@ -188,9 +204,7 @@ def encode(picture: Picture, format: str, quality: int | None = None) -> tuple[b
     if channels == 2:
         pixels = pixels[..., [0, 0, 0, 1]]  # OpenCV writes no gray with alpha
     encoded = _encoded(pixels, format, metadata if format == WEBP else Metadata(), _settings(picture, format, quality))
-    data = write_metadata(encoded, format, metadata, native=format == picture.format)
-    dropped = lost(picture.metadata, data, format) | ({GREY_LAYOUT} if channels == 2 else set())
-    return data, tuple(sorted(dropped))
+    return write_metadata(encoded, format, metadata, native=format == picture.format)
 
 
 def _encoded(pixels: NDArray[Any], format: str, metadata: Metadata, settings: list[int]) -> bytes:

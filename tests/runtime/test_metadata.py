@@ -17,11 +17,13 @@ import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin
+from tests.runtime.tiffs import Tags, tiff
 
 from cae_runtime import metadata
 from cae_runtime.images import GREY_LAYOUT, decode, encode, is_lossy
 from cae_runtime.metadata import exif as exif_blocks
 from cae_runtime.metadata import xmp as xmp_packets
+from cae_runtime.metadata.density import Density
 
 Noise = Callable[..., np.ndarray]
 ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -197,6 +199,16 @@ def jpeg(*segments: bytes, behind: bytes = b"", **options: Any) -> bytes:
 def png(*chunks: bytes, mode: str = "RGB", **options: Any) -> bytes:
     data = saved(Image.new("RGB", (40, 30), "teal").convert(mode), "PNG", **options)
     return data[:33] + b"".join(chunks) + data[33:]
+
+
+def gray_tiff(tags: Tags) -> bytes:
+    pixels = np.zeros((7, 9), np.uint8).tobytes()
+    own: Tags = {
+        256: (3, [9]), 257: (3, [7]), 258: (3, [8]), 259: (3, [1]), 262: (3, [1]), 273: (4, [0]), 277: (3, [1]),
+        278: (3, [7]), 279: (4, [len(pixels)]),
+    }  # fmt: skip
+    own[273] = (4, [len(b"".join(tiff({**tags, **own})))])
+    return b"".join((*tiff({**tags, **own}), pixels))
 
 
 def packet(attributes: str, content: str = "") -> bytes:
@@ -394,6 +406,8 @@ def test_a_prefix_of_exif_in_a_webp_is_no_part_of_it(target: str, prefixes: int)
 SOURCES = {
     **{format: with_all(Image.new("RGB", (9, 7), "teal"), format, 6) for format in FORMATS},
     "thumbnail": saved(Image.new("L", (9, 7)), "JPEG", exif=b"Exif\0\0" + with_thumbnail(JPEG_OF_ITS_OWN, NOTE)),
+    "TIFF, FLOAT": gray_tiff({282: (11, [300.0]), 283: (11, [300.0]), 296: (3, [2])}),
+    "TIFF, DOUBLE": gray_tiff({282: (12, [300.0]), 283: (12, [300.0]), 296: (12, [2.0])}),
     "claims": jpeg(segment(0xE2, MPF), segment(0xED, RESOURCE), xmp=GAIN, behind=JPEG_OF_ITS_OWN),
 }
 EMPTY = {format: saved(Image.new("RGB", (9, 7)), format) for format in FORMATS}
@@ -410,15 +424,46 @@ def test_damaged_metadata_stops_nothing(data: st.DataObject) -> None:
             st.sampled_from([b"\0", b"\xff", b"\xff" * 8, b"\0\0\0\x08"]) | st.binary(min_size=1, max_size=8)
         )
         file[at : at + len(new)] = new
-    before = metadata.read(bytes(file), source if source in FORMATS else "JPEG")
+    format = source.split(",")[0]
+    before = metadata.read(bytes(file), format if format in FORMATS else "JPEG")
     block = exif_blocks.with_new_pictures(before.exif, np.zeros((7, 9), np.uint8))
     assert len(block) == len(before.exif)
     for target in FORMATS:
         kept = before
         if block and metadata.carries_exif(target, block):
             kept = before.upright(6, exif_blocks.upright_block(block)) if target == "TIFF" else before
-        written = metadata.write(EMPTY[target], target, kept, native=source == target)
+        written = metadata.write(EMPTY[target], target, kept, native=format == target)
         assert decode(written).pixels.shape[:2] == (7, 9)
+
+
+@pytest.mark.parametrize("kind", [11, 12])
+@pytest.mark.parametrize(
+    ("density", "unit"),
+    [
+        ((np.inf, np.inf), 2), ((300, np.inf), 2), ((300, np.nan), 3), ((np.nan, 300), 2), ((3e38, 3e38), 3),
+        ((300, 300), np.inf), ((300, 300), np.nan),
+    ],
+)  # fmt: skip
+def test_a_density_that_is_no_number_is_left_out(density: tuple[float, float], unit: float, kind: int) -> None:
+    data = gray_tiff({282: (kind, density[:1]), 283: (kind, density[1:]), 296: (kind, [unit]), 315: (2, b"A.")})
+    for target in FORMATS:
+        written, dropped = encode(decode(data), target)
+        assert {"density", "artist"} >= set(dropped)
+        assert decode(written).metadata.density in (None, Density(2**32 - 1, 2**32 - 1, "cm"))
+        assert target == "BMP" or opened(written).getexif()[ARTIST] == "A."
+
+
+@pytest.mark.parametrize("target", FORMATS)
+def test_metadata_that_cannot_be_written_stops_no_picture(
+    photo: Image.Image, target: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(data: bytes, format: str, block: metadata.Metadata, *, native: bool) -> bytes:
+        return struct.pack("B", 256) if block.icc else metadata.write(data, format, block, native=native)
+
+    monkeypatch.setattr("cae_runtime.images.write_metadata", write)
+    written, dropped = encode(decode(with_all(photo, "JPEG", orientation=6)), target)
+    assert {"exif", "xmp", "icc"} <= set(dropped)
+    assert opened(written).size == photo.size[::-1]  # as it is to be seen: nothing says how to turn it
 
 
 @pytest.mark.parametrize("quality", [1, 30, 75, 90, 96, 99, 100])

@@ -20,7 +20,8 @@ COMPRESS: dict[int, Callable[[bytes], bytes]] = {
     PACKBITS: imagecodecs.packbits_encode,
     ZSTD: imagecodecs.zstd_encode,
 }
-Tags = dict[int, tuple[int, Sequence[int]]]  # tag -> type (3 SHORT, 4 LONG), values
+LETTERS = {1: "B", 2: "B", 3: "H", 4: "I", 11: "f", 12: "d"}
+Tags = dict[int, tuple[int, Sequence[float]]]  # tag -> type (3 SHORT, 4 LONG, 11 FLOAT, 12 DOUBLE), values
 
 
 def tiff(tags: Tags, order: str = "<", big: bool = False, again: Tags | None = None) -> tuple[bytes, bytes]:
@@ -40,7 +41,7 @@ def tiff(tags: Tags, order: str = "<", big: bool = False, again: Tags | None = N
     behind = len(head) + count_size + entry_size * len(entries) + room
     body, further = struct.pack(order + ("Q" if big else "H"), len(entries)), b""
     for tag, (kind, values) in entries:
-        packed = struct.pack(f"{order}{len(values)}{'?BsHI'[kind] if kind < 5 else 'Q'}", *values)
+        packed = struct.pack(f"{order}{len(values)}{LETTERS.get(kind, 'Q')}", *values)
         if len(packed) > room:
             place, further = (
                 struct.pack(order + "QI"[not big], behind + len(further)),

@@ -54,6 +54,9 @@ def write(data: bytes, format: str, metadata: Metadata, *, native: bool) -> byte
         format: its format.
         metadata: what it is to have. What the format cannot hold is left out.
         native: whether the metadata is from a file of the same format.
+
+    Raises:
+        struct.error, IndexError, OverflowError, ValueError, KeyError: (DAMAGED) the metadata cannot be written.
     """
     if format not in _WRITERS:
         return data

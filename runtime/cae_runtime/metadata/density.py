@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from dataclasses import dataclass
 from typing import Final
@@ -34,12 +35,12 @@ class Density:
 
 
 _JPEG_UNITS: Final = ("", "inch", "cm")
-_TIFF_UNITS: Final = {1: "", 2: "inch", 3: "cm"}
+_TIFF_UNITS: Final[dict[float, str]] = {1: "", 2: "inch", 3: "cm"}
 _OF_PNG: Final = ("", "m")
 
 
 def _known(x: float, y: float, unit: str | None) -> Density | None:
-    usable = unit is not None and min(x, y) > 0 and (unit or x != y)
+    usable = unit is not None and math.isfinite(x) and math.isfinite(y) and min(x, y) > 0 and (unit or x != y)
     return Density(x, y, unit or "") if usable else None
 
 
@@ -81,7 +82,7 @@ def to_bmp(density: Density) -> bytes | None:
 
 def from_tiff(x: float, y: float, unit: float) -> Density | None:
     """Read the values of the tags 282, 283 and 296."""
-    return _known(x, y, _TIFF_UNITS.get(int(unit)))
+    return _known(x, y, _TIFF_UNITS.get(unit))
 
 
 def to_tiff(density: Density) -> tuple[float, float, int]:
@@ -91,5 +92,7 @@ def to_tiff(density: Density) -> tuple[float, float, int]:
 
 
 def _packed(form: str, unit: int, values: tuple[float, float], largest: int) -> bytes | None:
+    if max(values) > largest:  # infinity among them, which cannot be rounded
+        return None
     x, y = (round(value) for value in values)
-    return struct.pack(form, unit, x, y) if min(x, y) >= 1 and max(x, y) <= largest else None
+    return struct.pack(form, unit, x, y) if min(x, y) >= 1 else None

@@ -5,6 +5,7 @@ A block is changed where it stands, so that maker notes, whose offsets nobody kn
 
 from __future__ import annotations
 
+import math
 import re
 import struct
 from dataclasses import dataclass, replace
@@ -130,7 +131,8 @@ def _thumbnail(block: bytes) -> _Thumbnail | None:
         return None
 
     def numbers(tag: int) -> list[int]:
-        return [int(n) for n in small.values[tag].numbers()] if tag in small.values else []
+        values = small.values[tag].numbers() if tag in small.values else []
+        return [int(number) for number in values if math.isfinite(number)]
 
     jpeg = len(numbers(_OFFSET)) == len(numbers(_LENGTH)) == 1
     pairs = zip(numbers(_OFFSET if jpeg else _STRIPS), numbers(_LENGTH if jpeg else _STRIP_LENGTHS), strict=False)

@@ -103,4 +103,4 @@ def _layout(page: Directory) -> set[str]:
     if colors[:1] == [PALETTE_COLORS]:
         return {PALETTE}
     bits = page.values[_BITS].numbers() if _BITS in page.values else [1.0]
-    return {bits_name(int(bits[0]))} if bits and bits[0] < 8 else set()
+    return {bits_name(int(bits[0]))} if bits and 0 < bits[0] < 8 else set()

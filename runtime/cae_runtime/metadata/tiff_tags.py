@@ -89,10 +89,10 @@ def shorts(*numbers: int) -> Value:
 
 
 def rational(number: float) -> Value:
-    """Return a positive number as a fraction; near a whole number it is that."""
-    whole = round(number)
+    """Return a positive number, infinity too, as a fraction of at most 2^32 - 1; near a whole number it is that."""
+    whole = round(min(number, 2**32 - 1))
     near = abs(number - whole) < 0.002 or number > 2**32 / 10_000
-    fraction = (min(whole, 2**32 - 1), 1) if near else (round(number * 10_000), 10_000)
+    fraction = (whole, 1) if near else (round(number * 10_000), 10_000)
     return Value(RATIONAL, 1, struct.pack("<2I", *fraction))
 
 
@@ -124,7 +124,13 @@ def _read(data: bytes, offset: int | None, depth: int) -> Directory:
             continue
         size = entry.count * _SIZES.get(entry.kind, 0)
         budget -= size
-        if entry.kind not in _SIZES or len(entry.data) < size or budget < 0 or entry.tag in {*values, *inner}:
+        if (
+            entry.kind not in _SIZES
+            or len(entry.data) < size
+            or budget < 0
+            or entry.tag in values
+            or entry.tag in inner
+        ):
             damaged = True
             continue
         value = Value(entry.kind, entry.count, bytes(entry.data))
@@ -171,7 +177,7 @@ def _written(directory: Directory, offset: int, order: str) -> bytes:
     values = {tag: shorter for tag, value in directory.values.items() if (shorter := _shorter(value))}
     tags = sorted({*values, *directory.inner})
     behind = offset + 2 + 12 * len(tags) + 4
-    entries, body = b"", b""
+    entries, body = bytearray(), bytearray()
     for tag in tags:
         if tag in directory.inner:
             entries += struct.pack(order + "HHII", tag, LONG, 1, behind + len(body))
@@ -182,7 +188,7 @@ def _written(directory: Directory, offset: int, order: str) -> bytes:
         entries += struct.pack(order + "HHI", tag, value.kind, value.count)
         entries += data.ljust(4, b"\0") if len(data) <= 4 else struct.pack(order + "I", behind + len(body))
         body += b"" if len(data) <= 4 else data + bytes(len(data) % 2)
-    return struct.pack(order + "H", len(tags)) + entries + bytes(4) + body
+    return b"".join((struct.pack(order + "H", len(tags)), entries, bytes(4), body))
 
 
 def _shorter(value: Value) -> Value | None:
