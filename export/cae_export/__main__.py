@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cae_shared.command import keep_matplotlib_out_of_home, run_command
+from cae_shared.temporary import temporary_folder
 
 
 def main() -> None:
@@ -11,10 +12,14 @@ def main() -> None:
 
 
 def _work() -> None:
-    keep_matplotlib_out_of_home()
-    from cae_export.cli import main
+    import tempfile
 
-    main()
+    keep_matplotlib_out_of_home()
+    with temporary_folder("cae-export-") as folder:
+        tempfile.tempdir = str(folder)  # libraries put whole models there, which a second signal would leave
+        from cae_export.cli import main
+
+        main()
 
 
 if __name__ == "__main__":

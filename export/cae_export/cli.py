@@ -2,6 +2,8 @@
 
 import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -21,6 +23,7 @@ from cae_export.config import (
 )
 from cae_export.errors import CaeExportError, RefusedError, UsageError
 from cae_shared.command import require_address_space
+from cae_shared.signals import interruptible
 from cae_shared.text import printable
 
 if TYPE_CHECKING:
@@ -107,39 +110,41 @@ def command(
             raise
         raise UsageError(f"{INSTALL} ({e.name} is missing)") from e
     if wanted is not None:
-        made = export_part(
-            model,
-            wanted,
-            output,
-            data=data,
-            data_dir=data_dir,
-            tolerance=TOLERANCE if tolerance is None else tolerance,
-            false_alarms=false_alarms,
-            opset=opset,
-            overlap=overlap,
-            license=license,
-            tell=lambda line: typer.echo(printable(line), err=True),
-        )
+        with _interruptible():
+            made = export_part(
+                model,
+                wanted,
+                output,
+                data=data,
+                data_dir=data_dir,
+                tolerance=TOLERANCE if tolerance is None else tolerance,
+                false_alarms=false_alarms,
+                opset=opset,
+                overlap=overlap,
+                license=license,
+                tell=lambda line: typer.echo(printable(line), err=True),
+            )
         for line in part_table(made):
             typer.echo(printable(line))
         for note in made.notes:
             typer.echo(printable(f"note: {note}"), err=True)
         typer.echo(printable(f"next: cae-run {RUN[wanted]} -m {shlex.quote(str(made.path))}"), err=True)
         return
-    report = export(
-        model,
-        output,
-        precision="int8" if int8 else "fp16" if fp16 else "fp32",
-        data=data,
-        data_dir=data_dir,
-        tolerance=tolerance,
-        max_drop=max_drop,
-        opset=opset,
-        overlap=OVERLAP if overlap is None else overlap,
-        patch=patch,
-        license=license,
-        tell=lambda line: typer.echo(printable(line), err=True),
-    )
+    with _interruptible():
+        report = export(
+            model,
+            output,
+            precision="int8" if int8 else "fp16" if fp16 else "fp32",
+            data=data,
+            data_dir=data_dir,
+            tolerance=tolerance,
+            max_drop=max_drop,
+            opset=opset,
+            overlap=OVERLAP if overlap is None else overlap,
+            patch=patch,
+            license=license,
+            tell=lambda line: typer.echo(printable(line), err=True),
+        )
     for line in table(report):
         typer.echo(printable(line))
     if report.psnr_out < report.psnr_in and report.spec.degradation != "none":
@@ -166,6 +171,19 @@ def _wanted(ctx: typer.Context, part: str | None, anomaly: bool) -> "Part | None
         what = "--anomaly" if anomaly else f"--part {part}" if part else "a model that restores"
         raise UsageError(f"{what} takes no {names}")
     return wanted
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """A block that a signal ends in order, so that no temporary file stays, and that says so."""
+    try:
+        with interruptible():
+            yield
+    except (KeyboardInterrupt, SystemExit) as e:
+        typer.echo("cae-export: interrupted", err=True)
+        if isinstance(e, KeyboardInterrupt):
+            raise typer.Exit(130) from e
+        raise
 
 
 def part_table(report: "PartReport") -> list[str]:

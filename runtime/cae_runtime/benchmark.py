@@ -24,6 +24,7 @@ from cae_runtime import errors
 from cae_runtime.errors import CaeRuntimeError
 from cae_runtime.providers import CPU
 from cae_runtime.tiles import origins
+from cae_shared.children import run_child
 
 SIZES: Final = ((640, 480), (1280, 720))
 NON_LOCAL_MEANS: Final = "OpenCV non-local means"
@@ -121,7 +122,7 @@ def benchmark(settings: Sequence[Settings], told: Callable[[str], None] = lambda
         told(each.model)
         arguments = json.dumps(asdict(each) | {"started": time.time()})
         command = [sys.executable, "-P", "-m", "cae_runtime.benchmark", arguments]  # -P: not from the current folder
-        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - this very file
+        done = run_child(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         try:
             answer = json.loads(done.stdout)
         except json.JSONDecodeError as e:

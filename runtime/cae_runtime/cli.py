@@ -191,7 +191,8 @@ def run(
             _examine(as_json)
             return
         if command == "benchmark":
-            _measure(model, provider, threads, batch, overlap, as_json)
+            with interruptible():
+                _measure(model, provider, threads, batch, overlap, as_json)
             return
         if command == "list-cameras":
             from cae_runtime.live_command import named_cameras

@@ -11,6 +11,7 @@ from typing import Final
 import cv2
 
 from cae_runtime.camera import Frame
+from cae_shared.children import end_child, start_child
 
 TITLE: Final = "CAE Toolkit"
 CLOSED: Final = "closed"
@@ -26,22 +27,22 @@ class DisplayTrial:
 
     def __init__(self) -> None:
         command = [sys.executable, "-P", "-c", _TRIAL]
-        self._trial = subprocess.Popen(  # noqa: S603 - nothing but the line above
+        self._trial = start_child(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
 
     def close(self) -> None:
         """Give up, where the answer is no longer wanted."""
-        self._trial.kill()
-        self._trial.wait()
+        end_child(self._trial)
 
     def succeeds(self) -> bool:
         """Wait for the answer."""
         try:
             return self._trial.wait(timeout=20) == 0
         except subprocess.TimeoutExpired:
-            self._trial.kill()
             return False
+        finally:
+            end_child(self._trial)
 
 
 class Window:

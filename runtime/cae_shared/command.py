@@ -67,11 +67,12 @@ def keep_matplotlib_out_of_home() -> None:
     if "MPLCONFIGDIR" in os.environ or os.path.isdir(os.path.expanduser("~/.cache/matplotlib")):  # noqa: PTH111, PTH112
         return
     import atexit
-    import shutil
-    import tempfile
 
-    folder = os.environ["MPLCONFIGDIR"] = tempfile.mkdtemp(prefix="cae-matplotlib-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    from cae_shared.temporary import discard_folder, make_temporary_folder
+
+    folder = make_temporary_folder("cae-matplotlib-")
+    os.environ["MPLCONFIGDIR"] = str(folder)
+    atexit.register(discard_folder, folder)
 
 
 def reason(error: BaseException) -> str:

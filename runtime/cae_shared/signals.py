@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Callable
 from types import FrameType
 
 _HEEDED = (signal.SIGINT, signal.SIGTERM)
@@ -16,6 +17,8 @@ _GRACE = 1.0  # seconds that are left after the second signal; `timeout` sends t
 _SHOW_CURSOR = "\x1b[?25h"
 
 temporary_files: set[str] = set()  # absolute paths, see `cae_shared.temporary`
+temporary_folders: set[str] = set()
+child_processes: set[int] = set()  # their ids, see `cae_shared.children`
 
 
 class _State:
@@ -23,6 +26,7 @@ class _State:
     heeded = False
     raising = 0  # blocks of `interruptible` around what the main thread does
     first = 0  # the first signal that came
+    ending = False  # temporary files are being removed
 
 
 def heed(name: str) -> None:
@@ -70,6 +74,11 @@ class interruptible:  # noqa: N801 - used like a function
         _State.raising -= 1
 
 
+def is_ending() -> bool:
+    """Tell whether the process is about to end, so that nobody removes what is written now."""
+    return _State.ending
+
+
 def _on_signal(number: int, frame: FrameType | None) -> None:
     """Called in the main thread, as soon as it is back in Python."""
     if _State.first:
@@ -111,24 +120,48 @@ def _unraisable(failure: sys.UnraisableHookArgs) -> None:
 
 
 def _end() -> None:
-    """End the process now, without its temporary files. Nothing is imported: that may be what was interrupted."""
-    for name in list(temporary_files):
-        try:
-            os.unlink(name)  # noqa: PTH108
-        except OSError:  # it has its final name already, or its folder is gone
-            continue
+    """End the process and its children now, without temporary files.
+
+    Nothing is imported: that may be what was interrupted.
+    """
+    _State.ending = True
+    for child in list(child_processes):
+        _try(os.kill, child, signal.SIGTERM)
+    _remove_temporary()
     stream = sys.stderr
     try:
         before = f"\r{_SHOW_CURSOR}" if stream.isatty() else ""  # a progress bar may have hidden it
         os.write(stream.fileno(), f"{before}{_State.name}: interrupted\n".encode())
     except (AttributeError, OSError, ValueError):  # there is no stderr, or it is closed
         pass
+    _remove_temporary()  # again: another thread may just have opened a file whose name it had before
     os._exit(128 + _State.first)
+
+
+def _remove_temporary() -> None:
+    for name in list(temporary_files):
+        _try(os.unlink, name)
+    for folder in list(temporary_folders):
+        for parent, folders, files in os.walk(folder, topdown=False):
+            for name in files:
+                _try(os.unlink, os.path.join(parent, name))  # noqa: PTH118
+            for name in folders:
+                _try(os.rmdir, os.path.join(parent, name))  # noqa: PTH118
+        _try(os.rmdir, folder)
+
+
+def _try(call: Callable[..., None], *arguments: object) -> None:
+    """Do without what the system refuses: a file may have its final name already, a child may have ended."""
+    try:
+        call(*arguments)
+    except OSError:
+        return
 
 
 def _leave_to_parent() -> None:
     """In a forked process, such as a worker that prepares batches: be no command of its own."""
-    temporary_files.clear()
+    for owned in (temporary_files, temporary_folders, child_processes):
+        owned.clear()
     _State.heeded = False
     signal.set_wakeup_fd(-1)
     sys.unraisablehook = sys.__unraisablehook__

@@ -1,12 +1,13 @@
-"""Hidden temporary files that become an output when they are whole, and that no end of the process leaves behind."""
+"""Temporary files and folders that no end of the process leaves behind."""
 
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from cae_shared.signals import temporary_files
+from cae_shared.signals import is_ending, temporary_files, temporary_folders
 
 
 def temporary_beside(path: Path, suffix: str = "") -> Path:
@@ -15,9 +16,13 @@ def temporary_beside(path: Path, suffix: str = "") -> Path:
     Args:
         path: the output that the file is to become, by `Path.replace`.
         suffix: what the name ends in after `.partial`, for writers that take the format from it.
+
+    Raises:
+        InterruptedError: the process is about to end, and would leave the file behind.
     """
     temporary = path.with_name(f".{os.urandom(8).hex()}.partial{suffix}")
     temporary_files.add(os.path.abspath(temporary))  # noqa: PTH100 - as text: `signals` imports little
+    _refuse_at_the_end()
     return temporary
 
 
@@ -26,3 +31,45 @@ def discard(temporary: Path) -> None:
     with suppress(OSError):
         temporary.unlink()
     temporary_files.discard(os.path.abspath(temporary))  # noqa: PTH100
+
+
+def make_temporary_folder(prefix: str) -> Path:
+    """Make an empty folder where the system keeps temporary files; whoever asks for it calls `discard_folder` at last.
+
+    Args:
+        prefix: what its name begins with.
+
+    Raises:
+        InterruptedError: the process is about to end, and would leave the folder behind.
+        OSError: it cannot be made.
+    """
+    import tempfile
+
+    folder = Path(tempfile.gettempdir(), f"{prefix}{os.urandom(8).hex()}")
+    temporary_folders.add(str(folder))
+    _refuse_at_the_end()
+    folder.mkdir(0o700)
+    return folder
+
+
+def discard_folder(folder: Path) -> None:
+    """Remove a temporary folder with all that is in it."""
+    import shutil
+
+    shutil.rmtree(folder, ignore_errors=True)
+    temporary_folders.discard(str(folder))
+
+
+@contextmanager
+def temporary_folder(prefix: str) -> Iterator[Path]:
+    """Give a temporary folder to a block, as `make_temporary_folder` makes it; it goes when the block ends."""
+    folder = make_temporary_folder(prefix)
+    try:
+        yield folder
+    finally:
+        discard_folder(folder)
+
+
+def _refuse_at_the_end() -> None:
+    if is_ending():
+        raise InterruptedError("the command is about to end: nothing further is written")

@@ -112,3 +112,37 @@ def test_help_is_light_and_a_missing_extra_is_one_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("module", "number", "code"), [("torch", signal.SIGINT, 130), ("onnx", signal.SIGTERM, 143)])
 def test_a_signal_while_libraries_are_imported(module: str, number: signal.Signals, code: int, tmp_path: Path) -> None:
     assert signalled_at("cae_export", module, number, tmp_path / "model.pt") == (code, "cae-export: interrupted\n")
+
+
+STUCK = """
+import os, signal, sys, tempfile, threading, types
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from pathlib import Path
+numbers = [int(number) for number in sys.argv[1].split()]
+def export(*_, **__):
+    with tempfile.TemporaryDirectory() as folder:  # as onnxruntime's quantizer does
+        Path(folder, "model.onnx").touch()
+        os.kill(os.getpid(), numbers[0])
+def stuck(*_, **__):
+    try:
+        export()
+    except BaseException:
+        Path(tempfile.mkdtemp(), "model.onnx").touch()
+        os.kill(os.getpid(), numbers[1])
+        threading.Event().wait()  # for ever
+modules = sys.modules
+modules["cae_export.exporter"] = types.SimpleNamespace(export=stuck if numbers[1:] else export)
+modules["cae_export.parts"] = types.SimpleNamespace(export_part=None)
+sys.argv = ["cae-export", "model.pt"]
+from cae_export.__main__ import main
+main()
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+@pytest.mark.parametrize(("numbers", "code"), [("2", 130), ("15", 143), ("2 15", 130)])
+def test_signals_leave_no_temporary_folder(numbers: str, code: int, tmp_path: Path) -> None:
+    environment = os.environ | {"TMPDIR": str(tmp_path), "HOME": str(tmp_path / "home")}
+    done = subprocess.run([sys.executable, "-c", STUCK, numbers], env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (code, "cae-export: interrupted\n")
+    assert list(tmp_path.iterdir()) == []

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 from tests.signalled import signalled_at
 
+fcntl = pytest.importorskip("fcntl")
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX signals and limits")
 
 HERE = Path(__file__).parent
@@ -75,14 +77,19 @@ def cpu_seconds(process: int) -> float:
 STUCK = """
 import os, signal, sys, threading
 signal.signal(signal.SIGINT, signal.default_int_handler)
+from contextlib import suppress
 from pathlib import Path
+from cae_shared.children import start_child
 from cae_shared.signals import heed, interruptible
-from cae_shared.temporary import discard, temporary_beside
+from cae_shared.temporary import discard, make_temporary_folder, temporary_beside
 heed("cae-run")
-gone, left = (temporary_beside(Path(name)) for name in ("a.png", "b.png"))
+gone, left, late = (temporary_beside(Path(name)) for name in ("a.png", "b.png", "c.png"))
 gone.touch(), left.touch()
 discard(gone)
 assert not gone.exists() and left.exists()
+os.environ["TMPDIR"] = os.getcwd()
+(make_temporary_folder("cae-") / "inner").mkdir()
+(next(Path().glob("cae-*/inner")) / "model.onnx").touch()
 child = os.fork()
 if not child:
     os._exit(signal.getsignal(signal.SIGINT) is not signal.default_int_handler)
@@ -92,15 +99,67 @@ try:
         os.kill(os.getpid(), signal.SIGINT)
 except KeyboardInterrupt:
     print("finishing", flush=True)
+
+class Stderr:  # another thread goes on while the process ends
+    def __getattr__(self, name):
+        return getattr(sys.__stderr__, name)
+    def isatty(self):
+        late.touch()
+        with suppress(InterruptedError):
+            temporary_beside(Path("d.png")).touch()
+
+sys.stderr = Stderr()
+start_child([sys.executable, "-c", sys.argv[1] + "print(flush=True); time.sleep(60)"], stdout=-1).stdout.readline()
 os.kill(os.getpid(), signal.SIGINT)
 threading.Event().wait()  # for ever
 """
+LOCKING = """
+import fcntl, os, time
+lock = open(os.environ["LOCK"], "w")
+fcntl.flock(lock, fcntl.LOCK_EX)  # as long as this process lives
+"""
+MEASURING = """
+import os, signal, sys
+from cae_runtime.__main__ import main
+sys.executable, sys.argv = sys.argv[1], ["cae-run", "--benchmark", "-m", "denoise"]
+main()
+"""
 
 
-def test_the_second_signal_leaves_no_temporary_file(tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", STUCK], cwd=tmp_path, capture_output=True, text=True, check=False)
+@pytest.fixture
+def lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return what a child that runs `LOCKING` keeps locked."""
+    monkeypatch.setenv("LOCK", str(tmp_path / "lock"))
+    return tmp_path / "lock"
+
+
+def assert_nobody_keeps(lock: Path) -> None:
+    until = time.monotonic() + 10
+    with lock.open() as file:
+        while time.monotonic() < until:
+            with suppress(BlockingIOError):
+                return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            time.sleep(0.02)
+    pytest.fail("a child process is left")
+
+
+def test_the_second_signal_leaves_no_temporary_file_and_no_child(tmp_path: Path, lock: Path) -> None:
+    words = [sys.executable, "-c", STUCK, LOCKING]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (130, "finishing\n", "cae-run: interrupted\n")
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.iterdir()) == [lock]
+    assert_nobody_keeps(lock)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_while_a_model_is_measured_leaves_no_child(tmp_path: Path, lock: Path, number: int, code: int) -> None:
+    tool = tmp_path / "tool"
+    tool.write_text(f"#!{sys.executable}\n{LOCKING}os.kill(os.getppid(), {int(number)})\ntime.sleep(60)\n")
+    tool.chmod(0o755)
+    words = [sys.executable, "-c", MEASURING, tool]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, preexec_fn=heed_ctrl_c)
+    assert done.returncode == code, done.stderr
+    assert_nobody_keeps(lock)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from cae_train import TrainConfig, load_model
+from cae_train.burst import command
 from cae_train.burst.coding import noise_before, quality_of
 from cae_train.burst.estimate import estimate
 from cae_train.burst.frames import Scene, check_sources, read_scenes, shown_as
@@ -508,3 +512,23 @@ def test_a_model_carries_the_noise_that_it_was_fitted_to(tmp_path: Path) -> None
     save_model(tmp_path / "other.pt", build("skip", {}), TrainConfig(degrade=("measured",)), {})
     with pytest.raises(CaeTrainError, match="nothing was measured"):
         load_model(tmp_path / "other.pt")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_ctrl_c_lets_the_export_remove_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    partial, tool = tmp_path / "partial", tmp_path / "tool"
+    tool.write_text(
+        f"#!{sys.executable}\nimport os, signal, sys, time\n"
+        f"def end(*_):\n    os.unlink({str(partial)!r})\n    sys.exit(143)\n"
+        f"signal.signal(signal.SIGTERM, end)\nopen({str(partial)!r}, 'w')\n"
+        "os.kill(os.getppid(), signal.SIGINT)\ntime.sleep(60)\n"
+    )
+    tool.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(tool))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            command._exported(tmp_path / "model.pt", 1.0, print)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert list(tmp_path.iterdir()) == [tool]

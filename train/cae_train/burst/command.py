@@ -1,7 +1,6 @@
 """`cae-train --burst` and `--noise-from`: what they say, and how they end."""
 
 import shlex
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -14,6 +13,7 @@ import cv2
 import numpy as np
 from rich.console import Console
 
+from cae_shared.children import run_child
 from cae_shared.text import printable
 from cae_train import run_folder
 from cae_train.burst.estimate import UNKNOWN, estimate
@@ -211,10 +211,10 @@ def _exported(model: Path, gain: float, say: Callable[[str], None]) -> Path:
         TrainingError: it is refused.
     """
     export_with = [sys.executable, "-m", "cae_export", str(model)]
-    if subprocess.run(export_with, check=False).returncode:  # noqa: S603
+    if run_child(export_with).returncode:
         raise TrainingError(f"{model} is there, but cae-export refused it")
     drop = f"{min(INT8_DROP, max(SMALL_DROP, gain * INT8_SHARE)):.2f}"
-    if subprocess.run([*export_with, "--int8", "--max-drop", drop], check=False).returncode:  # noqa: S603
+    if run_child([*export_with, "--int8", "--max-drop", drop]).returncode:
         say("note: there is no int8 file, for the reason above; the float32 one is used")
         return model.with_suffix(".onnx")
     return model.with_name("model-int8.onnx")

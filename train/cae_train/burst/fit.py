@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -13,6 +12,7 @@ from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import Timer
 from torch import Tensor
 
+from cae_shared.temporary import temporary_folder
 from cae_train.burst import chart
 from cae_train.burst.coding import HEAVY, noise_before, quality_of
 from cae_train.burst.frames import Scene, Tell
@@ -207,8 +207,8 @@ def _held_out(left_out: Sequence[Fold], run: Run, turns: bool, seconds: float) -
     judged: list[Judged] = []
     weights: list[dict[str, Tensor]] = []
     for number, fold in enumerate(left_out):
-        with TemporaryDirectory(prefix="cae-fold-") as folder:
-            own, chosen_by = replace(short, out=Path(folder)), watched(fold.own, run.config.seed)
+        with temporary_folder("cae-fold-") as folder:
+            own, chosen_by = replace(short, out=folder), watched(fold.own, run.config.seed)
             fitted = _train(own, _pairs(fold.own, own, turns), chosen_by, initial_network(run.config), seconds)
             if fitted.interrupted:
                 raise KeyboardInterrupt
