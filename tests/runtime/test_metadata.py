@@ -317,7 +317,27 @@ def test_what_is_lost_has_a_name_and_nothing_claims_it(case: str) -> None:
     ids=["broken", "definitions", "long"],
 )
 def test_a_packet_that_cannot_be_cut_is_left_out(packet: bytes) -> None:
-    assert xmp_packets.without_claims(packet) == (b"", {xmp_packets.VIDEO})
+    assert xmp_packets.without_claims(packet) == (b"", {xmp_packets.PACKET, xmp_packets.VIDEO})
+    for format, data in {
+        "JPEG": jpeg(xmp=packet) if len(packet) < 2**16 else b"",
+        "PNG": png(chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + packet)),
+        "TIFF": gray_tiff({700: (1, packet)}),
+        "WebP": saved(Image.new("RGB", (9, 9)), "WebP", xmp=packet),
+    }.items():
+        assert not data or set(encode(decode(data), format)[1]) == {"xmp", xmp_packets.VIDEO}
+
+
+def test_a_packet_in_utf_16_is_cut_and_turned_too() -> None:
+    text = '<x xmlns:a="urn:a" a:MotionPhoto="1" a:title="Ä"/>'
+    for encoding in ("utf-16", "utf-16-le", "utf-16-be"):
+        declared = f'<?xml version="1.0" encoding="UTF-16"?>\n{text}'
+        cut, found = xmp_packets.without_claims(declared.encode(encoding))
+        assert (cut.decode(), found) == ('<x xmlns:a="urn:a" a:title="Ä"/>', {xmp_packets.VIDEO})
+        assert (
+            xmp_packets.upright(f"{text}tiff:Orientation='6'".encode(encoding))
+            == f"{text}tiff:Orientation='1'".encode()
+        )
+        assert xmp_packets.upright(text.encode(encoding)) == text.encode(encoding)
 
 
 SLOW_PACKETS = """

@@ -1,7 +1,8 @@
 """Takes out of an XMP packet what it says of things that are not in the file any more.
 
 A phone's photograph says in its XMP that a video or a gain map follows it; a viewer that looks for them finds nothing,
-or takes the file for damaged. The packet is cut, not written anew: all that stays is, byte for byte, what it was.
+or takes the file for damaged. The packet is cut, not written anew: in UTF-8, every byte that stays is what it was. A
+packet in UTF-16 that has to be changed is written in UTF-8, without a declaration of its encoding.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import re
 from typing import Final
 from xml.parsers import expat
 
+PACKET: Final = "xmp"
 VIDEO: Final = "video of a motion photo"
 GAIN_MAP: Final = "gain map (HDR)"
 DEPTH_MAP: Final = "depth map"
@@ -36,9 +38,10 @@ _CLAIMS_PATTERN: Final = [(address, re.compile(names), what) for address, names,
 # Both take time in proportion to the tag: no white space, and no quoted text, is looked at from two places.
 _ATTRIBUTE: Final = re.compile(rb"(?<!\s)\s+([^\s=<>\"']+)\s*=\s*(?:\"[^\"]*\"|'[^']*')")
 _TAG: Final = re.compile(rb"<[^\s/>\"']+[^>\"']*(?:(?:\"[^\"]*\"|'[^']*')[^>\"']*)*>")
-_TURNED: Final = re.compile(rb"(tiff:Orientation(?:\s*=\s*[\"']|>\s*))[2-8]")
+_TURNED: Final = re.compile(r"(tiff:Orientation(?:\s*=\s*[\"']|>\s*))[2-8]")
 _CUT_BYTES_MAX: Final = 2**20  # of a packet that is searched for what to cut
 _XML: Final = "http://www.w3.org/XML/1998/namespace"
+_DECLARATION: Final = re.compile(r"\A\ufeff?<\?xml\s[^>]*>\s*")
 _SUSPECT: Final = re.compile("|".join(re.escape(address) for address, _, _ in _CLAIMS if address) + "|" + _CLAIMS[0][1])
 
 
@@ -49,8 +52,8 @@ def without_claims(packet: bytes) -> tuple[bytes, set[str]]:
         packet: XMP.
 
     Returns:
-        The packet (empty where it may hold such words and is no XML, or longer than 1 MiB) and what was spoken of, such
-        as `VIDEO`.
+        The packet and what is lost of it, such as `VIDEO`. A packet that may hold such words, but is no XML or longer
+        than 1 MiB, comes back empty, and all of it is lost: `PACKET` is among the names.
     """
     text = _decoded(packet)
     if not _SUSPECT.search(text):
@@ -62,15 +65,17 @@ def without_claims(packet: bytes) -> tuple[bytes, set[str]]:
             raise _NoXmp
         cutter.run()
     except (expat.ExpatError, _NoXmp):
-        return b"", {
+        claims = {
             what for address, names, what in _CLAIMS if (re.search(names, text) if not address else address in text)
         }
+        return b"", {PACKET, *claims}
     return cutter.result(), cutter.found
 
 
 def upright(packet: bytes) -> bytes:
     """Return a packet that says of its picture that it is not to be turned."""
-    return _TURNED.sub(rb"\g<1>1", packet)
+    turned, count = _TURNED.subn(r"\g<1>1", _decoded(packet))
+    return turned.encode() if count else packet
 
 
 class _NoXmp(Exception):  # noqa: N818 - it never leaves this file
@@ -146,6 +151,7 @@ def _claim(name: str) -> str:
 
 
 def _decoded(packet: bytes) -> str:
+    """Return the text of a packet; of one in UTF-16 without the declaration of it."""
     for mark, encoding in (
         (b"\xff\xfe", "utf-16"),
         (b"\xfe\xff", "utf-16"),
@@ -153,5 +159,5 @@ def _decoded(packet: bytes) -> str:
         (b"\0<", "utf-16-be"),
     ):
         if packet.startswith(mark):
-            return packet.decode(encoding, "replace")
+            return _DECLARATION.sub("", packet.decode(encoding, "replace"), count=1)
     return packet.decode("utf-8", "replace")
