@@ -10,7 +10,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -233,17 +233,33 @@ def test_large_images_go_one_by_one_and_are_dropped(
 def test_ctrl_c_while_a_file_is_read_cleans_no_further_one(
     fixture_model: Model, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read, begun = batch.read_file, []
+    read, write, begun = batch.read_file, batch.write_file, []
+    saved, handled, waits = threading.Event(), threading.Event(), threading.Semaphore(0)
 
     def interrupted(path: Path) -> bytes:
         begun.append(path.name)
         if path.name == "b.png":
-            time.sleep(0.5)  # by then the first one is cleaned and saved
+            assert saved.wait(60)
+            assert all(waits.acquire(timeout=60) for _ in "ab"), "the main thread waits for b.png"
             signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
-            time.sleep(0.3)
+            assert handled.wait(60)
         return read(path)
 
+    def written(path: Path, data: bytes) -> None:
+        write(path, data)
+        saved.set()
+
+    def waited(*args: Any, **options: Any) -> Any:
+        waits.release()
+        return wait(*args, **options)
+
+    def handle(*_: object) -> None:
+        handled.set()
+        raise KeyboardInterrupt
+
     monkeypatch.setattr(batch, "read_file", interrupted)
+    monkeypatch.setattr(batch, "write_file", written)
+    monkeypatch.setattr("cae_runtime.pool.wait", waited)
     monkeypatch.setattr(batch, "_PIXELS_UNDER_WAY", 1)
     told = []
 
@@ -252,7 +268,7 @@ def test_ctrl_c_while_a_file_is_read_cleans_no_further_one(
         for result in clean_files(restorer, make_plan([photos], tmp_path / "out").jobs):
             told.append(result.status)
 
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    before = signal.signal(signal.SIGINT, handle)
     try:
         with pytest.raises(KeyboardInterrupt):
             work()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -189,7 +188,14 @@ def test_what_was_begun_is_told_of_before_the_source_fails_or_is_interrupted() -
 
 
 def test_room_is_for_so_much_at_once_and_for_one_that_is_larger() -> None:
-    room, order = Room(10), []
+    room, order, waits = Room(10), [], threading.Event()
+
+    class Watched(threading.Condition):
+        def wait(self, timeout: float | None = None) -> bool:
+            waits.set()
+            return super().wait(timeout)
+
+    room._change = Watched()
 
     def take(size: int) -> None:
         room.take(size)
@@ -199,14 +205,13 @@ def test_room_is_for_so_much_at_once_and_for_one_that_is_larger() -> None:
         take(6)
         waiting = pool.submit(take, 25)
         take(4)
-        time.sleep(0.05)
-        assert not waiting.done()
+        assert waits.wait(timeout=10)
         room.give_back(6)
         room.give_back(4)
         waiting.result(timeout=10)
+        waits.clear()
         ended = pool.submit(take, 1)
-        time.sleep(0.05)
-        assert not ended.done()
+        assert waits.wait(timeout=10)
         room.close()
         ended.result(timeout=10)
     assert order == [6, 4, 25, 1]

@@ -94,7 +94,7 @@ def test_strength_goes_part_of_the_way(denoise: Restorer) -> None:
     np.testing.assert_allclose(half, (noisy + full) / 2, atol=1)
 
 
-def test_threads_and_parts_change_no_bit(monkeypatch: pytest.MonkeyPatch, fixture_model: Model) -> None:
+def test_threads_and_parts_change_nothing_but_a_rounding(monkeypatch: pytest.MonkeyPatch, fixture_model: Model) -> None:
     noisy = made("underexposed", 256).noisy[:, :70]
     results = []
     for threads, part in ((1, 2), (3, 3), (2, 8)):
