@@ -18,7 +18,7 @@ from cae_runtime.decoders import decoded
 from cae_runtime.errors import ImageError
 from cae_runtime.formats import JPEG, PBM, PGM, PNG, PPM, SUFFIX_OF_FORMAT, TIFF, WEBP
 from cae_runtime.header import Header
-from cae_runtime.metadata import Metadata, carries_exif, lost
+from cae_runtime.metadata import Metadata, carries_exif, few, lost
 from cae_runtime.metadata import read as read_metadata
 from cae_runtime.metadata import write as write_metadata
 from cae_runtime.metadata.exif import upright_block, with_new_pictures
@@ -165,8 +165,8 @@ def encode(picture: Picture, format: str, quality: int | None = None) -> tuple[b
             tables), and keeps a lossless WebP lossless.
 
     Returns:
-        The file's bytes, and the names of what was not kept; `GREY_LAYOUT` among them tells that gray
-        with alpha was stored as color with alpha.
+        The file's bytes, and the names of what was not kept, at most 20 and `and 7 more`; `GREY_LAYOUT` in front tells
+        that gray with alpha was stored as color with alpha.
 
     Raises:
         ImageError: the format cannot hold the pixels (alpha in JPEG, 16 bits in JPEG, WebP and BMP), or is too small.
@@ -184,8 +184,8 @@ def encode(picture: Picture, format: str, quality: int | None = None) -> tuple[b
     except DAMAGED:  # a picture is worth more than what a stranger's file says of it
         bare = Metadata(jpeg_quality=picture.metadata.jpeg_quality)
         data = _file(replace(picture, pixels=upright(pixels, picture.orientation), metadata=bare), format, quality)
-    dropped = lost(picture.metadata, data, format) | ({GREY_LAYOUT} if channels == 2 else set())
-    return data, tuple(sorted(dropped))
+    dropped = few(lost(picture.metadata, data, format))
+    return data, (GREY_LAYOUT, *dropped) if channels == 2 else dropped
 
 
 def _file(picture: Picture, format: str, quality: int | None) -> bytes:

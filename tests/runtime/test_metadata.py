@@ -341,7 +341,8 @@ def test_a_packet_in_utf_16_is_cut_and_turned_too() -> None:
 
 
 SLOW_PACKETS = """
-from cae_runtime.metadata import xmp
+from cae_runtime.metadata import exif, xmp
+assert exif.plain(exif.PREFIX * 2_000_000 + b"II") == b"II"
 claim = 'xmlns:C="urn:camera" C:MotionPhoto="1"'
 children = "".join(f'<x xmlns:C="urn:{number}" C:MotionPhoto="1"/>' for number in range(20_000))
 for text in (f"<x{' ' * 900_000}{claim}/>", f"<x {claim}{' ' * 900_000}/>", f"<x {claim}>{children}</x>"):
@@ -352,6 +353,38 @@ for text in (f"<x{' ' * 900_000}{claim}/>", f"<x {claim}{' ' * 900_000}/>", f"<x
 
 def test_a_long_packet_takes_time_in_proportion_to_its_length() -> None:
     subprocess.run([sys.executable, "-c", SLOW_PACKETS], check=True, timeout=60)  # minutes, if it were by the square
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        jpeg(*(segment(0xE5, b"n%03d\0" % number) for number in range(30)), exif=exif_of_camera()),
+        png(*(chunk(b"tEXt", b"n%03d\0" % number) for number in range(30)), exif=exif_of_camera()),
+        gray_tiff({**{50_000 + tag: (3, [1]) for tag in range(30)}, ARTIST: (2, b"A.")}),
+    ],
+    ids=["JPEG", "PNG", "TIFF"],
+)
+def test_of_many_names_twenty_are_given(data: bytes) -> None:
+    dropped = encode(decode(data), "BMP")[1]
+    assert len(dropped) == 21
+    assert dropped[0] in ("exif", "artist")  # what all know comes first
+    assert dropped[-1] == "and 11 more"
+
+
+def test_a_file_keeps_a_thousand_texts_or_comments() -> None:
+    texts = png(*(chunk(b"tEXt", b"n%d\0keep" % number) for number in range(1003)))
+    comments = jpeg(*(segment(0xFE, b"keep%d" % number) for number in range(1003)))
+    names = jpeg(*(segment(0xE5, b"n%d" % number) for number in range(1003)))
+    for format, data, lost in [
+        ("PNG", texts, "further texts"),
+        ("JPEG", comments, "further comments"),
+    ]:
+        written, dropped = encode(decode(data), format)
+        assert dropped == (lost,)
+        assert written.count(b"keep") == 1000
+        assert encode(decode(written), format)[1] == ()
+    assert len(decode(names).metadata.found) == 1001
+    assert metadata.few(decode(names).metadata.found)[0] == "further metadata"
 
 
 @pytest.mark.parametrize(

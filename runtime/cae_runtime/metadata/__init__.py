@@ -6,7 +6,7 @@ everything that is lost has a name.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Final
 
@@ -15,7 +15,7 @@ from cae_runtime.metadata import bmp, jpeg, png, tiff, webp
 from cae_runtime.metadata.record import Metadata
 from cae_runtime.tiff_directory import DAMAGED
 
-__all__ = ["Metadata", "carries_exif", "lost", "read", "write"]
+__all__ = ["Metadata", "carries_exif", "few", "lost", "read", "write"]
 
 _READERS: Final = {JPEG: jpeg.read, PNG: png.read, WEBP: webp.read, TIFF: tiff.read, BMP: bmp.read}
 _WRITERS: Final = {JPEG: jpeg.write, PNG: png.write, TIFF: tiff.write, BMP: bmp.write}
@@ -25,6 +25,8 @@ _EXIF_CARRIERS: Final[dict[str, Callable[[bytes], bool]]] = {
     WEBP: bool,
     TIFF: tiff.carries_exif,
 }
+_NAMED_MAX: Final = 20  # names of what is lost, so that the line about them can be read
+_OF_THE_FILE: Final = ("APP", "TIFF tag ", "chunk ", "text ")  # how names begin that files choose
 _UNREADABLE: Final = "metadata that cannot be read"
 
 
@@ -73,3 +75,10 @@ def lost(before: Metadata, data: bytes, format: str) -> set[str]:
     """
     after = read(data, format)
     return set(before.found - after.found - after.in_exif)
+
+
+def few(names: Iterable[str]) -> tuple[str, ...]:
+    """Return names in order, those that a file has chosen last; of more than 20 the first ones, and `and 7 more`."""
+    ordered = sorted(names, key=lambda name: (name.startswith(_OF_THE_FILE), name))
+    more = len(ordered) - _NAMED_MAX
+    return (*ordered[:_NAMED_MAX], f"and {more} more") if more > 0 else tuple(ordered)

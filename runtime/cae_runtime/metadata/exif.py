@@ -43,9 +43,10 @@ class _Thumbnail:
 
 def plain(block: bytes) -> bytes:
     """Return a block without the prefixes that belong to JPEG, and that some writers put into other formats too."""
-    while block.startswith(PREFIX):
-        block = block.removeprefix(PREFIX)
-    return block
+    start = 0
+    while block.startswith(PREFIX, start):
+        start += len(PREFIX)
+    return block[start:]
 
 
 def upright_block(block: bytes) -> bytes:

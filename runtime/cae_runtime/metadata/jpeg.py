@@ -10,7 +10,7 @@ from cae_runtime.jpeg_header import END_OF_IMAGE, JPEG_EXIF, JPEG_ICC, JPEG_XMP,
 from cae_runtime.metadata import exif, xmp
 from cae_runtime.metadata.density import from_jpeg, to_jpeg
 from cae_runtime.metadata.jpeg_quality import quality_of
-from cae_runtime.metadata.record import BEHIND, Metadata
+from cae_runtime.metadata.record import BEHIND, Kept, Metadata, note
 from cae_runtime.metadata.tag_names import names_of_exif
 from cae_runtime.tiff_directory import DAMAGED, directory
 
@@ -42,7 +42,7 @@ def read(data: bytes) -> Metadata:
     density = None
     profile: dict[int, bytes] = {}
     parts = 0
-    comments, tables = [], []
+    comments, tables = Kept(), []
     others = 0
     end = len(data)
     for segment in segments(data):
@@ -67,20 +67,20 @@ def read(data: bytes) -> Metadata:
             iptc = iptc or resources.get(_IPTC, b"")
             found |= {"Photoshop resources"} if not resources or resources.keys() - {_IPTC, _IPTC_DIGEST} else set()
         elif marker == _COMMENT:
-            comments.append((b"\xfe", payload))
+            found |= set() if comments.add(b"\xfe", payload) else {"further comments"}
         elif marker == _DQT:
             tables.append(payload)
         elif marker in _APP and marker != _ADOBE:
-            found.add(_name(marker, payload))
+            note(found, _name(marker, payload))
     packet, claims = xmp.without_claims(packet)
     icc = b"".join(profile[number] for number in sorted(profile)) if sorted(profile) == [*range(1, parts + 1)] else b""
     found |= claims | _behind(data, end) | ({xmp.FURTHER_PICTURES} if others > 0 else set())
     if others <= (xmp.GAIN_MAP in found) and found & {xmp.GAIN_MAP, xmp.VIDEO}:
         found.discard(xmp.FURTHER_PICTURES)  # it is that gain map or video which was counted or spoken of
-    present = {"xmp": packet, "icc": profile, "iptc": iptc, "density": density, "comment": comments}
+    present = {"xmp": packet, "icc": profile, "iptc": iptc, "density": density, "comment": comments.items}
     found |= {name for name, value in present.items() if value} | exif.lost_elsewhere(exif_block)
     return Metadata(
-        exif_block, packet, icc, iptc, density, tuple(comments),
+        exif_block, packet, icc, iptc, density, tuple(comments.items),
         found=frozenset(found), in_exif=names_of_exif(exif_block), jpeg_quality=quality_of(tables),
     )  # fmt: skip
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from cae_runtime.metadata import exif, xmp
 from cae_runtime.metadata.density import from_png, to_png
-from cae_runtime.metadata.record import BEHIND, PALETTE, Metadata, bits_name
+from cae_runtime.metadata.record import BEHIND, PALETTE, Kept, Metadata, bits_name, note
 from cae_runtime.metadata.tag_names import names_of_exif
 from cae_runtime.png_header import PNG_XMP, chunks
 
@@ -39,7 +39,7 @@ def read(data: bytes) -> Metadata:
     """Read the metadata of a PNG."""
     found: set[str] = set()
     native: dict[bytes, bytes] = {}
-    texts: list[tuple[bytes, bytes]] = []
+    texts = Kept()
     exif_block, packet, icc = b"", b"", b""
     end = len(data)
     for chunk in chunks(data):
@@ -60,10 +60,12 @@ def read(data: bytes) -> Metadata:
             packet = packet or _packet(content[len(PNG_XMP) :])
         elif name in _TEXTS:
             word = content.split(b"\0")[0]
-            found.add(_text_name(word))
-            texts += [] if word.startswith((_HIDDEN, PNG_XMP[:-1])) else [(name, content)]
+            if word.startswith((_HIDDEN, PNG_XMP[:-1])) or texts.add(name, content):
+                note(found, _text_name(word))
+            else:
+                found.add("further texts")
         else:
-            found.add(_UNTRUE.get(name) or f"chunk {name.decode('latin-1')!r}")
+            note(found, _UNTRUE.get(name) or f"chunk {name.decode('latin-1')!r}")
     packet, claims = xmp.without_claims(packet)
     found |= claims | {_NATIVE[name][1] for name in native} | exif.lost_elsewhere(exif_block)
     found |= {BEHIND} if data[end:].strip(b"\0\r\n\t ") else set()
@@ -74,7 +76,7 @@ def read(data: bytes) -> Metadata:
         found.add(bits_name(bits))
     density = from_png(native[b"pHYs"]) if b"pHYs" in native else None
     return Metadata(
-        exif_block, packet, icc, density=density, native=(*native.items(), *texts), layout=data[_LAYOUT],
+        exif_block, packet, icc, density=density, native=(*native.items(), *texts.items), layout=data[_LAYOUT],
         found=frozenset(found), in_exif=names_of_exif(exif_block),
     )  # fmt: skip
 

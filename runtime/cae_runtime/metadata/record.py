@@ -15,12 +15,41 @@ PALETTE: Final = "palette (written as colors)"
 
 
 GEO: Final = frozenset({33550, 33922, 34264, 34735, 34736, 34737})  # tags that put pixels on the earth
+FURTHER: Final = "further metadata"
+_NAMES_MAX: Final = 1000  # that one file gives
+_KEPT_MAX: Final = 1000  # texts or comments of one file, as libpng has it
+_KEPT_BYTES_MAX: Final = 2**24  # of all of them
 _OF_AXES: Final = {b"pHYs", b"oFFs"}  # chunks that tell x from y
 
 
 def bits_name(bits: int) -> str:
     """Return what is said of pixels of fewer than 8 bits, which are written with 8."""
     return f"depth of {bits} bit{'s' * (bits != 1)} (8 are written)"
+
+
+def note(found: set[str], name: str) -> None:
+    """Add a name that a file has chosen to those that were found in it; after 1,000 names only `FURTHER`."""
+    found.add(name if len(found) < _NAMES_MAX else FURTHER)
+
+
+class Kept:
+    """The texts or comments of a file that are carried over: the first 1,000, of 16 MiB together.
+
+    Attributes:
+        items: (kind, content) of each, in the order of the file.
+    """
+
+    def __init__(self) -> None:
+        self.items: list[tuple[bytes, bytes]] = []
+        self._room = _KEPT_BYTES_MAX
+
+    def add(self, kind: bytes, content: bytes) -> bool:
+        """Keep one more; return whether there was room for it."""
+        fits = len(self.items) < _KEPT_MAX and len(content) <= self._room
+        if fits:
+            self.items.append((kind, content))
+            self._room -= len(content)
+        return fits
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from cae_runtime.metadata import exif, xmp
-from cae_runtime.metadata.record import BEHIND, Metadata
+from cae_runtime.metadata.record import BEHIND, Metadata, note
 from cae_runtime.metadata.tag_names import names_of_exif
 from cae_runtime.webp_header import chunks
 
@@ -22,7 +22,7 @@ def read(data: bytes) -> Metadata:
         if chunk.name in (b"EXIF", b"XMP ", b"ICCP"):
             blocks.setdefault(chunk.name, data[chunk.start : chunk.end])
         elif chunk.name not in _PIXELS:
-            found.add(xmp.C2PA if chunk.name == b"C2PA" else f"chunk {chunk.name.decode('latin-1')!r}")
+            note(found, xmp.C2PA if chunk.name == b"C2PA" else f"chunk {chunk.name.decode('latin-1')!r}")
     block = exif.plain(blocks.get(b"EXIF", b""))
     packet, claims = xmp.without_claims(blocks.get(b"XMP ", b"").rstrip(b"\0"))
     icc = blocks.get(b"ICCP", b"")
