@@ -58,7 +58,7 @@ def checked_whole(name: str, value: Any, low: int, high: int | None = None, unle
     except TypeError:
         raise ArgumentTypeError(f"{name} is {value!r}: it must be a whole number, {wanted}{other}") from None
     if number < low or (high is not None and number > high):
-        raise UsageError(f"{name} is {number}: it must be {wanted}{other}")
+        raise UsageError(f"{name} is {number}: it must be {wanted}")
     return number
 
 

@@ -125,7 +125,7 @@ def clean_pipe(
             with os.fdopen(os.dup(sys.stdout.fileno()), "wb") as stream:  # of its own: what fails is not tried again
                 stream.write(cleaned.data)
         except OSError as e:
-            raise UsageError(f"output '-' cannot be written to: {e.strerror}") from e
+            raise ImageError(f"output '-' cannot be written to: {e.strerror}") from e
     name = "stdin" if source == PIPE else repr(source)
     if cleaned.dropped:
         tell(f"not kept from {name}: {', '.join(cleaned.dropped)}")
