@@ -1,8 +1,17 @@
-"""What is known of an image file before it is decoded."""
+"""What is known of an image file before it is decoded, and the parts that it has."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """One chunk of a PNG or WebP: its name, and where its content starts and ends in the file."""
+
+    name: bytes
+    start: int
+    end: int
 
 
 @dataclass(frozen=True)

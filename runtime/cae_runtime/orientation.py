@@ -6,16 +6,15 @@ from typing import Any, Final
 
 from numpy.typing import NDArray
 
-from cae_runtime.tiff_directory import DAMAGED, directory
+from cae_runtime.tiff_directory import DAMAGED, ORIENTATION, directory
 
-_ORIENTATION: Final = 274
 _INVERSE: Final = {6: 8, 8: 6}  # the orientations that do not undo themselves
 
 
 def exif_orientation(exif: bytes) -> int:
     """Return the orientation tag 1..8 of an EXIF block (a TIFF structure, without `Exif`); 1 where it has none."""
     try:
-        value = directory(exif).number(_ORIENTATION, 1)
+        value = directory(exif).number(ORIENTATION, 1)
     except DAMAGED:
         return 1
     return value if 1 <= value <= 8 else 1

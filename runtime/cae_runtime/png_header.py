@@ -4,26 +4,16 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
 
 from cae_runtime.errors import ImageError
 from cae_runtime.formats import PNG
-from cae_runtime.header import Header
+from cae_runtime.header import Chunk, Header
 
 SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 PNG_XMP: Final = b"XML:com.adobe.xmp\0"
 _GRAY: Final = 0
 _GRAY_ALPHA: Final = 4
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """One chunk of a PNG: its name, and where its content starts and ends in the file."""
-
-    name: bytes
-    start: int
-    end: int
 
 
 def chunks(data: bytes) -> Iterator[Chunk]:

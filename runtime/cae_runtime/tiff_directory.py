@@ -9,10 +9,15 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-# Type number -> struct letter; rationals are two numbers each.
-_LETTERS: Final = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 11: "f", 12: "d", 13: "I", 16: "Q", 17: "q", 18: "Q"}
-_RATIONALS: Final = {5: "I", 10: "i"}
-_TEXT: Final = {2: 1, 7: 1}  # and undefined bytes: one byte each
+ORIENTATION: Final = 274
+# Type number -> struct letter (text and undefined bytes are bytes). A rational is two of these numbers.
+LETTERS: Final = {
+    1: "B", 2: "B", 3: "H", 4: "I", 5: "I", 6: "b", 7: "B", 8: "h", 9: "i", 10: "i", 11: "f", 12: "d", 13: "I",
+    16: "Q", 17: "q", 18: "Q",
+}  # fmt: skip
+RATIONALS: Final = {5, 10}
+_TEXT: Final = {2, 7}
+_WHOLE: Final = {1, 3, 4, 13, 16, 18}  # unsigned
 _NUMBERS_MAX: Final = 2**16  # of one tag; longer ones are taken as arrays
 # What reading a file whose numbers lead nowhere may raise.
 DAMAGED: Final = (struct.error, IndexError, OverflowError, ValueError, KeyError)
@@ -49,8 +54,8 @@ class Entry:
             raise ValueError(f"tag {self.tag} has {self.count} values")
         if self.kind in _TEXT:
             return tuple(self.data)
-        letter, count = _LETTERS.get(self.kind) or _RATIONALS[self.kind], self.count
-        return struct.unpack_from(f"{self.order}{count * (1 + (self.kind in _RATIONALS))}{letter}", self.data)
+        numbers = self.count * (1 + (self.kind in RATIONALS))
+        return struct.unpack_from(f"{self.order}{numbers}{LETTERS[self.kind]}", self.data)
 
 
 @dataclass(frozen=True)
@@ -97,8 +102,9 @@ class Directory:
         entry = self.get(tag)
         if entry is None:
             return np.zeros(0, np.uint64)
-        width = {"B": 1, "H": 2, "I": 4, "Q": 8}[_LETTERS[entry.kind]]
-        return np.frombuffer(entry.data, f"{entry.order}u{width}", entry.count).astype(np.uint64)
+        if entry.kind not in _WHOLE:
+            raise KeyError(entry.kind)
+        return np.frombuffer(entry.data, entry.order + LETTERS[entry.kind], entry.count).astype(np.uint64)
 
 
 def byte_order(data: bytes | bytearray) -> tuple[str, bool, int]:
@@ -127,7 +133,7 @@ def directory(data: bytes | bytearray, offset: int | None = None) -> Directory:
     entries = []
     for _ in range(min(count, 0xFFFF)):
         tag, kind, length = struct.unpack_from(order + ("HHQ" if big else "HHI"), data, offset)
-        size = length * _size_of(kind)
+        size = length * size_of(kind)
         place = offset + (12 if big else 8)
         if size > (8 if big else 4):
             place = struct.unpack_from(order + ("Q" if big else "I"), data, place)[0]
@@ -137,8 +143,6 @@ def directory(data: bytes | bytearray, offset: int | None = None) -> Directory:
     return Directory(tuple(entries), following)
 
 
-def _size_of(kind: int) -> int:
+def size_of(kind: int) -> int:
     """Return the bytes of one value of a type, 0 of an unknown type."""
-    if kind in _RATIONALS:
-        return 8
-    return struct.calcsize("<" + _LETTERS[kind]) if kind in _LETTERS else _TEXT.get(kind, 0)
+    return struct.calcsize("<" + LETTERS[kind]) * (1 + (kind in RATIONALS)) if kind in LETTERS else 0

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from cae_runtime.errors import ImageError
 from cae_runtime.formats import TIFF
 from cae_runtime.header import Header
-from cae_runtime.tiff_directory import Directory, directory
+from cae_runtime.tiff_directory import ORIENTATION, Directory, directory
 from cae_runtime.tiff_kinds import BLACK_ZERO, CONTIGUOUS, UNSIGNED, YCBCR, Kind, read_by_opencv
 
 SIGNATURES: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-WIDTH, LENGTH, BITS, COMPRESSION, PHOTOMETRIC, STRIPS, ORIENTATION, SAMPLES = 256, 257, 258, 259, 262, 273, 274, 277
+WIDTH, LENGTH, BITS, COMPRESSION, PHOTOMETRIC, STRIPS, SAMPLES = 256, 257, 258, 259, 262, 273, 277
 ROWS_PER_STRIP, STRIP_BYTES, PLANES, PREDICTOR, COLOR_MAP, FILL_ORDER = 278, 279, 284, 317, 320, 266
 TILE_WIDTH, TILE_LENGTH, TILES, TILE_BYTES, EXTRA_SAMPLES, SAMPLE_FORMAT = 322, 323, 324, 325, 338, 339
 JPEG_TABLES, _SUBSAMPLING, _DEPTH, _TILE_DEPTH = 347, 530, 32997, 32998

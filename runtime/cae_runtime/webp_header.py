@@ -4,20 +4,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from cae_runtime.errors import ImageError
 from cae_runtime.formats import WEBP
-from cae_runtime.header import Header
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """One chunk of a WebP: its name, and where its content starts and ends in the file."""
-
-    name: bytes
-    start: int
-    end: int
+from cae_runtime.header import Chunk, Header
 
 
 def chunks(data: bytes) -> Iterator[Chunk]:

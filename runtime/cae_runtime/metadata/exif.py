@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from cae_runtime.metadata import tiff_tags
 from cae_runtime.orientation import exif_orientation
-from cae_runtime.tiff_directory import DAMAGED, byte_order
+from cae_runtime.tiff_directory import DAMAGED, ORIENTATION, byte_order
 from cae_runtime.tiff_directory import directory as raw_directory
 
 PREFIX: Final = b"Exif\0\0"
@@ -59,7 +59,7 @@ def upright_block(block: bytes) -> bytes:
         sides = {_WIDTH: values.pop(_HEIGHT, None), _HEIGHT: values.pop(_WIDTH, None)}
         values |= {tag: value for tag, value in sides.items() if value}
         inner[tiff_tags.EXIF] = replace(inner[tiff_tags.EXIF], values=values)
-    turned = {**directory.values, tiff_tags.ORIENTATION: tiff_tags.shorts(1)}
+    turned = {**directory.values, ORIENTATION: tiff_tags.shorts(1)}
     return tiff_tags.exif_block(replace(directory, values=turned, inner=inner), byte_order(block)[0])
 
 

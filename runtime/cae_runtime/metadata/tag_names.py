@@ -6,7 +6,7 @@ from typing import Final
 
 from cae_runtime.metadata import tiff_tags, xmp
 from cae_runtime.metadata.record import GEO
-from cae_runtime.tiff_directory import DAMAGED
+from cae_runtime.tiff_directory import DAMAGED, ORIENTATION
 
 DENSITY: Final = (282, 283, 296)
 PALETTE_COLORS: Final = 3  # a photometric interpretation
@@ -23,7 +23,7 @@ UNTRUE: Final = {
 }  # fmt: skip
 # Tags that the first directory of an EXIF block may have, whatever file it is in.
 OF_EXIF: Final = {
-    tiff_tags.DESCRIPTION: "description", 271: "camera make", 272: "camera model", tiff_tags.ORIENTATION: "",
+    tiff_tags.DESCRIPTION: "description", 271: "camera make", 272: "camera model", ORIENTATION: "",
     305: "software", 306: "date", 315: "artist", 316: "host computer", 318: "white point", 319: "chromaticities",
     18246: "rating", 18249: "rating", 33432: "copyright", 40091: "title", 40092: "comment", 40093: "author",
     40094: "keywords", 40095: "subject", **dict.fromkeys(DENSITY, "density"),

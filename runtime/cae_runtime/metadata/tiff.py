@@ -17,7 +17,7 @@ from cae_runtime.metadata.tag_names import (
     program_of,
 )
 from cae_runtime.metadata.tiff_tags import Directory, Value, block, rational, shorts
-from cae_runtime.tiff_directory import DAMAGED, byte_order
+from cae_runtime.tiff_directory import DAMAGED, ORIENTATION, byte_order
 
 _BITS, _COLORS, _SAMPLES, _EXTRA_SAMPLES = 258, 262, 277, 338
 _BLOCKS = {tiff_tags.XMP, tiff_tags.ICC, tiff_tags.IPTC}
@@ -45,7 +45,7 @@ def read(data: bytes) -> Metadata:
     packet, claims = xmp.without_claims(blocks.get(tiff_tags.XMP, b"").rstrip(b"\0"))
     icc, iptc = blocks.get(tiff_tags.ICC, b""), blocks.get(tiff_tags.IPTC, b"")
     block_of_its_own = b""
-    if page.inner or of_exif.keys() - {*DENSITY, tiff_tags.ORIENTATION} or _turned(of_exif):
+    if page.inner or of_exif.keys() - {*DENSITY, ORIENTATION} or _turned(of_exif):
         block_of_its_own = tiff_tags.exif_block(Directory(of_exif, page.inner), byte_order(data)[0])
     found |= claims | exif.lost_elsewhere(block_of_its_own) | _layout(page)
     found |= {name for name, value in (("exif", page.inner), ("xmp", packet), ("icc", icc), ("iptc", iptc)) if value}
@@ -87,7 +87,7 @@ def write(data: bytes, metadata: Metadata) -> bytes:
 
 
 def _turned(values: dict[int, Value]) -> bool:
-    orientation = values.get(tiff_tags.ORIENTATION)
+    orientation = values.get(ORIENTATION)
     return orientation is not None and orientation.data != struct.pack("<H", 1)
 
 

@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 
 from cae_runtime import tiff_directory
-from cae_runtime.tiff_directory import DAMAGED
+from cae_runtime.tiff_directory import DAMAGED, LETTERS, RATIONALS, size_of
 
 EXIF: Final = 34665
 GPS: Final = 34853
@@ -23,7 +23,6 @@ XMP: Final = 700
 ICC: Final = 34675
 IPTC: Final = 33723
 PHOTOSHOP: Final = 34377
-ORIENTATION: Final = 274
 DESCRIPTION: Final = 270
 _SHAPE: Final = b'{"shape"'  # a description, often a second one, in which tifffile repeats how the pixels are stored
 _INNER: Final = {EXIF, GPS, INTEROPERABILITY}  # tags whose value is the offset of another directory
@@ -34,9 +33,7 @@ SHORT: Final = 3
 LONG: Final = 4
 RATIONAL: Final = 5
 UNDEFINED: Final = 7
-# By type: bytes of a value, and of the numbers in it that the byte order turns around.
-_SIZES: Final = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
-_NUMBERS: Final = {3: 2, 4: 4, 5: 4, 8: 2, 9: 4, 10: 4, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+_BYTES: Final = {BYTE, 2, 6, UNDEFINED}  # types of text and bytes
 _OFFSETS: Final = {13, 18}  # types of values that lead elsewhere
 _SHORTER: Final = {16: (LONG, "<u8", "<u4"), 17: (9, "<i8", "<i4")}  # of BigTIFF -> what a plain TIFF holds
 _HEADER_BYTES: Final = 8
@@ -51,12 +48,11 @@ class Value:
     data: bytes
 
     def numbers(self) -> list[float]:
-        """Return the value as numbers; a rational with the denominator 0 is 0. Text and bytes give none."""
-        letter = {3: "u2", 4: "u4", 5: "u4", 8: "i2", 9: "i4", 10: "i4", 11: "f4", 12: "f8", 16: "u8", 17: "i8"}
-        if self.kind not in letter:
+        """Return the value as numbers; a rational with the denominator 0 is 0. Text, bytes and offsets give none."""
+        if self.kind in _BYTES | _OFFSETS:
             return []
-        values = np.frombuffer(self.data, f"<{letter[self.kind]}").astype(float)
-        if self.kind in (RATIONAL, 10):
+        values = np.frombuffer(self.data, "<" + LETTERS[self.kind]).astype(float)
+        if self.kind in RATIONALS:
             top, bottom = values[::2], values[1::2]
             values = np.divide(top, bottom, out=np.zeros_like(top), where=bottom != 0)
         return [float(value) for value in values]
@@ -122,10 +118,10 @@ def _read(data: bytes, offset: int | None, depth: int) -> Directory:
     for entry in raw.entries:
         if entry.tag == DESCRIPTION and bytes(entry.data[: len(_SHAPE)]) == _SHAPE:
             continue
-        size = entry.count * _SIZES.get(entry.kind, 0)
+        size = entry.count * size_of(entry.kind)
         budget -= size
         if (
-            entry.kind not in _SIZES
+            entry.kind not in LETTERS
             or len(entry.data) < size
             or budget < 0
             or entry.tag in values
@@ -137,7 +133,7 @@ def _read(data: bytes, offset: int | None, depth: int) -> Directory:
         if entry.tag in _BLOCKS:
             value = block(value.data)
         elif entry.order == ">":
-            value = replace(value, data=_turned(value.data, _NUMBERS.get(entry.kind, 1)))
+            value = replace(value, data=_turned(value))
         if entry.tag not in _INNER:
             values[entry.tag] = value
         elif depth:
@@ -184,7 +180,7 @@ def _written(directory: Directory, offset: int, order: str) -> bytes:
             body += _written(directory.inner[tag], behind + len(body), order)
             continue
         value = values[tag]
-        data = _turned(value.data, _NUMBERS.get(value.kind, 1)) if order == ">" else value.data
+        data = _turned(value) if order == ">" else value.data
         entries += struct.pack(order + "HHI", tag, value.kind, value.count)
         entries += data.ljust(4, b"\0") if len(data) <= 4 else struct.pack(order + "I", behind + len(body))
         body += b"" if len(data) <= 4 else data + bytes(len(data) % 2)
@@ -203,5 +199,6 @@ def _shorter(value: Value) -> Value | None:
     return Value(kind, value.count, fits.tobytes()) if (fits == numbers).all() else None
 
 
-def _turned(data: bytes, size: int) -> bytes:
-    return data if size == 1 else np.frombuffer(data, f">u{size}").astype(f"<u{size}").tobytes()
+def _turned(value: Value) -> bytes:
+    """The bytes of a value in the other byte order."""
+    return np.frombuffer(value.data, f"u{struct.calcsize('<' + LETTERS[value.kind])}").byteswap().tobytes()
