@@ -1,6 +1,5 @@
 """`cae-export`: parse, call, report."""
 
-import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +23,7 @@ from cae_export.config import (
 from cae_export.errors import CaeExportError, RefusedError, UsageError
 from cae_shared.command import require_address_space
 from cae_shared.signals import interruptible
-from cae_shared.text import printable
+from cae_shared.text import printable, shell_word
 
 if TYPE_CHECKING:
     from cae_export.exporter import ExportReport
@@ -128,7 +127,7 @@ def command(
             typer.echo(printable(line))
         for note in made.notes:
             typer.echo(printable(f"note: {note}"), err=True)
-        typer.echo(printable(f"next: cae-run {RUN[wanted]} -m {shlex.quote(str(made.path))}"), err=True)
+        typer.echo(printable(f"next: cae-run {RUN[wanted]} -m {shell_word(made.path)}"), err=True)
         return
     with _interruptible():
         report = export(
@@ -150,7 +149,7 @@ def command(
     if report.psnr_out < report.psnr_in and report.spec.degradation != "none":
         typer.echo("note: its output is worse than its input: its code is too narrow, or it needs longer training",
                    err=True)  # fmt: skip
-    typer.echo(printable(f"next: cae-run photos/ -o clean/ -m {shlex.quote(str(report.path))}"), err=True)
+    typer.echo(printable(f"next: cae-run photos/ -o clean/ -m {shell_word(report.path)}"), err=True)
 
 
 def _wanted(ctx: typer.Context, part: str | None, anomaly: bool) -> "Part | None":

@@ -14,6 +14,7 @@ from onnxruntime import InferenceSession as InferenceSession
 from cae_runtime.errors import ModelError, ProviderError, UsageError
 from cae_runtime.limits import usable_cpus
 from cae_runtime.providers import CPU, PROVIDERS, Provider, ProviderChoice
+from cae_shared.text import shell_word
 
 VERSION: Final[str] = ort.__version__
 _LOG_FATAL: Final = 4
@@ -151,7 +152,9 @@ def start(
         if "external data" in why.lower() or "model_path must not be empty" in why:  # the latter up to 1.22
             raise ModelError(f"model {str(path)!r} keeps its weights in another file: export it as one file") from e
         if type(e).__name__ in {"InvalidProtobuf", "NoModel", "NoSuchFile"} or "No graph was found" in why:
-            hint = f"; export it first: cae-export {path}" if path.suffix in (".pt", ".pth", ".ckpt") else ""
+            hint = (
+                f"; export it first: cae-export {shell_word(path)}" if path.suffix in (".pt", ".pth", ".ckpt") else ""
+            )
             raise ModelError(f"model {str(path)!r} is not an ONNX model{hint}") from e
         if provider.full == CPU:
             raise ModelError(f"model {str(path)!r} cannot be run by onnxruntime {VERSION}: {why}") from e

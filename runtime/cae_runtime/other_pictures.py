@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import PurePath
 from typing import Final
+
+from cae_shared.text import shell_word
 
 _RAW: Final = frozenset({
     ".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".iiq", ".kdc", ".mef", ".mos", ".mrw", ".nef",
@@ -17,7 +20,8 @@ SUFFIXES: Final = _RAW | _OTHERS
 # Files that systems put into folders by themselves; names that begin with a dot are left out anyway.
 OF_SYSTEMS: Final = frozenset({"desktop.ini", "thumbs.db", "ehthumbs.db", "icon\r"})
 _DEVELOP: Final = "develop it to a 16-bit TIFF first (darktable, RawTherapee)"
-_CONVERT: Final = "convert it to PNG or TIFF first (ImageMagick: magick {name} {stem}.png)"
+_CONVERT: Final = "convert it to PNG or TIFF first (ImageMagick: magick {source} {output})"
+_UNLIKE_A_NAME: Final = re.compile(r"^[-@]|:")  # ImageMagick takes it for an option, a list or a format
 _STARTS: Final = (
     (0, b"GIF8", "GIF"),
     (0, b"8BPS", "Photoshop file"),
@@ -53,7 +57,8 @@ def is_other_picture(path: PurePath) -> bool:
 def what_to_do(path: PurePath) -> str:
     """Return why an image with such a name is not read, and what its owner can do."""
     raw = path.suffix.lower() in _RAW
-    advice = _DEVELOP if raw else _CONVERT.format(name=path.name, stem=path.stem)
+    source, output = (f"./{name}" if _UNLIKE_A_NAME.search(name) else name for name in (path.name, f"{path.stem}.png"))
+    advice = _DEVELOP if raw else _CONVERT.format(source=shell_word(source), output=shell_word(output))
     return f"is an image of a kind that is not read yet ({path.suffix.lower()}): {advice}"
 
 

@@ -102,6 +102,9 @@ def test_a_pytorch_model_is_told_to_be_exported(tmp_path: Path) -> None:
     (tmp_path / "model.pt").write_bytes(b"PK\3\4 weights")
     with pytest.raises(ModelError, match=r"is not an ONNX model; export it first: cae-export .*model\.pt"):
         Session(tmp_path / "model.pt")
+    (tmp_path / "$(touch it).pt").write_bytes(b"PK\3\4 weights")
+    with pytest.raises(ModelError, match=r"cae-export '[^']*\$\(touch it\)\.pt'$"):
+        Session(tmp_path / "$(touch it).pt")
 
 
 def test_auto_tells_of_a_better_provider_that_failed(fixture_model: Model, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import cv2
 import numpy as np
@@ -12,6 +12,7 @@ from tests.runtime.conftest import Command
 
 from cae_runtime import ImageError, UsageError
 from cae_runtime.images import decode
+from cae_runtime.other_pictures import what_to_do
 from cae_runtime.plan import make_plan
 from cae_runtime.source_names import expanded
 
@@ -85,6 +86,21 @@ def test_pictures_of_kinds_that_are_not_read_have_failed(cae_run: Command, tmp_p
     ]  # fmt: skip
     assert [Path(path).name for path in report["left_out"]] == ["Makefile", "notes.txt"]
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.jfif"]
+
+
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("IMG_1 b.heic", "magick 'IMG_1 b.heic' 'IMG_1 b.png'"),
+        ("$(touch it).heic", "magick '$(touch it).heic' '$(touch it).png'"),
+        ("it's;id.heic", """magick 'it'"'"'s;id.heic' 'it'"'"'s;id.png'"""),
+        ("-write x.heic", "magick './-write x.heic' './-write x.png'"),
+        ("@list.gif", "magick ./@list.gif ./@list.png"),
+        ("msl:a.heic", "magick ./msl:a.heic ./msl:a.png"),
+    ],
+)
+def test_a_command_that_is_suggested_does_no_more_than_it_says(name: str, command: str) -> None:
+    assert f"(ImageMagick: {command})" in what_to_do(PurePath(name))
 
 
 def test_content_counts_for_a_file_that_is_named(tmp_path: Path, cae_run: Command) -> None:

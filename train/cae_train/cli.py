@@ -1,7 +1,6 @@
 """`cae-train`: parse, call, report."""
 
 import os
-import shlex
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -11,7 +10,7 @@ import typer
 
 from cae_shared.command import require_address_space
 from cae_shared.signals import interruptible
-from cae_shared.text import printable
+from cae_shared.text import printable, shell_word
 from cae_train.config import LOSSES, OPTIMIZERS, PRECISIONS, Hardware, TrainConfig, load_toml, model_options
 from cae_train.errors import CaeTrainError, CheckpointError, ConfigError, TrainingError
 
@@ -326,10 +325,10 @@ def _run(
                 say("note: its output is worse than its input: a wider code, more epochs or another --loss may help")
     if result.interrupted:
         resumable = (folder / run_folder.CHECKPOINT).is_file()  # from the first epoch's end on
-        go_on = f"; go on with cae-train --resume {shlex.quote(str(folder))}" if resumable else ""
+        go_on = f"; go on with cae-train --resume {shell_word(folder)}" if resumable else ""
         say(f"interrupted: {result.model} can be used{go_on}")
         raise typer.Exit(130)
-    say(f"next: cae-export {shlex.quote(str(result.model))}")
+    say(f"next: cae-export {shell_word(result.model)}")
 
 
 def main() -> None:

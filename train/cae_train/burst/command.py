@@ -1,6 +1,5 @@
 """`cae-train --burst` and `--noise-from`: what they say, and how they end."""
 
-import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -14,7 +13,7 @@ import numpy as np
 from rich.console import Console
 
 from cae_shared.children import run_child
-from cae_shared.text import printable
+from cae_shared.text import printable, shell_word
 from cae_train import run_folder
 from cae_train.burst.estimate import UNKNOWN, estimate
 from cae_train.burst.fit import CHART, PACKAGED, SCENES, Fit, Run, fit_burst, fit_noise, photographs, settings
@@ -194,14 +193,14 @@ def _conclude(fit: Fit, start: str, export: bool, say: Callable[[str], None]) ->
     if not found.better or fit.model is None:
         return
     if not export:
-        say(f"next: cae-export {shlex.quote(str(fit.model))}")
+        say(f"next: cae-export {shell_word(fit.model)}")
         return
     try:
         ready = _exported(fit.model, found.gain, say)
     except KeyboardInterrupt:
-        say(f"interrupted: go on with cae-export {shlex.quote(str(fit.model))}")
+        say(f"interrupted: go on with cae-export {shell_word(fit.model)}")
         raise
-    say(f"next: cae-run --webcam -m {shlex.quote(str(ready))}")
+    say(f"next: cae-run --webcam -m {shell_word(ready)}")
 
 
 def _exported(model: Path, gain: float, say: Callable[[str], None]) -> Path:
