@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import struct
-import zlib
 from typing import Any
 
 import numpy as np
@@ -11,6 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from tests.runtime.files import chunk, opened, saved
 from tests.runtime.tiffs import BLACK_ZERO, LZW, RGB, ZSTD, picture
 
 from cae_runtime import ImageError, images
@@ -25,15 +24,9 @@ SIGNATURES = [b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF\0\0\0\0WEBP", b"II*\
 ENDLESS_OFFSET = b"II+\0" + struct.pack("<HHQ", 8, 0, 2**64 - 1)
 
 
-def saved(format: str, mode: str = "RGB", **options: Any) -> bytes:
-    file = io.BytesIO()
+def ramp_as(format: str, mode: str = "RGB", **options: Any) -> bytes:
     ramp = (np.arange(9 * 7 * 3, dtype=np.uint8) % 251).reshape(9, 7, 3)
-    Image.fromarray(ramp).convert(mode).save(file, format, **options)
-    return file.getvalue()
-
-
-def chunk(name: bytes, content: bytes) -> bytes:
-    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+    return saved(Image.fromarray(ramp).convert(mode), format, **options)
 
 
 def chunks_of(png: bytes) -> list[tuple[bytes, bytes]]:
@@ -52,22 +45,22 @@ def with_chunks(png: bytes, *chunks: tuple[bytes, bytes]) -> bytes:
 EXIF = Image.Exif()
 EXIF[274] = 6
 FILES = [
-    saved("JPEG", exif=EXIF, dpi=(300, 300)),
-    saved("JPEG", "L", progressive=True),
-    saved("PNG", exif=EXIF, dpi=(300, 300)),
-    saved("PNG", "P"),
-    saved("PNG", "LA"),
-    saved("WebP", exif=EXIF),
-    saved("WebP", lossless=True),
-    saved("TIFF", compression="tiff_lzw"),
-    saved("TIFF", big_tiff=True),
-    saved("BMP"),
-    saved("BMP", "P"),
-    saved("TIFF", compression="jpeg"),
+    ramp_as("JPEG", exif=EXIF, dpi=(300, 300)),
+    ramp_as("JPEG", "L", progressive=True),
+    ramp_as("PNG", exif=EXIF, dpi=(300, 300)),
+    ramp_as("PNG", "P"),
+    ramp_as("PNG", "LA"),
+    ramp_as("WebP", exif=EXIF),
+    ramp_as("WebP", lossless=True),
+    ramp_as("TIFF", compression="tiff_lzw"),
+    ramp_as("TIFF", big_tiff=True),
+    ramp_as("BMP"),
+    ramp_as("BMP", "P"),
+    ramp_as("TIFF", compression="jpeg"),
     picture(np.full((9, 7, 3), 999, np.uint16), RGB, 16, planes=True, compression=LZW),
     picture(np.full((9, 7, 1), 9, np.uint8), BLACK_ZERO, 4, compression=ZSTD, rows=4),
-    saved("PPM"),
-    saved("PPM", "1"),
+    ramp_as("PPM"),
+    ramp_as("PPM", "1"),
 ]
 
 
@@ -117,7 +110,7 @@ def test_a_run_of_fill_bytes_in_a_jpeg_takes_no_time() -> None:
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 def test_what_a_png_says_of_its_colours_and_density_is_kept(mode: str) -> None:
     kept = [(b"gAMA", GAMMA), (b"cHRM", CHROMATICITIES), (b"sRGB", b"\0"), (b"pHYs", DENSITY)]
-    picture = decode(with_chunks(saved("PNG", mode), *kept))
+    picture = decode(with_chunks(ramp_as("PNG", mode), *kept))
     assert picture.metadata.found == {"gamma", "chromaticities", "srgb", "density"}
     for _ in range(2):  # a second pass finds what the first one has written
         data, dropped = encode(picture, "PNG")
@@ -127,14 +120,14 @@ def test_what_a_png_says_of_its_colours_and_density_is_kept(mode: str) -> None:
         for name, content in kept:
             assert chunks.count((name, content)) == names.count(name) == 1
             assert names.index(name) < names.index(b"IDAT")
-        assert Image.open(io.BytesIO(data)).info["dpi"] == pytest.approx((127, 127))
+        assert opened(data).info["dpi"] == pytest.approx((127, 127))
         picture = decode(data)
     assert encode(picture, "JPEG")[1] == ("chromaticities", "gamma", "srgb")
 
 
 def test_a_chunk_of_the_wrong_length_is_none() -> None:
-    assert decode(with_chunks(saved("PNG"), (b"gAMA", b"\0"))).metadata.found == frozenset()
+    assert decode(with_chunks(ramp_as("PNG"), (b"gAMA", b"\0"))).metadata.found == frozenset()
 
 
 def test_a_jpeg_that_knows_no_density_has_none() -> None:
-    assert decode(saved("JPEG")).metadata.found == frozenset()
+    assert decode(ramp_as("JPEG")).metadata.found == frozenset()

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import io
 import struct
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
+from tests.runtime.files import opened, saved
 
 from cae_runtime import ImageError, images
 from cae_runtime.formats import SUFFIX_OF_FORMAT
@@ -20,16 +20,6 @@ from cae_runtime.orientation import exif_orientation, upright
 Noise = Callable[..., np.ndarray]
 ORIENTATION, MAKER = 0x112, 0x10F
 CARRIERS = ["JPEG", "PNG", "WebP"]
-
-
-def saved(image: Image.Image, format: str, **options: Any) -> bytes:
-    file = io.BytesIO()
-    image.save(file, format, **options)
-    return file.getvalue()
-
-
-def opened(data: bytes) -> Image.Image:
-    return Image.open(io.BytesIO(data))
 
 
 def exif(orientation: int = 1) -> Image.Exif:

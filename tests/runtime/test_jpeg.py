@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import struct
 from typing import Any
 
@@ -11,6 +10,7 @@ import imagecodecs
 import numpy as np
 import pytest
 from PIL import Image
+from tests.runtime.files import saved
 from tests.runtime.tiffs import BLACK_ZERO, JPEG, picture
 
 from cae_runtime import ImageError, images, tiff_data
@@ -31,11 +31,9 @@ KINDS: dict[str, dict[str, Any]] = {
 
 
 def jpeg(mode: str = "RGB", size: tuple[int, int] = (150, 90), **options: Any) -> bytes:
-    file = io.BytesIO()
     noise = np.random.default_rng(5).integers(0, 255, (size[1], size[0], 3), np.uint8)
     image = Image.fromarray(cv2.GaussianBlur(noise, (0, 0), 0.8)).convert(mode)
-    image.save(file, "JPEG", quality=90, **options)
-    return file.getvalue()
+    return saved(image, "JPEG", quality=90, **options)
 
 
 def scans_of(data: bytes) -> list[Segment]:

@@ -6,7 +6,6 @@ import io
 import struct
 import subprocess
 import sys
-import zlib
 from collections.abc import Callable
 from typing import Any
 from xml.etree import ElementTree
@@ -17,6 +16,7 @@ import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin
+from tests.runtime.files import chunk, opened, saved, segment
 from tests.runtime.tiffs import Tags, tiff
 
 from cae_runtime import metadata
@@ -32,16 +32,6 @@ FORMATS = ["JPEG", "PNG", "WebP", "TIFF", "BMP"]
 ORIENTATION, ARTIST, EXPOSURE, MAKER_NOTE, WIDTH, HEIGHT = 0x112, 0x13B, 0x829A, 0x927C, 0xA002, 0xA003
 EXIF_IFD, GPS_IFD, INTEROPERABILITY_IFD = 0x8769, 0x8825, 0xA005
 NOTE = bytes(range(200)) * 3
-
-
-def saved(image: Image.Image, format: str, **options: Any) -> bytes:
-    file = io.BytesIO()
-    image.save(file, format, **options)
-    return file.getvalue()
-
-
-def opened(data: bytes) -> Image.Image:
-    return Image.open(io.BytesIO(data))
 
 
 def exif_of_camera(orientation: int = 1) -> Image.Exif:
@@ -181,14 +171,6 @@ def test_scientific_tags_stay_in_tiffs_and_are_named_elsewhere(noise: Noise) -> 
     assert dropped == ()
     assert tifffile.TiffFile(io.BytesIO(kept)).imagej_metadata["Info"] == "stage 3"
     assert "ImageJ tags" in encode(picture, "PNG")[1]
-
-
-def segment(marker: int, payload: bytes) -> bytes:
-    return struct.pack(">BBH", 0xFF, marker, len(payload) + 2) + payload
-
-
-def chunk(name: bytes, content: bytes) -> bytes:
-    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
 
 
 def jpeg(*segments: bytes, behind: bytes = b"", **options: Any) -> bytes:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from PIL import Image
+from tests.runtime.files import chunk, opened
 
 from cae_runtime import ImageError, images, webp_header
 from cae_runtime.images import decode, encode
@@ -17,10 +18,6 @@ from cae_runtime.images import decode, encode
 RNG = np.random.default_rng(6)
 HEIGHT, WIDTH = 7, 12
 GRAY, COLOR, INDEXED, GRAY_ALPHA, COLOR_ALPHA = 0, 2, 3, 4, 6
-
-
-def chunk(name: bytes, content: bytes) -> bytes:
-    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
 
 
 def png(rows: bytes, bits: int, color: int, extra: bytes = b"", size: tuple[int, int] = (WIDTH, HEIGHT)) -> bytes:
@@ -107,7 +104,7 @@ def test_every_kind_of_bmp_is_what_pillow_sees_or_refused() -> None:
                 decode(data)
             continue
         pixels = decode(data).pixels
-        seen = np.asarray(Image.open(io.BytesIO(data)).convert("RGBA" if pixels.shape[2] == 4 else "RGB"))
+        seen = np.asarray(opened(data).convert("RGBA" if pixels.shape[2] == 4 else "RGB"))
         np.testing.assert_array_equal(pixels[..., [2, 1, 0, 3][: pixels.shape[2]]], seen, err_msg=name)
         with pytest.raises(ImageError, match="damaged"):
             decode(data[: len(data) * 3 // 4])

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tests.runtime.files import opened
 from typer.testing import CliRunner
 
 from cae_runtime import ImageError, batch, images
@@ -24,10 +25,6 @@ Command = Callable[..., subprocess.CompletedProcess[bytes]]
 def photo(tmp_path: Path, noise: Callable[..., np.ndarray]) -> Path:
     Image.fromarray(noise((40, 60, 3))).save(tmp_path / "a b.png")
     return tmp_path / "a b.png"
-
-
-def opened(data: bytes) -> Image.Image:
-    return Image.open(io.BytesIO(data))
 
 
 def test_stdin_to_stdout(cae_run: Command, photo: Path, tmp_path: Path) -> None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
-
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from tests.runtime.files import opened
 
 from cae_runtime import ImageError
 from cae_runtime.images import decode, encode
@@ -43,7 +41,7 @@ def test_a_pnm_is_read_and_written_back(data: bytes, format: str, pixels: np.nda
     assert (written[:2], dropped) == ({"PGM": b"P5", "PPM": b"P6", "PBM": b"P4"}[format], ())
     np.testing.assert_array_equal(decode(written).pixels, pixels)
     if pixels.dtype == np.uint8:
-        seen = np.asarray(Image.open(io.BytesIO(written)).convert("RGB"))
+        seen = np.asarray(opened(written).convert("RGB"))
         np.testing.assert_array_equal(seen[..., ::-1], cv2.cvtColor(pixels, 8) if pixels.ndim == 2 else pixels)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
+from tests.runtime.files import opened, saved
 from tests.runtime.tiffs import (
     BLACK_ZERO,
     COMPRESS,
@@ -146,15 +147,15 @@ def test_reversed_bits_are_read(bits: int) -> None:
 @pytest.mark.parametrize("compression", ["group3", "group4", "tiff_ccitt", "packbits", "tiff_lzw"])
 def test_black_and_white_is_what_pillow_sees(compression: str) -> None:
     image = Image.fromarray(pixels_of(8, 1)[..., 0] > 90)
-    np.testing.assert_array_equal(decode(saved(image, compression=compression)).pixels, np.asarray(image) * 255)
+    np.testing.assert_array_equal(decode(saved(image, "TIFF", compression=compression)).pixels, np.asarray(image) * 255)
 
 
 @pytest.mark.parametrize(
     ("mode", "compression"), [("L", "jpeg"), ("RGB", "jpeg"), ("YCbCr", "raw"), ("YCbCr", "tiff_lzw")]
 )
 def test_jpeg_and_ycbcr_are_what_pillow_sees(mode: str, compression: str) -> None:
-    data = saved(Image.fromarray(pixels_of(8, 3)).convert(mode), compression=compression)
-    seen = np.asarray(Image.open(io.BytesIO(data)).convert("L" if mode == "L" else "RGB")).astype(int)
+    data = saved(Image.fromarray(pixels_of(8, 3)).convert(mode), "TIFF", compression=compression)
+    seen = np.asarray(opened(data).convert("L" if mode == "L" else "RGB")).astype(int)
     pixels = decode(data).pixels
     assert np.abs(pixels - (seen if mode == "L" else seen[..., ::-1])).max() <= 1
 
@@ -194,12 +195,6 @@ def test_ycbcr_in_jpeg_is_what_tifffile_sees(subsampling: tuple[int, int], tile:
     )
 
 
-def saved(image: Image.Image, **options: Any) -> bytes:
-    file = io.BytesIO()
-    image.save(file, "TIFF", **options)
-    return file.getvalue()
-
-
 def halves(strips: list[bytes]) -> list[bytes]:
     return [strip[: len(strip) // 2] for strip in strips]
 
@@ -234,7 +229,7 @@ def test_a_tiff_whose_data_is_short_is_damaged(compression: int, layout: str, ch
 
 
 def test_a_tiff_of_half_a_jpeg_is_damaged() -> None:
-    data = saved(Image.fromarray(pixels_of(8, 3)), compression="jpeg")
+    data = saved(Image.fromarray(pixels_of(8, 3)), "TIFF", compression="jpeg")
     start, count = (int(getattr(inspect(data), name)[0]) for name in ("starts", "counts"))
     half = data[: start + count // 2] + b"\xff\xd9" + bytes(count - count // 2 - 2) + data[start + count :]
     with pytest.raises(ImageError, match="damaged"):
