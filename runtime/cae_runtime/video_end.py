@@ -12,14 +12,14 @@ from typing import BinaryIO, Final
 _EBML: Final = 0x1A45DFA3
 _OF_MP4: Final = {b"moov", b"mdat", b"moof"}  # the boxes that pictures and sound are lost with
 _RIFF_SLACK: Final = 8  # bytes: some programs count the header twice
-_PARTS_MAX: Final = 10_000_000
+_PARTS_MAX: Final = 100_000  # each is a seek and a read; recordings have a few thousand
 
 
 def is_cut_off(path: Path) -> bool | None:
     """Tell whether a file ends before its container does.
 
     Returns:
-        True or False; None where the container does not say how long it is.
+        True or False; None where the container does not say how long it is, or has more than 100,000 parts.
 
     Raises:
         OSError: the file cannot be read.
@@ -70,31 +70,35 @@ def _number(data: bytes, keep_marker: bool = False) -> tuple[int, int]:
 
 def _riff(file: BinaryIO, size: int) -> bool | None:
     position, known = 0, False
-    while position + 8 <= size:
+    for _ in range(_PARTS_MAX):
+        if position + 8 > size:
+            return False if known else None
         file.seek(position)
         head = file.read(8)
         length = int.from_bytes(head[4:], "little")
         if head[:4] != b"RIFF" or not length:  # a recorder that was switched off has not filled it in
-            break
+            return False if known else None
         position += 8 + length + length % 2
         known = True
         if position > size + _RIFF_SLACK:
             return True
-    return False if known else None
+    return None
 
 
 def _mp4(file: BinaryIO, size: int) -> bool | None:
     position, known = 0, False
-    while position + 8 <= size:
+    for _ in range(_PARTS_MAX):
+        if position + 8 > size:
+            return False if known else None
         file.seek(position)
         head = file.read(16)
         length, kind = int.from_bytes(head[:4], "big"), head[4:8]
         if length == 1:
             length = int.from_bytes(head[8:16], "big")
         if length < 8:  # 0: up to the end of the file
-            break
+            return False if known else None
         position += length
         known |= kind in _OF_MP4
         if position > size:
             return kind in _OF_MP4 or None
-    return False if known else None
+    return None

@@ -22,6 +22,7 @@ from tests.runtime.conftest import COMMAND
 from cae_runtime import video_source
 from cae_runtime.errors import UsageError, VideoError
 from cae_runtime.video import VideoInterrupted, VideoPartlyDone, clean_video
+from cae_runtime.video_end import is_cut_off
 
 Command = Callable[..., subprocess.CompletedProcess[bytes]]
 Pixels = np.ndarray
@@ -186,6 +187,24 @@ def test_whole_is_whole_whenever_it_begins_and_cut_is_cut_however_little_is_miss
     path.write_bytes(path.read_bytes()[: last.pos + last.size // 2])  # 0.06 s are missing
     with pytest.raises(VideoPartlyDone, match="is truncated"):
         clean_video(path, tmp_path / f"cut.{ending}", same)
+
+
+MANY = 100_001
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        pytest.param(b"\x1a\x45\xdf\xa3\x80" + b"\xec\x80" * MANY, id="Matroska"),
+        pytest.param((b"RIFF\2\0\0\0" + b"AV") * MANY, id="AVI"),
+        pytest.param(b"\0\0\0\x08moov" + b"\0\0\0\x08free" * MANY, id="MP4"),
+    ],
+)
+def test_a_file_of_very_many_parts_is_not_read_to_its_end(tmp_path: Path, parts: bytes) -> None:
+    (tmp_path / "clip").write_bytes(parts)
+    assert is_cut_off(tmp_path / "clip") is None
+    (tmp_path / "clip").write_bytes(parts[: len(parts) // 20 * 10])
+    assert is_cut_off(tmp_path / "clip") is not None
 
 
 @pytest.mark.parametrize(("name", "codec"), [("a.mp4", "libx264"), ("a.avi", "mjpeg"), ("a.mp4", "mpeg4")])
