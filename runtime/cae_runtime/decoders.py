@@ -13,13 +13,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cae_runtime import jpeg_data, tiff_data, tiff_extra
+from cae_runtime import jpeg_data, tiff_data, tiff_extra, tiff_tiles
 from cae_runtime.errors import ImageError
 from cae_runtime.header import Header
 from cae_runtime.jpeg_header import JpegHeader
 from cae_runtime.orientation import turned_back
 from cae_runtime.tiff_header import TiffHeader, with_unspecified_samples
-from cae_runtime.tiff_kinds import ALPHA, read_by_tifffile, through_rgba
+from cae_runtime.tiff_kinds import ALPHA, read_as_strips, read_by_tifffile, through_rgba
 
 
 def decoded(data: bytes, header: Header) -> NDArray[Any]:
@@ -61,6 +61,8 @@ def _decode_tiff(data: bytes, header: TiffHeader) -> NDArray[Any]:
     tiff_data.check(data, header)
     if header.refusal:
         return tiff_extra.decode(data, header)
+    if read_as_strips(header.kind):
+        data = tiff_tiles.as_strips(data, header)
     if ALPHA in header.kind.extra and through_rgba(header.kind):
         data = with_unspecified_samples(data)  # libtiff would multiply it into the colors
     return np.ascontiguousarray(turned_back(_decode(data, header), header.kind.orientation))  # OpenCV has turned it

@@ -14,7 +14,6 @@ HORIZONTAL: Final = 2
 NO_ALPHA, PREMULTIPLIED, ALPHA = 0, 1, 2
 _BYTES: Final = frozenset({RAW, LZW, DEFLATE, OLD_DEFLATE, PACKBITS})
 _SUBSAMPLINGS: Final = frozenset({(1, 1), (1, 2), (2, 1), (2, 2), (4, 1), (4, 2), (4, 4)})
-_RAW_TILE_MIN: Final = 1024  # libtiff refuses raw tiles of fewer bytes where it makes RGBA of them
 _SCANLINES: Final = 2**30 * 95 // 100  # bytes of one strip from which on OpenCV reads rows, and turns nothing
 
 COLORS: Final = {
@@ -152,6 +151,11 @@ def through_rgba(kind: Kind) -> bool:
     return kind.bits <= 8
 
 
+def read_as_strips(kind: Kind) -> bool:
+    """Tell whether OpenCV is given strips in place of its tiles, see `cae_runtime.tiff_tiles`."""
+    return kind.tile_bytes > 0 and kind.compression == RAW and through_rgba(kind)
+
+
 def read_by_opencv(kind: Kind) -> bool:
     """Tell whether OpenCV was shown to decode a kind of TIFF right."""
     row = any(
@@ -165,9 +169,8 @@ def read_by_opencv(kind: Kind) -> bool:
     )
     if kind.predictor != 1:
         row &= kind.predictor == HORIZONTAL and kind.compression in PREDICTED and kind.bits in (8, 16)
-    if kind.tile_bytes and through_rgba(kind):
+    if kind.tile_bytes and through_rgba(kind) and not read_as_strips(kind):
         row &= kind.orientation in (1, 4, 5, 8)
-        row &= kind.compression != RAW or kind.tile_bytes >= _RAW_TILE_MIN
     if kind.colors == YCBCR and kind.compression != JPEG:
         row &= kind.subsampling in _SUBSAMPLINGS and (kind.subsampling == (1, 1) or not kind.tile_bytes)
     if kind.part_bytes >= _SCANLINES:

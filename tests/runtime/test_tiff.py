@@ -31,7 +31,7 @@ from tests.runtime.tiffs import (
     picture,
 )  # fmt: skip
 
-from cae_runtime import ImageError, images, tiff_data, tiff_extra
+from cae_runtime import ImageError, images, tiff_data, tiff_extra, tiff_tiles
 from cae_runtime.container import inspect
 from cae_runtime.decoders import decoded
 from cae_runtime.images import decode
@@ -120,6 +120,29 @@ def test_what_is_read_is_right_and_the_rest_is_refused_by_name(monkeypatch: pyte
                         for samples in row.samples:
                             for planes in row.planes if samples > 1 else {1}:
                                 assert (colors, bits, samples, planes, compression) in read
+
+
+@pytest.mark.parametrize("tile", [(16, 16), (16, 32), (32, 48), (48, 32), (48, 48), (112, 112), (240, 240)])
+def test_uncompressed_tiles_of_every_size_are_read_without_an_extra(
+    tile: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tiff_extra, "is_installed", lambda: False)
+    monkeypatch.setattr(tiff_tiles, "_STRIP_BYTES", 10_000)  # several strips
+    pixels = RNG.integers(0, 256, (131, 157, 4)).astype(np.uint8)
+    for number, order in enumerate("<>"):
+        for samples, photometric in ((1, "minisblack"), (1, "miniswhite"), (3, "rgb"), (4, "rgb")):
+            for planes in ("contig", "separate")[: 1 + (samples > 1)]:
+                shown = pixels[..., :samples]
+                file = io.BytesIO()
+                stored = shown.squeeze() if planes == "contig" else np.moveaxis(shown, -1, 0)
+                tifffile.imwrite(
+                    file, stored, tile=tile, byteorder=order,
+                    bigtiff=bool(number), photometric=photometric, planarconfig=planes if samples > 1 else None,
+                    metadata=None, extrasamples=["unassalpha"][: samples - 3], extratags=[(274, 3, 1, 3, True)],
+                )  # fmt: skip
+                seen = expected(shown, WHITE_ZERO if photometric == "miniswhite" else RGB, 8, None, 3)
+                found = decode(file.getvalue())
+                np.testing.assert_array_equal(upright(found.pixels, found.orientation), seen)
 
 
 @pytest.mark.parametrize("planes", [False, True])

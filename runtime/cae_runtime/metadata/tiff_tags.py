@@ -84,6 +84,11 @@ def shorts(*numbers: int) -> Value:
     return Value(SHORT, len(numbers), struct.pack(f"<{len(numbers)}H", *numbers))
 
 
+def longs(*numbers: int) -> Value:
+    """Return a value of 32-bit numbers."""
+    return Value(LONG, len(numbers), struct.pack(f"<{len(numbers)}I", *numbers))
+
+
 def rational(number: float) -> Value:
     """Return a positive number, infinity too, as a fraction of at most 2^32 - 1; near a whole number it is that."""
     whole = round(min(number, 2**32 - 1))
