@@ -106,7 +106,7 @@ class SideBySide:
             pool.shutdown()
 
     def run(self, work: Callable[[], None], threads: int, stop: Callable[[], None]) -> None:
-        """Call `work` in so many threads at once, and wait until all have returned; one is the caller's own.
+        """Call `work` in several threads at once, and wait until all have returned; a single one is the caller's own.
 
         Args:
             work: what each thread calls.

@@ -88,12 +88,13 @@ class Verdict:
     """Whether the fitted model is better.
 
     Attributes:
-        noisy: PSNR of the frames in dB against the scenes without noise, the mean over the scenes, and
-        before: that of the model that it began with,
-        after: that of the fitted one.
-        least: lower end of the 95 % interval of `after` - `before`.
-        shift: the largest difference of mean colors in a band of brightness, in levels.
-        shifted: whether one is more than 0.3 levels, and more than that of the model that it began with, for sure.
+        noisy: PSNR of the camera's frames in dB, against the scene without noise; the mean over the scenes.
+        before: the same of the initial model's results.
+        after: the same of the fitted model's results.
+        least: lower end of the 95 % interval of `gain`, in dB.
+        shift: the largest change that the fitted model makes to a mean color in a band of brightness, in levels.
+        shifted: whether a mean color changes by more than 0.3 levels and by more than the initial model changes it,
+            also when two standard errors are taken off.
     """
 
     noisy: float

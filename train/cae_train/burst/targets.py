@@ -23,12 +23,12 @@ class Target:
     """What a scene looks like without noise, as far as its frames tell.
 
     Attributes:
-        steady: the scene.
-        total: sum of its frames, float32 H x W x 3 in 0..255 each; with `truth`, that.
-        count: how many frames are in the sum.
-        fixed: the fixed pattern to take off, float32 H x W x 1.
-        hot: pixels that are always too bright, bool H x W, and
-        dead: too dark.
+        steady: the scene's frames, with the light of each.
+        total: sum of the frames, float32 H x W x 3, of 0..255 each; the scene's `truth` where it has one.
+        count: how many frames are in the sum; 1 where it is a `truth`.
+        fixed: the fixed pattern of rows and columns to take off, float32 H x W x 1, in levels.
+        hot: pixels that are always too bright, bool H x W.
+        dead: pixels that are always too dark, bool H x W.
     """
 
     steady: Steady
