@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
@@ -110,5 +111,13 @@ def drop_stdout() -> None:
     """Send to nowhere what stdout still holds: it would be tried again at exit."""
     if sys.stdout is None or sys.stdout is not sys.__stdout__:
         return
-    os.close(1)  # first, as there may be no room for a further file
-    os.open(os.devnull, os.O_WRONLY)
+    try:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+    except OSError as e:
+        if e.errno == errno.EMFILE:  # no room for a further file
+            os.close(1)
+            os.open(os.devnull, os.O_WRONLY)
+        return
+    if nowhere != 1:
+        os.dup2(nowhere, 1)  # at no moment is the number free for a file of another thread
+        os.close(nowhere)

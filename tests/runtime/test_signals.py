@@ -183,6 +183,24 @@ def test_what_the_system_refuses_is_one_line(picture: Path, tmp_path: Path, line
     assert not (tmp_path / "out").exists()
 
 
+DROPPED = """
+import os
+from cae_shared.command import drop_stdout
+opened = os.open
+def meanwhile(*arguments):
+    opened("other", os.O_CREAT | os.O_WRONLY)  # by another thread
+    return opened(*arguments)
+os.open = meanwhile
+drop_stdout()
+os.write(1, b"what stdout still held")
+"""
+
+
+def test_what_stdout_still_holds_gets_into_no_other_file(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-c", DROPPED], cwd=tmp_path, stdout=subprocess.DEVNULL, check=True)
+    assert (tmp_path / "other").read_bytes() == b""
+
+
 def test_nothing_is_written_into_the_home(picture: Path, tmp_path: Path) -> None:
     """Such as the device id and the database of onnxruntime's telemetry."""
     home = tmp_path / "home"
