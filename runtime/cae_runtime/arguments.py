@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from cae_runtime.errors import ArgumentTypeError, ImageError, ImageTypeError, UsageError
 
 COLORS: Final = ("bgr", "rgb")
+_SHOWN_MAX: Final = 100  # characters of a value in an error
 
 
 def checked_path(name: str, value: Any, wanted: str = "the path of a file") -> Path:
@@ -56,9 +57,9 @@ def checked_whole(name: str, value: Any, low: int, high: int | None = None, unle
             raise TypeError
         number = operator.index(value)
     except TypeError:
-        raise ArgumentTypeError(f"{name} is {value!r}: it must be a whole number, {wanted}{other}") from None
+        raise ArgumentTypeError(f"{name} is {_shown(value)}: it must be a whole number, {wanted}{other}") from None
     if number < low or (high is not None and number > high):
-        raise UsageError(f"{name} is {number}: it must be {wanted}")
+        raise UsageError(f"{name} is {_shown(number)}: it must be {wanted}")
     return number
 
 
@@ -78,10 +79,23 @@ def checked_share(name: str, value: Any) -> float:
             raise TypeError
         number = float(value)
     except (TypeError, ValueError):
-        raise ArgumentTypeError(f"{name} is {value!r}: it must be a number, 0..1") from None
+        raise ArgumentTypeError(f"{name} is {_shown(value)}: it must be a number, 0..1") from None
+    except OverflowError:
+        raise UsageError(f"{name} is {_shown(value)}: it must be 0..1") from None
     if not 0 <= number <= 1:
         raise UsageError(f"{name} is {number}: it must be 0..1")
     return number
+
+
+def checked_flag(name: str, value: Any) -> bool:
+    """Return an argument that is True or False; NumPy's are too.
+
+    Raises:
+        ArgumentTypeError: it is something else.
+    """
+    if not isinstance(value, bool | np.bool_):
+        raise ArgumentTypeError(f"{name} is {_shown(value)}: it must be True or False")
+    return bool(value)
 
 
 def checked_color(value: Any) -> bool:
@@ -91,9 +105,9 @@ def checked_color(value: Any) -> bool:
         UsageError: it is neither.
     """
     if not isinstance(value, str):
-        raise ArgumentTypeError(f"color is {value!r}: it must be 'bgr' or 'rgb'")
+        raise ArgumentTypeError(f"color is {_shown(value)}: it must be 'bgr' or 'rgb'")
     if value not in COLORS:
-        raise UsageError(f"color is {value!r}: it must be 'bgr' or 'rgb'")
+        raise UsageError(f"color is {_shown(value)}: it must be 'bgr' or 'rgb'")
     return value == COLORS[0]
 
 
@@ -137,3 +151,12 @@ def checked_mask(mask: Any) -> NDArray[np.bool_]:
     if plane.dtype not in (np.uint8, np.uint16):
         raise ImageError(f"the mask is of {mask.dtype}, with values up to {values[-1]}: it must be {kinds}")
     return np.asarray(plane > np.iinfo(plane.dtype).max // 2, np.bool_)
+
+
+def _shown(value: Any) -> str:
+    """Return a value as an error shows it, in one line that is not too long."""
+    try:
+        text = " ".join(repr(value).split())
+    except ValueError:  # Python writes no whole numbers of more than 4300 digits
+        return f"a number of {value.bit_length()} bits"
+    return text if len(text) <= _SHOWN_MAX else f"{text[: _SHOWN_MAX - 3]}..."

@@ -9,7 +9,7 @@ from typing import Final, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from cae_runtime.arguments import check_image, checked_color, checked_share
+from cae_runtime.arguments import check_image, checked_color, checked_flag, checked_share
 from cae_runtime.cpu_speed import fp16_note
 from cae_runtime.frame import Frame, Image, Rows
 from cae_runtime.hidden import filled, hidden_pixels
@@ -75,9 +75,9 @@ class Restorer:
         self._session = open_for("restore", model, provider, threads)
         self._overlap, self._overlap_is_named = checked_overlap(self._session, overlap), overlap is not None
         self.batch = checked_batch(self._session, batch)
-        self._stretch = stretch
+        self._stretch = checked_flag("stretch", stretch)
         workers = self._session.workers
-        pinned = pin_threads and self.provider == CPU
+        pinned = checked_flag("pin_threads", pin_threads) and self.provider == CPU
         self._workers = SideBySide(workers, one_cpu_each(workers) if pinned else ())
         self._closes = (self._workers,) if isinstance(model, Session) else (self._workers, self._session)
 

@@ -28,6 +28,7 @@ _MODELS: Final = Path(__file__).parent / "models"
 _INPUT: Final = {"restore": "input", "encode": "input", "anomaly": "input", "generate": "code"}
 _OUTPUT: Final = {"restore": "output", "encode": "code", "anomaly": "score", "generate": "output"}
 _ELEMENT: Final = {"tensor(float)": "float32", "tensor(float16)": "float16"}
+_of_parents: Final[list[engine.InferenceSession]] = []  # sessions that were open when this process was forked
 
 
 def packaged_models() -> dict[str, Path]:
@@ -111,7 +112,9 @@ class Session:
         self._closed, self._session = True, None
 
     def after_fork(self) -> None:
-        """Leave what the parent has opened: its locks may be held, and its threads are not in this process."""
+        """Leave what the parent has opened undestroyed: locks may be held, and its threads are not in this process."""
+        if self._session is not None:
+            _of_parents.append(self._session)
         self._session, self._reopening = None, threading.Lock()
 
     def run(self, patches: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from cae_runtime.arguments import checked_path, checked_share, checked_whole
+from cae_runtime.arguments import checked_flag, checked_path, checked_share, checked_whole
 from cae_runtime.errors import (
     ArgumentTypeError,
     ImageTypeError,
@@ -137,6 +137,7 @@ def clean_video(
     """
     source, output = checked_path("source", source), checked_path("output", output)
     strength = checked_share("strength", strength)
+    averaged = None if temporal is None else checked_flag("temporal", temporal)
     coding = VideoCoding(codec, crf, pixel_format)
     check_encoding(output, coding)
     if missing := missing_extra():
@@ -145,9 +146,9 @@ def clean_video(
         if restorer is None or isinstance(restorer, str | os.PathLike | Session):
             restorer = opened.enter_context(Restorer(DEFAULT_MODEL if restorer is None else restorer))
         if isinstance(restorer, Restorer):
-            clean = frame_cleaner(restorer.for_color("bgr"), strength, temporal is not False)
+            clean = frame_cleaner(restorer.for_color("bgr"), strength, averaged is not False)
         elif callable(restorer):
-            clean = frame_cleaner(_frame_by_frame(restorer), strength, bool(temporal))
+            clean = frame_cleaner(_frame_by_frame(restorer), strength, bool(averaged))
         else:
             raise ArgumentTypeError(
                 f"restorer is {restorer!r}: it must be a Restorer, a model, or a function from a frame to a frame"

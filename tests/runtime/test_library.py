@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -127,6 +128,9 @@ WRONG: list[tuple[dict[str, Any], str, type[Exception]]] = [
     ({"overlap": 8.5}, "overlap is 8.5: it must be a whole number, 0..31", TypeError),
     ({"overlap": 32}, "overlap is 32: it must be 0..31", ValueError),
     ({"batch": "4"}, "batch is '4': it must be a whole number, 1 or more", TypeError),
+    ({"batch": -(10**5000)}, "batch is a number of 16610 bits: it must be 1 or more", ValueError),
+    ({"stretch": "no"}, "stretch is 'no': it must be True or False", TypeError),
+    ({"pin_threads": None}, "pin_threads is None: it must be True or False", TypeError),
     ({"color": "hsv"}, "color is 'hsv': it must be 'bgr' or 'rgb'", ValueError),
     ({"model": ""}, "model is empty: it must be a file's path, or the name of a packaged model: .*denoise", ValueError),
     ({"model": None}, "model is None: it must be a str or an os.PathLike", TypeError),
@@ -176,6 +180,21 @@ def test_a_wrong_batch_is_no_failure_of_the_provider(batch: Any, reason: str, er
     with pytest.raises(UsageError, match=reason) as raised:
         Session(FIXTURES / "blur.onnx", provider="cpu").run(batch)
     assert isinstance(raised.value, error)
+
+
+def test_a_forked_child_does_not_destroy_the_session_of_its_parent() -> None:
+    """Its destructor would wait for threads that the child does not have."""
+    session = Session(FIXTURES / "blur.onnx", provider="cpu")
+    native = weakref.ref(session._session)
+    session.after_fork()
+    gc.collect()
+    assert native() is not None
+
+
+@pytest.mark.parametrize("strength", [10**400, -(10**5000), float("nan")], ids=["large", "long", "nan"])
+def test_a_strength_out_of_range(strength: Any) -> None:
+    with pytest.raises(UsageError, match=r"strength is (1000.+\.\.\.|a number of 16610 bits|nan): it must be 0\.\.1"):
+        Restorer(FIXTURES / "blur.onnx", provider="cpu")(IMAGE, strength=strength)
 
 
 @pytest.mark.parametrize("strength", ["1", None, np.zeros(3)])

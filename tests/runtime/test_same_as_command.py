@@ -125,6 +125,7 @@ def test_a_video_by_a_function_or_by_the_default_model(tmp_path: Path) -> None:
         ),
         ("in.mp4", "out.mp4", {"crf": 52}, "crf is 52: it must be 0..51", ValueError),
         ("in.mp4", "out.mp4", {"crf": "1"}, "crf is '1': it must be a whole number", TypeError),
+        ("in.mp4", "out.mp4", {"temporal": "no"}, "temporal is 'no': it must be True or False", TypeError),
         ("in.mp4", "out.mp4", {"strength": 2}, "strength is 2.0: it must be 0..1", ValueError),
         (
             "in.mp4",
