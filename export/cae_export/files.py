@@ -1,14 +1,15 @@
 """What `export` is given and writes: paths, a name that can be written, the metadata in the file and read back."""
 
 import os
+from functools import partial
 from pathlib import Path
 
 import onnx
 
 from cae_export.errors import ArgumentTypeError, ModelNotFoundError, RefusedError, UsageError
 from cae_runtime import ModelSpec, Session
+from cae_shared.paths import checked_path
 from cae_train import CaeTrainError
-from cae_train.files import checked_path
 
 
 def as_paths(
@@ -21,16 +22,15 @@ def as_paths(
 
     Raises:
         ArgumentTypeError: one of them is neither a str nor an `os.PathLike`.
+        UsageError: one of them is empty.
     """
-    try:
-        return (
-            checked_path("model", model),
-            None if output is None else checked_path("output", output),
-            None if data is None else str(checked_path("data", data)),
-            None if data_dir is None else str(checked_path("data_dir", data_dir)),
-        )
-    except CaeTrainError as e:
-        raise ArgumentTypeError(str(e)) from e
+    checked = partial(checked_path, wrong_type=ArgumentTypeError, empty=UsageError)
+    return (
+        checked("model", model),
+        None if output is None else checked("output", output),
+        None if data is None else str(checked("data", data, wanted="the name of a data set, or the path of a folder")),
+        None if data_dir is None else str(checked("data_dir", data_dir, wanted="the path of a folder")),
+    )
 
 
 def usage_error(error: CaeTrainError) -> UsageError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import operator
-import os
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cae_runtime.errors import ArgumentTypeError, ImageError, ImageTypeError, UsageError
+from cae_shared import paths
 
 COLORS: Final = ("bgr", "rgb")
 _SHOWN_MAX: Final = 100  # characters of a value in an error
@@ -28,12 +28,7 @@ def checked_path(name: str, value: Any, wanted: str = "the path of a file") -> P
         ArgumentTypeError: it is something else.
         UsageError: it is empty.
     """
-    text = os.fspath(value) if isinstance(value, str | os.PathLike) else None
-    if not isinstance(text, str):
-        raise ArgumentTypeError(f"{name} is {value!r}: it must be a str or an os.PathLike, {wanted}")
-    if not text:
-        raise UsageError(f"{name} is empty: it must be {wanted}")
-    return Path(text)
+    return paths.checked_path(name, value, wrong_type=ArgumentTypeError, empty=UsageError, wanted=wanted)
 
 
 def checked_whole(name: str, value: Any, low: int, high: int | None = None, unless: str = "") -> int:

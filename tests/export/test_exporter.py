@@ -28,6 +28,9 @@ def test_what_is_no_path_and_what_is_not_there(function: Callable[..., object], 
         with pytest.raises(TypeError, match=f"{name} is .*: it must be a str or an os.PathLike") as error:
             function(**{"model": "m.pt", **wrong})
         assert isinstance(error.value, CaeExportError)
+    for name in ("model", "output", "data", "data_dir"):
+        with pytest.raises(UsageError, match=f"{name} is empty: it must be the "):
+            function(**{"model": "m.pt", name: ""})
     with pytest.raises(FileNotFoundError, match=r"none\.pt: No such file") as error:
         function(model=str(tmp_path / "none.pt"))
     assert isinstance(error.value, UsageError)

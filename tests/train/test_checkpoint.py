@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import cae_train.checkpoint
-from cae_train import CheckpointError, TrainConfig, load_model, train
+from cae_train import CheckpointError, ConfigError, TrainConfig, load_model, train
 from cae_train.checkpoint import save_model
 from cae_train.models import ARCHITECTURES, build
 
@@ -31,6 +31,8 @@ def test_paths_are_texts_or_path_likes(tmp_path: Path) -> None:
     for function in (load_model, lambda out: train(CONFIG, out)):
         with pytest.raises(TypeError, match=r"is 3: it must be a str or an os\.PathLike"):
             function(3)  # type: ignore[arg-type]
+        with pytest.raises(ConfigError, match="is empty: it must be the path of a"):
+            function("")
     with pytest.raises(FileNotFoundError, match=r"none\.pt: No such file") as error:
         load_model(str(tmp_path / "none.pt"))
     assert isinstance(error.value, CheckpointError)

@@ -91,7 +91,7 @@ def load_model(path: str | os.PathLike[str]) -> LoadedModel:
     Raises:
         CheckpointError: no such file (a FileNotFoundError too), not one of ours, damaged, too large, or weights that do
             not fit.
-        ConfigError: `path` is no path (a TypeError too).
+        ConfigError: `path` is no path (a TypeError too), or empty.
     """
     path = checked_path("path", path)
     content = read_tensors(path, MAX_BYTES, "model.pt of cae-train")

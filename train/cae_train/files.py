@@ -1,25 +1,28 @@
 """Paths as they are given, and files that appear whole or not at all."""
 
 import contextlib
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from cae_shared import paths
 from cae_shared.temporary import discard, temporary_beside
-from cae_train.errors import ArgumentTypeError
+from cae_train.errors import ArgumentTypeError, ConfigError
 
 
-def checked_path(name: str, value: Any) -> Path:
+def checked_path(name: str, value: Any, wanted: str = "the path of a file") -> Path:
     """Return a path that was given as `str` or `os.PathLike`.
+
+    Args:
+        name: the argument's name, for the message.
+        value: what was passed.
+        wanted: what it has to be, for the message.
 
     Raises:
         ArgumentTypeError: it is something else.
+        ConfigError: it is empty.
     """
-    text = os.fspath(value) if isinstance(value, str | os.PathLike) else None
-    if not isinstance(text, str):
-        raise ArgumentTypeError(f"{name} is {value!r}: it must be a str or an os.PathLike")
-    return Path(text)
+    return paths.checked_path(name, value, wrong_type=ArgumentTypeError, empty=ConfigError, wanted=wanted)
 
 
 @contextlib.contextmanager

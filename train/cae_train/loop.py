@@ -221,7 +221,7 @@ def train(
     if not config.epochs:
         raise ConfigError("--epochs is 0: 1 or more are needed")
     started = time.monotonic()
-    hardware, out = hardware or Hardware(), checked_path("out", out)
+    hardware, out = hardware or Hardware(), checked_path("out", out, "the path of a folder")
     checkpoint = out / CHECKPOINT
     if resume and not checkpoint.is_file():
         raise CheckpointError(f"--resume {out}: it has no {CHECKPOINT} to continue from")

@@ -1,0 +1,27 @@
+"""Paths as a Python user passes them in."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+
+def checked_path(
+    name: str, value: Any, *, wrong_type: type[Exception], empty: type[Exception], wanted: str = "the path of a file"
+) -> Path:
+    """Return a path that was given as `str` or `os.PathLike`.
+
+    Args:
+        name: the argument's name, for the message.
+        value: what was passed.
+        wrong_type: what is raised where it is no path.
+        empty: what is raised where it is empty, which would be the current folder.
+        wanted: what it has to be, for the message.
+    """
+    text = os.fspath(value) if isinstance(value, str | os.PathLike) else None
+    if not isinstance(text, str):
+        raise wrong_type(f"{name} is {value!r}: it must be a str or an os.PathLike, {wanted}")
+    if not text:
+        raise empty(f"{name} is empty: it must be {wanted}")
+    return Path(text)
