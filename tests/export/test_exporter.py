@@ -31,7 +31,7 @@ def test_what_is_no_path_and_what_is_not_there(function: Callable[..., object], 
     for name in ("model", "output", "data", "data_dir"):
         with pytest.raises(UsageError, match=f"{name} is empty: it must be the "):
             function(**{"model": "m.pt", name: ""})
-    with pytest.raises(FileNotFoundError, match=r"none\.pt: No such file") as error:
+    with pytest.raises(FileNotFoundError, match=r"none\.pt does not exist") as error:
         function(model=str(tmp_path / "none.pt"))
     assert isinstance(error.value, UsageError)
 
