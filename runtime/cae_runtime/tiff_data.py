@@ -1,8 +1,8 @@
 """Whether the coded data of a TIFF is all there.
 
-Of 8 bits and less OpenCV lets libtiff make RGBA, which leaves black what is missing and says nothing. The same strips
-and tiles read as rows of 16-bit gray go another way, which does say it: so they are decoded once more like that, where
-their length alone does not tell.
+Of 8 bits and less OpenCV lets libtiff make RGBA, which leaves black what is missing and says nothing. LZW strips and
+tiles read as rows of 16-bit gray go another way, which does say it: so they are decoded once more like that. Deflate
+and PackBits: see `tiff_lengths`.
 """
 
 from __future__ import annotations
@@ -32,16 +32,14 @@ from cae_runtime.tiff_header import (
 )  # fmt: skip
 from cae_runtime.tiff_kinds import (
     BLACK_ZERO,
-    DEFLATE,
     JPEG,
     LZW,
-    OLD_DEFLATE,
-    PACKBITS,
     RAW,
     SEPARATE,
     YCBCR,
     through_rgba,
 )
+from cae_runtime.tiff_lengths import CHECKED, has_length
 
 _AT_ONCE: Final = 2**23  # bytes, coded or decoded: what stays in the cache
 _ROWS_MAX: Final = 2**16
@@ -71,19 +69,22 @@ def check(data: bytes, header: TiffHeader) -> None:
         raise ImageError("is damaged: its strips or tiles overlap")
     if header.kind.compression == RAW and (counts < sizes).any():
         raise ImageError("is damaged: parts of its TIFF data are missing")
-    if not through_rgba(header.kind) and not header.refusal:
+    if header.kind.compression not in CHECKED and not through_rgba(header.kind) and not header.refusal:
         return
     places = zip(starts.tolist(), counts.tolist(), sizes.tolist(), strict=True)
     view = memoryview(data)
     parts = ((view[at : at + count], size) for at, count, size in places)
-    if header.kind.compression in {LZW, DEFLATE, OLD_DEFLATE, PACKBITS}:
+    if header.kind.compression in CHECKED:
+        most = _size(header, header.part_pixels // header.part_width)
+        whole = all(has_length(part, header.kind.compression, size, most, header.fill_order) for part, size in parts)
+    elif header.kind.compression == LZW:
         whole = all(_decode(header, group, size) for group, size in _grouped(parts))
     elif header.kind.compression == JPEG:
         whole = _jpegs_are_whole((part for part, _ in parts), header)
     else:
         whole = True
     if not whole:
-        raise ImageError("is damaged: parts of its TIFF data are missing")
+        raise ImageError("is damaged: parts of its TIFF data are missing or wrong")
 
 
 def _number_of_parts(header: TiffHeader) -> int:

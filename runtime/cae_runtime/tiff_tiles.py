@@ -13,8 +13,8 @@ from cae_runtime.errors import ImageError
 from cae_runtime.metadata.tag_names import STORAGE
 from cae_runtime.metadata.tiff_tags import Directory, exif_block, longs
 from cae_runtime.metadata.tiff_tags import read as read_tags
+from cae_runtime.tiff_directory import ORIENTATION
 from cae_runtime.tiff_header import (
-    ORIENTATION,
     ROWS_PER_STRIP,
     STRIP_BYTES,
     STRIPS,

@@ -9,6 +9,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -153,14 +154,14 @@ def test_alpha_is_read(bits: int, planes: bool) -> None:
     np.testing.assert_array_equal(decode(data).pixels, pixels[..., [2, 1, 0, 3]])
 
 
+def reversed_bits(strips: list[bytes]) -> list[bytes]:
+    return [np.packbits(np.unpackbits(np.frombuffer(s, np.uint8)), bitorder="little").tobytes() for s in strips]
+
+
 @pytest.mark.parametrize("bits", [8, 16])
 def test_reversed_bits_are_read(bits: int) -> None:
     pixels = pixels_of(bits, 1)
-
-    def reversed_bits(strips: list[bytes]) -> list[bytes]:
-        return [np.packbits(np.unpackbits(np.frombuffer(s, np.uint8)), bitorder="little").tobytes() for s in strips]
-
-    for compression in (RAW, LZW):
+    for compression in (RAW, LZW, DEFLATE, PACKBITS):
         data = picture(
             pixels, BLACK_ZERO, bits, rows=8, compression=compression, more={266: (3, [2])}, change=reversed_bits
         )
@@ -251,6 +252,40 @@ def test_a_tiff_whose_data_is_short_is_damaged(compression: int, layout: str, ch
             decode(whole[: len(whole) * 3 // 4])
 
 
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("layout", list(LAYOUTS))
+@pytest.mark.parametrize("compression", [DEFLATE, OLD_DEFLATE, PACKBITS])
+def test_a_tiff_that_decodes_to_too_many_bytes_is_damaged(compression: int, layout: str, bits: int) -> None:
+    pixels = pixels_of(bits, 3)
+    decoder = imagecodecs.packbits_decode if compression == PACKBITS else imagecodecs.zlib_decode
+
+    def longer(strips: list[bytes]) -> list[bytes]:
+        return [COMPRESS[compression](decoder(strips[0]) + bytes(57)), *strips[1:]]
+
+    def zeros(strips: list[bytes]) -> list[bytes]:
+        middle = len(strips[0]) // 2
+        return [strips[0][:middle] + bytes(40) + strips[0][middle + 40 :], *strips[1:]]
+
+    for change in (longer, zeros):
+        for more in ({}, {266: (3, [2])}):
+            data = picture(
+                pixels, RGB, bits, compression=compression, **LAYOUTS[layout], more=more,
+                change=lambda strips, more=more, change=change: (reversed_bits if more else list)(change(strips)),
+            )  # fmt: skip
+            with pytest.raises(ImageError, match="damaged"):
+                decode(data)
+
+
+@pytest.mark.parametrize("compression", [DEFLATE, PACKBITS])
+def test_a_last_strip_with_all_of_its_rows_and_padding_behind_strips_are_no_damage(compression: int) -> None:
+    pixels = pixels_of(8, 1)
+    for rows in (8, 64):
+        full = np.pad(pixels, ((0, -HEIGHT % rows), (0, 0), (0, 0)))
+        strips = [COMPRESS[compression](full[y : y + rows].tobytes()) + b"\0" for y in range(0, HEIGHT, rows)]
+        data = picture(pixels, BLACK_ZERO, 8, rows=rows, compression=compression, change=lambda _, s=strips: s)
+        np.testing.assert_array_equal(decode(data).pixels, pixels[..., 0])
+
+
 def test_a_tiff_of_half_a_jpeg_is_damaged() -> None:
     data = saved(Image.fromarray(pixels_of(8, 3)), "TIFF", compression="jpeg")
     start, count = (int(getattr(inspect(data), name)[0]) for name in ("starts", "counts"))
@@ -297,7 +332,7 @@ def test_equal_strips_may_share_their_bytes() -> None:
 def test_not_many_coded_bytes_are_decoded_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     pixels = pixels_of(8, 1)
     data = picture(
-        pixels, BLACK_ZERO, 8, rows=1, compression=DEFLATE, change=lambda strips: [s + bytes(2000) for s in strips]
+        pixels, BLACK_ZERO, 8, rows=1, compression=LZW, change=lambda strips: [s + bytes(2000) for s in strips]
     )
     lengths, before = [], tiff_data._decodes
     monkeypatch.setattr(tiff_data, "_AT_ONCE", 10_000)
