@@ -34,6 +34,13 @@ _PART_BYTES: Final = 2**20
 DEFAULT_QUALITY: Final = 95
 GREY_LAYOUT: Final = "gray layout (gray with alpha is stored as color with alpha)"
 _WEBP_LOSSLESS: Final = 101  # OpenCV's word for it
+# Keeps the colors under alpha 0 in a lossless WebP; from OpenCV 4.14 on.
+_WEBP_EXACT: Final[list[int]] = (
+    [cv2.IMWRITE_WEBP_LOSSLESS_MODE, cv2.IMWRITE_WEBP_LOSSLESS_PRESERVE_COLOR]
+    if hasattr(cv2, "IMWRITE_WEBP_LOSSLESS_PRESERVE_COLOR")
+    else []
+)
+HIDDEN_COLORS: Final = "colors of fully transparent pixels"
 _HAS_ALPHA: Final = (2, 4)
 # What OpenCV puts into a WebP; into other formats `cae_runtime.metadata` does.
 _OF_WEBP: Final = {
@@ -185,7 +192,9 @@ def encode(picture: Picture, format: str, quality: int | None = None) -> tuple[b
         bare = Metadata(jpeg_quality=picture.metadata.jpeg_quality)
         data = _file(replace(picture, pixels=upright(pixels, picture.orientation), metadata=bare), format, quality)
     dropped = few(lost(picture.metadata, data, format))
-    return data, (GREY_LAYOUT, *dropped) if channels == 2 else dropped
+    dropped = (GREY_LAYOUT, *dropped) if channels == 2 else dropped
+    hidden_too = format == WEBP and channels in _HAS_ALPHA and _loses_hidden_colors(pixels, data)
+    return data, (HIDDEN_COLORS, *dropped) if hidden_too else dropped
 
 
 def _file(picture: Picture, format: str, quality: int | None) -> bytes:
@@ -237,6 +246,13 @@ def is_lossy(data: bytes) -> bool:
     return data.startswith(jpeg_header.SIGNATURE)
 
 
+def _loses_hidden_colors(pixels: NDArray[Any], data: bytes) -> bool:
+    """Tell whether the colors under alpha 0 are others in a WebP of pixels with alpha."""
+    if _WEBP_EXACT and not is_lossy(data):
+        return False
+    return bool(pixels[pixels[..., -1] == 0].any())
+
+
 def colors_of(pixels: NDArray[Any]) -> NDArray[Any]:
     """Return a view without alpha, shape (H, W, 1) grey or (H, W, 3), of pixels as `Picture` has them."""
     planes = pixels.reshape(*pixels.shape[:2], -1)
@@ -260,8 +276,9 @@ def _settings(picture: Picture, format: str, quality: int | None) -> list[int]:
         default = max(DEFAULT_QUALITY, picture.metadata.jpeg_quality or 0)  # no coarser than the source
         return [cv2.IMWRITE_JPEG_QUALITY, quality or default, *sampling]
     if format == WEBP:
-        default = _WEBP_LOSSLESS if picture.lossless else DEFAULT_QUALITY
-        return [cv2.IMWRITE_WEBP_QUALITY, quality or default]
+        if picture.lossless and quality is None:
+            return [cv2.IMWRITE_WEBP_QUALITY, _WEBP_LOSSLESS, *_WEBP_EXACT]
+        return [cv2.IMWRITE_WEBP_QUALITY, quality or DEFAULT_QUALITY]
     return []
 
 

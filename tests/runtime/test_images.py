@@ -202,3 +202,17 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.
 def test_every_format_has_one_suffix() -> None:
     pnm = {"PPM": ".ppm", "PGM": ".pgm", "PBM": ".pbm"}
     assert {"JPEG": ".jpg", "PNG": ".png", "WebP": ".webp", "TIFF": ".tif", "BMP": ".bmp", **pnm} == SUFFIX_OF_FORMAT
+
+
+@pytest.mark.parametrize(("quality", "kept"), [(None, bool(images._WEBP_EXACT)), (90, False)])
+def test_a_webp_keeps_the_colors_of_transparent_pixels_or_names_their_loss(
+    noise: Noise, quality: int | None, kept: bool
+) -> None:
+    pixels = noise((40, 50, 4), np.uint8)
+    pixels[:20, :, 3] = 0
+    picture = decode(saved(Image.fromarray(pixels), "WebP", lossless=True, exact=True))
+    data, dropped = encode(picture, "WebP", quality)
+    assert np.array_equal(np.asarray(opened(data)), pixels) == kept
+    assert (images.HIDDEN_COLORS in dropped) == (not kept)
+    picture.pixels[:20] = 0
+    assert images.HIDDEN_COLORS not in encode(picture, "WebP", quality)[1]
