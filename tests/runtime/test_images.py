@@ -209,6 +209,7 @@ def test_a_webp_keeps_the_colors_of_transparent_pixels_or_names_their_loss(
     noise: Noise, quality: int | None, kept: bool
 ) -> None:
     pixels = noise((40, 50, 4), np.uint8)
+    pixels[..., 3] |= 1
     pixels[:20, :, 3] = 0
     picture = decode(saved(Image.fromarray(pixels), "WebP", lossless=True, exact=True))
     data, dropped = encode(picture, "WebP", quality)
