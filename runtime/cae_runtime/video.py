@@ -68,7 +68,7 @@ class CleanedVideo:
 
 
 class VideoPartlyDone(VideoError):  # noqa: N818 - part of it is there
-    """A video ended before its end: what was done of it can be played.
+    """A video lacks a part, or most of its frames are damaged: what was done of it can be played.
 
     Attributes:
         cleaned: what was done.
@@ -76,7 +76,7 @@ class VideoPartlyDone(VideoError):  # noqa: N818 - part of it is there
     """
 
     def __init__(self, reason: str, cleaned: CleanedVideo, partial: Path) -> None:
-        super().__init__(f"{reason}: the {cleaned.frames} frames up to there are in {str(partial)!r}")
+        super().__init__(f"{reason}: the {cleaned.frames} frames that are done are in {str(partial)!r}")
         self.cleaned = cleaned
         self.partial = partial
 
@@ -131,7 +131,8 @@ def clean_video(
             the source.
         VideoError: the source cannot be read (where it does not exist, a FileNotFoundError too), or the output not be
             written.
-        VideoPartlyDone: the source ended early; what it had is in `NAME.partial.EXT`.
+        VideoPartlyDone: the source ends early, lacks parts, or more than half of its frames are damaged; what it had is
+            in `NAME.partial.EXT`.
         VideoInterrupted: Ctrl-C was pressed; what was done is in `NAME.partial.EXT`.
         ImageError, ModelError, ProviderError: as `Restorer` raises them.
     """
@@ -277,7 +278,7 @@ class _Work:
         except BaseException:
             sink.abandon()
             raise
-        reason = "was interrupted" if interrupted else self._source.truncated
+        reason = "was interrupted" if interrupted else self._source.truncated or self._mostly_damaged()
         self._cleaned = self._compared(hidden, sink.dropped)
         if not reason:
             hidden.replace(self._job.output)
@@ -286,6 +287,12 @@ class _Work:
         hidden.replace(partial)
         partly = VideoPartlyDone(reason, self._cleaned, partial)
         raise VideoInterrupted(partly) if interrupted else partly
+
+    def _mostly_damaged(self) -> str:
+        """Return a reason where more than half of the frames are damaged, else nothing."""
+        if self._repeated * 2 <= self._frames:
+            return ""
+        return f"is damaged: {self._repeated} of {self._frames} frames cannot be decoded"
 
     def _pump(self, sink: VideoSink, first: Step, steps: Iterator[Step]) -> None:
         """Decode, clean and encode, each in its thread."""

@@ -42,8 +42,8 @@ def _matroska(file: BinaryIO, size: int) -> bool | None:
             return False if known else None
         file.seek(position)
         head = file.read(12)
-        identity, used = _number(head, keep_marker=True)
-        length, more = _number(head[used:])
+        identity, used = ebml_number(head, keep_marker=True)
+        length, more = ebml_number(head[used:])
         if not used or not more:  # the header itself is cut off
             return True
         unknown = length == (1 << 7 * more) - 1
@@ -57,7 +57,7 @@ def _matroska(file: BinaryIO, size: int) -> bool | None:
     return None
 
 
-def _number(data: bytes, keep_marker: bool = False) -> tuple[int, int]:
+def ebml_number(data: bytes, keep_marker: bool = False) -> tuple[int, int]:
     """Read a number of variable length; return it and how many bytes it takes, 0 where they are not all there."""
     if not data or not data[0]:
         return 0, 0

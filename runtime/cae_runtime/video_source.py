@@ -21,15 +21,14 @@ from numpy.typing import NDArray
 from cae_runtime.errors import VideoError
 from cae_runtime.formats import starts_like_a_video
 from cae_runtime.images import PIXELS_MAX
-from cae_runtime.video_end import is_cut_off
 from cae_runtime.video_look import INTERPOLATION, Look, look_at
+from cae_runtime.video_missing import Extent
 
 _DEMUXERS: Final = "mov,matroska,avi"  # none of them opens another file or an address
 _SAFE: Final = {"protocol_whitelist": "file", "format_whitelist": _DEMUXERS}
 _LIMITS: Final = {"max_pixels": str(PIXELS_MAX)}
 _WAITING_MAX: Final = 100_000  # packets of sound that may come before the first frame
 _BUNDLE: Final = 64  # packets of sound that go on without a frame
-_GAP_MAX: Final = 1.0  # seconds by which the last packet may end before the file's own duration
 _FRAME_A_PACKET: Final = {"h264", "hevc"}  # codecs without packets that show nothing
 _NOTHING_CONCEALED: Final = {"mjpeg"}  # decoders that hand out what they filled in without a flag, unless told not to
 
@@ -86,7 +85,7 @@ class VideoSource:
         frames: about how many frames it has, None where the file does not tell.
         look: what all frames have in common; None until the first step is read.
         resized: frames had another size than the first, and were brought to that.
-        truncated: why the file ends before its own end, empty as long as nothing is known of that.
+        truncated: what of the file is missing, its end or parts in between; empty as long as nothing is known of that.
 
     Raises:
         VideoError: it is no such file, has no video that can be decoded, more than 2^28 pixels a frame, or alpha.
@@ -196,35 +195,17 @@ class VideoSource:
             yield Step(packets, None)
 
     def _packets(self) -> Iterator[Packet[Any]]:
-        end = Fraction(0)
+        extent = Extent()
         try:
             for packet in self.container.demux():
-                time = packet.pts if packet.pts is not None else packet.dts
-                if time is not None:
-                    end = max(end, (time + (packet.duration or 0)) * packet.time_base)
+                extent.note(packet)
                 if packet.size or packet.dts is None:  # one without a size in between would end the decoding
                     yield packet
         except av.FFmpegError as e:
             self.truncated = f"is truncated or damaged: {e.strerror or e}"
             yield from self._flush()
             return
-        self.truncated = self._cut_off(float(end))
-
-    def _cut_off(self, end: float) -> str:
-        """Return why the file ends before its own end, empty where it does not; `end` is where its last packet ends."""
-        try:
-            cut = is_cut_off(self._path)
-        except OSError as e:
-            return f"cannot be read to its end: {e.strerror}"
-        start, duration = (self.container.start_time or 0) / av.time_base, (self.container.duration or 0) / av.time_base
-        matroska = "matroska" in self.container.format.name
-        # Matroska's duration counts from 0 or from the first frame, as the program that wrote it likes.
-        whole = duration if matroska and duration > start else start + duration
-        missing = whole - end
-        if cut or (missing > _GAP_MAX and not (matroska and cut is False)):
-            what = f"its last {missing:.1f} seconds are missing" if missing > 0.05 else "its end is missing"
-            return f"is truncated: {what}"
-        return ""
+        self.truncated = extent.missing(self._path, self.container, self.stream)
 
     def _flush(self) -> Iterator[Packet[Any]]:
         packet: Packet[Any] = Packet()

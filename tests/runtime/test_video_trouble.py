@@ -22,7 +22,6 @@ from tests.runtime.conftest import COMMAND
 from cae_runtime import video_source
 from cae_runtime.errors import UsageError, VideoError
 from cae_runtime.video import VideoInterrupted, VideoPartlyDone, clean_video
-from cae_runtime.video_end import is_cut_off
 
 Command = Callable[..., subprocess.CompletedProcess[bytes]]
 Pixels = np.ndarray
@@ -147,66 +146,6 @@ def test_absurd_sizes_are_refused(clip: Path, tmp_path: Path, monkeypatch: pytes
         clean_video(clip, tmp_path / "out.mp4", same)
 
 
-def test_of_a_truncated_file_what_is_there_is_kept(cae_run: Command, clip: Path, tmp_path: Path) -> None:
-    cut = tmp_path / "cut.mkv"
-    whole = make_clip(tmp_path / "whole.mkv", frames=60, noise=5, options={"bf": "0"})
-    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
-    done = cae_run(cut, "-o", tmp_path / "out" / "clean.mkv")
-    assert done.returncode == 1
-    assert f"failed: {str(cut)!r} is truncated: its last " in lines(done)[0]
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["clean.partial.mkv"]
-    assert 10 < len(look_into(tmp_path / "out" / "clean.partial.mkv").frames) < 50
-
-
-FORMATS = {"mkv": {}, "webm": {}, "avi": {}, "mp4": {"movflags": "faststart"}, "mov": {"movflags": "frag_keyframe"}}
-
-
-@pytest.mark.parametrize("start", [0, 80])
-@pytest.mark.parametrize("ending", FORMATS)
-def test_whole_is_whole_whenever_it_begins_and_cut_is_cut_however_little_is_missing(
-    tmp_path: Path, ending: str, start: int
-) -> None:
-    path = tmp_path / f"in.{ending}"
-    codec = {"webm": "libvpx-vp9", "avi": "mjpeg"}.get(ending, "libx264")
-    with av.open(str(path), "w", container_options=FORMATS[ending]) as container:
-        video = container.add_stream(codec, rate=8, options={"bf": "0", "g": "4"} if codec == "libx264" else {})
-        video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuvj420p" if codec == "mjpeg" else "yuv420p"
-        for number in range(12):
-            frame = av.VideoFrame.from_ndarray(
-                np.random.default_rng(number).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8), "bgr24"
-            )
-            frame.pts = start + number
-            container.mux(video.encode(frame))
-        container.mux(video.encode(None))
-    cleaned = clean_video(path, tmp_path / f"out.{ending}", same)
-    assert cleaned.frames == cleaned.repeated + 12 == 12
-    if ending not in ("avi", "mov"):
-        assert look_into(tmp_path / f"out.{ending}").times == look_into(path).times
-    with av.open(str(path)) as container:
-        last = [packet for packet in container.demux(video=0) if packet.size][-1]
-    path.write_bytes(path.read_bytes()[: last.pos + last.size // 2])  # 0.06 s are missing
-    with pytest.raises(VideoPartlyDone, match="is truncated"):
-        clean_video(path, tmp_path / f"cut.{ending}", same)
-
-
-MANY = 100_001
-
-
-@pytest.mark.parametrize(
-    "parts",
-    [
-        pytest.param(b"\x1a\x45\xdf\xa3\x80" + b"\xec\x80" * MANY, id="Matroska"),
-        pytest.param((b"RIFF\2\0\0\0" + b"AV") * MANY, id="AVI"),
-        pytest.param(b"\0\0\0\x08moov" + b"\0\0\0\x08free" * MANY, id="MP4"),
-    ],
-)
-def test_a_file_of_very_many_parts_is_not_read_to_its_end(tmp_path: Path, parts: bytes) -> None:
-    (tmp_path / "clip").write_bytes(parts)
-    assert is_cut_off(tmp_path / "clip") is None
-    (tmp_path / "clip").write_bytes(parts[: len(parts) // 20 * 10])
-    assert is_cut_off(tmp_path / "clip") is not None
-
-
 @pytest.mark.parametrize(("name", "codec"), [("a.mp4", "libx264"), ("a.avi", "mjpeg"), ("a.mp4", "mpeg4")])
 def test_frames_with_small_holes_are_repeated_and_counted(tmp_path: Path, name: str, codec: str) -> None:
     """Their decoders go on with what they make up; a few holes are read as other pictures, which nothing can tell."""
@@ -311,5 +250,5 @@ def test_interruption_of_the_command(tmp_path: Path, number: signal.Signals, cod
     assert report["totals"]["not_reached"] == 1
     told = stderr.decode().splitlines()
     assert told[0].startswith(f"failed: {str(source)!r} was interrupted: the ")
-    assert told[0].endswith(f"frames up to there are in {str(out / 'in.partial.mp4')!r}")
+    assert told[0].endswith(f"frames that are done are in {str(out / 'in.partial.mp4')!r}")
     assert told[-1] == "cae-run: interrupted"

@@ -1,0 +1,160 @@
+"""A video that lacks its end or parts in between, or is mostly damaged, has failed; what is there is kept."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from tests.runtime.clips import HEIGHT, WIDTH, damage, lines, look_into, make_clip, same
+
+from cae_runtime.video import VideoPartlyDone, clean_video
+from cae_runtime.video_end import is_cut_off
+
+Command = Callable[..., subprocess.CompletedProcess[bytes]]
+
+
+def test_of_a_truncated_file_what_is_there_is_kept(cae_run: Command, tmp_path: Path) -> None:
+    cut = tmp_path / "cut.mkv"
+    whole = make_clip(tmp_path / "whole.mkv", frames=60, noise=5, options={"bf": "0"})
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    done = cae_run(cut, "-o", tmp_path / "out" / "clean.mkv")
+    assert done.returncode == 1
+    assert f"failed: {str(cut)!r} is truncated: its last " in lines(done)[0]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["clean.partial.mkv"]
+    assert 10 < len(look_into(tmp_path / "out" / "clean.partial.mkv").frames) < 50
+
+
+FORMATS = {"mkv": {}, "webm": {}, "avi": {}, "mp4": {"movflags": "faststart"}, "mov": {"movflags": "frag_keyframe"}}
+
+
+@pytest.mark.parametrize("start", [0, 80])
+@pytest.mark.parametrize("ending", FORMATS)
+def test_whole_is_whole_whenever_it_begins_and_cut_is_cut_however_little_is_missing(
+    tmp_path: Path, ending: str, start: int
+) -> None:
+    path = tmp_path / f"in.{ending}"
+    codec = {"webm": "libvpx-vp9", "avi": "mjpeg"}.get(ending, "libx264")
+    with av.open(str(path), "w", container_options=FORMATS[ending]) as container:
+        video = container.add_stream(codec, rate=8, options={"bf": "0", "g": "4"} if codec == "libx264" else {})
+        video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        for number in range(12):
+            frame = av.VideoFrame.from_ndarray(
+                np.random.default_rng(number).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8), "bgr24"
+            )
+            frame.pts = start + number
+            container.mux(video.encode(frame))
+        container.mux(video.encode(None))
+    cleaned = clean_video(path, tmp_path / f"out.{ending}", same)
+    assert cleaned.frames == cleaned.repeated + 12 == 12
+    if ending not in ("avi", "mov"):
+        assert look_into(tmp_path / f"out.{ending}").times == look_into(path).times
+    with av.open(str(path)) as container:
+        last = [packet for packet in container.demux(video=0) if packet.size][-1]
+    path.write_bytes(path.read_bytes()[: last.pos + last.size // 2])  # 0.06 s are missing
+    with pytest.raises(VideoPartlyDone, match="is truncated"):
+        clean_video(path, tmp_path / f"cut.{ending}", same)
+
+
+@pytest.mark.parametrize(("damaged", "code"), [(10, 0), (11, 1)])
+def test_more_damaged_frames_than_half_are_a_failure(tmp_path: Path, damaged: int, code: int) -> None:
+    source = make_clip(tmp_path / "in.mp4", frames=20, noise=30, options={"g": "1", "bf": "0"})
+    for number in range(1, 1 + damaged):
+        damage(source, source, number)
+    if not code:
+        assert clean_video(source, tmp_path / "out.mp4", same).repeated == 10
+        return
+    with pytest.raises(VideoPartlyDone, match="is damaged: 11 of 20 frames cannot be decoded: the 20 frames that"):
+        clean_video(source, tmp_path / "out.mp4", same)
+    assert len(look_into(tmp_path / "out.partial.mp4").frames) == 20
+
+
+def zeroed(begin: float, length: int) -> Callable[[bytearray], None]:
+    """Zero bytes from a share of the file on."""
+
+    def change(data: bytearray) -> None:
+        at = int(len(data) * begin)
+        data[at : at + length] = bytes(len(data[at : at + length]))
+
+    return change
+
+
+def second_fragment(data: bytearray) -> None:
+    at = data.index(b"moof", data.index(b"moof") + 4) - 4
+    data[at : at + 200] = bytes(200)
+
+
+ALL = 1 << 20
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "change", "reason"),
+    [
+        ("a.mkv", "libx264", zeroed(0.5, ALL), r"3\.\d seconds"),
+        ("a.mkv", "libx264", zeroed(0.25, 700), r"\d\.\d seconds"),
+        ("a.webm", "libvpx-vp9", zeroed(0.6, 700), r"\d\.\d seconds"),
+        ("a.avi", "mjpeg", zeroed(0.5, ALL), r"\d\d of its 48 frames"),
+        ("a.avi", "mjpeg", zeroed(0.5, 3000), r"\d of its 48 frames"),
+        ("a.mov", "libx264", second_fragment, "its end"),
+    ],
+)
+def test_parts_that_are_missing_are_told(
+    tmp_path: Path, name: str, codec: str, change: Callable[[bytearray], None], reason: str
+) -> None:
+    source, layout = tmp_path / name, "yuvj420p" if codec == "mjpeg" else "yuv420p"
+    with av.open(str(source), "w", container_options=FORMATS[name[2:]]) as container:
+        video = container.add_stream(codec, rate=8, options={"g": "8"})
+        video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, layout
+        rng = np.random.default_rng(3)
+        for _ in range(48):
+            picture = rng.integers(90, 160, (HEIGHT, WIDTH, 3), np.uint8)
+            container.mux(video.encode(av.VideoFrame.from_ndarray(picture, "bgr24")))
+        container.mux(video.encode(None))
+    assert clean_video(source, tmp_path / "out.mkv", same).frames == 48
+    data = bytearray(source.read_bytes())
+    change(data)
+    source.write_bytes(data)
+    with pytest.raises(VideoPartlyDone, match=f"is damaged: {reason} (are|is) missing: the") as caught:
+        clean_video(source, tmp_path / "out.mkv", same)
+    assert caught.value.cleaned.frames < 48
+    assert caught.value.partial.exists()
+
+
+@pytest.mark.parametrize("name", ["a.mkv", "a.mov"])
+def test_pauses_and_longer_sound_are_whole(tmp_path: Path, name: str) -> None:
+    source = tmp_path / name
+    with av.open(str(source), "w", container_options=FORMATS[name[2:]]) as container:
+        video, audio = container.add_stream("libx264", rate=8), container.add_stream("aac", rate=8000)
+        video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        for time in (0, 1, 2, 40, 41, 80):
+            frame = av.VideoFrame.from_ndarray(np.full((HEIGHT, WIDTH, 3), time, np.uint8), "bgr24")
+            frame.pts = time
+            container.mux(video.encode(frame))
+        container.mux(video.encode(None))
+        for second in range(15):
+            piece = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.float32), "fltp", "mono")
+            piece.sample_rate, piece.pts = 8000, second * 8000
+            container.mux(audio.encode(piece))
+        container.mux(audio.encode(None))
+    assert clean_video(source, tmp_path / "out.mkv", same).frames == 6
+
+
+MANY = 100_001
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        pytest.param(b"\x1a\x45\xdf\xa3\x80" + b"\xec\x80" * MANY, id="Matroska"),
+        pytest.param((b"RIFF\2\0\0\0" + b"AV") * MANY, id="AVI"),
+        pytest.param(b"\0\0\0\x08moov" + b"\0\0\0\x08free" * MANY, id="MP4"),
+    ],
+)
+def test_a_file_of_very_many_parts_is_not_read_to_its_end(tmp_path: Path, parts: bytes) -> None:
+    (tmp_path / "clip").write_bytes(parts)
+    assert is_cut_off(tmp_path / "clip") is None
+    (tmp_path / "clip").write_bytes(parts[: len(parts) // 20 * 10])
+    assert is_cut_off(tmp_path / "clip") is not None
