@@ -25,16 +25,19 @@ _LACED_SHARE: Final = 10  # one in so many
 _ANYWHERE: Final = {_EBML, 0xEC, 0xBF}  # Void, CRC-32
 _SKIPPED: Final = _OF_A_SEGMENT | _OF_A_CLUSTER | _OF_A_GROUP | _ANYWHERE
 _LISTS: Final = {b"RIFF", b"LIST"}
-_PARTS_MAX: Final = 4_000_000  # each is a seek and a read; a film has half a million
 _HOLES_MAX: Final = 1_000
 _PIECE: Final = 1 << 20
 
 
-def holes_in(path: Path) -> list[int]:
+def holes_in(path: Path, parts_max: int) -> list[int]:
     """Return the positions where a part should begin and none does, in rising order.
 
     In Matroska these are all, and the blocks whose flags are damaged; in the other formats it is the first one. MP4 and
     MOV have one table of all frames: holes between their boxes matter only where the file is fragmented.
+
+    Args:
+        path: the file.
+        parts_max: how many parts are looked at; each is a seek and a read.
 
     Raises:
         OSError: the file cannot be read.
@@ -43,17 +46,17 @@ def holes_in(path: Path) -> list[int]:
         size = os.fstat(file.fileno()).st_size
         start = file.read(12)
         if start[:4] == _EBML.to_bytes(4, "big"):
-            return _matroska(file, size)
+            return _matroska(file, size, parts_max)
         if start[:4] == b"RIFF":
-            return _riff(file, size)
-        return _mp4(file, size)
+            return _riff(file, size, parts_max)
+        return _mp4(file, size, parts_max)
 
 
-def _matroska(file: BinaryIO, size: int) -> list[int]:
+def _matroska(file: BinaryIO, size: int, parts_max: int) -> list[int]:
     position, end, holes = 0, size, list[int]()
     laced: dict[int, list[int]] = defaultdict(list)  # positions of blocks with several frames, of each track
     blocks: Counter[int] = Counter()
-    for _ in range(_PARTS_MAX):
+    for _ in range(parts_max):
         if position >= end or len(holes) == _HOLES_MAX:
             break
         file.seek(position)
@@ -96,9 +99,9 @@ def _next_cluster(file: BinaryIO, position: int, end: int) -> int:
     return end
 
 
-def _riff(file: BinaryIO, size: int) -> list[int]:
+def _riff(file: BinaryIO, size: int, parts_max: int) -> list[int]:
     position = 0
-    for _ in range(_PARTS_MAX):
+    for _ in range(parts_max):
         if position + 8 > size:
             break
         file.seek(position)
@@ -110,9 +113,9 @@ def _riff(file: BinaryIO, size: int) -> list[int]:
     return []
 
 
-def _mp4(file: BinaryIO, size: int) -> list[int]:
+def _mp4(file: BinaryIO, size: int, parts_max: int) -> list[int]:
     position, fragmented = 0, False
-    for _ in range(_PARTS_MAX):
+    for _ in range(parts_max):
         if position + 8 > size:
             break
         file.seek(position)

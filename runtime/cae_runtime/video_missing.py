@@ -18,6 +18,8 @@ from cae_runtime.video_holes import holes_in
 
 _END_MAX: Final = 1.0  # seconds by which the last packet may end before the file's own duration
 _GAP_MIN: Final = 0.01  # seconds: times are rounded to milliseconds
+_PARTS_MAX: Final = 100_000  # of a file that are looked at, and so many more a packet:
+_PARTS_A_PACKET: Final = 8
 _WITHOUT_GAPS: Final = {"video", "audio"}  # kinds of streams; subtitles pause
 
 
@@ -48,7 +50,7 @@ class Extent:
         """Return what of a file is missing, to follow its name; empty where nothing is. All packets were noted."""
         try:
             cut = is_cut_off(path)
-            holes = [] if cut else holes_in(path)
+            holes = [] if cut else holes_in(path, _PARTS_MAX + _PARTS_A_PACKET * sum(self._packets.values()))
         except OSError as e:
             return f"cannot be read to its end: {e.strerror}"
         matroska = "matroska" in container.format.name
@@ -60,7 +62,9 @@ class Extent:
             return ""
         if "avi" in container.format.name:  # which has no times: what follows a hole moves up
             return self._fewer_frames(video)
-        lost = max(self._lost(stream, holes, container) for stream in container.streams)
+        lost = max(self._lost(stream, holes) for stream in container.streams)
+        if holes[-1] > max(self._positions.values(), default=0):
+            lost = max(lost, missing)
         if lost > _GAP_MIN:
             return f"is damaged: {lost:.1f} seconds are missing" if lost > 0.05 else "is damaged: parts are missing"
         # Of a fragmented MP4, FFmpeg's duration ends where the hole begins.
@@ -72,17 +76,14 @@ class Extent:
         fewer = video.frames - self._packets[video.index]
         return f"is damaged: {fewer} of its {video.frames} frames are missing" if fewer > 0 else ""
 
-    def _lost(self, stream: Stream, holes: list[int], container: InputContainer) -> float:
+    def _lost(self, stream: Stream, holes: list[int]) -> float:
         """Return how many seconds of a stream are missing where the file has holes, and at its end."""
         if stream.type not in _WITHOUT_GAPS or stream.index not in self._ends:
             return 0.0
         gaps = self._gaps[stream.index]
         lost = sum(gap for before, after, gap in gaps if bisect_right(holes, before) < bisect_right(holes, after))
         if holes[-1] > self._positions[stream.index]:
-            end = _own_end(stream)
-            if end is None and all(other.type not in _WITHOUT_GAPS for other in container.streams if other != stream):
-                end = _whole(container, matroska=True)
-            lost += max(0.0, (end or 0.0) - self._ends[stream.index])
+            lost += max(0.0, _own_end(stream) - self._ends[stream.index])
         return lost
 
 
@@ -93,13 +94,13 @@ def _whole(container: InputContainer, matroska: bool) -> float:
     return duration if matroska and duration > start else start + duration
 
 
-def _own_end(stream: Stream) -> float | None:
-    """Return when a stream should end, in seconds; None where the file does not tell."""
+def _own_end(stream: Stream) -> float:
+    """Return when a stream should end, in seconds; 0 where the file does not tell."""
     if stream.duration is not None and stream.time_base is not None:
         return float(((stream.start_time or 0) + stream.duration) * stream.time_base)
     told = next((value for key, value in stream.metadata.items() if key.upper().startswith("DURATION")), "")
     try:
         hours, minutes, seconds = (float(part) for part in told.split(":"))
     except ValueError:
-        return None
+        return 0.0
     return hours * 3600 + minutes * 60 + seconds
