@@ -22,6 +22,7 @@ from tests.runtime.tiffs import Tags, tiff
 from cae_runtime import metadata
 from cae_runtime.images import GREY_LAYOUT, decode, encode, is_lossy
 from cae_runtime.metadata import exif as exif_blocks
+from cae_runtime.metadata import tiff_tags
 from cae_runtime.metadata import xmp as xmp_packets
 from cae_runtime.metadata.density import Density
 
@@ -163,14 +164,40 @@ def replace_pixels(picture: Any, pixels: np.ndarray) -> Any:
     return replace(picture, pixels=pixels)
 
 
-def test_scientific_tags_stay_in_tiffs_and_are_named_elsewhere(noise: Noise) -> None:
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_scientific_tags_stay_in_tiffs_and_are_named_elsewhere(noise: Noise, order: str) -> None:
     file = io.BytesIO()
-    tifffile.imwrite(file, noise((30, 40), np.uint16), imagej=True, metadata={"Info": "stage 3"})
+    metadata = {
+        "Info": "stage 3: 5 µm", "Labels": ["one", "two"], "Ranges": (0.5, 99.25), "Properties": {"a": "b"},
+        "LUTs": [np.arange(768, dtype=np.uint8).reshape(3, 256)], "ROI": b"Iout\0\1", "Overlays": [b"Iout\0\2"],
+    }  # fmt: skip
+    private = [(65002, 7, 8, b"\0\0\0\5\0\0\0\7", True), (65003, 7, 5, b"plain", True), (65004, 3, 2, (5, 7), True)]
+    tifffile.imwrite(
+        file, noise((30, 40), np.uint16), imagej=True, metadata=metadata, byteorder=order, extratags=private
+    )
+    before = tifffile.TiffFile(io.BytesIO(file.getvalue()))
     picture = decode(file.getvalue())
     kept, dropped = encode(picture, "TIFF")
-    assert dropped == ()
-    assert tifffile.TiffFile(io.BytesIO(kept)).imagej_metadata["Info"] == "stage 3"
-    assert "ImageJ tags" in encode(picture, "PNG")[1]
+    assert dropped == (("TIFF tag 65002",) if order == ">" else ())
+    after = tifffile.TiffFile(io.BytesIO(kept))
+    np.testing.assert_equal(after.imagej_metadata, before.imagej_metadata)
+    tags = after.pages.first.tags
+    assert (tags[65003].value, tags[65004].value) == (b"plain", (5, 7))
+    assert {"ImageJ tags", "ImageJ metadata"} <= set(encode(picture, "PNG")[1])
+
+
+@pytest.mark.parametrize(
+    "change", [(b"IJIJ", b"IJIX"), (b"info\0\0\0\1", b"info\0\0\0\2"), (b"info\0\0\0\1", b"what\0\0\0\1")]
+)
+def test_metadata_of_imagej_that_cannot_be_turned_is_left_out_and_named(
+    noise: Noise, change: tuple[bytes, bytes]
+) -> None:
+    file = io.BytesIO()
+    tifffile.imwrite(file, noise((30, 40), np.uint16), imagej=True, metadata={"Info": "stage 3"}, byteorder=">")
+    assert file.getvalue().count(change[0]) == 1
+    kept, dropped = encode(decode(file.getvalue().replace(*change)), "TIFF")
+    assert dropped == ("ImageJ metadata",)
+    assert not {50838, 50839} & set(tifffile.TiffFile(io.BytesIO(kept)).pages.first.tags.keys())
 
 
 def jpeg(*segments: bytes, behind: bytes = b"", **options: Any) -> bytes:
@@ -486,6 +513,10 @@ def test_a_density_that_is_no_number_is_left_out(density: tuple[float, float], u
         assert {"density", "artist"} >= set(dropped)
         assert decode(written).metadata.density in (None, Density(2**32 - 1, 2**32 - 1, "cm"))
         assert target == "BMP" or opened(written).getexif()[ARTIST] == "A."
+
+
+def test_a_signaling_nan_is_read_without_a_warning() -> None:
+    assert np.isnan(tiff_tags.Value(11, 1, b"\1\0\x80\x7f").numbers()).all()
 
 
 @pytest.mark.parametrize("target", FORMATS)

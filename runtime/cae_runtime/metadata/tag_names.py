@@ -30,7 +30,7 @@ OF_EXIF: Final = {
 }  # fmt: skip
 _OTHERS: Final = {
     269: "document name", 285: "page name", 297: "page number", 42112: "GDAL tags", 42113: "GDAL tags",
-    50838: "ImageJ tags", 50839: "ImageJ tags", **dict.fromkeys(GEO, "GeoTIFF tags"),
+    50838: "ImageJ metadata", 50839: "ImageJ metadata", **dict.fromkeys(GEO, "GeoTIFF tags"),
 }  # fmt: skip
 
 

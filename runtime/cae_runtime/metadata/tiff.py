@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from cae_runtime.metadata import exif, tiff_tags, xmp
+from cae_runtime.metadata import exif, imagej, tiff_tags, xmp
 from cae_runtime.metadata.density import Density, from_tiff, to_tiff
 from cae_runtime.metadata.record import PALETTE, Metadata, bits_name
 from cae_runtime.metadata.tag_names import (
@@ -22,6 +22,7 @@ from cae_runtime.tiff_directory import DAMAGED, ORIENTATION, byte_order
 _BITS, _COLORS, _SAMPLES, _EXTRA_SAMPLES = 258, 262, 277, 338
 _BLOCKS = {tiff_tags.XMP, tiff_tags.ICC, tiff_tags.IPTC}
 _NOT_FROM_EXIF = STORAGE | UNTRUE.keys() | _BLOCKS
+_BYTES = {tiff_tags.BYTE, tiff_tags.UNDEFINED}
 _ALPHA = 2  # not multiplied into the colors
 
 
@@ -42,11 +43,14 @@ def read(data: bytes) -> Metadata:
         if tag not in UNTRUE:
             for_program = tag == tiff_tags.DESCRIPTION and program_of(value)
             (of_exif if tag in OF_EXIF and not for_program else tags)[tag] = value
+    order = byte_order(data)[0]
+    if order == ">":
+        tags = _in_little_endian(tags)
     packet, claims = xmp.without_claims(blocks.get(tiff_tags.XMP, b"").rstrip(b"\0"))
     icc, iptc = blocks.get(tiff_tags.ICC, b""), blocks.get(tiff_tags.IPTC, b"")
     block_of_its_own = b""
     if page.inner or of_exif.keys() - {*DENSITY, ORIENTATION} or _turned(of_exif):
-        block_of_its_own = tiff_tags.exif_block(Directory(of_exif, page.inner), byte_order(data)[0])
+        block_of_its_own = tiff_tags.exif_block(Directory(of_exif, page.inner), order)
     found |= claims | exif.lost_elsewhere(block_of_its_own) | _layout(page)
     found |= {name for name, value in (("exif", page.inner), ("xmp", packet), ("icc", icc), ("iptc", iptc)) if value}
     return Metadata(
@@ -84,6 +88,32 @@ def write(data: bytes, metadata: Metadata) -> bytes:
     if metadata.iptc:
         values[tiff_tags.IPTC] = block(metadata.iptc)
     return tiff_tags.with_tags(data, Directory(values, inner)) if values or inner else data
+
+
+def _in_little_endian(tags: dict[int, Value]) -> dict[int, Value]:
+    """Return the tags of a big-endian file without those whose bytes would mean something else in a little-endian one.
+
+    The numbers of a tag are in order already. Bytes that are no text may be numbers too: nobody knows.
+    """
+    kept = {tag: value for tag, value in tags.items() if value.kind not in _BYTES or _is_text(value.data)}
+    if imagej.METADATA in tags:
+        lengths = kept.pop(imagej.LENGTHS, None)
+        kept.pop(imagej.METADATA, None)
+        own = tags[imagej.METADATA]
+        numbers = tuple(map(int, lengths.numbers())) if lengths and lengths.kind == tiff_tags.LONG else ()
+        turned = imagej.in_little_endian(own.data, numbers)
+        if lengths and turned is not None:
+            kept |= {imagej.LENGTHS: lengths, imagej.METADATA: block(turned, own.kind)}
+    return kept
+
+
+def _is_text(data: bytes) -> bool:
+    """Tell whether bytes are UTF-8 without control characters, or a single byte."""
+    try:
+        text = data.rstrip(b"\0").decode()
+    except UnicodeDecodeError:
+        return len(data) == 1
+    return len(data) == 1 or all(letter.isprintable() or letter in "\t\r\n" for letter in text)
 
 
 def _turned(values: dict[int, Value]) -> bool:

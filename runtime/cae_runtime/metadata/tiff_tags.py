@@ -51,7 +51,8 @@ class Value:
         """Return the value as numbers; a rational with the denominator 0 is 0. Text, bytes and offsets give none."""
         if self.kind in _BYTES | _OFFSETS:
             return []
-        values = np.frombuffer(self.data, "<" + LETTERS[self.kind]).astype(float)
+        with np.errstate(invalid="ignore"):  # signaling NaNs
+            values = np.frombuffer(self.data, "<" + LETTERS[self.kind]).astype(float)
         if self.kind in RATIONALS:
             top, bottom = values[::2], values[1::2]
             values = np.divide(top, bottom, out=np.zeros_like(top), where=bottom != 0)
