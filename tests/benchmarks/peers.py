@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import platform
 import statistics
 import subprocess
 import sys
@@ -187,8 +188,18 @@ def table_head(title: str, threads: int, count: int) -> str:
     """What the table shows, and how it is made."""
     return (
         "`python -m tests.benchmarks.peers compare CLEAN NOISY --network FFDNet=FILE --network CDnCNN=FILE`:\n"
-        f"{title}, {count} pictures, clipped to 8 bits; {threads} CPUs, all methods in turn on each picture."
+        f"{title}, {count} pictures, clipped to 8 bits; {threads} CPUs ({cpu_name()}), all methods in turn on each\n"
+        "picture."
     )
+
+
+def cpu_name() -> str:
+    """The CPU's name, and whether it has instructions for int8 (VNNI), which decide what int8 models gain."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    fields = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    name = fields.get("model name") or platform.processor() or platform.machine()
+    return f"{name}, {'with' if 'vnni' in fields.get('flags', '') else 'without'} VNNI"
 
 
 @app.command()
