@@ -87,7 +87,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     marked = small["coffee"].copy()
     marked[mask > 0] = (255, 0, 255)
     cv2.imwrite("marked.png", marked)
-    clip(Path("clip.mp4"))
+    for name in ("clip.mp4", "screen.mkv"):
+        clip(Path(name))
     shutil.copytree(ROOT / "assets" / "samples", "assets/samples")
     shutil.copytree(ROOT / "assets" / "recipes", "assets/recipes")
     return tmp_path
