@@ -9,7 +9,7 @@ import platform
 import re
 import time
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import distributions, version
+from importlib.metadata import PackageNotFoundError, distributions, requires, version
 from typing import TYPE_CHECKING, Final
 
 from cae_runtime.errors import CaeRuntimeError
@@ -25,6 +25,7 @@ _FAMILIES: Final = {
     "onnxruntime": re.compile(r"onnxruntime(-(gpu|directml|openvino|migraphx|rocm|qnn|cann|training|silicon|webgpu))*"),
     "OpenCV": re.compile(r"opencv(-contrib)?-python(-headless)?(-rolling)?"),
 }
+_EXTRAS: Final = ("video", "tiff", "virtual-camera", "openvino", "webgpu")
 _PATCHES: Final = 32
 _FARTHEST: Final = 4.0  # grey levels from the CPU; more is another picture
 
@@ -64,6 +65,8 @@ class Findings:
         cpu_ms: median milliseconds of a batch on one thread of the CPU: of `denoise` at the `highest` optimization
             level and at the one `below`, and of a small network in `fp16` and `fp32`; empty where nothing could run.
         notes: what is slow on this CPU, one line each.
+        extras: what each optional extra of `cae-run` brings, by its name: the packages with their versions, or the line
+            that installs them.
         problems: what should be mended, one line each.
     """
 
@@ -75,6 +78,7 @@ class Findings:
     cameras: dict[int, str]
     cpu_ms: dict[str, float]
     notes: list[str]
+    extras: dict[str, str]
     problems: list[str]
 
 
@@ -93,7 +97,9 @@ def examine() -> Findings:
         except Exception as e:  # a library that does not load may raise anything
             broken.append(f"{library} cannot be imported: {' '.join(str(e).split())}")
     if broken:
-        return Findings(versions, _cpus(), cgroup_memory(), [], [], listed_cameras(), {}, [], problems + broken)
+        return Findings(
+            versions, _cpus(), cgroup_memory(), [], [], listed_cameras(), {}, [], extras(), problems + broken
+        )
     from cae_runtime import engine
 
     checks = _check_providers()
@@ -101,8 +107,30 @@ def examine() -> Findings:
     problems += [f"{c.full}: {c.detail}" for c in checks if c.status == "fails" and c.full in automatic]
     cpu_ms, notes = _check_cpu()
     return Findings(
-        versions, _cpus(), cgroup_memory(), checks, engine.devices(), listed_cameras(), cpu_ms, notes, problems
+        versions,
+        _cpus(),
+        cgroup_memory(),
+        checks,
+        engine.devices(),
+        listed_cameras(),
+        cpu_ms,
+        notes,
+        extras(),
+        problems,
     )
+
+
+def extras() -> dict[str, str]:
+    """Return for each optional extra of `cae-run` the packages with their versions, or the line that installs it."""
+    found = {}
+    for extra in _EXTRAS:
+        wanted = [line for line in requires("cae-toolkit") or [] if re.search(rf"extra == ['\"]{extra}['\"]", line)]
+        names = [match[0] for line in wanted if (match := re.match(r"[\w.-]+", line))]
+        try:
+            found[extra] = ", ".join(f"{name} {version(name)}" for name in names)
+        except PackageNotFoundError as e:
+            found[extra] = f"{e.name} is not installed: pip install 'cae-toolkit[{extra}]'"
+    return found
 
 
 def duplicates(installed: list[str]) -> list[str]:
@@ -137,6 +165,7 @@ def as_text(findings: Findings) -> list[str]:
         if check.status == "works":
             detail = f"{_PATCHES} patches in {check.ms:.1f} ms, {check.off_by:.2f} grey levels from the CPU at most"
         lines.append(f"  {check.name:10} {check.status:7} {detail}")
+    lines += ["", "extras", *(f"  {name:14} {text}" for name, text in findings.extras.items())]
     if findings.cpu_ms:
         ms = findings.cpu_ms
         lines += ["", "one thread of the CPU, a batch"]

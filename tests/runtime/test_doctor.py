@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -59,10 +60,19 @@ def test_the_doctor_on_this_machine() -> None:
     assert found["cpu_ms"].keys() == {"highest", "below", "fp16", "fp32"}
     assert min(found["cpu_ms"].values()) > 0
     assert any("fp16" in note for note in found["notes"]) is (found["cpu_ms"]["fp16"] > found["cpu_ms"]["fp32"])
+    assert found["extras"].keys() == {"video", "tiff", "virtual-camera", "openvino", "webgpu"}
     text = CliRunner().invoke(app, ["--doctor"]).stdout
     assert "at the highest level" in text
     assert found["versions"]["onnxruntime"] in text
     assert "used" in text
+
+
+def test_extras_are_listed_with_what_they_bring(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = ["numpy>=2", 'numpy>=2; extra == "video"', 'nosuch; extra == "tiff"']
+    monkeypatch.setattr(doctor, "requires", lambda _: lines)
+    found = doctor.extras()
+    assert found["video"] == f"numpy {np.__version__}"
+    assert found["tiff"] == "nosuch is not installed: pip install 'cae-toolkit[tiff]'"
 
 
 def test_the_doctor_tells_of_a_provider_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
