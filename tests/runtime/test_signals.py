@@ -170,7 +170,7 @@ def test_a_signal_while_a_model_is_measured_leaves_no_child(tmp_path: Path, lock
     [
         ("{run} - -o - <&-", 2, "cae-run: SOURCE is -, but stdin is closed"),
         ("{run} --help > /dev/full", 1, "cae-run: No space left on device"),
-        ("ulimit -n 4; {run} {picture} -o {out}", 1, "cae-run: Too many open files"),
+        ("ulimit -n 6; {run} {picture} -o {out}", 1, "cae-run: Too many open files"),
         ("ulimit -v 500000; {run} {picture} -o {out}", 1, "cae-run: the address space is limited to 488 MiB"),
     ],
 )
