@@ -113,6 +113,7 @@ def clean_files(
     quality: int | None = None,
     overwrite: bool = False,
     clean: Clean | None = None,
+    on_result: Callable[[FileResult], None] | None = None,
 ) -> Iterator[FileResult]:
     """Clean image files, and yield each result as it comes.
 
@@ -126,6 +127,8 @@ def clean_files(
         quality: 1..100, see `cae_runtime.images.encode`.
         overwrite: replace outputs that are there, instead of skipping them.
         clean: what is done to each picture in place of cleaning all of it; `strength` is not heeded then.
+        on_result: called with each result as soon as its file is written, in the thread that writes. Ctrl-C can keep
+            the last ones from being yielded, but not from coming here.
 
     Yields:
         One result a job, in order. An image that cannot be read, cleaned or written is `failed`, and leaves no file.
@@ -155,6 +158,8 @@ def clean_files(
         finally:
             work.picture = None
             room.give_back(work.pixels)
+        if on_result is not None:
+            on_result(work.result)
         return work.result
 
     with ThreadPoolExecutor(1, "cae-read") as reader, ThreadPoolExecutor(1, "cae-write") as writer:

@@ -41,6 +41,7 @@ def clean_plan(
         tell(line)
     start = time.perf_counter()
     results = unreadable_results(restorer, plan.unreadable)
+    written: list[FileResult] = []
     interrupted = False
     try:
         with Progress(len(plan.jobs)) as progress:
@@ -54,11 +55,14 @@ def clean_plan(
                 overwrite=overwrite,
                 on_frame=progress.on_frame,
                 clean=clean,
+                on_result=written.append,
             ):
                 results.append(result)  # one by one, so that Ctrl-C leaves those that are done
                 progress.on_file()
     except KeyboardInterrupt:
         interrupted = True
+        known = {result.output for result in results}
+        results += [result for result in written if result.output not in known]
     results = [_still_there(result) for result in results]
     seconds = time.perf_counter() - start
     for line in [*(mask_notes(results) if clean else []), *summary(results, plan, restorer.provider, seconds)]:

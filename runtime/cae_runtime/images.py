@@ -34,7 +34,7 @@ _PART_BYTES: Final = 2**20
 DEFAULT_QUALITY: Final = 95
 GREY_LAYOUT: Final = "gray layout (gray with alpha is stored as color with alpha)"
 _WEBP_LOSSLESS: Final = 101  # OpenCV's word for it
-# Keeps the colors under alpha 0 in a lossless WebP; from OpenCV 4.14 on.
+# Keeps the colors under alpha 0 in a lossless WebP, where this OpenCV can be told to.
 _WEBP_EXACT: Final[list[int]] = (
     [cv2.IMWRITE_WEBP_LOSSLESS_MODE, cv2.IMWRITE_WEBP_LOSSLESS_PRESERVE_COLOR]
     if hasattr(cv2, "IMWRITE_WEBP_LOSSLESS_PRESERVE_COLOR")

@@ -296,7 +296,7 @@ def _read_mask(path: Path) -> Holes:
 def _mask_in(folder: Path, stem: str) -> Path:
     """The image of this name in a folder, whatever its ending."""
     try:
-        found = [p for p in sorted(folder.iterdir()) if p.stem == stem and p.suffix.lower() in FORMAT_OF_SUFFIX]
+        found = [p for p in sorted(folder.iterdir()) if p.stem == stem and _is_mask(p)]
     except OSError:
         found = []
     if len(found) == 1:
@@ -304,6 +304,10 @@ def _mask_in(folder: Path, stem: str) -> Path:
     if found:
         raise ImageError(f"cannot be filled: it has two masks, {str(found[0])!r} and {str(found[1])!r}")
     raise ImageError(f"cannot be filled: it has no mask {str(folder / stem)!r} ({', '.join(FORMAT_OF_SUFFIX)})")
+
+
+def _is_mask(path: Path) -> bool:
+    return path.suffix.lower() in FORMAT_OF_SUFFIX and path.is_file()  # not a pipe: opening one could wait for ever
 
 
 def _size(image: NDArray[Any]) -> str:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 from cae_runtime.batch import NO_MEMORY, FileResult, clean_files, output_is_there
 from cae_runtime.batch import Clean as CleanImage
@@ -26,6 +25,7 @@ from cae_runtime.video import (
 )
 
 OnFrame = Callable[[Path, int, int | None], None]
+OnResult = Callable[[FileResult], None]
 
 
 def check_videos(jobs: Sequence[Job], sources: Iterable[Path], coding: VideoCoding) -> None:
@@ -60,6 +60,7 @@ def clean_all(
     overwrite: bool = False,
     on_frame: OnFrame | None = None,
     clean: CleanImage | None = None,
+    on_result: OnResult | None = None,
 ) -> Iterator[FileResult]:
     """Clean images and videos, and yield each result as it comes.
 
@@ -73,6 +74,8 @@ def clean_all(
         overwrite: replace outputs that are there, instead of skipping them.
         on_frame: called after each frame of a video with the file, how many are done, and about how many there are.
         clean: of images, see `cae_runtime.batch.clean_files`.
+        on_result: called in another thread with each result, also with those that Ctrl-C keeps from being yielded;
+            see there.
 
     Yields:
         One result a job, in order. Of a video that Ctrl-C has ended a result comes too, before that is raised.
@@ -83,11 +86,17 @@ def clean_all(
     for video, group in groupby(jobs, key=lambda job: job.video):
         if not video:
             yield from clean_files(
-                restorer, group, strength=strength, quality=quality, overwrite=overwrite, clean=clean
+                restorer,
+                group,
+                strength=strength,
+                quality=quality,
+                overwrite=overwrite,
+                clean=clean,
+                on_result=on_result,
             )
             continue
         for job in group:
-            result, interrupted = _clean_one(job, restorer, strength, coding, temporal, overwrite, on_frame)
+            result, interrupted = _clean_one(job, restorer, strength, coding, temporal, overwrite, on_frame, on_result)
             yield result
             if interrupted:
                 raise KeyboardInterrupt
@@ -101,6 +110,7 @@ def _clean_one(
     temporal: bool,
     overwrite: bool,
     on_frame: OnFrame | None,
+    on_result: OnResult | None,
 ) -> tuple[FileResult, bool]:
     """Clean a video; return what became of it, and whether Ctrl-C has ended it."""
     result = FileResult(str(job.source), str(job.output), "done", "", 0.0, None, None, restorer.provider, ())
@@ -112,30 +122,37 @@ def _clean_one(
         if missing := missing_extra():
             raise VideoError(f"is a video, and {missing}")
 
-        def told(done: int, of: int | None) -> None:
+        def told(frames: int, of: int | None) -> None:
             if on_frame is not None:
-                on_frame(job.source, done, of)
+                on_frame(job.source, frames, of)
 
+        def written(cleaned: CleanedVideo, partly: VideoPartlyDone | None) -> None:
+            if on_result is not None:
+                on_result(replace(_result_of(result, cleaned, partly), seconds=time.perf_counter() - start))
+
+        clean = frame_cleaner(restorer, strength, temporal)
         try:
-            cleaned = transcode(job.source, job.output, frame_cleaner(restorer, strength, temporal), coding, told)
-            result = replace(result, **_told_of(cleaned))
+            done = _result_of(result, transcode(job.source, job.output, clean, coding, told, written), None)
         except VideoInterrupted as e:
             interrupted = True
-            result = replace(result, status="failed", reason=str(e.partly), **_told_of(e.partly.cleaned))
+            done = _result_of(result, e.partly.cleaned, e.partly)
         except VideoPartlyDone as e:
-            result = replace(result, status="failed", reason=str(e), **_told_of(e.cleaned))
+            done = _result_of(result, e.cleaned, e)
     except (ImageError, VideoError, ProviderError, UsageError) as e:
-        result = replace(result, status="failed", reason=str(e))
+        done = replace(result, status="failed", reason=str(e))
     except MemoryError:
-        result = replace(result, status="failed", reason=NO_MEMORY)
-    return replace(result, seconds=time.perf_counter() - start), interrupted
+        done = replace(result, status="failed", reason=NO_MEMORY)
+    return replace(done, seconds=time.perf_counter() - start), interrupted
 
 
-def _told_of(cleaned: CleanedVideo) -> dict[str, Any]:
-    return {
-        "width": cleaned.width,
-        "height": cleaned.height,
-        "frames": cleaned.frames,
-        "repeated": cleaned.repeated,
-        "dropped": cleaned.dropped,
-    }
+def _result_of(result: FileResult, cleaned: CleanedVideo, partly: VideoPartlyDone | None) -> FileResult:
+    return replace(
+        result,
+        status="failed" if partly else "done",
+        reason=str(partly) if partly else "",
+        width=cleaned.width,
+        height=cleaned.height,
+        frames=cleaned.frames,
+        repeated=cleaned.repeated,
+        dropped=cleaned.dropped,
+    )

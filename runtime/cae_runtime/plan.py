@@ -17,6 +17,7 @@ from cae_shared.folders import make_folder
 from cae_shared.temporary import discard, temporary_beside
 
 _NOTHING_THERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EBADF, errno.ELOOP})
+_KINDS = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
 _TABLES = frozenset({".csv", ".npz", ".npy", ".json"})
 
 
@@ -290,6 +291,10 @@ def _mode_of_entry(entry: Path, unreadable: list[Unreadable]) -> int:
         return 0
     if mode is None and is_picture(entry):
         unreadable.append(Unreadable(entry, "is a link to nothing"))
+    named_like_one = is_picture(entry) or is_other_picture(entry)
+    if mode is not None and named_like_one and not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        kind = _KINDS.get(stat.S_IFMT(mode), "something else")  # opening a pipe could wait for ever
+        unreadable.append(Unreadable(entry, f"is no file but {kind}: it was not opened"))
     return mode or 0
 
 

@@ -84,9 +84,7 @@ def summary(results: Sequence[FileResult], plan: Plan, provider: str, seconds: f
     """Return the failures, what was lost, and one line on the whole."""
     done = [result for result in results if result.status == "done"]
     failed = [result for result in results if result.status == "failed"]
-    names = {str(at.path) for at in plan.unreadable if at.other_picture}
-    lines = [f"failed: {result.source!r} {result.reason}" for result in failed if result.source not in names]
-    lines += _others_failed(plan)
+    lines = failures([(result.source, result.reason) for result in failed], plan)
     lines += _losses(done)
     lines += _notes(done)
     damaged = sum(result.repeated or 0 for result in results)
@@ -99,7 +97,7 @@ def summary(results: Sequence[FileResult], plan: Plan, provider: str, seconds: f
         f"{number} {words}"
         for number, words in (
             (skipped, "skipped, their outputs exist (--overwrite replaces them)"),
-            (len(failed), "failed"),
+            (len(failed), f"failed{_of_other_kinds(plan)}"),
             (not_reached(results, plan), "not reached"),
         )
         if number
@@ -110,28 +108,41 @@ def summary(results: Sequence[FileResult], plan: Plan, provider: str, seconds: f
     return [*lines, "; ".join([line, *notes])]
 
 
-def _others_failed(plan: Plan) -> list[str]:
-    """Return what to do with images of kinds that are not read: a line for each kind."""
+def failures(failed: Sequence[tuple[str, str]], plan: Plan) -> list[str]:
+    """Return a line for each file that failed, and one line for all images of a kind that is not read.
+
+    Args:
+        failed: the files, each with the reason; those that `plan` says are of such kinds are among them.
+        plan: the work of the call.
+    """
     kinds: dict[str, list[Unreadable]] = {}
     for at in plan.unreadable:
         if at.other_picture:
             kinds.setdefault(at.path.suffix.lower(), []).append(at)
-    more = {kind: f"; so are {len(found) - 1} more" if len(found) > 1 else "" for kind, found in kinds.items()}
-    return [f"failed: {str(found[0].path)!r} {found[0].reason}{more[kind]}" for kind, found in kinds.items()]
+    grouped = {str(at.path) for found in kinds.values() for at in found}
+    lines = [f"failed: {source!r} {reason}" for source, reason in failed if source not in grouped]
+    for found in kinds.values():
+        more = f"; so are {len(found) - 1} more" if len(found) > 1 else ""
+        lines.append(f"failed: {str(found[0].path)!r} {found[0].reason}{more}")
+    return lines
+
+
+def _of_other_kinds(plan: Plan) -> str:
+    """Return how many of the failures are images of kinds that are not read."""
+    kinds = _by_kind([at.path for at in plan.unreadable if at.other_picture])
+    return f", among them {kinds} (images of a kind that is not read yet)" if kinds else ""
 
 
 def _left_out(plan: Plan) -> list[str]:
-    """Return by kind, in words, what was left out: images of kinds that are not read, and other files."""
-    others = [at.path for at in plan.unreadable if at.other_picture]
-    notes = []
-    for paths, what in (
-        (others, "images of a kind that is not read yet"),
-        (plan.left_out, "neither images nor videos"),
-    ):
-        kinds = Counter(path.suffix.lower() or "without a suffix" for path in paths)
-        if kinds:
-            notes.append(f"left out: {', '.join(f'{count} {kind}' for kind, count in sorted(kinds.items()))} ({what})")
-    return notes
+    """Return by kind how many other files were left out."""
+    kinds = _by_kind(plan.left_out)
+    return [f"left out: {kinds} (neither images nor videos)"] if kinds else []
+
+
+def _by_kind(paths: Sequence[Path]) -> str:
+    """Return how many files there are of each suffix, in words; empty where there are no files."""
+    kinds = Counter(path.suffix.lower() or "without a suffix" for path in paths)
+    return ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
 
 
 def mask_notes(results: Sequence[FileResult]) -> list[str]:

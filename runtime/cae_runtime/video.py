@@ -89,6 +89,9 @@ class VideoInterrupted(KeyboardInterrupt):
         self.partly = partly
 
 
+OnWritten = Callable[[CleanedVideo, VideoPartlyDone | None], None]
+
+
 def clean_video(
     source: str | os.PathLike[str],
     output: str | os.PathLike[str],
@@ -216,8 +219,12 @@ def transcode(
     clean: Clean,
     coding: VideoCoding,
     on_frame: Callable[[int, int | None], None] | None = None,
+    on_written: OnWritten | None = None,
 ) -> CleanedVideo:
     """Clean a video with a function from a frame to a frame; see `clean_video`, whose arguments these are.
+
+    `on_written` is called in another thread as soon as the file has its name, with what was done and, where it is a
+    partial one, why. Ctrl-C can keep this function from returning then, but not from calling that.
 
     Raises:
         UsageError: the output is the source.
@@ -231,7 +238,7 @@ def transcode(
         raise UsageError(f"output {str(output)!r} is the source: choose another name")
     opened = VideoSource(source)
     try:
-        return _Work(opened, Job(source, output), clean, on_frame).run(coding)
+        return _Work(opened, Job(source, output), clean, on_frame, on_written).run(coding)
     finally:
         opened.close()
 
@@ -240,9 +247,15 @@ class _Work:
     """One video on its way through."""
 
     def __init__(
-        self, source: VideoSource, job: Job, clean: Clean, on_frame: Callable[[int, int | None], None] | None
+        self,
+        source: VideoSource,
+        job: Job,
+        clean: Clean,
+        on_frame: Callable[[int, int | None], None] | None,
+        on_written: OnWritten | None,
     ) -> None:
-        self._source, self._job, self._clean, self._on_frame = source, job, clean, on_frame
+        self._source, self._job, self._clean = source, job, clean
+        self._on_frame, self._on_written = on_frame, on_written
         self._before: NDArray[np.uint8] | None = None
         self._frames = self._repeated = 0
 
@@ -279,14 +292,18 @@ class _Work:
             sink.abandon()
             raise
         reason = "was interrupted" if interrupted else self._source.truncated or self._mostly_damaged()
-        self._cleaned = self._compared(hidden, sink.dropped)
-        if not reason:
-            hidden.replace(self._job.output)
-            return
-        partial = self._partial()
-        hidden.replace(partial)
-        partly = VideoPartlyDone(reason, self._cleaned, partial)
-        raise VideoInterrupted(partly) if interrupted else partly
+        cleaned = self._cleaned = self._compared(hidden, sink.dropped)
+        partly = VideoPartlyDone(reason, cleaned, self._partial()) if reason else None
+
+        def publish() -> None:
+            hidden.replace(self._job.output if partly is None else partly.partial)
+            if self._on_written is not None:
+                self._on_written(cleaned, partly)
+
+        with ThreadPoolExecutor(1, "cae-publish") as pool:  # where no signal comes in between
+            pool.submit(publish).result()
+        if partly is not None:
+            raise VideoInterrupted(partly) if interrupted else partly
 
     def _mostly_damaged(self) -> str:
         """Return a reason where more than half of the frames are damaged, else nothing."""

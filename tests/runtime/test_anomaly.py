@@ -120,12 +120,14 @@ def test_heat_is_each_pixel_s_own_score_wherever_patches_lie(
 
 
 def test_one_bad_file_does_not_stop_the_others(cae_run: Command, parts: Path, tmp_path: Path) -> None:
-    (parts / "broken.png").write_bytes(b"no picture")
+    for name in ("broken.png", "1.heic", "2.heic"):
+        (parts / name).write_bytes(b"no picture")
     out = tmp_path / "heat"
     done = cae_run(parts, "-o", out, "--json", model="anomaly")
     assert done.returncode == 1
     report = json.loads(done.stdout)
-    assert [entry["status"] for entry in report["files"]] == ["done", "done", "done", "failed"]
+    assert [entry["status"] for entry in report["files"]] == ["done"] * 3 + ["failed"] * 3
+    assert done.stderr.count(b"failed: ") == 2
     assert not (out / "broken.png_heat.png").exists()
 
 

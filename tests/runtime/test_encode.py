@@ -93,14 +93,19 @@ def test_scikit_learn_takes_it_as_it_is(cae_run: Command, photos: Path, tmp_path
 def test_one_bad_file_does_not_stop_the_others(cae_run: Command, photos: Path, tmp_path: Path) -> None:
     (photos / "broken.jpg").write_bytes(b"\xff\xd8\xff no picture")
     (photos / "film.mp4").write_bytes(b"no film")
+    phone = [f"{number}.heic" for number in range(3)]
+    for name in phone:
+        (photos / name).write_bytes(b"not read")
     (photos / "notes.txt").write_text("no picture")
     out = tmp_path / "features.csv"
     done = cae_run(photos, "-o", out, "--json", model="encode")
     assert done.returncode == 1
     report = json.loads(done.stdout)
     assert (report["images"], report["left_out"]) == (2, 2)
-    assert [failure["source"] for failure in report["failed"]] == [str(photos / "broken.jpg")]
+    assert {Path(failure["source"]).name for failure in report["failed"]} == {"broken.jpg", *phone}
     assert b"failed: " in done.stderr
+    assert done.stderr.count(b"is an image of a kind that is not read yet (.heic)") == 1
+    assert b"; so are 2 more" in done.stderr
     assert len(out.read_text().splitlines()) == 3
 
 

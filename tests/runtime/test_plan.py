@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -206,6 +207,21 @@ def test_a_link_to_nothing_among_the_images_is_told_of(photos: Path, tmp_path: P
     (photos / "gone.txt").symlink_to(tmp_path / "nowhere.txt")
     plan = make_plan([photos], tmp_path / "out")
     assert [(at.path.name, at.reason) for at in plan.unreadable] == [("gone.png", "is a link to nothing")]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no named pipes among files there")
+def test_a_pipe_among_the_images_is_told_of_and_never_opened(photos: Path, tmp_path: Path) -> None:
+    for name in ("pipe.png", "pipe.heic", "pipe.txt"):
+        os.mkfifo(photos / name)
+    with socket.socket(socket.AF_UNIX) as opened:
+        opened.bind(str(photos / "socket.MP4"))
+        plan = make_plan([photos], tmp_path / "out")
+    assert [(at.path.name, at.reason) for at in plan.unreadable] == [
+        ("pipe.heic", "is no file but a named pipe: it was not opened"),
+        ("pipe.png", "is no file but a named pipe: it was not opened"),
+        ("socket.MP4", "is no file but a socket: it was not opened"),
+    ]
+    assert [job.source.name for job in plan.jobs] == ["a.png", "b.JPG", "c d.webp", "é.tiff"]
 
 
 def test_videos_are_planned_beside_images(photos: Path, tmp_path: Path) -> None:

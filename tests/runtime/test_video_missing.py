@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from tests.runtime.clips import HEIGHT, WIDTH, damage, lines, look_into, make_clip, same
 
-from cae_runtime.video import VideoPartlyDone, clean_video
+from cae_runtime.formats import VideoCoding
+from cae_runtime.video import CleanedVideo, VideoPartlyDone, clean_video, transcode
 from cae_runtime.video_end import is_cut_off
 
 Command = Callable[..., subprocess.CompletedProcess[bytes]]
@@ -158,3 +159,17 @@ def test_a_file_of_very_many_parts_is_not_read_to_its_end(tmp_path: Path, parts:
     assert is_cut_off(tmp_path / "clip") is None
     (tmp_path / "clip").write_bytes(parts[: len(parts) // 20 * 10])
     assert is_cut_off(tmp_path / "clip") is not None
+
+
+def test_a_video_that_is_written_is_told_of_whenever_ctrl_c_is_pressed(tmp_path: Path) -> None:
+    def interrupted_as_soon_as_it_is_there(cleaned: CleanedVideo, partly: VideoPartlyDone | None) -> None:
+        assert output.exists()
+        assert partly is None
+        told.append(cleaned.frames)
+        raise KeyboardInterrupt
+
+    told: list[int] = []
+    source, output = make_clip(tmp_path / "clip.mkv", frames=3), tmp_path / "clean.mkv"
+    with pytest.raises(KeyboardInterrupt):
+        transcode(source, output, same, VideoCoding(), on_written=interrupted_as_soon_as_it_is_there)
+    assert told == [3]

@@ -24,6 +24,7 @@ from cae_runtime.contact_sheet import Cell, contact_sheet, thumbnail, to_bgr
 from cae_runtime.images import write_file
 from cae_runtime.patches import OverPatches
 from cae_runtime.plan import check_folder, is_folder, prepare_output, refuse_overwriting, to_do
+from cae_runtime.report import failures
 from cae_runtime.session import Session
 from cae_runtime.tasks import Outcome, Request
 from cae_runtime.tasks.pictures import Opened, images_of, opened, tried
@@ -157,8 +158,8 @@ def run(session: Session, request: Request) -> Outcome:
             other_sizes += not 1 / _OTHER_SIZE <= times <= _OTHER_SIZE
     done = sorted((v for v in verdicts if v.score is not None), key=lambda v: -(v.score or 0))
     failed = [v for v in verdicts if v.status == "failed"]
-    for verdict in failed:
-        request.tell(f"failed: {verdict.source!r} {verdict.reason}")
+    for line in failures([(verdict.source, verdict.reason) for verdict in failed], plan):
+        request.tell(line)
     anomalies = sum(bool(verdict.anomaly) for verdict in done)
     if not done:  # nothing of an earlier call is to be taken for this one's
         table.unlink(missing_ok=True)

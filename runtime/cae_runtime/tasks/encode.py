@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from cae_runtime.errors import UsageError
 from cae_runtime.patches import OverPatches
 from cae_runtime.plan import is_folder, prepare_output
+from cae_runtime.report import failures as failure_lines
 from cae_runtime.session import Session
 from cae_runtime.tasks import Outcome, Request
 from cae_runtime.tasks.pictures import images_of, opened, tried
@@ -142,8 +143,8 @@ def run(session: Session, request: Request) -> Outcome:
         raise UsageError(f"output {str(request.output)!r} cannot be written: {e.strerror or e}") from e
     finally:
         discard(partial)
-    for failure in failures:
-        request.tell(f"failed: {failure['source']!r} {failure['reason']}")
+    for line in failure_lines([(failure["source"], failure["reason"]) for failure in failures], plan):
+        request.tell(line)
     if done:
         what = f"{count} patches of {done}" if request.per_patch else f"{done}"
         request.tell(f"{what} images, {width} features each, {session.provider} -> {request.output}")
