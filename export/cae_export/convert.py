@@ -13,7 +13,7 @@ from torch import nn
 
 from cae_export.config import OPSET, OPSET_MAX, OPSET_MIN
 from cae_export.errors import UsageError
-from cae_runtime.spec import NCHW, NHWC
+from cae_runtime.inference.model_spec import NCHW, NHWC
 
 INPUT, OUTPUT, BATCH = "input", "output", "N"
 

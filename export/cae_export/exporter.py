@@ -21,7 +21,7 @@ from cae_export.parity import BatchParity, mean_psnr, prove, refuse_unless_equal
 from cae_export.patches import Patches, find
 from cae_export.quantize import to_fp16, to_int8
 from cae_runtime import CaeRuntimeError, ModelSpec, Session
-from cae_runtime.spec import COLOR_OF_CHANNELS, NCHW, NHWC
+from cae_runtime.inference.model_spec import COLOR_OF_CHANNELS, NCHW, NHWC
 from cae_shared.temporary import discard, temporary_beside
 from cae_train.checkpoint import load_model
 from cae_train.config import PATCH

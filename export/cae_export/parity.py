@@ -12,7 +12,7 @@ from cae_export.config import BATCHES, PROOF_PATCHES, PSNR_TOLERANCE, TOLERANCE
 from cae_export.errors import RefusedError
 from cae_export.patches import Patches
 from cae_runtime import Session
-from cae_runtime.spec import NHWC
+from cae_runtime.inference.model_spec import NHWC
 from cae_train.objective import psnr
 
 RUN_BATCH = 64

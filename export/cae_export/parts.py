@@ -20,7 +20,7 @@ from cae_export.files import as_paths, check_model, check_output, save, usage_er
 from cae_export.patches import Good, find, good_pictures
 from cae_export.scores import Scores
 from cae_runtime import CaeRuntimeError, ModelSpec, Session
-from cae_runtime.spec import COLOR_OF_CHANNELS
+from cae_runtime.inference.model_spec import COLOR_OF_CHANNELS
 from cae_runtime.tasks.anomaly import Detector
 from cae_shared.temporary import discard, temporary_beside
 from cae_train.checkpoint import load_model

@@ -23,15 +23,15 @@ if TYPE_CHECKING:
         VideoError,
         VideoNotFoundError,
     )
-    from cae_runtime.inpaint import Inpainter
-    from cae_runtime.restorer import Restorer
-    from cae_runtime.session import Session, packaged_models
-    from cae_runtime.spec import ModelSpec
+    from cae_runtime.inference.model_spec import ModelSpec
+    from cae_runtime.inference.session import Session, packaged_models
     from cae_runtime.tasks.anomaly import Detection, Detector
     from cae_runtime.tasks.encode import Encoder
     from cae_runtime.tasks.generate import Generator
-    from cae_runtime.temporal import TemporalFilter
-    from cae_runtime.video import CleanedVideo, VideoInterrupted, VideoPartlyDone, clean_video
+    from cae_runtime.tasks.inpaint import Inpainter
+    from cae_runtime.tasks.restore import Restorer
+    from cae_runtime.video.temporal_filter import TemporalFilter
+    from cae_runtime.video.transcode import CleanedVideo, VideoInterrupted, VideoPartlyDone, clean_video
 
     __version__: str
 
@@ -67,7 +67,7 @@ __all__ = [
 _HOME = {
     "ArgumentTypeError": "errors",
     "CaeRuntimeError": "errors",
-    "CleanedVideo": "video",
+    "CleanedVideo": "video.transcode",
     "Detection": "tasks.anomaly",
     "Detector": "tasks.anomaly",
     "DeviceError": "errors",
@@ -75,22 +75,22 @@ _HOME = {
     "Generator": "tasks.generate",
     "ImageError": "errors",
     "ImageTypeError": "errors",
-    "Inpainter": "inpaint",
+    "Inpainter": "tasks.inpaint",
     "MissingExtraError": "errors",
     "ModelError": "errors",
     "ModelNotFoundError": "errors",
-    "ModelSpec": "spec",
+    "ModelSpec": "inference.model_spec",
     "ProviderError": "errors",
-    "Restorer": "restorer",
-    "Session": "session",
-    "TemporalFilter": "temporal",
+    "Restorer": "tasks.restore",
+    "Session": "inference.session",
+    "TemporalFilter": "video.temporal_filter",
     "UsageError": "errors",
     "VideoError": "errors",
-    "VideoInterrupted": "video",
+    "VideoInterrupted": "video.transcode",
     "VideoNotFoundError": "errors",
-    "VideoPartlyDone": "video",
-    "clean_video": "video",
-    "packaged_models": "session",
+    "VideoPartlyDone": "video.transcode",
+    "clean_video": "video.transcode",
+    "packaged_models": "inference.session",
 }
 
 

@@ -11,7 +11,7 @@ def main() -> None:
 
 
 def _work() -> None:
-    from cae_runtime.cli import main
+    from cae_runtime.cli.main import main
 
     main()
 

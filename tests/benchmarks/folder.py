@@ -19,8 +19,8 @@ import numpy as np
 import typer
 
 from cae_runtime import Restorer
-from cae_runtime.batch import clean_bytes, clean_files
-from cae_runtime.plan import Job
+from cae_runtime.jobs.images import clean_bytes, clean_files
+from cae_runtime.jobs.planning import Job
 
 WIDTH, HEIGHT = 1152, 868  # 1 Mpx
 LARGEST_SIDE = 10_000

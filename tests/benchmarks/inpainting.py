@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from tests.benchmarks.quality import Image, read
 
 from cae_runtime import Restorer
-from cae_runtime.inpaint import Inpainter
+from cae_runtime.tasks.inpaint import Inpainter
 
 STROKES = (1, 3, 5, 7, 13)  # odd: OpenCV draws an even width one pixel wider
 COVERED = 0.1

@@ -18,8 +18,8 @@ import numpy as np
 from tests.benchmarks.speed import session
 
 from cae_runtime import Restorer
-from cae_runtime.session import find_model
-from cae_runtime.tiles import cut, origins
+from cae_runtime.inference.session import find_model
+from cae_runtime.inference.tiling import cut, origins
 
 ROUNDS = 15
 PAUSE = 0.03  # seconds, until the threads of the session before no longer spin; Linux parks CPUs that idle longer

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cae_runtime.tiles import origins
+from cae_runtime.inference.tiling import origins
 
 
 def steps(image: NDArray[np.uint8], patch: int, overlap: int) -> NDArray[np.float64]:

@@ -25,7 +25,7 @@ from tests.benchmarks.quality import read
 from tests.runtime.scenes import Degrade, camera, pan, square, video, white
 
 from cae_runtime import Restorer
-from cae_runtime.temporal import TemporalFilter
+from cae_runtime.video.temporal_filter import TemporalFilter
 
 Image = NDArray[np.uint8]
 NOISES = {

@@ -19,7 +19,8 @@ from tests.export.conftest import COMMAND, Command
 from cae_export import RefusedError, UsageError, export_part, parts
 from cae_export.patches import good_pictures
 from cae_export.scores import Scores
-from cae_runtime import Session, inpaint
+from cae_runtime import Session
+from cae_runtime.tasks import inpaint
 from cae_runtime.tasks.anomaly import Detector
 from cae_runtime.tasks.encode import Encoder
 from cae_runtime.tasks.generate import Generator

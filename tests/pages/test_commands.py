@@ -12,7 +12,7 @@ import typer
 from tests.pages.documented import OURS, Shown, commands
 
 SHOWN = commands()
-MODULES = {"cae-run": "cae_runtime.cli", "cae-train": "cae_train.cli", "cae-export": "cae_export.cli"}
+MODULES = {"cae-run": "cae_runtime.cli.main", "cae-train": "cae_train.cli", "cae-export": "cae_export.cli"}
 
 
 class ParsedError(Exception):

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from cae_train.datasets import DATASETS
 
-MODULES = {"cae-run": "cae_runtime.cli", "cae-train": "cae_train.cli", "cae-export": "cae_export.cli"}
+MODULES = {"cae-run": "cae_runtime.cli.main", "cae-train": "cae_train.cli", "cae-export": "cae_export.cli"}
 # What would need a device, a server, large weights or minutes; `test_commands` sees that these are taken.
 NOT_RUN = ("--webcam", "--camera", "--list-cameras", "--burst", "--noise-from", "--doctor", "--benchmark", "vgg16")
 BRIEFLY = ("--epochs", "1", "--epoch-crops", "160", "--batch", "32")

@@ -7,9 +7,9 @@ from dataclasses import fields
 import pytest
 from tests.pages.documented import ROOT
 
-from cae_runtime.batch import FileResult
-from cae_runtime.formats import CODECS, CODECS_OF_FORMAT, CRF_MAX, FORMAT_OF_SUFFIX, MATROSKA
-from cae_runtime.video_sink import DEFAULT_CRF
+from cae_runtime.io.formats import CODECS, CODECS_OF_FORMAT, CRF_MAX, FORMAT_OF_SUFFIX, MATROSKA
+from cae_runtime.jobs.images import FileResult
+from cae_runtime.video.writer import DEFAULT_CRF
 
 PAGE = (ROOT / "runtime" / "README.md").read_text(encoding="utf-8")
 

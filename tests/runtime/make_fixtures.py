@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from cae_runtime.spec import ModelSpec
+from cae_runtime.inference.model_spec import ModelSpec
 
 FIXTURES = Path(__file__).parent / "fixtures"
 IR_VERSION = 10

@@ -20,13 +20,14 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from cae_runtime import ModelError, ProviderError, Restorer, batch
-from cae_runtime.batch import FileResult, clean_files
-from cae_runtime.cleaning import clean_plan
-from cae_runtime.cli import app
-from cae_runtime.formats import VideoCoding
-from cae_runtime.plan import make_plan
-from cae_runtime.report import Progress
+from cae_runtime import ModelError, ProviderError, Restorer
+from cae_runtime.cli.main import app
+from cae_runtime.io.formats import VideoCoding
+from cae_runtime.jobs import images as batch
+from cae_runtime.jobs.images import FileResult, clean_files
+from cae_runtime.jobs.planning import make_plan
+from cae_runtime.jobs.report import Progress
+from cae_runtime.jobs.restore import clean_plan
 
 Model = Callable[[str], Path]
 
@@ -262,7 +263,7 @@ def test_ctrl_c_while_a_file_is_read_cleans_no_further_one(
 
     monkeypatch.setattr(batch, "read_file", interrupted)
     monkeypatch.setattr(batch, "write_file", written)
-    monkeypatch.setattr("cae_runtime.pool.wait", waited)
+    monkeypatch.setattr("cae_runtime.io.pipeline.wait", waited)
     monkeypatch.setattr(batch, "_PIXELS_UNDER_WAY", 1)
     told = []
 
@@ -290,7 +291,7 @@ def test_a_file_that_is_written_is_told_of_whenever_ctrl_c_is_pressed(
             raise KeyboardInterrupt
         yield from ()
 
-    monkeypatch.setattr("cae_runtime.mixed.clean_files", never_handed_on)
+    monkeypatch.setattr("cae_runtime.jobs.files.clean_files", never_handed_on)
     plan, restorer = make_plan([photos], tmp_path / "out"), Restorer(fixture_model("identity"), provider="cpu")
     results, _, interrupted = clean_plan(
         plan, restorer, strength=1.0, quality=None, coding=VideoCoding(), temporal=True, overwrite=False, clean=None,

@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 import pytest
 
-from cae_runtime.camera import Device, Source, as_frame, open_device, parse_source
-from cae_runtime.capture import Capture, Shot
 from cae_runtime.errors import DeviceError, UsageError
+from cae_runtime.live.camera import Device, Source, as_frame, open_device, parse_source
+from cae_runtime.live.capture import Capture, Shot
 
 CAMERA = Source("camera 0", 0)
 Answer = tuple[bool, Any]

@@ -12,10 +12,11 @@ from PIL import Image
 from tests.runtime.files import chunk, opened, saved
 from tests.runtime.tiffs import BLACK_ZERO, LZW, RGB, ZSTD, picture
 
-from cae_runtime import ImageError, images
-from cae_runtime.container import inspect
-from cae_runtime.images import decode, encode
-from cae_runtime.orientation import exif_orientation
+from cae_runtime import ImageError
+from cae_runtime.io import image_files as images
+from cae_runtime.io.headers.inspect import inspect
+from cae_runtime.io.image_files import decode, encode
+from cae_runtime.io.orientation import exif_orientation
 
 GAMMA = struct.pack(">I", 45455)
 CHROMATICITIES = struct.pack(">8I", 31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)

@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from cae_runtime import ModelError, ProviderError, Restorer, UsageError, benchmark, cpu_speed, doctor, engine
-from cae_runtime.cli import app
-from cae_runtime.providers import PROVIDERS
-from cae_runtime.video_devices import listed_cameras
+from cae_runtime import ModelError, ProviderError, Restorer, UsageError
+from cae_runtime.cli import benchmark, doctor
+from cae_runtime.cli.main import app
+from cae_runtime.inference import cpu_speed
+from cae_runtime.inference import onnx_backend as engine
+from cae_runtime.inference.providers import PROVIDERS
+from cae_runtime.live.video_devices import listed_cameras
 
 Model = Callable[[str], Path]
 

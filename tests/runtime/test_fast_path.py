@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from tests.runtime.reference import restore
 
 from cae_runtime import ModelError, Restorer
-from cae_runtime.limits import cgroup_memory, cgroup_quota, one_cpu_each, usable_cpus
-from cae_runtime.pool import Room, SideBySide, in_order
-from cae_runtime.session import packaged_models
+from cae_runtime.inference.cpu_limits import cgroup_memory, cgroup_quota, one_cpu_each, usable_cpus
+from cae_runtime.inference.session import packaged_models
+from cae_runtime.io.pipeline import Room, SideBySide, in_order
 
 FIXTURES = Path(__file__).parent / "fixtures"
 SAMPLES = Path(__file__).parents[2] / "assets" / "samples"
@@ -270,7 +270,7 @@ def test_the_memory_of_a_control_group(tmp_path: Path, files: dict[str, str], ow
 def test_usable_cpus_obeys_affinity_and_quota(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
     for quota, wanted in ((None, 8), (0.2, 1), (2.5, 3), (64.0, 8)):
-        monkeypatch.setattr("cae_runtime.limits.cgroup_quota", lambda quota=quota: quota)
+        monkeypatch.setattr("cae_runtime.inference.cpu_limits.cgroup_quota", lambda quota=quota: quota)
         assert usable_cpus() == wanted
 
 

@@ -11,11 +11,12 @@ import pytest
 from PIL import Image, ImageOps
 from tests.runtime.files import opened, saved
 
-from cae_runtime import ImageError, images
-from cae_runtime.formats import SUFFIX_OF_FORMAT
-from cae_runtime.images import decode, encode, write_file
-from cae_runtime.metadata import Metadata
-from cae_runtime.orientation import exif_orientation, upright
+from cae_runtime import ImageError
+from cae_runtime.io import image_files as images
+from cae_runtime.io.formats import SUFFIX_OF_FORMAT
+from cae_runtime.io.image_files import decode, encode, write_file
+from cae_runtime.io.metadata import Metadata
+from cae_runtime.io.orientation import exif_orientation, upright
 
 Noise = Callable[..., np.ndarray]
 ORIENTATION, MAKER = 0x112, 0x10F

@@ -20,17 +20,17 @@ def modules_after(code: str) -> set[str]:
 
 
 def test_importing_the_package_costs_nothing() -> None:
-    assert modules_after("import cae_runtime, cae_runtime.spec; cae_runtime.ModelSpec") == set()
+    assert modules_after("import cae_runtime, cae_runtime.inference.model_spec; cae_runtime.ModelSpec") == set()
 
 
 def test_help_imports_nothing_heavy() -> None:
-    command = "import sys; sys.argv = ['cae-run', '--help']\nfrom cae_runtime.cli import app\n"
+    command = "import sys; sys.argv = ['cae-run', '--help']\nfrom cae_runtime.cli.main import app\n"
     code = command + "try: app()\nexcept SystemExit: pass"
     assert modules_after(code) == set()
 
 
 def test_cleaning_needs_neither_torch_nor_onnx() -> None:
-    code = "import numpy, cae_runtime.cli, cae_runtime.report\nfrom cae_runtime import Restorer"
+    code = "import numpy, cae_runtime.cli.main, cae_runtime.jobs.report\nfrom cae_runtime import Restorer"
     assert modules_after(code) == {"onnxruntime", "cv2", "numpy"}
 
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from tests.runtime.conftest import FIXTURES, Command
 
 from cae_runtime import ImageError, ModelError, Restorer
-from cae_runtime.images import colors_of
-from cae_runtime.inpaint import FILL, Inpainter
+from cae_runtime.io.image_files import colors_of
+from cae_runtime.tasks.inpaint import FILL, Inpainter
 
 Noise = Callable[..., np.ndarray]
 

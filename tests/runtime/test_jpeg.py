@@ -13,10 +13,12 @@ from PIL import Image
 from tests.runtime.files import saved
 from tests.runtime.tiffs import BLACK_ZERO, JPEG, picture
 
-from cae_runtime import ImageError, images, tiff_data
-from cae_runtime.container import inspect
-from cae_runtime.images import decode
-from cae_runtime.jpeg_header import END_OF_IMAGE, START_OF_SCAN, Segment, segments
+from cae_runtime import ImageError
+from cae_runtime.io import image_files as images
+from cae_runtime.io.decoding import tiff as tiff_data
+from cae_runtime.io.headers.inspect import inspect
+from cae_runtime.io.headers.jpeg import END_OF_IMAGE, START_OF_SCAN, Segment, segments
+from cae_runtime.io.image_files import decode
 
 END = b"\xff\xd9"
 KINDS: dict[str, dict[str, Any]] = {

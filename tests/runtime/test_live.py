@@ -18,15 +18,15 @@ import pytest
 from tests.runtime.test_capture import Fake, clip, clock, number_in, opening, picture
 from typer.testing import CliRunner
 
-import cae_runtime.live
-from cae_runtime.camera import Source
-from cae_runtime.capture import Capture
-from cae_runtime.cli import app
+import cae_runtime.live.session
+from cae_runtime.cli.main import app
 from cae_runtime.errors import DeviceError, ImageError, UsageError
-from cae_runtime.live import LiveSettings, run_live
-from cae_runtime.moving import FrameCleaner, blended
-from cae_runtime.recorder import Recorder
-from cae_runtime.restorer import Restorer
+from cae_runtime.live.camera import Source
+from cae_runtime.live.capture import Capture
+from cae_runtime.live.recorder import Recorder
+from cae_runtime.live.session import LiveSettings, run_live
+from cae_runtime.tasks.restore import Restorer
+from cae_runtime.video.frame_cleaner import FrameCleaner, blended
 
 IDENTITY = Path(__file__).parent / "fixtures" / "identity.onnx"
 
@@ -95,8 +95,8 @@ def test_a_recording_lasts_as_long_as_it_took(video: Path, tmp_path: Path) -> No
 INTERRUPTED = """
 import os, signal
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from cae_runtime.cli import main
-from cae_runtime.recorder import Recorder
+from cae_runtime.cli.main import main
+from cae_runtime.live.recorder import Recorder
 write = Recorder.write
 def interrupted(self, frame, time):
     write(self, frame, time)
@@ -131,7 +131,7 @@ def camera(monkeypatch: pytest.MonkeyPatch) -> Any:
         def capture(source: Source, **options: Any) -> Capture:
             return Capture(source, opener=opening(Fake(answers)), **options)
 
-        monkeypatch.setattr(cae_runtime.live, "Capture", capture)
+        monkeypatch.setattr(cae_runtime.live.session, "Capture", capture)
 
     return use
 
@@ -233,7 +233,9 @@ def test_what_goes_out_shows_the_newest_time_of_a_clock(
 ) -> None:
     """A camera that shows a running clock at 60 frames a second: never older than one model time and two frames."""
     device = Fake(clock(60))
-    monkeypatch.setattr(cae_runtime.live, "Capture", lambda source, **_: Capture(source, opener=opening(device)))
+    monkeypatch.setattr(
+        cae_runtime.live.session, "Capture", lambda source, **_: Capture(source, opener=opening(device))
+    )
     behind: list[int] = []
 
     class Outlet:
@@ -258,7 +260,7 @@ def test_what_goes_out_shows_the_newest_time_of_a_clock(
             Model.given_before = device.given - before  # frames that came while the model ran
             return image
 
-    monkeypatch.setattr(cae_runtime.live, "VirtualCamera", Outlet)
+    monkeypatch.setattr(cae_runtime.live.session, "VirtualCamera", Outlet)
     run_live(settings(open_model=lambda _: Model(), virtual_camera=True, frames=12), lambda _: None)
     allowed = round(60 * model_time) + 2
     assert sorted(behind)[len(behind) // 2] <= allowed, behind
@@ -430,6 +432,6 @@ def test_a_recorder_that_cannot_write_says_so(tmp_path: Path) -> None:
 def test_cameras_are_listed(
     found: dict[int, str], code: int, stdout: str, stderr: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cae_runtime.live_command.find_cameras", lambda: found)
+    monkeypatch.setattr("cae_runtime.cli.live.find_cameras", lambda: found)
     done = CliRunner().invoke(app, ["--list-cameras"])
     assert (done.exit_code, done.stdout, done.stderr) == (code, stdout, stderr)

@@ -19,12 +19,12 @@ from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 from tests.runtime.files import chunk, opened, saved, segment
 from tests.runtime.tiffs import Tags, tiff
 
-from cae_runtime import metadata
-from cae_runtime.images import GREY_LAYOUT, decode, encode, is_lossy
-from cae_runtime.metadata import exif as exif_blocks
-from cae_runtime.metadata import tiff_tags
-from cae_runtime.metadata import xmp as xmp_packets
-from cae_runtime.metadata.density import Density
+from cae_runtime.io import metadata
+from cae_runtime.io.image_files import GREY_LAYOUT, decode, encode, is_lossy
+from cae_runtime.io.metadata import exif as exif_blocks
+from cae_runtime.io.metadata import tiff_tags
+from cae_runtime.io.metadata import xmp as xmp_packets
+from cae_runtime.io.metadata.density import Density
 
 Noise = Callable[..., np.ndarray]
 ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -350,7 +350,8 @@ def test_a_packet_in_utf_16_is_cut_and_turned_too() -> None:
 
 
 SLOW_PACKETS = """
-from cae_runtime.metadata import exif, xmp
+from cae_runtime.io.metadata import exif
+from cae_runtime.io.metadata import xmp
 assert exif.plain(exif.PREFIX * 2_000_000 + b"II") == b"II"
 claim = 'xmlns:C="urn:camera" C:MotionPhoto="1"'
 children = "".join(f'<x xmlns:C="urn:{number}" C:MotionPhoto="1"/>' for number in range(20_000))
@@ -526,7 +527,7 @@ def test_metadata_that_cannot_be_written_stops_no_picture(
     def write(data: bytes, format: str, block: metadata.Metadata, *, native: bool) -> bytes:
         return struct.pack("B", 256) if block.icc else metadata.write(data, format, block, native=native)
 
-    monkeypatch.setattr("cae_runtime.images.write_metadata", write)
+    monkeypatch.setattr("cae_runtime.io.image_files.write_metadata", write)
     written, dropped = encode(decode(with_all(photo, "JPEG", orientation=6)), target)
     assert {"exif", "xmp", "icc"} <= set(dropped)
     assert opened(written).size == photo.size[::-1]  # as it is to be seen: nothing says how to turn it

@@ -12,8 +12,10 @@ import pytest
 from PIL import Image
 from tests.runtime.files import chunk, opened
 
-from cae_runtime import ImageError, images, webp_header
-from cae_runtime.images import decode, encode
+from cae_runtime import ImageError
+from cae_runtime.io import image_files as images
+from cae_runtime.io.headers import webp as webp_header
+from cae_runtime.io.image_files import decode, encode
 
 RNG = np.random.default_rng(6)
 HEIGHT, WIDTH = 7, 12

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cae_runtime.pace import Pace, ladder
+from cae_runtime.live.rate_control import Pace, ladder
 
 
 class Machine:

@@ -14,9 +14,11 @@ from PIL import Image
 from tests.runtime.files import opened
 from typer.testing import CliRunner
 
-from cae_runtime import ImageError, batch, images
-from cae_runtime.cli import app
-from cae_runtime.images import read_file, read_stream
+from cae_runtime import ImageError
+from cae_runtime.cli.main import app
+from cae_runtime.io import image_files as images
+from cae_runtime.io.image_files import read_file, read_stream
+from cae_runtime.jobs import images as batch
 
 Command = Callable[..., subprocess.CompletedProcess[bytes]]
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from cae_runtime import UsageError
-from cae_runtime.images import write_file
-from cae_runtime.plan import make_plan, prepare_output
+from cae_runtime.io.image_files import write_file
+from cae_runtime.jobs.planning import make_plan, prepare_output
 from cae_shared.folders import make_folder
 
 

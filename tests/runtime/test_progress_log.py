@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cae_runtime.progress_log import ProgressLog
+from cae_runtime.jobs.progress_log import ProgressLog
 
 
 def test_a_line_with_the_time_left_every_ten_seconds() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cae_runtime import ImageError, ModelError, Restorer, UsageError
-from cae_runtime.notes import Note
+from cae_runtime.tasks.notes import Note
 
 Model = Callable[[str], Path]
 Noise = Callable[..., np.ndarray]

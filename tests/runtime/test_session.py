@@ -10,10 +10,12 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from cae_runtime import ModelError, ProviderError, Session, UsageError, engine, packaged_models, session
-from cae_runtime.limits import usable_cpus
-from cae_runtime.providers import PROVIDERS, ProviderChoice, parse_provider
-from cae_runtime.session import find_model
+from cae_runtime import ModelError, ProviderError, Session, UsageError, packaged_models
+from cae_runtime.inference import onnx_backend as engine
+from cae_runtime.inference import session
+from cae_runtime.inference.cpu_limits import usable_cpus
+from cae_runtime.inference.providers import PROVIDERS, ProviderChoice, parse_provider
+from cae_runtime.inference.session import find_model
 
 Model = Callable[[str], Path]
 CPU = "CPUExecutionProvider"

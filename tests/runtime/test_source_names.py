@@ -11,10 +11,10 @@ import pytest
 from tests.runtime.conftest import Command
 
 from cae_runtime import ImageError, UsageError
-from cae_runtime.images import decode
-from cae_runtime.other_pictures import what_to_do
-from cae_runtime.plan import make_plan
-from cae_runtime.source_names import expanded
+from cae_runtime.cli.source_names import expanded
+from cae_runtime.io.headers.unsupported import what_to_do
+from cae_runtime.io.image_files import decode
+from cae_runtime.jobs.planning import make_plan
 
 PICTURE = np.full((40, 40, 3), 90, np.uint8)
 

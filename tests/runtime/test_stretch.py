@@ -12,9 +12,9 @@ import pytest
 from tests.runtime.faint import SCENES, light, made, rms
 
 from cae_runtime import Restorer
-from cae_runtime.noise_model import NoiseModel, measured_noise
-from cae_runtime.notes import Note
-from cae_runtime.stretch import PutBack, Stretch, faintest
+from cae_runtime.tasks.noise_model import NoiseModel, measured_noise
+from cae_runtime.tasks.notes import Note
+from cae_runtime.tasks.stretch import PutBack, Stretch, faintest
 
 Model = Callable[[str], Path]
 
@@ -98,8 +98,8 @@ def test_threads_and_parts_change_nothing_but_a_rounding(monkeypatch: pytest.Mon
     noisy = made("underexposed", 256).noisy[:, :70]
     results = []
     for threads, part in ((1, 2), (3, 3), (2, 8)):
-        monkeypatch.setattr("cae_runtime.stretch._PART", part)
-        monkeypatch.setattr("cae_runtime.stretch._PIXELS", 1)
+        monkeypatch.setattr("cae_runtime.tasks.stretch._PART", part)
+        monkeypatch.setattr("cae_runtime.tasks.stretch._PIXELS", 1)
         results.append(Restorer(fixture_model("blur"), provider="cpu", threads=threads)(noisy))
     assert all(np.abs(result.astype(int) - results[0]).max() <= 1 for result in results), "sums of floats may differ"
     assert (results[0] != noisy).any()

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from tests.runtime.scenes import SQUARE, Degrade, camera, pan, square, video, white
 
 from cae_runtime import ImageError, Restorer
-from cae_runtime.noise_level import NoiseLevel, cells
-from cae_runtime.temporal import TemporalFilter
+from cae_runtime.video.noise_estimation import NoiseLevel, cells
+from cae_runtime.video.temporal_filter import TemporalFilter
 
 WIDTH, HEIGHT = 240, 176
 NOISES = {"white 10": white(10), "white 25": white(25), "white 50": white(50), "camera": camera(1)}

@@ -32,12 +32,15 @@ from tests.runtime.tiffs import (
     picture,
 )  # fmt: skip
 
-from cae_runtime import ImageError, images, tiff_data, tiff_extra, tiff_tiles
-from cae_runtime.container import inspect
-from cae_runtime.decoders import decoded
-from cae_runtime.images import decode
-from cae_runtime.orientation import upright
-from cae_runtime.tiff_kinds import READ_BY_OPENCV, read_by_opencv, summary
+from cae_runtime import ImageError
+from cae_runtime.io import image_files as images
+from cae_runtime.io.decoding import tiff as tiff_data
+from cae_runtime.io.decoding import tiff_extra, tiff_tiles
+from cae_runtime.io.decoding.decode import decoded
+from cae_runtime.io.headers.inspect import inspect
+from cae_runtime.io.headers.tiff_kinds import READ_BY_OPENCV, read_by_opencv, summary
+from cae_runtime.io.image_files import decode
+from cae_runtime.io.orientation import upright
 
 HEIGHT, WIDTH = 37, 53
 LAYOUTS: dict[str, dict[str, int]] = {"one strip": {}, "strips": {"rows": 8}, "tiles": {"tile": 16}}

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cae_runtime.tiles import Strips, cut, origins, window
+from cae_runtime.inference.tiling import Strips, cut, origins, window
 
 
 @st.composite

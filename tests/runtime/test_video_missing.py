@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from tests.runtime.clips import HEIGHT, WIDTH, damage, lines, look_into, make_clip, same
 
-from cae_runtime.formats import VideoCoding
-from cae_runtime.video import CleanedVideo, VideoPartlyDone, clean_video, transcode
-from cae_runtime.video_end import is_cut_off
+from cae_runtime.io.formats import VideoCoding
+from cae_runtime.video.end import is_cut_off
+from cae_runtime.video.transcode import CleanedVideo, VideoPartlyDone, clean_video, transcode
 
 Command = Callable[..., subprocess.CompletedProcess[bytes]]
 

@@ -19,9 +19,9 @@ from PIL import Image
 from tests.runtime.clips import HEIGHT, WIDTH, damage, lines, look_into, make_clip, psnr, same
 from tests.runtime.conftest import COMMAND
 
-from cae_runtime import video_source
 from cae_runtime.errors import UsageError, VideoError
-from cae_runtime.video import VideoInterrupted, VideoPartlyDone, clean_video
+from cae_runtime.video import reader as video_source
+from cae_runtime.video.transcode import VideoInterrupted, VideoPartlyDone, clean_video
 
 Command = Callable[..., subprocess.CompletedProcess[bytes]]
 Pixels = np.ndarray

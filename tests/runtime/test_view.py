@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cae_runtime.view import Place, View, compose, place
+from cae_runtime.live.overlay import Place, View, compose, place
 
 BLUE, GREEN = (200, 0, 0), (0, 200, 0)
 

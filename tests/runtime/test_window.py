@@ -68,7 +68,13 @@ class Session:
         self.environment.pop("WAYLAND_DISPLAY", None)
         self.pixels, self.folder = display[1] / "Xvfb_screen0", folder
         start = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
-        command = [sys.executable, "-c", f"{start} from cae_runtime.cli import main; main()", "--webcam", *arguments]
+        command = [
+            sys.executable,
+            "-c",
+            f"{start} from cae_runtime.cli.main import main; main()",
+            "--webcam",
+            *arguments,
+        ]
         self.process = subprocess.Popen(
             [str(part) for part in command], cwd=folder, env=self.environment, stderr=subprocess.PIPE, text=True
         )

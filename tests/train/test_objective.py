@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from cae_runtime.tiles import origins, window
+from cae_runtime.inference.tiling import origins, window
 from cae_train import ConfigError
 from cae_train.config import LOSSES
 from cae_train.models import build

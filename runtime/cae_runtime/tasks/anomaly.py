@@ -20,15 +20,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cae_runtime.arguments import check_image
-from cae_runtime.contact_sheet import Cell, contact_sheet, thumbnail, to_bgr
-from cae_runtime.images import write_file
-from cae_runtime.patches import OverPatches
-from cae_runtime.plan import check_folder, is_folder, prepare_output, refuse_overwriting, to_do
-from cae_runtime.report import failures
-from cae_runtime.session import Session
-from cae_runtime.tasks import Outcome, Request
-from cae_runtime.tasks.pictures import Opened, images_of, opened, tried
-from cae_runtime.tiles import Floats, Strips, window
+from cae_runtime.inference.patch_model import OverPatches
+from cae_runtime.inference.session import Session
+from cae_runtime.inference.tiling import Floats, Strips, window
+from cae_runtime.io.contact_sheet import Cell, contact_sheet, thumbnail, to_bgr
+from cae_runtime.io.image_files import write_file
+from cae_runtime.jobs.opened_images import Opened, images_of, opened, tried
+from cae_runtime.jobs.planning import check_folder, is_folder, prepare_output, refuse_overwriting, to_do
+from cae_runtime.jobs.report import failures
+from cae_runtime.jobs.requests import Outcome, Request
 
 HEEDED: Final = frozenset({"sources"})
 SHEET: Final = "sheet.png"
@@ -70,7 +70,7 @@ class Detector(OverPatches):
         """Score a picture.
 
         Args:
-            image: as `cae_runtime.patches.Grid` takes it.
+            image: as `cae_runtime.inference.patch_model.Grid` takes it.
 
         Raises:
             ImageError, ProviderError: as there.

@@ -22,13 +22,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cae_runtime.errors import UsageError
-from cae_runtime.patches import OverPatches
-from cae_runtime.plan import is_folder, prepare_output
-from cae_runtime.report import failures as failure_lines
-from cae_runtime.session import Session
-from cae_runtime.tasks import Outcome, Request
-from cae_runtime.tasks.pictures import images_of, opened, tried
-from cae_runtime.tiles import Floats
+from cae_runtime.inference.patch_model import OverPatches
+from cae_runtime.inference.session import Session
+from cae_runtime.inference.tiling import Floats
+from cae_runtime.jobs.opened_images import images_of, opened, tried
+from cae_runtime.jobs.planning import is_folder, prepare_output
+from cae_runtime.jobs.report import failures as failure_lines
+from cae_runtime.jobs.requests import Outcome, Request
 from cae_shared.temporary import discard, temporary_beside
 
 HEEDED: Final = frozenset({"sources", "overlap", "per_patch"})
@@ -48,7 +48,7 @@ class Encoder(OverPatches):
         """Return where the patches of a picture begin, (N, 2) as x and y, and their codes, (N, D) float32.
 
         Args:
-            image: as `cae_runtime.patches.Grid` takes it.
+            image: as `cae_runtime.inference.patch_model.Grid` takes it.
 
         Raises:
             ImageError, ProviderError: as there.
@@ -67,7 +67,7 @@ class Encoder(OverPatches):
         """Return one row of features for a picture, (F,) float32: the mean over its patches, and over places in a code.
 
         Args:
-            image: as `cae_runtime.patches.Grid` takes it.
+            image: as `cae_runtime.inference.patch_model.Grid` takes it.
 
         Raises:
             ImageError, ProviderError: as there.

@@ -13,15 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cae_runtime.arguments import checked_color, checked_whole
-from cae_runtime.contact_sheet import Cell, contact_sheet, thumbnail
 from cae_runtime.errors import ArgumentTypeError, ModelError, UsageError
-from cae_runtime.images import write_file
-from cae_runtime.patches import checked_batch
-from cae_runtime.plan import check_folder, prepare_output, to_do
-from cae_runtime.report import Progress
-from cae_runtime.session import Session, open_for
-from cae_runtime.tasks import Outcome, Request
-from cae_runtime.tiles import Floats
+from cae_runtime.inference.patch_model import checked_batch
+from cae_runtime.inference.session import Session, open_for
+from cae_runtime.inference.tiling import Floats
+from cae_runtime.io.contact_sheet import Cell, contact_sheet, thumbnail
+from cae_runtime.io.image_files import write_file
+from cae_runtime.jobs.planning import check_folder, prepare_output, to_do
+from cae_runtime.jobs.report import Progress
+from cae_runtime.jobs.requests import Outcome, Request
 
 HEEDED: Final = frozenset({"generate", "latent", "seed"})
 COUNT_MAX: Final = 100_000

@@ -1,0 +1,1 @@
+"""The command `cae-run`: options, and what they call."""

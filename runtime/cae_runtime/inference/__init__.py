@@ -1,0 +1,1 @@
+"""Models: providers, sessions, and patches of an image."""

@@ -1,0 +1,213 @@
+"""onnxruntime, the only file that imports it: which providers are here, and a model started on one of them."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+from pathlib import Path
+from typing import Any, Final
+
+import onnxruntime as ort
+from onnxruntime import InferenceSession as InferenceSession
+
+from cae_runtime.errors import ModelError, ProviderError, UsageError
+from cae_runtime.inference.cpu_limits import usable_cpus
+from cae_runtime.inference.providers import CPU, PROVIDERS, Provider, ProviderChoice
+from cae_shared.text import shell_word
+
+VERSION: Final[str] = ort.__version__
+_LOG_FATAL: Final = 4
+
+
+def build_providers() -> list[str]:
+    """Return the full names of the providers that are built into this onnxruntime."""
+    names: list[str] = ort.get_available_providers()
+    return names
+
+
+def is_here(provider: Provider) -> bool:
+    """Tell whether a provider is built in, or its plug-in is installed and finds a device.
+
+    Raises:
+        ProviderError: the plug-in cannot be loaded.
+    """
+    return provider.full in build_providers() or bool(plugin_devices(provider))
+
+
+def plugin_is_installed(provider: Provider) -> bool:
+    """Tell whether the Python package of a provider's plug-in is there."""
+    return bool(provider.plugin) and importlib.util.find_spec(provider.plugin) is not None
+
+
+def plugin_devices(provider: Provider) -> list[Any]:
+    """Load a provider's plug-in where it is installed, and return its devices (`onnxruntime.OrtEpDevice`).
+
+    Raises:
+        ProviderError: the plug-in cannot be loaded.
+    """
+    if not plugin_is_installed(provider):
+        return []
+    if not hasattr(ort, "register_execution_provider_library"):  # it came with 1.22
+        raise ProviderError(f"{provider.full}: onnxruntime {VERSION} is too old for the plug-in {provider.plugin}")
+    try:
+        library = importlib.import_module(provider.plugin).get_library_path()
+        ort.register_execution_provider_library(provider.full, library)
+    except Exception as e:  # whatever the package or the loader raises
+        if "already registered" not in str(e):
+            raise ProviderError(f"{provider.full}: its plug-in {provider.plugin} cannot be loaded: {reason(e)}") from e
+    found = [device for device in ort.get_ep_devices() if device.ep_name == provider.full]
+    return sorted(found, key=_is_cpu)  # that a plug-in is installed for is rarely the CPU
+
+
+def devices() -> list[str]:
+    """Return the devices that the loaded providers can use, one line each; onnxruntime before 1.22 tells none."""
+    found = ort.get_ep_devices() if hasattr(ort, "get_ep_devices") else []
+    return [f"{device.ep_name}: {_described(device)}" for device in found]
+
+
+def require_available(provider: Provider) -> None:
+    """Refuse a provider that is not here.
+
+    Raises:
+        UsageError: onnxruntime knows no provider of that name.
+        ProviderError: it is not in this installation; the message has the line that installs it.
+    """
+    known = {*ort.get_all_providers(), *(p.full for p in PROVIDERS)}
+    if provider.full not in known:
+        raise UsageError(f"unknown provider {provider.full!r}: onnxruntime knows {', '.join(sorted(known))}")
+    if is_here(provider):
+        return
+    if plugin_is_installed(provider):
+        raise ProviderError(
+            f"{provider.full}: its plug-in {provider.plugin} finds no device on this machine; "
+            f"onnxruntime itself has {', '.join(build_providers())}"
+        )
+    raise ProviderError(
+        f"{provider.full} is not in this onnxruntime, which has {', '.join(build_providers())}; "
+        f"get it: {provider.install}"
+    )
+
+
+ONLY_ONE: Final = "the only one here that auto takes"
+
+
+def start_best(path: Path, data: bytes, threads: int | None) -> tuple[InferenceSession, str]:
+    """Start the first provider of our order that works; return it with the reason."""
+    failures: list[str] = []
+    for provider in PROVIDERS:
+        try:
+            if not provider.automatic or not is_here(provider):
+                continue
+            session = start(path, data, threads, ProviderChoice(provider))
+        except ProviderError as e:
+            failures.append(str(e))
+            continue
+        why = "; ".join(failures) or (ONLY_ONE if provider.full == CPU else "the first in auto's order that started")
+        return session, f"{provider.full}{on_device(ProviderChoice(provider))}: {why}"
+    raise ProviderError(f"no provider could be started: {'; '.join(failures) or ', '.join(build_providers())}")
+
+
+def start(
+    path: Path,
+    data: bytes,
+    threads: int | None,
+    choice: ProviderChoice,
+    *,
+    strict: bool = False,
+    extended: bool = False,
+) -> InferenceSession:
+    """Start a model on a provider.
+
+    Args:
+        path: where the model came from, for messages.
+        data: the model file.
+        threads: for providers that compute on the CPU with threads of their own; the CPU provider takes one a call.
+        choice: the provider and its device.
+        strict: refuse a provider that would leave a part of the model to the CPU.
+        extended: optimize the graph to the level below the highest, to compare the two.
+
+    Raises:
+        ModelError: the model cannot be run at all.
+        ProviderError: the provider did not start.
+    """
+    provider = choice.provider
+    strict = strict and provider.full != CPU
+    options = _options(provider, threads)
+    if extended:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    if strict:
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    try:
+        session = _session(data, options, choice)
+    except ProviderError:
+        raise
+    except Exception as e:  # onnxruntime's exceptions share no base below Exception
+        why = reason(e)
+        if strict and "fallback to CPU EP" in why:
+            start(path, data, threads, choice)  # raises where the provider did not start at all
+            raise ProviderError(
+                f"{provider.full} cannot run the whole model, part of it would run on the CPU: choose auto or cpu"
+            ) from e
+        if "external data" in why.lower() or "model_path must not be empty" in why:  # the latter up to 1.22
+            raise ModelError(f"model {str(path)!r} keeps its weights in another file: export it as one file") from e
+        if type(e).__name__ in {"InvalidProtobuf", "NoModel", "NoSuchFile"} or "No graph was found" in why:
+            hint = (
+                f"; export it first: cae-export {shell_word(path)}" if path.suffix in (".pt", ".pth", ".ckpt") else ""
+            )
+            raise ModelError(f"model {str(path)!r} is not an ONNX model{hint}") from e
+        if provider.full == CPU:
+            raise ModelError(f"model {str(path)!r} cannot be run by onnxruntime {VERSION}: {why}") from e
+        raise ProviderError(f"{provider.full} did not start: {why}") from e
+    used = session.get_providers()[0]
+    if used != provider.full:  # onnxruntime falls back to the CPU without raising
+        raise ProviderError(f"{provider.full} did not start, onnxruntime fell back to {used}: check its driver")
+    return session
+
+
+def on_device(choice: ProviderChoice) -> str:
+    """Return which device of a plug-in provider is in use, such as ` on GPU Intel`; empty for providers built in."""
+    if choice.provider.full in build_providers():
+        return ""
+    return f" on {_described(plugin_devices(choice.provider)[choice.device or 0])}"
+
+
+def reason(error: Exception) -> str:
+    """Return onnxruntime's message without its prefix, as one line."""
+    line = " ".join(str(error).split())
+    return line.split(" : ", 3)[-1] if line.startswith("[ONNXRuntimeError]") else line
+
+
+def _is_cpu(device: Any) -> bool:
+    return str(device.device.type).endswith("CPU")
+
+
+def _described(device: Any) -> str:
+    about = ", ".join(f"{key} {value}" for key, value in dict(device.device.metadata).items())
+    kind = str(device.device.type).rsplit(".", 1)[-1]
+    return f"{kind} {device.device.vendor}{f' ({about})' if about else ''}"
+
+
+def _session(data: bytes, options: ort.SessionOptions, choice: ProviderChoice) -> InferenceSession:
+    provider, settings = choice.provider, dict(choice.provider.settings)
+    if provider.full in build_providers():
+        if choice.device is not None:
+            settings["device_id"] = str(choice.device)
+        return InferenceSession(data, options, providers=[(provider.full, settings)], enable_fallback=0)
+    devices, index = plugin_devices(provider), choice.device or 0
+    if index >= len(devices):
+        raise ProviderError(f"{provider.full} has {len(devices)} devices here, there is no number {index}")
+    options.add_provider_for_devices([devices[index]], settings)
+    return InferenceSession(data, options)
+
+
+def _options(provider: Provider, threads: int | None) -> ort.SessionOptions:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1 if provider.full == CPU else threads or usable_cpus()
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.log_severity_level = _LOG_FATAL  # what matters comes as an exception
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads leave the CPU to others
+    # A model is one file. onnxruntime would open other files in the working folder: send it where none can be.
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
+    return options

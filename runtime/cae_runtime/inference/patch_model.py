@@ -1,0 +1,194 @@
+"""A picture cut into the patches that a model takes, and the model run over all of them: for tasks but `restore`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Generator, Iterator
+from concurrent.futures import Executor
+from typing import Any, ClassVar, Final, Literal, Self, cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from cae_runtime.arguments import check_image, checked_color, checked_whole
+from cae_runtime.errors import ModelError
+from cae_runtime.inference.session import Session, open_for
+from cae_runtime.inference.tiling import Floats, Indices, cut, origins
+from cae_runtime.io.image_files import colors_of
+from cae_runtime.io.pipeline import SideBySide, in_order
+
+BATCH_PIXELS: Final = 32 * 32 * 32  # of the patches of a call; from 13 to 64 of 32x32 a CPU is equally fast
+BATCH_PIXELS_ELSEWHERE: Final = 4 * BATCH_PIXELS  # for GPUs; a guess, none was measured
+
+
+class Grid:
+    """The patches of one picture, in rows from top to bottom, each from left to right.
+
+    Args:
+        session: the model that they are for.
+        image: uint8 or uint16, (H, W) grey, (H, W, 2) grey and alpha, (H, W, 3) BGR or (H, W, 4) BGRA; alpha is left
+            out. Smaller than a patch it is mirrored at its lower and right edge.
+        overlap: pixels shared by neighbouring patches; None takes the model's recommendation.
+        batch: patches a call of the model; None takes 32 of 32x32, four times as many on a GPU.
+        bgr: whether colours come as BGR, not RGB.
+
+    Attributes:
+        ys: rows of the picture where patches begin, shape (Ny,).
+        xs: columns where patches begin, shape (Nx,).
+        size: height and width of the picture.
+
+    Raises:
+        UsageError: `overlap` is outside 0..patch-1, or `batch` below 1.
+        ImageError: the array's dtype or shape is none of the above.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        image: NDArray[Any],
+        *,
+        overlap: int | None = None,
+        batch: int | None = None,
+        bgr: bool = True,
+    ) -> None:
+        self._session, patch = session, session.spec.patch
+        self._batch = checked_batch(session, batch)
+        self.overlap = checked_overlap(session, overlap)
+        planes = _planes(image, session.spec.channels, bgr)
+        self.size = planes.shape[1:]
+        missing = [max(0, patch - size) for size in self.size]
+        self._planes = np.pad(planes, [(0, 0), (0, missing[0]), (0, missing[1])], "reflect") if any(missing) else planes
+        self._scale = np.float32(np.iinfo(planes.dtype).max)
+        height, width = self._planes.shape[1:]
+        self.ys, self.xs = (origins(size, patch, self.overlap) for size in (height, width))
+
+    def run(self, pool: Executor) -> Generator[tuple[slice, slice, Floats], None, None]:
+        """Run the model over all patches, a few batches ahead in the threads of `pool`.
+
+        Yields:
+            Rows and columns of patches, and what the model gives for them, shape (ny, nx, ...) float32; in order, whole
+            rows one after the other.
+
+        Raises:
+            ModelError: the model gives values that are not finite.
+            ProviderError: the provider failed while it ran.
+        """
+        return in_order(pool, self._one, self._parts(), ahead=self._session.workers)
+
+    def _parts(self) -> Iterator[tuple[slice, slice]]:
+        rows, calls = max(1, self._batch // len(self.xs)), -(-len(self.xs) // self._batch)
+        columns = self._batch if self._session.fixed_batch else -(-len(self.xs) // calls)  # all calls about as large
+        for y in range(0, len(self.ys), rows):
+            for x in range(0, len(self.xs), columns):
+                yield slice(y, min(y + rows, len(self.ys))), slice(x, min(x + columns, len(self.xs)))
+
+    def _one(self, part: tuple[slice, slice]) -> tuple[slice, slice, Floats]:
+        ys, xs = self.ys[part[0]], self.xs[part[1]]
+        patches = self._cut(ys, xs)
+        count = len(patches)
+        if self._session.fixed_batch and count % self._batch:
+            patches = np.pad(patches, [(0, -count % self._batch), (0, 0), (0, 0), (0, 0)])
+        outputs = self._session.run(patches)[:count]
+        if not np.isfinite(outputs).all():
+            raise ModelError(f"model {str(self._session.path)!r} gives values that are not finite")
+        return *part, outputs.reshape(len(ys), len(xs), *outputs.shape[1:])
+
+    def _cut(self, ys: Indices, xs: Indices) -> Floats:
+        """N x C x P x P in 0..1."""
+        patch = self._session.spec.patch
+        patches = cut(self._planes, ys, xs, patch)
+        return cast(Floats, np.divide(patches.reshape(-1, *patches.shape[2:]), self._scale, dtype=np.float32))
+
+
+class OverPatches:
+    """A model of one task, run over the patches of pictures: what `Encoder` and `Detector` have in common.
+
+    Args:
+        model: the path of a file that `cae-export` wrote for the task, or an opened one.
+        provider: as `cae_runtime.Restorer` takes it.
+        threads: as there.
+        overlap: pixels shared by neighbouring patches, 0..patch-1; None takes the model's recommendation.
+        batch: patches a call of the model; None takes 32 of 32x32, four times as many on a GPU.
+        color: channel order of the arrays, `bgr` as OpenCV reads them, or `rgb`.
+
+    Attributes:
+        session: the opened model.
+
+    `with` closes it at the end; a session that was passed in stays open.
+
+    Raises:
+        ModelError: the model cannot be used, or it is made for another task.
+        ProviderError: the provider that was named is not there or did not start.
+        UsageError: an argument is not as listed above (where its type is another, a TypeError too).
+    """
+
+    task: ClassVar[str]
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | Session,
+        *,
+        provider: str = "auto",
+        threads: int | None = None,
+        overlap: int | None = None,
+        batch: int | None = None,
+        color: Literal["bgr", "rgb"] = "bgr",
+    ) -> None:
+        self._bgr = checked_color(color)
+        self.session, self._own = open_for(self.task, model, provider, threads), not isinstance(model, Session)
+        self._overlap, self._batch = checked_overlap(self.session, overlap), checked_batch(self.session, batch)
+        self._workers = SideBySide(self.session.workers)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the threads, and close the model unless it was passed in open; used afterwards, it is a `UsageError`."""
+        self._workers.close()
+        if self._own:
+            self.session.close()
+
+    def _grid(self, image: NDArray[Any]) -> Grid:
+        return Grid(self.session, image, overlap=self._overlap, batch=self._batch, bgr=self._bgr)
+
+    def _over(self, grid: Grid) -> contextlib.closing[Generator[tuple[slice, slice, Floats], None, None]]:
+        return contextlib.closing(grid.run(self._workers.pool))
+
+
+def checked_overlap(session: Session, overlap: int | None) -> int:
+    """Return an overlap that a model can have; None takes its recommendation.
+
+    Raises:
+        UsageError: it is outside 0..patch-1, or no whole number (then also a TypeError).
+    """
+    if overlap is None:
+        return session.spec.overlap
+    return checked_whole("overlap", overlap, 0, session.spec.patch - 1, "None for the model's own")
+
+
+def checked_batch(session: Session, batch: int | None) -> int:
+    """Return how many patches a call of a model has; None takes 32 of 32x32 pixels, four times as many on a GPU.
+
+    Raises:
+        UsageError: it is below 1, or no whole number (then also a TypeError).
+    """
+    if batch is not None:
+        return checked_whole("batch", batch, 1, unless="None for what is usual")
+    pixels = BATCH_PIXELS_ELSEWHERE if session.fixed_batch else BATCH_PIXELS
+    return max(1, pixels // session.spec.patch**2)
+
+
+def _planes(image: NDArray[Any], channels: int, bgr: bool) -> NDArray[Any]:
+    """A picture as a model of so many channels sees it: (C, H, W), RGB or grey, of the picture's own dtype."""
+    check_image(image)
+    colors = np.ascontiguousarray(colors_of(image))
+    if colors.shape[2] == 1:
+        return np.repeat(colors[..., 0][None], channels, axis=0)
+    if channels == 1:
+        return cv2.cvtColor(colors, cv2.COLOR_BGR2GRAY if bgr else cv2.COLOR_RGB2GRAY)[None]
+    return np.ascontiguousarray((colors[..., ::-1] if bgr else colors).transpose(2, 0, 1))

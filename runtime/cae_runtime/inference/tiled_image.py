@@ -1,0 +1,240 @@
+"""One image being cleaned: rows of patches are shared out between threads, and meet where they overlap."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Final, cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from cae_runtime.errors import ModelError
+from cae_runtime.inference.model_spec import NHWC
+from cae_runtime.inference.session import Session
+from cae_runtime.inference.tiling import Floats, Indices, Strips, cut, origins, window
+
+_RGB: Final = 3
+_PATCHES_TOGETHER: Final = 16  # at least so many, where the image is wide enough, for each turn of a thread
+
+Image = NDArray[np.uint8] | NDArray[np.uint16]
+Rows = Callable[[int, int], Image]  # rows first..end-1 of a picture, (h, W, C), to be read only
+
+
+class Frame:
+    """The work on one image, for as many threads as call `work`.
+
+    The rows of patches are taken in parts from top to bottom. A thread stores what only its part touches; the rows that
+    two parts share are added up and stored by the thread that comes second. Which rows make a part depends on the image
+    and the overlap alone, so on a CPU neither threads nor batches change a bit (of a
+    convolutional model; linear layers sum in another order at other batch sizes).
+
+    A model of 1 channel cleans the luminance of colours (ITU-R BT.601, rounded to the image's own steps, as in a grey
+    copy); what it changes there is added to all three colours, so that their differences stay as they are.
+
+    Args:
+        session: the model.
+        image: colours or grey, uint8 or uint16, shape (H, W, 1 or 3). Read only.
+        result: where the cleaned values go, of the same shape and dtype.
+        overlap: pixels shared by neighbouring patches.
+        batch: patches a call of the model.
+        strength: s in 0..1; the result is image + s * (output - image).
+        bgr: whether colours come as BGR, not RGB.
+        rows: what the model is to see of rows of the image; None: the rows themselves.
+        hidden: bool (H, W), true where nothing can be seen: patches of such pixels alone are not run; None: nowhere.
+
+    Attributes:
+        turns: number of parts; more threads than that have nothing to do.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        image: Image,
+        result: Image,
+        overlap: int,
+        batch: int,
+        strength: float,
+        bgr: bool,
+        rows: Rows | None = None,
+        hidden: NDArray[np.bool_] | None = None,
+    ) -> None:
+        self._session, self._image, self._result, self._hidden = session, image, result, hidden
+        self._rows: Rows = rows or (lambda first, end: image[first:end])
+        spec = session.spec
+        colors = image.shape[2] == _RGB
+        self._by_luminance = colors and spec.channels == 1
+        self._to_gray = cv2.COLOR_BGR2GRAY if bgr else cv2.COLOR_RGB2GRAY
+        self._batch, self._strength = batch, np.float32(strength)
+        self._swap = bgr and colors and not self._by_luminance
+        self._scale = np.float32(np.iinfo(image.dtype).max)
+        self._patch = patch = spec.patch
+        self._depth = _RGB if spec.layout == NHWC and image.shape[2] == spec.channels == _RGB else 1
+        height, width = (max(size, patch) for size in image.shape[:2])
+        self._ys, self._xs = origins(height, patch, overlap), origins(width, patch, overlap)
+        self._weights_y = window(self._ys, patch, overlap)
+        self._weights_x = np.repeat(window(self._xs, patch, overlap), self._depth, axis=1)
+        together = batch if session.fixed_batch else _PATCHES_TOGETHER
+        # With so many rows a part, no three parts share a row of pixels; the last may be nearer to the one before it.
+        count = max(1, together // len(self._xs), -(-patch // (patch - overlap)) - 1)
+        firsts = list(range(0, len(self._ys), count))
+        if len(firsts) > 2 and self._ys[firsts[-1]] < self._ys[firsts[-2] - 1] + patch:
+            firsts.pop()
+        self._parts = [slice(first, end) for first, end in zip(firsts, [*firsts[1:], len(self._ys)], strict=True)]
+        self.turns = len(self._parts)
+        self._taken = 0
+        self._halves: dict[int, Floats] = {}  # by the part below: what the first of two neighbours has left
+        self._lock = threading.Lock()
+
+    def work(self) -> None:
+        """Clean parts until none is left, or `stop` is called.
+
+        Raises:
+            ModelError, ProviderError: as `Restorer` raises them; the other threads are stopped.
+        """
+        try:
+            while (part := self._take()) is not None:
+                self._clean(part)
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Let every thread end after the part that it is at."""
+        with self._lock:
+            self._taken = self.turns
+
+    def _take(self) -> int | None:
+        with self._lock:
+            if self._taken == self.turns:
+                return None
+            self._taken += 1
+            return self._taken - 1
+
+    def _clean(self, part: int) -> None:
+        rows = self._parts[part]
+        total = self._weighted(self._ys[rows], self._weights_y[rows])
+        top = int(self._ys[rows.start])
+        bottom = top + total.shape[1]
+        above = int(self._ys[rows.start - 1]) + self._patch if part else top
+        below = int(self._ys[rows.stop]) if part + 1 < self.turns else bottom
+        self._store(total[:, above - top : below - top], above)
+        if part:
+            self._meet(part, total[:, : above - top], top)
+        if part + 1 < self.turns:
+            self._meet(part + 1, total[:, below - top :], below)
+
+    def _meet(self, part: int, half: Floats, top: int) -> None:
+        """Leave the rows that a part shares with the one above it, or add them to what the neighbour has left."""
+        with self._lock:
+            other = self._halves.pop(part, None)
+            if other is None:
+                self._halves[part] = half.copy()  # a view would keep all of the part alive
+        if other is not None:
+            self._store(other + half, top)
+
+    def _weighted(self, ys: Indices, weights_y: Floats) -> Floats:
+        """Clean rows of patches: their weighted sum, shape (K, H, W * D), from the first's top to the last's bottom."""
+        xs, patch, depth = self._xs, self._patch, self._depth
+        rows = self._rows(int(ys[0]), min(int(ys[-1]) + patch, len(self._image)))
+        missing = [max(0, patch - size) for size in rows.shape[:2]]
+        if any(missing):
+            rows = cast(Image, np.pad(rows, [(0, missing[0]), (0, missing[1]), (0, 0)], mode="reflect"))
+        planes = self._planes(rows)
+        strips = Strips(len(ys), len(planes), patch, xs, depth)
+        seen = self._seen(ys)
+        columns = max(1, self._batch // len(ys))
+        if not self._session.fixed_batch:
+            columns = -(-len(xs) // -(-len(xs) // columns))  # all batches about as large
+        for first in range(0, len(xs), columns):  # what a batch touches stays in the cache
+            some = slice(first, first + columns)
+            patches = cut(planes, ys - ys[0], xs[some], patch, depth)
+            flat = patches.reshape(-1, *patches.shape[2:])
+            cleaned = self._run(flat) if seen is None else self._run_some(flat, seen[:, some].ravel())
+            cleaned = cleaned.reshape(patches.shape)
+            strips.put(cleaned, self._weights_x[some], first)
+        total = strips.sum(ys - ys[0], weights_y)
+        if not np.isfinite(total.sum()):
+            model = str(self._session.path)
+            raise ModelError(f"model {model!r} gives values that are not finite: its weights are damaged, or overflow")
+        return total
+
+    def _seen(self, ys: Indices) -> NDArray[np.bool_] | None:
+        """Which patches of rows of them show something, shape (Ny, Nx); None: all do."""
+        if self._hidden is None:
+            return None
+        hidden = self._hidden[ys[0] : ys[-1] + self._patch]
+        if not hidden.any():
+            return None
+        missing = [(0, max(0, self._patch - size)) for size in hidden.shape]
+        patches = cut(np.pad(hidden, missing, constant_values=True)[None], ys - ys[0], self._xs, self._patch)
+        return np.logical_not(patches.all(axis=(2, 3, 4)))
+
+    def _planes(self, rows: Image) -> Floats:
+        """Rows of the image, shape (h, w, C) -> what the model sees of them: (K, h, w * D) in 0..1."""
+        if self._by_luminance:
+            rows = cast(Image, cv2.cvtColor(np.ascontiguousarray(rows), self._to_gray)[..., None])
+        if self._swap:
+            rows = _swapped(rows)
+        values = rows.transpose(2, 0, 1) if self._depth == 1 else rows.reshape(1, len(rows), -1)
+        planes: Floats = np.divide(np.ascontiguousarray(values), self._scale, dtype=np.float32)
+        return planes
+
+    def _run_some(self, patches: Floats, wanted: NDArray[np.bool_]) -> Floats:
+        """Run the model on those (N, K, P, P * D) patches that are wanted, bool (N); the others are as they come."""
+        if wanted.any():
+            patches[wanted] = self._run(patches[wanted])
+        return patches
+
+    def _run(self, patches: Floats) -> Floats:
+        """Run the model on (N, K, P, P * D) patches, about `batch` of them; same shape back."""
+        count, shape, spec = len(patches), patches.shape, self._session.spec
+        if self._session.fixed_batch and count % self._batch:
+            filled = self._run(np.pad(patches, [(0, -count % self._batch), (0, 0), (0, 0), (0, 0)]))
+            return filled[:count]
+        gray_in_color, axis = self._image.shape[2] < spec.channels, 3 if spec.layout == NHWC else 1
+        if gray_in_color:
+            patches = np.repeat(np.expand_dims(patches[:, 0], axis), spec.channels, axis)
+        outputs = self._session.run(patches.reshape(spec.shape(-1)))
+        if gray_in_color:
+            outputs = outputs.mean(axis, dtype=np.float32)
+        return outputs.reshape(shape)
+
+    def _store(self, cleaned: Floats, top: int) -> None:
+        """Round (K, h, W * D) in about 0..1, changed on the way, into the result from row `top` on, without padding."""
+        target = self._result[top : top + cleaned.shape[1]]
+        if target.size == 0:  # all of it is padding, or the overlap is 0
+            return
+        height, width, colors = target.shape
+        cleaned = cleaned[:, :height, : width * self._depth]
+        if self._by_luminance:
+            self._add(cleaned[0], target, top)
+            return
+        if self._strength < 1:
+            original = self._planes(self._rows(top, top + height))
+            cleaned = original + self._strength * (cleaned - original)
+        np.clip(cleaned, 0, 1, out=cleaned)
+        cleaned *= self._scale
+        np.rint(cleaned, out=cleaned)
+        rounded = np.empty((height, width, colors), target.dtype)
+        if self._depth == 1:
+            for color, plane in enumerate(cleaned):
+                np.copyto(rounded[..., color], plane, casting="unsafe")  # whole numbers in range
+        else:
+            np.copyto(rounded.reshape(height, -1), cleaned[0], casting="unsafe")
+        target[...] = _swapped(rounded) if self._swap else rounded
+
+    def _add(self, cleaned: Floats, target: Image, top: int) -> None:
+        """Add to each pixel's colours what became of its luminance (h, w) in about 0..1, rounded, and store them."""
+        rows = cast(Image, np.ascontiguousarray(self._rows(top, top + len(target))))
+        change = cleaned - self._planes(rows)[0]
+        change *= self._strength * self._scale
+        np.rint(change, out=change)  # once for all colours: their differences stay, but where they are clipped
+        depth = cv2.CV_8U if rows.dtype == np.uint8 else cv2.CV_16U
+        target[...] = cv2.add(rows, cv2.cvtColor(change, cv2.COLOR_GRAY2BGR), dtype=depth)
+
+
+def _swapped(rows: Image) -> Image:
+    """BGR -> RGB and back."""
+    return cast(Image, cv2.cvtColor(np.ascontiguousarray(rows), cv2.COLOR_BGR2RGB))

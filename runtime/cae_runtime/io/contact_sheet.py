@@ -1,0 +1,80 @@
+"""Many pictures on one: thumbnails in rows, each with a line below it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from cae_runtime.io.image_files import colors_of
+
+CELL: Final = 192  # side of a thumbnail, in pixels
+_MARGIN, _CAPTION, _FRAME = 8, 20, 3
+_INK: Final = (40, 40, 40)
+_FONT, _SIZE = cv2.FONT_HERSHEY_SIMPLEX, 0.42
+Color = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A thumbnail, (h, w, 3) uint8 BGR of at most `CELL` each way, the line below it, and a frame's colour (BGR)."""
+
+    picture: NDArray[np.uint8]
+    caption: str = ""
+    frame: Color | None = None
+
+
+def thumbnail(image: NDArray[Any], side: int = CELL) -> NDArray[np.uint8]:
+    """Return a picture (H, W), (H, W, 1..4), uint8 or uint16, as (h, w, 3) uint8 BGR that fits into a square.
+
+    Small pictures are enlarged by whole factors, so that their pixels stay square.
+    """
+    height, width = image.shape[:2]
+    if max(height, width) > side:
+        scale = side / max(height, width)
+        size = max(1, round(width * scale)), max(1, round(height * scale))
+        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    elif factor := side // max(height, width):
+        image = np.repeat(np.repeat(image, factor, axis=0), factor, axis=1)
+    return to_bgr(image)
+
+
+def to_bgr(image: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return a picture (H, W), (H, W, 1..4), uint8 or uint16, as (H, W, 3) uint8 BGR, without alpha."""
+    colors = colors_of(image)
+    eight = colors if colors.dtype == np.uint8 else cv2.convertScaleAbs(colors, alpha=1 / 257)
+    return np.ascontiguousarray(np.broadcast_to(eight.reshape(*image.shape[:2], -1), (*image.shape[:2], 3)))
+
+
+def contact_sheet(cells: Sequence[Cell], columns: int) -> NDArray[np.uint8]:
+    """Return the sheet, (H, W, 3) uint8 BGR; captions show what ASCII has, and `?` for the rest."""
+    across = max(1, min(columns, len(cells)))
+    rows = -(-len(cells) // across)
+    captions = _CAPTION if any(cell.caption for cell in cells) else 0
+    high, wide = CELL + captions + 2 * _MARGIN, CELL + 2 * _MARGIN
+    sheet = np.full((max(1, rows) * high, across * wide, 3), 255, np.uint8)
+    for index, cell in enumerate(cells):
+        top, left = index // across * high + _MARGIN, index % across * wide + _MARGIN
+        h, w = cell.picture.shape[:2]
+        y, x = top + (CELL - h) // 2, left + (CELL - w) // 2
+        if cell.frame is not None:
+            corners = (x - _FRAME, y - _FRAME), (x + w + _FRAME - 1, y + h + _FRAME - 1)
+            cv2.rectangle(sheet, *corners, cell.frame, thickness=-1)
+        sheet[y : y + h, x : x + w] = cell.picture
+        text = _shortened(cell.caption.encode("ascii", "replace").decode())
+        at = left, top + CELL + captions - 4
+        cv2.putText(sheet, text, at, _FONT, _SIZE, _INK, 1, cv2.LINE_AA)
+    return sheet
+
+
+def _shortened(text: str) -> str:
+    """The text, or as much of its beginning as fits below a thumbnail."""
+    kept = text
+    while cv2.getTextSize(kept, _FONT, _SIZE, 1)[0][0] > CELL:
+        text = text[:-1]
+        kept = f"{text}..."
+    return kept

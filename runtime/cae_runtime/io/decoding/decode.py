@@ -1,0 +1,99 @@
+"""From an image file's bytes to its pixels: by OpenCV what it decodes right, by an extra what that one does.
+
+OpenCV's decoders give pixels for files that miss some of their data. How that is noticed: `decoding.jpeg`,
+`decoding.tiff`; of the other formats the decoders tell it themselves.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from cae_runtime.errors import ImageError
+from cae_runtime.io.decoding import jpeg as jpeg_data
+from cae_runtime.io.decoding import tiff as tiff_data
+from cae_runtime.io.decoding import tiff_extra, tiff_tiles
+from cae_runtime.io.headers.header import Header
+from cae_runtime.io.headers.jpeg import JpegHeader
+from cae_runtime.io.headers.tiff import TiffHeader, with_unspecified_samples
+from cae_runtime.io.headers.tiff_kinds import ALPHA, read_as_strips, read_by_tifffile, through_rgba
+from cae_runtime.io.orientation import turned_back
+
+
+def decoded(data: bytes, header: Header) -> NDArray[Any]:
+    """Decode an image file.
+
+    Args:
+        data: the whole file.
+        header: what `cae_runtime.io.headers.inspect.inspect` says of it.
+
+    Returns:
+        The pixels as stored, in the layout of `cae_runtime.io.image_files.Picture`.
+
+    Raises:
+        ImageError: the file is of a kind that is not read right, or is damaged.
+    """
+    if isinstance(header, TiffHeader):
+        pixels = _decode_tiff(data, header)
+    elif isinstance(header, JpegHeader):
+        pixels = _decode_jpeg(data, header)
+    else:
+        pixels = _decode(data, header)
+    if pixels.dtype not in (np.uint8, np.uint16):
+        raise ImageError(f"has {pixels.dtype} values: 8-bit and 16-bit images are read")
+    height, width = pixels.shape[:2]
+    if (width, height) != (header.width, header.height):
+        raise ImageError(f"is damaged: it announces {header.width}x{header.height} pixels and has {width}x{height}")
+    if header.gray_alpha:
+        pixels = np.ascontiguousarray(pixels[..., 2:])
+    if header.opaque:
+        pixels = np.ascontiguousarray(pixels[..., :3])
+    return pixels
+
+
+def _decode_tiff(data: bytes, header: TiffHeader) -> NDArray[Any]:
+    if header.refusal and not read_by_tifffile(header.kind):
+        raise ImageError(f"{header.refusal}: convert it to a PNG or a plain TIFF first (ImageMagick, GIMP)")
+    if header.refusal and not tiff_extra.is_installed():
+        raise ImageError(f"{header.refusal}: an extra reads it, {tiff_extra.INSTALL}")
+    tiff_data.check(data, header)
+    if header.refusal:
+        return tiff_extra.decode(data, header)
+    if read_as_strips(header.kind):
+        data = tiff_tiles.as_strips(data, header)
+    if ALPHA in header.kind.extra and through_rgba(header.kind):
+        data = with_unspecified_samples(data)  # libtiff would multiply it into the colors
+    return np.ascontiguousarray(turned_back(_decode(data, header), header.kind.orientation))  # OpenCV has turned it
+
+
+def _decode_jpeg(data: bytes, header: JpegHeader) -> NDArray[Any]:
+    jpeg_data.check(data, header)
+    if jpeg_data.has_one_scan(header):
+        return _decode(jpeg_data.without_end(data, header), header)
+    other = zlib.crc32(_decode(jpeg_data.with_other_ends(data, header), header).data)  # memory for one picture is used
+    pixels = _decode(data, header)
+    if zlib.crc32(pixels.data) != other:
+        raise _damaged(header)
+    return pixels
+
+
+def _decode(data: bytes, header: Header) -> NDArray[Any]:
+    try:
+        pixels: NDArray[Any] | None = cv2.imdecode(np.frombuffer(data, np.uint8), flags=cv2.IMREAD_UNCHANGED)
+    except MemoryError as e:
+        raise ImageError(f"cannot be decoded as {header.format}: there is not enough memory") from e
+    except cv2.error as e:
+        if getattr(e, "code", None) == cv2.Error.StsNoMem:
+            raise ImageError(f"cannot be decoded as {header.format}: there is not enough memory") from e
+        raise _damaged(header) from e
+    if pixels is None:
+        raise _damaged(header)
+    return pixels
+
+
+def _damaged(header: Header) -> ImageError:
+    return ImageError(f"cannot be decoded: its {header.format} data is damaged, or parts of it are missing")

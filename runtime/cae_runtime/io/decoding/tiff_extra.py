@@ -1,0 +1,82 @@
+"""Reads the TIFFs that OpenCV does not decode right, with tifffile and imagecodecs: the extra `tiff`."""
+
+from __future__ import annotations
+
+import io
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cae_runtime.errors import ImageError
+from cae_runtime.io.headers.tiff import TiffHeader
+from cae_runtime.io.headers.tiff_kinds import PALETTE, SEPARATE, WHITE_ZERO
+
+INSTALL: Final = "pip install 'cae-toolkit[tiff]' (in a checkout: pip install -e '.[tiff]')"
+
+
+def is_installed() -> bool:
+    """Tell whether the extra is there."""
+    try:
+        import imagecodecs  # noqa: F401
+        import tifffile  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def decode(data: bytes, header: TiffHeader) -> NDArray[Any]:
+    """Decode a TIFF of a kind that `read_by_tifffile` tells is read.
+
+    Args:
+        data: the whole file.
+        header: its header.
+
+    Returns:
+        The pixels as stored, in the layout of `cae_runtime.io.image_files.Picture`: uint8 up to 8 bits a sample, else
+        uint16, over the whole range of that type.
+
+    Raises:
+        ImageError: the data is damaged.
+    """
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(io.BytesIO(data)) as file:
+            page = file.pages.first
+            samples = np.asarray(page.asarray(maxworkers=1))
+            palette = page.colormap
+    except Exception as e:  # whatever a parser raises on a strange file
+        raise ImageError(f"cannot be decoded: its TIFF data is damaged ({type(e).__name__})") from e
+    kind = header.kind
+    if kind.samples > 1 and kind.planes == SEPARATE and samples.ndim == 3:
+        samples = np.moveaxis(samples, 0, -1)
+    if samples.shape != (header.height, header.width, kind.samples)[: 2 + (kind.samples > 1)]:
+        raise ImageError(f"is damaged: it announces {header.width}x{header.height} pixels and has others")
+    samples = samples.astype(np.uint8) if samples.dtype == bool else samples
+    pixels: NDArray[Any]
+    if kind.colors == PALETTE:
+        if palette is None:
+            raise ImageError("is damaged: it has no palette")
+        pixels = _colors(samples, palette)
+    else:
+        pixels = _over_range(2**kind.bits - 1 - samples if kind.colors == WHITE_ZERO else samples, kind.bits)
+        if kind.samples >= 3:
+            pixels = pixels[..., [2, 1, 0, 3][: kind.samples]]
+    return np.ascontiguousarray(pixels)
+
+
+def _colors(samples: NDArray[Any], palette: NDArray[Any]) -> NDArray[Any]:
+    """Return BGR of indices into a palette, shape (3, colors), of 16 bits, or of 8 in files that know no better."""
+    table = (palette >> 8 if palette.max() > 255 else palette).astype(np.uint8)
+    colors: NDArray[Any] = table[::-1].T[samples]
+    return colors
+
+
+def _over_range(samples: NDArray[Any], bits: int) -> NDArray[Any]:
+    """Spread values of 0..2^bits-1 over uint8 (to its ends) or uint16 (shifted, as OpenCV does it)."""
+    if bits <= 8:
+        spread: NDArray[Any] = np.round(samples * (255 / (2**bits - 1))).astype(np.uint8)
+        return spread
+    shifted: NDArray[Any] = samples.astype(np.uint16) << (16 - bits)
+    return shifted

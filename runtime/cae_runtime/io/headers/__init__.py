@@ -1,0 +1,1 @@
+"""What an image file says of its pixels, one module per format."""

@@ -1,0 +1,68 @@
+"""What an image file says of itself before anyone decodes it: format, size, frames, wholeness, metadata.
+
+Decoders answer a truncated file with half a picture, an animation with its first frame and CMYK with wrong colors;
+here such files are refused by name. Each format is read in a module of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from cae_runtime.errors import ImageError
+from cae_runtime.io.formats import BMP, JPEG, PBM, PGM, PNG, PPM, TIFF, WEBP
+from cae_runtime.io.headers import bmp as bmp_header
+from cae_runtime.io.headers import jpeg as jpeg_header
+from cae_runtime.io.headers import png as png_header
+from cae_runtime.io.headers import pnm
+from cae_runtime.io.headers import tiff as tiff_header
+from cae_runtime.io.headers import webp as webp_header
+from cae_runtime.io.headers.header import Header
+from cae_runtime.io.headers.tiff_directory import DAMAGED
+from cae_runtime.io.headers.unsupported import kind_of
+
+
+def inspect(data: bytes) -> Header:
+    """Read the header of an image file.
+
+    Args:
+        data: the whole file.
+
+    Returns:
+        Its header.
+
+    Raises:
+        ImageError: the file is no image of a known format, is truncated, has several frames, or keeps its colors in
+            a way that would not survive.
+    """
+    try:
+        for recognized, reader in _READERS:
+            if recognized(data):
+                header = reader(data)
+                break
+        else:
+            kind = kind_of(data)
+            if kind:
+                raise ImageError(f"is a {kind}, which is not read yet: convert it to PNG or TIFF first")
+            raise ImageError(f"is not a {JPEG}, {PNG}, {WEBP}, {TIFF}, {BMP}, {PPM}, {PGM} or {PBM} image")
+    except ImageError:  # a ValueError too
+        raise
+    except DAMAGED as e:
+        raise ImageError("is truncated or damaged") from e
+    if header.width < 1 or header.height < 1:
+        raise ImageError(f"has a size of {header.width}x{header.height} pixels")
+    return header
+
+
+def _starts(*signatures: bytes) -> Callable[[bytes], bool]:
+    return lambda data: data.startswith(signatures)
+
+
+_READERS: Final[tuple[tuple[Callable[[bytes], bool], Callable[[bytes], Header]], ...]] = (
+    (_starts(jpeg_header.SIGNATURE), jpeg_header.read),
+    (_starts(png_header.SIGNATURE), png_header.read),
+    (lambda data: data[:4] == b"RIFF" and data[8:12] == b"WEBP", webp_header.read),
+    (_starts(*tiff_header.SIGNATURES), tiff_header.read),
+    (_starts(bmp_header.SIGNATURE), bmp_header.read),
+    (_starts(*pnm.SIGNATURES), pnm.read),
+)

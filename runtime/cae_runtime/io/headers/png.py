@@ -1,0 +1,47 @@
+"""The chunks of a PNG, and what they say of the picture."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import Final
+
+from cae_runtime.errors import ImageError
+from cae_runtime.io.formats import PNG
+from cae_runtime.io.headers.header import Chunk, Header
+
+SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
+PNG_XMP: Final = b"XML:com.adobe.xmp\0"
+_GRAY: Final = 0
+_GRAY_ALPHA: Final = 4
+
+
+def chunks(data: bytes) -> Iterator[Chunk]:
+    """Yield the chunks of a PNG in order, up to and with IEND; checksums are not looked at.
+
+    Raises:
+        ImageError: the file ends before IEND.
+        struct.error: it ends inside a chunk's length or name.
+    """
+    position = len(SIGNATURE)
+    while True:
+        length, name = struct.unpack_from(">I4s", data, position)
+        start, position = position + 8, position + 12 + length
+        if position > len(data):
+            raise ImageError("is truncated: the end of the PNG is missing")
+        yield Chunk(name, start, start + length)
+        if name == b"IEND":
+            return
+
+
+def read(data: bytes) -> Header:
+    """Read the header of a PNG; see `cae_runtime.io.headers.inspect.inspect`."""
+    width, height, _, color = struct.unpack_from(">IIBB", data, len(SIGNATURE) + 8)
+    for number, chunk in enumerate(chunks(data)):
+        if (chunk.name == b"IHDR") != (number == 0):
+            raise ImageError("is damaged: it does not say once how large it is")
+        if chunk.name == b"acTL" and struct.unpack_from(">I", data, chunk.start)[0] > 1:
+            raise ImageError("is an animated PNG: one image a file is expected")
+        if chunk.name == b"tRNS" and color == _GRAY:  # OpenCV leaves it out
+            raise ImageError("is a gray PNG with a transparent shade: convert it to gray with alpha first")
+    return Header(PNG, width, height, gray_alpha=color == _GRAY_ALPHA)

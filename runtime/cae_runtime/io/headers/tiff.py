@@ -1,0 +1,143 @@
+"""What the first directory of a TIFF says of the picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from numpy.typing import NDArray
+
+from cae_runtime.errors import ImageError
+from cae_runtime.io.formats import TIFF
+from cae_runtime.io.headers.header import Header
+from cae_runtime.io.headers.tiff_directory import ORIENTATION, Directory, directory
+from cae_runtime.io.headers.tiff_kinds import BLACK_ZERO, CONTIGUOUS, UNSIGNED, YCBCR, Kind, read_by_opencv
+
+SIGNATURES: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+WIDTH, LENGTH, BITS, COMPRESSION, PHOTOMETRIC, STRIPS, SAMPLES = 256, 257, 258, 259, 262, 273, 277
+ROWS_PER_STRIP, STRIP_BYTES, PLANES, PREDICTOR, COLOR_MAP, FILL_ORDER = 278, 279, 284, 317, 320, 266
+TILE_WIDTH, TILE_LENGTH, TILES, TILE_BYTES, EXTRA_SAMPLES, SAMPLE_FORMAT = 322, 323, 324, 325, 338, 339
+JPEG_TABLES, _SUBSAMPLING, _DEPTH, _TILE_DEPTH = 347, 530, 32997, 32998
+_STRUCTURE: Final = {
+    WIDTH, LENGTH, BITS, COMPRESSION, PHOTOMETRIC, STRIPS, ORIENTATION, SAMPLES, ROWS_PER_STRIP, STRIP_BYTES, PLANES,
+    PREDICTOR, COLOR_MAP, TILE_WIDTH, TILE_LENGTH, TILES, TILE_BYTES, EXTRA_SAMPLES, SAMPLE_FORMAT, JPEG_TABLES,
+    FILL_ORDER, _SUBSAMPLING, _DEPTH, _TILE_DEPTH,
+}  # fmt: skip
+_FURTHER_IMAGES: Final = 330  # SubIFDs
+_RAW_TAGS: Final = {33421, 33422, 50706, 50707}  # the pattern of a color filter array, DNG's versions
+_RAW_COLORS: Final = {32803, 34892}  # a color filter array, linear raw
+_RAW: Final = "is a camera's raw file, which is not read: develop it to a 16-bit TIFF first (darktable, RawTherapee)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TiffHeader(Header):
+    """What a TIFF says of itself.
+
+    Attributes:
+        kind: what decides how it is decoded.
+        part_width: width of a tile or strip in pixels.
+        part_height: its height; the last strip may have fewer rows.
+        tiled: it has tiles, not strips.
+        starts: offset of the coded data of each tile or strip.
+        counts: how many bytes each has; empty where the file does not say.
+        fill_order: 2 where the bits of each byte are reversed, else 1.
+        jpeg_tables: what the JPEGs in the tiles or strips share.
+    """
+
+    kind: Kind
+    part_width: int
+    part_height: int
+    tiled: bool
+    starts: NDArray[Any]
+    counts: NDArray[Any]
+    fill_order: int
+    jpeg_tables: bytes
+
+
+def read(data: bytes) -> TiffHeader:
+    """Read the header of a TIFF; see `cae_runtime.io.headers.inspect.inspect`."""
+    page = directory(data)
+    _check_directory(page)
+    width, height = page.number(WIDTH, 0), page.number(LENGTH, 0)
+    tiled = TILES in page
+    part_width, part_height = (page.number(TILE_WIDTH, 0), page.number(TILE_LENGTH, 0)) if tiled else (
+        width, min(page.number(ROWS_PER_STRIP, height), height) or height)  # fmt: skip
+    if part_width < 1 or part_height < 1:
+        raise ImageError(f"is damaged: its tiles or strips have {part_width}x{part_height} pixels")
+    kind = _kind(page, tiled, part_width * part_height)
+    tables = page.get(JPEG_TABLES)
+    return TiffHeader(
+        TIFF,
+        width,
+        height,
+        part_pixels=part_width * max(part_height, 0 if tiled else _rows_announced(page, height)),
+        refusal="" if read_by_opencv(kind) else f"is a TIFF of a kind that is not read right: {kind}",
+        kind=kind,
+        part_width=part_width,
+        part_height=part_height,
+        tiled=tiled,
+        starts=page.array(TILES if tiled else STRIPS),
+        counts=page.array(TILE_BYTES if tiled else STRIP_BYTES),
+        fill_order=page.number(FILL_ORDER, 1),
+        jpeg_tables=b"" if tables is None else bytes(tables.data),
+    )
+
+
+def with_unspecified_samples(data: bytes) -> bytes:
+    """Return a TIFF in which the samples beyond the colors are not said to be alpha."""
+    changed = bytearray(data)
+    entry = directory(changed).get(EXTRA_SAMPLES)
+    if entry:
+        entry.data[:] = bytes(len(entry.data))
+        entry.data.release()
+    return bytes(changed)
+
+
+def _check_directory(page: Directory) -> None:
+    """Refuse what must not be taken for one plain image."""
+    tags = [entry.tag for entry in page.entries]
+    twice = [tag for tag in sorted(_STRUCTURE) if tags.count(tag) > 1]
+    if twice:
+        raise ImageError(f"is damaged: its TIFF tag {twice[0]} is there twice")
+    colors = page.number(PHOTOMETRIC, BLACK_ZERO)
+    if _RAW_TAGS & set(tags) or colors in _RAW_COLORS:
+        raise ImageError(_RAW)
+    if _FURTHER_IMAGES in page:
+        raise ImageError("has further images behind its first (SubIFDs), as camera raw files have: one is expected")
+    if page.following:
+        raise ImageError("is a TIFF of several pages: one image a file is expected")
+    if page.number(_DEPTH, 1) != 1 or page.number(_TILE_DEPTH, 1) != 1:
+        raise ImageError("is a TIFF of a volume: one image a file is expected")
+    if PHOTOMETRIC not in page:
+        raise ImageError("is damaged: it does not say what its colors are")
+
+
+def _kind(page: Directory, tiled: bool, part_pixels: int) -> Kind:
+    bits = page.numbers(BITS, (1,))
+    values = page.numbers(SAMPLE_FORMAT, (UNSIGNED,))
+    samples, colors = page.number(SAMPLES, 1), page.number(PHOTOMETRIC, BLACK_ZERO)
+    if len(set(bits)) > 1 or len(set(values)) > 1:
+        raise ImageError("is a TIFF whose channels have different depths, which is not read")
+    part_bytes = part_pixels * (4 if bits[0] <= 8 else samples * 2)
+    planes = page.number(PLANES, CONTIGUOUS)
+    together = samples if planes == CONTIGUOUS else 1
+    return Kind(
+        colors,
+        bits[0],
+        samples,
+        planes,
+        page.number(COMPRESSION, 1),
+        page.number(PREDICTOR, 1),
+        values[0],
+        page.numbers(EXTRA_SAMPLES, ()),
+        page.number(ORIENTATION, 1),
+        part_pixels * together * bits[0] // 8 if tiled else 0,
+        part_bytes,
+        page.numbers(_SUBSAMPLING, (2, 2)) if colors == YCBCR else (1, 1),
+    )
+
+
+def _rows_announced(page: Directory, height: int) -> int:
+    """Return for how many rows a decoder sets memory aside: more than `height` where a strip claims more."""
+    rows = page.number(ROWS_PER_STRIP, height)
+    return height if rows == 2**32 - 1 else rows

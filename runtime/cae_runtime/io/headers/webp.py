@@ -1,0 +1,50 @@
+"""The chunks of a WebP, and what they say of the picture."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+from cae_runtime.errors import ImageError
+from cae_runtime.io.formats import WEBP
+from cae_runtime.io.headers.header import Chunk, Header
+
+
+def chunks(data: bytes) -> Iterator[Chunk]:
+    """Yield the chunks of a WebP in order.
+
+    Raises:
+        ImageError: the file ends before its last chunk does.
+        struct.error: it ends inside the RIFF header.
+    """
+    end = struct.unpack_from("<I", data, 4)[0] + 8
+    position = 12
+    while position + 8 <= min(end, len(data)):
+        name, length = struct.unpack_from("<4sI", data, position)
+        if position + 8 + length > len(data):
+            break
+        yield Chunk(name, position + 8, position + 8 + length)
+        position += 8 + length + length % 2
+    if end > len(data) or position + 8 <= end:
+        raise ImageError("is truncated: the end of the WebP is missing")
+
+
+def read(data: bytes) -> Header:
+    """Read the header of a WebP; see `cae_runtime.io.headers.inspect.inspect`."""
+    sizes: list[tuple[int, int]] = []
+    lossless = False
+    for chunk in chunks(data):
+        if chunk.name == b"ANIM":
+            raise ImageError("is an animated WebP: one image a file is expected")
+        if chunk.name == b"VP8X":
+            canvas = data[chunk.start + 4 : chunk.start + 10]
+            sizes.append((int.from_bytes(canvas[:3], "little") + 1, int.from_bytes(canvas[3:], "little") + 1))
+        elif chunk.name == b"VP8L":
+            lossless, bits = True, struct.unpack_from("<I", data, chunk.start + 1)[0]
+            sizes.append(((bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1))
+        elif chunk.name == b"VP8 ":
+            width, height = struct.unpack_from("<HH", data, chunk.start + 6)
+            sizes.append((width & 0x3FFF, height & 0x3FFF))
+    if len(set(sizes)) != 1:
+        raise ImageError("is damaged: it does not say once how large it is")
+    return Header(WEBP, *sizes[0], lossless=lossless)

@@ -1,0 +1,84 @@
+"""What image files say beside their pixels: EXIF, XMP, color profiles, density and more, read and written.
+
+What a file of another format can hold is carried over, what belongs to pixels or parts that are gone is left out, and
+everything that is lost has a name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Final
+
+from cae_runtime.io.formats import BMP, JPEG, PNG, TIFF, WEBP
+from cae_runtime.io.headers.tiff_directory import DAMAGED
+from cae_runtime.io.metadata import bmp, jpeg, png, tiff, webp
+from cae_runtime.io.metadata.record import Metadata
+
+__all__ = ["Metadata", "carries_exif", "few", "lost", "read", "write"]
+
+_READERS: Final = {JPEG: jpeg.read, PNG: png.read, WEBP: webp.read, TIFF: tiff.read, BMP: bmp.read}
+_WRITERS: Final = {JPEG: jpeg.write, PNG: png.write, TIFF: tiff.write, BMP: bmp.write}
+_EXIF_CARRIERS: Final[dict[str, Callable[[bytes], bool]]] = {
+    JPEG: jpeg.carries_exif,
+    PNG: png.carries_exif,
+    WEBP: bool,
+    TIFF: tiff.carries_exif,
+}
+_NAMED_MAX: Final = 20  # names of what is lost, so that the line about them can be read
+_OF_THE_FILE: Final = ("APP", "TIFF tag ", "chunk ", "text ")  # how names begin that files choose
+_UNREADABLE: Final = "metadata that cannot be read"
+
+
+def read(data: bytes, format: str) -> Metadata:
+    """Read the metadata of an image file.
+
+    Args:
+        data: the whole file, which `cae_runtime.io.headers.inspect.inspect` took.
+        format: its format, see `cae_runtime.io.formats`.
+    """
+    try:
+        return _READERS[format](data) if format in _READERS else Metadata()
+    except DAMAGED:
+        return Metadata(found=frozenset({_UNREADABLE}))
+
+
+def carries_exif(format: str, block: bytes) -> bool:
+    """Whether a format can hold an EXIF block (without prefix)."""
+    return format in _EXIF_CARRIERS and _EXIF_CARRIERS[format](block)
+
+
+def write(data: bytes, format: str, metadata: Metadata, *, native: bool) -> bytes:
+    """Put metadata into an encoded image file.
+
+    Args:
+        data: the file, as OpenCV wrote it; of a WebP with all of its metadata.
+        format: its format.
+        metadata: what it is to have. What the format cannot hold is left out.
+        native: whether the metadata is from a file of the same format.
+
+    Raises:
+        struct.error, IndexError, OverflowError, ValueError, KeyError: (DAMAGED) the metadata cannot be written.
+    """
+    if format not in _WRITERS:
+        return data
+    return _WRITERS[format](data, metadata if native else replace(metadata, native=()))
+
+
+def lost(before: Metadata, data: bytes, format: str) -> set[str]:
+    """Return the names of what a file had and the one that was made of it has not.
+
+    Args:
+        before: the metadata of the first one.
+        data: the second file.
+        format: its format.
+    """
+    after = read(data, format)
+    return set(before.found - after.found - after.in_exif)
+
+
+def few(names: Iterable[str]) -> tuple[str, ...]:
+    """Return names in order, those that a file has chosen last; of more than 20 the first ones, and `and 7 more`."""
+    ordered = sorted(names, key=lambda name: (name.startswith(_OF_THE_FILE), name))
+    more = len(ordered) - _NAMED_MAX
+    return (*ordered[:_NAMED_MAX], f"and {more} more") if more > 0 else tuple(ordered)

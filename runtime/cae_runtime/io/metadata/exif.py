@@ -1,0 +1,168 @@
+"""EXIF blocks: their prefix, their orientation, and the small pictures in them, which show what the photograph was.
+
+A block is changed where it stands, so that maker notes, whose offsets nobody knows, stay valid.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import struct
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from cae_runtime.io.headers.tiff_directory import DAMAGED, ORIENTATION, byte_order
+from cae_runtime.io.headers.tiff_directory import directory as raw_directory
+from cae_runtime.io.metadata import tiff_tags
+from cae_runtime.io.orientation import exif_orientation
+
+PREFIX: Final = b"Exif\0\0"
+THUMBNAIL: Final = "EXIF thumbnail"
+PREVIEW: Final = "preview picture in the maker note"
+DAMAGED_TAGS: Final = "damaged tags"
+# Sides in pixels (the longer one is 160 by the EXIF standard) and qualities of a thumbnail, until it fits.
+_TRIES: Final = ((160, 90), (160, 75), (160, 50), (112, 60), (80, 50))
+_WIDTH, _HEIGHT = 40962, 40963  # in pixels
+_OFFSET, _LENGTH, _STRIPS, _STRIP_LENGTHS = 513, 514, 273, 279  # tags of a thumbnail, as a JPEG or as bare pixels
+# A JPEG: its first three markers, and whatever follows up to its end, or the end of all.
+_PICTURE: Final = re.compile(rb"\xff\xd8\xff[\xc0-\xc4\xdb\xdd\xe0-\xef\xfe].*?(?:\xff\xd9|\Z)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class _Thumbnail:
+    """The thumbnail of a block: where its parts lie, and where the length of the only one stands, if it is a JPEG."""
+
+    parts: tuple[tuple[int, int], ...]  # offset and length
+    length_at: int | None
+    link_at: int  # where the offset of its directory stands
+
+
+def plain(block: bytes) -> bytes:
+    """Return a block without the prefixes that belong to JPEG, and that some writers put into other formats too."""
+    start = 0
+    while block.startswith(PREFIX, start):
+        start += len(PREFIX)
+    return block[start:]
+
+
+def upright_block(block: bytes) -> bytes:
+    """Return a block whose picture was turned as its orientation says: it says 1, and width and height agree."""
+    directory = tiff_tags.read(block)
+    orientation = exif_orientation(block)
+    inner = dict(directory.inner)
+    if orientation >= 5 and tiff_tags.EXIF in inner:
+        values = dict(inner[tiff_tags.EXIF].values)
+        sides = {_WIDTH: values.pop(_HEIGHT, None), _HEIGHT: values.pop(_WIDTH, None)}
+        values |= {tag: value for tag, value in sides.items() if value}
+        inner[tiff_tags.EXIF] = replace(inner[tiff_tags.EXIF], values=values)
+    turned = {**directory.values, ORIENTATION: tiff_tags.shorts(1)}
+    return tiff_tags.exif_block(replace(directory, values=turned, inner=inner), byte_order(block)[0])
+
+
+def lost_elsewhere(block: bytes) -> set[str]:
+    """Return the names of what a block holds that not every file written from it does."""
+    try:
+        damaged = {DAMAGED_TAGS} if tiff_tags.read(block).damaged else set()
+    except DAMAGED:
+        damaged = set()
+    return damaged | _pictures_in(block)
+
+
+def _pictures_in(block: bytes) -> set[str]:
+    """Return what small pictures a block holds: `THUMBNAIL`, `PREVIEW`."""
+    thumbnail = _thumbnail(block)
+    names = {THUMBNAIL} if thumbnail else set[str]()
+    return names | ({PREVIEW} if _PICTURE.search(_without(block, thumbnail)) else set())
+
+
+def with_new_pictures(block: bytes, pixels: NDArray[Any]) -> bytes:
+    """Return a block that shows nothing but the picture that it belongs to.
+
+    Previews in maker notes are blanked. A thumbnail that is a JPEG is drawn anew, where the new one takes no more room;
+    otherwise it is dropped.
+
+    Args:
+        block: an EXIF block, without prefix.
+        pixels: the picture, as `cae_runtime.io.image_files.Picture` has it.
+
+    Returns:
+        The block, of the same length.
+    """
+    if not _pictures_in(block):
+        return block
+    thumbnail = _thumbnail(block)
+    changed = bytearray(_PICTURE.sub(lambda match: bytes(len(match[0])), _without(block, thumbnail)))
+    if thumbnail is None:
+        return bytes(changed)
+    order = byte_order(block)[0]
+    drawn = _drawn(pixels, thumbnail.parts[0][1]) if thumbnail.length_at else b""
+    if drawn and thumbnail.length_at:
+        at = thumbnail.parts[0][0]
+        changed[at : at + len(drawn)] = drawn
+        changed[thumbnail.length_at : thumbnail.length_at + 4] = struct.pack(order + "I", len(drawn))
+    else:
+        changed[thumbnail.link_at : thumbnail.link_at + 4] = bytes(4)
+    return bytes(changed)
+
+
+def _without(block: bytes, thumbnail: _Thumbnail | None) -> bytearray:
+    """Return a block whose thumbnail is blank."""
+    blank = bytearray(block)
+    for at, size in thumbnail.parts if thumbnail else ():
+        blank[at : at + size] = bytes(size)
+    return blank
+
+
+def _thumbnail(block: bytes) -> _Thumbnail | None:
+    """Find the thumbnail of a block: what its second directory leads to."""
+    try:
+        order, big, offset = byte_order(block)
+        if big:
+            return None
+        link_at = offset + 2 + 12 * struct.unpack_from(order + "H", block, offset)[0]
+        second = struct.unpack_from(order + "I", block, link_at)[0]
+        if second == 0:
+            return None
+        small = tiff_tags.read(block, second)
+    except DAMAGED:
+        return None
+
+    def numbers(tag: int) -> list[int]:
+        values = small.values[tag].numbers() if tag in small.values else []
+        return [int(number) for number in values if math.isfinite(number)]
+
+    jpeg = len(numbers(_OFFSET)) == len(numbers(_LENGTH)) == 1
+    pairs = zip(numbers(_OFFSET if jpeg else _STRIPS), numbers(_LENGTH if jpeg else _STRIP_LENGTHS), strict=False)
+    parts, room = [], len(block)  # parts do not overlap: together they are no longer than the block
+    for at, size in pairs:
+        room -= size
+        if min(at, size, room, len(block) - at - size) >= 0:
+            parts.append((at, size))
+    length_at = None
+    if jpeg and parts:
+        tags = [(entry.tag, entry.kind) for entry in raw_directory(block, second).entries]
+        if (_LENGTH, tiff_tags.LONG) in tags:
+            length_at = second + 2 + 12 * tags.index((_LENGTH, tiff_tags.LONG)) + 8
+    return _Thumbnail(tuple(parts), length_at, link_at)
+
+
+def _drawn(pixels: NDArray[Any], room: int) -> bytes:
+    """Draw a picture as a small JPEG of at most `room` bytes; empty where it does not fit."""
+    height, width = pixels.shape[:2]
+    planes = pixels.reshape(height, width, -1)
+    colors = np.ascontiguousarray(planes[..., : 1 if planes.shape[2] < 3 else 3])
+    for side, quality in _TRIES:
+        scale = min(1.0, side / max(height, width))
+        size = max(1, round(width * scale)), max(1, round(height * scale))
+        small = cv2.resize(colors, size, interpolation=cv2.INTER_AREA)
+        if pixels.dtype == np.uint16:
+            small = np.right_shift(small, 8, dtype=np.uint16).astype(np.uint8)
+        settings = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_OPTIMIZE, 1]
+        encoded: bytes = cv2.imencode(".jpg", small, settings)[1].tobytes()
+        if len(encoded) <= room:
+            return encoded
+    return b""

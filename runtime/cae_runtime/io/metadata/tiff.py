@@ -1,0 +1,136 @@
+"""The metadata of TIFF files: their tags."""
+
+from __future__ import annotations
+
+import struct
+
+from cae_runtime.io.headers.tiff_directory import DAMAGED, ORIENTATION, byte_order
+from cae_runtime.io.metadata import exif, imagej, tiff_tags, xmp
+from cae_runtime.io.metadata.density import Density, from_tiff, to_tiff
+from cae_runtime.io.metadata.record import PALETTE, Metadata, bits_name
+from cae_runtime.io.metadata.tag_names import (
+    DENSITY,
+    OF_EXIF,
+    PALETTE_COLORS,
+    STORAGE,
+    UNTRUE,
+    name_of,
+    program_of,
+)
+from cae_runtime.io.metadata.tiff_tags import Directory, Value, block, rational, shorts
+
+_BITS, _COLORS, _SAMPLES, _EXTRA_SAMPLES = 258, 262, 277, 338
+_BLOCKS = {tiff_tags.XMP, tiff_tags.ICC, tiff_tags.IPTC}
+_NOT_FROM_EXIF = STORAGE | UNTRUE.keys() | _BLOCKS
+_BYTES = {tiff_tags.BYTE, tiff_tags.UNDEFINED}
+_ALPHA = 2  # not multiplied into the colors
+
+
+def read(data: bytes) -> Metadata:
+    """Read the metadata of a TIFF of one page."""
+    page = tiff_tags.read(data)
+    found = {exif.DAMAGED_TAGS} if page.damaged else set[str]()
+    of_exif: dict[int, Value] = {}
+    tags: dict[int, Value] = {}
+    blocks: dict[int, bytes] = {}
+    for tag, value in page.values.items():
+        if tag in STORAGE:
+            continue
+        if tag in _BLOCKS:
+            blocks[tag] = value.data
+            continue
+        found.add(name_of(tag, value))
+        if tag not in UNTRUE:
+            for_program = tag == tiff_tags.DESCRIPTION and program_of(value)
+            (of_exif if tag in OF_EXIF and not for_program else tags)[tag] = value
+    order = byte_order(data)[0]
+    if order == ">":
+        tags = _in_little_endian(tags)
+    packet, claims = xmp.without_claims(blocks.get(tiff_tags.XMP, b"").rstrip(b"\0"))
+    icc, iptc = blocks.get(tiff_tags.ICC, b""), blocks.get(tiff_tags.IPTC, b"")
+    block_of_its_own = b""
+    if page.inner or of_exif.keys() - {*DENSITY, ORIENTATION} or _turned(of_exif):
+        block_of_its_own = tiff_tags.exif_block(Directory(of_exif, page.inner), order)
+    found |= claims | exif.lost_elsewhere(block_of_its_own) | _layout(page)
+    found |= {name for name, value in (("exif", page.inner), ("xmp", packet), ("icc", icc), ("iptc", iptc)) if value}
+    return Metadata(
+        block_of_its_own, packet, icc, iptc, _density(of_exif), tags=tags,
+        found=frozenset(found - {""}), in_exif=frozenset({"exif"} if of_exif or page.inner else ()),
+    )  # fmt: skip
+
+
+def carries_exif(exif_block: bytes) -> bool:
+    """Whether a block is one whose tags can be read."""
+    try:
+        directory = tiff_tags.read(exif_block)
+    except DAMAGED:
+        return False
+    return bool(directory.values or directory.inner)
+
+
+def write(data: bytes, metadata: Metadata) -> bytes:
+    """Return a TIFF, as OpenCV wrote it, with metadata."""
+    values = dict(metadata.tags)
+    inner = {}
+    if tiff_tags.read(data).values[_SAMPLES].numbers() == [4]:  # OpenCV does not say what the fourth is
+        values[_EXTRA_SAMPLES] = shorts(_ALPHA)
+    if metadata.exif and carries_exif(metadata.exif):
+        directory = tiff_tags.read(metadata.exif)
+        values |= {tag: value for tag, value in directory.values.items() if tag not in _NOT_FROM_EXIF}
+        inner = dict(directory.inner)
+    if metadata.density:
+        x, y, unit = to_tiff(metadata.density)
+        values |= dict(zip(DENSITY, (rational(x), rational(y), shorts(unit)), strict=True))
+    if metadata.xmp:
+        values[tiff_tags.XMP] = block(metadata.xmp, tiff_tags.BYTE)
+    if metadata.icc:
+        values[tiff_tags.ICC] = block(metadata.icc)
+    if metadata.iptc:
+        values[tiff_tags.IPTC] = block(metadata.iptc)
+    return tiff_tags.with_tags(data, Directory(values, inner)) if values or inner else data
+
+
+def _in_little_endian(tags: dict[int, Value]) -> dict[int, Value]:
+    """Return the tags of a big-endian file without those whose bytes would mean something else in a little-endian one.
+
+    The numbers of a tag are in order already. Bytes that are no text may be numbers too: nobody knows.
+    """
+    kept = {tag: value for tag, value in tags.items() if value.kind not in _BYTES or _is_text(value.data)}
+    if imagej.METADATA in tags:
+        lengths = kept.pop(imagej.LENGTHS, None)
+        kept.pop(imagej.METADATA, None)
+        own = tags[imagej.METADATA]
+        numbers = tuple(map(int, lengths.numbers())) if lengths and lengths.kind == tiff_tags.LONG else ()
+        turned = imagej.in_little_endian(own.data, numbers)
+        if lengths and turned is not None:
+            kept |= {imagej.LENGTHS: lengths, imagej.METADATA: block(turned, own.kind)}
+    return kept
+
+
+def _is_text(data: bytes) -> bool:
+    """Tell whether bytes are UTF-8 without control characters, or a single byte."""
+    try:
+        text = data.rstrip(b"\0").decode()
+    except UnicodeDecodeError:
+        return len(data) == 1
+    return len(data) == 1 or all(letter.isprintable() or letter in "\t\r\n" for letter in text)
+
+
+def _turned(values: dict[int, Value]) -> bool:
+    orientation = values.get(ORIENTATION)
+    return orientation is not None and orientation.data != struct.pack("<H", 1)
+
+
+def _density(values: dict[int, Value]) -> Density | None:
+    x, y = (values[tag].numbers() if tag in values else [] for tag in DENSITY[:2])
+    unit = values[DENSITY[2]].numbers() if DENSITY[2] in values else [2.0]
+    return from_tiff(x[0], y[0], unit[0]) if x and y and unit else None
+
+
+def _layout(page: Directory) -> set[str]:
+    """What of the way that colors are stored is not written again."""
+    colors = page.values[_COLORS].numbers() if _COLORS in page.values else []
+    if colors[:1] == [PALETTE_COLORS]:
+        return {PALETTE}
+    bits = page.values[_BITS].numbers() if _BITS in page.values else [1.0]
+    return {bits_name(int(bits[0]))} if bits and 0 < bits[0] < 8 else set()

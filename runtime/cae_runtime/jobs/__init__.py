@@ -1,0 +1,1 @@
+"""What is done with files and folders: plans, images, videos, reports."""

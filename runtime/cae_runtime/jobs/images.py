@@ -1,0 +1,256 @@
+"""Cleans many image files: one result for each, whatever happens to the others."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from numpy.typing import NDArray
+
+from cae_runtime.errors import ImageError, ProviderError, UsageError
+from cae_runtime.io.formats import FORMAT_OF_SUFFIX
+from cae_runtime.io.headers.header import Header
+from cae_runtime.io.image_files import Picture, decode, encode, header_of, is_lossy, read_file, write_file
+from cae_runtime.io.pipeline import Room, in_order
+from cae_runtime.jobs.planning import Job, Unreadable, is_folder
+from cae_runtime.tasks.notes import Note
+from cae_runtime.tasks.restore import Restorer
+
+_PIXELS_UNDER_WAY: Final = 2**26  # of images that are read ahead, cleaned or written; a larger one goes alone
+Clean = Callable[[Job, Picture], NDArray[Any]]  # a file's picture -> its new pixels, of the same shape and dtype
+NO_MEMORY: Final = "cannot be cleaned: there is not enough memory"
+
+
+@dataclass(frozen=True)
+class FileResult:
+    """What became of one image or video.
+
+    Attributes:
+        source: the file it came from; `-` is stdin.
+        output: the file it went to; `-` is stdout, and empty is a folder that could not be read.
+        status: `done`, `skipped` because the output was there, or `failed`.
+        reason: why it was skipped or failed, else empty.
+        seconds: time spent on it, with reading and writing.
+        width: width in pixels as stored, None where it was not decoded.
+        height: height in pixels as stored, None where it was not decoded.
+        provider: full name of the onnxruntime provider.
+        dropped: names of what was not kept, such as `iptc`; see `cae_runtime.io.image_files.encode`.
+        frames: how many frames of a video were written; None of an image.
+        repeated: how many of them stand in for a damaged one; None of an image.
+        lossy: whether the output is a JPEG or a lossy WebP, which change all pixels a little; None of a video.
+        notes: what a user should know about how an image was cleaned.
+    """
+
+    source: str
+    output: str
+    status: Literal["done", "skipped", "failed"]
+    reason: str
+    seconds: float
+    width: int | None
+    height: int | None
+    provider: str
+    dropped: tuple[str, ...]
+    frames: int | None = None
+    repeated: int | None = None
+    lossy: bool | None = None
+    notes: tuple[Note, ...] = ()
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """An image file cleaned in memory: its bytes, its stored size, the names of what was not kept, and notes."""
+
+    data: bytes
+    width: int
+    height: int
+    dropped: tuple[str, ...]
+    notes: tuple[Note, ...] = ()
+
+
+def clean_bytes(
+    restorer: Restorer,
+    data: bytes,
+    *,
+    format: str | None = None,
+    strength: float = 1.0,
+    quality: int | None = None,
+) -> Cleaned:
+    """Clean an image file that is in memory.
+
+    Args:
+        restorer: what cleans.
+        data: the whole file.
+        format: format of the result, see `cae_runtime.io.formats`; None keeps that of `data`.
+        strength: 0..1, see `Restorer`.
+        quality: 1..100, see `cae_runtime.io.image_files.encode`.
+
+    Returns:
+        The cleaned file.
+
+    Raises:
+        ImageError: the data cannot be decoded or cleaned, or the result not encoded.
+        ModelError: the model gives patches of another size than it takes.
+        ProviderError: the provider failed while it ran.
+    """
+    picture = decode(data)
+    height, width = picture.pixels.shape[:2]
+    notes: list[Note] = []
+    cleaned = replace(picture, pixels=restorer(picture.pixels, strength=strength, tell=notes.append))
+    encoded, dropped = encode(cleaned, format or picture.format, quality)
+    return Cleaned(encoded, width, height, dropped, tuple(notes))
+
+
+def clean_files(
+    restorer: Restorer,
+    jobs: Iterable[Job],
+    *,
+    strength: float = 1.0,
+    quality: int | None = None,
+    overwrite: bool = False,
+    clean: Clean | None = None,
+    on_result: Callable[[FileResult], None] | None = None,
+) -> Iterator[FileResult]:
+    """Clean image files, and yield each result as it comes.
+
+    While an image is cleaned, the next one is read and the one before is written: memory for three is used, or for one
+    (and the bytes of the next file) where they are large.
+
+    Args:
+        restorer: what cleans.
+        jobs: the files, see `cae_runtime.jobs.planning.make_plan`.
+        strength: 0..1, see `Restorer`.
+        quality: 1..100, see `cae_runtime.io.image_files.encode`.
+        overwrite: replace outputs that are there, instead of skipping them.
+        clean: what is done to each picture in place of cleaning all of it; `strength` is not heeded then.
+        on_result: called with each result as soon as its file is written, in the thread that writes. Ctrl-C can keep
+            the last ones from being yielded, but not from coming here.
+
+    Yields:
+        One result a job, in order. An image that cannot be read, cleaned or written is `failed`, and leaves no file.
+
+    Raises:
+        ModelError: the model gives patches of another size than it takes, so that no image can be cleaned.
+    """
+    room = Room(_PIXELS_UNDER_WAY)
+
+    def open_one(job: Job) -> _Work:
+        work = _Work(job, restorer.provider)
+        _step(work, lambda: work.read(overwrite))
+        room.take(work.pixels)
+        _step(work, work.decode)
+        return work
+
+    def clean_one(work: _Work) -> _Work:
+        notes: list[Note] = []
+        change = clean or (lambda _, picture: restorer(picture.pixels, strength=strength, tell=notes.append))
+        _step(work, lambda: work.clean(change))
+        work.result = replace(work.result, notes=tuple(notes))
+        return work
+
+    def save_one(work: _Work) -> FileResult:
+        try:
+            _step(work, lambda: work.save(quality))
+        finally:
+            work.picture = None
+            room.give_back(work.pixels)
+        if on_result is not None:
+            on_result(work.result)
+        return work.result
+
+    with ThreadPoolExecutor(1, "cae-read") as reader, ThreadPoolExecutor(1, "cae-write") as writer:
+        try:
+            with contextlib.closing(in_order(reader, open_one, jobs, ahead=1)) as opened:
+                yield from in_order(writer, save_one, map(clean_one, opened), ahead=1, finish=True)
+        finally:
+            room.close()
+
+
+class _Work:
+    """One image on its way through; what it holds is dropped as soon as the next step has used it."""
+
+    def __init__(self, job: Job, provider: str) -> None:
+        self.job = job
+        self.result = FileResult(str(job.source), str(job.output), "done", "", 0.0, None, None, provider, ())
+        self.data = b""
+        self.pixels = 0
+        self.header: Header | None = None
+        self.picture: Picture | None = None
+
+    def read(self, overwrite: bool) -> None:
+        """Read the file, unless its output is there."""
+        if output_is_there(self.job.output, overwrite):
+            self.result = replace(self.result, status="skipped", reason="the output exists")
+            return
+        self.data = read_file(self.job.source)
+        self.header = header_of(self.data)
+        self.pixels = self.header.pixels
+
+    def decode(self) -> None:
+        """Make a picture of the bytes."""
+        self.picture, self.data = decode(self.data, self.header), b""
+        height, width = self.picture.pixels.shape[:2]
+        self.result = replace(self.result, width=width, height=height)
+
+    def clean(self, change: Clean) -> None:
+        """Put the cleaned picture in the place of the other."""
+        assert self.picture is not None  # noqa: S101 - a step of an image that was decoded
+        self.picture = replace(self.picture, pixels=change(self.job, self.picture))
+
+    def save(self, quality: int | None) -> None:
+        """Encode and write the picture."""
+        assert self.picture is not None  # noqa: S101 - as above
+        data, dropped = encode(self.picture, _format_of(self.job), quality)
+        write_file(self.job.output, data)
+        self.result = replace(self.result, dropped=dropped, lossy=is_lossy(data))
+
+
+def output_is_there(output: Path, overwrite: bool) -> bool:
+    """Tell whether an output is there and has to stay.
+
+    Raises:
+        ImageError: nothing can be written there.
+    """
+    try:
+        folder = is_folder(output, "output")
+    except UsageError as e:
+        raise ImageError(f"cannot be written: {e}") from e
+    if folder:
+        raise ImageError("cannot be written: the output is a folder")
+    return folder is not None and not overwrite
+
+
+def _step(work: _Work, step: Callable[[], None]) -> None:
+    """Do one step of the work; an image that has failed or is skipped takes no further ones."""
+    if work.result.status != "done":
+        return
+    start = time.perf_counter()
+    reason = ""
+    try:
+        step()
+    except (ImageError, ProviderError) as e:
+        reason = str(e)
+    except MemoryError:
+        reason = NO_MEMORY
+    if reason:
+        work.result = replace(work.result, status="failed", reason=reason)
+        work.picture, work.data = None, b""
+    work.result = replace(work.result, seconds=work.result.seconds + time.perf_counter() - start)
+
+
+def unreadable_results(restorer: Restorer, unreadable: Iterable[Unreadable]) -> list[FileResult]:
+    """Return a failure for each thing that could not be looked at while the work was planned."""
+    return [
+        FileResult(str(at.path), "", "failed", at.reason, 0.0, None, None, restorer.provider, ()) for at in unreadable
+    ]
+
+
+def _format_of(job: Job) -> str:
+    suffix = job.output.suffix.lower()
+    if suffix not in FORMAT_OF_SUFFIX:
+        raise ImageError(f"has the suffix {suffix!r}, which names no format to write: choose one with --ext")
+    return FORMAT_OF_SUFFIX[suffix]

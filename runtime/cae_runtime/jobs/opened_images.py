@@ -1,0 +1,114 @@
+"""The pictures of a call, one after the other: the next is read and decoded while one is worked on."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from numpy.typing import NDArray
+
+from cae_runtime.errors import ImageError, ProviderError, UsageError
+from cae_runtime.io.formats import is_video
+from cae_runtime.io.image_files import decode, header_of, memory_errors, read_file
+from cae_runtime.io.orientation import upright
+from cae_runtime.io.pipeline import Room, in_order
+from cae_runtime.jobs.planning import Job, Plan, find_pictures, is_folder
+from cae_runtime.jobs.report import Progress
+
+NO_MEMORY: Final = "there is not enough memory for it"
+_PIXELS_UNDER_WAY: Final = 2**26  # of pictures that are read ahead or worked on; a larger one goes alone
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A picture of the plan: its pixels as they are to be seen (an EXIF orientation is applied), or why there are none.
+
+    Attributes:
+        job: where it is, and where what is made of it goes.
+        pixels: uint8 or uint16, as `cae_runtime.io.image_files.Picture` has them; None where it could not be read.
+        reason: why not.
+        room: pixels that it takes of the room for all.
+    """
+
+    job: Job
+    pixels: NDArray[Any] | None
+    reason: str = ""
+    room: int = 0
+
+
+def images_of(
+    sources: Sequence[Path], out: Path, *, name_of: Callable[[Path], str] | None = None, leave_out: bool = True
+) -> Plan:
+    """Find the images to work on; of folders, videos are left out and counted as such.
+
+    Args:
+        sources: images and folders.
+        out: the folder that results are mirrored into.
+        name_of: from an image to the name of its result.
+        leave_out: whether `out`, where it lies below a source, is not walked.
+
+    Raises:
+        UsageError: a source is missing, cannot be looked at, has no images or is a video.
+    """
+    for source in sources:
+        if is_video(source) and not is_folder(source, "source"):
+            raise UsageError(f"source {str(source)!r} is a video: this model takes images")
+    plan = find_pictures(sources, out, name_of=name_of, leave_out=leave_out)
+    images = tuple(job for job in plan.jobs if not is_video(job.source))
+    videos = tuple(job.source for job in plan.jobs if is_video(job.source))
+    if not images and not plan.unreadable:
+        raise UsageError(f"{', '.join(repr(str(source)) for source in sources)}: there are videos and no images")
+    return replace(plan, jobs=images, left_out=(*plan.left_out, *videos))
+
+
+def opened(plan: Plan, doing: str) -> Iterator[Opened]:
+    """Yield every picture of a plan in order, with a progress bar; one that cannot be read does not stop the others.
+
+    Args:
+        plan: what `images_of` found.
+        doing: the word before the bar.
+    """
+    room = Room(_PIXELS_UNDER_WAY)
+    with (
+        ThreadPoolExecutor(1, "cae-read") as reader,
+        contextlib.closing(in_order(reader, lambda job: _open(job, room), plan.jobs, ahead=1)) as pictures,
+        Progress(len(plan.jobs), doing) as progress,
+    ):
+        try:
+            for picture in pictures:
+                yield picture
+                room.give_back(picture.room)
+                progress.on_file()
+        finally:
+            room.close()
+
+
+def _open(job: Job, room: Room) -> Opened:
+    taken = 0
+    try:
+        data = read_file(job.source)
+        header = header_of(data)
+        taken = room.take(header.pixels)
+        picture = decode(data, header)
+    except ImageError as e:
+        return Opened(job, None, str(e), taken)
+    except MemoryError:
+        return Opened(job, None, NO_MEMORY, taken)
+    return Opened(job, upright(picture.pixels, picture.orientation), "", taken)
+
+
+def tried(work: Callable[[], Result]) -> tuple[Result | None, str]:
+    """Do what is to be done with one picture: its result, or None and the reason why it failed alone."""
+    try:
+        with memory_errors():
+            return work(), ""
+    except (ImageError, ProviderError) as e:
+        return None, str(e)
+    except MemoryError:
+        return None, NO_MEMORY

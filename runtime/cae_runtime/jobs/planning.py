@@ -1,0 +1,341 @@
+"""Which file becomes which: sources to outputs, settled and checked before any image is opened."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cae_runtime.errors import UsageError
+from cae_runtime.io.formats import FORMAT_OF_SUFFIX, VIDEO_FORMAT_OF_SUFFIX, is_picture, is_video, same_format
+from cae_runtime.io.headers.unsupported import OF_SYSTEMS, is_other_picture, what_to_do
+from cae_shared.folders import make_folder
+from cae_shared.temporary import discard, temporary_beside
+
+_NOTHING_THERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EBADF, errno.ELOOP})
+_KINDS = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
+_TABLES = frozenset({".csv", ".npz", ".npy", ".json"})
+
+
+@dataclass(frozen=True)
+class Job:
+    """One image or video to clean: where it is, and where the result goes."""
+
+    source: Path
+    output: Path
+
+    @property
+    def video(self) -> bool:
+        """Whether it is a video; the output's name tells."""
+        return is_video(self.output)
+
+    @property
+    def partial(self) -> Path:
+        """Where what was done of a video goes when the work is interrupted."""
+        return self.output.with_suffix(f".partial{self.output.suffix}")
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A file or folder below a SOURCE that could not be looked at, or an image of a kind that is not read, and why."""
+
+    path: Path
+    reason: str
+    other_picture: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All the work of a call.
+
+    Attributes:
+        jobs: the images and videos, in order.
+        left_out: the files of the walked folders that are no images or videos.
+        folder: where the outputs go.
+        names_file: the only output was named in full.
+        unreadable: what could not be looked at in the walked folders, and images there of kinds that are not read.
+    """
+
+    jobs: tuple[Job, ...]
+    left_out: tuple[Path, ...]
+    folder: Path
+    names_file: bool = False
+    unreadable: tuple[Unreadable, ...] = ()
+
+
+def make_plan(
+    sources: Sequence[Path], out: Path, *, suffix: str = "", ext: str | None = None, out_is_folder: bool = False
+) -> Plan:
+    """Find the images and videos and name their outputs; nothing is written.
+
+    Args:
+        sources: files and folders; folders are walked, and mirrored into `out`.
+        out: a file when `sources` is one file and `out` ends like an image or a video; else a folder.
+        suffix: added to the stem of each output.
+        ext: suffix of the outputs, `.png` of the images or `.mkv` of the videos; None keeps that of each source.
+        out_is_folder: `out` is a folder, whatever its name ends in (it was typed with a / at its end).
+
+    Returns:
+        The plan.
+
+    Raises:
+        UsageError: a source is missing, cannot be looked at or has nothing to clean, `out` is a file's name where a
+            folder's is needed, or of another kind, or an output would overwrite a source or another output.
+    """
+    folders = [_source_is_folder(source) for source in sources]
+    if not out_is_folder and _names_a_file(out, one_file=len(sources) == 1 and not folders[0]):
+        if len(sources) > 1 or folders[0]:
+            why = "SOURCE is a folder" if len(sources) == 1 else f"there are {len(sources)} SOURCEs"
+            raise UsageError(f"output {str(out)!r} names a file, but {why}: name a folder")
+        if suffix or (ext and not same_format(ext, out.suffix)):
+            raise UsageError(f"output {str(out)!r} is a file's full name: --suffix and --ext go with a folder")
+        if is_picture(sources[0]) and is_video(sources[0]) != is_video(out):
+            kinds = ("an image", "a video") if is_video(out) else ("a video", "an image")
+            raise UsageError(f"source {str(sources[0])!r} is {kinds[0]}, output {str(out)!r} names {kinds[1]}")
+        plan = Plan((Job(sources[0], out),), (), out.parent, names_file=True)
+    else:
+        plan = find_pictures(sources, out, suffix=suffix, ext=ext)
+    refuse_overwriting(plan.jobs)
+    return plan
+
+
+def to_do(outputs: Sequence[Path]) -> bool:
+    """Tell whether outputs that belong together are still to be made: none of them is there; False: all are.
+
+    Raises:
+        UsageError: some are there and others are not, or one cannot be looked at.
+    """
+    there = [output for output in outputs if is_folder(output, "output") is not None]
+    if there and len(there) < len(outputs):
+        missing = [output for output in outputs if output not in there]
+        raise UsageError(
+            f"output {str(there[0])!r} exists, {str(missing[0])!r} and {len(missing) - 1} others do not (new pictures, "
+            "or such as failed): --overwrite makes all anew, or name another folder"
+        )
+    return not there
+
+
+def check_folder(path: Path) -> None:
+    """Refuse an output that cannot be a folder for results.
+
+    Raises:
+        UsageError: it is a file, or would be a folder with a file's name.
+    """
+    there = is_folder(path, "output")
+    if there is False:
+        raise UsageError(f"output {str(path)!r} is a file: name a folder")
+    if there is None and (is_picture(path) or path.suffix.lower() in _TABLES):
+        raise UsageError(f"output {str(path)!r} must be a folder here; one whose name ends so must exist already")
+
+
+def prepare_output(folder: Path) -> None:
+    """Make the output folder, and see that files can be written there.
+
+    Raises:
+        UsageError: it cannot be made or written to.
+    """
+    probe = temporary_beside(folder / "probe")
+    try:
+        make_folder(folder)
+        probe.touch(exist_ok=False)
+    except OSError as e:
+        raise UsageError(f"output folder {str(folder)!r} cannot be written to: {e.strerror}") from e
+    finally:
+        discard(probe)
+
+
+def is_folder(path: Path, name: str) -> bool | None:
+    """Tell a folder (True) from whatever else is at a path (False) and from nothing (None).
+
+    Args:
+        path: the path.
+        name: what to call it in the error, `source` or `output`.
+
+    Raises:
+        UsageError: the path cannot be looked at: it is too long, or a folder above it is locked.
+    """
+    try:
+        mode = _mode(path)
+    except OSError as e:
+        raise UsageError(f"{name} {str(path)!r} cannot be looked at: {e.strerror}") from e
+    return None if mode is None else stat.S_ISDIR(mode)
+
+
+def _mode(path: Path) -> int | None:
+    """Return the mode of a file or folder, links followed, and None where there is none."""
+    try:
+        return path.stat().st_mode
+    except OSError as e:
+        if e.errno in _NOTHING_THERE:
+            return None
+        raise
+
+
+def _names_a_file(out: Path, one_file: bool) -> bool:
+    if is_folder(out, "output"):
+        return False
+    suffix = out.suffix.lower()
+    like_a_file = is_other_picture(out) or (one_file and suffix[1:].isalpha())  # clean.xyz, but not v1.2
+    if like_a_file and not is_picture(out):
+        raise UsageError(
+            f"output {str(out)!r}: images are written as {', '.join(FORMAT_OF_SUFFIX)}, "
+            f"videos as {', '.join(VIDEO_FORMAT_OF_SUFFIX)}; a folder's name that ends so must exist already"
+        )
+    return is_picture(out)
+
+
+def _source_is_folder(source: Path) -> bool:
+    folder = is_folder(source, "source")
+    if folder is None:
+        raise UsageError(f"source {str(source)!r} does not exist")
+    return folder
+
+
+def find_pictures(
+    sources: Sequence[Path],
+    out: Path,
+    *,
+    suffix: str = "",
+    ext: str | None = None,
+    name_of: Callable[[Path], str] | None = None,
+    leave_out: bool = True,
+) -> Plan:
+    """As `make_plan` with a folder as `out`, but outputs are not compared with each other or with the sources.
+
+    Args:
+        sources: files and folders.
+        out: the folder that sources are mirrored into.
+        suffix: as in `make_plan`.
+        ext: as there.
+        name_of: from a source to its output's name, in place of the two.
+        leave_out: whether `out`, where it lies below a source, is not walked.
+
+    Raises:
+        UsageError: a source is missing, cannot be looked at or has nothing to clean.
+    """
+
+    def output_of(source: Path, below: Path) -> Path:
+        if name_of is not None:
+            return out / below.with_name(name_of(source))
+        kept = ext is None or is_video(Path(f"x{ext}")) != is_video(source)
+        return out / below.with_name(f"{source.stem}{suffix}{source.suffix if kept else ext}")
+
+    jobs: dict[Job, None] = {}
+    walked: set[Path] = set()
+    unreadable: list[Unreadable] = []
+    left_out: list[Path] = []
+    for source in sources:
+        if not _source_is_folder(source):
+            jobs[Job(source, output_of(source, Path(source.name)))] = None
+            continue
+        missed = len(unreadable)
+        files = list(_walk(source, _identity(out) if leave_out else None, unreadable))
+        found = [path for path in files if is_picture(path)]
+        others = [path for path in files if is_other_picture(path)]
+        unreadable += [Unreadable(path, what_to_do(path), other_picture=True) for path in others]
+        if not found and len(unreadable) == missed:
+            known = ", ".join([*FORMAT_OF_SUFFIX, *VIDEO_FORMAT_OF_SUFFIX])
+            raise UsageError(f"source folder {str(source)!r} has no images or videos ({known})")
+        left_out += [path for path in files if not is_picture(path) and not is_other_picture(path)]
+        walked.update(found)
+        jobs |= dict.fromkeys(Job(path, output_of(path, path.relative_to(source))) for path in found)
+    if suffix or name_of:  # photo_clean.jpg beside photo.jpg is what an earlier call has made of it
+        made = {_key(path) for job in jobs for path in (job.output, job.partial)}
+        jobs = {job: None for job in jobs if job.source not in walked or _key(job.source) not in made}
+    return Plan(tuple(jobs), tuple(left_out), out, unreadable=tuple(unreadable))
+
+
+def _walk(folder: Path, left_alone: object, unreadable: list[Unreadable]) -> Iterator[Path]:
+    """Yield the files below a folder in order, without hidden ones and systems'; links are followed, not in circles.
+
+    What cannot be looked at goes into `unreadable`.
+
+    Raises:
+        UsageError: the folder that the walk starts from cannot be read.
+    """
+    try:
+        opened = [(_identity(folder), iter(sorted(folder.iterdir())))]  # the folders from the first to the present one
+    except OSError as e:
+        raise UsageError(f"source folder {str(folder)!r} cannot be read: {e.strerror}") from e
+    while opened:
+        entry = next(opened[-1][1], None)
+        if entry is None:
+            opened.pop()
+            continue
+        mode = _mode_of_entry(entry, unreadable)
+        if stat.S_ISREG(mode):
+            yield entry
+        if not stat.S_ISDIR(mode):
+            continue
+        identity = _identity(entry)
+        if identity in (above for above, _ in opened) or (identity is not None and identity == left_alone):
+            continue
+        try:
+            opened.append((identity, iter(sorted(entry.iterdir()))))
+        except OSError as e:
+            unreadable.append(Unreadable(entry, f"cannot be read: {e.strerror}"))
+
+
+def _mode_of_entry(entry: Path, unreadable: list[Unreadable]) -> int:
+    """Return the mode of what is in a walked folder; 0 where it is left out, or goes into `unreadable`."""
+    if entry.name.startswith(".") or entry.name.casefold() in OF_SYSTEMS:
+        return 0
+    try:
+        mode = _mode(entry)
+    except OSError as e:
+        unreadable.append(Unreadable(entry, f"cannot be looked at: {e.strerror}"))
+        return 0
+    if mode is None and is_picture(entry):
+        unreadable.append(Unreadable(entry, "is a link to nothing"))
+    named_like_one = is_picture(entry) or is_other_picture(entry)
+    if mode is not None and named_like_one and not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        kind = _KINDS.get(stat.S_IFMT(mode), "something else")  # opening a pipe could wait for ever
+        unreadable.append(Unreadable(entry, f"is no file but {kind}: it was not opened"))
+    return mode or 0
+
+
+def refuse_overwriting(jobs: Sequence[Job], further: Sequence[Path] = ()) -> None:
+    """Refuse outputs that are a source, by whatever name, and outputs that two sources share.
+
+    Args:
+        jobs: all the work.
+        further: outputs that are no job's own.
+
+    Raises:
+        UsageError: there is one.
+    """
+    sources = {_identity(job.source): job.source for job in jobs}
+    first: dict[str, Job] = {}
+    for output in (*(job.output for job in jobs), *further):
+        identity = _identity(output)
+        if identity is not None and identity in sources:
+            raise UsageError(
+                f"output {str(output)!r} would overwrite the source {str(sources[identity])!r}: "
+                "choose another -o, or add --suffix _clean"
+            )
+    for job in jobs:
+        other = first.setdefault(_key(job.output), job)
+        if other.source != job.source:
+            raise UsageError(
+                f"{str(other.source)!r} and {str(job.source)!r} would both become {str(job.output)!r}: "
+                "clean them into different folders"
+            )
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return what makes a file or folder the same under all of its names; None where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _key(path: Path) -> str:
+    """Return a path's spelling such that two paths that name one file are equal, also before it exists."""
+    key = os.path.realpath(path)
+    return key.casefold() if sys.platform in {"win32", "darwin"} else key

@@ -1,0 +1,1 @@
+"""Cameras: capture, clean, show, record."""

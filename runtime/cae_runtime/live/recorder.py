@@ -1,0 +1,132 @@
+"""A recording of what is seen live: a video of constant rate that keeps step with the clock."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import cv2
+
+from cae_runtime.errors import ImageError, UsageError
+from cae_runtime.live.camera import Frame
+from cae_runtime.live.overlay import fitted
+from cae_shared.folders import make_folder
+from cae_shared.temporary import discard, temporary_beside
+
+SUFFIXES: Final = {".mp4": "mp4v", ".m4v": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "MJPG"}
+_DEFAULT_RATE: Final = 30.0
+_RATES: Final = (1.0, 120.0)
+_GAP_MAX: Final = 2.0  # seconds without a frame that are recorded; longer ones are cut to it
+
+
+class Recorder:
+    """Writes frames as they come; each is repeated until the next one, so that the recording keeps step with the clock.
+
+    The file appears whole or not at all.
+
+    Args:
+        path: the file; its suffix chooses the format.
+        rate: frames a second, or None for 30.
+        overwrite: whether a file of that name is replaced, when the recording is whole.
+
+    Attributes:
+        path: the file.
+        frames: frames written.
+
+    Raises:
+        UsageError: the suffix is none of those that can be written, or the file exists.
+    """
+
+    def __init__(self, path: Path, rate: float | None, overwrite: bool = False) -> None:
+        check_path(path, overwrite)
+        self._overwrite = overwrite
+        self.path, self.frames = path, 0
+        self._rate = min(max(rate or _DEFAULT_RATE, _RATES[0]), _RATES[1])
+        self._partial = temporary_beside(path, path.suffix)
+        self._writer: cv2.VideoWriter | None = None
+        self._size = (0, 0)
+        self._began = 0.0
+        self._last: Frame | None = None
+
+    def write(self, frame: Frame, time: float) -> None:
+        """Add a frame.
+
+        Args:
+            frame: uint8 (H, W, 3), BGR; of another size than the first, it is fitted into it.
+            time: when it was captured, in seconds of any clock; not before the last one's.
+
+        Raises:
+            ImageError: the file cannot be written.
+        """
+        if self._writer is None:
+            self._writer = self._open((frame.shape[1], frame.shape[0]))
+            self._began = time
+        gap = time - self._began - self.frames / self._rate
+        if gap > _GAP_MAX:
+            self._began += gap - _GAP_MAX
+        due = round((time - self._began) * self._rate)
+        while self._last is not None and self.frames < due:
+            self._writer.write(self._last)
+            self.frames += 1
+        self._last = fitted(frame, self._size)
+        if self.frames <= due:
+            self._writer.write(self._last)
+            self.frames += 1
+
+    def close(self) -> None:
+        """Finish the file and give it its name; without a frame there is none.
+
+        Raises:
+            ImageError: it cannot be written, as on a full disk.
+        """
+        if self._writer is None:
+            return
+        self._writer.release()
+        self._writer = None
+        try:
+            if not _plays(self._partial, self.frames):
+                raise ImageError(f"recording {str(self.path)!r} could not be written whole: is the disk full?")
+            while self.path.exists() and not self._overwrite:  # by now: another program's
+                self.path = self.path.with_stem(f"{self.path.stem}-2")
+            self._partial.replace(self.path)
+        except OSError as e:
+            raise ImageError(f"recording {str(self.path)!r} cannot be written: {e.strerror}") from e
+        finally:
+            discard(self._partial)
+
+    def _open(self, size: tuple[int, int]) -> cv2.VideoWriter:
+        self._size = size
+        code = cv2.VideoWriter.fourcc(*SUFFIXES[self.path.suffix.lower()])
+        try:
+            make_folder(self.path.parent)
+            self._partial.touch(exist_ok=False)
+        except OSError as e:
+            raise ImageError(f"recording {str(self.path)!r} cannot be written: {e.strerror}") from e
+        writer = cv2.VideoWriter(str(self._partial), cv2.CAP_FFMPEG, code, self._rate, size)
+        if not writer.isOpened():
+            discard(self._partial)
+            raise ImageError(f"recording {str(self.path)!r} cannot be written at {size[0]}x{size[1]}")
+        return writer
+
+
+def check_path(path: Path, overwrite: bool = False) -> None:
+    """Refuse a name that no recording can have.
+
+    Raises:
+        UsageError: its suffix is no video's, or there is such a file that is not to be replaced, or a folder.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise UsageError(f"recording {str(path)!r}: the name must end in {', '.join(SUFFIXES)}")
+    if path.is_dir():
+        raise UsageError(f"recording {str(path)!r} is a folder: name a file in it")
+    if path.exists() and not overwrite:
+        raise UsageError(f"recording {str(path)!r} exists already: name another file, or add --overwrite")
+
+
+def _plays(path: Path, frames: int) -> bool:
+    """Whether a file that was written has its frames; OpenCV does not tell when writing fails."""
+    reader = cv2.VideoCapture(str(path))
+    try:
+        return bool(reader.read()[0]) and reader.get(cv2.CAP_PROP_FRAME_COUNT) >= frames
+    finally:
+        reader.release()

@@ -1,0 +1,109 @@
+"""The live window as the user meets it: pictures in, keys and mouse out, each with its effect on the view."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Final
+
+import cv2
+
+from cae_runtime.io.image_files import write_file
+from cae_runtime.live.camera import Frame
+from cae_runtime.live.overlay import View, compose, place
+from cae_runtime.live.window import CLOSED, Window
+
+_SIDE_MAX: Final = (1280, 960)  # of the window to begin with
+_MESSAGE_SECONDS: Final = 3.0
+
+
+class Screen:
+    """A window with a view.
+
+    Args:
+        view: what is to be seen; keys and mouse change it.
+        size: width and height of the frames.
+    """
+
+    def __init__(self, view: View, size: tuple[int, int]) -> None:
+        self._view = view
+        where = place(size, _SIDE_MAX)
+        smaller = where.width < size[0]
+        self._window = Window((where.width, where.height) if smaller else size, self._drag)
+        self._pair: tuple[Frame, Frame] | None = None
+        self._lines: list[str] = []
+        self._message, self._message_since = "", 0.0
+        self._drawn = ""
+
+    def show(self, original: Frame, cleaned: Frame, lines: list[str]) -> None:
+        """Show a frame, uint8 (H, W, 3), BGR, before and after, and the overlay's lines."""
+        self._pair, self._lines = (original, cleaned), lines
+        self._draw()
+
+    def refresh(self) -> None:
+        """Draw the same frame again where the view or the window has changed since."""
+        if self._pair and self._drawn != self._state():
+            self._draw()
+
+    def commands(self) -> list[str]:
+        """Return what the keys pressed since ask of others: `end`, `record`, `snapshot`; do the rest."""
+        view, wanted = self._view, []
+        for key in self._window.poll():
+            if key in ("q", "esc", CLOSED):
+                wanted.append("end")
+            elif key in ("r", "s"):
+                wanted.append("record" if key == "r" else "snapshot")
+            elif key == "c":
+                view.compare = not view.compare
+            elif key == "i":
+                view.figures = not view.figures
+            elif key == "h":
+                view.help = not view.help
+            elif key == "space":
+                view.frozen = not view.frozen
+                view.message = "frozen: space goes on" if view.frozen else ""
+            elif key in ("+", "-"):
+                view.stronger(1 if key == "+" else -1)
+                view.message = f"strength {view.strength:.0%}"
+            elif key == "f":
+                self._window.toggle_full_screen()
+        return wanted
+
+    def snapshot(self, cleaned: Path) -> tuple[Path, Path]:
+        """Save what is shown as PNG files, NAME-original.png beside NAME-cleaned.png; return both names.
+
+        Raises:
+            ImageError: they cannot be written.
+        """
+        paths = cleaned.with_name(cleaned.name.replace("-cleaned", "-original")), cleaned
+        if self._pair:
+            for path, image in zip(paths, self._pair, strict=True):
+                write_file(path, cv2.imencode(".png", image)[1].tobytes())
+        return paths
+
+    def close(self) -> None:
+        """Close the window."""
+        self._window.close()
+
+    def _draw(self) -> None:
+        if self._pair is None:
+            return
+        self._let_message_pass()
+        self._drawn = self._state()
+        self._window.show(compose(*self._pair, self._window.size, self._view, self._lines))
+
+    def _state(self) -> str:
+        self._let_message_pass()
+        return f"{self._view} {self._window.size}"
+
+    def _let_message_pass(self) -> None:
+        now = time.monotonic()
+        if self._view.message != self._message:
+            self._message, self._message_since = self._view.message, now
+        elif self._message and now - self._message_since > _MESSAGE_SECONDS and not self._view.frozen:
+            self._view.message = self._message = ""
+
+    def _drag(self, x: int) -> None:
+        if self._view.compare and self._pair:
+            height, width = self._pair[0].shape[:2]
+            self._view.divider = place((width, height), self._window.size).divider_at(x)

@@ -1,0 +1,108 @@
+"""A window of OpenCV: opened where there is a display, asked for keys, the mouse and its own size."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Final
+
+import cv2
+
+from cae_runtime.live.camera import Frame
+from cae_shared.children import end_child, start_child
+
+TITLE: Final = "CAE Toolkit"
+CLOSED: Final = "closed"
+_NO_KEY: Final = -1
+_NAMES: Final = {
+    27: "esc", 0xFF1B: "esc", 32: "space", ord("="): "+", ord("_"): "-", 0xFFAB: "+", 0xFFAD: "-",
+}  # fmt: skip
+_TRIAL: Final = "import cv2; cv2.namedWindow('trial'); cv2.destroyAllWindows()"
+
+
+class DisplayTrial:
+    """Finds out, in a process of its own, whether a window can be opened: where not, Qt ends the process that tries."""
+
+    def __init__(self) -> None:
+        command = [sys.executable, "-P", "-c", _TRIAL]
+        self._trial = start_child(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+
+    def close(self) -> None:
+        """Give up, where the answer is no longer wanted."""
+        end_child(self._trial)
+
+    def succeeds(self) -> bool:
+        """Wait for the answer."""
+        try:
+            return self._trial.wait(timeout=20) == 0
+        except subprocess.TimeoutExpired:
+            return False
+        finally:
+            end_child(self._trial)
+
+
+class Window:
+    """The one window; whether it can be opened, `DisplayTrial` finds out.
+
+    Args:
+        size: width and height to begin with.
+        on_drag: called with the column, in the window's pixels, where the mouse is held down.
+    """
+
+    def __init__(self, size: tuple[int, int], on_drag: Callable[[int], None]) -> None:
+        self._on_drag = on_drag
+        self._is_full = False
+        self._shown = False
+        cv2.namedWindow(TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_FREERATIO | cv2.WINDOW_GUI_NORMAL)
+        cv2.resizeWindow(TITLE, *size)
+        cv2.setMouseCallback(TITLE, self._mouse)
+        self._size = size
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of what can be drawn on, in pixels."""
+        with contextlib.suppress(cv2.error):  # it was closed
+            _, _, width, height = cv2.getWindowImageRect(TITLE)
+            if width > 0 and height > 0:
+                self._size = (width, height)
+        return self._size
+
+    def show(self, canvas: Frame) -> None:
+        """Show a picture of the window's size; nothing happens once the window was closed."""
+        if not (self._shown and self._is_closed()):
+            cv2.imshow(TITLE, canvas)
+            self._shown = True
+
+    def poll(self) -> list[str]:
+        """Let the window live for a moment, and return the keys pressed since: `q`, `+`, `space`, `esc`, `closed`."""
+        found = []
+        while (code := cv2.waitKeyEx(2)) != _NO_KEY:
+            key = code & 0xFFFF  # modifiers are above
+            found.append(_NAMES.get(key) or (chr(key).lower() if key < 0x80 else ""))
+        if self._shown and self._is_closed():
+            found.append(CLOSED)
+        return found
+
+    def toggle_full_screen(self) -> None:
+        """Fill the screen, or return to the window of before."""
+        self._is_full = not self._is_full
+        state = cv2.WINDOW_FULLSCREEN if self._is_full else cv2.WINDOW_NORMAL
+        cv2.setWindowProperty(TITLE, cv2.WND_PROP_FULLSCREEN, state)
+
+    def close(self) -> None:
+        """Close it."""
+        cv2.destroyAllWindows()
+
+    def _is_closed(self) -> bool:
+        try:
+            return cv2.getWindowProperty(TITLE, cv2.WND_PROP_VISIBLE) < 1
+        except cv2.error:  # OpenCV 5 knows it no longer
+            return True
+
+    def _mouse(self, event: int, x: int, _y: int, flags: int, _data: object) -> None:
+        if event == cv2.EVENT_LBUTTONDOWN or (event == cv2.EVENT_MOUSEMOVE and flags & cv2.EVENT_FLAG_LBUTTON):
+            self._on_drag(x)

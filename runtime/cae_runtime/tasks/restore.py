@@ -1,0 +1,221 @@
+"""An image in, the cleaned image out."""
+
+from __future__ import annotations
+
+import copy
+import os
+from typing import Final, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cae_runtime.arguments import check_image, checked_color, checked_flag, checked_share
+from cae_runtime.inference.cpu_limits import one_cpu_each
+from cae_runtime.inference.cpu_speed import fp16_note
+from cae_runtime.inference.model_spec import ModelSpec
+from cae_runtime.inference.patch_model import checked_batch, checked_overlap
+from cae_runtime.inference.providers import AUTO, CPU
+from cae_runtime.inference.session import DEFAULT_MODEL, Session, open_for
+from cae_runtime.inference.tiled_image import Frame, Image, Rows
+from cae_runtime.io.pipeline import SideBySide
+from cae_runtime.tasks.notes import Tell, faint_noise, few_values
+from cae_runtime.tasks.stretch import PutBack, stretch_for
+from cae_runtime.tasks.transparent_pixels import filled, hidden_pixels
+
+UNCORRUPTED: Final = "none"  # `degradation` of a plain autoencoder
+_COLORS: Final = 3
+
+
+class Restorer:
+    """Cleans images with a model of task `restore`.
+
+    Several threads may call one at once. `with Restorer() as restore` ends its threads and closes the model at the end;
+    so does dropping it. A forked child starts threads and model anew.
+
+    A model of 3 channels sees grey three times and the mean of its answer counts. One of 1 channel cleans the luminance
+    of colours (ITU-R BT.601), and what it changes there is added to each: their differences, the chroma, stay.
+
+    Args:
+        model: the name of a packaged model, the path of a file that `cae-export` wrote, or an opened one (`provider`
+            and `threads` are its own then).
+        provider: `auto`, `cpu`, `cuda`, `cuda:1`, ... ; one that is named is used or it is an error.
+        threads: threads of the CPU provider; None takes all the CPUs that this process may use.
+        batch: patches a call of the model, 1 or more; None takes 32 of 32x32 pixels, fewer of larger ones (on a GPU
+            four times as many). On a CPU the result does not depend on it (with
+            a model that has linear layers, as vae, but for a rounding).
+        overlap: pixels shared by neighbouring patches, 0..patch-1; None takes the model's recommendation.
+        color: channel order of the arrays, `bgr` as OpenCV reads them, or `rgb`.
+        stretch: clean 16-bit images whose noise is fainter than what the model was trained for on a scale where it is
+            not (see `cae_runtime.tasks.stretch`).
+        pin_threads: keep each thread on a CPU of its own where they take all CPUs of this process, as `cae-run` does:
+            it gains some milliseconds after a pause, and slows down a second model, or other work, in the same process.
+
+    Attributes:
+        batch: patches a call of the model.
+
+    Raises:
+        ModelError: the model cannot be used, or its task is not `restore`.
+        ProviderError: the provider that was named is not there or did not start.
+        UsageError: an argument is not as listed above (where its type is another, a TypeError too).
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | Session = DEFAULT_MODEL,
+        *,
+        provider: str = AUTO,
+        threads: int | None = None,
+        batch: int | None = None,
+        overlap: int | None = None,
+        color: Literal["bgr", "rgb"] = "bgr",
+        stretch: bool = True,
+        pin_threads: bool = False,
+    ) -> None:
+        self._bgr = checked_color(color)
+        self._session = open_for("restore", model, provider, threads)
+        self._overlap, self._overlap_is_named = checked_overlap(self._session, overlap), overlap is not None
+        self.batch = checked_batch(self._session, batch)
+        self._stretch = checked_flag("stretch", stretch)
+        workers = self._session.workers
+        pinned = checked_flag("pin_threads", pin_threads) and self.provider == CPU
+        self._workers = SideBySide(workers, one_cpu_each(workers) if pinned else ())
+        self._closes = (self._workers,) if isinstance(model, Session) else (self._workers, self._session)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the threads, and close the model unless it was passed in open; used afterwards, it is a `UsageError`."""
+        for each in self._closes:
+            each.close()
+
+    def for_color(self, color: Literal["bgr", "rgb"]) -> Restorer:
+        """Return a restorer for another channel order, of the same model and threads, which this one closes."""
+        return self._varied(_bgr=checked_color(color))
+
+    def for_holes(self) -> Restorer:
+        """Return a restorer with the overlap that filling holes needs, of the same model and threads.
+
+        Unless another was named, it is half a patch, or more where the model wants it: so every pixel of a hole is seen
+        together with what surrounds it.
+        """
+        wide = max(self.spec.overlap, self.spec.patch // 2)
+        return self if self._overlap_is_named else self._varied(_overlap=wide)
+
+    def _varied(self, **changes: object) -> Restorer:
+        other = copy.copy(self)
+        vars(other).update(changes, _closes=())
+        return other
+
+    @property
+    def session(self) -> Session:
+        """The opened model."""
+        return self._session
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What the model's file says about itself."""
+        return self._session.spec
+
+    @property
+    def provider(self) -> str:
+        """Full name of the onnxruntime provider that is really in use."""
+        return self._session.provider
+
+    @property
+    def provider_note(self) -> str:
+        """One line: which provider is in use, and why."""
+        return self._session.provider_note
+
+    @property
+    def remarks(self) -> list[str]:
+        """Lines that a user should see first: which provider `auto` chose, and what the model is not made for."""
+        lines = [f"provider: {self.provider_note}"] if self._session.provider_was_chosen else []
+        if slow := fp16_note(self.spec.precision, self.provider):
+            lines.append(slow)
+        if self.spec.degradation == UNCORRUPTED:
+            lines.append(f"note: {str(self._session.path)!r} was trained on clean images: it gives back what it can, "
+                         "and was never taught to clean")  # fmt: skip
+        elif self.spec.psnr_in is not None and (self.spec.psnr_out or self.spec.psnr_in) < self.spec.psnr_in:
+            figures = f"{self.spec.psnr_in:.1f} dB in, {self.spec.psnr_out:.1f} dB out"
+            lines.append(f"note: {str(self._session.path)!r} made pictures worse when it was measured: {figures}")
+        return lines
+
+    @property
+    def overlap(self) -> int:
+        """Pixels shared by neighbouring patches."""
+        return self._overlap
+
+    def __call__(self, image: Image, *, strength: float = 1.0, tell: Tell | None = None) -> Image:
+        """Clean an image.
+
+        The image is worked through in horizontal bands: beside the result, memory for two rows of patches a thread is
+        used (more where patches overlap by more than half; of a stretched image, an eighth of it too).
+
+        Pixels of alpha 0 come back as they are. While the others are cleaned they continue what is
+        visible next to them, as a mirror would.
+
+        Args:
+            image: uint8 or uint16, shape (H, W), (H, W, 1), (H, W, 2) grey and alpha, (H, W, 3) colour, or (H, W, 4)
+                colour and alpha, in the order of `color`. Never modified.
+            strength: s in 0..1; the result is input + s * (output - input), and 0 returns an exact copy.
+            tell: called with what a user should know about this image.
+
+        Returns:
+            A new array of the same shape and dtype. Alpha is the input's, bit for bit; grey stays grey.
+
+        Raises:
+            ImageError: the array's dtype or shape is none of the above, or the model answers it with NaN or infinity.
+            ModelError: the model gives patches of another size than it takes.
+            ProviderError: the provider failed while it ran, such as for lack of memory.
+            UsageError: `strength` is outside 0..1, or the restorer was closed.
+        """
+        check_image(image)
+        strength = checked_share("strength", strength)
+        if strength == 0:
+            return image.copy(order="C")
+        result = np.empty(image.shape, image.dtype)
+        planes_in, planes_out = (a if a.ndim == 3 else a[..., None] for a in (image, result))
+        colors = planes_in.shape[2] if planes_in.shape[2] in (1, _COLORS) else planes_in.shape[2] - 1
+        if tell is not None and (note := few_values(planes_in[..., :colors])):
+            tell(note)
+        hidden = hidden_pixels(planes_in[..., colors]) if colors < planes_in.shape[2] else None
+        self._clean(planes_in[..., :colors], planes_out[..., :colors], strength, hidden, tell)
+        if hidden is not None:
+            np.copyto(planes_out[..., :colors], planes_in[..., :colors], where=hidden[..., None])
+        planes_out[..., colors:] = planes_in[..., colors:]
+        return result
+
+    def _clean(
+        self, image: Image, result: Image, strength: float, hidden: NDArray[np.bool_] | None, tell: Tell | None
+    ) -> None:
+        """Clean (H, W, 1 or 3) colors or gray into `result`; what it holds where pixels are hidden does not matter."""
+
+        def rows(first: int, end: int) -> Image:
+            return image[first:end] if hidden is None else filled(image, hidden, first, end, self.spec.patch)
+
+        faint = stretch_for(self.spec, image, rows, hidden) if self._stretch and image.dtype == np.uint16 else None
+        if faint is None:
+            self._run(image, result, strength, rows, hidden)
+            return
+        stretched, deviation = faint
+        helped = False
+        if stretched is not None:
+            self._run(image, result, 1.0, stretched.rows, hidden)
+            back = PutBack(stretched, result, strength)
+            self._share_out(back)
+            helped = back.helped
+        if not helped:
+            result[...] = image
+        if tell is not None:
+            tell(faint_noise(deviation, helped))
+
+    def _run(self, image: Image, result: Image, strength: float, rows: Rows, hidden: NDArray[np.bool_] | None) -> None:
+        frame = Frame(self._session, image, result, self._overlap, self.batch, strength, self._bgr, rows, hidden)
+        self._share_out(frame)
+
+    def _share_out(self, work: Frame | PutBack) -> None:
+        self._workers.run(work.work, min(self._session.workers, work.turns), work.stop)

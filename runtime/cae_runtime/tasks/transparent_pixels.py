@@ -1,0 +1,63 @@
+"""What lies under the fully transparent pixels of a picture: nothing that a neighbor should be cleaned with."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from cae_runtime.inference.tiled_image import Image
+
+
+def hidden_pixels(alpha: Image) -> NDArray[np.bool_] | None:
+    """Tell where a picture is fully transparent.
+
+    Args:
+        alpha: uint8 or uint16, shape (H, W), 0 where nothing can be seen.
+
+    Returns:
+        bool (H, W); None where every pixel can be seen.
+    """
+    hidden: NDArray[np.bool_] = np.equal(alpha, 0)
+    return hidden if hidden.any() else None
+
+
+def filled(image: Image, hidden: NDArray[np.bool_], first: int, end: int, reach: int) -> Image:
+    """Return rows of a picture whose hidden pixels continue what can be seen next to them.
+
+    A hidden pixel gets what lies as far on the other side of the nearest visible pixel: that has noise like all that is
+    visible, where copies of one pixel would be streaks, which a model takes for a pattern. Where that is hidden too, it
+    gets the nearest visible pixel.
+
+    Args:
+        image: uint8 or uint16, shape (H, W, C).
+        hidden: bool (H, W).
+        first: the first row.
+        end: the row after the last.
+        reach: pixels; rows so much further up and down are looked at too.
+
+    Returns:
+        Shape (end - first, W, C), to be read only. Where nothing is visible within reach, the pixels as they are.
+    """
+    if not hidden[first:end].any():
+        return image[first:end]
+    top = max(0, first - reach)
+    near, unseen = image[top : end + reach], hidden[top : end + reach]
+    if unseen.all():
+        return image[first:end]
+    _, labels = cv2.distanceTransformWithLabels(  # each visible pixel has a label of its own, from 1 on
+        unseen.view(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    height, width = unseen.shape
+    visible = np.flatnonzero(~unseen)
+    place = np.empty(len(visible) + 1, np.intp)
+    place[labels.ravel()[visible]] = visible
+    result = near[first - top : end - top].copy()
+    rows, columns = np.nonzero(hidden[first:end])
+    edge_rows, edge_columns = np.divmod(place[labels[rows + first - top, columns]], width)
+    mirrored_rows = np.clip(2 * edge_rows - rows - (first - top), 0, height - 1)
+    mirrored_columns = np.clip(2 * edge_columns - columns, 0, width - 1)
+    missed = unseen[mirrored_rows, mirrored_columns]
+    mirrored_rows[missed], mirrored_columns[missed] = edge_rows[missed], edge_columns[missed]
+    result[rows, columns] = near[mirrored_rows, mirrored_columns]
+    return result

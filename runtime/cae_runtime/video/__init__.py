@@ -1,0 +1,1 @@
+"""Video files: read, clean frame by frame, write."""

@@ -1,0 +1,106 @@
+"""What of a video file is missing: its end, or parts in between, by what its container announces."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import defaultdict
+from pathlib import Path
+from typing import Any, Final
+
+import av
+from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Stream
+from av.video.stream import VideoStream
+
+from cae_runtime.video.end import is_cut_off
+from cae_runtime.video.gaps import holes_in
+
+_END_MAX: Final = 1.0  # seconds by which the last packet may end before the file's own duration
+_GAP_MIN: Final = 0.01  # seconds: times are rounded to milliseconds
+_PARTS_MAX: Final = 100_000  # of a file that are looked at, and so many more a packet:
+_PARTS_A_PACKET: Final = 8
+_WITHOUT_GAPS: Final = {"video", "audio"}  # kinds of streams; subtitles pause
+
+
+class Extent:
+    """From when to when the packets of a file go, and where the times between them jump."""
+
+    def __init__(self) -> None:
+        self._ends: dict[int, float] = defaultdict(float)  # in seconds, of each stream
+        self._positions: dict[int, int] = defaultdict(int)  # in bytes, of each stream's last packet
+        self._packets: dict[int, int] = defaultdict(int)  # how many each stream has
+        self._gaps: dict[int, list[tuple[int, int, float]]] = defaultdict(list)  # from and to in bytes, seconds
+
+    def note(self, packet: Packet[Any]) -> None:
+        """Take the next packet into account."""
+        time = packet.pts if packet.pts is not None else packet.dts
+        if time is None:
+            return
+        number, unit = packet.stream.index, float(packet.time_base)
+        self._packets[number] += 1
+        gap = time * unit - self._ends[number]
+        if packet.pos is not None and packet.pos >= 0:
+            if gap > _GAP_MIN:
+                self._gaps[number].append((self._positions[number], packet.pos, gap))
+            self._positions[number] = packet.pos
+        self._ends[number] = max(self._ends[number], (time + (packet.duration or 0)) * unit)
+
+    def missing(self, path: Path, container: InputContainer, video: VideoStream) -> str:
+        """Return what of a file is missing, to follow its name; empty where nothing is. All packets were noted."""
+        try:
+            cut = is_cut_off(path)
+            holes = [] if cut else holes_in(path, _PARTS_MAX + _PARTS_A_PACKET * sum(self._packets.values()))
+        except OSError as e:
+            return f"cannot be read to its end: {e.strerror}"
+        matroska = "matroska" in container.format.name
+        missing = _whole(container, matroska) - max(self._ends.values(), default=0.0)
+        if cut or (missing > _END_MAX and not (matroska and cut is False) and not holes):
+            what = f"its last {missing:.1f} seconds are missing" if missing > 0.05 else "its end is missing"
+            return f"is truncated: {what}"
+        if not holes:
+            return ""
+        if "avi" in container.format.name:  # which has no times: what follows a hole moves up
+            return self._fewer_frames(video)
+        lost = max(self._lost(stream, holes) for stream in container.streams)
+        if holes[-1] > max(self._positions.values(), default=0):
+            lost = max(lost, missing)
+        if lost > _GAP_MIN:
+            return f"is damaged: {lost:.1f} seconds are missing" if lost > 0.05 else "is damaged: parts are missing"
+        # Of a fragmented MP4, FFmpeg's duration ends where the hole begins.
+        return "" if matroska and container.duration else "is damaged: its end is missing"
+
+    def _fewer_frames(self, video: VideoStream) -> str:
+        if not video.frames:
+            return "is damaged: parts are missing"
+        fewer = video.frames - self._packets[video.index]
+        return f"is damaged: {fewer} of its {video.frames} frames are missing" if fewer > 0 else ""
+
+    def _lost(self, stream: Stream, holes: list[int]) -> float:
+        """Return how many seconds of a stream are missing where the file has holes, and at its end."""
+        if stream.type not in _WITHOUT_GAPS or stream.index not in self._ends:
+            return 0.0
+        gaps = self._gaps[stream.index]
+        lost = sum(gap for before, after, gap in gaps if bisect_right(holes, before) < bisect_right(holes, after))
+        if holes[-1] > self._positions[stream.index]:
+            lost += max(0.0, _own_end(stream) - self._ends[stream.index])
+        return lost
+
+
+def _whole(container: InputContainer, matroska: bool) -> float:
+    """Return when the whole file should end, in seconds."""
+    start, duration = (container.start_time or 0) / av.time_base, (container.duration or 0) / av.time_base
+    # Matroska's duration counts from 0 or from the first frame, as the program that wrote it likes.
+    return duration if matroska and duration > start else start + duration
+
+
+def _own_end(stream: Stream) -> float:
+    """Return when a stream should end, in seconds; 0 where the file does not tell."""
+    if stream.duration is not None and stream.time_base is not None:
+        return float(((stream.start_time or 0) + stream.duration) * stream.time_base)
+    told = next((value for key, value in stream.metadata.items() if key.upper().startswith("DURATION")), "")
+    try:
+        hours, minutes, seconds = (float(part) for part in told.split(":"))
+    except ValueError:
+        return 0.0
+    return hours * 3600 + minutes * 60 + seconds

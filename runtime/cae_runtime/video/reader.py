@@ -1,0 +1,300 @@
+"""A video file, read: its frames as arrays with their times, its sound and subtitles as packets."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Final
+
+import av
+import numpy as np
+from av.codec.context import Flags
+from av.packet import Packet
+from av.stream import Disposition, Stream
+from av.video.reformatter import ColorRange, VideoReformatter
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from cae_runtime.errors import VideoError
+from cae_runtime.io.formats import starts_like_a_video
+from cae_runtime.io.image_files import PIXELS_MAX
+from cae_runtime.video.missing_frames import Extent
+from cae_runtime.video.properties import INTERPOLATION, Look, look_at
+
+_DEMUXERS: Final = "mov,matroska,avi"  # none of them opens another file or an address
+_SAFE: Final = {"protocol_whitelist": "file", "format_whitelist": _DEMUXERS}
+_LIMITS: Final = {"max_pixels": str(PIXELS_MAX)}
+_WAITING_MAX: Final = 100_000  # packets of sound that may come before the first frame
+_BUNDLE: Final = 64  # packets of sound that go on without a frame
+_FRAME_A_PACKET: Final = {"h264", "hevc"}  # codecs without packets that show nothing
+_NOTHING_CONCEALED: Final = {"mjpeg"}  # decoders that hand out what they filled in without a flag, unless told not to
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One frame.
+
+    Attributes:
+        pixels: uint8, shape (H, W, 3), BGR; None: the frame before once more.
+        pts: when it is shown, in units of the video's time base.
+        duration: how long, in the same units.
+        damaged: the file's own frame could not be decoded.
+    """
+
+    pixels: NDArray[np.uint8] | None
+    pts: int
+    duration: int
+    damaged: bool = False
+
+
+@dataclass(frozen=True)
+class Step:
+    """What is read at once: packets of other streams, and the frame after them; None where there is none."""
+
+    packets: list[Packet[Stream]]
+    frame: Frame | None
+
+
+@dataclass
+class _Lost:
+    """Times of frames that could not be decoded, and are still to be shown."""
+
+    times: list[tuple[int, int]] = field(default_factory=list)
+
+    def add(self, pts: int, duration: int) -> None:
+        heapq.heappush(self.times, (pts, duration))
+
+    def before(self, pts: int | None) -> Iterator[tuple[int, int]]:
+        """Take those before a time, or all."""
+        while self.times and (pts is None or self.times[0][0] < pts):
+            yield heapq.heappop(self.times)
+
+
+class VideoSource:
+    """A video file that is open for reading. Only the file itself is read: no address, and no other file.
+
+    Args:
+        path: the file; MP4, MOV, Matroska, WebM or AVI by its contents, whatever its name.
+
+    Attributes:
+        container: the opened file.
+        stream: the video in it: the first that is no cover picture.
+        frames: about how many frames it has, None where the file does not tell.
+        look: what all frames have in common; None until the first step is read.
+        resized: frames had another size than the first, and were brought to that.
+        truncated: what of the file is missing, its end or parts in between; empty as long as nothing is known of that.
+
+    Raises:
+        VideoError: it is no such file, has no video that can be decoded, more than 2^28 pixels a frame, or alpha.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.truncated = ""
+        self.resized = False
+        self._path = path
+        try:
+            self.container = av.open(
+                f"file:{path}", "r", options=_LIMITS, container_options=_SAFE, metadata_errors="replace"
+            )
+        except av.FFmpegError as e:
+            raise VideoError(_why_not(path, e)) from e
+        try:
+            self.stream = self._choose()
+            self.look: Look | None = None
+            self.frames = self.stream.frames or self._guessed_frames()
+        except BaseException:
+            self.close()
+            raise
+        self._reformatter = VideoReformatter()
+        self._lost = _Lost()
+        self._sent: dict[int, int] = {}  # times and durations of packets whose frames have not come out yet
+        self._end = 0  # where the last frame that was given ends
+        self._last = -(2**62)
+        self._shown = False
+        self._sorted_times = self.container.format.name == "avi"  # which has the order of decoding, not of showing
+        self._times: list[int] = []
+
+    def _choose(self) -> VideoStream:
+        videos = [stream for stream in self.container.streams.video if not is_cover(stream)]
+        if not videos:
+            raise VideoError("has no video stream")
+        stream = videos[0]
+        context = stream.codec_context
+        if context is None:
+            raise VideoError("has a video stream that nothing here can decode")
+        if context.width * context.height > PIXELS_MAX:
+            raise VideoError(f"has {context.width}x{context.height} pixels: the limit is {PIXELS_MAX} pixels")
+        context.options = dict(_LIMITS)
+        if context.name in _NOTHING_CONCEALED:
+            context.options["err_detect"] = "explode"
+        context.flags |= Flags.output_corrupt
+        # With one thread what fails belongs to the packet that was just sent, and H.264 conceals damage and flags it:
+        # with several slices at a time it leaves blank blocks, unflagged.
+        context.thread_count = 1
+        if stream.metadata.get("alpha_mode", stream.metadata.get("ALPHA_MODE")) == "1":
+            raise VideoError("has an alpha channel, which would be lost")
+        return stream
+
+    def _guessed_frames(self) -> int | None:
+        rate = self.stream.average_rate
+        if not rate or not self.container.duration:
+            return None
+        return max(1, round(self.container.duration / av.time_base * rate))
+
+    @property
+    def others(self) -> list[Stream]:
+        """The streams beside the video."""
+        return [stream for stream in self.container.streams if stream.index != self.stream.index]
+
+    @property
+    def time_base(self) -> Fraction:
+        """The unit of the frames' times, in seconds."""
+        return self.stream.time_base or Fraction(1, av.time_base)
+
+    @property
+    def rate(self) -> Fraction:
+        """Frames a second; a guess where they vary."""
+        return self.stream.average_rate or self.stream.guessed_rate or Fraction(25)
+
+    def close(self) -> None:
+        """Close the file."""
+        self.container.close()
+
+    def steps(self) -> Iterator[Step]:
+        """Yield all that is in the file, in the order of the frames; the first step has a frame.
+
+        A frame that cannot be decoded is the one before once more (at the beginning: the first good one). `look` is
+        there as soon as the first step is.
+
+        Raises:
+            VideoError: no frame can be decoded, or a frame has alpha or more than 2^28 pixels.
+        """
+        packets: list[Packet[Stream]] = []
+        for packet in self._packets():
+            if packet.stream.index != self.stream.index:  # a flushing packet has no `stream_index`
+                if packet.size:
+                    packets.append(packet)
+                if len(packets) >= (_BUNDLE if self._shown else _WAITING_MAX):
+                    if not self._shown:
+                        break
+                    yield Step(packets, None)
+                    packets = []
+                continue
+            for frame in self._frames(packet):
+                yield Step(packets, frame)
+                packets = []
+        if not self._shown:
+            raise VideoError("has no frame that can be decoded")
+        for pts, duration in self._lost.before(None):
+            yield Step(packets, self._timed(None, pts, duration, damaged=True))
+            packets = []
+        if packets:
+            yield Step(packets, None)
+
+    def _packets(self) -> Iterator[Packet[Any]]:
+        extent = Extent()
+        try:
+            for packet in self.container.demux():
+                extent.note(packet)
+                if packet.size or packet.dts is None:  # one without a size in between would end the decoding
+                    yield packet
+        except av.FFmpegError as e:
+            self.truncated = f"is truncated or damaged: {e.strerror or e}"
+            yield from self._flush()
+            return
+        self.truncated = extent.missing(self._path, self.container, self.stream)
+
+    def _flush(self) -> Iterator[Packet[Any]]:
+        packet: Packet[Any] = Packet()
+        packet.stream = self.stream
+        packet.time_base = self.time_base
+        yield packet
+
+    def _frames(self, packet: Packet[VideoStream]) -> Iterator[Frame]:
+        """Yield the frames that come out when a packet goes in, and before them those that were lost."""
+        time = packet.pts if packet.pts is not None else packet.dts
+        if self._sorted_times and packet.dts is not None:
+            heapq.heappush(self._times, packet.dts)
+        if packet.pts is not None and not packet.is_discard and self.stream.codec_context.name in _FRAME_A_PACKET:
+            self._sent[packet.pts] = packet.duration or 0
+        try:
+            decoded = packet.decode()
+        except av.FFmpegError as e:
+            if isinstance(e, MemoryError):
+                raise
+            if packet.size:
+                time = heapq.heappop(self._times) if self._times else time
+                self._sent.pop(time or 0, None)
+                self._lost.add(self._end if time is None else time, packet.duration or 0)
+            return
+        for frame in decoded:
+            if self._times:
+                frame.pts = heapq.heappop(self._times)
+            self._note_missing(frame.pts)
+            if frame.is_corrupt:
+                self._lost.add(self._end if frame.pts is None else frame.pts, frame.duration)
+                continue
+            if self.look is None:
+                self.look = look_at(frame, self.stream)
+            pixels, begun = self._bgr(frame, self.look), self._shown
+            for pts, duration in self._lost.before(frame.pts):
+                yield self._timed(None if self._shown else pixels, pts, duration, damaged=True)
+            known = self._shown and not begun  # given in the place of the damaged ones that the file begins with
+            yield self._timed(None if known else pixels, self._end if frame.pts is None else frame.pts, frame.duration)
+
+    def _note_missing(self, pts: int | None) -> None:
+        """Count packets as lost that should have been shown before a frame: frames come out in the order of showing."""
+        if pts is None:
+            return
+        for time in [time for time in self._sent if time <= pts]:
+            duration = self._sent.pop(time)
+            if self._shown and self._last < time < pts:
+                self._lost.add(time, duration)
+
+    def _timed(self, pixels: NDArray[np.uint8] | None, pts: int, duration: int, damaged: bool = False) -> Frame:
+        """Return a frame that is shown after the one before."""
+        self._shown = True
+        pts = max(pts, self._last + 1)
+        duration = duration or max(1, round(1 / self.rate / self.time_base))
+        self._last, self._end = pts, pts + duration
+        return Frame(pixels, pts, duration, damaged)
+
+    def _bgr(self, frame: av.VideoFrame, look: Look) -> NDArray[np.uint8]:
+        pixels = frame.width * frame.height
+        if pixels > PIXELS_MAX:
+            raise VideoError(f"has {frame.width}x{frame.height} pixels: the limit is {PIXELS_MAX} pixels")
+        self.resized |= (frame.width, frame.height) != (look.width, look.height)
+        converted = self._reformatter.reformat(
+            frame,
+            look.width,
+            look.height,
+            "bgr24",
+            src_colorspace=look.matrix,
+            src_color_range=look.range,
+            dst_color_range=ColorRange.JPEG,
+            interpolation=INTERPOLATION,
+            threads=1,
+        )
+        return np.asarray(converted.to_ndarray(), np.uint8)
+
+
+def is_cover(stream: Stream) -> bool:
+    """Tell whether a video stream is a picture of the cover."""
+    return bool(stream.disposition & (Disposition.attached_pic | Disposition.timed_thumbnails))
+
+
+def _why_not(path: Path, error: av.FFmpegError) -> str:
+    """Return why a file could not be opened."""
+    if not isinstance(error, ValueError) and isinstance(error, OSError):
+        return f"cannot be read: {error.strerror}"
+    try:
+        with path.open("rb") as file:
+            start = file.read(12)
+    except OSError as e:
+        return f"cannot be read: {e.strerror}"
+    if starts_like_a_video(start):
+        return f"is truncated or damaged: {error.strerror or error}"
+    return "is no video that is read (MP4, MOV, Matroska, WebM, AVI)"

@@ -1,0 +1,183 @@
+"""The average of a video's frames where nothing moves, before the network sees it.
+
+A recursive average, each cell with a gain of its own: a scalar Kalman filter (Dubois and Sabri, IEEE Trans. Commun. 32,
+1984; Brailean et al., Proc. IEEE 83, 1995) whose process noise is the energy of the frame's difference from the average
+that the noise of both does not explain. Four tests look for such energy, each good at something else.
+"""
+
+from __future__ import annotations
+
+from typing import Final, cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from cae_runtime.errors import ImageError, ImageTypeError
+from cae_runtime.video.noise_estimation import CELL, Floats, NoiseLevel, around, cells, energy, gray
+
+_FLOOR: Final = 1 / 16  # the least gain: about 16 frames are averaged
+_TAKE_OVER: Final = 0.85  # a gain above this is 1
+_CUT: Final = 0.7, 0.8  # gains above the one in more cells than the other: the whole frame is taken over
+_PENALTY: Final = 14.0  # the network removes noise and never motion blur: unexplained energy counts for more
+_HOLD: Final = 0.7, 0.5  # what moved is taken to move on: of the energy found before, of this much of it at most
+_FINE, _WIDE = 2.0, 0.7  # how far the energy of a cell, and of 3x3, may be above what is expected: 5 sigma or more
+_COARSE: Final = 2.1  # the same for the means of 3x3 cells
+_SHIFT: Final = 18.0  # the same for a small shift: chi-squared with 2 degrees of freedom
+_SHIFT_CELLS: Final = 5
+_SPREAD: Final = 31, 1.0, 0.08  # cells around that share a part of what was found in them: at most each, and less
+_SINGLE: Final = 0.1  # where no cell is a single frame by more than that, that it is one need not be looked at
+_OFTEN, _SELDOM = 4, 5  # the noise is measured in each of the first frames, then in every fifth; odd, as some
+# cameras give each frame twice
+_DILATE: Final = np.ones((3, 3), np.uint8)
+_WEIGHT: Final = 256.0  # the sum of two weights, large as OpenCV adds 1e-5 to it
+
+
+class TemporalFilter:
+    """Averages the frames of a video over time where nothing moves; the strength of the noise is found out.
+
+    Frames with noise become frames with less of it, for a network to clean: its result is better and flickers less.
+    What moves stays as it is. The first frame, and the first after a scene cut, comes back unchanged. Each video
+    needs a filter of its own, called from one thread at a time.
+    """
+
+    _average: Floats | None  # of the frames; None before the first
+    _small: Floats  # the average and the frame before, of half the size
+    _before: Floats
+    _gain: Floats  # the cells' last gains, and what was found to move in them
+    _excess: Floats
+    _work: Floats  # as large as the frame, to be written over
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all frames: the next one is the first."""
+        self._average = None
+        self._noise = NoiseLevel()
+        self._frames = 0
+
+    def __call__(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Filter the next frame.
+
+        Args:
+            frame: uint8, shape (H, W) grey or (H, W, 3) colours. Never modified. One of another shape than the frame
+                before it begins a new video.
+
+        Returns:
+            A new array of the same shape and dtype. No value is outside the range of what the frames have had.
+
+        Raises:
+            ImageError: the frame's dtype or shape is none of the above.
+        """
+        _check(frame)
+        frame = np.ascontiguousarray(frame)
+        height, width = frame.shape[:2]
+        half = (width + 1) // 2, (height + 1) // 2
+        small = cv2.resize(frame, half, interpolation=cv2.INTER_AREA).astype(np.float32)
+        if self._average is None or self._average.shape != frame.shape:
+            self.reset()
+            self._take(frame, small)
+            self._before, self._excess = small, np.zeros_like(self._gain)
+            self._work = np.empty_like(self._average)
+            return frame.copy()
+        brightness = cells(self._small)
+        if self._frames < _OFTEN or self._frames % _SELDOM == 0:
+            self._noise.measure(small, self._before, brightness)
+        self._frames += 1
+        self._before = small
+        gain = self._gains(small, brightness)
+        if np.count_nonzero(gain > _CUT[0]) > _CUT[1] * gain.size:
+            self._take(frame, small)
+            return frame.copy()
+        self._gain = gain
+        self._small = _blend(small, self._small, gain, self._small)
+        np.copyto(self._work, frame)
+        self._average = _blend(self._work, self._average, gain, self._average)
+        return self._shown(frame)
+
+    def _take(self, frame: NDArray[np.uint8], small: Floats) -> None:
+        """Put the frame in the place of the average."""
+        self._average, self._small = frame.astype(np.float32), small.copy()
+        self._gain = np.ones(cells(small).shape[:2], np.float32)
+
+    def _gains(self, small: Floats, brightness: Floats) -> Floats:
+        """Gains of the cells in 1/16..1; the variance of the average, in units of the noise's, is the gain before."""
+        noise = gray(self._noise.variance(brightness))
+        excess = np.maximum(self._unexplained(small, noise * (1 + self._gain)), 0)
+        excess /= noise
+        cells_around, most, less = _SPREAD
+        np.maximum(excess, around(np.minimum(excess, most), cells_around) - less, out=excess)
+        np.maximum(excess, _HOLD[0] * np.minimum(self._excess, _HOLD[1]), out=excess)
+        self._excess = excess
+        gain: Floats = np.add(self._gain, _PENALTY * excess, dtype=np.float32)
+        gain /= 1 + gain
+        np.maximum(gain, _FLOOR, out=gain)
+        gain[gain > _TAKE_OVER] = 1
+        return gain
+
+    def _unexplained(self, small: Floats, expected: Floats) -> Floats:
+        """Energy of the difference from the average, a pixel, beyond the expected one and its own spread.
+
+        The largest that four tests find: single cells (small things), 3x3 cells, means of cells (light, smooth motion),
+        and small shifts of the surroundings.
+        """
+        difference = small - self._small
+        coarseness, colors = self._noise.coarseness, self._noise.colors
+        fewer = (coarseness / colors) ** 0.5  # correlated noise is fewer samples
+        found = gray(energy(difference))
+        means = cells(difference)
+        coarse = gray(means**2)
+        coarse_bound = (1 + _COARSE / colors**0.5) * coarseness / CELL**2
+        shift_bound = _SHIFT / colors * coarseness / (CELL * _SHIFT_CELLS) ** 2
+        result: Floats = np.asarray(cv2.dilate(found - (1 + _FINE * fewer) * expected, _DILATE), np.float32)
+        result = np.maximum(result, around(found, 3) - (1 + _WIDE * fewer) * expected)
+        result = np.maximum(result, around(coarse, 3) - coarse_bound * expected)
+        return np.maximum(result, self._shifted(difference, small) - shift_bound * expected)
+
+    def _shifted(self, difference: Floats, small: Floats) -> Floats:
+        """Energy, a pixel, that a small shift of the surroundings explains (Lucas and Kanade 1981).
+
+        A matched filter: it finds slow motion of weak texture that is far below the noise of a pixel.
+        """
+        change = gray(difference)
+        between = gray(small) - np.float32(0.5) * change
+        x, y = (cast(Floats, cv2.Sobel(between, cv2.CV_32F, 1 - i, i, scale=1 / 8)) for i in (0, 1))
+        pairs = ((x, x), (y, y), (x, y), (x, change), (y, change))
+        xx, yy, xy, xt, yt = (around(cells(a * b), _SHIFT_CELLS) for a, b in pairs)
+        ridge = np.float32(0.02) * (xx + yy) + np.float32(1e-3)
+        xx, yy = xx + ridge, yy + ridge
+        explained: Floats = (yy * xt * xt - 2 * xy * xt * yt + xx * yt * yt) / (xx * yy - xy * xy)
+        return explained
+
+    def _shown(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Round the average; where noise was clipped, an average is set right, and a frame on its own is not.
+
+        The network knows what clipped noise looks like, and cannot see it in an average.
+        """
+        average = cast(Floats, self._average)
+        rounded = cast(NDArray[np.uint8], cv2.convertScaleAbs(average))
+        table = self._noise.unclipped(int(frame.min()), int(frame.max()))
+        if np.abs(table - np.arange(256)).max() < 0.5:
+            return rounded
+        cv2.LUT(rounded, table, dst=self._work)
+        single = self._gain**2  # 1: a frame on its own
+        if single.max() > _SINGLE:
+            _blend(average, self._work, single, self._work)
+        return cast(NDArray[np.uint8], cv2.convertScaleAbs(self._work, dst=rounded))
+
+
+def _blend(frame: Floats, average: Floats, gain: Floats, result: Floats) -> Floats:
+    """Put average + gain * (frame - average) into `result`, which may be one of them; the gain is that of the cells."""
+    size = frame.shape[1::-1]
+    own, other = (cv2.resize(weight, size) for weight in (gain * _WEIGHT, (1 - gain) * _WEIGHT))
+    return cast(Floats, cv2.blendLinear(frame, average, own, other, dst=result))
+
+
+def _check(frame: NDArray[np.uint8]) -> None:
+    if not isinstance(frame, np.ndarray):
+        raise ImageTypeError(f"the frame is a {type(frame).__name__}: it must be a NumPy array")
+    if frame.dtype != np.uint8:
+        raise ImageTypeError(f"the frame's dtype is {frame.dtype}: it must be uint8")
+    if (frame.ndim != 2 and not (frame.ndim == 3 and frame.shape[2] == 3)) or 0 in frame.shape:
+        raise ImageError(f"the frame's shape is {frame.shape}: it must be (H, W) or (H, W, 3), without a 0")
