@@ -19,7 +19,7 @@ from skimage import data
 from tests.benchmarks.denoising import peer
 
 from cae_runtime import Restorer
-from cae_train.degrade import parse_chain
+from cae_train.degradations.registry import parse_chain
 
 ROOT = Path(__file__).resolve().parent.parent
 ROWS = (  # photograph, noise, top, left

@@ -18,11 +18,11 @@ from skimage import data
 
 from cae_runtime import Restorer
 from cae_train import load_model
-from cae_train.degradation_sheet import draw
-from cae_train.degrade import centre, parse_chain
-from cae_train.packaged import DENOISE, PATCHES, photographs
-from cae_train.patches import fixed_pairs, to_tensor
-from cae_train.preview import sheet, write_png
+from cae_train.data.packaged import DENOISE, PATCHES, photographs
+from cae_train.data.pairs import fixed_pairs, to_tensor
+from cae_train.degradations.registry import centre, parse_chain
+from cae_train.sheets.degradation_sheet import draw
+from cae_train.sheets.preview import sheet, write_png
 
 ROOT = Path(__file__).resolve().parent.parent
 PATCH, ROWS, COLUMNS = 32, 32, 32

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cae_train.checkpoint import save_model
 from cae_train.config import TrainConfig, load_toml
-from cae_train.initial import initial_network
+from cae_train.training.start_weights import initial_network
 
 
 def main() -> None:

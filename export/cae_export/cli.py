@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from cae_export.config import (
+from cae_export.defaults import (
     FALSE_ALARMS,
     MAX_DROP,
     OPSET,

@@ -11,7 +11,7 @@ import onnxslim
 import torch
 from torch import nn
 
-from cae_export.config import OPSET, OPSET_MAX, OPSET_MIN
+from cae_export.defaults import OPSET, OPSET_MAX, OPSET_MIN
 from cae_export.errors import UsageError
 from cae_runtime.inference.model_spec import NCHW, NHWC
 

@@ -13,19 +13,19 @@ import onnx
 from torch import nn
 
 from cae_export.channels_last import ChannelsLast
-from cae_export.config import MAX_DROP, OPSET, OVERLAP, PATCHES, STEADY, TOLERANCE, TOLERANCE_FP16
 from cae_export.convert import check_opset, to_onnx
+from cae_export.defaults import MAX_DROP, OPSET, OVERLAP, PATCHES, STEADY, TOLERANCE, TOLERANCE_FP16
 from cae_export.errors import RefusedError, UsageError
-from cae_export.files import as_paths, check_model, check_output, save, usage_error
+from cae_export.evaluation_data import Patches, find
+from cae_export.onnx_files import as_paths, check_model, check_output, save, usage_error
 from cae_export.parity import BatchParity, mean_psnr, prove, refuse_unless_equal, refuse_unless_steady, run
-from cae_export.patches import Patches, find
 from cae_export.quantize import to_fp16, to_int8
 from cae_runtime import CaeRuntimeError, ModelSpec, Session
 from cae_runtime.inference.model_spec import COLOR_OF_CHANNELS, NCHW, NHWC
 from cae_shared.temporary import discard, temporary_beside
 from cae_train.checkpoint import load_model
 from cae_train.config import PATCH
-from cae_train.degrade import described
+from cae_train.degradations.registry import described
 from cae_train.errors import CaeTrainError
 from cae_train.models.skip import Skip
 
@@ -97,7 +97,7 @@ def export(
         max_drop: dB that int8 may lose against fp32.
         opset: ONNX operator set.
         overlap: overlap of neighbouring patches that the file recommends to the runtime, in pixels.
-        patch: side of the patches that the file takes, one of `cae_export.config.PATCHES`.
+        patch: side of the patches that the file takes, one of `cae_export.defaults.PATCHES`.
         license: SPDX identifier of the weights' licence, for the metadata; empty where it is not known.
         tell: called with a line before each long step.
 

@@ -8,12 +8,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cae_export.config import BATCHES, PROOF_PATCHES, PSNR_TOLERANCE, TOLERANCE
+from cae_export.defaults import BATCHES, PROOF_PATCHES, PSNR_TOLERANCE, TOLERANCE
 from cae_export.errors import RefusedError
-from cae_export.patches import Patches
+from cae_export.evaluation_data import Patches
 from cae_runtime import Session
 from cae_runtime.inference.model_spec import NHWC
-from cae_train.objective import psnr
+from cae_train.training.losses import psnr
 
 RUN_BATCH = 64
 

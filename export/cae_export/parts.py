@@ -13,19 +13,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cae_export.config import BATCHES, FALSE_ALARMS, OPSET, PROOF_PATCHES, TOLERANCE
+from cae_export.anomaly_scores import Scores
 from cae_export.convert import check_opset, convert
+from cae_export.defaults import BATCHES, FALSE_ALARMS, OPSET, PROOF_PATCHES, TOLERANCE
 from cae_export.errors import RefusedError, UsageError
-from cae_export.files import as_paths, check_model, check_output, save, usage_error
-from cae_export.patches import Good, find, good_pictures
-from cae_export.scores import Scores
+from cae_export.evaluation_data import Good, find, good_pictures
+from cae_export.onnx_files import as_paths, check_model, check_output, save, usage_error
 from cae_runtime import CaeRuntimeError, ModelSpec, Session
 from cae_runtime.inference.model_spec import COLOR_OF_CHANNELS
 from cae_runtime.tasks.anomaly import Detector
 from cae_shared.temporary import discard, temporary_beside
 from cae_train.checkpoint import load_model
 from cae_train.config import PATCH
-from cae_train.degrade import described
+from cae_train.degradations.registry import described
 from cae_train.errors import CaeTrainError
 
 Part = Literal["encoder", "decoder", "anomaly"]

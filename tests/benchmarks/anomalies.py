@@ -30,13 +30,13 @@ from tests.benchmarks.labelled import NAMES, Images, labelled
 from torch import nn
 
 from cae_export import export_part
+from cae_export.anomaly_scores import Scores
+from cae_export.evaluation_data import good_pictures
 from cae_export.parts import as_read
-from cae_export.patches import good_pictures
-from cae_export.scores import Scores
 from cae_runtime.tasks.anomaly import Detector
 from cae_train import TrainConfig, load_model, train
+from cae_train.data.pairs import to_tensor
 from cae_train.models.base import Autoencoder
-from cae_train.patches import to_tensor
 
 CODE = 4  # channels of the code: 64 numbers for a patch of 1,024 pixels
 Floats = NDArray[np.float32]

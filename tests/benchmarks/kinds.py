@@ -147,7 +147,7 @@ def non_local_means(strength: int) -> Cleaner:
 def held_out(folder: Path, count: int) -> list[Values]:
     """Pictures that `cae-train --data FOLDER` does not learn from, BGR."""
     from cae_train import TrainConfig
-    from cae_train.data import load
+    from cae_train.data.images import load
 
     images = load(TrainConfig(data=(str(folder),))).validation[:count]
     return [np.ascontiguousarray(image[:, :, ::-1]) / 255 for image in images]

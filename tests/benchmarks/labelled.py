@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cae_train.datasets import DATASETS
+from cae_train.data.registry import DATASETS
 
 Images = NDArray[np.uint8]  # N x 32 x 32 x C
 Labels = NDArray[np.uint8]

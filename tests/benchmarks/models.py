@@ -143,11 +143,11 @@ def measure(name: str, folder: Path) -> Row:
     """Held-out PSNR of a trained candidate, its cost, and its two ONNX files (made beside `model.pt`)."""
     import cae_export
     from cae_train.checkpoint import load_model
-    from cae_train.data import load
-    from cae_train.degrade import parse_chain
-    from cae_train.loop import evaluate
+    from cae_train.data.images import load
+    from cae_train.data.pairs import fixed_pairs
+    from cae_train.degradations.registry import parse_chain
     from cae_train.models import multiply_adds_per_pixel, weight_count
-    from cae_train.patches import fixed_pairs
+    from cae_train.training.loop import evaluate
 
     loaded = load_model(folder / "model.pt")
     split = load(loaded.config)

@@ -17,7 +17,7 @@ from tests.benchmarks.seams import seam_figure
 
 from cae_runtime import Restorer
 from cae_train import TrainConfig
-from cae_train.data import load
+from cae_train.data.images import load
 
 OVERLAPS = (2, 4, 6, 8, 10, 12, 16)
 

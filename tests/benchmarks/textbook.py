@@ -175,11 +175,11 @@ def measure(name: str, folder: Path, quantised: bool) -> dict[str, Any]:
     from torchmetrics.functional.image import structural_similarity_index_measure
 
     from cae_train.checkpoint import load_model
-    from cae_train.data import load
-    from cae_train.degrade import parse_chain
+    from cae_train.data.images import load
+    from cae_train.data.pairs import fixed_pairs
+    from cae_train.degradations.registry import parse_chain
     from cae_train.models import build, multiply_adds_per_pixel, options_of, weight_count
-    from cae_train.objective import mse
-    from cae_train.patches import fixed_pairs
+    from cae_train.training.losses import mse
 
     loaded = load_model(folder / "model.pt")
     config = loaded.config

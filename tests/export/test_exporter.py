@@ -15,7 +15,7 @@ import torch
 
 import cae_export.exporter
 from cae_export import CaeExportError, RefusedError, UsageError, export, export_part
-from cae_export.patches import find
+from cae_export.evaluation_data import find
 from cae_runtime import ModelSpec, Restorer, Session
 from cae_train import load_model
 from cae_train.checkpoint import save_model

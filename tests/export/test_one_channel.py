@@ -17,17 +17,17 @@ from tests.export.test_convert import outputs
 from cae_export.convert import to_onnx
 from cae_export.quantize import to_int8
 from cae_runtime import Session
-from cae_train.mnist import HEADER, MAGIC, TEST, TRAIN
+from cae_train.data.mnist import HEADER, MAGIC, TEST, TRAIN
+from cae_train.data.packaged import photographs
 from cae_train.models import build
-from cae_train.packaged import photographs
 
 COUNTS = {TRAIN: 320, TEST: 130}
 # The commands with a smaller MNIST: the real one cannot lie among the tests.
 SMALLER = """
 import sys
 from dataclasses import replace
-import cae_train.mnist as m
-from cae_train.datasets import DATASETS
+import cae_train.data.mnist as m
+from cae_train.data.registry import DATASETS
 m.COUNTS = {counts}
 small = replace(m.MNIST, url="http://127.0.0.1:9", content={content})
 DATASETS["mnist"] = replace(DATASETS["mnist"], load=small.load, find=small.find)

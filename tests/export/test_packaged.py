@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from cae_export.evaluation_data import find
 from cae_export.parity import mean_psnr, run
-from cae_export.patches import find
 from cae_runtime import Session
 from cae_train import load_model
+from cae_train.data.packaged import DENOISE
 from cae_train.models import multiply_adds_per_pixel
-from cae_train.packaged import DENOISE
 
 ASSETS = Path(__file__).parents[2] / "assets"
 

@@ -17,16 +17,17 @@ import torch
 from tests.export.conftest import COMMAND, Command
 
 from cae_export import RefusedError, UsageError, export_part, parts
-from cae_export.patches import good_pictures
-from cae_export.scores import Scores
+from cae_export.anomaly_scores import Scores
+from cae_export.evaluation_data import good_pictures
 from cae_runtime import Session
 from cae_runtime.tasks import inpaint
 from cae_runtime.tasks.anomaly import Detector
 from cae_runtime.tasks.encode import Encoder
 from cae_runtime.tasks.generate import Generator
-from cae_train import TrainConfig, mask
+from cae_train import TrainConfig
 from cae_train.checkpoint import load_model, save_model
-from cae_train.degrade import DEGRADATIONS
+from cae_train.degradations import mask
+from cae_train.degradations.registry import DEGRADATIONS
 from cae_train.models import build
 
 CAE_RUN = COMMAND.with_name(COMMAND.name.replace("cae-export", "cae-run"))

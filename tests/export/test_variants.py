@@ -20,10 +20,10 @@ from cae_export.channels_last import ChannelsLast
 from cae_export.convert import to_onnx
 from cae_export.errors import RefusedError
 from cae_export.quantize import to_int8
-from cae_train import qat
 from cae_train.models import build, folded
 from cae_train.models.skip import Skip
-from cae_train.qat import round_weights, steps_of
+from cae_train.training import qat
+from cae_train.training.qat import round_weights, steps_of
 
 SMALL = {"widths": (16, 32), "down_blocks": (1, 1), "up_blocks": (1,)}
 VARIANTS: dict[str, dict[str, Any]] = {

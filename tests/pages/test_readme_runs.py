@@ -15,7 +15,7 @@ from skimage import data
 from tests.pages.documented import OURS, ROOT, Shown, commands
 from typer.testing import CliRunner
 
-from cae_train.datasets import DATASETS
+from cae_train.data.registry import DATASETS
 
 MODULES = {"cae-run": "cae_runtime.cli.main", "cae-train": "cae_train.cli", "cae-export": "cae_export.cli"}
 # What would need a device, a server, large weights or minutes; `test_commands` sees that these are taken.
@@ -65,9 +65,9 @@ def patches(count: int, channels: int) -> np.ndarray:
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder with everything that the README's commands read, data sets of a few patches among them."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("cae_train.patches.HELD_OUT_PATCHES", 64)
+    monkeypatch.setattr("cae_train.data.pairs.HELD_OUT_PATCHES", 64)
     for name in ("CALIBRATION", "PROOF", "USUAL"):
-        monkeypatch.setattr(f"cae_export.patches.{name}", 128)
+        monkeypatch.setattr(f"cae_export.evaluation_data.{name}", 128)
     for name, data_set in DATASETS.items():
         few = (patches(96, data_set.channels), patches(32, data_set.channels))
         monkeypatch.setitem(DATASETS, name, replace(data_set, load=lambda _, few=few: few))

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from cae_train.augment import drawn_count, jittered, smaller, without_grain
+from cae_train.data.augment import drawn_count, jittered, smaller, without_grain
 
 SEEDS = st.integers(0, 2**31)
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from cae_train import TrainConfig
-from cae_train.blur import path
-from cae_train.degrade import parse, parse_chain
-from cae_train.patches import Pairs, fixed_pairs
+from cae_train.data.pairs import Pairs, fixed_pairs
+from cae_train.degradations.blur import path
+from cae_train.degradations.registry import parse, parse_chain
 
 SEEDS = st.integers(0, 2**31)
 SPECS = ["blur:0-8", "blur:1.5", "motion-blur:1-31", "motion-blur:9"]

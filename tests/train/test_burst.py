@@ -24,9 +24,9 @@ from cae_train.burst.pairs import Part, drawn
 from cae_train.burst.steady import Steady, UnsteadyError, check
 from cae_train.burst.targets import targets_of
 from cae_train.checkpoint import save_model
-from cae_train.degrade import described
+from cae_train.degradations.measured_noise import COLORS, GRAIN, Measured, NoiseModel
+from cae_train.degradations.registry import described
 from cae_train.errors import CaeTrainError, ConfigError, DataError
-from cae_train.measured import COLORS, GRAIN, Measured, NoiseModel
 from cae_train.models import build
 
 Floats = NDArray[np.float32]

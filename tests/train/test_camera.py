@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-import cae_train.camera
-from cae_train.camera import (
+import cae_train.degradations.camera_noise
+from cae_train.degradations.camera_noise import (
     GAMMA,
     JPEG_SHARE,
     TOE,
@@ -25,8 +25,8 @@ from cae_train.camera import (
     _smoothed,
     noise_of,
 )
-from cae_train.degrade import parse, parse_chain
-from cae_train.noise import Level
+from cae_train.degradations.noise import Level
+from cae_train.degradations.registry import parse, parse_chain
 
 SEEDS = st.integers(0, 2**31)
 
@@ -51,7 +51,7 @@ def linear(picture: Tensor) -> Tensor:
 
 @pytest.fixture
 def no_jpeg(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cae_train.camera, "JPEG_SHARE", 0.0)
+    monkeypatch.setattr(cae_train.degradations.camera_noise, "JPEG_SHARE", 0.0)
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ def test_colour_matrices_keep_grey(value: float, seed: int) -> None:
 
 @pytest.mark.parametrize("share", [0.0, JPEG_SHARE, 1.0])
 def test_jpeg_changes_the_named_share_only(share: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cae_train.camera, "JPEG_SHARE", share)
+    monkeypatch.setattr(cae_train.degradations.camera_noise, "JPEG_SHARE", share)
     pictures = torch.rand(400, 3, 33, 48, generator=generator())
     before = pictures.clone()
     coded = _jpeg(pictures, generator())
@@ -229,7 +229,7 @@ def test_jpeg_changes_the_named_share_only(share: float, monkeypatch: pytest.Mon
 
 
 def test_jpeg_turns_no_channel_into_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cae_train.camera, "JPEG_SHARE", 1.0)
+    monkeypatch.setattr(cae_train.degradations.camera_noise, "JPEG_SHARE", 1.0)
     pure = torch.eye(3)[:, :, None, None].expand(3, 3, 32, 32).contiguous()
     assert float((_jpeg(pure, generator()) - pure).abs().max()) < 0.05
 
@@ -240,10 +240,9 @@ def test_the_level_is_that_of_the_sensor_seen_through_the_tone_curve(
 ) -> None:
     """Green, which has no gain, with nothing between the sensor and the curve."""
     for name in ("_demosaiced", "_smoothed"):
-        monkeypatch.setattr(cae_train.camera, name, lambda noise, *_: noise)
-    monkeypatch.setattr(
-        cae_train.camera, "_colour_matrices", lambda count, _generator: torch.eye(3).repeat(count, 1, 1)
-    )
+        monkeypatch.setattr(cae_train.degradations.camera_noise, name, lambda noise, *_: noise)
+    camera_noise = cae_train.degradations.camera_noise
+    monkeypatch.setattr(camera_noise, "_colour_matrices", lambda count, _generator: torch.eye(3).repeat(count, 1, 1))
     level = 0.7
     measured = noise_of(flat(value, 256), torch.full((256, 1, 1, 1), level), generator())[:, 1].std()
     light = float(linear(torch.tensor(value)))
@@ -263,13 +262,13 @@ def test_patches_of_one_batch_have_grains_of_all_sizes(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(Camera, "_with_noise", spy)
     parse("camera")(flat(0.5, 256), generator())
-    assert set(seen) == set(cae_train.camera.GRAINS)
+    assert set(seen) == set(cae_train.degradations.camera_noise.GRAINS)
     assert sum(seen.values()) == 256
     assert min(seen.values()) > 32
 
 
 def test_jpeg_blocks_lie_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cae_train.camera, "JPEG_SHARE", 1.0)
+    monkeypatch.setattr(cae_train.degradations.camera_noise, "JPEG_SHARE", 1.0)
     sizes = set()
     original = cv2.imencode
 

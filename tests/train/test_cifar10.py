@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import cae_train.cifar10
+import cae_train.data.cifar10
 from cae_train import DataError, TrainConfig
-from cae_train.cifar10 import FILES, FOLDER, RECORD_BYTES, load_cifar10
-from cae_train.data import load
+from cae_train.data.cifar10 import FILES, FOLDER, RECORD_BYTES, load_cifar10
+from cae_train.data.images import load
 
 RECORDS = 20
 Serve = Callable[[bytes | None], str]
@@ -30,8 +30,8 @@ def record_bytes() -> dict[str, bytes]:
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cae_train.cifar10, "RECORDS", RECORDS)
-    monkeypatch.setattr(cae_train.cifar10, "URL", "http://127.0.0.1:9/nobody-listens-here.tar.gz")
+    monkeypatch.setattr(cae_train.data.cifar10, "RECORDS", RECORDS)
+    monkeypatch.setattr(cae_train.data.cifar10, "URL", "http://127.0.0.1:9/nobody-listens-here.tar.gz")
 
 
 @pytest.fixture
@@ -61,8 +61,8 @@ def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
             if archive is not None:
                 (folder / "cifar-10-binary.tar.gz").write_bytes(archive)
                 md5 = hashlib.md5(archive, usedforsecurity=False).hexdigest()
-                monkeypatch.setattr(cae_train.cifar10, "MD5", md5)
-            monkeypatch.setattr(cae_train.cifar10, "URL", url)
+                monkeypatch.setattr(cae_train.data.cifar10, "MD5", md5)
+            monkeypatch.setattr(cae_train.data.cifar10, "URL", url)
             return url
 
         yield offer
@@ -142,7 +142,7 @@ def one_line(caught: pytest.ExceptionInfo[DataError], *parts: str) -> None:
 
 def test_another_checksum(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     url = serve(good_tar())
-    monkeypatch.setattr(cae_train.cifar10, "MD5", "0" * 32)
+    monkeypatch.setattr(cae_train.data.cifar10, "MD5", "0" * 32)
     with pytest.raises(DataError, match="hash") as caught:
         load_cifar10(tmp_path / "data")
     one_line(caught, url)

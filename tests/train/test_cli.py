@@ -278,7 +278,7 @@ def test_exit_codes_of_what_happens_while_training(
     def happen(*_: object, **__: object) -> None:
         raise TrainingError("training diverged") if what == "diverges" else KeyboardInterrupt
 
-    monkeypatch.setattr("cae_train.loop.train", happen)
+    monkeypatch.setattr("cae_train.training.loop.train", happen)
     monkeypatch.setattr(sys, "argv", ["cae-train", "--data", str(photos), "--out", str(tmp_path / "run"), *CPU])
     with pytest.raises(SystemExit) as caught:
         cli.main()

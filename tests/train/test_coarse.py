@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from cae_train.coarse import BRIGHTNESS, smooth_noise
-from cae_train.degrade import parse
+from cae_train.degradations.coarse_noise import BRIGHTNESS, smooth_noise
+from cae_train.degradations.registry import parse
 
 
 def generator(seed: int = 1) -> torch.Generator:

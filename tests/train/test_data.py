@@ -13,14 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-import cae_train.data
-import cae_train.synthetic
+import cae_train.data.images
+import cae_train.data.synthetic
 from cae_train import DataError, TrainConfig
-from cae_train.data import MEMORY_BYTES, Split, _window, load, read_rgb
-from cae_train.degrade import parse_chain
-from cae_train.loop import Material, Training
+from cae_train.data.images import MEMORY_BYTES, Split, _window, load, read_rgb
+from cae_train.data.pairs import EpochSampler, Pairs, fixed_pairs, random_crop, to_tensor
+from cae_train.degradations.registry import parse_chain
 from cae_train.models import build
-from cae_train.patches import EpochSampler, Pairs, fixed_pairs, random_crop, to_tensor
+from cae_train.training.loop import Material, Training
 
 Load = Callable[..., Split]
 NOISE = parse_chain(["gaussian:25"])
@@ -134,7 +134,7 @@ def test_several_folders_are_each_split(tmp_path: Path) -> None:
 def test_more_photographs_than_memory_leave_a_window_of_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = folder_of([np.zeros((200, 300, 3), np.uint8)] * 3 + numbered(1, 40, 40), tmp_path / "photos")
     assert MEMORY_BYTES >= 2**30
-    monkeypatch.setattr(cae_train.data, "MEMORY_BYTES", 4 * 3 * 100 * 150)
+    monkeypatch.setattr(cae_train.data.images, "MEMORY_BYTES", 4 * 3 * 100 * 150)
     split = load(TrainConfig(data=(str(folder),)))
     shapes = Counter(image.shape for image in split.train + split.validation)
     assert shapes == {(100, 150, 3): 3, (40, 40, 3): 1}
@@ -144,7 +144,7 @@ def test_more_photographs_than_memory_leave_a_window_of_each(tmp_path: Path, mon
 
 def test_a_large_photograph_among_small_ones_is_kept_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = folder_of([np.zeros((200, 300, 3), np.uint8), *numbered(9, 32, 32)], tmp_path / "photos")
-    monkeypatch.setattr(cae_train.data, "MEMORY_BYTES", 220_000)
+    monkeypatch.setattr(cae_train.data.images, "MEMORY_BYTES", 220_000)
     split = load(TrainConfig(data=(str(folder),)))
     assert (200, 300, 3) in {image.shape for image in split.train + split.validation}
     assert not split.notes
@@ -306,7 +306,7 @@ def test_copies_smaller_than_a_patch_are_left_out(tmp_path: Path) -> None:
 def test_every_copy_holds_a_patch(height: int, width: int, scales: int) -> None:
     split = Split()
     images = numbered(2, height, width)
-    cae_train.data._hold_out(split, images, [cae_train.data.SCALE**i for i in range(scales)])
+    cae_train.data.images._hold_out(split, images, [cae_train.data.images.SCALE**i for i in range(scales)])
     assert len(split.validation) == 1
     assert 1 <= len(split.train) <= scales
     for image in split.train:
@@ -315,14 +315,14 @@ def test_every_copy_holds_a_patch(height: int, width: int, scales: int) -> None:
 
 def test_copies_count_towards_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = folder_of([np.zeros((200, 300, 3), np.uint8)] * 4, tmp_path / "photos")
-    monkeypatch.setattr(cae_train.data, "MEMORY_BYTES", 400_000)
+    monkeypatch.setattr(cae_train.data.images, "MEMORY_BYTES", 400_000)
     split = load(TrainConfig(data=(str(folder),), scales=3))
     assert sum(image.nbytes for image in split.train + split.validation) <= 1.05 * 400_000
     assert split.notes
 
 
 def test_drawn_pictures_are_always_the_same(monkeypatch: pytest.MonkeyPatch, photos: Path) -> None:
-    monkeypatch.setattr(cae_train.synthetic, "PICTURES", 10)
+    monkeypatch.setattr(cae_train.data.synthetic, "PICTURES", 10)
     first, again = (load(TrainConfig(data=("synthetic",), seed=seed, scales=2)) for seed in (1, 2))
     assert (len(first.train), len(first.validation)) == (9, 1)
     assert {image.shape for image in first.train} == {(256, 256, 3)}

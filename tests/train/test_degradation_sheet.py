@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from cae_train.config import TrainConfig
-from cae_train.data import load
-from cae_train.degradation_sheet import SAMPLES, SCALE, draw, stages_of
-from cae_train.degrade import parse_chain
-from cae_train.patches import fixed_pairs
+from cae_train.data.images import load
+from cae_train.data.pairs import fixed_pairs
+from cae_train.degradations.registry import parse_chain
+from cae_train.sheets.degradation_sheet import SAMPLES, SCALE, draw, stages_of
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 Settings = Callable[..., TrainConfig]

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from cae_train import ConfigError, TrainConfig
-from cae_train.blur import Blur, MotionBlur
-from cae_train.camera import Camera
-from cae_train.degrade import DEGRADATIONS, Chain, Kind, Nothing, OneOf, Row, parse, parse_chain
-from cae_train.jpeg import Jpeg
-from cae_train.mask import Mask
-from cae_train.noise import Gaussian, Level, Poisson, SaltPepper, Speckle
-from cae_train.patches import Pairs, fixed_pairs
+from cae_train.data.pairs import Pairs, fixed_pairs
+from cae_train.degradations.blur import Blur, MotionBlur
+from cae_train.degradations.camera_noise import Camera
+from cae_train.degradations.jpeg import Jpeg
+from cae_train.degradations.mask import Mask
+from cae_train.degradations.noise import Gaussian, Level, Poisson, SaltPepper, Speckle
+from cae_train.degradations.registry import DEGRADATIONS, Chain, Kind, Nothing, OneOf, Row, parse, parse_chain
 
 PINNED = {
     "camera": [40, 92, 186, 207],

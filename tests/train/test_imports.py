@@ -25,7 +25,7 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 def test_training_needs_neither_the_runtime_nor_onnx() -> None:
-    names = modules_after("import cae_train.loop, cae_train.pairs, cae_train.progress")
+    names = modules_after("import cae_train.training.loop, cae_train.sheets.save_pairs, cae_train.training.progress")
     assert not names & {"onnx", "onnxruntime", "cae_runtime", "cae_export"}
 
 

@@ -9,9 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import cae_train.jpeg
-from cae_train.degrade import parse, parse_chain
-from cae_train.jpeg import SAMPLINGS, coded
+import cae_train.degradations.jpeg
+from cae_train.degradations.jpeg import SAMPLINGS, coded
+from cae_train.degradations.registry import parse, parse_chain
 
 
 def generator(seed: int = 1) -> torch.Generator:
@@ -65,7 +65,7 @@ def test_qualities_phases_and_samplings_are_drawn_for_each_patch(monkeypatch: py
         seen.append(drawn)
         return pixels
 
-    monkeypatch.setattr(cae_train.jpeg, "coded", spy)
+    monkeypatch.setattr(cae_train.degradations.jpeg, "coded", spy)
     parse("jpeg:10-20")(torch.rand(1000, 1, 4, 4), generator())
     qualities, samplings, tops, lefts = (list(column) for column in zip(*seen, strict=True))
     assert set(qualities) == set(range(10, 21))
@@ -89,7 +89,7 @@ def test_jpeg_twice_is_coded_twice_on_one_grid_or_two(monkeypatch: pytest.Monkey
         calls.append((quality, top, left))
         return coded(pixels, quality, sampling, top, left)
 
-    monkeypatch.setattr(cae_train.jpeg, "coded", listening)
+    monkeypatch.setattr(cae_train.degradations.jpeg, "coded", listening)
     clean = torch.from_numpy(picture(3)).permute(2, 0, 1)[None].expand(40, -1, -1, -1).float() / 255
     degraded = parse("jpeg-twice:20-50")(clean, generator())
     assert torch.equal(degraded.mul(255).round().div(255), degraded)

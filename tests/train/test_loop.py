@@ -14,8 +14,8 @@ import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-import cae_train.loop
-import cae_train.run_folder
+import cae_train.training.loop
+import cae_train.training.run_folder
 from cae_train import (
     CheckpointError,
     ConfigError,
@@ -27,8 +27,8 @@ from cae_train import (
     train,
 )
 from cae_train.config import load_toml
-from cae_train.data import load
-from cae_train.run_folder import COLUMNS
+from cae_train.data.images import load
+from cae_train.training.run_folder import COLUMNS
 
 Settings = Callable[..., TrainConfig]
 Run = Callable[..., TrainResult]
@@ -89,12 +89,12 @@ def test_model_pt_is_the_best_epoch_and_says_so(finished: Path, settings: Settin
 
 def test_the_figures_are_those_of_the_saved_weights(finished: Path, settings: Settings) -> None:
     """The moving average is what is measured, shown and saved: measuring the file again gives its own figure."""
-    from cae_train.degrade import parse_chain
-    from cae_train.patches import fixed_pairs
+    from cae_train.data.pairs import fixed_pairs
+    from cae_train.degradations.registry import parse_chain
 
     config, loaded = settings(), load_model(finished / "model.pt")
     degraded, clean = fixed_pairs(load(config).validation, parse_chain(config.degrade), config.seed)
-    assert cae_train.loop.evaluate(loaded.network, degraded, clean) == pytest.approx(
+    assert cae_train.training.loop.evaluate(loaded.network, degraded, clean) == pytest.approx(
         loaded.metrics["psnr_out"], abs=1e-3
     )
 
@@ -280,7 +280,7 @@ def test_a_diverging_run_stops_with_one_line(
         calls += torch.is_grad_enabled()
         return (output - clean).abs().mean() * (math.nan if calls > 30 * epoch - 4 else 1)
 
-    monkeypatch.setattr(cae_train.loop, "loss_of", lambda *_, **__: explode)
+    monkeypatch.setattr(cae_train.training.loop, "loss_of", lambda *_, **__: explode)
     with pytest.raises(TrainingError, match=f"diverged in epoch {epoch}: the loss is nan; a smaller --lr") as caught:
         run(settings(epochs=9), tmp_path / "run")
     assert "\n" not in str(caught.value)
@@ -305,7 +305,7 @@ def test_a_disk_that_fills_up_while_training(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(cae_train.run_folder, "draw_curves", full)
+    monkeypatch.setattr(cae_train.training.run_folder, "draw_curves", full)
     with pytest.raises(TrainingError, match="No space left on device"):
         run(settings(epochs=1), tmp_path / "run")
 

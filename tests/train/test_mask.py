@@ -9,8 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cae_train.degrade import parse, parse_chain
-from cae_train.mask import FILL, holes
+from cae_train.degradations.mask import FILL, holes
+from cae_train.degradations.registry import parse, parse_chain
 
 SEEDS = st.integers(0, 2**31)
 

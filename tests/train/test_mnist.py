@@ -18,18 +18,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import cae_train.datasets
-import cae_train.mnist
+import cae_train.data.mnist
+import cae_train.data.registry
 from cae_train import ConfigError, DataError, TrainConfig
-from cae_train.augment import smaller, without_grain
-from cae_train.data import channels_of, load, with_channels
-from cae_train.datasets import DATASETS
-from cae_train.degrade import parse_chain
-from cae_train.initial import initial_network
-from cae_train.mnist import FASHION_MNIST, HEADER, MAGIC, MNIST, TEST, TRAIN, Idx
-from cae_train.pairs import save_pairs
-from cae_train.patches import Pairs, fixed_pairs
-from cae_train.preview import sheet
+from cae_train.data.augment import smaller, without_grain
+from cae_train.data.images import channels_of, load, with_channels
+from cae_train.data.mnist import FASHION_MNIST, HEADER, MAGIC, MNIST, TEST, TRAIN, Idx
+from cae_train.data.pairs import Pairs, fixed_pairs
+from cae_train.data.registry import DATASETS
+from cae_train.degradations.registry import parse_chain
+from cae_train.sheets.preview import sheet
+from cae_train.sheets.save_pairs import save_pairs
+from cae_train.training.start_weights import initial_network
 
 COUNTS = {TRAIN: 60, TEST: 10}
 NOWHERE = "http://127.0.0.1:9"
@@ -54,8 +54,8 @@ TINY_MNIST, TINY_FASHION = (
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cae_train.mnist, "COUNTS", COUNTS)
-    monkeypatch.setattr(cae_train.mnist, "DATA_SETS", (TINY_MNIST, TINY_FASHION))
+    monkeypatch.setattr(cae_train.data.mnist, "COUNTS", COUNTS)
+    monkeypatch.setattr(cae_train.data.mnist, "DATA_SETS", (TINY_MNIST, TINY_FASHION))
     for each in (TINY_MNIST, TINY_FASHION):
         monkeypatch.setitem(DATASETS, each.name, replace(DATASETS[each.name], load=each.load, find=each.find))
 

@@ -15,7 +15,7 @@ from cae_train import ConfigError, TrainConfig, load_model
 from cae_train.checkpoint import save_model
 from cae_train.models import ARCHITECTURES, build, multiply_adds_per_pixel, options_of, weight_count
 from cae_train.models.skip import CHOICES, Branches, Skip, SkipOptions, interleave
-from cae_train.objective import mse
+from cae_train.training.losses import mse
 
 SMALL = {"widths": (16, 32), "down_blocks": (1, 1), "up_blocks": (1,)}
 COMBINATIONS: list[dict[str, Any]] = [dict(zip(CHOICES, values, strict=True)) for values in product(*CHOICES.values())]

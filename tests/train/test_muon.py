@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from cae_train import TrainConfig
-from cae_train.loop import Material, Training
 from cae_train.models import build
-from cae_train.muon import UPDATE, Muon, orthogonal
+from cae_train.training.loop import Material, Training
+from cae_train.training.muon import UPDATE, Muon, orthogonal
 
 
 @settings(max_examples=30, deadline=None)

@@ -16,8 +16,8 @@ from cae_train import load_model
 from cae_train.burst.command import _conclude
 from cae_train.burst.fit import Fit
 from cae_train.burst.judge import Verdict
-from cae_train.measured import NoiseModel
-from cae_train.packaged import DENOISE
+from cae_train.data.packaged import DENOISE
+from cae_train.degradations.measured_noise import NoiseModel
 
 CAE_TRAIN = Path(sys.executable).with_name("cae-train")
 SHORT = ("--minutes", "0.05", "--epochs", "2")

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from cae_train import CheckpointError, DataError, TrainConfig
-from cae_train.data import Split, load
-from cae_train.pairs import save_pairs
+from cae_train.data.images import Split, load
+from cae_train.sheets.save_pairs import save_pairs
 
 Settings = Callable[..., TrainConfig]
 

@@ -15,8 +15,8 @@ from lightning.pytorch import Callback
 from rich.console import Console
 
 from cae_train import CheckpointError, TrainConfig, TrainResult
-from cae_train.preview import MARGIN, SCALE, TITLE, sheet, to_bgr, write_png
-from cae_train.progress import ProgressLines
+from cae_train.sheets.preview import MARGIN, SCALE, TITLE, sheet, to_bgr, write_png
+from cae_train.training.progress import ProgressLines
 
 Settings = Callable[..., TrainConfig]
 Run = Callable[..., TrainResult]

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-import cae_train.synthetic
-from cae_train.synthetic import (
+import cae_train.data.synthetic
+from cae_train.data.synthetic import (
     OVERSAMPLING,
     SIDE,
     dead_leaves,
@@ -23,13 +23,13 @@ FEW = 8
 
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cae_train.synthetic, "PICTURES", FEW)
+    monkeypatch.setattr(cae_train.data.synthetic, "PICTURES", FEW)
 
 
 @pytest.fixture(scope="module")
 def pictures() -> np.ndarray:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cae_train.synthetic, "PICTURES", FEW)
+        patch.setattr(cae_train.data.synthetic, "PICTURES", FEW)
         return np.stack(load_synthetic(0))
 
 

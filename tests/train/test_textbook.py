@@ -18,15 +18,15 @@ from torch import nn
 from cae_train import CheckpointError, ConfigError, TrainConfig, load_model
 from cae_train.checkpoint import save_model
 from cae_train.config import model_options
-from cae_train.ema import Ema
-from cae_train.initial import initial_network
 from cae_train.models import build
 from cae_train.models.cae import DOWN, UP, active_share
 from cae_train.models.sparse import Sparse, divergence
 from cae_train.models.stacked import Stacked
 from cae_train.models.vae import Vae
 from cae_train.models.vae import divergence as gaussian_divergence
-from cae_train.objective import charbonnier, mse
+from cae_train.training.ema import Ema
+from cae_train.training.losses import charbonnier, mse
+from cae_train.training.start_weights import initial_network
 
 
 def rows_of(folder: Path) -> list[dict[str, str]]:
@@ -312,8 +312,8 @@ def test_options_of_networks_on_the_command_line_change_a_config(
 
 def test_the_list_names_everything(cae_train: Command) -> None:
     from cae_train.config import LOSSES
-    from cae_train.datasets import DATASETS
-    from cae_train.degrade import DEGRADATIONS
+    from cae_train.data.registry import DATASETS
+    from cae_train.degradations.registry import DEGRADATIONS
     from cae_train.models import ARCHITECTURES
 
     done = cae_train("--list")

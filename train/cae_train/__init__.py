@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         DataError,
         TrainingError,
     )
-    from cae_train.loop import TrainResult, train
+    from cae_train.training.loop import TrainResult, train
 
 __all__ = [
     "ArgumentTypeError",
@@ -54,7 +54,7 @@ _HOME = {
         "DataError",
         "TrainingError",
     ),
-    "loop": ("TrainResult", "train"),
+    "training.loop": ("TrainResult", "train"),
 }
 
 

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from cae_train.config import TrainConfig
-from cae_train.degrade import chain_of
+from cae_train.degradations.registry import chain_of
 from cae_train.errors import CheckpointError, ConfigError
 from cae_train.files import checked_path, whole
 from cae_train.models import build, options_of

@@ -226,7 +226,7 @@ def _fit_camera(
 
 def _list() -> None:
     try:
-        from cae_train.listing import listing
+        from cae_train.choices import listing
     except ModuleNotFoundError as e:
         raise _missing(e) from e
     for line in listing():
@@ -243,14 +243,15 @@ def _check_preview(path: Path, others: dict[str, Path | None]) -> None:
 
 def _preview(settings: TrainConfig, path: Path) -> None:
     try:
-        from cae_train import data, degrade
-        from cae_train.degradation_sheet import save_sheet
-        from cae_train.quiet import quiet_decoders
+        from cae_train.data import images
+        from cae_train.degradations.registry import chain_of
+        from cae_train.sheets.degradation_sheet import save_sheet
+        from cae_train.stderr import quiet_decoders
     except ModuleNotFoundError as e:
         raise _missing(e) from e
-    degrade.chain_of(settings)  # before data are read or downloaded
+    chain_of(settings)  # before data are read or downloaded
     with quiet_decoders():
-        split = data.load(settings)
+        split = images.load(settings)
     for note in split.notes:
         typer.echo(printable(f"note: {note}"), err=True)
     count = save_sheet(split, settings, path)
@@ -268,10 +269,13 @@ def _run(
     settings: TrainConfig, hardware: Hardware, out: Path | None, resume: Path | None, pairs: Path | None, max_pairs: int
 ) -> None:
     try:
-        from cae_train import data, degrade, initial, loop, machine, models, run_folder
-        from cae_train.pairs import save_pairs
-        from cae_train.progress import ProgressLines
-        from cae_train.quiet import quiet_decoders
+        from cae_train import models
+        from cae_train.data import images
+        from cae_train.degradations.registry import chain_of
+        from cae_train.sheets.save_pairs import save_pairs
+        from cae_train.stderr import quiet_decoders
+        from cae_train.training import loop, run_folder, start_weights, trainer
+        from cae_train.training.progress import ProgressLines
     except ModuleNotFoundError as e:
         raise _missing(e) from e
     from rich.console import Console
@@ -280,13 +284,13 @@ def _run(
     wanted = resume or out or Path("runs/train") / settings.arch
     if resume is None:
         run_folder.check(wanted)
-    degrade.chain_of(settings)
-    cost = models.multiply_adds_per_pixel(models.build(settings.arch, settings.model, data.channels_of(settings)))
-    with machine.quiet_lightning():
-        trainer = machine.make_trainer(settings, Path(), hardware, [])
+    chain_of(settings)
+    cost = models.multiply_adds_per_pixel(models.build(settings.arch, settings.model, images.channels_of(settings)))
+    with trainer.quiet_lightning():
+        lightning = trainer.make_trainer(settings, Path(), hardware, [])
     # With --epochs 0 nothing is trained: no weights are looked for.
-    network = initial.initial_network(settings, resume is not None or not settings.epochs)
-    machine.refuse_processes(trainer, network)
+    network = start_weights.initial_network(settings, resume is not None or not settings.epochs)
+    trainer.refuse_processes(lightning, network)
     leader = os.environ.get("LOCAL_RANK", "0") == "0"
     console = Console(stderr=True, quiet=not leader)
 
@@ -294,7 +298,7 @@ def _run(
         console.print(printable(text), highlight=False, markup=False, soft_wrap=True)
 
     with quiet_decoders():
-        split = data.load(settings)
+        split = images.load(settings)
     for note in split.notes:
         say(f"note: {note}")
     if pairs is not None and leader:

@@ -34,7 +34,7 @@ class TrainConfig:
     """Everything that decides what a run learns. Machine matters (devices, workers) are no part of it.
 
     Attributes:
-        data: data sets by name (`cae_train.datasets.DATASETS`), or folders of photographs; several are mixed by
+        data: data sets by name (`cae_train.data.registry.DATASETS`), or folders of photographs; several are mixed by
             their area.
         data_dir: where named data sets are looked for and downloaded to.
         channels: of the images and the network: 3 (RGB), 1 (grey), or 0: 1 where all data are grey, else 3.
@@ -42,8 +42,10 @@ class TrainConfig:
         model: the architecture's options; empty means its defaults.
         start: a `model.pt` of the same network whose weights the run begins from, or a file of its `state_dict()`;
             empty begins anew.
-        quantize_aware: train with the rounding of int8 (`cae_train.qat`), in fp32 unless `precision` says bf16.
-        degrade: degradations applied in this order, as `cae_train.degrade.parse` reads them; "none" stands alone.
+        quantize_aware: train with the rounding of int8 (`cae_train.training.qat`), in fp32 unless `precision` says
+            bf16.
+        degrade: degradations applied in this order, as `cae_train.degradations.registry.parse` reads them; "none"
+            stands alone.
         scales: sizes that each photograph is used at: its own, three quarters of it, three quarters of that, ...
         degrain: share of the training patches whose own faint noise is removed before they are degraded; held-out
             patches keep theirs, so PSNR falls a little where it is above 40 dB.
@@ -52,7 +54,8 @@ class TrainConfig:
         upright: patches are neither flipped nor turned, as data sets with one orientation never are: for parts that
             all lie alike, faces, text.
         clip: whether degraded patches are clipped to 0..1 and rounded to 8 bits, as a camera's are.
-        noise: what `degrade` "measured" adds, as `cae_train.measured.NoiseModel.to_dict` writes it; else empty.
+        noise: what `degrade` "measured" adds, as `cae_train.degradations.measured_noise.NoiseModel.to_dict`
+            writes it; else empty.
         vgg16_weights: file of VGG16's weights; empty looks for it in `data_dir` and downloads it there.
         loss: a name of `LOSSES`, or `auto`: the network's own, as `cae-train --list` names it.
         epochs: passes; an epoch is every patch once, or `epoch_crops` crops of a folder.

@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 
 from cae_train.burst.measure import Measurement
 from cae_train.burst.targets import Target
+from cae_train.degradations.measured_noise import KNOTS
 from cae_train.errors import CheckpointError
-from cae_train.measured import KNOTS
 
 COLORS = ("tab:red", "tab:green", "tab:blue")
 ALIKE, UNLIKE = 0.15, -0.1  # correlation of neighbours that is worth a word

@@ -19,8 +19,8 @@ from cae_train.burst.frames import Scene
 from cae_train.burst.measure import Measurement, measure, strengths
 from cae_train.burst.steady import Steady
 from cae_train.burst.targets import Target, targets_of
-from cae_train.jpeg import GRID, SAMPLINGS
-from cae_train.measured import COLORS, GRAIN, Measured, NoiseModel
+from cae_train.degradations.jpeg import GRID, SAMPLINGS
+from cae_train.degradations.measured_noise import COLORS, GRAIN, Measured, NoiseModel
 
 QUALITIES = range(10, 96)
 HEAVY = 85  # quality from which on JPEG leaves nearly all as it is

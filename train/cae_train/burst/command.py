@@ -14,18 +14,18 @@ from rich.console import Console
 
 from cae_shared.children import run_child
 from cae_shared.text import printable, shell_word
-from cae_train import run_folder
 from cae_train.burst.estimate import UNKNOWN, estimate
 from cae_train.burst.fit import CHART, PACKAGED, SCENES, Fit, Run, fit_burst, fit_noise, photographs, settings
 from cae_train.burst.frames import Scene, check_sources, read_scenes, shown_as
 from cae_train.config import Hardware, TrainConfig
-from cae_train.datasets import DATASETS
+from cae_train.data.packaged import DENOISE
+from cae_train.data.registry import DATASETS
+from cae_train.degradations.measured_noise import name_of
 from cae_train.errors import ConfigError, DataError, TrainingError
-from cae_train.measured import name_of
-from cae_train.packaged import DENOISE
-from cae_train.preview import write_png
-from cae_train.progress import ProgressLines
-from cae_train.quiet import quiet_decoders
+from cae_train.sheets.preview import write_png
+from cae_train.stderr import quiet_decoders
+from cae_train.training import run_folder
+from cae_train.training.progress import ProgressLines
 
 FLAT, REFUSED, FRAMES = "flat.png", "refused.txt", "frames"
 FRAMES_MOST, MINUTES_MOST = 1000, 24 * 60.0

@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cae_train.burst.measure import ALIKE, grain_of
-from cae_train.data import IMAGE_SUFFIXES, read_rgb
+from cae_train.data.images import IMAGE_SUFFIXES, read_rgb
+from cae_train.degradations.measured_noise import COLORS, KNOTS, NoiseModel
 from cae_train.errors import DataError
-from cae_train.measured import COLORS, KNOTS, NoiseModel
 
 BLOCK = 16  # pixels along a side
 FLATTEST = 0.1  # share of the blocks of a brightness

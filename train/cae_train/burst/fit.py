@@ -23,17 +23,17 @@ from cae_train.burst.steady import Steady, UnsteadyError, check, drawn
 from cae_train.burst.targets import Target, targets_of
 from cae_train.checkpoint import load_model
 from cae_train.config import Hardware, TrainConfig
-from cae_train.data import Split, load
-from cae_train.degrade import MEASURED, chain_of
+from cae_train.data.images import Split, load
+from cae_train.data.packaged import DENOISE
+from cae_train.data.pairs import Pairs, fixed_pairs
+from cae_train.degradations.measured_noise import COLORS, NoiseModel
+from cae_train.degradations.registry import MEASURED, chain_of
 from cae_train.errors import CheckpointError, ConfigError
-from cae_train.initial import initial_network
-from cae_train.loop import Material, TrainResult, train
-from cae_train.measured import COLORS, NoiseModel
 from cae_train.models import options_of
 from cae_train.models.base import Autoencoder
-from cae_train.packaged import DENOISE
-from cae_train.patches import Pairs, fixed_pairs
-from cae_train.preview import write_png
+from cae_train.sheets.preview import write_png
+from cae_train.training.loop import Material, TrainResult, train
+from cae_train.training.start_weights import initial_network
 
 EPOCHS, BATCH = 10, 64
 LR = 5e-4

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cae_train.config import PATCH
-from cae_train.data import IMAGE_SUFFIXES, read_rgb
+from cae_train.data.images import IMAGE_SUFFIXES, read_rgb
 from cae_train.errors import DataError
 
 Frames = NDArray[np.uint8]  # N x H x W x 3, RGB

@@ -20,10 +20,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cae_train import streams
+from cae_train import seeds
 from cae_train.burst.pairs import Part
 from cae_train.config import PATCH
-from cae_train.measured import COLORS
+from cae_train.degradations.measured_noise import COLORS
 
 EDGE = 4  # pixels at each side of a window that do not count: `cae-run` blends overlapping patches there
 WINDOWS = 1024  # of all scenes of a judgement together, about
@@ -121,7 +121,7 @@ class Verdict:
 
 def windows_of(parts: Sequence[Part], seed: int) -> list[Windows]:
     """Windows of each scene to judge by, side by side, the same at every call."""
-    rng = streams.rng(seed, streams.BURST, len(parts))
+    rng = seeds.rng(seed, seeds.BURST, len(parts))
     return [_windows(part, max(16, WINDOWS // len(parts)), rng) for part in parts]
 
 

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cae_train.burst.targets import Target
+from cae_train.degradations.measured_noise import COLORS, GRAIN, HOT_VALUES, KNOTS, NoiseModel
 from cae_train.errors import DataError
-from cae_train.measured import COLORS, GRAIN, HOT_VALUES, KNOTS, NoiseModel
 
 WINDOW = 32  # side of the windows that the grain is measured on
 BINS = 64  # of brightness, at which variance is measured; 4 grey levels each

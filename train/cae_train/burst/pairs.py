@@ -11,16 +11,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from cae_train import streams
+from cae_train import seeds
 from cae_train.burst.targets import Target
 from cae_train.config import PATCH, TrainConfig
-from cae_train.data import Split
-from cae_train.degrade import chain_of
+from cae_train.data.images import Split
+from cae_train.data.packaged import photographs
+from cae_train.data.pairs import Pairs
+from cae_train.data.synthetic import load_synthetic
+from cae_train.degradations.measured_noise import NoiseModel, at
+from cae_train.degradations.registry import chain_of
 from cae_train.errors import DataError
-from cae_train.measured import NoiseModel, at
-from cae_train.packaged import photographs
-from cae_train.patches import Pairs
-from cae_train.synthetic import load_synthetic
 
 FROM_BURST = 0.5  # share of the patches of a step
 FOLDS_MOST = 5  # times that scenes are left out; of more scenes several at a time
@@ -54,7 +54,7 @@ class BurstPairs(Dataset[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """Step `key[1]` of epoch `key[0]`."""
-        rng = streams.rng(self.seed, streams.BURST, *key)
+        rng = seeds.rng(self.seed, seeds.BURST, *key)
         noisy, clean = drawn(self.parts, self.own, rng, turn=self.turn)
         more_noisy, more_clean = self.photographs[
             key[0], key[1] % self.photographs.steps if self.photographs.whole else key[1]
@@ -149,7 +149,7 @@ def _shot(target: Target) -> str:
 
 def watched(parts: Sequence[Part], seed: int) -> tuple[Tensor, Tensor]:
     """Windows of scenes that are trained on, by which the best epoch is chosen, the same at every call."""
-    return drawn(parts, WATCHED_PATCHES, streams.rng(seed, streams.BURST), turn=False)
+    return drawn(parts, WATCHED_PATCHES, seeds.rng(seed, seeds.BURST), turn=False)
 
 
 def halves(targets: Sequence[Target], photographs: Sequence[Image]) -> list[Image]:

@@ -10,8 +10,8 @@ from math import ceil, pi
 import torch
 from torch import Tensor
 
-from cae_train.blur import line_filters
-from cae_train.noise import Level
+from cae_train.degradations.blur import line_filters
+from cae_train.degradations.noise import Level
 
 TAIL = 3  # sigmas that a Gaussian reaches
 GRAIN_WIDTH = (0.4, 1.7)  # sigma in pixels of the Gaussian that makes grain of white noise

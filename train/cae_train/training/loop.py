@@ -16,23 +16,24 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics import MeanMetric
 
-from cae_train import qat, streams
+from cae_train import seeds
 from cae_train.checkpoint import load_model, save_model
 from cae_train.config import Hardware, TrainConfig
-from cae_train.data import Split, load
-from cae_train.degrade import chain_of
-from cae_train.ema import Ema
+from cae_train.data.images import Split, load
+from cae_train.data.pairs import EpochSampler, Pairs, fixed_pairs
+from cae_train.degradations.registry import chain_of
 from cae_train.errors import CheckpointError, ConfigError, TrainingError
 from cae_train.files import checked_path
-from cae_train.initial import initial_network
-from cae_train.machine import default_workers, make_trainer, one_line, quiet_lightning, refuse_processes
 from cae_train.models.base import Autoencoder
 from cae_train.models.depthwise import depthwise_kernels
-from cae_train.muon import Muon
-from cae_train.objective import loss_of, psnr
-from cae_train.patches import EpochSampler, Pairs, fixed_pairs
-from cae_train.patience import Patience
-from cae_train.run_folder import CHECKPOINT, MODEL, RunFolder
+from cae_train.training import qat
+from cae_train.training.early_stopping import Patience
+from cae_train.training.ema import Ema
+from cae_train.training.losses import loss_of, psnr
+from cae_train.training.muon import Muon
+from cae_train.training.run_folder import CHECKPOINT, MODEL, RunFolder
+from cae_train.training.start_weights import initial_network
+from cae_train.training.trainer import default_workers, make_trainer, one_line, quiet_lightning, refuse_processes
 
 VALIDATION_BATCH = 256
 CHECK_STEPS = 50  # a run that has diverged does not come back: looking now and then is enough
@@ -111,9 +112,9 @@ class Training(LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
         """One step on (degraded, clean), float32 N x C x 32 x 32 each."""
         degraded, clean = batch
-        key = (self.config.seed, streams.LATENT, self.current_epoch, index, self.global_rank)
+        key = (self.config.seed, seeds.LATENT, self.current_epoch, index, self.global_rank)
         steps = max(1, int(self.trainer.estimated_stepping_batches))
-        self.net.begin_step(self.global_step / steps, streams.torch_rng(*key))
+        self.net.begin_step(self.global_step / steps, seeds.torch_rng(*key))
         step = self.net.step(degraded, clean, self.loss)
         if index % CHECK_STEPS == 0:
             self._check(float(step.loss.detach()))
@@ -210,7 +211,7 @@ def train(
     """Train a network and leave a run folder in `out` (made if it is not there).
 
     `material` stands in for pairs of the images that `config.data` names. `split` and `network` spare reading again
-    what `data.load` and `initial.initial_network` have read already.
+    what `data.images.load` and `start_weights.initial_network` have read already.
     With `resume`, `out` is a run folder that continues after its last finished epoch. Ctrl-C does not raise: the
     result says `interrupted`, and `model.pt` holds the best epoch, or the weights of the moment before the first.
 

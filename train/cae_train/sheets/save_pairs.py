@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cae_train.config import TrainConfig
-from cae_train.data import Image, Split
-from cae_train.degrade import chain_of
+from cae_train.data.images import Image, Split
+from cae_train.data.pairs import fixed_pairs
+from cae_train.degradations.registry import chain_of
 from cae_train.errors import DataError
-from cae_train.patches import fixed_pairs
-from cae_train.preview import to_bgr, write_png
+from cae_train.sheets.preview import to_bgr, write_png
 
 
 def save_pairs(split: Split, config: TrainConfig, folder: Path, limit: int) -> int:

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cae_train.noise import Level
+from cae_train.degradations.noise import Level
 
 FILL = {3: (1.0, 0.0, 1.0), 1: (128 / 255,)}  # by the number of channels
 SPARE = (0.01, 0.1)  # a patch is done when less than this is missing: of its pixels, and of the level

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import fields
 
 from cae_train.config import LOSSES
-from cae_train.datasets import DATASETS
-from cae_train.degrade import DEGRADATIONS
+from cae_train.data.registry import DATASETS
+from cae_train.degradations.registry import DEGRADATIONS
 from cae_train.models import ARCHITECTURES, build, multiply_adds_per_pixel, weight_count
 
 

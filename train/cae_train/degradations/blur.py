@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from cae_train.noise import Level
+from cae_train.degradations.noise import Level
 
 TAIL = 3  # sigmas that a Gaussian kernel reaches: 0.3 % of it lie beyond
 TRACKS = (-0.375, -0.125, 0.125, 0.375)  # lines whose mean stands for a path with a width, in widths from its middle

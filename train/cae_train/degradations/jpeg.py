@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cae_train.noise import Level
+from cae_train.degradations.noise import Level
 
 GRID = 16  # pixels along a side of the blocks of the colours, where they are subsampled
 SAMPLINGS = (cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420,

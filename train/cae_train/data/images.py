@@ -13,10 +13,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cae_train import streams
-from cae_train.augment import smaller
+from cae_train import seeds
 from cae_train.config import PATCH, TrainConfig
-from cae_train.datasets import DATASETS
+from cae_train.data.augment import smaller
+from cae_train.data.registry import DATASETS
 from cae_train.errors import ConfigError, DataError
 
 Image = NDArray[np.uint8]  # H x W x C
@@ -89,7 +89,7 @@ def _add_data_set(split: Split, name: str, data_dir: Path, channels: int) -> Non
     if not test:
         _hold_out(split, images)
         return
-    order = streams.rng(0, streams.SPLIT).permutation(len(images))
+    order = seeds.rng(0, seeds.SPLIT).permutation(len(images))
     held_out = len(images) // 10
     split.validation += [images[i] for i in order[:held_out]]
     split.train += [images[i] for i in order[held_out:]]
@@ -118,7 +118,7 @@ def _add_folder(
         split.notes.append(f"{folder}: left out {len(found) - len(paths)} images that another --data has")
     if not paths:
         raise DataError(f"--data {str(folder)!r} has no images: {', '.join(sorted(IMAGE_SUFFIXES))} are looked for")
-    rng = streams.rng(seed, streams.WINDOWS)
+    rng = seeds.rng(seed, seeds.WINDOWS)
     share = memory // (channels * len(paths))  # pixels of each photograph, once all of them exceed the memory
     images: list[Image] = []
     unreadable, small, held, crowded = [], [], 0, False
@@ -149,7 +149,7 @@ def _add_folder(
 
 def _hold_out(split: Split, images: Sequence[Image], scales: Sequence[float] = (1.0,)) -> None:
     """Share `images` out between the two parts; those for training get copies of the further scales."""
-    order = streams.rng(0, streams.SPLIT).permutation(len(images))
+    order = seeds.rng(0, seeds.SPLIT).permutation(len(images))
     held_out = min(max(1, round(len(images) * HELD_OUT_SHARE)), HELD_OUT_IMAGES)
     split.validation += [images[i] for i in order[:held_out]]
     copies = (smaller(images[i], scale) for i in order[held_out:] for scale in scales)

@@ -13,14 +13,14 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from cae_shared.signals import listen_again
 from cae_train.checkpoint import save_model
 from cae_train.config import TrainConfig
-from cae_train.ema import Ema
+from cae_train.degradations.mask import holes
 from cae_train.errors import CheckpointError
 from cae_train.files import whole
-from cae_train.mask import holes
-from cae_train.preview import sheet, write_png
+from cae_train.sheets.preview import sheet, write_png
+from cae_train.training.ema import Ema
 
 if TYPE_CHECKING:
-    from cae_train.loop import Training
+    from cae_train.training.loop import Training
 
 MODEL, CHECKPOINT, METRICS, CURVES, CONFIG, SAMPLES = (
     "model.pt", "last.ckpt", "metrics.csv", "curves.png", "config.toml", "samples"

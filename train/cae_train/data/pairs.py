@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from cae_train import streams
-from cae_train.augment import drawn_count, jittered, without_grain
+from cae_train import seeds
 from cae_train.config import PATCH, TrainConfig
-from cae_train.data import Image
-from cae_train.datasets import DATASETS
-from cae_train.degrade import Chain, centre
+from cae_train.data.augment import drawn_count, jittered, without_grain
+from cae_train.data.images import Image
+from cae_train.data.registry import DATASETS
+from cae_train.degradations.registry import Chain, centre
 
 HELD_OUT_PATCHES = 2048
 
@@ -48,17 +48,17 @@ class Pairs(Dataset[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """Step `key[1]` of epoch `key[0]`: degraded and clean, float32 batch x C x 32 x 32 in 0..1 each."""
-        rng = streams.rng(self.seed, streams.TRAIN, *key)
+        rng = seeds.rng(self.seed, seeds.TRAIN, *key)
         clean = to_tensor(self._patches(rng, *key))
-        clean = jittered(clean, self.jitter, self._generator(streams.COLOURS, key))
-        return _degraded(clean, self.degrade, self._generator(streams.NOISE, key), self.grey, self.margin)
+        clean = jittered(clean, self.jitter, self._generator(seeds.COLOURS, key))
+        return _degraded(clean, self.degrade, self._generator(seeds.NOISE, key), self.grey, self.margin)
 
     def _generator(self, stream: int, key: tuple[int, int]) -> torch.Generator:
-        return streams.torch_rng(self.seed, stream, *key)
+        return seeds.torch_rng(self.seed, stream, *key)
 
     def _patches(self, rng: np.random.Generator, epoch: int, step: int) -> NDArray[np.uint8]:
         if self.whole:
-            order = streams.rng(self.seed, streams.ORDER, epoch).permutation(len(self.images))
+            order = seeds.rng(self.seed, seeds.ORDER, epoch).permutation(len(self.images))
             chosen = order[step * self.batch : (step + 1) * self.batch]
         else:
             chosen = np.searchsorted(self.areas, rng.random(self.batch) * self.areas[-1], side="right")
@@ -71,7 +71,7 @@ class Pairs(Dataset[tuple[Tensor, Tensor]]):
             crop = crop[::-1] if turn & 2 else crop
             patch[:] = crop.transpose(1, 0, 2) if turn & 4 else crop
         if self.degrain:
-            grainy = streams.rng(self.seed, streams.GRAIN, epoch, step).random(len(patches)) < self.degrain
+            grainy = seeds.rng(self.seed, seeds.GRAIN, epoch, step).random(len(patches)) < self.degrain
             for index in np.flatnonzero(grainy):
                 patches[index] = without_grain(patches[index])
         return patches
@@ -148,7 +148,7 @@ def fixed_patches(
     Returns:
         float32 N x C x P + 2M x P + 2M in 0..1, and M, its margin.
     """
-    rng = streams.rng(seed, streams.CROPS)
+    rng = seeds.rng(seed, seeds.CROPS)
     if all(image.shape[:2] == (patch, patch) for image in images):
         return to_tensor(np.stack(images[:limit])), 0
     count = limit or HELD_OUT_PATCHES
@@ -159,4 +159,4 @@ def fixed_patches(
 
 def noise_generator(seed: int) -> torch.Generator:
     """Of what `fixed_pairs` draws while it degrades."""
-    return streams.torch_rng(seed, streams.HELD_OUT_NOISE)
+    return seeds.torch_rng(seed, seeds.HELD_OUT_NOISE)

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cae_train.cifar10 import find_cifar10, load_cifar10
-from cae_train.mnist import FASHION_MNIST, MNIST
-from cae_train.synthetic import load_synthetic
+from cae_train.data.cifar10 import find_cifar10, load_cifar10
+from cae_train.data.mnist import FASHION_MNIST, MNIST
+from cae_train.data.synthetic import load_synthetic
 
 Images = Sequence[NDArray[np.uint8]] | NDArray[np.uint8]  # each H x W x 3, RGB, or H x W x 1, grey
 

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from cae_train.config import PATCH
-from cae_train.data import Split, read_rgb, with_channels
+from cae_train.data.images import Split, read_rgb, with_channels
 
-DENOISE = Path(__file__).with_name("denoise.pt")
-PATCHES = Path(__file__).with_name("patches.webp")
+DENOISE = Path(__file__).parents[1] / "denoise.pt"
+PATCHES = Path(__file__).parents[1] / "patches.webp"
 
 
 def photographs(channels: int = 3) -> Split:

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from cae_train.jpeg import GRID, SAMPLINGS, coded
-from cae_train.noise import Level
+from cae_train.degradations.jpeg import GRID, SAMPLINGS, coded
+from cae_train.degradations.noise import Level
 
 MARGIN = 8  # pixels simulated around a patch, so that filters and JPEG blocks reach over its edge
 SHOT = (2e-5, 2e-2)  # variance of the raw value 1 at the lowest and the highest sensitivity, log-uniform between

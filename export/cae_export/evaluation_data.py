@@ -11,13 +11,13 @@ from torch import Tensor
 from cae_export.errors import UsageError
 from cae_train.checkpoint import LoadedModel
 from cae_train.config import PATCH
-from cae_train.data import Image, Split, load
-from cae_train.datasets import DATASETS
-from cae_train.degrade import chain_of
+from cae_train.data.images import Image, Split, load
+from cae_train.data.packaged import photographs
+from cae_train.data.pairs import fixed_pairs, fixed_patches
+from cae_train.data.registry import DATASETS
+from cae_train.degradations.registry import chain_of
 from cae_train.errors import CaeTrainError
-from cae_train.packaged import photographs
-from cae_train.patches import fixed_pairs, fixed_patches
-from cae_train.quiet import quiet_decoders
+from cae_train.stderr import quiet_decoders
 
 CALIBRATION, PROOF, USUAL = 512, 2048, 4096
 LEAST = 128  # of larger patches, which are fewer

@@ -15,15 +15,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cae_train.blur import Blur, MotionBlur
-from cae_train.camera import SOFT, Camera, HotPixels, Sensor
-from cae_train.coarse import ColorNoise, Enlarged, Grain
 from cae_train.config import TrainConfig
+from cae_train.degradations.blur import Blur, MotionBlur
+from cae_train.degradations.camera_noise import SOFT, Camera, HotPixels, Sensor
+from cae_train.degradations.coarse_noise import ColorNoise, Enlarged, Grain
+from cae_train.degradations.jpeg import Jpeg, JpegTwice
+from cae_train.degradations.mask import Mask
+from cae_train.degradations.measured_noise import Measured, NoiseModel
+from cae_train.degradations.noise import Degradation, Gaussian, Level, Poisson, SaltPepper, Speckle
 from cae_train.errors import ConfigError
-from cae_train.jpeg import Jpeg, JpegTwice
-from cae_train.mask import Mask
-from cae_train.measured import Measured, NoiseModel
-from cae_train.noise import Degradation, Gaussian, Level, Poisson, SaltPepper, Speckle
 
 
 @dataclass(frozen=True)

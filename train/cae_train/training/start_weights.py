@@ -8,11 +8,11 @@ from torch import Tensor
 
 from cae_train.checkpoint import load_model, load_weights
 from cae_train.config import TrainConfig
-from cae_train.data import channels_of
+from cae_train.data.images import channels_of
 from cae_train.errors import ConfigError
 from cae_train.models import build, folded, options_of
 from cae_train.models.base import Autoencoder
-from cae_train.objective import loss_of
+from cae_train.training.losses import loss_of
 
 
 def initial_network(config: TrainConfig, resume: bool = False) -> Autoencoder:

@@ -1,0 +1,1 @@
+"""Data sets, and pairs of patches of them."""

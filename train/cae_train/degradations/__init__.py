@@ -1,0 +1,1 @@
+"""What stands between a clean patch and the degraded one."""

@@ -1,0 +1,1 @@
+"""Pictures of patches for people to look at."""

@@ -1,0 +1,1 @@
+"""The loop, what it minimizes, and the run folder that it leaves."""
