@@ -19,7 +19,7 @@ import numpy as np
 from tests.runtime.faint import SCENES, light, made, rms
 
 from cae_runtime import Restorer
-from cae_runtime.inference.tiled_image import Image
+from cae_runtime.io.arrays import Image
 
 REPEATS = 7
 

@@ -15,7 +15,7 @@ import pytest
 
 from cae_runtime.errors import DeviceError, UsageError
 from cae_runtime.live.camera import Device, Source, as_frame, open_device, parse_source
-from cae_runtime.live.capture import Capture, Shot
+from cae_runtime.live.capture import Capture, CapturedFrame
 
 CAMERA = Source("camera 0", 0)
 Answer = tuple[bool, Any]
@@ -33,7 +33,7 @@ def number_in(frame: np.ndarray) -> int:
     return high * 65536 + middle * 256 + low
 
 
-def number_of(shot: Shot) -> int:
+def number_of(shot: CapturedFrame) -> int:
     return number_in(shot.image)
 
 
@@ -76,7 +76,7 @@ def clock(rate: float, count: int | None = None) -> Iterator[Answer]:
         yield True, picture(number)
 
 
-def drained(capture: Capture) -> list[Shot]:
+def drained(capture: Capture) -> list[CapturedFrame]:
     shots = []
     while not capture.ended:
         shot = capture.next(0.05)

@@ -19,7 +19,8 @@ from tests.runtime.reference import restore
 from cae_runtime import ModelError, Restorer
 from cae_runtime.inference.cpu_limits import cgroup_memory, cgroup_quota, one_cpu_each, usable_cpus
 from cae_runtime.inference.session import packaged_models
-from cae_runtime.io.pipeline import Room, SideBySide, in_order
+from cae_runtime.inference.worker_threads import WorkerThreads
+from cae_runtime.io.pipeline import PixelBudget, prefetch_map
 
 FIXTURES = Path(__file__).parent / "fixtures"
 SAMPLES = Path(__file__).parents[2] / "assets" / "samples"
@@ -128,10 +129,10 @@ def test_threads_that_take_all_cpus_stay_each_on_its_own() -> None:
         together.wait(10)
         found.append(os.sched_getaffinity(0))
 
-    SideBySide(len(allowed), sorted(allowed)).run(look, len(allowed), lambda: None)
+    WorkerThreads(len(allowed), sorted(allowed)).run(look, len(allowed), lambda: None)
     assert sorted(map(sorted, found)) == [[cpu] for cpu in sorted(allowed)]
     found.clear()
-    SideBySide(len(allowed)).run(look, len(allowed), lambda: None)
+    WorkerThreads(len(allowed)).run(look, len(allowed), lambda: None)
     assert found == [allowed] * len(allowed)
     assert os.sched_getaffinity(0) == allowed, "the caller's own thread is left alone"
     if usable_cpus() == len(allowed):
@@ -148,7 +149,7 @@ def test_in_order_bounds_what_waits_and_keeps_the_order() -> None:
         return number * number
 
     with ThreadPoolExecutor(3) as pool:
-        results = in_order(pool, square, iter(range(100)), ahead=4)
+        results = prefetch_map(pool, square, iter(range(100)), ahead=4)
         assert [next(results) for _ in range(3)] == [0, 1, 4]
         pool.submit(lambda: None).result()
         assert max(begun) <= 6
@@ -165,7 +166,7 @@ def test_in_order_raises_in_turn_and_begins_nothing_after_it() -> None:
         return number
 
     with ThreadPoolExecutor(1) as pool:
-        results = in_order(pool, fail_at_five, range(100), ahead=2)
+        results = prefetch_map(pool, fail_at_five, range(100), ahead=2)
         assert [next(results) for _ in range(5)] == [0, 1, 2, 3, 4]
         with pytest.raises(ValueError, match="five"):
             next(results)
@@ -183,12 +184,12 @@ def test_what_was_begun_is_told_of_before_the_source_fails_or_is_interrupted() -
     for error in (ValueError, KeyboardInterrupt):
         told: list[int] = []
         with ThreadPoolExecutor(2) as pool, pytest.raises(error):
-            take(in_order(pool, lambda number: number + 1, numbers(error), ahead=5, finish=True), told)
+            take(prefetch_map(pool, lambda number: number + 1, numbers(error), ahead=5, finish=True), told)
         assert told == [1, 2, 3]
 
 
 def test_room_is_for_so_much_at_once_and_for_one_that_is_larger() -> None:
-    room, order, waits = Room(10), [], threading.Event()
+    room, order, waits = PixelBudget(10), [], threading.Event()
 
     class Watched(threading.Condition):
         def wait(self, timeout: float | None = None) -> bool:

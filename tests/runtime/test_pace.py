@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cae_runtime.live.rate_control import Pace, ladder
+from cae_runtime.live.rate_control import RateController, fallback_models
 
 
 class Machine:
@@ -15,7 +15,7 @@ class Machine:
     def __init__(self, budget: float | None, **seconds: float) -> None:
         self.now, self.load, self.seconds = 0.0, 1.0, seconds
         self.opened: list[str] = []
-        self.pace = Pace(list(seconds), budget, self._open, lambda: self.now)
+        self.pace = RateController(list(seconds), budget, self._open, lambda: self.now)
 
     def _open(self, name: str) -> Any:
         self.opened.append(name)
@@ -33,10 +33,10 @@ class Machine:
 
 
 def test_ladders() -> None:
-    assert ladder("denoise") == ["denoise", "denoise-int8", "denoise-fast-int8"]
-    assert ladder("denoise-int8") == ["denoise-int8", "denoise-fast-int8"]
-    assert ladder("denoise-fast") == ["denoise-fast", "denoise-fast-int8"]
-    assert ladder("own.onnx") == ["own.onnx"]
+    assert fallback_models("denoise") == ["denoise", "denoise-int8", "denoise-fast-int8"]
+    assert fallback_models("denoise-int8") == ["denoise-int8", "denoise-fast-int8"]
+    assert fallback_models("denoise-fast") == ["denoise-fast", "denoise-fast-int8"]
+    assert fallback_models("own.onnx") == ["own.onnx"]
 
 
 def test_a_slow_machine_steps_down_until_the_rate_holds_and_stays() -> None:

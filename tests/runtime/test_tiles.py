@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cae_runtime.inference.tiling import Strips, cut, origins, window
+from cae_runtime.inference.tiling import OverlapAdder, cut, origins, window
 
 
 @st.composite
@@ -73,7 +73,7 @@ def added_up(image: np.ndarray, patch: int, overlap: int, columns: int, depth: i
     """Cut an image, put the patches back `columns` at a time, and add the rows up."""
     ys, xs = origins(image.shape[1], patch, overlap), origins(image.shape[2] // depth, patch, overlap)
     weights_y, weights_x = window(ys, patch, overlap), np.repeat(window(xs, patch, overlap), depth, axis=1)
-    strips = Strips(len(ys), len(image), patch, xs, depth)
+    strips = OverlapAdder(len(ys), len(image), patch, xs, depth)
     for first in range(0, len(xs), columns):
         some = slice(first, first + columns)
         strips.put(cut(image, ys, xs[some], patch, depth), weights_x[some], first)

@@ -16,8 +16,9 @@ from cae_runtime.arguments import check_image, checked_color, checked_whole
 from cae_runtime.errors import ModelError
 from cae_runtime.inference.session import Session, open_for
 from cae_runtime.inference.tiling import Floats, Indices, cut, origins
+from cae_runtime.inference.worker_threads import WorkerThreads
 from cae_runtime.io.image_files import colors_of
-from cae_runtime.io.pipeline import SideBySide, in_order
+from cae_runtime.io.pipeline import prefetch_map
 
 BATCH_PIXELS: Final = 32 * 32 * 32  # of the patches of a call; from 13 to 64 of 32x32 a CPU is equally fast
 BATCH_PIXELS_ELSEWHERE: Final = 4 * BATCH_PIXELS  # for GPUs; a guess, none was measured
@@ -75,7 +76,7 @@ class Grid:
             ModelError: the model gives values that are not finite.
             ProviderError: the provider failed while it ran.
         """
-        return in_order(pool, self._one, self._parts(), ahead=self._session.workers)
+        return prefetch_map(pool, self._one, self._parts(), ahead=self._session.workers)
 
     def _parts(self) -> Iterator[tuple[slice, slice]]:
         rows, calls = max(1, self._batch // len(self.xs)), -(-len(self.xs) // self._batch)
@@ -102,7 +103,7 @@ class Grid:
         return cast(Floats, np.divide(patches.reshape(-1, *patches.shape[2:]), self._scale, dtype=np.float32))
 
 
-class OverPatches:
+class PatchModel:
     """A model of one task, run over the patches of pictures: what `Encoder` and `Detector` have in common.
 
     Args:
@@ -139,7 +140,7 @@ class OverPatches:
         self._bgr = checked_color(color)
         self.session, self._own = open_for(self.task, model, provider, threads), not isinstance(model, Session)
         self._overlap, self._batch = checked_overlap(self.session, overlap), checked_batch(self.session, batch)
-        self._workers = SideBySide(self.session.workers)
+        self._workers = WorkerThreads(self.session.workers)
 
     def __enter__(self) -> Self:
         return self

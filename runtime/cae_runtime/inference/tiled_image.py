@@ -13,16 +13,16 @@ from numpy.typing import NDArray
 from cae_runtime.errors import ModelError
 from cae_runtime.inference.model_spec import NHWC
 from cae_runtime.inference.session import Session
-from cae_runtime.inference.tiling import Floats, Indices, Strips, cut, origins, window
+from cae_runtime.inference.tiling import Floats, Indices, OverlapAdder, cut, origins, window
+from cae_runtime.io.arrays import Image
 
 _RGB: Final = 3
 _PATCHES_TOGETHER: Final = 16  # at least so many, where the image is wide enough, for each turn of a thread
 
-Image = NDArray[np.uint8] | NDArray[np.uint16]
 Rows = Callable[[int, int], Image]  # rows first..end-1 of a picture, (h, W, C), to be read only
 
 
-class Frame:
+class TiledImage:
     """The work on one image, for as many threads as call `work`.
 
     The rows of patches are taken in parts from top to bottom. A thread stores what only its part touches; the rows that
@@ -45,7 +45,7 @@ class Frame:
         hidden: bool (H, W), true where nothing can be seen: patches of such pixels alone are not run; None: nowhere.
 
     Attributes:
-        turns: number of parts; more threads than that have nothing to do.
+        blocks: number of parts; more threads than that have nothing to do.
     """
 
     def __init__(
@@ -82,9 +82,9 @@ class Frame:
         if len(firsts) > 2 and self._ys[firsts[-1]] < self._ys[firsts[-2] - 1] + patch:
             firsts.pop()
         self._parts = [slice(first, end) for first, end in zip(firsts, [*firsts[1:], len(self._ys)], strict=True)]
-        self.turns = len(self._parts)
+        self.blocks = len(self._parts)
         self._taken = 0
-        self._halves: dict[int, Floats] = {}  # by the part below: what the first of two neighbours has left
+        self._pending_seams: dict[int, Floats] = {}  # by the part below: what the first of two neighbours has left
         self._lock = threading.Lock()
 
     def work(self) -> None:
@@ -103,11 +103,11 @@ class Frame:
     def stop(self) -> None:
         """Let every thread end after the part that it is at."""
         with self._lock:
-            self._taken = self.turns
+            self._taken = self.blocks
 
     def _take(self) -> int | None:
         with self._lock:
-            if self._taken == self.turns:
+            if self._taken == self.blocks:
                 return None
             self._taken += 1
             return self._taken - 1
@@ -118,19 +118,19 @@ class Frame:
         top = int(self._ys[rows.start])
         bottom = top + total.shape[1]
         above = int(self._ys[rows.start - 1]) + self._patch if part else top
-        below = int(self._ys[rows.stop]) if part + 1 < self.turns else bottom
+        below = int(self._ys[rows.stop]) if part + 1 < self.blocks else bottom
         self._store(total[:, above - top : below - top], above)
         if part:
-            self._meet(part, total[:, : above - top], top)
-        if part + 1 < self.turns:
-            self._meet(part + 1, total[:, below - top :], below)
+            self._merge_seam(part, total[:, : above - top], top)
+        if part + 1 < self.blocks:
+            self._merge_seam(part + 1, total[:, below - top :], below)
 
-    def _meet(self, part: int, half: Floats, top: int) -> None:
+    def _merge_seam(self, part: int, half: Floats, top: int) -> None:
         """Leave the rows that a part shares with the one above it, or add them to what the neighbour has left."""
         with self._lock:
-            other = self._halves.pop(part, None)
+            other = self._pending_seams.pop(part, None)
             if other is None:
-                self._halves[part] = half.copy()  # a view would keep all of the part alive
+                self._pending_seams[part] = half.copy()  # a view would keep all of the part alive
         if other is not None:
             self._store(other + half, top)
 
@@ -142,7 +142,7 @@ class Frame:
         if any(missing):
             rows = cast(Image, np.pad(rows, [(0, missing[0]), (0, missing[1]), (0, 0)], mode="reflect"))
         planes = self._planes(rows)
-        strips = Strips(len(ys), len(planes), patch, xs, depth)
+        strips = OverlapAdder(len(ys), len(planes), patch, xs, depth)
         seen = self._seen(ys)
         columns = max(1, self._batch // len(ys))
         if not self._session.fixed_batch:

@@ -83,7 +83,7 @@ def cut(planes: Planes, ys: Indices, xs: Indices, patch: int, depth: int = 1) ->
     return at_each_value[ys[:, None], xs * depth]
 
 
-class Strips:
+class OverlapAdder:
     """Rows of patches that are being added up, first each to a strip as wide as the image.
 
     Patches that do not overlap share a layer, so each is only copied, and whole layers are added: much less work than

@@ -16,7 +16,7 @@ from cae_runtime.errors import ImageError, ProviderError, UsageError
 from cae_runtime.io.formats import FORMAT_OF_SUFFIX
 from cae_runtime.io.headers.header import Header
 from cae_runtime.io.image_files import Picture, decode, encode, header_of, is_lossy, read_file, write_file
-from cae_runtime.io.pipeline import Room, in_order
+from cae_runtime.io.pipeline import PixelBudget, prefetch_map
 from cae_runtime.jobs.planning import Job, Unreadable, is_folder
 from cae_runtime.tasks.notes import Note
 from cae_runtime.tasks.restore import Restorer
@@ -136,7 +136,7 @@ def clean_files(
     Raises:
         ModelError: the model gives patches of another size than it takes, so that no image can be cleaned.
     """
-    room = Room(_PIXELS_UNDER_WAY)
+    room = PixelBudget(_PIXELS_UNDER_WAY)
 
     def open_one(job: Job) -> _Work:
         work = _Work(job, restorer.provider)
@@ -164,8 +164,8 @@ def clean_files(
 
     with ThreadPoolExecutor(1, "cae-read") as reader, ThreadPoolExecutor(1, "cae-write") as writer:
         try:
-            with contextlib.closing(in_order(reader, open_one, jobs, ahead=1)) as opened:
-                yield from in_order(writer, save_one, map(clean_one, opened), ahead=1, finish=True)
+            with contextlib.closing(prefetch_map(reader, open_one, jobs, ahead=1)) as opened:
+                yield from prefetch_map(writer, save_one, map(clean_one, opened), ahead=1, finish=True)
         finally:
             room.close()
 

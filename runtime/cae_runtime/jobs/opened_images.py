@@ -15,7 +15,7 @@ from cae_runtime.errors import ImageError, ProviderError, UsageError
 from cae_runtime.io.formats import is_video
 from cae_runtime.io.image_files import decode, header_of, memory_errors, read_file
 from cae_runtime.io.orientation import upright
-from cae_runtime.io.pipeline import Room, in_order
+from cae_runtime.io.pipeline import PixelBudget, prefetch_map
 from cae_runtime.jobs.planning import Job, Plan, find_pictures, is_folder
 from cae_runtime.jobs.report import Progress
 
@@ -74,10 +74,10 @@ def opened(plan: Plan, doing: str) -> Iterator[Opened]:
         plan: what `images_of` found.
         doing: the word before the bar.
     """
-    room = Room(_PIXELS_UNDER_WAY)
+    room = PixelBudget(_PIXELS_UNDER_WAY)
     with (
         ThreadPoolExecutor(1, "cae-read") as reader,
-        contextlib.closing(in_order(reader, lambda job: _open(job, room), plan.jobs, ahead=1)) as pictures,
+        contextlib.closing(prefetch_map(reader, lambda job: _open(job, room), plan.jobs, ahead=1)) as pictures,
         Progress(len(plan.jobs), doing) as progress,
     ):
         try:
@@ -89,7 +89,7 @@ def opened(plan: Plan, doing: str) -> Iterator[Opened]:
             room.close()
 
 
-def _open(job: Job, room: Room) -> Opened:
+def _open(job: Job, room: PixelBudget) -> Opened:
     taken = 0
     try:
         data = read_file(job.source)

@@ -10,9 +10,9 @@ from typing import Any, Final, Protocol, cast
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from cae_runtime.errors import DeviceError, UsageError
+from cae_runtime.io.arrays import FrameArray
 from cae_runtime.io.formats import starts_like_a_video
 from cae_runtime.io.image_files import PIXELS_MAX
 from cae_runtime.live.video_devices import listed_cameras
@@ -27,8 +27,6 @@ _BACKENDS: Final = {  # of OpenCV, in the order in which they are tried
     "Darwin": (cv2.CAP_AVFOUNDATION,),
 }
 _RATE_MAX: Final = 1000.0  # frames a second; what claims more tells nothing
-
-Frame = NDArray[np.uint8]
 
 
 class Device(Protocol):
@@ -156,14 +154,14 @@ def rate_of(device: Device) -> float | None:
     return rate if 0 < rate <= _RATE_MAX else None
 
 
-def as_frame(picture: object) -> Frame | None:
+def as_frame(picture: object) -> FrameArray | None:
     """Return what a device gave as uint8 (H, W, 3) BGR, or None where it is no picture."""
     if not isinstance(picture, np.ndarray) or picture.dtype != np.uint8 or not 0 < picture.size <= 4 * PIXELS_MAX:
         return None
     if picture.ndim == 2 or (picture.ndim == 3 and picture.shape[2] == 1):
-        return cast(Frame, cv2.cvtColor(picture, cv2.COLOR_GRAY2BGR))
+        return cast(FrameArray, cv2.cvtColor(picture, cv2.COLOR_GRAY2BGR))
     if picture.ndim == 3 and picture.shape[2] == 4:
-        return cast(Frame, cv2.cvtColor(picture, cv2.COLOR_BGRA2BGR))
+        return cast(FrameArray, cv2.cvtColor(picture, cv2.COLOR_BGRA2BGR))
     return picture if picture.ndim == 3 and picture.shape[2] == 3 else None
 
 

@@ -11,7 +11,8 @@ from typing import Final
 import cv2
 
 from cae_runtime.errors import DeviceError
-from cae_runtime.live.camera import Device, Frame, Source, as_frame, open_device, rate_of
+from cae_runtime.io.arrays import FrameArray
+from cae_runtime.live.camera import Device, Source, as_frame, open_device, rate_of
 
 PATIENCE: Final = 5.0  # seconds without a frame after which a camera has stalled
 _FIRST_PATIENCE: Final = 20.0  # the same before the first one: cameras take long to start
@@ -21,7 +22,7 @@ _PAUSE_FIRST, _PAUSE_LONGEST = 1.0, 30.0  # seconds between two trials to reconn
 
 
 @dataclass(frozen=True)
-class Shot:
+class CapturedFrame:
     """A frame that was captured.
 
     Attributes:
@@ -31,7 +32,7 @@ class Shot:
         position: when it is due, in seconds of any clock: of a file its own time, of a camera `time`.
     """
 
-    image: Frame
+    image: FrameArray
     number: int
     time: float
     position: float
@@ -75,7 +76,7 @@ class Capture:
         self.captured = self.taken = 0
         self._taken_number = 0  # of the frame that was handed out last
         self.rate: float | None = None
-        self._newest: Shot | None = None
+        self._newest: CapturedFrame | None = None
         self._error: DeviceError | None = None
         self._ended = self._closed = self._is_opening = False
         self._goes_on = False  # whether more than the first frame was asked for
@@ -92,7 +93,7 @@ class Capture:
             waiting = self._newest is not None and self._newest.number > self._taken_number
             return max(0, self.captured - self.taken - waiting)
 
-    def next(self, timeout: float) -> Shot | None:
+    def next(self, timeout: float) -> CapturedFrame | None:
         """Wait for a frame that is newer than the last, and return the newest.
 
         Args:
@@ -239,14 +240,14 @@ class Capture:
         with self._change:
             self._change.wait_for(lambda: not self._is_mine(mine), max(0.0, moment - time.monotonic()))
 
-    def _show(self, frame: Frame, mine: int, position: float | None = None) -> None:
+    def _show(self, frame: FrameArray, mine: int, position: float | None = None) -> None:
         with self._change:
             if not self._is_mine(mine):
                 return
             self.captured += 1
             self._last_sign = time.monotonic()
             due = self._last_sign if position is None else position
-            self._newest = Shot(frame, self.captured, self._last_sign, due)
+            self._newest = CapturedFrame(frame, self.captured, self._last_sign, due)
             self._change.notify_all()
 
     def _fail(self, mine: int, reason: str) -> None:

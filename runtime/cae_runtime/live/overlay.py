@@ -9,7 +9,7 @@ from typing import Final, cast
 import cv2
 import numpy as np
 
-from cae_runtime.live.camera import Frame
+from cae_runtime.io.arrays import FrameArray
 
 KEYS: Final = (
     ("C", "compare with the original; drag the line"),
@@ -82,7 +82,7 @@ def place(frame: tuple[int, int], window: tuple[int, int]) -> Place:
     return Place((window[0] - width) // 2, (window[1] - height) // 2, width, height)
 
 
-def fitted(frame: Frame, size: tuple[int, int]) -> Frame:
+def fitted(frame: FrameArray, size: tuple[int, int]) -> FrameArray:
     """Return a frame scaled into a size, its shape kept, with black around it; itself where it has the size.
 
     Args:
@@ -95,7 +95,7 @@ def fitted(frame: Frame, size: tuple[int, int]) -> Frame:
     scaled = frame
     if (where.width, where.height) != (frame.shape[1], frame.shape[0]):
         way = cv2.INTER_AREA if where.width < frame.shape[1] else cv2.INTER_CUBIC
-        scaled = cast(Frame, cv2.resize(frame, (where.width, where.height), interpolation=way))
+        scaled = cast(FrameArray, cv2.resize(frame, (where.width, where.height), interpolation=way))
     if (where.width, where.height) == size:
         return scaled
     canvas = np.zeros((size[1], size[0], 3), np.uint8)
@@ -103,7 +103,9 @@ def fitted(frame: Frame, size: tuple[int, int]) -> Frame:
     return canvas
 
 
-def compose(original: Frame, cleaned: Frame, window: tuple[int, int], view: View, lines: Sequence[str]) -> Frame:
+def compose(
+    original: FrameArray, cleaned: FrameArray, window: tuple[int, int], view: View, lines: Sequence[str]
+) -> FrameArray:
     """Draw what the window shows.
 
     Args:
@@ -140,7 +142,7 @@ def compose(original: Frame, cleaned: Frame, window: tuple[int, int], view: View
     return canvas
 
 
-def _draw_divider(canvas: Frame, where: Place, view: View, scale: float) -> None:
+def _draw_divider(canvas: FrameArray, where: Place, view: View, scale: float) -> None:
     x = where.left + round(view.divider * where.width)
     cv2.line(canvas, (x, where.top), (x, where.top + where.height - 1), _WHITE, max(1, round(2 * scale)))
     baseline = where.top + where.height - round(16 * scale)
@@ -151,7 +153,7 @@ def _draw_divider(canvas: Frame, where: Place, view: View, scale: float) -> None
             _draw_text(canvas, text, (start, baseline), 0.7 * scale, _WHITE)
 
 
-def _draw_keys(canvas: Frame, scale: float) -> None:
+def _draw_keys(canvas: FrameArray, scale: float) -> None:
     size = 0.7 * scale
     line = round(34 * scale)
     first = max(cv2.getTextSize(key, _FONT, size, 1)[0][0] for key, _ in KEYS) + round(24 * scale)
@@ -165,7 +167,7 @@ def _draw_keys(canvas: Frame, scale: float) -> None:
         _draw_text(canvas, text, (left + round(24 * scale) + first, y), size, _GRAY)
 
 
-def _draw_box(canvas: Frame, lines: Sequence[str], scale: float, *, top: bool) -> None:
+def _draw_box(canvas: FrameArray, lines: Sequence[str], scale: float, *, top: bool) -> None:
     size, line, margin = 0.65 * scale, round(30 * scale), round(12 * scale)
     width = max(cv2.getTextSize(text, _FONT, size, 1)[0][0] for text in lines) + 2 * margin
     height = line * len(lines) + margin
@@ -175,12 +177,12 @@ def _draw_box(canvas: Frame, lines: Sequence[str], scale: float, *, top: bool) -
         _draw_text(canvas, text, (2 * margin, y + line * (number + 1) - round(5 * scale)), size, _WHITE)
 
 
-def _darken(canvas: Frame, left: int, top: int, width: int, height: int) -> None:
+def _darken(canvas: FrameArray, left: int, top: int, width: int, height: int) -> None:
     area = canvas[max(0, top) : max(0, top + height), left : left + width]
     area //= 4
 
 
-def _draw_text(canvas: Frame, text: str, at: tuple[int, int], size: float, color: tuple[int, int, int]) -> None:
+def _draw_text(canvas: FrameArray, text: str, at: tuple[int, int], size: float, color: tuple[int, int, int]) -> None:
     weight = max(1, round(1.6 * size))
     for (x, y), ink in (((at[0] + 1, at[1] + 1), (0, 0, 0)), (at, color)):
         cv2.putText(canvas, text, (x, y), _FONT, size, ink, weight, cv2.LINE_AA)

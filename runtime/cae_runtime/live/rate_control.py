@@ -16,7 +16,7 @@ _ROOM: Final = 0.85  # of a frame's time that the model above must leave untouch
 _WAIT_FIRST, _WAIT_LONGEST = 4.0, 60.0  # seconds before a step up; doubled by each that had to be taken back
 
 
-def ladder(model: str) -> list[str]:
+def fallback_models(model: str) -> list[str]:
     """Return a model and the packaged ones that are cheaper, best first; a file has none that is known."""
     for names in _LADDERS:
         if model in names:
@@ -24,7 +24,7 @@ def ladder(model: str) -> list[str]:
     return [model]
 
 
-class Pace:
+class RateController:
     """Chooses among models.
 
     Args:

@@ -8,7 +8,7 @@ from typing import Final
 import cv2
 
 from cae_runtime.errors import ImageError, UsageError
-from cae_runtime.live.camera import Frame
+from cae_runtime.io.arrays import FrameArray
 from cae_runtime.live.overlay import fitted
 from cae_shared.folders import make_folder
 from cae_shared.temporary import discard, temporary_beside
@@ -46,9 +46,9 @@ class Recorder:
         self._writer: cv2.VideoWriter | None = None
         self._size = (0, 0)
         self._began = 0.0
-        self._last: Frame | None = None
+        self._last: FrameArray | None = None
 
-    def write(self, frame: Frame, time: float) -> None:
+    def write(self, frame: FrameArray, time: float) -> None:
         """Add a frame.
 
         Args:

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from cae_runtime.errors import DeviceError, ImageError, UsageError
-from cae_runtime.live.camera import Frame, Source
-from cae_runtime.live.capture import Capture, Shot
+from cae_runtime.io.arrays import FrameArray
+from cae_runtime.live.camera import Source
+from cae_runtime.live.capture import Capture, CapturedFrame
 from cae_runtime.live.overlay import View
-from cae_runtime.live.rate_control import Pace, ladder
+from cae_runtime.live.rate_control import RateController, fallback_models
 from cae_runtime.live.recorder import Recorder
 from cae_runtime.live.stats import LiveFigures
 from cae_runtime.live.viewer import Screen
@@ -132,7 +133,7 @@ class _Live:
         self,
         settings: LiveSettings,
         capture: Capture,
-        pace: Pace,
+        pace: RateController,
         view: View,
         screen: Screen | None,
         virtual: VirtualCamera | None,
@@ -143,7 +144,9 @@ class _Live:
         self._screen, self._virtual, self._tell, self._report = screen, virtual, tell, report
         self._told_too_slow = False
         self._cleaner = FrameCleaner(settings.temporal)
-        self._last: tuple[Shot, Frame, float] | None = None  # what is shown, fully cleaned, and the strength it has
+        self._last: tuple[CapturedFrame, FrameArray, float] | None = (
+            None  # what is shown, fully cleaned, and the strength it has
+        )
         self._figures = LiveFigures(pace.model)
         self._recorder: Recorder | None = None
         self._worker = ThreadPoolExecutor(1, "cae-live")  # the window lives on while a frame is being cleaned
@@ -152,7 +155,7 @@ class _Live:
         if settings.record:
             self._record(settings.record)
 
-    def run(self, shot: Shot | None, began: float) -> None:
+    def run(self, shot: CapturedFrame | None, began: float) -> None:
         """Clean frame after frame, from the first on, until there is a reason to end."""
         settings = self._settings
         while self._goes_on:
@@ -185,7 +188,7 @@ class _Live:
             if self._report:
                 self._report(figures)
 
-    def _show(self, shot: Shot) -> None:
+    def _show(self, shot: CapturedFrame) -> None:
         started = time.monotonic()
         size = (shot.image.shape[1], shot.image.shape[0])
         if size != self._size and self._size != (0, 0):
@@ -224,10 +227,10 @@ class _Live:
                 "fastest model at hand; a smaller picture (--size), --no-temporal, more CPUs or a GPU (--provider) help"
             )
 
-    def _clean(self, shot: Shot) -> Frame:
+    def _clean(self, shot: CapturedFrame) -> FrameArray:
         return self._cleaner(self._pace.restorer, shot.image)
 
-    def _draw(self, original: Frame, shown: Frame) -> None:
+    def _draw(self, original: FrameArray, shown: FrameArray) -> None:
         if self._screen:
             lines = self._figures.lines(self._pace, self._capture.dropped, self._view.strength)
             self._screen.show(original, shown, lines)
@@ -282,7 +285,7 @@ class _Live:
             self._tell(f"recorded {recorder.frames} frames -> {recorder.path}")
 
 
-def _first(capture: Capture, until: float | None) -> Shot | None:
+def _first(capture: Capture, until: float | None) -> CapturedFrame | None:
     """Wait for the first frame; return None where it did not come until then, or never will."""
     while (shot := capture.next(0.2)) is None:
         if capture.ended or (until is not None and time.monotonic() >= until):
@@ -304,8 +307,8 @@ def _what_it_gives(source: Source, width: int, height: int, rate: float | None) 
 
 
 def _begin_pace(
-    settings: LiveSettings, restorer: Restorer, frame: Frame, rate: float | None, tell: Callable[[str], None]
-) -> Pace:
+    settings: LiveSettings, restorer: Restorer, frame: FrameArray, rate: float | None, tell: Callable[[str], None]
+) -> RateController:
     """Choose the model to begin with, and say which it is where there was a choice."""
     opened = {settings.model: restorer}
 
@@ -318,10 +321,10 @@ def _begin_pace(
         return time.monotonic() - started
 
     target = settings.target_fps or ((rate or _SMOOTH) if settings.adapts else None)
-    models = ladder(settings.model) if target else [settings.model]
+    models = fallback_models(settings.model) if target else [settings.model]
     if settings.target_fps and len(models) == 1:
         tell(f"--target-fps: there is no cheaper model than {settings.model!r} to step down to")
-    pace = Pace(models, 1 / target if target else None, open_model)
+    pace = RateController(models, 1 / target if target else None, open_model)
     if settings.adapts:
         seconds = pace.begin(measure, None if settings.target_fps else 1 / _SMOOTH)
         what = f"the best packaged one that makes {pace.target:g} frames a second here"

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from cae_runtime.live.rate_control import Pace
+from cae_runtime.live.rate_control import RateController
 
 _SPAN: Final = 2.0  # seconds that the overlay looks back
 _KEPT: Final = 10_000  # frames that the figures of the whole rest on: the last ones
@@ -34,7 +34,7 @@ class LiveFigures:
         self._oldest = self._oldest_of_all = 0.0
         self._began = self._second_began = time.monotonic()
 
-    def add(self, seconds: float, age: float, pace: Pace) -> None:
+    def add(self, seconds: float, age: float, pace: RateController) -> None:
         """Take note of a frame: what it took from filter to window, and how old it was when it was shown."""
         self.frames += 1
         self._recent.append((time.monotonic(), seconds))
@@ -43,7 +43,7 @@ class LiveFigures:
         self._oldest, self._oldest_of_all = max(self._oldest, age), max(self._oldest_of_all, age)
         self._model, self._provider = pace.model, pace.restorer.provider
 
-    def lines(self, pace: Pace, dropped: int, strength: float) -> list[str]:
+    def lines(self, pace: RateController, dropped: int, strength: float) -> list[str]:
         """Return the overlay's lines."""
         now = time.monotonic()
         recent = [(at, seconds) for at, seconds in self._recent if now - at <= _SPAN]
@@ -59,7 +59,7 @@ class LiveFigures:
         """Return whether a line is due."""
         return time.monotonic() - self._second_began >= 1
 
-    def of_the_second(self, pace: Pace, dropped: int) -> dict[str, Any]:
+    def of_the_second(self, pace: RateController, dropped: int) -> dict[str, Any]:
         """Return the figures since the last call."""
         now = time.monotonic()
         line = {

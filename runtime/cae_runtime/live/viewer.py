@@ -8,8 +8,8 @@ from typing import Final
 
 import cv2
 
+from cae_runtime.io.arrays import FrameArray
 from cae_runtime.io.image_files import write_file
-from cae_runtime.live.camera import Frame
 from cae_runtime.live.overlay import View, compose, place
 from cae_runtime.live.window import CLOSED, Window
 
@@ -30,12 +30,12 @@ class Screen:
         where = place(size, _SIDE_MAX)
         smaller = where.width < size[0]
         self._window = Window((where.width, where.height) if smaller else size, self._drag)
-        self._pair: tuple[Frame, Frame] | None = None
+        self._pair: tuple[FrameArray, FrameArray] | None = None
         self._lines: list[str] = []
         self._message, self._message_since = "", 0.0
         self._drawn = ""
 
-    def show(self, original: Frame, cleaned: Frame, lines: list[str]) -> None:
+    def show(self, original: FrameArray, cleaned: FrameArray, lines: list[str]) -> None:
         """Show a frame, uint8 (H, W, 3), BGR, before and after, and the overlay's lines."""
         self._pair, self._lines = (original, cleaned), lines
         self._draw()

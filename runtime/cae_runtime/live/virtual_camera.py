@@ -6,7 +6,7 @@ import platform
 from typing import Any, Final
 
 from cae_runtime.errors import DeviceError, UsageError
-from cae_runtime.live.camera import Frame
+from cae_runtime.io.arrays import FrameArray
 from cae_runtime.live.overlay import fitted
 
 INSTALL: Final = "pip install 'cae-toolkit[virtual-camera]' (in a checkout: pip install -e '.[virtual-camera]')"
@@ -46,7 +46,7 @@ class VirtualCamera:
             raise DeviceError(f"there is no virtual camera to write to ({reason}): {hint}") from e
         self.name: str = self._camera.device
 
-    def send(self, frame: Frame) -> None:
+    def send(self, frame: FrameArray) -> None:
         """Show a frame, uint8 (H, W, 3), BGR.
 
         Raises:

@@ -10,7 +10,7 @@ from typing import Final
 
 import cv2
 
-from cae_runtime.live.camera import Frame
+from cae_runtime.io.arrays import FrameArray
 from cae_shared.children import end_child, start_child
 
 TITLE: Final = "CAE Toolkit"
@@ -71,7 +71,7 @@ class Window:
                 self._size = (width, height)
         return self._size
 
-    def show(self, canvas: Frame) -> None:
+    def show(self, canvas: FrameArray) -> None:
         """Show a picture of the window's size; nothing happens once the window was closed."""
         if not (self._shown and self._is_closed()):
             cv2.imshow(TITLE, canvas)

@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cae_runtime.arguments import check_image
-from cae_runtime.inference.patch_model import OverPatches
+from cae_runtime.inference.patch_model import PatchModel
 from cae_runtime.inference.session import Session
-from cae_runtime.inference.tiling import Floats, Strips, window
+from cae_runtime.inference.tiling import Floats, OverlapAdder, window
 from cae_runtime.io.contact_sheet import Cell, contact_sheet, thumbnail, to_bgr
 from cae_runtime.io.image_files import write_file
 from cae_runtime.jobs.opened_images import Opened, images_of, opened, tried
@@ -57,10 +57,10 @@ class Detection:
     anomaly: bool
 
 
-class Detector(OverPatches):
+class Detector(PatchModel):
     """Finds what is unlike the good pictures that a model of task `anomaly` was trained on.
 
-    Made of a file that `cae-export --anomaly` wrote, with the arguments, attributes and errors of `OverPatches`; the
+    Made of a file that `cae-export --anomaly` wrote, with the arguments, attributes and errors of `PatchModel`; the
     threshold of `score`, `session.spec.threshold`, was found for the recommended overlap.
     """
 
@@ -79,11 +79,11 @@ class Detector(OverPatches):
         weights_y, weights_x = (window(starts, patch, grid.overlap) for starts in (grid.ys, grid.xs))
         heat = np.zeros((int(grid.ys[-1]) + patch, int(grid.xs[-1]) + patch), np.float32)
         score = 0.0
-        strips: Strips | None = None
+        strips: OverlapAdder | None = None
         with self._over(grid) as parts:
             for rows, columns, scores in parts:  # (ny, nx, 1, P, P)
                 score = max(score, float(scores.mean(axis=(2, 3, 4), dtype=np.float64).max()))
-                strips = strips or Strips(len(scores), 1, patch, grid.xs)
+                strips = strips or OverlapAdder(len(scores), 1, patch, grid.xs)
                 strips.put(scores, weights_x[columns], columns.start)
                 if columns.stop == len(grid.xs):
                     ys = grid.ys[rows]

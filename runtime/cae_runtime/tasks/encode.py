@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cae_runtime.errors import UsageError
-from cae_runtime.inference.patch_model import OverPatches
+from cae_runtime.inference.patch_model import PatchModel
 from cae_runtime.inference.session import Session
 from cae_runtime.inference.tiling import Floats
 from cae_runtime.jobs.opened_images import images_of, opened, tried
@@ -35,10 +35,10 @@ HEEDED: Final = frozenset({"sources", "overlap", "per_patch"})
 SUFFIXES: Final = (".npz", ".csv")
 
 
-class Encoder(OverPatches):
+class Encoder(PatchModel):
     """Gives the codes of pictures with a model of task `encode`.
 
-    Made of a file that `cae-export --part encoder` wrote, with the arguments, attributes and errors of `OverPatches`;
+    Made of a file that `cae-export --part encoder` wrote, with the arguments, attributes and errors of `PatchModel`;
     `session.code_shape` is the shape of one code.
     """
 

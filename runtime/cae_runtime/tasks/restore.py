@@ -16,8 +16,9 @@ from cae_runtime.inference.model_spec import ModelSpec
 from cae_runtime.inference.patch_model import checked_batch, checked_overlap
 from cae_runtime.inference.providers import AUTO, CPU
 from cae_runtime.inference.session import DEFAULT_MODEL, Session, open_for
-from cae_runtime.inference.tiled_image import Frame, Image, Rows
-from cae_runtime.io.pipeline import SideBySide
+from cae_runtime.inference.tiled_image import Rows, TiledImage
+from cae_runtime.inference.worker_threads import WorkerThreads
+from cae_runtime.io.arrays import Image
 from cae_runtime.tasks.notes import Tell, faint_noise, few_values
 from cae_runtime.tasks.stretch import PutBack, stretch_for
 from cae_runtime.tasks.transparent_pixels import filled, hidden_pixels
@@ -78,7 +79,7 @@ class Restorer:
         self._stretch = checked_flag("stretch", stretch)
         workers = self._session.workers
         pinned = checked_flag("pin_threads", pin_threads) and self.provider == CPU
-        self._workers = SideBySide(workers, one_cpu_each(workers) if pinned else ())
+        self._workers = WorkerThreads(workers, one_cpu_each(workers) if pinned else ())
         self._closes = (self._workers,) if isinstance(model, Session) else (self._workers, self._session)
 
     def __enter__(self) -> Self:
@@ -214,8 +215,8 @@ class Restorer:
             tell(faint_noise(deviation, helped))
 
     def _run(self, image: Image, result: Image, strength: float, rows: Rows, hidden: NDArray[np.bool_] | None) -> None:
-        frame = Frame(self._session, image, result, self._overlap, self.batch, strength, self._bgr, rows, hidden)
+        frame = TiledImage(self._session, image, result, self._overlap, self.batch, strength, self._bgr, rows, hidden)
         self._share_out(frame)
 
-    def _share_out(self, work: Frame | PutBack) -> None:
-        self._workers.run(work.work, min(self._session.workers, work.turns), work.stop)
+    def _share_out(self, work: TiledImage | PutBack) -> None:
+        self._workers.run(work.work, min(self._session.workers, work.blocks), work.stop)

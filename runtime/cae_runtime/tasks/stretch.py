@@ -27,7 +27,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cae_runtime.inference.model_spec import ModelSpec
-from cae_runtime.inference.tiled_image import Image, Rows
+from cae_runtime.inference.tiled_image import Rows
+from cae_runtime.io.arrays import Image
 from cae_runtime.tasks.noise_model import NoiseModel, measured_noise
 
 Floats = NDArray[np.float32]
@@ -183,7 +184,7 @@ class PutBack:
         strength: s in 0..1; the result is picture + s * (cleaned - picture).
 
     Attributes:
-        turns: number of parts; more threads than that have nothing to do.
+        blocks: number of parts; more threads than that have nothing to do.
     """
 
     def __init__(self, stretch: Stretch, result: Image, strength: float) -> None:
@@ -192,9 +193,9 @@ class PutBack:
         step = max(_PART * _HALO, _PIXELS // width)
         self._tops = [*range(0, max(height - step // 2, 1), step), height]
         self._edges = [result[max(0, top - _HALO) : top + _HALO].copy() for top in self._tops]
-        self.turns = len(self._tops) - 1
-        self._gone = [0.0] * self.turns
-        self._left = iter(range(self.turns))
+        self.blocks = len(self._tops) - 1
+        self._gone = [0.0] * self.blocks
+        self._left = iter(range(self.blocks))
         self._lock = threading.Lock()
 
     @property

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cae_runtime.inference.tiled_image import Image
+from cae_runtime.io.arrays import Image
 
 
 def hidden_pixels(alpha: Image) -> NDArray[np.bool_] | None:

@@ -8,8 +8,7 @@ from typing import cast
 import cv2
 import numpy as np
 
-from cae_runtime.inference.tiled_image import Image
-from cae_runtime.live.camera import Frame
+from cae_runtime.io.arrays import FrameArray, Image
 from cae_runtime.video.temporal_filter import TemporalFilter
 
 
@@ -25,7 +24,7 @@ class FrameCleaner:
     def __init__(self, temporal: bool) -> None:
         self._average = TemporalFilter() if temporal else None
 
-    def __call__(self, restorer: Callable[[Frame], Image], frame: Frame) -> Frame:
+    def __call__(self, restorer: Callable[[FrameArray], Image], frame: FrameArray) -> FrameArray:
         """Return the next frame, fully cleaned: uint8 (H, W, 3), BGR, as it came.
 
         Raises:
@@ -34,18 +33,20 @@ class FrameCleaner:
         return np.asarray(restorer(self._average(frame) if self._average else frame), np.uint8)
 
 
-def frame_cleaner(restorer: Callable[[Frame], Image], strength: float, temporal: bool) -> Callable[[Frame], Frame]:
+def frame_cleaner(
+    restorer: Callable[[FrameArray], Image], strength: float, temporal: bool
+) -> Callable[[FrameArray], FrameArray]:
     """Return what is done to each frame of one video; it is called with them in turn, and keeps what it has seen."""
     cleaner = FrameCleaner(temporal)
 
-    def clean(frame: Frame) -> Frame:
+    def clean(frame: FrameArray) -> FrameArray:
         return blended(frame, cleaner(restorer, frame), strength) if strength else frame
 
     return clean
 
 
-def blended(frame: Frame, cleaned: Frame, strength: float) -> Frame:
+def blended(frame: FrameArray, cleaned: FrameArray, strength: float) -> FrameArray:
     """Return frame + strength * (cleaned - frame), rounded; 1 and 0 are the arrays themselves."""
     if strength in (0, 1):
         return cleaned if strength else frame
-    return cast(Frame, cv2.addWeighted(cleaned, strength, frame, 1 - strength, 0))
+    return cast(FrameArray, cv2.addWeighted(cleaned, strength, frame, 1 - strength, 0))

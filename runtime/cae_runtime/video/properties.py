@@ -46,7 +46,7 @@ _OF_THE_CONTAINER: Final = {
 
 
 @dataclass(frozen=True)
-class Look:
+class VideoProperties:
     """What all frames of a video have in common; tags are FFmpeg's numbers.
 
     Attributes:
@@ -74,7 +74,7 @@ class Look:
     lost: frozenset[str]
 
 
-def look_at(frame: av.VideoFrame, stream: VideoStream) -> Look:
+def properties_of(frame: av.VideoFrame, stream: VideoStream) -> VideoProperties:
     """Look at a decoded frame.
 
     Raises:
@@ -108,7 +108,7 @@ def look_at(frame: av.VideoFrame, stream: VideoStream) -> Look:
     if Type.DISPLAYMATRIX in side_data:
         display = tuple(np.frombuffer(bytes(found[Type.DISPLAYMATRIX]), np.int32).tolist())
     shape = stream.sample_aspect_ratio
-    return Look(
+    return VideoProperties(
         frame.width,
         frame.height,
         _layout_of(pixels),
@@ -122,7 +122,7 @@ def look_at(frame: av.VideoFrame, stream: VideoStream) -> Look:
     )
 
 
-def lost_between(before: Look, after: Look) -> set[str]:
+def lost_between(before: VideoProperties, after: VideoProperties) -> set[str]:
     """Return what an output does not have of what its source has."""
     names = ("colour matrix", "colour primaries", "colour transfer")
     lost = {

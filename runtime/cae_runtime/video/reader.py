@@ -22,7 +22,7 @@ from cae_runtime.errors import VideoError
 from cae_runtime.io.formats import starts_like_a_video
 from cae_runtime.io.image_files import PIXELS_MAX
 from cae_runtime.video.missing_frames import Extent
-from cae_runtime.video.properties import INTERPOLATION, Look, look_at
+from cae_runtime.video.properties import INTERPOLATION, VideoProperties, properties_of
 
 _DEMUXERS: Final = "mov,matroska,avi"  # none of them opens another file or an address
 _SAFE: Final = {"protocol_whitelist": "file", "format_whitelist": _DEMUXERS}
@@ -34,7 +34,7 @@ _NOTHING_CONCEALED: Final = {"mjpeg"}  # decoders that hand out what they filled
 
 
 @dataclass(frozen=True)
-class Frame:
+class TimedFrame:
     """One frame.
 
     Attributes:
@@ -55,11 +55,11 @@ class Step:
     """What is read at once: packets of other streams, and the frame after them; None where there is none."""
 
     packets: list[Packet[Stream]]
-    frame: Frame | None
+    frame: TimedFrame | None
 
 
 @dataclass
-class _Lost:
+class _LostTimes:
     """Times of frames that could not be decoded, and are still to be shown."""
 
     times: list[tuple[int, int]] = field(default_factory=list)
@@ -83,7 +83,7 @@ class VideoSource:
         container: the opened file.
         stream: the video in it: the first that is no cover picture.
         frames: about how many frames it has, None where the file does not tell.
-        look: what all frames have in common; None until the first step is read.
+        properties: what all frames have in common; None until the first step is read.
         resized: frames had another size than the first, and were brought to that.
         truncated: what of the file is missing, its end or parts in between; empty as long as nothing is known of that.
 
@@ -103,13 +103,13 @@ class VideoSource:
             raise VideoError(_why_not(path, e)) from e
         try:
             self.stream = self._choose()
-            self.look: Look | None = None
+            self.properties: VideoProperties | None = None
             self.frames = self.stream.frames or self._guessed_frames()
         except BaseException:
             self.close()
             raise
         self._reformatter = VideoReformatter()
-        self._lost = _Lost()
+        self._lost = _LostTimes()
         self._sent: dict[int, int] = {}  # times and durations of packets whose frames have not come out yet
         self._end = 0  # where the last frame that was given ends
         self._last = -(2**62)
@@ -166,8 +166,8 @@ class VideoSource:
     def steps(self) -> Iterator[Step]:
         """Yield all that is in the file, in the order of the frames; the first step has a frame.
 
-        A frame that cannot be decoded is the one before once more (at the beginning: the first good one). `look` is
-        there as soon as the first step is.
+        A frame that cannot be decoded is the one before once more (at the beginning: the first good one).
+        `properties` is there as soon as the first step is.
 
         Raises:
             VideoError: no frame can be decoded, or a frame has alpha or more than 2^28 pixels.
@@ -213,7 +213,7 @@ class VideoSource:
         packet.time_base = self.time_base
         yield packet
 
-    def _frames(self, packet: Packet[VideoStream]) -> Iterator[Frame]:
+    def _frames(self, packet: Packet[VideoStream]) -> Iterator[TimedFrame]:
         """Yield the frames that come out when a packet goes in, and before them those that were lost."""
         time = packet.pts if packet.pts is not None else packet.dts
         if self._sorted_times and packet.dts is not None:
@@ -237,9 +237,9 @@ class VideoSource:
             if frame.is_corrupt:
                 self._lost.add(self._end if frame.pts is None else frame.pts, frame.duration)
                 continue
-            if self.look is None:
-                self.look = look_at(frame, self.stream)
-            pixels, begun = self._bgr(frame, self.look), self._shown
+            if self.properties is None:
+                self.properties = properties_of(frame, self.stream)
+            pixels, begun = self._bgr(frame, self.properties), self._shown
             for pts, duration in self._lost.before(frame.pts):
                 yield self._timed(None if self._shown else pixels, pts, duration, damaged=True)
             known = self._shown and not begun  # given in the place of the damaged ones that the file begins with
@@ -254,26 +254,26 @@ class VideoSource:
             if self._shown and self._last < time < pts:
                 self._lost.add(time, duration)
 
-    def _timed(self, pixels: NDArray[np.uint8] | None, pts: int, duration: int, damaged: bool = False) -> Frame:
+    def _timed(self, pixels: NDArray[np.uint8] | None, pts: int, duration: int, damaged: bool = False) -> TimedFrame:
         """Return a frame that is shown after the one before."""
         self._shown = True
         pts = max(pts, self._last + 1)
         duration = duration or max(1, round(1 / self.rate / self.time_base))
         self._last, self._end = pts, pts + duration
-        return Frame(pixels, pts, duration, damaged)
+        return TimedFrame(pixels, pts, duration, damaged)
 
-    def _bgr(self, frame: av.VideoFrame, look: Look) -> NDArray[np.uint8]:
+    def _bgr(self, frame: av.VideoFrame, properties: VideoProperties) -> NDArray[np.uint8]:
         pixels = frame.width * frame.height
         if pixels > PIXELS_MAX:
             raise VideoError(f"has {frame.width}x{frame.height} pixels: the limit is {PIXELS_MAX} pixels")
-        self.resized |= (frame.width, frame.height) != (look.width, look.height)
+        self.resized |= (frame.width, frame.height) != (properties.width, properties.height)
         converted = self._reformatter.reformat(
             frame,
-            look.width,
-            look.height,
+            properties.width,
+            properties.height,
             "bgr24",
-            src_colorspace=look.matrix,
-            src_color_range=look.range,
+            src_colorspace=properties.matrix,
+            src_color_range=properties.range,
             dst_color_range=ColorRange.JPEG,
             interpolation=INTERPOLATION,
             threads=1,

@@ -25,7 +25,7 @@ from cae_runtime.errors import (
 )
 from cae_runtime.inference.session import DEFAULT_MODEL, Session
 from cae_runtime.io.formats import CODECS_OF_FORMAT, CRF_MAX, PIXEL_FORMATS, VIDEO_FORMAT_OF_SUFFIX, VideoCoding
-from cae_runtime.io.pipeline import in_order
+from cae_runtime.io.pipeline import prefetch_map
 from cae_runtime.jobs.planning import Job
 from cae_runtime.tasks.restore import Restorer
 from cae_runtime.video.frame_cleaner import frame_cleaner
@@ -33,7 +33,7 @@ from cae_shared.folders import make_folder
 from cae_shared.temporary import discard, temporary_beside
 
 if TYPE_CHECKING:  # what needs PyAV is imported when a video is opened
-    from cae_runtime.video.reader import Frame, Step, VideoSource
+    from cae_runtime.video.reader import Step, TimedFrame, VideoSource
     from cae_runtime.video.writer import VideoSink
 
 INSTALL: Final = (
@@ -313,20 +313,21 @@ class _Work:
 
     def _pump(self, sink: VideoSink, first: Step, steps: Iterator[Step]) -> None:
         """Decode, clean and encode, each in its thread."""
-        assert self._source.look is not None  # noqa: S101 - known with the first step
-        ahead = max(1, min(_FRAMES_AHEAD, _PIXELS_AHEAD // (self._source.look.width * self._source.look.height)))
+        properties = self._source.properties
+        assert properties is not None  # noqa: S101 - known with the first step
+        ahead = max(1, min(_FRAMES_AHEAD, _PIXELS_AHEAD // (properties.width * properties.height)))
 
-        def write(done: tuple[Step, NDArray[np.uint8] | None]) -> Frame | None:
+        def write(done: tuple[Step, NDArray[np.uint8] | None]) -> TimedFrame | None:
             sink.write(*done)
             return done[0].frame
 
         with (
             ThreadPoolExecutor(1, "cae-decode") as reader,
             ThreadPoolExecutor(1, "cae-encode") as writer,
-            closing(in_order(reader, lambda _: next(steps, None), repeat(None), ahead)) as read,
+            closing(prefetch_map(reader, lambda _: next(steps, None), repeat(None), ahead)) as read,
         ):
             whole = chain([first], iter(lambda: next(read), None))
-            for frame in in_order(writer, write, map(self._cleaned_step, whole), ahead, finish=True):
+            for frame in prefetch_map(writer, write, map(self._cleaned_step, whole), ahead, finish=True):
                 if frame is not None:
                     self._count(frame)
 
@@ -337,7 +338,7 @@ class _Work:
             self._before = self._clean(step.frame.pixels)
         return step, self._before
 
-    def _count(self, frame: Frame) -> None:
+    def _count(self, frame: TimedFrame) -> None:
         self._frames += 1
         self._repeated += frame.damaged
         if self._on_frame is not None:
@@ -348,18 +349,18 @@ class _Work:
         from cae_runtime.video.properties import lost_between, lost_tags
         from cae_runtime.video.reader import VideoSource
 
-        look = self._source.look
-        assert look is not None  # noqa: S101 - as above
+        properties = self._source.properties
+        assert properties is not None  # noqa: S101 - as above
         after = VideoSource(written)
         try:
             next(after.steps())
-            assert after.look is not None  # noqa: S101 - as above
-            dropped |= lost_between(look, after.look) | lost_tags(self._source.container, after.container)
+            assert after.properties is not None  # noqa: S101 - as above
+            dropped |= lost_between(properties, after.properties) | lost_tags(self._source.container, after.container)
         finally:
             after.close()
         if self._source.resized:
             dropped.add("changes of size")
-        return CleanedVideo(look.width, look.height, self._frames, self._repeated, tuple(sorted(dropped)))
+        return CleanedVideo(properties.width, properties.height, self._frames, self._repeated, tuple(sorted(dropped)))
 
     def _partial(self) -> Path:
         """Return the name of what was done of the output; never that of the source."""

@@ -30,7 +30,7 @@ from cae_runtime.io.formats import (
     WEBM,
     VideoCoding,
 )
-from cae_runtime.video.properties import INTERPOLATION, Look, kept_metadata
+from cae_runtime.video.properties import INTERPOLATION, VideoProperties, kept_metadata
 from cae_runtime.video.reader import Step, VideoSource, is_cover
 
 DEFAULT_CRF: Final = {"h264": 18, "h265": 20, "vp9": 24, "av1": 24}
@@ -54,7 +54,7 @@ class VideoSink:
     Args:
         path: where; its name does not tell the format.
         suffix: of the name that it will have, such as `.mp4`.
-        source: the open video, whose look is known.
+        source: the open video, whose properties are known.
         coding: codec (without one the format's first), quality (without one a loss that is hard to see), chroma.
 
     Attributes:
@@ -71,9 +71,9 @@ class VideoSink:
         codec = coding.codec or CODECS_OF_FORMAT[self._format][0]
         if _ENCODERS[codec] not in av.codecs_available:
             raise UsageError(f"codec {codec!r} has no encoder ({_ENCODERS[codec]}) in this PyAV: choose another codec")
-        assert source.look is not None  # noqa: S101 - known with the first step
-        self._look: Look = source.look
-        self.dropped: set[str] = set(self._look.lost)
+        assert source.properties is not None  # noqa: S101 - known with the first step
+        self._properties: VideoProperties = source.properties
+        self.dropped: set[str] = set(self._properties.lost)
         self._layout = self._chosen_layout(codec, coding.pixel_format)
         self._size = self._possible_size(codec)
         self._reformatter = VideoReformatter()
@@ -102,7 +102,7 @@ class VideoSink:
             self.dropped.discard("data stream (bin_data)")  # how MP4 keeps the chapters' names
 
     def _add_video(self, source: VideoSource, codec: str, crf: int) -> VideoStream:
-        look = self._look
+        properties = self._properties
         rate: Fraction = min(source.rate, _RATE_MAX)
         stream = self._container.add_stream(_ENCODERS[codec], rate=rate)
         assert isinstance(stream, VideoStream)  # noqa: S101 - for mypy
@@ -113,8 +113,8 @@ class VideoSink:
         context.pix_fmt = self._layout
         context.time_base = self._time_base
         stream.time_base = self._time_base
-        context.colorspace, context.color_primaries, context.color_trc, context.color_range = look.tags
-        context.sample_aspect_ratio = look.pixel_shape or Fraction(1)
+        context.colorspace, context.color_primaries, context.color_trc, context.color_range = properties.tags
+        context.sample_aspect_ratio = properties.pixel_shape or Fraction(1)
         context.options = {**_OPTIONS[codec], "crf": str(crf)}
         if codec == "h265" and self._size[0] < _CUTREE_FROM:
             context.options["x265-params"] += ":no-cutree=1"
@@ -122,19 +122,19 @@ class VideoSink:
             context.max_b_frames = 0  # its frames have no times of their own
         if codec == "h265" and self._format in (MP4, MOV):
             context.codec_tag = "hvc1"  # what Apple's players ask for
-        stream.set_display_matrix(look.display)
+        stream.set_display_matrix(properties.display)
         stream.metadata.update(kept_metadata(source.stream.metadata))
         stream.disposition = source.stream.disposition
         return stream
 
     def _chosen_layout(self, codec: str, wanted: str | None) -> str:
         """Return the pixel format to write: the source's chroma, of RGB that which all players take."""
-        look, possible = self._look, PIXEL_FORMATS[codec]
+        properties, possible = self._properties, PIXEL_FORMATS[codec]
         if wanted is not None:
             return wanted
-        if look.layout in possible and not look.is_rgb:
-            return look.layout
-        keeps_it = f"; --pixel-format {look.layout} keeps it" if look.layout in possible else ""
+        if properties.layout in possible and not properties.is_rgb:
+            return properties.layout
+        keeps_it = f"; --pixel-format {properties.layout} keeps it" if properties.layout in possible else ""
         self.dropped.add(f"full chroma (4:2:0 is written{keeps_it})")
         return "yuv420p"
 
@@ -144,7 +144,7 @@ class VideoSink:
         Raises:
             VideoError: the frames are smaller than what the encoder takes.
         """
-        size = self._look.width, self._look.height
+        size = self._properties.width, self._properties.height
         least = SMALLEST[codec]
         if size[0] < least[0] or size[1] < least[1]:
             raise VideoError(
@@ -216,20 +216,20 @@ class VideoSink:
         self._container.mux(packet)
 
     def _yuv(self, pixels: NDArray[np.uint8]) -> av.VideoFrame:
-        look = self._look
-        if self._size != (look.width, look.height):
-            right, below = self._size[0] - look.width, self._size[1] - look.height
+        properties = self._properties
+        if self._size != (properties.width, properties.height):
+            right, below = self._size[0] - properties.width, self._size[1] - properties.height
             pixels = np.pad(pixels, ((0, below), (0, right), (0, 0)), "edge")
         frame = self._reformatter.reformat(
             av.VideoFrame.from_ndarray(pixels, "bgr24"),
             format=self._layout,
-            dst_colorspace=look.matrix,
+            dst_colorspace=properties.matrix,
             src_color_range=ColorRange.JPEG,
-            dst_color_range=look.range,
+            dst_color_range=properties.range,
             interpolation=INTERPOLATION,
             threads=1,
         )
-        frame.colorspace, frame.color_primaries, frame.color_trc, frame.color_range = look.tags
+        frame.colorspace, frame.color_primaries, frame.color_trc, frame.color_range = properties.tags
         return frame
 
     def _encode(self, frame: av.VideoFrame, pts: int, duration: int) -> None:

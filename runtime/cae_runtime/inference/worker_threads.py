@@ -1,0 +1,89 @@
+"""Threads that run a model side by side, each on a CPU of its own where that is wanted."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import suppress
+
+from cae_runtime.errors import UsageError
+from cae_runtime.inference.forks import renew_after_fork
+
+
+class WorkerThreads:
+    """Threads that do the same work together.
+
+    They start with the first work, and end with `close`, or when this object is dropped. A forked child starts its own.
+
+    Args:
+        threads: how many.
+        cpus: one that each of them stays on; empty: the system moves them.
+    """
+
+    def __init__(self, threads: int, cpus: Sequence[int] = ()) -> None:
+        self._threads, self._cpus = threads, tuple(cpus)
+        self._pool: ThreadPoolExecutor | None = None
+        self._open()
+        renew_after_fork(self)
+
+    def _open(self) -> None:
+        # The threads hold what they begin with: nothing of it may hold this object.
+        self._pool = ThreadPoolExecutor(self._threads, "cae-worker", _stay, (iter(self._cpus),))
+
+    def after_fork(self) -> None:
+        """Leave the parent's threads, which this process does not have."""
+        if self._pool is not None:
+            self._open()
+
+    @property
+    def pool(self) -> ThreadPoolExecutor:
+        """What work is submitted to.
+
+        Raises:
+            UsageError: the threads were closed.
+        """
+        if self._pool is None:
+            raise UsageError("this model was closed: open it anew to use it again")
+        return self._pool
+
+    def close(self) -> None:
+        """End the threads, once they have done what was begun."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.shutdown()
+
+    def run(self, work: Callable[[], None], threads: int, stop: Callable[[], None]) -> None:
+        """Call `work` in several threads at once, and wait until all have returned; a single one is the caller's own.
+
+        Args:
+            work: what each thread calls.
+            threads: how many, at most those that there are.
+            stop: called when one of them fails or Ctrl-C is pressed, so that the others return soon.
+
+        Raises:
+            Exception: what `work` has raised first.
+            UsageError: the threads were closed.
+        """
+        pool = self.pool
+        if threads == 1:
+            work()
+            return
+        calls = [pool.submit(work) for _ in range(threads)]
+        try:
+            wait(calls, return_when=FIRST_EXCEPTION)
+        finally:
+            stop()
+            wait([call for call in calls if not call.cancel()])
+        for call in calls:
+            if not call.cancelled():
+                call.result()
+
+
+def _stay(cpus: Iterator[int]) -> None:
+    """Keep this thread on the next of the CPUs, where there is one."""
+    cpu = next(cpus, None)
+    if cpu is not None and sys.platform == "linux":
+        with suppress(OSError):  # no longer among this process's
+            os.sched_setaffinity(0, {cpu})
