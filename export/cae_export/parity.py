@@ -13,7 +13,7 @@ from cae_export.errors import RefusedError
 from cae_export.evaluation_data import Patches
 from cae_runtime import Session
 from cae_runtime.inference.model_spec import NHWC
-from cae_train.training.losses import psnr
+from cae_train.metrics import psnr
 
 RUN_BATCH = 64
 

@@ -36,7 +36,8 @@ from cae_train import TrainConfig, load_model
 from cae_train.burst.fit import HOLDING_OUT, settings
 from cae_train.data.images import load
 from cae_train.data.pairs import random_crop
-from cae_train.training.loop import Material, train
+from cae_train.training.loop import train
+from cae_train.training.material import Material
 
 SCENES, JUDGED, FRAMES = 3, 10, 60
 SHOWN, CROP, LABEL = 3, np.s_[60:220, 120:320], 26  # judged pictures that are kept; what `sheet` shows of them

@@ -20,7 +20,8 @@ from cae_train.data.images import MEMORY_BYTES, Split, _window, load, read_rgb
 from cae_train.data.pairs import EpochSampler, Pairs, fixed_pairs, random_crop, to_tensor
 from cae_train.degradations.registry import parse_chain
 from cae_train.models import build
-from cae_train.training.loop import Material, Training
+from cae_train.training.material import Material
+from cae_train.training.module import Training
 
 Load = Callable[..., Split]
 NOISE = parse_chain(["gaussian:25"])

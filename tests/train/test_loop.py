@@ -15,6 +15,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 import cae_train.training.loop
+import cae_train.training.module
 import cae_train.training.run_folder
 from cae_train import (
     CheckpointError,
@@ -28,7 +29,7 @@ from cae_train import (
 )
 from cae_train.config import load_toml
 from cae_train.data.images import load
-from cae_train.training.run_folder import COLUMNS
+from cae_train.sheets.curves import COLUMNS
 
 Settings = Callable[..., TrainConfig]
 Run = Callable[..., TrainResult]
@@ -280,7 +281,7 @@ def test_a_diverging_run_stops_with_one_line(
         calls += torch.is_grad_enabled()
         return (output - clean).abs().mean() * (math.nan if calls > 30 * epoch - 4 else 1)
 
-    monkeypatch.setattr(cae_train.training.loop, "loss_of", lambda *_, **__: explode)
+    monkeypatch.setattr(cae_train.training.module, "loss_of", lambda *_, **__: explode)
     with pytest.raises(TrainingError, match=f"diverged in epoch {epoch}: the loss is nan; a smaller --lr") as caught:
         run(settings(epochs=9), tmp_path / "run")
     assert "\n" not in str(caught.value)

@@ -12,7 +12,8 @@ from torch import nn
 
 from cae_train import TrainConfig
 from cae_train.models import build
-from cae_train.training.loop import Material, Training
+from cae_train.training.material import Material
+from cae_train.training.module import Training
 from cae_train.training.muon import UPDATE, Muon, orthogonal
 
 

@@ -8,8 +8,9 @@ import torch
 from cae_runtime.inference.tiling import origins, window
 from cae_train import ConfigError
 from cae_train.config import LOSSES
+from cae_train.metrics import psnr
 from cae_train.models import build
-from cae_train.training.losses import bce, charbonnier, loss_of, mse, psnr
+from cae_train.training.losses import bce, charbonnier, loss_of, mse
 
 
 def flat(*values: float) -> torch.Tensor:

@@ -274,7 +274,7 @@ def _run(
         from cae_train.degradations.registry import chain_of
         from cae_train.sheets.save_pairs import save_pairs
         from cae_train.stderr import quiet_decoders
-        from cae_train.training import loop, run_folder, start_weights, trainer
+        from cae_train.training import loop, run_files, start_weights, trainer
         from cae_train.training.progress import ProgressLines
     except ModuleNotFoundError as e:
         raise _missing(e) from e
@@ -283,7 +283,7 @@ def _run(
     # All that can be wrong is found before data are read, downloaded or written.
     wanted = resume or out or Path("runs/train") / settings.arch
     if resume is None:
-        run_folder.check(wanted)
+        run_files.check(wanted)
     chain_of(settings)
     cost = models.multiply_adds_per_pixel(models.build(settings.arch, settings.model, images.channels_of(settings)))
     with trainer.quiet_lightning():
@@ -305,7 +305,7 @@ def _run(
         say(f"wrote {save_pairs(split, settings, pairs, max_pairs)} pairs to {pairs}")
         if settings.epochs == 0:
             return
-    folder = run_folder.create(wanted) if resume is None and leader else wanted
+    folder = run_files.create(wanted) if resume is None and leader else wanted
     say(
         f"{settings.arch}: {models.weight_count(network):,} weights, "
         f"{cost / 1000:.1f} KMAC/px; "
@@ -328,7 +328,7 @@ def _run(
             if result.psnr_out < result.psnr_in:
                 say("note: its output is worse than its input: a wider code, more epochs or another --loss may help")
     if result.interrupted:
-        resumable = (folder / run_folder.CHECKPOINT).is_file()  # from the first epoch's end on
+        resumable = (folder / run_files.CHECKPOINT).is_file()  # from the first epoch's end on
         go_on = f"; go on with cae-train --resume {shell_word(folder)}" if resumable else ""
         say(f"interrupted: {result.model} can be used{go_on}")
         raise typer.Exit(130)

@@ -24,7 +24,7 @@ from cae_train.degradations.measured_noise import name_of
 from cae_train.errors import ConfigError, DataError, TrainingError
 from cae_train.sheets.preview import write_png
 from cae_train.stderr import quiet_decoders
-from cae_train.training import run_folder
+from cae_train.training import run_files
 from cae_train.training.progress import ProgressLines
 
 FLAT, REFUSED, FRAMES = "flat.png", "refused.txt", "frames"
@@ -84,13 +84,13 @@ def _run(
     _check(wanted, config, hardware)
     camera = name_of(wanted.camera) if wanted.camera else _named(wanted)
     target = out or Path("runs/train") / camera
-    run_folder.check(target)
+    run_files.check(target)
     _forget_refused(target)
     with quiet_decoders():
         images = photographs(config, say)
         scenes = read_scenes(wanted.bursts, wanted.frames, say, lambda line: _wait(line, say))
         estimated = estimate(wanted.noise_from, camera, say) if wanted.noise_from else None
-    folder = run_folder.create(target)
+    folder = run_files.create(target)
     fitting = Run(config, images, folder, wanted.minutes, hardware, [ProgressLines(console)], say)
     if estimated is None:
         counts = [len(scene.frames) for scene in scenes]

@@ -32,7 +32,8 @@ from cae_train.errors import CheckpointError, ConfigError
 from cae_train.models import options_of
 from cae_train.models.base import Autoencoder
 from cae_train.sheets.preview import write_png
-from cae_train.training.loop import Material, TrainResult, train
+from cae_train.training.loop import TrainResult, train
+from cae_train.training.material import Material
 from cae_train.training.start_weights import initial_network
 
 EPOCHS, BATCH = 10, 64

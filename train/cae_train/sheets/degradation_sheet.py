@@ -12,8 +12,8 @@ from cae_train.config import PATCH, TrainConfig
 from cae_train.data.images import Image, Split
 from cae_train.data.pairs import fixed_patches, noise_generator
 from cae_train.degradations.registry import Chain, centre, chain_of
+from cae_train.metrics import psnr
 from cae_train.sheets.preview import to_bgr, write_png
-from cae_train.training.losses import psnr
 
 SAMPLES = 8
 SCALE, GAP, LINE = 4, 8, 18  # how large a patch's pixel is drawn; between patches; height of a line of text

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cae_train.errors import CheckpointError
 from cae_train.files import whole
-from cae_train.training.losses import psnr
+from cae_train.metrics import psnr
 
 SCALE, MARGIN, CAPTION, TITLE = 4, 8, 18, 30
 INK, PAPER = (40, 40, 40), 255

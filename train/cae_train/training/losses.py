@@ -1,4 +1,4 @@
-"""Losses, and the PSNR that runs are judged by."""
+"""The losses by the names that `--loss` takes."""
 
 from functools import cache
 
@@ -13,7 +13,6 @@ from cae_train.models.base import Autoencoder, Loss
 RAMP, LEAST = 8, 0.15  # of `blended`: pixels that neighboring patches share, and the weight that the outermost keep
 FAINT = 2 / 255  # added to the noise that `relative` divides by: what rounding and a picture's own grain come to
 SSIM_WEIGHT = 0.1  # of 1 - SSIM beside Charbonnier
-ROUNDING_MSE = 1 / (12 * 255**2)  # the error that rounding to 8 bits leaves; it bounds a PSNR at 58.9 dB
 
 
 def mse(output: Tensor, clean: Tensor, _degraded: Tensor) -> Tensor:
@@ -95,12 +94,3 @@ def loss_of(name: str, network: Autoencoder) -> Loss:
             "--loss bce needs a network whose output ends in a sigmoid, as all but skip do: choose another loss"
         )
     return losses[name]
-
-
-def psnr(output: Tensor, clean: Tensor) -> Tensor:
-    """PSNR in dB of each patch, after clipping the output to 0..1: N x C x H x W each -> N.
-
-    The squared error is taken as no smaller than what rounding to 8 bits leaves, so no patch counts as infinite.
-    """
-    mse = (output.clamp(0, 1) - clean).square().flatten(1).mean(1)
-    return -10 * torch.log10(mse.clamp_min(ROUNDING_MSE))

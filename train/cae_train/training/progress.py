@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
-    from cae_train.training.loop import Training
+    from cae_train.training.module import Training
 
 REFRESH_STEPS = 10
 SHOWN = {"active": "{:.1%}", "kl": "{:.1f} nats"}  # further figures of networks, as they are written

@@ -17,7 +17,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from cae_train.config import Hardware, TrainConfig
 from cae_train.errors import ConfigError
 from cae_train.models.base import Autoencoder
-from cae_train.training.run_folder import CHECKPOINT
+from cae_train.training.run_files import CHECKPOINT
 
 
 @contextlib.contextmanager

@@ -1,0 +1,143 @@
+"""What a step and an epoch are: the network with its loss, optimizer and figures. Lightning runs it."""
+
+from typing import Any, cast
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+from torchmetrics import MeanMetric
+
+from cae_train import seeds
+from cae_train.config import TrainConfig
+from cae_train.data.pairs import EpochSampler
+from cae_train.degradations.registry import chain_of
+from cae_train.errors import TrainingError
+from cae_train.metrics import psnr
+from cae_train.models.base import Autoencoder
+from cae_train.models.depthwise import depthwise_kernels
+from cae_train.training import qat
+from cae_train.training.losses import loss_of
+from cae_train.training.material import Material
+from cae_train.training.muon import Muon
+
+VALIDATION_BATCH = 256
+CHECK_STEPS = 50  # a run that has diverged does not come back: looking now and then is enough
+DIVERGED_LOSS = 1e4  # patches are in 0..1: what works has a loss below 1, and binary cross-entropy ends at 100
+BETAS = (0.9, 0.99)  # a second moment that forgets sooner than the usual 0.999: without it residual nets diverge here
+
+
+class Training(LightningModule):
+    """The network with its loss, optimiser and figures."""
+
+    def __init__(self, config: TrainConfig, material: Material, network: Autoencoder) -> None:
+        super().__init__()
+        self.config = config
+        self.net: Autoencoder = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.roundings = qat.prepare(self.net) if config.quantize_aware else []
+        self.loss = loss_of(config.loss, self.net)
+        self.chain = chain_of(config)
+        self.pairs, self.held_out, self.evaluated_on = material.pairs, material.held_out, material.evaluated_on
+        self.psnr_in = float(psnr(*self.held_out).mean())
+        self.figures = nn.ModuleDict(
+            {name: MeanMetric(nan_strategy="disable") for name in ("train_loss", "train_psnr", "loss", "psnr")}
+        )
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> nn.Module:
+        """The moving average copies the module; the network is all that it averages."""
+        from copy import deepcopy
+
+        shadow = nn.Module()
+        shadow.net = deepcopy(self.net, memo)
+        return shadow
+
+    def figure(self, name: str) -> MeanMetric:
+        """One of the epoch's means."""
+        return cast(MeanMetric, self.figures[name])
+
+    def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
+        """One step on (degraded, clean), float32 N x C x 32 x 32 each."""
+        degraded, clean = batch
+        key = (self.config.seed, seeds.LATENT, self.current_epoch, index, self.global_rank)
+        steps = max(1, int(self.trainer.estimated_stepping_batches))
+        self.net.begin_step(self.global_step / steps, seeds.torch_rng(*key))
+        step = self.net.step(degraded, clean, self.loss)
+        if index % CHECK_STEPS == 0:
+            self._check(float(step.loss.detach()))
+        self.figure("train_loss").update(step.loss.detach())
+        self.figure("train_psnr").update(psnr(step.output.detach(), clean))
+        return step.loss
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], _index: int) -> None:
+        """Loss and PSNR of the averaged weights on held-out pairs."""
+        degraded, clean = batch
+        step = self.net.step(degraded, clean, self.loss)
+        self.figure("loss").update(step.loss, weight=len(clean))
+        self.figure("psnr").update(psnr(step.output, clean))
+        for name, value in step.figures.items():
+            if name not in self.figures:
+                self.figures[name] = MeanMetric(nan_strategy="disable").to(self.device)
+            self.figure(name).update(value, weight=len(clean))
+
+    def on_validation_epoch_end(self) -> None:
+        """Give early stopping its figure."""
+        self.log("val_psnr", self.figure("psnr").compute(), sync_dist=True)
+
+    def take_figures(self) -> dict[str, float]:
+        """The epoch's means.
+
+        Raises:
+            TrainingError: the run has diverged.
+        """
+        values = {name: float(self.figure(name).compute()) for name in self.figures}
+        self._check(values["train_loss"])
+        self._check(values["loss"])
+        return values
+
+    def _check(self, loss: float) -> None:
+        if not loss < DIVERGED_LOSS:  # nan is not below it either
+            raise TrainingError(f"training diverged in epoch {self.current_epoch + 1}: the loss is {loss:.3g}")
+
+    def on_train_epoch_start(self) -> None:
+        """Start the epoch's means anew, and let the network get ready."""
+        self.net.begin_epoch(self.current_epoch, self.config.epochs)
+        for name in self.figures:
+            self.figure(name).reset()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the measured ranges: they are no weights, but decide what a rounding network computes."""
+        checkpoint["ranges"] = [rounding.state() for rounding in self.roundings]
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take up the ranges again; a checkpoint from before they were kept has them measured anew."""
+        for rounding, state in zip(self.roundings, checkpoint.get("ranges", []), strict=False):
+            rounding.load_state(state)
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        """A new one, as `config.optimizer` says."""
+        config, parameters = self.config, self.net.parameters()
+        if config.optimizer == "muon":
+            by_adam = depthwise_kernels(self.net)
+            return Muon(parameters, config.lr, betas=BETAS, weight_decay=config.weight_decay, elementwise=by_adam)
+        return torch.optim.AdamW(parameters, config.lr, betas=BETAS, weight_decay=config.weight_decay, foreach=True)
+
+    def configure_optimizers(self) -> Any:
+        """A linear warm-up, then a cosine to zero over all steps (Loshchilov and Hutter, ICLR 2017)."""
+        optimizer = self.optimizer()
+        total = max(1, int(self.trainer.estimated_stepping_batches))
+        warmup = max(1, round(self.config.warmup * total))
+        rise = torch.optim.lr_scheduler.LinearLR(optimizer, 1 / warmup, 1.0, max(1, warmup - 1))
+        fall = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, total - warmup))
+        schedule = torch.optim.lr_scheduler.SequentialLR(optimizer, [rise, fall], [warmup])
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Ready batches, each a function of (seed, epoch, step), shared out between processes."""
+        sampler = EpochSampler(self.pairs.steps, self.trainer.global_rank, self.trainer.world_size)
+        return DataLoader(cast(Any, self.pairs), batch_size=None, sampler=sampler, num_workers=self.workers)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """The held-out pairs, the same at every epoch and in every process."""
+        return DataLoader(TensorDataset(*self.held_out), batch_size=VALIDATION_BATCH)
+
+    workers: int = 0
