@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -173,3 +174,52 @@ def test_a_video_that_is_written_is_told_of_whenever_ctrl_c_is_pressed(tmp_path:
     with pytest.raises(KeyboardInterrupt):
         transcode(source, output, same, VideoCoding(), on_written=interrupted_as_soon_as_it_is_there)
     assert told == [3]
+
+
+def changed(clip: Path, table: bytes, at: int, value: int) -> Path:
+    """Write a copy of an MP4 with another number at a place of a table's content."""
+    data = bytearray(clip.read_bytes())
+    struct.pack_into(">I", data, data.index(table) + 4 + at, value)
+    target = clip.with_stem("changed")
+    target.write_bytes(data)
+    return target
+
+
+@pytest.mark.parametrize(
+    ("table", "at", "value"),
+    [
+        (b"stts", 12, 20480),  # ten times as long
+        (b"ctts", 4, 0),  # no entries
+        (b"elst", 8, 1000),  # half as long
+        (b"elst", 12, 16384),  # begins in the middle
+        (b"stsz", 8, 6),
+        (b"stsc", 12, 4),  # in each of its parts
+    ],
+)
+def test_frames_that_tables_hide_are_missing(tmp_path: Path, table: bytes, at: int, value: int) -> None:
+    clip = make_clip(tmp_path / "clip.mp4", frames=16, noise=5)
+    assert clean_video(clip, tmp_path / "clean.mp4", same).frames == 16
+    with pytest.raises(VideoPartlyDone, match=r"is (damaged|truncated): "):
+        clean_video(changed(clip, table, at, value), tmp_path / "out.mp4", same)
+    assert not (tmp_path / "out.mp4").exists()
+
+
+def test_frames_that_were_trimmed_off_are_named(tmp_path: Path) -> None:
+    clip, trimmed = make_clip(tmp_path / "clip.mp4", frames=16, options={"bf": "0"}), tmp_path / "trimmed.mov"
+    with av.open(str(clip)) as whole, av.open(str(trimmed), "w") as container:
+        stream = container.add_stream_from_template(whole.streams.video[0])
+        for packet in whole.demux(whole.streams.video[0]):
+            if packet.size:
+                packet.pts, packet.dts = packet.pts - 8192, packet.dts - 8192  # of 16384 a second
+                packet.stream = stream
+                container.mux(packet)
+    cleaned = clean_video(trimmed, tmp_path / "clean.mov", same)
+    assert (cleaned.frames, cleaned.dropped) == (12, ("4 of 16 frames, which its edit list leaves out",))
+
+
+def test_times_that_make_no_sense_are_named(tmp_path: Path) -> None:
+    clip = changed(make_clip(tmp_path / "clip.mp4", frames=16, options={"bf": "0"}), b"stts", 12, 0)
+    cleaned = clean_video(clip, tmp_path / "clean.mp4", same)
+    assert (cleaned.frames, cleaned.dropped) == (
+        16, ("times (its frames last 0.0 s, its header says 2.0 s)", "times of 15 frames, which were out of order"),
+    )  # fmt: skip

@@ -15,6 +15,7 @@ from av.video.stream import VideoStream
 
 from cae_runtime.video.end import is_cut_off
 from cae_runtime.video.gaps import holes_in
+from cae_runtime.video.sample_tables import Hidden, hidden_frames
 
 _END_MAX: Final = 1.0  # seconds by which the last packet may end before the file's own duration
 _GAP_MIN: Final = 0.01  # seconds: times are rounded to milliseconds
@@ -30,10 +31,13 @@ class Extent:
         self._ends: dict[int, float] = defaultdict(float)  # in seconds, of each stream
         self._positions: dict[int, int] = defaultdict(int)  # in bytes, of each stream's last packet
         self._packets: dict[int, int] = defaultdict(int)  # how many each stream has
+        self._shown: dict[int, int] = defaultdict(int)  # how many of them are to be shown
         self._gaps: dict[int, list[tuple[int, int, float]]] = defaultdict(list)  # from and to in bytes, seconds
 
     def note(self, packet: Packet[Any]) -> None:
         """Take the next packet into account."""
+        if packet.size and not packet.is_discard:
+            self._shown[packet.stream.index] += 1
         time = packet.pts if packet.pts is not None else packet.dts
         if time is None:
             return
@@ -69,6 +73,10 @@ class Extent:
             return f"is damaged: {lost:.1f} seconds are missing" if lost > 0.05 else "is damaged: parts are missing"
         # Of a fragmented MP4, FFmpeg's duration ends where the hole begins.
         return "" if matroska and container.duration else "is damaged: its end is missing"
+
+    def hidden(self, path: Path, container: InputContainer, video: VideoStream) -> Hidden:
+        """Return how many frames the tables of an MP4 or MOV hide, once all packets were noted."""
+        return hidden_frames(path, video.id, self._shown[video.index]) if "mov" in container.format.name else Hidden()
 
     def _fewer_frames(self, video: VideoStream) -> str:
         if not video.frames:

@@ -85,7 +85,9 @@ class VideoSource:
         frames: about how many frames it has, None where the file does not tell.
         properties: what all frames have in common; None until the first step is read.
         resized: frames had another size than the first, and were brought to that.
-        truncated: what of the file is missing, its end or parts in between; empty as long as nothing is known of that.
+        truncated: what of the file is missing, its end or parts in between, or frames that damaged tables hide; empty
+            as long as nothing is known of that.
+        not_kept: in words, what of the times is lost, and which frames an edit list leaves out; known at the end.
 
     Raises:
         VideoError: it is no such file, has no video that can be decoded, more than 2^28 pixels a frame, or alpha.
@@ -93,6 +95,8 @@ class VideoSource:
 
     def __init__(self, path: Path) -> None:
         self.truncated = ""
+        self.not_kept: set[str] = set()
+        self._out_of_order = 0
         self.resized = False
         self._path = path
         try:
@@ -188,6 +192,8 @@ class VideoSource:
                 packets = []
         if not self._shown:
             raise VideoError("has no frame that can be decoded")
+        if self._out_of_order:
+            self.not_kept.add(f"times of {self._out_of_order} frames, which were out of order")
         for pts, duration in self._lost.before(None):
             yield Step(packets, self._timed(None, pts, duration, damaged=True))
             packets = []
@@ -206,6 +212,17 @@ class VideoSource:
             yield from self._flush()
             return
         self.truncated = extent.missing(self._path, self.container, self.stream)
+        try:
+            hidden = extent.hidden(self._path, self.container, self.stream)
+        except OSError as e:
+            self.truncated = self.truncated or f"cannot be read to its end: {e.strerror}"
+            return
+        if hidden.trimmed:
+            self.not_kept.add(f"{hidden.frames} of {hidden.announced} frames, which its edit list leaves out")
+        elif hidden.frames and not self.truncated:
+            self.truncated = f"is damaged: its tables hide {hidden.frames} of its {hidden.announced} frames"
+        if hidden.lengths:
+            self.not_kept.add("times (its frames last {:.1f} s, its header says {:.1f} s)".format(*hidden.lengths))
 
     def _flush(self) -> Iterator[Packet[Any]]:
         packet: Packet[Any] = Packet()
@@ -242,6 +259,7 @@ class VideoSource:
             pixels, begun = self._bgr(frame, self.properties), self._shown
             for pts, duration in self._lost.before(frame.pts):
                 yield self._timed(None if self._shown else pixels, pts, duration, damaged=True)
+            self._out_of_order += frame.pts is not None and frame.pts <= self._last
             known = self._shown and not begun  # given in the place of the damaged ones that the file begins with
             yield self._timed(None if known else pixels, self._end if frame.pts is None else frame.pts, frame.duration)
 

@@ -356,6 +356,7 @@ class _Work:
             next(after.steps())
             assert after.properties is not None  # noqa: S101 - as above
             dropped |= lost_between(properties, after.properties) | lost_tags(self._source.container, after.container)
+            dropped |= self._source.not_kept
         finally:
             after.close()
         if self._source.resized:

@@ -30,7 +30,7 @@ WINDOWS = 1024  # of all scenes of a judgement together, about
 FRAMES_MOST = 4  # in which the same place is judged
 BATCH = 256
 LEVELS = 16  # levels of a band of brightness, in which mean colors are compared
-LEAST_WINDOWS = 16  # of a band that counts
+LEAST_WINDOWS, LEAST_PLACES = 16, 4  # of a band that counts
 CUT = 0.01  # share of values at black or white, from which on noise is cut off there
 SHIFT_MOST = 0.3  # levels by which mean colors may differ
 SURE = 2.0  # standard errors
@@ -221,7 +221,10 @@ def _by_place(values: Floats, places: NDArray[np.intp]) -> Floats:
 
 
 def _largest_shift(scenes: Sequence[Judged]) -> tuple[float, bool]:
-    """The largest shift of a mean color in a band of brightness, and whether one is too large for sure."""
+    """The largest shift of a mean color in a band of brightness, and whether one is too large for sure.
+
+    Windows of one place show one picture, so their errors are alike: the standard error is that of the places' means.
+    """
     largest, shifted = 0.0, False
     bands = np.concatenate([scene.windows.others.mean((2, 3)).numpy() // LEVELS for scene in scenes])
     before, after = (
@@ -229,12 +232,18 @@ def _largest_shift(scenes: Sequence[Judged]) -> tuple[float, bool]:
         for both in zip(*((scene.before, scene.after) for scene in scenes), strict=True)
     )
     whole = ~np.concatenate([scene.windows.cut for scene in scenes])
+    numbers = [scene.windows.places for scene in scenes]
+    first = np.cumsum([0, *(each.max() + 1 for each in numbers)])  # so that no two scenes share a place
+    places = np.concatenate([each + start for each, start in zip(numbers, first, strict=False)])
     for c in range(COLORS):
         for band in np.unique(bands[:, c]):
             there = (bands[:, c] == band) & whole[:, c]
-            if there.sum() >= LEAST_WINDOWS:
-                old, new = abs(float(before[there, c].mean())), abs(float(after[there, c].mean()))
-                chance = SURE * float(after[there, c].std()) / float(there.sum()) ** 0.5
+            here = np.unique(places[there], return_inverse=True)[1]
+            if there.sum() >= LEAST_WINDOWS and here.max() + 1 >= LEAST_PLACES:
+                of_places = _by_place(after[there, c], here)
+                old = abs(float(_by_place(before[there, c], here).mean()))
+                new = abs(float(of_places.mean()))
+                chance = SURE * float(of_places.std(ddof=1)) / len(of_places) ** 0.5
                 largest = max(largest, new)
                 shifted |= new - chance > max(SHIFT_MOST, old)
     return largest, shifted

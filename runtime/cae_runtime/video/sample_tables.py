@@ -1,0 +1,191 @@
+"""Whether an MP4 or MOV gives all of the frames that its sample table announces, and why where it does not.
+
+An edit list may hide frames, such as those that a phone has trimmed off. That is no damage as long as the tables of the
+track agree with each other: then the frames outside of the edits are those that are missing.
+
+Source: ISO/IEC 14496-12, ISO base media file format: `tkhd`, `mdhd`, `elst`, `stts`, `ctts`, `stsz`, `stz2`.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+_ENTERED: Final = frozenset({b"moov", b"trak", b"edts", b"mdia", b"minf", b"stbl"})
+_TABLES: Final = frozenset({b"mvhd", b"tkhd", b"mdhd", b"elst", b"stts", b"ctts", b"stsz", b"stz2"})
+_BOXES_MAX: Final = 10_000  # outside of tracks and in them
+_BYTES_MAX: Final = 2**28  # of one table
+_FRAMES_MAX: Final = 2**24  # whose times are looked at: three days of 60 frames a second
+_SLACK: Final = 2  # frames that programs differ by at the ends of an edit
+_APART_MIN, _APART_SHARE = 1.0, 0.1  # seconds, and share of the duration, that are worth a word
+_UNKNOWN: Final = frozenset({0, 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF})  # durations
+
+Integers = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """Frames that a track announces and does not give.
+
+    Attributes:
+        frames: how many.
+        announced: how many it announces.
+        trimmed: an edit list leaves them out, and no table contradicts it.
+        lengths: how many seconds all frames last by their table, and by the header, where these are far apart.
+    """
+
+    frames: int = 0
+    announced: int = 0
+    trimmed: bool = False
+    lengths: tuple[float, float] | None = None
+
+
+def hidden_frames(path: Path, track: int, given: int) -> Hidden:
+    """Compare how many frames a track announces with how many were read.
+
+    Args:
+        path: an MP4 or MOV; of another file nothing is announced.
+        track: the number of the track, as `tkhd` has it.
+        given: how many packets of it were read that are to be shown.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            tables = _tables_of(file, track)
+        return _compared(tables, given) if {b"mdhd", b"stts"} <= {*tables} else Hidden()
+    except (struct.error, KeyError, IndexError, ValueError, OverflowError):  # FFmpeg understood it all the same
+        return Hidden()
+
+
+def _tables_of(file: BinaryIO, track: int) -> dict[bytes, bytes]:
+    """Return the tables of a track by their names, and `mvhd`; nothing where there is no such track."""
+    movie: dict[bytes, bytes] = {}
+    found: dict[bytes, bytes] = {}
+    for name, body in _boxes(file):
+        if name == b"trak":
+            if _number(found) == track:
+                break
+            found = {}
+        elif name == b"mvhd":
+            movie[name] = body
+        else:
+            found[name] = body
+    return movie | found if _number(found) == track else {}
+
+
+def _number(tables: dict[bytes, bytes]) -> int:
+    header = tables.get(b"tkhd", b"")
+    return struct.unpack_from(">I", header, 20 if header[0] else 12)[0] if header else -1
+
+
+def _boxes(file: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the tables of the file in order, each with its content, and `trak` without one where a track begins."""
+    position, size = 0, os.fstat(file.fileno()).st_size
+    for _ in range(_BOXES_MAX):
+        if position + 8 > size:
+            return
+        file.seek(position)
+        head = file.read(16)
+        length, name, begin = int.from_bytes(head[:4], "big"), head[4:8], 8
+        if length == 1:
+            length, begin = int.from_bytes(head[8:16], "big"), 16
+        if length < begin:
+            return
+        if name == b"trak":
+            yield name, b""
+        elif name in _TABLES and length < _BYTES_MAX:
+            file.seek(position + begin)
+            yield name, file.read(length - begin)
+        position += begin if name in _ENTERED else length
+
+
+def _compared(tables: dict[bytes, bytes], given: int) -> Hidden:
+    counts, deltas = _runs(tables[b"stts"])
+    units = _durations(tables[b"mdhd"], 12)
+    length = int((counts * deltas).sum())
+    announced = _samples(tables)
+    if int(counts.sum()) > announced and length == units[1]:  # then it is the table of sizes that is too short
+        announced = int(counts.sum())
+    hidden = max(0, announced - given) if announced else 0  # a fragmented file announces none
+    apart = abs(length - units[1]) / max(1, units[0])
+    lengths = None
+    if announced and units[1] not in _UNKNOWN and apart > max(_APART_MIN, _APART_SHARE * units[1] / max(1, units[0])):
+        lengths = length / max(1, units[0]), units[1] / max(1, units[0])
+    trimmed = bool(hidden) and announced <= _FRAMES_MAX and _is_trimmed(tables, hidden, announced)
+    return Hidden(hidden, announced, trimmed, lengths)
+
+
+def _is_trimmed(tables: dict[bytes, bytes], hidden: int, announced: int) -> bool:
+    """Tell whether an edit list leaves out so many frames, and no table contradicts it."""
+    counts, deltas = _runs(tables[b"stts"])
+    units, length = _durations(tables[b"mdhd"], 12), int((counts * deltas).sum())
+    if b"elst" not in tables:
+        return False
+    offsets = np.zeros(announced, np.int64)
+    if b"ctts" in tables:
+        offsets = _each(*_runs(tables[b"ctts"], signed=True), announced)
+    steps = _each(counts, deltas, announced)
+    longest = 2 * max(1, length // announced)
+    contradicted = units[1] not in _UNKNOWN and abs(length - units[1]) > longest
+    if len(offsets) < announced or len(steps) < announced or contradicted:
+        return False
+    outside = _outside(tables, units[0], np.cumsum(steps) - steps + offsets, longest)
+    return outside > 0 and hidden <= outside + _SLACK
+
+
+def _outside(tables: dict[bytes, bytes], unit: int, times: Integers, longest: int) -> int:
+    """Return how many times lie outside of all edits; 0 where the edits contradict the rest."""
+    movie_unit, track_length = _durations(tables[b"mvhd"], 12)[0], _durations(tables[b"tkhd"], 16)[1]
+    edits = _edits(tables[b"elst"])
+    lengths = sum(length for length, _ in edits)
+    if track_length not in _UNKNOWN and abs(lengths - track_length) * unit > longest * movie_unit:
+        return 0
+    seen = np.zeros(len(times), np.bool_)
+    for length, start in edits:
+        if start < 0:  # a pause
+            continue
+        end = start + length * unit // max(1, movie_unit)
+        if end > int(times.max()) + longest:
+            return 0
+        seen |= (times >= start) & (times < end)
+    return int((~seen).sum())
+
+
+def _durations(header: bytes, at: int) -> tuple[int, int]:
+    """Return the unit (a second's share) and the duration of a header of version 0 or 1, which begin at a place."""
+    if header[0]:
+        return struct.unpack_from(">IQ", header, at + 8)
+    return struct.unpack_from(">II", header, at)
+
+
+def _samples(tables: dict[bytes, bytes]) -> int:
+    return int(struct.unpack_from(">I", tables.get(b"stsz") or tables[b"stz2"], 8)[0])
+
+
+def _runs(table: bytes, *, signed: bool = False) -> tuple[Integers, Integers]:
+    """Return how often each value of a table comes in a row, and the values."""
+    count = min(struct.unpack_from(">I", table, 4)[0], (len(table) - 8) // 8)
+    pairs = np.frombuffer(table, ">i4" if signed else ">u4", 2 * count, 8).astype(np.int64).reshape(-1, 2)
+    return pairs[:, 0] & 0xFFFFFFFF, pairs[:, 1]
+
+
+def _each(counts: Integers, values: Integers, most: int) -> Integers:
+    """Return the value of each frame, at most so many."""
+    counts = np.minimum(counts, most)
+    return np.repeat(values, np.diff(np.minimum(np.cumsum(counts), most), prepend=0))
+
+
+def _edits(table: bytes) -> list[tuple[int, int]]:
+    """Return the length of each edit, in the movie's unit, and where it begins, in the track's."""
+    form = ">Qqi" if table[0] else ">Iii"
+    count = min(struct.unpack_from(">I", table, 4)[0], (len(table) - 8) // struct.calcsize(form))
+    return [struct.unpack_from(form, table, 8 + at * struct.calcsize(form))[:2] for at in range(count)]
