@@ -33,6 +33,28 @@ def discard(temporary: Path) -> None:
     temporary_files.discard(os.path.abspath(temporary))  # noqa: PTH100
 
 
+@contextmanager
+def whole_file(path: Path, suffix: str = "") -> Iterator[Path]:
+    """Give a block a temporary path beside `path`, so that the file appears whole or not at all.
+
+    It takes the name `path` when the block ends, and is removed where the block raises.
+
+    Args:
+        path: the file to write.
+        suffix: as of `temporary_beside`.
+
+    Raises:
+        InterruptedError: the process is about to end.
+        OSError: the file cannot take its name.
+    """
+    temporary = temporary_beside(path, suffix)
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        discard(temporary)
+
+
 def make_temporary_folder(prefix: str) -> Path:
     """Make an empty folder where the system keeps temporary files; whoever asks for it calls `discard_folder` at last.
 

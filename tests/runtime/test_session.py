@@ -31,6 +31,14 @@ def test_runs_a_model_on_the_cpu(fixture_model: Model, rng: np.random.Generator)
     assert opened.path == fixture_model("half_red")
 
 
+def test_runs_a_model_that_is_given_as_bytes(fixture_model: Model, rng: np.random.Generator) -> None:
+    file = fixture_model("half_red")
+    patches = rng.random((2, 3, 32, 32), np.float32)
+    np.testing.assert_array_equal(Session(file.read_bytes(), provider="cpu").run(patches), Session(file).run(patches))
+    with pytest.raises(ModelError, match="'<bytes>' is not an ONNX model"):
+        Session(b"")
+
+
 def test_half_precision_at_the_boundary_is_hidden(fixture_model: Model) -> None:
     patches = np.full((2, 3, 32, 32), 0.5, np.float32)
     output = Session(fixture_model("identity_fp16"), provider="cpu").run(patches)

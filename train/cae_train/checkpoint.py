@@ -23,12 +23,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cae_shared.temporary import whole_file
 from cae_train.config import TrainConfig
 from cae_train.degradations.registry import chain_of
 from cae_train.errors import CheckpointError, ConfigError
-from cae_train.files import checked_path, whole
 from cae_train.models import build, options_of
 from cae_train.models.base import Autoencoder
+from cae_train.paths import checked_path
 from cae_train.tensor_files import read_tensors
 
 FORMAT, SCHEMA = "cae-toolkit", 1
@@ -64,7 +65,7 @@ def save_model(path: Path, network: nn.Module, config: TrainConfig, metrics: Map
         "metrics": dict(metrics),
     }
     try:
-        with whole(path) as partial, partial.open("wb") as file:  # an open file: a path would be named inside
+        with whole_file(path) as partial, partial.open("wb") as file:  # an open file: a path would be named inside
             torch.save(content, file)
     except (OSError, RuntimeError) as e:  # torch's writer turns a full disk into a RuntimeError
         reason = e.strerror if isinstance(e, OSError) and e.strerror else (str(e).splitlines() or [repr(e)])[0][:200]

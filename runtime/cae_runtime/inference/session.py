@@ -42,13 +42,13 @@ class Session:
     `with Session(...) as session` closes it at the end. A forked child opens the model anew when it first runs it.
 
     Args:
-        model: the name of a packaged model, or the path of a file that `cae-export` wrote.
+        model: the name of a packaged model, the path of a file that `cae-export` wrote, or the bytes of such a file.
         provider: `auto`, `cpu`, `cuda`, `cuda:1`, `openvino`, ... or a full onnxruntime name. One that is named is
             strict: it runs the whole model or it is an error.
         threads: number of `workers` on the CPU provider; None takes all the CPUs that this process may use.
 
     Attributes:
-        path: the model's file.
+        path: the model's file; `<bytes>` for a model that was given as bytes.
         spec: what the file says about itself.
         provider: full name of the onnxruntime provider that is really in use.
         provider_note: one line: which provider is in use, and why.
@@ -66,14 +66,15 @@ class Session:
     """
 
     def __init__(
-        self, model: str | os.PathLike[str] = DEFAULT_MODEL, *, provider: str = AUTO, threads: int | None = None
+        self, model: str | os.PathLike[str] | bytes = DEFAULT_MODEL, *, provider: str = AUTO, threads: int | None = None
     ) -> None:
         choice = parse_provider(provider)
         if threads is not None:
             threads = checked_whole("threads", threads, 1, unless="None for all CPUs of this process")
         if choice is not None:
             engine.require_available(choice.provider)
-        self.path = find_model(model)
+        self._content = model if isinstance(model, bytes) else None
+        self.path = Path("<bytes>") if isinstance(model, bytes) else find_model(model)
         self._choice, self._threads = choice, threads
         self._absolute = self.path.absolute()  # a forked child may work in another folder
         self._session: engine.InferenceSession | None
@@ -163,7 +164,8 @@ class Session:
 
     def _start(self, path: Path) -> tuple[engine.InferenceSession, str]:
         """Start the model, and say in one line where and why."""
-        data, choice = _read(path), self._choice
+        choice = self._choice
+        data = _read(path) if self._content is None else self._content
         if choice is None:
             return engine.start_best(path, data, self._threads)
         session = engine.start(path, data, self._threads, choice, strict=True)

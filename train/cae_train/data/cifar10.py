@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from cae_shared.temporary import whole_file
 from cae_train.download import fetched, reason
 from cae_train.errors import DataError
-from cae_train.files import whole
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 MD5 = "c32a1d4ab5d03f1284b67883e8d87530"
@@ -61,7 +61,7 @@ def _download(data_dir: Path) -> Path:
                 member = tar.extractfile(f"{FOLDER}/{name}")
                 if member is None:
                     raise DataError(f"CIFAR-10: {archive} has no file {name}")
-                with whole(folder / name) as partial:
+                with whole_file(folder / name) as partial:
                     partial.write_bytes(member.read(RECORDS * RECORD_BYTES + 1))
     except DataError:  # a ValueError too
         raise

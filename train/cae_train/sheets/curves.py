@@ -3,7 +3,7 @@
 import itertools
 from pathlib import Path
 
-from cae_train.files import whole
+from cae_shared.temporary import whole_file
 
 COLUMNS = ("epoch", "train_loss", "val_loss", "train_psnr", "val_psnr", "noisy_psnr", "lr", "seconds")
 STAGE = "stage"  # a column of networks that are trained in stages; their further figures have columns too
@@ -51,7 +51,7 @@ def draw_curves(path: Path, rows: list[dict[str, str]]) -> None:
             above.tick_params(length=0)
         if "" not in parts.values():
             axis.legend()
-    with whole(path) as partial:
+    with whole_file(path) as partial:
         figure.savefig(partial, dpi=100, format="png")
 
 

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cae_shared.temporary import whole_file
 from cae_train.errors import CheckpointError
-from cae_train.files import whole
 from cae_train.metrics import psnr
 
 SCALE, MARGIN, CAPTION, TITLE = 4, 8, 18, 30
@@ -78,7 +78,7 @@ def write_png(path: Path, image: NDArray[np.uint8]) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with whole(path) as partial:
+        with whole_file(path) as partial:
             partial.write_bytes(cv2.imencode(".png", image)[1].tobytes())
     except OSError as e:
         raise CheckpointError(f"{path} cannot be written: {e.strerror or e}") from e

@@ -19,9 +19,9 @@ from cae_train.data.images import Split, load
 from cae_train.data.pairs import fixed_pairs
 from cae_train.degradations.registry import chain_of
 from cae_train.errors import CheckpointError, ConfigError, TrainingError
-from cae_train.files import checked_path
 from cae_train.metrics import psnr
 from cae_train.models.base import Autoencoder
+from cae_train.paths import checked_path
 from cae_train.training.early_stopping import Patience
 from cae_train.training.ema import Ema
 from cae_train.training.material import Material

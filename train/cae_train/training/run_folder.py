@@ -9,10 +9,10 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from cae_shared.signals import listen_again
+from cae_shared.temporary import whole_file
 from cae_train.checkpoint import save_model
 from cae_train.config import TrainConfig
 from cae_train.degradations.mask import holes
-from cae_train.files import whole
 from cae_train.sheets.curves import COLUMNS, STAGE, draw_curves, further_columns
 from cae_train.sheets.preview import sheet, write_png
 from cae_train.training.ema import Ema
@@ -112,7 +112,7 @@ class RunFolder(Callback):
             save_model(self.out / MODEL, network, self.config, {})
 
     def _write_table(self) -> None:
-        with whole(self.out / METRICS) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+        with whole_file(self.out / METRICS) as partial, partial.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, (*COLUMNS, *further_columns(self.rows)), restval="")
             writer.writeheader()
             writer.writerows(self.rows)
@@ -120,5 +120,5 @@ class RunFolder(Callback):
 
 def write_config(path: Path, config: TrainConfig) -> None:
     """Write the settings as the TOML that `--config` takes."""
-    with whole(path) as partial:
+    with whole_file(path) as partial:
         partial.write_text(tomli_w.dumps(config.to_dict()), encoding="utf-8")
