@@ -177,7 +177,7 @@ def compare(
     text = "\n".join(lines) + "\n"
     print(text)
     if table:
-        table.write_text(f"# Beside other methods\n\n{table_head(title, threads, len(pictures))}\n\n{text}")
+        table.write_text(f"# Compared with other methods\n\n{table_head(title, threads, len(pictures))}\n\n{text}")
     if plot:
         draw(
             plot, {name: (result.speed, quality[name][0]) for name, result in results.items()}, psnr_in, threads, title

@@ -1,15 +1,16 @@
-"""Every command that a page shows is one that the programs take, and those of the README run."""
+"""Every command that a page shows is one that the programs take, and every option that they take is on a page."""
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import re
 import sys
 from pathlib import Path
 
 import pytest
 import typer
-from tests.pages.documented import OURS, Shown, commands
+from tests.pages.documented import OURS, ROOT, Shown, commands, pages
 
 SHOWN = commands()
 MODULES = {"cae-run": "cae_runtime.cli.main", "cae-train": "cae_train.cli", "cae-export": "cae_export.cli"}
@@ -22,6 +23,22 @@ class ParsedError(Exception):
 def test_the_pages_show_commands() -> None:
     assert {shown.words[0] for shown in SHOWN} >= {*OURS, "python"}
     assert len([shown for shown in SHOWN if shown.page == "README.md" and shown.block]) > 10
+
+
+@pytest.mark.parametrize("program", OURS)
+def test_every_option_is_on_a_page(program: str) -> None:
+    text = " ".join(page.read_text(encoding="utf-8") for page in pages())
+    options = typer.main.get_command(importlib.import_module(MODULES[program]).app).params
+    names = [param.opts + param.secondary_opts for param in options if {"--version", param.name}.isdisjoint(param.opts)]
+    assert [each for each in names if not re.search(rf"(?<![\w-])({'|'.join(each)})(?![\w-])", text)] == []
+
+
+def test_ci_runs_the_two_commands_of_the_readme() -> None:
+    lines = [line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith("python3 -m venv")]
+    script = (ROOT / ".ci" / "run").read_text().replace("pip install -q", "pip install")
+    steps = [step.removesuffix(" clean") for line in lines for step in line.split(" && ") if ".venv" not in step]
+    assert len(lines) == 2
+    assert [step for step in steps if step not in script] == []
 
 
 @pytest.mark.parametrize("shown", SHOWN, ids=str)

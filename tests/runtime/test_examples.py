@@ -11,19 +11,18 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from tests.pages.documented import ROOT, pages
 from tests.runtime.conftest import FIXTURES
 
 from cae_runtime import MissingExtraError
 
-ROOT = Path(__file__).parents[2]
-PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("assets/**/*.md"), *ROOT.glob("tests/**/*.md")]
 NEEDS = {"clean_video": "av", "cae_train": "torch", "cae_export": "onnx"}  # beside what is imported by its own name
 MODELS = {"fill": "fill", "encoder": "encode", "decoder": "generate", "anomaly": "anomaly"}
 
 
 def examples() -> list[object]:
     found = []
-    for page in sorted(PAGES):
+    for page in pages():
         text = page.read_text()
         for block in re.finditer(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
             line = text.count("\n", 0, block.start()) + 1

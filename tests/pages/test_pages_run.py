@@ -1,4 +1,4 @@
-"""The README's commands run one after the other, as a reader would paste them, on small pictures and briefly."""
+"""The commands of the users' pages run one after the other, as a reader would paste them, on small pictures."""
 
 from __future__ import annotations
 
@@ -20,15 +20,22 @@ from cae_train.data.registry import DATASETS
 MODULES = {"cae-run": "cae_runtime.cli.main", "cae-train": "cae_train.cli", "cae-export": "cae_export.cli"}
 # What would need a device, a server, large weights or minutes; `test_commands` sees that these are taken.
 NOT_RUN = ("--webcam", "--camera", "--list-cameras", "--burst", "--noise-from", "--doctor", "--benchmark", "vgg16")
+PARTS = (
+    "README.md",
+    "train",
+    "export",
+    "runtime",
+)  # of the pages, in the order in which their commands build on each other
 BRIEFLY = ("--epochs", "1", "--epoch-crops", "160", "--batch", "32")
 PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket")
 
 
 def runs() -> list[Shown]:
-    """The README's commands, in order; of the trainings those whose run folder a later command reads."""
+    """The pages' commands in a reader's order; of the trainings those whose run folder a later command reads."""
     every = [
-        shown for shown in commands()
-        if shown.page == "README.md" and shown.block and shown.words[0] in OURS and not {*shown.words} & {*NOT_RUN, "-"}
+        shown for part in PARTS for shown in commands()
+        if (shown.page.partition("/")[0] == part and shown.block and shown.words[0] in OURS
+            and not {*shown.words} & {*NOT_RUN, "-"})
     ]  # fmt: skip
     made: set[str] = set()
     chosen = []
@@ -63,7 +70,7 @@ def patches(count: int, channels: int) -> np.ndarray:
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder with everything that the README's commands read, data sets of a few patches among them."""
+    """A folder with everything that the pages' commands read, data sets of a few patches among them."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("cae_train.data.pairs.HELD_OUT_PATCHES", 64)
     for name in ("CALIBRATION", "PROOF", "USUAL"):
@@ -107,7 +114,7 @@ def clip(path: Path) -> None:
         container.mux(stream.encode(None))
 
 
-def test_the_commands_of_the_readme_run(here: Path) -> None:
+def test_the_commands_of_the_pages_run(here: Path) -> None:
     shown = runs()
     assert len(shown) > 20
     failures: list[str] = []

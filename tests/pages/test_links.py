@@ -1,0 +1,41 @@
+"""Links and anchors of the pages lead somewhere, and every picture that is kept for them is shown."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from tests.pages.documented import ROOT, pages
+
+_CODE = re.compile(r"^```.*?^```|`[^`\n]+`", re.MULTILINE | re.DOTALL)
+_LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+_HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+PAGES = pages()
+
+
+def links(page: Path) -> list[str]:
+    """The targets of a page's links and pictures that are no addresses of the web."""
+    text = _CODE.sub("", page.read_text(encoding="utf-8"))
+    return [target for target in _LINK.findall(text) if "://" not in target]
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors that GitHub gives to the headings of a page."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in _HEADING.findall(text)}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for link in links(page):
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+def test_every_picture_of_the_pages_is_shown() -> None:
+    shown = {(page.parent / link).resolve() for page in PAGES for link in links(page)}
+    kept = [path for folder in ("readme", "models") for path in (ROOT / "assets" / folder).iterdir()]
+    assert {*kept} - shown == set()
