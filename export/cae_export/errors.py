@@ -10,7 +10,7 @@ class UsageError(CaeExportError, ValueError):
 
 
 class ArgumentTypeError(UsageError, TypeError):
-    """An argument has a type that does not go with it."""
+    """An argument has the wrong type."""
 
 
 class ModelNotFoundError(UsageError, FileNotFoundError):

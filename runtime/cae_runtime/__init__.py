@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before onnxruntime is imported, which sends data otherwise
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before onnxruntime is imported: otherwise it sends telemetry
 
-TYPE_CHECKING = False  # importing typing would take longer than all that is done here
+TYPE_CHECKING = False  # importing typing would take longer than this whole module
 
 if TYPE_CHECKING:
     from cae_runtime.errors import (
@@ -111,7 +111,7 @@ def _resolved(name: str) -> object:
     return value
 
 
-if not TYPE_CHECKING:  # for a type checker only the names above exist
+if not TYPE_CHECKING:  # type checkers see only the names above
     __getattr__ = _resolved
 
 

@@ -1,4 +1,4 @@
-"""Checks of what a Python user passes in, shared by all public classes and functions."""
+"""Argument checks that all public classes and functions share."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def checked_path(name: str, value: Any, wanted: str = "the path of a file") -> P
     Args:
         name: the argument's name, for the message.
         value: what was passed.
-        wanted: what it has to be, for the message.
+        wanted: what it must be, for the message.
 
     Raises:
-        ArgumentTypeError: it is something else.
+        ArgumentTypeError: it has another type.
         UsageError: it is empty.
     """
     return paths.checked_path(name, value, wrong_type=ArgumentTypeError, empty=UsageError, wanted=wanted)
@@ -36,13 +36,13 @@ def checked_whole(name: str, value: Any, low: int, high: int | None = None, unle
 
     Args:
         name: the argument's name, for the message.
-        value: what was passed; NumPy's integers are whole numbers too.
-        low: the least that is allowed.
-        high: the most that is allowed; None: no limit.
+        value: what was passed; NumPy integers count too.
+        low: the smallest allowed value.
+        high: the largest allowed value; None: no limit.
         unless: what else the argument may be, for the message, such as `None for all CPUs`.
 
     Raises:
-        ArgumentTypeError: it is no whole number.
+        ArgumentTypeError: it is not a whole number.
         UsageError: it is outside the range.
     """
     wanted = f"{low} or more" if high is None else f"{low}..{high}"
@@ -66,7 +66,7 @@ def checked_share(name: str, value: Any) -> float:
         value: what was passed.
 
     Raises:
-        ArgumentTypeError: it is no number.
+        ArgumentTypeError: it is not a number.
         UsageError: it is outside the range, or NaN.
     """
     try:
@@ -83,10 +83,10 @@ def checked_share(name: str, value: Any) -> float:
 
 
 def checked_flag(name: str, value: Any) -> bool:
-    """Return an argument that is True or False; NumPy's are too.
+    """Return an argument that is True or False, or NumPy's equivalent.
 
     Raises:
-        ArgumentTypeError: it is something else.
+        ArgumentTypeError: it has another type.
     """
     if not isinstance(value, bool | np.bool_):
         raise ArgumentTypeError(f"{name} is {_shown(value)}: it must be True or False")
@@ -107,11 +107,11 @@ def checked_color(value: Any) -> bool:
 
 
 def check_image(image: Any) -> None:
-    """Refuse what is no image: uint8 or uint16, shape (H, W), or (H, W, C) with C from 1 to 4.
+    """Refuse anything but an image: uint8 or uint16, shape (H, W), or (H, W, C) with C from 1 to 4.
 
     Raises:
-        ImageTypeError: it is no NumPy array, or its dtype is another.
-        ImageError: its shape is another, or holds a 0.
+        ImageTypeError: it is not a NumPy array, or has another dtype.
+        ImageError: it has another shape, or an axis of length 0.
     """
     if not isinstance(image, np.ndarray):
         hint = " (cv2.imread returns None for a file that it cannot read)" if image is None else ""
@@ -123,13 +123,13 @@ def check_image(image: Any) -> None:
 
 
 def checked_mask(mask: Any) -> NDArray[np.bool_]:
-    """Return where a mask marks, bool (H, W); it may have one channel.
+    """Return a mask as bool (H, W), true where it marks; it may have one channel.
 
-    A mask is bool, uint8 or uint16 (brighter than half marks), or integers that are only 0 and 1, or 0 and 255.
+    A mask is bool, uint8 or uint16 (values above half mark), or other integers that are only 0 and 1, or 0 and 255.
 
     Raises:
-        ImageTypeError: it is no NumPy array, or its dtype is another.
-        ImageError: its shape is another, or its values are of no such mask.
+        ImageTypeError: it is not a NumPy array, or has another dtype.
+        ImageError: it has another shape, or other values than a mask.
     """
     kinds = "bool, uint8, uint16, or integers that are only 0 and 1, or 0 and 255"
     if not isinstance(mask, np.ndarray):
@@ -149,9 +149,9 @@ def checked_mask(mask: Any) -> NDArray[np.bool_]:
 
 
 def _shown(value: Any) -> str:
-    """Return a value as an error shows it, in one line that is not too long."""
+    """Return a value for an error message, as one line of limited length."""
     try:
         text = " ".join(repr(value).split())
-    except ValueError:  # Python writes no whole numbers of more than 4300 digits
+    except ValueError:  # Python does not print integers of more than 4300 digits
         return f"a number of {value.bit_length()} bits"
     return text if len(text) <= _SHOWN_MAX else f"{text[: _SHOWN_MAX - 3]}..."

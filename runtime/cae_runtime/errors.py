@@ -1,13 +1,13 @@
-"""What can go wrong, each with the exit code that `cae-run` gives it.
+"""The errors of this package, each with the exit code of `cae-run`.
 
-Each error is also what a Python user would catch: a ValueError, a TypeError, or a FileNotFoundError.
+Each is also an error that Python users expect: a ValueError, a TypeError, or a FileNotFoundError.
 """
 
 from __future__ import annotations
 
 
 class CaeRuntimeError(Exception):
-    """Base of every error that this package raises on purpose; its text is one line for the user."""
+    """Base of all errors of this package; the text is one line for the user."""
 
     exit_code = 1
 
@@ -17,7 +17,7 @@ class ImageError(CaeRuntimeError, ValueError):
 
 
 class ImageTypeError(ImageError, TypeError):
-    """What should be an image is no NumPy array, or one of another dtype."""
+    """An image is not a NumPy array, or has an unsupported dtype."""
 
 
 class VideoError(CaeRuntimeError):
@@ -25,7 +25,7 @@ class VideoError(CaeRuntimeError):
 
 
 class VideoNotFoundError(VideoError, FileNotFoundError):
-    """There is no file of that name."""
+    """The file does not exist."""
 
 
 class UsageError(CaeRuntimeError, ValueError):
@@ -35,30 +35,30 @@ class UsageError(CaeRuntimeError, ValueError):
 
 
 class ArgumentTypeError(UsageError, TypeError):
-    """An argument has a type that does not go with it."""
+    """An argument has the wrong type."""
 
 
 class MissingExtraError(UsageError, ImportError):
-    """An optional package is not installed; the message has the line that installs it."""
+    """An optional package is not installed; the message has the command that installs it."""
 
 
 class ModelError(CaeRuntimeError, ValueError):
-    """The model file cannot be used: missing, not ONNX, without our metadata, or made for another task."""
+    """The model file cannot be used: missing, not ONNX, without CAE Toolkit metadata, or made for another task."""
 
     exit_code = 2
 
 
 class ModelNotFoundError(ModelError, FileNotFoundError):
-    """There is neither a file nor a packaged model of that name."""
+    """Neither a file nor a packaged model has this name."""
 
 
 class ProviderError(CaeRuntimeError):
-    """The execution provider that was asked for is not there, or did not start."""
+    """The requested execution provider is not available or did not start."""
 
     exit_code = 3
 
 
 class DeviceError(CaeRuntimeError):
-    """A camera, a display or a virtual camera is not there, is busy, or stopped working."""
+    """A camera, display or virtual camera is missing, busy, or stopped working."""
 
     exit_code = 3

@@ -17,7 +17,7 @@ def checked_path(
         value: what was passed.
         wrong_type: what is raised where it is no path.
         empty: what is raised where it is empty, which would be the current folder.
-        wanted: what it has to be, for the message.
+        wanted: what it must be, for the message.
     """
     text = os.fspath(value) if isinstance(value, str | os.PathLike) else None
     if not isinstance(text, str):

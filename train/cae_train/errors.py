@@ -10,7 +10,7 @@ class ConfigError(CaeTrainError, ValueError):
 
 
 class ArgumentTypeError(ConfigError, TypeError):
-    """An argument has a type that does not go with it."""
+    """An argument has the wrong type."""
 
 
 class DataError(CaeTrainError, ValueError):

@@ -13,10 +13,10 @@ def checked_path(name: str, value: Any, wanted: str = "the path of a file") -> P
     Args:
         name: the argument's name, for the message.
         value: what was passed.
-        wanted: what it has to be, for the message.
+        wanted: what it must be, for the message.
 
     Raises:
-        ArgumentTypeError: it is something else.
+        ArgumentTypeError: it has another type.
         ConfigError: it is empty.
     """
     return paths.checked_path(name, value, wrong_type=ArgumentTypeError, empty=ConfigError, wanted=wanted)

@@ -1,6 +1,6 @@
-"""`cae-run --benchmark`: how fast this machine is, beside OpenCV's non-local means. Each model runs in its own process.
+"""`cae-run --benchmark`: speed of this machine compared with OpenCV's non-local means. Each model has its own process.
 
-python -m cae_runtime.cli.benchmark SETTINGS    measures one model, as JSON: what the command calls
+python -m cae_runtime.cli.benchmark SETTINGS    measures one model and prints JSON; the command calls this
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from cae_shared.children import run_child
 SIZES: Final = ((640, 480), (1280, 720))
 NON_LOCAL_MEANS: Final = "OpenCV non-local means"
 SECONDS: Final = 2.0
-_FRAMES: Final = (10, 200)  # at least and at most, in about that time
+_FRAMES: Final = (10, 200)  # (fewest, most) in about that time
 _SLOW_FRAMES: Final = (2, 10)
 _STRENGTH: Final = 10.0
 
@@ -41,7 +41,7 @@ class Settings:
     Attributes:
         model: name of a packaged model or a file.
         provider, threads, batch, overlap: as `Restorer` takes them.
-        seconds: about how long each size is measured.
+        seconds: approximate duration of the measurement of each size.
         started: the time when the measuring process was started, in seconds since 1970.
     """
 
@@ -65,7 +65,7 @@ class Speed:
         ms_p95: the time that 95 % of the frames stay below.
         fps: frames a second, from the median.
         mpx_s: finished megapixels a second.
-        bare_share: time of onnxruntime alone on the same patches, as a share of the frame's; None beside a peer.
+        bare_share: time of onnxruntime alone on the same patches, as a share of the frame's; None for a peer.
     """
 
     width: int
@@ -79,7 +79,7 @@ class Speed:
 
 @dataclass(frozen=True)
 class Figures:
-    """What is measured of one model.
+    """What was measured on one model.
 
     Attributes:
         model: its name, or the file's.
@@ -87,10 +87,10 @@ class Figures:
         provider: full name of the provider in use.
         overlap: pixels shared by neighbouring patches.
         start_up_s: from the start of its process to the first cleaned frame of 640x480.
-        peak_memory_mib: largest resident memory of its process; None where the system does not tell.
-        speeds: one entry a size.
-        level_ms: milliseconds of a batch of 16 in one thread at onnxruntime's highest optimization level, which is
-            used, and at the one below; None on other providers than the CPU.
+        peak_memory_mib: largest resident memory of its process; None if the system does not report it.
+        speeds: one entry per size.
+        level_ms: milliseconds per batch of 16 in one thread at onnxruntime's highest optimization level, which is used,
+            and at the level below; None on other providers than the CPU.
     """
 
     model: str
@@ -104,18 +104,18 @@ class Figures:
 
 
 def benchmark(settings: Sequence[Settings], told: Callable[[str], None] = lambda _: None) -> list[Figures]:
-    """Measure models, each in a process of its own.
+    """Measure models, each in its own process.
 
     Args:
-        settings: one entry a model; `started` is filled in.
-        told: is given the name of what is measured next.
+        settings: one entry per model; `started` is filled in.
+        told: called with the name of what is measured next.
 
     Returns:
         The figures, in the same order.
 
     Raises:
         ImageError, ModelError, ProviderError, UsageError: as `Restorer` raises them.
-        CaeRuntimeError: a process ended without an answer.
+        CaeRuntimeError: a process ended without a result.
     """
     figures = []
     for each in settings:
@@ -181,7 +181,7 @@ def measure(settings: Settings) -> Figures:
 
 
 def non_local_means(threads: int, seconds: float = SECONDS) -> list[Speed]:
-    """Measure OpenCV's non-local means for colour with its default windows, on as many threads."""
+    """Measure OpenCV's non-local means for color with its default windows and the same number of threads."""
     before = cv2.getNumThreads()
     cv2.setNumThreads(threads)
     try:
@@ -197,7 +197,7 @@ def non_local_means(threads: int, seconds: float = SECONDS) -> list[Speed]:
 
 
 def noisy_frame(width: int, height: int) -> NDArray[np.uint8]:
-    """Return smooth colours under white noise of sigma 15, shape (H, W, 3), uint8."""
+    """Return smooth colors with white noise of sigma 15, shape (H, W, 3), uint8."""
     random = np.random.default_rng(0)
     corners = random.integers(40, 216, (4, 5, 3)).astype(np.float32)
     smooth = cv2.resize(corners, (width, height), interpolation=cv2.INTER_CUBIC)
@@ -248,7 +248,7 @@ def _all(pool: Executor, run: Callable[[Any], Any], batches: Sequence[Any]) -> N
 
 
 def _times(ways: Sequence[Callable[[], Any]], frames: tuple[int, int], seconds: float) -> list[list[float]]:
-    """Return the seconds of each run of each way; they take turns, `seconds` long for each."""
+    """Return the seconds of each run of each function; they take turns for `seconds` each."""
     for way in ways:
         way()
     times: list[list[float]] = [[] for _ in ways]
@@ -270,7 +270,7 @@ def _speed(width: int, height: int, times: Sequence[float], bare_share: float | 
 def _peak_memory() -> float | None:
     """Return this process's largest resident memory in MiB."""
     status = Path("/proc/self/status")
-    if status.exists():  # getrusage would count what the parent had before this process became another program
+    if status.exists():  # getrusage would include the parent's memory from before exec
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
         return int(line.split()[1]) / 2**10
     if sys.platform == "win32":

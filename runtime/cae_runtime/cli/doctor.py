@@ -1,4 +1,4 @@
-"""`cae-run --doctor`: what is installed here, what of it works, and what stands in the way."""
+"""`cae-run --doctor`: what is installed, what works, and what does not."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ _FAMILIES: Final = {
 }
 _EXTRAS: Final = ("video", "tiff", "virtual-camera", "openvino", "webgpu")
 _PATCHES: Final = 32
-_FARTHEST: Final = 4.0  # grey levels from the CPU; more is another picture
+_FARTHEST: Final = 4.0  # gray levels; a larger difference from the CPU's output counts as a failure
 
 
 @dataclass(frozen=True)
 class ProviderCheck:
-    """What became of a provider.
+    """The check of one execution provider.
 
     Attributes:
         name: the name that `--provider` takes.
         full: its name in onnxruntime.
         status: `works`, `fails`, or `absent`.
         detail: the error, or the line that installs it.
-        off_by: largest difference from the CPU's output, in steps of 8 bits; None where it did not run.
-        ms: median time of a batch of 32 patches, in milliseconds; None where it did not run.
+        off_by: largest difference from the CPU's output, in gray levels of 255; None if it did not run.
+        ms: median time of a batch of 32 patches, in milliseconds; None if it did not run.
     """
 
     name: str
@@ -53,21 +53,21 @@ class ProviderCheck:
 
 @dataclass(frozen=True)
 class Findings:
-    """What is here.
+    """What was found on this machine.
 
     Attributes:
         versions: of the toolkit, Python, the system and the libraries, by name.
-        cpus: of the host, of the affinity mask, of the control group's quota (None: no limit), and those used.
-        memory_limit: the control group's, in bytes (None: no limit).
-        providers: one check a provider.
-        devices: what onnxruntime sees, one line each.
+        cpus: counts for the host, the affinity mask, the cgroup quota (None: no limit), and the CPUs used.
+        memory_limit: of the cgroup, in bytes (None: no limit).
+        providers: one check per provider.
+        devices: the devices that onnxruntime sees, one line each.
         cameras: path and name, by number.
-        cpu_ms: median milliseconds of a batch on one thread of the CPU: of `denoise` at the `highest` optimization
-            level and at the one `below`, and of a small network in `fp16` and `fp32`; empty where nothing could run.
+        cpu_ms: median milliseconds per batch in one CPU thread: `denoise` at the `highest` optimization level and at
+            the level `below`, and a small network in `fp16` and `fp32`; empty if nothing could run.
         notes: what is slow on this CPU, one line each.
-        extras: what each optional extra of `cae-run` brings, by its name: the packages with their versions, or the line
-            that installs them.
-        problems: what should be mended, one line each.
+        extras: for each optional extra of `cae-run`, its packages with their versions, or the command that installs
+            them.
+        problems: what should be fixed, one line each.
     """
 
     versions: dict[str, str]
@@ -83,7 +83,7 @@ class Findings:
 
 
 def examine() -> Findings:
-    """Look at the installation, and run the packaged model on every provider that is here."""
+    """Check the installation, and run the packaged model on every available provider."""
     versions = {
         "cae-toolkit": version("cae-toolkit"),
         "Python": platform.python_version(),
@@ -94,7 +94,7 @@ def examine() -> Findings:
     for library in ("numpy", "cv2", "onnxruntime"):
         try:
             versions[library] = importlib.import_module(library).__version__
-        except Exception as e:  # a library that does not load may raise anything
+        except Exception as e:  # a library that fails to load may raise anything
             broken.append(f"{library} cannot be imported: {' '.join(str(e).split())}")
     if broken:
         return Findings(
@@ -121,7 +121,7 @@ def examine() -> Findings:
 
 
 def extras() -> dict[str, str]:
-    """Return for each optional extra of `cae-run` the packages with their versions, or the line that installs it."""
+    """Return for each optional extra of `cae-run` its packages with versions, or the command that installs it."""
     found = {}
     for extra in _EXTRAS:
         wanted = [line for line in requires("cae-toolkit") or [] if re.search(rf"extra == ['\"]{extra}['\"]", line)]
@@ -134,7 +134,7 @@ def extras() -> dict[str, str]:
 
 
 def duplicates(installed: list[str]) -> list[str]:
-    """Return a line for each library that several wheels install over each other.
+    """Return a line for each library that several installed wheels overwrite.
 
     Args:
         installed: names of the installed distributions.
@@ -189,7 +189,7 @@ def _cpus() -> dict[str, float | None]:
 
 
 def _check_cpu() -> tuple[dict[str, float], list[str]]:
-    """Measure what is a trap on some CPUs; return the milliseconds, and a note for each that is one here."""
+    """Measure what is very slow on some CPUs; return the milliseconds, and a note for each that is slow here."""
     from cae_runtime.inference.cpu_speed import level_note, level_times, precision_times
     from cae_runtime.inference.session import DEFAULT_MODEL, find_model
 

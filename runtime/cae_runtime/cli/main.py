@@ -37,12 +37,12 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 
 def main() -> None:
     """Run the command and exit with its code."""
-    gc.disable()  # until all is imported: nothing of that becomes garbage
+    gc.disable()  # until everything is imported: imports create no garbage
     try:
         with quiet_decoders():
             app(prog_name="cae-run")
     finally:
-        gc.freeze()  # what is still there goes with the process: looking through it for cycles takes 20 ms
+        gc.freeze()  # the process ends anyway: collecting cycles would take 20 ms
 
 
 def _print_version(wanted: bool) -> None:
@@ -208,7 +208,7 @@ def run(
                 gc.freeze()
                 gc.enable()
             session = Session(name, provider=provider, threads=threads)
-            if verbose and not session.provider_was_chosen:  # else it is told in any case
+            if verbose and not session.provider_was_chosen:  # otherwise it is printed anyway
                 _tell(f"provider: {session.provider_note}")
             return session
 
@@ -312,14 +312,14 @@ def run(
     except KeyboardInterrupt as e:
         typer.echo("cae-run: interrupted", err=True)
         raise typer.Exit(_EXIT_INTERRUPTED) from e
-    except OSError as e:  # the report cannot be written, or the working folder is gone
+    except OSError as e:  # the report cannot be written, or the working folder no longer exists
         drop_stdout()
         _tell(f"cae-run: {e.strerror or e}")
         raise typer.Exit(_EXIT_FAILED) from e
 
 
 def _address_space() -> int:
-    """Return how many bytes OpenBLAS, OpenCV and onnxruntime map before they work; with less they crash."""
+    """Return how many bytes OpenBLAS, OpenCV and onnxruntime map at start; with less they crash."""
     return (640 + 64 * (os.cpu_count() or 1)) * 2**20
 
 
@@ -330,7 +330,7 @@ def _print_json(document: str) -> None:
 
 
 def _given(ctx: typer.Context) -> set[str]:
-    """Names of the options and arguments that were typed."""
+    """Names of the options and arguments that were given."""
     sources = {name: getattr(ctx.get_parameter_source(name), "name", "") for name in ctx.params}
     return {name for name, source in sources.items() if source == "COMMANDLINE"}
 
@@ -340,7 +340,7 @@ def _tell(line: str) -> None:
 
 
 def _examine(as_json: bool) -> None:
-    """Print what the doctor finds.
+    """Print the doctor's findings.
 
     Raises:
         typer.Exit: there is a problem.
@@ -356,7 +356,7 @@ def _examine(as_json: bool) -> None:
 def _measure(
     model: str | None, provider: str, threads: int | None, batch: int | None, overlap: int | None, as_json: bool
 ) -> None:
-    """Print how fast this machine is with a model, or with all that are packaged and clean pictures."""
+    """Print how fast this machine is with one model, or with all packaged denoisers."""
     from cae_runtime.cli import benchmark
     from cae_runtime.inference.cpu_limits import usable_cpus
     from cae_runtime.inference.session import packaged_models

@@ -1,4 +1,4 @@
-"""Which of `cae-run`'s commands is meant by what was typed."""
+"""Which of `cae-run`'s commands the given options select."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ _HEEDED: Final[dict[str, set[str]]] = {
 
 
 def command_meant(given: set[str], **asked: bool) -> str:
-    """Return which command is meant, and refuse options that it would ignore.
+    """Return the command that was selected, and refuse options that it would ignore.
 
     Args:
-        given: names of the options and arguments that were typed.
-        asked: whether each of the commands was.
+        given: names of the options and arguments that were given.
+        asked: whether each command was selected.
 
     Returns:
         `doctor`, `benchmark`, `list-cameras`, `webcam` or `clean`.
 
     Raises:
-        UsageError: two of them, or an option that belongs to another.
+        UsageError: two commands, or an option that belongs to another command.
     """
     asked["webcam"] |= "camera" in given
     chosen = [name for name, wanted in asked.items() if wanted]
@@ -62,15 +62,15 @@ def command_meant(given: set[str], **asked: bool) -> str:
 
 
 def check_restoring(given: set[str], path: Path, output: Path) -> None:
-    """Refuse options that a model of task `restore` has no use for.
+    """Refuse options that do not apply to models of task `restore`.
 
     Args:
-        given: names of the options and arguments that were typed.
+        given: names of the options and arguments that were given.
         path: the model's file.
-        output: where the result is to go.
+        output: where the result goes.
 
     Raises:
-        UsageError: one of them, or an output that only an encoder writes.
+        UsageError: there is such an option, or an output that only an encoder writes.
     """
     ignored = given & _NOT_OF_RESTORING
     if ignored:
@@ -93,10 +93,10 @@ def check_restoring(given: set[str], path: Path, output: Path) -> None:
 
 
 def refuse_in_pipe(given: set[str], sources: int) -> None:
-    """Refuse what does not go with `-`, a single image from stdin or to stdout.
+    """Refuse options that cannot be combined with `-`, a single image from stdin or to stdout.
 
     Raises:
-        UsageError: one of `given`, the names of what was typed, or another number of sources than 1.
+        UsageError: `given` has such an option, or there is not exactly one source.
     """
     if sources != 1:
         raise UsageError("- goes with one SOURCE")
@@ -109,5 +109,5 @@ def _options(names: set[str]) -> str:
 
 
 def typed(name: str) -> str:
-    """Return the name of an option as it is typed, without its dashes."""
+    """Return the command-line name of an option, without its dashes."""
     return {"as_json": "json"}.get(name, name).replace("_", "-")

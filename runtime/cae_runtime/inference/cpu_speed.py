@@ -1,4 +1,4 @@
-"""Traps of onnxruntime on CPUs: what its highest optimization level and half precision cost on this one."""
+"""What onnxruntime's highest optimization level and half precision cost on this CPU; both can be very slow."""
 
 from __future__ import annotations
 
@@ -13,33 +13,35 @@ import numpy as np
 from cae_runtime.inference import onnx_backend as engine
 from cae_runtime.inference.providers import CPU, ProviderChoice, by_full_name
 
-_PROBES: Final = Path(__file__).parents[1] / "probes"  # one small network in both precisions, of scripts/make_probes.py
+_PROBES: Final = (
+    Path(__file__).parents[1] / "probes"
+)  # one small network in both precisions, made by scripts/make_probes.py
 _PATCHES: Final = 16
-_ROUNDS: Final = (3, 15)  # at least and at most, in about that time
+_ROUNDS: Final = (3, 15)  # (fewest, most) in about that time
 _SECONDS: Final = 1.0
-_SLOWER: Final = 1.1  # a smaller difference is that of two measurements
+_SLOWER: Final = 1.1  # a smaller difference is within the error of measurement
 
 
 def is_x86() -> bool:
-    """Tell whether this machine's CPU is an x86 one."""
+    """Return whether this machine has an x86 CPU."""
     return platform.machine().lower() in {"x86_64", "amd64", "i386", "i686", "x86"}
 
 
 def level_times(model: Path) -> tuple[float, float]:
-    """Measure a model at the highest optimization level, which is used, and at the one below it.
+    """Measure a model at the highest optimization level, which is used, and at the level below.
 
     Args:
         model: the file.
 
     Returns:
-        Median milliseconds of a batch of 16 in one thread of the CPU: at the highest level, at the one below.
+        Median milliseconds per batch of 16 in one CPU thread: at the highest level, and at the level below.
     """
     highest, below = _times([_start(model), _start(model, extended=True)])
     return highest, below
 
 
 def level_note(highest: float, below: float) -> str:
-    """Return what the two times say, or nothing where the highest level is not slower."""
+    """Return a warning if the highest level is slower, otherwise nothing."""
     if highest < _SLOWER * below:
         return ""
     return (
@@ -49,13 +51,13 @@ def level_note(highest: float, below: float) -> str:
 
 
 def precision_times() -> tuple[float, float]:
-    """Return the median milliseconds of a batch of a small network on the CPU: in half and in single precision."""
+    """Return the median milliseconds per batch of a small network on the CPU, in half and in single precision."""
     half, single = _times([_start(_PROBES / "fp16.onnx"), _start(_PROBES / "fp32.onnx")])
     return half, single
 
 
 def fp16_note(precision: str, provider: str) -> str:
-    """Return a warning for a model in half precision on an x86 CPU, else nothing."""
+    """Return a warning for a model in half precision on an x86 CPU, otherwise nothing."""
     if precision != "fp16" or provider != CPU or not is_x86():
         return ""
     return (
@@ -70,7 +72,7 @@ def _start(model: Path, *, extended: bool = False) -> engine.InferenceSession:
 
 
 def _times(sessions: Sequence[engine.InferenceSession]) -> list[float]:
-    """Return the median milliseconds of a run of each session; they take turns."""
+    """Return each session's median milliseconds per run; the sessions take turns."""
     feeds = []
     for session in sessions:
         (given,) = session.get_inputs()

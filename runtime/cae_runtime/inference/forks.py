@@ -1,4 +1,4 @@
-"""What a child process has to begin anew after a fork: threads are not copied, and locks may be held for ever."""
+"""Restarts in forked child processes: threads are not copied by a fork, and locks may stay held forever."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _known: weakref.WeakSet[_Renewed] = weakref.WeakSet()
 
 
 def renew_after_fork(thing: _Renewed) -> None:
-    """Call `thing.after_fork()` in every child that this process forks, as long as the thing lives."""
+    """Call `thing.after_fork()` in every child that this process forks, as long as the object exists."""
     _known.add(thing)
 
 

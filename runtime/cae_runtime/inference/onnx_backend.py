@@ -1,4 +1,4 @@
-"""onnxruntime, the only file that imports it: which providers are here, and a model started on one of them."""
+"""The only module that imports onnxruntime: lists the available providers and starts models on them."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _LOG_FATAL: Final = 4
 
 
 def build_providers() -> list[str]:
-    """Return the full names of the providers that are built into this onnxruntime."""
+    """Return the full names of the providers built into this onnxruntime."""
     names: list[str] = ort.get_available_providers()
     return names
 
 
 def is_here(provider: Provider) -> bool:
-    """Tell whether a provider is built in, or its plug-in is installed and finds a device.
+    """Return whether a provider is built in, or its plug-in is installed and finds a device.
 
     Raises:
         ProviderError: the plug-in cannot be loaded.
@@ -36,42 +36,42 @@ def is_here(provider: Provider) -> bool:
 
 
 def plugin_is_installed(provider: Provider) -> bool:
-    """Tell whether the Python package of a provider's plug-in is there."""
+    """Return whether the Python package of a provider's plug-in is installed."""
     return bool(provider.plugin) and importlib.util.find_spec(provider.plugin) is not None
 
 
 def plugin_devices(provider: Provider) -> list[Any]:
-    """Load a provider's plug-in where it is installed, and return its devices (`onnxruntime.OrtEpDevice`).
+    """Load a provider's plug-in if it is installed, and return its devices (`onnxruntime.OrtEpDevice`).
 
     Raises:
         ProviderError: the plug-in cannot be loaded.
     """
     if not plugin_is_installed(provider):
         return []
-    if not hasattr(ort, "register_execution_provider_library"):  # it came with 1.22
+    if not hasattr(ort, "register_execution_provider_library"):  # new in onnxruntime 1.22
         raise ProviderError(f"{provider.full}: onnxruntime {VERSION} is too old for the plug-in {provider.plugin}")
     try:
         library = importlib.import_module(provider.plugin).get_library_path()
         ort.register_execution_provider_library(provider.full, library)
-    except Exception as e:  # whatever the package or the loader raises
+    except Exception as e:  # the package and the loader may raise anything
         if "already registered" not in str(e):
             raise ProviderError(f"{provider.full}: its plug-in {provider.plugin} cannot be loaded: {reason(e)}") from e
     found = [device for device in ort.get_ep_devices() if device.ep_name == provider.full]
-    return sorted(found, key=_is_cpu)  # that a plug-in is installed for is rarely the CPU
+    return sorted(found, key=_is_cpu)  # a plug-in is rarely installed for the CPU
 
 
 def devices() -> list[str]:
-    """Return the devices that the loaded providers can use, one line each; onnxruntime before 1.22 tells none."""
+    """Return the devices that the loaded providers can use, one line each; onnxruntime before 1.22 reports none."""
     found = ort.get_ep_devices() if hasattr(ort, "get_ep_devices") else []
     return [f"{device.ep_name}: {_described(device)}" for device in found]
 
 
 def require_available(provider: Provider) -> None:
-    """Refuse a provider that is not here.
+    """Refuse a provider that is not available.
 
     Raises:
         UsageError: onnxruntime knows no provider of that name.
-        ProviderError: it is not in this installation; the message has the line that installs it.
+        ProviderError: it is not installed; the message has the command that installs it.
     """
     known = {*ort.get_all_providers(), *(p.full for p in PROVIDERS)}
     if provider.full not in known:
@@ -93,7 +93,7 @@ ONLY_ONE: Final = "the only one here that auto takes"
 
 
 def start_best(path: Path, data: bytes, threads: int | None) -> tuple[InferenceSession, str]:
-    """Start the first provider of our order that works; return it with the reason."""
+    """Start the first provider in our order that works; return it with the reason."""
     failures: list[str] = []
     for provider in PROVIDERS:
         try:
@@ -122,10 +122,10 @@ def start(
     Args:
         path: where the model came from, for messages.
         data: the model file.
-        threads: for providers that compute on the CPU with threads of their own; the CPU provider takes one a call.
+        threads: for providers that compute on the CPU with their own threads; the CPU provider uses one per call.
         choice: the provider and its device.
         strict: refuse a provider that would leave a part of the model to the CPU.
-        extended: optimize the graph to the level below the highest, to compare the two.
+        extended: optimize the graph only to the level below the highest, for comparison.
 
     Raises:
         ModelError: the model cannot be run at all.
@@ -145,7 +145,7 @@ def start(
     except Exception as e:  # onnxruntime's exceptions share no base below Exception
         why = reason(e)
         if strict and "fallback to CPU EP" in why:
-            start(path, data, threads, choice)  # raises where the provider did not start at all
+            start(path, data, threads, choice)  # raised if the provider did not start at all
             raise ProviderError(
                 f"{provider.full} cannot run the whole model, part of it would run on the CPU: choose auto or cpu"
             ) from e
@@ -166,7 +166,7 @@ def start(
 
 
 def on_device(choice: ProviderChoice) -> str:
-    """Return which device of a plug-in provider is in use, such as ` on GPU Intel`; empty for providers built in."""
+    """Return which device of a plug-in provider is in use, such as ` on GPU Intel`; empty for built-in providers."""
     if choice.provider.full in build_providers():
         return ""
     return f" on {_described(plugin_devices(choice.provider)[choice.device or 0])}"
@@ -206,8 +206,8 @@ def _options(provider: Provider, threads: int | None) -> ort.SessionOptions:
     options.intra_op_num_threads = 1 if provider.full == CPU else threads or usable_cpus()
     options.inter_op_num_threads = 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-    options.log_severity_level = _LOG_FATAL  # what matters comes as an exception
+    options.log_severity_level = _LOG_FATAL  # important messages also come as exceptions
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads leave the CPU to others
-    # A model is one file. onnxruntime would open other files in the working folder: send it where none can be.
+    # A model is one file. This keeps onnxruntime from opening others in the working folder.
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
     return options

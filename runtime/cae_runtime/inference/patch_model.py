@@ -33,7 +33,7 @@ class Grid:
             out. Smaller than a patch it is mirrored at its lower and right edge.
         overlap: pixels shared by neighbouring patches; None takes the model's recommendation.
         batch: patches a call of the model; None takes 32 of 32x32, four times as many on a GPU.
-        bgr: whether colours come as BGR, not RGB.
+        bgr: whether the channels are in BGR order, not RGB.
 
     Attributes:
         ys: rows of the picture where patches begin, shape (Ny,).

@@ -1,4 +1,4 @@
-"""One image being cleaned: rows of patches are shared out between threads, and meet where they overlap."""
+"""One image while it is cleaned: threads share its rows of patches and blend them where they overlap."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ from cae_runtime.inference.tiling import Floats, Indices, OverlapAdder, cut, ori
 from cae_runtime.io.arrays import Image
 
 _RGB: Final = 3
-_PATCHES_TOGETHER: Final = 16  # at least so many, where the image is wide enough, for each turn of a thread
+_PATCHES_TOGETHER: Final = 16  # at least this many per turn of a thread, if the image is wide enough
 
 Rows = Callable[[int, int], Image]  # rows first..end-1 of a picture, (h, W, C), to be read only
 
 
 class TiledImage:
-    """The work on one image, for as many threads as call `work`.
+    """The work on one image, done by all threads that call `work`.
 
-    The rows of patches are taken in parts from top to bottom. A thread stores what only its part touches; the rows that
-    two parts share are added up and stored by the thread that comes second. Which rows make a part depends on the image
-    and the overlap alone, so on a CPU neither threads nor batches change a bit (of a
-    convolutional model; linear layers sum in another order at other batch sizes).
+    The rows of patches are processed in parts, from top to bottom. A thread stores the pixel rows that only its part
+    covers. Rows that two parts share are summed and stored by the thread that comes second. The division into parts
+    depends only on the image and the overlap, so on a CPU the result is bit-identical for any number of threads and any
+    batch size (for convolutional models; linear layers sum in another order at other batch sizes).
 
-    A model of 1 channel cleans the luminance of colours (ITU-R BT.601, rounded to the image's own steps, as in a grey
-    copy); what it changes there is added to all three colours, so that their differences stay as they are.
+    A model of 1 channel cleans the luminance of color images (ITU-R BT.601, rounded to the image's own steps, as in a
+    gray copy). The change is added to all three channels, so that the chroma stays as it is.
 
     Args:
         session: the model.
-        image: colours or grey, uint8 or uint16, shape (H, W, 1 or 3). Read only.
+        image: color or gray, uint8 or uint16, shape (H, W, 1 or 3). Read only.
         result: where the cleaned values go, of the same shape and dtype.
         overlap: pixels shared by neighbouring patches.
         batch: patches a call of the model.
         strength: s in 0..1; the result is image + s * (output - image).
-        bgr: whether colours come as BGR, not RGB.
-        rows: what the model is to see of rows of the image; None: the rows themselves.
-        hidden: bool (H, W), true where nothing can be seen: patches of such pixels alone are not run; None: nowhere.
+        bgr: whether the channels are in BGR order, not RGB.
+        rows: returns what the model sees of rows of the image; None: the rows themselves.
+        hidden: bool (H, W), true where pixels are invisible: patches with only such pixels are skipped; None: nowhere.
 
     Attributes:
         blocks: number of parts; more threads than that have nothing to do.
@@ -76,7 +76,7 @@ class TiledImage:
         self._weights_y = window(self._ys, patch, overlap)
         self._weights_x = np.repeat(window(self._xs, patch, overlap), self._depth, axis=1)
         together = batch if session.fixed_batch else _PATCHES_TOGETHER
-        # With so many rows a part, no three parts share a row of pixels; the last may be nearer to the one before it.
+        # With this many rows per part, at most two parts share a row of pixels; the last part may start earlier.
         count = max(1, together // len(self._xs), -(-patch // (patch - overlap)) - 1)
         firsts = list(range(0, len(self._ys), count))
         if len(firsts) > 2 and self._ys[firsts[-1]] < self._ys[firsts[-2] - 1] + patch:
@@ -84,11 +84,11 @@ class TiledImage:
         self._parts = [slice(first, end) for first, end in zip(firsts, [*firsts[1:], len(self._ys)], strict=True)]
         self.blocks = len(self._parts)
         self._taken = 0
-        self._pending_seams: dict[int, Floats] = {}  # by the part below: what the first of two neighbours has left
+        self._pending_seams: dict[int, Floats] = {}  # by the part below: what the first of two neighbors left
         self._lock = threading.Lock()
 
     def work(self) -> None:
-        """Clean parts until none is left, or `stop` is called.
+        """Clean parts until all are done or `stop` is called.
 
         Raises:
             ModelError, ProviderError: as `Restorer` raises them; the other threads are stopped.
@@ -101,7 +101,7 @@ class TiledImage:
             raise
 
     def stop(self) -> None:
-        """Let every thread end after the part that it is at."""
+        """Make every thread stop after its current part."""
         with self._lock:
             self._taken = self.blocks
 
@@ -126,16 +126,16 @@ class TiledImage:
             self._merge_seam(part + 1, total[:, below - top :], below)
 
     def _merge_seam(self, part: int, half: Floats, top: int) -> None:
-        """Leave the rows that a part shares with the one above it, or add them to what the neighbour has left."""
+        """Keep the rows that a part shares with the one above it, or add them to what the neighbor left."""
         with self._lock:
             other = self._pending_seams.pop(part, None)
             if other is None:
-                self._pending_seams[part] = half.copy()  # a view would keep all of the part alive
+                self._pending_seams[part] = half.copy()  # a view would keep the whole part in memory
         if other is not None:
             self._store(other + half, top)
 
     def _weighted(self, ys: Indices, weights_y: Floats) -> Floats:
-        """Clean rows of patches: their weighted sum, shape (K, H, W * D), from the first's top to the last's bottom."""
+        """Clean rows of patches; return their weighted sum, shape (K, H, W * D), H being the rows they cover."""
         xs, patch, depth = self._xs, self._patch, self._depth
         rows = self._rows(int(ys[0]), min(int(ys[-1]) + patch, len(self._image)))
         missing = [max(0, patch - size) for size in rows.shape[:2]]
@@ -146,8 +146,8 @@ class TiledImage:
         seen = self._seen(ys)
         columns = max(1, self._batch // len(ys))
         if not self._session.fixed_batch:
-            columns = -(-len(xs) // -(-len(xs) // columns))  # all batches about as large
-        for first in range(0, len(xs), columns):  # what a batch touches stays in the cache
+            columns = -(-len(xs) // -(-len(xs) // columns))  # batches of about equal size
+        for first in range(0, len(xs), columns):  # the memory of a batch stays in the cache
             some = slice(first, first + columns)
             patches = cut(planes, ys - ys[0], xs[some], patch, depth)
             flat = patches.reshape(-1, *patches.shape[2:])
@@ -161,7 +161,7 @@ class TiledImage:
         return total
 
     def _seen(self, ys: Indices) -> NDArray[np.bool_] | None:
-        """Which patches of rows of them show something, shape (Ny, Nx); None: all do."""
+        """Which patches have visible pixels, shape (Ny, Nx); None: all of them."""
         if self._hidden is None:
             return None
         hidden = self._hidden[ys[0] : ys[-1] + self._patch]
@@ -182,13 +182,13 @@ class TiledImage:
         return planes
 
     def _run_some(self, patches: Floats, wanted: NDArray[np.bool_]) -> Floats:
-        """Run the model on those (N, K, P, P * D) patches that are wanted, bool (N); the others are as they come."""
+        """Run the model on the `wanted` patches, bool (N), of (N, K, P, P * D); the others stay undefined."""
         if wanted.any():
             patches[wanted] = self._run(patches[wanted])
         return patches
 
     def _run(self, patches: Floats) -> Floats:
-        """Run the model on (N, K, P, P * D) patches, about `batch` of them; same shape back."""
+        """Run the model on (N, K, P, P * D) patches, about `batch` of them; returns the same shape."""
         count, shape, spec = len(patches), patches.shape, self._session.spec
         if self._session.fixed_batch and count % self._batch:
             filled = self._run(np.pad(patches, [(0, -count % self._batch), (0, 0), (0, 0), (0, 0)]))
@@ -202,9 +202,9 @@ class TiledImage:
         return outputs.reshape(shape)
 
     def _store(self, cleaned: Floats, top: int) -> None:
-        """Round (K, h, W * D) in about 0..1, changed on the way, into the result from row `top` on, without padding."""
+        """Round (K, h, W * D) in about 0..1 into the result from row `top` on, without padding; changes its input."""
         target = self._result[top : top + cleaned.shape[1]]
-        if target.size == 0:  # all of it is padding, or the overlap is 0
+        if target.size == 0:  # only padding, or the overlap is 0
             return
         height, width, colors = target.shape
         cleaned = cleaned[:, :height, : width * self._depth]
@@ -226,11 +226,11 @@ class TiledImage:
         target[...] = _swapped(rounded) if self._swap else rounded
 
     def _add(self, cleaned: Floats, target: Image, top: int) -> None:
-        """Add to each pixel's colours what became of its luminance (h, w) in about 0..1, rounded, and store them."""
+        """Add the change of the luminance (h, w), in about 0..1, to each pixel's channels, round and store them."""
         rows = cast(Image, np.ascontiguousarray(self._rows(top, top + len(target))))
         change = cleaned - self._planes(rows)[0]
         change *= self._strength * self._scale
-        np.rint(change, out=change)  # once for all colours: their differences stay, but where they are clipped
+        np.rint(change, out=change)  # once for all channels: their differences stay, except where they are clipped
         depth = cv2.CV_8U if rows.dtype == np.uint8 else cv2.CV_16U
         target[...] = cv2.add(rows, cv2.cvtColor(change, cv2.COLOR_GRAY2BGR), dtype=depth)
 

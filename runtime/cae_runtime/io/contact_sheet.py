@@ -1,4 +1,4 @@
-"""Many pictures on one: thumbnails in rows, each with a line below it."""
+"""A contact sheet: thumbnails in rows, each with a caption."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Color = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Cell:
-    """A thumbnail, (h, w, 3) uint8 BGR of at most `CELL` each way, the line below it, and a frame's colour (BGR)."""
+    """A thumbnail, (h, w, 3) uint8 BGR of at most `CELL` pixels per side, its caption, and its frame's color (BGR)."""
 
     picture: NDArray[np.uint8]
     caption: str = ""
@@ -29,9 +29,9 @@ class Cell:
 
 
 def thumbnail(image: NDArray[Any], side: int = CELL) -> NDArray[np.uint8]:
-    """Return a picture (H, W), (H, W, 1..4), uint8 or uint16, as (h, w, 3) uint8 BGR that fits into a square.
+    """Return a picture (H, W), (H, W, 1..4), uint8 or uint16, as (h, w, 3) uint8 BGR that fits into a cell.
 
-    Small pictures are enlarged by whole factors, so that their pixels stay square.
+    Small pictures are enlarged by integer factors, so that their pixels stay square.
     """
     height, width = image.shape[:2]
     if max(height, width) > side:
@@ -51,7 +51,7 @@ def to_bgr(image: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def contact_sheet(cells: Sequence[Cell], columns: int) -> NDArray[np.uint8]:
-    """Return the sheet, (H, W, 3) uint8 BGR; captions show what ASCII has, and `?` for the rest."""
+    """Return the sheet, (H, W, 3) uint8 BGR; captions show ASCII characters, and `?` for all others."""
     across = max(1, min(columns, len(cells)))
     rows = -(-len(cells) // across)
     captions = _CAPTION if any(cell.caption for cell in cells) else 0
@@ -72,7 +72,7 @@ def contact_sheet(cells: Sequence[Cell], columns: int) -> NDArray[np.uint8]:
 
 
 def _shortened(text: str) -> str:
-    """The text, or as much of its beginning as fits below a thumbnail."""
+    """The text, shortened to what fits below a thumbnail."""
     kept = text
     while cv2.getTextSize(kept, _FONT, _SIZE, 1)[0][0] > CELL:
         text = text[:-1]

@@ -1,4 +1,4 @@
-"""The formats of images and videos by name and suffix: known without opening a file or importing a decoder."""
+"""Image and video formats by name and suffix; needs no decoder."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ VIDEO_FORMAT_OF_SUFFIX: Final = {
     ".webm": WEBM,
     ".avi": AVI,
 }
-# The codecs that are written into each; the first is the default.
+# The codecs of each container; the first is the default.
 CODECS_OF_FORMAT: Final = {
     MP4: ("h264", "h265", "vp9", "av1"),
     MOV: ("h264", "h265"),
@@ -64,7 +64,7 @@ SMALLEST: Final = {"h264": (1, 1), "h265": (16, 16), "vp9": (1, 1), "av1": (5, 4
 
 @dataclass(frozen=True)
 class VideoCoding:
-    """How a video is written; None leaves the choice to the format and the source.
+    """How a video is encoded; None leaves the choice to the format and the source.
 
     Attributes:
         codec: `h264`, `h265`, `vp9` or `av1`.
@@ -78,17 +78,17 @@ class VideoCoding:
 
 
 def is_video(path: PurePath) -> bool:
-    """Tell whether a file's name ends like that of a video."""
+    """Return whether a file has the suffix of a video."""
     return path.suffix.lower() in VIDEO_FORMAT_OF_SUFFIX
 
 
 def is_picture(path: PurePath) -> bool:
-    """Tell whether a file's name ends like that of an image or a video."""
+    """Return whether a file has the suffix of an image or a video."""
     return path.suffix.lower() in FORMAT_OF_SUFFIX or is_video(path)
 
 
 def same_format(suffix: str, other: str) -> bool:
-    """Tell whether two suffixes, such as `.jpg` and `.JPEG`, name one format of images or videos."""
+    """Return whether two suffixes, such as `.jpg` and `.JPEG`, name the same format."""
     known = FORMAT_OF_SUFFIX | VIDEO_FORMAT_OF_SUFFIX
     return known.get(suffix.lower()) == known.get(other.lower())
 
@@ -97,5 +97,5 @@ _VIDEO_STARTS: Final = {4: (b"ftyp", b"moov", b"mdat", b"wide"), 0: (b"\x1a\x45\
 
 
 def starts_like_a_video(start: bytes) -> bool:
-    """Whether a file's first bytes are those of a container that is read: MP4, MOV, Matroska, WebM, AVI."""
+    """Return whether a file begins like a supported container: MP4, MOV, Matroska, WebM or AVI."""
     return any(start[at:].startswith(words) for at, words in _VIDEO_STARTS.items())

@@ -71,7 +71,7 @@ def clean_all(
         quality: of images, 1..100, see `cae_runtime.io.image_files.encode`.
         coding: of videos.
         temporal: whether the frames of videos are averaged over time before the network.
-        overwrite: replace outputs that are there, instead of skipping them.
+        overwrite: replace existing outputs instead of skipping them.
         on_frame: called after each frame of a video with the file, how many are done, and about how many there are.
         clean: of images, see `cae_runtime.jobs.images.clean_files`.
         on_result: called in another thread with each result, also with those that Ctrl-C keeps from being yielded;
@@ -81,7 +81,7 @@ def clean_all(
         One result a job, in order. Of a video that Ctrl-C has ended a result comes too, before that is raised.
 
     Raises:
-        ModelError: the model gives patches of another size than it takes, so that nothing can be cleaned.
+        ModelError: the model's output patches do not have the size of its input, so nothing can be cleaned.
     """
     for video, group in groupby(jobs, key=lambda job: job.video):
         if not video:

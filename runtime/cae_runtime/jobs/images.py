@@ -1,4 +1,4 @@
-"""Cleans many image files: one result for each, whatever happens to the others."""
+"""Cleans many image files. Each gets its own result, so one failure does not affect the others."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ from cae_runtime.jobs.planning import Job, Unreadable, is_folder
 from cae_runtime.tasks.notes import Note
 from cae_runtime.tasks.restore import Restorer
 
-_PIXELS_UNDER_WAY: Final = 2**26  # of images that are read ahead, cleaned or written; a larger one goes alone
+_PIXELS_UNDER_WAY: Final = 2**26  # of images that are in memory at once; a larger one is processed alone
 Clean = Callable[[Job, Picture], NDArray[Any]]  # a file's picture -> its new pixels, of the same shape and dtype
 NO_MEMORY: Final = "cannot be cleaned: there is not enough memory"
 
 
 @dataclass(frozen=True)
 class FileResult:
-    """What became of one image or video.
+    """The result of one image or video.
 
     Attributes:
         source: the file it came from; `-` is stdin.
-        output: the file it went to; `-` is stdout, and empty is a folder that could not be read.
-        status: `done`, `skipped` because the output was there, or `failed`.
+        output: the file it went to; `-` is stdout; empty for a folder that could not be read.
+        status: `done`, `skipped` because the output existed, or `failed`.
         reason: why it was skipped or failed, else empty.
-        seconds: time spent on it, with reading and writing.
-        width: width in pixels as stored, None where it was not decoded.
-        height: height in pixels as stored, None where it was not decoded.
+        seconds: time spent on it, including reading and writing.
+        width: width in pixels as stored, None if it was not decoded.
+        height: height in pixels as stored, None if it was not decoded.
         provider: full name of the onnxruntime provider.
         dropped: names of what was not kept, such as `iptc`; see `cae_runtime.io.image_files.encode`.
-        frames: how many frames of a video were written; None of an image.
-        repeated: how many of them stand in for a damaged one; None of an image.
-        lossy: whether the output is a JPEG or a lossy WebP, which change all pixels a little; None of a video.
+        frames: how many frames of a video were written; None for an image.
+        repeated: how many of them replace a damaged one; None for an image.
+        lossy: whether the output is a JPEG or a lossy WebP, which change all pixels a little; None for a video.
         notes: what a user should know about how an image was cleaned.
     """
 
@@ -63,7 +63,7 @@ class FileResult:
 
 @dataclass(frozen=True)
 class Cleaned:
-    """An image file cleaned in memory: its bytes, its stored size, the names of what was not kept, and notes."""
+    """An image file that was cleaned in memory: bytes, stored size, names of what was not kept, and notes."""
 
     data: bytes
     width: int
@@ -94,7 +94,7 @@ def clean_bytes(
 
     Raises:
         ImageError: the data cannot be decoded or cleaned, or the result not encoded.
-        ModelError: the model gives patches of another size than it takes.
+        ModelError: the model's output patches do not have the size of its input.
         ProviderError: the provider failed while it ran.
     """
     picture = decode(data)
@@ -115,26 +115,26 @@ def clean_files(
     clean: Clean | None = None,
     on_result: Callable[[FileResult], None] | None = None,
 ) -> Iterator[FileResult]:
-    """Clean image files, and yield each result as it comes.
+    """Clean image files and yield the results one by one.
 
-    While an image is cleaned, the next one is read and the one before is written: memory for three is used, or for one
-    (and the bytes of the next file) where they are large.
+    While an image is cleaned, the next one is read and the previous one is written. This needs memory for three images,
+    or for one (and the bytes of the next file) if they are large.
 
     Args:
         restorer: what cleans.
         jobs: the files, see `cae_runtime.jobs.planning.make_plan`.
         strength: 0..1, see `Restorer`.
         quality: 1..100, see `cae_runtime.io.image_files.encode`.
-        overwrite: replace outputs that are there, instead of skipping them.
-        clean: what is done to each picture in place of cleaning all of it; `strength` is not heeded then.
+        overwrite: replace existing outputs instead of skipping them.
+        clean: called on each picture instead of the restorer; `strength` is ignored then.
         on_result: called with each result as soon as its file is written, in the thread that writes. Ctrl-C can keep
             the last ones from being yielded, but not from coming here.
 
     Yields:
-        One result a job, in order. An image that cannot be read, cleaned or written is `failed`, and leaves no file.
+        One result per job, in order. An image that cannot be read, cleaned or written has `failed` and leaves no file.
 
     Raises:
-        ModelError: the model gives patches of another size than it takes, so that no image can be cleaned.
+        ModelError: the model's output patches do not have the size of its input, so no image can be cleaned.
     """
     room = PixelBudget(_PIXELS_UNDER_WAY)
 
@@ -171,7 +171,7 @@ def clean_files(
 
 
 class _Work:
-    """One image on its way through; what it holds is dropped as soon as the next step has used it."""
+    """One image on its way through the steps; each step drops what the next ones do not need."""
 
     def __init__(self, job: Job, provider: str) -> None:
         self.job = job
@@ -182,7 +182,7 @@ class _Work:
         self.picture: Picture | None = None
 
     def read(self, overwrite: bool) -> None:
-        """Read the file, unless its output is there."""
+        """Read the file, unless its output exists."""
         if output_is_there(self.job.output, overwrite):
             self.result = replace(self.result, status="skipped", reason="the output exists")
             return
@@ -191,13 +191,13 @@ class _Work:
         self.pixels = self.header.pixels
 
     def decode(self) -> None:
-        """Make a picture of the bytes."""
+        """Decode the bytes."""
         self.picture, self.data = decode(self.data, self.header), b""
         height, width = self.picture.pixels.shape[:2]
         self.result = replace(self.result, width=width, height=height)
 
     def clean(self, change: Clean) -> None:
-        """Put the cleaned picture in the place of the other."""
+        """Replace the picture by the cleaned one."""
         assert self.picture is not None  # noqa: S101 - a step of an image that was decoded
         self.picture = replace(self.picture, pixels=change(self.job, self.picture))
 
@@ -210,10 +210,10 @@ class _Work:
 
 
 def output_is_there(output: Path, overwrite: bool) -> bool:
-    """Tell whether an output is there and has to stay.
+    """Return whether an output exists and must be kept.
 
     Raises:
-        ImageError: nothing can be written there.
+        ImageError: the output cannot be written.
     """
     try:
         folder = is_folder(output, "output")
@@ -225,7 +225,7 @@ def output_is_there(output: Path, overwrite: bool) -> bool:
 
 
 def _step(work: _Work, step: Callable[[], None]) -> None:
-    """Do one step of the work; an image that has failed or is skipped takes no further ones."""
+    """Do one step of the work, unless the image has failed or is skipped."""
     if work.result.status != "done":
         return
     start = time.perf_counter()
@@ -243,7 +243,7 @@ def _step(work: _Work, step: Callable[[], None]) -> None:
 
 
 def unreadable_results(restorer: Restorer, unreadable: Iterable[Unreadable]) -> list[FileResult]:
-    """Return a failure for each thing that could not be looked at while the work was planned."""
+    """Return a failed result for each path that could not be read during planning."""
     return [
         FileResult(str(at.path), "", "failed", at.reason, 0.0, None, None, restorer.provider, ()) for at in unreadable
     ]

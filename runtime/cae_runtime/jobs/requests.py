@@ -75,7 +75,7 @@ def run(session: Session, request: Request, given: set[str]) -> Outcome:
     Args:
         session: the model, of a task in `TASKS`.
         request: what to do.
-        given: names of the options and arguments that were typed.
+        given: names of the options and arguments that were given.
 
     Raises:
         UsageError: an option was typed that the task has no use for.

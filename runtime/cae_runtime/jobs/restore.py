@@ -1,4 +1,4 @@
-"""What `cae-run` does once its command line is understood: all files of a plan, or one image through a pipe."""
+"""What `cae-run` does after parsing: clean all files of a plan, or one image through a pipe."""
 
 from __future__ import annotations
 
@@ -32,10 +32,9 @@ def clean_plan(
     clean: Clean | None,
     tell: Callable[[str], None],
 ) -> tuple[list[FileResult], float, bool]:
-    """Clean all files of a plan, with progress and summary; return the results, the seconds, and whether Ctrl-C came.
+    """Clean all files of a plan with a progress bar; return the results, the seconds, and whether Ctrl-C was pressed.
 
-    Ctrl-C ends the cleaning, not the telling: then there are fewer results than the plan has files, or the last one is
-    of a video that is not whole.
+    After Ctrl-C there are fewer results than files, or the last one is that of an incomplete video.
     """
     for line in restorer.remarks:
         tell(line)
@@ -57,7 +56,7 @@ def clean_plan(
                 clean=clean,
                 on_result=written.append,
             ):
-                results.append(result)  # one by one, so that Ctrl-C leaves those that are done
+                results.append(result)  # one by one, so that finished results survive Ctrl-C
                 progress.on_file()
     except KeyboardInterrupt:
         interrupted = True
@@ -71,7 +70,7 @@ def clean_plan(
 
 
 def _still_there(result: FileResult) -> FileResult:
-    """Return a failure in place of a result whose output is gone by now, such as with its folder."""
+    """Return a failure instead of a result whose output no longer exists, such as after its folder was removed."""
     if result.status == "failed" or Path(result.output).is_file():
         return result
     return replace(result, status="failed", reason=f"was cleaned, but {result.output!r} was removed meanwhile")
@@ -88,7 +87,7 @@ def clean_pipe(
     quality: int | None,
     tell: Callable[[str], None],
 ) -> None:
-    """Clean one image from stdin, or to stdout, or both; what is said goes to stderr."""
+    """Clean one image from stdin, to stdout, or both; messages go to stderr."""
     target = None if output == PIPE else Path(output)
     if is_video(Path(source)) or is_video(Path(output)):
         raise UsageError("- takes and gives images: videos are read from and written to files")
@@ -126,7 +125,9 @@ def clean_pipe(
         raise ImageError(f"{'stdin' if source == PIPE else repr(source)} {reason}") from e
     if target is None:
         try:
-            with os.fdopen(os.dup(sys.stdout.fileno()), "wb") as stream:  # of its own: what fails is not tried again
+            with os.fdopen(
+                os.dup(sys.stdout.fileno()), "wb"
+            ) as stream:  # a separate object: a failed write is not repeated
                 stream.write(cleaned.data)
         except OSError as e:
             raise ImageError(f"output '-' cannot be written to: {e.strerror}") from e

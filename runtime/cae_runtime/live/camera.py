@@ -1,4 +1,4 @@
-"""Where live pictures come from: a camera, a stream or a file that plays like one; opened, checked, named."""
+"""Sources of live pictures: a camera, a stream, or a file that plays like a camera."""
 
 from __future__ import annotations
 
@@ -19,39 +19,39 @@ from cae_runtime.live.video_devices import listed_cameras
 
 _ADDRESS: Final = re.compile(r"(rtsp|rtsps|rtmp|http|https|udp|srt)://\S+", re.IGNORECASE)
 _DEVICE: Final = re.compile(r"/dev/video\d+")
-_PATIENCE_MS: Final = 10_000  # for an address that does not answer
-_PROBED: Final = 6  # numbers that are tried where the system keeps no list
+_PATIENCE_MS: Final = 10_000  # timeout for an address that does not answer
+_PROBED: Final = 6  # numbers that are tried if the system has no list
 _BACKENDS: Final = {  # of OpenCV, in the order in which they are tried
     "Linux": (cv2.CAP_V4L2,),
     "Windows": (cv2.CAP_MSMF, cv2.CAP_DSHOW),
     "Darwin": (cv2.CAP_AVFOUNDATION,),
 }
-_RATE_MAX: Final = 1000.0  # frames a second; what claims more tells nothing
+_RATE_MAX: Final = 1000.0  # frames per second; larger values are not believed
 
 
 class Device(Protocol):
-    """What frames are read from; `cv2.VideoCapture` is one."""
+    """A source of frames, such as `cv2.VideoCapture`."""
 
     def read(self) -> tuple[bool, Any]:
-        """Return whether there is a frame, and the frame."""
+        """Return whether a frame was read, and the frame."""
 
     def get(self, property_id: int, /) -> float:
-        """Return a property of OpenCV's list, 0 where it is unknown."""
+        """Return one of OpenCV's properties, 0 if it is unknown."""
 
     def release(self) -> None:
-        """Give the device back."""
+        """Release the device."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """What is to be opened.
+    """A camera, stream or file to open.
 
     Attributes:
         name: what messages call it.
         target: device number, path of a device or file, or address.
         is_file: a file, which plays at its own rate and ends.
-        size: width and height that are asked for, or None.
-        fps: frames a second that are asked for, or None.
+        size: requested width and height, or None.
+        fps: requested frames per second, or None.
     """
 
     name: str
@@ -62,10 +62,10 @@ class Source:
 
 
 def parse_source(text: str, size: tuple[int, int] | None = None, fps: float | None = None) -> Source:
-    """Read what `--camera` takes: a number, /dev/videoN, a video file, or an address.
+    """Parse the value of `--camera`: a number, /dev/videoN, a video file, or an address.
 
     Raises:
-        UsageError: it is none of them, or a size or rate is asked of what has its own.
+        UsageError: it is none of these, or a size or rate was requested from a file or stream, which has its own.
     """
     if text.isascii() and text.isdigit() and len(text) <= 4:
         return Source(f"camera {int(text)}", int(text), size=size, fps=fps)
@@ -110,7 +110,7 @@ def open_device(source: Source) -> Device:
     if source.size:
         if (
             is_camera and platform.system() == "Linux"
-        ):  # many cameras give large pictures at a good rate only as JPEG; others ignore it
+        ):  # many cameras deliver large pictures at a good rate only as JPEG; others ignore this
             device.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*"MJPG"))
         device.set(cv2.CAP_PROP_FRAME_WIDTH, source.size[0])
         device.set(cv2.CAP_PROP_FRAME_HEIGHT, source.size[1])
@@ -122,9 +122,9 @@ def open_device(source: Source) -> Device:
 
 
 def _opened_camera(target: int | str) -> cv2.VideoCapture:
-    """Open a camera by the system's own interface: Video4Linux, Media Foundation or DirectShow, AVFoundation.
+    """Open a camera through the system's interface: Video4Linux, Media Foundation or DirectShow, AVFoundation.
 
-    One that cannot be opened comes back closed.
+    If it cannot be opened, a closed device is returned.
     """
     device = cv2.VideoCapture()
     for backend in _BACKENDS.get(platform.system(), (cv2.CAP_ANY,)):
@@ -134,10 +134,10 @@ def _opened_camera(target: int | str) -> cv2.VideoCapture:
 
 
 def _refuse_no_video(source: Source) -> None:
-    """Refuse a file that FFmpeg might take for a list of others to open.
+    """Refuse a file that FFmpeg might read as a list of other files to open.
 
     Raises:
-        DeviceError: it is none of the containers that are read.
+        DeviceError: it is not one of the supported containers.
     """
     try:
         with Path(str(source.target)).open("rb") as file:
@@ -149,13 +149,13 @@ def _refuse_no_video(source: Source) -> None:
 
 
 def rate_of(device: Device) -> float | None:
-    """Return the frames a second that a device says it gives, None where it says nothing sensible."""
+    """Return the frame rate that a device reports, None if it is not plausible."""
     rate = device.get(cv2.CAP_PROP_FPS)
     return rate if 0 < rate <= _RATE_MAX else None
 
 
 def as_frame(picture: object) -> FrameArray | None:
-    """Return what a device gave as uint8 (H, W, 3) BGR, or None where it is no picture."""
+    """Return a device's frame as uint8 (H, W, 3) BGR, or None if it is not a picture."""
     if not isinstance(picture, np.ndarray) or picture.dtype != np.uint8 or not 0 < picture.size <= 4 * PIXELS_MAX:
         return None
     if picture.ndim == 2 or (picture.ndim == 3 and picture.shape[2] == 1):
@@ -166,7 +166,7 @@ def as_frame(picture: object) -> FrameArray | None:
 
 
 def find_cameras() -> dict[int, str]:
-    """Return number -> name of the cameras that are here; without a list of the system's, they are opened in turn."""
+    """Return the available cameras, number -> name; if the system has no list, each number is tried."""
     if platform.system() == "Linux":
         return listed_cameras()
     found = {}

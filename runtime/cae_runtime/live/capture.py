@@ -1,4 +1,4 @@
-"""The newest frame of a camera: a thread reads all of them, and whoever asks gets the last."""
+"""The newest frame of a camera: a thread reads all frames and keeps the last one."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from cae_runtime.errors import DeviceError
 from cae_runtime.io.arrays import FrameArray
 from cae_runtime.live.camera import Device, Source, as_frame, open_device, rate_of
 
-PATIENCE: Final = 5.0  # seconds without a frame after which a camera has stalled
-_FIRST_PATIENCE: Final = 20.0  # the same before the first one: cameras take long to start
-_BAD_IN_A_ROW: Final = 30  # answers that are no picture
-_RATE: Final = 25.0  # frames a second of a file that does not say
-_PAUSE_FIRST, _PAUSE_LONGEST = 1.0, 30.0  # seconds between two trials to reconnect
+PATIENCE: Final = 5.0  # seconds without a frame after which a camera counts as stalled
+_FIRST_PATIENCE: Final = 20.0  # the same before the first frame: cameras are slow to start
+_BAD_IN_A_ROW: Final = 30  # successive answers without a picture
+_RATE: Final = 25.0  # frames per second of a file that does not say
+_PAUSE_FIRST, _PAUSE_LONGEST = 1.0, 30.0  # seconds between two attempts to reconnect
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,10 @@ class CapturedFrame:
     """A frame that was captured.
 
     Attributes:
-        image: uint8 (H, W, 3), BGR; not to be changed.
-        number: its place among all that the camera gave, from 1.
-        time: `time.monotonic()` when it was there.
-        position: when it is due, in seconds of any clock: of a file its own time, of a camera `time`.
+        image: uint8 (H, W, 3), BGR; read only.
+        number: its index among all frames of the camera, from 1.
+        time: `time.monotonic()` when it arrived.
+        position: when it is due, in seconds: the time stamp for a file, `time` for a camera.
     """
 
     image: FrameArray
@@ -39,25 +39,24 @@ class CapturedFrame:
 
 
 class Capture:
-    """Reads a camera in a thread of its own and keeps only the newest frame, so that nothing ever lags behind.
+    """Reads a camera in its own thread and keeps only the newest frame, so that the picture never lags.
 
-    A file plays at its own rate, from when its second frame is asked for, and its last frame is followed by the end. A
-    frame that cannot be decoded or is no picture is passed over; 30 in a row, which is also what a camera gives that
-    has stopped, or 5 seconds without any make an error, or with `reconnect` another trial, after pauses that grow from
-    1 to 30 seconds.
+    A file plays at its own rate, starting when its second frame is requested, and ends after its last frame. Frames
+    that cannot be decoded are skipped. After 30 of them in a row, or 5 seconds without a frame, the camera has failed:
+    an error is raised, or with `reconnect` the camera is opened again after pauses that grow from 1 to 30 seconds.
 
     Args:
         source: what to open.
-        reconnect: try again when it stops.
-        tell: called with one line about what happens to the camera.
-        patience: seconds without a frame after which it has stalled.
-        pause: seconds before the first trial to reconnect.
-        opener: opens the device; another one in tests.
+        reconnect: open the source again when it stops.
+        tell: called with a message when something happens to the camera.
+        patience: seconds without a frame after which it counts as stalled.
+        pause: seconds before the first attempt to reconnect.
+        opener: opens the device; tests pass their own.
 
     Attributes:
         captured: frames that the camera gave.
-        taken: frames that were asked for; the others were dropped.
-        rate: frames a second as the camera says, or None.
+        taken: frames that were handed out; the others were dropped.
+        rate: frames per second that the camera reports, or None.
     """
 
     def __init__(
@@ -74,33 +73,33 @@ class Capture:
         self._reconnect = reconnect and not source.is_file
         self._patience, self._first_pause = patience, pause
         self.captured = self.taken = 0
-        self._taken_number = 0  # of the frame that was handed out last
+        self._taken_number = 0  # number of the last frame that was handed out
         self.rate: float | None = None
         self._newest: CapturedFrame | None = None
         self._error: DeviceError | None = None
         self._ended = self._closed = self._is_opening = False
-        self._goes_on = False  # whether more than the first frame was asked for
+        self._goes_on = False  # whether more than the first frame was requested
         self._pause = pause
-        self._thread_number = 0  # threads of before, stuck in a camera that stalled, are no longer listened to
+        self._thread_number = 0  # frames of earlier threads, stuck in a stalled camera, are ignored
         self._last_sign = time.monotonic()
         self._change = threading.Condition()
         self._start()
 
     @property
     def dropped(self) -> int:
-        """Frames that nobody asked for in time; the newest, which may still be, is none."""
+        """Frames that were replaced before anybody asked for them."""
         with self._change:
             waiting = self._newest is not None and self._newest.number > self._taken_number
             return max(0, self.captured - self.taken - waiting)
 
     def next(self, timeout: float) -> CapturedFrame | None:
-        """Wait for a frame that is newer than the last, and return the newest.
+        """Wait for a frame newer than the last one returned, and return the newest.
 
         Args:
-            timeout: seconds to wait at most.
+            timeout: maximum seconds to wait.
 
         Returns:
-            The frame, or None when there was none in time or none will come: see `ended`.
+            The frame, or None if none arrived in time or none will follow, see `ended`.
 
         Raises:
             DeviceError: the camera cannot be opened, stopped or stalled.
@@ -126,12 +125,12 @@ class Capture:
 
     @property
     def ended(self) -> bool:
-        """Whether a file is at its end, and its last frame handed out."""
+        """Whether a file has ended and its last frame was handed out."""
         with self._change:
             return self._ended and (self._newest is None or self._newest.number <= self._taken_number)
 
     def close(self) -> None:
-        """Give the camera back, soon: a thread that waits for a frame ends when it comes."""
+        """Release the camera; a thread that waits for a frame ends when the frame arrives."""
         with self._change:
             self._closed = True
             self._thread_number += 1
@@ -145,7 +144,7 @@ class Capture:
         self._thread.start()
 
     def _check_stalled(self) -> None:
-        """Give up, or begin anew in another thread, where no sign came for long. Called with the lock held."""
+        """Give up, or start again in another thread, after a long time without a frame. Called with the lock held."""
         slow = self._is_opening or not self.captured
         patience = max(self._patience, _FIRST_PATIENCE) if slow else self._patience
         if self._ended or time.monotonic() - self._last_sign <= patience:
@@ -167,7 +166,7 @@ class Capture:
                 reason = self._read_all(mine)
             except DeviceError as e:
                 reason = str(e)
-            except Exception as e:  # whatever a driver or a decoder comes up with
+            except Exception as e:  # drivers and decoders may raise anything
                 reason = f"{self._source.name} failed: {' '.join(str(e).split()) or type(e).__name__}"
             if reason is None:
                 return
@@ -184,7 +183,7 @@ class Capture:
                 self._change.wait_for(lambda: not self._is_mine(mine), pause)
 
     def _read_all(self, mine: int) -> str | None:
-        """Read until it stops; return why, None at a file's end or when nobody listens any more."""
+        """Read until it stops; return the reason, or None at the end of a file or after `close`."""
         self._is_opening = True
         try:
             device = self._opener(self._source)
@@ -231,7 +230,7 @@ class Capture:
         return f"{self._source.name} {'gives no pictures' if answered else 'stopped giving frames'}"
 
     def _when_going_on(self, mine: int) -> float:
-        """Wait until the second frame is asked for: what is got ready before must not cost frames of a file."""
+        """Wait until the second frame is requested: preparations before that must not cost frames of a file."""
         with self._change:
             self._change.wait_for(lambda: self._goes_on or not self._is_mine(mine))
             return time.monotonic()

@@ -170,7 +170,7 @@ class Restorer:
 
         Raises:
             ImageError: the array's dtype or shape is none of the above, or the model answers it with NaN or infinity.
-            ModelError: the model gives patches of another size than it takes.
+            ModelError: the model's output patches do not have the size of its input.
             ProviderError: the provider failed while it ran, such as for lack of memory.
             UsageError: `strength` is outside 0..1, or the restorer was closed.
         """

@@ -219,7 +219,7 @@ class PutBack:
             self._result[top:bottom] = back[len(above) : len(above) + bottom - top]
 
     def stop(self) -> None:
-        """Let every thread end after the part that it is at."""
+        """Make every thread stop after its current part."""
         with self._lock:
             self._left = iter(())
 

@@ -1,4 +1,4 @@
-"""What lies under the fully transparent pixels of a picture: nothing that a neighbor should be cleaned with."""
+"""Fully transparent pixels: their hidden colors must not affect the cleaning of visible neighbors."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ from cae_runtime.io.arrays import Image
 
 
 def hidden_pixels(alpha: Image) -> NDArray[np.bool_] | None:
-    """Tell where a picture is fully transparent.
+    """Find the fully transparent pixels of a picture.
 
     Args:
-        alpha: uint8 or uint16, shape (H, W), 0 where nothing can be seen.
+        alpha: uint8 or uint16, shape (H, W), 0 where the picture is invisible.
 
     Returns:
-        bool (H, W); None where every pixel can be seen.
+        bool (H, W), or None if every pixel is visible.
     """
     hidden: NDArray[np.bool_] = np.equal(alpha, 0)
     return hidden if hidden.any() else None
 
 
 def filled(image: Image, hidden: NDArray[np.bool_], first: int, end: int, reach: int) -> Image:
-    """Return rows of a picture whose hidden pixels continue what can be seen next to them.
+    """Return rows of a picture whose hidden pixels are filled by mirroring visible ones.
 
-    A hidden pixel gets what lies as far on the other side of the nearest visible pixel: that has noise like all that is
-    visible, where copies of one pixel would be streaks, which a model takes for a pattern. Where that is hidden too, it
-    gets the nearest visible pixel.
+    A hidden pixel gets the value that lies equally far on the other side of the nearest visible pixel. This gives it
+    realistic noise; copies of one pixel would be streaks, which a model mistakes for a pattern. If that pixel is hidden
+    too, the nearest visible pixel is used.
 
     Args:
         image: uint8 or uint16, shape (H, W, C).
         hidden: bool (H, W).
         first: the first row.
         end: the row after the last.
-        reach: pixels; rows so much further up and down are looked at too.
+        reach: pixels; this many further rows above and below are searched too.
 
     Returns:
-        Shape (end - first, W, C), to be read only. Where nothing is visible within reach, the pixels as they are.
+        Shape (end - first, W, C), read only. If nothing is visible within reach, the pixels are returned unchanged.
     """
     if not hidden[first:end].any():
         return image[first:end]
@@ -45,7 +45,7 @@ def filled(image: Image, hidden: NDArray[np.bool_], first: int, end: int, reach:
     near, unseen = image[top : end + reach], hidden[top : end + reach]
     if unseen.all():
         return image[first:end]
-    _, labels = cv2.distanceTransformWithLabels(  # each visible pixel has a label of its own, from 1 on
+    _, labels = cv2.distanceTransformWithLabels(  # each visible pixel has its own label, from 1 on
         unseen.view(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
     )
     height, width = unseen.shape

@@ -1,7 +1,7 @@
-"""From an image file's bytes to its pixels: by OpenCV what it decodes right, by an extra what that one does.
+"""Decodes image files: with OpenCV where it is correct, with the extra `tiff` for other kinds of TIFF.
 
-OpenCV's decoders give pixels for files that miss some of their data. How that is noticed: `decoding.jpeg`,
-`decoding.tiff`; of the other formats the decoders tell it themselves.
+OpenCV's decoders return pixels even for files that lack some of their data. `decoding.jpeg` and `decoding.tiff` detect
+this; for other formats the decoders report it themselves.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ def decoded(data: bytes, header: Header) -> NDArray[Any]:
 
     Args:
         data: the whole file.
-        header: what `cae_runtime.io.headers.inspect.inspect` says of it.
+        header: what `cae_runtime.io.headers.inspect.inspect` returned for it.
 
     Returns:
         The pixels as stored, in the layout of `cae_runtime.io.image_files.Picture`.
 
     Raises:
-        ImageError: the file is of a kind that is not read right, or is damaged.
+        ImageError: the file is of a kind that is not decoded correctly, or is damaged.
     """
     if isinstance(header, TiffHeader):
         pixels = _decode_tiff(data, header)
@@ -74,7 +74,9 @@ def _decode_jpeg(data: bytes, header: JpegHeader) -> NDArray[Any]:
     jpeg_data.check(data, header)
     if jpeg_data.has_one_scan(header):
         return _decode(jpeg_data.without_end(data, header), header)
-    other = zlib.crc32(_decode(jpeg_data.with_other_ends(data, header), header).data)  # memory for one picture is used
+    other = zlib.crc32(
+        _decode(jpeg_data.with_other_ends(data, header), header).data
+    )  # this needs memory for one picture
     pixels = _decode(data, header)
     if zlib.crc32(pixels.data) != other:
         raise _damaged(header)

@@ -1,1 +1,1 @@
-"""What an image file says of its pixels, one module per format."""
+"""The headers of image files: what they say about the pixels, one module per format."""

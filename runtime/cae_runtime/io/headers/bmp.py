@@ -1,4 +1,4 @@
-"""What the header of a BMP says of the picture."""
+"""The header of BMP files."""
 
 from __future__ import annotations
 

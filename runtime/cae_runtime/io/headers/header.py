@@ -1,4 +1,4 @@
-"""What is known of an image file before it is decoded, and the parts that it has."""
+"""What is known about an image file before decoding, and the chunks it consists of."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says of its pixels; `cae_runtime.io.metadata` reads what it says beside them.
+    """What a file says about its pixels; `cae_runtime.io.metadata` reads everything else.
 
     Attributes:
         format: one of the image formats of `cae_runtime.io.formats`.
         width: stored width in pixels, before any rotation.
         height: stored height in pixels.
-        gray_alpha: the pixels are gray with alpha, which decoders turn into color with alpha.
-        opaque: the fourth channel that the decoder gives is no alpha.
+        gray_alpha: the pixels are gray with alpha, which decoders convert to color with alpha.
+        opaque: the decoder's fourth channel is not alpha.
         lossless: the file is a lossless WebP.
-        part_pixels: pixels of the largest part that is decoded at once, where it can be larger than the picture
-            (the tiles of a TIFF).
-        refusal: why OpenCV does not decode the file right, though another library may; empty where it does.
+        part_pixels: pixels of the largest part that is decoded at once, if it can be larger than the picture (TIFF
+            tiles).
+        refusal: why OpenCV does not decode the file correctly, though another library may; empty if it does.
     """
 
     format: str
@@ -41,5 +41,5 @@ class Header:
 
     @property
     def pixels(self) -> int:
-        """For how many pixels memory is set aside to decode it."""
+        """The number of pixels for which decoding needs memory."""
         return max(self.width * self.height, self.part_pixels)

@@ -1,7 +1,7 @@
-"""What an image file says of itself before anyone decodes it: format, size, frames, wholeness, metadata.
+"""The header of an image file, read before decoding: format, size, frames, completeness, metadata.
 
-Decoders answer a truncated file with half a picture, an animation with its first frame and CMYK with wrong colors;
-here such files are refused by name. Each format is read in a module of its own.
+Decoders turn a truncated file into half a picture, an animation into its first frame, and CMYK into wrong colors. Here
+such files are refused with the reason. Each format has its own module.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ def inspect(data: bytes) -> Header:
         Its header.
 
     Raises:
-        ImageError: the file is no image of a known format, is truncated, has several frames, or keeps its colors in
-            a way that would not survive.
+        ImageError: the file is not an image of a known format, is truncated, has several frames, or stores its colors
+            in a way that cannot be kept.
     """
     try:
         for recognized, reader in _READERS:
