@@ -30,8 +30,9 @@ if TYPE_CHECKING:
     from cae_runtime.tasks.generate import Generator
     from cae_runtime.tasks.inpaint import Inpainter
     from cae_runtime.tasks.restore import Restorer
+    from cae_runtime.video.clean_video import clean_video
+    from cae_runtime.video.results import CleanedVideo, VideoInterrupted, VideoPartlyDone
     from cae_runtime.video.temporal_filter import TemporalFilter
-    from cae_runtime.video.transcode import CleanedVideo, VideoInterrupted, VideoPartlyDone, clean_video
 
     __version__: str
 
@@ -67,7 +68,7 @@ __all__ = [
 _HOME = {
     "ArgumentTypeError": "errors",
     "CaeRuntimeError": "errors",
-    "CleanedVideo": "video.transcode",
+    "CleanedVideo": "video.results",
     "Detection": "tasks.anomaly",
     "Detector": "tasks.anomaly",
     "DeviceError": "errors",
@@ -86,10 +87,10 @@ _HOME = {
     "TemporalFilter": "video.temporal_filter",
     "UsageError": "errors",
     "VideoError": "errors",
-    "VideoInterrupted": "video.transcode",
+    "VideoInterrupted": "video.results",
     "VideoNotFoundError": "errors",
-    "VideoPartlyDone": "video.transcode",
-    "clean_video": "video.transcode",
+    "VideoPartlyDone": "video.results",
+    "clean_video": "video.clean_video",
     "packaged_models": "inference.session",
 }
 

@@ -8,7 +8,7 @@ import pytest
 from tests.pages.documented import pages
 
 from cae_runtime.io.formats import CODECS, CODECS_OF_FORMAT, CRF_MAX, FORMAT_OF_SUFFIX, MATROSKA
-from cae_runtime.jobs.images import FileResult
+from cae_runtime.jobs.restore.results import FileResult
 from cae_runtime.video.writer import DEFAULT_CRF
 
 LINES = [

@@ -30,7 +30,7 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 def test_cleaning_needs_neither_torch_nor_onnx() -> None:
-    code = "import numpy, cae_runtime.cli.main, cae_runtime.jobs.report\nfrom cae_runtime import Restorer"
+    code = "import numpy, cae_runtime.cli.main, cae_runtime.jobs.restore.report\nfrom cae_runtime import Restorer"
     assert modules_after(code) == {"onnxruntime", "cv2", "numpy"}
 
 

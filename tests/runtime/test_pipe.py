@@ -18,7 +18,7 @@ from cae_runtime import ImageError
 from cae_runtime.cli.main import app
 from cae_runtime.io import image_files as images
 from cae_runtime.io.image_files import read_file, read_stream
-from cae_runtime.jobs import images as batch
+from cae_runtime.jobs.restore import pipe
 
 Command = Callable[..., subprocess.CompletedProcess[bytes]]
 
@@ -86,7 +86,7 @@ def test_too_little_memory_is_one_line(
     def too_large(*_: object, **__: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(batch, "clean_bytes", too_large)
+    monkeypatch.setattr(pipe, "clean_bytes", too_large)
     args = ["-", "-o", str(tmp_path / "x.png"), "-m", str(fixture_model("identity"))]
     done = CliRunner().invoke(app, args, input=photo.read_bytes())
     assert done.exit_code == 1

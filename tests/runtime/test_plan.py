@@ -11,7 +11,8 @@ import pytest
 
 from cae_runtime import UsageError
 from cae_runtime.io.image_files import write_file
-from cae_runtime.jobs.planning import make_plan, prepare_output
+from cae_runtime.jobs.paths import prepare_output
+from cae_runtime.jobs.planning import make_plan
 from cae_shared.folders import make_folder
 
 

@@ -19,7 +19,7 @@ from tests.runtime.clips import HEIGHT, WIDTH, lines, look_into, make_clip, psnr
 from tests.runtime.conftest import COMMAND
 
 from cae_runtime.errors import UsageError
-from cae_runtime.video.transcode import clean_video
+from cae_runtime.video.clean_video import clean_video
 
 Command = Callable[..., subprocess.CompletedProcess[bytes]]
 Pixels = np.ndarray

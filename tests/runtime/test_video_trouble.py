@@ -21,7 +21,8 @@ from tests.runtime.conftest import COMMAND
 
 from cae_runtime.errors import UsageError, VideoError
 from cae_runtime.video import reader as video_source
-from cae_runtime.video.transcode import VideoInterrupted, VideoPartlyDone, clean_video
+from cae_runtime.video.clean_video import clean_video
+from cae_runtime.video.results import VideoInterrupted, VideoPartlyDone
 
 Command = Callable[..., subprocess.CompletedProcess[bytes]]
 Pixels = np.ndarray

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cae_runtime.cli.option_checks import check_restoring, command_meant, refuse_in_pipe
+from cae_runtime.cli.option_checks import check_restoring, check_task, command_meant, refuse_in_pipe
 from cae_runtime.cli.source_names import expanded
 from cae_runtime.errors import CaeRuntimeError, UsageError
 from cae_runtime.io.formats import CODECS, CRF_MAX, FORMAT_OF_SUFFIX, PIPE, VIDEO_FORMAT_OF_SUFFIX, VideoCoding
 from cae_runtime.io.stderr import quiet_decoders
+from cae_runtime.jobs.restore.options import RestoreOptions
 from cae_shared.command import drop_stdout, require_address_space
 from cae_shared.signals import interruptible
 from cae_shared.text import printable
@@ -240,71 +241,47 @@ def run(
         if "" in (*sources, output, model, mask):
             raise UsageError("SOURCE, -o, -m or --mask is empty: name a file or a folder (. is the current one)")
 
+        options = RestoreOptions(
+            strength=strength, stretch=stretch, batch=batch, overlap=overlap, suffix=suffix, ext=dotted,
+            quality=quality, coding=coding, temporal=temporal, mask=None if mask is None else Path(mask),
+            mask_color=mask_color, overwrite=overwrite,
+        )  # fmt: skip
         if PIPE in (*sources, output):
             refuse_in_pipe(_given(ctx), len(sources))
-            from cae_runtime.jobs.restore import clean_pipe
+            from cae_runtime.jobs.restore.pipe import restore_pipe
 
-            clean_pipe(
-                sources[0], output, dotted, overwrite, open_model, strength=strength, quality=quality, tell=_tell
-            )
+            restore_pipe(open_session, sources[0], output, options, _tell)
             return
 
         session = open_session()
         if session.spec.task != "restore":
             from cae_runtime.inference.cpu_speed import fp16_note
-            from cae_runtime.jobs import requests as tasks
+            from cae_runtime.jobs import requests
 
             if slow := fp16_note(session.spec.precision, session.provider):
                 _tell(slow)
-            request = tasks.Request(
+            check_task(_given(ctx), session.spec.task, session.path)
+            request = requests.Request(
                 tuple(map(Path, sources)), Path(output), overwrite=overwrite, batch=batch, overlap=overlap,
                 per_patch=per_patch, count=generate, latent=latent, seed=seed, tell=_tell,
             )  # fmt: skip
             with interruptible():
-                outcome = tasks.run(session, request, _given(ctx))
+                outcome = requests.run(session, request)
             if as_json:
                 _print_json(json.dumps(outcome.document, indent=2))
             if outcome.failed:
                 raise typer.Exit(_EXIT_FAILED)
             return
         check_restoring(_given(ctx), session.path, Path(output))
+        from cae_runtime.jobs.restore.job import restore_files
+        from cae_runtime.jobs.restore.report import json_report
 
-        from cae_runtime.jobs.planning import make_plan, prepare_output
-
-        plan = make_plan(
-            [Path(source) for source in sources], Path(output), suffix=suffix, ext=dotted,
-            out_is_folder=output.endswith(("/", os.sep)),
-        )  # fmt: skip
-        if any(job.video for job in plan.jobs):
-            from cae_runtime.jobs.files import check_videos
-
-            check_videos(plan.jobs, [Path(source) for source in sources], coding)
-        clean = None
-        if mask is not None or mask_color is not None:
-            from cae_runtime.tasks.inpaint import filling
-
-            restorer, clean = filling(session, plan, Path(mask) if mask else None, mask_color, overlap, batch)
-        else:
-            restorer = open_model(session)
-            if "mask" in session.spec.degradation:
-                from cae_runtime.tasks.inpaint import fills_holes
-
-                if fills_holes(session.spec):
-                    _tell(f"note: model {model!r} was trained to fill holes: name them with --mask or --mask-color")
-        prepare_output(plan.folder)
-        from cae_runtime.jobs.report import json_report
-        from cae_runtime.jobs.restore import clean_plan
-
-        with interruptible():
-            results, taken, interrupted = clean_plan(
-                plan, restorer, strength=strength, quality=quality, coding=coding, temporal=temporal,
-                overwrite=overwrite, clean=clean, tell=_tell,
-            )  # fmt: skip
+        restored = restore_files(session, [Path(source) for source in sources], output, options, _tell)
         if as_json:
-            _print_json(json_report(results, plan, restorer, model, strength, taken))
-        if interrupted:
+            _print_json(json_report(restored, strength))
+        if restored.interrupted:
             raise KeyboardInterrupt
-        if any(result.status == "failed" for result in results):
+        if restored.failed:
             raise typer.Exit(_EXIT_FAILED)
     except CaeRuntimeError as e:
         _tell(f"cae-run: {e}")

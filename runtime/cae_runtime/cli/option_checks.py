@@ -16,6 +16,12 @@ _FEATURE_TABLES: Final = frozenset({".npz", ".csv"})
 _FILLING: Final = {"mask", "mask_color"}
 _NOT_IN_PIPES: Final = {"suffix", "as_json", *_NOT_OF_RESTORING, *_FILLING}
 _OF_MODELS: Final = {"model", "provider", "threads", "batch", "overlap"}
+_OF_EVERY_TASK: Final = {"output", "verbose", "overwrite", "as_json", "model", "provider", "threads", "batch"}
+_OF_TASK: Final[dict[str, set[str]]] = {
+    "encode": {"sources", "overlap", "per_patch"},
+    "anomaly": {"sources"},
+    "generate": {"generate", "latent", "seed"},
+}
 _HEEDED: Final[dict[str, set[str]]] = {
     "doctor": {"as_json"},
     "benchmark": {"as_json", *_OF_MODELS},
@@ -90,6 +96,23 @@ def check_restoring(given: set[str], path: Path, output: Path) -> None:
         raise UsageError("--mask and --mask-color: choose one")
     if filling and given & _NOT_OF_FILLING:
         raise UsageError(f"{_options(filling)} fills holes, which takes no {_options(given & _NOT_OF_FILLING)}")
+
+
+def check_task(given: set[str], task: str, path: Path) -> None:
+    """Refuse options that a model of another task than `restore` has no use for.
+
+    Args:
+        given: names of the options and arguments that were typed.
+        task: what the model is made for.
+        path: the model's file.
+
+    Raises:
+        UsageError: one of them.
+    """
+    ignored = sorted(given - _OF_EVERY_TASK - _OF_TASK.get(task, set()))
+    if ignored:
+        words = ", ".join("SOURCE" if name == "sources" else f"--{typed(name)}" for name in ignored)
+        raise UsageError(f"model {str(path)!r} is made for task {task!r}, which takes no {words}")
 
 
 def refuse_in_pipe(given: set[str], sources: int) -> None:

@@ -48,7 +48,8 @@ class Session:
         threads: number of `workers` on the CPU provider; None takes all the CPUs that this process may use.
 
     Attributes:
-        path: the model's file; `<bytes>` for a model that was given as bytes.
+        name: the model as it was named, or `<bytes>` for a model that was given as bytes.
+        path: the model's file, or `<bytes>`.
         spec: what the file says about itself.
         provider: full name of the onnxruntime provider that is really in use.
         provider_note: one line: which provider is in use, and why.
@@ -74,7 +75,8 @@ class Session:
         if choice is not None:
             engine.require_available(choice.provider)
         self._content = model if isinstance(model, bytes) else None
-        self.path = Path("<bytes>") if isinstance(model, bytes) else find_model(model)
+        self.name = "<bytes>" if isinstance(model, bytes) else str(model)
+        self.path = Path(self.name) if isinstance(model, bytes) else find_model(model)
         self._choice, self._threads = choice, threads
         self._absolute = self.path.absolute()  # a forked child may work in another folder
         self._session: engine.InferenceSession | None

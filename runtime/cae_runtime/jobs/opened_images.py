@@ -16,8 +16,9 @@ from cae_runtime.io.formats import is_video
 from cae_runtime.io.image_files import decode, header_of, memory_errors, read_file
 from cae_runtime.io.orientation import upright
 from cae_runtime.io.pipeline import PixelBudget, prefetch_map
-from cae_runtime.jobs.planning import Job, Plan, find_pictures, is_folder
-from cae_runtime.jobs.report import Progress
+from cae_runtime.jobs.paths import path_kind
+from cae_runtime.jobs.planning import Job, Plan, find_pictures
+from cae_runtime.jobs.progress import Progress
 
 NO_MEMORY: Final = "there is not enough memory for it"
 _PIXELS_UNDER_WAY: Final = 2**26  # of pictures that are read ahead or worked on; a larger one goes alone
@@ -57,7 +58,7 @@ def images_of(
         UsageError: a source is missing, cannot be looked at, has no images or is a video.
     """
     for source in sources:
-        if is_video(source) and not is_folder(source, "source"):
+        if is_video(source) and path_kind(source, "source") != "folder":
             raise UsageError(f"source {str(source)!r} is a video: this model takes images")
     plan = find_pictures(sources, out, name_of=name_of, leave_out=leave_out)
     images = tuple(job for job in plan.jobs if not is_video(job.source))

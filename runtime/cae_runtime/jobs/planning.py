@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import stat
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +10,9 @@ from pathlib import Path
 from cae_runtime.errors import UsageError
 from cae_runtime.io.formats import FORMAT_OF_SUFFIX, VIDEO_FORMAT_OF_SUFFIX, is_picture, is_video, same_format
 from cae_runtime.io.headers.unsupported import OF_SYSTEMS, is_other_picture, what_to_do
-from cae_shared.folders import make_folder
-from cae_shared.temporary import discard, temporary_beside
+from cae_runtime.jobs.paths import identity_of, mode_of, path_kind, spelling_of
+from cae_runtime.video.results import partial_of
 
-_NOTHING_THERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EBADF, errno.ELOOP})
 _KINDS = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
 _TABLES = frozenset({".csv", ".npz", ".npy", ".json"})
 
@@ -36,7 +32,7 @@ class Job:
     @property
     def partial(self) -> Path:
         """Where what was done of a video goes when the work is interrupted."""
-        return self.output.with_suffix(f".partial{self.output.suffix}")
+        return partial_of(self.output)
 
 
 @dataclass(frozen=True)
@@ -103,80 +99,8 @@ def make_plan(
     return plan
 
 
-def to_do(outputs: Sequence[Path]) -> bool:
-    """Tell whether outputs that belong together are still to be made: none of them is there; False: all are.
-
-    Raises:
-        UsageError: some are there and others are not, or one cannot be looked at.
-    """
-    there = [output for output in outputs if is_folder(output, "output") is not None]
-    if there and len(there) < len(outputs):
-        missing = [output for output in outputs if output not in there]
-        raise UsageError(
-            f"output {str(there[0])!r} exists, {str(missing[0])!r} and {len(missing) - 1} others do not (new pictures, "
-            "or such as failed): --overwrite makes all anew, or name another folder"
-        )
-    return not there
-
-
-def check_folder(path: Path) -> None:
-    """Refuse an output that cannot be a folder for results.
-
-    Raises:
-        UsageError: it is a file, or would be a folder with a file's name.
-    """
-    there = is_folder(path, "output")
-    if there is False:
-        raise UsageError(f"output {str(path)!r} is a file: name a folder")
-    if there is None and (is_picture(path) or path.suffix.lower() in _TABLES):
-        raise UsageError(f"output {str(path)!r} must be a folder here; one whose name ends so must exist already")
-
-
-def prepare_output(folder: Path) -> None:
-    """Make the output folder, and see that files can be written there.
-
-    Raises:
-        UsageError: it cannot be made or written to.
-    """
-    probe = temporary_beside(folder / "probe")
-    try:
-        make_folder(folder)
-        probe.touch(exist_ok=False)
-    except OSError as e:
-        raise UsageError(f"output folder {str(folder)!r} cannot be written to: {e.strerror}") from e
-    finally:
-        discard(probe)
-
-
-def is_folder(path: Path, name: str) -> bool | None:
-    """Tell a folder (True) from whatever else is at a path (False) and from nothing (None).
-
-    Args:
-        path: the path.
-        name: what to call it in the error, `source` or `output`.
-
-    Raises:
-        UsageError: the path cannot be looked at: it is too long, or a folder above it is locked.
-    """
-    try:
-        mode = _mode(path)
-    except OSError as e:
-        raise UsageError(f"{name} {str(path)!r} cannot be looked at: {e.strerror}") from e
-    return None if mode is None else stat.S_ISDIR(mode)
-
-
-def _mode(path: Path) -> int | None:
-    """Return the mode of a file or folder, links followed, and None where there is none."""
-    try:
-        return path.stat().st_mode
-    except OSError as e:
-        if e.errno in _NOTHING_THERE:
-            return None
-        raise
-
-
 def _names_a_file(out: Path, one_file: bool) -> bool:
-    if is_folder(out, "output"):
+    if path_kind(out, "output") == "folder":
         return False
     suffix = out.suffix.lower()
     like_a_file = is_other_picture(out) or (one_file and suffix[1:].isalpha())  # clean.xyz, but not v1.2
@@ -189,10 +113,10 @@ def _names_a_file(out: Path, one_file: bool) -> bool:
 
 
 def _source_is_folder(source: Path) -> bool:
-    folder = is_folder(source, "source")
-    if folder is None:
+    kind = path_kind(source, "source")
+    if kind == "missing":
         raise UsageError(f"source {str(source)!r} does not exist")
-    return folder
+    return kind == "folder"
 
 
 def find_pictures(
@@ -233,7 +157,7 @@ def find_pictures(
             jobs[Job(source, output_of(source, Path(source.name)))] = None
             continue
         missed = len(unreadable)
-        files = list(_walk(source, _identity(out) if leave_out else None, unreadable))
+        files = list(_walk(source, identity_of(out) if leave_out else None, unreadable))
         found = [path for path in files if is_picture(path)]
         others = [path for path in files if is_other_picture(path)]
         unreadable += [Unreadable(path, what_to_do(path), other_picture=True) for path in others]
@@ -244,8 +168,8 @@ def find_pictures(
         walked.update(found)
         jobs |= dict.fromkeys(Job(path, output_of(path, path.relative_to(source))) for path in found)
     if suffix or name_of:  # photo_clean.jpg beside photo.jpg is what an earlier call has made of it
-        made = {_key(path) for job in jobs for path in (job.output, job.partial)}
-        jobs = {job: None for job in jobs if job.source not in walked or _key(job.source) not in made}
+        made = {spelling_of(path) for job in jobs for path in (job.output, job.partial)}
+        jobs = {job: None for job in jobs if job.source not in walked or spelling_of(job.source) not in made}
     return Plan(tuple(jobs), tuple(left_out), out, unreadable=tuple(unreadable))
 
 
@@ -258,7 +182,9 @@ def _walk(folder: Path, left_alone: object, unreadable: list[Unreadable]) -> Ite
         UsageError: the folder that the walk starts from cannot be read.
     """
     try:
-        opened = [(_identity(folder), iter(sorted(folder.iterdir())))]  # the folders from the first to the present one
+        opened = [
+            (identity_of(folder), iter(sorted(folder.iterdir())))
+        ]  # the folders from the first to the present one
     except OSError as e:
         raise UsageError(f"source folder {str(folder)!r} cannot be read: {e.strerror}") from e
     while opened:
@@ -271,7 +197,7 @@ def _walk(folder: Path, left_alone: object, unreadable: list[Unreadable]) -> Ite
             yield entry
         if not stat.S_ISDIR(mode):
             continue
-        identity = _identity(entry)
+        identity = identity_of(entry)
         if identity in (above for above, _ in opened) or (identity is not None and identity == left_alone):
             continue
         try:
@@ -285,7 +211,7 @@ def _mode_of_entry(entry: Path, unreadable: list[Unreadable]) -> int:
     if entry.name.startswith(".") or entry.name.casefold() in OF_SYSTEMS:
         return 0
     try:
-        mode = _mode(entry)
+        mode = mode_of(entry)
     except OSError as e:
         unreadable.append(Unreadable(entry, f"cannot be looked at: {e.strerror}"))
         return 0
@@ -308,34 +234,19 @@ def refuse_overwriting(jobs: Sequence[Job], further: Sequence[Path] = ()) -> Non
     Raises:
         UsageError: there is one.
     """
-    sources = {_identity(job.source): job.source for job in jobs}
+    sources = {identity_of(job.source): job.source for job in jobs}
     first: dict[str, Job] = {}
     for output in (*(job.output for job in jobs), *further):
-        identity = _identity(output)
+        identity = identity_of(output)
         if identity is not None and identity in sources:
             raise UsageError(
                 f"output {str(output)!r} would overwrite the source {str(sources[identity])!r}: "
                 "choose another -o, or add --suffix _clean"
             )
     for job in jobs:
-        other = first.setdefault(_key(job.output), job)
+        other = first.setdefault(spelling_of(job.output), job)
         if other.source != job.source:
             raise UsageError(
                 f"{str(other.source)!r} and {str(job.source)!r} would both become {str(job.output)!r}: "
                 "clean them into different folders"
             )
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    """Return what makes a file or folder the same under all of its names; None where there is none."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
-
-
-def _key(path: Path) -> str:
-    """Return a path's spelling such that two paths that name one file are equal, also before it exists."""
-    key = os.path.realpath(path)
-    return key.casefold() if sys.platform in {"win32", "darwin"} else key

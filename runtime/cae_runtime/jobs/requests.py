@@ -1,11 +1,7 @@
-"""What models are made for beside cleaning: each task is one file that takes pictures and gives results.
+"""What models are made for beside restoring images: features, anomalies, pictures of their own.
 
-A module of this package is named like the `task` of the models that it runs, and has
-
-    HEEDED                      names of the options that it takes, beside those of every task
-    run(session, request)       does the work and returns what became of it
-
-`cae-run` opens the model, reads its task, and calls the module of that name.
+`jobs/encode.py`, `jobs/anomaly.py` and `jobs/generate.py` are named like the `task` of the models that they run.
+Each has `run(session, request)`, which does the work and returns what became of it.
 """
 
 from __future__ import annotations
@@ -14,17 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Final
 
-from cae_runtime.cli.option_checks import typed
 from cae_runtime.errors import UsageError
 from cae_runtime.inference.session import Session
 
 TASKS: Final = ("encode", "anomaly", "generate")
-_OF_EVERY_TASK: Final = frozenset(
-    {"output", "verbose", "model", "provider", "threads", "batch", "overwrite", "as_json"}
-)
 
 
 @dataclass(frozen=True)
@@ -69,29 +60,19 @@ class Outcome:
     failed: bool = False
 
 
-def run(session: Session, request: Request, given: set[str]) -> Outcome:
+def run(session: Session, request: Request) -> Outcome:
     """Do what a model is made for.
 
     Args:
         session: the model, of a task in `TASKS`.
         request: what to do.
-        given: names of the options and arguments that were given.
 
     Raises:
-        UsageError: an option was typed that the task has no use for.
-        CaeRuntimeError: as the task's own file says.
+        UsageError: the task is none of `TASKS`.
+        CaeRuntimeError: as the task's own module says.
     """
     task = session.spec.task
-    module = _module(task)
-    ignored = sorted(given - _OF_EVERY_TASK - module.HEEDED)
-    if ignored:
-        words = ", ".join("SOURCE" if name == "sources" else f"--{typed(name)}" for name in ignored)
-        raise UsageError(f"model {str(session.path)!r} is made for task {task!r}, which takes no {words}")
-    outcome: Outcome = module.run(session, request)
-    return outcome
-
-
-def _module(task: str) -> ModuleType:
     if task not in TASKS:
         raise UsageError(f"task is {task!r}: it must be one of {', '.join(TASKS)}")
-    return import_module(f"cae_runtime.tasks.{task}")
+    outcome: Outcome = import_module(f"cae_runtime.jobs.{task}").run(session, request)
+    return outcome

@@ -7,58 +7,23 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from numpy.typing import NDArray
 
-from cae_runtime.errors import ImageError, ProviderError, UsageError
+from cae_runtime.errors import ImageError, ProviderError
 from cae_runtime.io.formats import FORMAT_OF_SUFFIX
 from cae_runtime.io.headers.header import Header
 from cae_runtime.io.image_files import Picture, decode, encode, header_of, is_lossy, read_file, write_file
 from cae_runtime.io.pipeline import PixelBudget, prefetch_map
-from cae_runtime.jobs.planning import Job, Unreadable, is_folder
+from cae_runtime.jobs.planning import Job
+from cae_runtime.jobs.restore.options import DEFAULTS, RestoreOptions
+from cae_runtime.jobs.restore.results import NO_MEMORY, FileResult, output_is_there
 from cae_runtime.tasks.notes import Note
 from cae_runtime.tasks.restore import Restorer
 
 _PIXELS_UNDER_WAY: Final = 2**26  # of images that are in memory at once; a larger one is processed alone
-Clean = Callable[[Job, Picture], NDArray[Any]]  # a file's picture -> its new pixels, of the same shape and dtype
-NO_MEMORY: Final = "cannot be cleaned: there is not enough memory"
-
-
-@dataclass(frozen=True)
-class FileResult:
-    """The result of one image or video.
-
-    Attributes:
-        source: the file it came from; `-` is stdin.
-        output: the file it went to; `-` is stdout; empty for a folder that could not be read.
-        status: `done`, `skipped` because the output existed, or `failed`.
-        reason: why it was skipped or failed, else empty.
-        seconds: time spent on it, including reading and writing.
-        width: width in pixels as stored, None if it was not decoded.
-        height: height in pixels as stored, None if it was not decoded.
-        provider: full name of the onnxruntime provider.
-        dropped: names of what was not kept, such as `iptc`; see `cae_runtime.io.image_files.encode`.
-        frames: how many frames of a video were written; None for an image.
-        repeated: how many of them replace a damaged one; None for an image.
-        lossy: whether the output is a JPEG or a lossy WebP, which change all pixels a little; None for a video.
-        notes: what a user should know about how an image was cleaned.
-    """
-
-    source: str
-    output: str
-    status: Literal["done", "skipped", "failed"]
-    reason: str
-    seconds: float
-    width: int | None
-    height: int | None
-    provider: str
-    dropped: tuple[str, ...]
-    frames: int | None = None
-    repeated: int | None = None
-    lossy: bool | None = None
-    notes: tuple[Note, ...] = ()
+Change = Callable[[Job, Picture], NDArray[Any]]  # a file's picture -> its new pixels, of the same shape and dtype
 
 
 @dataclass(frozen=True)
@@ -75,19 +40,17 @@ class Cleaned:
 def clean_bytes(
     restorer: Restorer,
     data: bytes,
+    options: RestoreOptions = DEFAULTS,
     *,
     format: str | None = None,
-    strength: float = 1.0,
-    quality: int | None = None,
 ) -> Cleaned:
     """Clean an image file that is in memory.
 
     Args:
         restorer: what cleans.
         data: the whole file.
+        options: how; `strength` and `quality` count.
         format: format of the result, see `cae_runtime.io.formats`; None keeps that of `data`.
-        strength: 0..1, see `Restorer`.
-        quality: 1..100, see `cae_runtime.io.image_files.encode`.
 
     Returns:
         The cleaned file.
@@ -100,19 +63,17 @@ def clean_bytes(
     picture = decode(data)
     height, width = picture.pixels.shape[:2]
     notes: list[Note] = []
-    cleaned = replace(picture, pixels=restorer(picture.pixels, strength=strength, tell=notes.append))
-    encoded, dropped = encode(cleaned, format or picture.format, quality)
+    cleaned = replace(picture, pixels=restorer(picture.pixels, strength=options.strength, tell=notes.append))
+    encoded, dropped = encode(cleaned, format or picture.format, options.quality)
     return Cleaned(encoded, width, height, dropped, tuple(notes))
 
 
-def clean_files(
+def clean_images(
     restorer: Restorer,
     jobs: Iterable[Job],
+    options: RestoreOptions = DEFAULTS,
     *,
-    strength: float = 1.0,
-    quality: int | None = None,
-    overwrite: bool = False,
-    clean: Clean | None = None,
+    change: Change | None = None,
     on_result: Callable[[FileResult], None] | None = None,
 ) -> Iterator[FileResult]:
     """Clean image files and yield the results one by one.
@@ -123,10 +84,8 @@ def clean_files(
     Args:
         restorer: what cleans.
         jobs: the files, see `cae_runtime.jobs.planning.make_plan`.
-        strength: 0..1, see `Restorer`.
-        quality: 1..100, see `cae_runtime.io.image_files.encode`.
-        overwrite: replace existing outputs instead of skipping them.
-        clean: called on each picture instead of the restorer; `strength` is ignored then.
+        options: how; `strength`, `quality` and `overwrite` count.
+        change: called on each picture instead of the restorer; `strength` is ignored then.
         on_result: called with each result as soon as its file is written, in the thread that writes. Ctrl-C can keep
             the last ones from being yielded, but not from coming here.
 
@@ -140,21 +99,21 @@ def clean_files(
 
     def open_one(job: Job) -> _Work:
         work = _Work(job, restorer.provider)
-        _step(work, lambda: work.read(overwrite))
+        _step(work, lambda: work.read(options.overwrite))
         room.take(work.pixels)
         _step(work, work.decode)
         return work
 
     def clean_one(work: _Work) -> _Work:
         notes: list[Note] = []
-        change = clean or (lambda _, picture: restorer(picture.pixels, strength=strength, tell=notes.append))
-        _step(work, lambda: work.clean(change))
+        clean = change or (lambda _, picture: restorer(picture.pixels, strength=options.strength, tell=notes.append))
+        _step(work, lambda: work.clean(clean))
         work.result = replace(work.result, notes=tuple(notes))
         return work
 
     def save_one(work: _Work) -> FileResult:
         try:
-            _step(work, lambda: work.save(quality))
+            _step(work, lambda: work.save(options.quality))
         finally:
             work.picture = None
             room.give_back(work.pixels)
@@ -196,7 +155,7 @@ class _Work:
         height, width = self.picture.pixels.shape[:2]
         self.result = replace(self.result, width=width, height=height)
 
-    def clean(self, change: Clean) -> None:
+    def clean(self, change: Change) -> None:
         """Replace the picture by the cleaned one."""
         assert self.picture is not None  # noqa: S101 - a step of an image that was decoded
         self.picture = replace(self.picture, pixels=change(self.job, self.picture))
@@ -207,21 +166,6 @@ class _Work:
         data, dropped = encode(self.picture, _format_of(self.job), quality)
         write_file(self.job.output, data)
         self.result = replace(self.result, dropped=dropped, lossy=is_lossy(data))
-
-
-def output_is_there(output: Path, overwrite: bool) -> bool:
-    """Return whether an output exists and must be kept.
-
-    Raises:
-        ImageError: the output cannot be written.
-    """
-    try:
-        folder = is_folder(output, "output")
-    except UsageError as e:
-        raise ImageError(f"cannot be written: {e}") from e
-    if folder:
-        raise ImageError("cannot be written: the output is a folder")
-    return folder is not None and not overwrite
 
 
 def _step(work: _Work, step: Callable[[], None]) -> None:
@@ -240,13 +184,6 @@ def _step(work: _Work, step: Callable[[], None]) -> None:
         work.result = replace(work.result, status="failed", reason=reason)
         work.picture, work.data = None, b""
     work.result = replace(work.result, seconds=work.result.seconds + time.perf_counter() - start)
-
-
-def unreadable_results(restorer: Restorer, unreadable: Iterable[Unreadable]) -> list[FileResult]:
-    """Return a failed result for each path that could not be read during planning."""
-    return [
-        FileResult(str(at.path), "", "failed", at.reason, 0.0, None, None, restorer.provider, ()) for at in unreadable
-    ]
 
 
 def _format_of(job: Job) -> str:

@@ -1,87 +1,22 @@
-"""What `cae-run` has to tell of its work: progress, failures and a summary, a JSON document. `cli` prints it."""
+"""What there is to tell of restored files: failures, losses and a summary, a JSON document."""
 
 from __future__ import annotations
 
 import json
-import sys
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from cae_runtime.jobs.images import FileResult
-from cae_runtime.jobs.planning import Plan, Unreadable
-from cae_runtime.jobs.progress_log import ProgressLog
-from cae_runtime.tasks.restore import Restorer
-from cae_shared.text import printable
-
-if TYPE_CHECKING:
-    import rich.progress
-
+from cae_runtime.jobs.failures import by_kind, failures
+from cae_runtime.jobs.planning import Plan
+from cae_runtime.jobs.restore.results import FileResult, Restored
 
 _LOSS_LINES_MAX: Final = 10
 
 
-class Progress:
-    """A progress bar of the files, and one of the frames of the video that is under way.
-
-    Where stderr is no terminal, a line with the time that is left every ten seconds.
-
-    Args:
-        total: how many files there are.
-        doing: the word before the bar.
-    """
-
-    def __init__(self, total: int, doing: str = "cleaning") -> None:
-        self._total, self._doing = total, doing
-        self._bar: rich.progress.Progress | None = None
-        self._log = ProgressLog(total, doing, lambda line: print(printable(line), file=sys.stderr, flush=True))
-
-    def __enter__(self) -> Progress:
-        if sys.stderr.isatty():
-            from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-            columns = (
-                TextColumn("{task.description}", markup=False),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeRemainingColumn(),
-            )
-            self._bar = Progress(*columns, console=Console(file=sys.stderr), transient=True)
-            self._files = self._bar.add_task(self._doing, total=self._total)
-            self._frames = self._bar.add_task("", visible=False)
-            self._video: Path | None = None
-            self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-    def on_file(self) -> None:
-        """Tell that a file is done."""
-        if self._bar is None:
-            self._log.on_file()
-            return
-        self._bar.advance(self._files)
-        self._bar.update(self._frames, visible=False)
-
-    def on_frame(self, video: Path, done: int, total: int | None) -> None:
-        """Tell how many frames of a video are done, and about how many there are."""
-        if self._bar is None:
-            self._log.on_frame(video, done, total)
-            return
-        if video != self._video:
-            self._video = video
-            self._bar.reset(self._frames, description=printable(video.name), visible=True)
-            self._bar.update(self._files, visible=self._total > 1)
-        self._bar.update(self._frames, completed=done, total=None if total is None else max(total, done))
-
-
-def summary(results: Sequence[FileResult], plan: Plan, provider: str, seconds: float) -> list[str]:
+def summary(restored: Restored) -> list[str]:
     """Return the failures, what was lost, and one line on the whole."""
+    results, plan = restored.results, restored.plan
     done = [result for result in results if result.status == "done"]
     failed = [result for result in results if result.status == "failed"]
     lines = failures([(result.source, result.reason) for result in failed], plan)
@@ -90,7 +25,7 @@ def summary(results: Sequence[FileResult], plan: Plan, provider: str, seconds: f
     damaged = sum(result.repeated or 0 for result in results)
     if damaged:
         lines.append(f"damaged frames, the ones before are shown longer: {damaged}")
-    speed = f" in {seconds:.1f} s, {megapixels(done) / max(seconds, 1e-9):.2f} Mpx/s" if done else ""
+    speed = f" in {restored.seconds:.1f} s, {megapixels(done) / max(restored.seconds, 1e-9):.2f} Mpx/s" if done else ""
     target = plan.jobs[0].output if plan.names_file else f"{plan.folder}/"
     skipped = sum(result.status == "skipped" for result in results)
     notes = [
@@ -104,45 +39,20 @@ def summary(results: Sequence[FileResult], plan: Plan, provider: str, seconds: f
     ]
     notes += _left_out(plan)
     what = _count(done) if done or not any(job.video for job in plan.jobs) else "nothing"
-    line = f"cleaned {what}{speed}, {provider} -> {target}"
+    line = f"cleaned {what}{speed}, {restored.restorer.provider} -> {target}"
     return [*lines, "; ".join([line, *notes])]
-
-
-def failures(failed: Sequence[tuple[str, str]], plan: Plan) -> list[str]:
-    """Return a line for each file that failed, and one line for all images of a kind that is not read.
-
-    Args:
-        failed: the files, each with the reason; those that `plan` says are of such kinds are among them.
-        plan: the work of the call.
-    """
-    kinds: dict[str, list[Unreadable]] = {}
-    for at in plan.unreadable:
-        if at.other_picture:
-            kinds.setdefault(at.path.suffix.lower(), []).append(at)
-    grouped = {str(at.path) for found in kinds.values() for at in found}
-    lines = [f"failed: {source!r} {reason}" for source, reason in failed if source not in grouped]
-    for found in kinds.values():
-        more = f"; so are {len(found) - 1} more" if len(found) > 1 else ""
-        lines.append(f"failed: {str(found[0].path)!r} {found[0].reason}{more}")
-    return lines
 
 
 def _of_other_kinds(plan: Plan) -> str:
     """Return how many of the failures are images of kinds that are not read."""
-    kinds = _by_kind([at.path for at in plan.unreadable if at.other_picture])
+    kinds = by_kind([at.path for at in plan.unreadable if at.other_picture])
     return f", among them {kinds} (images of a kind that is not read yet)" if kinds else ""
 
 
 def _left_out(plan: Plan) -> list[str]:
     """Return by kind how many other files were left out."""
-    kinds = _by_kind(plan.left_out)
+    kinds = by_kind(plan.left_out)
     return [f"left out: {kinds} (neither images nor videos)"] if kinds else []
-
-
-def _by_kind(paths: Sequence[Path]) -> str:
-    """Return how many files there are of each suffix, in words; empty where there are no files."""
-    kinds = Counter(path.suffix.lower() or "without a suffix" for path in paths)
-    return ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
 
 
 def mask_notes(results: Sequence[FileResult]) -> list[str]:
@@ -157,13 +67,12 @@ def mask_notes(results: Sequence[FileResult]) -> list[str]:
     ]
 
 
-def json_report(
-    results: Sequence[FileResult], plan: Plan, restorer: Restorer, model: str, strength: float, seconds: float
-) -> str:
+def json_report(restored: Restored, strength: float) -> str:
     """Return the report as one JSON document; of an interrupted call it tells of the files so far."""
+    results, plan, restorer = restored.results, restored.plan, restored.restorer
     statuses = [result.status for result in results]
     document = {
-        "model": model,
+        "model": restorer.session.name,
         "provider": restorer.provider,
         "provider_note": restorer.provider_note,
         "overlap": restorer.overlap,
@@ -176,7 +85,7 @@ def json_report(
             "failed": statuses.count("failed"),
             "left_out": len(plan.left_out),
             "not_reached": not_reached(results, plan),
-            "seconds": seconds,
+            "seconds": restored.seconds,
             "megapixels": megapixels(results),
         },
     }

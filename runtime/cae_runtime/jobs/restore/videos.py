@@ -1,28 +1,22 @@
-"""Cleans images and videos in one call: one result for each, whatever happens to the others."""
+"""Cleans video files, one result per file."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from itertools import groupby
 from pathlib import Path
 
 from cae_runtime.errors import ImageError, ProviderError, UsageError, VideoError
 from cae_runtime.io.formats import VideoCoding
-from cae_runtime.jobs.images import NO_MEMORY, FileResult, clean_files, output_is_there
-from cae_runtime.jobs.images import Clean as CleanImage
 from cae_runtime.jobs.planning import Job
+from cae_runtime.jobs.restore.options import RestoreOptions
+from cae_runtime.jobs.restore.results import NO_MEMORY, FileResult, output_is_there
 from cae_runtime.tasks.restore import Restorer
+from cae_runtime.video.encoding import check_encoding, missing_extra
 from cae_runtime.video.frame_cleaner import frame_cleaner
-from cae_runtime.video.transcode import (
-    CleanedVideo,
-    VideoInterrupted,
-    VideoPartlyDone,
-    check_encoding,
-    missing_extra,
-    transcode,
-)
+from cae_runtime.video.results import CleanedVideo, VideoInterrupted, VideoPartlyDone
+from cae_runtime.video.transcode import transcode
 
 OnFrame = Callable[[Path, int, int | None], None]
 OnResult = Callable[[FileResult], None]
@@ -49,75 +43,32 @@ def check_videos(jobs: Sequence[Job], sources: Iterable[Path], coding: VideoCodi
         check_encoding(job.output, coding)
 
 
-def clean_all(
+def clean_video(
     restorer: Restorer,
-    jobs: Iterable[Job],
+    job: Job,
+    options: RestoreOptions,
     *,
-    strength: float = 1.0,
-    quality: int | None = None,
-    coding: VideoCoding = VideoCoding(),  # noqa: B008 - it cannot be changed
-    temporal: bool = True,
-    overwrite: bool = False,
     on_frame: OnFrame | None = None,
-    clean: CleanImage | None = None,
     on_result: OnResult | None = None,
-) -> Iterator[FileResult]:
-    """Clean images and videos, and yield each result as it comes.
+) -> tuple[FileResult, bool]:
+    """Clean a video.
 
     Args:
         restorer: what cleans.
-        jobs: the files, see `cae_runtime.jobs.planning.make_plan`.
-        strength: 0..1, see `Restorer`.
-        quality: of images, 1..100, see `cae_runtime.io.image_files.encode`.
-        coding: of videos.
-        temporal: whether the frames of videos are averaged over time before the network.
-        overwrite: replace existing outputs instead of skipping them.
-        on_frame: called after each frame of a video with the file, how many are done, and about how many there are.
-        clean: of images, see `cae_runtime.jobs.images.clean_files`.
-        on_result: called in another thread with each result, also with those that Ctrl-C keeps from being yielded;
-            see there.
+        job: the file, and where its result goes.
+        options: how; `strength`, `coding`, `temporal` and `overwrite` count.
+        on_frame: called after each frame with the file, how many are done, and about how many there are.
+        on_result: called in another thread with the result as soon as the file is written, also where Ctrl-C keeps it
+            from being returned.
 
-    Yields:
-        One result a job, in order. Of a video that Ctrl-C has ended a result comes too, before that is raised.
-
-    Raises:
-        ModelError: the model's output patches do not have the size of its input, so nothing can be cleaned.
+    Returns:
+        The result, and whether Ctrl-C was pressed.
     """
-    for video, group in groupby(jobs, key=lambda job: job.video):
-        if not video:
-            yield from clean_files(
-                restorer,
-                group,
-                strength=strength,
-                quality=quality,
-                overwrite=overwrite,
-                clean=clean,
-                on_result=on_result,
-            )
-            continue
-        for job in group:
-            result, interrupted = _clean_one(job, restorer, strength, coding, temporal, overwrite, on_frame, on_result)
-            yield result
-            if interrupted:
-                raise KeyboardInterrupt
-
-
-def _clean_one(
-    job: Job,
-    restorer: Restorer,
-    strength: float,
-    coding: VideoCoding,
-    temporal: bool,
-    overwrite: bool,
-    on_frame: OnFrame | None,
-    on_result: OnResult | None,
-) -> tuple[FileResult, bool]:
-    """Clean a video; return what became of it, and whether Ctrl-C has ended it."""
     result = FileResult(str(job.source), str(job.output), "done", "", 0.0, None, None, restorer.provider, ())
     start = time.perf_counter()
     interrupted = False
     try:
-        if output_is_there(job.output, overwrite):
+        if output_is_there(job.output, options.overwrite):
             return replace(result, status="skipped", reason="the output exists"), False
         if missing := missing_extra():
             raise VideoError(f"is a video, and {missing}")
@@ -130,9 +81,9 @@ def _clean_one(
             if on_result is not None:
                 on_result(replace(_result_of(result, cleaned, partly), seconds=time.perf_counter() - start))
 
-        clean = frame_cleaner(restorer, strength, temporal)
+        clean = frame_cleaner(restorer, options.strength, options.temporal)
         try:
-            done = _result_of(result, transcode(job.source, job.output, clean, coding, told, written), None)
+            done = _result_of(result, transcode(job.source, job.output, clean, options.coding, told, written), None)
         except VideoInterrupted as e:
             interrupted = True
             done = _result_of(result, e.partly.cleaned, e.partly)

@@ -1,0 +1,34 @@
+"""What a command says of the files that it could not work on, and counts of files by kind."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from cae_runtime.jobs.planning import Plan, Unreadable
+
+
+def failures(failed: Sequence[tuple[str, str]], plan: Plan) -> list[str]:
+    """Return a line for each file that failed, and one line for all images of a kind that is not read.
+
+    Args:
+        failed: the files, each with the reason; those that `plan` says are of such kinds are among them.
+        plan: the work of the call.
+    """
+    kinds: dict[str, list[Unreadable]] = {}
+    for at in plan.unreadable:
+        if at.other_picture:
+            kinds.setdefault(at.path.suffix.lower(), []).append(at)
+    grouped = {str(at.path) for found in kinds.values() for at in found}
+    lines = [f"failed: {source!r} {reason}" for source, reason in failed if source not in grouped]
+    for found in kinds.values():
+        more = f"; so are {len(found) - 1} more" if len(found) > 1 else ""
+        lines.append(f"failed: {str(found[0].path)!r} {found[0].reason}{more}")
+    return lines
+
+
+def by_kind(paths: Sequence[Path]) -> str:
+    """Return how many files there are of each suffix, in words; empty where there are no files."""
+    kinds = Counter(path.suffix.lower() or "without a suffix" for path in paths)
+    return ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))

@@ -1,0 +1,110 @@
+"""What lies at a path, and whether results can be written there."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from cae_runtime.errors import UsageError
+from cae_runtime.io.formats import is_picture
+from cae_shared.folders import make_folder
+from cae_shared.temporary import discard, temporary_beside
+
+_NOTHING_THERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EBADF, errno.ELOOP})
+_TABLES = frozenset({".csv", ".npz", ".npy", ".json"})
+
+Kind = Literal["folder", "file", "missing"]
+
+
+def path_kind(path: Path, name: str) -> Kind:
+    """Return what is at a path, links followed; a device or a pipe is a `file` too.
+
+    Args:
+        path: the path.
+        name: what to call it in the error, `source` or `output`.
+
+    Raises:
+        UsageError: the path cannot be looked at: it is too long, or a folder above it is locked.
+    """
+    try:
+        mode = mode_of(path)
+    except OSError as e:
+        raise UsageError(f"{name} {str(path)!r} cannot be looked at: {e.strerror}") from e
+    if mode is None:
+        return "missing"
+    return "folder" if stat.S_ISDIR(mode) else "file"
+
+
+def mode_of(path: Path) -> int | None:
+    """Return the mode of a file or folder, links followed, and None where there is none."""
+    try:
+        return path.stat().st_mode
+    except OSError as e:
+        if e.errno in _NOTHING_THERE:
+            return None
+        raise
+
+
+def outputs_missing(outputs: Sequence[Path]) -> bool:
+    """Return whether none of the outputs that belong together exists; False: all exist.
+
+    Raises:
+        UsageError: some are there and others are not, or one cannot be looked at.
+    """
+    there = [output for output in outputs if path_kind(output, "output") != "missing"]
+    if there and len(there) < len(outputs):
+        missing = [output for output in outputs if output not in there]
+        raise UsageError(
+            f"output {str(there[0])!r} exists, {str(missing[0])!r} and {len(missing) - 1} others do not (new pictures, "
+            "or such as failed): --overwrite makes all anew, or name another folder"
+        )
+    return not there
+
+
+def check_folder(path: Path) -> None:
+    """Refuse an output that cannot be a folder for results.
+
+    Raises:
+        UsageError: it is a file, or would be a folder with a file's name.
+    """
+    there = path_kind(path, "output")
+    if there == "file":
+        raise UsageError(f"output {str(path)!r} is a file: name a folder")
+    if there == "missing" and (is_picture(path) or path.suffix.lower() in _TABLES):
+        raise UsageError(f"output {str(path)!r} must be a folder here; one whose name ends so must exist already")
+
+
+def prepare_output(folder: Path) -> None:
+    """Make the output folder, and see that files can be written there.
+
+    Raises:
+        UsageError: it cannot be made or written to.
+    """
+    probe = temporary_beside(folder / "probe")
+    try:
+        make_folder(folder)
+        probe.touch(exist_ok=False)
+    except OSError as e:
+        raise UsageError(f"output folder {str(folder)!r} cannot be written to: {e.strerror}") from e
+    finally:
+        discard(probe)
+
+
+def identity_of(path: Path) -> tuple[int, int] | None:
+    """Return what makes a file or folder the same under all of its names; None where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def spelling_of(path: Path) -> str:
+    """Return a path's spelling such that two paths that name one file are equal, also before it exists."""
+    key = os.path.realpath(path)
+    return key.casefold() if sys.platform in {"win32", "darwin"} else key

@@ -1,0 +1,1 @@
+"""Image and video files restored, one by one or many: plan, read, restore, write, report."""

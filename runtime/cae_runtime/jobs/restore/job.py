@@ -1,0 +1,125 @@
+"""Restores all files of one call. Each gets its own result, so one failure does not affect the others."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import groupby
+from pathlib import Path
+
+from cae_runtime.inference.session import Session
+from cae_runtime.jobs.paths import prepare_output
+from cae_runtime.jobs.planning import Job, Plan, make_plan
+from cae_runtime.jobs.progress import Progress
+from cae_runtime.jobs.restore.images import Change, clean_images
+from cae_runtime.jobs.restore.masks import filling
+from cae_runtime.jobs.restore.options import RestoreOptions
+from cae_runtime.jobs.restore.report import mask_notes, summary
+from cae_runtime.jobs.restore.results import FileResult, Restored, unreadable_results
+from cae_runtime.jobs.restore.videos import OnFrame, check_videos, clean_video
+from cae_runtime.tasks.inpaint import fills_holes
+from cae_runtime.tasks.restore import Restorer
+from cae_shared.signals import interruptible
+
+
+def restore_files(
+    session: Session, sources: Sequence[Path], output: str, options: RestoreOptions, tell: Callable[[str], None]
+) -> Restored:
+    """Restore images and videos, with a progress bar and a summary. After Ctrl-C there is a summary too.
+
+    Args:
+        session: the model, of a task that restores images.
+        sources: files and folders; folders are walked.
+        output: a file, or a folder (always, where it ends in a separator) that folders are mirrored into.
+        options: how.
+        tell: called with each line for the user.
+
+    Returns:
+        The results.
+
+    Raises:
+        UsageError: as `make_plan`, `check_videos`, `filling`, `prepare_output` and `Restorer` raise it.
+        ModelError: holes are to be filled and the model was not trained for that, or its output patches do not have the
+            size of its input.
+    """
+    is_folder = output.endswith(("/", os.sep))
+    plan = make_plan(sources, Path(output), suffix=options.suffix, ext=options.ext, out_is_folder=is_folder)
+    if any(job.video for job in plan.jobs):
+        check_videos(plan.jobs, sources, options.coding)
+    change = None
+    if options.fills:
+        restorer, change = filling(session, plan, options)
+    else:
+        restorer = restorer_of(session, options)
+        if fills_holes(session.spec):
+            tell(f"note: model {session.name!r} was trained to fill holes: name them with --mask or --mask-color")
+    prepare_output(plan.folder)
+    for line in restorer.remarks:
+        tell(line)
+    with interruptible():
+        restored = clean_plan(plan, restorer, options, change)
+        for line in [*(mask_notes(restored.results) if options.fills else []), *summary(restored)]:
+            tell(line)
+    return restored
+
+
+def restorer_of(session: Session, options: RestoreOptions) -> Restorer:
+    """Return a restorer for an opened model whose threads are pinned to CPUs."""
+    return Restorer(session, batch=options.batch, overlap=options.overlap, stretch=options.stretch, pin_threads=True)
+
+
+def clean_plan(plan: Plan, restorer: Restorer, options: RestoreOptions, change: Change | None = None) -> Restored:
+    """Clean all files of a plan with a progress bar. After Ctrl-C, the result says so.
+
+    Args:
+        plan: the files.
+        restorer: what cleans.
+        options: how.
+        change: called on each picture instead of the restorer.
+    """
+    start = time.perf_counter()
+    results = unreadable_results(restorer, plan.unreadable)
+    written: list[FileResult] = []
+    interrupted = False
+    try:
+        with Progress(len(plan.jobs)) as progress:
+            for result in _clean_each(
+                plan.jobs, restorer, options, change, on_frame=progress.on_frame, on_result=written.append
+            ):
+                results.append(result)  # one by one, so that finished results survive Ctrl-C
+                progress.on_file()
+    except KeyboardInterrupt:
+        interrupted = True
+        known = {result.output for result in results}
+        results += [result for result in written if result.output not in known]
+    results = [_still_there(result) for result in results]
+    return Restored(plan, tuple(results), restorer, time.perf_counter() - start, interrupted)
+
+
+def _clean_each(
+    jobs: Iterable[Job],
+    restorer: Restorer,
+    options: RestoreOptions,
+    change: Change | None,
+    on_frame: OnFrame,
+    on_result: Callable[[FileResult], None],
+) -> Iterator[FileResult]:
+    """Yield one result per file, in order; also that of a video that Ctrl-C interrupted, before KeyboardInterrupt."""
+    for video, group in groupby(jobs, key=lambda job: job.video):
+        if not video:
+            yield from clean_images(restorer, group, options, change=change, on_result=on_result)
+            continue
+        for job in group:
+            result, interrupted = clean_video(restorer, job, options, on_frame=on_frame, on_result=on_result)
+            yield result
+            if interrupted:
+                raise KeyboardInterrupt
+
+
+def _still_there(result: FileResult) -> FileResult:
+    """Return a failure instead of a result whose output no longer exists, such as after its folder was removed."""
+    if result.status == "failed" or Path(result.output).is_file():
+        return result
+    return replace(result, status="failed", reason=f"was cleaned, but {result.output!r} was removed meanwhile")

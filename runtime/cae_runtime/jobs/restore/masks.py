@@ -1,0 +1,155 @@
+"""Which pixels of each image are holes to be filled: those of one color, or those that a mask shows."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cae_runtime.errors import ImageError, UsageError
+from cae_runtime.inference.session import Session
+from cae_runtime.io.formats import FORMAT_OF_SUFFIX, JPEG
+from cae_runtime.io.image_files import Picture, colors_of, decode, memory_errors, read_file
+from cae_runtime.io.orientation import upright
+from cae_runtime.jobs.paths import path_kind
+from cae_runtime.jobs.planning import Job, Plan
+from cae_runtime.jobs.restore.images import Change
+from cae_runtime.jobs.restore.options import RestoreOptions
+from cae_runtime.tasks.inpaint import Holes, Inpainter
+from cae_runtime.tasks.restore import Restorer
+
+_COLORS: Final = 3
+
+FindHoles = Callable[[Job, Picture], Holes]
+
+
+def filling(session: Session, plan: Plan, options: RestoreOptions) -> tuple[Restorer, Change]:
+    """Return a restorer, and what fills the holes of each picture of a plan with it.
+
+    Args:
+        session: the model.
+        plan: the pictures.
+        options: how; `mask` or `mask_color`, `overlap` and `batch` count.
+
+    Raises:
+        UsageError: there are videos, a result would take a mask's place, or as `find_by_mask` and `find_by_color`
+            raise it.
+        ModelError: the model was not trained to fill holes.
+    """
+    if any(job.video for job in plan.jobs):
+        raise UsageError("holes are filled in images: name no videos with --mask and --mask-color")
+    if options.mask is not None:
+        _refuse_over_masks(plan, options.mask)
+    inpainter = Inpainter(Restorer(session, batch=options.batch, overlap=options.overlap, pin_threads=True))
+    mask = options.mask
+    find = find_by_color(options.mask_color or "") if mask is None else find_by_mask(mask, plan.folder)
+
+    def filled(job: Job, picture: Picture) -> NDArray[Any]:
+        with memory_errors():
+            return inpainter(picture.pixels, find(job, picture))
+
+    return inpainter.restorer, filled
+
+
+def _refuse_over_masks(plan: Plan, mask: Path) -> None:
+    folder = mask if path_kind(mask, "--mask") == "folder" else None
+    for job in plan.jobs:
+        if (folder or mask).resolve() in (job.output.resolve(), *job.output.resolve().parents[: None if folder else 0]):
+            raise UsageError(f"output {str(job.output)!r} would lie on or among the masks of --mask: choose another -o")
+
+
+def find_by_color(text: str) -> FindHoles:
+    """Return what finds the pixels of one colour.
+
+    Args:
+        text: `#rrggbb` or `#rgb`, as on a web page.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    if not re.fullmatch(r"#?([0-9a-fA-F]{3}|[0-9a-fA-F]{6})", text):
+        raise UsageError(f"--mask-color is {text!r}: it must be a colour like '#ff00ff'")
+    digits = text.removeprefix("#")
+    digits = "".join(digit * 2 for digit in digits) if len(digits) == _COLORS else digits
+    bgr = np.frombuffer(bytes.fromhex(digits), np.uint8)[::-1]
+
+    def find(_job: Job, picture: Picture) -> Holes:
+        if picture.format == JPEG:
+            raise ImageError("is a JPEG, which does not keep a colour exactly: mark in a PNG, or name a --mask")
+        colors = colors_of(picture.pixels)
+        holes: Holes = (colors == bgr.astype(colors.dtype) * (np.iinfo(colors.dtype).max // 255)).all(axis=2)
+        if not holes.any():
+            raise ImageError(f"has no pixel of the colour #{digits.lower()}")
+        return holes
+
+    return find
+
+
+def find_by_mask(mask: Path, folder: Path) -> FindHoles:
+    """Return what finds the pixels that a mask shows brighter than half.
+
+    Args:
+        mask: the mask of all pictures, or a folder that holds one for each, where its result will be in `folder` and of
+            the same name but for the ending.
+        folder: where the results go.
+
+    Raises:
+        UsageError: there is no such file or folder.
+    """
+    kind = path_kind(mask, "--mask")
+    if kind == "missing":
+        raise UsageError(f"--mask {str(mask)!r} does not exist")
+    read = functools.lru_cache(maxsize=1)(_read_mask)  # one mask of all pictures is decoded once
+
+    def find(job: Job, picture: Picture) -> Holes:
+        path = _mask_in(mask / job.output.parent.relative_to(folder), job.source.stem) if kind == "folder" else mask
+        seen = read(path)
+        holes = np.empty(picture.pixels.shape[:2], np.bool_)
+        as_seen = upright(holes, picture.orientation)
+        if as_seen.shape != seen.shape:
+            raise ImageError(f"has {_size(as_seen)} pixels, its mask {str(path)!r} has {_size(seen)}")
+        as_seen[...] = seen
+        return holes
+
+    return find
+
+
+def _read_mask(path: Path) -> Holes:
+    """Where a mask is brighter than half, and not transparent, as it is to be seen."""
+    try:
+        drawn = decode(read_file(path))
+    except ImageError as e:
+        raise ImageError(f"cannot be filled: its mask {str(path)!r} {e}") from e
+    pixels = upright(drawn.pixels, drawn.orientation)
+    half = np.iinfo(pixels.dtype).max // 2
+    colors = colors_of(pixels)
+    holes: Holes = colors.max(axis=2) > half
+    if pixels.ndim == 3 and pixels.shape[2] > colors.shape[2]:
+        holes &= pixels[..., -1] > half
+    return holes
+
+
+def _mask_in(folder: Path, stem: str) -> Path:
+    """The image of this name in a folder, whatever its ending."""
+    try:
+        found = [p for p in sorted(folder.iterdir()) if p.stem == stem and _is_mask(p)]
+    except OSError:
+        found = []
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise ImageError(f"cannot be filled: it has two masks, {str(found[0])!r} and {str(found[1])!r}")
+    raise ImageError(f"cannot be filled: it has no mask {str(folder / stem)!r} ({', '.join(FORMAT_OF_SUFFIX)})")
+
+
+def _is_mask(path: Path) -> bool:
+    return path.suffix.lower() in FORMAT_OF_SUFFIX and path.is_file()  # not a pipe: opening one could wait for ever
+
+
+def _size(image: NDArray[Any]) -> str:
+    return f"{image.shape[1]}x{image.shape[0]}"

@@ -1,0 +1,110 @@
+"""Restores one image from stdin, to stdout, or both; messages go to stderr."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from cae_runtime.errors import ImageError, UsageError
+from cae_runtime.inference.session import Session
+from cae_runtime.io.formats import FORMAT_OF_SUFFIX, PIPE, is_video, same_format
+from cae_runtime.io.image_files import read_file, read_stream, write_file
+from cae_runtime.jobs.paths import path_kind, prepare_output
+from cae_runtime.jobs.restore.images import Cleaned, clean_bytes
+from cae_runtime.jobs.restore.job import restorer_of
+from cae_runtime.jobs.restore.options import RestoreOptions
+from cae_runtime.jobs.restore.results import NO_MEMORY
+from cae_runtime.tasks.restore import Restorer
+
+
+def restore_pipe(
+    open_session: Callable[[], Session],
+    source: str,
+    output: str,
+    options: RestoreOptions,
+    tell: Callable[[str], None],
+) -> None:
+    """Restore one image.
+
+    Args:
+        open_session: opens the model, once it is known that there is something to do.
+        source: a file, or `-` for stdin.
+        output: a file, or `-` for stdout.
+        options: how.
+        tell: called with each line for the user.
+
+    Raises:
+        UsageError: the two are no image's names, or a stream is closed.
+        ImageError: the image cannot be read, restored or written.
+        ModelError, ProviderError: as `Session` and `Restorer` raise them.
+    """
+    target = None if output == PIPE else Path(output)
+    format = _checked_format(output, target, options.ext, source)
+    if target is not None and path_kind(target, "output") == "file" and not options.overwrite:
+        tell(f"skipped: {output!r} exists (--overwrite replaces it)")
+        return
+    if source == PIPE and sys.stdin is None:
+        raise UsageError("SOURCE is -, but stdin is closed: give it a file or the output of a program")
+    if source != PIPE and path_kind(Path(source), "source") != "file":
+        raise UsageError(f"source {source!r} is not a file")
+    restorer = restorer_of(open_session(), options)
+    if target is not None:
+        prepare_output(target.parent)
+    for line in restorer.remarks:
+        tell(line)
+    cleaned = _cleaned(restorer, source, target, format, options)
+    if target is None:
+        _write_to_stdout(cleaned.data)
+    name = _name(source)
+    if cleaned.dropped:
+        tell(f"not kept from {name}: {', '.join(cleaned.dropped)}")
+    for note in cleaned.notes:
+        tell(f"note: {name}: {note.text}")
+
+
+def _checked_format(output: str, target: Path | None, ext: str | None, source: str) -> str | None:
+    """Return the format to write; None keeps the source's.
+
+    Raises:
+        UsageError: the source or the output is no image's name, or stdout cannot take one.
+    """
+    if is_video(Path(source)) or is_video(Path(output)):
+        raise UsageError("- takes and gives images: videos are read from and written to files")
+    if target is None:
+        if sys.stdout is None or sys.stdout.isatty():
+            raise UsageError("-o - has no file or program behind stdout to write the image to")
+        return FORMAT_OF_SUFFIX[ext] if ext else None
+    suffix = target.suffix.lower()
+    agrees = ext is None or same_format(ext, target.suffix)
+    is_folder = path_kind(target, "output") == "folder" or output.endswith(("/", os.sep))
+    if is_folder or suffix not in FORMAT_OF_SUFFIX or not agrees:
+        raise UsageError(f"output {output!r}: with - as SOURCE it must be a file's full name, or -, without --ext")
+    return FORMAT_OF_SUFFIX[suffix]
+
+
+def _cleaned(
+    restorer: Restorer, source: str, target: Path | None, format: str | None, options: RestoreOptions
+) -> Cleaned:
+    """Read and clean the image, and write it where the output is a file."""
+    try:
+        data = read_stream(sys.stdin.buffer) if source == PIPE else read_file(Path(source))
+        cleaned = clean_bytes(restorer, data, options, format=format)
+        if target is not None:
+            write_file(target, cleaned.data)
+    except (ImageError, MemoryError) as e:
+        raise ImageError(f"{_name(source)} {e if isinstance(e, ImageError) else NO_MEMORY}") from e
+    return cleaned
+
+
+def _write_to_stdout(data: bytes) -> None:
+    try:
+        with os.fdopen(os.dup(sys.stdout.fileno()), "wb") as stream:  # a failed write is not repeated
+            stream.write(data)
+    except OSError as e:
+        raise ImageError(f"output '-' cannot be written to: {e.strerror}") from e
+
+
+def _name(source: str) -> str:
+    return "stdin" if source == PIPE else repr(source)

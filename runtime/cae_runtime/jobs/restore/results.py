@@ -1,0 +1,98 @@
+"""The results of files, and whether an output is already there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from cae_runtime.errors import ImageError, UsageError
+from cae_runtime.jobs.paths import path_kind
+from cae_runtime.jobs.planning import Plan, Unreadable
+from cae_runtime.tasks.notes import Note
+from cae_runtime.tasks.restore import Restorer
+
+NO_MEMORY: Final = "cannot be cleaned: there is not enough memory"
+
+
+@dataclass(frozen=True)
+class FileResult:
+    """The result of one image or video.
+
+    Attributes:
+        source: the file it came from; `-` is stdin.
+        output: the file it went to; `-` is stdout; empty for a folder that could not be read.
+        status: `done`, `skipped` because the output existed, or `failed`.
+        reason: why it was skipped or failed, else empty.
+        seconds: time spent on it, including reading and writing.
+        width: width in pixels as stored, None if it was not decoded.
+        height: height in pixels as stored, None if it was not decoded.
+        provider: full name of the onnxruntime provider.
+        dropped: names of what was not kept, such as `iptc`; see `cae_runtime.io.image_files.encode`.
+        frames: how many frames of a video were written; None for an image.
+        repeated: how many of them replace a damaged one; None for an image.
+        lossy: whether the output is a JPEG or a lossy WebP, which change all pixels a little; None for a video.
+        notes: what a user should know about how an image was cleaned.
+    """
+
+    source: str
+    output: str
+    status: Literal["done", "skipped", "failed"]
+    reason: str
+    seconds: float
+    width: int | None
+    height: int | None
+    provider: str
+    dropped: tuple[str, ...]
+    frames: int | None = None
+    repeated: int | None = None
+    lossy: bool | None = None
+    notes: tuple[Note, ...] = ()
+
+
+@dataclass(frozen=True)
+class Restored:
+    """The result of one call.
+
+    Attributes:
+        plan: the work.
+        results: one per file. After Ctrl-C there are fewer results than files, or the last one is that of an incomplete
+            video.
+        restorer: what cleaned them.
+        seconds: how long it took.
+        interrupted: whether Ctrl-C was pressed.
+    """
+
+    plan: Plan
+    results: tuple[FileResult, ...]
+    restorer: Restorer
+    seconds: float
+    interrupted: bool
+
+    @property
+    def failed(self) -> bool:
+        """Whether some file failed."""
+        return any(result.status == "failed" for result in self.results)
+
+
+def unreadable_results(restorer: Restorer, unreadable: Iterable[Unreadable]) -> list[FileResult]:
+    """Return a failed result for each path that could not be read during planning."""
+    return [
+        FileResult(str(at.path), "", "failed", at.reason, 0.0, None, None, restorer.provider, ()) for at in unreadable
+    ]
+
+
+def output_is_there(output: Path, overwrite: bool) -> bool:
+    """Return whether an output exists and must be kept.
+
+    Raises:
+        ImageError: the output cannot be written.
+    """
+    try:
+        kind = path_kind(output, "output")
+    except UsageError as e:
+        raise ImageError(f"cannot be written: {e}") from e
+    if kind == "folder":
+        raise ImageError("cannot be written: the output is a folder")
+    return kind == "file" and not overwrite

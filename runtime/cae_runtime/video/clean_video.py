@@ -1,0 +1,110 @@
+"""A video file in, the cleaned one out: what Python programs call."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import ExitStack
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cae_runtime.arguments import checked_flag, checked_path, checked_share
+from cae_runtime.errors import ArgumentTypeError, ImageTypeError, MissingExtraError, VideoError
+from cae_runtime.inference.session import DEFAULT_MODEL, Session
+from cae_runtime.io.formats import VideoCoding
+from cae_runtime.tasks.restore import Restorer
+from cae_runtime.video.encoding import check_encoding, missing_extra
+from cae_runtime.video.frame_cleaner import frame_cleaner
+from cae_runtime.video.results import CleanedVideo
+from cae_runtime.video.transcode import Clean, transcode
+
+
+def clean_video(
+    source: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    restorer: Restorer | Session | str | os.PathLike[str] | Clean | None = None,
+    *,
+    temporal: bool | None = None,
+    strength: float = 1.0,
+    codec: str | None = None,
+    crf: int | None = None,
+    pixel_format: str | None = None,
+    on_frame: Callable[[int, int | None], None] | None = None,
+) -> CleanedVideo:
+    """Clean a video file, as `cae-run` does.
+
+    While a frame is cleaned, the next ones are decoded and those before are encoded, in two other threads. A frame that
+    is damaged is the one before once more. The output appears whole or not at all.
+
+    Args:
+        source: MP4, MOV, Matroska, WebM or AVI.
+        output: the file to write, replaced where it is there; its suffix tells the format.
+        restorer: a `Restorer`, or what one is made of: the name of a packaged model, a file, an opened one; None takes
+            `denoise`. Or any function that is called with each frame in turn, uint8, shape (H, W, 3), BGR, as stored
+            (not rotated), and returns another of the same kind. It may keep what it has seen, and is not called for
+            frames that are repeated.
+        temporal: whether what stands still is averaged over time before it is cleaned; None does so before a model, and
+            gives a function the frames as they are.
+        strength: s in 0..1; each frame becomes frame + s * (cleaned - frame).
+        codec: `h264`, `h265`, `vp9` or `av1`; None takes what is usual in the format.
+        crf: constant rate factor, lower is better: 0..51, for vp9 and av1 0..63; None takes a default.
+        pixel_format: `yuv420p`, `yuv422p` or `yuv444p`; None takes the source's chroma, and of RGB `yuv420p`, which all
+            players take.
+        on_frame: called after each frame with how many are done, and about how many there are (None: unknown).
+
+    Returns:
+        What was written.
+
+    Raises:
+        MissingExtraError: PyAV is not installed; the message has the line that installs it.
+        UsageError: an argument is not as listed above (where its type is another, a TypeError too), or the output is
+            the source.
+        VideoError: the source cannot be read (where it does not exist, a FileNotFoundError too), or the output not be
+            written.
+        VideoPartlyDone: the source ends early, lacks parts, or more than half of its frames are damaged; what it had is
+            in `NAME.partial.EXT`.
+        VideoInterrupted: Ctrl-C was pressed; what was done is in `NAME.partial.EXT`.
+        ImageError, ModelError, ProviderError: as `Restorer` raises them.
+    """
+    source, output = checked_path("source", source), checked_path("output", output)
+    strength = checked_share("strength", strength)
+    averaged = None if temporal is None else checked_flag("temporal", temporal)
+    coding = VideoCoding(codec, crf, pixel_format)
+    check_encoding(output, coding)
+    if missing := missing_extra():
+        raise MissingExtraError(missing)
+    with ExitStack() as opened:
+        if restorer is None or isinstance(restorer, str | os.PathLike | Session):
+            restorer = opened.enter_context(Restorer(DEFAULT_MODEL if restorer is None else restorer))
+        clean = _cleaner(restorer, strength, averaged)
+        try:
+            return transcode(source, output, clean, coding, on_frame)
+        except VideoError as e:  # its text goes on after the name
+            e.args = (f"video {str(source)!r} {e}",)
+            raise
+
+
+def _cleaner(restorer: Restorer | Clean, strength: float, temporal: bool | None) -> Clean:
+    """Return what is done to each frame; see `clean_video`, whose arguments these are."""
+    if isinstance(restorer, Restorer):
+        return frame_cleaner(restorer.for_color("bgr"), strength, temporal is not False)
+    if callable(restorer):
+        return frame_cleaner(_frame_by_frame(restorer), strength, bool(temporal))
+    raise ArgumentTypeError(
+        f"restorer is {restorer!r}: it must be a Restorer, a model, or a function from a frame to a frame"
+    )
+
+
+def _frame_by_frame(function: Clean) -> Clean:
+    """Return a function that cleans frames, with what it returns checked."""
+
+    def clean(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        cleaned = function(frame)
+        if not isinstance(cleaned, np.ndarray) or cleaned.dtype != np.uint8 or cleaned.shape != frame.shape:
+            array = isinstance(cleaned, np.ndarray)
+            given = f"{cleaned.dtype} of shape {cleaned.shape}" if array else f"a {type(cleaned).__name__}"
+            raise ImageTypeError(f"the function returned {given} for a frame: uint8 of shape {frame.shape} is needed")
+        return cleaned
+
+    return clean

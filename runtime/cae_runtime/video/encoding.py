@@ -1,0 +1,51 @@
+"""Whether a video can be written as it is wanted, before anything is opened."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from cae_runtime.arguments import checked_whole
+from cae_runtime.errors import UsageError
+from cae_runtime.io.formats import CODECS_OF_FORMAT, CRF_MAX, PIXEL_FORMATS, VIDEO_FORMAT_OF_SUFFIX, VideoCoding
+
+INSTALL: Final = (
+    "videos need an extra: pip install 'cae-toolkit[video]' (in a checkout: pip install -e '.[video]'), that is PyAV "
+    "18 or later, {why}"
+)
+_PYAV: Final = 18  # the version that pyproject.toml asks for
+
+
+def missing_extra() -> str:
+    """Return what videos need and is not here, with the line that installs it; empty where all is here."""
+    try:
+        import av
+    except ImportError:
+        return INSTALL.format(why="which is not installed")
+    if int(av.__version__.split(".")[0]) < _PYAV:
+        return INSTALL.format(why=f"of which {av.__version__} is installed")
+    return ""
+
+
+def check_encoding(output: Path, coding: VideoCoding) -> None:
+    """Refuse an output whose format is not known or does not hold the codec, and what the codec does not know.
+
+    Raises:
+        UsageError: one of them.
+    """
+    format = VIDEO_FORMAT_OF_SUFFIX.get(output.suffix.lower())
+    if format is None:
+        raise UsageError(
+            f"output {str(output)!r} ends like no video that can be written: choose among "
+            f"{', '.join(VIDEO_FORMAT_OF_SUFFIX)}"
+        )
+    codecs = CODECS_OF_FORMAT[format]
+    chosen = codecs[0] if coding.codec is None else coding.codec
+    if chosen not in codecs:
+        raise UsageError(f"codec is {chosen!r}: output {str(output)!r} is {format}, which takes {' or '.join(codecs)}")
+    if coding.crf is not None:
+        checked_whole("crf", coding.crf, 0, CRF_MAX[chosen], f"None for {chosen}'s default")
+    if coding.pixel_format is not None and coding.pixel_format not in PIXEL_FORMATS[chosen]:
+        raise UsageError(
+            f"pixel format is {coding.pixel_format!r}: {chosen} takes {' or '.join(PIXEL_FORMATS[chosen])}"
+        )

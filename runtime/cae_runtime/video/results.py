@@ -1,0 +1,54 @@
+"""What became of a video: all of it, or the part that was done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from cae_runtime.errors import VideoError
+
+
+@dataclass(frozen=True)
+class CleanedVideo:
+    """What became of a video.
+
+    Attributes:
+        width: pixels of a row, as stored.
+        height: rows, as stored.
+        frames: how many were written.
+        repeated: how many of them stand in for a damaged one.
+        dropped: what did not come along, in words.
+    """
+
+    width: int
+    height: int
+    frames: int
+    repeated: int
+    dropped: tuple[str, ...]
+
+
+class VideoPartlyDone(VideoError):  # noqa: N818 - part of it is there
+    """A video lacks a part, or most of its frames are damaged: what was done of it can be played.
+
+    Attributes:
+        cleaned: what was done.
+        partial: the file that has it.
+    """
+
+    def __init__(self, reason: str, cleaned: CleanedVideo, partial: Path) -> None:
+        super().__init__(f"{reason}: the {cleaned.frames} frames that are done are in {str(partial)!r}")
+        self.cleaned = cleaned
+        self.partial = partial
+
+
+class VideoInterrupted(KeyboardInterrupt):
+    """Ctrl-C was pressed; `partly` tells what was done until then."""
+
+    def __init__(self, partly: VideoPartlyDone) -> None:
+        super().__init__()
+        self.partly = partly
+
+
+def partial_of(output: Path) -> Path:
+    """Return where the frames that are done go when a video cannot be finished."""
+    return output.with_suffix(f".partial{output.suffix}")
