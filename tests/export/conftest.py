@@ -1,4 +1,4 @@
-"""What the export's tests share: photographs that are really photographs, a model trained on them, the real command."""
+"""What the export's tests share: photographs that are really photographs, a model trained on them, the command."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import pytest
 from skimage import data
+from tests.in_process import run_here, text_of
 
 from cae_train import Hardware, TrainConfig, train
 
@@ -48,12 +49,16 @@ def train_briefly(arch: str, photos: Path, out: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def cae_export() -> Command:
-    """Run `cae-export` in its own process."""
+    """Run `cae-export` in this process or as the installed script; no answer of it may be a traceback."""
 
-    def run(*args: str | Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [COMMAND, *map(str, args)], capture_output=True, text=True, env={**os.environ, **(env or {})}
-        )
+    def run(
+        *args: object, env: dict[str, str] | None = None, installed: bool = False
+    ) -> subprocess.CompletedProcess[str]:
+        words = [*map(str, args)]
+        if installed:
+            done = subprocess.run([COMMAND, *words], capture_output=True, text=True, env=os.environ | (env or {}))
+        else:
+            done = text_of(run_here("cae_export", words))
         assert "Traceback" not in done.stderr + done.stdout, done.stderr
         return done
 

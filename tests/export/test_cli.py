@@ -20,7 +20,7 @@ def test_from_model_to_cleaned_picture(cae_export: Command, trained: Path, photo
     model.write_bytes(trained.read_bytes())
     home = tmp_path / "home"
     home.mkdir()
-    done = cae_export(model, env={"HOME": str(home), "XDG_CACHE_HOME": ""})
+    done = cae_export(model, env={"HOME": str(home), "XDG_CACHE_HOME": ""}, installed=True)
     assert done.returncode == 0, done.stderr
     assert list(home.iterdir()) == [], "nothing is written into the home folder"
     assert "largest difference" in done.stdout

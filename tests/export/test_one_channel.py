@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import subprocess
-import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -13,27 +11,17 @@ import numpy as np
 import pytest
 import torch
 from tests.export.test_convert import outputs
+from tests.in_process import run_here, text_of
 
 from cae_export.convert import to_onnx
 from cae_export.quantize import to_int8
 from cae_runtime import Session
-from cae_train.data.mnist import HEADER, MAGIC, TEST, TRAIN
+from cae_train.data.mnist import HEADER, MAGIC, MNIST, TEST, TRAIN
 from cae_train.data.packaged import photographs
+from cae_train.data.registry import DATASETS
 from cae_train.models import build
 
 COUNTS = {TRAIN: 320, TEST: 130}
-# The commands with a smaller MNIST: the real one cannot lie among the tests.
-SMALLER = """
-import sys
-from dataclasses import replace
-import cae_train.data.mnist as m
-from cae_train.data.registry import DATASETS
-m.COUNTS = {counts}
-small = replace(m.MNIST, url="http://127.0.0.1:9", content={content})
-DATASETS["mnist"] = replace(DATASETS["mnist"], load=small.load, find=small.find)
-from cae_{part}.cli import main
-main()
-"""
 TINY = "[model]\nwidths = [16, 16]\ndown_blocks = [0, 1]\nup_blocks = [0]\n"
 
 
@@ -58,25 +46,26 @@ def write_data(folder: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("precision", [[], ["--int8", "--max-drop", "1"]])
-def test_from_idx_files_to_cleaned_pictures(precision: list[str], tmp_path: Path) -> None:
-    sums = write_data(tmp_path / "data")
+def test_from_idx_files_to_cleaned_pictures(
+    precision: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = replace(MNIST, url="http://127.0.0.1:9", content=write_data(tmp_path / "data"))
+    monkeypatch.setattr("cae_train.data.mnist.COUNTS", COUNTS)
+    monkeypatch.setitem(DATASETS, "mnist", replace(DATASETS["mnist"], load=small.load, find=small.find))
     (tmp_path / "tiny.toml").write_text(TINY)
 
-    def run(part: str, *args: str) -> str:
-        program = SMALLER.format(counts=COUNTS, content=sums, part=part)
-        done = subprocess.run(
-            [sys.executable, "-c", program, *args], capture_output=True, text=True, cwd=tmp_path, timeout=300
-        )
+    def run(package: str, *args: str) -> str:
+        done = text_of(run_here(package, args, cwd=tmp_path))
         assert done.returncode == 0, done.stderr
         return done.stderr + done.stdout
 
     said = run(
-        "train", "--data", "mnist", "--config", "tiny.toml", "--epochs", "2", "--batch", "16", "--ema", "0.8",
+        "cae_train", "--data", "mnist", "--config", "tiny.toml", "--epochs", "2", "--batch", "16", "--ema", "0.8",
         "--lr", "0.01", "--accelerator", "cpu", "--out", "run",
     )  # fmt: skip
     assert "288 images, 32 held out" in said
     assert "mnist test: corrupted" in said
-    proof = run("export", "run/model.pt", "-o", "grey.onnx", *precision)
+    proof = run("cae_export", "run/model.pt", "-o", "grey.onnx", *precision)
     assert "130 patches of the test part of mnist" in proof
     spec = Session(tmp_path / "grey.onnx", provider="cpu").spec
     assert (spec.channels, spec.color, spec.layout) == (1, "gray", "nchw")
@@ -87,12 +76,7 @@ def test_from_idx_files_to_cleaned_pictures(precision: list[str], tmp_path: Path
     colour = np.stack([grey // 2 + 40, grey // 2 + 60, grey // 2 + 20], 2)
     for name, picture in (("grey", grey), ("colour", colour)):
         cv2.imwrite(str(tmp_path / f"{name}.png"), picture)
-    command = Path(sys.executable).parent / ("cae-run.exe" if os.name == "nt" else "cae-run")
-    done = subprocess.run(
-        [command, "grey.png", "colour.png", "-o", "clean", "-m", "grey.onnx"],
-        capture_output=True, text=True, cwd=tmp_path,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    run("cae_runtime", "grey.png", "colour.png", "-o", "clean", "-m", "grey.onnx")
     cleaned, colours = (
         cv2.imread(str(tmp_path / "clean" / f"{name}.png"), cv2.IMREAD_UNCHANGED) for name in ("grey", "colour")
     )

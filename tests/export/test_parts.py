@@ -14,7 +14,8 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from tests.export.conftest import COMMAND, Command
+from tests.export.conftest import Command
+from tests.in_process import run_here, text_of
 
 from cae_export import RefusedError, UsageError, export_part, parts
 from cae_export.anomaly_scores import Scores
@@ -30,11 +31,9 @@ from cae_train.degradations import mask
 from cae_train.degradations.registry import DEGRADATIONS
 from cae_train.models import build
 
-CAE_RUN = COMMAND.with_name(COMMAND.name.replace("cae-export", "cae-run"))
-
 
 def cae_run(*args: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([CAE_RUN, *map(str, args)], capture_output=True, text=True)
+    return text_of(run_here("cae_runtime", args))
 
 
 @pytest.fixture

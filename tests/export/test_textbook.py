@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 from tests.export.conftest import Command
+from tests.in_process import run_here, text_of
 
 from cae_export import UsageError, export
 from cae_runtime import Restorer, Session
@@ -99,11 +98,8 @@ def test_a_plain_autoencoder_is_exported_and_run_with_a_word_on_it(
     done = cae_export(model)
     assert done.returncode == 0
     assert "note: its output is worse" not in done.stderr, "nothing is better than the input itself"
-    command = Path(sys.executable).parent / "cae-run"
-    ran = subprocess.run(
-        [command, photos / "rocket.png", "-o", tmp_path / "out.png", "-m", model.with_suffix(".onnx")],
-        capture_output=True, text=True,
-    )  # fmt: skip
+    words = [photos / "rocket.png", "-o", tmp_path / "out.png", "-m", model.with_suffix(".onnx")]
+    ran = text_of(run_here("cae_runtime", words))
     assert ran.returncode == 0
     assert "was trained on clean images" in ran.stderr
     assert (tmp_path / "out.png").is_file()

@@ -1,4 +1,4 @@
-"""What the runtime's tests share: the tiny models, noisy pictures, and the real command in a real process."""
+"""What the runtime's tests share: the tiny models, noisy pictures, and the command."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.in_process import run_here
 
 FIXTURES = Path(__file__).parent / "fixtures"
 COMMAND = Path(sys.executable).parent / ("cae-run.exe" if os.name == "nt" else "cae-run")
@@ -25,14 +26,21 @@ def fixture_model() -> Callable[[str], Path]:
 
 @pytest.fixture(scope="session")
 def cae_run() -> Command:
-    """Run `cae-run` with the identity model (or `model=...`) in its own process."""
+    """Run `cae-run` with the identity model (or `model=...`), in this process or as the installed script."""
 
     def run(
-        *args: str | Path, model: str | Path | None = "identity", stdin: bytes = b"", cwd: Path | None = None
+        *args: object,
+        model: str | Path | None = "identity",
+        stdin: bytes = b"",
+        cwd: Path | None = None,
+        installed: bool = False,
     ) -> subprocess.CompletedProcess[bytes]:
         chosen = FIXTURES / f"{model}.onnx" if isinstance(model, str) else model
-        options = [] if chosen is None else ["-m", str(chosen)]
-        done = subprocess.run([COMMAND, *map(str, args), *options], input=stdin, capture_output=True, cwd=cwd)
+        words = [*map(str, args), *([] if chosen is None else ["-m", str(chosen)])]
+        if installed:
+            done = subprocess.run([COMMAND, *words], input=stdin, capture_output=True, cwd=cwd)
+        else:
+            done = run_here("cae_runtime", words, stdin, cwd)
         assert b"Traceback" not in done.stderr + done.stdout, done.stderr.decode()
         return done
 

@@ -49,7 +49,7 @@ def partials(folder: Path) -> list[Path]:
 
 def test_a_folder_is_cleaned(cae_run: Command, photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "öut put"
-    done = cae_run(photos, "-o", out, "--provider", "cpu", "--verbose")
+    done = cae_run(photos, "-o", out, "--provider", "cpu", "--verbose", installed=True)
     assert done.returncode == 0
     assert done.stdout == b""
     lines = done.stderr.decode().splitlines()
@@ -300,7 +300,7 @@ def test_a_provider_that_is_not_there(cae_run: Command, photos: Path, tmp_path: 
 
 
 def test_version_and_module(cae_run: Command) -> None:
-    done = cae_run("--version", model=None)
+    done = cae_run("--version", model=None, installed=True)
     assert done.returncode == 0
     assert done.stdout.startswith(b"cae-run ")
     module = subprocess.run([sys.executable, "-m", "cae_runtime", "--version"], capture_output=True, check=True)

@@ -31,7 +31,7 @@ def photo(tmp_path: Path, noise: Callable[..., np.ndarray]) -> Path:
 
 def test_stdin_to_stdout(cae_run: Command, photo: Path, tmp_path: Path) -> None:
     data = photo.read_bytes()
-    done = cae_run("-", "-o", "-", "--provider", "cpu", stdin=data)
+    done = cae_run("-", "-o", "-", "--provider", "cpu", stdin=data, installed=True)
     assert done.returncode == 0
     assert done.stderr == b"", "nothing to say of a provider that was asked for"
     assert opened(done.stdout).format == "PNG"

@@ -1,4 +1,4 @@
-"""What the training tests share: small generated photographs, tiny settings, and the real command in a real process."""
+"""What the training tests share: small generated photographs, tiny settings, and the command."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from tests.in_process import run_here, text_of
 
 from cae_train import Hardware, TrainConfig, TrainResult, train
 
@@ -75,19 +76,18 @@ def finished(settings: Settings, run: Run, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture(scope="session")
 def cae_train() -> Command:
-    """Run `cae-train` in its own process; no answer of it may be a traceback."""
+    """Run `cae-train` in this process or as the installed script; no answer of it may be a traceback."""
 
     def start(
-        *args: str | Path, cwd: Path | None = None, env: dict[str, str] | None = None
+        *args: object, cwd: Path | None = None, env: dict[str, str] | None = None, installed: bool = False
     ) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [COMMAND, *map(str, args)],
-            capture_output=True,
-            text=True,
-            cwd=cwd,
-            timeout=300,
-            env=os.environ | (env or {}),
-        )
+        words = [*map(str, args)]
+        if installed:
+            done = subprocess.run(
+                [COMMAND, *words], capture_output=True, text=True, cwd=cwd, env=os.environ | (env or {})
+            )
+        else:
+            done = text_of(run_here("cae_train", words, cwd=cwd))
         assert "Traceback" not in done.stderr + done.stdout, done.stderr
         return done
 

@@ -43,7 +43,8 @@ def test_a_run_from_a_recipe_ends_with_what_to_type_next(cae_train: Command, rec
     home.mkdir()
     # An option wins over the recipe, the recipe over the defaults.
     done = cae_train("--config", recipe, "--epochs", 1, "--degrade", "gaussian:10", "--degrade", "salt-pepper:0.02",
-                     "--no-clip", *CPU, cwd=tmp_path, env={"HOME": str(home), "XDG_CACHE_HOME": ""})  # fmt: skip
+                     "--no-clip", *CPU, cwd=tmp_path, env={"HOME": str(home), "XDG_CACHE_HOME": ""}, installed=True,
+                     )  # fmt: skip
     assert list(home.iterdir()) == [], "nothing is written into the home folder"
     folder = Path("runs/train/skip")
     assert done.returncode == 0
@@ -291,7 +292,9 @@ def test_two_processes_train_one_model(cae_train: Command, recipe: Path, tmp_pat
     (tmp_path / "run").mkdir()  # the name is taken: both processes must use run-2
     options = ["--accelerator", "cpu", "--devices", "2", "--strategy", "ddp", "--max-pairs", "1"]
     pairs = tmp_path / "pairs"
-    done = cae_train("--config", recipe, "--out", tmp_path / "run", "--save-pairs", pairs, *options, cwd=tmp_path)
+    done = cae_train(
+        "--config", recipe, "--out", tmp_path / "run", "--save-pairs", pairs, *options, cwd=tmp_path, installed=True
+    )
     assert done.returncode == 0, done.stderr
     assert last_line(done) == f"next: cae-export {tmp_path / 'run-2' / 'model.pt'}"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["pairs", "recipe.toml", "run", "run-2"]

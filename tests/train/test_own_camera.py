@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from tests.train.conftest import Command
 from tests.train.test_burst import burst, scenery, written
 
 from cae_train import load_model
@@ -19,13 +19,13 @@ from cae_train.burst.judge import Verdict
 from cae_train.data.packaged import DENOISE
 from cae_train.degradations.measured_noise import NoiseModel
 
-CAE_TRAIN = Path(sys.executable).with_name("cae-train")
 SHORT = ("--minutes", "0.05", "--epochs", "2")
 GENTLE = ("--lr", "1e-4")  # so few steps of the usual rate shift colors
 
 
-def cae_train(*args: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([CAE_TRAIN, *map(str, args)], capture_output=True, text=True, cwd=cwd)
+@pytest.fixture(autouse=True)
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cae_train.burst.fit.HELD_OUT_PATCHES", 64)
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def recorded(tmp_path: Path) -> Path:
     return tmp_path / "scenes"
 
 
-def test_from_a_burst_to_a_model_that_runs(recorded: Path, tmp_path: Path) -> None:
+def test_from_a_burst_to_a_model_that_runs(cae_train: Command, recorded: Path, tmp_path: Path) -> None:
     done = cae_train("--burst", recorded, "--camera", "door", "--out", "run", *SHORT, *GENTLE, "--export", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "3 scenes, 36 frames" in done.stderr
@@ -93,14 +93,16 @@ def test_a_model_that_is_not_surely_better_or_shifts_colors_is_set_apart(
     assert [path.name for path in tmp_path.iterdir()] == ["model-not-better.pt"]
 
 
-def test_of_one_scene_it_is_said_that_nothing_could_be_held_out(recorded: Path, tmp_path: Path) -> None:
+def test_of_one_scene_it_is_said_that_nothing_could_be_held_out(
+    cae_train: Command, recorded: Path, tmp_path: Path
+) -> None:
     done = cae_train("--burst", recorded / "scene0", "--out", "run", *SHORT, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "there is one scene alone, so nothing could be held out" in done.stderr
     assert "the scene that it was fitted to: noisy" in done.stderr
 
 
-def test_noise_of_single_pictures(tmp_path: Path) -> None:
+def test_noise_of_single_pictures(cae_train: Command, tmp_path: Path) -> None:
     folder = tmp_path / "photos"
     folder.mkdir()
     for seed in range(6):
@@ -111,7 +113,7 @@ def test_noise_of_single_pictures(tmp_path: Path) -> None:
     assert "held-out photographs with the estimated noise: noisy" in done.stderr
 
 
-def test_a_model_that_is_not_better_is_said_to_be_so_and_not_taken(tmp_path: Path) -> None:
+def test_a_model_that_is_not_better_is_said_to_be_so_and_not_taken(cae_train: Command, tmp_path: Path) -> None:
     """White noise, which the packaged model knows well, and a learning rate that ruins it."""
     for seed in range(2):
         written(tmp_path / "scenes" / str(seed), burst(8, sigma=15, seed=seed))
@@ -139,7 +141,9 @@ def test_a_model_that_is_not_better_is_said_to_be_so_and_not_taken(tmp_path: Pat
         (["--frames", "10"], "--frames goes with --burst"),
     ],
 )
-def test_wrong_usage_is_one_line(recorded: Path, tmp_path: Path, options: list[str], reason: str) -> None:
+def test_wrong_usage_is_one_line(
+    cae_train: Command, recorded: Path, tmp_path: Path, options: list[str], reason: str
+) -> None:
     (tmp_path / "empty").mkdir()
     done = cae_train(*options, cwd=tmp_path)
     assert done.returncode == 2
@@ -147,7 +151,9 @@ def test_wrong_usage_is_one_line(recorded: Path, tmp_path: Path, options: list[s
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_folder_that_holds_the_recordings_is_never_touched(recorded: Path, tmp_path: Path) -> None:
+def test_a_folder_that_holds_the_recordings_is_never_touched(
+    cae_train: Command, recorded: Path, tmp_path: Path
+) -> None:
     """The user's own `scenes` beside the run of that name."""
     frames = sorted(recorded.rglob("*.png"))
     done = cae_train("--burst", "scenes/nothing", "--out", str(tmp_path), *SHORT, cwd=tmp_path)
@@ -155,7 +161,9 @@ def test_a_folder_that_holds_the_recordings_is_never_touched(recorded: Path, tmp
     assert sorted(recorded.rglob("*.png")) == frames
 
 
-def test_a_scene_that_moves_is_left_out_with_a_picture_and_alone_is_refused(recorded: Path, tmp_path: Path) -> None:
+def test_a_scene_that_moves_is_left_out_with_a_picture_and_alone_is_refused(
+    cae_train: Command, recorded: Path, tmp_path: Path
+) -> None:
     rng = np.random.default_rng(1)
     wide = np.tile(scenery(), (1, 2, 1)) + 40 * np.sin(np.arange(384) / 2)[None, :, None]
     moved = [wide[:, i * 3 : i * 3 + 192] + rng.normal(0, 8, (160, 192, 3)) for i in range(12)]
