@@ -71,11 +71,12 @@ def test_videos(cae_run: Command, tmp_path: Path, options: tuple[str, ...], argu
     from tests.runtime.clips import look_into, make_clip
 
     clip = make_clip(tmp_path / "in.mp4", frames=6, noise=20, options={"crf": "5"})
-    assert cae_run(clip, "-o", tmp_path / "out.mp4", "--crf", "3", *options, model="blur").returncode == 0
-    written = look_into(tmp_path / "out.mp4").frames
+    # VP9: x264 does not make the same of the same frames each time, not even in one thread.
+    assert cae_run(clip, "-o", tmp_path / "out.webm", "--crf", "3", *options, model="blur").returncode == 0
+    written = look_into(tmp_path / "out.webm").frames
     with Session(BLUR) as session:
         for number, model in enumerate((str(BLUR), session, Restorer(session), Restorer(session, color="rgb"))):
-            output = str(tmp_path / f"{number}.mp4")
+            output = str(tmp_path / f"{number}.webm")
             assert clean_video(str(clip), output, model, crf=3, **arguments).frames == 6
             np.testing.assert_array_equal(look_into(Path(output)).frames, written)
 
@@ -94,10 +95,10 @@ def test_a_video_by_a_function_or_by_the_default_model(tmp_path: Path) -> None:
 
     np.testing.assert_array_equal(seen(None), seen(False))  # a function is given the frames as they are
     assert np.std(seen(True)[2]) < np.std(seen(None)[2])
-    clean_video(clip, tmp_path / "clean.mp4", crf=3)
-    clean_video(clip, tmp_path / "named.mp4", "denoise", crf=3)
-    cleaned = look_into(tmp_path / "clean.mp4").frames
-    np.testing.assert_array_equal(cleaned, look_into(tmp_path / "named.mp4").frames)
+    clean_video(clip, tmp_path / "clean.webm", crf=3)
+    clean_video(clip, tmp_path / "named.webm", "denoise", crf=3)
+    cleaned = look_into(tmp_path / "clean.webm").frames
+    np.testing.assert_array_equal(cleaned, look_into(tmp_path / "named.webm").frames)
     assert np.std(cleaned) < np.std(before) - 1
 
 
