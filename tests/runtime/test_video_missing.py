@@ -14,7 +14,7 @@ from tests.runtime.clips import HEIGHT, WIDTH, damage, lines, look_into, make_cl
 
 from cae_runtime.io.formats import VideoCoding
 from cae_runtime.video.clean_video import clean_video
-from cae_runtime.video.end import is_cut_off
+from cae_runtime.video.integrity.containers import is_cut_off
 from cae_runtime.video.results import CleanedVideo, VideoPartlyDone
 from cae_runtime.video.transcode import transcode
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from cae_runtime.errors import VideoError
 from cae_runtime.io.formats import starts_like_a_video
 from cae_runtime.io.image_files import PIXELS_MAX
-from cae_runtime.video.missing_frames import Extent
+from cae_runtime.video.integrity.missing_frames import Extent
 from cae_runtime.video.properties import INTERPOLATION, VideoProperties, properties_of
 
 _DEMUXERS: Final = "mov,matroska,avi"  # none of them opens another file or an address

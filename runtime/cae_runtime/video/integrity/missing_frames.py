@@ -13,9 +13,8 @@ from av.packet import Packet
 from av.stream import Stream
 from av.video.stream import VideoStream
 
-from cae_runtime.video.end import is_cut_off
-from cae_runtime.video.gaps import holes_in
-from cae_runtime.video.sample_tables import Hidden, hidden_frames
+from cae_runtime.video.integrity.containers import holes_in, is_cut_off
+from cae_runtime.video.integrity.sample_tables import Hidden, hidden_frames
 
 _END_MAX: Final = 1.0  # seconds by which the last packet may end before the file's own duration
 _GAP_MIN: Final = 0.01  # seconds: times are rounded to milliseconds

@@ -1,19 +1,17 @@
-"""Where the parts of a video file do not follow each other: bytes that are zeroed or overwritten.
+"""Matroska and WebM: elements, each with its length in front.
 
-Only the headers are read: of the blocks of Matroska and WebM, the chunks of AVI, the outermost boxes of MP4 and MOV.
-Damage inside a frame's data is not seen here: its decoder finds it.
+Source: RFC 8794 (EBML) and RFC 9559 (Matroska).
 """
 
 from __future__ import annotations
 
-import os
 from collections import Counter, defaultdict
-from pathlib import Path
 from typing import BinaryIO, Final
 
-from cae_runtime.video.end import ebml_number
+from cae_runtime.video.integrity.parts import PARTS_MAX
 
-_EBML: Final = 0x1A45DFA3
+SIGNATURE: Final = b"\x1a\x45\xdf\xa3"
+_EBML: Final = int.from_bytes(SIGNATURE, "big")
 _CLUSTER: Final = 0x1F43B675
 _ENTERED: Final = {0x18538067, _CLUSTER, 0xA0}  # Segment, Cluster, BlockGroup
 _OF_A_SEGMENT: Final = {0x114D9B74, 0x1549A966, 0x1654AE6B, 0x1C53BB6B, 0x1254C367, 0x1043A770, 0x1941A469}
@@ -24,35 +22,38 @@ _LACING: Final = 0x06
 _LACED_SHARE: Final = 10  # one in so many
 _ANYWHERE: Final = {_EBML, 0xEC, 0xBF}  # Void, CRC-32
 _SKIPPED: Final = _OF_A_SEGMENT | _OF_A_CLUSTER | _OF_A_GROUP | _ANYWHERE
-_LISTS: Final = {b"RIFF", b"LIST"}
 _HOLES_MAX: Final = 1_000
 _PIECE: Final = 1 << 20
 
 
-def holes_in(path: Path, parts_max: int) -> list[int]:
-    """Return the positions where a part should begin and none does, in rising order.
+def is_cut_off(file: BinaryIO, size: int) -> bool | None:
+    """Return whether the file ends before its last element does; None if no element has a length.
 
-    In Matroska these are all, and the blocks whose flags are damaged; in the other formats it is the first one. MP4 and
-    MOV have one table of all frames: holes between their boxes matter only where the file is fragmented.
-
-    Args:
-        path: the file.
-        parts_max: how many parts are looked at; each is a seek and a read.
-
-    Raises:
-        OSError: the file cannot be read.
+    An element of unknown length, as live recordings have them, is entered.
     """
-    with path.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        start = file.read(12)
-        if start[:4] == _EBML.to_bytes(4, "big"):
-            return _matroska(file, size, parts_max)
-        if start[:4] == b"RIFF":
-            return _riff(file, size, parts_max)
-        return _mp4(file, size, parts_max)
+    position, known = 0, False
+    for _ in range(PARTS_MAX):
+        if position >= size:
+            return False if known else None
+        file.seek(position)
+        head = file.read(12)
+        identity, used = ebml_number(head, keep_marker=True)
+        length, more = ebml_number(head[used:])
+        if not used or not more:  # the header itself is cut off
+            return True
+        unknown = length == (1 << 7 * more) - 1
+        position += used + more
+        if unknown:
+            continue
+        known |= identity != _EBML
+        position += length
+        if position > size:
+            return True
+    return None
 
 
-def _matroska(file: BinaryIO, size: int, parts_max: int) -> list[int]:
+def holes_in(file: BinaryIO, size: int, parts_max: int) -> list[int]:
+    """Return where an element should begin and none does, and the blocks whose flags are damaged, in rising order."""
     position, end, holes = 0, size, list[int]()
     laced: dict[int, list[int]] = defaultdict(list)  # positions of blocks with several frames, of each track
     blocks: Counter[int] = Counter()
@@ -99,38 +100,12 @@ def _next_cluster(file: BinaryIO, position: int, end: int) -> int:
     return end
 
 
-def _riff(file: BinaryIO, size: int, parts_max: int) -> list[int]:
-    position = 0
-    for _ in range(parts_max):
-        if position + 8 > size:
-            break
-        file.seek(position)
-        head = file.read(8)
-        length = int.from_bytes(head[4:], "little")
-        if not _is_name(head[:4]):
-            return [position]
-        position += 12 if head[:4] in _LISTS else 8 + length + length % 2
-    return []
-
-
-def _mp4(file: BinaryIO, size: int, parts_max: int) -> list[int]:
-    position, fragmented = 0, False
-    for _ in range(parts_max):
-        if position + 8 > size:
-            break
-        file.seek(position)
-        head = file.read(16)
-        length, kind = int.from_bytes(head[:4], "big"), head[4:8]
-        if length == 1:
-            length = int.from_bytes(head[8:16], "big")
-        fragmented |= kind == b"moof"
-        if not _is_name(kind) or 0 < length < 8:
-            return [position] if fragmented else []
-        if not length or kind == b"mfra":  # up to the end of the file; the last box of a fragmented one
-            break
-        position += length
-    return []
-
-
-def _is_name(name: bytes) -> bool:
-    return all(32 <= byte < 127 for byte in name)
+def ebml_number(data: bytes, keep_marker: bool = False) -> tuple[int, int]:
+    """Read a number of variable length; return it and how many bytes it takes, 0 where they are not all there."""
+    if not data or not data[0]:
+        return 0, 0
+    count = 9 - data[0].bit_length()
+    if len(data) < count:
+        return 0, 0
+    value = int.from_bytes(data[:count], "big")
+    return (value if keep_marker else value & ((1 << 7 * count) - 1)), count

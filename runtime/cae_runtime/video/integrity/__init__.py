@@ -1,0 +1,1 @@
+"""Whether a video file is whole: cut off, damaged in between, or with frames that its tables hide."""
