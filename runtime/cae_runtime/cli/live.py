@@ -1,4 +1,4 @@
-"""What `cae-run --webcam` and `--list-cameras` do once the command line is understood."""
+"""What `cae-run --webcam` and `--list-cameras` do after parsing."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _SIDE_MAX = 16_384
 
 
 def named_cameras() -> list[str]:
-    """Return the cameras that are here, a line each.
+    """Return the available cameras, one line each.
 
     Raises:
-        DeviceError: there is none.
+        DeviceError: there is no camera.
     """
     found = find_cameras()
     if not found:
@@ -50,10 +50,10 @@ def run_webcam(
     tell: Callable[[str], None],
     tell_json: Callable[[str], None] | None,
 ) -> None:
-    """Run live with what was typed; see `LiveSettings`.
+    """Run live with the given options; see `LiveSettings`.
 
     Raises:
-        CaeRuntimeError: as `run_live` raises them, and `UsageError` for what was typed.
+        CaeRuntimeError: as `run_live` raises it; `UsageError` for invalid options.
     """
     record = None
     if output is not None:

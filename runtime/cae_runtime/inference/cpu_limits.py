@@ -1,4 +1,4 @@
-"""What this process may use, not what the host has: its affinity mask, and its control groups' limits."""
+"""The CPUs and memory that this process may use: affinity mask and cgroup limits, not the host's totals."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from typing import Final
 
 _GROUPS: Final = Path("/sys/fs/cgroup")
 _OWN_GROUPS: Final = Path("/proc/self/cgroup")
-_NO_LIMIT: Final = 2**60  # version 1 writes a number above it
+_NO_LIMIT: Final = 2**60  # version 1 writes a larger number for no limit
 
 
 def allowed_cpus() -> list[int]:
-    """Return the numbers of the CPUs that this process may use: its affinity mask on Linux, all of them elsewhere."""
+    """Return the indices of the CPUs that this process may use: its affinity mask on Linux, all CPUs elsewhere."""
     if sys.platform == "linux":
         return sorted(os.sched_getaffinity(0))
     return list(range(os.cpu_count() or 1))
 
 
 def usable_cpus() -> int:
-    """Return the number of threads that can really run at once, 1 or more."""
+    """Return how many threads can actually run at once, 1 or more."""
     allowed = len(allowed_cpus())
     quota = cgroup_quota()
     return allowed if quota is None else max(1, min(allowed, math.ceil(quota)))
 
 
 def one_cpu_each(threads: int) -> list[int]:
-    """Return a CPU for each of so many threads where they take all CPUs of this process, else an empty list.
+    """Return a CPU for each of so many threads if they use all CPUs of this process, otherwise an empty list.
 
-    Threads that take all CPUs lose nothing when each stays on its own, and gain after a pause, as between the frames of
-    a camera: Linux would wake several on one CPU and spread them out only some 20 ms later.
+    If there is one thread per CPU, pinning costs nothing and helps after pauses, as between the frames of a camera:
+    Linux would wake several threads on one CPU and spread them out only some 20 ms later.
     """
     if sys.platform != "linux":
         return []
@@ -41,11 +41,11 @@ def one_cpu_each(threads: int) -> list[int]:
 
 
 def cgroup_quota(groups: Path = _GROUPS, own: Path = _OWN_GROUPS) -> float | None:
-    """Return the CPUs that Linux control groups (as containers use them) grant, None where there is no limit.
+    """Return the CPUs that Linux cgroups (as in containers) grant, None if there is no limit.
 
     Args:
-        groups: where control groups are mounted.
-        own: the file that names this process's groups.
+        groups: where cgroups are mounted.
+        own: the file that names this process's cgroups.
     """
     found: list[float] = []
     for folder in _folders(groups, own, ""):  # version 2 keeps "200000 100000" or "max 100000" in one file
@@ -56,11 +56,11 @@ def cgroup_quota(groups: Path = _GROUPS, own: Path = _OWN_GROUPS) -> float | Non
 
 
 def cgroup_memory(groups: Path = _GROUPS, own: Path = _OWN_GROUPS) -> int | None:
-    """Return the bytes of memory that Linux control groups grant, None where there is no limit.
+    """Return the bytes of memory that Linux cgroups grant, None if there is no limit.
 
     Args:
-        groups: where control groups are mounted.
-        own: the file that names this process's groups.
+        groups: where cgroups are mounted.
+        own: the file that names this process's cgroups.
     """
     files = [folder / "memory.max" for folder in _folders(groups, own, "")]
     files += [folder / "memory.limit_in_bytes" for folder in _folders(groups, own, "memory")]
@@ -69,12 +69,12 @@ def cgroup_memory(groups: Path = _GROUPS, own: Path = _OWN_GROUPS) -> int | None
 
 
 def _folders(groups: Path, own: Path, controller: str) -> Iterator[Path]:
-    """Yield the folders of this process's groups and of those above, which limit too.
+    """Yield the folders of this process's cgroups and of their parents, whose limits count too.
 
     Args:
-        groups: where control groups are mounted.
-        own: the file that names this process's groups.
-        controller: what they control in version 1; empty for version 2, whose one hierarchy controls all.
+        groups: where cgroups are mounted.
+        own: the file that names this process's cgroups.
+        controller: the controller in cgroup version 1; empty for version 2, which has a single hierarchy.
     """
     try:
         lines = own.read_text().splitlines()
@@ -85,12 +85,12 @@ def _folders(groups: Path, own: Path, controller: str) -> Iterator[Path]:
         if controllers == controller == "":
             yield from _upwards(groups, path)
         elif controller in controllers.split(",") and controller:
-            for mount in {controllers, controller}:  # the kernel's order of names, and the link that most systems have
+            for mount in {controllers, controller}:  # the kernel's order of the names, and the usual link
                 yield from _upwards(groups / mount, path)
 
 
 def _upwards(root: Path, path: str) -> Iterator[Path]:
-    """Yield the folders of a group and of those above it; inside a container the path may be the host's."""
+    """Yield the folders of a cgroup and its parents; inside a container the path may be that of the host."""
     folder = root / path.lstrip("/")
     yield from (folder, *(parent for parent in folder.parents if parent.is_relative_to(root)))
 

@@ -1,4 +1,4 @@
-"""Image files to arrays and back, with their metadata; what a format cannot hold is refused or reported."""
+"""Reads and writes image files with their metadata; what a format cannot hold is refused or reported."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ FILE_BYTES_MAX: Final = 2**31 - 1
 _PART_BYTES: Final = 2**20
 DEFAULT_QUALITY: Final = 95
 GREY_LAYOUT: Final = "gray layout (gray with alpha is stored as color with alpha)"
-_WEBP_LOSSLESS: Final = 101  # OpenCV's word for it
+_WEBP_LOSSLESS: Final = 101  # OpenCV's name for it
 # Keeps the colors under alpha 0 in a lossless WebP, where this OpenCV can be told to.
 _WEBP_EXACT: Final[list[int]] = (
     [cv2.IMWRITE_WEBP_LOSSLESS_MODE, cv2.IMWRITE_WEBP_LOSSLESS_PRESERVE_COLOR]
@@ -63,7 +63,7 @@ class Picture:
         pixels: uint8 or uint16, shape (H, W), (H, W, 2) grey and alpha, (H, W, 3) BGR or (H, W, 4) BGRA, as stored:
             an EXIF orientation is not applied.
         format: format of the file.
-        metadata: what the file says beside its pixels.
+        metadata: everything in the file besides its pixels.
         lossless: the file is a lossless WebP.
     """
 
@@ -74,7 +74,7 @@ class Picture:
 
     @property
     def orientation(self) -> int:
-        """How the pixels are to be turned to be seen, see `upright`: 1..8, 1 where the file does not say."""
+        """The EXIF orientation, 1..8, see `upright`; 1 if the file does not say."""
         return exif_orientation(self.metadata.exif) if self.metadata.exif else 1
 
 
@@ -95,7 +95,7 @@ def read_file(path: Path) -> bytes:
 
 
 def read_stream(stream: BinaryIO) -> bytes:
-    """Return the bytes of a stream, whose length is not known before, up to its end.
+    """Return all bytes of a stream of unknown length.
 
     Raises:
         ImageError: there are more than 2 GiB.
@@ -109,7 +109,7 @@ def read_stream(stream: BinaryIO) -> bytes:
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Write a file that appears whole or not at all, in its folder, which is made where it is missing.
+    """Write a file that appears complete or not at all; its folder is made if it does not exist.
 
     Raises:
         ImageError: it cannot be written.
@@ -128,10 +128,10 @@ def write_file(path: Path, data: bytes) -> None:
 
 
 def header_of(data: bytes) -> Header:
-    """Return the header of an image file, whose `pixels` say how much memory decoding takes.
+    """Return the header of an image file; `pixels` tells how much memory decoding needs.
 
     Raises:
-        ImageError: the data is no image that `decode` reads, or has more than 2^28 pixels.
+        ImageError: the data is not an image that `decode` reads, or has more than 2^28 pixels.
     """
     header = inspect(data)
     if header.width * header.height > PIXELS_MAX:
@@ -148,13 +148,13 @@ def decode(data: bytes, header: Header | None = None) -> Picture:
 
     Args:
         data: the whole file.
-        header: what `header_of` returned, where it is known already.
+        header: what `header_of` returned, if it is known already.
 
     Returns:
-        The picture, at its full depth.
+        The picture, at its full bit depth.
 
     Raises:
-        ImageError: the data is no image, or one that could not be handled without loss: truncated, animated, CMYK,
+        ImageError: the data is not an image, or one that cannot be processed without loss: truncated, animated, CMYK,
             floating point, or of more than 2^28 pixels.
     """
     header = header or header_of(data)
@@ -162,20 +162,20 @@ def decode(data: bytes, header: Header | None = None) -> Picture:
 
 
 def encode(picture: Picture, format: str, quality: int | None = None) -> tuple[bytes, tuple[str, ...]]:
-    """Encode a picture, with all of its metadata that the format can carry.
+    """Encode a picture with all metadata that the format can hold.
 
-    Where the EXIF block cannot be carried, and in TIFFs, its orientation is applied to the pixels. Metadata that cannot
-    be written is left out.
+    If the format cannot hold the EXIF block, and in TIFFs, the orientation is applied to the pixels. Metadata that
+    cannot be written is left out.
 
     Args:
         picture: what `decode` returned, possibly with other pixels.
         format: one of the image formats of `cae_runtime.io.formats`.
-        quality: 1..100 for JPEG and WebP; None takes 95, that of a JPEG if it is higher (estimated from its
-            tables), and keeps a lossless WebP lossless.
+        quality: 1..100 for JPEG and WebP; None takes 95, or a JPEG's own quality (estimated from its tables) if that is
+            higher, and keeps a lossless WebP lossless.
 
     Returns:
-        The file's bytes, and the names of what was not kept, at most 20 and `and 7 more`; `GREY_LAYOUT` in front tells
-        that gray with alpha was stored as color with alpha.
+        The file's bytes, and the names of what was not kept, at most 20 and `and 7 more`; `GREY_LAYOUT` comes first if
+        gray with alpha was stored as color with alpha.
 
     Raises:
         ImageError: the format cannot hold the pixels (alpha in JPEG, 16 bits in JPEG, WebP and BMP), or is too small.
@@ -190,7 +190,7 @@ def encode(picture: Picture, format: str, quality: int | None = None) -> tuple[b
         data = _file(picture, format, quality)
     except ImageError:
         raise
-    except DAMAGED:  # a picture is worth more than what a stranger's file says of it
+    except DAMAGED:  # keep the picture even if its metadata is broken
         bare = Metadata(jpeg_quality=picture.metadata.jpeg_quality)
         data = _file(replace(picture, pixels=upright(pixels, picture.orientation), metadata=bare), format, quality)
     dropped = few(lost(picture.metadata, data, format))
@@ -200,26 +200,26 @@ def encode(picture: Picture, format: str, quality: int | None = None) -> tuple[b
 
 
 def _file(picture: Picture, format: str, quality: int | None) -> bytes:
-    """Encode a picture that its format can hold; its metadata may raise one of DAMAGED."""
+    """Encode a picture that its format can hold; broken metadata may raise one of DAMAGED."""
     pixels, metadata = picture.pixels, picture.metadata
     channels = 1 if pixels.ndim == 2 else pixels.shape[2]
     if metadata.icc[16:20] == b"GRAY" and (channels > 1 or format == WEBP):
-        metadata = replace(metadata, icc=b"")  # in a color file, some programs cannot read it
+        metadata = replace(metadata, icc=b"")  # some programs cannot read it in a color file
     if metadata.exif and not carries_exif(format, metadata.exif):
         pixels, metadata = upright(pixels, picture.orientation), metadata.upright(picture.orientation, exif=b"")
-    elif format == TIFF and picture.orientation > 1:  # many of its readers do not know orientations
+    elif format == TIFF and picture.orientation > 1:  # many TIFF readers ignore orientations
         block = upright_block(metadata.exif)
         pixels, metadata = upright(pixels, picture.orientation), metadata.upright(picture.orientation, exif=block)
     if metadata.exif:
         metadata = replace(metadata, exif=with_new_pictures(metadata.exif, pixels))
     if channels == 2:
-        pixels = pixels[..., [0, 0, 0, 1]]  # OpenCV writes no gray with alpha
+        pixels = pixels[..., [0, 0, 0, 1]]  # OpenCV cannot write gray with alpha
     encoded = _encoded(pixels, format, metadata if format == WEBP else Metadata(), _settings(picture, format, quality))
     return write_metadata(encoded, format, metadata, native=format == picture.format)
 
 
 def _encoded(pixels: NDArray[Any], format: str, metadata: Metadata, settings: list[int]) -> bytes:
-    """Let OpenCV encode pixels, with the blocks of `metadata` that a WebP has."""
+    """Let OpenCV encode pixels, with the metadata blocks of a WebP."""
     if format in _PNM:
         pixels = pnm.prepared(pixels, format)
     if format == PBM:
@@ -242,21 +242,21 @@ def _encoded(pixels: NDArray[Any], format: str, metadata: Metadata, settings: li
 
 
 def is_lossy(data: bytes) -> bool:
-    """Tell whether the format of an encoded image changes the pixels: a JPEG, or a WebP that is not lossless."""
+    """Return whether an encoded image changes the pixels: a JPEG, or a WebP that is not lossless."""
     if data[8:12] == b"WEBP":
         return any(chunk.name == b"VP8 " for chunk in webp_header.chunks(data))
     return data.startswith(jpeg_header.SIGNATURE)
 
 
 def _loses_hidden_colors(pixels: NDArray[Any], data: bytes) -> bool:
-    """Tell whether the colors under alpha 0 are others in a WebP of pixels with alpha."""
+    """Return whether a WebP of pixels with alpha changes the colors under alpha 0."""
     if _WEBP_EXACT and not is_lossy(data):
         return False
     return bool(pixels[pixels[..., -1] == 0].any())
 
 
 def colors_of(pixels: NDArray[Any]) -> NDArray[Any]:
-    """Return a view without alpha, shape (H, W, 1) grey or (H, W, 3), of pixels as `Picture` has them."""
+    """Return a view without alpha, shape (H, W, 1) gray or (H, W, 3), of pixels in the layout of `Picture`."""
     planes = pixels.reshape(*pixels.shape[:2], -1)
     return planes[..., :-1] if planes.shape[2] in _HAS_ALPHA else planes
 
@@ -274,8 +274,8 @@ def memory_errors() -> Iterator[None]:
 
 def _settings(picture: Picture, format: str, quality: int | None) -> list[int]:
     if format == JPEG:
-        sampling = [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]  # keep the colour detail
-        default = max(DEFAULT_QUALITY, picture.metadata.jpeg_quality or 0)  # no coarser than the source
+        sampling = [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]  # keep the color detail
+        default = max(DEFAULT_QUALITY, picture.metadata.jpeg_quality or 0)  # not coarser than the source
         return [cv2.IMWRITE_JPEG_QUALITY, quality or default, *sampling]
     if format == WEBP:
         if picture.lossless and quality is None:

@@ -1,4 +1,4 @@
-"""Live cleaning: the newest frame of a camera through the filter and the network, to whatever is to get it."""
+"""Live cleaning: the newest frame of a camera goes through the filter and the network to all outputs."""
 
 from __future__ import annotations
 
@@ -25,31 +25,31 @@ from cae_runtime.live.window import DisplayTrial
 from cae_runtime.tasks.restore import Restorer
 from cae_runtime.video.frame_cleaner import FrameCleaner, blended
 
-_POLL: Final = 0.02  # seconds to wait for a frame before the window is looked after
-_RATE: Final = 30.0  # frames a second of a camera that does not say
-_SMOOTH: Final = 15.0  # frames a second that are enough where no model holds the camera's rate
+_POLL: Final = 0.02  # seconds to wait for a frame before window events are handled
+_RATE: Final = 30.0  # frames per second of a camera that does not say
+_SMOOTH: Final = 15.0  # acceptable frames per second if no model holds the camera's rate
 
 
 @dataclass(frozen=True)
 class LiveSettings:
-    """What a live run is to do.
+    """The settings of a live run.
 
     Attributes:
         source: the camera.
         model: name or file.
-        adapts: whether a cheaper packaged model is taken where `model` does not hold the camera's rate, and where none
-            does, the best that holds 15 frames a second.
+        adapts: whether a cheaper packaged model replaces `model` if that does not hold the camera's rate; if none does,
+            the best that holds 15 frames per second is taken.
         open_model: opens a model.
-        strength: 0..1, to begin with.
-        compare: whether the window begins with both halves.
+        strength: initial strength, 0..1.
+        compare: whether the window first shows original and result side by side.
         temporal: whether frames are averaged over time before the network.
-        target_fps: frames a second that are held by stepping down to cheaper models, or None.
-        reconnect: whether a camera that stops is opened again.
-        window: whether a window is wanted.
-        record: file of a recording from the first frame on, or None.
-        overwrite: whether that file is replaced where it is there.
-        virtual_camera: whether a virtual camera is fed.
-        frames: frames after which the run ends, or None.
+        target_fps: frames per second to hold by stepping down to cheaper models, or None.
+        reconnect: whether to reopen a camera that stops.
+        window: whether to open a window.
+        record: file to record to from the first frame on, or None.
+        overwrite: whether to replace that file if it exists.
+        virtual_camera: whether to feed a virtual camera.
+        frames: number of frames after which the run ends, or None.
         seconds: seconds after which it ends, or None.
     """
 
@@ -73,18 +73,19 @@ class LiveSettings:
 def run_live(
     settings: LiveSettings, tell: Callable[[str], None], report: Callable[[dict[str, Any]], None] | None = None
 ) -> None:
-    """Clean what a camera gives until the window is closed, the file or the time is over, or Ctrl-C is pressed.
+    """Clean a camera's frames until the window is closed, the file or the time ends, or Ctrl-C is pressed.
 
     Args:
-        settings: what to do.
-        tell: called with a line about what happens.
+        settings: of the run.
+        tell: called with each message.
         report: called once a second with the figures, and once at the end.
 
     Raises:
         DeviceError: the camera, the display or the virtual camera cannot be used, or the camera stopped or gave no
             frame in time.
         ImageError: a recording or a snapshot cannot be written.
-        ModelError, ProviderError, UsageError: as `Restorer` raises them; or nothing would come of the run.
+        ModelError, ProviderError, UsageError: as `Restorer` raises them; UsageError also if the run would have no
+            output.
     """
     began, view = time.monotonic(), View(compare=settings.compare, strength=settings.strength)
 
@@ -98,7 +99,7 @@ def run_live(
             stack.callback(trial.close)
         capture = Capture(settings.source, reconnect=settings.reconnect, tell=tell_both)
         stack.callback(capture.close)
-        restorer = settings.open_model(settings.model)  # refuse it before the camera is waited for
+        restorer = settings.open_model(settings.model)  # check it before waiting for the camera
         for line in restorer.remarks:
             tell(line)
         shot = _first(capture, None if settings.seconds is None else began + settings.seconds)
@@ -127,7 +128,7 @@ def run_live(
 
 
 class _Live:
-    """A run that is under way."""
+    """A live run in progress."""
 
     def __init__(
         self,
@@ -145,18 +146,18 @@ class _Live:
         self._told_too_slow = False
         self._cleaner = FrameCleaner(settings.temporal)
         self._last: tuple[CapturedFrame, FrameArray, float] | None = (
-            None  # what is shown, fully cleaned, and the strength it has
+            None  # the shown frame, fully cleaned, and its strength
         )
         self._figures = LiveFigures(pace.model)
         self._recorder: Recorder | None = None
-        self._worker = ThreadPoolExecutor(1, "cae-live")  # the window lives on while a frame is being cleaned
+        self._worker = ThreadPoolExecutor(1, "cae-live")  # the window stays responsive while a frame is cleaned
         self._size = (0, 0)
         self._goes_on = True
         if settings.record:
             self._record(settings.record)
 
     def run(self, shot: CapturedFrame | None, began: float) -> None:
-        """Clean frame after frame, from the first on, until there is a reason to end."""
+        """Clean frame after frame, starting with the first, until the run ends."""
         settings = self._settings
         while self._goes_on:
             if shot is not None:
@@ -178,7 +179,7 @@ class _Live:
                 return
 
     def end(self) -> None:
-        """Finish what is being written, and tell the figures of the whole."""
+        """Finish the outputs and report the figures of the whole run."""
         self._worker.shutdown()
         try:
             self._stop_recording()
@@ -214,7 +215,7 @@ class _Live:
         self._keep_pace(now - started)
 
     def _keep_pace(self, seconds: float) -> None:
-        """Change the model where the last frames took too long, or leave room for a better one, and say so."""
+        """Change the model if the last frames took too long, or leave time for a better one, and say so."""
         pace, before = self._pace, self._pace.model
         if pace.took(seconds):
             why = "is too slow" if pace.went_down else "is not needed any more"
@@ -236,14 +237,14 @@ class _Live:
             self._screen.show(original, shown, lines)
 
     def _show_anew(self) -> None:
-        """Show a frozen frame at the strength that it has by now."""
+        """Show the frozen frame at the current strength."""
         if self._last and self._last[2] != self._view.strength:
             shot, cleaned, _ = self._last
             self._last = shot, cleaned, self._view.strength
             self._draw(shot.image, blended(shot.image, cleaned, self._view.strength))
 
     def _serve(self) -> None:
-        """Look after the window for a moment: keys, the mouse, its size."""
+        """Handle window events for a moment: keys, mouse, size."""
         if not self._screen:
             return
         for command in self._screen.commands():
@@ -286,7 +287,7 @@ class _Live:
 
 
 def _first(capture: Capture, until: float | None) -> CapturedFrame | None:
-    """Wait for the first frame; return None where it did not come until then, or never will."""
+    """Wait for the first frame; return None if it did not arrive in time or never will."""
     while (shot := capture.next(0.2)) is None:
         if capture.ended or (until is not None and time.monotonic() >= until):
             return None
@@ -294,7 +295,7 @@ def _first(capture: Capture, until: float | None) -> CapturedFrame | None:
 
 
 def _free(stem: str, ending: str) -> Path:
-    """A name in the current folder that no file has."""
+    """An unused file name in the current folder."""
     names = (Path(f"{stem}{f'-{number}' if number > 1 else ''}{ending}") for number in itertools.count(1))
     return next(name for name in names if not name.exists())
 
@@ -309,7 +310,7 @@ def _what_it_gives(source: Source, width: int, height: int, rate: float | None) 
 def _begin_pace(
     settings: LiveSettings, restorer: Restorer, frame: FrameArray, rate: float | None, tell: Callable[[str], None]
 ) -> RateController:
-    """Choose the model to begin with, and say which it is where there was a choice."""
+    """Choose the first model, and say which it is if there was a choice."""
     opened = {settings.model: restorer}
 
     def open_model(name: str) -> Restorer:

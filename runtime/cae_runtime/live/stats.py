@@ -1,4 +1,4 @@
-"""The figures of a live run: of the last two seconds for the overlay, of each second and the whole for `--json`."""
+"""The figures of a live run: over the last two seconds for the overlay; per second and in total for `--json`."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import numpy as np
 
 from cae_runtime.live.rate_control import RateController
 
-_SPAN: Final = 2.0  # seconds that the overlay looks back
-_KEPT: Final = 10_000  # frames that the figures of the whole rest on: the last ones
+_SPAN: Final = 2.0  # seconds that the overlay averages over
+_KEPT: Final = 10_000  # number of last frames that the total figures use
 
 
 class LiveFigures:
     """Counts frames and times them.
 
     Args:
-        model: the model that is used first.
+        model: the first model.
 
     Attributes:
         frames: frames that were cleaned.
@@ -28,14 +28,14 @@ class LiveFigures:
     def __init__(self, model: str) -> None:
         self.frames = 0
         self._model, self._provider = model, ""
-        self._recent: deque[tuple[float, float]] = deque(maxlen=1000)  # when a frame was shown, seconds it took
+        self._recent: deque[tuple[float, float]] = deque(maxlen=1000)  # when a frame was shown, and the seconds it took
         self._all: deque[float] = deque(maxlen=_KEPT)
         self._of_second: deque[float] = deque(maxlen=_KEPT)
         self._oldest = self._oldest_of_all = 0.0
         self._began = self._second_began = time.monotonic()
 
     def add(self, seconds: float, age: float, pace: RateController) -> None:
-        """Take note of a frame: what it took from filter to window, and how old it was when it was shown."""
+        """Record a frame: the time from filter to window, and its age when it was shown."""
         self.frames += 1
         self._recent.append((time.monotonic(), seconds))
         self._all.append(seconds)
@@ -56,7 +56,7 @@ class LiveFigures:
         ]
 
     def a_second_is_over(self) -> bool:
-        """Return whether a line is due."""
+        """Return whether the next line is due."""
         return time.monotonic() - self._second_began >= 1
 
     def of_the_second(self, pace: RateController, dropped: int) -> dict[str, Any]:
@@ -78,7 +78,7 @@ class LiveFigures:
         return line
 
     def final(self, dropped: int) -> dict[str, Any]:
-        """Return the figures of the whole run; the model is the one in use at its end."""
+        """Return the figures of the whole run; `model` is the one in use at the end."""
         taken = time.monotonic() - self._began
         return {
             "event": "end",

@@ -1,8 +1,8 @@
-"""Fills holes in pictures: only what the mask marks changes, where the output format is lossless.
+"""Fills holes in pictures: only masked pixels change, if the output format is lossless.
 
-A model that was trained on patches with holes (`--degrade mask`) knows them by their colour, `FILL`. It is asked for
-the whole of a hole and answers well near what is known: so pixels are taken over that lie up to a quarter of a patch
-from known ones, then those count as known, and so on inwards until the hole is closed.
+A model that was trained on patches with holes (degradation `mask`) recognizes them by their color, `FILL`. Its output
+is good near known pixels. So only pixels up to a quarter of a patch away from known ones are taken over; then these
+count as known, and so on inwards until the hole is closed.
 """
 
 from __future__ import annotations
@@ -21,31 +21,32 @@ from cae_runtime.inference.session import Session
 from cae_runtime.io.image_files import colors_of
 from cae_runtime.tasks.restore import Restorer
 
-FILL: Final = {3: (1.0, 0.0, 1.0), 1: (128 / 255,)}  # what a missing pixel is to a model of so many channels
+FILL: Final = {3: (1.0, 0.0, 1.0), 1: (128 / 255,)}  # by number of channels: the value of a missing pixel
 CORRUPTION: Final = "mask"  # in the model's `degradation`
 _COLORS: Final = 3
-_TILE: Final = 8  # patches along a side of what is filled at once
+_TILE: Final = 8  # patches along a side of a tile that is filled at once
 
 Holes = NDArray[np.bool_]
 
 
 class Inpainter:
-    """Fills holes with a model that was trained with `--degrade mask`, as `cae-run --mask` does.
+    """Fills holes with a model that was trained with the degradation `mask`, as `cae-run --mask` does.
 
     Args:
-        model: a file that `cae-export` wrote, an opened one, or a `Restorer` of it. The other arguments are for what is
-            no `Restorer` yet.
+        model: a file that `cae-export` wrote, an open session, or a `Restorer`. With a `Restorer`, the other arguments
+            must keep their defaults.
         provider: as `Restorer` takes it.
         threads: as there.
         batch: as there.
-        overlap: pixels shared by neighbouring patches; None takes half a patch, or more where the model wants it, so
-            that every pixel of a hole is seen together with what surrounds it. A `Restorer` keeps one that was named.
+        overlap: pixels shared by neighboring patches; None takes half a patch, or the model's recommendation if that is
+            more, so that every pixel of a hole is seen with its surroundings. A `Restorer` keeps the overlap it was
+            given.
         color: as `Restorer` takes it.
 
     Attributes:
-        restorer: what runs the model.
+        restorer: runs the model.
 
-    `with` closes it at the end; a session or restorer that was passed in stays open.
+    `with` closes it at the end; a session or restorer that you passed in stays open.
 
     Raises:
         ModelError: the model cannot be used, or was not trained to fill holes.
@@ -89,7 +90,7 @@ class Inpainter:
         self.close()
 
     def close(self) -> None:
-        """End the threads and close the model, unless they were passed in; used afterwards, it is a `UsageError`."""
+        """End the threads and close the model, unless you passed them in; later use raises `UsageError`."""
         if self._own is not None:
             self._own.close()
 
@@ -98,11 +99,11 @@ class Inpainter:
 
         Args:
             image: as `Restorer` takes it.
-            mask: what is to be filled, shape (H, W) or (H, W, 1): bool, true there; or uint8 or uint16, brighter than
-                half there. Integers of which there are only 0 and 1, or 0 and 255, are masks whatever their dtype.
+            mask: marks the holes, shape (H, W) or (H, W, 1): bool, true in holes; or uint8 or uint16, above half in
+                holes. Integers of any dtype are masks too if they are only 0 and 1, or 0 and 255.
 
         Returns:
-            A new array of the same shape and dtype, equal to `image` outside of the holes, and in alpha.
+            A new array of the same shape and dtype, equal to `image` outside of the holes and in alpha.
 
         Raises:
             ImageError: the mask is none of the above (where its dtype is another, a TypeError too), or covers the whole
@@ -131,12 +132,12 @@ class Inpainter:
             ring = part & (depth <= self._reach)
             self._fill(colors[region], ring)
             part &= ~ring
-        if colors is not known:  # a grey picture, filled in colours that are all but grey
+        if colors is not known:  # a gray picture, filled in colors that are almost gray
             known[holes] = np.rint(colors[holes].mean(axis=1, keepdims=True)).astype(image.dtype)
         return result
 
     def _fill(self, colors: NDArray[Any], ring: Holes) -> None:
-        """Fill the pixels of a ring, tile by tile: what is far from it is not looked at."""
+        """Fill the pixels of a ring, tile by tile; tiles without ring pixels are skipped."""
         patch = self.restorer.spec.patch
         made = []
         for top in range(0, ring.shape[0], _TILE * patch):
@@ -151,7 +152,7 @@ class Inpainter:
             colors[region][part] = values
 
     def _restored(self, colors: NDArray[Any]) -> NDArray[Any]:
-        """What the model makes of (H, W, 1 or 3); a model of 1 channel sees each colour as a grey picture."""
+        """The model's output for (H, W, 1 or 3); a model of 1 channel sees each color channel as a gray picture."""
         pixels = np.ascontiguousarray(colors)
         if self.restorer.spec.channels == 1:
             return np.stack([self.restorer(np.ascontiguousarray(plane)) for plane in np.moveaxis(pixels, 2, 0)], 2)
@@ -165,7 +166,7 @@ def fills_holes(spec: ModelSpec) -> bool:
 
 
 def _around(holes: Holes, margin: int) -> tuple[slice, slice]:
-    """Rows and columns of the part of a picture that holds all holes, with a margin."""
+    """The rows and columns that contain all holes, with a margin."""
     ys, xs = (np.flatnonzero(holes.any(axis=axis)) for axis in (1, 0))
     height, width = holes.shape
     return (

@@ -1,10 +1,10 @@
-"""Whether the coded data of a JPEG is all there.
+"""Checks that the compressed data of a JPEG is complete.
 
-The decoder in OpenCV fills what is missing with gray and says nothing. But where a file ends without its end marker,
-the decoder waits for more and gives no picture. So a file of one scan is decoded without its end marker, and with just
-as many bytes behind the data as the decoder reads ahead: a whole file is decoded as ever, at no cost, and a file that
-misses more than the last one or two blocks of 8x8 pixels is not. A file of several scans needs its end marker. It is
-decoded twice, once with other bytes behind each scan: only where data is missing do these bytes change pixels.
+OpenCV's decoder silently fills missing data with gray. But if the end marker is missing, the decoder waits for more
+data and returns no picture. So a file of one scan is decoded without its end marker, followed by exactly as many bytes
+as the decoder reads ahead. A complete file is decoded as usual, at no cost; a file that lacks more than the last one or
+two blocks of 8x8 pixels is not. A file of several scans needs its end marker. It is decoded twice, once with other
+bytes after each scan: these bytes change pixels only if data is missing.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from cae_runtime.errors import ImageError
 from cae_runtime.io.headers.jpeg import JpegHeader, Scan
 
 _RESTART: Final = re.compile(rb"\xff([\xd0-\xd7])")
-_READ_AHEAD: Final = b"\xff\x00" * 8  # 64 bits: what the decoder wants to hold before it takes the last ones
+_READ_AHEAD: Final = b"\xff\x00" * 8  # 64 bits: how far the decoder reads ahead
 _OTHER: Final = bytes(range(1, 128)) * 4
 _END: Final = b"\xff\xd9"
 _COEFFICIENTS: Final = 64
 
 
 def has_one_scan(header: JpegHeader) -> bool:
-    """Tell whether `without_end` serves; `with_other_ends` does for the others."""
+    """Return whether `without_end` can check the file; otherwise `with_other_ends` does."""
     return len(header.scans) == 1 and not header.arithmetic
 
 
 def without_end(data: bytes, header: JpegHeader) -> bytes:
-    """Return the file such that it is decoded only where nothing is missing; its pixels are the same."""
+    """Return the file changed so that it is decoded only if nothing is missing; its pixels stay the same."""
     return data[: _end_of_data(data, header.scans[-1])] + _READ_AHEAD
 
 
 def with_other_ends(data: bytes, header: JpegHeader) -> bytes:
-    """Return the file such that its pixels are the same only where nothing is missing."""
+    """Return the file changed so that its pixels stay the same only if nothing is missing."""
     parts, position = [], 0
     for scan in header.scans:
         end = _end_of_data(data, scan)
@@ -43,7 +43,7 @@ def with_other_ends(data: bytes, header: JpegHeader) -> bytes:
 
 
 def check(data: bytes, header: JpegHeader) -> None:
-    """Refuse a JPEG that misses scans, or parts of one between restart markers.
+    """Refuse a JPEG that lacks scans, or parts of a scan between restart markers.
 
     Raises:
         ImageError: something is missing.
@@ -67,13 +67,13 @@ def check(data: bytes, header: JpegHeader) -> None:
 def _check_restarts(data: bytes, header: JpegHeader, scan: Scan) -> None:
     numbers = [found[1][0] & 7 for found in _RESTART.finditer(data, scan.start, scan.end)]
     expected = (_units(header, scan) - 1) // scan.restart_interval if scan.restart_interval else 0
-    at_end = len(numbers) == expected + 1 and scan.restart_interval  # one more behind the last part: some cameras
+    at_end = len(numbers) == expected + 1 and scan.restart_interval  # some cameras write one more after the last part
     if (len(numbers) != expected and not at_end) or numbers != [at % 8 for at in range(len(numbers))]:
         raise ImageError("is damaged: parts of the JPEG between its restart markers are missing")
 
 
 def _units(header: JpegHeader, scan: Scan) -> int:
-    """Return how many coded units (MCUs) a scan has: of one component blocks, of several what holds one of each."""
+    """Return how many coded units (MCUs) a scan has: blocks for one component, interleaved groups for several."""
     wide, high = (max(factors[axis] for factors in header.sampling.values()) for axis in (0, 1))
     across, down = 1, 1
     if len(scan.components) == 1:
@@ -82,6 +82,6 @@ def _units(header: JpegHeader, scan: Scan) -> int:
 
 
 def _end_of_data(data: bytes, scan: Scan) -> int:
-    """Return where the data of a scan ends, without a restart marker behind it."""
+    """Return where the data of a scan ends, not counting a restart marker after it."""
     end = scan.end
     return end - 2 if _RESTART.match(data, end - 2, end) and scan.restart_interval else end

@@ -1,4 +1,4 @@
-"""The segments of a JPEG, and what they say of the picture."""
+"""The header of JPEG files: their segments and scans."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ JPEG_XMP: Final = b"http://ns.adobe.com/xap/1.0/\0"
 JPEG_ICC: Final = b"ICC_PROFILE\0"
 START_OF_SCAN: Final = 0xDA
 END_OF_IMAGE: Final = 0xD9
-_MARKER_MIN: Final = 0xC0  # 0x01 has no length, the others below have no meaning: files hide a size behind them
+_MARKER_MIN: Final = 0xC0  # 0x01 has no length, the others below no meaning: they could hide a second size
 _FRAMES: Final = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # SOF0..SOF15; the three are tables
 _BASELINE: Final = {0xC0, 0xC1}
 _PROGRESSIVE: Final = {0xC2, 0xCA}
@@ -26,21 +26,21 @@ _ARITHMETIC: Final = {0xC9, 0xCA}
 _LOSSLESS: Final = {0xC3, 0xCB}
 _JPEG_LS: Final = 0xF7
 _RESTART_INTERVAL: Final = 0xDD
-_SCANS_MAX: Final = 100  # a progressive photograph has about ten; thousands take minutes to decode
-PIXELS_OF_SCANS_MAX: Final = 2**32  # each scan of a JPEG goes through all of its pixels; 16 scans of the largest one
-_MARKER: Final = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")  # in coded data: neither stuffing nor a restart
+_SCANS_MAX: Final = 100  # a progressive photograph has about ten; thousands would take minutes to decode
+PIXELS_OF_SCANS_MAX: Final = 2**32  # every scan covers all pixels; this allows 16 scans of the largest picture
+_MARKER: Final = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")  # in compressed data: neither stuffing nor a restart marker
 
 
 @dataclass(frozen=True)
 class Segment:
-    """One marker of a JPEG, with what belongs to it.
+    """A segment of a JPEG: a marker and its payload.
 
     Attributes:
-        marker: the byte behind 0xFF, such as 0xE1 of APP1.
-        payload: the bytes behind the marker and the length; empty where the marker is END_OF_IMAGE. The coded data
-            behind a START_OF_SCAN is not part of it.
+        marker: the byte after 0xFF, such as 0xE1 for APP1.
+        payload: the bytes after the marker and the length; empty for END_OF_IMAGE. The compressed data after a
+            START_OF_SCAN is not part of it.
         start: where the marker's 0xFF is in the file.
-        end: where the payload ends; coded data, fill bytes or the next segment follow.
+        end: where the payload ends; compressed data, fill bytes or the next segment follow.
     """
 
     marker: int
@@ -54,13 +54,13 @@ class Scan:
     """One scan of a JPEG.
 
     Attributes:
-        components: the components that it codes.
+        components: the color components that it codes.
         first: the first of their 64 coefficients that it codes.
         last: the last one.
-        low_bit: the lowest bit of them that is known after it; 0 is all of them.
-        restart_interval: after how many blocks a restart marker stands; 0 is never.
-        start: where its coded data begins in the file.
-        end: where it ends: at the next marker that is no restart marker.
+        low_bit: the lowest bit that is known after this scan; 0: all bits.
+        restart_interval: number of blocks between restart markers; 0: none.
+        start: where its compressed data begins in the file.
+        end: where it ends: at the next marker other than a restart marker.
     """
 
     components: tuple[int, ...]
@@ -74,13 +74,13 @@ class Scan:
 
 @dataclass(frozen=True, kw_only=True)
 class JpegHeader(Header):
-    """What a JPEG says of itself.
+    """The header of a JPEG.
 
     Attributes:
         sampling: component -> its horizontal and vertical sampling factor.
         scans: in order.
         progressive: the coefficients come in several scans.
-        arithmetic: it is coded arithmetically, not by Huffman's method.
+        arithmetic: it uses arithmetic coding instead of Huffman coding.
     """
 
     sampling: Mapping[int, tuple[int, int]]
@@ -90,12 +90,12 @@ class JpegHeader(Header):
 
 
 def segments(data: bytes) -> Iterator[Segment]:
-    """Yield the segments of a JPEG in order, behind its start-of-image marker.
+    """Yield the segments of a JPEG in order, after its start-of-image marker.
 
-    The last is END_OF_IMAGE; bytes behind its end belong to no JPEG.
+    The last is END_OF_IMAGE; later bytes do not belong to the JPEG.
 
     Raises:
-        ImageError: the file ends before the end-of-image marker, or has a marker that no picture has.
+        ImageError: the file ends before the end-of-image marker, or has a marker that JPEGs do not use.
         struct.error: it ends inside a segment's length.
     """
     position = 2
@@ -155,7 +155,7 @@ def read(data: bytes) -> JpegHeader:
 
 
 def _size(frame: Segment) -> tuple[int, int]:
-    """Return width and height; refuse by name what OpenCV does not decode."""
+    """Return width and height; refuse JPEGs that OpenCV does not decode."""
     bits, height, width, components = struct.unpack_from(">BHHB", frame.payload)
     if frame.marker in _LOSSLESS:
         raise ImageError("is a lossless JPEG, which is not read: convert it to PNG or TIFF first")

@@ -123,7 +123,7 @@ def directory(data: bytes | bytearray, offset: int | None = None) -> Directory:
         offset: where the directory is; None is the first one.
 
     Raises:
-        struct.error, IndexError, OverflowError, ValueError, KeyError: (DAMAGED) it is not there, or not whole.
+        struct.error, IndexError, OverflowError, ValueError, KeyError: (DAMAGED) it is missing or incomplete.
     """
     order, big, first = byte_order(data)
     offset = first if offset is None else offset

@@ -1,7 +1,7 @@
-"""What image files say beside their pixels: EXIF, XMP, color profiles, density and more, read and written.
+"""Metadata of image files: EXIF, XMP, color profiles, density and more, read and written.
 
-What a file of another format can hold is carried over, what belongs to pixels or parts that are gone is left out, and
-everything that is lost has a name.
+Metadata that the output format can hold is copied. Metadata about pixels or parts that no longer exist is left out.
+Everything that is lost is reported by name.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ _EXIF_CARRIERS: Final[dict[str, Callable[[bytes], bool]]] = {
     WEBP: bool,
     TIFF: tiff.carries_exif,
 }
-_NAMED_MAX: Final = 20  # names of what is lost, so that the line about them can be read
-_OF_THE_FILE: Final = ("APP", "TIFF tag ", "chunk ", "text ")  # how names begin that files choose
+_NAMED_MAX: Final = 20  # names of lost metadata in a message, to keep it readable
+_OF_THE_FILE: Final = ("APP", "TIFF tag ", "chunk ", "text ")  # the beginning of names that files choose
 _UNREADABLE: Final = "metadata that cannot be read"
 
 
@@ -54,7 +54,7 @@ def write(data: bytes, format: str, metadata: Metadata, *, native: bool) -> byte
     Args:
         data: the file, as OpenCV wrote it; of a WebP with all of its metadata.
         format: its format.
-        metadata: what it is to have. What the format cannot hold is left out.
+        metadata: what to write. What the format cannot hold is left out.
         native: whether the metadata is from a file of the same format.
 
     Raises:
@@ -66,10 +66,10 @@ def write(data: bytes, format: str, metadata: Metadata, *, native: bool) -> byte
 
 
 def lost(before: Metadata, data: bytes, format: str) -> set[str]:
-    """Return the names of what a file had and the one that was made of it has not.
+    """Return the names of metadata that a file had and the file made from it lacks.
 
     Args:
-        before: the metadata of the first one.
+        before: the metadata of the first file.
         data: the second file.
         format: its format.
     """
@@ -78,7 +78,7 @@ def lost(before: Metadata, data: bytes, format: str) -> set[str]:
 
 
 def few(names: Iterable[str]) -> tuple[str, ...]:
-    """Return names in order, those that a file has chosen last; of more than 20 the first ones, and `and 7 more`."""
+    """Return names in order, names chosen by files last; of more than 20, the first ones and `and 7 more`."""
     ordered = sorted(names, key=lambda name: (name.startswith(_OF_THE_FILE), name))
     more = len(ordered) - _NAMED_MAX
     return (*ordered[:_NAMED_MAX], f"and {more} more") if more > 0 else tuple(ordered)

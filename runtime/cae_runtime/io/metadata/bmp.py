@@ -10,11 +10,11 @@ from cae_runtime.io.metadata.record import PALETTE, Metadata, bits_name
 
 _FILE_HEADER: Final = 14
 _DENSITY: Final = slice(38, 46)
-_INFO_BYTES: Final = 40  # of the header that knows a density
-_V5_BYTES: Final = 124  # of the one that knows a profile
-_SPACE: Final = 70  # where a header of version 4 or 5 says which colors it has
+_INFO_BYTES: Final = 40  # size of the header that has a density
+_V5_BYTES: Final = 124  # size of the header that has a profile
+_SPACE: Final = 70  # position of the color space in headers of version 4 and 5
 _EMBEDDED: Final = b"DEBM"  # a profile in the file
-_PROFILE: Final = 126  # where its offset (from the header's start) and length are
+_PROFILE: Final = 126  # position of its offset (from the header's start) and length
 _FOR_PHOTOGRAPHS: Final = 4  # rendering intent
 
 
@@ -33,7 +33,7 @@ def read(data: bytes) -> Metadata:
 
 
 def write(data: bytes, metadata: Metadata) -> bytes:
-    """Return a BMP, as OpenCV wrote it, with metadata."""
+    """Return a BMP that OpenCV wrote with metadata added."""
     density = to_bmp(metadata.density) if metadata.density else None
     if density:
         data = data[: _DENSITY.start] + density + data[_DENSITY.stop :]
@@ -54,7 +54,7 @@ def write(data: bytes, metadata: Metadata) -> bytes:
 
 
 def _palette(data: bytes, header: int) -> set[str]:
-    """Whether the colors come from a palette; grays do too, which is how a BMP stores them."""
+    """Whether the colors come from a palette; BMPs store gray pictures with a palette too."""
     old = header == 12
     bits = struct.unpack_from("<H", data, 24 if old else 28)[0]
     if bits > 8:

@@ -1,4 +1,4 @@
-"""How many pixels an inch a picture has, as each format says it."""
+"""The pixel density of a picture, as each format stores it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ PER_METER: Final = {"inch": 1 / 0.0254, "cm": 100.0, "m": 1.0}
 
 @dataclass(frozen=True)
 class Density:
-    """Pixels a unit along x and y.
+    """Pixels per unit along x and y.
 
     Attributes:
         x: along the rows.
         y: along the columns.
-        unit: `inch`, `cm`, `m`, or empty: only the ratio of the two means something.
+        unit: `inch`, `cm`, `m`, or empty: only the ratio of x and y is meaningful.
     """
 
     x: float
@@ -30,7 +30,7 @@ class Density:
         return self.x * factor, self.y * factor
 
     def turned(self, orientation: int) -> Density:
-        """Return it for pixels that an EXIF orientation was applied to."""
+        """Return the density for pixels that an EXIF orientation was applied to."""
         return Density(self.y, self.x, self.unit) if orientation >= 5 else self
 
 
@@ -51,7 +51,7 @@ def from_jpeg(data: bytes) -> Density | None:
 
 
 def to_jpeg(density: Density) -> bytes | None:
-    """Return the five bytes of a JFIF header; None where they cannot hold it."""
+    """Return the five bytes of a JFIF header; None if they cannot hold the density."""
     unit = "cm" if density.unit == "cm" else "inch"
     return _packed(">BHH", _JPEG_UNITS.index(unit) if density.unit else 0, density.per(unit), 0xFFFF)
 
@@ -63,7 +63,7 @@ def from_png(data: bytes) -> Density | None:
 
 
 def to_png(density: Density) -> bytes | None:
-    """Return the content of a `pHYs` chunk; None where it cannot hold the density."""
+    """Return the content of a `pHYs` chunk; None if it cannot hold the density."""
     packed = _packed(">BII", int(bool(density.unit)), density.per("m"), 0x7FFFFFFF)
     return packed and packed[1:] + packed[:1]
 
@@ -75,7 +75,7 @@ def from_bmp(data: bytes) -> Density | None:
 
 
 def to_bmp(density: Density) -> bytes | None:
-    """Return the eight bytes of a BMP header; None where they cannot hold it."""
+    """Return the eight bytes of a BMP header; None if they cannot hold the density."""
     packed = _packed("<Bii", 0, density.per("m"), 0x7FFFFFFF) if density.unit else None
     return packed and packed[1:]
 
@@ -92,7 +92,7 @@ def to_tiff(density: Density) -> tuple[float, float, int]:
 
 
 def _packed(form: str, unit: int, values: tuple[float, float], largest: int) -> bytes | None:
-    if max(values) > largest:  # infinity among them, which cannot be rounded
+    if max(values) > largest:  # including infinity, which cannot be rounded
         return None
     x, y = (round(value) for value in values)
     return struct.pack(form, unit, x, y) if min(x, y) >= 1 else None

@@ -1,6 +1,6 @@
-"""EXIF blocks: their prefix, their orientation, and the small pictures in them, which show what the photograph was.
+"""EXIF blocks: prefix, orientation, and embedded small pictures, which show the original photograph.
 
-A block is changed where it stands, so that maker notes, whose offsets nobody knows, stay valid.
+A block is changed in place, so that maker notes, whose offsets are undocumented, stay valid.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ PREFIX: Final = b"Exif\0\0"
 THUMBNAIL: Final = "EXIF thumbnail"
 PREVIEW: Final = "preview picture in the maker note"
 DAMAGED_TAGS: Final = "damaged tags"
-# Sides in pixels (the longer one is 160 by the EXIF standard) and qualities of a thumbnail, until it fits.
+# Sides in pixels (the EXIF standard says 160 for the longer one) and qualities to try until a thumbnail fits.
 _TRIES: Final = ((160, 90), (160, 75), (160, 50), (112, 60), (80, 50))
 _WIDTH, _HEIGHT = 40962, 40963  # in pixels
 _OFFSET, _LENGTH, _STRIPS, _STRIP_LENGTHS = 513, 514, 273, 279  # tags of a thumbnail, as a JPEG or as bare pixels
-# A JPEG: its first three markers, and whatever follows up to its end, or the end of all.
+# A JPEG: its first three markers, and everything up to its end or the end of the data.
 _PICTURE: Final = re.compile(rb"\xff\xd8\xff[\xc0-\xc4\xdb\xdd\xe0-\xef\xfe].*?(?:\xff\xd9|\Z)", re.DOTALL)
 
 
 @dataclass(frozen=True)
 class _Thumbnail:
-    """The thumbnail of a block: where its parts lie, and where the length of the only one stands, if it is a JPEG."""
+    """The thumbnail of a block: where its parts lie, and for a JPEG where the length of its only part is stored."""
 
     parts: tuple[tuple[int, int], ...]  # offset and length
     length_at: int | None
-    link_at: int  # where the offset of its directory stands
+    link_at: int  # where the offset of its directory is stored
 
 
 def plain(block: bytes) -> bytes:
-    """Return a block without the prefixes that belong to JPEG, and that some writers put into other formats too."""
+    """Return a block without the prefixes that belong in JPEGs but that some programs write into other formats too."""
     start = 0
     while block.startswith(PREFIX, start):
         start += len(PREFIX)
@@ -50,7 +50,7 @@ def plain(block: bytes) -> bytes:
 
 
 def upright_block(block: bytes) -> bytes:
-    """Return a block whose picture was turned as its orientation says: it says 1, and width and height agree."""
+    """Return a block for a picture that was turned upright: orientation 1, and matching width and height."""
     directory = tiff_tags.read(block)
     orientation = exif_orientation(block)
     inner = dict(directory.inner)
@@ -64,7 +64,7 @@ def upright_block(block: bytes) -> bytes:
 
 
 def lost_elsewhere(block: bytes) -> set[str]:
-    """Return the names of what a block holds that not every file written from it does."""
+    """Return the names of parts of a block that some output formats lose."""
     try:
         damaged = {DAMAGED_TAGS} if tiff_tags.read(block).damaged else set()
     except DAMAGED:
@@ -73,17 +73,17 @@ def lost_elsewhere(block: bytes) -> set[str]:
 
 
 def _pictures_in(block: bytes) -> set[str]:
-    """Return what small pictures a block holds: `THUMBNAIL`, `PREVIEW`."""
+    """Return which small pictures a block contains: `THUMBNAIL`, `PREVIEW`."""
     thumbnail = _thumbnail(block)
     names = {THUMBNAIL} if thumbnail else set[str]()
     return names | ({PREVIEW} if _PICTURE.search(_without(block, thumbnail)) else set())
 
 
 def with_new_pictures(block: bytes, pixels: NDArray[Any]) -> bytes:
-    """Return a block that shows nothing but the picture that it belongs to.
+    """Return a block whose small pictures show the given picture or nothing.
 
-    Previews in maker notes are blanked. A thumbnail that is a JPEG is drawn anew, where the new one takes no more room;
-    otherwise it is dropped.
+    Previews in maker notes are blanked. A JPEG thumbnail is replaced by one of the given picture if that needs no more
+    space; otherwise it is dropped.
 
     Args:
         block: an EXIF block, without prefix.
@@ -118,7 +118,7 @@ def _without(block: bytes, thumbnail: _Thumbnail | None) -> bytearray:
 
 
 def _thumbnail(block: bytes) -> _Thumbnail | None:
-    """Find the thumbnail of a block: what its second directory leads to."""
+    """Find the thumbnail of a block, which its second directory points to."""
     try:
         order, big, offset = byte_order(block)
         if big:
@@ -137,7 +137,7 @@ def _thumbnail(block: bytes) -> _Thumbnail | None:
 
     jpeg = len(numbers(_OFFSET)) == len(numbers(_LENGTH)) == 1
     pairs = zip(numbers(_OFFSET if jpeg else _STRIPS), numbers(_LENGTH if jpeg else _STRIP_LENGTHS), strict=False)
-    parts, room = [], len(block)  # parts do not overlap: together they are no longer than the block
+    parts, room = [], len(block)  # parts do not overlap, so together they are not longer than the block
     for at, size in pairs:
         room -= size
         if min(at, size, room, len(block) - at - size) >= 0:
@@ -151,7 +151,7 @@ def _thumbnail(block: bytes) -> _Thumbnail | None:
 
 
 def _drawn(pixels: NDArray[Any], room: int) -> bytes:
-    """Draw a picture as a small JPEG of at most `room` bytes; empty where it does not fit."""
+    """Draw a picture as a small JPEG of at most `room` bytes; empty if it does not fit."""
     height, width = pixels.shape[:2]
     planes = pixels.reshape(height, width, -1)
     colors = np.ascontiguousarray(planes[..., : 1 if planes.shape[2] < 3 else 3])

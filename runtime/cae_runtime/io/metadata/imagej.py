@@ -1,4 +1,4 @@
-"""ImageJ's own metadata (tags 50838 and 50839), whose numbers and texts stand in the byte order of the file."""
+"""ImageJ's own metadata (tags 50838 and 50839), whose numbers and texts are in the byte order of the file."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from typing import Final
 
 import numpy as np
 
-LENGTHS: Final = 50838  # of the header in METADATA, then of each item
+LENGTHS: Final = 50838  # size of the header in METADATA, and of each item
 METADATA: Final = 50839
 _MAGIC: Final = b"IJIJ"
-# By kind of item: bytes of the numbers in it. Regions (ROI) have an order of their own.
+# By kind of item: bytes per number. Regions (ROI) always have the same byte order.
 _NUMBERS: Final = {b"info": 2, b"labl": 2, b"prop": 2, b"rang": 8, b"luts": 1, b"plot": 1, b"roi ": 1, b"over": 1}
 
 
 def in_little_endian(block: bytes, lengths: tuple[int, ...]) -> bytes | None:
-    """Return the contents of METADATA of a big-endian TIFF as a little-endian one has them.
+    """Convert the contents of METADATA from a big-endian TIFF to little-endian order.
 
     Args:
         block: the contents.
         lengths: the numbers of LENGTHS.
 
     Returns:
-        None where they cannot be understood.
+        The converted contents, or None if they cannot be parsed.
     """
     if block[:4] != _MAGIC or not lengths or sum(lengths) != len(block) or lengths[0] % 8 != 4:
         return None

@@ -1,4 +1,4 @@
-"""The metadata of JPEG files: its segments, and what follows the picture."""
+"""The metadata of JPEG files: segments, and data after the picture."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _IPTC_DIGEST: Final = 0x0425
 _NUMBER_OF_IMAGES: Final = 0xB001  # in an MPF index
 _COMMENT, _DQT, _ADOBE = 0xFE, 0xDB, 0xEE
 _APP: Final = range(0xE0, 0xF0)
-_SIMPLE: Final = {  # marker, start of the payload -> name of what is always lost
+_SIMPLE: Final = {  # marker, start of the payload -> name of data that is always lost
     (0xE0, _JFXX): "JFIF thumbnail",
     (0xE1, _EXTENDED_XMP): xmp.EXTENDED,
     (0xE1, b"FLIR\0"): "FLIR thermal data",
@@ -32,7 +32,7 @@ _SIMPLE: Final = {  # marker, start of the payload -> name of what is always los
 _SEGMENT_MAX: Final = 0xFFFF - 2  # payload of one segment
 _PARTS_MAX: Final = 255
 _PROFILE_PART_MAX: Final = _SEGMENT_MAX - len(JPEG_ICC) - 2
-_DENSITY: Final = slice(13, 18)  # behind start marker, segment marker, length, `JFIF`, NUL and version
+_DENSITY: Final = slice(13, 18)  # after the start marker, segment marker, length, `JFIF`, NUL and version
 
 
 def read(data: bytes) -> Metadata:
@@ -76,7 +76,7 @@ def read(data: bytes) -> Metadata:
     icc = b"".join(profile[number] for number in sorted(profile)) if sorted(profile) == [*range(1, parts + 1)] else b""
     found |= claims | _behind(data, end) | ({xmp.FURTHER_PICTURES} if others > 0 else set())
     if others <= (xmp.GAIN_MAP in found) and found & {xmp.GAIN_MAP, xmp.VIDEO}:
-        found.discard(xmp.FURTHER_PICTURES)  # it is that gain map or video which was counted or spoken of
+        found.discard(xmp.FURTHER_PICTURES)  # it is the gain map or video that was counted or announced
     present = {"xmp": packet, "icc": profile, "iptc": iptc, "density": density, "comment": comments.items}
     found |= {name for name, value in present.items() if value} | exif.lost_elsewhere(exif_block)
     return Metadata(
@@ -86,12 +86,12 @@ def read(data: bytes) -> Metadata:
 
 
 def carries_exif(block: bytes) -> bool:
-    """Whether a block fits into the one segment that it has to stand in."""
+    """Whether a block fits into a single segment."""
     return len(block) <= _SEGMENT_MAX - len(JPEG_EXIF)
 
 
 def write(data: bytes, metadata: Metadata) -> bytes:
-    """Return a JPEG, as OpenCV wrote it, with metadata; what does not fit is left out."""
+    """Return a JPEG that OpenCV wrote with metadata added; what does not fit is left out."""
     density = to_jpeg(metadata.density) if metadata.density else None
     if density:
         data = data[: _DENSITY.start] + density + data[_DENSITY.stop :]
@@ -114,12 +114,12 @@ def write(data: bytes, metadata: Metadata) -> bytes:
         for marker, payload in payloads
         if len(payload) <= _SEGMENT_MAX
     )
-    place = 4 + struct.unpack_from(">H", data, 4)[0]  # behind the JFIF header
+    place = 4 + struct.unpack_from(">H", data, 4)[0]  # after the JFIF header
     return data[:place] + inserted + data[place:]
 
 
 def _pictures(index: bytes) -> int:
-    """How many pictures an MPF index has; 2 where it does not say."""
+    """How many pictures an MPF index has; 2 if it does not say."""
     try:
         return directory(index).number(_NUMBER_OF_IMAGES, 2)
     except DAMAGED:
@@ -131,14 +131,14 @@ def _resources(block: bytes) -> Iterator[tuple[int, bytes]]:
     at = 0
     while block.startswith(b"8BIM", at) and at + 12 <= len(block):
         number = struct.unpack_from(">H", block, at + 4)[0]
-        at += 6 + (block[at + 6] + 2) // 2 * 2  # behind the name, whose length and bytes are even together
+        at += 6 + (block[at + 6] + 2) // 2 * 2  # after the name, whose length and bytes are padded to an even size
         size = int.from_bytes(block[at : at + 4], "big")
         yield number, block[at + 4 : at + 4 + size]
         at += 4 + size + size % 2
 
 
 def _behind(data: bytes, end: int) -> set[str]:
-    """What lies behind the end of the picture."""
+    """The name of the data after the end of the picture."""
     if b"ftyp" in data[end:]:
         return {xmp.VIDEO}
     if data[end : end + 3] == b"\xff\xd8\xff":

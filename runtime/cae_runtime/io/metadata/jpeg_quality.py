@@ -18,13 +18,13 @@ _CHROMA: Final = (17, 18, 24, 47, 18, 21, 26, 66, 24, 26, 56, 99, 47, 66) + 50 *
 
 
 def quality_of(segments: Sequence[bytes]) -> int | None:
-    """Return the least quality of libjpeg whose tables are, on the whole, as fine as those of a file.
+    """Return the lowest libjpeg quality whose tables are, on the whole, as fine as those of a file.
 
     Args:
         segments: the payloads of the file's DQT segments.
 
     Returns:
-        1..100; None where the segments hold no table.
+        1..100, or None if the segments have no table.
     """
     sums: dict[bool, int] = {}
     for segment in segments:

@@ -13,7 +13,7 @@ from cae_runtime.io.metadata.density import from_png, to_png
 from cae_runtime.io.metadata.record import BEHIND, PALETTE, Kept, Metadata, bits_name, note
 from cae_runtime.io.metadata.tag_names import names_of_exif
 
-_NATIVE: Final = {  # name -> length (None: any) and what it is; only other PNGs can carry them
+_NATIVE: Final = {  # name -> length (None: any) and description; only other PNGs can hold them
     b"gAMA": (4, "gamma"),
     b"cHRM": (32, "chromaticities"),
     b"sRGB": (1, "srgb"),
@@ -24,11 +24,11 @@ _NATIVE: Final = {  # name -> length (None: any) and what it is; only other PNGs
     b"oFFs": (9, "offset (oFFs)"),
     b"pHYs": (9, "density"),
 }
-_SAME_LAYOUT: Final = {b"bKGD"}  # what is said in values of the pixels
+_SAME_LAYOUT: Final = {b"bKGD"}  # stored as pixel values
 _UNTRUE: Final = {b"sBIT": "significant bits (sBIT)", b"tIME": "time of the last change (tIME)", b"caBX": xmp.C2PA}
 _PIXELS: Final = {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"acTL", b"fcTL", b"fdAT", b"iDOT"}
 _TEXTS: Final = {b"tEXt", b"zTXt", b"iTXt"}
-_HIDDEN: Final = b"Raw profile type "  # EXIF and the like, packed as text
+_HIDDEN: Final = b"Raw profile type "  # EXIF and other blocks, packed as text
 _BEHIND_IHDR: Final = 8 + 4 + 4 + 13 + 4  # signature, then length, name, content and checksum of the first chunk
 _LAYOUT: Final = slice(24, 26)  # bit depth and color type
 _PALETTE: Final = 3
@@ -82,12 +82,12 @@ def read(data: bytes) -> Metadata:
 
 
 def carries_exif(block: bytes) -> bool:
-    """Whether a block is one that readers of PNG take."""
+    """Whether PNG readers accept a block."""
     return block.startswith((b"II", b"MM"))
 
 
 def write(data: bytes, metadata: Metadata) -> bytes:
-    """Return a PNG, as OpenCV wrote it, with metadata."""
+    """Return a PNG that OpenCV wrote with metadata added."""
     there = {chunk.name for chunk in chunks(data)}
     added = [
         (name, content)
@@ -102,8 +102,8 @@ def write(data: bytes, metadata: Metadata) -> bytes:
     if metadata.exif:
         added.append((b"eXIf", metadata.exif))
     if metadata.xmp:
-        added.append((b"iTXt", PNG_XMP + bytes(4) + metadata.xmp))  # not compressed, no language, no translation
-    # All belong between IHDR and whichever of PLTE and IDAT comes first.
+        added.append((b"iTXt", PNG_XMP + bytes(4) + metadata.xmp))  # uncompressed, without language and translation
+    # All of them belong after IHDR and before PLTE and IDAT.
     return data[:_BEHIND_IHDR] + b"".join(_chunks(added)) + data[_BEHIND_IHDR:]
 
 
@@ -123,7 +123,7 @@ def _packet(content: bytes) -> bytes:
 
 
 def _inflated(packed: bytes) -> bytes:
-    """Unpack; empty where that fails or gives more than 16 MiB."""
+    """Decompress; empty if that fails or gives more than 16 MiB."""
     unpacker = zlib.decompressobj()
     try:
         data = unpacker.decompress(packed, _PROFILE_BYTES_MAX)

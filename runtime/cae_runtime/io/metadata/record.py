@@ -1,4 +1,4 @@
-"""What an image file says beside its pixels: what can be written into another file, and the names of all there is."""
+"""The metadata of one image file: what can be written into another file, and the names of everything found."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ BEHIND: Final = "data behind the picture"
 PALETTE: Final = "palette (written as colors)"
 
 
-GEO: Final = frozenset({33550, 33922, 34264, 34735, 34736, 34737})  # tags that put pixels on the earth
+GEO: Final = frozenset({33550, 33922, 34264, 34735, 34736, 34737})  # tags that locate pixels on the earth
 FURTHER: Final = "further metadata"
-_NAMES_MAX: Final = 1000  # that one file gives
-_KEPT_MAX: Final = 1000  # texts or comments of one file, as libpng has it
+_NAMES_MAX: Final = 1000  # from one file
+_KEPT_MAX: Final = 1000  # texts or comments of one file, the limit of libpng
 _KEPT_BYTES_MAX: Final = 2**24  # of all of them
-_OF_AXES: Final = {b"pHYs", b"oFFs"}  # chunks that tell x from y
+_OF_AXES: Final = {b"pHYs", b"oFFs"}  # chunks in which x and y differ
 
 
 def bits_name(bits: int) -> str:
-    """Return what is said of pixels of fewer than 8 bits, which are written with 8."""
+    """Return the remark on pixels of fewer than 8 bits, which are written with 8."""
     return f"depth of {bits} bit{'s' * (bits != 1)} (8 are written)"
 
 
 def note(found: set[str], name: str) -> None:
-    """Add a name that a file has chosen to those that were found in it; after 1,000 names only `FURTHER`."""
+    """Add a name chosen by a file to those found in it; after 1,000 names only `FURTHER`."""
     found.add(name if len(found) < _NAMES_MAX else FURTHER)
 
 
 class Kept:
-    """The texts or comments of a file that are carried over: the first 1,000, of 16 MiB together.
+    """The texts or comments of a file that are copied: the first 1,000, at most 16 MiB together.
 
     Attributes:
         items: (kind, content) of each, in the order of the file.
@@ -44,7 +44,7 @@ class Kept:
         self._room = _KEPT_BYTES_MAX
 
     def add(self, kind: bytes, content: bytes) -> bool:
-        """Keep one more; return whether there was room for it."""
+        """Keep one more; return whether it fit."""
         fits = len(self.items) < _KEPT_MAX and len(content) <= self._room
         if fits:
             self.items.append((kind, content))
@@ -57,17 +57,18 @@ class Metadata:
     """The metadata of an image file.
 
     Attributes:
-        exif: an EXIF block, without prefix; empty where there is none, as are the following ones.
-        xmp: an XMP packet, without what it says of things that only its own file had.
+        exif: an EXIF block, without prefix; empty if there is none, like the following ones.
+        xmp: an XMP packet, without statements about parts that only the original file had.
         icc: a color profile.
         iptc: IPTC data (IIM).
-        density: pixels an inch.
-        native: chunks of a PNG or segments of a JPEG as they stand there, for files of the same format.
-        tags: the tags of a TIFF that no EXIF block has, as far as they are true of other pixels too.
-        layout: what `native` depends on: of a PNG its bit depth and color type.
-        found: names of all that the file has, also of what cannot be carried over.
-        in_exif: names of what the EXIF block has; a TIFF has them as tags of its own.
-        jpeg_quality: of a JPEG, the least quality 1..100 whose tables are as fine as those of the file; else None.
+        density: the pixel density.
+        native: unchanged chunks of a PNG or segments of a JPEG, for files of the same format.
+        tags: the tags of a TIFF that EXIF blocks do not have, as far as they remain true for cleaned pixels.
+        layout: what `native` depends on: for a PNG its bit depth and color type.
+        found: names of everything in the file, including what cannot be copied.
+        in_exif: names of what the EXIF block contains; a TIFF stores these as its own tags.
+        jpeg_quality: for a JPEG, the lowest quality 1..100 whose tables are as fine as those of the file; otherwise
+            None.
     """
 
     exif: bytes = b""

@@ -1,4 +1,4 @@
-"""What the tags of a TIFF's first directory are called, and which of them an EXIF block has too."""
+"""Names of the tags of a TIFF's first directory, and which of them EXIF blocks have too."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from cae_runtime.io.metadata.record import GEO
 
 DENSITY: Final = (282, 283, 296)
 PALETTE_COLORS: Final = 3  # a photometric interpretation
-# What describes how the pixels are stored: it is the writer's to say.
+# Tags about how the pixels are stored: the writer sets them.
 STORAGE: Final = frozenset(
     {254, 255, 256, 257, 258, 259, 262, 263, 264, 265, 266, 273, 277, 278, 279, 284, 288, 289, 290, 291, 292, 293, 317,
      320, 322, 323, 324, 325, 330, 338, 339, 347, *range(512, 522), 529, 530, 531, 532}
 )  # fmt: skip
-# What is not true of other pixels, shows what they were, or leads to places in the old file.
+# Tags that are wrong for other pixels, show the original ones, or contain offsets in the old file.
 UNTRUE: Final = {
     280: "smallest value", 281: "largest value", 301: "transfer function", 340: "smallest value", 341: "largest value",
     tiff_tags.PHOTOSHOP: "Photoshop resources", 37724: "Photoshop layers", 34412: "LSM tags", 33628: "MetaMorph tags",
     33629: "MetaMorph tags", 33630: "MetaMorph tags", 33631: "MetaMorph tags", 52545: xmp.C2PA,
 }  # fmt: skip
-# Tags that the first directory of an EXIF block may have, whatever file it is in.
+# Tags that the first directory of an EXIF block may have in any file.
 OF_EXIF: Final = {
     tiff_tags.DESCRIPTION: "description", 271: "camera make", 272: "camera model", ORIENTATION: "",
     305: "software", 306: "date", 315: "artist", 316: "host computer", 318: "white point", 319: "chromaticities",
@@ -35,7 +35,7 @@ _OTHERS: Final = {
 
 
 def name_of(tag: int, value: tiff_tags.Value) -> str:
-    """Return what a tag is called; empty where its loss is not worth a word."""
+    """Return the name of a tag; empty if its loss is not worth reporting."""
     if tag == tiff_tags.DESCRIPTION and (program := program_of(value)):
         return program
     known = OF_EXIF | _OTHERS | UNTRUE
@@ -43,14 +43,14 @@ def name_of(tag: int, value: tiff_tags.Value) -> str:
 
 
 def program_of(description: tiff_tags.Value) -> str:
-    """Return whose data a description holds, where it is not for people: `ImageJ tags`, `OME-XML`."""
+    """Return which program's data a description contains, if it is not for people: `ImageJ tags`, `OME-XML`."""
     if description.data.startswith(b"ImageJ="):
         return "ImageJ tags"
     return "OME-XML" if b"<OME" in description.data[:1000] else ""
 
 
 def names_of_exif(block: bytes) -> frozenset[str]:
-    """Return the names of what the first directory of an EXIF block has."""
+    """Return the names of the tags in the first directory of an EXIF block."""
     try:
         directory = tiff_tags.read(block)
     except DAMAGED:

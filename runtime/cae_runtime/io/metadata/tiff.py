@@ -69,10 +69,10 @@ def carries_exif(exif_block: bytes) -> bool:
 
 
 def write(data: bytes, metadata: Metadata) -> bytes:
-    """Return a TIFF, as OpenCV wrote it, with metadata."""
+    """Return a TIFF that OpenCV wrote with metadata added."""
     values = dict(metadata.tags)
     inner = {}
-    if tiff_tags.read(data).values[_SAMPLES].numbers() == [4]:  # OpenCV does not say what the fourth is
+    if tiff_tags.read(data).values[_SAMPLES].numbers() == [4]:  # OpenCV does not declare the fourth channel
         values[_EXTRA_SAMPLES] = shorts(_ALPHA)
     if metadata.exif and carries_exif(metadata.exif):
         directory = tiff_tags.read(metadata.exif)
@@ -91,9 +91,9 @@ def write(data: bytes, metadata: Metadata) -> bytes:
 
 
 def _in_little_endian(tags: dict[int, Value]) -> dict[int, Value]:
-    """Return the tags of a big-endian file without those whose bytes would mean something else in a little-endian one.
+    """Return the tags of a big-endian file without those whose bytes would have another meaning in a little-endian one.
 
-    The numbers of a tag are in order already. Bytes that are no text may be numbers too: nobody knows.
+    The numbers of a tag are converted already. Bytes that are not text may be numbers of unknown size.
     """
     kept = {tag: value for tag, value in tags.items() if value.kind not in _BYTES or _is_text(value.data)}
     if imagej.METADATA in tags:
@@ -108,7 +108,7 @@ def _in_little_endian(tags: dict[int, Value]) -> dict[int, Value]:
 
 
 def _is_text(data: bytes) -> bool:
-    """Tell whether bytes are UTF-8 without control characters, or a single byte."""
+    """Return whether bytes are UTF-8 without control characters, or a single byte."""
     try:
         text = data.rstrip(b"\0").decode()
     except UnicodeDecodeError:
@@ -128,7 +128,7 @@ def _density(values: dict[int, Value]) -> Density | None:
 
 
 def _layout(page: Directory) -> set[str]:
-    """What of the way that colors are stored is not written again."""
+    """Names of properties of the color storage that the output does not keep."""
     colors = page.values[_COLORS].numbers() if _COLORS in page.values else []
     if colors[:1] == [PALETTE_COLORS]:
         return {PALETTE}

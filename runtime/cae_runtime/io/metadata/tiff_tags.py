@@ -1,7 +1,8 @@
-"""The tags of TIFF files and EXIF blocks: read whole, and written back with every offset anew.
+"""The tags of TIFF files and EXIF blocks: read completely, and written back with new offsets.
 
-An EXIF block is a small TIFF file without pixels, so both are read and written by the same code. Values are held in
-little-endian order, whatever that of the file is. Maker notes stay opaque bytes: offsets inside them are not followed.
+An EXIF block is a small TIFF file without pixels, so both are read and written by the same code. Values are stored in
+little-endian order, whatever the order of the file. Maker notes stay opaque bytes: offsets inside them are not
+followed.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ ICC: Final = 34675
 IPTC: Final = 33723
 PHOTOSHOP: Final = 34377
 DESCRIPTION: Final = 270
-_SHAPE: Final = b'{"shape"'  # a description, often a second one, in which tifffile repeats how the pixels are stored
+_SHAPE: Final = b'{"shape"'  # a description in which tifffile repeats how the pixels are stored
 _INNER: Final = {EXIF, GPS, INTEROPERABILITY}  # tags whose value is the offset of another directory
-_BLOCKS: Final = {XMP, ICC, IPTC, PHOTOSHOP}  # bytes, whatever type the file gives them
+_BLOCKS: Final = {XMP, ICC, IPTC, PHOTOSHOP}  # bytes, whatever their type in the file
 
 BYTE: Final = 1
 SHORT: Final = 3
@@ -35,20 +36,20 @@ RATIONAL: Final = 5
 UNDEFINED: Final = 7
 _BYTES: Final = {BYTE, 2, 6, UNDEFINED}  # types of text and bytes
 _OFFSETS: Final = {13, 18}  # types of values that lead elsewhere
-_SHORTER: Final = {16: (LONG, "<u8", "<u4"), 17: (9, "<i8", "<i4")}  # of BigTIFF -> what a plain TIFF holds
+_SHORTER: Final = {16: (LONG, "<u8", "<u4"), 17: (9, "<i8", "<i4")}  # type in BigTIFF -> type in plain TIFF
 _HEADER_BYTES: Final = 8
 
 
 @dataclass(frozen=True)
 class Value:
-    """The value of a tag: its TIFF type, how many there are, and their bytes in little-endian order."""
+    """The value of a tag: TIFF type, count, and bytes in little-endian order."""
 
     kind: int
     count: int
     data: bytes
 
     def numbers(self) -> list[float]:
-        """Return the value as numbers; a rational with the denominator 0 is 0. Text, bytes and offsets give none."""
+        """Return the value as numbers; a rational with denominator 0 is 0. Text, bytes and offsets give no numbers."""
         if self.kind in _BYTES | _OFFSETS:
             return []
         with np.errstate(invalid="ignore"):  # signaling NaNs
@@ -65,9 +66,9 @@ class Directory:
 
     Attributes:
         values: tag -> value, without those of `inner`.
-        inner: tag -> the directory that it leads to: `EXIF`, `GPS`, and in the first of these `INTEROPERABILITY`.
+        inner: tag -> the directory that it points to: `EXIF`, `GPS`, and inside `EXIF` also `INTEROPERABILITY`.
         following: offset of the next directory, 0 without one.
-        damaged: some entry could not be read and is left out.
+        damaged: some entries could not be read and are left out.
     """
 
     values: Mapping[int, Value] = field(default_factory=dict)
@@ -91,7 +92,7 @@ def longs(*numbers: int) -> Value:
 
 
 def rational(number: float) -> Value:
-    """Return a positive number, infinity too, as a fraction of at most 2^32 - 1; near a whole number it is that."""
+    """Return a positive number, or infinity, as a fraction of numbers up to 2^32 - 1; integers stay exact."""
     whole = round(min(number, 2**32 - 1))
     near = abs(number - whole) < 0.002 or number > 2**32 / 10_000
     fraction = (whole, 1) if near else (round(number * 10_000), 10_000)
@@ -104,14 +105,14 @@ def block(data: bytes, kind: int = UNDEFINED) -> Value:
 
 
 def read(data: bytes, offset: int | None = None) -> Directory:
-    """Read a directory of a TIFF file or EXIF block, with those that it leads to.
+    """Read a directory of a TIFF file or EXIF block, with the directories that it points to.
 
     Args:
         data: the whole file.
         offset: where the directory is; None takes the first one.
 
     Raises:
-        struct.error, IndexError, OverflowError, ValueError, KeyError: (DAMAGED) it is not there, or not whole.
+        struct.error, IndexError, OverflowError, ValueError, KeyError: (DAMAGED) it is missing or incomplete.
     """
     return _read(data, offset, depth=2)
 
@@ -120,7 +121,7 @@ def _read(data: bytes, offset: int | None, depth: int) -> Directory:
     raw = tiff_directory.directory(data, offset)
     values: dict[int, Value] = {}
     inner: dict[int, Directory] = {}
-    damaged, budget = False, len(data)  # values do not overlap: together they are no longer than the file
+    damaged, budget = False, len(data)  # values do not overlap, so together they are not longer than the file
     for entry in raw.entries:
         if entry.tag == DESCRIPTION and bytes(entry.data[: len(_SHAPE)]) == _SHAPE:
             continue
@@ -161,10 +162,10 @@ def with_tags(tiff: bytes, added: Directory) -> bytes:
 
     Args:
         tiff: the file; not a BigTIFF.
-        added: tags to add; those that the file has itself stay as they are.
+        added: tags to add; tags that the file already has stay as they are.
 
     Returns:
-        The file, with its directory written anew behind its end.
+        The file, with a new directory after its end.
     """
     page = read(tiff)
     whole = Directory({**added.values, **page.values}, {**added.inner, **page.inner})
@@ -175,7 +176,7 @@ def with_tags(tiff: bytes, added: Directory) -> bytes:
 
 
 def _written(directory: Directory, offset: int, order: str) -> bytes:
-    """Return a directory as it stands at an offset: its entries, then their values, then the directories within."""
+    """Return a directory's bytes for an offset: entries, then values, then inner directories."""
     values = {tag: shorter for tag, value in directory.values.items() if (shorter := _shorter(value))}
     tags = sorted({*values, *directory.inner})
     behind = offset + 2 + 12 * len(tags) + 4
@@ -194,7 +195,7 @@ def _written(directory: Directory, offset: int, order: str) -> bytes:
 
 
 def _shorter(value: Value) -> Value | None:
-    """A value as a plain TIFF holds it; None where it cannot, or where it leads elsewhere."""
+    """A value as a plain TIFF stores it; None if it cannot, or if it is an offset."""
     if value.kind in _OFFSETS:
         return None
     if value.kind not in _SHORTER:

@@ -1,8 +1,8 @@
-"""Takes out of an XMP packet what it says of things that are not in the file any more.
+"""Removes from an XMP packet statements about things that are no longer in the file.
 
-A phone's photograph says in its XMP that a video or a gain map follows it; a viewer that looks for them finds nothing,
-or takes the file for damaged. The packet is cut, not written anew: in UTF-8, every byte that stays is what it was. A
-packet in UTF-16 that has to be changed is written in UTF-8, without a declaration of its encoding.
+The XMP of a phone's photograph says that a video or a gain map follows; a viewer that looks for them finds nothing, or
+takes the file for damaged. The packet is cut, not rewritten: in UTF-8, all remaining bytes stay the same. A UTF-16
+packet that must change is written in UTF-8, without an encoding declaration.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ C2PA: Final = "C2PA content credentials"
 EXTENDED: Final = "extended XMP"
 THUMBNAIL: Final = "XMP thumbnail"
 
-# Start of a namespace's address, pattern of the names in it -> what they speak of.
+# Start of a namespace, pattern of the names in it -> what they are about.
 _CLAIMS: Final = [
     ("", r"(MotionPhoto|MicroVideo|OLivePhoto|VideoLength)", VIDEO),
     ("http://ns.google.com/photos/1.0/container/", "", FURTHER_PICTURES),
@@ -35,25 +35,25 @@ _CLAIMS: Final = [
     ("http://purl.org/dc/terms/", "provenance", C2PA),
 ]
 _CLAIMS_PATTERN: Final = [(address, re.compile(names), what) for address, names, what in _CLAIMS]
-# Both take time in proportion to the tag: no white space, and no quoted text, is looked at from two places.
+# Both run in linear time: no white space and no quoted text is scanned twice.
 _ATTRIBUTE: Final = re.compile(rb"(?<!\s)\s+([^\s=<>\"']+)\s*=\s*(?:\"[^\"]*\"|'[^']*')")
 _TAG: Final = re.compile(rb"<[^\s/>\"']+[^>\"']*(?:(?:\"[^\"]*\"|'[^']*')[^>\"']*)*>")
 _TURNED: Final = re.compile(r"(tiff:Orientation(?:\s*=\s*[\"']|>\s*))[2-8]")
-_CUT_BYTES_MAX: Final = 2**20  # of a packet that is searched for what to cut
+_CUT_BYTES_MAX: Final = 2**20  # bytes of the largest packet that is searched
 _XML: Final = "http://www.w3.org/XML/1998/namespace"
 _DECLARATION: Final = re.compile(r"\A\ufeff?<\?xml\s[^>]*>\s*")
 _SUSPECT: Final = re.compile("|".join(re.escape(address) for address, _, _ in _CLAIMS if address) + "|" + _CLAIMS[0][1])
 
 
 def without_claims(packet: bytes) -> tuple[bytes, set[str]]:
-    """Cut out of a packet what it says of a video, a gain map and other things that only its file had.
+    """Cut statements about a video, a gain map and other parts of the original file out of a packet.
 
     Args:
         packet: XMP.
 
     Returns:
-        The packet and what is lost of it, such as `VIDEO`. A packet that may hold such words, but is no XML or longer
-        than 1 MiB, comes back empty, and all of it is lost: `PACKET` is among the names.
+        The packet and the names of what was cut, such as `VIDEO`. A packet that may contain such statements but is not
+        XML, or is longer than 1 MiB, comes back empty, and the names include `PACKET`.
     """
     text = _decoded(packet)
     if not _SUSPECT.search(text):
@@ -73,25 +73,25 @@ def without_claims(packet: bytes) -> tuple[bytes, set[str]]:
 
 
 def upright(packet: bytes) -> bytes:
-    """Return a packet that says of its picture that it is not to be turned."""
+    """Return a packet that says that its picture is upright."""
     turned, count = _TURNED.subn(r"\g<1>1", _decoded(packet))
     return turned.encode() if count else packet
 
 
 class _NoXmp(Exception):  # noqa: N818 - it never leaves this file
-    """A packet has definitions of its own, or otherwise is no XMP that can be cut."""
+    """A packet defines entities, or is otherwise not XMP that can be cut."""
 
 
 class _Cutter:
-    """Finds the bytes to cut while the parser goes through the packet."""
+    """Finds the bytes to cut while the packet is parsed."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
         self.found: set[str] = set()
         self._cuts: list[tuple[int, int]] = []
-        self._within = 0  # how deep the parser is in an element that is cut
+        self._within = 0  # nesting depth inside an element that is cut
         self._start = 0
-        self._addresses: dict[str, list[str]] = {"xml": [_XML]}  # of each prefix, the last one is what it stands for
+        self._addresses: dict[str, list[str]] = {"xml": [_XML]}  # by prefix: its meanings, the last one is current
         self._parser = expat.ParserCreate("utf-8", " ")
         self._parser.StartElementHandler = self._open
         self._parser.EndElementHandler = self._close
@@ -132,7 +132,7 @@ class _Cutter:
             if what := claims.pop(address + local, ""):
                 self.found.add(what)
                 self._cuts.append((at + each.start(), at + each.end()))
-        if claims:  # they are there, and were not found in the text
+        if claims:  # they exist but were not found in the text
             raise _NoXmp
 
     def _close(self, _name: str) -> None:
@@ -140,18 +140,18 @@ class _Cutter:
             self._within -= 1
             if not self._within:
                 end = self._parser.CurrentByteIndex
-                tag = _TAG.match(self._data, end)  # of an empty element the only one, else the closing one
+                tag = _TAG.match(self._data, end)  # of an empty element the only tag
                 self._cuts.append((self._start, tag.end() if tag else self._data.index(b">", end) + 1))
 
 
 def _claim(name: str) -> str:
-    """What a name, `address local`, speaks of; empty where it may stay."""
+    """What a name, `namespace local`, is about; empty if it may stay."""
     address, _, local = name.rpartition(" ")
     return next((what for at, names, what in _CLAIMS_PATTERN if address.startswith(at) and names.match(local)), "")
 
 
 def _decoded(packet: bytes) -> str:
-    """Return the text of a packet; of one in UTF-16 without the declaration of it."""
+    """Return the text of a packet, without the encoding declaration if it is UTF-16."""
     for mark, encoding in (
         (b"\xff\xfe", "utf-16"),
         (b"\xfe\xff", "utf-16"),

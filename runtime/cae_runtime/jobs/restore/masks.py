@@ -29,7 +29,7 @@ FindHoles = Callable[[Job, Picture], Holes]
 
 
 def filling(session: Session, plan: Plan, options: RestoreOptions) -> tuple[Restorer, Change]:
-    """Return a restorer, and what fills the holes of each picture of a plan with it.
+    """Return a restorer, and a function that fills the holes of each picture of a plan.
 
     Args:
         session: the model.
@@ -37,8 +37,8 @@ def filling(session: Session, plan: Plan, options: RestoreOptions) -> tuple[Rest
         options: how; `mask` or `mask_color`, `overlap` and `batch` count.
 
     Raises:
-        UsageError: there are videos, a result would take a mask's place, or as `find_by_mask` and `find_by_color`
-            raise it.
+        UsageError: there are videos, a result would overwrite a mask, or as `find_by_mask` and `find_by_color` raise
+            it.
         ModelError: the model was not trained to fill holes.
     """
     if any(job.video for job in plan.jobs):
@@ -64,7 +64,7 @@ def _refuse_over_masks(plan: Plan, mask: Path) -> None:
 
 
 def find_by_color(text: str) -> FindHoles:
-    """Return what finds the pixels of one colour.
+    """Return a function that finds the pixels of one color.
 
     Args:
         text: `#rrggbb` or `#rgb`, as on a web page.
@@ -91,11 +91,11 @@ def find_by_color(text: str) -> FindHoles:
 
 
 def find_by_mask(mask: Path, folder: Path) -> FindHoles:
-    """Return what finds the pixels that a mask shows brighter than half.
+    """Return a function that finds the pixels where a mask is brighter than half.
 
     Args:
-        mask: the mask of all pictures, or a folder that holds one for each, where its result will be in `folder` and of
-            the same name but for the ending.
+        mask: the mask for all pictures, or a folder with one mask per picture, at the same relative path as the result
+            in `folder`, with any suffix.
         folder: where the results go.
 
     Raises:
@@ -104,7 +104,7 @@ def find_by_mask(mask: Path, folder: Path) -> FindHoles:
     kind = path_kind(mask, "--mask")
     if kind == "missing":
         raise UsageError(f"--mask {str(mask)!r} does not exist")
-    read = functools.lru_cache(maxsize=1)(_read_mask)  # one mask of all pictures is decoded once
+    read = functools.lru_cache(maxsize=1)(_read_mask)  # a mask for all pictures is decoded only once
 
     def find(job: Job, picture: Picture) -> Holes:
         path = _mask_in(mask / job.output.parent.relative_to(folder), job.source.stem) if kind == "folder" else mask
@@ -120,7 +120,7 @@ def find_by_mask(mask: Path, folder: Path) -> FindHoles:
 
 
 def _read_mask(path: Path) -> Holes:
-    """Where a mask is brighter than half, and not transparent, as it is to be seen."""
+    """Where an upright mask is brighter than half and not transparent."""
     try:
         drawn = decode(read_file(path))
     except ImageError as e:
@@ -135,7 +135,7 @@ def _read_mask(path: Path) -> Holes:
 
 
 def _mask_in(folder: Path, stem: str) -> Path:
-    """The image of this name in a folder, whatever its ending."""
+    """The image of this name in a folder, with any suffix."""
     try:
         found = [p for p in sorted(folder.iterdir()) if p.stem == stem and _is_mask(p)]
     except OSError:
