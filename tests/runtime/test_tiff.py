@@ -34,8 +34,8 @@ from tests.runtime.tiffs import (
 
 from cae_runtime import ImageError
 from cae_runtime.io import image_files as images
+from cae_runtime.io.decoding import messages, tiff_extra, tiff_tiles
 from cae_runtime.io.decoding import tiff as tiff_data
-from cae_runtime.io.decoding import tiff_extra, tiff_tiles
 from cae_runtime.io.decoding.decode import decoded
 from cae_runtime.io.headers.inspect import inspect
 from cae_runtime.io.headers.tiff_kinds import READ_BY_OPENCV, read_by_opencv, summary
@@ -279,6 +279,20 @@ def test_a_tiff_that_decodes_to_too_many_bytes_is_damaged(compression: int, layo
                 decode(data)
 
 
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("layout", list(LAYOUTS))
+def test_lzw_that_decodes_to_too_many_bytes_is_read_up_to_its_last_row(layout: str, bits: int) -> None:
+    pixels = pixels_of(bits, 3)
+    for more in (1, 57, 5000):
+        data = picture(
+            pixels, RGB, bits, compression=LZW, **LAYOUTS[layout],
+            change=lambda strips, more=more: [
+                imagecodecs.lzw_encode(imagecodecs.lzw_decode(strip) + bytes(more)) for strip in strips
+            ],
+        )  # fmt: skip
+        np.testing.assert_array_equal(decode(data).pixels, pixels[..., ::-1])
+
+
 @pytest.mark.parametrize("compression", [DEFLATE, PACKBITS])
 def test_a_last_strip_with_all_of_its_rows_and_padding_behind_strips_are_no_damage(compression: int) -> None:
     pixels = pixels_of(8, 1)
@@ -337,6 +351,7 @@ def test_not_many_coded_bytes_are_decoded_at_once(monkeypatch: pytest.MonkeyPatc
     data = picture(
         pixels, BLACK_ZERO, 8, rows=1, compression=LZW, change=lambda strips: [s + bytes(2000) for s in strips]
     )
+    monkeypatch.setattr(messages, "_hears", lambda: False)  # then all is decoded once more
     lengths, before = [], tiff_data._decodes
     monkeypatch.setattr(tiff_data, "_AT_ONCE", 10_000)
     monkeypatch.setattr(tiff_data, "_decodes", lambda file, flags: lengths.append(len(file)) or before(file, flags))

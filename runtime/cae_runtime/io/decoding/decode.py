@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from cae_runtime.errors import ImageError
 from cae_runtime.io.decoding import jpeg as jpeg_data
 from cae_runtime.io.decoding import tiff as tiff_data
-from cae_runtime.io.decoding import tiff_extra, tiff_tiles
+from cae_runtime.io.decoding import tiff_deflate, tiff_extra, tiff_tiles
+from cae_runtime.io.decoding.messages import decoded_silently
 from cae_runtime.io.headers.header import Header
 from cae_runtime.io.headers.jpeg import JpegHeader
 from cae_runtime.io.headers.tiff import TiffHeader, with_unspecified_samples
-from cae_runtime.io.headers.tiff_kinds import ALPHA, read_as_strips, read_by_tifffile, through_rgba
+from cae_runtime.io.headers.tiff_kinds import ALPHA, LZW, read_as_strips, read_by_tifffile, through_rgba
 from cae_runtime.io.orientation import turned_back
 
 
@@ -62,28 +63,42 @@ def _decode_tiff(data: bytes, header: TiffHeader) -> NDArray[Any]:
         raise ImageError(f"{header.refusal}: an extra reads it, {tiff_extra.INSTALL}")
     tiff_data.check(data, header)
     if header.refusal:
+        tiff_data.check_coded(data, header)
         return tiff_extra.decode(data, header)
+    listen = header.kind.compression == LZW and through_rgba(header.kind)
+    file: bytes | bytearray = data
+    if tiff_deflate.serves(header):
+        file = tiff_deflate.inflated(data, header)
+    elif not listen:
+        tiff_data.check_coded(data, header)
     if read_as_strips(header.kind):
-        data = tiff_tiles.as_strips(data, header)
+        file = tiff_tiles.as_strips(data, header)
     if ALPHA in header.kind.extra and through_rgba(header.kind):
-        data = with_unspecified_samples(data)  # libtiff would multiply it into the colors
-    return np.ascontiguousarray(turned_back(_decode(data, header), header.kind.orientation))  # OpenCV has turned it
+        file = with_unspecified_samples(file)  # libtiff would multiply it into the colors
+    pixels, silently = decoded_silently(lambda: _decode(file, header)) if listen else (_decode(file, header), True)
+    if not silently:
+        tiff_data.check_coded(data, header)
+    return np.ascontiguousarray(turned_back(pixels, header.kind.orientation))  # OpenCV has turned it
 
 
 def _decode_jpeg(data: bytes, header: JpegHeader) -> NDArray[Any]:
     jpeg_data.check(data, header)
     if jpeg_data.has_one_scan(header):
         return _decode(jpeg_data.without_end(data, header), header)
-    other = zlib.crc32(
-        _decode(jpeg_data.with_other_ends(data, header), header).data
-    )  # this needs memory for one picture
+    if not header.arithmetic:  # the decoder writes no warnings about arithmetic coding
+        pixels, silently = decoded_silently(lambda: _decode(data, header))
+        if silently:
+            return pixels
+        del pixels
+    # The checksum, not the pixels, is kept: this needs memory for one picture.
+    other = zlib.crc32(_decode(jpeg_data.with_other_ends(data, header), header).data)
     pixels = _decode(data, header)
     if zlib.crc32(pixels.data) != other:
         raise _damaged(header)
     return pixels
 
 
-def _decode(data: bytes, header: Header) -> NDArray[Any]:
+def _decode(data: bytes | bytearray, header: Header) -> NDArray[Any]:
     try:
         pixels: NDArray[Any] | None = cv2.imdecode(np.frombuffer(data, np.uint8), flags=cv2.IMREAD_UNCHANGED)
     except MemoryError as e:

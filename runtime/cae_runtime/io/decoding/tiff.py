@@ -1,8 +1,8 @@
 """Whether the coded data of a TIFF is all there.
 
-Of 8 bits and less OpenCV lets libtiff make RGBA, which leaves black what is missing and says nothing. LZW strips and
-tiles read as rows of 16-bit gray go another way, which does say it: so they are decoded once more like that. Deflate
-and PackBits: see `tiff_lengths`.
+Of 8 bits and less OpenCV lets libtiff make RGBA, which leaves black what is missing and says so on stderr alone (see
+`messages`). LZW strips and tiles read as rows of 16-bit gray go another way, which raises an error: where something was
+said, they are decoded once more like that. Deflate and PackBits: see `tiff_lengths`.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _LONG: Final = 4
 
 
 def check(data: bytes, header: TiffHeader) -> None:
-    """Refuse a TIFF that does not have all of its data.
+    """Refuse a TIFF whose strips or tiles are not all in the file, whatever is in them.
 
     Raises:
         ImageError: something is missing.
@@ -70,13 +70,38 @@ def check(data: bytes, header: TiffHeader) -> None:
         raise ImageError("is damaged: its strips or tiles overlap")
     if header.kind.compression == RAW and (counts < sizes).any():
         raise ImageError("is damaged: parts of its TIFF data are missing")
-    if header.kind.compression not in CHECKED and not through_rgba(header.kind) and not header.refusal:
-        return
-    places = zip(starts.tolist(), counts.tolist(), sizes.tolist(), strict=True)
+
+
+def parts_of(data: bytes, header: TiffHeader) -> Iterator[tuple[memoryview, int]]:
+    """Yield the coded data of each strip or tile of a TIFF that has a length for each, and how many bytes are decoded.
+
+    The last strip of a plane counts with the rows that are seen.
+    """
+    sizes = _sizes(header).tolist()
+    starts, counts = (array[: len(sizes)].tolist() for array in (header.starts, header.counts))
     view = memoryview(data)
-    parts = ((view[at : at + count], size) for at, count, size in places)
+    for at, count, size in zip(starts, counts, sizes, strict=True):
+        yield view[at : at + count], size
+
+
+def most_bytes(header: TiffHeader) -> int:
+    """Return how many bytes a strip or tile with all of its rows has when it is decoded."""
+    return _size(header, header.part_pixels // header.part_width)
+
+
+def check_coded(data: bytes, header: TiffHeader) -> None:
+    """Refuse a TIFF whose strips or tiles do not decode to all of their bytes; `check` has taken it.
+
+    Raises:
+        ImageError: something is missing.
+    """
+    if header.kind.compression == RAW or (
+        header.kind.compression not in CHECKED and not through_rgba(header.kind) and not header.refusal
+    ):
+        return
+    parts = parts_of(data, header)
     if header.kind.compression in CHECKED:
-        most = _size(header, header.part_pixels // header.part_width)
+        most = most_bytes(header)
         whole = all(has_length(part, header.kind.compression, size, most, header.fill_order) for part, size in parts)
     elif header.kind.compression == LZW:
         whole = all(_decode(header, group, size) for group, size in _grouped(parts))

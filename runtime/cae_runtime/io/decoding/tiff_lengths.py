@@ -13,7 +13,7 @@ from cae_runtime.io.headers.tiff_kinds import DEFLATE, OLD_DEFLATE, PACKBITS
 
 _AT_ONCE: Final = 2**18  # coded bytes
 _DECODED_AT_ONCE: Final = 2**20
-_REVERSED: Final = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+REVERSED: Final = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 _PADDING: Final = b"\0\x80"
 
 
@@ -27,7 +27,7 @@ def has_length(part: memoryview, compression: int, least: int, most: int, fill_o
         most: how many it may decode to; more than `least` where the last strip is stored with all of its rows.
         fill_order: 2 where the bits of each byte are reversed, else 1.
     """
-    coded = bytes(part).translate(_REVERSED) if fill_order == 2 else part
+    coded = bytes(part).translate(REVERSED) if fill_order == 2 else part
     return CHECKED[compression](coded, least, most)
 
 

@@ -83,7 +83,7 @@ def read(data: bytes) -> TiffHeader:
     )
 
 
-def with_unspecified_samples(data: bytes) -> bytes:
+def with_unspecified_samples(data: bytes | bytearray) -> bytes:
     """Return a TIFF in which the samples beyond the colors are not said to be alpha."""
     changed = bytearray(data)
     entry = directory(changed).get(EXTRA_SAMPLES)

@@ -1,0 +1,91 @@
+"""What the decoders in OpenCV write to stderr about damage that they repair without an error.
+
+libjpeg fills what is missing and libtiff leaves it black; both say so on the process's stderr alone. Where nothing was
+said, nothing is missing, and a second decoding is spared.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import os
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from typing import BinaryIO, Final, TypeVar
+
+import cv2
+import numpy as np
+
+Result = TypeVar("Result")
+
+_ONE_AT_A_TIME: Final = threading.Lock()  # stderr is the process's
+_LOG_LEVEL_ERROR: Final = 2  # OpenCV's, from which on it passes on what libtiff says
+
+
+def decoded_silently(work: Callable[[], Result]) -> tuple[Result, bool]:
+    """Decode, and tell whether it is certain that the decoder had nothing to say.
+
+    What is written to stderr meanwhile is passed on afterwards.
+
+    Args:
+        work: what decodes.
+
+    Returns:
+        Its result, and False where something was written to stderr, or where that cannot be known.
+    """
+    with _ONE_AT_A_TIME:
+        heard = _hears()
+        with contextlib.ExitStack() as opened:
+            try:
+                said = opened.enter_context(_stderr_into_file(pass_on=True)) if heard else io.BytesIO(b"not heard")
+            except OSError:  # there is no stderr, no further file, no space
+                said = io.BytesIO(b"not heard")
+            result = work()
+            return result, not said.seek(0, os.SEEK_END)
+
+
+@contextlib.contextmanager
+def _stderr_into_file(*, pass_on: bool) -> Iterator[BinaryIO]:
+    """Let C libraries write into a file in place of stderr; at the end, what is there goes to stderr if `pass_on`."""
+    with contextlib.ExitStack() as opened:
+        file = opened.enter_context(tempfile.TemporaryFile())
+        kept = os.dup(2)
+        opened.callback(os.close, kept)
+        os.dup2(file.fileno(), 2)
+        try:
+            yield file
+        finally:
+            os.dup2(kept, 2)
+            if pass_on:
+                file.seek(0)
+                with contextlib.suppress(OSError):
+                    os.write(2, file.read())
+
+
+def _hears() -> bool:
+    """Tell whether damage is heard of, in this build of OpenCV and with its present settings."""
+    return cv2.utils.logging.getLogLevel() >= _LOG_LEVEL_ERROR and _hears_of_damage()
+
+
+@functools.cache
+def _hears_of_damage() -> bool:
+    """Decode a JPEG and a TIFF that miss data, and tell whether both decoders have said so."""
+    squares = np.square(np.arange(48 * 48, dtype=np.uint32)).reshape(48, 48)
+    image = (squares * 40503 >> 16).astype(np.uint8)  # as good as noise
+    progressive = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])[1].tobytes()
+    lzw = cv2.imencode(".tif", image, [cv2.IMWRITE_TIFF_COMPRESSION, cv2.IMWRITE_TIFF_COMPRESSION_LZW])[1].tobytes()
+    first = progressive.index(b"\xff\xda")
+    following = progressive.index(b"\xff\xc4", first)  # the tables of the second scan
+    jpeg = progressive[: (first + following) // 2] + progressive[following:]
+    tiff = lzw[:500] + bytes(500) + lzw[1000:]
+    try:
+        for damaged in (jpeg, tiff):
+            with _stderr_into_file(pass_on=False) as said:
+                cv2.imdecode(np.frombuffer(damaged, np.uint8), cv2.IMREAD_UNCHANGED)
+                if not said.seek(0, os.SEEK_END):
+                    return False
+    except (OSError, cv2.error):
+        return False
+    return True

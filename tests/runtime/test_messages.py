@@ -1,0 +1,73 @@
+"""What decoders say on stderr: whole files are decoded once, and damage is noticed also where nothing is heard."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+import pytest
+from tests.runtime.test_jpeg import jpeg, scans_of
+from tests.runtime.test_tiff import halves, pixels_of
+from tests.runtime.tiffs import DEFLATE, LZW, RGB, picture
+
+from cae_runtime import ImageError
+from cae_runtime.io.decoding import messages
+from cae_runtime.io.image_files import decode
+
+
+def progressive_without_a_part() -> bytes:
+    data = jpeg(progressive=True)
+    scan = scans_of(data)[3]
+    return data[: scan.start - 30] + data[scan.start :]
+
+
+def tiff(compression: int, change: Callable[[list[bytes]], list[bytes]] = list) -> bytes:
+    return picture(pixels_of(8, 3), RGB, 8, rows=8, compression=compression, change=change)
+
+
+WHOLE = {"progressive": jpeg(progressive=True), "LZW": tiff(LZW), "Deflate": tiff(DEFLATE)}
+DAMAGED = {"progressive": progressive_without_a_part(), "LZW": tiff(LZW, halves), "Deflate": tiff(DEFLATE, halves)}
+
+
+@pytest.mark.parametrize("kind", list(WHOLE))
+def test_whole_files_are_decoded_once(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    decode(WHOLE[kind])  # finds out what can be heard
+    calls, imdecode = [], cv2.imdecode
+    monkeypatch.setattr(cv2, "imdecode", lambda data, flags: calls.append(flags) or imdecode(data, flags))
+    found = decode(WHOLE[kind]).pixels
+    assert len(calls) == 1
+    np.testing.assert_array_equal(found, imdecode(np.frombuffer(WHOLE[kind], np.uint8), cv2.IMREAD_UNCHANGED))
+
+
+@pytest.mark.parametrize("hears", [True, False])
+@pytest.mark.parametrize("kind", list(WHOLE))
+def test_damage_is_noticed_whether_or_not_it_is_heard(kind: str, hears: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not hears:
+        monkeypatch.setattr(messages, "_hears", lambda: False)
+    decode(WHOLE[kind])
+    with pytest.raises(ImageError, match="damaged"):
+        decode(DAMAGED[kind])
+
+
+def test_nothing_is_taken_for_silent_where_opencv_is_told_to_be_so() -> None:
+    before = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        assert messages.decoded_silently(lambda: 5) == (5, False)
+    finally:
+        cv2.utils.logging.setLogLevel(before)
+    assert messages.decoded_silently(lambda: 5) == (5, True)
+
+
+def test_what_others_write_meanwhile_is_passed_on(capfd: pytest.CaptureFixture[str]) -> None:
+    assert messages.decoded_silently(lambda: os.write(2, b"of another thread\n")) == (18, False)
+    assert capfd.readouterr().err == "of another thread\n"
+
+
+def test_without_a_further_file_nothing_is_taken_for_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> int:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(messages.os, "dup", refuse)
+    assert messages.decoded_silently(lambda: 5) == (5, False)
