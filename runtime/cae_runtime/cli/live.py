@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 
+import typer
+
+from cae_runtime.cli.models import open_restorer
+from cae_runtime.cli.options import Options
+from cae_runtime.cli.terminal import tell
 from cae_runtime.errors import DeviceError, UsageError
 from cae_runtime.inference.session import DEFAULT_MODEL
 from cae_runtime.live.camera import find_cameras, parse_source
 from cae_runtime.live.recorder import check_path
 from cae_runtime.live.session import LiveSettings, run_live
-from cae_runtime.tasks.restore import Restorer
 
 _SIDE_MAX = 16_384
 
@@ -29,45 +32,27 @@ def named_cameras() -> list[str]:
     return [f"{number}  {name}" for number, name in found.items()]
 
 
-def run_webcam(
-    open_model: Callable[[str], Restorer],
-    *,
-    camera: str | None,
-    size: str | None,
-    fps: float | None,
-    model: str | None,
-    strength: float,
-    compare: bool,
-    temporal: bool,
-    target_fps: float | None,
-    reconnect: bool,
-    no_window: bool,
-    output: str | None,
-    overwrite: bool,
-    virtual_camera: bool,
-    frames: int | None,
-    seconds: float | None,
-    tell: Callable[[str], None],
-    tell_json: Callable[[str], None] | None,
-) -> None:
-    """Run live with the given options; see `LiveSettings`.
+def run_webcam(options: Options) -> None:
+    """Clean a camera's picture; see `LiveSettings`.
 
     Raises:
         CaeRuntimeError: as `run_live` raises it; `UsageError` for invalid options.
     """
     record = None
-    if output is not None:
-        record = Path(output)
-        check_path(record, overwrite)
-    source = parse_source("0" if camera is None else camera, _parsed_size(size), fps)
+    if options.output is not None:
+        record = Path(options.output)
+        check_path(record, options.overwrite)
+    source = parse_source("0" if options.camera is None else options.camera, _parsed_size(options.size), options.fps)
     if record is not None and source.is_file and record.exists() and record.samefile(str(source.target)):
         raise UsageError(f"recording {str(record)!r} is the source: choose another name")
     settings = LiveSettings(
-        source, model or DEFAULT_MODEL, open_model, adapts=model is None, strength=strength, compare=compare,
-        temporal=temporal, target_fps=target_fps, reconnect=reconnect, window=not no_window, record=record,
-        overwrite=overwrite, virtual_camera=virtual_camera, frames=frames, seconds=seconds,
+        source, options.model or DEFAULT_MODEL, lambda name: open_restorer(options, name),
+        adapts=options.model is None, strength=options.strength, compare=options.compare, temporal=options.temporal,
+        target_fps=options.target_fps, reconnect=options.reconnect, window=not options.no_window, record=record,
+        overwrite=options.overwrite, virtual_camera=options.virtual_camera, frames=options.frames,
+        seconds=options.seconds,
     )  # fmt: skip
-    run_live(settings, tell, (lambda figures: tell_json(json.dumps(figures))) if tell_json else None)
+    run_live(settings, tell, (lambda figures: typer.echo(json.dumps(figures))) if options.as_json else None)
 
 
 def _parsed_size(text: str | None) -> tuple[int, int] | None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
+from cae_runtime.cli.options import Options
 from cae_runtime.errors import UsageError
 
 _LIVE_ALONE: Final = {
@@ -30,12 +32,11 @@ _HEEDED: Final[dict[str, set[str]]] = {
 }
 
 
-def command_meant(given: set[str], **asked: bool) -> str:
+def command_meant(options: Options) -> str:
     """Return the command that was selected, and refuse options that it would ignore.
 
     Args:
-        given: names of the options and arguments that were given.
-        asked: whether each command was selected.
+        options: what was typed.
 
     Returns:
         `doctor`, `benchmark`, `list-cameras`, `webcam` or `clean`.
@@ -43,7 +44,13 @@ def command_meant(given: set[str], **asked: bool) -> str:
     Raises:
         UsageError: two commands, or an option that belongs to another command.
     """
-    asked["webcam"] |= "camera" in given
+    given = options.given
+    asked = {
+        "doctor": options.doctor,
+        "benchmark": options.benchmark,
+        "list_cameras": options.list_cameras,
+        "webcam": options.webcam or "camera" in given,
+    }
     chosen = [name for name, wanted in asked.items() if wanted]
     if len(chosen) > 1:
         raise UsageError(f"{' and '.join(f'--{typed(name)}' for name in chosen)}: choose one")
@@ -56,7 +63,7 @@ def command_meant(given: set[str], **asked: bool) -> str:
             )
         return "clean"
     (command,) = chosen
-    given = given - {"verbose"}
+    given -= {"verbose"}
     if command != "webcam" and given & {"sources", "output"}:
         raise UsageError(f"--{typed(command)} cleans nothing: leave SOURCE and -o out")
     if "sources" in given:
@@ -67,7 +74,7 @@ def command_meant(given: set[str], **asked: bool) -> str:
     return typed(command)
 
 
-def check_restoring(given: set[str], path: Path, output: Path) -> None:
+def check_restoring(given: frozenset[str], path: Path, output: Path) -> None:
     """Refuse options that do not apply to models of task `restore`.
 
     Args:
@@ -98,7 +105,7 @@ def check_restoring(given: set[str], path: Path, output: Path) -> None:
         raise UsageError(f"{_options(filling)} fills holes, which takes no {_options(given & _NOT_OF_FILLING)}")
 
 
-def check_task(given: set[str], task: str, path: Path) -> None:
+def check_task(given: frozenset[str], task: str, path: Path) -> None:
     """Refuse options that a model of another task than `restore` has no use for.
 
     Args:
@@ -115,7 +122,7 @@ def check_task(given: set[str], task: str, path: Path) -> None:
         raise UsageError(f"model {str(path)!r} is made for task {task!r}, which takes no {words}")
 
 
-def refuse_in_pipe(given: set[str], sources: int) -> None:
+def refuse_in_pipe(given: frozenset[str], sources: int) -> None:
     """Refuse options that cannot be combined with `-`, a single image from stdin or to stdout.
 
     Raises:
@@ -127,7 +134,7 @@ def refuse_in_pipe(given: set[str], sources: int) -> None:
         raise UsageError(f"- goes without {_options(ignored)}")
 
 
-def _options(names: set[str]) -> str:
+def _options(names: Iterable[str]) -> str:
     return ", ".join(f"--{typed(name)}" for name in sorted(names))
 
 

@@ -1,0 +1,103 @@
+"""`cae-run SOURCE... -o OUT`: files and folders, pipes, and models of other tasks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from cae_runtime.cli.models import open_session
+from cae_runtime.cli.option_checks import check_restoring, check_task, refuse_in_pipe
+from cae_runtime.cli.options import Options
+from cae_runtime.cli.source_names import expanded
+from cae_runtime.cli.terminal import print_json, tell
+from cae_runtime.errors import UsageError
+from cae_runtime.io.formats import PIPE
+from cae_shared.signals import interruptible
+
+if TYPE_CHECKING:
+    from cae_runtime.inference.session import Session
+
+_EXIT_FAILED = 1
+
+
+def clean(options: Options) -> None:
+    """Do what the model is made for with the files that were named.
+
+    Raises:
+        CaeRuntimeError: it cannot be done.
+        KeyboardInterrupt: Ctrl-C was pressed; what was done is reported.
+        typer.Exit: some file failed.
+    """
+    sources, output = _named(options)
+    if PIPE in (*sources, output):
+        from cae_runtime.jobs.restore.pipe import restore_pipe
+
+        refuse_in_pipe(options.given, len(sources))
+        restore_pipe(
+            lambda: open_session(options, options.model_name), sources[0], output, options.for_restoring(), tell
+        )
+        return
+    session = open_session(options, options.model_name)
+    paths = [Path(source) for source in sources]
+    if session.spec.task == "restore":
+        failed = _restore(session, paths, output, options)
+    else:
+        failed = _other_task(session, paths, output, options)
+    if failed:
+        raise typer.Exit(_EXIT_FAILED)
+
+
+def _named(options: Options) -> tuple[list[str], str]:
+    """Return the sources, patterns among them expanded, and the output.
+
+    Raises:
+        UsageError: one of them is missing.
+    """
+    if not options.sources and options.generate is None and options.latent is None:
+        raise UsageError(
+            "name what to work on: SOURCE..., images, videos or folders; --webcam; or of a decoder --generate N or "
+            "--latent FILE (see --help)"
+        )
+    if options.output is None:
+        raise UsageError("name where the result goes: -o OUT, a folder or a file")
+    sources = expanded(options.sources or [])
+    if "" in (*sources, options.output, options.model_name, options.mask):
+        raise UsageError("SOURCE, -o, -m or --mask is empty: name a file or a folder (. is the current one)")
+    return sources, options.output
+
+
+def _restore(session: Session, sources: Sequence[Path], output: str, options: Options) -> bool:
+    """Restore files; return whether some failed."""
+    check_restoring(options.given, session.path, Path(output))
+    from cae_runtime.jobs.restore.job import restore_files
+    from cae_runtime.jobs.restore.report import json_report
+
+    restored = restore_files(session, sources, output, options.for_restoring(), tell)
+    if options.as_json:
+        print_json(json_report(restored, options.strength))
+    if restored.interrupted:
+        raise KeyboardInterrupt
+    return restored.failed
+
+
+def _other_task(session: Session, sources: Sequence[Path], output: str, options: Options) -> bool:
+    """Do what a model of another task is made for; return whether some file failed."""
+    from cae_runtime.inference.cpu_speed import fp16_note
+    from cae_runtime.jobs import requests
+
+    if slow := fp16_note(session.spec.precision, session.provider):
+        tell(slow)
+    check_task(options.given, session.spec.task, session.path)
+    request = requests.Request(
+        tuple(sources), Path(output), overwrite=options.overwrite, batch=options.batch, overlap=options.overlap,
+        per_patch=options.per_patch, count=options.generate, latent=options.latent, seed=options.seed, tell=tell,
+    )  # fmt: skip
+    with interruptible():
+        outcome = requests.run(session, request)
+    if options.as_json:
+        print_json(json.dumps(outcome.document, indent=2))
+    return outcome.failed

@@ -1,0 +1,44 @@
+"""Opens the models that the command runs."""
+
+from __future__ import annotations
+
+import gc
+from typing import TYPE_CHECKING
+
+from cae_runtime.cli.options import Options
+from cae_runtime.cli.terminal import tell
+
+if TYPE_CHECKING:
+    from cae_runtime.inference.session import Session
+    from cae_runtime.tasks.restore import Restorer
+
+
+def open_session(options: Options, name: str) -> Session:
+    """Open a model on the provider that was asked for.
+
+    Raises:
+        ModelError, ProviderError, UsageError: as `Session` raises them.
+    """
+    from cae_runtime.inference.session import Session
+
+    if not gc.isenabled():
+        gc.freeze()  # what was imported stays
+        gc.enable()
+    session = Session(name, provider=options.provider, threads=options.threads)
+    if options.verbose and not session.provider_was_chosen:  # otherwise it is printed anyway
+        tell(f"provider: {session.provider_note}")
+    return session
+
+
+def open_restorer(options: Options, name: str) -> Restorer:
+    """Open a model that cleans frames, its threads pinned to CPUs.
+
+    Raises:
+        ModelError, ProviderError, UsageError: as `Restorer` raises them.
+    """
+    from cae_runtime.tasks.restore import Restorer
+
+    return Restorer(
+        open_session(options, name), batch=options.batch, overlap=options.overlap, stretch=options.stretch,
+        pin_threads=True,
+    )  # fmt: skip

@@ -1,0 +1,122 @@
+"""What was typed, as one object."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from cae_runtime.errors import UsageError
+from cae_runtime.io.formats import CODECS, CRF_MAX, FORMAT_OF_SUFFIX, VIDEO_FORMAT_OF_SUFFIX, VideoCoding
+from cae_runtime.jobs.restore.options import RestoreOptions
+
+DEFAULT_MODEL = "denoise"
+EXTENSIONS = ", ".join(suffix.removeprefix(".") for suffix in FORMAT_OF_SUFFIX)
+CONTAINERS = ", ".join(suffix.removeprefix(".") for suffix in VIDEO_FORMAT_OF_SUFFIX)
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options and arguments of `cae-run`; `cae-run --help` says what each does.
+
+    Attributes:
+        given: names of those that were typed; the others have their defaults.
+    """
+
+    given: frozenset[str]
+    sources: list[str] | None
+    output: str | None
+    model: str | None
+    provider: str
+    threads: int | None
+    batch: int | None
+    overlap: int | None
+    strength: float
+    stretch: bool
+    suffix: str
+    ext: str | None
+    quality: int | None
+    codec: str | None
+    crf: int | None
+    pixel_format: str | None
+    mask: str | None
+    mask_color: str | None
+    per_patch: bool
+    generate: int | None
+    latent: Path | None
+    seed: int | None
+    overwrite: bool
+    as_json: bool
+    webcam: bool
+    camera: str | None
+    list_cameras: bool
+    size: str | None
+    fps: float | None
+    target_fps: float | None
+    temporal: bool
+    compare: bool
+    reconnect: bool
+    virtual_camera: bool
+    no_window: bool
+    frames: int | None
+    seconds: float | None
+    doctor: bool
+    benchmark: bool
+    verbose: bool
+
+    @property
+    def model_name(self) -> str:
+        """The model to open first."""
+        return DEFAULT_MODEL if self.model is None else self.model
+
+    def check(self) -> None:
+        """Refuse values that no command takes.
+
+        Raises:
+            UsageError: there is one.
+        """
+        _check_range("threads", self.threads, 1)
+        _check_range("batch", self.batch, 1)
+        _check_range("overlap", self.overlap, 0)
+        _check_range("strength", self.strength, 0, 1)
+        _check_range("quality", self.quality, 1, 100)
+        _check_range("fps", self.fps, 1, 1000)
+        _check_range("target-fps", self.target_fps, 1, 1000)
+        _check_range("frames", self.frames, 1)
+        _check_range("seconds", self.seconds, 0.1)
+        _check_range("generate", self.generate, 1)
+        _check_range("seed", self.seed, 0)
+        _check_range("crf", self.crf, 0, max(CRF_MAX.values()))
+        if self.codec is not None and self.codec not in CODECS:
+            raise UsageError(f"--codec is {self.codec!r}: it must be one of {', '.join(CODECS)}")
+        _checked_ext(self.ext)
+        if Path(self.suffix).name != self.suffix:
+            raise UsageError(f"--suffix is {self.suffix!r}: it must be part of a file's name, such as _clean")
+
+    def for_restoring(self) -> RestoreOptions:
+        """Return what concerns the restoring of files.
+
+        Raises:
+            UsageError: the suffix that was typed belongs to no known format.
+        """
+        return RestoreOptions(
+            strength=self.strength, stretch=self.stretch, batch=self.batch, overlap=self.overlap, suffix=self.suffix,
+            ext=_checked_ext(self.ext), quality=self.quality,
+            coding=VideoCoding(self.codec, self.crf, self.pixel_format), temporal=self.temporal,
+            mask=None if self.mask is None else Path(self.mask), mask_color=self.mask_color, overwrite=self.overwrite,
+        )  # fmt: skip
+
+
+def _check_range(name: str, value: float | None, low: float, high: int | None = None) -> None:
+    if value is None or low <= value <= (math.inf if high is None else high):
+        return
+    raise UsageError(f"--{name} is {value}: it must be {f'{low} or more' if high is None else f'{low}..{high}'}")
+
+
+def _checked_ext(ext: str | None) -> str | None:
+    if ext is None:
+        return None
+    dotted = f".{ext.removeprefix('.').lower()}"
+    if dotted not in FORMAT_OF_SUFFIX | VIDEO_FORMAT_OF_SUFFIX:
+        raise UsageError(f"--ext is {ext!r}: it must be one of {EXTENSIONS}, {CONTAINERS}")
+    return dotted

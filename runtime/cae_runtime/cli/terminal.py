@@ -1,0 +1,26 @@
+"""What the command prints: messages on stderr, results on stdout."""
+
+from __future__ import annotations
+
+import errno
+import sys
+
+import typer
+
+from cae_shared.text import printable
+
+
+def tell(line: str) -> None:
+    """Print a message."""
+    typer.echo(printable(line), err=True)
+
+
+def print_json(document: str) -> None:
+    """Print a report.
+
+    Raises:
+        OSError: stdout is closed.
+    """
+    if sys.stdout is None:
+        raise OSError(errno.EBADF, "stdout is closed: the report has nowhere to go")
+    typer.echo(document)
