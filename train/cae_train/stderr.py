@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def quiet_decoders() -> Iterator[None]:
-    """Silence what C libraries write to stderr by themselves; Python's stderr stays what it is."""
+    """Silence what C libraries write to stderr; Python's own stderr keeps working."""
     try:
         kept = os.dup(2)
     except OSError:  # the process was started without a stderr

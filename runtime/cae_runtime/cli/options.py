@@ -73,7 +73,7 @@ class Options:
         """Refuse values that no command takes.
 
         Raises:
-            UsageError: there is one.
+            UsageError: there is such an output.
         """
         _check_range("threads", self.threads, 1)
         _check_range("batch", self.batch, 1)

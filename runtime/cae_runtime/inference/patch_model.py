@@ -1,4 +1,4 @@
-"""A picture cut into the patches that a model takes, and the model run over all of them: for tasks but `restore`."""
+"""Runs a model over all patches of a picture, for all tasks except `restore`."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from cae_runtime.inference.worker_threads import WorkerThreads
 from cae_runtime.io.image_files import colors_of
 from cae_runtime.io.pipeline import prefetch_map
 
-BATCH_PIXELS: Final = 32 * 32 * 32  # of the patches of a call; from 13 to 64 of 32x32 a CPU is equally fast
-BATCH_PIXELS_ELSEWHERE: Final = 4 * BATCH_PIXELS  # for GPUs; a guess, none was measured
+BATCH_PIXELS: Final = 32 * 32 * 32  # pixels per call; CPUs are equally fast from 13 to 64 patches of 32x32
+BATCH_PIXELS_ELSEWHERE: Final = 4 * BATCH_PIXELS  # factor for GPUs; a guess, not measured
 
 
 class Grid:
     """The patches of one picture, in rows from top to bottom, each from left to right.
 
     Args:
-        session: the model that they are for.
-        image: uint8 or uint16, (H, W) grey, (H, W, 2) grey and alpha, (H, W, 3) BGR or (H, W, 4) BGRA; alpha is left
-            out. Smaller than a patch it is mirrored at its lower and right edge.
+        session: the model.
+        image: uint8 or uint16, (H, W) grey, (H, W, 2) grey and alpha, (H, W, 3) BGR or (H, W, 4) BGRA; alpha is
+            ignored. Pictures smaller than a patch are mirrored at their lower and right edge.
         overlap: pixels shared by neighbouring patches; None takes the model's recommendation.
         batch: patches a call of the model; None takes 32 of 32x32, four times as many on a GPU.
         bgr: whether the channels are in BGR order, not RGB.
@@ -66,21 +66,21 @@ class Grid:
         self.ys, self.xs = (origins(size, patch, self.overlap) for size in (height, width))
 
     def run(self, pool: Executor) -> Generator[tuple[slice, slice, Floats], None, None]:
-        """Run the model over all patches, a few batches ahead in the threads of `pool`.
+        """Run the model over all patches, with a few batches ahead in the threads of `pool`.
 
         Yields:
-            Rows and columns of patches, and what the model gives for them, shape (ny, nx, ...) float32; in order, whole
-            rows one after the other.
+            Slices of rows and columns of patches, and the model's output for them, shape (ny, nx, ...) float32, in row
+            order.
 
         Raises:
-            ModelError: the model gives values that are not finite.
-            ProviderError: the provider failed while it ran.
+            ModelError: the model's output is not finite.
+            ProviderError: the provider failed while running.
         """
         return prefetch_map(pool, self._one, self._parts(), ahead=self._session.workers)
 
     def _parts(self) -> Iterator[tuple[slice, slice]]:
         rows, calls = max(1, self._batch // len(self.xs)), -(-len(self.xs) // self._batch)
-        columns = self._batch if self._session.fixed_batch else -(-len(self.xs) // calls)  # all calls about as large
+        columns = self._batch if self._session.fixed_batch else -(-len(self.xs) // calls)  # calls of about equal size
         for y in range(0, len(self.ys), rows):
             for x in range(0, len(self.xs), columns):
                 yield slice(y, min(y + rows, len(self.ys))), slice(x, min(x + columns, len(self.xs)))
@@ -104,25 +104,25 @@ class Grid:
 
 
 class PatchModel:
-    """A model of one task, run over the patches of pictures: what `Encoder` and `Detector` have in common.
+    """A model that is run over the patches of pictures: the common base of `Encoder` and `Detector`.
 
     Args:
-        model: the path of a file that `cae-export` wrote for the task, or an opened one.
+        model: the path of a file that `cae-export` wrote for the task, or an open session.
         provider: as `cae_runtime.Restorer` takes it.
-        threads: as there.
+        threads: as `Restorer` takes it.
         overlap: pixels shared by neighbouring patches, 0..patch-1; None takes the model's recommendation.
         batch: patches a call of the model; None takes 32 of 32x32, four times as many on a GPU.
         color: channel order of the arrays, `bgr` as OpenCV reads them, or `rgb`.
 
     Attributes:
-        session: the opened model.
+        session: the open session.
 
-    `with` closes it at the end; a session that was passed in stays open.
+    `with` closes it at the end; a session that you passed in stays open.
 
     Raises:
         ModelError: the model cannot be used, or it is made for another task.
-        ProviderError: the provider that was named is not there or did not start.
-        UsageError: an argument is not as listed above (where its type is another, a TypeError too).
+        ProviderError: the named provider is not available or did not start.
+        UsageError: an argument is not as listed above (also a TypeError if its type is wrong).
     """
 
     task: ClassVar[str]
@@ -149,7 +149,7 @@ class PatchModel:
         self.close()
 
     def close(self) -> None:
-        """End the threads, and close the model unless it was passed in open; used afterwards, it is a `UsageError`."""
+        """End the threads, and close the model unless you passed in an open session; later use raises `UsageError`."""
         self._workers.close()
         if self._own:
             self.session.close()
@@ -162,10 +162,10 @@ class PatchModel:
 
 
 def checked_overlap(session: Session, overlap: int | None) -> int:
-    """Return an overlap that a model can have; None takes its recommendation.
+    """Check an overlap for a model; None takes the model's recommendation.
 
     Raises:
-        UsageError: it is outside 0..patch-1, or no whole number (then also a TypeError).
+        UsageError: it is outside 0..patch-1, or not a whole number (then also a TypeError).
     """
     if overlap is None:
         return session.spec.overlap
@@ -173,10 +173,10 @@ def checked_overlap(session: Session, overlap: int | None) -> int:
 
 
 def checked_batch(session: Session, batch: int | None) -> int:
-    """Return how many patches a call of a model has; None takes 32 of 32x32 pixels, four times as many on a GPU.
+    """Check the number of patches per call; None takes 32 of 32x32 pixels, four times as many on a GPU.
 
     Raises:
-        UsageError: it is below 1, or no whole number (then also a TypeError).
+        UsageError: it is below 1, or not a whole number (then also a TypeError).
     """
     if batch is not None:
         return checked_whole("batch", batch, 1, unless="None for what is usual")
@@ -185,7 +185,7 @@ def checked_batch(session: Session, batch: int | None) -> int:
 
 
 def _planes(image: NDArray[Any], channels: int, bgr: bool) -> NDArray[Any]:
-    """A picture as a model of so many channels sees it: (C, H, W), RGB or grey, of the picture's own dtype."""
+    """A picture as a model of this many channels sees it: (C, H, W), RGB or gray, of the picture's dtype."""
     check_image(image)
     colors = np.ascontiguousarray(colors_of(image))
     if colors.shape[2] == 1:

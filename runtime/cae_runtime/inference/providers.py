@@ -1,4 +1,4 @@
-"""The names that `--provider` takes, what each is called in onnxruntime, and how to get it."""
+"""The execution providers: names on the command line, names in onnxruntime, and how to install them."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class Provider:
     Attributes:
         short: the name on the command line.
         full: the name in onnxruntime.
-        install: the line that installs it, or what else makes it available.
-        devices: whether `short:INDEX` chooses among several devices.
+        install: the command that installs it, or how else to get it.
+        devices: whether `short:INDEX` can choose a device.
         automatic: whether `auto` may take it.
-        plugin: the Python package of its plug-in for onnxruntime, where there is one.
-        settings: the provider's own settings.
-        calls: calls at once that it takes and profits from; most providers serve one after the other.
+        plugin: the Python package of its onnxruntime plug-in, if there is one.
+        settings: options that are passed to the provider.
+        calls: how many parallel calls make it faster; most providers run them one after the other.
     """
 
     short: str
@@ -41,14 +41,14 @@ class Provider:
     calls: int = 1
 
 
-# In the order in which `auto` prefers them. TensorRT is left to those who name it: it builds an engine for minutes.
+# In the order in which `auto` prefers them. `auto` never takes TensorRT, which builds an engine for minutes.
 PROVIDERS: Final = (
     Provider(
         "cuda",
         "CUDAExecutionProvider",
         _instead_of_onnxruntime("onnxruntime-gpu"),
         devices=True,
-        settings=(("cudnn_conv_algo_search", "HEURISTIC"),),  # the default tries every algorithm out, for each shape
+        settings=(("cudnn_conv_algo_search", "HEURISTIC"),),  # the default tries every algorithm for each shape
         calls=2,  # one batch is prepared while another is computed
     ),
     Provider(
@@ -89,14 +89,14 @@ _BY_NAME: Final = {p.short: p for p in PROVIDERS} | {p.full.lower(): p for p in 
 
 @dataclass(frozen=True)
 class ProviderChoice:
-    """What the user asked for: a provider, and which of its devices (None: its first)."""
+    """The requested provider, and the index of its device (None: the first)."""
 
     provider: Provider
     device: int | None = None
 
 
 def by_full_name(full: str) -> Provider:
-    """Return the provider of that name in onnxruntime; one that is not listed here knows no settings."""
+    """Return the provider with this onnxruntime name; providers that are not listed here have no settings."""
     return _BY_NAME.get(full.lower()) or Provider(full, full, "an onnxruntime built with it", devices=True)
 
 
@@ -111,7 +111,7 @@ def parse_provider(text: str) -> ProviderChoice | None:
         The choice, or None for `auto`.
 
     Raises:
-        UsageError: the name or the device index is not one that exists, or `text` is no str (then also a TypeError).
+        UsageError: there is no such name or device index, or `text` is not a str (then also a TypeError).
     """
     if not isinstance(text, str):
         raise ArgumentTypeError(f"provider is {text!r}: it must be a name such as 'auto', 'cpu' or 'cuda:1'")

@@ -51,7 +51,7 @@ class Session:
         name: the model as it was named, or `<bytes>` for a model that was given as bytes.
         path: the model's file, or `<bytes>`.
         spec: what the file says about itself.
-        provider: full name of the onnxruntime provider that is really in use.
+        provider: full name of the onnxruntime provider in use.
         provider_note: one line: which provider is in use, and why.
         workers: calls of `run` at once, each from a thread of its own, that make full use of the provider. On the CPU
             a call uses one thread: batches side by side scale better than threads inside each small operator.
@@ -133,7 +133,7 @@ class Session:
 
         Raises:
             ModelError: the output has another shape than the model's file says.
-            ProviderError: the provider failed while it ran, such as for lack of memory.
+            ProviderError: the provider failed while running, for example for lack of memory.
             UsageError: `patches` is no array of floats (then also a TypeError), has another shape, or the session was
                 closed.
         """

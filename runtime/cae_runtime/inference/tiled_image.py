@@ -38,7 +38,7 @@ class TiledImage:
         image: color or gray, uint8 or uint16, shape (H, W, 1 or 3). Read only.
         result: where the cleaned values go, of the same shape and dtype.
         overlap: pixels shared by neighbouring patches.
-        batch: patches a call of the model.
+        batch: patches per call of the model.
         strength: s in 0..1; the result is image + s * (output - image).
         bgr: whether the channels are in BGR order, not RGB.
         rows: returns what the model sees of rows of the image; None: the rows themselves.

@@ -15,11 +15,11 @@ from cae_runtime.inference.forks import renew_after_fork
 class WorkerThreads:
     """Threads that do the same work together.
 
-    They start with the first work, and end with `close`, or when this object is dropped. A forked child starts its own.
+    They start with the first work and end with `close`, or when this object is dropped. A forked child starts its own.
 
     Args:
         threads: how many.
-        cpus: one that each of them stays on; empty: the system moves them.
+        cpus: the CPU to pin each thread to; empty: no pinning.
     """
 
     def __init__(self, threads: int, cpus: Sequence[int] = ()) -> None:
@@ -29,17 +29,17 @@ class WorkerThreads:
         renew_after_fork(self)
 
     def _open(self) -> None:
-        # The threads hold what they begin with: nothing of it may hold this object.
+        # The threads keep their arguments alive: these must not refer to this object.
         self._pool = ThreadPoolExecutor(self._threads, "cae-worker", _stay, (iter(self._cpus),))
 
     def after_fork(self) -> None:
-        """Leave the parent's threads, which this process does not have."""
+        """Forget the parent's threads, which this process does not have."""
         if self._pool is not None:
             self._open()
 
     @property
     def pool(self) -> ThreadPoolExecutor:
-        """What work is submitted to.
+        """The executor.
 
         Raises:
             UsageError: the threads were closed.
@@ -49,21 +49,21 @@ class WorkerThreads:
         return self._pool
 
     def close(self) -> None:
-        """End the threads, once they have done what was begun."""
+        """End the threads after they finish their current work."""
         pool, self._pool = self._pool, None
         if pool is not None:
             pool.shutdown()
 
     def run(self, work: Callable[[], None], threads: int, stop: Callable[[], None]) -> None:
-        """Call `work` in several threads at once, and wait until all have returned; a single one is the caller's own.
+        """Call `work` in several threads at once, and wait for all; a single call runs in the caller's thread.
 
         Args:
-            work: what each thread calls.
-            threads: how many, at most those that there are.
-            stop: called when one of them fails or Ctrl-C is pressed, so that the others return soon.
+            work: called by each thread.
+            threads: how many, at most the size of the pool.
+            stop: called if one of them fails or Ctrl-C is pressed, to make the others return soon.
 
         Raises:
-            Exception: what `work` has raised first.
+            Exception: the first exception of `work`.
             UsageError: the threads were closed.
         """
         pool = self.pool
@@ -82,8 +82,8 @@ class WorkerThreads:
 
 
 def _stay(cpus: Iterator[int]) -> None:
-    """Keep this thread on the next of the CPUs, where there is one."""
+    """Pin this thread to the next CPU, if there is one."""
     cpu = next(cpus, None)
     if cpu is not None and sys.platform == "linux":
-        with suppress(OSError):  # no longer among this process's
+        with suppress(OSError):  # no longer available to this process
             os.sched_setaffinity(0, {cpu})

@@ -1,4 +1,4 @@
-"""How the pixels of a file are to be turned to be seen."""
+"""EXIF orientations: turns pixels upright and back."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 
 from cae_runtime.io.headers.tiff_directory import DAMAGED, ORIENTATION, directory
 
-_INVERSE: Final = {6: 8, 8: 6}  # the orientations that do not undo themselves
+_INVERSE: Final = {6: 8, 8: 6}  # the orientations that are not their own inverse
 
 
 def exif_orientation(exif: bytes) -> int:
-    """Return the orientation tag 1..8 of an EXIF block (a TIFF structure, without `Exif`); 1 where it has none."""
+    """Return the orientation tag 1..8 of an EXIF block (a TIFF structure, without `Exif`); 1 if it has none."""
     try:
         value = directory(exif).number(ORIENTATION, 1)
     except DAMAGED:
@@ -28,7 +28,7 @@ def upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
         orientation: 1..8.
 
     Returns:
-        The pixels as they are to be seen: shape (W, H, ...) for the orientations 5..8, else that of `pixels`.
+        The upright pixels: shape (W, H, ...) for the orientations 5..8, otherwise that of `pixels`.
     """
     if orientation >= 5:
         pixels = pixels.swapaxes(0, 1)
@@ -40,5 +40,5 @@ def upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
 
 
 def turned_back(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
-    """Undo `upright`: from the pixels as they are to be seen to those that are stored."""
+    """The inverse of `upright`: from upright to stored pixels."""
     return upright(pixels, _INVERSE.get(orientation, orientation))

@@ -1,4 +1,4 @@
-"""Work done by a few threads at once, with the results in order. NumPy, OpenCV and onnxruntime free the interpreter."""
+"""Parallel work with results in order. NumPy, OpenCV and onnxruntime release the interpreter lock."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ Result = TypeVar("Result")
 def prefetch_map(
     pool: Executor, function: Callable[[Item], Result], items: Iterable[Item], ahead: int, *, finish: bool = False
 ) -> Generator[Result, None, None]:
-    """Yield `function(item)` of each item, in order, while the pool works ahead.
+    """Yield `function(item)` for each item, in order, while the pool works ahead.
 
-    Nothing is kept of an item or a result that has been handed on.
+    Items and results are dropped as soon as they have been passed on.
 
     Args:
         pool: what the function runs in.
-        function: called once an item.
-        items: taken from one by one, only as the work goes on.
-        ahead: items that may be under way or wait for their turn while a result is in use; it bounds the memory.
-        finish: when taking an item raises, or Ctrl-C is pressed while a result is waited for, yield the results of
-            what was begun before that is raised.
+        function: called once per item.
+        items: consumed one by one, as the work proceeds.
+        ahead: the most items in progress or waiting while a result is in use; this bounds the memory.
+        finish: if taking an item raises, or Ctrl-C is pressed while waiting for a result, first yield the results of
+            items that were already started.
 
     Yields:
-        The results. What the function raises comes in its item's turn, and nothing is begun after that.
+        The results. An exception of the function is raised in its item's turn; no further items are started.
     """
     waiting: deque[Future[Result]] = deque()
     source = iter(items)
@@ -58,10 +58,10 @@ def prefetch_map(
 
 
 class PixelBudget:
-    """A bound on what is under way at once, in whatever unit; what is larger than the bound goes alone.
+    """Limits the total size of items in progress, in any unit; an item larger than the limit runs alone.
 
     Args:
-        size: the bound.
+        size: the limit.
     """
 
     def __init__(self, size: int) -> None:
@@ -69,20 +69,20 @@ class PixelBudget:
         self._change = threading.Condition()
 
     def take(self, size: int) -> int:
-        """Wait until there is room for `size`, and return it."""
+        """Wait until `size` fits, reserve it, and return it."""
         with self._change:
             self._change.wait_for(lambda: self._closed or self._used == 0 or self._used + size <= self._size)
             self._used += size
         return size
 
     def give_back(self, size: int) -> None:
-        """Free what was taken."""
+        """Release a reservation."""
         with self._change:
             self._used -= size
             self._change.notify_all()
 
     def close(self) -> None:
-        """Let everybody in who waits, because the work is being ended."""
+        """Admit all waiting threads, because the work is ending."""
         with self._change:
             self._closed = True
             self._change.notify_all()

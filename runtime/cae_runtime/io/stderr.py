@@ -1,4 +1,4 @@
-"""Silence for what C libraries say on stderr by themselves."""
+"""Silences what C libraries write to stderr."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def quiet_decoders() -> Iterator[None]:
-    """Silence what C libraries write to stderr by themselves; Python's stderr stays what it is."""
+    """Silence what C libraries write to stderr; Python's own stderr keeps working."""
     try:
         kept = os.dup(2)
     except OSError:  # the process was started without a stderr

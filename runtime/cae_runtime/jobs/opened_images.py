@@ -52,7 +52,7 @@ def images_of(
         sources: images and folders.
         out: the folder that results are mirrored into.
         name_of: from an image to the name of its result.
-        leave_out: whether `out`, where it lies below a source, is not walked.
+        leave_out: whether to skip `out` if it lies inside a source.
 
     Raises:
         UsageError: a source is missing, cannot be looked at, has no images or is a video.
@@ -73,7 +73,7 @@ def opened(plan: Plan, doing: str) -> Iterator[Opened]:
 
     Args:
         plan: what `images_of` found.
-        doing: the word before the bar.
+        doing: the verb before the bar.
     """
     room = PixelBudget(_PIXELS_UNDER_WAY)
     with (

@@ -26,10 +26,10 @@ def path_kind(path: Path, name: str) -> Kind:
 
     Args:
         path: the path.
-        name: what to call it in the error, `source` or `output`.
+        name: how the error calls it, `source` or `output`.
 
     Raises:
-        UsageError: the path cannot be looked at: it is too long, or a folder above it is locked.
+        UsageError: the path cannot be accessed: it is too long, or a parent folder is locked.
     """
     try:
         mode = mode_of(path)
@@ -41,7 +41,7 @@ def path_kind(path: Path, name: str) -> Kind:
 
 
 def mode_of(path: Path) -> int | None:
-    """Return the mode of a file or folder, links followed, and None where there is none."""
+    """Return the mode of a file or folder, following links; None if it does not exist."""
     try:
         return path.stat().st_mode
     except OSError as e:
@@ -54,7 +54,7 @@ def outputs_missing(outputs: Sequence[Path]) -> bool:
     """Return whether none of the outputs that belong together exists; False: all exist.
 
     Raises:
-        UsageError: some are there and others are not, or one cannot be looked at.
+        UsageError: only some of them exist, or one cannot be accessed.
     """
     there = [output for output in outputs if path_kind(output, "output") != "missing"]
     if there and len(there) < len(outputs):
@@ -67,10 +67,10 @@ def outputs_missing(outputs: Sequence[Path]) -> bool:
 
 
 def check_folder(path: Path) -> None:
-    """Refuse an output that cannot be a folder for results.
+    """Refuse an output that cannot be a folder.
 
     Raises:
-        UsageError: it is a file, or would be a folder with a file's name.
+        UsageError: it is a file, or a new folder with the suffix of a file.
     """
     there = path_kind(path, "output")
     if there == "file":
@@ -80,7 +80,7 @@ def check_folder(path: Path) -> None:
 
 
 def prepare_output(folder: Path) -> None:
-    """Make the output folder, and see that files can be written there.
+    """Make the output folder, and check that files can be written to it.
 
     Raises:
         UsageError: it cannot be made or written to.
@@ -96,7 +96,7 @@ def prepare_output(folder: Path) -> None:
 
 
 def identity_of(path: Path) -> tuple[int, int] | None:
-    """Return what makes a file or folder the same under all of its names; None where there is none."""
+    """Return what identifies a file or folder under all of its names; None if it does not exist."""
     try:
         status = path.stat()
     except OSError:
@@ -105,6 +105,6 @@ def identity_of(path: Path) -> tuple[int, int] | None:
 
 
 def spelling_of(path: Path) -> str:
-    """Return a path's spelling such that two paths that name one file are equal, also before it exists."""
+    """Normalize a path so that two paths to the same file are equal, even before it exists."""
     key = os.path.realpath(path)
     return key.casefold() if sys.platform in {"win32", "darwin"} else key

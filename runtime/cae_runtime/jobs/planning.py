@@ -1,4 +1,4 @@
-"""Which file becomes which: sources to outputs, settled and checked before any image is opened."""
+"""Plans which source becomes which output, and checks this before any image is opened."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ _TABLES = frozenset({".csv", ".npz", ".npy", ".json"})
 
 @dataclass(frozen=True)
 class Job:
-    """One image or video to clean: where it is, and where the result goes."""
+    """One image or video to clean: its source and its output."""
 
     source: Path
     output: Path
 
     @property
     def video(self) -> bool:
-        """Whether it is a video; the output's name tells."""
+        """Whether it is a video, by the output's name."""
         return is_video(self.output)
 
     @property
     def partial(self) -> Path:
-        """Where what was done of a video goes when the work is interrupted."""
+        """Where the finished part of a video goes if the work is interrupted."""
         return partial_of(self.output)
 
 
 @dataclass(frozen=True)
 class Unreadable:
-    """A file or folder below a SOURCE that could not be looked at, or an image of a kind that is not read, and why."""
+    """A file or folder that could not be read, or an image of a kind that is not read, and the reason."""
 
     path: Path
     reason: str
@@ -50,10 +50,10 @@ class Plan:
 
     Attributes:
         jobs: the images and videos, in order.
-        left_out: the files of the walked folders that are no images or videos.
+        left_out: files in the walked folders that are neither images nor videos.
         folder: where the outputs go.
-        names_file: the only output was named in full.
-        unreadable: what could not be looked at in the walked folders, and images there of kinds that are not read.
+        names_file: the only output was given as a file name.
+        unreadable: paths in the walked folders that could not be read, and images of kinds that are not read.
     """
 
     jobs: tuple[Job, ...]
@@ -66,21 +66,21 @@ class Plan:
 def make_plan(
     sources: Sequence[Path], out: Path, *, suffix: str = "", ext: str | None = None, out_is_folder: bool = False
 ) -> Plan:
-    """Find the images and videos and name their outputs; nothing is written.
+    """Find the images and videos and name their outputs; writes nothing.
 
     Args:
         sources: files and folders; folders are walked, and mirrored into `out`.
-        out: a file when `sources` is one file and `out` ends like an image or a video; else a folder.
+        out: a file if `sources` is one file and `out` has the suffix of an image or video; otherwise a folder.
         suffix: added to the stem of each output.
         ext: suffix of the outputs, `.png` of the images or `.mkv` of the videos; None keeps that of each source.
-        out_is_folder: `out` is a folder, whatever its name ends in (it was typed with a / at its end).
+        out_is_folder: `out` is a folder, whatever its suffix (it was given with a trailing slash).
 
     Returns:
         The plan.
 
     Raises:
-        UsageError: a source is missing, cannot be looked at or has nothing to clean, `out` is a file's name where a
-            folder's is needed, or of another kind, or an output would overwrite a source or another output.
+        UsageError: a source is missing, cannot be read or has nothing to clean; `out` names a file where a folder is
+            needed, or another kind of file; or an output would overwrite a source or another output.
     """
     folders = [_source_is_folder(source) for source in sources]
     if not out_is_folder and _names_a_file(out, one_file=len(sources) == 1 and not folders[0]):
@@ -128,18 +128,18 @@ def find_pictures(
     name_of: Callable[[Path], str] | None = None,
     leave_out: bool = True,
 ) -> Plan:
-    """As `make_plan` with a folder as `out`, but outputs are not compared with each other or with the sources.
+    """Like `make_plan` with a folder as `out`, but outputs are not compared with each other or with the sources.
 
     Args:
         sources: files and folders.
         out: the folder that sources are mirrored into.
         suffix: as in `make_plan`.
         ext: as there.
-        name_of: from a source to its output's name, in place of the two.
-        leave_out: whether `out`, where it lies below a source, is not walked.
+        name_of: returns a source's output name; replaces `suffix` and `ext`.
+        leave_out: whether to skip `out` if it lies inside a source.
 
     Raises:
-        UsageError: a source is missing, cannot be looked at or has nothing to clean.
+        UsageError: a source is missing, cannot be read or has nothing to clean.
     """
 
     def output_of(source: Path, below: Path) -> Path:
@@ -167,16 +167,16 @@ def find_pictures(
         left_out += [path for path in files if not is_picture(path) and not is_other_picture(path)]
         walked.update(found)
         jobs |= dict.fromkeys(Job(path, output_of(path, path.relative_to(source))) for path in found)
-    if suffix or name_of:  # photo_clean.jpg beside photo.jpg is what an earlier call has made of it
+    if suffix or name_of:  # photo_clean.jpg beside photo.jpg is an output of an earlier call
         made = {spelling_of(path) for job in jobs for path in (job.output, job.partial)}
         jobs = {job: None for job in jobs if job.source not in walked or spelling_of(job.source) not in made}
     return Plan(tuple(jobs), tuple(left_out), out, unreadable=tuple(unreadable))
 
 
 def _walk(folder: Path, left_alone: object, unreadable: list[Unreadable]) -> Iterator[Path]:
-    """Yield the files below a folder in order, without hidden ones and systems'; links are followed, not in circles.
+    """Yield the files below a folder in order, without hidden and system files; follows links, but not in circles.
 
-    What cannot be looked at goes into `unreadable`.
+    What cannot be read is added to `unreadable`.
 
     Raises:
         UsageError: the folder that the walk starts from cannot be read.
@@ -184,7 +184,7 @@ def _walk(folder: Path, left_alone: object, unreadable: list[Unreadable]) -> Ite
     try:
         opened = [
             (identity_of(folder), iter(sorted(folder.iterdir())))
-        ]  # the folders from the first to the present one
+        ]  # the folders from the first to the current one
     except OSError as e:
         raise UsageError(f"source folder {str(folder)!r} cannot be read: {e.strerror}") from e
     while opened:
@@ -207,7 +207,7 @@ def _walk(folder: Path, left_alone: object, unreadable: list[Unreadable]) -> Ite
 
 
 def _mode_of_entry(entry: Path, unreadable: list[Unreadable]) -> int:
-    """Return the mode of what is in a walked folder; 0 where it is left out, or goes into `unreadable`."""
+    """Return the mode of an entry of a walked folder; 0 if it is left out or added to `unreadable`."""
     if entry.name.startswith(".") or entry.name.casefold() in OF_SYSTEMS:
         return 0
     try:
@@ -225,14 +225,14 @@ def _mode_of_entry(entry: Path, unreadable: list[Unreadable]) -> int:
 
 
 def refuse_overwriting(jobs: Sequence[Job], further: Sequence[Path] = ()) -> None:
-    """Refuse outputs that are a source, by whatever name, and outputs that two sources share.
+    """Refuse outputs that are a source under any name, and outputs that two sources share.
 
     Args:
         jobs: all the work.
-        further: outputs that are no job's own.
+        further: outputs that do not belong to a single job.
 
     Raises:
-        UsageError: there is one.
+        UsageError: there is such an output.
     """
     sources = {identity_of(job.source): job.source for job in jobs}
     first: dict[str, Job] = {}

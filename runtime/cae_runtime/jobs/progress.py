@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 class Progress:
-    """A progress bar of the files, and one of the frames of the video that is under way.
+    """A progress bar for the files, and one for the frames of the current video.
 
-    Where stderr is no terminal, a line with the time that is left every ten seconds.
+    If stderr is not a terminal, a line with the remaining time every ten seconds.
 
     Args:
         total: how many files there are.
-        doing: the word before the bar.
+        doing: the verb before the bar.
     """
 
     def __init__(self, total: int, doing: str = "cleaning") -> None:
@@ -51,7 +51,7 @@ class Progress:
             self._bar.stop()
 
     def on_file(self) -> None:
-        """Tell that a file is done."""
+        """Count a finished file."""
         if self._bar is None:
             self._log.on_file()
             return
@@ -59,7 +59,7 @@ class Progress:
         self._bar.update(self._frames, visible=False)
 
     def on_frame(self, video: Path, done: int, total: int | None) -> None:
-        """Tell how many frames of a video are done, and about how many there are."""
+        """Report how many frames of a video are done, and about how many there are."""
         if self._bar is None:
             self._log.on_frame(video, done, total)
             return

@@ -1,4 +1,4 @@
-"""How far the work is, in lines for a log: where stderr is no terminal, a bar cannot be drawn."""
+"""Progress as log lines, for when stderr is not a terminal and a bar cannot be drawn."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _HOUR: Final = 3600
 
 
 class ProgressLog:
-    """Writes a line with the time that is left every ten seconds.
+    """Writes a line with the remaining time every ten seconds.
 
     Args:
         total: how many files there are.
-        doing: the word before the figures.
+        doing: the verb before the figures.
         tell: called with each line.
-        clock: what tells the time, in seconds.
+        clock: returns the time in seconds.
     """
 
     def __init__(
@@ -31,14 +31,14 @@ class ProgressLog:
         self._video: Path | None = None
 
     def on_file(self) -> None:
-        """Tell that a file is done."""
+        """Count a finished file."""
         self._files += 1
         if self._files < self._total and self._is_due():
             left = self._left(self._began, self._files, self._total)
             self._tell(f"{self._doing}: {self._files} of {self._total} files{left}")
 
     def on_frame(self, video: Path, done: int, total: int | None) -> None:
-        """Tell how many frames of a video are done, and about how many there are."""
+        """Report how many frames of a video are done, and about how many there are."""
         if video != self._video:
             self._video, self._video_began = video, self._clock()
         if (total is None or done < total) and self._is_due():

@@ -26,7 +26,7 @@ class Request:
         sources: images and folders; `generate` takes none.
         output: a file or folder, as the task has it.
         overwrite: replace what is there.
-        batch: patches a call of the model, or None.
+        batch: patches per call of the model, or None.
         overlap: pixels shared by neighbouring patches, or None.
         per_patch: `encode`: a row a patch.
         count: `generate`: how many pictures, or None.

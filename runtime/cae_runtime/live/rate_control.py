@@ -1,4 +1,4 @@
-"""Holds a frame rate: steps down to cheaper models when the machine is too slow, and back up when it can."""
+"""Holds a frame rate: steps down to cheaper models when the machine is too slow, and back up when possible."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Final
 from cae_runtime.tasks.restore import Restorer
 
 _LADDERS: Final = (("denoise", "denoise-int8", "denoise-fast-int8"), ("denoise-fast", "denoise-fast-int8"))
-_SEEN: Final = 10  # frames that a decision rests on
-_ROOM: Final = 0.85  # of a frame's time that the model above must leave untouched
-_WAIT_FIRST, _WAIT_LONGEST = 4.0, 60.0  # seconds before a step up; doubled by each that had to be taken back
+_SEEN: Final = 10  # frames that a decision is based on
+_ROOM: Final = 0.85  # share of the time budget that a better model must leave free
+_WAIT_FIRST, _WAIT_LONGEST = 4.0, 60.0  # seconds before a step up; doubled each time a step up fails
 
 
 def fallback_models(model: str) -> list[str]:
-    """Return a model and the packaged ones that are cheaper, best first; a file has none that is known."""
+    """Return a model and the cheaper packaged ones, best first; for a file just the file."""
     for names in _LADDERS:
         if model in names:
             return list(names[names.index(model) :])
@@ -29,15 +29,15 @@ class RateController:
 
     Args:
         models: from the best to the cheapest.
-        budget: seconds a frame may take; None never changes the model.
+        budget: seconds per frame; None never changes the model.
         opener: opens a model by its name.
-        clock: what tells the time, in seconds.
+        clock: returns the time in seconds.
 
     Attributes:
         restorer: the model to use now.
         model: its name.
         steps: how often the model was changed.
-        too_slow: frames a second with the cheapest model, where that does not reach the budget; else None.
+        too_slow: frames per second of the cheapest model if even that is over the budget, otherwise None.
     """
 
     def __init__(
@@ -51,9 +51,9 @@ class RateController:
         self._level, self.steps = 0, 0
         self.too_slow: float | None = None
         self._opened: dict[str, Restorer] = {}
-        self._best: dict[int, float] = {}  # the least seconds a frame that each level took
-        self._left_at = 0.0  # seconds a frame that the level above took when it was left
-        self._dearer: dict[int, float] = {}  # how many times as much as each level the one above takes
+        self._best: dict[int, float] = {}  # fewest seconds per frame of each level
+        self._left_at = 0.0  # seconds per frame of the level above when it was left
+        self._dearer: dict[int, float] = {}  # cost of the level above, as a multiple of each level's cost
         self._times: deque[float] = deque(maxlen=_SEEN)
         self._wait, self._since, self._came_up = _WAIT_FIRST, clock(), False
         self.restorer = self._open()
@@ -65,7 +65,7 @@ class RateController:
 
     @property
     def target(self) -> float:
-        """Frames a second that are to be held; 0 where the model never changes."""
+        """Frames per second to hold; 0 if the model never changes."""
         return 1 / self._budget if self._budget else 0.0
 
     @property
@@ -79,12 +79,12 @@ class RateController:
         return self._level > 0
 
     def begin(self, measure: Callable[[Restorer], float], enough: float | None = None) -> float:
-        """Go down to the best model that keeps within the budget; return the seconds that a frame takes with it.
+        """Step down to the best model within the budget; return its seconds per frame.
 
         Args:
-            measure: tells how long a frame takes with a model.
-            enough: the budget where no model keeps within the first; None keeps that. Then the best model within this
-                one is taken, or the cheapest.
+            measure: returns the seconds per frame of a model.
+            enough: a second budget, used if no model keeps within the first; None: none. Then the best model within it
+                is taken, or the cheapest.
         """
         cheapest = len(self._models) - 1
         while (seconds := self._measured(measure)) > _ROOM * (self._budget or seconds) and self._level < cheapest:
@@ -99,7 +99,7 @@ class RateController:
         return self._best[self._level]
 
     def _measured(self, measure: Callable[[Restorer], float]) -> float:
-        """Return how long a frame takes with the model in use, and keep it for later decisions."""
+        """Measure the seconds per frame of the model in use, and keep them for later decisions."""
         level = self._level
         seconds = self._best[level] = min(measure(self.restorer), measure(self.restorer))  # the first is slower
         if level:
@@ -107,7 +107,7 @@ class RateController:
         return seconds
 
     def took(self, seconds: float) -> bool:
-        """Take note of what a frame took in all, and return whether the model was changed."""
+        """Record the total time of a frame, and return whether the model was changed."""
         self._times.append(seconds)
         if self._budget is None or len(self._times) < _SEEN:
             return False
@@ -124,7 +124,7 @@ class RateController:
             self._go(+1)
             return True
         if level > 0 and stayed >= self._wait:
-            # Both were seen at some load: the first at one that may have passed meanwhile, the second at two.
+            # Both times were measured under load: the first under a load that may be over, the second under two.
             dearer = min(self._dearer[level], self._best[level - 1] / self._best[level])
             if typical * dearer < _ROOM * self._budget:
                 self._go(-1)

@@ -1,4 +1,4 @@
-"""A recording of what is seen live: a video of constant rate that keeps step with the clock."""
+"""Records the live picture: a video of constant rate that follows the clock."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from cae_shared.temporary import discard, temporary_beside
 SUFFIXES: Final = {".mp4": "mp4v", ".m4v": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "MJPG"}
 _DEFAULT_RATE: Final = 30.0
 _RATES: Final = (1.0, 120.0)
-_GAP_MAX: Final = 2.0  # seconds without a frame that are recorded; longer ones are cut to it
+_GAP_MAX: Final = 2.0  # longest gap in seconds; longer ones are shortened to this
 
 
 class Recorder:
-    """Writes frames as they come; each is repeated until the next one, so that the recording keeps step with the clock.
+    """Writes frames as they arrive; each is repeated until the next one, so that the recording follows the clock.
 
     The file appears whole or not at all.
 
     Args:
         path: the file; its suffix chooses the format.
-        rate: frames a second, or None for 30.
-        overwrite: whether a file of that name is replaced, when the recording is whole.
+        rate: frames per second, or None for 30.
+        overwrite: whether to replace an existing file when the recording is complete.
 
     Attributes:
         path: the file.
         frames: frames written.
 
     Raises:
-        UsageError: the suffix is none of those that can be written, or the file exists.
+        UsageError: the suffix is not supported, or the file exists.
     """
 
     def __init__(self, path: Path, rate: float | None, overwrite: bool = False) -> None:
@@ -52,8 +52,8 @@ class Recorder:
         """Add a frame.
 
         Args:
-            frame: uint8 (H, W, 3), BGR; of another size than the first, it is fitted into it.
-            time: when it was captured, in seconds of any clock; not before the last one's.
+            frame: uint8 (H, W, 3), BGR; if its size differs from the first, it is fitted into that.
+            time: when it was captured, in seconds of any clock; not decreasing.
 
         Raises:
             ImageError: the file cannot be written.
@@ -74,7 +74,7 @@ class Recorder:
             self.frames += 1
 
     def close(self) -> None:
-        """Finish the file and give it its name; without a frame there is none.
+        """Close the file and rename it to its final name. No file is written if no frame was added.
 
         Raises:
             ImageError: it cannot be written, as on a full disk.
@@ -86,7 +86,7 @@ class Recorder:
         try:
             if not _plays(self._partial, self.frames):
                 raise ImageError(f"recording {str(self.path)!r} could not be written whole: is the disk full?")
-            while self.path.exists() and not self._overwrite:  # by now: another program's
+            while self.path.exists() and not self._overwrite:  # created by another program meanwhile
                 self.path = self.path.with_stem(f"{self.path.stem}-2")
             self._partial.replace(self.path)
         except OSError as e:
@@ -110,10 +110,10 @@ class Recorder:
 
 
 def check_path(path: Path, overwrite: bool = False) -> None:
-    """Refuse a name that no recording can have.
+    """Refuse an invalid name for a recording.
 
     Raises:
-        UsageError: its suffix is no video's, or there is such a file that is not to be replaced, or a folder.
+        UsageError: its suffix is not supported, or it exists and must not be replaced, or is a folder.
     """
     if path.suffix.lower() not in SUFFIXES:
         raise UsageError(f"recording {str(path)!r}: the name must end in {', '.join(SUFFIXES)}")
@@ -124,7 +124,7 @@ def check_path(path: Path, overwrite: bool = False) -> None:
 
 
 def _plays(path: Path, frames: int) -> bool:
-    """Whether a file that was written has its frames; OpenCV does not tell when writing fails."""
+    """Whether a written file contains its frames; OpenCV does not report failed writes."""
     reader = cv2.VideoCapture(str(path))
     try:
         return bool(reader.read()[0]) and reader.get(cv2.CAP_PROP_FRAME_COUNT) >= frames

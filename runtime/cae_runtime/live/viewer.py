@@ -1,4 +1,4 @@
-"""The live window as the user meets it: pictures in, keys and mouse out, each with its effect on the view."""
+"""The live window: shows pictures, and turns keys and mouse into changes of the view."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cae_runtime.io.image_files import write_file
 from cae_runtime.live.overlay import View, compose, place
 from cae_runtime.live.window import CLOSED, Window
 
-_SIDE_MAX: Final = (1280, 960)  # of the window to begin with
+_SIDE_MAX: Final = (1280, 960)  # initial window size
 _MESSAGE_SECONDS: Final = 3.0
 
 
@@ -21,7 +21,7 @@ class Screen:
     """A window with a view.
 
     Args:
-        view: what is to be seen; keys and mouse change it.
+        view: what is shown; keys and mouse change it.
         size: width and height of the frames.
     """
 
@@ -36,17 +36,17 @@ class Screen:
         self._drawn = ""
 
     def show(self, original: FrameArray, cleaned: FrameArray, lines: list[str]) -> None:
-        """Show a frame, uint8 (H, W, 3), BGR, before and after, and the overlay's lines."""
+        """Show a frame before and after cleaning, uint8 (H, W, 3), BGR, and the overlay's lines."""
         self._pair, self._lines = (original, cleaned), lines
         self._draw()
 
     def refresh(self) -> None:
-        """Draw the same frame again where the view or the window has changed since."""
+        """Draw the same frame again if the view or the window has changed."""
         if self._pair and self._drawn != self._state():
             self._draw()
 
     def commands(self) -> list[str]:
-        """Return what the keys pressed since ask of others: `end`, `record`, `snapshot`; do the rest."""
+        """Handle the keys pressed since the last call; return actions for the caller: `end`, `record`, `snapshot`."""
         view, wanted = self._view, []
         for key in self._window.poll():
             if key in ("q", "esc", CLOSED):
@@ -70,7 +70,7 @@ class Screen:
         return wanted
 
     def snapshot(self, cleaned: Path) -> tuple[Path, Path]:
-        """Save what is shown as PNG files, NAME-original.png beside NAME-cleaned.png; return both names.
+        """Save the shown frame as NAME-original.png and NAME-cleaned.png; return both names.
 
         Raises:
             ImageError: they cannot be written.

@@ -24,7 +24,7 @@ class Generator:
     Args:
         model: the path of a file that `cae-export --part decoder` wrote, or an opened one.
         provider: as `cae_runtime.Restorer` takes it.
-        threads: as there.
+        threads: as `Restorer` takes it.
         batch: codes a call of the model; None takes 32, four times as many on a GPU.
         color: channel order of the pictures, `bgr` as OpenCV writes them, or `rgb`.
 
@@ -33,8 +33,8 @@ class Generator:
 
     Raises:
         ModelError: the model cannot be used, or its task is not `generate`.
-        ProviderError: the provider that was named is not there or did not start.
-        UsageError: an argument is not as listed above (where its type is another, a TypeError too).
+        ProviderError: the named provider is not available or did not start.
+        UsageError: an argument is not as listed above (also a TypeError if its type is wrong).
     """
 
     def __init__(

@@ -36,7 +36,7 @@ class Inpainter:
         model: a file that `cae-export` wrote, an open session, or a `Restorer`. With a `Restorer`, the other arguments
             must keep their defaults.
         provider: as `Restorer` takes it.
-        threads: as there.
+        threads: as `Restorer` takes it.
         batch: as there.
         overlap: pixels shared by neighboring patches; None takes half a patch, or the model's recommendation if that is
             more, so that every pixel of a hole is seen with its surroundings. A `Restorer` keeps the overlap it was
@@ -51,7 +51,7 @@ class Inpainter:
     Raises:
         ModelError: the model cannot be used, or was not trained to fill holes.
         ProviderError: as `Restorer` raises it.
-        UsageError: an argument is not as listed above (where its type is another, a TypeError too).
+        UsageError: an argument is not as listed above (also a TypeError if its type is wrong).
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class Inpainter:
         Raises:
             ImageError: the mask is none of the above (where its dtype is another, a TypeError too), or covers the whole
                 image; or as `Restorer` raises it.
-            ProviderError: the provider failed while it ran.
+            ProviderError: the provider failed while running.
             UsageError: the inpainter was closed.
         """
         check_image(image)

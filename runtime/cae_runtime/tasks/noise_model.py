@@ -1,14 +1,14 @@
-"""The noise of a single picture, measured from its flattest parts: a variance that grows with the signal.
+"""Measures the noise of a single picture in its flattest parts: a variance that grows with the signal.
 
 A sensor adds read noise, which is the same everywhere, and shot noise, whose variance is the gain times the signal
 (Foi et al., "Practical Poissonian-Gaussian noise modeling", IEEE TIP 17, 2008):
 
     variance(v) = variance_at_black + gain * (v - black)
 
-What is measured in each cell of 12x12 pixels is the energy of a Laplacian (Immerkaer, "Fast noise variance estimation",
-CVIU 64, 1996). Texture only adds to it, so of cells of similar brightness the least energetic count. Noise that
-neighboring pixels share, as after demosaicing, hides from the Laplacian; the same measure on a copy of half the size
-says by how much.
+Each cell of 12x12 pixels is measured by the energy of a Laplacian (Immerkaer, "Fast noise variance estimation", CVIU
+64, 1996). Texture only adds energy, so among cells of similar brightness those with the least energy count. The
+Laplacian misses noise that neighboring pixels share, as after demosaicing; the same measure on a half-size copy shows
+how much.
 """
 
 from __future__ import annotations
@@ -25,20 +25,23 @@ Floats = NDArray[np.float32]
 Plane = NDArray[Any]  # (H, W), one channel of a picture
 
 _CELL: Final = 12  # pixels
-_FEWEST: Final = 16  # cells, for a picture to be measured
-_BINS: Final = 8  # of brightness, with as many cells each
+_FEWEST: Final = 16  # cells that a picture needs to be measured
+_BINS: Final = 8  # bins of brightness, with equally many cells
 _FEWEST_IN_BIN: Final = 24
-_LOW: Final = 0.05  # the share of a bin's cells with the least energy
-_LOW_OF_NOISE: Final = 0.677  # what the largest of these has, in white noise, of the mean energy
-_LOW_OF_RATIO: Final = 0.43  # the same for the energy at half the size over the one at full size
+_LOW: Final = 0.05  # share of a bin's cells, those with the least energy
+_LOW_OF_NOISE: Final = 0.677  # for white noise: the largest of these energies divided by the mean
+_LOW_OF_RATIO: Final = 0.43  # the same for the ratio of energies at half and full size
 _LAPLACE: Final = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
 _LAPLACE_ENERGY: Final = 36
-_SHARED: Final = 2.5, 100.0  # ratios from here on mean noise that neighbors share; less may be texture; and the most
+_SHARED: Final = (
+    2.5,
+    100.0,
+)  # ratios from the first on mean noise that neighbors share, less may be texture; largest ratio
 _TILES: Final = 5  # along each side of a large picture
 _TILE: Final = 8 * _CELL + 2
-_SMALL: Final = 2**18  # pixels: a picture up to here is measured whole
-_GROWTH: Final = 0.3  # of the variance from the darkest to the brightest bin; less may be chance
-_DARKEST_SHARE: Final = 0.25  # below black the variance falls no lower than to this share of the one at black
+_SMALL: Final = 2**18  # pixels: pictures up to this size are measured completely
+_GROWTH: Final = 0.3  # growth of the variance from the darkest to the brightest bin; less may be chance
+_DARKEST_SHARE: Final = 0.25  # below black the variance never falls under this share of that at black
 
 
 @dataclass(frozen=True)
@@ -46,9 +49,9 @@ class NoiseModel:
     """The noise of one channel, in the picture's own steps.
 
     Attributes:
-        black: the value where `variance` holds; the darkest that was measured.
+        black: the value at which `variance` holds; the darkest measured one.
         variance: variance at `black`, above 0.
-        gain: by how much the variance grows a step of brightness, 0 or more.
+        gain: growth of the variance per step of brightness, 0 or more.
     """
 
     black: float
@@ -56,15 +59,15 @@ class NoiseModel:
     gain: float
 
     def deviation(self, value: float) -> float:
-        """Standard deviation of the noise where the picture has this value."""
+        """Standard deviation of the noise at this value."""
         return float(max(self.variance + self.gain * (value - self.black), self.variance * _DARKEST_SHARE) ** 0.5)
 
     def stabilized(self, values: Plane) -> NDArray[np.float64]:
         """Values on a scale where the standard deviation of the noise is 1 everywhere, 0 at black.
 
-        The square root of Anscombe, written so that it also holds without gain: with d = v - black,
-        2 d / (sqrt(variance + gain d) + sqrt(variance)). Where the variance would fall below a quarter of that at black
-        the curve goes on as its tangent.
+        The square root of Anscombe, written so that it also holds without gain: with d = v - black, 2 d /
+        (sqrt(variance + gain d) + sqrt(variance)). Where the variance would fall below a quarter of that at black, the
+        curve continues as its tangent.
         """
         distance = np.asarray(values, np.float64) - self.black
         root, lowest = self.variance**0.5, self._lowest()
@@ -91,7 +94,7 @@ class NoiseModel:
         return values, deviation
 
     def _lowest(self) -> tuple[float, float]:
-        """Where the square root ends: the distance from black, and the same on the stabilized scale."""
+        """The point where the square root ends: its distance from black, and the same on the stabilized scale."""
         if self.gain == 0:
             return -1e9, -1e9
         root, share = self.variance**0.5, _DARKEST_SHARE
@@ -101,21 +104,21 @@ class NoiseModel:
 def measured_noise(
     shape: tuple[int, ...], plane: Callable[[slice, slice], Plane], white: int, hidden: Plane | None = None
 ) -> tuple[NoiseModel, float] | None:
-    """Measure the noise of one channel; of a large picture 25 tiles are looked at.
+    """Measure the noise of one channel; in large pictures 25 tiles are measured.
 
     Args:
         shape: the picture's, (H, W, ...).
-        plane: rows and columns -> the channel's values there, shape (h, w).
-        white: the largest value that there can be.
+        plane: returns the channel's values at rows and columns, shape (h, w).
+        white: the largest possible value.
         hidden: bool (H, W), true where pixels do not count; None: all do.
 
     Returns:
-        The noise, and the median brightness of what was looked at; None where the picture is too small, or nothing in
-        it varies.
+        The noise, and the median brightness of the measured pixels; None if the picture is too small or nothing in it
+        varies.
     """
     found = [_cells(plane(*tile), white, None if hidden is None else hidden[tile]) for tile in _tiles(*shape[:2])]
     brightness, energy, ratio, whole = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    if whole.sum() >= _FEWEST:  # cells that are cut off at black or white have too little noise
+    if whole.sum() >= _FEWEST:  # cells that are clipped at black or white show too little noise
         brightness, energy, ratio = brightness[whole], energy[whole], ratio[whole]
     varies = energy > 0
     brightness, energy, ratio = brightness[varies], energy[varies], ratio[varies]
@@ -176,7 +179,7 @@ def _lowest(values: Floats) -> float:
 
 
 def _fitted(at: NDArray[np.float64], variances: NDArray[np.float64]) -> NoiseModel:
-    """The line below which few bins lie: texture lifts a bin, and nothing but chance lowers it.
+    """The line below which few bins lie: texture raises a bin, and only chance lowers it.
 
     Of the lines through two bins, and the level ones through one, that with the least quantile loss of the logarithm.
     """

@@ -1,4 +1,4 @@
-"""What a user should know about how one picture was cleaned."""
+"""Notes for the user on how one picture was cleaned."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 
 from numpy.typing import NDArray
 
-_AT_ONCE: Final = 2**14  # pixels that are looked at for a third value
+_AT_ONCE: Final = 2**14  # pixels per search for a third value
 
 
 @dataclass(frozen=True)
@@ -16,9 +16,9 @@ class Note:
     """One remark about one picture.
 
     Attributes:
-        kind: `stretched` before it was cleaned, as its noise is faint; `left` as it was, as stretching does not help;
-            `two values`, or one, are all that it has.
-        text: the remark, which goes after the picture's name.
+        kind: `stretched`: its faint noise was scaled up for cleaning; `left`: unchanged, since stretching does not
+            help; `two values`: it has only one or two values.
+        text: the remark, to follow the picture's name.
     """
 
     kind: Literal["stretched", "left", "two values"]
@@ -29,7 +29,7 @@ Tell = Callable[[Note], None]
 
 
 def faint_noise(deviation: float, helped: bool) -> Note:
-    """Return the note on a 16-bit picture whose noise has this deviation, in its own steps, and was too faint."""
+    """Return the note on a 16-bit picture with too faint noise of this deviation, in steps of the picture."""
     noise = f"its noise (sigma {deviation:.3g} of 65535) is fainter than what the model was trained for"
     if helped:
         return Note("stretched", f"{noise}: it was stretched, cleaned and put back")
@@ -37,7 +37,7 @@ def faint_noise(deviation: float, helped: bool) -> Note:
 
 
 def few_values(image: NDArray[Any]) -> Note | None:
-    """Return the note on a picture (H, W, C) that has one color, or two: None at the first pixel with a third."""
+    """Return the note on a picture (H, W, C) of only one or two colors; None if it has more."""
     first = image[0, 0]
     second = None
     rows = max(1, _AT_ONCE // image.shape[1])

@@ -23,41 +23,42 @@ from cae_runtime.tasks.notes import Tell, faint_noise, few_values
 from cae_runtime.tasks.stretch import PutBack, stretch_for
 from cae_runtime.tasks.transparent_pixels import filled, hidden_pixels
 
-UNCORRUPTED: Final = "none"  # `degradation` of a plain autoencoder
+UNCORRUPTED: Final = "none"  # the degradation of a plain autoencoder
 _COLORS: Final = 3
 
 
 class Restorer:
     """Cleans images with a model of task `restore`.
 
-    Several threads may call one at once. `with Restorer() as restore` ends its threads and closes the model at the end;
-    so does dropping it. A forked child starts threads and model anew.
+    Several threads may call it at the same time. `with Restorer() as restore` ends its threads and closes the model at
+    the end; so does dropping the object. A forked child process restarts threads and model.
 
-    A model of 3 channels sees grey three times and the mean of its answer counts. One of 1 channel cleans the luminance
-    of colours (ITU-R BT.601), and what it changes there is added to each: their differences, the chroma, stay.
+    A model of 3 channels sees a gray image as three equal channels; the mean of its output is used. A model of 1
+    channel cleans the luminance of color images (ITU-R BT.601) and adds the change to each channel, so the chroma
+    stays.
 
     Args:
-        model: the name of a packaged model, the path of a file that `cae-export` wrote, or an opened one (`provider`
-            and `threads` are its own then).
-        provider: `auto`, `cpu`, `cuda`, `cuda:1`, ... ; one that is named is used or it is an error.
-        threads: threads of the CPU provider; None takes all the CPUs that this process may use.
-        batch: patches a call of the model, 1 or more; None takes 32 of 32x32 pixels, fewer of larger ones (on a GPU
-            four times as many). On a CPU the result does not depend on it (with
-            a model that has linear layers, as vae, but for a rounding).
+        model: the name of a packaged model, the path of a file that `cae-export` wrote, or an open session (with its
+            own `provider` and `threads`).
+        provider: `auto`, `cpu`, `cuda`, `cuda:1`, ... ; a named provider is used, or an error is raised.
+        threads: threads of the CPU provider; None: one for each CPU that this process may use.
+        batch: patches per call of the model, 1 or more; None takes 32 of 32x32 pixels, fewer of larger ones (four times
+            as many on a GPU). On a CPU the result does not depend on it (except for rounding in models with linear
+            layers, such as vae).
         overlap: pixels shared by neighbouring patches, 0..patch-1; None takes the model's recommendation.
         color: channel order of the arrays, `bgr` as OpenCV reads them, or `rgb`.
-        stretch: clean 16-bit images whose noise is fainter than what the model was trained for on a scale where it is
-            not (see `cae_runtime.tasks.stretch`).
-        pin_threads: keep each thread on a CPU of its own where they take all CPUs of this process, as `cae-run` does:
-            it gains some milliseconds after a pause, and slows down a second model, or other work, in the same process.
+        stretch: scale up 16-bit images whose noise is fainter than the model was trained for (see
+            `cae_runtime.tasks.stretch`).
+        pin_threads: pin each thread to its own CPU if there is one per CPU of this process, as `cae-run` does. This
+            saves some milliseconds after a pause, and slows down a second model or other work in the same process.
 
     Attributes:
-        batch: patches a call of the model.
+        batch: patches per call of the model.
 
     Raises:
         ModelError: the model cannot be used, or its task is not `restore`.
-        ProviderError: the provider that was named is not there or did not start.
-        UsageError: an argument is not as listed above (where its type is another, a TypeError too).
+        ProviderError: the named provider is not available or did not start.
+        UsageError: an argument is not as listed above (also a TypeError if its type is wrong).
     """
 
     def __init__(
@@ -89,19 +90,19 @@ class Restorer:
         self.close()
 
     def close(self) -> None:
-        """End the threads, and close the model unless it was passed in open; used afterwards, it is a `UsageError`."""
+        """End the threads, and close the model unless you passed in an open session; later use raises `UsageError`."""
         for each in self._closes:
             each.close()
 
     def for_color(self, color: Literal["bgr", "rgb"]) -> Restorer:
-        """Return a restorer for another channel order, of the same model and threads, which this one closes."""
+        """Return a restorer for another channel order that shares model and threads; this one closes them."""
         return self._varied(_bgr=checked_color(color))
 
     def for_holes(self) -> Restorer:
-        """Return a restorer with the overlap that filling holes needs, of the same model and threads.
+        """Return a restorer with the overlap for filling holes that shares model and threads.
 
-        Unless another was named, it is half a patch, or more where the model wants it: so every pixel of a hole is seen
-        together with what surrounds it.
+        Unless an overlap was given, it is half a patch, or the model's recommendation if that is more, so that every
+        pixel of a hole is seen with its surroundings.
         """
         wide = max(self.spec.overlap, self.spec.patch // 2)
         return self if self._overlap_is_named else self._varied(_overlap=wide)
@@ -113,17 +114,17 @@ class Restorer:
 
     @property
     def session(self) -> Session:
-        """The opened model."""
+        """The open session."""
         return self._session
 
     @property
     def spec(self) -> ModelSpec:
-        """What the model's file says about itself."""
+        """The metadata of the model file."""
         return self._session.spec
 
     @property
     def provider(self) -> str:
-        """Full name of the onnxruntime provider that is really in use."""
+        """Full name of the onnxruntime provider in use."""
         return self._session.provider
 
     @property
@@ -133,7 +134,7 @@ class Restorer:
 
     @property
     def remarks(self) -> list[str]:
-        """Lines that a user should see first: which provider `auto` chose, and what the model is not made for."""
+        """Messages to show first: the provider that `auto` chose, and warnings about the model."""
         lines = [f"provider: {self.provider_note}"] if self._session.provider_was_chosen else []
         if slow := fp16_note(self.spec.precision, self.provider):
             lines.append(slow)
@@ -153,25 +154,25 @@ class Restorer:
     def __call__(self, image: Image, *, strength: float = 1.0, tell: Tell | None = None) -> Image:
         """Clean an image.
 
-        The image is worked through in horizontal bands: beside the result, memory for two rows of patches a thread is
-        used (more where patches overlap by more than half; of a stretched image, an eighth of it too).
+        The image is processed in horizontal bands: besides the result, it needs memory for two rows of patches per
+            thread (more if patches overlap by more than half; for a stretched image also an eighth of it).
 
-        Pixels of alpha 0 come back as they are. While the others are cleaned they continue what is
-        visible next to them, as a mirror would.
+        Pixels of alpha 0 are returned unchanged. While the others are cleaned, they are replaced by mirrored visible
+        ones.
 
         Args:
             image: uint8 or uint16, shape (H, W), (H, W, 1), (H, W, 2) grey and alpha, (H, W, 3) colour, or (H, W, 4)
                 colour and alpha, in the order of `color`. Never modified.
             strength: s in 0..1; the result is input + s * (output - input), and 0 returns an exact copy.
-            tell: called with what a user should know about this image.
+            tell: called with each note about this image.
 
         Returns:
             A new array of the same shape and dtype. Alpha is the input's, bit for bit; grey stays grey.
 
         Raises:
-            ImageError: the array's dtype or shape is none of the above, or the model answers it with NaN or infinity.
+            ImageError: the array's dtype or shape is none of the above, or the model's output has NaN or infinity.
             ModelError: the model's output patches do not have the size of its input.
-            ProviderError: the provider failed while it ran, such as for lack of memory.
+            ProviderError: the provider failed while running, for example for lack of memory.
             UsageError: `strength` is outside 0..1, or the restorer was closed.
         """
         check_image(image)
@@ -193,7 +194,7 @@ class Restorer:
     def _clean(
         self, image: Image, result: Image, strength: float, hidden: NDArray[np.bool_] | None, tell: Tell | None
     ) -> None:
-        """Clean (H, W, 1 or 3) colors or gray into `result`; what it holds where pixels are hidden does not matter."""
+        """Clean (H, W, 1 or 3) color or gray into `result`; hidden pixels are undefined."""
 
         def rows(first: int, end: int) -> Image:
             return image[first:end] if hidden is None else filled(image, hidden, first, end, self.spec.patch)

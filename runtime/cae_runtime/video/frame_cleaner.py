@@ -1,4 +1,4 @@
-"""One frame of a video or a camera cleaned: averaged over time, through the network, blended with the frame itself."""
+"""Cleans one frame of a video or camera: temporal filter, network, and blending with the original frame."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from cae_runtime.video.temporal_filter import TemporalFilter
 class FrameCleaner:
     """Cleans the frames of one video in turn.
 
-    It is called with what cleans a frame, a `Restorer` or a function, which may be another each time.
+    Each call gets a `Restorer` or a function that cleans a frame; it may be a different one each time.
 
     Args:
-        temporal: whether what stands still is averaged over time before the network.
+        temporal: whether static regions are averaged over time before the network.
     """
 
     def __init__(self, temporal: bool) -> None:
         self._average = TemporalFilter() if temporal else None
 
     def __call__(self, restorer: Callable[[FrameArray], Image], frame: FrameArray) -> FrameArray:
-        """Return the next frame, fully cleaned: uint8 (H, W, 3), BGR, as it came.
+        """Clean the next frame at full strength, uint8 (H, W, 3), BGR, same shape.
 
         Raises:
             ImageError, ModelError, ProviderError: as `Restorer` raises them.
@@ -36,7 +36,7 @@ class FrameCleaner:
 def frame_cleaner(
     restorer: Callable[[FrameArray], Image], strength: float, temporal: bool
 ) -> Callable[[FrameArray], FrameArray]:
-    """Return what is done to each frame of one video; it is called with them in turn, and keeps what it has seen."""
+    """Return a function that cleans the frames of one video in turn; it keeps state between frames."""
     cleaner = FrameCleaner(temporal)
 
     def clean(frame: FrameArray) -> FrameArray:

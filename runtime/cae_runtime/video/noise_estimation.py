@@ -1,7 +1,7 @@
-"""How noisy a video is, found out from its frames: the variance of the noise at each brightness.
+"""Estimates the noise of a video from its frames: the variance of the noise at each brightness.
 
-Everything is measured on frames of half the size, as energies of differences: what they are expected to be does not
-depend on how the noise of neighbouring pixels is correlated, as a camera's is after demosaicing and JPEG.
+Everything is measured on frames of half the size, as energies of differences. Their expected values do not depend on
+the correlation of the noise between neighboring pixels, which cameras cause by demosaicing and JPEG.
 """
 
 from __future__ import annotations
@@ -15,21 +15,24 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 
-CELL: Final = 4  # pixels of a frame of half the size, in each direction; the last ones of a row may be a bit larger
-LEAST: Final = 0.03  # variance: what rounding to 8 bits leaves of a frame of half the size
+CELL: Final = 4  # side of a cell in pixels of a half-size frame; the last cells of a row may be a bit larger
+LEAST: Final = 0.03  # variance of rounding to 8 bits in a half-size frame
 _EDGES: Final = np.array([3, 6, 10, 16, 24, 40, 64, 96, 128, 160, 192, 216, 232, 240, 246, 250, 253])
 _CENTERS: Final = np.convolve([0, *_EDGES, 256], [0.5, 0.5], "valid")  # bins are finer where noise is clipped
 _BIN: Final = np.searchsorted(_EDGES, np.arange(256), side="right").astype(np.uint8)
-_FEWEST: Final = 24  # cells, for a bin to be heard
-_TENTH: Final = 10  # static cells are the ones with the least energy: the lowest tenth is looked at
-# What the lowest tenth of pure noise is of its mean, for energies, their ratio in two bands, the coarse band's, grey's.
+_FEWEST: Final = 24  # cells that a bin needs to count
+_TENTH: Final = 10  # static cells have the least energy: the lowest tenth is used
+# The lowest tenth of pure noise divided by its mean: energies, their ratio in two bands, the coarse band, gray.
 _LOW, _LOW_SMOOTH, _LOW_COARSE, _LOW_COLORS = 0.84, 0.81, 0.5, 0.9
 _LAPLACE: Final = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
 _LAPLACE_ENERGY: Final = 36
 _TEXTURE: Final = 1.1  # the spatial estimate is an upper bound with this slack
 _MOST_SMOOTH, _MOST_COARSE = 5.0, 4.0  # more is motion
-_UP, _DOWN = 0.3, 0.8  # of the way to a new estimate; what moves makes it larger, so it falls faster than it rises
-_UP_SHAPE: Final = 0.15  # the same for the three attributes, which are the camera's and hardly change
+_UP, _DOWN = (
+    0.3,
+    0.8,
+)  # share of the way to a new estimate; motion makes estimates larger, so they fall faster than they rise
+_UP_SHAPE: Final = 0.15  # the same for the three attributes, which depend on the camera and hardly change
 
 
 def cells(values: Floats) -> Floats:
@@ -58,14 +61,14 @@ def gray(values: Floats) -> Floats:
 class NoiseLevel:
     """The noise of a video, measured blindly.
 
-    Successive frames differ by their noise (and motion, which the cells of least energy have the least of). Where
-    everything moves, a Laplacian of one frame is an upper bound (Immerkaer, CVIU 64, 1996), if it is corrected for the
-    smoothness of the noise. Until the first `measure` the variance is the least there is.
+    Successive frames differ by noise and motion; cells of least energy have the least motion. If everything moves, a
+    Laplacian of one frame is an upper bound (Immerkaer, CVIU 64, 1996), corrected for the smoothness of the noise.
+    Before the first `measure` the variance has its lowest value.
 
     Attributes:
-        coarseness: variance of the cells' means over what it would be were the noise white: 1..4.
-        smoothness: variance over what the Laplacian says it is: 1 for white noise, at most 5.
-        colors: as how many colours of independent noise the frames' colours count: 1..3.
+        coarseness: variance of the cell means, divided by its value for white noise: 1..4.
+        smoothness: variance divided by the Laplacian's estimate: 1 for white noise, at most 5.
+        colors: effective number of color channels with independent noise: 1..3.
     """
 
     def __init__(self) -> None:
@@ -74,12 +77,12 @@ class NoiseLevel:
         self._table = np.full(256, LEAST, np.float32)
 
     def measure(self, frame: Floats, before: Floats, brightness: Floats) -> None:
-        """Learn from two successive frames of half the size.
+        """Update the estimate from two successive half-size frames.
 
         Args:
             frame: float32 in 0..255, shape (h, w) or (h, w, 3).
-            before: the frame before it, alike.
-            brightness: means of the cells with as little noise as can be had, as `cells` gives them.
+            before: the previous frame, of the same kind.
+            brightness: means of the cells, with as little noise as possible, as `cells` returns them.
         """
         difference = frame - before
         waves, changes = (cast(Floats, cv2.filter2D(x, cv2.CV_32F, _LAPLACE)) for x in (frame, difference))
@@ -87,7 +90,7 @@ class NoiseLevel:
         temporal, spatial, fine, coarse = (
             around(x, 3).ravel() for x in (energy(difference), energy(waves), energy(changes), coarse * coarse)
         )
-        alive = temporal > 0  # a repeated frame, or a codec that copies blocks, tells nothing
+        alive = temporal > 0  # a repeated frame, or a codec that copies blocks, has no information
         if np.count_nonzero(alive) * 20 < alive.size:
             return
         bins = _BIN[np.clip(brightness.ravel(), 0, 255).astype(np.uint8)]
@@ -113,7 +116,7 @@ class NoiseLevel:
         self._table = np.interp(np.arange(256), _CENTERS, levels).astype(np.float32)
 
     def _by_brightness(self, temporal: Floats, spatial: Floats, bins: NDArray[np.uint8]) -> Floats:
-        """Variance in each bin of brightness; in one with too few cells, that between its neighbours."""
+        """Variance in each bin of brightness; bins with too few cells are interpolated."""
         order = np.argsort(bins, kind="stable")
         temporal, spatial = temporal[order], spatial[order]
         ends = np.cumsum(np.bincount(bins, minlength=len(_CENTERS)))
@@ -126,21 +129,21 @@ class NoiseLevel:
         return levels
 
     def variance(self, brightness: Floats) -> Floats:
-        """Variance of the noise in a frame of half the size where it is so bright (0..255): float32, same shape."""
+        """Variance of the noise in a half-size frame at each brightness (0..255): float32, same shape."""
         return cast(Floats, cv2.LUT(cv2.convertScaleAbs(brightness), self._table))
 
     def unclipped(self, darkest: int, brightest: int) -> Floats:
-        """What means of noisy values stand for that were clipped to 0..255: noise at black is never below it.
+        """The true values behind means of noisy values that were clipped to 0..255.
 
-        The mean over the deviation of a clipped normal variable says what is behind it, whatever the noise (after Foi,
-        Signal Processing 89, 2009). Nothing is done for an end of the range that no pixel has reached.
+        The mean of a clipped normal variable divided by its deviation determines the unclipped mean, whatever the noise
+        (after Foi, Signal Processing 89, 2009). An end of the range that no pixel has reached is left alone.
 
         Args:
             darkest: the least value in the frame.
             brightest: the largest.
 
         Returns:
-            Table of 256 values in 0..255, float32.
+            A table of 256 values in 0..255, float32.
         """
         means = np.arange(256, dtype=np.float32)
         result = means.copy()
@@ -154,7 +157,7 @@ class NoiseLevel:
 
 
 def _lowest(values: NDArray[np.floating[Any]]) -> float:
-    """Return the lowest tenth's upper end."""
+    """Return the upper end of the lowest tenth."""
     rank = len(values) // _TENTH
     return float(np.partition(values, rank)[rank])
 
@@ -164,7 +167,7 @@ def _toward(old: float, new: float, at_once: bool) -> float:
 
 
 def _clipped() -> tuple[list[float], list[float]]:
-    """Distance from black in deviations: of the mean of clipped normal values, and of the value behind them."""
+    """Distance from black in deviations: of the mean of clipped normal values, and of the unclipped mean."""
     seen, behind = [], []
     for x in np.linspace(-1.5, 3, 46).tolist():
         above, density = (1 + erf(x / sqrt(2))) / 2, exp(-x * x / 2) / sqrt(2 * pi)

@@ -1,4 +1,4 @@
-"""The chunks of a PNG, and what they say of the picture."""
+"""The header of PNG files: their chunks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _GRAY_ALPHA: Final = 4
 
 
 def chunks(data: bytes) -> Iterator[Chunk]:
-    """Yield the chunks of a PNG in order, up to and with IEND; checksums are not looked at.
+    """Yield the chunks of a PNG in order, up to and including IEND; checksums are not checked.
 
     Raises:
         ImageError: the file ends before IEND.
@@ -42,6 +42,6 @@ def read(data: bytes) -> Header:
             raise ImageError("is damaged: it does not say once how large it is")
         if chunk.name == b"acTL" and struct.unpack_from(">I", data, chunk.start)[0] > 1:
             raise ImageError("is an animated PNG: one image a file is expected")
-        if chunk.name == b"tRNS" and color == _GRAY:  # OpenCV leaves it out
+        if chunk.name == b"tRNS" and color == _GRAY:  # OpenCV ignores it
             raise ImageError("is a gray PNG with a transparent shade: convert it to gray with alpha first")
     return Header(PNG, width, height, gray_alpha=color == _GRAY_ALPHA)

@@ -17,7 +17,7 @@ _FORMATS: Final = {b"1": PBM, b"4": PBM, b"2": PGM, b"5": PGM, b"3": PPM, b"6": 
 _BLANK: Final = rb"(?:\s|#[^\r\n]*[\r\n])+"
 _NUMBER: Final = _BLANK + rb"(\d{1,9})"
 _HEADER: Final = re.compile(rb"P([1-6])" + _NUMBER + _NUMBER + rb"(?:" + _NUMBER + rb")?")
-_READ: Final = (255, 65535)  # OpenCV spreads no others over the range
+_READ: Final = (255, 65535)  # OpenCV does not scale other ranges
 
 
 def read(data: bytes) -> Header:
@@ -36,7 +36,7 @@ def prepared(pixels: NDArray[Any], format: str) -> NDArray[Any]:
     """Return pixels without alpha, shape (H, W) or (H, W, 3) BGR, as a format stores them.
 
     Raises:
-        ImageError: it cannot hold them.
+        ImageError: the format cannot hold them.
     """
     color = pixels.ndim == 3
     if format == PPM:
@@ -47,7 +47,7 @@ def prepared(pixels: NDArray[Any], format: str) -> NDArray[Any]:
 
 
 def black_and_white(pixels: NDArray[Any]) -> bytes:
-    """Return a PBM of gray pixels, shape (H, W): what is darker than the middle is black."""
+    """Return gray pixels, shape (H, W), as a PBM: values below the middle become black."""
     height, width = pixels.shape
     dark = pixels <= np.iinfo(pixels.dtype).max // 2
     return b"P4\n%d %d\n" % (width, height) + np.packbits(dark, axis=1).tobytes()

@@ -1,4 +1,4 @@
-"""Pictures of kinds that are not read yet: known by name and content, so that nobody believes they were cleaned."""
+"""Pictures of kinds that are not read yet, recognized by name and content so that they are reported, not overlooked."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _OTHERS: Final = frozenset({
     ".jng", ".jp2", ".jpf", ".jpx", ".jxl", ".jxr", ".pam", ".pcx", ".pfm", ".psb", ".psd", ".tga", ".wdp", ".xcf",
 })  # fmt: skip
 SUFFIXES: Final = _RAW | _OTHERS
-# Files that systems put into folders by themselves; names that begin with a dot are left out anyway.
+# Files that operating systems put into folders; names that begin with a dot are left out anyway.
 OF_SYSTEMS: Final = frozenset({"desktop.ini", "thumbs.db", "ehthumbs.db", "icon\r"})
 _DEVELOP: Final = "develop it to a 16-bit TIFF first (darktable, RawTherapee)"
 _CONVERT: Final = "convert it to PNG or TIFF first (ImageMagick: magick {source} {output})"
-_UNLIKE_A_NAME: Final = re.compile(r"^[-@]|:")  # ImageMagick takes it for an option, a list or a format
+_UNLIKE_A_NAME: Final = re.compile(r"^[-@]|:")  # ImageMagick would read it as an option, a list or a format
 _STARTS: Final = (
     (0, b"GIF8", "GIF"),
     (0, b"8BPS", "Photoshop file"),
@@ -50,12 +50,12 @@ _STARTS: Final = (
 
 
 def is_other_picture(path: PurePath) -> bool:
-    """Tell whether a file's name ends like that of an image of a kind that is not read."""
+    """Return whether a file has the suffix of an image of a kind that is not read."""
     return path.suffix.lower() in SUFFIXES
 
 
 def what_to_do(path: PurePath) -> str:
-    """Return why an image with such a name is not read, and what its owner can do."""
+    """Return why an image with such a suffix is not read, and what the user can do."""
     raw = path.suffix.lower() in _RAW
     source, output = (f"./{name}" if _UNLIKE_A_NAME.search(name) else name for name in (path.name, f"{path.stem}.png"))
     advice = _DEVELOP if raw else _CONVERT.format(source=shell_word(source), output=shell_word(output))
@@ -63,5 +63,5 @@ def what_to_do(path: PurePath) -> str:
 
 
 def kind_of(data: bytes) -> str:
-    """Return the name of the kind of image that a file's first bytes are of; empty where they are of none known."""
+    """Return which kind of image a file's first bytes belong to; empty if unknown."""
     return next((kind for at, start, kind in _STARTS if data[at : at + len(start)] == start), "")

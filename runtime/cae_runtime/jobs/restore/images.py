@@ -58,7 +58,7 @@ def clean_bytes(
     Raises:
         ImageError: the data cannot be decoded or cleaned, or the result not encoded.
         ModelError: the model's output patches do not have the size of its input.
-        ProviderError: the provider failed while it ran.
+        ProviderError: the provider failed while running.
     """
     picture = decode(data)
     height, width = picture.pixels.shape[:2]

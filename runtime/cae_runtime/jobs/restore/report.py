@@ -15,7 +15,7 @@ _LOSS_LINES_MAX: Final = 10
 
 
 def summary(restored: Restored) -> list[str]:
-    """Return the failures, what was lost, and one line on the whole."""
+    """Return the lines of the summary: failures, losses, and totals."""
     results, plan = restored.results, restored.plan
     done = [result for result in results if result.status == "done"]
     failed = [result for result in results if result.status == "failed"]
@@ -56,7 +56,7 @@ def _left_out(plan: Plan) -> list[str]:
 
 
 def mask_notes(results: Sequence[FileResult]) -> list[str]:
-    """Return the line about files in which more than what a mask marks has changed, because their format is lossy."""
+    """Return a line on lossy outputs, in which pixels outside the mask have changed too."""
     lossy = [result.output for result in results if result.lossy]
     if not lossy:
         return []
@@ -68,7 +68,7 @@ def mask_notes(results: Sequence[FileResult]) -> list[str]:
 
 
 def json_report(restored: Restored, strength: float) -> str:
-    """Return the report as one JSON document; of an interrupted call it tells of the files so far."""
+    """Return the report as one JSON document; after an interruption it lists the files so far."""
     results, plan, restorer = restored.results, restored.plan, restored.restorer
     statuses = [result.status for result in results]
     document = {
@@ -93,18 +93,18 @@ def json_report(restored: Restored, strength: float) -> str:
 
 
 def megapixels(results: Sequence[FileResult]) -> float:
-    """Return the size of what was cleaned, in millions of pixels."""
+    """Return how many million pixels were cleaned."""
     done = [result for result in results if result.status == "done"]
     return sum((result.width or 0) * (result.height or 0) * (result.frames or 1) for result in done) / 1e6
 
 
 def not_reached(results: Sequence[FileResult], plan: Plan) -> int:
-    """Return how many files of the plan have no result, because the call was interrupted."""
+    """Return how many files have no result because the call was interrupted."""
     return len(plan.jobs) + len(plan.unreadable) - len(results)
 
 
 def _losses(done: Sequence[FileResult]) -> list[str]:
-    """Return what was not kept, a line for all files that lost the same."""
+    """Return what was not kept: one line for all files that lost the same."""
     files: dict[tuple[str, ...], list[str]] = {}
     for result in done:
         if result.dropped:
@@ -119,7 +119,7 @@ def _losses(done: Sequence[FileResult]) -> list[str]:
 
 
 def _notes(done: Sequence[FileResult]) -> list[str]:
-    """Return a line for each kind of note: the first image's, and how many more have one."""
+    """Return a line for each kind of note: that of the first image, and how many more have one."""
     kinds: dict[str, list[str]] = {}
     for result in done:
         for note in result.notes:
@@ -131,7 +131,7 @@ def _notes(done: Sequence[FileResult]) -> list[str]:
 
 
 def _count(results: Sequence[FileResult]) -> str:
-    """Return how many images and videos there are, in words; without any these are no images."""
+    """Return the number of images and videos in words; `0 images` if there are none."""
     videos = [result for result in results if result.frames is not None]
     images = len(results) - len(videos)
     words = [f"{images} image{'s' * (images != 1)}"] if images or not videos else []

@@ -23,12 +23,12 @@ OnResult = Callable[[FileResult], None]
 
 
 def check_videos(jobs: Sequence[Job], sources: Iterable[Path], coding: VideoCoding) -> None:
-    """Refuse what would fail with every video, before any work is done.
+    """Before any work, refuse settings that would fail for every video.
 
     Args:
         jobs: all the files.
-        sources: what the user named.
-        coding: how they are to be written.
+        sources: the paths that the user named.
+        coding: how videos are encoded.
 
     Raises:
         UsageError: PyAV is missing and a video was named, or there are only videos; or an output's format does not hold
