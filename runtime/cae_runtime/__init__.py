@@ -23,8 +23,9 @@ if TYPE_CHECKING:
         VideoError,
         VideoNotFoundError,
     )
+    from cae_runtime.inference.model_files import packaged_models
     from cae_runtime.inference.model_spec import ModelSpec
-    from cae_runtime.inference.session import Session, packaged_models
+    from cae_runtime.inference.session import Session
     from cae_runtime.tasks.anomaly import Detection, Detector
     from cae_runtime.tasks.encode import Encoder
     from cae_runtime.tasks.generate import Generator
@@ -91,7 +92,7 @@ _HOME = {
     "VideoNotFoundError": "errors",
     "VideoPartlyDone": "video.results",
     "clean_video": "video.clean_video",
-    "packaged_models": "inference.session",
+    "packaged_models": "inference.model_files",
 }
 
 

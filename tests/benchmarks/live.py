@@ -22,14 +22,15 @@ import numpy as np
 import typer
 from tests.benchmarks.folder import resident
 
-import cae_runtime.live.session
+import cae_runtime.live.run
 from cae_runtime import Restorer
 from cae_runtime.cli.benchmark import noisy_frame
 from cae_runtime.inference.tiling import origins
 from cae_runtime.live.camera import Source
 from cae_runtime.live.capture import Capture
-from cae_runtime.live.overlay import View
-from cae_runtime.live.session import LiveSettings, run_live
+from cae_runtime.live.overlay import ViewState
+from cae_runtime.live.run import run_live
+from cae_runtime.live.settings import LiveSettings
 from cae_runtime.live.window import DisplayTrial
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, help=__doc__)
@@ -66,21 +67,21 @@ def play(width: int, height: int, rate: float, **settings: Any) -> dict[str, Any
     reports: list[dict[str, Any]] = []
     camera = partial(Endless, width, height, rate)
     capture = partial(Capture, opener=lambda _: camera())
-    cae_runtime.live.session.Capture, before = capture, cae_runtime.live.session.Capture  # type: ignore[misc, assignment]
+    cae_runtime.live.run.Capture, before = capture, cae_runtime.live.run.Capture  # type: ignore[misc, assignment]
     tell = settings.pop("on_report", lambda _: None)
     try:
         run_live(
             LiveSettings(Source("camera 0", 0), **settings), print, lambda line: (reports.append(line), tell(line))
         )  # type: ignore[func-returns-value]
     finally:
-        cae_runtime.live.session.Capture = before  # type: ignore[misc]
+        cae_runtime.live.run.Capture = before  # type: ignore[misc]
     return reports[-1]
 
 
 @app.command()
 def share(model: Annotated[list[str] | None, typer.Option()] = None, frames: int = 150, threads: Threads = 2) -> None:
     """The share of a frame's time that is not the network's."""
-    cae_runtime.live.session.View = partial(View, figures=True)  # type: ignore[misc, assignment]
+    cae_runtime.live.run.ViewState = partial(ViewState, figures=True)  # type: ignore[misc, assignment]
     window = DisplayTrial().succeeds()
     if not window:
         print("no display: measured without a window", flush=True)

@@ -18,7 +18,7 @@ import numpy as np
 from tests.benchmarks.speed import session
 
 from cae_runtime import Restorer
-from cae_runtime.inference.session import find_model
+from cae_runtime.inference.model_files import find_model
 from cae_runtime.inference.tiling import cut, origins
 
 ROUNDS = 15

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
-from cae_runtime.inference.session import find_model
+from cae_runtime.inference.model_files import find_model
 
 PATCHES, PATCH, PEER_SIDE = 16, 32, 128  # a peer runs on one picture of as many pixels
 ROUNDS, PROFILED_RUNS = 40, 200

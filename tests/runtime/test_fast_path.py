@@ -18,7 +18,7 @@ from tests.runtime.reference import restore
 
 from cae_runtime import ModelError, Restorer
 from cae_runtime.inference.cpu_limits import cgroup_memory, cgroup_quota, one_cpu_each, usable_cpus
-from cae_runtime.inference.session import packaged_models
+from cae_runtime.inference.model_files import packaged_models
 from cae_runtime.inference.worker_threads import WorkerThreads
 from cae_runtime.io.pipeline import PixelBudget, prefetch_map
 

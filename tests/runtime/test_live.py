@@ -18,13 +18,14 @@ import pytest
 from tests.runtime.test_capture import Fake, clip, clock, number_in, opening, picture
 from typer.testing import CliRunner
 
-import cae_runtime.live.session
+import cae_runtime.live.run
 from cae_runtime.cli.main import app
 from cae_runtime.errors import DeviceError, ImageError, UsageError
 from cae_runtime.live.camera import Source
 from cae_runtime.live.capture import Capture
 from cae_runtime.live.recorder import Recorder
-from cae_runtime.live.session import LiveSettings, run_live
+from cae_runtime.live.run import run_live
+from cae_runtime.live.settings import LiveSettings
 from cae_runtime.tasks.restore import Restorer
 from cae_runtime.video.frame_cleaner import FrameCleaner, blended
 
@@ -131,7 +132,7 @@ def camera(monkeypatch: pytest.MonkeyPatch) -> Any:
         def capture(source: Source, **options: Any) -> Capture:
             return Capture(source, opener=opening(Fake(answers)), **options)
 
-        monkeypatch.setattr(cae_runtime.live.session, "Capture", capture)
+        monkeypatch.setattr(cae_runtime.live.run, "Capture", capture)
 
     return use
 
@@ -233,9 +234,7 @@ def test_what_goes_out_shows_the_newest_time_of_a_clock(
 ) -> None:
     """A camera that shows a running clock at 60 frames a second: never older than one model time and two frames."""
     device = Fake(clock(60))
-    monkeypatch.setattr(
-        cae_runtime.live.session, "Capture", lambda source, **_: Capture(source, opener=opening(device))
-    )
+    monkeypatch.setattr(cae_runtime.live.run, "Capture", lambda source, **_: Capture(source, opener=opening(device)))
     behind: list[int] = []
 
     class Outlet:
@@ -260,7 +259,7 @@ def test_what_goes_out_shows_the_newest_time_of_a_clock(
             Model.given_before = device.given - before  # frames that came while the model ran
             return image
 
-    monkeypatch.setattr(cae_runtime.live.session, "VirtualCamera", Outlet)
+    monkeypatch.setattr(cae_runtime.live.run, "VirtualCamera", Outlet)
     run_live(settings(open_model=lambda _: Model(), virtual_camera=True, frames=12), lambda _: None)
     allowed = round(60 * model_time) + 2
     assert sorted(behind)[len(behind) // 2] <= allowed, behind

@@ -11,11 +11,11 @@ import onnxruntime as ort
 import pytest
 
 from cae_runtime import ModelError, ProviderError, Session, UsageError, packaged_models
+from cae_runtime.inference import model_files
 from cae_runtime.inference import onnx_backend as engine
-from cae_runtime.inference import session
 from cae_runtime.inference.cpu_limits import usable_cpus
+from cae_runtime.inference.model_files import find_model
 from cae_runtime.inference.providers import PROVIDERS, ProviderChoice, parse_provider
-from cae_runtime.inference.session import find_model
 
 Model = Callable[[str], Path]
 CPU = "CPUExecutionProvider"
@@ -85,7 +85,7 @@ def test_a_file_that_is_no_onnx_is_refused(tmp_path: Path, content: bytes) -> No
 def test_a_folder_and_an_oversized_file_are_no_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ModelError, match="is a folder"):
         Session(tmp_path)
-    monkeypatch.setattr(session, "MODEL_BYTES_MAX", 2**20)
+    monkeypatch.setattr(model_files, "MODEL_BYTES_MAX", 2**20)
     (tmp_path / "large.onnx").write_bytes(bytes(2**21))
     with pytest.raises(ModelError, match="the limit is 1 MiB"):
         Session(tmp_path / "large.onnx")
@@ -93,7 +93,7 @@ def test_a_folder_and_an_oversized_file_are_no_models(tmp_path: Path, monkeypatc
 
 def test_packaged_models_go_by_name(tmp_path: Path, fixture_model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "denoise-tiny.onnx").write_bytes(fixture_model("identity").read_bytes())
-    monkeypatch.setattr(session, "_MODELS", tmp_path)
+    monkeypatch.setattr(model_files, "_MODELS", tmp_path)
     assert list(packaged_models()) == ["denoise-tiny"]
     assert Session("denoise-tiny", provider="cpu").path == tmp_path / "denoise-tiny.onnx"
     with pytest.raises(ModelError, match=r"'denoise-huge' .*packaged models: denoise-tiny"):

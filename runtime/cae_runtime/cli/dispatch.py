@@ -90,7 +90,7 @@ def _measure(options: Options) -> None:
     """Print how fast this machine is with a model, or with every packaged model that cleans pictures."""
     from cae_runtime.cli import benchmark
     from cae_runtime.inference.cpu_limits import usable_cpus
-    from cae_runtime.inference.session import packaged_models
+    from cae_runtime.inference.model_files import packaged_models
 
     names = [name for name in packaged_models() if name.startswith(DEFAULT_MODEL)]
     if options.model is not None:

@@ -191,7 +191,7 @@ def _cpus() -> dict[str, float | None]:
 def _check_cpu() -> tuple[dict[str, float], list[str]]:
     """Measure what is very slow on some CPUs; return the milliseconds, and a note for each that is slow here."""
     from cae_runtime.inference.cpu_speed import level_note, level_times, precision_times
-    from cae_runtime.inference.session import DEFAULT_MODEL, find_model
+    from cae_runtime.inference.model_files import DEFAULT_MODEL, find_model
 
     highest, below = level_times(find_model(DEFAULT_MODEL))
     half, single = precision_times()
@@ -204,7 +204,8 @@ def _check_cpu() -> tuple[dict[str, float], list[str]]:
 def _check_providers() -> list[ProviderCheck]:
     import numpy as np
 
-    from cae_runtime.inference.session import DEFAULT_MODEL, Session
+    from cae_runtime.inference.model_files import DEFAULT_MODEL
+    from cae_runtime.inference.session import Session
 
     reference = Session(DEFAULT_MODEL, provider="cpu")
     patches = np.random.default_rng(0).random(reference.spec.shape(_PATCHES), np.float32)
@@ -216,7 +217,8 @@ def _check(provider: Provider, patches: NDArray[np.float32], wanted: NDArray[np.
     import numpy as np
 
     from cae_runtime.inference import onnx_backend as engine
-    from cae_runtime.inference.session import DEFAULT_MODEL, Session
+    from cae_runtime.inference.model_files import DEFAULT_MODEL
+    from cae_runtime.inference.session import Session
 
     check = ProviderCheck(provider.short, provider.full, "absent", provider.install)
     try:

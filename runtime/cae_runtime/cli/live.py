@@ -12,10 +12,11 @@ from cae_runtime.cli.models import open_restorer
 from cae_runtime.cli.options import Options
 from cae_runtime.cli.terminal import tell
 from cae_runtime.errors import DeviceError, UsageError
-from cae_runtime.inference.session import DEFAULT_MODEL
+from cae_runtime.inference.model_files import DEFAULT_MODEL
 from cae_runtime.live.camera import find_cameras, parse_source
 from cae_runtime.live.recorder import check_path
-from cae_runtime.live.session import LiveSettings, run_live
+from cae_runtime.live.run import run_live
+from cae_runtime.live.settings import LiveSettings
 
 _SIDE_MAX = 16_384
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import threading
 from pathlib import Path
@@ -11,29 +10,17 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from cae_runtime.arguments import checked_path, checked_whole
-from cae_runtime.errors import ArgumentTypeError, ModelError, ModelNotFoundError, ProviderError, UsageError
+from cae_runtime.arguments import checked_whole
+from cae_runtime.errors import ArgumentTypeError, ModelError, ProviderError, UsageError
 from cae_runtime.inference import onnx_backend as engine
 from cae_runtime.inference.cpu_limits import usable_cpus
 from cae_runtime.inference.forks import renew_after_fork
-from cae_runtime.inference.model_spec import SCHEMA_KEY, ModelSpec
+from cae_runtime.inference.model_checks import INPUT, OUTPUT, checked_spec, refuse_damaged
+from cae_runtime.inference.model_files import DEFAULT_MODEL, find_model, read_model
 from cae_runtime.inference.providers import AUTO, CPU, by_full_name, parse_provider
 
-MODEL_BYTES_MAX: Final = 256 * 2**20
 _PROBED_MAX: Final = 256  # side of patches that are run once when a model is opened
-CODE_MAX: Final = 2**20
-DEFAULT_MODEL: Final = "denoise"
-_MODELS: Final = Path(__file__).parents[1] / "models"
-# The names at the boundary of the graph, by task.
-_INPUT: Final = {"restore": "input", "encode": "input", "anomaly": "input", "generate": "code"}
-_OUTPUT: Final = {"restore": "output", "encode": "code", "anomaly": "score", "generate": "output"}
-_ELEMENT: Final = {"tensor(float)": "float32", "tensor(float16)": "float16"}
 _of_parents: Final[list[engine.InferenceSession]] = []  # sessions that were open when this process was forked
-
-
-def packaged_models() -> dict[str, Path]:
-    """Return the models that came with the installation: name -> file."""
-    return {path.stem: path for path in sorted(_MODELS.glob("*.onnx"))}
 
 
 class Session:
@@ -84,20 +71,20 @@ class Session:
         self.provider: str = self._session.get_providers()[0]
         self.workers = (threads or usable_cpus()) if self.provider == CPU else by_full_name(self.provider).calls
         self.fixed_batch = self.provider != CPU
-        self.spec = _checked_spec(self.path, self._session)
+        self.spec = checked_spec(self.path, self._session)
         task, patch = self.spec.task, self.spec.patch
         side = self._session.get_inputs() if task == "generate" else self._session.get_outputs()
         self.code_shape: tuple[int, ...] = tuple(side[0].shape[1:]) if task in ("encode", "generate") else ()
         self._takes = self.code_shape if task == "generate" else self.spec.shape(1)[1:]
         self._gives = {"encode": self.code_shape, "anomaly": (1, patch, patch)}.get(task, self.spec.shape(1)[1:])
-        self._feed = _INPUT[self.spec.task]
-        self._fetch = [_OUTPUT[self.spec.task]]
+        self._feed = INPUT[self.spec.task]
+        self._fetch = [OUTPUT[self.spec.task]]
         self._dtype = np.dtype(self.spec.dtype)
         self._closed = False
         self._reopening = threading.Lock()
         renew_after_fork(self)
         if task == "restore" and self.provider == CPU and patch <= _PROBED_MAX:
-            _refuse_damaged(self.path, self._session, self.spec)
+            refuse_damaged(self.path, self._session, self.spec)
 
     @property
     def provider_was_chosen(self) -> bool:
@@ -167,7 +154,7 @@ class Session:
     def _start(self, path: Path) -> tuple[engine.InferenceSession, str]:
         """Start the model, and say in one line where and why."""
         choice = self._choice
-        data = _read(path) if self._content is None else self._content
+        data = read_model(path) if self._content is None else self._content
         if choice is None:
             return engine.start_best(path, data, self._threads)
         session = engine.start(path, data, self._threads, choice, strict=True)
@@ -191,7 +178,7 @@ class Session:
                     raise _not_after_fork(self.provider, str(e)) from e
                 if session.get_providers()[0] != self.provider:
                     raise _not_after_fork(self.provider, f"onnxruntime took {session.get_providers()[0]}")
-                if _checked_spec(self.path, session) != self.spec:
+                if checked_spec(self.path, session) != self.spec:
                     raise ModelError(f"model {str(self.path)!r} was replaced since it was opened: open it anew")
                 self._session = session
             return self._session
@@ -217,92 +204,3 @@ def open_for(
     if session.spec.task != task:
         raise ModelError(f"model {str(session.path)!r} is made for task {session.spec.task!r}: {task!r} is needed here")
     return session
-
-
-def find_model(model: str | os.PathLike[str]) -> Path:
-    """Resolve a packaged model's name or a path to a file.
-
-    Raises:
-        ModelError: it is neither.
-        UsageError: it is empty, or no path at all (then also a TypeError).
-    """
-    packaged = packaged_models()
-    names = ", ".join(packaged) or "none in this installation"
-    name = str(checked_path("model", model, f"a file's path, or the name of a packaged model: {names}"))
-    if name in packaged:
-        return packaged[name]
-    path = Path(name)
-    try:
-        if path.is_file():
-            return path
-        folder = path.is_dir()
-        why = "is a folder" if folder else "is neither a file nor the name of a packaged model"
-        wrong_file = ModelError if folder else ModelNotFoundError
-    except OSError as e:  # the name is too long, or a folder above it is locked
-        why, wrong_file = f"cannot be looked at: {e.strerror}", ModelError
-    raise wrong_file(f"model {name!r} {why} (packaged models: {names})")
-
-
-def _read(path: Path) -> bytes:
-    try:
-        size = path.stat().st_size
-        if size > MODEL_BYTES_MAX:
-            limit = MODEL_BYTES_MAX // 2**20
-            raise ModelError(f"model {str(path)!r} has {size / 2**20:.0f} MiB: the limit is {limit} MiB")
-        return path.read_bytes()
-    except OSError as e:
-        raise ModelError(f"model {str(path)!r} cannot be read: {e.strerror}") from e
-
-
-def _checked_spec(path: Path, session: engine.InferenceSession) -> ModelSpec:
-    """Read the metadata and hold the graph's boundary against it."""
-    metadata = session.get_modelmeta().custom_metadata_map
-    if SCHEMA_KEY not in metadata:
-        raise ModelError(
-            f"model {str(path)!r} is an ONNX model but has no CAE Toolkit metadata: export it with cae-export"
-        )
-    try:
-        spec = ModelSpec.from_metadata(metadata)
-    except ModelError as e:
-        raise ModelError(f"model {str(path)!r}: {e}") from e
-    _check_boundary(path, "input", session.get_inputs(), _INPUT[spec.task], spec)
-    _check_boundary(path, "output", session.get_outputs(), _OUTPUT[spec.task], spec)
-    return spec
-
-
-def _refuse_damaged(path: Path, session: engine.InferenceSession, spec: ModelSpec) -> None:
-    """Refuse a model that gives nothing finite, or the same for black and white: its weights may be NaN."""
-    patches = np.zeros(spec.shape(2), spec.dtype)
-    patches[1] = 1
-    try:
-        (output,) = session.run(None, {_INPUT[spec.task]: patches})
-    except Exception:  # onnxruntime's exceptions share no base; `Session.run` tells of it, with the user's patches
-        return
-    if not np.isfinite(output).all():
-        raise ModelError(f"model {str(path)!r} gives values that are not finite: its weights are damaged")
-    if len(output) == len(patches) and np.array_equal(output[0], output[1]):
-        raise ModelError(f"model {str(path)!r} gives the same for black and white: its weights are damaged")
-
-
-def _check_boundary(path: Path, side: str, nodes: list[Any], name: str, spec: ModelSpec) -> None:
-    if [node.name for node in nodes] != [name]:
-        found = ", ".join(node.name for node in nodes)
-        raise ModelError(f"model {str(path)!r}: task {spec.task} has one {side} named {name!r}, this has {found!r}")
-    element, shape = nodes[0].type, list(nodes[0].shape)
-    if _ELEMENT.get(element) != spec.dtype:
-        raise ModelError(f"model {str(path)!r}: {name} is {element}, its metadata says {spec.dtype}")
-    if name == "code":
-        fixed = len(shape) > 1 and all(isinstance(size, int) for size in shape[1:])
-        if not fixed or not 1 <= math.prod(shape[1:]) <= CODE_MAX:
-            raise ModelError(
-                f"model {str(path)!r}: {name} has shape {shape}: ['N', ...] with fixed sizes is needed, of 1 to "
-                f"{CODE_MAX} numbers in all"
-            )
-    else:
-        wanted = [1, spec.patch, spec.patch] if name == "score" else list(spec.shape(1)[1:])
-        fits = [not isinstance(size, int) or size == want for size, want in zip(shape[1:], wanted, strict=False)]
-        if len(shape) != len(wanted) + 1 or not all(fits):
-            says = str(wanted)[1:-1]
-            raise ModelError(f"model {str(path)!r}: {name} has shape {shape}, its metadata says ['N', {says}]")
-    if isinstance(shape[0], int):
-        raise ModelError(f"model {str(path)!r}: {name} has a fixed batch of {shape[0]}: export it with a dynamic one")

@@ -28,7 +28,7 @@ _WHITE, _RED, _GRAY = (255, 255, 255), (60, 60, 255), (190, 190, 190)
 
 
 @dataclass
-class View:
+class ViewState:
     """What the user has chosen to see.
 
     Attributes:
@@ -57,7 +57,7 @@ class View:
 
 
 @dataclass(frozen=True)
-class Place:
+class Rect:
     """Where the picture lies in the window, in pixels."""
 
     left: int
@@ -70,7 +70,7 @@ class Place:
         return min(1.0, max(0.0, (x - self.left) / max(1, self.width)))
 
 
-def place(frame: tuple[int, int], window: tuple[int, int]) -> Place:
+def place(frame: tuple[int, int], window: tuple[int, int]) -> Rect:
     """Return where a picture lies that fills a window as far as its shape allows, centred.
 
     Args:
@@ -79,7 +79,7 @@ def place(frame: tuple[int, int], window: tuple[int, int]) -> Place:
     """
     scale = min(window[0] / frame[0], window[1] / frame[1])
     width, height = (max(1, min(limit, round(side * scale))) for side, limit in zip(frame, window, strict=True))
-    return Place((window[0] - width) // 2, (window[1] - height) // 2, width, height)
+    return Rect((window[0] - width) // 2, (window[1] - height) // 2, width, height)
 
 
 def fitted(frame: FrameArray, size: tuple[int, int]) -> FrameArray:
@@ -104,7 +104,7 @@ def fitted(frame: FrameArray, size: tuple[int, int]) -> FrameArray:
 
 
 def compose(
-    original: FrameArray, cleaned: FrameArray, window: tuple[int, int], view: View, lines: Sequence[str]
+    original: FrameArray, cleaned: FrameArray, window: tuple[int, int], view: ViewState, lines: Sequence[str]
 ) -> FrameArray:
     """Draw what the window shows.
 
@@ -142,7 +142,7 @@ def compose(
     return canvas
 
 
-def _draw_divider(canvas: FrameArray, where: Place, view: View, scale: float) -> None:
+def _draw_divider(canvas: FrameArray, where: Rect, view: ViewState, scale: float) -> None:
     x = where.left + round(view.divider * where.width)
     cv2.line(canvas, (x, where.top), (x, where.top + where.height - 1), _WHITE, max(1, round(2 * scale)))
     baseline = where.top + where.height - round(16 * scale)

@@ -2,132 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from cae_runtime.errors import DeviceError, ImageError, UsageError
+from cae_runtime.errors import ImageError, UsageError
 from cae_runtime.io.arrays import FrameArray
 from cae_runtime.live.camera import Source
 from cae_runtime.live.capture import Capture, CapturedFrame
-from cae_runtime.live.overlay import View
-from cae_runtime.live.rate_control import RateController, fallback_models
+from cae_runtime.live.overlay import ViewState
+from cae_runtime.live.rate_control import RateController
 from cae_runtime.live.recorder import Recorder
+from cae_runtime.live.settings import LiveSettings
 from cae_runtime.live.stats import LiveFigures
-from cae_runtime.live.viewer import Screen
+from cae_runtime.live.viewer import Viewer
 from cae_runtime.live.virtual_camera import VirtualCamera
-from cae_runtime.live.window import DisplayTrial
-from cae_runtime.tasks.restore import Restorer
 from cae_runtime.video.frame_cleaner import FrameCleaner, blended
 
 _POLL: Final = 0.02  # seconds to wait for a frame before window events are handled
-_RATE: Final = 30.0  # frames per second of a camera that does not say
-_SMOOTH: Final = 15.0  # acceptable frames per second if no model holds the camera's rate
 
 
-@dataclass(frozen=True)
-class LiveSettings:
-    """The settings of a live run.
-
-    Attributes:
-        source: the camera.
-        model: name or file.
-        adapts: whether a cheaper packaged model replaces `model` if that does not hold the camera's rate; if none does,
-            the best that holds 15 frames per second is taken.
-        open_model: opens a model.
-        strength: initial strength, 0..1.
-        compare: whether the window first shows original and result side by side.
-        temporal: whether frames are averaged over time before the network.
-        target_fps: frames per second to hold by stepping down to cheaper models, or None.
-        reconnect: whether to reopen a camera that stops.
-        window: whether to open a window.
-        record: file to record to from the first frame on, or None.
-        overwrite: whether to replace that file if it exists.
-        virtual_camera: whether to feed a virtual camera.
-        frames: number of frames after which the run ends, or None.
-        seconds: seconds after which it ends, or None.
-    """
-
-    source: Source
-    model: str
-    open_model: Callable[[str], Restorer]
-    adapts: bool = False
-    strength: float = 1.0
-    compare: bool = False
-    temporal: bool = True
-    target_fps: float | None = None
-    reconnect: bool = False
-    window: bool = True
-    record: Path | None = None
-    overwrite: bool = False
-    virtual_camera: bool = False
-    frames: int | None = None
-    seconds: float | None = None
-
-
-def run_live(
-    settings: LiveSettings, tell: Callable[[str], None], report: Callable[[dict[str, Any]], None] | None = None
-) -> None:
-    """Clean a camera's frames until the window is closed, the file or the time ends, or Ctrl-C is pressed.
-
-    Args:
-        settings: of the run.
-        tell: called with each message.
-        report: called once a second with the figures, and once at the end.
-
-    Raises:
-        DeviceError: the camera, the display or the virtual camera cannot be used, or the camera stopped or gave no
-            frame in time.
-        ImageError: a recording or a snapshot cannot be written.
-        ModelError, ProviderError, UsageError: as `Restorer` raises them; UsageError also if the run would have no
-            output.
-    """
-    began, view = time.monotonic(), View(compare=settings.compare, strength=settings.strength)
-
-    def tell_both(line: str) -> None:
-        view.message = line
-        tell(line)
-
-    with contextlib.ExitStack() as stack:
-        trial = DisplayTrial() if settings.window else None
-        if trial:
-            stack.callback(trial.close)
-        capture = Capture(settings.source, reconnect=settings.reconnect, tell=tell_both)
-        stack.callback(capture.close)
-        restorer = settings.open_model(settings.model)  # check it before waiting for the camera
-        for line in restorer.remarks:
-            tell(line)
-        shot = _first(capture, None if settings.seconds is None else began + settings.seconds)
-        if shot is None:
-            raise DeviceError(f"{settings.source.name} gave no frame in time")
-        view.message = ""
-        height, width = shot.image.shape[:2]
-        tell(_what_it_gives(settings.source, width, height, capture.rate))
-        if trial and not trial.succeeds():
-            raise DeviceError(
-                "no window can be opened here (no display, or an OpenCV without windows): add --no-window to go on "
-                "without one"
-            )
-        _refuse_nothing(settings, report is not None)
-        pace = _begin_pace(settings, restorer, shot.image, capture.rate, tell)
-        virtual = VirtualCamera((width, height), capture.rate or _RATE) if settings.virtual_camera else None
-        if virtual:
-            stack.callback(virtual.close)
-            tell(f"virtual camera: {virtual.name}")
-        screen = Screen(view, (width, height)) if settings.window else None
-        if screen:
-            stack.callback(screen.close)
-        live = _Live(settings, capture, pace, view, screen, virtual, tell, report)
-        stack.callback(live.end)
-        live.run(shot, began)
-
-
-class _Live:
+class LiveSession:
     """A live run in progress."""
 
     def __init__(
@@ -135,8 +33,8 @@ class _Live:
         settings: LiveSettings,
         capture: Capture,
         pace: RateController,
-        view: View,
-        screen: Screen | None,
+        view: ViewState,
+        screen: Viewer | None,
         virtual: VirtualCamera | None,
         tell: Callable[[str], None],
         report: Callable[[dict[str, Any]], None] | None,
@@ -255,7 +153,7 @@ class _Live:
                 self._tell(str(e))
         self._screen.refresh()
 
-    def _obey(self, screen: Screen, command: str) -> None:
+    def _obey(self, screen: Viewer, command: str) -> None:
         if command == "end":
             self._goes_on = False
         elif command == "record" and self._recorder:
@@ -286,53 +184,10 @@ class _Live:
             self._tell(f"recorded {recorder.frames} frames -> {recorder.path}")
 
 
-def _first(capture: Capture, until: float | None) -> CapturedFrame | None:
-    """Wait for the first frame; return None if it did not arrive in time or never will."""
-    while (shot := capture.next(0.2)) is None:
-        if capture.ended or (until is not None and time.monotonic() >= until):
-            return None
-    return shot
-
-
 def _free(stem: str, ending: str) -> Path:
     """An unused file name in the current folder."""
     names = (Path(f"{stem}{f'-{number}' if number > 1 else ''}{ending}") for number in itertools.count(1))
     return next(name for name in names if not name.exists())
-
-
-def _what_it_gives(source: Source, width: int, height: int, rate: float | None) -> str:
-    asked = [f"{source.size[0]}x{source.size[1]}"] if source.size else []
-    asked += [f"{source.fps:g} frames a second"] if source.fps else []
-    gives = f"{source.name}: {width}x{height}" + (f", {rate:g} frames a second" if rate else "")
-    return gives + (f" (asked for {', '.join(asked)})" if asked else "")
-
-
-def _begin_pace(
-    settings: LiveSettings, restorer: Restorer, frame: FrameArray, rate: float | None, tell: Callable[[str], None]
-) -> RateController:
-    """Choose the first model, and say which it is if there was a choice."""
-    opened = {settings.model: restorer}
-
-    def open_model(name: str) -> Restorer:
-        return opened.pop(name) if name in opened else settings.open_model(name)
-
-    def measure(restorer: Restorer) -> float:
-        started = time.monotonic()
-        FrameCleaner(settings.temporal)(restorer, frame)
-        return time.monotonic() - started
-
-    target = settings.target_fps or ((rate or _SMOOTH) if settings.adapts else None)
-    models = fallback_models(settings.model) if target else [settings.model]
-    if settings.target_fps and len(models) == 1:
-        tell(f"--target-fps: there is no cheaper model than {settings.model!r} to step down to")
-    pace = RateController(models, 1 / target if target else None, open_model)
-    if settings.adapts:
-        seconds = pace.begin(measure, None if settings.target_fps else 1 / _SMOOTH)
-        what = f"the best packaged one that makes {pace.target:g} frames a second here"
-        if seconds * pace.target > 1:
-            what = f"the fastest packaged one, about {1 / seconds:.1f} frames a second here"
-        tell(f"model: {pace.model}, {what} (-m NAME pins one)")
-    return pace
 
 
 def _what_was_done(source: Source, figures: dict[str, Any]) -> str:
@@ -341,14 +196,6 @@ def _what_was_done(source: Source, figures: dict[str, Any]) -> str:
         f"{source.name}: cleaned {count} frame{'s' * (count != 1)} in {figures['time']:.1f} s, {figures['fps']:.1f} a "
         f"second, with {figures['model']}; {dropped} dropped"
     )
-
-
-def _refuse_nothing(settings: LiveSettings, reports: bool) -> None:
-    ends = settings.frames is not None or settings.seconds is not None
-    if not (settings.window or settings.record or settings.virtual_camera or reports or ends):
-        raise UsageError(
-            "without a window nothing would come of it: name -o FILE, --virtual-camera, --json or --frames"
-        )
 
 
 def _stamp() -> str:

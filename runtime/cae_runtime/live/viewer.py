@@ -10,14 +10,14 @@ import cv2
 
 from cae_runtime.io.arrays import FrameArray
 from cae_runtime.io.image_files import write_file
-from cae_runtime.live.overlay import View, compose, place
+from cae_runtime.live.overlay import ViewState, compose, place
 from cae_runtime.live.window import CLOSED, Window
 
 _SIDE_MAX: Final = (1280, 960)  # initial window size
 _MESSAGE_SECONDS: Final = 3.0
 
 
-class Screen:
+class Viewer:
     """A window with a view.
 
     Args:
@@ -25,7 +25,7 @@ class Screen:
         size: width and height of the frames.
     """
 
-    def __init__(self, view: View, size: tuple[int, int]) -> None:
+    def __init__(self, view: ViewState, size: tuple[int, int]) -> None:
         self._view = view
         where = place(size, _SIDE_MAX)
         smaller = where.width < size[0]

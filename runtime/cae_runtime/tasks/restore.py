@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from cae_runtime.arguments import check_image, checked_color, checked_flag, checked_share
 from cae_runtime.inference.cpu_limits import one_cpu_each
 from cae_runtime.inference.cpu_speed import fp16_note
+from cae_runtime.inference.model_files import DEFAULT_MODEL
 from cae_runtime.inference.model_spec import ModelSpec
 from cae_runtime.inference.patch_model import checked_batch, checked_overlap
 from cae_runtime.inference.providers import AUTO, CPU
-from cae_runtime.inference.session import DEFAULT_MODEL, Session, open_for
+from cae_runtime.inference.session import Session, open_for
 from cae_runtime.inference.tiled_image import Rows, TiledImage
 from cae_runtime.inference.worker_threads import WorkerThreads
 from cae_runtime.io.arrays import Image

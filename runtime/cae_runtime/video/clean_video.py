@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from cae_runtime.arguments import checked_flag, checked_path, checked_share
 from cae_runtime.errors import ArgumentTypeError, ImageTypeError, MissingExtraError, VideoError
-from cae_runtime.inference.session import DEFAULT_MODEL, Session
+from cae_runtime.inference.model_files import DEFAULT_MODEL
+from cae_runtime.inference.session import Session
 from cae_runtime.io.formats import VideoCoding
 from cae_runtime.tasks.restore import Restorer
 from cae_runtime.video.encoding import check_encoding, missing_extra
@@ -34,24 +35,21 @@ def clean_video(
 ) -> CleanedVideo:
     """Clean a video file, as `cae-run` does.
 
-    While a frame is cleaned, the next ones are decoded and those before are encoded, in two other threads. A frame that
-    is damaged is the one before once more. The output appears whole or not at all.
+    Two other threads decode the next frames and encode the previous ones meanwhile. A damaged frame is replaced by the
+    previous one. The output appears complete or not at all.
 
     Args:
         source: MP4, MOV, Matroska, WebM or AVI.
         output: the file to write, replaced where it is there; its suffix tells the format.
-        restorer: a `Restorer`, or what one is made of: the name of a packaged model, a file, an opened one; None takes
-            `denoise`. Or any function that is called with each frame in turn, uint8, shape (H, W, 3), BGR, as stored
-            (not rotated), and returns another of the same kind. It may keep what it has seen, and is not called for
-            frames that are repeated.
-        temporal: whether what stands still is averaged over time before it is cleaned; None does so before a model, and
-            gives a function the frames as they are.
+        restorer: a `Restorer`, the name of a packaged model, a model file, or an open `Session`; None takes `denoise`.
+            Or a function that is called with each frame in turn, uint8, shape (H, W, 3), BGR, as stored (not rotated),
+            and returns an array of the same kind. It is not called for repeated frames.
+        temporal: whether static regions are averaged over time before cleaning; None does so for a model only.
         strength: s in 0..1; each frame becomes frame + s * (cleaned - frame).
         codec: `h264`, `h265`, `vp9` or `av1`; None takes what is usual in the format.
         crf: constant rate factor, lower is better: 0..51, for vp9 and av1 0..63; None takes a default.
-        pixel_format: `yuv420p`, `yuv422p` or `yuv444p`; None takes the source's chroma, and of RGB `yuv420p`, which all
-            players take.
-        on_frame: called after each frame with how many are done, and about how many there are (None: unknown).
+        pixel_format: `yuv420p`, `yuv422p` or `yuv444p`; None takes the source's chroma, for RGB `yuv420p`.
+        on_frame: called after each frame with how many are done and about how many there are (None: unknown).
 
     Returns:
         What was written.
@@ -62,9 +60,9 @@ def clean_video(
             the source.
         VideoError: the source cannot be read (where it does not exist, a FileNotFoundError too), or the output not be
             written.
-        VideoPartlyDone: the source ends early, lacks parts, or more than half of its frames are damaged; what it had is
-            in `NAME.partial.EXT`.
-        VideoInterrupted: Ctrl-C was pressed; what was done is in `NAME.partial.EXT`.
+        VideoPartlyDone: the source ends early, lacks parts, or more than half of its frames are damaged; the finished
+            frames are in `NAME.partial.EXT`.
+        VideoInterrupted: Ctrl-C was pressed; the finished frames are in `NAME.partial.EXT`.
         ImageError, ModelError, ProviderError: as `Restorer` raises them.
     """
     source, output = checked_path("source", source), checked_path("output", output)

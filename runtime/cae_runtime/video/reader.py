@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from cae_runtime.errors import VideoError
 from cae_runtime.io.formats import starts_like_a_video
 from cae_runtime.io.image_files import PIXELS_MAX
+from cae_runtime.video.frames import LostTimes, Step, TimedFrame
 from cae_runtime.video.integrity.missing_frames import Extent
 from cae_runtime.video.properties import INTERPOLATION, VideoProperties, properties_of
 
@@ -31,46 +31,6 @@ _WAITING_MAX: Final = 100_000  # packets of sound that may come before the first
 _BUNDLE: Final = 64  # packets of sound that go on without a frame
 _FRAME_A_PACKET: Final = {"h264", "hevc"}  # codecs without packets that show nothing
 _NOTHING_CONCEALED: Final = {"mjpeg"}  # decoders that hand out what they filled in without a flag, unless told not to
-
-
-@dataclass(frozen=True)
-class TimedFrame:
-    """One frame.
-
-    Attributes:
-        pixels: uint8, shape (H, W, 3), BGR; None: the frame before once more.
-        pts: when it is shown, in units of the video's time base.
-        duration: how long, in the same units.
-        damaged: the file's own frame could not be decoded.
-    """
-
-    pixels: NDArray[np.uint8] | None
-    pts: int
-    duration: int
-    damaged: bool = False
-
-
-@dataclass(frozen=True)
-class Step:
-    """What is read at once: packets of other streams, and the frame after them; None where there is none."""
-
-    packets: list[Packet[Stream]]
-    frame: TimedFrame | None
-
-
-@dataclass
-class _LostTimes:
-    """Times of frames that could not be decoded, and are still to be shown."""
-
-    times: list[tuple[int, int]] = field(default_factory=list)
-
-    def add(self, pts: int, duration: int) -> None:
-        heapq.heappush(self.times, (pts, duration))
-
-    def before(self, pts: int | None) -> Iterator[tuple[int, int]]:
-        """Take those before a time, or all."""
-        while self.times and (pts is None or self.times[0][0] < pts):
-            yield heapq.heappop(self.times)
 
 
 class VideoSource:
@@ -113,7 +73,7 @@ class VideoSource:
             self.close()
             raise
         self._reformatter = VideoReformatter()
-        self._lost = _LostTimes()
+        self._lost = LostTimes()
         self._sent: dict[int, int] = {}  # times and durations of packets whose frames have not come out yet
         self._end = 0  # where the last frame that was given ends
         self._last = -(2**62)

@@ -20,7 +20,8 @@ from cae_shared.folders import make_folder
 from cae_shared.temporary import discard, temporary_beside
 
 if TYPE_CHECKING:  # what needs PyAV is imported when a video is opened
-    from cae_runtime.video.reader import Step, TimedFrame, VideoSource
+    from cae_runtime.video.frames import Step, TimedFrame
+    from cae_runtime.video.reader import VideoSource
     from cae_runtime.video.writer import VideoSink
 
 Clean = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]

@@ -30,8 +30,9 @@ from cae_runtime.io.formats import (
     WEBM,
     VideoCoding,
 )
+from cae_runtime.video.frames import Step
 from cae_runtime.video.properties import INTERPOLATION, VideoProperties, kept_metadata
-from cae_runtime.video.reader import Step, VideoSource, is_cover
+from cae_runtime.video.reader import VideoSource, is_cover
 
 DEFAULT_CRF: Final = {"h264": 18, "h265": 20, "vp9": 24, "av1": 24}
 _ENCODERS: Final = {"h264": "libx264", "h265": "libx265", "vp9": "libvpx-vp9", "av1": "libsvtav1"}

@@ -1,0 +1,59 @@
+"""Where models lie: those that are packaged, and files."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+from cae_runtime.arguments import checked_path
+from cae_runtime.errors import ModelError, ModelNotFoundError
+
+DEFAULT_MODEL: Final = "denoise"
+MODEL_BYTES_MAX: Final = 256 * 2**20
+_MODELS: Final = Path(__file__).parents[1] / "models"
+
+
+def packaged_models() -> dict[str, Path]:
+    """Return the models that came with the installation: name -> file."""
+    return {path.stem: path for path in sorted(_MODELS.glob("*.onnx"))}
+
+
+def find_model(model: str | os.PathLike[str]) -> Path:
+    """Resolve a packaged model's name or a path to a file.
+
+    Raises:
+        ModelError: it is neither.
+        UsageError: it is empty, or no path at all (then also a TypeError).
+    """
+    packaged = packaged_models()
+    names = ", ".join(packaged) or "none in this installation"
+    name = str(checked_path("model", model, f"a file's path, or the name of a packaged model: {names}"))
+    if name in packaged:
+        return packaged[name]
+    path = Path(name)
+    try:
+        if path.is_file():
+            return path
+        folder = path.is_dir()
+        why = "is a folder" if folder else "is neither a file nor the name of a packaged model"
+        wrong_file = ModelError if folder else ModelNotFoundError
+    except OSError as e:  # the name is too long, or a folder above it is locked
+        why, wrong_file = f"cannot be looked at: {e.strerror}", ModelError
+    raise wrong_file(f"model {name!r} {why} (packaged models: {names})")
+
+
+def read_model(path: Path) -> bytes:
+    """Return the bytes of a model file.
+
+    Raises:
+        ModelError: it cannot be read, or is larger than 256 MiB.
+    """
+    try:
+        size = path.stat().st_size
+        if size > MODEL_BYTES_MAX:
+            limit = MODEL_BYTES_MAX // 2**20
+            raise ModelError(f"model {str(path)!r} has {size / 2**20:.0f} MiB: the limit is {limit} MiB")
+        return path.read_bytes()
+    except OSError as e:
+        raise ModelError(f"model {str(path)!r} cannot be read: {e.strerror}") from e

@@ -1,0 +1,53 @@
+"""Frames with their times, and what is read between them."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from av.packet import Packet
+from av.stream import Stream
+
+from cae_runtime.io.arrays import FrameArray
+
+
+@dataclass(frozen=True)
+class TimedFrame:
+    """One frame.
+
+    Attributes:
+        pixels: uint8, shape (H, W, 3), BGR; None: the frame before once more.
+        pts: when it is shown, in units of the video's time base.
+        duration: how long, in the same units.
+        damaged: the file's own frame could not be decoded.
+    """
+
+    pixels: FrameArray | None
+    pts: int
+    duration: int
+    damaged: bool = False
+
+
+@dataclass(frozen=True)
+class Step:
+    """What is read at once: packets of other streams, and the frame after them; None where there is none."""
+
+    packets: list[Packet[Stream]]
+    frame: TimedFrame | None
+
+
+@dataclass
+class LostTimes:
+    """Times of frames that could not be decoded, and are still to be shown."""
+
+    times: list[tuple[int, int]] = field(default_factory=list)
+
+    def add(self, pts: int, duration: int) -> None:
+        """Remember one."""
+        heapq.heappush(self.times, (pts, duration))
+
+    def before(self, pts: int | None) -> Iterator[tuple[int, int]]:
+        """Take those before a time, or all."""
+        while self.times and (pts is None or self.times[0][0] < pts):
+            yield heapq.heappop(self.times)
