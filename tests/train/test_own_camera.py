@@ -48,7 +48,7 @@ def test_from_a_burst_to_a_model_that_runs(cae_train: Command, recorded: Path, t
     for number in range(3):
         assert f"without 'scene{number}': " in done.stderr
     assert "scenes left out in turn: noisy" in done.stderr
-    assert re.search(r"^at least \+\d+\.\d\d dB over denoise with 95 % certainty", done.stderr, re.M)
+    assert re.search(r"^at least \+\d+\.\d\d dB over denoise on held-out scenes with 95 % certainty", done.stderr, re.M)
     run = tmp_path / "run"
     int8 = (run / "model-int8.onnx").is_file()  # so few steps may leave a network that loses too much in int8
     assert ("note: there is no int8 file" in done.stderr) is not int8
@@ -73,7 +73,10 @@ def test_the_file_to_run_is_the_int8_one_where_that_is_made(
     fit = Fit(Verdict(30.0, 31.0, 32.0, 0.8, 0.1, False), "scenes left out in turn", tmp_path / "model.pt")
     said: list[str] = []
     _conclude(fit, str(DENOISE), True, said.append)
-    assert said[1] == f"at least +0.80 dB over denoise with 95 % certainty (+1.00 dB found): {tmp_path / 'model.pt'}"
+    assert (
+        said[1]
+        == f"at least +0.80 dB over denoise on held-out scenes with 95 % certainty (+1.00 dB found): {tmp_path / 'model.pt'}"
+    )
     assert ("note: there is no int8 file" in " ".join(said)) is (ready == "model.onnx")
     assert said[-1] == f"next: cae-run --webcam -m {tmp_path / ready}"
 
