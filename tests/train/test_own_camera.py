@@ -73,10 +73,8 @@ def test_the_file_to_run_is_the_int8_one_where_that_is_made(
     fit = Fit(Verdict(30.0, 31.0, 32.0, 0.8, 0.1, False), "scenes left out in turn", tmp_path / "model.pt")
     said: list[str] = []
     _conclude(fit, str(DENOISE), True, said.append)
-    assert (
-        said[1]
-        == f"at least +0.80 dB over denoise on held-out scenes with 95 % certainty (+1.00 dB found): {tmp_path / 'model.pt'}"
-    )
+    gain = "at least +0.80 dB over denoise on held-out scenes with 95 % certainty (+1.00 dB found)"
+    assert said[1] == f"{gain}: {tmp_path / 'model.pt'}"
     assert ("note: there is no int8 file" in " ".join(said)) is (ready == "model.onnx")
     assert said[-1] == f"next: cae-run --webcam -m {tmp_path / ready}"
 

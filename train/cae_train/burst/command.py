@@ -187,7 +187,8 @@ def _conclude(fit: Fit, start: str, export: bool, say: Callable[[str], None]) ->
         )
     else:
         say(
-            f"at least {found.least:+.2f} dB over {name} on held-out scenes with 95 % certainty ({found.gain:+.2f} dB found): {fit.model}"
+            f"at least {found.least:+.2f} dB over {name} on held-out scenes with 95 % certainty "
+            f"({found.gain:+.2f} dB found): {fit.model}"
         )
     if fit.interrupted:
         say(f"interrupted: {'that model can be used' if found.better else 'nothing better was reached'}")
