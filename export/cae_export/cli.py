@@ -16,18 +16,20 @@ from cae_export.defaults import (
     OPSET_MIN,
     OVERLAP,
     PATCHES,
-    PROOF_PATCHES,
     TOLERANCE,
     TOLERANCE_FP16,
 )
 from cae_export.errors import CaeExportError, RefusedError, UsageError
+from cae_export.report_text import part_table, table
 from cae_shared.command import require_address_space
+from cae_shared.logs import log_to_stderr
 from cae_shared.signals import interruptible
 from cae_shared.text import printable, shell_word
 
 if TYPE_CHECKING:
-    from cae_export.exporter import ExportReport
-    from cae_export.parts import Part, PartReport
+    from cae_export.exporter import ExportOptions, Precision
+    from cae_export.frame import FileOptions
+    from cae_export.parts import Part, PartOptions
 
 INSTALL = "cae-export needs its extra: pip install 'cae-toolkit[export]' (in a checkout: pip install -e '.[export]')"
 ADDRESS_SPACE = 2 * 2**30  # bytes that torch maps before it works; with less it crashes
@@ -88,6 +90,7 @@ def command(
         float, typer.Option(help="Share of good pictures that --anomaly may call bad.")
     ] = FALSE_ALARMS,
     license: Annotated[str, typer.Option(help="SPDX identifier of the weights' licence, for the metadata.")] = "",
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show details of each step.")] = False,
     _show_version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
@@ -97,59 +100,50 @@ def command(
     Exit codes: 0 written, 1 refused (nothing is written) or the system ran out of memory, disk space or open files,
     2 wrong usage, 130 interrupted (Ctrl-C), 143 terminated (SIGTERM).
     """
+    log_to_stderr(verbose)
     if int8 and fp16:
         raise UsageError("--int8 and --fp16 exclude each other: one file has one precision")
     wanted = _wanted(ctx, part, anomaly)
     require_address_space(ADDRESS_SPACE)
+    options: FileOptions = {
+        "data": data, "data_dir": data_dir, "tolerance": tolerance, "opset": opset, "overlap": overlap,
+        "license": license,
+    }  # fmt: skip
     try:
-        from cae_export.exporter import export
-        from cae_export.parts import export_part
+        if wanted is not None:
+            _export_part(model, wanted, output, {**options, "false_alarms": false_alarms})
+        else:
+            precision: Precision = "int8" if int8 else "fp16" if fp16 else "fp32"
+            _export(model, output, {**options, "precision": precision, "max_drop": max_drop, "patch": patch})
     except ModuleNotFoundError as e:
         if (e.name or "").startswith("cae_"):
             raise
         raise UsageError(f"{INSTALL} ({e.name} is missing)") from e
-    if wanted is not None:
-        with _interruptible():
-            made = export_part(
-                model,
-                wanted,
-                output,
-                data=data,
-                data_dir=data_dir,
-                tolerance=TOLERANCE if tolerance is None else tolerance,
-                false_alarms=false_alarms,
-                opset=opset,
-                overlap=overlap,
-                license=license,
-                tell=lambda line: typer.echo(printable(line), err=True),
-            )
-        for line in part_table(made):
-            typer.echo(printable(line))
-        for note in made.notes:
-            typer.echo(printable(f"note: {note}"), err=True)
-        typer.echo(printable(f"next: cae-run {RUN[wanted]} -m {shell_word(made.path)}"), err=True)
-        return
+
+
+def _export(model: Path, output: Path | None, options: "ExportOptions") -> None:
+    from cae_export.exporter import export
+
     with _interruptible():
-        report = export(
-            model,
-            output,
-            precision="int8" if int8 else "fp16" if fp16 else "fp32",
-            data=data,
-            data_dir=data_dir,
-            tolerance=tolerance,
-            max_drop=max_drop,
-            opset=opset,
-            overlap=OVERLAP if overlap is None else overlap,
-            patch=patch,
-            license=license,
-            tell=lambda line: typer.echo(printable(line), err=True),
-        )
+        report = export(model, output, **options)
     for line in table(report):
         typer.echo(printable(line))
     if report.psnr_out < report.psnr_in and report.spec.degradation != "none":
         typer.echo("note: its output is worse than its input: its code is too narrow, or it needs longer training",
                    err=True)  # fmt: skip
     typer.echo(printable(f"next: cae-run photos/ -o clean/ -m {shell_word(report.path)}"), err=True)
+
+
+def _export_part(model: Path, part: "Part", output: Path | None, options: "PartOptions") -> None:
+    from cae_export.parts import export_part
+
+    with _interruptible():
+        report = export_part(model, part, output, **options)
+    for line in part_table(report):
+        typer.echo(printable(line))
+    for note in report.notes:
+        typer.echo(printable(f"note: {note}"), err=True)
+    typer.echo(printable(f"next: cae-run {RUN[part]} -m {shell_word(report.path)}"), err=True)
 
 
 def _wanted(ctx: typer.Context, part: str | None, anomaly: bool) -> "Part | None":
@@ -183,46 +177,6 @@ def _interruptible() -> Iterator[None]:
         if isinstance(e, KeyboardInterrupt):
             raise typer.Exit(130) from e
         raise
-
-
-def part_table(report: "PartReport") -> list[str]:
-    """The proof of a part as lines of text."""
-    lines = [
-        f"torch against fp32 in onnxruntime, on {report.inputs}",
-        f"{'batch':>7}  {'largest difference':>18}  {'largest value':>13}",
-        *(f"{row.batch:>7}  {row.difference:>18.1e}  {row.largest:>13.3g}" for row in report.parity),
-    ]
-    if report.spec.threshold is not None:
-        low, high = report.rates or (0.0, 1.0)
-        lines.append(
-            f"threshold {report.spec.threshold:.4g}: of {report.spec.evaluated_on} {report.spec.false_alarms:.1%} "
-            f"score higher; of others {low:.1%} to {high:.1%} will, nine times in ten"
-        )
-    return [*lines, f"{report.path}: {report.bytes / 1e3:.0f} kB"]
-
-
-def table(report: "ExportReport") -> list[str]:
-    """The proof and the figures as lines of text."""
-    proved = "fp16" if report.spec.precision == "fp16" else "fp32"
-    lines = [
-        f"torch against {proved} in onnxruntime, on {min(PROOF_PATCHES, report.count)} of the patches",
-        f"{'batch':>7}  {'largest difference':>18}  {'torch':>9}  {'onnx':>9}",
-        *(
-            f"{row.batch:>7}  {row.difference:>18.1e}  {row.torch_psnr:>6.2f} dB  {row.onnx_psnr:>6.2f} dB"
-            for row in report.parity
-        ),
-        f"{report.patches}: corrupted {report.psnr_in:.2f} dB, fp32 {report.psnr_fp32:.2f} dB"
-        + ("" if report.spec.precision == "fp32" else f", {report.spec.precision} {report.psnr_out:.2f} dB"),
-    ]
-    if report.speed is not None:
-        change = report.psnr_out - report.psnr_fp32
-        lines.append(
-            f"int8: {report.bytes / 1e3:.0f} kB (fp32 {report.fp32_bytes / 1e3:.0f} kB), {change:+.2f} dB, "
-            f"{report.speed:.2f} x the speed of fp32 on this machine"
-            + ("" if report.speed >= 1 else ": SLOWER here, keep fp32")
-        )
-    lines.append(f"{report.path}: {report.bytes / 1e3:.0f} kB")
-    return lines
 
 
 def main() -> None:

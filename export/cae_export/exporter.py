@@ -1,37 +1,62 @@
-"""`model.pt` in, a proved `model.onnx` out: convert, write the metadata, compare, quantise, and only then name it."""
+"""`model.pt` in, a proved `model.onnx` out: convert, compare with torch, quantize, measure."""
 
+import logging
 import math
 import os
 import statistics
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal, Unpack, cast
 
 import onnx
 from torch import nn
 
-from cae_export.channels_last import ChannelsLast
-from cae_export.convert import check_opset, to_onnx
-from cae_export.defaults import MAX_DROP, OPSET, OVERLAP, PATCHES, STEADY, TOLERANCE, TOLERANCE_FP16
+from cae_export.defaults import MAX_DROP, OVERLAP, PATCHES, STEADY, TOLERANCE, TOLERANCE_FP16
 from cae_export.errors import RefusedError, UsageError
 from cae_export.evaluation_data import Patches, find
-from cae_export.onnx_files import as_paths, check_model, check_output, save, usage_error
+from cae_export.frame import FileOptions, FileSettings, require, write_proved
+from cae_export.graphs.channels_last import ChannelsLast
+from cae_export.graphs.convert import to_onnx
+from cae_export.graphs.quantize import to_fp16, to_int8
+from cae_export.onnx_files import OnnxFile, build_file
 from cae_export.parity import BatchParity, mean_psnr, prove, refuse_unless_equal, refuse_unless_steady, run
-from cae_export.quantize import to_fp16, to_int8
-from cae_runtime import CaeRuntimeError, ModelSpec, Session
+from cae_runtime import ModelSpec, Session
 from cae_runtime.inference.model_spec import COLOR_OF_CHANNELS, NCHW, NHWC
-from cae_shared.temporary import discard, temporary_beside
-from cae_train.checkpoint import load_model
+from cae_train.checkpoint import LoadedModel
 from cae_train.config import PATCH
 from cae_train.degradations.registry import described
-from cae_train.errors import CaeTrainError
 from cae_train.models.skip import Skip
 
 Precision = Literal["fp32", "int8", "fp16"]
 
 SPEED_BATCH, SPEED_PATCHES, SPEED_ROUNDS = 16, 512, 7
+ENDING = {"fp32": ".onnx", "int8": "-int8.onnx", "fp16": "-fp16.onnx"}
+
+_log = logging.getLogger(__name__)
+
+
+class ExportOptions(FileOptions, total=False):
+    """Options of `export`, which says what they are."""
+
+    precision: Precision
+    max_drop: float
+    patch: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Settings(FileSettings):
+    precision: Precision = "fp32"
+    max_drop: float = MAX_DROP
+    patch: int = PATCH
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.precision in ENDING, "precision", repr(self.precision), f"choose from {', '.join(ENDING)}")
+        require(self.max_drop >= 0, "max_drop", self.max_drop, "0 dB or more is needed")
+        require(self.patch in PATCHES, "patch", self.patch, f"choose from {', '.join(map(str, PATCHES))}")
+        self.check_overlap(self.patch)
 
 
 @dataclass(frozen=True)
@@ -65,133 +90,135 @@ class ExportReport:
     speed: float | None
 
 
-def default_output(model: Path, precision: Precision) -> Path:
-    """`model.onnx` beside `model.pt`, `model-int8.onnx` and `model-fp16.onnx` for the other precisions."""
-    return model.with_name(f"{model.stem}{'' if precision == 'fp32' else '-' + precision}.onnx")
-
-
 def export(
-    model: str | os.PathLike[str],
-    output: str | os.PathLike[str] | None = None,
-    *,
-    precision: Precision = "fp32",
-    data: str | os.PathLike[str] | None = None,
-    data_dir: str | os.PathLike[str] | None = None,
-    tolerance: float | None = None,
-    max_drop: float = MAX_DROP,
-    opset: int = OPSET,
-    overlap: int = OVERLAP,
-    patch: int = PATCH,
-    license: str = "",
-    tell: Callable[[str], None] = lambda _line: None,
+    model: str | os.PathLike[str], output: str | os.PathLike[str] | None = None, **options: Unpack[ExportOptions]
 ) -> ExportReport:
     """Export a trained model and prove that the file equals it.
 
+    Progress is logged by `cae_export.exporter`, one line (INFO) before each long step.
+
     Args:
         model: a `model.pt` of `cae-train`.
-        output: the file to write; by default `default_output(model, precision)`. Replaced if it is there.
-        precision: "fp32", "int8" or "fp16".
-        data: data set or folder for proof, figures and calibration; by default the model's own, else packaged patches.
-        data_dir: where named data sets lie; by default where they lay in training.
-        tolerance: largest absolute difference allowed between torch and the file (fp32 1e-4, fp16 1e-2).
-        max_drop: dB that int8 may lose against fp32.
-        opset: ONNX operator set.
-        overlap: overlap of neighbouring patches that the file recommends to the runtime, in pixels.
-        patch: side of the patches that the file takes, one of `cae_export.defaults.PATCHES`.
-        license: SPDX identifier of the weights' licence, for the metadata; empty where it is not known.
-        tell: called with a line before each long step.
+        output: the file to write, replaced if it is there; by default `model.onnx` beside the model, `model-int8.onnx`
+            and `model-fp16.onnx` for the other precisions.
+        **options: any of these:
+
+            - precision: "fp32" (the default), "int8" or "fp16".
+            - data: data set or folder for proof, figures and calibration; by default the model's own where it is on
+              this machine, else packaged patches.
+            - data_dir: where named data sets lie; by default where they lay in training.
+            - tolerance: largest absolute difference allowed between torch and the file (fp32 1e-4, fp16 1e-2).
+            - max_drop: dB that int8 may lose against fp32 (0.1).
+            - opset: ONNX operator set, 18 to 22 (20).
+            - overlap: overlap of neighboring patches that the file recommends to the runtime, in pixels (8).
+            - patch: side of the patches that the file takes, one of `cae_export.defaults.PATCHES` (32).
+            - license: SPDX identifier of the weights' license, for the metadata.
 
     Raises:
-        UsageError: a model, data or setting that cannot be used (where there is no such model, a FileNotFoundError too,
+        UsageError: a model, data or option that cannot be used (where there is no such model, a FileNotFoundError too,
             where something is no path, a TypeError), or an output that cannot be written.
-        RefusedError: the file is not equal, or loses too much; nothing is left under its name.
+        RefusedError: the file is not equal, or loses too much; nothing is written.
     """
-    model, output, data, data_dir = as_paths(model, output, data, data_dir)
-    check_model(model)
-    output = output or default_output(model, precision)
-    _check(output, tolerance, max_drop, overlap, patch)
-    check_opset(opset)
-    try:
-        loaded = load_model(model)
-    except CaeTrainError as e:
-        raise usage_error(e) from e
-    if loaded.network.side not in (None, patch) or patch % loaded.network.stride:
-        only = f"{loaded.network.side}" if loaded.network.side else f"multiples of {loaded.network.stride}"
-        raise UsageError(f"--patch is {patch}: {loaded.arch} takes {only} only")
-    tell(f"{loaded.arch}: finding patches")
-    patches = find(loaded, data, patch, data_dir)
-    tell(f"converting; proving on {patches.source}{patches.place}")
-    graph = to_onnx(loaded.network, patch, opset)
-    channels = loaded.network.channels
-    fp32, partial = (temporary_beside(output) for _ in range(2))
-    spec = ModelSpec(
+    settings = _Settings(**options)
+    return write_proved(model, output, ENDING[settings.precision], partial(_make, settings))
+
+
+def _make(settings: _Settings, loaded: LoadedModel, output: Path) -> tuple[bytes, ExportReport]:
+    """Make and prove the file in the wanted precision."""
+    network, patch = loaded.network, settings.patch
+    if network.side not in (None, patch) or patch % network.stride:
+        only = f"{network.side}" if network.side else f"multiples of {network.stride}"
+        raise UsageError(f"patch is {patch}: {loaded.arch} takes {only} only")
+    _log.info("%s: finding patches", loaded.arch)
+    patches = find(loaded, settings.data_name, patch, settings.data_folder)
+    _log.info("converting; proving on %s%s", patches.source, patches.place)
+    graph = to_onnx(network, patch, settings.opset)
+    spec = _described(loaded, patches, settings)
+    parity, fp32 = _proved(network, graph, spec, patches, settings.tolerance or TOLERANCE)
+    made, speed = fp32, None
+    if settings.precision == "fp16":
+        half = replace(spec, precision="fp16")
+        parity, made = _proved(network, to_fp16(graph), half, patches, settings.tolerance or TOLERANCE_FP16)
+    elif settings.precision == "int8":
+        made, speed = _int8(network, graph, fp32, patches, settings)
+    return made.content, ExportReport(
+        output, made.spec, len(made.content), len(fp32.content), tuple(parity), patches.source, len(patches.clean),
+        cast(float, spec.psnr_in), _psnr_of(fp32), _psnr_of(made), speed,
+    )  # fmt: skip
+
+
+def _described(loaded: LoadedModel, patches: Patches, settings: _Settings) -> ModelSpec:
+    """The metadata of the file in fp32, but for the PSNR that it reaches."""
+    return ModelSpec(
         architecture=loaded.arch,
-        patch=patch,
-        channels=channels,
-        overlap=overlap,
-        color=COLOR_OF_CHANNELS[channels],
+        patch=settings.patch,
+        channels=loaded.network.channels,
+        overlap=OVERLAP if settings.overlap is None else settings.overlap,
+        color=COLOR_OF_CHANNELS[loaded.network.channels],
         degradation=described(loaded.config),
         psnr_in=round(mean_psnr(patches.degraded, patches.clean), 4),
         evaluated_on=patches.source,
         version=loaded.version,
-        license=license,
+        license=settings.license,
     )
-    try:
-        parity = _proved(loaded.network, graph, spec, fp32, patches, tolerance or TOLERANCE)
-        spec = _weighed(graph, spec, fp32, patches)
-        psnr_fp32, speed, made = cast(float, spec.psnr_out), None, fp32
-        if precision == "fp16":
-            half, spec, made = to_fp16(graph), replace(spec, precision="fp16", psnr_out=None), partial
-            parity = _proved(loaded.network, half, spec, partial, patches, tolerance or TOLERANCE_FP16)
-            spec = _weighed(half, spec, partial, patches)
-        elif precision == "int8":
-            tell(f"quantising on {len(patches.calibration)} patches")
-            made = partial
-            quantised, layout = _quantised(loaded.network, graph, opset, patches)
-            spec = replace(spec, precision="int8", psnr_out=None, layout=layout)
-            spec = _weighed(quantised, spec, partial, patches)
-            linear = any(isinstance(module, nn.Linear) for module in loaded.network.modules())
-            refuse_unless_steady(partial, patches, STEADY if linear else TOLERANCE)
-            speed = _speed(partial, fp32, patches)
-            _refuse_loss(psnr_fp32, cast(float, spec.psnr_out), max_drop, speed)
-        fp32_bytes = fp32.stat().st_size
-        made.replace(output)
-    except CaeRuntimeError as e:
-        raise RefusedError(f"refused: the runtime cannot use the file: {e}") from e
-    except OSError as e:
-        raise UsageError(f"{output} cannot be written: {e.strerror or e}") from e
-    finally:
-        discard(fp32)
-        discard(partial)
-    return ExportReport(
-        output, spec, output.stat().st_size, fp32_bytes, tuple(parity), patches.source, len(patches.clean),
-        cast(float, spec.psnr_in), psnr_fp32, cast(float, spec.psnr_out), speed,
-    )  # fmt: skip
-
-
-def _check(output: Path, tolerance: float | None, max_drop: float, overlap: int, patch: int) -> None:
-    check_output(output)
-    if tolerance is not None and not 0 < tolerance <= 1:
-        raise UsageError(f"--tolerance is {tolerance}: above 0, at most 1 is needed")
-    if not max_drop >= 0:
-        raise UsageError(f"--max-drop is {max_drop}: 0 dB or more is needed")
-    if patch not in PATCHES:
-        raise UsageError(f"--patch is {patch}: choose from {', '.join(map(str, PATCHES))}")
-    if not 0 <= overlap < patch:
-        raise UsageError(f"--overlap is {overlap}: 0 to {patch - 1} pixels are needed")
 
 
 def _proved(
-    network: nn.Module, graph: onnx.ModelProto, spec: ModelSpec, path: Path, patches: Patches, tolerance: float
-) -> list[BatchParity]:
-    """Write the graph and hold it against the network."""
-    save(graph, spec, path)
-    rows = prove(network, path, patches)
+    network: nn.Module, graph: onnx.ModelProto, spec: ModelSpec, patches: Patches, tolerance: float
+) -> tuple[list[BatchParity], OnnxFile]:
+    """The file of a graph, compared with the network and measured.
+
+    Raises:
+        RefusedError: they differ.
+    """
+    file = build_file(graph, spec)
+    rows = prove(network, file.session, patches)
     refuse_unless_equal(rows, tolerance)
-    return rows
+    return rows, _measured(file, graph, patches)
 
 
-def _quantised(network: nn.Module, graph: onnx.ModelProto, opset: int, patches: Patches) -> tuple[onnx.ModelProto, str]:
+def _measured(file: OnnxFile, graph: onnx.ModelProto, patches: Patches) -> OnnxFile:
+    """The file with the PSNR that it reaches in its metadata.
+
+    Raises:
+        RefusedError: its output is not finite.
+    """
+    figure = mean_psnr(run(file.session, patches.degraded), patches.clean)
+    if not math.isfinite(figure):
+        raise RefusedError(f"refused: {file.spec.precision} gives values that are not finite")
+    _log.debug("%s: %.4f dB", file.spec.precision, figure)
+    return build_file(graph, replace(file.spec, psnr_out=round(figure, 4)))
+
+
+def _psnr_of(file: OnnxFile) -> float:
+    return cast(float, file.spec.psnr_out)
+
+
+def _int8(
+    network: nn.Module, graph: onnx.ModelProto, fp32: OnnxFile, patches: Patches, settings: _Settings
+) -> tuple[OnnxFile, float]:
+    """The int8 file, and its speed as a multiple of fp32's.
+
+    Raises:
+        RefusedError: it depends on the size of the batch, or loses too much.
+    """
+    _log.info("quantizing on %d patches", len(patches.calibration))
+    quantized, layout = _quantized(network, graph, settings.opset, patches)
+    spec = replace(fp32.spec, precision="int8", psnr_out=None, layout=layout)
+    made = _measured(build_file(quantized, spec), quantized, patches)
+    linear = any(isinstance(module, nn.Linear) for module in network.modules())
+    refuse_unless_steady(made.session, patches, STEADY if linear else TOLERANCE)
+    speed = _speed(made.session, fp32.session, patches)
+    before, after, limit = _psnr_of(fp32), _psnr_of(made), settings.max_drop
+    if not before - after <= limit:
+        raise RefusedError(
+            f"refused: int8 gives {after:.2f} dB where fp32 gives {before:.2f} dB, {before - after:.2f} dB less "
+            f"(at most {limit:g} dB are allowed); it would run at {speed:.2f} x fp32"
+        )
+    return made, speed
+
+
+def _quantized(network: nn.Module, graph: onnx.ModelProto, opset: int, patches: Patches) -> tuple[onnx.ModelProto, str]:
     """The int8 graph and its layout: channels last where that is faster, which is where the network can have it."""
     patch = patches.clean.shape[-1]
     if not (isinstance(network, Skip) and ChannelsLast.fits(network, patch)):
@@ -201,33 +228,13 @@ def _quantised(network: nn.Module, graph: onnx.ModelProto, opset: int, patches: 
     return to_int8(rearranged, patches.calibration.permute(0, 2, 3, 1), last.stem_steps), NHWC
 
 
-def _weighed(graph: onnx.ModelProto, spec: ModelSpec, path: Path, patches: Patches) -> ModelSpec:
-    """Write the graph, measure its PSNR, and write it again with that figure in its metadata."""
-    save(graph, spec, path)
-    figure = mean_psnr(run(Session(path, provider="cpu"), patches.degraded), patches.clean)
-    if not math.isfinite(figure):
-        raise RefusedError(f"refused: {spec.precision} gives values that are not finite")
-    spec = replace(spec, psnr_out=round(figure, 4))
-    save(graph, spec, path)
-    return spec
-
-
-def _speed(candidate: Path, reference: Path, patches: Patches) -> float:
+def _speed(candidate: Session, reference: Session, patches: Patches) -> float:
     """Patches a second of the one as a multiple of the other's: interleaved rounds, medians, batches of 16."""
-    sessions = [Session(path, provider="cpu") for path in (candidate, reference)]
     times: list[list[float]] = [[], []]
     for _ in range(SPEED_ROUNDS + 1):
-        for session, taken in zip(sessions, times, strict=True):
+        for session, taken in zip((candidate, reference), times, strict=True):
             start = time.perf_counter()
             run(session, patches.degraded[:SPEED_PATCHES], SPEED_BATCH)
             taken.append(time.perf_counter() - start)
     fast, slow = (statistics.median(taken[1:]) for taken in times)
     return slow / fast
-
-
-def _refuse_loss(psnr_fp32: float, psnr_int8: float, max_drop: float, speed: float) -> None:
-    if not psnr_fp32 - psnr_int8 <= max_drop:
-        raise RefusedError(
-            f"refused: int8 gives {psnr_int8:.2f} dB where fp32 gives {psnr_fp32:.2f} dB, "
-            f"{psnr_fp32 - psnr_int8:.2f} dB less (--max-drop {max_drop:g}); it would run at {speed:.2f} x fp32"
-        )

@@ -1,7 +1,7 @@
 """The proof: the exported file, in the runtime's own session, equals what was trained, on real patches."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -34,21 +34,27 @@ class BatchParity:
         return self.difference <= tolerance and abs(self.torch_psnr - self.onnx_psnr) <= PSNR_TOLERANCE
 
 
-def prove(network: nn.Module, path: Path, patches: Patches) -> list[BatchParity]:
-    """Compare the network with the file at every batch size; raise nothing."""
-    session = Session(path, provider="cpu")
-    degraded, clean = patches.degraded[:PROOF_PATCHES], patches.clean[:PROOF_PATCHES]
-    rows = []
+def at_each_batch(network: nn.Module, session: Session, inputs: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """Run a network and its file on the same inputs at every batch size that a file is proved at.
+
+    Yields:
+        The batch size, what torch gives, and what the file gives, N x ... each.
+    """
     for batch in BATCHES:
         with torch.inference_mode():
-            trained = torch.cat([network(part) for part in torch.split(degraded, batch)])
-        exported = run(session, degraded, batch)
-        rows.append(
-            BatchParity(
-                batch, float((trained - exported).abs().max()), mean_psnr(trained, clean), mean_psnr(exported, clean)
-            )
+            trained = torch.cat([network(part) for part in torch.split(inputs, batch)])
+        yield batch, trained, run(session, inputs, batch)
+
+
+def prove(network: nn.Module, session: Session, patches: Patches) -> list[BatchParity]:
+    """Compare the network with its file at every batch size; raise nothing."""
+    degraded, clean = patches.degraded[:PROOF_PATCHES], patches.clean[:PROOF_PATCHES]
+    return [
+        BatchParity(
+            batch, float((trained - exported).abs().max()), mean_psnr(trained, clean), mean_psnr(exported, clean)
         )
-    return rows
+        for batch, trained, exported in at_each_batch(network, session, degraded)
+    ]
 
 
 def refuse_unless_equal(rows: list[BatchParity], tolerance: float) -> None:
@@ -65,15 +71,14 @@ def refuse_unless_equal(rows: list[BatchParity], tolerance: float) -> None:
             )
 
 
-def refuse_unless_steady(path: Path, patches: Patches, limit: float = TOLERANCE) -> None:
-    """See that a quantised file, which equals nothing else, gives the same at every batch size: to `limit`.
+def refuse_unless_steady(session: Session, patches: Patches, limit: float = TOLERANCE) -> None:
+    """Check that a quantized file, which equals nothing else, gives the same at every batch size: to `limit`.
 
     Whatever that is, to `TOLERANCE` on average.
 
     Raises:
         RefusedError: naming the batch and the difference.
     """
-    session = Session(path, provider="cpu")
     degraded = patches.degraded[:PROOF_PATCHES]
     expected = run(session, degraded)
     for batch in BATCHES:
@@ -87,7 +92,7 @@ def refuse_unless_steady(path: Path, patches: Patches, limit: float = TOLERANCE)
 
 
 def run(session: Session, patches: Tensor, batch: int = RUN_BATCH) -> Tensor:
-    """The session's output on float32 N x C x P x P, `batch` at a time; the same shape back, whatever its layout."""
+    """Run a session on float32 N x ..., `batch` at a time; patches are N x C x P x P, whatever the file's layout."""
     last = session.spec.layout == NHWC
     fed = patches.permute(0, 2, 3, 1) if last else patches
     outputs = np.concatenate([session.run(np.ascontiguousarray(part.numpy())) for part in torch.split(fed, batch)])

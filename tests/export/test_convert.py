@@ -10,8 +10,8 @@ import onnxruntime as ort
 import pytest
 import torch
 
-from cae_export.convert import to_onnx
 from cae_export.errors import UsageError
+from cae_export.graphs.convert import to_onnx
 from cae_train.models import ARCHITECTURES, build
 
 

@@ -13,8 +13,8 @@ import torch
 from tests.export.test_convert import outputs
 from tests.in_process import run_here, text_of
 
-from cae_export.convert import to_onnx
-from cae_export.quantize import to_int8
+from cae_export.graphs.convert import to_onnx
+from cae_export.graphs.quantize import to_int8
 from cae_runtime import Session
 from cae_train.data.mnist import HEADER, MAGIC, MNIST, TEST, TRAIN
 from cae_train.data.packaged import photographs

@@ -17,7 +17,7 @@ import torch
 from tests.export.conftest import Command
 from tests.in_process import run_here, text_of
 
-from cae_export import RefusedError, UsageError, export_part, parts
+from cae_export import RefusedError, UsageError, export_part, parts, thresholds
 from cae_export.anomaly_scores import Scores
 from cae_export.evaluation_data import good_pictures
 from cae_runtime import Session
@@ -166,7 +166,7 @@ def test_the_threshold_has_the_rate_of_false_alarms_that_it_states(
     detector = Detector(report.path)
     found = [detector(cv2.imread(str(path))) for path in sorted(others.iterdir())]
     assert sum(detection.anomaly for detection in found) in (3, 4)
-    assert report.rates == pytest.approx(parts.rates_beyond(40, sum(detection.anomaly for detection in found)))
+    assert report.rates == pytest.approx(thresholds.rates_beyond(40, sum(detection.anomaly for detection in found)))
     above = np.concatenate([detection.heat.ravel() for detection in found]) > report.spec.threshold_pixel
     assert above.mean() == pytest.approx(0.001, abs=0.0005)
 
@@ -190,7 +190,7 @@ def test_pictures_that_were_trained_on_do_not_set_the_threshold(
 @pytest.mark.parametrize(("count", "above"), [(20, 0), (20, 1), (200, 10)])
 def test_the_range_of_rates_is_that_of_fresh_pictures(count: int, above: int) -> None:
     """Thresholds set by so many of uniform values, again and again: nine in ten have a rate between the two."""
-    low, high = parts.rates_beyond(count, above)
+    low, high = thresholds.rates_beyond(count, above)
     values = np.sort(np.random.default_rng(0).random((4000, count)), axis=1)
     rates = 1 - values[:, -1 - above]
     assert np.mean(rates < low) == pytest.approx(0.05, abs=0.015)
@@ -248,8 +248,8 @@ def test_what_a_network_cannot_do_is_one_line(model: Callable[..., Path], arch: 
         (["--part", "encoder", "--false-alarms", "0.1"], "--part encoder takes no --false-alarms"),
         (["--false-alarms", "0.1"], "a model that restores takes no --false-alarms"),
         (["--anomaly", "--patch", "64"], "--anomaly takes no --patch"),
-        (["--anomaly", "--false-alarms", "1"], "--false-alarms is 1.0: above 0 and below 1 is needed"),
-        (["--anomaly", "--overlap", "32"], "--overlap is 32: 0 to 31 pixels are needed"),
+        (["--anomaly", "--false-alarms", "1"], "false_alarms is 1.0: above 0 and below 1 is needed"),
+        (["--anomaly", "--overlap", "32"], "overlap is 32: 0 to 31 pixels are needed"),
     ],
 )
 def test_wrong_usage_is_one_line(

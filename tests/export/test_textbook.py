@@ -78,7 +78,7 @@ def test_every_network_is_proved_and_run(model: Path, photos: Path) -> None:
     assert cleaned.shape == image.shape
     assert cleaned.std() > 1, "it is a picture"
     if arch == "vae":
-        with pytest.raises(UsageError, match="--patch is 64: vae takes 32 only"):
+        with pytest.raises(UsageError, match="patch is 64: vae takes 32 only"):
             export(model, patch=64)
         assert [path.name for path in model.parent.glob("*.onnx")] == ["model.onnx"]
 

@@ -15,11 +15,11 @@ from onnx import numpy_helper
 from tests.export.test_convert import outputs
 from torch import Tensor, nn
 
-import cae_export.quantize
-from cae_export.channels_last import ChannelsLast
-from cae_export.convert import to_onnx
+import cae_export.graphs.quantize
 from cae_export.errors import RefusedError
-from cae_export.quantize import to_int8
+from cae_export.graphs.channels_last import ChannelsLast
+from cae_export.graphs.convert import to_onnx
+from cae_export.graphs.quantize import to_int8
 from cae_train.models import build, folded
 from cae_train.models.skip import Skip
 from cae_train.training import qat
@@ -194,7 +194,7 @@ def test_sums_stay_in_float_and_convolutions_do_not() -> None:
 
 def test_a_file_whose_convolutions_stay_in_float_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        cae_export.quantize, "quantize_static", lambda source, target, *_, **__: shutil.copy(source, target)
+        cae_export.graphs.quantize, "quantize_static", lambda source, target, *_, **__: shutil.copy(source, target)
     )
     with pytest.raises(
         RefusedError, match=r"refused: [1-9]\d* of \d+ convolutions of the int8 file would run in float"

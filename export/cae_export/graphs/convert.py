@@ -82,7 +82,7 @@ def check_opset(opset: int) -> None:
         UsageError: it is.
     """
     if not OPSET_MIN <= opset <= OPSET_MAX:
-        raise UsageError(f"--opset is {opset}: {OPSET_MIN} to {OPSET_MAX} are needed")
+        raise UsageError(f"opset is {opset}: {OPSET_MIN} to {OPSET_MAX} are needed")
 
 
 def _strip(model: onnx.ModelProto) -> None:

@@ -19,8 +19,8 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, Q
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import Tensor
 
-from cae_export.convert import INPUT
 from cae_export.errors import RefusedError
+from cae_export.graphs.convert import INPUT
 from cae_train.training.qat import round_weights, steps_of
 
 CALIBRATION_BATCH = 32

@@ -1,0 +1,156 @@
+"""What every export does: load a `model.pt`, make its file in memory, prove it, and only then write it."""
+
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TypedDict, TypeVar
+
+from cae_export.defaults import OPSET
+from cae_export.errors import ArgumentTypeError, ModelNotFoundError, RefusedError, UsageError
+from cae_export.graphs.convert import check_opset
+from cae_runtime import CaeRuntimeError
+from cae_shared.paths import checked_path
+from cae_shared.temporary import whole_file
+from cae_train.checkpoint import LoadedModel, load_model
+from cae_train.errors import CaeTrainError
+
+Report = TypeVar("Report")
+
+_checked_path = partial(checked_path, wrong_type=ArgumentTypeError, empty=UsageError)
+_log = logging.getLogger(__name__)
+
+
+class FileOptions(TypedDict, total=False):
+    """Options of every export; `FileSettings` says what they are."""
+
+    data: str | os.PathLike[str] | None
+    data_dir: str | os.PathLike[str] | None
+    tolerance: float | None
+    opset: int
+    overlap: int | None
+    license: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileSettings:
+    """Options of every export, checked.
+
+    Attributes:
+        data: data set or folder for proof and figures; None takes the model's own.
+        data_dir: where named data sets lie; None takes where they lay in training.
+        tolerance: largest difference allowed between torch and the file; None takes the default.
+        opset: ONNX operator set.
+        overlap: overlap of neighboring patches that the file recommends to the runtime, in pixels; None takes the
+            default.
+        license: SPDX identifier of the weights' license, for the metadata; empty where it is not known.
+
+    Raises:
+        UsageError: a value out of its range.
+        ArgumentTypeError: something that should be a path is none.
+    """
+
+    data: str | os.PathLike[str] | None = None
+    data_dir: str | os.PathLike[str] | None = None
+    tolerance: float | None = None
+    opset: int = OPSET
+    overlap: int | None = None
+    license: str = ""
+
+    def __post_init__(self) -> None:
+        for name, wanted in (("data", "the name of a data set, or the path of a folder"), ("data_dir", "a folder")):
+            if getattr(self, name) is not None:
+                _checked_path(name, getattr(self, name), wanted=wanted)
+        if self.tolerance is not None:
+            require(0 < self.tolerance <= 1, "tolerance", self.tolerance, "above 0, at most 1 is needed")
+        check_opset(self.opset)
+
+    @property
+    def data_name(self) -> str | None:
+        """`data` as text."""
+        return None if self.data is None else str(Path(self.data))
+
+    @property
+    def data_folder(self) -> str | None:
+        """`data_dir` as text."""
+        return None if self.data_dir is None else str(Path(self.data_dir))
+
+    def check_overlap(self, patch: int) -> None:
+        """Refuse an overlap that patches of this side cannot have.
+
+        Raises:
+            UsageError: it is negative, or as large as the patch.
+        """
+        if self.overlap is not None:
+            require(0 <= self.overlap < patch, "overlap", self.overlap, f"0 to {patch - 1} pixels are needed")
+
+
+def require(holds: bool, name: str, value: object, needed: str) -> None:
+    """Refuse an option.
+
+    Raises:
+        UsageError: `holds` is false; names the option, its value and what is needed.
+    """
+    if not holds:
+        raise UsageError(f"{name} is {value}: {needed}")
+
+
+def write_proved(
+    model: str | os.PathLike[str],
+    output: str | os.PathLike[str] | None,
+    default_ending: str,
+    make: Callable[[LoadedModel, Path], tuple[bytes, Report]],
+) -> Report:
+    """Make the file of a model, and write it once it is proved.
+
+    Args:
+        model: a `model.pt` of `cae-train`.
+        output: the file to write; None adds `default_ending` to the model's stem.
+        default_ending: such as `-int8.onnx`.
+        make: makes and proves the content of the file, and returns it with a report; its arguments are the model, and
+            the path that the content is written to.
+
+    Raises:
+        UsageError: a model or data that cannot be used, or an output that cannot be written.
+        RefusedError: the file does not equal the model, or the runtime cannot use it; nothing is written.
+    """
+    source = _checked_path("model", model)
+    target = source.with_name(f"{source.stem}{default_ending}") if output is None else _checked_path("output", output)
+    _check_model(source)
+    _check_output(target)
+    try:
+        loaded = load_model(source)
+        _log.debug("%s: %s, written by version %s", source, loaded.arch, loaded.version)
+        content, report = make(loaded, target)
+    except CaeTrainError as e:
+        raise (ModelNotFoundError if isinstance(e, FileNotFoundError) else UsageError)(str(e)) from e
+    except CaeRuntimeError as e:
+        raise RefusedError(f"refused: the runtime cannot use the file: {e}") from e
+    try:
+        with whole_file(target) as temporary:
+            temporary.write_bytes(content)
+    except OSError as e:
+        raise UsageError(f"{target} cannot be written: {e.strerror or e}") from e
+    return report
+
+
+def _check_model(model: Path) -> None:
+    """Refuse a model that cannot be there, before anything is said of the output beside it."""
+    if model.is_dir():
+        inside = model / "model.pt"
+        hint = f": name the file {inside}" if inside.is_file() else ", not a model.pt that cae-train wrote"
+        raise UsageError(f"{model} is a folder{hint}")
+    if not model.exists():
+        raise ModelNotFoundError(f"{model} does not exist: name a model.pt that cae-train wrote")
+
+
+def _check_output(output: Path) -> None:
+    """Refuse a name that no model file can have."""
+    if output.suffix.lower() != ".onnx":
+        raise UsageError(f"output {output}: a name that ends in .onnx is needed")
+    if output.is_dir() or not output.parent.is_dir():
+        raise UsageError(f"output {output}: {'it is a folder' if output.is_dir() else 'there is no such folder'}")
+    if not os.access(output.parent, os.W_OK):
+        raise UsageError(f"{output} cannot be written: its folder is write-protected")

@@ -1,0 +1,1 @@
+"""ONNX graphs: made from networks, and their int8 and fp16 versions."""

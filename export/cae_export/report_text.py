@@ -1,0 +1,49 @@
+"""Reports as the lines of text that the command prints."""
+
+from typing import TYPE_CHECKING
+
+from cae_export.defaults import PROOF_PATCHES
+
+if TYPE_CHECKING:
+    from cae_export.exporter import ExportReport
+    from cae_export.parts import PartReport
+
+
+def part_table(report: "PartReport") -> list[str]:
+    """The proof of a part as lines of text."""
+    lines = [
+        f"torch against fp32 in onnxruntime, on {report.inputs}",
+        f"{'batch':>7}  {'largest difference':>18}  {'largest value':>13}",
+        *(f"{row.batch:>7}  {row.difference:>18.1e}  {row.largest:>13.3g}" for row in report.parity),
+    ]
+    if report.spec.threshold is not None:
+        low, high = report.rates or (0.0, 1.0)
+        lines.append(
+            f"threshold {report.spec.threshold:.4g}: of {report.spec.evaluated_on} {report.spec.false_alarms:.1%} "
+            f"score higher; of others {low:.1%} to {high:.1%} will, nine times in ten"
+        )
+    return [*lines, f"{report.path}: {report.bytes / 1e3:.0f} kB"]
+
+
+def table(report: "ExportReport") -> list[str]:
+    """The proof and the figures as lines of text."""
+    proved = "fp16" if report.spec.precision == "fp16" else "fp32"
+    lines = [
+        f"torch against {proved} in onnxruntime, on {min(PROOF_PATCHES, report.count)} of the patches",
+        f"{'batch':>7}  {'largest difference':>18}  {'torch':>9}  {'onnx':>9}",
+        *(
+            f"{row.batch:>7}  {row.difference:>18.1e}  {row.torch_psnr:>6.2f} dB  {row.onnx_psnr:>6.2f} dB"
+            for row in report.parity
+        ),
+        f"{report.patches}: corrupted {report.psnr_in:.2f} dB, fp32 {report.psnr_fp32:.2f} dB"
+        + ("" if report.spec.precision == "fp32" else f", {report.spec.precision} {report.psnr_out:.2f} dB"),
+    ]
+    if report.speed is not None:
+        change = report.psnr_out - report.psnr_fp32
+        lines.append(
+            f"int8: {report.bytes / 1e3:.0f} kB (fp32 {report.fp32_bytes / 1e3:.0f} kB), {change:+.2f} dB, "
+            f"{report.speed:.2f} x the speed of fp32 on this machine"
+            + ("" if report.speed >= 1 else ": SLOWER here, keep fp32")
+        )
+    lines.append(f"{report.path}: {report.bytes / 1e3:.0f} kB")
+    return lines
