@@ -14,7 +14,8 @@ from tests.runtime.faint import SCENES, light, made, rms
 from cae_runtime import Restorer
 from cae_runtime.tasks.noise_model import NoiseModel, measured_noise
 from cae_runtime.tasks.notes import Note
-from cae_runtime.tasks.stretch import PutBack, Stretch, faintest
+from cae_runtime.tasks.put_back import PutBack
+from cae_runtime.tasks.stretch import Stretch, faintest
 
 Model = Callable[[str], Path]
 
@@ -97,9 +98,9 @@ def test_strength_goes_part_of_the_way(denoise: Restorer) -> None:
 def test_threads_and_parts_change_nothing_but_a_rounding(monkeypatch: pytest.MonkeyPatch, fixture_model: Model) -> None:
     noisy = made("underexposed", 256).noisy[:, :70]
     results = []
-    for threads, part in ((1, 2), (3, 3), (2, 8)):
-        monkeypatch.setattr("cae_runtime.tasks.stretch._PART", part)
-        monkeypatch.setattr("cae_runtime.tasks.stretch._PIXELS", 1)
+    for threads, part, columns in ((1, 2, 24), (3, 3, 40), (2, 8, 1024)):
+        monkeypatch.setattr("cae_runtime.tasks.put_back._ROWS", 24 * part)
+        monkeypatch.setattr("cae_runtime.tasks.put_back._COLUMNS", columns)
         results.append(Restorer(fixture_model("blur"), provider="cpu", threads=threads)(noisy))
     assert all(np.abs(result.astype(int) - results[0]).max() <= 1 for result in results), "sums of floats may differ"
     assert (results[0] != noisy).any()
@@ -133,9 +134,13 @@ def test_noise_is_measured_and_its_curve_undone(gain: float) -> None:
         assert found[0].deviation(value) == pytest.approx(np.sqrt(400 + gain * (value - 500)), rel=0.1)
     values = np.arange(0, 65536, 17)
     stable = found[0].stabilized(values)
-    back, deviation = found[0].values(stable.astype(np.float32))
-    np.testing.assert_allclose(back, values, atol=0.05)
-    np.testing.assert_allclose(np.gradient(stable, values)[1:-1], 1 / deviation[1:-1], rtol=0.02)
+    rate = np.array([1 / found[0].deviation(value) for value in values.tolist()])
+    np.testing.assert_allclose(np.gradient(stable.astype(float), values)[1:-1], rate[1:-1], rtol=0.02)
+    change = rng.normal(0, 1, values.shape).astype(np.float32)
+    after = np.interp(stable - change, stable, values)
+    deviation = found[0].unstabilized(difference := change[None].copy(), stable[None].copy())
+    inside = slice(100, -100)
+    np.testing.assert_allclose((difference * deviation)[0][inside], (values - after)[inside], atol=0.5)
 
 
 def test_hidden_and_cut_off_pixels_do_not_count_for_the_noise() -> None:

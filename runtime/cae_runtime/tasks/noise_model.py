@@ -33,10 +33,7 @@ _LOW_OF_NOISE: Final = 0.677  # for white noise: the largest of these energies d
 _LOW_OF_RATIO: Final = 0.43  # the same for the ratio of energies at half and full size
 _LAPLACE: Final = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
 _LAPLACE_ENERGY: Final = 36
-_SHARED: Final = (
-    2.5,
-    100.0,
-)  # ratios from the first on mean noise that neighbors share, less may be texture; largest ratio
+_SHARED: Final = 2.5, 100.0  # smallest ratio that means noise shared by neighbors (less may be texture), and the most
 _TILES: Final = 5  # along each side of a large picture
 _TILE: Final = 8 * _CELL + 2
 _SMALL: Final = 2**18  # pixels: pictures up to this size are measured completely
@@ -62,43 +59,58 @@ class NoiseModel:
         """Standard deviation of the noise at this value."""
         return float(max(self.variance + self.gain * (value - self.black), self.variance * _DARKEST_SHARE) ** 0.5)
 
-    def stabilized(self, values: Plane) -> NDArray[np.float64]:
-        """Values on a scale where the standard deviation of the noise is 1 everywhere, 0 at black.
+    def stabilized(self, values: Plane) -> Floats:
+        """Values on a scale where the standard deviation of the noise is 1 everywhere, 0 at black: float32.
 
         The square root of Anscombe, written so that it also holds without gain: with d = v - black, 2 d /
         (sqrt(variance + gain d) + sqrt(variance)). Where the variance would fall below a quarter of that at black, the
         curve continues as its tangent.
         """
-        distance = np.asarray(values, np.float64) - self.black
-        root, lowest = self.variance**0.5, self._lowest()
-        above = np.maximum(distance, lowest[0])
-        stable: NDArray[np.float64] = 2 * above / (np.sqrt(self.variance + self.gain * above) + root)
-        stable += (distance - above) / (root * _DARKEST_SHARE**0.5)
-        return stable
-
-    def values(self, stable: Floats) -> tuple[Floats, Floats]:
-        """Undo `stabilized`: values and the standard deviation of their noise, float32 of the same shape."""
+        distance = np.asarray(values, np.float32) - np.float32(self.black)
         root = np.float32(self.variance**0.5)
         if self.gain == 0:
-            return stable * root + np.float32(self.black), np.full_like(stable, root)
-        above = np.maximum(stable, np.float32(self._lowest()[1]))
-        values: Floats = stable - above
-        values *= root * np.float32(_DARKEST_SHARE**0.5)
-        values += np.float32(self.black)
-        deviation: Floats = above * np.float32(self.gain / 4)
-        deviation += root
-        above *= deviation
-        values += above
-        deviation *= np.float32(2)  # root + gain / 2 * above
-        deviation -= root
-        return values, deviation
+            distance /= root
+            return distance
+        above = np.maximum(distance, np.float32((_DARKEST_SHARE - 1) * self.variance / self.gain))
+        distance -= above
+        distance /= root * np.float32(_DARKEST_SHARE**0.5)
+        roots = above * np.float32(self.gain)
+        roots += np.float32(self.variance)
+        np.sqrt(roots, out=roots)
+        roots += root
+        above *= np.float32(2)
+        above /= roots
+        distance += above
+        return distance
 
-    def _lowest(self) -> tuple[float, float]:
-        """The point where the square root ends: its distance from black, and the same on the stabilized scale."""
+    def unstabilized(self, change: Floats, before: Floats) -> Floats | np.float32:
+        """Bring a change on the stabilized scale to that of the values.
+
+        The deviation is a straight line on the stabilized scale, and the derivative of the values: so the mean of the
+        deviations before and after, times the change, is the difference of the values.
+
+        Args:
+            change: before - after, on the stabilized scale; it becomes the difference of the values, as a multiple of
+                the deviation after the change.
+            before: the stabilized values before the change, of the same shape; overwritten.
+
+        Returns:
+            The standard deviation of the noise after the change, in steps, float32 of the same shape; one number where
+            it is the same everywhere.
+        """
+        root, lowest = np.float32(self.variance**0.5), np.float32((self.variance * _DARKEST_SHARE) ** 0.5)
         if self.gain == 0:
-            return -1e9, -1e9
-        root, share = self.variance**0.5, _DARKEST_SHARE
-        return (share - 1) * self.variance / self.gain, 2 * (share**0.5 - 1) * root / self.gain
+            return root
+        before *= np.float32(self.gain / 2)
+        before += root
+        after = cv2.addWeighted(before, 1, change, -self.gain / 2, 0)
+        for deviation in (before, after):
+            if deviation.min() < lowest:
+                np.clip(deviation, lowest, np.float32(np.inf), out=deviation)
+        half: Any = cv2.divide(before, after, before, 0.5)
+        half += np.float32(0.5)
+        change *= half
+        return cast(Floats, after)
 
 
 def measured_noise(
@@ -129,9 +141,9 @@ def measured_noise(
     order = np.argsort(brightness)
     bins = max(1, min(_BINS, len(order) // _FEWEST_IN_BIN))
     parts = np.array_split(order, bins)
-    at = np.array([np.median(brightness[part]) for part in parts])
+    at = np.array([brightness[part[len(part) // 2]] for part in parts], np.float64)
     variances = np.array([_lowest(energy[part]) for part in parts]) * (shared / _LOW_OF_NOISE)
-    return _fitted(at, variances), float(np.median(brightness))
+    return _fitted(at, variances), float(brightness[order[len(order) // 2]])
 
 
 def _tiles(height: int, width: int) -> list[tuple[slice, slice]]:
@@ -153,24 +165,30 @@ def _cells(tile: Plane, white: int, hidden: Plane | None) -> tuple[Floats, Float
         nothing = np.empty(0, np.float32)
         return nothing, nothing, nothing, nothing > 0
     values = np.ascontiguousarray(tile, np.float32)
-    half = cv2.resize(values[1 : 1 + height, 1 : 1 + width], (width // 2, height // 2), interpolation=cv2.INTER_AREA)
     inner = values[1 : 1 + height, 1 : 1 + width]
+    half = block_means(inner, 2)
     waves = cv2.filter2D(values, cv2.CV_32F, _LAPLACE)[1 : 1 + height, 1 : 1 + width]
     coarse = cv2.filter2D(half, cv2.CV_32F, _LAPLACE)
-    energy = _means(cv2.multiply(waves, waves), _CELL) * np.float32(1 / _LAPLACE_ENERGY)
-    halved = _means(cv2.multiply(coarse, coarse), _CELL // 2) * np.float32(4 / _LAPLACE_ENERGY)
-    cut = (inner <= 0) | (inner >= white)
-    if hidden is not None:
-        cut = cut | hidden[1 : 1 + height, 1 : 1 + width]
-    whole = np.equal(_means(cut.astype(np.float32), _CELL), 0)
-    ratio = halved / np.maximum(energy, np.float32(1e-9))
-    return _means(inner, _CELL), energy, ratio, whole
+    energy = block_means(cv2.multiply(waves, waves, scale=1 / _LAPLACE_ENERGY), _CELL)
+    halved = block_means(cv2.multiply(coarse, coarse, scale=4 / _LAPLACE_ENERGY), _CELL // 2)
+    brightness = block_means(half, _CELL // 2).ravel()
+    whole = np.ones(energy.shape, np.bool_)
+    if hidden is not None or inner.min() <= 0 or inner.max() >= white:
+        cut = (inner <= 0) | (inner >= white)
+        if hidden is not None:
+            cut |= hidden[1 : 1 + height, 1 : 1 + width]
+        whole = np.equal(block_means(cut.astype(np.float32), _CELL), 0)
+    ratio: Any = halved / np.maximum(energy, np.float32(1e-9))
+    return brightness, energy.ravel(), ratio.ravel(), whole.ravel()
 
 
-def _means(values: Any, side: int) -> Floats:
-    height, width = values.shape
-    means = cv2.resize(values, (width // side, height // side), interpolation=cv2.INTER_AREA)
-    return cast(Floats, np.asarray(means, np.float32).ravel())
+def block_means(values: Any, side: int) -> Floats:
+    """Means of squares of so many pixels, shape (h / side, w / side): in steps of 2, which are fast, and the rest."""
+    while side > 1:
+        step = 2 if side % 2 == 0 else side
+        side //= step
+        values = cv2.resize(values, (values.shape[1] // step, values.shape[0] // step), interpolation=cv2.INTER_AREA)
+    return cast(Floats, values)
 
 
 def _lowest(values: Floats) -> float:

@@ -21,7 +21,8 @@ from cae_runtime.inference.tiled_image import Rows, TiledImage
 from cae_runtime.inference.worker_threads import WorkerThreads
 from cae_runtime.io.arrays import Image
 from cae_runtime.tasks.notes import Tell, faint_noise, few_values
-from cae_runtime.tasks.stretch import PutBack, stretch_for
+from cae_runtime.tasks.put_back import PutBack
+from cae_runtime.tasks.stretch import stretch_for
 from cae_runtime.tasks.transparent_pixels import filled, hidden_pixels
 
 UNCORRUPTED: Final = "none"  # the degradation of a plain autoencoder
