@@ -48,7 +48,7 @@ def degraded(clean: Image, noise: str, seed: int) -> Image:
 
 
 def measured_sigma(noisy: Image) -> float:
-    """Sigma of white noise in grey levels, from what a mask without image structure finds (Immerkaer, CVIU 1996)."""
+    """Sigma of white noise in gray levels, from what a mask without image structure finds (Immerkaer, CVIU 1996)."""
     mask = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
     return float(np.sqrt(np.pi / 2) / 6 * np.abs(cv2.filter2D(noisy.astype(np.float32), -1, mask)).mean())
 

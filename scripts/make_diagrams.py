@@ -26,7 +26,7 @@ from matplotlib.patches import Rectangle
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "assets" / "models"
 NAMES = ("denoise", "denoise-fast", "cae")
-KINDS: dict[type[nn.Module], tuple[str, str]] = {  # what is drawn: its word and colour
+KINDS: dict[type[nn.Module], tuple[str, str]] = {  # what is drawn: its word and color
     nn.Conv2d: ("conv", "#4c78a8"), nn.ConvTranspose2d: ("up-conv", "#e45756"), nn.MaxPool2d: ("pool", "#bbbbbb"),
     nn.Upsample: ("nearest", "#bbbbbb"),
 }  # fmt: skip
@@ -70,9 +70,9 @@ def draw(name: str) -> None:
     figure, axes = plt.subplots(figsize=(13, 3.4))
     x, gap = 0.0, 3.0
     for label, module, (channels, height, width), cost in found:
-        word, colour = next(value for kind, value in KINDS.items() if isinstance(module, kind))
+        word, color = next(value for kind, value in KINDS.items() if isinstance(module, kind))
         breadth = 1.5 + channels / 24
-        axes.add_patch(Rectangle((x, -height / 2), breadth, height, color=colour, alpha=0.85, lw=0))
+        axes.add_patch(Rectangle((x, -height / 2), breadth, height, color=color, alpha=0.85, lw=0))
         kernel = getattr(module, "kernel_size", "")
         size = kernel[0] if isinstance(kernel, tuple) else kernel
         stride = getattr(module, "stride", 1)

@@ -20,13 +20,13 @@ from cae_runtime import Restorer
 from cae_train import load_model
 from cae_train.data.packaged import DENOISE, PATCHES, photographs
 from cae_train.data.pairs import fixed_pairs, to_tensor
-from cae_train.degradations.registry import centre, parse_chain
+from cae_train.degradations.registry import center, parse_chain
 from cae_train.sheets.degradation_sheet import draw
 from cae_train.sheets.preview import sheet, write_png
 
 ROOT = Path(__file__).resolve().parent.parent
 PATCH, ROWS, COLUMNS = 32, 32, 32
-SAMPLES = {"astronaut": 25, "camera": 25, "chelsea": 15, "coffee": 35, "rocket": 50}  # sigma in grey levels of 255
+SAMPLES = {"astronaut": 25, "camera": 25, "chelsea": 15, "coffee": 35, "rocket": 50}  # sigma in gray levels of 255
 CROPS = {  # top, left
     "chelsea": (40, 120), "astronaut": (10, 120), "camera": (80, 130), "coffee": (130, 200), "rocket": (120, 240),
 }  # fmt: skip
@@ -38,7 +38,7 @@ SOURCES = ("astronaut", "brick", "camera", "chelsea", "coffee", "grass", "gravel
 
 
 def photograph(name: str) -> NDArray[np.uint8]:
-    """H x W grey or H x W x 3 BGR."""
+    """H x W gray or H x W x 3 BGR."""
     image: NDArray[np.uint8] = getattr(data, name)()
     return image[..., ::-1] if image.ndim == 3 else image
 
@@ -103,7 +103,7 @@ def write_degradations(path: Path, side: int = 64) -> None:
             for name, (y, x) in DEGRADED.items()
         ]))  # fmt: skip
         stages.append(chain(wide, torch.Generator().manual_seed(0), margin))
-    write_png(path, draw(centre(wide, margin), stages, DEGRADATIONS, scale=2))
+    write_png(path, draw(center(wide, margin), stages, DEGRADATIONS, scale=2))
 
 
 if __name__ == "__main__":

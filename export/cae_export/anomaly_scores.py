@@ -1,6 +1,6 @@
 """How unlike good pictures each pixel of a patch is: what the network of a detector gives.
 
-Around each pixel, over squares of 5, 15 and 31 pixels, four things are measured: the mean colour, the contrast, what
+Around each pixel, over squares of 5, 15 and 31 pixels, four things are measured: the mean color, the contrast, what
 the network did not give back, and how badly it gave it back. Of good pictures these follow a normal distribution, by
 and large, and so do the codes of whole patches; both are fitted to the training images. The score is the squared
 Mahalanobis distance of a pixel's measurements and of its patch's code, each as a multiple of what good ones have on
@@ -27,10 +27,10 @@ from cae_train.models.base import Autoencoder
 
 SIZES = (5, 15, 31)  # sides of the squares, in pixels
 SMOOTH = 9  # side of the square that the distances are averaged over
-DARK = 1e-4  # square added to those that a logarithm is taken of: 2.5 grey levels of 255
+DARK = 1e-4  # square added to those that a logarithm is taken of: 2.5 gray levels of 255
 CODE = 0.5  # weight of the code's distance, that of a pixel's being 1
 CODE_MAX = 256  # numbers of a code; of larger ones the means over the places are taken
-EVERY = 7  # pixel of patches that is learnt from
+EVERY = 7  # pixel of patches that is learned from
 BATCH = 64
 _SEED = 0
 
@@ -78,8 +78,8 @@ class Normal(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """N x K -> N, or N x K x H x W -> N x H x W."""
         places = (1,) * (x.dim() - 2)
-        centred = x - self.mean.view(-1, *places)
-        white = F.conv2d(centred, self.whitening[..., None, None]) if places else F.linear(centred, self.whitening)
+        centered = x - self.mean.view(-1, *places)
+        white = F.conv2d(centered, self.whitening[..., None, None]) if places else F.linear(centered, self.whitening)
         return white.square().sum(1)
 
 

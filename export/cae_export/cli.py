@@ -60,7 +60,7 @@ def command(
         Path | None,
         typer.Option("--output", "-o", metavar="MODEL.onnx", help="The file to write; beside MODEL.pt without it."),
     ] = None,
-    int8: Annotated[bool, typer.Option("--int8", help="Quantise (MODEL-int8.onnx).")] = False,
+    int8: Annotated[bool, typer.Option("--int8", help="Quantize (MODEL-int8.onnx).")] = False,
     fp16: Annotated[bool, typer.Option("--fp16", help="Half precision, for GPUs (MODEL-fp16.onnx).")] = False,
     max_drop: Annotated[float, typer.Option(help="Refuse an int8 model that loses more dB against fp32.")] = MAX_DROP,
     data: Annotated[
@@ -89,7 +89,7 @@ def command(
     false_alarms: Annotated[
         float, typer.Option(help="Share of good pictures that --anomaly may call bad.")
     ] = FALSE_ALARMS,
-    license: Annotated[str, typer.Option(help="SPDX identifier of the weights' licence, for the metadata.")] = "",
+    license: Annotated[str, typer.Option(help="SPDX identifier of the weights' license, for the metadata.")] = "",
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show details of each step.")] = False,
     _show_version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")

@@ -8,6 +8,6 @@ PSNR_TOLERANCE = 0.01  # dB
 PROOF_PATCHES = 512  # compared at every batch size
 BATCHES = (1, 2, 7, 64)  # at which the file is proved
 OPSET, OPSET_MIN, OPSET_MAX = 20, 18, 22  # the dynamo exporter's own, and what onnxruntime 1.20 reads
-OVERLAP = 8  # of neighbouring patches, in pixels
+OVERLAP = 8  # of neighboring patches, in pixels
 PATCHES = (32, 64, 128)  # sides that a file may be made for
 FALSE_ALARMS = 0.05  # share of good pictures that a detector of anomalies calls bad

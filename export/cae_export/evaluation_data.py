@@ -42,7 +42,7 @@ def find(model: LoadedModel, data: str | None, patch: int = PATCH, data_dir: str
     """Patches from `data`, by default from the data named in the model, by default those of the package.
 
     Named data sets are looked for in `data_dir`, by default where they lay in training. The patches have the network's
-    channels: for 1, colours become their luminance.
+    channels: for 1, colors become their luminance.
 
     Calibration takes the training part, proof and figures the held-out part (the test part where there is one). Larger
     patches are fewer, of as many pixels but 128 at least; smaller images are mirrored at their edges.
@@ -73,7 +73,7 @@ def find(model: LoadedModel, data: str | None, patch: int = PATCH, data_dir: str
     if any(min(image.shape[:2]) < patch for image in calibrating + proving):
         source += f", smaller ones mirrored to {patch}x{patch}"
         calibrating, proving = ([_at_least(image, patch) for image in images] for images in (calibrating, proving))
-    calibration, _ = fixed_pairs(calibrating, chain, _CALIBRATION_SEED, calibrations, config.grey, patch)
+    calibration, _ = fixed_pairs(calibrating, chain, _CALIBRATION_SEED, calibrations, config.gray, patch)
     degraded, clean = fixed_pairs(proving, chain, _PROOF_SEED, proofs, patch=patch)
     return Patches(calibration, degraded, clean, f"{len(clean)} patches of {source}", place)
 

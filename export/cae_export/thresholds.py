@@ -95,5 +95,5 @@ def rates_beyond(count: int, above: int) -> tuple[float, float]:
 
 
 def as_read(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """H x W x C, RGB or grey, as the runtime's decoder gives it: BGR, or H x W."""
+    """H x W x C, RGB or gray, as the runtime's decoder gives it: BGR, or H x W."""
     return np.ascontiguousarray(image[..., ::-1]) if image.shape[2] == 3 else image[..., 0]

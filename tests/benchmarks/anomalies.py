@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from sklearn.metrics import average_precision_score, roc_auc_score
 from tests.benchmarks.defects import KINDS, SIDE, damaged, textures
-from tests.benchmarks.labelled import NAMES, Images, labelled
+from tests.benchmarks.labeled import NAMES, Images, labeled
 from torch import nn
 
 from cae_export import export_part
@@ -70,7 +70,7 @@ def classes(
     code: Annotated[int, typer.Option(help="Channels of the code.")] = CODE,
 ) -> None:
     """One class against the others."""
-    images, labels, test, truth = labelled(name, data_dir)
+    images, labels, test, truth = labeled(name, data_dir)
     config = TrainConfig(
         channels=images.shape[-1], arch="cae", model={"code": code}, degrade=("none",), epochs=epochs,
         upright=name == "fashion-mnist",
@@ -157,7 +157,7 @@ def _told(
     """Draw each kind of defect on every crop, and print the figures.
 
     They are the AUROC of the pixels, of each kind and of all; the average precision of all; the AUROC of the pictures
-    beside undamaged ones; and that of all pixels by a detector that knows colour and contrast alone.
+    beside undamaged ones; and that of all pixels by a detector that knows color and contrast alone.
     """
     loaded = load_model(model)
     plain = Scores(Nothing(loaded.network.channels)).fit(good_pictures(loaded, None).usual)

@@ -41,7 +41,7 @@ def _cloud(rng: np.random.Generator, size: int) -> NDArray[np.float64]:
 
 
 def damaged(image: Image, kind: str, rng: np.random.Generator) -> tuple[Image, Mask]:
-    """A copy with one defect, and where it is: what it changed by 8 grey levels or more."""
+    """A copy with one defect, and where it is: what it changed by 8 gray levels or more."""
     height, width = image.shape[:2]
     cover = np.zeros((height, width), np.float32)
     x, y = rng.uniform(0.2, 0.8) * width, rng.uniform(0.2, 0.8) * height

@@ -6,11 +6,11 @@
 CIFAR-10: encoders of the networks that `tests.benchmarks.textbook` trains (denoising, no labels), exported and run as
 users do it, on 10,000 of the images for training and all 10,000 for testing. The classifier is logistic regression, its
 penalty, and whether each feature is scaled or all alike, chosen on a fifth of the former; k-means of the features as
-they are has ten clusters, each given the commonest label of its members in the training part; NMI is the normalised
+they are has ten clusters, each given the commonest label of its members in the training part; NMI is the normalized
 mutual information of clusters and labels. PCA of the pixels, fitted on the training part, has as many components as the
 pooled features of `cae`, those of `vgg16`, and the whole code of `cae`. The map: t-SNE of 3,000 test images, from codes
 and from PCA (fitted on training images) of as many numbers; above each what share of the images' five nearest
-neighbours on the map has their label.
+neighbors on the map has their label.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.manifold import TSNE
 from sklearn.metrics import normalized_mutual_info_score
 from sklearn.neighbors import NearestNeighbors
-from tests.benchmarks.labelled import NAMES, Images, Labels, labelled
+from tests.benchmarks.labeled import NAMES, Images, Labels, labeled
 
 from cae_export import export_part
 from cae_export.thresholds import as_read
@@ -86,7 +86,7 @@ def cifar10(
     runs: Annotated[Path, typer.Option()] = Path("runs/textbook"),
 ) -> None:
     """A linear classifier and k-means."""
-    x, y, test_x, test_y = labelled("cifar10", data_dir)
+    x, y, test_x, test_y = labeled("cifar10", data_dir)
     chosen = np.random.default_rng(0).permutation(len(x))[:TRAINED]
     x, y = x[chosen], y[chosen]
     rows: dict[str, tuple[Floats, Floats]] = {"raw pixels": (pixels(x), pixels(test_x))}
@@ -116,10 +116,10 @@ def draw_map(
     out: Annotated[Path, typer.Option()],
     data_dir: Annotated[Path, typer.Option()] = Path("data"),
 ) -> None:
-    """A map of Fashion-MNIST in two dimensions, coloured by class."""
+    """A map of Fashion-MNIST in two dimensions, colored by class."""
     from matplotlib.figure import Figure
 
-    train, _, images, labels = labelled("fashion-mnist", data_dir)
+    train, _, images, labels = labeled("fashion-mnist", data_dir)
     images, labels = images[:MAPPED], labels[:MAPPED]
     codes = features(Encoder(export_part(model, "encoder").path), images)
     components = PCA(codes.shape[1], random_state=0).fit(pixels(train[:TRAINED])).transform(pixels(images))
@@ -135,7 +135,7 @@ def draw_map(
         for number, name in enumerate(NAMES["fashion-mnist"]):
             mine = labels == number
             axis.scatter(*places[mine].T, s=4, color=f"C{number}", label=name)
-        axis.set(title=f"{title}: {alike:.1%} of the neighbours alike", xticks=[], yticks=[])
+        axis.set(title=f"{title}: {alike:.1%} of the neighbors alike", xticks=[], yticks=[])
         print(f"{title}: {alike:.1%}", flush=True)
     figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=10, markerscale=3, fontsize=8)
     figure.savefig(out, dpi=90)

@@ -31,7 +31,7 @@ Threads = Annotated[int, typer.Option()]
 
 
 def picture(width: int, height: int) -> np.ndarray:
-    """Smooth colours with noise, (H, W, 3) uint8."""
+    """Smooth colors with noise, (H, W, 3) uint8."""
     random = np.random.default_rng(0)
     smooth = cv2.resize(random.integers(0, 256, (9, 12, 3), np.uint8), (width, height), interpolation=cv2.INTER_CUBIC)
     for top in range(0, height, 500):  # in parts: a normal array of the whole would need 8 bytes a value

@@ -54,7 +54,7 @@ def model(name: str, threads: int) -> Callable[[Image], Image]:
 
 
 def non_local_means(image: Image) -> Image:
-    """OpenCV, for colour pictures (Buades et al., CVPR 2005)."""
+    """OpenCV, for color pictures (Buades et al., CVPR 2005)."""
     return cv2.fastNlMeansDenoisingColored(image, None, 14, 16, 7, 21).astype(np.uint8, copy=False)
 
 
@@ -240,7 +240,7 @@ def draw(path: Path, points: dict[str, tuple[float, float]], psnr_in: float, thr
     axis = figure.subplots()
     for name, (speed, psnr) in points.items():
         ours = name in OURS
-        axis.plot(speed, psnr, "o" if ours else "s", color="tab:red" if ours else "tab:grey", ms=8 if ours else 6)
+        axis.plot(speed, psnr, "o" if ours else "s", color="tab:red" if ours else "tab:gray", ms=8 if ours else 6)
         *offset, side = PLACES.get(name, (7, 5, "left"))
         axis.annotate(name, (speed, psnr), textcoords="offset points", xytext=offset, ha=side, fontsize=9)
     axis.axhline(psnr_in, color="black", ls=":", lw=1, label="noisy input")

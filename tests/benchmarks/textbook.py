@@ -60,7 +60,7 @@ HEAD = f"""\
 CIFAR-10, {EPOCHS} epochs of 45,000 patches in batches of {BATCH}, Muon, seed 0, one model for each corruption; all
 else is what `cae-train` does by default. The encoder of `vgg16-untrained` is frozen as it was drawn, the others' as
 ImageNet has taught it. PSNR in dB on the 10,000 test images. Active: share of the code's units that carry it (mean^2 /
-mean of squares). int8: what quantisation costs, in dB, and its speed beside fp32 in onnxruntime; *refused* where it
+mean of squares). int8: what quantization costs, in dB, and its speed beside fp32 in onnxruntime; *refused* where it
 costs more than 0.10 dB, and empty where it was not measured; these three are those of the first corruption.
 """
 
@@ -130,7 +130,7 @@ def table(
     names: Annotated[list[str] | None, typer.Argument(help="Rows to measure; all where none is named.")] = None,
     out: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("runs/textbook"),
     again: Annotated[bool, typer.Option(help="Measure also what has been measured.")] = False,
-    quantise: Annotated[bool, typer.Option(help="Measure int8 too, which takes longest.")] = True,
+    quantize: Annotated[bool, typer.Option(help="Measure int8 too, which takes longest.")] = True,
     write: Annotated[bool, typer.Option("--write", help="Replace textbook.json and textbook.md.")] = False,
 ) -> None:
     """Measure what is trained, and print the table with what textbook.json has of the rest."""
@@ -138,10 +138,10 @@ def table(
     _refuse_unknown(names)
     for name, corruption in runs():
         run = f"{name}-{corruption}"
-        quantised = quantise and corruption == "gaussian"
-        missing = run not in known or (quantised and "int8" not in known[run])
+        quantized = quantize and corruption == "gaussian"
+        missing = run not in known or (quantized and "int8" not in known[run])
         if name in (names or ROWS) and (out / run / "model.pt").is_file() and (again or missing):
-            known[run] = measure(name, out / run, quantised)
+            known[run] = measure(name, out / run, quantized)
             print(run, known[run], flush=True)
             if write:
                 FIGURES.write_text(json.dumps(dict(sorted(known.items())), indent=1) + "\n")
@@ -169,8 +169,8 @@ def table(
         TABLE.write_text(text)
 
 
-def measure(name: str, folder: Path, quantised: bool) -> dict[str, Any]:
-    """The figures of one run on the test images; with what int8 costs where `quantised`."""
+def measure(name: str, folder: Path, quantized: bool) -> dict[str, Any]:
+    """The figures of one run on the test images; with what int8 costs where `quantized`."""
     import torch
     from torchmetrics.functional.image import structural_similarity_index_measure
 
@@ -198,11 +198,11 @@ def measure(name: str, folder: Path, quantised: bool) -> dict[str, Any]:
     }
     if "active" in steps[0].figures:
         figures["active"] = float(torch.stack([step.figures["active"] for step in steps]).mean())
-    return figures | ({"int8": int8(folder)} if quantised else {})
+    return figures | ({"int8": int8(folder)} if quantized else {})
 
 
 def int8(folder: Path) -> str:
-    """What quantisation costs, and its speed."""
+    """What quantization costs, and its speed."""
     import cae_export
     from cae_export import RefusedError
 

@@ -62,9 +62,9 @@ def test_int8_is_made_as_promised(trained_skip: Path, tmp_path: Path) -> None:
     model = onnx.load(report.path)
     assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", 20)]
     kinds = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
-    quantise = [node for node in model.graph.node if node.op_type == "QuantizeLinear"]
-    assert quantise
-    assert all(kinds[node.input[2]] == onnx.TensorProto.UINT8 for node in quantise)
+    quantize = [node for node in model.graph.node if node.op_type == "QuantizeLinear"]
+    assert quantize
+    assert all(kinds[node.input[2]] == onnx.TensorProto.UINT8 for node in quantize)
     made_of = {name: node for node in model.graph.node for name in node.output}
     convs = [node for node in model.graph.node if node.op_type == "Conv"]
     weights = [made_of[node.input[1]] for node in convs]
@@ -73,7 +73,7 @@ def test_int8_is_made_as_promised(trained_skip: Path, tmp_path: Path) -> None:
     for value in (*model.graph.input, *model.graph.output):
         assert [d.dim_value for d in value.type.tensor_type.shape.dim][1:] == [32, 32, 3]
     (head,) = [node for node in model.graph.node if node.op_type == "Gemm"]
-    assert not any(node.input[0] == head.output[0] for node in quantise), "what the head gives stays in float"
+    assert not any(node.input[0] == head.output[0] for node in quantize), "what the head gives stays in float"
     scales = {tensor.name: tensor.dims for tensor in model.graph.initializer}
     assert all(
         list(scales[node.input[1]]) == [c.dims[0]] for node, c in zip(weights, stored(model, weights), strict=True)

@@ -1,4 +1,4 @@
-"""Grey data, a model of one channel, its proof, and a grey and a coloured picture cleaned with it: real commands."""
+"""Gray data, a model of one channel, its proof, and a gray and a colored picture cleaned with it: real commands."""
 
 from __future__ import annotations
 
@@ -65,28 +65,28 @@ def test_from_idx_files_to_cleaned_pictures(
     )  # fmt: skip
     assert "288 images, 32 held out" in said
     assert "mnist test: corrupted" in said
-    proof = run("cae_export", "run/model.pt", "-o", "grey.onnx", *precision)
+    proof = run("cae_export", "run/model.pt", "-o", "gray.onnx", *precision)
     assert "130 patches of the test part of mnist" in proof
-    spec = Session(tmp_path / "grey.onnx", provider="cpu").spec
+    spec = Session(tmp_path / "gray.onnx", provider="cpu").spec
     assert (spec.channels, spec.color, spec.layout) == (1, "gray", "nchw")
     rng = np.random.default_rng(5)
     clean = np.zeros((90, 130), np.uint8)
     clean[:84, :112] = strokes(12, 9).reshape(3, 4, 28, 28).swapaxes(1, 2).reshape(84, 112)
-    grey = np.clip(clean + rng.normal(0, 25, clean.shape), 0, 255).astype(np.uint8)
-    colour = np.stack([grey // 2 + 40, grey // 2 + 60, grey // 2 + 20], 2)
-    for name, picture in (("grey", grey), ("colour", colour)):
+    gray = np.clip(clean + rng.normal(0, 25, clean.shape), 0, 255).astype(np.uint8)
+    color = np.stack([gray // 2 + 40, gray // 2 + 60, gray // 2 + 20], 2)
+    for name, picture in (("gray", gray), ("color", color)):
         cv2.imwrite(str(tmp_path / f"{name}.png"), picture)
-    run("cae_runtime", "grey.png", "colour.png", "-o", "clean", "-m", "grey.onnx")
-    cleaned, colours = (
-        cv2.imread(str(tmp_path / "clean" / f"{name}.png"), cv2.IMREAD_UNCHANGED) for name in ("grey", "colour")
+    run("cae_runtime", "gray.png", "color.png", "-o", "clean", "-m", "gray.onnx")
+    cleaned, colors = (
+        cv2.imread(str(tmp_path / "clean" / f"{name}.png"), cv2.IMREAD_UNCHANGED) for name in ("gray", "color")
     )
     assert cleaned is not None
-    assert colours is not None
-    assert cleaned.shape == grey.shape
-    assert np.mean((cleaned.astype(float) - clean) ** 2) < 0.9 * np.mean((grey.astype(float) - clean) ** 2)
-    change = colours.astype(int) - colour
+    assert colors is not None
+    assert cleaned.shape == gray.shape
+    assert np.mean((cleaned.astype(float) - clean) ** 2) < 0.9 * np.mean((gray.astype(float) - clean) ** 2)
+    change = colors.astype(int) - color
     assert change.any()
-    assert (change == change[..., :1])[((colours > 0) & (colours < 255)).all(2)].all(), "the chroma stays"
+    assert (change == change[..., :1])[((colors > 0) & (colors < 255)).all(2)].all(), "the chroma stays"
 
 
 @pytest.mark.parametrize("arch", ["skip", "cae"])
@@ -104,6 +104,6 @@ def test_every_network_of_one_channel_in_fp32_and_int8(arch: str) -> None:
 
 
 def test_packaged_patches_as_luminance() -> None:
-    grey, colour = np.stack(photographs(1).validation), np.stack(photographs().validation)
-    assert grey.shape == (*colour.shape[:3], 1)
-    assert np.abs(grey[..., 0] - colour @ np.array((0.299, 0.587, 0.114))).max() <= 0.51
+    gray, color = np.stack(photographs(1).validation), np.stack(photographs().validation)
+    assert gray.shape == (*color.shape[:3], 1)
+    assert np.abs(gray[..., 0] - color @ np.array((0.299, 0.587, 0.114))).max() <= 0.51

@@ -115,12 +115,12 @@ def test_an_encoder_gives_what_torch_gives(
     np.testing.assert_allclose(encoder(picture()), pooled, atol=1e-4 * scale)
 
 
-def test_an_encoder_of_grey_pictures(model: Callable[..., Path]) -> None:
+def test_an_encoder_of_gray_pictures(model: Callable[..., Path]) -> None:
     report = export_part(model("vae", channels=1, latent=3), "encoder")
     assert (report.spec.channels, report.spec.color) == (1, "gray")
     encoder = Encoder(report.path)
-    grey = cv2.cvtColor(picture(), cv2.COLOR_BGR2GRAY)
-    np.testing.assert_allclose(encoder(picture()), encoder(grey), atol=1e-5)
+    gray = cv2.cvtColor(picture(), cv2.COLOR_BGR2GRAY)
+    np.testing.assert_allclose(encoder(picture()), encoder(gray), atol=1e-5)
 
 
 def test_a_decoder_makes_what_torch_makes(model: Callable[..., Path]) -> None:

@@ -82,7 +82,7 @@ def test_an_unusual_code_raises_the_score_of_the_whole_patch() -> None:
     assert float((after - before).std()) < 1e-3
 
 
-def test_the_score_of_one_pixel_is_spread_over_its_neighbours() -> None:
+def test_the_score_of_one_pixel_is_spread_over_its_neighbors() -> None:
     detector = scores().fit(grass(256))
     patch = grass(1, seed=5)
     dotted = patch.clone()
@@ -108,7 +108,7 @@ def test_a_flat_spot_in_a_texture_is_unusual_though_it_is_given_back_better() ->
     assert float(heat[inside].min()) > 5 * float(heat[outside].max())
 
 
-def test_pictures_of_one_colour_can_be_learnt() -> None:
+def test_pictures_of_one_color_can_be_learned() -> None:
     """There is no variance: only what the ridge leaves."""
     flat = torch.full((8, 3, 32, 32), 0.5)
     detector = scores().fit(flat)

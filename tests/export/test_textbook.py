@@ -1,4 +1,4 @@
-"""Every network goes all the way: trained, proved equal, quantised or refused, and run; a new one too."""
+"""Every network goes all the way: trained, proved equal, quantized or refused, and run; a new one too."""
 
 from __future__ import annotations
 

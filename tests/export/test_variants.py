@@ -1,4 +1,4 @@
-"""Every option of a network survives the export, and quantisation-aware training rounds where the exporter does."""
+"""Every option of a network survives the export, and quantization-aware training rounds where the exporter does."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ def main() -> None:
         threshold_size=6144,
         threshold_images=40,
     )
-    score = [  # the squared distance from mid-grey, the mean of the colours
+    score = [  # the squared distance from mid-gray, the mean of the colors
         helper.make_node("Sub", ["input", "weight"], ["apart"]),
         helper.make_node("ReduceSumSquare", ["apart", "axis"], ["total"], keepdims=1),
         helper.make_node("Mul", ["total", "third"], ["score"]),

@@ -16,7 +16,7 @@ PATCH = 32
 def restore(model: Path, image: NDArray[Any], overlap: int) -> NDArray[np.float64]:
     """Clean (H, W, 3) BGR, uint8 or uint16, H and W at least 32; the result is not rounded.
 
-    A model of one channel cleans what OpenCV takes for the luminance, and each colour changes by as much.
+    A model of one channel cleans what OpenCV takes for the luminance, and each color changes by as much.
     """
     session = ort.InferenceSession(str(model), providers=["CPUExecutionProvider"])
     metadata = session.get_modelmeta().custom_metadata_map

@@ -17,16 +17,16 @@ from tests.runtime.conftest import FIXTURES, Command
 
 from cae_runtime.tasks.anomaly import Detector
 
-GREY = 128
+GRAY = 128
 THRESHOLD = 0.02
 
 
 @pytest.fixture
 def parts(tmp_path: Path) -> Path:
-    """Three grey pictures: a good one, one with a dark hole, one with a faint spot."""
+    """Three gray pictures: a good one, one with a dark hole, one with a faint spot."""
     folder = tmp_path / "parts"
     (folder / "second").mkdir(parents=True)
-    good = np.full((64, 96, 3), GREY, np.uint8)
+    good = np.full((64, 96, 3), GRAY, np.uint8)
     hole, spot = good.copy(), good.copy()
     cv2.circle(hole, (70, 20), 8, (0, 0, 0), -1)
     cv2.circle(spot, (20, 20), 4, (180, 180, 180), -1)
@@ -49,8 +49,8 @@ def test_scores_verdicts_and_heat_maps(cae_run: Command, parts: Path, tmp_path: 
     heat_maps = ["a_good.png_heat.png", "b_hole.png_heat.png"]
     assert written == [*heat_maps, "scores.csv", "second/c_spot.png_heat.png", "sheet.png"]
     heat = cv2.imread(str(out / "b_hole.png_heat.png")).astype(int)
-    assert np.ptp(heat[20, 70]) > 50, "in colour where the hole is"
-    assert np.ptp(heat[50, 20]) == 0, "grey elsewhere"
+    assert np.ptp(heat[20, 70]) > 50, "in color where the hole is"
+    assert np.ptp(heat[50, 20]) == 0, "gray elsewhere"
     assert heat.shape == (64, 96, 3)
     with (out / "scores.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -66,7 +66,7 @@ def test_scores_verdicts_and_heat_maps(cae_run: Command, parts: Path, tmp_path: 
 
 
 def test_a_picture_is_as_bad_as_its_worst_patch() -> None:
-    image = np.full((96, 96, 3), GREY, np.uint8)
+    image = np.full((96, 96, 3), GRAY, np.uint8)
     image[32:64, 32:64] = 255
     detector = Detector(FIXTURES / "anomaly.onnx", overlap=0)
     assert detector(image).score == pytest.approx(0.25, abs=0.005)
@@ -157,9 +157,9 @@ def test_results_beside_the_pictures_are_not_looked_at_again(cae_run: Command, p
 def test_no_source_is_ever_replaced(cae_run: Command, parts: Path) -> None:
     """A picture of one's own that is named like a result."""
     for name in ("sheet.png", "other.png_heat.png"):
-        cv2.imwrite(str(parts / name), np.full((40, 40, 3), GREY, np.uint8))
+        cv2.imwrite(str(parts / name), np.full((40, 40, 3), GRAY, np.uint8))
     before = {path: path.read_bytes() for path in parts.glob("*.png")}
-    cv2.imwrite(str(parts / "other.png"), np.full((40, 40, 3), GREY, np.uint8))
+    cv2.imwrite(str(parts / "other.png"), np.full((40, 40, 3), GRAY, np.uint8))
     done = cae_run(parts / "sheet.png", "-o", parts, "--overwrite", model="anomaly")
     assert (done.returncode, b"would overwrite the source" in done.stderr) == (2, True)
     named = parts / "other.png", parts / "other.png_heat.png"
@@ -177,7 +177,7 @@ def test_pictures_of_one_stem_have_their_own_heat_maps(cae_run: Command, parts: 
 
 
 def test_a_picture_of_another_size_is_noted(cae_run: Command, tmp_path: Path) -> None:
-    cv2.imwrite(str(tmp_path / "large.png"), np.full((200, 200, 3), GREY, np.uint8))
+    cv2.imwrite(str(tmp_path / "large.png"), np.full((200, 200, 3), GRAY, np.uint8))
     done = cae_run(tmp_path / "large.png", "-o", tmp_path / "heat", model="anomaly")
     assert b"note: 1 images are over 20% smaller or 25% larger than the 6144 pixels" in done.stderr
 

@@ -283,7 +283,7 @@ def test_a_camera_that_is_not_there_is_told_of_at_once() -> None:
     capture.close()
 
 
-def test_grey_and_alpha_become_colours() -> None:
+def test_gray_and_alpha_become_colors() -> None:
     gray = np.full((3, 4), 7, np.uint8)
     for given in (gray, gray[..., None], np.full((3, 4, 4), 7, np.uint8)):
         frame = as_frame(given)
@@ -357,7 +357,7 @@ def test_a_file_that_is_no_video_is_told_of(tmp_path: Path) -> None:
 
 
 def clip(path: Path, frames: int, rate: float, size: tuple[int, int] = (64, 48)) -> Path:
-    """A video of smooth colours that change slowly."""
+    """A video of smooth colors that change slowly."""
     writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"MJPG"), rate, size)
     assert writer.isOpened()
     for number in range(frames):

@@ -71,7 +71,7 @@ def test_red_and_blue_are_not_swapped(cae_run: Command, photos: Path, tmp_path: 
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "I;16", "1", "P"])
-def test_grey_alpha_and_sixteen_bits(cae_run: Command, noise: Noise, tmp_path: Path, mode: str) -> None:
+def test_gray_alpha_and_sixteen_bits(cae_run: Command, noise: Noise, tmp_path: Path, mode: str) -> None:
     shape = {"L": (9, 50), "LA": (9, 50, 2), "RGBA": (9, 50, 4), "I;16": (9, 50)}.get(mode, (9, 50, 3))
     image = Image.fromarray(noise(shape, np.uint16 if mode == "I;16" else np.uint8))
     source, output = tmp_path / "in.png", tmp_path / "out.png"

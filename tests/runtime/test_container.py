@@ -109,7 +109,7 @@ def test_a_run_of_fill_bytes_in_a_jpeg_takes_no_time() -> None:
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])
-def test_what_a_png_says_of_its_colours_and_density_is_kept(mode: str) -> None:
+def test_what_a_png_says_of_its_colors_and_density_is_kept(mode: str) -> None:
     kept = [(b"gAMA", GAMMA), (b"cHRM", CHROMATICITIES), (b"sRGB", b"\0"), (b"pHYs", DENSITY)]
     picture = decode(with_chunks(ramp_as("PNG", mode), *kept))
     assert picture.metadata.found == {"gamma", "chromaticities", "srgb", "density"}

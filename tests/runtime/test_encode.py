@@ -30,7 +30,7 @@ def photos(tmp_path: Path, noise: Noise) -> Path:
 
 
 def means(image: np.ndarray) -> np.ndarray:
-    """The mean of each colour, RGB in 0..1: what the fixture's features of one patch come to."""
+    """The mean of each color, RGB in 0..1: what the fixture's features of one patch come to."""
     colors = image.reshape(*image.shape[:2], -1)
     return colors[..., ::-1].mean((0, 1)) / 255 if colors.shape[2] == 3 else np.full(3, colors.mean() / 255)
 

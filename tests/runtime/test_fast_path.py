@@ -106,7 +106,7 @@ def test_channels_last_are_the_same_pictures(
 
 @pytest.mark.parametrize("model", ["half_red", "half_red_nhwc"])
 @pytest.mark.parametrize(("color", "red"), [("bgr", 2), ("rgb", 0)])
-def test_colours_keep_their_places(fixture_model: Model, noise: Noise, model: str, color: str, red: int) -> None:
+def test_colors_keep_their_places(fixture_model: Model, noise: Noise, model: str, color: str, red: int) -> None:
     image = noise((40, 50, 4)) & 0xFE  # even: halves are whole
     image[..., 3] |= 2  # nothing is hidden
     wanted = image.copy()
@@ -277,16 +277,16 @@ def test_usable_cpus_obeys_affinity_and_quota(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize("strength", [1.0, 0.3])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-@pytest.mark.parametrize("grey", [False, True])
-def test_the_fast_path_equals_the_plain_one_in_grey_16_bits_and_part_strength(
-    photograph: np.ndarray, grey: bool, dtype: type, strength: float
+@pytest.mark.parametrize("gray", [False, True])
+def test_the_fast_path_equals_the_plain_one_in_gray_16_bits_and_part_strength(
+    photograph: np.ndarray, gray: bool, dtype: type, strength: float
 ) -> None:
     image = photograph.astype(dtype) * (257 if dtype == np.uint16 else 1)
-    if grey:
+    if gray:
         image = image[..., 1]
-    planes = image[..., None].repeat(3, axis=2) if grey else image
+    planes = image[..., None].repeat(3, axis=2) if gray else image
     wanted = restore(packaged_models()["denoise"], planes, 8)
-    wanted = wanted.mean(axis=2) if grey else wanted
+    wanted = wanted.mean(axis=2) if gray else wanted
     wanted = image + strength * (wanted - image)
     fast = Restorer("denoise", provider="cpu", overlap=8)(image, strength=strength)
     assert fast.dtype == dtype
@@ -298,7 +298,7 @@ def test_the_fast_path_equals_the_plain_one_in_grey_16_bits_and_part_strength(
     st.integers(1, 120), st.integers(1, 120), st.integers(0, 31), st.sampled_from([np.uint8, np.uint16]),
     st.sampled_from([1.0, 0.3]), st.sampled_from(["bgr", "rgb"]), st.integers(3, 4),
 )  # fmt: skip
-def test_a_grey_model_changes_the_luminance_of_colours_and_nothing_else(
+def test_a_gray_model_changes_the_luminance_of_colors_and_nothing_else(
     height: int, width: int, overlap: int, dtype: type, strength: float, color: Literal["bgr", "rgb"], planes: int
 ) -> None:
     white = np.iinfo(dtype).max
@@ -319,7 +319,7 @@ def test_a_grey_model_changes_the_luminance_of_colours_and_nothing_else(
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_the_fast_path_of_a_grey_model_equals_the_plain_one(photograph: np.ndarray, dtype: type) -> None:
+def test_the_fast_path_of_a_gray_model_equals_the_plain_one(photograph: np.ndarray, dtype: type) -> None:
     image = photograph.astype(dtype) * (257 if dtype == np.uint16 else 1)
     for overlap in (0, 8, 21):
         wanted = restore(FIXTURES / "blur_gray.onnx", image, overlap)

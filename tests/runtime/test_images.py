@@ -71,14 +71,14 @@ def test_a_broken_exif_means_no_rotation(block: bytes) -> None:
 @pytest.mark.parametrize("channels", [(), (3,), (4,), (2,)])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("format", ["PNG", "TIFF"])
-def test_depth_grey_and_alpha_survive(noise: Noise, format: str, dtype: type, channels: tuple[int, ...]) -> None:
+def test_depth_gray_and_alpha_survive(noise: Noise, format: str, dtype: type, channels: tuple[int, ...]) -> None:
     pixels = noise((20, 30, *channels), dtype)
     picture = images.Picture(pixels, format, Metadata(), lossless=False)
     back = decode(encode(picture, format)[0]).pixels
     np.testing.assert_array_equal(back, pixels if channels != (2,) else pixels[..., [0, 0, 0, 1]])
 
 
-def test_grey_with_alpha_stays_grey(photo: Image.Image) -> None:
+def test_gray_with_alpha_stays_gray(photo: Image.Image) -> None:
     image = photo.convert("LA")
     picture = decode(saved(image, "PNG"))
     np.testing.assert_array_equal(picture.pixels, np.asarray(image))
@@ -171,7 +171,7 @@ def test_quality(photo: Image.Image) -> None:
         low, default, high = (len(encode(picture, format, quality)[0]) for quality in (10, None, 100))
         assert low < default < high
     jpeg = opened(encode(picture, "JPEG")[0])
-    assert jpeg.layer[0][1:3] == jpeg.layer[1][1:3]  # full colour resolution
+    assert jpeg.layer[0][1:3] == jpeg.layer[1][1:3]  # full color resolution
     lossless = decode(saved(photo, "WebP", lossless=True))
     np.testing.assert_array_equal(decode(encode(lossless, "WebP")[0]).pixels, lossless.pixels)
     assert not decode(encode(lossless, "WebP", 80)[0]).lossless

@@ -46,7 +46,7 @@ def test_a_mask_file(cae_run: Command, photo: np.ndarray, tmp_path: Path) -> Non
     assert only_the_holes_changed(photo, cv2.imread(str(out)), stroke(photo))
 
 
-def test_a_colour(cae_run: Command, photo: np.ndarray, tmp_path: Path) -> None:
+def test_a_color(cae_run: Command, photo: np.ndarray, tmp_path: Path) -> None:
     mask = stroke(photo)
     photo[mask > 0] = (255, 0, 255)
     cv2.imwrite(str(tmp_path / "photo.png"), photo)
@@ -56,7 +56,7 @@ def test_a_colour(cae_run: Command, photo: np.ndarray, tmp_path: Path) -> None:
         assert only_the_holes_changed(photo, cv2.imread(str(out)), mask)
 
 
-def test_a_colour_of_16_bits_and_one_that_is_not_there(cae_run: Command, noise: Noise, tmp_path: Path) -> None:
+def test_a_color_of_16_bits_and_one_that_is_not_there(cae_run: Command, noise: Noise, tmp_path: Path) -> None:
     image = noise((50, 70, 3), np.uint16)
     mask = stroke(image)
     image[mask > 0] = (65535, 0, 257 * 0x80)
@@ -68,8 +68,8 @@ def test_a_colour_of_16_bits_and_one_that_is_not_there(cae_run: Command, noise: 
         "--mask-color", "#8000ff", model="fill",
     )  # fmt: skip
     assert done.returncode == 1
-    assert b"is a JPEG, which does not keep a colour exactly" in done.stderr
-    assert b"has no pixel of the colour #8000ff" in done.stderr
+    assert b"is a JPEG, which does not keep a color exactly" in done.stderr
+    assert b"has no pixel of the color #8000ff" in done.stderr
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["deep.png"]
     result = cv2.imread(str(tmp_path / "out" / "deep.png"), cv2.IMREAD_UNCHANGED)
     assert only_the_holes_changed(image, result, mask)
@@ -203,19 +203,19 @@ def blur_far(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_model_of_one_channel_fills_each_colour(tmp_path: Path) -> None:
-    """Of a red picture, red: not the grey of its luminance."""
+def test_a_model_of_one_channel_fills_each_color(tmp_path: Path) -> None:
+    """Of a red picture, red: not the gray of its luminance."""
     onnx = pytest.importorskip("onnx")
     made = onnx.load(FIXTURES / "blur_gray.onnx")
     for entry in made.metadata_props:
         if entry.key == "degradation":
             entry.value = "mask:0.2"
-    onnx.save(made, tmp_path / "grey.onnx")
+    onnx.save(made, tmp_path / "gray.onnx")
     image = np.zeros((40, 40, 3), np.uint8)
     image[..., 2] = 250
     holes = np.zeros((40, 40), np.bool_)
     holes[20, 20] = True
-    blue, green, red = Inpainter(Restorer(tmp_path / "grey.onnx"))(image, holes)[20, 20].tolist()
+    blue, green, red = Inpainter(Restorer(tmp_path / "gray.onnx"))(image, holes)[20, 20].tolist()
     assert red > 200 > 60 > max(blue, green)
 
 
@@ -248,10 +248,10 @@ def test_a_mask_is_upright_where_the_photo_is_turned(cae_run: Command, noise: No
     ("options", "model", "code", "reason"),
     [
         (["--mask", "none.png"], "fill", 2, "--mask 'none.png' does not exist"),
-        (["--mask-color", "pink"], "fill", 2, "--mask-color is 'pink': it must be a colour like '#ff00ff'"),
+        (["--mask-color", "pink"], "fill", 2, "--mask-color is 'pink': it must be a color like '#ff00ff'"),
         (["--mask-color", "#fff", "--mask", "small.png"], "fill", 2, "--mask and --mask-color: choose one"),
         (["--mask-color", "#fff", "--strength", "0.5"], "fill", 2, "fills holes, which takes no --strength"),
-        (["--mask-color", "#123456"], "fill", 1, "has no pixel of the colour #123456"),
+        (["--mask-color", "#123456"], "fill", 1, "has no pixel of the color #123456"),
         (["--mask-color", "#fff"], "blur", 2, "filling holes needs one that was trained with --degrade mask"),
         (["--mask", "small.png"], "fill", 1, "has 70x50 pixels, its mask 'small.png' has 9x9"),
         (["--mask", "white.png"], "fill", 1, "its mask covers all of it"),

@@ -20,7 +20,7 @@ from tests.runtime.files import chunk, opened, saved, segment
 from tests.runtime.tiffs import Tags, tiff
 
 from cae_runtime.io import metadata
-from cae_runtime.io.image_files import GREY_LAYOUT, decode, encode, is_lossy
+from cae_runtime.io.image_files import GRAY_LAYOUT, decode, encode, is_lossy
 from cae_runtime.io.metadata import exif as exif_blocks
 from cae_runtime.io.metadata import tiff_tags
 from cae_runtime.io.metadata import xmp as xmp_packets
@@ -290,7 +290,7 @@ LOST: dict[str, tuple[bytes, str, set[str]]] = {
     "BMP palette": (saved(Image.new("RGB", (9, 9), "red").convert("P"), "BMP"), "PNG", {"palette (written as colors)"}),
     "BMP gray": (saved(Image.new("L", (9, 9)), "BMP"), "PNG", set()),
     "TIFF palette": (saved(Image.new("P", (9, 9)), "TIFF"), "TIFF", {"palette (written as colors)"}),
-    "gray with alpha": (png(mode="LA"), "PNG", {GREY_LAYOUT}),
+    "gray with alpha": (png(mode="LA"), "PNG", {GRAY_LAYOUT}),
 }  # fmt: skip
 
 

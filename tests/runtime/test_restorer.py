@@ -57,7 +57,7 @@ def test_arrays_are_bgr_and_the_model_sees_rgb(fixture_model: Model, noise: Nois
     np.testing.assert_allclose(rgb[..., 0], halved[..., 0], atol=1)
 
 
-def test_grey_goes_through_a_colour_model_as_grey(fixture_model: Model) -> None:
+def test_gray_goes_through_a_color_model_as_gray(fixture_model: Model) -> None:
     image = np.full((40, 40), 120, np.uint8)
     assert (Restorer(fixture_model("half_red"), provider="cpu")(image) == 100).all()  # (60 + 120 + 120) / 3
 

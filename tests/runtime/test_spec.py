@@ -55,7 +55,7 @@ def test_the_keys_are_those_of_the_contract() -> None:
     ]
     assert SPEC.to_metadata()["schema"] == "1"
     assert "threshold" not in SPEC.to_metadata()
-    assert SPEC.to_metadata()["license"] == ""  # a licence that nobody named is not made up
+    assert SPEC.to_metadata()["license"] == ""  # a license that nobody named is not made up
 
 
 @pytest.mark.parametrize("key", sorted(SPEC.to_metadata().keys() - {"psnr_in", "psnr_out"}))
@@ -84,7 +84,7 @@ def test_a_missing_key_is_named(key: str) -> None:
         ("psnr_in", "inf"),
         ("psnr_in", "0x1p5"),
         ("channels", "4"),
-        ("channels", "1"),  # with colour rgb
+        ("channels", "1"),  # with color rgb
         ("overlap", "32"),
         ("overlap", "-1"),
         ("color", "bgr"),

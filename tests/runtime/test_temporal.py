@@ -111,7 +111,7 @@ def test_the_first_frame_comes_back_and_so_does_one_of_another_size(photo: np.nd
         np.testing.assert_array_equal(keep(third), third)
 
 
-def test_grey_is_filtered_too(photo: np.ndarray) -> None:
+def test_gray_is_filtered_too(photo: np.ndarray) -> None:
     gray = np.ascontiguousarray(photo[..., 1])
     frames = video(pan(gray, 0, 0, WIDTH, HEIGHT), white(25), 16, 7)
     result = filtered(frames)[-1]
@@ -140,7 +140,7 @@ def test_the_same_frames_give_the_same_results(photo: np.ndarray) -> None:
         np.testing.assert_array_equal(a, b)
 
 
-def test_clipped_noise_does_not_turn_black_into_grey() -> None:
+def test_clipped_noise_does_not_turn_black_into_gray() -> None:
     black = np.zeros((96, 128, 3), np.uint8)
     for level in (0, 255):
         frames = video(lambda _, level=level: black + np.uint8(level), white(40), 24, 10)

@@ -62,7 +62,7 @@ def test_weights_sum_to_one_at_every_pixel(grid: tuple[int, int, int, int]) -> N
     np.testing.assert_allclose(total, 1, atol=1e-6)
 
 
-def test_the_ramp_fades_smoothly_between_two_neighbours() -> None:
+def test_the_ramp_fades_smoothly_between_two_neighbors() -> None:
     first, second = window(origins(56, 32, 8), 32, 8)
     assert (first[:24] == 1).all()
     assert (np.diff(first[24:]) < 0).all()

@@ -166,7 +166,7 @@ def test_what_exists_is_skipped_unless_overwritten(cae_run: Command, clip: Path,
 
 @pytest.mark.parametrize("matrix", [1, 5, 9])
 @pytest.mark.parametrize("full", [False, True])
-def test_colours_are_right_and_their_tags_kept(tmp_path: Path, matrix: int, full: bool) -> None:
+def test_colors_are_right_and_their_tags_kept(tmp_path: Path, matrix: int, full: bool) -> None:
     red, blue = {1: (0.2126, 0.0722), 5: (0.299, 0.114), 9: (0.2627, 0.0593)}[matrix]
     want = np.array([30, 180, 220])  # blue, green, red
     b, g, r = want / 255

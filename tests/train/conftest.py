@@ -25,7 +25,7 @@ Run = Callable[..., TrainResult]
 
 
 def photograph(seed: int, height: int = 64, width: int = 80) -> np.ndarray:
-    """Return smooth colours with edges, uint8 H x W x 3: something that a small network learns to clean."""
+    """Return smooth colors with edges, uint8 H x W x 3: something that a small network learns to clean."""
     rng = np.random.default_rng(seed)
     image = cv2.GaussianBlur(rng.integers(0, 256, (height, width, 3), dtype=np.uint8), (0, 0), 6).astype(np.float32)
     image = (image - image.min()) / np.ptp(image) * 255

@@ -1,4 +1,4 @@
-"""Other colours and sizes of clean patches."""
+"""Other colors and sizes of clean patches."""
 
 from __future__ import annotations
 
@@ -65,16 +65,16 @@ def test_the_seed_decides() -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(seed=SEEDS)
-def test_grey_stays_grey_and_flat_stays_flat(seed: int) -> None:
+def test_gray_stays_gray_and_flat_stays_flat(seed: int) -> None:
     clean = patches(8)[:, :1].expand(-1, 3, -1, -1).contiguous()
     result = jittered(clean, 1, generator(seed))
     assert float((result - result[:, :1]).abs().max()) <= 1.01 / 255
-    colours = patches(8)[:, :, :1, :1].expand(-1, -1, 32, 32).contiguous()
-    result = jittered(colours, 1, generator(seed))
+    colors = patches(8)[:, :, :1, :1].expand(-1, -1, 32, 32).contiguous()
+    result = jittered(colors, 1, generator(seed))
     assert torch.equal(result, result[:, :, :1, :1].expand_as(result))
 
 
-def test_colours_become_both_paler_and_more_saturated() -> None:
+def test_colors_become_both_paler_and_more_saturated() -> None:
     def saturation(batch: Tensor) -> Tensor:
         return (batch.amax(1) - batch.amin(1)).mean((1, 2))
 
@@ -99,7 +99,7 @@ def test_smaller_copies(height: int, width: int, step: int, seed: int) -> None:
     assert (copy is image) == (step == 0)
 
 
-def test_a_smaller_copy_keeps_colours_and_where_they_are() -> None:
+def test_a_smaller_copy_keeps_colors_and_where_they_are() -> None:
     image = np.zeros((64, 96, 3), np.uint8)
     image[:32, :, 0], image[32:, :, 2] = 255, 255
     copy = smaller(image, 0.5)

@@ -37,7 +37,7 @@ def paths(length: float, angle: float, radius: int = 15) -> Tensor:
     size=st.tuples(st.integers(1, 40), st.integers(1, 40)),
     seed=SEEDS,
 )
-def test_one_colour_stays_it(spec: str, value: float, channels: int, size: tuple[int, int], seed: int) -> None:
+def test_one_color_stays_it(spec: str, value: float, channels: int, size: tuple[int, int], seed: int) -> None:
     clean = torch.full((3, channels, *size), value)
     assert torch.allclose(parse(spec)(clean, generator(seed)), clean, atol=1e-5)
 
@@ -175,9 +175,9 @@ def test_images_of_one_patch_are_reflected() -> None:
     assert pairs[0, 0][0].shape == (4, 3, 32, 32)
 
 
-def test_grey_patches_see_it_too() -> None:
+def test_gray_patches_see_it_too() -> None:
     images = [np.random.default_rng(i).integers(0, 256, (50, 60, 3), dtype=np.uint8) for i in range(3)]
-    config = TrainConfig(batch=16, epoch_crops=16, grey=0.5, jitter=0.2, degrain=0.2)
+    config = TrainConfig(batch=16, epoch_crops=16, gray=0.5, jitter=0.2, degrain=0.2)
     degraded, clean = Pairs(images, parse_chain(["motion-blur:9", "jpeg:60"]), config)[0, 0]
     for batch in (degraded, clean):
         assert batch.shape == (16, 3, 32, 32)

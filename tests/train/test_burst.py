@@ -59,7 +59,7 @@ def still(name: str, frames: NDArray[np.uint8]) -> Steady:
 
 
 def white(camera: str, sigma: list[float]) -> NoiseModel:
-    """White noise, the colours independent."""
+    """White noise, the colors independent."""
     grain = np.zeros((COLORS, GRAIN, GRAIN), np.float32)
     grain[:, GRAIN // 2, GRAIN // 2] = 1
     return NoiseModel(camera, np.array([sigma] * COLORS, np.float32), np.eye(COLORS, dtype=np.float32), grain)
@@ -264,8 +264,8 @@ def test_black_frames_alone_are_refused_and_beside_others_are_a_lens_cap() -> No
     assert len(targets_of([check(Scene("lit", burst())), black])) == 1
 
 
-def test_strength_grain_and_colours_of_noise_are_measured() -> None:
-    """Noise that grows with brightness, is filtered along rows, and is half the same in all colours."""
+def test_strength_grain_and_colors_of_noise_are_measured() -> None:
+    """Noise that grows with brightness, is filtered along rows, and is half the same in all colors."""
     rng = np.random.default_rng(5)
     scenes: list[Steady] = []
     for seed in range(2):
@@ -506,7 +506,7 @@ def test_a_model_carries_the_noise_that_it_was_fitted_to(tmp_path: Path) -> None
     save_model(tmp_path / "model.pt", build("skip", {}), config, {})
     loaded = load_model(tmp_path / "model.pt").config
     assert (
-        NoiseModel.from_dict(loaded.noise).summary() == "door: sigma 5.1/5.1/5.1 where dark/grey/bright, grain 1.0 px"
+        NoiseModel.from_dict(loaded.noise).summary() == "door: sigma 5.1/5.1/5.1 where dark/gray/bright, grain 1.0 px"
     )
     assert described(loaded).startswith("measured on door: sigma 5.1")
     save_model(tmp_path / "other.pt", build("skip", {}), TrainConfig(degrade=("measured",)), {})

@@ -18,8 +18,8 @@ from cae_train.degradations.camera_noise import (
     TOE,
     Camera,
     _blurred,
-    _colour_matrices,
-    _colours,
+    _color_matrices,
+    _colors,
     _demosaiced,
     _jpeg,
     _smoothed,
@@ -134,9 +134,9 @@ def test_jpeg_of_daylight_stays_near_too() -> None:
     assert float((parse("camera:0")(clean, generator()) - clean).abs().mean()) * 255 < 4
 
 
-@pytest.mark.parametrize("grey", [False, True])
-def test_noise_shifts_no_colour(grey: bool) -> None:
-    clean = flat(0.5, 256)[:, : 1 if grey else 3]
+@pytest.mark.parametrize("gray", [False, True])
+def test_noise_shifts_no_color(gray: bool) -> None:
+    clean = flat(0.5, 256)[:, : 1 if gray else 3]
     shift = (parse("camera:0.5")(clean, generator()) - clean).mean((0, 2, 3)) * 255
     assert float(shift.abs().max()) < 1.5
 
@@ -170,7 +170,7 @@ def brightness(picture: Tensor) -> Tensor:
 
 @settings(deadline=None)
 @given(sigma=st.floats(0, 4), value=st.floats(-1, 1, width=32))
-def test_a_blur_keeps_one_colour(sigma: float, value: float) -> None:
+def test_a_blur_keeps_one_color(sigma: float, value: float) -> None:
     field = np.full((12, 17, 2), value, np.float32)
     assert _blurred(field, sigma) == pytest.approx(field, abs=1e-5)
 
@@ -183,15 +183,15 @@ def test_no_sigma_is_no_smoothing() -> None:
 
 @settings(deadline=None)
 @given(
-    colour=st.tuples(*[st.floats(-1, 1, width=32)] * 3),
+    color=st.tuples(*[st.floats(-1, 1, width=32)] * 3),
     count=st.integers(1, 9),
     size=st.tuples(st.integers(6, 20), st.integers(6, 20)),
     seed=SEEDS,
 )
-def test_one_colour_passes_demosaicing_and_its_brightness_the_smoothing(
-    colour: tuple[float, float, float], count: int, size: tuple[int, int], seed: int
+def test_one_color_passes_demosaicing_and_its_brightness_the_smoothing(
+    color: tuple[float, float, float], count: int, size: tuple[int, int], seed: int
 ) -> None:
-    field = torch.tensor(colour)[None, :, None, None].expand(count, 3, *size).contiguous()
+    field = torch.tensor(color)[None, :, None, None].expand(count, 3, *size).contiguous()
     assert torch.allclose(_demosaiced(field, generator(seed)), field, atol=1e-5)
     smoothed = _smoothed(field, generator(seed))
     assert torch.allclose(smoothed, smoothed[:, :, :1, :1].expand_as(field), atol=1e-5)
@@ -201,18 +201,18 @@ def test_one_colour_passes_demosaicing_and_its_brightness_the_smoothing(
 def test_demosaicing_keeps_what_the_sensor_measured() -> None:
     values = torch.randn(64, 3, 16, 16, generator=generator())
     kept = (_demosaiced(values, generator()) == values).float().mean((1, 2, 3))
-    mosaics = kept[kept < 1]  # the others are a sensor with all three colours at each pixel
+    mosaics = kept[kept < 1]  # the others are a sensor with all three colors at each pixel
     assert 32 <= len(mosaics) <= 53
     assert mosaics.tolist() == pytest.approx([1 / 3] * len(mosaics), abs=0.02)  # one of three values a pixel
 
 
 @settings(deadline=None)
 @given(value=st.floats(0, 1), seed=SEEDS)
-def test_colour_matrices_keep_grey(value: float, seed: int) -> None:
-    matrices = _colour_matrices(6, generator(seed))
-    grey = torch.full((6, 3, 4, 5), value)
+def test_color_matrices_keep_gray(value: float, seed: int) -> None:
+    matrices = _color_matrices(6, generator(seed))
+    gray = torch.full((6, 3, 4, 5), value)
     for either in (matrices, torch.linalg.inv(matrices)):
-        assert torch.allclose(_colours(either, grey), grey, atol=1e-5)
+        assert torch.allclose(_colors(either, gray), gray, atol=1e-5)
 
 
 @pytest.mark.parametrize("share", [0.0, JPEG_SHARE, 1.0])
@@ -242,7 +242,7 @@ def test_the_level_is_that_of_the_sensor_seen_through_the_tone_curve(
     for name in ("_demosaiced", "_smoothed"):
         monkeypatch.setattr(cae_train.degradations.camera_noise, name, lambda noise, *_: noise)
     camera_noise = cae_train.degradations.camera_noise
-    monkeypatch.setattr(camera_noise, "_colour_matrices", lambda count, _generator: torch.eye(3).repeat(count, 1, 1))
+    monkeypatch.setattr(camera_noise, "_color_matrices", lambda count, _generator: torch.eye(3).repeat(count, 1, 1))
     level = 0.7
     measured = noise_of(flat(value, 256), torch.full((256, 1, 1, 1), level), generator())[:, 1].std()
     light = float(linear(torch.tensor(value)))

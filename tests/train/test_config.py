@@ -110,3 +110,7 @@ def test_a_settings_file_that_cannot_be_read(tmp_path: Path) -> None:
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ConfigError, match=r"c\.toml is no TOML"):
         load_toml(path)
+
+
+def test_settings_of_earlier_versions_are_understood() -> None:
+    assert TrainConfig.from_dict({"grey": 0.25}) == TrainConfig(gray=0.25)

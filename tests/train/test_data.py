@@ -31,7 +31,7 @@ LEFT_HALF_RED[:, 30:, 2] = 255
 
 
 def numbered(count: int, height: int = 32, width: int = 32) -> list[np.ndarray]:
-    """Return images that are each of one colour, which says its number."""
+    """Return images that are each of one color, which says its number."""
     return [np.full((height, width, 3), (i // 256, i % 256, 7), np.uint8) for i in range(count)]
 
 
@@ -58,15 +58,15 @@ def test_formats_are_read_as_rgb(suffix: str, tmp_path: Path) -> None:
     assert np.abs(image[:, 32:].mean((0, 1)) - (0, 0, 255)).max() < 4
 
 
-def test_grey_16_bit_and_transparent_images_become_8_bit_rgb(tmp_path: Path) -> None:
-    Image.fromarray(np.full((40, 40), 90, np.uint8)).save(tmp_path / "grey.png")
+def test_gray_16_bit_and_transparent_images_become_8_bit_rgb(tmp_path: Path) -> None:
+    Image.fromarray(np.full((40, 40), 90, np.uint8)).save(tmp_path / "gray.png")
     cv2.imwrite(str(tmp_path / "deep.png"), np.full((40, 40, 3), (200 * 257, 100 * 257, 50 * 257), np.uint16))
     Image.fromarray(np.full((40, 40, 4), (50, 100, 200, 128), np.uint8)).save(tmp_path / "alpha.png")
-    for name, colour in (("grey", (90, 90, 90)), ("deep", (50, 100, 200)), ("alpha", (50, 100, 200))):
+    for name, color in (("gray", (90, 90, 90)), ("deep", (50, 100, 200)), ("alpha", (50, 100, 200))):
         image = read_rgb(tmp_path / f"{name}.png")
         assert image is not None
         assert (image.shape, image.dtype) == ((40, 40, 3), np.uint8)
-        assert image[0, 0].tolist() == pytest.approx(colour, abs=1), name
+        assert image[0, 0].tolist() == pytest.approx(color, abs=1), name
 
 
 def test_a_photograph_is_turned_upright(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_a_source_that_is_not_there(tmp_path: Path) -> None:
             load(TrainConfig(data=(source,)))
 
 
-def colours(images: list[np.ndarray]) -> set[tuple[int, ...]]:
+def colors(images: list[np.ndarray]) -> set[tuple[int, ...]]:
     return {tuple(image[0, 0].tolist()) for image in images}
 
 
@@ -119,11 +119,11 @@ def test_the_held_out_part_is_the_same_for_every_seed(tmp_path: Path) -> None:
     """Or a second training, started from a first, would be measured on what the first has seen."""
     folder = str(folder_of(numbered(60, 33, 33), tmp_path / "photos"))
     first, other = (load(TrainConfig(data=(folder,), seed=seed)) for seed in (1, 2))
-    assert colours(first.validation) == colours(other.validation)
-    assert colours(first.train) == colours(other.train)
+    assert colors(first.validation) == colors(other.validation)
+    assert colors(first.train) == colors(other.train)
     assert len(first.validation) == 6
     assert len(first.train) == 54
-    assert not colours(first.validation) & colours(first.train)
+    assert not colors(first.validation) & colors(first.train)
 
 
 def test_several_folders_are_each_split(tmp_path: Path) -> None:
@@ -162,9 +162,9 @@ def test_a_photograph_in_two_sources_is_in_one_part_of_the_split(tmp_path: Path)
         load(TrainConfig(data=(str(folder), str(folder / "below"))))
 
 
-def test_a_share_of_the_patches_is_grey_with_grey_noise() -> None:
+def test_a_share_of_the_patches_is_gray_with_gray_noise() -> None:
     images = [np.random.default_rng(i).integers(0, 256, (40, 40, 3), dtype=np.uint8) for i in range(4)]
-    config = TrainConfig(batch=16, epoch_crops=64, grey=0.25)
+    config = TrainConfig(batch=16, epoch_crops=64, gray=0.25)
     degraded, clean = Pairs(images, NOISE, config)[0, 0]
     for batch in (degraded, clean):
         same = (batch == batch[:, :1]).all(dim=3).all(dim=2).all(dim=1)
@@ -287,9 +287,9 @@ def test_smaller_copies_are_for_training_only(tmp_path: Path) -> None:
     plain, scaled = (load(TrainConfig(data=(folder,), scales=scales)) for scales in (1, 3))
     assert Counter(image.shape for image in scaled.train) == {(60, 100, 3): 9, (45, 75, 3): 9, (34, 56, 3): 9}
     assert [image.shape for image in scaled.validation] == [(60, 100, 3)]
-    assert colours(scaled.validation) == colours(plain.validation)
-    assert colours(scaled.train) == colours(plain.train)
-    assert not colours(scaled.train) & colours(scaled.validation)
+    assert colors(scaled.validation) == colors(plain.validation)
+    assert colors(scaled.train) == colors(plain.train)
+    assert not colors(scaled.train) & colors(scaled.validation)
 
 
 def test_copies_smaller_than_a_patch_are_left_out(tmp_path: Path) -> None:
@@ -338,7 +338,7 @@ def test_drawn_pictures_are_always_the_same(monkeypatch: pytest.MonkeyPatch, pho
     assert len(mixed.validation) == 2
 
 
-def test_a_share_of_the_training_patches_gets_other_colours() -> None:
+def test_a_share_of_the_training_patches_gets_other_colors() -> None:
     images = [np.random.default_rng(i).integers(0, 256, (40, 40, 3), dtype=np.uint8) for i in range(4)]
     plain, altered = (Pairs(images, NOISE, TrainConfig(batch=16, epoch_crops=64, jitter=j)) for j in (0.0, 0.25))
     degraded, clean = altered[0, 0]
@@ -375,7 +375,7 @@ def test_a_share_of_the_training_patches_loses_its_grain() -> None:
     assert spreads[1.0].all()
 
 
-def test_held_out_patches_keep_their_colours() -> None:
+def test_held_out_patches_keep_their_colors() -> None:
     split = Split([*numbered(3, 40, 40)], [*numbered(2, 40, 40)])
     model = {"widths": (16, 16), "down_blocks": (0, 0), "up_blocks": (0,)}
     configs = [TrainConfig(model=model, jitter=j) for j in (0.0, 1.0)]

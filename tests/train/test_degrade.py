@@ -26,7 +26,7 @@ PINNED = {
     "blur:0-2": [2, 92, 181, 207],
     "gaussian:20,jpeg:10-80,camera:0.6": [21, 83, 166, 205],
 }
-GREY = torch.full((16, 3, 32, 32), 128 / 255)
+GRAY = torch.full((16, 3, 32, 32), 128 / 255)
 
 
 def generator(seed: int = 1) -> torch.Generator:
@@ -130,7 +130,7 @@ def test_bad_specs_are_one_line_with_the_valid_ones(spec: str, reason: str) -> N
 @settings(max_examples=20, deadline=None)
 @given(sigma=st.floats(0.5, 255), seed=st.integers(0, 2**31))
 def test_gaussian_noise_has_the_named_spread(sigma: float, seed: int) -> None:
-    noise = (parse(f"gaussian:{sigma:.6f}")(GREY, generator(seed)) - GREY) * 255
+    noise = (parse(f"gaussian:{sigma:.6f}")(GRAY, generator(seed)) - GRAY) * 255
     assert noise.std() == pytest.approx(sigma, rel=0.02)
     assert abs(float(noise.mean())) < sigma * 0.02
     assert abs(float((noise[:, :, :, 1:] * noise[:, :, :, :-1]).mean())) < 0.03 * sigma**2  # white: no correlation
@@ -140,8 +140,8 @@ def test_gaussian_noise_has_the_named_spread(sigma: float, seed: int) -> None:
 @settings(max_examples=20, deadline=None)
 @given(share=st.floats(0, 1), seed=st.integers(0, 2**31))
 def test_salt_and_pepper_hit_the_named_share_of_pixels(share: float, seed: int) -> None:
-    degraded = parse(f"salt-pepper:{share:.6f}")(GREY, generator(seed))
-    assert set(degraded.unique().tolist()) <= {0.0, float(GREY[0, 0, 0, 0]), 1.0}
+    degraded = parse(f"salt-pepper:{share:.6f}")(GRAY, generator(seed))
+    assert set(degraded.unique().tolist()) <= {0.0, float(GRAY[0, 0, 0, 0]), 1.0}
     assert float((degraded == 0).float().mean()) == pytest.approx(share / 2, abs=0.02)
     assert float((degraded == 1).float().mean()) == pytest.approx(share / 2, abs=0.02)
     assert torch.equal(degraded, degraded[:, :1].expand_as(degraded))  # all channels of a pixel together
@@ -199,7 +199,7 @@ def test_unclipped_noise_leaves_0_to_1() -> None:
 
 
 def extremes(specs: tuple[str, ...]) -> Tensor:
-    degraded = parse_chain(specs, clip=False)(GREY, generator())
+    degraded = parse_chain(specs, clip=False)(GRAY, generator())
     return ((degraded == 0) | (degraded == 1)).float().mean()
 
 
@@ -214,7 +214,7 @@ def test_every_name_says_what_it_is() -> None:
         assert kind.summary
         assert bool(kind.levels) == (name != "none")
         assert parse(name if kind.default else f"{name}:{kind.low:g}-{kind.high:g}")
-    assert DEGRADATIONS["gaussian"].levels == "0..255, sigma in grey levels of 255"
+    assert DEGRADATIONS["gaussian"].levels == "0..255, sigma in gray levels of 255"
 
 
 RANGES = [name if kind.default else f"{name}:{kind.low:g}-{kind.high:g}" for name, kind in DEGRADATIONS.items()]

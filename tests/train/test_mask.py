@@ -19,7 +19,7 @@ def generator(seed: int = 1) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def without_grey(count: int, channels: int, *size: int) -> torch.Tensor:
+def without_gray(count: int, channels: int, *size: int) -> torch.Tensor:
     """Return noise of 8 bits in which no value is the one of holes."""
     values = torch.randint(1, 254, (count, channels, *size), generator=generator())
     return (values + (values >= 128)) / 255
@@ -42,7 +42,7 @@ def test_any_share_of_any_size_comes_to_an_end(share: float, size: tuple[int, in
 
 
 def test_1_is_everything_and_0_nothing() -> None:
-    clean = without_grey(16, 3, 32, 32)
+    clean = without_gray(16, 3, 32, 32)
     assert bool(holes(parse("mask:1")(clean, generator())).all())
     assert torch.equal(parse("mask:0")(clean, generator()), clean)
 
@@ -50,7 +50,7 @@ def test_1_is_everything_and_0_nothing() -> None:
 @pytest.mark.parametrize("clip", [True, False])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_holes_are_found_exactly_and_all_else_is_as_it_was(channels: int, clip: bool) -> None:
-    clean = without_grey(64, channels, 32, 32)
+    clean = without_gray(64, channels, 32, 32)
     degraded = parse_chain(["mask:0.1-0.5"], clip)(clean, generator())
     missing = holes(degraded)
     assert (missing.shape, missing.dtype) == ((64, 1, 32, 32), torch.bool)
@@ -65,7 +65,7 @@ def test_holes_are_found_exactly_and_all_else_is_as_it_was(channels: int, clip: 
     ("color", "hole"),
     [((255, 0, 255), True), ((255, 0, 254), False), ((128, 128, 128), False), ((128,), True), ((127,), False)],
 )
-def test_holes_are_magenta_or_of_a_grey_picture_mid_grey(color: tuple[int, ...], hole: bool) -> None:
+def test_holes_are_magenta_or_of_a_gray_picture_mid_gray(color: tuple[int, ...], hole: bool) -> None:
     assert bool(holes(torch.tensor(color)[None, :, None, None] / 255).all()) is hole
 
 

@@ -225,11 +225,11 @@ def test_a_server_that_is_not_there(tmp_path: Path) -> None:
         TINY_MNIST.load(tmp_path / "data")
 
 
-def test_grey_data_make_grey_runs_and_mixed_ones_coloured_runs(both: str, photos: Path) -> None:
-    grey = load(TrainConfig(data=("mnist", "fashion-mnist"), data_dir=both))
-    assert (len(grey.train), len(grey.validation), len(grey.test)) == (108, 12, 20)
-    assert grey.test_of == "mnist + fashion-mnist"
-    assert {image.shape for image in grey.train + grey.validation + grey.test} == {(32, 32, 1)}
+def test_gray_data_make_gray_runs_and_mixed_ones_colored_runs(both: str, photos: Path) -> None:
+    gray = load(TrainConfig(data=("mnist", "fashion-mnist"), data_dir=both))
+    assert (len(gray.train), len(gray.validation), len(gray.test)) == (108, 12, 20)
+    assert gray.test_of == "mnist + fashion-mnist"
+    assert {image.shape for image in gray.train + gray.validation + gray.test} == {(32, 32, 1)}
     mixed = load(TrainConfig(data=("mnist", str(photos)), data_dir=both))
     assert {image.shape[2] for image in mixed.train + mixed.validation + mixed.test} == {3}
     digits = [image for image in mixed.train if image.shape[0] == 32]
@@ -257,14 +257,14 @@ def as_bytes(patches: torch.Tensor) -> np.ndarray:
 
 
 def test_photographs_become_their_luminance(photos: Path) -> None:
-    colour = load(TrainConfig(data=(str(photos),), scales=2))
-    grey = load(TrainConfig(data=(str(photos),), scales=2, channels=1))
-    assert len(grey.train) == len(colour.train)
+    color = load(TrainConfig(data=(str(photos),), scales=2))
+    gray = load(TrainConfig(data=(str(photos),), scales=2, channels=1))
+    assert len(gray.train) == len(color.train)
     weights = np.array((0.299, 0.587, 0.114))
-    for one, other in zip(grey.validation, colour.validation, strict=True):
+    for one, other in zip(gray.validation, color.validation, strict=True):
         assert one.shape == (*other.shape[:2], 1)
         assert np.abs(one[..., 0] - other @ weights).max() <= 0.51
-    for one, other in zip(grey.train, colour.train, strict=True):
+    for one, other in zip(gray.train, color.train, strict=True):
         assert one.shape == (*other.shape[:2], 1)
 
 
@@ -296,13 +296,13 @@ def test_one_channel_through_pairs_sheet_and_files(photos: Path, tmp_path: Path)
 @given(st.integers(32, 70), st.integers(32, 70), st.floats(0.3, 1.0))
 @settings(max_examples=20, deadline=None)
 def test_helpers_treat_one_channel_as_three_equal_ones(height: int, width: int, scale: float) -> None:
-    grey = np.random.default_rng(height).integers(0, 256, (height, width, 1), dtype=np.uint8)
-    colour = with_channels(grey, 3)
-    assert colour.shape == (height, width, 3)
-    assert (colour == grey).all()
-    assert np.array_equal(with_channels(colour, 1), grey)
-    assert np.array_equal(smaller(grey, scale), smaller(colour, scale)[..., :1])
-    assert np.abs(without_grain(grey).astype(int) - without_grain(colour)[..., :1]).max() <= 1
+    gray = np.random.default_rng(height).integers(0, 256, (height, width, 1), dtype=np.uint8)
+    color = with_channels(gray, 3)
+    assert color.shape == (height, width, 3)
+    assert (color == gray).all()
+    assert np.array_equal(with_channels(color, 1), gray)
+    assert np.array_equal(smaller(gray, scale), smaller(color, scale)[..., :1])
+    assert np.abs(without_grain(gray).astype(int) - without_grain(color)[..., :1]).max() <= 1
 
 
 def test_channels_of(both: str) -> None:
@@ -311,11 +311,11 @@ def test_channels_of(both: str) -> None:
 
     assert channels("mnist") == channels("mnist", "fashion-mnist") == channels("photos", channels=1) == 1
     assert channels("mnist", "cifar10") == channels("photos") == channels("mnist", channels=3) == 3
-    for option in ("grey", "jitter"):
-        with pytest.raises(ConfigError, match=rf"--{option} is 0\.5: grey images have no colours"):
+    for option in ("gray", "jitter"):
+        with pytest.raises(ConfigError, match=rf"--{option} is 0\.5: gray images have no colors"):
             channels("mnist", **{option: 0.5})
         assert channels("mnist", channels=3, **{option: 0.5}) == 3
-    with pytest.raises(ConfigError, match=r"--channels is 2: 1 \(grey\), 3 \(RGB\) or 0"):
+    with pytest.raises(ConfigError, match=r"--channels is 2: 1 \(gray\), 3 \(RGB\) or 0"):
         TrainConfig(channels=2)
 
 

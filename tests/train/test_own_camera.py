@@ -44,7 +44,7 @@ def test_from_a_burst_to_a_model_that_runs(cae_train: Command, recorded: Path, t
     assert done.returncode == 0, done.stderr
     assert "3 scenes, 36 frames" in done.stderr
     assert "noise of door: sigma" in done.stderr
-    assert "neighbouring pixels share noise" in done.stderr
+    assert "neighboring pixels share noise" in done.stderr
     for number in range(3):
         assert f"without 'scene{number}': " in done.stderr
     assert "scenes left out in turn: noisy" in done.stderr

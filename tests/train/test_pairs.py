@@ -34,7 +34,7 @@ def test_saved_pairs_match(clip: bool, settings: Settings, tmp_path: Path) -> No
     assert len(names) == 10
 
 
-def test_saved_pairs_are_right_side_up_and_in_colour(settings: Settings, tmp_path: Path) -> None:
+def test_saved_pairs_are_right_side_up_and_in_color(settings: Settings, tmp_path: Path) -> None:
     image = np.zeros((32, 32, 3), np.uint8)
     image[:8, :, 0] = 255  # RGB: red on top
     split = Split(train=[image], validation=[image])

@@ -52,10 +52,8 @@ def test_the_bar_gives_the_cursor_back(
 
 
 def test_a_sheet_shows_original_corrupted_and_restored_beside_each_other() -> None:
-    colours = [
-        torch.tensor(c).reshape(1, 3, 1, 1).expand(3, 3, 32, 32) for c in ((1.0, 0, 0), (0, 1.0, 0), (0, 0, 1.0))
-    ]
-    image = sheet(*colours)
+    colors = [torch.tensor(c).reshape(1, 3, 1, 1).expand(3, 3, 32, 32) for c in ((1.0, 0, 0), (0, 1.0, 0), (0, 0, 1.0))]
+    image = sheet(*colors)
     side, step = 32 * SCALE, 32 * SCALE + MARGIN
     row = image[TITLE + side // 2]
     for i, bgr in enumerate(((0, 0, 255), (0, 255, 0), (255, 0, 0))):

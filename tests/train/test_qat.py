@@ -1,4 +1,4 @@
-"""Quantisation-aware training: where it rounds, what it leaves alone; and that a run begins from given weights."""
+"""Quantization-aware training: where it rounds, what it leaves alone; and that a run begins from given weights."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_rounded_weights_keep_the_sum_of_each_kernel(shape: tuple[int, ...], off
     assert torch.allclose(steps, steps.round(), atol=1e-3)
     assert 62 < float(steps.abs().amax(dim=(1, 2, 3)).mean()) <= 127
     off = weight / step - steps
-    assert float(off.abs().max()) < 1, "to one neighbour or the other"
+    assert float(off.abs().max()) < 1, "to one neighbor or the other"
     assert float(off.sum(dim=(2, 3)).abs().max()) <= 0.501
     nearest = (weight / step - (weight / step).round()).square().mean()
     assert float(off.square().mean()) < 1.5 * float(nearest), "few are moved, and those that lose least"

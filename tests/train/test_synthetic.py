@@ -40,10 +40,10 @@ def test_pictures_are_8_bit_rgb(pictures: np.ndarray) -> None:
     assert (int(pictures.min()), int(pictures.max())) == (0, 255)
 
 
-def test_they_have_saturated_colours_of_every_hue(pictures: np.ndarray) -> None:
+def test_they_have_saturated_colors_of_every_hue(pictures: np.ndarray) -> None:
     spread = pictures.max(3).astype(int) - pictures.min(3)
     assert (spread > 150).mean() > 0.02
-    assert (spread < 20).mean() > 0.02, "and greys"
+    assert (spread < 20).mean() > 0.02, "and grays"
     assert {int(c) for c in pictures.argmax(3)[spread > 150]} == {0, 1, 2}
 
 

@@ -29,10 +29,10 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-def _option(help_text: str, default: object = None, **settings: Any) -> Any:
+def _option(help_text: str, default: object = None, names: tuple[str, ...] = (), **settings: Any) -> Any:
     """An option whose default lives in TrainConfig, so that a --config file can stand between the two."""
     shown = " ".join(map(str, default)) if isinstance(default, tuple) else default
-    return typer.Option(help=help_text + (f" [default: {shown}]" if default is not None else ""), **settings)
+    return typer.Option(*names, help=help_text + (f" [default: {shown}]" if default is not None else ""), **settings)
 
 
 @app.command()
@@ -45,7 +45,7 @@ def command(
     data_dir: Annotated[
         str | None, _option("Where named data sets lie or are downloaded to.", DEFAULTS.data_dir)
     ] = None,
-    channels: Annotated[int | None, _option("1 (grey) or 3 (RGB); 0: as the data are.", DEFAULTS.channels)] = None,
+    channels: Annotated[int | None, _option("1 (gray) or 3 (RGB); 0: as the data are.", DEFAULTS.channels)] = None,
     arch: Annotated[str | None, _option("Network, one of --list.", DEFAULTS.arch)] = None,
     model: Annotated[
         list[str] | None,
@@ -74,8 +74,11 @@ def command(
     degrain: Annotated[
         float | None, _option("Share of the patches freed from the photographs' own grain.", DEFAULTS.degrain)
     ] = None,
-    jitter: Annotated[float | None, _option("Share of the patches given other colours.", DEFAULTS.jitter)] = None,
-    grey: Annotated[float | None, _option("Share of the patches made grey, noise included.", DEFAULTS.grey)] = None,
+    jitter: Annotated[float | None, _option("Share of the patches given other colors.", DEFAULTS.jitter)] = None,
+    gray: Annotated[
+        float | None,
+        _option("Share of the patches made gray, noise included.", DEFAULTS.gray, names=("--gray", "--grey")),
+    ] = None,
     upright: Annotated[
         bool | None,
         typer.Option("--upright/--no-upright", help="Neither flip nor turn: parts that lie alike. [default: no]"),

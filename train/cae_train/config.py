@@ -15,7 +15,7 @@ from cae_train.errors import ConfigError
 AUTO = "auto"
 LOSSES = {
     "mse": "mean squared error: what PSNR measures",
-    "bce": "binary cross-entropy, for outputs that end in a sigmoid: grey shapes, and what bounds vae",
+    "bce": "binary cross-entropy, for outputs that end in a sigmoid: gray shapes, and what bounds vae",
     "charbonnier": "a smooth absolute error; with impulses (salt-pepper) skip stays at the identity",
     "relative": "squared error beside each patch's own noise: for ranges of levels, faint ones included",
     "blended": "relative, with each pixel weighed as the runtime blends patches: for what cae-run cleans pictures with",
@@ -23,9 +23,10 @@ LOSSES = {
 }
 OPTIMIZERS = ("muon", "adamw")
 PRECISIONS = ("auto", "fp32", "bf16")
-CHANNELS = (0, 1, 3)  # as the data are, grey, RGB
+CHANNELS = (0, 1, 3)  # as the data are, gray, RGB
 TABLES = ("model", "noise")
 PATHS = ("data", "data_dir", "start", "vgg16_weights")  # may be given as os.PathLike
+_FORMER_NAMES = {"grey": "gray"}  # in files that earlier versions wrote
 PATCH = 32  # height and width of a training patch, in pixels
 
 
@@ -37,7 +38,7 @@ class TrainConfig:
         data: data sets by name (`cae_train.data.registry.DATASETS`), or folders of photographs; several are mixed by
             their area.
         data_dir: where named data sets are looked for and downloaded to.
-        channels: of the images and the network: 3 (RGB), 1 (grey), or 0: 1 where all data are grey, else 3.
+        channels: of the images and the network: 3 (RGB), 1 (gray), or 0: 1 where all data are gray, else 3.
         arch: a name of `cae_train.models.ARCHITECTURES`.
         model: the architecture's options; empty means its defaults.
         start: a `model.pt` of the same network whose weights the run begins from, or a file of its `state_dict()`;
@@ -49,8 +50,8 @@ class TrainConfig:
         scales: sizes that each photograph is used at: its own, three quarters of it, three quarters of that, ...
         degrain: share of the training patches whose own faint noise is removed before they are degraded; held-out
             patches keep theirs, so PSNR falls a little where it is above 40 dB.
-        jitter: share of the training patches that get other colours, saturation, gamma and contrast.
-        grey: share of the training patches that are made grey, noise included, so that grey images are cleaned too.
+        jitter: share of the training patches that get other colors, saturation, gamma and contrast.
+        gray: share of the training patches that are made gray, noise included, so that gray images are cleaned too.
         upright: patches are neither flipped nor turned, as data sets with one orientation never are: for parts that
             all lie alike, faces, text.
         clip: whether degraded patches are clipped to 0..1 and rounded to 8 bits, as a camera's are.
@@ -62,7 +63,7 @@ class TrainConfig:
         epoch_crops: crops an epoch where photographs are cropped.
         batch: patches a step.
         optimizer: a name of `OPTIMIZERS`.
-        lr: peak learning rate; the same scale for both optimisers.
+        lr: peak learning rate; the same scale for both optimizers.
         weight_decay: decoupled weight decay.
         warmup: share of all steps over which the learning rate rises linearly, before it falls as a cosine to 0.
         ema: decay a step of the exponential moving average of the weights that is saved; 0 turns it off.
@@ -86,7 +87,7 @@ class TrainConfig:
     scales: int = 1
     degrain: float = 0.0
     jitter: float = 0.0
-    grey: float = 0.0
+    gray: float = 0.0
     upright: bool = False
     clip: bool = True
     noise: Mapping[str, Any] = field(default_factory=dict)
@@ -112,12 +113,12 @@ class TrainConfig:
             value = _as_texts(value) if item.name in PATHS else value
             object.__setattr__(self, item.name, _like(default, value, _option(item.name)))
         _require(bool(self.data), "data", self.data, "at least one data set or folder")
-        _require(self.channels in CHANNELS, "channels", self.channels, "1 (grey), 3 (RGB) or 0 (as the data are)")
+        _require(self.channels in CHANNELS, "channels", self.channels, "1 (gray), 3 (RGB) or 0 (as the data are)")
         _require(bool(self.degrade), "degrade", self.degrade, "at least one degradation")
         _require(1 <= self.scales <= 8, "scales", self.scales, "1 to 8")
         _require(0 <= self.degrain <= 1, "degrain", self.degrain, "0 to 1, a share of the patches")
         _require(0 <= self.jitter <= 1, "jitter", self.jitter, "0 to 1, a share of the patches")
-        _require(0 <= self.grey <= 1, "grey", self.grey, "0 to 1, a share of the patches")
+        _require(0 <= self.gray <= 1, "gray", self.gray, "0 to 1, a share of the patches")
         _require(self.loss in (AUTO, *LOSSES), "loss", self.loss, ", ".join((AUTO, *LOSSES)))
         _require(self.optimizer in OPTIMIZERS, "optimizer", self.optimizer, ", ".join(OPTIMIZERS))
         _require(self.precision in PRECISIONS, "precision", self.precision, ", ".join(PRECISIONS))
@@ -147,6 +148,7 @@ class TrainConfig:
             ConfigError: an unknown key or a bad value.
         """
         known = [item.name for item in fields(cls)]
+        values = {_FORMER_NAMES.get(key, key): value for key, value in values.items()}
         for key in values:
             if key not in known:
                 raise ConfigError(f"unknown setting {key!r}: choose from {', '.join(known)}")

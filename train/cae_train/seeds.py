@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 # Their order must not change: a seed has to give the same run.
-SPLIT, WINDOWS, CROPS, TRAIN, ORDER, HELD_OUT_NOISE, NOISE, GRAIN, COLOURS, LATENT, BURST = range(11)
+SPLIT, WINDOWS, CROPS, TRAIN, ORDER, HELD_OUT_NOISE, NOISE, GRAIN, COLORS, LATENT, BURST = range(11)
 
 
 def rng(*key: int) -> np.random.Generator:

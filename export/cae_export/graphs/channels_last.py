@@ -3,10 +3,10 @@
 onnxruntime's int8 convolutions on a CPU keep channels last, gather 3 channels slowly (their fast kernels take multiples
 of 4), and have no transposed convolution. So, for a 32x32 patch of N x 32 x 32 x 3 and a stride of 2:
 
-    stem    4 neighbouring pixels are 12 channels already, without moving a byte: N x 32 x 8 x 12
-            one convolution, stride 2 down and 1 along, makes 2 neighbouring outputs at once: N x 16 x 8 x (2 x 32)
-    head    4 neighbouring pixels of features are a row of a matrix, 2048 x (4 x 32) for 32 patches
-            one matrix product makes the 2 x 8 x 3 values over them, ordered (row, column, colour), and rows move apart
+    stem    4 neighboring pixels are 12 channels already, without moving a byte: N x 32 x 8 x 12
+            one convolution, stride 2 down and 1 along, makes 2 neighboring outputs at once: N x 16 x 8 x (2 x 32)
+    head    4 neighboring pixels of features are a row of a matrix, 2048 x (4 x 32) for 32 patches
+            one matrix product makes the 2 x 8 x 3 values over them, ordered (row, column, color), and rows move apart
 
 The new kernels hold the old weights and zeros.
 """
@@ -51,7 +51,7 @@ class ChannelsLast(nn.Module):
                 weight[output, :, place % PIXELS, :, :, place // PIXELS] = kernels[..., column]
         self.stem_weight = nn.Parameter(weight.reshape(outputs * self.width, PIXELS * COLORS, kernel, cells))
         self.stem_bias = None if stem.bias is None else nn.Parameter(stem.bias.detach().repeat(outputs))
-        kernels = head.weight.detach().permute(2, 3, 1, 0)  # row x column x colour x features
+        kernels = head.weight.detach().permute(2, 3, 1, 0)  # row x column x color x features
         weight = torch.zeros(entry, PIXELS, entry, COLORS, PIXELS, self.width)
         for pixel in range(PIXELS):
             weight[:, pixel, :, :, pixel] = kernels

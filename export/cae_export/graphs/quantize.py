@@ -82,14 +82,14 @@ def to_int8(model: onnx.ModelProto, calibration: Tensor, stem_steps: Tensor | No
             },
             nodes_to_exclude=[node.name for node in in_float],
         )
-        quantised = onnx.load(target)
+        quantized = onnx.load(target)
     subtractions = {node.name for node in in_float if node.op_type == "Sub" and node.input[0] == INPUT}
-    for node in quantised.graph.node:
-        if node.name in subtractions:  # the quantiser hands it the rounded input
+    for node in quantized.graph.node:
+        if node.name in subtractions:  # the quantizer hands it the rounded input
             node.input[0] = INPUT
-    _sums_in_float(quantised)
-    _refuse_floats(quantised, sum(node.op_type == "Conv" for node in in_float))
-    return quantised
+    _sums_in_float(quantized)
+    _refuse_floats(quantized, sum(node.op_type == "Conv" for node in in_float))
+    return quantized
 
 
 def _round_weights(
@@ -166,7 +166,7 @@ def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the quantiser's remarks and advice from the user: what it advises is done here already."""
+    """Keep the quantizer's remarks and advice from the user: what it advises is done here already."""
     level = logging.root.level
     logging.root.setLevel(logging.ERROR)
     try:

@@ -85,7 +85,7 @@ class Figures:
         model: its name, or the file's.
         precision: `fp32`, `int8` or `fp16`.
         provider: full name of the provider in use.
-        overlap: pixels shared by neighbouring patches.
+        overlap: pixels shared by neighboring patches.
         start_up_s: from the start of its process to the first cleaned frame of 640x480.
         peak_memory_mib: largest resident memory of its process; None if the system does not report it.
         speeds: one entry per size.

@@ -163,7 +163,7 @@ def as_text(findings: Findings) -> list[str]:
     for check in findings.providers:
         detail = check.detail
         if check.status == "works":
-            detail = f"{_PATCHES} patches in {check.ms:.1f} ms, {check.off_by:.2f} grey levels from the CPU at most"
+            detail = f"{_PATCHES} patches in {check.ms:.1f} ms, {check.off_by:.2f} gray levels from the CPU at most"
         lines.append(f"  {check.name:10} {check.status:7} {detail}")
     lines += ["", "extras", *(f"  {name:14} {text}" for name, text in findings.extras.items())]
     if findings.cpu_ms:
@@ -236,6 +236,6 @@ def _check(provider: Provider, patches: NDArray[np.float32], wanted: NDArray[np.
     off_by = float(np.abs(output - wanted).max()) * 255
     ms = float(np.median(times)) * 1e3
     if not off_by <= _FARTHEST:
-        detail = f"its output is {off_by:.1f} grey levels from the CPU's"
+        detail = f"its output is {off_by:.1f} gray levels from the CPU's"
         return replace(check, status="fails", detail=detail, off_by=off_by, ms=ms)
     return replace(check, status="works", detail="", off_by=off_by, ms=ms)

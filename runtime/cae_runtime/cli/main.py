@@ -57,7 +57,7 @@ def run(
     threads: Annotated[int | None, typer.Option(help="Threads of the CPU provider; all CPUs without it.")] = None,
     batch: Annotated[int | None, typer.Option(help="Patches a call of the model; 32 of 32x32 without it.")] = None,
     overlap: Annotated[
-        int | None, typer.Option(help="Pixels shared by neighbouring patches; the model's own without it.")
+        int | None, typer.Option(help="Pixels shared by neighboring patches; the model's own without it.")
     ] = None,
     strength: Annotated[float, typer.Option(help="0 leaves the image as it is, 1 cleans it fully.")] = 1.0,
     stretch: Annotated[
@@ -91,7 +91,7 @@ def run(
         ),
     ] = None,
     mask_color: Annotated[
-        str | None, typer.Option(help="Fill what has this colour, such as '#ff00ff'.", metavar="COLOR")
+        str | None, typer.Option(help="Fill what has this color, such as '#ff00ff'.", metavar="COLOR")
     ] = None,
     per_patch: Annotated[bool, typer.Option("--per-patch", help="Features of patches, not of images.")] = False,
     generate: Annotated[int | None, typer.Option(help="Make so many pictures.", metavar="N")] = None,

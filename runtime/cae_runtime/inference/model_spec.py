@@ -42,7 +42,7 @@ class ModelSpec:
         architecture: name of the network, such as `cae` or `skip`.
         patch: side P of the square patches, 8..1024.
         channels: channels C of a patch, 1 or 3.
-        overlap: recommended overlap of neighbouring patches in pixels, 0..patch-1.
+        overlap: recommended overlap of neighboring patches in pixels, 0..patch-1.
         color: `rgb` for 3 channels, `gray` for 1.
         range: value range at the boundary, `0..1`.
         layout: axis order at the boundary, `nchw`, or `nhwc` with channels last.
@@ -53,7 +53,7 @@ class ModelSpec:
         psnr_out: PSNR in dB of the restored evaluation images, or None.
         evaluated_on: what the two PSNR figures were measured on.
         version: version of the toolkit that exported the model.
-        license: SPDX identifier of the weights' licence, empty where unknown.
+        license: SPDX identifier of the weights' license, empty where unknown.
         threshold: of task `anomaly`: score above which a picture is one, else None.
         threshold_pixel: of task `anomaly`: score that one in a thousand pixels of good pictures exceeds, else None.
         false_alarms: of task `anomaly`: share of good pictures, 0..1, that exceed `threshold`, else None.

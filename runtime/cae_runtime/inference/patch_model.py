@@ -29,9 +29,9 @@ class Grid:
 
     Args:
         session: the model.
-        image: uint8 or uint16, (H, W) grey, (H, W, 2) grey and alpha, (H, W, 3) BGR or (H, W, 4) BGRA; alpha is
+        image: uint8 or uint16, (H, W) gray, (H, W, 2) gray and alpha, (H, W, 3) BGR or (H, W, 4) BGRA; alpha is
             ignored. Pictures smaller than a patch are mirrored at their lower and right edge.
-        overlap: pixels shared by neighbouring patches; None takes the model's recommendation.
+        overlap: pixels shared by neighboring patches; None takes the model's recommendation.
         batch: patches a call of the model; None takes 32 of 32x32, four times as many on a GPU.
         bgr: whether the channels are in BGR order, not RGB.
 
@@ -110,7 +110,7 @@ class PatchModel:
         model: the path of a file that `cae-export` wrote for the task, or an open session.
         provider: as `cae_runtime.Restorer` takes it.
         threads: as `Restorer` takes it.
-        overlap: pixels shared by neighbouring patches, 0..patch-1; None takes the model's recommendation.
+        overlap: pixels shared by neighboring patches, 0..patch-1; None takes the model's recommendation.
         batch: patches a call of the model; None takes 32 of 32x32, four times as many on a GPU.
         color: channel order of the arrays, `bgr` as OpenCV reads them, or `rgb`.
 

@@ -37,7 +37,7 @@ class TiledImage:
         session: the model.
         image: color or gray, uint8 or uint16, shape (H, W, 1 or 3). Read only.
         result: where the cleaned values go, of the same shape and dtype.
-        overlap: pixels shared by neighbouring patches.
+        overlap: pixels shared by neighboring patches.
         batch: patches per call of the model.
         strength: s in 0..1; the result is image + s * (output - image).
         bgr: whether the channels are in BGR order, not RGB.

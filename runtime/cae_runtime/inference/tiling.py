@@ -1,7 +1,7 @@
 """Cuts an image into overlapping square patches and blends them back without a seam: pure NumPy.
 
 Letters in the shapes: H and W the image, P the patch, Ny and Nx the patches of a column and of a row, K the planes and
-D the depth of a pixel: the values that lie side by side. Colours are K = 3 planes, or one plane with D = 3.
+D the depth of a pixel: the values that lie side by side. Colors are K = 3 planes, or one plane with D = 3.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ Indices = NDArray[np.intp]
 def origins(length: int, patch: int, overlap: int) -> Indices:
     """Return where the patches along one axis begin.
 
-    Neighbours overlap by `overlap` pixels; the last patch ends exactly at the edge, so it may overlap by more.
+    Neighbors overlap by `overlap` pixels; the last patch ends exactly at the edge, so it may overlap by more.
 
     Args:
         length: pixels along the axis, at least `patch`.
         patch: side of a patch.
-        overlap: pixels shared by neighbours, 0..patch-1.
+        overlap: pixels shared by neighbors, 0..patch-1.
 
     Returns:
         Rising start positions, shape (N,), intp.
@@ -46,12 +46,12 @@ def window(starts: Indices, patch: int, overlap: int) -> Floats:
     """Return each patch's blending weights along one axis: linear ramps as long as the overlap.
 
     The weights are a partition of unity: at every pixel those of all patches over it sum to 1, also where the last
-    patch overlaps more than one neighbour, so that blending needs no division.
+    patch overlaps more than one neighbor, so that blending needs no division.
 
     Args:
         starts: what `origins` returned, shape (N,).
         patch: side of a patch.
-        overlap: pixels shared by neighbours, 0..patch-1.
+        overlap: pixels shared by neighbors, 0..patch-1.
 
     Returns:
         Weights in 0..1, shape (N, P), float32.

@@ -34,7 +34,7 @@ SIDE_MAX: Final = 2**20  # OpenCV's own limit
 FILE_BYTES_MAX: Final = 2**31 - 1
 _PART_BYTES: Final = 2**20
 DEFAULT_QUALITY: Final = 95
-GREY_LAYOUT: Final = "gray layout (gray with alpha is stored as color with alpha)"
+GRAY_LAYOUT: Final = "gray layout (gray with alpha is stored as color with alpha)"
 _WEBP_LOSSLESS: Final = 101  # OpenCV's name for it
 # Keeps the colors under alpha 0 in a lossless WebP, where this OpenCV can be told to.
 _WEBP_EXACT: Final[list[int]] = (
@@ -60,7 +60,7 @@ class Picture:
     """A decoded image file.
 
     Attributes:
-        pixels: uint8 or uint16, shape (H, W), (H, W, 2) grey and alpha, (H, W, 3) BGR or (H, W, 4) BGRA, as stored:
+        pixels: uint8 or uint16, shape (H, W), (H, W, 2) gray and alpha, (H, W, 3) BGR or (H, W, 4) BGRA, as stored:
             an EXIF orientation is not applied.
         format: format of the file.
         metadata: everything in the file besides its pixels.
@@ -174,7 +174,7 @@ def encode(picture: Picture, format: str, quality: int | None = None) -> tuple[b
             higher, and keeps a lossless WebP lossless.
 
     Returns:
-        The file's bytes, and the names of what was not kept, at most 20 and `and 7 more`; `GREY_LAYOUT` comes first if
+        The file's bytes, and the names of what was not kept, at most 20 and `and 7 more`; `GRAY_LAYOUT` comes first if
         gray with alpha was stored as color with alpha.
 
     Raises:
@@ -194,7 +194,7 @@ def encode(picture: Picture, format: str, quality: int | None = None) -> tuple[b
         bare = Metadata(jpeg_quality=picture.metadata.jpeg_quality)
         data = _file(replace(picture, pixels=upright(pixels, picture.orientation), metadata=bare), format, quality)
     dropped = few(lost(picture.metadata, data, format))
-    dropped = (GREY_LAYOUT, *dropped) if channels == 2 else dropped
+    dropped = (GRAY_LAYOUT, *dropped) if channels == 2 else dropped
     hidden_too = format == WEBP and channels in _HAS_ALPHA and _loses_hidden_colors(pixels, data)
     return data, (HIDDEN_COLORS, *dropped) if hidden_too else dropped
 

@@ -27,7 +27,7 @@ class Request:
         output: a file or folder, as the task has it.
         overwrite: replace what is there.
         batch: patches per call of the model, or None.
-        overlap: pixels shared by neighbouring patches, or None.
+        overlap: pixels shared by neighboring patches, or None.
         per_patch: `encode`: a row a patch.
         count: `generate`: how many pictures, or None.
         latent: `generate`: a file of codes, or None.

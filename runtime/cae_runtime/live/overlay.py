@@ -71,7 +71,7 @@ class Rect:
 
 
 def place(frame: tuple[int, int], window: tuple[int, int]) -> Rect:
-    """Return where a picture lies that fills a window as far as its shape allows, centred.
+    """Return where a picture lies that fills a window as far as its shape allows, centered.
 
     Args:
         frame: width and height of the picture.

@@ -19,7 +19,7 @@ from cae_runtime.inference.patch_model import PatchModel
 from cae_runtime.inference.tiling import Floats, OverlapAdder, window
 from cae_runtime.io.contact_sheet import to_bgr
 
-_FULL_HEAT: Final = 3.0  # times `threshold_pixel`: where the colours end
+_FULL_HEAT: Final = 3.0  # times `threshold_pixel`: where the colors end
 _OPACITY: Final = 0.65
 _BAND: Final = 256  # rows of a picture that are drawn at once
 
@@ -87,10 +87,10 @@ class Detector(PatchModel):
         result = np.empty((*image.shape[:2], 3), np.uint8)
         for top in range(0, len(image), _BAND):  # what is made on the way is as small as a band
             rows = slice(top, top + _BAND)
-            grey = cv2.cvtColor(cv2.cvtColor(to_bgr(image[rows]), to_gray), cv2.COLOR_GRAY2BGR)
+            gray = cv2.cvtColor(cv2.cvtColor(to_bgr(image[rows]), to_gray), cv2.COLOR_GRAY2BGR)
             level = ((heat[rows] / unit - 1) / (_FULL_HEAT - 1)).clip(0, 1)
             colors = cv2.applyColorMap(np.rint((1 - level) * 255).astype(np.uint8), cv2.COLORMAP_AUTUMN)
             colors = colors if self._bgr else cv2.cvtColor(colors, cv2.COLOR_BGR2RGB)
             share = (level > 0)[..., None] * np.float32(_OPACITY)
-            result[rows] = np.rint(grey * (1 - share) + colors * share)  # yellow to red
+            result[rows] = np.rint(gray * (1 - share) + colors * share)  # yellow to red
         return result

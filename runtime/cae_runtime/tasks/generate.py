@@ -92,7 +92,7 @@ class Generator:
         return single
 
     def __call__(self, codes: NDArray[Any]) -> Iterator[NDArray[np.uint8]]:
-        """Return an iterator over the pictures of codes, uint8, (P, P, 3) in the order of `color`, or (P, P) grey.
+        """Return an iterator over the pictures of codes, uint8, (P, P, 3) in the order of `color`, or (P, P) gray.
 
         Args:
             codes: (N, *code_shape), numbers.

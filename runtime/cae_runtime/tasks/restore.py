@@ -47,7 +47,7 @@ class Restorer:
         batch: patches per call of the model, 1 or more; None takes 32 of 32x32 pixels, fewer of larger ones (four times
             as many on a GPU). On a CPU the result does not depend on it (except for rounding in models with linear
             layers, such as vae).
-        overlap: pixels shared by neighbouring patches, 0..patch-1; None takes the model's recommendation.
+        overlap: pixels shared by neighboring patches, 0..patch-1; None takes the model's recommendation.
         color: channel order of the arrays, `bgr` as OpenCV reads them, or `rgb`.
         stretch: scale up 16-bit images whose noise is fainter than the model was trained for (see
             `cae_runtime.tasks.stretch`).
@@ -150,7 +150,7 @@ class Restorer:
 
     @property
     def overlap(self) -> int:
-        """Pixels shared by neighbouring patches."""
+        """Pixels shared by neighboring patches."""
         return self._overlap
 
     def __call__(self, image: Image, *, strength: float = 1.0, tell: Tell | None = None) -> Image:
@@ -163,13 +163,13 @@ class Restorer:
         ones.
 
         Args:
-            image: uint8 or uint16, shape (H, W), (H, W, 1), (H, W, 2) grey and alpha, (H, W, 3) colour, or (H, W, 4)
-                colour and alpha, in the order of `color`. Never modified.
+            image: uint8 or uint16, shape (H, W), (H, W, 1), (H, W, 2) gray and alpha, (H, W, 3) color, or (H, W, 4)
+                color and alpha, in the order of `color`. Never modified.
             strength: s in 0..1; the result is input + s * (output - input), and 0 returns an exact copy.
             tell: called with each note about this image.
 
         Returns:
-            A new array of the same shape and dtype. Alpha is the input's, bit for bit; grey stays grey.
+            A new array of the same shape and dtype. Alpha is the input's, bit for bit; gray stays gray.
 
         Raises:
             ImageError: the array's dtype or shape is none of the above, or the model's output has NaN or infinity.

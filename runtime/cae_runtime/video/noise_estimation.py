@@ -42,7 +42,7 @@ def cells(values: Floats) -> Floats:
 
 
 def energy(values: Floats) -> Floats:
-    """Mean squares of the cells, for each colour."""
+    """Mean squares of the cells, for each color."""
     return cells(cast(Floats, cv2.multiply(values, values)))
 
 
@@ -52,7 +52,7 @@ def around(values: Floats, size: int) -> Floats:
 
 
 def gray(values: Floats) -> Floats:
-    """Mean of the colours: (h, w) or (h, w, C) -> (h, w)."""
+    """Mean of the colors: (h, w) or (h, w, C) -> (h, w)."""
     if values.ndim == 2:
         return values
     return cast(Floats, cv2.transform(values, np.full((1, values.shape[2]), 1 / values.shape[2], np.float32)))

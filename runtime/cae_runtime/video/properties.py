@@ -1,4 +1,4 @@
-"""What a video looks like beside its pixels: size, colour, rotation, pixel shape; and what of that an output lost."""
+"""What a video looks like beside its pixels: size, color, rotation, pixel shape; and what of that an output lost."""
 
 from __future__ import annotations
 
@@ -124,14 +124,14 @@ def properties_of(frame: av.VideoFrame, stream: VideoStream) -> VideoProperties:
 
 def lost_between(before: VideoProperties, after: VideoProperties) -> set[str]:
     """Return what an output does not have of what its source has."""
-    names = ("colour matrix", "colour primaries", "colour transfer")
+    names = ("color matrix", "color primaries", "color transfer")
     lost = {
         name
         for name, old, new in zip(names, before.tags[:3], after.tags[:3], strict=True)
         if old not in (new, UNSPECIFIED)
     }
     if before.range != after.range:
-        lost.add("colour range")
+        lost.add("color range")
     if before.display not in (None, after.display):
         lost.add("rotation")
     if before.pixel_shape not in (None, after.pixel_shape):
@@ -159,10 +159,10 @@ def lost_tags(before: InputContainer, after: InputContainer) -> set[str]:
 
 
 def _layout_of(pixels: VideoFormat) -> str:
-    """Return the planar YUV format of 8 bits that has all the colour of a format."""
+    """Return the planar YUV format of 8 bits that has all the color of a format."""
     if pixels.is_rgb:
         return "yuv444p"
-    if len(pixels.components) < _COLORS:  # grey
+    if len(pixels.components) < _COLORS:  # gray
         return "yuv420p"
     probe = VideoFormat(pixels.name, 64, 64)
     if probe.chroma_height() == 64:

@@ -61,7 +61,7 @@ class TemporalFilter:
         """Filter the next frame.
 
         Args:
-            frame: uint8, shape (H, W) grey or (H, W, 3) colours. Never modified. One of another shape than the frame
+            frame: uint8, shape (H, W) gray or (H, W, 3) colors. Never modified. One of another shape than the frame
                 before it begins a new video.
 
         Returns:

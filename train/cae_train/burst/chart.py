@@ -1,4 +1,4 @@
-"""The figure of a camera's noise: its strength at each brightness, its grain, its colours, its fixed pattern."""
+"""The figure of a camera's noise: its strength at each brightness, its grain, its colors, its fixed pattern."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,9 +12,9 @@ from cae_train.degradations.measured_noise import KNOTS
 from cae_train.errors import CheckpointError
 
 COLORS = ("tab:red", "tab:green", "tab:blue")
-ALIKE, UNLIKE = 0.15, -0.1  # correlation of neighbours that is worth a word
+ALIKE, UNLIKE = 0.15, -0.1  # correlation of neighbors that is worth a word
 FIXED = 0.005  # share of the noise that is
-DEEP = 0.6  # correlation whose colour needs white letters
+DEEP = 0.6  # correlation whose color needs white letters
 SIDE = 160  # pixels of the fixed pattern that are shown
 
 
@@ -33,9 +33,9 @@ def draw(measurement: Measurement, targets: Sequence[Target], path: Path) -> Non
     strength.set(title="variance against brightness", xlabel="brightness", ylim=(0, None), xlim=(0, 255))
     strength.legend()
     grain.imshow(measurement.correlation, cmap="RdBu", vmin=-1, vmax=1, extent=(-7.5, 7.5, 7.5, -7.5))
-    grain.set(title="correlation with neighbours", xlabel="pixels")
+    grain.set(title="correlation with neighbors", xlabel="pixels")
     colors.imshow(measurement.colors, cmap="RdBu", vmin=-1, vmax=1)
-    colors.set(title="correlation of colours", xticks=range(3), xticklabels="RGB", yticks=range(3), yticklabels="RGB")
+    colors.set(title="correlation of colors", xticks=range(3), xticklabels="RGB", yticks=range(3), yticklabels="RGB")
     for (y, x), value in np.ndenumerate(measurement.colors):
         colors.text(x, y, f"{value:.2f}", ha="center", va="center", color="white" if abs(value) > DEEP else "black")
     shown, corner = targets[0], np.s_[:SIDE, :SIDE]
@@ -53,9 +53,9 @@ def sentences(measurement: Measurement, targets: Sequence[Target]) -> list[str]:
     model = measurement.model
     near = float(measurement.correlation[7, 8] + measurement.correlation[8, 7]) / 2
     grain = (
-        f"neighbouring pixels share noise (correlation {near:.2f}): the camera smooths or compresses" if near > ALIKE
-        else f"the camera sharpens (correlation of neighbours {near:.2f})" if near < UNLIKE
-        else "neighbouring pixels are independent"
+        f"neighboring pixels share noise (correlation {near:.2f}): the camera smooths or compresses" if near > ALIKE
+        else f"the camera sharpens (correlation of neighbors {near:.2f})" if near < UNLIKE
+        else "neighboring pixels are independent"
     )  # fmt: skip
     left = max(target.left for target in targets)
     lines = [f"noise of {model.summary()}", grain]

@@ -85,11 +85,11 @@ def _candidates(measurement: Measurement) -> list[NoiseModel]:
 
 def _flat(target: Target) -> Target:
     """The part of a target that has most without texture, at most 512 x 512, of which that counts."""
-    grey = target.smooth.mean(2)
-    uneven = cv2.boxFilter(np.square(grey), -1, (FLAT, FLAT)) - np.square(cv2.boxFilter(grey, -1, (FLAT, FLAT)))
+    gray = target.smooth.mean(2)
+    uneven = cv2.boxFilter(np.square(gray), -1, (FLAT, FLAT)) - np.square(cv2.boxFilter(gray, -1, (FLAT, FLAT)))
     textured = uneven > np.median(uneven[target.usable])
     steady = replace(target.steady, moving=target.steady.moving | textured)
-    height, width = (min(SIDE, size) for size in grey.shape)
+    height, width = (min(SIDE, size) for size in gray.shape)
     free = cv2.integral((~steady.moving).astype(np.uint8))
     sums = free[height:, width:] - free[:-height, width:] - free[height:, :-width] + free[:-height, :-width]
     y, x = np.unravel_index(int(sums[::GRID, ::GRID].argmax()), sums[::GRID, ::GRID].shape)  # of whole blocks

@@ -1,7 +1,7 @@
 """The noise of pictures of which there is one shot each: from their flat parts.
 
 Blocks are chosen whose four quarters have the same mean, which noise of fine grain hardly disturbs, so that choosing
-does not favour little noise; then those of each picture that vary little more than its quietest of about that
+does not favor little noise; then those of each picture that vary little more than its quietest of about that
 brightness, since texture comes on top of noise. What is left in them after a plane is taken off is noise. What cannot
 be known so: the fixed pattern, noise that is coarser than a block, and noise where there is nothing but texture.
 

@@ -40,7 +40,7 @@ EPOCHS, BATCH = 10, 64
 LR = 5e-4
 STEPS_MOST = 9_000  # of a fit, however fast the machine is
 TRIAL_STEPS, TRIAL_SECONDS = 8, 2.0  # whose time says how many there will be, at least
-OPTIMISER = 1.15  # times a trial's step: the optimiser, and judging
+OPTIMISER = 1.15  # times a trial's step: the optimizer, and judging
 LATE = 1.25  # times the minutes, after which no further epoch begins: other programs may want the cores
 HOLDING_OUT = 0.45  # of the time: for the short fits that leave scenes out
 HELD_OUT_PATCHES = 1024  # of photographs
@@ -263,7 +263,7 @@ def settings(start: str, given: dict[str, object]) -> TrainConfig:
     try:
         loaded = load_model(path)
         if loaded.network.channels != COLORS:
-            raise CheckpointError(f"{path} is for grey pictures: cameras are fitted to in colours")
+            raise CheckpointError(f"{path} is for gray pictures: cameras are fitted to in colors")
     except CheckpointError as e:
         raise CheckpointError(f"--start {e}") from e
     usual: dict[str, object] = {
@@ -292,7 +292,7 @@ def photographs(config: TrainConfig, tell: Tell) -> Split:
 
 
 def _seconds_a_step(network: Autoencoder, pairs: BurstPairs | Pairs) -> float:
-    """How long a step takes, after a trial of a few; nothing is learnt from these."""
+    """How long a step takes, after a trial of a few; nothing is learned from these."""
     network.train()
     took: list[float] = []
     while len(took) <= TRIAL_STEPS or sum(took) < TRIAL_SECONDS:

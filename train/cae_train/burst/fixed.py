@@ -14,7 +14,7 @@ SMOOTH, LEAST = 4.0, 0.12  # pixels that a line stands out of; the least pattern
 LARGEST, ALIKE = 15.0, 0.5  # of a line; share of the lines' variance that the scenes have in common
 LEAST_BLACK, CAP_ERROR = 0.05, 0.02  # the least pattern that counts with the lens cap on, and its share of error
 DEFECT, TEXTURE = 10.0, 2.0  # by how much a defective pixel differs from those around it, of 255; and of what is usual
-NEXT = 0.5  # of that, from the one of its eight neighbours that is nearest to it
+NEXT = 0.5  # of that, from the one of its eight neighbors that is nearest to it
 ONE_SCENE = (-0.5, 2.0)  # what a scene says for or against a pixel, at most
 DEFECTS_MOST = 0.02  # of the pixels: more of them are texture
 
@@ -77,7 +77,7 @@ def dead(lit: Sequence[Floats]) -> Mask:
 
 
 def _standing_out(mean: Floats) -> Floats:
-    """How clearly each pixel stands out, H x W: from 1 on it does, in the colour where it does most."""
+    """How clearly each pixel stands out, H x W: from 1 on it does, in the color where it does most."""
     ring = np.ones((3, 3), np.uint8)
     ring[1, 1] = 0
     most = np.full(mean.shape[:2], -np.inf, np.float32)
@@ -85,8 +85,8 @@ def _standing_out(mean: Floats) -> Floats:
         plane = np.ascontiguousarray(mean[..., c], np.float32)
         excess = plane - cv2.medianBlur(plane, 5)
         usual = cv2.blur(np.minimum(np.abs(excess), 4 * DEFECT), (15, 15))
-        neighbour = (plane - cv2.dilate(plane, ring)) / (NEXT * DEFECT)
-        most = np.maximum(most, np.minimum(neighbour, excess / np.maximum(DEFECT, TEXTURE * usual)))
+        neighbor = (plane - cv2.dilate(plane, ring)) / (NEXT * DEFECT)
+        most = np.maximum(most, np.minimum(neighbor, excess / np.maximum(DEFECT, TEXTURE * usual)))
     return most
 
 

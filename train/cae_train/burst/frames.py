@@ -271,7 +271,7 @@ def _window(frame: Frames, count: int, budget: int, source: str) -> tuple[slice,
     if share >= 1:
         return np.s_[:, :]
     h, w = (max(4 * PATCH, int(side * share) // 8 * 8) for side in (height, width))
-    y, x = (height - h) // 32 * 16, (width - w) // 32 * 16  # JPEG's blocks stay whole, of the colours too
+    y, x = (height - h) // 32 * 16, (width - w) // 32 * 16  # JPEG's blocks stay whole, of the colors too
     return np.s_[y : y + h, x : x + w]
 
 

@@ -26,7 +26,7 @@ from cae_train.config import PATCH
 from cae_train.degradations.measured_noise import COLORS
 
 EDGE = 4  # pixels at each side of a window that do not count: `cae-run` blends overlapping patches there
-WINDOWS = 1024  # of all scenes of a judgement together, about
+WINDOWS = 1024  # of all scenes of a judgment together, about
 FRAMES_MOST = 4  # in which the same place is judged
 BATCH = 256
 LEVELS = 16  # levels of a band of brightness, in which mean colors are compared

@@ -1,7 +1,7 @@
 """The noise of a camera, measured on scenes that stand still.
 
 Each frame beside the mean of the others gives its noise; over the scenes that has a strength at each brightness, a
-correlation between neighbouring pixels and one between the colours.
+correlation between neighboring pixels and one between the colors.
 
 Source: photon transfer, variance against mean, Janesick (SPIE 2007).
 """
@@ -17,7 +17,7 @@ from cae_train.degradations.measured_noise import COLORS, GRAIN, HOT_VALUES, KNO
 from cae_train.errors import DataError
 
 WINDOW = 32  # side of the windows that the grain is measured on
-BINS = 64  # of brightness, at which variance is measured; 4 grey levels each
+BINS = 64  # of brightness, at which variance is measured; 4 gray levels each
 LEAST_PIXELS = 400  # of a bin that counts
 ALIKE = 0.02  # variance, of 255, below which there is no noise: rounding to 8 bits makes more
 TURNS = 0.05  # difference of the correlation along rows and columns
@@ -131,7 +131,7 @@ def _curve(seen: NDArray[np.float64], variance: NDArray[np.float64], count: NDAr
 
 
 def _correlations(targets: Sequence[Target], sigma: Floats) -> tuple[Floats, Floats, Floats]:
-    """How the colours of standardised noise are mixed, the grain of the components, and the brightness' correlation."""
+    """How the colors of standardized noise are mixed, the grain of the components, and the brightness' correlation."""
     rng = np.random.default_rng(0)
     knots = np.arange(KNOTS) * 255 / (KNOTS - 1)
     windows: list[Floats] = []
@@ -162,7 +162,7 @@ def _correlations(targets: Sequence[Target], sigma: Floats) -> tuple[Floats, Flo
 
 
 def grain_of(noise: NDArray[np.float64]) -> tuple[Floats, Floats]:
-    """The colours and the grain of standardised noise, as `NoiseModel` has them, from windows N x S x S x 3."""
+    """The colors and the grain of standardized noise, as `NoiseModel` has them, from windows N x S x S x 3."""
     covariance = np.einsum("nhwi,nhwj->ij", noise, noise) / noise[..., 0].size
     values, vectors = np.linalg.eigh(covariance)
     values = np.maximum(values, 1e-6)

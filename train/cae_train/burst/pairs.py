@@ -37,7 +37,7 @@ class BurstPairs(Dataset[tuple[Tensor, Tensor]]):
     """Batches of (noisy, clean), float32 N x 3 x 32 x 32 in 0..1; each is a function of (seed, epoch, step).
 
     Half are windows of frames beside the mean of the other frames, flipped, and with `turn` transposed; the others are
-    photographs, so that a few scenes are not learnt by heart. Half of these have noise drawn from the measured model,
+    photographs, so that a few scenes are not learned by heart. Half of these have noise drawn from the measured model,
     half the very noise of other windows, brought to the strength that it has at their brightness; where it goes
     through JPEG after it was drawn, all do.
     """
@@ -153,7 +153,7 @@ def watched(parts: Sequence[Part], seed: int) -> tuple[Tensor, Tensor]:
 
 
 def halves(targets: Sequence[Target], photographs: Sequence[Image]) -> list[Image]:
-    """What may be learnt from scenes at half their size, where little of their noise is left: a quarter of all at most.
+    """What may be learned from scenes at half their size, where little noise is left; at most a quarter of all.
 
     Of each the middle, as large as its share of that; not of scenes of few frames, or in which something moves.
     """

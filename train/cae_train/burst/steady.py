@@ -169,7 +169,7 @@ def _evened(scene: Scene, brightness: NDArray[np.float64]) -> tuple[Scene, Float
 
 
 def _parts(scene: Scene, gains: Floats) -> list[Floats]:
-    """Means of the parts of a burst, H x W grey."""
+    """Means of the parts of a burst, H x W gray."""
     means = []
     for part in np.array_split(np.arange(len(gains)), max(2, min(PARTS, len(gains) // FRAMES_A_PART))):
         total = np.zeros(scene.frames.shape[1:3], np.float32)

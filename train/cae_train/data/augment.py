@@ -1,4 +1,4 @@
-"""Augmentation of clean patches: other colours, contrasts and sizes than the photographs at hand happen to have."""
+"""Augmentation of clean patches: other colors, contrasts and sizes than the photographs at hand happen to have."""
 
 import cv2
 import numpy as np
@@ -19,7 +19,7 @@ def drawn_count(share: float, count: int, generator: torch.Generator) -> int:
 
 
 def jittered(clean: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """Alter the colours of a share of the patches; the altered ones are rounded to 8 bits again.
+    """Alter the colors of a share of the patches; the altered ones are rounded to 8 bits again.
 
     Each of them gets its channels in a drawn order, another saturation, gamma and contrast, or becomes a negative.
 
@@ -39,8 +39,8 @@ def jittered(clean: Tensor, share: float, generator: torch.Generator) -> Tensor:
 
     order = _PERMUTATIONS[torch.randint(6, (count,), generator=generator)]
     altered = torch.take_along_dim(patches, order[:, :, None, None], 1)
-    grey = altered.mean(1, keepdim=True)
-    altered = (grey + (altered - grey) * factor(SATURATION)).clamp_(0, 1) ** factor(GAMMA)
+    gray = altered.mean(1, keepdim=True)
+    altered = (gray + (altered - gray) * factor(SATURATION)).clamp_(0, 1) ** factor(GAMMA)
     middle = altered.mean((1, 2, 3), keepdim=True)
     altered = (middle + (altered - middle) * factor(CONTRAST)).clamp_(0, 1)
     negative = torch.rand(count, 1, 1, 1, generator=generator) < NEGATIVE

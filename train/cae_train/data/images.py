@@ -1,6 +1,6 @@
 """Data sets and folders of photographs -> images for training and held out of it.
 
-All images in memory are uint8 H x W x C: 3 channels, RGB, or 1, grey, all of a run alike (`channels_of`). All
+All images in memory are uint8 H x W x C: 3 channels, RGB, or 1, gray, all of a run alike (`channels_of`). All
 randomness comes from `TrainConfig.seed`, but for what is held out: it is the same whatever the seed, so that a run
 which starts from the weights of another is not measured on what that one was trained on.
 """
@@ -42,17 +42,17 @@ class Split:
 
 
 def channels_of(config: TrainConfig) -> int:
-    """Channels of a run's images and network: those that are asked for, else 1 where all data are grey, else 3.
+    """Channels of a run's images and network: those that are asked for, else 1 where all data are gray, else 3.
 
     Raises:
-        ConfigError: 1 channel, and a setting that only colours have.
+        ConfigError: 1 channel, and a setting that only colors have.
     """
-    grey = all(name in DATASETS and DATASETS[name].channels == 1 for name in config.data)
-    channels = config.channels or (1 if grey else 3)
+    gray = all(name in DATASETS and DATASETS[name].channels == 1 for name in config.data)
+    channels = config.channels or (1 if gray else 3)
     if channels == 1:
-        for option, value in (("grey", config.grey), ("jitter", config.jitter)):
+        for option, value in (("gray", config.gray), ("jitter", config.jitter)):
             if value:
-                raise ConfigError(f"--{option} is {value}: grey images have no colours, 0 is needed (or --channels 3)")
+                raise ConfigError(f"--{option} is {value}: gray images have no colors, 0 is needed (or --channels 3)")
     return channels
 
 
@@ -98,7 +98,7 @@ def _add_data_set(split: Split, name: str, data_dir: Path, channels: int) -> Non
 
 
 def with_channels(image: Image, channels: int) -> Image:
-    """An image H x W x C with so many channels: colours become their luminance (ITU-R BT.601), grey is repeated."""
+    """An image H x W x C with so many channels: colors become their luminance (ITU-R BT.601), gray is repeated."""
     if image.shape[2] == channels:
         return image
     code = cv2.COLOR_RGB2GRAY if channels == 1 else cv2.COLOR_GRAY2RGB

@@ -13,7 +13,7 @@ from cae_train.config import PATCH, TrainConfig
 from cae_train.data.augment import drawn_count, jittered, without_grain
 from cae_train.data.images import Image
 from cae_train.data.registry import DATASETS
-from cae_train.degradations.registry import Chain, centre
+from cae_train.degradations.registry import Chain, center
 
 HELD_OUT_PATCHES = 2048
 
@@ -30,14 +30,14 @@ class Pairs(Dataset[tuple[Tensor, Tensor]]):
     larger ones are cropped at random, `epoch_crops` times, each in proportion to its area. Every patch is flipped and
     turned by quarters at random, but for data sets whose images are `upright`, unless they are mixed with others, and
     not at all with `config.upright`. The share `config.degrain` of them loses its own grain, the share `config.jitter`
-    gets other colours, and the share `config.grey` is made grey (the mean of the channels) before it is degraded.
+    gets other colors, and the share `config.gray` is made gray (the mean of the channels) before it is degraded.
     Where the degradation reaches over a patch's edge, larger images are cropped with what lies around the patch.
     """
 
     def __init__(self, images: Sequence[Image], degrade: Chain, config: TrainConfig) -> None:
         self.images = images
         self.degrade = degrade
-        self.batch, self.grey, self.jitter = config.batch, config.grey, config.jitter
+        self.batch, self.gray, self.jitter = config.batch, config.gray, config.jitter
         self.degrain = config.degrain
         self.seed = config.seed
         self.upright = config.upright or all(name in DATASETS and DATASETS[name].upright for name in config.data)
@@ -50,8 +50,8 @@ class Pairs(Dataset[tuple[Tensor, Tensor]]):
         """Step `key[1]` of epoch `key[0]`: degraded and clean, float32 batch x C x 32 x 32 in 0..1 each."""
         rng = seeds.rng(self.seed, seeds.TRAIN, *key)
         clean = to_tensor(self._patches(rng, *key))
-        clean = jittered(clean, self.jitter, self._generator(seeds.COLOURS, key))
-        return _degraded(clean, self.degrade, self._generator(seeds.NOISE, key), self.grey, self.margin)
+        clean = jittered(clean, self.jitter, self._generator(seeds.COLORS, key))
+        return _degraded(clean, self.degrade, self._generator(seeds.NOISE, key), self.gray, self.margin)
 
     def _generator(self, stream: int, key: tuple[int, int]) -> torch.Generator:
         return seeds.torch_rng(self.seed, stream, *key)
@@ -91,16 +91,16 @@ def random_crop(image: Image, rng: np.random.Generator, patch: int = PATCH, marg
 
 
 def _degraded(
-    clean: Tensor, degrade: Chain, generator: torch.Generator, grey: float, margin: int = 0
+    clean: Tensor, degrade: Chain, generator: torch.Generator, gray: float, margin: int = 0
 ) -> tuple[Tensor, Tensor]:
-    """Degrade N x C x H x W, and cut a margin off both; of the first the share `grey` is made grey, in `clean` too."""
+    """Degrade N x C x H x W, and cut a margin off both; of the first the share `gray` is made gray, in `clean` too."""
     degraded = degrade(clean, generator, margin)
-    count = drawn_count(grey, len(clean), generator) if grey else 0
+    count = drawn_count(gray, len(clean), generator) if gray else 0
     if count:
         luminance = clean[:count].mean(1, keepdim=True).mul_(255).round_().div_(255)  # count x 1 x H x W
         degraded[:count] = degrade(luminance, generator, margin)
         clean[:count] = luminance
-    return degraded, centre(clean, margin).contiguous() if margin else clean
+    return degraded, center(clean, margin).contiguous() if margin else clean
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
@@ -127,17 +127,17 @@ def fixed_pairs(
     degrade: Chain,
     seed: int,
     limit: int | None = None,
-    grey: float = 0.0,
+    gray: float = 0.0,
     patch: int = PATCH,
 ) -> tuple[Tensor, Tensor]:
     """The same pairs at every call: degraded and clean, float32 N x C x P x P in 0..1 each; P is `patch`.
 
     Images of exactly one patch are taken whole, in their order; of larger ones N = `limit` random crops are taken,
-    the images in turn, or spread evenly over them where they are more than N. The share `grey` of them, the first, is
-    made grey.
+    the images in turn, or spread evenly over them where they are more than N. The share `gray` of them, the first, is
+    made gray.
     """
     clean, margin = fixed_patches(images, degrade.reach, seed, limit, patch)
-    return _degraded(clean, degrade, noise_generator(seed), grey, margin)
+    return _degraded(clean, degrade, noise_generator(seed), gray, margin)
 
 
 def fixed_patches(

@@ -11,7 +11,7 @@ from cae_train.data.cifar10 import find_cifar10, load_cifar10
 from cae_train.data.mnist import FASHION_MNIST, MNIST
 from cae_train.data.synthetic import load_synthetic
 
-Images = Sequence[NDArray[np.uint8]] | NDArray[np.uint8]  # each H x W x 3, RGB, or H x W x 1, grey
+Images = Sequence[NDArray[np.uint8]] | NDArray[np.uint8]  # each H x W x 3, RGB, or H x W x 1, gray
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class DataSet:
             are held out); it downloads what is not there.
         find: from `--data-dir` to the folder where its files are, None where they are not; no function for a data set
             that needs no files.
-        channels: of its images, 3 (RGB) or 1 (grey).
+        channels: of its images, 3 (RGB) or 1 (gray).
         upright: whether its images have one orientation, which belongs to what they show: they are neither flipped
             nor turned.
         summary: one line for people.
@@ -41,18 +41,18 @@ class DataSet:
 
 
 DATASETS: dict[str, DataSet] = {
-    "cifar10": DataSet(load_cifar10, find_cifar10, 3, "CIFAR-10: 60,000 small photographs, 32x32, colour"),
+    "cifar10": DataSet(load_cifar10, find_cifar10, 3, "CIFAR-10: 60,000 small photographs, 32x32, color"),
     "mnist": DataSet(
-        MNIST.load, MNIST.find, 1, "MNIST: 70,000 handwritten digits, 28x28 in a black margin, grey", True
+        MNIST.load, MNIST.find, 1, "MNIST: 70,000 handwritten digits, 28x28 in a black margin, gray", True
     ),
     "fashion-mnist": DataSet(
         FASHION_MNIST.load,
         FASHION_MNIST.find,
         1,
-        "Fashion-MNIST: 70,000 pieces of clothing, 28x28 alike, grey",
+        "Fashion-MNIST: 70,000 pieces of clothing, 28x28 alike, gray",
         True,
     ),
     "synthetic": DataSet(
-        lambda _data_dir: (load_synthetic(), ()), None, 3, "drawn shapes, text and line art, 256x256, colour"
+        lambda _data_dir: (load_synthetic(), ()), None, 3, "drawn shapes, text and line art, 256x256, color"
     ),
 }

@@ -1,4 +1,4 @@
-"""Drawn pictures: saturated colours, flat areas, sharp edges at every scale, text and line art.
+"""Drawn pictures: saturated colors, flat areas, sharp edges at every scale, text and line art.
 
 Photographs have little of these, and a network that never saw them smears them. Dead leaves (shapes that occlude each
 other, their sizes distributed as those of objects in photographs) train denoisers nearly as well as photographs do:
@@ -36,7 +36,7 @@ def dead_leaves(rng: np.random.Generator) -> Image:
     side = len(picture)
     u = rng.random(LEAVES)
     radii = 1 / np.sqrt(u / LARGEST**2 + (1 - u) / SMALLEST**2)  # inverse of the distribution of r^-3
-    palette = _colours(rng, 12)
+    palette = _colors(rng, 12)
     for radius in radii:
         corners = int(rng.choice((3, 4, 5, 24)))
         angles = np.sort(rng.random(corners)) * 2 * np.pi if corners < 24 else np.linspace(0, 2 * np.pi, 24)
@@ -45,13 +45,13 @@ def dead_leaves(rng: np.random.Generator) -> Image:
         turn = rng.random() * np.pi
         rotation = np.array(((np.cos(turn), -np.sin(turn)), (np.sin(turn), np.cos(turn))))
         points = np.rint(outline @ rotation.T + rng.random(2) * side).astype(np.int32)
-        colour = np.clip(palette[rng.integers(len(palette))] + rng.normal(0, 12, 3), 0, 255)
-        _fill(picture, points, colour, rng)
+        color = np.clip(palette[rng.integers(len(palette))] + rng.normal(0, 12, 3), 0, 255)
+        _fill(picture, points, color, rng)
     return picture
 
 
 def text(rng: np.random.Generator) -> Image:
-    """Lines of random letters of several fonts, sizes and colours on a smooth ground."""
+    """Lines of random letters of several fonts, sizes and colors on a smooth ground."""
     picture = _background(rng)
     side = len(picture)
     y = 0
@@ -59,9 +59,9 @@ def text(rng: np.random.Generator) -> Image:
         scale = float(np.exp(rng.uniform(np.log(0.5), np.log(3.0))))
         y += int(30 * scale) + 4
         line = "".join(rng.choice(list(LETTERS), 60))
-        colour = [int(v) for v in _colours(rng, 1)[0]]
+        color = [int(v) for v in _colors(rng, 1)[0]]
         font, weight = int(rng.choice(FONTS)), int(rng.integers(1, 4))
-        cv2.putText(picture, line, (int(rng.integers(-40, 20)), y), font, scale, colour, weight, cv2.LINE_AA)
+        cv2.putText(picture, line, (int(rng.integers(-40, 20)), y), font, scale, color, weight, cv2.LINE_AA)
     return picture
 
 
@@ -70,47 +70,47 @@ def line_art(rng: np.random.Generator) -> Image:
     picture = _background(rng)
     side = len(picture)
     for _ in range(90):
-        colour = [int(v) for v in _colours(rng, 1)[0]]
+        color = [int(v) for v in _colors(rng, 1)[0]]
         width = int(rng.integers(1, 6))
         a, b = (tuple(int(v) for v in rng.integers(0, side, 2)) for _ in range(2))
         kind = rng.integers(4)
         if kind == 0:
-            cv2.line(picture, a, b, colour, width, cv2.LINE_AA)
+            cv2.line(picture, a, b, color, width, cv2.LINE_AA)
         elif kind == 1:
-            cv2.circle(picture, a, int(rng.integers(4, 90)), colour, width, cv2.LINE_AA)
+            cv2.circle(picture, a, int(rng.integers(4, 90)), color, width, cv2.LINE_AA)
         elif kind == 2:
-            cv2.rectangle(picture, a, b, colour, width)
+            cv2.rectangle(picture, a, b, color, width)
         else:
             step, length = int(rng.integers(2 * width + 2, 24)), int(rng.integers(30, 200))
             for offset in range(0, 140, step):
                 x = a[0] + offset
-                cv2.line(picture, (x, a[1]), (x + int(rng.integers(-2, 3)), a[1] + length), colour, width, cv2.LINE_AA)
+                cv2.line(picture, (x, a[1]), (x + int(rng.integers(-2, 3)), a[1] + length), color, width, cv2.LINE_AA)
     return picture
 
 
 def _background(rng: np.random.Generator) -> Image:
-    """Four corner colours, blended."""
-    corners = _colours(rng, 4).reshape(2, 2, 3).astype(np.float32)
+    """Four corner colors, blended."""
+    corners = _colors(rng, 4).reshape(2, 2, 3).astype(np.float32)
     if rng.random() < 0.4:
         corners[:] = corners[0, 0]
     side = SIDE * OVERSAMPLING
     return np.clip(cv2.resize(corners, (side, side), interpolation=cv2.INTER_LINEAR), 0, 255).astype(np.uint8)
 
 
-def _colours(rng: np.random.Generator, count: int) -> NDArray[np.float64]:
-    """RGB, count x 3 in 0..255: from greys to pure colours, dark to bright."""
+def _colors(rng: np.random.Generator, count: int) -> NDArray[np.float64]:
+    """RGB, count x 3 in 0..255: from grays to pure colors, dark to bright."""
     value = rng.random((count, 1)) * 255
     saturation = rng.beta(0.7, 0.9, (count, 1))
     hue = rng.random((count, 3))
     hue = (hue - hue.min(1, keepdims=True)) / (np.ptp(hue, axis=1)[:, None] + 1e-6)
-    colours: NDArray[np.float64] = value * (1 - saturation + saturation * hue)
-    return colours
+    colors: NDArray[np.float64] = value * (1 - saturation + saturation * hue)
+    return colors
 
 
-def _fill(picture: Image, points: NDArray[np.int32], colour: NDArray[np.float64], rng: np.random.Generator) -> None:
+def _fill(picture: Image, points: NDArray[np.int32], color: NDArray[np.float64], rng: np.random.Generator) -> None:
     """Fill a polygon: mostly flat, else shaded or striped along a direction."""
     if rng.random() < 0.6:
-        cv2.fillPoly(picture, [points], [float(v) for v in colour], cv2.LINE_AA)
+        cv2.fillPoly(picture, [points], [float(v) for v in color], cv2.LINE_AA)
         return
     low, high = points.min(0).clip(0, len(picture)), points.max(0).clip(0, len(picture)) + 1
     region = picture[low[1] : high[1], low[0] : high[0]]
@@ -121,7 +121,7 @@ def _fill(picture: Image, points: NDArray[np.int32], colour: NDArray[np.float64]
     y, x = np.mgrid[: region.shape[0], : region.shape[1]]
     turn, period = rng.random() * 2 * np.pi, float(np.exp(rng.uniform(np.log(5), np.log(400))))
     wave = np.sin((x * np.cos(turn) + y * np.sin(turn)) * (2 * np.pi / period))
-    shaded = colour + wave[:, :, None] * rng.uniform(5, 60)
+    shaded = color + wave[:, :, None] * rng.uniform(5, 60)
     np.copyto(region, np.clip(shaded, 0, 255).astype(np.uint8), where=mask[:, :, None].astype(bool))
 
 

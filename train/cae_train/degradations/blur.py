@@ -1,6 +1,6 @@
 """Blur: a lens out of focus, a camera or a thing that moved.
 
-Each patch has a kernel of its own, whose weights are not negative and sum to 1: what is of one colour stays it. Beyond
+Each patch has a kernel of its own, whose weights are not negative and sum to 1: what is of one color stays it. Beyond
 the edges of what is given the picture is reflected; training cuts patches out of more of the photograph (`reach`), so
 that there a patch's edge sees what really lies beside it.
 """

@@ -2,7 +2,7 @@
 
 What the processing does to the picture itself (demosaicing softens it, a tone curve bends it) is taken out: the noisy
 patch is the clean one plus what the noise becomes at the end of the pipeline, to first order, so that its mean is zero
-and no colour shifts. So a network learns to remove a camera's noise, not to undo its look. Only JPEG acts on both,
+and no color shifts. So a network learns to remove a camera's noise, not to undo its look. Only JPEG acts on both,
 since its errors depend on both.
 
 Sources: unprocessing to raw and shot and read noise, Brooks et al. (CVPR 2019); noise through the whole pipeline, with
@@ -63,7 +63,7 @@ class Camera:
 
     def __call__(self, clean: Tensor, generator: torch.Generator) -> Tensor:
         """N x C x H x W in 0..1 (C 3 or 1; H and W above 8) -> the same with noise, not clipped."""
-        grey = clean.shape[1] == 1
+        gray = clean.shape[1] == 1
         rgb = clean.clamp(0, 1).expand(-1, 3, -1, -1).contiguous()  # one layout: mixed ones cost twice the time
         wide = F.pad(rgb, (MARGIN,) * 4, mode="reflect")
         grains = torch.tensor(GRAINS)[torch.randint(len(GRAINS), (len(clean),), generator=generator)]
@@ -72,7 +72,7 @@ class Camera:
             if chosen.any():
                 wide[chosen] = self._with_noise(wide[chosen], grain, generator)
         noisy = _jpeg(wide, generator)[:, :, MARGIN:-MARGIN, MARGIN:-MARGIN]
-        return noisy.mean(1, keepdim=True) if grey else noisy
+        return noisy.mean(1, keepdim=True) if gray else noisy
 
     def _with_noise(self, picture: Tensor, grain: float, generator: torch.Generator) -> Tensor:
         """N x 3 x H x W -> the same with noise whose grain is `grain` pixels wide."""
@@ -139,24 +139,24 @@ def noise_of(picture: Tensor, level: Tensor, generator: torch.Generator, filters
     raised = (picture + TOE) / (1 + TOE)
     linear = raised**GAMMA
     slope = (1 + TOE) / GAMMA * linear.reciprocal().mul_(raised)  # of the tone curve, there
-    to_rgb = _colour_matrices(count, generator)
+    to_rgb = _color_matrices(count, generator)
     gains = torch.cat((uniform(1.2, 2.4), torch.ones(count, 1, 1, 1), uniform(1.2, 2.2)), 1)
-    raw = (_colours(torch.linalg.inv(to_rgb), linear) / gains).clamp_(0, 1)
+    raw = (_colors(torch.linalg.inv(to_rgb), linear) / gains).clamp_(0, 1)
     shot = torch.exp(log(SHOT[0]) + level * log(SHOT[1] / SHOT[0]))
     spread = torch.randn(count, 1, 1, 1, generator=generator) * READ_SPREAD
     read = torch.exp(READ_SLOPE * shot.log() + READ_OFFSET + spread)
     on_sensor = torch.randn(raw.shape, generator=generator) * (shot * raw + read).sqrt_()
     noise = _demosaiced(on_sensor, generator)
-    return _smoothed(_colours(to_rgb, noise * gains).mul_(slope), generator, filters)
+    return _smoothed(_colors(to_rgb, noise * gains).mul_(slope), generator, filters)
 
 
-def _colours(matrices: Tensor, picture: Tensor) -> Tensor:
+def _colors(matrices: Tensor, picture: Tensor) -> Tensor:
     """N x 3 x 3 applied to each pixel of N x 3 x H x W."""
     return torch.bmm(matrices, picture.flatten(2)).view_as(picture)
 
 
-def _colour_matrices(count: int, generator: torch.Generator) -> Tensor:
-    """Camera colours to sRGB, N x 3 x 3: each row sums to 1, so that grey stays grey."""
+def _color_matrices(count: int, generator: torch.Generator) -> Tensor:
+    """Camera colors to sRGB, N x 3 x 3: each row sums to 1, so that gray stays gray."""
     off = torch.empty(count, 3, 3).uniform_(-0.45, 0.0, generator=generator)
     off.diagonal(dim1=1, dim2=2).zero_()
     return off + torch.diag_embed(1 - off.sum(2))
@@ -210,7 +210,7 @@ def _demosaiced(values: Tensor, generator: torch.Generator) -> Tensor:
 def _smoothed(noise: Tensor, generator: torch.Generator, filters: Filters = USUAL) -> Tensor:
     """The camera's own smoothing and sharpening of N x 3 x H x W, of each patch another.
 
-    Brightness: a narrow filter, sharpened, with a share of what a wide one leaves. Colour: a wider filter, and damped.
+    Brightness: a narrow filter, sharpened, with a share of what a wide one leaves. Color: a wider filter, and damped.
     """
     count = len(noise)
 
@@ -219,23 +219,23 @@ def _smoothed(noise: Tensor, generator: torch.Generator, filters: Filters = USUA
         return torch.where(torch.rand(count, generator=generator) < share, value, otherwise)
 
     narrow, sharpening, wide = drawn(*filters.brightness), drawn(0.0, 1.2, 0.4), drawn(0.0, 0.3, 0.5)
-    colour, damping = torch.maximum(narrow, drawn(*filters.color)), drawn(0.2, 1.0, 0.6, 1.0)
-    settings = torch.stack((narrow, sharpening, wide, colour, damping), 1).tolist()
-    split = _colours(_LUMA.expand(count, 3, 3), noise).permute(0, 2, 3, 1).contiguous().numpy()
-    for picture, (sigma, sharpen, share, sigma_colour, damp) in zip(split, settings, strict=True):
-        bright, colours = picture[:, :, 0].copy(), picture[:, :, 1:].copy()
+    color, damping = torch.maximum(narrow, drawn(*filters.color)), drawn(0.2, 1.0, 0.6, 1.0)
+    settings = torch.stack((narrow, sharpening, wide, color, damping), 1).tolist()
+    split = _colors(_LUMA.expand(count, 3, 3), noise).permute(0, 2, 3, 1).contiguous().numpy()
+    for picture, (sigma, sharpen, share, sigma_color, damp) in zip(split, settings, strict=True):
+        bright, colors = picture[:, :, 0].copy(), picture[:, :, 1:].copy()
         filtered = _blurred(bright, sigma)
         if sharpen:
             filtered = filtered + sharpen * (filtered - _blurred(bright, (sigma**2 + 1) ** 0.5))
         if share:
             filtered = filtered + share * (_blurred(bright, WIDE) - filtered)
-        filtered_colours = _blurred(colours, sigma_colour)
+        filtered_colors = _blurred(colors, sigma_color)
         if filters.keep_strength:
             filtered = filtered * (bright.std() / max(filtered.std(), TINY))
-            filtered_colours = filtered_colours * (colours.std() / max(filtered_colours.std(), TINY)) ** 0.5
+            filtered_colors = filtered_colors * (colors.std() / max(filtered_colors.std(), TINY)) ** 0.5
         picture[:, :, 0] = filtered
-        picture[:, :, 1:] = damp * filtered_colours
-    return _colours(_FROM_LUMA.expand(count, 3, 3), torch.from_numpy(split).permute(0, 3, 1, 2).contiguous())
+        picture[:, :, 1:] = damp * filtered_colors
+    return _colors(_FROM_LUMA.expand(count, 3, 3), torch.from_numpy(split).permute(0, 3, 1, 2).contiguous())
 
 
 def _blurred(picture: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cae_train.degradations.noise import Level
 
-GRID = 16  # pixels along a side of the blocks of the colours, where they are subsampled
+GRID = 16  # pixels along a side of the blocks of the colors, where they are subsampled
 SAMPLINGS = (cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420,
              cv2.IMWRITE_JPEG_SAMPLING_FACTOR_422, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)  # fmt: skip
 SECOND, CUT = Level(60, 96), 0.5  # of `JpegTwice`: the second quality, and the share that was cut before it
@@ -20,8 +20,8 @@ SECOND, CUT = Level(60, 96), 0.5  # of `JpegTwice`: the second quality, and the 
 class Jpeg:
     """JPEG as OpenCV writes it; the level is its quality, 1 to 100, rounded to a whole number.
 
-    Each patch draws where it lies on the grid of blocks, and how its colours are subsampled (4:2:0 half of the time,
-    4:2:2, 4:4:4); a grey patch is a grey JPEG. What was left outside 0..1 is clipped, since 8 bits are coded.
+    Each patch draws where it lies on the grid of blocks, and how its colors are subsampled (4:2:0 half of the time,
+    4:2:2, 4:4:4); a gray patch is a gray JPEG. What was left outside 0..1 is clipped, since 8 bits are coded.
     """
 
     quality: Level
@@ -86,19 +86,19 @@ def coded(picture: NDArray[np.uint8], quality: int, sampling: int, top: int, lef
     """One picture through JPEG and back.
 
     Args:
-        picture: uint8 H x W x C, RGB (C 3) or grey (C 1).
+        picture: uint8 H x W x C, RGB (C 3) or gray (C 1).
         quality: 1 to 100.
-        sampling: a factor of `SAMPLINGS`; grey has no colours to subsample.
+        sampling: a factor of `SAMPLINGS`; gray has no colors to subsample.
         top: rows, and
         left: columns between the corner of JPEG's grid of blocks and that of the picture, reflected into there.
 
     Returns:
         The same shape.
     """
-    grey = picture.shape[2] == 1
+    gray = picture.shape[2] == 1
     settings = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling]
     placed = cv2.copyMakeBorder(picture[:, :, ::-1], top, 0, left, 0, cv2.BORDER_REFLECT_101)
-    _, stream = cv2.imencode(".jpg", placed, settings[: 2 if grey else 4])
-    decoded = cv2.imdecode(stream, cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR)
+    _, stream = cv2.imencode(".jpg", placed, settings[: 2 if gray else 4])
+    decoded = cv2.imdecode(stream, cv2.IMREAD_GRAYSCALE if gray else cv2.IMREAD_COLOR)
     assert decoded is not None  # noqa: S101 - it was coded a line above
     return decoded.reshape(*placed.shape[:2], -1)[top:, left:, ::-1].astype(np.uint8, copy=False)

@@ -1,7 +1,7 @@
 """Holes, for inpainting: pixels that are missing, as under scratches, stamps and lettering.
 
-A missing pixel has the colour `FILL`, which tells a network what to fill in without a second input: magenta, the rarest
-of strong colours in pictures, and in grey ones mid-grey, flat areas of which are rarer than black or white ones. It is
+A missing pixel has the color `FILL`, which tells a network what to fill in without a second input: magenta, the rarest
+of strong colors in pictures, and in gray ones mid-gray, flat areas of which are rarer than black or white ones. It is
 the convention that pictures with holes must keep which a network trained on this one is to fill.
 """
 

@@ -1,4 +1,4 @@
-"""Noise as it was measured on a camera: its strength at each brightness, its grain, its colours, its fixed pattern.
+"""Noise as it was measured on a camera: its strength at each brightness, its grain, its colors, its fixed pattern.
 
 `cae_train.burst` measures it; a training with it, and the `model.pt` that comes out, carry the numbers with them.
 """
@@ -88,7 +88,7 @@ class NoiseModel:
         """One line for people and for the metadata of models."""
         mean = self.sigma.mean(0) * 255
         parts = [
-            f"sigma {mean[2]:.1f}/{mean[8]:.1f}/{mean[14]:.1f} where dark/grey/bright",
+            f"sigma {mean[2]:.1f}/{mean[8]:.1f}/{mean[14]:.1f} where dark/gray/bright",
             f"grain {self.width:.1f} px",
         ]
         parts += [
@@ -117,7 +117,7 @@ class Measured:
         self.hot_values = torch.from_numpy(np.ascontiguousarray(model.hot_values))
 
     def __call__(self, clean: Tensor, generator: torch.Generator) -> Tensor:
-        """Add noise; of grey pictures that of the mean of the colours."""
+        """Add noise; of gray pictures that of the mean of the colors."""
         count, channels, height, width = clean.shape
         white = torch.randn(count, COLORS, height + GRAIN - 1, width + GRAIN - 1, generator=generator)
         rgb = clean.expand(-1, COLORS, -1, -1)

@@ -42,7 +42,7 @@ class Level:
 
 @dataclass(frozen=True)
 class Gaussian:
-    """White Gaussian noise; sigma in grey levels of 255."""
+    """White Gaussian noise; sigma in gray levels of 255."""
 
     sigma: Level
 

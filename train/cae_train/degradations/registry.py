@@ -62,12 +62,12 @@ class Kind:
 
     @property
     def levels(self) -> str:
-        """The levels for people, as `0..255, sigma in grey levels of 255`; empty where it takes none."""
+        """The levels for people, as `0..255, sigma in gray levels of 255`; empty where it takes none."""
         return f"{_plain(self.low)}..{_plain(self.high)}, {self.unit}" if self.unit else ""
 
 
 DEGRADATIONS: dict[str, Kind] = {
-    "gaussian": Kind(Gaussian, 0, 255, "white Gaussian noise", unit="sigma in grey levels of 255"),
+    "gaussian": Kind(Gaussian, 0, 255, "white Gaussian noise", unit="sigma in gray levels of 255"),
     "salt-pepper": Kind(SaltPepper, 0, 1, "pixels turned black or white", unit="share of the pixels"),
     "poisson": Kind(Poisson, 1, 1e6, "photon noise", unit="photons that white stands for"),
     "speckle": Kind(Speckle, 0, 2, "multiplicative Gaussian noise", unit="sigma as a share of each value"),
@@ -94,7 +94,7 @@ def reach_of(degradation: Degradation) -> int:
     return int(getattr(degradation, "reach", 0))
 
 
-def centre(batch: Tensor, margin: int) -> Tensor:
+def center(batch: Tensor, margin: int) -> Tensor:
     """N x C x H x W without so many pixels on each side."""
     return batch[:, :, margin:-margin, margin:-margin] if margin else batch
 
@@ -138,14 +138,14 @@ class OneOf:
         Where rows are among the alternatives, those that do not reach as far are spared the rest of the margin.
         """
         drawn = torch.randint(len(self.alternatives), (len(clean),), generator=generator)
-        degraded = torch.empty_like(centre(clean, margin))
+        degraded = torch.empty_like(center(clean, margin))
         rows = any(isinstance(each, Row) for each in self.alternatives)
         for number, degrade in enumerate(self.alternatives):
             chosen = drawn == number
             if chosen.any():
                 needed = min(margin, reach_of(degrade)) if rows else margin
-                given = centre(clean[chosen], margin - needed)
-                degraded[chosen] = centre(degrade(given, generator), needed)
+                given = center(clean[chosen], margin - needed)
+                degraded[chosen] = center(degrade(given, generator), needed)
         return degraded
 
 
@@ -192,7 +192,7 @@ class Chain:
             if isinstance(step, OneOf):
                 degraded = step.cut(degraded, generator, used)
             else:
-                degraded = centre(step(degraded, generator), used)
+                degraded = center(step(degraded, generator), used)
             margin -= used
             yield degraded
 

@@ -36,7 +36,7 @@ class Architecture:
     summary: str
 
 
-CHANNELS = (1, 3)  # grey, RGB
+CHANNELS = (1, 3)  # gray, RGB
 
 ARCHITECTURES: dict[str, Architecture] = {
     "skip": Architecture(
@@ -51,7 +51,7 @@ ARCHITECTURES: dict[str, Architecture] = {
 
 
 def build(name: str, options: Mapping[str, Any] | None = None, channels: int = 3) -> Autoencoder:
-    """A freshly initialised network for pictures of 3 (RGB) or 1 channel (grey).
+    """A freshly initialized network for pictures of 3 (RGB) or 1 channel (gray).
 
     Raises:
         ConfigError: an unknown name, other channels, or options that the architecture does not have or accept.

@@ -39,13 +39,13 @@ class Autoencoder(nn.Module):
 
     Attributes:
         options: the frozen dataclass that rebuilds it.
-        channels: C, 3 (RGB) or 1 (grey).
+        channels: C, 3 (RGB) or 1 (gray).
         stride: height and width must be multiples of it.
         side: the only height and width that it takes; None where any multiple of `stride` will do.
         bounded: whether the output is held inside 0..1 by the network itself.
         loss: the loss that `--loss auto` takes.
         training_options: names of options that decide how it is trained, not what it is: `--start` may change them.
-        rounds: whether quantisation-aware training knows where inference in int8 rounds.
+        rounds: whether quantization-aware training knows where inference in int8 rounds.
         stage: the part of the training that it is in, for networks that are trained in parts; what is measured in one
             is not compared with what was measured in another.
         last_stage: whether no stage follows: a run is stopped early in this one alone.

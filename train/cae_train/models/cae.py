@@ -19,7 +19,7 @@ that the texts give for going down and up.
 Sources: the undercomplete convolutional autoencoder of Goodfellow, Bengio and Courville, "Deep Learning" (2016),
 chapter 14, trained as a denoising autoencoder after Vincent et al. (ICML 2008); strided convolution in place of
 pooling, Springenberg et al. (ICLR 2015 workshop); upsampling before a convolution, rather than a transposed one, Odena
-et al. ("Deconvolution and Checkerboard Artifacts", Distill 2016); batch normalisation, Ioffe and Szegedy (ICML 2015).
+et al. ("Deconvolution and Checkerboard Artifacts", Distill 2016); batch normalization, Ioffe and Szegedy (ICML 2015).
 """
 
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ class CaeOptions:
     Attributes:
         down: "max" or "average" pooling, or "stride": each level's convolution, 4x4, takes every other pixel.
         up: "nearest" or "bilinear" enlarging before each convolution, or "transposed": 4x4 convolutions that enlarge.
-        batch_norm: normalise what each convolution gives over the batch; at inference it is part of the convolution.
+        batch_norm: normalize what each convolution gives over the batch; at inference it is part of the convolution.
         code: channels of the latent code, 1 to 512: the fewer, the narrower the bottleneck.
 
     Raises:
@@ -69,7 +69,7 @@ class Cae(Autoencoder):
     def __init__(self, options: CaeOptions | None = None, channels: int = 3) -> None:
         super().__init__()
         self.channels = channels
-        if channels == 1:  # grey sets are mostly black, where a squared error dies in the sigmoid: all becomes black
+        if channels == 1:  # gray sets are mostly black, where a squared error dies in the sigmoid: all becomes black
             self.loss = "bce"
         self.options = o = options or CaeOptions()
         self.rounds = o == CaeOptions(code=o.code)
@@ -86,24 +86,24 @@ class Cae(Autoencoder):
 
     def _convolution(self, inputs: int, outputs: int, activation: nn.Module) -> list[nn.Module]:
         """A 3x3 convolution at one size."""
-        return [nn.Conv2d(inputs, outputs, 3, padding=1), *self._normalised(outputs, activation)]
+        return [nn.Conv2d(inputs, outputs, 3, padding=1), *self._normalized(outputs, activation)]
 
     def _down(self, inputs: int, outputs: int) -> list[nn.Module]:
         """A convolution and half the height and width."""
         if self.options.down == "stride":
-            return [nn.Conv2d(inputs, outputs, 4, stride=2, padding=1), *self._normalised(outputs, nn.ReLU())]
+            return [nn.Conv2d(inputs, outputs, 4, stride=2, padding=1), *self._normalized(outputs, nn.ReLU())]
         pool = nn.MaxPool2d(2) if self.options.down == "max" else nn.AvgPool2d(2)
         return [*self._convolution(inputs, outputs, nn.ReLU()), pool]
 
     def _up(self, inputs: int, outputs: int, activation: nn.Module) -> list[nn.Module]:
-        """Twice the height and width and a convolution; the sigmoid of the picture is never normalised."""
+        """Twice the height and width and a convolution; the sigmoid of the picture is never normalized."""
         if self.options.up == "transposed":
             enlarging = nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1)
-            return [enlarging, *self._normalised(outputs, activation)]
+            return [enlarging, *self._normalized(outputs, activation)]
         upsample = nn.Upsample(scale_factor=2, mode=self.options.up)
         return [upsample, *self._convolution(inputs, outputs, activation)]
 
-    def _normalised(self, width: int, activation: nn.Module) -> list[nn.Module]:
+    def _normalized(self, width: int, activation: nn.Module) -> list[nn.Module]:
         inside = self.options.batch_norm and not isinstance(activation, nn.Sigmoid)
         return [nn.BatchNorm2d(width), activation] if inside else [activation]
 

@@ -19,11 +19,11 @@ convolutions instead, so that many more of them fit the same cost:
     widths 48, 96; down_blocks 4, 8; up_blocks 8                    52.6   476,499
 
 Everything here keeps its speed in int8 in onnxruntime: channels in multiples of 16,
-no normalisation, and sub-pixels whose order of channels makes the move along a row free (`interleave`), so that
+no normalization, and sub-pixels whose order of channels makes the move along a row free (`interleave`), so that
 nothing is transposed between two convolutions. `tests/benchmarks/models.py` compares the variants.
 
 Sources: symmetric skip connections around an autoencoder's code, Mao et al. (RED-Net, NeurIPS 2016); residual
-learning of the noise, Zhang et al. (DnCNN, TIP 2017); residual blocks without normalisation, Lim et al. (EDSR, CVPRW
+learning of the noise, Zhang et al. (DnCNN, TIP 2017); residual blocks without normalization, Lim et al. (EDSR, CVPRW
 2017); sub-pixel convolution, Shi et al. (ESPCN, CVPR 2016); branches that fold into one convolution, Ding et al.
 (RepVGG, CVPR 2021) and Zhang et al. (ECBSR, ACM MM 2021); no biases, Mohan et al. (ICLR 2020).
 """
@@ -139,7 +139,7 @@ class Branches(nn.Module):
     """A 3x3 kernel as the sum of itself, a 1x1 one and a 1x1 followed by a 3x3: one convolution at any time.
 
     The branches are folded in the space of the weights (convolution is linear), so training costs what it costs
-    without them; only the path of the optimiser changes.
+    without them; only the path of the optimizer changes.
     """
 
     def __init__(self, width: int) -> None:
@@ -264,10 +264,10 @@ class Skip(Autoencoder):
         else:
             convolution = nn.Conv2d(o.widths[0], channels * o.entry**2, 3, padding=1, bias=o.bias)
             self.head = nn.Sequential(convolution, nn.PixelShuffle(o.entry))
-        self._initialise()
+        self._initialize()
 
-    def _initialise(self) -> None:
-        """He initialisation; each block and the head start near zero, so that the network starts as the identity."""
+    def _initialize(self) -> None:
+        """He initialization; each block and the head start near zero, so that the network starts as the identity."""
         for module in self.modules():
             if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")

@@ -3,15 +3,15 @@
     stage      layer                                        output (C x 32 x 32 patches only)
     encoder    3 x (conv 3x3, ReLU, max pool 2x2)            128 x 4 x 4
                two linear layers                             mean and log variance, `latent` each
-    code       mean + exp(log variance / 2) * noise          the reparameterisation; at inference the mean alone
+    code       mean + exp(log variance / 2) * noise          the reparameterization; at inference the mean alone
     decoder    linear, ReLU                                  128 x 4 x 4
                3 x (upsample x2, conv 3x3, ReLU), sigmoid    C x 32 x 32
 
     loss = reconstruction + kl_weight * warm-up * KL(code || standard normal) / (C * 32 * 32)
 
 The reconstruction is a mean over the patch's values, so the KL is divided by their number: with `--loss bce` (what
-`auto` takes) and a weight of 1 this is the customary negative evidence lower bound, a value of the patch (of grey
-values cross-entropy is no normalised likelihood: Loaiza-Ganem and Cunningham, NeurIPS 2019). With `mse` a weight of w
+`auto` takes) and a weight of 1 this is the customary negative evidence lower bound, a value of the patch (of gray
+values cross-entropy is no normalized likelihood: Loaiza-Ganem and Cunningham, NeurIPS 2019). With `mse` a weight of w
 says that the decoder's picture has a variance of w / 2. The weight rises from 0 over the first part of the training,
 so that the code is in use before it is paid for.
 

@@ -10,11 +10,11 @@
              with `skips`); at last conv to C, sigmoid
 
 All convolutions are 3x3 with a ReLU behind them, all pooling is 2x2 maximum. `layers` takes fewer of the 13. Inputs are
-0..1 and are normalised by ImageNet's means and deviations inside; grey pictures are seen as three equal channels.
+0..1 and are normalized by ImageNet's means and deviations inside; gray pictures are seen as three equal channels.
 
 The weights (`pretrained`) are those of torchvision's VGG16_Weights.IMAGENET1K_V1, from their official address with its
 checksum, or from `--vgg16-weights FILE`. The encoder is frozen; after `unfreeze_after` epochs it learns too. What it
-has learnt tells objects apart and forgets where an edge was: without skips a picture does not come back from its code.
+has learned tells objects apart and forgets where an edge was: without skips a picture does not come back from its code.
 
 Sources: Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition" (ICLR 2015),
 configuration D; skips from a pretrained VGG encoder, Iglovikov and Shvets (TernausNet, 2018).

@@ -37,14 +37,14 @@ def draw_curves(path: Path, rows: list[dict[str, str]]) -> None:
             epochs, values = _broken(stages, "epoch"), _broken(stages, column)
             axis.plot(epochs, values, label=label, marker=marker, ms=3)
         if name == "psnr" and float(rows[-1]["noisy_psnr"]) < UNCORRUPTED:
-            axis.axhline(float(rows[-1]["noisy_psnr"]), color="grey", ls=":", label="corrupted input")
+            axis.axhline(float(rows[-1]["noisy_psnr"]), color="gray", ls=":", label="corrupted input")
         axis.set(xlabel="epoch", title=title, xlim=(first, last))
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.grid(alpha=0.3)
         if STAGE in rows[-1]:
             begins = [int(stage[0]["epoch"]) - 0.5 for stage in stages]
             for begin in begins[1:]:
-                axis.axvline(begin, color="grey", lw=0.8)
+                axis.axvline(begin, color="gray", lw=0.8)
             middles = [(begin + end) / 2 for begin, end in itertools.pairwise([*begins, last])]
             above = axis.secondary_xaxis("top")
             above.set_xticks(middles, [stage[0].get(STAGE, "") for stage in stages], fontsize=8)

@@ -11,7 +11,7 @@ from torch import Tensor
 from cae_train.config import PATCH, TrainConfig
 from cae_train.data.images import Image, Split
 from cae_train.data.pairs import fixed_patches, noise_generator
-from cae_train.degradations.registry import Chain, centre, chain_of
+from cae_train.degradations.registry import Chain, center, chain_of
 from cae_train.metrics import psnr
 from cae_train.sheets.preview import to_bgr, write_png
 
@@ -39,8 +39,8 @@ def stages_of(
     wide, margin = fixed_patches(images, chain.reach, seed, limit, patch)
     stages = []
     for stage in chain.stages(wide, noise_generator(seed), margin):
-        stages.append(centre(stage, (stage.shape[2] - patch) // 2).clamp(0, 1))
-    return centre(wide, margin), stages
+        stages.append(center(stage, (stage.shape[2] - patch) // 2).clamp(0, 1))
+    return center(wide, margin), stages
 
 
 def draw(clean: Tensor, stages: Sequence[Tensor], titles: Sequence[str], scale: int = SCALE) -> NDArray[np.uint8]:

@@ -71,7 +71,7 @@ def _strip(samples: Tensor, width: int) -> NDArray[np.uint8]:
 
 
 def write_png(path: Path, image: NDArray[np.uint8]) -> None:
-    """Write a PNG (uint8 H x W x 3, BGR, or H x W x 1, grey) whole or not at all.
+    """Write a PNG (uint8 H x W x 3, BGR, or H x W x 1, gray) whole or not at all.
 
     Raises:
         CheckpointError: it cannot be written.
@@ -85,7 +85,7 @@ def write_png(path: Path, image: NDArray[np.uint8]) -> None:
 
 
 def to_bgr(patch: Tensor) -> NDArray[np.uint8]:
-    """Float C x H x W in 0..1, RGB or grey -> uint8 H x W x 3, BGR, clipped and rounded."""
+    """Float C x H x W in 0..1, RGB or gray -> uint8 H x W x 3, BGR, clipped and rounded."""
     rgb = patch.detach().float().cpu().clamp(0, 1).mul(255).round().byte().expand(3, -1, -1).permute(1, 2, 0).numpy()
     return np.ascontiguousarray(rgb[..., ::-1])
 

@@ -30,6 +30,6 @@ def save_pairs(split: Split, config: TrainConfig, folder: Path, limit: int) -> i
         for noisy, clean in zip(*fixed_pairs(images, chain, config.seed, limit), strict=True):
             name = f"{written:06d}.png"
             for kind, patch in (("noisy", noisy), ("clean", clean)):
-                write_png(folder / part / kind / name, to_bgr(patch)[..., : len(patch)])  # grey ones as grey PNGs
+                write_png(folder / part / kind / name, to_bgr(patch)[..., : len(patch)])  # gray ones as gray PNGs
             written += 1
     return written

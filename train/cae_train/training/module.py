@@ -28,7 +28,7 @@ BETAS = (0.9, 0.99)  # a second moment that forgets sooner than the usual 0.999:
 
 
 class Training(LightningModule):
-    """The network with its loss, optimiser and figures."""
+    """The network with its loss, optimizer and figures."""
 
     def __init__(self, config: TrainConfig, material: Material, network: Autoencoder) -> None:
         super().__init__()

@@ -35,7 +35,7 @@ def prepare(network: nn.Module) -> list["ActivationRounding"]:
     """Make a network round its weights and activations as int8 inference will, in place.
 
     Returns:
-        The places where activations are rounded; each is a tensor that the exporter quantises.
+        The places where activations are rounded; each is a tensor that the exporter quantizes.
     """
     convolutions = [m for m in network.modules() if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d))]
     first, last = convolutions[0], convolutions[-1]

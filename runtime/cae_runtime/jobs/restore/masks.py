@@ -73,18 +73,18 @@ def find_by_color(text: str) -> FindHoles:
         UsageError: it is neither.
     """
     if not re.fullmatch(r"#?([0-9a-fA-F]{3}|[0-9a-fA-F]{6})", text):
-        raise UsageError(f"--mask-color is {text!r}: it must be a colour like '#ff00ff'")
+        raise UsageError(f"--mask-color is {text!r}: it must be a color like '#ff00ff'")
     digits = text.removeprefix("#")
     digits = "".join(digit * 2 for digit in digits) if len(digits) == _COLORS else digits
     bgr = np.frombuffer(bytes.fromhex(digits), np.uint8)[::-1]
 
     def find(_job: Job, picture: Picture) -> Holes:
         if picture.format == JPEG:
-            raise ImageError("is a JPEG, which does not keep a colour exactly: mark in a PNG, or name a --mask")
+            raise ImageError("is a JPEG, which does not keep a color exactly: mark in a PNG, or name a --mask")
         colors = colors_of(picture.pixels)
         holes: Holes = (colors == bgr.astype(colors.dtype) * (np.iinfo(colors.dtype).max // 255)).all(axis=2)
         if not holes.any():
-            raise ImageError(f"has no pixel of the colour #{digits.lower()}")
+            raise ImageError(f"has no pixel of the color #{digits.lower()}")
         return holes
 
     return find

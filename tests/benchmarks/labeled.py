@@ -20,7 +20,7 @@ NAMES = {
 }  # fmt: skip
 
 
-def labelled(name: str, data_dir: Path) -> tuple[Images, Labels, Images, Labels]:
+def labeled(name: str, data_dir: Path) -> tuple[Images, Labels, Images, Labels]:
     """Images and labels for training, images and labels for testing."""
     train, test = (np.stack(list(part)) for part in DATASETS[name].load(data_dir))
     find = DATASETS[name].find
