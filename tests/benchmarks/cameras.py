@@ -51,7 +51,7 @@ class Camera:
 
     def frame(self, picture: Image, rng: np.random.Generator, corner: Corner = (0, 0), fixed: bool = True) -> Image:
         """A frame of a picture, from a corner of the sensor on; without the fixed pattern where that is not wanted."""
-        values = picture - self.black
+        values = np.asarray(picture, np.float64) - self.black
         if self.bayer:
             values = self._of_bayer(values, rng)
         elif self.light:
@@ -66,7 +66,7 @@ class Camera:
 
     def clean(self, picture: Image) -> Image:
         """The picture through the same camera, without noise, fixed pattern and JPEG."""
-        values = np.asarray(picture - self.black, np.float64)
+        values = np.asarray(picture, np.float64) - self.black
         if self.bayer:
             light = (values / 255).clip(0) ** TONE
             values = 255 * _demosaiced(light / BALANCE).clip(0, 1) ** (1 / TONE)
