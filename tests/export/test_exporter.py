@@ -117,7 +117,7 @@ def damaged(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def test_a_network_that_gives_nan_is_refused(
+def test_a_network_with_a_weight_of_nan_is_refused(
     trained_skip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     original = cae_export.exporter.to_onnx
@@ -125,11 +125,13 @@ def test_a_network_that_gives_nan_is_refused(
     def poisoned(*args: object) -> onnx.ModelProto:
         model: onnx.ModelProto = original(*args)  # type: ignore[arg-type]
         tensor = max(model.graph.initializer, key=lambda t: int(np.prod(t.dims)))
-        tensor.CopyFrom(onnx.numpy_helper.from_array(np.full(tensor.dims, np.nan, np.float32), tensor.name))
+        values = onnx.numpy_helper.to_array(tensor).copy()
+        values.reshape(-1)[0] = np.nan
+        tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
         return model
 
     monkeypatch.setattr(cae_export.exporter, "to_onnx", poisoned)
-    with pytest.raises(RefusedError):
+    with pytest.raises(RefusedError, match="hold NaN or infinity"):
         export(trained_skip, tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())
 

@@ -277,8 +277,8 @@ def test_unusable_models(cae_run: Command, photos: Path, tmp_path: Path) -> None
         ("wrong_schema", "schema '99'"),
         ("encode", "task 'encode'"),
         ("external", "another file"),
-        ("nan", "gives values that are not finite"),
-        ("nan_rounded", "gives the same for black and white"),
+        ("nan", "its weights 'weight' hold NaN or infinity"),
+        ("nan_rounded", "its weights 'weight' hold NaN or infinity"),
     ]:
         done = cae_run(photos, "-o", tmp_path / "out", model=model)
         assert done.returncode == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +17,20 @@ CODE_MAX: Final = 2**20
 # The names at the boundary of the graph, by task.
 INPUT: Final = {"restore": "input", "encode": "input", "anomaly": "input", "generate": "code"}
 OUTPUT: Final = {"restore": "output", "encode": "code", "anomaly": "score", "generate": "output"}
+# Parts of an ONNX file (onnx.proto3) that lead to tensors: their fields, by number, and what those are.
+_PARTS: Final[dict[str, dict[int, str]]] = {
+    "model": {7: "graph", 25: "function"},
+    "function": {7: "node"},
+    "graph": {1: "node", 5: "tensor", 15: "sparse"},
+    "node": {5: "attribute"},
+    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
+    "sparse": {1: "tensor"},
+}
+_DATA_TYPE, _FLOAT_DATA, _NAME, _RAW_DATA, _DOUBLE_DATA = 2, 4, 8, 9, 10  # fields of a tensor
+_FLOATS: Final = {1: "<f4", 10: "<f2", 11: "<f8"}  # data types of tensors
+_BFLOAT16: Final = 16
+_BFLOAT16_EXPONENT: Final = 0x7F80
+_FIELDS_MAX: Final = 2**17  # of a file; those of cae-export have about a thousand, and this takes half a second
 _ELEMENT: Final = {"tensor(float)": "float32", "tensor(float16)": "float16"}
 
 
@@ -47,6 +62,96 @@ def refuse_damaged(path: Path, session: engine.InferenceSession, spec: ModelSpec
         raise ModelError(f"model {str(path)!r} gives values that are not finite: its weights are damaged")
     if len(output) == len(patches) and np.array_equal(output[0], output[1]):
         raise ModelError(f"model {str(path)!r} gives the same for black and white: its weights are damaged")
+
+
+def refuse_not_finite(path: Path, data: bytes) -> None:
+    """Refuse a model with a weight that is NaN or infinite: int8 arithmetic makes finite, wrong pictures of it.
+
+    Args:
+        path: named in the error.
+        data: the ONNX file, which onnxruntime has accepted.
+
+    Raises:
+        ModelError: naming the first such tensor; or the file has too many parts to be looked through.
+    """
+    try:
+        for tensor in _tensors(memoryview(data)):
+            if not _finite(tensor):
+                name = b"".join(bytes(value) for field, value in tensor if field == _NAME)
+                shown = name[:100].decode("utf-8", "replace")
+                raise ModelError(
+                    f"model {str(path)!r}: its weights {shown!r} hold NaN or infinity: the file is damaged, export it "
+                    "again"
+                )
+    except ModelError:
+        raise
+    except (IndexError, TypeError, ValueError) as e:  # onnxruntime reads it otherwise than this does
+        raise ModelError(f"model {str(path)!r} cannot be checked for damaged weights: {e}") from e
+
+
+def _tensors(data: memoryview) -> Iterator[list[tuple[int, Any]]]:
+    """Yield the fields of each tensor of an ONNX file, also of those inside nodes."""
+    waiting, left = [("model", data)], _FIELDS_MAX
+    while waiting:
+        kind, part = waiting.pop()
+        fields = []
+        for number, value in _fields(part):
+            left -= 1
+            if left < 0:
+                raise ValueError(f"it has more than {_FIELDS_MAX} parts")
+            if kind == "tensor":
+                fields.append((number, value))
+            elif number in _PARTS[kind] and isinstance(value, memoryview):
+                waiting.append((_PARTS[kind][number], value))
+        if kind == "tensor":
+            yield fields
+
+
+def _fields(part: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+    """Yield number and value of each field of a protobuf message: an integer, or bytes."""
+    at = 0
+    while at < len(part):
+        key, at = _varint(part, at)
+        wire = key & 7
+        if wire == 0:
+            value, at = _varint(part, at)
+            yield key >> 3, value
+            continue
+        if wire == 2:
+            size, at = _varint(part, at)
+        elif wire in (1, 5):
+            size = 8 if wire == 1 else 4
+        else:
+            raise ValueError(f"a field has the unknown wire type {wire}")
+        if size > len(part) - at:
+            raise ValueError("a field is cut off")
+        yield key >> 3, part[at : at + size]
+        at += size
+
+
+def _varint(part: memoryview, at: int) -> tuple[int, int]:
+    """Read an integer of up to 10 bytes; return it, and where it ends."""
+    value = 0
+    for shift in range(0, 70, 7):
+        byte = part[at]
+        at += 1
+        value |= (byte & 127) << shift
+        if byte < 128:
+            return value, at
+    raise ValueError("an integer has more than 10 bytes")
+
+
+def _finite(tensor: list[tuple[int, Any]]) -> bool:
+    """Whether all values of a tensor are finite; those of integers are."""
+    kind = next((value for field, value in reversed(tensor) if field == _DATA_TYPE), 0)
+    elements = {_FLOAT_DATA: "<f4", _DOUBLE_DATA: "<f8", _RAW_DATA: _FLOATS.get(kind)}
+    for field, value in tensor:
+        if kind == _BFLOAT16 and field == _RAW_DATA:
+            if (np.frombuffer(value, "<u2") & _BFLOAT16_EXPONENT == _BFLOAT16_EXPONENT).any():
+                return False
+        elif (element := elements.get(field)) and not np.isfinite(np.frombuffer(value, element)).all():
+            return False
+    return True
 
 
 def _check_boundary(path: Path, side: str, nodes: list[Any], name: str, spec: ModelSpec) -> None:

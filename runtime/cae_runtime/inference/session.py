@@ -15,7 +15,7 @@ from cae_runtime.errors import ArgumentTypeError, ModelError, ProviderError, Usa
 from cae_runtime.inference import onnx_backend as engine
 from cae_runtime.inference.cpu_limits import usable_cpus
 from cae_runtime.inference.forks import renew_after_fork
-from cae_runtime.inference.model_checks import INPUT, OUTPUT, checked_spec, refuse_damaged
+from cae_runtime.inference.model_checks import INPUT, OUTPUT, checked_spec, refuse_damaged, refuse_not_finite
 from cae_runtime.inference.model_files import DEFAULT_MODEL, find_model, read_model
 from cae_runtime.inference.providers import AUTO, CPU, by_full_name, parse_provider
 
@@ -46,7 +46,8 @@ class Session:
         fixed_batch: whether calls should all have batches of one size, as a GPU plans anew for each.
 
     Raises:
-        ModelError: the file is missing, not ONNX, without our metadata, or contradicts its metadata.
+        ModelError: the file is missing, not ONNX, without our metadata, or contradicts its metadata; or its weights
+            hold NaN or infinity.
         ProviderError: the provider that was named is not there, did not start, or would leave a part of the model to
             the CPU.
         UsageError: `provider` is no provider's name, or `threads` is below 1; an `ArgumentTypeError`, which is a
@@ -156,9 +157,12 @@ class Session:
         choice = self._choice
         data = read_model(path) if self._content is None else self._content
         if choice is None:
-            return engine.start_best(path, data, self._threads)
-        session = engine.start(path, data, self._threads, choice, strict=True)
-        return session, f"{choice.provider.full}{engine.on_device(choice)}: as asked"
+            session, note = engine.start_best(path, data, self._threads)
+        else:
+            session = engine.start(path, data, self._threads, choice, strict=True)
+            note = f"{choice.provider.full}{engine.on_device(choice)}: as asked"
+        refuse_not_finite(path, data)
+        return session, note
 
     def _reopened(self) -> engine.InferenceSession:
         """Start the model again, in a process that was forked.
