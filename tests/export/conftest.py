@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
@@ -29,20 +29,36 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session", params=["skip", "cae"])
-def trained(request: pytest.FixtureRequest, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The `model.pt` of a run of a few seconds."""
-    return train_briefly(request.param, photos, tmp_path_factory.mktemp(request.param))
+@pytest.fixture(scope="session", autouse=True)
+def few_patches() -> Iterator[None]:
+    """Train, calibrate and prove on a few patches: what is tested does not depend on their number."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("cae_train.data.pairs.HELD_OUT_PATCHES", 64)
+        for name, count in {"CALIBRATION": 128, "PROOF": 256, "USUAL": 256}.items():
+            patch.setattr(f"cae_export.evaluation_data.{name}", count)
+        for module in ("parity", "parts"):
+            patch.setattr(f"cae_export.{module}.PROOF_PATCHES", 128)
+        yield
 
 
 @pytest.fixture(scope="session")
 def trained_skip(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return train_briefly("skip", photos, tmp_path_factory.mktemp("skip_only"))
+    """The `model.pt` of a run of a few seconds."""
+    return train_briefly("skip", photos, tmp_path_factory.mktemp("skip"))
+
+
+@pytest.fixture(scope="session", params=["skip", "cae"])
+def trained(request: pytest.FixtureRequest, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same of two networks."""
+    if request.param == "skip":
+        found: Path = request.getfixturevalue("trained_skip")
+        return found
+    return train_briefly(request.param, photos, tmp_path_factory.mktemp(request.param))
 
 
 def train_briefly(arch: str, photos: Path, out: Path) -> Path:
     config = TrainConfig(
-        data=(str(photos),), arch=arch, degrade=("gaussian:0-55",), epochs=1, epoch_crops=2560, batch=32
+        data=(str(photos),), arch=arch, degrade=("gaussian:0-55",), epochs=1, epoch_crops=960, batch=32
     )
     return train(config, str(out), hardware=Hardware(accelerator="cpu", devices="1")).model
 

@@ -147,8 +147,8 @@ def test_patches_come_from_the_models_own_data_and_calibration_is_apart(trained_
     model = load_model(trained_skip)
     patches = find(model, None)
     assert "held-out part of photos" in patches.source
-    assert len(patches.clean) >= 512
-    assert len(patches.calibration) >= 512
+    assert len(patches.clean) >= 128
+    assert len(patches.calibration) >= 128
     assert torch.equal(patches.degraded, find(model, None).degraded)
 
 
@@ -159,8 +159,8 @@ def test_patches_are_packaged_where_the_data_are_gone(trained_skip: Path, tmp_pa
     save_model(gone, model.network, config, {})
     patches = find(load_model(gone), None)
     assert "packaged" in patches.source
-    assert len(patches.clean) >= 512
-    assert len(patches.calibration) >= 512
+    assert len(patches.clean) >= 128
+    assert len(patches.calibration) >= 128
     assert 0.2 < float(patches.clean.mean()) < 0.8
     report = export(gone, tmp_path / "gone.onnx")
     assert "packaged" in report.spec.evaluated_on
@@ -194,7 +194,7 @@ def test_the_runtime_runs_what_was_exported(trained: Path, tmp_path: Path) -> No
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_larger_patches(trained_skip: Path, tmp_path: Path, precision: str) -> None:
     report = export(trained_skip, tmp_path / "large.onnx", precision=precision, patch=64, max_drop=3)  # type: ignore[arg-type]
-    assert (report.spec.patch, report.count) == (64, 512)
+    assert (report.spec.patch, report.count) == (64, 128)
     restorer = Restorer(report.path, provider="cpu")
     assert restorer.batch == 8
     small = Restorer(export(trained_skip, tmp_path / "small.onnx").path, provider="cpu")
@@ -211,7 +211,7 @@ def test_images_smaller_than_the_patch_are_mirrored(trained_skip: Path) -> None:
     here = replace(loaded, config=replace(loaded.config, data=("absent",)))
     patches = find(here, None, 64)
     clean = patches.clean
-    assert clean.shape == (512, 3, 64, 64)
+    assert clean.shape == (128, 3, 64, 64)
     assert "mirrored to 64x64" in patches.source
     assert "mirrored" not in find(here, None).source
     assert torch.equal(clean[0, :, :32, :32], clean[0, :, 32:, :32].flip(1)), "the packaged patches are of 32x32"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,14 @@ def photograph(seed: int, height: int = 64, width: int = 80) -> np.ndarray:
     image = (image - image.min()) / np.ptp(image) * 255
     cv2.circle(image, (width // 3, height // 2), height // 4, [float(c) for c in rng.integers(0, 255, 3)], -1)
     return image.astype(np.uint8)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def few_patches() -> Iterator[None]:
+    """Measure on a few held-out patches: what is tested does not depend on their number."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("cae_train.data.pairs.HELD_OUT_PATCHES", 256)
+        yield
 
 
 @pytest.fixture(scope="session")
