@@ -44,7 +44,7 @@ def layers(network: nn.Module) -> list[tuple[str, nn.Module, tuple[int, ...], fl
 
     modules = {name: module for name, module in network.named_modules() if isinstance(module, tuple(KINDS))}
     for name, module in modules.items():
-        module.register_forward_hook(note(name))
+        module.register_forward_hook(note(name))  # type: ignore[attr-defined]
     costs = multiply_adds(network.eval())
     return [(name, modules[name], shape, costs.get(name, 0) / 32**2 / 1000) for name, shape in shapes.items()]
 

@@ -83,7 +83,7 @@ def main() -> None:
         found: dict[str, list[float]] = {name: [] for name in methods}
         for seed, path in enumerate(files):
             clean = read(path)
-            mask = draw(*clean.shape[:2], seed)
+            mask = draw(*clean.shape[:2], seed)  # type: ignore[call-arg]
             holed = clean.copy()
             holed[mask > 0] = (255, 0, 255)
             for name, fill in methods.items():

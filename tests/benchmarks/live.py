@@ -67,21 +67,21 @@ def play(width: int, height: int, rate: float, **settings: Any) -> dict[str, Any
     reports: list[dict[str, Any]] = []
     camera = partial(Endless, width, height, rate)
     capture = partial(Capture, opener=lambda _: camera())
-    cae_runtime.live.run.Capture, before = capture, cae_runtime.live.run.Capture  # type: ignore[misc, assignment]
+    cae_runtime.live.run.Capture, before = capture, cae_runtime.live.run.Capture  # type: ignore[attr-defined]
     tell = settings.pop("on_report", lambda _: None)
     try:
         run_live(
             LiveSettings(Source("camera 0", 0), **settings), print, lambda line: (reports.append(line), tell(line))
         )  # type: ignore[func-returns-value]
     finally:
-        cae_runtime.live.run.Capture = before  # type: ignore[misc]
+        cae_runtime.live.run.Capture = before  # type: ignore[attr-defined]
     return reports[-1]
 
 
 @app.command()
 def share(model: Annotated[list[str] | None, typer.Option()] = None, frames: int = 150, threads: Threads = 2) -> None:
     """The share of a frame's time that is not the network's."""
-    cae_runtime.live.run.ViewState = partial(ViewState, figures=True)  # type: ignore[misc, assignment]
+    cae_runtime.live.run.ViewState = partial(ViewState, figures=True)  # type: ignore[attr-defined]
     window = DisplayTrial().succeeds()
     if not window:
         print("no display: measured without a window", flush=True)

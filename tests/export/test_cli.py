@@ -15,9 +15,10 @@ from tests.export.conftest import Command
 from tests.signalled import signalled_at
 
 
-def test_from_model_to_cleaned_picture(cae_export: Command, trained: Path, photos: Path, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_from_model_to_cleaned_picture(cae_export: Command, trained_skip: Path, photos: Path, tmp_path: Path) -> None:
     model = tmp_path / "model.pt"
-    model.write_bytes(trained.read_bytes())
+    model.write_bytes(trained_skip.read_bytes())
     home = tmp_path / "home"
     home.mkdir()
     done = cae_export(model, env={"HOME": str(home), "XDG_CACHE_HOME": ""}, installed=True)
@@ -33,6 +34,7 @@ def test_from_model_to_cleaned_picture(cae_export: Command, trained: Path, photo
     assert {path.name for path in (tmp_path / "clean").iterdir()} == {path.name for path in photos.iterdir()}
 
 
+@pytest.mark.slow
 def test_int8_reports_size_loss_and_speed(cae_export: Command, trained_skip: Path, tmp_path: Path) -> None:
     done = cae_export(trained_skip, "--int8", "--max-drop", "3", "-o", tmp_path / "i.onnx")
     assert done.returncode == 0, done.stderr

@@ -53,6 +53,7 @@ def test_fp32_equals_what_was_trained(trained: Path, tmp_path: Path) -> None:
     assert np.abs(session.run(patches.degraded[:40].numpy()) - torch_output).max() <= 1e-4
 
 
+@pytest.mark.slow
 def test_int8_is_made_as_promised(trained_skip: Path, tmp_path: Path) -> None:
     report = export(trained_skip, tmp_path / "small.onnx", precision="int8", max_drop=3)
     assert report.bytes < 0.5 * report.fp32_bytes
@@ -87,6 +88,7 @@ def stored(model: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> list[onnx.Ten
     return [tensors[node.input[0]] for node in nodes]
 
 
+@pytest.mark.slow
 def test_int8_that_loses_too_much_is_refused(
     trained_skip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -102,7 +104,7 @@ def test_int8_that_loses_too_much_is_refused(
 def test_a_file_that_is_not_equal_is_refused(
     trained_skip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = cae_export.exporter.to_onnx
+    original = cae_export.exporter.to_onnx  # type: ignore[attr-defined]
     monkeypatch.setattr(cae_export.exporter, "to_onnx", lambda *args: damaged(original(*args)))
     with pytest.raises(RefusedError, match="differs from the trained network by"):
         export(trained_skip, tmp_path / "model.onnx")
@@ -120,7 +122,7 @@ def damaged(model: onnx.ModelProto) -> onnx.ModelProto:
 def test_a_network_with_a_weight_of_nan_is_refused(
     trained_skip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = cae_export.exporter.to_onnx
+    original = cae_export.exporter.to_onnx  # type: ignore[attr-defined]
 
     def poisoned(*args: object) -> onnx.ModelProto:
         model: onnx.ModelProto = original(*args)  # type: ignore[arg-type]
@@ -136,6 +138,7 @@ def test_a_network_with_a_weight_of_nan_is_refused(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_fp16_keeps_a_float32_boundary(trained_skip: Path, tmp_path: Path) -> None:
     report = export(trained_skip, tmp_path / "half.onnx", precision="fp16")
     assert report.bytes < 0.6 * report.fp32_bytes
@@ -152,6 +155,7 @@ def test_patches_come_from_the_models_own_data_and_calibration_is_apart(trained_
     assert torch.equal(patches.degraded, find(model, None).degraded)
 
 
+@pytest.mark.slow
 def test_patches_are_packaged_where_the_data_are_gone(trained_skip: Path, tmp_path: Path) -> None:
     model = load_model(trained_skip)
     gone = tmp_path / "gone.pt"
@@ -183,6 +187,7 @@ def test_bad_settings(trained_skip: Path, tmp_path: Path, settings: dict[str, ob
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_the_runtime_runs_what_was_exported(trained: Path, tmp_path: Path) -> None:
     report = export(trained, tmp_path / "model.onnx", overlap=12)
     restorer = Restorer(report.path, provider="cpu")
@@ -191,6 +196,7 @@ def test_the_runtime_runs_what_was_exported(trained: Path, tmp_path: Path) -> No
     assert restorer(image).shape == image.shape
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_larger_patches(trained_skip: Path, tmp_path: Path, precision: str) -> None:
     report = export(trained_skip, tmp_path / "large.onnx", precision=precision, patch=64, max_drop=3)  # type: ignore[arg-type]

@@ -45,6 +45,7 @@ def write_data(folder: Path) -> dict[str, str]:
     return sums
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", [[], ["--int8", "--max-drop", "1"]])
 def test_from_idx_files_to_cleaned_pictures(
     precision: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -89,6 +90,7 @@ def test_from_idx_files_to_cleaned_pictures(
     assert (change == change[..., :1])[((colors > 0) & (colors < 255)).all(2)].all(), "the chroma stays"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arch", ["skip", "cae"])
 def test_every_network_of_one_channel_in_fp32_and_int8(arch: str) -> None:
     torch.manual_seed(0)

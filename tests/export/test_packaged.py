@@ -21,6 +21,7 @@ def released(name: str) -> Path:
     return DENOISE if name == "denoise" else ASSETS / f"{name}.pt"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "loss"), [("denoise", 0.3), ("denoise-fast", 0.35)])
 def test_torch_and_the_packaged_files_agree(
     name: str, loss: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

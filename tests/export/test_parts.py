@@ -73,7 +73,7 @@ def converted_once(monkeypatch: pytest.MonkeyPatch) -> None:
             GRAPHS[usual] = original(network, *args, **options)
         return copy.deepcopy(GRAPHS[usual])
 
-    original = parts.convert
+    original = parts.convert  # type: ignore[attr-defined]
     monkeypatch.setattr(parts, "convert", once)
 
 
@@ -88,6 +88,7 @@ def as_tensor(image: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(image[..., ::-1]).transpose(2, 0, 1).astype(np.float32) / 255)[None]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arch", "options", "shape"),
     [
@@ -134,6 +135,7 @@ def test_a_decoder_makes_what_torch_makes(model: Callable[..., Path]) -> None:
     np.testing.assert_allclose(pictures / 255, made, atol=0.6 / 255)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("converted_once")
 def test_a_detector_scores_what_torch_scores(model: Callable[..., Path], good: Path) -> None:
     path = model("cae", code=16)
@@ -149,6 +151,7 @@ def test_a_detector_scores_what_torch_scores(model: Callable[..., Path], good: P
     np.testing.assert_allclose(found.heat, scores[0, 0].numpy(), rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("converted_once")
 def test_the_threshold_has_the_rate_of_false_alarms_that_it_states(
     model: Callable[..., Path], good: Path, tmp_path: Path
@@ -171,6 +174,7 @@ def test_the_threshold_has_the_rate_of_false_alarms_that_it_states(
     assert above.mean() == pytest.approx(0.001, abs=0.0005)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("converted_once")
 def test_pictures_that_were_trained_on_do_not_set_the_threshold(
     model: Callable[..., Path], good: Path, tmp_path: Path
@@ -205,6 +209,7 @@ def test_too_few_good_pictures_are_told(model: Callable[..., Path]) -> None:
     assert "2 good pictures are too few for a rate of 0.01" in report.notes[0]
 
 
+@pytest.mark.slow
 def test_a_file_that_differs_is_refused(
     model: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -218,7 +223,7 @@ def test_a_file_that_differs_is_refused(
 
     path = model("vae", latent=12)
     before = sorted(tmp_path.iterdir())
-    original = parts.convert
+    original = parts.convert  # type: ignore[attr-defined]
     monkeypatch.setattr(parts, "convert", spoilt)
     with pytest.raises(RefusedError, match="refused: at batch 1 the file differs from the trained network"):
         export_part(path, "decoder")
@@ -260,6 +265,7 @@ def test_wrong_usage_is_one_line(
     assert reason in done.stderr.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_all_three_through_the_commands(
     cae_export: Command, model: Callable[..., Path], good: Path, tmp_path: Path
 ) -> None:
@@ -287,6 +293,7 @@ def test_both_sides_mean_the_same_by_a_hole() -> None:
     assert DEGRADATIONS[inpaint.CORRUPTION].make is mask.Mask
 
 
+@pytest.mark.slow
 def test_nothing_about_this_machine_is_in_the_file(model: Callable[..., Path], tmp_path: Path) -> None:
     report = export_part(model("vae", latent=12), "anomaly")
     content = report.path.read_bytes()

@@ -17,6 +17,8 @@ from cae_runtime import Restorer, Session
 from cae_train import Hardware, TrainConfig, train
 from cae_train.models import ARCHITECTURES, Architecture
 
+pytestmark = pytest.mark.slow
+
 NETWORKS: dict[str, dict[str, Any]] = {
     "cae": {"down": "average", "up": "bilinear", "batch_norm": True, "code": 32},
     "vae": {"latent": 16},

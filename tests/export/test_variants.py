@@ -25,6 +25,8 @@ from cae_train.models.skip import Skip
 from cae_train.training import qat
 from cae_train.training.qat import round_weights, steps_of
 
+pytestmark = pytest.mark.slow
+
 SMALL = {"widths": (16, 32), "down_blocks": (1, 1), "up_blocks": (1,)}
 VARIANTS: dict[str, dict[str, Any]] = {
     "default": {},
@@ -174,7 +176,7 @@ def test_an_int8_file_gives_the_same_on_every_cpu(name: str) -> None:
         options.add_session_config_entry("session.x64quantprecision", exact)  # heeded by such CPUs alone
         session = onnxruntime.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
         results.append(np.asarray(session.run(None, {"input": inputs})[0]))
-    np.testing.assert_allclose(*results, atol=1e-5)
+    np.testing.assert_allclose(results[0], results[1], atol=1e-5)
 
 
 def test_sums_stay_in_float_and_convolutions_do_not() -> None:

@@ -17,6 +17,8 @@ from typer.testing import CliRunner
 
 from cae_train.data.registry import DATASETS
 
+pytestmark = pytest.mark.slow
+
 MODULES = {"cae-run": "cae_runtime.cli.main", "cae-train": "cae_train.cli", "cae-export": "cae_export.cli"}
 # What would need a device, a server, large weights or minutes; `test_commands` sees that these are taken.
 NOT_RUN = ("--webcam", "--camera", "--list-cameras", "--burst", "--noise-from", "--doctor", "--benchmark", "vgg16")

@@ -102,7 +102,9 @@ def look_into(path: Path) -> Seen:
     """Decode a whole file, and fail where something in it cannot be decoded."""
     with av.open(str(path)) as container:
         video = container.streams.video[0]
-        frames, sound, subtitles = [], [], []
+        frames: list[av.VideoFrame] = []
+        sound: list[tuple[Fraction, bytes]] = []
+        subtitles: list[tuple[Fraction, bytes]] = []
         for packet in container.demux():
             if packet.stream.type == "video":
                 frames += packet.decode()

@@ -121,7 +121,7 @@ def test_an_unreadable_folder_below_a_source_is_a_failure_among_others(
 def test_an_output_that_is_gone_at_the_end_is_a_failure(
     fixture_model: Model, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = batch.write_file
+    write = batch.write_file  # type: ignore[attr-defined]
 
     def removing(path: Path, data: bytes) -> None:
         write(path, data)
@@ -238,7 +238,7 @@ def test_large_images_go_one_by_one_and_are_dropped(
 def test_ctrl_c_while_a_file_is_read_cleans_no_further_one(
     fixture_model: Model, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read, write, begun = batch.read_file, batch.write_file, []
+    read, write, begun = batch.read_file, batch.write_file, []  # type: ignore[attr-defined]
     saved, handled, waits = threading.Event(), threading.Event(), threading.Semaphore(0)
 
     def interrupted(path: Path) -> bytes:

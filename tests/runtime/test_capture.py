@@ -17,6 +17,8 @@ from cae_runtime.errors import DeviceError, UsageError
 from cae_runtime.live.camera import Device, Source, as_frame, open_device, parse_source
 from cae_runtime.live.capture import Capture, CapturedFrame
 
+pytestmark = pytest.mark.serial
+
 CAMERA = Source("camera 0", 0)
 Answer = tuple[bool, Any]
 

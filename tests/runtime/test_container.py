@@ -74,13 +74,14 @@ def only_an_image_error(data: bytes) -> None:
 
 
 @example(ENDLESS_OFFSET)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.builds(bytes.__add__, st.sampled_from(SIGNATURES), st.binary(max_size=200)))
 def test_any_bytes_behind_a_signature_are_an_image_or_an_image_error(data: bytes) -> None:
     only_an_image_error(data)
 
 
-@settings(max_examples=500, deadline=None)
+@pytest.mark.slow
+@settings(max_examples=200, deadline=None)
 @given(st.data())
 def test_a_damaged_file_is_an_image_or_an_image_error(data: st.DataObject) -> None:
     file = bytearray(data.draw(st.sampled_from(FILES)))

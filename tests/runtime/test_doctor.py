@@ -158,14 +158,14 @@ def test_nothing_of_the_current_folder_is_run(
 
 
 def test_the_doctor_tells_of_a_library_that_does_not_load(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = doctor.importlib.import_module
+    real = doctor.importlib.import_module  # type: ignore[attr-defined]
 
     def broken(name: str) -> object:
         if name == "cv2":
             raise ImportError("libGL.so.1: cannot open shared object file")
         return real(name)
 
-    monkeypatch.setattr(doctor.importlib, "import_module", broken)
+    monkeypatch.setattr(doctor.importlib, "import_module", broken)  # type: ignore[attr-defined]
     findings = doctor.examine()
     assert findings.problems[-1] == "cv2 cannot be imported: libGL.so.1: cannot open shared object file"
     assert findings.providers == []

@@ -81,6 +81,7 @@ def test_the_csv_holds_the_same(cae_run: Command, photos: Path, tmp_path: Path) 
             np.testing.assert_allclose(values, table["features"], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_scikit_learn_takes_it_as_it_is(cae_run: Command, photos: Path, tmp_path: Path) -> None:
     cluster = pytest.importorskip("sklearn.cluster")
     out = tmp_path / "features.npz"

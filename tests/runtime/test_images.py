@@ -171,7 +171,7 @@ def test_quality(photo: Image.Image) -> None:
         low, default, high = (len(encode(picture, format, quality)[0]) for quality in (10, None, 100))
         assert low < default < high
     jpeg = opened(encode(picture, "JPEG")[0])
-    assert jpeg.layer[0][1:3] == jpeg.layer[1][1:3]  # full color resolution
+    assert jpeg.layer[0][1:3] == jpeg.layer[1][1:3]  # type: ignore[attr-defined] # full color resolution
     lossless = decode(saved(photo, "WebP", lossless=True))
     np.testing.assert_array_equal(decode(encode(lossless, "WebP")[0]).pixels, lossless.pixels)
     assert not decode(encode(lossless, "WebP", 80)[0]).lossless

@@ -53,6 +53,7 @@ def test_public_names() -> None:
     assert not hasattr(cae_runtime, "Denoiser")
 
 
+@pytest.mark.slow
 def test_a_wrong_name_is_an_error_for_a_type_checker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     api = pytest.importorskip("mypy.api")
     (tmp_path / "a.py").write_text("import cae_runtime\ncae_runtime.Restorer\ncae_runtime.Denoiser\n")

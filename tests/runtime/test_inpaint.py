@@ -172,6 +172,7 @@ def test_a_lossy_output_is_told_that_it_changes_more(cae_run: Command, photo: np
         assert (told in done.stderr) == json.loads(done.stdout)["files"][0]["lossy"] == lossy
 
 
+@pytest.mark.slow
 def test_a_hole_wider_than_a_patch_is_filled_from_its_border_inwards(blur_far: Path) -> None:
     """What is known is dark. One pass cannot see that from the middle of a hole of 100 pixels; many passes carry it."""
     image = np.zeros((140, 140, 3), np.uint8)

@@ -198,7 +198,7 @@ def test_what_opencv_does_not_decode_is_named() -> None:
 
 def test_a_header_says_where_the_coded_data_is() -> None:
     data = jpeg(restart_marker_rows=1)
-    scan = inspect(data).scans[0]
+    scan = inspect(data).scans[0]  # type: ignore[attr-defined]
     assert (scan.components, scan.restart_interval) == ((1, 2, 3), 10)
     assert data[scan.end :] == END
     assert struct.unpack_from(">BB", data, scan.start - 10)[0] == 3

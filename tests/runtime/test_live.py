@@ -29,6 +29,8 @@ from cae_runtime.live.settings import LiveSettings
 from cae_runtime.tasks.restore import Restorer
 from cae_runtime.video.frame_cleaner import FrameCleaner, blended
 
+pytestmark = pytest.mark.serial
+
 IDENTITY = Path(__file__).parent / "fixtures" / "identity.onnx"
 
 

@@ -69,5 +69,5 @@ def test_without_a_further_file_nothing_is_taken_for_silent(monkeypatch: pytest.
     def refuse(*_: object) -> int:
         raise OSError(24, "Too many open files")
 
-    monkeypatch.setattr(messages.os, "dup", refuse)
+    monkeypatch.setattr(messages.os, "dup", refuse)  # type: ignore[attr-defined]
     assert messages.decoded_silently(lambda: 5) == (5, False)

@@ -47,6 +47,7 @@ def test_all_are_there_and_say_what_they_are() -> None:
         assert len(content) < 3_000_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["denoise", "denoise-fast"])
 def test_int8_loses_little_on_the_samples(name: str) -> None:
     losses = []
@@ -86,6 +87,7 @@ def test_flat_areas_stay_flat(restorer: Restorer) -> None:
         assert np.abs(restorer(flat).astype(int) - flat).max() <= 8, color
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "limit"), list(zip(MODELS, (1.05, 1.05, 1.09, 1.09), strict=True)))
 def test_no_seam_at_patch_borders(name: str, limit: float) -> None:
     """Steps across patch borders against steps elsewhere, beside those of the clean photographs."""

@@ -48,6 +48,7 @@ def test_a_signal_while_a_library_is_imported(
     assert done == (code, "cae-run: interrupted\n")
 
 
+@pytest.mark.slow
 def test_two_signals_end_a_model_that_never_ends(picture: Path, tmp_path: Path) -> None:
     words = [COMMAND, picture, "-o", tmp_path / "out", "-m", HERE / "fixtures" / "endless.onnx"]
     process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, preexec_fn=heed_ctrl_c)

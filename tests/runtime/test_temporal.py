@@ -151,7 +151,7 @@ def test_clipped_noise_does_not_turn_black_into_gray() -> None:
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 5), (1, 200), (200, 1), (2, 2), (33, 47), (17, 300)])
 @pytest.mark.parametrize("colors", [(), (3,)])
-def test_frames_of_any_size(rng: np.random.Generator, size: tuple[int, int], colors: tuple) -> None:
+def test_frames_of_any_size(rng: np.random.Generator, size: tuple[int, int], colors: tuple[int, ...]) -> None:
     keep = TemporalFilter()
     scene = rng.integers(0, 256, (*size, *colors))
     for frame in [*(white(20)(scene, rng) for _ in range(8)), *(white(200)(scene, rng) for _ in range(3))]:

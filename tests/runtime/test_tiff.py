@@ -97,7 +97,7 @@ def test_what_is_read_is_right_and_the_rest_is_refused_by_name(monkeypatch: pyte
     read, by_extra = set(), 0
     for data, samples, seen in every_kind():
         header = inspect(data)
-        kind = header.kind
+        kind = header.kind  # type: ignore[attr-defined]
         found = decode(data)
         np.testing.assert_array_equal(upright(found.pixels, found.orientation), seen, err_msg=str(kind))
         if header.refusal:
@@ -318,7 +318,7 @@ def test_a_tiff_of_half_a_jpeg_is_damaged() -> None:
 def shared(data: bytes, start: int, count: int, number: int) -> bytes:
     """Return a TIFF whose strips all lie at one place."""
     header = inspect(data)
-    for before, value in ((header.starts, start), (header.counts, count)):
+    for before, value in ((header.starts, start), (header.counts, count)):  # type: ignore[attr-defined]
         old = struct.pack(f"<{number}I", *before.tolist())
         assert data.count(old) == 1
         data = data.replace(old, struct.pack(f"<{number}I", *[value] * number))
@@ -331,7 +331,7 @@ def test_strips_that_share_many_bytes_are_refused(compression: int, monkeypatch:
         return [strip + bytes(i) for i, strip in enumerate(strips)]
 
     data = picture(np.zeros((64, 8, 1), np.uint8), BLACK_ZERO, 8, rows=1, compression=compression, change=change)
-    start = int(inspect(data).starts[0])
+    start = int(inspect(data).starts[0])  # type: ignore[attr-defined]
     monkeypatch.setattr(tiff_data, "_decodes", lambda *_: pytest.fail("was decoded"))
     with pytest.raises(ImageError, match="strips or tiles overlap"):
         decode(shared(data, start, len(data) - start, 64))
@@ -340,7 +340,7 @@ def test_strips_that_share_many_bytes_are_refused(compression: int, monkeypatch:
 def test_equal_strips_may_share_their_bytes() -> None:
     pixels = np.tile(pixels_of(8, 1)[:1], (640, 1, 1))
     data = picture(pixels, BLACK_ZERO, 8, rows=1, change=lambda strips: [s + bytes(i) for i, s in enumerate(strips)])
-    start = int(inspect(data).starts[0])
+    start = int(inspect(data).starts[0])  # type: ignore[attr-defined]
     data = shared(data, start, WIDTH, 640)[: start + WIDTH]
     assert len(data) < pixels.size
     np.testing.assert_array_equal(decode(data).pixels, pixels[..., 0])
@@ -408,5 +408,5 @@ def test_a_page_says_what_the_table_says() -> None:
 
 
 def test_the_table_says_what_it_does() -> None:
-    assert not read_by_opencv(inspect(picture(pixels_of(16, 3), RGB, 16, planes=True)).kind)
+    assert not read_by_opencv(inspect(picture(pixels_of(16, 3), RGB, 16, planes=True)).kind)  # type: ignore[attr-defined]
     assert JPEG in {each for row in READ_BY_OPENCV for each in row.compressions}

@@ -22,9 +22,11 @@ from tests.runtime.test_capture import clip
 PROGRAMS = ("Xvfb", "xdotool", "openbox")
 SCREEN = (1000, 700)
 HALF_RED = Path(__file__).parent / "fixtures" / "half_red.onnx"
-pytestmark = pytest.mark.skipif(
-    not all(map(shutil.which, PROGRAMS)), reason="apt-get install xvfb xdotool openbox"
-)  # .ci/run installs them
+pytestmark = [
+    pytest.mark.serial,
+    pytest.mark.slow,
+    pytest.mark.skipif(not all(map(shutil.which, PROGRAMS)), reason="apt-get install xvfb xdotool openbox"),
+]
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = 20) -> Any:

@@ -321,6 +321,7 @@ def test_the_quality_of_jpeg_is_seen_in_the_pixels(quality: int) -> None:
     assert quality_of(coded(quality)[0]) == quality
 
 
+@pytest.mark.slow
 def test_noise_before_jpeg_is_found() -> None:
     targets = targets_of([check(Scene("coded", coded(60)))])
     measured = measure(targets, "web")

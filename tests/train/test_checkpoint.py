@@ -212,7 +212,7 @@ def test_a_network_far_larger_than_its_file_takes_no_memory(tmp_path: Path, monk
     content["options"] = {"widths": [1024] * 4, "down_blocks": [16] * 4, "up_blocks": [16] * 3}
     torch.save(content | {"state": {}}, path)
     places = []
-    original = cae_train.checkpoint.build
+    original = cae_train.checkpoint.build  # type: ignore[attr-defined]
 
     def watched(name: str, options: Any, channels: int) -> Any:
         network = original(name, options, channels)

@@ -38,6 +38,7 @@ def last_line(done: subprocess.CompletedProcess[str]) -> str:
     return done.stderr.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_a_run_from_a_recipe_ends_with_what_to_type_next(cae_train: Command, recipe: Path, tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()
@@ -235,6 +236,7 @@ def interrupted(
     return process.returncode, stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="sends a POSIX signal")
 @pytest.mark.parametrize(
     ("first_epoch", "ending"), [(True, signal.SIGINT), (False, signal.SIGINT), (True, signal.SIGTERM)]
@@ -255,6 +257,7 @@ def test_a_signal_leaves_a_model_and_the_run_can_go_on(
     assert not list(out.glob(".*"))  # nothing half-written
 
 
+@pytest.mark.slow
 def test_resume(
     settings: Callable[..., TrainConfig], run: Callable[..., Any], stop_at: Callable[..., Any], tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
@@ -287,6 +290,7 @@ def test_exit_codes_of_what_happens_while_training(
     assert ("cae-train: training diverged\n" in capsys.readouterr().err) is (code == 1)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="Lightning starts no further processes of a .exe")
 def test_two_processes_train_one_model(cae_train: Command, recipe: Path, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()  # the name is taken: both processes must use run-2
@@ -304,6 +308,7 @@ def test_two_processes_train_one_model(cae_train: Command, recipe: Path, tmp_pat
     assert load_model(tmp_path / "run-2" / "model.pt").metrics["epoch"] == 2
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 @pytest.mark.parametrize(
     ("module", "number", "code"), [("torch", signal.SIGINT, 130), ("lightning", signal.SIGTERM, 143)]

@@ -31,6 +31,8 @@ from cae_train.config import load_toml
 from cae_train.data.images import load
 from cae_train.sheets.curves import COLUMNS
 
+pytestmark = pytest.mark.slow
+
 Settings = Callable[..., TrainConfig]
 Run = Callable[..., TrainResult]
 StopAt = Callable[..., Callback]

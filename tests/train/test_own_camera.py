@@ -39,6 +39,7 @@ def recorded(tmp_path: Path) -> Path:
     return tmp_path / "scenes"
 
 
+@pytest.mark.slow
 def test_from_a_burst_to_a_model_that_runs(cae_train: Command, recorded: Path, tmp_path: Path) -> None:
     done = cae_train("--burst", recorded, "--camera", "door", "--out", "run", *SHORT, *GENTLE, "--export", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -94,6 +95,7 @@ def test_a_model_that_is_not_surely_better_or_shifts_colors_is_set_apart(
     assert [path.name for path in tmp_path.iterdir()] == ["model-not-better.pt"]
 
 
+@pytest.mark.slow
 def test_of_one_scene_it_is_said_that_nothing_could_be_held_out(
     cae_train: Command, recorded: Path, tmp_path: Path
 ) -> None:
@@ -103,6 +105,7 @@ def test_of_one_scene_it_is_said_that_nothing_could_be_held_out(
     assert "the scene that it was fitted to: noisy" in done.stderr
 
 
+@pytest.mark.slow
 def test_noise_of_single_pictures(cae_train: Command, tmp_path: Path) -> None:
     folder = tmp_path / "photos"
     folder.mkdir()
@@ -114,6 +117,7 @@ def test_noise_of_single_pictures(cae_train: Command, tmp_path: Path) -> None:
     assert "held-out photographs with the estimated noise: noisy" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_model_that_is_not_better_is_said_to_be_so_and_not_taken(cae_train: Command, tmp_path: Path) -> None:
     """White noise, which the packaged model knows well, and a learning rate that ruins it."""
     for seed in range(2):
@@ -162,6 +166,7 @@ def test_a_folder_that_holds_the_recordings_is_never_touched(
     assert sorted(recorded.rglob("*.png")) == frames
 
 
+@pytest.mark.slow
 def test_a_scene_that_moves_is_left_out_with_a_picture_and_alone_is_refused(
     cae_train: Command, recorded: Path, tmp_path: Path
 ) -> None:

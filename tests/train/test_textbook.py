@@ -128,6 +128,7 @@ def test_vae_draws_pictures_of_its_own() -> None:
     assert build("cae").samples(5, torch.Generator()) is None
 
 
+@pytest.mark.slow
 def test_a_run_of_vae_reports_kl_and_shows_samples(settings: Settings, run: Run, tmp_path: Path) -> None:
     plain, vae = (settings(arch=arch, model={}, epochs=2) for arch in ("cae", "vae"))
     run(plain, tmp_path / "plain")
@@ -147,6 +148,7 @@ def test_the_divergence_of_a_sparse_code_by_hand() -> None:
     assert math.isfinite(float(divergence(torch.zeros(1, 2, 4, 4), 0.05)))
 
 
+@pytest.mark.slow
 def test_the_code_of_sparse_is_mostly_at_rest(settings: Settings, run: Run, tmp_path: Path) -> None:
     for name, weight in (("plain", 0), ("sparse", 3.0)):
         run(settings(arch="sparse", model={"weight": weight}, epochs=2, epoch_crops=320), tmp_path / name)
@@ -155,6 +157,7 @@ def test_the_code_of_sparse_is_mostly_at_rest(settings: Settings, run: Run, tmp_
     assert isinstance(load_model(tmp_path / "sparse" / "model.pt").network, Sparse)
 
 
+@pytest.mark.slow
 def test_kl_holds_the_mean_activation_down() -> None:
     torch.manual_seed(0)
     network, patches = build("sparse", {"penalty": "kl", "weight": 3.0, "target": 0.1}), torch.rand(4, 3, 32, 32)
@@ -220,6 +223,7 @@ def test_stacked_trains_one_layer_at_a_time_and_all_in_the_end() -> None:
         assert torch.allclose(step.output, network(patches), atol=1e-6), "the picture through the layers in use"
 
 
+@pytest.mark.slow
 def test_a_run_of_stacked_shows_its_stages_and_keeps_the_last(settings: Settings, run: Run, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     result = run(settings(arch="stacked", model={}, epochs=5), folder)
@@ -232,6 +236,7 @@ def test_a_run_of_stacked_shows_its_stages_and_keeps_the_last(settings: Settings
     assert loaded.depth == 3
 
 
+@pytest.mark.slow
 def test_stacked_stopped_in_its_first_stage_is_a_shallow_network(
     settings: Settings, run: Run, tmp_path: Path, stop_at: Any
 ) -> None:
@@ -323,6 +328,7 @@ def test_the_list_names_everything(cae_train: Command) -> None:
     assert "latent=128" in done.stdout
 
 
+@pytest.mark.slow
 def test_the_sheet_of_a_masked_run_shows_the_mask(settings: Settings, run: Run, tmp_path: Path) -> None:
     widths = {}
     for name, degrade in {"mask": ("gaussian:5", "mask:0.2"), "noise": ("mask:0.2", "gaussian:5")}.items():
@@ -331,6 +337,7 @@ def test_the_sheet_of_a_masked_run_shows_the_mask(settings: Settings, run: Run, 
     assert widths["mask"] > widths["noise"] + 200, "four pictures a patch; noise over the holes hides where they are"
 
 
+@pytest.mark.slow
 def test_the_average_of_the_weights_begins_anew_with_each_stage(settings: Settings, run: Run, tmp_path: Path) -> None:
     class Look(Callback):
         seen: ClassVar[list[tuple[str, int]]] = []
@@ -345,6 +352,7 @@ def test_the_average_of_the_weights_begins_anew_with_each_stage(settings: Settin
     assert [count for _, count in Look.seen] == [4, 8, 4, 8, 4, 8, 4]
 
 
+@pytest.mark.slow
 def test_patience_counts_within_the_last_stage(settings: Settings, run: Run, tmp_path: Path) -> None:
     config = settings(arch="stacked", model={}, epochs=8, epoch_crops=64, patience=1, lr=1e-6)
     run(config, tmp_path / "run")

@@ -47,6 +47,7 @@ def test_the_layers_of_vgg16(layers: int, stride: int) -> None:
     assert network(torch.rand(1, 3, 32, 48)).shape == (1, 3, 32, 48)
 
 
+@pytest.mark.slow
 def test_vgg16_takes_up_weights_and_holds_them_still(tmp_path: Path, settings: Settings, run: Run) -> None:
     weights = vgg16_weights(tmp_path / "vgg16.pth")
     config = settings(arch="vgg16", model={"layers": 4}, epochs=1, epoch_crops=64, vgg16_weights=str(weights))
@@ -59,6 +60,7 @@ def test_vgg16_takes_up_weights_and_holds_them_still(tmp_path: Path, settings: S
     assert loaded.mean.flatten().tolist() == pytest.approx(MEAN)
 
 
+@pytest.mark.slow
 def test_vgg16_unfreezes_when_told(tmp_path: Path, settings: Settings, run: Run) -> None:
     weights = vgg16_weights(tmp_path / "vgg16.pth")
     options = {"layers": 2, "unfreeze_after": 1}
