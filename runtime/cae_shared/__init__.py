@@ -1,1 +1,1 @@
-"""What the three packages share. It imports the standard library alone, and none of them."""
+"""Code that the three packages share. It imports only the standard library."""

@@ -1,4 +1,4 @@
-"""Child processes that end with this one, and can remove their own temporary files before."""
+"""Child processes that end with this one and can remove their temporary files before."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 
 from cae_shared.signals import child_processes
 
-_GRACE = 2.0  # seconds for a child to end after SIGTERM; a command of this project ends a second after the second one
+_GRACE = 2.0  # seconds for a child to end after SIGTERM; our commands end within a second after the second SIGTERM
 
 
 def start_child(command: Sequence[str], **options: Any) -> subprocess.Popen[str]:
-    """Start a child process; whoever asks for it calls `end_child` at last.
+    """Start a child process; the caller must call `end_child` in the end.
 
     Args:
         command: the program and its arguments.
@@ -27,7 +27,7 @@ def start_child(command: Sequence[str], **options: Any) -> subprocess.Popen[str]
 
 
 def end_child(process: subprocess.Popen[str]) -> None:
-    """End a child by SIGTERM where it still runs, by a second one, and where it hears neither, by force."""
+    """End a running child by SIGTERM, then a second SIGTERM, then by force."""
     for end in (process.terminate, process.terminate, process.kill):
         if process.poll() is not None:
             break
@@ -40,14 +40,14 @@ def end_child(process: subprocess.Popen[str]) -> None:
 
 
 def run_child(command: Sequence[str], **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run a child process to its end; where this is interrupted, the child is ended first.
+    """Run a child process to its end; if interrupted, end the child first.
 
     Args:
         command: the program and its arguments.
         options: as `subprocess.Popen` takes them.
 
     Returns:
-        Its exit code, and what it wrote where `options` say that it is to be read.
+        Its exit code, and its output if `options` capture it.
 
     Raises:
         OSError: it does not start.

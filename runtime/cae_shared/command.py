@@ -1,4 +1,4 @@
-"""The start and the end of a command: signals, standard streams, and what the system refuses it, in one line."""
+"""Start and end of a command: signals, standard streams, and system errors as one line."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ def run_command(name: str, work: Callable[[], None]) -> None:
 
     Args:
         name: the command's name.
-        work: imports what is heavy, and ends with `sys.exit` where its exit code is not 0.
+        work: does heavy imports itself, and calls `sys.exit` if its exit code is not 0.
 
     Raises:
-        SystemExit: with the exit code of `work`; with 1 and a line on stderr where the system has no memory, no room on
-            the disk, no further open files, or a library that does not load.
+        SystemExit: with the exit code of `work`; with 1 and a line on stderr if memory, disk space or open files run
+            out, or a library does not load.
     """
     try:
         _open_standard_streams()
@@ -34,14 +34,14 @@ def run_command(name: str, work: Callable[[], None]) -> None:
                 sys.stdout.flush()
     except (OSError, MemoryError, ImportError, RuntimeError) as e:
         if isinstance(e, ModuleNotFoundError) or (isinstance(e, RuntimeError) and not _of_the_system(e)):
-            raise  # a mistake of this program
+            raise  # a bug of this program
         drop_stdout()
         sys.stderr.write(f"{name}: {reason(e)}\n")
         sys.exit(EXIT_REFUSED)
 
 
 def require_address_space(least: int) -> None:
-    """Refuse to go on where the process may not map enough memory, because native libraries crash there.
+    """Stop if the process may not map enough memory, because native libraries would crash.
 
     Args:
         least: bytes that the libraries need to start.
@@ -61,9 +61,9 @@ def require_address_space(least: int) -> None:
 
 
 def keep_matplotlib_out_of_home() -> None:
-    """Give matplotlib a folder for its cache that goes with the process, where the user has none for it yet.
+    """Give matplotlib a temporary cache folder, unless the user already has one.
 
-    It is imported by libraries too, and writes a list of fonts into the home folder. To be called before that.
+    Matplotlib writes a list of fonts into the home folder, also when libraries import it. Call this before any import.
     """
     if "MPLCONFIGDIR" in os.environ or os.path.isdir(os.path.expanduser("~/.cache/matplotlib")):  # noqa: PTH111, PTH112
         return
@@ -77,7 +77,7 @@ def keep_matplotlib_out_of_home() -> None:
 
 
 def reason(error: BaseException) -> str:
-    """Return what is behind an error of the system, or of a library that does not load, as one line."""
+    """Return the cause of a system error, or of a library that does not load, as one line."""
     while error.__cause__ is not None:
         error = error.__cause__
     kind = "there is not enough memory" if isinstance(error, MemoryError) else type(error).__name__
@@ -86,20 +86,20 @@ def reason(error: BaseException) -> str:
 
 
 def _of_the_system(error: RuntimeError) -> bool:
-    """Tell whether no thread could be started, or a library had no memory, which they raise as RuntimeError."""
+    """Return whether a RuntimeError means that no thread could be started or a library ran out of memory."""
     return "start new thread" in str(error) or "llocate memory" in str(error)
 
 
 def _open_standard_streams() -> None:
-    """Give closed standard streams /dev/null, so that no file of the work gets their number.
+    """Open /dev/null for closed standard streams, so that no other file gets their numbers.
 
-    What the encoding of a console does not have is written as an escape sequence of Python.
+    Characters that the console's encoding lacks are written as Python escape sequences.
     """
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the smallest free number, which is this one
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
     if sys.stderr is None:
         sys.stderr = open(2, "w", closefd=False, encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
@@ -108,16 +108,16 @@ def _open_standard_streams() -> None:
 
 
 def drop_stdout() -> None:
-    """Send to nowhere what stdout still holds: it would be tried again at exit."""
+    """Discard what stdout still buffers: Python would try again to write it at exit."""
     if sys.stdout is None or sys.stdout is not sys.__stdout__:
         return
     try:
         nowhere = os.open(os.devnull, os.O_WRONLY)
     except OSError as e:
-        if e.errno == errno.EMFILE:  # no room for a further file
+        if e.errno == errno.EMFILE:  # no more files can be opened
             os.close(1)
             os.open(os.devnull, os.O_WRONLY)
         return
     if nowhere != 1:
-        os.dup2(nowhere, 1)  # at no moment is the number free for a file of another thread
+        os.dup2(nowhere, 1)  # the number is never free for a file of another thread
         os.close(nowhere)

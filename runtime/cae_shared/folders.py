@@ -1,4 +1,4 @@
-"""Folders for outputs, however deep they lie."""
+"""Makes output folders of any depth."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and those above it where they are missing; `Path.mkdir` recurses, and fails below 1000 of them.
+    """Make a folder and its missing parents; `Path.mkdir` recurses and fails at a depth of 1000.
 
     Raises:
         OSError: one cannot be made.

@@ -1,4 +1,4 @@
-"""Paths as a Python user passes them in."""
+"""Checks paths that Python users pass in."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def checked_path(
     Args:
         name: the argument's name, for the message.
         value: what was passed.
-        wrong_type: what is raised where it is no path.
-        empty: what is raised where it is empty, which would be the current folder.
+        wrong_type: the error to raise if it is not a path.
+        empty: the error to raise if it is empty, which would mean the current folder.
         wanted: what it must be, for the message.
     """
     text = os.fspath(value) if isinstance(value, str | os.PathLike) else None

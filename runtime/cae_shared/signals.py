@@ -1,7 +1,7 @@
-"""What Ctrl-C (SIGINT) and SIGTERM do to a command: it ends with exit code 130 or 143, and without a traceback.
+"""Signal handling: Ctrl-C (SIGINT) and SIGTERM end a command with exit code 130 or 143, without a traceback.
 
-The first signal ends a command at once, or raises KeyboardInterrupt (SystemExit for SIGTERM) where the command has
-asked for that, to finish its current work. The second one ends it within a second, whatever the command waits for.
+The first signal ends a command at once. Where the command has asked for it, to finish its current work, the signal
+raises KeyboardInterrupt (SystemExit for SIGTERM) instead. The second signal ends it within a second in any case.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from types import FrameType
 
 _HEEDED = (signal.SIGINT, signal.SIGTERM)
-_GRACE = 1.0  # seconds that are left after the second signal; `timeout` sends two at once
+_GRACE = 1.0  # seconds until the end after the second signal; `timeout` sends two at once
 _SHOW_CURSOR = "\x1b[?25h"
 
 temporary_files: set[str] = set()  # absolute paths, see `cae_shared.temporary`
@@ -24,18 +24,18 @@ child_processes: set[int] = set()  # their ids, see `cae_shared.children`
 class _State:
     name = ""
     heeded = False
-    raising = 0  # blocks of `interruptible` around what the main thread does
+    raising = 0  # number of `interruptible` blocks around the main thread's current code
     first = 0  # the first signal that came
     ending = False  # temporary files are being removed
 
 
 def heed(name: str) -> None:
-    """Let signals end this process as a command; a signal that was ignored when it started stays ignored.
+    """Make signals end this process; a signal that was ignored at start stays ignored.
 
-    To be called in the main thread, before anything heavy is imported.
+    Call it in the main thread, before any heavy import.
 
     Args:
-        name: the command's name, for what it says when it ends.
+        name: the command's name, for its last message.
     """
     _State.name = name
     _State.heeded = True
@@ -48,7 +48,7 @@ def heed(name: str) -> None:
         if sys.platform != "win32" or sys.version_info >= (3, 12):
             os.set_blocking(writer, False)
         signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    except OSError:  # no file can be opened: then the second signal is like the first
+    except OSError:  # no file can be opened: then the second signal acts like the first
         return
     import threading
 
@@ -56,7 +56,7 @@ def heed(name: str) -> None:
 
 
 def listen_again() -> None:
-    """Take signals back from a library that has ignored them; without `heed` nothing is changed."""
+    """Restore the handlers after a library has ignored signals; does nothing without `heed`."""
     if not _State.heeded:
         return
     for number in _HEEDED:
@@ -65,7 +65,7 @@ def listen_again() -> None:
 
 
 class interruptible:  # noqa: N801 - used like a function
-    """A block in which the first signal is raised: KeyboardInterrupt for Ctrl-C, SystemExit for SIGTERM."""
+    """A block in which the first signal raises KeyboardInterrupt (Ctrl-C) or SystemExit (SIGTERM)."""
 
     def __enter__(self) -> None:
         _State.raising += 1
@@ -75,16 +75,16 @@ class interruptible:  # noqa: N801 - used like a function
 
 
 def is_ending() -> bool:
-    """Tell whether the process is about to end, so that nobody removes what is written now."""
+    """Return whether the process is about to end, so that nothing written now would be removed."""
     return _State.ending
 
 
 def _on_signal(number: int, frame: FrameType | None) -> None:
-    """Called in the main thread, as soon as it is back in Python."""
+    """Called in the main thread as soon as it runs Python code again."""
     if _State.first:
-        return  # the work is being ended; `_watch` counts
+        return  # the work is already ending; `_watch` counts
     _State.first = number
-    if not _State.raising or _is_importing(frame):  # C extensions make an ImportError of what is raised in them
+    if not _State.raising or _is_importing(frame):  # C extensions turn exceptions during their import into ImportError
         _end()
     if number == signal.SIGINT:
         raise KeyboardInterrupt
@@ -100,7 +100,7 @@ def _is_importing(frame: FrameType | None) -> bool:
 
 
 def _watch(reader: int) -> None:
-    """End the process after the second signal, also while the main thread is in native code that never returns."""
+    """End the process after the second signal, even while the main thread is in native code."""
     import time
 
     seen: list[int] = []
@@ -113,16 +113,16 @@ def _watch(reader: int) -> None:
 
 
 def _unraisable(failure: sys.UnraisableHookArgs) -> None:
-    """A signal that was raised in a finalizer, which loses exceptions, ends the process all the same."""
+    """End the process if a signal was raised in a finalizer, which swallows exceptions."""
     if _State.first and failure.exc_type in (KeyboardInterrupt, SystemExit):
         _end()
     sys.__unraisablehook__(failure)
 
 
 def _end() -> None:
-    """End the process and its children now, without temporary files.
+    """Remove temporary files, then end the process and its children.
 
-    Nothing is imported: that may be what was interrupted.
+    Imports nothing: an import may be what was interrupted.
     """
     _State.ending = True
     for child in list(child_processes):
@@ -130,11 +130,11 @@ def _end() -> None:
     _remove_temporary()
     stream = sys.stderr
     try:
-        before = f"\r{_SHOW_CURSOR}" if stream.isatty() else ""  # a progress bar may have hidden it
+        before = f"\r{_SHOW_CURSOR}" if stream.isatty() else ""  # a progress bar may have hidden the cursor
         os.write(stream.fileno(), f"{before}{_State.name}: interrupted\n".encode())
     except (AttributeError, OSError, ValueError):  # there is no stderr, or it is closed
         pass
-    _remove_temporary()  # again: another thread may just have opened a file whose name it had before
+    _remove_temporary()  # again: another thread may just have created a file under a name it got before
     os._exit(128 + _State.first)
 
 
@@ -151,7 +151,7 @@ def _remove_temporary() -> None:
 
 
 def _try(call: Callable[..., None], *arguments: object) -> None:
-    """Do without what the system refuses: a file may have its final name already, a child may have ended."""
+    """Ignore system errors: a file may already be renamed, a child may have ended."""
     try:
         call(*arguments)
     except OSError:
@@ -159,7 +159,7 @@ def _try(call: Callable[..., None], *arguments: object) -> None:
 
 
 def _leave_to_parent() -> None:
-    """In a forked process, such as a worker that prepares batches: be no command of its own."""
+    """In a forked process, such as a data loader worker: stop acting as a command."""
     for owned in (temporary_files, temporary_folders, child_processes):
         owned.clear()
     _State.heeded = False

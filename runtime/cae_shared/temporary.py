@@ -1,4 +1,4 @@
-"""Temporary files and folders that no end of the process leaves behind."""
+"""Temporary files and folders that are removed however the process ends."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from cae_shared.signals import is_ending, temporary_files, temporary_folders
 
 
 def temporary_beside(path: Path, suffix: str = "") -> Path:
-    """Return an unused hidden name in the folder of `path`; whoever asks for it calls `discard` at last.
+    """Return an unused hidden name in the folder of `path`; the caller must call `discard` in the end.
 
     Args:
-        path: the output that the file is to become, by `Path.replace`.
-        suffix: what the name ends in after `.partial`, for writers that take the format from it.
+        path: the output that the file will become by `Path.replace`.
+        suffix: appended after `.partial`, for writers that derive the format from it.
 
     Raises:
         InterruptedError: the process is about to end, and would leave the file behind.
@@ -27,7 +27,7 @@ def temporary_beside(path: Path, suffix: str = "") -> Path:
 
 
 def discard(temporary: Path) -> None:
-    """Remove a temporary file where it is still there and can be removed."""
+    """Remove a temporary file if it still exists and can be removed."""
     with suppress(OSError):
         temporary.unlink()
     temporary_files.discard(os.path.abspath(temporary))  # noqa: PTH100
@@ -56,10 +56,10 @@ def whole_file(path: Path, suffix: str = "") -> Iterator[Path]:
 
 
 def make_temporary_folder(prefix: str) -> Path:
-    """Make an empty folder where the system keeps temporary files; whoever asks for it calls `discard_folder` at last.
+    """Make an empty folder in the system's temporary folder; the caller must call `discard_folder` in the end.
 
     Args:
-        prefix: what its name begins with.
+        prefix: the beginning of its name.
 
     Raises:
         InterruptedError: the process is about to end, and would leave the folder behind.
@@ -75,7 +75,7 @@ def make_temporary_folder(prefix: str) -> Path:
 
 
 def discard_folder(folder: Path) -> None:
-    """Remove a temporary folder with all that is in it."""
+    """Remove a temporary folder with its contents."""
     import shutil
 
     shutil.rmtree(folder, ignore_errors=True)
@@ -84,7 +84,7 @@ def discard_folder(folder: Path) -> None:
 
 @contextmanager
 def temporary_folder(prefix: str) -> Iterator[Path]:
-    """Give a temporary folder to a block, as `make_temporary_folder` makes it; it goes when the block ends."""
+    """A block with a temporary folder, which is removed when the block ends."""
     folder = make_temporary_folder(prefix)
     try:
         yield folder

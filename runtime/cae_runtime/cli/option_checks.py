@@ -114,7 +114,7 @@ def check_task(given: frozenset[str], task: str, path: Path) -> None:
         path: the model's file.
 
     Raises:
-        UsageError: one of them.
+        UsageError: it is one of these.
     """
     ignored = sorted(given - _OF_EVERY_TASK - _OF_TASK.get(task, set()))
     if ignored:

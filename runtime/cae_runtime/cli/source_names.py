@@ -1,4 +1,4 @@
-"""What the names after `cae-run` stand for: files, folders, and patterns where no shell has expanded them."""
+"""Source names of `cae-run`: files, folders, and patterns that no shell has expanded."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from cae_runtime.io.formats import PIPE
 def expanded(sources: Sequence[str]) -> list[str]:
     """Expand the patterns among the sources.
 
-    A name that exists is that file, also where it looks like a pattern (`IMG[1].jpg`). In other names `*`, `?`, `[...]`
-    and `**` are expanded as shells do it, in alphabetical order.
+    A name that exists is that file, even if it looks like a pattern (`IMG[1].jpg`). In other names `*`, `?`, `[...]`
+    and `**` are expanded as in shells, in alphabetical order.
 
     Raises:
         UsageError: a pattern matches nothing.
@@ -33,7 +33,7 @@ def expanded(sources: Sequence[str]) -> list[str]:
 
 
 def _with_literal_folders(pattern: str) -> str:
-    """Escape the folders that a pattern begins with and that exist as they are spelled."""
+    """Escape the leading folders of a pattern that exist literally."""
     folder, name = Path(pattern).parent, Path(pattern).name
     if folder == Path(pattern):
         return pattern

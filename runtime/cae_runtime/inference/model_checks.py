@@ -14,7 +14,7 @@ from cae_runtime.inference import onnx_backend as engine
 from cae_runtime.inference.model_spec import SCHEMA_KEY, ModelSpec
 
 CODE_MAX: Final = 2**20
-# The names at the boundary of the graph, by task.
+# The names of the graph's input and output, by task.
 INPUT: Final = {"restore": "input", "encode": "input", "anomaly": "input", "generate": "code"}
 OUTPUT: Final = {"restore": "output", "encode": "code", "anomaly": "score", "generate": "output"}
 # Parts of an ONNX file (onnx.proto3) that lead to tensors: their fields, by number, and what those are.
@@ -35,7 +35,7 @@ _ELEMENT: Final = {"tensor(float)": "float32", "tensor(float16)": "float16"}
 
 
 def checked_spec(path: Path, session: engine.InferenceSession) -> ModelSpec:
-    """Read the metadata and hold the graph's boundary against it."""
+    """Read the metadata, and check the graph's input and output against it."""
     metadata = session.get_modelmeta().custom_metadata_map
     if SCHEMA_KEY not in metadata:
         raise ModelError(
@@ -51,12 +51,12 @@ def checked_spec(path: Path, session: engine.InferenceSession) -> ModelSpec:
 
 
 def refuse_damaged(path: Path, session: engine.InferenceSession, spec: ModelSpec) -> None:
-    """Refuse a model that gives nothing finite, or the same for black and white: its weights may be NaN."""
+    """Refuse a model whose output is not finite, or the same for black and white: its weights may be NaN."""
     patches = np.zeros(spec.shape(2), spec.dtype)
     patches[1] = 1
     try:
         (output,) = session.run(None, {INPUT[spec.task]: patches})
-    except Exception:  # onnxruntime's exceptions share no base; `Session.run` tells of it, with the user's patches
+    except Exception:  # onnxruntime's exceptions have no common base class; `Session.run` will report it
         return
     if not np.isfinite(output).all():
         raise ModelError(f"model {str(path)!r} gives values that are not finite: its weights are damaged")

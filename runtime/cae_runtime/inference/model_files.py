@@ -15,7 +15,7 @@ _MODELS: Final = Path(__file__).parents[1] / "models"
 
 
 def packaged_models() -> dict[str, Path]:
-    """Return the models that came with the installation: name -> file."""
+    """Return the packaged models: name -> file."""
     return {path.stem: path for path in sorted(_MODELS.glob("*.onnx"))}
 
 
@@ -24,7 +24,7 @@ def find_model(model: str | os.PathLike[str]) -> Path:
 
     Raises:
         ModelError: it is neither.
-        UsageError: it is empty, or no path at all (then also a TypeError).
+        UsageError: it is empty, or not a path (then also a TypeError).
     """
     packaged = packaged_models()
     names = ", ".join(packaged) or "none in this installation"
@@ -38,7 +38,7 @@ def find_model(model: str | os.PathLike[str]) -> Path:
         folder = path.is_dir()
         why = "is a folder" if folder else "is neither a file nor the name of a packaged model"
         wrong_file = ModelError if folder else ModelNotFoundError
-    except OSError as e:  # the name is too long, or a folder above it is locked
+    except OSError as e:  # the name is too long, or a parent folder is locked
         why, wrong_file = f"cannot be looked at: {e.strerror}", ModelError
     raise wrong_file(f"model {name!r} {why} (packaged models: {names})")
 

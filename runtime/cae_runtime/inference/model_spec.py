@@ -1,4 +1,4 @@
-"""What a model file says about itself: `ModelSpec` and the `metadata_props` of an ONNX file, both ways."""
+"""The metadata of a model file: converts between `ModelSpec` and the `metadata_props` of an ONNX file."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ COLOR_OF_CHANNELS: Final = {1: "gray", 3: "rgb"}
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
-    """The contract between an exported model and whatever runs it.
+    """The contract between an exported model and the runtime.
 
     Attributes:
         task: `restore`, `encode`, `anomaly` or `generate`.
@@ -53,15 +53,17 @@ class ModelSpec:
         psnr_out: PSNR in dB of the restored evaluation images, or None.
         evaluated_on: what the two PSNR figures were measured on.
         version: version of the toolkit that exported the model.
-        license: SPDX identifier of the weights' license, empty where unknown.
-        threshold: of task `anomaly`: score above which a picture is one, else None.
-        threshold_pixel: of task `anomaly`: score that one in a thousand pixels of good pictures exceeds, else None.
-        false_alarms: of task `anomaly`: share of good pictures, 0..1, that exceed `threshold`, else None.
-        threshold_size: of task `anomaly`: pixels of the median picture that the thresholds were found on, else None.
-        threshold_images: of task `anomaly`: how many good pictures they were found on, else None.
+        license: SPDX identifier of the weights' license, empty if unknown.
+        threshold: for task `anomaly`: a picture with a higher score is an anomaly; otherwise None.
+        threshold_pixel: for task `anomaly`: score that one in a thousand pixels of good pictures exceeds; otherwise
+            None.
+        false_alarms: for task `anomaly`: share of good pictures, 0..1, that exceed `threshold`; otherwise None.
+        threshold_size: for task `anomaly`: pixels of the median picture that the thresholds were found on; otherwise
+            None.
+        threshold_images: for task `anomaly`: how many good pictures they were found on; otherwise None.
 
     Raises:
-        ModelError: a value is outside what is listed above.
+        ModelError: a value is not as listed above.
     """
 
     task: str = "restore"
@@ -105,19 +107,19 @@ class ModelSpec:
             _check("layout", self.layout, self.layout == NCHW, f"{NCHW} with task {self.task}")
 
     def shape(self, patches: int) -> tuple[int, int, int, int]:
-        """Return the shape of so many patches at the boundary."""
+        """Return the input shape of a batch of patches."""
         if self.layout == NHWC:
             return patches, self.patch, self.patch, self.channels
         return patches, self.channels, self.patch, self.patch
 
     def to_metadata(self) -> dict[str, str]:
-        """Return the spec as ONNX `metadata_props`; a field that is None has no key."""
+        """Return the spec as ONNX `metadata_props`; fields that are None are left out."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {SCHEMA_KEY: SCHEMA} | {name: str(value) for name, value in values.items() if value is not None}
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str]) -> ModelSpec:
-        """Read a spec from ONNX `metadata_props`; keys that are not ours are left alone.
+        """Read a spec from ONNX `metadata_props`; other keys are ignored.
 
         Args:
             metadata: the string keys and values of the file.

@@ -142,7 +142,7 @@ def start(
         session = _session(data, options, choice)
     except ProviderError:
         raise
-    except Exception as e:  # onnxruntime's exceptions share no base below Exception
+    except Exception as e:  # onnxruntime's exceptions have no common base class
         why = reason(e)
         if strict and "fallback to CPU EP" in why:
             start(path, data, threads, choice)  # raised if the provider did not start at all

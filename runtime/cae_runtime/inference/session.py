@@ -1,4 +1,4 @@
-"""A model file opened for inference: what it says of itself, held against what it is."""
+"""A model file opened for inference; its metadata is checked against the graph."""
 
 from __future__ import annotations
 
@@ -19,39 +19,39 @@ from cae_runtime.inference.model_checks import INPUT, OUTPUT, checked_spec, refu
 from cae_runtime.inference.model_files import DEFAULT_MODEL, find_model, read_model
 from cae_runtime.inference.providers import AUTO, CPU, by_full_name, parse_provider
 
-_PROBED_MAX: Final = 256  # side of patches that are run once when a model is opened
+_PROBED_MAX: Final = 256  # largest side of patches that are run once when a model is opened
 _of_parents: Final[list[engine.InferenceSession]] = []  # sessions that were open when this process was forked
 
 
 class Session:
-    """A model on an execution provider.
+    """An open model on an execution provider.
 
-    `with Session(...) as session` closes it at the end. A forked child opens the model anew when it first runs it.
+    `with Session(...) as session` closes it at the end. A forked child process reopens the model on first use.
 
     Args:
         model: the name of a packaged model, the path of a file that `cae-export` wrote, or the bytes of such a file.
-        provider: `auto`, `cpu`, `cuda`, `cuda:1`, `openvino`, ... or a full onnxruntime name. One that is named is
-            strict: it runs the whole model or it is an error.
-        threads: number of `workers` on the CPU provider; None takes all the CPUs that this process may use.
+        provider: `auto`, `cpu`, `cuda`, `cuda:1`, `openvino`, ... or a full onnxruntime name. A named provider must run
+            the whole model, otherwise an error is raised.
+        threads: number of `workers` on the CPU provider; None: one for each CPU that this process may use.
 
     Attributes:
         name: the model as it was named, or `<bytes>` for a model that was given as bytes.
         path: the model's file, or `<bytes>`.
-        spec: what the file says about itself.
+        spec: the metadata of the file.
         provider: full name of the onnxruntime provider in use.
         provider_note: one line: which provider is in use, and why.
-        workers: calls of `run` at once, each from a thread of its own, that make full use of the provider. On the CPU
-            a call uses one thread: batches side by side scale better than threads inside each small operator.
-        code_shape: of tasks `encode` and `generate`: the shape of one code, such as (128, 4, 4) or (32,).
-        fixed_batch: whether calls should all have batches of one size, as a GPU plans anew for each.
+        workers: how many threads should call `run` at once to use the provider fully. On the CPU a call uses one
+            thread: parallel batches scale better than threads inside each small operator.
+        code_shape: for tasks `encode` and `generate`: the shape of one code, such as (128, 4, 4) or (32,).
+        fixed_batch: whether all calls should have the same batch size, since a GPU prepares each size separately.
 
     Raises:
         ModelError: the file is missing, not ONNX, without our metadata, or contradicts its metadata; or its weights
             hold NaN or infinity.
-        ProviderError: the provider that was named is not there, did not start, or would leave a part of the model to
-            the CPU.
-        UsageError: `provider` is no provider's name, or `threads` is below 1; an `ArgumentTypeError`, which is a
-            TypeError too, where one of the arguments has another type than listed.
+        ProviderError: the named provider is not available, did not start, or would leave a part of the model to the
+            CPU.
+        UsageError: `provider` is not the name of a provider, or `threads` is below 1; an `ArgumentTypeError` (also a
+            TypeError) if an argument has the wrong type.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Session:
         self.name = "<bytes>" if isinstance(model, bytes) else str(model)
         self.path = Path(self.name) if isinstance(model, bytes) else find_model(model)
         self._choice, self._threads = choice, threads
-        self._absolute = self.path.absolute()  # a forked child may work in another folder
+        self._absolute = self.path.absolute()  # a forked child may have another working folder
         self._session: engine.InferenceSession | None
         self._session, self.provider_note = self._start(self.path)
         self.provider: str = self._session.get_providers()[0]
@@ -89,7 +89,7 @@ class Session:
 
     @property
     def provider_was_chosen(self) -> bool:
-        """Whether `auto` had more than one provider to choose from, so that its choice is worth a line."""
+        """Whether `auto` had more than one provider to choose from, so that its choice should be reported."""
         return self._choice is None and not self.provider_note.endswith(engine.ONLY_ONE)
 
     def __enter__(self) -> Self:
@@ -99,37 +99,37 @@ class Session:
         self.close()
 
     def close(self) -> None:
-        """Give the model's memory back; running it afterwards is a `UsageError`."""
+        """Release the model's memory; later runs raise `UsageError`."""
         self._closed, self._session = True, None
 
     def after_fork(self) -> None:
-        """Leave what the parent has opened undestroyed: locks may be held, and its threads are not in this process."""
+        """Do not destroy what the parent opened: locks may be held, and its threads do not exist in this process."""
         if self._session is not None:
             _of_parents.append(self._session)
         self._session, self._reopening = None, threading.Lock()
 
     def run(self, patches: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Run the model on a batch; on the CPU in the calling thread alone. `workers` threads may call it at once.
+        """Run the model on a batch; on the CPU only in the calling thread. `workers` threads may call it at once.
 
         Args:
-            patches: float32, values in 0..1, shape (N, C, P, P), or (N, P, P, C) where the model's layout is `nhwc`; N
-                from 1 on. For task `generate` codes, shape (N, *code_shape).
+            patches: float32, values in 0..1, shape (N, C, P, P), or (N, P, P, C) if the model's layout is `nhwc`; N is
+                1 or more. For task `generate`, codes of shape (N, *code_shape).
 
         Returns:
-            The model's output as float32: of the same shape for task `restore`, (N, *code_shape) for `encode`,
+            The model's output as float32: the same shape for task `restore`, (N, *code_shape) for `encode`,
             (N, 1, P, P) for `anomaly`, (N, C, P, P) for `generate`.
 
         Raises:
-            ModelError: the output has another shape than the model's file says.
+            ModelError: the output does not have the shape that the metadata says.
             ProviderError: the provider failed while running, for example for lack of memory.
-            UsageError: `patches` is no array of floats (then also a TypeError), has another shape, or the session was
-                closed.
+            UsageError: `patches` is not an array of floats (then also a TypeError), has another shape, or the session
+                was closed.
         """
         self._check_batch(patches)
         session = self._session or self._reopened()
         try:
             (output,) = session.run(self._fetch, {self._feed: patches.astype(self._dtype, copy=False)})
-        except Exception as e:  # onnxruntime's exceptions share no base below Exception
+        except Exception as e:  # onnxruntime's exceptions have no common base class
             raise ProviderError(
                 f"{self.provider} failed on a batch of shape {patches.shape}: {engine.reason(e)}"
             ) from e
@@ -153,7 +153,7 @@ class Session:
             )
 
     def _start(self, path: Path) -> tuple[engine.InferenceSession, str]:
-        """Start the model, and say in one line where and why."""
+        """Start the model; the note says in one line where it runs and why."""
         choice = self._choice
         data = read_model(path) if self._content is None else self._content
         if choice is None:
@@ -165,11 +165,11 @@ class Session:
         return session, note
 
     def _reopened(self) -> engine.InferenceSession:
-        """Start the model again, in a process that was forked.
+        """Start the model again in a forked process.
 
         Raises:
-            ModelError: the file is no longer what it was.
-            ProviderError: the provider does not start in a forked process, as CUDA does not.
+            ModelError: the file has changed.
+            ProviderError: the provider does not start in a forked process (CUDA does not).
             UsageError: the session was closed.
         """
         with self._reopening:
@@ -198,7 +198,7 @@ def _not_after_fork(provider: str, why: str) -> ProviderError:
 def open_for(
     task: str, model: str | os.PathLike[str] | Session, provider: str = AUTO, threads: int | None = None
 ) -> Session:
-    """Return a session of a model that is made for a task; one that is open already is taken as it is.
+    """Open a model for a task; an open session is used as it is.
 
     Raises:
         ModelError: the model is made for another task.

@@ -1,7 +1,7 @@
-"""Cuts an image into overlapping square patches and blends them back without a seam: pure NumPy.
+"""Cuts an image into overlapping square patches and blends them without seams, in pure NumPy.
 
 Letters in the shapes: H and W the image, P the patch, Ny and Nx the patches of a column and of a row, K the planes and
-D the depth of a pixel: the values that lie side by side. Colors are K = 3 planes, or one plane with D = 3.
+D the depth of a pixel: the values that lie side by side. Color images have K = 3 planes, or one plane with D = 3.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ Indices = NDArray[np.intp]
 
 
 def origins(length: int, patch: int, overlap: int) -> Indices:
-    """Return where the patches along one axis begin.
+    """Return the start positions of the patches along one axis.
 
-    Neighbors overlap by `overlap` pixels; the last patch ends exactly at the edge, so it may overlap by more.
+    Neighbors overlap by `overlap` pixels; the last patch ends exactly at the edge, so it may overlap more.
 
     Args:
         length: pixels along the axis, at least `patch`.
@@ -28,7 +28,7 @@ def origins(length: int, patch: int, overlap: int) -> Indices:
         overlap: pixels shared by neighbors, 0..patch-1.
 
     Returns:
-        Rising start positions, shape (N,), intp.
+        Increasing start positions, shape (N,), intp.
 
     Raises:
         ValueError: `length` is below `patch`, or `overlap` is outside 0..patch-1.
@@ -43,10 +43,10 @@ def origins(length: int, patch: int, overlap: int) -> Indices:
 
 
 def window(starts: Indices, patch: int, overlap: int) -> Floats:
-    """Return each patch's blending weights along one axis: linear ramps as long as the overlap.
+    """Return the blending weights of each patch along one axis: linear ramps as long as the overlap.
 
-    The weights are a partition of unity: at every pixel those of all patches over it sum to 1, also where the last
-    patch overlaps more than one neighbor, so that blending needs no division.
+    The weights are a partition of unity: at every pixel, the weights of all patches sum to 1, even where the last patch
+        overlaps more than one neighbor. So blending needs no division.
 
     Args:
         starts: what `origins` returned, shape (N,).
@@ -84,10 +84,10 @@ def cut(planes: Planes, ys: Indices, xs: Indices, patch: int, depth: int = 1) ->
 
 
 class OverlapAdder:
-    """Rows of patches that are being added up, first each to a strip as wide as the image.
+    """Sums rows of patches, first each row to a strip as wide as the image.
 
-    Patches that do not overlap share a layer, so each is only copied, and whole layers are added: much less work than
-    adding patch by patch. The sum does not depend on how a row is shared out between calls of `put`.
+    Patches that do not overlap share a layer, so each is only copied, and whole layers are added. This is much less
+    work than adding patch by patch. The sum does not depend on how a row is split between calls of `put`.
 
     Args:
         rows: number of rows of patches (Ny below).
@@ -100,18 +100,20 @@ class OverlapAdder:
     def __init__(self, rows: int, planes: int, patch: int, xs: Indices, depth: int = 1) -> None:
         self._starts, self._height, self._width = xs * depth, patch, patch * depth
         self._stride = int(self._starts[1]) if len(xs) > 1 else self._width
-        odd_one = len(xs) > 1 and self._starts[-1] - self._starts[-2] != self._stride  # it overlaps more: added apart
+        odd_one = (
+            len(xs) > 1 and self._starts[-1] - self._starts[-2] != self._stride
+        )  # it overlaps more: added separately
         self._even = len(xs) - odd_one
         count = min(self._even, -(-self._width // self._stride))
         self._layers = np.zeros((count, rows, planes, patch, int(self._starts[-1]) + self._width), np.float32)
         self._last: Floats | None = None
 
     def put(self, patches: Floats, weights: Floats, first: int) -> None:
-        """Add a part of the rows.
+        """Add some patches of all rows.
 
         Args:
             patches: shape (Ny, n, K, P, P * D), float32.
-            weights: what each patch's values are multiplied by along a row, shape (n, P * D), float32.
+            weights: of the patches along a row, shape (n, P * D), float32.
             first: index of the part's first patch in a row; each patch is put once.
         """
         count = len(self._layers)
@@ -127,14 +129,14 @@ class OverlapAdder:
             self._last = patches[:, -1] * weights[-1]
 
     def sum(self, ys: Indices, weights: Floats) -> Floats:
-        """Add the strips up where they overlap; nothing can be put after that.
+        """Sum the strips where they overlap; call `put` no more after this.
 
         Args:
             ys: row of the result where each strip begins, shape (Ny,), the first 0.
-            weights: what each strip is multiplied by down a column, shape (Ny, P), float32.
+            weights: of the strips along a column, shape (Ny, P), float32.
 
         Returns:
-            Shape (K, H, W * D), float32, H as far as the last strip reaches.
+            Shape (K, H, W * D), float32, where H is the end of the last strip.
         """
         strips: Floats = self._layers[0]
         for layer in self._layers[1:]:

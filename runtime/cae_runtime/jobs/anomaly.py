@@ -27,15 +27,15 @@ from cae_runtime.tasks.anomaly import Detection, Detector
 
 SHEET: Final = "sheet.png"
 TABLE: Final = "scores.csv"
-ENDING: Final = "_heat.png"  # behind the name of the picture
+ENDING: Final = "_heat.png"  # appended to the name of the picture
 _SHEET_PICTURES, _SHEET_COLUMNS = 60, 6
 _BAD, _GOOD = (40, 40, 220), (90, 170, 60)  # of frames, BGR
-_OTHER_SIZE: Final = 1.25  # times the pixels that the thresholds were found on: worth a note
+_OTHER_SIZE: Final = 1.25  # factor by which the size may differ from that of the threshold's pictures without a note
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of one picture; `score` and `anomaly` are None where it failed, `heat_map` is empty then."""
+    """The result of one picture; if it failed, `score` and `anomaly` are None and `heat_map` is empty."""
 
     source: str
     status: Literal["done", "failed"]
@@ -56,7 +56,7 @@ def run(session: Session, request: Request) -> Outcome:
     detector = Detector(session, batch=request.batch)
     table, sheet = request.output / TABLE, request.output / SHEET
     plan = images_of(request.sources, request.output, name_of=lambda source: source.name + ENDING)
-    if path_kind(table, "output") != "missing":  # an earlier call was here: its sheet is none of the pictures
+    if path_kind(table, "output") != "missing":  # the sheet of an earlier call is not a source picture
         plan = replace(plan, jobs=tuple(job for job in plan.jobs if job.source.resolve() != sheet.resolve()))
     refuse_overwriting(plan.jobs, [table, sheet])
     outputs = [*(job.output for job in plan.jobs), sheet, table]
@@ -72,7 +72,7 @@ def run(session: Session, request: Request) -> Outcome:
         write_file(table, _csv(found.done, session.spec.threshold or 0.0))
         for line in _summary(found, session, request.output):
             request.tell(line)
-    else:  # nothing of an earlier call is to be taken for this one's
+    else:  # remove outputs of an earlier call
         table.unlink(missing_ok=True)
         sheet.unlink(missing_ok=True)
     return Outcome(

@@ -33,7 +33,7 @@ SUFFIXES: Final = (".npz", ".csv")
 
 @dataclass(frozen=True)
 class _Rows:
-    """What one picture gives: a row, or one a patch with its place."""
+    """The rows of one picture: one, or one per patch with its position."""
 
     path: str
     values: Floats
@@ -43,8 +43,8 @@ class _Rows:
 def run(session: Session, request: Request) -> Outcome:
     """Write the features of all pictures to `request.output`, a `.npz` or `.csv` file.
 
-    The file appears when all are done; a picture that cannot be read has no row, and the outcome says so. Memory is
-    used for the codes of one picture, not for those of all.
+    The file appears when all pictures are done. A picture that cannot be read has no row, and the outcome says so. Only
+    the codes of one picture are in memory at a time.
 
     Raises:
         UsageError: an output of another kind, one that cannot be written, or sources without images.
@@ -155,7 +155,7 @@ def _write_csv(file: IO[bytes], rows: Iterator[_Rows], _folder: Path) -> tuple[i
 def _write_npz(file: IO[bytes], rows: Iterator[_Rows], folder: Path) -> tuple[int, int]:
     """Write `features` (N, D) float32, `paths` (N,) and, of patches, `places` (N, 2) as x and y; return N and D.
 
-    What is written waits in files of its own in `folder` until the number of rows is known.
+    Rows wait in temporary files in `folder` until their number is known.
     """
     counts: list[tuple[str, int]] = []
     width = 0

@@ -30,8 +30,8 @@ def run(session: Session, request: Request) -> Outcome:
     """Write the pictures to the folder `request.output`, `sample-0001.png` and so on, and a contact sheet.
 
     Raises:
-        UsageError: neither a number of pictures nor codes, or both; codes that cannot be read; an output that cannot be
-            written.
+        UsageError: there is neither a number of pictures nor codes, or both; the codes cannot be read; or an output
+            cannot be written.
         ModelError, ProviderError, ImageError: as `Generator` raises them.
     """
     if (request.count is None) == (request.latent is None):
@@ -99,7 +99,7 @@ def read_codes(path: Path) -> NDArray[Any]:
         raise UsageError(f"it cannot be read: {e.strerror or e}") from e
     except UsageError:
         raise
-    except Exception as e:  # a damaged header can fail anywhere in NumPy's reader
+    except Exception as e:  # NumPy's reader may raise anything on a damaged header
         raise UsageError("it is no .npy file of numbers") from e
     if codes.dtype.kind not in "fiu" or codes.ndim < 2 or not len(codes):
         raise UsageError(

@@ -1,4 +1,4 @@
-"""The pictures of a call, one after the other: the next is read and decoded while one is worked on."""
+"""Opens the pictures of a call one after the other; the next one is decoded while one is processed."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from cae_runtime.jobs.planning import Job, Plan, find_pictures
 from cae_runtime.jobs.progress import Progress
 
 NO_MEMORY: Final = "there is not enough memory for it"
-_PIXELS_UNDER_WAY: Final = 2**26  # of pictures that are read ahead or worked on; a larger one goes alone
+_PIXELS_UNDER_WAY: Final = 2**26  # of pictures that are in memory at once; a larger one is processed alone
 
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
 class Opened:
-    """A picture of the plan: its pixels as they are to be seen (an EXIF orientation is applied), or why there are none.
+    """A picture of the plan: its upright pixels (with the EXIF orientation applied), or why it could not be read.
 
     Attributes:
         job: where it is, and where what is made of it goes.
         pixels: uint8 or uint16, as `cae_runtime.io.image_files.Picture` has them; None where it could not be read.
         reason: why not.
-        room: pixels that it takes of the room for all.
+        room: pixels that it reserves.
     """
 
     job: Job
@@ -46,7 +46,7 @@ class Opened:
 def images_of(
     sources: Sequence[Path], out: Path, *, name_of: Callable[[Path], str] | None = None, leave_out: bool = True
 ) -> Plan:
-    """Find the images to work on; of folders, videos are left out and counted as such.
+    """Find the images to process; videos in folders are left out and counted.
 
     Args:
         sources: images and folders.
@@ -69,7 +69,7 @@ def images_of(
 
 
 def opened(plan: Plan, doing: str) -> Iterator[Opened]:
-    """Yield every picture of a plan in order, with a progress bar; one that cannot be read does not stop the others.
+    """Yield every picture of a plan in order, with a progress bar; unreadable ones do not stop the others.
 
     Args:
         plan: what `images_of` found.
@@ -105,7 +105,7 @@ def _open(job: Job, room: PixelBudget) -> Opened:
 
 
 def tried(work: Callable[[], Result]) -> tuple[Result | None, str]:
-    """Do what is to be done with one picture: its result, or None and the reason why it failed alone."""
+    """Process one picture; return its result, or None and the reason for the failure."""
     try:
         with memory_errors():
             return work(), ""

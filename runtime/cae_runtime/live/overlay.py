@@ -1,4 +1,4 @@
-"""What the live window shows, drawn at the window's own resolution: the picture, the dividing line, text."""
+"""Draws the live view at the window's resolution: the picture, the dividing line, text."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ KEYS: Final = (
     ("H", "these keys"),
     ("Q, Esc", "end"),
 )
-STEP: Final = 0.1  # of the strength, a key press
+STEP: Final = 0.1  # change of the strength per key press
 _FONT: Final = cv2.FONT_HERSHEY_SIMPLEX
 _WHITE, _RED, _GRAY = (255, 255, 255), (60, 60, 255), (190, 190, 190)
 
 
 @dataclass
 class ViewState:
-    """What the user has chosen to see.
+    """The state of the view.
 
     Attributes:
         compare: original on the left of the line, cleaned on the right.
-        divider: where the line is, 0..1 of the picture's width.
+        divider: position of the line, 0..1 of the picture's width.
         figures: whether the overlay with figures is shown.
         help: whether the keys are shown.
-        frozen: whether the picture stands still.
+        frozen: whether the picture is frozen.
         recording: whether what is shown is being recorded.
         strength: of the cleaning, 0..1.
-        message: a line that is shown for a while, or empty.
+        message: a line to show for a while, or empty.
     """
 
     compare: bool = False
@@ -52,13 +52,13 @@ class ViewState:
     message: str = ""
 
     def stronger(self, steps: int) -> None:
-        """Change the strength by so many steps, within 0..1."""
+        """Change the strength by some steps, within 0..1."""
         self.strength = min(1.0, max(0.0, round(self.strength + steps * STEP, 6)))
 
 
 @dataclass(frozen=True)
 class Rect:
-    """Where the picture lies in the window, in pixels."""
+    """The position of the picture in the window, in pixels."""
 
     left: int
     top: int
@@ -66,12 +66,12 @@ class Rect:
     height: int
 
     def divider_at(self, x: int) -> float:
-        """Return the part of the picture's width at a column of the window, 0..1."""
+        """Convert a column of the window to a position in the picture, 0..1 of its width."""
         return min(1.0, max(0.0, (x - self.left) / max(1, self.width)))
 
 
 def place(frame: tuple[int, int], window: tuple[int, int]) -> Rect:
-    """Return where a picture lies that fills a window as far as its shape allows, centered.
+    """Return the centered position of the largest picture that fits into a window.
 
     Args:
         frame: width and height of the picture.
@@ -83,7 +83,7 @@ def place(frame: tuple[int, int], window: tuple[int, int]) -> Rect:
 
 
 def fitted(frame: FrameArray, size: tuple[int, int]) -> FrameArray:
-    """Return a frame scaled into a size, its shape kept, with black around it; itself where it has the size.
+    """Return a frame scaled to fit a size, with black bars; the frame itself if it has that size.
 
     Args:
         frame: uint8 (H, W, 3), BGR.

@@ -1,4 +1,4 @@
-"""The cameras that the system lists, without opening any; needs no library."""
+"""Lists the system's cameras without opening them; needs no library."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ _VIDEO_DEVICES: Final = Path("/sys/class/video4linux")
 
 
 def listed_cameras(devices: Path = _VIDEO_DEVICES) -> dict[int, str]:
-    """Return the cameras that Linux lists: number -> name; nothing is opened. Other systems keep no such list."""
+    """Return the cameras that Linux lists, number -> name, without opening them. Other systems have no such list."""
     found = {}
     for device in devices.glob("video*"):
         number = device.name.removeprefix("video")
         try:
-            if number.isdigit() and (device / "index").read_text().strip() == "0":  # the others are its metadata
+            if number.isdigit() and (device / "index").read_text().strip() == "0":  # the others carry metadata
                 found[int(number)] = (device / "name").read_text().strip()
         except OSError:
             continue

@@ -1,4 +1,4 @@
-"""Frames for conferencing programs: a virtual camera of pyvirtualcam, which the extra `[virtual-camera]` installs."""
+"""A virtual camera for conferencing programs, by pyvirtualcam from the extra `virtual-camera`."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _SET_UP: Final = {
 
 
 class VirtualCamera:
-    """A camera that other programs see.
+    """A virtual camera that other programs see.
 
     Args:
         size: width and height; frames of another size are fitted into it.
-        rate: frames a second that it claims.
+        rate: frames per second that it reports.
 
     Attributes:
-        name: what other programs call it.
+        name: its name in other programs.
 
     Raises:
         UsageError: the extra is not installed.

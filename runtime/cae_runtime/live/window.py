@@ -1,4 +1,4 @@
-"""A window of OpenCV: opened where there is a display, asked for keys, the mouse and its own size."""
+"""An OpenCV window: opens it if there is a display, and reads keys, mouse and size."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _TRIAL: Final = "import cv2; cv2.namedWindow('trial'); cv2.destroyAllWindows()"
 
 
 class DisplayTrial:
-    """Finds out, in a process of its own, whether a window can be opened: where not, Qt ends the process that tries."""
+    """Tests in a separate process whether a window can be opened: if not, Qt ends that process."""
 
     def __init__(self) -> None:
         command = [sys.executable, "-P", "-c", _TRIAL]
@@ -32,11 +32,11 @@ class DisplayTrial:
         )
 
     def close(self) -> None:
-        """Give up, where the answer is no longer wanted."""
+        """Cancel the test."""
         end_child(self._trial)
 
     def succeeds(self) -> bool:
-        """Wait for the answer."""
+        """Wait for the result."""
         try:
             return self._trial.wait(timeout=20) == 0
         except subprocess.TimeoutExpired:
@@ -46,11 +46,11 @@ class DisplayTrial:
 
 
 class Window:
-    """The one window; whether it can be opened, `DisplayTrial` finds out.
+    """The window; `DisplayTrial` tells whether it can be opened.
 
     Args:
         size: width and height to begin with.
-        on_drag: called with the column, in the window's pixels, where the mouse is held down.
+        on_drag: called with the column, in window pixels, while the mouse button is down.
     """
 
     def __init__(self, size: tuple[int, int], on_drag: Callable[[int], None]) -> None:
@@ -64,7 +64,7 @@ class Window:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height of what can be drawn on, in pixels."""
+        """Width and height of the drawing area in pixels."""
         with contextlib.suppress(cv2.error):  # it was closed
             _, _, width, height = cv2.getWindowImageRect(TITLE)
             if width > 0 and height > 0:
@@ -78,7 +78,7 @@ class Window:
             self._shown = True
 
     def poll(self) -> list[str]:
-        """Let the window live for a moment, and return the keys pressed since: `q`, `+`, `space`, `esc`, `closed`."""
+        """Process window events for a moment, and return the keys pressed since: `q`, `+`, `space`, `esc`, `closed`."""
         found = []
         while (code := cv2.waitKeyEx(2)) != _NO_KEY:
             key = code & 0xFFFF  # modifiers are above
@@ -88,7 +88,7 @@ class Window:
         return found
 
     def toggle_full_screen(self) -> None:
-        """Fill the screen, or return to the window of before."""
+        """Switch full screen on or off."""
         self._is_full = not self._is_full
         state = cv2.WINDOW_FULLSCREEN if self._is_full else cv2.WINDOW_NORMAL
         cv2.setWindowProperty(TITLE, cv2.WND_PROP_FULLSCREEN, state)
@@ -100,7 +100,7 @@ class Window:
     def _is_closed(self) -> bool:
         try:
             return cv2.getWindowProperty(TITLE, cv2.WND_PROP_VISIBLE) < 1
-        except cv2.error:  # OpenCV 5 knows it no longer
+        except cv2.error:  # OpenCV 5 no longer has it
             return True
 
     def _mouse(self, event: int, x: int, _y: int, flags: int, _data: object) -> None:

@@ -1,8 +1,8 @@
-"""Task `anomaly`: where a picture differs from the good ones that a model was trained on, and whether it is one.
+"""Task `anomaly`: where a picture differs from the good pictures that a model was trained on, and by how much.
 
-The model scores every pixel of a patch by how unusual it is. Where patches overlap the scores are blended, as
-cleaned patches are. A picture is as bad as its worst patch: its score is the largest mean over a patch. It is an
-anomaly when that exceeds the threshold in the model's file, which a known share of good pictures did.
+The model scores how unusual each pixel of a patch is. Scores of overlapping patches are blended like cleaned patches.
+The score of a picture is that of its worst patch: the largest mean over a patch. The picture is an anomaly if its score
+exceeds the threshold in the model's file, which a known share of good pictures exceeds too.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from cae_runtime.inference.patch_model import PatchModel
 from cae_runtime.inference.tiling import Floats, OverlapAdder, window
 from cae_runtime.io.contact_sheet import to_bgr
 
-_FULL_HEAT: Final = 3.0  # times `threshold_pixel`: where the colors end
+_FULL_HEAT: Final = 3.0  # times `threshold_pixel`: the upper end of the color scale
 _OPACITY: Final = 0.65
-_BAND: Final = 256  # rows of a picture that are drawn at once
+_BAND: Final = 256  # rows that are drawn at once
 
 
 @dataclass(frozen=True)
 class Detection:
-    """What a picture looks like to the detector.
+    """The detector's result for one picture.
 
     Attributes:
-        score: of the picture, 0 or more; above the model's `threshold` it is an anomaly.
-        heat: of each pixel, (H, W) float32, 0 or more.
-        anomaly: whether `score` exceeds the threshold.
+        score: of the picture, 0 or more.
+        heat: score of each pixel, (H, W) float32, 0 or more.
+        anomaly: whether `score` exceeds the model's `threshold`.
     """
 
     score: float
@@ -40,7 +40,7 @@ class Detection:
 
 
 class Detector(PatchModel):
-    """Finds what is unlike the good pictures that a model of task `anomaly` was trained on.
+    """Finds anomalies: what differs from the good pictures that a model was trained on.
 
     Made of a file that `cae-export --anomaly` wrote, with the arguments, attributes and errors of `PatchModel`; the
     threshold of `score`, `session.spec.threshold`, was found for the recommended overlap.
@@ -78,14 +78,14 @@ class Detector(PatchModel):
     def overlay(self, image: NDArray[Any], heat: Floats) -> NDArray[np.uint8]:
         """Return a picture in gray with its heat in colors over it, uint8 (H, W, 3) in the order of `color`.
 
-        What good pictures have too stays gray; red begins at three times what one in a thousand of their pixels
-        exceeds.
+        Pixels that are usual in good pictures stay gray. Red begins at three times the score that one in a thousand of
+        their pixels exceeds.
         """
         check_image(image)
         unit = self.session.spec.threshold_pixel or 1.0
         to_gray = cv2.COLOR_BGR2GRAY if self._bgr else cv2.COLOR_RGB2GRAY
         result = np.empty((*image.shape[:2], 3), np.uint8)
-        for top in range(0, len(image), _BAND):  # what is made on the way is as small as a band
+        for top in range(0, len(image), _BAND):  # temporary arrays are as small as a band
             rows = slice(top, top + _BAND)
             gray = cv2.cvtColor(cv2.cvtColor(to_bgr(image[rows]), to_gray), cv2.COLOR_GRAY2BGR)
             level = ((heat[rows] / unit - 1) / (_FULL_HEAT - 1)).clip(0, 1)

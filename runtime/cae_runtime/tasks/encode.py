@@ -1,7 +1,7 @@
-"""Task `encode`: pictures into rows of features, as scikit-learn takes them.
+"""Task `encode`: converts pictures into rows of features for scikit-learn.
 
-A row a picture is the mean of its codes, over its patches and over the places within each code, so that pictures of any
-size have rows of one length. A row a patch is the whole code, in its own order, with the place of the patch.
+One row per picture is the mean of its codes over patches and positions, so that pictures of any size have rows of equal
+length. One row per patch is the whole code, flattened, with the position of the patch.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from cae_runtime.inference.tiling import Floats
 
 
 class Encoder(PatchModel):
-    """Gives the codes of pictures with a model of task `encode`.
+    """Computes the latent codes of pictures with a model of task `encode`.
 
     Made of a file that `cae-export --part encoder` wrote, with the arguments, attributes and errors of `PatchModel`;
     `session.code_shape` is the shape of one code.
@@ -26,7 +26,7 @@ class Encoder(PatchModel):
     task = "encode"
 
     def patches(self, image: NDArray[Any]) -> tuple[NDArray[np.int32], Floats]:
-        """Return where the patches of a picture begin, (N, 2) as x and y, and their codes, (N, D) float32.
+        """Return the corners of a picture's patches, (N, 2) as x and y, and their codes, (N, D) float32.
 
         Args:
             image: as `cae_runtime.inference.patch_model.Grid` takes it.
@@ -45,7 +45,7 @@ class Encoder(PatchModel):
         return places.reshape(-1, 2), codes.reshape(rows * columns, -1)
 
     def __call__(self, image: NDArray[Any]) -> Floats:
-        """Return one row of features for a picture, (F,) float32: the mean over its patches, and over places in a code.
+        """Return one row of features for a picture, (F,) float32: the mean over its patches and positions.
 
         Args:
             image: as `cae_runtime.inference.patch_model.Grid` takes it.

@@ -1,4 +1,4 @@
-"""Task `generate`: pictures out of codes, drawn from the standard normal distribution or given."""
+"""Task `generate`: makes pictures from codes, either random or given."""
 
 from __future__ import annotations
 
@@ -62,21 +62,21 @@ class Generator:
             self.session.close()
 
     def draw(self, count: int, seed: int | None = None) -> Floats:
-        """Return codes of the standard normal distribution, (N, *code_shape) float32; one seed, the same codes.
+        """Return codes from the standard normal distribution, (N, *code_shape) float32; a seed makes them repeatable.
 
         Raises:
-            UsageError: `count` or `seed` is below 0, or no whole number (then also a TypeError).
+            UsageError: `count` or `seed` is below 0, or not a whole number (then also a TypeError).
         """
         count = checked_whole("count", count, 0)
         seed = None if seed is None else checked_whole("seed", seed, 0, unless="None for other codes each time")
         return np.random.default_rng(seed).standard_normal((count, *self.session.code_shape), dtype=np.float32)
 
     def checked(self, codes: NDArray[Any]) -> Floats:
-        """Return codes as the model takes them, float32 (N, *code_shape).
+        """Check codes and return them as float32 (N, *code_shape).
 
         Raises:
-            UsageError: they are no array of numbers (then also a TypeError), have another shape, or hold values that
-                are not finite as float32.
+            UsageError: they are not an array of numbers (then also a TypeError), have another shape, or have values
+                that are not finite as float32.
         """
         shape = self.session.code_shape
         if not isinstance(codes, np.ndarray) or codes.dtype.kind not in "fiu":

@@ -20,23 +20,23 @@ from cae_runtime.io.arrays import Image
 from cae_runtime.tasks.noise_model import block_means
 from cae_runtime.tasks.stretch import BLOCK, Floats, Plane, Stretch, whole_blocks
 
-_MOST: Final = 4.0  # deviations of the noise that a pixel may change by
-_SLACK: Final = 1.1  # the energy of the change that still passes for noise's
+_MOST: Final = 4.0  # largest change of a pixel, in deviations of the noise
+_SLACK: Final = 1.1  # largest energy of the change that counts as noise
 _FAR: Final = 3  # eighths of the size: side of the window whose mean stays
 _NEAR: Final = 0.6  # half pixels: deviation of the window whose mean stays near what stands out
 _STANDS_OUT: Final = 5.0, 6.0  # deviations of the noise: a pixel, and pixels summed under a star's profile
-_HALO: Final = 3 * BLOCK  # rows above and below that have a say
+_HALO: Final = 3 * BLOCK  # rows above and below that have an influence
 _ROWS: Final = 20 * _HALO  # put back at once
 _COLUMNS: Final = 1024
-_HELPS: Final = 0.1  # share of the noise's energy that must go, for a picture to be changed
+_HELPS: Final = 0.1  # share of the noise's energy that must be removed for a picture to be changed
 
 
 class PutBack:
-    """The way back from a model's scale to that of the picture, for as many threads as call `work`.
+    """Scales a model's output back to the scale of the picture, shared by all threads that call `work`.
 
     Args:
         stretch: the stretched picture.
-        result: what the model made of its rows, uint16 (H, W, C); each value is replaced by the picture's own, cleaned.
+        result: the model's output, uint16 (H, W, C); replaced in place by the cleaned picture.
         strength: s in 0..1; the result is picture + s * (cleaned - picture).
 
     Attributes:
@@ -55,12 +55,12 @@ class PutBack:
 
     @property
     def helped(self) -> bool:
-        """Whether enough of the noise is gone for the picture to be changed; to be asked when all work is done."""
+        """Whether enough noise was removed to change the picture; valid when all work is done."""
         rows = np.diff(self._tops)
         return bool(np.dot(self._gone, rows) > _HELPS * rows.sum())
 
     def work(self) -> None:
-        """Put parts back until none is left, or `stop` is called."""
+        """Process parts until all are done or `stop` is called."""
         while True:
             with self._lock:
                 part = next(self._left, None)

@@ -1,8 +1,8 @@
-"""Stretches 16-bit pictures whose noise is too faint for a model, and puts the cleaned picture back.
+"""Stretches 16-bit pictures whose noise is too faint for a model, and scales the cleaned picture back.
 
-A model that was trained on 8-bit photographs knows nothing of what happens below one of their 255 levels: there it
-prints its own pattern on the picture. Telescopes, microscopes, radiographs, thermal and underexposed cameras have their
-noise there. Such a picture is cleaned in three steps:
+A model that was trained on 8-bit photographs knows nothing below one of their 255 levels: there it adds a pattern of
+its own. Pictures of telescopes, microscopes, X-ray, thermal and underexposed cameras have their noise there. They are
+cleaned in three steps:
 
 1. The noise is measured (`noise_model`), and the values are brought to a scale on which its deviation is 1 everywhere
    (Anscombe, "The transformation of Poisson, binomial and negative-binomial data", Biometrika 35, 1948).
@@ -31,18 +31,18 @@ Floats = NDArray[np.float32]
 Plane = NDArray[np.uint16]  # rows of one channel, (h, W)
 
 WHITE: Final = 65535
-FAINT: Final = 2.0  # of 255 levels: fainter noise a model rather adds to than cleans
-LEVEL: Final = 10.0  # of 255 levels: what the noise is stretched to; from 8 to 16 the result is as good
-LEAST: Final = 0.5  # deviation in steps of the file, below which rounding is all that there is
-BLOCK: Final = 8  # pixels: side of the blocks whose means are taken away
-_MORE_THAN_NOISE: Final = {"blur", "motion-blur", "mask"}  # what makes a model do more than cleaning
+FAINT: Final = 2.0  # of 255 levels: below this, models add noise instead of removing it
+LEVEL: Final = 10.0  # of 255 levels: sigma after stretching; 8 to 16 are equally good
+LEAST: Final = 0.5  # deviation in steps of the file; below this there is only rounding
+BLOCK: Final = 8  # pixels: side of the blocks whose means are subtracted
+_MORE_THAN_NOISE: Final = {"blur", "motion-blur", "mask"}  # degradations of models that do more than denoise
 _PIXELS: Final = 2**15  # stabilized at once for the blocks' means: they stay in the cache
 
 
 def faintest(spec: ModelSpec) -> float | None:
-    """Return the faintest noise that a model cleans, in levels of 255: None where that is not what it was trained for.
+    """Return the faintest noise that a model cleans, in levels of 255; None if it was not trained to denoise.
 
-    It is the least Gaussian noise of its training, but at least 2: below that, pictures lose more than they gain.
+    This is the lowest Gaussian noise of its training, but at least 2: below that, cleaning does more harm than good.
     """
     kinds = [part.partition(":") for part in spec.degradation.replace("+", ",").split(",")]
     if " " in spec.degradation or {name for name, _, _ in kinds} & _MORE_THAN_NOISE:
@@ -55,11 +55,11 @@ def faintest(spec: ModelSpec) -> float | None:
 
 
 class Stretch:
-    """A 16-bit picture on the scale on which a model can clean it.
+    """A 16-bit picture on a scale on which a model can clean it.
 
     Args:
         noises: the noise of each channel.
-        rows: gives rows of the picture, uint16 (h, W, C).
+        rows: returns rows of the picture, uint16 (h, W, C).
         shape: the picture's, (H, W, C).
         level: deviation of the noise on the new scale, of 255.
 
@@ -78,7 +78,7 @@ class Stretch:
         self._means = self._block_means()
 
     def rows(self, first: int, end: int) -> Image:
-        """Rows first..end-1 as the model gets them: uint16 (h, W, C), middle gray where a pixel is like its block."""
+        """Rows first..end-1 as the model sees them: uint16 (h, W, C), middle gray at a block's mean."""
         picture = self.picture(first, end)
         values = cv2.merge([self.stabilized(plane, channel) for channel, plane in enumerate(_planes(picture))])
         scale, base = WHITE / 2 / self.half, self.base(first, end, 0, self._shape[1])
@@ -132,17 +132,17 @@ def whole_blocks(values: Floats) -> Floats:
 def stretch_for(
     spec: ModelSpec, image: Image, rows: Rows, hidden: NDArray[np.bool_] | None
 ) -> tuple[Stretch | None, float] | None:
-    """Measure a 16-bit picture, and stretch it where its noise is fainter than a model can clean.
+    """Measure a 16-bit picture, and stretch it if its noise is fainter than a model can clean.
 
     Args:
         spec: the model's.
         image: the picture, uint16 (H, W, C), C 1 or 3.
-        rows: gives its rows, with hidden pixels filled.
+        rows: returns its rows, with hidden pixels filled.
         hidden: bool (H, W), true where pixels do not count; None: all do.
 
     Returns:
-        None where the picture needs no stretching, or it cannot be told; else the stretched picture, None where its
-        noise is less than a step of the file, and the deviation of the noise at the picture's median.
+        None if the picture needs no stretching or cannot be measured. Otherwise the stretched picture (None if its
+        noise is less than a step of the file) and the deviation of the noise at the picture's median.
     """
     faint = faintest(spec)
     if faint is None:

@@ -40,13 +40,13 @@ def clean_video(
 
     Args:
         source: MP4, MOV, Matroska, WebM or AVI.
-        output: the file to write, replaced where it is there; its suffix tells the format.
+        output: the file to write, replaced if it exists; its suffix chooses the format.
         restorer: a `Restorer`, the name of a packaged model, a model file, or an open `Session`; None takes `denoise`.
             Or a function that is called with each frame in turn, uint8, shape (H, W, 3), BGR, as stored (not rotated),
             and returns an array of the same kind. It is not called for repeated frames.
         temporal: whether static regions are averaged over time before cleaning; None does so for a model only.
         strength: s in 0..1; each frame becomes frame + s * (cleaned - frame).
-        codec: `h264`, `h265`, `vp9` or `av1`; None takes what is usual in the format.
+        codec: `h264`, `h265`, `vp9` or `av1`; None takes the usual one of the format.
         crf: constant rate factor, lower is better: 0..51, for vp9 and av1 0..63; None takes a default.
         pixel_format: `yuv420p`, `yuv422p` or `yuv444p`; None takes the source's chroma, for RGB `yuv420p`.
         on_frame: called after each frame with how many are done and about how many there are (None: unknown).
@@ -58,7 +58,7 @@ def clean_video(
         MissingExtraError: PyAV is not installed; the message has the line that installs it.
         UsageError: an argument is not as listed above (where its type is another, a TypeError too), or the output is
             the source.
-        VideoError: the source cannot be read (where it does not exist, a FileNotFoundError too), or the output not be
+        VideoError: the source cannot be read (also a FileNotFoundError if it does not exist), or the output cannot be
             written.
         VideoPartlyDone: the source ends early, lacks parts, or more than half of its frames are damaged; the finished
             frames are in `NAME.partial.EXT`.
@@ -78,7 +78,7 @@ def clean_video(
         clean = _cleaner(restorer, strength, averaged)
         try:
             return transcode(source, output, clean, coding, on_frame)
-        except VideoError as e:  # its text goes on after the name
+        except VideoError as e:  # the text continues after the name
             e.args = (f"video {str(source)!r} {e}",)
             raise
 
@@ -95,7 +95,7 @@ def _cleaner(restorer: Restorer | Clean, strength: float, temporal: bool | None)
 
 
 def _frame_by_frame(function: Clean) -> Clean:
-    """Return a function that cleans frames, with what it returns checked."""
+    """Wrap a function that cleans frames, checking its results."""
 
     def clean(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
         cleaned = function(frame)

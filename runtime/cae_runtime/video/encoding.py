@@ -17,7 +17,7 @@ _PYAV: Final = 18  # the version that pyproject.toml asks for
 
 
 def missing_extra() -> str:
-    """Return what videos need and is not here, with the line that installs it; empty where all is here."""
+    """Return what videos need that is not installed, with the command that installs it; empty if nothing is missing."""
     try:
         import av
     except ImportError:
@@ -28,10 +28,10 @@ def missing_extra() -> str:
 
 
 def check_encoding(output: Path, coding: VideoCoding) -> None:
-    """Refuse an output whose format is not known or does not hold the codec, and what the codec does not know.
+    """Refuse an output of unknown format, and codecs and settings that it does not support.
 
     Raises:
-        UsageError: one of them.
+        UsageError: it is one of these.
     """
     format = VIDEO_FORMAT_OF_SUFFIX.get(output.suffix.lower())
     if format is None:

@@ -17,9 +17,9 @@ class TimedFrame:
     """One frame.
 
     Attributes:
-        pixels: uint8, shape (H, W, 3), BGR; None: the frame before once more.
-        pts: when it is shown, in units of the video's time base.
-        duration: how long, in the same units.
+        pixels: uint8, shape (H, W, 3), BGR; None: the previous frame again.
+        pts: presentation time, in units of the video's time base.
+        duration: in the same units.
         damaged: the file's own frame could not be decoded.
     """
 
@@ -31,7 +31,7 @@ class TimedFrame:
 
 @dataclass(frozen=True)
 class Step:
-    """What is read at once: packets of other streams, and the frame after them; None where there is none."""
+    """One step of reading: packets of other streams, and the frame after them, or None."""
 
     packets: list[Packet[Stream]]
     frame: TimedFrame | None
@@ -39,7 +39,7 @@ class Step:
 
 @dataclass
 class LostTimes:
-    """Times of frames that could not be decoded, and are still to be shown."""
+    """Times of frames that could not be decoded and were not yielded yet."""
 
     times: list[tuple[int, int]] = field(default_factory=list)
 
@@ -48,6 +48,6 @@ class LostTimes:
         heapq.heappush(self.times, (pts, duration))
 
     def before(self, pts: int | None) -> Iterator[tuple[int, int]]:
-        """Take those before a time, or all."""
+        """Remove and return the times before a limit, or all."""
         while self.times and (pts is None or self.times[0][0] < pts):
             yield heapq.heappop(self.times)

@@ -1,4 +1,4 @@
-"""What a video looks like beside its pixels: size, color, rotation, pixel shape; and what of that an output lost."""
+"""Properties of a video besides its pixels: size, color, rotation, pixel shape; and which of these an output lost."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _LOST_SIDE_DATA: Final = {
     Type.GOP_TIMECODE: "timecode",
     Type.S12M_TIMECODE: "timecode",
 }
-# Written by each container anew, or of what was encoded before.
+# Tags that each container writes itself, or that describe the old encoding.
 _OF_THE_CONTAINER: Final = {
     "major_brand", "minor_version", "compatible_brands", "encoder", "software", "duration", "vendor_id", "alpha_mode",
     "bps", "number_of_frames", "number_of_bytes",
@@ -47,18 +47,18 @@ _OF_THE_CONTAINER: Final = {
 
 @dataclass(frozen=True)
 class VideoProperties:
-    """What all frames of a video have in common; tags are FFmpeg's numbers.
+    """The common properties of all frames of a video; tags are FFmpeg's numbers.
 
     Attributes:
         width: pixels of a row, as stored.
         height: rows, as stored.
         layout: planar YUV of 8 bits with the chroma of the source, such as `yuv420p`.
         is_rgb: the source has RGB, not YUV.
-        matrix: how YUV and BGR turn into each other, for swscale.
+        matrix: the conversion between YUV and BGR, for swscale.
         range: of YUV, `MPEG` or `JPEG`.
-        tags: matrix, primaries, transfer and range as the file tells them, also where it tells nothing.
-        pixel_shape: width of a pixel divided by its height; None where it is 1 or unknown.
-        display: the display matrix, that is rotation and mirroring; None where there is none.
+        tags: matrix, primaries, transfer and range as stored in the file, including unspecified ones.
+        pixel_shape: width of a pixel divided by its height; None if it is 1 or unknown.
+        display: the display matrix (rotation and mirroring), or None.
         lost: what an output of 8 bits a channel without side data cannot keep.
     """
 
@@ -75,7 +75,7 @@ class VideoProperties:
 
 
 def properties_of(frame: av.VideoFrame, stream: VideoStream) -> VideoProperties:
-    """Look at a decoded frame.
+    """Read the properties of a decoded frame.
 
     Raises:
         VideoError: it has alpha.
@@ -123,7 +123,7 @@ def properties_of(frame: av.VideoFrame, stream: VideoStream) -> VideoProperties:
 
 
 def lost_between(before: VideoProperties, after: VideoProperties) -> set[str]:
-    """Return what an output does not have of what its source has."""
+    """Return what an output lacks of its source."""
     names = ("color matrix", "color primaries", "color transfer")
     lost = {
         name
@@ -140,7 +140,7 @@ def lost_between(before: VideoProperties, after: VideoProperties) -> set[str]:
 
 
 def kept_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
-    """Return the tags of a file or stream without those that belong to its container."""
+    """Return the tags of a file or stream, except those of its container."""
     return {
         key: value
         for key, value in metadata.items()
@@ -149,7 +149,7 @@ def kept_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
 
 
 def lost_tags(before: InputContainer, after: InputContainer) -> set[str]:
-    """Return what of the tags and chapters of a file another does not have."""
+    """Return which tags and chapters of a file another file lacks."""
     have = {key.lower() for key in after.metadata}
     missing = sorted(key for key in kept_metadata(before.metadata) if key.lower() not in have)
     lost = {f"metadata ({', '.join(missing)})"} if missing else set[str]()
@@ -159,7 +159,7 @@ def lost_tags(before: InputContainer, after: InputContainer) -> set[str]:
 
 
 def _layout_of(pixels: VideoFormat) -> str:
-    """Return the planar YUV format of 8 bits that has all the color of a format."""
+    """Return the 8-bit planar YUV format with the color resolution of a format."""
     if pixels.is_rgb:
         return "yuv444p"
     if len(pixels.components) < _COLORS:  # gray

@@ -1,4 +1,4 @@
-"""A video file, read: its frames as arrays with their times, its sound and subtitles as packets."""
+"""Reads a video file: frames as arrays with their times, sound and subtitles as packets."""
 
 from __future__ import annotations
 
@@ -30,27 +30,27 @@ _LIMITS: Final = {"max_pixels": str(PIXELS_MAX)}
 _WAITING_MAX: Final = 100_000  # packets of sound that may come before the first frame
 _BUNDLE: Final = 64  # packets of sound that go on without a frame
 _FRAME_A_PACKET: Final = {"h264", "hevc"}  # codecs without packets that show nothing
-_NOTHING_CONCEALED: Final = {"mjpeg"}  # decoders that hand out what they filled in without a flag, unless told not to
+_NOTHING_CONCEALED: Final = {"mjpeg"}  # decoders that return concealed frames without a flag unless told not to
 
 
 class VideoSource:
-    """A video file that is open for reading. Only the file itself is read: no address, and no other file.
+    """A video file that is open for reading. It never opens another file or an address.
 
     Args:
         path: the file; MP4, MOV, Matroska, WebM or AVI by its contents, whatever its name.
 
     Attributes:
         container: the opened file.
-        stream: the video in it: the first that is no cover picture.
-        frames: about how many frames it has, None where the file does not tell.
+        stream: the first video stream that is not a cover picture.
+        frames: about how many frames it has, None if the file does not say.
         properties: what all frames have in common; None until the first step is read.
-        resized: frames had another size than the first, and were brought to that.
+        resized: some frames had another size than the first and were scaled to it.
         truncated: what of the file is missing, its end or parts in between, or frames that damaged tables hide; empty
             as long as nothing is known of that.
         not_kept: in words, what of the times is lost, and which frames an edit list leaves out; known at the end.
 
     Raises:
-        VideoError: it is no such file, has no video that can be decoded, more than 2^28 pixels a frame, or alpha.
+        VideoError: it is not such a file, has no video that can be decoded, more than 2^28 pixels per frame, or alpha.
     """
 
     def __init__(self, path: Path) -> None:
@@ -74,11 +74,11 @@ class VideoSource:
             raise
         self._reformatter = VideoReformatter()
         self._lost = LostTimes()
-        self._sent: dict[int, int] = {}  # times and durations of packets whose frames have not come out yet
-        self._end = 0  # where the last frame that was given ends
+        self._sent: dict[int, int] = {}  # times and durations of packets whose frames are still in the decoder
+        self._end = 0  # end time of the last frame that was yielded
         self._last = -(2**62)
         self._shown = False
-        self._sorted_times = self.container.format.name == "avi"  # which has the order of decoding, not of showing
+        self._sorted_times = self.container.format.name == "avi"  # in decoding order, not in presentation order
         self._times: list[int] = []
 
     def _choose(self) -> VideoStream:
@@ -110,7 +110,7 @@ class VideoSource:
 
     @property
     def others(self) -> list[Stream]:
-        """The streams beside the video."""
+        """The streams besides the video."""
         return [stream for stream in self.container.streams if stream.index != self.stream.index]
 
     @property
@@ -120,7 +120,7 @@ class VideoSource:
 
     @property
     def rate(self) -> Fraction:
-        """Frames a second; a guess where they vary."""
+        """Frames per second; a guess if it varies."""
         return self.stream.average_rate or self.stream.guessed_rate or Fraction(25)
 
     def close(self) -> None:
@@ -128,9 +128,9 @@ class VideoSource:
         self.container.close()
 
     def steps(self) -> Iterator[Step]:
-        """Yield all that is in the file, in the order of the frames; the first step has a frame.
+        """Yield everything in the file in frame order; the first step has a frame.
 
-        A frame that cannot be decoded is the one before once more (at the beginning: the first good one).
+        A frame that cannot be decoded is replaced by the previous one (at the beginning: by the first good one).
         `properties` is there as soon as the first step is.
 
         Raises:
@@ -165,7 +165,7 @@ class VideoSource:
         try:
             for packet in self.container.demux():
                 extent.note(packet)
-                if packet.size or packet.dts is None:  # one without a size in between would end the decoding
+                if packet.size or packet.dts is None:  # an empty packet would end the decoding
                     yield packet
         except av.FFmpegError as e:
             self.truncated = f"is truncated or damaged: {e.strerror or e}"
@@ -191,7 +191,7 @@ class VideoSource:
         yield packet
 
     def _frames(self, packet: Packet[VideoStream]) -> Iterator[TimedFrame]:
-        """Yield the frames that come out when a packet goes in, and before them those that were lost."""
+        """Decode a packet; yield its frames, preceded by frames that were lost."""
         time = packet.pts if packet.pts is not None else packet.dts
         if self._sorted_times and packet.dts is not None:
             heapq.heappush(self._times, packet.dts)
@@ -220,11 +220,11 @@ class VideoSource:
             for pts, duration in self._lost.before(frame.pts):
                 yield self._timed(None if self._shown else pixels, pts, duration, damaged=True)
             self._out_of_order += frame.pts is not None and frame.pts <= self._last
-            known = self._shown and not begun  # given in the place of the damaged ones that the file begins with
+            known = self._shown and not begun  # replaces damaged frames at the beginning of the file
             yield self._timed(None if known else pixels, self._end if frame.pts is None else frame.pts, frame.duration)
 
     def _note_missing(self, pts: int | None) -> None:
-        """Count packets as lost that should have been shown before a frame: frames come out in the order of showing."""
+        """Count packets as lost that should have been shown before a frame: frames arrive in presentation order."""
         if pts is None:
             return
         for time in [time for time in self._sent if time <= pts]:
@@ -233,7 +233,7 @@ class VideoSource:
                 self._lost.add(time, duration)
 
     def _timed(self, pixels: NDArray[np.uint8] | None, pts: int, duration: int, damaged: bool = False) -> TimedFrame:
-        """Return a frame that is shown after the one before."""
+        """Return a frame whose time is after that of the previous one."""
         self._shown = True
         pts = max(pts, self._last + 1)
         duration = duration or max(1, round(1 / self.rate / self.time_base))
@@ -260,7 +260,7 @@ class VideoSource:
 
 
 def is_cover(stream: Stream) -> bool:
-    """Tell whether a video stream is a picture of the cover."""
+    """Return whether a video stream is a cover picture."""
     return bool(stream.disposition & (Disposition.attached_pic | Disposition.timed_thumbnails))
 
 

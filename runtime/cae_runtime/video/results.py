@@ -10,14 +10,14 @@ from cae_runtime.errors import VideoError
 
 @dataclass(frozen=True)
 class CleanedVideo:
-    """What became of a video.
+    """The result of cleaning a video.
 
     Attributes:
         width: pixels of a row, as stored.
         height: rows, as stored.
         frames: how many were written.
-        repeated: how many of them stand in for a damaged one.
-        dropped: what did not come along, in words.
+        repeated: how many of them replace a damaged one.
+        dropped: what was not kept, in words.
     """
 
     width: int
@@ -28,11 +28,11 @@ class CleanedVideo:
 
 
 class VideoPartlyDone(VideoError):  # noqa: N818 - part of it is there
-    """A video lacks a part, or most of its frames are damaged: what was done of it can be played.
+    """A video is incomplete, or most of its frames are damaged; the finished part can be played.
 
     Attributes:
-        cleaned: what was done.
-        partial: the file that has it.
+        cleaned: the finished part.
+        partial: the file that contains it.
     """
 
     def __init__(self, reason: str, cleaned: CleanedVideo, partial: Path) -> None:
@@ -42,7 +42,7 @@ class VideoPartlyDone(VideoError):  # noqa: N818 - part of it is there
 
 
 class VideoInterrupted(KeyboardInterrupt):
-    """Ctrl-C was pressed; `partly` tells what was done until then."""
+    """Ctrl-C was pressed; `partly` describes the finished part."""
 
     def __init__(self, partly: VideoPartlyDone) -> None:
         super().__init__()

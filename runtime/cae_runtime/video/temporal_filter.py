@@ -1,8 +1,8 @@
-"""The average of a video's frames where nothing moves, before the network sees it.
+"""Temporal filter: averages static regions of a video before the network sees them.
 
-A recursive average, each cell with a gain of its own: a scalar Kalman filter (Dubois and Sabri, IEEE Trans. Commun. 32,
-1984; Brailean et al., Proc. IEEE 83, 1995) whose process noise is the energy of the frame's difference from the average
-that the noise of both does not explain. Four tests look for such energy, each good at something else.
+A recursive average with a separate gain for each cell: a scalar Kalman filter (Dubois and Sabri, IEEE Trans. Commun.
+32, 1984; Brailean et al., Proc. IEEE 83, 1995) whose process noise is that energy of the difference between frame and
+average which their noise does not explain. Four tests look for such energy; each detects another kind of motion.
 """
 
 from __future__ import annotations
@@ -16,10 +16,13 @@ from numpy.typing import NDArray
 from cae_runtime.errors import ImageError, ImageTypeError
 from cae_runtime.video.noise_estimation import CELL, Floats, NoiseLevel, around, cells, energy, gray
 
-_FLOOR: Final = 1 / 16  # the least gain: about 16 frames are averaged
-_TAKE_OVER: Final = 0.85  # a gain above this is 1
-_CUT: Final = 0.7, 0.8  # gains above the one in more cells than the other: the whole frame is taken over
-_PENALTY: Final = 14.0  # the network removes noise and never motion blur: unexplained energy counts for more
+_FLOOR: Final = 1 / 16  # the lowest gain: about 16 frames are averaged
+_TAKE_OVER: Final = 0.85  # gains above this become 1
+_CUT: Final = (
+    0.7,
+    0.8,
+)  # if gains exceed the first in more than the second share of the cells, the whole frame replaces the average
+_PENALTY: Final = 14.0  # weight of unexplained energy, since the network removes noise but not motion blur
 _HOLD: Final = 0.7, 0.5  # what moved is taken to move on: of the energy found before, of this much of it at most
 _FINE, _WIDE = 2.0, 0.7  # how far the energy of a cell, and of 3x3, may be above what is expected: 5 sigma or more
 _COARSE: Final = 2.1  # the same for the means of 3x3 cells
@@ -34,25 +37,25 @@ _WEIGHT: Final = 256.0  # the sum of two weights, large as OpenCV adds 1e-5 to i
 
 
 class TemporalFilter:
-    """Averages the frames of a video over time where nothing moves; the strength of the noise is found out.
+    """Averages static regions of a video over time; it estimates the noise itself.
 
-    Frames with noise become frames with less of it, for a network to clean: its result is better and flickers less.
-    What moves stays as it is. The first frame, and the first after a scene cut, comes back unchanged. Each video
-    needs a filter of its own, called from one thread at a time.
+    Its output has less noise, so a network's result is better and flickers less. Moving regions stay as they are. The
+    first frame, and the first one after a scene cut, is returned unchanged. Each video needs its own filter, called
+    from one thread at a time.
     """
 
     _average: Floats | None  # of the frames; None before the first
-    _small: Floats  # the average and the frame before, of half the size
+    _small: Floats  # the average and the previous frame, at half size
     _before: Floats
-    _gain: Floats  # the cells' last gains, and what was found to move in them
+    _gain: Floats  # the last gains of the cells, and the motion energy found in them
     _excess: Floats
-    _work: Floats  # as large as the frame, to be written over
+    _work: Floats  # scratch memory, as large as the frame
 
     def __init__(self) -> None:
         self.reset()
 
     def reset(self) -> None:
-        """Forget all frames: the next one is the first."""
+        """Forget all frames; the next one starts a new video."""
         self._average = None
         self._noise = NoiseLevel()
         self._frames = 0
@@ -61,11 +64,10 @@ class TemporalFilter:
         """Filter the next frame.
 
         Args:
-            frame: uint8, shape (H, W) gray or (H, W, 3) colors. Never modified. One of another shape than the frame
-                before it begins a new video.
+            frame: uint8, shape (H, W) gray or (H, W, 3) colors. Never modified. A change of shape starts a new video.
 
         Returns:
-            A new array of the same shape and dtype. No value is outside the range of what the frames have had.
+            A new array of the same shape and dtype. Values stay within the range of the frames so far.
 
         Raises:
             ImageError: the frame's dtype or shape is none of the above.
@@ -97,12 +99,12 @@ class TemporalFilter:
         return self._shown(frame)
 
     def _take(self, frame: NDArray[np.uint8], small: Floats) -> None:
-        """Put the frame in the place of the average."""
+        """Replace the average by the frame."""
         self._average, self._small = frame.astype(np.float32), small.copy()
         self._gain = np.ones(cells(small).shape[:2], np.float32)
 
     def _gains(self, small: Floats, brightness: Floats) -> Floats:
-        """Gains of the cells in 1/16..1; the variance of the average, in units of the noise's, is the gain before."""
+        """Gains of the cells, 1/16..1. The variance of the average, in units of the noise, is the previous gain."""
         noise = gray(self._noise.variance(brightness))
         excess = np.maximum(self._unexplained(small, noise * (1 + self._gain)), 0)
         excess /= noise
@@ -124,7 +126,7 @@ class TemporalFilter:
         """
         difference = small - self._small
         coarseness, colors = self._noise.coarseness, self._noise.colors
-        fewer = (coarseness / colors) ** 0.5  # correlated noise is fewer samples
+        fewer = (coarseness / colors) ** 0.5  # correlated noise means fewer independent samples
         found = gray(energy(difference))
         means = cells(difference)
         coarse = gray(means**2)
@@ -138,7 +140,7 @@ class TemporalFilter:
     def _shifted(self, difference: Floats, small: Floats) -> Floats:
         """Energy, a pixel, that a small shift of the surroundings explains (Lucas and Kanade 1981).
 
-        A matched filter: it finds slow motion of weak texture that is far below the noise of a pixel.
+        This matched filter detects slow motion of weak texture far below the noise of a pixel.
         """
         change = gray(difference)
         between = gray(small) - np.float32(0.5) * change
@@ -151,9 +153,9 @@ class TemporalFilter:
         return explained
 
     def _shown(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Round the average; where noise was clipped, an average is set right, and a frame on its own is not.
+        """Round the average and undo the effect of clipped noise on it, except where it is a single frame.
 
-        The network knows what clipped noise looks like, and cannot see it in an average.
+        The network recognizes clipped noise in a single frame, but not in an average.
         """
         average = cast(Floats, self._average)
         rounded = cast(NDArray[np.uint8], cv2.convertScaleAbs(average))
@@ -161,14 +163,14 @@ class TemporalFilter:
         if np.abs(table - np.arange(256)).max() < 0.5:
             return rounded
         cv2.LUT(rounded, table, dst=self._work)
-        single = self._gain**2  # 1: a frame on its own
+        single = self._gain**2  # 1: a single frame
         if single.max() > _SINGLE:
             _blend(average, self._work, single, self._work)
         return cast(NDArray[np.uint8], cv2.convertScaleAbs(self._work, dst=rounded))
 
 
 def _blend(frame: Floats, average: Floats, gain: Floats, result: Floats) -> Floats:
-    """Put average + gain * (frame - average) into `result`, which may be one of them; the gain is that of the cells."""
+    """Store average + gain * (frame - average) in `result`, which may be one of the two; gains are per cell."""
     size = frame.shape[1::-1]
     own, other = (cv2.resize(weight, size) for weight in (gain * _WEIGHT, (1 - gain) * _WEIGHT))
     return cast(Floats, cv2.blendLinear(frame, average, own, other, dst=result))

@@ -1,4 +1,4 @@
-"""A video in, the cleaned video out: frame by frame, with its times, its sound and all that is around it."""
+"""Cleans a video file frame by frame, keeping frame times, sound and metadata."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cae_runtime.video.results import CleanedVideo, VideoInterrupted, VideoPartl
 from cae_shared.folders import make_folder
 from cae_shared.temporary import discard, temporary_beside
 
-if TYPE_CHECKING:  # what needs PyAV is imported when a video is opened
+if TYPE_CHECKING:  # modules that need PyAV are imported when a video is opened
     from cae_runtime.video.frames import Step, TimedFrame
     from cae_runtime.video.reader import VideoSource
     from cae_runtime.video.writer import VideoSink
@@ -27,7 +27,7 @@ if TYPE_CHECKING:  # what needs PyAV is imported when a video is opened
 Clean = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 OnWritten = Callable[[CleanedVideo, VideoPartlyDone | None], None]
 
-_PIXELS_AHEAD = 2**24  # of frames that are decoded ahead, or wait to be encoded
+_PIXELS_AHEAD = 2**24  # of frames that are decoded ahead or wait to be encoded
 _FRAMES_AHEAD = 4
 
 
@@ -39,7 +39,7 @@ def transcode(
     on_frame: Callable[[int, int | None], None] | None = None,
     on_written: OnWritten | None = None,
 ) -> CleanedVideo:
-    """Clean a video with a function from a frame to a frame; see `clean_video`, whose arguments these are.
+    """Clean a video with a function from frame to frame; for the arguments see `clean_video`.
 
     `on_written` is called in another thread as soon as the file has its name, with what was done and, where it is a
     partial one, why. Ctrl-C can keep this function from returning then, but not from calling that.
@@ -62,7 +62,7 @@ def transcode(
 
 
 class _Work:
-    """One video on its way through."""
+    """One video while it is cleaned."""
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class _Work:
         self._frames = self._repeated = 0
 
     def run(self, coding: VideoCoding) -> CleanedVideo:
-        """Do all of it under a hidden name, and rename that."""
+        """Write to a hidden name, then rename the file."""
         steps = self._source.steps()
         first = next(steps)
         output = self._output
@@ -125,13 +125,13 @@ class _Work:
             raise VideoInterrupted(partly) if interrupted else partly
 
     def _mostly_damaged(self) -> str:
-        """Return a reason where more than half of the frames are damaged, else nothing."""
+        """Return a reason if more than half of the frames are damaged, otherwise nothing."""
         if self._repeated * 2 <= self._frames:
             return ""
         return f"is damaged: {self._repeated} of {self._frames} frames cannot be decoded"
 
     def _pump(self, sink: VideoSink, first: Step, steps: Iterator[Step]) -> None:
-        """Decode, clean and encode, each in its thread."""
+        """Decode, clean and encode, each in its own thread."""
         properties = self._source.properties
         assert properties is not None  # noqa: S101 - known with the first step
         ahead = max(1, min(_FRAMES_AHEAD, _PIXELS_AHEAD // (properties.width * properties.height)))
@@ -164,7 +164,7 @@ class _Work:
             self._on_frame(self._frames, self._source.frames)
 
     def _compared(self, written: Path, dropped: set[str]) -> CleanedVideo:
-        """Look at what was written, and tell what of the source is not there."""
+        """Compare the written file with the source; return what was lost."""
         from cae_runtime.video.properties import lost_between, lost_tags
         from cae_runtime.video.reader import VideoSource
 
@@ -183,7 +183,7 @@ class _Work:
         return CleanedVideo(properties.width, properties.height, self._frames, self._repeated, tuple(sorted(dropped)))
 
     def _partial(self) -> Path:
-        """Return the name of what was done of the output; never that of the source."""
+        """Return the name for a partial output; never that of the source."""
         partial = partial_of(self._output)
         while partial.exists() and partial.samefile(self._path):
             partial = partial.with_suffix(f".partial{partial.suffix}")
@@ -191,7 +191,7 @@ class _Work:
 
 
 def _finished(sink: VideoSink) -> bool:
-    """End the file, also when Ctrl-C is pressed meanwhile; return whether it was not."""
+    """Finish the file even if Ctrl-C is pressed meanwhile; return whether it was not pressed."""
     with ThreadPoolExecutor(1, "cae-finish") as pool:
         ending = pool.submit(sink.finish)
         try:

@@ -1,4 +1,4 @@
-"""A video file, written: frames encoded, packets of sound and subtitles as they came."""
+"""Writes a video file: encodes frames, and copies packets of sound and subtitles."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from cae_runtime.video.reader import VideoSource, is_cover
 
 DEFAULT_CRF: Final = {"h264": 18, "h265": 20, "vp9": 24, "av1": 24}
 _ENCODERS: Final = {"h264": "libx264", "h265": "libx265", "vp9": "libvpx-vp9", "av1": "libsvtav1"}
-# Quick ones, so that the processor is left to the network: at the same crf the files are hardly larger.
+# Fast presets leave the CPU to the network; at the same crf the files are hardly larger.
 _OPTIONS: Final = {
     "h264": {"preset": "veryfast"},
     "h265": {"preset": "fast", "x265-params": "log-level=none"},
@@ -54,16 +54,16 @@ class VideoSink:
 
     Args:
         path: where; its name does not tell the format.
-        suffix: of the name that it will have, such as `.mp4`.
+        suffix: of its final name, such as `.mp4`.
         source: the open video, whose properties are known.
-        coding: codec (without one the format's first), quality (without one a loss that is hard to see), chroma.
+        coding: codec (default: the format's first), quality (default: losses are hard to see), chroma.
 
     Attributes:
-        dropped: what of the source is not in the file, as far as that is known while it is written.
+        dropped: what the file lacks of the source, as far as known while writing.
 
     Raises:
         UsageError: this PyAV cannot write the codec.
-        VideoError: the frames are too small for the codec, the format does not hold the sound, or the file cannot be
+        VideoError: the frames are too small for the codec, the format does not support the sound, or the file cannot be
             written.
     """
 
@@ -79,7 +79,7 @@ class VideoSink:
         self._size = self._possible_size(codec)
         self._reformatter = VideoReformatter()
         self._durations: dict[int, int] = {}
-        self._least: dict[int, int] = {}  # by stream: the decoding time that its next packet has at least
+        self._least: dict[int, int] = {}  # by stream: the earliest decoding time of its next packet
         self._last = -(2**62)
         options = {"movflags": "+faststart"} if self._format in (MP4, MOV) else {}
         if options and any(key.lower().startswith("com.") for key in source.container.metadata):
@@ -129,7 +129,7 @@ class VideoSink:
         return stream
 
     def _chosen_layout(self, codec: str, wanted: str | None) -> str:
-        """Return the pixel format to write: the source's chroma, of RGB that which all players take."""
+        """Return the pixel format to write: the source's chroma resolution, or yuv420p for RGB."""
         properties, possible = self._properties, PIXEL_FORMATS[codec]
         if wanted is not None:
             return wanted
@@ -140,10 +140,10 @@ class VideoSink:
         return "yuv420p"
 
     def _possible_size(self, codec: str) -> tuple[int, int]:
-        """Return width and height to write: some encoders take none that the chroma does not divide.
+        """Return width and height to write: some encoders need multiples of the chroma subsampling.
 
         Raises:
-            VideoError: the frames are smaller than what the encoder takes.
+            VideoError: the frames are too small for the encoder.
         """
         size = self._properties.width, self._properties.height
         least = SMALLEST[codec]
@@ -163,7 +163,7 @@ class VideoSink:
         return written
 
     def _add_copy(self, stream: Stream) -> Stream | None:
-        """Make room for a stream that is copied; None where that is not possible."""
+        """Add a stream that is copied; None if that is not possible."""
         if isinstance(stream, AttachmentStream):
             if self._format == MATROSKA:
                 self._container.add_attachment(stream.name or "", stream.mimetype or "", stream.data)
@@ -192,7 +192,7 @@ class VideoSink:
 
         Args:
             step: what was read.
-            pixels: uint8, shape (H, W, 3), BGR: the cleaned frame; None where the step has no frame.
+            pixels: uint8, shape (H, W, 3), BGR: the cleaned frame; None if the step has no frame.
 
         Raises:
             VideoError: it cannot be encoded or written.
@@ -209,7 +209,7 @@ class VideoSink:
             return
         least = self._least.get(packet.stream_index)
         if packet.dts is not None:
-            if least is not None and packet.dts < least:  # in a damaged file; no format takes it
+            if least is not None and packet.dts < least:  # in a damaged file; no format accepts it
                 packet.dts = least
                 packet.pts = None if packet.pts is None else max(packet.pts, least)
             self._least[packet.stream_index] = packet.dts + (self._format in (MP4, MOV))
@@ -251,7 +251,7 @@ class VideoSink:
             self._container.mux(packet)
 
     def finish(self) -> None:
-        """Write what the encoder still holds, and end the file so that it can be played.
+        """Flush the encoder, and finish the file so that it can be played.
 
         Raises:
             VideoError: it cannot be encoded or written.

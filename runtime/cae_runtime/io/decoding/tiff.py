@@ -1,4 +1,4 @@
-"""Whether the coded data of a TIFF is all there.
+"""Checks that the compressed data of a TIFF is complete.
 
 Of 8 bits and less OpenCV lets libtiff make RGBA, which leaves black what is missing and says so on stderr alone (see
 `messages`). LZW strips and tiles read as rows of 16-bit gray go another way, which raises an error: where something was
@@ -42,7 +42,7 @@ from cae_runtime.io.headers.tiff_kinds import (
     through_rgba,
 )
 
-_AT_ONCE: Final = 2**23  # bytes, coded or decoded: what stays in the cache
+_AT_ONCE: Final = 2**23  # bytes, compressed or decompressed, that stay in the cache
 _ROWS_MAX: Final = 2**16
 _WIDTH_MAX: Final = 2**19
 _LONG: Final = 4
@@ -60,13 +60,13 @@ def check(data: bytes, header: TiffHeader) -> None:
         )
     sizes = _sizes(header)
     starts, counts = (array[: len(sizes)] for array in (header.starts, header.counts))
-    if len(counts) == 0 and header.kind.compression == RAW:  # old writers left them out
+    if len(counts) == 0 and header.kind.compression == RAW:  # old programs left them out
         counts = sizes
     if len(counts) < len(sizes):
         raise ImageError(f"is damaged: the lengths of {len(counts)} of its {len(sizes)} strips or tiles are there")
     if (starts > len(data)).any() or (counts > len(data)).any() or (starts + counts > len(data)).any():
         raise ImageError("is truncated: the end of the TIFF is missing")
-    if int(counts.sum()) > max(len(data), 2 * int(sizes.sum())):  # equal tiles may share their bytes
+    if int(counts.sum()) > max(len(data), 2 * int(sizes.sum())):  # equal tiles may share their data
         raise ImageError("is damaged: its strips or tiles overlap")
     if header.kind.compression == RAW and (counts < sizes).any():
         raise ImageError("is damaged: parts of its TIFF data are missing")
@@ -119,7 +119,7 @@ def _number_of_parts(header: TiffHeader) -> int:
 
 
 def _sizes(header: TiffHeader) -> np.ndarray:
-    """Return how many bytes each strip or tile has when it is decoded."""
+    """Return the decoded size in bytes of each strip or tile."""
     kind, rows = header.kind, header.part_height
     across, down = -(-header.width // header.part_width), -(-header.height // rows)
     planes = kind.samples if kind.planes == SEPARATE else 1
@@ -130,7 +130,7 @@ def _sizes(header: TiffHeader) -> np.ndarray:
 
 
 def _size(header: TiffHeader, rows: int) -> int:
-    """Return how many bytes a strip or tile of so many rows has when it is decoded."""
+    """Return the decoded size in bytes of a strip or tile with this many rows."""
     kind = header.kind
     if kind.colors == YCBCR and kind.compression != JPEG:
         wide, high = kind.subsampling
@@ -182,10 +182,10 @@ def _decode(header: TiffHeader, parts: list[memoryview], size: int) -> bool:
 
 
 def _jpegs_are_whole(parts: Iterator[memoryview], tiff: TiffHeader) -> bool:
-    """Tell whether each part is a JPEG that misses nothing.
+    """Return whether each part is a complete JPEG.
 
     Raises:
-        ImageError: all of their scans together would take very long.
+        ImageError: decoding all of their scans would take very long.
     """
     pixels = 0
     for part in parts:

@@ -1,4 +1,4 @@
-"""Reads the TIFFs that OpenCV does not decode right, with tifffile and imagecodecs: the extra `tiff`."""
+"""Reads the TIFFs that OpenCV does not decode correctly, with the extra `tiff` (tifffile and imagecodecs)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ INSTALL: Final = "pip install 'cae-toolkit[tiff]' (in a checkout: pip install -e
 
 
 def is_installed() -> bool:
-    """Tell whether the extra is there."""
+    """Return whether the extra is installed."""
     try:
         import imagecodecs  # noqa: F401
         import tifffile  # noqa: F401
@@ -26,7 +26,7 @@ def is_installed() -> bool:
 
 
 def decode(data: bytes, header: TiffHeader) -> NDArray[Any]:
-    """Decode a TIFF of a kind that `read_by_tifffile` tells is read.
+    """Decode a TIFF of a kind that `read_by_tifffile` accepts.
 
     Args:
         data: the whole file.
@@ -46,7 +46,7 @@ def decode(data: bytes, header: TiffHeader) -> NDArray[Any]:
             page = file.pages.first
             samples = np.asarray(page.asarray(maxworkers=1))
             palette = page.colormap
-    except Exception as e:  # whatever a parser raises on a strange file
+    except Exception as e:  # the parser may raise anything on a strange file
         raise ImageError(f"cannot be decoded: its TIFF data is damaged ({type(e).__name__})") from e
     kind = header.kind
     if kind.samples > 1 and kind.planes == SEPARATE and samples.ndim == 3:
@@ -67,14 +67,14 @@ def decode(data: bytes, header: TiffHeader) -> NDArray[Any]:
 
 
 def _colors(samples: NDArray[Any], palette: NDArray[Any]) -> NDArray[Any]:
-    """Return BGR of indices into a palette, shape (3, colors), of 16 bits, or of 8 in files that know no better."""
+    """Convert palette indices to BGR. The palette has shape (3, colors) and 16 bits; some files fill only 8 of them."""
     table = (palette >> 8 if palette.max() > 255 else palette).astype(np.uint8)
     colors: NDArray[Any] = table[::-1].T[samples]
     return colors
 
 
 def _over_range(samples: NDArray[Any], bits: int) -> NDArray[Any]:
-    """Spread values of 0..2^bits-1 over uint8 (to its ends) or uint16 (shifted, as OpenCV does it)."""
+    """Scale values of 0..2^bits-1 to the full range of uint8, or to uint16 by a shift, as OpenCV does."""
     if bits <= 8:
         spread: NDArray[Any] = np.round(samples * (255 / (2**bits - 1))).astype(np.uint8)
         return spread

@@ -1,6 +1,6 @@
-"""Whether a strip or tile of a TIFF decodes to as many bytes as it should: too many are damage as too few are.
+"""Checks that a strip or tile of a TIFF decodes to the expected number of bytes: neither fewer nor more.
 
-libtiff stops where a strip is full and says nothing of the rest.
+libtiff stops when a strip is full and ignores the rest.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ _PADDING: Final = b"\0\x80"
 
 
 def has_length(part: memoryview, compression: int, least: int, most: int, fill_order: int) -> bool:
-    """Tell whether a strip or tile is whole.
+    """Return whether a strip or tile is complete.
 
     Args:
-        part: its coded bytes.
+        part: its compressed bytes.
         compression: a key of `CHECKED`.
-        least: how many bytes of it are seen.
-        most: how many it may decode to; more than `least` where the last strip is stored with all of its rows.
-        fill_order: 2 where the bits of each byte are reversed, else 1.
+        least: how many of its decoded bytes are visible.
+        most: the most bytes it may decode to; more than `least` if the last strip is stored with all of its rows.
+        fill_order: 2 if the bits of each byte are reversed, otherwise 1.
     """
     coded = bytes(part).translate(REVERSED) if fill_order == 2 else part
     return CHECKED[compression](coded, least, most)
 
 
 def _inflates(coded: bytes | memoryview, least: int, most: int) -> bool:
-    """Tell whether a zlib stream has an end, its checksum is right and its length is between two numbers."""
+    """Return whether a zlib stream is complete, has a correct checksum and a length within two limits."""
     stream, length = zlib.decompressobj(), 0
     try:
         for at in range(0, len(coded), _AT_ONCE):
@@ -48,7 +48,7 @@ def _inflates(coded: bytes | memoryview, least: int, most: int) -> bool:
 
 
 def _unpacks(coded: bytes | memoryview, least: int, most: int) -> bool:
-    """Tell whether runs (PackBits) end at one of two lengths, with nothing but padding behind."""
+    """Return whether PackBits data ends at one of two lengths, followed by nothing but padding."""
     at = length = 0
     for wanted in (least, most):
         while length < wanted and at < len(coded):

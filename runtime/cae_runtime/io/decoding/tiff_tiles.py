@@ -1,6 +1,6 @@
-"""Uncompressed tiles of a TIFF, put together to strips.
+"""Converts uncompressed tiles of a TIFF to strips.
 
-OpenCV calls uncompressed tiles of 8 bits and less damaged, unless their bytes are a multiple of 1024.
+OpenCV rejects uncompressed tiles of 8 bits and less unless their size in bytes is a multiple of 1024.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _STRIP_BYTES: Final = 2**20
 
 
 def as_strips(data: bytes, header: TiffHeader) -> bytes:
-    """Return a TIFF of uncompressed tiles as one with strips.
+    """Convert a TIFF of uncompressed tiles to one with strips.
 
     Args:
         data: the whole file, which `cae_runtime.io.decoding.tiff.check` took; of at most 8 bits a sample.

@@ -1,4 +1,4 @@
-"""What the first directory of a TIFF says of the picture."""
+"""The header of TIFF files: their first directory."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ _RAW: Final = "is a camera's raw file, which is not read: develop it to a 16-bit
 
 @dataclass(frozen=True, kw_only=True)
 class TiffHeader(Header):
-    """What a TIFF says of itself.
+    """The header of a TIFF.
 
     Attributes:
         kind: what decides how it is decoded.
         part_width: width of a tile or strip in pixels.
         part_height: its height; the last strip may have fewer rows.
         tiled: it has tiles, not strips.
-        starts: offset of the coded data of each tile or strip.
-        counts: how many bytes each has; empty where the file does not say.
-        fill_order: 2 where the bits of each byte are reversed, else 1.
-        jpeg_tables: what the JPEGs in the tiles or strips share.
+        starts: offset of the compressed data of each tile or strip.
+        counts: compressed size of each in bytes; empty if the file does not say.
+        fill_order: 2 if the bits of each byte are reversed, otherwise 1.
+        jpeg_tables: tables that the JPEGs in the tiles or strips share.
     """
 
     kind: Kind
@@ -84,7 +84,7 @@ def read(data: bytes) -> TiffHeader:
 
 
 def with_unspecified_samples(data: bytes | bytearray) -> bytes:
-    """Return a TIFF in which the samples beyond the colors are not said to be alpha."""
+    """Return a TIFF in which extra samples are not declared as alpha."""
     changed = bytearray(data)
     entry = directory(changed).get(EXTRA_SAMPLES)
     if entry:
@@ -94,7 +94,7 @@ def with_unspecified_samples(data: bytes | bytearray) -> bytes:
 
 
 def _check_directory(page: Directory) -> None:
-    """Refuse what must not be taken for one plain image."""
+    """Refuse files that are not a single plain image."""
     tags = [entry.tag for entry in page.entries]
     twice = [tag for tag in sorted(_STRUCTURE) if tags.count(tag) > 1]
     if twice:
@@ -138,6 +138,6 @@ def _kind(page: Directory, tiled: bool, part_pixels: int) -> Kind:
 
 
 def _rows_announced(page: Directory, height: int) -> int:
-    """Return for how many rows a decoder sets memory aside: more than `height` where a strip claims more."""
+    """Return for how many rows a decoder allocates memory: more than `height` if a strip claims more."""
     rows = page.number(ROWS_PER_STRIP, height)
     return height if rows == 2**32 - 1 else rows

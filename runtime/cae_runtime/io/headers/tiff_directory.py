@@ -1,4 +1,4 @@
-"""The directories of a TIFF, which an EXIF block is too: every entry, with its values where they can be read."""
+"""The directories of TIFFs, and of EXIF blocks, which are TIFFs too: all entries with their values."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ LETTERS: Final = {
 RATIONALS: Final = {5, 10}
 _TEXT: Final = {2, 7}
 _WHOLE: Final = {1, 3, 4, 13, 16, 18}  # unsigned
-_NUMBERS_MAX: Final = 2**16  # of one tag; longer ones are taken as arrays
-# What reading a file whose numbers lead nowhere may raise.
+_NUMBERS_MAX: Final = 2**16  # values of one tag; longer ones are read as arrays
+# Exceptions from reading a file with invalid offsets.
 DAMAGED: Final = (struct.error, IndexError, OverflowError, ValueError, KeyError)
 
 
@@ -31,8 +31,7 @@ class Entry:
         tag: the tag's number.
         kind: the type's number, 1 BYTE to 18 IFD8.
         count: how many values there are (bytes of text).
-        data: the values as they stand in the file; shorter than they should be where the file ends before, and empty
-            where the type is unknown.
+        data: the bytes of the values; shorter than `count` says if the file is truncated, empty if the type is unknown.
         order: `<` or `>`.
     """
 
@@ -43,7 +42,7 @@ class Entry:
     order: str
 
     def numbers(self) -> tuple[int | float, ...]:
-        """Return the values; of a rational its numerator and denominator in turn, of text its bytes.
+        """Return the values: for a rational its numerator and denominator, for text its bytes.
 
         Raises:
             struct.error: the file ends before them.
@@ -63,8 +62,8 @@ class Directory:
     """A directory of a TIFF.
 
     Attributes:
-        entries: in the order of the file; a damaged or hostile file may have a tag twice.
-        following: offset of the next directory, 0 where there is none.
+        entries: in file order; a damaged or hostile file may contain a tag twice.
+        following: offset of the next directory, 0 if there is none.
     """
 
     entries: tuple[Entry, ...]
@@ -74,11 +73,11 @@ class Directory:
         return any(entry.tag == tag for entry in self.entries)
 
     def get(self, tag: int) -> Entry | None:
-        """Return the first entry of a tag, None where there is none."""
+        """Return the first entry of a tag, None if there is none."""
         return next((entry for entry in self.entries if entry.tag == tag), None)
 
     def number(self, tag: int, default: int) -> int:
-        """Return the first value of a tag as an integer, `default` where there is none.
+        """Return the first value of a tag as an integer, `default` if there is none.
 
         Raises:
             struct.error: the file ends before it.
@@ -93,11 +92,11 @@ class Directory:
         return default if entry is None else tuple(map(int, entry.numbers()))
 
     def array(self, tag: int) -> NDArray[Any]:
-        """Return all values of a tag of whole numbers, however many, as an unsigned array; none where it is missing.
+        """Return all values of an integer tag as an unsigned array; empty if it is missing.
 
         Raises:
             ValueError: the file ends before them.
-            KeyError: they are no whole numbers.
+            KeyError: they are not whole numbers.
         """
         entry = self.get(tag)
         if entry is None:
@@ -119,7 +118,7 @@ def directory(data: bytes | bytearray, offset: int | None = None) -> Directory:
     """Read a directory of a TIFF or of an EXIF block.
 
     Args:
-        data: the whole file; of a bytearray, the data of the entries can be changed.
+        data: the whole file; if it is a bytearray, the data of the entries can be changed.
         offset: where the directory is; None is the first one.
 
     Raises:
@@ -144,5 +143,5 @@ def directory(data: bytes | bytearray, offset: int | None = None) -> Directory:
 
 
 def size_of(kind: int) -> int:
-    """Return the bytes of one value of a type, 0 of an unknown type."""
+    """Return the size of one value of a type in bytes, 0 for an unknown type."""
     return struct.calcsize("<" + LETTERS[kind]) * (1 + (kind in RATIONALS)) if kind in LETTERS else 0

@@ -1,4 +1,4 @@
-"""Which kinds of TIFF OpenCV was shown to decode right; `tests/runtime/test_tiff.py` compares it with tifffile."""
+"""Kinds of TIFF that OpenCV decodes correctly; `tests/runtime/test_tiff.py` compares it with tifffile."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ RAW, CCITT, GROUP_3, GROUP_4, LZW, JPEG, DEFLATE, PACKBITS, OLD_DEFLATE = 1, 2, 
 WHITE_ZERO, BLACK_ZERO, RGB, PALETTE, CMYK, YCBCR = 0, 1, 2, 3, 5, 6
 UNSIGNED: Final = 1
 CONTIGUOUS, SEPARATE = 1, 2
-PREDICTED: Final = frozenset({LZW, DEFLATE, OLD_DEFLATE})  # what a predictor goes with
+PREDICTED: Final = frozenset({LZW, DEFLATE, OLD_DEFLATE})  # compressions that support a predictor
 HORIZONTAL: Final = 2
 NO_ALPHA, PREMULTIPLIED, ALPHA = 0, 1, 2
 _BYTES: Final = frozenset({RAW, LZW, DEFLATE, OLD_DEFLATE, PACKBITS})
 _SUBSAMPLINGS: Final = frozenset({(1, 1), (1, 2), (2, 1), (2, 2), (4, 1), (4, 2), (4, 4)})
-_SCANLINES: Final = 2**30 * 95 // 100  # bytes of one strip from which on OpenCV reads rows, and turns nothing
+_SCANLINES: Final = 2**30 * 95 // 100  # bytes of a strip from which on OpenCV reads row by row and ignores orientation
 
 COLORS: Final = {
     WHITE_ZERO: "gray with white as zero",
@@ -51,27 +51,27 @@ COMPRESSIONS: Final = {
 }
 
 
-# What imagecodecs decodes into room of a given size; other images in a TIFF could be of any size.
+# Compressions that imagecodecs decodes into a buffer of known size; other embedded images could have any size.
 _BY_IMAGECODECS: Final = _BYTES | {CCITT, GROUP_3, GROUP_4, JPEG, 34925, 50000}
 
 
 @dataclass(frozen=True)
 class Kind:
-    """What decides whether a TIFF is decoded right.
+    """The properties that decide whether a TIFF is decoded correctly.
 
     Attributes:
         colors: photometric interpretation, a key of COLORS or another number.
-        bits: bits a sample.
-        samples: samples a pixel.
-        planes: CONTIGUOUS, or SEPARATE for one plane a sample.
+        bits: bits per sample.
+        samples: samples per pixel.
+        planes: CONTIGUOUS, or SEPARATE for one plane per sample.
         compression: a key of COMPRESSIONS or another number.
         predictor: 1 for none, HORIZONTAL, 3 for floating point.
         values: sample format: UNSIGNED, 2 for signed, 3 for floating point, ...
-        extra: what the samples beyond gray or RGB are: NO_ALPHA (unspecified), PREMULTIPLIED, ALPHA.
+        extra: the kinds of samples beyond gray or RGB: NO_ALPHA (unspecified), PREMULTIPLIED, ALPHA.
         orientation: 1..8.
-        tile_bytes: bytes of a tile, 0 where it has strips.
-        part_bytes: bytes that decoding a strip or tile takes.
-        subsampling: how many pixels share a color, across and down; of YCbCr only.
+        tile_bytes: bytes of a tile, 0 if it has strips.
+        part_bytes: decoded bytes of a strip or tile.
+        subsampling: how many pixels share a color, horizontally and vertically; for YCbCr only.
     """
 
     colors: int
@@ -114,7 +114,7 @@ class Kind:
 
 @dataclass(frozen=True)
 class Row:
-    """Kinds that OpenCV decodes right: every combination of what is listed."""
+    """Kinds that OpenCV decodes correctly: every combination of the listed values."""
 
     name: str
     colors: frozenset[int]
@@ -147,17 +147,17 @@ READ_BY_OPENCV: Final = (
 
 
 def through_rgba(kind: Kind) -> bool:
-    """Tell whether OpenCV lets libtiff make 8-bit RGBA of it, which says nothing of data that is missing."""
+    """Return whether OpenCV lets libtiff convert it to 8-bit RGBA, which does not report missing data."""
     return kind.bits <= 8
 
 
 def read_as_strips(kind: Kind) -> bool:
-    """Tell whether OpenCV is given strips in place of its tiles, see `cae_runtime.io.decoding.tiff_tiles`."""
+    """Return whether its tiles are converted to strips for OpenCV, see `cae_runtime.io.decoding.tiff_tiles`."""
     return kind.tile_bytes > 0 and kind.compression == RAW and through_rgba(kind)
 
 
 def read_by_opencv(kind: Kind) -> bool:
-    """Tell whether OpenCV was shown to decode a kind of TIFF right."""
+    """Return whether OpenCV decodes a kind of TIFF correctly."""
     row = any(
         kind.colors in row.colors
         and kind.bits in row.bits
@@ -196,7 +196,7 @@ def read_by_tifffile(kind: Kind) -> bool:
 
 
 def summary() -> str:
-    """Return what is read without an extra, in words, as README says it."""
+    """Return in words which TIFFs are read without an extra, for the documentation."""
     names = list(dict.fromkeys(row.name for row in READ_BY_OPENCV))
     how = [COMPRESSIONS[each] for each in (RAW, LZW, DEFLATE, PACKBITS, JPEG, CCITT)]
     return f"{', '.join(names[:-1])} and {names[-1]}, with {', '.join(how[:-1])} or {how[-1]}"

@@ -1,4 +1,4 @@
-"""The chunks of a WebP, and what they say of the picture."""
+"""The header of WebP files: their chunks."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ def is_cut_off(file: BinaryIO, size: int) -> bool | None:
         file.seek(position)
         head = file.read(8)
         length = int.from_bytes(head[4:], "little")
-        if head[:4] != SIGNATURE or not length:  # a recorder that was switched off has not filled it in
+        if head[:4] != SIGNATURE or not length:  # a recorder that lost power has not filled it in
             return False if known else None
         position += 8 + length + length % 2
         known = True

@@ -44,14 +44,14 @@ def is_cut_off(path: Path) -> bool | None:
 
 
 def holes_in(path: Path, parts_max: int) -> list[int]:
-    """Return the positions where a part should begin and none does, in rising order.
+    """Return the positions where a part should begin but does not, in increasing order.
 
     In Matroska these are all, and the blocks whose flags are damaged; in the other formats it is the first one. MP4 and
     MOV have one table of all frames: holes between their boxes matter only if the file is fragmented.
 
     Args:
         path: the file.
-        parts_max: how many parts are looked at; each is a seek and a read.
+        parts_max: how many parts to read at most; each needs a seek and a read.
 
     Raises:
         OSError: the file cannot be read.

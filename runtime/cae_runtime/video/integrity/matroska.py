@@ -86,7 +86,7 @@ def holes_in(file: BinaryIO, size: int, parts_max: int) -> list[int]:
 
 
 def _next_cluster(file: BinaryIO, position: int, end: int) -> int:
-    """Return where the next cluster begins, `end` where none does."""
+    """Return where the next cluster begins, `end` if there is none."""
     sign = _CLUSTER.to_bytes(4, "big")
     while position < end:
         file.seek(position)

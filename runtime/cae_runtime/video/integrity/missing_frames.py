@@ -1,4 +1,4 @@
-"""What of a video file is missing: its end, or parts in between, by what its container announces."""
+"""Finds out what a video file lacks according to its container: its end, or parts in between."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from av.video.stream import VideoStream
 from cae_runtime.video.integrity.containers import holes_in, is_cut_off
 from cae_runtime.video.integrity.sample_tables import Hidden, hidden_frames
 
-_END_MAX: Final = 1.0  # seconds by which the last packet may end before the file's own duration
+_END_MAX: Final = 1.0  # seconds by which the last packet may end before the stated duration
 _GAP_MIN: Final = 0.01  # seconds: times are rounded to milliseconds
 _PARTS_MAX: Final = 100_000  # of a file that are looked at, and so many more a packet:
 _PARTS_A_PACKET: Final = 8
@@ -24,7 +24,7 @@ _WITHOUT_GAPS: Final = {"video", "audio"}  # kinds of streams; subtitles pause
 
 
 class Extent:
-    """From when to when the packets of a file go, and where the times between them jump."""
+    """The time range of a file's packets, and the jumps in their times."""
 
     def __init__(self) -> None:
         self._ends: dict[int, float] = defaultdict(float)  # in seconds, of each stream
@@ -34,7 +34,7 @@ class Extent:
         self._gaps: dict[int, list[tuple[int, int, float]]] = defaultdict(list)  # from and to in bytes, seconds
 
     def note(self, packet: Packet[Any]) -> None:
-        """Take the next packet into account."""
+        """Record the next packet."""
         if packet.size and not packet.is_discard:
             self._shown[packet.stream.index] += 1
         time = packet.pts if packet.pts is not None else packet.dts
@@ -50,7 +50,7 @@ class Extent:
         self._ends[number] = max(self._ends[number], (time + (packet.duration or 0)) * unit)
 
     def missing(self, path: Path, container: InputContainer, video: VideoStream) -> str:
-        """Return what of a file is missing, to follow its name; empty where nothing is. All packets were noted."""
+        """Return what a file lacks, to follow its name; empty if complete. All packets must have been recorded."""
         try:
             cut = is_cut_off(path)
             holes = [] if cut else holes_in(path, _PARTS_MAX + _PARTS_A_PACKET * sum(self._packets.values()))
@@ -84,7 +84,7 @@ class Extent:
         return f"is damaged: {fewer} of its {video.frames} frames are missing" if fewer > 0 else ""
 
     def _lost(self, stream: Stream, holes: list[int]) -> float:
-        """Return how many seconds of a stream are missing where the file has holes, and at its end."""
+        """Return how many seconds of a stream are missing in gaps of the file and at its end."""
         if stream.type not in _WITHOUT_GAPS or stream.index not in self._ends:
             return 0.0
         gaps = self._gaps[stream.index]
@@ -102,7 +102,7 @@ def _whole(container: InputContainer, matroska: bool) -> float:
 
 
 def _own_end(stream: Stream) -> float:
-    """Return when a stream should end, in seconds; 0 where the file does not tell."""
+    """Return when a stream should end, in seconds; 0 if the file does not say."""
     if stream.duration is not None and stream.time_base is not None:
         return float(((stream.start_time or 0) + stream.duration) * stream.time_base)
     told = next((value for key, value in stream.metadata.items() if key.upper().startswith("DURATION")), "")
