@@ -24,7 +24,7 @@ from cae_export.report_text import part_table, table
 from cae_shared.command import require_address_space
 from cae_shared.logs import log_to_stderr
 from cae_shared.signals import interruptible
-from cae_shared.text import printable, shell_word
+from cae_shared.text import printable, shell_word, with_option
 
 if TYPE_CHECKING:
     from cae_export.exporter import ExportOptions, Precision
@@ -190,5 +190,6 @@ def main() -> None:
 
 
 def _fail(error: Exception, code: int) -> None:
-    sys.stderr.write(f"{printable(f'cae-export: {error}')}\n")
+    names = {parameter.name or "" for parameter in typer.main.get_command(app).params}
+    sys.stderr.write(f"{printable(f'cae-export: {with_option(str(error), names)}')}\n")
     sys.exit(code)

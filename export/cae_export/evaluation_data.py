@@ -61,7 +61,7 @@ def find(model: LoadedModel, data: str | None, patch: int = PATCH, data_dir: str
                 split = load(replace(config, data=names))
         except CaeTrainError as e:
             own = "" if data is not None else "the data that the model names: "
-            raise UsageError(f"{own}{e}{'' if data is not None else '; name other data with --data'}") from e
+            raise UsageError(f"{own}{e}{'' if data is not None else '; name other data'}") from e
         files = [name for name in names if name not in DATASETS or DATASETS[name].find is not None]
         folders = [config.data_dir if name in DATASETS else name for name in files]
         place = f" ({', '.join(str(Path(folder).resolve()) for folder in folders)})" if folders else ""
@@ -115,7 +115,7 @@ def good_pictures(model: LoadedModel, data: str | None, data_dir: str | None = N
             given = load(replace(config, data=(data,))) if data is not None else Split()
     except CaeTrainError as e:
         why = "" if data is not None else "the threshold needs good pictures: "
-        raise UsageError(f"{why}{e}{'' if data is not None else '; name a folder of them with --data'}") from e
+        raise UsageError(f"{why}{e}{'' if data is not None else '; name a folder of them as data'}") from e
     if data is None:
         others = trained.validation
         return Good(_usual(trained.train), others, f"{len(others)} held-out images of {own}")
@@ -124,14 +124,14 @@ def good_pictures(model: LoadedModel, data: str | None, data_dir: str | None = N
         known, others = every[1::2], every[::2]
         source = f"{len(others)} images of {Path(data).name}"
         note = (
-            f"{own} is not here: {len(known)} of the images named with --data stand in for it, and whether the others "
+            f"{own} is not here: {len(known)} of the images named as data stand in for it, and whether the others "
             "were trained on could not be checked"
         )
         return Good(_usual(known or others), others, source, note)
     seen = {_digest(image) for image in trained.train}
     others = [image for image in every if _digest(image) not in seen]
     if not others:
-        raise UsageError(f"--data {data!r} has only images that the model was trained on: others are needed")
+        raise UsageError(f"data {data!r} has only images that the model was trained on: others are needed")
     return Good(_usual(trained.train), others, f"{len(others)} images of {Path(data).name}")
 
 

@@ -20,8 +20,32 @@ class ImageTypeError(ImageError, TypeError):
     """An image is not a NumPy array, or has an unsupported dtype."""
 
 
+class ImageFormatError(ImageError):
+    """The format of the output cannot hold the image.
+
+    Attributes:
+        other: suffix of a format that can, such as `.png`.
+    """
+
+    def __init__(self, reason: str, other: str = ".png") -> None:
+        super().__init__(reason)
+        self.other = other
+
+
 class VideoError(CaeRuntimeError):
     """One video cannot be read, processed or written; the others can."""
+
+
+class VideoFormatError(VideoError):
+    """The format of the output cannot hold the video.
+
+    Attributes:
+        other: suffix of a format that can, such as `.mkv`.
+    """
+
+    def __init__(self, reason: str, other: str = ".mkv") -> None:
+        super().__init__(reason)
+        self.other = other
 
 
 class VideoNotFoundError(VideoError, FileNotFoundError):

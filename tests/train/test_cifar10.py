@@ -136,7 +136,7 @@ def test_the_download(serve: Serve, tmp_path: Path, capfd: pytest.CaptureFixture
 def one_line(caught: pytest.ExceptionInfo[DataError], *parts: str) -> None:
     message = str(caught.value)
     assert "\n" not in message
-    for part in (*parts, "--data-dir", FOLDER):
+    for part in (*parts, "data_dir", FOLDER):
         assert part in message
 
 

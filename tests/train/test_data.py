@@ -107,7 +107,7 @@ def test_too_few_images(count: int, tmp_path: Path) -> None:
 def test_a_source_that_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "file.png").touch()
     for source in ("imagenet", str(tmp_path / "file.png")):
-        with pytest.raises(DataError, match=f"--data '{source}' is no folder and no data set: choose cifar10"):
+        with pytest.raises(DataError, match=f"data '{source}' is no folder and no data set: choose cifar10"):
             load(TrainConfig(data=(source,)))
 
 
@@ -157,8 +157,8 @@ def test_a_photograph_in_two_sources_is_in_one_part_of_the_split(tmp_path: Path)
     split = load(TrainConfig(data=(str(folder / "below"), str(folder))))
     colors = [int(image[0, 0, 1]) for image in split.train + split.validation]
     assert sorted(colors) == [*range(6), *range(100, 106)]
-    assert "left out 6 images that another --data has" in split.notes[0]
-    with pytest.raises(DataError, match="only images that another --data has"):
+    assert "left out 6 images that other data have" in split.notes[0]
+    with pytest.raises(DataError, match="only images that other data have"):
         load(TrainConfig(data=(str(folder), str(folder / "below"))))
 
 

@@ -122,7 +122,7 @@ def test_specs(spec: str, wanted: object) -> None:
 def test_bad_specs_are_one_line_with_the_valid_ones(spec: str, reason: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse(spec)
-    assert str(caught.value).startswith(f"--degrade {spec!r}: ")
+    assert str(caught.value).startswith(f"degrade {spec!r}: ")
     assert reason in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -274,7 +274,7 @@ def test_speckle_is_a_share_of_the_value(sigma: float, value: float, seed: int) 
 
 @pytest.mark.parametrize("specs", [("none", "gaussian:5"), ("gaussian:5", "none"), ("none", "none")])
 def test_none_goes_alone(specs: tuple[str, ...]) -> None:
-    with pytest.raises(ConfigError, match=r"^--degrade 'none' goes alone: leave it out beside others$"):
+    with pytest.raises(ConfigError, match=r"^degrade 'none' goes alone: leave it out beside others$"):
         parse_chain(specs)
     assert parse_chain(["none,gaussian:5", "blur:1"])  # as an alternative it has a meaning
 

@@ -284,7 +284,7 @@ def test_a_diverging_run_stops_with_one_line(
         return (output - clean).abs().mean() * (math.nan if calls > 30 * epoch - 4 else 1)
 
     monkeypatch.setattr(cae_train.training.module, "loss_of", lambda *_, **__: explode)
-    with pytest.raises(TrainingError, match=f"diverged in epoch {epoch}: the loss is nan; a smaller --lr") as caught:
+    with pytest.raises(TrainingError, match=f"diverged in epoch {epoch}: the loss is nan; a smaller lr") as caught:
         run(settings(epochs=9), tmp_path / "run")
     assert "\n" not in str(caught.value)
     assert (str(tmp_path / "run" / "model.pt") in str(caught.value)) is kept
@@ -298,7 +298,7 @@ def test_a_learning_rate_far_too_high_is_told_from_a_run_that_works(
     settings: Settings, run: Run, tmp_path: Path
 ) -> None:
     config = settings(lr=1.0, grad_clip=1e6, loss="mse", epochs=9)
-    with pytest.raises(TrainingError, match=r"diverged in epoch 1: the loss is .*; a smaller --lr"):
+    with pytest.raises(TrainingError, match=r"diverged in epoch 1: the loss is .*; a smaller lr"):
         run(config, tmp_path / "run")
 
 
@@ -316,7 +316,7 @@ def test_a_disk_that_fills_up_while_training(
 def test_memory_that_does_not_suffice_is_said_plainly(
     settings: Settings, run: Run, tmp_path: Path, stop_at: StopAt
 ) -> None:
-    with pytest.raises(TrainingError, match="out of memory; a smaller --batch needs less"):
+    with pytest.raises(TrainingError, match="out of memory; a smaller batch needs less"):
         run(settings(), tmp_path / "run", callbacks=[stop_at(1, torch.OutOfMemoryError("out of memory"))])
 
 
@@ -335,11 +335,11 @@ def test_every_loss_and_no_average(settings: Settings, run: Run, tmp_path: Path)
 def test_settings_that_do_not_fit_train_nothing(settings: Settings, run: Run, tmp_path: Path) -> None:
     out = tmp_path / "run"
     for changes, reason in [
-        ({"loss": "bce"}, "--loss bce"),
+        ({"loss": "bce"}, "loss bce"),
         ({"arch": "unet", "model": {}}, "unknown architecture 'unet'"),
         ({"model": {"depth": 3}}, "no model option 'depth'"),
         ({"degrade": ("gaussian:abc",)}, "gaussian:abc"),
-        ({"epochs": 0}, "--epochs is 0"),
+        ({"epochs": 0}, "epochs is 0"),
     ]:
         with pytest.raises(ConfigError, match=reason):
             run(settings(**changes), out)
@@ -359,7 +359,7 @@ def test_settings_that_do_not_fit_train_nothing(settings: Settings, run: Run, tm
     ],
 )
 def test_hardware_that_is_refused_is_one_line(hardware: Hardware, settings: Settings, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"--accelerator \w+ --devices \w+ --strategy \w+: .+") as caught:
+    with pytest.raises(ConfigError, match=r"accelerator \w+, devices \w+, strategy \w+: .+") as caught:
         train(settings(), tmp_path / "run", hardware=hardware)
     assert "\n" not in str(caught.value)
 

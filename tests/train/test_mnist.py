@@ -100,7 +100,7 @@ def test_the_official_files_are_those_that_everyone_has() -> None:
 @pytest.mark.parametrize("packed", [False, True])
 def test_the_other_data_set_of_the_same_names_is_refused(packed: bool, tmp_path: Path) -> None:
     write(tmp_path, FILES[1], packed)
-    with pytest.raises(DataError, match=r"Fashion-MNIST: .*train-images-idx3-ubyte(\.gz)? is of MNIST: say --data"):
+    with pytest.raises(DataError, match=r"Fashion-MNIST: .*train-images-idx3-ubyte(\.gz)? is of MNIST: name mnist"):
         TINY_FASHION.load(tmp_path)
     write(tmp_path / "FashionMNIST" / "raw", FILES[2])
     assert TINY_FASHION.load(tmp_path)[0][0].tobytes() != TINY_MNIST.load(tmp_path)[0][0].tobytes()
@@ -205,7 +205,7 @@ def test_a_download_of_another_checksum_leaves_nothing(serve: Serve, tmp_path: P
     offered = serve(packed_files())
     with pytest.raises(DataError, match="hash") as caught:
         replace(offered, packed=dict.fromkeys(COUNTS, "0" * 32)).load(tmp_path / "data")
-    for part in (offered.url, "--data-dir", TRAIN):
+    for part in (offered.url, "data_dir", TRAIN):
         assert part in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not [path for path in (tmp_path / "data").rglob("*") if path.is_file()]
@@ -312,10 +312,10 @@ def test_channels_of(both: str) -> None:
     assert channels("mnist") == channels("mnist", "fashion-mnist") == channels("photos", channels=1) == 1
     assert channels("mnist", "cifar10") == channels("photos") == channels("mnist", channels=3) == 3
     for option in ("gray", "jitter"):
-        with pytest.raises(ConfigError, match=rf"--{option} is 0\.5: gray images have no colors"):
+        with pytest.raises(ConfigError, match=rf"{option} is 0\.5: gray images have no colors"):
             channels("mnist", **{option: 0.5})
         assert channels("mnist", channels=3, **{option: 0.5}) == 3
-    with pytest.raises(ConfigError, match=r"--channels is 2: 1 \(gray\), 3 \(RGB\) or 0"):
+    with pytest.raises(ConfigError, match=r"channels is 2: 1 \(gray\), 3 \(RGB\) or 0"):
         TrainConfig(channels=2)
 
 
@@ -323,6 +323,6 @@ def test_weights_for_other_channels_are_refused(finished: Path) -> None:
     from tests.train.conftest import TINY_SKIP
 
     start = str(finished / "model.pt")
-    with pytest.raises(ConfigError, match="is a network for 3 channels, here they are 1: say --channels 3"):
+    with pytest.raises(ConfigError, match="is a network for 3 channels, here they are 1: set channels to 3"):
         initial_network(TrainConfig(data=("mnist",), model=TINY_SKIP, start=start))
     assert initial_network(TrainConfig(data=("mnist",), model=TINY_SKIP, start=start, channels=3)).channels == 3

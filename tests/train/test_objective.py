@@ -74,7 +74,7 @@ def test_the_blended_loss_weighs_pixels_as_the_runtime_blends_patches() -> None:
 
 
 def test_bce_needs_a_bounded_network() -> None:
-    with pytest.raises(ConfigError, match=r"--loss bce needs .*sigmoid"):
+    with pytest.raises(ConfigError, match=r"loss bce needs .*sigmoid"):
         loss_of("bce", build("skip"))
 
 

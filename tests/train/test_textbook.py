@@ -262,18 +262,18 @@ def test_a_depth_that_is_none_is_refused(settings: Settings, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"arch": "cae", "vgg16_weights": "x.pth"}, "--vgg16-weights x.pth: only --arch vgg16 has use for it"),
-        ({"arch": "vae", "quantize_aware": True}, "--quantize-aware knows nothing of this vae"),
+        ({"arch": "cae", "vgg16_weights": "x.pth"}, "vgg16_weights is x.pth: only the network vgg16 has use for it"),
+        ({"arch": "vae", "quantize_aware": True}, "quantize_aware knows nothing of this vae"),
         (
             {"arch": "cae", "model": {"up": "bilinear"}, "quantize_aware": True},
-            "--quantize-aware knows nothing of this cae",
+            "quantize_aware knows nothing of this cae",
         ),
         (
             {"arch": "vgg16", "model": {"unfreeze_after": 20}},
             "unfreeze_after is 20: 0 (never) or less than",
         ),
-        ({"arch": "vgg16", "vgg16_weights": "x", "start": "y"}, "--vgg16-weights and --start exclude each other"),
-        ({"arch": "stacked", "epochs": 3}, "--epochs is 3: stacked needs 4 or more"),
+        ({"arch": "vgg16", "vgg16_weights": "x", "start": "y"}, "vgg16_weights and start exclude each other"),
+        ({"arch": "stacked", "epochs": 3}, "epochs is 3: stacked needs 4 or more"),
         ({"arch": "skip", "model": {"depth": 3}}, "'skip' has no model option 'depth': it has widths"),
     ],
 )
@@ -374,5 +374,5 @@ def test_a_stage_holds_still_what_it_does_not_train() -> None:
 def test_networks_that_freeze_are_trained_in_one_process(cae_train: Command, photos: Path, tmp_path: Path) -> None:
     done = cae_train("--arch", "stacked", "--data", photos, "--accelerator", "cpu", "--devices", "2", cwd=tmp_path)
     assert done.returncode == 2
-    assert "is trained in one, say --devices 1" in done.stderr
+    assert "is trained in one: set devices to 1" in done.stderr
     assert not list(tmp_path.iterdir())

@@ -93,7 +93,7 @@ def test_vgg16_untrained_needs_no_weights() -> None:
     before = [parameter.clone() for parameter in network.parameters()]
     network.pretrain("", "nowhere")
     assert all(torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True))
-    with pytest.raises(ConfigError, match=r"pretrained is false, so --vgg16-weights weights\.pth has no use"):
+    with pytest.raises(ConfigError, match=r"pretrained is false, so vgg16_weights weights\.pth has no use"):
         network.pretrain("weights.pth", "nowhere")
 
 
@@ -146,7 +146,7 @@ def test_weights_of_vgg16_are_downloaded_with_their_checksum(
             network.pretrain("", str(tmp_path / "data"))
             assert torch.equal(next(network.encoder.parameters()), read_weights(weights)[0])
         else:
-            with pytest.raises(CheckpointError, match=r"could not be downloaded .* --vgg16-weights") as caught:
+            with pytest.raises(CheckpointError, match=r"could not be downloaded .* vgg16_weights") as caught:
                 network.pretrain("", str(tmp_path / "data"))
             assert "\n" not in str(caught.value)
             assert not list((tmp_path / "data").glob("*.pth"))

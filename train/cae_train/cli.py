@@ -10,7 +10,7 @@ import typer
 
 from cae_shared.command import require_address_space
 from cae_shared.signals import interruptible
-from cae_shared.text import printable, shell_word
+from cae_shared.text import printable, shell_word, with_option
 from cae_train.config import LOSSES, OPTIMIZERS, PRECISIONS, Hardware, TrainConfig, load_toml, model_options
 from cae_train.errors import CaeTrainError, CheckpointError, ConfigError, TrainingError
 
@@ -352,5 +352,6 @@ def main() -> None:
 
 
 def _fail(error: Exception, code: int) -> None:
-    sys.stderr.write(f"{printable(f'cae-train: {error}')}\n")
+    names = {parameter.name or "" for parameter in typer.main.get_command(app).params}
+    sys.stderr.write(f"{printable(f'cae-train: {with_option(str(error), names)}')}\n")
     sys.exit(code)

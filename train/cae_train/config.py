@@ -124,12 +124,12 @@ class TrainConfig:
         _require(self.precision in PRECISIONS, "precision", self.precision, ", ".join(PRECISIONS))
         _require(self.epochs >= 0, "epochs", self.epochs, "0 or more")
         _require(1 <= self.batch <= 65_536, "batch", self.batch, "1 to 65536")
-        _require(self.epoch_crops >= self.batch, "epoch-crops", self.epoch_crops, f"at least one batch ({self.batch})")
+        _require(self.epoch_crops >= self.batch, "epoch_crops", self.epoch_crops, f"at least one batch ({self.batch})")
         _require(0 < self.lr <= 1, "lr", self.lr, "above 0, at most 1")
-        _require(0 <= self.weight_decay <= 1, "weight-decay", self.weight_decay, "0 to 1")
+        _require(0 <= self.weight_decay <= 1, "weight_decay", self.weight_decay, "0 to 1")
         _require(0 <= self.warmup < 1, "warmup", self.warmup, "0 to below 1, a share of all steps")
         _require(0 <= self.ema < 1, "ema", self.ema, "0 to below 1")
-        _require(self.grad_clip > 0, "grad-clip", self.grad_clip, "above 0")
+        _require(self.grad_clip > 0, "grad_clip", self.grad_clip, "above 0")
         _require(self.patience >= 0, "patience", self.patience, "0 (never) or more epochs")
         _require(0 <= self.seed < 2**32, "seed", self.seed, "0 to 4294967295")
 
@@ -212,7 +212,9 @@ def model_options(written: dict[str, Any], given: dict[str, Any], options: Seque
     for option in options:
         name, equals, value = option.partition("=")
         if not (name and equals and value):
-            raise ConfigError(f"--model {option!r}: NAME=VALUE is needed, as in --model code=64 (--list has the names)")
+            raise ConfigError(
+                f"model {option!r}: NAME=VALUE is needed, such as code=64 (cae-train --list has the names)"
+            )
         try:
             result[name] = tomllib.loads(f"value = {value}")["value"]
         except tomllib.TOMLDecodeError:
@@ -249,9 +251,9 @@ def _like(default: object, value: Any, option: str) -> Any:
 
 
 def _option(name: str) -> str:
-    return f"[{name}]" if name in TABLES else "--" + name.replace("_", "-")
+    return f"[{name}]" if name in TABLES else name
 
 
 def _require(holds: bool, name: str, value: object, valid: str) -> None:
     if not holds:
-        raise ConfigError(f"--{name} is {value!r}: {valid} is needed")
+        raise ConfigError(f"{name} is {value!r}: {valid} is needed")

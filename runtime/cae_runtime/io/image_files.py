@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cae_runtime.errors import ImageError
+from cae_runtime.errors import ImageError, ImageFormatError
 from cae_runtime.io.decoding.decode import decoded
 from cae_runtime.io.formats import JPEG, PBM, PGM, PNG, PPM, SUFFIX_OF_FORMAT, TIFF, WEBP
 from cae_runtime.io.headers import jpeg as jpeg_header
@@ -183,9 +183,9 @@ def encode(picture: Picture, format: str, quality: int | None = None) -> tuple[b
     pixels = picture.pixels
     channels = 1 if pixels.ndim == 2 else pixels.shape[2]
     if channels in _HAS_ALPHA and format in _WITHOUT_ALPHA:
-        raise ImageError(f"has an alpha channel, which {format} cannot hold: write a PNG (--ext png, or -o NAME.png)")
+        raise ImageFormatError(f"has an alpha channel, which {format} cannot hold: write a PNG")
     if pixels.dtype == np.uint16 and format not in _SIXTEEN_BIT:
-        raise ImageError(f"has 16 bits a channel, and {format} holds 8: write a PNG (--ext png, or -o NAME.png)")
+        raise ImageFormatError(f"has 16 bits a channel, and {format} holds 8: write a PNG")
     try:
         data = _file(picture, format, quality)
     except ImageError:
@@ -234,9 +234,7 @@ def _encoded(pixels: NDArray[Any], format: str, metadata: Metadata, settings: li
         raise ImageError(f"cannot be encoded as {format}: {_reason(e)}") from e
     if not done or len(encoded) == 0:
         height, width = pixels.shape[:2]
-        raise ImageError(
-            f"cannot be encoded as {format} with {width}x{height} pixels: write a PNG (--ext png, or -o NAME.png)"
-        )
+        raise ImageFormatError(f"cannot be encoded as {format} with {width}x{height} pixels: write a PNG")
     data: bytes = encoded.tobytes()
     return data
 

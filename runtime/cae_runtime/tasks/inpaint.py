@@ -79,7 +79,7 @@ class Inpainter:
             self.close()
             raise ModelError(
                 f"model {str(self.restorer.session.path)!r} was trained on {spec.degradation or 'nothing'!r}: "
-                "filling holes needs one that was trained with --degrade mask"
+                "filling holes needs one that was trained on masks (degradation mask)"
             )
         self._reach = spec.patch // 4
 

@@ -17,7 +17,7 @@ from av.video.reformatter import ColorRange, VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from cae_runtime.errors import UsageError, VideoError
+from cae_runtime.errors import UsageError, VideoError, VideoFormatError
 from cae_runtime.io.formats import (
     AVI,
     CODECS_OF_FORMAT,
@@ -135,7 +135,7 @@ class VideoSink:
             return wanted
         if properties.layout in possible and not properties.is_rgb:
             return properties.layout
-        keeps_it = f"; --pixel-format {properties.layout} keeps it" if properties.layout in possible else ""
+        keeps_it = f"; pixel format {properties.layout} keeps it" if properties.layout in possible else ""
         self.dropped.add(f"full chroma (4:2:0 is written{keeps_it})")
         return "yuv420p"
 
@@ -149,7 +149,7 @@ class VideoSink:
         least = SMALLEST[codec]
         if size[0] < least[0] or size[1] < least[1]:
             raise VideoError(
-                f"has {size[0]}x{size[1]} pixels: {codec} takes {least[0]}x{least[1]} and more, choose another --codec"
+                f"has {size[0]}x{size[1]} pixels: {codec} takes {least[0]}x{least[1]} and more, choose another codec"
             )
         if codec not in _EVEN_ONLY:
             return size
@@ -159,7 +159,7 @@ class VideoSink:
         if written != size:
             odd = " and ".join(name for name, a, b in zip(("column", "row"), size, written, strict=True) if a != b)
             now = f"{written[0]}x{written[1]} is written, the last {odd} repeated"
-            self.dropped.add(f"odd size ({now}; --pixel-format yuv444p keeps it)")
+            self.dropped.add(f"odd size ({now}; pixel format yuv444p keeps it)")
         return written
 
     def _add_copy(self, stream: Stream) -> Stream | None:
@@ -178,9 +178,7 @@ class VideoSink:
         except ValueError as e:
             name = stream.codec_context.name if stream.codec_context else "unknown"
             if stream.type == "audio":
-                raise VideoError(
-                    f"has sound ({name}) that {self._format} cannot hold: write Matroska (--ext mkv, or -o NAME.mkv)"
-                ) from e
+                raise VideoFormatError(f"has sound ({name}) that {self._format} cannot hold: write Matroska") from e
             self.dropped.add(f"subtitles ({name})" if stream.type == "subtitle" else "cover picture")
             return None
         copy.metadata.update(kept_metadata(stream.metadata))

@@ -52,7 +52,7 @@ def channels_of(config: TrainConfig) -> int:
     if channels == 1:
         for option, value in (("gray", config.gray), ("jitter", config.jitter)):
             if value:
-                raise ConfigError(f"--{option} is {value}: gray images have no colors, 0 is needed (or --channels 3)")
+                raise ConfigError(f"{option} is {value}: gray images have no colors, 0 is needed (or 3 channels)")
     return channels
 
 
@@ -66,7 +66,7 @@ def load(config: TrainConfig) -> Split:
     """
     for source in config.data:
         if config.data.count(source) > 1:
-            raise DataError(f"--data {source!r} is named twice: once is enough")
+            raise DataError(f"data {source!r} is named twice: once is enough")
     split, channels = Split(), channels_of(config)
     known: set[Path] = set()
     for source in config.data:
@@ -78,7 +78,7 @@ def load(config: TrainConfig) -> Split:
             _add_folder(split, Path(source), config.seed, memory, known, scales, channels)
         else:
             raise DataError(
-                f"--data {source!r} is no folder and no data set: choose {', '.join(DATASETS)} or a folder of images"
+                f"data {source!r} is no folder and no data set: choose {', '.join(DATASETS)} or a folder of images"
             )
     return split
 
@@ -113,11 +113,11 @@ def _add_folder(
     paths = [path for path in found if path.resolve() not in known]  # none in two parts of the split
     known.update(path.resolve() for path in paths)
     if found and not paths:
-        raise DataError(f"--data {str(folder)!r} has only images that another --data has: leave it out")
+        raise DataError(f"data {str(folder)!r} has only images that other data have: leave it out")
     if len(found) > len(paths):
-        split.notes.append(f"{folder}: left out {len(found) - len(paths)} images that another --data has")
+        split.notes.append(f"{folder}: left out {len(found) - len(paths)} images that other data have")
     if not paths:
-        raise DataError(f"--data {str(folder)!r} has no images: {', '.join(sorted(IMAGE_SUFFIXES))} are looked for")
+        raise DataError(f"data {str(folder)!r} has no images: {', '.join(sorted(IMAGE_SUFFIXES))} are looked for")
     rng = seeds.rng(seed, seeds.WINDOWS)
     share = memory // (channels * len(paths))  # pixels of each photograph, once all of them exceed the memory
     images: list[Image] = []
@@ -143,7 +143,7 @@ def _add_folder(
         split.notes.append(f"{folder}: only a part of each large photograph is used, all exceed {memory >> 20} MiB")
     if len(images) < 2:
         why = "".join(f"; {note.partition(': ')[2]}" for note in split.notes[-2:])
-        raise DataError(f"--data {str(folder)!r} has {len(images)} usable images: 2 are needed, one is held out{why}")
+        raise DataError(f"data {str(folder)!r} has {len(images)} usable images: 2 are needed, one is held out{why}")
     _hold_out(split, images, scales)
 
 

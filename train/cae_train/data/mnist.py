@@ -87,8 +87,8 @@ class Idx:
             if other is None:
                 raise DataError(f"{self.title}: {path} is damaged or of another data set: its MD5 is {found} unpacked")
             raise DataError(
-                f"{self.title}: {path} is of {other.title}: say --data {other.name}, or name the folder of "
-                f"{self.title} with --data-dir"
+                f"{self.title}: {path} is of {other.title}: name {other.name} as the data, or the folder of "
+                f"{self.title} as data_dir"
             )
         images = np.frombuffer(content, np.uint8, offset=HEADER.size).reshape(count, SIDE, SIDE, 1)
         return np.pad(images, ((0, 0), (MARGIN, MARGIN), (MARGIN, MARGIN), (0, 0)))
@@ -101,7 +101,7 @@ class Idx:
         except (OSError, ValueError) as e:
             raise DataError(
                 f"{self.title} is not below {data_dir} and could not be downloaded from {self.url}: {reason(e)}; "
-                f"put {TRAIN} and {TEST} (or .gz) into {folder} or name their folder with --data-dir"
+                f"put {TRAIN} and {TEST} (or .gz) into {folder} or name their folder as data_dir"
             ) from e
         return folder
 

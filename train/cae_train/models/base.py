@@ -73,7 +73,7 @@ class Autoencoder(nn.Module):
             ConfigError: a file is named that the network has no use for.
         """
         if weights:
-            raise ConfigError(f"--vgg16-weights {weights}: only --arch vgg16 has use for it")
+            raise ConfigError(f"vgg16_weights is {weights}: only the network vgg16 has use for it")
 
     def begin_epoch(self, epoch: int, epochs: int) -> None:
         """Get ready for an epoch, counted from 0, of so many.

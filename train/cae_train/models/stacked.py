@@ -89,7 +89,7 @@ class Stacked(Cae):
             ConfigError: there are fewer epochs than stages.
         """
         if epochs <= LAYERS:
-            raise ConfigError(f"--epochs is {epochs}: stacked needs {LAYERS + 1} or more, one a layer and one for all")
+            raise ConfigError(f"epochs is {epochs}: stacked needs {LAYERS + 1} or more, one a layer and one for all")
         greedy = min(max(LAYERS, round(self.options.greedy * epochs)), epochs - 1)
         self.greedy = epoch < greedy
         self.depth = 1 + epoch * LAYERS // greedy if self.greedy else LAYERS

@@ -145,7 +145,7 @@ class Vgg16(Autoencoder):
         after = self.options.unfreeze_after
         if after >= epochs:
             raise ConfigError(
-                f"model option unfreeze_after is {after}: 0 (never) or less than --epochs ({epochs}) is needed"
+                f"model option unfreeze_after is {after}: 0 (never) or less than the epochs ({epochs}) is needed"
             )
         self.encoder.requires_grad_(bool(after) and epoch >= after)
 
@@ -159,7 +159,7 @@ class Vgg16(Autoencoder):
         if not self.options.pretrained:
             if weights:
                 raise ConfigError(
-                    f"model option pretrained is false, so --vgg16-weights {weights} has no use: leave one out"
+                    f"model option pretrained is false, so vgg16_weights {weights} has no use: leave one out"
                 )
             return
         kernels = read_weights(Path(weights) if weights else fetch_weights(Path(data_dir)))
@@ -199,10 +199,10 @@ def read_weights(path: Path) -> list[Tensor]:
         if named and isinstance(value, Tensor):
             found[int(number), kind == "bias"] = value.float()
     if not all(bool(value.isfinite().all()) for value in found.values()):
-        raise CheckpointError(f"--vgg16-weights {path} holds values that are not finite")
+        raise CheckpointError(f"vgg16_weights: {path} holds values that are not finite")
     if len(found) != 2 * ENDS[-1]:
         raise CheckpointError(
-            f"--vgg16-weights {path} is not VGG16: a state dictionary with the weights and biases of its "
+            f"vgg16_weights: {path} is not VGG16: a state dictionary with the weights and biases of its "
             f"{ENDS[-1]} convolutions, features.0.weight to features.28.bias, is needed"
         )
     return [found[key] for key in sorted(found)]
@@ -219,5 +219,5 @@ def fetch_weights(data_dir: Path) -> Path:
     except (OSError, ValueError) as e:
         raise CheckpointError(
             f"VGG16's weights are not in {data_dir} and could not be downloaded from {URL}: {reason(e)}; "
-            "name their file with --vgg16-weights"
+            "name their file as vgg16_weights"
         ) from e

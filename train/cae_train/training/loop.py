@@ -68,12 +68,12 @@ def train(
         TrainingError: the run diverged, ran out of memory or could not write its folder; the best epoch before is kept.
     """
     if not config.epochs:
-        raise ConfigError("--epochs is 0: 1 or more are needed")
+        raise ConfigError("epochs is 0: 1 or more are needed")
     started = time.monotonic()
     hardware, out = hardware or Hardware(), checked_path("out", out, "the path of a folder")
     checkpoint = out / CHECKPOINT
     if resume and not checkpoint.is_file():
-        raise CheckpointError(f"--resume {out}: it has no {CHECKPOINT} to continue from")
+        raise CheckpointError(f"run folder {str(out)!r} has no {CHECKPOINT} to continue from")
     split = split or (Split() if material else load(config))
     training = Training(config, material or Material.of(config, split), network or initial_network(config, resume))
     folder = RunFolder(out, config)
@@ -126,13 +126,13 @@ def _fit(trainer: Trainer, training: Training, folder: RunFolder, checkpoint: Pa
     except SystemExit:  # Lightning's answer to Ctrl-C
         return True
     except MisconfigurationException as e:
-        raise ConfigError(f"--accelerator, --devices or --strategy: {one_line(e)}") from e
+        raise ConfigError(f"accelerator, devices or strategy: {one_line(e)}") from e
     except (TrainingError, CheckpointError, OSError, torch.OutOfMemoryError) as e:
         hint = ""
         if isinstance(e, torch.OutOfMemoryError):
-            hint = "; a smaller --batch needs less"
+            hint = "; a smaller batch needs less"
         elif isinstance(e, TrainingError):
-            hint = "; a smaller --lr or --grad-clip may hold it"
+            hint = "; a smaller lr or grad_clip may hold it"
         kept = f"; {folder.out / MODEL} holds the best epoch before" if folder.saved else ""
         raise TrainingError(f"{one_line(e)}{hint}{kept}") from e
     finally:
@@ -148,9 +148,9 @@ def _check_resumable(checkpoint: Path, training: Training) -> None:
         training.load_state_dict(content["state_dict"])
         saved = set(content["optimizer_states"][0]["param_groups"][0])
     except Exception as e:  # a damaged file can fail anywhere in torch's reader
-        raise CheckpointError(f"--resume: {checkpoint} is damaged or is of another network") from e
+        raise CheckpointError(f"{checkpoint} is damaged or is of another network") from e
     if not saved.issuperset(training.optimizer().param_groups[0]):
         raise CheckpointError(
-            f"--resume: {checkpoint} was written with another optimizer than {training.config.optimizer!r}, which "
-            "its config.toml names: set that back, or begin anew with --start"
+            f"{checkpoint} was written with another optimizer than {training.config.optimizer!r}, which "
+            "its config.toml names: set that back, or begin a new run from its weights"
         )

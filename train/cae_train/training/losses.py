@@ -88,9 +88,9 @@ def loss_of(name: str, network: Autoencoder) -> Loss:
     }  # fmt: skip
     name = network.loss if name == AUTO else name
     if name not in losses:
-        raise ConfigError(f"--loss is {name!r}: choose from {', '.join((AUTO, *losses))}")
+        raise ConfigError(f"loss is {name!r}: choose from {', '.join((AUTO, *losses))}")
     if name == "bce" and not network.bounded:
         raise ConfigError(
-            "--loss bce needs a network whose output ends in a sigmoid, as all but skip do: choose another loss"
+            "loss bce needs a network whose output ends in a sigmoid, as all but skip do: choose another loss"
         )
     return losses[name]

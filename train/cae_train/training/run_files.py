@@ -16,7 +16,7 @@ def check(out: Path) -> None:
         CheckpointError: the current folder or one above.
     """
     if out.name in ("", ".."):
-        raise CheckpointError(f"--out {str(out)!r} names no new folder: give one a name, such as runs/train/mine")
+        raise CheckpointError(f"out {str(out)!r} names no new folder: give one a name, such as runs/train/mine")
 
 
 def create(out: Path) -> Path:
@@ -35,4 +35,4 @@ def create(out: Path) -> Path:
             count += 1
             folder = out.with_name(f"{out.name}-{count}")
         except OSError as e:
-            raise CheckpointError(f"--out {folder} cannot be made: {e.strerror or e}") from e
+            raise CheckpointError(f"out {folder} cannot be made: {e.strerror or e}") from e

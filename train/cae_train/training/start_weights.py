@@ -31,13 +31,13 @@ def initial_network(config: TrainConfig, resume: bool = False) -> Autoencoder:
     network = build(config.arch, config.model, channels_of(config))
     loss_of(config.loss, network)
     if config.quantize_aware and not network.rounds:
-        raise ConfigError(f"--quantize-aware knows nothing of this {config.arch}: choose skip, or cae as it is")
+        raise ConfigError(f"quantize_aware knows nothing of this {config.arch}: choose skip, or cae as it is")
     if config.epochs:
         network.begin_epoch(0, config.epochs)
     if resume:
         return network
     if config.start and config.vgg16_weights:
-        raise ConfigError("--vgg16-weights and --start exclude each other: both are weights to begin from")
+        raise ConfigError("vgg16_weights and start exclude each other: both are weights to begin from")
     if not config.start:
         network.pretrain(config.vgg16_weights, config.data_dir)
     elif (weights := load_weights(Path(config.start))) is not None:
@@ -53,12 +53,12 @@ def initial_network(config: TrainConfig, resume: bool = False) -> Autoencoder:
                      if theirs.get(name) != ours.get(name)]  # fmt: skip
             shown = other[:1] if other[0].startswith("arch ") else other
             raise ConfigError(
-                f"--start {config.start} is another network: {'; '.join(shown)} (--arch and --model, or a --config)"
+                f"start: {config.start} is another network: {'; '.join(shown)} (arch and model say which)"
             )
         if start.channels != network.channels:
             raise ConfigError(
-                f"--start {config.start} is a network for {start.channels} channels, here they are "
-                f"{network.channels}: say --channels {start.channels}"
+                f"start: {config.start} is a network for {start.channels} channels, here they are "
+                f"{network.channels}: set channels to {start.channels}"
             )
         network.load_state_dict(start.state_dict())
     return network
@@ -71,11 +71,11 @@ def _take(weights: dict[str, Tensor], network: Autoencoder, config: TrainConfig)
              or ours[name].shape != weights[name].shape]  # fmt: skip
     if wrong:
         raise ConfigError(
-            f"--start {config.start} holds the weights of another network than this {config.arch}: {len(wrong)} of "
-            f"{len(ours)} do not fit, {wrong[0]} is the first (--arch and --model say what they are of)"
+            f"start: {config.start} holds the weights of another network than this {config.arch}: {len(wrong)} of "
+            f"{len(ours)} do not fit, {wrong[0]} is the first (arch and model say what they are of)"
         )
     if not all(bool(torch.isfinite(value).all()) for value in weights.values()):
-        raise ConfigError(f"--start {config.start} holds weights that are not finite")
+        raise ConfigError(f"start: {config.start} holds weights that are not finite")
     network.load_state_dict(weights)
 
 

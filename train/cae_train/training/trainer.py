@@ -52,7 +52,7 @@ def make_trainer(config: TrainConfig, out: Path, hardware: Hardware, callbacks: 
         ConfigError: an accelerator, devices or a strategy that Lightning refuses, more devices than processors.
     """
     if any(way in hardware.strategy for way in ("spawn", "fork", "notebook")):
-        raise ConfigError(f"--strategy {hardware.strategy} cannot carry the data to its processes: choose ddp")
+        raise ConfigError(f"strategy {hardware.strategy} cannot carry the data to its processes: choose ddp")
     checkpoints = ModelCheckpoint(
         dirpath=out, filename=CHECKPOINT.removesuffix(".ckpt"), enable_version_counter=False,
         save_on_train_epoch_end=True,
@@ -76,12 +76,12 @@ def make_trainer(config: TrainConfig, out: Path, hardware: Hardware, callbacks: 
         )
     except Exception as e:  # Lightning raises many kinds for bad devices and strategies
         raise ConfigError(
-            f"--accelerator {hardware.accelerator} --devices {devices} --strategy {hardware.strategy}: {one_line(e)}"
+            f"accelerator {hardware.accelerator}, devices {devices}, strategy {hardware.strategy}: {one_line(e)}"
         ) from e
     processors = os.cpu_count() or 1
     if trainer.strategy.root_device.type == "cpu" and trainer.num_devices > max(2, processors):
         raise ConfigError(
-            f"--accelerator {hardware.accelerator} --devices {devices} --strategy {hardware.strategy}: that would be "
+            f"accelerator {hardware.accelerator}, devices {devices}, strategy {hardware.strategy}: that would be "
             f"{trainer.num_devices} processes, this machine has {processors} processors"
         )
     return trainer
@@ -95,8 +95,8 @@ def refuse_processes(trainer: Trainer, network: Autoencoder) -> None:
     """
     if network.freezes and trainer.world_size > 1:
         raise ConfigError(
-            f"--devices and --strategy make {trainer.world_size} processes: a network that freezes a part of itself "
-            "for some epochs is trained in one, say --devices 1"
+            f"devices and strategy make {trainer.world_size} processes: a network that freezes a part of itself "
+            "for some epochs is trained in one: set devices to 1"
         )
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from cae_runtime.errors import ImageError
+from cae_runtime.errors import ImageError, ImageFormatError
 from cae_runtime.io.formats import PBM, PGM, PPM
 from cae_runtime.io.headers.header import Header
 
@@ -42,7 +42,7 @@ def prepared(pixels: NDArray[Any], format: str) -> NDArray[Any]:
     if format == PPM:
         return pixels if color else np.repeat(pixels[..., None], 3, axis=2)
     if color:
-        raise ImageError(f"has colors, which {format} cannot hold: write a PPM or PNG (--ext ppm)")
+        raise ImageFormatError(f"has colors, which {format} cannot hold: write a PPM or PNG", ".ppm")
     return pixels
 
 

@@ -17,7 +17,7 @@ from cae_runtime.io.headers.header import Header
 from cae_runtime.io.image_files import Picture, decode, encode, header_of, is_lossy, read_file, write_file
 from cae_runtime.io.pipeline import PixelBudget, prefetch_map
 from cae_runtime.jobs.planning import Job
-from cae_runtime.jobs.restore.options import DEFAULTS, RestoreOptions
+from cae_runtime.jobs.restore.options import DEFAULTS, RestoreOptions, reason_of
 from cae_runtime.jobs.restore.results import NO_MEMORY, FileResult, output_is_there
 from cae_runtime.tasks.notes import Note
 from cae_runtime.tasks.restore import Restorer
@@ -177,7 +177,7 @@ def _step(work: _Work, step: Callable[[], None]) -> None:
     try:
         step()
     except (ImageError, ProviderError) as e:
-        reason = str(e)
+        reason = reason_of(e)
     except MemoryError:
         reason = NO_MEMORY
     if reason:

@@ -6,7 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from cae_runtime.errors import ImageFormatError, VideoFormatError
 from cae_runtime.io.formats import VideoCoding
+
+
+def reason_of(error: Exception) -> str:
+    """Return the text of an error, with the options that choose another format where that helps."""
+    other = error.other if isinstance(error, ImageFormatError | VideoFormatError) else ""
+    return f"{error} (--ext {other.removeprefix('.')}, or -o NAME{other})" if other else str(error)
 
 
 @dataclass(frozen=True)

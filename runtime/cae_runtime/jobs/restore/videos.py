@@ -10,7 +10,7 @@ from pathlib import Path
 from cae_runtime.errors import ImageError, ProviderError, UsageError, VideoError
 from cae_runtime.io.formats import VideoCoding
 from cae_runtime.jobs.planning import Job
-from cae_runtime.jobs.restore.options import RestoreOptions
+from cae_runtime.jobs.restore.options import RestoreOptions, reason_of
 from cae_runtime.jobs.restore.results import NO_MEMORY, FileResult, output_is_there
 from cae_runtime.tasks.restore import Restorer
 from cae_runtime.video.encoding import check_encoding, missing_extra
@@ -90,7 +90,7 @@ def clean_video(
         except VideoPartlyDone as e:
             done = _result_of(result, e.cleaned, e)
     except (ImageError, VideoError, ProviderError, UsageError) as e:
-        done = replace(result, status="failed", reason=str(e))
+        done = replace(result, status="failed", reason=reason_of(e))
     except MemoryError:
         done = replace(result, status="failed", reason=NO_MEMORY)
     return replace(done, seconds=time.perf_counter() - start), interrupted
