@@ -253,8 +253,8 @@ def test_what_a_network_cannot_do_is_one_line(model: Callable[..., Path], arch: 
         (["--part", "encoder", "--false-alarms", "0.1"], "--part encoder takes no --false-alarms"),
         (["--false-alarms", "0.1"], "a model that restores takes no --false-alarms"),
         (["--anomaly", "--patch", "64"], "--anomaly takes no --patch"),
-        (["--anomaly", "--false-alarms", "1"], "false_alarms is 1.0: above 0 and below 1 is needed"),
-        (["--anomaly", "--overlap", "32"], "overlap is 32: 0 to 31 pixels are needed"),
+        (["--anomaly", "--false-alarms", "1"], "--false-alarms is 1.0: above 0 and below 1 is needed"),
+        (["--anomaly", "--overlap", "32"], "--overlap is 32: 0 to 31 pixels are needed"),
     ],
 )
 def test_wrong_usage_is_one_line(
