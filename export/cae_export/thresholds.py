@@ -66,7 +66,7 @@ def find_thresholds(session: Session, good: Good, false_alarms: float) -> Thresh
     if len(scores) * false_alarms < 1:
         notes.append(
             f"{len(scores)} good pictures are too few for a rate of {false_alarms:g}: the threshold is their largest "
-            "score; name more with --data"
+            "score; name more of them as data"
         )
     size = int(np.median([math.prod(image.shape[:2]) for image in good.others]))
     rates = rates_beyond(len(scores), sum(score > picture for score in scores))
