@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
+from typer.core import TyperCommand
 
 from cae_export.defaults import (
     FALSE_ALARMS,
@@ -22,6 +23,7 @@ from cae_export.defaults import (
 from cae_export.errors import CaeExportError, RefusedError, UsageError
 from cae_export.report_text import part_table, table
 from cae_shared.command import require_address_space
+from cae_shared.help_groups import grouped
 from cae_shared.logs import log_to_stderr
 from cae_shared.signals import interruptible
 from cae_shared.text import printable, shell_word, with_option
@@ -41,6 +43,12 @@ RUN = {
     "anomaly": "parts/ -o heat/",
 }
 
+GROUPS = {
+    "File": ("output", "int8", "fp16", "patch", "overlap", "opset", "license"),
+    "Proof": ("data", "data_dir", "tolerance", "max_drop"),
+    "Other tasks": ("part", "anomaly", "false_alarms"),
+}
+
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
 
 
@@ -52,42 +60,49 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.command()
+@app.command(cls=grouped(TyperCommand, GROUPS))
 def command(
     ctx: typer.Context,
-    model: Annotated[Path, typer.Argument(metavar="MODEL.pt", help="A model of cae-train.", show_default=False)],
+    model: Annotated[Path, typer.Argument(metavar="MODEL.pt", help="A model from cae-train.", show_default=False)],
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="MODEL.onnx", help="The file to write; beside MODEL.pt without it."),
+        typer.Option("--output", "-o", metavar="MODEL.onnx", help="Output file. Default: MODEL.onnx beside MODEL.pt."),
     ] = None,
-    int8: Annotated[bool, typer.Option("--int8", help="Quantize (MODEL-int8.onnx).")] = False,
+    int8: Annotated[bool, typer.Option("--int8", help="Quantize to int8 (MODEL-int8.onnx).")] = False,
     fp16: Annotated[bool, typer.Option("--fp16", help="Half precision, for GPUs (MODEL-fp16.onnx).")] = False,
-    max_drop: Annotated[float, typer.Option(help="Refuse an int8 model that loses more dB against fp32.")] = MAX_DROP,
+    max_drop: Annotated[
+        float, typer.Option(help="Refuse an int8 model that loses more dB than this against fp32.")
+    ] = MAX_DROP,
     data: Annotated[
         str | None,
-        typer.Option(help="Data set or folder for proof, figures and calibration; the model's own without it."),
+        typer.Option(help="Data set or folder for proof, figures and calibration. Default: the model's training data."),
     ] = None,
     data_dir: Annotated[
-        str | None, typer.Option(help="Where named data sets lie; where the model's lay without it.")
+        str | None, typer.Option(help="Folder of named data sets. Default: the folder used in training.")
     ] = None,
     tolerance: Annotated[
         float | None,
-        typer.Option(help=f"Largest difference; {TOLERANCE:g} (fp32) or {TOLERANCE_FP16:g} (fp16)."),
+        typer.Option(
+            help=f"Maximum difference from PyTorch. Default: {TOLERANCE:g} (fp32) or {TOLERANCE_FP16:g} (fp16)."
+        ),
     ] = None,
     opset: Annotated[int, typer.Option(help=f"ONNX operator set, {OPSET_MIN} to {OPSET_MAX}.")] = OPSET,
     overlap: Annotated[
         int | None,
-        typer.Option(help=f"Overlap of patches that the file recommends; {OVERLAP} without it, other parts their own."),
+        typer.Option(
+            help=f"Recommended overlap of patches, in pixels. Default: {OVERLAP}; encoder and decoder 0, detector 16."
+        ),
     ] = None,
-    patch: Annotated[int, typer.Option(help=f"Side of the patches: {', '.join(map(str, PATCHES))}.")] = PATCHES[0],
+    patch: Annotated[int, typer.Option(help=f"Patch size in pixels: {', '.join(map(str, PATCHES))}.")] = PATCHES[0],
     part: Annotated[
-        str | None, typer.Option(help="Export encoder (features) or decoder (a vae's, makes pictures) alone.")
+        str | None,
+        typer.Option(help="Export only the encoder (for features) or decoder (of a vae, to generate pictures)."),
     ] = None,
     anomaly: Annotated[
-        bool, typer.Option("--anomaly", help="Export a detector of what is unlike the pictures trained on.")
+        bool, typer.Option("--anomaly", help="Export a detector of anomalies, of a model trained on good pictures.")
     ] = False,
     false_alarms: Annotated[
-        float, typer.Option(help="Share of good pictures that --anomaly may call bad.")
+        float, typer.Option(help="Share of good pictures that the detector may call anomalies.")
     ] = FALSE_ALARMS,
     license: Annotated[str, typer.Option(help="SPDX identifier of the weights' license, for the metadata.")] = "",
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show details of each step.")] = False,
@@ -97,8 +112,8 @@ def command(
 ) -> None:
     """Turn MODEL.pt into one ONNX file, and prove that it equals what was trained.
 
-    Exit codes: 0 written, 1 refused (nothing is written) or the system ran out of memory, disk space or open files,
-    2 wrong usage, 130 interrupted (Ctrl-C), 143 terminated (SIGTERM).
+    Exit codes: 0 written; 1 refused (nothing is written), or memory, disk space or open files ran out; 2 wrong usage;
+    130 interrupted (Ctrl-C); 143 terminated (SIGTERM).
     """
     log_to_stderr(verbose)
     if int8 and fp16:

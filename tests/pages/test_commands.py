@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import typer
 from tests.pages.documented import OURS, ROOT, Shown, commands, pages
+from typer.testing import CliRunner
 
 SHOWN = commands()
 MODULES = {"cae-run": "cae_runtime.cli.main", "cae-train": "cae_train.cli", "cae-export": "cae_export.cli"}
@@ -23,6 +24,20 @@ class ParsedError(Exception):
 def test_the_pages_show_commands() -> None:
     assert {shown.words[0] for shown in SHOWN} >= {*OURS, "python"}
     assert len([shown for shown in SHOWN if shown.page == "README.md" and shown.block]) > 10
+
+
+@pytest.mark.parametrize("program", OURS)
+def test_help_lists_every_option_once_in_its_group(program: str) -> None:
+    module = importlib.import_module(MODULES[program])
+    text = CliRunner().invoke(module.app, ["--help"], env={"COLUMNS": "80"}).output
+    grouped = [name for names in module.GROUPS.values() for name in names]
+    params = typer.main.get_command(module.app).params
+    assert len(grouped) == len({*grouped})
+    assert {*grouped} <= {param.name for param in params}
+    for param in params:
+        if param.param_type_name == "option":
+            assert len(re.findall(rf"^  (-\w, )?{param.opts[0]}(?![\w-])", text, re.MULTILINE)) == 1, param.opts
+    assert all(f"\n{heading}:\n" in text for heading in module.GROUPS)
 
 
 @pytest.mark.parametrize("program", OURS)

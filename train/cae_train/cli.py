@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from cae_shared.command import require_address_space
+from cae_shared.help_groups import grouped
 from cae_shared.signals import interruptible
 from cae_shared.text import printable, shell_word, with_option
 from cae_train.config import LOSSES, OPTIMIZERS, PRECISIONS, Hardware, TrainConfig, load_toml, model_options
@@ -17,6 +19,19 @@ from cae_train.errors import CaeTrainError, CheckpointError, ConfigError, Traini
 INSTALL = "cae-train needs its extra: pip install 'cae-toolkit[train]' (in a checkout: pip install -e '.[train]')"
 DEFAULTS = TrainConfig()
 ADDRESS_SPACE = 2 * 2**30  # bytes that torch maps before it works; with less it crashes
+
+GROUPS = {
+    "Data": ("data", "data_dir", "channels", "scales", "degrain", "jitter", "gray", "upright"),
+    "Degradation": ("degrade", "clip", "preview_degradation", "save_pairs", "max_pairs"),
+    "Network": ("arch", "model", "start", "vgg16_weights", "quantize_aware"),
+    "Training": (
+        "loss", "epochs", "epoch_crops", "batch", "optimizer", "lr", "weight_decay", "warmup", "ema", "grad_clip",
+        "patience", "precision", "seed",
+    ),
+    "Run": ("config", "out", "resume"),
+    "Your own camera": ("burst", "noise_from", "camera", "frames", "minutes", "export"),
+    "Hardware": ("accelerator", "devices", "strategy", "workers"),
+}  # fmt: skip
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
 
@@ -35,127 +50,140 @@ def _option(help_text: str, default: object = None, names: tuple[str, ...] = (),
     return typer.Option(*names, help=help_text + (f" [default: {shown}]" if default is not None else ""), **settings)
 
 
-@app.command()
+@app.command(cls=grouped(TyperCommand, GROUPS))
 def command(
     context: typer.Context,
     data: Annotated[
         list[str] | None,
-        _option("cifar10, mnist, fashion-mnist, synthetic, or a folder of photographs; repeat to mix.", DEFAULTS.data),
+        _option(
+            "cifar10, mnist, fashion-mnist, synthetic, or a folder of photographs. Repeat to mix several.",
+            DEFAULTS.data,
+        ),
     ] = None,
     data_dir: Annotated[
-        str | None, _option("Where named data sets lie or are downloaded to.", DEFAULTS.data_dir)
+        str | None, _option("Folder of named data sets; missing ones are downloaded.", DEFAULTS.data_dir)
     ] = None,
-    channels: Annotated[int | None, _option("1 (gray) or 3 (RGB); 0: as the data are.", DEFAULTS.channels)] = None,
-    arch: Annotated[str | None, _option("Network, one of --list.", DEFAULTS.arch)] = None,
+    channels: Annotated[int | None, _option("1 (gray), 3 (RGB) or 0 (as the data).", DEFAULTS.channels)] = None,
+    arch: Annotated[str | None, _option("Network; --list shows all.", DEFAULTS.arch)] = None,
     model: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=VALUE", help="An option of the network, as --list names them; repeat for more."),
+        typer.Option(metavar="NAME=VALUE", help="Option of the network; --list shows all. Repeat for more."),
     ] = None,
     vgg16_weights: Annotated[
         str | None,
-        _option("VGG16's weights as torchvision publishes them; without it from --data-dir, or downloaded there."),
+        _option("File with torchvision's VGG16 weights. Default: from --data-dir, downloaded if missing."),
     ] = None,
-    start: Annotated[str | None, _option("Begin from the weights of this model.pt, or of a state_dict.")] = None,
+    start: Annotated[str | None, _option("Start from the weights in this model.pt or state_dict file.")] = None,
     quantize_aware: Annotated[
         bool | None,
-        typer.Option("--quantize-aware/--no-quantize-aware", help="Train with the rounding of int8. [default: no]"),
+        typer.Option(
+            "--quantize-aware/--no-quantize-aware", help="Simulate int8 rounding while training. [default: no]"
+        ),
     ] = None,
     degrade: Annotated[
         list[str] | None,
         _option(
-            "NAME:LEVEL or a range, NAME:LOW-HIGH, as in gaussian:25, jpeg:10-80 (--list has all names); with commas "
-            "each patch draws one; repeat to chain.",
+            "NAME:LEVEL or NAME:LOW-HIGH, such as gaussian:25 or jpeg:10-80; --list shows all. Each patch draws one of "
+            "several separated by commas. Repeat to apply several in sequence.",
             DEFAULTS.degrade,
         ),
     ] = None,
     scales: Annotated[
-        int | None, _option("Sizes each photograph is used at: its own, 3/4 of it, 3/4 of that ...", DEFAULTS.scales)
+        int | None, _option("Number of sizes per photograph: its own, 3/4 of it, 3/4 of that ...", DEFAULTS.scales)
     ] = None,
     degrain: Annotated[
-        float | None, _option("Share of the patches freed from the photographs' own grain.", DEFAULTS.degrain)
+        float | None, _option("Share of the patches whose own grain is removed first.", DEFAULTS.degrain)
     ] = None,
-    jitter: Annotated[float | None, _option("Share of the patches given other colors.", DEFAULTS.jitter)] = None,
+    jitter: Annotated[float | None, _option("Share of the patches whose colors are changed.", DEFAULTS.jitter)] = None,
     gray: Annotated[
         float | None,
-        _option("Share of the patches made gray, noise included.", DEFAULTS.gray, names=("--gray", "--grey")),
+        _option(
+            "Share of the patches that are made gray, including their noise.", DEFAULTS.gray, names=("--gray", "--grey")
+        ),
     ] = None,
     upright: Annotated[
         bool | None,
-        typer.Option("--upright/--no-upright", help="Neither flip nor turn: parts that lie alike. [default: no]"),
+        typer.Option(
+            "--upright/--no-upright", help="Do not flip or rotate patches; for images of one orientation. [default: no]"
+        ),
     ] = None,
     clip: Annotated[
         bool | None,
-        typer.Option("--clip/--no-clip", help="Clip and round what is corrupted to 8 bits. [default: clip]"),
+        typer.Option("--clip/--no-clip", help="Clip and round degraded patches to 8 bits. [default: clip]"),
     ] = None,
-    loss: Annotated[str | None, _option(f"auto, {', '.join(LOSSES)}.", DEFAULTS.loss)] = None,
+    loss: Annotated[str | None, _option(f"auto (the network's own), {', '.join(LOSSES)}.", DEFAULTS.loss)] = None,
     epochs: Annotated[int | None, _option("Passes over the data.", DEFAULTS.epochs)] = None,
-    epoch_crops: Annotated[int | None, _option("Crops of a folder in an epoch.", DEFAULTS.epoch_crops)] = None,
-    batch: Annotated[int | None, _option("Patches a step.", DEFAULTS.batch)] = None,
+    epoch_crops: Annotated[int | None, _option("Random crops per epoch of a folder.", DEFAULTS.epoch_crops)] = None,
+    batch: Annotated[int | None, _option("Patches per step.", DEFAULTS.batch)] = None,
     optimizer: Annotated[str | None, _option(f"{', '.join(OPTIMIZERS)}.", DEFAULTS.optimizer)] = None,
     lr: Annotated[float | None, _option("Peak learning rate.", DEFAULTS.lr)] = None,
     weight_decay: Annotated[float | None, _option("Decoupled weight decay.", DEFAULTS.weight_decay)] = None,
-    warmup: Annotated[float | None, _option("Share of all steps to warm up in.", DEFAULTS.warmup)] = None,
-    ema: Annotated[float | None, _option("Decay of the averaged weights; 0 for none.", DEFAULTS.ema)] = None,
-    grad_clip: Annotated[float | None, _option("Largest norm of a gradient.", DEFAULTS.grad_clip)] = None,
+    warmup: Annotated[
+        float | None, _option("Share of all steps used for the learning rate warm-up.", DEFAULTS.warmup)
+    ] = None,
+    ema: Annotated[
+        float | None, _option("Decay of the moving average of the weights; 0 turns it off.", DEFAULTS.ema)
+    ] = None,
+    grad_clip: Annotated[float | None, _option("Maximum norm of the gradient.", DEFAULTS.grad_clip)] = None,
     patience: Annotated[
-        int | None, _option("Stop after so many epochs without a better PSNR; 0 never.", DEFAULTS.patience)
+        int | None, _option("Stop after this many epochs without a better PSNR; 0: never.", DEFAULTS.patience)
     ] = None,
     precision: Annotated[
-        str | None, _option(f"{', '.join(PRECISIONS)}; auto takes bf16 where it is native.", DEFAULTS.precision)
+        str | None,
+        _option(f"{', '.join(PRECISIONS)}; auto takes bf16 if the hardware supports it.", DEFAULTS.precision),
     ] = None,
-    seed: Annotated[int | None, _option("Makes a run repeatable.", DEFAULTS.seed)] = None,
+    seed: Annotated[int | None, _option("Random seed; makes a run repeatable.", DEFAULTS.seed)] = None,
     config: Annotated[
-        Path | None, typer.Option(help="Settings as TOML (a run's config.toml); options given here win.")
+        Path | None, typer.Option(help="Settings as TOML, such as a run's config.toml. Options override them.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Run folder; NAME-2 if it is taken. [default: runs/train/ARCH]")
+        Path | None, typer.Option(help="Run folder; if it exists, NAME-2 is used. [default: runs/train/ARCH]")
     ] = None,
-    resume: Annotated[Path | None, typer.Option(help="Continue this run folder with its own settings.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Continue the run in this folder with its own settings.")] = None,
     save_pairs: Annotated[
         Path | None,
-        typer.Option(
-            help="First write pairs of PNGs into this new folder: patches as they are, and as --degrade makes them."
-        ),
+        typer.Option(help="First write clean and degraded patches as pairs of PNGs into this new folder."),
     ] = None,
     preview_degradation: Annotated[
         Path | None,
-        typer.Option(help="Draw patches of --data after each step of --degrade into this PNG (or over it), and stop."),
+        typer.Option(help="Draw patches of --data after each step of --degrade into this PNG, and stop."),
     ] = None,
     burst: Annotated[
         list[str] | None,
         typer.Option(
             metavar="SOURCE",
-            help="Fit a model to a camera: its number, a video or a folder of frames of something that "
-            "does not move, or a folder of such folders; repeat for more scenes.",
+            help="Fit a model to a camera: its number, or recordings of static scenes: a video, a folder of frames, or "
+            "a folder of these. Repeat for more scenes.",
         ),
     ] = None,
     noise_from: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="Fit a model to the noise of pictures of which there is one shot."),
+        typer.Option(metavar="FOLDER", help="Fit a model to the noise of single noisy pictures."),
     ] = None,
-    camera: Annotated[str, typer.Option(help="With --burst or --noise-from: what the camera is called.")] = "",
-    frames: Annotated[int, typer.Option(help="With --burst: frames of a scene.")] = 60,
-    minutes: Annotated[float, typer.Option(help="With --burst or --noise-from: how long to train in all.")] = 7.0,
-    export: Annotated[
-        bool, typer.Option("--export", help="With --burst or --noise-from: go on with cae-export.")
-    ] = False,
-    max_pairs: Annotated[int, typer.Option(help="With --save-pairs: so many of each part.", min=1)] = 1000,
+    camera: Annotated[str, typer.Option(help="Name of the camera.")] = "",
+    frames: Annotated[int, typer.Option(help="Frames per scene (--burst).")] = 60,
+    minutes: Annotated[float, typer.Option(help="Total training time.")] = 7.0,
+    export: Annotated[bool, typer.Option("--export", help="Run cae-export at the end.")] = False,
+    max_pairs: Annotated[int, typer.Option(help="Maximum number of pairs of each part (--save-pairs).", min=1)] = 1000,
     accelerator: Annotated[str, typer.Option(help="Passed to Lightning: auto, cpu, gpu, mps, tpu.")] = "auto",
     devices: Annotated[str, typer.Option(help="Passed to Lightning: auto, a count, or a list such as 0,1.")] = "auto",
     strategy: Annotated[str, typer.Option(help="Passed to Lightning: auto, ddp, fsdp, ...")] = "auto",
-    workers: Annotated[int, typer.Option(help="Processes that prepare batches; -1 chooses.")] = -1,
+    workers: Annotated[int, typer.Option(help="Processes that prepare batches; -1: automatic.")] = -1,
     show_list: Annotated[
-        bool, typer.Option("--list", help="List data sets, networks, their options, corruptions and losses, and exit.")
+        bool,
+        typer.Option("--list", help="List data sets, networks with their options, degradations and losses, and exit."),
     ] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Train a convolutional autoencoder on corrupted and clean 32x32 patches.
+    """Train a convolutional autoencoder on pairs of degraded and clean 32x32 patches.
 
     Without options: --data cifar10 --arch skip --degrade gaussian:25. With --epochs 0 and --save-pairs, only the pairs
-    are written. Exit codes: 0 done, 1 failed while training, or the system ran out of memory, disk space or open files,
-    2 wrong usage or data, 130 interrupted (Ctrl-C; model.pt is kept), 143 terminated (SIGTERM).
+    are written.
+
+    Exit codes: 0 done; 1 training failed, or memory, disk space or open files ran out; 2 wrong usage or data; 130
+    interrupted (Ctrl-C; model.pt is kept); 143 terminated (SIGTERM).
     """
     options = {name: value for name, value in context.params.items() if value not in (None, [], ())}
     given = {item.name: options[item.name] for item in fields(TrainConfig) if item.name in options}

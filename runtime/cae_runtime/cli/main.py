@@ -7,11 +7,26 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer.core import TyperCommand
 
 from cae_runtime.cli.dispatch import perform
 from cae_runtime.cli.options import CONTAINERS, EXTENSIONS, Options
 from cae_runtime.io.formats import CODECS
 from cae_runtime.io.stderr import quiet_decoders
+from cae_shared.help_groups import grouped
+
+GROUPS = {
+    "Output": ("output", "suffix", "ext", "quality", "overwrite", "as_json"),
+    "Model and speed": ("model", "provider", "threads", "batch", "overlap"),
+    "Cleaning": ("strength", "stretch", "temporal"),
+    "Videos": ("codec", "crf", "pixel_format"),
+    "Live camera": (
+        "webcam", "camera", "list_cameras", "size", "fps", "target_fps", "compare", "reconnect", "virtual_camera",
+        "no_window", "frames", "seconds",
+    ),
+    "Other tasks": ("mask", "mask_color", "per_patch", "generate", "latent", "seed"),
+    "This machine": ("doctor", "benchmark"),
+}  # fmt: skip
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -34,7 +49,7 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.command()
+@app.command(cls=grouped(TyperCommand, GROUPS))
 def run(
     ctx: typer.Context,
     sources: Annotated[
@@ -43,92 +58,106 @@ def run(
     ] = None,
     output: Annotated[
         str | None,
-        typer.Option("--output", "-o", metavar="OUT", help="Folder, or file for one SOURCE; - is stdout."),
+        typer.Option("--output", "-o", metavar="OUT", help="Output folder, or file for a single SOURCE; - is stdout."),
     ] = None,
     model: Annotated[
         str | None,
         typer.Option(
             "--model",
             "-m",
-            help="Name of a packaged model, or a .onnx file; denoise without it, live the best that is fast enough.",
+            help="Packaged model or .onnx file. Default: denoise; live, the best one that is fast enough.",
         ),
     ] = None,
-    provider: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, tensorrt, openvino, coreml, ...")] = "auto",
-    threads: Annotated[int | None, typer.Option(help="Threads of the CPU provider; all CPUs without it.")] = None,
-    batch: Annotated[int | None, typer.Option(help="Patches a call of the model; 32 of 32x32 without it.")] = None,
-    overlap: Annotated[
-        int | None, typer.Option(help="Pixels shared by neighboring patches; the model's own without it.")
+    provider: Annotated[
+        str, typer.Option(help="Execution provider: auto, cpu, cuda, cuda:1, tensorrt, openvino, coreml, ...")
+    ] = "auto",
+    threads: Annotated[int | None, typer.Option(help="Threads of the CPU provider. Default: one per CPU.")] = None,
+    batch: Annotated[
+        int | None, typer.Option(help="Patches per call of the model. Default: 32 of 32x32 pixels.")
     ] = None,
-    strength: Annotated[float, typer.Option(help="0 leaves the image as it is, 1 cleans it fully.")] = 1.0,
+    overlap: Annotated[
+        int | None, typer.Option(help="Pixels that neighboring patches share. Default: the model's recommendation.")
+    ] = None,
+    strength: Annotated[float, typer.Option(help="From 0 (no change) to 1 (fully cleaned).")] = 1.0,
     stretch: Annotated[
-        bool, typer.Option(help="Stretch 16-bit images whose noise is too faint for the model before cleaning them.")
+        bool, typer.Option(help="Scale up 16-bit images whose noise is too faint for the model.")
     ] = True,
-    suffix: Annotated[str, typer.Option(help="Added to each name: _clean makes photo_clean.jpg.")] = "",
+    suffix: Annotated[str, typer.Option(help="Append to each file name: _clean makes photo_clean.jpg.")] = "",
     ext: Annotated[
         str | None,
-        typer.Option(help=f"Format of the images ({EXTENSIONS}) or videos ({CONTAINERS}); as SOURCE without it."),
+        typer.Option(help=f"Image format ({EXTENSIONS}) or video format ({CONTAINERS}). Default: that of SOURCE."),
     ] = None,
     quality: Annotated[
         int | None,
-        typer.Option(help="JPEG and WebP quality 1..100. Default: 95, a JPEG's own if higher; lossless WebP stays so."),
+        typer.Option(
+            help="JPEG and WebP quality, 1..100. Default: 95, or a JPEG's own if higher; lossless WebP stays lossless."
+        ),
     ] = None,
     codec: Annotated[
-        str | None, typer.Option(help=f"Codec of videos ({', '.join(CODECS)}); h264 without it, in WebM vp9.")
+        str | None, typer.Option(help=f"Video codec: {', '.join(CODECS)}. Default: h264, in WebM vp9.")
     ] = None,
     crf: Annotated[
-        int | None, typer.Option(help="Quality of videos, lower is better: 0..51, vp9 and av1 0..63; 18 for h264.")
+        int | None, typer.Option(help="Video quality, lower is better: 0..51, vp9 and av1 0..63. Default: 18 for h264.")
     ] = None,
     pixel_format: Annotated[
         str | None,
-        typer.Option(
-            help="Of videos: yuv444p keeps all color, yuv420p plays everywhere; as SOURCE without it, yuv420p for RGB."
-        ),
+        typer.Option(help="yuv420p plays everywhere, yuv444p keeps all color. Default: as SOURCE, yuv420p for RGB."),
     ] = None,
     mask: Annotated[
         str | None,
         typer.Option(
-            help="Fill what is white here: an image for all SOURCEs, or a folder of one for each.", metavar="PATH"
+            help="Inpaint what is white in this mask: one image for all SOURCEs, or a folder with one for each.",
+            metavar="PATH",
         ),
     ] = None,
     mask_color: Annotated[
-        str | None, typer.Option(help="Fill what has this color, such as '#ff00ff'.", metavar="COLOR")
+        str | None, typer.Option(help="Inpaint pixels of this color, such as '#ff00ff'.", metavar="COLOR")
     ] = None,
-    per_patch: Annotated[bool, typer.Option("--per-patch", help="Features of patches, not of images.")] = False,
-    generate: Annotated[int | None, typer.Option(help="Make so many pictures.", metavar="N")] = None,
+    per_patch: Annotated[
+        bool, typer.Option("--per-patch", help="Write one row of features per patch instead of one per image.")
+    ] = False,
+    generate: Annotated[int | None, typer.Option(help="Generate this many pictures.", metavar="N")] = None,
     latent: Annotated[
-        Path | None, typer.Option(help="Make the pictures of these codes, a .npy file.", metavar="FILE")
+        Path | None, typer.Option(help="Generate pictures from the latent codes in this .npy file.", metavar="FILE")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Of the pictures that are made: one seed, the same ones.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist; else skipped.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report on stdout as JSON.")] = False,
+    seed: Annotated[int | None, typer.Option(help="Random seed for --generate.")] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace existing outputs instead of skipping them.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON on stdout.")] = False,
     webcam: Annotated[
-        bool, typer.Option("--webcam", help="Clean a camera's picture, live in a window; H shows its keys.")
+        bool, typer.Option("--webcam", help="Clean a camera's picture live in a window. H shows the keys.")
     ] = False,
     camera: Annotated[
         str | None,
         typer.Option(
-            help="Which one: number, /dev/videoN, video file or address; the first without it.", metavar="CAMERA"
+            help="Camera number, /dev/videoN, video file or address; implies --webcam. Default: the first camera.",
+            metavar="CAMERA",
         ),
     ] = None,
-    list_cameras: Annotated[bool, typer.Option("--list-cameras", help="Name the cameras that are here.")] = False,
-    size: Annotated[str | None, typer.Option(help="Asked of the camera, such as 1280x720.", metavar="WxH")] = None,
-    fps: Annotated[float | None, typer.Option(help="Frames a second asked of the camera.")] = None,
-    target_fps: Annotated[
-        float | None, typer.Option(help="Hold this rate: step down to cheaper models when it is missed.")
+    list_cameras: Annotated[bool, typer.Option("--list-cameras", help="List the cameras.")] = False,
+    size: Annotated[
+        str | None, typer.Option(help="Frame size to request from the camera, such as 1280x720.", metavar="WxH")
     ] = None,
-    temporal: Annotated[bool, typer.Option(help="Cameras, videos: average what stands still over time.")] = True,
-    compare: Annotated[
-        bool, typer.Option("--compare", help="Begin with the original beside the cleaned picture.")
-    ] = False,
-    reconnect: Annotated[bool, typer.Option("--reconnect", help="Open a camera that stops again.")] = False,
+    fps: Annotated[float | None, typer.Option(help="Frames per second to request from the camera.")] = None,
+    target_fps: Annotated[
+        float | None, typer.Option(help="Hold this frame rate by stepping down to cheaper models.")
+    ] = None,
+    temporal: Annotated[bool, typer.Option(help="Average static regions of cameras and videos over time.")] = True,
+    compare: Annotated[bool, typer.Option("--compare", help="Start with original and result side by side.")] = False,
+    reconnect: Annotated[bool, typer.Option("--reconnect", help="Reopen the camera when it stops.")] = False,
     virtual_camera: Annotated[
-        bool, typer.Option("--virtual-camera", help="Offer the cleaned picture to other programs.")
+        bool, typer.Option("--virtual-camera", help="Offer the cleaned picture to other programs as a camera.")
     ] = False,
-    no_window: Annotated[bool, typer.Option("--no-window", help="Live without a window.")] = False,
-    frames: Annotated[int | None, typer.Option(help="End after so many frames.")] = None,
-    seconds: Annotated[float | None, typer.Option(help="End after so many seconds.")] = None,
-    doctor: Annotated[bool, typer.Option("--doctor", help="Tell what is installed here and what of it works.")] = False,
-    benchmark: Annotated[bool, typer.Option("--benchmark", help="Measure the models on this machine.")] = False,
+    no_window: Annotated[bool, typer.Option("--no-window", help="Run without a window.")] = False,
+    frames: Annotated[int | None, typer.Option(help="Stop after this many frames.")] = None,
+    seconds: Annotated[float | None, typer.Option(help="Stop after this many seconds.")] = None,
+    doctor: Annotated[
+        bool, typer.Option("--doctor", help="Check the installation: providers, cameras, extras.")
+    ] = False,
+    benchmark: Annotated[
+        bool, typer.Option("--benchmark", help="Measure the speed of the models on this machine.")
+    ] = False,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Print which execution provider runs the model, and why.")
     ] = False,
@@ -136,14 +165,14 @@ def run(
         bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Clean noisy images, videos and cameras' pictures with a small neural network.
+    """Clean noisy images, videos and live camera pictures with a small neural network.
 
-    What else a model is made for its file says: filling holes (--mask), features (-o FILE.npz), anomalies, pictures of
-    its own (--generate).
+    Models of other tasks inpaint (--mask), extract features (-o FILE.npz), find anomalies or generate pictures
+    (--generate); the model file declares its task.
 
-    Exit codes: 0 all done, 1 some file failed, the doctor found a problem, or the system ran out of memory, disk space
-    or open files, 2 wrong usage or unusable model,
-    3 provider, camera or display unavailable, 130 interrupted (Ctrl-C), 143 terminated (SIGTERM).
+    Exit codes: 0 all done; 1 some file failed, --doctor found a problem, or memory, disk space or open files ran out;
+    2 wrong usage or unusable model; 3 provider, camera or display unavailable; 130 interrupted (Ctrl-C); 143 terminated
+    (SIGTERM).
     """
     typed = {name: value for name, value in locals().items() if name not in ("ctx", "_version")}
     perform(Options(_given(ctx), **typed))
