@@ -14,8 +14,13 @@ from cae_export.errors import UsageError
 from cae_export.graphs.convert import to_onnx
 from cae_train.models import ARCHITECTURES, build
 
+QUICK = ("cae", "skip")
 
-@pytest.fixture(scope="module", params=sorted(ARCHITECTURES))
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in sorted(ARCHITECTURES)],
+)
 def converted(request: pytest.FixtureRequest) -> tuple[torch.nn.Module, onnx.ModelProto]:
     torch.manual_seed(0)
     network = build(request.param).eval()
@@ -59,6 +64,7 @@ def test_equals_torch_at_any_batch(converted: tuple[torch.nn.Module, onnx.ModelP
         assert np.abs(outputs(model, patches.numpy()) - network(patches).numpy()).max() < 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("opset", [18, 22])
 def test_other_operator_sets(opset: int) -> None:
     model = to_onnx(build("cae").eval(), 32, opset)

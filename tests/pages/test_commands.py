@@ -107,6 +107,7 @@ def parse_with_argparse(module: str, arguments: list[str], monkeypatch: pytest.M
         importlib.import_module(module).main()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(path.stem for path in Path(__file__).parents[1].glob("benchmarks/*.py")))
 def test_every_benchmark_can_be_imported(name: str) -> None:
     importlib.import_module(f"tests.benchmarks.{name}")
