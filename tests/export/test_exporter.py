@@ -29,7 +29,7 @@ def test_what_is_no_path_and_what_is_not_there(function: Callable[..., object], 
             function(**{"model": "m.pt", **wrong})
         assert isinstance(error.value, CaeExportError)
     for name in ("model", "output", "data", "data_dir"):
-        with pytest.raises(UsageError, match=f"{name} is empty: it must be the "):
+        with pytest.raises(UsageError, match=f"{name} is empty: it must be "):
             function(**{"model": "m.pt", name: ""})
     with pytest.raises(FileNotFoundError, match=r"none\.pt does not exist") as error:
         function(model=str(tmp_path / "none.pt"))
