@@ -26,7 +26,8 @@ from cae_runtime import ModelSpec, Session
 from cae_runtime.inference.model_spec import COLOR_OF_CHANNELS, NCHW, NHWC
 from cae_train.checkpoint import LoadedModel
 from cae_train.config import PATCH
-from cae_train.degradations.registry import described
+from cae_train.degradations.mask import FILL
+from cae_train.degradations.registry import chain_of, described
 from cae_train.models.skip import Skip
 
 Precision = Literal["fp32", "int8", "fp16"]
@@ -149,17 +150,21 @@ def _make(settings: _Settings, loaded: LoadedModel, output: Path) -> tuple[bytes
 
 def _described(loaded: LoadedModel, patches: Patches, settings: _Settings) -> ModelSpec:
     """The metadata of the file in fp32, but for the PSNR that it reaches."""
+    chain, channels = chain_of(loaded.config), loaded.network.channels
     return ModelSpec(
+        task="inpaint" if chain.leaves_holes else "restore",
         architecture=loaded.arch,
         patch=settings.patch,
-        channels=loaded.network.channels,
+        channels=channels,
         overlap=OVERLAP if settings.overlap is None else settings.overlap,
-        color=COLOR_OF_CHANNELS[loaded.network.channels],
+        color=COLOR_OF_CHANNELS[channels],
         degradation=described(loaded.config),
         psnr_in=round(mean_psnr(patches.degraded, patches.clean), 4),
         evaluated_on=patches.source,
         version=loaded.version,
         license=settings.license,
+        fill=FILL[channels] if chain.leaves_holes else None,
+        sigma_min=chain.sigma_min,
     )
 
 

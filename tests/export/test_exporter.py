@@ -19,6 +19,7 @@ from cae_export.evaluation_data import find
 from cae_runtime import ModelSpec, Restorer, Session
 from cae_train import load_model
 from cae_train.checkpoint import save_model
+from cae_train.degradations.mask import FILL
 
 
 @pytest.mark.parametrize("function", [export, partial(export_part, part="decoder")])
@@ -46,11 +47,21 @@ def test_fp32_equals_what_was_trained(trained: Path, tmp_path: Path) -> None:
     assert session.spec == ModelSpec(
         architecture=load_model(trained).arch, degradation="gaussian:0-55", psnr_in=report.psnr_in,
         psnr_out=report.psnr_out, evaluated_on=report.patches, version=report.spec.version, license="",
+        sigma_min=0.0,
     )  # fmt: skip
     patches = find(load_model(trained), None)
     with torch.inference_mode():
         torch_output = load_model(trained).network(patches.degraded[:40]).numpy()
     assert np.abs(session.run(patches.degraded[:40].numpy()) - torch_output).max() <= 1e-4
+
+
+def test_a_model_that_fills_holes_says_so_in_its_file(trained_skip: Path, tmp_path: Path) -> None:
+    content = torch.load(trained_skip, weights_only=True)
+    content["config"]["degrade"] = ["mask:0.2"]
+    torch.save(content, tmp_path / "holes.pt")
+    report = export(tmp_path / "holes.pt", tmp_path / "holes.onnx")
+    spec = Session(report.path, provider="cpu").spec
+    assert (spec.task, spec.fill, spec.sigma_min) == ("inpaint", FILL[3], None)
 
 
 @pytest.mark.slow

@@ -21,14 +21,11 @@ from cae_export import RefusedError, UsageError, export_part, parts, thresholds
 from cae_export.anomaly_scores import Scores
 from cae_export.evaluation_data import good_pictures
 from cae_runtime import Session
-from cae_runtime.tasks import inpaint
 from cae_runtime.tasks.anomaly import Detector
 from cae_runtime.tasks.encode import Encoder
 from cae_runtime.tasks.generate import Generator
 from cae_train import TrainConfig
 from cae_train.checkpoint import load_model, save_model
-from cae_train.degradations import mask
-from cae_train.degradations.registry import DEGRADATIONS
 from cae_train.models import build
 
 
@@ -286,11 +283,6 @@ def test_all_three_through_the_commands(
     done = cae_run(good, "-o", tmp_path / "heat", "-m", tmp_path / "vae-anomaly.onnx", "--json")
     assert done.returncode == 0, done.stderr
     assert len(json.loads(done.stdout)["files"]) == 20
-
-
-def test_both_sides_mean_the_same_by_a_hole() -> None:
-    assert inpaint.FILL == mask.FILL
-    assert DEGRADATIONS[inpaint.CORRUPTION].make is mask.Mask
 
 
 @pytest.mark.slow

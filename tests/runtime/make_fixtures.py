@@ -148,11 +148,14 @@ def main() -> None:
             spec=generator,
             given="code",
         ),
-        "fill": model(pool, spec=replace(spec, degradation="mask:0.2")),
+        "inpaint": model(pool, spec=replace(spec, task="inpaint", fill=(1, 0, 1), degradation="mask:0.2")),
+        "fill": model(pool, spec=spec),
     }
     wrong_schema = model(identity, spec=spec)
     helper.set_model_props(wrong_schema, spec.to_metadata() | {"schema": "99"})
     models["wrong_schema"] = wrong_schema
+    first = spec.to_metadata() | {"schema": "1", "degradation": "mask:0.2"}  # where the degradation says it
+    helper.set_model_props(models["fill"], first)
     FIXTURES.mkdir(exist_ok=True)
     for name, made in models.items():
         onnx.save(made, FIXTURES / f"{name}.onnx")

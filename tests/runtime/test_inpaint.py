@@ -1,4 +1,4 @@
-"""Holes in pictures, through the real command. The fixture `fill` gives each pixel the mean of the 3x3 around it."""
+"""Holes in pictures, through the real command. The fixture `inpaint` gives each pixel the mean of the 3x3 around it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from tests.runtime.conftest import FIXTURES, Command
 
 from cae_runtime import ImageError, ModelError, Restorer
 from cae_runtime.io.image_files import colors_of
-from cae_runtime.tasks.inpaint import FILL, Inpainter
+from cae_runtime.tasks.inpaint import Inpainter
 
 Noise = Callable[..., np.ndarray]
+MAGENTA = (1, 0, 1)  # what a missing pixel is to the fixture
 
 
 @pytest.fixture
@@ -41,7 +42,7 @@ def only_the_holes_changed(before: np.ndarray, after: np.ndarray, mask: np.ndarr
 def test_a_mask_file(cae_run: Command, photo: np.ndarray, tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "mask.png"), stroke(photo))
     out = tmp_path / "out.png"
-    done = cae_run(tmp_path / "photo.png", "-o", out, "--mask", tmp_path / "mask.png", model="fill")
+    done = cae_run(tmp_path / "photo.png", "-o", out, "--mask", tmp_path / "mask.png", model="inpaint")
     assert done.returncode == 0, done.stderr
     assert only_the_holes_changed(photo, cv2.imread(str(out)), stroke(photo))
 
@@ -52,7 +53,7 @@ def test_a_color(cae_run: Command, photo: np.ndarray, tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "photo.png"), photo)
     for color in ("#ff00ff", "f0f", "FF00FF"):
         out = tmp_path / f"{color}.png"
-        assert cae_run(tmp_path / "photo.png", "-o", out, "--mask-color", color, model="fill").returncode == 0
+        assert cae_run(tmp_path / "photo.png", "-o", out, "--mask-color", color, model="inpaint").returncode == 0
         assert only_the_holes_changed(photo, cv2.imread(str(out)), mask)
 
 
@@ -65,7 +66,7 @@ def test_a_color_of_16_bits_and_one_that_is_not_there(cae_run: Command, noise: N
     cv2.imwrite(str(tmp_path / "none.png"), noise((40, 40, 3)))
     done = cae_run(
         *(tmp_path / name for name in ("deep.png", "marked.jpg", "none.png")), "-o", tmp_path / "out",
-        "--mask-color", "#8000ff", model="fill",
+        "--mask-color", "#8000ff", model="inpaint",
     )  # fmt: skip
     assert done.returncode == 1
     assert b"is a JPEG, which does not keep a color exactly" in done.stderr
@@ -82,15 +83,15 @@ def test_a_result_never_takes_a_masks_place(cae_run: Command, photo: np.ndarray,
         cv2.imwrite(str(path), stroke(photo))
     before = mask.read_bytes()
     for out, named in ((mask, mask), (masks, masks), (masks / "photo.png", masks)):
-        done = cae_run(tmp_path / "photo.png", "-o", out, "--mask", named, "--overwrite", model="fill")
+        done = cae_run(tmp_path / "photo.png", "-o", out, "--mask", named, "--overwrite", model="inpaint")
         assert (done.returncode, b"on or among the masks" in done.stderr) == (2, True)
     assert mask.read_bytes() == (masks / "photo.png").read_bytes() == before
-    done = cae_run(tmp_path / "photo.png", "-o", tmp_path / "out.png", "--mask", "", model="fill")
+    done = cae_run(tmp_path / "photo.png", "-o", tmp_path / "out.png", "--mask", "", model="inpaint")
     assert (done.returncode, b"--mask is empty" in done.stderr) == (2, True)
 
 
 def test_without_a_mask_a_model_that_fills_holes_says_so(cae_run: Command, photo: np.ndarray, tmp_path: Path) -> None:
-    done = cae_run(tmp_path / "photo.png", "-o", tmp_path / "out.png", model="fill")
+    done = cae_run(tmp_path / "photo.png", "-o", tmp_path / "out.png", model="inpaint")
     assert (done.returncode, b"was trained to fill holes: name them with --mask" in done.stderr) == (0, True)
 
 
@@ -102,7 +103,7 @@ def test_a_mask_that_is_transparent_where_nothing_was_drawn(
     drawn[..., 3] = mask
     cv2.imwrite(str(tmp_path / "mask.png"), drawn)
     out = tmp_path / "out.png"
-    assert cae_run(tmp_path / "photo.png", "-o", out, "--mask", tmp_path / "mask.png", model="fill").returncode == 0
+    assert cae_run(tmp_path / "photo.png", "-o", out, "--mask", tmp_path / "mask.png", model="inpaint").returncode == 0
     assert only_the_holes_changed(photo, cv2.imread(str(out)), mask)
 
 
@@ -115,7 +116,7 @@ def test_a_folder_of_masks(cae_run: Command, noise: Noise, tmp_path: Path) -> No
         cv2.imwrite(str(photos / name), image)
         if name != "c.png":
             cv2.imwrite(str((masks / name).with_suffix(".BMP")), stroke(image))
-    done = cae_run(photos, "-o", out, "--mask", masks, "--ext", "png", "--suffix", "_x", model="fill")
+    done = cae_run(photos, "-o", out, "--mask", masks, "--ext", "png", "--suffix", "_x", model="inpaint")
     assert done.returncode == 1
     assert b"it has no mask" in done.stderr
     assert sorted(path.name for path in out.rglob("*.png")) == ["a_x.png", "b_x.png"]
@@ -142,7 +143,7 @@ def test_only_holes_change_and_all_of_them_are_filled(
     image = rng.integers(0, top // 4, shape, dtype)
     holes = rng.random((height, width)) < share
     before = image.copy()
-    restorer = Restorer(FIXTURES / "fill.onnx", overlap=16)
+    restorer = Restorer(FIXTURES / "inpaint.onnx", overlap=16)
     inpainter = Inpainter(restorer)
     if holes.all():
         with pytest.raises(ImageError, match="covers all of it"):
@@ -158,7 +159,7 @@ def test_only_holes_change_and_all_of_them_are_filled(
     if depth.max() <= 8:  # one pass: what the model makes of the picture with its holes marked
         known = colors_of(image)
         marked = np.repeat(known, 3, axis=2) if known.shape[2] == 1 else known.copy()
-        marked[holes] = np.array(FILL[3]) * top
+        marked[holes] = np.array(MAGENTA) * top
         made = restorer(marked)[holes].astype(int)
         wanted = made if known.shape[2] == 3 else made.mean(axis=1, keepdims=True)
         np.testing.assert_allclose(colors_of(result)[holes].astype(int), wanted, atol=1)
@@ -167,7 +168,7 @@ def test_only_holes_change_and_all_of_them_are_filled(
 def test_a_lossy_output_is_told_that_it_changes_more(cae_run: Command, photo: np.ndarray, tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "mask.png"), stroke(photo))
     for name, lossy in (("out.jpg", True), ("out.png", False)):
-        done = cae_run("photo.png", "-o", name, "--mask", "mask.png", "--json", model="fill", cwd=tmp_path)
+        done = cae_run("photo.png", "-o", name, "--mask", "mask.png", "--json", model="inpaint", cwd=tmp_path)
         told = b"'out.jpg': JPEG and lossy WebP change all pixels a little, also those that no mask marks; --ext png"
         assert (told in done.stderr) == json.loads(done.stdout)["files"][0]["lossy"] == lossy
 
@@ -180,7 +181,7 @@ def test_a_hole_wider_than_a_patch_is_filled_from_its_border_inwards(blur_far: P
     holes[20:120, 20:120] = True
     restorer = Restorer(blur_far, overlap=16)
     once = image.copy()
-    once[holes] = np.array(FILL[3]) * 255
+    once[holes] = np.array(MAGENTA) * 255
     assert restorer(once)[70, 70].tolist() == [255, 0, 255]
     filled = Inpainter(restorer)(image, holes)
     assert filled.max() < 255
@@ -192,7 +193,7 @@ def test_a_hole_wider_than_a_patch_is_filled_from_its_border_inwards(blur_far: P
 def blur_far(tmp_path: Path) -> Path:
     """A model that gives each pixel the mean of the 31x31 around it."""
     onnx = pytest.importorskip("onnx")
-    made = onnx.load(FIXTURES / "fill.onnx")
+    made = onnx.load(FIXTURES / "inpaint.onnx")
     (node,) = made.graph.node
     for attribute in node.attribute:
         if attribute.name == "kernel_shape":
@@ -222,7 +223,7 @@ def test_a_model_of_one_channel_fills_each_color(tmp_path: Path) -> None:
 
 def test_no_holes_no_change(noise: Noise) -> None:
     image = noise((40, 50, 3))
-    result = Inpainter(Restorer(FIXTURES / "fill.onnx"))(image, np.zeros((40, 50), np.bool_))
+    result = Inpainter(Restorer(FIXTURES / "inpaint.onnx"))(image, np.zeros((40, 50), np.bool_))
     np.testing.assert_array_equal(result, image)
     assert result is not image
 
@@ -238,7 +239,7 @@ def test_a_mask_is_upright_where_the_photo_is_turned(cae_run: Command, noise: No
     seen[:5, :10] = 255  # top left as it is seen: bottom left as it is stored
     cv2.imwrite(str(tmp_path / "mask.png"), seen)
     out = tmp_path / "out.png"
-    assert cae_run(tmp_path / "photo.png", "-o", out, "--mask", tmp_path / "mask.png", model="fill").returncode == 0
+    assert cae_run(tmp_path / "photo.png", "-o", out, "--mask", tmp_path / "mask.png", model="inpaint").returncode == 0
     stored = np.zeros((40, 64), np.uint8)
     stored[-10:, :5] = 255
     result = cv2.imread(str(out), cv2.IMREAD_UNCHANGED)
@@ -248,15 +249,15 @@ def test_a_mask_is_upright_where_the_photo_is_turned(cae_run: Command, noise: No
 @pytest.mark.parametrize(
     ("options", "model", "code", "reason"),
     [
-        (["--mask", "none.png"], "fill", 2, "--mask 'none.png' does not exist"),
-        (["--mask-color", "pink"], "fill", 2, "--mask-color is 'pink': it must be a color like '#ff00ff'"),
-        (["--mask-color", "#fff", "--mask", "small.png"], "fill", 2, "--mask and --mask-color: choose one"),
-        (["--mask-color", "#fff", "--strength", "0.5"], "fill", 2, "fills holes, which takes no --strength"),
-        (["--mask-color", "#123456"], "fill", 1, "has no pixel of the color #123456"),
+        (["--mask", "none.png"], "inpaint", 2, "--mask 'none.png' does not exist"),
+        (["--mask-color", "pink"], "inpaint", 2, "--mask-color is 'pink': it must be a color like '#ff00ff'"),
+        (["--mask-color", "#fff", "--mask", "small.png"], "inpaint", 2, "--mask and --mask-color: choose one"),
+        (["--mask-color", "#fff", "--strength", "0.5"], "inpaint", 2, "fills holes, which takes no --strength"),
+        (["--mask-color", "#123456"], "inpaint", 1, "has no pixel of the color #123456"),
         (["--mask-color", "#fff"], "blur", 2, "filling holes needs one that was trained with --degrade mask"),
-        (["--mask", "small.png"], "fill", 1, "has 70x50 pixels, its mask 'small.png' has 9x9"),
-        (["--mask", "white.png"], "fill", 1, "its mask covers all of it"),
-        (["--mask", "text.png"], "fill", 1, "its mask 'text.png' is"),
+        (["--mask", "small.png"], "inpaint", 1, "has 70x50 pixels, its mask 'small.png' has 9x9"),
+        (["--mask", "white.png"], "inpaint", 1, "its mask covers all of it"),
+        (["--mask", "text.png"], "inpaint", 1, "its mask 'text.png' is"),
     ],
 )
 def test_wrong_usage_is_one_line(
@@ -273,9 +274,9 @@ def test_wrong_usage_is_one_line(
 
 def test_videos_and_pipes_have_no_holes(cae_run: Command, photo: np.ndarray, tmp_path: Path) -> None:
     (tmp_path / "film.mp4").write_bytes(b"no film")
-    done = cae_run("film.mp4", "-o", "out", "--mask-color", "#fff", model="fill", cwd=tmp_path)
+    done = cae_run("film.mp4", "-o", "out", "--mask-color", "#fff", model="inpaint", cwd=tmp_path)
     assert (done.returncode, b"holes are filled in images" in done.stderr) == (2, True)
-    done = cae_run("photo.png", "-o", "-", "--mask-color", "#fff", model="fill", cwd=tmp_path)
+    done = cae_run("photo.png", "-o", "-", "--mask-color", "#fff", model="inpaint", cwd=tmp_path)
     assert (done.returncode, b"- goes without --mask-color" in done.stderr) == (2, True)
 
 

@@ -15,7 +15,7 @@ decibels = st.none() | st.floats(allow_nan=False, allow_infinity=False)
 def specs(draw: st.DrawFn) -> ModelSpec:
     patch = draw(st.integers(8, 1024))
     channels = draw(st.sampled_from([1, 3]))
-    task = draw(st.sampled_from(["restore", "encode", "anomaly", "generate"]))
+    task = draw(st.sampled_from(["restore", "inpaint", "encode", "anomaly", "generate"]))
     above_zero = st.floats(min_value=1e-12, max_value=1e12)
     thresholds = above_zero if task == "anomaly" else st.none()
     return ModelSpec(
@@ -35,6 +35,8 @@ def specs(draw: st.DrawFn) -> ModelSpec:
         false_alarms=draw(st.floats(min_value=1e-6, max_value=0.999) if task == "anomaly" else st.none()),
         threshold_size=draw(st.integers(1, 2**28) if task == "anomaly" else st.none()),
         threshold_images=draw(st.integers(1, 2**28) if task == "anomaly" else st.none()),
+        fill=tuple(draw(st.floats(0, 1)) for _ in range(channels)) if task == "inpaint" else None,
+        sigma_min=draw(st.none() | st.floats(0, 255)),
         evaluated_on=draw(st.text()),
         version=draw(st.text()),
         license=draw(st.text()),
@@ -53,7 +55,7 @@ def test_the_keys_are_those_of_the_contract() -> None:
         *("schema", "task", "architecture", "patch", "channels", "overlap", "color", "range", "layout", "dtype"),
         *("degradation", "precision", "psnr_in", "psnr_out", "evaluated_on", "version", "license", "threshold"),
     ]
-    assert SPEC.to_metadata()["schema"] == "1"
+    assert SPEC.to_metadata()["schema"] == "2"
     assert "threshold" not in SPEC.to_metadata()
     assert SPEC.to_metadata()["license"] == ""  # a license that nobody named is not made up
 
@@ -69,7 +71,7 @@ def test_a_missing_key_is_named(key: str) -> None:
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("schema", "2"),
+        ("schema", "3"),
         ("task", "upscale"),
         ("patch", "7"),
         ("patch", "1025"),
@@ -94,8 +96,35 @@ def test_a_missing_key_is_named(key: str) -> None:
         ("precision", "int4"),
         ("psnr_in", "loud"),
         ("psnr_out", "nan"),
+        ("sigma_min", "little"),
     ],
 )
 def test_a_bad_value_is_refused_by_name(key: str, value: str) -> None:
     with pytest.raises(ModelError, match="schema|color|" + key):
         ModelSpec.from_metadata(SPEC.to_metadata() | {key: value})
+
+
+@pytest.mark.parametrize("fill", [None, "1.0,0.0", "1.0,0.0,2.0", "1.0,,0.0"])
+def test_a_model_that_fills_holes_says_how_they_are_marked(fill: str | None) -> None:
+    metadata = SPEC.to_metadata() | {"task": "inpaint"} | ({} if fill is None else {"fill": fill})
+    with pytest.raises(ModelError, match="metadata fill is"):
+        ModelSpec.from_metadata(metadata)
+    spec = ModelSpec.from_metadata(metadata | {"fill": "1.0,0.0,0.5"})
+    assert spec.fill == (1.0, 0.0, 0.5)
+    assert spec.restores
+
+
+@pytest.mark.parametrize(
+    ("degradation", "task", "fill"),
+    [
+        ("mask:0.1-0.3", "inpaint", (1.0, 0.0, 1.0)),
+        ("gaussian:25 mask:0.2,mask:0.4", "inpaint", (1.0, 0.0, 1.0)),
+        ("mask:0.2 gaussian:25", "restore", None),
+        ("gaussian:0-55", "restore", None),
+    ],
+)
+def test_files_of_schema_1_still_say_what_they_are_for(
+    degradation: str, task: str, fill: tuple[float, ...] | None
+) -> None:
+    spec = ModelSpec.from_metadata(SPEC.to_metadata() | {"schema": "1", "degradation": degradation})
+    assert (spec.task, spec.fill) == (task, fill)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from tests.runtime.faint import SCENES, light, made, rms
 
-from cae_runtime import Restorer
+from cae_runtime import ModelSpec, Restorer
 from cae_runtime.tasks.noise_model import NoiseModel, measured_noise
 from cae_runtime.tasks.notes import Note
 from cae_runtime.tasks.put_back import PutBack
@@ -86,7 +85,10 @@ def test_it_can_be_left_out_and_concerns_faint_16_bits_alone(fixture_model: Mode
 def test_the_faintest_noise_that_a_model_was_trained_for(
     denoise: Restorer, degradation: str, level: float | None
 ) -> None:
-    assert faintest(replace(denoise.spec, degradation=degradation)) == level
+    """Files of schema 1 say it in words."""
+    metadata = denoise.spec.to_metadata() | {"schema": "1", "degradation": degradation}
+    metadata.pop("sigma_min")
+    assert faintest(ModelSpec.from_metadata(metadata)) == level
 
 
 def test_strength_goes_part_of_the_way(denoise: Restorer) -> None:

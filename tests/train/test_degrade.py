@@ -384,3 +384,22 @@ def test_what_older_specs_draw_has_not_changed() -> None:
         assert [round(255 * float(drawn[i, i % 3, 7 * i + 3, 5])) for i in range(4)] == pytest.approx(wanted, abs=1), (
             spec
         )
+
+
+@pytest.mark.parametrize(
+    ("specs", "sigma_min", "holes"),
+    [
+        (["gaussian:0-55,camera"], 0, False),
+        (["gaussian:5-9,grain+jpeg:70-99"], 5, False),
+        (["grain+gaussian:7,gaussian:25"], 7, False),
+        (["camera"], None, False),
+        (["gaussian:5,blur:1+gaussian:5"], None, False),
+        (["gaussian:10-20", "blur:1"], None, False),
+        (["gaussian:5", "mask:0.2"], None, True),
+        (["mask:0.2", "gaussian:5"], None, False),
+        (["none"], None, False),
+    ],
+)
+def test_a_chain_says_what_models_learn_from_it(specs: list[str], sigma_min: float | None, holes: bool) -> None:
+    chain = parse_chain(specs)
+    assert (chain.sigma_min, chain.leaves_holes) == (sigma_min, holes)

@@ -43,7 +43,7 @@ def clean(options: Options) -> None:
         return
     session = open_session(options, options.model_name)
     paths = [Path(source) for source in sources]
-    if session.spec.task == "restore":
+    if session.spec.restores:
         failed = _restore(session, paths, output, options)
     else:
         failed = _other_task(session, paths, output, options)

@@ -15,8 +15,10 @@ from cae_runtime.inference.model_spec import SCHEMA_KEY, ModelSpec
 
 CODE_MAX: Final = 2**20
 # The names of the graph's input and output, by task.
-INPUT: Final = {"restore": "input", "encode": "input", "anomaly": "input", "generate": "code"}
-OUTPUT: Final = {"restore": "output", "encode": "code", "anomaly": "score", "generate": "output"}
+INPUT: Final = {"restore": "input", "inpaint": "input", "encode": "input", "anomaly": "input", "generate": "code"}
+OUTPUT: Final = {
+    "restore": "output", "inpaint": "output", "encode": "code", "anomaly": "score", "generate": "output",
+}  # fmt: skip
 # Parts of an ONNX file (onnx.proto3) that lead to tensors: their fields, by number, and what those are.
 _PARTS: Final[dict[str, dict[int, str]]] = {
     "model": {7: "graph", 25: "function"},

@@ -10,7 +10,8 @@ from typing import Any, Final
 
 from cae_runtime.errors import ModelError
 
-SCHEMA: Final = "1"
+SCHEMA: Final = "2"
+_READ: Final = ("1", SCHEMA)
 SCHEMA_KEY: Final = "schema"
 NCHW: Final = "nchw"
 NHWC: Final = "nhwc"
@@ -18,7 +19,7 @@ PATCH_MIN: Final = 8
 PATCH_MAX: Final = 1024
 
 _CHOICES: Final[Mapping[str, tuple[str | int, ...]]] = {
-    "task": ("restore", "encode", "anomaly", "generate"),
+    "task": ("restore", "inpaint", "encode", "anomaly", "generate"),
     "channels": (1, 3),
     "color": ("rgb", "gray"),
     "range": ("0..1",),
@@ -31,6 +32,9 @@ _WHOLE: Final = re.compile(r"-?[0-9]{1,18}")
 _NUMBER: Final = re.compile(r"-?[0-9]{1,400}(\.[0-9]{1,400})?(e[+-]?[0-9]{1,3})?")
 _SHOWN_MAX: Final = 40
 COLOR_OF_CHANNELS: Final = {1: "gray", 3: "rgb"}
+_FILL_1: Final = {1: (128 / 255,), 3: (1.0, 0.0, 1.0)}  # of files of schema 1, by number of channels
+_MORE_THAN_NOISE_1: Final = {"blur", "motion-blur"}
+RESTORING: Final = ("restore", "inpaint")  # tasks whose output is an image like the input
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +42,7 @@ class ModelSpec:
     """The contract between an exported model and the runtime.
 
     Attributes:
-        task: `restore`, `encode`, `anomaly` or `generate`.
+        task: `restore`, `inpaint`, `encode`, `anomaly` or `generate`.
         architecture: name of the network, such as `cae` or `skip`.
         patch: side P of the square patches, 8..1024.
         channels: channels C of a patch, 1 or 3.
@@ -61,6 +65,9 @@ class ModelSpec:
         threshold_size: for task `anomaly`: pixels of the median picture that the thresholds were found on; otherwise
             None.
         threshold_images: for task `anomaly`: how many good pictures they were found on; otherwise None.
+        fill: for task `inpaint`: the value of a missing pixel in each channel, 0..1; otherwise None.
+        sigma_min: the least Gaussian noise that a pure denoiser was trained on, sigma in gray levels of 255; None for
+            models that were trained on other noise only, or to do more than remove noise.
 
     Raises:
         ModelError: a value is not as listed above.
@@ -87,6 +94,8 @@ class ModelSpec:
     false_alarms: float | None = None
     threshold_size: int | None = None
     threshold_images: int | None = None
+    fill: tuple[float, ...] | None = None
+    sigma_min: float | None = None
 
     def __post_init__(self) -> None:
         for name, allowed in _CHOICES.items():
@@ -95,7 +104,7 @@ class ModelSpec:
         _check("overlap", self.overlap, 0 <= self.overlap < self.patch, f"0..{self.patch - 1}")
         expected = COLOR_OF_CHANNELS[self.channels]
         _check("color", self.color, self.color == expected, f"{expected} with {self.channels} channel(s)")
-        for name in ("psnr_in", "psnr_out", *_OF_ANOMALY):
+        for name in ("psnr_in", "psnr_out", "sigma_min", *_OF_ANOMALY):
             value = getattr(self, name)
             _check(name, value, value is None or math.isfinite(value), "a finite number")
         if self.task == "anomaly":
@@ -103,8 +112,17 @@ class ModelSpec:
                 value = getattr(self, name)
                 _check(name, value, value is not None and value > 0, "a number above 0 with task anomaly")
             _check("false_alarms", self.false_alarms, (self.false_alarms or 0) < 1, "below 1")
-        if self.task != "restore":
+        if self.task == "inpaint":
+            count = self.channels
+            valid = self.fill is not None and len(self.fill) == count and all(0 <= value <= 1 for value in self.fill)
+            _check("fill", self.fill, valid, f"{count} number(s) of 0..1 with task inpaint and {count} channel(s)")
+        if self.task not in RESTORING:
             _check("layout", self.layout, self.layout == NCHW, f"{NCHW} with task {self.task}")
+
+    @property
+    def restores(self) -> bool:
+        """Whether the model's output is an image like its input."""
+        return self.task in RESTORING
 
     def shape(self, patches: int) -> tuple[int, int, int, int]:
         """Return the input shape of a batch of patches."""
@@ -115,11 +133,11 @@ class ModelSpec:
     def to_metadata(self) -> dict[str, str]:
         """Return the spec as ONNX `metadata_props`; fields that are None are left out."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {SCHEMA_KEY: SCHEMA} | {name: str(value) for name, value in values.items() if value is not None}
+        return {SCHEMA_KEY: SCHEMA} | {name: _written(value) for name, value in values.items() if value is not None}
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str]) -> ModelSpec:
-        """Read a spec from ONNX `metadata_props`; other keys are ignored.
+        """Read a spec from ONNX `metadata_props`, of schema 1 or 2; other keys are ignored.
 
         Args:
             metadata: the string keys and values of the file.
@@ -133,20 +151,46 @@ class ModelSpec:
         schema = metadata.get(SCHEMA_KEY)
         if schema is None:
             raise ModelError(f"metadata key {SCHEMA_KEY!r} is missing")
-        if schema != SCHEMA:
+        if schema not in _READ:
             raise ModelError(
-                f"metadata schema {schema!r} is not known to this version, which reads {SCHEMA!r}: update cae-toolkit"
+                f"metadata schema {schema!r} is not known to this version, which reads "
+                f"{' and '.join(map(repr, _READ))}: update cae-toolkit"
             )
         types = {field.name: str(field.type) for field in fields(cls)}
         for name, kind in types.items():
             if "None" not in kind and name not in metadata:
                 raise ModelError(f"metadata key {name!r} is missing")
-        return cls(**{name: _parse(name, kind, metadata[name]) for name, kind in types.items() if name in metadata})
+        values = {name: _parse(name, kind, metadata[name]) for name, kind in types.items() if name in metadata}
+        return cls(**(_from_schema_1(values) if schema == "1" else values))
+
+
+def _from_schema_1(values: dict[str, Any]) -> dict[str, Any]:
+    """Add to the values of a file of schema 1 what only its degradation says: task `inpaint`, `fill`, `sigma_min`."""
+    if values["task"] != "restore":
+        return values
+    steps = values["degradation"].split(" ")  # one after the other; each has alternatives
+    kinds = [part.partition(":") for part in steps[-1].replace("+", ",").split(",")]
+    names = {name for name, _, _ in kinds}
+    if "mask" in names:
+        return values | {"task": "inpaint", "fill": _FILL_1.get(values["channels"])}
+    if len(steps) > 1 or names & _MORE_THAN_NOISE_1:
+        return values
+    try:
+        sigmas = [float(level.partition("-")[0]) for name, _, level in kinds if name == "gaussian"]
+    except ValueError:
+        return values
+    return values | {"sigma_min": min(sigmas)} if sigmas else values
+
+
+def _written(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _parse(name: str, kind: str, text: str) -> Any:
     if kind == "str":
         return text
+    if kind.startswith("tuple"):
+        return tuple(_parse(name, "float", part) for part in text.split(","))
     whole = kind.startswith("int")
     if not (_WHOLE if whole else _NUMBER).fullmatch(text):  # int() and float() also take '3_2', ' 32 ' and 'nan'
         wanted = "a whole number" if whole else "a number"

@@ -138,7 +138,7 @@ class PatchModel:
         color: Literal["bgr", "rgb"] = "bgr",
     ) -> None:
         self._bgr = checked_color(color)
-        self.session, self._own = open_for(self.task, model, provider, threads), not isinstance(model, Session)
+        self.session, self._own = open_for((self.task,), model, provider, threads), not isinstance(model, Session)
         self._overlap, self._batch = checked_overlap(self.session, overlap), checked_batch(self.session, batch)
         self._workers = WorkerThreads(self.session.workers)
 

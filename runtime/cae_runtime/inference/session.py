@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -17,6 +18,7 @@ from cae_runtime.inference.cpu_limits import usable_cpus
 from cae_runtime.inference.forks import renew_after_fork
 from cae_runtime.inference.model_checks import INPUT, OUTPUT, checked_spec, refuse_damaged, refuse_not_finite
 from cae_runtime.inference.model_files import DEFAULT_MODEL, find_model, read_model
+from cae_runtime.inference.model_spec import RESTORING
 from cae_runtime.inference.providers import AUTO, CPU, by_full_name, parse_provider
 
 _PROBED_MAX: Final = 256  # largest side of patches that are run once when a model is opened
@@ -84,7 +86,7 @@ class Session:
         self._closed = False
         self._reopening = threading.Lock()
         renew_after_fork(self)
-        if task == "restore" and self.provider == CPU and patch <= _PROBED_MAX:
+        if task in RESTORING and self.provider == CPU and patch <= _PROBED_MAX:
             refuse_damaged(self.path, self._session, self.spec)
 
     @property
@@ -196,15 +198,20 @@ def _not_after_fork(provider: str, why: str) -> ProviderError:
 
 
 def open_for(
-    task: str, model: str | os.PathLike[str] | Session, provider: str = AUTO, threads: int | None = None
+    tasks: Sequence[str],
+    model: str | os.PathLike[str] | Session,
+    provider: str = AUTO,
+    threads: int | None = None,
 ) -> Session:
-    """Open a model for a task; an open session is used as it is.
+    """Open a model for one of some tasks; an open session is used as it is.
 
     Raises:
         ModelError: the model is made for another task.
         CaeRuntimeError: as `Session` raises it.
     """
     session = model if isinstance(model, Session) else Session(model, provider=provider, threads=threads)
-    if session.spec.task != task:
-        raise ModelError(f"model {str(session.path)!r} is made for task {session.spec.task!r}: {task!r} is needed here")
+    if session.spec.task not in tasks:
+        raise ModelError(
+            f"model {str(session.path)!r} is made for task {session.spec.task!r}: {tasks[0]!r} is needed here"
+        )
     return session

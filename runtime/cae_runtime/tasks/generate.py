@@ -47,7 +47,7 @@ class Generator:
         color: Literal["bgr", "rgb"] = "bgr",
     ) -> None:
         self._bgr = checked_color(color)
-        self.session, self._own = open_for("generate", model, provider, threads), not isinstance(model, Session)
+        self.session, self._own = open_for(("generate",), model, provider, threads), not isinstance(model, Session)
         self._batch = checked_batch(self.session, batch)
 
     def __enter__(self) -> Self:

@@ -1,8 +1,8 @@
 """Fills holes in pictures: only masked pixels change, if the output format is lossless.
 
-A model that was trained on patches with holes (degradation `mask`) recognizes them by their color, `FILL`. Its output
-is good near known pixels. So only pixels up to a quarter of a patch away from known ones are taken over; then these
-count as known, and so on inwards until the hole is closed.
+A model that was trained on patches with holes recognizes them by their color, the `fill` in its file. Its output is
+good near known pixels. So only pixels up to a quarter of a patch away from known ones are taken over; then these count
+as known, and so on inwards until the hole is closed.
 """
 
 from __future__ import annotations
@@ -16,13 +16,10 @@ from numpy.typing import NDArray
 
 from cae_runtime.arguments import check_image, checked_mask
 from cae_runtime.errors import ImageError, ModelError, UsageError
-from cae_runtime.inference.model_spec import ModelSpec
 from cae_runtime.inference.session import Session
 from cae_runtime.io.image_files import colors_of
 from cae_runtime.tasks.restore import Restorer
 
-FILL: Final = {3: (1.0, 0.0, 1.0), 1: (128 / 255,)}  # by number of channels: the value of a missing pixel
-CORRUPTION: Final = "mask"  # in the model's `degradation`
 _COLORS: Final = 3
 _TILE: Final = 8  # patches along a side of a tile that is filled at once
 
@@ -75,13 +72,13 @@ class Inpainter:
             own = Restorer(model, provider=provider, threads=threads, batch=batch, overlap=overlap, color=color)
             self.restorer = own.for_holes()
         self._own, spec = own, self.restorer.spec
-        if not fills_holes(spec):
+        if spec.fill is None:
             self.close()
             raise ModelError(
                 f"model {str(self.restorer.session.path)!r} was trained on {spec.degradation or 'nothing'!r}: "
                 "filling holes needs one that was trained on masks (degradation mask)"
             )
-        self._reach = spec.patch // 4
+        self._fill_value, self._reach = spec.fill, spec.patch // 4
 
     def __enter__(self) -> Self:
         return self
@@ -122,8 +119,7 @@ class Inpainter:
             raise ImageError("cannot be filled: its mask covers all of it")
         known, channels = colors_of(result), self.restorer.spec.channels
         colors = np.repeat(known, channels, axis=2) if known.shape[2] < channels else known
-        fill = FILL[min(channels, colors.shape[2])]
-        colors[holes] = np.rint(np.multiply(fill, np.iinfo(image.dtype).max)).astype(image.dtype)
+        colors[holes] = np.rint(np.multiply(self._fill_value, np.iinfo(image.dtype).max)).astype(image.dtype)
         missing = holes.copy()
         while missing.any():
             region = _around(missing, self.restorer.spec.patch)
@@ -157,12 +153,6 @@ class Inpainter:
         if self.restorer.spec.channels == 1:
             return np.stack([self.restorer(np.ascontiguousarray(plane)) for plane in np.moveaxis(pixels, 2, 0)], 2)
         return self.restorer(pixels)
-
-
-def fills_holes(spec: ModelSpec) -> bool:
-    """Tell whether a model was trained on holes; what is missing must be so in the end."""
-    last = spec.degradation.split()[-1:]
-    return any(name.partition(":")[0] == CORRUPTION for stage in last for name in stage.split(","))
 
 
 def _around(holes: Holes, margin: int) -> tuple[slice, slice]:

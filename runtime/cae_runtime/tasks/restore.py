@@ -13,7 +13,7 @@ from cae_runtime.arguments import check_image, checked_color, checked_flag, chec
 from cae_runtime.inference.cpu_limits import one_cpu_each
 from cae_runtime.inference.cpu_speed import fp16_note
 from cae_runtime.inference.model_files import DEFAULT_MODEL
-from cae_runtime.inference.model_spec import ModelSpec
+from cae_runtime.inference.model_spec import RESTORING, ModelSpec
 from cae_runtime.inference.patch_model import checked_batch, checked_overlap
 from cae_runtime.inference.providers import AUTO, CPU
 from cae_runtime.inference.session import Session, open_for
@@ -76,7 +76,7 @@ class Restorer:
         pin_threads: bool = False,
     ) -> None:
         self._bgr = checked_color(color)
-        self._session = open_for("restore", model, provider, threads)
+        self._session = open_for(RESTORING, model, provider, threads)
         self._overlap, self._overlap_is_named = checked_overlap(self._session, overlap), overlap is not None
         self.batch = checked_batch(self._session, batch)
         self._stretch = checked_flag("stretch", stretch)

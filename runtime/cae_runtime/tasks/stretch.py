@@ -44,14 +44,7 @@ def faintest(spec: ModelSpec) -> float | None:
 
     This is the lowest Gaussian noise of its training, but at least 2: below that, cleaning does more harm than good.
     """
-    kinds = [part.partition(":") for part in spec.degradation.replace("+", ",").split(",")]
-    if " " in spec.degradation or {name for name, _, _ in kinds} & _MORE_THAN_NOISE:
-        return None
-    try:
-        lowest = [float(level.split("-")[0]) for name, _, level in kinds if name == "gaussian"]
-    except ValueError:
-        return None
-    return max(min(lowest), FAINT) if lowest else None
+    return None if spec.sigma_min is None else max(spec.sigma_min, FAINT)
 
 
 class Stretch:

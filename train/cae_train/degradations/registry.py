@@ -167,6 +167,21 @@ class Chain:
         last = self.steps[-1] if self.steps else None
         return any(isinstance(step, Mask) for step in (last.alternatives if isinstance(last, OneOf) else (last,)))
 
+    @property
+    def sigma_min(self) -> float | None:
+        """The least Gaussian noise of a model that removes noise and does nothing else, sigma in gray levels of 255.
+
+        None if there is no Gaussian noise, several steps, or a blur or holes to be undone too.
+        """
+        if len(self.steps) != 1:
+            return None
+        step = self.steps[0]
+        rows = step.alternatives if isinstance(step, OneOf) else (step,)
+        kinds = [kind for row in rows for kind in (row.steps if isinstance(row, Row) else (row,))]
+        sigmas = [kind.sigma.low for kind in kinds if isinstance(kind, Gaussian)]
+        more = any(isinstance(kind, (Blur, MotionBlur, Mask)) for kind in kinds)
+        return min(sigmas) if sigmas and not more else None
+
     def __call__(self, clean: Tensor, generator: torch.Generator, margin: int = 0) -> Tensor:
         """Degrade a batch.
 

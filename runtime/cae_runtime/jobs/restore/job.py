@@ -19,7 +19,6 @@ from cae_runtime.jobs.restore.options import RestoreOptions
 from cae_runtime.jobs.restore.report import mask_notes, summary
 from cae_runtime.jobs.restore.results import FileResult, Restored, unreadable_results
 from cae_runtime.jobs.restore.videos import OnFrame, check_videos, clean_video
-from cae_runtime.tasks.inpaint import fills_holes
 from cae_runtime.tasks.restore import Restorer
 from cae_shared.signals import interruptible
 
@@ -53,7 +52,7 @@ def restore_files(
         restorer, change = filling(session, plan, options)
     else:
         restorer = restorer_of(session, options)
-        if fills_holes(session.spec):
+        if session.spec.task == "inpaint":
             tell(f"note: model {session.name!r} was trained to fill holes: name them with --mask or --mask-color")
     prepare_output(plan.folder)
     for line in restorer.remarks:
