@@ -21,7 +21,7 @@ from cae_runtime.tasks.noise_model import block_means
 from cae_runtime.tasks.stretch import BLOCK, Floats, Plane, Stretch, whole_blocks
 
 _MOST: Final = 4.0  # largest change of a pixel, in deviations of the noise
-_SLACK: Final = 1.1  # largest energy of the change that counts as noise
+_SLACK: Final = 1.2  # largest energy of the change that counts as noise
 _FAR: Final = 3  # eighths of the size: side of the window whose mean stays
 _NEAR: Final = 0.6  # half pixels: deviation of the window whose mean stays near what stands out
 _STANDS_OUT: Final = 5.0, 6.0  # deviations of the noise: a pixel, and pixels summed under a star's profile

@@ -6,7 +6,7 @@ cleaned in three steps:
 
 1. The noise is measured (`noise_model`), and the values are brought to a scale on which its deviation is 1 everywhere
    (Anscombe, "The transformation of Poisson, binomial and negative-binomial data", Biometrika 35, 1948).
-2. The means of blocks of 8x8 pixels, interpolated, are taken away, and the rest is scaled so that the noise has 10 of
+2. The means of blocks of 8x8 pixels, interpolated, are taken away, and the rest is scaled so that the noise has 8 of
    255 levels around middle gray. So the whole range of the picture need not fit into that of the model.
 3. What the model changes is put back as a multiple of the noise's deviation (`put_back`).
 
@@ -32,7 +32,7 @@ Plane = NDArray[np.uint16]  # rows of one channel, (h, W)
 
 WHITE: Final = 65535
 FAINT: Final = 2.0  # of 255 levels: below this, models add noise instead of removing it
-LEVEL: Final = 10.0  # of 255 levels: sigma after stretching; 8 to 16 are equally good
+LEVEL: Final = 8.0  # of 255 levels: sigma after stretching; 6 to 12 are about equally good
 LEAST: Final = 0.5  # deviation in steps of the file; below this there is only rounding
 BLOCK: Final = 8  # pixels: side of the blocks whose means are subtracted
 _MORE_THAN_NOISE: Final = {"blur", "motion-blur", "mask"}  # degradations of models that do more than denoise
@@ -88,26 +88,25 @@ class Stretch:
         Returns:
             float32, shape (h, w, C), or (h, w) where there is one channel.
         """
-        top, side = first // BLOCK - 1, left // BLOCK - 1
-        rows = np.clip(np.arange(top, -(-end // BLOCK) + 1), 0, len(self._means) - 1)
-        columns = np.clip(np.arange(side, -(-right // BLOCK) + 1), 0, self._means.shape[1] - 1)
-        size = len(columns) * BLOCK, len(rows) * BLOCK
-        base = cv2.resize(self._means[rows[:, None], columns], size, interpolation=cv2.INTER_LINEAR)
-        top, side = top * BLOCK, side * BLOCK
+        top, side = first // BLOCK, left // BLOCK  # the means have a border of one block: these begin one earlier
+        means = self._means[top : -(-end // BLOCK) + 2, side : -(-right // BLOCK) + 2]
+        size = means.shape[1] * BLOCK, means.shape[0] * BLOCK
+        base = cv2.resize(means, size, interpolation=cv2.INTER_LINEAR)
+        top, side = (top - 1) * BLOCK, (side - 1) * BLOCK
         return cast(Floats, base[first - top : end - top, left - side : right - side])
 
     def _block_means(self) -> Floats:
-        """Means of the blocks on the stabilized scale, (ceil(H / 8), ceil(W / 8), C)."""
+        """Means of the blocks on the stabilized scale, (ceil(H / 8) + 2, ceil(W / 8) + 2, C): with a border."""
         height, width, channels = self._shape
         step = max(1, _PIXELS // width // BLOCK) * BLOCK
-        size = -(-height // BLOCK), -(-width // BLOCK), channels
-        means = np.empty(size, np.float32)
+        size = -(-height // BLOCK), -(-width // BLOCK)
+        means = np.empty((*size, channels), np.float32)
         for top in range(0, height, step):
             for channel, plane in enumerate(_planes(self.picture(top, min(top + step, height)))):
-                values = whole_blocks(self.stabilized(plane, channel))
-                found = block_means(values, BLOCK)
+                found = block_means(whole_blocks(self.stabilized(plane, channel)), BLOCK)
                 means[top // BLOCK : top // BLOCK + len(found), :, channel] = found
-        return means
+        bordered = cv2.copyMakeBorder(means, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
+        return cast(Floats, bordered.reshape(size[0] + 2, size[1] + 2, channels))
 
 
 def _planes(picture: Image) -> list[Plane]:
