@@ -19,11 +19,11 @@ from cae_train.degradations.camera_noise import (
     Camera,
     _blurred,
     _color_matrices,
-    _colors,
     _demosaiced,
     _jpeg,
     _smoothed,
     noise_of,
+    recolored,
 )
 from cae_train.degradations.noise import Level
 from cae_train.degradations.registry import parse, parse_chain
@@ -212,7 +212,7 @@ def test_color_matrices_keep_gray(value: float, seed: int) -> None:
     matrices = _color_matrices(6, generator(seed))
     gray = torch.full((6, 3, 4, 5), value)
     for either in (matrices, torch.linalg.inv(matrices)):
-        assert torch.allclose(_colors(either, gray), gray, atol=1e-5)
+        assert torch.allclose(recolored(either, gray), gray, atol=1e-5)
 
 
 @pytest.mark.parametrize("share", [0.0, JPEG_SHARE, 1.0])

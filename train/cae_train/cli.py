@@ -13,7 +13,7 @@ from cae_shared.command import require_address_space
 from cae_shared.help_groups import grouped
 from cae_shared.signals import interruptible
 from cae_shared.text import printable, shell_word, with_option
-from cae_train.config import LOSSES, OPTIMIZERS, PRECISIONS, Hardware, TrainConfig, load_toml, model_options
+from cae_train.config import AUTO, LOSSES, OPTIMIZERS, PRECISIONS, Hardware, TrainConfig, load_toml, model_options
 from cae_train.errors import CaeTrainError, CheckpointError, ConfigError, TrainingError
 
 INSTALL = "cae-train needs its extra: pip install 'cae-toolkit[train]' (in a checkout: pip install -e '.[train]')"
@@ -30,7 +30,7 @@ GROUPS = {
     ),
     "Run": ("config", "out", "resume"),
     "Your own camera": ("burst", "noise_from", "camera", "frames", "minutes", "export"),
-    "Hardware": ("accelerator", "devices", "strategy", "workers"),
+    "Hardware": ("accelerator", "devices", "strategy", "workers", "data_on", "compile"),
 }  # fmt: skip
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
@@ -169,6 +169,17 @@ def command(
     devices: Annotated[str, typer.Option(help="Passed to Lightning: auto, a count, or a list such as 0,1.")] = "auto",
     strategy: Annotated[str, typer.Option(help="Passed to Lightning: auto, ddp, fsdp, ...")] = "auto",
     workers: Annotated[int, typer.Option(help="Processes that prepare batches; -1: automatic.")] = -1,
+    data_on: Annotated[
+        str,
+        typer.Option(
+            help="Where patches are cut and degraded: host, device (all pictures in its memory), or auto: the device "
+            "if it is a CUDA GPU."
+        ),
+    ] = AUTO,
+    compile: Annotated[
+        bool,
+        typer.Option("--compile/--no-compile", help="Compile the training step: a minute at first, faster steps then."),
+    ] = False,
     show_list: Annotated[
         bool,
         typer.Option("--list", help="List data sets, networks with their options, degradations and losses, and exit."),
@@ -191,7 +202,7 @@ def command(
         _list()
         return
     require_address_space(ADDRESS_SPACE)
-    hardware = Hardware(accelerator, devices, strategy, workers)
+    hardware = Hardware(accelerator, devices, strategy, workers, data_on, compile)
     said = {name for name in context.params if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"}
     if burst or noise_from is not None:
         with interruptible():
@@ -233,7 +244,9 @@ def command(
 
 
 OF_A_CAMERA = ("camera", "frames", "minutes", "export")  # with --burst or --noise-from alone
-NOT_OF_A_CAMERA = ("resume", "save_pairs", "preview_degradation", "degrade", "arch", "model", "epoch_crops", "channels")
+NOT_OF_A_CAMERA = (
+    "resume", "save_pairs", "preview_degradation", "degrade", "arch", "model", "epoch_crops", "channels", "data_on",
+)  # fmt: skip
 
 
 def _fit_camera(

@@ -23,6 +23,7 @@ LOSSES = {
 }
 OPTIMIZERS = ("muon", "adamw")
 PRECISIONS = ("auto", "fp32", "bf16")
+PLACES = (AUTO, "host", "device")  # where patches are cut and degraded
 CHANNELS = (0, 1, 3)  # as the data are, gray, RGB
 TABLES = ("model", "noise")
 PATHS = ("data", "data_dir", "start", "vgg16_weights")  # may be given as os.PathLike
@@ -164,15 +165,21 @@ class Hardware:
         devices: a count, a list such as "0,1", or "auto".
         strategy: "auto", "ddp", ... as Lightning takes it.
         workers: processes that prepare batches; -1 chooses (none on a CPU, up to 8 beside a GPU).
+        data_on: where patches are cut and degraded: "host", "device" (what trains, with all pictures in its memory),
+            or "auto": the device where it is a CUDA GPU and `workers` is not above 0.
+        compile: whether the training step is compiled (`torch.compile`), which takes about a minute.
     """
 
     accelerator: str = "auto"
     devices: str = "auto"
     strategy: str = "auto"
     workers: int = -1
+    data_on: str = AUTO
+    compile: bool = False
 
     def __post_init__(self) -> None:
         _require(-1 <= self.workers <= 256, "workers", self.workers, "-1 (choose) to 256")
+        _require(self.data_on in PLACES, "data_on", self.data_on, ", ".join(PLACES))
 
     def to_dict(self) -> dict[str, Any]:
         """The fields by name."""

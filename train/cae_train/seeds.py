@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 # Their order must not change: a seed has to give the same run.
-SPLIT, WINDOWS, CROPS, TRAIN, ORDER, HELD_OUT_NOISE, NOISE, GRAIN, COLORS, LATENT, BURST = range(11)
+SPLIT, WINDOWS, CROPS, TRAIN, ORDER, HELD_OUT_NOISE, NOISE, GRAIN, COLORS, LATENT, BURST, DEVICE = range(12)
 
 
 def rng(*key: int) -> np.random.Generator:
@@ -12,6 +12,6 @@ def rng(*key: int) -> np.random.Generator:
     return np.random.default_rng(key)
 
 
-def torch_rng(*key: int) -> torch.Generator:
-    """Torch's generator of a key."""
-    return torch.Generator().manual_seed(int(rng(*key).integers(2**63)))
+def torch_rng(*key: int, device: torch.device | str = "cpu") -> torch.Generator:
+    """Torch's generator of a key, for what is drawn on a device."""
+    return torch.Generator(device).manual_seed(int(rng(*key).integers(2**63)))

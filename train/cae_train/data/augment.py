@@ -37,7 +37,7 @@ def jittered(clean: Tensor, share: float, generator: torch.Generator) -> Tensor:
         low, high = (torch.tensor(bound).log().item() for bound in bounds)
         return torch.empty(count, 1, 1, 1).uniform_(low, high, generator=generator).exp_()
 
-    order = _PERMUTATIONS[torch.randint(6, (count,), generator=generator)]
+    order = _PERMUTATIONS.to(clean.device)[torch.randint(6, (count,), generator=generator)]
     altered = torch.take_along_dim(patches, order[:, :, None, None], 1)
     gray = altered.mean(1, keepdim=True)
     altered = (gray + (altered - gray) * factor(SATURATION)).clamp_(0, 1) ** factor(GAMMA)

@@ -49,7 +49,7 @@ def _rows(kernels: Tensor, length: int) -> Tensor:
 
     Of wide kernels a product takes a tenth of the time of convolutions, each with its own.
     """
-    taps = _reflected(length, kernels.shape[1] // 2).unfold(0, kernels.shape[1], 1)  # L x K
+    taps = reflected(length, kernels.shape[1] // 2).unfold(0, kernels.shape[1], 1)  # L x K
     return torch.einsum("nk,ikj->nij", kernels, F.one_hot(taps, length).to(kernels))
 
 
@@ -70,9 +70,12 @@ class MotionBlur:
 
     def __call__(self, clean: Tensor, generator: torch.Generator) -> Tensor:
         """N x C x H x W -> blurred, as wide as before."""
-        length = self.length.draw(len(clean), generator)[:, 0]
-        angle = torch.empty(len(clean), 1, 1).uniform_(0, pi, generator=generator)
-        return _convolved(clean, path(length, angle, self.reach))
+        return _convolved(clean, path(*self.drawn(len(clean), generator), self.reach))
+
+    def drawn(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Lengths in pixels and angles in radians of so many movements, count x 1 x 1 each."""
+        length = self.length.draw(count, generator)[:, 0]
+        return length, torch.empty(count, 1, 1).uniform_(0, pi, generator=generator)
 
 
 def path(length: Tensor, angle: Tensor, radius: int) -> Tensor:
@@ -100,7 +103,7 @@ def path(length: Tensor, angle: Tensor, radius: int) -> Tensor:
     return kernels / kernels.sum((1, 2), keepdim=True)
 
 
-def _reflected(length: int, margin: int) -> Tensor:
+def reflected(length: int, margin: int) -> Tensor:
     """Places 0 ... `length` - 1 with so many more at both ends: reflected, as often as it takes."""
     if length == 1:
         return torch.zeros(1 + 2 * margin, dtype=torch.long)
@@ -111,7 +114,7 @@ def _reflected(length: int, margin: int) -> Tensor:
 def _convolved(picture: Tensor, kernels: Tensor) -> Tensor:
     """N x C x H x W, reflected at its edges, each of the N with its own symmetric kernel of N x K x K, K odd."""
     count, channels = picture.shape[:2]
-    rows, columns = (_reflected(side, kernels.shape[1] // 2) for side in picture.shape[2:])
+    rows, columns = (reflected(side, kernels.shape[1] // 2) for side in picture.shape[2:])
     wide = picture.index_select(2, rows).index_select(3, columns)
     weight = kernels[:, None].repeat_interleave(channels, 0)
     return F.conv2d(wide.flatten(0, 1)[None], weight, groups=count * channels).view_as(picture)

@@ -30,8 +30,8 @@ GRAINS = (1.0, 1.0, 1.4, 2.0)  # pixels of the picture to one of the camera: enl
 JPEG_SHARE, JPEG_QUALITY = 0.6, (45, 98)
 SHARPEST, WIDE = 0.2, 2.5  # sigmas: below the first a filter does nothing; of the wide filter of the brightness
 
-_LUMA = torch.tensor([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]])
-_FROM_LUMA = torch.linalg.inv(_LUMA)
+LUMA = torch.tensor([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]])
+FROM_LUMA = torch.linalg.inv(LUMA)
 TINY, FAINTEST = 1e-6, 20 / 255  # what stands for no noise at all; the least excess of a hot pixel
 
 
@@ -71,18 +71,26 @@ class Camera:
             chosen = grains == grain
             if chosen.any():
                 wide[chosen] = self._with_noise(wide[chosen], grain, generator)
-        noisy = _jpeg(wide, generator)[:, :, MARGIN:-MARGIN, MARGIN:-MARGIN]
+        noisy = self.coded(wide, generator)[:, :, MARGIN:-MARGIN, MARGIN:-MARGIN]
         return noisy.mean(1, keepdim=True) if gray else noisy
 
     def _with_noise(self, picture: Tensor, grain: float, generator: torch.Generator) -> Tensor:
         """N x 3 x H x W -> the same with noise whose grain is `grain` pixels wide."""
         level = self.sensitivity.draw(len(picture), generator)
         if grain == 1:
-            return picture + noise_of(picture, level, generator, self.filters)
+            return picture + self.noise(picture, level, generator)
         size = [round(side / grain) for side in picture.shape[2:]]
         small = F.interpolate(picture, size=size, mode="bilinear")
-        noise = noise_of(small, level, generator, self.filters)
+        noise = self.noise(small, level, generator)
         return picture + F.interpolate(noise, size=picture.shape[2:], mode="bilinear")
+
+    def noise(self, picture: Tensor, level: Tensor, generator: torch.Generator) -> Tensor:
+        """As `noise_of`, with the camera's filters."""
+        return noise_of(picture, level, generator, self.filters)
+
+    def coded(self, pictures: Tensor, generator: torch.Generator) -> Tensor:
+        """N x 3 x H x W, not clipped; of these the share JPEG_SHARE went through JPEG."""
+        return _jpeg(pictures, generator)
 
 
 @dataclass(frozen=True)
@@ -94,9 +102,13 @@ class Sensor:
     def __call__(self, clean: Tensor, generator: torch.Generator) -> Tensor:
         """N x C x H x W in 0..1 (C 3 or 1; H and W above 8) -> the same with noise, not clipped."""
         rgb = F.pad(clean.clamp(0, 1).expand(-1, 3, -1, -1), (MARGIN,) * 4, mode="reflect")
-        noise = noise_of(rgb, self.sensitivity.draw(len(clean), generator), generator)
+        noise = self.noise(rgb, self.sensitivity.draw(len(clean), generator), generator)
         noise = noise[:, :, MARGIN:-MARGIN, MARGIN:-MARGIN]
         return clean + (noise.mean(1, keepdim=True) if clean.shape[1] == 1 else noise)
+
+    def noise(self, picture: Tensor, level: Tensor, generator: torch.Generator) -> Tensor:
+        """As `noise_of`, with the usual filters."""
+        return noise_of(picture, level, generator)
 
 
 @dataclass(frozen=True)
@@ -131,6 +143,11 @@ def noise_of(picture: Tensor, level: Tensor, generator: torch.Generator, filters
     Returns:
         The noise alone, float32 N x 3 x H x W of mean 0.
     """
+    return _smoothed(sensor_noise(picture, level, generator), generator, filters)
+
+
+def sensor_noise(picture: Tensor, level: Tensor, generator: torch.Generator) -> Tensor:
+    """`noise_of` before the camera's own smoothing."""
     count = len(picture)
 
     def uniform(low: float, high: float) -> Tensor:
@@ -141,16 +158,16 @@ def noise_of(picture: Tensor, level: Tensor, generator: torch.Generator, filters
     slope = (1 + TOE) / GAMMA * linear.reciprocal().mul_(raised)  # of the tone curve, there
     to_rgb = _color_matrices(count, generator)
     gains = torch.cat((uniform(1.2, 2.4), torch.ones(count, 1, 1, 1), uniform(1.2, 2.2)), 1)
-    raw = (_colors(torch.linalg.inv(to_rgb), linear) / gains).clamp_(0, 1)
+    raw = (recolored(torch.linalg.inv(to_rgb), linear) / gains).clamp_(0, 1)
     shot = torch.exp(log(SHOT[0]) + level * log(SHOT[1] / SHOT[0]))
     spread = torch.randn(count, 1, 1, 1, generator=generator) * READ_SPREAD
     read = torch.exp(READ_SLOPE * shot.log() + READ_OFFSET + spread)
     on_sensor = torch.randn(raw.shape, generator=generator) * (shot * raw + read).sqrt_()
     noise = _demosaiced(on_sensor, generator)
-    return _smoothed(_colors(to_rgb, noise * gains).mul_(slope), generator, filters)
+    return recolored(to_rgb, noise * gains).mul_(slope)
 
 
-def _colors(matrices: Tensor, picture: Tensor) -> Tensor:
+def recolored(matrices: Tensor, picture: Tensor) -> Tensor:
     """N x 3 x 3 applied to each pixel of N x 3 x H x W."""
     return torch.bmm(matrices, picture.flatten(2)).view_as(picture)
 
@@ -191,9 +208,9 @@ def _demosaiced(values: Tensor, generator: torch.Generator) -> Tensor:
     sampled = F.pad(values * torch.stack((red, green, blue)), (2, 2, 2, 2), mode="reflect")
     way = torch.randint(3, (len(values),), generator=generator)
     result = values.clone()
-    result[way == 1] = F.conv2d(sampled[way == 1], _BILINEAR, groups=3)
+    result[way == 1] = F.conv2d(sampled[way == 1], _BILINEAR.to(values.device), groups=3)
     mosaic = sampled[way == 2].sum(1, keepdim=True)
-    cross, along, across, both = F.conv2d(mosaic, _MALVAR).unbind(1)
+    cross, along, across, both = F.conv2d(mosaic, _MALVAR.to(values.device)).unbind(1)
     plain = mosaic[:, 0, 2:-2, 2:-2]
     green_in_red, green_in_blue = green * red_rows, green * (1 - red_rows)
     result[way == 2] = torch.stack(
@@ -213,15 +230,8 @@ def _smoothed(noise: Tensor, generator: torch.Generator, filters: Filters = USUA
     Brightness: a narrow filter, sharpened, with a share of what a wide one leaves. Color: a wider filter, and damped.
     """
     count = len(noise)
-
-    def drawn(low: float, high: float, share: float = 1.0, otherwise: float = 0.0) -> Tensor:
-        value = torch.empty(count).uniform_(low, high, generator=generator)
-        return torch.where(torch.rand(count, generator=generator) < share, value, otherwise)
-
-    narrow, sharpening, wide = drawn(*filters.brightness), drawn(0.0, 1.2, 0.4), drawn(0.0, 0.3, 0.5)
-    color, damping = torch.maximum(narrow, drawn(*filters.color)), drawn(0.2, 1.0, 0.6, 1.0)
-    settings = torch.stack((narrow, sharpening, wide, color, damping), 1).tolist()
-    split = _colors(_LUMA.expand(count, 3, 3), noise).permute(0, 2, 3, 1).contiguous().numpy()
+    settings = smoothing(count, generator, filters).tolist()
+    split = recolored(LUMA.expand(count, 3, 3), noise).permute(0, 2, 3, 1).contiguous().numpy()
     for picture, (sigma, sharpen, share, sigma_color, damp) in zip(split, settings, strict=True):
         bright, colors = picture[:, :, 0].copy(), picture[:, :, 1:].copy()
         filtered = _blurred(bright, sigma)
@@ -235,7 +245,23 @@ def _smoothed(noise: Tensor, generator: torch.Generator, filters: Filters = USUA
             filtered_colors = filtered_colors * (colors.std() / max(filtered_colors.std(), TINY)) ** 0.5
         picture[:, :, 0] = filtered
         picture[:, :, 1:] = damp * filtered_colors
-    return _colors(_FROM_LUMA.expand(count, 3, 3), torch.from_numpy(split).permute(0, 3, 1, 2).contiguous())
+    return recolored(FROM_LUMA.expand(count, 3, 3), torch.from_numpy(split).permute(0, 3, 1, 2).contiguous())
+
+
+def smoothing(count: int, generator: torch.Generator, filters: Filters) -> Tensor:
+    """How `count` patches are smoothed, N x 5.
+
+    The columns: sigma of the narrow filter, how much it is sharpened, the share of the wide filter, sigma of the filter
+    of the colors, and what their noise is multiplied with.
+    """
+
+    def drawn(low: float, high: float, share: float = 1.0, otherwise: float = 0.0) -> Tensor:
+        value = torch.empty(count).uniform_(low, high, generator=generator)
+        return torch.where(torch.rand(count, generator=generator) < share, value, otherwise)
+
+    narrow, sharpening, wide = drawn(*filters.brightness), drawn(0.0, 1.2, 0.4), drawn(0.0, 0.3, 0.5)
+    color, damping = torch.maximum(narrow, drawn(*filters.color)), drawn(0.2, 1.0, 0.6, 1.0)
+    return torch.stack((narrow, sharpening, wide, color, damping), 1)
 
 
 def _blurred(picture: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:

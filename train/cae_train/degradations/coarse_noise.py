@@ -73,7 +73,7 @@ class ColorNoise:
         fades = fades * (torch.rand(count, 1, 1, 1, generator=generator) < 0.5)
         bright = clean.mean(1, keepdim=True).clamp(0, 1)
         coarse *= self.strength.draw(count, generator) / 255 * (1 - fades * bright)
-        return clean + torch.einsum("ij,njhw->nihw", _FROM_LUMA, torch.cat((fine, coarse), 1))
+        return clean + torch.einsum("ij,njhw->nihw", _FROM_LUMA.to(clean.device), torch.cat((fine, coarse), 1))
 
 
 @dataclass(frozen=True)

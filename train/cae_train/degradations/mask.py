@@ -37,16 +37,17 @@ class Mask:
         drawn = np.zeros((count, height, width), np.uint8)
         for picture, share, stroke in zip(drawn, shares, strokes, strict=True):
             _cover(picture, share, stroke, rng)
-        return torch.where(torch.from_numpy(drawn)[:, None] > 0, _fill(channels), clean)
+        return torch.where(torch.from_numpy(drawn)[:, None] > 0, fill_color(channels), clean)
 
 
 def holes(degraded: Tensor) -> Tensor:
     """Where pixels are missing: bool N x 1 x H x W of N x C x H x W, true where all channels are `FILL` in 8 bits."""
-    missing = _fill(degraded.shape[1]).to(degraded.device)
+    missing = fill_color(degraded.shape[1]).to(degraded.device)
     return (degraded.mul(255).round() == missing.mul(255).round()).all(1, keepdim=True)
 
 
-def _fill(channels: int) -> Tensor:
+def fill_color(channels: int) -> Tensor:
+    """`FILL` of so many channels, C x 1 x 1."""
     return torch.tensor(FILL[channels]).view(-1, 1, 1)
 
 

@@ -121,8 +121,8 @@ class Measured:
         count, channels, height, width = clean.shape
         white = torch.randn(count, COLORS, height + GRAIN - 1, width + GRAIN - 1, generator=generator)
         rgb = clean.expand(-1, COLORS, -1, -1)
-        components = F.conv2d(white, self.grain, groups=COLORS)
-        noise = torch.einsum("ij,njhw->nihw", self.colors, components) * at(rgb, self.sigma)
+        components = F.conv2d(white, self.grain.to(clean.device), groups=COLORS)
+        noise = torch.einsum("ij,njhw->nihw", self.colors.to(clean.device), components) * at(rgb, self.sigma)
         noise = noise + self._fixed(rgb, generator)
         return clean + (noise if channels == COLORS else noise.mean(1, keepdim=True))
 
@@ -137,7 +137,8 @@ class Measured:
         if self.model.hot:
             place = torch.rand(count, 1, height, width, generator=generator) * (HOT_VALUES - 1)
             low = place.long().clamp(max=HOT_VALUES - 2)
-            excess = torch.lerp(self.hot_values[low], self.hot_values[low + 1], place - low)
+            values = self.hot_values.to(rgb.device)
+            excess = torch.lerp(values[low], values[low + 1], place - low)
             fixed = fixed + excess * (torch.rand(excess.shape, generator=generator) < self.model.hot)
         if self.model.dead:
             fixed = fixed - rgb * (torch.rand(count, 1, height, width, generator=generator) < self.model.dead)
@@ -146,6 +147,7 @@ class Measured:
 
 def at(picture: Tensor, curves: Tensor) -> Tensor:
     """Curves through 3 x 17 values, of R, G and B of 0, 1/16 ... 1, at those of N x 3 x H x W in 0..1."""
+    curves = curves.to(picture.device)
     place = picture.clamp(0, 1) * (KNOTS - 1)
     low = place.long().clamp(max=KNOTS - 2)
     share = place - low

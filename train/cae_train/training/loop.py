@@ -29,7 +29,7 @@ from cae_train.training.module import VALIDATION_BATCH, Training
 from cae_train.training.run_files import CHECKPOINT, MODEL
 from cae_train.training.run_folder import RunFolder
 from cae_train.training.start_weights import initial_network
-from cae_train.training.trainer import default_workers, make_trainer, one_line, quiet_lightning, refuse_processes
+from cae_train.training.trainer import make_trainer, one_line, quiet_lightning, refuse_processes
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def train(
     with quiet_lightning():
         trainer = make_trainer(config, out, hardware, everyone)
         refuse_processes(trainer, training.net)
-        training.workers = hardware.workers if hardware.workers >= 0 else default_workers(trainer)
+        training.place(trainer, hardware)
         interrupted = _fit(trainer, training, folder, checkpoint if resume else None)
     model = folder.out / MODEL
     loaded = load_model(model)

@@ -3,23 +3,27 @@
 from typing import Any, cast
 
 import torch
-from lightning.pytorch import LightningModule
+from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics import MeanMetric
 
 from cae_train import seeds
-from cae_train.config import TrainConfig
+from cae_train.config import Hardware, TrainConfig
 from cae_train.data.pairs import EpochSampler
 from cae_train.degradations.registry import chain_of
 from cae_train.errors import TrainingError
 from cae_train.metrics import psnr
 from cae_train.models.base import Autoencoder
 from cae_train.models.depthwise import depthwise_kernels
+from cae_train.on_device.pairs import DevicePairs
 from cae_train.training import qat
+from cae_train.training.compiled import StepFunction, compiled_step
 from cae_train.training.losses import loss_of
 from cae_train.training.material import Material
 from cae_train.training.muon import Muon
+from cae_train.training.placement import placed
+from cae_train.training.trainer import default_workers
 
 VALIDATION_BATCH = 256
 CHECK_STEPS = 50  # a run that has diverged does not come back: looking now and then is enough
@@ -36,6 +40,7 @@ class Training(LightningModule):
         self.net: Autoencoder = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.roundings = qat.prepare(self.net) if config.quantize_aware else []
         self.loss = loss_of(config.loss, self.net)
+        self.step: StepFunction = self.net.step
         self.chain = chain_of(config)
         self.pairs, self.held_out, self.evaluated_on = material.pairs, material.held_out, material.evaluated_on
         self.psnr_in = float(psnr(*self.held_out).mean())
@@ -61,7 +66,7 @@ class Training(LightningModule):
         key = (self.config.seed, seeds.LATENT, self.current_epoch, index, self.global_rank)
         steps = max(1, int(self.trainer.estimated_stepping_batches))
         self.net.begin_step(self.global_step / steps, seeds.torch_rng(*key))
-        step = self.net.step(degraded, clean, self.loss)
+        step = self.step(degraded, clean, self.loss)
         if index % CHECK_STEPS == 0:
             self._check(float(step.loss.detach()))
         self.figure("train_loss").update(step.loss.detach())
@@ -141,3 +146,17 @@ class Training(LightningModule):
         return DataLoader(TensorDataset(*self.held_out), batch_size=VALIDATION_BATCH)
 
     workers: int = 0
+
+    def place(self, trainer: Trainer, hardware: Hardware) -> None:
+        """Get ready to be trained there: where patches are made, by how many processes, and whether steps are compiled.
+
+        Raises:
+            ConfigError, TrainingError: as `placed` and `compiled_step`.
+        """
+        self.pairs = placed(self.pairs, hardware, trainer.strategy.root_device, trainer.world_size)
+        if isinstance(self.pairs, DevicePairs):
+            self.workers = 0
+        else:
+            self.workers = hardware.workers if hardware.workers >= 0 else default_workers(trainer)
+        if hardware.compile:
+            self.step = compiled_step(self.net, self.config.quantize_aware)

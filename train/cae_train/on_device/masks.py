@@ -1,0 +1,105 @@
+"""Holes for inpainting in many patches at once: each step adds a shape, or a piece of one, where pixels still lack."""
+
+from math import log, pi
+
+import torch
+from torch import Tensor
+
+from cae_train.degradations.mask import RECTANGLE, SPARE, STEPS, TURN, WIDTHS, Mask, fill_color
+
+ELONGATED = log(3.0) / 2  # of rectangles: the logarithm of half their largest ratio of sides
+WALK = 10  # steps of a stroke
+SLANTED = 0.8  # pixels by which OpenCV's lines, of even width, are wider than asked for, in the mean
+
+
+class DeviceMask(Mask):
+    """`Mask`, all patches at once on the device that they are on."""
+
+    def __call__(self, clean: Tensor, generator: torch.Generator) -> Tensor:
+        """N x C x H x W -> the same, with the holes `FILL`; C is 1 or 3."""
+        count, channels, height, width = clean.shape
+        share = self.share.draw(count, generator).flatten()
+        strokes = torch.rand(count, generator=generator, device=clean.device) < 0.5
+        missing = torch.zeros(count, height, width, dtype=torch.bool, device=clean.device)
+        wanted = share * (height * width)
+        for chosen, cover in ((~strokes, _rectangles), (strokes, _strokes)):
+            which = torch.nonzero(chosen)[:, 0]
+            missing[which] = cover(missing[which], wanted[which], generator)
+        return torch.where(missing[:, None], fill_color(channels).to(clean.device), clean)
+
+
+def _lacking(missing: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+    """How many pixels each of N x H x W still has to lose, and which of the N are not done, as indices."""
+    size = missing.shape[1] * missing.shape[2]
+    lacking = wanted - missing.sum((1, 2))
+    spare = torch.minimum(SPARE[1] * wanted, size - wanted).clamp_max(SPARE[0] * size)
+    return lacking, torch.nonzero(lacking > spare)[:, 0]
+
+
+def _free_places(missing: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """A random pixel of each of N x H x W that is not missing yet: rows and columns, N each."""
+    draws = torch.rand(missing.shape, generator=generator, device=missing.device)
+    place = draws.masked_fill_(missing, -1).flatten(1).argmax(1)
+    return place // missing.shape[2], place % missing.shape[2]
+
+
+def _rectangles(missing: Tensor, wanted: Tensor, generator: torch.Generator) -> Tensor:
+    """Cover N x H x W with rectangles until about `wanted` pixels of each are missing."""
+    height, width = missing.shape[1:]
+    rows, columns = (torch.arange(side, device=missing.device) for side in (height, width))
+    while True:
+        lacking, left = _lacking(missing, wanted)
+        if not len(left):
+            return missing
+        y, x = _free_places(missing[left], generator)
+        area, aspect, up, back = torch.rand(4, len(left), generator=generator, device=missing.device)
+        area = lacking[left] * (RECTANGLE[0] + area * (RECTANGLE[1] - RECTANGLE[0]))
+        tall = torch.exp((2 * aspect - 1) * ELONGATED)
+        tall = (area.sqrt() * tall).long().clamp(1, height)
+        long = (area / tall).long().clamp(1, width)
+        top = torch.minimum((y - (up * tall).long()).clamp_min(0), height - tall)
+        begin = torch.minimum((x - (back * long).long()).clamp_min(0), width - long)
+        in_rows = (rows >= top[:, None]) & (rows < (top + tall)[:, None])
+        in_columns = (columns >= begin[:, None]) & (columns < (begin + long)[:, None])
+        missing[left] |= in_rows[:, :, None] & in_columns[:, None]
+
+
+def _strokes(missing: Tensor, wanted: Tensor, generator: torch.Generator) -> Tensor:
+    """Cover N x H x W with walks that turn a little at every step until about `wanted` pixels of each are missing."""
+    count, height, width = missing.shape
+    place = torch.zeros(count, 2, device=missing.device)  # row and column that each walk has come to
+    heading, thickness, steps = torch.zeros(3, count, device=missing.device)
+    while True:
+        lacking, left = _lacking(missing, wanted)
+        if not len(left):
+            return missing
+        begins = left[steps[left] == 0]
+        y, x = _free_places(missing[begins], generator)
+        missing[begins, y, x] = True  # whatever the line becomes, there is progress
+        place[begins] = torch.stack((y, x), 1).float()
+        first = torch.rand(2, len(begins), generator=generator, device=missing.device)
+        thickness[begins] = WIDTHS[0] + (first[0] * (WIDTHS[1] - WIDTHS[0])).floor()
+        heading[begins], steps[begins] = 2 * pi * first[1], float(WALK)
+        lacking = wanted[left] - missing[left].sum((1, 2))
+        turn, step = torch.rand(2, len(left), generator=generator, device=missing.device)
+        heading[left] += (2 * turn - 1) * TURN
+        step = STEPS[0] + step * (STEPS[1] - STEPS[0])
+        thick = torch.minimum(thickness[left], (lacking / (step + 2)).trunc() - 1).clamp_min(WIDTHS[0])
+        ahead = torch.stack((heading[left].sin(), heading[left].cos()), 1) * step[:, None]
+        end = (place[left] + ahead).round()
+        missing[left] |= _lines(place[left], end, thick, height, width)
+        place[left] = end
+        outside = (end < 0).any(1) | (end[:, 0] >= height) | (end[:, 1] >= width)
+        steps[left] = torch.where(outside, 0.0, steps[left] - 1)
+
+
+def _lines(begin: Tensor, end: Tensor, thick: Tensor, height: int, width: int) -> Tensor:
+    """Thick lines with round ends from N x 2 to N x 2, rows and columns: bool N x H x W."""
+    rows = torch.arange(height, device=begin.device)[:, None] - begin[:, 0, None, None]
+    columns = torch.arange(width, device=begin.device)[None] - begin[:, 1, None, None]
+    down, right = (end - begin)[:, :, None, None].unbind(1)
+    along = (rows * down + columns * right) / (down.square() + right.square()).clamp_min(1e-6)
+    along = along.clamp(0, 1)
+    distance = (rows - along * down).square() + (columns - along * right).square()
+    wide = torch.where(thick > 1, 2 * (thick / 2).ceil() + SLANTED, thick)
+    return distance <= (wide / 2).square()[:, None, None]

@@ -1,0 +1,103 @@
+"""Batches of (degraded, clean) patches that are made on a device and never leave it.
+
+Several steps' patches are made at once, so that the launches of a few hundred small operations are shared between
+thousands of patches. What a block of steps holds is a function of (seed, epoch, block): a run that is resumed goes on
+with the patches that it would have had.
+"""
+
+import torch
+from torch import Tensor
+
+from cae_train import seeds
+from cae_train.config import PATCH
+from cae_train.data.augment import drawn_count, jittered
+from cae_train.data.pairs import Pairs
+from cae_train.degradations.registry import center
+from cae_train.on_device.chain import chain_on_device
+from cae_train.on_device.filters import without_grain
+from cae_train.on_device.pictures import Pictures
+
+BLOCK = 4096  # patches that are made at once, at most, unless a batch is larger
+
+
+class DevicePairs:
+    """The batches of `Pairs`, made on a device: drawn from the same distribution, but not the same ones.
+
+    Args:
+        pairs: what to learn from, and how it is degraded.
+        device: where the pictures and the patches lie; the clean and the degraded ones come out there.
+        world: processes that share the steps of an epoch out, each with a device of its own.
+
+    Raises:
+        ConfigError: a degradation that works on the host alone.
+        torch.OutOfMemoryError: the pictures do not fit into the device's memory.
+    """
+
+    def __init__(self, pairs: Pairs, device: torch.device, world: int = 1) -> None:
+        self.degrade = chain_on_device(pairs.degrade)
+        self.host, self.device, self.world = pairs, device, world
+        self.steps = pairs.steps
+        self.pictures = Pictures(pairs.images, device)
+        self.block_steps = max(1, BLOCK // pairs.batch)
+        self._made: tuple[tuple[int, int, int], list[tuple[Tensor, Tensor]]] | None = None
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """Step `key[1]` of epoch `key[0]`: degraded and clean, float32 batch x C x 32 x 32 in 0..1 each."""
+        epoch, step = key
+        turn, rank = divmod(step, self.world)
+        block, number = divmod(turn, self.block_steps)
+        if self._made is None or self._made[0] != (epoch, block, rank):
+            self._made = None  # its memory is free before the next block is made
+            first = block * self.block_steps
+            last = min(first + self.block_steps, max(1, self.steps // self.world))
+            steps = [turn * self.world + rank for turn in range(first, max(last, first + 1))]
+            self._made = (epoch, block, rank), self._make(epoch, steps, (epoch, block, rank))
+        return self._made[1][number]
+
+    @torch.no_grad()
+    def _make(self, epoch: int, steps: list[int], key: tuple[int, int, int]) -> list[tuple[Tensor, Tensor]]:
+        """The batches of these steps of an epoch."""
+        generator = seeds.torch_rng(self.host.seed, seeds.DEVICE, *key, device=self.device)
+        with torch.device(self.device), torch.autocast(self.device.type, enabled=False):
+            clean = self._clean(epoch, steps, generator)
+            degraded, clean = self._degraded(clean, generator)
+            mixed = torch.randperm(len(clean), generator=generator)
+            batches = [mixed[first : first + self.host.batch] for first in range(0, len(mixed), self.host.batch)]
+            return [(_laid_out(degraded[each]), _laid_out(clean[each])) for each in batches]
+
+    def _clean(self, epoch: int, steps: list[int], generator: torch.Generator) -> Tensor:
+        """Patches before they are degraded, float32 N x C x S x S in 0..1, S = 32 + 2 x margin."""
+        host, count = self.host, self.host.batch * len(steps)
+        if host.whole:
+            order = seeds.rng(host.seed, seeds.ORDER, epoch).permutation(len(host.images))
+            chosen = torch.from_numpy(order)
+            parts = [chosen[step * host.batch : (step + 1) * host.batch] for step in steps]
+            images = torch.cat(parts).to(self.device)
+        else:
+            images = self.pictures.by_area(count, generator)
+        patches = self.pictures.crops(images, PATCH, host.margin, host.upright, generator).float()
+        if host.degrain:
+            grainy = torch.nonzero(torch.rand(len(patches), generator=generator) < host.degrain)[:, 0]
+            patches[grainy] = without_grain(patches[grainy])
+        patches = patches.contiguous().div_(255)
+        if host.jitter:  # of the last ones: whole data sets come in a random order too
+            jittered(patches, host.jitter, generator)
+        return patches
+
+    def _degraded(self, clean: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Degraded and clean without their margin; of the share `gray`, the first, both are gray."""
+        margin = self.host.margin
+        count = drawn_count(self.host.gray, len(clean), generator) if self.host.gray else 0
+        degraded = torch.empty_like(center(clean, margin))
+        if count:
+            gray = clean[:count].mean(1, keepdim=True).mul_(255).round_().div_(255)
+            degraded[:count] = self.degrade(gray, generator, margin)
+            clean[:count] = gray
+        if count < len(clean):
+            degraded[count:] = self.degrade(clean[count:], generator, margin)
+        return degraded, center(clean, margin)
+
+
+def _laid_out(patches: Tensor) -> Tensor:
+    """N x C x H x W with channels last in memory, as `Pairs` gives them and convolutions want them."""
+    return patches.contiguous(memory_format=torch.channels_last)

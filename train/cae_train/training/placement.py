@@ -1,0 +1,48 @@
+"""Where the patches of a run are made: on the host, by worker processes or not, or on the device that trains."""
+
+import torch
+
+from cae_train.config import Hardware
+from cae_train.data.pairs import Pairs
+from cae_train.errors import ConfigError, TrainingError
+from cae_train.on_device.pairs import DevicePairs
+from cae_train.training.material import PairSource
+
+
+def placed(pairs: PairSource, hardware: Hardware, device: torch.device, world: int = 1) -> PairSource:
+    """The source of a run's patches, moved to the device that trains where `hardware.data_on` says so.
+
+    "auto" is the device where that is a CUDA GPU and no worker processes are asked for; frames of a burst stay on the
+    host.
+
+    Args:
+        pairs: a source on the host.
+        hardware: the wanted place, and how many worker processes.
+        device: what trains.
+        world: processes that train together, each on a device of its own.
+
+    Raises:
+        ConfigError: the device is asked for, and these patches cannot be made there, or worker processes are asked for
+            too; a degradation that works on the host alone.
+        TrainingError: the pictures do not fit into the device's memory.
+    """
+    on_device = hardware.data_on == "device" or (
+        hardware.data_on == "auto" and device.type == "cuda" and isinstance(pairs, Pairs) and hardware.workers <= 0
+    )
+    if not on_device:
+        return pairs
+    if not isinstance(pairs, Pairs):
+        raise ConfigError("data_on is 'device': frames of a burst are cut on the host, choose auto or host")
+    if hardware.workers > 0:
+        raise ConfigError(
+            f"data_on is 'device' and workers is {hardware.workers}: worker processes prepare patches on the host; "
+            "choose workers 0, or data_on host"
+        )
+    try:
+        return DevicePairs(pairs, device, world)
+    except torch.OutOfMemoryError as e:
+        size = sum(image.nbytes for image in pairs.images) / 2**20
+        raise TrainingError(
+            f"{len(pairs.images)} pictures of {size:,.0f} MiB do not fit into the memory of {device}: choose data_on "
+            "host"
+        ) from e
