@@ -1,4 +1,4 @@
-"""Turn a trained `model.pt` into one ONNX file, and prove that it equals what was trained.
+"""Export a trained `model.pt` as one ONNX file, and prove that it equals the trained network.
 
     from cae_export import export
     report = export("model.pt", precision="int8")

@@ -1,4 +1,4 @@
-"""How unlike good pictures each pixel of a patch is: what the network of a detector gives.
+"""The network of an anomaly detector: scores how much each pixel of a patch differs from good pictures.
 
 Around each pixel, over squares of 5, 15 and 31 pixels, four things are measured: the mean color, the contrast, what
 the network did not give back, and how badly it gave it back. Of good pictures these follow a normal distribution, by
@@ -113,7 +113,7 @@ class Scores(nn.Module):
         return [means, missing, (error + DARK).log(), (variance + DARK).log()]
 
     def fit(self, patches: Tensor) -> "Scores":
-        """Learn what is usual from patches of good pictures, N x C x P x P."""
+        """Fit the distributions to patches of good pictures, N x C x P x P."""
         order = torch.randperm(len(patches), generator=torch.Generator().manual_seed(_SEED))
         pixels, codes = [], []
         with torch.inference_mode():

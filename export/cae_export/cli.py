@@ -110,7 +110,7 @@ def command(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Turn MODEL.pt into one ONNX file, and prove that it equals what was trained.
+    """Export MODEL.pt as one ONNX file, and prove that it equals the trained network.
 
     Exit codes: 0 written; 1 refused (nothing is written), or memory, disk space or open files ran out; 2 wrong usage;
     130 interrupted (Ctrl-C); 143 terminated (SIGTERM).

@@ -1,4 +1,4 @@
-"""The defaults of an export, in one place; imports nothing, so that `cae-export --help` needs no extra."""
+"""The defaults of an export; imports nothing, so that `cae-export --help` needs no extra."""
 
 MAX_DROP = 0.10  # dB that int8 may lose against fp32
 TOLERANCE = 1e-4  # largest absolute difference from torch in 0..1, fp32

@@ -1,8 +1,8 @@
-"""What can go wrong, in the user's terms; most are also a ValueError, a TypeError or a FileNotFoundError."""
+"""The errors of this package; most are also a ValueError, a TypeError or a FileNotFoundError."""
 
 
 class CaeExportError(Exception):
-    """The base of every error that this package raises on purpose; its text is one line for the user."""
+    """Base of all errors of this package; the text is one line for the user."""
 
 
 class UsageError(CaeExportError, ValueError):
@@ -14,7 +14,7 @@ class ArgumentTypeError(UsageError, TypeError):
 
 
 class ModelNotFoundError(UsageError, FileNotFoundError):
-    """There is no such `model.pt`."""
+    """The `model.pt` does not exist."""
 
 
 class RefusedError(CaeExportError):

@@ -1,4 +1,4 @@
-"""Real patches for proof, figures and calibration: from the training data where they are found, else packaged ones."""
+"""Real patches for proof, figures and calibration: from the training data if found, otherwise packaged ones."""
 
 import hashlib
 from collections.abc import Sequence

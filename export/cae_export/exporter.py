@@ -62,20 +62,21 @@ class _Settings(FileSettings):
 
 @dataclass(frozen=True)
 class ExportReport:
-    """What was made and how it was proved.
+    """The exported file and its proof.
 
     Attributes:
         path: the file.
         spec: its metadata.
         bytes: its size.
         fp32_bytes: the size in fp32.
-        parity: torch beside the file (fp16 or fp32) at each batch size; for int8 that of the fp32 file it is made of.
-        patches: what the figures were taken on.
-        count: how many patches that are.
+        parity: comparison of PyTorch with the file (fp16 or fp32) at each batch size; for int8, that of its fp32
+            original.
+        patches: the data that the figures were measured on.
+        count: the number of these patches.
         psnr_in: PSNR of the degraded patches, dB.
         psnr_fp32: PSNR of the fp32 model's output, dB.
         psnr_out: PSNR of this file's output, dB.
-        speed: int8: patches a second as a multiple of fp32's on this machine; else None.
+        speed: for int8, patches per second as a multiple of fp32's on this machine; otherwise None.
     """
 
     path: Path
@@ -234,7 +235,7 @@ def _quantized(network: nn.Module, graph: onnx.ModelProto, opset: int, patches: 
 
 
 def _speed(candidate: Session, reference: Session, patches: Patches) -> float:
-    """Patches a second of the one as a multiple of the other's: interleaved rounds, medians, batches of 16."""
+    """Speed of one session as a multiple of the other's: medians of interleaved rounds with batches of 16."""
     times: list[list[float]] = [[], []]
     for _ in range(SPEED_ROUNDS + 1):
         for session, taken in zip((candidate, reference), times, strict=True):

@@ -137,7 +137,7 @@ def write_proved(
 
 
 def _check_model(model: Path) -> None:
-    """Refuse a model that cannot be there, before anything is said of the output beside it."""
+    """Refuse a missing model before checking the output beside it."""
     if model.is_dir():
         inside = model / "model.pt"
         hint = f": name the file {inside}" if inside.is_file() else ", not a model.pt that cae-train wrote"
@@ -147,7 +147,7 @@ def _check_model(model: Path) -> None:
 
 
 def _check_output(output: Path) -> None:
-    """Refuse a name that no model file can have."""
+    """Refuse an invalid name for a model file."""
     if output.suffix.lower() != ".onnx":
         raise UsageError(f"output {output}: a name that ends in .onnx is needed")
     if output.is_dir() or not output.parent.is_dir():

@@ -29,7 +29,7 @@ def build_file(graph: onnx.ModelProto, spec: ModelSpec) -> OnnxFile:
         CaeRuntimeError: the runtime cannot use the file.
     """
     used = {node.domain for node in graph.graph.node}
-    imports = [entry for entry in graph.opset_import if entry.domain in used]  # tools leave many that are not
+    imports = [entry for entry in graph.opset_import if entry.domain in used]  # tools leave many unused ones
     del graph.opset_import[:]
     graph.opset_import.extend(imports)
     del graph.metadata_props[:]

@@ -1,4 +1,4 @@
-"""The proof: the exported file, in the runtime's own session, equals what was trained, on real patches."""
+"""The proof: on real patches, the exported file in the runtime's session equals the trained network."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class BatchParity:
-    """Torch beside onnxruntime at one batch size: largest absolute difference and mean PSNR (dB) of each."""
+    """PyTorch compared with onnxruntime at one batch size: largest absolute difference, and mean PSNR (dB) of each."""
 
     batch: int
     difference: float
@@ -30,7 +30,7 @@ class BatchParity:
     onnx_psnr: float
 
     def holds(self, tolerance: float) -> bool:
-        """Whether both stay within their bounds (a NaN does not)."""
+        """Whether both are within their limits (NaN is not)."""
         return self.difference <= tolerance and abs(self.torch_psnr - self.onnx_psnr) <= PSNR_TOLERANCE
 
 
@@ -58,7 +58,7 @@ def prove(network: nn.Module, session: Session, patches: Patches) -> list[BatchP
 
 
 def refuse_unless_equal(rows: list[BatchParity], tolerance: float) -> None:
-    """Turn a row that fails into an error.
+    """Raise an error for a row that fails.
 
     Raises:
         RefusedError: naming the batch, the difference and the bounds.
@@ -74,7 +74,7 @@ def refuse_unless_equal(rows: list[BatchParity], tolerance: float) -> None:
 def refuse_unless_steady(session: Session, patches: Patches, limit: float = TOLERANCE) -> None:
     """Check that a quantized file, which equals nothing else, gives the same at every batch size: to `limit`.
 
-    Whatever that is, to `TOLERANCE` on average.
+    The mean difference must not exceed `TOLERANCE`.
 
     Raises:
         RefusedError: naming the batch and the difference.

@@ -1,4 +1,4 @@
-"""Files for what networks do beside restoring: encoders, decoders, detectors of anomalies; proved like the others."""
+"""Exports encoders, decoders and detectors of anomalies, with a proof."""
 
 import logging
 import os
@@ -55,7 +55,7 @@ class _Settings(FileSettings):
 
 @dataclass(frozen=True)
 class PartParity:
-    """Torch beside onnxruntime at one batch size: largest absolute difference, and the largest value there is."""
+    """PyTorch compared with onnxruntime at one batch size: largest absolute difference, and largest value."""
 
     batch: int
     difference: float
@@ -64,7 +64,7 @@ class PartParity:
 
 @dataclass(frozen=True)
 class PartReport:
-    """What was made and how it was proved.
+    """The exported file and its proof.
 
     Attributes:
         path: the file.
@@ -73,8 +73,7 @@ class PartReport:
         parity: torch beside the file at each batch size.
         inputs: what it was proved on.
         notes: what the user should know.
-        rates: of a detector: between which the share of further good pictures above the threshold lies, nine times in
-            ten.
+        rates: for a detector, the 90 % interval of the share of new good pictures above the threshold.
     """
 
     path: Path
@@ -101,7 +100,7 @@ def export_part(
     output: str | os.PathLike[str] | None = None,
     **options: Unpack[PartOptions],
 ) -> PartReport:
-    """Export what a trained model has beside restoring, and prove that the file equals it.
+    """Export the encoder, decoder or anomaly detector of a trained model, and prove that the file equals it.
 
     Progress is logged by `cae_export.parts`, one line (INFO) before each long step.
 

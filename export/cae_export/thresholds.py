@@ -74,7 +74,7 @@ def find_thresholds(session: Session, good: Good, false_alarms: float) -> Thresh
 
 
 def rates_beyond(count: int, above: int) -> tuple[float, float]:
-    """Between which the share of further values lies that exceed one of `count`, which `above` of the others do.
+    """90 % interval of the probability that a new value exceeds the threshold, given that `above` of `count` did.
 
     The share is distributed as Beta(above + 1, count - above); these are where it has 5 % and 95 % below it. Source:
     distribution-free tolerance limits, Wilks (1941).

@@ -1,4 +1,4 @@
-"""`model.pt` in and out: weights, and the frozen configuration that rebuilds the network.
+"""Reads and writes `model.pt`: weights, and the configuration that rebuilds the network.
 
 A dictionary of plain values and tensors, so that it loads with `weights_only=True`:
 
@@ -38,7 +38,7 @@ MAX_BYTES = 512 * 2**20
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """What `model.pt` holds, with the network rebuilt, in evaluation mode, on the CPU."""
+    """The contents of `model.pt`, with the network rebuilt in evaluation mode on the CPU."""
 
     network: Autoencoder
     arch: str
@@ -48,7 +48,7 @@ class LoadedModel:
 
 
 def save_model(path: Path, network: nn.Module, config: TrainConfig, metrics: Mapping[str, Any]) -> None:
-    """Write `model.pt` whole or not at all.
+    """Write `model.pt`, completely or not at all.
 
     Raises:
         CheckpointError: the file cannot be written.
@@ -87,7 +87,7 @@ def load_weights(path: Path) -> dict[str, Tensor] | None:
 
 
 def load_model(path: str | os.PathLike[str]) -> LoadedModel:
-    """Read a `model.pt` from anyone: no code in it is ever run.
+    """Read a `model.pt` from any source: code in it is never run.
 
     Raises:
         CheckpointError: no such file (a FileNotFoundError too), not one of ours, damaged, too large, or weights that do
@@ -101,7 +101,9 @@ def load_model(path: str | os.PathLike[str]) -> LoadedModel:
     if content.get("schema") != SCHEMA:
         raise CheckpointError(f"{path} has schema {content.get('schema')!r}, this version reads {SCHEMA}: upgrade")
     try:
-        with torch.device("meta"):  # takes no memory: a hostile file may name a network far larger than its weights
+        with torch.device(
+            "meta"
+        ):  # on the meta device: a hostile file may describe a network far larger than its weights
             network = build(content["arch"], content["options"], content.get("channels", 3))
         network.load_state_dict({name: value.float() for name, value in content["state"].items()}, assign=True)
         config = TrainConfig.from_dict(content["config"])

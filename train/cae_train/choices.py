@@ -1,4 +1,4 @@
-"""What `cae-train --list` prints: every data set, corruption, network, its options, and loss, with a line on each."""
+"""The output of `cae-train --list`: one line on each data set, network, option, degradation and loss."""
 
 import inspect
 import textwrap

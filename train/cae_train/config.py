@@ -1,4 +1,4 @@
-"""What a training run is: frozen, validated on creation, the same in `config.toml` and in `model.pt`.
+"""The settings of a training run, validated on creation; the same in `config.toml` and `model.pt`.
 
 Imports nothing heavy, so that `cae-train --help` needs no extra.
 """
@@ -26,14 +26,14 @@ PRECISIONS = ("auto", "fp32", "bf16")
 PLACES = (AUTO, "host", "device")  # where patches are cut and degraded
 CHANNELS = (0, 1, 3)  # as the data are, gray, RGB
 TABLES = ("model", "noise")
-PATHS = ("data", "data_dir", "start", "vgg16_weights")  # may be given as os.PathLike
+PATHS = ("data", "data_dir", "start", "vgg16_weights")  # may be passed as os.PathLike
 _FORMER_NAMES = {"grey": "gray"}  # in files that earlier versions wrote
 PATCH = 32  # height and width of a training patch, in pixels
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Everything that decides what a run learns. Machine matters (devices, workers) are no part of it.
+    """All settings that determine what a run learns. Devices and workers are in `Hardware`.
 
     Attributes:
         data: data sets by name (`cae_train.data.registry.DATASETS`), or folders of photographs; several are mixed by
@@ -51,26 +51,26 @@ class TrainConfig:
         scales: sizes that each photograph is used at: its own, three quarters of it, three quarters of that, ...
         degrain: share of the training patches whose own faint noise is removed before they are degraded; held-out
             patches keep theirs, so PSNR falls a little where it is above 40 dB.
-        jitter: share of the training patches that get other colors, saturation, gamma and contrast.
+        jitter: share of the training patches whose colors, saturation, gamma and contrast are changed.
         gray: share of the training patches that are made gray, noise included, so that gray images are cleaned too.
-        upright: patches are neither flipped nor turned, as data sets with one orientation never are: for parts that
-            all lie alike, faces, text.
+        upright: do not flip or rotate patches (never done for data sets with one orientation): for images that share
+            one orientation, such as faces or text.
         clip: whether degraded patches are clipped to 0..1 and rounded to 8 bits, as a camera's are.
         noise: what `degrade` "measured" adds, as `cae_train.degradations.measured_noise.NoiseModel.to_dict`
             writes it; else empty.
         vgg16_weights: file of VGG16's weights; empty looks for it in `data_dir` and downloads it there.
         loss: a name of `LOSSES`, or `auto`: the network's own, as `cae-train --list` names it.
         epochs: passes; an epoch is every patch once, or `epoch_crops` crops of a folder.
-        epoch_crops: crops an epoch where photographs are cropped.
-        batch: patches a step.
+        epoch_crops: crops per epoch if photographs are cropped.
+        batch: patches per step.
         optimizer: a name of `OPTIMIZERS`.
         lr: peak learning rate; the same scale for both optimizers.
         weight_decay: decoupled weight decay.
         warmup: share of all steps over which the learning rate rises linearly, before it falls as a cosine to 0.
-        ema: decay a step of the exponential moving average of the weights that is saved; 0 turns it off.
+        ema: decay per step of the exponential moving average of the weights that is saved; 0 turns it off.
         grad_clip: largest norm of a step's gradient.
         patience: epochs without a better validation PSNR before stopping early; 0 never stops early.
-        precision: "fp32", "bf16" (autocast), or "auto": bf16 where the processor has it.
+        precision: "fp32", "bf16" (autocast), or "auto": bf16 if the processor supports it.
         seed: of the initial weights, the crops and the noise; what is held out does not depend on it.
 
     Raises:
@@ -135,7 +135,7 @@ class TrainConfig:
         _require(0 <= self.seed < 2**32, "seed", self.seed, "0 to 4294967295")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain lists, texts and numbers: what TOML and `model.pt` hold."""
+        """The settings as plain lists, strings and numbers, for TOML and `model.pt`."""
         values = {item.name: getattr(self, item.name) for item in fields(self)}
         for name in TABLES:
             values[name] = {k: list(v) if isinstance(v, tuple) else v for k, v in values[name].items()}
@@ -158,7 +158,7 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class Hardware:
-    """Where a run happens; passed to Lightning's Trainer as it is.
+    """The hardware of a run; passed to Lightning's Trainer unchanged.
 
     Attributes:
         accelerator: "auto", "cpu", "gpu", ... as Lightning takes it.
@@ -187,10 +187,10 @@ class Hardware:
 
 
 def load_toml(path: Path) -> dict[str, Any]:
-    """The settings of a `config.toml` or a recipe, unchecked.
+    """Read the settings of a `config.toml` or a recipe, without checking them.
 
     Raises:
-        ConfigError: no such file, or no TOML.
+        ConfigError: the file does not exist or is not TOML.
     """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
@@ -230,7 +230,7 @@ def model_options(written: dict[str, Any], given: dict[str, Any], options: Seque
 
 
 def _as_texts(value: Any) -> Any:
-    """Paths as texts, alone or in a list."""
+    """Convert a path or a list of paths to strings."""
     if isinstance(value, (list, tuple)):
         return [_as_texts(each) for each in value]
     return os.fspath(value) if isinstance(value, os.PathLike) else value

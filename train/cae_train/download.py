@@ -1,4 +1,4 @@
-"""Files that are not ours to pack, fetched once with a checksum and a progress bar."""
+"""Downloads files once, with a checksum and a progress bar."""
 
 import sys
 import textwrap
@@ -27,7 +27,7 @@ def fetched(url: str, checksum: str, folder: Path) -> Path:
 
 
 def reason(error: Exception) -> str:
-    """What an exception says, in part of a line."""
+    """A short description of an exception."""
     if type(error).__name__ in (
         "ConnectionError",
         "ConnectTimeout",

@@ -1,8 +1,8 @@
-"""What can go wrong, in the user's terms; most are also a ValueError, a TypeError or a FileNotFoundError."""
+"""The errors of this package; most are also a ValueError, a TypeError or a FileNotFoundError."""
 
 
 class CaeTrainError(Exception):
-    """The base of every error that this package raises on purpose; its text is one line for the user."""
+    """Base of all errors of this package; the text is one line for the user."""
 
 
 class ConfigError(CaeTrainError, ValueError):
@@ -22,8 +22,8 @@ class CheckpointError(CaeTrainError, ValueError):
 
 
 class CheckpointNotFoundError(CheckpointError, FileNotFoundError):
-    """There is no such `model.pt`."""
+    """The `model.pt` does not exist."""
 
 
 class TrainingError(CaeTrainError):
-    """A run that began and failed: it diverged, or its folder cannot be written any more."""
+    """A run failed after its start: it diverged, or its folder can no longer be written."""

@@ -1,4 +1,4 @@
-"""Random numbers: each use has a stream of its own, so that none shifts when another draws more or less."""
+"""Random numbers: each use has its own stream, so that streams do not affect each other."""
 
 import numpy as np
 import torch

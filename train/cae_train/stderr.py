@@ -1,4 +1,4 @@
-"""Image decoders write to stderr by themselves; a command's stderr is for its own lines."""
+"""Silences image decoders that write to stderr."""
 
 import contextlib
 import os

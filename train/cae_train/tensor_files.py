@@ -1,4 +1,4 @@
-"""Files of tensors from anyone: no code in them is ever run, and none unpacks to more than it may."""
+"""Reads tensor files from untrusted sources: never runs code in them, and limits their unpacked size."""
 
 import warnings
 import zipfile

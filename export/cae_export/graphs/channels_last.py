@@ -1,4 +1,4 @@
-"""A `skip` network with channels last at its boundary, its ends rearranged for int8 inference: the same function.
+"""A `skip` network with channels-last input and output and rearranged ends for int8 inference; the same function.
 
 onnxruntime's int8 convolutions on a CPU keep channels last, gather 3 channels slowly (their fast kernels take multiples
 of 4), and have no transposed convolution. So, for a 32x32 patch of N x 32 x 32 x 3 and a stride of 2:
@@ -18,7 +18,7 @@ from torch.nn import functional as F  # noqa: N812 - the name that every torch u
 from cae_train.models.skip import Skip
 from cae_train.training.qat import round_weights, steps_of
 
-PIXELS = 4  # that are worked on at once, along a row
+PIXELS = 4  # pixels per group along a row
 COLORS = 3
 
 
@@ -60,7 +60,7 @@ class ChannelsLast(nn.Module):
 
     @staticmethod
     def fits(network: Skip, patch: int) -> bool:
-        """Whether a network can be rearranged: its head is a transposed convolution, and rows are long enough."""
+        """Whether a network can be rearranged: it needs a transposed convolution as head, and long enough rows."""
         transposed = isinstance(network.head, nn.ConvTranspose2d)
         return transposed and network.channels == COLORS and patch % (PIXELS * network.options.entry) == 0
 

@@ -1,4 +1,4 @@
-"""A trained network -> an ONNX graph: float32 `input` and `output`, N dynamic, no paths in it."""
+"""Converts a trained network to an ONNX graph with float32 `input` and `output` and dynamic N."""
 
 import contextlib
 import logging
@@ -86,7 +86,7 @@ def check_opset(opset: int) -> None:
 
 
 def _strip(model: onnx.ModelProto) -> None:
-    """Clear what the exporter writes about this machine: source lines, stack traces, absolute paths."""
+    """Remove what the exporter writes about this machine: source lines, stack traces, absolute paths."""
     model.doc_string = model.graph.doc_string = ""
     model.producer_name, model.producer_version = "cae-export", ""
     del model.metadata_props[:]
@@ -102,7 +102,7 @@ def _strip(model: onnx.ModelProto) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the exporter's remarks (torchvision is not there, its own deprecations) from the user."""
+    """Hide the exporter's remarks (missing torchvision, its own deprecations) from the user."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""fp32 -> int8 (static, QDQ, unsigned activations, signed weights per channel) and fp16."""
+"""Converts fp32 graphs to int8 (static, QDQ, unsigned activations, signed weights per channel) and fp16."""
 
 import contextlib
 import io
@@ -30,7 +30,7 @@ _PRODUCT = "Gemm"  # x W + b: onnxruntime's int8 kernel gives float32
 
 
 class _Reader(CalibrationDataReader):  # type: ignore[misc]
-    """Feeds the calibration patches, a batch at a time."""
+    """Feeds the calibration patches in batches."""
 
     def __init__(self, patches: NDArray[np.float32]) -> None:
         self._batches = iter(np.array_split(patches, max(1, len(patches) // CALIBRATION_BATCH)))
@@ -85,7 +85,7 @@ def to_int8(model: onnx.ModelProto, calibration: Tensor, stem_steps: Tensor | No
         quantized = onnx.load(target)
     subtractions = {node.name for node in in_float if node.op_type == "Sub" and node.input[0] == INPUT}
     for node in quantized.graph.node:
-        if node.name in subtractions:  # the quantizer hands it the rounded input
+        if node.name in subtractions:  # the quantizer connected it to the rounded input
             node.input[0] = INPUT
     _sums_in_float(quantized)
     _refuse_floats(quantized, sum(node.op_type == "Conv" for node in in_float))
@@ -134,7 +134,7 @@ def _sums_in_float(model: onnx.ModelProto) -> None:
 
 
 def _refuse_floats(model: onnx.ModelProto, expected: int) -> None:
-    """See that onnxruntime runs every convolution in int8 but for those that are `expected` to be in float.
+    """Check that onnxruntime runs every convolution in int8, except `expected` ones in float.
 
     Raises:
         RefusedError: it does not, which costs the speed that int8 is for.
@@ -166,7 +166,7 @@ def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the quantizer's remarks and advice from the user: what it advises is done here already."""
+    """Hide the quantizer's advice from the user: it is already followed here."""
     level = logging.root.level
     logging.root.setLevel(logging.ERROR)
     try:

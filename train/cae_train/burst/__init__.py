@@ -1,1 +1,1 @@
-"""A model for one camera: from frames of what does not move to a network that is fitted to the noise in them."""
+"""A model for one camera: from frames of static scenes to a network that is fitted to their noise."""

@@ -1,4 +1,4 @@
-"""The figure of a camera's noise: its strength at each brightness, its grain, its colors, its fixed pattern."""
+"""Draws a camera's noise: its strength at each brightness, its grain, color correlation and fixed pattern."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,10 +12,10 @@ from cae_train.degradations.measured_noise import KNOTS
 from cae_train.errors import CheckpointError
 
 COLORS = ("tab:red", "tab:green", "tab:blue")
-ALIKE, UNLIKE = 0.15, -0.1  # correlation of neighbors that is worth a word
+ALIKE, UNLIKE = 0.15, -0.1  # correlation of neighbors that is worth reporting
 FIXED = 0.005  # share of the noise that is
-DEEP = 0.6  # correlation whose color needs white letters
-SIDE = 160  # pixels of the fixed pattern that are shown
+DEEP = 0.6  # correlation from which on labels are white
+SIDE = 160  # pixels of the fixed pattern to show
 
 
 def draw(measurement: Measurement, targets: Sequence[Target], path: Path) -> None:
@@ -49,7 +49,7 @@ def draw(measurement: Measurement, targets: Sequence[Target], path: Path) -> Non
 
 
 def sentences(measurement: Measurement, targets: Sequence[Target]) -> list[str]:
-    """What the figure says, a line each."""
+    """The findings of the figure, one line each."""
     model = measurement.model
     near = float(measurement.correlation[7, 8] + measurement.correlation[8, 7]) / 2
     grain = (

@@ -1,8 +1,8 @@
-"""JPEG that a camera codes its frames with: which quality, and what noise there was before it.
+"""Estimates the JPEG quality of a camera's frames, and the noise before JPEG.
 
-Heavy JPEG takes noise and texture away together, which noise that is laid over photographs afterwards does not show. A
-frame that is coded once more at the quality it was coded with hardly changes, which tells that quality; then noise is
-looked for that, laid over the scene and coded so, is what was measured.
+Heavy JPEG removes noise and texture together, so noise that is added to photographs afterwards would be unrealistic. A
+frame that is coded again at its original quality hardly changes, which reveals that quality. Then noise is sought that,
+added to the scene and coded in this way, matches what was measured.
 
 Source: Farid, "Exposing digital forgeries from JPEG ghosts" (IEEE TIFS 2009).
 """
@@ -23,10 +23,10 @@ from cae_train.degradations.jpeg import GRID, SAMPLINGS
 from cae_train.degradations.measured_noise import COLORS, GRAIN, Measured, NoiseModel
 
 QUALITIES = range(10, 96)
-HEAVY = 85  # quality from which on JPEG leaves nearly all as it is
+HEAVY = 85  # quality from which on JPEG changes almost nothing
 NEAR, GHOST = 6, 0.5  # qualities on either side; the change beside theirs that shows a quality
 SCENES, FRAMES, SIDE, ROUNDS = 2, 12, 512, 4  # that are simulated, their largest side; how often noise is corrected
-FLAT = 9  # pixels along a side, over which texture is looked for
+FLAT = 9  # side of the windows for detecting texture, in pixels
 STEP, MOST = (0.5, 2.0), 2.0  # of one correction, at most; strength beside the usual one
 
 Image = NDArray[np.uint8]
@@ -34,7 +34,7 @@ Floats = NDArray[np.float32]
 
 
 def quality_of(frame: Image) -> int:
-    """The quality of JPEG that a frame, uint8 H x W x 3, was coded with last, 10 to 95; 0 where none is to be seen."""
+    """The JPEG quality that a frame, uint8 H x W x 3, was last coded with, 10 to 95; 0 if there is no sign of JPEG."""
     frame = np.ascontiguousarray(frame[:SIDE, :SIDE])
     best = (GHOST, 0)
     for sampling in sorted(set(SAMPLINGS)):
@@ -46,7 +46,7 @@ def quality_of(frame: Image) -> int:
 
 
 def noise_before(measurement: Measurement, targets: Sequence[Target], quality: int) -> NoiseModel:
-    """The noise that a camera codes with JPEG of `quality`, so that what comes out is like what was measured.
+    """The noise before JPEG of `quality` that gives the measured noise after it.
 
     Two kinds are tried: noise with the grain and colors that were measured, and white noise, independent in the colors,
     which JPEG then mixes. The strengths of each are corrected until they agree where the scenes are flat (a mean of
@@ -61,7 +61,9 @@ def noise_before(measurement: Measurement, targets: Sequence[Target], quality: i
         for _ in range(ROUNDS):
             _, _, sigma = strengths(_simulated(pictures, moving, model, quality))
             sigma = model.sigma * (wanted / np.maximum(sigma, 1e-4)).clip(*STEP)
-            most = MOST * np.median(sigma, axis=1, keepdims=True)  # where nothing was seen, corrections run away
+            most = MOST * np.median(
+                sigma, axis=1, keepdims=True
+            )  # where nothing was measured, corrections would diverge
             model = replace(model, sigma=np.minimum(sigma, most).clip(0, 1).astype(np.float32))
         simulated = _simulated(pictures, moving, model, quality)
         whole = [replace(one, steady=replace(one.steady, moving=np.zeros_like(one.steady.moving))) for one in simulated]
@@ -92,7 +94,9 @@ def _flat(target: Target) -> Target:
     height, width = (min(SIDE, size) for size in gray.shape)
     free = cv2.integral((~steady.moving).astype(np.uint8))
     sums = free[height:, width:] - free[:-height, width:] - free[height:, :-width] + free[:-height, :-width]
-    y, x = np.unravel_index(int(sums[::GRID, ::GRID].argmax()), sums[::GRID, ::GRID].shape)  # of whole blocks
+    y, x = np.unravel_index(
+        int(sums[::GRID, ::GRID].argmax()), sums[::GRID, ::GRID].shape
+    )  # a multiple of the block size
     place = np.s_[y * GRID : y * GRID + height, x * GRID : x * GRID + width]
     scene = replace(
         steady.scene,
@@ -106,7 +110,7 @@ def _flat(target: Target) -> Target:
 
 
 def _change(frame: Image, quality: int, sampling: int) -> float:
-    """How much a frame changes that is coded once more, levels of 255 on average."""
+    """The mean change of a frame when it is coded again, in levels of 255."""
     settings = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling]
     return float(cv2.absdiff(_coded(frame, settings), frame).mean())
 
@@ -120,7 +124,7 @@ def _coded(frame: Image, settings: Sequence[int]) -> Image:
 def _simulated(
     pictures: Sequence[Floats], moving: Sequence[NDArray[np.bool_]], model: NoiseModel, quality: int
 ) -> list[Target]:
-    """Bursts of pictures, H x W x 3 in 0..255, with noise and then JPEG."""
+    """Bursts of pictures, H x W x 3 in 0..255, after adding noise and then JPEG."""
     noise = Measured(model)
     settings = [cv2.IMWRITE_JPEG_QUALITY, quality]
     generator = torch.Generator().manual_seed(0)

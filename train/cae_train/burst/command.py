@@ -1,4 +1,4 @@
-"""`cae-train --burst` and `--noise-from`: what they say, and how they end."""
+"""The commands `cae-train --burst` and `--noise-from`."""
 
 import sys
 import time
@@ -29,21 +29,21 @@ from cae_train.training.progress import ProgressLines
 
 FLAT, REFUSED, FRAMES = "flat.png", "refused.txt", "frames"
 FRAMES_MOST, MINUTES_MOST = 1000, 24 * 60.0
-SMALL_DROP, INT8_DROP, INT8_SHARE = 0.1, 0.25, 0.1  # dB that int8 may lose: a tenth of what was gained, within these
-BETWEEN_SCENES = 10  # seconds to point a camera at the next, where no key can be pressed
+SMALL_DROP, INT8_DROP, INT8_SHARE = 0.1, 0.25, 0.1  # dB that int8 may lose: a tenth of the gain, within these limits
+BETWEEN_SCENES = 10  # seconds to point the camera at the next scene if no key can be pressed
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What was asked for.
+    """The request.
 
     Attributes:
         bursts: sources of `--burst`.
         noise_from: the folder of `--noise-from`, or None.
-        camera: what the camera is to be called; by default after the source.
-        frames: frames of a scene.
+        camera: the name of the camera; by default from the source.
+        frames: frames per scene.
         minutes: of training.
-        export: whether to go on with `cae-export`.
+        export: whether to run `cae-export` at the end.
     """
 
     bursts: Sequence[str]
@@ -111,7 +111,7 @@ def _run(
 
 
 def _wait(line: str, say: Callable[[str], None]) -> None:
-    """Until Enter is pressed, or where nobody can, for a while."""
+    """Wait for Enter, or some seconds if stdin is not a terminal."""
     if sys.stdin.isatty():
         say(f"{line}, then press Enter")
         sys.stdin.readline()
@@ -121,18 +121,18 @@ def _wait(line: str, say: Callable[[str], None]) -> None:
 
 
 def _forget_refused(folder: Path) -> None:
-    """Remove what a run left that ended before it trained, and says so: pictures of why, nothing else."""
+    """Remove the folder of a refused run, which has only pictures of the reason."""
     if not (folder / REFUSED).is_file():
         return
     for path in (folder / REFUSED, folder / CHART, *(folder / SCENES).glob("[0-9][0-9]-*.png")):
         path.unlink(missing_ok=True)
-    with suppress(OSError):  # something else is there
+    with suppress(OSError):  # it contains something else
         (folder / SCENES).rmdir()
         folder.rmdir()
 
 
 def _keep_recorded(scenes: Sequence[Scene], folder: Path, say: Callable[[str], None]) -> None:
-    """Write what a camera recorded, to be fitted to again."""
+    """Save a camera's frames, so that a model can be fitted to them again."""
     recorded = [scene for scene in scenes if scene.recorded]
     for number, scene in enumerate(recorded, 1):
         place = folder / FRAMES / f"scene-{number}"
@@ -161,7 +161,7 @@ def _check(wanted: Wanted, config: TrainConfig, hardware: Hardware) -> None:
 
 
 def _named(wanted: Wanted) -> str:
-    """A name for the camera: never with what may be secret in an address."""
+    """A name for the camera, without parts of an address that may be secret."""
     source = str(wanted.noise_from) if wanted.noise_from else wanted.bursts[0]
     if "://" in source:
         return name_of(shown_as(source))
@@ -207,7 +207,7 @@ def _conclude(fit: Fit, start: str, export: bool, say: Callable[[str], None]) ->
 
 
 def _exported(model: Path, gain: float, say: Callable[[str], None]) -> Path:
-    """The file to run: of int8, or where that loses too much of what was gained, of float32.
+    """Export the model: int8, or float32 if int8 loses too much of the gain.
 
     Raises:
         TrainingError: it is refused.

@@ -1,4 +1,4 @@
-"""The noise of pictures of which there is one shot each: from their flat parts.
+"""Estimates the noise of single pictures from their flat parts.
 
 Blocks are chosen whose four quarters have the same mean, which noise of fine grain hardly disturbs, so that choosing
 does not favor little noise; then those of each picture that vary little more than its quietest of about that
@@ -58,7 +58,7 @@ class Estimate:
 
 
 def estimate(folder: Path, camera: str, tell: Callable[[str], None]) -> Estimate:
-    """Estimate the noise of all pictures of a folder together.
+    """Estimate the common noise of all pictures in a folder.
 
     Raises:
         DataError: it has none that can be read, or nothing flat in them.

@@ -1,4 +1,4 @@
-"""From scenes to a model: measure, train, and judge whether it is better than the one that it began with."""
+"""Fits a model to scenes: measures, trains, and judges whether it is better than the initial model."""
 
 import time
 from collections.abc import Sequence
@@ -51,12 +51,12 @@ CHART, SCENES = "noise.png", "scenes"
 
 @dataclass(frozen=True)
 class Fit:
-    """What came out.
+    """The result of a fit.
 
     Attributes:
-        verdict: whether a fitted model is better than the one that it began with.
-        judged_on: what that was judged on.
-        model: the fitted one; None where none was fitted in the end, as it would not be better.
+        verdict: whether the fitted model is better than the initial one.
+        judged_on: the data of that judgment.
+        model: the fitted model; None if there was no last fit, since it would not be better.
         interrupted: whether Ctrl-C ended the training.
     """
 
@@ -102,7 +102,7 @@ def steady_scenes(scenes: Sequence[Scene], out: Path, tell: Tell) -> list[Steady
 
 @dataclass(frozen=True)
 class Run:
-    """How to fit.
+    """The settings of a fit.
 
     Attributes:
         config: settings of the training.
@@ -111,7 +111,7 @@ class Run:
         minutes: how long to train.
         hardware: as `train` takes it.
         callbacks: as `train` takes them.
-        tell: called with a line for the user.
+        tell: called with each message for the user.
     """
 
     config: TrainConfig
@@ -126,8 +126,8 @@ class Run:
 def fit_burst(scenes: Sequence[Scene], camera: str, run: Run) -> Fit:
     """Fit a network to the noise of a camera's bursts.
 
-    Each scene is left out once by a short fit, which is judged on it. If these gain something, a last fit goes on from
-    the mean of their weights, with all scenes; its colors are compared on these.
+    Each scene is held out once from a short fit, which is judged on it. If the short fits gain something, a last fit
+    starts from the mean of their weights and uses all scenes; its colors are checked on these.
 
     Raises:
         DataError: the scenes cannot be used.
@@ -200,7 +200,7 @@ def _pairs(parts: Sequence[Part], run: Run, turns: bool) -> BurstPairs:
 
 
 def _held_out(left_out: Sequence[Fold], run: Run, turns: bool, seconds: float) -> tuple[Verdict, dict[str, Tensor]]:
-    """Fit for a short time without the scenes of each fold; the verdict on all, and the mean of the fitted weights."""
+    """Do short fits without the scenes of each fold; returns the overall verdict and the mean of the fitted weights."""
     minutes = run.minutes * HOLDING_OUT / len(left_out)
     run.tell(f"leaving each scene out in turn: {len(left_out)} short fits of {60 * minutes:.0f} seconds")
     short = replace(run, minutes=minutes, callbacks=(), config=replace(run.config, epochs=1))
@@ -292,7 +292,7 @@ def photographs(config: TrainConfig, tell: Tell) -> Split:
 
 
 def _seconds_a_step(network: Autoencoder, pairs: BurstPairs | Pairs) -> float:
-    """How long a step takes, after a trial of a few; nothing is learned from these."""
+    """Measure the time of a training step; the trial steps do not change the network."""
     network.train()
     took: list[float] = []
     while len(took) <= TRIAL_STEPS or sum(took) < TRIAL_SECONDS:

@@ -1,6 +1,6 @@
-"""The pattern that all frames of a camera have in common, and no mean removes: rows, columns, defective pixels.
+"""The fixed pattern of a camera, which no averaging removes: rows, columns, defective pixels.
 
-It is what the means of several scenes have in common. Source: fixed pattern apart from what changes over time, EMVA
+It is what the means of several scenes share. Source: fixed pattern apart from what changes over time, EMVA
 standard 1288.
 """
 

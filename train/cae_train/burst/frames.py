@@ -1,4 +1,4 @@
-"""Where the frames of static scenes come from: a camera, videos, folders."""
+"""Reads the frames of static scenes from a camera, videos or folders."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -34,13 +34,13 @@ class SceneError(DataError):
 
 @dataclass(frozen=True)
 class Scene:
-    """Frames of one scene.
+    """The frames of one scene.
 
     Attributes:
         name: of the folder, file or camera.
         frames: uint8 N x H x W x 3, RGB.
-        truth: the mean of more frames than are here, float32 H x W x 3 in 0..255, or None.
-        recorded: whether they come from a camera, and are nowhere else.
+        truth: the mean of many more frames, float32 H x W x 3 in 0..255, or None.
+        recorded: whether they come from a camera and are not stored elsewhere.
     """
 
     name: str
@@ -58,7 +58,7 @@ def read_scenes(sources: Sequence[str], count: int, tell: Tell, wait: Tell = lam
     Args:
         sources: what was named.
         count: frames of a scene that are taken at most.
-        tell: called with a line for the user.
+        tell: called with each message for the user.
         wait: called with a line before a camera records another scene, until that can begin.
 
     Raises:
@@ -105,7 +105,7 @@ def read_scenes(sources: Sequence[str], count: int, tell: Tell, wait: Tell = lam
 
 
 def shown_as(source: str) -> str:
-    """A camera's number or address, of an address the host alone: the rest may be secret."""
+    """A camera's number, or the host of its address: the rest of an address may be secret."""
     if "://" not in source:
         return source
     try:
@@ -230,7 +230,7 @@ def _has_pairs(folder: Path) -> bool:
 
 
 def _another(name: str, scenes: Sequence[Scene]) -> str:
-    """A name that no scene has."""
+    """An unused name for a scene."""
     taken, number, found = {scene.name for scene in scenes}, 1, name
     while found in taken:
         number += 1

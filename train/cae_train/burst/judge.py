@@ -1,4 +1,4 @@
-"""Whether a fitted model is better than the one that it began with, judged by frames as the camera gave them.
+"""Judges whether a fitted model is better than the initial one, by comparing it with the camera's own frames.
 
 The frames of a still scene show one picture, with noise that is independent from frame to frame. So the mean squared
 difference between a restored frame and the other frames is the error of the restored frame plus the variance of the
@@ -106,12 +106,12 @@ class Verdict:
 
     @property
     def gain(self) -> float:
-        """What fitting gained, in dB."""
+        """The gain of fitting, in dB."""
         return self.after - self.before
 
     @property
     def better(self) -> bool:
-        """Whether it gained something for sure, and shifts no color."""
+        """Whether it certainly gained something and does not shift colors."""
         return self.least > 0 and not self.shifted
 
     def figures(self, on: str, name: str) -> str:

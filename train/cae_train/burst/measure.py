@@ -1,4 +1,4 @@
-"""The noise of a camera, measured on scenes that stand still.
+"""Measures the noise of a camera on static scenes.
 
 Each frame beside the mean of the others gives its noise; over the scenes that has a strength at each brightness, a
 correlation between neighboring pixels and one between the colors.

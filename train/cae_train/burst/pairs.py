@@ -1,4 +1,4 @@
-"""What a network is fitted to: frames of a burst beside the mean of the others, and photographs with the same noise."""
+"""The pairs that a network is fitted to: frames and the mean of the others, and photographs with the same noise."""
 
 import re
 from collections.abc import Sequence

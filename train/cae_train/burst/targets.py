@@ -1,4 +1,4 @@
-"""What scenes look like without noise: the means of their frames, without the pattern that all have in common."""
+"""The targets: scenes without noise, as means of their frames without the fixed pattern."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

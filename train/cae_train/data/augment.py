@@ -1,4 +1,4 @@
-"""Augmentation of clean patches: other colors, contrasts and sizes than the photographs at hand happen to have."""
+"""Augmentation of clean patches: varies colors, contrast and size."""
 
 import cv2
 import numpy as np
@@ -7,26 +7,26 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 SATURATION, GAMMA, CONTRAST = (0.3, 2.5), (0.65, 1.5), (0.5, 1.4)  # factors, drawn log-uniformly
-GRAIN = 12.0  # difference of two pixels, summed over 3 channels in 8-bit steps, that `without_grain` takes for noise
-NEGATIVE = 0.1  # share of the altered patches that become their negatives
+GRAIN = 12.0  # largest difference of two pixels, summed over 3 channels in 8-bit steps, that counts as grain
+NEGATIVE = 0.1  # share of the altered patches that become negatives
 
 _PERMUTATIONS = torch.tensor([[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]])
 
 
 def drawn_count(share: float, count: int, generator: torch.Generator) -> int:
-    """How many of `count` patches a share is: rounded up or down at random, so that it holds in the mean."""
+    """The number of patches in a share of `count`, rounded up or down at random so that the mean is exact."""
     return int(share * count + torch.rand((), generator=generator, dtype=torch.float64))
 
 
 def jittered(clean: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """Alter the colors of a share of the patches; the altered ones are rounded to 8 bits again.
+    """Alter the colors of a share of the patches; altered patches are rounded to 8 bits.
 
-    Each of them gets its channels in a drawn order, another saturation, gamma and contrast, or becomes a negative.
+    Each altered patch gets a random order of channels, saturation, gamma and contrast, or becomes a negative.
 
     Args:
         clean: float32 N x 3 x H x W in 0..1; changed in place.
-        share: 0..1, of the N patches; the last ones are altered.
-        generator: of all randomness.
+        share: 0..1 of the N patches; the last ones are altered.
+        generator: the source of all randomness.
     """
     count = drawn_count(share, len(clean), generator) if share else 0
     if not count:
@@ -50,18 +50,19 @@ def jittered(clean: Tensor, share: float, generator: torch.Generator) -> Tensor:
 
 
 def without_grain(patch: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A patch, H x W x C, without its own faint noise (film, sensor, JPEG); edges and whatever exceeds it stay.
+    """Remove the faint grain (film, sensor, JPEG) of a patch, H x W x C; edges and stronger texture stay.
 
-    Photographs that pass for clean are not: what is taught to restore their grain leaves a camera's faint noise alone.
+    "Clean" photographs have some grain: a network trained to restore it would leave a camera's faint noise alone.
     A bilateral filter (Tomasi and Manduchi, ICCV 1998).
     """
     grain = GRAIN * patch.shape[2] / 3
     filtered = cv2.bilateralFilter(patch, d=5, sigmaColor=grain, sigmaSpace=2)
-    return filtered.reshape(patch.shape).astype(np.uint8, copy=False)  # OpenCV drops a last axis of 1
+    return filtered.reshape(patch.shape).astype(np.uint8, copy=False)  # OpenCV drops a last axis of length 1
 
 
 def smaller(image: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
-    """An image, H x W x C, reduced to `scale` of its sides (0 < scale <= 1), each pixel the mean of those it covers."""
+    """Shrink an image, H x W x C, to `scale` of its sides (0 < scale <= 1); each pixel is the mean of those it
+    covers."""
     if scale == 1:
         return image
     reduced = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)

@@ -1,4 +1,4 @@
-"""Data sets and folders of photographs -> images for training and held out of it.
+"""Loads data sets and folders of photographs, and splits them into training and held-out images.
 
 All images in memory are uint8 H x W x C: 3 channels, RGB, or 1, gray, all of a run alike (`channels_of`). All
 randomness comes from `TrainConfig.seed`, but for what is held out: it is the same whatever the seed, so that a run
@@ -22,8 +22,8 @@ from cae_train.errors import ConfigError, DataError
 Image = NDArray[np.uint8]  # H x W x C
 
 IMAGE_SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"))
-MEMORY_BYTES = 4 * 2**30  # photographs held in memory; beyond it each is represented by a window of its share
-SCALE = 0.75  # of a photograph's copy to the next larger one
+MEMORY_BYTES = 4 * 2**30  # bytes of photographs in memory; beyond this, each is represented by a window
+SCALE = 0.75  # size ratio between successive copies of a photograph
 HELD_OUT_SHARE, HELD_OUT_IMAGES = 0.1, 64
 
 
@@ -42,7 +42,7 @@ class Split:
 
 
 def channels_of(config: TrainConfig) -> int:
-    """Channels of a run's images and network: those that are asked for, else 1 where all data are gray, else 3.
+    """Channels of a run's images and network: the requested number, otherwise 1 if all data are gray, otherwise 3.
 
     Raises:
         ConfigError: 1 channel, and a setting that only colors have.
@@ -57,7 +57,7 @@ def channels_of(config: TrainConfig) -> int:
 
 
 def load(config: TrainConfig) -> Split:
-    """Everything that `config.data` names, always split the same way, with the channels of `channels_of`.
+    """Load everything that `config.data` names, always split in the same way, with `channels_of` channels.
 
     Raises:
         ConfigError: as `channels_of`.
@@ -98,7 +98,7 @@ def _add_data_set(split: Split, name: str, data_dir: Path, channels: int) -> Non
 
 
 def with_channels(image: Image, channels: int) -> Image:
-    """An image H x W x C with so many channels: colors become their luminance (ITU-R BT.601), gray is repeated."""
+    """Convert an image H x W x C to a number of channels: color to luminance (ITU-R BT.601), gray by repetition."""
     if image.shape[2] == channels:
         return image
     code = cv2.COLOR_RGB2GRAY if channels == 1 else cv2.COLOR_GRAY2RGB
@@ -157,7 +157,7 @@ def _hold_out(split: Split, images: Sequence[Image], scales: Sequence[float] = (
 
 
 def read_rgb(path: Path) -> Image | None:
-    """A photograph as uint8 H x W x 3, RGB, turned upright by its EXIF; None where it cannot be decoded."""
+    """A photograph as uint8 H x W x 3, RGB, upright according to its EXIF; None if it cannot be decoded."""
     try:
         coded = np.frombuffer(path.read_bytes(), np.uint8)
         image = cv2.imdecode(coded, flags=cv2.IMREAD_COLOR) if coded.size else None

@@ -1,4 +1,4 @@
-"""What comes with the package: the weights of `denoise`, and patches of photographs."""
+"""Packaged files: the weights of `denoise`, and patches of photographs."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The data sets by the names that `--data` takes. Adding one: a file that loads it, and a line in `DATASETS`."""
+"""The data sets by name. To add one, add a file that loads it and a line in `DATASETS`."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Drawn pictures: saturated colors, flat areas, sharp edges at every scale, text and line art.
+"""Synthetic pictures: saturated colors, flat areas, sharp edges at every scale, text and line art.
 
 Photographs have little of these, and a network that never saw them smears them. Dead leaves (shapes that occlude each
 other, their sizes distributed as those of objects in photographs) train denoisers nearly as well as photographs do:

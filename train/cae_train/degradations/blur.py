@@ -1,8 +1,8 @@
-"""Blur: a lens out of focus, a camera or a thing that moved.
+"""Blur: a lens out of focus, or motion of the camera or an object.
 
-Each patch has a kernel of its own, whose weights are not negative and sum to 1: what is of one color stays it. Beyond
-the edges of what is given the picture is reflected; training cuts patches out of more of the photograph (`reach`), so
-that there a patch's edge sees what really lies beside it.
+Each patch has its own kernel, with non-negative weights that sum to 1, so flat areas do not change. At the edges of its
+input the picture is reflected. Training passes patches with a margin (`reach`), so that their edges see the real
+surroundings.
 """
 
 from dataclasses import dataclass
@@ -14,19 +14,19 @@ from torch.nn import functional as F  # noqa: N812
 
 from cae_train.degradations.noise import Level
 
-TAIL = 3  # sigmas that a Gaussian kernel reaches: 0.3 % of it lie beyond
+TAIL = 3  # radius of a Gaussian kernel in sigmas: 0.3 % lie outside
 TRACKS = (-0.375, -0.125, 0.125, 0.375)  # lines whose mean stands for a path with a width, in widths from its middle
 
 
 @dataclass(frozen=True)
 class Blur:
-    """A Gaussian point spread, sampled at the pixels; sigma in pixels."""
+    """A Gaussian blur; sigma in pixels."""
 
     sigma: Level
 
     @property
     def reach(self) -> int:
-        """Pixels around a patch that decide what it becomes."""
+        """How many pixels around a patch influence it."""
         return ceil(TAIL * self.sigma.high)
 
     def __call__(self, clean: Tensor, generator: torch.Generator) -> Tensor:
@@ -47,7 +47,7 @@ def line_filters(sigma: Tensor, reach: int, length: int) -> Tensor:
 def _rows(kernels: Tensor, length: int) -> Tensor:
     """N x K kernels, K odd -> N x L x L matrices that filter a line of `length` pixels, reflected at its ends.
 
-    Of wide kernels a product takes a tenth of the time of convolutions, each with its own.
+    For wide kernels, matrix products take a tenth of the time of separate convolutions.
     """
     taps = reflected(length, kernels.shape[1] // 2).unfold(0, kernels.shape[1], 1)  # L x K
     return torch.einsum("nk,ikj->nij", kernels, F.one_hot(taps, length).to(kernels))
@@ -55,17 +55,17 @@ def _rows(kernels: Tensor, length: int) -> Tensor:
 
 @dataclass(frozen=True)
 class MotionBlur:
-    """A straight, even movement in a random direction while the shutter was open; its length in pixels, 1 is none.
+    """Straight, uniform motion in a random direction during the exposure; the length is in pixels, 1 is none.
 
-    A pixel's weight is the share of a path one pixel wide that lies in its square, so that lengths and directions need
-    not fit the grid.
+    The weight of a pixel is the share of a one pixel wide path inside it, so lengths and directions need not fit the
+    grid.
     """
 
     length: Level
 
     @property
     def reach(self) -> int:
-        """Pixels around a patch that decide what it becomes."""
+        """How many pixels around a patch influence it."""
         return ceil((self.length.high - 1) / 2)
 
     def __call__(self, clean: Tensor, generator: torch.Generator) -> Tensor:
@@ -104,7 +104,7 @@ def path(length: Tensor, angle: Tensor, radius: int) -> Tensor:
 
 
 def reflected(length: int, margin: int) -> Tensor:
-    """Places 0 ... `length` - 1 with so many more at both ends: reflected, as often as it takes."""
+    """Indices 0 ... `length` - 1, extended at both ends by repeated reflection."""
     if length == 1:
         return torch.zeros(1 + 2 * margin, dtype=torch.long)
     places = torch.arange(-margin, length + margin).remainder(2 * length - 2)

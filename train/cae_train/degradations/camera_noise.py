@@ -1,4 +1,4 @@
-"""A simulated camera: the noise of its sensor, and what its processing makes of that noise.
+"""A simulated camera: the noise of its sensor after the camera's processing.
 
 What the processing does to the picture itself (demosaicing softens it, a tone curve bends it) is taken out: the noisy
 patch is the clean one plus what the noise becomes at the end of the pipeline, to first order, so that its mean is zero
@@ -22,7 +22,7 @@ from torch.nn import functional as F  # noqa: N812
 from cae_train.degradations.jpeg import GRID, SAMPLINGS, coded
 from cae_train.degradations.noise import Level
 
-MARGIN = 8  # pixels simulated around a patch, so that filters and JPEG blocks reach over its edge
+MARGIN = 8  # margin around a patch, in pixels, for filters and JPEG blocks that cross its edge
 SHOT = (2e-5, 2e-2)  # variance of the raw value 1 at the lowest and the highest sensitivity, log-uniform between
 READ_SLOPE, READ_OFFSET, READ_SPREAD = 2.18, 1.2, 0.26  # log variance of read noise beside that of shot noise
 TOE, GAMMA = 0.1, 2.4  # tone curve: linear = ((value + TOE) / (1 + TOE)) ** GAMMA
@@ -37,7 +37,7 @@ TINY, FAINTEST = 1e-6, 20 / 255  # what stands for no noise at all; the least ex
 
 @dataclass(frozen=True)
 class Filters:
-    """How strongly a camera smooths its noise: (least sigma, largest sigma, share of the patches that are smoothed).
+    """How strongly a camera smooths its noise: (smallest sigma, largest sigma, share of patches that are smoothed).
 
     Attributes:
         brightness: of the brightness, in pixels, before it is sharpened.
@@ -132,7 +132,7 @@ class HotPixels:
 
 
 def noise_of(picture: Tensor, level: Tensor, generator: torch.Generator, filters: Filters = USUAL) -> Tensor:
-    """What noise on the sensor becomes in the finished picture.
+    """Simulate how noise on the sensor appears in the finished picture.
 
     Args:
         picture: N x 3 x H x W in 0..1.

@@ -1,4 +1,4 @@
-"""Noise that is coarser than a pixel: film grain, color noise, and noise that was enlarged with its picture.
+"""Noise coarser than a pixel: film grain, color noise, and noise that was enlarged with its picture.
 
 Such noise is what scanned film, phones in the dark and pictures from messengers have. It looks like texture, so a
 network that has seen white noise alone keeps it. Each patch draws its own width, strength and kind.
@@ -101,7 +101,7 @@ def smooth_noise(sigma: Tensor, shape: tuple[int, int, int], generator: torch.Ge
     Args:
         sigma: in pixels, of the Gaussian that white noise goes through, N x 1 x 1 x 1; 0 leaves it white.
         shape: channels, height and width of each.
-        generator: of all randomness.
+        generator: the source of all randomness.
 
     Returns:
         float32 N x `shape`.

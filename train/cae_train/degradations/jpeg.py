@@ -1,4 +1,4 @@
-"""Pictures through JPEG and back, wherever its grid of blocks happens to lie."""
+"""JPEG compression with a random position of the block grid."""
 
 from dataclasses import dataclass
 

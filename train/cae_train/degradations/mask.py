@@ -1,8 +1,8 @@
-"""Holes, for inpainting: pixels that are missing, as under scratches, stamps and lettering.
+"""Holes for inpainting: missing pixels, as under scratches, stamps and text.
 
-A missing pixel has the color `FILL`, which tells a network what to fill in without a second input: magenta, the rarest
-of strong colors in pictures, and in gray ones mid-gray, flat areas of which are rarer than black or white ones. It is
-the convention that pictures with holes must keep which a network trained on this one is to fill.
+Missing pixels have the color `FILL`, so that a network needs no second input: magenta, the rarest strong color in
+pictures, and mid-gray in gray pictures, where flat areas of it are rarer than black or white ones. Pictures to be
+filled by such a network must mark their holes in the same way.
 """
 
 from dataclasses import dataclass

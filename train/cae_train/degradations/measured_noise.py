@@ -1,4 +1,4 @@
-"""Noise as it was measured on a camera: its strength at each brightness, its grain, its colors, its fixed pattern.
+"""Noise measured on a camera: its strength at each brightness, grain, color correlation and fixed pattern.
 
 `cae_train.burst` measures it; a training with it, and the `model.pt` that comes out, carry the numbers with them.
 """
@@ -58,7 +58,7 @@ class NoiseModel:
     dead: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
-        """Flat lists of numbers: what TOML and `model.pt` hold."""
+        """The model as flat lists of numbers, for TOML and `model.pt`."""
         values = {name: np.asarray(getattr(self, name), np.float64).round(6).ravel().tolist() for name in _SHAPES}
         return {"camera": self.camera} | {k: v if _SHAPES[k] else v[0] for k, v in values.items()}
 

@@ -1,4 +1,4 @@
-"""Degradations by name: what stands between the clean patch that is wanted and the degraded one that is given.
+"""Degradations by name: they turn the clean patches of training into degraded ones.
 
 A degradation is a frozen dataclass that is called with a batch and a generator. Adding one: a class in a file of its
 own (or in that of its kind), with a line in `DEGRADATIONS`. Specs read `NAME`, `NAME:LEVEL` or `NAME:LOW-HIGH`, where a
@@ -28,7 +28,7 @@ from cae_train.errors import ConfigError
 
 @dataclass(frozen=True)
 class Nothing:
-    """No degradation: what a plain autoencoder learns from."""
+    """No degradation, for a plain autoencoder."""
 
     level: Level
 
@@ -90,24 +90,24 @@ DEGRADATIONS: dict[str, Kind] = {
 
 
 def reach_of(degradation: Degradation) -> int:
-    """Pixels around a patch that decide what it becomes; 0 where the degradation says nothing."""
+    """How many pixels around a patch influence it; 0 unless the degradation says otherwise."""
     return int(getattr(degradation, "reach", 0))
 
 
 def center(batch: Tensor, margin: int) -> Tensor:
-    """N x C x H x W without so many pixels on each side."""
+    """Crop N x C x H x W by this many pixels on each side."""
     return batch[:, :, margin:-margin, margin:-margin] if margin else batch
 
 
 @dataclass(frozen=True)
 class Row:
-    """Degradations in a row that are together one alternative of others."""
+    """Several degradations in sequence that form one alternative."""
 
     steps: tuple[Degradation, ...]
 
     @property
     def reach(self) -> int:
-        """Pixels around a patch that decide what all steps together make of it."""
+        """How many pixels around a patch influence the result of all steps."""
         return sum(map(reach_of, self.steps))
 
     def __call__(self, clean: Tensor, generator: torch.Generator) -> Tensor:
@@ -119,7 +119,7 @@ class Row:
 
 @dataclass(frozen=True)
 class OneOf:
-    """Alternatives: each patch draws one of them, all equally likely."""
+    """Alternatives: each patch draws one of them with equal probability."""
 
     alternatives: tuple[Degradation, ...]
 
@@ -151,14 +151,14 @@ class OneOf:
 
 @dataclass(frozen=True)
 class Chain:
-    """Degradations in a row; the result is clipped to 0..1 and rounded to 8 bits where `clip` is set."""
+    """Degradations in sequence; the result is clipped to 0..1 and rounded to 8 bits if `clip` is set."""
 
     steps: tuple[Degradation, ...]
     clip: bool = True
 
     @property
     def reach(self) -> int:
-        """Pixels around a patch that decide what all steps together make of it."""
+        """How many pixels around a patch influence the result of all steps."""
         return sum(map(reach_of, self.steps))
 
     @property
@@ -187,7 +187,7 @@ class Chain:
 
         Args:
             clean: N x C x H x W in 0..1.
-            generator: of all randomness.
+            generator: the source of all randomness.
             margin: pixels on each side of `clean` that are there only to be reached: 0, or at least `reach`.
 
         Returns:

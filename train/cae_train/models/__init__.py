@@ -1,4 +1,4 @@
-"""The networks by the names that `--arch` takes. Adding one: a file here, and a line in `ARCHITECTURES`."""
+"""The networks by name. To add one, add a file here and a line in `ARCHITECTURES`."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields

@@ -1,4 +1,4 @@
-"""What every network is to the training loop and the exporter: a module that says how it wants to be trained."""
+"""The base class of all networks, as the training loop and the exporter use them."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -19,11 +19,11 @@ Loss = Callable[[Tensor, Tensor, Tensor], Tensor]  # output, clean, degraded -> 
 
 @dataclass(frozen=True)
 class Step:
-    """What a network makes of a batch.
+    """The output of a network for a batch.
 
     Attributes:
         output: the restored patches, float32 N x C x H x W.
-        loss: what is descended, a scalar.
+        loss: the scalar to minimize.
         figures: further means of the batch by name, such as the share of active units.
     """
 
@@ -67,7 +67,7 @@ class Autoencoder(nn.Module):
     freezes: bool = False
 
     def pretrain(self, weights: str, data_dir: str) -> None:
-        """Take up weights that come from elsewhere, before a new training; most networks have none.
+        """Load pretrained weights before a new training; most networks have none.
 
         Raises:
             ConfigError: a file is named that the network has no use for.
@@ -76,7 +76,7 @@ class Autoencoder(nn.Module):
             raise ConfigError(f"vgg16_weights is {weights}: only the network vgg16 has use for it")
 
     def begin_epoch(self, epoch: int, epochs: int) -> None:
-        """Get ready for an epoch, counted from 0, of so many.
+        """Prepare for an epoch, counted from 0, out of `epochs`.
 
         Raises:
             ConfigError: so many are too few.
@@ -86,7 +86,7 @@ class Autoencoder(nn.Module):
         """Get ready for a step, such a share (0..1) of all of them being done; what it draws, `generator` gives."""
 
     def step(self, degraded: Tensor, clean: Tensor, loss: Loss) -> Step:
-        """Restore a batch and weigh it: float32 N x C x H x W each. In training mode, what is to be descended."""
+        """Restore a batch and compute its loss: float32 N x C x H x W each. In training mode, the loss to minimize."""
         output = self(degraded).float()
         return Step(output, weighed(loss, output, clean, degraded))
 
@@ -99,7 +99,7 @@ class Autoencoder(nn.Module):
         raise ConfigError(f"{type(self).__name__.lower()} has no {name} that is of use alone: {PARTS[name]}")
 
     def samples(self, count: int, generator: torch.Generator) -> Tensor | None:
-        """Pictures of the network's own invention, float32 N x C x H x W; None where it has no such thing."""
+        """Random samples of the network, float32 N x C x H x W; None if it cannot generate any."""
         return None
 
 

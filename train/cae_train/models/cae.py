@@ -117,7 +117,7 @@ class Cae(Autoencoder):
         return self.encoder if name == "encoder" else super().part(name)
 
     def step(self, degraded: Tensor, clean: Tensor, loss: Loss) -> Step:
-        """Restore and weigh; `active` says what share of the code's units carries it."""
+        """Restore and compute the loss; `active` is the share of active units of the code."""
         code = self.encoder(degraded)
         output = self.decoder(code).float()
         return Step(output, weighed(loss, output, clean, degraded), {"active": active_share(code)})

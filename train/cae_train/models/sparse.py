@@ -66,7 +66,7 @@ class Sparse(Cae):
         return nn.Sigmoid() if self.options.penalty == "kl" else nn.ReLU()
 
     def step(self, degraded: Tensor, clean: Tensor, loss: Loss) -> Step:
-        """Restore and weigh, the penalty included."""
+        """Restore and compute the loss, including the penalty."""
         code = self.encoder(degraded)
         output = self.decoder(code).float()
         if self.options.penalty == "kl":

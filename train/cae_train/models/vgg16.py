@@ -43,7 +43,7 @@ MAX_BYTES = 1024 * 2**20
 
 @dataclass(frozen=True)
 class Vgg16Options:
-    """How much of VGG16, and whether it has been taught.
+    """Which part of VGG16, and whether it is pretrained.
 
     Attributes:
         layers: of its convolutions, 2, 4, 7, 10 or 13: whole blocks.
@@ -150,7 +150,7 @@ class Vgg16(Autoencoder):
         self.encoder.requires_grad_(bool(after) and epoch >= after)
 
     def pretrain(self, weights: str, data_dir: str) -> None:
-        """Take up ImageNet's weights: from the file `weights`, or from `data_dir`, or downloaded to it.
+        """Load ImageNet's weights: from the file `weights`, or from `data_dir`, downloaded if missing.
 
         Raises:
             ConfigError: `weights` is named and not wanted.

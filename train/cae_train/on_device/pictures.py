@@ -41,7 +41,7 @@ class Pictures:
             patch: height and width of a patch; no chosen image is smaller.
             margin: pixels around it; where the image ends it is reflected.
             upright: whether patches are neither flipped nor turned by quarters.
-            generator: of all randomness.
+            generator: the source of all randomness.
 
         Returns:
             uint8 N x C x S x S with S = `patch` + 2 `margin`.

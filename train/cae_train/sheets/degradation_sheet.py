@@ -1,4 +1,4 @@
-"""A sheet that shows to the eye what a chain of degradations does: sample patches after each of its steps."""
+"""A sheet that shows the effect of a chain of degradations: sample patches after each step."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Sheets that show a run to the eye: original, corrupted and restored patches side by side, with their PSNR."""
+"""Sheets of a run: original, degraded and restored patches side by side, with their PSNR."""
 
 from pathlib import Path
 
@@ -32,7 +32,7 @@ def sheet(
         restored: what the network makes of it.
         columns: patches beside each other, each with its three or four pictures.
         mask: what of `degraded` is missing, N x 1 x P x P of 0 and 1; drawn as a picture of its own.
-        samples: pictures of the network's own invention, M x C x P x P in 0..1; drawn below, in rows.
+        samples: random samples of the network, M x C x P x P in 0..1; drawn below, in rows.
     """
     befores, afters = ([f"{float(value):.2f} dB" for value in psnr(x, clean)] for x in (degraded, restored))
     pictures = {"original": clean, "corrupted": degraded, "restored": restored}

@@ -1,4 +1,4 @@
-"""Noisy and clean images written as input-output pairs, for looking at or for other tools."""
+"""Writes pairs of noisy and clean images, to look at or for other tools."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Stopping early where nothing gets better any more."""
+"""Early stopping."""
 
 from typing import Any, cast
 
@@ -8,7 +8,7 @@ from lightning.pytorch.callbacks import EarlyStopping
 
 
 class Patience(EarlyStopping):
-    """Stops after so many epochs without a better validation PSNR; with stages, within the last of them alone."""
+    """Stops after some epochs without a better validation PSNR; with stages, only within the last stage."""
 
     def __init__(self, epochs: int) -> None:
         super().__init__("val_psnr", patience=epochs, mode="max")

@@ -1,4 +1,4 @@
-"""The moving average of the weights: what is judged, saved and shipped."""
+"""The moving average of the weights, which is evaluated, saved and exported."""
 
 from typing import Any, cast
 
@@ -20,7 +20,7 @@ class Ema(WeightAveraging):
         self.stage: str | None = None
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Begin the average anew with each stage of a training: what was before it is no part of what is trained.
+        """Restart the average with each stage of a training: earlier weights belong to another objective.
 
         Not at the epoch's start: Lightning asks callbacks before the module, whose network is in the old stage then.
         """

@@ -34,7 +34,7 @@ from cae_train.training.trainer import make_trainer, one_line, quiet_lightning, 
 
 @dataclass(frozen=True)
 class TrainResult:
-    """Where the model lies and what it reaches; PSNR in dB on `evaluated_on`, None if no epoch was finished."""
+    """The path and the figures of a trained model; PSNR in dB on `evaluated_on`, None if no epoch was finished."""
 
     model: Path
     psnr_in: float | None
@@ -116,7 +116,7 @@ def evaluate(network: nn.Module, degraded: Tensor, clean: Tensor) -> float:
 
 
 def _fit(trainer: Trainer, training: Training, folder: RunFolder, checkpoint: Path | None) -> bool:
-    """Run the loop, and say whether Ctrl-C ended it."""
+    """Run the loop; return whether Ctrl-C ended it."""
     main = threading.current_thread() is threading.main_thread()  # the only one that may set signals
     before = signal.getsignal(signal.SIGINT)
     # Momentum of weights that rest decays to numbers of less than 1e-38, which x86 computes with 40 times as slowly.

@@ -18,7 +18,7 @@ class PairSource(Protocol):
     steps: int
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """A batch, the same at every call."""
+        """A batch; every call returns the same one."""
         ...
 
 

@@ -32,7 +32,7 @@ BETAS = (0.9, 0.99)  # a second moment that forgets sooner than the usual 0.999:
 
 
 class Training(LightningModule):
-    """The network with its loss, optimizer and figures."""
+    """The Lightning module: network, loss, optimizer and metrics."""
 
     def __init__(self, config: TrainConfig, material: Material, network: Autoencoder) -> None:
         super().__init__()
@@ -119,7 +119,7 @@ class Training(LightningModule):
             rounding.load_state(state)
 
     def optimizer(self) -> torch.optim.Optimizer:
-        """A new one, as `config.optimizer` says."""
+        """A new optimizer according to `config.optimizer`."""
         config, parameters = self.config, self.net.parameters()
         if config.optimizer == "muon":
             by_adam = depthwise_kernels(self.net)
@@ -137,7 +137,7 @@ class Training(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """Ready batches, each a function of (seed, epoch, step), shared out between processes."""
+        """Training batches, each a function of (seed, epoch, step), distributed over processes."""
         sampler = EpochSampler(self.pairs.steps, self.trainer.global_rank, self.trainer.world_size)
         return DataLoader(cast(Any, self.pairs), batch_size=None, sampler=sampler, num_workers=self.workers)
 

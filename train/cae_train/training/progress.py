@@ -1,4 +1,4 @@
-"""What a run shows while it runs: a bar on a terminal, and a line an epoch everywhere."""
+"""Progress of a run: a bar on terminals, and one line per epoch."""
 
 import time
 from typing import TYPE_CHECKING, Any
@@ -67,11 +67,11 @@ class ProgressLines(Callback):
         )  # fmt: skip
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         self.bar.stop()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Take the bar away also from a run that is stopped: a bar left running hides the cursor."""
+        """Remove the bar when a run is interrupted: a running bar hides the cursor."""
         self.bar.stop()
 
 

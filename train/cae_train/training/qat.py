@@ -1,4 +1,4 @@
-"""Quantization-aware training: the network feels the rounding that int8 will bring, and learns to live with it.
+"""Quantization-aware training: simulates the rounding of int8 so that the network adapts to it.
 
 Weights are rounded to 8 bits signed per output channel, activations to 8 bits unsigned per tensor, where the exporter
 will round them: the input, and after each convolution (or the ReLU behind it). Sums, of residual blocks and of skips,

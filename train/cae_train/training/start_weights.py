@@ -1,4 +1,4 @@
-"""The network that a run begins with."""
+"""The initial network of a run."""
 
 from pathlib import Path
 from typing import Any
@@ -80,5 +80,5 @@ def _take(weights: dict[str, Tensor], network: Autoencoder, config: TrainConfig)
 
 
 def _kind(arch: str, network: Autoencoder) -> dict[str, Any]:
-    """What a network is, whatever it is trained for: its name and options, but those of training alone."""
+    """The identity of a network: its name and options, without those that only affect training."""
     return {"arch": arch} | {k: v for k, v in options_of(network).items() if k not in network.training_options}

@@ -1,4 +1,4 @@
-"""Where a run happens: Lightning's Trainer for the wanted hardware, and Lightning kept quiet."""
+"""Creates Lightning's Trainer for the requested hardware, and silences Lightning."""
 
 import contextlib
 import logging
@@ -22,7 +22,7 @@ from cae_train.training.run_files import CHECKPOINT
 
 @contextlib.contextmanager
 def quiet_lightning() -> Iterator[None]:
-    """Silence Lightning's advertisements and the warnings that do not apply here; afterwards all is as it was."""
+    """Silence Lightning's advertisements and warnings that do not apply here, for the duration of a block."""
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():
@@ -41,7 +41,7 @@ def quiet_lightning() -> Iterator[None]:
 
 
 def one_line(error: BaseException) -> str:
-    """What went wrong, on one line of bounded length."""
+    """An error message as one line of limited length."""
     return textwrap.shorten(str(error), 300, placeholder=" ...") or type(error).__name__
 
 
