@@ -35,7 +35,7 @@ def table(report: "ExportReport") -> list[str]:
             f"{row.batch:>7}  {row.difference:>18.1e}  {row.torch_psnr:>6.2f} dB  {row.onnx_psnr:>6.2f} dB"
             for row in report.parity
         ),
-        f"{report.patches}: corrupted {report.psnr_in:.2f} dB, fp32 {report.psnr_fp32:.2f} dB"
+        f"{report.patches}: degraded {report.psnr_in:.2f} dB, fp32 {report.psnr_fp32:.2f} dB"
         + ("" if report.spec.precision == "fp32" else f", {report.spec.precision} {report.psnr_out:.2f} dB"),
     ]
     if report.speed is not None:

@@ -20,7 +20,7 @@ def with_option(text: str, names: Collection[str]) -> str:
     """Return an error's text as a command says it: a setting that the text begins with is named as its option.
 
     Args:
-        text: such as `epoch_crops is 3: at least one batch (64) is needed`, which becomes `--epoch-crops is 3: ...`.
+        text: such as `epoch_crops is 3: it must be at least one batch (64)`, which becomes `--epoch-crops is 3: ...`.
         names: the settings that are options too, such as `epoch_crops`.
     """
     setting = _SETTING.match(text)

@@ -151,7 +151,7 @@ def table(
     lines = [
         f"| network | loss | KMAC/px | weights | {' | '.join(specs)} | SSIM | active | int8 |",
         "| --- |" + " ---: |" * (len(specs) + 6),
-        f"| (corrupted input) | | | | {given} | | | |",
+        f"| (degraded input) | | | | {given} | | | |",
     ]
     for name in ROWS:
         if f"{name}-gaussian" in known:

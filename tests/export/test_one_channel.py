@@ -65,7 +65,7 @@ def test_from_idx_files_to_cleaned_pictures(
         "--lr", "0.01", "--accelerator", "cpu", "--out", "run",
     )  # fmt: skip
     assert "288 images, 32 held out" in said
-    assert "mnist test: corrupted" in said
+    assert "mnist test: degraded" in said
     proof = run("cae_export", "run/model.pt", "-o", "gray.onnx", *precision)
     assert "130 patches of the test part of mnist" in proof
     spec = Session(tmp_path / "gray.onnx", provider="cpu").spec

@@ -47,7 +47,7 @@ def make_clip(
     noise: float = 0.0,
     options: dict[str, str] | None = None,
 ) -> Path:
-    """Write a clip of 8 frames a second; `dress` gives it all that is to be kept, `varying` its frames' times."""
+    """Write a clip of 8 frames per second; `dress` gives it all that is to be kept, `varying` its frames' times."""
     rng = np.random.default_rng(5)
     width, height = size
     with av.open(str(path), "w") as container:

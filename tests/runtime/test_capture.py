@@ -71,7 +71,7 @@ def opening(*devices: Device) -> Callable[[Source], Device]:
 
 
 def clock(rate: float, count: int | None = None) -> Iterator[Answer]:
-    """A camera of so many frames a second; each frame shows its number."""
+    """A camera of so many frames per second; each frame shows its number."""
     began = time.monotonic()
     for number in itertools.count(1) if count is None else range(1, count + 1):
         time.sleep(max(0.0, began + number / rate - time.monotonic()))
@@ -353,7 +353,7 @@ def test_a_file_that_is_no_video_is_told_of(tmp_path: Path) -> None:
     path = tmp_path / "notes.mp4"
     path.write_text("no video")
     capture = Capture(parse_source(str(path)))
-    with pytest.raises(DeviceError, match=r"notes.mp4' cannot be opened: it is no video"):
+    with pytest.raises(DeviceError, match=r"notes.mp4' cannot be opened: it is not a video"):
         capture.next(10)
     capture.close()
 

@@ -99,7 +99,7 @@ def test_other_kinds_of_png_are_read(photo: Image.Image, mode: str, shape: tuple
 @pytest.mark.parametrize("format", ["JPEG", "WebP", "BMP"])
 def test_sixteen_bits_are_never_written_as_eight(noise: Noise, format: str) -> None:
     picture = decode(saved(Image.fromarray(noise((9, 9), np.uint16)), "PNG"))
-    with pytest.raises(ImageError, match=f"16 bits a channel, and {format} holds 8: write a PNG"):
+    with pytest.raises(ImageError, match=f"16 bits per channel, and {format} holds 8: write a PNG"):
         encode(picture, format)
 
 

@@ -67,7 +67,7 @@ def test_dropped_models_take_their_threads_along(kind: type) -> None:
 def test_a_closed_model_says_so(kind: type) -> None:
     with kind(model_of(kind), provider="cpu", threads=2) as opened:
         USES[kind][1](opened)
-    with pytest.raises(UsageError, match=r"was closed: open it anew to use it again") as error:
+    with pytest.raises(UsageError, match=r"was closed: open it again to use it again") as error:
         USES[kind][1](opened)
     assert isinstance(error.value, ValueError)
     opened.close()  # twice is fine

@@ -66,7 +66,7 @@ def test_a_file_plays_to_its_end_and_the_figures_are_told(video: Path) -> None:
     assert end["frames"] > 0
     assert end["provider"] == "CPUExecutionProvider"
     assert 0 < end["ms_p50"] <= end["ms_p95"]
-    assert f"{str(video)!r}: 64x48, 30 frames a second" in done.stderr
+    assert f"{str(video)!r}: 64x48, 30 frames per second" in done.stderr
 
 
 @pytest.mark.parametrize("option", [("--frames", "5"), ("--seconds", "0.3")])
@@ -174,8 +174,8 @@ def test_a_slow_model_steps_down_and_says_so(camera: Any) -> None:
     figures: list[dict[str, Any]] = []
     run_live(settings(model="denoise", open_model=Slow, target_fps=50, frames=60), told.append, figures.append)
     assert [line for line in told if "now with" in line] == [
-        "now with denoise-int8: denoise is too slow for 50 frames a second",
-        "now with denoise-fast-int8: denoise-int8 is too slow for 50 frames a second",
+        "now with denoise-int8: denoise is too slow for 50 frames per second",
+        "now with denoise-fast-int8: denoise-int8 is too slow for 50 frames per second",
     ]
     assert (figures[-1]["frames"], figures[-1]["model"]) == (60, "denoise-fast-int8")
 
@@ -183,9 +183,9 @@ def test_a_slow_model_steps_down_and_says_so(camera: Any) -> None:
 @pytest.mark.parametrize(
     ("seconds", "target", "told"),
     [
-        ((0.0, 0.0, 0.0), None, "model: denoise, the best packaged one that makes 60 frames a second here"),
-        ((0.2, 0.02, 0.02), None, "model: denoise-int8, the best packaged one that makes 15 frames a second here"),
-        ((0.2, 0.2, 0.1), 30, "30 frames a second are not reached: about "),
+        ((0.0, 0.0, 0.0), None, "model: denoise, the best packaged one that makes 60 frames per second here"),
+        ((0.2, 0.02, 0.02), None, "model: denoise-int8, the best packaged one that makes 15 frames per second here"),
+        ((0.2, 0.2, 0.1), 30, "30 frames per second are not reached: about "),
     ],
 )
 def test_without_a_model_that_was_named_the_best_that_is_fast_enough_is_taken(
@@ -234,7 +234,7 @@ def test_memory_does_not_grow(camera: Any) -> None:
 def test_what_goes_out_shows_the_newest_time_of_a_clock(
     camera: Any, monkeypatch: pytest.MonkeyPatch, model_time: float
 ) -> None:
-    """A camera that shows a running clock at 60 frames a second: never older than one model time and two frames."""
+    """A camera that shows a running clock at 60 frames per second: never older than one model time and two frames."""
     device = Fake(clock(60))
     monkeypatch.setattr(cae_runtime.live.run, "Capture", lambda source, **_: Capture(source, opener=opening(device)))
     behind: list[int] = []
@@ -286,7 +286,7 @@ def test_a_list_of_files_is_no_camera(tmp_path: Path, video: Path) -> None:
     trick.write_text(f"ffconcat version 1.0\nfile {video.name}\n")
     done = live("--camera", trick, "-m", IDENTITY, "--json")
     assert done.exit_code == 3
-    assert "it is no video" in done.stderr
+    assert "it is not a video" in done.stderr
 
 
 @pytest.mark.parametrize("reconnect", [False, True])

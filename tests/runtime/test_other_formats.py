@@ -92,7 +92,7 @@ def bmps() -> Iterator[tuple[str, bytes, str]]:
         yield "no alpha", bmp(32, RNG.bytes(WIDTH * HEIGHT * 4), behind=masks[:12], **fields), ""
         v4 = masks[:12] + struct.pack("<I", 0xFF000000) + bytes(52)
         yield "alpha", bmp(32, RNG.bytes(WIDTH * HEIGHT * 4), behind=v4, size=108, **fields), ""
-        yield "5 bits a color", bmp(16, RNG.bytes(WIDTH * HEIGHT * 2), down=down), "16 bits a pixel"
+        yield "5 bits a color", bmp(16, RNG.bytes(WIDTH * HEIGHT * 2), down=down), "16 bits per pixel"
     other = masks[8:12] + masks[4:8] + masks[:4]
     yield "other order", bmp(32, RNG.bytes(WIDTH * HEIGHT * 4), compression=3, behind=other), "unusual order of colors"
     old = struct.pack("<IHHHH", 12, WIDTH, HEIGHT, 1, 8) + RNG.bytes(768 + WIDTH * HEIGHT)
@@ -152,7 +152,7 @@ def test_a_size_that_is_said_twice_is_damage() -> None:
 def test_what_is_too_long_is_said_with_the_limit() -> None:
     data = png(b"", 8, GRAY, size=(2**20 + 1, 1))
     for read in (decode, images.header_of):
-        with pytest.raises(ImageError, match="1048577x1 pixels: the limit is 1048576 pixels a side"):
+        with pytest.raises(ImageError, match="1048577x1 pixels: the limit is 1048576 pixels per side"):
             read(data)
     wide = decode(png(rows_of(np.zeros((1, 70_000, 1), int), 8), 8, GRAY, size=(70_000, 1)))
     for format in ("JPEG", "WebP"):

@@ -218,9 +218,9 @@ def test_a_pipe_among_the_images_is_told_of_and_never_opened(photos: Path, tmp_p
         opened.bind(str(photos / "socket.MP4"))
         plan = make_plan([photos], tmp_path / "out")
     assert [(at.path.name, at.reason) for at in plan.unreadable] == [
-        ("pipe.heic", "is no file but a named pipe: it was not opened"),
-        ("pipe.png", "is no file but a named pipe: it was not opened"),
-        ("socket.MP4", "is no file but a socket: it was not opened"),
+        ("pipe.heic", "is not a file but a named pipe: it was not opened"),
+        ("pipe.png", "is not a file but a named pipe: it was not opened"),
+        ("socket.MP4", "is not a file but a socket: it was not opened"),
     ]
     assert [job.source.name for job in plan.jobs] == ["a.png", "b.JPG", "c d.webp", "é.tiff"]
 

@@ -113,7 +113,7 @@ def test_a_video_by_a_function_or_by_the_default_model(tmp_path: Path) -> None:
             ValueError,
         ),
         ("none.mp4", "out.mp4", {}, "video 'none.mp4' does not exist", FileNotFoundError),
-        ("in.mp4", "out.mp4", {}, r"video 'in.mp4' is no video that is read \(MP4", VideoError),
+        ("in.mp4", "out.mp4", {}, r"video 'in.mp4' is not a supported video \(MP4", VideoError),
         (None, "out.mp4", {}, "source is None: it must be a str or an os.PathLike", TypeError),
         ("in.mp4", b"out.mp4", {}, "output is b'out.mp4': it must be a str or an os.PathLike", TypeError),
         ("in.mp4", "in.mp4", {}, "output 'in.mp4' is the source", ValueError),

@@ -146,7 +146,7 @@ def test_a_folder_of_images_and_videos(cae_run: Command, clip: Path, tmp_path: P
     found = sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
     assert found == ["a.png", "b.mp4", "below/d.png", "below/e.webm"]
     told = lines(done)
-    assert told[0] == f"failed: {str(folder / 'c.mkv')!r} is no video that is read (MP4, MOV, Matroska, WebM, AVI)"
+    assert told[0] == f"failed: {str(folder / 'c.mkv')!r} is not a supported video (MP4, MOV, Matroska, WebM, AVI)"
     assert told[-1].startswith("cleaned 2 images and 2 videos (9 frames) in ")
     report = json.loads(done.stdout)
     assert [file["frames"] for file in report["files"]] == [None, 4, None, 5, None]

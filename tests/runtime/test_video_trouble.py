@@ -121,9 +121,9 @@ def no_frames(path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (lambda path: path.write_bytes(b""), "is no video that is read (MP4, MOV, Matroska, WebM, AVI)"),
-        (lambda path: path.write_text("#EXTM3U\n#EXTINF:1\nhttp://localhost/a.ts\n"), "is no video that is read"),
-        (lambda path: path.write_text("ffconcat version 1.0\nfile clip.mp4\n"), "is no video that is read"),
+        (lambda path: path.write_bytes(b""), "is not a supported video (MP4, MOV, Matroska, WebM, AVI)"),
+        (lambda path: path.write_text("#EXTM3U\n#EXTINF:1\nhttp://localhost/a.ts\n"), "is not a supported video"),
+        (lambda path: path.write_text("ffconcat version 1.0\nfile clip.mp4\n"), "is not a supported video"),
         (lambda path: path.write_bytes(make_clip(path).read_bytes()[:900]), "is truncated or damaged: "),
         (no_video, "has no video stream"),
         (no_frames, "has no frame that can be decoded"),

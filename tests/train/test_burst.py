@@ -459,7 +459,7 @@ def test_noise_of_single_pictures_is_estimated_on_their_flat_parts(tmp_path: Pat
     assert model.sigma[:, 5:12].mean() * 255 == pytest.approx(8, rel=0.12)
     assert 0.9 < model.width < 1.7, "white noise, of which a plane in each block was taken off"
     assert any("broken.png" in line for line in lines)
-    with pytest.raises(DataError, match="is no folder"):
+    with pytest.raises(DataError, match="is not a folder"):
         estimate(tmp_path / "none", "phone", print)
 
 

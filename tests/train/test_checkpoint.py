@@ -99,7 +99,7 @@ def test_code_in_a_file_is_refused_and_not_run(how: str, model: Path, tmp_path: 
         torch.save({**torch.load(model, weights_only=True), "metrics": bomb}, model)
     else:
         model.write_bytes(pickle.dumps(bomb))
-    one_line(model, "is no model.pt")
+    one_line(model, "is not a model.pt")
     assert not fuse.exists()
     torch.load(model, weights_only=False) if how != "pickle" else pickle.loads(model.read_bytes())  # noqa: S301
     assert fuse.exists()  # the bomb was a real one
@@ -108,11 +108,11 @@ def test_code_in_a_file_is_refused_and_not_run(how: str, model: Path, tmp_path: 
 def test_files_that_are_something_else(tmp_path: Path, model: Path) -> None:
     path = tmp_path / "other.pt"
     one_line(path, "No such file")
-    one_line(tmp_path, "is no model.pt")
+    one_line(tmp_path, "is not a model.pt")
     path.write_bytes(b"")
-    one_line(path, "is no model.pt")
+    one_line(path, "is not a model.pt")
     path.write_bytes(bytes(range(256)) * 40)
-    one_line(path, "is no model.pt")
+    one_line(path, "is not a model.pt")
     torch.save({"state_dict": {"a": torch.zeros(3)}}, path)
     one_line(path, "written by another program")
     torch.save([1, 2], path)
@@ -126,7 +126,7 @@ def test_a_file_that_was_cut_or_scratched(model: Path) -> None:
     whole = model.read_bytes()
     for size in (4, 100, len(whole) // 2, len(whole) - 1):
         model.write_bytes(whole[:size])
-        one_line(model, "is no model.pt")
+        one_line(model, "is not a model.pt")
     generator = torch.Generator().manual_seed(0)
     answers = set()
     for position in torch.randint(0, 2500, (60,), generator=generator).tolist():  # the pickle and its headers

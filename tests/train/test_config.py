@@ -105,10 +105,10 @@ def test_a_settings_file_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"c\.toml: No such file"):
         load_toml(path)
     path.write_text("lr = = 3")
-    with pytest.raises(ConfigError, match=r"c\.toml is no TOML"):
+    with pytest.raises(ConfigError, match=r"c\.toml is not TOML"):
         load_toml(path)
     path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ConfigError, match=r"c\.toml is no TOML"):
+    with pytest.raises(ConfigError, match=r"c\.toml is not TOML"):
         load_toml(path)
 
 

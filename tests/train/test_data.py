@@ -107,7 +107,7 @@ def test_too_few_images(count: int, tmp_path: Path) -> None:
 def test_a_source_that_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "file.png").touch()
     for source in ("imagenet", str(tmp_path / "file.png")):
-        with pytest.raises(DataError, match=f"data '{source}' is no folder and no data set: choose cifar10"):
+        with pytest.raises(DataError, match=f"data '{source}' is neither a folder nor a data set: choose cifar10"):
             load(TrainConfig(data=(source,)))
 
 

@@ -123,7 +123,7 @@ def damages() -> dict[str, bytes]:
 @pytest.mark.parametrize("damage", damages())
 def test_a_damaged_file_is_named(damage: str, packed: bool, tmp_path: Path) -> None:
     write(tmp_path, FILES[1] | {TEST: damages()[damage]}, packed)
-    why = "is damaged or of another data set" if damage == "a pixel" else "is no IDX file of 10 images of 28x28"
+    why = "is damaged or of another data set" if damage == "a pixel" else "is not an IDX file of 10 images of 28x28"
     with pytest.raises(DataError, match=why) as caught:
         TINY_MNIST.load(tmp_path)
     assert str(tmp_path / TEST) in str(caught.value)
@@ -152,7 +152,7 @@ def test_a_file_that_swells_is_not_read_to_its_end(tmp_path: Path) -> None:
     write(tmp_path, FILES[1])
     (tmp_path / TEST).unlink()
     (tmp_path / f"{TEST}.gz").write_bytes(gzip.compress(FILES[1][TEST]) + gzip.compress(bytes(2**26)) + b"no gzip")
-    with pytest.raises(DataError, match="is no IDX file"):  # what lies behind the images is never looked at
+    with pytest.raises(DataError, match="is not an IDX file"):  # what lies behind the images is never looked at
         TINY_MNIST.load(tmp_path)
 
 
@@ -315,7 +315,7 @@ def test_channels_of(both: str) -> None:
         with pytest.raises(ConfigError, match=rf"{option} is 0\.5: gray images have no colors"):
             channels("mnist", **{option: 0.5})
         assert channels("mnist", channels=3, **{option: 0.5}) == 3
-    with pytest.raises(ConfigError, match=r"channels is 2: 1 \(gray\), 3 \(RGB\) or 0"):
+    with pytest.raises(ConfigError, match=r"channels is 2: it must be 1 \(gray\), 3 \(RGB\) or 0"):
         TrainConfig(channels=2)
 
 

@@ -136,8 +136,8 @@ def test_a_model_that_is_not_better_is_said_to_be_so_and_not_taken(cae_train: Co
     [
         (["--burst", "nowhere"], "--burst 'nowhere' does not exist: name a camera (0), a video"),
         (["--burst", "scenes", "--noise-from", "."], "--burst and --noise-from exclude each other"),
-        (["--burst", "scenes", "--frames", "1"], "--frames is 1: 2 to 1000 are needed"),
-        (["--burst", "scenes", "--minutes", "0"], "--minutes is 0: above 0, at most 1440 are needed"),
+        (["--burst", "scenes", "--frames", "1"], "--frames is 1: it must be 2 to 1000"),
+        (["--burst", "scenes", "--minutes", "0"], "--minutes is 0: it must be above 0, at most 1440"),
         (["--burst", "scenes", "--degrade", "gaussian:25"], "decide themselves on --degrade: leave it out"),
         (["--burst", "scenes", "--resume", "run"], "decide themselves on --resume: leave it out"),
         (["--noise-from", "nowhere"], "--noise-from 'nowhere' is no folder"),

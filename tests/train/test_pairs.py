@@ -48,7 +48,7 @@ def test_pairs_are_never_mixed_into_what_is_there(settings: Settings, tmp_path: 
     (tmp_path / "file").touch()
     split = Split(train=[np.zeros((32, 32, 3), np.uint8)])
     for folder in (tmp_path, tmp_path / "file"):
-        with pytest.raises(DataError, match="exists and is no empty folder"):
+        with pytest.raises(DataError, match="exists and is not an empty folder"):
             save_pairs(split, settings(), folder, 1)
     with pytest.raises(CheckpointError, match="cannot be written"):
         save_pairs(split, settings(), tmp_path / "file" / "below", 1)

@@ -56,7 +56,7 @@ def test_every_choice_of_cae_is_symmetric(down: str, up: str, batch_norm: bool) 
 @pytest.mark.parametrize(
     ("arch", "options", "named"),
     [
-        ("cae", {"down": "median"}, "down is 'median': max or average or stride is needed"),
+        ("cae", {"down": "median"}, "down is 'median': it must be max or average or stride"),
         ("cae", {"up": 2}, "up is 2"),
         ("cae", {"batch_norm": 1}, "batch_norm is 1"),
         ("cae", {"code": 0}, "code is 0"),
@@ -72,7 +72,7 @@ def test_every_choice_of_cae_is_symmetric(down: str, up: str, batch_norm: bool) 
         ("sparse", {"down": "median"}, "down is 'median'"),
         ("stacked", {"greedy": 1}, "greedy is 1"),
         ("stacked", {"greedy": True}, "greedy is True: a number"),
-        ("vgg16", {"layers": 12}, "layers is 12: one of 2, 4, 7, 10, 13 is needed"),
+        ("vgg16", {"layers": 12}, "layers is 12: it must be one of 2, 4, 7, 10, 13"),
         ("vgg16", {"pretrained": "no"}, "pretrained is 'no'"),
         ("vgg16", {"unfreeze_after": -1}, "unfreeze_after is -1"),
     ],

@@ -78,7 +78,7 @@ def load_weights(path: Path) -> dict[str, Tensor] | None:
     Raises:
         CheckpointError: no such file, damaged, too large, or neither of the two.
     """
-    content = read_tensors(path, MAX_BYTES, "model.pt of cae-train, and no file of weights")
+    content = read_tensors(path, MAX_BYTES, "model.pt of cae-train, nor a file of weights")
     if isinstance(content, dict) and "format" in content:
         return None
     if not isinstance(content, dict) or not content or not all(isinstance(v, Tensor) for v in content.values()):
@@ -97,7 +97,7 @@ def load_model(path: str | os.PathLike[str]) -> LoadedModel:
     path = checked_path("path", path)
     content = read_tensors(path, MAX_BYTES, "model.pt of cae-train")
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise CheckpointError(f"{path} is no model.pt of cae-train: it was written by another program")
+        raise CheckpointError(f"{path} is not a model.pt of cae-train: it was written by another program")
     if content.get("schema") != SCHEMA:
         raise CheckpointError(f"{path} has schema {content.get('schema')!r}, this version reads {SCHEMA}: upgrade")
     try:

@@ -28,7 +28,7 @@ def listing() -> Iterator[str]:
         for line in _explained(architecture.options):
             yield f"{'':18}{line}"
     yield ""
-    yield "corruptions (--degrade NAME:LEVEL or NAME:LOW-HIGH; with commas each patch draws one; repeat to chain):"
+    yield "degradations (--degrade NAME:LEVEL or NAME:LOW-HIGH; each patch draws one of several; repeat to chain):"
     for name, kind in DEGRADATIONS.items():
         yield f"  {name:<14}{kind.summary}" + (f" ({kind.levels})" if kind.levels else "")
     yield ""

@@ -221,7 +221,7 @@ def command(
                 "(a new run begins from its weights with --start)"
             )
         if not (resume / "config.toml").is_file():
-            raise CheckpointError(f"--resume {resume} is no run folder: it has no config.toml")
+            raise CheckpointError(f"--resume {resume} is not a run folder: it has no config.toml")
         settings = TrainConfig.from_dict(load_toml(resume / "config.toml"))
         if settings.noise:
             raise ConfigError(
@@ -366,9 +366,9 @@ def _run(
     )
     if result.psnr_in is not None and result.psnr_out is not None:
         if settings.degrade == ("none",):
-            say(f"{result.evaluated_on}: given back at {result.psnr_out:.2f} dB")
+            say(f"{result.evaluated_on}: reconstructed at {result.psnr_out:.2f} dB")
         else:
-            say(f"{result.evaluated_on}: corrupted {result.psnr_in:.2f} dB, restored {result.psnr_out:.2f} dB")
+            say(f"{result.evaluated_on}: degraded {result.psnr_in:.2f} dB, restored {result.psnr_out:.2f} dB")
             if result.psnr_out < result.psnr_in:
                 say("note: its output is worse than its input: a wider code, more epochs or another --loss may help")
     if result.interrupted:

@@ -14,12 +14,12 @@ from cae_train.errors import ConfigError
 
 AUTO = "auto"
 LOSSES = {
-    "mse": "mean squared error: what PSNR measures",
-    "bce": "binary cross-entropy, for outputs that end in a sigmoid: gray shapes, and what bounds vae",
-    "charbonnier": "a smooth absolute error; with impulses (salt-pepper) skip stays at the identity",
-    "relative": "squared error beside each patch's own noise: for ranges of levels, faint ones included",
-    "blended": "relative, with each pixel weighed as the runtime blends patches: for what cae-run cleans pictures with",
-    "ssim": "charbonnier with structural similarity mixed in",
+    "mse": "mean squared error, which PSNR measures",
+    "bce": "binary cross-entropy, for networks that end in a sigmoid: gray shapes, and the bound of vae",
+    "charbonnier": "a smooth absolute error; not for impulses (salt-pepper), with which skip stays at the identity",
+    "relative": "squared error relative to each patch's noise, for ranges of levels including faint ones",
+    "blended": "relative, with pixels weighted as cae-run blends patches, for models that clean pictures",
+    "ssim": "charbonnier mixed with structural similarity",
 }
 OPTIMIZERS = ("muon", "adamw")
 PRECISIONS = ("auto", "fp32", "bf16")
@@ -197,7 +197,7 @@ def load_toml(path: Path) -> dict[str, Any]:
     except OSError as e:
         raise ConfigError(f"settings {path}: {e.strerror or e}") from e
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
-        raise ConfigError(f"settings {path} is no TOML: {e}") from e
+        raise ConfigError(f"settings {path} is not TOML: {e}") from e
 
 
 def model_options(written: dict[str, Any], given: dict[str, Any], options: Sequence[str]) -> dict[str, Any]:
@@ -241,9 +241,9 @@ def _like(default: object, value: Any, option: str) -> Any:
     if isinstance(default, tuple):
         values = (value,) if isinstance(value, str) else value
         if not isinstance(values, (list, tuple)) or not all(isinstance(v, str) for v in values):
-            raise ConfigError(f"{option} is {value!r}: a list of texts is needed")
+            raise ConfigError(f"{option} is {value!r}: it must be a list of strings")
         if "" in values:
-            raise ConfigError(f"{option} is {value!r}: an empty text says nothing")
+            raise ConfigError(f"{option} is {value!r}: an empty string is not allowed")
         return tuple(values)
     if isinstance(default, Mapping):
         if not isinstance(value, Mapping):
@@ -263,4 +263,4 @@ def _option(name: str) -> str:
 
 def _require(holds: bool, name: str, value: object, valid: str) -> None:
     if not holds:
-        raise ConfigError(f"{name} is {value!r}: {valid} is needed")
+        raise ConfigError(f"{name} is {value!r}: it must be {valid}")

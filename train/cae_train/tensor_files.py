@@ -30,7 +30,7 @@ def read_tensors(path: Path, limit: int, kind: str, legacy: bool = False) -> Any
                 if sum(entry.file_size for entry in archive.infolist()) > limit:
                     raise CheckpointError(f"{path} unpacks to more than {limit >> 20} MiB, no {kind} does")
         elif not legacy:
-            raise CheckpointError(f"{path} is no {kind}")
+            raise CheckpointError(f"{path} is not a {kind}")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what torch remarks on old or odd files
             return torch.load(path, map_location="cpu", weights_only=True)
@@ -41,4 +41,4 @@ def read_tensors(path: Path, limit: int, kind: str, legacy: bool = False) -> Any
     except OSError as e:
         raise CheckpointError(f"{path}: {e.strerror or e}") from e
     except Exception as e:  # a damaged or hostile file can fail anywhere in the readers
-        raise CheckpointError(f"{path} is no {kind}: it is damaged or holds other Python objects") from e
+        raise CheckpointError(f"{path} is not a {kind}: it is damaged or holds other Python objects") from e

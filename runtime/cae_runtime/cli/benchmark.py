@@ -63,7 +63,7 @@ class Speed:
         height: pixels of a column.
         ms_p50: median time of a frame in milliseconds.
         ms_p95: the time that 95 % of the frames stay below.
-        fps: frames a second, from the median.
+        fps: frames per second, from the median.
         mpx_s: finished megapixels a second.
         bare_share: time of onnxruntime alone on the same patches, as a share of the frame's; None for a peer.
     """

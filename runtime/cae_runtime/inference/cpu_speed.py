@@ -45,8 +45,8 @@ def level_note(highest: float, below: float) -> str:
     if highest < _SLOWER * below:
         return ""
     return (
-        f"onnxruntime's highest optimization level is slower on this CPU, {highest:.1f} ms for {below:.1f} ms a batch "
-        "at the level below: another release of onnxruntime may be faster"
+        f"onnxruntime's highest optimization level is slower on this CPU, {highest:.1f} ms for {below:.1f} ms per "
+        "batch at the level below: another release of onnxruntime may be faster"
     )
 
 

@@ -176,7 +176,7 @@ class Session:
         """
         with self._reopening:
             if self._closed:
-                raise UsageError(f"model {str(self.path)!r} was closed: open it anew to use it again")
+                raise UsageError(f"model {str(self.path)!r} was closed: open it again to use it again")
             if self._session is None:
                 try:
                     session, _ = self._start(self._absolute)
@@ -185,7 +185,7 @@ class Session:
                 if session.get_providers()[0] != self.provider:
                     raise _not_after_fork(self.provider, f"onnxruntime took {session.get_providers()[0]}")
                 if checked_spec(self.path, session) != self.spec:
-                    raise ModelError(f"model {str(self.path)!r} was replaced since it was opened: open it anew")
+                    raise ModelError(f"model {str(self.path)!r} was replaced since it was opened: open it again")
                 self._session = session
             return self._session
 

@@ -45,7 +45,7 @@ class WorkerThreads:
             UsageError: the threads were closed.
         """
         if self._pool is None:
-            raise UsageError("this model was closed: open it anew to use it again")
+            raise UsageError("this model was closed: open it again to use it again")
         return self._pool
 
     def close(self) -> None:

@@ -137,7 +137,7 @@ def header_of(data: bytes) -> Header:
     if header.width * header.height > PIXELS_MAX:
         raise ImageError(f"has {header.width}x{header.height} pixels: the limit is {PIXELS_MAX} pixels")
     if max(header.width, header.height) > SIDE_MAX:
-        raise ImageError(f"has {header.width}x{header.height} pixels: the limit is {SIDE_MAX} pixels a side")
+        raise ImageError(f"has {header.width}x{header.height} pixels: the limit is {SIDE_MAX} pixels per side")
     if header.part_pixels > PIXELS_MAX:
         raise ImageError(f"has a tile or strip of {header.part_pixels} pixels: the limit is {PIXELS_MAX} pixels")
     return header
@@ -185,7 +185,7 @@ def encode(picture: Picture, format: str, quality: int | None = None) -> tuple[b
     if channels in _HAS_ALPHA and format in _WITHOUT_ALPHA:
         raise ImageFormatError(f"has an alpha channel, which {format} cannot hold: write a PNG")
     if pixels.dtype == np.uint16 and format not in _SIXTEEN_BIT:
-        raise ImageFormatError(f"has 16 bits a channel, and {format} holds 8: write a PNG")
+        raise ImageFormatError(f"has 16 bits per channel, and {format} holds 8: write a PNG")
     try:
         data = _file(picture, format, quality)
     except ImageError:

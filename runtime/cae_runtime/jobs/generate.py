@@ -100,7 +100,7 @@ def read_codes(path: Path) -> NDArray[Any]:
     except UsageError:
         raise
     except Exception as e:  # NumPy's reader may raise anything on a damaged header
-        raise UsageError("it is no .npy file of numbers") from e
+        raise UsageError("it is not a .npy file of numbers") from e
     if codes.dtype.kind not in "fiu" or codes.ndim < 2 or not len(codes):
         raise UsageError(
             f"it holds {codes.dtype} of shape {codes.shape}: codes are real numbers, (N, ...) with N from 1 on"

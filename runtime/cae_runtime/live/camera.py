@@ -75,7 +75,7 @@ def parse_source(text: str, size: tuple[int, int] | None = None, fps: float | No
         return Source(f"camera {text}", text, size=size, fps=fps)
     try:
         is_file = not is_address and path.is_file()
-        what = "it is a folder" if path.is_dir() else "it is no file" if path.exists() else "there is no such file"
+        what = "it is a folder" if path.is_dir() else "it is not a file" if path.exists() else "there is no such file"
     except OSError:
         is_file, what = False, "there is no such file"
     if (is_file or is_address) and (size or fps):
@@ -145,7 +145,7 @@ def _refuse_no_video(source: Source) -> None:
     except OSError as e:
         raise DeviceError(f"{source.name} cannot be opened: {e.strerror}") from e
     if not is_video:
-        raise DeviceError(f"{source.name} cannot be opened: it is no video (MP4, MOV, Matroska, WebM, AVI)")
+        raise DeviceError(f"{source.name} cannot be opened: it is not a video (MP4, MOV, Matroska, WebM, AVI)")
 
 
 def rate_of(device: Device) -> float | None:

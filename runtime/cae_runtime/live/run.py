@@ -92,8 +92,8 @@ def _first(capture: Capture, until: float | None) -> CapturedFrame | None:
 
 def _what_it_gives(source: Source, width: int, height: int, rate: float | None) -> str:
     asked = [f"{source.size[0]}x{source.size[1]}"] if source.size else []
-    asked += [f"{source.fps:g} frames a second"] if source.fps else []
-    gives = f"{source.name}: {width}x{height}" + (f", {rate:g} frames a second" if rate else "")
+    asked += [f"{source.fps:g} frames per second"] if source.fps else []
+    gives = f"{source.name}: {width}x{height}" + (f", {rate:g} frames per second" if rate else "")
     return gives + (f" (asked for {', '.join(asked)})" if asked else "")
 
 
@@ -118,9 +118,9 @@ def _begin_pace(
     pace = RateController(models, 1 / target if target else None, open_model)
     if settings.adapts:
         seconds = pace.begin(measure, None if settings.target_fps else 1 / _SMOOTH)
-        what = f"the best packaged one that makes {pace.target:g} frames a second here"
+        what = f"the best packaged one that makes {pace.target:g} frames per second here"
         if seconds * pace.target > 1:
-            what = f"the fastest packaged one, about {1 / seconds:.1f} frames a second here"
+            what = f"the fastest packaged one, about {1 / seconds:.1f} frames per second here"
         tell(f"model: {pace.model}, {what} (-m NAME pins one)")
     return pace
 

@@ -118,11 +118,11 @@ class LiveSession:
         if pace.took(seconds):
             why = "is too slow" if pace.went_down else "is not needed any more"
             self._view.message = f"now with {pace.model}"
-            self._tell(f"now with {pace.model}: {before} {why} for {pace.target:g} frames a second")
+            self._tell(f"now with {pace.model}: {before} {why} for {pace.target:g} frames per second")
         elif pace.too_slow and not self._told_too_slow:
             self._told_too_slow = True
             self._tell(
-                f"{pace.target:g} frames a second are not reached: about {pace.too_slow:.1f} with {pace.model}, the "
+                f"{pace.target:g} frames per second are not reached: about {pace.too_slow:.1f} with {pace.model}, the "
                 "fastest model at hand; a smaller picture (--size), --no-temporal, more CPUs or a GPU (--provider) help"
             )
 

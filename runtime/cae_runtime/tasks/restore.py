@@ -141,8 +141,8 @@ class Restorer:
         if slow := fp16_note(self.spec.precision, self.provider):
             lines.append(slow)
         if self.spec.degradation == UNCORRUPTED:
-            lines.append(f"note: {str(self._session.path)!r} was trained on clean images: it gives back what it can, "
-                         "and was never taught to clean")  # fmt: skip
+            lines.append(f"note: {str(self._session.path)!r} was trained on clean images: it only reproduces its input "
+                         "and does not remove noise")  # fmt: skip
         elif self.spec.psnr_in is not None and (self.spec.psnr_out or self.spec.psnr_in) < self.spec.psnr_in:
             figures = f"{self.spec.psnr_in:.1f} dB in, {self.spec.psnr_out:.1f} dB out"
             lines.append(f"note: {str(self._session.path)!r} made pictures worse when it was measured: {figures}")

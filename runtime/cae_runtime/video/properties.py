@@ -101,7 +101,7 @@ def properties_of(frame: av.VideoFrame, stream: VideoStream) -> VideoProperties:
     lost = {name for kind, name in _LOST_SIDE_DATA.items() if kind in side_data}
     bits = max(component.bits for component in pixels.components)
     if bits > _BITS:
-        lost.add(f"{bits} bits a channel ({_BITS} are written)")
+        lost.add(f"{bits} bits per channel ({_BITS} are written)")
     if frame.interlaced_frame:
         lost.add("interlacing (written as whole frames)")
     display = None

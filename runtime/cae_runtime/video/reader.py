@@ -275,4 +275,4 @@ def _why_not(path: Path, error: av.FFmpegError) -> str:
         return f"cannot be read: {e.strerror}"
     if starts_like_a_video(start):
         return f"is truncated or damaged: {error.strerror or error}"
-    return "is no video that is read (MP4, MOV, Matroska, WebM, AVI)"
+    return "is not a supported video (MP4, MOV, Matroska, WebM, AVI)"

@@ -146,7 +146,9 @@ def _keep_recorded(scenes: Sequence[Scene], folder: Path, say: Callable[[str], N
 def _check(wanted: Wanted, config: TrainConfig, hardware: Hardware) -> None:
     for name in config.data:
         if name not in DATASETS and name != PACKAGED and not Path(name).is_dir():
-            raise ConfigError(f"--data {name!r} is no folder and no data set: choose {', '.join(DATASETS)} or a folder")
+            raise ConfigError(
+                f"--data {name!r} is neither a folder nor a data set: choose {', '.join(DATASETS)} or a folder"
+            )
     if "" in wanted.bursts:
         raise ConfigError("--burst is empty: name a camera (0), a video, or a folder of frames")
     if wanted.bursts and wanted.noise_from is not None:
@@ -155,9 +157,9 @@ def _check(wanted: Wanted, config: TrainConfig, hardware: Hardware) -> None:
     if hardware.devices not in ("auto", "1"):
         raise ConfigError(f"--devices is {hardware.devices}: a camera is fitted to on one device")
     if not 2 <= wanted.frames <= FRAMES_MOST:
-        raise ConfigError(f"--frames is {wanted.frames}: 2 to {FRAMES_MOST} are needed")
+        raise ConfigError(f"--frames is {wanted.frames}: it must be 2 to {FRAMES_MOST}")
     if not 0 < wanted.minutes <= MINUTES_MOST:
-        raise ConfigError(f"--minutes is {wanted.minutes:g}: above 0, at most {MINUTES_MOST:g} are needed")
+        raise ConfigError(f"--minutes is {wanted.minutes:g}: it must be above 0, at most {MINUTES_MOST:g}")
 
 
 def _named(wanted: Wanted) -> str:

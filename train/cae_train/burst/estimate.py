@@ -64,7 +64,7 @@ def estimate(folder: Path, camera: str, tell: Callable[[str], None]) -> Estimate
         DataError: it has none that can be read, or nothing flat in them.
     """
     if not folder.is_dir():
-        raise DataError(f"--noise-from {str(folder)!r} is no folder: name one of noisy pictures")
+        raise DataError(f"--noise-from {str(folder)!r} is not a folder: name a folder of noisy pictures")
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
     found: list[tuple[NDArray[np.uint8], Floats, Floats]] = []
     small = 0

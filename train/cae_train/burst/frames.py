@@ -256,7 +256,7 @@ def _scene(name: str, frames: Iterator[tuple[str, Frames]], source: str, count: 
             raise SceneError(f"{source}: frames of different sizes, {first} has {size} pixels, {label} {_size(frame)}")
         kept.append(frame[window].copy())
     if len(kept) < 2:
-        reason = "" if kept else ", or is no video or picture that can be read"
+        reason = "" if kept else ", or is not a readable video or picture"
         raise SceneError(f"{source} has {len(kept) or 'no'} frame{'s' * (not kept)}{reason}: 2 are needed, 60 are best")
     return Scene(name, np.stack(kept))
 

@@ -45,7 +45,7 @@ def _read(path: Path) -> NDArray[np.uint8]:
     except OSError as e:
         raise DataError(f"CIFAR-10: {path} cannot be read: {e.strerror or e}") from e
     if records.size != RECORDS * RECORD_BYTES:
-        raise DataError(f"CIFAR-10: {path} has {records.size} bytes, not {RECORDS * RECORD_BYTES}: fetch it anew")
+        raise DataError(f"CIFAR-10: {path} has {records.size} bytes, not {RECORDS * RECORD_BYTES}: download it again")
     planes = records.reshape(RECORDS, RECORD_BYTES)[:, 1:].reshape(RECORDS, 3, 32, 32)
     return np.ascontiguousarray(planes.transpose(0, 2, 3, 1))
 

@@ -78,9 +78,9 @@ class Idx:
             with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
                 content = file.read(size + 1)  # whatever a packed file would swell to
         except (OSError, EOFError, zlib.error) as e:
-            raise DataError(f"{self.title}: {path} cannot be read: {reason(e)}: fetch it anew") from e
+            raise DataError(f"{self.title}: {path} cannot be read: {reason(e)}: download it again") from e
         if len(content) != size or HEADER.unpack_from(content) != (MAGIC, count, SIDE, SIDE):
-            raise DataError(f"{self.title}: {path} is no IDX file of {count:,} images of {SIDE}x{SIDE}: fetch it anew")
+            raise DataError(f"{self.title}: {path} is not an IDX file of {count:,} images of {SIDE}x{SIDE}: download it again")
         found = hashlib.md5(content, usedforsecurity=False).hexdigest()
         if found != self.content[name]:
             other = next((each for each in DATA_SETS if each.content[name] == found), None)

@@ -49,10 +49,10 @@ DATASETS: dict[str, DataSet] = {
         FASHION_MNIST.load,
         FASHION_MNIST.find,
         1,
-        "Fashion-MNIST: 70,000 pieces of clothing, 28x28 alike, gray",
+        "Fashion-MNIST: 70,000 pieces of clothing, 28x28 in a black margin, gray",
         True,
     ),
     "synthetic": DataSet(
-        lambda _data_dir: (load_synthetic(), ()), None, 3, "drawn shapes, text and line art, 256x256, color"
+        lambda _data_dir: (load_synthetic(), ()), None, 3, "synthetic shapes, text and line art, 256x256, color"
     ),
 }

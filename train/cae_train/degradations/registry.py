@@ -69,17 +69,19 @@ class Kind:
 DEGRADATIONS: dict[str, Kind] = {
     "gaussian": Kind(Gaussian, 0, 255, "white Gaussian noise", unit="sigma in gray levels of 255"),
     "salt-pepper": Kind(SaltPepper, 0, 1, "pixels turned black or white", unit="share of the pixels"),
-    "poisson": Kind(Poisson, 1, 1e6, "photon noise", unit="photons that white stands for"),
+    "poisson": Kind(Poisson, 1, 1e6, "photon noise", unit="number of photons for white"),
     "speckle": Kind(Speckle, 0, 2, "multiplicative Gaussian noise", unit="sigma as a share of each value"),
     "blur": Kind(Blur, 0, 8, "Gaussian blur", unit="sigma in pixels"),
-    "motion-blur": Kind(MotionBlur, 1, 31, "straight movement in a random direction", unit="its length in pixels"),
-    "jpeg": Kind(Jpeg, 1, 100, "JPEG, its blocks anywhere", unit="quality"),
-    "mask": Kind(Mask, 0, 1, "holes for inpainting, rectangles or strokes", unit="share of the pixels"),
+    "motion-blur": Kind(MotionBlur, 1, 31, "straight motion in a random direction", unit="its length in pixels"),
+    "jpeg": Kind(Jpeg, 1, 100, "JPEG with a random position of its blocks", unit="quality"),
+    "mask": Kind(Mask, 0, 1, "holes for inpainting: rectangles or strokes", unit="share of the pixels"),
     "camera": Kind(Camera, 0, 1, "a simulated camera's noise", Level(0, 1), "daylight (0) to near darkness (1)"),
     "camera-soft": Kind(
-        partial(Camera, filters=SOFT), 0, 1, "camera with wider filters, as most smooth", Level(0, 1), "as of camera"
+        partial(Camera, filters=SOFT), 0, 1, "camera with wider smoothing filters", Level(0, 1), "as for camera"
     ),
-    "sensor": Kind(Sensor, 0, 1, "camera without JPEG and resizing, to chain with them", Level(0, 1), "as of camera"),
+    "sensor": Kind(
+        Sensor, 0, 1, "camera without JPEG and resizing, to combine with others", Level(0, 1), "as for camera"
+    ),
     "hot-pixels": Kind(HotPixels, 0, 1, "pixels of the sensor that are always bright", unit="share of the pixels"),
     "grain": Kind(Grain, 0, 255, "film grain", Level(1, 28), "sigma in the middle tones, in gray levels of 255"),
     "color-noise": Kind(ColorNoise, 0, 255, "coarse noise of the colors", Level(3, 20), "sigma in gray levels of 255"),
@@ -256,7 +258,7 @@ def _parse_one(spec: str, part: str, noise: Mapping[str, Any]) -> Degradation:
     match = _LEVEL.fullmatch(level)
     if match is None:
         raise ConfigError(
-            f"degrade {spec!r}: {level!r} is no level, write {name}:LEVEL or {name}:LOW-HIGH "
+            f"degrade {spec!r}: {level!r} is not a level, write {name}:LEVEL or {name}:LOW-HIGH "
             f"({kind.summary}: {kind.levels})"
         )
     levels = Level(float(match["low"]), float(match["high"] or match["low"]))

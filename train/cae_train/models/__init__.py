@@ -39,14 +39,12 @@ class Architecture:
 CHANNELS = (1, 3)  # gray, RGB
 
 ARCHITECTURES: dict[str, Architecture] = {
-    "skip": Architecture(
-        Skip, SkipOptions, "skip connections around the code, predicts the noise: the one to clean with"
-    ),
-    "cae": Architecture(Cae, CaeOptions, "the textbook's reference: everything through a 4x4 code, so it blurs"),
-    "vae": Architecture(Vae, VaeOptions, "variational: a code that new pictures can be drawn from"),
-    "sparse": Architecture(Sparse, SparseOptions, "cae with most of its code at rest: features"),
+    "skip": Architecture(Skip, SkipOptions, "skip connections around the code, predicts the noise: for denoising"),
+    "cae": Architecture(Cae, CaeOptions, "the textbook's reference: everything passes a 4x4 code, so it blurs"),
+    "vae": Architecture(Vae, VaeOptions, "variational: its code can generate new pictures"),
+    "sparse": Architecture(Sparse, SparseOptions, "cae with a mostly inactive code: for features"),
     "stacked": Architecture(Stacked, StackedOptions, "cae trained layer by layer, then as a whole"),
-    "vgg16": Architecture(Vgg16, Vgg16Options, "transfer: VGG16's frozen convolutions, a decoder that learns"),
+    "vgg16": Architecture(Vgg16, Vgg16Options, "transfer learning: VGG16's frozen convolutions and a trained decoder"),
 }
 
 

@@ -116,4 +116,4 @@ def require(holds: bool, name: str, value: object, valid: str) -> None:
         ConfigError: `holds` is false; names the option, the value and the valid ones.
     """
     if not holds:
-        raise ConfigError(f"model option {name} is {value!r}: {valid} is needed")
+        raise ConfigError(f"model option {name} is {value!r}: it must be {valid}")

@@ -39,10 +39,10 @@ class CaeOptions:
     """What the reference leaves open; the defaults are the reference itself.
 
     Attributes:
-        down: "max" or "average" pooling, or "stride": each level's convolution, 4x4, takes every other pixel.
-        up: "nearest" or "bilinear" enlarging before each convolution, or "transposed": 4x4 convolutions that enlarge.
-        batch_norm: normalize what each convolution gives over the batch; at inference it is part of the convolution.
-        code: channels of the latent code, 1 to 512: the fewer, the narrower the bottleneck.
+        down: "max" or "average" pooling, or "stride": 4x4 convolutions of stride 2.
+        up: "nearest" or "bilinear" upsampling before each convolution, or "transposed": 4x4 transposed convolutions.
+        batch_norm: batch normalization after each convolution; folded into it at inference.
+        code: channels of the latent code, 1 to 512; fewer make a narrower bottleneck.
 
     Raises:
         ConfigError: a value that is none of these.

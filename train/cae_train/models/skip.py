@@ -47,20 +47,20 @@ class SkipOptions:
     """What a network of this family is made of.
 
     Attributes:
-        widths: channels of the levels at 1/2, 1/4, 1/8 ... of the patch (1/4, 1/8 ... with an entry of 4).
-        down_blocks: residual blocks of each level on the way down, the code's last.
-        up_blocks: residual blocks of each level but the code's, on the way up.
+        widths: channels of the levels at 1/2, 1/4, 1/8 ... of the patch size (1/4, 1/8 ... with an entry of 4).
+        down_blocks: residual blocks per level on the way down, the code's last.
+        up_blocks: residual blocks per level on the way up, without the code's.
         block: "residual" (x + conv(ReLU(conv(x)))), "plain" (ReLU(conv(ReLU(conv(x))))) or "depthwise"
-            (x + conv1x1(ReLU(depthwise 3x3(ReLU(conv1x1(x))))): many thin layers).
-        last: whether the last block before the head adds its input ("residual") or ends in a ReLU ("plain"), which
-            spares int8 inference an addition.
-        expansion: of depthwise blocks, channels of their inside as a multiple of the level's.
-        entry: pixels along a side of the cell that the first convolution gathers: its stride, the head's too.
-        stem: kernel of the first convolution.
-        up: "subpixel" (a 1x1 convolution makes the four sub-pixels) or "nearest" (makes one, repeated).
-        head: "transposed" (as large as its stride) or "conv" (3x3, then depth-to-space).
-        branches: train each 3x3 convolution of a block as a sum of branches that folds into it.
-        bias: whether convolutions have a bias; without, the network scales with its input.
+            (x + conv1x1(ReLU(depthwise 3x3(ReLU(conv1x1(x))))), which makes deep networks cheap).
+        last: the last block before the head: "residual" adds its input, "plain" ends in a ReLU, which saves an addition
+            in int8.
+        expansion: inner channels of depthwise blocks, as a multiple of the level's.
+        entry: stride of the first convolution and of the head.
+        stem: kernel size of the first convolution.
+        up: "subpixel" (a 1x1 convolution makes four sub-pixels) or "nearest" (it makes one, which is repeated).
+        head: "transposed" (convolution with kernel = stride) or "conv" (3x3, then depth-to-space).
+        branches: train each 3x3 convolution as a sum of branches, which are folded into one afterwards.
+        bias: whether convolutions have biases; without them, the output scales with the input.
 
     Raises:
         ConfigError: a width that is no multiple of 16, lists of different lengths, an unknown block, stem, way up or

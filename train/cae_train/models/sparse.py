@@ -32,8 +32,8 @@ class SparseOptions(CaeOptions):
 
     Attributes:
         penalty: "l1" or "kl".
-        weight: of the penalty beside the reconstruction's loss; 0 is `cae` (with l1).
-        target: wanted mean activation of each of the code's channels, above 0 and below 1; for kl alone.
+        weight: weight of the penalty; 0 is `cae` (with l1).
+        target: target mean activation of each channel of the code, above 0 and below 1; only for kl.
 
     Raises:
         ConfigError: a value that is none of these.

@@ -34,7 +34,7 @@ class StackedOptions(CaeOptions):
     """The options of `cae`, and how the epochs are shared out.
 
     Attributes:
-        greedy: share of the epochs, above 0 and below 1, that the layers have for themselves, in equal parts.
+        greedy: share of the epochs, above 0 and below 1, for training layer by layer, in equal parts.
 
     Raises:
         ConfigError: a value that is none of these.

@@ -40,7 +40,7 @@ class VaeOptions:
 
     Attributes:
         latent: numbers in the code, 1 to 1024.
-        kl_weight: of the divergence beside the reconstruction, 0 to 1000; 1 with `bce` is the customary bound.
+        kl_weight: weight of the KL divergence, 0 to 1000; 1 with `bce` is the usual bound.
         warmup: share of the training, 0 to 1, over which the weight rises linearly from 0.
 
     Raises:

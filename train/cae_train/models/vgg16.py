@@ -46,11 +46,10 @@ class Vgg16Options:
     """Which part of VGG16, and whether it is pretrained.
 
     Attributes:
-        layers: of its convolutions, 2, 4, 7, 10 or 13: whole blocks.
-        skips: add to each level of the decoder what the encoder's block of that size has found; false sends
-            everything through the code.
-        pretrained: begin from ImageNet's weights; false leaves the encoder as it was drawn, to compare with.
-        unfreeze_after: epochs after which the encoder learns too; 0 leaves it frozen.
+        layers: number of its convolutions: 2, 4, 7, 10 or 13 (whole blocks).
+        skips: skip connections from each block of the encoder to the decoder; false sends everything through the code.
+        pretrained: start from ImageNet's weights; false keeps a random frozen encoder, for comparison.
+        unfreeze_after: epochs after which the encoder is trained too; 0 keeps it frozen.
 
     Raises:
         ConfigError: a value that is none of these.

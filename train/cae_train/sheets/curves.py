@@ -37,7 +37,7 @@ def draw_curves(path: Path, rows: list[dict[str, str]]) -> None:
             epochs, values = _broken(stages, "epoch"), _broken(stages, column)
             axis.plot(epochs, values, label=label, marker=marker, ms=3)
         if name == "psnr" and float(rows[-1]["noisy_psnr"]) < UNCORRUPTED:
-            axis.axhline(float(rows[-1]["noisy_psnr"]), color="gray", ls=":", label="corrupted input")
+            axis.axhline(float(rows[-1]["noisy_psnr"]), color="gray", ls=":", label="degraded input")
         axis.set(xlabel="epoch", title=title, xlim=(first, last))
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.grid(alpha=0.3)

@@ -35,10 +35,10 @@ def sheet(
         samples: random samples of the network, M x C x P x P in 0..1; drawn below, in rows.
     """
     befores, afters = ([f"{float(value):.2f} dB" for value in psnr(x, clean)] for x in (degraded, restored))
-    pictures = {"original": clean, "corrupted": degraded, "restored": restored}
-    captions = {"corrupted": befores, "restored": afters}
+    pictures = {"original": clean, "degraded": degraded, "restored": restored}
+    captions = {"degraded": befores, "restored": afters}
     if mask is not None:
-        pictures = {"original": clean, "mask": mask.float(), "corrupted": degraded, "restored": restored}
+        pictures = {"original": clean, "mask": mask.float(), "degraded": degraded, "restored": restored}
     side = clean.shape[-1] * SCALE
     cell_h, cell_w = side + CAPTION + MARGIN, len(pictures) * (side + MARGIN) + 2 * MARGIN
     width = columns * cell_w + MARGIN

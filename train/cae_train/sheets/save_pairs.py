@@ -22,7 +22,7 @@ def save_pairs(split: Split, config: TrainConfig, folder: Path, limit: int) -> i
         CheckpointError: it cannot be written.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise DataError(f"--save-pairs {folder}: it exists and is no empty folder")
+        raise DataError(f"--save-pairs {folder}: it exists and is not an empty folder")
     chain = chain_of(config)
     parts: tuple[tuple[str, Sequence[Image]], ...] = (("train", split.train), ("validation", split.validation))
     written = 0

@@ -61,7 +61,7 @@ class ProgressLines(Callback):
         further = "".join(f"  {name} {SHOWN[name].format(figures[name])}" for name in SHOWN if name in figures)
         self.console.print(
             f"epoch {epoch}/{trainer.max_epochs}{stage}  loss {figures['train_loss']:.4f} / {figures['loss']:.4f}  "
-            f"PSNR {figures['train_psnr']:.2f} / {figures['psnr']:.2f} dB (corrupted {training.psnr_in:.2f}){further}  "
+            f"PSNR {figures['train_psnr']:.2f} / {figures['psnr']:.2f} dB (degraded {training.psnr_in:.2f}){further}  "
             f"{int(left) // 60}:{int(left) % 60:02d} left",
             highlight=False, soft_wrap=True,
         )  # fmt: skip

@@ -21,9 +21,9 @@ def read(data: bytes) -> Header:
     size = struct.unpack_from("<I", data, 14)[0]
     width, height, _, bits = struct.unpack_from("<HHHH" if size == _OS2 else "<iiHH", data, 18)
     if size == _OS2 and bits != 24:
-        raise ImageError(f"is a BMP of OS/2 with {bits} bits a pixel, which is not read: convert it to PNG first")
+        raise ImageError(f"is a BMP of OS/2 with {bits} bits per pixel, which is not read: convert it to PNG first")
     if bits == 16:
-        raise ImageError("is a BMP of 16 bits a pixel, which is not read right: convert it to PNG first")
+        raise ImageError("is a BMP of 16 bits per pixel, which is not read correctly: convert it to PNG first")
     opaque = False
     if bits == 32 and struct.unpack_from("<I", data, 30)[0] == _BITFIELDS:
         *colors, alpha = struct.unpack_from("<IIII", data, 54)

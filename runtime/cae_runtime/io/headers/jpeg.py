@@ -162,7 +162,7 @@ def _size(frame: Segment) -> tuple[int, int]:
     if frame.marker not in _BASELINE | _PROGRESSIVE | _ARITHMETIC:
         raise ImageError("is a hierarchical JPEG, which is not read: convert it to PNG or TIFF first")
     if bits != 8:
-        raise ImageError(f"is a JPEG of {bits} bits a channel, 8 are read: convert it to a 16-bit PNG or TIFF first")
+        raise ImageError(f"is a JPEG of {bits} bits per channel, 8 are read: convert it to a 16-bit PNG or TIFF first")
     if components == 4:
         raise ImageError("is a CMYK JPEG: convert it to RGB first")
     if components not in (1, 3):

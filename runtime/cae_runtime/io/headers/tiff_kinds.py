@@ -93,7 +93,7 @@ class Kind:
         parts = [f"{values}{self.bits}-bit {colors}"]
         usual = 3 if self.colors in (RGB, YCBCR) else 1
         if self.samples != usual:
-            parts.append(f"{self.samples} samples a pixel")
+            parts.append(f"{self.samples} samples per pixel")
         if any(self.extra):
             multiplied = " that is multiplied into the colors" if PREMULTIPLIED in self.extra else ""
             parts.append(f"an alpha channel{multiplied}")
