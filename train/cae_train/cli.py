@@ -178,7 +178,7 @@ def command(
     ] = AUTO,
     compile: Annotated[
         bool,
-        typer.Option("--compile/--no-compile", help="Compile the training step: a minute at first, faster steps then."),
+        typer.Option("--compile/--no-compile", help="Compile the training step: a minute at first, then faster steps."),
     ] = False,
     show_list: Annotated[
         bool,
