@@ -101,7 +101,7 @@ def export(
 
     Args:
         model: a `model.pt` of `cae-train`.
-        output: the file to write, replaced if it is there; by default `model.onnx` beside the model, `model-int8.onnx`
+        output: the file to write, replaced if it exists; by default `model.onnx` beside the model, `model-int8.onnx`
             and `model-fp16.onnx` for the other precisions.
         **options: any of these:
 
@@ -117,8 +117,8 @@ def export(
             - license: SPDX identifier of the weights' license, for the metadata.
 
     Raises:
-        UsageError: a model, data or option that cannot be used (where there is no such model, a FileNotFoundError too,
-            where something is no path, a TypeError), or an output that cannot be written.
+        UsageError: a model, data or option that cannot be used (also a FileNotFoundError if the model does not exist, a
+            TypeError if something is not a path), or an output that cannot be written.
         RefusedError: the file is not equal, or loses too much; nothing is written.
     """
     settings = _Settings(**options)

@@ -45,7 +45,7 @@ class FileSettings:
         opset: ONNX operator set.
         overlap: overlap of neighboring patches that the file recommends to the runtime, in pixels; None takes the
             default.
-        license: SPDX identifier of the weights' license, for the metadata; empty where it is not known.
+        license: SPDX identifier of the weights' license, for the metadata; empty if unknown.
 
     Raises:
         UsageError: a value out of its range.
@@ -91,7 +91,7 @@ def require(holds: bool, name: str, value: object, needed: str) -> None:
     """Refuse an option.
 
     Raises:
-        UsageError: `holds` is false; names the option, its value and what is needed.
+        UsageError: `holds` is false; the message names the option, its value and what is needed.
     """
     if not holds:
         raise UsageError(f"{name} is {value}: {needed}")

@@ -70,9 +70,9 @@ class PartReport:
         path: the file.
         spec: its metadata.
         bytes: its size.
-        parity: torch beside the file at each batch size.
-        inputs: what it was proved on.
-        notes: what the user should know.
+        parity: comparison of PyTorch with the file at each batch size.
+        inputs: the data of the proof.
+        notes: remarks for the user.
         rates: for a detector, the 90 % interval of the share of new good pictures above the threshold.
     """
 
@@ -107,7 +107,7 @@ def export_part(
     Args:
         model: a `model.pt` of `cae-train`.
         part: "encoder" (task `encode`), "decoder" (task `generate`) or "anomaly".
-        output: the file to write, replaced if it is there; by default `model-PART.onnx` beside the model.
+        output: the file to write, replaced if it exists; by default `model-PART.onnx` beside the model.
         **options: any of these:
 
             - data: data set or folder for the proof and, of "anomaly", of good pictures for the threshold: the
@@ -121,8 +121,8 @@ def export_part(
             - license: SPDX identifier of the weights' license.
 
     Raises:
-        UsageError: a model, data or option that cannot be used (where there is no such model, a FileNotFoundError too,
-            where something is no path, a TypeError), or an output that cannot be written.
+        UsageError: a model, data or option that cannot be used (also a FileNotFoundError if the model does not exist, a
+            TypeError if something is not a path), or an output that cannot be written.
         RefusedError: the file is not equal; nothing is written.
     """
     require(part in TASK, "part", repr(part), f"choose from {', '.join(TASK)}")

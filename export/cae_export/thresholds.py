@@ -24,11 +24,11 @@ class Thresholds:
 
     Attributes:
         picture: the score of a picture.
-        pixel: the score of a pixel.
+        pixel: the threshold for the score of a pixel.
         size: the median number of pixels of the good pictures.
         images: how many good pictures there were.
         rates: between which the share of further good pictures above `picture` lies, nine times in ten.
-        notes: what the user should know.
+        notes: remarks for the user.
     """
 
     picture: float

@@ -35,7 +35,7 @@ def discard(temporary: Path) -> None:
 
 @contextmanager
 def whole_file(path: Path, suffix: str = "") -> Iterator[Path]:
-    """Give a block a temporary path beside `path`, so that the file appears whole or not at all.
+    """A block with a temporary path beside `path`, so that the file appears completely or not at all.
 
     It takes the name `path` when the block ends, and is removed where the block raises.
 

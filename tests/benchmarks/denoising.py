@@ -66,7 +66,7 @@ def main() -> None:
 
     for folder in (args.clean, args.noisy25, *(args.real or ())):
         if folder and not folder.is_dir():
-            parser.error(f"{folder} is no folder")
+            parser.error(f"{folder} is not a folder")
     originals = [read(path) for path in sorted(args.clean.iterdir()) if path.is_file()]
     sets: dict[str, tuple[int, list[tuple[Image, Image]]]] = {}  # title -> the peer's level, (clean, noisy) pictures
     for sigma in SIGMAS:

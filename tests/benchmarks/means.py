@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--count", type=int)
     args = parser.parse_args()
     if not args.clean.is_dir():
-        parser.error(f"{args.clean} is no folder")
+        parser.error(f"{args.clean} is not a folder")
     originals = [read(path) for path in sorted(args.clean.iterdir()) if path.is_file()][: args.count]
 
     if max(args.sigma) * 2 * DISTANCE >= 255:

@@ -32,7 +32,7 @@ def pairs(clean: Path, result: Path) -> list[tuple[Image, Image]]:
     """Pictures with the same stem in both folders; every clean one must have its partner."""
     for folder in (clean, result):
         if not folder.is_dir():
-            sys.exit(f"{folder} is no folder")
+            sys.exit(f"{folder} is not a folder")
     found = {path.stem: path for path in result.iterdir() if path.is_file()}
     files = sorted(path for path in clean.iterdir() if path.is_file())
     missing = [path.name for path in files if path.stem not in found]

@@ -101,7 +101,7 @@ def test_of_one_scene_it_is_said_that_nothing_could_be_held_out(
 ) -> None:
     done = cae_train("--burst", recorded / "scene0", "--out", "run", *SHORT, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "there is one scene alone, so nothing could be held out" in done.stderr
+    assert "there is only one scene, so nothing could be held out" in done.stderr
     assert "the scene that it was fitted to: noisy" in done.stderr
 
 
@@ -140,7 +140,7 @@ def test_a_model_that_is_not_better_is_said_to_be_so_and_not_taken(cae_train: Co
         (["--burst", "scenes", "--minutes", "0"], "--minutes is 0: it must be above 0, at most 1440"),
         (["--burst", "scenes", "--degrade", "gaussian:25"], "decide themselves on --degrade: leave it out"),
         (["--burst", "scenes", "--resume", "run"], "decide themselves on --resume: leave it out"),
-        (["--noise-from", "nowhere"], "--noise-from 'nowhere' is no folder"),
+        (["--noise-from", "nowhere"], "--noise-from 'nowhere' is not a folder"),
         (["--noise-from", "empty"], "has no pictures that can be used: .bmp"),
         (["--burst", "scenes", "--start", "none.pt"], "--start none.pt: No such file"),
         (["--frames", "10"], "--frames goes with --burst"),

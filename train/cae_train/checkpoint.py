@@ -10,7 +10,7 @@ A dictionary of plain values and tensors, so that it loads with `weights_only=Tr
     channels  of the pictures: 3 (RGB; also where the key is missing) or 1 (gray)
     state     the network's weights (the moving average where the run had one), float32
     config    the run's `TrainConfig` as a dictionary
-    metrics   psnr_in, psnr_out (dB), evaluated_on, epoch; empty where a run was stopped before its first epoch ended
+    metrics psnr_in, psnr_out (dB), evaluated_on, epoch; empty if a run was stopped before its first epoch ended
 """
 
 import os

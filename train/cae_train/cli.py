@@ -303,7 +303,7 @@ def _preview(settings: TrainConfig, path: Path) -> None:
 
 
 def _missing(error: ModuleNotFoundError) -> Exception:
-    """What to say of a module that is not there: the extra's, or a bug of ours."""
+    """The message about a missing module: install the extra, unless it is a bug of ours."""
     if (error.name or "").startswith("cae_"):
         return error
     return ConfigError(f"{INSTALL} ({error.name} is missing)")

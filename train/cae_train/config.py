@@ -43,7 +43,7 @@ class TrainConfig:
         arch: a name of `cae_train.models.ARCHITECTURES`.
         model: the architecture's options; empty means its defaults.
         start: a `model.pt` of the same network whose weights the run begins from, or a file of its `state_dict()`;
-            empty begins anew.
+            empty: random weights.
         quantize_aware: train with the rounding of int8 (`cae_train.training.qat`), in fp32 unless `precision` says
             bf16.
         degrade: degradations applied in this order, as `cae_train.degradations.registry.parse` reads them; "none"
@@ -71,7 +71,7 @@ class TrainConfig:
         grad_clip: largest norm of a step's gradient.
         patience: epochs without a better validation PSNR before stopping early; 0 never stops early.
         precision: "fp32", "bf16" (autocast), or "auto": bf16 if the processor supports it.
-        seed: of the initial weights, the crops and the noise; what is held out does not depend on it.
+        seed: for initial weights, crops and noise; the held-out data do not depend on it.
 
     Raises:
         ConfigError: a value out of its range; the message names it and the valid ones.
@@ -164,7 +164,7 @@ class Hardware:
         accelerator: "auto", "cpu", "gpu", ... as Lightning takes it.
         devices: a count, a list such as "0,1", or "auto".
         strategy: "auto", "ddp", ... as Lightning takes it.
-        workers: processes that prepare batches; -1 chooses (none on a CPU, up to 8 beside a GPU).
+        workers: processes that prepare batches; -1: none on a CPU, up to 8 with a GPU.
         data_on: where patches are cut and degraded: "host", "device" (what trains, with all pictures in its memory),
             or "auto": the device where it is a CUDA GPU and `workers` is not above 0.
         compile: whether the training step is compiled (`torch.compile`), which takes about a minute.

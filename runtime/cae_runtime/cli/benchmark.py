@@ -64,7 +64,7 @@ class Speed:
         ms_p50: median time of a frame in milliseconds.
         ms_p95: the time that 95 % of the frames stay below.
         fps: frames per second, from the median.
-        mpx_s: finished megapixels a second.
+        mpx_s: finished megapixels per second.
         bare_share: time of onnxruntime alone on the same patches, as a share of the frame's; None for a peer.
     """
 

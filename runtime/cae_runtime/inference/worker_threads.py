@@ -1,4 +1,4 @@
-"""Threads that run a model side by side, each on a CPU of its own where that is wanted."""
+"""Threads that run a model in parallel, optionally pinned to one CPU each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Features of images in one table: a `.npz` or `.csv` file, with a row an image or a row a patch."""
+"""Features of images in one table, a `.npz` or `.csv` file with one row per image or per patch."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ class Opened:
     """A picture of the plan: its upright pixels (with the EXIF orientation applied), or why it could not be read.
 
     Attributes:
-        job: where it is, and where what is made of it goes.
+        job: its source and its output.
         pixels: uint8 or uint16, as `cae_runtime.io.image_files.Picture` has them; None where it could not be read.
         reason: why not.
         room: pixels that it reserves.

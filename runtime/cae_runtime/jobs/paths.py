@@ -22,7 +22,7 @@ Kind = Literal["folder", "file", "missing"]
 
 
 def path_kind(path: Path, name: str) -> Kind:
-    """Return what is at a path, links followed; a device or a pipe is a `file` too.
+    """Return the kind of a path, following links; devices and pipes count as `file`.
 
     Args:
         path: the path.

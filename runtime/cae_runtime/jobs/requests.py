@@ -1,4 +1,4 @@
-"""What models are made for beside restoring images: features, anomalies, pictures of their own.
+"""The other tasks of models: features, anomalies, generated pictures.
 
 `jobs/encode.py`, `jobs/anomaly.py` and `jobs/generate.py` are named like the `task` of the models that they run.
 Each has `run(session, request)`, which does the work and returns what became of it.
@@ -25,10 +25,10 @@ class Request:
     Attributes:
         sources: images and folders; `generate` takes none.
         output: a file or folder, as the task has it.
-        overwrite: replace what is there.
+        overwrite: replace existing files.
         batch: patches per call of the model, or None.
         overlap: pixels shared by neighboring patches, or None.
-        per_patch: `encode`: a row a patch.
+        per_patch: `encode`: one row per patch.
         count: `generate`: how many pictures, or None.
         latent: `generate`: a file of codes, or None.
         seed: `generate`: of the codes that are drawn, or None.

@@ -37,7 +37,7 @@ class ViewState:
         figures: whether the overlay with figures is shown.
         help: whether the keys are shown.
         frozen: whether the picture is frozen.
-        recording: whether what is shown is being recorded.
+        recording: whether a recording is in progress.
         strength: of the cleaning, 0..1.
         message: a line to show for a while, or empty.
     """
@@ -112,7 +112,7 @@ def compose(
         original: uint8 (H, W, 3), BGR.
         cleaned: the same, cleaned.
         window: width and height of the result.
-        view: what is to be seen.
+        view: what to show.
         lines: the overlay's figures.
 
     Returns:

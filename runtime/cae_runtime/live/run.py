@@ -1,4 +1,4 @@
-"""Begins a live run: opens what it needs, chooses a model, and says what it found."""
+"""Starts a live run: opens camera, window and outputs, and chooses a model."""
 
 from __future__ import annotations
 

@@ -183,7 +183,7 @@ def _cells(tile: Plane, white: int, hidden: Plane | None) -> tuple[Floats, Float
 
 
 def block_means(values: Any, side: int) -> Floats:
-    """Means of squares of so many pixels, shape (h / side, w / side): in steps of 2, which are fast, and the rest."""
+    """Means over squares of `side` pixels, shape (h / side, w / side), in fast steps of 2 and a rest."""
     while side > 1:
         step = 2 if side % 2 == 0 else side
         side //= step

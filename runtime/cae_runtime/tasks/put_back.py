@@ -86,7 +86,7 @@ class PutBack:
             self._left = iter(())
 
     def _put_back(self, picture: Image, cleaned: Image, first: int, left: int) -> tuple[Image, float]:
-        """Put one part back: what it becomes, uint16 (h, w, C), and the share of its noise that is gone."""
+        """Put one part back; returns its pixels, uint16 (h, w, C), and the share of its noise that was removed."""
         height, width = picture.shape[:2]
         base, shares = self._stretch.base(first, first + height, left, left + width), []
         planes, answers, bases = (cast(list[Any], cv2.split(values)) for values in (picture, cleaned, base))

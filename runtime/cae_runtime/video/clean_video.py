@@ -84,7 +84,7 @@ def clean_video(
 
 
 def _cleaner(restorer: Restorer | Clean, strength: float, temporal: bool | None) -> Clean:
-    """Return what is done to each frame; see `clean_video`, whose arguments these are."""
+    """Return a function that cleans one frame; for the arguments see `clean_video`."""
     if isinstance(restorer, Restorer):
         return frame_cleaner(restorer.for_color("bgr"), strength, temporal is not False)
     if callable(restorer):

@@ -1,4 +1,4 @@
-"""Frames with their times, and what is read between them."""
+"""Frames with their times, and the packets between them."""
 
 from __future__ import annotations
 

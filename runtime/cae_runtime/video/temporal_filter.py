@@ -24,7 +24,10 @@ _CUT: Final = (
 )  # if gains exceed the first in more than the second share of the cells, the whole frame replaces the average
 _PENALTY: Final = 14.0  # weight of unexplained energy, since the network removes noise but not motion blur
 _HOLD: Final = 0.7, 0.5  # what moved is taken to move on: of the energy found before, of this much of it at most
-_FINE, _WIDE = 2.0, 0.7  # how far the energy of a cell, and of 3x3, may be above what is expected: 5 sigma or more
+_FINE, _WIDE = (
+    2.0,
+    0.7,
+)  # how far the energy of a cell, and of 3x3 cells, may exceed its expected value: 5 sigma or more
 _COARSE: Final = 2.1  # the same for the means of 3x3 cells
 _SHIFT: Final = 18.0  # the same for a small shift: chi-squared with 2 degrees of freedom
 _SHIFT_CELLS: Final = 5
@@ -119,7 +122,7 @@ class TemporalFilter:
         return gain
 
     def _unexplained(self, small: Floats, expected: Floats) -> Floats:
-        """Energy of the difference from the average, a pixel, beyond the expected one and its own spread.
+        """Energy per pixel of the difference from the average, beyond the expected value and its spread.
 
         The largest that four tests find: single cells (small things), 3x3 cells, means of cells (light, smooth motion),
         and small shifts of the surroundings.
@@ -138,7 +141,7 @@ class TemporalFilter:
         return np.maximum(result, self._shifted(difference, small) - shift_bound * expected)
 
     def _shifted(self, difference: Floats, small: Floats) -> Floats:
-        """Energy, a pixel, that a small shift of the surroundings explains (Lucas and Kanade 1981).
+        """Energy per pixel that a small shift of the surroundings explains (Lucas and Kanade 1981).
 
         This matched filter detects slow motion of weak texture far below the noise of a pixel.
         """

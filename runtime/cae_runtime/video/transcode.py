@@ -46,7 +46,7 @@ def transcode(
 
     Raises:
         UsageError: the output is the source.
-        VideoError, VideoInterrupted: as there; the text goes on after the source's name.
+        VideoError, VideoInterrupted: as there; the text continues after the source's name.
     """
     from cae_runtime.video.reader import VideoSource
 

@@ -24,10 +24,10 @@ from cae_train.degradations.measured_noise import COLORS, GRAIN, Measured, Noise
 
 QUALITIES = range(10, 96)
 HEAVY = 85  # quality from which on JPEG changes almost nothing
-NEAR, GHOST = 6, 0.5  # qualities on either side; the change beside theirs that shows a quality
+NEAR, GHOST = 6, 0.5  # neighboring qualities to compare with; ratio of changes that reveals the quality
 SCENES, FRAMES, SIDE, ROUNDS = 2, 12, 512, 4  # that are simulated, their largest side; how often noise is corrected
 FLAT = 9  # side of the windows for detecting texture, in pixels
-STEP, MOST = (0.5, 2.0), 2.0  # of one correction, at most; strength beside the usual one
+STEP, MOST = (0.5, 2.0), 2.0  # largest correction factor; strength relative to the usual one
 
 Image = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -86,7 +86,7 @@ def _candidates(measurement: Measurement) -> list[NoiseModel]:
 
 
 def _flat(target: Target) -> Target:
-    """The part of a target that has most without texture, at most 512 x 512, of which that counts."""
+    """The part of a target, at most 512 x 512, with the most pixels without texture; only these count."""
     gray = target.smooth.mean(2)
     uneven = cv2.boxFilter(np.square(gray), -1, (FLAT, FLAT)) - np.square(cv2.boxFilter(gray, -1, (FLAT, FLAT)))
     textured = uneven > np.median(uneven[target.usable])

@@ -105,7 +105,7 @@ def estimate(folder: Path, camera: str, tell: Callable[[str], None]) -> Estimate
     colors, grain = grain_of(noise[over <= np.quantile(over, GRAINY)])  # texture comes on top
     low, high = np.quantile(levels.mean(axis=1), (0.005, 0.995))
     if low > UNSEEN or high < 255 - UNSEEN:
-        tell(f"note: flat parts are {low:.0f} to {high:.0f} of 255 bright; noise beyond is taken to be as there")
+        tell(f"note: flat parts are {low:.0f} to {high:.0f} of 255 bright; noise outside is assumed to be the same")
     return Estimate(NoiseModel(camera, (sigma / 255).astype(np.float32), colors, grain), _sheet(blocks))
 
 

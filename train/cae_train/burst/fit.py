@@ -45,7 +45,7 @@ LATE = 1.25  # times the minutes, after which no further epoch begins: other pro
 HOLDING_OUT = 0.45  # of the time: for the short fits that leave scenes out
 HELD_OUT_PATCHES = 1024  # of photographs
 PACKAGED = "packaged"  # photographs that come with the package, in `TrainConfig.data`
-HELD_OUT_IMAGES = 8  # one of so many clean photographs, where there is no burst to judge by
+HELD_OUT_IMAGES = 8  # one of this many clean photographs, if there is no burst to judge by
 CHART, SCENES = "noise.png", "scenes"
 
 
@@ -143,7 +143,7 @@ def fit_burst(scenes: Sequence[Scene], camera: str, run: Run) -> Fit:
     seconds = _seconds_a_step(network, pairs)
     seen, chosen_by = windows_of(everything, run.config.seed), watched(everything, run.config.seed)
     if not left_out:
-        run.tell("note: there is one scene alone, so nothing could be held out: what is gained on others is not known")
+        run.tell("note: there is only one scene, so nothing could be held out: the gain on other scenes is unknown")
         fitted = _train(run, pairs, chosen_by, network, seconds)
         return Fit(_judge(seen, run, fitted), "the scene that it was fitted to", fitted.model, fitted.interrupted)
     found, weights = _held_out(left_out, run, turns, seconds)
@@ -154,7 +154,7 @@ def fit_burst(scenes: Sequence[Scene], camera: str, run: Run) -> Fit:
     network.load_state_dict(weights)
     fitted = _train(replace(run, minutes=run.minutes * (1 - HOLDING_OUT)), pairs, chosen_by, network, seconds)
     known = _judge(seen, run, fitted)
-    if known.least <= 0:  # on what it has seen: something went wrong in its training
+    if known.least <= 0:  # even on its own training data: the training went wrong
         found, on = known, "the scenes that it was fitted to"
     found = replace(found, shift=known.shift, shifted=known.shifted)
     return Fit(found, on, fitted.model, fitted.interrupted)
@@ -179,7 +179,7 @@ def fit_noise(noise: NoiseModel, run: Run) -> Fit:
 
 
 def _noise(targets: Sequence[Target], camera: str, run: Run) -> tuple[NoiseModel, tuple[str, ...], bool]:
-    """Measure the noise, say and draw what it is; and how frames are coded after it, and whether it may be turned."""
+    """Measure, report and draw the noise; detect how frames are coded after it, and whether it may be transposed."""
     measurement = measure(targets, camera)
     chart.draw(measurement, targets, run.out / CHART)
     for line in chart.sentences(measurement, targets):
@@ -239,7 +239,7 @@ def _train(
     seconds: float,
     chosen_on: str = "windows that were trained on",
 ) -> TrainResult:
-    """Train for the minutes of the run, of steps that take so many seconds; the best epoch on `chosen_by` is kept."""
+    """Train for the minutes of the run, given the seconds per step; keep the best epoch on `chosen_by`."""
     steps = max(4, int(min(STEPS_MOST, 60 * run.minutes / seconds) / run.config.epochs))
     pairs.steps = min(steps, pairs.steps) if isinstance(pairs, Pairs) and pairs.whole else steps
     config = replace(run.config, epoch_crops=pairs.steps * run.config.batch)
@@ -254,7 +254,7 @@ def settings(start: str, given: dict[str, object]) -> TrainConfig:
     """Settings of a fit: the network of `start`, the packaged `denoise` where it is empty, and what was named.
 
     Raises:
-        ConfigError: a setting that is no good, or no epochs.
+        ConfigError: an invalid setting, or no epochs.
         CheckpointError: it cannot be read.
     """
     if not isinstance(start, str):

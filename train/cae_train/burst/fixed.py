@@ -11,11 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 SMOOTH, LEAST = 4.0, 0.12  # pixels that a line stands out of; the least pattern that counts, of 255
-LARGEST, ALIKE = 15.0, 0.5  # of a line; share of the lines' variance that the scenes have in common
+LARGEST, ALIKE = 15.0, 0.5  # share of a line's pixels; share of the lines' variance that all scenes share
 LEAST_BLACK, CAP_ERROR = 0.05, 0.02  # the least pattern that counts with the lens cap on, and its share of error
-DEFECT, TEXTURE = 10.0, 2.0  # by how much a defective pixel differs from those around it, of 255; and of what is usual
+DEFECT, TEXTURE = (
+    10.0,
+    2.0,
+)  # how much a defective pixel differs from its neighbors, in levels of 255 and relative to the usual difference
 NEXT = 0.5  # of that, from the one of its eight neighbors that is nearest to it
-ONE_SCENE = (-0.5, 2.0)  # what a scene says for or against a pixel, at most
+ONE_SCENE = (-0.5, 2.0)  # the most that one scene counts for or against a pixel
 DEFECTS_MOST = 0.02  # of the pixels: more of them are texture
 
 Floats = NDArray[np.float32]
@@ -25,9 +28,9 @@ Mask = NDArray[np.bool_]
 def lines(lit: Sequence[Floats], black: Sequence[Floats], axis: int) -> Floats:
     """The pattern of rows (axis 0) or columns (1) of pictures H x W x 3; zeros where they have none in common.
 
-    Each line's median difference from a smooth picture says what it adds, less what the smoothing took from it, which
-    is put back as far as the scenes agree (Wiener's filter). Black pictures have nothing but the pattern, which black
-    may cut a part off: how strong it is, is what the lit ones have of it.
+    The median difference of each line from a smooth picture is its pattern, minus what the smoothing removed; that is
+    restored as far as the scenes agree (Wiener filter). Black pictures contain only the pattern, partly clipped; its
+    strength is taken from lit pictures.
 
     Returns:
         float32 H or W, in levels of 255.

@@ -16,7 +16,7 @@ from cae_train.errors import DataError
 Frames = NDArray[np.uint8]  # N x H x W x 3, RGB
 
 FRAME_BYTES = 1200 * 2**20  # of the frames of all scenes; windows are cut out of larger ones
-SCENES_USUAL = 3  # of which each has so much of it at most
+SCENES_USUAL = 3  # the largest share of one scene
 PAIR_FRAMES = 16  # that a frame with its mean counts as: these are float32
 SETTLING = 15  # frames of a camera that are let go by while it finds its exposure
 BAD_IN_A_ROW = 30  # answers of a camera that are no picture
@@ -29,7 +29,7 @@ Tell = Callable[[str], None]
 
 
 class SceneError(DataError):
-    """Frames that are no scene; others may be."""
+    """Frames that are not a usable scene; other sources may be."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,8 @@ class Scene:
 def read_scenes(sources: Sequence[str], count: int, tell: Tell, wait: Tell = lambda _line: None) -> list[Scene]:
     """Read what `--burst` names: a camera's number or address, a video, a folder of frames or a folder of such folders.
 
-    A folder with folders `noisy` and `clean` has one frame and its mean in each pair of files of one name. What is no
-    scene beside others that are is left out, and said to be.
+    A folder with folders `noisy` and `clean` has one frame and its mean in each pair of files of one name. Sources that
+    are not scenes are left out with a note if others are.
 
     Args:
         sources: what was named.
@@ -115,7 +115,7 @@ def shown_as(source: str) -> str:
 
 
 def check_sources(sources: Sequence[str]) -> None:
-    """Find what is wrong with `--burst` before anything is recorded.
+    """Check the sources of `--burst` before recording anything.
 
     Raises:
         DataError: one is neither a camera, a video nor a folder, or cannot be read; a file is named twice.
@@ -148,7 +148,7 @@ def _kind(source: str) -> str:
 
 
 def _places(folder: Path, count: int) -> list[tuple[Path, list[Path]]]:
-    """A folder and the folders in it, those that have pictures, with the first so many of these; and its videos."""
+    """The folder and its subfolders that have pictures, each with its first pictures; and the videos in it."""
     inside = sorted(folder.iterdir())
     places = [(place, _images(place)[:count]) for place in (folder, *(path for path in inside if path.is_dir()))]
     found = [(place, paths) for place, paths in places if paths]
@@ -239,7 +239,7 @@ def _another(name: str, scenes: Sequence[Scene]) -> str:
 
 
 def _scene(name: str, frames: Iterator[tuple[str, Frames]], source: str, count: int, budget: int, tell: Tell) -> Scene:
-    """Put frames of one size together; of large ones the middle, so that `count` of them fit into so many bytes.
+    """Stack frames of one size; of large frames only the middle, so that `count` of them fit into the given bytes.
 
     Raises:
         SceneError: none, one, of different sizes, or too small.

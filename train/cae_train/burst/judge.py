@@ -42,18 +42,18 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Windows:
-    """Windows of a scene that no model to be judged has seen; levels are of 0..255.
+    """Windows of a scene that the models were not trained on; levels are of 0..255.
 
     Attributes:
-        noisy: as the camera gave them, float32 N x 3 x 32 x 32 in 0..1.
-        others: the mean of the other frames in the middle of each, without the fixed pattern and with defective pixels
-            filled from around them, float32 N x 3 x 24 x 24 in levels.
-        sound: where nothing is defective, bool N x 1 x 24 x 24.
-        gains: what each is multiplied with to have the light of the others, N.
+        noisy: the camera's own pixels, float32 N x 3 x 32 x 32 in 0..1.
+        others: the mean of the other frames in the middle of each window, without the fixed pattern and with defective
+            pixels filled, float32 N x 3 x 24 x 24 in levels.
+        sound: where no pixel is defective, bool N x 1 x 24 x 24.
+        gains: factors that match the brightness of the others, N.
         left: variance of the noise in `others`, N in squared levels.
         colors: mean colors of the noisy windows without the fixed pattern, N x 3 in levels.
-        cut: where values of another frame lie at black or white, bool N x 3.
-        places: number of the place that each shows, N.
+        cut: whether values of another frame are clipped at black or white, bool N x 3.
+        places: index of the place that each window shows, N.
     """
 
     noisy: Tensor
@@ -68,7 +68,7 @@ class Windows:
 
 @dataclass(frozen=True)
 class Errors:
-    """What is wrong with restored windows: squared errors, float64 N, and shifts of mean colors, N x 3, in levels."""
+    """The errors of restored windows: squared errors, float64 N, and shifts of mean colors, N x 3, in levels."""
 
     squares: Floats
     shifts: Floats
@@ -76,7 +76,7 @@ class Errors:
 
 @dataclass(frozen=True)
 class Judged:
-    """A scene, and what two models make of it: one before it was fitted, one after."""
+    """A scene and its restorations by two models, before and after fitting."""
 
     windows: Windows
     before: Errors
@@ -126,7 +126,7 @@ def windows_of(parts: Sequence[Part], seed: int) -> list[Windows]:
 
 
 def pairs_as_windows(noisy: Tensor, clean: Tensor) -> Windows:
-    """Pairs whose clean side is known, float32 N x 3 x 32 x 32 in 0..1 each, to judge by."""
+    """Pairs with known clean patches, float32 N x 3 x 32 x 32 in 0..1 each, to judge by."""
     middle = clean[..., EDGE:-EDGE, EDGE:-EDGE] * 255
     count = len(noisy)
     return Windows(
@@ -137,7 +137,7 @@ def pairs_as_windows(noisy: Tensor, clean: Tensor) -> Windows:
 
 
 def errors(network: nn.Module | None, windows: Windows) -> Errors:
-    """What a model makes of windows; None: what they are without one."""
+    """The output of a model for windows; None: the windows themselves."""
     restored = windows.noisy
     if network is not None:
         with torch.inference_mode():
@@ -150,7 +150,7 @@ def errors(network: nn.Module | None, windows: Windows) -> Errors:
 
 
 def verdict(scenes: Sequence[Judged], seed: int = 0) -> Verdict:
-    """Judge by all scenes together; each counts alike."""
+    """Judge by all scenes together, with equal weights."""
     rng = np.random.default_rng(seed)
     noisy, before, after = [], [], []
     gains = np.zeros(RESAMPLED)

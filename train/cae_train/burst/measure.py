@@ -1,7 +1,7 @@
 """Measures the noise of a camera on static scenes.
 
-Each frame beside the mean of the others gives its noise; over the scenes that has a strength at each brightness, a
-correlation between neighboring pixels and one between the colors.
+The difference of each frame from the mean of the others is its noise. Over all scenes this gives the strength at each
+brightness, the correlation of neighboring pixels, and that of the colors.
 
 Source: photon transfer, variance against mean, Janesick (SPIE 2007).
 """
@@ -19,7 +19,7 @@ from cae_train.errors import DataError
 WINDOW = 32  # side of the windows that the grain is measured on
 BINS = 64  # of brightness, at which variance is measured; 4 gray levels each
 LEAST_PIXELS = 400  # of a bin that counts
-ALIKE = 0.02  # variance, of 255, below which there is no noise: rounding to 8 bits makes more
+ALIKE = 0.02  # variance in squared levels of 255 below which there is no noise: rounding to 8 bits adds more
 TURNS = 0.05  # difference of the correlation along rows and columns
 DEFECTS_LEAST = 5e-4  # share of the pixels
 FRAMES = 24  # of a scene that are looked at, spread over it
@@ -51,7 +51,7 @@ class Measurement:
 
     @property
     def turns(self) -> bool:
-        """Whether the noise is alike along rows and columns, so that it may be shown transposed."""
+        """Whether the noise is the same along rows and columns, so that patches may be transposed."""
         along, across = self.correlation[7, 8], self.correlation[8, 7]
         return bool(abs(along - across) < TURNS and not (self.model.rows or self.model.columns))
 
@@ -188,7 +188,7 @@ def _filter(power: NDArray[np.float64]) -> Floats:
 
 
 def _spread(count: int, most: int) -> list[int]:
-    """At most so many of `count` frames, spread over them."""
+    """The indices of at most `most` frames, spread over all `count`."""
     return sorted({int(i) for i in np.linspace(0, count - 1, min(count, most)).round()})
 
 

@@ -26,8 +26,11 @@ FROM_BURST = 0.5  # share of the patches of a step
 FOLDS_MOST = 5  # times that scenes are left out; of more scenes several at a time
 NAMED = 3  # scenes of a fold that are named
 WATCHED_PATCHES = 256  # by which the best epoch is chosen
-DRAWN = 12  # drawn pictures beside the photographs
-LITTLE_NOISE, MOSTLY_STILL = 0.05, 0.95  # of a mean that passes for clean at half its size: left in it; what is still
+DRAWN = 12  # number of synthetic pictures added to the photographs
+LITTLE_NOISE, MOSTLY_STILL = (
+    0.05,
+    0.95,
+)  # for using a half-size mean as a clean picture: largest share of noise left in it; share that must be static
 LEAST_SIGMA = 0.5 / 255  # that noise is divided by
 
 Image = NDArray[np.uint8]
@@ -36,10 +39,10 @@ Image = NDArray[np.uint8]
 class BurstPairs(Dataset[tuple[Tensor, Tensor]]):
     """Batches of (noisy, clean), float32 N x 3 x 32 x 32 in 0..1; each is a function of (seed, epoch, step).
 
-    Half are windows of frames beside the mean of the other frames, flipped, and with `turn` transposed; the others are
-    photographs, so that a few scenes are not learned by heart. Half of these have noise drawn from the measured model,
-    half the very noise of other windows, brought to the strength that it has at their brightness; where it goes
-    through JPEG after it was drawn, all do.
+    Half are windows of frames with the mean of the other frames as target, flipped and, with `turn`, transposed. The
+    others are photographs, so that a few scenes are not learned by heart. Half of these have noise drawn from the
+    measured model, half the very noise of other windows, brought to the strength that it has at their brightness; where
+    it goes through JPEG after it was drawn, all do.
     """
 
     def __init__(self, parts: Sequence["Part"], images: Sequence[Image], config: TrainConfig, turn: bool) -> None:
@@ -88,7 +91,7 @@ class Part:
             raise DataError(f"scene {target.steady.scene.name!r}: no {PATCH}x{PATCH} pixels of it stand still")
 
     def draw(self, rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """A window of a frame, and what it would be without noise, 32 x 32 x 3 in 0..255."""
+        """A window of a frame, and the same without noise, 32 x 32 x 3 in 0..255."""
         y, x = divmod(int(self.places[int(rng.integers(len(self.places)))]), self.wide)
         number = int(rng.integers(len(self.target.steady.gains)))
         return self.target.pair(number, y, x, PATCH)
@@ -118,7 +121,7 @@ def drawn(
 
 @dataclass(frozen=True)
 class Fold:
-    """Scenes to train on, scenes that are left out to judge by, and the names of the latter."""
+    """Scenes to train on, held-out scenes to judge by, and the names of the latter."""
 
     own: list[Part]
     left_out: list[Part]
@@ -126,7 +129,7 @@ class Fold:
 
 
 def folds(targets: Sequence[Target]) -> list[Fold]:
-    """Leave each scene out once, at most five times in all; no folds of one scene.
+    """Hold out each scene once, in at most five folds; a single scene has no folds.
 
     Crops of one shot, whose names end in different numbers, are one scene.
     """

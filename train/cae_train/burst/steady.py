@@ -1,4 +1,4 @@
-"""Whether the frames of a burst show one scene that does not move, in one light; what does not is left out, or refused.
+"""Checks that the frames of a burst show one static scene in constant light; other parts are left out or refused.
 
 The picture is divided into blocks. Within four parts of the burst a pixel varies by noise alone; where the parts differ
 by more than that noise explains (an analysis of variance, its F around 1 where nothing moves), something moved, the
@@ -19,7 +19,7 @@ from cae_train.errors import DataError
 
 BLOCK = 8  # pixels along a side
 PARTS = 4
-MOVED = 2.0  # F of a block from which on it has changed, beside the usual one of its scene
+MOVED = 2.0  # F of a changed block, as a multiple of the usual F of its scene
 SHARED = 1.5  # usual F from which on frames are not independent
 GRAINY = 8.0  # times what the lowest tenth is below the usual F
 USUAL_MOST = 6.0  # usual F from which on everything has changed
@@ -33,7 +33,7 @@ STEADY_LIGHT, LARGEST_FLICKER = 0.003, 0.1  # relative: below it is even; a fram
 SURE = 8.0  # standard errors of a frame's brightness, from which on it flickers
 SHIFTED_FEW = 1.5  # pixels, where frames are few
 SHIFTED, PEAK = 0.25, 0.15  # pixels; height of a peak of the phase correlation that is believed
-REFOCUSED, WIDE = 0.25, 32  # share by which fine detail may change, in squares of so many pixels
+REFOCUSED, WIDE = 0.25, 32  # share by which fine detail may change; size of the squares in pixels
 BLACK, WHITE = 8.0, 250.0  # of 255
 MOST_CLIPPED = 0.6
 
@@ -47,10 +47,10 @@ class Steady:
 
     Attributes:
         scene: with the frames that are left.
-        gains: what each is multiplied with to have one brightness, float32 N.
-        moving: bool H x W, where something moved; not to be used.
-        black: whether there is no light at all: the lens cap is on.
-        notes: what the user should know, a line each.
+        gains: factors that give all frames one brightness, float32 N.
+        moving: bool H x W, where something moved; to be ignored.
+        black: whether it is completely dark (lens cap on).
+        notes: remarks for the user, one line each.
     """
 
     scene: Scene
@@ -60,7 +60,7 @@ class Steady:
     notes: tuple[str, ...] = ()
 
     def frame(self, number: int) -> Floats:
-        """One frame in one light, float32 H x W x 3 in 0..255."""
+        """One frame with corrected brightness, float32 H x W x 3 in 0..255."""
         frame: Floats = np.multiply(self.scene.frames[number], self.gains[number], dtype=np.float32)
         return frame
 
@@ -74,7 +74,7 @@ class UnsteadyError(DataError):
 
 
 def check(scene: Scene) -> Steady:
-    """Check a scene; with its mean given, a single frame is taken as it is.
+    """Check a scene; a single frame with a given mean is not checked.
 
     Raises:
         UnsteadyError: too much of it moves, its light steps, or it is white.
@@ -126,7 +126,7 @@ def check(scene: Scene) -> Steady:
 
 
 def _without_repeats(scene: Scene) -> tuple[Scene, Mask]:
-    """Leave out frames that a driver gave twice; and which these are, bool N.
+    """Drop frames that a driver delivered twice; also return which these are, bool N.
 
     Raises:
         UnsteadyError: all are copies of one.
@@ -139,9 +139,10 @@ def _without_repeats(scene: Scene) -> tuple[Scene, Mask]:
 
 
 def _evened(scene: Scene, brightness: NDArray[np.float64]) -> tuple[Scene, Floats, list[str]]:
-    """Leave out frames of quite another brightness, and find what evens out the others.
+    """Drop frames of very different brightness, and find factors that equalize the others.
 
-    A frame's brightness is the median of its blocks', each beside its own over time: what moves does not count.
+    A frame's brightness is the median over its blocks, each relative to its own median over time, so motion does not
+    count.
     """
     blocks = np.stack([_blocks(frame.mean(2, dtype=np.float32)) for frame in scene.frames])
     usual = np.median(blocks, axis=0)
@@ -182,7 +183,7 @@ def _parts(scene: Scene, gains: Floats) -> list[Floats]:
 def _drift(parts: Sequence[Floats], moving: Mask) -> tuple[float, float]:
     """How far the picture moves from part to part, in pixels, and by what share detail changes in most places with any.
 
-    What moves in it does not count, unless nearly all does.
+    Moving objects do not count, unless nearly everything moves.
 
     The former by phase correlation, where that finds a peak that stands out; Kuglin and Hines (1975).
     """
@@ -243,7 +244,7 @@ def _passed(scene: Scene, gains: Floats) -> Mask:
 
 
 def _blocks(plane: Floats) -> Floats:
-    """Means of blocks of a plane; what is left over at its lower and right edge goes into the last."""
+    """Means over blocks of a plane; the rest at the lower and right edge belongs to the last blocks."""
     size = (max(1, plane.shape[1] // BLOCK), max(1, plane.shape[0] // BLOCK))
     return cv2.resize(plane, size, interpolation=cv2.INTER_AREA).astype(np.float32)
 

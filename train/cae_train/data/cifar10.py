@@ -35,7 +35,7 @@ def load_cifar10(data_dir: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
 
 
 def find_cifar10(data_dir: Path) -> Path | None:
-    """The folder of the six files in or below `data_dir`, None where they are not there."""
+    """The folder of the six files in or below `data_dir`, None if they do not exist."""
     return next((f for f in (data_dir, data_dir / FOLDER) if (f / FILES[0]).is_file()), None)
 
 

@@ -1,8 +1,8 @@
 """Loads data sets and folders of photographs, and splits them into training and held-out images.
 
-All images in memory are uint8 H x W x C: 3 channels, RGB, or 1, gray, all of a run alike (`channels_of`). All
-randomness comes from `TrainConfig.seed`, but for what is held out: it is the same whatever the seed, so that a run
-which starts from the weights of another is not measured on what that one was trained on.
+All images in memory are uint8 H x W x C with 3 channels (RGB) or 1 (gray), the same for all images of a run
+(`channels_of`). All randomness comes from `TrainConfig.seed`, except the choice of held-out images. These are the same
+for every seed, so that a run that starts from the weights of another is not measured on that one's training images.
 """
 
 from collections.abc import Sequence
@@ -61,8 +61,8 @@ def load(config: TrainConfig) -> Split:
 
     Raises:
         ConfigError: as `channels_of`.
-        DataError: an unknown data set that is no folder either, one named twice, a folder without usable images, a
-            failed download.
+        DataError: neither a data set nor a folder, a name given twice, a folder without usable images, or a failed
+            download.
     """
     for source in config.data:
         if config.data.count(source) > 1:
@@ -84,7 +84,7 @@ def load(config: TrainConfig) -> Split:
 
 
 def _add_data_set(split: Split, name: str, data_dir: Path, channels: int) -> None:
-    """Add a data set by its name; of one with a test part a tenth of the rest is held out."""
+    """Add a data set by name; if it has a test part, a tenth of the rest is held out."""
     images, test = ([with_channels(image, channels) for image in part] for part in DATASETS[name].load(data_dir))
     if not test:
         _hold_out(split, images)

@@ -4,9 +4,9 @@ LeCun, Cortes and Burges, "The MNIST database of handwritten digits" (1998), htt
 server refuses downloads nowadays: PyTorch's mirror of it stands in. Xiao, Rasul and Vollgraf, "Fashion-MNIST: a Novel
 Image Dataset for Benchmarking Machine Learning Algorithms" (arXiv:1708.07747, 2017).
 
-A file is a magic number, the count, height and width, four bytes each with the highest first, then a byte a pixel. Both
-data sets have the same names and sizes, so only a checksum of the content tells them apart; that of the packed files
-would not do, since unpacked ones and those packed anew, as by Debian, are as good. The labels are not needed.
+A file has a magic number, the count, height and width (four bytes each, big-endian), then one byte per pixel. Both data
+sets use the same names and sizes, so only a checksum of the content tells them apart. It is that of the unpacked
+content, since unpacked files and those repacked by Debian are valid too. The labels are not needed.
 """
 
 import gzip
@@ -64,7 +64,7 @@ class Idx:
         return self._read(folder, TRAIN), self._read(folder, TEST)
 
     def find(self, data_dir: Path) -> Path | None:
-        """The folder of the files in or below `data_dir`, None where they are not there."""
+        """The folder of the files in or below `data_dir`, None if they do not exist."""
         folders = (*(data_dir / name for name in (self.name, *self.folders)), data_dir)
         return next((folder for folder in folders if _file(folder, TRAIN) is not None), None)
 

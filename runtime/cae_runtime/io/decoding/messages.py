@@ -1,6 +1,6 @@
 """What the decoders in OpenCV write to stderr about damage that they repair without an error.
 
-libjpeg fills what is missing and libtiff leaves it black; both say so on the process's stderr alone. Where nothing was
+libjpeg fills missing data and libtiff leaves it black; both report this only on the process's stderr. Where nothing was
 said, nothing is missing, and a second decoding is spared.
 """
 
@@ -48,7 +48,7 @@ def decoded_silently(work: Callable[[], Result]) -> tuple[Result, bool]:
 
 @contextlib.contextmanager
 def _stderr_into_file(*, pass_on: bool) -> Iterator[BinaryIO]:
-    """Let C libraries write into a file in place of stderr; at the end, what is there goes to stderr if `pass_on`."""
+    """Redirect what C libraries write to stderr into a file; at the end it goes to stderr if `pass_on`."""
     with contextlib.ExitStack() as opened:
         file = opened.enter_context(tempfile.TemporaryFile())
         kept = os.dup(2)
@@ -65,7 +65,7 @@ def _stderr_into_file(*, pass_on: bool) -> Iterator[BinaryIO]:
 
 
 def _hears() -> bool:
-    """Tell whether damage is heard of, in this build of OpenCV and with its present settings."""
+    """Return whether damage is heard of, in this build of OpenCV and with its present settings."""
     return cv2.utils.logging.getLogLevel() >= _LOG_LEVEL_ERROR and _hears_of_damage()
 
 

@@ -156,7 +156,7 @@ def _grouped(parts: Iterator[tuple[memoryview, int]]) -> Iterator[tuple[list[mem
 
 
 def _decode(header: TiffHeader, parts: list[memoryview], size: int) -> bool:
-    """Tell whether each of the parts decodes to (nearly) `size` bytes: as strips of 16-bit gray."""
+    """Return whether each of the parts decodes to (nearly) `size` bytes: as strips of 16-bit gray."""
     rows = size // 2 // _WIDTH_MAX + 1
     width = size // 2 // rows
     if width == 0:

@@ -30,7 +30,7 @@ _CHECKSUM: Final = 4  # bytes
 
 
 def serves(header: TiffHeader) -> bool:
-    """Tell whether `inflated` is for such a TIFF; `cae_runtime.io.decoding.tiff.check_coded` is for the others."""
+    """Return whether `inflated` is for such a TIFF; `cae_runtime.io.decoding.tiff.check_coded` is for the others."""
     pixels = max(header.pixels, len(header.starts) * header.part_width * header.part_height)
     return header.kind.compression in (DEFLATE, OLD_DEFLATE) and pixels <= _PIXELS_MAX
 

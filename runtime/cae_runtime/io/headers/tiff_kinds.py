@@ -179,7 +179,7 @@ def read_by_opencv(kind: Kind) -> bool:
 
 
 def read_by_tifffile(kind: Kind) -> bool:
-    """Tell whether `cae_runtime.io.decoding.tiff_extra` makes 8-bit or 16-bit pixels of it."""
+    """Return whether `cae_runtime.io.decoding.tiff_extra` makes 8-bit or 16-bit pixels of it."""
     samples = {WHITE_ZERO: (1,), BLACK_ZERO: (1, 2), PALETTE: (1,), RGB: (3, 4), YCBCR: (3,)}.get(kind.colors, ())
     return (
         kind.samples in samples

@@ -50,7 +50,7 @@ class RestoreOptions:
 
     @property
     def fills(self) -> bool:
-        """Whether holes are filled, and nothing else is done to the images."""
+        """Whether to fill holes instead of cleaning."""
         return self.mask is not None or self.mask_color is not None
 
 

@@ -68,7 +68,7 @@ def _checked_format(output: str, target: Path | None, ext: str | None, source: s
     """Return the format to write; None keeps the source's.
 
     Raises:
-        UsageError: the source or the output is no image's name, or stdout cannot take one.
+        UsageError: the source or the output does not have the name of an image, or stdout cannot take one.
     """
     if is_video(Path(source)) or is_video(Path(output)):
         raise UsageError("- takes and gives images: videos are read from and written to files")

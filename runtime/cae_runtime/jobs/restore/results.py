@@ -24,7 +24,7 @@ class FileResult:
         source: the file it came from; `-` is stdin.
         output: the file it went to; `-` is stdout; empty for a folder that could not be read.
         status: `done`, `skipped` because the output existed, or `failed`.
-        reason: why it was skipped or failed, else empty.
+        reason: why it was skipped or failed, otherwise empty.
         seconds: time spent on it, including reading and writing.
         width: width in pixels as stored, None if it was not decoded.
         height: height in pixels as stored, None if it was not decoded.

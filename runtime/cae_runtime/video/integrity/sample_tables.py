@@ -1,6 +1,6 @@
 """Whether an MP4 or MOV gives all of the frames that its sample table announces, and why where it does not.
 
-An edit list may hide frames, such as those that a phone has trimmed off. That is no damage as long as the tables of the
+An edit list may hide frames, such as those trimmed off on a phone. This is not damage as long as the tables of the
 track agree with each other: then the frames outside of the edits are those that are missing.
 
 Source: ISO/IEC 14496-12, ISO base media file format: `tkhd`, `mdhd`, `elst`, `stts`, `ctts`, `stsz`, `stz2`.
@@ -125,7 +125,7 @@ def _compared(tables: dict[bytes, bytes], given: int) -> Hidden:
 
 
 def _is_trimmed(tables: dict[bytes, bytes], hidden: int, announced: int) -> bool:
-    """Tell whether an edit list leaves out so many frames, and no table contradicts it."""
+    """Return whether an edit list leaves out so many frames, and no table contradicts it."""
     counts, deltas = _runs(tables[b"stts"])
     units, length = _durations(tables[b"mdhd"], 12), int((counts * deltas).sum())
     if b"elst" not in tables:
@@ -172,14 +172,14 @@ def _samples(tables: dict[bytes, bytes]) -> int:
 
 
 def _runs(table: bytes, *, signed: bool = False) -> tuple[Integers, Integers]:
-    """Return how often each value of a table comes in a row, and the values."""
+    """Return the values of a table and how often each is repeated in a row."""
     count = min(struct.unpack_from(">I", table, 4)[0], (len(table) - 8) // 8)
     pairs = np.frombuffer(table, ">i4" if signed else ">u4", 2 * count, 8).astype(np.int64).reshape(-1, 2)
     return pairs[:, 0] & 0xFFFFFFFF, pairs[:, 1]
 
 
 def _each(counts: Integers, values: Integers, most: int) -> Integers:
-    """Return the value of each frame, at most so many."""
+    """Return the value of each frame, for at most `most` frames."""
     counts = np.minimum(counts, most)
     return np.repeat(values, np.diff(np.minimum(np.cumsum(counts), most), prepend=0))
 
