@@ -22,12 +22,7 @@ pytestmark = pytest.mark.slow
 MODULES = {"cae-run": "cae_runtime.cli.main", "cae-train": "cae_train.cli", "cae-export": "cae_export.cli"}
 # What would need a device, a server, large weights or minutes; `test_commands` sees that these are taken.
 NOT_RUN = ("--webcam", "--camera", "--list-cameras", "--burst", "--noise-from", "--doctor", "--benchmark", "vgg16")
-PARTS = (
-    "README.md",
-    "train",
-    "export",
-    "runtime",
-)  # of the pages, in the order in which their commands build on each other
+PARTS = ("README.md", "train", "export", "runtime")  # where the pages are; commands use what earlier ones made
 BRIEFLY = ("--epochs", "1", "--epoch-crops", "160", "--batch", "32")
 PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket")
 
@@ -39,6 +34,7 @@ def runs() -> list[Shown]:
         if (shown.page.partition("/")[0] == part and shown.block and shown.words[0] in OURS
             and not {*shown.words} & {*NOT_RUN, "-"})
     ]  # fmt: skip
+    every = list({shown.words: shown for shown in reversed(every)}.values())[::-1]  # each command once
     made: set[str] = set()
     chosen = []
     for number, shown in enumerate(every):
