@@ -37,9 +37,7 @@ def clean(options: Options) -> None:
         from cae_runtime.jobs.restore.pipe import restore_pipe
 
         refuse_in_pipe(options.given, len(sources))
-        restore_pipe(
-            lambda: open_session(options, options.model_name), sources[0], output, options.for_restoring(), tell
-        )
+        restore_pipe(lambda: open_session(options, options.model_name), sources[0], output, options.for_restoring())
         return
     session = open_session(options, options.model_name)
     paths = [Path(source) for source in sources]
@@ -76,7 +74,7 @@ def _restore(session: Session, sources: Sequence[Path], output: str, options: Op
     from cae_runtime.jobs.restore.job import restore_files
     from cae_runtime.jobs.restore.report import json_report
 
-    restored = restore_files(session, sources, output, options.for_restoring(), tell)
+    restored = restore_files(session, sources, output, options.for_restoring())
     if options.as_json:
         print_json(json_report(restored, options.strength))
     if restored.interrupted:
@@ -94,7 +92,7 @@ def _other_task(session: Session, sources: Sequence[Path], output: str, options:
     check_task(options.given, session.spec.task, session.path)
     request = requests.Request(
         tuple(sources), Path(output), overwrite=options.overwrite, batch=options.batch, overlap=options.overlap,
-        per_patch=options.per_patch, count=options.generate, latent=options.latent, seed=options.seed, tell=tell,
+        per_patch=options.per_patch, count=options.generate, latent=options.latent, seed=options.seed,
     )  # fmt: skip
     with interruptible():
         outcome = requests.run(session, request)

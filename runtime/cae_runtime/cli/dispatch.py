@@ -13,6 +13,7 @@ from cae_runtime.cli.options import DEFAULT_MODEL, Options
 from cae_runtime.cli.terminal import tell
 from cae_runtime.errors import CaeRuntimeError
 from cae_shared.command import drop_stdout, require_address_space
+from cae_shared.logs import log_to_stderr
 from cae_shared.signals import interruptible
 from cae_shared.text import printable
 
@@ -26,6 +27,7 @@ def perform(options: Options) -> None:
     Raises:
         typer.Exit: with the exit code, unless all went well.
     """
+    log_to_stderr(options.verbose)
     with _errors_told():
         options.check()
         command = command_meant(options)

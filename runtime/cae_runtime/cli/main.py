@@ -12,7 +12,7 @@ from typer.core import TyperCommand
 from cae_runtime.cli.dispatch import perform
 from cae_runtime.cli.options import CONTAINERS, EXTENSIONS, Options
 from cae_runtime.io.formats import CODECS
-from cae_runtime.io.stderr import quiet_decoders
+from cae_runtime.io.stderr import own_stderr
 from cae_shared.help_groups import grouped
 
 GROUPS = {
@@ -35,7 +35,7 @@ def main() -> None:
     """Run the command and exit with its code."""
     gc.disable()  # until everything is imported: imports create no garbage
     try:
-        with quiet_decoders():
+        with own_stderr():
             app(prog_name="cae-run")
     finally:
         gc.freeze()  # the process ends anyway: collecting cycles would take 20 ms
@@ -159,7 +159,10 @@ def run(
         bool, typer.Option("--benchmark", help="Measure the speed of the models on this machine.")
     ] = False,
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Print which execution provider runs the model, and why.")
+        bool,
+        typer.Option(
+            "--verbose", "-v", help="Print details: which execution provider runs the model and why, and each step."
+        ),
     ] = False,
     _version: Annotated[
         bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Show the version and exit.")

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import logging
 import os
 from pathlib import Path
 from typing import Any, Final
 
-import onnxruntime as ort
-from onnxruntime import InferenceSession as InferenceSession
-
 from cae_runtime.errors import ModelError, ProviderError, UsageError
 from cae_runtime.inference.cpu_limits import usable_cpus
 from cae_runtime.inference.providers import CPU, PROVIDERS, Provider, ProviderChoice
+from cae_runtime.io.stderr import quiet
 from cae_shared.text import shell_word
+
+_log = logging.getLogger(__name__)
+
+with quiet():  # it may warn of hardware that is not there
+    import onnxruntime as ort
+    from onnxruntime import InferenceSession as InferenceSession
 
 VERSION: Final[str] = ort.__version__
 _LOG_FATAL: Final = 4
@@ -101,6 +106,7 @@ def start_best(path: Path, data: bytes, threads: int | None) -> tuple[InferenceS
                 continue
             session = start(path, data, threads, ProviderChoice(provider))
         except ProviderError as e:
+            _log.debug("%s", e)
             failures.append(str(e))
             continue
         why = "; ".join(failures) or (ONLY_ONE if provider.full == CPU else "the first in auto's order that started")
@@ -188,6 +194,7 @@ def _described(device: Any) -> str:
     return f"{kind} {device.device.vendor}{f' ({about})' if about else ''}"
 
 
+@quiet()
 def _session(data: bytes, options: ort.SessionOptions, choice: ProviderChoice) -> InferenceSession:
     provider, settings = choice.provider, dict(choice.provider.settings)
     if provider.full in build_providers():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Sequence
@@ -20,6 +21,8 @@ from cae_runtime.inference.model_checks import INPUT, OUTPUT, checked_spec, refu
 from cae_runtime.inference.model_files import DEFAULT_MODEL, find_model, read_model
 from cae_runtime.inference.model_spec import RESTORING
 from cae_runtime.inference.providers import AUTO, CPU, by_full_name, parse_provider
+
+_log = logging.getLogger(__name__)
 
 _PROBED_MAX: Final = 256  # largest side of patches that are run once when a model is opened
 _of_parents: Final[list[engine.InferenceSession]] = []  # sessions that were open when this process was forked
@@ -83,6 +86,7 @@ class Session:
         self._feed = INPUT[self.spec.task]
         self._fetch = [OUTPUT[self.spec.task]]
         self._dtype = np.dtype(self.spec.dtype)
+        _log.debug("opened %s (%s, task %s) on %s", self.path, self.spec.architecture, task, self.provider)
         self._closed = False
         self._reopening = threading.Lock()
         renew_after_fork(self)

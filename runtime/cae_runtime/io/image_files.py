@@ -26,6 +26,7 @@ from cae_runtime.io.metadata import read as read_metadata
 from cae_runtime.io.metadata import write as write_metadata
 from cae_runtime.io.metadata.exif import upright_block, with_new_pictures
 from cae_runtime.io.orientation import exif_orientation, upright
+from cae_runtime.io.stderr import quiet
 from cae_shared.folders import make_folder
 from cae_shared.temporary import discard, temporary_beside
 
@@ -227,9 +228,10 @@ def _encoded(pixels: NDArray[Any], format: str, metadata: Metadata, settings: li
     named = {kind: getattr(metadata, name) for kind, name in _OF_WEBP.items()}
     blocks = {kind: np.frombuffer(block, np.uint8) for kind, block in named.items() if block}
     try:
-        done, encoded = cv2.imencodeWithMetadata(
-            SUFFIX_OF_FORMAT[format], np.ascontiguousarray(pixels), [*blocks], [*blocks.values()], settings
-        )
+        with quiet():
+            done, encoded = cv2.imencodeWithMetadata(
+                SUFFIX_OF_FORMAT[format], np.ascontiguousarray(pixels), [*blocks], [*blocks.values()], settings
+            )
     except (cv2.error, MemoryError) as e:
         raise ImageError(f"cannot be encoded as {format}: {_reason(e)}") from e
     if not done or len(encoded) == 0:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import heapq
 import io
+import logging
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -24,6 +25,8 @@ from cae_runtime.jobs.paths import check_folder, outputs_missing, path_kind, pre
 from cae_runtime.jobs.planning import Plan, refuse_overwriting
 from cae_runtime.jobs.requests import Outcome, Request
 from cae_runtime.tasks.anomaly import Detection, Detector
+
+_log = logging.getLogger(__name__)
 
 SHEET: Final = "sheet.png"
 TABLE: Final = "scores.csv"
@@ -61,17 +64,17 @@ def run(session: Session, request: Request) -> Outcome:
     refuse_overwriting(plan.jobs, [table, sheet])
     outputs = [*(job.output for job in plan.jobs), sheet, table]
     if not request.overwrite and not outputs_missing(outputs):
-        request.tell(f"skipped: {str(table)!r} and all others exist (--overwrite replaces them)")
+        _log.info("skipped: %r and all others exist (--overwrite replaces them)", str(table))
         return Outcome({"output": str(request.output), "skipped": True})
     prepare_output(request.output)
     found = _judge_all(detector, plan)
     for line in failures([(verdict.source, verdict.reason) for verdict in found.failed], plan):
-        request.tell(line)
+        _log.info("%s", line)
     if found.done:
         write_file(sheet, _png(contact_sheet(found.cells, _SHEET_COLUMNS)))
         write_file(table, _csv(found.done, session.spec.threshold or 0.0))
         for line in _summary(found, session, request.output):
-            request.tell(line)
+            _log.info("%s", line)
     else:  # remove outputs of an earlier call
         table.unlink(missing_ok=True)
         sheet.unlink(missing_ok=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+import logging
 import shutil
 import tempfile
 import zipfile
@@ -27,6 +28,8 @@ from cae_runtime.jobs.planning import Plan
 from cae_runtime.jobs.requests import Outcome, Request
 from cae_runtime.tasks.encode import Encoder
 from cae_shared.temporary import discard, temporary_beside
+
+_log = logging.getLogger(__name__)
 
 SUFFIXES: Final = (".npz", ".csv")
 
@@ -61,17 +64,17 @@ def run(session: Session, request: Request) -> Outcome:
         raise UsageError(f"output {str(output)!r} is a folder: name a file")
     encoder = Encoder(session, overlap=request.overlap, batch=request.batch)
     if there == "file" and not request.overwrite:
-        request.tell(f"skipped: {str(output)!r} exists (--overwrite replaces it)")
+        _log.info("skipped: %r exists (--overwrite replaces it)", str(output))
         return Outcome({"output": str(output), "skipped": True})
     prepare_output(output.parent)
     table = _Table(encoder, plan, request.per_patch)
     count, width = _write(output, table)
     for line in failures([(failure["source"], failure["reason"]) for failure in table.failed], plan):
-        request.tell(line)
+        _log.info("%s", line)
     done = table.images
     if done:
         what = f"{count} patches of {done}" if request.per_patch else f"{done}"
-        request.tell(f"{what} images, {width} features each, {session.provider} -> {output}")
+        _log.info("%s images, %s features each, %s -> %s", what, width, session.provider, output)
     return Outcome(
         {
             "output": str(output) if done else None,

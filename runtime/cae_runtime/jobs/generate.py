@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +19,8 @@ from cae_runtime.jobs.paths import check_folder, outputs_missing, prepare_output
 from cae_runtime.jobs.progress import Progress
 from cae_runtime.jobs.requests import Outcome, Request
 from cae_runtime.tasks.generate import Generator
+
+_log = logging.getLogger(__name__)
 
 COUNT_MAX: Final = 100_000
 NUMBERS_MAX: Final = 2**28  # in all codes of a call
@@ -56,7 +59,7 @@ def run(session: Session, request: Request) -> Outcome:
     files = [request.output / f"sample-{number:0{width}}.png" for number in range(1, len(codes) + 1)]
     sheet = request.output / SHEET
     if not request.overwrite and not outputs_missing([*files, sheet]):
-        request.tell(f"skipped: {str(sheet)!r} and its samples exist (--overwrite replaces them)")
+        _log.info("skipped: %r and its samples exist (--overwrite replaces them)", str(sheet))
         return Outcome({"output": str(request.output), "skipped": True})
     prepare_output(request.output)
     cells: list[Cell] = []
@@ -68,11 +71,11 @@ def run(session: Session, request: Request) -> Outcome:
             progress.on_file()
     write_file(sheet, cv2.imencode(".png", contact_sheet(cells, _SHEET_COLUMNS))[1].tobytes())
     drawn = f", seed {seed}" if request.latent is None else ""
-    request.tell(f"{len(files)} pictures{drawn}, {session.provider} -> {request.output}/")
+    _log.info("%s pictures%s, %s -> %s/", len(files), drawn, session.provider, request.output)
     names = {path.name for path in files}
     older = sum(path.name not in names for path in request.output.glob("sample-*.png"))
     if older:
-        request.tell(f"note: {older} older samples of another number are still there")
+        _log.info("note: %s older samples of another number are still there", older)
     return Outcome(
         {
             "output": str(request.output),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from cae_runtime.io.formats import FORMAT_OF_SUFFIX, VIDEO_FORMAT_OF_SUFFIX, is_
 from cae_runtime.io.headers.unsupported import OF_SYSTEMS, is_other_picture, what_to_do
 from cae_runtime.jobs.paths import identity_of, mode_of, path_kind, spelling_of
 from cae_runtime.video.results import partial_of
+
+_log = logging.getLogger(__name__)
 
 _KINDS = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
 _TABLES = frozenset({".csv", ".npz", ".npy", ".json"})
@@ -170,6 +173,7 @@ def find_pictures(
     if suffix or name_of:  # photo_clean.jpg beside photo.jpg is an output of an earlier call
         made = {spelling_of(path) for job in jobs for path in (job.output, job.partial)}
         jobs = {job: None for job in jobs if job.source not in walked or spelling_of(job.source) not in made}
+    _log.debug("%s files, %s left out, %s that cannot be read", len(jobs), len(left_out), len(unreadable))
     return Plan(tuple(jobs), tuple(left_out), out, unreadable=tuple(unreadable))
 
 

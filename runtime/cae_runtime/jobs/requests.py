@@ -6,7 +6,6 @@ Each has `run(session, request)`, which does the work and returns what became of
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -32,7 +31,6 @@ class Request:
         count: `generate`: how many pictures, or None.
         latent: `generate`: a file of codes, or None.
         seed: `generate`: of the codes that are drawn, or None.
-        tell: takes a line for the user.
     """
 
     sources: tuple[Path, ...]
@@ -44,7 +42,6 @@ class Request:
     count: int | None = None
     latent: Path | None = None
     seed: int | None = None
-    tell: Callable[[str], None] = lambda _line: None
 
 
 @dataclass(frozen=True)

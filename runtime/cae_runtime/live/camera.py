@@ -15,6 +15,7 @@ from cae_runtime.errors import DeviceError, UsageError
 from cae_runtime.io.arrays import FrameArray
 from cae_runtime.io.formats import starts_like_a_video
 from cae_runtime.io.image_files import PIXELS_MAX
+from cae_runtime.io.stderr import quiet
 from cae_runtime.live.video_devices import listed_cameras
 
 _ADDRESS: Final = re.compile(r"(rtsp|rtsps|rtmp|http|https|udp|srt)://\S+", re.IGNORECASE)
@@ -90,6 +91,7 @@ def parse_source(text: str, size: tuple[int, int] | None = None, fps: float | No
     )
 
 
+@quiet()
 def open_device(source: Source) -> Device:
     """Open a camera, a stream or a file.
 
@@ -121,6 +123,7 @@ def open_device(source: Source) -> Device:
     return device
 
 
+@quiet()
 def _opened_camera(target: int | str) -> cv2.VideoCapture:
     """Open a camera through the system's interface: Video4Linux, Media Foundation or DirectShow, AVFoundation.
 

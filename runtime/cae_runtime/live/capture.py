@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -12,7 +13,10 @@ import cv2
 
 from cae_runtime.errors import DeviceError
 from cae_runtime.io.arrays import FrameArray
+from cae_runtime.io.stderr import quiet
 from cae_runtime.live.camera import Device, Source, as_frame, open_device, rate_of
+
+_log = logging.getLogger(__name__)
 
 PATIENCE: Final = 5.0  # seconds without a frame after which a camera counts as stalled
 _FIRST_PATIENCE: Final = 20.0  # the same before the first frame: cameras are slow to start
@@ -193,11 +197,13 @@ class Capture:
                 self._last_sign = time.monotonic()
         try:
             self.rate = rate_of(device)
+            _log.debug("opened %s, %s frames per second", self._source.name, self.rate)
             count = bad = 0
             answered, due, first, began = False, 0.0, 0.0, 0.0
             while self._is_mine(mine) and bad < _BAD_IN_A_ROW:
                 try:
-                    there, picture = device.read()
+                    with quiet():
+                        there, picture = device.read()
                 except cv2.error:
                     there, picture = True, None
                 frame = as_frame(picture) if there else None

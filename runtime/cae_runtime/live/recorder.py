@@ -9,6 +9,7 @@ import cv2
 
 from cae_runtime.errors import ImageError, UsageError
 from cae_runtime.io.arrays import FrameArray
+from cae_runtime.io.stderr import quiet
 from cae_runtime.live.overlay import fitted
 from cae_shared.folders import make_folder
 from cae_shared.temporary import discard, temporary_beside
@@ -102,7 +103,8 @@ class Recorder:
             self._partial.touch(exist_ok=False)
         except OSError as e:
             raise ImageError(f"recording {str(self.path)!r} cannot be written: {e.strerror}") from e
-        writer = cv2.VideoWriter(str(self._partial), cv2.CAP_FFMPEG, code, self._rate, size)
+        with quiet():
+            writer = cv2.VideoWriter(str(self._partial), cv2.CAP_FFMPEG, code, self._rate, size)
         if not writer.isOpened():
             discard(self._partial)
             raise ImageError(f"recording {str(self.path)!r} cannot be written at {size[0]}x{size[1]}")
@@ -123,6 +125,7 @@ def check_path(path: Path, overwrite: bool = False) -> None:
         raise UsageError(f"recording {str(path)!r} exists already: name another file, or add --overwrite")
 
 
+@quiet()
 def _plays(path: Path, frames: int) -> bool:
     """Whether a written file contains its frames; OpenCV does not report failed writes."""
     reader = cv2.VideoCapture(str(path))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import os
 from typing import Final, Literal, Self
 
@@ -24,6 +25,8 @@ from cae_runtime.tasks.notes import Tell, faint_noise, few_values
 from cae_runtime.tasks.put_back import PutBack
 from cae_runtime.tasks.stretch import stretch_for
 from cae_runtime.tasks.transparent_pixels import filled, hidden_pixels
+
+_log = logging.getLogger(__name__)
 
 UNCORRUPTED: Final = "none"  # the degradation of a plain autoencoder
 _COLORS: Final = 3
@@ -206,6 +209,11 @@ class Restorer:
             self._run(image, result, strength, rows, hidden)
             return
         stretched, deviation = faint
+        _log.debug(
+            "noise of sigma %.3g of 65535 is too faint for the model: %s",
+            deviation,
+            "left" if stretched is None else "stretched",
+        )
         helped = False
         if stretched is not None:
             self._run(image, result, 1.0, stretched.rows, hidden)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -18,6 +19,8 @@ from cae_runtime.io.pipeline import prefetch_map
 from cae_runtime.video.results import CleanedVideo, VideoInterrupted, VideoPartlyDone, partial_of
 from cae_shared.folders import make_folder
 from cae_shared.temporary import discard, temporary_beside
+
+_log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:  # modules that need PyAV are imported when a video is opened
     from cae_runtime.video.frames import Step, TimedFrame
@@ -134,6 +137,9 @@ class _Work:
         """Decode, clean and encode, each in its own thread."""
         properties = self._source.properties
         assert properties is not None  # noqa: S101 - known with the first step
+        _log.debug(
+            "%s: %sx%s pixels, about %s frames", self._path, properties.width, properties.height, self._source.frames
+        )
         ahead = max(1, min(_FRAMES_AHEAD, _PIXELS_AHEAD // (properties.width * properties.height)))
 
         def write(done: tuple[Step, NDArray[np.uint8] | None]) -> TimedFrame | None:

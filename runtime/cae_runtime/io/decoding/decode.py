@@ -6,6 +6,7 @@ this; for other formats the decoders report it themselves.
 
 from __future__ import annotations
 
+import logging
 import zlib
 from typing import Any
 
@@ -23,6 +24,9 @@ from cae_runtime.io.headers.jpeg import JpegHeader
 from cae_runtime.io.headers.tiff import TiffHeader, with_unspecified_samples
 from cae_runtime.io.headers.tiff_kinds import ALPHA, LZW, read_as_strips, read_by_tifffile, through_rgba
 from cae_runtime.io.orientation import turned_back
+from cae_runtime.io.stderr import quiet
+
+_log = logging.getLogger(__name__)
 
 
 def decoded(data: bytes, header: Header) -> NDArray[Any]:
@@ -38,12 +42,13 @@ def decoded(data: bytes, header: Header) -> NDArray[Any]:
     Raises:
         ImageError: the file is of a kind that is not decoded correctly, or is damaged.
     """
-    if isinstance(header, TiffHeader):
-        pixels = _decode_tiff(data, header)
-    elif isinstance(header, JpegHeader):
-        pixels = _decode_jpeg(data, header)
-    else:
-        pixels = _decode(data, header)
+    with quiet():
+        if isinstance(header, TiffHeader):
+            pixels = _decode_tiff(data, header)
+        elif isinstance(header, JpegHeader):
+            pixels = _decode_jpeg(data, header)
+        else:
+            pixels = _decode(data, header)
     if pixels.dtype not in (np.uint8, np.uint16):
         raise ImageError(f"has {pixels.dtype} values: 8-bit and 16-bit images are read")
     height, width = pixels.shape[:2]
@@ -64,6 +69,7 @@ def _decode_tiff(data: bytes, header: TiffHeader) -> NDArray[Any]:
     tiff_data.check(data, header)
     if header.refusal:
         tiff_data.check_coded(data, header)
+        _log.debug("decoded by tifffile: OpenCV would not, as the file %s", header.refusal)
         return tiff_extra.decode(data, header)
     listen = header.kind.compression == LZW and through_rgba(header.kind)
     file: bytes | bytearray = data
@@ -90,6 +96,7 @@ def _decode_jpeg(data: bytes, header: JpegHeader) -> NDArray[Any]:
         if silently:
             return pixels
         del pixels
+    _log.debug("decoded twice: the decoder had something to say of this JPEG")
     # The checksum, not the pixels, is kept: this needs memory for one picture.
     other = zlib.crc32(_decode(jpeg_data.with_other_ends(data, header), header).data)
     pixels = _decode(data, header)

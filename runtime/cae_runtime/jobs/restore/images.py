@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,8 @@ from cae_runtime.jobs.restore.options import DEFAULTS, RestoreOptions, reason_of
 from cae_runtime.jobs.restore.results import NO_MEMORY, FileResult, output_is_there
 from cae_runtime.tasks.notes import Note
 from cae_runtime.tasks.restore import Restorer
+
+_log = logging.getLogger(__name__)
 
 _PIXELS_UNDER_WAY: Final = 2**26  # of images that are in memory at once; a larger one is processed alone
 Change = Callable[[Job, Picture], NDArray[Any]]  # a file's picture -> its new pixels, of the same shape and dtype
@@ -119,6 +122,7 @@ def clean_images(
             room.give_back(work.pixels)
         if on_result is not None:
             on_result(work.result)
+        _log.debug("%s: %s in %.2f s", work.result.source, work.result.status, work.result.seconds)
         return work.result
 
     with ThreadPoolExecutor(1, "cae-read") as reader, ThreadPoolExecutor(1, "cae-write") as writer:
@@ -148,6 +152,7 @@ class _Work:
         self.data = read_file(self.job.source)
         self.header = header_of(self.data)
         self.pixels = self.header.pixels
+        _log.debug("%s: %s, %sx%s pixels", self.job.source, self.header.format, self.header.width, self.header.height)
 
     def decode(self) -> None:
         """Decode the bytes."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,10 +23,10 @@ from cae_runtime.jobs.restore.videos import OnFrame, check_videos, clean_video
 from cae_runtime.tasks.restore import Restorer
 from cae_shared.signals import interruptible
 
+_log = logging.getLogger(__name__)
 
-def restore_files(
-    session: Session, sources: Sequence[Path], output: str, options: RestoreOptions, tell: Callable[[str], None]
-) -> Restored:
+
+def restore_files(session: Session, sources: Sequence[Path], output: str, options: RestoreOptions) -> Restored:
     """Restore images and videos, with a progress bar and a summary. After Ctrl-C there is a summary too.
 
     Args:
@@ -33,7 +34,6 @@ def restore_files(
         sources: files and folders; folders are walked.
         output: a file, or a folder (always, where it ends in a separator) that folders are mirrored into.
         options: how.
-        tell: called with each line for the user.
 
     Returns:
         The results.
@@ -53,14 +53,14 @@ def restore_files(
     else:
         restorer = restorer_of(session, options)
         if session.spec.task == "inpaint":
-            tell(f"note: model {session.name!r} was trained to fill holes: name them with --mask or --mask-color")
+            _log.info("note: model %r was trained to fill holes: name them with --mask or --mask-color", session.name)
     prepare_output(plan.folder)
     for line in restorer.remarks:
-        tell(line)
+        _log.info("%s", line)
     with interruptible():
         restored = clean_plan(plan, restorer, options, change)
         for line in [*(mask_notes(restored.results) if options.fills else []), *summary(restored)]:
-            tell(line)
+            _log.info("%s", line)
     return restored
 
 

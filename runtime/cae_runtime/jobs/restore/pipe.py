@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -18,13 +19,14 @@ from cae_runtime.jobs.restore.options import RestoreOptions, reason_of
 from cae_runtime.jobs.restore.results import NO_MEMORY
 from cae_runtime.tasks.restore import Restorer
 
+_log = logging.getLogger(__name__)
+
 
 def restore_pipe(
     open_session: Callable[[], Session],
     source: str,
     output: str,
     options: RestoreOptions,
-    tell: Callable[[str], None],
 ) -> None:
     """Restore one image.
 
@@ -33,7 +35,6 @@ def restore_pipe(
         source: a file, or `-` for stdin.
         output: a file, or `-` for stdout.
         options: how.
-        tell: called with each line for the user.
 
     Raises:
         UsageError: the two are no image's names, or a stream is closed.
@@ -43,7 +44,7 @@ def restore_pipe(
     target = None if output == PIPE else Path(output)
     format = _checked_format(output, target, options.ext, source)
     if target is not None and path_kind(target, "output") == "file" and not options.overwrite:
-        tell(f"skipped: {output!r} exists (--overwrite replaces it)")
+        _log.info("skipped: %r exists (--overwrite replaces it)", output)
         return
     if source == PIPE and sys.stdin is None:
         raise UsageError("SOURCE is -, but stdin is closed: give it a file or the output of a program")
@@ -53,15 +54,15 @@ def restore_pipe(
     if target is not None:
         prepare_output(target.parent)
     for line in restorer.remarks:
-        tell(line)
+        _log.info("%s", line)
     cleaned = _cleaned(restorer, source, target, format, options)
     if target is None:
         _write_to_stdout(cleaned.data)
     name = _name(source)
     if cleaned.dropped:
-        tell(f"not kept from {name}: {', '.join(cleaned.dropped)}")
+        _log.info("not kept from %s: %s", name, ", ".join(cleaned.dropped))
     for note in cleaned.notes:
-        tell(f"note: {name}: {note.text}")
+        _log.info("note: %s: %s", name, note.text)
 
 
 def _checked_format(output: str, target: Path | None, ext: str | None, source: str) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -17,6 +18,8 @@ from cae_runtime.video.encoding import check_encoding, missing_extra
 from cae_runtime.video.frame_cleaner import frame_cleaner
 from cae_runtime.video.results import CleanedVideo, VideoInterrupted, VideoPartlyDone
 from cae_runtime.video.transcode import transcode
+
+_log = logging.getLogger(__name__)
 
 OnFrame = Callable[[Path, int, int | None], None]
 OnResult = Callable[[FileResult], None]
@@ -93,7 +96,9 @@ def clean_video(
         done = replace(result, status="failed", reason=reason_of(e))
     except MemoryError:
         done = replace(result, status="failed", reason=NO_MEMORY)
-    return replace(done, seconds=time.perf_counter() - start), interrupted
+    done = replace(done, seconds=time.perf_counter() - start)
+    _log.debug("%s: %s in %.2f s", done.source, done.status, done.seconds)
+    return done, interrupted
 
 
 def _result_of(result: FileResult, cleaned: CleanedVideo, partly: VideoPartlyDone | None) -> FileResult:
