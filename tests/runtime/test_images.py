@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Callable
 from dataclasses import replace
@@ -198,6 +199,19 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.
         write_file(tmp_path / "sub" / "a.png", b"second")
     assert [path.name for path in (tmp_path / "sub").iterdir()] == ["a.png"]
     assert (tmp_path / "sub" / "a.png").read_bytes() == b"first"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no named pipes among files there")
+def test_a_named_pipe_is_read_where_something_is_written_to_it_and_never_waited_for(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe.png"
+    os.mkfifo(pipe)
+    with pytest.raises(ImageError, match="is a named pipe that nothing is written to"):
+        images.read_file(pipe)
+    reader, writer = os.pipe()  # what a shell makes of <(command)
+    os.write(writer, b"a picture")
+    os.close(writer)
+    assert images.read_file(Path(f"/dev/fd/{reader}")) == b"a picture"
+    os.close(reader)
 
 
 def test_every_format_has_one_suffix() -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import stat
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -80,19 +83,33 @@ class Picture:
 
 
 def read_file(path: Path) -> bytes:
-    """Return the bytes of a file.
+    """Return the bytes of a file, or of a named pipe that is being written to.
 
     Raises:
-        ImageError: it cannot be read, or is larger than 2 GiB.
+        ImageError: it cannot be read, is larger than 2 GiB, or is a named pipe that nothing is written to.
     """
     try:
-        size = path.stat().st_size
-        if size > FILE_BYTES_MAX:
-            raise ImageError(f"has {size} bytes: the limit is {FILE_BYTES_MAX}")
+        status = path.stat()
+        if status.st_size > FILE_BYTES_MAX:
+            raise ImageError(f"has {status.st_size} bytes: the limit is {FILE_BYTES_MAX}")
+        if sys.platform != "win32" and stat.S_ISFIFO(status.st_mode):
+            return _read_pipe(path)
         with path.open("rb") as file:
             return read_stream(file)
     except OSError as e:
         raise ImageError(f"cannot be read: {e.strerror}") from e
+
+
+def _read_pipe(path: Path) -> bytes:
+    """Return what is written to a named pipe; opening one that nothing is written to does not wait."""
+    assert sys.platform != "win32"  # noqa: S101 - there are none
+    opened = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    os.set_blocking(opened, True)
+    with os.fdopen(opened, "rb") as pipe:
+        data = read_stream(pipe)
+    if not data:
+        raise ImageError("is a named pipe that nothing is written to")
+    return data
 
 
 def read_stream(stream: BinaryIO) -> bytes:
