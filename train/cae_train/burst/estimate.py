@@ -1,9 +1,9 @@
 """Estimates the noise of single pictures from their flat parts.
 
-Blocks are chosen whose four quarters have the same mean, which noise of fine grain hardly disturbs, so that choosing
-does not favor little noise; then those of each picture that vary little more than its quietest of about that
-brightness, since texture comes on top of noise. What is left in them after a plane is taken off is noise. What cannot
-be known so: the fixed pattern, noise that is coarser than a block, and noise where there is nothing but texture.
+First, blocks are chosen whose four quarters have the same mean. Fine noise hardly affects these means, so the choice is
+not biased to little noise. Of these, blocks are kept that vary little more than the quietest blocks of similar
+brightness in the same picture, since texture adds variance. After subtracting a plane, the rest is noise. This cannot
+detect a fixed pattern, noise coarser than a block, and noise in places with texture only.
 
 Source: variance of homogeneous blocks, Amer and Dubois, "Fast and reliable structure-oriented video noise estimation"
 (IEEE TCSVT 2005).
@@ -46,11 +46,11 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Estimate:
-    """What was estimated.
+    """The estimated noise.
 
     Attributes:
         model: the noise, without what flat parts do not show.
-        sheet: some of the blocks that it was taken from, uint8 H x W x 3 BGR, at four times their contrast and size.
+        sheet: some of the blocks used, uint8 H x W x 3 BGR, at four times their contrast and size.
     """
 
     model: NoiseModel
@@ -61,7 +61,7 @@ def estimate(folder: Path, camera: str, tell: Callable[[str], None]) -> Estimate
     """Estimate the common noise of all pictures in a folder.
 
     Raises:
-        DataError: it has none that can be read, or nothing flat in them.
+        DataError: no picture can be read, or none has flat parts.
     """
     if not folder.is_dir():
         raise DataError(f"--noise-from {str(folder)!r} is not a folder: name a folder of noisy pictures")
@@ -120,7 +120,7 @@ def _sheet(blocks: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _blocks(image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], Floats, Floats]:
-    """Blocks of a picture, N x 16 x 16 x 3; their means, N x 3; how far their quarters' means lie apart, N."""
+    """Blocks of a picture, N x 16 x 16 x 3; their means, N x 3; the spread of their quarters' means, N."""
     height, width = (size // BLOCK for size in image.shape[:2])
     cut = image[: height * BLOCK, : width * BLOCK].reshape(height, BLOCK, width, BLOCK, COLORS).swapaxes(1, 2)
     blocks = cut.reshape(-1, BLOCK, BLOCK, COLORS)
@@ -134,7 +134,7 @@ def _blocks(image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], Floats, Floats
 
 
 def _flat(means: Floats, unevenness: Floats) -> NDArray[np.bool_]:
-    """The flattest of each brightness."""
+    """The flattest blocks of each brightness."""
     which = np.minimum((means.mean(axis=1) * BINS / 256).astype(int), BINS - 1)
     flat = np.zeros(len(means), np.bool_)
     for number in range(BINS):
@@ -145,10 +145,10 @@ def _flat(means: Floats, unevenness: Floats) -> NDArray[np.bool_]:
 
 
 def _quiet(blocks: NDArray[np.uint8], means: Floats) -> tuple[NDArray[np.uint8], Floats, Floats]:
-    """Blocks of a picture that vary little more than its quietest of about their brightness.
+    """Blocks of a picture that vary little more than its quietest ones of similar brightness.
 
     Returns:
-        These, N x 16 x 16 x 3; their means, N x 3; the variance of the quietest, N.
+        The blocks, N x 16 x 16 x 3; their means, N x 3; the variance of the quietest ones, N.
     """
     variance = _without_plane(blocks.astype(np.float64)).var(axis=(1, 2)).mean(axis=1)
     bright = means.mean(axis=1)
@@ -161,7 +161,7 @@ def _quiet(blocks: NDArray[np.uint8], means: Floats) -> tuple[NDArray[np.uint8],
 
 
 def _alike(levels: Floats, quietest: Floats) -> NDArray[np.intp]:
-    """Numbers of the blocks of those pictures that have something flat of that brightness."""
+    """Indices of the blocks of pictures that have flat parts of this brightness."""
     which = np.minimum((levels.mean(axis=1) * BINS / 256).astype(int), BINS - 1)
     kept = np.zeros(len(levels), np.bool_)
     for number in range(BINS):
@@ -172,7 +172,7 @@ def _alike(levels: Floats, quietest: Floats) -> NDArray[np.intp]:
 
 
 def _without_plane(blocks: Floats) -> Floats:
-    """What is left of blocks after the best plane, scaled to the noise's own variance."""
+    """The residual of blocks after subtracting the best plane, scaled to the variance of the noise."""
     ramp = np.linspace(-1, 1, BLOCK)
     ramp /= np.sqrt(np.square(ramp).sum() * BLOCK)
     left = blocks - blocks.mean(axis=(1, 2), keepdims=True)
@@ -182,7 +182,7 @@ def _without_plane(blocks: Floats) -> Floats:
 
 
 def _curve(levels: Floats, variances: Floats) -> Floats:
-    """Standard deviations at the knots: medians of blocks of about each brightness, constant beyond them."""
+    """Standard deviations at the knots: medians of blocks of similar brightness, constant outside their range."""
     edges = np.linspace(0, 256, BINS + 1)
     seen: list[float] = []
     found: list[float] = []

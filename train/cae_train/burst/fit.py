@@ -67,10 +67,10 @@ class Fit:
 
 
 def steady_scenes(scenes: Sequence[Scene], out: Path, tell: Tell) -> list[Steady]:
-    """Check all scenes, draw what moves in them into `out/scenes`, and leave out those that cannot be used.
+    """Check all scenes, draw moving regions into `out/scenes`, and leave out unusable scenes.
 
     Raises:
-        UnsteadyError: none can.
+        UnsteadyError: no scene is usable.
     """
     folder = out / SCENES
     folder.mkdir(parents=True, exist_ok=True)
@@ -161,7 +161,7 @@ def fit_burst(scenes: Sequence[Scene], camera: str, run: Run) -> Fit:
 
 
 def fit_noise(noise: NoiseModel, run: Run) -> Fit:
-    """Fit a network to noise that was estimated on noisy pictures alone; errors as of `fit_burst`."""
+    """Fit a network to noise that was estimated on noisy pictures; raises errors like `fit_burst`."""
     config = replace(run.config, degrade=(MEASURED,), noise=noise.to_dict())
     run = replace(run, config=config)
     own, others = run.photographs.train, run.photographs.validation
@@ -251,7 +251,7 @@ def _train(
 
 
 def settings(start: str, given: dict[str, object]) -> TrainConfig:
-    """Settings of a fit: the network of `start`, the packaged `denoise` where it is empty, and what was named.
+    """The settings of a fit: the network of `start` (the packaged `denoise` if empty), with the given changes.
 
     Raises:
         ConfigError: an invalid setting, or no epochs.

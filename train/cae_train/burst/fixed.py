@@ -26,7 +26,7 @@ Mask = NDArray[np.bool_]
 
 
 def lines(lit: Sequence[Floats], black: Sequence[Floats], axis: int) -> Floats:
-    """The pattern of rows (axis 0) or columns (1) of pictures H x W x 3; zeros where they have none in common.
+    """The common pattern of rows (axis 0) or columns (1) of pictures H x W x 3; zeros if there is none.
 
     The median difference of each line from a smooth picture is its pattern, minus what the smoothing removed; that is
     restored as far as the scenes agree (Wiener filter). Black pictures contain only the pattern, partly clipped; its
@@ -56,7 +56,7 @@ def _lines_of(mean: Floats, axis: int) -> NDArray[np.float64]:
 
 
 def _sharp(pattern: NDArray[np.float64], error: float) -> Floats:
-    """Undo what taking a smooth picture off took from a pattern whose variance has this share of error."""
+    """Restore the part of a pattern that subtracting a smooth picture removed; its variance has this share of error."""
     unit = np.eye(len(pattern), dtype=np.float32)
     fine = (unit - _smooth_down(unit)).astype(np.float64)
     sharp = np.linalg.solve(fine.T @ fine + error * unit, fine.T @ pattern)
@@ -64,23 +64,23 @@ def _sharp(pattern: NDArray[np.float64], error: float) -> Floats:
 
 
 def _smooth_down(plane: Floats) -> Floats:
-    """A plane through a Gaussian along its columns alone."""
+    """Blur a plane with a Gaussian along its columns."""
     size = 2 * int(3 * SMOOTH) + 1
     return cv2.sepFilter2D(plane, -1, np.ones(1), cv2.getGaussianKernel(size, SMOOTH)).astype(np.float32)
 
 
 def hot(means: Sequence[Floats]) -> Mask:
-    """Pixels of pictures H x W x 3, lit or black, that are brighter than all around them, most of the time."""
+    """Pixels that are brighter than all their neighbors in most of the pictures H x W x 3, lit or black."""
     return _defects([_standing_out(mean) for mean in means])
 
 
 def dead(lit: Sequence[Floats]) -> Mask:
-    """Pixels of pictures H x W x 3 in light that are darker than all around them, most of the time."""
+    """Pixels that are darker than all their neighbors in most of the lit pictures H x W x 3."""
     return _defects([_standing_out(255 - mean) for mean in lit])
 
 
 def _standing_out(mean: Floats) -> Floats:
-    """How clearly each pixel stands out, H x W: from 1 on it does, in the color where it does most."""
+    """How clearly each pixel stands out, H x W: 1 or more if it does, in its most deviating color."""
     ring = np.ones((3, 3), np.uint8)
     ring[1, 1] = 0
     most = np.full(mean.shape[:2], -np.inf, np.float32)

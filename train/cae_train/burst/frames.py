@@ -18,8 +18,8 @@ Frames = NDArray[np.uint8]  # N x H x W x 3, RGB
 FRAME_BYTES = 1200 * 2**20  # of the frames of all scenes; windows are cut out of larger ones
 SCENES_USUAL = 3  # the largest share of one scene
 PAIR_FRAMES = 16  # that a frame with its mean counts as: these are float32
-SETTLING = 15  # frames of a camera that are let go by while it finds its exposure
-BAD_IN_A_ROW = 30  # answers of a camera that are no picture
+SETTLING = 15  # frames to skip while a camera adjusts its exposure
+BAD_IN_A_ROW = 30  # successive reads of a camera without a picture
 DIGITS, SHOWN = 4, 80  # of a camera's number; letters of a wrong name that are shown
 FOLDER, VIDEO, CAMERA = "folder", "video", "camera"
 VIDEO_SUFFIXES = (".avi", ".mkv", ".mov", ".mp4", ".webm")  # in a folder; a file that is named may have any
@@ -57,12 +57,12 @@ def read_scenes(sources: Sequence[str], count: int, tell: Tell, wait: Tell = lam
 
     Args:
         sources: what was named.
-        count: frames of a scene that are taken at most.
+        count: the most frames per scene.
         tell: called with each message for the user.
-        wait: called with a line before a camera records another scene, until that can begin.
+        wait: called with a message before a camera records another scene; returns when recording can begin.
 
     Raises:
-        DataError: one is none of these; or all have no frames, one frame only, or frames of different sizes.
+        DataError: a source is none of these; or no source has two or more frames of equal size.
     """
     scenes: list[Scene] = []
     problems: list[SceneError] = []
@@ -74,7 +74,7 @@ def read_scenes(sources: Sequence[str], count: int, tell: Tell, wait: Tell = lam
         try:
             scenes.append(_scene(_another(name, scenes), frames, source, count, budget, tell))
         except SceneError as e:
-            problems.append(SceneError(str(e)))  # without the frames that its traceback holds
+            problems.append(SceneError(str(e)))  # drop the traceback, which holds frames
 
     for source in sources:
         path = Path(source)
@@ -242,7 +242,7 @@ def _scene(name: str, frames: Iterator[tuple[str, Frames]], source: str, count: 
     """Stack frames of one size; of large frames only the middle, so that `count` of them fit into the given bytes.
 
     Raises:
-        SceneError: none, one, of different sizes, or too small.
+        SceneError: there are fewer than two frames, or they have different sizes or are too small.
     """
     kept: list[Frames] = []
     first, size, window = "", "", np.s_[:, :]

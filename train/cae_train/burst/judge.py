@@ -1,11 +1,11 @@
 """Judges whether a fitted model is better than the initial one, by comparing it with the camera's own frames.
 
-The frames of a still scene show one picture, with noise that is independent from frame to frame. So the mean squared
+The frames of a static scene show one picture, with noise that is independent from frame to frame. So the mean squared
 difference between a restored frame and the other frames is the error of the restored frame plus the variance of the
 noise, whatever the model does: noise is compared with noise. No clean picture is needed, and nothing is assumed about
-the noise. Only a fixed pattern of rows and columns is taken off the other frames, and defective pixels are filled from
-around them: these are no part of the picture. The mean color of restored windows is compared with that of the frames
-themselves, where no noise is cut off at black or white, which moves a mean.
+the noise. Only the fixed pattern of rows and columns is subtracted from the other frames, and defective pixels are
+filled from their neighbors, since these are not part of the picture. The mean color of restored windows is compared
+with that of the frames themselves, except where noise is clipped at black or white, which shifts a mean.
 
 Source: comparing with a second noisy picture, Lehtinen et al., "Noise2Noise" (ICML 2018); the interval by Efron's
 bootstrap (1979).
@@ -94,7 +94,7 @@ class Verdict:
         least: lower end of the 95 % interval of `gain`, in dB.
         shift: the largest change that the fitted model makes to a mean color in a band of brightness, in levels.
         shifted: whether a mean color changes by more than 0.3 levels and by more than the initial model changes it,
-            also when two standard errors are taken off.
+            even after subtracting two standard errors.
     """
 
     noisy: float
@@ -115,12 +115,12 @@ class Verdict:
         return self.least > 0 and not self.shifted
 
     def figures(self, on: str, name: str) -> str:
-        """A line with the PSNR of each, of a model called `name`, judged on what `on` says."""
+        """A line with the PSNR figures of a model called `name`, judged on the data `on`."""
         return f"{on}: noisy {self.noisy:.2f} dB, {name} {self.before:.2f} dB, fitted {self.after:.2f} dB"
 
 
 def windows_of(parts: Sequence[Part], seed: int) -> list[Windows]:
-    """Windows of each scene to judge by, side by side, the same at every call."""
+    """Windows of each scene to judge by; the same at every call."""
     rng = seeds.rng(seed, seeds.BURST, len(parts))
     return [_windows(part, max(16, WINDOWS // len(parts)), rng) for part in parts]
 

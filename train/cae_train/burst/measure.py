@@ -31,13 +31,13 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Measurement:
-    """What was measured.
+    """The measured noise of a camera.
 
     Attributes:
-        model: the noise, to draw more of it.
-        seen: brightnesses, 3 x B in 0..255, at which there were pixels enough (NaN elsewhere), and
-        variance: theirs, 3 x B, in squared levels of 255.
-        correlation: 15 x 15, of the brightness' noise with that of the pixel so far away; 1 in the middle.
+        model: a model to generate such noise.
+        seen: brightnesses with enough pixels, 3 x B in 0..255 (NaN elsewhere), and
+        variance: the variance there, 3 x B, in squared levels of 255.
+        correlation: 15 x 15, autocorrelation of the luminance noise by offset; 1 in the middle.
         colors: 3 x 3, correlation of the noise of R, G and B.
         fixed_share: share of the whole noise's variance that is a fixed pattern.
     """
@@ -60,7 +60,7 @@ def measure(targets: Sequence[Target], camera: str) -> Measurement:
     """Measure the noise of scenes.
 
     Raises:
-        DataError: there is none, or too little of the pictures can be used.
+        DataError: there is no noise, or too few pixels can be used.
     """
     seen, variance, sigma = strengths(targets)
     if float(np.nanmedian(variance)) < ALIKE:
@@ -84,11 +84,11 @@ def strengths(targets: Sequence[Target]) -> tuple[Floats, Floats, Floats]:
     """How strong the noise is at each brightness.
 
     Returns:
-        Brightnesses at which there were pixels enough, 3 x 64 in 0..255 (NaN elsewhere); the noise's variance there, in
+        Brightnesses with enough pixels, 3 x 64 in 0..255 (NaN elsewhere); the noise's variance there, in
         squared levels of 255; and its standard deviation where R, G and B are 0, 1/16 ... 1, 3 x 17 in 0..1.
 
     Raises:
-        DataError: too little of the pictures can be used.
+        DataError: too few pixels can be used.
     """
     count, squares, values = np.zeros((3, COLORS, BINS))
     for target in targets:
@@ -112,7 +112,7 @@ def strengths(targets: Sequence[Target]) -> tuple[Floats, Floats, Floats]:
 
 
 def _noise(target: Target, number: int) -> tuple[Floats, Floats]:
-    """A frame's noise of unbiased variance, without the fixed pattern, and the picture; H x W x 3 in levels of 255."""
+    """A frame's noise without the fixed pattern, of unbiased variance, and the picture; H x W x 3 in levels of 255."""
     clean = target.without(number)
     noise = target.steady.frame(number) - clean - (target.fixed if target.steady.scene.truth is None else 0)
     return noise / np.float32((1 + target.left) ** 0.5), clean
@@ -131,7 +131,7 @@ def _curve(seen: NDArray[np.float64], variance: NDArray[np.float64], count: NDAr
 
 
 def _correlations(targets: Sequence[Target], sigma: Floats) -> tuple[Floats, Floats, Floats]:
-    """How the colors of standardized noise are mixed, the grain of the components, and the brightness' correlation."""
+    """The color mixing of standardized noise, the grain of its components, and the luminance correlation."""
     rng = np.random.default_rng(0)
     knots = np.arange(KNOTS) * 255 / (KNOTS - 1)
     windows: list[Floats] = []
@@ -180,7 +180,7 @@ def _taper(side: int) -> NDArray[np.float64]:
 
 
 def _filter(power: NDArray[np.float64]) -> Floats:
-    """What gives white noise this power spectrum: of zero phase, cut to its middle, its squares summing to 1."""
+    """The zero-phase filter that gives white noise this power spectrum, cropped, with squares summing to 1."""
     kernel = np.fft.fftshift(np.fft.ifft2(np.sqrt(power)).real)
     half, reach = len(power) // 2, GRAIN // 2
     middle = kernel[half - reach : half + reach + 1, half - reach : half + reach + 1]
@@ -204,7 +204,7 @@ def _share(defects: Iterable[Mask]) -> float:
 
 
 def _hot_values(targets: Sequence[Target]) -> Floats:
-    """By how much hot pixels are too bright, in 0..1: quantiles of all, the least first."""
+    """How much too bright hot pixels are, in 0..1: increasing quantiles."""
     over = [
         ((target.total / target.count - target.smooth)[target.hot]).max(axis=1)
         for target in targets

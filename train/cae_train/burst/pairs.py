@@ -41,8 +41,8 @@ class BurstPairs(Dataset[tuple[Tensor, Tensor]]):
 
     Half are windows of frames with the mean of the other frames as target, flipped and, with `turn`, transposed. The
     others are photographs, so that a few scenes are not learned by heart. Half of these have noise drawn from the
-    measured model, half the very noise of other windows, brought to the strength that it has at their brightness; where
-    it goes through JPEG after it was drawn, all do.
+    measured model, half the actual noise of other windows, rescaled to their brightness; if the noise goes through JPEG
+    after it is drawn, all use the model.
     """
 
     def __init__(self, parts: Sequence["Part"], images: Sequence[Image], config: TrainConfig, turn: bool) -> None:
@@ -100,7 +100,7 @@ class Part:
 def drawn(
     parts: Sequence[Part], count: int, rng: np.random.Generator, turn: bool, fair: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """So many windows of scenes, flipped and with `turn` transposed too at random.
+    """Random windows of scenes, randomly flipped and, with `turn`, transposed.
 
     Returns:
         Noisy and clean, float32 N x 3 x 32 x 32 in 0..1; with `fair` they differ by one frame's noise, without that of
@@ -145,20 +145,20 @@ def folds(targets: Sequence[Target]) -> list[Fold]:
 
 
 def _shot(target: Target) -> str:
-    """The name of a scene; of a crop with its mean without the crop's number, as PolyU names them."""
+    """The name of a scene; for crops with a given mean, without the crop's number, as PolyU names them."""
     scene = target.steady.scene
     return scene.name if scene.truth is None else re.sub(r"_+\d{0,2}$", "", scene.name)
 
 
 def watched(parts: Sequence[Part], seed: int) -> tuple[Tensor, Tensor]:
-    """Windows of scenes that are trained on, by which the best epoch is chosen, the same at every call."""
+    """Windows of the training scenes for choosing the best epoch; the same at every call."""
     return drawn(parts, WATCHED_PATCHES, seeds.rng(seed, seeds.BURST), turn=False)
 
 
 def halves(targets: Sequence[Target], photographs: Sequence[Image]) -> list[Image]:
     """What may be learned from scenes at half their size, where little noise is left; at most a quarter of all.
 
-    Of each the middle, as large as its share of that; not of scenes of few frames, or in which something moves.
+    Each scene gives its middle, in proportion to its size; scenes with few frames or with motion give nothing.
     """
     still = [target for target in targets if target.left <= LITTLE_NOISE and target.usable.mean() > MOSTLY_STILL]
     most = sum(image.shape[0] * image.shape[1] for image in photographs) / 3 / max(1, len(still))

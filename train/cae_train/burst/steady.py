@@ -1,9 +1,9 @@
 """Checks that the frames of a burst show one static scene in constant light; other parts are left out or refused.
 
-The picture is divided into blocks. Within four parts of the burst a pixel varies by noise alone; where the parts differ
-by more than that noise explains (an analysis of variance, its F around 1 where nothing moves), something moved, the
-focus or the light drifted. A block that is far from its own median in one frame alone was passed by something; one that
-goes up and down in all frames, far more than others do, shows water or a screen.
+The picture is divided into blocks. Within each of four parts of the burst, a pixel varies only by noise. If the parts
+differ by more than this noise explains (analysis of variance; F is about 1 if nothing moves), something moved, or focus
+or light drifted. If a block is far from its own median in a single frame, something passed by. If it varies in all
+frames, far more than others, it shows water or a screen.
 """
 
 from collections.abc import Sequence
@@ -66,7 +66,7 @@ class Steady:
 
 
 class UnsteadyError(DataError):
-    """A scene that cannot be used; `picture` shows where, uint8 H x W x 3 BGR, or None."""
+    """An unusable scene; `picture` shows where it moves, uint8 H x W x 3 BGR, or None."""
 
     def __init__(self, message: str, picture: NDArray[np.uint8] | None = None) -> None:
         super().__init__(message)
@@ -181,11 +181,11 @@ def _parts(scene: Scene, gains: Floats) -> list[Floats]:
 
 
 def _drift(parts: Sequence[Floats], moving: Mask) -> tuple[float, float]:
-    """How far the picture moves from part to part, in pixels, and by what share detail changes in most places with any.
+    """How far the picture moves between parts, in pixels, and by which share its detail changes in most places.
 
     Moving objects do not count, unless nearly everything moves.
 
-    The former by phase correlation, where that finds a peak that stands out; Kuglin and Hines (1975).
+    Motion is found by phase correlation if it has a clear peak; Kuglin and Hines (1975).
     """
     height, width = parts[0].shape
     window = cv2.createHanningWindow((width, height), cv2.CV_32F)
@@ -229,7 +229,7 @@ def _changed(scene: Scene, gains: Floats) -> tuple[float, Mask]:
 
 
 def _passed(scene: Scene, gains: Floats) -> Mask:
-    """Blocks whose mean is far from its median in some frame, or goes up and down in all."""
+    """Blocks whose mean is far from its median in some frame, or varies strongly in all frames."""
     evened = (np.multiply(*pair, dtype=np.float32) for pair in zip(scene.frames, gains, strict=True))
     blocks = np.stack([_blocks(frame.mean(2)) for frame in evened])
     off = np.abs(blocks - np.median(blocks, axis=0))

@@ -23,9 +23,9 @@ class Target:
     """What a scene looks like without noise, as far as its frames tell.
 
     Attributes:
-        steady: the scene's frames, with the light of each.
-        total: sum of the frames, float32 H x W x 3, of 0..255 each; the scene's `truth` where it has one.
-        count: how many frames are in the sum; 1 where it is a `truth`.
+        steady: the scene's frames, with their brightness factors.
+        total: sum of the frames, float32 H x W x 3, of 0..255 each; or the scene's `truth` if it has one.
+        count: number of frames in the sum; 1 for a `truth`.
         fixed: the fixed pattern of rows and columns to take off, float32 H x W x 1, in levels.
         hot: pixels that are always too bright, bool H x W.
         dead: pixels that are always too dark, bool H x W.
@@ -45,7 +45,7 @@ class Target:
 
     @property
     def left(self) -> float:
-        """Noise that is left in a target, as a share of the variance of one frame's; 0 with a truth."""
+        """Remaining noise of a target, as a share of the variance of one frame's noise; 0 for a truth."""
         return 0.0 if self.steady.scene.truth is not None else 1 / max(1, self.count - 1)
 
     @property
@@ -92,11 +92,11 @@ class Target:
 def targets_of(scenes: Sequence[Steady]) -> list[Target]:
     """What the lit scenes look like without noise.
 
-    The fixed pattern is found in what three scenes or more have in common, dark ones too, of frames of one size; it is
-    not looked for in fewer, where a table's edge would be taken for it.
+    The fixed pattern is what three or more scenes of one frame size have in common, dark ones included. With fewer
+    scenes it is not determined, since a table's edge could be mistaken for it.
 
     Raises:
-        DataError: all are black.
+        DataError: all scenes are black.
     """
     lit = [steady for steady in scenes if not steady.black]
     if not lit:
