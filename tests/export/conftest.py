@@ -33,7 +33,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def few_patches() -> Iterator[None]:
     """Train, calibrate and prove on a few patches: what is tested does not depend on their number."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("cae_train.data.pairs.HELD_OUT_PATCHES", 64)
+        patch.setattr("cae_train.data.pairs.HELD_OUT_PATCHES", 256)  # as the tests of training have it
         for name, count in {"CALIBRATION": 128, "PROOF": 256, "USUAL": 256}.items():
             patch.setattr(f"cae_export.evaluation_data.{name}", count)
         for module in ("parity", "parts"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import shutil
 from typing import Any
 
@@ -67,6 +68,18 @@ def patches(count: int = 64) -> Tensor:
     return noisy.mul(255).round().clamp(0, 255).div(255)
 
 
+@functools.cache
+def exported(name: str) -> onnx.ModelProto:
+    """The float file of a variant; tests only read it."""
+    return to_onnx(network_of(VARIANTS[name]), 32)
+
+
+@functools.cache
+def quantized(name: str) -> onnx.ModelProto:
+    """The int8 file of a variant, channels first; tests only read it."""
+    return to_int8(copy.deepcopy(exported(name)), patches())
+
+
 def in_channels_last(network: Skip, pairs: Tensor) -> onnx.ModelProto:
     """The int8 file as the exporter makes it."""
     rearranged = ChannelsLast(network, rounded=True).eval()
@@ -80,7 +93,7 @@ def test_the_file_equals_the_network(name: str) -> None:
         wanted = network(pairs)
         assert float((wanted - pairs).abs().max()) > 0.01, "the network does something"
         assert torch.allclose(folded(network)(pairs), wanted, atol=1e-5)
-    assert np.abs(outputs(to_onnx(network, 32), pairs.numpy()) - wanted.numpy()).max() < 1e-4
+    assert np.abs(outputs(exported(name), pairs.numpy()) - wanted.numpy()).max() < 1e-4
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -101,7 +114,7 @@ def test_channels_last_is_the_same_network(name: str) -> None:
 def test_channels_last_loses_in_int8_what_channels_first_lose(name: str) -> None:
     network, pairs = network_of(VARIANTS[name]), patches()
     assert isinstance(network, Skip)
-    first = to_int8(to_onnx(network, 32), pairs)
+    first = quantized(name)
     last = in_channels_last(network, pairs)
     with torch.inference_mode():
         wanted = network(pairs).numpy()
@@ -117,7 +130,7 @@ def test_the_stem_is_rounded_alike_in_both_layouts() -> None:
     values = [
         {name: numpy_helper.to_array(each) for name, each in ((t.name, t) for t in graph.graph.initializer)}
         for graph in (
-            to_int8(to_onnx(network, 32), patches()),
+            quantized("default"),
             in_channels_last(network, patches()),
         )
     ]
@@ -131,7 +144,7 @@ def test_the_stem_is_rounded_alike_in_both_layouts() -> None:
 @pytest.mark.parametrize("name", [name for name in VARIANTS if name != "convolution as head"])
 def test_training_rounds_where_the_exporter_rounds(name: str) -> None:
     network, pairs = network_of(VARIANTS[name]), patches()
-    graph = to_int8(to_onnx(network, 32), pairs)
+    graph = quantized(name)
     rounding = folded(network) if VARIANTS[name].get("branches") else copy.deepcopy(network)
     places = qat.prepare(rounding)
     made_by = {node.output[0] for node in graph.graph.node if node.op_type == "QuantizeLinear"}

@@ -133,19 +133,19 @@ def test_a_resumed_run_ends_as_an_uninterrupted_one(
 
 
 @pytest.mark.parametrize(
-    "settled",
+    ("settled", "stopped"),
     [
-        {"optimizer": "adamw"},
-        {"quantize_aware": True},
-        {"arch": "vae", "model": {"latent": 8}},
-        {"arch": "stacked", "model": {"greedy": 0.85}, "epochs": 7},  # stopped in the midst of its first stage
+        ({"optimizer": "adamw"}, 50),
+        ({"quantize_aware": True}, 50),
+        ({"arch": "vae", "model": {"latent": 8}, "epoch_crops": 64}, 6),
+        ({"arch": "stacked", "model": {"greedy": 0.85}, "epochs": 7, "epoch_crops": 64}, 6),  # in its first stage
     ],
 )
 def test_other_kinds_of_runs_learn_and_resume_as_well(
-    settled: dict[str, object], settings: Settings, run: Run, tmp_path: Path, stop_at: StopAt
+    settled: dict[str, object], stopped: int, settings: Settings, run: Run, tmp_path: Path, stop_at: StopAt
 ) -> None:
     run(settings(**settled), tmp_path / "whole")
-    run(settings(**settled), tmp_path / "parts", callbacks=[stop_at(50)])
+    run(settings(**settled), tmp_path / "parts", callbacks=[stop_at(stopped)])
     run(settings(**settled), tmp_path / "parts", resume=True)
     assert without_time(tmp_path / "whole") == without_time(tmp_path / "parts")
     assert same_weights(tmp_path / "whole" / "model.pt", tmp_path / "parts" / "model.pt")
