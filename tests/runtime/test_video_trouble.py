@@ -39,7 +39,7 @@ def without_pyav(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("without_pyav")
 def test_without_pyav_a_video_names_the_command_that_installs_it(cae_run: Command, clip: Path, tmp_path: Path) -> None:
     for source in (clip, clip.parent):
-        done = cae_run(source, "-o", tmp_path / "out")
+        done = cae_run(source, "-o", tmp_path / "out", installed=True)
         assert done.returncode == 2
         (line,) = lines(done)
         assert line == (
@@ -55,7 +55,7 @@ def test_without_pyav_the_images_of_a_folder_are_cleaned(cae_run: Command, clip:
     folder.mkdir()
     shutil.copy(clip, folder / "b.mp4")
     Image.new("RGB", (40, 30)).save(folder / "a.png")
-    done = cae_run(folder, "-o", tmp_path / "out")
+    done = cae_run(folder, "-o", tmp_path / "out", installed=True)
     assert done.returncode == 1
     assert f"failed: {str(folder / 'b.mp4')!r} is a video, and videos need an extra: pip install" in lines(done)[0]
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.png"]
