@@ -254,7 +254,7 @@ def test_a_mask_is_upright_where_the_photo_is_turned(cae_run: Command, noise: No
         (["--mask-color", "#fff", "--mask", "small.png"], "inpaint", 2, "--mask and --mask-color: choose one"),
         (["--mask-color", "#fff", "--strength", "0.5"], "inpaint", 2, "fills holes, which takes no --strength"),
         (["--mask-color", "#123456"], "inpaint", 1, "has no pixel of the color #123456"),
-        (["--mask-color", "#fff"], "blur", 2, "filling holes needs one that was trained with --degrade mask"),
+        (["--mask-color", "#fff"], "blur", 2, "filling holes needs one that was trained on masks"),
         (["--mask", "small.png"], "inpaint", 1, "has 70x50 pixels, its mask 'small.png' has 9x9"),
         (["--mask", "white.png"], "inpaint", 1, "its mask covers all of it"),
         (["--mask", "text.png"], "inpaint", 1, "its mask 'text.png' is"),
