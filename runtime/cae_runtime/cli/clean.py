@@ -25,11 +25,11 @@ _EXIT_FAILED = 1
 
 
 def clean(options: Options) -> None:
-    """Do what the model is made for with the files that were named.
+    """Run the model's task on the given files.
 
     Raises:
         CaeRuntimeError: it cannot be done.
-        KeyboardInterrupt: Ctrl-C was pressed; what was done is reported.
+        KeyboardInterrupt: Ctrl-C was pressed; the finished part is reported.
         typer.Exit: some file failed.
     """
     sources, output = _named(options)
@@ -50,7 +50,7 @@ def clean(options: Options) -> None:
 
 
 def _named(options: Options) -> tuple[list[str], str]:
-    """Return the sources, patterns among them expanded, and the output.
+    """Return the sources, with patterns expanded, and the output.
 
     Raises:
         UsageError: one of them is missing.
@@ -83,7 +83,7 @@ def _restore(session: Session, sources: Sequence[Path], output: str, options: Op
 
 
 def _other_task(session: Session, sources: Sequence[Path], output: str, options: Options) -> bool:
-    """Do what a model of another task is made for; return whether some file failed."""
+    """Run a model of another task; return whether some file failed."""
     from cae_runtime.inference.cpu_speed import fp16_note
     from cae_runtime.jobs import requests
 

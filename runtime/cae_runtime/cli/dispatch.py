@@ -1,4 +1,4 @@
-"""Which command was meant, and how it ends."""
+"""Chooses and runs the requested command, and ends it with its exit code."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _EXIT_INTERRUPTED = 130
 
 
 def perform(options: Options) -> None:
-    """Do what was asked for.
+    """Run the requested command.
 
     Raises:
-        typer.Exit: with the exit code, unless all went well.
+        typer.Exit: with the exit code, unless it is 0.
     """
     log_to_stderr(options.verbose)
     with _errors_told():

@@ -182,6 +182,6 @@ def run(
 
 
 def _given(ctx: typer.Context) -> frozenset[str]:
-    """Names of the options and arguments that were typed."""
+    """Names of the options and arguments that were given."""
     sources = {name: getattr(ctx.get_parameter_source(name), "name", "") for name in ctx.params}
     return frozenset(name for name, source in sources.items() if source == "COMMANDLINE")

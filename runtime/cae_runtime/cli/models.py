@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def open_session(options: Options, name: str) -> Session:
-    """Open a model on the provider that was asked for.
+    """Open a model on the requested provider.
 
     Raises:
         ModelError, ProviderError, UsageError: as `Session` raises them.
@@ -22,7 +22,7 @@ def open_session(options: Options, name: str) -> Session:
     from cae_runtime.inference.session import Session
 
     if not gc.isenabled():
-        gc.freeze()  # what was imported stays
+        gc.freeze()  # imported modules stay
         gc.enable()
     session = Session(name, provider=options.provider, threads=options.threads)
     if options.verbose and not session.provider_was_chosen:  # otherwise it is printed anyway

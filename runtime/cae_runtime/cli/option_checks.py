@@ -36,7 +36,7 @@ def command_meant(options: Options) -> str:
     """Return the command that was selected, and refuse options that it would ignore.
 
     Args:
-        options: what was typed.
+        options: the given options.
 
     Returns:
         `doctor`, `benchmark`, `list-cameras`, `webcam` or `clean`.
@@ -106,11 +106,11 @@ def check_restoring(given: frozenset[str], path: Path, output: Path) -> None:
 
 
 def check_task(given: frozenset[str], task: str, path: Path) -> None:
-    """Refuse options that a model of another task than `restore` has no use for.
+    """Refuse options that do not apply to models of another task than `restore`.
 
     Args:
-        given: names of the options and arguments that were typed.
-        task: what the model is made for.
+        given: names of the options and arguments that were given.
+        task: the task of the model.
         path: the model's file.
 
     Raises:

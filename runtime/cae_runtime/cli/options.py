@@ -1,4 +1,4 @@
-"""What was typed, as one object."""
+"""The options of the command line, as one object."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Options:
     """The options and arguments of `cae-run`; `cae-run --help` says what each does.
 
     Attributes:
-        given: names of those that were typed; the others have their defaults.
+        given: names of those that were given; the others have their defaults.
     """
 
     given: frozenset[str]
@@ -94,10 +94,10 @@ class Options:
             raise UsageError(f"--suffix is {self.suffix!r}: it must be part of a file's name, such as _clean")
 
     def for_restoring(self) -> RestoreOptions:
-        """Return what concerns the restoring of files.
+        """Return the options for restoring files.
 
         Raises:
-            UsageError: the suffix that was typed belongs to no known format.
+            UsageError: the given suffix belongs to no known format.
         """
         return RestoreOptions(
             strength=self.strength, stretch=self.stretch, batch=self.batch, overlap=self.overlap, suffix=self.suffix,

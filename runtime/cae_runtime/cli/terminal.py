@@ -1,4 +1,4 @@
-"""What the command prints: messages on stderr, results on stdout."""
+"""The command's output: messages on stderr, results on stdout."""
 
 from __future__ import annotations
 

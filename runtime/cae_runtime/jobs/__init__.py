@@ -1,1 +1,1 @@
-"""What is done with files and folders: plans, images, videos, reports."""
+"""Work on files and folders: plans, images, videos, reports."""

@@ -94,13 +94,13 @@ def run(session: Session, request: Request) -> Outcome:
 
 @dataclass(frozen=True)
 class _Found:
-    """What became of all pictures.
+    """The results of all pictures.
 
     Attributes:
         done: the verdicts, worst first.
-        failed: those that could not be read or scored.
+        failed: the pictures that could not be read or scored.
         cells: the worst pictures for the sheet, worst first.
-        other_sizes: how many are of another size than those that the threshold was found on.
+        other_sizes: how many differ in size from the pictures that the threshold was found on.
     """
 
     done: list[Verdict]

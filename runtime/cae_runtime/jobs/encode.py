@@ -115,7 +115,7 @@ class _Table:
 
 
 def _write(output: Path, table: _Table) -> tuple[int, int]:
-    """Write a table that appears whole, or not at all; return how many rows and features it has."""
+    """Write a table, completely or not at all; return how many rows and features it has."""
     hidden = temporary_beside(output)
     write = _write_csv if output.suffix.lower() == ".csv" else _write_npz
     try:

@@ -1,4 +1,4 @@
-"""What a command says of the files that it could not work on, and counts of files by kind."""
+"""Messages about files that failed, and counts of files by kind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures that a decoder makes, each in a file, and a contact sheet of them."""
+"""Writes the pictures of a decoder as files, with a contact sheet."""
 
 from __future__ import annotations
 

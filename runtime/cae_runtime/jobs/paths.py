@@ -1,4 +1,4 @@
-"""What lies at a path, and whether results can be written there."""
+"""Checks paths: their kind, and whether results can be written there."""
 
 from __future__ import annotations
 

@@ -223,7 +223,7 @@ def _mode_of_entry(entry: Path, unreadable: list[Unreadable]) -> int:
         unreadable.append(Unreadable(entry, "is a link to nothing"))
     named_like_one = is_picture(entry) or is_other_picture(entry)
     if mode is not None and named_like_one and not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-        kind = _KINDS.get(stat.S_IFMT(mode), "something else")  # opening a pipe could wait for ever
+        kind = _KINDS.get(stat.S_IFMT(mode), "something else")  # opening a pipe could block forever
         unreadable.append(Unreadable(entry, f"is not a file but {kind}: it was not opened"))
     return mode or 0
 

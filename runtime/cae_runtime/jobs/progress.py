@@ -1,4 +1,4 @@
-"""How far a command is: bars on a terminal, lines in a log."""
+"""Progress: bars on a terminal, lines in a log."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ TASKS: Final = ("encode", "anomaly", "generate")
 
 @dataclass(frozen=True)
 class Request:
-    """What was typed, as far as a task may heed it.
+    """The options of a task.
 
     Attributes:
         sources: images and folders; `generate` takes none.
@@ -46,7 +46,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a request.
+    """The result of a request.
 
     Attributes:
         document: what `--json` prints, ready for `json.dumps`.
@@ -58,14 +58,14 @@ class Outcome:
 
 
 def run(session: Session, request: Request) -> Outcome:
-    """Do what a model is made for.
+    """Run a model's task.
 
     Args:
         session: the model, of a task in `TASKS`.
         request: what to do.
 
     Raises:
-        UsageError: the task is none of `TASKS`.
+        UsageError: the task is not in `TASKS`.
         CaeRuntimeError: as the task's own module says.
     """
     task = session.spec.task

@@ -1,7 +1,7 @@
-"""What the decoders in OpenCV write to stderr about damage that they repair without an error.
+"""Reads OpenCV's messages on stderr about damage that its decoders repair without an error.
 
-libjpeg fills missing data and libtiff leaves it black; both report this only on the process's stderr. Where nothing was
-said, nothing is missing, and a second decoding is spared.
+libjpeg fills missing data and libtiff leaves it black; both report this only on the process's stderr. If there is no
+message, nothing is missing and a second decoding can be skipped.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ _LOG_LEVEL_ERROR: Final = 2  # OpenCV's, from which on it passes on what libtiff
 
 
 def decoded_silently(work: Callable[[], Result]) -> tuple[Result, bool]:
-    """Decode, and tell whether it is certain that the decoder had nothing to say.
+    """Decode; also return whether the decoder certainly wrote no message.
 
-    What is written to stderr meanwhile is passed on afterwards.
+    Its messages are passed on to stderr afterwards.
 
     Args:
-        work: what decodes.
+        work: the function that decodes.
 
     Returns:
-        Its result, and False where something was written to stderr, or where that cannot be known.
+        Its result, and False if it wrote something to stderr or this is unknown.
     """
     with _ONE_AT_A_TIME:
         heard = _hears()
@@ -65,13 +65,13 @@ def _stderr_into_file(*, pass_on: bool) -> Iterator[BinaryIO]:
 
 
 def _hears() -> bool:
-    """Return whether damage is heard of, in this build of OpenCV and with its present settings."""
+    """Return whether this build of OpenCV, with its current settings, reports damage on stderr."""
     return cv2.utils.logging.getLogLevel() >= _LOG_LEVEL_ERROR and _hears_of_damage()
 
 
 @functools.cache
 def _hears_of_damage() -> bool:
-    """Decode a JPEG and a TIFF that miss data, and tell whether both decoders have said so."""
+    """Decode an incomplete JPEG and TIFF; return whether both decoders reported it."""
     squares = np.square(np.arange(48 * 48, dtype=np.uint32)).reshape(48, 48)
     image = (squares * 40503 >> 16).astype(np.uint8)  # as good as noise
     progressive = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])[1].tobytes()

@@ -1,8 +1,8 @@
 """Checks that the compressed data of a TIFF is complete.
 
-Of 8 bits and less OpenCV lets libtiff make RGBA, which leaves black what is missing and says so on stderr alone (see
-`messages`). LZW strips and tiles read as rows of 16-bit gray go another way, which raises an error: where something was
-said, they are decoded once more like that. Deflate and PackBits: see `tiff_lengths`.
+For up to 8 bits, OpenCV lets libtiff convert to RGBA, which leaves missing data black and reports it only on stderr
+(see `messages`). If there was a message, LZW strips and tiles are decoded again as rows of 16-bit gray, which raises an
+error if data is missing. For Deflate and PackBits see `tiff_lengths`.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _LONG: Final = 4
 
 
 def check(data: bytes, header: TiffHeader) -> None:
-    """Refuse a TIFF whose strips or tiles are not all in the file, whatever is in them.
+    """Refuse a TIFF with missing strips or tiles, without decoding them.
 
     Raises:
         ImageError: something is missing.
@@ -73,9 +73,9 @@ def check(data: bytes, header: TiffHeader) -> None:
 
 
 def parts_of(data: bytes, header: TiffHeader) -> Iterator[tuple[memoryview, int]]:
-    """Yield the coded data of each strip or tile of a TIFF that has a length for each, and how many bytes are decoded.
+    """Yield the compressed data of each strip or tile of a TIFF with lengths, and its decoded size in bytes.
 
-    The last strip of a plane counts with the rows that are seen.
+    For the last strip of a plane, only visible rows count.
     """
     sizes = _sizes(header).tolist()
     starts, counts = (array[: len(sizes)].tolist() for array in (header.starts, header.counts))
@@ -85,7 +85,7 @@ def parts_of(data: bytes, header: TiffHeader) -> Iterator[tuple[memoryview, int]
 
 
 def most_bytes(header: TiffHeader) -> int:
-    """Return how many bytes a strip or tile with all of its rows has when it is decoded."""
+    """Return the decoded size in bytes of a strip or tile with all of its rows."""
     return _size(header, header.part_pixels // header.part_width)
 
 
@@ -141,7 +141,7 @@ def _size(header: TiffHeader, rows: int) -> int:
 
 
 def _grouped(parts: Iterator[tuple[memoryview, int]]) -> Iterator[tuple[list[memoryview], int]]:
-    """Yield parts of one decoded size together, not too many bytes at once, coded or decoded."""
+    """Yield groups of parts of equal decoded size, with a limited number of bytes."""
     group: list[memoryview] = []
     size = coded = 0
     for part, wanted in parts:

@@ -1,7 +1,7 @@
 """Deflate strips and tiles of a TIFF, inflated once, with their checksums and lengths checked.
 
-libtiff checks no checksum, and stops where a strip is full. So zlib inflates them, and OpenCV gets a TIFF in which the
-same bytes are stored without compression, as Deflate can: that takes it hardly any time.
+libtiff does not verify checksums, and stops when a strip is full. So zlib inflates the data, and OpenCV gets a TIFF
+with the same bytes in uncompressed Deflate blocks, which takes hardly any time.
 
 Source: RFC 1950 and 1951, zlib and Deflate: stored blocks.
 """
@@ -57,7 +57,7 @@ def inflated(data: bytes, header: TiffHeader) -> bytearray:
         for piece in _stored(bytes(part).translate(REVERSED) if reversed_bits else part, least, most):
             file += bytes(piece).translate(REVERSED) if reversed_bits else piece
         counts.append(len(file) - offsets[-1])
-    order = ">" if data.startswith(b"MM") else "<"  # that of the pixels too
+    order = ">" if data.startswith(b"MM") else "<"  # the checksum of the pixels too
     file[:start] = exif_block(Directory({**tags, offsets_tag: longs(*offsets), counts_tag: longs(*counts)}), order)
     return file
 

@@ -33,7 +33,7 @@ def decode(data: bytes, header: TiffHeader) -> NDArray[Any]:
         header: its header.
 
     Returns:
-        The pixels as stored, in the layout of `cae_runtime.io.image_files.Picture`: uint8 up to 8 bits a sample, else
+        The pixels as stored, in the layout of `cae_runtime.io.image_files.Picture`: uint8 up to 8 bits per sample, else
         uint16, over the whole range of that type.
 
     Raises:

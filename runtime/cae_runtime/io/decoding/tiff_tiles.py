@@ -33,7 +33,7 @@ def as_strips(data: bytes, header: TiffHeader) -> bytes:
     """Convert a TIFF of uncompressed tiles to one with strips.
 
     Args:
-        data: the whole file, which `cae_runtime.io.decoding.tiff.check` took; of at most 8 bits a sample.
+        data: the whole file, which `cae_runtime.io.decoding.tiff.check` took; of at most 8 bits per sample.
         header: its header.
 
     Raises:
