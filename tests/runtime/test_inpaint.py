@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.runtime.conftest import FIXTURES, Command
 
 from cae_runtime import ImageError, ModelError, Restorer
-from cae_runtime.io.image_files import colors_of
+from cae_runtime.io.arrays import colors_of
 from cae_runtime.tasks.inpaint import Inpainter
 
 Noise = Callable[..., np.ndarray]

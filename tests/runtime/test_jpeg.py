@@ -188,7 +188,7 @@ def test_the_scans_of_all_jpegs_in_a_tiff_count(monkeypatch: pytest.MonkeyPatch)
 def test_what_opencv_does_not_decode_is_named() -> None:
     gray = np.random.default_rng(1).integers(0, 4096, (32, 32), np.uint16)
     for data, reason in [
-        (imagecodecs.jpeg8_encode(gray, bitspersample=12), "a JPEG of 12 bits a channel"),
+        (imagecodecs.jpeg8_encode(gray, bitspersample=12), "a JPEG of 12 bits per channel"),
         (imagecodecs.ljpeg_encode(gray, bitspersample=12), "a lossless JPEG"),
         (imagecodecs.jpegls_encode(gray), "JPEG-LS"),
     ]:

@@ -17,7 +17,7 @@ from cae_runtime.errors import ModelError
 from cae_runtime.inference.session import Session, open_for
 from cae_runtime.inference.tiling import Floats, Indices, cut, origins
 from cae_runtime.inference.worker_threads import WorkerThreads
-from cae_runtime.io.image_files import colors_of
+from cae_runtime.io.arrays import colors_of
 from cae_runtime.io.pipeline import prefetch_map
 
 BATCH_PIXELS: Final = 32 * 32 * 32  # pixels per call; CPUs are equally fast from 13 to 64 patches of 32x32

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any, Final
+
 import numpy as np
 from numpy.typing import NDArray
 
 Image = NDArray[np.uint8] | NDArray[np.uint16]  # (H, W) or (H, W, C), over the whole range of the type
 FrameArray = NDArray[np.uint8]  # one frame of a video or a camera: (H, W, 3), BGR
+HAS_ALPHA: Final = (2, 4)  # numbers of channels, the last of which is alpha
+
+
+def colors_of(pixels: NDArray[Any]) -> NDArray[Any]:
+    """Return a view without alpha, shape (H, W, 1) gray or (H, W, 3), of pixels in the layout of `Picture`."""
+    planes = pixels.reshape(*pixels.shape[:2], -1)
+    return planes[..., :-1] if planes.shape[2] in HAS_ALPHA else planes

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cae_runtime.io.image_files import colors_of
+from cae_runtime.io.arrays import colors_of
 
 CELL: Final = 192  # side of a thumbnail, in pixels
 _MARGIN, _CAPTION, _FRAME = 8, 20, 3

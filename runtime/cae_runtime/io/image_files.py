@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cae_runtime.errors import ImageError, ImageFormatError
+from cae_runtime.io.arrays import HAS_ALPHA
 from cae_runtime.io.decoding.decode import decoded
 from cae_runtime.io.formats import JPEG, PBM, PGM, PNG, PPM, SUFFIX_OF_FORMAT, TIFF, WEBP
 from cae_runtime.io.headers import jpeg as jpeg_header
@@ -31,7 +32,7 @@ from cae_runtime.io.metadata.exif import upright_block, with_new_pictures
 from cae_runtime.io.orientation import exif_orientation, upright
 from cae_runtime.io.stderr import quiet
 from cae_shared.folders import make_folder
-from cae_shared.temporary import discard, temporary_beside
+from cae_shared.temporary import whole_file
 
 PIXELS_MAX: Final = 2**28
 SIDE_MAX: Final = 2**20  # OpenCV's own limit
@@ -47,7 +48,6 @@ _WEBP_EXACT: Final[list[int]] = (
     else []
 )
 HIDDEN_COLORS: Final = "colors of fully transparent pixels"
-_HAS_ALPHA: Final = (2, 4)
 # What OpenCV puts into a WebP; into other formats `cae_runtime.io.metadata` does.
 _OF_WEBP: Final = {
     cv2.IMAGE_METADATA_EXIF: "exif",
@@ -132,15 +132,12 @@ def write_file(path: Path, data: bytes) -> None:
     Raises:
         ImageError: it cannot be written.
     """
-    partial = temporary_beside(path)
     try:
         make_folder(path.parent)
-        try:
-            with partial.open("xb") as file:
-                file.write(data)
-            partial.replace(path)
-        finally:
-            discard(partial)
+        with whole_file(path) as partial, partial.open("xb") as file:
+            file.write(data)
+    except InterruptedError:
+        raise
     except OSError as e:
         raise ImageError(f"cannot be written to {str(path)!r}: {e.strerror}") from e
 
@@ -176,7 +173,7 @@ def decode(data: bytes, header: Header | None = None) -> Picture:
             floating point, or of more than 2^28 pixels.
     """
     header = header or header_of(data)
-    return Picture(decoded(data, header), header.format, read_metadata(data, header.format), header.lossless)
+    return Picture(decoded(data, header), header.format, read_metadata(data, header.format, header), header.lossless)
 
 
 def encode(picture: Picture, format: str, quality: int | None = None) -> tuple[bytes, tuple[str, ...]]:
@@ -200,7 +197,7 @@ def encode(picture: Picture, format: str, quality: int | None = None) -> tuple[b
     """
     pixels = picture.pixels
     channels = 1 if pixels.ndim == 2 else pixels.shape[2]
-    if channels in _HAS_ALPHA and format in _WITHOUT_ALPHA:
+    if channels in HAS_ALPHA and format in _WITHOUT_ALPHA:
         raise ImageFormatError(f"has an alpha channel, which {format} cannot hold: write a PNG")
     if pixels.dtype == np.uint16 and format not in _SIXTEEN_BIT:
         raise ImageFormatError(f"has 16 bits per channel, and {format} holds 8: write a PNG")
@@ -213,7 +210,7 @@ def encode(picture: Picture, format: str, quality: int | None = None) -> tuple[b
         data = _file(replace(picture, pixels=upright(pixels, picture.orientation), metadata=bare), format, quality)
     dropped = few(lost(picture.metadata, data, format))
     dropped = (GRAY_LAYOUT, *dropped) if channels == 2 else dropped
-    hidden_too = format == WEBP and channels in _HAS_ALPHA and _loses_hidden_colors(pixels, data)
+    hidden_too = format == WEBP and channels in HAS_ALPHA and _loses_hidden_colors(pixels, data)
     return data, (HIDDEN_COLORS, *dropped) if hidden_too else dropped
 
 
@@ -270,12 +267,6 @@ def _loses_hidden_colors(pixels: NDArray[Any], data: bytes) -> bool:
     if _WEBP_EXACT and not is_lossy(data):
         return False
     return bool(pixels[pixels[..., -1] == 0].any())
-
-
-def colors_of(pixels: NDArray[Any]) -> NDArray[Any]:
-    """Return a view without alpha, shape (H, W, 1) gray or (H, W, 3), of pixels in the layout of `Picture`."""
-    planes = pixels.reshape(*pixels.shape[:2], -1)
-    return planes[..., :-1] if planes.shape[2] in _HAS_ALPHA else planes
 
 
 @contextlib.contextmanager

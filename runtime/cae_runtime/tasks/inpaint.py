@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from cae_runtime.arguments import check_image, checked_mask
 from cae_runtime.errors import ImageError, ModelError, UsageError
 from cae_runtime.inference.session import Session
-from cae_runtime.io.image_files import colors_of
+from cae_runtime.io.arrays import colors_of
 from cae_runtime.tasks.restore import Restorer
 
 _COLORS: Final = 3

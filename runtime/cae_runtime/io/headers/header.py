@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
+
+PARTS_MAX: Final = 2**12  # chunks or segments that a header keeps; pictures have a few, or one every 8 KiB
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,7 @@ class Header:
         part_pixels: pixels of the largest part that is decoded at once, if it can be larger than the picture (TIFF
             tiles).
         refusal: why OpenCV does not decode the file correctly, though another library may; empty if it does.
+        chunks: of PNG and WebP: their chunks in order; None if there are more than 4096.
     """
 
     format: str
@@ -38,6 +42,7 @@ class Header:
     lossless: bool = False
     part_pixels: int = 0
     refusal: str = ""
+    chunks: tuple[Chunk, ...] | None = None
 
     @property
     def pixels(self) -> int:

@@ -10,7 +10,7 @@ from typing import Final
 
 from cae_runtime.errors import ImageError
 from cae_runtime.io.formats import JPEG
-from cae_runtime.io.headers.header import Header
+from cae_runtime.io.headers.header import PARTS_MAX, Header
 
 SIGNATURE: Final = b"\xff\xd8\xff"
 JPEG_EXIF: Final = b"Exif\0\0"
@@ -81,12 +81,14 @@ class JpegHeader(Header):
         scans: in order.
         progressive: the coefficients come in several scans.
         arithmetic: it uses arithmetic coding instead of Huffman coding.
+        segments: in order; None if there are more than 4096.
     """
 
     sampling: Mapping[int, tuple[int, int]]
     scans: tuple[Scan, ...]
     progressive: bool
     arithmetic: bool
+    segments: tuple[Segment, ...] | None
 
 
 def segments(data: bytes) -> Iterator[Segment]:
@@ -118,7 +120,10 @@ def read(data: bytes) -> JpegHeader:
     interval = 0
     scans: list[Scan] = []
     unfinished: tuple[Segment, int] | None = None
-    for segment in segments(data):
+    parts: list[Segment] = []
+    for number, segment in enumerate(segments(data)):
+        if number <= PARTS_MAX:
+            parts.append(segment)
         marker, payload = segment.marker, segment.payload
         if unfinished:
             scans.append(_scan(*unfinished, segment.start))
@@ -151,6 +156,7 @@ def read(data: bytes) -> JpegHeader:
         scans=tuple(scans),
         progressive=frame.marker in _PROGRESSIVE,
         arithmetic=frame.marker in _ARITHMETIC,
+        segments=tuple(parts) if len(parts) <= PARTS_MAX else None,
     )
 
 

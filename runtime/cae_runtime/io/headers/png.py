@@ -8,7 +8,7 @@ from typing import Final
 
 from cae_runtime.errors import ImageError
 from cae_runtime.io.formats import PNG
-from cae_runtime.io.headers.header import Chunk, Header
+from cae_runtime.io.headers.header import PARTS_MAX, Chunk, Header
 
 SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 PNG_XMP: Final = b"XML:com.adobe.xmp\0"
@@ -37,11 +37,16 @@ def chunks(data: bytes) -> Iterator[Chunk]:
 def read(data: bytes) -> Header:
     """Read the header of a PNG; see `cae_runtime.io.headers.inspect.inspect`."""
     width, height, _, color = struct.unpack_from(">IIBB", data, len(SIGNATURE) + 8)
+    parts: list[Chunk] = []
     for number, chunk in enumerate(chunks(data)):
+        if number <= PARTS_MAX:
+            parts.append(chunk)
         if (chunk.name == b"IHDR") != (number == 0):
             raise ImageError("is damaged: it does not say once how large it is")
         if chunk.name == b"acTL" and struct.unpack_from(">I", data, chunk.start)[0] > 1:
             raise ImageError("is an animated PNG: one image a file is expected")
         if chunk.name == b"tRNS" and color == _GRAY:  # OpenCV ignores it
             raise ImageError("is a gray PNG with a transparent shade: convert it to gray with alpha first")
-    return Header(PNG, width, height, gray_alpha=color == _GRAY_ALPHA)
+    return Header(
+        PNG, width, height, gray_alpha=color == _GRAY_ALPHA, chunks=tuple(parts) if len(parts) <= PARTS_MAX else None
+    )

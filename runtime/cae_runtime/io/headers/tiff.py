@@ -42,6 +42,7 @@ class TiffHeader(Header):
         counts: compressed size of each in bytes; empty if the file does not say.
         fill_order: 2 if the bits of each byte are reversed, otherwise 1.
         jpeg_tables: tables that the JPEGs in the tiles or strips share.
+        directory: all entries of its first page.
     """
 
     kind: Kind
@@ -52,6 +53,7 @@ class TiffHeader(Header):
     counts: NDArray[Any]
     fill_order: int
     jpeg_tables: bytes
+    directory: Directory
 
 
 def read(data: bytes) -> TiffHeader:
@@ -80,6 +82,7 @@ def read(data: bytes) -> TiffHeader:
         counts=page.array(TILE_BYTES if tiled else STRIP_BYTES),
         fill_order=page.number(FILL_ORDER, 1),
         jpeg_tables=b"" if tables is None else bytes(tables.data),
+        directory=page,
     )
 
 

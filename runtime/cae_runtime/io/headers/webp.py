@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from cae_runtime.errors import ImageError
 from cae_runtime.io.formats import WEBP
-from cae_runtime.io.headers.header import Chunk, Header
+from cae_runtime.io.headers.header import PARTS_MAX, Chunk, Header
 
 
 def chunks(data: bytes) -> Iterator[Chunk]:
@@ -33,7 +33,10 @@ def read(data: bytes) -> Header:
     """Read the header of a WebP; see `cae_runtime.io.headers.inspect.inspect`."""
     sizes: list[tuple[int, int]] = []
     lossless = False
-    for chunk in chunks(data):
+    parts: list[Chunk] = []
+    for number, chunk in enumerate(chunks(data)):
+        if number <= PARTS_MAX:
+            parts.append(chunk)
         if chunk.name == b"ANIM":
             raise ImageError("is an animated WebP: one image a file is expected")
         if chunk.name == b"VP8X":
@@ -47,4 +50,4 @@ def read(data: bytes) -> Header:
             sizes.append((width & 0x3FFF, height & 0x3FFF))
     if len(set(sizes)) != 1:
         raise ImageError("is damaged: it does not say once how large it is")
-    return Header(WEBP, *sizes[0], lossless=lossless)
+    return Header(WEBP, *sizes[0], lossless=lossless, chunks=tuple(parts) if len(parts) <= PARTS_MAX else None)

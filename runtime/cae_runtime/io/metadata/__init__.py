@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Final
 
 from cae_runtime.io.formats import BMP, JPEG, PNG, TIFF, WEBP
+from cae_runtime.io.headers.header import Header
 from cae_runtime.io.headers.tiff_directory import DAMAGED
 from cae_runtime.io.metadata import bmp, jpeg, png, tiff, webp
 from cae_runtime.io.metadata.record import Metadata
@@ -30,15 +31,16 @@ _OF_THE_FILE: Final = ("APP", "TIFF tag ", "chunk ", "text ")  # the beginning o
 _UNREADABLE: Final = "metadata that cannot be read"
 
 
-def read(data: bytes, format: str) -> Metadata:
+def read(data: bytes, format: str, header: Header | None = None) -> Metadata:
     """Read the metadata of an image file.
 
     Args:
         data: the whole file, which `cae_runtime.io.headers.inspect.inspect` took.
         format: its format, see `cae_runtime.io.formats`.
+        header: what `inspect` returned for it, if that is known: then the file is not walked through once more.
     """
     try:
-        return _READERS[format](data) if format in _READERS else Metadata()
+        return _READERS[format](data, header) if format in _READERS else Metadata()
     except DAMAGED:
         return Metadata(found=frozenset({_UNREADABLE}))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from typing import Final
 
+from cae_runtime.io.headers.header import Header
 from cae_runtime.io.metadata.density import from_bmp, to_bmp
 from cae_runtime.io.metadata.record import PALETTE, Metadata, bits_name
 
@@ -18,7 +19,7 @@ _PROFILE: Final = 126  # position of its offset (from the header's start) and le
 _FOR_PHOTOGRAPHS: Final = 4  # rendering intent
 
 
-def read(data: bytes) -> Metadata:
+def read(data: bytes, _header: Header | None = None) -> Metadata:
     """Read the metadata of a BMP."""
     header = struct.unpack_from("<I", data, _FILE_HEADER)[0]
     found: set[str] = set()

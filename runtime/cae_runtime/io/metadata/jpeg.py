@@ -6,7 +6,8 @@ import struct
 from collections.abc import Iterator
 from typing import Final
 
-from cae_runtime.io.headers.jpeg import END_OF_IMAGE, JPEG_EXIF, JPEG_ICC, JPEG_XMP, segments
+from cae_runtime.io.headers.header import Header
+from cae_runtime.io.headers.jpeg import END_OF_IMAGE, JPEG_EXIF, JPEG_ICC, JPEG_XMP, JpegHeader, segments
 from cae_runtime.io.headers.tiff_directory import DAMAGED, directory
 from cae_runtime.io.metadata import exif, xmp
 from cae_runtime.io.metadata.density import from_jpeg, to_jpeg
@@ -35,7 +36,7 @@ _PROFILE_PART_MAX: Final = _SEGMENT_MAX - len(JPEG_ICC) - 2
 _DENSITY: Final = slice(13, 18)  # after the start marker, segment marker, length, `JFIF`, NUL and version
 
 
-def read(data: bytes) -> Metadata:
+def read(data: bytes, header: Header | None = None) -> Metadata:
     """Read the metadata of a JPEG."""
     found: set[str] = set()
     exif_block, packet, iptc = b"", b"", b""
@@ -45,7 +46,8 @@ def read(data: bytes) -> Metadata:
     comments, tables = Kept(), []
     others = 0
     end = len(data)
-    for segment in segments(data):
+    known = header.segments if isinstance(header, JpegHeader) else None
+    for segment in known or segments(data):
         marker, payload = segment.marker, segment.payload
         if marker == END_OF_IMAGE:
             end = segment.end

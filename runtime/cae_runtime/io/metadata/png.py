@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Iterator
 from typing import Final
 
+from cae_runtime.io.headers.header import Header
 from cae_runtime.io.headers.png import PNG_XMP, chunks
 from cae_runtime.io.metadata import exif, xmp
 from cae_runtime.io.metadata.density import from_png, to_png
@@ -35,14 +36,14 @@ _PALETTE: Final = 3
 _PROFILE_BYTES_MAX: Final = 2**24
 
 
-def read(data: bytes) -> Metadata:
+def read(data: bytes, header: Header | None = None) -> Metadata:
     """Read the metadata of a PNG."""
     found: set[str] = set()
     native: dict[bytes, bytes] = {}
     texts = Kept()
     exif_block, packet, icc = b"", b"", b""
     end = len(data)
-    for chunk in chunks(data):
+    for chunk in (header and header.chunks) or chunks(data):
         name, content, end = chunk.name, data[chunk.start : chunk.end] if chunk.name != b"IDAT" else b"", chunk.end + 4
         if name in _PIXELS:
             continue

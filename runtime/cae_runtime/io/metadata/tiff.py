@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import struct
 
+from cae_runtime.io.headers.header import Header
+from cae_runtime.io.headers.tiff import TiffHeader
 from cae_runtime.io.headers.tiff_directory import DAMAGED, ORIENTATION, byte_order
 from cae_runtime.io.metadata import exif, imagej, tiff_tags, xmp
 from cae_runtime.io.metadata.density import Density, from_tiff, to_tiff
@@ -26,9 +28,9 @@ _BYTES = {tiff_tags.BYTE, tiff_tags.UNDEFINED}
 _ALPHA = 2  # not multiplied into the colors
 
 
-def read(data: bytes) -> Metadata:
+def read(data: bytes, header: Header | None = None) -> Metadata:
     """Read the metadata of a TIFF of one page."""
-    page = tiff_tags.read(data)
+    page = tiff_tags.read(data, raw=header.directory if isinstance(header, TiffHeader) else None)
     found = {exif.DAMAGED_TAGS} if page.damaged else set[str]()
     of_exif: dict[int, Value] = {}
     tags: dict[int, Value] = {}

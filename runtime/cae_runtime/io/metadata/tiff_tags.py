@@ -104,21 +104,21 @@ def block(data: bytes, kind: int = UNDEFINED) -> Value:
     return Value(kind, len(data), data)
 
 
-def read(data: bytes, offset: int | None = None) -> Directory:
+def read(data: bytes, offset: int | None = None, *, raw: tiff_directory.Directory | None = None) -> Directory:
     """Read a directory of a TIFF file or EXIF block, with the directories that it points to.
 
     Args:
         data: the whole file.
         offset: where the directory is; None takes the first one.
+        raw: its entries, if they are known.
 
     Raises:
         struct.error, IndexError, OverflowError, ValueError, KeyError: (DAMAGED) it is missing or incomplete.
     """
-    return _read(data, offset, depth=2)
+    return _read(data, raw or tiff_directory.directory(data, offset), depth=2)
 
 
-def _read(data: bytes, offset: int | None, depth: int) -> Directory:
-    raw = tiff_directory.directory(data, offset)
+def _read(data: bytes, raw: tiff_directory.Directory, depth: int) -> Directory:
     values: dict[int, Value] = {}
     inner: dict[int, Directory] = {}
     damaged, budget = False, len(data)  # values do not overlap, so together they are not longer than the file
@@ -145,7 +145,9 @@ def _read(data: bytes, offset: int | None, depth: int) -> Directory:
             values[entry.tag] = value
         elif depth:
             try:
-                inner[entry.tag] = _read(data, int.from_bytes(value.data, "little"), depth - 1)
+                inner[entry.tag] = _read(
+                    data, tiff_directory.directory(data, int.from_bytes(value.data, "little")), depth - 1
+                )
             except DAMAGED:
                 damaged = True
     return Directory(values, inner, raw.following, damaged or any(each.damaged for each in inner.values()))

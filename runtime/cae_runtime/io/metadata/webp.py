@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from cae_runtime.io.headers.header import Header
 from cae_runtime.io.headers.webp import chunks
 from cae_runtime.io.metadata import exif, xmp
 from cae_runtime.io.metadata.record import BEHIND, Metadata, note
@@ -12,12 +13,12 @@ from cae_runtime.io.metadata.tag_names import names_of_exif
 _PIXELS: Final = {b"VP8X", b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF"}
 
 
-def read(data: bytes) -> Metadata:
+def read(data: bytes, header: Header | None = None) -> Metadata:
     """Read the metadata of a WebP."""
     blocks: dict[bytes, bytes] = {}
     found: set[str] = set()
     end = len(data)
-    for chunk in chunks(data):
+    for chunk in (header and header.chunks) or chunks(data):
         end = chunk.end + (chunk.end - chunk.start) % 2
         if chunk.name in (b"EXIF", b"XMP ", b"ICCP"):
             blocks.setdefault(chunk.name, data[chunk.start : chunk.end])

@@ -157,6 +157,7 @@ class _Work:
     def decode(self) -> None:
         """Decode the bytes."""
         self.picture, self.data = decode(self.data, self.header), b""
+        self.header = None  # it may hold parts of the file
         height, width = self.picture.pixels.shape[:2]
         self.result = replace(self.result, width=width, height=height)
 

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from cae_runtime.errors import ImageError, UsageError
 from cae_runtime.inference.session import Session
+from cae_runtime.io.arrays import colors_of
 from cae_runtime.io.formats import FORMAT_OF_SUFFIX, JPEG
-from cae_runtime.io.image_files import Picture, colors_of, decode, memory_errors, read_file
+from cae_runtime.io.image_files import Picture, decode, memory_errors, read_file
 from cae_runtime.io.orientation import upright
 from cae_runtime.jobs.paths import path_kind
 from cae_runtime.jobs.planning import Job, Plan
