@@ -196,7 +196,7 @@ def test_ten_bits_become_eight_and_are_listed(cae_run: Command, tmp_path: Path) 
     source = make_clip(tmp_path / "in.mov", codec="prores_ks", layout="yuv422p10le")
     done = cae_run(source, "-o", tmp_path / "out.mov")
     assert done.returncode == 0
-    assert f"not kept from {str(source)!r}: 10 bits a channel (8 are written)" in lines(done)
+    assert f"not kept from {str(source)!r}: 10 bits per channel (8 are written)" in lines(done)
     assert look_into(tmp_path / "out.mov").layout == "yuv422p"
 
 
