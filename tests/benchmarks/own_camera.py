@@ -33,7 +33,8 @@ from torch import Tensor
 from cae_export import export
 from cae_runtime import Restorer
 from cae_train import TrainConfig, load_model
-from cae_train.burst.fit import HOLDING_OUT, settings
+from cae_train.burst.fit import HOLDING_OUT
+from cae_train.burst.settings import settings
 from cae_train.data.images import load
 from cae_train.data.pairs import random_crop
 from cae_train.training.loop import train

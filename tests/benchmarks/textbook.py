@@ -111,9 +111,10 @@ def train_one(
 
     row = ROWS[name]
     wanted = row.arch == "vgg16" and row.model.get("pretrained", True)
+    model = {**row.model, "weights": vgg16_weights} if wanted else row.model
     config = cae_train.TrainConfig(
-        data=("cifar10",), arch=row.arch, model=row.model, degrade=(CORRUPTIONS[corruption],), loss=row.loss,
-        epochs=EPOCHS, batch=BATCH, seed=0, vgg16_weights=vgg16_weights if wanted else "",
+        data=("cifar10",), arch=row.arch, model=model, degrade=(CORRUPTIONS[corruption],), loss=row.loss,
+        epochs=EPOCHS, batch=BATCH, seed=0,
     )  # fmt: skip
     folder = out / f"{name}-{corruption}"
     part = folder.with_suffix(".part")

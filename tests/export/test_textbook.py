@@ -121,6 +121,6 @@ def test_adding_a_network_takes_one_file_and_one_registration(
     report = export(model)
     assert Session(report.path).spec.architecture == "tiny"
     assert Restorer(report.path)(np.zeros((40, 50, 3), np.uint8)).shape == (40, 50, 3)
-    from cae_train.choices import listing
+    from cae_train.cli.choices import listing
 
     assert any(line.startswith("  tiny") and "two convolutions" in line for line in listing())

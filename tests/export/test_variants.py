@@ -21,7 +21,7 @@ from cae_export.errors import RefusedError
 from cae_export.graphs.channels_last import ChannelsLast
 from cae_export.graphs.convert import to_onnx
 from cae_export.graphs.quantize import to_int8
-from cae_train.models import build, folded
+from cae_train.models import build
 from cae_train.models.skip import Skip
 from cae_train.training import qat
 from cae_train.training.qat import round_weights, steps_of
@@ -92,7 +92,7 @@ def test_the_file_equals_the_network(name: str) -> None:
     with torch.inference_mode():
         wanted = network(pairs)
         assert float((wanted - pairs).abs().max()) > 0.01, "the network does something"
-        assert torch.allclose(folded(network)(pairs), wanted, atol=1e-5)
+        assert torch.allclose(network.folded()(pairs), wanted, atol=1e-5)
     assert np.abs(outputs(exported(name), pairs.numpy()) - wanted.numpy()).max() < 1e-4
 
 
@@ -145,7 +145,7 @@ def test_the_stem_is_rounded_alike_in_both_layouts() -> None:
 def test_training_rounds_where_the_exporter_rounds(name: str) -> None:
     network, pairs = network_of(VARIANTS[name]), patches()
     graph = quantized(name)
-    rounding = folded(network) if VARIANTS[name].get("branches") else copy.deepcopy(network)
+    rounding = network.folded() if VARIANTS[name].get("branches") else copy.deepcopy(network)
     places = qat.prepare(rounding)
     made_by = {node.output[0] for node in graph.graph.node if node.op_type == "QuantizeLinear"}
     read = {node.input[0] for node in graph.graph.node if node.op_type == "DequantizeLinear"}

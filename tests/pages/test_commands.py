@@ -14,7 +14,7 @@ from tests.pages.documented import OURS, ROOT, Shown, commands, pages
 from typer.testing import CliRunner
 
 SHOWN = commands()
-MODULES = {"cae-run": "cae_runtime.cli.main", "cae-train": "cae_train.cli", "cae-export": "cae_export.cli"}
+MODULES = {"cae-run": "cae_runtime.cli.main", "cae-train": "cae_train.cli.main", "cae-export": "cae_export.cli"}
 
 
 class ParsedError(Exception):

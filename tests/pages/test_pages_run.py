@@ -19,7 +19,7 @@ from cae_train.data.registry import DATASETS
 
 pytestmark = pytest.mark.slow
 
-MODULES = {"cae-run": "cae_runtime.cli.main", "cae-train": "cae_train.cli", "cae-export": "cae_export.cli"}
+MODULES = {"cae-run": "cae_runtime.cli.main", "cae-train": "cae_train.cli.main", "cae-export": "cae_export.cli"}
 # What would need a device, a server, large weights or minutes; `test_commands` sees that these are taken.
 NOT_RUN = ("--webcam", "--camera", "--list-cameras", "--burst", "--noise-from", "--doctor", "--benchmark", "vgg16")
 PARTS = ("README.md", "train", "export", "runtime")  # where the pages are; commands use what earlier ones made

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 from tests.signalled import signalled_at
 
-from cae_train import TrainConfig, TrainingError, cli, load_model
+from cae_train import TrainConfig, TrainingError, load_model
+from cae_train.cli import main as cli
 from cae_train.config import load_toml
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -139,6 +140,7 @@ def test_wrong_usage_is_one_line_and_2(
         (["--preview-degradation", "sheet.png", "--degrade", "blur:9"], "levels of blur go from 0 to 8"),
         (["--preview-degradation", "s.png", "--resume", "run"], "draws a sheet and stops: leave out --resume"),
         (["--preview-degradation", "s.png", "--save-pairs", "p"], "draws a sheet and stops: leave out --save-pairs"),
+        (["--arch", "cae", "--vgg16-weights", "x"], "--vgg16-weights x: only --arch vgg16 has use for it"),
         (["--arch", "unet"], "unknown architecture 'unet': choose from skip, cae, vae, sparse, stacked, vgg16"),
         (["--loss", "bce"], "loss bce needs"),
         (["--lr", "-1"], "--lr is -1.0: it must be above 0, at most 1"),
@@ -178,7 +180,7 @@ class Blocker:
         if name.partition(".")[0] in ("torch", "lightning", "cv2", "tomli_w"):
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 sys.meta_path.insert(0, Blocker())
-from cae_train.cli import main
+from cae_train.cli.main import main
 sys.argv = ["cae-train", *sys.argv[1:]]
 main()
 """
@@ -282,7 +284,7 @@ def test_exit_codes_of_what_happens_while_training(
     def happen(*_: object, **__: object) -> None:
         raise TrainingError("training diverged") if what == "diverges" else KeyboardInterrupt
 
-    monkeypatch.setattr("cae_train.training.loop.train", happen)
+    monkeypatch.setattr("cae_train.training.loop.run", happen)
     monkeypatch.setattr(sys, "argv", ["cae-train", "--data", str(photos), "--out", str(tmp_path / "run"), *CPU])
     with pytest.raises(SystemExit) as caught:
         cli.main()

@@ -114,3 +114,9 @@ def test_a_settings_file_that_cannot_be_read(tmp_path: Path) -> None:
 
 def test_settings_of_earlier_versions_are_understood() -> None:
     assert TrainConfig.from_dict({"grey": 0.25}) == TrainConfig(gray=0.25)
+
+
+def test_settings_from_before_networks_had_files_of_weights_are_read() -> None:
+    old = {**TrainConfig(arch="vgg16", model={"layers": 4}).to_dict(), "vgg16_weights": "vgg16.pth"}
+    assert TrainConfig.from_dict(old).model == {"layers": 4, "weights": "vgg16.pth"}
+    assert TrainConfig.from_dict({**TrainConfig().to_dict(), "vgg16_weights": ""}) == TrainConfig()

@@ -18,7 +18,7 @@ import cae_train.data.synthetic
 from cae_train import DataError, TrainConfig
 from cae_train.data.images import MEMORY_BYTES, Split, _window, load, read_rgb
 from cae_train.data.pairs import EpochSampler, Pairs, fixed_pairs, random_crop, to_tensor
-from cae_train.degradations.registry import parse_chain
+from cae_train.degradations.registry import chain_of, parse_chain
 from cae_train.models import build
 from cae_train.training.material import Material
 from cae_train.training.module import Training
@@ -379,7 +379,9 @@ def test_held_out_patches_keep_their_colors() -> None:
     split = Split([*numbered(3, 40, 40)], [*numbered(2, 40, 40)])
     model = {"widths": (16, 16), "down_blocks": (0, 0), "up_blocks": (0,)}
     configs = [TrainConfig(model=model, jitter=j) for j in (0.0, 1.0)]
-    plain, altered = (Training(config, Material.of(config, split), build("skip", model)) for config in configs)
+    plain, altered = (
+        Training(config, Material.of(config, split, chain_of(config)), build("skip", model)) for config in configs
+    )
     assert all(torch.equal(a, b) for a, b in zip(plain.held_out, altered.held_out, strict=True))
     assert not torch.equal(plain.pairs[0, 0][1], altered.pairs[0, 0][1])
 

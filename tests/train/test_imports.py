@@ -20,7 +20,7 @@ def test_importing_the_package_costs_nothing() -> None:
 
 
 def test_help_imports_nothing_heavy() -> None:
-    command = "import sys; sys.argv = ['cae-train', '--help']\nfrom cae_train.cli import app\n"
+    command = "import sys; sys.argv = ['cae-train', '--help']\nfrom cae_train.cli.main import app\n"
     assert modules_after(command + "try: app()\nexcept SystemExit: pass") == set()
 
 

@@ -26,7 +26,7 @@ from cae_train.data.images import channels_of, load, with_channels
 from cae_train.data.mnist import FASHION_MNIST, HEADER, MAGIC, MNIST, TEST, TRAIN, Idx
 from cae_train.data.pairs import Pairs, fixed_pairs
 from cae_train.data.registry import DATASETS
-from cae_train.degradations.registry import parse_chain
+from cae_train.degradations.registry import chain_of, parse_chain
 from cae_train.sheets.preview import sheet
 from cae_train.sheets.save_pairs import save_pairs
 from cae_train.training.start_weights import initial_network
@@ -287,7 +287,7 @@ def test_one_channel_through_pairs_sheet_and_files(photos: Path, tmp_path: Path)
     drawn = sheet(clean, degraded, degraded)
     assert drawn.shape[2] == 3
     assert (drawn == drawn[..., :1]).all()
-    assert save_pairs(split, config, tmp_path / "pairs", 2) == 4
+    assert save_pairs(split, chain_of(config), config.seed, tmp_path / "pairs", 2) == 4
     saved = cv2.imread(str(tmp_path / "pairs" / "train" / "clean" / "000000.png"), cv2.IMREAD_UNCHANGED)
     assert saved is not None
     assert saved.shape == (32, 32)

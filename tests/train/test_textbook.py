@@ -17,7 +17,7 @@ from torch import nn
 
 from cae_train import CheckpointError, ConfigError, TrainConfig, load_model
 from cae_train.checkpoint import save_model
-from cae_train.config import model_options
+from cae_train.cli.given_settings import model_options
 from cae_train.models import build
 from cae_train.models.cae import DOWN, UP, active_share
 from cae_train.models.sparse import Sparse, divergence
@@ -262,7 +262,7 @@ def test_a_depth_that_is_none_is_refused(settings: Settings, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"arch": "cae", "vgg16_weights": "x.pth"}, "vgg16_weights is x.pth: only the network vgg16 has use for it"),
+        ({"arch": "cae", "model": {"weights": "x.pth"}}, "'cae' has no model option 'weights'"),
         ({"arch": "vae", "quantize_aware": True}, "quantize_aware knows nothing of this vae"),
         (
             {"arch": "cae", "model": {"up": "bilinear"}, "quantize_aware": True},
@@ -272,7 +272,7 @@ def test_a_depth_that_is_none_is_refused(settings: Settings, tmp_path: Path) -> 
             {"arch": "vgg16", "model": {"unfreeze_after": 20}},
             "unfreeze_after is 20: 0 (never) or less than",
         ),
-        ({"arch": "vgg16", "vgg16_weights": "x", "start": "y"}, "vgg16_weights and start exclude each other"),
+        ({"arch": "vgg16", "model": {"weights": "x"}, "start": "y"}, "they exclude each other"),
         ({"arch": "stacked", "epochs": 3}, "epochs is 3: stacked needs 4 or more"),
         ({"arch": "skip", "model": {"depth": 3}}, "'skip' has no model option 'depth': it has widths"),
     ],

@@ -50,7 +50,8 @@ def test_the_layers_of_vgg16(layers: int, stride: int) -> None:
 @pytest.mark.slow
 def test_vgg16_takes_up_weights_and_holds_them_still(tmp_path: Path, settings: Settings, run: Run) -> None:
     weights = vgg16_weights(tmp_path / "vgg16.pth")
-    config = settings(arch="vgg16", model={"layers": 4}, epochs=1, epoch_crops=64, vgg16_weights=str(weights))
+    model = {"layers": 4, "weights": str(weights)}
+    config = settings(arch="vgg16", model=model, epochs=1, epoch_crops=64)
     run(config, tmp_path / "run")
     loaded = load_model(tmp_path / "run" / "model.pt").network
     assert isinstance(loaded, Vgg16)
@@ -63,8 +64,8 @@ def test_vgg16_takes_up_weights_and_holds_them_still(tmp_path: Path, settings: S
 @pytest.mark.slow
 def test_vgg16_unfreezes_when_told(tmp_path: Path, settings: Settings, run: Run) -> None:
     weights = vgg16_weights(tmp_path / "vgg16.pth")
-    options = {"layers": 2, "unfreeze_after": 1}
-    common = {"arch": "vgg16", "model": options, "epoch_crops": 64, "vgg16_weights": str(weights), "ema": 0.0}
+    options: dict[str, Any] = {"layers": 2, "unfreeze_after": 1, "weights": str(weights)}
+    common = {"arch": "vgg16", "model": options, "epoch_crops": 64, "ema": 0.0}
     moved = []
     for epochs, after in ((1, 0), (2, 1)):
         options["unfreeze_after"] = after
@@ -91,10 +92,10 @@ def test_a_skip_of_vgg16_goes_around_the_code() -> None:
 def test_vgg16_untrained_needs_no_weights() -> None:
     network = build("vgg16", {"layers": 2, "pretrained": False})
     before = [parameter.clone() for parameter in network.parameters()]
-    network.pretrain("", "nowhere")
+    network.pretrain("nowhere")
     assert all(torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True))
-    with pytest.raises(ConfigError, match=r"pretrained is false, so vgg16_weights weights\.pth has no use"):
-        network.pretrain("weights.pth", "nowhere")
+    with pytest.raises(ConfigError, match=r"weights is 'weights\.pth': with pretrained = false, no file is needed"):
+        build("vgg16", {"pretrained": False, "weights": "weights.pth"})
 
 
 @pytest.mark.parametrize(
@@ -121,7 +122,7 @@ def test_bad_weights_of_vgg16_are_named_in_one_line(damage: str, reason: str, tm
     elif damage == "nan":
         vgg16_weights(path, **{"features.0.bias": torch.full((64,), math.nan)})
     with pytest.raises(CheckpointError) as caught:
-        build("vgg16", {"layers": 2}).pretrain(str(path), "nowhere")
+        build("vgg16", {"layers": 2, "weights": str(path)}).pretrain("nowhere")
     assert reason in str(caught.value)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -143,11 +144,11 @@ def test_weights_of_vgg16_are_downloaded_with_their_checksum(
         network = build("vgg16", {"layers": 2})
         assert isinstance(network, Vgg16)
         if fits:
-            network.pretrain("", str(tmp_path / "data"))
+            network.pretrain(str(tmp_path / "data"))
             assert torch.equal(next(network.encoder.parameters()), read_weights(weights)[0])
         else:
-            with pytest.raises(CheckpointError, match=r"could not be downloaded .* vgg16_weights") as caught:
-                network.pretrain("", str(tmp_path / "data"))
+            with pytest.raises(CheckpointError, match=r"could not be downloaded .* as model option weights") as caught:
+                network.pretrain(str(tmp_path / "data"))
             assert "\n" not in str(caught.value)
             assert not list((tmp_path / "data").glob("*.pth"))
         server.shutdown()

@@ -12,7 +12,7 @@ def main() -> None:
 
 def _work() -> None:
     keep_matplotlib_out_of_home()
-    from cae_train.cli import main
+    from cae_train.cli.main import main
 
     main()
 

@@ -5,7 +5,7 @@ Imports nothing heavy, so that `cae-train --help` needs no extra.
 
 import os
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ PRECISIONS = ("auto", "fp32", "bf16")
 PLACES = (AUTO, "host", "device")  # where patches are cut and degraded
 CHANNELS = (0, 1, 3)  # as the data are, gray, RGB
 TABLES = ("model", "noise")
-PATHS = ("data", "data_dir", "start", "vgg16_weights")  # may be passed as os.PathLike
+PATHS = ("data", "data_dir", "start")  # may be passed as os.PathLike
 _FORMER_NAMES = {"grey": "gray"}  # in files that earlier versions wrote
 PATCH = 32  # height and width of a training patch, in pixels
 
@@ -58,7 +58,6 @@ class TrainConfig:
         clip: whether degraded patches are clipped to 0..1 and rounded to 8 bits, as a camera's are.
         noise: what `degrade` "measured" adds, as `cae_train.degradations.measured_noise.NoiseModel.to_dict`
             writes it; else empty.
-        vgg16_weights: file of VGG16's weights; empty looks for it in `data_dir` and downloads it there.
         loss: a name of `LOSSES`, or `auto`: the network's own, as `cae-train --list` names it.
         epochs: passes; an epoch is every patch once, or `epoch_crops` crops of a folder.
         epoch_crops: crops per epoch if photographs are cropped.
@@ -92,7 +91,6 @@ class TrainConfig:
     upright: bool = False
     clip: bool = True
     noise: Mapping[str, Any] = field(default_factory=dict)
-    vgg16_weights: str = ""
     loss: str = AUTO
     epochs: int = 20
     epoch_crops: int = 20_000
@@ -149,7 +147,7 @@ class TrainConfig:
             ConfigError: an unknown key or a bad value.
         """
         known = [item.name for item in fields(cls)]
-        values = {_FORMER_NAMES.get(key, key): value for key, value in values.items()}
+        values = _of_today(values)
         for key in values:
             if key not in known:
                 raise ConfigError(f"unknown setting {key!r}: choose from {', '.join(known)}")
@@ -193,40 +191,19 @@ def load_toml(path: Path) -> dict[str, Any]:
         ConfigError: the file does not exist or is not TOML.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return dict(_of_today(tomllib.loads(path.read_text(encoding="utf-8"))))
     except OSError as e:
         raise ConfigError(f"settings {path}: {e.strerror or e}") from e
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
         raise ConfigError(f"settings {path} is not TOML: {e}") from e
 
 
-def model_options(written: dict[str, Any], given: dict[str, Any], options: Sequence[str]) -> dict[str, Any]:
-    """The [model] table of a --config, unless --arch is another one, with what --model changes in it.
-
-    Args:
-        written: the settings of the --config.
-        given: those of other options.
-        options: NAME=VALUE each, the value as in TOML; a text needs no quotes.
-
-    Raises:
-        ConfigError: one that is not NAME=VALUE.
-    """
-    same = given.get("arch") in (None, written.get("arch", TrainConfig.arch))
-    table = written.get("model", {}) if same else {}
-    if not isinstance(table, Mapping):
-        raise ConfigError(f"[model] is {table!r}: a table is needed")
-    result = dict(table)
-    for option in options:
-        name, equals, value = option.partition("=")
-        if not (name and equals and value):
-            raise ConfigError(
-                f"model {option!r}: NAME=VALUE is needed, such as code=64 (cae-train --list has the names)"
-            )
-        try:
-            result[name] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
-            result[name] = value  # a text without quotes
-    return result
+def _of_today(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Settings as they are called now; earlier files spell them otherwise, and name VGG16's weights apart."""
+    renamed = {_FORMER_NAMES.get(key, key): value for key, value in values.items()}
+    if weights := renamed.pop("vgg16_weights", ""):
+        renamed["model"] = {**renamed.get("model", {}), "weights": weights}
+    return renamed
 
 
 def _as_texts(value: Any) -> Any:

@@ -15,8 +15,9 @@ from rich.console import Console
 from cae_shared.children import run_child
 from cae_shared.text import printable, shell_word
 from cae_train.burst.estimate import UNKNOWN, estimate
-from cae_train.burst.fit import CHART, PACKAGED, SCENES, Fit, Run, fit_burst, fit_noise, photographs, settings
+from cae_train.burst.fit import CHART, SCENES, Fit, Run, fit_burst, fit_noise
 from cae_train.burst.frames import Scene, check_sources, read_scenes, shown_as
+from cae_train.burst.settings import PACKAGED, photographs, settings
 from cae_train.config import Hardware, TrainConfig
 from cae_train.data.packaged import DENOISE
 from cae_train.data.registry import DATASETS

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -18,33 +19,29 @@ from cae_train.burst.coding import HEAVY, noise_before, quality_of
 from cae_train.burst.frames import Scene, Tell
 from cae_train.burst.judge import Judged, Verdict, Windows, errors, pairs_as_windows, verdict, windows_of
 from cae_train.burst.measure import measure
-from cae_train.burst.pairs import BurstPairs, Fold, Part, folds, halves, packaged_images, watched
+from cae_train.burst.pairs import BurstPairs, Fold, Part, folds, halves, watched
 from cae_train.burst.steady import Steady, UnsteadyError, check, drawn
 from cae_train.burst.targets import Target, targets_of
 from cae_train.checkpoint import load_model
 from cae_train.config import Hardware, TrainConfig
-from cae_train.data.images import Split, load
-from cae_train.data.packaged import DENOISE
+from cae_train.data.images import Split
 from cae_train.data.pairs import Pairs, fixed_pairs
-from cae_train.degradations.measured_noise import COLORS, NoiseModel
+from cae_train.degradations.measured_noise import NoiseModel
 from cae_train.degradations.registry import MEASURED, chain_of
-from cae_train.errors import CheckpointError, ConfigError
-from cae_train.models import options_of
 from cae_train.models.base import Autoencoder
 from cae_train.sheets.preview import write_png
-from cae_train.training.loop import TrainResult, train
+from cae_train.training import loop
+from cae_train.training.loop import TrainResult
 from cae_train.training.material import Material
+from cae_train.training.prepare import prepare
 from cae_train.training.start_weights import initial_network
 
-EPOCHS, BATCH = 10, 64
-LR = 5e-4
 STEPS_MOST = 9_000  # of a fit, however fast the machine is
 TRIAL_STEPS, TRIAL_SECONDS = 8, 2.0  # whose time says how many there will be, at least
 OPTIMISER = 1.15  # times a trial's step: the optimizer, and judging
 LATE = 1.25  # times the minutes, after which no further epoch begins: other programs may want the cores
 HOLDING_OUT = 0.45  # of the time: for the short fits that leave scenes out
 HELD_OUT_PATCHES = 1024  # of photographs
-PACKAGED = "packaged"  # photographs that come with the package, in `TrainConfig.data`
 HELD_OUT_IMAGES = 8  # one of this many clean photographs, if there is no burst to judge by
 CHART, SCENES = "noise.png", "scenes"
 
@@ -139,21 +136,23 @@ def fit_burst(scenes: Sequence[Scene], camera: str, run: Run) -> Fit:
     noise, coding, turns = _noise(targets, camera, run)
     run = replace(run, config=replace(run.config, degrade=(MEASURED, *coding), noise=noise.to_dict()))
     left_out = folds(targets)
-    network, pairs = initial_network(run.config), _pairs(everything, run, turns)
+    before, pairs = initial_network(run.config), _pairs(everything, run, turns)
+    network = deepcopy(before)
+    before.eval()
     seconds = _seconds_a_step(network, pairs)
     seen, chosen_by = windows_of(everything, run.config.seed), watched(everything, run.config.seed)
     if not left_out:
         run.tell("note: there is only one scene, so nothing could be held out: the gain on other scenes is unknown")
         fitted = _train(run, pairs, chosen_by, network, seconds)
-        return Fit(_judge(seen, run, fitted), "the scene that it was fitted to", fitted.model, fitted.interrupted)
-    found, weights = _held_out(left_out, run, turns, seconds)
+        return Fit(_judge(seen, before, fitted), "the scene that it was fitted to", fitted.model, fitted.interrupted)
+    found, weights = _held_out(left_out, run, before, turns, seconds)
     on = "scenes left out in turn"
     if found.least <= 0:
         return Fit(found, on, None)
     run.tell(found.figures(on, Path(run.config.start).stem))
     network.load_state_dict(weights)
     fitted = _train(replace(run, minutes=run.minutes * (1 - HOLDING_OUT)), pairs, chosen_by, network, seconds)
-    known = _judge(seen, run, fitted)
+    known = _judge(seen, before, fitted)
     if known.least <= 0:  # even on its own training data: the training went wrong
         found, on = known, "the scenes that it was fitted to"
     found = replace(found, shift=known.shift, shifted=known.shifted)
@@ -167,14 +166,17 @@ def fit_noise(noise: NoiseModel, run: Run) -> Fit:
     own, others = run.photographs.train, run.photographs.validation
     if not others:
         own, others = [image for i, image in enumerate(own) if i % HELD_OUT_IMAGES], own[::HELD_OUT_IMAGES]
-    noisy, clean = fixed_pairs(others, chain_of(config), config.seed, HELD_OUT_PATCHES)
-    network = initial_network(config)
-    pairs = Pairs(own, chain_of(config), config)
+    chain = chain_of(config)
+    noisy, clean = fixed_pairs(others, chain, config.seed, HELD_OUT_PATCHES)
+    before = initial_network(config)
+    network = deepcopy(before)
+    before.eval()
+    pairs = Pairs(own, chain, config)
     chosen_by = noisy[::2], clean[::2]  # the best epoch, and the figures by the others
     on = "held-out photographs with the estimated noise"
     fitted = _train(run, pairs, chosen_by, network, _seconds_a_step(network, pairs), on)
     windows = pairs_as_windows(noisy[1::2], clean[1::2])
-    found = _judge([windows], run, fitted)
+    found = _judge([windows], before, fitted)
     return Fit(found, on, fitted.model, fitted.interrupted)
 
 
@@ -199,18 +201,19 @@ def _pairs(parts: Sequence[Part], run: Run, turns: bool) -> BurstPairs:
     return BurstPairs(parts, images, run.config, turns)
 
 
-def _held_out(left_out: Sequence[Fold], run: Run, turns: bool, seconds: float) -> tuple[Verdict, dict[str, Tensor]]:
+def _held_out(
+    left_out: Sequence[Fold], run: Run, before: Autoencoder, turns: bool, seconds: float
+) -> tuple[Verdict, dict[str, Tensor]]:
     """Do short fits without the scenes of each fold; returns the overall verdict and the mean of the fitted weights."""
     minutes = run.minutes * HOLDING_OUT / len(left_out)
     run.tell(f"leaving each scene out in turn: {len(left_out)} short fits of {60 * minutes:.0f} seconds")
     short = replace(run, minutes=minutes, callbacks=(), config=replace(run.config, epochs=1))
-    before = initial_network(run.config).eval()
     judged: list[Judged] = []
     weights: list[dict[str, Tensor]] = []
     for number, fold in enumerate(left_out):
         with temporary_folder("cae-fold-") as folder:
             own, chosen_by = replace(short, out=folder), watched(fold.own, run.config.seed)
-            fitted = _train(own, _pairs(fold.own, own, turns), chosen_by, initial_network(run.config), seconds)
+            fitted = _train(own, _pairs(fold.own, own, turns), chosen_by, deepcopy(before), seconds)
             if fitted.interrupted:
                 raise KeyboardInterrupt
             after = load_model(fitted.model).network.eval()
@@ -226,8 +229,8 @@ def _held_out(left_out: Sequence[Fold], run: Run, turns: bool, seconds: float) -
     return verdict(judged), mean
 
 
-def _judge(windows: Sequence[Windows], run: Run, fitted: TrainResult) -> Verdict:
-    before, after = initial_network(run.config).eval(), load_model(fitted.model).network.eval()
+def _judge(windows: Sequence[Windows], before: Autoencoder, fitted: TrainResult) -> Verdict:
+    after = load_model(fitted.model).network.eval()
     return verdict([Judged(each, errors(before, each), errors(after, each)) for each in windows])
 
 
@@ -247,48 +250,7 @@ def _train(
         run.tell(f"training on {config.epochs * config.epoch_crops:,} patches, about {run.minutes:g} minutes")
     material = Material(pairs, chosen_by, chosen_on)
     callbacks = [*run.callbacks, Timer(timedelta(minutes=LATE * run.minutes), interval="epoch", verbose=False)]
-    return train(config, run.out, hardware=run.hardware, callbacks=callbacks, network=network, material=material)
-
-
-def settings(start: str, given: dict[str, object]) -> TrainConfig:
-    """The settings of a fit: the network of `start` (the packaged `denoise` if empty), with the given changes.
-
-    Raises:
-        ConfigError: an invalid setting, or no epochs.
-        CheckpointError: it cannot be read.
-    """
-    if not isinstance(start, str):
-        raise ConfigError(f"start is {start!r}: a path is needed")
-    path = Path(start) if start else DENOISE
-    try:
-        loaded = load_model(path)
-        if loaded.network.channels != COLORS:
-            raise CheckpointError(f"{path} is for gray pictures: cameras are fitted to in colors")
-    except CheckpointError as e:
-        raise CheckpointError(f"--start {e}") from e
-    usual: dict[str, object] = {
-        "data": [PACKAGED], "arch": loaded.arch, "model": options_of(loaded.network),
-        "channels": loaded.network.channels, "start": str(path), "loss": "mse", "lr": LR, "epochs": EPOCHS,
-        "batch": BATCH, "jitter": 0.2,
-    }  # fmt: skip
-    config = TrainConfig.from_dict(usual | given)
-    if not config.epochs:
-        raise ConfigError("--epochs is 0: 1 or more are needed")
-    return config
-
-
-def photographs(config: TrainConfig, tell: Tell) -> Split:
-    """Clean photographs: of `config.data`, or those that come with the package.
-
-    Raises:
-        DataError: there are none.
-    """
-    if config.data == (PACKAGED,):
-        return packaged_images(config.seed)
-    found = load(config)
-    for note in found.notes:
-        tell(f"note: {note}")
-    return found
+    return loop.run(prepare(config, run.hardware, network=network), material, run.out, callbacks)
 
 
 def _seconds_a_step(network: Autoencoder, pairs: BurstPairs | Pairs) -> float:

@@ -80,7 +80,9 @@ class Idx:
         except (OSError, EOFError, zlib.error) as e:
             raise DataError(f"{self.title}: {path} cannot be read: {reason(e)}: download it again") from e
         if len(content) != size or HEADER.unpack_from(content) != (MAGIC, count, SIDE, SIDE):
-            raise DataError(f"{self.title}: {path} is not an IDX file of {count:,} images of {SIDE}x{SIDE}: download it again")
+            raise DataError(
+                f"{self.title}: {path} is not an IDX file of {count:,} images of {SIDE}x{SIDE}: download it again"
+            )
         found = hashlib.md5(content, usedforsecurity=False).hexdigest()
         if found != self.content[name]:
             other = next((each for each in DATA_SETS if each.content[name] == found), None)

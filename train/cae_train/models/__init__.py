@@ -9,7 +9,7 @@ from torch import nn
 from cae_train.errors import ConfigError
 from cae_train.models.base import Autoencoder
 from cae_train.models.cae import Cae, CaeOptions
-from cae_train.models.skip import Skip, SkipOptions, fold
+from cae_train.models.skip import Skip, SkipOptions
 from cae_train.models.sparse import Sparse, SparseOptions
 from cae_train.models.stacked import Stacked, StackedOptions
 from cae_train.models.vae import Vae, VaeOptions
@@ -19,7 +19,6 @@ __all__ = [
     "ARCHITECTURES",
     "Architecture",
     "build",
-    "folded",
     "multiply_adds",
     "multiply_adds_per_pixel",
     "options_of",
@@ -70,11 +69,6 @@ def options_of(network: nn.Module) -> dict[str, Any]:
     """The options that rebuild `network`, as plain lists and numbers."""
     options = asdict(cast(Any, network).options)
     return {key: list(value) if isinstance(value, tuple) else value for key, value in options.items()}
-
-
-def folded(network: Autoencoder) -> Autoencoder:
-    """`network` with what serves training alone folded into its kernels: the same function of fewer weights."""
-    return fold(network) if isinstance(network, Skip) else network
 
 
 def weight_count(network: nn.Module) -> int:

@@ -50,6 +50,7 @@ class Autoencoder(nn.Module):
             is not compared with what was measured in another.
         last_stage: whether no stage follows: a run is stopped early in this one alone.
         bottleneck: whether all of the picture goes through a code that is smaller than it.
+        weights_file: of weights from elsewhere that a new training begins with, where the options name one.
         freezes: whether what is trained changes during a run, which several processes at once do not take note of.
     """
 
@@ -65,15 +66,18 @@ class Autoencoder(nn.Module):
     last_stage: bool = True
     bottleneck: bool = True
     freezes: bool = False
+    weights_file: str = ""
 
-    def pretrain(self, weights: str, data_dir: str) -> None:
+    def pretrain(self, data_dir: str) -> None:
         """Load pretrained weights before a new training; most networks have none.
 
-        Raises:
-            ConfigError: a file is named that the network has no use for.
+        Args:
+            data_dir: where files are looked for and downloaded to.
         """
-        if weights:
-            raise ConfigError(f"vgg16_weights is {weights}: only the network vgg16 has use for it")
+
+    def folded(self) -> "Autoencoder":
+        """The same function without what serves training alone, such as branches that add up to one kernel."""
+        return self
 
     def begin_epoch(self, epoch: int, epochs: int) -> None:
         """Prepare for an epoch, counted from 0, out of `epochs`.

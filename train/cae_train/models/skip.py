@@ -309,6 +309,10 @@ class Skip(Autoencoder):
             features = self.up[level](self.join[level](features, skips[level]))
         return features
 
+    def folded(self) -> "Skip":
+        """The same function with the branches of each kernel folded into one."""
+        return fold(self)
+
     def readers_of_sums(self) -> list[nn.Module]:
         """The convolutions whose input is a sum: of a residual block, or of a skip and what comes up from below."""
         readers: list[nn.Module] = []

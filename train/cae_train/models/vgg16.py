@@ -13,7 +13,7 @@ All convolutions are 3x3 with a ReLU behind them, all pooling is 2x2 maximum. `l
 0..1 and are normalized by ImageNet's means and deviations inside; gray pictures are seen as three equal channels.
 
 The weights (`pretrained`) are those of torchvision's VGG16_Weights.IMAGENET1K_V1, from their official address with its
-checksum, or from `--vgg16-weights FILE`. The encoder is frozen; after `unfreeze_after` epochs it learns too. What it
+checksum, or from a file (`weights`). The encoder is frozen; after `unfreeze_after` epochs it learns too. What it
 has learned tells objects apart and forgets where an edge was: without skips a picture does not come back from its code.
 
 Sources: Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition" (ICLR 2015),
@@ -50,6 +50,8 @@ class Vgg16Options:
         skips: skip connections from each block of the encoder to the decoder; false sends everything through the code.
         pretrained: start from ImageNet's weights; false keeps a random frozen encoder, for comparison.
         unfreeze_after: epochs after which the encoder is trained too; 0 keeps it frozen.
+        weights: file of VGG16's weights, as torchvision publishes them; empty looks for it in the run's `data_dir`, and
+            downloads it there if missing.
 
     Raises:
         ConfigError: a value that is none of these.
@@ -59,6 +61,7 @@ class Vgg16Options:
     skips: bool = True
     pretrained: bool = True
     unfreeze_after: int = 0
+    weights: str = ""
 
     def __post_init__(self) -> None:
         require(
@@ -69,6 +72,8 @@ class Vgg16Options:
         )
         for name in ("skips", "pretrained"):
             require(type(getattr(self, name)) is bool, name, getattr(self, name), "true or false")
+        require(type(self.weights) is str, "weights", self.weights, "the path of a file")
+        require(self.pretrained or not self.weights, "weights", self.weights, "with pretrained = false, no file")
         epochs = self.unfreeze_after
         require(type(epochs) is int and 0 <= epochs <= 100_000, "unfreeze_after", epochs, "0 (never) or more epochs")
 
@@ -80,7 +85,7 @@ class Vgg16(Autoencoder):
     """
 
     loss = "charbonnier"
-    training_options = frozenset({"pretrained", "unfreeze_after"})
+    training_options = frozenset({"pretrained", "unfreeze_after", "weights"})
     options: Vgg16Options
     mean: Tensor
     deviation: Tensor
@@ -89,6 +94,7 @@ class Vgg16(Autoencoder):
         super().__init__()
         self.options, self.channels = options or Vgg16Options(), channels
         self.freezes = self.options.unfreeze_after > 0
+        self.weights_file = self.options.weights
         self.bottleneck = not self.options.skips
         blocks = BLOCKS[: ENDS.index(self.options.layers) + 1]
         self.stride = 2 ** (len(blocks) - 1)
@@ -148,19 +154,15 @@ class Vgg16(Autoencoder):
             )
         self.encoder.requires_grad_(bool(after) and epoch >= after)
 
-    def pretrain(self, weights: str, data_dir: str) -> None:
-        """Load ImageNet's weights: from the file `weights`, or from `data_dir`, downloaded if missing.
+    def pretrain(self, data_dir: str) -> None:
+        """Load ImageNet's weights: from the file that the options name, or from `data_dir`, downloaded if missing.
 
         Raises:
-            ConfigError: `weights` is named and not wanted.
             CheckpointError: the file cannot be read, is not VGG16's, or cannot be downloaded.
         """
         if not self.options.pretrained:
-            if weights:
-                raise ConfigError(
-                    f"model option pretrained is false, so vgg16_weights {weights} has no use: leave one out"
-                )
             return
+        weights = self.options.weights
         kernels = read_weights(Path(weights) if weights else fetch_weights(Path(data_dir)))
         with torch.no_grad():
             for (name, parameter), value in zip(self.encoder.named_parameters(), kernels, strict=False):
@@ -198,10 +200,10 @@ def read_weights(path: Path) -> list[Tensor]:
         if named and isinstance(value, Tensor):
             found[int(number), kind == "bias"] = value.float()
     if not all(bool(value.isfinite().all()) for value in found.values()):
-        raise CheckpointError(f"vgg16_weights: {path} holds values that are not finite")
+        raise CheckpointError(f"{path} holds values that are not finite")
     if len(found) != 2 * ENDS[-1]:
         raise CheckpointError(
-            f"vgg16_weights: {path} is not VGG16: a state dictionary with the weights and biases of its "
+            f"{path} is not VGG16: a state dictionary with the weights and biases of its "
             f"{ENDS[-1]} convolutions, features.0.weight to features.28.bias, is needed"
         )
     return [found[key] for key in sorted(found)]
@@ -218,5 +220,5 @@ def fetch_weights(data_dir: Path) -> Path:
     except (OSError, ValueError) as e:
         raise CheckpointError(
             f"VGG16's weights are not in {data_dir} and could not be downloaded from {URL}: {reason(e)}; "
-            "name their file as vgg16_weights"
+            "name their file as model option weights"
         ) from e

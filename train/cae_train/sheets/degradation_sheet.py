@@ -11,7 +11,7 @@ from torch import Tensor
 from cae_train.config import PATCH, TrainConfig
 from cae_train.data.images import Image, Split
 from cae_train.data.pairs import fixed_patches, noise_generator
-from cae_train.degradations.registry import Chain, center, chain_of
+from cae_train.degradations.registry import Chain, center
 from cae_train.metrics import psnr
 from cae_train.sheets.preview import to_bgr, write_png
 
@@ -20,13 +20,13 @@ SCALE, GAP, LINE = 4, 8, 18  # how large a patch's pixel is drawn; between patch
 SIZES, INK, PAPER = (0.42, 0.36, 0.3), (40, 40, 40), 255  # of text: the first that fits
 
 
-def save_sheet(split: Split, config: TrainConfig, path: Path) -> int:
-    """Draw held-out patches as `config.degrade` makes them into a PNG, and return how many.
+def save_sheet(split: Split, config: TrainConfig, chain: Chain, path: Path) -> int:
+    """Draw held-out patches as the chain of `config.degrade` makes them into a PNG, and return how many.
 
     Raises:
         CheckpointError: it cannot be written.
     """
-    clean, stages = stages_of(split.validation, chain_of(config), config.seed)
+    clean, stages = stages_of(split.validation, chain, config.seed)
     titles = [spec if number == 0 else f"+ {spec}" for number, spec in enumerate(config.degrade)]
     write_png(path, draw(clean, stages, titles))
     return len(clean)

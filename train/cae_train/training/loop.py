@@ -17,19 +17,17 @@ from cae_train.checkpoint import load_model, save_model
 from cae_train.config import Hardware, TrainConfig
 from cae_train.data.images import Split, load
 from cae_train.data.pairs import fixed_pairs
-from cae_train.degradations.registry import chain_of
 from cae_train.errors import CheckpointError, ConfigError, TrainingError
 from cae_train.metrics import psnr
-from cae_train.models.base import Autoencoder
 from cae_train.paths import checked_path
 from cae_train.training.early_stopping import Patience
 from cae_train.training.ema import Ema
 from cae_train.training.material import Material
 from cae_train.training.module import VALIDATION_BATCH, Training
-from cae_train.training.run_files import CHECKPOINT, MODEL
+from cae_train.training.prepare import Prepared, prepare
+from cae_train.training.run_files import MODEL
 from cae_train.training.run_folder import RunFolder
-from cae_train.training.start_weights import initial_network
-from cae_train.training.trainer import make_trainer, one_line, quiet_lightning, refuse_processes
+from cae_train.training.trainer import equip, one_line, quiet_lightning
 
 
 @dataclass(frozen=True)
@@ -53,48 +51,60 @@ def train(
     resume: bool = False,
     callbacks: Sequence[Callback] = (),
     split: Split | None = None,
-    network: Autoencoder | None = None,
     material: Material | None = None,
 ) -> TrainResult:
-    """Train a network and leave a run folder in `out` (made if it is not there).
+    """Train a network and leave a run folder.
 
-    `material` stands in for pairs of the images that `config.data` names. `split` and `network` spare reading again
-    what `data.images.load` and `start_weights.initial_network` have read already.
-    With `resume`, `out` is a run folder that continues after its last finished epoch. Ctrl-C does not raise: the
-    result says `interrupted`, and `model.pt` holds the best epoch, or the weights of the moment before the first.
+    Ctrl-C does not raise: the result says `interrupted`, and `model.pt` holds the best epoch, or the weights of that
+    moment before the first epoch has ended.
+
+    Args:
+        config: the settings.
+        out: the run folder, made if it is not there.
+        hardware: where the run happens.
+        resume: continue the run in `out` after its last finished epoch.
+        callbacks: further ones of Lightning.
+        split: images to use instead of reading those that `config.data` names.
+        material: pairs to use instead of those of images.
 
     Raises:
         ConfigError, DataError, CheckpointError: as their names say; nothing is trained then.
         TrainingError: the run diverged, ran out of memory or could not write its folder; the best epoch before is kept.
     """
+    out = checked_path("out", out, "the path of a folder")
+    prepared = prepare(config, hardware, resume=out if resume else None)
+    material = material or Material.of(config, split or load(config), prepared.chain)
+    return run(prepared, material, out, callbacks)
+
+
+def run(prepared: Prepared, material: Material, out: Path, callbacks: Sequence[Callback] = ()) -> TrainResult:
+    """Train what was prepared, and leave a run folder in `out`.
+
+    Raises:
+        ConfigError, CheckpointError, TrainingError: as `train` raises them.
+    """
+    started, config, trainer = time.monotonic(), prepared.config, prepared.trainer
     if not config.epochs:
         raise ConfigError("epochs is 0: 1 or more are needed")
-    started = time.monotonic()
-    hardware, out = hardware or Hardware(), checked_path("out", out, "the path of a folder")
-    checkpoint = out / CHECKPOINT
-    if resume and not checkpoint.is_file():
-        raise CheckpointError(f"run folder {str(out)!r} has no {CHECKPOINT} to continue from")
-    split = split or (Split() if material else load(config))
-    training = Training(config, material or Material.of(config, split), network or initial_network(config, resume))
+    training = Training(config, material, prepared.network)
+    if prepared.checkpoint is not None:
+        _check_resumable(prepared.checkpoint, training)
     folder = RunFolder(out, config)
     everyone: list[Callback] = [folder, *callbacks]
     if config.ema:
         everyone.append(Ema(config.ema))
     if config.patience:
         everyone.append(Patience(config.patience))
-    if resume:
-        _check_resumable(checkpoint, training)
     with quiet_lightning():
-        trainer = make_trainer(config, out, hardware, everyone)
-        refuse_processes(trainer, training.net)
-        training.place(trainer, hardware)
-        interrupted = _fit(trainer, training, folder, checkpoint if resume else None)
+        equip(trainer, everyone, out)
+        training.place(trainer, prepared.hardware)
+        interrupted = _fit(trainer, training, folder, prepared.checkpoint)
     model = folder.out / MODEL
     loaded = load_model(model)
     metrics = dict(loaded.metrics)
-    if split.test and metrics and not interrupted and trainer.is_global_zero:
-        degraded, clean = fixed_pairs(split.test, chain_of(config), config.seed)
-        metrics |= {"psnr_in": float(psnr(degraded, clean).mean()), "evaluated_on": f"{split.test_of} test"}
+    if material.test and metrics and not interrupted and trainer.is_global_zero:
+        degraded, clean = fixed_pairs(material.test, prepared.chain, config.seed)
+        metrics |= {"psnr_in": float(psnr(degraded, clean).mean()), "evaluated_on": f"{material.test_of} test"}
         metrics["psnr_out"] = evaluate(loaded.network, degraded, clean)
         save_model(model, loaded.network, config, metrics)
     return TrainResult(

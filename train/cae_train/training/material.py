@@ -1,5 +1,6 @@
 """What a run learns from, and the pairs that it is judged by."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -7,9 +8,9 @@ from typing import Protocol
 from torch import Tensor
 
 from cae_train.config import TrainConfig
-from cae_train.data.images import Split
+from cae_train.data.images import Image, Split
 from cae_train.data.pairs import Pairs, fixed_pairs
-from cae_train.degradations.registry import chain_of
+from cae_train.degradations.registry import Chain
 
 
 class PairSource(Protocol):
@@ -24,16 +25,29 @@ class PairSource(Protocol):
 
 @dataclass(frozen=True)
 class Material:
-    """What a run learns from, the pairs that it is judged by, and what these are: of a split by default."""
+    """What a run learns from, and what it is judged by.
+
+    Attributes:
+        pairs: batches to learn from.
+        held_out: the degraded and clean patches that each epoch is judged by, float32 N x C x 32 x 32 in 0..1 each.
+        evaluated_on: what these are, in a few words.
+        leaves_holes: whether pixels are missing in what is degraded, as `Chain.leaves_holes` says.
+        test: images of the data set's own test part, which the finished model is judged by.
+        test_of: the data set that they are of.
+    """
 
     pairs: PairSource
     held_out: tuple[Tensor, Tensor]
     evaluated_on: str
+    leaves_holes: bool = False
+    test: Sequence[Image] = ()
+    test_of: str = ""
 
     @classmethod
-    def of(cls, config: TrainConfig, split: Split) -> "Material":
-        """Patches of the images, degraded as the settings say."""
-        chain = chain_of(config)
+    def of(cls, config: TrainConfig, split: Split, chain: Chain) -> "Material":
+        """Patches of the images, degraded by the chain."""
         names = "+".join(Path(name).name or name for name in config.data)
         held_out = fixed_pairs(split.validation, chain, config.seed)
-        return cls(Pairs(split.train, chain, config), held_out, f"held-out patches of {names}")
+        pairs = Pairs(split.train, chain, config)
+        on = f"held-out patches of {names}"
+        return cls(pairs, held_out, on, chain.leaves_holes, split.test, split.test_of)

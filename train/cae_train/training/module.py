@@ -11,7 +11,6 @@ from torchmetrics import MeanMetric
 from cae_train import seeds
 from cae_train.config import Hardware, TrainConfig
 from cae_train.data.pairs import EpochSampler
-from cae_train.degradations.registry import chain_of
 from cae_train.errors import TrainingError
 from cae_train.metrics import psnr
 from cae_train.models.base import Autoencoder
@@ -41,8 +40,7 @@ class Training(LightningModule):
         self.roundings = qat.prepare(self.net) if config.quantize_aware else []
         self.loss = loss_of(config.loss, self.net)
         self.step: StepFunction = self.net.step
-        self.chain = chain_of(config)
-        self.pairs, self.held_out, self.evaluated_on = material.pairs, material.held_out, material.evaluated_on
+        self.material, self.pairs, self.held_out = material, material.pairs, material.held_out
         self.psnr_in = float(psnr(*self.held_out).mean())
         self.figures = nn.ModuleDict(
             {name: MeanMetric(nan_strategy="disable") for name in ("train_loss", "train_psnr", "loss", "psnr")}

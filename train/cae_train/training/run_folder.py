@@ -84,7 +84,7 @@ class RunFolder(Callback):
         self._write_table()
         draw_curves(self.out / CURVES, self.rows)
         degraded, clean = (batch[:SHEET_PATCHES] for batch in training.held_out)
-        mask = holes(degraded) & (degraded != clean).any(1, keepdim=True) if training.chain.leaves_holes else None
+        mask = holes(degraded) & (degraded != clean).any(1, keepdim=True) if training.material.leaves_holes else None
         with torch.inference_mode():
             restored = training.net(degraded.to(training.device)).float().cpu()
             drawn = training.net.samples(SHEET_SAMPLES, torch.Generator().manual_seed(self.config.seed))
@@ -95,7 +95,7 @@ class RunFolder(Callback):
             metrics = {
                 "psnr_in": training.psnr_in,
                 "psnr_out": figures["psnr"],
-                "evaluated_on": training.evaluated_on,
+                "evaluated_on": training.material.evaluated_on,
                 "epoch": epoch,
             }
             save_model(self.out / MODEL, training.net, self.config, metrics)

@@ -6,62 +6,86 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cae_train.checkpoint import load_model, load_weights
+from cae_train.checkpoint import LoadedModel, load_model, load_weights
 from cae_train.config import TrainConfig
 from cae_train.data.images import channels_of
 from cae_train.errors import ConfigError
-from cae_train.models import build, folded, options_of
+from cae_train.models import build, options_of
 from cae_train.models.base import Autoencoder
 from cae_train.training.losses import loss_of
 
 
-def initial_network(config: TrainConfig, resume: bool = False) -> Autoencoder:
-    """The network that a run begins with: new, or with the weights of `config.start`; to `resume`, with any weights.
-
-    `start` is a model.pt, or a file of weights alone by their names (`torch.save(network.state_dict(), path)`), of the
-    network that `arch` and `model` describe. Branches that a model.pt was trained with are folded where the run's
-    network has none.
+def initial_network(config: TrainConfig) -> Autoencoder:
+    """The network that a run begins with: new, or with the weights of `config.start`.
 
     Raises:
-        ConfigError: `start` is another network than `arch` and `model` describe, or for other channels; a loss,
-            epochs or `quantize_aware` that the network cannot do with.
-        CheckpointError: `start`, or weights from elsewhere, cannot be read.
+        ConfigError, CheckpointError: as `new_network` and `begin` raise them.
+    """
+    network = new_network(config)
+    begin(network, config)
+    return network
+
+
+def new_network(config: TrainConfig) -> Autoencoder:
+    """The network that the settings describe, freshly initialized.
+
+    Raises:
+        ConfigError: a network, a loss or `quantize_aware` that do not go together.
     """
     torch.manual_seed(config.seed)
     network = build(config.arch, config.model, channels_of(config))
     loss_of(config.loss, network)
     if config.quantize_aware and not network.rounds:
         raise ConfigError(f"quantize_aware knows nothing of this {config.arch}: choose skip, or cae as it is")
+    return network
+
+
+def begin(network: Autoencoder, config: TrainConfig, *, weights: bool = True) -> None:
+    """Get a new network ready for the first epoch, and give it the weights that the run begins with.
+
+    `config.start` is a model.pt, or a file of weights alone by their names (`torch.save(network.state_dict(), path)`),
+    of the network that `arch` and `model` describe. Branches that a model.pt was trained with are folded where the
+    run's network has none. Without `weights` the network keeps those that it has.
+
+    Raises:
+        ConfigError: `start` is another network than `arch` and `model` describe, or for other channels; too few epochs
+            for the network.
+        CheckpointError: `start`, or weights from elsewhere, cannot be read.
+    """
     if config.epochs:
         network.begin_epoch(0, config.epochs)
-    if resume:
-        return network
-    if config.start and config.vgg16_weights:
-        raise ConfigError("vgg16_weights and start exclude each other: both are weights to begin from")
+    if not weights:
+        return
+    if config.start and network.weights_file:
+        raise ConfigError(
+            f"start is {config.start} and model option weights is {network.weights_file}: they exclude each other, as "
+            "both are weights to begin from"
+        )
     if not config.start:
-        network.pretrain(config.vgg16_weights, config.data_dir)
-    elif (weights := load_weights(Path(config.start))) is not None:
-        _take(weights, network, config)
+        network.pretrain(config.data_dir)
+    elif (given := load_weights(Path(config.start))) is not None:
+        _take(given, network, config)
     else:
-        loaded = load_model(Path(config.start))
-        start = loaded.network
-        if _kind(config.arch, start) != _kind(config.arch, network):
-            start = folded(start)
-        theirs, ours = _kind(loaded.arch, start), _kind(config.arch, network)
-        if theirs != ours:
-            other = [f"{name} {theirs.get(name)}, here {ours.get(name)}" for name in theirs | ours
-                     if theirs.get(name) != ours.get(name)]  # fmt: skip
-            shown = other[:1] if other[0].startswith("arch ") else other
-            raise ConfigError(
-                f"start: {config.start} is another network: {'; '.join(shown)} (arch and model say which)"
-            )
-        if start.channels != network.channels:
-            raise ConfigError(
-                f"start: {config.start} is a network for {start.channels} channels, here they are "
-                f"{network.channels}: set channels to {start.channels}"
-            )
-        network.load_state_dict(start.state_dict())
-    return network
+        _take_model(load_model(Path(config.start)), network, config)
+
+
+def _take_model(loaded: LoadedModel, network: Autoencoder, config: TrainConfig) -> None:
+    """Give the network the weights of a model.pt."""
+    start = loaded.network
+    if _kind(config.arch, start) != _kind(config.arch, network):
+        start = start.folded()
+    theirs, ours = _kind(loaded.arch, start), _kind(config.arch, network)
+    if theirs != ours:
+        other = [f"{name} {theirs.get(name)}, here {ours.get(name)}" for name in theirs | ours
+                 if theirs.get(name) != ours.get(name)]  # fmt: skip
+        shown = other[:1] if other[0].startswith("arch ") else other
+        raise ConfigError(f"start: {config.start} is another network: {'; '.join(shown)} (arch and model say which)")
+    if start.channels != network.channels:
+        raise ConfigError(
+            f"start: {config.start} is a network for {start.channels} channels, here they are "
+            f"{network.channels}: set channels to {start.channels}"
+        )
+    network.load_state_dict(start.state_dict())
 
 
 def _take(weights: dict[str, Tensor], network: Autoencoder, config: TrainConfig) -> None:

@@ -45,18 +45,14 @@ def one_line(error: BaseException) -> str:
     return textwrap.shorten(str(error), 300, placeholder=" ...") or type(error).__name__
 
 
-def make_trainer(config: TrainConfig, out: Path, hardware: Hardware, callbacks: list[Callback]) -> Trainer:
-    """Lightning's Trainer for a run.
+def make_trainer(config: TrainConfig, hardware: Hardware) -> Trainer:
+    """Lightning's Trainer for a run; `equip` gives it its callbacks.
 
     Raises:
         ConfigError: an accelerator, devices or a strategy that Lightning refuses, more devices than processors.
     """
     if any(way in hardware.strategy for way in ("spawn", "fork", "notebook")):
         raise ConfigError(f"strategy {hardware.strategy} cannot carry the data to its processes: choose ddp")
-    checkpoints = ModelCheckpoint(
-        dirpath=out, filename=CHECKPOINT.removesuffix(".ckpt"), enable_version_counter=False,
-        save_on_train_epoch_end=True,
-    )  # fmt: skip
     devices = hardware.devices
     try:
         trainer = Trainer(
@@ -66,13 +62,12 @@ def make_trainer(config: TrainConfig, out: Path, hardware: Hardware, callbacks: 
             precision=_precision(config, hardware),
             max_epochs=config.epochs,
             gradient_clip_val=config.grad_clip,
-            callbacks=[*callbacks, checkpoints],
             logger=False,
+            enable_checkpointing=False,  # `equip` adds what writes them
             enable_progress_bar=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
             use_distributed_sampler=False,
-            default_root_dir=out,
         )
     except Exception as e:  # Lightning raises many kinds for bad devices and strategies
         raise ConfigError(
@@ -85,6 +80,15 @@ def make_trainer(config: TrainConfig, out: Path, hardware: Hardware, callbacks: 
             f"{trainer.num_devices} processes, this machine has {processors} processors"
         )
     return trainer
+
+
+def equip(trainer: Trainer, callbacks: list[Callback], out: Path) -> None:
+    """Give a Trainer the callbacks of a run, and one that writes its checkpoints into `out`."""
+    checkpoints = ModelCheckpoint(
+        dirpath=out, filename=CHECKPOINT.removesuffix(".ckpt"), enable_version_counter=False,
+        save_on_train_epoch_end=True,
+    )  # fmt: skip
+    trainer.callbacks.extend([*callbacks, checkpoints])  # type: ignore[attr-defined]
 
 
 def refuse_processes(trainer: Trainer, network: Autoencoder) -> None:

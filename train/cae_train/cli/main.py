@@ -1,7 +1,8 @@
 """`cae-train`: parse, call, report."""
 
-import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,10 +12,12 @@ from typer.core import TyperCommand
 
 from cae_shared.command import require_address_space
 from cae_shared.help_groups import grouped
+from cae_shared.logs import log_to_stderr
 from cae_shared.signals import interruptible
-from cae_shared.text import printable, shell_word, with_option
-from cae_train.config import AUTO, LOSSES, OPTIMIZERS, PRECISIONS, Hardware, TrainConfig, load_toml, model_options
-from cae_train.errors import CaeTrainError, CheckpointError, ConfigError, TrainingError
+from cae_shared.text import printable, with_option
+from cae_train.cli.given_settings import new_settings, settings_of_run
+from cae_train.config import AUTO, LOSSES, OPTIMIZERS, PRECISIONS, Hardware, TrainConfig, load_toml
+from cae_train.errors import CaeTrainError, ConfigError, TrainingError
 
 INSTALL = "cae-train needs its extra: pip install 'cae-toolkit[train]' (in a checkout: pip install -e '.[train]')"
 DEFAULTS = TrainConfig()
@@ -184,6 +187,7 @@ def command(
         bool,
         typer.Option("--list", help="List data sets, networks with their options, degradations and losses, and exit."),
     ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show details of each step.")] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
@@ -196,17 +200,20 @@ def command(
     Exit codes: 0 done; 1 training failed, or memory, disk space or open files ran out; 2 wrong usage or data; 130
     interrupted (Ctrl-C; model.pt is kept); 143 terminated (SIGTERM).
     """
-    options = {name: value for name, value in context.params.items() if value not in (None, [], ())}
-    given = {item.name: options[item.name] for item in fields(TrainConfig) if item.name in options}
+    log_to_stderr(verbose)
     if show_list:
-        _list()
+        with _extra_installed():
+            from cae_train.cli.choices import listing
+        typer.echo("\n".join(listing()))
         return
     require_address_space(ADDRESS_SPACE)
     hardware = Hardware(accelerator, devices, strategy, workers, data_on, compile)
+    given = _settings_given(context)
     said = {name for name in context.params if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"}
     if burst or noise_from is not None:
-        with interruptible():
-            _fit_camera(said, given, (burst or [], noise_from, camera, frames, minutes, export), hardware, config, out)
+        wanted = (burst or [], noise_from, camera, frames, minutes, export)
+        if _fit_camera(said, given, wanted, hardware, config, out):
+            raise typer.Exit(130)
         return
     for name in OF_A_CAMERA:
         if name in said:
@@ -214,38 +221,33 @@ def command(
     if preview_degradation is not None:
         _check_preview(preview_degradation, {"--resume": resume, "--save-pairs": save_pairs})
     if resume is not None:
-        extra = [name for name, value in {**given, "config": config, "out": out}.items() if value is not None]
-        if extra:
-            raise ConfigError(
-                f"--resume continues a run with its own settings: leave out --{extra[0].replace('_', '-')} "
-                "(a new run begins from its weights with --start)"
-            )
-        if not (resume / "config.toml").is_file():
-            raise CheckpointError(f"--resume {resume} is not a run folder: it has no config.toml")
-        settings = TrainConfig.from_dict(load_toml(resume / "config.toml"))
-        if settings.noise:
-            raise ConfigError(
-                f"--resume {resume}: a model for a camera is fitted in one go, with --burst or --noise-from"
-            )
+        extra = {**given, "vgg16_weights": vgg16_weights, "config": config, "out": out}
+        settings = settings_of_run(resume, [name for name, value in extra.items() if value is not None])
     else:
-        written = load_toml(config) if config else {}
-        if model or given.get("arch") is not None:
-            given["model"] = model_options(written, given, model or [])
-        if given.get("arch", "vgg16") != "vgg16" and vgg16_weights is None:
-            written.pop("vgg16_weights", None)
-        settings = TrainConfig.from_dict(written | given)
-    if preview_degradation is not None:
-        _preview(settings, preview_degradation)
-        return
-    if settings.epochs == 0 and save_pairs is None:
+        settings = new_settings(given, load_toml(config) if config else {}, model or [], vgg16_weights)
+    if preview_degradation is None and settings.epochs == 0 and save_pairs is None:
         raise ConfigError("--epochs is 0: 1 or more are needed, except with --save-pairs")
+    with _extra_installed():
+        from cae_train.cli import terminal
+    if preview_degradation is not None:
+        terminal.preview(settings, preview_degradation)
+        return
     with interruptible():
-        _run(settings, hardware, out, resume, save_pairs, max_pairs)
+        interrupted = terminal.train(settings, hardware, terminal.Folders(out, resume, save_pairs, max_pairs))
+    if interrupted:
+        raise typer.Exit(130)
+
+
+def _settings_given(context: typer.Context) -> dict[str, Any]:
+    """The settings of a run that were given as options."""
+    options = {name: value for name, value in context.params.items() if value not in (None, [], ())}
+    return {item.name: options[item.name] for item in fields(TrainConfig) if item.name in options}
 
 
 OF_A_CAMERA = ("camera", "frames", "minutes", "export")  # with --burst or --noise-from alone
 NOT_OF_A_CAMERA = (
     "resume", "save_pairs", "preview_degradation", "degrade", "arch", "model", "epoch_crops", "channels", "data_on",
+    "vgg16_weights",
 )  # fmt: skip
 
 
@@ -256,25 +258,26 @@ def _fit_camera(
     hardware: Hardware,
     config: Path | None,
     out: Path | None,
-) -> None:
+) -> bool:
+    """Fit a model to a camera, and return whether Ctrl-C ended it."""
     for name in NOT_OF_A_CAMERA:
         if name in said:
             raise ConfigError(f"--burst and --noise-from decide themselves on --{name.replace('_', '-')}: leave it out")
-    try:
-        from cae_train.burst import command
-    except ModuleNotFoundError as e:
-        raise _missing(e) from e
-    if command.run(command.Wanted(*wanted), (load_toml(config) if config else {}) | given, hardware, out):
-        raise typer.Exit(130)
+    with interruptible():
+        with _extra_installed():
+            from cae_train.burst import command
+        return command.run(command.Wanted(*wanted), (load_toml(config) if config else {}) | given, hardware, out)
 
 
-def _list() -> None:
+@contextmanager
+def _extra_installed() -> Iterator[None]:
+    """A block that imports what only the extra installs, and says so where it is not there."""
     try:
-        from cae_train.choices import listing
+        yield
     except ModuleNotFoundError as e:
-        raise _missing(e) from e
-    for line in listing():
-        typer.echo(line)
+        if (e.name or "").startswith("cae_"):
+            raise
+        raise ConfigError(f"{INSTALL} ({e.name} is missing)") from e
 
 
 def _check_preview(path: Path, others: dict[str, Path | None]) -> None:
@@ -283,100 +286,6 @@ def _check_preview(path: Path, others: dict[str, Path | None]) -> None:
             raise ConfigError(f"--preview-degradation draws a sheet and stops: leave out {option}")
     if path.suffix.lower() != ".png":
         raise ConfigError(f"--preview-degradation {path}: a sheet is a PNG, give it a name that ends in .png")
-
-
-def _preview(settings: TrainConfig, path: Path) -> None:
-    try:
-        from cae_train.data import images
-        from cae_train.degradations.registry import chain_of
-        from cae_train.sheets.degradation_sheet import save_sheet
-        from cae_train.stderr import quiet_decoders
-    except ModuleNotFoundError as e:
-        raise _missing(e) from e
-    chain_of(settings)  # before data are read or downloaded
-    with quiet_decoders():
-        split = images.load(settings)
-    for note in split.notes:
-        typer.echo(printable(f"note: {note}"), err=True)
-    count = save_sheet(split, settings, path)
-    typer.echo(printable(f"wrote {path}: {count} patches, {' + '.join(settings.degrade)}"), err=True)
-
-
-def _missing(error: ModuleNotFoundError) -> Exception:
-    """The message about a missing module: install the extra, unless it is a bug of ours."""
-    if (error.name or "").startswith("cae_"):
-        return error
-    return ConfigError(f"{INSTALL} ({error.name} is missing)")
-
-
-def _run(
-    settings: TrainConfig, hardware: Hardware, out: Path | None, resume: Path | None, pairs: Path | None, max_pairs: int
-) -> None:
-    try:
-        from cae_train import models
-        from cae_train.data import images
-        from cae_train.degradations.registry import chain_of
-        from cae_train.sheets.save_pairs import save_pairs
-        from cae_train.stderr import quiet_decoders
-        from cae_train.training import loop, run_files, start_weights, trainer
-        from cae_train.training.progress import ProgressLines
-    except ModuleNotFoundError as e:
-        raise _missing(e) from e
-    from rich.console import Console
-
-    # All that can be wrong is found before data are read, downloaded or written.
-    wanted = resume or out or Path("runs/train") / settings.arch
-    if resume is None:
-        run_files.check(wanted)
-    chain_of(settings)
-    cost = models.multiply_adds_per_pixel(models.build(settings.arch, settings.model, images.channels_of(settings)))
-    with trainer.quiet_lightning():
-        lightning = trainer.make_trainer(settings, Path(), hardware, [])
-    # With --epochs 0 nothing is trained: no weights are looked for.
-    network = start_weights.initial_network(settings, resume is not None or not settings.epochs)
-    trainer.refuse_processes(lightning, network)
-    leader = os.environ.get("LOCAL_RANK", "0") == "0"
-    console = Console(stderr=True, quiet=not leader)
-
-    def say(text: str) -> None:
-        console.print(printable(text), highlight=False, markup=False, soft_wrap=True)
-
-    with quiet_decoders():
-        split = images.load(settings)
-    for note in split.notes:
-        say(f"note: {note}")
-    if pairs is not None and leader:
-        say(f"wrote {save_pairs(split, settings, pairs, max_pairs)} pairs to {pairs}")
-        if settings.epochs == 0:
-            return
-    folder = run_files.create(wanted) if resume is None and leader else wanted
-    say(
-        f"{settings.arch}: {models.weight_count(network):,} weights, "
-        f"{cost / 1000:.1f} KMAC/px; "
-        f"{len(split.train):,} images, {len(split.validation):,} held out; {' + '.join(settings.degrade)} -> {folder}"
-    )
-    result = loop.train(
-        settings,
-        folder,
-        hardware=hardware,
-        resume=resume is not None,
-        callbacks=[ProgressLines(console)],
-        split=split,
-        network=network,
-    )
-    if result.psnr_in is not None and result.psnr_out is not None:
-        if settings.degrade == ("none",):
-            say(f"{result.evaluated_on}: reconstructed at {result.psnr_out:.2f} dB")
-        else:
-            say(f"{result.evaluated_on}: degraded {result.psnr_in:.2f} dB, restored {result.psnr_out:.2f} dB")
-            if result.psnr_out < result.psnr_in:
-                say("note: its output is worse than its input: a wider code, more epochs or another --loss may help")
-    if result.interrupted:
-        resumable = (folder / run_files.CHECKPOINT).is_file()  # from the first epoch's end on
-        go_on = f"; go on with cae-train --resume {shell_word(folder)}" if resumable else ""
-        say(f"interrupted: {result.model} can be used{go_on}")
-        raise typer.Exit(130)
-    say(f"next: cae-export {shell_word(result.model)}")
 
 
 def main() -> None:

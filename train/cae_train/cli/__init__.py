@@ -1,0 +1,1 @@
+"""The command `cae-train`."""

@@ -1,0 +1,78 @@
+"""The settings of a run from what was typed: options, a --config file, a run that is continued."""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from cae_train.config import TrainConfig, load_toml
+from cae_train.errors import CheckpointError, ConfigError
+
+
+def new_settings(
+    given: dict[str, Any], written: dict[str, Any], model: Sequence[str], vgg16_weights: str | None
+) -> TrainConfig:
+    """The settings of a new run.
+
+    Args:
+        given: those of the options.
+        written: those of a --config file; options win.
+        model: the NAME=VALUE of each --model.
+        vgg16_weights: the network's option `weights`, under a name of its own.
+
+    Raises:
+        ConfigError: settings that cannot be used.
+    """
+    if model or vgg16_weights or given.get("arch") is not None:
+        given = given | {"model": model_options(written, given, model)}
+    settings = TrainConfig.from_dict(written | given)
+    if vgg16_weights is None:
+        return settings
+    if settings.arch != "vgg16":
+        raise ConfigError(f"--vgg16-weights {vgg16_weights}: only --arch vgg16 has use for it")
+    return replace(settings, model={**settings.model, "weights": vgg16_weights})
+
+
+def settings_of_run(folder: Path, extra: Sequence[str]) -> TrainConfig:
+    """The settings of a run that is continued; `extra` are names of settings that were given beside it."""
+    if extra:
+        raise ConfigError(
+            f"--resume continues a run with its own settings: leave out --{extra[0].replace('_', '-')} "
+            "(a new run begins from its weights with --start)"
+        )
+    if not (folder / "config.toml").is_file():
+        raise CheckpointError(f"--resume {folder} is not a run folder: it has no config.toml")
+    settings = TrainConfig.from_dict(load_toml(folder / "config.toml"))
+    if settings.noise:
+        raise ConfigError(f"--resume {folder}: a model for a camera is fitted in one go, with --burst or --noise-from")
+    return settings
+
+
+def model_options(written: dict[str, Any], given: dict[str, Any], options: Sequence[str]) -> dict[str, Any]:
+    """The [model] table of a --config, unless --arch is another one, with what --model changes in it.
+
+    Args:
+        written: the settings of the --config.
+        given: those of other options.
+        options: NAME=VALUE each, the value as in TOML; a text needs no quotes.
+
+    Raises:
+        ConfigError: one that is not NAME=VALUE.
+    """
+    same = given.get("arch") in (None, written.get("arch", TrainConfig.arch))
+    table = written.get("model", {}) if same else {}
+    if not isinstance(table, Mapping):
+        raise ConfigError(f"[model] is {table!r}: a table is needed")
+    result = dict(table)
+    for option in options:
+        name, equals, value = option.partition("=")
+        if not (name and equals and value):
+            raise ConfigError(
+                f"model {option!r}: NAME=VALUE is needed, such as code=64 (cae-train --list has the names)"
+            )
+        try:
+            result[name] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            result[name] = value  # a text without quotes
+    return result

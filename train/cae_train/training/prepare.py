@@ -1,0 +1,76 @@
+"""A run before it begins: its settings, checked, and what they name."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from lightning.pytorch import Trainer
+
+from cae_train.config import Hardware, TrainConfig
+from cae_train.degradations.registry import Chain, chain_of
+from cae_train.errors import CheckpointError
+from cae_train.models import multiply_adds_per_pixel
+from cae_train.models.base import Autoencoder
+from cae_train.training.run_files import CHECKPOINT
+from cae_train.training.start_weights import begin, new_network
+from cae_train.training.trainer import make_trainer, quiet_lightning, refuse_processes
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What the settings of a run name. It serves one run.
+
+    Attributes:
+        config: the settings.
+        chain: the degradations.
+        network: with the weights that the run begins with.
+        multiply_adds: of the whole network, a pixel.
+        trainer: Lightning's, for the wanted hardware.
+        hardware: where the run happens.
+        checkpoint: what a resumed run continues from, or None.
+    """
+
+    config: TrainConfig
+    chain: Chain
+    network: Autoencoder
+    multiply_adds: float
+    trainer: Trainer
+    hardware: Hardware
+    checkpoint: Path | None = None
+
+
+def prepare(
+    config: TrainConfig,
+    hardware: Hardware | None = None,
+    *,
+    resume: Path | None = None,
+    network: Autoencoder | None = None,
+) -> Prepared:
+    """Find all that can be wrong with a run, before data are read, downloaded or written.
+
+    Args:
+        config: the settings. With 0 epochs, no weights to begin from are looked for.
+        hardware: where the run happens.
+        resume: folder of a run that is continued.
+        network: with weights to begin from; None makes it as the settings say.
+
+    Raises:
+        ConfigError: settings, hardware or a combination of them that cannot be used.
+        CheckpointError: weights that cannot be read, or a folder without a checkpoint.
+    """
+    hardware = hardware or Hardware()
+    checkpoint = None if resume is None else resume / CHECKPOINT
+    if checkpoint is not None and not checkpoint.is_file():
+        raise CheckpointError(f"run folder {str(resume)!r} has no {CHECKPOINT} to continue from")
+    chain = chain_of(config)
+    made = network if network is not None else new_network(config)
+    cost = multiply_adds_per_pixel(made.eval())
+    made.train()
+    with quiet_lightning():
+        trainer = make_trainer(config, hardware)
+    begin(made, config, weights=network is None and checkpoint is None and config.epochs > 0)
+    refuse_processes(trainer, made)
+    _log.debug("%s on %s, %s", config.arch, trainer.strategy.root_device, trainer.precision)
+    return Prepared(config, chain, made, cost, trainer, hardware, checkpoint)
