@@ -194,8 +194,8 @@ def command(
 ) -> None:
     """Train a convolutional autoencoder on pairs of degraded and clean 32x32 patches.
 
-    Without options: --data cifar10 --arch skip --degrade gaussian:25. With --epochs 0 and --save-pairs, only the pairs
-    are written.
+    Without options: --data cifar10 --arch skip --degrade gaussian:25. To write pairs without
+    training, use --save-pairs with --epochs 0.
 
     Exit codes: 0 done; 1 training failed, or memory, disk space or open files ran out; 2 wrong usage or data; 130
     interrupted (Ctrl-C; model.pt is kept); 143 terminated (SIGTERM).
