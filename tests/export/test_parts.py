@@ -185,7 +185,7 @@ def test_pictures_that_were_trained_on_do_not_set_the_threshold(
     shutil.rmtree(good)
     report = export_part(path, "anomaly", data=str(others), false_alarms=0.5)
     assert "10 images of others" in report.spec.evaluated_on
-    assert any("10 of the images named with --data stand in" in note for note in report.notes)
+    assert any("10 of the images named as data stand in" in note for note in report.notes)
 
 
 @pytest.mark.parametrize(("count", "above"), [(20, 0), (20, 1), (200, 10)])
