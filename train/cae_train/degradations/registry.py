@@ -175,13 +175,10 @@ class Chain:
 
         None if there is no Gaussian noise, several steps, or a blur or holes to be undone too.
         """
-        if len(self.steps) != 1:
-            return None
-        step = self.steps[0]
-        rows = step.alternatives if isinstance(step, OneOf) else (step,)
+        rows = [row for step in self.steps for row in (step.alternatives if isinstance(step, OneOf) else (step,))]
         kinds = [kind for row in rows for kind in (row.steps if isinstance(row, Row) else (row,))]
         sigmas = [kind.sigma.low for kind in kinds if isinstance(kind, Gaussian)]
-        more = any(isinstance(kind, (Blur, MotionBlur, Mask)) for kind in kinds)
+        more = len(self.steps) > 1 or any(isinstance(kind, (Blur, MotionBlur, Mask)) for kind in kinds)
         return min(sigmas) if sigmas and not more else None
 
     def __call__(self, clean: Tensor, generator: torch.Generator, margin: int = 0) -> Tensor:
