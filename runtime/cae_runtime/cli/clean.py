@@ -85,17 +85,17 @@ def _restore(session: Session, sources: Sequence[Path], output: str, options: Op
 def _other_task(session: Session, sources: Sequence[Path], output: str, options: Options) -> bool:
     """Run a model of another task; return whether some file failed."""
     from cae_runtime.inference.cpu_speed import fp16_note
-    from cae_runtime.jobs import requests
+    from cae_runtime.jobs import other_tasks
 
     if slow := fp16_note(session.spec.precision, session.provider):
         tell(slow)
     check_task(options.given, session.spec.task, session.path)
-    request = requests.Request(
+    request = other_tasks.Request(
         tuple(sources), Path(output), overwrite=options.overwrite, batch=options.batch, overlap=options.overlap,
         per_patch=options.per_patch, count=options.generate, latent=options.latent, seed=options.seed,
     )  # fmt: skip
     with interruptible():
-        outcome = requests.run(session, request)
+        outcome = other_tasks.run(session, request)
     if options.as_json:
         print_json(json.dumps(outcome.document, indent=2))
     return outcome.failed

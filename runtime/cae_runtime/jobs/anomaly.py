@@ -21,9 +21,9 @@ from cae_runtime.io.contact_sheet import Cell, contact_sheet, thumbnail
 from cae_runtime.io.image_files import write_file
 from cae_runtime.jobs.failures import failures
 from cae_runtime.jobs.opened_images import Opened, images_of, opened, tried
+from cae_runtime.jobs.other_tasks import Outcome, Request
 from cae_runtime.jobs.paths import check_folder, outputs_missing, path_kind, prepare_output
 from cae_runtime.jobs.planning import Plan, refuse_overwriting
-from cae_runtime.jobs.requests import Outcome, Request
 from cae_runtime.tasks.anomaly import Detection, Detector
 
 _log = logging.getLogger(__name__)

@@ -23,9 +23,9 @@ from cae_runtime.inference.session import Session
 from cae_runtime.inference.tiling import Floats
 from cae_runtime.jobs.failures import failures
 from cae_runtime.jobs.opened_images import images_of, opened, tried
+from cae_runtime.jobs.other_tasks import Outcome, Request
 from cae_runtime.jobs.paths import path_kind, prepare_output
 from cae_runtime.jobs.planning import Plan
-from cae_runtime.jobs.requests import Outcome, Request
 from cae_runtime.tasks.encode import Encoder
 from cae_shared.temporary import discard, temporary_beside
 

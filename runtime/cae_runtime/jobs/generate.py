@@ -15,9 +15,9 @@ from cae_runtime.errors import UsageError
 from cae_runtime.inference.session import Session
 from cae_runtime.io.contact_sheet import Cell, contact_sheet, thumbnail
 from cae_runtime.io.image_files import write_file
+from cae_runtime.jobs.other_tasks import Outcome, Request
 from cae_runtime.jobs.paths import check_folder, outputs_missing, prepare_output
 from cae_runtime.jobs.progress import Progress
-from cae_runtime.jobs.requests import Outcome, Request
 from cae_runtime.tasks.generate import Generator
 
 _log = logging.getLogger(__name__)
