@@ -8,10 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("runtime/cae_runtime", "runtime/cae_shared")
+PACKAGES = ("runtime/cae_runtime", "runtime/cae_shared", "train/cae_train", "export/cae_export", "scripts")
 MODULES_MAX, LINES_MAX, FUNCTION_LINES_MAX, PARAMETERS_MAX = 14, 300, 60, 10
 # The signature of a command has a parameter for each of its options.
-COMMANDS = {("runtime/cae_runtime/cli/main.py", "run")}
+COMMANDS = {
+    ("runtime/cae_runtime/cli/main.py", "run"),
+    ("train/cae_train/cli/main.py", "command"),
+    ("export/cae_export/cli.py", "command"),
+}
 
 
 def too_large(package: Path) -> Iterator[str]:

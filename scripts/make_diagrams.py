@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from cae_train import load_model
 from cae_train.data.packaged import DENOISE
 from cae_train.models import multiply_adds
-from cae_train.models.skip import ResidualBlock, Skip
+from cae_train.models.skip import Skip
+from cae_train.models.skip_blocks import ResidualBlock
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt

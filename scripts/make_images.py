@@ -20,7 +20,8 @@ from cae_runtime import Restorer
 from cae_train import load_model
 from cae_train.data.packaged import DENOISE, PATCHES, photographs
 from cae_train.data.pairs import fixed_pairs, to_tensor
-from cae_train.degradations.registry import center, parse_chain
+from cae_train.degradations.chain import center
+from cae_train.degradations.registry import parse_chain
 from cae_train.sheets.degradation_sheet import draw
 from cae_train.sheets.preview import sheet, write_png
 

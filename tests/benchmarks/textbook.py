@@ -180,7 +180,7 @@ def measure(name: str, folder: Path, quantized: bool) -> dict[str, Any]:
     from cae_train.data.pairs import fixed_pairs
     from cae_train.degradations.registry import parse_chain
     from cae_train.models import build, multiply_adds_per_pixel, options_of, weight_count
-    from cae_train.training.losses import mse
+    from cae_train.training.optimization.losses import mse
 
     loaded = load_model(folder / "model.pt")
     config = loaded.config

@@ -23,8 +23,8 @@ from cae_export.graphs.convert import to_onnx
 from cae_export.graphs.quantize import to_int8
 from cae_train.models import build
 from cae_train.models.skip import Skip
-from cae_train.training import qat
-from cae_train.training.qat import round_weights, steps_of
+from cae_train.training.optimization import qat
+from cae_train.training.optimization.qat import round_weights, steps_of
 
 pytestmark = pytest.mark.slow
 

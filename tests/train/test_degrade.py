@@ -14,10 +14,11 @@ from cae_train import ConfigError, TrainConfig
 from cae_train.data.pairs import Pairs, fixed_pairs
 from cae_train.degradations.blur import Blur, MotionBlur
 from cae_train.degradations.camera_noise import Camera
+from cae_train.degradations.chain import Chain, OneOf, Row
 from cae_train.degradations.jpeg import Jpeg
 from cae_train.degradations.mask import Mask
 from cae_train.degradations.noise import Gaussian, Level, Poisson, SaltPepper, Speckle
-from cae_train.degradations.registry import DEGRADATIONS, Chain, Kind, Nothing, OneOf, Row, parse, parse_chain
+from cae_train.degradations.registry import DEGRADATIONS, Kind, Nothing, parse, parse_chain
 
 PINNED = {
     "camera": [40, 92, 186, 207],

@@ -14,8 +14,9 @@ from torch.nn import functional as F  # noqa: N812
 from cae_train import ConfigError, TrainConfig, load_model
 from cae_train.checkpoint import save_model
 from cae_train.models import ARCHITECTURES, build, multiply_adds_per_pixel, options_of, weight_count
-from cae_train.models.skip import CHOICES, Branches, Skip, SkipOptions, interleave
-from cae_train.training.losses import mse
+from cae_train.models.skip import CHOICES, Skip, SkipOptions
+from cae_train.models.skip_blocks import Branches, interleave
+from cae_train.training.optimization.losses import mse
 
 SMALL = {"widths": (16, 32), "down_blocks": (1, 1), "up_blocks": (1,)}
 COMBINATIONS: list[dict[str, Any]] = [dict(zip(CHOICES, values, strict=True)) for values in product(*CHOICES.values())]

@@ -14,7 +14,7 @@ from cae_train import TrainConfig
 from cae_train.models import build
 from cae_train.training.material import Material
 from cae_train.training.module import Training
-from cae_train.training.muon import UPDATE, Muon, orthogonal
+from cae_train.training.optimization.muon import UPDATE, Muon, orthogonal
 
 
 @settings(max_examples=30, deadline=None)

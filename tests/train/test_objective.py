@@ -10,7 +10,7 @@ from cae_train import ConfigError
 from cae_train.config import LOSSES
 from cae_train.metrics import psnr
 from cae_train.models import build
-from cae_train.training.losses import bce, charbonnier, loss_of, mse
+from cae_train.training.optimization.losses import bce, charbonnier, loss_of, mse
 
 
 def flat(*values: float) -> torch.Tensor:

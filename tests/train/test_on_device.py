@@ -19,10 +19,11 @@ from cae_train.data.augment import without_grain
 from cae_train.data.images import load
 from cae_train.data.pairs import Pairs
 from cae_train.degradations.camera_noise import Camera
+from cae_train.degradations.chain import Chain
 from cae_train.degradations.jpeg import SAMPLINGS, coded
 from cae_train.degradations.measured_noise import Measured, NoiseModel
 from cae_train.degradations.noise import Level
-from cae_train.degradations.registry import DEGRADATIONS, Chain, parse_chain
+from cae_train.degradations.registry import DEGRADATIONS, parse_chain
 from cae_train.on_device import filters, jpeg
 from cae_train.on_device.chain import chain_on_device
 from cae_train.on_device.masks import DeviceMask

@@ -11,7 +11,7 @@ import torch
 from cae_train import CheckpointError, ConfigError, TrainConfig
 from cae_train.checkpoint import save_model
 from cae_train.models import ARCHITECTURES, build
-from cae_train.training.qat import EVERY, ActivationRounding, prepare, round_weights, steps_of
+from cae_train.training.optimization.qat import EVERY, ActivationRounding, prepare, round_weights, steps_of
 from cae_train.training.start_weights import initial_network
 
 DEPTHWISE = {"widths": [16, 16], "block": "depthwise", "last": "residual"}

@@ -24,8 +24,8 @@ from cae_train.models.sparse import Sparse, divergence
 from cae_train.models.stacked import Stacked
 from cae_train.models.vae import Vae
 from cae_train.models.vae import divergence as gaussian_divergence
-from cae_train.training.ema import Ema
-from cae_train.training.losses import charbonnier, mse
+from cae_train.training.optimization.ema import Ema
+from cae_train.training.optimization.losses import charbonnier, mse
 from cae_train.training.start_weights import initial_network
 
 

@@ -44,8 +44,8 @@ class TrainConfig:
         model: the architecture's options; empty means its defaults.
         start: a `model.pt` of the same network whose weights the run begins from, or a file of its `state_dict()`;
             empty: random weights.
-        quantize_aware: train with the rounding of int8 (`cae_train.training.qat`), in fp32 unless `precision` says
-            bf16.
+        quantize_aware: train with the rounding of int8 (`cae_train.training.optimization.qat`), in fp32 unless
+            `precision` says bf16.
         degrade: degradations applied in this order, as `cae_train.degradations.registry.parse` reads them; "none"
             stands alone.
         scales: sizes that each photograph is used at: its own, three quarters of it, three quarters of that, ...

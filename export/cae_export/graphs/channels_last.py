@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name that every torch user knows
 
 from cae_train.models.skip import Skip
-from cae_train.training.qat import round_weights, steps_of
+from cae_train.training.optimization.qat import round_weights, steps_of
 
 PIXELS = 4  # pixels per group along a row
 COLORS = 3

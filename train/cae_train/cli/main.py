@@ -16,25 +16,13 @@ from cae_shared.logs import log_to_stderr
 from cae_shared.signals import interruptible
 from cae_shared.text import printable, with_option
 from cae_train.cli.given_settings import new_settings, settings_of_run
+from cae_train.cli.option_groups import GROUPS as GROUPS
 from cae_train.config import AUTO, LOSSES, OPTIMIZERS, PRECISIONS, Hardware, TrainConfig, load_toml
 from cae_train.errors import CaeTrainError, ConfigError, TrainingError
 
 INSTALL = "cae-train needs its extra: pip install 'cae-toolkit[train]' (in a checkout: pip install -e '.[train]')"
 DEFAULTS = TrainConfig()
 ADDRESS_SPACE = 2 * 2**30  # bytes that torch maps before it works; with less it crashes
-
-GROUPS = {
-    "Data": ("data", "data_dir", "channels", "scales", "degrain", "jitter", "gray", "upright"),
-    "Degradation": ("degrade", "clip", "preview_degradation", "save_pairs", "max_pairs"),
-    "Network": ("arch", "model", "start", "vgg16_weights", "quantize_aware"),
-    "Training": (
-        "loss", "epochs", "epoch_crops", "batch", "optimizer", "lr", "weight_decay", "warmup", "ema", "grad_clip",
-        "patience", "precision", "seed",
-    ),
-    "Run": ("config", "out", "resume"),
-    "Your own camera": ("burst", "noise_from", "camera", "frames", "minutes", "export"),
-    "Hardware": ("accelerator", "devices", "strategy", "workers", "data_on", "compile"),
-}  # fmt: skip
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
 

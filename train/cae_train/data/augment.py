@@ -61,9 +61,7 @@ def without_grain(patch: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def smaller(image: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
-    """Shrink an image, H x W x C, to `scale` of its sides (0 < scale <= 1); each pixel is the mean of those it
-    covers.
-    """
+    """Shrink an image, H x W x C, to `scale` of its sides (0 < scale <= 1), by the mean of each pixel's area."""
     if scale == 1:
         return image
     reduced = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)

@@ -78,7 +78,8 @@ def load(config: TrainConfig) -> Split:
             _add_folder(split, Path(source), config.seed, memory, known, scales, channels)
         else:
             raise DataError(
-                f"data {source!r} is neither a folder nor a data set: choose {', '.join(DATASETS)} or a folder of images"
+                f"data {source!r} is neither a folder nor a data set: choose {', '.join(DATASETS)}, or a folder of "
+                "images"
             )
     return split
 

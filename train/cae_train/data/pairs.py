@@ -13,7 +13,7 @@ from cae_train.config import PATCH, TrainConfig
 from cae_train.data.augment import drawn_count, jittered, without_grain
 from cae_train.data.images import Image
 from cae_train.data.registry import DATASETS
-from cae_train.degradations.registry import Chain, center
+from cae_train.degradations.chain import Chain, center
 
 HELD_OUT_PATCHES = 2048
 

@@ -10,12 +10,13 @@ from typing import Any
 
 from cae_train.degradations.blur import Blur, MotionBlur
 from cae_train.degradations.camera_noise import Camera, HotPixels, Sensor
+from cae_train.degradations.chain import Chain, OneOf, Row
 from cae_train.degradations.coarse_noise import ColorNoise, Enlarged, Grain
 from cae_train.degradations.jpeg import Jpeg, JpegTwice
 from cae_train.degradations.mask import Mask
 from cae_train.degradations.measured_noise import Measured
 from cae_train.degradations.noise import Degradation, Gaussian, Poisson, SaltPepper, Speckle
-from cae_train.degradations.registry import DEGRADATIONS, MEASURED, Chain, Nothing, OneOf, Row
+from cae_train.degradations.registry import DEGRADATIONS, MEASURED, Nothing
 from cae_train.errors import ConfigError
 from cae_train.on_device.camera import DeviceCamera, DeviceSensor
 from cae_train.on_device.filters import DeviceMotionBlur

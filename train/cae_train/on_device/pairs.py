@@ -12,7 +12,7 @@ from cae_train import seeds
 from cae_train.config import PATCH
 from cae_train.data.augment import drawn_count, jittered
 from cae_train.data.pairs import Pairs
-from cae_train.degradations.registry import center
+from cae_train.degradations.chain import center
 from cae_train.on_device.chain import chain_on_device
 from cae_train.on_device.filters import without_grain
 from cae_train.on_device.pictures import Pictures

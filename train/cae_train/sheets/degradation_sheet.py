@@ -11,7 +11,7 @@ from torch import Tensor
 from cae_train.config import PATCH, TrainConfig
 from cae_train.data.images import Image, Split
 from cae_train.data.pairs import fixed_patches, noise_generator
-from cae_train.degradations.registry import Chain, center
+from cae_train.degradations.chain import Chain, center
 from cae_train.metrics import psnr
 from cae_train.sheets.preview import to_bgr, write_png
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from cae_train.data.images import Image, Split
 from cae_train.data.pairs import fixed_pairs
-from cae_train.degradations.registry import Chain
+from cae_train.degradations.chain import Chain
 from cae_train.errors import DataError
 from cae_train.sheets.preview import to_bgr, write_png
 

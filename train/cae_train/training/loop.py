@@ -20,10 +20,10 @@ from cae_train.data.pairs import fixed_pairs
 from cae_train.errors import CheckpointError, ConfigError, TrainingError
 from cae_train.metrics import psnr
 from cae_train.paths import checked_path
-from cae_train.training.early_stopping import Patience
-from cae_train.training.ema import Ema
 from cae_train.training.material import Material
 from cae_train.training.module import VALIDATION_BATCH, Training
+from cae_train.training.optimization.early_stopping import Patience
+from cae_train.training.optimization.ema import Ema
 from cae_train.training.prepare import Prepared, prepare
 from cae_train.training.run_files import MODEL
 from cae_train.training.run_folder import RunFolder

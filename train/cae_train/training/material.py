@@ -10,7 +10,7 @@ from torch import Tensor
 from cae_train.config import TrainConfig
 from cae_train.data.images import Image, Split
 from cae_train.data.pairs import Pairs, fixed_pairs
-from cae_train.degradations.registry import Chain
+from cae_train.degradations.chain import Chain
 
 
 class PairSource(Protocol):

@@ -16,11 +16,11 @@ from cae_train.metrics import psnr
 from cae_train.models.base import Autoencoder
 from cae_train.models.depthwise import depthwise_kernels
 from cae_train.on_device.pairs import DevicePairs
-from cae_train.training import qat
 from cae_train.training.compiled import StepFunction, compiled_step
-from cae_train.training.losses import loss_of
 from cae_train.training.material import Material
-from cae_train.training.muon import Muon
+from cae_train.training.optimization import qat
+from cae_train.training.optimization.losses import loss_of
+from cae_train.training.optimization.muon import Muon
 from cae_train.training.placement import placed
 from cae_train.training.trainer import default_workers
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from lightning.pytorch import Trainer
 
 from cae_train.config import Hardware, TrainConfig
-from cae_train.degradations.registry import Chain, chain_of
+from cae_train.degradations.chain import Chain
+from cae_train.degradations.registry import chain_of
 from cae_train.errors import CheckpointError
 from cae_train.models import multiply_adds_per_pixel
 from cae_train.models.base import Autoencoder

@@ -15,8 +15,8 @@ from cae_train.config import TrainConfig
 from cae_train.degradations.mask import holes
 from cae_train.sheets.curves import COLUMNS, STAGE, draw_curves, further_columns
 from cae_train.sheets.preview import sheet, write_png
-from cae_train.training.ema import Ema
 from cae_train.training.module import Training
+from cae_train.training.optimization.ema import Ema
 from cae_train.training.run_files import CONFIG, CURVES, METRICS, MODEL, SAMPLES
 
 SHEET_PATCHES, SHEET_SAMPLES = 8, 12

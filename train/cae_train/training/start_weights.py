@@ -12,7 +12,7 @@ from cae_train.data.images import channels_of
 from cae_train.errors import ConfigError
 from cae_train.models import build, options_of
 from cae_train.models.base import Autoencoder
-from cae_train.training.losses import loss_of
+from cae_train.training.optimization.losses import loss_of
 
 
 def initial_network(config: TrainConfig) -> Autoencoder:

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name that every torch user knows
 
 from cae_train.models.depthwise import DepthwiseBlock, PlainDepthwiseBlock
-from cae_train.models.skip import Block, PlainBlock, Skip
+from cae_train.models.skip import Skip
+from cae_train.models.skip_blocks import Block, PlainBlock
 
 MEMORY = 0.98  # of the moving averages of the activations' ranges
 LEVELS = 255

@@ -1,0 +1,131 @@
+"""Degradations in a row, and alternatives of which each patch draws one."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cae_train.degradations.blur import Blur, MotionBlur
+from cae_train.degradations.mask import Mask
+from cae_train.degradations.noise import Degradation, Gaussian
+
+
+def reach_of(degradation: Degradation) -> int:
+    """How many pixels around a patch influence it; 0 unless the degradation says otherwise."""
+    return int(getattr(degradation, "reach", 0))
+
+
+def center(batch: Tensor, margin: int) -> Tensor:
+    """Crop N x C x H x W by this many pixels on each side."""
+    return batch[:, :, margin:-margin, margin:-margin] if margin else batch
+
+
+@dataclass(frozen=True)
+class Row:
+    """Several degradations in sequence that form one alternative."""
+
+    steps: tuple[Degradation, ...]
+
+    @property
+    def reach(self) -> int:
+        """How many pixels around a patch influence the result of all steps."""
+        return sum(map(reach_of, self.steps))
+
+    def __call__(self, clean: Tensor, generator: torch.Generator) -> Tensor:
+        """N x C x H x W in 0..1 -> degraded, not clipped."""
+        for step in self.steps:
+            clean = step(clean, generator)
+        return clean
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """Alternatives: each patch draws one of them with equal probability."""
+
+    alternatives: tuple[Degradation, ...]
+
+    @property
+    def reach(self) -> int:
+        """Of the one that reaches furthest."""
+        return max(map(reach_of, self.alternatives))
+
+    def __call__(self, clean: Tensor, generator: torch.Generator) -> Tensor:
+        """N x C x H x W in 0..1 -> degraded, not clipped."""
+        return self.cut(clean, generator, 0)
+
+    def cut(self, clean: Tensor, generator: torch.Generator, margin: int) -> Tensor:
+        """The same without so many pixels at each side, which are there to be reached: 0, or at least `reach`.
+
+        Where rows are among the alternatives, those that do not reach as far are spared the rest of the margin.
+        """
+        drawn = torch.randint(len(self.alternatives), (len(clean),), generator=generator)
+        degraded = torch.empty_like(center(clean, margin))
+        rows = any(isinstance(each, Row) for each in self.alternatives)
+        for number, degrade in enumerate(self.alternatives):
+            chosen = drawn == number
+            if chosen.any():
+                needed = min(margin, reach_of(degrade)) if rows else margin
+                given = center(clean[chosen], margin - needed)
+                degraded[chosen] = center(degrade(given, generator), needed)
+        return degraded
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Degradations in sequence; the result is clipped to 0..1 and rounded to 8 bits if `clip` is set."""
+
+    steps: tuple[Degradation, ...]
+    clip: bool = True
+
+    @property
+    def reach(self) -> int:
+        """How many pixels around a patch influence the result of all steps."""
+        return sum(map(reach_of, self.steps))
+
+    @property
+    def leaves_holes(self) -> bool:
+        """Whether pixels are missing in the end, and can be told from the others: `mask.holes` finds them."""
+        last = self.steps[-1] if self.steps else None
+        return any(isinstance(step, Mask) for step in (last.alternatives if isinstance(last, OneOf) else (last,)))
+
+    @property
+    def sigma_min(self) -> float | None:
+        """The least Gaussian noise of a model that removes noise and does nothing else, sigma in gray levels of 255.
+
+        None if there is no Gaussian noise, several steps, or a blur or holes to be undone too.
+        """
+        rows = [row for step in self.steps for row in (step.alternatives if isinstance(step, OneOf) else (step,))]
+        kinds = [kind for row in rows for kind in (row.steps if isinstance(row, Row) else (row,))]
+        sigmas = [kind.sigma.low for kind in kinds if isinstance(kind, Gaussian)]
+        more = len(self.steps) > 1 or any(isinstance(kind, (Blur, MotionBlur, Mask)) for kind in kinds)
+        return min(sigmas) if sigmas and not more else None
+
+    def __call__(self, clean: Tensor, generator: torch.Generator, margin: int = 0) -> Tensor:
+        """Degrade a batch.
+
+        Args:
+            clean: N x C x H x W in 0..1.
+            generator: the source of all randomness.
+            margin: pixels on each side of `clean` that are there only to be reached: 0, or at least `reach`.
+
+        Returns:
+            N x C x H - 2 `margin` x W - 2 `margin`, in 0..1 in steps of 1/255 (anything, unclipped).
+        """
+        *_, degraded = clean, *self.stages(clean, generator, margin)
+        return degraded.mul(255).round_().clamp_(0, 255).div_(255) if self.clip else degraded
+
+    def stages(self, clean: Tensor, generator: torch.Generator, margin: int = 0) -> Iterator[Tensor]:
+        """What each step makes of what the one before it made, not clipped; each step cuts off what it has used.
+
+        The last cuts off what is left of the margin too.
+        """
+        degraded = clean
+        for number, step in enumerate(self.steps, 1):
+            used = margin if number == len(self.steps) else min(margin, reach_of(step))
+            if isinstance(step, OneOf):
+                degraded = step.cut(degraded, generator, used)
+            else:
+                degraded = center(step(degraded, generator), used)
+            margin -= used
+            yield degraded
