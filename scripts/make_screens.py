@@ -1,4 +1,4 @@
-"""Take README's pictures of the live window: `python -m scripts.make_screens` (needs Xvfb, xdotool and openbox).
+"""Take the pages' pictures of the live window: `python -m scripts.make_screens` (needs Xvfb, xdotool and openbox).
 
 A noisy film of a photograph of scikit-image (NASA's astronaut, public domain) plays as the camera, on a screen of its
 own; keys are pressed as a user presses them.

@@ -1,4 +1,4 @@
-"""Write the pictures of README's section on what else autoencoders are used for.
+"""Write the pictures of runtime/TASKS.md.
 
     python -m scripts.make_uses --inpaint runs/train/inpaint/model.onnx --deblur runs/train/deblur/model.onnx
     python -m scripts.make_uses --heat runs/anomalies

@@ -42,7 +42,7 @@ class VirtualCamera:
             self._camera: Any = pyvirtualcam.Camera(*size, fps=rate, fmt=pyvirtualcam.PixelFormat.BGR)
         except (RuntimeError, OSError, ValueError) as e:
             reason = " ".join(str(e).split())[:200]
-            hint = _SET_UP.get(platform.system(), "see README")
+            hint = _SET_UP.get(platform.system(), "see runtime/LIVE.md")
             raise DeviceError(f"there is no virtual camera to write to ({reason}): {hint}") from e
         self.name: str = self._camera.device
 

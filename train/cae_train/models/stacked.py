@@ -9,7 +9,7 @@
 Each layer is a denoising autoencoder of the features below it, which stay as they are meanwhile; the noise is that of
 the picture, carried upwards, where Vincent et al. corrupt each layer's input anew. When all have been trained, the
 stack is `cae`; the learning rate falls over all stages as one cosine. Before ReLUs, good initialization and good
-optimizers, this was how deep networks were trained at all; the table in README shows what it is worth today.
+optimizers, this was how deep networks were trained at all; the table in train/README.md shows what it is worth today.
 
 Sources: Bengio et al., "Greedy Layer-Wise Training of Deep Networks" (NIPS 2006); stacked denoising autoencoders,
 Vincent et al. (JMLR 2010); stacked convolutional autoencoders, Masci et al. (ICANN 2011).
