@@ -1,6 +1,7 @@
 """A training step as one compiled function: fewer and larger operations on the device, for a minute at the start."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,13 +12,13 @@ from cae_train.models.base import Autoencoder, Loss, Step
 StepFunction = Callable[[Tensor, Tensor, Loss], Step]
 
 
-def compiled_step(network: Autoencoder, quantize_aware: bool = False, backend: str = "inductor") -> StepFunction:
+def compiled_step(network: Autoencoder, quantize_aware: bool = False, backend: Any = "inductor") -> StepFunction:
     """`network.step`, compiled when it is first called.
 
     Args:
         network: what is trained.
         quantize_aware: whether its roundings are trained, which measure ranges as they go.
-        backend: of `torch.compile`; "inductor" needs a C++ compiler, and Triton on a GPU.
+        backend: as `torch.compile` takes it; "inductor" needs a C++ compiler, and Triton on a GPU.
 
     Raises:
         ConfigError: with `quantize_aware`.
@@ -33,7 +34,7 @@ def compiled_step(network: Autoencoder, quantize_aware: bool = False, backend: s
         try:
             return compiled(degraded, clean, loss)
         except TorchDynamoException as e:
-            reason = (str(e).strip().splitlines() or [type(e).__name__])[0][:200]
+            reason = " ".join(str(e).split("\n\n")[0].split())[:200] or type(e).__name__
             raise TrainingError(f"the training step cannot be compiled here: {reason}; train without compile") from e
 
     return step

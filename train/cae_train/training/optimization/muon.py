@@ -12,7 +12,7 @@ input) is updated by Adam (Kingma and Ba, ICLR 2015).
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -76,13 +76,15 @@ class Muon(torch.optim.Optimizer):
                 loss = closure()
         for group in self.param_groups:
             kernels: defaultdict[tuple[int, int], list[nn.Parameter]] = defaultdict(list)
+            others: list[nn.Parameter] = []
             for parameter in group["params"]:
                 if parameter.grad is None:
                     continue
                 if parameter.ndim > 1 and id(parameter) not in self.elementwise:
                     kernels[len(parameter), parameter[0].numel()].append(parameter)
                 else:
-                    self._adam(parameter, parameter.grad, group)
+                    others.append(parameter)
+            self._adam(others, group)
             for alike in kernels.values():
                 self._matrices(alike, group)
         return loss
@@ -104,14 +106,24 @@ class Muon(torch.optim.Optimizer):
         momentum = state["momentum"].lerp_(gradient, 1 - decay)
         return gradient.lerp(momentum, decay).flatten(1).float()
 
-    def _adam(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
-        state = self.state[parameter]
-        if not state:
-            state["mean"], state["square"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
-            state["steps"] = 0
-        state["steps"] += 1
+    def _adam(self, parameters: list[nn.Parameter], group: dict[str, Any]) -> None:
+        """Update parameters one element at a time; all that have had as many steps at once."""
+        by_steps: defaultdict[int, list[nn.Parameter]] = defaultdict(list)
+        for parameter in parameters:
+            state = self.state[parameter]
+            if not state:
+                state["mean"], state["square"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
+                state["steps"] = 0
+            state["steps"] += 1
+            by_steps[state["steps"]].append(parameter)
         slow, fast = group["betas"]
-        state["mean"].lerp_(gradient, 1 - slow)
-        state["square"].lerp_(gradient.square(), 1 - fast)
-        mean, square = (state[k] / (1 - beta ** state["steps"]) for k, beta in (("mean", slow), ("square", fast)))
-        parameter.addcdiv_(mean, square.sqrt_().add_(1e-8), value=-group["lr"])
+        for steps, alike in by_steps.items():
+            gradients = [cast(Tensor, parameter.grad) for parameter in alike]
+            means, squares = ([self.state[parameter][name] for parameter in alike] for name in ("mean", "square"))
+            torch._foreach_lerp_(means, gradients, 1 - slow)
+            torch._foreach_lerp_(squares, torch._foreach_mul(gradients, gradients), 1 - fast)
+            spread = torch._foreach_sqrt(torch._foreach_div(squares, 1 - fast**steps))
+            torch._foreach_add_(spread, 1e-8)
+            torch._foreach_addcdiv_(
+                list[Tensor](alike), torch._foreach_div(means, 1 - slow**steps), spread, -group["lr"]
+            )
