@@ -23,9 +23,9 @@ from cae_train.degradations.registry import chain_of
 from cae_train.models import build
 from cae_train.on_device.pairs import BLOCK, DevicePairs
 from cae_train.training.compiled import compiled_step
-from cae_train.training.losses import loss_of
 from cae_train.training.material import Material
 from cae_train.training.module import Training
+from cae_train.training.optimization.losses import loss_of
 
 RECIPE = Path("assets/recipes/depthwise-denoise.toml")
 PICTURES, HELD_OUT = 64, 2

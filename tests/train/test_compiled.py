@@ -12,7 +12,7 @@ from cae_train import ConfigError, TrainingError
 from cae_train.models import build
 from cae_train.models.base import Autoencoder
 from cae_train.training.compiled import compiled_step
-from cae_train.training.losses import relative
+from cae_train.training.optimization.losses import relative
 
 
 def network() -> Autoencoder:
