@@ -107,19 +107,22 @@ def checked_color(value: Any) -> bool:
 
 
 def check_image(image: Any) -> None:
-    """Refuse anything but an image: uint8 or uint16, shape (H, W), or (H, W, C) with C from 1 to 4.
+    """Refuse anything but an image: uint8, uint16 or float32 in 0..1, shape (H, W), or (H, W, C) with C from 1 to 4.
 
     Raises:
         ImageTypeError: it is not a NumPy array, or has another dtype.
-        ImageError: it has another shape, or an axis of length 0.
+        ImageError: it has another shape, an axis of length 0, or float32 values that are NaN or outside 0..1.
     """
     if not isinstance(image, np.ndarray):
         hint = " (cv2.imread returns None for a file that it cannot read)" if image is None else ""
         raise ImageTypeError(f"the image is a {type(image).__name__}: it must be a NumPy array{hint}")
-    if image.dtype not in (np.uint8, np.uint16):
-        raise ImageTypeError(f"the image's dtype is {image.dtype}: it must be uint8 or uint16")
+    if image.dtype not in (np.uint8, np.uint16, np.float32):
+        raise ImageTypeError(f"the image's dtype is {image.dtype}: it must be uint8, uint16, or float32 in 0..1")
     if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 2, 3, 4)) or 0 in image.shape:
         raise ImageError(f"the image's shape is {image.shape}: it must be (H, W) or (H, W, 1..4), without a 0")
+    if image.dtype == np.float32 and not (image.min() >= 0 and image.max() <= 1):  # NaN compares as False
+        values = "NaN" if np.isnan(image).any() else f"{image.min():.4g}..{image.max():.4g}"
+        raise ImageError(f"the image's values are {values}: a float32 image must be in 0..1, so clip or scale it")
 
 
 def checked_mask(mask: Any) -> NDArray[np.bool_]:

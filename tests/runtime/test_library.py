@@ -160,7 +160,7 @@ def test_what_is_no_image_is_refused(kind: type) -> None:
     for image, reason, error in (
         (None, "the image is a NoneType: it must be a NumPy array .*cv2.imread returns None", TypeError),
         ([[1, 2]], "the image is a list", TypeError),
-        (np.zeros((8, 8, 3), np.float32), "dtype is float32: it must be uint8 or uint16", TypeError),
+        (np.zeros((8, 8, 3)), "dtype is float64: it must be uint8, uint16, or float32", TypeError),
         (np.zeros((8, 8, 5), np.uint8), r"shape is \(8, 8, 5\)", ValueError),
     ):
         with pytest.raises(ImageError, match=reason) as raised:

@@ -36,6 +36,21 @@ def test_a_model_that_changes_nothing_changes_nothing(
     np.testing.assert_array_equal(result, image)
 
 
+@pytest.mark.parametrize("model", ["blur", "blur_gray", "blur_nhwc"])
+@pytest.mark.parametrize("shape", [(40, 70), (70, 40, 3), (50, 60, 4)])
+@pytest.mark.parametrize("strength", [1.0, 0.4])
+def test_floats_are_cleaned_as_integers_are_but_not_rounded(
+    fixture_model: Model, noise: Noise, model: str, shape: tuple[int, ...], strength: float
+) -> None:
+    image = noise(shape, np.uint16)
+    restorer = Restorer(fixture_model(model), provider="cpu", stretch=False)
+    result = restorer(np.divide(image, 65535, dtype=np.float32), strength=strength)
+    assert result.dtype == np.float32
+    assert 0 <= result.min() <= result.max() <= 1
+    rounded = restorer(image, strength=strength)  # with a model of one channel, the luminance too
+    np.testing.assert_allclose(result * 65535, rounded, atol=2)
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 130), st.integers(1, 130), st.integers(0, 31), st.integers(1, 40))
 def test_any_size_overlap_and_batch(height: int, width: int, overlap: int, batch: int) -> None:
@@ -118,7 +133,8 @@ def test_the_input_may_be_a_read_only_view_and_is_left_alone(fixture_model: Mode
 @pytest.mark.parametrize(
     "image",
     [
-        np.zeros((8, 8, 3), np.float32),
+        np.full((8, 8, 3), 1.5, np.float32),
+        np.full((8, 8, 3), np.nan, np.float32),
         np.zeros((8, 8, 3), bool),
         np.zeros((8, 8, 5), np.uint8),
         np.zeros((0, 8, 3), np.uint8),

@@ -17,7 +17,7 @@ from cae_runtime.errors import ModelError
 from cae_runtime.inference.session import Session, open_for
 from cae_runtime.inference.tiling import Floats, Indices, cut, origins
 from cae_runtime.inference.worker_threads import WorkerThreads
-from cae_runtime.io.arrays import colors_of
+from cae_runtime.io.arrays import colors_of, full_scale
 from cae_runtime.io.pipeline import prefetch_map
 
 BATCH_PIXELS: Final = 32 * 32 * 32  # pixels per call; CPUs are equally fast from 13 to 64 patches of 32x32
@@ -29,8 +29,8 @@ class Grid:
 
     Args:
         session: the model.
-        image: uint8 or uint16, (H, W) gray, (H, W, 2) gray and alpha, (H, W, 3) BGR or (H, W, 4) BGRA; alpha is
-            ignored. Pictures smaller than a patch are mirrored at their lower and right edge.
+        image: uint8, uint16, or float32 in 0..1; (H, W) gray, (H, W, 2) gray and alpha, (H, W, 3) BGR or (H, W, 4)
+            BGRA; alpha is ignored. Pictures smaller than a patch are mirrored at their lower and right edge.
         overlap: pixels shared by neighboring patches; None takes the model's recommendation.
         batch: patches a call of the model; None takes 32 of 32x32, four times as many on a GPU.
         bgr: whether the channels are in BGR order, not RGB.
@@ -61,7 +61,7 @@ class Grid:
         self.size = planes.shape[1:]
         missing = [max(0, patch - size) for size in self.size]
         self._planes = np.pad(planes, [(0, 0), (0, missing[0]), (0, missing[1])], "reflect") if any(missing) else planes
-        self._scale = np.float32(np.iinfo(planes.dtype).max)
+        self._scale = np.float32(full_scale(planes.dtype))
         height, width = self._planes.shape[1:]
         self.ys, self.xs = (origins(size, patch, self.overlap) for size in (height, width))
 

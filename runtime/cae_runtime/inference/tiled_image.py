@@ -14,7 +14,7 @@ from cae_runtime.errors import ModelError
 from cae_runtime.inference.model_spec import NHWC
 from cae_runtime.inference.session import Session
 from cae_runtime.inference.tiling import Floats, Indices, OverlapAdder, cut, origins, window
-from cae_runtime.io.arrays import Image
+from cae_runtime.io.arrays import Image, full_scale
 
 _RGB: Final = 3
 _PATCHES_TOGETHER: Final = 16  # at least this many per turn of a thread, if the image is wide enough
@@ -35,7 +35,7 @@ class TiledImage:
 
     Args:
         session: the model.
-        image: color or gray, uint8 or uint16, shape (H, W, 1 or 3). Read only.
+        image: color or gray, uint8, uint16, or float32 in 0..1, shape (H, W, 1 or 3). Read only.
         result: where the cleaned values go, of the same shape and dtype.
         overlap: pixels shared by neighboring patches.
         batch: patches per call of the model.
@@ -68,7 +68,8 @@ class TiledImage:
         self._to_gray = cv2.COLOR_BGR2GRAY if bgr else cv2.COLOR_RGB2GRAY
         self._batch, self._strength = batch, np.float32(strength)
         self._swap = bgr and colors and not self._by_luminance
-        self._scale = np.float32(np.iinfo(image.dtype).max)
+        self._scale = np.float32(full_scale(image.dtype))
+        self._rounds = image.dtype != np.float32
         self._patch = patch = spec.patch
         self._depth = _RGB if spec.layout == NHWC and image.shape[2] == spec.channels == _RGB else 1
         height, width = (max(size, patch) for size in image.shape[:2])
@@ -202,7 +203,7 @@ class TiledImage:
         return outputs.reshape(shape)
 
     def _store(self, cleaned: Floats, top: int) -> None:
-        """Round (K, h, W * D) in about 0..1 into the result from row `top` on, without padding; changes its input."""
+        """Store (K, h, W * D) in about 0..1 in the result from row `top` on, without padding; changes its input."""
         target = self._result[top : top + cleaned.shape[1]]
         if target.size == 0:  # only padding, or the overlap is 0
             return
@@ -215,12 +216,13 @@ class TiledImage:
             original = self._planes(self._rows(top, top + height))
             cleaned = original + self._strength * (cleaned - original)
         np.clip(cleaned, 0, 1, out=cleaned)
-        cleaned *= self._scale
-        np.rint(cleaned, out=cleaned)
+        if self._rounds:
+            cleaned *= self._scale
+            np.rint(cleaned, out=cleaned)
         rounded = np.empty((height, width, colors), target.dtype)
         if self._depth == 1:
             for color, plane in enumerate(cleaned):
-                np.copyto(rounded[..., color], plane, casting="unsafe")  # whole numbers in range
+                np.copyto(rounded[..., color], plane, casting="unsafe")  # in range, and whole numbers if it rounds
         else:
             np.copyto(rounded.reshape(height, -1), cleaned[0], casting="unsafe")
         target[...] = _swapped(rounded) if self._swap else rounded
@@ -230,9 +232,11 @@ class TiledImage:
         rows = cast(Image, np.ascontiguousarray(self._rows(top, top + len(target))))
         change = cleaned - self._planes(rows)[0]
         change *= self._strength * self._scale
-        np.rint(change, out=change)  # once for all channels: their differences stay, except where they are clipped
-        depth = cv2.CV_8U if rows.dtype == np.uint8 else cv2.CV_16U
-        target[...] = cv2.add(rows, cv2.cvtColor(change, cv2.COLOR_GRAY2BGR), dtype=depth)
+        if self._rounds:  # once for all channels: their differences stay, except where they are clipped
+            np.rint(change, out=change)
+        depth = {"uint8": cv2.CV_8U, "uint16": cv2.CV_16U, "float32": cv2.CV_32F}[rows.dtype.name]
+        changed = cv2.add(rows, cv2.cvtColor(change, cv2.COLOR_GRAY2BGR), dtype=depth)  # clips whole numbers
+        target[...] = changed if self._rounds else np.clip(changed, 0, 1)
 
 
 def _swapped(rows: Image) -> Image:

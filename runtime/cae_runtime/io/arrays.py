@@ -7,9 +7,14 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-Image = NDArray[np.uint8] | NDArray[np.uint16]  # (H, W) or (H, W, C), over the whole range of the type
+Image = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]  # (H, W) or (H, W, C); see `full_scale`
 FrameArray = NDArray[np.uint8]  # one frame of a video or a camera: (H, W, 3), BGR
 HAS_ALPHA: Final = (2, 4)  # numbers of channels, the last of which is alpha
+
+
+def full_scale(dtype: np.dtype[Any]) -> int:
+    """Return the value of white in images of a dtype: 255 for uint8, 65535 for uint16, 1 for float32."""
+    return 1 if dtype.kind == "f" else int(np.iinfo(dtype).max)
 
 
 def colors_of(pixels: NDArray[Any]) -> NDArray[Any]:

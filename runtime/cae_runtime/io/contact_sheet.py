@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cae_runtime.io.arrays import colors_of
+from cae_runtime.io.arrays import colors_of, full_scale
 
 CELL: Final = 192  # side of a thumbnail, in pixels
 _MARGIN, _CAPTION, _FRAME = 8, 20, 3
@@ -44,9 +44,9 @@ def thumbnail(image: NDArray[Any], side: int = CELL) -> NDArray[np.uint8]:
 
 
 def to_bgr(image: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return a picture (H, W), (H, W, 1..4), uint8 or uint16, as (H, W, 3) uint8 BGR, without alpha."""
+    """Return a picture (H, W), (H, W, 1..4), of any dtype that images have, as (H, W, 3) uint8 BGR, without alpha."""
     colors = colors_of(image)
-    eight = colors if colors.dtype == np.uint8 else cv2.convertScaleAbs(colors, alpha=1 / 257)
+    eight = colors if colors.dtype == np.uint8 else cv2.convertScaleAbs(colors, alpha=255 / full_scale(colors.dtype))
     return np.ascontiguousarray(np.broadcast_to(eight.reshape(*image.shape[:2], -1), (*image.shape[:2], 3)))
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from cae_runtime.arguments import check_image, checked_mask
 from cae_runtime.errors import ImageError, ModelError, UsageError
 from cae_runtime.inference.session import Session
-from cae_runtime.io.arrays import colors_of
+from cae_runtime.io.arrays import colors_of, full_scale
 from cae_runtime.tasks.restore import Restorer
 
 _COLORS: Final = 3
@@ -119,7 +119,7 @@ class Inpainter:
             raise ImageError("cannot be filled: its mask covers all of it")
         known, channels = colors_of(result), self.restorer.spec.channels
         colors = np.repeat(known, channels, axis=2) if known.shape[2] < channels else known
-        colors[holes] = np.rint(np.multiply(self._fill_value, np.iinfo(image.dtype).max)).astype(image.dtype)
+        colors[holes] = _as(image.dtype, np.multiply(self._fill_value, full_scale(image.dtype)))
         missing = holes.copy()
         while missing.any():
             region = _around(missing, self.restorer.spec.patch)
@@ -129,7 +129,7 @@ class Inpainter:
             self._fill(colors[region], ring)
             part &= ~ring
         if colors is not known:  # a gray picture, filled in colors that are almost gray
-            known[holes] = np.rint(colors[holes].mean(axis=1, keepdims=True)).astype(image.dtype)
+            known[holes] = _as(image.dtype, colors[holes].mean(axis=1, keepdims=True))
         return result
 
     def _fill(self, colors: NDArray[Any], ring: Holes) -> None:
@@ -153,6 +153,11 @@ class Inpainter:
         if self.restorer.spec.channels == 1:
             return np.stack([self.restorer(np.ascontiguousarray(plane)) for plane in np.moveaxis(pixels, 2, 0)], 2)
         return self.restorer(pixels)
+
+
+def _as(dtype: np.dtype[Any], values: NDArray[Any]) -> NDArray[Any]:
+    """Convert values to the dtype of an image, rounded unless it is float32."""
+    return (values if dtype.kind == "f" else np.rint(values)).astype(dtype)
 
 
 def _around(holes: Holes, margin: int) -> tuple[slice, slice]:

@@ -166,17 +166,18 @@ class Restorer:
         ones.
 
         Args:
-            image: uint8 or uint16, shape (H, W), (H, W, 1), (H, W, 2) gray and alpha, (H, W, 3) color, or (H, W, 4)
-                color and alpha, in the order of `color`. Never modified.
+            image: uint8, uint16, or float32 in 0..1; shape (H, W), (H, W, 1), (H, W, 2) gray and alpha, (H, W, 3)
+                color, or (H, W, 4) color and alpha, in the order of `color`. Never modified.
             strength: s in 0..1; the result is input + s * (output - input), and 0 returns an exact copy.
             tell: called with each note about this image.
 
         Returns:
-            A new array of the same shape and dtype. Alpha is the input's, bit for bit; gray stays gray.
+            A new array of the same shape and dtype; float32 values are in 0..1 and not rounded. Alpha is the input's,
+            bit for bit; gray stays gray.
 
         Raises:
-            ImageError: the array's dtype or shape is none of the above, or the model's output has NaN or infinity.
-            ModelError: the model's output patches do not have the size of its input.
+            ImageError: the array's dtype, shape or values are none of the above.
+            ModelError: the model's output has NaN or infinity, or its patches do not have the size of the input.
             ProviderError: the provider failed while running, for example for lack of memory.
             UsageError: `strength` is outside 0..1, or the restorer was closed.
         """

@@ -13,7 +13,7 @@ def hidden_pixels(alpha: Image) -> NDArray[np.bool_] | None:
     """Find the fully transparent pixels of a picture.
 
     Args:
-        alpha: uint8 or uint16, shape (H, W), 0 where the picture is invisible.
+        alpha: uint8, uint16 or float32, shape (H, W), 0 where the picture is invisible.
 
     Returns:
         bool (H, W), or None if every pixel is visible.
@@ -30,7 +30,7 @@ def filled(image: Image, hidden: NDArray[np.bool_], first: int, end: int, reach:
     too, the nearest visible pixel is used.
 
     Args:
-        image: uint8 or uint16, shape (H, W, C).
+        image: uint8, uint16 or float32, shape (H, W, C).
         hidden: bool (H, W).
         first: the first row.
         end: the row after the last.
