@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import typer
 
 from cae_runtime.cli.option_checks import command_meant
-from cae_runtime.cli.options import DEFAULT_MODEL, Options
+from cae_runtime.cli.options import Options
 from cae_runtime.cli.terminal import tell
 from cae_runtime.errors import CaeRuntimeError
 from cae_shared.command import drop_stdout, require_address_space
@@ -92,7 +92,7 @@ def _measure(options: Options) -> None:
     """Print how fast this machine is with a model, or with every packaged model that cleans pictures."""
     from cae_runtime.cli import benchmark
     from cae_runtime.inference.cpu_limits import usable_cpus
-    from cae_runtime.inference.model_files import packaged_models
+    from cae_runtime.inference.model_files import DEFAULT_MODEL, packaged_models
 
     names = [name for name in packaged_models() if name.startswith(DEFAULT_MODEL)]
     if options.model is not None:

@@ -10,7 +10,6 @@ from cae_runtime.errors import UsageError
 from cae_runtime.io.formats import CODECS, CRF_MAX, FORMAT_OF_SUFFIX, VIDEO_FORMAT_OF_SUFFIX, VideoCoding
 from cae_runtime.jobs.restore.options import RestoreOptions
 
-DEFAULT_MODEL = "denoise"
 EXTENSIONS = ", ".join(suffix.removeprefix(".") for suffix in FORMAT_OF_SUFFIX)
 CONTAINERS = ", ".join(suffix.removeprefix(".") for suffix in VIDEO_FORMAT_OF_SUFFIX)
 
@@ -67,13 +66,15 @@ class Options:
     @property
     def model_name(self) -> str:
         """The model to open first."""
+        from cae_runtime.inference.model_files import DEFAULT_MODEL
+
         return DEFAULT_MODEL if self.model is None else self.model
 
     def check(self) -> None:
         """Refuse values that no command takes.
 
         Raises:
-            UsageError: there is such an output.
+            UsageError: there is such a value.
         """
         _check_range("threads", self.threads, 1)
         _check_range("batch", self.batch, 1)

@@ -100,10 +100,8 @@ class OverlapAdder:
     def __init__(self, rows: int, planes: int, patch: int, xs: Indices, depth: int = 1) -> None:
         self._starts, self._height, self._width = xs * depth, patch, patch * depth
         self._stride = int(self._starts[1]) if len(xs) > 1 else self._width
-        odd_one = (
-            len(xs) > 1 and self._starts[-1] - self._starts[-2] != self._stride
-        )  # it overlaps more: added separately
-        self._even = len(xs) - odd_one
+        last_overlaps_more = len(xs) > 1 and self._starts[-1] - self._starts[-2] != self._stride
+        self._even = len(xs) - last_overlaps_more  # the last is then added separately
         count = min(self._even, -(-self._width // self._stride))
         self._layers = np.zeros((count, rows, planes, patch, int(self._starts[-1]) + self._width), np.float32)
         self._last: Floats | None = None

@@ -17,7 +17,6 @@ from cae_runtime.video.results import partial_of
 _log = logging.getLogger(__name__)
 
 _KINDS = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
-_TABLES = frozenset({".csv", ".npz", ".npy", ".json"})
 
 
 @dataclass(frozen=True)
@@ -186,9 +185,7 @@ def _walk(folder: Path, left_alone: object, unreadable: list[Unreadable]) -> Ite
         UsageError: the folder that the walk starts from cannot be read.
     """
     try:
-        opened = [
-            (identity_of(folder), iter(sorted(folder.iterdir())))
-        ]  # the folders from the first to the current one
+        opened = [(identity_of(folder), iter(sorted(folder.iterdir())))]  # from the first folder to the current one
     except OSError as e:
         raise UsageError(f"source folder {str(folder)!r} cannot be read: {e.strerror}") from e
     while opened:

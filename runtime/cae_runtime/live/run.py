@@ -68,7 +68,7 @@ def run_live(
                 "no window can be opened here (no display, or an OpenCV without windows): add --no-window to go on "
                 "without one"
             )
-        _refuse_nothing(settings, report is not None)
+        _require_an_output(settings, report is not None)
         pace = _begin_pace(settings, restorer, shot.image, capture.rate, tell)
         virtual = VirtualCamera((width, height), capture.rate or _RATE) if settings.virtual_camera else None
         if virtual:
@@ -125,7 +125,7 @@ def _begin_pace(
     return pace
 
 
-def _refuse_nothing(settings: LiveSettings, reports: bool) -> None:
+def _require_an_output(settings: LiveSettings, reports: bool) -> None:
     ends = settings.frames is not None or settings.seconds is not None
     if not (settings.window or settings.record or settings.virtual_camera or reports or ends):
         raise UsageError(

@@ -43,9 +43,8 @@ class LiveSession:
         self._screen, self._virtual, self._tell, self._report = screen, virtual, tell, report
         self._told_too_slow = False
         self._cleaner = FrameCleaner(settings.temporal)
-        self._last: tuple[CapturedFrame, FrameArray, float] | None = (
-            None  # the shown frame, fully cleaned, and its strength
-        )
+        # The shown frame, fully cleaned, and the strength at which it is shown.
+        self._last: tuple[CapturedFrame, FrameArray, float] | None = None
         self._figures = LiveFigures(pace.model)
         self._recorder: Recorder | None = None
         self._worker = ThreadPoolExecutor(1, "cae-live")  # the window stays responsive while a frame is cleaned
