@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         CaeRuntimeError,
         DeviceError,
         ImageError,
+        ImageNotFoundError,
         ImageTypeError,
         MissingExtraError,
         ModelError,
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from cae_runtime.inference.model_files import packaged_models
     from cae_runtime.inference.model_spec import ModelSpec
     from cae_runtime.inference.session import Session
+    from cae_runtime.jobs.restore.clean_files import clean_folder, clean_image
+    from cae_runtime.jobs.restore.results import FileResult
     from cae_runtime.tasks.anomaly import Detection, Detector
     from cae_runtime.tasks.encode import Encoder
     from cae_runtime.tasks.generate import Generator
@@ -45,8 +48,10 @@ __all__ = [
     "Detector",
     "DeviceError",
     "Encoder",
+    "FileResult",
     "Generator",
     "ImageError",
+    "ImageNotFoundError",
     "ImageTypeError",
     "Inpainter",
     "MissingExtraError",
@@ -62,6 +67,8 @@ __all__ = [
     "VideoInterrupted",
     "VideoNotFoundError",
     "VideoPartlyDone",
+    "clean_folder",
+    "clean_image",
     "clean_video",
     "packaged_models",
 ]
@@ -74,8 +81,10 @@ _HOME = {
     "Detector": "tasks.anomaly",
     "DeviceError": "errors",
     "Encoder": "tasks.encode",
+    "FileResult": "jobs.restore.results",
     "Generator": "tasks.generate",
     "ImageError": "errors",
+    "ImageNotFoundError": "errors",
     "ImageTypeError": "errors",
     "Inpainter": "tasks.inpaint",
     "MissingExtraError": "errors",
@@ -91,6 +100,8 @@ _HOME = {
     "VideoInterrupted": "video.results",
     "VideoNotFoundError": "errors",
     "VideoPartlyDone": "video.results",
+    "clean_folder": "jobs.restore.clean_files",
+    "clean_image": "jobs.restore.clean_files",
     "clean_video": "video.clean_video",
     "packaged_models": "inference.model_files",
 }

@@ -20,6 +20,10 @@ class ImageTypeError(ImageError, TypeError):
     """An image is not a NumPy array, or has an unsupported dtype."""
 
 
+class ImageNotFoundError(ImageError, FileNotFoundError):
+    """The file does not exist."""
+
+
 class ImageFormatError(ImageError):
     """The format of the output cannot hold the image.
 

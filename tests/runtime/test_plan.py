@@ -89,7 +89,7 @@ def test_out_inside_the_source_is_not_walked(photos: Path) -> None:
 
 
 def test_a_source_is_never_an_output(photos: Path, tmp_path: Path) -> None:
-    advice = "would overwrite the source .*choose another -o, or add --suffix"
+    advice = "would overwrite the source .*choose another output, or add a suffix"
     with pytest.raises(UsageError, match=advice):
         make_plan([photos], photos)
     with pytest.raises(UsageError, match=advice):

@@ -11,7 +11,18 @@ import numpy as np
 import pytest
 from tests.runtime.conftest import FIXTURES, Command
 
-from cae_runtime import Inpainter, Restorer, Session, UsageError, VideoError, clean_video
+from cae_runtime import (
+    FileResult,
+    ImageError,
+    Inpainter,
+    Restorer,
+    Session,
+    UsageError,
+    VideoError,
+    clean_folder,
+    clean_image,
+    clean_video,
+)
 
 Noise = Callable[..., np.ndarray]
 BLUR = FIXTURES / "blur.onnx"
@@ -24,6 +35,54 @@ def test_images(cae_run: Command, noise: Noise, tmp_path: Path, shape: tuple[int
     assert cae_run(tmp_path / "in.png", "-o", tmp_path / "out.png", "--strength", "0.7", model="blur").returncode == 0
     written = cv2.imread(str(tmp_path / "out.png"), cv2.IMREAD_UNCHANGED)
     np.testing.assert_array_equal(Restorer(BLUR)(image, strength=0.7), written)
+
+
+def test_image_files_and_folders(cae_run: Command, noise: Noise, tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    (source / "deeper").mkdir(parents=True)
+    cv2.imwrite(str(source / "a.png"), noise((40, 50, 3), np.uint16))
+    cv2.imwrite(str(source / "deeper" / "b.jpg"), noise((33, 40, 3)))
+    (source / "broken.png").write_bytes(b"x")
+    assert cae_run(source, "-o", tmp_path / "out", "--strength", "0.7", model="blur").returncode == 1
+    told: list[FileResult] = []
+    with Restorer(BLUR, color="rgb") as restorer:
+        results = clean_folder(source, str(tmp_path / "folder"), restorer, strength=0.7, on_result=told.append)
+        assert told == results
+        assert [(Path(result.source).name, result.status) for result in results] == [
+            ("a.png", "done"),
+            ("broken.png", "failed"),
+            ("b.jpg", "done"),
+        ]
+        again = clean_folder(source, tmp_path / "folder", restorer)
+        assert [result.status for result in again] == ["skipped", "failed", "skipped"]
+    for name in ("a.png", "deeper/b.jpg"):
+        written = (tmp_path / "out" / name).read_bytes()
+        assert (tmp_path / "folder" / name).read_bytes() == written
+        result = clean_image(str(source / name), tmp_path / "one" / name, BLUR, strength=0.7)
+        assert (tmp_path / "one" / name).read_bytes() == written
+        assert (result.status, result.lossy) == ("done", name.endswith("jpg"))
+
+
+@pytest.mark.parametrize(
+    ("call", "reason", "error"),
+    [
+        (lambda: clean_image("missing.png", "out.png"), "image 'missing.png' does not exist", FileNotFoundError),
+        (lambda: clean_image(__file__, "out.png"), "is not a JPEG", ImageError),
+        (lambda: clean_image(__file__, "out.gif"), "must end in one of .jpg", ValueError),
+        (lambda: clean_image(__file__, "out.png", quality=0), "quality is 0: it must be 1..100", ValueError),
+        (lambda: clean_image(__file__, "out.png", 3), "restorer is 3: it must be a Restorer", TypeError),
+        (lambda: clean_folder("missing", "out"), "'missing' is not a folder that exists", ValueError),
+        (lambda: clean_folder(FIXTURES, "out", ext="gif"), "ext is 'gif': it must be one of jpg", ValueError),
+        (lambda: clean_folder(FIXTURES, "out", suffix="a/b"), "suffix is 'a/b': it must be part of", ValueError),
+    ],
+)
+def test_files_that_cannot_be_cleaned_are_named(
+    call: Callable[[], object], reason: str, error: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(error, match=reason):
+        call()
+    assert not list(tmp_path.iterdir())
 
 
 def test_holes(cae_run: Command, noise: Noise, tmp_path: Path) -> None:

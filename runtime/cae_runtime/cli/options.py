@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cae_runtime.errors import UsageError
-from cae_runtime.io.formats import CODECS, CRF_MAX, FORMAT_OF_SUFFIX, VIDEO_FORMAT_OF_SUFFIX, VideoCoding
+from cae_runtime.io.formats import CODECS, CRF_MAX, FORMAT_OF_SUFFIX, VIDEO_FORMAT_OF_SUFFIX, VideoCoding, known_suffix
 from cae_runtime.jobs.restore.options import RestoreOptions
 
 EXTENSIONS = ", ".join(suffix.removeprefix(".") for suffix in FORMAT_OF_SUFFIX)
@@ -115,9 +115,4 @@ def _check_range(name: str, value: float | None, low: float, high: int | None = 
 
 
 def _checked_ext(ext: str | None) -> str | None:
-    if ext is None:
-        return None
-    dotted = f".{ext.removeprefix('.').lower()}"
-    if dotted not in FORMAT_OF_SUFFIX | VIDEO_FORMAT_OF_SUFFIX:
-        raise UsageError(f"--ext is {ext!r}: it must be one of {EXTENSIONS}, {CONTAINERS}")
-    return dotted
+    return None if ext is None else known_suffix("--ext", ext)

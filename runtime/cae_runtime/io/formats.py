@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Final
 
+from cae_runtime.errors import UsageError
+
 JPEG: Final = "JPEG"
 PNG: Final = "PNG"
 WEBP: Final = "WebP"
@@ -85,6 +87,23 @@ def is_video(path: PurePath) -> bool:
 def is_picture(path: PurePath) -> bool:
     """Return whether a file has the suffix of an image or a video."""
     return path.suffix.lower() in FORMAT_OF_SUFFIX or is_video(path)
+
+
+def known_suffix(name: str, ext: str) -> str:
+    """Return the suffix of an image or video format that was typed with or without a dot, such as `.png` for `PNG`.
+
+    Args:
+        name: what was typed, for the message.
+        ext: its value.
+
+    Raises:
+        UsageError: there is no such format.
+    """
+    dotted = f".{ext.removeprefix('.').lower()}"
+    known = FORMAT_OF_SUFFIX | VIDEO_FORMAT_OF_SUFFIX
+    if dotted not in known:
+        raise UsageError(f"{name} is {ext!r}: it must be one of {', '.join(each[1:] for each in known)}")
+    return dotted
 
 
 def same_format(suffix: str, other: str) -> bool:

@@ -242,7 +242,7 @@ def refuse_overwriting(jobs: Sequence[Job], further: Sequence[Path] = ()) -> Non
         if identity is not None and identity in sources:
             raise UsageError(
                 f"output {str(output)!r} would overwrite the source {str(sources[identity])!r}: "
-                "choose another -o, or add --suffix _clean"
+                "choose another output, or add a suffix such as _clean"
             )
     for job in jobs:
         other = first.setdefault(spelling_of(job.output), job)

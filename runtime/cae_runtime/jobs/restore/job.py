@@ -84,7 +84,7 @@ def clean_plan(plan: Plan, restorer: Restorer, options: RestoreOptions, change: 
     interrupted = False
     try:
         with Progress(len(plan.jobs)) as progress:
-            for result in _clean_each(
+            for result in clean_each(
                 plan.jobs, restorer, options, change, on_frame=progress.on_frame, on_result=written.append
             ):
                 results.append(result)  # one by one, so that finished results survive Ctrl-C
@@ -97,15 +97,18 @@ def clean_plan(plan: Plan, restorer: Restorer, options: RestoreOptions, change: 
     return Restored(plan, tuple(results), restorer, time.perf_counter() - start, interrupted)
 
 
-def _clean_each(
+def clean_each(
     jobs: Iterable[Job],
     restorer: Restorer,
     options: RestoreOptions,
-    change: Change | None,
-    on_frame: OnFrame,
-    on_result: Callable[[FileResult], None],
+    change: Change | None = None,
+    on_frame: OnFrame | None = None,
+    on_result: Callable[[FileResult], None] | None = None,
 ) -> Iterator[FileResult]:
-    """Yield one result per file, in order; also that of a video that Ctrl-C interrupted, before KeyboardInterrupt."""
+    """Yield one result per file, in order; also that of a video that Ctrl-C interrupted, before KeyboardInterrupt.
+
+    For the arguments see `clean_images` and `clean_video`.
+    """
     for video, group in groupby(jobs, key=lambda job: job.video):
         if not video:
             yield from clean_images(restorer, group, options, change=change, on_result=on_result)

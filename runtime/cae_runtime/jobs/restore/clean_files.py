@@ -1,0 +1,162 @@
+"""An image file or a folder in, the cleaned one out: what Python programs call."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from cae_runtime.arguments import checked_flag, checked_path, checked_share, checked_whole
+from cae_runtime.errors import ArgumentTypeError, ImageError, ImageNotFoundError, UsageError
+from cae_runtime.inference.model_files import DEFAULT_MODEL
+from cae_runtime.inference.session import Session
+from cae_runtime.io.formats import FORMAT_OF_SUFFIX, known_suffix
+from cae_runtime.io.image_files import is_lossy, read_file, write_file
+from cae_runtime.jobs.paths import identity_of, prepare_output
+from cae_runtime.jobs.planning import make_plan
+from cae_runtime.jobs.restore.images import clean_bytes
+from cae_runtime.jobs.restore.job import clean_each
+from cae_runtime.jobs.restore.options import RestoreOptions
+from cae_runtime.jobs.restore.results import FileResult, unreadable_results
+from cae_runtime.jobs.restore.videos import check_videos
+from cae_runtime.tasks.restore import Restorer
+
+Model = Restorer | Session | str | os.PathLike[str] | None
+
+
+def clean_image(
+    source: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    restorer: Model = None,
+    *,
+    strength: float = 1.0,
+    quality: int | None = None,
+) -> FileResult:
+    """Clean an image file, as `cae-run` does: bit depth, alpha and metadata are kept.
+
+    The output appears complete or not at all.
+
+    Args:
+        source: JPEG, PNG, WebP, TIFF, BMP, PPM, PGM or PBM.
+        output: the file to write, replaced if it exists; its suffix chooses the format.
+        restorer: a `Restorer`, the name of a packaged model, a model file, or an open `Session`; None takes `denoise`.
+        strength: s in 0..1; the result is input + s * (cleaned - input).
+        quality: of JPEG and WebP, 1..100; None takes 95, or a JPEG's own if it is higher, and keeps a lossless WebP
+            lossless.
+
+    Returns:
+        What was written, and what could not be kept.
+
+    Raises:
+        ImageError: the source cannot be read or cleaned (also a FileNotFoundError if it does not exist), or the output
+            cannot hold it or be written.
+        UsageError: an argument is not as listed above (where its type is another, a TypeError too), or the output is
+            the source.
+        ModelError, ProviderError: as `Restorer` raises them.
+    """
+    source, output = checked_path("source", source), checked_path("output", output)
+    options = RestoreOptions(strength=checked_share("strength", strength), quality=_checked_quality(quality))
+    format = FORMAT_OF_SUFFIX.get(output.suffix.lower())
+    if format is None:
+        raise UsageError(f"output {str(output)!r}: an image's name must end in one of {', '.join(FORMAT_OF_SUFFIX)}")
+    if not source.exists():
+        raise ImageNotFoundError(f"image {str(source)!r} does not exist")
+    if identity_of(source) == identity_of(output):
+        raise UsageError(f"output {str(output)!r} is the source: choose another name")
+    start = time.perf_counter()
+    with _opened(restorer) as opened:
+        try:
+            cleaned = clean_bytes(opened, read_file(source), options, format=format)
+            write_file(output, cleaned.data)
+        except ImageError as e:  # the text continues after the name
+            e.args = (f"image {str(source)!r} {e}",)
+            raise
+        return FileResult(
+            str(source), str(output), "done", "", time.perf_counter() - start, cleaned.width, cleaned.height,
+            opened.provider, cleaned.dropped, lossy=is_lossy(cleaned.data), notes=cleaned.notes,
+        )  # fmt: skip
+
+
+def clean_folder(
+    source: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    restorer: Model = None,
+    *,
+    strength: float = 1.0,
+    temporal: bool = True,
+    suffix: str = "",
+    ext: str | None = None,
+    quality: int | None = None,
+    overwrite: bool = False,
+    on_result: Callable[[FileResult], None] | None = None,
+) -> list[FileResult]:
+    """Clean the images and videos of a folder and its subfolders, as `cae-run` does.
+
+    A file that cannot be cleaned does not stop the others. Outputs appear complete or not at all.
+
+    Args:
+        source: the folder.
+        output: the folder to mirror it into, made if it does not exist.
+        restorer: a `Restorer`, the name of a packaged model, a model file, or an open `Session`; None takes `denoise`.
+        strength: s in 0..1; the result is input + s * (cleaned - input).
+        temporal: whether static regions of videos are averaged over time before cleaning.
+        suffix: appended to each file name: `_clean` makes `photo_clean.jpg`.
+        ext: format of the images or of the videos, such as `png` or `mkv`; None keeps that of each source.
+        quality: of JPEG and WebP, see `clean_image`.
+        overwrite: replace outputs that exist, instead of skipping them.
+        on_result: called with each result, in order.
+
+    Returns:
+        One result per image or video, after those of files that could not be read. Check `status` and `reason`.
+
+    Raises:
+        UsageError: an argument is not as listed above (where its type is another, a TypeError too); the folder does not
+            exist, cannot be read, or holds no images or videos; an output would overwrite a source or another output;
+            or there are only videos, and PyAV is not installed.
+        ModelError, ProviderError: as `Restorer` raises them.
+    """
+    folder = "the path of a folder"
+    source, output = checked_path("source", source, folder), checked_path("output", output, folder)
+    if not source.is_dir():
+        raise UsageError(f"source {str(source)!r} is not a folder that exists")
+    if not isinstance(suffix, str) or Path(suffix).name != suffix:
+        raise UsageError(f"suffix is {suffix!r}: it must be part of a file's name, such as '_clean'")
+    options = RestoreOptions(
+        strength=checked_share("strength", strength), temporal=checked_flag("temporal", temporal),
+        quality=_checked_quality(quality), overwrite=checked_flag("overwrite", overwrite),
+    )  # fmt: skip
+    ext = None if ext is None else known_suffix("ext", ext)
+    plan = make_plan([source], output, suffix=suffix, ext=ext, out_is_folder=True)
+    check_videos(plan.jobs, [source], options.coding)
+    prepare_output(plan.folder)
+    with _opened(restorer) as opened:
+        results = []
+        found = (unreadable_results(opened, plan.unreadable), clean_each(plan.jobs, opened, options))
+        for result in itertools.chain(*found):
+            results.append(result)
+            if on_result is not None:
+                on_result(result)
+        return results
+
+
+def _checked_quality(quality: int | None) -> int | None:
+    return None if quality is None else checked_whole("quality", quality, 1, 100, "None for the usual one")
+
+
+@contextlib.contextmanager
+def _opened(restorer: Model) -> Iterator[Restorer]:
+    """Yield the restorer for BGR arrays; one that is opened here is closed at the end.
+
+    Raises:
+        ArgumentTypeError: it is neither a restorer nor a model.
+    """
+    if isinstance(restorer, Restorer):
+        yield restorer.for_color("bgr")
+        return
+    if restorer is not None and not isinstance(restorer, str | os.PathLike | Session):
+        raise ArgumentTypeError(f"restorer is {restorer!r}: it must be a Restorer, a model, or None")
+    with Restorer(DEFAULT_MODEL if restorer is None else restorer) as opened:
+        yield opened
