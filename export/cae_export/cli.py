@@ -1,6 +1,5 @@
 """`cae-export`: parse, call, report."""
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,17 +22,17 @@ from cae_export.defaults import (
 from cae_export.errors import CaeExportError, RefusedError, UsageError
 from cae_export.report_text import part_table, table
 from cae_shared.command import require_address_space
+from cae_shared.expected_errors import end_with, importing_extra
 from cae_shared.help_groups import grouped
 from cae_shared.logs import log_to_stderr
 from cae_shared.signals import interruptible
-from cae_shared.text import printable, shell_word, with_option
+from cae_shared.text import printable, shell_word
 
 if TYPE_CHECKING:
     from cae_export.exporter import ExportOptions, Precision
     from cae_export.frame import FileOptions
     from cae_export.parts import Part, PartOptions
 
-INSTALL = "cae-export needs its extra: pip install 'cae-toolkit[export]' (in a checkout: pip install -e '.[export]')"
 ADDRESS_SPACE = 2 * 2**30  # bytes that torch maps before it works; with less it crashes
 
 OF_WHOLE = {"int8", "fp16", "max_drop", "patch"}
@@ -124,16 +123,12 @@ def command(
         "data": data, "data_dir": data_dir, "tolerance": tolerance, "opset": opset, "overlap": overlap,
         "license": license,
     }  # fmt: skip
-    try:
+    with importing_extra("cae-export", "export", UsageError):
         if wanted is not None:
             _export_part(model, wanted, output, {**options, "false_alarms": false_alarms})
         else:
             precision: Precision = "int8" if int8 else "fp16" if fp16 else "fp32"
             _export(model, output, {**options, "precision": precision, "max_drop": max_drop, "patch": patch})
-    except ModuleNotFoundError as e:
-        if (e.name or "").startswith("cae_"):
-            raise
-        raise UsageError(f"{INSTALL} ({e.name} is missing)") from e
 
 
 def _export(model: Path, output: Path | None, options: "ExportOptions") -> None:
@@ -196,15 +191,10 @@ def _interruptible() -> Iterator[None]:
 
 def main() -> None:
     """The console script: every expected error in one line on stderr, with its exit code."""
+    options = {parameter.name or "" for parameter in typer.main.get_command(app).params}
     try:
         app(standalone_mode=True)
     except RefusedError as e:
-        _fail(e, 1)
+        end_with("cae-export", e, 1, options)
     except CaeExportError as e:
-        _fail(e, 2)
-
-
-def _fail(error: Exception, code: int) -> None:
-    names = {parameter.name or "" for parameter in typer.main.get_command(app).params}
-    sys.stderr.write(f"{printable(f'cae-export: {with_option(str(error), names)}')}\n")
-    sys.exit(code)
+        end_with("cae-export", e, 2, options)

@@ -212,6 +212,9 @@ def _conclude(fit: Fit, start: str, export: bool, say: Callable[[str], None]) ->
 def _exported(model: Path, gain: float, say: Callable[[str], None]) -> Path:
     """Export the model: int8, or float32 if int8 loses too much of the gain.
 
+    Training imports nothing of the export, which needs onnx and the runtime: the command `cae-export` is run in a child
+    process, as a user would run it, and prints its own lines.
+
     Raises:
         TrainingError: it is refused.
     """

@@ -1,8 +1,7 @@
 """`cae-train`: parse, call, report."""
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,16 +10,15 @@ import typer
 from typer.core import TyperCommand
 
 from cae_shared.command import require_address_space
+from cae_shared.expected_errors import end_with, importing_extra
 from cae_shared.help_groups import grouped
 from cae_shared.logs import log_to_stderr
 from cae_shared.signals import interruptible
-from cae_shared.text import printable, with_option
 from cae_train.cli.given_settings import new_settings, settings_of_run
 from cae_train.cli.option_groups import GROUPS as GROUPS
 from cae_train.config import AUTO, LOSSES, OPTIMIZERS, PRECISIONS, Hardware, TrainConfig, load_toml
 from cae_train.errors import CaeTrainError, ConfigError, TrainingError
 
-INSTALL = "cae-train needs its extra: pip install 'cae-toolkit[train]' (in a checkout: pip install -e '.[train]')"
 DEFAULTS = TrainConfig()
 ADDRESS_SPACE = 2 * 2**30  # bytes that torch maps before it works; with less it crashes
 
@@ -190,7 +188,7 @@ def command(
     """
     log_to_stderr(verbose)
     if show_list:
-        with _extra_installed():
+        with _extra():
             from cae_train.cli.choices import listing
         typer.echo("\n".join(listing()))
         return
@@ -215,7 +213,7 @@ def command(
         settings = new_settings(given, load_toml(config) if config else {}, model or [], vgg16_weights)
     if preview_degradation is None and settings.epochs == 0 and save_pairs is None:
         raise ConfigError("--epochs is 0: 1 or more are needed, except with --save-pairs")
-    with _extra_installed():
+    with _extra():
         from cae_train.cli import terminal
     if preview_degradation is not None:
         terminal.preview(settings, preview_degradation)
@@ -252,20 +250,13 @@ def _fit_camera(
         if name in said:
             raise ConfigError(f"--burst and --noise-from decide themselves on --{name.replace('_', '-')}: leave it out")
     with interruptible():
-        with _extra_installed():
+        with _extra():
             from cae_train.burst import command
         return command.run(command.Wanted(*wanted), (load_toml(config) if config else {}) | given, hardware, out)
 
 
-@contextmanager
-def _extra_installed() -> Iterator[None]:
-    """A block that imports what only the extra installs, and says so where it is not there."""
-    try:
-        yield
-    except ModuleNotFoundError as e:
-        if (e.name or "").startswith("cae_"):
-            raise
-        raise ConfigError(f"{INSTALL} ({e.name} is missing)") from e
+def _extra() -> AbstractContextManager[None]:
+    return importing_extra("cae-train", "train", ConfigError)
 
 
 def _check_preview(path: Path, others: dict[str, Path | None]) -> None:
@@ -278,18 +269,13 @@ def _check_preview(path: Path, others: dict[str, Path | None]) -> None:
 
 def main() -> None:
     """The console script: every expected error in one line on stderr, with its exit code."""
+    options = {parameter.name or "" for parameter in typer.main.get_command(app).params}
     try:
         app(standalone_mode=True)
     except TrainingError as e:
-        _fail(e, 1)
+        end_with("cae-train", e, 1, options)
     except CaeTrainError as e:
-        _fail(e, 2)
+        end_with("cae-train", e, 2, options)
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         sys.exit(130)
-
-
-def _fail(error: Exception, code: int) -> None:
-    names = {parameter.name or "" for parameter in typer.main.get_command(app).params}
-    sys.stderr.write(f"{printable(f'cae-train: {with_option(str(error), names)}')}\n")
-    sys.exit(code)

@@ -71,7 +71,7 @@ def train(
         ConfigError, DataError, CheckpointError: as their names say; nothing is trained then.
         TrainingError: the run diverged, ran out of memory or could not write its folder; the best epoch before is kept.
     """
-    out = checked_path("out", out, "the path of a folder")
+    out = checked_path("out", out, wanted="the path of a folder")
     prepared = prepare(config, hardware, resume=out if resume else None)
     material = material or Material.of(config, split or load(config), prepared.chain)
     return run(prepared, material, out, callbacks)

@@ -1,0 +1,43 @@
+"""Errors that a command expects, as one line on stderr: of the library, and of an extra that is not installed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from typing import NoReturn
+
+from cae_shared.text import printable, with_option
+
+
+def end_with(name: str, error: Exception, code: int, options: Collection[str]) -> NoReturn:
+    """End a command because of an expected error: one line on stderr, and an exit code.
+
+    Args:
+        name: the command's name.
+        error: what the library raised; a setting that it begins with is named as the option.
+        code: the exit code.
+        options: names of the settings that are options too, such as `epoch_crops`.
+    """
+    sys.stderr.write(f"{printable(f'{name}: {with_option(str(error), options)}')}\n")
+    sys.exit(code)
+
+
+@contextmanager
+def importing_extra(name: str, extra: str, wrong_usage: type[Exception]) -> Iterator[None]:
+    """A block that imports what only an extra installs; where it is missing, the error says how to install it.
+
+    Args:
+        name: the command's name.
+        extra: the extra's name.
+        wrong_usage: the error to raise.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as e:
+        if (e.name or "").startswith("cae_"):
+            raise  # a mistake of this program
+        raise wrong_usage(
+            f"{name} needs its extra: pip install 'cae-toolkit[{extra}]' (in a checkout: pip install -e '.[{extra}]') "
+            f"({e.name} is missing)"
+        ) from e
