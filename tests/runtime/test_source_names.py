@@ -59,6 +59,8 @@ def test_outputs_are_named_as_typed(here: Path) -> None:
         assert make_plan([source], here / name, ext=ext).jobs[0].output == here / name
     with pytest.raises(UsageError, match="--suffix and --ext go with a folder"):
         make_plan([source], here / "raw.png", ext=".jpg")
+    (here / "a.mts").touch()
+    assert [each.path.name for each in make_plan([source, here / "a.mts"], here / "out").unreadable] == ["a.mts"]
 
 
 def test_pictures_of_kinds_that_are_not_read_have_failed(cae_run: Command, tmp_path: Path) -> None:
@@ -66,7 +68,7 @@ def test_pictures_of_kinds_that_are_not_read_have_failed(cae_run: Command, tmp_p
     folder.mkdir()
     cv2.imwrite(str(folder / "a.jpg"), PICTURE)
     (folder / "a.jpg").rename(folder / "a.jfif")
-    for name in ("1.heic", "2.HEIC", "3.heic", "x.gif", "raw.dng", "notes.txt", "Makefile"):
+    for name in ("1.heic", "2.HEIC", "3.heic", "x.gif", "raw.dng", "-00001.MTS", "notes.txt", "Makefile"):
         (folder / name).write_bytes(b"not read")
     for name in ("desktop.ini", "Thumbs.db", ".DS_Store", "._a.jfif"):
         (folder / name).write_bytes(b"of the system")
@@ -74,14 +76,20 @@ def test_pictures_of_kinds_that_are_not_read_have_failed(cae_run: Command, tmp_p
     assert done.returncode == 1
     lines = done.stderr.decode().splitlines()
     assert "left out: 1 .txt, 1 without a suffix (neither images nor videos)" in lines[-1]
-    assert "; 5 failed, among them 1 .dng, 1 .gif, 3 .heic (images of a kind that is not read yet); " in lines[-1]
+    assert "; 6 failed, among them 1 .dng, 1 .gif, 3 .heic, 1 .mts (of kinds that are not read yet); " in lines[-1]
+    assert any(
+        each.endswith(
+            "of a kind that is not read yet (.mts): convert it first (ffmpeg -i ./-00001.MTS -c:v copy ./-00001.mkv)"
+        )
+        for each in lines
+    )
     assert any(
         "1.heic' is an image of a kind that is not read yet (.heic): convert it to PNG" in each for each in lines
     )
     assert any("raw.dng' is an image" in line and "develop it to a 16-bit TIFF" in line for line in lines)
     report = json.loads(done.stdout)
     assert sorted(Path(f["source"]).name for f in report["files"] if f["status"] == "failed") == [
-        "1.heic", "2.HEIC", "3.heic", "raw.dng", "x.gif",
+        "-00001.MTS", "1.heic", "2.HEIC", "3.heic", "raw.dng", "x.gif",
     ]  # fmt: skip
     assert [Path(path).name for path in report["left_out"]] == ["Makefile", "notes.txt"]
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.jfif"]

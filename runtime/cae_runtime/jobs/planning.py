@@ -39,7 +39,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Unreadable:
-    """A file or folder that could not be read, or an image of a kind that is not read, and the reason."""
+    """A file or folder that could not be read, or an image or video of a kind that is not read, and the reason."""
 
     path: Path
     reason: str
@@ -55,7 +55,7 @@ class Plan:
         left_out: files in the walked folders that are neither images nor videos.
         folder: where the outputs go.
         names_file: the only output was given as a file name.
-        unreadable: paths in the walked folders that could not be read, and images of kinds that are not read.
+        unreadable: paths in the walked folders that could not be read, and pictures of kinds that are not read.
     """
 
     jobs: tuple[Job, ...]
@@ -156,7 +156,11 @@ def find_pictures(
     left_out: list[Path] = []
     for source in sources:
         if not _source_is_folder(source):
-            jobs[Job(source, output_of(source, Path(source.name)))] = None
+            output = output_of(source, Path(source.name))
+            if is_other_picture(output):
+                unreadable.append(Unreadable(source, what_to_do(source), other_picture=True))
+            else:
+                jobs[Job(source, output)] = None
             continue
         missed = len(unreadable)
         files = list(_walk(source, identity_of(out) if leave_out else None, unreadable))

@@ -1,4 +1,4 @@
-"""Pictures of kinds that are not read yet, recognized by name and content so that they are reported, not overlooked."""
+"""Images and videos of kinds that are not read yet, recognized by name and content so that they are reported."""
 
 from __future__ import annotations
 
@@ -14,13 +14,19 @@ _RAW: Final = frozenset({
 })  # fmt: skip
 _OTHERS: Final = frozenset({
     ".avif", ".bpg", ".dcm", ".dds", ".exr", ".fit", ".fits", ".fts", ".gif", ".hdr", ".heic", ".heif", ".hif", ".j2k",
-    ".jng", ".jp2", ".jpf", ".jpx", ".jxl", ".jxr", ".pam", ".pcx", ".pfm", ".psb", ".psd", ".tga", ".wdp", ".xcf",
+    ".jng", ".jp2", ".jpf", ".jpx", ".jxl", ".jxr", ".pam", ".pcx", ".pfm", ".psb", ".psd", ".qoi", ".tga", ".wdp",
+    ".xcf",
 })  # fmt: skip
-SUFFIXES: Final = _RAW | _OTHERS
+_VIDEOS: Final = frozenset({  # without .ts, which is also TypeScript, and .mod, which is also go.mod
+    ".3g2", ".3gp", ".asf", ".braw", ".divx", ".f4v", ".flv", ".m2t", ".m2ts", ".m2v", ".mjpeg", ".mjpg", ".mpe",
+    ".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".r3d", ".rmvb", ".vob", ".wmv", ".y4m",
+})  # fmt: skip
+SUFFIXES: Final = _RAW | _OTHERS | _VIDEOS
 # Files that operating systems put into folders; names that begin with a dot are left out anyway.
 OF_SYSTEMS: Final = frozenset({"desktop.ini", "thumbs.db", "ehthumbs.db", "icon\r"})
 _DEVELOP: Final = "develop it to a 16-bit TIFF first (darktable, RawTherapee)"
 _CONVERT: Final = "convert it to PNG or TIFF first (ImageMagick: magick {source} {output})"
+_CONVERT_VIDEO: Final = "convert it first (ffmpeg -i {source} -c:v copy {output})"
 _UNLIKE_A_NAME: Final = re.compile(r"^[-@]|:")  # ImageMagick would read it as an option, a list or a format
 _STARTS: Final = (
     (0, b"GIF8", "GIF"),
@@ -50,16 +56,20 @@ _STARTS: Final = (
 
 
 def is_other_picture(path: PurePath) -> bool:
-    """Return whether a file has the suffix of an image of a kind that is not read."""
+    """Return whether a file has the suffix of an image or video of a kind that is not read."""
     return path.suffix.lower() in SUFFIXES
 
 
 def what_to_do(path: PurePath) -> str:
-    """Return why an image with such a suffix is not read, and what the user can do."""
-    raw = path.suffix.lower() in _RAW
-    source, output = (f"./{name}" if _UNLIKE_A_NAME.search(name) else name for name in (path.name, f"{path.stem}.png"))
-    advice = _DEVELOP if raw else _CONVERT.format(source=shell_word(source), output=shell_word(output))
-    return f"is an image of a kind that is not read yet ({path.suffix.lower()}): {advice}"
+    """Return why an image or video with such a suffix is not read, and what the user can do."""
+    suffix = path.suffix.lower()
+    video = suffix in _VIDEOS
+    names = (path.name, f"{path.stem}.{'mkv' if video else 'png'}")
+    source, output = (shell_word(f"./{name}" if _UNLIKE_A_NAME.search(name) else name) for name in names)
+    advice = (
+        _DEVELOP if suffix in _RAW else (_CONVERT_VIDEO if video else _CONVERT).format(source=source, output=output)
+    )
+    return f"is {'a video' if video else 'an image'} of a kind that is not read yet ({suffix}): {advice}"
 
 
 def kind_of(data: bytes) -> str:
