@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from cae_export.exporter import ExportReport, export
     from cae_export.parts import PartReport, export_part
 
+    __version__: str
+
 __all__ = [
     "ArgumentTypeError",
     "CaeExportError",
@@ -43,11 +45,18 @@ _HOME = {
 
 
 def _resolved(name: str) -> object:
+    """Import a public name when it is first used."""
     from importlib import import_module
 
-    if name not in _HOME:
+    value: object
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value = version("cae-toolkit")
+    elif name in _HOME:
+        value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
     globals()[name] = value
     return value
 
@@ -57,4 +66,4 @@ if not TYPE_CHECKING:  # type checkers see only the names above
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, "__version__"})

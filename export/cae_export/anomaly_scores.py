@@ -38,7 +38,7 @@ _SEED = 0
 class Normal(nn.Module):
     """A normal distribution: N x K -> N, squared Mahalanobis distances; about 1 on average for more of its kind.
 
-    Correlations are shrunk towards none, the more the fewer rows there are. Source: the oracle approximating shrinkage
+    Correlations are shrunk toward none, the more the fewer rows there are. Source: the oracle approximating shrinkage
     of Chen, Wiesel, Eldar and Hero (IEEE TSP 2010).
     """
 

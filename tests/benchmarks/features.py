@@ -36,7 +36,7 @@ from cae_runtime.tasks.encode import Encoder
 
 TRAINED, MAPPED = 10_000, 3_000
 PENALTIES = (0.0003, 0.003, 0.03)  # inverse strengths
-NEIGHBOURS = 5
+NEIGHBORS = 5
 NETWORKS = ("cae", "sparse", "stacked", "vae", "vgg16")
 Floats = NDArray[np.float32]
 
@@ -130,7 +130,7 @@ def draw_map(
         strict=True,
     ):
         places = TSNE(random_state=0, init="pca", perplexity=30).fit_transform(values)
-        near = NearestNeighbors(n_neighbors=NEIGHBOURS).fit(places).kneighbors(return_distance=False)
+        near = NearestNeighbors(n_neighbors=NEIGHBORS).fit(places).kneighbors(return_distance=False)
         alike = float((labels[near] == labels[:, None]).mean())
         for number, name in enumerate(NAMES["fashion-mnist"]):
             mine = labels == number

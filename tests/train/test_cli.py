@@ -140,7 +140,7 @@ def test_wrong_usage_is_one_line_and_2(
         (["--preview-degradation", "sheet.png", "--degrade", "blur:9"], "levels of blur go from 0 to 8"),
         (["--preview-degradation", "s.png", "--resume", "run"], "draws a sheet and stops: leave out --resume"),
         (["--preview-degradation", "s.png", "--save-pairs", "p"], "draws a sheet and stops: leave out --save-pairs"),
-        (["--arch", "cae", "--vgg16-weights", "x"], "--vgg16-weights x: only --arch vgg16 has use for it"),
+        (["--arch", "cae", "--vgg16-weights", "x"], "--vgg16-weights x: only --arch vgg16 uses it"),
         (["--arch", "unet"], "unknown architecture 'unet': choose from skip, cae, vae, sparse, stacked, vgg16"),
         (["--loss", "bce"], "loss bce needs"),
         (["--lr", "-1"], "--lr is -1.0: it must be above 0, at most 1"),

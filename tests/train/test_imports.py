@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.metadata import version
 
 import cae_train
 
@@ -35,6 +36,7 @@ def test_public_names() -> None:
     for name in cae_train.__all__:
         assert getattr(cae_train, name).__name__ == name
         assert name in dir(cae_train)
+    assert cae_train.__version__ == version("cae-toolkit")
     assert not hasattr(cae_train, "Trainer")
 
 

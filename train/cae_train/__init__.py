@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     )
     from cae_train.training.loop import TrainResult, train
 
+    __version__: str
+
 __all__ = [
     "ArgumentTypeError",
     "CaeTrainError",
@@ -59,12 +61,16 @@ _HOME = {
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, "__version__"})
 
 
 def _resolved(name: str) -> object:
     from importlib import import_module
 
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("cae-toolkit")
     for module, names in _HOME.items():
         if name in names:
             return getattr(import_module(f"{__name__}.{module}"), name)

@@ -38,7 +38,7 @@ from cae_train.training.start_weights import initial_network
 
 STEPS_MOST = 9_000  # of a fit, however fast the machine is
 TRIAL_STEPS, TRIAL_SECONDS = 8, 2.0  # whose time says how many there will be, at least
-OPTIMISER = 1.15  # times a trial's step: the optimizer, and judging
+OVERHEAD = 1.15  # times a trial's step: the optimizer, and judging
 LATE = 1.25  # times the minutes, after which no further epoch begins: other programs may want the cores
 HOLDING_OUT = 0.45  # of the time: for the short fits that leave scenes out
 HELD_OUT_PATCHES = 1024  # of photographs
@@ -264,4 +264,4 @@ def _seconds_a_step(network: Autoencoder, pairs: BurstPairs | Pairs) -> float:
         loss.backward()  # type: ignore[no-untyped-call]
         network.zero_grad(set_to_none=True)
         took.append(time.monotonic() - began)
-    return float(np.median(took[1:])) * OPTIMISER
+    return float(np.median(took[1:])) * OVERHEAD

@@ -1,4 +1,4 @@
-"""The settings of a run from what was typed: options, a --config file, a run that is continued."""
+"""Settings of a run from options, a --config file, or the run to continue."""
 
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -13,16 +13,16 @@ from cae_train.errors import CheckpointError, ConfigError
 def new_settings(
     given: dict[str, Any], written: dict[str, Any], model: Sequence[str], vgg16_weights: str | None
 ) -> TrainConfig:
-    """The settings of a new run.
+    """Return the settings of a new run.
 
     Args:
-        given: those of the options.
-        written: those of a --config file; options win.
-        model: the NAME=VALUE of each --model.
-        vgg16_weights: the network's option `weights`, under a name of its own.
+        given: settings from options.
+        written: settings from a --config file; options take precedence.
+        model: NAME=VALUE of each --model.
+        vgg16_weights: value of --vgg16-weights, the option `weights` of network vgg16; or None.
 
     Raises:
-        ConfigError: settings that cannot be used.
+        ConfigError: a setting is not valid.
     """
     if model or vgg16_weights or given.get("arch") is not None:
         given = given | {"model": model_options(written, given, model)}
@@ -30,12 +30,12 @@ def new_settings(
     if vgg16_weights is None:
         return settings
     if settings.arch != "vgg16":
-        raise ConfigError(f"--vgg16-weights {vgg16_weights}: only --arch vgg16 has use for it")
+        raise ConfigError(f"--vgg16-weights {vgg16_weights}: only --arch vgg16 uses it")
     return replace(settings, model={**settings.model, "weights": vgg16_weights})
 
 
 def settings_of_run(folder: Path, extra: Sequence[str]) -> TrainConfig:
-    """The settings of a run that is continued; `extra` are names of settings that were given beside it."""
+    """Return the settings of a run to continue; naming further settings (`extra`) is an error."""
     if extra:
         raise ConfigError(
             f"--resume continues a run with its own settings: leave out --{extra[0].replace('_', '-')} "
@@ -50,15 +50,17 @@ def settings_of_run(folder: Path, extra: Sequence[str]) -> TrainConfig:
 
 
 def model_options(written: dict[str, Any], given: dict[str, Any], options: Sequence[str]) -> dict[str, Any]:
-    """The [model] table of a --config, unless --arch is another one, with what --model changes in it.
+    """Return the model options: the [model] table of a --config file, changed by --model.
+
+    If --arch names another network than the file, the table is ignored.
 
     Args:
-        written: the settings of the --config.
-        given: those of other options.
-        options: NAME=VALUE each, the value as in TOML; a text needs no quotes.
+        written: settings from the --config file.
+        given: settings from other options.
+        options: NAME=VALUE each; values are TOML, but strings need no quotes.
 
     Raises:
-        ConfigError: one that is not NAME=VALUE.
+        ConfigError: an option is not NAME=VALUE, or [model] is not a table.
     """
     same = given.get("arch") in (None, written.get("arch", TrainConfig.arch))
     table = written.get("model", {}) if same else {}

@@ -83,7 +83,7 @@ def path(length: Tensor, angle: Tensor, radius: int) -> Tensor:
 
     Args:
         length: N x 1 x 1, in pixels.
-        angle: N x 1 x 1, radians from the right towards the bottom.
+        angle: N x 1 x 1, radians from the right toward the bottom.
         radius: pixels from the middle to the kernel's edge.
 
     Returns:

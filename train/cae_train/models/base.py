@@ -41,17 +41,17 @@ class Autoencoder(nn.Module):
         options: the frozen dataclass that rebuilds it.
         channels: C, 3 (RGB) or 1 (gray).
         stride: height and width must be multiples of it.
-        side: the only height and width that it takes; None where any multiple of `stride` will do.
-        bounded: whether the output is held inside 0..1 by the network itself.
-        loss: the loss that `--loss auto` takes.
-        training_options: names of options that decide how it is trained, not what it is: `--start` may change them.
-        rounds: whether quantization-aware training knows where inference in int8 rounds.
-        stage: the part of the training that it is in, for networks that are trained in parts; what is measured in one
-            is not compared with what was measured in another.
-        last_stage: whether no stage follows: a run is stopped early in this one alone.
-        bottleneck: whether all of the picture goes through a code that is smaller than it.
-        weights_file: of weights from elsewhere that a new training begins with, where the options name one.
-        freezes: whether what is trained changes during a run, which several processes at once do not take note of.
+        side: the only height and width that the network accepts; None: any multiple of `stride`.
+        bounded: whether the network itself keeps its output in 0..1.
+        loss: the loss that the setting `auto` chooses.
+        training_options: names of options that affect only training; a run from given weights may change them.
+        rounds: whether the network supports quantization-aware training.
+        stage: name of the current stage, for networks that are trained in stages. Figures of different stages are not
+            compared.
+        last_stage: whether this is the last stage; early stopping acts only there.
+        bottleneck: whether the whole picture passes through a code that is smaller than the picture.
+        weights_file: file of pretrained weights to start from, if the options name one; otherwise empty.
+        freezes: whether parameters are frozen or unfrozen during a run; such networks train in one process only.
     """
 
     options: Any
@@ -76,29 +76,29 @@ class Autoencoder(nn.Module):
         """
 
     def folded(self) -> "Autoencoder":
-        """The same function without what serves training alone, such as branches that add up to one kernel."""
+        """Return the same function without parts that only training needs, such as branches that sum to one kernel."""
         return self
 
     def begin_epoch(self, epoch: int, epochs: int) -> None:
         """Prepare for an epoch, counted from 0, out of `epochs`.
 
         Raises:
-            ConfigError: so many are too few.
+            ConfigError: there are too few epochs.
         """
 
     def begin_step(self, progress: float, generator: torch.Generator) -> None:
-        """Get ready for a step, such a share (0..1) of all of them being done; what it draws, `generator` gives."""
+        """Prepare for a step. `progress` is the share of steps done, 0..1; random draws come from `generator`."""
 
     def step(self, degraded: Tensor, clean: Tensor, loss: Loss) -> Step:
-        """Restore a batch and compute its loss: float32 N x C x H x W each. In training mode, the loss to minimize."""
+        """Restore a batch, float32 N x C x H x W in 0..1 each, and compute the loss to minimize."""
         output = self(degraded).float()
         return Step(output, weighed(loss, output, clean, degraded))
 
     def part(self, name: str) -> nn.Module:
-        """The `encoder`, patches to codes, or the `decoder`, codes to patches, to be used alone; most have none.
+        """Return a part that can be used alone: `encoder` (patches to codes) or `decoder` (codes to patches).
 
         Raises:
-            ConfigError: the network has no such part that is of use alone.
+            ConfigError: the network has no such part.
         """
         raise ConfigError(f"{type(self).__name__.lower()} has no {name} that is of use alone: {PARTS[name]}")
 

@@ -1,4 +1,4 @@
-"""A run: from settings to a run folder with its best model."""
+"""Runs training: from settings to a run folder with the best model."""
 
 import os
 import signal
@@ -53,23 +53,23 @@ def train(
     split: Split | None = None,
     material: Material | None = None,
 ) -> TrainResult:
-    """Train a network and leave a run folder.
+    """Train a network and write a run folder.
 
-    Ctrl-C does not raise: the result says `interrupted`, and `model.pt` holds the best epoch, or the weights of that
-    moment before the first epoch has ended.
+    Ctrl-C does not raise: the result says `interrupted`, and `model.pt` holds the best epoch, or the current
+    weights if no epoch has ended.
 
     Args:
         config: the settings.
-        out: the run folder, made if it is not there.
-        hardware: where the run happens.
+        out: the run folder, made if it does not exist.
+        hardware: the devices of the run; None takes `Hardware()`.
         resume: continue the run in `out` after its last finished epoch.
-        callbacks: further ones of Lightning.
-        split: images to use instead of reading those that `config.data` names.
-        material: pairs to use instead of those of images.
+        callbacks: additional Lightning callbacks.
+        split: images to use instead of those that `config.data` names.
+        material: pairs of patches to use instead of images.
 
     Raises:
-        ConfigError, DataError, CheckpointError: as their names say; nothing is trained then.
-        TrainingError: the run diverged, ran out of memory or could not write its folder; the best epoch before is kept.
+        ConfigError, DataError, CheckpointError: settings, data or a checkpoint cannot be used; nothing is trained.
+        TrainingError: the run diverged, ran out of memory or could not write its folder; the best epoch so far is kept.
     """
     out = checked_path("out", out, wanted="the path of a folder")
     prepared = prepare(config, hardware, resume=out if resume else None)
@@ -78,7 +78,7 @@ def train(
 
 
 def run(prepared: Prepared, material: Material, out: Path, callbacks: Sequence[Callback] = ()) -> TrainResult:
-    """Train what was prepared, and leave a run folder in `out`.
+    """Train a prepared run, and write the run folder `out`.
 
     Raises:
         ConfigError, CheckpointError, TrainingError: as `train` raises them.
@@ -127,9 +127,9 @@ def evaluate(network: nn.Module, degraded: Tensor, clean: Tensor) -> float:
 
 def _fit(trainer: Trainer, training: Training, folder: RunFolder, checkpoint: Path | None) -> bool:
     """Run the loop; return whether Ctrl-C ended it."""
-    main = threading.current_thread() is threading.main_thread()  # the only one that may set signals
+    main = threading.current_thread() is threading.main_thread()  # only the main thread may set signals
     before = signal.getsignal(signal.SIGINT)
-    # Momentum of weights that rest decays to numbers of less than 1e-38, which x86 computes with 40 times as slowly.
+    # The momentum of frozen weights decays to denormal numbers (below 1e-38), which slow x86 CPUs down 40 times.
     torch.set_flush_denormal(True)
     try:
         trainer.fit(training, ckpt_path=checkpoint, weights_only=True)

@@ -1,4 +1,4 @@
-"""What a run learns from, and the pairs that it is judged by."""
+"""The pairs of patches that a run trains on and is evaluated on."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,15 +25,15 @@ class PairSource(Protocol):
 
 @dataclass(frozen=True)
 class Material:
-    """What a run learns from, and what it is judged by.
+    """The pairs of patches that a run trains on and is evaluated on.
 
     Attributes:
-        pairs: batches to learn from.
-        held_out: the degraded and clean patches that each epoch is judged by, float32 N x C x 32 x 32 in 0..1 each.
-        evaluated_on: what these are, in a few words.
-        leaves_holes: whether pixels are missing in what is degraded, as `Chain.leaves_holes` says.
-        test: images of the data set's own test part, which the finished model is judged by.
-        test_of: the data set that they are of.
+        pairs: training batches.
+        held_out: degraded and clean patches to evaluate each epoch on, float32 N x C x 32 x 32 in 0..1 each.
+        evaluated_on: a short name of the held-out patches.
+        leaves_holes: whether degraded patches have missing pixels, see `Chain.leaves_holes`.
+        test: images of the data set's own test part, to evaluate the finished model on.
+        test_of: the data set of these images.
     """
 
     pairs: PairSource

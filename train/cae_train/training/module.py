@@ -1,4 +1,4 @@
-"""What a step and an epoch are: the network with its loss, optimizer and figures. Lightning runs it."""
+"""The Lightning module: defines a training step and an epoch, the loss, the optimizer and the figures."""
 
 from typing import Any, cast
 
@@ -25,9 +25,9 @@ from cae_train.training.placement import placed
 from cae_train.training.trainer import default_workers
 
 VALIDATION_BATCH = 256
-CHECK_STEPS = 50  # a run that has diverged does not come back: looking now and then is enough
-DIVERGED_LOSS = 1e4  # patches are in 0..1: what works has a loss below 1, and binary cross-entropy ends at 100
-BETAS = (0.9, 0.99)  # a second moment that forgets sooner than the usual 0.999: without it residual nets diverge here
+CHECK_STEPS = 50  # a diverged run does not recover, so every 50th step is enough
+DIVERGED_LOSS = 1e4  # values are in 0..1: losses are usually below 1, and PyTorch's binary cross-entropy is at most 100
+BETAS = (0.9, 0.99)  # with the usual 0.999, residual networks diverge here
 
 
 class Training(LightningModule):
@@ -47,7 +47,7 @@ class Training(LightningModule):
         )
 
     def __deepcopy__(self, memo: dict[int, Any]) -> nn.Module:
-        """The moving average copies the module; the network is all that it averages."""
+        """Copy only the network: the moving average needs nothing else."""
         from copy import deepcopy
 
         shadow = nn.Module()
@@ -83,7 +83,7 @@ class Training(LightningModule):
             self.figure(name).update(value, weight=len(clean))
 
     def on_validation_epoch_end(self) -> None:
-        """Give early stopping its figure."""
+        """Log the PSNR, on which early stopping decides."""
         self.log("val_psnr", self.figure("psnr").compute(), sync_dist=True)
 
     def take_figures(self) -> dict[str, float]:
@@ -102,17 +102,17 @@ class Training(LightningModule):
             raise TrainingError(f"training diverged in epoch {self.current_epoch + 1}: the loss is {loss:.3g}")
 
     def on_train_epoch_start(self) -> None:
-        """Start the epoch's means anew, and let the network get ready."""
+        """Reset the epoch's means, and prepare the network."""
         self.net.begin_epoch(self.current_epoch, self.config.epochs)
         for name in self.figures:
             self.figure(name).reset()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the measured ranges: they are no weights, but decide what a rounding network computes."""
+        """Save the measured activation ranges of quantization-aware training, which are not weights."""
         checkpoint["ranges"] = [rounding.state() for rounding in self.roundings]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take up the ranges again; a checkpoint from before they were kept has them measured anew."""
+        """Restore the ranges; those that an old checkpoint lacks are measured again."""
         for rounding, state in zip(self.roundings, checkpoint.get("ranges", []), strict=False):
             rounding.load_state(state)
 
@@ -146,7 +146,7 @@ class Training(LightningModule):
     workers: int = 0
 
     def place(self, trainer: Trainer, hardware: Hardware) -> None:
-        """Get ready to be trained there: where patches are made, by how many processes, and whether steps are compiled.
+        """Choose where patches are made and by how many processes, and compile the steps if that is wanted.
 
         Raises:
             ConfigError, TrainingError: as `placed` and `compiled_step`.

@@ -1,4 +1,4 @@
-"""A run before it begins: its settings, checked, and what they name."""
+"""Prepares a run: checks its settings and builds the network, the degradations and the trainer."""
 
 import logging
 from dataclasses import dataclass
@@ -21,16 +21,16 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Prepared:
-    """What the settings of a run name. It serves one run.
+    """The objects that one run needs, built from its settings.
 
     Attributes:
         config: the settings.
         chain: the degradations.
-        network: with the weights that the run begins with.
-        multiply_adds: of the whole network, a pixel.
-        trainer: Lightning's, for the wanted hardware.
-        hardware: where the run happens.
-        checkpoint: what a resumed run continues from, or None.
+        network: the network with its initial weights.
+        multiply_adds: multiply-adds of the whole network per pixel.
+        trainer: Lightning's trainer for this hardware.
+        hardware: the devices of the run.
+        checkpoint: file that a resumed run continues from, or None.
     """
 
     config: TrainConfig
@@ -49,17 +49,17 @@ def prepare(
     resume: Path | None = None,
     network: Autoencoder | None = None,
 ) -> Prepared:
-    """Find all that can be wrong with a run, before data are read, downloaded or written.
+    """Prepare a run, and find errors in its settings before any data is read, downloaded or written.
 
     Args:
-        config: the settings. With 0 epochs, no weights to begin from are looked for.
-        hardware: where the run happens.
-        resume: folder of a run that is continued.
-        network: with weights to begin from; None makes it as the settings say.
+        config: the settings. With 0 epochs, initial weights are not loaded.
+        hardware: the devices of the run; None takes `Hardware()`.
+        resume: folder of a run to continue, or None.
+        network: a network with its initial weights; None builds it from the settings.
 
     Raises:
-        ConfigError: settings, hardware or a combination of them that cannot be used.
-        CheckpointError: weights that cannot be read, or a folder without a checkpoint.
+        ConfigError: the settings or the hardware, or both together, cannot be used.
+        CheckpointError: the weights cannot be read, or the folder has no checkpoint.
     """
     hardware = hardware or Hardware()
     checkpoint = None if resume is None else resume / CHECKPOINT
