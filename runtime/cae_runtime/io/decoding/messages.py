@@ -13,7 +13,7 @@ import os
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from typing import BinaryIO, Final, TypeVar
+from typing import BinaryIO, Final, TypeVar, cast
 
 import cv2
 import numpy as np
@@ -50,7 +50,7 @@ def decoded_silently(work: Callable[[], Result]) -> tuple[Result, bool]:
 def _stderr_into_file(*, pass_on: bool) -> Iterator[BinaryIO]:
     """Redirect what C libraries write to stderr into a file; at the end it goes to stderr if `pass_on`."""
     with contextlib.ExitStack() as opened:
-        file = opened.enter_context(tempfile.TemporaryFile())
+        file = cast(BinaryIO, opened.enter_context(tempfile.TemporaryFile()))
         kept = os.dup(2)
         opened.callback(os.close, kept)
         os.dup2(file.fileno(), 2)
