@@ -8,6 +8,7 @@ where they are at hand.
 
 import argparse
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from cae_train import load_model
 from cae_train.data.packaged import DENOISE
 from cae_train.models import multiply_adds
+from cae_train.models.depthwise import DepthwiseBlock
 from cae_train.models.skip import Skip
 from cae_train.models.skip_blocks import ResidualBlock
 
@@ -26,15 +28,15 @@ from matplotlib.patches import Rectangle
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "assets" / "models"
-NAMES = ("denoise", "denoise-fast", "cae")
+NAMES = ("denoise", "denoise-fast", "denoise-best", "cae")
 KINDS: dict[type[nn.Module], tuple[str, str]] = {  # what is drawn: its word and color
     nn.Conv2d: ("conv", "#4c78a8"), nn.ConvTranspose2d: ("up-conv", "#e45756"), nn.MaxPool2d: ("pool", "#bbbbbb"),
-    nn.Upsample: ("nearest", "#bbbbbb"),
+    nn.Upsample: ("nearest", "#bbbbbb"), DepthwiseBlock: ("depthwise block", "#72b7b2"),
 }  # fmt: skip
 
 
 def layers(network: nn.Module) -> list[tuple[str, nn.Module, tuple[int, ...], float]]:
-    """Name, module, C x H x W out and KMAC/px of the convolutions, pools and upsamplings, in the order they run."""
+    """Name, module, C x H x W out and KMAC/px of convolutions, blocks, pools and upsamplings, in the order they run."""
     shapes: dict[str, tuple[int, ...]] = {}
 
     def note(name: str) -> Any:
@@ -43,11 +45,17 @@ def layers(network: nn.Module) -> list[tuple[str, nn.Module, tuple[int, ...], fl
 
         return hook
 
-    modules = {name: module for name, module in network.named_modules() if isinstance(module, tuple(KINDS))}
+    whole = tuple(f"{name}." for name, module in network.named_modules() if isinstance(module, DepthwiseBlock))
+    modules = {
+        name: module
+        for name, module in network.named_modules()
+        if isinstance(module, tuple(KINDS)) and not name.startswith(whole)
+    }
     for name, module in modules.items():
         module.register_forward_hook(note(name))  # type: ignore[attr-defined]
     costs = multiply_adds(network.eval())
-    return [(name, modules[name], shape, costs.get(name, 0) / 32**2 / 1000) for name, shape in shapes.items()]
+    cost = {name: sum(n for layer, n in costs.items() if f"{layer}.".startswith(f"{name}.")) for name in shapes}
+    return [(name, modules[name], shape, cost[name] / 32**2 / 1000) for name, shape in shapes.items()]
 
 
 def additions(network: nn.Module, names: list[str]) -> list[tuple[str, str]]:
@@ -68,7 +76,7 @@ def draw(name: str) -> None:
     network = load_model(DENOISE if name == "denoise" else ROOT / "assets" / f"{name}.pt").network
     found = layers(network)
     places: dict[str, tuple[float, float]] = {}  # left and right of each box
-    figure, axes = plt.subplots(figsize=(13, 3.4))
+    figure, axes = plt.subplots(figsize=(max(13, 0.65 * len(found)), 3.4))
     x, gap = 0.0, 3.0
     for label, module, (channels, height, width), cost in found:
         word, color = next(value for kind, value in KINDS.items() if isinstance(module, kind))
@@ -96,17 +104,14 @@ def draw(name: str) -> None:
     plt.close(figure)
 
 
-def curve(name: str, runs: Path) -> None:
+def curve(name: str, runs: Sequence[Path]) -> None:
     """Validation PSNR over the epochs of the runs that the model was made by."""
     figure, axes = plt.subplots(figsize=(6, 3))
     done = 0.0
-    for run in (name, f"{name}-int8"):
-        path = runs / run / "metrics.csv"
-        if not path.is_file():
-            continue
-        with path.open() as file:
+    for run in runs:
+        with (run / "metrics.csv").open() as file:
             rows = list(csv.DictReader(file))
-        label = f"{run} (noisy: {float(rows[0]['noisy_psnr']):.2f} dB)"
+        label = f"{run.name} (noisy: {float(rows[0]['noisy_psnr']):.2f} dB)"
         hours = [done + float(row["seconds"]) / 3600 for row in rows]
         axes.plot(hours, [float(row["val_psnr"]) for row in rows], marker=".", ms=3, label=label)
         done = hours[-1]
@@ -127,8 +132,9 @@ def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     for name in args.names:
         draw(name)
-        if (args.runs / name / "metrics.csv").is_file():
-            curve(name, args.runs)
+        runs = [run for run in (name, f"{name}-int8") if (args.runs / run / "metrics.csv").is_file()]
+        if runs:
+            curve(name, [args.runs / run for run in runs])
 
 
 if __name__ == "__main__":

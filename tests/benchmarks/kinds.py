@@ -192,7 +192,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.save:
         args.save.mkdir(parents=True, exist_ok=True)
-    names = args.model or ["denoise", "denoise-fast"]
+    names = args.model or ["denoise", "denoise-fast", "denoise-best"]
     models = {Path(name).stem: Restorer(name, threads=args.threads) for name in names}
     made = partial(peer, threads=args.threads)
     peers = {level: made(Path(args.peer.format(level=level))) for level in LEVELS} if args.peer else {}

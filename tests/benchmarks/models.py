@@ -32,7 +32,7 @@ HEAD = f"""\
     python -m tests.benchmarks.models table --peer FFDNET.onnx --write
 
 `skip` with the options of [candidates.toml](candidates.toml), {STEPS:,} steps of {BATCH} patches each (`gaussian:0-55`,
-AdamW, Charbonnier, seed 0); the rows `muon` and the packaged networks (`denoise`, `denoise-fast`) change the optimizer.
+AdamW, Charbonnier, seed 0); the rows `muon` and the recipes (`dense`, `dense-fast`) change the optimizer.
 PSNR in dB on 2048 held-out patches of data/bsd432 and data/photos: of the mixed levels, and of single ones. The int8
 loss is that of static quantization, without training for it. Speeds are those of bare onnxruntime sessions on
 {PATCHES} patches, two threads, the runs of a candidate's two files and FFDNet's interleaved.

@@ -33,12 +33,12 @@ from tests.benchmarks.denoising import peer
 from tests.benchmarks.folder import resident
 from tests.benchmarks.quality import Image, figures, pairs
 
-OURS = ("denoise", "denoise-int8", "denoise-fast", "denoise-fast-int8")
+OURS = ("denoise", "denoise-int8", "denoise-fast", "denoise-fast-int8", "denoise-best", "denoise-best-int8")
 SIGMA = 25
 PLACES = {  # of labels that would lie on others: points to the right and up, and which end is there
     "denoise": (-6, 8, "right"), "denoise-int8": (3, 9, "left"), "denoise-fast": (-6, -15, "right"),
-    "denoise-fast-int8": (6, -14, "left"), "total variation (scikit-image)": (-6, 6, "right"),
-    "Gaussian (OpenCV)": (-6, 6, "right"),
+    "denoise-fast-int8": (6, -14, "left"), "denoise-best": (-6, 6, "right"),
+    "total variation (scikit-image)": (-6, 6, "right"), "Gaussian (OpenCV)": (-6, 6, "right"),
 }  # fmt: skip
 PAUSE = 0.05  # seconds, so that idle threads of one method do not take the next one's cores
 NOTHING = "nothing"

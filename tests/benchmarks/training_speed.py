@@ -27,7 +27,7 @@ from cae_train.training.material import Material
 from cae_train.training.module import Training
 from cae_train.training.optimization.losses import loss_of
 
-RECIPE = Path("assets/recipes/depthwise-denoise.toml")
+RECIPE = Path("assets/recipes/denoise.toml")
 PICTURES, HELD_OUT = 64, 2
 WARM_UP = 3  # steps before the clock runs
 

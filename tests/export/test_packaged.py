@@ -15,6 +15,7 @@ from cae_train.data.packaged import DENOISE
 from cae_train.models import multiply_adds_per_pixel
 
 ASSETS = Path(__file__).parents[2] / "assets"
+DENOISERS = ("denoise", "denoise-fast", "denoise-best")
 
 
 def released(name: str) -> Path:
@@ -22,7 +23,7 @@ def released(name: str) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "loss"), [("denoise", 0.3), ("denoise-fast", 0.35)])
+@pytest.mark.parametrize(("name", "loss"), [("denoise", 0.3), ("denoise-fast", 0.35), ("denoise-best", 0.3)])
 def test_torch_and_the_packaged_files_agree(
     name: str, loss: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -38,12 +39,22 @@ def test_torch_and_the_packaged_files_agree(
     assert mean_psnr(tuned, patches.clean) - mean_psnr(int8, patches.clean) <= loss
 
 
-@pytest.mark.parametrize(("name", "limit"), [("denoise", 25), ("denoise-fast", 8), ("cae", 23)])
-def test_cost(name: str, limit: float) -> None:
-    assert multiply_adds_per_pixel(load_model(released(name)).network) / 1000 <= limit
+@pytest.mark.parametrize(
+    ("name", "weights", "kmac"),
+    [
+        ("denoise", 169_155, 18.6),
+        ("denoise-fast", 47_811, 5.7),
+        ("denoise-best", 476_499, 52.6),
+        ("cae", 333_955, 22.5),
+    ],
+)
+def test_weights_and_cost(name: str, weights: int, kmac: float) -> None:
+    network = load_model(released(name)).network
+    assert sum(parameter.numel() for parameter in network.parameters()) == weights
+    assert multiply_adds_per_pixel(network) / 1000 == pytest.approx(kmac, abs=0.05)
 
 
-@pytest.mark.parametrize("name", ["denoise", "denoise-int8", "denoise-fast", "denoise-fast-int8", "cae"])
+@pytest.mark.parametrize("name", [*(f"{name}{end}" for name in DENOISERS for end in ("", "-int8")), "cae"])
 def test_nothing_in_the_released_file_is_of_a_machine(name: str) -> None:
     config = load_model(released(name)).config
     assert not any(

@@ -35,6 +35,7 @@ class Machine:
 def test_ladders() -> None:
     assert fallback_models("denoise") == ["denoise", "denoise-int8", "denoise-fast-int8"]
     assert fallback_models("denoise-int8") == ["denoise-int8", "denoise-fast-int8"]
+    assert fallback_models("denoise-best") == ["denoise-best"], "never chosen on its own, and nothing replaces it"
     assert fallback_models("denoise-fast") == ["denoise-fast", "denoise-fast-int8"]
     assert fallback_models("own.onnx") == ["own.onnx"]
 

@@ -57,7 +57,7 @@ def test_hot_pixels_a_bright_object_and_a_vignette_do_not_get_in_the_way(denoise
     assert np.abs(cleaned[hot[0], hot[1]].astype(int) - 20000).max() < 14, "no noise explains them: they stay"
     plain = np.hypot(y - (75 / 200 - 0.5), x - (75 / 200 - 0.5)) > 40 / 200
     plain[hot[0], hot[1]] = False
-    assert rms(cleaned[plain], truth[plain]) < 0.4 * 14
+    assert rms(cleaned[plain], truth[plain]) < 0.45 * 14
 
 
 def test_it_can_be_left_out_and_concerns_faint_16_bits_alone(fixture_model: Model, denoise: Restorer) -> None:

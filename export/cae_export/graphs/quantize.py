@@ -21,10 +21,10 @@ from torch import Tensor
 
 from cae_export.errors import RefusedError
 from cae_export.graphs.convert import INPUT
-from cae_train.training.optimization.qat import round_weights, steps_of
+from cae_train.training.optimization.qat import TAIL, round_weights, steps_of
 
 CALIBRATION_BATCH = 32
-PERCENTILE = 99.99  # of each activation's values that its 256 steps span; the rarest at both ends are clipped
+PERCENTILE = 100 * (1 - 2 * TAIL)  # of each activation's values that its 256 steps span, as in training
 ERRORS_ONLY = 3  # of onnxruntime's log
 _PRODUCT = "Gemm"  # x W + b: onnxruntime's int8 kernel gives float32
 

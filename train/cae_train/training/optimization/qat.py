@@ -27,7 +27,7 @@ MEMORY = 0.98  # of the moving averages of the activations' ranges
 LEVELS = 255
 PAIR = 126  # steps of two neighboring weights together, before rounding adds one to each: 128 x 255 fits 16 bits
 SMALLEST = 1e-8  # step of a tensor that is zero throughout
-TAIL = 5e-5  # share of the values beyond each end of the range: rare extremes are clipped, as the exporter clips them
+TAIL = 2e-4  # share of the values that is clipped at each end of a range; the exporter clips the same
 SAMPLE = 65_536  # values of a tensor that its range is measured on
 EVERY = 4  # steps between two measurements
 
