@@ -327,7 +327,7 @@ def test_a_full_disk_is_told_of_and_leaves_nothing(video: Path, tmp_path: Path) 
         (["--camera", "9999", "--json"], 3, "camera 9999 cannot be opened"),
         (["--size", "big"], 2, "--size is 'big'"),
         (["--size", "0x5"], 2, "--size is '0x5'"),
-        (["photos", "--camera", "0"], 2, "--webcam takes no SOURCE"),
+        (["photos", "--camera", "0"], 2, "--webcam and --camera take no SOURCE"),
         (["--suffix", "_x"], 2, "--webcam takes no --suffix"),
         (["-o", "out.txt"], 2, "the name must end in .mp4"),
         (["--doctor"], 2, "--doctor and --webcam: choose one"),

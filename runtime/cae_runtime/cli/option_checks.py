@@ -67,7 +67,7 @@ def command_meant(options: Options) -> str:
     if command != "webcam" and given & {"sources", "output"}:
         raise UsageError(f"--{typed(command)} cleans nothing: leave SOURCE and -o out")
     if "sources" in given:
-        raise UsageError("--webcam takes no SOURCE: name a camera or a video file with --camera")
+        raise UsageError("--webcam and --camera take no SOURCE: --camera takes a camera or a video file")
     ignored = given - _HEEDED[command] - {command}
     if ignored:
         raise UsageError(f"--{typed(command)} takes no {_options(ignored)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -72,6 +73,7 @@ class VideoSink:
         codec = coding.codec or CODECS_OF_FORMAT[self._format][0]
         if _ENCODERS[codec] not in av.codecs_available:
             raise UsageError(f"codec {codec!r} has no encoder ({_ENCODERS[codec]}) in this PyAV: choose another codec")
+        os.environ.setdefault("SVT_LOG", "1")  # the AV1 encoder prints twenty lines about itself otherwise
         assert source.properties is not None  # noqa: S101 - known with the first step
         self._properties: VideoProperties = source.properties
         self.dropped: set[str] = set(self._properties.lost)
