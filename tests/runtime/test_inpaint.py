@@ -302,5 +302,5 @@ def test_only_a_model_that_saw_holes_fills_them(degradation: str, fills: bool, t
     if fills:
         Inpainter(restorer)
     else:
-        with pytest.raises(ModelError, match=f"was trained on '{degradation or 'nothing'}'"):
+        with pytest.raises(ModelError, match="does not fill holes"):
             Inpainter(restorer)

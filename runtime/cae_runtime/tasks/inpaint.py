@@ -75,8 +75,8 @@ class Inpainter:
         if spec.fill is None:
             self.close()
             raise ModelError(
-                f"model {str(self.restorer.session.path)!r} was trained on {spec.degradation or 'nothing'!r}: "
-                "filling holes needs one that was trained on masks (degradation mask)"
+                f"model {str(self.restorer.session.name)!r} does not fill holes: filling holes needs one that was "
+                "trained on masks (degradation mask)"
             )
         self._fill_value, self._reach = spec.fill, spec.patch // 4
 
