@@ -27,19 +27,19 @@ from cae_train.models.base import Autoencoder
 
 SIZES = (5, 15, 31)  # sides of the squares, in pixels
 SMOOTH = 9  # side of the square that the distances are averaged over
-DARK = 1e-4  # square added to those that a logarithm is taken of: 2.5 gray levels of 255
-CODE = 0.5  # weight of the code's distance, that of a pixel's being 1
-CODE_MAX = 256  # numbers of a code; of larger ones the means over the places are taken
-EVERY = 7  # pixel of patches that is learned from
+DARK = 1e-4  # added to squares before their logarithm is taken: that of 2.5 gray levels of 255
+CODE = 0.5  # weight of the code's distance; the pixels' distance has weight 1
+CODE_MAX = 256  # values of a code; larger codes are averaged over their positions
+EVERY = 7  # only every 7th pixel is fitted to
 BATCH = 64
 _SEED = 0
 
 
 class Normal(nn.Module):
-    """A normal distribution: N x K -> N, squared Mahalanobis distances; about 1 on average for more of its kind.
+    """A normal distribution: N x K -> N, squared Mahalanobis distances, scaled to about 1 on average for new samples.
 
-    Correlations are shrunk toward none, the more the fewer rows there are. Source: the oracle approximating shrinkage
-    of Chen, Wiesel, Eldar and Hero (IEEE TSP 2010).
+    The correlations are shrunk toward 0, more so for fewer rows. Source: the oracle approximating shrinkage of
+    Chen, Wiesel, Eldar and Hero (IEEE TSP 2010).
     """
 
     RIDGE, LEAST = 1e-2, 1e-5  # added to the variances: a share of each, and a least one
@@ -52,7 +52,7 @@ class Normal(nn.Module):
         self.register_buffer("whitening", torch.eye(count))
 
     def fit(self, rows: Tensor) -> None:
-        """Take mean and covariance of rows, N x K; how far others are from them, one half tells of the other."""
+        """Fit to rows, N x K; the scale comes from the distances of one half to a fit of the other."""
         rows = rows.double()
         half = len(rows) // 2
         mean, whitening = self._of(rows[:half] if half > 1 else rows)
@@ -61,7 +61,7 @@ class Normal(nn.Module):
         self.mean, self.whitening = mean.float(), (whitening / usual.sqrt()).float()
 
     def _of(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """The mean, and what takes the correlations and the spread out of differences from it."""
+        """Return the mean (K) and the whitening matrix (K x K) of rows, N x K."""
         count, size = rows.shape
         mean, spread = rows.mean(0), (rows.var(0, correction=0) * (1 + self.RIDGE) + self.LEAST).sqrt()
         scaled = (rows - mean) / spread
@@ -84,7 +84,7 @@ class Normal(nn.Module):
 
 
 class Scores(nn.Module):
-    """N x C x P x P in 0..1 -> N x 1 x P x P, 0 or more; good pixels have 1 on average once `fit` has seen some."""
+    """N x C x P x P in 0..1 -> scores, N x 1 x P x P, 0 or more; after `fit`, good pixels have 1 on average."""
 
     def __init__(self, network: Autoencoder) -> None:
         super().__init__()
@@ -100,7 +100,7 @@ class Scores(nn.Module):
         return code.flatten(1) if math.prod(code.shape[1:]) <= CODE_MAX else code.flatten(2).mean(2)
 
     def statistics(self, x: Tensor) -> Tensor:
-        """What is measured around each pixel: N x C x P x P -> N x K x P x P."""
+        """Statistics of the surroundings of each pixel: N x C x P x P -> N x K x P x P."""
         missed = x - self.network(x).clamp(0, 1)
         squares = torch.cat([missed.square().mean(1, keepdim=True), x.square().mean(1, keepdim=True)], 1)
         return torch.cat(list(chain.from_iterable(self._around(x, missed, squares, size) for size in SIZES)), 1)
@@ -125,14 +125,14 @@ class Scores(nn.Module):
         return self
 
     def forward(self, x: Tensor) -> Tensor:
-        """Weighted means of both distances; those of pixels averaged over the pixels around, as far as they go."""
+        """Return the weighted mean of both distances; those of pixels are first averaged over 9x9 pixels."""
         near = _average(self.pixels(self.statistics(x))[:, None], SMOOTH)
         whole: Tensor = self.codes(self.code(x))
         return (near + CODE * whole[:, None, None, None]) / (1 + CODE)
 
 
 def _average(x: Tensor, size: int) -> Tensor:
-    """Means over squares, of the pixels that there are; rows and columns one after the other, which is as exact."""
+    """Means over size x size pixels; at edges, over the pixels inside. Separable: rows first, then columns."""
     half = size // 2
     rows = F.avg_pool2d(x, (1, size), 1, (0, half), count_include_pad=False)
     return F.avg_pool2d(rows, (size, 1), 1, (half, 0), count_include_pad=False)

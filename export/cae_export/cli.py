@@ -30,8 +30,8 @@ from cae_shared.text import printable, shell_word
 
 if TYPE_CHECKING:
     from cae_export.exporter import ExportOptions, Precision
-    from cae_export.frame import FileOptions
     from cae_export.parts import Part, PartOptions
+    from cae_export.proved_file import FileOptions
 
 ADDRESS_SPACE = 2 * 2**30  # bytes that torch maps before it works; with less it crashes
 

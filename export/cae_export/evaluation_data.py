@@ -39,13 +39,14 @@ class Patches:
 
 
 def find(model: LoadedModel, data: str | None, patch: int = PATCH, data_dir: str | None = None) -> Patches:
-    """Patches from `data`, by default from the data named in the model, by default those of the package.
+    """Return patches from `data`; None takes the data that the model was trained on, or if missing, packaged patches.
 
-    Named data sets are looked for in `data_dir`, by default where they lay in training. The patches have the network's
-    channels: for 1, colors become their luminance.
+    Named data sets are looked for in `data_dir`, by default the folder that training used. The patches have the
+    network's channels; for 1, colors are converted to luminance.
 
-    Calibration takes the training part, proof and figures the held-out part (the test part where there is one). Larger
-    patches are fewer, of as many pixels but 128 at least; smaller images are mirrored at their edges.
+    Calibration uses the training part; proof and figures use the test part, or the held-out part if there is none. The
+    number of larger patches is reduced to the same number of pixels, but not below 128. Images smaller than a patch are
+    mirrored at their edges.
 
     Raises:
         UsageError: `data` was given and cannot be used.
@@ -80,13 +81,14 @@ def find(model: LoadedModel, data: str | None, patch: int = PATCH, data_dir: str
 
 @dataclass(frozen=True)
 class Good:
-    """Good pictures, for a detector of others.
+    """Good pictures, which a detector of anomalies is fitted to and calibrated on.
 
     Attributes:
-        usual: patches that show what is usual, float32 N x C x P x P in 0..1.
-        others: whole images that neither these patches nor the network come from, uint8 H x W x C.
-        source: where the latter come from, in a few words.
-        note: what the user should know of them, or nothing.
+        usual: patches of good pictures to fit the detector to, float32 N x C x P x P in 0..1.
+        others: whole good images to find thresholds on, used neither for these patches nor in training, uint8
+            H x W x C.
+        source: a short description of `others`.
+        note: a remark for the user, or empty.
     """
 
     usual: Tensor
@@ -96,13 +98,13 @@ class Good:
 
 
 def good_pictures(model: LoadedModel, data: str | None, data_dir: str | None = None) -> Good:
-    """Patches of the images that a model was trained on, and whole images of `data` that are not among these.
+    """Return patches of the training images of a model, and whole images of `data` that it was not trained on.
 
-    Images are compared by their pixels. Without `data` they are what was held out of the model's own. Where the model's
-    own data are not here, every other image of `data` stands in for them.
+    Images are compared by their pixels. If `data` is None, the whole images are the held-out part of the training data.
+    If the training data are missing, every other image of `data` replaces them.
 
     Raises:
-        UsageError: they cannot be read, the model's own data are not here, or nothing is left.
+        UsageError: data cannot be read, both the training data and `data` are missing, or no other image is left.
     """
     config = replace(
         model.config, channels=model.network.channels, data_dir=data_dir or model.config.data_dir, scales=1

@@ -47,7 +47,7 @@ def at_each_batch(network: nn.Module, session: Session, inputs: Tensor) -> Itera
 
 
 def prove(network: nn.Module, session: Session, patches: Patches) -> list[BatchParity]:
-    """Compare the network with its file at every batch size; raise nothing."""
+    """Compare the network with its file at every batch size; differences are returned, not raised."""
     degraded, clean = patches.degraded[:PROOF_PATCHES], patches.clean[:PROOF_PATCHES]
     return [
         BatchParity(
@@ -58,7 +58,7 @@ def prove(network: nn.Module, session: Session, patches: Patches) -> list[BatchP
 
 
 def refuse_unless_equal(rows: list[BatchParity], tolerance: float) -> None:
-    """Raise an error for a row that fails.
+    """Refuse a file that differs from the network.
 
     Raises:
         RefusedError: naming the batch, the difference and the bounds.
@@ -72,9 +72,9 @@ def refuse_unless_equal(rows: list[BatchParity], tolerance: float) -> None:
 
 
 def refuse_unless_steady(session: Session, patches: Patches, limit: float = TOLERANCE) -> None:
-    """Check that a quantized file, which equals nothing else, gives the same at every batch size: to `limit`.
+    """Refuse a quantized file whose output depends on the batch size.
 
-    The mean difference must not exceed `TOLERANCE`.
+    The largest difference must not exceed `limit`, the mean difference not `TOLERANCE`.
 
     Raises:
         RefusedError: naming the batch and the difference.

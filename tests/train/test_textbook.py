@@ -263,10 +263,10 @@ def test_a_depth_that_is_none_is_refused(settings: Settings, tmp_path: Path) -> 
     ("changes", "reason"),
     [
         ({"arch": "cae", "model": {"weights": "x.pth"}}, "'cae' has no model option 'weights'"),
-        ({"arch": "vae", "quantize_aware": True}, "quantize_aware knows nothing of this vae"),
+        ({"arch": "vae", "quantize_aware": True}, "quantize_aware does not support this vae"),
         (
             {"arch": "cae", "model": {"up": "bilinear"}, "quantize_aware": True},
-            "quantize_aware knows nothing of this cae",
+            "quantize_aware does not support this cae",
         ),
         (
             {"arch": "vgg16", "model": {"unfreeze_after": 20}},

@@ -35,7 +35,6 @@ FAINT: Final = 2.0  # of 255 levels: below this, models add noise instead of rem
 LEVEL: Final = 8.0  # of 255 levels: sigma after stretching; 6 to 12 are about equally good
 LEAST: Final = 0.5  # deviation in steps of the file; below this there is only rounding
 BLOCK: Final = 8  # pixels: side of the blocks whose means are subtracted
-_MORE_THAN_NOISE: Final = {"blur", "motion-blur", "mask"}  # degradations of models that do more than denoise
 _PIXELS: Final = 2**15  # stabilized at once for the blocks' means: they stay in the cache
 
 

@@ -1,4 +1,4 @@
-"""The names in a run folder, and the folder itself."""
+"""Names of the files in a run folder; checks and makes the folder."""
 
 from pathlib import Path
 
@@ -10,10 +10,10 @@ MODEL, CHECKPOINT, METRICS, CURVES, CONFIG, SAMPLES = (
 
 
 def check(out: Path) -> None:
-    """Refuse what names no folder to make.
+    """Refuse a path that names no new folder.
 
     Raises:
-        CheckpointError: the current folder or one above.
+        CheckpointError: it is the current folder or one above.
     """
     if out.name in ("", ".."):
         raise CheckpointError(f"out {str(out)!r} names no new folder: give one a name, such as runs/train/mine")

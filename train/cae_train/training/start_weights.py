@@ -16,7 +16,7 @@ from cae_train.training.optimization.losses import loss_of
 
 
 def initial_network(config: TrainConfig) -> Autoencoder:
-    """The network that a run begins with: new, or with the weights of `config.start`.
+    """Return the initial network of a run: new, or with the weights of `config.start`.
 
     Raises:
         ConfigError, CheckpointError: as `new_network` and `begin` raise them.
@@ -27,30 +27,32 @@ def initial_network(config: TrainConfig) -> Autoencoder:
 
 
 def new_network(config: TrainConfig) -> Autoencoder:
-    """The network that the settings describe, freshly initialized.
+    """Return the network that the settings describe, freshly initialized.
 
     Raises:
-        ConfigError: a network, a loss or `quantize_aware` that do not go together.
+        ConfigError: the network does not fit the loss or `quantize_aware`.
     """
     torch.manual_seed(config.seed)
     network = build(config.arch, config.model, channels_of(config))
     loss_of(config.loss, network)
     if config.quantize_aware and not network.rounds:
-        raise ConfigError(f"quantize_aware knows nothing of this {config.arch}: choose skip, or cae as it is")
+        raise ConfigError(
+            f"quantize_aware does not support this {config.arch}: choose skip, or cae with its default options"
+        )
     return network
 
 
 def begin(network: Autoencoder, config: TrainConfig, *, weights: bool = True) -> None:
-    """Get a new network ready for the first epoch, and give it the weights that the run begins with.
+    """Prepare a new network for the first epoch, and load its initial weights.
 
-    `config.start` is a model.pt, or a file of weights alone by their names (`torch.save(network.state_dict(), path)`),
-    of the network that `arch` and `model` describe. Branches that a model.pt was trained with are folded where the
-    run's network has none. Without `weights` the network keeps those that it has.
+    `config.start` is a model.pt or a state dict (`torch.save(network.state_dict(), path)`) of the network that `arch`
+    and `model` describe. If the model.pt has training branches and this network has none, they are folded. If `weights`
+    is False, no weights are loaded.
 
     Raises:
-        ConfigError: `start` is another network than `arch` and `model` describe, or for other channels; too few epochs
-            for the network.
-        CheckpointError: `start`, or weights from elsewhere, cannot be read.
+        ConfigError: `start` is of another network than `arch` and `model` describe, or of other channels; or there are
+            too few epochs for the network.
+        CheckpointError: `start` or pretrained weights cannot be read.
     """
     if config.epochs:
         network.begin_epoch(0, config.epochs)
@@ -70,7 +72,7 @@ def begin(network: Autoencoder, config: TrainConfig, *, weights: bool = True) ->
 
 
 def _take_model(loaded: LoadedModel, network: Autoencoder, config: TrainConfig) -> None:
-    """Give the network the weights of a model.pt."""
+    """Load the weights of a model.pt into the network."""
     start = loaded.network
     if _kind(config.arch, start) != _kind(config.arch, network):
         start = start.folded()
@@ -89,7 +91,7 @@ def _take_model(loaded: LoadedModel, network: Autoencoder, config: TrainConfig) 
 
 
 def _take(weights: dict[str, Tensor], network: Autoencoder, config: TrainConfig) -> None:
-    """Give the network the weights of a file that does not say which network they are of."""
+    """Load a state dict into the network after checking names and shapes, as it does not name its network."""
     ours = network.state_dict()
     wrong = [name for name in ours | weights if name not in ours or name not in weights
              or ours[name].shape != weights[name].shape]  # fmt: skip

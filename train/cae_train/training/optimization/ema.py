@@ -9,7 +9,7 @@ from torch import nn
 
 
 class Ema(WeightAveraging):
-    """Exponential moving average of the weights, with a short memory at first so that short runs are not held back."""
+    """Exponential moving average of the weights; its memory is short at first, so that it also suits short runs."""
 
     def __init__(self, decay: float) -> None:
         def blend(averages: Any, currents: Any, count: Any) -> None:
@@ -22,7 +22,8 @@ class Ema(WeightAveraging):
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Restart the average with each stage of a training: earlier weights belong to another objective.
 
-        Not at the epoch's start: Lightning asks callbacks before the module, whose network is in the old stage then.
+        This is done per batch: at the start of an epoch Lightning calls callbacks first, when the network has not
+        changed its stage yet.
         """
         stage = cast(Any, pl_module).net.stage
         if self._average_model is not None and self.stage not in (None, stage):
@@ -30,16 +31,16 @@ class Ema(WeightAveraging):
         self.stage = stage
 
     def state_dict(self) -> dict[str, Any]:
-        """The stage that the average is of, beside Lightning's own state, for a checkpoint."""
+        """Return the state for a checkpoint: Lightning's own, and the stage of the average."""
         return super().state_dict() | {"stage": self.stage}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """The inverse of `state_dict`; a checkpoint from before there were stages has none."""
+        """Restore the state; checkpoints of earlier versions have no stage."""
         super().load_state_dict({"latest_update_step": 0} | state_dict)
         self.stage = state_dict.get("stage")
 
     def network(self, current: nn.Module) -> nn.Module:
-        """The averaged network, or the current one before there is an average."""
+        """Return the averaged network, or the current one if there is no average yet."""
         if self._average_model is None:
             return current
         return cast(nn.Module, self._average_model.module.net)

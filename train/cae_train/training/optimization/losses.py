@@ -10,8 +10,8 @@ from cae_train.config import AUTO
 from cae_train.errors import ConfigError
 from cae_train.models.base import Autoencoder, Loss
 
-RAMP, LEAST = 8, 0.15  # of `blended`: pixels that neighboring patches share, and the weight that the outermost keep
-FAINT = 2 / 255  # added to the noise that `relative` divides by: what rounding and a picture's own grain come to
+RAMP, LEAST = 8, 0.15  # of `blended`: overlap in pixels, and the weight added to every pixel, also the outermost
+FAINT = 2 / 255  # added to the noise that `relative` divides by: about the size of rounding and a picture's own grain
 SSIM_WEIGHT = 0.1  # of 1 - SSIM beside Charbonnier
 
 
@@ -43,23 +43,22 @@ def ssim(output: Tensor, clean: Tensor, degraded: Tensor) -> Tensor:
 
 
 def relative(output: Tensor, clean: Tensor, degraded: Tensor) -> Tensor:
-    """Mean over the patches of squared error / sqrt(degradation), where that is the root mean square of its change.
+    """Mean over patches of squared error / sqrt(s), s being the root mean square of degraded - clean in a patch.
 
-    Among patches of one noise level it is the mean squared error that PSNR measures; between levels it weighs faint
-    noise more than the mean squared error does, which a network that learns all of them would neglect. N x C x H x W
-    each -> scalar.
+    At one noise level this is proportional to the mean squared error. Between levels it weights faint noise more, which
+    the mean squared error neglects when a network learns many levels. N x C x H x W each -> scalar.
     """
     change = (degraded - clean).square().flatten(1).mean(1).sqrt()
     return ((output - clean).square().flatten(1).mean(1) / (change + FAINT).sqrt()).mean()
 
 
 def blended(output: Tensor, clean: Tensor, degraded: Tensor) -> Tensor:
-    """As `relative`, with each pixel weighed as much as it counts when patches are blended to a picture.
+    """Like `relative`, with each pixel weighted as when patches are blended into a picture.
 
-    Where patches overlap, the runtime weighs each with a ramp that falls to its edge. There a patch knows least of what
-    lies around it, so its errors are largest, and a plain mean spends the network on pixels that hardly show. The
-    ramps are those of an overlap of 8 pixels; the outermost pixels keep a little weight, for other overlaps and for
-    the edges of pictures. N x C x H x W each -> scalar.
+    The runtime blends overlapping patches with ramps that fall toward their edges. At the edge of a patch the network
+    sees little context, so errors are largest there but hardly show in the picture. The ramps are those of an overlap
+    of 8 pixels. The outermost pixels keep some weight, for other overlaps and for the edges of pictures. N x C x H x W
+    each -> scalar.
     """
     change = (degraded - clean).square().flatten(1).mean(1).sqrt()
     error = (output - clean).square().mean(1) * blending_window(*output.shape[2:]).to(output.device)
@@ -68,7 +67,7 @@ def blended(output: Tensor, clean: Tensor, degraded: Tensor) -> Tensor:
 
 @cache
 def blending_window(height: int, width: int) -> Tensor:
-    """The weights of `blended`, H x W, of mean 1."""
+    """Return the weights of `blended`, H x W, with mean 1."""
     lines = []
     for length in (height, width):
         from_edge = torch.arange(length, dtype=torch.float32).minimum(torch.arange(length - 1.0, -1, -1))
@@ -78,10 +77,10 @@ def blending_window(height: int, width: int) -> Tensor:
 
 
 def loss_of(name: str, network: Autoencoder) -> Loss:
-    """The loss of that name (`auto`: the network's own): (output, clean, degraded), N x C x H x W each -> scalar.
+    """Return a loss by its name; `auto` is the network's own. (output, clean, degraded), N x C x H x W each -> scalar.
 
     Raises:
-        ConfigError: an unknown name; `bce` for a network whose output is not bounded to 0..1.
+        ConfigError: the name is unknown, or it is `bce` and the network's output is not bounded to 0..1.
     """
     losses: dict[str, Loss] = {
         "mse": mse, "bce": bce, "charbonnier": charbonnier, "relative": relative, "blended": blended, "ssim": ssim,

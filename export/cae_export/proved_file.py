@@ -1,4 +1,4 @@
-"""What every export does: load a `model.pt`, make its file in memory, prove it, and only then write it."""
+"""The steps of every export: load a `model.pt`, make its file in memory, prove it, and only then write it."""
 
 import logging
 import os
