@@ -65,7 +65,7 @@ def run(
         typer.Option(
             "--model",
             "-m",
-            help="Packaged model (denoise; denoise-fast: quicker; denoise-best: slower, better; each with -int8: "
+            help="Packaged model (denoise; denoise-fast: quicker; denoise-best: slower; each with -int8: "
             "quicker on x86 CPUs) or .onnx file. Default: denoise; live, the best one that is fast enough.",
         ),
     ] = None,
