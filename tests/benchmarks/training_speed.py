@@ -30,8 +30,10 @@ from cae_train.training.optimization.losses import loss_of
 RECIPE = Path("assets/recipes/denoise.toml")
 PICTURES, HELD_OUT = 64, 2
 WARM_UP = 3  # steps before the clock runs
+app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, help=__doc__)
 
 
+@app.command()
 def main(
     device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cuda" if torch.cuda.is_available() else "cpu",
     batch: Annotated[int, typer.Option(help="Patches a step.")] = 512,
@@ -99,4 +101,4 @@ def _finished(device: torch.device) -> None:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app()

@@ -94,7 +94,7 @@ def test_vgg16_untrained_needs_no_weights() -> None:
     before = [parameter.clone() for parameter in network.parameters()]
     network.pretrain("nowhere")
     assert all(torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True))
-    with pytest.raises(ConfigError, match=r"weights is 'weights\.pth': with pretrained = false, no file is needed"):
+    with pytest.raises(ConfigError, match=r"weights is 'weights\.pth': it must be empty with pretrained = false"):
         build("vgg16", {"pretrained": False, "weights": "weights.pth"})
 
 
@@ -102,7 +102,7 @@ def test_vgg16_untrained_needs_no_weights() -> None:
     ("damage", "reason"),
     [
         ("missing", "No such file"),
-        ("text", "is no file of VGG16's weights"),
+        ("text", "is not a file of VGG16's weights"),
         ("other", "is not VGG16: a state dictionary"),
         ("few", "is not VGG16"),
         ("shape", "its layer of encoder.0.weight is (64, 1, 3, 3), not (64, 3, 3, 3)"),

@@ -73,7 +73,7 @@ class Vgg16Options:
         for name in ("skips", "pretrained"):
             require(type(getattr(self, name)) is bool, name, getattr(self, name), "true or false")
         require(type(self.weights) is str, "weights", self.weights, "the path of a file")
-        require(self.pretrained or not self.weights, "weights", self.weights, "with pretrained = false, no file")
+        require(self.pretrained or not self.weights, "weights", self.weights, "empty with pretrained = false")
         epochs = self.unfreeze_after
         require(type(epochs) is int and 0 <= epochs <= 100_000, "unfreeze_after", epochs, "0 (never) or more epochs")
 
