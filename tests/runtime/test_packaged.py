@@ -43,7 +43,9 @@ def test_all_are_there_and_say_what_they_are() -> None:
         assert spec.psnr_out > spec.psnr_in + (3 if name == "cae" else 4)
         assert spec.degradation
         content = path.read_bytes()
-        assert not re.search(rb"\.py\b|site-packages|/home/|/root/|/work/|\.\./", content)
+        assert not re.search(rb"\.py\b|site-packages|/home/|/root/|/work/|\.\./\w", content), (
+            "weights may hold dots and slashes by chance"
+        )
         assert len(content) < 3_000_000
 
 
