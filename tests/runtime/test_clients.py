@@ -1,0 +1,118 @@
+"""The clients of `export/FORMAT.md` write what `cae-run --no-stretch` writes."""
+
+from __future__ import annotations
+
+import os
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from tests.runtime.conftest import FIXTURES, Command
+
+EXAMPLES = Path(__file__).parents[2] / "export" / "examples"
+SIZES = [(1, 45), (20, 7), (33, 41), (57, 64), (75, 32)]
+Client = Callable[[Path, list[Path]], None]
+
+
+def python(model: Path, pictures: list[Path]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["client.py", *map(str, [model, *pictures])])
+        runpy.run_path(str(EXAMPLES / "client.py"))
+
+
+def node(model: Path, pictures: list[Path]) -> None:
+    if not shutil.which("node") or not (EXAMPLES / "node_modules" / "onnxruntime-node").is_dir():
+        pytest.skip("needs Node.js, and `npm install --ignore-scripts` in export/examples")
+    subprocess.run(["node", EXAMPLES / "client.mjs", model, *pictures], check=True)
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Client:
+    """Return the client of C++, compiled by the line at its top when it is first called."""
+    folder = tmp_path_factory.mktemp("compiled")
+
+    def run(model: Path, pictures: list[Path]) -> None:
+        if not shutil.which("g++") or "ORT_HOME" not in os.environ:
+            pytest.skip("needs g++, and ORT_HOME with include/ and lib/ of onnxruntime")
+        if not (folder / "client").exists():
+            source = (EXAMPLES / "client.cpp").read_text()
+            (line,) = re.findall(r"^// (g\+\+ .*)$", source, re.MULTILINE)
+            (folder / "client.cpp").write_text(source)
+            subprocess.run(line, shell=True, cwd=folder, check=True)  # noqa: S602 - the project's own words
+        subprocess.run([folder / "client", model, *pictures], check=True)
+
+    return run
+
+
+def write(path: Path, image: np.ndarray) -> None:
+    """Write (H, W, 1 to 4), gray or RGB, perhaps with alpha, as PGM, PPM or PAM."""
+    (height, width, depth), white = image.shape, np.iinfo(image.dtype).max
+    if depth % 2:
+        header = f"P{5 if depth == 1 else 6}\n{width} {height}\n{white}\n"
+    else:
+        kind = "GRAYSCALE_ALPHA" if depth == 2 else "RGB_ALPHA"
+        sizes = f"WIDTH {width}\nHEIGHT {height}\nDEPTH {depth}\nMAXVAL {white}"
+        header = f"P7\n{sizes}\nTUPLTYPE {kind}\nENDHDR\n"
+    path.write_bytes(header.encode() + image.astype(image.dtype.newbyteorder(">")).tobytes())
+
+
+def read_like(path: Path, before: Path, image: np.ndarray) -> np.ndarray:
+    """Read what has the header of another file, and the shape and type of its picture."""
+    header = before.read_bytes()[: before.stat().st_size - image.nbytes]
+    data = path.read_bytes()
+    assert data.startswith(header)
+    return np.frombuffer(data, image.dtype.newbyteorder(">"), offset=len(header)).reshape(image.shape)
+
+
+def bgr(image: np.ndarray) -> np.ndarray:
+    """RGB or RGBA to OpenCV's order and back; gray as it is."""
+    return image if image.shape[2] == 1 else image[..., [2, 1, 0, 3][: image.shape[2]]]
+
+
+@pytest.mark.parametrize("model", ["blur", "blur_nhwc", "blur_gray", "fixed_batch"])
+@pytest.mark.parametrize(
+    "client",
+    [
+        "client.py",
+        pytest.param("client.mjs", marks=pytest.mark.slow),
+        pytest.param("client.cpp", marks=pytest.mark.slow),
+    ],
+)
+def test_a_client_is_exact(
+    client: str, model: str, compiled: Client, cae_run: Command, rng: np.random.Generator, tmp_path: Path
+) -> None:
+    (tmp_path / "noisy").mkdir()
+    pairs, images = [], {}
+    for height, width in SIZES:
+        for dtype in (np.uint8, np.uint16):
+            for depth in (1, 2, 3, 4):
+                image = rng.integers(0, np.iinfo(dtype).max, (height, width, depth), dtype, endpoint=True)
+                if depth % 2 == 0:
+                    image[..., -1] |= 1  # no pixel is hidden
+                name = f"{height}x{width}x{depth}-{dtype.__name__}"
+                images[name] = image
+                pairs += [tmp_path / name, tmp_path / f"{name}.clean"]
+                write(pairs[-2], image)
+                cv2.imwrite(str(tmp_path / "noisy" / f"{name}.png"), bgr(image) if depth != 2 else image[..., 0])
+    {"client.py": in_this_process, "client.mjs": node, "client.cpp": compiled}[client](
+        FIXTURES / f"{model}.onnx", pairs
+    )
+    as_command = "identity" if model == "fixed_batch" else model
+    done = cae_run(tmp_path / "noisy", "-o", tmp_path / "clean", "--no-stretch", model=as_command)
+    assert done.returncode == 0, done.stderr.decode()
+    for (name, image), before, after in zip(images.items(), pairs[::2], pairs[1::2], strict=True):
+        expected = cv2.imread(str(tmp_path / "clean" / f"{name}.png"), cv2.IMREAD_UNCHANGED)
+        expected = bgr(expected.reshape(*image.shape[:2], -1))
+        if image.shape[2] == 2:
+            expected = np.dstack([expected, image[..., 1]])
+        apart = np.abs(read_like(after, before, image).astype(int) - expected)
+        assert apart.max() <= (image.dtype == np.uint16), name
+        assert np.mean(apart > 0) <= 0.005, name
+        assert model == "fixed_batch" or image.size < 50 or (expected != image).mean() > 0.3
