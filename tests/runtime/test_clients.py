@@ -77,14 +77,7 @@ def bgr(image: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("model", ["blur", "blur_nhwc", "blur_gray", "fixed_batch"])
-@pytest.mark.parametrize(
-    "client",
-    [
-        "client.py",
-        pytest.param("client.mjs", marks=pytest.mark.slow),
-        pytest.param("client.cpp", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.parametrize("client", ["Python", *(pytest.param(it, marks=pytest.mark.slow) for it in ("Node", "C++"))])
 def test_a_client_is_exact(
     client: str, model: str, compiled: Client, cae_run: Command, rng: np.random.Generator, tmp_path: Path
 ) -> None:
@@ -101,9 +94,7 @@ def test_a_client_is_exact(
                 pairs += [tmp_path / name, tmp_path / f"{name}.clean"]
                 write(pairs[-2], image)
                 cv2.imwrite(str(tmp_path / "noisy" / f"{name}.png"), bgr(image) if depth != 2 else image[..., 0])
-    {"client.py": in_this_process, "client.mjs": node, "client.cpp": compiled}[client](
-        FIXTURES / f"{model}.onnx", pairs
-    )
+    {"Python": python, "Node": node, "C++": compiled}[client](FIXTURES / f"{model}.onnx", pairs)
     as_command = "identity" if model == "fixed_batch" else model
     done = cae_run(tmp_path / "noisy", "-o", tmp_path / "clean", "--no-stretch", model=as_command)
     assert done.returncode == 0, done.stderr.decode()
