@@ -13,7 +13,14 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before onnxruntime is imp
 TYPE_CHECKING = False  # importing typing would take longer than this whole module
 
 if TYPE_CHECKING:
-    from cae_export.errors import ArgumentTypeError, CaeExportError, ModelNotFoundError, RefusedError, UsageError
+    from cae_export.errors import (
+        ArgumentTypeError,
+        CaeExportError,
+        ModelNotFoundError,
+        OutputExistsError,
+        RefusedError,
+        UsageError,
+    )
     from cae_export.exporter import ExportReport, export
     from cae_export.parts import PartReport, export_part
 
@@ -24,6 +31,7 @@ __all__ = [
     "CaeExportError",
     "ExportReport",
     "ModelNotFoundError",
+    "OutputExistsError",
     "PartReport",
     "RefusedError",
     "UsageError",
@@ -34,6 +42,7 @@ __all__ = [
 _HOME = {
     "ArgumentTypeError": "errors",
     "ModelNotFoundError": "errors",
+    "OutputExistsError": "errors",
     "CaeExportError": "errors",
     "ExportReport": "exporter",
     "PartReport": "parts",

@@ -19,7 +19,7 @@ from cae_export.defaults import (
     TOLERANCE,
     TOLERANCE_FP16,
 )
-from cae_export.errors import CaeExportError, RefusedError, UsageError
+from cae_export.errors import CaeExportError, OutputExistsError, RefusedError, UsageError
 from cae_export.report_text import part_table, table
 from cae_shared.command import require_address_space
 from cae_shared.expected_errors import end_with, importing_extra
@@ -29,13 +29,13 @@ from cae_shared.signals import interruptible
 from cae_shared.text import printable, shell_word
 
 if TYPE_CHECKING:
-    from cae_export.exporter import ExportOptions, Precision
+    from cae_export.exporter import ExportOptions, Layout, Precision
     from cae_export.parts import Part, PartOptions
     from cae_export.proved_file import FileOptions
 
 ADDRESS_SPACE = 2 * 2**30  # bytes that torch maps before it works; with less it crashes
 
-OF_WHOLE = {"int8", "fp16", "max_drop", "patch"}
+OF_WHOLE = {"int8", "fp16", "max_drop", "patch", "layout", "portable"}
 RUN = {
     "encoder": "photos/ -o features.npz",
     "decoder": "--generate 64 -o samples/",
@@ -43,7 +43,8 @@ RUN = {
 }
 
 GROUPS = {
-    "File": ("output", "int8", "fp16", "patch", "overlap", "opset", "license"),
+    "File": ("output", "overwrite", "int8", "fp16", "patch", "overlap", "license"),
+    "Other engines": ("opset", "batch", "layout", "portable", "input_name", "output_name"),
     "Proof": ("data", "data_dir", "tolerance", "max_drop"),
     "Other tasks": ("part", "anomaly", "false_alarms"),
 }
@@ -67,6 +68,7 @@ def command(
         Path | None,
         typer.Option("--output", "-o", metavar="MODEL.onnx", help="Output file. Default: MODEL.onnx beside MODEL.pt."),
     ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
     int8: Annotated[bool, typer.Option("--int8", help="Quantize to int8 (MODEL-int8.onnx).")] = False,
     fp16: Annotated[bool, typer.Option("--fp16", help="Half precision, for GPUs (MODEL-fp16.onnx).")] = False,
     max_drop: Annotated[
@@ -86,6 +88,23 @@ def command(
         ),
     ] = None,
     opset: Annotated[int, typer.Option(help=f"ONNX operator set, {OPSET_MIN} to {OPSET_MAX}.")] = OPSET,
+    batch: Annotated[
+        int | None, typer.Option(help="Fixed number of patches per call, for engines without dynamic sizes.")
+    ] = None,
+    layout: Annotated[
+        str | None,
+        typer.Option(help="nchw, or nhwc (channels last). Default: nhwc for int8 where possible, otherwise nchw."),
+    ] = None,
+    portable: Annotated[
+        bool, typer.Option("--portable", help="With --int8: signed activations and explicit ReLUs, for other engines.")
+    ] = False,
+    input_name: Annotated[
+        str | None, typer.Option(help="Name of the graph's input. Default: input (decoder: code).")
+    ] = None,
+    output_name: Annotated[
+        str | None,
+        typer.Option(help="Name of the graph's output. Default: output (encoder: code, detector: score)."),
+    ] = None,
     overlap: Annotated[
         int | None,
         typer.Option(
@@ -121,14 +140,19 @@ def command(
     require_address_space(ADDRESS_SPACE)
     options: FileOptions = {
         "data": data, "data_dir": data_dir, "tolerance": tolerance, "opset": opset, "overlap": overlap,
-        "license": license,
+        "license": license, "batch": batch, "input_name": input_name, "output_name": output_name,
+        "overwrite": overwrite,
     }  # fmt: skip
     with importing_extra("cae-export", "export", UsageError):
         if wanted is not None:
             _export_part(model, wanted, output, {**options, "false_alarms": false_alarms})
         else:
             precision: Precision = "int8" if int8 else "fp16" if fp16 else "fp32"
-            _export(model, output, {**options, "precision": precision, "max_drop": max_drop, "patch": patch})
+            chosen = cast("Layout | None", layout)
+            _export(model, output, {
+                **options, "precision": precision, "max_drop": max_drop, "patch": patch, "layout": chosen,
+                "portable": portable,
+            })  # fmt: skip
 
 
 def _export(model: Path, output: Path | None, options: "ExportOptions") -> None:
@@ -196,5 +220,7 @@ def main() -> None:
         app(standalone_mode=True)
     except RefusedError as e:
         end_with("cae-export", e, 1, options)
+    except OutputExistsError as e:
+        end_with("cae-export", OutputExistsError(f"{e}: --overwrite replaces it"), 2, options)
     except CaeExportError as e:
         end_with("cae-export", e, 2, options)

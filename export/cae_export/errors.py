@@ -17,5 +17,9 @@ class ModelNotFoundError(UsageError, FileNotFoundError):
     """The `model.pt` does not exist."""
 
 
+class OutputExistsError(UsageError, FileExistsError):
+    """The output exists, and may not be replaced."""
+
+
 class RefusedError(CaeExportError):
     """The exported model failed its proof; no file is left under its final name."""

@@ -31,6 +31,7 @@ from cae_train.degradations.registry import chain_of, described
 from cae_train.models.skip import Skip
 
 Precision = Literal["fp32", "int8", "fp16"]
+Layout = Literal["nchw", "nhwc"]
 
 SPEED_BATCH, SPEED_PATCHES, SPEED_ROUNDS = 16, 512, 7
 ENDING = {"fp32": ".onnx", "int8": "-int8.onnx", "fp16": "-fp16.onnx"}
@@ -44,6 +45,8 @@ class ExportOptions(FileOptions, total=False):
     precision: Precision
     max_drop: float
     patch: int
+    layout: Layout | None
+    portable: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +54,8 @@ class _Settings(FileSettings):
     precision: Precision = "fp32"
     max_drop: float = MAX_DROP
     patch: int = PATCH
+    layout: Layout | None = None
+    portable: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -58,6 +63,10 @@ class _Settings(FileSettings):
         require(self.max_drop >= 0, "max_drop", self.max_drop, "0 dB or more is needed")
         require(self.patch in PATCHES, "patch", self.patch, f"choose from {', '.join(map(str, PATCHES))}")
         self.check_overlap(self.patch)
+        fits = self.layout in (None, NCHW, NHWC)
+        require(fits, "layout", repr(self.layout), f"choose {NCHW} or {NHWC}")
+        require(not self.portable or self.precision == "int8", "portable", self.portable, "int8 files alone can be")
+        require(not self.portable or self.layout != NHWC, "layout", NHWC, f"portable int8 files are {NCHW}")
 
 
 @dataclass(frozen=True)
@@ -101,8 +110,8 @@ def export(
 
     Args:
         model: a `model.pt` of `cae-train`.
-        output: the file to write, replaced if it exists; by default `model.onnx` beside the model, `model-int8.onnx`
-            and `model-fp16.onnx` for the other precisions.
+        output: the file to write; by default `model.onnx` beside the model, `model-int8.onnx` and `model-fp16.onnx` for
+            the other precisions.
         **options: any of these:
 
             - precision: "fp32" (the default), "int8" or "fp16".
@@ -111,18 +120,25 @@ def export(
             - data_dir: where named data sets lie; by default where they lay in training.
             - tolerance: largest absolute difference allowed between torch and the file (fp32 1e-4, fp16 1e-2).
             - max_drop: dB that int8 may lose against fp32 (0.1).
-            - opset: ONNX operator set, 18 to 22 (20).
+            - opset: ONNX operator set, 15 to 22 (18).
+            - batch: patches that a call takes, 1 to 4096, for engines without dynamic sizes; by default any number.
+            - input_name, output_name: names in the graph ("input" and "output").
+            - layout: "nchw", or "nhwc" with channels last, for networks that can have it; by default "nhwc" for int8
+              where it can be had, since onnxruntime runs it faster, else "nchw".
+            - portable: of int8, the style that other engines read: symmetric activations, ReLUs as operators, "nchw".
             - overlap: overlap of neighboring patches that the file recommends to the runtime, in pixels (8).
             - patch: side of the patches that the file takes, one of `cae_export.defaults.PATCHES` (32).
             - license: SPDX identifier of the weights' license, for the metadata.
+            - overwrite: whether an existing output is replaced (it is not).
 
     Raises:
+        OutputExistsError: the output exists, and `overwrite` is not set.
         UsageError: a model, data or option that cannot be used (also a FileNotFoundError if the model does not exist, a
             TypeError if something is not a path), or an output that cannot be written.
         RefusedError: the file is not equal, or loses too much; nothing is written.
     """
     settings = _Settings(**options)
-    return write_proved(model, output, ENDING[settings.precision], partial(_make, settings))
+    return write_proved(model, output, ENDING[settings.precision], partial(_make, settings), settings.overwrite)
 
 
 def _make(settings: _Settings, loaded: LoadedModel, output: Path) -> tuple[bytes, ExportReport]:
@@ -134,13 +150,13 @@ def _make(settings: _Settings, loaded: LoadedModel, output: Path) -> tuple[bytes
     _log.info("%s: finding patches", loaded.arch)
     patches = find(loaded, settings.data_name, patch, settings.data_folder)
     _log.info("converting; proving on %s%s", patches.source, patches.place)
-    graph = to_onnx(network, patch, settings.opset)
-    spec = _described(loaded, patches, settings)
-    parity, fp32 = _proved(network, graph, spec, patches, settings.tolerance or TOLERANCE)
+    graph, layout = _converted(network, settings)
+    spec = replace(_described(loaded, patches, settings), layout=layout)
+    parity, fp32 = _proved(network, settings.written(graph), spec, patches, settings.tolerance or TOLERANCE)
     made, speed = fp32, None
     if settings.precision == "fp16":
-        half = replace(spec, precision="fp16")
-        parity, made = _proved(network, to_fp16(graph), half, patches, settings.tolerance or TOLERANCE_FP16)
+        half, spec = settings.written(to_fp16(graph)), replace(spec, precision="fp16")
+        parity, made = _proved(network, half, spec, patches, settings.tolerance or TOLERANCE_FP16)
     elif settings.precision == "int8":
         made, speed = _int8(network, graph, fp32, patches, settings)
     return made.content, ExportReport(
@@ -167,6 +183,24 @@ def _described(loaded: LoadedModel, patches: Patches, settings: _Settings) -> Mo
         fill=FILL[channels] if chain.leaves_holes else None,
         sigma_min=chain.sigma_min,
     )
+
+
+def _converted(network: nn.Module, settings: _Settings) -> tuple[onnx.ModelProto, str]:
+    """The graph in fp32 and its layout; what int8 is compared with has channels first."""
+    if settings.layout != NHWC or settings.precision == "int8":
+        return to_onnx(network, settings.patch, settings.opset), NCHW
+    return to_onnx(_rearranged(network, settings.patch), settings.patch, settings.opset, NHWC), NHWC
+
+
+def _rearranged(network: nn.Module, patch: int, rounded: bool = False) -> ChannelsLast:
+    """The network with channels last.
+
+    Raises:
+        UsageError: it cannot have them.
+    """
+    if not isinstance(network, Skip) or not ChannelsLast.fits(network, patch):
+        raise UsageError(f"layout is {NHWC}: only skip with three channels and a transposed head can have it")
+    return ChannelsLast(network, rounded=rounded).eval()
 
 
 def _proved(
@@ -209,9 +243,10 @@ def _int8(
         RefusedError: it depends on the size of the batch, or loses too much.
     """
     _log.info("quantizing on %d patches", len(patches.calibration))
-    quantized, layout = _quantized(network, graph, settings.opset, patches)
+    quantized, layout = _quantized(network, graph, settings, patches)
     spec = replace(fp32.spec, precision="int8", psnr_out=None, layout=layout)
-    made = _measured(build_file(quantized, spec), quantized, patches)
+    written = settings.written(quantized)
+    made = _measured(build_file(written, spec), written, patches)
     linear = any(isinstance(module, nn.Linear) for module in network.modules())
     refuse_unless_steady(made.session, patches, STEADY if linear else TOLERANCE)
     speed = _speed(made.session, fp32.session, patches)
@@ -224,13 +259,16 @@ def _int8(
     return made, speed
 
 
-def _quantized(network: nn.Module, graph: onnx.ModelProto, opset: int, patches: Patches) -> tuple[onnx.ModelProto, str]:
-    """The int8 graph and its layout: channels last where that is faster, which is where the network can have it."""
-    patch = patches.clean.shape[-1]
-    if not (isinstance(network, Skip) and ChannelsLast.fits(network, patch)):
-        return to_int8(graph, patches.calibration), NCHW
-    last = ChannelsLast(network, rounded=True).eval()
-    rearranged = to_onnx(last, patch, opset, NHWC)
+def _quantized(
+    network: nn.Module, graph: onnx.ModelProto, settings: _Settings, patches: Patches
+) -> tuple[onnx.ModelProto, str]:
+    """The int8 graph and its layout: channels last where the network can have it, as onnxruntime runs that faster."""
+    patch = settings.patch
+    can = isinstance(network, Skip) and ChannelsLast.fits(network, patch)
+    if settings.portable or settings.layout == NCHW or (settings.layout is None and not can):
+        return to_int8(graph, patches.calibration, portable=settings.portable), NCHW
+    last = _rearranged(network, patch, rounded=True)
+    rearranged = to_onnx(last, patch, settings.opset, NHWC)
     return to_int8(rearranged, patches.calibration.permute(0, 2, 3, 1), last.stem_steps), NHWC
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import onnx
 
 from cae_export.errors import RefusedError
+from cae_export.graphs.boundary import refuse_invalid
 from cae_runtime import ModelSpec, Session
 
 
@@ -25,16 +26,14 @@ def build_file(graph: onnx.ModelProto, spec: ModelSpec) -> OnnxFile:
     """Put the metadata into the graph, and read back from the file that all of them are there.
 
     Raises:
-        RefusedError: they are not.
+        RefusedError: they are not, or the file is not valid ONNX.
         CaeRuntimeError: the runtime cannot use the file.
     """
-    used = {node.domain for node in graph.graph.node}
-    imports = [entry for entry in graph.opset_import if entry.domain in used]  # tools leave many unused ones
-    del graph.opset_import[:]
-    graph.opset_import.extend(imports)
     del graph.metadata_props[:]
     onnx.helper.set_model_props(graph, spec.to_metadata())
-    file = OnnxFile(content := graph.SerializeToString(), Session(content, provider="cpu"))
+    content = graph.SerializeToString()
+    refuse_invalid(content)
+    file = OnnxFile(content, Session(content, provider="cpu"))
     if file.spec != spec:
         raise RefusedError("refused: the metadata read back from the file are not those written")
     return file

@@ -107,7 +107,7 @@ def export_part(
     Args:
         model: a `model.pt` of `cae-train`.
         part: "encoder" (task `encode`), "decoder" (task `generate`) or "anomaly".
-        output: the file to write, replaced if it exists; by default `model-PART.onnx` beside the model.
+        output: the file to write; by default `model-PART.onnx` beside the model.
         **options: any of these:
 
             - data: data set or folder for the proof and, of "anomaly", of good pictures for the threshold: the
@@ -115,18 +115,23 @@ def export_part(
             - data_dir: where named data sets lie; by default where they lay in training.
             - tolerance: largest difference allowed between torch and the file, as a share of the largest value (1e-4).
             - false_alarms: of "anomaly": share of good pictures above the threshold (0.05).
-            - opset: ONNX operator set, 18 to 22 (20).
+            - opset: ONNX operator set, 15 to 22 (18).
+            - batch: patches or codes that a call takes, 1 to 4096; by default any number.
+            - input_name, output_name: names in the graph ("input" or "code"; "output", "code" or "score").
             - overlap: overlap of neighboring patches that the file recommends, in pixels; half a patch of "anomaly",
               else 0.
             - license: SPDX identifier of the weights' license.
+            - overwrite: whether an existing output is replaced (it is not).
 
     Raises:
+        OutputExistsError: the output exists, and `overwrite` is not set.
         UsageError: a model, data or option that cannot be used (also a FileNotFoundError if the model does not exist, a
             TypeError if something is not a path), or an output that cannot be written.
         RefusedError: the file is not equal; nothing is written.
     """
     require(part in TASK, "part", repr(part), f"choose from {', '.join(TASK)}")
-    return write_proved(model, output, f"-{part}.onnx", partial(_make, part, _Settings(**options)))
+    settings = _Settings(**options)
+    return write_proved(model, output, f"-{part}.onnx", partial(_make, part, settings), settings.overwrite)
 
 
 def _make(part: Part, settings: _Settings, loaded: LoadedModel, output: Path) -> tuple[bytes, PartReport]:
@@ -206,7 +211,8 @@ def _described(part: Part, settings: _Settings, loaded: LoadedModel, inputs: _In
 def _converted(part: Part, network: nn.Module, inputs: _Inputs, settings: _Settings) -> onnx.ModelProto:
     _log.info("converting; proving on %s%s", inputs.source, inputs.place)
     given, made = NAMES[part]
-    return convert(network.eval(), tuple(inputs.values.shape[1:]), settings.opset, given=given, made=made)
+    graph = convert(network.eval(), tuple(inputs.values.shape[1:]), settings.opset, given=given, made=made)
+    return settings.written(graph)
 
 
 def _prove(network: nn.Module, session: Session, inputs: Tensor, settings: _Settings) -> tuple[PartParity, ...]:

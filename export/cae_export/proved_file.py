@@ -2,24 +2,29 @@
 
 import logging
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TypedDict, TypeVar
 
-from cae_export.defaults import OPSET
-from cae_export.errors import ArgumentTypeError, ModelNotFoundError, RefusedError, UsageError
+import onnx
+
+from cae_export.defaults import BATCH_MAX, OPSET
+from cae_export.errors import ArgumentTypeError, ModelNotFoundError, OutputExistsError, RefusedError, UsageError
+from cae_export.graphs.boundary import Boundary, names_inside, with_boundary
 from cae_export.graphs.convert import check_opset
 from cae_runtime import CaeRuntimeError
 from cae_shared.paths import checked_path
-from cae_shared.temporary import whole_file
+from cae_shared.temporary import discard, temporary_beside, whole_file
 from cae_train.checkpoint import LoadedModel, load_model
 from cae_train.errors import CaeTrainError
 
 Report = TypeVar("Report")
 
 _checked_path = partial(checked_path, wrong_type=ArgumentTypeError, empty=UsageError)
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:/-]{0,99}")
 _log = logging.getLogger(__name__)
 
 
@@ -30,8 +35,12 @@ class FileOptions(TypedDict, total=False):
     data_dir: str | os.PathLike[str] | None
     tolerance: float | None
     opset: int
+    batch: int | None
+    input_name: str | None
+    output_name: str | None
     overlap: int | None
     license: str
+    overwrite: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,9 +52,13 @@ class FileSettings:
         data_dir: where named data sets lie; None takes where they lay in training.
         tolerance: largest difference allowed between torch and the file; None takes the default.
         opset: ONNX operator set.
+        batch: patches that a call takes; None leaves it to the caller.
+        input_name: name of the graph's input; None takes the task's.
+        output_name: name of the graph's output; None takes the task's.
         overlap: overlap of neighboring patches that the file recommends to the runtime, in pixels; None takes the
             default.
         license: SPDX identifier of the weights' license, for the metadata; empty if unknown.
+        overwrite: whether an existing output is replaced.
 
     Raises:
         UsageError: a value out of its range.
@@ -56,8 +69,12 @@ class FileSettings:
     data_dir: str | os.PathLike[str] | None = None
     tolerance: float | None = None
     opset: int = OPSET
+    batch: int | None = None
+    input_name: str | None = None
+    output_name: str | None = None
     overlap: int | None = None
     license: str = ""
+    overwrite: bool = False
 
     def __post_init__(self) -> None:
         for name, wanted in (("data", "the name of a data set, or the path of a folder"), ("data_dir", "a folder")):
@@ -66,6 +83,12 @@ class FileSettings:
         if self.tolerance is not None:
             require(0 < self.tolerance <= 1, "tolerance", self.tolerance, "above 0, at most 1 is needed")
         check_opset(self.opset)
+        if self.batch is not None:
+            require(1 <= self.batch <= BATCH_MAX, "batch", self.batch, f"1 to {BATCH_MAX} patches are needed")
+        for name in ("input_name", "output_name"):
+            value = getattr(self, name)
+            fits = value is None or bool(_NAME.fullmatch(value))
+            require(fits, name, repr(value), "a letter, then up to 99 letters, digits or any of _.:/- are needed")
 
     @property
     def data_name(self) -> str | None:
@@ -76,6 +99,21 @@ class FileSettings:
     def data_folder(self) -> str | None:
         """`data_dir` as text."""
         return None if self.data_dir is None else str(Path(self.data_dir))
+
+    def written(self, graph: onnx.ModelProto) -> onnx.ModelProto:
+        """A graph as it is written: with the batch and the names that are wanted.
+
+        Raises:
+            UsageError: a name is in use inside the graph, or input and output have the same.
+        """
+        boundary = Boundary(batch=self.batch, input_name=self.input_name, output_name=self.output_name)
+        result = with_boundary(graph, boundary)
+        ends = (result.graph.input[0].name, result.graph.output[0].name)
+        require(ends[0] != ends[1], "output_name", repr(ends[1]), "the input has this name")
+        for option, name in zip(("input_name", "output_name"), ends, strict=True):
+            taken = getattr(self, option) is not None and name in names_inside(graph)
+            require(not taken, option, repr(name), "a value inside the graph has this name")
+        return result
 
     def check_overlap(self, patch: int) -> None:
         """Refuse an overlap that patches of this side cannot have.
@@ -102,6 +140,7 @@ def write_proved(
     output: str | os.PathLike[str] | None,
     default_ending: str,
     make: Callable[[LoadedModel, Path], tuple[bytes, Report]],
+    overwrite: bool = False,
 ) -> Report:
     """Make the file of a model, and write it once it is proved.
 
@@ -111,15 +150,17 @@ def write_proved(
         default_ending: such as `-int8.onnx`.
         make: makes and proves the content of the file, and returns it with a report; its arguments are the model, and
             the path that the content is written to.
+        overwrite: whether an existing output is replaced.
 
     Raises:
+        OutputExistsError: the output exists, and `overwrite` is false.
         UsageError: a model or data that cannot be used, or an output that cannot be written.
         RefusedError: the file does not equal the model, or the runtime cannot use it; nothing is written.
     """
     source = _checked_path("model", model)
     target = source.with_name(f"{source.stem}{default_ending}") if output is None else _checked_path("output", output)
     _check_model(source)
-    _check_output(target)
+    _check_output(target, overwrite)
     try:
         loaded = load_model(source)
         _log.debug("%s: %s, written by version %s", source, loaded.arch, loaded.version)
@@ -146,11 +187,18 @@ def _check_model(model: Path) -> None:
         raise ModelNotFoundError(f"{model} does not exist: name a model.pt that cae-train wrote")
 
 
-def _check_output(output: Path) -> None:
-    """Refuse an invalid name for a model file."""
+def _check_output(output: Path, overwrite: bool) -> None:
+    """Refuse an output that cannot be written, before any work is done."""
     if output.suffix.lower() != ".onnx":
         raise UsageError(f"output {output}: a name that ends in .onnx is needed")
     if output.is_dir() or not output.parent.is_dir():
         raise UsageError(f"output {output}: {'it is a folder' if output.is_dir() else 'there is no such folder'}")
-    if not os.access(output.parent, os.W_OK):
-        raise UsageError(f"{output} cannot be written: its folder is write-protected")
+    if output.exists() and not overwrite:
+        raise OutputExistsError(f"output {output} exists already")
+    probe = temporary_beside(output)
+    try:
+        probe.touch()
+    except OSError as e:
+        raise UsageError(f"{output} cannot be written: {e.strerror or e}") from e
+    finally:
+        discard(probe)

@@ -58,7 +58,7 @@ def fitted(images: Sequence[NDArray[np.uint8]], folder: Path, config: TrainConfi
             cv2.imwrite(str(good / f"{number:05}.png"), image[..., ::-1])
         if train(TrainConfig.from_dict(config.to_dict() | {"data": [str(good)]}), folder / "run").interrupted:
             raise typer.Exit(130)
-    return Detector(export_part(model, "anomaly").path)
+    return Detector(export_part(model, "anomaly", overwrite=True).path)
 
 
 @app.command()

@@ -94,7 +94,7 @@ def cifar10(
         model = runs / f"{name}-gaussian" / "model.pt"
         if not model.is_file():
             continue
-        encoder = Encoder(export_part(model, "encoder").path)
+        encoder = Encoder(export_part(model, "encoder", overwrite=True).path)
         code = len(encoder.session.code_shape) > 1
         rows[f"{name}, {'pooled' if code else 'code'}"] = features(encoder, x), features(encoder, test_x)
         if name == "cae":
@@ -121,7 +121,7 @@ def draw_map(
 
     train, _, images, labels = labeled("fashion-mnist", data_dir)
     images, labels = images[:MAPPED], labels[:MAPPED]
-    codes = features(Encoder(export_part(model, "encoder").path), images)
+    codes = features(Encoder(export_part(model, "encoder", overwrite=True).path), images)
     components = PCA(codes.shape[1], random_state=0).fit(pixels(train[:TRAINED])).transform(pixels(images))
     figure = Figure(figsize=(11, 5.5), layout="constrained")
     for axis, (title, values) in zip(

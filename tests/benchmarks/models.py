@@ -156,8 +156,10 @@ def measure(name: str, folder: Path) -> Row:
         noisy, clean = fixed_pairs(split.validation, parse_chain((f"gaussian:{sigma}",)), 0)
         figures.append(evaluate(loaded.network, noisy, clean))
     fp32, int8 = folder / "model.onnx", folder / "model-int8.onnx"
-    cae_export.export(folder / "model.pt", fp32, tolerance=TOLERANCE)
-    report = cae_export.export(folder / "model.pt", int8, precision="int8", max_drop=10.0, tolerance=TOLERANCE)
+    cae_export.export(folder / "model.pt", fp32, tolerance=TOLERANCE, overwrite=True)
+    report = cae_export.export(
+        folder / "model.pt", int8, precision="int8", max_drop=10.0, tolerance=TOLERANCE, overwrite=True
+    )
     print(name, figures, report, flush=True)
     return Row(
         name, multiply_adds_per_pixel(loaded.network), weight_count(loaded.network), float(loaded.metrics["psnr_out"]),

@@ -97,7 +97,7 @@ def _run(where: Path, minutes: float) -> tuple[Path | None, str]:
     model = where / "run" / "model.pt"
     found = re.search(r"(at least \S+|is not better)", done.stderr)
     assert found, "the command says which"
-    return (export(model).path if model.is_file() else None), found[1].removeprefix("at least ")
+    return (export(model, overwrite=True).path if model.is_file() else None), found[1].removeprefix("at least ")
 
 
 @app.command()
@@ -119,7 +119,7 @@ def simulated(
         models = {"denoise": Restorer("denoise")}
         models["fitted"] = Restorer(model) if model else models["denoise"]
         if true and model:
-            models["true"] = Restorer(export(_true(camera, where, minutes, pictures)).path)
+            models["true"] = Restorer(export(_true(camera, where, minutes, pictures), overwrite=True).path)
         found: dict[str, list[float]] = {kind: [] for kind in ("noisy", *models)}
         for number, picture in enumerate(pictures[SCENES : SCENES + JUDGED]):
             noisy, clean = camera.frame(picture, rng), camera.clean(picture)

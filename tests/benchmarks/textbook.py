@@ -208,13 +208,13 @@ def int8(folder: Path) -> str:
     from cae_export import RefusedError
 
     source, target = folder / "model.pt", folder / "model-int8.onnx"
-    cae_export.export(source, folder / "model.onnx")
+    cae_export.export(source, folder / "model.onnx", overwrite=True)
     try:
-        report = cae_export.export(source, target, precision="int8")
+        report = cae_export.export(source, target, precision="int8", overwrite=True)
     except RefusedError as e:
         print(e, flush=True)
         try:
-            report = cae_export.export(source, target, precision="int8", max_drop=100)
+            report = cae_export.export(source, target, precision="int8", max_drop=100, overwrite=True)
         except RefusedError:
             return "*refused*"
         return f"*refused*: {report.psnr_out - report.psnr_fp32:+.2f}, {report.speed:.1f} x"

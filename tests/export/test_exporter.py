@@ -14,7 +14,7 @@ import skimage.data
 import torch
 
 import cae_export.exporter
-from cae_export import CaeExportError, RefusedError, UsageError, export, export_part
+from cae_export import CaeExportError, OutputExistsError, RefusedError, UsageError, export, export_part
 from cae_export.evaluation_data import find
 from cae_runtime import ModelSpec, Restorer, Session
 from cae_train import load_model
@@ -72,7 +72,7 @@ def test_int8_is_made_as_promised(trained_skip: Path, tmp_path: Path) -> None:
     assert report.spec.precision == "int8"
     assert report.spec.psnr_out == report.psnr_out < report.psnr_fp32 + 0.05
     model = onnx.load(report.path)
-    assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", 20)]
+    assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", 18)]
     kinds = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
     quantize = [node for node in model.graph.node if node.op_type == "QuantizeLinear"]
     assert quantize
@@ -105,9 +105,9 @@ def test_int8_that_loses_too_much_is_refused(
 ) -> None:
     kept = tmp_path / "model.onnx"
     kept.write_bytes(b"an earlier file")
-    monkeypatch.setattr(cae_export.exporter, "to_int8", lambda graph, *_: damaged(graph))
+    monkeypatch.setattr(cae_export.exporter, "to_int8", lambda graph, *_, **_options: damaged(graph))
     with pytest.raises(RefusedError, match=r"int8 gives .* dB where fp32 gives .* dB, .* less \(at most 0.1 dB"):
-        export(trained_skip, kept, precision="int8")
+        export(trained_skip, kept, precision="int8", overwrite=True)
     assert kept.read_bytes() == b"an earlier file"
     assert list(tmp_path.iterdir()) == [kept]
 
@@ -189,6 +189,13 @@ def test_patches_are_packaged_where_the_data_are_gone(trained_skip: Path, tmp_pa
         ({"max_drop": float("nan")}, "max_drop is nan"),
         ({"overlap": 32}, "overlap is 32"),
         ({"opset": 5}, "opset is 5"),
+        ({"batch": 0}, "batch is 0: 1 to 4096"),
+        ({"input_name": "a b"}, "input_name is 'a b': a letter"),
+        ({"input_name": "same", "output_name": "same"}, "output_name is 'same': the input has this name"),
+        ({"output_name": "stem.weight"}, "output_name is 'stem.weight': a value inside the graph"),
+        ({"layout": "hwc"}, "layout is 'hwc': choose nchw or nhwc"),
+        ({"portable": True}, "portable is True: int8 files alone"),
+        ({"portable": True, "precision": "int8", "layout": "nhwc"}, "layout is nhwc: portable"),
         ({"data": "no/such/folder"}, "no/such/folder"),
     ],
 )
@@ -247,3 +254,52 @@ def test_a_model_that_is_not_there_is_named_before_its_output(tmp_path: Path) ->
     (tmp_path / "run" / "model.pt").touch()
     with pytest.raises(UsageError, match=r"is a folder: name the file .*run.model\.pt"):
         export(tmp_path / "run")
+
+
+def test_a_fixed_batch_and_other_names(trained_skip: Path, tmp_path: Path) -> None:
+    report = export(trained_skip, tmp_path / "fixed.onnx", batch=8, input_name="photo", output_name="clean")
+    model = onnx.load(report.path)
+    (given,), (made,) = model.graph.input, model.graph.output
+    assert (given.name, made.name) == ("photo", "clean")
+    assert [d.dim_value for d in given.type.tensor_type.shape.dim] == [8, 3, 32, 32]
+    assert [row.batch for row in report.parity] == [1, 2, 7, 64], "other batches are padded"
+    assert not model.graph.value_info
+    image = np.random.default_rng(0).integers(0, 256, (50, 70, 3), np.uint8)
+    dynamic = export(trained_skip, tmp_path / "dynamic.onnx")
+    np.testing.assert_array_equal(Restorer(report.path)(image), Restorer(dynamic.path)(image))
+
+
+def test_a_half_precision_file_is_sorted(trained_skip: Path, tmp_path: Path) -> None:
+    report = export(trained_skip, tmp_path / "half.onnx", precision="fp16")
+    onnx.checker.check_model(report.path, full_check=True)
+
+
+@pytest.mark.slow
+def test_channels_last_in_fp32(trained_skip: Path, tmp_path: Path) -> None:
+    report = export(trained_skip, tmp_path / "last.onnx", layout="nhwc")
+    assert report.spec.layout == "nhwc"
+    assert max(row.difference for row in report.parity) <= 1e-4
+
+
+@pytest.mark.slow
+def test_portable_int8_has_signed_activations_and_its_relus(trained_skip: Path, tmp_path: Path) -> None:
+    report = export(trained_skip, tmp_path / "portable.onnx", precision="int8", portable=True, max_drop=3)
+    assert (report.spec.layout, report.spec.precision) == ("nchw", "int8")
+    model = onnx.load(report.path)
+    values = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    zeros = [values[node.input[2]] for node in model.graph.node if node.op_type == "QuantizeLinear"]
+    assert all(zero.dtype == np.int8 and not zero.any() for zero in zeros)
+    network = load_model(trained_skip).network
+    relus = sum(isinstance(module, torch.nn.ReLU) for module in network.modules())
+    assert sum(node.op_type == "Relu" for node in model.graph.node) == relus
+
+
+def test_an_existing_output_is_kept_unless_it_may_be_replaced(trained_skip: Path, tmp_path: Path) -> None:
+    kept = tmp_path / "model.onnx"
+    kept.write_bytes(b"an earlier file")
+    with pytest.raises(OutputExistsError, match=r"output .*model\.onnx exists already") as caught:
+        export(trained_skip, kept)
+    assert isinstance(caught.value, FileExistsError)
+    assert kept.read_bytes() == b"an earlier file"
+    export(trained_skip, kept, overwrite=True)
+    assert Session(kept).spec.architecture == "skip"

@@ -33,15 +33,14 @@ def model(
     element = TensorProto.FLOAT16 if shape_of.dtype == "float16" else TensorProto.FLOAT
     shape = [batch, *shape_of.shape(1)[1:]]
     shapes = {
-        "output": shape,
         "score": [batch, 1, patch, patch],
         "code": [batch, shape_of.channels, patch // 8, patch // 8],
     }
     graph = helper.make_graph(
         list(nodes),
         "fixture",
-        [helper.make_tensor_value_info(given, element, shape if given == "input" else [batch, CODE])],
-        [helper.make_tensor_value_info(output, element, shapes[output])],
+        [helper.make_tensor_value_info(given, element, [batch, CODE] if given == "code" else shape)],
+        [helper.make_tensor_value_info(output, element, shapes.get(output, shape))],
         [] if weight is None else [numpy_helper.from_array(weight, "weight")],
     )
     made = helper.make_model(graph, ir_version=IR_VERSION, opset_imports=[helper.make_opsetid("", OPSET)])
@@ -78,6 +77,7 @@ def main() -> None:
     last = replace(spec, layout="nhwc")
     encoder = replace(spec, task="encode", degradation="", evaluated_on="")
     identity = helper.make_node("Identity", ["input"], ["output"])
+    renamed = helper.make_node("Identity", ["photo"], ["clean"])
     multiply = helper.make_node("Mul", ["input", "weight"], ["output"])
     pool = helper.make_node(
         "AveragePool", ["input"], ["output"], kernel_shape=[3, 3], pads=[1, 1, 1, 1], count_include_pad=0
@@ -139,6 +139,8 @@ def main() -> None:
         "narrow": model(left_half, weight=np.arange(32) < 16, spec=spec),
         "no_metadata": model(identity),
         "fixed_batch": model(identity, spec=spec, batch=4),
+        "huge_batch": model(identity, spec=spec, batch=1_000_000),
+        "other_names": model(renamed, spec=spec, given="photo", output="clean"),
         "other_patch": model(identity, spec=spec, graph_patch=16),
         "encode": model(encode, spec=encoder, output="code"),
         "anomaly": model(*score, weight=np.array(0.5, np.float32), spec=anomaly, output="score"),

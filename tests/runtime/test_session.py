@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from cae_runtime import ModelError, ProviderError, Session, UsageError, packaged_models
+from cae_runtime import ModelError, ProviderError, Restorer, Session, UsageError, packaged_models
 from cae_runtime.inference import model_files
 from cae_runtime.inference import onnx_backend as engine
 from cae_runtime.inference.cpu_limits import usable_cpus
@@ -40,6 +40,23 @@ def test_runs_a_model_that_is_given_as_bytes(fixture_model: Model, rng: np.rando
         Session(b"")
 
 
+@pytest.mark.parametrize("count", [1, 3, 4, 5, 12])
+def test_any_number_of_patches_goes_through_a_fixed_batch(
+    fixture_model: Model, rng: np.random.Generator, count: int
+) -> None:
+    fixed = Session(fixture_model("fixed_batch"), provider="cpu")
+    assert fixed.batch == 4
+    patches = rng.random((count, 3, 32, 32), np.float32)
+    np.testing.assert_array_equal(fixed.run(patches), patches)
+    image = rng.integers(0, 256, (70, 45, 3), np.uint8)
+    np.testing.assert_array_equal(Restorer(fixed)(image), image)
+
+
+def test_input_and_output_may_have_any_name(fixture_model: Model, rng: np.random.Generator) -> None:
+    patches = rng.random((2, 3, 32, 32), np.float32)
+    np.testing.assert_array_equal(Session(fixture_model("other_names"), provider="cpu").run(patches), patches)
+
+
 def test_half_precision_at_the_boundary_is_hidden(fixture_model: Model) -> None:
     patches = np.full((2, 3, 32, 32), 0.5, np.float32)
     output = Session(fixture_model("identity_fp16"), provider="cpu").run(patches)
@@ -57,7 +74,7 @@ def test_another_task_has_its_own_output(fixture_model: Model) -> None:
     [
         ("no_metadata", "no CAE Toolkit metadata: export it with cae-export"),
         ("wrong_schema", "schema '99'"),
-        ("fixed_batch", "fixed batch of 4"),
+        ("huge_batch", "takes batches of 1000000 .*1 to 4096"),
         ("other_patch", r"\['N', 3, 16, 16\]"),
         ("external", "another file"),
         ("missing", "packaged models"),
@@ -71,9 +88,8 @@ def test_an_unusable_model_is_refused_with_its_reason(fixture_model: Model, name
 @pytest.mark.parametrize(("output", "reason"), [(np.nan, "not finite"), (0.5, "the same for black and white")])
 def test_models_that_overflow_or_see_nothing_are_refused(fixture_model: Model, output: float, reason: str) -> None:
     spec = Session(fixture_model("identity"), provider="cpu").spec
-    session = types.SimpleNamespace(run=lambda _names, feed: [np.full_like(feed["input"], output)])
     with pytest.raises(ModelError, match=reason):
-        refuse_damaged(Path("a.onnx"), session, spec)  # type: ignore[arg-type]
+        refuse_damaged(Path("a.onnx"), lambda patches: np.full_like(patches, output), spec)
 
 
 def test_files_that_cannot_be_looked_through_are_refused() -> None:

@@ -15,7 +15,7 @@ from cae_train import ConfigError, TrainConfig, load_model
 from cae_train.checkpoint import save_model
 from cae_train.models import ARCHITECTURES, build, multiply_adds_per_pixel, options_of, weight_count
 from cae_train.models.skip import CHOICES, Skip, SkipOptions
-from cae_train.models.skip_blocks import Branches, interleave
+from cae_train.models.skip_blocks import Branches, SubPixels
 from cae_train.training.optimization.losses import mse
 
 SMALL = {"widths": (16, 32), "down_blocks": (1, 1), "up_blocks": (1,)}
@@ -92,6 +92,7 @@ def test_the_levels_of_skip_are_those_of_its_table() -> None:
         ("down.1.0", (64, 8, 8)),
         ("down.1.1", (64, 8, 8)),
         ("expand.0", (4 * 32, 8, 8)),
+        ("larger", (32, 16, 16)),
         ("join.0", (32, 16, 16)),
         ("up.0.0", (32, 16, 16)),
         ("up.0.1", (32, 16, 16)),
@@ -152,7 +153,7 @@ def test_skip_has_nothing_that_int8_or_the_blocked_layout_dislike() -> None:
     skip = build("skip")
     kinds = {type(module).__name__ for module in skip.modules()}
     blocks = {"ResidualBlock", "PlainBlock", "Join"}
-    assert kinds <= {"Skip", "ModuleList", "Sequential", "Conv2d", "ReLU", "ConvTranspose2d"} | blocks
+    assert kinds <= {"Skip", "ModuleList", "Sequential", "Conv2d", "ReLU", "ConvTranspose2d", "SubPixels"} | blocks
     inside = [module for module in skip.modules() if isinstance(module, nn.Conv2d)]
     assert all(conv.out_channels % 16 == 0 for conv in inside)
 
@@ -301,15 +302,13 @@ def test_the_stride_is_what_sizes_must_be_multiples_of(entry: int, levels: int, 
     last=st.booleans(),
 )  # fmt: skip
 @settings(deadline=None)
-def test_interleave_puts_sub_pixels_in_their_places(
-    count: int, channels: int, height: int, width: int, last: bool
-) -> None:
+def test_sub_pixels_go_to_their_places(count: int, channels: int, height: int, width: int, last: bool) -> None:
     x = torch.randn(count, 4 * channels, height, width)
     by_hand = torch.empty(count, channels, 2 * height, 2 * width)
     for row, column in product(range(2), range(2)):
         first = (2 * row + column) * channels
         by_hand[:, :, row::2, column::2] = x[:, first : first + channels]
-    placed = interleave(x.to(memory_format=torch.channels_last) if last else x)
+    placed = SubPixels()(x.to(memory_format=torch.channels_last) if last else x)
     assert torch.equal(placed, by_hand)
     grouped = x.view(count, 4, channels, height, width).transpose(1, 2).reshape(x.shape)  # as PixelShuffle has them
     assert torch.equal(placed, nn.PixelShuffle(2)(grouped))
@@ -318,7 +317,7 @@ def test_interleave_puts_sub_pixels_in_their_places(
 def test_sub_pixels_start_as_nearest() -> None:
     torch.manual_seed(0)
     network = Skip(SkipOptions(**SMALL))  # type: ignore[arg-type]
-    larger = interleave(network.expand[0](torch.rand(2, 32, 8, 8)))
+    larger = SubPixels()(network.expand[0](torch.rand(2, 32, 8, 8)))
     assert torch.allclose(larger, F.interpolate(larger[:, :, ::2, ::2], scale_factor=2.0, mode="nearest"), atol=1e-6)
 
 

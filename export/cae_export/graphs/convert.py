@@ -13,6 +13,7 @@ from torch import nn
 
 from cae_export.defaults import OPSET, OPSET_MAX, OPSET_MIN
 from cae_export.errors import UsageError
+from cae_export.graphs.operators import with_onnx_operators
 from cae_runtime.inference.model_spec import NCHW, NHWC
 
 INPUT, OUTPUT, BATCH = "input", "output", "N"
@@ -28,11 +29,12 @@ def to_onnx(network: nn.Module, patch: int, opset: int = OPSET, layout: str = NC
         layout: which of the two, "nchw" or "nhwc".
 
     Raises:
-        UsageError: an operator set outside 18..22, or a network that torch cannot export.
+        UsageError: an operator set outside 15..22, or a network that torch cannot export to it.
     """
     channels = cast(int, network.channels)
-    shape = (patch, patch, channels) if layout == NHWC else (channels, patch, patch)
-    return convert(network, shape, opset)
+    if layout == NHWC:  # its shuffles of sub-pixels move rows alone, and stay as they are
+        return convert(network, (patch, patch, channels), opset)
+    return convert(with_onnx_operators(network), (channels, patch, patch), opset)
 
 
 def convert(
@@ -70,13 +72,16 @@ def convert(
         if program is None:
             raise UsageError("torch exported nothing")
         model: onnx.ModelProto = onnxslim.slim(program.model_proto)
+    written = next(entry.version for entry in model.opset_import if not entry.domain)
+    if written != opset:  # torch writes one operator set, and converts it to others where it can
+        raise UsageError(f"opset is {opset}: this network can be written in operator set {written} only")
     _strip(model)
     onnx.checker.check_model(model, full_check=True)
     return model
 
 
 def check_opset(opset: int) -> None:
-    """Refuse an operator set outside 18..22.
+    """Refuse an operator set outside 15..22.
 
     Raises:
         UsageError: it is.

@@ -20,7 +20,6 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import Tensor
 
 from cae_export.errors import RefusedError
-from cae_export.graphs.convert import INPUT
 from cae_train.training.optimization.qat import TAIL, round_weights, steps_of
 
 CALIBRATION_BATCH = 32
@@ -32,15 +31,18 @@ _PRODUCT = "Gemm"  # x W + b: onnxruntime's int8 kernel gives float32
 class _Reader(CalibrationDataReader):  # type: ignore[misc]
     """Feeds the calibration patches in batches."""
 
-    def __init__(self, patches: NDArray[np.float32]) -> None:
+    def __init__(self, patches: NDArray[np.float32], name: str) -> None:
+        self._name = name
         self._batches = iter(np.array_split(patches, max(1, len(patches) // CALIBRATION_BATCH)))
 
     def get_next(self) -> dict[str, Any] | None:
         batch = next(self._batches, None)
-        return None if batch is None else {INPUT: np.ascontiguousarray(batch)}
+        return None if batch is None else {self._name: np.ascontiguousarray(batch)}
 
 
-def to_int8(model: onnx.ModelProto, calibration: Tensor, stem_steps: Tensor | None = None) -> onnx.ModelProto:
+def to_int8(
+    model: onnx.ModelProto, calibration: Tensor, stem_steps: Tensor | None = None, *, portable: bool = False
+) -> onnx.ModelProto:
     """Quantize a graph on `calibration`, float32 patches in the graph's layout, degraded as in use.
 
     The last convolution (of a matrix product in its place: what it gives) and what follows stay in float32, a
@@ -51,11 +53,14 @@ def to_int8(model: onnx.ModelProto, calibration: Tensor, stem_steps: Tensor | No
         model: the graph in float32.
         calibration: what its activations are measured on.
         stem_steps: where the first convolution's kernels are on a grid already, its steps, O x 1 x 1 x 1.
+        portable: signed activations with zero in the middle, and ReLUs as operators, as other engines need them; half
+            of the steps of what a ReLU gives are then unused. By default activations are unsigned, and a ReLU is no
+            more than their lower end.
 
     Raises:
         RefusedError: a convolution that should be int8 would run in float.
     """
-    patches = np.ascontiguousarray(calibration.numpy())
+    patches, given = np.ascontiguousarray(calibration.numpy()), model.graph.input[0].name
     with tempfile.TemporaryDirectory() as folder, _quiet():
         source, prepared, target = (Path(folder) / name for name in ("fp32.onnx", "prepared.onnx", "int8.onnx"))
         onnx.save(model, source)
@@ -69,26 +74,29 @@ def to_int8(model: onnx.ModelProto, calibration: Tensor, stem_steps: Tensor | No
         quantize_static(
             prepared,
             target,
-            _Reader(patches),
+            _Reader(patches, given),
             quant_format=QuantFormat.QDQ,
-            activation_type=QuantType.QUInt8,
+            activation_type=QuantType.QInt8 if portable else QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             per_channel=True,
             calibrate_method=CalibrationMethod.Percentile,
             extra_options={
+                "ActivationSymmetric": portable,
                 "CalibPercentile": PERCENTILE,
+                "QDQKeepRemovableActivations": portable,
                 "OpTypesToExcludeOutputQuantization": [_PRODUCT],
                 "TensorQuantOverrides": overrides,
             },
             nodes_to_exclude=[node.name for node in in_float],
         )
         quantized = onnx.load(target)
-    subtractions = {node.name for node in in_float if node.op_type == "Sub" and node.input[0] == INPUT}
+    subtractions = {node.name for node in in_float if node.op_type == "Sub" and node.input[0] == given}
     for node in quantized.graph.node:
         if node.name in subtractions:  # the quantizer connected it to the rounded input
-            node.input[0] = INPUT
+            node.input[0] = given
     _sums_in_float(quantized)
-    _refuse_floats(quantized, sum(node.op_type == "Conv" for node in in_float))
+    if not portable:  # onnxruntime runs its ReLUs in float, and some convolutions with them
+        _refuse_floats(quantized, sum(node.op_type == "Conv" for node in in_float))
     return quantized
 
 
@@ -158,9 +166,11 @@ def _refuse_floats(model: onnx.ModelProto, expected: int) -> None:
 def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
     """Weights and arithmetic in float16; `input` and `output` stay float32."""
     from onnxruntime.transformers.float16 import convert_float_to_float16
+    from onnxruntime.transformers.onnx_model import OnnxModel
 
     with _quiet():
         converted: onnx.ModelProto = convert_float_to_float16(model, keep_io_types=True)
+        OnnxModel.graph_topological_sort(converted.graph)  # it puts its casts last
     return converted
 
 

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
-from cae_runtime.errors import ModelError
+from cae_runtime.errors import ModelError, ProviderError
 from cae_runtime.inference import onnx_backend as engine
 from cae_runtime.inference.model_spec import SCHEMA_KEY, ModelSpec
 
 CODE_MAX: Final = 2**20
-# The names of the graph's input and output, by task.
-INPUT: Final = {"restore": "input", "inpaint": "input", "encode": "input", "anomaly": "input", "generate": "code"}
-OUTPUT: Final = {
-    "restore": "output", "inpaint": "output", "encode": "code", "anomaly": "score", "generate": "output",
-}  # fmt: skip
+BATCH_MAX: Final = 4096  # of a graph with a fixed batch
+_PATCHES, _CODES, _SCORES = "patches", "codes", "scores"
+# What the graph takes and gives, by task.
+_TAKES: Final = {"generate": _CODES}
+_GIVES: Final = {"encode": _CODES, "anomaly": _SCORES}
 # Parts of an ONNX file (onnx.proto3) that lead to tensors: their fields, by number, and what those are.
 _PARTS: Final[dict[str, dict[int, str]]] = {
     "model": {7: "graph", 25: "function"},
@@ -33,6 +34,8 @@ _FLOATS: Final = {1: "<f4", 10: "<f2", 11: "<f8"}  # data types of tensors
 _BFLOAT16: Final = 16
 _BFLOAT16_EXPONENT: Final = 0x7F80
 _FIELDS_MAX: Final = 2**17  # of a file; those of cae-export have about a thousand, and this takes half a second
+Floats = NDArray[np.float32]
+
 _ELEMENT: Final = {"tensor(float)": "float32", "tensor(float16)": "float16"}
 
 
@@ -47,22 +50,33 @@ def checked_spec(path: Path, session: engine.InferenceSession) -> ModelSpec:
         spec = ModelSpec.from_metadata(metadata)
     except ModelError as e:
         raise ModelError(f"model {str(path)!r}: {e}") from e
-    _check_boundary(path, "input", session.get_inputs(), INPUT[spec.task], spec)
-    _check_boundary(path, "output", session.get_outputs(), OUTPUT[spec.task], spec)
+    _check_boundary(path, "input", session.get_inputs(), _TAKES.get(spec.task, _PATCHES), spec)
+    _check_boundary(path, "output", session.get_outputs(), _GIVES.get(spec.task, _PATCHES), spec)
+    given, made = (side[0].shape[0] for side in (session.get_inputs(), session.get_outputs()))
+    if isinstance(given, int) and (not 1 <= given <= BATCH_MAX or (isinstance(made, int) and made != given)):
+        raise ModelError(
+            f"model {str(path)!r} takes batches of {given} and gives {made}: one number is needed, 1 to {BATCH_MAX}"
+        )
     return spec
 
 
-def refuse_damaged(path: Path, session: engine.InferenceSession, spec: ModelSpec) -> None:
+def graph_batch(session: engine.InferenceSession) -> int | None:
+    """Return how many patches a call takes; None for any number."""
+    size = session.get_inputs()[0].shape[0]
+    return size if isinstance(size, int) else None
+
+
+def refuse_damaged(path: Path, run: Callable[[Floats], Floats], spec: ModelSpec) -> None:
     """Refuse a model whose output is not finite, or the same for black and white: its weights may be NaN."""
-    patches = np.zeros(spec.shape(2), spec.dtype)
+    patches = np.zeros(spec.shape(2), np.float32)
     patches[1] = 1
     try:
-        (output,) = session.run(None, {INPUT[spec.task]: patches})
-    except Exception:  # onnxruntime's exceptions have no common base class; `Session.run` will report it
+        output = run(patches)
+    except (ModelError, ProviderError):  # the first picture will report it
         return
     if not np.isfinite(output).all():
         raise ModelError(f"model {str(path)!r} gives values that are not finite: its weights are damaged")
-    if len(output) == len(patches) and np.array_equal(output[0], output[1]):
+    if np.array_equal(output[0], output[1]):
         raise ModelError(f"model {str(path)!r} gives the same for black and white: its weights are damaged")
 
 
@@ -156,25 +170,23 @@ def _finite(tensor: list[tuple[int, Any]]) -> bool:
     return True
 
 
-def _check_boundary(path: Path, side: str, nodes: list[Any], name: str, spec: ModelSpec) -> None:
-    if [node.name for node in nodes] != [name]:
+def _check_boundary(path: Path, side: str, nodes: list[Any], kind: str, spec: ModelSpec) -> None:
+    if len(nodes) != 1:
         found = ", ".join(node.name for node in nodes)
-        raise ModelError(f"model {str(path)!r}: task {spec.task} has one {side} named {name!r}, this has {found!r}")
-    element, shape = nodes[0].type, list(nodes[0].shape)
+        raise ModelError(f"model {str(path)!r}: task {spec.task} has one {side}, this has {len(nodes)}: {found!r}")
+    name, element, shape = nodes[0].name, nodes[0].type, list(nodes[0].shape)
     if _ELEMENT.get(element) != spec.dtype:
         raise ModelError(f"model {str(path)!r}: {name} is {element}, its metadata says {spec.dtype}")
-    if name == "code":
+    if kind == _CODES:
         fixed = len(shape) > 1 and all(isinstance(size, int) for size in shape[1:])
         if not fixed or not 1 <= math.prod(shape[1:]) <= CODE_MAX:
             raise ModelError(
                 f"model {str(path)!r}: {name} has shape {shape}: ['N', ...] with fixed sizes is needed, of 1 to "
                 f"{CODE_MAX} numbers in all"
             )
-    else:
-        wanted = [1, spec.patch, spec.patch] if name == "score" else list(spec.shape(1)[1:])
-        fits = [not isinstance(size, int) or size == want for size, want in zip(shape[1:], wanted, strict=False)]
-        if len(shape) != len(wanted) + 1 or not all(fits):
-            says = str(wanted)[1:-1]
-            raise ModelError(f"model {str(path)!r}: {name} has shape {shape}, its metadata says ['N', {says}]")
-    if isinstance(shape[0], int):
-        raise ModelError(f"model {str(path)!r}: {name} has a fixed batch of {shape[0]}: export it with a dynamic one")
+        return
+    wanted = [1, spec.patch, spec.patch] if kind == _SCORES else list(spec.shape(1)[1:])
+    fits = [not isinstance(size, int) or size == want for size, want in zip(shape[1:], wanted, strict=False)]
+    if len(shape) != len(wanted) + 1 or not all(fits):
+        says = str(wanted)[1:-1]
+        raise ModelError(f"model {str(path)!r}: {name} has shape {shape}, its metadata says ['N', {says}]")

@@ -17,7 +17,7 @@ from cae_runtime.errors import ArgumentTypeError, ModelError, ProviderError, Usa
 from cae_runtime.inference import onnx_backend as engine
 from cae_runtime.inference.cpu_limits import usable_cpus
 from cae_runtime.inference.forks import renew_after_fork
-from cae_runtime.inference.model_checks import INPUT, OUTPUT, checked_spec, refuse_damaged, refuse_not_finite
+from cae_runtime.inference.model_checks import checked_spec, graph_batch, refuse_damaged, refuse_not_finite
 from cae_runtime.inference.model_files import DEFAULT_MODEL, find_model, read_model
 from cae_runtime.inference.model_spec import RESTORING
 from cae_runtime.inference.providers import AUTO, CPU, by_full_name, parse_provider
@@ -48,6 +48,7 @@ class Session:
         workers: how many threads should call `run` at once to use the provider fully. On the CPU a call uses one
             thread: parallel batches scale better than threads inside each small operator.
         code_shape: for tasks `encode` and `generate`: the shape of one code, such as (128, 4, 4) or (32,).
+        batch: how many patches a call of the graph takes; None for any number. `run` takes any number in both cases.
         fixed_batch: whether all calls should have the same batch size, since a GPU prepares each size separately.
 
     Raises:
@@ -83,15 +84,16 @@ class Session:
         self.code_shape: tuple[int, ...] = tuple(side[0].shape[1:]) if task in ("encode", "generate") else ()
         self._takes = self.code_shape if task == "generate" else self.spec.shape(1)[1:]
         self._gives = {"encode": self.code_shape, "anomaly": (1, patch, patch)}.get(task, self.spec.shape(1)[1:])
-        self._feed = INPUT[self.spec.task]
-        self._fetch = [OUTPUT[self.spec.task]]
+        self.batch = graph_batch(self._session)
+        self._feed = self._session.get_inputs()[0].name
+        self._fetch = [self._session.get_outputs()[0].name]
         self._dtype = np.dtype(self.spec.dtype)
         _log.debug("opened %s (%s, task %s) on %s", self.path, self.spec.architecture, task, self.provider)
         self._closed = False
         self._reopening = threading.Lock()
         renew_after_fork(self)
         if task in RESTORING and self.provider == CPU and patch <= _PROBED_MAX:
-            refuse_damaged(self.path, self._session, self.spec)
+            refuse_damaged(self.path, self.run, self.spec)
 
     @property
     def provider_was_chosen(self) -> bool:
@@ -132,7 +134,19 @@ class Session:
                 was closed.
         """
         self._check_batch(patches)
-        session = self._session or self._reopened()
+        session, batch = self._session or self._reopened(), self.batch
+        if batch is None or len(patches) == batch:
+            return self._run(session, patches)
+        results = []
+        for first in range(0, len(patches), batch):
+            part = patches[first : first + batch]
+            missing = batch - len(part)
+            filled = np.pad(part, [(0, missing), *[(0, 0)] * (part.ndim - 1)]) if missing else part
+            results.append(self._run(session, filled)[: len(part)])
+        return np.concatenate(results)
+
+    def _run(self, session: engine.InferenceSession, patches: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Call the graph once."""
         try:
             (output,) = session.run(self._fetch, {self._feed: patches.astype(self._dtype, copy=False)})
         except Exception as e:  # onnxruntime's exceptions have no common base class

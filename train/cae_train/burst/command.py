@@ -218,7 +218,7 @@ def _exported(model: Path, gain: float, say: Callable[[str], None]) -> Path:
     Raises:
         TrainingError: it is refused.
     """
-    export_with = [sys.executable, "-m", "cae_export", str(model)]
+    export_with = [sys.executable, "-m", "cae_export", str(model), "--overwrite"]
     if run_child(export_with).returncode:
         raise TrainingError(f"{model} is there, but cae-export refused it")
     drop = f"{min(INT8_DROP, max(SMALL_DROP, gain * INT8_SHARE)):.2f}"

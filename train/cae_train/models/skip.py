@@ -19,7 +19,7 @@ convolutions instead, so that many more of them fit the same cost:
     widths 48, 96; down_blocks 4, 8; up_blocks 8                    52.6   476,499
 
 Everything here keeps its speed in int8 in onnxruntime: channels in multiples of 16,
-no normalization, and sub-pixels whose order of channels makes the move along a row free (`interleave`), so that
+no normalization, and sub-pixels whose order of channels makes the move along a row free (`SubPixels`), so that
 nothing is transposed between two convolutions. `tests/benchmarks/models.py` compares the variants.
 
 Sources: symmetric skip connections around an autoencoder's code, Mao et al. (RED-Net, NeurIPS 2016); residual
@@ -34,13 +34,12 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812 - the name that every torch user knows
 from torch.nn.utils.parametrize import register_parametrization
 
 from cae_train.errors import ConfigError
 from cae_train.models.base import Autoencoder
 from cae_train.models.depthwise import DepthwiseBlock, PlainDepthwiseBlock
-from cae_train.models.skip_blocks import Block, Branches, Join, PlainBlock, ResidualBlock, interleave
+from cae_train.models.skip_blocks import Block, Branches, Join, PlainBlock, ResidualBlock, SubPixels
 
 
 @dataclass(frozen=True)
@@ -188,6 +187,7 @@ class Skip(Autoencoder):
         self.up = nn.ModuleList(blocks(w, n) for w, n in zip(o.widths[1:], o.up_blocks[1:], strict=False))
         self.up.insert(0, blocks(o.widths[0], o.up_blocks[0], last=True))
         self.join = nn.ModuleList(Join() for _ in self.up)
+        self.larger = SubPixels() if o.up == "subpixel" else nn.Upsample(scale_factor=2.0, mode="nearest")
         self.head: nn.Module
         if o.head == "transposed":
             self.head = nn.ConvTranspose2d(o.widths[0], channels, o.entry, stride=o.entry, bias=o.bias)
@@ -235,7 +235,7 @@ class Skip(Autoencoder):
                 skips.append(features)
                 features = self.reduce[level](features)
         for level in reversed(range(len(self.up))):
-            features = self._larger(self.expand[level](features))
+            features = self.larger(self.expand[level](features))
             features = self.up[level](self.join[level](features, skips[level]))
         return features
 
@@ -266,7 +266,3 @@ class Skip(Autoencoder):
             walk(self.up[level])
         last = self.head if isinstance(self.head, nn.ConvTranspose2d) else next(self.head.children())
         return readers + [last] * is_sum
-
-    def _larger(self, x: Tensor) -> Tensor:
-        """Twice the height and width."""
-        return interleave(x) if self.options.up == "subpixel" else F.interpolate(x, scale_factor=2.0, mode="nearest")

@@ -65,12 +65,16 @@ class PlainBlock(Block):
         return result
 
 
-def interleave(x: Tensor) -> Tensor:
-    """Sub-pixels to their places: N x 4C x H x W -> N x C x 2H x 2W, channels ordered (row, column, C).
+class SubPixels(nn.Module):
+    """Sub-pixels to their places: a module, so that an export can put another way of saying it in its place.
 
-    Where channels are last in memory, the columns are in their places already and each row moves as a whole.
+    This way is free where channels are last in memory: the columns are in their places already, and each row moves as a
+    whole.
     """
-    _, channels, height, width = x.shape
-    x = x.permute(0, 2, 3, 1).reshape(-1, height, width, 2, channels // 2)  # N x H x W x row x (column, C)
-    x = x.permute(0, 1, 3, 2, 4).reshape(-1, 2 * height, 2 * width, channels // 4)
-    return x.permute(0, 3, 1, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """N x 4C x H x W -> N x C x 2H x 2W, channels ordered (row, column, C)."""
+        _, channels, height, width = x.shape
+        x = x.permute(0, 2, 3, 1).reshape(-1, height, width, 2, channels // 2)  # N x H x W x row x (column, C)
+        x = x.permute(0, 1, 3, 2, 4).reshape(-1, 2 * height, 2 * width, channels // 4)
+        return x.permute(0, 3, 1, 2)
