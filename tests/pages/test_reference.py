@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import fields
 
 import pytest
-from tests.pages.documented import pages
+from tests.pages.documented import ROOT, pages
 
+from cae_runtime.inference.model_spec import SCHEMA_KEY, ModelSpec
 from cae_runtime.io.formats import CODECS, CODECS_OF_FORMAT, CRF_MAX, FORMAT_OF_SUFFIX, MATROSKA
 from cae_runtime.jobs.restore.results import FileResult
 from cae_runtime.video.writer import DEFAULT_CRF
@@ -24,6 +25,12 @@ def row_of(first: str) -> str:
 @pytest.mark.parametrize("key", [field.name for field in fields(FileResult)])
 def test_every_key_of_a_file_in_the_report_is_explained(key: str) -> None:
     assert any(f"`{key}`" in line.split("|")[1] for line in LINES if line.startswith("| `"))
+
+
+@pytest.mark.parametrize("key", [SCHEMA_KEY, *(field.name for field in fields(ModelSpec))])
+def test_every_key_of_the_metadata_is_explained(key: str) -> None:
+    page = (ROOT / "export" / "FORMAT.md").read_text(encoding="utf-8")
+    assert any(f"`{key}`" in line.split("|")[1] for line in page.splitlines() if line.startswith("| `"))
 
 
 @pytest.mark.parametrize("suffix", FORMAT_OF_SUFFIX)

@@ -95,8 +95,7 @@ def test_a_client_is_exact(
                 write(pairs[-2], image)
                 cv2.imwrite(str(tmp_path / "noisy" / f"{name}.png"), bgr(image) if depth != 2 else image[..., 0])
     {"Python": python, "Node": node, "C++": compiled}[client](FIXTURES / f"{model}.onnx", pairs)
-    as_command = "identity" if model == "fixed_batch" else model
-    done = cae_run(tmp_path / "noisy", "-o", tmp_path / "clean", "--no-stretch", model=as_command)
+    done = cae_run(tmp_path / "noisy", "-o", tmp_path / "clean", "--no-stretch", model=model)
     assert done.returncode == 0, done.stderr.decode()
     for (name, image), before, after in zip(images.items(), pairs[::2], pairs[1::2], strict=True):
         expected = cv2.imread(str(tmp_path / "clean" / f"{name}.png"), cv2.IMREAD_UNCHANGED)
