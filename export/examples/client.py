@@ -48,8 +48,6 @@ for noisy, clean in zip(sys.argv[2::2], sys.argv[3::2], strict=True):
             strip[:, place] += weights_x[:, None] * each
         total[rows] += weights_y[:, None, None] * strip
     cleaned = total[:height, :width]
-    if by_luminance:
-        colors[:] = (colors + np.rint((cleaned - values) * np.float32(white))).clip(0, white)
-    else:
-        colors[:] = np.rint(cleaned.clip(0, 1) * np.float32(white))
+    change, whole = (np.rint(part * np.float32(white)) for part in (cleaned - values, cleaned.clip(0, 1)))
+    colors[:] = (colors + change).clip(0, white) if by_luminance else whole
     Path(clean).write_bytes(header + image.tobytes())
