@@ -13,6 +13,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before onnxruntime is imp
 TYPE_CHECKING = False  # importing typing would take longer than this whole module
 
 if TYPE_CHECKING:
+    from cae_export.checking import CheckReport, check
     from cae_export.errors import (
         ArgumentTypeError,
         CaeExportError,
@@ -29,12 +30,14 @@ if TYPE_CHECKING:
 __all__ = [
     "ArgumentTypeError",
     "CaeExportError",
+    "CheckReport",
     "ExportReport",
     "ModelNotFoundError",
     "OutputExistsError",
     "PartReport",
     "RefusedError",
     "UsageError",
+    "check",
     "export",
     "export_part",
 ]
@@ -44,6 +47,8 @@ _HOME = {
     "ModelNotFoundError": "errors",
     "OutputExistsError": "errors",
     "CaeExportError": "errors",
+    "CheckReport": "checking",
+    "check": "checking",
     "ExportReport": "exporter",
     "PartReport": "parts",
     "RefusedError": "errors",

@@ -20,7 +20,7 @@ from cae_export.defaults import (
     TOLERANCE_FP16,
 )
 from cae_export.errors import CaeExportError, OutputExistsError, RefusedError, UsageError
-from cae_export.report_text import part_table, table
+from cae_export.report_text import check_table, part_table, table
 from cae_shared.command import require_address_space
 from cae_shared.expected_errors import end_with, importing_extra
 from cae_shared.help_groups import grouped
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 ADDRESS_SPACE = 2 * 2**30  # bytes that torch maps before it works; with less it crashes
 
 OF_WHOLE = {"int8", "fp16", "max_drop", "patch", "layout", "portable"}
+OF_CHECK = {"check", "against", "data", "data_dir", "tolerance", "max_drop", "verbose"}
 RUN = {
     "encoder": "photos/ -o features.npz",
     "decoder": "--generate 64 -o samples/",
@@ -45,7 +46,7 @@ RUN = {
 GROUPS = {
     "File": ("output", "overwrite", "int8", "fp16", "patch", "overlap", "license"),
     "Other engines": ("opset", "batch", "layout", "portable", "input_name", "output_name"),
-    "Proof": ("data", "data_dir", "tolerance", "max_drop"),
+    "Proof": ("data", "data_dir", "tolerance", "max_drop", "check", "against"),
     "Other tasks": ("part", "anomaly", "false_alarms"),
 }
 
@@ -63,7 +64,9 @@ def _version(wanted: bool) -> None:
 @app.command(cls=grouped(TyperCommand, GROUPS))
 def command(
     ctx: typer.Context,
-    model: Annotated[Path, typer.Argument(metavar="MODEL.pt", help="A model from cae-train.", show_default=False)],
+    model: Annotated[
+        Path | None, typer.Argument(metavar="MODEL.pt", help="A model from cae-train.", show_default=False)
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="MODEL.onnx", help="Output file. Default: MODEL.onnx beside MODEL.pt."),
@@ -112,6 +115,13 @@ def command(
         ),
     ] = None,
     patch: Annotated[int, typer.Option(help=f"Patch size in pixels: {', '.join(map(str, PATCHES))}.")] = PATCHES[0],
+    check: Annotated[
+        Path | None,
+        typer.Option(metavar="MODEL.onnx", help="Prove that this file equals --against; nothing is written."),
+    ] = None,
+    against: Annotated[
+        Path | None, typer.Option(metavar="MODEL.pt", help="The model that the file of --check came from.")
+    ] = None,
     part: Annotated[
         str | None,
         typer.Option(help="Export only the encoder (for features) or decoder (of a vae, to generate pictures)."),
@@ -136,6 +146,7 @@ def command(
     log_to_stderr(verbose)
     if int8 and fp16:
         raise UsageError("--int8 and --fp16 exclude each other: one file has one precision")
+    compared = _compared(ctx, model, check, against)
     wanted = _wanted(ctx, part, anomaly)
     require_address_space(ADDRESS_SPACE)
     options: FileOptions = {
@@ -144,7 +155,11 @@ def command(
         "overwrite": overwrite,
     }  # fmt: skip
     with importing_extra("cae-export", "export", UsageError):
-        if wanted is not None:
+        if compared is not None:
+            _check(*compared, data, data_dir, tolerance, max_drop)
+        elif model is None:
+            raise UsageError("name a MODEL.pt that cae-train wrote")
+        elif wanted is not None:
             _export_part(model, wanted, output, {**options, "false_alarms": false_alarms})
         else:
             precision: Precision = "int8" if int8 else "fp16" if fp16 else "fp32"
@@ -166,6 +181,17 @@ def _export(model: Path, output: Path | None, options: "ExportOptions") -> None:
         typer.echo("note: its output is worse than its input: its code is too narrow, or it needs longer training",
                    err=True)  # fmt: skip
     typer.echo(printable(f"next: cae-run photos/ -o clean/ -m {shell_word(report.path)}"), err=True)
+
+
+def _check(
+    file: Path, model: Path, data: str | None, data_dir: str | None, tolerance: float | None, max_drop: float
+) -> None:
+    from cae_export.checking import check
+
+    with _interruptible():
+        report = check(file, model, data=data, data_dir=data_dir, tolerance=tolerance, max_drop=max_drop)
+    for line in check_table(report):
+        typer.echo(printable(line))
 
 
 def _export_part(model: Path, part: "Part", output: Path | None, options: "PartOptions") -> None:
@@ -191,13 +217,37 @@ def _wanted(ctx: typer.Context, part: str | None, anomaly: bool) -> "Part | None
     if part is not None and anomaly:
         raise UsageError("--part and --anomaly exclude each other: one file has one task")
     wanted: Part | None = "anomaly" if anomaly else cast("Part | None", part)
-    given = {name for name in ctx.params if getattr(ctx.get_parameter_source(name), "name", "") == "COMMANDLINE"}
-    ignored = given & ({"false_alarms"} if not wanted else OF_WHOLE if anomaly else OF_WHOLE | {"false_alarms"})
+    ignored = _given(ctx) & ({"false_alarms"} if not wanted else OF_WHOLE if anomaly else OF_WHOLE | {"false_alarms"})
     if ignored:
-        names = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(ignored))
         what = "--anomaly" if anomaly else f"--part {part}" if part else "a model that restores"
-        raise UsageError(f"{what} takes no {names}")
+        raise UsageError(f"{what} takes no {_options(ignored)}")
     return wanted
+
+
+def _compared(
+    ctx: typer.Context, model: Path | None, check: Path | None, against: Path | None
+) -> tuple[Path, Path] | None:
+    """The file that is checked and the model that it came from; None where a file is made.
+
+    Raises:
+        UsageError: one of both is missing, or there is an option that has no use with them.
+    """
+    if check is None and against is None:
+        return None
+    if check is None or against is None or model is not None:
+        raise UsageError("--check MODEL.onnx and --against MODEL.pt are needed together, without another MODEL.pt")
+    if ignored := _given(ctx) - OF_CHECK:
+        raise UsageError(f"--check takes no {_options(ignored)}")
+    return check, against
+
+
+def _given(ctx: typer.Context) -> set[str]:
+    """Names of the options on the command line."""
+    return {name for name in ctx.params if getattr(ctx.get_parameter_source(name), "name", "") == "COMMANDLINE"}
+
+
+def _options(names: set[str]) -> str:
+    return ", ".join(f"--{name.replace('_', '-')}" for name in sorted(names))
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """The proof: on real patches, the exported file in the runtime's session equals the trained network."""
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -16,6 +17,8 @@ from cae_runtime.inference.model_spec import NHWC
 from cae_train.metrics import psnr
 
 RUN_BATCH = 64
+
+_log = logging.getLogger(__name__)
 
 Floats = NDArray[np.float32]
 
@@ -41,6 +44,7 @@ def at_each_batch(network: nn.Module, session: Session, inputs: Tensor) -> Itera
         The batch size, what torch gives, and what the file gives, N x ... each.
     """
     for batch in BATCHES:
+        _log.info("comparing %d in batches of %d", len(inputs), batch)
         with torch.inference_mode():
             trained = torch.cat([network(part) for part in torch.split(inputs, batch)])
         yield batch, trained, run(session, inputs, batch)

@@ -11,15 +11,15 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from cae_export.anomaly_scores import Scores
 from cae_export.defaults import FALSE_ALARMS, PROOF_PATCHES, TOLERANCE
+from cae_export.detector.scores import Scores
+from cae_export.detector.thresholds import find_thresholds
 from cae_export.errors import RefusedError, UsageError
 from cae_export.evaluation_data import find, good_pictures
 from cae_export.graphs.convert import convert
 from cae_export.onnx_files import build_file
 from cae_export.parity import at_each_batch
 from cae_export.proved_file import FileOptions, FileSettings, require, write_proved
-from cae_export.thresholds import find_thresholds
 from cae_runtime import ModelSpec, Session
 from cae_runtime.inference.model_spec import COLOR_OF_CHANNELS
 from cae_train.checkpoint import LoadedModel

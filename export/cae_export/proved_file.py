@@ -3,7 +3,8 @@
 import logging
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -161,20 +162,34 @@ def write_proved(
     target = source.with_name(f"{source.stem}{default_ending}") if output is None else _checked_path("output", output)
     _check_model(source)
     _check_output(target, overwrite)
-    try:
-        loaded = load_model(source)
-        _log.debug("%s: %s, written by version %s", source, loaded.arch, loaded.version)
+    with loaded_model(source) as loaded:
         content, report = make(loaded, target)
-    except CaeTrainError as e:
-        raise (ModelNotFoundError if isinstance(e, FileNotFoundError) else UsageError)(str(e)) from e
-    except CaeRuntimeError as e:
-        raise RefusedError(f"refused: the runtime cannot use the file: {e}") from e
     try:
         with whole_file(target) as temporary:
             temporary.write_bytes(content)
     except OSError as e:
         raise UsageError(f"{target} cannot be written: {e.strerror or e}") from e
     return report
+
+
+@contextmanager
+def loaded_model(model: str | os.PathLike[str]) -> Iterator[LoadedModel]:
+    """A block with a `model.pt`, in which errors of training and of the runtime become those of an export.
+
+    Raises:
+        UsageError: the model, or the data that the block reads, cannot be used.
+        RefusedError: the runtime cannot use the file that the block made.
+    """
+    source = _checked_path("model", model)
+    _check_model(source)
+    try:
+        loaded = load_model(source)
+        _log.debug("%s: %s, written by version %s", source, loaded.arch, loaded.version)
+        yield loaded
+    except CaeTrainError as e:
+        raise (ModelNotFoundError if isinstance(e, FileNotFoundError) else UsageError)(str(e)) from e
+    except CaeRuntimeError as e:
+        raise RefusedError(f"refused: the runtime cannot use the file: {e}") from e
 
 
 def _check_model(model: Path) -> None:

@@ -5,7 +5,11 @@ from typing import TYPE_CHECKING
 from cae_export.defaults import PROOF_PATCHES
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from cae_export.checking import CheckReport
     from cae_export.exporter import ExportReport
+    from cae_export.parity import BatchParity
     from cae_export.parts import PartReport
 
 
@@ -25,16 +29,36 @@ def part_table(report: "PartReport") -> list[str]:
     return [*lines, f"{report.path}: {report.bytes / 1e3:.0f} kB"]
 
 
+def check_table(report: "CheckReport") -> list[str]:
+    """The comparison of a file with its model as lines of text."""
+    return [
+        *_parity_lines(report.parity, report.spec.precision, report.count),
+        f"{report.patches}: degraded {report.psnr_in:.2f} dB, torch {report.psnr_torch:.2f} dB, "
+        f"{report.spec.precision} {report.psnr_out:.2f} dB",
+        f"{report.path}: valid, and equal to the trained network"
+        if report.parity
+        else f"{report.path}: valid, and {report.psnr_torch - report.psnr_out:.2f} dB below the trained network",
+    ]
+
+
+def _parity_lines(rows: "Iterable[BatchParity]", precision: str, count: int) -> list[str]:
+    found = [
+        f"{row.batch:>7}  {row.difference:>18.1e}  {row.torch_psnr:>6.2f} dB  {row.onnx_psnr:>6.2f} dB" for row in rows
+    ]
+    if not found:
+        return []
+    return [
+        f"torch against {precision} in onnxruntime, on {min(PROOF_PATCHES, count)} of the patches",
+        f"{'batch':>7}  {'largest difference':>18}  {'torch':>9}  {'onnx':>9}",
+        *found,
+    ]
+
+
 def table(report: "ExportReport") -> list[str]:
     """The proof and the figures as lines of text."""
     proved = "fp16" if report.spec.precision == "fp16" else "fp32"
     lines = [
-        f"torch against {proved} in onnxruntime, on {min(PROOF_PATCHES, report.count)} of the patches",
-        f"{'batch':>7}  {'largest difference':>18}  {'torch':>9}  {'onnx':>9}",
-        *(
-            f"{row.batch:>7}  {row.difference:>18.1e}  {row.torch_psnr:>6.2f} dB  {row.onnx_psnr:>6.2f} dB"
-            for row in report.parity
-        ),
+        *_parity_lines(report.parity, proved, report.count),
         f"{report.patches}: degraded {report.psnr_in:.2f} dB, fp32 {report.psnr_fp32:.2f} dB"
         + ("" if report.spec.precision == "fp32" else f", {report.spec.precision} {report.psnr_out:.2f} dB"),
     ]

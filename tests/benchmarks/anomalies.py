@@ -30,9 +30,9 @@ from tests.benchmarks.labeled import NAMES, Images, labeled
 from torch import nn
 
 from cae_export import export_part
-from cae_export.anomaly_scores import Scores
+from cae_export.detector.scores import Scores
+from cae_export.detector.thresholds import as_read
 from cae_export.evaluation_data import good_pictures
-from cae_export.thresholds import as_read
 from cae_runtime.tasks.anomaly import Detector
 from cae_train import TrainConfig, load_model, train
 from cae_train.data.pairs import to_tensor

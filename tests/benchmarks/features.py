@@ -31,7 +31,7 @@ from sklearn.neighbors import NearestNeighbors
 from tests.benchmarks.labeled import NAMES, Images, Labels, labeled
 
 from cae_export import export_part
-from cae_export.thresholds import as_read
+from cae_export.detector.thresholds import as_read
 from cae_runtime.tasks.encode import Encoder
 
 TRAINED, MAPPED = 10_000, 3_000

@@ -18,7 +18,7 @@ from tests.export.conftest import Command
 from tests.in_process import run_here, text_of
 
 from cae_export import RefusedError, UsageError, export_part, parts, thresholds
-from cae_export.anomaly_scores import Scores
+from cae_export.detector.scores import Scores
 from cae_export.evaluation_data import good_pictures
 from cae_runtime import Session
 from cae_runtime.tasks.anomaly import Detector

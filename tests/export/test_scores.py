@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from cae_export.anomaly_scores import DARK, SIZES, Normal, Scores
+from cae_export.detector.scores import DARK, SIZES, Normal, Scores
 from cae_train.models import build
 
 

@@ -1,0 +1,140 @@
+"""Proves a file that exists: that it still equals the model it came from."""
+
+import logging
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from cae_export.defaults import MAX_DROP, PROOF_PATCHES, TOLERANCE, TOLERANCE_FP16
+from cae_export.errors import ArgumentTypeError, ModelNotFoundError, RefusedError, UsageError
+from cae_export.evaluation_data import Patches, find
+from cae_export.graphs.boundary import refuse_invalid
+from cae_export.parity import RUN_BATCH, BatchParity, mean_psnr, prove, refuse_unless_equal, run
+from cae_export.proved_file import FileSettings, loaded_model, require
+from cae_runtime import CaeRuntimeError, ModelSpec, Session
+from cae_shared.paths import checked_path
+from cae_train.checkpoint import LoadedModel
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """A file, compared with a trained network.
+
+    Attributes:
+        path: the file.
+        spec: its metadata.
+        parity: comparison of PyTorch with the file at each batch size; none for int8, which is judged by its PSNR.
+        patches: the data that the figures were measured on.
+        count: the number of these patches.
+        psnr_in: PSNR of the degraded patches, dB.
+        psnr_torch: PSNR of the trained network's output, dB.
+        psnr_out: PSNR of the file's output, dB.
+    """
+
+    path: Path
+    spec: ModelSpec
+    parity: tuple[BatchParity, ...]
+    patches: str
+    count: int
+    psnr_in: float
+    psnr_torch: float
+    psnr_out: float
+
+
+def check(
+    file: str | os.PathLike[str],
+    model: str | os.PathLike[str],
+    *,
+    data: str | os.PathLike[str] | None = None,
+    data_dir: str | os.PathLike[str] | None = None,
+    tolerance: float | None = None,
+    max_drop: float = MAX_DROP,
+) -> CheckReport:
+    """Prove that an exported file that restores pictures equals a trained model, as an export does.
+
+    Args:
+        file: an ONNX file of `export`, perhaps converted by another tool since.
+        model: the `model.pt` that it came from.
+        data: as `export` takes it.
+        data_dir: as `export` takes it.
+        tolerance: largest absolute difference allowed between torch and the file (fp32 1e-4, fp16 1e-2).
+        max_drop: dB that int8 may lose against the trained network (0.1).
+
+    Raises:
+        UsageError: a file, model, data or option that cannot be used (also a FileNotFoundError if the file or the model
+            does not exist).
+        RefusedError: the file is not valid, or differs from the model.
+    """
+    settings = FileSettings(data=data, data_dir=data_dir, tolerance=tolerance)
+    require(max_drop >= 0, "max_drop", max_drop, "0 dB or more is needed")
+    path = checked_path("file", file, wrong_type=ArgumentTypeError, empty=UsageError)
+    if not path.exists():
+        raise ModelNotFoundError(f"{path} does not exist: name an ONNX file that cae-export wrote")
+    with loaded_model(model) as loaded:
+        session = _opened(path)
+        patches = _patches_for(session.spec, loaded, settings)
+        _log.info("proving on %s%s", patches.source, patches.place)
+        return _compared(path, session, loaded, patches, tolerance, max_drop)
+
+
+def _opened(path: Path) -> Session:
+    """Open a file that restores.
+
+    Raises:
+        RefusedError: it is not valid ONNX.
+        UsageError: it cannot be opened, or has another task.
+    """
+    try:
+        session = Session(path, provider="cpu")
+        refuse_invalid(path.read_bytes())
+    except (CaeRuntimeError, OSError) as e:
+        raise UsageError(str(e)) from e
+    if not session.spec.restores:
+        raise UsageError(f"file {path} has task {session.spec.task}: files that restore or inpaint can be checked")
+    return session
+
+
+def _patches_for(spec: ModelSpec, loaded: LoadedModel, settings: FileSettings) -> Patches:
+    """Patches of the file's size.
+
+    Raises:
+        RefusedError: the file takes another number of channels than the model.
+    """
+    if spec.channels != loaded.network.channels:
+        raise RefusedError(
+            f"refused: the file has channels {spec.channels} and the model {loaded.network.channels}: it came from "
+            "another model"
+        )
+    return find(loaded, settings.data_name, spec.patch, settings.data_folder)
+
+
+def _compared(
+    path: Path, session: Session, loaded: LoadedModel, patches: Patches, tolerance: float | None, max_drop: float
+) -> CheckReport:
+    """Compare them.
+
+    Raises:
+        RefusedError: they differ by more than is allowed.
+    """
+    precision, parity = session.spec.precision, []
+    if precision != "int8":
+        parity = prove(loaded.network, session, patches)
+        refuse_unless_equal(parity, tolerance or (TOLERANCE_FP16 if precision == "fp16" else TOLERANCE))
+    some = replace(patches, degraded=patches.degraded[:PROOF_PATCHES], clean=patches.clean[:PROOF_PATCHES])
+    with torch.inference_mode():
+        outputs = [loaded.network(part) for part in torch.split(some.degraded, RUN_BATCH)]
+    trained = mean_psnr(torch.cat(outputs), some.clean)
+    reached = mean_psnr(run(session, some.degraded), some.clean)
+    if not trained - reached <= max_drop:
+        raise RefusedError(
+            f"refused: {precision} gives {reached:.2f} dB where the trained network gives {trained:.2f} dB, "
+            f"{trained - reached:.2f} dB less (at most {max_drop:g} dB are allowed)"
+        )
+    return CheckReport(
+        path, session.spec, tuple(parity), patches.source, len(some.clean), mean_psnr(some.degraded, some.clean),
+        trained, reached,
+    )  # fmt: skip

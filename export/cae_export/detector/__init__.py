@@ -1,0 +1,1 @@
+"""Detectors of anomalies: their scores, and the thresholds that are found on good pictures."""
