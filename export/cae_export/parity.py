@@ -44,7 +44,7 @@ def at_each_batch(network: nn.Module, session: Session, inputs: Tensor) -> Itera
         The batch size, what torch gives, and what the file gives, N x ... each.
     """
     for batch in BATCHES:
-        _log.info("comparing %d in batches of %d", len(inputs), batch)
+        _log.info("comparing torch with the file in batches of %d", batch)
         with torch.inference_mode():
             trained = torch.cat([network(part) for part in torch.split(inputs, batch)])
         yield batch, trained, run(session, inputs, batch)
