@@ -2,6 +2,7 @@
 
     python -m tests.benchmarks.peers compare CLEAN NOISY [--network NAME=FILE.onnx ...] [--images 68] [--threads 2]
                                              [--title TEXT] [--table FILE.md] [--plot FILE.png]
+    python -m tests.benchmarks.peers plot FILE.md FILE.png
 
 CLEAN and NOISY are folders with pictures of the same names, with white noise of sigma 25. Every method cleans every
 picture in turn, on that many CPUs; its speed is the median over the pictures, decoding not counted. Networks take whole
@@ -36,9 +37,10 @@ from tests.benchmarks.quality import Image, figures, pairs
 OURS = ("denoise", "denoise-int8", "denoise-fast", "denoise-fast-int8", "denoise-best", "denoise-best-int8")
 SIGMA = 25
 PLACES = {  # of labels that would lie on others: points to the right and up, and which end is there
-    "denoise": (-6, 8, "right"), "denoise-int8": (3, 9, "left"), "denoise-fast": (-6, -15, "right"),
-    "denoise-fast-int8": (6, -14, "left"), "denoise-best": (-6, 6, "right"),
-    "total variation (scikit-image)": (-6, 6, "right"), "Gaussian (OpenCV)": (-6, 6, "right"),
+    "denoise": (4, 9, "left"), "denoise-int8": (9, 2, "left"), "denoise-fast": (9, 2, "left"),
+    "denoise-fast-int8": (-9, -4, "right"), "denoise-best": (0, 10, "center"), "denoise-best-int8": (-9, -6, "right"),
+    "total variation (scikit-image)": (-6, 8, "right"), "Gaussian (OpenCV)": (-6, 6, "right"), "BM3D": (9, -4, "left"),
+    "CDnCNN": (0, -16, "center"), "non-local means (OpenCV)": (-8, -4, "right"),
 }  # fmt: skip
 PAUSE = 0.05  # seconds, so that idle threads of one method do not take the next one's cores
 NOTHING = "nothing"
@@ -179,9 +181,31 @@ def compare(
     if table:
         table.write_text(f"# Compared with other methods\n\n{table_head(title, threads, len(pictures))}\n\n{text}")
     if plot:
-        draw(
-            plot, {name: (result.speed, quality[name][0]) for name, result in results.items()}, psnr_in, threads, title
-        )
+        draw(plot, *_points(text), threads, title)
+
+
+@app.command("plot")
+def plot_table(
+    table: Path,
+    path: Annotated[Path, typer.Argument(metavar="FILE.png")],
+    threads: Threads = 2,
+    title: Annotated[str, typer.Option(help="What the pictures are.")] = "CBSD68, sigma 25",
+) -> None:
+    """Draw the table that `compare --table` wrote, without measuring anew."""
+    draw(path, *_points(table.read_text()), threads, title)
+
+
+def _points(table: str) -> tuple[dict[str, tuple[float, float]], float]:
+    """Speed and PSNR of each method of a table, and the PSNR of the input."""
+    points: dict[str, tuple[float, float]] = {}
+    psnr_in = 0.0
+    for line in table.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if line.startswith("| noisy input"):
+            psnr_in = float(cells[1])
+        elif len(cells) == 5 and cells[1].replace(".", "").isdigit():
+            points[cells[0].partition(" (first")[0]] = (float(cells[3]), float(cells[1]))
+    return points, psnr_in
 
 
 def table_head(title: str, threads: int, count: int) -> str:
@@ -233,22 +257,32 @@ def parsed(networks: list[str] | None) -> dict[str, Path]:
 
 
 def draw(path: Path, points: dict[str, tuple[float, float]], psnr_in: float, threads: int, title: str) -> None:
-    """Quality against speed, the latter logarithmic."""
+    """Quality against speed, the latter logarithmic: all methods, and beside them our models and what is near."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 5), layout="constrained")
-    axis = figure.subplots()
-    for name, (speed, psnr) in points.items():
-        ours = name in OURS
-        axis.plot(speed, psnr, "o" if ours else "s", color="tab:red" if ours else "tab:gray", ms=8 if ours else 6)
-        *offset, side = PLACES.get(name, (7, 5, "left"))
-        axis.annotate(name, (speed, psnr), textcoords="offset points", xytext=offset, ha=side, fontsize=9)
-    axis.axhline(psnr_in, color="black", ls=":", lw=1, label="noisy input")
-    axis.legend(loc="lower left")
-    axis.set(xscale="log", xlabel=f"Mpx/s, {threads} threads", ylabel=f"PSNR (dB), {title}")
-    axis.grid(alpha=0.3, which="both")
-    axis.margins(x=0.15)
-    figure.savefig(path, dpi=120)
+    figure = Figure(figsize=(13, 5.5), layout="constrained")
+    whole, near = figure.subplots(1, 2, sharex=False)
+    speeds, psnrs = zip(*(points[name] for name in OURS if name in points), strict=True)
+    for names, style, kind in ((OURS[::2], "-", "fp32"), (OURS[1::2], "--", "int8")):
+        front = sorted(points[name] for name in names if name in points)
+        near.plot(*zip(*front, strict=True), style, color="tab:red", lw=1, alpha=0.5, label=f"our models, {kind}")
+    for axis in (whole, near):
+        for name, (speed, psnr) in points.items():
+            ours = name in OURS
+            if axis is near and not (min(psnrs) - 0.2 < psnr and min(speeds) / 8 < speed):
+                continue
+            axis.plot(speed, psnr, "o" if ours else "s", color="tab:red" if ours else "tab:gray", ms=8 if ours else 6)
+            if axis is near or not ours:
+                *offset, side = PLACES.get(name, (7, 5, "left"))
+                axis.annotate(name, (speed, psnr), textcoords="offset points", xytext=offset, ha=side, fontsize=9)
+        axis.set(xscale="log", xlabel=f"Mpx/s, {threads} threads", ylabel=f"PSNR (dB), {title}")
+        axis.grid(alpha=0.3, which="both")
+        axis.margins(0.15)
+    whole.axhline(psnr_in, color="black", ls=":", lw=1, label="noisy input")
+    whole.plot([], [], "o", color="tab:red", label="our models")
+    whole.legend(loc="lower left")
+    near.legend(loc="lower left")
+    figure.savefig(path, dpi=100)
 
 
 if __name__ == "__main__":

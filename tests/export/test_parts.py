@@ -17,7 +17,8 @@ import torch
 from tests.export.conftest import Command
 from tests.in_process import run_here, text_of
 
-from cae_export import RefusedError, UsageError, export_part, parts, thresholds
+from cae_export import RefusedError, UsageError, export_part, parts
+from cae_export.detector import thresholds
 from cae_export.detector.scores import Scores
 from cae_export.evaluation_data import good_pictures
 from cae_runtime import Session
