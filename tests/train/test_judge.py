@@ -186,6 +186,15 @@ def test_pairs_whose_clean_side_is_known_are_judged_by_it() -> None:
     assert found.better
 
 
+@pytest.mark.parametrize(("shift", "refused"), [(1.0, False), (0.0, False), (-2.0, True)])
+def test_colors_of_a_shot_are_compared_with_the_mean_that_is_given(shift: float, refused: bool) -> None:
+    """A single shot may be darker than the mean of many: a model that learned so shifts nothing."""
+    picture = scenery()
+    shot = burst(1, picture=picture - 1.0, sigma=6)
+    targets = targets_of([check(Scene(str(number), shot, picture.astype(np.float32))) for number in range(2)])
+    assert judged(targets, Blur(0.9, shift)).shifted is refused
+
+
 @pytest.mark.parametrize(("count", "times"), [(1, 0), (2, 2), (3, 3), (5, 5), (12, 5)])
 def test_each_scene_is_left_out_once(count: int, times: int) -> None:
     targets = targets_of([still(str(i), burst(2, seed=i)) for i in range(count)])

@@ -5,7 +5,8 @@ difference between a restored frame and the other frames is the error of the res
 noise, whatever the model does: noise is compared with noise. No clean picture is needed, and nothing is assumed about
 the noise. Only the fixed pattern of rows and columns is subtracted from the other frames, and defective pixels are
 filled from their neighbors, since these are not part of the picture. The mean color of restored windows is compared
-with that of the frames themselves, except where noise is clipped at black or white, which shifts a mean.
+with that of the frames themselves, except where noise is clipped at black or white, which shifts a mean. Where the
+means of many shots were given, both comparisons are with these.
 
 Source: comparing with a second noisy picture, Lehtinen et al., "Noise2Noise" (ICML 2018); the interval by Efron's
 bootstrap (1979).
@@ -51,7 +52,8 @@ class Windows:
         sound: where no pixel is defective, bool N x 1 x 24 x 24.
         gains: factors that match the brightness of the others, N.
         left: variance of the noise in `others`, N in squared levels.
-        colors: mean colors of the noisy windows without the fixed pattern, N x 3 in levels.
+        colors: mean colors of the noisy windows without the fixed pattern, or of the means that were given, N x 3 in
+            levels.
         cut: whether values of another frame are clipped at black or white, bool N x 3.
         places: index of the place that each window shows, N.
     """
@@ -93,8 +95,8 @@ class Verdict:
         after: the same of the fitted model's results.
         least: lower end of the 95 % interval of `gain`, in dB.
         shift: the largest change that the fitted model makes to a mean color in a band of brightness, in levels.
-        shifted: whether a mean color changes by more than 0.3 levels and by more than the initial model changes it,
-            even after subtracting two standard errors.
+        shifted: whether a mean color is off by more than 0.3 levels more than the frames themselves are, and by more
+            than with the initial model, even after subtracting two standard errors.
     """
 
     noisy: float
@@ -198,9 +200,10 @@ def _windows(part: Part, count: int, rng: np.random.Generator) -> Windows:
             noise = (own - others[index] - target.fixed[middle])[~defects]
             left[index] = np.square(noise, dtype=np.float64).mean() / target.count  # independent of what models do
             others[index][defects] = target.smooth[middle][defects]
-        else:
+            colors[index] = (frame[middle] - target.fixed[middle])[~defects].mean(axis=0)
+        else:  # one frame may be darker than the mean that is given, for example since its exposure drifted
             others[index] = target.total[middle]
-        colors[index] = (frame[middle] - target.fixed[middle])[~defects].mean(axis=0)
+            colors[index] = others[index][~defects].mean(axis=0)
     return Windows(
         _planes(noisy).div(255), _planes(others), _planes(sound), torch.from_numpy(gains), left, colors, cut,
         np.arange(size) // frames,
@@ -223,13 +226,16 @@ def _by_place(values: Floats, places: NDArray[np.intp]) -> Floats:
 def _largest_shift(scenes: Sequence[Judged]) -> tuple[float, bool]:
     """The largest shift of a mean color in a band of brightness, and whether one is too large for sure.
 
-    Windows of one place show one picture, so their errors are alike: the standard error is that of the places' means.
+    What a frame itself differs from a given mean, a model may leave as it is. Windows of one place show one picture, so
+    their errors are alike: the standard error is that of the places' means.
     """
     largest, shifted = 0.0, False
     bands = np.concatenate([scene.windows.others.mean((2, 3)).numpy() // LEVELS for scene in scenes])
-    before, after = (
-        np.concatenate([each.shifts for each in both])
-        for both in zip(*((scene.before, scene.after) for scene in scenes), strict=True)
+    frames, before, after = (
+        np.concatenate([each.shifts for each in all_scenes])
+        for all_scenes in zip(
+            *((errors(None, scene.windows), scene.before, scene.after) for scene in scenes), strict=True
+        )
     )
     whole = ~np.concatenate([scene.windows.cut for scene in scenes])
     numbers = [scene.windows.places for scene in scenes]
@@ -242,8 +248,9 @@ def _largest_shift(scenes: Sequence[Judged]) -> tuple[float, bool]:
             if there.sum() >= LEAST_WINDOWS and here.max() + 1 >= LEAST_PLACES:
                 of_places = _by_place(after[there, c], here)
                 old = abs(float(_by_place(before[there, c], here).mean()))
+                own = abs(float(_by_place(frames[there, c], here).mean()))
                 new = abs(float(of_places.mean()))
                 chance = SURE * float(of_places.std(ddof=1)) / len(of_places) ** 0.5
                 largest = max(largest, new)
-                shifted |= new - chance > max(SHIFT_MOST, old)
+                shifted |= new - chance > max(SHIFT_MOST + own, old)
     return largest, shifted
