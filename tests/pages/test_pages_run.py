@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -67,7 +66,7 @@ def patches(count: int, channels: int) -> np.ndarray:
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with everything that the pages' commands read, data sets of a few patches among them."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("cae_train.data.pairs.HELD_OUT_PATCHES", 64)

@@ -68,8 +68,9 @@ def make_clip(
             video.set_display_rotation(90)
             container.metadata["title"] = "a clip"
             base = Fraction(1, 1000)
-            chapter = {"id": 1, "start": 0, "end": 1000, "time_base": base, "metadata": {"title": "one"}}
-            container.set_chapters([chapter])
+            container.set_chapters(
+                [{"id": 1, "start": 0, "end": 1000, "time_base": base, "metadata": {"title": "one"}}]
+            )
         y, x = np.mgrid[:height, :width]
         time = samples = 0
         for index in range(frames):

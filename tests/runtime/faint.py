@@ -94,7 +94,7 @@ def _leaves(side: int, rng: np.random.Generator, channels: int) -> Truth:
         row, column = rng.uniform(0, side, 2)
         radius = min(8 / rng.uniform(0.05, 1), 60)
         values[(y - row) ** 2 + (x - column) ** 2 < radius**2] = rng.uniform(0, 1, channels)
-    return np.asarray(cv2.GaussianBlur(values, (0, 0), 1)).reshape(side, side, channels)
+    return np.asarray(cv2.GaussianBlur(values, (0, 0), 1), np.float64).reshape(side, side, channels)
 
 
 SCENES: Final[dict[str, Callable[[int, np.random.Generator], Scene]]] = {

@@ -18,7 +18,8 @@ def slide(photo: Image, x: float, y: float, width: int, height: int) -> Image:
     """Cut width x height out of a photograph; between pixels by Lanczos' interpolation."""
     matrix = np.array([[1, 0, MARGIN + x], [0, 1, MARGIN + y]], np.float32)
     flags = cv2.INTER_LANCZOS4 | cv2.WARP_INVERSE_MAP
-    return cv2.warpAffine(photo, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
+    warped = cv2.warpAffine(photo, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
+    return warped.astype(np.uint8, copy=False)
 
 
 def pan(photo: Image, step_x: float, step_y: float, width: int, height: int) -> Callable[[int], Image]:

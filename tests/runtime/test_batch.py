@@ -220,7 +220,8 @@ def test_large_images_go_one_by_one_and_are_dropped(
     fixture_model: Model, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batch, "_PIXELS_UNDER_WAY", 1)
-    call, kept = Restorer.__call__, []
+    call = Restorer.__call__
+    kept: list[weakref.ref[np.ndarray]] = []
 
     def watched(self: Restorer, image: np.ndarray, *, strength: float, **_: Any) -> np.ndarray:
         assert not [reference for reference in kept if reference() is not None], "an earlier picture is still held"

@@ -148,7 +148,8 @@ def test_a_camera_that_stalls_is_told_of() -> None:
 
 
 def test_a_camera_that_stalls_is_opened_again_where_that_was_asked_for() -> None:
-    stuck, told = threading.Event(), []
+    stuck = threading.Event()
+    told: list[str] = []
 
     def answers() -> Iterator[Answer]:
         yield True, picture(1)

@@ -7,6 +7,7 @@ import importlib.util
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,7 +21,7 @@ NEEDS = {"clean_video": "av", "cae_train": "torch", "cae_export": "onnx"}  # bes
 MODELS = {"fill": "fill", "encoder": "encode", "decoder": "generate", "anomaly": "anomaly"}
 
 
-def examples() -> list[object]:
+def examples() -> list[Any]:
     found = []
     for page in pages():
         text = page.read_text()
@@ -45,6 +46,9 @@ def put_stand_ins(source: str, folder: Path) -> None:
     """Write a small file of the right kind for each name that an example reads; what it writes does no harm."""
     names = {node.value for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Constant)}
     picture = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
+    if "photos" in names:
+        (folder / "photos").mkdir()
+        cv2.imwrite(str(folder / "photos" / "a.png"), picture)
     for path in (folder / name for name in names if isinstance(name, str) and re.fullmatch(r"[\w./-]+\.\w+", name)):
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix in (".jpg", ".png"):

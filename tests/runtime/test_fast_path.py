@@ -281,7 +281,7 @@ def test_usable_cpus_obeys_affinity_and_quota(monkeypatch: pytest.MonkeyPatch) -
 def test_the_fast_path_equals_the_plain_one_in_gray_16_bits_and_part_strength(
     photograph: np.ndarray, gray: bool, dtype: type, strength: float
 ) -> None:
-    image = photograph.astype(dtype) * (257 if dtype == np.uint16 else 1)
+    image: np.ndarray = photograph.astype(dtype) * (257 if dtype == np.uint16 else 1)
     if gray:
         image = image[..., 1]
     planes = image[..., None].repeat(3, axis=2) if gray else image
@@ -320,7 +320,7 @@ def test_a_gray_model_changes_the_luminance_of_colors_and_nothing_else(
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_the_fast_path_of_a_gray_model_equals_the_plain_one(photograph: np.ndarray, dtype: type) -> None:
-    image = photograph.astype(dtype) * (257 if dtype == np.uint16 else 1)
+    image: np.ndarray = photograph.astype(dtype) * (257 if dtype == np.uint16 else 1)
     for overlap in (0, 8, 21):
         wanted = restore(FIXTURES / "blur_gray.onnx", image, overlap)
         fast = Restorer(FIXTURES / "blur_gray.onnx", provider="cpu", overlap=overlap)(image)

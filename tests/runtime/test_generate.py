@@ -130,7 +130,7 @@ def test_wrong_usage_is_one_line(cae_run: Command, tmp_path: Path, options: list
 def test_batches_change_nothing(fixture_model: Callable[[str], Path]) -> None:
     codes = Generator(fixture_model("generate")).draw(9, seed=1)
     wanted = np.stack(list(Generator(fixture_model("generate"))(codes)))
-    assert (wanted.shape, wanted.dtype) == ((9, 32, 32, 3), np.uint8)
+    assert (wanted.shape, wanted.dtype) == ((9, 32, 32, 3), np.dtype(np.uint8))
     for batch in (1, 2, 9):
         given = np.stack(list(Generator(fixture_model("generate"), batch=batch)(codes)))
         assert np.abs(given.astype(int) - wanted).max() <= 1

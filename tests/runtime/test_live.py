@@ -112,7 +112,7 @@ main()
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 def test_ctrl_c_leaves_a_recording_that_plays(video: Path, tmp_path: Path) -> None:
-    words = ["--webcam", "--no-window", "--camera", video, "-m", IDENTITY, "-o", tmp_path / "out.mp4"]
+    words = ["--webcam", "--no-window", "--camera", str(video), "-m", str(IDENTITY), "-o", str(tmp_path / "out.mp4")]
     done = subprocess.run([sys.executable, "-c", INTERRUPTED, *words], capture_output=True, text=True, check=False)
     assert done.returncode == 130, done.stderr
     assert "Traceback" not in done.stderr

@@ -122,7 +122,7 @@ def test_a_tiff_keeps_every_plain_tag(noise: Noise, shape: tuple[int, ...], dtyp
         269: "page 7", 270: "box 7", 305: "scanner", 306: "2020:01:02 03:04:05", 315: "A. Name", 33432: "(c)",
         42113: "-9999", 65000: "private",
     }  # fmt: skip
-    extra = [(tag, 2, None, text, True) for tag, text in plain.items() if tag != 270]
+    extra: list[tuple[Any, ...]] = [(tag, 2, None, text, True) for tag, text in plain.items() if tag != 270]
     extra += [
         (33550, 12, 3, (0.5, 0.5, 0.0), True),
         (34735, 3, 4, (1, 1, 0, 0), True),

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from cae_runtime.live.overlay import Rect, ViewState, compose, place
 
 BLUE, GREEN = (200, 0, 0), (0, 200, 0)
+KEYS = [("H", "these keys")]
 
 
 def flat(color: tuple[int, int, int], size: tuple[int, int] = (64, 48)) -> np.ndarray:
@@ -30,7 +31,7 @@ def test_the_picture_keeps_its_shape_inside_the_window(sides: tuple[int, int, in
 
 @pytest.mark.parametrize("window", [(64, 48), (128, 96), (32, 24), (200, 48), (64, 300), (7, 5)])
 def test_a_window_of_any_size_is_filled_and_the_rest_is_black(window: tuple[int, int]) -> None:
-    canvas = compose(flat(BLUE), flat(GREEN), window, ViewState(), [])
+    canvas = compose(flat(BLUE), flat(GREEN), window, ViewState(), [], KEYS)
     where = place((64, 48), window)
     assert canvas.shape == (window[1], window[0], 3)
     inside = canvas[where.top : where.top + where.height, where.left : where.left + where.width]
@@ -40,7 +41,7 @@ def test_a_window_of_any_size_is_filled_and_the_rest_is_black(window: tuple[int,
 
 def test_pixels_are_shown_as_they_are_where_the_sizes_match() -> None:
     picture = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
-    canvas = compose(flat(BLUE), picture, (64, 48), ViewState(), [])
+    canvas = compose(flat(BLUE), picture, (64, 48), ViewState(), [], KEYS)
     np.testing.assert_array_equal(canvas, picture)
     canvas[:] = 0
     assert picture.any(), "a copy: what is drawn does not get into the picture"
@@ -48,7 +49,7 @@ def test_pixels_are_shown_as_they_are_where_the_sizes_match() -> None:
 
 @pytest.mark.parametrize("divider", [0.0, 0.25, 0.5, 1.0])
 def test_original_on_the_left_of_the_line_and_cleaned_on_the_right(divider: float) -> None:
-    canvas = compose(flat(BLUE), flat(GREEN), (128, 96), ViewState(compare=True, divider=divider), [])
+    canvas = compose(flat(BLUE), flat(GREEN), (128, 96), ViewState(compare=True, divider=divider), [], KEYS)
     row = canvas[2]
     column = round(divider * 128)
     assert (row[: max(0, column - 3)] == BLUE).all()
@@ -62,7 +63,7 @@ def test_the_mouse_moves_the_line_within_the_picture() -> None:
 
 @pytest.mark.parametrize("window", [(640, 480), (1920, 1080), (320, 240)])
 def test_figures_keys_message_and_recording_are_drawn(window: tuple[int, int]) -> None:
-    plain = compose(flat(BLUE), flat(GREEN), window, ViewState(), [])
+    plain = compose(flat(BLUE), flat(GREEN), window, ViewState(), [], KEYS)
     for view in (
         ViewState(figures=True),
         ViewState(help=True),
@@ -70,13 +71,13 @@ def test_figures_keys_message_and_recording_are_drawn(window: tuple[int, int]) -
         ViewState(recording=True),
         ViewState(compare=True),
     ):
-        assert (compose(flat(BLUE), flat(GREEN), window, view, ["30 frames/s", "denoise"]) != plain).any(), view
+        assert (compose(flat(BLUE), flat(GREEN), window, view, ["30 frames/s", "denoise"], KEYS) != plain).any(), view
 
 
 @pytest.mark.parametrize("window", [(1, 1), (20, 10), (3, 400)])
 def test_the_smallest_window_holds_everything_without_complaint(window: tuple[int, int]) -> None:
     view = ViewState(compare=True, figures=True, help=True, message="saved", recording=True)
-    assert compose(flat(BLUE), flat(GREEN), window, view, ["30 frames/s"]).shape == (window[1], window[0], 3)
+    assert compose(flat(BLUE), flat(GREEN), window, view, ["30 frames/s"], KEYS).shape == (window[1], window[0], 3)
 
 
 def test_strength_goes_in_steps_within_its_range() -> None:

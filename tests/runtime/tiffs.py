@@ -5,13 +5,14 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import imagecodecs
 import numpy as np
 
 RAW, LZW, JPEG, DEFLATE, PACKBITS, OLD_DEFLATE, ZSTD = 1, 5, 7, 8, 32773, 32946, 50000
 WHITE_ZERO, BLACK_ZERO, RGB, PALETTE, CMYK, YCBCR, CFA = 0, 1, 2, 3, 5, 6, 32803
-COMPRESS: dict[int, Callable[[bytes], bytes]] = {
+COMPRESS: dict[int, Callable[[bytes], Any]] = {
     RAW: bytes,
     JPEG: bytes,  # to be replaced by `change`
     LZW: imagecodecs.lzw_encode,

@@ -211,7 +211,7 @@ def test_a_network_far_larger_than_its_file_takes_no_memory(tmp_path: Path, monk
     content = torch.load(path, weights_only=True)
     content["options"] = {"widths": [1024] * 4, "down_blocks": [16] * 4, "up_blocks": [16] * 3}
     torch.save(content | {"state": {}}, path)
-    places = []
+    places: list[str] = []
     original = cae_train.checkpoint.build  # type: ignore[attr-defined]
 
     def watched(name: str, options: Any, channels: int) -> Any:

@@ -15,7 +15,7 @@ from PIL import Image
 
 import cae_train.data.images
 import cae_train.data.synthetic
-from cae_train import DataError, TrainConfig
+from cae_train import DataError, DataNotFoundError, TrainConfig
 from cae_train.data.images import MEMORY_BYTES, Split, _window, load, read_rgb
 from cae_train.data.pairs import EpochSampler, Pairs, fixed_pairs, random_crop, to_tensor
 from cae_train.degradations.registry import chain_of, parse_chain
@@ -53,7 +53,7 @@ def test_formats_are_read_as_rgb(suffix: str, tmp_path: Path) -> None:
     Image.fromarray(LEFT_HALF_RED).save(path, quality=95)
     image = read_rgb(path)
     assert image is not None
-    assert (image.shape, image.dtype) == ((40, 60, 3), np.uint8)
+    assert (image.shape, image.dtype) == ((40, 60, 3), np.dtype(np.uint8))
     assert np.abs(image[:, :28].mean((0, 1)) - (255, 0, 0)).max() < 4
     assert np.abs(image[:, 32:].mean((0, 1)) - (0, 0, 255)).max() < 4
 
@@ -65,7 +65,7 @@ def test_gray_16_bit_and_transparent_images_become_8_bit_rgb(tmp_path: Path) -> 
     for name, color in (("gray", (90, 90, 90)), ("deep", (50, 100, 200)), ("alpha", (50, 100, 200))):
         image = read_rgb(tmp_path / f"{name}.png")
         assert image is not None
-        assert (image.shape, image.dtype) == ((40, 40, 3), np.uint8)
+        assert (image.shape, image.dtype) == ((40, 40, 3), np.dtype(np.uint8))
         assert image[0, 0].tolist() == pytest.approx(color, abs=1), name
 
 
@@ -107,7 +107,9 @@ def test_too_few_images(count: int, tmp_path: Path) -> None:
 def test_a_source_that_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "file.png").touch()
     for source in ("imagenet", str(tmp_path / "file.png")):
-        with pytest.raises(DataError, match=f"data '{source}' is neither a folder nor a data set: choose cifar10"):
+        with pytest.raises(
+            DataNotFoundError, match=f"data '{source}' is neither a folder nor a data set: choose cifar10"
+        ):
             load(TrainConfig(data=(source,)))
 
 

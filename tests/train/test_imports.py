@@ -42,5 +42,5 @@ def test_public_names() -> None:
 
 def test_every_error_has_one_base() -> None:
     errors = [getattr(cae_train, name) for name in cae_train.__all__ if name.endswith("Error")]
-    assert len(errors) == 7
+    assert len(errors) == 8
     assert all(issubclass(error, cae_train.CaeTrainError) for error in errors)

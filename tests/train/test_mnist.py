@@ -81,7 +81,7 @@ def both(tmp_path: Path) -> str:
 def test_files_are_found_packed_or_not_and_get_a_black_margin(below: str, packed: bool, tmp_path: Path) -> None:
     write(tmp_path / below, FILES[1], packed)
     train, test = TINY_MNIST.load(tmp_path)
-    assert (train.shape, test.shape, train.dtype) == ((60, 32, 32, 1), (10, 32, 32, 1), np.uint8)
+    assert (train.shape, test.shape, train.dtype) == ((60, 32, 32, 1), (10, 32, 32, 1), np.dtype(np.uint8))
     index, row, column = 5, 3, 17
     assert train[index, 2 + row, 2 + column, 0] == FILES[1][TRAIN][16 + index * 784 + row * 28 + column]
     margin = train.copy()

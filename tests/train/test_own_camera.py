@@ -69,7 +69,7 @@ def test_from_a_burst_to_a_model_that_runs(cae_train: Command, recorded: Path, t
 def test_the_file_to_run_is_the_int8_one_where_that_is_made(
     codes: list[int], ready: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    done = iter([subprocess.CompletedProcess([], code) for code in codes])
+    done = iter([subprocess.CompletedProcess[str]([], code) for code in codes])
     monkeypatch.setattr("cae_train.burst.command.run_child", lambda *_, **__: next(done))
     fit = Fit(Verdict(30.0, 31.0, 32.0, 0.8, 0.1, False), "scenes left out in turn", tmp_path / "model.pt")
     said: list[str] = []

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         CheckpointNotFoundError,
         ConfigError,
         DataError,
+        DataNotFoundError,
         TrainingError,
     )
     from cae_train.training.loop import TrainResult, train
@@ -35,6 +36,7 @@ __all__ = [
     "CheckpointNotFoundError",
     "ConfigError",
     "DataError",
+    "DataNotFoundError",
     "Hardware",
     "LoadedModel",
     "TrainConfig",
@@ -54,6 +56,7 @@ _HOME = {
         "CheckpointNotFoundError",
         "ConfigError",
         "DataError",
+        "DataNotFoundError",
         "TrainingError",
     ),
     "training.loop": ("TrainResult", "train"),

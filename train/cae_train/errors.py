@@ -17,6 +17,10 @@ class DataError(CaeTrainError, ValueError):
     """Data that are missing, damaged or empty."""
 
 
+class DataNotFoundError(DataError, FileNotFoundError):
+    """Neither a data set nor a folder or file has this name."""
+
+
 class CheckpointError(CaeTrainError, ValueError):
     """A `model.pt` that cannot be read or written."""
 

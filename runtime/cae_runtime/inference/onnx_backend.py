@@ -53,8 +53,6 @@ def plugin_devices(provider: Provider) -> list[Any]:
     """
     if not plugin_is_installed(provider):
         return []
-    if not hasattr(ort, "register_execution_provider_library"):  # new in onnxruntime 1.22
-        raise ProviderError(f"{provider.full}: onnxruntime {VERSION} is too old for the plug-in {provider.plugin}")
     try:
         library = importlib.import_module(provider.plugin).get_library_path()
         ort.register_execution_provider_library(provider.full, library)
@@ -66,9 +64,8 @@ def plugin_devices(provider: Provider) -> list[Any]:
 
 
 def devices() -> list[str]:
-    """Return the devices that the loaded providers can use, one line each; onnxruntime before 1.22 reports none."""
-    found = ort.get_ep_devices() if hasattr(ort, "get_ep_devices") else []
-    return [f"{device.ep_name}: {_described(device)}" for device in found]
+    """Return the devices that the loaded providers can use, one line each."""
+    return [f"{device.ep_name}: {_described(device)}" for device in ort.get_ep_devices()]
 
 
 def require_available(provider: Provider) -> None:
@@ -155,7 +152,7 @@ def start(
             raise ProviderError(
                 f"{provider.full} cannot run the whole model, part of it would run on the CPU: choose auto or cpu"
             ) from e
-        if "external data" in why.lower() or "model_path must not be empty" in why:  # the latter up to 1.22
+        if "external data" in why.lower() or f"{os.devnull}{os.sep}" in why:  # where it looks for them, see _options
             raise ModelError(f"model {str(path)!r} keeps its weights in another file: export it as one file") from e
         if type(e).__name__ in {"InvalidProtobuf", "NoModel", "NoSuchFile"} or "No graph was found" in why:
             hint = (

@@ -1,4 +1,7 @@
-"""Runs a model over all patches of a picture, for all tasks except `restore`."""
+"""Runs a model over the patches of a picture for `Encoder` and `Detector`; checks overlap and batch for all tasks.
+
+`Restorer` blends overlapping patches into a picture instead: see `tiled_image.py`.
+"""
 
 from __future__ import annotations
 

@@ -53,6 +53,7 @@ class TiledImage:
         session: Session,
         image: Image,
         result: Image,
+        *,
         overlap: int,
         batch: int,
         strength: float,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Image = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]  # (H, W) or (H, W, C); see `full_scale`
+ImageT = TypeVar("ImageT", bound=NDArray[Any])  # an Image, checked when called: OpenCV's stubs leave the dtype open
 FrameArray = NDArray[np.uint8]  # one frame of a video or a camera: (H, W, 3), BGR
 HAS_ALPHA: Final = (2, 4)  # numbers of channels, the last of which is alpha
 

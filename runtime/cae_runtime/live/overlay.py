@@ -11,17 +11,6 @@ import numpy as np
 
 from cae_runtime.io.arrays import FrameArray
 
-KEYS: Final = (
-    ("C", "compare with the original; drag the line"),
-    ("I", "figures"),
-    ("S", "save a snapshot of both pictures"),
-    ("R", "record, and stop recording"),
-    ("space", "freeze the picture"),
-    ("+ -", "stronger, weaker"),
-    ("F", "full screen"),
-    ("H", "these keys"),
-    ("Q, Esc", "end"),
-)
 STEP: Final = 0.1  # change of the strength per key press
 _FONT: Final = cv2.FONT_HERSHEY_SIMPLEX
 _WHITE, _RED, _GRAY = (255, 255, 255), (60, 60, 255), (190, 190, 190)
@@ -104,7 +93,12 @@ def fitted(frame: FrameArray, size: tuple[int, int]) -> FrameArray:
 
 
 def compose(
-    original: FrameArray, cleaned: FrameArray, window: tuple[int, int], view: ViewState, lines: Sequence[str]
+    original: FrameArray,
+    cleaned: FrameArray,
+    window: tuple[int, int],
+    view: ViewState,
+    lines: Sequence[str],
+    keys: Sequence[tuple[str, str]],
 ) -> FrameArray:
     """Draw what the window shows.
 
@@ -114,6 +108,7 @@ def compose(
         window: width and height of the result.
         view: what to show.
         lines: the overlay's figures.
+        keys: each key and what it does, for the view's help.
 
     Returns:
         uint8 (window height, window width, 3), BGR.
@@ -133,7 +128,7 @@ def compose(
     if view.figures:
         _draw_box(canvas, lines, scale, top=True)
     if view.help:
-        _draw_keys(canvas, scale)
+        _draw_keys(canvas, keys, scale)
     if view.message:
         _draw_box(canvas, [view.message], scale, top=False)
     if view.recording:
@@ -153,15 +148,15 @@ def _draw_divider(canvas: FrameArray, where: Rect, view: ViewState, scale: float
             _draw_text(canvas, text, (start, baseline), 0.7 * scale, _WHITE)
 
 
-def _draw_keys(canvas: FrameArray, scale: float) -> None:
+def _draw_keys(canvas: FrameArray, keys: Sequence[tuple[str, str]], scale: float) -> None:
     size = 0.7 * scale
     line = round(34 * scale)
-    first = max(cv2.getTextSize(key, _FONT, size, 1)[0][0] for key, _ in KEYS) + round(24 * scale)
-    width = first + max(cv2.getTextSize(text, _FONT, size, 1)[0][0] for _, text in KEYS) + round(48 * scale)
-    height = line * len(KEYS) + round(32 * scale)
+    first = max(cv2.getTextSize(key, _FONT, size, 1)[0][0] for key, _ in keys) + round(24 * scale)
+    width = first + max(cv2.getTextSize(text, _FONT, size, 1)[0][0] for _, text in keys) + round(48 * scale)
+    height = line * len(keys) + round(32 * scale)
     left, top = max(0, (canvas.shape[1] - width) // 2), max(0, (canvas.shape[0] - height) // 2)
     _darken(canvas, left, top, width, height)
-    for number, (key, text) in enumerate(KEYS):
+    for number, (key, text) in enumerate(keys):
         y = top + round(16 * scale) + line * number + round(24 * scale)
         _draw_text(canvas, key, (left + round(24 * scale), y), size, _WHITE)
         _draw_text(canvas, text, (left + round(24 * scale) + first, y), size, _GRAY)

@@ -77,7 +77,16 @@ def run_live(
         screen = Viewer(view, (width, height)) if settings.window else None
         if screen:
             stack.callback(screen.close)
-        live = LiveSession(settings, capture, pace, view, screen, virtual, tell, report)
+        live = LiveSession(
+            settings,
+            capture=capture,
+            pace=pace,
+            view=view,
+            screen=screen,
+            virtual=virtual,
+            tell=tell,
+            report=report,
+        )
         stack.callback(live.end)
         live.run(shot, began)
 

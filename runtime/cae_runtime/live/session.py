@@ -26,11 +26,23 @@ _POLL: Final = 0.02  # seconds to wait for a frame before window events are hand
 
 
 class LiveSession:
-    """A live run in progress."""
+    """A live run in progress.
+
+    Args:
+        settings: of the run.
+        capture: gives the frames.
+        pace: chooses the model.
+        view: what the window shows; its keys change it.
+        screen: the window, if there is one.
+        virtual: where the cleaned frames go too, if anywhere.
+        tell: called with each message.
+        report: called once a second with the figures, and once at the end.
+    """
 
     def __init__(
         self,
         settings: LiveSettings,
+        *,
         capture: Capture,
         pace: RateController,
         view: ViewState,

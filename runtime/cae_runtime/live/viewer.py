@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import cv2
 
@@ -47,27 +48,9 @@ class Viewer:
 
     def commands(self) -> list[str]:
         """Handle the keys pressed since the last call; return actions for the caller: `end`, `record`, `snapshot`."""
-        view, wanted = self._view, []
-        for key in self._window.poll():
-            if key in ("q", "esc", CLOSED):
-                wanted.append("end")
-            elif key in ("r", "s"):
-                wanted.append("record" if key == "r" else "snapshot")
-            elif key == "c":
-                view.compare = not view.compare
-            elif key == "i":
-                view.figures = not view.figures
-            elif key == "h":
-                view.help = not view.help
-            elif key == "space":
-                view.frozen = not view.frozen
-                view.message = "frozen: space goes on" if view.frozen else ""
-            elif key in ("+", "-"):
-                view.stronger(1 if key == "+" else -1)
-                view.message = f"strength {view.strength:.0%}"
-            elif key == "f":
-                self._window.toggle_full_screen()
-        return wanted
+        actions = {name: action for key in KEYS for name, action in key.actions.items()}
+        pressed = [actions[name](self) for name in self._window.poll() if name in actions]
+        return [command for command in pressed if command]
 
     def snapshot(self, cleaned: Path) -> tuple[Path, Path]:
         """Save the shown frame as NAME-original.png and NAME-cleaned.png; return both names.
@@ -90,7 +73,7 @@ class Viewer:
             return
         self._let_message_pass()
         self._drawn = self._state()
-        self._window.show(compose(*self._pair, self._window.size, self._view, self._lines))
+        self._window.show(compose(*self._pair, self._window.size, self._view, self._lines, _HELP))
 
     def _state(self) -> str:
         self._let_message_pass()
@@ -103,7 +86,64 @@ class Viewer:
         elif self._message and now - self._message_since > _MESSAGE_SECONDS and not self._view.frozen:
             self._view.message = self._message = ""
 
+    def _compare(self) -> None:
+        self._view.compare = not self._view.compare
+
+    def _figures(self) -> None:
+        self._view.figures = not self._view.figures
+
+    def _help(self) -> None:
+        self._view.help = not self._view.help
+
+    def _freeze(self) -> None:
+        self._view.frozen = not self._view.frozen
+        self._view.message = "frozen: space goes on" if self._view.frozen else ""
+
+    def _change_strength(self, steps: int) -> None:
+        self._view.stronger(steps)
+        self._view.message = f"strength {self._view.strength:.0%}"
+
+    def _full_screen(self) -> None:
+        self._window.toggle_full_screen()
+
     def _drag(self, x: int) -> None:
         if self._view.compare and self._pair:
             height, width = self._pair[0].shape[:2]
             self._view.divider = place((width, height), self._window.size).divider_at(x)
+
+
+class Key(NamedTuple):
+    """A key of the window.
+
+    Attributes:
+        shown: the key, as the help shows it.
+        help: what it does.
+        actions: what is called, by the names that `Window.poll` gives; a text that it returns is an action for the
+            caller of `Viewer.commands`.
+    """
+
+    shown: str
+    help: str
+    actions: dict[str, Callable[[Viewer], str | None]]
+
+
+def _end(_: Viewer) -> str:
+    return "end"
+
+
+KEYS: Final = (
+    Key("C", "compare with the original; drag the line", {"c": Viewer._compare}),
+    Key("I", "figures", {"i": Viewer._figures}),
+    Key("S", "save a snapshot of both pictures", {"s": lambda _: "snapshot"}),
+    Key("R", "record, and stop recording", {"r": lambda _: "record"}),
+    Key("space", "freeze the picture", {"space": Viewer._freeze}),
+    Key(
+        "+ -",
+        "stronger, weaker",
+        {"+": lambda viewer: viewer._change_strength(1), "-": lambda viewer: viewer._change_strength(-1)},
+    ),
+    Key("F", "full screen", {"f": Viewer._full_screen}),
+    Key("H", "these keys", {"h": Viewer._help}),
+    Key("Q, Esc", "end", {"q": _end, "esc": _end, CLOSED: _end}),
+)
+_HELP: Final = [(key.shown, key.help) for key in KEYS]

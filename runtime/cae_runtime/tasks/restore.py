@@ -20,7 +20,7 @@ from cae_runtime.inference.providers import AUTO, CPU
 from cae_runtime.inference.session import Session, open_for
 from cae_runtime.inference.tiled_image import Rows, TiledImage
 from cae_runtime.inference.worker_threads import WorkerThreads
-from cae_runtime.io.arrays import Image
+from cae_runtime.io.arrays import Image, ImageT
 from cae_runtime.tasks.notes import Tell, faint_noise, few_values
 from cae_runtime.tasks.put_back import PutBack
 from cae_runtime.tasks.stretch import stretch_for
@@ -156,7 +156,7 @@ class Restorer:
         """Pixels shared by neighboring patches."""
         return self._overlap
 
-    def __call__(self, image: Image, *, strength: float = 1.0, tell: Tell | None = None) -> Image:
+    def __call__(self, image: ImageT, *, strength: float = 1.0, tell: Tell | None = None) -> ImageT:
         """Clean an image.
 
         The image is processed in horizontal bands: besides the result, it needs memory for two rows of patches per
@@ -185,7 +185,7 @@ class Restorer:
         strength = checked_share("strength", strength)
         if strength == 0:
             return image.copy(order="C")
-        result = np.empty(image.shape, image.dtype)
+        result: ImageT = np.empty_like(image, order="C", subok=False)
         planes_in, planes_out = (a if a.ndim == 3 else a[..., None] for a in (image, result))
         colors = planes_in.shape[2] if planes_in.shape[2] in (1, _COLORS) else planes_in.shape[2] - 1
         if tell is not None and (note := few_values(planes_in[..., :colors])):
@@ -227,8 +227,18 @@ class Restorer:
             tell(faint_noise(deviation, helped))
 
     def _run(self, image: Image, result: Image, strength: float, rows: Rows, hidden: NDArray[np.bool_] | None) -> None:
-        frame = TiledImage(self._session, image, result, self._overlap, self.batch, strength, self._bgr, rows, hidden)
-        self._share_out(frame)
+        tiled = TiledImage(
+            self._session,
+            image,
+            result,
+            overlap=self._overlap,
+            batch=self.batch,
+            strength=strength,
+            bgr=self._bgr,
+            rows=rows,
+            hidden=hidden,
+        )
+        self._share_out(tiled)
 
     def _share_out(self, work: TiledImage | PutBack) -> None:
         self._workers.run(work.work, min(self._session.workers, work.blocks), work.stop)

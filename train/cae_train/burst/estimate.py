@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from cae_train.burst.measure import ALIKE, grain_of
 from cae_train.data.images import IMAGE_SUFFIXES, read_rgb
 from cae_train.degradations.measured_noise import COLORS, KNOTS, NoiseModel
-from cae_train.errors import DataError
+from cae_train.errors import DataError, DataNotFoundError
 
 BLOCK = 16  # pixels along a side
 FLATTEST = 0.1  # share of the blocks of a brightness
@@ -64,7 +64,7 @@ def estimate(folder: Path, camera: str, tell: Callable[[str], None]) -> Estimate
         DataError: no picture can be read, or none has flat parts.
     """
     if not folder.is_dir():
-        raise DataError(f"--noise-from {str(folder)!r} is not a folder: name a folder of noisy pictures")
+        raise DataNotFoundError(f"--noise-from {str(folder)!r} is not a folder: name a folder of noisy pictures")
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
     found: list[tuple[NDArray[np.uint8], Floats, Floats]] = []
     small = 0

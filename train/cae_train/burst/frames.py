@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cae_train.config import PATCH
 from cae_train.data.images import IMAGE_SUFFIXES, read_rgb
-from cae_train.errors import DataError
+from cae_train.errors import DataError, DataNotFoundError
 
 Frames = NDArray[np.uint8]  # N x H x W x 3, RGB
 
@@ -142,7 +142,7 @@ def _kind(source: str) -> str:
         raise DataError(f"--burst {source[:SHOWN]!r} cannot be read: {e.strerror or e}") from e
     if (source.isdecimal() and len(source) <= DIGITS) or "://" in source or source.startswith("/dev/"):
         return CAMERA
-    raise DataError(
+    raise DataNotFoundError(
         f"--burst {source!r} does not exist: name a camera (0), a video, a folder of frames, or of such folders"
     )
 

@@ -17,7 +17,7 @@ from cae_train import seeds
 from cae_train.config import PATCH, TrainConfig
 from cae_train.data.augment import smaller
 from cae_train.data.registry import DATASETS
-from cae_train.errors import ConfigError, DataError
+from cae_train.errors import ConfigError, DataError, DataNotFoundError
 
 Image = NDArray[np.uint8]  # H x W x C
 
@@ -61,8 +61,8 @@ def load(config: TrainConfig) -> Split:
 
     Raises:
         ConfigError: as `channels_of`.
-        DataError: neither a data set nor a folder, a name given twice, a folder without usable images, or a failed
-            download.
+        DataError: a name given twice, a folder without usable images, or a failed download; a DataNotFoundError where
+            a name is neither a data set nor a folder.
     """
     for source in config.data:
         if config.data.count(source) > 1:
@@ -77,7 +77,7 @@ def load(config: TrainConfig) -> Split:
             scales = [SCALE**i for i in range(config.scales)]
             _add_folder(split, Path(source), config.seed, memory, known, scales, channels)
         else:
-            raise DataError(
+            raise DataNotFoundError(
                 f"data {source!r} is neither a folder nor a data set: choose {', '.join(DATASETS)}, or a folder of "
                 "images"
             )

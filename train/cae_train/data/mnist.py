@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from cae_train.config import PATCH
 from cae_train.download import fetched, reason
-from cae_train.errors import DataError
+from cae_train.errors import DataError, DataNotFoundError
 
 Images = NDArray[np.uint8]  # N x 32 x 32 x 1
 
@@ -71,7 +71,9 @@ class Idx:
     def _read(self, folder: Path, name: str) -> Images:
         path = _file(folder, name)
         if path is None:
-            raise DataError(f"{self.title}: {folder} has {TRAIN} but neither {name} nor {name}.gz: fetch it too")
+            raise DataNotFoundError(
+                f"{self.title}: {folder} has {TRAIN} but neither {name} nor {name}.gz: fetch it too"
+            )
         count = COUNTS[name]
         size = HEADER.size + count * SIDE * SIDE
         try:
