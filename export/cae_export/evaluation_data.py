@@ -20,7 +20,7 @@ from cae_train.errors import CaeTrainError
 from cae_train.stderr import quiet_decoders
 
 CALIBRATION, PROOF, USUAL = 512, 2048, 4096
-LEAST = 128  # of larger patches, which are fewer
+PATCHES_LEAST = 128  # fewest patches of a larger size
 _CALIBRATION_SEED, _PROOF_SEED, _USUAL_SEED = 1, 2, 3
 
 
@@ -69,7 +69,7 @@ def find(model: LoadedModel, data: str | None, patch: int = PATCH, data_dir: str
         part = "test part" if split.test else "held-out part"
         source = f"the {part} of {' + '.join(Path(name).name for name in names)}"
     chain = chain_of(config)
-    calibrations, proofs = (max(LEAST, count * PATCH**2 // patch**2) for count in (CALIBRATION, PROOF))
+    calibrations, proofs = (max(PATCHES_LEAST, count * PATCH**2 // patch**2) for count in (CALIBRATION, PROOF))
     calibrating, proving = _spread(split.train, calibrations), _spread(split.test or split.validation, proofs)
     if any(min(image.shape[:2]) < patch for image in calibrating + proving):
         source += f", smaller ones mirrored to {patch}x{patch}"

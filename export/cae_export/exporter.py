@@ -13,7 +13,7 @@ from typing import Literal, Unpack, cast
 import onnx
 from torch import nn
 
-from cae_export.defaults import MAX_DROP, OVERLAP, PATCHES, STEADY, TOLERANCE, TOLERANCE_FP16
+from cae_export.defaults import BATCH_TOLERANCE, MAX_DROP, OVERLAP, PATCHES, TOLERANCE, TOLERANCE_FP16
 from cae_export.errors import RefusedError, UsageError
 from cae_export.evaluation_data import Patches, find
 from cae_export.graphs.channels_last import ChannelsLast
@@ -248,7 +248,7 @@ def _int8(
     written = settings.written(quantized)
     made = _measured(build_file(written, spec), written, patches)
     linear = any(isinstance(module, nn.Linear) for module in network.modules())
-    refuse_unless_steady(made.session, patches, STEADY if linear else TOLERANCE)
+    refuse_unless_steady(made.session, patches, BATCH_TOLERANCE if linear else TOLERANCE)
     speed = _speed(made.session, fp32.session, patches)
     before, after, limit = _psnr_of(fp32), _psnr_of(made), settings.max_drop
     if not before - after <= limit:

@@ -33,7 +33,7 @@ from torch import Tensor
 from cae_export import export
 from cae_runtime import Restorer
 from cae_train import TrainConfig, load_model
-from cae_train.burst.fit import HOLDING_OUT
+from cae_train.burst.fit import HOLD_OUT_TIME
 from cae_train.burst.settings import settings
 from cae_train.data.images import load
 from cae_train.data.pairs import random_crop
@@ -176,7 +176,9 @@ def table(
 def _true(camera: Camera, where: Path, minutes: float, pictures: list[Image]) -> Path:
     """A model that was fitted as long, to the simulation on other pictures."""
     fitted = load_model(where / "run" / "model.pt").config
-    config = replace(settings("", {}), epoch_crops=round(fitted.epoch_crops / (1 - HOLDING_OUT)), epochs=fitted.epochs)
+    config = replace(
+        settings("", {}), epoch_crops=round(fitted.epoch_crops / (1 - HOLD_OUT_TIME)), epochs=fitted.epochs
+    )
     others = pictures[SCENES + JUDGED :]
     pairs = Simulated(others[:-4], camera, config)
     held_out = Simulated(others[-4:], camera, config)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from cae_export.detector.scores import DARK, SIZES, Normal, Scores
+from cae_export.detector.scores import LOG_OFFSET, SQUARE_SIDES, Normal, Scores
 from cae_train.models import build
 
 
@@ -26,20 +26,26 @@ def grass(count: int, seed: int = 0) -> Tensor:
 
 @settings(max_examples=20, deadline=None)
 @given(
-    y=st.integers(0, 31), x=st.integers(0, 31), level=st.integers(0, len(SIZES) - 1), channels=st.sampled_from([1, 3])
+    y=st.integers(0, 31),
+    x=st.integers(0, 31),
+    level=st.integers(0, len(SQUARE_SIDES) - 1),
+    channels=st.sampled_from([1, 3]),
 )
 def test_statistics_are_those_of_the_pixels_around_and_in_the_patch(y: int, x: int, level: int, channels: int) -> None:
     detector, patch = scores(channels), grass(1)[:, :channels]
     with torch.inference_mode():
         found = detector.statistics(patch)[0, :, y, x].numpy()
         missed = (patch - detector.network(patch))[0].numpy()
-    half = SIZES[level] // 2
+    half = SQUARE_SIDES[level] // 2
     near = np.s_[:, max(0, y - half) : y + half + 1, max(0, x - half) : x + half + 1]
     seen, left = patch[0].numpy()[near], missed[near]
     variance = np.mean([plane.var() for plane in seen])
     wanted = [
-        *seen.mean((1, 2)), *left.mean((1, 2)), np.log(np.square(left).mean() + DARK), np.log(variance + DARK)
-    ]  # fmt: skip
+        *seen.mean((1, 2)),
+        *left.mean((1, 2)),
+        np.log(np.square(left).mean() + LOG_OFFSET),
+        np.log(variance + LOG_OFFSET),
+    ]
     np.testing.assert_allclose(found[len(wanted) * level :][: len(wanted)], wanted, atol=2e-3)
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from cae_train.degradations.coarse_noise import BRIGHTNESS, smooth_noise
+from cae_train.degradations.coarse_noise import WHITE_SIGMA, smooth_noise
 from cae_train.degradations.registry import parse
 
 
@@ -75,7 +75,7 @@ def test_color_noise_is_coarse_and_the_brightness_beside_it_white() -> None:
     assert neighbor(blue) > 0.7 < neighbor(red)
     assert abs(neighbor(luma)) < 0.05
     assert float(red.std()) == pytest.approx(1.402 * 15, rel=0.25)  # half of the patches have less in bright places
-    assert float(luma.std()) == pytest.approx((BRIGHTNESS[1] ** 2 / 3) ** 0.5, rel=0.15)
+    assert float(luma.std()) == pytest.approx((WHITE_SIGMA[1] ** 2 / 3) ** 0.5, rel=0.15)
     assert (
         float((noise_of("color-noise:15", 0.0)[:, 0] - brightness(noise_of("color-noise:15", 0.0))).std()) > red.std()
     )
@@ -83,7 +83,7 @@ def test_color_noise_is_coarse_and_the_brightness_beside_it_white() -> None:
 
 def test_color_noise_leaves_gray_patches_their_brightness_noise_alone() -> None:
     noise = noise_of("color-noise:20", channels=1)
-    assert float(noise.flatten(1).std(1).max()) < 1.1 * BRIGHTNESS[1]
+    assert float(noise.flatten(1).std(1).max()) < 1.1 * WHITE_SIGMA[1]
 
 
 def test_enlarged_noise_is_white_noise_of_fewer_pixels() -> None:

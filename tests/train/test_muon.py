@@ -14,7 +14,7 @@ from cae_train import TrainConfig
 from cae_train.models import build
 from cae_train.training.material import Material
 from cae_train.training.module import Training
-from cae_train.training.optimization.muon import UPDATE, Muon, orthogonal
+from cae_train.training.optimization.muon import UPDATE_RMS, Muon, orthogonal
 
 
 @settings(max_examples=30, deadline=None)
@@ -44,7 +44,7 @@ def test_a_step_is_as_large_as_the_learning_rate_says(shape: tuple[int, ...]) ->
     parameter.grad = torch.randn(shape, generator=torch.Generator().manual_seed(1)) * 1e-3
     Muon([parameter], lr=0.01).step()
     size = float(parameter.detach().square().mean().sqrt())
-    assert size == pytest.approx(0.01 * UPDATE, rel=0.35)
+    assert size == pytest.approx(0.01 * UPDATE_RMS, rel=0.35)
 
 
 def learn(network: nn.Module, optimizer: torch.optim.Optimizer, steps: int) -> float:

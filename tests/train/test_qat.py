@@ -11,7 +11,7 @@ import torch
 from cae_train import CheckpointError, ConfigError, TrainConfig
 from cae_train.checkpoint import save_model
 from cae_train.models import ARCHITECTURES, build
-from cae_train.training.optimization.qat import EVERY, ActivationRounding, prepare, round_weights, steps_of
+from cae_train.training.optimization.qat import MEASURE_EVERY, ActivationRounding, prepare, round_weights, steps_of
 from cae_train.training.start_weights import initial_network
 
 DEPTHWISE = {"widths": [16, 16], "block": "depthwise", "last": "residual"}
@@ -33,7 +33,7 @@ def test_the_range_is_measured_in_training_only() -> None:
     rounding = ActivationRounding()
     rounding.round(torch.tensor([0.0, 1.0]), training=True)
     assert float(rounding.round(torch.tensor([5.0]), training=False)) == pytest.approx(1.0)
-    for _ in range(EVERY):
+    for _ in range(MEASURE_EVERY):
         rounding.round(torch.tensor([0.0, 5.0]), training=True)
     assert 1.0 < rounding.high < 1.1, "a moving average"
 

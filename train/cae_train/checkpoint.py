@@ -10,7 +10,7 @@ A dictionary of plain values and tensors, so that it loads with `weights_only=Tr
     channels  of the pictures: 3 (RGB; also where the key is missing) or 1 (gray)
     state     the network's weights (the moving average where the run had one), float32
     config    the run's `TrainConfig` as a dictionary
-    metrics psnr_in, psnr_out (dB), evaluated_on, epoch; empty if a run was stopped before its first epoch ended
+    metrics   psnr_in, psnr_out (dB), evaluated_on, epoch; empty if a run was stopped before its first epoch ended
 """
 
 import os
@@ -65,34 +65,41 @@ def save_model(path: Path, network: nn.Module, config: TrainConfig, metrics: Map
         "metrics": dict(metrics),
     }
     try:
-        with whole_file(path) as partial, partial.open("wb") as file:  # an open file: a path would be named inside
-            torch.save(content, file)
+        with (
+            whole_file(path) as partial,
+            partial.open("wb") as file,
+        ):
+            torch.save(content, file)  # given a path, it would store the file's name
     except (OSError, RuntimeError) as e:  # torch's writer turns a full disk into a RuntimeError
         reason = e.strerror if isinstance(e, OSError) and e.strerror else (str(e).splitlines() or [repr(e)])[0][:200]
         raise CheckpointError(f"{path} cannot be written: {reason}") from e
 
 
 def load_weights(path: Path) -> dict[str, Tensor] | None:
-    """The weights of a file that holds nothing else, a network's `state_dict()`; None for a model.pt.
+    """Read a file that holds only a network's `state_dict()`.
+
+    Returns:
+        The weights by name, float32; None if the file is a `model.pt`.
 
     Raises:
-        CheckpointError: no such file, damaged, too large, or neither of the two.
+        CheckpointError: the file does not exist (then also a FileNotFoundError), is damaged or too large, or holds
+            neither a model nor weights.
     """
     content = read_tensors(path, MAX_BYTES, "model.pt of cae-train, nor a file of weights")
     if isinstance(content, dict) and "format" in content:
         return None
     if not isinstance(content, dict) or not content or not all(isinstance(v, Tensor) for v in content.values()):
-        raise CheckpointError(f"{path} is neither a model.pt of cae-train nor a file of weights by their names")
+        raise CheckpointError(f"{path} is neither a model.pt of cae-train nor a file of named weights")
     return {str(name): value.float() for name, value in content.items()}
 
 
 def load_model(path: str | os.PathLike[str]) -> LoadedModel:
-    """Read a `model.pt` from any source: code in it is never run.
+    """Read a `model.pt`. Files from strangers are safe to read: code in them is never run.
 
     Raises:
-        CheckpointError: no such file (a FileNotFoundError too), not one of ours, damaged, too large, or weights that do
-            not fit.
-        ConfigError: `path` is no path (a TypeError too), or empty.
+        CheckpointError: the file does not exist (then also a FileNotFoundError), was written by another program, is
+            damaged or too large, or its weights do not fit the network.
+        ConfigError: `path` is empty, or not a path (then also a TypeError).
     """
     path = checked_path("path", path)
     content = read_tensors(path, MAX_BYTES, "model.pt of cae-train")
@@ -101,9 +108,7 @@ def load_model(path: str | os.PathLike[str]) -> LoadedModel:
     if content.get("schema") != SCHEMA:
         raise CheckpointError(f"{path} has schema {content.get('schema')!r}, this version reads {SCHEMA}: upgrade")
     try:
-        with torch.device(
-            "meta"
-        ):  # on the meta device: a hostile file may describe a network far larger than its weights
+        with torch.device("meta"):  # takes no memory: a hostile file may describe a network far larger than its weights
             network = build(content["arch"], content["options"], content.get("channels", 3))
         network.load_state_dict({name: value.float() for name, value in content["state"].items()}, assign=True)
         config = TrainConfig.from_dict(content["config"])

@@ -25,12 +25,12 @@ from torch.nn import functional as F  # noqa: N812 - the name that every torch u
 from cae_train.config import PATCH
 from cae_train.models.base import Autoencoder
 
-SIZES = (5, 15, 31)  # sides of the squares, in pixels
-SMOOTH = 9  # side of the square that the distances are averaged over
-DARK = 1e-4  # added to squares before their logarithm is taken: that of 2.5 gray levels of 255
-CODE = 0.5  # weight of the code's distance; the pixels' distance has weight 1
+SQUARE_SIDES = (5, 15, 31)  # of the squares that statistics are taken over, in pixels
+SMOOTHING_SIDE = 9  # side of the square that the distances are averaged over, in pixels
+LOG_OFFSET = 1e-4  # added to squares before their logarithm is taken: that of 2.5 gray levels of 255
+CODE_WEIGHT = 0.5  # weight of the code's distance; the pixels' distance has weight 1
 CODE_MAX = 256  # values of a code; larger codes are averaged over their positions
-EVERY = 7  # only every 7th pixel is fitted to
+FIT_EVERY = 7  # only every 7th pixel is fitted to
 BATCH = 64
 _SEED = 0
 
@@ -91,7 +91,7 @@ class Scores(nn.Module):
         self.network, self.channels, self.encoder = network, network.channels, network.part("encoder")
         with torch.inference_mode():
             code = self.code(torch.zeros(1, self.channels, PATCH, PATCH))
-        self.pixels = Normal(len(SIZES) * 2 * (self.channels + 1))
+        self.pixels = Normal(len(SQUARE_SIDES) * 2 * (self.channels + 1))
         self.codes = Normal(code.shape[1])
 
     def code(self, x: Tensor) -> Tensor:
@@ -103,14 +103,14 @@ class Scores(nn.Module):
         """Statistics of the surroundings of each pixel: N x C x P x P -> N x K x P x P."""
         missed = x - self.network(x).clamp(0, 1)
         squares = torch.cat([missed.square().mean(1, keepdim=True), x.square().mean(1, keepdim=True)], 1)
-        return torch.cat(list(chain.from_iterable(self._around(x, missed, squares, size) for size in SIZES)), 1)
+        return torch.cat(list(chain.from_iterable(self._around(x, missed, squares, size) for size in SQUARE_SIDES)), 1)
 
     @staticmethod
     def _around(x: Tensor, missed: Tensor, squares: Tensor, size: int) -> list[Tensor]:
         means, missing = _average(x, size), _average(missed, size)
         error, power = _average(squares, size).chunk(2, 1)
         variance = (power - means.square().mean(1, keepdim=True)).clamp_min(0)
-        return [means, missing, (error + DARK).log(), (variance + DARK).log()]
+        return [means, missing, (error + LOG_OFFSET).log(), (variance + LOG_OFFSET).log()]
 
     def fit(self, patches: Tensor) -> "Scores":
         """Fit the distributions to patches of good pictures, N x C x P x P."""
@@ -118,7 +118,7 @@ class Scores(nn.Module):
         pixels, codes = [], []
         with torch.inference_mode():
             for part in torch.split(patches[order], BATCH):
-                pixels.append(self.statistics(part).permute(0, 2, 3, 1).flatten(0, 2)[::EVERY])
+                pixels.append(self.statistics(part).permute(0, 2, 3, 1).flatten(0, 2)[::FIT_EVERY])
                 codes.append(self.code(part))
         self.pixels.fit(torch.cat(pixels))
         self.codes.fit(torch.cat(codes))
@@ -126,9 +126,9 @@ class Scores(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the weighted mean of both distances; those of pixels are first averaged over 9x9 pixels."""
-        near = _average(self.pixels(self.statistics(x))[:, None], SMOOTH)
+        near = _average(self.pixels(self.statistics(x))[:, None], SMOOTHING_SIDE)
         whole: Tensor = self.codes(self.code(x))
-        return (near + CODE * whole[:, None, None, None]) / (1 + CODE)
+        return (near + CODE_WEIGHT * whole[:, None, None, None]) / (1 + CODE_WEIGHT)
 
 
 def _average(x: Tensor, size: int) -> Tensor:

@@ -23,9 +23,9 @@ from cae_export.errors import RefusedError
 from cae_train.training.optimization.qat import TAIL, round_weights, steps_of
 
 CALIBRATION_BATCH = 32
-PERCENTILE = 100 * (1 - 2 * TAIL)  # of each activation's values that its 256 steps span, as in training
-ERRORS_ONLY = 3  # of onnxruntime's log
-_PRODUCT = "Gemm"  # x W + b: onnxruntime's int8 kernel gives float32
+PERCENTILE = 100 * (1 - 2 * TAIL)  # share of an activation's values within its 256 steps, as in training
+ERRORS_ONLY = 3  # log level of onnxruntime
+_PRODUCT = "Gemm"  # the matrix product x W + b; onnxruntime's int8 kernel for it returns float32
 
 
 class _Reader(CalibrationDataReader):  # type: ignore[misc]
@@ -43,19 +43,21 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]
 def to_int8(
     model: onnx.ModelProto, calibration: Tensor, stem_steps: Tensor | None = None, *, portable: bool = False
 ) -> onnx.ModelProto:
-    """Quantize a graph on `calibration`, float32 patches in the graph's layout, degraded as in use.
+    """Quantize a graph to int8.
 
-    The last convolution (of a matrix product in its place: what it gives) and what follows stay in float32, a
-    subtraction from the untouched input (restored = input - noise) above all: the picture itself is never rounded to
-    the network's steps. Sums stay in float32 too: of each, only the copy that a convolution reads is rounded.
+    The last convolution and everything after it stay in float32, so the picture itself is never rounded to the
+    network's steps: `restored = input - noise` subtracts from the original input. If the last layer is a matrix product
+    instead, it is int8 and only its output is float32. Sums stay in float32 too; only the copies that convolutions read
+    are rounded.
 
     Args:
         model: the graph in float32.
-        calibration: what its activations are measured on.
-        stem_steps: where the first convolution's kernels are on a grid already, its steps, O x 1 x 1 x 1.
-        portable: signed activations with zero in the middle, and ReLUs as operators, as other engines need them; half
-            of the steps of what a ReLU gives are then unused. By default activations are unsigned, and a ReLU is no
-            more than their lower end.
+        calibration: patches on which the ranges of activations are measured, float32 in the graph's layout, degraded as
+            in use.
+        stem_steps: steps of the first convolution if its kernels are already rounded, O x 1 x 1 x 1.
+        portable: use signed activations with zero in the middle, and ReLUs as operators, as other engines need them.
+            Half of the steps after a ReLU are then unused. By default activations are unsigned, and a ReLU is only
+            their lower end.
 
     Raises:
         RefusedError: a convolution that should be int8 would run in float.
@@ -92,7 +94,7 @@ def to_int8(
         quantized = onnx.load(target)
     subtractions = {node.name for node in in_float if node.op_type == "Sub" and node.input[0] == given}
     for node in quantized.graph.node:
-        if node.name in subtractions:  # the quantizer connected it to the rounded input
+        if node.name in subtractions:  # the quantizer has connected it to the rounded input
             node.input[0] = given
     _sums_in_float(quantized)
     if not portable:  # onnxruntime runs its ReLUs in float, and some convolutions with them
@@ -103,7 +105,7 @@ def to_int8(
 def _round_weights(
     model: onnx.ModelProto, nodes: Sequence[onnx.NodeProto], stem_steps: Tensor | None
 ) -> dict[str, list[dict[str, Any]]]:
-    """Put the kernels on their grid of steps, and return these steps as the quantizer takes them, by kernel."""
+    """Round the kernels to their steps; return the steps by kernel, as overrides for the quantizer."""
     initializers = {tensor.name: tensor for tensor in model.graph.initializer}
     overrides = {}
     for node in nodes:
@@ -128,7 +130,7 @@ def _round_weights(
 
 
 def _sums_in_float(model: onnx.ModelProto) -> None:
-    """Let each addition read other additions as they are, instead of through the rounding that convolutions need."""
+    """Connect each addition directly to the additions that it reads, past the rounding that convolutions need."""
     made_by = {name: node for node in model.graph.node for name in node.output}
     for node in model.graph.node:
         for place, name in enumerate(node.input if node.op_type == "Add" else ()):
@@ -145,13 +147,14 @@ def _refuse_floats(model: onnx.ModelProto, expected: int) -> None:
     """Check that onnxruntime runs every convolution in int8, except `expected` ones in float.
 
     Raises:
-        RefusedError: it does not, which costs the speed that int8 is for.
+        RefusedError: more would run in float, so int8 would not be faster.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "optimized.onnx"
         options = onnxruntime.SessionOptions()
         options.optimized_model_filepath = str(path)
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED  # no CPU's own layout
+        # The highest level would also convert layouts to those of this CPU.
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
         options.log_severity_level = ERRORS_ONLY
         onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         found = [node.op_type for node in onnx.load(path).graph.node]
@@ -164,7 +167,7 @@ def _refuse_floats(model: onnx.ModelProto, expected: int) -> None:
 
 
 def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Weights and arithmetic in float16; `input` and `output` stay float32."""
+    """Convert weights and arithmetic to float16; `input` and `output` stay float32."""
     from onnxruntime.transformers.float16 import convert_float_to_float16
     from onnxruntime.transformers.onnx_model import OnnxModel
 
@@ -176,7 +179,7 @@ def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Hide the quantizer's advice from the user: it is already followed here."""
+    """Hide the quantizer's advice, which is already followed here."""
     level = logging.root.level
     logging.root.setLevel(logging.ERROR)
     try:

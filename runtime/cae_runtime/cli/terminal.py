@@ -11,12 +11,12 @@ from cae_shared.text import printable
 
 
 def tell(line: str) -> None:
-    """Print a message."""
+    """Print a message on stderr; control characters are escaped."""
     typer.echo(printable(line), err=True)
 
 
 def print_json(document: str) -> None:
-    """Print a report.
+    """Print a report on stdout.
 
     Raises:
         OSError: stdout is closed.

@@ -78,14 +78,7 @@ def run_live(
         if screen:
             stack.callback(screen.close)
         live = LiveSession(
-            settings,
-            capture=capture,
-            pace=pace,
-            view=view,
-            screen=screen,
-            virtual=virtual,
-            tell=tell,
-            report=report,
+            settings, capture=capture, pace=pace, view=view, screen=screen, virtual=virtual, tell=tell, report=report
         )
         stack.callback(live.end)
         live.run(shot, began)

@@ -228,16 +228,9 @@ class Restorer:
 
     def _run(self, image: Image, result: Image, strength: float, rows: Rows, hidden: NDArray[np.bool_] | None) -> None:
         tiled = TiledImage(
-            self._session,
-            image,
-            result,
-            overlap=self._overlap,
-            batch=self.batch,
-            strength=strength,
-            bgr=self._bgr,
-            rows=rows,
-            hidden=hidden,
-        )
+            self._session, image, result, overlap=self._overlap, batch=self.batch, strength=strength, bgr=self._bgr,
+            rows=rows, hidden=hidden,
+        )  # fmt: skip
         self._share_out(tiled)
 
     def _share_out(self, work: TiledImage | PutBack) -> None:

@@ -13,8 +13,8 @@ from cae_train.errors import CheckpointError
 
 COLORS = ("tab:red", "tab:green", "tab:blue")
 ALIKE, UNLIKE = 0.15, -0.1  # correlation of neighbors that is worth reporting
-FIXED = 0.005  # share of the noise that is
-DEEP = 0.6  # correlation from which on labels are white
+FIXED_SHOWN = 0.005  # share of the noise from which on the fixed pattern is shown
+WHITE_LABELS = 0.6  # absolute correlation from which on labels are white
 SIDE = 160  # pixels of the fixed pattern to show
 
 
@@ -37,7 +37,9 @@ def draw(measurement: Measurement, targets: Sequence[Target], path: Path) -> Non
     colors.imshow(measurement.colors, cmap="RdBu", vmin=-1, vmax=1)
     colors.set(title="correlation of colors", xticks=range(3), xticklabels="RGB", yticks=range(3), yticklabels="RGB")
     for (y, x), value in np.ndenumerate(measurement.colors):
-        colors.text(x, y, f"{value:.2f}", ha="center", va="center", color="white" if abs(value) > DEEP else "black")
+        colors.text(
+            x, y, f"{value:.2f}", ha="center", va="center", color="white" if abs(value) > WHITE_LABELS else "black"
+        )
     shown, corner = targets[0], np.s_[:SIDE, :SIDE]
     pattern = shown.fixed[..., 0][corner] + 20.0 * shown.hot[corner] - 20.0 * shown.dead[corner]
     fixed.imshow(pattern, cmap="gray", vmin=-3, vmax=3)
@@ -59,7 +61,7 @@ def sentences(measurement: Measurement, targets: Sequence[Target]) -> list[str]:
     )  # fmt: skip
     left = max(target.left for target in targets)
     lines = [f"noise of {model.summary()}", grain]
-    if measurement.fixed_share > FIXED:
+    if measurement.fixed_share > FIXED_SHOWN:
         lines.append(
             f"{measurement.fixed_share:.0%} of the noise is a fixed pattern, which no mean removes: it is taken off"
         )

@@ -23,10 +23,10 @@ from cae_train.degradations.jpeg import GRID, SAMPLINGS
 from cae_train.degradations.measured_noise import COLORS, GRAIN, Measured, NoiseModel
 
 QUALITIES = range(10, 96)
-HEAVY = 85  # quality from which on JPEG changes almost nothing
+NEARLY_LOSSLESS = 85  # JPEG quality from which on compression changes almost nothing
 NEAR, GHOST = 6, 0.5  # neighboring qualities to compare with; ratio of changes that reveals the quality
 SCENES, FRAMES, SIDE, ROUNDS = 2, 12, 512, 4  # that are simulated, their largest side; how often noise is corrected
-FLAT = 9  # side of the windows for detecting texture, in pixels
+TEXTURE_WINDOW = 9  # side of the windows in which texture is detected, in pixels
 STEP, MOST = (0.5, 2.0), 2.0  # largest correction factor; strength relative to the usual one
 
 Image = NDArray[np.uint8]
@@ -88,7 +88,8 @@ def _candidates(measurement: Measurement) -> list[NoiseModel]:
 def _flat(target: Target) -> Target:
     """The part of a target, at most 512 x 512, with the most pixels without texture; only these count."""
     gray = target.smooth.mean(2)
-    uneven = cv2.boxFilter(np.square(gray), -1, (FLAT, FLAT)) - np.square(cv2.boxFilter(gray, -1, (FLAT, FLAT)))
+    window = (TEXTURE_WINDOW, TEXTURE_WINDOW)
+    uneven = cv2.boxFilter(np.square(gray), -1, window) - np.square(cv2.boxFilter(gray, -1, window))
     textured = uneven > np.median(uneven[target.usable])
     steady = replace(target.steady, moving=target.steady.moving | textured)
     height, width = (min(SIDE, size) for size in gray.shape)

@@ -17,26 +17,26 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cae_train.burst.measure import ALIKE, grain_of
+from cae_train.burst.measure import LEAST_VARIANCE, grain_of
 from cae_train.data.images import IMAGE_SUFFIXES, read_rgb
 from cae_train.degradations.measured_noise import COLORS, KNOTS, NoiseModel
 from cae_train.errors import DataError, DataNotFoundError
 
-BLOCK = 16  # pixels along a side
-FLATTEST = 0.1  # share of the blocks of a brightness
-BINS = 16  # of brightness
-LEAST_BLOCKS = 16  # of a bin of a picture, and of all
-BLOCKS_MOST = 8_000  # of a picture
+BLOCK = 16  # side of a block, in pixels
+FLATTEST_SHARE = 0.1  # share of the blocks of each brightness that are taken as flat
+BINS = 16  # number of bins of brightness
+LEAST_BLOCKS = 16  # that a picture has in a bin, and in all
+BLOCKS_MOST = 8_000  # blocks taken from one picture
 BLOCKS_IN_ALL = 20_000
 PICTURES_MOST = 200
-SMALLEST = 2 * BLOCK  # pixels along a side of a picture
-UNSEEN = 48.0  # levels at either end in which flat parts should be
+SMALLEST = 2 * BLOCK  # smallest side of a picture, in pixels
+UNSEEN_LEVELS = 48.0  # flat parts must reach this close to black and to white, in levels of 255
 CLIPPED = (3.0, 252.0)
 QUIETEST, ABOVE = 0.1, 2.0  # quantile of the variances of a picture's blocks, and how much more is noise still
-GRAINY = 0.25  # quantile of the blocks that the grain is measured on
-TEXTURED = 3.0  # times the variance of the quieter pictures: those above it have nothing flat
+GRAIN_QUANTILE = 0.25  # share of the blocks, those with the least texture, that the grain is measured on
+TEXTURED_FACTOR = 3.0  # pictures with more than this times the variance of the quieter ones have nothing flat
 ALIKE_BRIGHT, FEW_BLOCKS = 24.0, 8  # levels that blocks may differ by to be compared; fewer of them say nothing
-SHEET = (6, 12)  # rows and columns of blocks on `flat.png`
+SHEET_GRID = (6, 12)  # rows and columns of blocks on `flat.png`
 UNKNOWN = (
     "what flat parts do not show is not known: a fixed pattern, coarse grain, noise in texture; --burst measures them"
 )
@@ -96,21 +96,21 @@ def estimate(folder: Path, camera: str, tell: Callable[[str], None]) -> Estimate
         )
     noise = _without_plane(blocks.astype(np.float64))
     sigma = np.stack([_curve(levels[:, c], noise[..., c].var(axis=(1, 2))) for c in range(COLORS)])
-    if np.square(sigma).max() < ALIKE:
+    if np.square(sigma).max() < LEAST_VARIANCE:
         raise DataError(f"--noise-from {str(folder)!r}: there is no noise in the flat parts of these pictures")
     knots = np.arange(KNOTS) * 255 / (KNOTS - 1)
     strength = np.stack([np.interp(levels[:, c], knots, sigma[c]) for c in range(COLORS)], axis=1)
     noise /= np.maximum(strength, 0.1)[:, None, None, :]
     over = noise.var(axis=(1, 2, 3))
-    colors, grain = grain_of(noise[over <= np.quantile(over, GRAINY)])  # texture comes on top
+    colors, grain = grain_of(noise[over <= np.quantile(over, GRAIN_QUANTILE)])  # texture comes on top
     low, high = np.quantile(levels.mean(axis=1), (0.005, 0.995))
-    if low > UNSEEN or high < 255 - UNSEEN:
+    if low > UNSEEN_LEVELS or high < 255 - UNSEEN_LEVELS:
         tell(f"note: flat parts are {low:.0f} to {high:.0f} of 255 bright; noise outside is assumed to be the same")
     return Estimate(NoiseModel(camera, (sigma / 255).astype(np.float32), colors, grain), _sheet(blocks))
 
 
 def _sheet(blocks: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    rows, columns = SHEET
+    rows, columns = SHEET_GRID
     some = blocks[np.linspace(0, len(blocks) - 1, rows * columns).astype(int)].astype(np.float64)
     shown = (128 + 4 * (some - some.mean(axis=(1, 2), keepdims=True))).clip(0, 255).astype(np.uint8)
     tiles = np.pad(shown.repeat(4, axis=1).repeat(4, axis=2), ((0, 0), (0, 4), (0, 4), (0, 0)))
@@ -140,7 +140,7 @@ def _flat(means: Floats, unevenness: Floats) -> NDArray[np.bool_]:
     for number in range(BINS):
         here = np.flatnonzero(which == number)
         if len(here) >= LEAST_BLOCKS:
-            flat[here[np.argsort(unevenness[here])[: max(4, round(len(here) * FLATTEST))]]] = True
+            flat[here[np.argsort(unevenness[here])[: max(4, round(len(here) * FLATTEST_SHARE))]]] = True
     return flat
 
 
@@ -167,7 +167,7 @@ def _alike(levels: Floats, quietest: Floats) -> NDArray[np.intp]:
     for number in range(BINS):
         here = which == number
         if here.any():
-            kept[here] = quietest[here] <= TEXTURED * np.quantile(quietest[here], 0.25)
+            kept[here] = quietest[here] <= TEXTURED_FACTOR * np.quantile(quietest[here], 0.25)
     return np.flatnonzero(kept)
 
 

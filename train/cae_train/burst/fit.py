@@ -15,7 +15,7 @@ from torch import Tensor
 
 from cae_shared.temporary import temporary_folder
 from cae_train.burst import chart
-from cae_train.burst.coding import HEAVY, noise_before, quality_of
+from cae_train.burst.coding import NEARLY_LOSSLESS, noise_before, quality_of
 from cae_train.burst.frames import Scene, Tell
 from cae_train.burst.judge import Judged, Verdict, Windows, errors, pairs_as_windows, verdict, windows_of
 from cae_train.burst.measure import measure
@@ -38,9 +38,9 @@ from cae_train.training.start_weights import initial_network
 
 STEPS_MOST = 9_000  # of a fit, however fast the machine is
 TRIAL_STEPS, TRIAL_SECONDS = 8, 2.0  # whose time says how many there will be, at least
-OVERHEAD = 1.15  # times a trial's step: the optimizer, and judging
-LATE = 1.25  # times the minutes, after which no further epoch begins: other programs may want the cores
-HOLDING_OUT = 0.45  # of the time: for the short fits that leave scenes out
+OVERHEAD = 1.15  # a training step takes this many times a trial's step, because of the optimizer and judging
+TIME_LIMIT = 1.25  # no epoch begins after this many times the requested minutes: other programs may want the cores
+HOLD_OUT_TIME = 0.45  # share of the time for the short fits that leave scenes out
 HELD_OUT_PATCHES = 1024  # of photographs
 HELD_OUT_IMAGES = 8  # one of this many clean photographs, if there is no burst to judge by
 CHART, SCENES = "noise.png", "scenes"
@@ -151,7 +151,7 @@ def fit_burst(scenes: Sequence[Scene], camera: str, run: Run) -> Fit:
         return Fit(found, on, None)
     run.tell(found.figures(on, Path(run.config.start).stem))
     network.load_state_dict(weights)
-    fitted = _train(replace(run, minutes=run.minutes * (1 - HOLDING_OUT)), pairs, chosen_by, network, seconds)
+    fitted = _train(replace(run, minutes=run.minutes * (1 - HOLD_OUT_TIME)), pairs, chosen_by, network, seconds)
     known = _judge(seen, before, fitted)
     if known.least <= 0:  # even on its own training data: the training went wrong
         found, on = known, "the scenes that it was fitted to"
@@ -187,7 +187,7 @@ def _noise(targets: Sequence[Target], camera: str, run: Run) -> tuple[NoiseModel
     for line in chart.sentences(measurement, targets):
         run.tell(line)
     quality = quality_of(targets[0].steady.scene.frames[0])
-    if not 0 < quality <= HEAVY:
+    if not 0 < quality <= NEARLY_LOSSLESS:
         return measurement.model, (), measurement.turns
     run.tell(f"looking for the noise before JPEG of quality {quality}")
     noise = noise_before(measurement, targets, quality)
@@ -205,7 +205,7 @@ def _held_out(
     left_out: Sequence[Fold], run: Run, before: Autoencoder, turns: bool, seconds: float
 ) -> tuple[Verdict, dict[str, Tensor]]:
     """Do short fits without the scenes of each fold; returns the overall verdict and the mean of the fitted weights."""
-    minutes = run.minutes * HOLDING_OUT / len(left_out)
+    minutes = run.minutes * HOLD_OUT_TIME / len(left_out)
     run.tell(f"leaving each scene out in turn: {len(left_out)} short fits of {60 * minutes:.0f} seconds")
     short = replace(run, minutes=minutes, callbacks=(), config=replace(run.config, epochs=1))
     judged: list[Judged] = []
@@ -249,7 +249,7 @@ def _train(
     if run.callbacks:
         run.tell(f"training on {config.epochs * config.epoch_crops:,} patches, about {run.minutes:g} minutes")
     material = Material(pairs, chosen_by, chosen_on)
-    callbacks = [*run.callbacks, Timer(timedelta(minutes=LATE * run.minutes), interval="epoch", verbose=False)]
+    callbacks = [*run.callbacks, Timer(timedelta(minutes=TIME_LIMIT * run.minutes), interval="epoch", verbose=False)]
     return loop.run(prepare(config, run.hardware, network=network), material, run.out, callbacks)
 
 

@@ -17,9 +17,9 @@ DEFECT, TEXTURE = (
     10.0,
     2.0,
 )  # how much a defective pixel differs from its neighbors, in levels of 255 and relative to the usual difference
-NEXT = 0.5  # of that, from the one of its eight neighbors that is nearest to it
-ONE_SCENE = (-0.5, 2.0)  # the most that one scene counts for or against a pixel
-DEFECTS_MOST = 0.02  # of the pixels: more of them are texture
+NEIGHBOR_SHARE = 0.5  # share of `DEFECT` by which a pixel must differ from the most similar of its eight neighbors
+SCENE_LIMITS = (-0.5, 2.0)  # the evidence of one scene for or against a pixel is clipped to this
+DEFECTS_MOST = 0.02  # largest share of defective pixels; more of them are texture
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -88,12 +88,12 @@ def _standing_out(mean: Floats) -> Floats:
         plane = np.ascontiguousarray(mean[..., c], np.float32)
         excess = plane - cv2.medianBlur(plane, 5)
         usual = cv2.blur(np.minimum(np.abs(excess), 4 * DEFECT), (15, 15))
-        neighbor = (plane - cv2.dilate(plane, ring)) / (NEXT * DEFECT)
+        neighbor = (plane - cv2.dilate(plane, ring)) / (NEIGHBOR_SHARE * DEFECT)
         most = np.maximum(most, np.minimum(neighbor, excess / np.maximum(DEFECT, TEXTURE * usual)))
     return most
 
 
 def _defects(standing_out: Sequence[Floats]) -> Mask:
     """One scene's texture is not another's: a pixel that stands out on the average of the scenes."""
-    found: Mask = np.mean([scene.clip(*ONE_SCENE) for scene in standing_out], axis=0) > 1
+    found: Mask = np.mean([scene.clip(*SCENE_LIMITS) for scene in standing_out], axis=0) > 1
     return found if found.mean() <= DEFECTS_MOST else np.zeros_like(found)

@@ -15,11 +15,11 @@ from cae_train.errors import DataError, DataNotFoundError
 
 Frames = NDArray[np.uint8]  # N x H x W x 3, RGB
 
-FRAME_BYTES = 1200 * 2**20  # of the frames of all scenes; windows are cut out of larger ones
-SCENES_USUAL = 3  # the largest share of one scene
-PAIR_FRAMES = 16  # that a frame with its mean counts as: these are float32
-SETTLING = 15  # frames to skip while a camera adjusts its exposure
-BAD_IN_A_ROW = 30  # successive reads of a camera without a picture
+FRAME_BYTES = 1200 * 2**20  # memory for the frames of all scenes; of larger frames, windows are cut out
+LEAST_SHARES = 3  # one scene gets at most the memory divided by this
+FRAMES_PER_PAIR = 16  # a frame with its mean takes the memory of this many frames, being float32
+SETTLING_FRAMES = 15  # skipped while a camera adjusts its exposure
+BAD_IN_A_ROW = 30  # a camera has stopped after this many reads without a picture
 DIGITS, SHOWN = 4, 80  # of a camera's number; letters of a wrong name that are shown
 FOLDER, VIDEO, CAMERA = "folder", "video", "camera"
 VIDEO_SUFFIXES = (".avi", ".mkv", ".mov", ".mp4", ".webm")  # in a folder; a file that is named may have any
@@ -68,7 +68,7 @@ def read_scenes(sources: Sequence[str], count: int, tell: Tell, wait: Tell = lam
     problems: list[SceneError] = []
     recorded = 0
     expected = sum(len(_places(Path(s), 1)) if _kind(s) == FOLDER and not _has_pairs(Path(s)) else 1 for s in sources)
-    budget = FRAME_BYTES // max(SCENES_USUAL, expected)
+    budget = FRAME_BYTES // max(LEAST_SHARES, expected)
 
     def add(name: str, frames: Iterator[tuple[str, Frames]], source: str, count: int) -> None:
         try:
@@ -171,7 +171,7 @@ def _of_files(paths: Sequence[Path], tell: Tell) -> Iterator[tuple[str, Frames]]
 def _of_pairs(folder: Path, tell: Tell) -> list[Scene]:
     truths = {path.stem: path for path in _images(folder / CLEAN)}
     noisy = _images(folder / NOISY)
-    budget = FRAME_BYTES // max(SCENES_USUAL, len(noisy))
+    budget = FRAME_BYTES // max(LEAST_SHARES, len(noisy))
     scenes = []
     for path in noisy:
         if path.stem not in truths:
@@ -182,7 +182,7 @@ def _of_pairs(folder: Path, tell: Tell) -> list[Scene]:
         frame, truth = read
         if frame.shape != truth.shape:
             raise DataError(f"--burst {str(folder)!r}: {path.name} has {_size(frame)} pixels, its mean {_size(truth)}")
-        window = _window(frame, PAIR_FRAMES, budget, f"--burst {str(folder)!r}: {path.name}")
+        window = _window(frame, FRAMES_PER_PAIR, budget, f"--burst {str(folder)!r}: {path.name}")
         scenes.append(Scene(path.stem, frame[window][None].copy(), truth[window].astype(np.float32)))
     if not scenes:
         raise DataError(f"--burst {str(folder)!r} has no frames in {NOISY}/")
@@ -211,16 +211,16 @@ def _of_camera(source: str, shown: str, count: int, tell: Tell) -> Iterator[tupl
         if not camera.isOpened():
             raise DataError(f"--burst {shown!r}: this camera cannot be opened (is another program using it?)")
         taken = bad = 0
-        while taken < count + SETTLING:
+        while taken < count + SETTLING_FRAMES:
             there, frame = camera.read()
             bad = 0 if there else bad + 1
             if bad > BAD_IN_A_ROW:
-                tell(f"note: camera {shown} stopped after {max(0, taken - SETTLING)} frames")
+                tell(f"note: camera {shown} stopped after {max(0, taken - SETTLING_FRAMES)} frames")
                 return
             if there:
                 taken += 1
-                if taken > SETTLING:
-                    yield f"frame {taken - SETTLING}", cv2.cvtColor(frame, cv2.COLOR_BGR2RGB).astype(np.uint8)
+                if taken > SETTLING_FRAMES:
+                    yield f"frame {taken - SETTLING_FRAMES}", cv2.cvtColor(frame, cv2.COLOR_BGR2RGB).astype(np.uint8)
     finally:
         camera.release()
 

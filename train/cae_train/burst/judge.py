@@ -26,15 +26,15 @@ from cae_train.burst.pairs import Part
 from cae_train.config import PATCH
 from cae_train.degradations.measured_noise import COLORS
 
-EDGE = 4  # pixels at each side of a window that do not count: `cae-run` blends overlapping patches there
-WINDOWS = 1024  # of all scenes of a judgment together, about
-FRAMES_MOST = 4  # in which the same place is judged
+EDGE = 4  # pixels at each side of a window that are not judged: `cae-run` blends overlapping patches there
+WINDOWS_IN_ALL = 1024  # judged in all scenes together, about
+FRAMES_MOST = 4  # frames in which the same place is judged
 BATCH = 256
-LEVELS = 16  # levels of a band of brightness, in which mean colors are compared
+BAND_LEVELS = 16  # width of a band of brightness in which mean colors are compared, in levels of 255
 LEAST_WINDOWS, LEAST_PLACES = 16, 4  # of a band that counts
-CUT = 0.01  # share of values at black or white, from which on noise is cut off there
-SHIFT_MOST = 0.3  # levels by which mean colors may differ
-SURE = 2.0  # standard errors
+CLIPPED_SHARE = 0.01  # a window with this share of its values at black or white has clipped noise
+SHIFT_MOST = 0.3  # largest difference of mean colors, in levels of 255
+STANDARD_ERRORS = 2.0  # a shift of colors counts beyond this many of them
 RESAMPLED, LOWER = 2000, 0.025  # draws of the bootstrap; the lower end of a 95 % interval
 ROUNDING = 1 / 12  # squared levels: the error that rounding to 8 bits leaves
 
@@ -124,7 +124,7 @@ class Verdict:
 def windows_of(parts: Sequence[Part], seed: int) -> list[Windows]:
     """Windows of each scene to judge by; the same at every call."""
     rng = seeds.rng(seed, seeds.BURST, len(parts))
-    return [_windows(part, max(16, WINDOWS // len(parts)), rng) for part in parts]
+    return [_windows(part, max(16, WINDOWS_IN_ALL // len(parts)), rng) for part in parts]
 
 
 def pairs_as_windows(noisy: Tensor, clean: Tensor) -> Windows:
@@ -191,7 +191,7 @@ def _windows(part: Part, count: int, rng: np.random.Generator) -> Windows:
         number = int((index % frames + rng.random()) * len(steady.gains) / frames)
         frame, gains[index] = steady.scene.frames[number], steady.gains[number]
         another = steady.scene.frames[(number + 1) % len(steady.gains)][middle]
-        cut[index] = ((another == 0) | (another == 255)).mean(axis=(0, 1)) >= CUT
+        cut[index] = ((another == 0) | (another == 255)).mean(axis=(0, 1)) >= CLIPPED_SHARE
         defects = target.defects[middle]
         noisy[index], sound[index] = frame[window], ~defects[..., None]
         own = frame[middle] * gains[index]
@@ -230,7 +230,7 @@ def _largest_shift(scenes: Sequence[Judged]) -> tuple[float, bool]:
     their errors are alike: the standard error is that of the places' means.
     """
     largest, shifted = 0.0, False
-    bands = np.concatenate([scene.windows.others.mean((2, 3)).numpy() // LEVELS for scene in scenes])
+    bands = np.concatenate([scene.windows.others.mean((2, 3)).numpy() // BAND_LEVELS for scene in scenes])
     frames, before, after = (
         np.concatenate([each.shifts for each in all_scenes])
         for all_scenes in zip(
@@ -250,7 +250,7 @@ def _largest_shift(scenes: Sequence[Judged]) -> tuple[float, bool]:
                 old = abs(float(_by_place(before[there, c], here).mean()))
                 own = abs(float(_by_place(frames[there, c], here).mean()))
                 new = abs(float(of_places.mean()))
-                chance = SURE * float(of_places.std(ddof=1)) / len(of_places) ** 0.5
+                chance = STANDARD_ERRORS * float(of_places.std(ddof=1)) / len(of_places) ** 0.5
                 largest = max(largest, new)
                 shifted |= new - chance > max(SHIFT_MOST + own, old)
     return largest, shifted

@@ -19,11 +19,11 @@ from cae_train.errors import DataError
 WINDOW = 32  # side of the windows that the grain is measured on
 BINS = 64  # of brightness, at which variance is measured; 4 gray levels each
 LEAST_PIXELS = 400  # of a bin that counts
-ALIKE = 0.02  # variance in squared levels of 255 below which there is no noise: rounding to 8 bits adds more
-TURNS = 0.05  # difference of the correlation along rows and columns
+LEAST_VARIANCE = 0.02  # in squared levels of 255; frames that differ less have no noise but that of rounding to 8 bits
+ISOTROPIC = 0.05  # largest difference of the correlations along rows and columns at which patches may be turned
 DEFECTS_LEAST = 5e-4  # share of the pixels
-FRAMES = 24  # of a scene that are looked at, spread over it
-WINDOWS = 200  # of a frame of all scenes together, at most
+FRAMES_MEASURED = 24  # of each scene, spread over it
+WINDOWS_MOST = 200  # windows of one frame of all scenes together
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -53,7 +53,7 @@ class Measurement:
     def turns(self) -> bool:
         """Whether the noise is the same along rows and columns, so that patches may be transposed."""
         along, across = self.correlation[7, 8], self.correlation[8, 7]
-        return bool(abs(along - across) < TURNS and not (self.model.rows or self.model.columns))
+        return bool(abs(along - across) < ISOTROPIC and not (self.model.rows or self.model.columns))
 
 
 def measure(targets: Sequence[Target], camera: str) -> Measurement:
@@ -63,7 +63,7 @@ def measure(targets: Sequence[Target], camera: str) -> Measurement:
         DataError: there is no noise, or too few pixels can be used.
     """
     seen, variance, sigma = strengths(targets)
-    if float(np.nanmedian(variance)) < ALIKE:
+    if float(np.nanmedian(variance)) < LEAST_VARIANCE:
         raise DataError("the frames are all alike: there is no noise in them to be removed")
     colors, grain, correlation = _correlations(targets, sigma)
     rows, columns = (_spread_of(targets, axis) for axis in (1, 0))
@@ -93,7 +93,7 @@ def strengths(targets: Sequence[Target]) -> tuple[Floats, Floats, Floats]:
     count, squares, values = np.zeros((3, COLORS, BINS))
     for target in targets:
         usable = target.usable & ~target.defects
-        for number in _spread(len(target.steady.gains), FRAMES):
+        for number in _spread(len(target.steady.gains), FRAMES_MEASURED):
             noise, clean = _noise(target, number)
             for c in range(COLORS):
                 value = clean[..., c][usable]
@@ -138,12 +138,12 @@ def _correlations(targets: Sequence[Target], sigma: Floats) -> tuple[Floats, Flo
     for target in targets:
         usable = target.usable & ~target.defects
         height, width = usable.shape
-        for number in _spread(len(target.steady.gains), FRAMES):
+        for number in _spread(len(target.steady.gains), FRAMES_MEASURED):
             noise, clean = _noise(target, number)
             for c in range(COLORS):
                 strength = np.interp(clean[..., c], knots, sigma[c] * 255)
                 noise[..., c] /= np.maximum(strength, 0.1)
-            for _ in range(max(8, WINDOWS // len(targets) // 4)):
+            for _ in range(max(8, WINDOWS_MOST // len(targets) // 4)):
                 y, x = rng.integers(height - WINDOW + 1), rng.integers(width - WINDOW + 1)
                 if usable[y : y + WINDOW, x : x + WINDOW].all():
                     windows.append(noise[y : y + WINDOW, x : x + WINDOW])

@@ -22,11 +22,11 @@ from cae_train.degradations.measured_noise import NoiseModel, at
 from cae_train.degradations.registry import chain_of
 from cae_train.errors import DataError
 
-FROM_BURST = 0.5  # share of the patches of a step
-FOLDS_MOST = 5  # times that scenes are left out; of more scenes several at a time
-NAMED = 3  # scenes of a fold that are named
-WATCHED_PATCHES = 256  # by which the best epoch is chosen
-DRAWN = 12  # number of synthetic pictures added to the photographs
+FROM_BURST = 0.5  # share of the patches of a training step that come from the burst
+FOLDS_MOST = 5  # largest number of folds; of more scenes, each fold leaves out several
+NAMES_SHOWN = 3  # scenes of a fold that messages name
+WATCHED_PATCHES = 256  # patches by which the best epoch is chosen
+SYNTHETIC_PICTURES = 12  # added to the photographs
 LITTLE_NOISE, MOSTLY_STILL = (
     0.05,
     0.95,
@@ -140,7 +140,8 @@ def folds(targets: Sequence[Target]) -> list[Fold]:
     for group in (names[i::FOLDS_MOST] for i in range(min(FOLDS_MOST, len(names)))):
         own = [Part(target) for target in targets if _shot(target) not in group]
         left_out = [Part(target) for target in targets if _shot(target) in group]
-        found.append(Fold(own, left_out, ", ".join(map(repr, group[:NAMED])) + " ..." * (len(group) > NAMED)))
+        names_shown = ", ".join(map(repr, group[:NAMES_SHOWN])) + " ..." * (len(group) > NAMES_SHOWN)
+        found.append(Fold(own, left_out, names_shown))
     return found
 
 
@@ -176,4 +177,4 @@ def halves(targets: Sequence[Target], photographs: Sequence[Image]) -> list[Imag
 def packaged_images(seed: int) -> Split:
     """Clean pictures that come with the package: patches of photographs, and a few drawn pictures."""
     every = photographs()
-    return Split(train=[*every.train, *load_synthetic(seed, DRAWN)], validation=every.validation)
+    return Split(train=[*every.train, *load_synthetic(seed, SYNTHETIC_PICTURES)], validation=every.validation)

@@ -17,21 +17,21 @@ from numpy.typing import NDArray
 from cae_train.burst.frames import Scene
 from cae_train.errors import DataError
 
-BLOCK = 8  # pixels along a side
+BLOCK = 8  # side of a block, in pixels
 PARTS = 4
-MOVED = 2.0  # F of a changed block, as a multiple of the usual F of its scene
-SHARED = 1.5  # usual F from which on frames are not independent
-GRAINY = 8.0  # times what the lowest tenth is below the usual F
-USUAL_MOST = 6.0  # usual F from which on everything has changed
-PASSED = 7.0  # deviations of a block's mean
-RESTLESS = 6.0  # times the usual deviation of a block's mean: a screen, water
-FEW = 8  # frames below which these are taken from all blocks together
-FRAMES_A_PART = 3  # at least, of which a movement of all of the picture is told from noise
-FEW_MOVE = 0.4  # share of the picture that moves, below which it is not all of it
-MOST_MASKED = 0.5  # of the picture
+CHANGED_F = 2.0  # a block has changed beyond this multiple of its scene's usual F
+DEPENDENT_F = 1.5  # usual F from which on frames are not independent
+CHANGED_SPREAD = 8.0  # ... and beyond the usual F by this many times the distance from the lowest tenth
+USUAL_MOST = 6.0  # usual F from which on the whole picture has changed
+PASSING_DEVIATIONS = 7.0  # something passed where a block's mean is off by this many of its standard deviations
+RESTLESS_FACTOR = 6.0  # a block is restless (a screen, water) if its mean varies this many times as much as usual
+FEW_FRAMES = 8  # with fewer, the usual deviation of all blocks replaces each block's own
+FRAMES_A_PART = 3  # fewest frames of a part from which a movement of the whole picture can be told from noise
+LOCAL_MOVEMENT = 0.4  # if less than this share of the picture moves, the camera does not
+MOST_MASKED = 0.5  # largest share of the picture that may move
 STEADY_LIGHT, LARGEST_FLICKER = 0.003, 0.1  # relative: below it is even; a frame further off is left out
-SURE = 8.0  # standard errors of a frame's brightness, from which on it flickers
-SHIFTED_FEW = 1.5  # pixels, where frames are few
+FLICKER_ERRORS = 8.0  # a frame's brightness flickers beyond this many standard errors
+SHIFTED_FEW_FRAMES = 1.5  # `SHIFTED` for scenes with few frames
 SHIFTED, PEAK = 0.25, 0.15  # pixels; height of a peak of the phase correlation that is believed
 REFOCUSED, WIDE = 0.25, 32  # share by which fine detail may change; size of the squares in pixels
 BLACK, WHITE = 8.0, 250.0  # of 255
@@ -101,8 +101,8 @@ def check(scene: Scene) -> Steady:
     blocks = cv2.dilate((changed | passed).astype(np.uint8), np.ones((3, 3), np.uint8))
     moving = cv2.resize(blocks, (width, height), interpolation=cv2.INTER_NEAREST).astype(np.bool_)
     share = float(moving.mean())
-    shift, focus = _drift(_parts(scene, gains), moving if share < FEW_MOVE else still)
-    if shift > (SHIFTED if len(gains) >= 2 * FRAMES_A_PART else SHIFTED_FEW) or focus > REFOCUSED:
+    shift, focus = _drift(_parts(scene, gains), moving if share < LOCAL_MOVEMENT else still)
+    if shift > (SHIFTED if len(gains) >= 2 * FRAMES_A_PART else SHIFTED_FEW_FRAMES) or focus > REFOCUSED:
         what = (
             f"moves by {shift:.1f} pixels" if focus <= REFOCUSED else f"moves, or its sharpness changes by {focus:.0%}"
         )
@@ -117,7 +117,7 @@ def check(scene: Scene) -> Steady:
         )  # fmt: skip
     if share:
         notes.append(f"scene {scene.name!r}: {share:.1%} of the picture moves and is left out")
-    if usual > SHARED:
+    if usual > DEPENDENT_F:
         notes.append(
             f"scene {scene.name!r}: its frames share noise (video compression, or a filter over time), which can be "
             "neither measured nor removed; record single pictures, or as MJPG"
@@ -149,7 +149,7 @@ def _evened(scene: Scene, brightness: NDArray[np.float64]) -> tuple[Scene, Float
     ratios = blocks[:, usual > BLACK] / usual[usual > BLACK]
     middle = np.median(ratios, axis=1)
     off = np.median(np.abs(ratios - middle[:, None])) * 1.4826
-    known = max(STEADY_LIGHT, SURE * 1.25 * off / ratios.shape[1] ** 0.5)
+    known = max(STEADY_LIGHT, FLICKER_ERRORS * 1.25 * off / ratios.shape[1] ** 0.5)
     gains = 1 / np.maximum(middle, 1e-3)
     if np.ptp(gains) < known:
         gains = np.ones_like(gains)
@@ -225,7 +225,7 @@ def _changed(scene: Scene, gains: Floats) -> tuple[float, Mask]:
     f = _blocks(np.asarray(between, np.float32)) / (len(parts) - 1) / error
     usual = float(np.median(f))
     below = usual - float(np.quantile(f, 0.1))  # noise of coarse grain has few independent values in a block
-    return usual, f > max(MOVED * max(1.0, usual) + 1, usual + GRAINY * below)
+    return usual, f > max(CHANGED_F * max(1.0, usual) + 1, usual + CHANGED_SPREAD * below)
 
 
 def _passed(scene: Scene, gains: Floats) -> Mask:
@@ -234,13 +234,13 @@ def _passed(scene: Scene, gains: Floats) -> Mask:
     blocks = np.stack([_blocks(frame.mean(2)) for frame in evened])
     off = np.abs(blocks - np.median(blocks, axis=0))
     spread = 1.4826 * np.median(off, axis=0)
-    if len(off) < FEW:  # too few to know a block's own spread by: that of most blocks
+    if len(off) < FEW_FRAMES:  # too few to know a block's own spread by: that of most blocks
         quarter = float(np.quantile(np.abs(np.diff(blocks, axis=0)), 0.25))  # of what does not move, where much does
         spread = np.full_like(spread, quarter / 0.3186 / 2**0.5)
     usual = float(np.median(spread))
-    restless = spread > RESTLESS * usual + 0.1
+    restless = spread > RESTLESS_FACTOR * usual + 0.1
     spread = np.maximum(spread, 0.5 * usual) + 0.1
-    return np.asarray((off > PASSED * spread).any(axis=0) | restless)
+    return np.asarray((off > PASSING_DEVIATIONS * spread).any(axis=0) | restless)
 
 
 def _blocks(plane: Floats) -> Floats:

@@ -12,7 +12,7 @@ from cae_train.burst import fixed
 from cae_train.burst.steady import Steady
 from cae_train.errors import DataError
 
-SCENES = 3  # in which a fixed pattern is looked for; with the lens cap on in one, 2 will do
+SCENES_LEAST = 3  # scenes needed to find a fixed pattern; 2 suffice if one has the lens cap on
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -104,7 +104,7 @@ def targets_of(scenes: Sequence[Steady]) -> list[Target]:
         raise DataError(f"scene {names} is black: it shows the fixed pattern alone; record something in light too")
     totals = [_total(steady) for steady in scenes]
     sizes = {total.shape for total, _ in totals}
-    enough = len(scenes) >= SCENES or len(lit) < len(scenes)
+    enough = len(scenes) >= SCENES_LEAST or len(lit) < len(scenes)
     same = enough and len(sizes) == 1 and all(steady.scene.truth is None for steady in scenes)
     means = [total / np.float32(count) for total, count in totals]
     pattern = _pattern(scenes, means) if same else None
@@ -122,7 +122,7 @@ def _pattern(scenes: Sequence[Steady], means: Sequence[Floats]) -> tuple[Floats,
     black = [mean for steady, mean in zip(scenes, means, strict=True) if steady.black]
     lines = fixed.lines(lit, black, 0)[:, None, None] + fixed.lines(lit, black, 1)[None, :, None]
     hot = fixed.hot(means)
-    return lines, hot, fixed.dead(lit) if len(lit) >= SCENES else np.zeros_like(hot)
+    return lines, hot, fixed.dead(lit) if len(lit) >= SCENES_LEAST else np.zeros_like(hot)
 
 
 def _total(steady: Steady) -> tuple[Floats, int]:

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 SATURATION, GAMMA, CONTRAST = (0.3, 2.5), (0.65, 1.5), (0.5, 1.4)  # factors, drawn log-uniformly
-GRAIN = 12.0  # largest difference of two pixels, summed over 3 channels in 8-bit steps, that counts as grain
-NEGATIVE = 0.1  # share of the altered patches that become negatives
+GRAIN_MOST = 12.0  # largest difference of two pixels, summed over 3 channels in 8-bit steps, that counts as grain
+NEGATIVE_SHARE = 0.1  # share of the altered patches that become negatives
 
 _PERMUTATIONS = torch.tensor([[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]])
 
@@ -43,7 +43,7 @@ def jittered(clean: Tensor, share: float, generator: torch.Generator) -> Tensor:
     altered = (gray + (altered - gray) * factor(SATURATION)).clamp_(0, 1) ** factor(GAMMA)
     middle = altered.mean((1, 2, 3), keepdim=True)
     altered = (middle + (altered - middle) * factor(CONTRAST)).clamp_(0, 1)
-    negative = torch.rand(count, 1, 1, 1, generator=generator) < NEGATIVE
+    negative = torch.rand(count, 1, 1, 1, generator=generator) < NEGATIVE_SHARE
     altered = torch.where(negative, 1 - altered, altered)
     clean[-count:] = altered.mul_(255).round_().div_(255)
     return clean
@@ -55,7 +55,7 @@ def without_grain(patch: NDArray[np.uint8]) -> NDArray[np.uint8]:
     "Clean" photographs have some grain: a network trained to restore it would leave a camera's faint noise alone.
     A bilateral filter (Tomasi and Manduchi, ICCV 1998).
     """
-    grain = GRAIN * patch.shape[2] / 3
+    grain = GRAIN_MOST * patch.shape[2] / 3
     filtered = cv2.bilateralFilter(patch, d=5, sigmaColor=grain, sigmaSpace=2)
     return filtered.reshape(patch.shape).astype(np.uint8, copy=False)  # OpenCV drops a last axis of length 1
 

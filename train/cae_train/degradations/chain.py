@@ -1,4 +1,4 @@
-"""Degradations in a row, and alternatives of which each patch draws one."""
+"""Combines degradations: several in sequence, and alternatives of which each patch draws one."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ class OneOf:
 
     @property
     def reach(self) -> int:
-        """Of the one that reaches furthest."""
+        """How many pixels around a patch influence the result, for the alternative that reaches furthest."""
         return max(map(reach_of, self.alternatives))
 
     def __call__(self, clean: Tensor, generator: torch.Generator) -> Tensor:
@@ -55,9 +55,17 @@ class OneOf:
         return self.cut(clean, generator, 0)
 
     def cut(self, clean: Tensor, generator: torch.Generator, margin: int) -> Tensor:
-        """The same without so many pixels at each side, which are there to be reached: 0, or at least `reach`.
+        """Degrade patches with a margin, and crop the margin from the result.
 
-        Where rows are among the alternatives, those that do not reach as far are spared the rest of the margin.
+        If any alternative is a `Row`, each alternative gets only as much of the margin as it reaches.
+
+        Args:
+            clean: N x C x H x W in 0..1.
+            generator: the source of all randomness.
+            margin: pixels on each side of `clean` that only influence the others: 0, or at least `reach`.
+
+        Returns:
+            N x C x H - 2 `margin` x W - 2 `margin`, not clipped.
         """
         drawn = torch.randint(len(self.alternatives), (len(clean),), generator=generator)
         degraded = torch.empty_like(center(clean, margin))
@@ -85,15 +93,15 @@ class Chain:
 
     @property
     def leaves_holes(self) -> bool:
-        """Whether pixels are missing in the end, and can be told from the others: `mask.holes` finds them."""
+        """Whether the last step cuts holes, so that `mask.holes` can find the missing pixels in the result."""
         last = self.steps[-1] if self.steps else None
         return any(isinstance(step, Mask) for step in (last.alternatives if isinstance(last, OneOf) else (last,)))
 
     @property
     def sigma_min(self) -> float | None:
-        """The least Gaussian noise of a model that removes noise and does nothing else, sigma in gray levels of 255.
+        """The lowest sigma of the Gaussian noise, in gray levels of 255, for models that only remove noise.
 
-        None if there is no Gaussian noise, several steps, or a blur or holes to be undone too.
+        None if there is no Gaussian noise, if there are several steps, or if there is also blur or holes.
         """
         rows = [row for step in self.steps for row in (step.alternatives if isinstance(step, OneOf) else (step,))]
         kinds = [kind for row in rows for kind in (row.steps if isinstance(row, Row) else (row,))]
@@ -107,18 +115,18 @@ class Chain:
         Args:
             clean: N x C x H x W in 0..1.
             generator: the source of all randomness.
-            margin: pixels on each side of `clean` that are there only to be reached: 0, or at least `reach`.
+            margin: pixels on each side of `clean` that only influence the others: 0, or at least `reach`.
 
         Returns:
-            N x C x H - 2 `margin` x W - 2 `margin`, in 0..1 in steps of 1/255 (anything, unclipped).
+            N x C x H - 2 `margin` x W - 2 `margin`; in 0..1 in steps of 1/255 if `clip` is set, else of any value.
         """
         *_, degraded = clean, *self.stages(clean, generator, margin)
         return degraded.mul(255).round_().clamp_(0, 255).div_(255) if self.clip else degraded
 
     def stages(self, clean: Tensor, generator: torch.Generator, margin: int = 0) -> Iterator[Tensor]:
-        """What each step makes of what the one before it made, not clipped; each step cuts off what it has used.
+        """Yield the result after each step, not clipped.
 
-        The last cuts off what is left of the margin too.
+        Each step crops the part of the margin that it reaches; the last one crops all that is left.
         """
         degraded = clean
         for number, step in enumerate(self.steps, 1):

@@ -19,8 +19,8 @@ GRAIN_ENDS = (0.05, 0.75)  # strength in black and in white, as a share of that 
 GRAIN_GRAY, GRAIN_COMMON = 0.35, (0.2, 1.0)  # share of patches whose grain is gray; of the others', what channels share
 COLOR_WIDTH = (0.8, 4.0)  # sigma in pixels of color noise
 COLOR_FADES = (0.0, 0.8)  # how much weaker color noise is in white than in black, in half of the patches
-BRIGHTNESS = (0.0, 12.0)  # sigma of the white noise beside it, in gray levels of 255
-ENLARGED = (1.1, 2.4)  # how many times the noise is enlarged
+WHITE_SIGMA = (0.0, 12.0)  # sigma of the white noise that is added, in gray levels of 255
+ENLARGEMENT = (1.1, 2.4)  # range of the factor by which noise is enlarged
 CUBIC = -0.75  # the parameter of OpenCV's cubic interpolation
 
 _FROM_LUMA = torch.tensor([[1.0, 0.0, 1.402], [1.0, -0.344136, -0.714136], [1.0, 1.772, 0.0]])  # of Y, Cb, Cr
@@ -65,7 +65,7 @@ class ColorNoise:
         """N x C x H x W in 0..1 (C 3 or 1) -> the same with noise, not clipped."""
         count, channels, height, width = clean.shape
         fine = torch.randn(count, 1, height, width, generator=generator)
-        fine *= _uniform(count, BRIGHTNESS, generator) / 255
+        fine *= _uniform(count, WHITE_SIGMA, generator) / 255
         if channels == 1:
             return clean + fine
         coarse = smooth_noise(_uniform(count, COLOR_WIDTH, generator), (2, height, width), generator)
@@ -89,7 +89,7 @@ class Enlarged:
     def __call__(self, clean: Tensor, generator: torch.Generator) -> Tensor:
         """N x C x H x W in 0..1 -> the same with noise, not clipped."""
         count, channels, height, width = clean.shape
-        times = _uniform(count, ENLARGED, generator)[:, 0]
+        times = _uniform(count, ENLARGEMENT, generator)[:, 0]
         white = torch.randn(count, channels, height + 4, width + 4, generator=generator)
         rows, columns = (_cubic(times, side, generator)[:, None] for side in (height, width))
         return clean + rows @ white @ columns.mT * (self.sigma.draw(count, generator) / 255)

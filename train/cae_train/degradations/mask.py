@@ -17,9 +17,9 @@ from torch import Tensor
 from cae_train.degradations.noise import Level
 
 FILL = {3: (1.0, 0.0, 1.0), 1: (128 / 255,)}  # by the number of channels
-SPARE = (0.01, 0.1)  # a patch is done when less than this is missing: of its pixels, and of the level
+TOLERANCE = (0.01, 0.1)  # shares of the pixels and of the level that may be missing when a patch is done
 WIDTHS, STEPS, TURN = (1, 8), (4, 9), 0.9  # of strokes: width in pixels, to below 8; length of a step; largest turn
-RECTANGLE = (0.3, 1.0)  # of the pixels that are still to cover
+RECTANGLE_SHARE = (0.3, 1.0)  # range of a rectangle's area, as a share of the pixels still to cover
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def fill_color(channels: int) -> Tensor:
 def _cover(drawn: NDArray[np.uint8], share: float, stroke: bool, rng: np.random.Generator) -> None:
     """Set pixels of H x W zeros to 1 until about `share` of them are; each shape begins where there is none yet."""
     wanted = share * drawn.size
-    spare = min(SPARE[0] * drawn.size, SPARE[1] * wanted, drawn.size - wanted)
+    spare = min(TOLERANCE[0] * drawn.size, TOLERANCE[1] * wanted, drawn.size - wanted)
     while (missing := wanted - cv2.countNonZero(drawn)) > spare:
         free = np.flatnonzero(drawn == 0)
         y, x = divmod(int(free[int(rng.random() * len(free))]), drawn.shape[1])
@@ -65,9 +65,9 @@ def _cover(drawn: NDArray[np.uint8], share: float, stroke: bool, rng: np.random.
 
 
 def _rectangle(drawn: NDArray[np.uint8], y: int, x: int, missing: float, rng: np.random.Generator) -> None:
-    """One over (y, x) of about the share RECTANGLE of `missing` pixels, up to three times as long as wide."""
+    """One over (y, x) of about the share RECTANGLE_SHARE of `missing` pixels, up to three times as long as wide."""
     area, aspect, up, left = rng.random(4).tolist()
-    area = missing * (RECTANGLE[0] + area * (RECTANGLE[1] - RECTANGLE[0]))
+    area = missing * (RECTANGLE_SHARE[0] + area * (RECTANGLE_SHARE[1] - RECTANGLE_SHARE[0]))
     tall = sqrt(exp((2 * aspect - 1) * 1.1))
     height = max(1, min(int(sqrt(area) * tall), drawn.shape[0]))
     width = max(1, min(int(area / height), drawn.shape[1]))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from cae_train.data.augment import GRAIN
+from cae_train.data.augment import GRAIN_MOST
 from cae_train.degradations.blur import MotionBlur, line_filters, path, reflected
 
 RADIUS, SPACE = 2, 2.0  # of the bilateral filter: pixels that it reaches, sigma in pixels of their weights
@@ -59,7 +59,7 @@ def without_grain(patches: Tensor) -> Tensor:
     A bilateral filter over the 13 pixels that are at most 2 away; the result is rounded to whole numbers.
     """
     channels, height, width = patches.shape[1:]
-    spread = -0.5 / (GRAIN * channels / 3) ** 2
+    spread = -0.5 / (GRAIN_MOST * channels / 3) ** 2
     wide = F.pad(patches, (RADIUS,) * 4, mode="reflect")
     total, weights = torch.zeros_like(patches), torch.zeros_like(patches[:, :1])
     around = range(-RADIUS, RADIUS + 1)

@@ -5,7 +5,7 @@ from math import log, pi
 import torch
 from torch import Tensor
 
-from cae_train.degradations.mask import RECTANGLE, SPARE, STEPS, TURN, WIDTHS, Mask, fill_color
+from cae_train.degradations.mask import RECTANGLE_SHARE, STEPS, TOLERANCE, TURN, WIDTHS, Mask, fill_color
 
 ELONGATED = log(3.0) / 2  # of rectangles: the logarithm of half their largest ratio of sides
 WALK = 10  # steps of a stroke
@@ -32,7 +32,7 @@ def _lacking(missing: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
     """How many pixels each of N x H x W still has to lose, and which of the N are not done, as indices."""
     size = missing.shape[1] * missing.shape[2]
     lacking = wanted - missing.sum((1, 2))
-    spare = torch.minimum(SPARE[1] * wanted, size - wanted).clamp_max(SPARE[0] * size)
+    spare = torch.minimum(TOLERANCE[1] * wanted, size - wanted).clamp_max(TOLERANCE[0] * size)
     return lacking, torch.nonzero(lacking > spare)[:, 0]
 
 
@@ -53,7 +53,7 @@ def _rectangles(missing: Tensor, wanted: Tensor, generator: torch.Generator) -> 
             return missing
         y, x = _free_places(missing[left], generator)
         area, aspect, up, back = torch.rand(4, len(left), generator=generator, device=missing.device)
-        area = lacking[left] * (RECTANGLE[0] + area * (RECTANGLE[1] - RECTANGLE[0]))
+        area = lacking[left] * (RECTANGLE_SHARE[0] + area * (RECTANGLE_SHARE[1] - RECTANGLE_SHARE[0]))
         tall = torch.exp((2 * aspect - 1) * ELONGATED)
         tall = (area.sqrt() * tall).long().clamp(1, height)
         long = (area / tall).long().clamp(1, width)

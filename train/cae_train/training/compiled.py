@@ -1,4 +1,4 @@
-"""A training step as one compiled function: fewer and larger operations on the device, for a minute at the start."""
+"""Compiles the training step: steps are faster, after a minute of compiling at the start."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,20 +13,22 @@ StepFunction = Callable[[Tensor, Tensor, Loss], Step]
 
 
 def compiled_step(network: Autoencoder, quantize_aware: bool = False, backend: Any = "inductor") -> StepFunction:
-    """`network.step`, compiled when it is first called.
+    """Return `network.step` as a function that is compiled when it is first called.
 
     Args:
-        network: what is trained.
-        quantize_aware: whether its roundings are trained, which measure ranges as they go.
+        network: the network to train.
+        quantize_aware: whether training is quantization-aware, which cannot be compiled.
         backend: as `torch.compile` takes it; "inductor" needs a C++ compiler, and Triton on a GPU.
 
     Raises:
-        ConfigError: with `quantize_aware`.
-        TrainingError: when the function is called and cannot be compiled.
+        ConfigError: `quantize_aware` is set.
+        TrainingError: raised by the returned function if it cannot be compiled.
     """
     if quantize_aware:
-        raise ConfigError("compile is True: a quantization-aware training measures ranges at each step, leave it out")
-    from torch._dynamo.exc import TorchDynamoException  # takes a second
+        raise ConfigError(
+            "compile is True: quantization-aware training measures ranges as it goes and cannot be compiled"
+        )
+    from torch._dynamo.exc import TorchDynamoException  # importing it takes a second
 
     compiled = torch.compile(network.step, backend=backend, dynamic=False)
 

@@ -11,7 +11,7 @@ from cae_train.errors import ConfigError
 from cae_train.models.base import Autoencoder, Loss
 
 RAMP, LEAST = 8, 0.15  # of `blended`: overlap in pixels, and the weight added to every pixel, also the outermost
-FAINT = 2 / 255  # added to the noise that `relative` divides by: about the size of rounding and a picture's own grain
+NOISE_FLOOR = 2 / 255  # added to the noise that `relative` divides by: about that of rounding and a picture's grain
 SSIM_WEIGHT = 0.1  # of 1 - SSIM beside Charbonnier
 
 
@@ -49,7 +49,7 @@ def relative(output: Tensor, clean: Tensor, degraded: Tensor) -> Tensor:
     the mean squared error neglects when a network learns many levels. N x C x H x W each -> scalar.
     """
     change = (degraded - clean).square().flatten(1).mean(1).sqrt()
-    return ((output - clean).square().flatten(1).mean(1) / (change + FAINT).sqrt()).mean()
+    return ((output - clean).square().flatten(1).mean(1) / (change + NOISE_FLOOR).sqrt()).mean()
 
 
 def blended(output: Tensor, clean: Tensor, degraded: Tensor) -> Tensor:
@@ -62,7 +62,7 @@ def blended(output: Tensor, clean: Tensor, degraded: Tensor) -> Tensor:
     """
     change = (degraded - clean).square().flatten(1).mean(1).sqrt()
     error = (output - clean).square().mean(1) * blending_window(*output.shape[2:]).to(output.device)
-    return (error.flatten(1).mean(1) / (change + FAINT).sqrt()).mean()
+    return (error.flatten(1).mean(1) / (change + NOISE_FLOOR).sqrt()).mean()
 
 
 @cache

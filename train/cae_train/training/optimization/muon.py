@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 ITERATIONS, COEFFICIENTS = 5, (3.4445, -4.7750, 2.0315)
-UPDATE = 0.2  # root mean square of an update for a learning rate of 1: that of AdamW's updates, as measured
+UPDATE_RMS = 0.2  # root mean square of an update at learning rate 1, as measured for AdamW
 
 
 def orthogonal(matrices: Tensor) -> Tensor:
@@ -92,7 +92,7 @@ class Muon(torch.optim.Optimizer):
     def _matrices(self, parameters: list[nn.Parameter], group: dict[str, Any]) -> None:
         """Update kernels that are matrices of the same shape."""
         ahead = torch.stack([self._ahead(parameter, group["momentum"]) for parameter in parameters])
-        changes = orthogonal(ahead) * (UPDATE * max(ahead.shape[1:]) ** 0.5)
+        changes = orthogonal(ahead) * (UPDATE_RMS * max(ahead.shape[1:]) ** 0.5)
         for parameter, change in zip(parameters, changes, strict=True):
             parameter.mul_(1 - group["lr"] * group["weight_decay"])
             parameter.add_(change.view(parameter.shape), alpha=-group["lr"])

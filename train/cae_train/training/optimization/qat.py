@@ -23,13 +23,13 @@ from cae_train.models.depthwise import DepthwiseBlock, PlainDepthwiseBlock
 from cae_train.models.skip import Skip
 from cae_train.models.skip_blocks import Block, PlainBlock
 
-MEMORY = 0.98  # of the moving averages of the activations' ranges
+RANGE_DECAY = 0.98  # decay of the moving averages of the activations' ranges
 LEVELS = 255
 PAIR = 126  # steps of two neighboring weights together, before rounding adds one to each: 128 x 255 fits 16 bits
 SMALLEST = 1e-8  # step of a tensor that is zero throughout
 TAIL = 2e-4  # share of the values that is clipped at each end of a range; the exporter clips the same
-SAMPLE = 65_536  # values of a tensor that its range is measured on
-EVERY = 4  # steps between two measurements
+SAMPLE_SIZE = 65_536  # values of a tensor that its range is measured on
+MEASURE_EVERY = 4  # training steps between two measurements
 
 
 def prepare(network: nn.Module) -> list["ActivationRounding"]:
@@ -90,7 +90,7 @@ class ActivationRounding:
     def round(self, values: Tensor, training: bool) -> Tensor:
         """Clip values to the range, which always holds 0, and round them; their dtype stays."""
         if training:
-            if self.calls % EVERY == 0:
+            if self.calls % MEASURE_EVERY == 0:
                 self._measure(values.detach().flatten())
             self.calls += 1
         scale = max((self.high - self.low) / LEVELS, SMALLEST)
@@ -101,10 +101,10 @@ class ActivationRounding:
         return rounded
 
     def _measure(self, values: Tensor) -> None:
-        sample = values[:: len(values) // SAMPLE | 1].float()  # odd: an even step would see few columns only
+        sample = values[:: len(values) // SAMPLE_SIZE | 1].float()  # odd: an even step would see few columns only
         beyond = int(TAIL * len(sample)) + 1
         low, high = float(sample.topk(beyond, largest=False).values[-1]), float(sample.topk(beyond).values[-1])
-        memory = MEMORY if self.calls else 0.0
+        memory = RANGE_DECAY if self.calls else 0.0
         self.low = self.low * memory + min(low, 0.0) * (1 - memory)
         self.high = self.high * memory + max(high, 0.0) * (1 - memory)
 
