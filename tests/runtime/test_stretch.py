@@ -100,12 +100,25 @@ def test_strength_goes_part_of_the_way(denoise: Restorer) -> None:
 def test_threads_and_parts_change_nothing_but_a_rounding(monkeypatch: pytest.MonkeyPatch, fixture_model: Model) -> None:
     noisy = made("underexposed", 256).noisy[:, :70]
     results = []
-    for threads, part, columns in ((1, 2, 24), (3, 3, 40), (2, 8, 1024)):
+    for threads, part, pixels, kept in ((1, 2, 70 * 8, 8), (3, 3, 70 * 16, 24), (2, 8, 2**17, 64)):
         monkeypatch.setattr("cae_runtime.tasks.put_back._ROWS", 24 * part)
-        monkeypatch.setattr("cae_runtime.tasks.put_back._COLUMNS", columns)
+        monkeypatch.setattr("cae_runtime.tasks.put_back._FEWEST_ROWS", 48)
+        monkeypatch.setattr("cae_runtime.tasks.stretch._PIXELS", pixels)
+        monkeypatch.setattr("cae_runtime.tasks.stretch._KEPT_ROWS", kept)
         results.append(Restorer(fixture_model("blur"), provider="cpu", threads=threads)(noisy))
     assert all(np.abs(result.astype(int) - results[0]).max() <= 1 for result in results), "sums of floats may differ"
     assert (results[0] != noisy).any()
+
+
+def test_every_layout_and_order_of_channels(fixture_model: Model) -> None:
+    scene = made("underexposed", 128)
+    red_first = np.ascontiguousarray(scene.noisy[..., ::-1])
+    plain = Restorer(fixture_model("blur"))(scene.noisy)
+    np.testing.assert_array_equal(Restorer(fixture_model("blur"), color="rgb")(red_first), plain[..., ::-1])
+    np.testing.assert_array_equal(Restorer(fixture_model("blur_nhwc"), color="bgr")(scene.noisy), plain)
+    by_luminance = Restorer(fixture_model("blur_gray"))(scene.noisy)
+    assert rms(by_luminance.mean(2), scene.truth.mean(2)) < 0.85 * rms(scene.noisy.mean(2), scene.truth.mean(2))
+    assert abs(by_luminance.mean() - scene.noisy.mean()) < 0.1 * scene.sigma
 
 
 def test_a_picture_stays_as_it_was_where_nothing_helps(denoise: Restorer) -> None:

@@ -41,7 +41,8 @@ class TiledImage:
         batch: patches per call of the model.
         strength: s in 0..1; the result is image + s * (output - image).
         bgr: whether the channels are in BGR order, not RGB.
-        rows: returns what the model sees of rows of the image; None: the rows themselves.
+        rows: returns what the model sees of rows of the image, of its dtype or float32 in 0..1; None: the rows
+            themselves.
         hidden: bool (H, W), true where pixels are invisible: patches with only such pixels are skipped; None: nowhere.
 
     Attributes:
@@ -180,6 +181,8 @@ class TiledImage:
         if self._swap:
             rows = _swapped(rows)
         values = rows.transpose(2, 0, 1) if self._depth == 1 else rows.reshape(1, len(rows), -1)
+        if rows.dtype == np.float32:
+            return cast(Floats, np.ascontiguousarray(values))
         planes: Floats = np.divide(np.ascontiguousarray(values), self._scale, dtype=np.float32)
         return planes
 
@@ -232,14 +235,18 @@ class TiledImage:
         """Add the change of the luminance (h, w), in about 0..1, to each pixel's channels, round and store them."""
         rows = cast(Image, np.ascontiguousarray(self._rows(top, top + len(target))))
         change = cleaned - self._planes(rows)[0]
+        if rows.dtype != target.dtype:
+            rows = cast(Image, rows * self._scale)
         change *= self._strength * self._scale
         if self._rounds:  # once for all channels: their differences stay, except where they are clipped
             np.rint(change, out=change)
-        depth = {"uint8": cv2.CV_8U, "uint16": cv2.CV_16U, "float32": cv2.CV_32F}[rows.dtype.name]
+        depth = {"uint8": cv2.CV_8U, "uint16": cv2.CV_16U, "float32": cv2.CV_32F}[target.dtype.name]
         changed = cv2.add(rows, cv2.cvtColor(change, cv2.COLOR_GRAY2BGR), dtype=depth)  # clips whole numbers
         target[...] = changed if self._rounds else np.clip(changed, 0, 1)
 
 
 def _swapped(rows: Image) -> Image:
     """BGR -> RGB and back."""
+    if rows.dtype == np.float32:  # may lie in memory by channels, so that a copy would be lost work
+        return rows[..., ::-1]
     return cast(Image, cv2.cvtColor(np.ascontiguousarray(rows), cv2.COLOR_BGR2RGB))

@@ -173,7 +173,8 @@ def _cells(tile: Plane, white: int, hidden: Plane | None) -> tuple[Floats, Float
     halved = block_means(cv2.multiply(coarse, coarse, scale=4 / _LAPLACE_ENERGY), _CELL // 2)
     brightness = block_means(half, _CELL // 2).ravel()
     whole = np.ones(energy.shape, np.bool_)
-    if hidden is not None or inner.min() <= 0 or inner.max() >= white:
+    least, most = cv2.minMaxLoc(inner)[:2]
+    if hidden is not None or least <= 0 or most >= white:
         cut = (inner <= 0) | (inner >= white)
         if hidden is not None:
             cut |= hidden[1 : 1 + height, 1 : 1 + width]

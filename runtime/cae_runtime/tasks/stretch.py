@@ -16,6 +16,7 @@ of the noise.
 
 from __future__ import annotations
 
+import threading
 from typing import Final, cast
 
 import cv2
@@ -35,7 +36,9 @@ FAINT: Final = 2.0  # of 255 levels: below this, models add noise instead of rem
 LEVEL: Final = 8.0  # of 255 levels: sigma after stretching; 6 to 12 are about equally good
 LEAST: Final = 0.5  # deviation in steps of the file; below this there is only rounding
 BLOCK: Final = 8  # pixels: side of the blocks whose means are subtracted
-_PIXELS: Final = 2**15  # stabilized at once for the blocks' means: they stay in the cache
+_PIXELS: Final = 2**17  # of one channel, worked on at once: they stay in the cache
+_KEPT: Final = 2  # strips of the stretched picture
+_KEPT_ROWS: Final = 64  # the fewest rows of each
 
 
 def faintest(spec: ModelSpec) -> float | None:
@@ -44,6 +47,14 @@ def faintest(spec: ModelSpec) -> float | None:
     This is the lowest Gaussian noise of its training, but at least 2: below that, cleaning does more harm than good.
     """
     return None if spec.sigma_min is None else max(spec.sigma_min, FAINT)
+
+
+class _Strip:
+    """Rows of the stretched picture, (C, h, W); None until they are made."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.planes: Floats | None = None
 
 
 class Stretch:
@@ -59,53 +70,78 @@ class Stretch:
         noises: the noise of each channel.
         picture: gives rows of the picture, uint16 (h, W, C).
         half: deviations of the noise from middle gray to white.
+        width: W.
     """
 
     def __init__(self, noises: list[NoiseModel], rows: Rows, shape: tuple[int, ...], level: float) -> None:
         self.noises, self.picture = noises, rows
         self.half = 255 / 2 / level
-        self._shape = shape
+        self._shape, self.width = shape, shape[1]
+        self._strips: dict[int, _Strip] = {}  # by their first row
+        self._lock = threading.Lock()
         values = np.arange(WHITE + 1, dtype=np.float32)
-        self._tables = [noise.stabilized(values) for noise in noises]
+        self._tables = [noise.stabilized(values)[None] for noise in noises]
         self._means = self._block_means()
 
     def rows(self, first: int, end: int) -> Image:
-        """Rows first..end-1 as the model sees them: uint16 (h, W, C), middle gray at a block's mean."""
-        picture = self.picture(first, end)
-        values = cv2.merge([self.stabilized(plane, channel) for channel, plane in enumerate(_planes(picture))])
-        scale, base = WHITE / 2 / self.half, self.base(first, end, 0, self._shape[1])
-        stretched = cv2.addWeighted(values, scale, base, -scale, WHITE / 2, dtype=cv2.CV_16U)
-        return cast(Image, stretched.reshape(picture.shape))
+        """Rows first..end-1 as the model sees them: float32 (h, W, C) in 0..1, 0.5 at a block's mean.
+
+        Neighboring patches share rows: so strips are kept for a while, each made by the first thread that needs it.
+        """
+        step, parts = max(_KEPT_ROWS, rows_in_cache(self.width)), []
+        for top in range(first // step * step, end, step):
+            strip = self._kept_strip(top, min(top + step, self._shape[0]))
+            parts.append(strip[:, max(0, first - top) : end - top])
+        planes = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+        return cast(Image, planes.transpose(1, 2, 0))
+
+    def _kept_strip(self, top: int, bottom: int) -> Floats:
+        with self._lock:
+            strip = self._strips.setdefault(top, _Strip())
+            if len(self._strips) > _KEPT:
+                del self._strips[next(iter(self._strips))]
+        with strip.lock:
+            if strip.planes is None:
+                strip.planes = self._stretched(top, bottom)
+            return strip.planes
+
+    def _stretched(self, first: int, end: int) -> Floats:
+        """Rows first..end-1 as the model sees them, but by channels: (C, h, W)."""
+        result = np.empty((self._shape[2], end - first, self.width), np.float32)
+        scale = 0.5 / self.half
+        for channel, plane in enumerate(_planes(self.picture(first, end))):
+            values, base = self.stabilized(plane, channel), self.base(first, end, channel)
+            cv2.addWeighted(values, scale, base, -scale, 0.5, result[channel])
+        np.clip(result, 0, 1, out=result)
+        return result
 
     def stabilized(self, plane: Plane, channel: int) -> Floats:
         """Values of one channel, (h, w), on the scale where the deviation of the noise is 1: float32 (h, w)."""
-        return cast(Floats, np.take(self._tables[channel], plane, mode="clip"))  # no value is clipped: it is faster
+        return cast(Floats, cv2.LUT(plane, self._tables[channel]))
 
-    def base(self, first: int, end: int, left: int, right: int) -> Floats:
-        """Means of the blocks, interpolated, on the stabilized scale: rows first..end-1, columns left..right-1.
+    def base(self, first: int, end: int, channel: int) -> Floats:
+        """Means of one channel's blocks, interpolated, on the stabilized scale: rows first..end-1, float32 (h, W)."""
+        top = first // BLOCK  # the means have a border of one block: these begin one earlier
+        means = self._means[channel][top : -(-end // BLOCK) + 2]
+        base = cv2.resize(means, None, fx=BLOCK, fy=BLOCK, interpolation=cv2.INTER_LINEAR)
+        top = (top - 1) * BLOCK
+        return cast(Floats, base[first - top : end - top, BLOCK : BLOCK + self.width])
 
-        Returns:
-            float32, shape (h, w, C), or (h, w) where there is one channel.
-        """
-        top, side = first // BLOCK, left // BLOCK  # the means have a border of one block: these begin one earlier
-        means = self._means[top : -(-end // BLOCK) + 2, side : -(-right // BLOCK) + 2]
-        size = means.shape[1] * BLOCK, means.shape[0] * BLOCK
-        base = cv2.resize(means, size, interpolation=cv2.INTER_LINEAR)
-        top, side = (top - 1) * BLOCK, (side - 1) * BLOCK
-        return cast(Floats, base[first - top : end - top, left - side : right - side])
-
-    def _block_means(self) -> Floats:
-        """Means of the blocks on the stabilized scale, (ceil(H / 8) + 2, ceil(W / 8) + 2, C): with a border."""
-        height, width, channels = self._shape
-        step = max(1, _PIXELS // width // BLOCK) * BLOCK
-        size = -(-height // BLOCK), -(-width // BLOCK)
-        means = np.empty((*size, channels), np.float32)
+    def _block_means(self) -> list[Floats]:
+        """Means of each channel's blocks on the stabilized scale, (ceil(H / 8) + 2, ceil(W / 8) + 2): with a border."""
+        height, width = self._shape[:2]
+        found: list[list[Floats]] = [[] for _ in self.noises]
+        step = rows_in_cache(width)
         for top in range(0, height, step):
             for channel, plane in enumerate(_planes(self.picture(top, min(top + step, height)))):
-                found = block_means(whole_blocks(self.stabilized(plane, channel)), BLOCK)
-                means[top // BLOCK : top // BLOCK + len(found), :, channel] = found
-        bordered = cv2.copyMakeBorder(means, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
-        return cast(Floats, bordered.reshape(size[0] + 2, size[1] + 2, channels))
+                found[channel].append(block_means(whole_blocks(self.stabilized(plane, channel)), BLOCK))
+        planes = [np.concatenate(parts) for parts in found]
+        return [cast(Floats, cv2.copyMakeBorder(plane, 1, 1, 1, 1, cv2.BORDER_REPLICATE)) for plane in planes]
+
+
+def rows_in_cache(width: int) -> int:
+    """How many rows of a picture are worked on at once: whole blocks, at least one."""
+    return max(1, _PIXELS // width // BLOCK) * BLOCK
 
 
 def _planes(picture: Image) -> list[Plane]:
