@@ -8,6 +8,8 @@ Importing the package imports nothing heavy: names are resolved when they are fi
 
 import os
 
+from cae_shared.lazy_names import resolver
+
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before onnxruntime is imported: otherwise it sends telemetry
 
 TYPE_CHECKING = False  # importing typing would take longer than this whole module
@@ -58,25 +60,8 @@ _HOME = {
 }
 
 
-def _resolved(name: str) -> object:
-    """Import a public name when it is first used."""
-    from importlib import import_module
-
-    value: object
-    if name == "__version__":
-        from importlib.metadata import version
-
-        value = version("cae-toolkit")
-    elif name in _HOME:
-        value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-    else:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = value
-    return value
-
-
 if not TYPE_CHECKING:  # type checkers see only the names above
-    __getattr__ = _resolved
+    __getattr__ = resolver(__name__, _HOME)
 
 
 def __dir__() -> list[str]:

@@ -8,6 +8,8 @@ Importing the package imports nothing heavy: names are resolved when they are fi
 
 import os
 
+from cae_shared.lazy_names import resolver
+
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before onnxruntime is imported: otherwise it sends telemetry
 
 TYPE_CHECKING = False  # importing typing would take longer than this whole module
@@ -47,19 +49,20 @@ __all__ = [
 ]
 
 _HOME = {
-    "checkpoint": ("LoadedModel", "load_model"),
-    "config": ("Hardware", "TrainConfig"),
-    "errors": (
-        "ArgumentTypeError",
-        "CaeTrainError",
-        "CheckpointError",
-        "CheckpointNotFoundError",
-        "ConfigError",
-        "DataError",
-        "DataNotFoundError",
-        "TrainingError",
-    ),
-    "training.loop": ("TrainResult", "train"),
+    "ArgumentTypeError": "errors",
+    "CaeTrainError": "errors",
+    "CheckpointError": "errors",
+    "CheckpointNotFoundError": "errors",
+    "ConfigError": "errors",
+    "DataError": "errors",
+    "DataNotFoundError": "errors",
+    "Hardware": "config",
+    "LoadedModel": "checkpoint",
+    "TrainConfig": "config",
+    "TrainResult": "training.loop",
+    "TrainingError": "errors",
+    "load_model": "checkpoint",
+    "train": "training.loop",
 }
 
 
@@ -67,18 +70,5 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__, "__version__"})
 
 
-def _resolved(name: str) -> object:
-    from importlib import import_module
-
-    if name == "__version__":
-        from importlib.metadata import version
-
-        return version("cae-toolkit")
-    for module, names in _HOME.items():
-        if name in names:
-            return getattr(import_module(f"{__name__}.{module}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
 if not TYPE_CHECKING:  # type checkers see only the names above
-    __getattr__ = _resolved
+    __getattr__ = resolver(__name__, _HOME)

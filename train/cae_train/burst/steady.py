@@ -19,9 +19,9 @@ from cae_train.errors import DataError
 
 BLOCK = 8  # side of a block, in pixels
 PARTS = 4
-CHANGED_F = 2.0  # a block has changed beyond this multiple of its scene's usual F
+CHANGED_F = 2.0  # a block whose F is above this multiple of its scene's usual F has changed, if
 DEPENDENT_F = 1.5  # usual F from which on frames are not independent
-CHANGED_SPREAD = 8.0  # ... and beyond the usual F by this many times the distance from the lowest tenth
+CHANGED_SPREAD = 8.0  # its F is also above the usual one by this many times the distance from there to the lowest tenth
 USUAL_MOST = 6.0  # usual F from which on the whole picture has changed
 PASSING_DEVIATIONS = 7.0  # something passed where a block's mean is off by this many of its standard deviations
 RESTLESS_FACTOR = 6.0  # a block is restless (a screen, water) if its mean varies this many times as much as usual
