@@ -7,6 +7,7 @@ BATCH_TOLERANCE = 2 / 255  # largest difference between batch sizes of an int8 f
 PSNR_TOLERANCE = 0.01  # dB
 PROOF_PATCHES = 512  # compared at every batch size
 BATCHES = (1, 2, 7, 64)  # at which the file is proved
+CALLS = 64  # at each of them, at most
 OPSET, OPSET_MIN, OPSET_MAX = 18, 15, 22  # onnxruntime 1.15 reads 18, which torch writes
 BATCH_MAX = 4096  # of files with a fixed batch
 OVERLAP = 8  # of neighboring patches, in pixels

@@ -48,7 +48,7 @@ def _parity_lines(rows: "Iterable[BatchParity]", precision: str, count: int) -> 
     if not found:
         return []
     return [
-        f"torch against {precision} in onnxruntime, on {min(PROOF_PATCHES, count)} of the patches",
+        f"torch against {precision} in onnxruntime, on up to {min(PROOF_PATCHES, count)} of the patches",
         f"{'batch':>7}  {'largest difference':>18}  {'torch':>9}  {'onnx':>9}",
         *found,
     ]
