@@ -38,7 +38,7 @@ class BatchParity:
 
 
 def at_each_batch(network: nn.Module, session: Session, inputs: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """Run a network and its file on the same inputs at every batch size that a file is proved at, in up to 64 calls each.
+    """Run a network and its file on the same inputs, at every batch size that a file is proved at, in up to 64 calls.
 
     Yields:
         The batch size, what torch gives, and what the file gives, N x ... each.
