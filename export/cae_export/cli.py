@@ -1,7 +1,5 @@
 """`cae-export`: parse, call, report."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -22,10 +20,9 @@ from cae_export.defaults import (
 from cae_export.errors import CaeExportError, OutputExistsError, RefusedError, UsageError
 from cae_export.report_text import check_table, part_table, table
 from cae_shared.command import require_address_space
-from cae_shared.expected_errors import end_with, importing_extra
+from cae_shared.expected_errors import end_with, ended_in_order, importing_extra
 from cae_shared.help_groups import grouped
 from cae_shared.logs import log_to_stderr
-from cae_shared.signals import interruptible
 from cae_shared.text import printable, shell_word
 
 if TYPE_CHECKING:
@@ -173,7 +170,7 @@ def command(
 def _export(model: Path, output: Path | None, options: "ExportOptions") -> None:
     from cae_export.exporter import export
 
-    with _interruptible():
+    with ended_in_order("cae-export"):
         report = export(model, output, **options)
     for line in table(report):
         typer.echo(printable(line))
@@ -188,7 +185,7 @@ def _check(
 ) -> None:
     from cae_export.checking import check
 
-    with _interruptible():
+    with ended_in_order("cae-export"):
         report = check(file, model, data=data, data_dir=data_dir, tolerance=tolerance, max_drop=max_drop)
     for line in check_table(report):
         typer.echo(printable(line))
@@ -197,7 +194,7 @@ def _check(
 def _export_part(model: Path, part: "Part", output: Path | None, options: "PartOptions") -> None:
     from cae_export.parts import export_part
 
-    with _interruptible():
+    with ended_in_order("cae-export"):
         report = export_part(model, part, output, **options)
     for line in part_table(report):
         typer.echo(printable(line))
@@ -248,19 +245,6 @@ def _given(ctx: typer.Context) -> set[str]:
 
 def _options(names: set[str]) -> str:
     return ", ".join(f"--{name.replace('_', '-')}" for name in sorted(names))
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """A block that a signal ends in order, so that no temporary file stays, and that says so."""
-    try:
-        with interruptible():
-            yield
-    except (KeyboardInterrupt, SystemExit) as e:
-        typer.echo("cae-export: interrupted", err=True)
-        if isinstance(e, KeyboardInterrupt):
-            raise typer.Exit(130) from e
-        raise
 
 
 def main() -> None:

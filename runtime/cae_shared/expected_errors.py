@@ -1,4 +1,4 @@
-"""Errors that a command expects, as one line on stderr: of the library, and of an extra that is not installed."""
+"""What a command expects to go wrong, as one line on stderr: errors, an extra that is not installed, signals."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
+from cae_shared.signals import exit_code, interruptible
 from cae_shared.text import printable, with_option
 
 
@@ -41,3 +42,18 @@ def importing_extra(name: str, extra: str, wrong_usage: type[Exception]) -> Iter
             f"{name} needs its extra: pip install 'cae-toolkit[{extra}]' (in a checkout: pip install -e '.[{extra}]') "
             f"({e.name} is missing)"
         ) from e
+
+
+@contextmanager
+def ended_in_order(name: str) -> Iterator[None]:
+    """A block that Ctrl-C or SIGTERM ends in order, so that no temporary file is left, with a line and its exit code.
+
+    Args:
+        name: the command's name.
+    """
+    try:
+        with interruptible():
+            yield
+    except KeyboardInterrupt:
+        sys.stderr.write(f"{name}: interrupted\n")
+        sys.exit(exit_code())

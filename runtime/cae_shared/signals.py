@@ -1,7 +1,8 @@
 """Signal handling: Ctrl-C (SIGINT) and SIGTERM end a command with exit code 130 or 143, without a traceback.
 
 The first signal ends a command at once. Where the command has asked for it, to finish its current work, the signal
-raises KeyboardInterrupt (SystemExit for SIGTERM) instead. The second signal ends it within a second in any case.
+raises KeyboardInterrupt instead; `exit_code` then says which signal it was. The second signal ends the command within a
+second in any case.
 """
 
 from __future__ import annotations
@@ -65,13 +66,18 @@ def listen_again() -> None:
 
 
 class interruptible:  # noqa: N801 - used like a function
-    """A block in which the first signal raises KeyboardInterrupt (Ctrl-C) or SystemExit (SIGTERM)."""
+    """A block in which the first signal, Ctrl-C or SIGTERM, raises KeyboardInterrupt."""
 
     def __enter__(self) -> None:
         _State.raising += 1
 
     def __exit__(self, *_: object) -> None:
         _State.raising -= 1
+
+
+def exit_code() -> int:
+    """Return the exit code of a command that a signal interrupted: 143 after SIGTERM, otherwise 130."""
+    return 128 + (_State.first or signal.SIGINT)
 
 
 def is_ending() -> bool:
@@ -86,9 +92,7 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
     _State.first = number
     if not _State.raising or _is_importing(frame):  # C extensions turn exceptions during their import into ImportError
         _end()
-    if number == signal.SIGINT:
-        raise KeyboardInterrupt
-    sys.exit(128 + number)
+    raise KeyboardInterrupt
 
 
 def _is_importing(frame: FrameType | None) -> bool:
@@ -114,7 +118,7 @@ def _watch(reader: int) -> None:
 
 def _unraisable(failure: sys.UnraisableHookArgs) -> None:
     """End the process if a signal was raised in a finalizer, which swallows exceptions."""
-    if _State.first and failure.exc_type in (KeyboardInterrupt, SystemExit):
+    if _State.first and failure.exc_type is KeyboardInterrupt:
         _end()
     sys.__unraisablehook__(failure)
 
@@ -135,7 +139,7 @@ def _end() -> None:
     except (AttributeError, OSError, ValueError):  # there is no stderr, or it is closed
         pass
     _remove_temporary()  # again: another thread may just have created a file under a name it got before
-    os._exit(128 + _State.first)
+    os._exit(exit_code())
 
 
 def _remove_temporary() -> None:

@@ -13,6 +13,7 @@ import cv2
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 import cae_train.training.loop
 import cae_train.training.module
@@ -256,6 +257,16 @@ def test_a_stopped_run_does_not_pass_on_another_run_s_model(
     run(settings(epochs=1), out)
     run(settings(seed=9), out, callbacks=[stop_at(2)])
     assert load_model(out / "model.pt").config.seed == 9
+
+
+def test_what_ends_the_process_is_not_taken_for_ctrl_c(
+    settings: Settings, run: Run, tmp_path: Path, stop_at: StopAt
+) -> None:
+    for number, (error, code) in enumerate([(SystemExit(3), 3), (SIGTERMException(), 143)]):
+        with pytest.raises(SystemExit) as caught:
+            run(settings(), tmp_path / str(number), callbacks=[stop_at(2, error)])
+        assert caught.value.code == code
+        assert load_model(tmp_path / str(number) / "model.pt").metrics == {}
 
 
 def test_stopped_later_keeps_the_best_epoch(settings: Settings, run: Run, tmp_path: Path, stop_at: StopAt) -> None:

@@ -14,11 +14,10 @@ from cae_runtime.cli.terminal import tell
 from cae_runtime.errors import CaeRuntimeError
 from cae_shared.command import drop_stdout, require_address_space
 from cae_shared.logs import log_to_stderr
-from cae_shared.signals import interruptible
+from cae_shared.signals import exit_code, interruptible
 from cae_shared.text import printable
 
 _EXIT_FAILED = 1
-_EXIT_INTERRUPTED = 130
 
 
 def perform(options: Options) -> None:
@@ -62,7 +61,7 @@ def _errors_told() -> Iterator[None]:
         raise typer.Exit(e.exit_code) from e
     except KeyboardInterrupt as e:
         typer.echo("cae-run: interrupted", err=True)
-        raise typer.Exit(_EXIT_INTERRUPTED) from e
+        raise typer.Exit(exit_code()) from e
     except OSError as e:  # the report cannot be written, or the working folder no longer exists
         drop_stdout()
         tell(f"cae-run: {e.strerror or e}")

@@ -1,6 +1,5 @@
 """`cae-train`: parse, call, report."""
 
-import sys
 from contextlib import AbstractContextManager
 from dataclasses import fields
 from pathlib import Path
@@ -10,10 +9,10 @@ import typer
 from typer.core import TyperCommand
 
 from cae_shared.command import require_address_space
-from cae_shared.expected_errors import end_with, importing_extra
+from cae_shared.expected_errors import end_with, ended_in_order, importing_extra
 from cae_shared.help_groups import grouped
 from cae_shared.logs import log_to_stderr
-from cae_shared.signals import interruptible
+from cae_shared.signals import exit_code
 from cae_train.cli.given_settings import new_settings, settings_of_run
 from cae_train.cli.option_groups import GROUPS as GROUPS
 from cae_train.config import AUTO, LOSSES, OPTIMIZERS, PRECISIONS, Hardware, TrainConfig, load_toml
@@ -184,7 +183,7 @@ def command(
     training, use --save-pairs with --epochs 0.
 
     Exit codes: 0 done; 1 training failed, or memory, disk space or open files ran out; 2 wrong usage or data; 130
-    interrupted (Ctrl-C; model.pt is kept); 143 terminated (SIGTERM).
+    interrupted (Ctrl-C); 143 terminated (SIGTERM). After both, model.pt is kept.
     """
     log_to_stderr(verbose)
     if show_list:
@@ -199,7 +198,7 @@ def command(
     if burst or noise_from is not None:
         wanted = (burst or [], noise_from, camera, frames, minutes, export)
         if _fit_camera(said, given, wanted, hardware, config, out):
-            raise typer.Exit(130)
+            raise typer.Exit(exit_code())
         return
     for name in OF_A_CAMERA:
         if name in said:
@@ -218,10 +217,10 @@ def command(
     if preview_degradation is not None:
         terminal.preview(settings, preview_degradation)
         return
-    with interruptible():
+    with ended_in_order("cae-train"):
         interrupted = terminal.train(settings, hardware, terminal.Folders(out, resume, save_pairs, max_pairs))
     if interrupted:
-        raise typer.Exit(130)
+        raise typer.Exit(exit_code())
 
 
 def _settings_given(context: typer.Context) -> dict[str, Any]:
@@ -245,11 +244,11 @@ def _fit_camera(
     config: Path | None,
     out: Path | None,
 ) -> bool:
-    """Fit a model to a camera, and return whether Ctrl-C ended it."""
+    """Fit a model to a camera, and return whether a signal ended it."""
     for name in NOT_OF_A_CAMERA:
         if name in said:
             raise ConfigError(f"--burst and --noise-from decide themselves on --{name.replace('_', '-')}: leave it out")
-    with interruptible():
+    with ended_in_order("cae-train"):
         with _extra():
             from cae_train.burst import command
         return command.run(command.Wanted(*wanted), (load_toml(config) if config else {}) | given, hardware, out)
@@ -276,6 +275,3 @@ def main() -> None:
         end_with("cae-train", e, 1, options)
     except CaeTrainError as e:
         end_with("cae-train", e, 2, options)
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted\n")
-        sys.exit(130)

@@ -38,7 +38,7 @@ class Folders:
 
 
 def train(settings: TrainConfig, hardware: Hardware, folders: Folders) -> bool:
-    """Train and say what comes out; return whether Ctrl-C ended it.
+    """Train and say what comes out; return whether a signal ended it.
 
     Raises:
         CaeTrainError: as `prepare`, `load` and `loop.run` raise it.

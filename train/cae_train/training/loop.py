@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor, nn
 
 from cae_train.checkpoint import load_model, save_model
@@ -126,14 +127,23 @@ def evaluate(network: nn.Module, degraded: Tensor, clean: Tensor) -> float:
 
 
 def _fit(trainer: Trainer, training: Training, folder: RunFolder, checkpoint: Path | None) -> bool:
-    """Run the loop; return whether Ctrl-C ended it."""
+    """Run the loop; return whether Ctrl-C ended it, or in a command SIGTERM.
+
+    Raises:
+        ConfigError, TrainingError: as `run` raises them.
+        SystemExit: SIGTERM, in a program that leaves it to Lightning, or a callback that ends the process.
+    """
     main = threading.current_thread() is threading.main_thread()  # only the main thread may set signals
     before = signal.getsignal(signal.SIGINT)
     # The momentum of frozen weights decays to denormal numbers (below 1e-38), which slow x86 CPUs down 40 times.
     torch.set_flush_denormal(True)
     try:
         trainer.fit(training, ckpt_path=checkpoint, weights_only=True)
-    except SystemExit:  # Lightning's answer to Ctrl-C
+    except SIGTERMException as e:
+        raise SystemExit(128 + signal.SIGTERM) from e
+    except SystemExit as e:
+        if not isinstance(e.__context__, KeyboardInterrupt):  # Lightning's answer to it
+            raise
         return True
     except MisconfigurationException as e:
         raise ConfigError(f"accelerator, devices or strategy: {one_line(e)}") from e
