@@ -175,7 +175,7 @@ def test_the_doctor_tells_of_a_library_that_does_not_load(monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["--doctor", "--benchmark"], "choose one"),
+        (["--doctor", "--benchmark"], "give only one of --doctor and --benchmark"),
         (["--doctor", "photos"], "--doctor cleans nothing"),
         (["--benchmark", "-o", "out"], "--benchmark cleans nothing"),
         (["--doctor", "-m", "denoise"], "--doctor takes no --model"),

@@ -144,7 +144,7 @@ def test_bytes_behind_a_jpeg_are_tolerated(photo: Image.Image) -> None:
 def test_an_unsuitable_file_is_refused_by_name(photo: Image.Image) -> None:
     more = {"save_all": True, "append_images": [photo.rotate(90)]}
     for data, reason in [
-        (b"", "is not a JPEG"),
+        (b"", "is empty"),
         (b"just text\n", "is not a JPEG"),
         (saved(photo, "GIF"), "is a GIF, which is not read yet: convert it"),
         (saved(photo.convert("CMYK"), "JPEG"), "CMYK JPEG"),

@@ -251,7 +251,7 @@ def test_a_mask_is_upright_where_the_photo_is_turned(cae_run: Command, noise: No
     [
         (["--mask", "none.png"], "inpaint", 2, "--mask 'none.png' does not exist"),
         (["--mask-color", "pink"], "inpaint", 2, "--mask-color is 'pink': it must be a color like '#ff00ff'"),
-        (["--mask-color", "#fff", "--mask", "small.png"], "inpaint", 2, "--mask and --mask-color: choose one"),
+        (["--mask-color", "#fff", "--mask", "small.png"], "inpaint", 2, "give --mask or --mask-color, not both"),
         (["--mask-color", "#fff", "--strength", "0.5"], "inpaint", 2, "fills holes, which takes no --strength"),
         (["--mask-color", "#123456"], "inpaint", 1, "has no pixel of the color #123456"),
         (["--mask-color", "#fff"], "blur", 2, "filling holes needs one that was trained on masks"),

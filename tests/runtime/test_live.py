@@ -330,7 +330,7 @@ def test_a_full_disk_is_told_of_and_leaves_nothing(video: Path, tmp_path: Path) 
         (["photos", "--camera", "0"], 2, "--webcam and --camera take no SOURCE"),
         (["--suffix", "_x"], 2, "--webcam takes no --suffix"),
         (["-o", "out.txt"], 2, "the name must end in .mp4"),
-        (["--doctor"], 2, "--doctor and --webcam: choose one"),
+        (["--doctor"], 2, "give only one of --doctor and --webcam"),
         (["--fps", "0"], 2, "--fps is 0.0"),
         (["--strength", "2"], 2, "--strength is 2.0"),
     ],
@@ -427,7 +427,7 @@ def test_a_recorder_that_cannot_write_says_so(tmp_path: Path) -> None:
     ("found", "code", "stdout", "stderr"),
     [
         ({0: "Webcam", 2: "A\x1b[2J"}, 0, "0  Webcam\n2  A\\x1b[2J\n", ""),
-        ({}, 3, "", "cae-run: no camera that the system lists\n"),
+        ({}, 3, "", "cae-run: the system lists no camera: connect one, or name a device or an address with --camera\n"),
     ],
 )
 def test_cameras_are_listed(

@@ -61,6 +61,11 @@ def test_outputs_are_named_as_typed(here: Path) -> None:
         make_plan([source], here / "raw.png", ext=".jpg")
     (here / "a.mts").touch()
     assert [each.path.name for each in make_plan([source, here / "a.mts"], here / "out").unreadable] == ["a.mts"]
+    (here / "b.ts").write_bytes((b"G" + bytes(187)) * 2)
+    (here / "c.ts").write_text("export const G = 1\n" * 20)
+    plan = make_plan([here / "b.ts", here], here / "out")
+    assert [each.path.name for each in plan.unreadable if each.path.suffix == ".ts"] == ["b.ts", "b.ts"]
+    assert "c.ts" in [each.name for each in plan.left_out]
 
 
 def test_pictures_of_kinds_that_are_not_read_have_failed(cae_run: Command, tmp_path: Path) -> None:
@@ -68,7 +73,7 @@ def test_pictures_of_kinds_that_are_not_read_have_failed(cae_run: Command, tmp_p
     folder.mkdir()
     cv2.imwrite(str(folder / "a.jpg"), PICTURE)
     (folder / "a.jpg").rename(folder / "a.jfif")
-    for name in ("1.heic", "2.HEIC", "3.heic", "x.gif", "raw.dng", "-00001.MTS", "notes.txt", "Makefile"):
+    for name in ("1.heic", "2.HEIC", "3.heic", "x.gif", "x.ico", "raw.dng", "-00001.MTS", "notes.txt", "Makefile"):
         (folder / name).write_bytes(b"not read")
     for name in ("desktop.ini", "Thumbs.db", ".DS_Store", "._a.jfif"):
         (folder / name).write_bytes(b"of the system")
@@ -76,7 +81,9 @@ def test_pictures_of_kinds_that_are_not_read_have_failed(cae_run: Command, tmp_p
     assert done.returncode == 1
     lines = done.stderr.decode().splitlines()
     assert "left out: 1 .txt, 1 without a suffix (neither images nor videos)" in lines[-1]
-    assert "; 6 failed, among them 1 .dng, 1 .gif, 3 .heic, 1 .mts (of kinds that are not read yet); " in lines[-1]
+    assert (
+        "; 7 failed, among them 1 .dng, 1 .gif, 3 .heic, 1 .ico, 1 .mts (of kinds that are not read yet); " in lines[-1]
+    )
     assert any(
         each.endswith(
             "of a kind that is not read yet (.mts): convert it first (ffmpeg -i ./-00001.MTS -c:v copy ./-00001.mkv)"
@@ -89,7 +96,7 @@ def test_pictures_of_kinds_that_are_not_read_have_failed(cae_run: Command, tmp_p
     assert any("raw.dng' is an image" in line and "develop it to a 16-bit TIFF" in line for line in lines)
     report = json.loads(done.stdout)
     assert sorted(Path(f["source"]).name for f in report["files"] if f["status"] == "failed") == [
-        "-00001.MTS", "1.heic", "2.HEIC", "3.heic", "raw.dng", "x.gif",
+        "-00001.MTS", "1.heic", "2.HEIC", "3.heic", "raw.dng", "x.gif", "x.ico",
     ]  # fmt: skip
     assert [Path(path).name for path in report["left_out"]] == ["Makefile", "notes.txt"]
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.jfif"]

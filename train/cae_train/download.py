@@ -1,5 +1,6 @@
 """Downloads files once, with a checksum and a progress bar."""
 
+import contextlib
 import sys
 import textwrap
 from pathlib import Path
@@ -23,7 +24,14 @@ def fetched(url: str, checksum: str, folder: Path) -> Path:
     pooch.get_logger().setLevel("ERROR")
     fetch = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=30)
     name = url.rpartition("/")[2]
-    return Path(pooch.retrieve(url, known_hash=checksum, path=folder, fname=name, downloader=fetch))
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
+    try:
+        return Path(pooch.retrieve(url, known_hash=checksum, path=folder, fname=name, downloader=fetch))
+    except BaseException:
+        for each in made:  # from the innermost: nothing is left of a download that failed
+            with contextlib.suppress(OSError):  # it is not there, or another file is in it
+                each.rmdir()
+        raise
 
 
 def reason(error: Exception) -> str:

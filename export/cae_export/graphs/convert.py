@@ -70,7 +70,7 @@ def convert(
         except torch.onnx.errors.OnnxExporterError as e:
             raise UsageError(f"torch cannot export this network: {str(e).splitlines()[0]}") from e
         if program is None:
-            raise UsageError("torch exported nothing")
+            raise UsageError("torch returned no graph for this network: it cannot be exported")
         model: onnx.ModelProto = onnxslim.slim(program.model_proto)
     written = next(entry.version for entry in model.opset_import if not entry.domain)
     if written != opset:  # torch writes one operator set, and converts it to others where it can

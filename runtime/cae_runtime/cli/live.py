@@ -29,7 +29,7 @@ def named_cameras() -> list[str]:
     """
     found = find_cameras()
     if not found:
-        raise DeviceError("no camera that the system lists")
+        raise DeviceError("the system lists no camera: connect one, or name a device or an address with --camera")
     return [f"{number}  {name}" for number, name in found.items()]
 
 

@@ -53,7 +53,7 @@ def command_meant(options: Options) -> str:
     }
     chosen = [name for name, wanted in asked.items() if wanted]
     if len(chosen) > 1:
-        raise UsageError(f"{' and '.join(f'--{typed(name)}' for name in chosen)}: choose one")
+        raise UsageError(f"give only one of {' and '.join(f'--{typed(name)}' for name in chosen)}")
     if not chosen:
         live = given & _LIVE_ALONE
         if live:
@@ -100,7 +100,7 @@ def check_restoring(given: frozenset[str], path: Path, output: Path) -> None:
         )
     filling = given & _FILLING
     if len(filling) > 1:
-        raise UsageError("--mask and --mask-color: choose one")
+        raise UsageError("give --mask or --mask-color, not both")
     if filling and given & _NOT_OF_FILLING:
         raise UsageError(f"{_options(filling)} fills holes, which takes no {_options(given & _NOT_OF_FILLING)}")
 

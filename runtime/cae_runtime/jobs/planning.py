@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cae_runtime.errors import UsageError
 from cae_runtime.io.formats import FORMAT_OF_SUFFIX, VIDEO_FORMAT_OF_SUFFIX, is_picture, is_video, same_format
-from cae_runtime.io.headers.unsupported import OF_SYSTEMS, is_other_picture, what_to_do
+from cae_runtime.io.headers.unsupported import OF_SYSTEMS, is_other_picture, is_transport_stream, what_to_do
 from cae_runtime.jobs.paths import identity_of, mode_of, path_kind, spelling_of
 from cae_runtime.video.results import partial_of
 
@@ -157,7 +157,7 @@ def find_pictures(
     for source in sources:
         if not _source_is_folder(source):
             output = output_of(source, Path(source.name))
-            if is_other_picture(output):
+            if is_other_picture(output) or is_transport_stream(source):
                 unreadable.append(Unreadable(source, what_to_do(source), other_picture=True))
             else:
                 jobs[Job(source, output)] = None

@@ -56,8 +56,10 @@ def without_grain(patch: NDArray[np.uint8]) -> NDArray[np.uint8]:
     A bilateral filter (Tomasi and Manduchi, ICCV 1998).
     """
     grain = GRAIN_MOST * patch.shape[2] / 3
-    filtered = cv2.bilateralFilter(patch, d=5, sigmaColor=grain, sigmaSpace=2)
-    return filtered.reshape(patch.shape).astype(np.uint8, copy=False)  # OpenCV drops a last axis of length 1
+    # In gray integers OpenCV cuts off the fraction, which darkens by half a level; in color it rounds.
+    values = patch.astype(np.float32) if patch.shape[2] == 1 else patch
+    filtered = np.rint(cv2.bilateralFilter(values, d=5, sigmaColor=grain, sigmaSpace=2))
+    return filtered.reshape(patch.shape).astype(np.uint8)  # OpenCV drops a last axis of length 1
 
 
 def smaller(image: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:

@@ -35,6 +35,8 @@ def inspect(data: bytes) -> Header:
         ImageError: the file is not an image of a known format, is truncated, has several frames, or stores its colors
             in a way that cannot be kept.
     """
+    if not data:
+        raise ImageError("is empty: it has no bytes")
     try:
         for recognized, reader in _READERS:
             if recognized(data):

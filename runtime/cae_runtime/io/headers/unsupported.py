@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Final
 
 from cae_shared.text import shell_word
@@ -13,14 +13,15 @@ _RAW: Final = frozenset({
     ".nrw", ".orf", ".pef", ".raf", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f",
 })  # fmt: skip
 _OTHERS: Final = frozenset({
-    ".avif", ".bpg", ".dcm", ".dds", ".exr", ".fit", ".fits", ".fts", ".gif", ".hdr", ".heic", ".heif", ".hif", ".j2k",
-    ".jng", ".jp2", ".jpf", ".jpx", ".jxl", ".jxr", ".pam", ".pcx", ".pfm", ".psb", ".psd", ".qoi", ".tga", ".wdp",
-    ".xcf",
+    ".avif", ".bpg", ".dcm", ".dds", ".exr", ".fit", ".fits", ".fts", ".gif", ".hdr", ".heic", ".heif", ".hif", ".ico",
+    ".j2k", ".jng", ".jp2", ".jpf", ".jpx", ".jxl", ".jxr", ".pam", ".pcx", ".pfm", ".psb", ".psd", ".qoi", ".tga",
+    ".wdp", ".xcf",
 })  # fmt: skip
-_VIDEOS: Final = frozenset({  # without .ts, which is also TypeScript, and .mod, which is also go.mod
+_VIDEOS: Final = frozenset({  # without .mod, which is also go.mod
     ".3g2", ".3gp", ".asf", ".braw", ".divx", ".f4v", ".flv", ".m2t", ".m2ts", ".m2v", ".mjpeg", ".mjpg", ".mpe",
     ".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".r3d", ".rmvb", ".vob", ".wmv", ".y4m",
 })  # fmt: skip
+_TRANSPORT_STREAM, _PACKET, _SYNC = ".ts", 188, b"\x47"  # the suffix is also that of TypeScript: its content tells
 SUFFIXES: Final = _RAW | _OTHERS | _VIDEOS
 # Files that operating systems put into folders; names that begin with a dot are left out anyway.
 OF_SYSTEMS: Final = frozenset({"desktop.ini", "thumbs.db", "ehthumbs.db", "icon\r"})
@@ -55,15 +56,27 @@ _STARTS: Final = (
 )
 
 
-def is_other_picture(path: PurePath) -> bool:
-    """Return whether a file has the suffix of an image or video of a kind that is not read."""
-    return path.suffix.lower() in SUFFIXES
+def is_other_picture(path: Path) -> bool:
+    """Return whether a file is an image or video of a kind that is not read: by its suffix, .ts also by its content."""
+    return path.suffix.lower() in SUFFIXES or is_transport_stream(path)
+
+
+def is_transport_stream(path: Path) -> bool:
+    """Return whether a .ts file is an MPEG transport stream: its packets of 188 bytes begin with 0x47."""
+    if path.suffix.lower() != _TRANSPORT_STREAM or not path.is_file():
+        return False
+    try:
+        with path.open("rb") as file:
+            start = file.read(_PACKET + 1)
+    except OSError:
+        return False
+    return start[:1] == start[_PACKET:] == _SYNC
 
 
 def what_to_do(path: PurePath) -> str:
     """Return why an image or video with such a suffix is not read, and what the user can do."""
     suffix = path.suffix.lower()
-    video = suffix in _VIDEOS
+    video = suffix in _VIDEOS or suffix == _TRANSPORT_STREAM
     names = (path.name, f"{path.stem}.{'mkv' if video else 'png'}")
     source, output = (shell_word(f"./{name}" if _UNLIKE_A_NAME.search(name) else name) for name in names)
     advice = (
