@@ -48,6 +48,8 @@ def test_boundary_versions_and_operators(converted: tuple[torch.nn.Module, onnx.
         "Add", "Conv", "ConvTranspose", "DepthToSpace", "Div", "Gemm", "MaxPool", "Relu", "Reshape", "Resize",
         "Sigmoid", "Sub", "Transpose",
     }  # fmt: skip
+    shuffles = [node for node in model.graph.node if node.op_type == "DepthToSpace"]
+    assert all(onnx.helper.get_node_attr_value(node, "mode") == b"CRD" for node in shuffles)  # the mode that ncnn has
     assert not model.functions
 
 

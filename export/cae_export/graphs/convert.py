@@ -13,7 +13,7 @@ from torch import nn
 
 from cae_export.defaults import OPSET, OPSET_MAX, OPSET_MIN
 from cae_export.errors import UsageError
-from cae_export.graphs.operators import with_onnx_operators
+from cae_export.graphs.operators import channels_first_in_shuffles, with_onnx_operators
 from cae_runtime.inference.model_spec import NCHW, NHWC
 
 INPUT, OUTPUT, BATCH = "input", "output", "N"
@@ -75,6 +75,7 @@ def convert(
     written = next(entry.version for entry in model.opset_import if not entry.domain)
     if written != opset:  # torch writes one operator set, and converts it to others where it can
         raise UsageError(f"opset is {opset}: this network can be written in operator set {written} only")
+    channels_first_in_shuffles(model.graph)
     _strip(model)
     onnx.checker.check_model(model, full_check=True)
     return model
