@@ -158,7 +158,7 @@ def _make(settings: _Settings, loaded: LoadedModel, output: Path) -> tuple[bytes
         half, spec = settings.written(to_fp16(graph)), replace(spec, precision="fp16")
         parity, made = _proved(network, half, spec, patches, settings.tolerance or TOLERANCE_FP16)
     elif settings.precision == "int8":
-        made, speed = _int8(network, graph, fp32, patches, settings)
+        made, speed = _int8(network, fp32, patches, settings)
     return made.content, ExportReport(
         output, made.spec, len(made.content), len(fp32.content), tuple(parity), patches.source, len(patches.clean),
         cast(float, spec.psnr_in), _psnr_of(fp32), _psnr_of(made), speed,
@@ -234,16 +234,14 @@ def _psnr_of(file: OnnxFile) -> float:
     return cast(float, file.spec.psnr_out)
 
 
-def _int8(
-    network: nn.Module, graph: onnx.ModelProto, fp32: OnnxFile, patches: Patches, settings: _Settings
-) -> tuple[OnnxFile, float]:
+def _int8(network: nn.Module, fp32: OnnxFile, patches: Patches, settings: _Settings) -> tuple[OnnxFile, float]:
     """The int8 file, and its speed as a multiple of fp32's.
 
     Raises:
         RefusedError: it depends on the size of the batch, or loses too much.
     """
     _log.info("quantizing on %d patches", len(patches.calibration))
-    quantized, layout = _quantized(network, graph, settings, patches)
+    quantized, layout = _quantized(network, settings, patches)
     spec = replace(fp32.spec, precision="int8", psnr_out=None, layout=layout)
     written = settings.written(quantized)
     made = _measured(build_file(written, spec), written, patches)
@@ -259,13 +257,12 @@ def _int8(
     return made, speed
 
 
-def _quantized(
-    network: nn.Module, graph: onnx.ModelProto, settings: _Settings, patches: Patches
-) -> tuple[onnx.ModelProto, str]:
+def _quantized(network: nn.Module, settings: _Settings, patches: Patches) -> tuple[onnx.ModelProto, str]:
     """The int8 graph and its layout: channels last where the network can have it, as onnxruntime runs that faster."""
     patch = settings.patch
     can = isinstance(network, Skip) and ChannelsLast.fits(network, patch)
     if settings.portable or settings.layout == NCHW or (settings.layout is None and not can):
+        graph = to_onnx(network, patch, settings.opset, for_int8=True)
         return to_int8(graph, patches.calibration, portable=settings.portable), NCHW
     last = _rearranged(network, patch, rounded=True)
     rearranged = to_onnx(last, patch, settings.opset, NHWC)

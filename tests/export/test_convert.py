@@ -45,7 +45,7 @@ def test_boundary_versions_and_operators(converted: tuple[torch.nn.Module, onnx.
         assert shape[0].dim_param
         assert [d.dim_value for d in shape[1:]] == [3, 32, 32]
     assert {node.op_type for node in model.graph.node} <= {
-        "Add", "Conv", "ConvTranspose", "DepthToSpace", "Div", "Gemm", "MaxPool", "Relu", "Reshape", "Resize",
+        "Add", "Conv", "ConvTranspose", "Div", "Gemm", "MaxPool", "Relu", "Reshape", "Resize",
         "Sigmoid", "Sub", "Transpose",
     }  # fmt: skip
     shuffles = [node for node in model.graph.node if node.op_type == "DepthToSpace"]
@@ -92,3 +92,18 @@ def test_an_operator_set_that_torch_does_not_write_is_refused(monkeypatch: pytes
 def test_operator_set_out_of_range(opset: int) -> None:
     with pytest.raises(UsageError, match=f"{opset}.*15 to 22"):
         to_onnx(build("cae").eval(), 32, opset)
+
+
+def test_no_tensor_has_more_than_four_dimensions() -> None:
+    torch.manual_seed(0)
+    for options in ({}, {"up": "nearest"}, {"head": "conv"}, {"bias": False}):
+        network = build("skip", options).eval()
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter.add_(0.01 * torch.randn_like(parameter))
+        patches = torch.rand(3, 3, 32, 32)
+        for for_int8 in (False, True):
+            model = onnx.shape_inference.infer_shapes(to_onnx(network, 32, for_int8=for_int8))
+            assert all(len(value.type.tensor_type.shape.dim) <= 4 for value in model.graph.value_info)
+            with torch.inference_mode():
+                assert np.abs(outputs(model, patches.numpy()) - network(patches).numpy()).max() < 1e-5

@@ -77,7 +77,7 @@ def exported(name: str) -> onnx.ModelProto:
 @functools.cache
 def quantized(name: str) -> onnx.ModelProto:
     """The int8 file of a variant, channels first; tests only read it."""
-    return to_int8(copy.deepcopy(exported(name)), patches())
+    return to_int8(to_onnx(network_of(VARIANTS[name]), 32, for_int8=True), patches())
 
 
 def in_channels_last(network: Skip, pairs: Tensor) -> onnx.ModelProto:
@@ -163,7 +163,7 @@ def test_weights_in_the_file_are_those_that_training_rounds_to() -> None:
     network, pairs = network_of({}), patches()
     with torch.no_grad():
         network.stem.weight.add_(0.05)  # as in a trained one: every kernel sees the picture's brightness
-    graph = to_int8(to_onnx(network, 32), pairs).graph
+    graph = to_int8(to_onnx(network, 32, for_int8=True), pairs).graph
     values = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     stem = next(node for node in graph.node if node.op_type == "Conv").input[1]
     steps, scale, _zero = (values[name] for name in next(n for n in graph.node if n.output[0] == stem).input)
@@ -214,7 +214,7 @@ def test_a_file_whose_convolutions_stay_in_float_is_refused(monkeypatch: pytest.
     with pytest.raises(
         RefusedError, match=r"refused: [1-9]\d* of \d+ convolutions of the int8 file would run in float"
     ):
-        to_int8(to_onnx(network_of(SMALL), 32), patches())
+        to_int8(to_onnx(network_of(SMALL), 32, for_int8=True), patches())
 
 
 def moves(graph: onnx.ModelProto) -> int:
@@ -222,7 +222,7 @@ def moves(graph: onnx.ModelProto) -> int:
     maker = {name: node for node in graph.graph.node for name in node.output}
     quantize = [node for node in graph.graph.node if node.op_type == "QuantizeLinear"]
     return sum(
-        maker[node.input[0]].op_type in ("Reshape", "Transpose", "Resize")
+        maker[node.input[0]].op_type in ("DepthToSpace", "Reshape", "Transpose", "Resize")
         for node in quantize
         if node.input[0] in maker
     )

@@ -19,7 +19,9 @@ from cae_runtime.inference.model_spec import NCHW, NHWC
 INPUT, OUTPUT, BATCH = "input", "output", "N"
 
 
-def to_onnx(network: nn.Module, patch: int, opset: int = OPSET, layout: str = NCHW) -> onnx.ModelProto:
+def to_onnx(
+    network: nn.Module, patch: int, opset: int = OPSET, layout: str = NCHW, *, for_int8: bool = False
+) -> onnx.ModelProto:
     """Convert a network in evaluation mode through torch's dynamo exporter, and simplify the graph.
 
     Args:
@@ -27,6 +29,7 @@ def to_onnx(network: nn.Module, patch: int, opset: int = OPSET, layout: str = NC
         patch: P.
         opset: ONNX operator set of the file.
         layout: which of the two, "nchw" or "nhwc".
+        for_int8: whether the graph will be quantized.
 
     Raises:
         UsageError: an operator set outside 15..22, or a network that torch cannot export to it.
@@ -34,7 +37,8 @@ def to_onnx(network: nn.Module, patch: int, opset: int = OPSET, layout: str = NC
     channels = cast(int, network.channels)
     if layout == NHWC:  # its shuffles of sub-pixels move rows alone, and stay as they are
         return convert(network, (patch, patch, channels), opset)
-    return convert(with_onnx_operators(network), (channels, patch, patch), opset)
+    form = with_onnx_operators(network, patch, for_int8=for_int8)
+    return convert(form, (channels, patch, patch), opset)
 
 
 def convert(

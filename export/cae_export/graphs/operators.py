@@ -1,4 +1,11 @@
-"""Modules that become one ONNX operator where torch's exporter would write several that small engines do not have."""
+"""Modules in forms that every engine has as an operator, and that compute the same.
+
+torch's exporter writes a shuffle of sub-pixels as five operators, with tensors of five dimensions. Two forms have none:
+
+    float    a 1x1 convolution and the shuffle after it are one transposed convolution, 2x2 with stride 2; as each
+             sub-pixel has a bias of its own, the biases are added as a picture
+    int8     DepthToSpace, so that the convolution stays one that is rounded
+"""
 
 import copy
 from collections import Counter
@@ -8,6 +15,7 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
+from cae_train.models.skip import Skip
 from cae_train.models.skip_blocks import SubPixels
 
 _NEW_IN = 13  # operator set that last changed DepthToSpace
@@ -39,9 +47,45 @@ class _DepthToSpace(nn.Module):
         )
 
 
-def with_onnx_operators(network: nn.Module) -> nn.Module:
-    """A copy of a network for the exporter: each shuffle of sub-pixels is one DepthToSpace, not five operators."""
+class _Enlarged(nn.Module):
+    """A 1x1 convolution to four sub-pixels, and their shuffle: N x A x S/2 x S/2 -> N x C x S x S.
+
+    Args:
+        convolution: its channels are ordered (row, column, C).
+        side: S.
+    """
+
+    def __init__(self, convolution: nn.Conv2d, side: int) -> None:
+        super().__init__()
+        inputs, channels = convolution.in_channels, convolution.out_channels // 4
+        weight = convolution.weight.detach().view(2, 2, channels, inputs)
+        self.enlarge = nn.ConvTranspose2d(inputs, channels, 2, stride=2, bias=False)
+        self.enlarge.weight = nn.Parameter(weight.permute(3, 2, 0, 1).contiguous())
+        self.bias = None
+        if convolution.bias is not None:
+            of_four = convolution.bias.detach().view(2, 2, channels).permute(2, 0, 1)
+            self.bias = nn.Parameter(of_four.repeat(1, side // 2, side // 2)[None])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """N x A x S/2 x S/2 -> N x C x S x S."""
+        larger: Tensor = self.enlarge(x)
+        return larger if self.bias is None else larger + self.bias
+
+
+def with_onnx_operators(network: nn.Module, patch: int, *, for_int8: bool = False) -> nn.Module:
+    """A copy of a network in the form for the exporter; without sub-pixels it is the network itself.
+
+    Args:
+        network: takes N x C x P x P.
+        patch: P.
+        for_int8: whether the graph will be quantized.
+    """
     changed = copy.deepcopy(network)
+    if isinstance(changed, Skip) and isinstance(changed.larger, SubPixels) and not for_int8:
+        for level, convolution in enumerate(changed.expand):
+            assert isinstance(convolution, nn.Conv2d)  # noqa: S101 - nothing else is in there
+            changed.expand[level] = _Enlarged(convolution, patch // (changed.options.entry * 2**level))
+        changed.set_submodule("larger", nn.Identity())
     for name, module in list(changed.named_modules()):
         if isinstance(module, SubPixels):
             changed.set_submodule(name, _DepthToSpace(2, "DCR"))
