@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         CaeExportError,
         ModelNotFoundError,
         OutputExistsError,
+        RanOutError,
         RefusedError,
         UsageError,
     )
@@ -37,6 +38,7 @@ __all__ = [
     "ModelNotFoundError",
     "OutputExistsError",
     "PartReport",
+    "RanOutError",
     "RefusedError",
     "UsageError",
     "check",
@@ -53,6 +55,7 @@ _HOME = {
     "check": "checking",
     "ExportReport": "exporter",
     "PartReport": "parts",
+    "RanOutError": "errors",
     "RefusedError": "errors",
     "UsageError": "errors",
     "export": "exporter",

@@ -17,7 +17,7 @@ from cae_export.defaults import (
     TOLERANCE,
     TOLERANCE_FP16,
 )
-from cae_export.errors import CaeExportError, OutputExistsError, RefusedError, UsageError
+from cae_export.errors import CaeExportError, OutputExistsError, RanOutError, RefusedError, UsageError
 from cae_export.report_text import check_table, part_table, table
 from cae_shared.command import require_address_space
 from cae_shared.expected_errors import end_with, ended_in_order, importing_extra
@@ -252,7 +252,7 @@ def main() -> None:
     options = {parameter.name or "" for parameter in typer.main.get_command(app).params}
     try:
         app(standalone_mode=True)
-    except RefusedError as e:
+    except (RanOutError, RefusedError) as e:
         end_with("cae-export", e, 1, options)
     except OutputExistsError as e:
         end_with("cae-export", OutputExistsError(f"{e}: --overwrite replaces it"), 2, options)

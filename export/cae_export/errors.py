@@ -21,5 +21,9 @@ class OutputExistsError(UsageError, FileExistsError):
     """The output exists, and may not be replaced."""
 
 
+class RanOutError(CaeExportError):
+    """Disk space or open files ran out; no file is left under its final name."""
+
+
 class RefusedError(CaeExportError):
     """The exported model failed its proof; no file is left under its final name."""

@@ -13,10 +13,19 @@ from typing import TypedDict, TypeVar
 import onnx
 
 from cae_export.defaults import BATCH_MAX, OPSET
-from cae_export.errors import ArgumentTypeError, ModelNotFoundError, OutputExistsError, RefusedError, UsageError
+from cae_export.errors import (
+    ArgumentTypeError,
+    CaeExportError,
+    ModelNotFoundError,
+    OutputExistsError,
+    RanOutError,
+    RefusedError,
+    UsageError,
+)
 from cae_export.graphs.boundary import Boundary, names_inside, with_boundary
 from cae_export.graphs.convert import check_opset
 from cae_runtime import CaeRuntimeError
+from cae_shared.limits import has_run_out
 from cae_shared.paths import checked_path
 from cae_shared.temporary import discard, temporary_beside, whole_file
 from cae_train.checkpoint import LoadedModel, load_model
@@ -157,10 +166,11 @@ def write_proved(
         OutputExistsError: the output exists, and `overwrite` is false.
         UsageError: a model or data that cannot be used, or an output that cannot be written.
         RefusedError: the file does not equal the model, or the runtime cannot use it; nothing is written.
+        RanOutError: disk space or open files ran out; nothing is written.
     """
     source = _checked_path("model", model)
-    target = source.with_name(f"{source.stem}{default_ending}") if output is None else _checked_path("output", output)
     _check_model(source)
+    target = source.with_name(f"{source.stem}{default_ending}") if output is None else _checked_path("output", output)
     _check_output(target, overwrite)
     with loaded_model(source) as loaded:
         content, report = make(loaded, target)
@@ -168,7 +178,7 @@ def write_proved(
         with whole_file(target) as temporary:
             temporary.write_bytes(content)
     except OSError as e:
-        raise UsageError(f"{target} cannot be written: {e.strerror or e}") from e
+        raise _not_written(target, e) from e
     return report
 
 
@@ -214,6 +224,11 @@ def _check_output(output: Path, overwrite: bool) -> None:
     try:
         probe.touch()
     except OSError as e:
-        raise UsageError(f"{output} cannot be written: {e.strerror or e}") from e
+        raise _not_written(output, e) from e
     finally:
         discard(probe)
+
+
+def _not_written(output: Path, error: OSError) -> CaeExportError:
+    kind = RanOutError if has_run_out(error) else UsageError
+    return kind(f"{output} cannot be written: {error.strerror or error}")

@@ -62,6 +62,12 @@ class UsageError(CaeRuntimeError, ValueError):
     exit_code = 2
 
 
+class RanOutError(UsageError):
+    """Disk space or open files ran out before the work began."""
+
+    exit_code = 1
+
+
 class ArgumentTypeError(UsageError, TypeError):
     """An argument has the wrong type."""
 

@@ -7,10 +7,13 @@ import io
 import os
 import sys
 from collections.abc import Callable
+from typing import TextIO
 
 from cae_shared.signals import heed
 
 EXIT_REFUSED = 1
+_STDOUT = "the standard output cannot be written: "
+_MORE_FILES = "; allow more open files, such as by ulimit -n 1024"
 
 
 def run_command(name: str, work: Callable[[], None]) -> None:
@@ -31,12 +34,13 @@ def run_command(name: str, work: Callable[[], None]) -> None:
             work()
         finally:
             if sys.stdout is not None:
-                sys.stdout.flush()
+                _flush(sys.stdout)
     except (OSError, MemoryError, ImportError, RuntimeError) as e:
         if isinstance(e, ModuleNotFoundError) or (isinstance(e, RuntimeError) and not _of_the_system(e)):
             raise  # a bug of this program
+        told = reason(e)
         drop_stdout()
-        sys.stderr.write(f"{name}: {reason(e)}\n")
+        sys.stderr.write(f"{name}: {told}\n")
         sys.exit(EXIT_REFUSED)
 
 
@@ -78,11 +82,25 @@ def keep_matplotlib_out_of_home() -> None:
 
 def reason(error: BaseException) -> str:
     """Return the cause of a system error, or of a library that does not load, as one line."""
+    before = _STDOUT if _writes_stdout(error) else ""
     while error.__cause__ is not None:
         error = error.__cause__
     kind = "there is not enough memory" if isinstance(error, MemoryError) else type(error).__name__
     text = getattr(error, "strerror", None) or str(error) or kind
-    return " ".join(text.split())
+    more = _MORE_FILES if getattr(error, "errno", None) == errno.EMFILE else ""
+    return f"{before}{' '.join(text.split())}{more}"
+
+
+def _flush(file: TextIO) -> None:
+    file.flush()
+
+
+def _writes_stdout(error: BaseException) -> bool:
+    """Return whether an error comes from a function that writes `file`, as `click.echo` does, and that is stdout."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and sys.stdout is not None and trace.tb_frame.f_locals.get("file") is sys.stdout
 
 
 def _of_the_system(error: RuntimeError) -> bool:

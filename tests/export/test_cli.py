@@ -148,3 +148,23 @@ def test_signals_leave_no_temporary_folder(numbers: str, code: int, tmp_path: Pa
     done = subprocess.run([sys.executable, "-c", STUCK, numbers], env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (code, "cae-export: interrupted\n")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", [".", "/", "", ".."])
+def test_a_folder_is_no_model(cae_export: Command, name: str) -> None:
+    done = cae_export(name)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert "is a folder" in done.stderr
+
+
+def test_a_full_disk_is_not_wrong_usage(
+    cae_export: Command, trained_skip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "touch", full)
+    done = cae_export(trained_skip, "-o", tmp_path / "out.onnx")
+    assert (done.returncode, done.stderr) == (
+        1, f"cae-export: {tmp_path / 'out.onnx'} cannot be written: No space left on device\n"
+    )  # fmt: skip

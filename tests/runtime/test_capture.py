@@ -392,3 +392,21 @@ def test_sources(tmp_path: Path) -> None:
     for text in (str(path), "http://host/stream"):
         with pytest.raises(UsageError, match="has its own size and rate"):
             parse_source(text, (640, 480))
+
+
+def test_a_file_may_take_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cae_runtime.live.capture._FIRST_PATIENCE", 0.0)
+    ready = threading.Event()
+
+    def slow(_source: Source) -> Device:
+        ready.wait()
+        return Fake(clock(1))
+
+    capture = Capture(Source("clip.mp4", "clip.mp4", is_file=True), patience=0.0, opener=slow)
+    try:
+        assert capture.next(0.05) is None
+        ready.set()
+        assert capture.next(60) is not None
+    finally:
+        ready.set()
+        capture.close()

@@ -313,3 +313,28 @@ def test_no_output_depends_on_the_consoles_encoding(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "Kamera \\u4e2d\n")
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["", "-o", "out"], "SOURCE is empty: name a file or a folder"),
+        (["a.png", "-o", ""], "-o is empty"),
+        (["a.png", "-o", "out", "-m", ""], "-m is empty: name a model"),
+        (["a.png", "-o", "out", "--mask", ""], "--mask is empty"),
+        (["a.png", "-o", "out", "--suffix", ""], "--suffix is empty"),
+        (["--camera", ""], "--camera is empty"),
+        (["a.png", "-o", "out", "--codec", "h265", "--crf", "60"], "--crf is 60: it must be 0..51 with h265"),
+        (["a.png", "-o", "a.png/x.png"], "output folder 'a.png' cannot be written to: 'a.png' is a file"),
+    ],
+)
+def test_what_is_wrong_is_named(cae_run: Command, tmp_path: Path, words: list[str], told: str) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    done = cae_run(*words, model=None, cwd=tmp_path)
+    assert (done.returncode, told in done.stderr.decode()) == (2, True), done.stderr
+
+
+def test_settings_of_videos_with_images_alone_are_remarked_on(cae_run: Command, tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    done = cae_run("a.png", "-o", "out", "--codec", "h265", cwd=tmp_path)
+    assert (done.returncode, b"those of videos, and there are only images" in done.stderr) == (0, True)

@@ -71,7 +71,7 @@ def test_a_color_of_16_bits_and_one_that_is_not_there(cae_run: Command, noise: N
     assert done.returncode == 1
     assert b"is a JPEG, which does not keep a color exactly" in done.stderr
     assert b"has no pixel of the color #8000ff" in done.stderr
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["deep.png"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["deep.png", "none.png"]
     result = cv2.imread(str(tmp_path / "out" / "deep.png"), cv2.IMREAD_UNCHANGED)
     assert only_the_holes_changed(image, result, mask)
 
@@ -304,3 +304,24 @@ def test_only_a_model_that_saw_holes_fills_them(degradation: str, fills: bool, t
     else:
         with pytest.raises(ModelError, match="does not fill holes"):
             Inpainter(restorer)
+
+
+def test_a_mask_that_marks_nothing_is_named(cae_run: Command, photo: np.ndarray, tmp_path: Path) -> None:
+    photos, masks, out = tmp_path / "photos", tmp_path / "masks", tmp_path / "out"
+    photos.mkdir()
+    masks.mkdir()
+    for name, mask in (("a", stroke(photo) // 255), ("b", stroke(photo)), ("c", np.zeros(photo.shape[:2], np.uint8))):
+        cv2.imwrite(str(photos / f"{name}.jpg"), photo)
+        cv2.imwrite(str(masks / f"{name}.png"), mask)
+    done = cae_run(photos / "a.jpg", "-o", tmp_path / "a.jpg", "--mask", masks, model="inpaint")
+    assert (done.returncode, b"a.jpg' has a mask that marks nothing" in done.stderr) == (1, True)
+    assert not (tmp_path / "a.jpg").exists()
+    done = cae_run(photos, "-o", out, "--mask", masks, "--json", model="inpaint")
+    share = float((stroke(photo) > 0).mean())
+    assert done.returncode == 0
+    assert [file["filled"] for file in json.loads(done.stdout)["files"]] == [0, share, 0]
+    assert (out / "a.jpg").read_bytes() == (photos / "a.jpg").read_bytes() != (out / "b.jpg").read_bytes()
+    told = done.stderr.decode()
+    assert "a.jpg': has a mask that marks nothing" in told
+    assert f"b.jpg': {100 * share:.3g} % of its pixels were filled" in told
+    assert "copied unchanged, since nothing in them is marked: 2" in told

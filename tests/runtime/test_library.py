@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import gc
+import multiprocessing
 import os
+import pickle
 import re
 import subprocess
 import sys
@@ -13,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from tests.runtime.conftest import FIXTURES
@@ -27,7 +31,9 @@ from cae_runtime import (
     Restorer,
     Session,
     UsageError,
+    clean_image,
 )
+from cae_runtime.io.decoding.messages import decoders_silenced
 
 IMAGE = np.full((480, 640, 3), 100, np.uint8)
 USES: dict[type, tuple[str, Callable[[Any], object]]] = {
@@ -240,3 +246,37 @@ def test_a_model_replaced_by_another_is_not_taken_for_it_after_a_fork(tmp_path: 
     session.after_fork()
     with pytest.raises(ModelError, match="was replaced since it was opened"):
         session.run(np.zeros((1, 3, 32, 32), np.float32))
+
+
+@CLASSES
+def test_a_pickle_and_a_copy_open_the_model_anew(kind: Any) -> None:
+    first, use = kind(model_of(kind), threads=2), USES[kind][1]
+    assert repr(first) == f"{kind.__name__}({model_of(kind)!r}, provider='CPUExecutionProvider', patch=32, threads=2)"
+    copies = [pickle.loads(pickle.dumps(first)), copy.copy(first), copy.deepcopy(first)]  # noqa: S301 - our own
+    wanted = pickle.dumps(use(first))
+    first.close()
+    for other in copies:
+        assert f"{other!r}"[:-1] + ", closed)" == repr(first)
+        assert pickle.dumps(use(other)) == wanted
+    with pytest.raises(UsageError, match="was closed"):
+        pickle.dumps(first)
+
+
+def test_a_spawned_process_opens_a_model_from_its_bytes(noise: Callable[..., np.ndarray]) -> None:
+    image = noise((40, 40, 3))
+    restore = Restorer(Session((FIXTURES / "blur.onnx").read_bytes(), threads=1), color="rgb").for_color("bgr")
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        np.testing.assert_array_equal(pool.apply(restore, (image,)), restore(image))
+
+
+def test_a_damaged_file_is_only_in_the_error(
+    noise: Callable[..., np.ndarray], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    data = cv2.imencode(".jpg", noise((64, 64, 3)))[1].tobytes()
+    (tmp_path / "half.jpg").write_bytes(data[: len(data) // 2] + b"\xff\xd9")
+    with pytest.raises(ImageError, match=r"half\.jpg'"):
+        clean_image(tmp_path / "half.jpg", tmp_path / "out.jpg", FIXTURES / "identity.onnx")
+    assert capfd.readouterr().err == ""
+    with decoders_silenced():
+        os.write(2, b"Corrupt JPEG data: premature end\nof another thread\n")
+    assert capfd.readouterr().err == "of another thread\n"

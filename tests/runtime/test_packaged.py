@@ -34,6 +34,7 @@ def restorer(request: pytest.FixtureRequest) -> Restorer:
 
 def test_all_are_there_and_say_what_they_are() -> None:
     assert set(packaged_models()) == {*MODELS, "cae"}
+    assert list(packaged_models())[-1] == "cae"
     for name, path in packaged_models().items():
         spec = Session(name, provider="cpu").spec
         assert (spec.task, spec.patch, spec.channels, spec.license) == ("restore", 32, 3, "MIT")

@@ -170,8 +170,13 @@ def test_a_signal_while_a_model_is_measured_leaves_no_child(tmp_path: Path, lock
     ("line", "code", "told"),
     [
         ("{run} - -o - <&-", 2, "SOURCE is -, but stdin is closed"),
-        ("{run} --help > /dev/full", 1, "No space left on device"),
-        ("ulimit -n 6; {run} {picture} -o {out}", 1, "Too many open files"),
+        ("{run} --help > /dev/full", 1, "the standard output cannot be written: No space left on device"),
+        ("{run} --doctor > /dev/full", 1, "the standard output cannot be written: No space left on device"),
+        (
+            "ulimit -n 6; {run} {picture} -o {out}",
+            1,
+            "Too many open files; allow more open files, such as by ulimit -n 1024",
+        ),
         ("ulimit -v 500000; {run} {picture} -o {out}", 1, "the address space is limited to 488 MiB"),
     ],
 )

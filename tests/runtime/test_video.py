@@ -100,7 +100,7 @@ def test_codec_and_quality(cae_run: Command, tmp_path: Path, codec: str, name: s
         (("--codec", "av1", "--pixel-format", "yuv444p"), "pixel format is 'yuv444p': av1 takes yuv420p"),
         (("--codec", "h264", "--ext", "webm"), "is WebM, which takes vp9 or av1"),
         (("--crf", "52"), "crf is 52: it must be 0..51"),
-        (("--crf", "-1"), "--crf is -1: it must be 0..63"),
+        (("--crf", "-1"), "--crf is -1: it must be 0..51, with vp9 and av1 0..63"),
         (("--ext", "ogv"), "--ext is 'ogv': it must be one of jpg"),
     ],
 )

@@ -112,9 +112,13 @@ def nowhere(tmp_path: Path) -> Iterator[Path]:
         (["--data", "missing"], "is neither a folder nor a data set: choose cifar10"),
         (["--accelerator", "abacus"], "accelerator abacus"),
         (["--resume", "missing"], "--resume missing is not a run folder"),
-        (["--out", "FILE/run"], "FILE/run cannot be made"),
+        (["--out", "FILE/run"], "FILE/run' cannot be made"),
         (["--out", "."], "--out '.' names no new folder"),
         (["--out", ".."], "--out '..' names no new folder"),
+        (
+            ["--out", "/proc/run", "--data", "missing"],
+            "--out '/proc/run' cannot be made: ",
+        ),  # before data are looked for
     ],
 )
 def test_wrong_usage_is_one_line_and_2(
@@ -213,6 +217,14 @@ def test_help_and_version_need_no_extra() -> None:
         assert option in done.stdout
     done = without_the_extra("--version")
     assert (done.returncode, done.stdout.split()[0]) == (0, "cae-train")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ulimit -v")
+def test_a_small_address_space_is_one_line() -> None:
+    words = ["bash", "-c", f"ulimit -v 800000; {COMMAND} --list"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("cae-train: the address space is limited to 781 MiB")
 
 
 def heed_ctrl_c() -> None:

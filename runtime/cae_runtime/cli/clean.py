@@ -63,8 +63,11 @@ def _named(options: Options) -> tuple[list[str], str]:
     if options.output is None:
         raise UsageError("name where the result goes: -o OUT, a folder or a file")
     sources = expanded(options.sources or [])
-    if "" in (*sources, options.output, options.model_name, options.mask):
-        raise UsageError("SOURCE, -o, -m or --mask is empty: name a file or a folder (. is the current one)")
+    given = {"SOURCE": "" if "" in sources else None, "-o": options.output, "-m": options.model, "--mask": options.mask}
+    for name, value in given.items():
+        if value == "":
+            what = "a model" if name == "-m" else "a file or a folder (. is the current one)"
+            raise UsageError(f"{name} is empty: name {what}")
     return sources, options.output
 
 

@@ -12,7 +12,7 @@ from cae_runtime.cli.option_checks import command_meant
 from cae_runtime.cli.options import Options
 from cae_runtime.cli.terminal import tell
 from cae_runtime.errors import CaeRuntimeError
-from cae_shared.command import drop_stdout, require_address_space
+from cae_shared.command import drop_stdout, reason, require_address_space
 from cae_shared.logs import log_to_stderr
 from cae_shared.signals import exit_code, interruptible
 from cae_shared.text import printable
@@ -63,8 +63,9 @@ def _errors_told() -> Iterator[None]:
         typer.echo("cae-run: interrupted", err=True)
         raise typer.Exit(exit_code()) from e
     except OSError as e:  # the report cannot be written, or the working folder no longer exists
+        told = reason(e)
         drop_stdout()
-        tell(f"cae-run: {e.strerror or e}")
+        tell(f"cae-run: {told}")
         raise typer.Exit(_EXIT_FAILED) from e
 
 

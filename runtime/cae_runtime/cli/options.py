@@ -87,10 +87,19 @@ class Options:
         _check_range("seconds", self.seconds, 0.1)
         _check_range("generate", self.generate, 1)
         _check_range("seed", self.seed, 0)
-        _check_range("crf", self.crf, 0, max(CRF_MAX.values()))
         if self.codec is not None and self.codec not in CODECS:
             raise UsageError(f"--codec is {self.codec!r}: it must be one of {', '.join(CODECS)}")
+        highest = CRF_MAX[self.codec] if self.codec else max(CRF_MAX.values())
+        if self.crf is not None and not 0 <= self.crf <= highest:
+            of = (
+                f"0..{highest} with {self.codec}"
+                if self.codec
+                else f"0..{CRF_MAX['h264']}, with vp9 and av1 0..{highest}"
+            )
+            raise UsageError(f"--crf is {self.crf}: it must be {of}")
         _checked_ext(self.ext)
+        if "suffix" in self.given and not self.suffix:
+            raise UsageError("--suffix is empty: give what is appended to each file's name, such as _clean")
         if Path(self.suffix).name != self.suffix:
             raise UsageError(f"--suffix is {self.suffix!r}: it must be part of a file's name, such as _clean")
 

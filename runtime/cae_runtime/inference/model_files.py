@@ -15,8 +15,9 @@ _MODELS: Final = Path(__file__).parents[1] / "models"
 
 
 def packaged_models() -> dict[str, Path]:
-    """Return the packaged models: name -> file."""
-    return {path.stem: path for path in sorted(_MODELS.glob("*.onnx"))}
+    """Return the packaged models, name -> file: first those that clean, then `cae`, the textbook's network."""
+    names = {path.stem: path for path in _MODELS.glob("*.onnx")}
+    return {name: names[name] for name in sorted(names, key=lambda name: (not name.startswith(DEFAULT_MODEL), name))}
 
 
 def find_model(model: str | os.PathLike[str]) -> Path:

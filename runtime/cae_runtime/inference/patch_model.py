@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from cae_runtime.arguments import check_image, checked_color, checked_whole
 from cae_runtime.errors import ModelError
-from cae_runtime.inference.session import Session, open_for
+from cae_runtime.inference.session import OnSession, Session, open_for
 from cae_runtime.inference.tiling import Floats, Indices, cut, origins
 from cae_runtime.inference.worker_threads import WorkerThreads
 from cae_runtime.io.arrays import colors_of, full_scale
@@ -106,7 +106,7 @@ class Grid:
         return cast(Floats, np.divide(patches.reshape(-1, *patches.shape[2:]), self._scale, dtype=np.float32))
 
 
-class PatchModel:
+class PatchModel(OnSession):
     """A model that is run over the patches of pictures: the common base of `Encoder` and `Detector`.
 
     Args:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import logging
+import operator
 import os
 import threading
 from collections.abc import Sequence
@@ -18,7 +20,7 @@ from cae_runtime.inference import onnx_backend as engine
 from cae_runtime.inference.cpu_limits import usable_cpus
 from cae_runtime.inference.forks import renew_after_fork
 from cae_runtime.inference.model_checks import checked_spec, graph_batch, refuse_damaged, refuse_not_finite
-from cae_runtime.inference.model_files import DEFAULT_MODEL, find_model, read_model
+from cae_runtime.inference.model_files import DEFAULT_MODEL, find_model, packaged_models, read_model
 from cae_runtime.inference.model_spec import RESTORING
 from cae_runtime.inference.providers import AUTO, CPU, by_full_name, parse_provider
 
@@ -31,7 +33,8 @@ _of_parents: Final[list[engine.InferenceSession]] = []  # sessions that were ope
 class Session:
     """An open model on an execution provider.
 
-    `with Session(...) as session` closes it at the end. A forked child process reopens the model on first use.
+    `with Session(...) as session` closes it at the end. A forked child process reopens the model on first use. A copy
+    and a pickle hold the name or the bytes of the model and the arguments: they open it anew.
 
     Args:
         model: the name of a packaged model, the path of a file that `cae-export` wrote, or the bytes of such a file.
@@ -71,7 +74,7 @@ class Session:
         self._content = model if isinstance(model, bytes) else None
         self.name = "<bytes>" if isinstance(model, bytes) else str(model)
         self.path = Path(self.name) if isinstance(model, bytes) else find_model(model)
-        self._choice, self._threads = choice, threads
+        self._choice, self._threads, self._asked = choice, threads, provider
         self._absolute = self.path.absolute()  # a forked child may have another working folder
         self._session: engine.InferenceSession | None
         self._session, self.provider_note = self._start(self.path)
@@ -96,9 +99,24 @@ class Session:
             refuse_damaged(self.path, self.run, self.spec)
 
     @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
+    @property
     def provider_was_chosen(self) -> bool:
         """Whether `auto` had more than one provider to choose from, so that its choice should be reported."""
         return self._choice is None and not self.provider_note.endswith(engine.ONLY_ONE)
+
+    def __repr__(self) -> str:
+        return f"Session({described(self)})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._closed:
+            raise UsageError(f"model {str(self.path)!r} was closed: it can be neither copied nor pickled")
+        packaged = packaged_models().get(self.name) == self.path
+        model = self._content if self._content is not None else self.name if packaged else str(self._absolute)
+        return _opened_anew, (type(self), model, self.name, self._asked, self._threads)
 
     def __enter__(self) -> Self:
         return self
@@ -206,6 +224,30 @@ class Session:
                     raise ModelError(f"model {str(self.path)!r} was replaced since it was opened: open it again")
                 self._session = session
             return self._session
+
+
+class OnSession:
+    """Base of the classes that work with an open session: `repr` names it, a copy opens it anew, as a pickle does."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({described(operator.attrgetter('session')(self))})"
+
+    def __copy__(self) -> Self:
+        return copy.deepcopy(self)
+
+
+def described(session: Session) -> str:
+    """Return the model of a session, where it runs, the side of its patches, and its threads."""
+    return (
+        f"{session.name!r}, provider={session.provider!r}, patch={session.spec.patch}, threads={session.workers}"
+        f"{', closed' * session.closed}"
+    )
+
+
+def _opened_anew(cls: type[Session], model: str | bytes, name: str, provider: str, threads: int | None) -> Session:
+    session = cls(model, provider=provider, threads=threads)
+    session.name = name
+    return session
 
 
 def _not_after_fork(provider: str, why: str) -> ProviderError:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import suppress
+from typing import Any
 
 from cae_runtime.errors import UsageError
 from cae_runtime.inference.forks import renew_after_fork
@@ -27,6 +28,11 @@ class WorkerThreads:
         self._pool: ThreadPoolExecutor | None = None
         self._open()
         renew_after_fork(self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._pool is None:
+            raise UsageError("this model was closed: it can be neither copied nor pickled")
+        return type(self), (self._threads, self._cpus)
 
     def _open(self) -> None:
         # The threads keep their arguments alive: these must not refer to this object.

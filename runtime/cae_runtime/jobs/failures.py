@@ -22,8 +22,9 @@ def failures(failed: Sequence[tuple[str, str]], plan: Plan) -> list[str]:
             kinds.setdefault(at.path.suffix.lower(), []).append(at)
     grouped = {str(at.path) for found in kinds.values() for at in found}
     lines = [f"failed: {source!r} {reason}" for source, reason in failed if source not in grouped]
-    for found in kinds.values():
-        more = f"; so are {len(found) - 1} more" if len(found) > 1 else ""
+    for kind, found in kinds.items():
+        others = len(found) - 1
+        more = f". The same holds for {others} other {kind} file{'s' * (others != 1)}" if others else ""
         lines.append(f"failed: {str(found[0].path)!r} {found[0].reason}{more}")
     return lines
 

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from cae_runtime.errors import UsageError
+from cae_runtime.errors import RanOutError, UsageError
 from cae_runtime.io.formats import is_picture
 from cae_shared.folders import make_folder
+from cae_shared.limits import has_run_out
 from cae_shared.temporary import discard, temporary_beside
 
 _NOTHING_THERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EBADF, errno.ELOOP})
@@ -90,9 +91,19 @@ def prepare_output(folder: Path) -> None:
         make_folder(folder)
         probe.touch(exist_ok=False)
     except OSError as e:
-        raise UsageError(f"output folder {str(folder)!r} cannot be written to: {e.strerror}") from e
+        kind = RanOutError if has_run_out(e) else UsageError
+        raise kind(f"output folder {str(folder)!r} cannot be written to: {_reason(folder, e)}") from e
     finally:
         discard(probe)
+
+
+def _reason(folder: Path, error: OSError) -> str:
+    """Return why a folder could not be made: a file of its name, or of that of a folder above it, is named."""
+    if error.errno in (errno.EEXIST, errno.ENOTDIR):
+        for place in (folder, *folder.parents):
+            if place.exists() and not place.is_dir():
+                return f"{str(place)!r} is a file"
+    return error.strerror or str(error)
 
 
 def identity_of(path: Path) -> tuple[int, int] | None:

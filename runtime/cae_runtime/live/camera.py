@@ -68,6 +68,11 @@ def parse_source(text: str, size: tuple[int, int] | None = None, fps: float | No
     Raises:
         UsageError: it is none of these, or a size or rate was requested from a file or stream, which has its own.
     """
+    if not text:
+        raise UsageError(
+            "--camera is empty: give a number, a device such as /dev/video0, a video file, or an address "
+            "(--list-cameras names what is here)"
+        )
     if text.isascii() and text.isdigit() and len(text) <= 4:
         return Source(f"camera {int(text)}", int(text), size=size, fps=fps)
     path, shown = Path(text), _without_password(text)

@@ -46,8 +46,9 @@ class Capture:
     """Reads a camera in its own thread and keeps only the newest frame, so that the picture never lags.
 
     A file plays at its own rate, starting when its second frame is requested, and ends after its last frame. Frames
-    that cannot be decoded are skipped. After 30 of them in a row, or 5 seconds without a frame, the camera has failed:
-    an error is raised, or with `reconnect` the camera is opened again after pauses that grow from 1 to 30 seconds.
+    that cannot be decoded are skipped. After 30 of them in a row, or 5 seconds without a frame of a device or stream,
+    the camera has failed: an error is raised, or with `reconnect` the camera is opened again after pauses that grow
+    from 1 to 30 seconds.
 
     Args:
         source: what to open.
@@ -151,7 +152,7 @@ class Capture:
         """Give up, or start again in another thread, after a long time without a frame. Called with the lock held."""
         slow = self._is_opening or not self.captured
         patience = max(self._patience, _FIRST_PATIENCE) if slow else self._patience
-        if self._ended or time.monotonic() - self._last_sign <= patience:
+        if self._ended or self._source.is_file or time.monotonic() - self._last_sign <= patience:
             return
         reason = f"{self._source.name} gave no frame for {patience:g} s"
         if not self._reconnect:

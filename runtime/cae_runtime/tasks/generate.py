@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from cae_runtime.arguments import checked_color, checked_whole
 from cae_runtime.errors import ArgumentTypeError, ModelError, UsageError
 from cae_runtime.inference.patch_model import checked_batch
-from cae_runtime.inference.session import Session, open_for
+from cae_runtime.inference.session import OnSession, Session, open_for
 from cae_runtime.inference.tiling import Floats
 
 _RGB: Final = 3
 
 
-class Generator:
+class Generator(OnSession):
     """Makes pictures with a model of task `generate`.
 
     Args:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from cae_runtime.arguments import check_image, checked_mask
 from cae_runtime.errors import ImageError, ModelError, UsageError
-from cae_runtime.inference.session import Session
+from cae_runtime.inference.session import OnSession, Session
 from cae_runtime.io.arrays import colors_of, full_scale
 from cae_runtime.tasks.restore import Restorer
 
@@ -26,7 +26,7 @@ _TILE: Final = 8  # patches along a side of a tile that is filled at once
 Holes = NDArray[np.bool_]
 
 
-class Inpainter:
+class Inpainter(OnSession):
     """Fills holes with a model that was trained with the degradation `mask`, as `cae-run --mask` does.
 
     Args:
@@ -85,6 +85,11 @@ class Inpainter:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @property
+    def session(self) -> Session:
+        """The open session."""
+        return self.restorer.session
 
     def close(self) -> None:
         """End the threads and close the model, unless you passed them in; later use raises `UsageError`."""

@@ -17,11 +17,12 @@ class Note:
 
     Attributes:
         kind: `stretched`: its faint noise was scaled up for cleaning; `left`: unchanged, since stretching does not
-            help; `two values`: it has only one or two values.
+            help; `two values`: it has only one or two values; `filled`: how much of it was filled; `nothing marked`:
+            it has no hole.
         text: the remark, to follow the picture's name.
     """
 
-    kind: Literal["stretched", "left", "two values"]
+    kind: Literal["stretched", "left", "two values", "filled", "nothing marked"]
     text: str
 
 

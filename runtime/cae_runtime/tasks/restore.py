@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import os
 from typing import Final, Literal, Self
@@ -17,7 +16,7 @@ from cae_runtime.inference.model_files import DEFAULT_MODEL
 from cae_runtime.inference.model_spec import RESTORING, ModelSpec
 from cae_runtime.inference.patch_model import checked_batch, checked_overlap
 from cae_runtime.inference.providers import AUTO, CPU
-from cae_runtime.inference.session import Session, open_for
+from cae_runtime.inference.session import OnSession, Session, open_for
 from cae_runtime.inference.tiled_image import Rows, TiledImage
 from cae_runtime.inference.worker_threads import WorkerThreads
 from cae_runtime.io.arrays import Image, ImageT
@@ -32,11 +31,12 @@ UNCORRUPTED: Final = "none"  # the degradation of a plain autoencoder
 _COLORS: Final = 3
 
 
-class Restorer:
+class Restorer(OnSession):
     """Cleans images with a model of task `restore`.
 
     Several threads may call it at the same time. `with Restorer() as restore` ends its threads and closes the model at
-    the end; so does dropping the object. A forked child process restarts threads and model.
+    the end; so does dropping the object. A forked child process restarts threads and model; a copy and a pickle open
+    the model anew.
 
     A model of 3 channels sees a gray image as three equal channels; the mean of its output is used. A model of 1
     channel cleans the luminance of color images (ITU-R BT.601) and adds the change to each channel, so the chroma
@@ -113,8 +113,8 @@ class Restorer:
         return self if self._overlap_is_named else self._varied(_overlap=wide)
 
     def _varied(self, **changes: object) -> Restorer:
-        other = copy.copy(self)
-        vars(other).update(changes, _closes=())
+        other = object.__new__(type(self))
+        vars(other).update(vars(self) | changes, _closes=())
         return other
 
     @property

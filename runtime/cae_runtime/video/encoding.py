@@ -44,7 +44,9 @@ def check_encoding(output: Path, coding: VideoCoding) -> None:
     if chosen not in codecs:
         raise UsageError(f"codec is {chosen!r}: output {str(output)!r} is {format}, which takes {' or '.join(codecs)}")
     if coding.crf is not None:
-        checked_whole("crf", coding.crf, 0, CRF_MAX[chosen], f"None for {chosen}'s default")
+        crf = checked_whole("crf", coding.crf, 0, unless=f"None for {chosen}'s default")
+        if crf > CRF_MAX[chosen]:
+            raise UsageError(f"crf is {crf}: it must be 0..{CRF_MAX[chosen]} with {chosen}")
     if coding.pixel_format is not None and coding.pixel_format not in PIXEL_FORMATS[chosen]:
         raise UsageError(
             f"pixel format is {coding.pixel_format!r}: {chosen} takes {' or '.join(PIXEL_FORMATS[chosen])}"

@@ -186,12 +186,12 @@ def command(
     interrupted (Ctrl-C); 143 terminated (SIGTERM). After both, model.pt is kept.
     """
     log_to_stderr(verbose)
+    require_address_space(ADDRESS_SPACE)
     if show_list:
         with _extra():
             from cae_train.cli.choices import listing
         typer.echo("\n".join(listing()))
         return
-    require_address_space(ADDRESS_SPACE)
     hardware = Hardware(accelerator, devices, strategy, workers, data_on, compile)
     given = _settings_given(context)
     said = {name for name in context.params if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"}

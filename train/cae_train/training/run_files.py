@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
-from cae_train.errors import CheckpointError
+from cae_shared.limits import has_run_out
+from cae_shared.temporary import discard, temporary_beside
+from cae_train.errors import CaeTrainError, CheckpointError, TrainingError
 
 MODEL, CHECKPOINT, METRICS, CURVES, CONFIG, SAMPLES = (
     "model.pt", "last.ckpt", "metrics.csv", "curves.png", "config.toml", "samples"
@@ -10,13 +12,23 @@ MODEL, CHECKPOINT, METRICS, CURVES, CONFIG, SAMPLES = (
 
 
 def check(out: Path) -> None:
-    """Refuse a path that names no new folder.
+    """Refuse a path that names no new folder, or one where none can be made, before any work is done.
 
     Raises:
-        CheckpointError: it is the current folder or one above.
+        CheckpointError: it is the current folder or one above, or no folder can be written there.
+        TrainingError: disk space or open files ran out.
     """
     if out.name in ("", ".."):
         raise CheckpointError(f"out {str(out)!r} names no new folder: give one a name, such as runs/train/mine")
+    try:
+        above = next(place for place in out.absolute().parents if place.exists())
+        probe = temporary_beside(above / "probe")
+        try:
+            probe.touch(exist_ok=False)
+        finally:
+            discard(probe)
+    except OSError as e:
+        raise _not_made(out, e) from e
 
 
 def create(out: Path) -> Path:
@@ -24,6 +36,7 @@ def create(out: Path) -> Path:
 
     Raises:
         CheckpointError: it cannot be made.
+        TrainingError: disk space or open files ran out.
     """
     check(out)
     folder, count = out, 1
@@ -35,4 +48,9 @@ def create(out: Path) -> Path:
             count += 1
             folder = out.with_name(f"{out.name}-{count}")
         except OSError as e:
-            raise CheckpointError(f"out {folder} cannot be made: {e.strerror or e}") from e
+            raise _not_made(folder, e) from e
+
+
+def _not_made(folder: Path, error: OSError) -> CaeTrainError:
+    kind = TrainingError if has_run_out(error) else CheckpointError
+    return kind(f"out {str(folder)!r} cannot be made: {error.strerror or error}")

@@ -18,7 +18,7 @@ from cae_runtime.errors import ImageError
 from cae_runtime.io.decoding import jpeg as jpeg_data
 from cae_runtime.io.decoding import tiff as tiff_data
 from cae_runtime.io.decoding import tiff_deflate, tiff_extra, tiff_tiles
-from cae_runtime.io.decoding.messages import decoded_silently
+from cae_runtime.io.decoding.messages import decoded_silently, decoders_silenced
 from cae_runtime.io.headers.header import Header
 from cae_runtime.io.headers.jpeg import JpegHeader
 from cae_runtime.io.headers.tiff import TiffHeader, with_unspecified_samples
@@ -42,7 +42,7 @@ def decoded(data: bytes, header: Header) -> NDArray[Any]:
     Raises:
         ImageError: the file is of a kind that is not decoded correctly, or is damaged.
     """
-    with quiet():
+    with quiet(), decoders_silenced():
         if isinstance(header, TiffHeader):
             pixels = _decode_tiff(data, header)
         elif isinstance(header, JpegHeader):
@@ -65,7 +65,7 @@ def _decode_tiff(data: bytes, header: TiffHeader) -> NDArray[Any]:
     if header.refusal and not read_by_tifffile(header.kind):
         raise ImageError(f"{header.refusal}: convert it to a PNG or a plain TIFF first (ImageMagick, GIMP)")
     if header.refusal and not tiff_extra.is_installed():
-        raise ImageError(f"{header.refusal}: an extra reads it, {tiff_extra.INSTALL}")
+        raise ImageError(f"{header.refusal}. The extra tiff reads it: {tiff_extra.INSTALL}")
     tiff_data.check(data, header)
     if header.refusal:
         tiff_data.check_coded(data, header)

@@ -73,7 +73,7 @@ def read(data: bytes) -> TiffHeader:
         width,
         height,
         part_pixels=part_width * max(part_height, 0 if tiled else _rows_announced(page, height)),
-        refusal="" if read_by_opencv(kind) else f"is a TIFF of a kind that is not read right: {kind}",
+        refusal="" if read_by_opencv(kind) else f"is a TIFF that OpenCV would decode wrong ({kind})",
         kind=kind,
         part_width=part_width,
         part_height=part_height,

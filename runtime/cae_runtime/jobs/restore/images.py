@@ -26,7 +26,24 @@ from cae_runtime.tasks.restore import Restorer
 _log = logging.getLogger(__name__)
 
 _PIXELS_UNDER_WAY: Final = 2**26  # of images that are in memory at once; a larger one is processed alone
-Change = Callable[[Job, Picture], NDArray[Any]]  # a file's picture -> its new pixels, of the same shape and dtype
+
+
+@dataclass(frozen=True)
+class Changed:
+    """What became of a picture.
+
+    Attributes:
+        pixels: the new ones, of the same shape and dtype.
+        notes: what a user should know.
+        filled: share of the pixels that were filled, 0..1, where holes were; with 0 the file is copied.
+    """
+
+    pixels: NDArray[Any]
+    notes: tuple[Note, ...] = ()
+    filled: float | None = None
+
+
+Change = Callable[[Job, Picture], Changed]
 
 
 @dataclass(frozen=True)
@@ -108,10 +125,7 @@ def clean_images(
         return work
 
     def clean_one(work: _Work) -> _Work:
-        notes: list[Note] = []
-        clean = change or (lambda _, picture: restorer(picture.pixels, strength=options.strength, tell=notes.append))
-        _step(work, lambda: work.clean(clean))
-        work.result = replace(work.result, notes=tuple(notes))
+        _step(work, lambda: work.clean(change or _cleaning(restorer, options.strength)))
         return work
 
     def save_one(work: _Work) -> FileResult:
@@ -131,6 +145,14 @@ def clean_images(
                 yield from prefetch_map(writer, save_one, map(clean_one, opened), ahead=1, finish=True)
         finally:
             room.close()
+
+
+def _cleaning(restorer: Restorer, strength: float) -> Change:
+    def cleaned(_job: Job, picture: Picture) -> Changed:
+        notes: list[Note] = []
+        return Changed(restorer(picture.pixels, strength=strength, tell=notes.append), tuple(notes))
+
+    return cleaned
 
 
 class _Work:
@@ -164,11 +186,16 @@ class _Work:
     def clean(self, change: Change) -> None:
         """Replace the picture by the cleaned one."""
         assert self.picture is not None  # noqa: S101 - a step of an image that was decoded
-        self.picture = replace(self.picture, pixels=change(self.job, self.picture))
+        changed = change(self.job, self.picture)
+        self.picture = replace(self.picture, pixels=changed.pixels)
+        self.result = replace(self.result, notes=changed.notes, filled=changed.filled)
 
     def save(self, quality: int | None) -> None:
         """Encode and write the picture."""
         assert self.picture is not None  # noqa: S101 - as above
+        if self.result.filled == 0 and self.picture.format == _format_of(self.job):
+            write_file(self.job.output, read_file(self.job.source))
+            return
         data, dropped = encode(self.picture, _format_of(self.job), quality)
         write_file(self.job.output, data)
         self.result = replace(self.result, dropped=dropped, lossy=is_lossy(data))

@@ -11,6 +11,7 @@ from itertools import groupby
 from pathlib import Path
 
 from cae_runtime.inference.session import Session
+from cae_runtime.io.formats import VideoCoding
 from cae_runtime.jobs.paths import prepare_output
 from cae_runtime.jobs.planning import Job, Plan, make_plan
 from cae_runtime.jobs.progress import Progress
@@ -47,6 +48,8 @@ def restore_files(session: Session, sources: Sequence[Path], output: str, option
     plan = make_plan(sources, Path(output), suffix=options.suffix, ext=options.ext, out_is_folder=is_folder)
     if any(job.video for job in plan.jobs):
         check_videos(plan.jobs, sources, options.coding)
+    elif options.coding != VideoCoding():
+        _log.info("note: codec, crf and pixel format are those of videos, and there are only images")
     change = None
     if options.fills:
         restorer, change = filling(session, plan, options)

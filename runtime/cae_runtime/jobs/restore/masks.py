@@ -19,9 +19,10 @@ from cae_runtime.io.image_files import Picture, decode, memory_errors, read_file
 from cae_runtime.io.orientation import upright
 from cae_runtime.jobs.paths import path_kind
 from cae_runtime.jobs.planning import Job, Plan
-from cae_runtime.jobs.restore.images import Change
+from cae_runtime.jobs.restore.images import Change, Changed
 from cae_runtime.jobs.restore.options import RestoreOptions
 from cae_runtime.tasks.inpaint import Holes, Inpainter
+from cae_runtime.tasks.notes import Note
 from cae_runtime.tasks.restore import Restorer
 
 _COLORS: Final = 3
@@ -49,10 +50,22 @@ def filling(session: Session, plan: Plan, options: RestoreOptions) -> tuple[Rest
     inpainter = Inpainter(Restorer(session, batch=options.batch, overlap=options.overlap, pin_threads=True))
     mask = options.mask
     find = find_by_color(options.mask_color or "") if mask is None else find_by_mask(mask, plan.folder)
+    nothing = (
+        f"has no pixel of the color {options.mask_color}" if mask is None
+        else "has a mask that marks nothing: no pixel of it is brighter than half of white and opaque"
+    )  # fmt: skip
+    alone = len(plan.jobs) == 1
 
-    def filled(job: Job, picture: Picture) -> NDArray[Any]:
+    def filled(job: Job, picture: Picture) -> Changed:
+        holes = find(job, picture)
+        share = float(holes.mean())
+        if share == 0 and alone:
+            raise ImageError(nothing)
+        if share == 0:
+            return Changed(picture.pixels, (Note("nothing marked", f"{nothing}. It was copied unchanged"),), share)
         with memory_errors():
-            return inpainter(picture.pixels, find(job, picture))
+            pixels = inpainter(picture.pixels, holes)
+        return Changed(pixels, (Note("filled", f"{100 * share:.3g} % of its pixels were filled"),), share)
 
     return inpainter.restorer, filled
 
@@ -84,8 +97,6 @@ def find_by_color(text: str) -> FindHoles:
             raise ImageError("is a JPEG, which does not keep a color exactly: mark in a PNG, or name a --mask")
         colors = colors_of(picture.pixels)
         holes: Holes = (colors == bgr.astype(colors.dtype) * (np.iinfo(colors.dtype).max // 255)).all(axis=2)
-        if not holes.any():
-            raise ImageError(f"has no pixel of the color #{digits.lower()}")
         return holes
 
     return find

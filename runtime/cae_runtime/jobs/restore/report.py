@@ -22,9 +22,7 @@ def summary(restored: Restored) -> list[str]:
     lines = failures([(result.source, result.reason) for result in failed], plan)
     lines += _losses(done)
     lines += _notes(done)
-    damaged = sum(result.repeated or 0 for result in results)
-    if damaged:
-        lines.append(f"damaged frames, the ones before are shown longer: {damaged}")
+    lines += _damaged(results)
     speed = f" in {restored.seconds:.1f} s, {megapixels(done) / max(restored.seconds, 1e-9):.2f} Mpx/s" if done else ""
     target = plan.jobs[0].output if plan.names_file else f"{plan.folder}/"
     skipped = sum(result.status == "skipped" for result in results)
@@ -38,9 +36,21 @@ def summary(restored: Restored) -> list[str]:
         if number
     ]
     notes += _left_out(plan)
-    what = _count(done) if done or not any(job.video for job in plan.jobs) else "nothing"
-    line = f"cleaned {what}{speed}, {restored.restorer.provider} -> {target}"
+    line = f"cleaned {_count(done) if done else 'nothing'}{speed}, {restored.restorer.provider} -> {target}"
     return [*lines, "; ".join([line, *notes])]
+
+
+def _damaged(results: Sequence[FileResult]) -> list[str]:
+    """Return a line for the first videos with damaged frames, and how many more there are."""
+    found = [result for result in results if result.repeated]
+    lines = [
+        f"note: {result.source!r}: {result.repeated} of {result.frames} frames are damaged, and the frame before each "
+        "is shown in its place"
+        for result in found[:_LOSS_LINES_MAX]
+    ]
+    if len(found) > _LOSS_LINES_MAX:
+        lines.append(f"note: {len(found) - _LOSS_LINES_MAX} more videos have damaged frames: --json lists them")
+    return lines
 
 
 def _of_other_kinds(plan: Plan) -> str:
@@ -56,14 +66,17 @@ def _left_out(plan: Plan) -> list[str]:
 
 
 def mask_notes(results: Sequence[FileResult]) -> list[str]:
-    """Return a line on lossy outputs, in which pixels outside the mask have changed too."""
+    """Return a line on pictures without holes, and one on lossy outputs, in which all pixels have changed."""
+    copied = [result.source for result in results if result.filled == 0]
+    lines = [f"copied unchanged, since nothing in them is marked: {len(copied)}"] if len(copied) > 1 else []
     lossy = [result.output for result in results if result.lossy]
     if not lossy:
-        return []
+        return lines
     more = f" and {len(lossy) - 1} more" if len(lossy) > 1 else ""
     return [
+        *lines,
         f"{lossy[0]!r}{more}: JPEG and lossy WebP change all pixels a little, also those that no mask marks; "
-        "--ext png (or tif) keeps them exactly"
+        "--ext png (or tif) keeps them exactly",
     ]
 
 
@@ -131,10 +144,10 @@ def _notes(done: Sequence[FileResult]) -> list[str]:
 
 
 def _count(results: Sequence[FileResult]) -> str:
-    """Return the number of images and videos in words; `0 images` if there are none."""
+    """Return the number of images and videos in words."""
     videos = [result for result in results if result.frames is not None]
     images = len(results) - len(videos)
-    words = [f"{images} image{'s' * (images != 1)}"] if images or not videos else []
+    words = [f"{images} image{'s' * (images != 1)}"] if images else []
     if videos:
         frames = sum(result.frames or 0 for result in videos)
         words.append(f"{len(videos)} video{'s' * (len(videos) != 1)} ({frames} frame{'s' * (frames != 1)})")

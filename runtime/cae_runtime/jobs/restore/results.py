@@ -34,6 +34,7 @@ class FileResult:
         repeated: how many of them replace a damaged one; None for an image.
         lossy: whether the output is a JPEG or a lossy WebP, which change all pixels a little; None for a video.
         notes: what a user should know about how an image was cleaned.
+        filled: share of an image's pixels that were filled, 0..1; None unless holes were to be filled.
     """
 
     source: str
@@ -49,6 +50,7 @@ class FileResult:
     repeated: int | None = None
     lossy: bool | None = None
     notes: tuple[Note, ...] = ()
+    filled: float | None = None
 
 
 @dataclass(frozen=True)
