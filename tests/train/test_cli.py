@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -54,7 +55,7 @@ def test_a_run_from_a_recipe_ends_with_what_to_type_next(cae_train: Command, rec
     lines = done.stderr.splitlines()
     assert lines[0].startswith("skip: ")
     assert lines[0].endswith(f"11 images, 1 held out; gaussian:10 + salt-pepper:0.02 -> {folder}")
-    assert lines[1].startswith("epoch 1/1  loss ")
+    assert lines[1].startswith("epoch 1/1  training: loss ")
     assert lines[2].startswith("held-out patches of ")
     noisy, denoised = map(float, re.findall(r"([\d.]+) dB", lines[2]))
     worse = ["note: its output is worse than its input: a wider code, more epochs or another --loss may help"]
@@ -262,7 +263,8 @@ def test_a_signal_leaves_a_model_and_the_run_can_go_on(
     crops = 5_000_000 if first_epoch else 64
     sign = out / ("config.toml" if first_epoch else "last.ckpt")  # in the first epoch, or after it
     options = ["--config", recipe, "--epochs", "4000", "--epoch-crops", str(crops), "--out", out, *CPU]
-    code, stderr = interrupted(options, sign.exists, tmp_path, ending)
+    begun = lambda: sign.exists() and sign.stat().st_mtime < time.time() - 0.5  # noqa: E731 - steps are being made
+    code, stderr = interrupted(options, begun, tmp_path, ending)
     assert code == 128 + ending
     go_on = "" if first_epoch else f"; go on with cae-train --resume {out}"
     assert stderr.splitlines()[-1] == f"interrupted: {out / 'model.pt'} can be used{go_on}"
@@ -286,6 +288,35 @@ def test_resume(
     assert [line.split("  ")[0] for line in lines[1:3]] == ["epoch 2/3", "epoch 3/3"]
     assert lines[-1] == f"next: cae-export {out / 'model.pt'}"
     assert not (tmp_path / "run-2").exists()
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_where_its_data_were_moved_and_says_when_it_is_finished(
+    settings: Callable[..., TrainConfig], run: Callable[..., Any], stop_at: Callable[..., Any], photos: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    shutil.copytree(photos, tmp_path / "before")
+    out = tmp_path / "run"
+    run(settings(data=(str(tmp_path / "before"),)), out, callbacks=[stop_at(50)])
+    (tmp_path / "before").rename(tmp_path / "moved")
+
+    def resume(*words: object) -> tuple[object, str]:
+        monkeypatch.setattr(sys, "argv", ["cae-train", "--resume", str(out), *map(str, words), *CPU])
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        return caught.value.code, capsys.readouterr().err
+
+    assert resume()[0] == 2
+    code, said = resume("--data", tmp_path / "moved", "--data", photos)
+    assert code == 2
+    assert "--data names 2 sources: the run" in said
+    code, said = resume("--data", tmp_path / "moved")
+    assert code == 0
+    assert "epoch 3/3" in said
+    assert "epochs of this run are done" not in said
+    code, said = resume("--data", tmp_path / "moved")
+    assert code == 0
+    assert "note: all 3 epochs of this run are done; cae-train --start" in said
 
 
 @pytest.mark.parametrize(("what", "code"), [("diverges", 1), ("is interrupted", 130)])

@@ -326,3 +326,18 @@ def test_weights_for_other_channels_are_refused(finished: Path) -> None:
     with pytest.raises(ConfigError, match="is a network for 3 channels, here they are 1: set channels to 3"):
         initial_network(TrainConfig(data=("mnist",), model=TINY_SKIP, start=start))
     assert initial_network(TrainConfig(data=("mnist",), model=TINY_SKIP, start=start, channels=3)).channels == 3
+
+
+def test_a_folder_of_gray_pictures_makes_a_gray_run(tmp_path: Path) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (40, 50), np.uint8)
+    (tmp_path / "inside").mkdir()
+    cv2.imwrite(str(tmp_path / "a.png"), picture)
+    cv2.imwrite(str(tmp_path / "b.jpg"), picture)
+    cv2.imwrite(str(tmp_path / "c.tif"), picture.astype(np.uint16) * 257)
+    config = TrainConfig(data=(str(tmp_path),))
+    assert channels_of(config) == 1
+    assert {image.shape[2] for image in load(config).train} == {1}
+    cv2.imwrite(str(tmp_path / "inside" / "d.png"), np.dstack([picture] * 3))
+    assert channels_of(config) == 3
+    (tmp_path / "inside" / "d.png").write_bytes(b"no picture")
+    assert channels_of(config) == 1, "it will be left out"

@@ -35,7 +35,8 @@ def test_progress_is_a_line_an_epoch_where_there_is_no_terminal(settings: Settin
     assert [line.split("  ")[0] for line in lines] == ["epoch 1/2", "epoch 2/2"]
     with (tmp_path / "run" / "metrics.csv").open(newline="", encoding="utf-8") as file:
         row = list(csv.DictReader(file))[1]
-    assert f"PSNR {float(row['train_psnr']):.2f} / {float(row['val_psnr']):.2f} dB" in lines[1]
+    assert f"training: loss {float(row['train_loss']):.4f}, {float(row['train_psnr']):.2f} dB" in lines[1]
+    assert f"held out: loss {float(row['val_loss']):.4f}, {float(row['val_psnr']):.2f} dB (degraded " in lines[1]
     assert lines[1].endswith("0:00 left")
     assert "\x1b" not in "".join(lines)
 

@@ -103,6 +103,10 @@ def load_model(path: str | os.PathLike[str]) -> LoadedModel:
     """
     path = checked_path("path", path)
     content = read_tensors(path, MAX_BYTES, "model.pt of cae-train")
+    if isinstance(content, dict) and "pytorch-lightning_version" in content:
+        beside = path.with_name("model.pt")
+        hint = f": name {beside}" if beside.is_file() else ", from which cae-train continues a run: name its model.pt"
+        raise CheckpointError(f"{path} is a checkpoint of a run{hint}")
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise CheckpointError(f"{path} is not a model.pt of cae-train: it was written by another program")
     if content.get("schema") != SCHEMA:

@@ -9,6 +9,8 @@ import torch
 
 from cae_train.errors import CheckpointError, CheckpointNotFoundError
 
+_ZIP = b"PK\x03\x04"  # that a zip archive begins with
+
 
 def read_tensors(path: Path, limit: int, kind: str, legacy: bool = False) -> Any:
     """What `torch.save` wrote: plain values and tensors, on the CPU.
@@ -30,7 +32,10 @@ def read_tensors(path: Path, limit: int, kind: str, legacy: bool = False) -> Any
                 if sum(entry.file_size for entry in archive.infolist()) > limit:
                     raise CheckpointError(f"{path} unpacks to more than {limit >> 20} MiB, no {kind} does")
         elif not legacy:
-            raise CheckpointError(f"{path} is not a {kind}")
+            with path.open("rb") as file:
+                cut_off = file.read(len(_ZIP)) == _ZIP
+            why = ": it is cut off or damaged" if cut_off else ", which is a zip archive"
+            raise CheckpointError(f"{path} is {'empty' if not path.stat().st_size else f'not a {kind}{why}'}")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what torch remarks on old or odd files
             return torch.load(path, map_location="cpu", weights_only=True)

@@ -34,9 +34,17 @@ def new_settings(
     return replace(settings, model={**settings.model, "weights": vgg16_weights})
 
 
-def settings_of_run(folder: Path, extra: Sequence[str]) -> TrainConfig:
-    """Return the settings of a run to continue; naming further settings (`extra`) is an error."""
-    if extra:
+PLACES = ("data", "data_dir")  # settings that may be given anew when a run is continued, for data that were moved
+
+
+def settings_of_run(folder: Path, given: Mapping[str, Any]) -> TrainConfig:
+    """Return the settings of a run to continue, with the places of its data where they are given.
+
+    Raises:
+        ConfigError: other settings are given, other data, or the run cannot be continued.
+        CheckpointError: it is no run folder.
+    """
+    if extra := [name for name in given if name not in PLACES]:
         raise ConfigError(
             f"--resume continues a run with its own settings: leave out --{extra[0].replace('_', '-')} "
             "(a new run begins from its weights with --start)"
@@ -46,7 +54,13 @@ def settings_of_run(folder: Path, extra: Sequence[str]) -> TrainConfig:
     settings = TrainConfig.from_dict(load_toml(folder / "config.toml"))
     if settings.noise:
         raise ConfigError(f"--resume {folder}: a model for a camera is fitted in one go, with --burst or --noise-from")
-    return settings
+    data = given.get("data")
+    if data is not None and len(data) != len(settings.data):
+        raise ConfigError(
+            f"--data names {len(data)} sources: the run in {folder} was trained on {len(settings.data)}, "
+            f"{', '.join(settings.data)}: name where each of them is now"
+        )
+    return TrainConfig.from_dict(settings.to_dict() | dict(given))
 
 
 def model_options(written: dict[str, Any], given: dict[str, Any], options: Sequence[str]) -> dict[str, Any]:

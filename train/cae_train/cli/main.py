@@ -127,7 +127,10 @@ def command(
     out: Annotated[
         Path | None, typer.Option(help="Run folder; if it exists, NAME-2 is used. [default: runs/train/ARCH]")
     ] = None,
-    resume: Annotated[Path | None, typer.Option(help="Continue the run in this folder with its own settings.")] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(help="Continue the run in this folder with its own settings; --data says where moved data are."),
+    ] = None,
     save_pairs: Annotated[
         Path | None,
         typer.Option(help="First write clean and degraded patches as pairs of PNGs into this new folder."),
@@ -207,7 +210,7 @@ def command(
         _check_preview(preview_degradation, {"--resume": resume, "--save-pairs": save_pairs})
     if resume is not None:
         extra = {**given, "vgg16_weights": vgg16_weights, "config": config, "out": out}
-        settings = settings_of_run(resume, [name for name, value in extra.items() if value is not None])
+        settings = settings_of_run(resume, {name: value for name, value in extra.items() if value is not None})
     else:
         settings = new_settings(given, load_toml(config) if config else {}, model or [], vgg16_weights)
     if preview_degradation is None and settings.epochs == 0 and save_pairs is None:

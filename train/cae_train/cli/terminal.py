@@ -57,6 +57,12 @@ def train(settings: TrainConfig, hardware: Hardware, folders: Folders) -> bool:
             return False
     folder = run_files.create(wanted) if folders.resume is None and leader else wanted
     _say(console, f"{_described(prepared, split)} -> {folder}")
+    if folders.resume is not None and run_files.epochs_done(folder) >= settings.epochs:
+        _say(
+            console,
+            f"note: all {settings.epochs} epochs of this run are done; cae-train --start "
+            f"{shell_word(folder / run_files.MODEL)} begins a new run from its weights",
+        )
     material = Material.of(settings, split, prepared.chain)
     result = loop.run(prepared, material, folder, [ProgressLines(console)])
     _say_result(console, result, settings)

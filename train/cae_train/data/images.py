@@ -5,6 +5,7 @@ All images in memory are uint8 H x W x C with 3 channels (RGB) or 1 (gray), the 
 for every seed, so that a run that starts from the weights of another is not measured on that one's training images.
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ from cae_train.errors import ConfigError, DataError, DataNotFoundError
 
 Image = NDArray[np.uint8]  # H x W x C
 
+GRAY_MODES = frozenset(("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "F"))  # of Pillow
 IMAGE_SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"))
 MEMORY_BYTES = 4 * 2**30  # bytes of photographs in memory; beyond this, each is represented by a window
 SCALE = 0.75  # size ratio between successive copies of a photograph
@@ -47,13 +49,35 @@ def channels_of(config: TrainConfig) -> int:
     Raises:
         ConfigError: 1 channel, and a setting that only colors have.
     """
-    gray = all(name in DATASETS and DATASETS[name].channels == 1 for name in config.data)
-    channels = config.channels or (1 if gray else 3)
+    channels = config.channels or (1 if all(map(_is_gray, config.data)) else 3)
     if channels == 1:
         for option, value in (("gray", config.gray), ("jitter", config.jitter)):
             if value:
                 raise ConfigError(f"{option} is {value}: gray images have no colors, 0 is needed (or 3 channels)")
     return channels
+
+
+def _is_gray(source: str) -> bool:
+    """Whether a data set, or every picture of a folder, is stored in gray. Only the headers of pictures are read."""
+    if source in DATASETS:
+        return DATASETS[source].channels == 1
+    from PIL import Image as PillowImage
+    from PIL import UnidentifiedImageError
+
+    def gray(path: Path) -> bool:
+        try:
+            with warnings.catch_warnings(action="ignore"), PillowImage.open(path) as picture:
+                return picture.mode in GRAY_MODES
+        except (OSError, ValueError, SyntaxError, PillowImage.DecompressionBombError, UnidentifiedImageError):
+            return read_rgb(path) is None  # it will be left out; what only OpenCV reads counts as color
+
+    paths = _images_below(Path(source))
+    return bool(paths) and all(map(gray, paths))
+
+
+def _images_below(folder: Path) -> list[Path]:
+    """The images in a folder and its subfolders, sorted."""
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
 
 
 def load(config: TrainConfig) -> Split:
@@ -110,7 +134,7 @@ def _add_folder(
     split: Split, folder: Path, seed: int, memory: int, known: set[Path], scales: Sequence[float], channels: int
 ) -> None:
     memory = int(memory / sum(scale**2 for scale in scales))
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+    found = _images_below(folder)
     paths = [path for path in found if path.resolve() not in known]  # none in two parts of the split
     known.update(path.resolve() for path in paths)
     if found and not paths:

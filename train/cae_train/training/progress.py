@@ -58,10 +58,13 @@ class ProgressLines(Callback):
         epoch = trainer.current_epoch + 1
         left = (time.monotonic() - self.began) / (epoch - self.first) * ((trainer.max_epochs or epoch) - epoch)
         stage = f"  {training.net.stage}" if training.net.stage else ""
+        untouched = training.config.degrade == ("none",)
+        degraded = "" if untouched else f" (degraded {training.psnr_in:.2f})"
         further = "".join(f"  {name} {SHOWN[name].format(figures[name])}" for name in SHOWN if name in figures)
         self.console.print(
-            f"epoch {epoch}/{trainer.max_epochs}{stage}  loss {figures['train_loss']:.4f} / {figures['loss']:.4f}  "
-            f"PSNR {figures['train_psnr']:.2f} / {figures['psnr']:.2f} dB (degraded {training.psnr_in:.2f}){further}  "
+            f"epoch {epoch}/{trainer.max_epochs}{stage}  "
+            f"training: loss {figures['train_loss']:.4f}, {figures['train_psnr']:.2f} dB  "
+            f"held out: loss {figures['loss']:.4f}, {figures['psnr']:.2f} dB{degraded}{further}  "
             f"{int(left) // 60}:{int(left) % 60:02d} left",
             highlight=False, soft_wrap=True,
         )  # fmt: skip

@@ -31,6 +31,15 @@ def check(out: Path) -> None:
         raise _not_made(out, e) from e
 
 
+def epochs_done(folder: Path) -> int:
+    """Return how many epochs of a run are in its `metrics.csv`; 0 if there is none."""
+    try:
+        lines = (folder / METRICS).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return 0
+    return sum(bool(line.strip()) for line in lines[1:])
+
+
 def create(out: Path) -> Path:
     """Make a run folder; a name that is taken becomes NAME-2, NAME-3, ...
 
