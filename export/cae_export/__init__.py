@@ -16,6 +16,7 @@ TYPE_CHECKING = False  # importing typing would take longer than this whole modu
 
 if TYPE_CHECKING:
     from cae_export.checking import CheckReport, check
+    from cae_export.converters.convert_to import ConversionReport, convert_to
     from cae_export.errors import (
         ArgumentTypeError,
         CaeExportError,
@@ -34,6 +35,7 @@ __all__ = [
     "ArgumentTypeError",
     "CaeExportError",
     "CheckReport",
+    "ConversionReport",
     "ExportReport",
     "ModelNotFoundError",
     "OutputExistsError",
@@ -42,6 +44,7 @@ __all__ = [
     "RefusedError",
     "UsageError",
     "check",
+    "convert_to",
     "export",
     "export_part",
 ]
@@ -53,6 +56,8 @@ _HOME = {
     "CaeExportError": "errors",
     "CheckReport": "checking",
     "check": "checking",
+    "ConversionReport": "converters.convert_to",
+    "convert_to": "converters.convert_to",
     "ExportReport": "exporter",
     "PartReport": "parts",
     "RanOutError": "errors",

@@ -18,7 +18,7 @@ from cae_export.defaults import (
     TOLERANCE_FP16,
 )
 from cae_export.errors import CaeExportError, OutputExistsError, RanOutError, RefusedError, UsageError
-from cae_export.report_text import check_table, part_table, table
+from cae_export.report_text import check_table, conversion_table, part_table, table
 from cae_shared.command import require_address_space
 from cae_shared.expected_errors import end_with, ended_in_order, importing_extra
 from cae_shared.help_groups import grouped
@@ -26,13 +26,14 @@ from cae_shared.logs import log_to_stderr
 from cae_shared.text import printable, shell_word
 
 if TYPE_CHECKING:
+    from cae_export.converters.convert_to import Target
     from cae_export.exporter import ExportOptions, Layout, Precision
     from cae_export.parts import Part, PartOptions
     from cae_export.proved_file import FileOptions
 
 ADDRESS_SPACE = 2 * 2**30  # bytes that torch maps before it works; with less it crashes
 
-OF_WHOLE = {"int8", "fp16", "max_drop", "patch", "layout", "portable"}
+OF_WHOLE = {"int8", "fp16", "max_drop", "patch", "layout", "portable", "to"}
 OF_CHECK = {"check", "against", "data", "data_dir", "tolerance", "max_drop", "verbose"}
 RUN = {
     "encoder": "photos/ -o features.npz",
@@ -42,7 +43,7 @@ RUN = {
 
 GROUPS = {
     "File": ("output", "overwrite", "int8", "fp16", "patch", "overlap", "license"),
-    "Other engines": ("opset", "batch", "layout", "portable", "input_name", "output_name"),
+    "Other engines": ("to", "opset", "batch", "layout", "portable", "input_name", "output_name"),
     "Proof": ("data", "data_dir", "tolerance", "max_drop", "check", "against"),
     "Other tasks": ("part", "anomaly", "false_alarms"),
 }
@@ -86,6 +87,9 @@ def command(
         typer.Option(
             help=f"Maximum difference from PyTorch. Default: {TOLERANCE:g} (fp32) or {TOLERANCE_FP16:g} (fp16)."
         ),
+    ] = None,
+    to: Annotated[
+        str | None, typer.Option(help="Write a folder for this engine instead: openvino, mnn or ncnn.")
     ] = None,
     opset: Annotated[int, typer.Option(help=f"ONNX operator set, {OPSET_MIN} to {OPSET_MAX}.")] = OPSET,
     batch: Annotated[
@@ -161,10 +165,11 @@ def command(
         else:
             precision: Precision = "int8" if int8 else "fp16" if fp16 else "fp32"
             chosen = cast("Layout | None", layout)
-            _export(model, output, {
+            whole: ExportOptions = {
                 **options, "precision": precision, "max_drop": max_drop, "patch": patch, "layout": chosen,
                 "portable": portable,
-            })  # fmt: skip
+            }  # fmt: skip
+            _export(model, output, whole) if to is None else _convert(to, model, output, whole)
 
 
 def _export(model: Path, output: Path | None, options: "ExportOptions") -> None:
@@ -178,6 +183,15 @@ def _export(model: Path, output: Path | None, options: "ExportOptions") -> None:
         typer.echo("note: its output is worse than its input: its code is too narrow, or it needs longer training",
                    err=True)  # fmt: skip
     typer.echo(printable(f"next: cae-run photos/ -o clean/ -m {shell_word(report.path)}"), err=True)
+
+
+def _convert(to: str, model: Path, output: Path | None, options: "ExportOptions") -> None:
+    from cae_export.converters.convert_to import convert_to
+
+    with ended_in_order("cae-export"):
+        report = convert_to(cast("Target", to), model, output, **options)
+    for line in conversion_table(report):
+        typer.echo(printable(line))
 
 
 def _check(

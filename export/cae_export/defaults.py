@@ -3,6 +3,7 @@
 MAX_DROP = 0.10  # dB that int8 may lose against fp32
 TOLERANCE = 1e-4  # largest absolute difference from torch in 0..1, fp32
 TOLERANCE_FP16 = 1e-2
+ENGINE_TOLERANCE = 2e-3  # of other engines, fp32
 BATCH_TOLERANCE = 2 / 255  # largest difference between batch sizes of an int8 file with linear layers
 PSNR_TOLERANCE = 0.01  # dB
 PROOF_PATCHES = 512  # compared at every batch size

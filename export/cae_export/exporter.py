@@ -50,7 +50,9 @@ class ExportOptions(FileOptions, total=False):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Settings(FileSettings):
+class ExportSettings(FileSettings):
+    """Options of `export`, checked."""
+
     precision: Precision = "fp32"
     max_drop: float = MAX_DROP
     patch: int = PATCH
@@ -137,12 +139,22 @@ def export(
             TypeError if something is not a path), or an output that cannot be written.
         RefusedError: the file is not equal, or loses too much; nothing is written.
     """
-    settings = _Settings(**options)
-    return write_proved(model, output, ENDING[settings.precision], partial(_make, settings), settings.overwrite)
+    settings = ExportSettings(**options)
+    return write_proved(model, output, ENDING[settings.precision], partial(make_file, settings), settings.overwrite)
 
 
-def _make(settings: _Settings, loaded: LoadedModel, output: Path) -> tuple[bytes, ExportReport]:
-    """Make and prove the file in the wanted precision."""
+def make_file(settings: ExportSettings, loaded: LoadedModel, output: Path) -> tuple[bytes, ExportReport]:
+    """Make and prove the file in the wanted precision.
+
+    Args:
+        settings: the options.
+        loaded: the model.
+        output: the path that the report names.
+
+    Raises:
+        UsageError: data or options that the model cannot have.
+        RefusedError: the file is not equal, or loses too much.
+    """
     network, patch = loaded.network, settings.patch
     if network.side not in (None, patch) or patch % network.stride:
         only = f"{network.side}" if network.side else f"multiples of {network.stride}"
@@ -165,7 +177,7 @@ def _make(settings: _Settings, loaded: LoadedModel, output: Path) -> tuple[bytes
     )  # fmt: skip
 
 
-def _described(loaded: LoadedModel, patches: Patches, settings: _Settings) -> ModelSpec:
+def _described(loaded: LoadedModel, patches: Patches, settings: ExportSettings) -> ModelSpec:
     """The metadata of the file in fp32, but for the PSNR that it reaches."""
     chain, channels = chain_of(loaded.config), loaded.network.channels
     return ModelSpec(
@@ -185,7 +197,7 @@ def _described(loaded: LoadedModel, patches: Patches, settings: _Settings) -> Mo
     )
 
 
-def _converted(network: nn.Module, settings: _Settings) -> tuple[onnx.ModelProto, str]:
+def _converted(network: nn.Module, settings: ExportSettings) -> tuple[onnx.ModelProto, str]:
     """The graph in fp32 and its layout; what int8 is compared with has channels first."""
     if settings.layout != NHWC or settings.precision == "int8":
         return to_onnx(network, settings.patch, settings.opset), NCHW
@@ -234,7 +246,7 @@ def _psnr_of(file: OnnxFile) -> float:
     return cast(float, file.spec.psnr_out)
 
 
-def _int8(network: nn.Module, fp32: OnnxFile, patches: Patches, settings: _Settings) -> tuple[OnnxFile, float]:
+def _int8(network: nn.Module, fp32: OnnxFile, patches: Patches, settings: ExportSettings) -> tuple[OnnxFile, float]:
     """The int8 file, and its speed as a multiple of fp32's.
 
     Raises:
@@ -257,7 +269,7 @@ def _int8(network: nn.Module, fp32: OnnxFile, patches: Patches, settings: _Setti
     return made, speed
 
 
-def _quantized(network: nn.Module, settings: _Settings, patches: Patches) -> tuple[onnx.ModelProto, str]:
+def _quantized(network: nn.Module, settings: ExportSettings, patches: Patches) -> tuple[onnx.ModelProto, str]:
     """The int8 graph and its layout: channels last where the network can have it, as onnxruntime runs that faster."""
     patch = settings.patch
     can = isinstance(network, Skip) and ChannelsLast.fits(network, patch)

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from cae_export.checking import CheckReport
+    from cae_export.converters.convert_to import ConversionReport
     from cae_export.exporter import ExportReport
     from cae_export.parity import BatchParity
     from cae_export.parts import PartReport
@@ -38,6 +39,15 @@ def check_table(report: "CheckReport") -> list[str]:
         f"{report.path}: valid, and equal to the trained network"
         if report.parity
         else f"{report.path}: valid, and {report.psnr_torch - report.psnr_out:.2f} dB below the trained network",
+    ]
+
+
+def conversion_table(report: "ConversionReport") -> list[str]:
+    """The proof of a file of another engine as lines of text."""
+    return [
+        f"torch against {report.spec.precision} in {report.target}, on {report.count} of the patches: largest "
+        f"difference {report.difference:.1e}, {report.torch_psnr:.2f} dB and {report.engine_psnr:.2f} dB",
+        f"{report.path}: {', '.join(report.files)}, {report.bytes / 1e3:.0f} kB",
     ]
 
 

@@ -55,6 +55,39 @@ def whole_file(path: Path, suffix: str = "") -> Iterator[Path]:
         discard(temporary)
 
 
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """A block with an empty temporary folder beside `path`, so that the folder appears completely or not at all.
+
+    It takes the name `path` when the block ends, in place of a folder that has it, and is removed where the block
+    raises.
+
+    Args:
+        path: the folder to write.
+
+    Raises:
+        InterruptedError: the process is about to end.
+        OSError: the folder cannot be made, or cannot take its name.
+    """
+    temporary, former = (path.with_name(f".{os.urandom(8).hex()}.partial") for _ in range(2))
+    temporary_folders.add(os.path.abspath(temporary))  # noqa: PTH100 - as text: `signals` imports little
+    _refuse_at_the_end()
+    try:
+        temporary.mkdir()
+        yield temporary
+        if path.exists():
+            path.rename(former)
+        try:
+            temporary.rename(path)
+        except OSError:
+            if former.exists():
+                former.rename(path)
+            raise
+        discard_folder(former)
+    finally:
+        discard_folder(temporary)
+
+
 def make_temporary_folder(prefix: str) -> Path:
     """Make an empty folder in the system's temporary folder; the caller must call `discard_folder` in the end.
 
@@ -79,7 +112,7 @@ def discard_folder(folder: Path) -> None:
     import shutil
 
     shutil.rmtree(folder, ignore_errors=True)
-    temporary_folders.discard(str(folder))
+    temporary_folders.discard(os.path.abspath(folder))  # noqa: PTH100 - as above
 
 
 @contextmanager

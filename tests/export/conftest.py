@@ -36,7 +36,7 @@ def few_patches() -> Iterator[None]:
         patch.setattr("cae_train.data.pairs.HELD_OUT_PATCHES", 256)  # as the tests of training have it
         for name, count in {"CALIBRATION": 128, "PROOF": 256, "USUAL": 256}.items():
             patch.setattr(f"cae_export.evaluation_data.{name}", count)
-        for module in ("parity", "parts"):
+        for module in ("parity", "parts", "converters.convert_to"):
             patch.setattr(f"cae_export.{module}.PROOF_PATCHES", 128)
         yield
 
