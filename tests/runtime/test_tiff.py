@@ -104,7 +104,7 @@ def test_what_is_read_is_right_and_the_rest_is_refused_by_name(monkeypatch: pyte
             by_extra += 1
             monkeypatch.setattr(tiff_extra, "is_installed", lambda: False)
             with pytest.raises(
-                ImageError, match=r"TIFF of a kind that is not read right: \d+-bit .*cae-toolkit\[tiff\]"
+                ImageError, match=r"TIFF that OpenCV would decode wrong \(\d+-bit .*cae-toolkit\[tiff\]"
             ):
                 decode(data)
             monkeypatch.undo()
