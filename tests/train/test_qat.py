@@ -172,7 +172,7 @@ def test_a_run_begins_from_weights_alone_that_fit(tmp_path: Path) -> None:
             initial_network(TrainConfig(start=str(path), model=model))
     for content in ({"stem.weight": 1.0}, [1.0], {}):
         torch.save(content, path)
-        with pytest.raises(CheckpointError, match=r"neither a model\.pt of cae-train nor a file of weights"):
+        with pytest.raises(CheckpointError, match=r"neither a model\.pt of cae-train nor a file of named weights"):
             initial_network(TrainConfig(start=str(path), model=DEPTHWISE))
     torch.save({name: value * float("nan") for name, value in trained.state_dict().items()}, path)
     with pytest.raises(ConfigError, match="not finite"):
