@@ -23,7 +23,7 @@ from cae_shared.command import require_address_space
 from cae_shared.expected_errors import end_with, ended_in_order, importing_extra
 from cae_shared.help_groups import grouped
 from cae_shared.logs import log_to_stderr
-from cae_shared.text import printable, shell_word
+from cae_shared.text import options_of, printable, shell_word
 
 if TYPE_CHECKING:
     from cae_export.converters.convert_to import Target
@@ -263,7 +263,7 @@ def _options(names: set[str]) -> str:
 
 def main() -> None:
     """The console script: every expected error in one line on stderr, with its exit code."""
-    options = {parameter.name or "" for parameter in typer.main.get_command(app).params}
+    options = options_of(typer.main.get_command(app).params)
     try:
         app(standalone_mode=True)
     except (RanOutError, RefusedError) as e:

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import NoReturn
 
 from cae_shared.signals import exit_code, interruptible
-from cae_shared.text import printable, with_option
+from cae_shared.text import printable, with_options
 
 
-def end_with(name: str, error: Exception, code: int, options: Collection[str]) -> NoReturn:
+def end_with(name: str, error: Exception, code: int, options: Mapping[str, str]) -> NoReturn:
     """End a command because of an expected error: one line on stderr, and an exit code.
 
     Args:
         name: the command's name.
-        error: what the library raised; a setting that it begins with is named as the option.
+        error: what the library raised.
         code: the exit code.
-        options: names of the settings that are options too, such as `epoch_crops`.
+        options: the command's options, see `with_options`.
     """
-    sys.stderr.write(f"{printable(f'{name}: {with_option(str(error), options)}')}\n")
+    sys.stderr.write(f"{printable(f'{name}: {with_options(str(error), options)}')}\n")
     sys.exit(code)
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Collection
-from typing import Final
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 
-_SETTING: Final = re.compile(r"([a-z_0-9]+)(?= is | ')")
+_LEADING: Final = re.compile(r"([a-z_0-9]+)(?= is |: | ')")
+_QUOTED: Final = r"""(?<!\w)(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
+_ASSIGNED: Final = re.compile(rf"{_QUOTED}|(?<![\w.-])([a-z_0-9]+)=({_QUOTED}|\w+)")
 
 
 def printable(text: str) -> str:
@@ -16,17 +18,38 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
-def with_option(text: str, names: Collection[str]) -> str:
-    """Return an error's text as a command says it: a setting that the text begins with is named as its option.
+def with_options(text: str, options: Mapping[str, str]) -> str:
+    """Return a library's text as a command says it: with options instead of Python's arguments.
+
+    `overwrite=True` becomes `--overwrite`, `temporal=False` becomes `--no-temporal`, `ext='png'` becomes `--ext png`,
+    and a text that begins with an argument, as in `epoch_crops is 3: ...`, begins with `--epoch-crops is 3: ...`.
+    Quoted texts, such as the names of files, stay as they are.
 
     Args:
-        text: such as `epoch_crops is 3: it must be at least one batch (64)`, which becomes `--epoch-crops is 3: ...`.
-        names: the settings that are options too, such as `epoch_crops`.
+        text: the text.
+        options: the command's options, argument -> option, such as `{"epoch_crops": "--epoch-crops"}`.
     """
-    setting = _SETTING.match(text)
-    if setting is None or setting[1] not in names:
-        return text
-    return f"--{setting[1].replace('_', '-')}{text[setting.end() :]}"
+
+    def option(found: re.Match[str]) -> str:
+        name, value = found[1], found[2]
+        if name not in options:
+            return found[0]
+        if value == "False":
+            return options[name].replace("--", "--no-", 1)
+        if value == "True":
+            return options[name]
+        return options[name] + " " + value.strip("\"'")
+
+    leading = _LEADING.match(text)
+    if leading is not None and leading[1] in options:
+        text = f"{options[leading[1]]}{text[leading.end() :]}"
+    return _ASSIGNED.sub(option, text)
+
+
+def options_of(parameters: Iterable[Any]) -> dict[str, str]:
+    """Return the long options of a Typer command's parameters, argument -> option."""
+    found = {parameter.name: [name for name in parameter.opts if name.startswith("--")] for parameter in parameters}
+    return {name: names[0] for name, names in found.items() if names}
 
 
 def shell_word(path: str | os.PathLike[str]) -> str:

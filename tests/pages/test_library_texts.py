@@ -8,13 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from cae_runtime.cli.terminal import OPTIONS
+from cae_shared.text import with_options
+
 ROOT = Path(__file__).parents[2]
-LIBRARIES = (
-    *(f"runtime/cae_runtime/{room}" for room in ("inference", "io", "tasks", "video")),
-    *(f"train/cae_train/{room}" for room in ("config.py", "data", "degradations", "models", "training")),
-    "export/cae_export",
-)
-OPTION = re.compile(r"(?<![\w-])--[a-z]")
+LIBRARIES = ("runtime/cae_runtime", "train/cae_train", "export/cae_export")
+OPTION = re.compile(r"(?<![\w-])(--[a-z]|-[omv]\b)")
 
 
 def texts(source: str) -> list[str]:
@@ -28,9 +27,24 @@ def texts(source: str) -> list[str]:
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_no_text_of_a_library_names_an_option(library: str) -> None:
     place = ROOT / library
-    modules = [path for path in sorted(place.rglob("*.py")) if path.name != "cli.py"] if place.is_dir() else [place]
+    modules = [path for path in sorted(place.rglob("*.py")) if not {"cli", "cli.py"} & set(path.parts)]
     assert modules
     found = [
         (str(module), text) for module in modules for text in texts(module.read_text("utf-8")) if OPTION.search(text)
     ]
     assert not [each for each in found if "cae-" not in each[1]]  # the lines of commands that are suggested
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("'a b.png' exists: overwrite=True replaces it", "'a b.png' exists: --overwrite replaces it"),
+        ("temporal=False helps, or ext='png'", "--no-temporal helps, or --ext png"),
+        ("mask_color is '#12': it must be a color", "--mask-color is '#12': it must be a color"),
+        ("count=N, target_fps=29.5", "--generate N, --target-fps 29.5"),
+        ("'ext=png' and \"it's ext=x\" of a file's name", "'ext=png' and \"it's ext=x\" of a file's name"),
+        ("model 'x' is damaged", "model 'x' is damaged"),
+    ],
+)
+def test_commands_say_options_for_arguments_and_leave_file_names(text: str, said: str) -> None:
+    assert with_options(text, OPTIONS) == said

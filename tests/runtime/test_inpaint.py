@@ -92,7 +92,7 @@ def test_a_result_never_takes_a_masks_place(cae_run: Command, photo: np.ndarray,
 
 def test_without_a_mask_a_model_that_fills_holes_says_so(cae_run: Command, photo: np.ndarray, tmp_path: Path) -> None:
     done = cae_run(tmp_path / "photo.png", "-o", tmp_path / "out.png", model="inpaint")
-    assert (done.returncode, b"was trained to fill holes: name them with --mask" in done.stderr) == (0, True)
+    assert (done.returncode, b"was trained to fill holes: name them with a mask" in done.stderr) == (0, True)
 
 
 def test_a_mask_that_is_transparent_where_nothing_was_drawn(

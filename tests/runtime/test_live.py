@@ -87,7 +87,7 @@ def test_a_recording_lasts_as_long_as_it_took(video: Path, tmp_path: Path) -> No
     assert sorted(path.name for path in out.parent.iterdir()) == ["out.mp4"]
     again = live("--camera", video, "-m", IDENTITY, "-o", out)
     assert again.exit_code == 2
-    assert "exists already: name another file, or add --overwrite" in again.stderr
+    assert "exists already: name another file, or pass --overwrite" in again.stderr
     assert live("--camera", video, "-m", IDENTITY, "-o", out, "--overwrite", "--frames", "3").exit_code == 0
     assert len(frames_of(out)) < 15
     itself = live("--camera", out, "-m", IDENTITY, "-o", out, "--overwrite")
@@ -351,7 +351,7 @@ def test_a_live_option_without_webcam_is_refused(tmp_path: Path) -> None:
 def test_without_a_window_something_must_come_of_it(video: Path) -> None:
     done = live("--camera", video, "-m", IDENTITY)
     assert done.exit_code == 2
-    assert "nothing would come of it" in done.stderr
+    assert "a run without a window needs -o FILE" in done.stderr
 
 
 class TestVirtualCamera:

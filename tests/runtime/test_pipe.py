@@ -45,7 +45,7 @@ def test_stdin_to_stdout(cae_run: Command, photo: Path, tmp_path: Path) -> None:
 def test_refusals(cae_run: Command, photo: Path, tmp_path: Path) -> None:
     (tmp_path / "in the way").touch()
     for args, reason in [
-        (("-", "-o", tmp_path), "a file's full name"),
+        (("-", "-o", tmp_path), "a file whose name decides its format"),
         (("-", photo, "-o", "-"), "one SOURCE"),
         ((tmp_path, "-o", "-"), "is not a file"),
         ((tmp_path / "missing.png", "-o", "-"), "is not a file"),

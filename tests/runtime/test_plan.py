@@ -76,7 +76,7 @@ def test_out_is_a_file_where_it_looks_like_one(photos: Path, tmp_path: Path) -> 
         make_plan([photos / "a.png"], tmp_path / "x.gif")
     with pytest.raises(UsageError, match=r"\.xyz.*\.jpg, .*must exist already"):
         make_plan([photos / "a.png"], tmp_path / "x.xyz")
-    with pytest.raises(UsageError, match="--suffix and --ext go with a folder"):
+    with pytest.raises(UsageError, match="suffix and format are chosen for folders"):
         make_plan([photos / "a.png"], tmp_path / "x.png", suffix="_clean")
 
 

@@ -321,5 +321,5 @@ def test_without_a_display_it_says_what_to_do(tmp_path: Path, name: str) -> None
     )  # fmt: skip
     assert done.returncode == 3, done.stderr
     assert "no window can be opened here" in done.stderr
-    assert "add --no-window" in done.stderr
+    assert "pass --no-window" in done.stderr
     assert done.stdout == ""

@@ -15,7 +15,6 @@ import torch
 from numpy.typing import NDArray
 
 from cae_train import TrainConfig, load_model
-from cae_train.burst import command
 from cae_train.burst.coding import noise_before, quality_of
 from cae_train.burst.estimate import estimate
 from cae_train.burst.frames import Scene, check_sources, read_scenes, shown_as
@@ -24,6 +23,7 @@ from cae_train.burst.pairs import Part, drawn
 from cae_train.burst.steady import Steady, UnsteadyError, check
 from cae_train.burst.targets import targets_of
 from cae_train.checkpoint import save_model
+from cae_train.cli.camera import _exported
 from cae_train.degradations.measured_noise import COLORS, GRAIN, Measured, NoiseModel
 from cae_train.degradations.registry import described
 from cae_train.errors import CaeTrainError, ConfigError, DataError
@@ -529,7 +529,7 @@ def test_ctrl_c_lets_the_export_remove_its_files(tmp_path: Path, monkeypatch: py
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt):
-            command._exported(tmp_path / "model.pt", 1.0, print)
+            _exported(tmp_path / "model.pt", 1.0, print)
     finally:
         signal.signal(signal.SIGINT, before)
     assert list(tmp_path.iterdir()) == [tool]

@@ -13,9 +13,9 @@ from tests.train.conftest import Command
 from tests.train.test_burst import burst, scenery, written
 
 from cae_train import load_model
-from cae_train.burst.command import _conclude
 from cae_train.burst.fit import Fit
 from cae_train.burst.judge import Verdict
+from cae_train.cli.camera import _conclude
 from cae_train.data.packaged import DENOISE
 from cae_train.degradations.measured_noise import NoiseModel
 
@@ -70,7 +70,7 @@ def test_the_file_to_run_is_the_int8_one_where_that_is_made(
     codes: list[int], ready: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done = iter([subprocess.CompletedProcess[str]([], code) for code in codes])
-    monkeypatch.setattr("cae_train.burst.command.run_child", lambda *_, **__: next(done))
+    monkeypatch.setattr("cae_train.cli.camera.run_child", lambda *_, **__: next(done))
     fit = Fit(Verdict(30.0, 31.0, 32.0, 0.8, 0.1, False), "scenes left out in turn", tmp_path / "model.pt")
     said: list[str] = []
     _conclude(fit, str(DENOISE), True, said.append)
@@ -142,7 +142,7 @@ def test_a_model_that_is_not_better_is_said_to_be_so_and_not_taken(cae_train: Co
         (["--burst", "scenes", "--resume", "run"], "decide themselves on --resume: leave it out"),
         (["--noise-from", "nowhere"], "--noise-from 'nowhere' is not a folder"),
         (["--noise-from", "empty"], "has no pictures that can be used: .bmp"),
-        (["--burst", "scenes", "--start", "none.pt"], "--start none.pt: No such file"),
+        (["--burst", "scenes", "--start", "none.pt"], "--start: none.pt: No such file"),
         (["--frames", "10"], "--frames goes with --burst"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,10 +14,11 @@ from cae_runtime.cli.models import open_session
 from cae_runtime.cli.option_checks import check_restoring, check_task, refuse_in_pipe
 from cae_runtime.cli.options import Options
 from cae_runtime.cli.source_names import expanded
-from cae_runtime.cli.terminal import print_json, tell
+from cae_runtime.cli.terminal import OPTIONS, print_json, tell
 from cae_runtime.errors import UsageError
 from cae_runtime.io.formats import PIPE
 from cae_shared.signals import interruptible
+from cae_shared.text import with_options
 
 if TYPE_CHECKING:
     from cae_runtime.inference.session import Session
@@ -79,7 +81,8 @@ def _restore(session: Session, sources: Sequence[Path], output: str, options: Op
 
     restored = restore_files(session, sources, output, options.for_restoring())
     if options.as_json:
-        print_json(json_report(restored, options.strength))
+        results = (replace(each, reason=with_options(each.reason, OPTIONS)) for each in restored.results)
+        print_json(json_report(replace(restored, results=tuple(results)), options.strength))
     if restored.interrupted:
         raise KeyboardInterrupt
     return restored.failed

@@ -10,12 +10,12 @@ import typer
 
 from cae_runtime.cli.option_checks import command_meant
 from cae_runtime.cli.options import Options
-from cae_runtime.cli.terminal import tell
+from cae_runtime.cli.terminal import OPTIONS, tell
 from cae_runtime.errors import CaeRuntimeError
 from cae_shared.command import drop_stdout, reason, require_address_space
 from cae_shared.logs import log_to_stderr
 from cae_shared.signals import exit_code, interruptible
-from cae_shared.text import printable
+from cae_shared.text import printable, with_options
 
 _EXIT_FAILED = 1
 
@@ -26,7 +26,7 @@ def perform(options: Options) -> None:
     Raises:
         typer.Exit: with the exit code, unless it is 0.
     """
-    log_to_stderr(options.verbose)
+    log_to_stderr(options.verbose, OPTIONS)
     with _errors_told():
         options.check()
         command = command_meant(options)
@@ -57,7 +57,7 @@ def _errors_told() -> Iterator[None]:
     try:
         yield
     except CaeRuntimeError as e:
-        tell(f"cae-run: {e}")
+        tell(f"cae-run: {with_options(str(e), OPTIONS)}")
         raise typer.Exit(e.exit_code) from e
     except KeyboardInterrupt as e:
         typer.echo("cae-run: interrupted", err=True)

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import errno
 import sys
+from dataclasses import fields
+from typing import Final
 
 import typer
 
-from cae_shared.text import printable
+from cae_runtime.cli.option_checks import typed
+from cae_runtime.cli.options import Options
+from cae_shared.text import printable, with_options
+
+_SAID_AS_ARGUMENTS: Final = {"given", "sources", "output", "model", "provider"}  # "model 'x' is damaged" stays so
+OPTIONS: Final = {
+    **{item.name: f"--{typed(item.name)}" for item in fields(Options) if item.name not in _SAID_AS_ARGUMENTS},
+    "window": "--window", "count": "--generate", "record": "-o",
+}  # fmt: skip
+"""What the library calls it -> the option."""
 
 
 def tell(line: str) -> None:
-    """Print a message on stderr; control characters are escaped."""
-    typer.echo(printable(line), err=True)
+    """Print a message on stderr, with options instead of Python's arguments; control characters are escaped."""
+    typer.echo(printable(with_options(line, OPTIONS)), err=True)
 
 
 def print_json(document: str) -> None:

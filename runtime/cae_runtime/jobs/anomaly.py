@@ -64,7 +64,7 @@ def run(session: Session, request: Request) -> Outcome:
     refuse_overwriting(plan.jobs, [table, sheet])
     outputs = [*(job.output for job in plan.jobs), sheet, table]
     if not request.overwrite and not outputs_missing(outputs):
-        _log.info("skipped: %r and all others exist (--overwrite replaces them)", str(table))
+        _log.info("skipped: %r and all others exist (overwrite=True replaces them)", str(table))
         return Outcome({"output": str(request.output), "skipped": True})
     prepare_output(request.output)
     found = _judge_all(detector, plan)

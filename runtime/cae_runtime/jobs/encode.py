@@ -64,7 +64,7 @@ def run(session: Session, request: Request) -> Outcome:
         raise UsageError(f"output {str(output)!r} is a folder: name a file")
     encoder = Encoder(session, overlap=request.overlap, batch=request.batch)
     if there == "file" and not request.overwrite:
-        _log.info("skipped: %r exists (--overwrite replaces it)", str(output))
+        _log.info("skipped: %r exists (overwrite=True replaces it)", str(output))
         return Outcome({"output": str(output), "skipped": True})
     prepare_output(output.parent)
     table = _Table(encoder, plan, request.per_patch)

@@ -38,20 +38,20 @@ def run(session: Session, request: Request) -> Outcome:
         ModelError, ProviderError, ImageError: as `Generator` raises them.
     """
     if (request.count is None) == (request.latent is None):
-        raise UsageError("name how many pictures to make with --generate N, or their codes with --latent FILE.npy")
+        raise UsageError("name either how many pictures to make, count=N, or their codes, latent='FILE.npy'")
     if request.latent is not None and request.seed is not None:
-        raise UsageError("--seed is of codes that are drawn: --latent names them")
+        raise UsageError("seed is for codes that are drawn, and these are given: leave it out")
     check_folder(request.output)
     generator = Generator(session, batch=request.batch)
     if (request.count or 0) > COUNT_MAX or (request.count or 0) * math.prod(session.code_shape) > NUMBERS_MAX:
         most = min(COUNT_MAX, NUMBERS_MAX // math.prod(session.code_shape))
-        raise UsageError(f"--generate is {request.count}: it must be 1..{most} with this model")
+        raise UsageError(f"count is {request.count}: it must be 1..{most} with this model")
     seed = request.seed
     if request.latent is not None:
         try:
             codes = generator.checked(read_codes(request.latent))
         except UsageError as e:
-            raise UsageError(f"--latent {str(request.latent)!r}: {e}") from e
+            raise UsageError(f"latent {str(request.latent)!r}: {e}") from e
     else:
         seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed
         codes = generator.draw(request.count or 0, seed)
@@ -59,7 +59,7 @@ def run(session: Session, request: Request) -> Outcome:
     files = [request.output / f"sample-{number:0{width}}.png" for number in range(1, len(codes) + 1)]
     sheet = request.output / SHEET
     if not request.overwrite and not outputs_missing([*files, sheet]):
-        _log.info("skipped: %r and its samples exist (--overwrite replaces them)", str(sheet))
+        _log.info("skipped: %r and its samples exist (overwrite=True replaces them)", str(sheet))
         return Outcome({"output": str(request.output), "skipped": True})
     prepare_output(request.output)
     cells: list[Cell] = []

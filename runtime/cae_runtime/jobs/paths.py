@@ -62,7 +62,7 @@ def outputs_missing(outputs: Sequence[Path]) -> bool:
         missing = [output for output in outputs if output not in there]
         raise UsageError(
             f"output {str(there[0])!r} exists, {str(missing[0])!r} and {len(missing) - 1} others do not (new pictures, "
-            "or such as failed): --overwrite replaces all of them, or name another folder"
+            "or such as failed): overwrite=True replaces all of them, or name another folder"
         )
     return not there
 

@@ -90,7 +90,7 @@ def make_plan(
             why = "SOURCE is a folder" if len(sources) == 1 else f"there are {len(sources)} SOURCEs"
             raise UsageError(f"output {str(out)!r} names a file, but {why}: name a folder")
         if suffix or (ext and not same_format(ext, out.suffix)):
-            raise UsageError(f"output {str(out)!r} is a file's full name: --suffix and --ext go with a folder")
+            raise UsageError(f"output {str(out)!r} is a file's full name: suffix and format are chosen for folders")
         if is_picture(sources[0]) and is_video(sources[0]) != is_video(out):
             kinds = ("an image", "a video") if is_video(out) else ("a video", "an image")
             raise UsageError(f"source {str(sources[0])!r} is {kinds[0]}, output {str(out)!r} names {kinds[1]}")

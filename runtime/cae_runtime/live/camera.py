@@ -70,8 +70,7 @@ def parse_source(text: str, size: tuple[int, int] | None = None, fps: float | No
     """
     if not text:
         raise UsageError(
-            "--camera is empty: give a number, a device such as /dev/video0, a video file, or an address "
-            "(--list-cameras names what is here)"
+            f"camera is empty: give a number, a device such as /dev/video0, a video file, or an address{_listed()}"
         )
     if text.isascii() and text.isdigit() and len(text) <= 4:
         return Source(f"camera {int(text)}", int(text), size=size, fps=fps)
@@ -85,14 +84,14 @@ def parse_source(text: str, size: tuple[int, int] | None = None, fps: float | No
     except OSError:
         is_file, what = False, "there is no such file"
     if (is_file or is_address) and (size or fps):
-        raise UsageError(f"--camera {shown!r} has its own size and rate: leave --size and --fps out")
+        raise UsageError(f"camera {shown!r} has its own size and frame rate: leave both out")
     if is_address:
         return Source(shown, text)
     if is_file:
         return Source(repr(text), str(path), is_file=True)
     raise UsageError(
-        f"--camera is {shown!r}: {what}; give a number, a device such as /dev/video0, a video file, or an address "
-        "such as rtsp://host/stream (--list-cameras names what is here)"
+        f"camera is {shown!r}: {what}; give a number, a device such as /dev/video0, a video file, or an address "
+        f"such as rtsp://host/stream{_listed()}"
     )
 
 
@@ -193,11 +192,10 @@ def _why(source: Source) -> str:
     if _is_address(source.target):
         return "it does not answer, or gives no video"
     path = Path(f"/dev/video{source.target}") if isinstance(source.target, int) else Path(source.target)
-    here = ", ".join(f"{number} ({name})" for number, name in listed_cameras().items()) or "none"
     if platform.system() != "Linux":
         return "it is not there, in use by another program, or not allowed (see the system's privacy settings)"
     if not path.exists():
-        return f"it is not there (cameras here: {here})"
+        return f"it is not there{_listed()}"
     try:
         path.open("rb").close()
     except PermissionError:
@@ -205,6 +203,14 @@ def _why(source: Source) -> str:
     except OSError as e:
         return f"{path}: {e.strerror}"
     return "it is in use by another program, or no camera"
+
+
+def _listed() -> str:
+    """Return the cameras of this machine in parentheses; nothing if the system has no list."""
+    if platform.system() != "Linux":
+        return ""
+    here = ", ".join(f"{number} ({name})" for number, name in listed_cameras().items()) or "none"
+    return f" (cameras here: {here})"
 
 
 def _is_address(target: int | str) -> bool:

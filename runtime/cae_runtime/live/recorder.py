@@ -122,7 +122,7 @@ def check_path(path: Path, overwrite: bool = False) -> None:
     if path.is_dir():
         raise UsageError(f"recording {str(path)!r} is a folder: name a file in it")
     if path.exists() and not overwrite:
-        raise UsageError(f"recording {str(path)!r} exists already: name another file, or add --overwrite")
+        raise UsageError(f"recording {str(path)!r} exists already: name another file, or pass overwrite=True")
 
 
 @quiet()

@@ -65,7 +65,7 @@ def run_live(
         tell(_what_it_gives(settings.source, width, height, capture.rate))
         if trial and not trial.succeeds():
             raise DeviceError(
-                "no window can be opened here (no display, or an OpenCV without windows): add --no-window to go on "
+                "no window can be opened here (no display, or an OpenCV without windows): pass window=False to go on "
                 "without one"
             )
         _require_an_output(settings, report is not None)
@@ -116,20 +116,18 @@ def _begin_pace(
     target = settings.target_fps or ((rate or _SMOOTH) if settings.adapts else None)
     models = fallback_models(settings.model) if target else [settings.model]
     if settings.target_fps and len(models) == 1:
-        tell(f"--target-fps: there is no cheaper model than {settings.model!r} to step down to")
+        tell(f"target_fps={settings.target_fps:g}: there is no cheaper model than {settings.model!r} to step down to")
     pace = RateController(models, 1 / target if target else None, open_model)
     if settings.adapts:
         seconds = pace.begin(measure, None if settings.target_fps else 1 / _SMOOTH)
         what = f"the best packaged one that makes {pace.target:g} frames per second here"
         if seconds * pace.target > 1:
             what = f"the fastest packaged one, about {1 / seconds:.1f} frames per second here"
-        tell(f"model: {pace.model}, {what} (-m NAME pins one)")
+        tell(f"model: {pace.model}, {what} (to keep one model, name it)")
     return pace
 
 
 def _require_an_output(settings: LiveSettings, reports: bool) -> None:
     ends = settings.frames is not None or settings.seconds is not None
     if not (settings.window or settings.record or settings.virtual_camera or reports or ends):
-        raise UsageError(
-            "without a window nothing would come of it: name -o FILE, --virtual-camera, --json or --frames"
-        )
+        raise UsageError("a run without a window needs record='FILE', virtual_camera=True, a JSON report or frames=N")

@@ -134,7 +134,7 @@ class LiveSession:
             self._told_too_slow = True
             self._tell(
                 f"{pace.target:g} frames per second are not reached: about {pace.too_slow:.1f} with {pace.model}, the "
-                "fastest model at hand; a smaller picture (--size), --no-temporal, more CPUs or a GPU (--provider) help"
+                "fastest model at hand; a smaller picture, temporal=False, more CPUs or a GPU help"
             )
 
     def _clean(self, shot: CapturedFrame) -> FrameArray:

@@ -36,7 +36,7 @@ class VirtualCamera:
         try:
             import pyvirtualcam
         except ImportError as e:
-            raise UsageError(f"--virtual-camera needs an extra: {INSTALL}") from e
+            raise UsageError(f"virtual_camera=True needs an extra: {INSTALL}") from e
         self._size = size
         try:
             self._camera: Any = pyvirtualcam.Camera(*size, fps=rate, fmt=pyvirtualcam.PixelFormat.BGR)

@@ -38,7 +38,7 @@ TEXTURED_FACTOR = 3.0  # pictures with more than this times the variance of the 
 ALIKE_BRIGHT, FEW_BLOCKS = 24.0, 8  # levels that blocks may differ by to be compared; fewer of them say nothing
 SHEET_GRID = (6, 12)  # rows and columns of blocks on `flat.png`
 UNKNOWN = (
-    "what flat parts do not show is not known: a fixed pattern, coarse grain, noise in texture; --burst measures them"
+    "what flat parts do not show is not known: a fixed pattern, coarse grain, noise in texture; a burst measures them"
 )
 
 Floats = NDArray[np.float64]
@@ -64,7 +64,7 @@ def estimate(folder: Path, camera: str, tell: Callable[[str], None]) -> Estimate
         DataError: no picture can be read, or none has flat parts.
     """
     if not folder.is_dir():
-        raise DataNotFoundError(f"--noise-from {str(folder)!r} is not a folder: name a folder of noisy pictures")
+        raise DataNotFoundError(f"noise_from {str(folder)!r} is not a folder: name a folder of noisy pictures")
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
     found: list[tuple[NDArray[np.uint8], Floats, Floats]] = []
     small = 0
@@ -82,7 +82,7 @@ def estimate(folder: Path, camera: str, tell: Callable[[str], None]) -> Estimate
         tell(f"note: left out {small} pictures of less than {SMALLEST}x{SMALLEST} pixels")
     if not found:
         raise DataError(
-            f"--noise-from {str(folder)!r} has no pictures that can be used: {', '.join(sorted(IMAGE_SUFFIXES))} of "
+            f"noise_from {str(folder)!r} has no pictures that can be used: {', '.join(sorted(IMAGE_SUFFIXES))} of "
             f"{SMALLEST}x{SMALLEST} pixels or more"
         )
     blocks, levels, quietest = (np.concatenate(part) for part in zip(*found, strict=True))
@@ -92,12 +92,12 @@ def estimate(folder: Path, camera: str, tell: Callable[[str], None]) -> Estimate
     tell(f"{len(found)} pictures: {len(blocks):,} flat places of {BLOCK}x{BLOCK} pixels")
     if len(blocks) < LEAST_BLOCKS:
         raise DataError(
-            f"--noise-from {str(folder)!r}: there are too few flat places in these pictures to see noise in them"
+            f"noise_from {str(folder)!r}: there are too few flat places in these pictures to see noise in them"
         )
     noise = _without_plane(blocks.astype(np.float64))
     sigma = np.stack([_curve(levels[:, c], noise[..., c].var(axis=(1, 2))) for c in range(COLORS)])
     if np.square(sigma).max() < LEAST_VARIANCE:
-        raise DataError(f"--noise-from {str(folder)!r}: there is no noise in the flat parts of these pictures")
+        raise DataError(f"noise_from {str(folder)!r}: there is no noise in the flat parts of these pictures")
     knots = np.arange(KNOTS) * 255 / (KNOTS - 1)
     strength = np.stack([np.interp(levels[:, c], knots, sigma[c]) for c in range(COLORS)], axis=1)
     noise /= np.maximum(strength, 0.1)[:, None, None, :]

@@ -85,9 +85,9 @@ def read_scenes(sources: Sequence[str], count: int, tell: Tell, wait: Tell = lam
                 continue
             for place, paths in _places(path, count):
                 frames = _of_files(paths, tell) if paths else _of_video(str(place), count)
-                add(place.name if paths else place.stem, frames, f"--burst {str(place)!r}", len(paths) or count)
+                add(place.name if paths else place.stem, frames, f"burst {str(place)!r}", len(paths) or count)
         elif kind == VIDEO:
-            add(path.stem, _of_video(source, count), f"--burst {source!r}", count)
+            add(path.stem, _of_video(source, count), f"burst {source!r}", count)
         else:
             shown = shown_as(source)
             if recorded:
@@ -95,7 +95,7 @@ def read_scenes(sources: Sequence[str], count: int, tell: Tell, wait: Tell = lam
             recorded += 1
             tell(f"camera {shown}: recording {count} frames; keep it and the scene still")
             before = len(scenes)
-            add(f"camera {shown}", _of_camera(source, shown, count, tell), f"--burst {shown!r}", count)
+            add(f"camera {shown}", _of_camera(source, shown, count, tell), f"burst {shown!r}", count)
             scenes[before:] = [replace(scene, recorded=True) for scene in scenes[before:]]
     if problems and not scenes:
         raise problems[0]
@@ -125,7 +125,7 @@ def check_sources(sources: Sequence[str]) -> None:
         if _kind(source) != CAMERA:
             path = Path(source).resolve()
             if path in seen:
-                raise DataError(f"--burst {source!r} is named twice: a scene cannot be judged by itself")
+                raise DataError(f"burst {source!r} is named twice: a scene cannot be judged by itself")
             seen.add(path)
 
 
@@ -139,11 +139,11 @@ def _kind(source: str) -> str:
             with path.open("rb"):
                 return VIDEO
     except OSError as e:
-        raise DataError(f"--burst {source[:SHOWN]!r} cannot be read: {e.strerror or e}") from e
+        raise DataError(f"burst {source[:SHOWN]!r} cannot be read: {e.strerror or e}") from e
     if (source.isdecimal() and len(source) <= DIGITS) or "://" in source or source.startswith("/dev/"):
         return CAMERA
     raise DataNotFoundError(
-        f"--burst {source!r} does not exist: name a camera (0), a video, a folder of frames, or of such folders"
+        f"burst {source!r} does not exist: name a camera (0), a video, a folder of frames, or of such folders"
     )
 
 
@@ -155,7 +155,7 @@ def _places(folder: Path, count: int) -> list[tuple[Path, list[Path]]]:
     found += [(path, []) for path in inside if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()]
     if not found:
         kinds = ", ".join((*sorted(IMAGE_SUFFIXES), *VIDEO_SUFFIXES))
-        raise DataError(f"--burst {str(folder)!r} has no frames, nor have the folders in it: {kinds} are looked for")
+        raise DataError(f"burst {str(folder)!r} has no frames, nor have the folders in it: {kinds} are looked for")
     return found
 
 
@@ -175,17 +175,17 @@ def _of_pairs(folder: Path, tell: Tell) -> list[Scene]:
     scenes = []
     for path in noisy:
         if path.stem not in truths:
-            raise DataError(f"--burst {str(folder)!r}: {NOISY}/{path.name} has no mean in {CLEAN}/")
+            raise DataError(f"burst {str(folder)!r}: {NOISY}/{path.name} has no mean in {CLEAN}/")
         read = [image for _, image in _of_files([path, truths[path.stem]], tell)]
         if len(read) < 2:
             continue
         frame, truth = read
         if frame.shape != truth.shape:
-            raise DataError(f"--burst {str(folder)!r}: {path.name} has {_size(frame)} pixels, its mean {_size(truth)}")
-        window = _window(frame, FRAMES_PER_PAIR, budget, f"--burst {str(folder)!r}: {path.name}")
+            raise DataError(f"burst {str(folder)!r}: {path.name} has {_size(frame)} pixels, its mean {_size(truth)}")
+        window = _window(frame, FRAMES_PER_PAIR, budget, f"burst {str(folder)!r}: {path.name}")
         scenes.append(Scene(path.stem, frame[window][None].copy(), truth[window].astype(np.float32)))
     if not scenes:
-        raise DataError(f"--burst {str(folder)!r} has no frames in {NOISY}/")
+        raise DataError(f"burst {str(folder)!r} has no frames in {NOISY}/")
     return scenes
 
 
@@ -209,7 +209,7 @@ def _of_camera(source: str, shown: str, count: int, tell: Tell) -> Iterator[tupl
     camera = cv2.VideoCapture(int(source) if source.isdecimal() else source)
     try:
         if not camera.isOpened():
-            raise DataError(f"--burst {shown!r}: this camera cannot be opened (is another program using it?)")
+            raise DataError(f"burst {shown!r}: this camera cannot be opened (is another program using it?)")
         taken = bad = 0
         while taken < count + SETTLING_FRAMES:
             there, frame = camera.read()

@@ -32,7 +32,7 @@ def settings(start: str, given: dict[str, object]) -> TrainConfig:
         if loaded.network.channels != COLORS:
             raise CheckpointError(f"{path} is for gray pictures: cameras are fitted to in colors")
     except CheckpointError as e:
-        raise CheckpointError(f"--start {e}") from e
+        raise CheckpointError(f"start: {e}") from e
     usual: dict[str, object] = {
         "data": [PACKAGED], "arch": loaded.arch, "model": options_of(loaded.network),
         "channels": loaded.network.channels, "start": str(path), "loss": "mse", "lr": LR, "epochs": EPOCHS,
@@ -40,7 +40,7 @@ def settings(start: str, given: dict[str, object]) -> TrainConfig:
     }  # fmt: skip
     config = TrainConfig.from_dict(usual | given)
     if not config.epochs:
-        raise ConfigError("--epochs is 0: 1 or more are needed")
+        raise ConfigError("epochs is 0: 1 or more are needed")
     return config
 
 

@@ -13,6 +13,7 @@ from cae_shared.expected_errors import end_with, ended_in_order, importing_extra
 from cae_shared.help_groups import grouped
 from cae_shared.logs import log_to_stderr
 from cae_shared.signals import exit_code
+from cae_shared.text import options_of
 from cae_train.cli.given_settings import new_settings, settings_of_run
 from cae_train.cli.option_groups import GROUPS as GROUPS
 from cae_train.config import AUTO, LOSSES, OPTIMIZERS, PRECISIONS, Hardware, TrainConfig, load_toml
@@ -253,8 +254,8 @@ def _fit_camera(
             raise ConfigError(f"--burst and --noise-from decide themselves on --{name.replace('_', '-')}: leave it out")
     with ended_in_order("cae-train"):
         with _extra():
-            from cae_train.burst import command
-        return command.run(command.Wanted(*wanted), (load_toml(config) if config else {}) | given, hardware, out)
+            from cae_train.cli import camera
+        return camera.run(camera.Wanted(*wanted), (load_toml(config) if config else {}) | given, hardware, out)
 
 
 def _extra() -> AbstractContextManager[None]:
@@ -271,7 +272,7 @@ def _check_preview(path: Path, others: dict[str, Path | None]) -> None:
 
 def main() -> None:
     """The console script: every expected error in one line on stderr, with its exit code."""
-    options = {parameter.name or "" for parameter in typer.main.get_command(app).params}
+    options = options_of(typer.main.get_command(app).params)
     try:
         app(standalone_mode=True)
     except TrainingError as e:

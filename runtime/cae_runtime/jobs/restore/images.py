@@ -222,5 +222,5 @@ def _step(work: _Work, step: Callable[[], None]) -> None:
 def _format_of(job: Job) -> str:
     suffix = job.output.suffix.lower()
     if suffix not in FORMAT_OF_SUFFIX:
-        raise ImageError(f"has the suffix {suffix!r}, which names no format to write: choose one with --ext")
+        raise ImageError(f"has the suffix {suffix!r}, which names no format to write: choose one, such as ext='png'")
     return FORMAT_OF_SUFFIX[suffix]

@@ -56,7 +56,7 @@ def restore_files(session: Session, sources: Sequence[Path], output: str, option
     else:
         restorer = restorer_of(session, options)
         if session.spec.task == "inpaint":
-            _log.info("note: model %r was trained to fill holes: name them with --mask or --mask-color", session.name)
+            _log.info("note: model %r was trained to fill holes: name them with a mask or a mask color", session.name)
     prepare_output(plan.folder)
     for line in restorer.remarks:
         _log.info("%s", line)

@@ -44,7 +44,7 @@ def filling(session: Session, plan: Plan, options: RestoreOptions) -> tuple[Rest
         ModelError: the model was not trained to fill holes.
     """
     if any(job.video for job in plan.jobs):
-        raise UsageError("holes are filled in images: name no videos with --mask and --mask-color")
+        raise UsageError("holes are filled in images: leave the videos out")
     if options.mask is not None:
         _refuse_over_masks(plan, options.mask)
     inpainter = Inpainter(Restorer(session, batch=options.batch, overlap=options.overlap, pin_threads=True))
@@ -71,10 +71,10 @@ def filling(session: Session, plan: Plan, options: RestoreOptions) -> tuple[Rest
 
 
 def _refuse_over_masks(plan: Plan, mask: Path) -> None:
-    folder = mask if path_kind(mask, "--mask") == "folder" else None
+    folder = mask if path_kind(mask, "mask") == "folder" else None
     for job in plan.jobs:
         if (folder or mask).resolve() in (job.output.resolve(), *job.output.resolve().parents[: None if folder else 0]):
-            raise UsageError(f"output {str(job.output)!r} would lie on or among the masks of --mask: choose another -o")
+            raise UsageError(f"output {str(job.output)!r} would lie on or among the masks: choose another output")
 
 
 def find_by_color(text: str) -> FindHoles:
@@ -87,14 +87,14 @@ def find_by_color(text: str) -> FindHoles:
         UsageError: it is neither.
     """
     if not re.fullmatch(r"#?([0-9a-fA-F]{3}|[0-9a-fA-F]{6})", text):
-        raise UsageError(f"--mask-color is {text!r}: it must be a color like '#ff00ff'")
+        raise UsageError(f"mask_color is {text!r}: it must be a color like '#ff00ff'")
     digits = text.removeprefix("#")
     digits = "".join(digit * 2 for digit in digits) if len(digits) == _COLORS else digits
     bgr = np.frombuffer(bytes.fromhex(digits), np.uint8)[::-1]
 
     def find(_job: Job, picture: Picture) -> Holes:
         if picture.format == JPEG:
-            raise ImageError("is a JPEG, which does not keep a color exactly: mark in a PNG, or name a --mask")
+            raise ImageError("is a JPEG, which does not keep a color exactly: mark in a PNG, or name a mask")
         colors = colors_of(picture.pixels)
         holes: Holes = (colors == bgr.astype(colors.dtype) * (np.iinfo(colors.dtype).max // 255)).all(axis=2)
         return holes
@@ -113,9 +113,9 @@ def find_by_mask(mask: Path, folder: Path) -> FindHoles:
     Raises:
         UsageError: there is no such file or folder.
     """
-    kind = path_kind(mask, "--mask")
+    kind = path_kind(mask, "mask")
     if kind == "missing":
-        raise UsageError(f"--mask {str(mask)!r} does not exist")
+        raise UsageError(f"mask {str(mask)!r} does not exist")
     read = functools.lru_cache(maxsize=1)(_read_mask)  # a mask for all pictures is decoded only once
 
     def find(job: Job, picture: Picture) -> Holes:

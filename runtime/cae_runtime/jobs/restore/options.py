@@ -11,9 +11,9 @@ from cae_runtime.io.formats import VideoCoding
 
 
 def reason_of(error: Exception) -> str:
-    """Return the text of an error, with the options that choose another format where that helps."""
+    """Return the text of an error, and how to choose another format where that helps."""
     other = error.other if isinstance(error, ImageFormatError | VideoFormatError) else ""
-    return f"{error} (--ext {other.removeprefix('.')}, or -o NAME{other})" if other else str(error)
+    return f"{error} (ext='{other.removeprefix('.')}', or an output named *{other})" if other else str(error)
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ def restore_pipe(
     target = None if output == PIPE else Path(output)
     format = _checked_format(output, target, options.ext, source)
     if target is not None and path_kind(target, "output") == "file" and not options.overwrite:
-        _log.info("skipped: %r exists (--overwrite replaces it)", output)
+        _log.info("skipped: %r exists (overwrite=True replaces it)", output)
         return
     if source == PIPE and sys.stdin is None:
         raise UsageError("SOURCE is -, but stdin is closed: give it a file or the output of a program")
@@ -75,13 +75,15 @@ def _checked_format(output: str, target: Path | None, ext: str | None, source: s
         raise UsageError("- takes and gives images: videos are read from and written to files")
     if target is None:
         if sys.stdout is None or sys.stdout.isatty():
-            raise UsageError("-o - has no file or program behind stdout to write the image to")
+            raise UsageError("output '-': there is no file or program behind stdout to write the image to")
         return FORMAT_OF_SUFFIX[ext] if ext else None
     suffix = target.suffix.lower()
     agrees = ext is None or same_format(ext, target.suffix)
     is_folder = path_kind(target, "output") == "folder" or output.endswith(("/", os.sep))
     if is_folder or suffix not in FORMAT_OF_SUFFIX or not agrees:
-        raise UsageError(f"output {output!r}: with - as SOURCE it must be a file's full name, or -, without --ext")
+        raise UsageError(
+            f"output {output!r}: an image from stdin goes to stdout (-), or to a file whose name decides its format"
+        )
     return FORMAT_OF_SUFFIX[suffix]
 
 

@@ -29,7 +29,7 @@ def summary(restored: Restored) -> list[str]:
     notes = [
         f"{number} {words}"
         for number, words in (
-            (skipped, "skipped, their outputs exist (--overwrite replaces them)"),
+            (skipped, "skipped, their outputs exist (overwrite=True replaces them)"),
             (len(failed), f"failed{_of_other_kinds(plan)}"),
             (not_reached(results, plan), "not reached"),
         )
@@ -49,7 +49,8 @@ def _damaged(results: Sequence[FileResult]) -> list[str]:
         for result in found[:_LOSS_LINES_MAX]
     ]
     if len(found) > _LOSS_LINES_MAX:
-        lines.append(f"note: {len(found) - _LOSS_LINES_MAX} more videos have damaged frames: --json lists them")
+        more = len(found) - _LOSS_LINES_MAX
+        lines.append(f"note: {more} more videos have damaged frames: the JSON report lists them")
     return lines
 
 
@@ -76,7 +77,7 @@ def mask_notes(results: Sequence[FileResult]) -> list[str]:
     return [
         *lines,
         f"{lossy[0]!r}{more}: JPEG and lossy WebP change all pixels a little, also those that no mask marks; "
-        "--ext png (or tif) keeps them exactly",
+        "ext='png' keeps them exactly, and so does TIFF",
     ]
 
 
@@ -127,7 +128,7 @@ def _losses(done: Sequence[FileResult]) -> list[str]:
         more = f" and {len(sources) - 1} more" if len(sources) > 1 else ""
         lines.append(f"not kept from {sources[0]!r}{more}: {', '.join(dropped)}")
     if len(lines) > _LOSS_LINES_MAX:
-        lines[_LOSS_LINES_MAX:] = ["other files lost something else: --json lists what"]
+        lines[_LOSS_LINES_MAX:] = ["other files lost something else: the JSON report lists what"]
     return lines
 
 
@@ -138,7 +139,7 @@ def _notes(done: Sequence[FileResult]) -> list[str]:
         for note in result.notes:
             kinds.setdefault(note.kind, []).append(f"note: {result.source!r}: {note.text}")
     return [
-        lines[0] + (f" (and {len(lines) - 1} more: --json lists them)" if len(lines) > 1 else "")
+        lines[0] + (f" (and {len(lines) - 1} more: the JSON report lists them)" if len(lines) > 1 else "")
         for lines in kinds.values()
     ]
 

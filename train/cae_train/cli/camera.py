@@ -1,4 +1,4 @@
-"""The commands `cae-train --burst` and `--noise-from`."""
+"""A model for a camera, as `cae-train --burst` and `--noise-from` show its making in a terminal."""
 
 import sys
 import time
