@@ -17,11 +17,11 @@ OPTION = re.compile(r"(?<![\w-])(--[a-z]|-[omv]\b)")
 
 
 def texts(source: str) -> list[str]:
-    """Return the texts of a module that are no docstrings."""
+    """Return the texts of a module that may be messages: no docstrings, and no words such as arguments of a program."""
     tree = ast.parse(source)
     docs = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     constants = (node for node in ast.walk(tree) if isinstance(node, ast.Constant) and id(node) not in docs)
-    return [node.value for node in constants if isinstance(node.value, str)]
+    return [node.value for node in constants if isinstance(node.value, str) and " " in node.value]
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
