@@ -20,7 +20,7 @@ import typer
 
 from cae_runtime import Restorer
 from cae_runtime.jobs.planning import Job
-from cae_runtime.jobs.restore.images import clean_bytes, clean_images
+from cae_runtime.jobs.restore.images import clean_bytes, restore_images
 
 WIDTH, HEIGHT = 1152, 868  # 1 Mpx
 LARGEST_SIDE = 10_000
@@ -71,7 +71,7 @@ def speed(model: Model = "denoise-int8", files: Files = 200, threads: Threads = 
                 restorer(frame)
             taken["memory"] += time.perf_counter() - started
             started = time.perf_counter()
-            assert all(result.status == "done" for result in clean_images(restorer, jobs[first : first + 20]))
+            assert all(result.status == "done" for result in restore_images(restorer, jobs[first : first + 20]))
             taken["folder"] += time.perf_counter() - started
     memory, folder_speed = pixels / taken["memory"], pixels / taken["folder"]
     print(f"{model}: memory {memory:.2f} Mpx/s, folder {folder_speed:.2f} Mpx/s, {folder_speed / memory:.2f} x")
@@ -88,7 +88,7 @@ def memory(model: Model = "denoise-fast-int8", files: Files = 2000, threads: Thr
             (folder / f"{index:04}.jpg").write_bytes(data[index % len(data)])
         jobs = [Job(path, folder / "out" / path.name) for path in sorted(folder.glob("*.jpg"))]
         early = 0.0
-        for index, result in enumerate(clean_images(restorer, jobs), 1):
+        for index, result in enumerate(restore_images(restorer, jobs), 1):
             assert result.status == "done"
             early = resident() if index == 100 else early
         late = resident()

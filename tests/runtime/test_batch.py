@@ -25,7 +25,7 @@ from cae_runtime.cli.main import app
 from cae_runtime.jobs.planning import make_plan
 from cae_runtime.jobs.progress import Progress
 from cae_runtime.jobs.restore import images as batch
-from cae_runtime.jobs.restore.images import clean_images
+from cae_runtime.jobs.restore.images import restore_images
 from cae_runtime.jobs.restore.job import clean_plan
 from cae_runtime.jobs.restore.options import RestoreOptions
 from cae_runtime.jobs.restore.results import FileResult
@@ -55,7 +55,7 @@ def lock(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
 
 
 def clean(restorer: Restorer, folder: Path, out: Path, **options: str) -> list[FileResult]:
-    return list(clean_images(restorer, make_plan([folder], out, **options).jobs))
+    return list(restore_images(restorer, make_plan([folder], out, **options).jobs))
 
 
 @pytest.mark.parametrize(
@@ -270,7 +270,7 @@ def test_ctrl_c_while_a_file_is_read_cleans_no_further_one(
 
     def work() -> None:
         restorer = Restorer(fixture_model("identity"), provider="cpu")
-        for result in clean_images(restorer, make_plan([photos], tmp_path / "out").jobs):
+        for result in restore_images(restorer, make_plan([photos], tmp_path / "out").jobs):
             told.append(result.status)
 
     before = signal.signal(signal.SIGINT, handle)
@@ -288,11 +288,11 @@ def test_a_file_that_is_written_is_told_of_whenever_ctrl_c_is_pressed(
     fixture_model: Model, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def never_handed_on(*args: Any, **options: Any) -> Iterator[FileResult]:
-        for _ in clean_images(*args, **options):
+        for _ in restore_images(*args, **options):
             raise KeyboardInterrupt
         yield from ()
 
-    monkeypatch.setattr("cae_runtime.jobs.restore.job.clean_images", never_handed_on)
+    monkeypatch.setattr("cae_runtime.jobs.restore.job.restore_images", never_handed_on)
     plan, restorer = make_plan([photos], tmp_path / "out"), Restorer(fixture_model("identity"), provider="cpu")
     restored = clean_plan(plan, restorer, RestoreOptions())
     assert restored.interrupted

@@ -28,11 +28,9 @@ _LAPLACE: Final = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
 _LAPLACE_ENERGY: Final = 36
 _TEXTURE: Final = 1.1  # the spatial estimate is an upper bound with this slack
 _MOST_SMOOTH, _MOST_COARSE = 5.0, 4.0  # more is motion
-_UP, _DOWN = (
-    0.3,
-    0.8,
-)  # share of the way to a new estimate; motion makes estimates larger, so they fall faster than they rise
-_UP_SHAPE: Final = 0.15  # the same for the three attributes, which depend on the camera and hardly change
+_RISE: Final = 0.3  # share of the way to a larger new estimate, and
+_FALL: Final = 0.8  # to a smaller one: motion makes estimates too large, so they fall faster than they rise
+_RISE_SHAPE: Final = 0.15  # the same for the three attributes, which depend on the camera and hardly change
 
 
 def cells(values: Floats) -> Floats:
@@ -110,7 +108,7 @@ class NoiseLevel:
         scale = np.float32(_TEXTURE * self.smoothness / _LAPLACE_ENERGY)
         levels = self._by_brightness(np.multiply(temporal, 0.5, dtype=np.float32), spatial * scale, bins)
         if self._levels is not None:
-            step = np.where(levels > self._levels, np.float32(_UP), np.float32(_DOWN))
+            step = np.where(levels > self._levels, np.float32(_RISE), np.float32(_FALL))
             levels = self._levels + step * (levels - self._levels)
         self._levels = levels
         self._table = np.interp(np.arange(256), _CENTERS, levels).astype(np.float32)
@@ -163,7 +161,7 @@ def _lowest(values: NDArray[np.floating[Any]]) -> float:
 
 
 def _toward(old: float, new: float, at_once: bool) -> float:
-    return new if at_once else old + (_UP_SHAPE if new > old else _DOWN) * (new - old)
+    return new if at_once else old + (_RISE_SHAPE if new > old else _FALL) * (new - old)
 
 
 def _clipped() -> tuple[list[float], list[float]]:

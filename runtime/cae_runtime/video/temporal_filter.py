@@ -24,17 +24,15 @@ _CUT: Final = (
 )  # if gains exceed the first in more than the second share of the cells, the whole frame replaces the average
 _PENALTY: Final = 14.0  # weight of unexplained energy, since the network removes noise but not motion blur
 _HOLD: Final = 0.7, 0.5  # what moved is taken to move on: of the energy found before, of this much of it at most
-_FINE, _WIDE = (
-    2.0,
-    0.7,
-)  # how far the energy of a cell, and of 3x3 cells, may exceed its expected value: 5 sigma or more
+_EXCESS_CELL: Final = 2.0  # how far the energy of a cell may exceed its expected value: 5 sigma or more
+_EXCESS_AREA: Final = 0.7  # the same for 3x3 cells
 _COARSE: Final = 2.1  # the same for the means of 3x3 cells
 _SHIFT: Final = 18.0  # the same for a small shift: chi-squared with 2 degrees of freedom
 _SHIFT_CELLS: Final = 5
 _SPREAD: Final = 31, 1.0, 0.08  # cells around that share a part of what was found in them: at most each, and less
 _SINGLE: Final = 0.1  # where no cell is a single frame by more than that, that it is one need not be looked at
-_OFTEN, _SELDOM = 4, 5  # the noise is measured in each of the first frames, then in every fifth; odd, as some
-# cameras give each frame twice
+_FIRST_FRAMES: Final = 4  # the noise is measured in each of these, and then
+_EVERY: Final = 5  # in every fifth frame; odd, since some cameras give each frame twice
 _DILATE: Final = np.ones((3, 3), np.uint8)
 _WEIGHT: Final = 256.0  # the sum of two weights, large as OpenCV adds 1e-5 to it
 
@@ -87,7 +85,7 @@ class TemporalFilter:
             self._work = np.empty_like(self._average)
             return frame.copy()
         brightness = cells(self._small)
-        if self._frames < _OFTEN or self._frames % _SELDOM == 0:
+        if self._frames < _FIRST_FRAMES or self._frames % _EVERY == 0:
             self._noise.measure(small, self._before, brightness)
         self._frames += 1
         self._before = small
@@ -135,8 +133,8 @@ class TemporalFilter:
         coarse = gray(means**2)
         coarse_bound = (1 + _COARSE / colors**0.5) * coarseness / CELL**2
         shift_bound = _SHIFT / colors * coarseness / (CELL * _SHIFT_CELLS) ** 2
-        result: Floats = np.asarray(cv2.dilate(found - (1 + _FINE * fewer) * expected, _DILATE), np.float32)
-        result = np.maximum(result, around(found, 3) - (1 + _WIDE * fewer) * expected)
+        result: Floats = np.asarray(cv2.dilate(found - (1 + _EXCESS_CELL * fewer) * expected, _DILATE), np.float32)
+        result = np.maximum(result, around(found, 3) - (1 + _EXCESS_AREA * fewer) * expected)
         result = np.maximum(result, around(coarse, 3) - coarse_bound * expected)
         return np.maximum(result, self._shifted(difference, small) - shift_bound * expected)
 

@@ -12,7 +12,7 @@ from cae_train.degradations.measured_noise import KNOTS
 from cae_train.errors import CheckpointError
 
 COLORS = ("tab:red", "tab:green", "tab:blue")
-ALIKE, UNLIKE = 0.15, -0.1  # correlation of neighbors that is worth reporting
+SMOOTHED, SHARPENED = 0.15, -0.1  # correlation of neighbors above and below which it is reported
 FIXED_SHOWN = 0.005  # share of the noise from which on the fixed pattern is shown
 WHITE_LABELS = 0.6  # absolute correlation from which on labels are white
 SIDE = 160  # pixels of the fixed pattern to show
@@ -55,8 +55,8 @@ def sentences(measurement: Measurement, targets: Sequence[Target]) -> list[str]:
     model = measurement.model
     near = float(measurement.correlation[7, 8] + measurement.correlation[8, 7]) / 2
     grain = (
-        f"neighboring pixels share noise (correlation {near:.2f}): the camera smooths or compresses" if near > ALIKE
-        else f"the camera sharpens (correlation of neighbors {near:.2f})" if near < UNLIKE
+        f"neighboring pixels share noise (correlation {near:.2f}): the camera smooths or compresses" if near > SMOOTHED
+        else f"the camera sharpens (correlation of neighbors {near:.2f})" if near < SHARPENED
         else "neighboring pixels are independent"
     )  # fmt: skip
     left = max(target.left for target in targets)

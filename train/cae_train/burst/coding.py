@@ -24,10 +24,12 @@ from cae_train.degradations.measured_noise import COLORS, GRAIN, Measured, Noise
 
 QUALITIES = range(10, 96)
 NEARLY_LOSSLESS = 85  # JPEG quality from which on compression changes almost nothing
-NEAR, GHOST = 6, 0.5  # neighboring qualities to compare with; ratio of changes that reveals the quality
+NEIGHBORS = 6  # a quality is compared with this many on each side
+GHOST_RATIO = 0.5  # ratio of its change to theirs that reveals the quality of an earlier compression
 SCENES, FRAMES, SIDE, ROUNDS = 2, 12, 512, 4  # that are simulated, their largest side; how often noise is corrected
 TEXTURE_WINDOW = 9  # side of the windows in which texture is detected, in pixels
-STEP, MOST = (0.5, 2.0), 2.0  # largest correction factor; strength relative to the usual one
+CORRECTION = (0.5, 2.0)  # factors between which one round corrects the noise
+STRENGTH_MOST = 2.0  # largest strength relative to the usual one
 
 Image = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -36,11 +38,11 @@ Floats = NDArray[np.float32]
 def quality_of(frame: Image) -> int:
     """The JPEG quality that a frame, uint8 H x W x 3, was last coded with, 10 to 95; 0 if there is no sign of JPEG."""
     frame = np.ascontiguousarray(frame[:SIDE, :SIDE])
-    best = (GHOST, 0)
+    best = (GHOST_RATIO, 0)
     for sampling in sorted(set(SAMPLINGS)):
         change = np.array([_change(frame, quality, sampling) for quality in QUALITIES])
         for i, own in enumerate(change):
-            usual = float(np.median(change[max(0, i - NEAR) : i + NEAR + 1]))
+            usual = float(np.median(change[max(0, i - NEIGHBORS) : i + NEIGHBORS + 1]))
             best = min(best, (float(own) / max(usual, 1e-6), QUALITIES[i]))
     return best[1]
 
@@ -60,8 +62,8 @@ def noise_before(measurement: Measurement, targets: Sequence[Target], quality: i
     for model in _candidates(measurement):
         for _ in range(ROUNDS):
             _, _, sigma = strengths(_simulated(pictures, moving, model, quality))
-            sigma = model.sigma * (wanted / np.maximum(sigma, 1e-4)).clip(*STEP)
-            most = MOST * np.median(
+            sigma = model.sigma * (wanted / np.maximum(sigma, 1e-4)).clip(*CORRECTION)
+            most = STRENGTH_MOST * np.median(
                 sigma, axis=1, keepdims=True
             )  # where nothing was measured, corrections would diverge
             model = replace(model, sigma=np.minimum(sigma, most).clip(0, 1).astype(np.float32))

@@ -32,7 +32,8 @@ PICTURES_MOST = 200
 SMALLEST = 2 * BLOCK  # smallest side of a picture, in pixels
 UNSEEN_LEVELS = 48.0  # flat parts must reach this close to black and to white, in levels of 255
 CLIPPED = (3.0, 252.0)
-QUIETEST, ABOVE = 0.1, 2.0  # quantile of the variances of a picture's blocks, and how much more is noise still
+QUIETEST_QUANTILE = 0.1  # quantile of the variances of a picture's blocks that is taken for the variance of the noise
+NOISE_FACTOR = 2.0  # a block of up to this many times that variance is only noise
 GRAIN_QUANTILE = 0.25  # share of the blocks, those with the least texture, that the grain is measured on
 TEXTURED_FACTOR = 3.0  # pictures with more than this times the variance of the quieter ones have nothing flat
 ALIKE_BRIGHT, FEW_BLOCKS = 24.0, 8  # levels that blocks may differ by to be compared; fewer of them say nothing
@@ -155,8 +156,8 @@ def _quiet(blocks: NDArray[np.uint8], means: Floats) -> tuple[NDArray[np.uint8],
     quietest = np.zeros(len(blocks))
     for number, level in enumerate(bright):
         alike = variance[np.abs(bright - level) <= ALIKE_BRIGHT]
-        quietest[number] = np.quantile(alike if len(alike) >= FEW_BLOCKS else variance, QUIETEST)
-    quiet = variance <= ABOVE * quietest
+        quietest[number] = np.quantile(alike if len(alike) >= FEW_BLOCKS else variance, QUIETEST_QUANTILE)
+    quiet = variance <= NOISE_FACTOR * quietest
     return blocks[quiet], means[quiet], quietest[quiet]
 
 

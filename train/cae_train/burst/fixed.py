@@ -10,14 +10,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-SMOOTH, LEAST = 4.0, 0.12  # pixels that a line stands out of; the least pattern that counts, of 255
-LARGEST, ALIKE = 15.0, 0.5  # share of a line's pixels; share of the lines' variance that all scenes share
-LEAST_BLACK, CAP_ERROR = 0.05, 0.02  # the least pattern that counts with the lens cap on, and its share of error
-DEFECT, TEXTURE = (
-    10.0,
-    2.0,
-)  # how much a defective pixel differs from its neighbors, in levels of 255 and relative to the usual difference
-NEIGHBOR_SHARE = 0.5  # share of `DEFECT` by which a pixel must differ from the most similar of its eight neighbors
+SMOOTHING_SIGMA = 4.0  # sigma in pixels of the blur that a line is compared with
+LARGEST_LINE = 15.0  # levels of 255 by which a line may differ from it
+LEAST_PATTERN = 0.12  # standard deviation of the least pattern that counts, in levels of 255
+LEAST_PATTERN_CAP = 0.05  # the same with the lens cap on
+SHARED_VARIANCE = 0.5  # share of the lines' variance that all scenes must have in common
+ERROR_CAP = 0.02  # error of a pattern measured with the lens cap on, as a share of its variance
+DEFECT_LEVELS = 10.0  # levels of 255 by which a defective pixel differs from its neighbors, and
+DEFECT_FACTOR = 2.0  # how many times the usual difference around it that must be
+NEIGHBOR_SHARE = 0.5  # share of `DEFECT_LEVELS` by which it must differ from its most similar neighbor
 SCENE_LIMITS = (-0.5, 2.0)  # the evidence of one scene for or against a pixel is clipped to this
 DEFECTS_MOST = 0.02  # largest share of defective pixels; more of them are texture
 
@@ -39,19 +40,19 @@ def lines(lit: Sequence[Floats], black: Sequence[Floats], axis: int) -> Floats:
     if black:
         pattern = each[len(lit) :].mean(axis=0)
         strength = float((each[: len(lit)] @ pattern).mean() / max(float(pattern @ pattern), 1e-9))
-        there = pattern.std() > LEAST_BLACK and strength > ALIKE
-        return _sharp(pattern * strength, CAP_ERROR) if there else np.zeros(each.shape[1], np.float32)
+        there = pattern.std() > LEAST_PATTERN_CAP and strength > SHARED_VARIANCE
+        return _sharp(pattern * strength, ERROR_CAP) if there else np.zeros(each.shape[1], np.float32)
     covariance = np.cov(each)
     own = np.trace(covariance) / len(each)
     common = (covariance.sum() - np.trace(covariance)) / (len(each) * (len(each) - 1))
-    if common < LEAST**2 or common < ALIKE * own:
+    if common < LEAST_PATTERN**2 or common < SHARED_VARIANCE * own:
         return np.zeros(each.shape[1], np.float32)
     return _sharp(np.median(each, axis=0), (own - common) / len(each) / common)
 
 
 def _lines_of(mean: Floats, axis: int) -> NDArray[np.float64]:
     plane = np.ascontiguousarray(mean.mean(2) if axis == 0 else mean.mean(2).T)
-    found = np.median(plane - _smooth_down(plane), axis=1).clip(-LARGEST, LARGEST).astype(np.float64)
+    found = np.median(plane - _smooth_down(plane), axis=1).clip(-LARGEST_LINE, LARGEST_LINE).astype(np.float64)
     return np.asarray(found - found.mean())
 
 
@@ -65,8 +66,8 @@ def _sharp(pattern: NDArray[np.float64], error: float) -> Floats:
 
 def _smooth_down(plane: Floats) -> Floats:
     """Blur a plane with a Gaussian along its columns."""
-    size = 2 * int(3 * SMOOTH) + 1
-    return cv2.sepFilter2D(plane, -1, np.ones(1), cv2.getGaussianKernel(size, SMOOTH)).astype(np.float32)
+    size = 2 * int(3 * SMOOTHING_SIGMA) + 1
+    return cv2.sepFilter2D(plane, -1, np.ones(1), cv2.getGaussianKernel(size, SMOOTHING_SIGMA)).astype(np.float32)
 
 
 def hot(means: Sequence[Floats]) -> Mask:
@@ -87,9 +88,9 @@ def _standing_out(mean: Floats) -> Floats:
     for c in range(mean.shape[2]):
         plane = np.ascontiguousarray(mean[..., c], np.float32)
         excess = plane - cv2.medianBlur(plane, 5)
-        usual = cv2.blur(np.minimum(np.abs(excess), 4 * DEFECT), (15, 15))
-        neighbor = (plane - cv2.dilate(plane, ring)) / (NEIGHBOR_SHARE * DEFECT)
-        most = np.maximum(most, np.minimum(neighbor, excess / np.maximum(DEFECT, TEXTURE * usual)))
+        usual = cv2.blur(np.minimum(np.abs(excess), 4 * DEFECT_LEVELS), (15, 15))
+        neighbor = (plane - cv2.dilate(plane, ring)) / (NEIGHBOR_SHARE * DEFECT_LEVELS)
+        most = np.maximum(most, np.minimum(neighbor, excess / np.maximum(DEFECT_LEVELS, DEFECT_FACTOR * usual)))
     return most
 
 

@@ -20,7 +20,8 @@ LEAST_SHARES = 3  # one scene gets at most the memory divided by this
 FRAMES_PER_PAIR = 16  # a frame with its mean takes the memory of this many frames, being float32
 SETTLING_FRAMES = 15  # skipped while a camera adjusts its exposure
 BAD_IN_A_ROW = 30  # a camera has stopped after this many reads without a picture
-DIGITS, SHOWN = 4, 80  # of a camera's number; letters of a wrong name that are shown
+DIGITS_MOST = 4  # of a camera's number
+LETTERS_SHOWN = 80  # of a wrong name
 FOLDER, VIDEO, CAMERA = "folder", "video", "camera"
 VIDEO_SUFFIXES = (".avi", ".mkv", ".mov", ".mp4", ".webm")  # in a folder; a file that is named may have any
 NOISY, CLEAN = "noisy", "clean"
@@ -139,8 +140,8 @@ def _kind(source: str) -> str:
             with path.open("rb"):
                 return VIDEO
     except OSError as e:
-        raise DataError(f"burst {source[:SHOWN]!r} cannot be read: {e.strerror or e}") from e
-    if (source.isdecimal() and len(source) <= DIGITS) or "://" in source or source.startswith("/dev/"):
+        raise DataError(f"burst {source[:LETTERS_SHOWN]!r} cannot be read: {e.strerror or e}") from e
+    if (source.isdecimal() and len(source) <= DIGITS_MOST) or "://" in source or source.startswith("/dev/"):
         return CAMERA
     raise DataNotFoundError(
         f"burst {source!r} does not exist: name a camera (0), a video, a folder of frames, or of such folders"

@@ -35,7 +35,8 @@ LEAST_WINDOWS, LEAST_PLACES = 16, 4  # of a band that counts
 CLIPPED_SHARE = 0.01  # a window with this share of its values at black or white has clipped noise
 SHIFT_MOST = 0.3  # largest difference of mean colors, in levels of 255
 STANDARD_ERRORS = 2.0  # a shift of colors counts beyond this many of them
-RESAMPLED, LOWER = 2000, 0.025  # draws of the bootstrap; the lower end of a 95 % interval
+BOOTSTRAP_DRAWS = 2000
+LOWER_QUANTILE = 0.025  # lower end of a 95 % interval
 ROUNDING = 1 / 12  # squared levels: the error that rounding to 8 bits leaves
 
 Floats = NDArray[np.float64]
@@ -155,16 +156,16 @@ def verdict(scenes: Sequence[Judged], seed: int = 0) -> Verdict:
     """Judge by all scenes together, with equal weights."""
     rng = np.random.default_rng(seed)
     noisy, before, after = [], [], []
-    gains = np.zeros(RESAMPLED)
+    gains = np.zeros(BOOTSTRAP_DRAWS)
     for scene in scenes:
         noisy.append(_psnr(errors(None, scene.windows).squares.mean()))
         old, new = (_by_place(each.squares, scene.windows.places) for each in (scene.before, scene.after))
         before.append(_psnr(old.mean()))
         after.append(_psnr(new.mean()))
-        drawn = rng.integers(len(old), size=(RESAMPLED, len(old)))
+        drawn = rng.integers(len(old), size=(BOOTSTRAP_DRAWS, len(old)))
         gains += _psnr(new[drawn].mean(axis=1)) - _psnr(old[drawn].mean(axis=1))
     shift, shifted = _largest_shift(scenes)
-    least = float(np.quantile(gains / len(scenes), LOWER))
+    least = float(np.quantile(gains / len(scenes), LOWER_QUANTILE))
     return Verdict(float(np.mean(noisy)), float(np.mean(before)), float(np.mean(after)), least, shift, shifted)
 
 

@@ -31,9 +31,11 @@ LOCAL_MOVEMENT = 0.4  # if less than this share of the picture moves, the camera
 MOST_MASKED = 0.5  # largest share of the picture that may move
 STEADY_LIGHT, LARGEST_FLICKER = 0.003, 0.1  # relative: below it is even; a frame further off is left out
 FLICKER_ERRORS = 8.0  # a frame's brightness flickers beyond this many standard errors
-SHIFTED_FEW_FRAMES = 1.5  # `SHIFTED` for scenes with few frames
-SHIFTED, PEAK = 0.25, 0.15  # pixels; height of a peak of the phase correlation that is believed
-REFOCUSED, WIDE = 0.25, 32  # share by which fine detail may change; size of the squares in pixels
+SHIFT_MOST = 0.25  # pixels by which the whole picture may move
+SHIFT_MOST_FEW_FRAMES = 1.5  # the same for scenes with few frames
+PEAK_LEAST = 0.15  # least height of a peak of the phase correlation that is believed
+DETAIL_CHANGE_MOST = 0.25  # share by which fine detail may change
+SQUARE = 32  # side of the squares in which it is compared, in pixels
 BLACK, WHITE = 8.0, 250.0  # of 255
 MOST_CLIPPED = 0.6
 
@@ -102,9 +104,11 @@ def check(scene: Scene) -> Steady:
     moving = cv2.resize(blocks, (width, height), interpolation=cv2.INTER_NEAREST).astype(np.bool_)
     share = float(moving.mean())
     shift, focus = _drift(_parts(scene, gains), moving if share < LOCAL_MOVEMENT else still)
-    if shift > (SHIFTED if len(gains) >= 2 * FRAMES_A_PART else SHIFTED_FEW_FRAMES) or focus > REFOCUSED:
+    if shift > (SHIFT_MOST if len(gains) >= 2 * FRAMES_A_PART else SHIFT_MOST_FEW_FRAMES) or focus > DETAIL_CHANGE_MOST:
         what = (
-            f"moves by {shift:.1f} pixels" if focus <= REFOCUSED else f"moves, or its sharpness changes by {focus:.0%}"
+            f"moves by {shift:.1f} pixels"
+            if focus <= DETAIL_CHANGE_MOST
+            else f"moves, or its sharpness changes by {focus:.0%}"
         )
         raise UnsteadyError(
             f"scene {scene.name!r} {what} during the burst; put the camera on something firm, with focus fixed",
@@ -193,12 +197,12 @@ def _drift(parts: Sequence[Floats], moving: Mask) -> tuple[float, float]:
     shift = 0.0
     for other in flat[1:]:
         (x, y), response = cv2.phaseCorrelate(flat[0], other, window)
-        if response > PEAK:
+        if response > PEAK_LEAST:
             shift = max(shift, float(np.hypot(x, y)))
     if len(parts) < PARTS:
         return shift, 0.0
     soft = [cv2.GaussianBlur(part, (0, 0), 1.0) for part in parts]
-    size = (max(1, width // WIDE), max(1, height // WIDE))
+    size = (max(1, width // SQUARE), max(1, height // SQUARE))
     detail = np.stack([
         cv2.resize(np.square(part - cv2.GaussianBlur(part, (0, 0), 2.0)) * ~moving, size, interpolation=cv2.INTER_AREA)
         for part in soft

@@ -28,11 +28,13 @@ READ_SLOPE, READ_OFFSET, READ_SPREAD = 2.18, 1.2, 0.26  # log variance of read n
 TOE, GAMMA = 0.1, 2.4  # tone curve: linear = ((value + TOE) / (1 + TOE)) ** GAMMA
 GRAINS = (1.0, 1.0, 1.4, 2.0)  # pixels of the picture to one of the camera: enlarged pictures have a coarser grain
 JPEG_SHARE, JPEG_QUALITY = 0.6, (45, 98)
-SHARPEST, WIDE = 0.2, 2.5  # sigmas: below the first a filter does nothing; of the wide filter of the brightness
+LEAST_SIGMA = 0.2  # a filter with a smaller sigma in pixels does nothing
+WIDE_SIGMA = 2.5  # sigma in pixels of the wide filter of the brightness
 
 LUMA = torch.tensor([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]])
 FROM_LUMA = torch.linalg.inv(LUMA)
-TINY, FAINTEST = 1e-6, 20 / 255  # what stands for no noise at all; the least excess of a hot pixel
+NO_NOISE = 1e-6  # standard deviation that stands for no noise at all
+HOT_LEAST = 20 / 255  # by which a hot pixel is brighter at least
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,7 @@ class HotPixels:
     def __call__(self, clean: Tensor, generator: torch.Generator) -> Tensor:
         """N x C x H x W in 0..1 (C 3 or 1; H and W above 8) -> the same with hot pixels, up to about 1."""
         rgb = clean.clamp(0, 1).expand(-1, 3, -1, -1)
-        excess = torch.rand(rgb.shape, generator=generator) * (1 - FAINTEST) + FAINTEST
+        excess = torch.rand(rgb.shape, generator=generator) * (1 - HOT_LEAST) + HOT_LEAST
         hot = torch.rand(rgb.shape, generator=generator) < self.share.draw(len(clean), generator)
         added = _demosaiced(torch.minimum(excess, 1 - rgb).clamp_min(0) * hot, generator)
         return clean + (added.mean(1, keepdim=True) if clean.shape[1] == 1 else added)
@@ -238,11 +240,11 @@ def _smoothed(noise: Tensor, generator: torch.Generator, filters: Filters = USUA
         if sharpen:
             filtered = filtered + sharpen * (filtered - _blurred(bright, (sigma**2 + 1) ** 0.5))
         if share:
-            filtered = filtered + share * (_blurred(bright, WIDE) - filtered)
+            filtered = filtered + share * (_blurred(bright, WIDE_SIGMA) - filtered)
         filtered_colors = _blurred(colors, sigma_color)
         if filters.keep_strength:
-            filtered = filtered * (bright.std() / max(filtered.std(), TINY))
-            filtered_colors = filtered_colors * (colors.std() / max(filtered_colors.std(), TINY)) ** 0.5
+            filtered = filtered * (bright.std() / max(filtered.std(), NO_NOISE))
+            filtered_colors = filtered_colors * (colors.std() / max(filtered_colors.std(), NO_NOISE)) ** 0.5
         picture[:, :, 0] = filtered
         picture[:, :, 1:] = damp * filtered_colors
     return recolored(FROM_LUMA.expand(count, 3, 3), torch.from_numpy(split).permute(0, 3, 1, 2).contiguous())
@@ -266,7 +268,7 @@ def smoothing(count: int, generator: torch.Generator, filters: Filters) -> Tenso
 
 def _blurred(picture: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
     """H x W (x C) through a Gaussian; a sigma of 0 changes nothing."""
-    if sigma < SHARPEST:
+    if sigma < LEAST_SIGMA:
         return picture
     return cv2.GaussianBlur(picture, (0, 0), sigma, borderType=cv2.BORDER_REFLECT_101).astype(np.float32, copy=False)
 

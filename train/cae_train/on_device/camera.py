@@ -7,11 +7,11 @@ from cae_train.degradations.camera_noise import (
     FROM_LUMA,
     JPEG_QUALITY,
     JPEG_SHARE,
+    LEAST_SIGMA,
     LUMA,
-    SHARPEST,
-    TINY,
+    NO_NOISE,
     USUAL,
-    WIDE,
+    WIDE_SIGMA,
     Camera,
     Filters,
     Sensor,
@@ -62,21 +62,21 @@ def smoothed(noise: Tensor, generator: torch.Generator, filters: Filters) -> Ten
     split = recolored(LUMA.to(noise.device).expand(count, 3, 3), noise)
     bright, colors = split[:, :1], split[:, 1:]
     planes = bright.expand(-1, 3, -1, -1).flatten(0, 1)[:, None]
-    sigmas = torch.stack((narrow, (narrow.square() + 1).sqrt(), torch.full_like(narrow, WIDE)), 1)
+    sigmas = torch.stack((narrow, (narrow.square() + 1).sqrt(), torch.full_like(narrow, WIDE_SIGMA)), 1)
     once, twice, far = _blurred(planes, sigmas.flatten()).view(count, 3, *noise.shape[2:]).unbind(1)
     filtered = torch.lerp(once[:, None], (2 * once - twice)[:, None], _per_patch(sharpen))
     filtered = torch.lerp(filtered, far[:, None], _per_patch(wide))
     filtered_colors = _blurred(colors, color)
     if filters.keep_strength:
-        filtered = filtered * (_spread(bright) / _spread(filtered).clamp_min(TINY))
-        filtered_colors = filtered_colors * (_spread(colors) / _spread(filtered_colors).clamp_min(TINY)).sqrt()
+        filtered = filtered * (_spread(bright) / _spread(filtered).clamp_min(NO_NOISE))
+        filtered_colors = filtered_colors * (_spread(colors) / _spread(filtered_colors).clamp_min(NO_NOISE)).sqrt()
     result = torch.cat((filtered, _per_patch(damp) * filtered_colors), 1)
     return recolored(FROM_LUMA.to(noise.device).expand(count, 3, 3), result)
 
 
 def _blurred(planes: Tensor, sigma: Tensor) -> Tensor:
-    """N x C x H x W through Gaussians of N sigmas; below SHARPEST they change nothing."""
-    return gaussian(planes, torch.where(sigma < SHARPEST, 0.0, sigma), TAIL)
+    """N x C x H x W through Gaussians of N sigmas; below LEAST_SIGMA they change nothing."""
+    return gaussian(planes, torch.where(sigma < LEAST_SIGMA, 0.0, sigma), TAIL)
 
 
 def _spread(noise: Tensor) -> Tensor:

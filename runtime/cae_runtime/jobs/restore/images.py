@@ -88,7 +88,7 @@ def clean_bytes(
     return Cleaned(encoded, width, height, dropped, tuple(notes))
 
 
-def clean_images(
+def restore_images(
     restorer: Restorer,
     jobs: Iterable[Job],
     options: RestoreOptions = DEFAULTS,

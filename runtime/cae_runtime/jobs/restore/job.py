@@ -15,12 +15,12 @@ from cae_runtime.io.formats import VideoCoding
 from cae_runtime.jobs.paths import prepare_output
 from cae_runtime.jobs.planning import Job, Plan, make_plan
 from cae_runtime.jobs.progress import Progress
-from cae_runtime.jobs.restore.images import Change, clean_images
+from cae_runtime.jobs.restore.images import Change, restore_images
 from cae_runtime.jobs.restore.masks import filling
 from cae_runtime.jobs.restore.options import RestoreOptions
 from cae_runtime.jobs.restore.report import mask_notes, summary
 from cae_runtime.jobs.restore.results import FileResult, Restored, unreadable_results
-from cae_runtime.jobs.restore.videos import OnFrame, check_videos, clean_video
+from cae_runtime.jobs.restore.videos import OnFrame, check_videos, restore_video
 from cae_runtime.tasks.restore import Restorer
 from cae_shared.signals import interruptible
 
@@ -110,14 +110,14 @@ def clean_each(
 ) -> Iterator[FileResult]:
     """Yield one result per file, in order; also that of a video that Ctrl-C interrupted, before KeyboardInterrupt.
 
-    For the arguments see `clean_images` and `clean_video`.
+    For the arguments see `restore_images` and `restore_video`.
     """
     for video, group in groupby(jobs, key=lambda job: job.video):
         if not video:
-            yield from clean_images(restorer, group, options, change=change, on_result=on_result)
+            yield from restore_images(restorer, group, options, change=change, on_result=on_result)
             continue
         for job in group:
-            result, interrupted = clean_video(restorer, job, options, on_frame=on_frame, on_result=on_result)
+            result, interrupted = restore_video(restorer, job, options, on_frame=on_frame, on_result=on_result)
             yield result
             if interrupted:
                 raise KeyboardInterrupt

@@ -46,7 +46,7 @@ def check_videos(jobs: Sequence[Job], sources: Iterable[Path], coding: VideoCodi
         check_encoding(job.output, coding)
 
 
-def clean_video(
+def restore_video(
     restorer: Restorer,
     job: Job,
     options: RestoreOptions,
@@ -54,7 +54,7 @@ def clean_video(
     on_frame: OnFrame | None = None,
     on_result: OnResult | None = None,
 ) -> tuple[FileResult, bool]:
-    """Clean a video.
+    """Clean one video of a plan: a failure is a result, so that the others go on.
 
     Args:
         restorer: what cleans.

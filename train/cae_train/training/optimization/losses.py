@@ -10,7 +10,8 @@ from cae_train.config import AUTO
 from cae_train.errors import ConfigError
 from cae_train.models.base import Autoencoder, Loss
 
-RAMP, LEAST = 8, 0.15  # of `blended`: overlap in pixels, and the weight added to every pixel, also the outermost
+OVERLAP = 8  # of `blended`: pixels that patches share
+LEAST_WEIGHT = 0.15  # of `blended`: weight added to every pixel, also the outermost
 NOISE_FLOOR = 2 / 255  # added to the noise that `relative` divides by: about that of rounding and a picture's grain
 SSIM_WEIGHT = 0.1  # of 1 - SSIM beside Charbonnier
 
@@ -71,8 +72,8 @@ def blending_window(height: int, width: int) -> Tensor:
     lines = []
     for length in (height, width):
         from_edge = torch.arange(length, dtype=torch.float32).minimum(torch.arange(length - 1.0, -1, -1))
-        lines.append(((from_edge + 0.5) / RAMP).clamp_max(1))
-    window = lines[0][:, None] * lines[1] + LEAST
+        lines.append(((from_edge + 0.5) / OVERLAP).clamp_max(1))
+    window = lines[0][:, None] * lines[1] + LEAST_WEIGHT
     return window / window.mean()
 
 
