@@ -67,7 +67,7 @@ def test_it_can_be_left_out_and_concerns_faint_16_bits_alone(fixture_model: Mode
     rng = np.random.default_rng(5)
     strong = np.clip(rng.normal(30000, 900, (120, 130, 3)), 0, 65535).astype(np.uint16)
     faint_in_8_bits = np.clip(rng.normal(100, 0.6, (120, 130, 3)).round(), 0, 255).astype(np.uint8)
-    for image in (strong, faint_in_8_bits, np.zeros((64, 64), np.uint16) + 7, scene.noisy[:30, :30]):
+    for image in (strong, faint_in_8_bits, strong[:30, :30]):
         notes.clear()
         np.testing.assert_array_equal(denoise(image, tell=notes.append), plain(image))
         assert not [note for note in notes if note.kind != "two values"]
@@ -135,6 +135,18 @@ def test_a_picture_stays_as_it_was_where_nothing_helps(denoise: Restorer) -> Non
         back = PutBack(stretch, result, 1.0)
         back.work()
         assert back.helped is helped
+
+
+@pytest.mark.parametrize("shape", [(24, 24), (24, 24, 3), (1, 90), (1, 1), (30, 30, 2)])
+def test_faint_noise_that_cannot_be_measured_stays(denoise: Restorer, shape: tuple[int, ...]) -> None:
+    image = np.random.default_rng(6).normal(300, 20, shape).round().astype(np.uint16)
+    flat = np.full((70, 70), 300, np.uint16)
+    flat[20:30, 20:30] += 7
+    for picture in (image, flat):
+        notes: list[Note] = []
+        np.testing.assert_array_equal(denoise(picture, tell=notes.append), picture)
+        assert [note.kind for note in notes if note.kind != "two values"] == ["left"]
+        assert "cannot be measured" in notes[-1].text
 
 
 @pytest.mark.parametrize("gain", [0.0, 0.4, 3.0])

@@ -33,6 +33,7 @@ _LOW_OF_NOISE: Final = 0.677  # for white noise: the largest of these energies d
 _LOW_OF_RATIO: Final = 0.43  # the same for the ratio of energies at half and full size
 _LAPLACE: Final = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
 _LAPLACE_ENERGY: Final = 36
+_MEDIAN: Final = 0.6745  # of the absolute values of normally distributed numbers of deviation 1
 _SHARED: Final = 2.5, 100.0  # smallest ratio that means noise shared by neighbors (less may be texture), and the most
 _TILES: Final = 5  # along each side of a large picture
 _TILE: Final = 8 * _CELL + 2
@@ -144,6 +145,29 @@ def measured_noise(
     at = np.array([brightness[part[len(part) // 2]] for part in parts], np.float64)
     variances = np.array([_lowest(energy[part]) for part in parts]) * (shared / _LOW_OF_NOISE)
     return _fitted(at, variances), float(brightness[order[len(order) // 2]])
+
+
+def rough_deviation(
+    shape: tuple[int, ...], plane: Callable[[slice, slice], Plane], hidden: Plane | None = None
+) -> float:
+    """Estimate the noise of one channel that `measured_noise` cannot measure, by the median of its Laplacian.
+
+    Texture raises it. It is 0 where most pixels are equal, or all are hidden.
+
+    Args:
+        shape: the picture's, (H, W, ...).
+        plane: returns the channel's values at rows and columns, shape (h, w).
+        hidden: bool (H, W), true where pixels do not count; None: all do.
+
+    Returns:
+        Its standard deviation, in the picture's own steps.
+    """
+    found = []
+    for tile in _tiles(*shape[:2]):
+        waves = np.abs(cv2.filter2D(np.ascontiguousarray(plane(*tile), np.float32), cv2.CV_32F, _LAPLACE))
+        found.append(waves.ravel() if hidden is None else waves[~hidden[tile]])
+    waves = np.concatenate(found)
+    return float(np.median(waves)) / (_LAPLACE_ENERGY**0.5 * _MEDIAN) if len(waves) else 0.0
 
 
 def _tiles(height: int, width: int) -> list[tuple[slice, slice]]:

@@ -17,8 +17,8 @@ class Note:
 
     Attributes:
         kind: `stretched`: its faint noise was scaled up for cleaning; `left`: unchanged, since stretching does not
-            help; `two values`: it has only one or two values; `filled`: how much of it was filled; `nothing marked`:
-            it has no hole.
+            help or its faint noise cannot be measured; `two values`: it has only one or two values; `filled`: how much
+            of it was filled; `nothing marked`: it has no hole.
         text: the remark, to follow the picture's name.
     """
 
@@ -29,8 +29,19 @@ class Note:
 Tell = Callable[[Note], None]
 
 
-def faint_noise(deviation: float, helped: bool) -> Note:
-    """Return the note on a 16-bit picture with too faint noise of this deviation, in steps of the picture."""
+def faint_noise(deviation: float | None, helped: bool) -> Note:
+    """Return the note on a 16-bit picture with too faint noise.
+
+    Args:
+        deviation: the noise's, in steps of the picture; None: it cannot be measured.
+        helped: whether stretching helped.
+    """
+    if deviation is None:
+        return Note(
+            "left",
+            "its noise is fainter than what the model was trained for, and cannot be measured, since the picture is "
+            "too small or too little of it varies: it was left as it is",
+        )
     noise = f"its noise (sigma {deviation:.3g} of 65535) is fainter than what the model was trained for"
     if helped:
         return Note("stretched", f"{noise}: it was stretched, cleaned and put back")

@@ -211,8 +211,8 @@ class Restorer(OnSession):
             return
         stretched, deviation = faint
         _log.debug(
-            "noise of sigma %.3g of 65535 is too faint for the model: %s",
-            deviation,
+            "noise of sigma %s of 65535 is too faint for the model: %s",
+            "unknown" if deviation is None else f"{deviation:.3g}",
             "left" if stretched is None else "stretched",
         )
         helped = False

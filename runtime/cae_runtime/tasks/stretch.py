@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from cae_runtime.inference.model_spec import ModelSpec
 from cae_runtime.inference.tiled_image import Rows
 from cae_runtime.io.arrays import Image
-from cae_runtime.tasks.noise_model import NoiseModel, block_means, measured_noise
+from cae_runtime.tasks.noise_model import NoiseModel, block_means, measured_noise, rough_deviation
 
 Floats = NDArray[np.float32]
 Plane = NDArray[np.uint16]  # rows of one channel, (h, W)
@@ -158,7 +158,7 @@ def whole_blocks(values: Floats) -> Floats:
 
 def stretch_for(
     spec: ModelSpec, image: Image, rows: Rows, hidden: NDArray[np.bool_] | None
-) -> tuple[Stretch | None, float] | None:
+) -> tuple[Stretch | None, float | None] | None:
     """Measure a 16-bit picture, and stretch it if its noise is fainter than a model can clean.
 
     Args:
@@ -168,8 +168,9 @@ def stretch_for(
         hidden: bool (H, W), true where pixels do not count; None: all do.
 
     Returns:
-        None if the picture needs no stretching or cannot be measured. Otherwise the stretched picture (None if its
-        noise is less than a step of the file) and the deviation of the noise at the picture's median.
+        None if the picture needs no stretching. Otherwise the stretched picture (None if its noise is less than a step
+        of the file, or cannot be measured) and the deviation of the noise at the picture's median (None if it cannot be
+        measured).
     """
     faint = faintest(spec)
     if faint is None:
@@ -178,15 +179,16 @@ def stretch_for(
     def measured(channel: int) -> tuple[NoiseModel, float] | None:
         return measured_noise(image.shape, lambda y, x: image[y, x, channel], WHITE, hidden)
 
-    channels = image.shape[2]
+    channels, enough = image.shape[2], faint * WHITE / 255
     middle = measured(channels // 2)
     if middle is None:
-        return None
+        rough = rough_deviation(image.shape, lambda y, x: image[y, x, channels // 2], hidden)
+        return None if rough >= enough else (None, None)
     deviation = middle[0].deviation(middle[1])
-    if deviation >= faint * WHITE / 255:
+    if deviation >= enough:
         return None
     found = [middle if channel == channels // 2 else measured(channel) for channel in range(channels)]
     noises = [each[0] for each in found if each is not None]
     if len(noises) < channels or min(each[0].deviation(each[1]) for each in found if each) < LEAST:
         return None, deviation
-    return Stretch(noises, rows, image.shape, max(LEVEL, faint if faint > FAINT else 0)), deviation
+    return Stretch(noises, rows, image.shape, max(LEVEL, faint)), deviation
