@@ -252,7 +252,7 @@ def test_a_report_that_cannot_be_written_is_one_line(photos: Path, tmp_path: Pat
     words = [command, photos, "-o", tmp_path / "o", "--json", "-m", fixture_model("identity")]
     done = subprocess.run(["sh", "-c", shlex.join(map(str, words)) + " > /dev/full"], stderr=subprocess.PIPE)
     assert done.returncode == 1
-    assert done.stderr.decode().splitlines()[-1] == f"cae-run: {os.strerror(28)}"
+    assert done.stderr.decode().splitlines()[-1] == f"cae-run: the standard output cannot be written: {os.strerror(28)}"
     assert len(list((tmp_path / "o").rglob("*.png"))) == 2
 
 
