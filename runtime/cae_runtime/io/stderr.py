@@ -58,11 +58,6 @@ def quiet() -> Iterator[None]:
             _end()
 
 
-def is_owned() -> bool:
-    """Return whether `quiet` silences native libraries: within `own_stderr`."""
-    return _State.owned
-
-
 def _begin() -> bool:
     with _State.lock:
         if not _State.owned:

@@ -18,7 +18,7 @@ from cae_runtime.errors import ImageError
 from cae_runtime.io.decoding import jpeg as jpeg_data
 from cae_runtime.io.decoding import tiff as tiff_data
 from cae_runtime.io.decoding import tiff_deflate, tiff_extra, tiff_tiles
-from cae_runtime.io.decoding.messages import decoded_silently, decoders_silenced
+from cae_runtime.io.decoding.messages import decoded_silently
 from cae_runtime.io.headers.header import Header
 from cae_runtime.io.headers.jpeg import JpegHeader
 from cae_runtime.io.headers.tiff import TiffHeader, with_unspecified_samples
@@ -42,7 +42,7 @@ def decoded(data: bytes, header: Header) -> NDArray[Any]:
     Raises:
         ImageError: the file is of a kind that is not decoded correctly, or is damaged.
     """
-    with quiet(), decoders_silenced():
+    with quiet():
         if isinstance(header, TiffHeader):
             pixels = _decode_tiff(data, header)
         elif isinstance(header, JpegHeader):

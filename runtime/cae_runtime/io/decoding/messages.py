@@ -10,7 +10,6 @@ import contextlib
 import functools
 import io
 import os
-import re
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -19,17 +18,7 @@ from typing import BinaryIO, Final, TypeVar, cast
 import cv2
 import numpy as np
 
-from cae_runtime.io.stderr import is_owned
-
 Result = TypeVar("Result")
-
-# Lines of libjpeg's warnings (jerror.h), of libpng's, and of OpenCV's log, which has libtiff's.
-_OF_DECODERS: Final = re.compile(
-    rb"^(?:Corrupt JPEG data|Premature end of |Inconsistent progression sequence|Invalid (?:SOS|component|Adobe)|"
-    rb"Unknown Adobe color|Warning: unknown JFIF|Unsupported marker|libpng (?:warning|error)|\[ ?[A-Z]+:\d+@[\d.]+\])"
-    rb".*\n?",
-    re.MULTILINE,
-)
 
 _ONE_AT_A_TIME: Final = threading.Lock()  # stderr is the process's
 _LOG_LEVEL_ERROR: Final = 2  # OpenCV's, from which on it passes on what libtiff says
@@ -50,7 +39,7 @@ def decoded_silently(work: Callable[[], Result]) -> tuple[Result, bool]:
         heard = _hears()
         with contextlib.ExitStack() as opened:
             try:
-                said = opened.enter_context(_stderr_into_file(keep=bytes)) if heard else io.BytesIO(b"not heard")
+                said = opened.enter_context(_stderr_into_file(pass_on=True)) if heard else io.BytesIO(b"not heard")
             except OSError:  # there is no stderr, no further file, no space
                 said = io.BytesIO(b"not heard")
             result = work()
@@ -58,8 +47,8 @@ def decoded_silently(work: Callable[[], Result]) -> tuple[Result, bool]:
 
 
 @contextlib.contextmanager
-def _stderr_into_file(*, keep: Callable[[bytes], bytes]) -> Iterator[BinaryIO]:
-    """Redirect what C libraries write to stderr into a file; at the end, what `keep` returns of it goes to stderr."""
+def _stderr_into_file(*, pass_on: bool) -> Iterator[BinaryIO]:
+    """Redirect what C libraries write to stderr into a file; at the end it goes to stderr if `pass_on`."""
     with contextlib.ExitStack() as opened:
         file = cast(BinaryIO, opened.enter_context(tempfile.TemporaryFile()))
         kept = os.dup(2)
@@ -69,52 +58,10 @@ def _stderr_into_file(*, keep: Callable[[bytes], bytes]) -> Iterator[BinaryIO]:
             yield file
         finally:
             os.dup2(kept, 2)
-            file.seek(0)
-            with contextlib.suppress(OSError):
-                os.write(2, keep(file.read()))
-
-
-@contextlib.contextmanager
-def decoders_silenced() -> Iterator[None]:
-    """Keep what decoders say of damage away from the stderr of a Python program; what others write there is passed on.
-
-    Within `cae_runtime.io.stderr.own_stderr` it does nothing, since `quiet` does.
-    """
-    if is_owned():
-        yield
-        return
-    _Silence.begin()
-    try:
-        yield
-    finally:
-        _Silence.end()
-
-
-class _Silence:
-    """The stderr of the process while some threads decode."""
-
-    lock = threading.Lock()
-    depth = 0  # threads that decode
-    opened = contextlib.ExitStack()
-
-    @classmethod
-    def begin(cls) -> None:
-        with cls.lock:
-            cls.depth += 1
-            if cls.depth == 1:
-                with contextlib.suppress(OSError):  # there is no stderr, no further file, no space
-                    cls.opened.enter_context(_stderr_into_file(keep=_of_others))
-
-    @classmethod
-    def end(cls) -> None:
-        with cls.lock:
-            cls.depth -= 1
-            if cls.depth == 0:
-                cls.opened.close()
-
-
-def _of_others(said: bytes) -> bytes:
-    return _OF_DECODERS.sub(b"", said)
+            if pass_on:
+                file.seek(0)
+                with contextlib.suppress(OSError):
+                    os.write(2, file.read())
 
 
 def _hears() -> bool:
@@ -135,7 +82,7 @@ def _hears_of_damage() -> bool:
     tiff = lzw[:500] + bytes(500) + lzw[1000:]
     try:
         for damaged in (jpeg, tiff):
-            with _stderr_into_file(keep=lambda _said: b"") as said:
+            with _stderr_into_file(pass_on=False) as said:
                 cv2.imdecode(np.frombuffer(damaged, np.uint8), cv2.IMREAD_UNCHANGED)
                 if not said.seek(0, os.SEEK_END):
                     return False
