@@ -140,6 +140,7 @@ def main() -> None:
         "no_metadata": model(identity),
         "fixed_batch": model(identity, spec=spec, batch=4),
         "huge_batch": model(identity, spec=spec, batch=1_000_000),
+        "vast_batch": model(identity, spec=replace(spec, patch=256), batch=4096),
         "other_names": model(renamed, spec=spec, given="photo", output="clean"),
         "other_patch": model(identity, spec=spec, graph_patch=16),
         "encode": model(encode, spec=encoder, output="code"),

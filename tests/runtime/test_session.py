@@ -75,6 +75,7 @@ def test_another_task_has_its_own_output(fixture_model: Model) -> None:
         ("no_metadata", "no CAE Toolkit metadata: export it with cae-export"),
         ("wrong_schema", "schema '99'"),
         ("huge_batch", "takes batches of 1000000 .*1 to 4096"),
+        ("vast_batch", "batches of 4096, each of 3x256x256 values, 805306368 in all: at most 16777216"),
         ("other_patch", r"\['N', 3, 16, 16\]"),
         ("external", "another file"),
         ("missing", "packaged models"),

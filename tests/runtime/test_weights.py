@@ -52,3 +52,20 @@ def test_weights_inside_nodes_and_of_other_kinds_are_looked_at(kind: str) -> Non
     refuse_not_finite(Path("a.onnx"), model(3e4))
     with pytest.raises(ModelError, match="its weights 'inner' hold NaN or infinity"):
         refuse_not_finite(Path("a.onnx"), model(np.nan))
+
+
+@pytest.mark.parametrize("value", [1.5, -1.5, np.nan, -np.nan, np.inf])
+@pytest.mark.parametrize("kind", ["FLOAT16", "BFLOAT16", "value_float", "value_floats"])
+def test_values_without_raw_data_are_looked_at(kind: str, value: float) -> None:
+    if kind.startswith("value"):
+        node = onnx.helper.make_node("Constant", [], ["c"], **{kind: [0.0, value, 1.0] if kind[-1] == "s" else value})
+    else:
+        tensor = onnx.helper.make_tensor("value", onnx.TensorProto.DataType.Value(kind), [3], [0.0, value, 1.0])
+        assert tensor.int32_data
+        node = onnx.helper.make_node("Constant", [], ["c"], value=tensor)
+    file = onnx.helper.make_model(onnx.helper.make_graph([node], "graph", [], [])).SerializeToString()
+    if np.isfinite(value):
+        refuse_not_finite(Path("a.onnx"), file)
+    else:
+        with pytest.raises(ModelError, match=r"its weights 'value.*' hold NaN or infinity"):
+            refuse_not_finite(Path("a.onnx"), file)

@@ -16,6 +16,7 @@ from cae_runtime.inference.model_spec import SCHEMA_KEY, ModelSpec
 
 CODE_MAX: Final = 2**20
 BATCH_MAX: Final = 4096  # of a graph with a fixed batch
+BATCH_VALUES_MAX: Final = 2**24  # of such a batch, given or made: 64 MiB as float32
 _PATCHES, _CODES, _SCORES = "patches", "codes", "scores"
 # What the graph takes and gives, by task.
 _TAKES: Final = {"generate": _CODES}
@@ -29,10 +30,10 @@ _PARTS: Final[dict[str, dict[int, str]]] = {
     "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
     "sparse": {1: "tensor"},
 }
-_DATA_TYPE, _FLOAT_DATA, _NAME, _RAW_DATA, _DOUBLE_DATA = 2, 4, 8, 9, 10  # fields of a tensor
-_FLOATS: Final = {1: "<f4", 10: "<f2", 11: "<f8"}  # data types of tensors
-_BFLOAT16: Final = 16
-_BFLOAT16_EXPONENT: Final = 0x7F80
+_DATA_TYPE, _FLOAT_DATA, _INT32_DATA, _NAME, _RAW_DATA, _DOUBLE_DATA = 2, 4, 5, 8, 9, 10  # fields of a tensor
+_FLOATS: Final = {1: "<f4", 11: "<f8"}  # data types of tensors
+_EXPONENTS: Final = {10: 0x7C00, 16: 0x7F80}  # float16 and bfloat16: the bits that are all set in NaN and infinity
+_OF_ATTRIBUTE: Final = {1: _NAME, 2: _FLOAT_DATA, 7: _FLOAT_DATA}  # an attribute's `name`, `f` and `floats`
 _FIELDS_MAX: Final = 2**17  # of a file; those of cae-export have about a thousand, and this takes half a second
 Floats = NDArray[np.float32]
 
@@ -57,7 +58,22 @@ def checked_spec(path: Path, session: engine.InferenceSession) -> ModelSpec:
         raise ModelError(
             f"model {str(path)!r} takes batches of {given} and gives {made}: one number is needed, 1 to {BATCH_MAX}"
         )
+    if isinstance(given, int):
+        _check_batch(path, given, session, spec)
     return spec
+
+
+def _check_batch(path: Path, batch: int, session: engine.InferenceSession, spec: ModelSpec) -> None:
+    """Refuse a fixed batch that would take too much memory."""
+    of_codes = {"generate": session.get_inputs, "encode": session.get_outputs}.get(spec.task)
+    codes = of_codes()[0].shape[1:] if of_codes else []
+    each = max(spec.shape(1)[1:], codes, key=math.prod)
+    values = batch * math.prod(each)
+    if values > BATCH_VALUES_MAX:
+        raise ModelError(
+            f"model {str(path)!r} takes batches of {batch}, each of {'x'.join(map(str, each))} values, {values} in "
+            f"all: at most {BATCH_VALUES_MAX} are possible. Export it with a smaller batch"
+        )
 
 
 def graph_batch(session: engine.InferenceSession) -> int | None:
@@ -106,7 +122,7 @@ def refuse_not_finite(path: Path, data: bytes) -> None:
 
 
 def _tensors(data: memoryview) -> Iterator[list[tuple[int, Any]]]:
-    """Yield the fields of each tensor of an ONNX file, also of those inside nodes."""
+    """Yield the fields of each tensor of an ONNX file, also of those inside nodes, and an attribute's floats as one."""
     waiting, left = [("model", data)], _FIELDS_MAX
     while waiting:
         kind, part = waiting.pop()
@@ -117,9 +133,11 @@ def _tensors(data: memoryview) -> Iterator[list[tuple[int, Any]]]:
                 raise ValueError(f"it has more than {_FIELDS_MAX} parts")
             if kind == "tensor":
                 fields.append((number, value))
+            elif kind == "attribute" and number in _OF_ATTRIBUTE:
+                fields.append((_OF_ATTRIBUTE[number], value))
             elif number in _PARTS[kind] and isinstance(value, memoryview):
                 waiting.append((_PARTS[kind][number], value))
-        if kind == "tensor":
+        if fields:
             yield fields
 
 
@@ -160,14 +178,28 @@ def _varint(part: memoryview, at: int) -> tuple[int, int]:
 def _finite(tensor: list[tuple[int, Any]]) -> bool:
     """Whether all values of a tensor are finite; those of integers are."""
     kind = next((value for field, value in reversed(tensor) if field == _DATA_TYPE), 0)
-    elements = {_FLOAT_DATA: "<f4", _DOUBLE_DATA: "<f8", _RAW_DATA: _FLOATS.get(kind)}
+    elements, exponent = {_FLOAT_DATA: "<f4", _DOUBLE_DATA: "<f8", _RAW_DATA: _FLOATS.get(kind)}, _EXPONENTS.get(kind)
     for field, value in tensor:
-        if kind == _BFLOAT16 and field == _RAW_DATA:
-            if (np.frombuffer(value, "<u2") & _BFLOAT16_EXPONENT == _BFLOAT16_EXPONENT).any():
+        if exponent and field in (_RAW_DATA, _INT32_DATA):
+            bits = np.frombuffer(value, "<u2") if field == _RAW_DATA else _lower_halves(value)
+            if (bits & exponent == exponent).any():
                 return False
         elif (element := elements.get(field)) and not np.isfinite(np.frombuffer(value, element)).all():
             return False
     return True
+
+
+def _lower_halves(value: int | memoryview) -> NDArray[np.uint16]:
+    """Return the lower 16 bits of an integer, or of each of those that a field packs: protobuf has 7 bits in a byte."""
+    if isinstance(value, int):
+        return np.array([value & 0xFFFF], np.uint16)
+    data = np.pad(np.frombuffer(value, np.uint8), (0, 2)).astype(np.uint16)
+    last = np.flatnonzero(data[: len(value)] < 128)
+    first = np.concatenate([[0], last[:-1] + 1]) if len(last) else last
+    result: NDArray[np.uint16] = data[first] & 127
+    for more in (1, 2):
+        result |= np.where(first + more <= last, (data[first + more] & 127) << 7 * more, 0).astype(np.uint16)
+    return result
 
 
 def _check_boundary(path: Path, side: str, nodes: list[Any], kind: str, spec: ModelSpec) -> None:
