@@ -7,12 +7,12 @@ from pathlib import Path
 
 import torch
 
-from cae_export.defaults import MAX_DROP, PROOF_PATCHES, TOLERANCE, TOLERANCE_FP16
+from cae_export.defaults import BATCH_TOLERANCE, MAX_DROP, PROOF_PATCHES, TOLERANCE, TOLERANCE_FP16
 from cae_export.errors import ArgumentTypeError, ModelNotFoundError, RefusedError, UsageError
 from cae_export.evaluation_data import Patches, find
 from cae_export.graphs.boundary import refuse_invalid
-from cae_export.parity import RUN_BATCH, BatchParity, mean_psnr, prove, refuse_unless_equal, run
-from cae_export.proved_file import FileSettings, loaded_model, require
+from cae_export.parity import RUN_BATCH, BatchParity, mean_psnr, prove, refuse_unless_equal, refuse_unless_steady, run
+from cae_export.proved_file import FileSettings, loaded_model, require, takes
 from cae_runtime import CaeRuntimeError, ModelSpec, Session
 from cae_shared.paths import checked_path
 from cae_train.checkpoint import LoadedModel
@@ -73,7 +73,7 @@ def check(
     require(max_drop >= 0, "max_drop", max_drop, "0 dB or more is needed")
     path = checked_path("file", file, wrong_type=ArgumentTypeError, empty=UsageError)
     if not path.exists():
-        raise ModelNotFoundError(f"{path} does not exist: name an ONNX file that cae-export wrote")
+        raise ModelNotFoundError(f"file {str(path)!r} does not exist: name an ONNX file that cae-export wrote")
     with loaded_model(model) as loaded:
         session = _opened(path)
         patches = _patches_for(session.spec, loaded, settings)
@@ -94,7 +94,9 @@ def _opened(path: Path) -> Session:
     except (CaeRuntimeError, OSError) as e:
         raise UsageError(str(e)) from e
     if not session.spec.restores:
-        raise UsageError(f"file {path} has task {session.spec.task}: files that restore or inpaint can be checked")
+        raise UsageError(
+            f"file {str(path)!r} has task {session.spec.task}: files that restore or inpaint can be checked"
+        )
     return session
 
 
@@ -109,6 +111,11 @@ def _patches_for(spec: ModelSpec, loaded: LoadedModel, settings: FileSettings) -
             f"refused: the file has channels {spec.channels} and the model {loaded.network.channels}: it came from "
             "another model"
         )
+    fits, _, _, only = takes(loaded, spec.patch)
+    if not fits:
+        raise RefusedError(
+            f"refused: the file has patches of {spec.patch} pixels, and {only}: it came from another model"
+        )
     return find(loaded, settings.data_name, spec.patch, settings.data_folder)
 
 
@@ -121,7 +128,10 @@ def _compared(
         RefusedError: they differ by more than is allowed.
     """
     precision, parity = session.spec.precision, []
-    if precision != "int8":
+    if precision == "int8":
+        linear = any(isinstance(module, torch.nn.Linear) for module in loaded.network.modules())
+        refuse_unless_steady(session, patches, BATCH_TOLERANCE if linear else TOLERANCE)
+    else:
         parity = prove(loaded.network, session, patches)
         refuse_unless_equal(parity, tolerance or (TOLERANCE_FP16 if precision == "fp16" else TOLERANCE))
     some = replace(patches, degraded=patches.degraded[:PROOF_PATCHES], clean=patches.clean[:PROOF_PATCHES])

@@ -21,7 +21,7 @@ from cae_export.graphs.convert import to_onnx
 from cae_export.graphs.quantize import to_fp16, to_int8
 from cae_export.onnx_files import OnnxFile, build_file
 from cae_export.parity import BatchParity, mean_psnr, prove, refuse_unless_equal, refuse_unless_steady, run
-from cae_export.proved_file import FileOptions, FileSettings, require, write_proved
+from cae_export.proved_file import FileOptions, FileSettings, require, takes, write_proved
 from cae_runtime import ModelSpec, Session
 from cae_runtime.inference.model_spec import COLOR_OF_CHANNELS, NCHW, NHWC
 from cae_train.checkpoint import LoadedModel
@@ -155,12 +155,26 @@ def make_file(settings: ExportSettings, loaded: LoadedModel, output: Path) -> tu
         UsageError: data or options that the model cannot have.
         RefusedError: the file is not equal, or loses too much.
     """
-    network, patch = loaded.network, settings.patch
-    if network.side not in (None, patch) or patch % network.stride:
-        only = f"{network.side}" if network.side else f"multiples of {network.stride}"
-        raise UsageError(f"patch is {patch}: {loaded.arch} takes {only} only")
+    patches = patches_of(loaded, settings)
+    return make_file_on(patches, settings, loaded, output)
+
+
+def patches_of(loaded: LoadedModel, settings: ExportSettings) -> Patches:
+    """Patches for calibration and proof.
+
+    Raises:
+        UsageError: data that cannot be used, or a size of patches that the network does not take.
+    """
+    require(*takes(loaded, settings.patch))
     _log.info("%s: finding patches", loaded.arch)
-    patches = find(loaded, settings.data_name, patch, settings.data_folder)
+    return find(loaded, settings.data_name, settings.patch, settings.data_folder)
+
+
+def make_file_on(
+    patches: Patches, settings: ExportSettings, loaded: LoadedModel, output: Path
+) -> tuple[bytes, ExportReport]:
+    """As `make_file`, on these patches."""
+    network = loaded.network
     _log.info("converting; proving on %s%s", patches.source, patches.place)
     graph, layout = _converted(network, settings)
     spec = replace(_described(loaded, patches, settings), layout=layout)
@@ -287,7 +301,7 @@ def _speed(candidate: Session, reference: Session, patches: Patches) -> float:
     for _ in range(SPEED_ROUNDS + 1):
         for session, taken in zip((candidate, reference), times, strict=True):
             start = time.perf_counter()
-            run(session, patches.degraded[:SPEED_PATCHES], SPEED_BATCH)
+            run(session, patches.degraded[:SPEED_PATCHES], session.batch or SPEED_BATCH)
             taken.append(time.perf_counter() - start)
     fast, slow = (statistics.median(taken[1:]) for taken in times)
     return slow / fast

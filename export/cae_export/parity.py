@@ -43,12 +43,17 @@ def at_each_batch(network: nn.Module, session: Session, inputs: Tensor) -> Itera
     Yields:
         The batch size, what torch gives, and what the file gives, N x ... each.
     """
-    for batch in BATCHES:
+    for batch in _batches(session):
         some = inputs[: batch * CALLS]
         _log.info("comparing torch with the file in batches of %d", batch)
         with torch.inference_mode():
             trained = torch.cat([network(part) for part in torch.split(some, batch)])
         yield batch, trained, run(session, some, batch)
+
+
+def _batches(session: Session) -> tuple[int, ...]:
+    """Batch sizes to prove a file at: of a fixed batch itself, and one patch more, so that one call is padded."""
+    return BATCHES if session.batch is None else (session.batch, session.batch + 1)
 
 
 def prove(network: nn.Module, session: Session, patches: Patches) -> list[BatchParity]:
@@ -89,7 +94,7 @@ def refuse_unless_steady(session: Session, patches: Patches, limit: float = TOLE
     """
     degraded = patches.degraded[:PROOF_PATCHES]
     expected = run(session, degraded)
-    for batch in BATCHES:
+    for batch in _batches(session):
         some = degraded[: batch * CALLS]
         apart = (run(session, some, batch) - expected[: len(some)]).abs()
         worst, mean = float(apart.max()), float(apart.mean())
@@ -100,8 +105,12 @@ def refuse_unless_steady(session: Session, patches: Patches, limit: float = TOLE
             )
 
 
-def run(session: Session, patches: Tensor, batch: int = RUN_BATCH) -> Tensor:
-    """Run a session on float32 N x ..., `batch` at a time; patches are N x C x P x P, whatever the file's layout."""
+def run(session: Session, patches: Tensor, batch: int | None = None) -> Tensor:
+    """Run a session on float32 N x ..., `batch` at a time; patches are N x C x P x P, whatever the file's layout.
+
+    Without `batch` it is the file's fixed one, or 64.
+    """
+    batch = batch or session.batch or RUN_BATCH
     last = session.spec.layout == NHWC
     fed = patches.permute(0, 2, 3, 1) if last else patches
     outputs = np.concatenate([session.run(np.ascontiguousarray(part.numpy())) for part in torch.split(fed, batch)])

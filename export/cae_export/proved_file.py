@@ -93,11 +93,13 @@ class FileSettings:
         if self.tolerance is not None:
             require(0 < self.tolerance <= 1, "tolerance", self.tolerance, "above 0, at most 1 is needed")
         check_opset(self.opset)
+        whole = self.batch is None or (isinstance(self.batch, int) and not isinstance(self.batch, bool))
+        require(whole, "batch", repr(self.batch), "a whole number is needed")
         if self.batch is not None:
             require(1 <= self.batch <= BATCH_MAX, "batch", self.batch, f"1 to {BATCH_MAX} patches are needed")
         for name in ("input_name", "output_name"):
             value = getattr(self, name)
-            fits = value is None or bool(_NAME.fullmatch(value))
+            fits = value is None or (isinstance(value, str) and bool(_NAME.fullmatch(value)))
             require(fits, name, repr(value), "a letter, then up to 99 letters, digits or any of _.:/- are needed")
 
     @property
@@ -119,7 +121,9 @@ class FileSettings:
         boundary = Boundary(batch=self.batch, input_name=self.input_name, output_name=self.output_name)
         result = with_boundary(graph, boundary)
         ends = (result.graph.input[0].name, result.graph.output[0].name)
-        require(ends[0] != ends[1], "output_name", repr(ends[1]), "the input has this name")
+        blamed = "input_name" if self.output_name is None else "output_name"
+        other = "output" if blamed == "input_name" else "input"
+        require(ends[0] != ends[1], blamed, repr(ends[1]), f"the {other} has this name")
         for option, name in zip(("input_name", "output_name"), ends, strict=True):
             taken = getattr(self, option) is not None and name in names_inside(graph)
             require(not taken, option, repr(name), "a value inside the graph has this name")
@@ -143,6 +147,14 @@ def require(holds: bool, name: str, value: object, needed: str) -> None:
     """
     if not holds:
         raise UsageError(f"{name} is {value}: {needed}")
+
+
+def takes(loaded: LoadedModel, patch: int) -> tuple[bool, str, int, str]:
+    """Whether a network takes patches of this side; with what `require` needs to refuse others."""
+    network = loaded.network
+    fits = network.side in (None, patch) and patch % network.stride == 0
+    only = f"{network.side}" if network.side else f"multiples of {network.stride}"
+    return fits, "patch", patch, f"{loaded.arch} takes {only} only"
 
 
 def write_proved(
@@ -169,8 +181,9 @@ def write_proved(
         RanOutError: disk space or open files ran out; nothing is written.
     """
     source = _checked_path("model", model)
+    named = None if output is None else _checked_path("output", output)
     _check_model(source)
-    target = source.with_name(f"{source.stem}{default_ending}") if output is None else _checked_path("output", output)
+    target = named or source.with_name(f"{source.stem}{default_ending}")
     _check_output(target, overwrite)
     with loaded_model(source) as loaded:
         content, report = make(loaded, target)
@@ -178,7 +191,7 @@ def write_proved(
         with whole_file(target) as temporary:
             temporary.write_bytes(content)
     except OSError as e:
-        raise _not_written(target, e) from e
+        raise not_written(target, e) from e
     return report
 
 
@@ -206,29 +219,32 @@ def _check_model(model: Path) -> None:
     """Refuse a missing model before checking the output beside it."""
     if model.is_dir():
         inside = model / "model.pt"
-        hint = f": name the file {inside}" if inside.is_file() else ", not a model.pt that cae-train wrote"
-        raise UsageError(f"{model} is a folder{hint}")
+        hint = f": name the file {str(inside)!r}" if inside.is_file() else ", not a model.pt that cae-train wrote"
+        raise UsageError(f"model {str(model)!r} is a folder{hint}")
     if not model.exists():
-        raise ModelNotFoundError(f"{model} does not exist: name a model.pt that cae-train wrote")
+        raise ModelNotFoundError(f"model {str(model)!r} does not exist: name a model.pt that cae-train wrote")
 
 
 def _check_output(output: Path, overwrite: bool) -> None:
     """Refuse an output that cannot be written, before any work is done."""
     if output.suffix.lower() != ".onnx":
-        raise UsageError(f"output {output}: a name that ends in .onnx is needed")
+        raise UsageError(f"output {str(output)!r}: a name that ends in .onnx is needed")
     if output.is_dir() or not output.parent.is_dir():
-        raise UsageError(f"output {output}: {'it is a folder' if output.is_dir() else 'there is no such folder'}")
+        raise UsageError(
+            f"output {str(output)!r}: {'it is a folder' if output.is_dir() else 'there is no such folder'}"
+        )
     if output.exists() and not overwrite:
-        raise OutputExistsError(f"output {output} exists already")
+        raise OutputExistsError(f"output {str(output)!r} exists already")
     probe = temporary_beside(output)
     try:
         probe.touch()
     except OSError as e:
-        raise _not_written(output, e) from e
+        raise not_written(output, e) from e
     finally:
         discard(probe)
 
 
-def _not_written(output: Path, error: OSError) -> CaeExportError:
+def not_written(output: Path, error: OSError) -> CaeExportError:
+    """The error of an output that cannot be written: another kind where disk space or open files ran out."""
     kind = RanOutError if has_run_out(error) else UsageError
-    return kind(f"{output} cannot be written: {error.strerror or error}")
+    return kind(f"output {str(output)!r} cannot be written: {error.strerror or error}")

@@ -3,6 +3,10 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { InferenceSession, Tensor } from "onnxruntime-node";
 
 const [model, ...names] = process.argv.slice(2);
+if (!names.length || names.length % 2) {
+  console.error("usage: node client.mjs MODEL.onnx SOURCE OUTPUT [SOURCE OUTPUT ...]");
+  process.exit(2);
+}
 const file = readFileSync(model);
 const says = metadata(file);
 if (!["1", "2"].includes(says.schema) || says.task !== "restore" || says.dtype !== "float32")

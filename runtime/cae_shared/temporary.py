@@ -75,11 +75,11 @@ def whole_folder(path: Path) -> Iterator[Path]:
     try:
         temporary.mkdir()
         yield temporary
-        if path.exists():
-            path.rename(former)
         try:
+            if path.exists():
+                path.rename(former)
             temporary.rename(path)
-        except OSError:
+        except BaseException:  # Ctrl-C too
             if former.exists():
                 former.rename(path)
             raise

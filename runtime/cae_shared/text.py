@@ -10,7 +10,7 @@ from typing import Any, Final
 
 _LEADING: Final = re.compile(r"([a-z_0-9]+)(?= is |: | ')")
 _QUOTED: Final = r"""(?<!\w)(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
-_ASSIGNED: Final = re.compile(rf"{_QUOTED}|(?<![\w.-])([a-z_0-9]+)=({_QUOTED}|\w+)")
+_ASSIGNED: Final = re.compile(rf"{_QUOTED}|(?<![\w./\\-])([a-z_0-9]+)=({_QUOTED}|\w+)")
 
 
 def printable(text: str) -> str:

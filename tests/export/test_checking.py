@@ -5,12 +5,15 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
+import torch
 from tests.export.conftest import Command
 from tests.export.test_exporter import damaged
 
 from cae_export import RefusedError, UsageError, check, export
+from cae_train.models import build, options_of
 
 
 @pytest.fixture(scope="module")
@@ -47,16 +50,20 @@ def test_int8_is_judged_by_what_it_loses(trained_skip: Path, tmp_path: Path) -> 
     assert report.psnr_out == pytest.approx(made.psnr_out, abs=0.5)
     model = onnx.load(made.path)
     (subtraction,) = [node for node in model.graph.node if node.op_type == "Sub"]
-    subtraction.input[:] = [subtraction.input[0], subtraction.input[0]]  # black
-    onnx.save(model, tmp_path / "black.onnx")
-    with pytest.raises((RefusedError, UsageError), match=r"the same for black and white|dB less \(at most 0.1 dB"):
-        check(tmp_path / "black.onnx", trained_skip)
+    head = subtraction.input[1]
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.float32(0.5), "half"))
+    at = list(model.graph.node).index(subtraction)
+    subtraction.input[1] = "darker"
+    model.graph.node.insert(at, onnx.helper.make_node("Add", [head, "half"], ["darker"]))
+    onnx.save(model, tmp_path / "dark.onnx")
+    with pytest.raises(RefusedError, match=r"dB less \(at most 0.1 dB"):
+        check(tmp_path / "dark.onnx", trained_skip)
 
 
 def test_files_that_cannot_be_checked(exported: Path, trained_skip: Path, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"no\.onnx does not exist"):
+    with pytest.raises(FileNotFoundError, match=r"no\.onnx' does not exist"):
         check(tmp_path / "no.onnx", trained_skip)
-    with pytest.raises(FileNotFoundError, match=r"no\.pt does not exist"):
+    with pytest.raises(FileNotFoundError, match=r"no\.pt' does not exist"):
         check(exported, tmp_path / "no.pt")
     shutil.copy(trained_skip, tmp_path / "model.onnx")
     with pytest.raises(UsageError, match="is not an ONNX model"):
@@ -77,3 +84,13 @@ def test_usage(cae_export: Command, words: list[str], reason: str) -> None:
     done = cae_export(*words)
     assert done.returncode == 2
     assert reason in done.stderr
+
+
+def test_a_file_of_another_network_is_refused(exported: Path, trained_skip: Path, tmp_path: Path) -> None:
+    content = torch.load(trained_skip, weights_only=True)
+    network = build("vae")
+    content |= {"arch": "vae", "options": options_of(network), "state": network.state_dict()}
+    torch.save(content, tmp_path / "vae.pt")
+    large = export(trained_skip, tmp_path / "large.onnx", patch=64).path
+    with pytest.raises(RefusedError, match=r"patches of 64 pixels, .*vae takes 32 only"):
+        check(large, tmp_path / "vae.pt")

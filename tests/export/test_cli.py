@@ -166,5 +166,5 @@ def test_a_full_disk_is_not_wrong_usage(
     monkeypatch.setattr(Path, "touch", full)
     done = cae_export(trained_skip, "-o", tmp_path / "out.onnx")
     assert (done.returncode, done.stderr) == (
-        1, f"cae-export: {tmp_path / 'out.onnx'} cannot be written: No space left on device\n"
+        1, f"cae-export: --output '{tmp_path / 'out.onnx'}' cannot be written: No space left on device\n"
     )  # fmt: skip

@@ -87,9 +87,12 @@ def test_an_existing_folder(echo: dict[str, float], trained_skip: Path, tmp_path
     (target / "letter.txt").write_text("mine")
     with pytest.raises(OutputExistsError, match="exists already"):
         convert_to("openvino", trained_skip, target)
-    with pytest.raises(UsageError, match=r"no metadata\.json: only a folder that an export wrote is replaced"):
-        convert_to("openvino", trained_skip, target, overwrite=True)
-    (target / "letter.txt").rename(target / "metadata.json")
+    for letter in (None, "{}", '{"engine": "openvino", "schema": "2"}'):
+        if letter is not None:
+            (target / "metadata.json").write_text(letter)
+        with pytest.raises(UsageError, match="holds more than an export wrote: only such a folder is replaced"):
+            convert_to("openvino", trained_skip, target, overwrite=True)
+    (target / "letter.txt").unlink()
     done = cae_export(trained_skip, "--to", "openvino", "-o", target, "--overwrite")
     assert done.returncode == 0, done.stderr
     assert "metadata.json" in done.stdout
@@ -117,3 +120,31 @@ def test_a_folder_that_fails_leaves_the_one_before(tmp_path: Path) -> None:
     with pytest.raises(FileExistsError), whole_folder(target) as made:
         (made / "..").resolve().joinpath("folder").mkdir()
     assert [path.name for path in tmp_path.rglob("*")] == ["folder", "old"]
+
+
+def test_a_folder_that_is_interrupted_leaves_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "folder"
+    with whole_folder(target) as made:
+        (made / "old").touch()
+    real = Path.rename
+
+    def interrupted(self: Path, to: Path) -> Path:
+        if to == target and ".partial" in self.name and not (self / "old").exists():
+            raise KeyboardInterrupt
+        return real(self, to)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt), whole_folder(target) as made:
+        (made / "new").touch()
+    assert [path.name for path in tmp_path.rglob("*")] == ["folder", "old"]
+
+
+@pytest.mark.parametrize("name", [".", "..", "link"])
+def test_outputs_that_are_no_folder_of_their_own(name: str, echo: dict[str, float], trained_skip: Path, tmp_path: Path,
+                                                  monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "link").symlink_to("elsewhere")
+    with pytest.raises(UsageError, match=r"names no new folder|holds more than"):
+        convert_to("openvino", trained_skip, name, overwrite=True)
+    assert (tmp_path / "elsewhere").is_dir()

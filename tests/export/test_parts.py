@@ -184,7 +184,7 @@ def test_pictures_that_were_trained_on_do_not_set_the_threshold(
     report = export_part(path, "anomaly", data=str(others), false_alarms=0.5)
     assert "2 images of others" in report.spec.evaluated_on, "18 of the 20 were trained on"
     shutil.rmtree(good)
-    report = export_part(path, "anomaly", data=str(others), false_alarms=0.5)
+    report = export_part(path, "anomaly", data=str(others), false_alarms=0.5, overwrite=True)
     assert "10 images of others" in report.spec.evaluated_on
     assert any("10 of the images named as data stand in" in note for note in report.notes)
 

@@ -17,20 +17,21 @@ import torch
 from cae_export.converters.engine import Engine, Floats
 from cae_export.defaults import ENGINE_TOLERANCE, PROOF_PATCHES, PSNR_TOLERANCE
 from cae_export.errors import ArgumentTypeError, OutputExistsError, RefusedError, UsageError
-from cae_export.evaluation_data import Patches, find
-from cae_export.exporter import ExportOptions, ExportSettings, make_file
+from cae_export.evaluation_data import Patches
+from cae_export.exporter import ExportOptions, ExportSettings, make_file_on, patches_of
 from cae_export.graphs.boundary import Boundary, with_boundary
 from cae_export.parity import RUN_BATCH, mean_psnr
-from cae_export.proved_file import loaded_model
+from cae_export.proved_file import loaded_model, not_written, require
 from cae_runtime import ModelSpec
 from cae_runtime.inference.model_spec import NCHW, NHWC
 from cae_shared.paths import checked_path
-from cae_shared.temporary import whole_folder
+from cae_shared.temporary import discard, temporary_beside, whole_folder
 from cae_train.checkpoint import LoadedModel
 
 Target = Literal["openvino", "mnn", "ncnn"]
 TARGETS: tuple[Target, ...] = get_args(Target)
 METADATA = "metadata.json"
+FILES = {"model.xml", "model.bin", "model.mnn", "model.param"}  # of all engines
 
 _checked_path = partial(checked_path, wrong_type=ArgumentTypeError, empty=UsageError)
 _log = logging.getLogger(__name__)
@@ -96,17 +97,21 @@ def convert_to(
         if settings.layout == NHWC:
             raise UsageError(f"layout is {NHWC}: {target} takes {NCHW}")
         settings = replace(settings, layout=NCHW)
+    if engine.batch is not None:
+        for name in ("batch", "input_name", "output_name"):
+            given = getattr(settings, name)
+            require(given in (None, engine.batch), name, repr(given), f"{target} has a fixed one of its own")
     source = _checked_path("model", model)
     folder = source.with_name(f"{source.stem}-{target}") if output is None else _checked_path("output", output)
     with loaded_model(source) as loaded:
         _check_folder(folder, settings.overwrite)
-        content, report = make_file(settings, loaded, folder)
-        patches = find(loaded, settings.data_name, settings.patch, settings.data_folder)
+        patches = patches_of(loaded, settings)
+        content, report = make_file_on(patches, settings, loaded, folder)
         try:
             with whole_folder(folder) as temporary:
                 return _converted(target, engine, content, report.spec, loaded, patches, settings, folder, temporary)
         except OSError as e:
-            raise UsageError(f"{folder} cannot be written: {e.strerror or e}") from e
+            raise not_written(folder, e) from e
 
 
 def _engine(target: str) -> Engine:
@@ -130,14 +135,31 @@ def _engine(target: str) -> Engine:
 
 def _check_folder(folder: Path, overwrite: bool) -> None:
     """Refuse an output that cannot be written, before any work is done."""
+    if folder.name in ("", ".."):
+        raise UsageError(f"output {str(folder)!r} names no new folder: give one a name")
     if not folder.parent.is_dir():
-        raise UsageError(f"output {folder}: there is no such folder as {folder.parent}")
+        raise UsageError(f"output {str(folder)!r}: there is no such folder as {str(folder.parent)!r}")
     if folder.exists() and not overwrite:
-        raise OutputExistsError(f"output {folder} exists already")
-    if folder.exists() and not (folder / METADATA).is_file():
-        raise UsageError(f"output {folder} has no {METADATA}: only a folder that an export wrote is replaced")
-    if not os.access(folder.parent, os.W_OK):
-        raise UsageError(f"{folder} cannot be written: {folder.parent} is read-only")
+        raise OutputExistsError(f"output {str(folder)!r} exists already")
+    if folder.is_symlink() or (folder.exists() and not _was_written(folder)):
+        raise UsageError(f"output {str(folder)!r} holds more than an export wrote: only such a folder is replaced")
+    probe = temporary_beside(folder)
+    try:
+        probe.touch()
+    except OSError as e:
+        raise not_written(folder, e) from e
+    finally:
+        discard(probe)
+
+
+def _was_written(folder: Path) -> bool:
+    """Whether a folder holds what a conversion wrote, and nothing else."""
+    try:
+        says = json.loads((folder / METADATA).read_text(encoding="utf-8"))
+        names = {path.name for path in folder.iterdir()}
+    except (OSError, ValueError):
+        return False
+    return isinstance(says, dict) and says.get("engine") in TARGETS and "schema" in says and names <= FILES | {METADATA}
 
 
 def _converted(

@@ -4,12 +4,14 @@ import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
 from cae_export.errors import RefusedError
+from cae_shared.children import run_child
 
 RUN_BATCH = 64
 
@@ -48,7 +50,8 @@ def call(engine: str, command: Sequence[str], folder: Path) -> None:
     Raises:
         RefusedError: it fails; the last line that it prints is the reason.
     """
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace", check=False)  # noqa: S603
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "errors": "replace"}
+    done = run_child(command, cwd=folder, **pipes)
     if done.returncode:
         said = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
         raise RefusedError(

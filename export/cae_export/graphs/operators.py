@@ -73,7 +73,7 @@ class _Enlarged(nn.Module):
 
 
 def with_onnx_operators(network: nn.Module, patch: int, *, for_int8: bool = False) -> nn.Module:
-    """A copy of a network in the form for the exporter; without sub-pixels it is the network itself.
+    """A copy of a network in the form for the exporter.
 
     Args:
         network: takes N x C x P x P.
@@ -105,7 +105,10 @@ def channels_first_in_shuffles(graph: onnx.GraphProto) -> None:
     for node in graph.node:
         options = {item.name: item for item in node.attribute}
         source = made_by.get(node.input[0]) if node.op_type == "DepthToSpace" else None
-        if source is None or source.op_type != "Conv" or options["mode"].s != b"DCR" or readers[node.input[0]] > 1:
+        if source is None or source.op_type != "Conv" or readers[node.input[0]] > 1:
+            continue
+        grouped = any(item.name == "group" and item.i != 1 for item in source.attribute)
+        if grouped or "mode" not in options or options["mode"].s != b"DCR":
             continue
         kernels = source.input[1:]
         if any(name not in constants or readers[name] > 1 for name in kernels):

@@ -1,4 +1,4 @@
-"""Converts fp32 graphs to int8 (static, QDQ, unsigned activations, signed weights per channel) and fp16."""
+"""Converts fp32 graphs to int8 (static, QDQ, signed weights per channel) and fp16."""
 
 import contextlib
 import io
