@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -64,7 +65,8 @@ class Child:
         Raises:
             EngineError: it ends, or takes too long.
         """
-        self._process.stdin.write("\n")
+        with suppress(OSError):  # it has ended: what it said last is the reason
+            self._process.stdin.write("\n")
         while True:
             try:
                 return float(self._line())
