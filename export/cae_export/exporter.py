@@ -143,38 +143,22 @@ def export(
     return write_proved(model, output, ENDING[settings.precision], partial(make_file, settings), settings.overwrite)
 
 
-def make_file(settings: ExportSettings, loaded: LoadedModel, output: Path) -> tuple[bytes, ExportReport]:
+def make_file(
+    settings: ExportSettings, loaded: LoadedModel, output: Path, patches: Patches | None = None
+) -> tuple[bytes, ExportReport]:
     """Make and prove the file in the wanted precision.
 
     Args:
         settings: the options.
         loaded: the model.
         output: the path that the report names.
+        patches: for calibration and proof; None takes those of `patches_of`.
 
     Raises:
         UsageError: data or options that the model cannot have.
         RefusedError: the file is not equal, or loses too much.
     """
-    patches = patches_of(loaded, settings)
-    return make_file_on(patches, settings, loaded, output)
-
-
-def patches_of(loaded: LoadedModel, settings: ExportSettings) -> Patches:
-    """Patches for calibration and proof.
-
-    Raises:
-        UsageError: data that cannot be used, or a size of patches that the network does not take.
-    """
-    require(*takes(loaded, settings.patch))
-    _log.info("%s: finding patches", loaded.arch)
-    return find(loaded, settings.data_name, settings.patch, settings.data_folder)
-
-
-def make_file_on(
-    patches: Patches, settings: ExportSettings, loaded: LoadedModel, output: Path
-) -> tuple[bytes, ExportReport]:
-    """As `make_file`, on these patches."""
-    network = loaded.network
+    network, patches = loaded.network, patches or patches_of(loaded, settings)
     _log.info("converting; proving on %s%s", patches.source, patches.place)
     graph, layout = _converted(network, settings)
     spec = replace(_described(loaded, patches, settings), layout=layout)
@@ -187,8 +171,19 @@ def make_file_on(
         made, speed = _int8(network, fp32, patches, settings)
     return made.content, ExportReport(
         output, made.spec, len(made.content), len(fp32.content), tuple(parity), patches.source, len(patches.clean),
-        cast(float, spec.psnr_in), _psnr_of(fp32), _psnr_of(made), speed,
+        cast(float, spec.psnr_in), fp32.psnr, made.psnr, speed,
     )  # fmt: skip
+
+
+def patches_of(loaded: LoadedModel, settings: ExportSettings) -> Patches:
+    """Patches for calibration and proof.
+
+    Raises:
+        UsageError: data that cannot be used, or a size of patches that the network does not take.
+    """
+    require(*takes(loaded, settings.patch))
+    _log.info("%s: finding patches", loaded.arch)
+    return find(loaded, settings.data_name, settings.patch, settings.data_folder)
 
 
 def _described(loaded: LoadedModel, patches: Patches, settings: ExportSettings) -> ModelSpec:
@@ -256,10 +251,6 @@ def _measured(file: OnnxFile, graph: onnx.ModelProto, patches: Patches) -> OnnxF
     return build_file(graph, replace(file.spec, psnr_out=round(figure, 4)))
 
 
-def _psnr_of(file: OnnxFile) -> float:
-    return cast(float, file.spec.psnr_out)
-
-
 def _int8(network: nn.Module, fp32: OnnxFile, patches: Patches, settings: ExportSettings) -> tuple[OnnxFile, float]:
     """The int8 file, and its speed as a multiple of fp32's.
 
@@ -274,7 +265,7 @@ def _int8(network: nn.Module, fp32: OnnxFile, patches: Patches, settings: Export
     linear = any(isinstance(module, nn.Linear) for module in network.modules())
     refuse_unless_steady(made.session, patches, BATCH_TOLERANCE if linear else TOLERANCE)
     speed = _speed(made.session, fp32.session, patches)
-    before, after, limit = _psnr_of(fp32), _psnr_of(made), settings.max_drop
+    before, after, limit = fp32.psnr, made.psnr, settings.max_drop
     if not before - after <= limit:
         raise RefusedError(
             f"refused: int8 gives {after:.2f} dB where fp32 gives {before:.2f} dB, {before - after:.2f} dB less "

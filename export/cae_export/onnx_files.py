@@ -1,6 +1,7 @@
 """An ONNX file in memory: a graph with its metadata, opened by the runtime."""
 
 from dataclasses import dataclass
+from typing import cast
 
 import onnx
 
@@ -20,6 +21,11 @@ class OnnxFile:
     def spec(self) -> ModelSpec:
         """Its metadata."""
         return self.session.spec
+
+    @property
+    def psnr(self) -> float:
+        """The PSNR that it reaches, dB; once it is measured."""
+        return cast(float, self.spec.psnr_out)
 
 
 def build_file(graph: onnx.ModelProto, spec: ModelSpec) -> OnnxFile:

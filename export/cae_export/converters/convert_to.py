@@ -18,7 +18,7 @@ from cae_export.converters.engine import Engine, Floats
 from cae_export.defaults import ENGINE_TOLERANCE, PROOF_PATCHES, PSNR_TOLERANCE
 from cae_export.errors import ArgumentTypeError, OutputExistsError, RefusedError, UsageError
 from cae_export.evaluation_data import Patches
-from cae_export.exporter import ExportOptions, ExportSettings, make_file_on, patches_of
+from cae_export.exporter import ExportOptions, ExportSettings, make_file, patches_of
 from cae_export.graphs.boundary import Boundary, with_boundary
 from cae_export.parity import RUN_BATCH, mean_psnr
 from cae_export.proved_file import loaded_model, not_written, require
@@ -106,7 +106,7 @@ def convert_to(
     with loaded_model(source) as loaded:
         _check_folder(folder, settings.overwrite)
         patches = patches_of(loaded, settings)
-        content, report = make_file_on(patches, settings, loaded, folder)
+        content, report = make_file(settings, loaded, folder, patches)
         try:
             with whole_folder(folder) as temporary:
                 return _converted(target, engine, content, report.spec, loaded, patches, settings, folder, temporary)
