@@ -235,6 +235,16 @@ def _check_output(output: Path, overwrite: bool) -> None:
         )
     if output.exists() and not overwrite:
         raise OutputExistsError(f"output {str(output)!r} exists already")
+    refuse_unwritable(output)
+
+
+def refuse_unwritable(output: Path) -> None:
+    """Refuse an output beside which no file can be made.
+
+    Raises:
+        UsageError: it cannot be written there.
+        RanOutError: disk space or open files ran out.
+    """
     probe = temporary_beside(output)
     try:
         probe.touch()

@@ -21,11 +21,11 @@ from cae_export.evaluation_data import Patches
 from cae_export.exporter import ExportOptions, ExportSettings, make_file, patches_of
 from cae_export.graphs.boundary import Boundary, with_boundary
 from cae_export.parity import RUN_BATCH, mean_psnr
-from cae_export.proved_file import loaded_model, not_written, require
+from cae_export.proved_file import loaded_model, not_written, refuse_unwritable, require
 from cae_runtime import ModelSpec
 from cae_runtime.inference.model_spec import NCHW, NHWC
 from cae_shared.paths import checked_path
-from cae_shared.temporary import discard, temporary_beside, whole_folder
+from cae_shared.temporary import whole_folder
 from cae_train.checkpoint import LoadedModel
 
 Target = Literal["openvino", "mnn", "ncnn"]
@@ -143,13 +143,7 @@ def _check_folder(folder: Path, overwrite: bool) -> None:
         raise OutputExistsError(f"output {str(folder)!r} exists already")
     if folder.is_symlink() or (folder.exists() and not _was_written(folder)):
         raise UsageError(f"output {str(folder)!r} holds more than an export wrote: only such a folder is replaced")
-    probe = temporary_beside(folder)
-    try:
-        probe.touch()
-    except OSError as e:
-        raise not_written(folder, e) from e
-    finally:
-        discard(probe)
+    refuse_unwritable(folder)
 
 
 def _was_written(folder: Path) -> bool:
