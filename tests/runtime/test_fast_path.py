@@ -71,7 +71,7 @@ def test_batches_of_one_size_where_the_provider_wants_them(
     wanted, wanted_gray = restorer(image), restorer(gray)
     sizes = []
     run = restorer._session.run
-    monkeypatch.setattr(restorer._session, "fixed_batch", True)
+    monkeypatch.setattr(restorer._session, "steady_batch", True)
     monkeypatch.setattr(restorer._session, "run", lambda patches: (sizes.append(len(patches)), run(patches))[1])
     assert np.array_equal(restorer(image), wanted)
     assert np.array_equal(restorer(gray), wanted_gray)

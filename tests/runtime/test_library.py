@@ -27,6 +27,7 @@ from cae_runtime import (
     Encoder,
     Generator,
     ImageError,
+    Inpainter,
     ModelError,
     Restorer,
     Session,
@@ -66,6 +67,16 @@ def test_dropped_models_take_their_threads_along(kind: type) -> None:
         if thread.name.startswith("cae-worker"):
             thread.join(10)
     assert workers() <= before
+
+
+def test_every_function_and_class_takes_the_bytes_of_a_model(tmp_path: Path) -> None:
+    for kind in USES:
+        with kind(Path(model_of(kind)).read_bytes()) as opened:  # type: ignore[call-arg]
+            USES[kind][1](opened)
+            assert "'<bytes>'" in repr(opened)
+    cv2.imwrite(str(tmp_path / "a.png"), IMAGE[:40, :40])
+    clean_image(tmp_path / "a.png", tmp_path / "b.png", (FIXTURES / "identity.onnx").read_bytes())
+    np.testing.assert_array_equal(cv2.imread(str(tmp_path / "b.png")), IMAGE[:40, :40])
 
 
 @CLASSES
@@ -259,6 +270,28 @@ def test_a_pickle_and_a_copy_open_the_model_anew(kind: Any) -> None:
         assert pickle.dumps(use(other)) == wanted
     with pytest.raises(UsageError, match="was closed"):
         pickle.dumps(first)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in USES if kind is not Session], ids=lambda kind: kind.__name__)
+def test_a_copy_closes_what_it_opened(kind: Any) -> None:
+    session = Session(model_of(kind), threads=2)
+    first = kind(session)
+    for original in (first, first.for_color("rgb"), first.for_holes()) if kind is Restorer else (first,):
+        for other in (copy.copy(original), pickle.loads(pickle.dumps(original))):  # noqa: S301 - our own
+            with other:
+                assert not other.session.closed
+            assert other.session.closed
+            with pytest.raises(UsageError, match="was closed"):
+                USES[kind][1](other)
+    USES[kind][1](first)
+
+
+def test_a_copy_of_an_inpainter_closes_its_copy_of_the_restorer() -> None:
+    restore = Restorer(FIXTURES / "inpaint.onnx", threads=2)
+    with copy.copy(Inpainter(restore)) as other:
+        pass
+    assert other.session.closed
+    assert not restore.session.closed
 
 
 def test_a_spawned_process_opens_a_model_from_its_bytes(noise: Callable[..., np.ndarray]) -> None:

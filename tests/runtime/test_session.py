@@ -285,7 +285,7 @@ def test_a_plug_in_provider_is_registered_once_and_used(fixture_model: Model, mo
     assert [device.kind for device in plugin.appended] == ["CPU"]  # type: ignore[attr-defined]
     patches = np.ones((3, 3, 32, 32), np.float32)
     assert opened.run(patches)[0, 0].max() == 0.5
-    assert (opened.workers, opened.fixed_batch) == (1, True)
+    assert (opened.workers, opened.steady_batch) == (1, True)
     automatic = Session(fixture_model("half_red"))
     assert automatic.provider == "OpenVINOExecutionProvider"
     assert automatic.provider_note.startswith("OpenVINOExecutionProvider on GPU Intel: the first"), "the CPU comes last"

@@ -83,7 +83,7 @@ class Grid:
 
     def _parts(self) -> Iterator[tuple[slice, slice]]:
         rows, calls = max(1, self._batch // len(self.xs)), -(-len(self.xs) // self._batch)
-        columns = self._batch if self._session.fixed_batch else -(-len(self.xs) // calls)  # calls of about equal size
+        columns = self._batch if self._session.steady_batch else -(-len(self.xs) // calls)  # calls of about equal size
         for y in range(0, len(self.ys), rows):
             for x in range(0, len(self.xs), columns):
                 yield slice(y, min(y + rows, len(self.ys))), slice(x, min(x + columns, len(self.xs)))
@@ -92,7 +92,7 @@ class Grid:
         ys, xs = self.ys[part[0]], self.xs[part[1]]
         patches = self._cut(ys, xs)
         count = len(patches)
-        if self._session.fixed_batch and count % self._batch:
+        if self._session.steady_batch and count % self._batch:
             patches = np.pad(patches, [(0, -count % self._batch), (0, 0), (0, 0), (0, 0)])
         outputs = self._session.run(patches)[:count]
         if not np.isfinite(outputs).all():
@@ -110,7 +110,7 @@ class PatchModel(OnSession):
     """A model that is run over the patches of pictures: the common base of `Encoder` and `Detector`.
 
     Args:
-        model: the path of a file that `cae-export` wrote for the task, or an open session.
+        model: the path or the bytes of a file that `cae-export` wrote for the task, or an open session.
         provider: as `cae_runtime.Restorer` takes it.
         threads: as `Restorer` takes it.
         overlap: pixels shared by neighboring patches, 0..patch-1; None takes the model's recommendation.
@@ -132,7 +132,7 @@ class PatchModel(OnSession):
 
     def __init__(
         self,
-        model: str | os.PathLike[str] | Session,
+        model: str | os.PathLike[str] | bytes | Session,
         *,
         provider: str = "auto",
         threads: int | None = None,
@@ -183,7 +183,7 @@ def checked_batch(session: Session, batch: int | None) -> int:
     """
     if batch is not None:
         return checked_whole("batch", batch, 1, unless="None for what is usual")
-    pixels = BATCH_PIXELS_ELSEWHERE if session.fixed_batch else BATCH_PIXELS
+    pixels = BATCH_PIXELS_ELSEWHERE if session.steady_batch else BATCH_PIXELS
     return max(1, pixels // session.spec.patch**2)
 
 

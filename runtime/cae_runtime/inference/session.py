@@ -52,7 +52,8 @@ class Session:
             thread: parallel batches scale better than threads inside each small operator.
         code_shape: for tasks `encode` and `generate`: the shape of one code, such as (128, 4, 4) or (32,).
         batch: how many patches a call of the graph takes; None for any number. `run` takes any number in both cases.
-        fixed_batch: whether all calls should have the same batch size, since a GPU prepares each size separately.
+        steady_batch: whether all calls should take the same number of patches, whatever the graph allows: true on a
+            GPU, which prepares each number separately.
 
     Raises:
         ModelError: the file is missing, not ONNX, without our metadata, or contradicts its metadata; or its weights
@@ -80,7 +81,7 @@ class Session:
         self._session, self.provider_note = self._start(self.path)
         self.provider: str = self._session.get_providers()[0]
         self.workers = (threads or usable_cpus()) if self.provider == CPU else by_full_name(self.provider).calls
-        self.fixed_batch = self.provider != CPU
+        self.steady_batch = self.provider != CPU
         self.spec = checked_spec(self.path, self._session)
         task, patch = self.spec.task, self.spec.patch
         side = self._session.get_inputs() if task == "generate" else self._session.get_outputs()
@@ -235,6 +236,14 @@ class OnSession:
     def __copy__(self) -> Self:
         return copy.deepcopy(self)
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._own_all()
+
+    def _own_all(self) -> None:
+        """Let `close` close session and threads: those of a copy are its own, whoever opened the original's."""
+        self._own = True
+
 
 def described(session: Session) -> str:
     """Return the model of a session, where it runs, the side of its patches, and its threads."""
@@ -259,11 +268,11 @@ def _not_after_fork(provider: str, why: str) -> ProviderError:
 
 def open_for(
     tasks: Sequence[str],
-    model: str | os.PathLike[str] | Session,
+    model: str | os.PathLike[str] | bytes | Session,
     provider: str = AUTO,
     threads: int | None = None,
 ) -> Session:
-    """Open a model for one of some tasks; an open session is used as it is.
+    """Open a model for one of some tasks, as `Session` takes it; an open session is used as it is.
 
     Raises:
         ModelError: the model is made for another task.

@@ -78,7 +78,7 @@ class TiledImage:
         self._ys, self._xs = origins(height, patch, overlap), origins(width, patch, overlap)
         self._weights_y = window(self._ys, patch, overlap)
         self._weights_x = np.repeat(window(self._xs, patch, overlap), self._depth, axis=1)
-        together = batch if session.fixed_batch else _PATCHES_TOGETHER
+        together = batch if session.steady_batch else _PATCHES_TOGETHER
         # With this many rows per part, at most two parts share a row of pixels; the last part may start earlier.
         count = max(1, together // len(self._xs), -(-patch // (patch - overlap)) - 1)
         firsts = list(range(0, len(self._ys), count))
@@ -148,7 +148,7 @@ class TiledImage:
         strips = OverlapAdder(len(ys), len(planes), patch, xs, depth)
         seen = self._seen(ys)
         columns = max(1, self._batch // len(ys))
-        if not self._session.fixed_batch:
+        if not self._session.steady_batch:
             columns = -(-len(xs) // -(-len(xs) // columns))  # batches of about equal size
         for first in range(0, len(xs), columns):  # the memory of a batch stays in the cache
             some = slice(first, first + columns)
@@ -195,7 +195,7 @@ class TiledImage:
     def _run(self, patches: Floats) -> Floats:
         """Run the model on (N, K, P, P * D) patches, about `batch` of them; returns the same shape."""
         count, shape, spec = len(patches), patches.shape, self._session.spec
-        if self._session.fixed_batch and count % self._batch:
+        if self._session.steady_batch and count % self._batch:
             filled = self._run(np.pad(patches, [(0, -count % self._batch), (0, 0), (0, 0), (0, 0)]))
             return filled[:count]
         gray_in_color, axis = self._image.shape[2] < spec.channels, 3 if spec.layout == NHWC else 1

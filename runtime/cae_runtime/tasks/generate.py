@@ -22,7 +22,7 @@ class Generator(OnSession):
     """Makes pictures with a model of task `generate`.
 
     Args:
-        model: the path of a file that `cae-export --part decoder` wrote, or an opened one.
+        model: the path or the bytes of a file that `cae-export --part decoder` wrote, or an open session.
         provider: as `cae_runtime.Restorer` takes it.
         threads: as `Restorer` takes it.
         batch: codes a call of the model; None takes 32, four times as many on a GPU.
@@ -39,7 +39,7 @@ class Generator(OnSession):
 
     def __init__(
         self,
-        model: str | os.PathLike[str] | Session,
+        model: str | os.PathLike[str] | bytes | Session,
         *,
         provider: str = "auto",
         threads: int | None = None,
@@ -57,7 +57,7 @@ class Generator(OnSession):
         self.close()
 
     def close(self) -> None:
-        """Close the model unless it was passed in open; used afterwards, it is a `UsageError`."""
+        """Close the model unless you passed in an open session; later use raises `UsageError`."""
         if self._own:
             self.session.close()
 
@@ -108,7 +108,7 @@ class Generator(OnSession):
         shape = self.session.code_shape
         for first in range(0, len(codes), self._batch):
             part = codes[first : first + self._batch]
-            missing = self._batch - len(part) if self.session.fixed_batch else 0
+            missing = self._batch - len(part) if self.session.steady_batch else 0
             given = np.pad(part, [(0, missing), *[(0, 0)] * len(shape)]) if missing else part
             pictures = self.session.run(given)[: len(part)]
             if not np.isfinite(pictures).all():

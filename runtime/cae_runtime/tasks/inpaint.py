@@ -30,8 +30,8 @@ class Inpainter(OnSession):
     """Fills holes with a model that was trained with the degradation `mask`, as `cae-run --mask` does.
 
     Args:
-        model: a file that `cae-export` wrote, an open session, or a `Restorer`. With a `Restorer`, the other arguments
-            must keep their defaults.
+        model: the path or the bytes of a file that `cae-export` wrote, an open session, or a `Restorer`. With a
+            `Restorer`, the other arguments must keep their defaults.
         provider: as `Restorer` takes it.
         threads: as `Restorer` takes it.
         batch: as there.
@@ -53,7 +53,7 @@ class Inpainter(OnSession):
 
     def __init__(
         self,
-        model: str | os.PathLike[str] | Session | Restorer,
+        model: str | os.PathLike[str] | bytes | Session | Restorer,
         *,
         provider: str = "auto",
         threads: int | None = None,
@@ -71,7 +71,7 @@ class Inpainter(OnSession):
         else:
             own = Restorer(model, provider=provider, threads=threads, batch=batch, overlap=overlap, color=color)
             self.restorer = own.for_holes()
-        self._own, spec = own, self.restorer.spec
+        self._closes, spec = own, self.restorer.spec
         if spec.fill is None:
             self.close()
             raise ModelError(
@@ -93,8 +93,11 @@ class Inpainter(OnSession):
 
     def close(self) -> None:
         """End the threads and close the model, unless you passed them in; later use raises `UsageError`."""
-        if self._own is not None:
-            self._own.close()
+        if self._closes is not None:
+            self._closes.close()
+
+    def _own_all(self) -> None:
+        self._closes = self.restorer
 
     def __call__(self, image: NDArray[Any], mask: NDArray[Any]) -> NDArray[Any]:
         """Fill the holes of a picture.

@@ -43,8 +43,8 @@ class Restorer(OnSession):
     stays.
 
     Args:
-        model: the name of a packaged model, the path of a file that `cae-export` wrote, or an open session (with its
-            own `provider` and `threads`).
+        model: the name of a packaged model, the path or the bytes of a file that `cae-export` wrote, or an open session
+            (with its own `provider` and `threads`).
         provider: `auto`, `cpu`, `cuda`, `cuda:1`, ... ; a named provider is used, or an error is raised.
         threads: threads of the CPU provider; None: one for each CPU that this process may use.
         batch: patches per call of the model, 1 or more; None takes 32 of 32x32 pixels, fewer of larger ones (four times
@@ -68,7 +68,7 @@ class Restorer(OnSession):
 
     def __init__(
         self,
-        model: str | os.PathLike[str] | Session = DEFAULT_MODEL,
+        model: str | os.PathLike[str] | bytes | Session = DEFAULT_MODEL,
         *,
         provider: str = AUTO,
         threads: int | None = None,
@@ -86,6 +86,7 @@ class Restorer(OnSession):
         workers = self._session.workers
         pinned = checked_flag("pin_threads", pin_threads) and self.provider == CPU
         self._workers = WorkerThreads(workers, one_cpu_each(workers) if pinned else ())
+        self._closes: tuple[WorkerThreads | Session, ...]
         self._closes = (self._workers,) if isinstance(model, Session) else (self._workers, self._session)
 
     def __enter__(self) -> Self:
@@ -98,6 +99,9 @@ class Restorer(OnSession):
         """End the threads, and close the model unless you passed in an open session; later use raises `UsageError`."""
         for each in self._closes:
             each.close()
+
+    def _own_all(self) -> None:
+        self._closes = (self._workers, self._session)
 
     def for_color(self, color: Literal["bgr", "rgb"]) -> Restorer:
         """Return a restorer for another channel order that shares model and threads; this one closes them."""

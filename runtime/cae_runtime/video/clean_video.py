@@ -24,7 +24,7 @@ from cae_runtime.video.transcode import Clean, transcode
 def clean_video(
     source: str | os.PathLike[str],
     output: str | os.PathLike[str],
-    restorer: Restorer | Session | str | os.PathLike[str] | Clean | None = None,
+    restorer: Restorer | Session | str | os.PathLike[str] | bytes | Clean | None = None,
     *,
     temporal: bool | None = None,
     strength: float = 1.0,
@@ -41,7 +41,7 @@ def clean_video(
     Args:
         source: MP4, MOV, Matroska, WebM or AVI.
         output: the file to write, replaced if it exists; its suffix chooses the format.
-        restorer: a `Restorer`, the name of a packaged model, a model file, or an open `Session`; None takes `denoise`.
+        restorer: a `Restorer`, a packaged model's name, a model file or its bytes, or a `Session`; None is `denoise`.
             Or a function that is called with each frame in turn, uint8, shape (H, W, 3), BGR, as stored (not rotated),
             and returns an array of the same kind. It is not called for repeated frames.
         temporal: whether static regions are averaged over time before cleaning; None does so for a model only.
@@ -73,7 +73,7 @@ def clean_video(
     if missing := missing_extra():
         raise MissingExtraError(missing)
     with ExitStack() as opened:
-        if restorer is None or isinstance(restorer, str | os.PathLike | Session):
+        if restorer is None or isinstance(restorer, str | os.PathLike | bytes | Session):
             restorer = opened.enter_context(Restorer(DEFAULT_MODEL if restorer is None else restorer))
         clean = _cleaner(restorer, strength, averaged)
         try:

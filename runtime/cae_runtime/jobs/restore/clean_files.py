@@ -24,7 +24,7 @@ from cae_runtime.jobs.restore.results import FileResult, unreadable_results
 from cae_runtime.jobs.restore.videos import check_videos
 from cae_runtime.tasks.restore import Restorer
 
-Model = Restorer | Session | str | os.PathLike[str] | None
+Model = Restorer | Session | str | os.PathLike[str] | bytes | None
 
 
 def clean_image(
@@ -42,7 +42,7 @@ def clean_image(
     Args:
         source: JPEG, PNG, WebP, TIFF, BMP, PPM, PGM or PBM.
         output: the file to write, replaced if it exists; its suffix chooses the format.
-        restorer: a `Restorer`, the name of a packaged model, a model file, or an open `Session`; None takes `denoise`.
+        restorer: a `Restorer`, a packaged model's name, a model file or its bytes, or a `Session`; None is `denoise`.
         strength: s in 0..1; the result is input + s * (cleaned - input).
         quality: of JPEG and WebP, 1..100; None takes 95, or a JPEG's own if it is higher, and keeps a lossless WebP
             lossless.
@@ -100,7 +100,7 @@ def clean_folder(
     Args:
         source: the folder.
         output: the folder to mirror it into, made if it does not exist.
-        restorer: a `Restorer`, the name of a packaged model, a model file, or an open `Session`; None takes `denoise`.
+        restorer: a `Restorer`, a packaged model's name, a model file or its bytes, or a `Session`; None is `denoise`.
         strength: s in 0..1; the result is input + s * (cleaned - input).
         temporal: whether static regions of videos are averaged over time before cleaning.
         suffix: appended to each file name: `_clean` makes `photo_clean.jpg`.
@@ -156,7 +156,7 @@ def _opened(restorer: Model) -> Iterator[Restorer]:
     if isinstance(restorer, Restorer):
         yield restorer.for_color("bgr")
         return
-    if restorer is not None and not isinstance(restorer, str | os.PathLike | Session):
+    if restorer is not None and not isinstance(restorer, str | os.PathLike | bytes | Session):
         raise ArgumentTypeError(f"restorer is {restorer!r}: it must be a Restorer, a model, or None")
     with Restorer(DEFAULT_MODEL if restorer is None else restorer) as opened:
         yield opened
