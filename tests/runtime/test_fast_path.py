@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.runtime.reference import restore
 
-from cae_runtime import ModelError, Restorer
+from cae_runtime import Encoder, Generator, ModelError, Restorer, Session
 from cae_runtime.inference.cpu_limits import cgroup_memory, cgroup_quota, one_cpu_each, usable_cpus
 from cae_runtime.inference.model_files import packaged_models
 from cae_runtime.inference.worker_threads import WorkerThreads
@@ -76,6 +76,40 @@ def test_batches_of_one_size_where_the_provider_wants_them(
     assert np.array_equal(restorer(image), wanted)
     assert np.array_equal(restorer(gray), wanted_gray)
     assert set(sizes) == {10}
+
+
+@pytest.mark.parametrize(("fixed", "most"), [(4, 25), (64, 2), (48, 3), (256, 1)])
+def test_only_the_last_batch_of_a_file_with_a_fixed_batch_is_padded(
+    fixture_model: Model, noise: Noise, monkeypatch: pytest.MonkeyPatch, fixed: int, most: int
+) -> None:
+    session = Session(fixture_model("identity"), provider="cpu", threads=2)
+    image, calls, run = noise((256, 256, 3)), [], session._run
+    monkeypatch.setattr(session, "batch", fixed)
+    monkeypatch.setattr(session, "_run", lambda opened, batch: (calls.append(len(batch)), run(opened, batch))[1])
+    assert Restorer(session, batch=fixed + 1).batch == 2 * fixed
+    restore = Restorer(session, overlap=7)
+    assert restore.batch % fixed == 0
+    np.testing.assert_array_equal(restore(image), image)
+    assert set(calls) == {fixed}
+    assert len(calls) <= most, "of 100 patches"
+
+
+@pytest.mark.parametrize(
+    ("name", "use"),
+    [
+        ("encode", lambda session: Encoder(session, overlap=7)(np.ones((256, 256, 3), np.uint8))),
+        ("generate", lambda session: list(Generator(session)(np.ones((100, *session.code_shape))))),
+    ],
+)
+def test_codes_fill_batches_of_a_fixed_size(
+    fixture_model: Model, monkeypatch: pytest.MonkeyPatch, name: str, use: Callable[[Session], Any]
+) -> None:
+    session, calls = Session(fixture_model(name), provider="cpu", threads=2), list[int]()
+    wanted, run = use(session), session._run
+    monkeypatch.setattr(session, "batch", 64)
+    monkeypatch.setattr(session, "_run", lambda opened, batch: (calls.append(len(batch)), run(opened, batch))[1])
+    np.testing.assert_allclose(use(session), wanted, rtol=1e-5)
+    assert calls == [64, 64]
 
 
 def test_a_failure_in_a_worker_is_raised_and_the_next_image_works(

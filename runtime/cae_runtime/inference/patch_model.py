@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from cae_runtime.arguments import check_image, checked_color, checked_whole
 from cae_runtime.errors import ModelError
 from cae_runtime.inference.session import OnSession, Session, open_for
-from cae_runtime.inference.tiling import Floats, Indices, cut, origins
+from cae_runtime.inference.tiling import Floats, Indices, columns_at_once, cut, origins, rows_at_once
 from cae_runtime.inference.worker_threads import WorkerThreads
 from cae_runtime.io.arrays import colors_of, full_scale
 from cae_runtime.io.pipeline import prefetch_map
@@ -35,7 +35,8 @@ class Grid:
         image: uint8, uint16, or float32 in 0..1; (H, W) gray, (H, W, 2) gray and alpha, (H, W, 3) BGR or (H, W, 4)
             BGRA; alpha is ignored. Pictures smaller than a patch are mirrored at their lower and right edge.
         overlap: pixels shared by neighboring patches; None takes the model's recommendation.
-        batch: patches a call of the model; None takes 32 of 32x32, four times as many on a GPU.
+        batch: patches a call of the model; None takes 32 of 32x32, four times as many on a GPU. It is rounded up to a
+            multiple of the batch that a file fixes.
         bgr: whether the channels are in BGR order, not RGB.
 
     Attributes:
@@ -84,6 +85,9 @@ class Grid:
     def _parts(self) -> Iterator[tuple[slice, slice]]:
         rows, calls = max(1, self._batch // len(self.xs)), -(-len(self.xs) // self._batch)
         columns = self._batch if self._session.steady_batch else -(-len(self.xs) // calls)  # calls of about equal size
+        if self._session.batch is not None:
+            rows = rows_at_once(len(self.ys), len(self.xs), self._session.batch)
+            columns = columns_at_once(rows, self._session.batch, self._batch)
         for y in range(0, len(self.ys), rows):
             for x in range(0, len(self.xs), columns):
                 yield slice(y, min(y + rows, len(self.ys))), slice(x, min(x + columns, len(self.xs)))
@@ -92,7 +96,7 @@ class Grid:
         ys, xs = self.ys[part[0]], self.xs[part[1]]
         patches = self._cut(ys, xs)
         count = len(patches)
-        if self._session.steady_batch and count % self._batch:
+        if self._session.steady_batch and self._session.batch is None and count % self._batch:
             patches = np.pad(patches, [(0, -count % self._batch), (0, 0), (0, 0), (0, 0)])
         outputs = self._session.run(patches)[:count]
         if not np.isfinite(outputs).all():
@@ -114,7 +118,8 @@ class PatchModel(OnSession):
         provider: as `cae_runtime.Restorer` takes it.
         threads: as `Restorer` takes it.
         overlap: pixels shared by neighboring patches, 0..patch-1; None takes the model's recommendation.
-        batch: patches a call of the model; None takes 32 of 32x32, four times as many on a GPU.
+        batch: patches a call of the model; None takes 32 of 32x32, four times as many on a GPU. It is rounded up to a
+            multiple of the batch that a file fixes.
         color: channel order of the arrays, `bgr` as OpenCV reads them, or `rgb`.
 
     Attributes:
@@ -178,13 +183,18 @@ def checked_overlap(session: Session, overlap: int | None) -> int:
 def checked_batch(session: Session, batch: int | None) -> int:
     """Check the number of patches per call; None takes 32 of 32x32 pixels, four times as many on a GPU.
 
+    If the file fixes the batch, the result is rounded up to a multiple of it: then no batch is padded but the last.
+
     Raises:
         UsageError: it is below 1, or not a whole number (then also a TypeError).
     """
-    if batch is not None:
-        return checked_whole("batch", batch, 1, unless="None for what is usual")
-    pixels = BATCH_PIXELS_ELSEWHERE if session.steady_batch else BATCH_PIXELS
-    return max(1, pixels // session.spec.patch**2)
+    if batch is None:
+        pixels = BATCH_PIXELS_ELSEWHERE if session.steady_batch else BATCH_PIXELS
+        batch = max(1, pixels // session.spec.patch**2)
+    else:
+        batch = checked_whole("batch", batch, 1, unless="None for what is usual")
+    fixed = session.batch or 1
+    return -(-batch // fixed) * fixed
 
 
 def _planes(image: NDArray[Any], channels: int, bgr: bool) -> NDArray[Any]:

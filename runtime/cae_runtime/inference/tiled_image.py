@@ -13,7 +13,16 @@ from numpy.typing import NDArray
 from cae_runtime.errors import ModelError
 from cae_runtime.inference.model_spec import NHWC
 from cae_runtime.inference.session import Session
-from cae_runtime.inference.tiling import Floats, Indices, OverlapAdder, cut, origins, window
+from cae_runtime.inference.tiling import (
+    Floats,
+    Indices,
+    OverlapAdder,
+    columns_at_once,
+    cut,
+    origins,
+    rows_at_once,
+    window,
+)
 from cae_runtime.io.arrays import Image, full_scale
 
 _RGB: Final = 3
@@ -26,9 +35,10 @@ class TiledImage:
     """The work on one image, done by all threads that call `work`.
 
     The rows of patches are processed in parts, from top to bottom. A thread stores the pixel rows that only its part
-    covers. Rows that two parts share are summed and stored by the thread that comes second. The division into parts
-    depends only on the image and the overlap, so on a CPU the result is bit-identical for any number of threads and any
-    batch size (for convolutional models; linear layers sum in another order at other batch sizes).
+    covers. Rows that two parts share are summed and stored by the thread that comes second. On a CPU, the division into
+    parts depends only on the image, the overlap and the batch that the file fixes, if it fixes one: so the result is
+    bit-identical for any number of threads and any batch size (for convolutional models; linear layers sum in another
+    order at other batch sizes).
 
     A model of 1 channel cleans the luminance of color images (ITU-R BT.601, rounded to the image's own steps, as in a
     gray copy). The change is added to all three channels, so that the chroma stays as it is.
@@ -78,9 +88,11 @@ class TiledImage:
         self._ys, self._xs = origins(height, patch, overlap), origins(width, patch, overlap)
         self._weights_y = window(self._ys, patch, overlap)
         self._weights_x = np.repeat(window(self._xs, patch, overlap), self._depth, axis=1)
-        together = batch if session.steady_batch else _PATCHES_TOGETHER
+        together = batch if session.steady_batch and session.batch is None else _PATCHES_TOGETHER
         # With this many rows per part, at most two parts share a row of pixels; the last part may start earlier.
         count = max(1, together // len(self._xs), -(-patch // (patch - overlap)) - 1)
+        if session.batch is not None:
+            count = rows_at_once(len(self._ys), len(self._xs), session.batch, count)
         firsts = list(range(0, len(self._ys), count))
         if len(firsts) > 2 and self._ys[firsts[-1]] < self._ys[firsts[-2] - 1] + patch:
             firsts.pop()
@@ -148,7 +160,9 @@ class TiledImage:
         strips = OverlapAdder(len(ys), len(planes), patch, xs, depth)
         seen = self._seen(ys)
         columns = max(1, self._batch // len(ys))
-        if not self._session.steady_batch:
+        if self._session.batch is not None:
+            columns = columns_at_once(len(ys), self._session.batch, self._batch)
+        elif not self._session.steady_batch:
             columns = -(-len(xs) // -(-len(xs) // columns))  # batches of about equal size
         for first in range(0, len(xs), columns):  # the memory of a batch stays in the cache
             some = slice(first, first + columns)
@@ -195,7 +209,7 @@ class TiledImage:
     def _run(self, patches: Floats) -> Floats:
         """Run the model on (N, K, P, P * D) patches, about `batch` of them; returns the same shape."""
         count, shape, spec = len(patches), patches.shape, self._session.spec
-        if self._session.steady_batch and count % self._batch:
+        if self._session.steady_batch and self._session.batch is None and count % self._batch:
             filled = self._run(np.pad(patches, [(0, -count % self._batch), (0, 0), (0, 0), (0, 0)]))
             return filled[:count]
         gray_in_color, axis = self._image.shape[2] < spec.channels, 3 if spec.layout == NHWC else 1

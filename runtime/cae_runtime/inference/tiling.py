@@ -6,7 +6,8 @@ D the depth of a pixel: the values that lie side by side. Color images have K = 
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Any, Final
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided, sliding_window_view
@@ -15,6 +16,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 Planes = NDArray[Any]
 Indices = NDArray[np.intp]
+
+_BATCHES_AT_ONCE: Final = 8  # at most, of a fixed size: with more, only one in 9 or more is padded
 
 
 def origins(length: int, patch: int, overlap: int) -> Indices:
@@ -81,6 +84,32 @@ def cut(planes: Planes, ys: Indices, xs: Indices, patch: int, depth: int = 1) ->
     """
     at_each_value = sliding_window_view(planes, (patch, patch * depth), axis=(1, 2)).transpose(1, 2, 0, 3, 4)  # no copy
     return at_each_value[ys[:, None], xs * depth]
+
+
+def rows_at_once(rows: int, columns: int, batch: int, least: int = 1) -> int:
+    """Return how many rows of patches to take at once, so that batches of a fixed size are few: padded ones are lost.
+
+    Args:
+        rows: of patches.
+        columns: patches in a row.
+        batch: patches in a batch.
+        least: the fewest rows.
+
+    Returns:
+        The lowest number that needs the fewest batches, of those with up to 8 batches at once; `least` or more.
+    """
+
+    def batches(count: int) -> int:
+        return rows // count * -(-count * columns // batch) + -(-(rows % count) * columns // batch)
+
+    most = min(rows, _BATCHES_AT_ONCE * batch // columns)
+    return min(range(least, max(least, most) + 1), key=batches)
+
+
+def columns_at_once(rows: int, batch: int, about: int) -> int:
+    """Return how many columns of so many rows of patches fill batches of a fixed size: about `about` patches."""
+    step = batch // math.gcd(rows, batch)
+    return max(1, -(-about // (rows * step))) * step
 
 
 class OverlapAdder:

@@ -25,7 +25,8 @@ class Generator(OnSession):
         model: the path or the bytes of a file that `cae-export --part decoder` wrote, or an open session.
         provider: as `cae_runtime.Restorer` takes it.
         threads: as `Restorer` takes it.
-        batch: codes a call of the model; None takes 32, four times as many on a GPU.
+        batch: codes a call of the model; None takes 32, four times as many on a GPU. It is rounded up to a multiple of
+            the batch that a file fixes.
         color: channel order of the pictures, `bgr` as OpenCV writes them, or `rgb`.
 
     Attributes:
@@ -108,7 +109,7 @@ class Generator(OnSession):
         shape = self.session.code_shape
         for first in range(0, len(codes), self._batch):
             part = codes[first : first + self._batch]
-            missing = self._batch - len(part) if self.session.steady_batch else 0
+            missing = self._batch - len(part) if self.session.steady_batch and self.session.batch is None else 0
             given = np.pad(part, [(0, missing), *[(0, 0)] * len(shape)]) if missing else part
             pictures = self.session.run(given)[: len(part)]
             if not np.isfinite(pictures).all():

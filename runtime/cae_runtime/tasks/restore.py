@@ -48,8 +48,8 @@ class Restorer(OnSession):
         provider: `auto`, `cpu`, `cuda`, `cuda:1`, ... ; a named provider is used, or an error is raised.
         threads: threads of the CPU provider; None: one for each CPU that this process may use.
         batch: patches per call of the model, 1 or more; None takes 32 of 32x32 pixels, fewer of larger ones (four times
-            as many on a GPU). On a CPU the result does not depend on it (except for rounding in models with linear
-            layers, such as vae).
+            as many on a GPU). It is rounded up to a multiple of the batch that a file fixes. On a CPU the result does
+            not depend on it (except for rounding in models with linear layers, such as vae).
         overlap: pixels shared by neighboring patches, 0..patch-1; None takes the model's recommendation.
         color: channel order of the arrays, `bgr` as OpenCV reads them, or `rgb`.
         stretch: scale up 16-bit images whose noise is fainter than the model was trained for (see
