@@ -67,7 +67,9 @@ class ExportSettings(FileSettings):
         self.check_overlap(self.patch)
         fits = self.layout in (None, NCHW, NHWC)
         require(fits, "layout", repr(self.layout), f"choose {NCHW} or {NHWC}")
-        require(not self.portable or self.precision == "int8", "portable", self.portable, "int8 files alone can be")
+        require(
+            not self.portable or self.precision == "int8", "portable", self.portable, "only int8 files can be portable"
+        )
         require(not self.portable or self.layout != NHWC, "layout", NHWC, f"portable int8 files are {NCHW}")
 
 

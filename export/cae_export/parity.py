@@ -78,9 +78,10 @@ def refuse_unless_equal(rows: list[BatchParity], tolerance: float) -> None:
     """
     for row in rows:
         if not row.holds(tolerance):
+            drop = round(row.onnx_psnr - row.torch_psnr, 3) + 0.0  # no "-0.000"
             raise RefusedError(
                 f"refused: at batch {row.batch} the file differs from the trained network by {row.difference:.2e} "
-                f"(at most {tolerance:.0e}) and {row.onnx_psnr - row.torch_psnr:+.3f} dB (at most {PSNR_TOLERANCE})"
+                f"(at most {tolerance:.0e}) and {drop:+.3f} dB (at most {PSNR_TOLERANCE})"
             )
 
 

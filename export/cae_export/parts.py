@@ -73,6 +73,7 @@ class PartReport:
         parity: comparison of PyTorch with the file at each batch size.
         inputs: the data of the proof.
         notes: remarks for the user.
+        above: for a detector, how many of the good pictures score higher than the threshold.
         rates: for a detector, the 90 % interval of the share of new good pictures above the threshold.
     """
 
@@ -82,6 +83,7 @@ class PartReport:
     parity: tuple[PartParity, ...]
     inputs: str
     notes: tuple[str, ...] = ()
+    above: int | None = None
     rates: tuple[float, float] | None = None
 
 
@@ -170,7 +172,7 @@ def _make_detector(settings: _Settings, loaded: LoadedModel, output: Path) -> tu
         threshold_images=found.images, evaluated_on=good.source,
     )  # fmt: skip
     content = build_file(graph, spec).content
-    return content, PartReport(output, spec, len(content), parity, inputs.source, found.notes, found.rates)
+    return content, PartReport(output, spec, len(content), parity, inputs.source, found.notes, found.above, found.rates)
 
 
 def _codes(loaded: LoadedModel) -> _Inputs:

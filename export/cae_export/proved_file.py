@@ -93,6 +93,8 @@ class FileSettings:
         if self.tolerance is not None:
             require(0 < self.tolerance <= 1, "tolerance", self.tolerance, "above 0, at most 1 is needed")
         check_opset(self.opset)
+        same = self.input_name is not None and self.input_name == self.output_name
+        require(not same, "output_name", repr(self.output_name), "the input has this name")
         whole = self.batch is None or (isinstance(self.batch, int) and not isinstance(self.batch, bool))
         require(whole, "batch", repr(self.batch), "a whole number is needed")
         if self.batch is not None:

@@ -24,8 +24,8 @@ def part_table(report: "PartReport") -> list[str]:
     if report.spec.threshold is not None:
         low, high = report.rates or (0.0, 1.0)
         lines.append(
-            f"threshold {report.spec.threshold:.4g}: of {report.spec.evaluated_on} {report.spec.false_alarms:.1%} "
-            f"score higher; of others {low:.1%} to {high:.1%} will, nine times in ten"
+            f"threshold {report.spec.threshold:.4g}: {report.above} of {report.spec.evaluated_on} score higher; "
+            f"of others {low:.1%} to {high:.1%} will, nine times in ten"
         )
     return [*lines, f"{report.path}: {report.bytes / 1e3:.0f} kB"]
 

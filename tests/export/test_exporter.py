@@ -194,7 +194,7 @@ def test_patches_are_packaged_where_the_data_are_gone(trained_skip: Path, tmp_pa
         ({"input_name": "same", "output_name": "same"}, "output_name is 'same': the input has this name"),
         ({"output_name": "stem.weight"}, "output_name is 'stem.weight': a value inside the graph"),
         ({"layout": "hwc"}, "layout is 'hwc': choose nchw or nhwc"),
-        ({"portable": True}, "portable is True: int8 files alone"),
+        ({"portable": True}, "portable is True: only int8 files"),
         ({"portable": True, "precision": "int8", "layout": "nhwc"}, "layout is nhwc: portable"),
         ({"data": "no/such/folder"}, "no/such/folder"),
     ],

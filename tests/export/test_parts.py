@@ -167,6 +167,7 @@ def test_the_threshold_has_the_rate_of_false_alarms_that_it_states(
     detector = Detector(report.path)
     found = [detector(cv2.imread(str(path))) for path in sorted(others.iterdir())]
     assert sum(detection.anomaly for detection in found) in (3, 4)
+    assert report.above == sum(detection.anomaly for detection in found)
     assert report.rates == pytest.approx(thresholds.rates_beyond(40, sum(detection.anomaly for detection in found)))
     above = np.concatenate([detection.heat.ravel() for detection in found]) > report.spec.threshold_pixel
     assert above.mean() == pytest.approx(0.001, abs=0.0005)

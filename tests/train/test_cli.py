@@ -266,7 +266,7 @@ def test_a_signal_leaves_a_model_and_the_run_can_go_on(
     begun = lambda: sign.exists() and sign.stat().st_mtime < time.time() - 0.5  # noqa: E731 - steps are being made
     code, stderr = interrupted(options, begun, tmp_path, ending)
     assert code == 128 + ending
-    go_on = "" if first_epoch else f"; go on with cae-train --resume {out}"
+    go_on = ", but no epoch was finished" if first_epoch else f"; go on with cae-train --resume {out}"
     assert stderr.splitlines()[-1] == f"interrupted: {out / 'model.pt'} can be used{go_on}"
     loaded = load_model(out / "model.pt")
     assert (loaded.metrics == {}) is first_epoch

@@ -86,11 +86,24 @@ def load_weights(path: Path) -> dict[str, Tensor] | None:
             neither a model nor weights.
     """
     content = read_tensors(path, MAX_BYTES, "model.pt of cae-train, nor a file of weights")
+    _refuse_checkpoint(path, content)
     if isinstance(content, dict) and "format" in content:
         return None
     if not isinstance(content, dict) or not content or not all(isinstance(v, Tensor) for v in content.values()):
         raise CheckpointError(f"{path} is neither a model.pt of cae-train nor a file of named weights")
     return {str(name): value.float() for name, value in content.items()}
+
+
+def _refuse_checkpoint(path: Path, content: object) -> None:
+    """Refuse what a run is continued from.
+
+    Raises:
+        CheckpointError: it is such a file; the message names the `model.pt` beside it.
+    """
+    if isinstance(content, dict) and "pytorch-lightning_version" in content:
+        beside = path.with_name("model.pt")
+        hint = f": name {beside}" if beside.is_file() else ", from which cae-train continues a run: name its model.pt"
+        raise CheckpointError(f"{path} is a checkpoint of a run{hint}")
 
 
 def load_model(path: str | os.PathLike[str]) -> LoadedModel:
@@ -103,10 +116,7 @@ def load_model(path: str | os.PathLike[str]) -> LoadedModel:
     """
     path = checked_path("path", path)
     content = read_tensors(path, MAX_BYTES, "model.pt of cae-train")
-    if isinstance(content, dict) and "pytorch-lightning_version" in content:
-        beside = path.with_name("model.pt")
-        hint = f": name {beside}" if beside.is_file() else ", from which cae-train continues a run: name its model.pt"
-        raise CheckpointError(f"{path} is a checkpoint of a run{hint}")
+    _refuse_checkpoint(path, content)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise CheckpointError(f"{path} is not a model.pt of cae-train: it was written by another program")
     if content.get("schema") != SCHEMA:

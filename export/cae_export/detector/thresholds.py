@@ -27,6 +27,7 @@ class Thresholds:
         pixel: the threshold for the score of a pixel.
         size: the median number of pixels of the good pictures.
         images: how many good pictures there were.
+        above: how many of them score higher than `picture`.
         rates: between which the share of further good pictures above `picture` lies, nine times in ten.
         notes: remarks for the user.
     """
@@ -35,6 +36,7 @@ class Thresholds:
     pixel: float
     size: int
     images: int
+    above: int
     rates: tuple[float, float]
     notes: tuple[str, ...]
 
@@ -69,8 +71,9 @@ def find_thresholds(session: Session, good: Good, false_alarms: float) -> Thresh
             "score; name more of them as data"
         )
     size = int(np.median([math.prod(image.shape[:2]) for image in good.others]))
-    rates = rates_beyond(len(scores), sum(score > picture for score in scores))
-    return Thresholds(picture, pixel, size, len(scores), rates, tuple(notes))
+    above = sum(score > picture for score in scores)
+    rates = rates_beyond(len(scores), above)
+    return Thresholds(picture, pixel, size, len(scores), above, rates, tuple(notes))
 
 
 def rates_beyond(count: int, above: int) -> tuple[float, float]:

@@ -68,7 +68,7 @@ def train(settings: TrainConfig, hardware: Hardware, folders: Folders) -> bool:
     _say_result(console, result, settings)
     if result.interrupted:
         resumable = (folder / run_files.CHECKPOINT).is_file()  # from the first epoch's end on
-        go_on = f"; go on with cae-train --resume {shell_word(folder)}" if resumable else ""
+        go_on = f"; go on with cae-train --resume {shell_word(folder)}" if resumable else ", but no epoch was finished"
         _say(console, f"interrupted: {result.model} can be used{go_on}")
     else:
         _say(console, f"next: cae-export {shell_word(result.model)}")
