@@ -19,8 +19,18 @@ from cae_train.data.registry import DATASETS
 pytestmark = pytest.mark.slow
 
 MODULES = {"cae-run": "cae_runtime.cli.main", "cae-train": "cae_train.cli.main", "cae-export": "cae_export.cli"}
-# What would need a device, a server, large weights or minutes; `test_commands` sees that these are taken.
-NOT_RUN = ("--webcam", "--camera", "--list-cameras", "--burst", "--noise-from", "--doctor", "--benchmark", "vgg16")
+# What would need a device, a server, an engine, large weights or minutes; `test_commands` sees that these are taken.
+NOT_RUN = (
+    "--webcam",
+    "--camera",
+    "--list-cameras",
+    "--burst",
+    "--noise-from",
+    "--doctor",
+    "--benchmark",
+    "--to",
+    "vgg16",
+)
 PARTS = ("README.md", "train", "export", "runtime")  # where the pages are; commands use what earlier ones made
 BRIEFLY = ("--epochs", "1", "--epoch-crops", "160", "--batch", "32")
 PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket")
