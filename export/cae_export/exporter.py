@@ -260,9 +260,9 @@ def _int8(network: nn.Module, fp32: OnnxFile, patches: Patches, settings: Export
         RefusedError: it depends on the size of the batch, or loses too much.
     """
     _log.info("quantizing on %d patches", len(patches.calibration))
-    quantized, layout = _quantized(network, settings, patches)
+    graph, layout = quantized(network, settings, patches)
     spec = replace(fp32.spec, precision="int8", psnr_out=None, layout=layout)
-    written = settings.written(quantized)
+    written = settings.written(graph)
     made = _measured(build_file(written, spec), written, patches)
     linear = any(isinstance(module, nn.Linear) for module in network.modules())
     refuse_unless_steady(made.session, patches, BATCH_TOLERANCE if linear else TOLERANCE)
@@ -276,7 +276,7 @@ def _int8(network: nn.Module, fp32: OnnxFile, patches: Patches, settings: Export
     return made, speed
 
 
-def _quantized(network: nn.Module, settings: ExportSettings, patches: Patches) -> tuple[onnx.ModelProto, str]:
+def quantized(network: nn.Module, settings: ExportSettings, patches: Patches) -> tuple[onnx.ModelProto, str]:
     """The int8 graph and its layout: channels last where the network can have it, as onnxruntime runs that faster."""
     patch = settings.patch
     can = isinstance(network, Skip) and ChannelsLast.fits(network, patch)

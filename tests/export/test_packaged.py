@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
 import torch
 
 from cae_export.evaluation_data import find
+from cae_export.exporter import ExportSettings, quantized
+from cae_export.graphs.convert import to_onnx
+from cae_export.onnx_files import build_file
 from cae_export.parity import mean_psnr, run
-from cae_runtime import Session
+from cae_runtime import Session, packaged_models
 from cae_train import load_model
 from cae_train.data.packaged import DENOISE
 from cae_train.models import multiply_adds_per_pixel
@@ -60,3 +65,30 @@ def test_nothing_in_the_released_file_is_of_a_machine(name: str) -> None:
     assert not any(
         Path(source).is_absolute() or ".." in source for source in (*config.data, config.data_dir, config.start)
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*(f"{name}{end}" for name in DENOISERS for end in ("", "-int8")), "cae"])
+def test_the_packaged_file_is_what_the_exporter_makes_of_the_released_model(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its graph, its weights and what it gives; bytes may differ between versions of libraries."""
+    model, int8 = load_model(released(name)), name.endswith("-int8")
+    monkeypatch.chdir(tmp_path)  # away from any data/ of this machine: int8 is calibrated on the packaged patches
+    monkeypatch.setattr("cae_export.evaluation_data.CALIBRATION", 512)  # as released, not the few of other tests
+    settings = ExportSettings(precision="int8" if int8 else "fp32")
+    patches = find(model, None)
+    made = quantized(model.network, settings, patches)[0] if int8 else to_onnx(model.network, 32)
+    made, kept = settings.written(made), onnx.load(packaged_models()[name])
+    assert [(entry.domain, entry.version) for entry in made.opset_import] == [("", 18)]
+    assert (made.ir_version, made.opset_import) == (kept.ir_version, kept.opset_import)
+    assert [node.op_type for node in made.graph.node] == [node.op_type for node in kept.graph.node]
+    for ours, theirs in zip(made.graph.initializer, kept.graph.initializer, strict=True):
+        ours, theirs = (onnx.numpy_helper.to_array(tensor) for tensor in (ours, theirs))
+        np.testing.assert_allclose(ours.astype(np.float64), theirs, atol=1e-6)
+    some = patches.degraded[:128]
+    spec = Session(name, provider="cpu").spec
+    figures = [
+        mean_psnr(run(file, some), patches.clean[:128]) for file in (build_file(made, spec).session, Session(name))
+    ]
+    assert figures[0] == pytest.approx(figures[1], abs=0.02)

@@ -108,11 +108,11 @@ def test_code_in_a_file_is_refused_and_not_run(how: str, model: Path, tmp_path: 
 def test_files_that_are_something_else(tmp_path: Path, model: Path) -> None:
     path = tmp_path / "other.pt"
     one_line(path, "No such file")
-    one_line(tmp_path, "is not a model.pt")
+    one_line(tmp_path, "is a folder, not a model.pt")
     path.write_bytes(b"")
-    one_line(path, "is not a model.pt")
+    one_line(path, "is empty")
     path.write_bytes(bytes(range(256)) * 40)
-    one_line(path, "is not a model.pt")
+    one_line(path, "is not a model.pt of cae-train, which is a zip archive")
     torch.save({"state_dict": {"a": torch.zeros(3)}}, path)
     one_line(path, "written by another program")
     torch.save([1, 2], path)

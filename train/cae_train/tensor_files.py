@@ -25,6 +25,8 @@ def read_tensors(path: Path, limit: int, kind: str, legacy: bool = False) -> Any
         CheckpointError: no such file, one too large, damaged, or with other Python objects in it.
     """
     try:
+        if path.is_dir():
+            raise CheckpointError(f"{path} is a folder, not a {kind}")
         if path.stat().st_size > limit:
             raise CheckpointError(f"{path} is larger than {limit >> 20} MiB, no {kind} is")
         if zipfile.is_zipfile(path):

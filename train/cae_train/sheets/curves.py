@@ -16,6 +16,16 @@ def further_columns(rows: list[dict[str, str]]) -> list[str]:
     return list(dict.fromkeys(name for row in rows for name in row if name not in COLUMNS))
 
 
+def import_plotting() -> None:
+    """Import what `draw_curves` needs, so that no import falls into a training.
+
+    A signal during an import ends the process at once, without a word on the model that is there.
+    """
+    import matplotlib.backends.backend_agg
+    import matplotlib.figure
+    import matplotlib.ticker  # noqa: F401
+
+
 def draw_curves(path: Path, rows: list[dict[str, str]]) -> None:
     """Training and validation loss and PSNR over the epochs, so that overfitting shows; stages, and further figures.
 

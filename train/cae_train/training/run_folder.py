@@ -13,7 +13,7 @@ from cae_shared.temporary import whole_file
 from cae_train.checkpoint import save_model
 from cae_train.config import TrainConfig
 from cae_train.degradations.mask import holes
-from cae_train.sheets.curves import COLUMNS, STAGE, draw_curves, further_columns
+from cae_train.sheets.curves import COLUMNS, STAGE, draw_curves, further_columns, import_plotting
 from cae_train.sheets.preview import sheet, write_png
 from cae_train.training.module import Training
 from cae_train.training.optimization.ema import Ema
@@ -47,6 +47,7 @@ class RunFolder(Callback):
         self.began = time.monotonic()
         if not trainer.is_global_zero:
             return
+        import_plotting()
         (self.out / SAMPLES).mkdir(parents=True, exist_ok=True)
         write_config(self.out / CONFIG, self.config)
         table = self.out / METRICS
