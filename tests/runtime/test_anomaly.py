@@ -120,7 +120,7 @@ def test_heat_is_each_pixel_s_own_score_wherever_patches_lie(
 
 
 def test_one_bad_file_does_not_stop_the_others(cae_run: Command, parts: Path, tmp_path: Path) -> None:
-    for name in ("broken.png", "1.heic", "2.heic"):
+    for name in ("broken.png", "1.psd", "2.psd"):
         (parts / name).write_bytes(b"no picture")
     out = tmp_path / "heat"
     done = cae_run(parts, "-o", out, "--json", model="anomaly")

@@ -14,8 +14,9 @@ from tests.runtime.tiffs import BLACK_ZERO, LZW, RGB, ZSTD, picture
 
 from cae_runtime import ImageError
 from cae_runtime.io import image_files as images
+from cae_runtime.io.encoding import encode
 from cae_runtime.io.headers.inspect import inspect
-from cae_runtime.io.image_files import decode, encode
+from cae_runtime.io.image_files import decode
 from cae_runtime.io.orientation import exif_orientation
 
 GAMMA = struct.pack(">I", 45455)

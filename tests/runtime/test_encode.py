@@ -94,7 +94,7 @@ def test_scikit_learn_takes_it_as_it_is(cae_run: Command, photos: Path, tmp_path
 def test_one_bad_file_does_not_stop_the_others(cae_run: Command, photos: Path, tmp_path: Path) -> None:
     (photos / "broken.jpg").write_bytes(b"\xff\xd8\xff no picture")
     (photos / "film.mp4").write_bytes(b"no film")
-    phone = [f"{number}.heic" for number in range(3)]
+    phone = [f"{number}.psd" for number in range(3)]
     for name in phone:
         (photos / name).write_bytes(b"not read")
     (photos / "notes.txt").write_text("no picture")
@@ -105,8 +105,8 @@ def test_one_bad_file_does_not_stop_the_others(cae_run: Command, photos: Path, t
     assert (report["images"], report["left_out"]) == (2, 2)
     assert {Path(failure["source"]).name for failure in report["failed"]} == {"broken.jpg", *phone}
     assert b"failed: " in done.stderr
-    assert done.stderr.count(b"is an image of a kind that is not read yet (.heic)") == 1
-    assert b". The same holds for 2 other .heic files\n" in done.stderr
+    assert done.stderr.count(b"is an image of a kind that is not read yet (.psd)") == 1
+    assert b". The same holds for 2 other .psd files\n" in done.stderr
     assert len(out.read_text().splitlines()) == 3
 
 

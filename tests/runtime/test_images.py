@@ -13,9 +13,11 @@ from PIL import Image, ImageOps
 from tests.runtime.files import opened, saved
 
 from cae_runtime import ImageError
+from cae_runtime.io import encoding
 from cae_runtime.io import image_files as images
+from cae_runtime.io.encoding import encode
 from cae_runtime.io.formats import SUFFIX_OF_FORMAT
-from cae_runtime.io.image_files import decode, encode, write_file
+from cae_runtime.io.image_files import decode, write_file
 from cae_runtime.io.metadata import Metadata
 from cae_runtime.io.orientation import exif_orientation, upright
 
@@ -215,11 +217,12 @@ def test_a_named_pipe_is_read_where_something_is_written_to_it_and_never_waited_
 
 
 def test_every_format_has_one_suffix() -> None:
-    pnm = {"PPM": ".ppm", "PGM": ".pgm", "PBM": ".pbm"}
-    assert {"JPEG": ".jpg", "PNG": ".png", "WebP": ".webp", "TIFF": ".tif", "BMP": ".bmp", **pnm} == SUFFIX_OF_FORMAT
+    named_alike = ("png", "webp", "bmp", "ppm", "pgm", "pbm", "avif", "heic")
+    found = {format.lower(): suffix for format, suffix in SUFFIX_OF_FORMAT.items()}
+    assert found == {"jpeg": ".jpg", "tiff": ".tif", **{name: f".{name}" for name in named_alike}}
 
 
-@pytest.mark.parametrize(("quality", "kept"), [(None, bool(images._WEBP_EXACT)), (90, False)])
+@pytest.mark.parametrize(("quality", "kept"), [(None, bool(encoding._WEBP_EXACT)), (90, False)])
 def test_a_webp_keeps_the_colors_of_transparent_pixels_or_names_their_loss(
     noise: Noise, quality: int | None, kept: bool
 ) -> None:
@@ -229,6 +232,6 @@ def test_a_webp_keeps_the_colors_of_transparent_pixels_or_names_their_loss(
     picture = decode(saved(Image.fromarray(pixels), "WebP", lossless=True, exact=True))
     data, dropped = encode(picture, "WebP", quality)
     assert np.array_equal(np.asarray(opened(data)), pixels) == kept
-    assert (images.HIDDEN_COLORS in dropped) == (not kept)
+    assert (encoding.HIDDEN_COLORS in dropped) == (not kept)
     picture.pixels[:20] = 0
-    assert images.HIDDEN_COLORS not in encode(picture, "WebP", quality)[1]
+    assert encoding.HIDDEN_COLORS not in encode(picture, "WebP", quality)[1]

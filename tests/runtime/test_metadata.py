@@ -20,7 +20,8 @@ from tests.runtime.files import chunk, opened, saved, segment
 from tests.runtime.tiffs import Tags, tiff
 
 from cae_runtime.io import metadata
-from cae_runtime.io.image_files import GRAY_LAYOUT, decode, encode, is_lossy
+from cae_runtime.io.encoding import GRAY_LAYOUT, encode, is_lossy
+from cae_runtime.io.image_files import decode
 from cae_runtime.io.metadata import exif as exif_blocks
 from cae_runtime.io.metadata import tiff_tags
 from cae_runtime.io.metadata import xmp as xmp_packets
@@ -528,7 +529,7 @@ def test_metadata_that_cannot_be_written_stops_no_picture(
     def write(data: bytes, format: str, block: metadata.Metadata, *, native: bool) -> bytes:
         return struct.pack("B", 256) if block.icc else metadata.write(data, format, block, native=native)
 
-    monkeypatch.setattr("cae_runtime.io.image_files.write_metadata", write)
+    monkeypatch.setattr("cae_runtime.io.encoding.write_metadata", write)
     written, dropped = encode(decode(with_all(photo, "JPEG", orientation=6)), target)
     assert {"exif", "xmp", "icc"} <= set(dropped)
     assert opened(written).size == photo.size[::-1]  # as it is to be seen: nothing says how to turn it

@@ -14,8 +14,9 @@ from tests.runtime.files import chunk, opened
 
 from cae_runtime import ImageError
 from cae_runtime.io import image_files as images
+from cae_runtime.io.encoding import encode
 from cae_runtime.io.headers import webp as webp_header
-from cae_runtime.io.image_files import decode, encode
+from cae_runtime.io.image_files import decode
 
 RNG = np.random.default_rng(6)
 HEIGHT, WIDTH = 7, 12

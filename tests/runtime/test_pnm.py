@@ -8,7 +8,8 @@ import pytest
 from tests.runtime.files import opened
 
 from cae_runtime import ImageError
-from cae_runtime.io.image_files import decode, encode
+from cae_runtime.io.encoding import encode
+from cae_runtime.io.image_files import decode
 
 RNG = np.random.default_rng(2)
 GRAY, COLOR = RNG.integers(0, 256, (7, 13), np.uint8), RNG.integers(0, 256, (7, 13, 3), np.uint8)

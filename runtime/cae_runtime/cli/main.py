@@ -91,7 +91,8 @@ def run(
     quality: Annotated[
         int | None,
         typer.Option(
-            help="JPEG and WebP quality, 1..100. Default: 95, or a JPEG's own if higher; lossless WebP stays lossless."
+            help="JPEG, WebP, AVIF and HEIC quality, 1..100. Default: 95 (HEIC: 80), or a JPEG's own if "
+            "that is higher; a lossless WebP stays lossless."
         ),
     ] = None,
     codec: Annotated[

@@ -16,6 +16,8 @@ BMP: Final = "BMP"
 PPM: Final = "PPM"
 PGM: Final = "PGM"
 PBM: Final = "PBM"
+AVIF: Final = "AVIF"
+HEIC: Final = "HEIC"
 
 PIPE: Final = "-"  # as SOURCE stdin, as OUT stdout
 
@@ -32,6 +34,10 @@ FORMAT_OF_SUFFIX: Final = {
     ".ppm": PPM,
     ".pgm": PGM,
     ".pbm": PBM,
+    ".avif": AVIF,
+    ".heic": HEIC,
+    ".heif": HEIC,
+    ".hif": HEIC,
 }
 SUFFIX_OF_FORMAT: Final = {format: suffix for suffix, format in reversed(FORMAT_OF_SUFFIX.items())}
 

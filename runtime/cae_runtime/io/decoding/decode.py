@@ -15,15 +15,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cae_runtime.errors import ImageError
+from cae_runtime.io import heic_extra
 from cae_runtime.io.decoding import jpeg as jpeg_data
 from cae_runtime.io.decoding import tiff as tiff_data
 from cae_runtime.io.decoding import tiff_deflate, tiff_extra, tiff_tiles
 from cae_runtime.io.decoding.messages import decoded_silently
+from cae_runtime.io.depths import in_sixteen_bits
+from cae_runtime.io.formats import HEIC
+from cae_runtime.io.headers.boxed.heif import HeifHeader
 from cae_runtime.io.headers.header import Header
 from cae_runtime.io.headers.jpeg import JpegHeader
 from cae_runtime.io.headers.tiff import TiffHeader, with_unspecified_samples
 from cae_runtime.io.headers.tiff_kinds import ALPHA, LZW, read_as_strips, read_by_tifffile, through_rgba
-from cae_runtime.io.orientation import turned_back
+from cae_runtime.io.orientation import turned_back, upright
 from cae_runtime.io.stderr import quiet
 
 _log = logging.getLogger(__name__)
@@ -43,7 +47,9 @@ def decoded(data: bytes, header: Header) -> NDArray[Any]:
         ImageError: the file is of a kind that is not decoded correctly, or is damaged.
     """
     with quiet():
-        if isinstance(header, TiffHeader):
+        if isinstance(header, HeifHeader):
+            pixels = _decode_heif(data, header)
+        elif isinstance(header, TiffHeader):
             pixels = _decode_tiff(data, header)
         elif isinstance(header, JpegHeader):
             pixels = _decode_jpeg(data, header)
@@ -59,6 +65,17 @@ def decoded(data: bytes, header: Header) -> NDArray[Any]:
     if header.opaque:
         pixels = np.ascontiguousarray(pixels[..., :3])
     return pixels
+
+
+def _decode_heif(data: bytes, header: HeifHeader) -> NDArray[Any]:
+    if header.format == HEIC:
+        return heic_extra.decode(data, header.bits or 8)
+    if not cv2.haveImageWriter(".avif"):  # haveImageReader would look for a file
+        raise ImageError("is an AVIF, which this OpenCV does not read: install opencv-python 4.13 or later")
+    pixels = _decode(data, header)
+    if pixels.dtype == np.uint16 and header.bits:
+        pixels = in_sixteen_bits(pixels, header.bits)
+    return np.ascontiguousarray(upright(pixels, header.orientation))
 
 
 def _decode_tiff(data: bytes, header: TiffHeader) -> NDArray[Any]:

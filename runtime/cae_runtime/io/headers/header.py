@@ -28,6 +28,7 @@ class Header:
         gray_alpha: the pixels are gray with alpha, which decoders convert to color with alpha.
         opaque: the decoder's fourth channel is not alpha.
         lossless: the file is a lossless WebP.
+        bits: of each value, where these are more than 8 and not 16 (AVIF, HEIC); otherwise 0.
         part_pixels: pixels of the largest part that is decoded at once, if it can be larger than the picture (TIFF
             tiles).
         refusal: why OpenCV does not decode the file correctly, though another library may; empty if it does.
@@ -40,6 +41,7 @@ class Header:
     gray_alpha: bool = False
     opaque: bool = False
     lossless: bool = False
+    bits: int = 0
     part_pixels: int = 0
     refusal: str = ""
     chunks: tuple[Chunk, ...] | None = None

@@ -10,13 +10,14 @@ from collections.abc import Callable
 from typing import Final
 
 from cae_runtime.errors import ImageError
-from cae_runtime.io.formats import BMP, JPEG, PBM, PGM, PNG, PPM, TIFF, WEBP
+from cae_runtime.io.formats import FORMAT_OF_SUFFIX
 from cae_runtime.io.headers import bmp as bmp_header
 from cae_runtime.io.headers import jpeg as jpeg_header
 from cae_runtime.io.headers import png as png_header
 from cae_runtime.io.headers import pnm
 from cae_runtime.io.headers import tiff as tiff_header
 from cae_runtime.io.headers import webp as webp_header
+from cae_runtime.io.headers.boxed import heif
 from cae_runtime.io.headers.header import Header
 from cae_runtime.io.headers.tiff_directory import DAMAGED
 from cae_runtime.io.headers.unsupported import kind_of
@@ -46,7 +47,8 @@ def inspect(data: bytes) -> Header:
             kind = kind_of(data)
             if kind:
                 raise ImageError(f"is a {kind}, which is not read yet: convert it to PNG or TIFF first")
-            raise ImageError(f"is not a {JPEG}, {PNG}, {WEBP}, {TIFF}, {BMP}, {PPM}, {PGM} or {PBM} image")
+            *most, last = dict.fromkeys(FORMAT_OF_SUFFIX.values())
+            raise ImageError(f"is not a {', '.join(most)} or {last} image")
     except ImageError:  # a ValueError too
         raise
     except DAMAGED as e:
@@ -67,4 +69,5 @@ _READERS: Final[tuple[tuple[Callable[[bytes], bool], Callable[[bytes], Header]],
     (_starts(*tiff_header.SIGNATURES), tiff_header.read),
     (_starts(bmp_header.SIGNATURE), bmp_header.read),
     (_starts(*pnm.SIGNATURES), pnm.read),
+    (lambda data: bool(heif.coding_of(data)), heif.read),
 )

@@ -13,7 +13,7 @@ _RAW: Final = frozenset({
     ".nrw", ".orf", ".pef", ".raf", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f",
 })  # fmt: skip
 _OTHERS: Final = frozenset({
-    ".avif", ".bpg", ".dcm", ".dds", ".exr", ".fit", ".fits", ".fts", ".gif", ".hdr", ".heic", ".heif", ".hif", ".ico",
+    ".bpg", ".dcm", ".dds", ".exr", ".fit", ".fits", ".fts", ".gif", ".hdr", ".ico",
     ".j2k", ".jng", ".jp2", ".jpf", ".jpx", ".jxl", ".jxr", ".pam", ".pcx", ".pfm", ".psb", ".psd", ".qoi", ".tga",
     ".wdp", ".xcf",
 })  # fmt: skip
@@ -40,12 +40,6 @@ _STARTS: Final = (
     (0, b"SIMPLE  =", "FITS"),
     (0, b"#?RADIANCE", "Radiance HDR"),
     (128, b"DICM", "DICOM"),
-    (4, b"ftypavif", "AVIF"),
-    (4, b"ftypavis", "AVIF"),
-    *(
-        (4, b"ftyp" + brand, "HEIC")
-        for brand in (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
-    ),
     (4, b"ftypcrx", "camera raw file"),
     (0, b"FUJIFILMCCD-RAW", "camera raw file"),
     (0, b"IIU\0", "camera raw file"),

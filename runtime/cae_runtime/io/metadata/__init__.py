@@ -10,21 +10,25 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Final
 
-from cae_runtime.io.formats import BMP, JPEG, PNG, TIFF, WEBP
+from cae_runtime.io.formats import AVIF, BMP, HEIC, JPEG, PNG, TIFF, WEBP
 from cae_runtime.io.headers.header import Header
 from cae_runtime.io.headers.tiff_directory import DAMAGED
-from cae_runtime.io.metadata import bmp, jpeg, png, tiff, webp
+from cae_runtime.io.metadata import bmp, heif, jpeg, png, tiff, webp
 from cae_runtime.io.metadata.record import Metadata
 
 __all__ = ["Metadata", "carries_exif", "few", "lost", "read", "write"]
 
-_READERS: Final = {JPEG: jpeg.read, PNG: png.read, WEBP: webp.read, TIFF: tiff.read, BMP: bmp.read}
-_WRITERS: Final = {JPEG: jpeg.write, PNG: png.write, TIFF: tiff.write, BMP: bmp.write}
+_READERS: Final = {
+    JPEG: jpeg.read, PNG: png.read, WEBP: webp.read, TIFF: tiff.read, BMP: bmp.read, AVIF: heif.read, HEIC: heif.read,
+}  # fmt: skip
+_WRITERS: Final = {JPEG: jpeg.write, PNG: png.write, TIFF: tiff.write, BMP: bmp.write, AVIF: heif.write}
 _EXIF_CARRIERS: Final[dict[str, Callable[[bytes], bool]]] = {
     JPEG: jpeg.carries_exif,
     PNG: png.carries_exif,
     WEBP: bool,
     TIFF: tiff.carries_exif,
+    AVIF: heif.carries_exif,
+    HEIC: heif.carries_exif,
 }
 _NAMED_MAX: Final = 20  # names of lost metadata in a message, to keep it readable
 _OF_THE_FILE: Final = ("APP", "TIFF tag ", "chunk ", "text ")  # the beginning of names that files choose
@@ -54,7 +58,7 @@ def write(data: bytes, format: str, metadata: Metadata, *, native: bool) -> byte
     """Put metadata into an encoded image file.
 
     Args:
-        data: the file, as OpenCV wrote it; of a WebP with all of its metadata.
+        data: the file, as OpenCV wrote it; a WebP or AVIF with all of its blocks.
         format: its format.
         metadata: what to write. What the format cannot hold is left out.
         native: whether the metadata is from a file of the same format.

@@ -11,7 +11,7 @@ from cae_runtime.io.headers.header import Header
 from cae_runtime.io.headers.png import PNG_XMP, chunks
 from cae_runtime.io.metadata import exif, xmp
 from cae_runtime.io.metadata.density import from_png, to_png
-from cae_runtime.io.metadata.record import BEHIND, PALETTE, Kept, Metadata, bits_name, note
+from cae_runtime.io.metadata.record import BEHIND, PALETTE, SRGB, Kept, Metadata, bits_name, note
 from cae_runtime.io.metadata.tag_names import names_of_exif
 
 _NATIVE: Final = {  # name -> length (None: any) and description; only other PNGs can hold them
@@ -77,8 +77,9 @@ def read(data: bytes, header: Header | None = None) -> Metadata:
         found.add(bits_name(bits))
     density = from_png(native[b"pHYs"]) if b"pHYs" in native else None
     return Metadata(
-        exif_block, packet, icc, density=density, native=(*native.items(), *texts.items), layout=data[_LAYOUT],
-        found=frozenset(found), in_exif=names_of_exif(exif_block),
+        exif_block, packet, icc, density=density, native=(*native.items(), *texts.items),
+        layout=data[_LAYOUT], cicp=_cicp(native.get(b"cICP", b"")), found=frozenset(found),
+        in_exif=names_of_exif(exif_block),
     )  # fmt: skip
 
 
@@ -98,6 +99,8 @@ def write(data: bytes, metadata: Metadata) -> bytes:
     density = to_png(metadata.density) if metadata.density else None
     if density and b"pHYs" not in {name for name, _ in added}:
         added.append((b"pHYs", density))
+    if metadata.cicp and b"cICP" not in {*there, *(name for name, _ in added)}:
+        added.append((b"cICP", bytes((*metadata.cicp, 0, 1))))  # RGB of full range
     if metadata.icc:
         added.append((b"iCCP", b"profile\0\0" + zlib.compress(metadata.icc)))
     if metadata.exif:
@@ -106,6 +109,12 @@ def write(data: bytes, metadata: Metadata) -> bytes:
         added.append((b"iTXt", PNG_XMP + bytes(4) + metadata.xmp))  # uncompressed, without language and translation
     # All of them belong after IHDR and before PLTE and IDAT.
     return data[:_BEHIND_IHDR] + b"".join(_chunks(added)) + data[_BEHIND_IHDR:]
+
+
+def _cicp(content: bytes) -> tuple[int, int] | None:
+    """Return color primaries and transfer of a cICP chunk; None without one, or where they are those of sRGB."""
+    found = tuple(content[:2])
+    return (found[0], found[1]) if len(found) == 2 and found != SRGB else None
 
 
 def _chunks(added: list[tuple[bytes, bytes]]) -> Iterator[bytes]:

@@ -15,6 +15,7 @@ PALETTE: Final = "palette (written as colors)"
 
 
 GEO: Final = frozenset({33550, 33922, 34264, 34735, 34736, 34737})  # tags that locate pixels on the earth
+SRGB: Final = (1, 13)  # color primaries and transfer characteristics (ITU-T H.273)
 FURTHER: Final = "further metadata"
 _NAMES_MAX: Final = 1000  # from one file
 _KEPT_MAX: Final = 1000  # texts or comments of one file, the limit of libpng
@@ -69,6 +70,7 @@ class Metadata:
         in_exif: names of what the EXIF block contains; a TIFF stores these as its own tags.
         jpeg_quality: for a JPEG, the lowest quality 1..100 whose tables are as fine as those of the file; otherwise
             None.
+        cicp: color primaries and transfer characteristics (ITU-T H.273); None if they are those of sRGB or not given.
     """
 
     exif: bytes = b""
@@ -82,6 +84,7 @@ class Metadata:
     found: frozenset[str] = frozenset()
     in_exif: frozenset[str] = frozenset()
     jpeg_quality: int | None = None
+    cicp: tuple[int, int] | None = None
 
     def upright(self, orientation: int, exif: bytes) -> Metadata:
         """Return the metadata of pixels that an EXIF orientation was applied to, with another EXIF block."""

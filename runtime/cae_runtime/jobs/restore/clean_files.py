@@ -13,15 +13,16 @@ from cae_runtime.arguments import checked_flag, checked_path, checked_share, che
 from cae_runtime.errors import ArgumentTypeError, ImageError, ImageNotFoundError, UsageError
 from cae_runtime.inference.model_files import DEFAULT_MODEL
 from cae_runtime.inference.session import Session
+from cae_runtime.io.encoding import is_lossy
 from cae_runtime.io.formats import FORMAT_OF_SUFFIX, known_suffix
-from cae_runtime.io.image_files import is_lossy, read_file, write_file
+from cae_runtime.io.image_files import read_file, write_file
 from cae_runtime.jobs.paths import identity_of, prepare_output
 from cae_runtime.jobs.planning import make_plan
+from cae_runtime.jobs.restore.extras import check_extras
 from cae_runtime.jobs.restore.images import clean_bytes
 from cae_runtime.jobs.restore.job import clean_each
 from cae_runtime.jobs.restore.options import RestoreOptions
 from cae_runtime.jobs.restore.results import FileResult, unreadable_results
-from cae_runtime.jobs.restore.videos import check_videos
 from cae_runtime.tasks.restore import Restorer
 
 Model = Restorer | Session | str | os.PathLike[str] | bytes | None
@@ -40,12 +41,12 @@ def clean_image(
     The output appears complete or not at all.
 
     Args:
-        source: JPEG, PNG, WebP, TIFF, BMP, PPM, PGM or PBM.
+        source: JPEG, PNG, WebP, AVIF, HEIC (needs the extra `heif`), TIFF, BMP, PPM, PGM or PBM.
         output: the file to write, replaced if it exists; its suffix chooses the format.
         restorer: a `Restorer`, a packaged model's name, a model file or its bytes, or a `Session`; None is `denoise`.
         strength: s in 0..1; the result is input + s * (cleaned - input).
-        quality: of JPEG and WebP, 1..100; None takes 95, or a JPEG's own if it is higher, and keeps a lossless WebP
-            lossless.
+        quality: of JPEG, WebP, AVIF and HEIC, 1..100; None takes 95 (HEIC: 80), or a JPEG's own if it is higher, and
+            keeps a lossless WebP lossless.
 
     Returns:
         What was written, and what could not be kept.
@@ -105,7 +106,7 @@ def clean_folder(
         temporal: whether static regions of videos are averaged over time before cleaning.
         suffix: appended to each file name: `_clean` makes `photo_clean.jpg`.
         ext: format of the images or of the videos, such as `png` or `mkv`; None keeps that of each source.
-        quality: of JPEG and WebP, see `clean_image`.
+        quality: of JPEG, WebP, AVIF and HEIC, see `clean_image`.
         overwrite: replace outputs that exist, instead of skipping them.
         on_result: called with each result, in order.
 
@@ -115,7 +116,7 @@ def clean_folder(
     Raises:
         UsageError: an argument is not as listed above (where its type is another, a TypeError too); the folder does not
             exist, cannot be read, or holds no images or videos; an output would overwrite a source or another output;
-            or there are only videos, and PyAV is not installed.
+            or there are only videos, and PyAV is not installed, or only HEIC files, and pillow-heif is not.
         ModelError, ProviderError: as `Restorer` raises them.
     """
     folder = "the path of a folder"
@@ -130,7 +131,7 @@ def clean_folder(
     )  # fmt: skip
     ext = None if ext is None else known_suffix("ext", ext)
     plan = make_plan([source], output, suffix=suffix, ext=ext, out_is_folder=True)
-    check_videos(plan.jobs, [source], options.coding)
+    check_extras(plan.jobs, [source], options.coding)
     prepare_output(plan.folder)
     with _opened(restorer) as opened:
         results = []

@@ -13,9 +13,10 @@ from typing import Any, Final
 from numpy.typing import NDArray
 
 from cae_runtime.errors import ImageError, ProviderError
+from cae_runtime.io.encoding import encode, is_lossy
 from cae_runtime.io.formats import FORMAT_OF_SUFFIX
 from cae_runtime.io.headers.header import Header
-from cae_runtime.io.image_files import Picture, decode, encode, header_of, is_lossy, read_file, write_file
+from cae_runtime.io.image_files import Picture, decode, header_of, read_file, write_file
 from cae_runtime.io.pipeline import PixelBudget, prefetch_map
 from cae_runtime.jobs.planning import Job
 from cae_runtime.jobs.restore.options import DEFAULTS, RestoreOptions, reason_of

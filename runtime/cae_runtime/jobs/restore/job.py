@@ -15,12 +15,13 @@ from cae_runtime.io.formats import VideoCoding
 from cae_runtime.jobs.paths import prepare_output
 from cae_runtime.jobs.planning import Job, Plan, make_plan
 from cae_runtime.jobs.progress import Progress
+from cae_runtime.jobs.restore.extras import check_extras
 from cae_runtime.jobs.restore.images import Change, restore_images
 from cae_runtime.jobs.restore.masks import filling
 from cae_runtime.jobs.restore.options import RestoreOptions
 from cae_runtime.jobs.restore.report import mask_notes, summary
 from cae_runtime.jobs.restore.results import FileResult, Restored, unreadable_results
-from cae_runtime.jobs.restore.videos import OnFrame, check_videos, restore_video
+from cae_runtime.jobs.restore.videos import OnFrame, restore_video
 from cae_runtime.tasks.restore import Restorer
 from cae_shared.signals import interruptible
 
@@ -40,15 +41,14 @@ def restore_files(session: Session, sources: Sequence[Path], output: str, option
         The results.
 
     Raises:
-        UsageError: as `make_plan`, `check_videos`, `filling`, `prepare_output` and `Restorer` raise it.
+        UsageError: as `make_plan`, `check_extras`, `filling`, `prepare_output` and `Restorer` raise it.
         ModelError: holes are to be filled and the model was not trained for that, or its output patches do not have the
             size of its input.
     """
     is_folder = output.endswith(("/", os.sep))
     plan = make_plan(sources, Path(output), suffix=options.suffix, ext=options.ext, out_is_folder=is_folder)
-    if any(job.video for job in plan.jobs):
-        check_videos(plan.jobs, sources, options.coding)
-    elif options.coding != VideoCoding():
+    check_extras(plan.jobs, sources, options.coding)
+    if options.coding != VideoCoding() and not any(job.video for job in plan.jobs):
         _log.info("note: codec, crf and pixel format are those of videos, and there are only images")
     change = None
     if options.fills:

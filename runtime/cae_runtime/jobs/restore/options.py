@@ -27,7 +27,7 @@ class RestoreOptions:
         overlap: pixels that neighboring patches share, see there.
         suffix: added to the stem of each output.
         ext: suffix of the outputs, `.png` of the images or `.mkv` of the videos; None keeps that of each source.
-        quality: of JPEG and WebP images, 1..100, see `cae_runtime.io.image_files.encode`.
+        quality: of JPEG, WebP, AVIF and HEIC images, 1..100, see `cae_runtime.io.encoding.encode`.
         coding: of videos.
         temporal: whether the frames of videos are averaged over time before the network.
         mask: an image that marks what is filled in every image, or a folder of one for each; None: none does.

@@ -29,7 +29,7 @@ class FileResult:
         width: width in pixels as stored, None if it was not decoded.
         height: height in pixels as stored, None if it was not decoded.
         provider: full name of the onnxruntime provider.
-        dropped: names of what was not kept, such as `iptc`; see `cae_runtime.io.image_files.encode`.
+        dropped: names of what was not kept, such as `iptc`; see `cae_runtime.io.encoding.encode`.
         frames: how many frames of a video were written; None for an image.
         repeated: how many of them replace a damaged one; None for an image.
         lossy: whether the output is a JPEG or a lossy WebP, which change all pixels a little; None for a video.

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from cae_runtime.errors import ImageError, ProviderError, UsageError, VideoError
-from cae_runtime.io.formats import VideoCoding
 from cae_runtime.jobs.planning import Job
 from cae_runtime.jobs.restore.options import RestoreOptions, reason_of
 from cae_runtime.jobs.restore.results import NO_MEMORY, FileResult, output_is_there
 from cae_runtime.tasks.restore import Restorer
-from cae_runtime.video.encoding import check_encoding, missing_extra
+from cae_runtime.video.encoding import missing_extra
 from cae_runtime.video.frame_cleaner import frame_cleaner
 from cae_runtime.video.results import CleanedVideo, VideoInterrupted, VideoPartlyDone
 from cae_runtime.video.transcode import transcode
@@ -23,27 +22,6 @@ _log = logging.getLogger(__name__)
 
 OnFrame = Callable[[Path, int, int | None], None]
 OnResult = Callable[[FileResult], None]
-
-
-def check_videos(jobs: Sequence[Job], sources: Iterable[Path], coding: VideoCoding) -> None:
-    """Before any work, refuse settings that would fail for every video.
-
-    Args:
-        jobs: all the files.
-        sources: the paths that the user named.
-        coding: how videos are encoded.
-
-    Raises:
-        UsageError: PyAV is missing and a video was named, or there are only videos; or an output's format does not hold
-            the codec, or the codec knows no such `crf`.
-    """
-    videos = [job for job in jobs if job.video]
-    named = set(sources)
-    none_else = videos and (len(videos) == len(jobs) or any(job.source in named for job in videos))
-    if none_else and (missing := missing_extra()):
-        raise UsageError(f"{str(videos[0].source)!r} is a video, and {missing}")
-    for job in videos:
-        check_encoding(job.output, coding)
 
 
 def restore_video(

@@ -1,0 +1,176 @@
+"""Encodes pictures with their metadata; what a format cannot hold is refused or reported."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from cae_runtime.errors import ImageError, ImageFormatError
+from cae_runtime.io import heic_extra
+from cae_runtime.io.arrays import HAS_ALPHA
+from cae_runtime.io.depths import in_bits
+from cae_runtime.io.formats import AVIF, HEIC, JPEG, PBM, PGM, PNG, PPM, SUFFIX_OF_FORMAT, TIFF, WEBP
+from cae_runtime.io.headers import jpeg as jpeg_header
+from cae_runtime.io.headers import pnm
+from cae_runtime.io.headers import webp as webp_header
+from cae_runtime.io.headers.boxed.heif import coding_of
+from cae_runtime.io.headers.inspect import inspect
+from cae_runtime.io.headers.tiff_directory import DAMAGED
+from cae_runtime.io.image_files import Picture
+from cae_runtime.io.metadata import Metadata, carries_exif, few, lost
+from cae_runtime.io.metadata import write as write_metadata
+from cae_runtime.io.metadata.exif import upright_block, with_new_pictures
+from cae_runtime.io.orientation import upright
+from cae_runtime.io.stderr import quiet
+
+DEFAULT_QUALITY: Final = 95
+_HEIC_QUALITY: Final = 80  # of about the same size and error as a JPEG of 95
+_AVIF_SPEED: Final = 6
+_AVIF_BITS: Final = 12  # of pictures with 16 bits, unless their source had 10
+GRAY_LAYOUT: Final = "gray layout (gray with alpha is stored as color with alpha)"
+_WEBP_LOSSLESS: Final = 101  # OpenCV's name for it
+# Keeps the colors under alpha 0 in a lossless WebP, where this OpenCV can be told to.
+_WEBP_EXACT: Final[list[int]] = (
+    [cv2.IMWRITE_WEBP_LOSSLESS_MODE, cv2.IMWRITE_WEBP_LOSSLESS_PRESERVE_COLOR]
+    if hasattr(cv2, "IMWRITE_WEBP_LOSSLESS_PRESERVE_COLOR")
+    else []
+)
+HIDDEN_COLORS: Final = "colors of fully transparent pixels"
+# What OpenCV puts into a WebP or AVIF; into other formats `cae_runtime.io.metadata` does.
+_BLOCKS: Final = {
+    cv2.IMAGE_METADATA_EXIF: "exif",
+    cv2.IMAGE_METADATA_XMP: "xmp",
+    cv2.IMAGE_METADATA_ICCP: "icc",
+}
+_BY_OPENCV: Final = {WEBP, AVIF}
+_UPRIGHT: Final = {TIFF, AVIF, HEIC}  # readers of these ignore orientations in EXIF blocks
+_SIXTEEN_BIT: Final = {PNG, TIFF, PPM, PGM, PBM, AVIF, HEIC}
+_PNM: Final = {PPM, PGM, PBM}
+_WITHOUT_ALPHA: Final = {JPEG, *_PNM}
+
+
+def encode(picture: Picture, format: str, quality: int | None = None) -> tuple[bytes, tuple[str, ...]]:
+    """Encode a picture with all metadata that the format can hold.
+
+    If the format cannot hold the EXIF block, and in TIFF, AVIF and HEIC, the orientation is applied to the pixels.
+    Metadata that cannot be written is left out.
+
+    Args:
+        picture: what `decode` returned, possibly with other pixels.
+        format: one of the image formats of `cae_runtime.io.formats`.
+        quality: 1..100 for JPEG, WebP, AVIF and HEIC; None takes 95 (HEIC: 80), or a JPEG's own quality (estimated from
+            its tables) if that is higher, and keeps a lossless WebP lossless.
+
+    Returns:
+        The file's bytes, and the names of what was not kept, at most 20 and `and 7 more`; `GRAY_LAYOUT` comes first if
+        gray with alpha was stored as color with alpha.
+
+    Raises:
+        ImageError: the format cannot hold the pixels (alpha in JPEG, 16 bits in JPEG, WebP and BMP), or is too small.
+    """
+    pixels = picture.pixels
+    channels = 1 if pixels.ndim == 2 else pixels.shape[2]
+    if channels in HAS_ALPHA and format in _WITHOUT_ALPHA:
+        raise ImageFormatError(f"has an alpha channel, which {format} cannot hold: write a PNG")
+    if pixels.dtype == np.uint16 and format not in _SIXTEEN_BIT:
+        raise ImageFormatError(f"has 16 bits per channel, and {format} holds 8: write a PNG")
+    try:
+        data = _file(picture, format, quality)
+    except ImageError:
+        raise
+    except DAMAGED:  # keep the picture even if its metadata is broken
+        bare = Metadata(jpeg_quality=picture.metadata.jpeg_quality)
+        data = _file(replace(picture, pixels=upright(pixels, picture.orientation), metadata=bare), format, quality)
+    dropped = few(lost(picture.metadata, data, format))
+    if format in (AVIF, HEIC) and pixels.dtype == np.uint16 and (written := inspect(data).bits) != picture.bits:
+        dropped = (f"depth of {picture.bits or 16} bits ({written} are written)", *dropped)
+    dropped = (GRAY_LAYOUT, *dropped) if channels == 2 and format != HEIC else dropped
+    hidden_too = format == WEBP and channels in HAS_ALPHA and _loses_hidden_colors(pixels, data)
+    return data, (HIDDEN_COLORS, *dropped) if hidden_too else dropped
+
+
+def _file(picture: Picture, format: str, quality: int | None) -> bytes:
+    """Encode a picture that its format can hold; broken metadata may raise one of DAMAGED."""
+    pixels, metadata = picture.pixels, picture.metadata
+    channels = 1 if pixels.ndim == 2 else pixels.shape[2]
+    if metadata.icc[16:20] == b"GRAY" and (channels > 1 or format == WEBP):
+        metadata = replace(metadata, icc=b"")  # some programs cannot read it in a color file
+    if metadata.exif and not carries_exif(format, metadata.exif):
+        pixels, metadata = upright(pixels, picture.orientation), metadata.upright(picture.orientation, exif=b"")
+    elif format in _UPRIGHT and picture.orientation > 1:
+        block = upright_block(metadata.exif)
+        pixels, metadata = upright(pixels, picture.orientation), metadata.upright(picture.orientation, exif=block)
+    if metadata.exif:
+        metadata = replace(metadata, exif=with_new_pictures(metadata.exif, pixels))
+    if format == HEIC:
+        bits = heic_extra.bits_of(picture.bits)
+        return heic_extra.encode(pixels, metadata, quality or _HEIC_QUALITY, bits)
+    if channels == 2:
+        pixels = pixels[..., [0, 0, 0, 1]]  # OpenCV cannot write gray with alpha
+    if format == AVIF and pixels.dtype == np.uint16:
+        pixels = in_bits(pixels, picture.bits or _AVIF_BITS)
+    blocks = metadata if format in _BY_OPENCV else Metadata()
+    encoded = _encoded(pixels, format, blocks, _settings(picture, format, quality))
+    return write_metadata(encoded, format, metadata, native=format == picture.format)
+
+
+def _encoded(pixels: NDArray[Any], format: str, metadata: Metadata, settings: list[int]) -> bytes:
+    """Let OpenCV encode pixels, with the metadata blocks of a WebP or AVIF."""
+    if format in _PNM:
+        pixels = pnm.prepared(pixels, format)
+    if format == PBM:
+        return pnm.black_and_white(pixels)
+    named = {kind: getattr(metadata, name) for kind, name in _BLOCKS.items()}
+    blocks = {kind: np.frombuffer(block, np.uint8) for kind, block in named.items() if block}
+    try:
+        with quiet():
+            done, encoded = cv2.imencodeWithMetadata(
+                SUFFIX_OF_FORMAT[format], np.ascontiguousarray(pixels), [*blocks], [*blocks.values()], settings
+            )
+    except (cv2.error, MemoryError) as e:
+        raise ImageError(f"cannot be encoded as {format}: {_reason(e)}") from e
+    if not done or len(encoded) == 0:
+        height, width = pixels.shape[:2]
+        raise ImageFormatError(f"cannot be encoded as {format} with {width}x{height} pixels: write a PNG")
+    data: bytes = encoded.tobytes()
+    return data
+
+
+def is_lossy(data: bytes) -> bool:
+    """Return whether an encoded image changes the pixels: a JPEG, AVIF, HEIC, or a WebP that is not lossless."""
+    if data[8:12] == b"WEBP":
+        return any(chunk.name == b"VP8 " for chunk in webp_header.chunks(data))
+    return data.startswith(jpeg_header.SIGNATURE) or bool(coding_of(data))
+
+
+def _loses_hidden_colors(pixels: NDArray[Any], data: bytes) -> bool:
+    """Return whether a WebP of pixels with alpha changes the colors under alpha 0."""
+    if _WEBP_EXACT and not is_lossy(data):
+        return False
+    return bool(pixels[pixels[..., -1] == 0].any())
+
+
+def _settings(picture: Picture, format: str, quality: int | None) -> list[int]:
+    if format == JPEG:
+        sampling = [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]  # keep the color detail
+        default = max(DEFAULT_QUALITY, picture.metadata.jpeg_quality or 0)  # not coarser than the source
+        return [cv2.IMWRITE_JPEG_QUALITY, quality or default, *sampling]
+    if format == WEBP:
+        if picture.lossless and quality is None:
+            return [cv2.IMWRITE_WEBP_QUALITY, _WEBP_LOSSLESS, *_WEBP_EXACT]
+        return [cv2.IMWRITE_WEBP_QUALITY, quality or DEFAULT_QUALITY]
+    if format == AVIF:
+        bits = (picture.bits or _AVIF_BITS) if picture.pixels.dtype == np.uint16 else 8
+        settings = {cv2.IMWRITE_AVIF_QUALITY: quality or DEFAULT_QUALITY, cv2.IMWRITE_AVIF_DEPTH: bits}
+        return [number for pair in (settings | {cv2.IMWRITE_AVIF_SPEED: _AVIF_SPEED}).items() for number in pair]
+    return []
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, MemoryError) or getattr(error, "code", None) == cv2.Error.StsNoMem:
+        return "there is not enough memory"
+    return "OpenCV does not take these pixels"

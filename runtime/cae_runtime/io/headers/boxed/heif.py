@@ -1,0 +1,166 @@
+"""The header of AVIF and HEIC files: their main picture (ISO/IEC 23008-12, AV1 Image File Format)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from cae_runtime.errors import ImageError
+from cae_runtime.io.formats import AVIF, HEIC
+from cae_runtime.io.headers.boxed.boxes import Box, Fields, boxes
+from cae_runtime.io.headers.boxed.items import Item, Items, read_items
+from cae_runtime.io.headers.header import Header
+
+_OF_BRAND: Final = {
+    b"avif": AVIF, b"avis": AVIF, b"heic": HEIC, b"heix": HEIC, b"heim": HEIC, b"heis": HEIC, b"hevc": HEIC,
+    b"hevx": HEIC, b"msf1": HEIC,
+}  # fmt: skip
+_ANY_CODING: Final = b"mif1"  # says nothing about the coding: the other brands do
+_SEQUENCES: Final = {b"avis", b"hevc", b"hevx", b"msf1"}
+_CODINGS: Final = {AVIF: b"av01", HEIC: b"hvc1"}
+_GRID: Final = b"grid"
+# Quarter turns against the clock, and whether a mirror (by `imir`: upside down, left for right) follows -> EXIF.
+_TURNED: Final = {0: 1, 1: 8, 2: 3, 3: 6}
+_THEN_UPSIDE_DOWN: Final = {0: 4, 1: 5, 2: 2, 3: 7}
+_THEN_MIRRORED: Final = {0: 2, 1: 7, 2: 4, 3: 5}
+
+
+@dataclass(frozen=True)
+class HeifHeader(Header):
+    """The header of an AVIF or HEIC.
+
+    Attributes:
+        orientation: how the file says that its pixels are to be turned, as an EXIF orientation 1..8.
+        cicp: color primaries and transfer characteristics (ITU-T H.273); None if the file does not say.
+        items: everything in the file.
+    """
+
+    orientation: int = 1
+    cicp: tuple[int, int] | None = None
+    items: Items | None = None
+
+    @property
+    def main(self) -> Item:
+        """The picture that is shown."""
+        assert self.items is not None  # noqa: S101 - `read` has set it
+        return self.items.items[self.items.primary]
+
+
+def coding_of(data: bytes) -> str:
+    """Return `AVIF` or `HEIC` by the brands of a file; empty if it is neither."""
+    if data[4:8] != b"ftyp":
+        return ""
+    major = data[8:12]
+    if major in _OF_BRAND:
+        return _OF_BRAND[major]
+    end = min(int.from_bytes(data[:4], "big"), 4096, len(data))
+    brands = [data[at : at + 4] for at in range(16, end - 3, 4)]
+    return next((_OF_BRAND[brand] for brand in brands if brand in _OF_BRAND), "") if major == _ANY_CODING else ""
+
+
+def read(data: bytes) -> Header:
+    """Read the header of an AVIF or HEIC; see `cae_runtime.io.headers.inspect.inspect`."""
+    format = coding_of(data)
+    if data[8:12] in _SEQUENCES:
+        raise ImageError(f"is an animated {format}: one image a file is expected")
+    for box in boxes(data, 0, len(data)):  # to the end: nothing is missing
+        if box.name == b"mdat" and box.start == box.end:
+            raise ImageError(f"is truncated: the end of the {format} is missing")
+    items = read_items(data)
+    main = items.items[items.primary]
+    coded = _coded(items, main)
+    if coded is None or coded.kind != _CODINGS[format]:
+        kind = "unknown" if coded is None else coded.kind.decode("latin-1")
+        raise ImageError(f"has a main picture of a kind that is not read ({kind!r}): convert it to PNG first")
+    if any(start > end or end > len(data) for item in items.items.values() for start, end in item.extents):
+        raise ImageError(f"is truncated: the end of the {format} is missing")
+    if format == AVIF and main.property(b"clap") is not None:
+        raise ImageError("is an AVIF with a clean aperture, which is not read: convert it to PNG first")
+    sizes = {_size(data, box) for box in main.properties if box.name == b"ispe"}
+    if len(sizes) != 1:
+        raise ImageError("is damaged: it does not say once how large it is")
+    width, height = _shown(data, main, *sizes.pop())
+    bits, gray = _depth(data, coded, format)
+    return HeifHeader(
+        format, width, height, gray_alpha=gray and _has_alpha(data, items),
+        part_pixels=max(_pixels(data, item) for item in items.items.values()),
+        bits=bits if bits > 8 else 0, orientation=_orientation(data, main), cicp=_cicp(data, main, coded), items=items,
+    )  # fmt: skip
+
+
+def _coded(items: Items, main: Item) -> Item | None:
+    """Return the item whose coding is that of the main picture: itself, or the first tile of a grid."""
+    if main.kind != _GRID:
+        return main
+    tiles = [to for kind, source, to in items.references if kind == b"dimg" and source == items.primary]
+    return items.items.get(tiles[0]) if tiles else None
+
+
+def _size(data: bytes, box: Box) -> tuple[int, int]:
+    fields = Fields(data, box.start + 4, box.end)
+    return fields.number(4), fields.number(4)
+
+
+def _shown(data: bytes, main: Item, width: int, height: int) -> tuple[int, int]:
+    """Return the size of the main picture as shown: cut by its clean aperture, and turned."""
+    cut = main.property(b"clap")
+    if cut is not None:
+        fields = Fields(data, cut.start, cut.end)
+        (wide, parts), (high, parts_down) = ((fields.number(4), fields.number(4)) for _ in range(2))
+        if not parts or not parts_down or wide > width * parts or high > height * parts_down:
+            raise ImageError("is damaged: its clean aperture is larger than the picture")
+        width, height = wide // parts, high // parts_down
+    return (height, width) if _orientation(data, main) >= 5 else (width, height)
+
+
+def _pixels(data: bytes, item: Item) -> int:
+    sizes = [_size(data, box) for box in item.properties if box.name == b"ispe"]
+    return max((width * height for width, height in sizes), default=0)
+
+
+def _depth(data: bytes, coded: Item, format: str) -> tuple[int, bool]:
+    """Return the bits of each value, and whether the picture is gray, by the configuration of its coding."""
+    box = coded.property(b"av1C" if format == AVIF else b"hvcC")
+    if box is None:
+        raise ImageError("is damaged: it does not say how it is coded")
+    fields = Fields(data, box.start, box.end)
+    if format == AVIF:
+        flags = fields.number(3) & 0xFF
+        return (12 if flags & 0x20 else 10) if flags & 0x40 else 8, bool(flags & 0x10)
+    fields.at += 16
+    chroma, luma = fields.number(1) & 3, fields.number(1) & 7
+    return 8 + luma, chroma == 0
+
+
+def _has_alpha(data: bytes, items: Items) -> bool:
+    planes = [items.items[number] for number in items.of(b"auxl", items.primary) if number in items.items]
+    return any(is_alpha(kind_of_auxiliary(data, plane)) for plane in planes)
+
+
+def is_alpha(address: bytes) -> bool:
+    """Return whether the address of an auxiliary picture says that it is an alpha plane."""
+    return b"alpha" in address or address.endswith(b"auxid:1")
+
+
+def kind_of_auxiliary(data: bytes, item: Item) -> bytes:
+    """Return the address that says what an auxiliary picture is; empty if the file does not say."""
+    box = item.property(b"auxC")
+    return Fields(data, box.start + 4, box.end).text() if box else b""
+
+
+def _orientation(data: bytes, main: Item) -> int:
+    turn = main.property(b"irot")
+    quarters = data[turn.start] & 3 if turn else 0
+    mirror = main.property(b"imir")
+    if mirror is None:
+        return _TURNED[quarters]
+    return (_THEN_MIRRORED if data[mirror.start] & 1 else _THEN_UPSIDE_DOWN)[quarters]
+
+
+def _cicp(data: bytes, *items: Item) -> tuple[int, int] | None:
+    for item in items:
+        for box in item.properties:
+            if box.name == b"colr" and data[box.start : box.start + 4] == b"nclx":
+                fields = Fields(data, box.start + 4, box.end)
+                return fields.number(2), fields.number(2)
+    return None
