@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from tests.runtime.conftest import Command
+from tests.runtime.conftest import FIXTURES, Command
 
 from cae_runtime import ModelError, UsageError
 from cae_runtime.tasks.encode import Encoder
@@ -117,14 +117,43 @@ def test_nothing_is_left_where_all_failed(cae_run: Command, tmp_path: Path) -> N
     assert [path.name for path in tmp_path.iterdir()] == ["broken.png"]
 
 
-def test_what_is_there_is_kept(cae_run: Command, photos: Path, tmp_path: Path) -> None:
-    out = tmp_path / "features.csv"
+@pytest.mark.parametrize("name", ["f.csv", "f.npz"])
+@pytest.mark.parametrize("options", [[], ["--per-patch"]], ids=["images", "patches"])
+def test_a_table_is_skipped_only_where_it_is_the_same(
+    cae_run: Command, photos: Path, tmp_path: Path, name: str, options: list[str]
+) -> None:
+    out = tmp_path / name
+
+    def again(*more: object) -> tuple[int, str]:
+        done = cae_run(photos, "-o", out, *options, *more, model="encode")
+        return done.returncode, done.stderr.decode().splitlines()[-1]
+
     out.write_text("mine")
-    done = cae_run(photos, "-o", out, model="encode")
-    assert (done.returncode, out.read_text()) == (0, "mine")
-    assert b"skipped" in done.stderr
-    assert cae_run(photos, "-o", out, "--overwrite", model="encode").returncode == 0
-    assert out.read_text() != "mine"
+    assert again() == (2, f"cae-run: output {str(out)!r} exists, and is not a table of features: --overwrite writes it "
+                       "anew, or name another file")  # fmt: skip
+    assert again("--overwrite")[0] == 0
+    written = out.read_bytes()
+    code, said = again()
+    assert (code, "skipped: " in said, out.read_bytes() == written) == (0, True, True)
+    assert "another model or overlap made it" in again("--overlap", 16)[1]
+    cv2.imwrite(str(photos / "a.png"), 255 - cv2.imread(str(photos / "a.png")))  # as if by another model
+    code, said = again()
+    assert (code, f"model '{FIXTURES / 'encode.onnx'}' gives another row for" in said) == (2, True)
+    (photos / "a.png").rename(photos / "c.png")
+    code, said = again()
+    assert (code, "has no row of" in said, "has rows of others, " in said) == (2, True, True)
+    options = [] if options else ["--per-patch"]
+    assert "exists, with a row for each " in again()[1]
+    assert out.read_bytes() == written
+
+
+def test_sources_that_overlap_give_one_row(cae_run: Command, photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "f.npz"
+    below = photos / "below"
+    done = cae_run(photos, below, below / ".." / "a.png", "-o", out, model="encode")
+    assert (done.returncode, b"note: 2 images are named by more than one source" in done.stderr) == (0, True)
+    with np.load(out) as table:
+        assert table["paths"].tolist() == [str(photos / "a.png"), str(below / "b.png")]
 
 
 def test_the_folder_of_the_table_may_be_one_of_pictures(cae_run: Command, photos: Path) -> None:

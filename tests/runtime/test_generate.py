@@ -16,7 +16,7 @@ from cae_runtime.tasks.generate import Generator
 
 
 def pictures(folder: Path) -> list[bytes]:
-    return [path.read_bytes() for path in sorted(folder.glob("sample-*.png"))]
+    return [path.read_bytes() for path in sorted(folder.glob("*[0-9].png"))]
 
 
 def header(shape: str) -> bytes:
@@ -31,12 +31,14 @@ def test_samples_and_a_sheet(cae_run: Command, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert (report["seed"], len(report["files"])) == (7, 5)
-    assert sorted(path.name for path in out.iterdir()) == [*(f"sample-{i:04}.png" for i in range(1, 6)), "sheet.png"]
-    image = cv2.imread(str(out / "sample-0001.png"))
+    assert sorted(path.name for path in out.iterdir()) == [
+        *(f"seed-7-{i:04}.png" for i in range(1, 6)), "seed-7-sheet.png"
+    ]  # fmt: skip
+    image = cv2.imread(str(out / "seed-7-0001.png"))
     assert (image.shape, image.std() > 10) == ((32, 32, 3), True)
-    sheet = cv2.imread(str(out / "sheet.png"))
+    sheet = cv2.imread(str(out / "seed-7-sheet.png"))
     for index in range(5):
-        sample = cv2.imread(str(out / f"sample-{index + 1:04}.png"))
+        sample = cv2.imread(str(out / f"seed-7-{index + 1:04}.png"))
         cell = sheet[8:200, 208 * index + 8 : 208 * index + 200]
         np.testing.assert_array_equal(cell, np.repeat(np.repeat(sample, 6, 0), 6, 1))
 
@@ -64,17 +66,33 @@ def test_given_codes(cae_run: Command, tmp_path: Path) -> None:
 
 
 def test_what_is_there_is_kept(cae_run: Command, tmp_path: Path) -> None:
-    mine = tmp_path / "sample-0002.png"
+    mine = tmp_path / "seed-1-0002.png"
     mine.write_bytes(b"mine")
-    done = cae_run("--generate", 3, "-o", tmp_path, model="generate")
+    done = cae_run("--generate", 3, "--seed", 1, "-o", tmp_path, model="generate")
     assert (done.returncode, b"and 2 others do not" in done.stderr) == (2, True)
     assert [path.name for path in tmp_path.iterdir()] == [mine.name]
-    assert cae_run("--generate", 3, "-o", tmp_path, "--overwrite", model="generate").returncode == 0
+    assert cae_run("--generate", 3, "--seed", 1, "-o", tmp_path, "--overwrite", model="generate").returncode == 0
     assert len(pictures(tmp_path)) == 3
-    done = cae_run("--generate", 3, "-o", tmp_path, model="generate")
+    done = cae_run("--generate", 3, "--seed", 1, "-o", tmp_path, model="generate")
     assert (done.returncode, b"skipped" in done.stderr) == (0, True)
-    done = cae_run("--generate", 2, "-o", tmp_path, "--overwrite", model="generate")
-    assert b"note: 1 older samples of another number are still there" in done.stderr
+
+
+def test_another_seed_in_the_same_folder_has_other_names(cae_run: Command, tmp_path: Path) -> None:
+    assert cae_run("--generate", 4, "--seed", 1, "-o", tmp_path, model="generate").returncode == 0
+    first = pictures(tmp_path)
+    done = cae_run("--generate", 2, "--seed", 2, "-o", tmp_path, model="generate")
+    assert (done.returncode, b"holds 5 other pictures too" in done.stderr) == (0, True)
+    assert [path.name for path in sorted(tmp_path.glob("seed-2-*"))] == [
+        "seed-2-0001.png", "seed-2-0002.png", "seed-2-sheet.png"
+    ]  # fmt: skip
+    assert pictures(tmp_path)[:4] == first
+
+
+def test_pictures_of_another_model_are_not_taken_for_these(cae_run: Command, tmp_path: Path) -> None:
+    assert cae_run("--generate", 2, "--seed", 1, "-o", tmp_path, model="generate").returncode == 0
+    cv2.imwrite(str(tmp_path / "seed-1-0001.png"), np.zeros((32, 32, 3), np.uint8))
+    done = cae_run("--generate", 2, "--seed", 1, "-o", tmp_path, model="generate")
+    assert (done.returncode, b"is not what model" in done.stderr) == (2, True)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +131,7 @@ def test_bad_codes_are_one_line(cae_run: Command, tmp_path: Path, codes: object,
         ([], "generate", "or of a decoder --generate N"),
         (["--generate", "0"], "generate", "--generate is 0: it must be 1 or more"),
         (["--generate", "100001"], "generate", "--generate is 100001: it must be 1..100000 with this model"),
-        (["--generate", "2", "--latent", "x.npy"], "generate", "or their codes, --latent FILE.npy"),
+        (["--generate", "2", "--latent", "x.npy"], "generate", "or their codes, --latent FILE, or two"),
         (["--latent", "x.npy", "--seed", "1"], "generate", "--seed is for codes that are drawn"),
         (["--generate", "2", "photo.png"], "generate", "takes no SOURCE"),
         (["--generate", "2"], "identity", "--generate needs a decoder, and model 'identity' cleans pictures"),

@@ -57,10 +57,10 @@ def _named(options: Options) -> tuple[list[str], str]:
     Raises:
         UsageError: one of them is missing.
     """
-    if not options.sources and options.generate is None and options.latent is None:
+    if not options.sources and not options.given & {"generate", "latent", "between"}:
         raise UsageError(
-            "name what to work on: SOURCE..., images, videos or folders; --webcam; or of a decoder --generate N or "
-            "--latent FILE (see --help)"
+            "name what to work on: SOURCE..., images, videos or folders; --webcam; or of a decoder --generate N, "
+            "--latent FILE or --between FILE FILE (see --help)"
         )
     if options.output is None:
         raise UsageError("name where the result goes: -o OUT, a folder or a file")
@@ -98,7 +98,8 @@ def _other_task(session: Session, sources: Sequence[Path], output: str, options:
     check_task(options.given, session.spec.task, session.path)
     request = other_tasks.Request(
         tuple(sources), Path(output), overwrite=options.overwrite, batch=options.batch, overlap=options.overlap,
-        per_patch=options.per_patch, count=options.generate, latent=options.latent, seed=options.seed,
+        per_patch=options.per_patch, projection=options.projection, count=options.generate, latent=options.latent,
+        seed=options.seed, between=options.between, steps=options.steps, encoder=options.encoder,
     )  # fmt: skip
     with interruptible():
         outcome = other_tasks.run(session, request)

@@ -24,7 +24,9 @@ GROUPS = {
         "webcam", "camera", "list_cameras", "size", "fps", "target_fps", "compare", "reconnect", "virtual_camera",
         "no_window", "frames", "seconds",
     ),
-    "Other tasks": ("mask", "mask_color", "per_patch", "generate", "latent", "seed"),
+    "Other tasks": (
+        "mask", "mask_color", "per_patch", "projection", "generate", "seed", "latent", "between", "steps", "encoder",
+    ),
     "This machine": ("doctor", "benchmark"),
 }  # fmt: skip
 
@@ -118,11 +120,32 @@ def run(
     per_patch: Annotated[
         bool, typer.Option("--per-patch", help="Write one row of features per patch instead of one per image.")
     ] = False,
-    generate: Annotated[int | None, typer.Option(help="Generate this many pictures.", metavar="N")] = None,
-    latent: Annotated[
-        Path | None, typer.Option(help="Generate pictures from the latent codes in this .npy file.", metavar="FILE")
+    projection: Annotated[
+        str | None,
+        typer.Option(
+            help="How -o FILE.png puts pictures on a map: pca (default), or tsne, which needs scikit-learn.",
+            metavar="NAME",
+        ),
     ] = None,
+    generate: Annotated[int | None, typer.Option(help="Generate this many pictures.", metavar="N")] = None,
     seed: Annotated[int | None, typer.Option(help="Random seed for --generate.")] = None,
+    latent: Annotated[
+        Path | None,
+        typer.Option(help="Generate pictures from the codes in this .npy file or .npz table.", metavar="FILE"),
+    ] = None,
+    between: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(help="Generate the way from the code of one picture to that of another.", metavar="FILE FILE"),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Pictures on the way of --between, its ends included. Default: 8.")
+    ] = None,
+    encoder: Annotated[
+        Path | None,
+        typer.Option(
+            help="Encoder for --between. Default: model-encoder.onnx beside -m model-decoder.onnx.", metavar="FILE"
+        ),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace existing outputs instead of skipping them.")
     ] = False,
@@ -172,8 +195,8 @@ def run(
 ) -> None:
     """Clean noisy images, videos and live camera pictures with a small neural network.
 
-    Models of other tasks inpaint (--mask), extract features (-o FILE.npz), find anomalies or generate pictures
-    (--generate); the model file declares its task.
+    Models of other tasks inpaint (--mask), extract features (-o FILE.npz) or draw a map of them (-o FILE.png), find
+    anomalies, or generate pictures (--generate); the model file declares its task.
 
     Exit codes: 0 all done; 1 some file failed, --doctor found a problem, or memory, disk space or open files ran out;
     2 wrong usage or unusable model; 3 provider, camera or display unavailable; 130 interrupted (Ctrl-C); 143 terminated

@@ -12,7 +12,9 @@ from cae_runtime.errors import UsageError
 _LIVE_ALONE: Final = {
     "size", "fps", "target_fps", "compare", "reconnect", "virtual_camera", "no_window", "frames", "seconds",
 }  # fmt: skip
-_NOT_OF_RESTORING: Final = {"per_patch", "generate", "latent", "seed"}
+_OF_ENCODERS: Final = {"per_patch", "projection"}
+_OF_DECODERS: Final = {"generate", "seed", "latent", "between", "steps", "encoder"}
+_NOT_OF_RESTORING: Final = _OF_ENCODERS | _OF_DECODERS
 _NOT_OF_FILLING: Final = {"strength", "stretch", "temporal", "codec", "crf", "pixel_format"}
 _FEATURE_TABLES: Final = frozenset({".npz", ".csv"})
 _FILLING: Final = {"mask", "mask_color"}
@@ -20,9 +22,9 @@ _NOT_IN_PIPES: Final = {"suffix", "as_json", *_NOT_OF_RESTORING, *_FILLING}
 _OF_MODELS: Final = {"model", "provider", "threads", "batch", "overlap"}
 _OF_EVERY_TASK: Final = {"output", "verbose", "overwrite", "as_json", "model", "provider", "threads", "batch"}
 _OF_TASK: Final[dict[str, set[str]]] = {
-    "encode": {"sources", "overlap", "per_patch"},
+    "encode": {"sources", "overlap", *_OF_ENCODERS},
     "anomaly": {"sources"},
-    "generate": {"generate", "latent", "seed"},
+    "generate": _OF_DECODERS,
 }
 _HEEDED: Final[dict[str, set[str]]] = {
     "doctor": {"as_json"},
@@ -87,7 +89,7 @@ def check_restoring(given: frozenset[str], path: Path, output: Path) -> None:
     """
     ignored = given & _NOT_OF_RESTORING
     if ignored:
-        needed = "an encoder" if ignored == {"per_patch"} else "a decoder"
+        needed = "an encoder" if ignored <= _OF_ENCODERS else "a decoder"
         part = needed.split()[1]
         raise UsageError(
             f"{_options(ignored)} needs {needed}, and model {path.stem!r} cleans pictures: name one with -m, which "

@@ -41,9 +41,13 @@ class Options:
     mask: str | None
     mask_color: str | None
     per_patch: bool
+    projection: str | None
     generate: int | None
-    latent: Path | None
     seed: int | None
+    latent: Path | None
+    between: tuple[Path, Path] | None
+    steps: int | None
+    encoder: Path | None
     overwrite: bool
     as_json: bool
     webcam: bool
@@ -87,6 +91,7 @@ class Options:
         _check_range("seconds", self.seconds, 0.1)
         _check_range("generate", self.generate, 1)
         _check_range("seed", self.seed, 0)
+        _check_range("steps", self.steps, 2)
         if self.codec is not None and self.codec not in CODECS:
             raise UsageError(f"--codec is {self.codec!r}: it must be one of {', '.join(CODECS)}")
         highest = CRF_MAX[self.codec] if self.codec else max(CRF_MAX.values())

@@ -125,6 +125,10 @@ class Session:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def opened_alike(self, model: str | os.PathLike[str]) -> Session:
+        """Return another model, opened with this one's `provider` and `threads`."""
+        return Session(model, provider=self._asked, threads=self._threads)
+
     def close(self) -> None:
         """Release the model's memory; later runs raise `UsageError`."""
         self._closed, self._session = True, None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -16,14 +17,17 @@ from cae_runtime.io.formats import is_video
 from cae_runtime.io.image_files import decode, header_of, memory_errors, read_file
 from cae_runtime.io.orientation import upright
 from cae_runtime.io.pipeline import PixelBudget, prefetch_map
-from cae_runtime.jobs.paths import path_kind
+from cae_runtime.jobs.paths import path_kind, spelling_of
 from cae_runtime.jobs.planning import Job, Plan, find_pictures
 from cae_runtime.jobs.progress import Progress
+
+_log = logging.getLogger(__name__)
 
 NO_MEMORY: Final = "there is not enough memory for it"
 _PIXELS_UNDER_WAY: Final = 2**26  # of pictures that are in memory at once; a larger one is processed alone
 
 Result = TypeVar("Result")
+Thing = TypeVar("Thing")
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,28 @@ def images_of(
     if not images and not plan.unreadable:
         raise UsageError(f"{', '.join(repr(str(source)) for source in sources)}: there are videos and no images")
     return replace(plan, jobs=images, left_out=(*plan.left_out, *videos))
+
+
+def each_once(plan: Plan) -> Plan:
+    """Return a plan in which a picture that several sources name, such as a folder and one inside it, is there once."""
+    jobs = _once(plan.jobs, lambda job: job.source)
+    if len(jobs) < len(plan.jobs):
+        _log.info("note: %s images are named by more than one source: each is taken once", len(plan.jobs) - len(jobs))
+    return replace(
+        plan,
+        jobs=jobs,
+        unreadable=_once(plan.unreadable, lambda at: at.path),
+        left_out=_once(plan.left_out, lambda path: path),
+    )
+
+
+def _once(things: Sequence[Thing], path_of: Callable[[Thing], Path]) -> tuple[Thing, ...]:
+    """Leave out what has the path of an earlier one, whatever its folder is called; a link is not its target."""
+    found: dict[tuple[str, str], Thing] = {}
+    for thing in things:
+        path = path_of(thing)
+        found.setdefault((spelling_of(path.parent), path.name), thing)
+    return tuple(found.values())
 
 
 def opened(plan: Plan, doing: str) -> Iterator[Opened]:

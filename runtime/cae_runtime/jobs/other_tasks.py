@@ -28,9 +28,13 @@ class Request:
         batch: patches per call of the model, or None.
         overlap: pixels shared by neighboring patches, or None.
         per_patch: `encode`: one row per patch.
+        projection: `encode`: how a map is made, `pca` or `tsne`; None is `pca`.
         count: `generate`: how many pictures, or None.
         latent: `generate`: a file of codes, or None.
         seed: `generate`: of the codes that are drawn, or None.
+        between: `generate`: two pictures, to draw the way from one's code to the other's, or None.
+        steps: `generate`: how many pictures to draw `between` two, these included, or None.
+        encoder: `generate`: the model that gives the codes of `between`; None is the file beside the decoder.
     """
 
     sources: tuple[Path, ...]
@@ -39,9 +43,13 @@ class Request:
     batch: int | None = None
     overlap: int | None = None
     per_patch: bool = False
+    projection: str | None = None
     count: int | None = None
     latent: Path | None = None
     seed: int | None = None
+    between: tuple[Path, Path] | None = None
+    steps: int | None = None
+    encoder: Path | None = None
 
 
 @dataclass(frozen=True)
