@@ -12,7 +12,9 @@ import torch
 import cae_train.checkpoint
 from cae_train import CheckpointError, ConfigError, TrainConfig, load_model, train
 from cae_train.checkpoint import save_model
+from cae_train.config import Hardware
 from cae_train.models import ARCHITECTURES, build
+from cae_train.training.trainer import make_trainer
 
 METRICS = {"psnr_in": 20.5, "psnr_out": 28.25, "evaluated_on": "held-out patches of photos", "epoch": 3}
 CONFIG = TrainConfig(data=("photos",), arch="cae", degrade=("gaussian:0-55",))
@@ -182,18 +184,26 @@ def test_a_zip_bomb_is_not_unpacked(model: Path, monkeypatch: pytest.MonkeyPatch
     one_line(model, "unpacks to more than 4 MiB")
 
 
-def test_a_disk_that_is_full_leaves_the_old_file(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = model.read_bytes()
+@pytest.mark.parametrize("name", ["model.pt", "last.ckpt"])
+def test_a_disk_that_is_full_leaves_the_old_file(name: str, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    last = model.rename(model.with_name(name))
+    before = last.read_bytes()
 
-    def full(content: object, file: Any) -> None:
-        file.write(b"half of it")
+    def full(self: Path, data: bytes) -> None:
+        with self.open("wb") as file:
+            file.write(data[:100])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(CheckpointError, match=r"model\.pt cannot be written: No space left"):
-        save_model(model, build("cae"), CONFIG, {})
-    assert model.read_bytes() == before
-    assert [path.name for path in model.parent.iterdir()] == ["model.pt"]
+    monkeypatch.setattr(Path, "write_bytes", full)
+    checkpoints = make_trainer(CONFIG, Hardware("cpu")).strategy.checkpoint_io
+    write = {
+        "model.pt": lambda: save_model(last, build("cae"), CONFIG, {}),
+        "last.ckpt": lambda: checkpoints.save_checkpoint({"state": torch.zeros(3)}, last),
+    }
+    with pytest.raises(CheckpointError, match=rf"{name} cannot be written: No space left"):
+        write[name]()
+    assert last.read_bytes() == before
+    assert [path.name for path in last.parent.iterdir()] == [name]
 
 
 def test_a_place_that_cannot_be_written_keeps_nothing(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ A dictionary of plain values and tensors, so that it loads with `weights_only=Tr
     metrics   psnr_in, psnr_out (dB), evaluated_on, epoch; empty if a run was stopped before its first epoch ended
 """
 
+import io
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -64,15 +65,22 @@ def save_model(path: Path, network: nn.Module, config: TrainConfig, metrics: Map
         "config": config.to_dict(),
         "metrics": dict(metrics),
     }
+    write_whole(path, content)
+
+
+def write_whole(path: Path, content: object) -> None:
+    """Write what torch can save, completely or not at all: a disk that fills up leaves the file that was there.
+
+    Raises:
+        CheckpointError: the file cannot be written.
+    """
+    saved = io.BytesIO()
+    torch.save(content, saved)  # given a path, it would store the file's name; given a full disk, it names no reason
     try:
-        with (
-            whole_file(path) as partial,
-            partial.open("wb") as file,
-        ):
-            torch.save(content, file)  # given a path, it would store the file's name
-    except (OSError, RuntimeError) as e:  # torch's writer turns a full disk into a RuntimeError
-        reason = e.strerror if isinstance(e, OSError) and e.strerror else (str(e).splitlines() or [repr(e)])[0][:200]
-        raise CheckpointError(f"{path} cannot be written: {reason}") from e
+        with whole_file(path) as partial:
+            partial.write_bytes(saved.getbuffer())
+    except OSError as e:
+        raise CheckpointError(f"{path} cannot be written: {e.strerror or e}") from e
 
 
 def load_weights(path: Path) -> dict[str, Tensor] | None:

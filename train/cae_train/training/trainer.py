@@ -13,7 +13,9 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 
+from cae_train.checkpoint import write_whole
 from cae_train.config import Hardware, TrainConfig
 from cae_train.errors import ConfigError
 from cae_train.models.base import Autoencoder
@@ -45,6 +47,24 @@ def one_line(error: BaseException) -> str:
     return textwrap.shorten(str(error), 300, placeholder=" ...") or type(error).__name__
 
 
+class WholeCheckpoints(TorchCheckpointIO):
+    """Writes a checkpoint beside the one before, which it replaces when it is complete.
+
+    Lightning writes into the system's temporary folder, from where the file is copied over the one before if that lies
+    on another disk: where this one is full, half a file is left.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any | None = None
+    ) -> None:
+        """Write a checkpoint.
+
+        Raises:
+            CheckpointError: the file cannot be written.
+        """
+        write_whole(Path(path), checkpoint)
+
+
 def make_trainer(config: TrainConfig, hardware: Hardware) -> Trainer:
     """Lightning's Trainer for a run; `equip` gives it its callbacks.
 
@@ -68,6 +88,7 @@ def make_trainer(config: TrainConfig, hardware: Hardware) -> Trainer:
             enable_model_summary=False,
             num_sanity_val_steps=0,
             use_distributed_sampler=False,
+            plugins=[WholeCheckpoints()],
         )
     except Exception as e:  # Lightning raises many kinds for bad devices and strategies
         raise ConfigError(
