@@ -93,6 +93,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     Path("more/astronaut.png").rename("more/other.png")
     for path in Path("more").glob("[!o]*"):
         path.unlink()
+    for path in ("a.png", "b.png", "clothes/c.png"):
+        Path(path).parent.mkdir(exist_ok=True)
+        cv2.imwrite(path, small["coffee"][:28, :28, 0])
     cv2.imwrite("photo.jpg", small["coffee"])
     cv2.imwrite("photo.png", small["coffee"])
     mask = np.zeros((96, 96), np.uint8)

@@ -25,6 +25,7 @@ def model(
     graph_patch: int | None = None,
     output: str = "output",
     given: str = "input",
+    code: tuple[int, ...] = (),
 ) -> onnx.ModelProto:
     """Wrap nodes as a model whose boundary is that of the contract."""
     shape_of = spec or ModelSpec(architecture="fixture")
@@ -34,7 +35,7 @@ def model(
     shape = [batch, *shape_of.shape(1)[1:]]
     shapes = {
         "score": [batch, 1, patch, patch],
-        "code": [batch, shape_of.channels, patch // 8, patch // 8],
+        "code": [batch, *(code or (shape_of.channels, patch // 8, patch // 8))],
     }
     graph = helper.make_graph(
         list(nodes),
@@ -144,6 +145,16 @@ def main() -> None:
         "other_names": model(renamed, spec=spec, given="photo", output="clean"),
         "other_patch": model(identity, spec=spec, graph_patch=16),
         "encode": model(encode, spec=encoder, output="code"),
+        "encode_flat": model(  # the means of the quarters of a patch, as codes of the generator
+            helper.make_node("Constant", [], ["shape"], value_ints=[-1, CODE]),
+            helper.make_node("Constant", [], ["channels"], value_ints=[1]),
+            helper.make_node("AveragePool", ["input"], ["quarters"], kernel_shape=[16, 16], strides=[16, 16]),
+            helper.make_node("ReduceMean", ["quarters", "channels"], ["means"]),
+            helper.make_node("Reshape", ["means", "shape"], ["code"]),
+            spec=encoder,
+            output="code",
+            code=(CODE,),
+        ),
         "anomaly": model(*score, weight=np.array(0.5, np.float32), spec=anomaly, output="score"),
         "generate": model(
             *generate,

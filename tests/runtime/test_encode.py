@@ -147,6 +147,61 @@ def test_a_table_is_skipped_only_where_it_is_the_same(
     assert out.read_bytes() == written
 
 
+def test_a_map_of_pictures(cae_run: Command, tmp_path: Path) -> None:
+    """The fixture's features are the mean colors: gray pictures lie on a line, in order of their brightness."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for level in range(0, 250, 50):
+        cv2.imwrite(str(folder / f"{level:03}.png"), np.full((32, 32), level, np.uint8))
+    (folder / "broken.png").write_bytes(b"no picture")
+    out = tmp_path / "map.png"
+    done = cae_run(folder, "-o", out, "--json", model="encode")
+    report = json.loads(done.stdout)
+    assert (done.returncode, report["images"], report["projection"]) == (1, 5, "pca")
+    places = {Path(file["source"]).stem: (file["x"], file["y"]) for file in report["files"]}
+    across = [places[name][0] for name in sorted(places)]
+    np.testing.assert_allclose(np.diff(across), [np.sqrt(3) * 50 / 255] * 4, rtol=1e-3)
+    assert max(abs(y) for _, y in places.values()) < 1e-4
+    drawn = cv2.imread(str(out))
+    assert drawn.shape == (900, 1600, 3)
+    assert [tuple(drawn[450, x]) for x in (130, 800, 1470)] == [(level,) * 3 for level in (0, 100, 200)]
+    done = cae_run(folder, "-o", out, model="encode")
+    assert (done.returncode, b"exists: --overwrite draws it anew" in done.stderr) == (2, True)
+    done = cae_run(folder, "-o", folder / "000.png", "--overwrite", model="encode")
+    assert (done.returncode, b"would overwrite the source" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("out", "options", "reason"),
+    [
+        ("map.png", ["--projection", "umap"], "--projection is 'umap': it must be 'pca' or 'tsne'"),
+        ("map.png", ["--projection", "tsne"], "needs an extra: pip install 'cae-toolkit[tsne]'"),
+        ("map.png", ["--per-patch"], "--per-patch is for tables: a map shows whole images"),
+        ("f.npz", ["--projection", "pca"], "--projection is for maps"),
+    ],
+)
+def test_what_a_map_does_not_take(
+    cae_run: Command, photos: Path, tmp_path: Path, out: str, options: list[str], reason: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    done = cae_run(photos, "-o", tmp_path / out, *options, model="encode")
+    assert (done.returncode, reason in done.stderr.decode().splitlines()[-1]) == (2, True), done.stderr
+    assert not (tmp_path / out).exists()
+
+
+@pytest.mark.slow
+def test_a_map_by_t_sne(cae_run: Command, photos: Path, noise: Noise, tmp_path: Path) -> None:
+    pytest.importorskip("sklearn")
+    options = ("-o", tmp_path / "map.png", "--projection", "tsne", "--json")
+    done = cae_run(photos, *options, model="encode")
+    assert (done.returncode, b"'tsne' needs 4 pictures, and there are 2" in done.stderr) == (2, True)
+    for number in range(4):
+        cv2.imwrite(str(photos / f"{number}.png"), noise((32, 32, 3)))
+    done = cae_run(photos, *options, model="encode")
+    assert (done.returncode, len(json.loads(done.stdout)["files"])) == (0, 6)
+
+
 def test_sources_that_overlap_give_one_row(cae_run: Command, photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "f.npz"
     below = photos / "below"
@@ -189,7 +244,10 @@ def test_two_files_of_one_name_are_two_rows(cae_run: Command, photos: Path, tmp_
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        (["-o", "features.txt"], "task 'encode' writes features, to a file that ends in .npz or .csv"),
+        (
+            ["-o", "features.txt"],
+            "to a file that ends in .npz or .csv, or a map, to one that ends in .png",
+        ),
         (["-o", "features.npz", "--strength", "0.5"], "task 'encode', which takes no --strength"),
         (["-o", "features.npz", "--mask-color", "#fff"], "which takes no --mask-color"),
         (["-o", "features.npz", "--generate", "3"], "which takes no --generate"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +13,10 @@ import pytest
 from tests.runtime.conftest import FIXTURES, Command
 
 from cae_runtime import UsageError
+from cae_runtime.tasks.encode import Encoder
 from cae_runtime.tasks.generate import Generator
+
+Noise = Callable[..., np.ndarray]
 
 
 def pictures(folder: Path) -> list[bytes]:
@@ -63,6 +67,62 @@ def test_given_codes(cae_run: Command, tmp_path: Path) -> None:
     assert cae_run("--latent", tmp_path / "codes.npy", "-o", tmp_path / "a", model="generate").returncode == 0
     assert cae_run("--generate", 3, "--seed", 7, "-o", tmp_path / "b", model="generate").returncode == 0
     assert pictures(tmp_path / "a") == pictures(tmp_path / "b")
+
+
+def test_a_table_of_features_is_taken_for_codes(cae_run: Command, noise: Noise, tmp_path: Path) -> None:
+    for name in "ab":
+        cv2.imwrite(str(tmp_path / f"{name}.png"), noise((32, 32, 3)))
+    table = tmp_path / "features.npz"
+    assert cae_run(tmp_path, "-o", table, model="encode_flat").returncode == 0
+    done = cae_run("--latent", table, "-o", tmp_path / "out", model="generate")
+    assert done.returncode == 0, done.stderr
+    with np.load(table) as rows:
+        wanted = list(Generator(FIXTURES / "generate.onnx")(rows["features"]))
+    for number, picture in enumerate(wanted, 1):
+        np.testing.assert_array_equal(cv2.imread(str(tmp_path / "out" / f"features-{number:04}.png")), picture)
+    assert cae_run(tmp_path, "-o", table, "--overwrite", model="encode").returncode == 0  # of three numbers
+    done = cae_run("--latent", table, "-o", tmp_path / "out", model="generate")
+    assert (done.returncode, b"its rows have 3 numbers, and a code has 4" in done.stderr) == (2, True)
+
+
+def test_the_way_between_two_pictures(cae_run: Command, noise: Noise, tmp_path: Path) -> None:
+    for name, image in (("a", noise((32, 32, 3))), ("b", noise((20, 32))), ("large", noise((33, 32, 3)))):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), image // 16)  # so dark that the fixtures do not fit each other
+    a, b, large = (tmp_path / f"{name}.png" for name in ("a", "b", "large"))
+    out, encoder = tmp_path / "out", FIXTURES / "encode_flat.onnx"
+    done = cae_run("--between", a, b, "--steps", 3, "--encoder", encoder, "-o", out, "--json", model="generate")
+    assert done.returncode == 0, done.stderr
+    assert [Path(file).name for file in json.loads(done.stdout)["files"]] == [f"a-to-b-000{i}.png" for i in (1, 2, 3)]
+    first, last = (Encoder(encoder).patches(cv2.imread(str(path)))[1] for path in (a, b))
+    wanted = Generator(FIXTURES / "generate.onnx")(np.concatenate([first, (first + last) / 2, last]))
+    for number, picture in enumerate(wanted, 1):
+        made = cv2.imread(str(out / f"a-to-b-000{number}.png"))
+        assert np.abs(made.astype(int) - picture).max() <= 1
+    assert cv2.imread(str(out / "a-to-b-sheet.png")).shape[1] == 5 * 208  # the two pictures beside those between
+    assert b"the decoder does not give these pictures back" in done.stderr
+    for options, reason in (
+        (["--between", a, large, "--encoder", encoder], "has 32x33 pixels: a code is that of one patch"),
+        (["--between", a, tmp_path, "--encoder", encoder], "is a folder: name a file"),
+        (["--between", a, b], "generate-encoder.onnx' does not exist: write it with cae-export MODEL.pt --part enc"),
+        (["--between", a, b, "--encoder", FIXTURES / "encode.onnx"], "it has codes of shape (3, 4, 4), not (4,)"),
+        (["--between", a, b, "--encoder", FIXTURES / "blur.onnx"], "is made for task 'restore': 'encode' is needed"),
+        (["--between", a, b, "--generate", 2], "name one of these: how many pictures to make, --generate N"),
+        (["--generate", 2, "--steps", 3], "--steps is for the way between two pictures"),
+        (["--between", a, b, "--steps", 1], "--steps is 1: it must be 2 or more"),
+    ):
+        done = cae_run(*options, "-o", tmp_path / "none", model="generate")
+        assert (done.returncode, reason in done.stderr.decode().splitlines()[-1]) == (2, True), done.stderr
+    assert not (tmp_path / "none").exists()
+
+
+def test_the_encoder_beside_the_decoder_is_taken(cae_run: Command, noise: Noise, tmp_path: Path) -> None:
+    for name, fixture in (("m-decoder", "generate"), ("m-encoder", "encode_flat")):
+        shutil.copy(FIXTURES / f"{fixture}.onnx", tmp_path / f"{name}.onnx")
+    cv2.imwrite(str(tmp_path / "a.png"), noise((32, 32, 3)))
+    pair = (tmp_path / "a.png", tmp_path / "a.png")
+    done = cae_run("--between", *pair, "-o", tmp_path / "out", model=tmp_path / "m-decoder.onnx")
+    assert (done.returncode, b"m-encoder.onnx" in done.stderr) == (0, True)
+    assert len(pictures(tmp_path / "out")) == 8
 
 
 def test_what_is_there_is_kept(cae_run: Command, tmp_path: Path) -> None:

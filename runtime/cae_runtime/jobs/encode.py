@@ -91,8 +91,8 @@ def _draw(encoder: Encoder, plan: Plan, request: Request, projection: str, exist
     if encoded.images:
         extra["files"] = drawn.write(output, projection)
         _log.info(
-            "%s images on %s axes of their %s features, %s shown; %s -> %s",
-            encoded.images, projection, drawn.width, drawn.shown, encoder.session.provider, output,
+            "%s images by two axes of their %s features (%s), %s of them shown, the others as dots; %s -> %s",
+            encoded.images, drawn.width, projection, drawn.shown, encoder.session.provider, output,
         )  # fmt: skip
     return _outcome(encoded, request, extra)
 

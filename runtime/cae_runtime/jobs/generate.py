@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 NUMBERS_MAX: Final = 2**28  # in all codes of a call
 _SHEET_PICTURES, _SHEET_COLUMNS = 100, 10
-_FAR: Final = 1.0  # the code of a decoded picture is nearer to the first code, as a share of that, if both models fit
+_FAR: Final = 0.9  # the code of a decoded picture is nearer to the first code, as a share of that, if both models fit
 _ROUNDING: Final = 2  # levels that pictures of one code differ by on different machines
 
 

@@ -57,7 +57,7 @@ class PictureMap:
     """
 
     def __init__(self, expected: int) -> None:
-        self._side = int(np.clip(1.6 * _LONG / math.sqrt(max(1, expected)), _SMALLEST, _LARGEST))
+        self._side = int(np.clip(1.2 * _LONG / math.sqrt(max(1, expected)), _SMALLEST, _LARGEST))
         self._every = -(-expected // _THUMBNAILS_MOST)
         self._paths: list[str] = []
         self._thumbnails: list[NDArray[np.uint8] | None] = []
@@ -157,5 +157,5 @@ def _tsne(features: NDArray[np.float64]) -> tuple[NDArray[np.float64], tuple[str
         raise UsageError(f"projection 'tsne' needs {_LEAST_OF_TSNE} pictures, and there are {count}: take 'pca'")
     perplexity = min(_PERPLEXITY, (count - 1) / 3)
     places = TSNE(2, init="pca", random_state=0, perplexity=perplexity).fit_transform(features.astype(np.float32))
-    names = f"t-SNE, perplexity {perplexity:.3g}: neighbors are alike", "distances between groups mean little"
-    return cast("NDArray[np.float64]", np.asarray(places, np.float64)), names
+    name = f"t-SNE, perplexity {perplexity:.3g}: neighbors are alike; distances between groups mean little"
+    return cast("NDArray[np.float64]", np.asarray(places, np.float64)), (name, "")
