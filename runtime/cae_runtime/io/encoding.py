@@ -13,7 +13,7 @@ from cae_runtime.errors import ImageError, ImageFormatError
 from cae_runtime.io import heic_extra
 from cae_runtime.io.arrays import HAS_ALPHA
 from cae_runtime.io.depths import in_bits
-from cae_runtime.io.formats import AVIF, HEIC, JPEG, PBM, PGM, PNG, PPM, SUFFIX_OF_FORMAT, TIFF, WEBP
+from cae_runtime.io.formats import AVIF, HEIC, JPEG, PBM, PGM, PNG, PPM, RAW, SUFFIX_OF_FORMAT, TIFF, WEBP
 from cae_runtime.io.headers import jpeg as jpeg_header
 from cae_runtime.io.headers import pnm
 from cae_runtime.io.headers import webp as webp_header
@@ -76,6 +76,9 @@ def encode(picture: Picture, format: str, quality: int | None = None) -> tuple[b
     channels = 1 if pixels.ndim == 2 else pixels.shape[2]
     if channels in HAS_ALPHA and format in _WITHOUT_ALPHA:
         raise ImageFormatError(f"has an alpha channel, which {format} cannot hold: write a PNG")
+    if picture.format == RAW and format not in _SIXTEEN_BIT:  # was developed to more bits than it needs here
+        pixels = in_bits(pixels, 8).astype(np.uint8)
+        picture = replace(picture, pixels=pixels)
     if pixels.dtype == np.uint16 and format not in _SIXTEEN_BIT:
         raise ImageFormatError(f"has 16 bits per channel, and {format} holds 8: write a PNG")
     try:
@@ -86,7 +89,8 @@ def encode(picture: Picture, format: str, quality: int | None = None) -> tuple[b
         bare = Metadata(jpeg_quality=picture.metadata.jpeg_quality)
         data = _file(replace(picture, pixels=upright(pixels, picture.orientation), metadata=bare), format, quality)
     dropped = few(lost(picture.metadata, data, format))
-    if format in (AVIF, HEIC) and pixels.dtype == np.uint16 and (written := inspect(data).bits) != picture.bits:
+    shallower = format in (AVIF, HEIC) and pixels.dtype == np.uint16 and picture.format != RAW
+    if shallower and (written := inspect(data).bits) != picture.bits:
         dropped = (f"depth of {picture.bits or 16} bits ({written} are written)", *dropped)
     dropped = (GRAY_LAYOUT, *dropped) if channels == 2 and format != HEIC else dropped
     hidden_too = format == WEBP and channels in HAS_ALPHA and _loses_hidden_colors(pixels, data)

@@ -18,6 +18,7 @@ PGM: Final = "PGM"
 PBM: Final = "PBM"
 AVIF: Final = "AVIF"
 HEIC: Final = "HEIC"
+RAW: Final = "camera raw"  # is developed, and never written
 
 PIPE: Final = "-"  # as SOURCE stdin, as OUT stdout
 
@@ -39,6 +40,11 @@ FORMAT_OF_SUFFIX: Final = {
     ".heif": HEIC,
     ".hif": HEIC,
 }
+RAW_SUFFIXES: Final = frozenset({
+    ".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".iiq", ".kdc", ".mef", ".mos", ".mrw", ".nef",
+    ".nrw", ".orf", ".pef", ".raf", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f",
+})  # fmt: skip
+DEVELOPED: Final = ".tif"  # the format of developed raw files, unless another is chosen
 SUFFIX_OF_FORMAT: Final = {format: suffix for suffix, format in reversed(FORMAT_OF_SUFFIX.items())}
 
 MP4: Final = "MP4"
@@ -90,8 +96,18 @@ def is_video(path: PurePath) -> bool:
     return path.suffix.lower() in VIDEO_FORMAT_OF_SUFFIX
 
 
+def is_raw(path: PurePath) -> bool:
+    """Return whether a file has the suffix of a camera raw file, which is read and never written."""
+    return path.suffix.lower() in RAW_SUFFIXES
+
+
 def is_picture(path: PurePath) -> bool:
-    """Return whether a file has the suffix of an image or a video."""
+    """Return whether a file has the suffix of an image or a video that is read."""
+    return is_written(path) or is_raw(path)
+
+
+def is_written(path: PurePath) -> bool:
+    """Return whether a file has the suffix of an image or a video that is written."""
     return path.suffix.lower() in FORMAT_OF_SUFFIX or is_video(path)
 
 

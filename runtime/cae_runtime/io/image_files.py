@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 
 from cae_runtime.errors import ImageError
 from cae_runtime.io.decoding.decode import decoded
+from cae_runtime.io.formats import RAW
 from cae_runtime.io.headers.header import Header
 from cae_runtime.io.headers.inspect import inspect
 from cae_runtime.io.metadata import Metadata
 from cae_runtime.io.metadata import read as read_metadata
 from cae_runtime.io.orientation import exif_orientation
+from cae_runtime.io.raw_exif import read as read_raw_metadata
 from cae_shared.folders import make_folder
 from cae_shared.temporary import whole_file
 
@@ -147,7 +149,7 @@ def decode(data: bytes, header: Header | None = None) -> Picture:
             floating point, or of more than 2^28 pixels.
     """
     header = header or header_of(data)
-    metadata = read_metadata(data, header.format, header)
+    metadata = read_raw_metadata(data) if header.format == RAW else read_metadata(data, header.format, header)
     return Picture(decoded(data, header), header.format, metadata, header.lossless, header.bits)
 
 

@@ -9,7 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cae_runtime.errors import UsageError
-from cae_runtime.io.formats import FORMAT_OF_SUFFIX, VIDEO_FORMAT_OF_SUFFIX, is_picture, is_video, same_format
+from cae_runtime.io.formats import (
+    DEVELOPED,
+    FORMAT_OF_SUFFIX,
+    VIDEO_FORMAT_OF_SUFFIX,
+    is_picture,
+    is_raw,
+    is_video,
+    is_written,
+    same_format,
+)
 from cae_runtime.io.headers.unsupported import OF_SYSTEMS, is_other_picture, is_transport_stream, what_to_do
 from cae_runtime.jobs.paths import identity_of, mode_of, path_kind, spelling_of
 from cae_runtime.video.results import partial_of
@@ -106,12 +115,12 @@ def _names_a_file(out: Path, one_file: bool) -> bool:
         return False
     suffix = out.suffix.lower()
     like_a_file = is_other_picture(out) or (one_file and suffix[1:].isalpha())  # clean.xyz, but not v1.2
-    if like_a_file and not is_picture(out):
+    if (like_a_file or is_raw(out)) and not is_written(out):
         raise UsageError(
             f"output {str(out)!r}: images are written as {', '.join(FORMAT_OF_SUFFIX)}, "
             f"videos as {', '.join(VIDEO_FORMAT_OF_SUFFIX)}; a folder's name that ends so must exist already"
         )
-    return is_picture(out)
+    return is_written(out)
 
 
 def _source_is_folder(source: Path) -> bool:
@@ -148,6 +157,8 @@ def find_pictures(
         if name_of is not None:
             return out / below.with_name(name_of(source))
         kept = ext is None or is_video(Path(f"x{ext}")) != is_video(source)
+        if kept and is_raw(source):
+            return out / below.with_name(f"{source.stem}{suffix}{DEVELOPED}")
         return out / below.with_name(f"{source.stem}{suffix}{source.suffix if kept else ext}")
 
     jobs: dict[Job, None] = {}

@@ -18,14 +18,19 @@ class Note:
     Attributes:
         kind: `stretched`: its faint noise was scaled up for cleaning; `left`: unchanged, since stretching does not
             help or its faint noise cannot be measured; `two values`: it has only one or two values; `filled`: how much
-            of it was filled; `nothing marked`: it has no hole.
+            of it was filled; `nothing marked`: it has no hole; `developed`: it comes from a camera raw file.
         text: the remark, to follow the picture's name.
     """
 
-    kind: Literal["stretched", "left", "two values", "filled", "nothing marked"]
+    kind: Literal["stretched", "left", "two values", "filled", "nothing marked", "developed"]
     text: str
 
 
+DEVELOPED: Final = Note(
+    "developed",
+    "was developed from the camera's raw data, with its white balance and a plain tone curve: colors and brightness "
+    "differ from those of the camera's own JPEG",
+)
 Tell = Callable[[Note], None]
 
 

@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cae_runtime.errors import ImageError
-from cae_runtime.io import heic_extra
+from cae_runtime.io import heic_extra, raw_extra
 from cae_runtime.io.decoding import jpeg as jpeg_data
 from cae_runtime.io.decoding import tiff as tiff_data
 from cae_runtime.io.decoding import tiff_deflate, tiff_extra, tiff_tiles
 from cae_runtime.io.decoding.messages import decoded_silently
 from cae_runtime.io.depths import in_sixteen_bits
-from cae_runtime.io.formats import HEIC
+from cae_runtime.io.formats import HEIC, RAW
 from cae_runtime.io.headers.boxed.heif import HeifHeader
 from cae_runtime.io.headers.header import Header
 from cae_runtime.io.headers.jpeg import JpegHeader
@@ -47,7 +47,9 @@ def decoded(data: bytes, header: Header) -> NDArray[Any]:
         ImageError: the file is of a kind that is not decoded correctly, or is damaged.
     """
     with quiet():
-        if isinstance(header, HeifHeader):
+        if header.format == RAW:
+            pixels = raw_extra.develop(data)
+        elif isinstance(header, HeifHeader):
             pixels = _decode_heif(data, header)
         elif isinstance(header, TiffHeader):
             pixels = _decode_tiff(data, header)

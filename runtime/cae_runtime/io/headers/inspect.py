@@ -15,6 +15,7 @@ from cae_runtime.io.headers import bmp as bmp_header
 from cae_runtime.io.headers import jpeg as jpeg_header
 from cae_runtime.io.headers import png as png_header
 from cae_runtime.io.headers import pnm
+from cae_runtime.io.headers import raw as raw_header
 from cae_runtime.io.headers import tiff as tiff_header
 from cae_runtime.io.headers import webp as webp_header
 from cae_runtime.io.headers.boxed import heif
@@ -66,6 +67,7 @@ _READERS: Final[tuple[tuple[Callable[[bytes], bool], Callable[[bytes], Header]],
     (_starts(jpeg_header.SIGNATURE), jpeg_header.read),
     (_starts(png_header.SIGNATURE), png_header.read),
     (lambda data: data[:4] == b"RIFF" and data[8:12] == b"WEBP", webp_header.read),
+    (raw_header.is_raw, raw_header.read),  # before TIFF, which many of them are
     (_starts(*tiff_header.SIGNATURES), tiff_header.read),
     (_starts(bmp_header.SIGNATURE), bmp_header.read),
     (_starts(*pnm.SIGNATURES), pnm.read),

@@ -24,9 +24,6 @@ _STRUCTURE: Final = {
     FILL_ORDER, _SUBSAMPLING, _DEPTH, _TILE_DEPTH,
 }  # fmt: skip
 _FURTHER_IMAGES: Final = 330  # SubIFDs
-_RAW_TAGS: Final = {33421, 33422, 50706, 50707}  # the pattern of a color filter array, DNG's versions
-_RAW_COLORS: Final = {32803, 34892}  # a color filter array, linear raw
-_RAW: Final = "is a camera's raw file, which is not read: develop it to a 16-bit TIFF first (darktable, RawTherapee)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,9 +99,6 @@ def _check_directory(page: Directory) -> None:
     twice = [tag for tag in sorted(_STRUCTURE) if tags.count(tag) > 1]
     if twice:
         raise ImageError(f"is damaged: its TIFF tag {twice[0]} is there twice")
-    colors = page.number(PHOTOMETRIC, BLACK_ZERO)
-    if _RAW_TAGS & set(tags) or colors in _RAW_COLORS:
-        raise ImageError(_RAW)
     if _FURTHER_IMAGES in page:
         raise ImageError("has further images behind its first (SubIFDs), as camera raw files have: one is expected")
     if page.following:

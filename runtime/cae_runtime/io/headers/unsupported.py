@@ -8,10 +8,6 @@ from typing import Final
 
 from cae_shared.text import shell_word
 
-_RAW: Final = frozenset({
-    ".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".iiq", ".kdc", ".mef", ".mos", ".mrw", ".nef",
-    ".nrw", ".orf", ".pef", ".raf", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f",
-})  # fmt: skip
 _OTHERS: Final = frozenset({
     ".bpg", ".dcm", ".dds", ".exr", ".fit", ".fits", ".fts", ".gif", ".hdr", ".ico",
     ".j2k", ".jng", ".jp2", ".jpf", ".jpx", ".jxl", ".jxr", ".pam", ".pcx", ".pfm", ".psb", ".psd", ".qoi", ".tga",
@@ -22,10 +18,9 @@ _VIDEOS: Final = frozenset({  # without .mod, which is also go.mod
     ".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".r3d", ".rmvb", ".vob", ".wmv", ".y4m",
 })  # fmt: skip
 _TRANSPORT_STREAM, _PACKET, _SYNC = ".ts", 188, b"\x47"  # the suffix is also that of TypeScript: its content tells
-SUFFIXES: Final = _RAW | _OTHERS | _VIDEOS
+SUFFIXES: Final = _OTHERS | _VIDEOS
 # Files that operating systems put into folders; names that begin with a dot are left out anyway.
 OF_SYSTEMS: Final = frozenset({"desktop.ini", "thumbs.db", "ehthumbs.db", "icon\r"})
-_DEVELOP: Final = "develop it to a 16-bit TIFF first (darktable, RawTherapee)"
 _CONVERT: Final = "convert it to PNG or TIFF first (ImageMagick: magick {source} {output})"
 _CONVERT_VIDEO: Final = "convert it first (ffmpeg -i {source} -c:v copy {output})"
 _UNLIKE_A_NAME: Final = re.compile(r"^[-@]|:")  # ImageMagick would read it as an option, a list or a format
@@ -40,13 +35,6 @@ _STARTS: Final = (
     (0, b"SIMPLE  =", "FITS"),
     (0, b"#?RADIANCE", "Radiance HDR"),
     (128, b"DICM", "DICOM"),
-    (4, b"ftypcrx", "camera raw file"),
-    (0, b"FUJIFILMCCD-RAW", "camera raw file"),
-    (0, b"IIU\0", "camera raw file"),
-    (0, b"IIRO", "camera raw file"),
-    (0, b"IIRS", "camera raw file"),
-    (0, b"FOVb", "camera raw file"),
-    (0, b"\0MRM", "camera raw file"),
 )
 
 
@@ -73,9 +61,7 @@ def what_to_do(path: PurePath) -> str:
     video = suffix in _VIDEOS or suffix == _TRANSPORT_STREAM
     names = (path.name, f"{path.stem}.{'mkv' if video else 'png'}")
     source, output = (shell_word(f"./{name}" if _UNLIKE_A_NAME.search(name) else name) for name in names)
-    advice = (
-        _DEVELOP if suffix in _RAW else (_CONVERT_VIDEO if video else _CONVERT).format(source=source, output=output)
-    )
+    advice = (_CONVERT_VIDEO if video else _CONVERT).format(source=source, output=output)
     return f"is {'a video' if video else 'an image'} of a kind that is not read yet ({suffix}): {advice}"
 
 

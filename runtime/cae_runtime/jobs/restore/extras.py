@@ -6,14 +6,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from cae_runtime.errors import UsageError
-from cae_runtime.io import heic_extra
-from cae_runtime.io.formats import FORMAT_OF_SUFFIX, HEIC, VideoCoding
+from cae_runtime.io import heic_extra, raw_extra
+from cae_runtime.io.formats import FORMAT_OF_SUFFIX, HEIC, VideoCoding, is_raw
 from cae_runtime.jobs.planning import Job
 from cae_runtime.video.encoding import check_encoding, missing_extra
 
 
 def check_extras(jobs: Sequence[Job], sources: Iterable[Path], coding: VideoCoding) -> None:
-    """Before any work, refuse settings and missing packages that would let every video or every HEIC fail.
+    """Before any work, refuse settings and missing packages that would let all files of a kind fail.
 
     Args:
         jobs: all the files.
@@ -31,6 +31,9 @@ def check_extras(jobs: Sequence[Job], sources: Iterable[Path], coding: VideoCodi
         raise UsageError(f"{str(videos[0].source)!r} is a video, and {missing}")
     for job in videos:
         check_encoding(job.output, coding)
+    raws = [job for job in jobs if is_raw(job.source)]
+    if _matters(raws, jobs, named) and not raw_extra.is_installed():
+        raise UsageError(f"{str(raws[0].source)!r} {raw_extra.MISSING}")
     made = [job for job in jobs if _is_heic(job.output) and not _is_heic(job.source)]
     if made and not heic_extra.is_installed():
         raise UsageError(f"output {str(made[0].output)!r} is a HEIC. The extra heif writes it: {heic_extra.INSTALL}")

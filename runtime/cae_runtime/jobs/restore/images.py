@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 
 from cae_runtime.errors import ImageError, ProviderError
 from cae_runtime.io.encoding import encode, is_lossy
-from cae_runtime.io.formats import FORMAT_OF_SUFFIX
+from cae_runtime.io.formats import DEVELOPED, FORMAT_OF_SUFFIX, RAW
 from cae_runtime.io.headers.header import Header
 from cae_runtime.io.image_files import Picture, decode, header_of, read_file, write_file
 from cae_runtime.io.pipeline import PixelBudget, prefetch_map
 from cae_runtime.jobs.planning import Job
 from cae_runtime.jobs.restore.options import DEFAULTS, RestoreOptions, reason_of
 from cae_runtime.jobs.restore.results import NO_MEMORY, FileResult, output_is_there
+from cae_runtime.tasks import notes as all_notes
 from cae_runtime.tasks.notes import Note
 from cae_runtime.tasks.restore import Restorer
 
@@ -71,7 +72,8 @@ def clean_bytes(
         restorer: what cleans.
         data: the whole file.
         options: how; `strength` and `quality` count.
-        format: format of the result, see `cae_runtime.io.formats`; None keeps that of `data`.
+        format: format of the result, see `cae_runtime.io.formats`; None keeps that of `data`, and
+            writes a camera raw file as TIFF.
 
     Returns:
         The cleaned file.
@@ -83,9 +85,10 @@ def clean_bytes(
     """
     picture = decode(data)
     height, width = picture.pixels.shape[:2]
-    notes: list[Note] = []
+    notes = notes_on(picture)
     cleaned = replace(picture, pixels=restorer(picture.pixels, strength=options.strength, tell=notes.append))
-    encoded, dropped = encode(cleaned, format or picture.format, options.quality)
+    kept = FORMAT_OF_SUFFIX[DEVELOPED] if picture.format == RAW else picture.format
+    encoded, dropped = encode(cleaned, format or kept, options.quality)
     return Cleaned(encoded, width, height, dropped, tuple(notes))
 
 
@@ -148,6 +151,11 @@ def restore_images(
             room.close()
 
 
+def notes_on(picture: Picture) -> list[Note]:
+    """Return what a user should know about a picture before it is cleaned."""
+    return [all_notes.DEVELOPED] if picture.format == RAW else []
+
+
 def _cleaning(restorer: Restorer, strength: float) -> Change:
     def cleaned(_job: Job, picture: Picture) -> Changed:
         notes: list[Note] = []
@@ -189,7 +197,8 @@ class _Work:
         assert self.picture is not None  # noqa: S101 - a step of an image that was decoded
         changed = change(self.job, self.picture)
         self.picture = replace(self.picture, pixels=changed.pixels)
-        self.result = replace(self.result, notes=changed.notes, filled=changed.filled)
+        notes = (*notes_on(self.picture), *changed.notes)
+        self.result = replace(self.result, notes=notes, filled=changed.filled)
 
     def save(self, quality: int | None) -> None:
         """Encode and write the picture."""
