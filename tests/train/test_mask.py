@@ -9,6 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cae_train.config import TrainConfig
+from cae_train.data.pairs import Pairs
 from cae_train.degradations.mask import FILL, holes
 from cae_train.degradations.registry import parse, parse_chain
 
@@ -90,3 +92,30 @@ def test_holes_lie_everywhere() -> None:
     often = holes(parse("mask:0.3")(torch.zeros(2000, 1, 32, 32), generator())).float().mean((0, 1))
     assert float(often.min()) > 0.1
     assert float(often.max()) < 0.45
+
+
+@pytest.mark.parametrize("name", ["letters", "scratches"])
+def test_marks_cover_about_what_is_named(name: str) -> None:
+    clean = without_gray(64, 3, 32, 32)
+    degraded = parse_chain([f"{name}:0.1"])(clean, generator())
+    missing = holes(degraded)
+    assert torch.allclose(degraded[~missing.expand_as(clean)], clean[~missing.expand_as(clean)], atol=1e-6)
+    covered = missing.float().mean((1, 2, 3))
+    assert float((covered >= 0.1).float().mean()) > 0.9
+    assert float(covered.mean()) < 0.25
+    assert torch.equal(parse(f"{name}:0")(clean, generator()), clean)
+    assert parse_chain([f"mask:0.2,{name}:0.1"]).leaves_holes
+
+
+def test_scratches_cross_a_patch() -> None:
+    missing = holes(parse("scratches:0.01")(torch.zeros(64, 1, 32, 32), generator()))[:, 0]
+    sides = [missing[:, 0], missing[:, -1], missing[..., 0], missing[..., -1]]
+    assert float((torch.stack([side.any(1) for side in sides]).sum(0) >= 2).float().mean()) > 0.8
+
+
+def test_gray_patches_of_a_color_network_have_its_color_in_their_holes() -> None:
+    photograph = np.random.default_rng(0).integers(0, 120, (40, 40, 3), dtype=np.uint8)
+    config = TrainConfig(batch=16, epoch_crops=64, gray=0.5, degrade=("mask:0.2-0.3",))
+    degraded, clean = Pairs([photograph], parse_chain(config.degrade), config)[0, 0]
+    assert (clean[:8] == clean[:8, :1]).all()
+    assert holes(degraded).float().mean((1, 2, 3)).min() > 0.15

@@ -18,6 +18,7 @@ from cae_train import ConfigError, Hardware, TrainConfig, train
 from cae_train.data.augment import without_grain
 from cae_train.data.images import load
 from cae_train.data.pairs import Pairs
+from cae_train.degradations import marks
 from cae_train.degradations.camera_noise import Camera
 from cae_train.degradations.chain import Chain
 from cae_train.degradations.jpeg import SAMPLINGS, coded
@@ -212,6 +213,7 @@ def test_everything_that_can_be_named_works_on_the_device_alone(name: str) -> No
     for channels in (3, 1):
         jpeg._tables.cache_clear()
         jpeg._cosines.cache_clear()
+        marks._pages.cache_clear()
         clean = patches(8, 40, channels)
         with torch.device(CPU), OnlyOnDevice(clean):
             degraded = chain(clean, generator())

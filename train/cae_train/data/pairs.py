@@ -98,7 +98,7 @@ def _degraded(
     count = drawn_count(gray, len(clean), generator) if gray else 0
     if count:
         luminance = clean[:count].mean(1, keepdim=True).mul_(255).round_().div_(255)  # count x 1 x H x W
-        degraded[:count] = degrade(luminance, generator, margin)
+        degraded[:count] = degrade.of_gray(luminance, clean.shape[1], generator, margin)
         clean[:count] = luminance
     return degraded, center(clean, margin).contiguous() if margin else clean
 

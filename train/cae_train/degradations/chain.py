@@ -123,6 +123,20 @@ class Chain:
         *_, degraded = clean, *self.stages(clean, generator, margin)
         return degraded.mul(255).round_().clamp_(0, 255).div_(255) if self.clip else degraded
 
+    def of_gray(self, gray: Tensor, channels: int, generator: torch.Generator, margin: int = 0) -> Tensor:
+        """Degrade gray patches for a network of `channels`, whose color holes must have.
+
+        Args:
+            gray: N x 1 x H x W in 0..1.
+            channels: 3 or 1.
+            generator: as in a call.
+            margin: as in a call.
+
+        Returns:
+            As a call does, with one channel; with `channels` if the chain cuts holes.
+        """
+        return self(gray.repeat(1, channels, 1, 1) if self.leaves_holes else gray, generator, margin)
+
     def stages(self, clean: Tensor, generator: torch.Generator, margin: int = 0) -> Iterator[Tensor]:
         """Yield the result after each step, not clipped.
 

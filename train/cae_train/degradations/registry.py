@@ -21,6 +21,7 @@ from cae_train.degradations.camera_noise import SOFT, Camera, HotPixels, Sensor
 from cae_train.degradations.chain import Chain, OneOf, Row
 from cae_train.degradations.coarse_noise import ColorNoise, Enlarged, Grain
 from cae_train.degradations.jpeg import Jpeg, JpegTwice
+from cae_train.degradations.marks import Letters, Scratches
 from cae_train.degradations.mask import Mask
 from cae_train.degradations.measured_noise import Measured, NoiseModel
 from cae_train.degradations.noise import Degradation, Gaussian, Level, Poisson, SaltPepper, Speckle
@@ -76,6 +77,8 @@ DEGRADATIONS: dict[str, Kind] = {
     "motion-blur": Kind(MotionBlur, 1, 31, "straight motion in a random direction", unit="its length in pixels"),
     "jpeg": Kind(Jpeg, 1, 100, "JPEG with a random position of its blocks", unit="quality"),
     "mask": Kind(Mask, 0, 1, "holes for inpainting: rectangles or strokes", unit="share of the pixels"),
+    "letters": Kind(Letters, 0, 1, "holes for inpainting: lettering", unit="least share of the pixels"),
+    "scratches": Kind(Scratches, 0, 1, "holes for inpainting: long lines", unit="least share of the pixels"),
     "camera": Kind(Camera, 0, 1, "a simulated camera's noise", Level(0, 1), "daylight (0) to near darkness (1)"),
     "camera-soft": Kind(
         partial(Camera, filters=SOFT), 0, 1, "camera with wider smoothing filters", Level(0, 1), "as for camera"

@@ -13,6 +13,7 @@ from cae_train.degradations.camera_noise import Camera, HotPixels, Sensor
 from cae_train.degradations.chain import Chain, OneOf, Row
 from cae_train.degradations.coarse_noise import ColorNoise, Enlarged, Grain
 from cae_train.degradations.jpeg import Jpeg, JpegTwice
+from cae_train.degradations.marks import Letters, Scratches
 from cae_train.degradations.mask import Mask
 from cae_train.degradations.measured_noise import Measured
 from cae_train.degradations.noise import Degradation, Gaussian, Poisson, SaltPepper, Speckle
@@ -25,6 +26,7 @@ from cae_train.on_device.masks import DeviceMask
 
 ANYWHERE: tuple[type[Any], ...] = (
     Nothing, Gaussian, SaltPepper, Poisson, Speckle, Blur, HotPixels, Grain, ColorNoise, Enlarged, Measured,
+    Letters, Scratches,
 )  # fmt: skip
 TWINS: dict[type[Any], Callable[[Any], Degradation]] = {
     MotionBlur: lambda host: DeviceMotionBlur(host.length),

@@ -91,7 +91,7 @@ class DevicePairs:
         degraded = torch.empty_like(center(clean, margin))
         if count:
             gray = clean[:count].mean(1, keepdim=True).mul_(255).round_().div_(255)
-            degraded[:count] = self.degrade(gray, generator, margin)
+            degraded[:count] = self.degrade.of_gray(gray, clean.shape[1], generator, margin)
             clean[:count] = gray
         if count < len(clean):
             degraded[count:] = self.degrade(clean[count:], generator, margin)
