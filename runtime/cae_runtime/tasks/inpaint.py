@@ -21,7 +21,6 @@ from cae_runtime.io.arrays import colors_of, full_scale
 from cae_runtime.tasks.restore import Restorer
 
 _COLORS: Final = 3
-_TILE: Final = 8  # patches along a side of a tile that is filled at once
 
 Holes = NDArray[np.bool_]
 
@@ -134,33 +133,12 @@ class Inpainter(OnSession):
             part = missing[region]
             depth = cv2.distanceTransform(part.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
             ring = part & (depth <= self._reach)
-            self._fill(colors[region], ring)
+            made = self.restorer.at(colors[region], ring).clip(0, 1) * full_scale(image.dtype)
+            colors[region][ring] = _as(image.dtype, made)
             part &= ~ring
         if colors is not known:  # a gray picture, filled in colors that are almost gray
             known[holes] = _as(image.dtype, colors[holes].mean(axis=1, keepdims=True))
         return result
-
-    def _fill(self, colors: NDArray[Any], ring: Holes) -> None:
-        """Fill the pixels of a ring, tile by tile; tiles without ring pixels are skipped."""
-        patch = self.restorer.spec.patch
-        made = []
-        for top in range(0, ring.shape[0], _TILE * patch):
-            for left in range(0, ring.shape[1], _TILE * patch):
-                tile = np.s_[top : top + _TILE * patch, left : left + _TILE * patch]
-                if ring[tile].any():
-                    only = np.zeros_like(ring)
-                    only[tile] = ring[tile]
-                    region = _around(only, patch)
-                    made.append((region, only[region], self._restored(colors[region])[only[region]]))
-        for region, part, values in made:
-            colors[region][part] = values
-
-    def _restored(self, colors: NDArray[Any]) -> NDArray[Any]:
-        """The model's output for (H, W, 1 or 3); a model of 1 channel sees each color channel as a gray picture."""
-        pixels = np.ascontiguousarray(colors)
-        if self.restorer.spec.channels == 1:
-            return np.stack([self.restorer(np.ascontiguousarray(plane)) for plane in np.moveaxis(pixels, 2, 0)], 2)
-        return self.restorer(pixels)
 
 
 def _as(dtype: np.dtype[Any], values: NDArray[Any]) -> NDArray[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import Final, Literal, Self
+from typing import Any, Final, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from cae_runtime.inference.tiled_image import Rows, TiledImage
 from cae_runtime.inference.worker_threads import WorkerThreads
 from cae_runtime.io.arrays import Image, ImageT
 from cae_runtime.tasks.notes import Tell, faint_noise, few_values
+from cae_runtime.tasks.patches_at import PatchesAt
 from cae_runtime.tasks.put_back import PutBack
 from cae_runtime.tasks.stretch import stretch_for
 from cae_runtime.tasks.transparent_pixels import filled, hidden_pixels
@@ -200,6 +201,26 @@ class Restorer(OnSession):
             np.copyto(planes_out[..., :colors], planes_in[..., :colors], where=hidden[..., None])
         planes_out[..., colors:] = planes_in[..., colors:]
         return result
+
+    def at(self, image: NDArray[Any], where: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """Return what the model gives at some pixels of an image, from as few patches as see all of them well.
+
+        Args:
+            image: as in a call, without alpha, of shape (H, W, C): C is that of the model, or 3 with a model of 1
+                channel, which then sees each color as a gray picture.
+            where: the pixels, bool (H, W).
+
+        Returns:
+            (M, C) float32 in about 0..1, M pixels in row order.
+
+        Raises:
+            ModelError, ProviderError, UsageError: as in a call.
+        """
+        if not where.any():
+            return np.empty((0, image.shape[2]), np.float32)
+        cell = self.spec.patch - self._overlap
+        work = PatchesAt(self._session, image, where, cell=cell, batch=self.batch, bgr=self._bgr)
+        return work.run(self._workers.pool)
 
     def _clean(
         self, image: Image, result: Image, strength: float, hidden: NDArray[np.bool_] | None, tell: Tell | None
