@@ -1,13 +1,11 @@
 """Fits a model to scenes: measures, trains, and judges whether it is better than the initial model."""
 
-import time
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
-import numpy as np
 import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import Timer
@@ -19,6 +17,7 @@ from cae_train.burst.coding import NEARLY_LOSSLESS, noise_before, quality_of
 from cae_train.burst.frames import Scene, Tell
 from cae_train.burst.judge import Judged, Verdict, Windows, errors, pairs_as_windows, verdict, windows_of
 from cae_train.burst.measure import measure
+from cae_train.burst.pace import TRIAL_STEPS, Pace, Stopwatch
 from cae_train.burst.pairs import BurstPairs, Fold, Part, folds, halves, watched
 from cae_train.burst.steady import Steady, UnsteadyError, check, drawn
 from cae_train.burst.targets import Target, targets_of
@@ -36,11 +35,9 @@ from cae_train.training.material import Material
 from cae_train.training.prepare import prepare
 from cae_train.training.start_weights import initial_network
 
-STEPS_MOST = 9_000  # of a fit, however fast the machine is
-TRIAL_STEPS, TRIAL_SECONDS = 8, 2.0  # whose time says how many there will be, at least
-OVERHEAD = 1.15  # a training step takes this many times a trial's step, because of the optimizer and judging
 TIME_LIMIT = 1.25  # no epoch begins after this many times the requested minutes: other programs may want the cores
 HOLD_OUT_TIME = 0.45  # share of the time for the short fits that leave scenes out
+LAST_SHARE = 0.5  # of its time that the last fit has at least, if the short ones took longer than planned
 HELD_OUT_PATCHES = 1024  # of photographs
 HELD_OUT_IMAGES = 8  # one of this many clean photographs, if there is no burst to judge by
 CHART, SCENES = "noise.png", "scenes"
@@ -139,19 +136,21 @@ def fit_burst(scenes: Sequence[Scene], camera: str, run: Run) -> Fit:
     before, pairs = initial_network(run.config), _pairs(everything, run, turns)
     network = deepcopy(before)
     before.eval()
-    seconds = _seconds_a_step(network, pairs)
     seen, chosen_by = windows_of(everything, run.config.seed), watched(everything, run.config.seed)
+    pace = _trial(run, pairs, chosen_by, network)
     if not left_out:
         run.tell("note: there is only one scene, so nothing could be held out: the gain on other scenes is unknown")
-        fitted = _train(run, pairs, chosen_by, network, seconds)
+        fitted = _train(run, pairs, chosen_by, network, pace)
         return Fit(_judge(seen, before, fitted), "the scene that it was fitted to", fitted.model, fitted.interrupted)
-    found, weights = _held_out(left_out, run, before, turns, seconds)
+    found, weights = _held_out(left_out, run, before, turns, pace)
     on = "scenes left out in turn"
     if found.least <= 0:
         return Fit(found, on, None)
     run.tell(found.figures(on, Path(run.config.start).stem))
     network.load_state_dict(weights)
-    fitted = _train(replace(run, minutes=run.minutes * (1 - HOLD_OUT_TIME)), pairs, chosen_by, network, seconds)
+    planned = run.minutes * (1 - HOLD_OUT_TIME)
+    last = replace(run, minutes=max(pace.left / 60, planned * LAST_SHARE))
+    fitted = _train(last, pairs, chosen_by, network, pace)
     known = _judge(seen, before, fitted)
     if known.least <= 0:  # even on its own training data: the training went wrong
         found, on = known, "the scenes that it was fitted to"
@@ -174,7 +173,7 @@ def fit_noise(noise: NoiseModel, run: Run) -> Fit:
     pairs = Pairs(own, chain, config)
     chosen_by = noisy[::2], clean[::2]  # the best epoch, and the figures by the others
     on = "held-out photographs with the estimated noise"
-    fitted = _train(run, pairs, chosen_by, network, _seconds_a_step(network, pairs), on)
+    fitted = _train(run, pairs, chosen_by, network, _trial(run, pairs, chosen_by, network), on)
     windows = pairs_as_windows(noisy[1::2], clean[1::2])
     found = _judge([windows], before, fitted)
     return Fit(found, on, fitted.model, fitted.interrupted)
@@ -202,7 +201,7 @@ def _pairs(parts: Sequence[Part], run: Run, turns: bool) -> BurstPairs:
 
 
 def _held_out(
-    left_out: Sequence[Fold], run: Run, before: Autoencoder, turns: bool, seconds: float
+    left_out: Sequence[Fold], run: Run, before: Autoencoder, turns: bool, pace: Pace
 ) -> tuple[Verdict, dict[str, Tensor]]:
     """Do short fits without the scenes of each fold; returns the overall verdict and the mean of the fitted weights."""
     minutes = run.minutes * HOLD_OUT_TIME / len(left_out)
@@ -213,7 +212,7 @@ def _held_out(
     for number, fold in enumerate(left_out):
         with temporary_folder("cae-fold-") as folder:
             own, chosen_by = replace(short, out=folder), watched(fold.own, run.config.seed)
-            fitted = _train(own, _pairs(fold.own, own, turns), chosen_by, deepcopy(before), seconds)
+            fitted = _train(own, _pairs(fold.own, own, turns), chosen_by, deepcopy(before), pace)
             if fitted.interrupted:
                 raise KeyboardInterrupt
             after = load_model(fitted.model).network.eval()
@@ -239,29 +238,34 @@ def _train(
     pairs: BurstPairs | Pairs,
     chosen_by: tuple[Tensor, Tensor],
     network: Autoencoder,
-    seconds: float,
+    pace: Pace,
     chosen_on: str = "windows that were trained on",
 ) -> TrainResult:
-    """Train for the minutes of the run, given the seconds per step; keep the best epoch on `chosen_by`."""
-    steps = max(4, int(min(STEPS_MOST, 60 * run.minutes / seconds) / run.config.epochs))
+    """Train for the minutes of the run at the pace so far, and learn the pace; keep the best epoch on `chosen_by`."""
+    steps = pace.steps(60 * run.minutes, run.config.epochs)
     pairs.steps = min(steps, pairs.steps) if isinstance(pairs, Pairs) and pairs.whole else steps
     config = replace(run.config, epoch_crops=pairs.steps * run.config.batch)
     if run.callbacks:
-        run.tell(f"training on {config.epochs * config.epoch_crops:,} patches, about {run.minutes:g} minutes")
-    material = Material(pairs, chosen_by, chosen_on)
-    callbacks = [*run.callbacks, Timer(timedelta(minutes=TIME_LIMIT * run.minutes), interval="epoch", verbose=False)]
-    return loop.run(prepare(config, run.hardware, network=network), material, run.out, callbacks)
+        run.tell(f"training on {config.epochs * config.epoch_crops:,} patches, about {run.minutes:.2g} minutes")
+    material, watch = Material(pairs, chosen_by, chosen_on), Stopwatch()
+    limit = Timer(timedelta(minutes=TIME_LIMIT * run.minutes), interval="epoch", verbose=False)
+    prepared = prepare(config, run.hardware, network=network)
+    result = loop.run(prepared, material, run.out, [*run.callbacks, watch, limit])
+    pace.learn(watch)
+    return result
 
 
-def _seconds_a_step(network: Autoencoder, pairs: BurstPairs | Pairs) -> float:
-    """Measure the time of a training step; the trial steps do not change the network."""
-    network.train()
-    took: list[float] = []
-    while len(took) <= TRIAL_STEPS or sum(took) < TRIAL_SECONDS:
-        began = time.monotonic()
-        noisy, clean = pairs[0, len(took)]
-        loss = torch.nn.functional.mse_loss(network(noisy), clean)
-        loss.backward()  # type: ignore[no-untyped-call]
-        network.zero_grad(set_to_none=True)
-        took.append(time.monotonic() - began)
-    return float(np.median(took[1:])) * OVERHEAD
+def _trial(run: Run, pairs: BurstPairs | Pairs, chosen_by: tuple[Tensor, Tensor], network: Autoencoder) -> Pace:
+    """Learn the pace from a few steps of a training of a copy of the network.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C.
+    """
+    pace, steps = Pace.of(60 * run.minutes), pairs.steps
+    epochs = -(-TRIAL_STEPS // min(TRIAL_STEPS, steps))
+    with temporary_folder("cae-trial-") as folder:
+        short = replace(run, out=folder, callbacks=(), config=replace(run.config, epochs=epochs))
+        if _train(short, pairs, chosen_by, deepcopy(network), pace).interrupted:
+            raise KeyboardInterrupt
+    pairs.steps = steps
+    return pace
