@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cae_runtime.errors import ArgumentTypeError, ImageError, ImageTypeError, UsageError
 from cae_shared import paths
@@ -123,32 +122,6 @@ def check_image(image: Any) -> None:
     if image.dtype == np.float32 and not (image.min() >= 0 and image.max() <= 1):  # NaN compares as False
         values = "NaN" if np.isnan(image).any() else f"{image.min():.4g}..{image.max():.4g}"
         raise ImageError(f"the image's values are {values}: a float32 image must be in 0..1, so clip or scale it")
-
-
-def checked_mask(mask: Any) -> NDArray[np.bool_]:
-    """Return a mask as bool (H, W), true where it marks; it may have one channel.
-
-    A mask is bool, uint8 or uint16 (values above half mark), or other integers that are only 0 and 1, or 0 and 255.
-
-    Raises:
-        ImageTypeError: it is not a NumPy array, or has another dtype.
-        ImageError: it has another shape, or other values than a mask.
-    """
-    kinds = "bool, uint8, uint16, or integers that are only 0 and 1, or 0 and 255"
-    if not isinstance(mask, np.ndarray):
-        raise ImageTypeError(f"the mask is a {type(mask).__name__}: it must be a NumPy array of {kinds}")
-    if mask.dtype.kind not in "bui":
-        raise ImageTypeError(f"the mask's dtype is {mask.dtype}: it must be {kinds}")
-    plane: NDArray[Any] = mask[..., 0] if mask.ndim == 3 and mask.shape[2] == 1 else mask
-    if plane.ndim != 2:
-        raise ImageError(f"the mask's shape is {mask.shape}: it must be (H, W) or (H, W, 1)")
-    marked: NDArray[np.bool_] = plane != 0
-    values = np.unique(plane[marked])
-    if len(values) == 0 or values.tolist() in ([1], [255]):
-        return marked
-    if plane.dtype not in (np.uint8, np.uint16):
-        raise ImageError(f"the mask is of {mask.dtype}, with values up to {values[-1]}: it must be {kinds}")
-    return np.asarray(plane > np.iinfo(plane.dtype).max // 2, np.bool_)
 
 
 def _shown(value: Any) -> str:

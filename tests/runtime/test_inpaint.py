@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.runtime.conftest import FIXTURES, Command
 
-from cae_runtime import ImageError, ModelError, Restorer
+from cae_runtime import ImageError, ModelError, Restorer, UsageError
 from cae_runtime.io.arrays import colors_of
 from cae_runtime.tasks.inpaint import Inpainter
 
@@ -156,13 +156,15 @@ def test_only_holes_change_and_all_of_them_are_filled(
     if channels in (2, 4):
         np.testing.assert_array_equal(result[..., -1], image[..., -1])
     depth = cv2.distanceTransform(holes.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    if depth.max() <= 8:  # one pass: what the model makes of the picture with its holes marked
+    if holes.any() and depth.max() <= 8:  # one pass: what the model makes of the picture with its holes marked
         known = colors_of(image)
         marked = np.repeat(known, 3, axis=2) if known.shape[2] == 1 else known.copy()
         marked[holes] = np.array(MAGENTA) * top
         made = restorer(marked)[holes].astype(int)
         wanted = made if known.shape[2] == 3 else made.mean(axis=1, keepdims=True)
-        np.testing.assert_allclose(colors_of(result)[holes].astype(int), wanted, atol=top // 20)  # at edges of patches
+        error = np.abs(colors_of(result)[holes].astype(int) - wanted)  # the fixture errs at the edges of patches
+        assert error.max() <= top // 8
+        assert error.mean() <= top // 200
 
 
 def test_a_lossy_output_is_told_that_it_changes_more(cae_run: Command, photo: np.ndarray, tmp_path: Path) -> None:
@@ -253,6 +255,10 @@ def test_a_mask_is_upright_where_the_photo_is_turned(cae_run: Command, noise: No
         (["--mask-color", "pink"], "inpaint", 2, "--mask-color is 'pink': it must be a color like '#ff00ff'"),
         (["--mask-color", "#fff", "--mask", "small.png"], "inpaint", 2, "give --mask or --mask-color, not both"),
         (["--mask-color", "#fff", "--strength", "0.5"], "inpaint", 2, "fills holes, which takes no --strength"),
+        (["--grow", "2"], "inpaint", 2, "--grow goes with --mask or --mask-color"),
+        (["--mask-color", "#fff", "--invert-mask"], "inpaint", 2, "--invert-mask goes with --mask"),
+        (["--mask-color", "#fff", "--grow", "101"], "inpaint", 2, "--grow is 101: it must be 0..100"),
+        (["--mask", "white.png", "--invert-mask"], "inpaint", 1, "marks all of it, and so nothing once it is inverted"),
         (["--mask-color", "#123456"], "inpaint", 1, "has no pixel of the color #123456"),
         (["--mask-color", "#fff"], "blur", 2, "filling holes needs one that was trained on masks"),
         (["--mask", "small.png"], "inpaint", 1, "has 70x50 pixels, its mask 'small.png' has 9x9"),
@@ -310,7 +316,7 @@ def test_a_mask_that_marks_nothing_is_named(cae_run: Command, photo: np.ndarray,
     photos, masks, out = tmp_path / "photos", tmp_path / "masks", tmp_path / "out"
     photos.mkdir()
     masks.mkdir()
-    for name, mask in (("a", stroke(photo) // 255), ("b", stroke(photo)), ("c", np.zeros(photo.shape[:2], np.uint8))):
+    for name, mask in (("a", stroke(photo) // 9), ("b", stroke(photo)), ("c", np.zeros(photo.shape[:2], np.uint8))):
         cv2.imwrite(str(photos / f"{name}.jpg"), photo)
         cv2.imwrite(str(masks / f"{name}.png"), mask)
     done = cae_run(photos / "a.jpg", "-o", tmp_path / "a.jpg", "--mask", masks, model="inpaint")
@@ -318,10 +324,86 @@ def test_a_mask_that_marks_nothing_is_named(cae_run: Command, photo: np.ndarray,
     assert not (tmp_path / "a.jpg").exists()
     done = cae_run(photos, "-o", out, "--mask", masks, "--json", model="inpaint")
     share = float((stroke(photo) > 0).mean())
+    report = json.loads(done.stdout)
     assert done.returncode == 0
-    assert [file["filled"] for file in json.loads(done.stdout)["files"]] == [0, share, 0]
+    assert [file["filled"] for file in report["files"]] == [0, share, 0]
+    assert (report["totals"]["done"], report["totals"]["copied"]) == (3, 2)
     assert (out / "a.jpg").read_bytes() == (photos / "a.jpg").read_bytes() != (out / "b.jpg").read_bytes()
     told = done.stderr.decode()
     assert "a.jpg': has a mask that marks nothing" in told
     assert f"b.jpg': {100 * share:.3g} % of its pixels were filled" in told
-    assert "copied unchanged, since nothing in them is marked: 2" in told
+    assert "filled 1 image in" in told
+    assert "2 copied unchanged, since nothing in them is marked" in told
+
+
+def layer(color: tuple[int, int, int], alpha: np.ndarray) -> np.ndarray:
+    return np.dstack([np.full((*alpha.shape, 3), color, np.uint8), alpha])
+
+
+@pytest.mark.parametrize("kind", ["of 0 and 1", "16 bits of 0 and 255", "alpha alone", "red", "a lossy one"])
+def test_masks_as_people_have_them(kind: str, cae_run: Command, photo: np.ndarray, tmp_path: Path) -> None:
+    mask = stroke(photo)
+    drawn = {
+        "of 0 and 1": mask // 255, "16 bits of 0 and 255": mask.astype(np.uint16),
+        "alpha alone": layer((0, 0, 0), mask), "red": layer((0, 0, 255), mask), "a lossy one": np.dstack([mask] * 3),
+    }[kind]  # fmt: skip
+    name = "mask.jpg" if "lossy" in kind else "mask.png"
+    cv2.imwrite(str(tmp_path / name), drawn)
+    done = cae_run("photo.png", "-o", "out.png", "--mask", name, model="inpaint", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    result = cv2.imread(str(tmp_path / "out.png"))
+    around = mask if "lossy" not in kind else cv2.dilate(mask, np.ones((3, 3), np.uint8))
+    np.testing.assert_array_equal(result[around == 0], photo[around == 0])
+    assert (result != photo).any(axis=2)[mask > 0].mean() > 0.9
+
+
+def test_a_black_jpeg_with_traces_of_its_coding_marks_nothing(
+    cae_run: Command, photo: np.ndarray, tmp_path: Path
+) -> None:
+    mask = np.ones(photo.shape[:2], np.uint8)
+    cv2.imwrite(str(tmp_path / "mask.jpg"), mask, [cv2.IMWRITE_JPEG_QUALITY, 100])
+    done = cae_run("photo.png", "-o", "out.png", "--mask", "mask.jpg", model="inpaint", cwd=tmp_path)
+    assert (done.returncode, b"has a mask that marks nothing" in done.stderr) == (1, True)
+
+
+def test_gray_in_a_mask_blends_in_command_and_api_alike(cae_run: Command, photo: np.ndarray, tmp_path: Path) -> None:
+    soft = cv2.GaussianBlur(stroke(photo), (0, 0), 3).astype(np.uint8)
+    cv2.imwrite(str(tmp_path / "mask.png"), soft)
+    assert cae_run("photo.png", "-o", "out.png", "--mask", "mask.png", model="inpaint", cwd=tmp_path).returncode == 0
+    result = cv2.imread(str(tmp_path / "out.png"))
+    with Inpainter(FIXTURES / "inpaint.onnx") as inpainter:
+        np.testing.assert_array_equal(inpainter(photo, soft), result)
+        np.testing.assert_array_equal(inpainter(photo, soft.astype(np.uint16) * 257), result)
+        whole = inpainter(photo, soft > 31)
+    np.testing.assert_array_equal(result[soft < 32], photo[soft < 32])
+    middle = (soft > 31) & (soft < 224)
+    share = soft[middle][:, None] / 255
+    wanted = photo[middle] * (1 - share) + whole[middle] * share
+    np.testing.assert_allclose(result[middle], wanted, atol=1)
+
+
+def test_inverted_and_grown(cae_run: Command, photo: np.ndarray, tmp_path: Path) -> None:
+    mask = stroke(photo)
+    larger = np.asarray(cv2.distanceTransform(255 - mask, cv2.DIST_L2, cv2.DIST_MASK_PRECISE) <= 3)
+    cv2.imwrite(str(tmp_path / "mask.png"), 255 - mask)
+    options = ("--mask", "mask.png", "--invert-mask", "--grow", "3", "--json")
+    done = cae_run("photo.png", "-o", "out.png", *options, model="inpaint", cwd=tmp_path)
+    assert json.loads(done.stdout)["files"][0]["filled"] == pytest.approx(larger.mean())
+    result = cv2.imread(str(tmp_path / "out.png"))
+    assert only_the_holes_changed(photo, result, larger.astype(np.uint8))
+    with Inpainter(FIXTURES / "inpaint.onnx") as inpainter:
+        np.testing.assert_array_equal(inpainter(photo, 255 - mask, invert=True, grow=3), result)
+        softly = inpainter(photo, cv2.GaussianBlur(mask, (0, 0), 2), grow=2)
+        assert (softly != photo).any(axis=2).mean() > larger.mean()
+        for wrong in ({"grow": -1}, {"grow": 101}, {"grow": 1.5}, {"invert": 1}):
+            with pytest.raises(UsageError, match=next(iter(wrong))):
+                inpainter(photo, mask, **wrong)  # type: ignore[arg-type]
+
+
+def test_more_than_half_gets_a_note(cae_run: Command, photo: np.ndarray, tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "mask.png"), 255 - stroke(photo))
+    for options, hint in (((), b"--invert-mask fills what it does not mark"), (("--invert-mask",), b"")):
+        done = cae_run("photo.png", "-o", "out.png", "--mask", "mask.png", *options, "--overwrite", model="inpaint",
+                       cwd=tmp_path)  # fmt: skip
+        assert (b"more than half of it was filled" in done.stderr) == bool(hint)
+        assert hint in done.stderr

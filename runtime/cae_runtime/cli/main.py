@@ -24,9 +24,8 @@ GROUPS = {
         "webcam", "camera", "list_cameras", "size", "fps", "target_fps", "compare", "reconnect", "virtual_camera",
         "no_window", "frames", "seconds",
     ),
-    "Other tasks": (
-        "mask", "mask_color", "per_patch", "projection", "generate", "seed", "latent", "between", "steps", "encoder",
-    ),
+    "Filling holes": ("mask", "mask_color", "invert_mask", "grow"),
+    "Other tasks": ("per_patch", "projection", "generate", "seed", "latent", "between", "steps", "encoder"),
     "This machine": ("doctor", "benchmark"),
 }  # fmt: skip
 
@@ -110,13 +109,17 @@ def run(
     mask: Annotated[
         str | None,
         typer.Option(
-            help="Inpaint what is white in this mask: one image for all SOURCEs, or a folder with one for each.",
+            help="Fill what is white in this mask: one image for all SOURCEs, or a folder with one for each.",
             metavar="PATH",
         ),
     ] = None,
     mask_color: Annotated[
-        str | None, typer.Option(help="Inpaint pixels of this color, such as '#ff00ff'.", metavar="COLOR")
+        str | None, typer.Option(help="Fill pixels of this color, such as '#ff00ff'.", metavar="COLOR")
     ] = None,
+    invert_mask: Annotated[bool, typer.Option("--invert-mask", help="Fill what --mask does not mark.")] = False,
+    grow: Annotated[
+        int, typer.Option(help="Fill this many pixels around what is marked, too: 0..100.", metavar="PIXELS")
+    ] = 0,
     per_patch: Annotated[
         bool, typer.Option("--per-patch", help="Write one row of features per patch instead of one per image.")
     ] = False,
@@ -195,8 +198,8 @@ def run(
 ) -> None:
     """Clean noisy images, videos and live camera pictures with a small neural network.
 
-    Models of other tasks inpaint (--mask), extract features (-o FILE.npz) or draw a map of them (-o FILE.png), find
-    anomalies, or generate pictures (--generate); the model file declares its task.
+    With --mask or --mask-color, holes are filled instead. Models of other tasks extract features (-o FILE.npz) or draw a
+    map of them (-o FILE.png), find anomalies, or generate pictures (--generate); the model file declares its task.
 
     Exit codes: 0 all done; 1 some file failed, --doctor found a problem, or memory, disk space or open files ran out;
     2 wrong usage or unusable model; 3 provider, camera or display unavailable; 130 interrupted (Ctrl-C); 143 terminated

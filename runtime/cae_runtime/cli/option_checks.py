@@ -18,7 +18,8 @@ _NOT_OF_RESTORING: Final = _OF_ENCODERS | _OF_DECODERS
 _NOT_OF_FILLING: Final = {"strength", "stretch", "temporal", "codec", "crf", "pixel_format"}
 _FEATURE_TABLES: Final = frozenset({".npz", ".csv"})
 _FILLING: Final = {"mask", "mask_color"}
-_NOT_IN_PIPES: Final = {"suffix", "as_json", *_NOT_OF_RESTORING, *_FILLING}
+_OF_MASKS: Final = {"invert_mask": {"mask"}, "grow": _FILLING}
+_NOT_IN_PIPES: Final = {"suffix", "as_json", *_NOT_OF_RESTORING, *_FILLING, *_OF_MASKS}
 _OF_MODELS: Final = {"model", "provider", "threads", "batch", "overlap"}
 _OF_EVERY_TASK: Final = {"output", "verbose", "overwrite", "as_json", "model", "provider", "threads", "batch"}
 _OF_TASK: Final[dict[str, set[str]]] = {
@@ -103,6 +104,9 @@ def check_restoring(given: frozenset[str], path: Path, output: Path) -> None:
     filling = given & _FILLING
     if len(filling) > 1:
         raise UsageError("give --mask or --mask-color, not both")
+    for name, wanted in _OF_MASKS.items():
+        if name in given and not given & wanted:
+            raise UsageError(f"--{typed(name)} goes with {' or '.join(f'--{typed(each)}' for each in sorted(wanted))}")
     if filling and given & _NOT_OF_FILLING:
         raise UsageError(f"{_options(filling)} fills holes, which takes no {_options(given & _NOT_OF_FILLING)}")
 

@@ -40,6 +40,8 @@ class Options:
     pixel_format: str | None
     mask: str | None
     mask_color: str | None
+    invert_mask: bool
+    grow: int
     per_patch: bool
     projection: str | None
     generate: int | None
@@ -89,6 +91,7 @@ class Options:
         _check_range("target-fps", self.target_fps, 1, 1000)
         _check_range("frames", self.frames, 1)
         _check_range("seconds", self.seconds, 0.1)
+        _check_range("grow", self.grow, 0, 100)
         _check_range("generate", self.generate, 1)
         _check_range("seed", self.seed, 0)
         _check_range("steps", self.steps, 2)
@@ -118,7 +121,8 @@ class Options:
             strength=self.strength, stretch=self.stretch, batch=self.batch, overlap=self.overlap, suffix=self.suffix,
             ext=_checked_ext(self.ext), quality=self.quality,
             coding=VideoCoding(self.codec, self.crf, self.pixel_format), temporal=self.temporal,
-            mask=None if self.mask is None else Path(self.mask), mask_color=self.mask_color, overwrite=self.overwrite,
+            mask=None if self.mask is None else Path(self.mask), mask_color=self.mask_color,
+            invert_mask=self.invert_mask, grow=self.grow, overwrite=self.overwrite,
         )  # fmt: skip
 
 

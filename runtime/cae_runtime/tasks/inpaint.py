@@ -14,10 +14,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cae_runtime.arguments import check_image, checked_mask
+from cae_runtime.arguments import check_image
 from cae_runtime.errors import ImageError, ModelError, UsageError
 from cae_runtime.inference.session import OnSession, Session
 from cae_runtime.io.arrays import colors_of, full_scale
+from cae_runtime.tasks.marks import FULL, adjusted, checked_marks
 from cae_runtime.tasks.restore import Restorer
 
 _COLORS: Final = 3
@@ -34,9 +35,9 @@ class Inpainter(OnSession):
         provider: as `Restorer` takes it.
         threads: as `Restorer` takes it.
         batch: as there.
-        overlap: pixels shared by neighboring patches; None takes half a patch, or the model's recommendation if that is
-            more, so that every pixel of a hole is seen with its surroundings. A `Restorer` keeps the overlap it was
-            given.
+        overlap: pixels that a patch sees around the square whose holes it fills, in all; None takes half a patch, or
+            the model's recommendation if that is more, so that every pixel of a hole is seen with its surroundings. A
+            `Restorer` keeps the overlap it was given.
         color: as `Restorer` takes it.
 
     Attributes:
@@ -98,13 +99,18 @@ class Inpainter(OnSession):
     def _own_all(self) -> None:
         self._closes = self.restorer
 
-    def __call__(self, image: NDArray[Any], mask: NDArray[Any]) -> NDArray[Any]:
+    def __call__(self, image: NDArray[Any], mask: NDArray[Any], *, invert: bool = False, grow: int = 0) -> NDArray[Any]:
         """Fill the holes of a picture.
 
         Args:
             image: as `Restorer` takes it.
-            mask: marks the holes, shape (H, W) or (H, W, 1): bool, true in holes; or uint8 or uint16, above half in
-                holes. Integers of any dtype are masks too if they are only 0 and 1, or 0 and 255.
+            mask: marks the holes, shape (H, W) or (H, W, 1): bool, true in holes; or uint8 or uint16, white in holes.
+                Gray blends: the result is image + mask * (filled - image). Up to an eighth of white is black, and from
+                seven eighths on it is white. Integers of any dtype are masks too if they are only 0 and 1, or 0 and
+                255.
+            invert: fill what the mask does not mark.
+            grow: pixels by which the holes are larger than what is marked, 0..100, as for a mask that is a little too
+                tight.
 
         Returns:
             A new array of the same shape and dtype, equal to `image` outside of the holes and in alpha.
@@ -113,32 +119,47 @@ class Inpainter(OnSession):
             ImageError: the mask is none of the above (where its dtype is another, a TypeError too), or covers the whole
                 image; or as `Restorer` raises it.
             ProviderError: the provider failed while running.
-            UsageError: the inpainter was closed.
+            UsageError: `invert` or `grow` is not as listed above (where its type is another, a TypeError too), or the
+                inpainter was closed.
         """
         check_image(image)
-        holes = checked_mask(mask)
-        if holes.shape != image.shape[:2]:
-            raise ImageError(f"the image has {_size(image)} pixels, its mask {_size(holes)}: they must be of one size")
+        marks = adjusted(checked_marks(mask), invert=invert, grow=grow)
+        if marks.shape != image.shape[:2]:
+            raise ImageError(f"the image has {_size(image)} pixels, its mask {_size(marks)}: they must be of one size")
         result = image.copy(order="C")
+        holes = marks > 0
         if not holes.any():
             return result
         if holes.all():
             raise ImageError("cannot be filled: its mask covers all of it")
-        known, channels = colors_of(result), self.restorer.spec.channels
+        self._fill(colors_of(result), holes)
+        soft = holes & (marks < FULL)
+        if soft.any():
+            _blend(colors_of(image), colors_of(result), marks, soft)
+        return result
+
+    def _fill(self, known: NDArray[Any], holes: Holes) -> None:
+        """Fill the holes of a picture of color or gray, (H, W, 3 or 1), from their edges inwards."""
+        channels = self.restorer.spec.channels
         colors = np.repeat(known, channels, axis=2) if known.shape[2] < channels else known
-        colors[holes] = _as(image.dtype, np.multiply(self._fill_value, full_scale(image.dtype)))
+        colors[holes] = _as(known.dtype, np.multiply(self._fill_value, full_scale(known.dtype)))
         missing = holes.copy()
         while missing.any():
             region = _around(missing, self.restorer.spec.patch)
             part = missing[region]
             depth = cv2.distanceTransform(part.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
             ring = part & (depth <= self._reach)
-            made = self.restorer.at(colors[region], ring).clip(0, 1) * full_scale(image.dtype)
-            colors[region][ring] = _as(image.dtype, made)
+            made = self.restorer.at(colors[region], ring).clip(0, 1) * full_scale(known.dtype)
+            colors[region][ring] = _as(known.dtype, made)
             part &= ~ring
         if colors is not known:  # a gray picture, filled in colors that are almost gray
-            known[holes] = _as(image.dtype, colors[holes].mean(axis=1, keepdims=True))
-        return result
+            known[holes] = _as(known.dtype, colors[holes].mean(axis=1, keepdims=True))
+
+
+def _blend(image: NDArray[Any], result: NDArray[Any], marks: NDArray[np.uint8], soft: Holes) -> None:
+    """Mix the softly marked pixels of the result with those of the image."""
+    share = marks[soft][:, None].astype(np.float32) / FULL
+    result[soft] = _as(image.dtype, image[soft] * (1 - share) + result[soft] * share)
 
 
 def _as(dtype: np.dtype[Any], values: NDArray[Any]) -> NDArray[Any]:

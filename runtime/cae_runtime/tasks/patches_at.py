@@ -49,7 +49,7 @@ class PatchesAt:
         self._flat = self._rows * self._where.shape[1] + self._columns  # increasing
         self._tops, self._lefts = self._places(cell)
         tent = np.minimum(np.arange(self._patch), np.arange(self._patch)[::-1]).astype(np.float32) + 0.5
-        self._weights = np.outer(tent, tent)
+        self._weights = np.square(np.outer(tent, tent))
 
     def run(self, pool: Executor) -> Floats:
         """Return the model's output at the pixels, (M, C) in about 0..1, in row order.

@@ -1,4 +1,4 @@
-"""Which pixels of each image are holes to be filled: those of one color, or those that a mask shows."""
+"""What of each image is to be filled: the pixels of one color, or what a mask marks."""
 
 from __future__ import annotations
 
@@ -21,13 +21,23 @@ from cae_runtime.jobs.paths import path_kind
 from cae_runtime.jobs.planning import Job, Plan
 from cae_runtime.jobs.restore.images import Change, Changed
 from cae_runtime.jobs.restore.options import RestoreOptions
-from cae_runtime.tasks.inpaint import Holes, Inpainter
+from cae_runtime.tasks.inpaint import Inpainter
+from cae_runtime.tasks.marks import Marks, adjusted, marks_of
 from cae_runtime.tasks.notes import Note
 from cae_runtime.tasks.restore import Restorer
 
 _COLORS: Final = 3
+_MOST: Final = 0.5  # share of a picture beyond which there is a note
+_NOTHING: Final = {
+    False: "has a mask that marks nothing: no pixel of it is bright and opaque",
+    True: "has a mask that marks all of it, and so nothing once it is inverted",
+}
+_TURNED: Final = {
+    False: "invert_mask=True fills what it does not mark",
+    True: "leave invert_mask=True out",
+}
 
-FindHoles = Callable[[Job, Picture], Holes]
+FindMarks = Callable[[Job, Picture], Marks]
 
 
 def filling(session: Session, plan: Plan, options: RestoreOptions) -> tuple[Restorer, Change]:
@@ -36,7 +46,7 @@ def filling(session: Session, plan: Plan, options: RestoreOptions) -> tuple[Rest
     Args:
         session: the model.
         plan: the pictures.
-        options: how; `mask` or `mask_color`, `overlap` and `batch` count.
+        options: how; `mask` or `mask_color`, `invert_mask`, `grow`, `overlap` and `batch` count.
 
     Raises:
         UsageError: there are videos, a result would overwrite a mask, or as `find_by_mask` and `find_by_color` raise
@@ -50,24 +60,30 @@ def filling(session: Session, plan: Plan, options: RestoreOptions) -> tuple[Rest
     inpainter = Inpainter(Restorer(session, batch=options.batch, overlap=options.overlap, pin_threads=True))
     mask = options.mask
     find = find_by_color(options.mask_color or "") if mask is None else find_by_mask(mask, plan.folder)
-    nothing = (
-        f"has no pixel of the color {options.mask_color}" if mask is None
-        else "has a mask that marks nothing: no pixel of it is brighter than half of white and opaque"
-    )  # fmt: skip
+    nothing = f"has no pixel of the color {options.mask_color}" if mask is None else _NOTHING[options.invert_mask]
     alone = len(plan.jobs) == 1
 
     def filled(job: Job, picture: Picture) -> Changed:
-        holes = find(job, picture)
-        share = float(holes.mean())
+        marks = adjusted(find(job, picture), invert=options.invert_mask, grow=options.grow)
+        share = float((marks > 0).mean())
         if share == 0 and alone:
             raise ImageError(nothing)
         if share == 0:
             return Changed(picture.pixels, (Note("nothing marked", f"{nothing}. It was copied unchanged"),), share)
         with memory_errors():
-            pixels = inpainter(picture.pixels, holes)
-        return Changed(pixels, (Note("filled", f"{100 * share:.3g} % of its pixels were filled"),), share)
+            pixels = inpainter(picture.pixels, marks)
+        return Changed(pixels, _notes(share, options), share)
 
     return inpainter.restorer, filled
+
+
+def _notes(share: float, options: RestoreOptions) -> tuple[Note, ...]:
+    """What a user should know about a picture of which such a share was filled."""
+    notes = [Note("filled", f"{100 * share:.3g} % of its pixels were filled")]
+    if share > _MOST:
+        hint = "" if options.mask is None else f": if the mask is inverted, {_TURNED[options.invert_mask]}"
+        notes.append(Note("mostly filled", f"more than half of it was filled, which leaves little to go by{hint}"))
+    return tuple(notes)
 
 
 def _refuse_over_masks(plan: Plan, mask: Path) -> None:
@@ -77,7 +93,7 @@ def _refuse_over_masks(plan: Plan, mask: Path) -> None:
             raise UsageError(f"output {str(job.output)!r} would lie on or among the masks: choose another output")
 
 
-def find_by_color(text: str) -> FindHoles:
+def find_by_color(text: str) -> FindMarks:
     """Return a function that finds the pixels of one color.
 
     Args:
@@ -92,18 +108,18 @@ def find_by_color(text: str) -> FindHoles:
     digits = "".join(digit * 2 for digit in digits) if len(digits) == _COLORS else digits
     bgr = np.frombuffer(bytes.fromhex(digits), np.uint8)[::-1]
 
-    def find(_job: Job, picture: Picture) -> Holes:
+    def find(_job: Job, picture: Picture) -> Marks:
         if picture.format == JPEG:
             raise ImageError("is a JPEG, which does not keep a color exactly: mark in a PNG, or name a mask")
         colors = colors_of(picture.pixels)
-        holes: Holes = (colors == bgr.astype(colors.dtype) * (np.iinfo(colors.dtype).max // 255)).all(axis=2)
-        return holes
+        holes = (colors == bgr.astype(colors.dtype) * (np.iinfo(colors.dtype).max // 255)).all(axis=2)
+        return marks_of(holes)
 
     return find
 
 
-def find_by_mask(mask: Path, folder: Path) -> FindHoles:
-    """Return a function that finds the pixels where a mask is brighter than half.
+def find_by_mask(mask: Path, folder: Path) -> FindMarks:
+    """Return a function that finds what a mask marks.
 
     Args:
         mask: the mask for all pictures, or a folder with one mask per picture, at the same relative path as the result
@@ -118,32 +134,37 @@ def find_by_mask(mask: Path, folder: Path) -> FindHoles:
         raise UsageError(f"mask {str(mask)!r} does not exist")
     read = functools.lru_cache(maxsize=1)(_read_mask)  # a mask for all pictures is decoded only once
 
-    def find(job: Job, picture: Picture) -> Holes:
+    def find(job: Job, picture: Picture) -> Marks:
         path = _mask_in(mask / job.output.parent.relative_to(folder), job.source.stem) if kind == "folder" else mask
         seen = read(path)
-        holes = np.empty(picture.pixels.shape[:2], np.bool_)
-        as_seen = upright(holes, picture.orientation)
+        marks = np.empty(picture.pixels.shape[:2], np.uint8)
+        as_seen = upright(marks, picture.orientation)
         if as_seen.shape != seen.shape:
             raise ImageError(f"has {_size(as_seen)} pixels, its mask {str(path)!r} has {_size(seen)}")
         as_seen[...] = seen
-        return holes
+        return marks
 
     return find
 
 
-def _read_mask(path: Path) -> Holes:
-    """Where an upright mask is brighter than half and not transparent."""
+def _read_mask(path: Path) -> Marks:
+    """The marks of a mask, upright: its brightest channel where it is opaque.
+
+    If that marks nothing, as with black strokes on a transparent layer, what is opaque is marked.
+    """
     try:
         drawn = decode(read_file(path))
     except ImageError as e:
         raise ImageError(f"cannot be filled: its mask {str(path)!r} {e}") from e
     pixels = upright(drawn.pixels, drawn.orientation)
-    half = np.iinfo(pixels.dtype).max // 2
-    colors = colors_of(pixels)
-    holes: Holes = colors.max(axis=2) > half
-    if pixels.ndim == 3 and pixels.shape[2] > colors.shape[2]:
-        holes &= pixels[..., -1] > half
-    return holes
+    colors, exact = colors_of(pixels), drawn.format != JPEG
+    marks = marks_of(colors.max(axis=2), of_two=exact)
+    if pixels.ndim == colors.ndim and pixels.shape[2] > colors.shape[2]:
+        opaque = marks_of(pixels[..., -1], of_two=False)
+        marks = np.minimum(marks, opaque)
+        if not marks.any() and not opaque.all():
+            return opaque
+    return marks
 
 
 def _mask_in(folder: Path, stem: str) -> Path:

@@ -32,6 +32,8 @@ class RestoreOptions:
         temporal: whether the frames of videos are averaged over time before the network.
         mask: an image that marks what is filled in every image, or a folder of one for each; None: none does.
         mask_color: the color that marks it in the images themselves, such as `#ff00ff`; None: none does.
+        invert_mask: whether what the masks do not mark is filled instead.
+        grow: pixels by which holes are larger than what is marked, 0..100.
         overwrite: replace outputs that exist, instead of skipping them.
     """
 
@@ -46,6 +48,8 @@ class RestoreOptions:
     temporal: bool = True
     mask: Path | None = None
     mask_color: str | None = None
+    invert_mask: bool = False
+    grow: int = 0
     overwrite: bool = False
 
     @property

@@ -29,6 +29,7 @@ def summary(restored: Restored) -> list[str]:
     notes = [
         f"{number} {words}"
         for number, words in (
+            (copied(results), "copied unchanged, since nothing in them is marked"),
             (skipped, "skipped, their outputs exist (overwrite=True replaces them)"),
             (len(failed), f"failed{_of_other_kinds(plan)}"),
             (not_reached(results, plan), "not reached"),
@@ -36,7 +37,9 @@ def summary(restored: Restored) -> list[str]:
         if number
     ]
     notes += _left_out(plan)
-    line = f"cleaned {_count(done) if done else 'nothing'}{speed}, {restored.restorer.provider} -> {target}"
+    changed = [result for result in done if result.filled != 0]
+    verb = "filled" if any(result.filled is not None for result in results) else "cleaned"
+    line = f"{verb} {_count(changed) if changed else 'nothing'}{speed}, {restored.restorer.provider} -> {target}"
     return [*lines, "; ".join([line, *notes])]
 
 
@@ -67,18 +70,20 @@ def _left_out(plan: Plan) -> list[str]:
 
 
 def mask_notes(results: Sequence[FileResult]) -> list[str]:
-    """Return a line on pictures without holes, and one on lossy outputs, in which all pixels have changed."""
-    copied = [result.source for result in results if result.filled == 0]
-    lines = [f"copied unchanged, since nothing in them is marked: {len(copied)}"] if len(copied) > 1 else []
+    """Return a line on lossy outputs, in which all pixels have changed."""
     lossy = [result.output for result in results if result.lossy]
     if not lossy:
-        return lines
+        return []
     more = f" and {len(lossy) - 1} more" if len(lossy) > 1 else ""
     return [
-        *lines,
         f"{lossy[0]!r}{more}: JPEG and lossy WebP change all pixels a little, also those that no mask marks; "
         "ext='png' keeps them exactly, and so does TIFF",
     ]
+
+
+def copied(results: Sequence[FileResult]) -> int:
+    """Return how many pictures were copied, since they have no holes."""
+    return sum(result.filled == 0 and result.status == "done" for result in results)
 
 
 def json_report(restored: Restored, strength: float) -> str:
@@ -95,6 +100,7 @@ def json_report(restored: Restored, strength: float) -> str:
         "left_out": [str(path) for path in plan.left_out],
         "totals": {
             "done": statuses.count("done"),
+            "copied": copied(results),
             "skipped": statuses.count("skipped"),
             "failed": statuses.count("failed"),
             "left_out": len(plan.left_out),
