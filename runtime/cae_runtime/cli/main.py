@@ -198,8 +198,8 @@ def run(
 ) -> None:
     """Clean noisy images, videos and live camera pictures with a small neural network.
 
-    With --mask or --mask-color, holes are filled instead. Models of other tasks extract features (-o FILE.npz) or draw a
-    map of them (-o FILE.png), find anomalies, or generate pictures (--generate); the model file declares its task.
+    With --mask or --mask-color, holes are filled instead. Models of other tasks extract features (-o FILE.npz) or draw
+    a map of them (-o FILE.png), find anomalies, or generate pictures (--generate); the model file declares its task.
 
     Exit codes: 0 all done; 1 some file failed, --doctor found a problem, or memory, disk space or open files ran out;
     2 wrong usage or unusable model; 3 provider, camera or display unavailable; 130 interrupted (Ctrl-C); 143 terminated
