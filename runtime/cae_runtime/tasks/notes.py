@@ -18,8 +18,8 @@ class Note:
     Attributes:
         kind: `stretched`: its faint noise was scaled up for cleaning; `left`: unchanged, since stretching does not
             help or its faint noise cannot be measured; `two values`: it has only one or two values; `filled`: how much
-            of it was filled; `mostly filled`: that was more than half; `nothing marked`: it has no hole; `developed`: it
-            comes from a camera raw file.
+            of it was filled; `mostly filled`: that was more than half; `nothing marked`: it has no hole; `developed`:
+            it comes from a camera raw file.
         text: the remark, to follow the picture's name.
     """
 
