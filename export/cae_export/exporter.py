@@ -26,6 +26,7 @@ from cae_runtime import ModelSpec, Session
 from cae_runtime.inference.model_spec import COLOR_OF_CHANNELS, NCHW, NHWC
 from cae_train.checkpoint import LoadedModel
 from cae_train.config import PATCH
+from cae_train.data.registry import framed_side
 from cae_train.degradations.mask import FILL
 from cae_train.degradations.registry import chain_of, described
 from cae_train.models.skip import Skip
@@ -65,8 +66,7 @@ class ExportSettings(FileSettings):
         require(self.max_drop >= 0, "max_drop", self.max_drop, "0 dB or more is needed")
         require(self.patch in PATCHES, "patch", self.patch, f"choose from {', '.join(map(str, PATCHES))}")
         self.check_overlap(self.patch)
-        fits = self.layout in (None, NCHW, NHWC)
-        require(fits, "layout", repr(self.layout), f"choose {NCHW} or {NHWC}")
+        require(self.layout in (None, NCHW, NHWC), "layout", repr(self.layout), f"choose {NCHW} or {NHWC}")
         require(
             not self.portable or self.precision == "int8", "portable", self.portable, "only int8 files can be portable"
         )
@@ -119,8 +119,7 @@ def export(
         **options: any of these:
 
             - precision: "fp32" (the default), "int8" or "fp16".
-            - data: data set or folder for proof, figures and calibration; by default the model's own where it is on
-              this machine, else packaged patches.
+            - data: data set or folder for proof and calibration; by default the model's own, else packaged patches.
             - data_dir: where named data sets lie; by default where they lay in training.
             - tolerance: largest absolute difference allowed between torch and the file (fp32 1e-4, fp16 1e-2).
             - max_drop: dB that int8 may lose against fp32 (0.1).
@@ -205,6 +204,7 @@ def _described(loaded: LoadedModel, patches: Patches, settings: ExportSettings) 
         license=settings.license,
         fill=FILL[channels] if chain.leaves_holes else None,
         sigma_min=chain.sigma_min,
+        framed=framed_side(loaded.config.data) if settings.patch == PATCH else None,
     )
 
 

@@ -24,6 +24,7 @@ from cae_runtime import ModelSpec, Session
 from cae_runtime.inference.model_spec import COLOR_OF_CHANNELS
 from cae_train.checkpoint import LoadedModel
 from cae_train.config import PATCH
+from cae_train.data.registry import framed_side
 from cae_train.degradations.registry import described
 
 Part = Literal["encoder", "decoder", "anomaly"]
@@ -202,6 +203,7 @@ def _described(part: Part, settings: _Settings, loaded: LoadedModel, inputs: _In
         evaluated_on=inputs.source,
         version=loaded.version,
         license=settings.license,
+        framed=framed_side(loaded.config.data),
         threshold=unknown,
         threshold_pixel=unknown,
         threshold_size=unknown,

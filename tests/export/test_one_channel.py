@@ -69,7 +69,7 @@ def test_from_idx_files_to_cleaned_pictures(
     proof = run("cae_export", "run/model.pt", "-o", "gray.onnx", *precision)
     assert "130 patches of the test part of mnist" in proof
     spec = Session(tmp_path / "gray.onnx", provider="cpu").spec
-    assert (spec.channels, spec.color, spec.layout) == (1, "gray", "nchw")
+    assert (spec.channels, spec.color, spec.layout, spec.framed) == (1, "gray", "nchw", 28)
     rng = np.random.default_rng(5)
     clean = np.zeros((90, 130), np.uint8)
     clean[:84, :112] = strokes(12, 9).reshape(3, 4, 28, 28).swapaxes(1, 2).reshape(84, 112)

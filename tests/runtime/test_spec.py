@@ -40,6 +40,7 @@ def specs(draw: st.DrawFn) -> ModelSpec:
         evaluated_on=draw(st.text()),
         version=draw(st.text()),
         license=draw(st.text()),
+        framed=draw(st.none() | st.integers(1, (patch - 1) // 2).map(lambda margin: patch - 2 * margin)),
     )
 
 
@@ -97,6 +98,9 @@ def test_a_missing_key_is_named(key: str) -> None:
         ("psnr_in", "loud"),
         ("psnr_out", "nan"),
         ("sigma_min", "little"),
+        ("framed", "27"),
+        ("framed", "32"),
+        ("framed", "0"),
     ],
 )
 def test_a_bad_value_is_refused_by_name(key: str, value: str) -> None:

@@ -25,7 +25,7 @@ from cae_train.data.augment import smaller, without_grain
 from cae_train.data.images import channels_of, load, with_channels
 from cae_train.data.mnist import FASHION_MNIST, HEADER, MAGIC, MNIST, TEST, TRAIN, Idx
 from cae_train.data.pairs import Pairs, fixed_pairs
-from cae_train.data.registry import DATASETS
+from cae_train.data.registry import DATASETS, framed_side
 from cae_train.degradations.registry import chain_of, parse_chain
 from cae_train.sheets.preview import sheet
 from cae_train.sheets.save_pairs import save_pairs
@@ -341,3 +341,8 @@ def test_a_folder_of_gray_pictures_makes_a_gray_run(tmp_path: Path) -> None:
     assert channels_of(config) == 3
     (tmp_path / "inside" / "d.png").write_bytes(b"no picture")
     assert channels_of(config) == 1, "it will be left out"
+
+
+def test_framed_data_are_known_as_such() -> None:
+    assert framed_side(["mnist"]) == framed_side(["mnist", "fashion-mnist"]) == 28
+    assert framed_side(["mnist", "cifar10"]) is framed_side(["photos/"]) is framed_side([]) is None

@@ -68,6 +68,8 @@ class ModelSpec:
         fill: for task `inpaint`: the value of a missing pixel in each channel, 0..1; otherwise None.
         sigma_min: the least Gaussian noise that a pure denoiser was trained on, sigma in gray levels of 255; None for
             models that were trained on other noise only, or to do more than remove noise.
+        framed: side in pixels of the pictures that the model was trained on in the middle of black patches; None for
+            models that were trained on crops of pictures, or on pictures as large as a patch.
 
     Raises:
         ModelError: a value is not as listed above.
@@ -96,6 +98,7 @@ class ModelSpec:
     threshold_images: int | None = None
     fill: tuple[float, ...] | None = None
     sigma_min: float | None = None
+    framed: int | None = None
 
     def __post_init__(self) -> None:
         for name, allowed in _CHOICES.items():
@@ -107,6 +110,8 @@ class ModelSpec:
         for name in ("psnr_in", "psnr_out", "sigma_min", *_OF_ANOMALY):
             value = getattr(self, name)
             _check(name, value, value is None or math.isfinite(value), "a finite number")
+        inside = self.framed is None or (0 < self.framed < self.patch and (self.patch - self.framed) % 2 == 0)
+        _check("framed", self.framed, inside, f"an even number of pixels less than the patch of {self.patch}")
         if self.task == "anomaly":
             for name in _OF_ANOMALY:
                 value = getattr(self, name)
@@ -123,6 +128,10 @@ class ModelSpec:
     def restores(self) -> bool:
         """Whether the model's output is an image like its input."""
         return self.task in RESTORING
+
+    def margin(self, height: int, width: int) -> int:
+        """Return how many black pixels belong around a picture of this size, as in training: 0 but for framed ones."""
+        return (self.patch - height) // 2 if height == width == self.framed else 0
 
     def shape(self, patches: int) -> tuple[int, int, int, int]:
         """Return the input shape of a batch of patches."""

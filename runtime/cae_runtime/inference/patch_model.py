@@ -33,7 +33,8 @@ class Grid:
     Args:
         session: the model.
         image: uint8, uint16, or float32 in 0..1; (H, W) gray, (H, W, 2) gray and alpha, (H, W, 3) BGR or (H, W, 4)
-            BGRA; alpha is ignored. Pictures smaller than a patch are mirrored at their lower and right edge.
+            BGRA; alpha is ignored. Pictures smaller than a patch are mirrored at their lower and right edge; those of
+            the size that the model was trained on in a black frame (`spec.framed`) get that frame.
         overlap: pixels shared by neighboring patches; None takes the model's recommendation.
         batch: patches a call of the model; None takes 32 of 32x32, four times as many on a GPU. It is rounded up to a
             multiple of the batch that a file fixes.
@@ -43,6 +44,7 @@ class Grid:
         ys: rows of the picture where patches begin, shape (Ny,).
         xs: columns where patches begin, shape (Nx,).
         size: height and width of the picture.
+        margin: width of the frame around it, in which the patches lie too; 0 without one.
 
     Raises:
         UsageError: `overlap` is outside 0..patch-1, or `batch` below 1.
@@ -63,7 +65,10 @@ class Grid:
         self.overlap = checked_overlap(session, overlap)
         planes = _planes(image, session.spec.channels, bgr)
         self.size = planes.shape[1:]
-        missing = [max(0, patch - size) for size in self.size]
+        self.margin = session.spec.margin(*self.size)
+        if self.margin:
+            planes = np.pad(planes, [(0, 0), *[(self.margin, self.margin)] * 2])
+        missing = [max(0, patch - size) for size in planes.shape[1:]]
         self._planes = np.pad(planes, [(0, 0), (0, missing[0]), (0, missing[1])], "reflect") if any(missing) else planes
         self._scale = np.float32(full_scale(planes.dtype))
         height, width = self._planes.shape[1:]

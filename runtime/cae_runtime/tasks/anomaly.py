@@ -71,9 +71,9 @@ class Detector(PatchModel):
                     ys = grid.ys[rows]
                     heat[ys[0] : ys[-1] + patch] += strips.sum(ys - ys[0], weights_y[rows])[0]
                     strips = None
-        height, width = grid.size
+        (height, width), margin = grid.size, grid.margin
         threshold = self.session.spec.threshold or 0.0
-        return Detection(score, heat[:height, :width], score > threshold)
+        return Detection(score, heat[margin : margin + height, margin : margin + width], score > threshold)
 
     def overlay(self, image: NDArray[Any], heat: Floats) -> NDArray[np.uint8]:
         """Return a picture in gray with its heat in colors over it, uint8 (H, W, 3) in the order of `color`.

@@ -41,7 +41,7 @@ class Encoder(PatchModel):
             for y, x, part in parts:
                 codes[y, x] = part.reshape(*part.shape[:2], -1)
         places = np.empty((rows, columns, 2), np.int32)
-        places[..., 0], places[..., 1] = grid.xs, grid.ys[:, None]
+        places[..., 0], places[..., 1] = grid.xs - grid.margin, grid.ys[:, None] - grid.margin
         return places.reshape(-1, 2), codes.reshape(rows * columns, -1)
 
     def __call__(self, image: NDArray[Any]) -> Floats:

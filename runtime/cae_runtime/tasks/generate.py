@@ -93,7 +93,9 @@ class Generator(OnSession):
         return single
 
     def __call__(self, codes: NDArray[Any]) -> Iterator[NDArray[np.uint8]]:
-        """Return an iterator over the pictures of codes, uint8, (P, P, 3) in the order of `color`, or (P, P) gray.
+        """Return an iterator over the pictures of codes, uint8, (S, S, 3) in the order of `color`, or (S, S) gray.
+
+        S is the side of a patch, or of the pictures that the model was trained on in a black frame (`spec.framed`).
 
         Args:
             codes: (N, *code_shape), numbers.
@@ -114,6 +116,8 @@ class Generator(OnSession):
             pictures = self.session.run(given)[: len(part)]
             if not np.isfinite(pictures).all():
                 raise ModelError(f"model {str(self.session.path)!r} gives values that are not finite")
+            margin = (pictures.shape[-1] - (self.session.spec.framed or pictures.shape[-1])) // 2
+            pictures = pictures[..., margin : pictures.shape[-2] - margin, margin : pictures.shape[-1] - margin]
             eight = np.rint(pictures.clip(0, 1) * 255).astype(np.uint8).transpose(0, 2, 3, 1)
             for picture in eight:
                 if picture.shape[2] != _RGB:

@@ -19,7 +19,7 @@ from cae_runtime.inference.providers import AUTO, CPU
 from cae_runtime.inference.session import OnSession, Session, open_for
 from cae_runtime.inference.tiled_image import Rows, TiledImage
 from cae_runtime.inference.worker_threads import WorkerThreads
-from cae_runtime.io.arrays import Image, ImageT
+from cae_runtime.io.arrays import HAS_ALPHA, Image, ImageT, full_scale
 from cae_runtime.tasks.notes import Tell, faint_noise, few_values
 from cae_runtime.tasks.patches_at import PatchesAt
 from cae_runtime.tasks.put_back import PutBack
@@ -190,6 +190,8 @@ class Restorer(OnSession):
         strength = checked_share("strength", strength)
         if strength == 0:
             return image.copy(order="C")
+        if margin := self.spec.margin(*image.shape[:2]):
+            return self._framed(image, margin, strength, tell)
         result: ImageT = np.empty_like(image, order="C", subok=False)
         planes_in, planes_out = (a if a.ndim == 3 else a[..., None] for a in (image, result))
         colors = planes_in.shape[2] if planes_in.shape[2] in (1, _COLORS) else planes_in.shape[2] - 1
@@ -200,6 +202,16 @@ class Restorer(OnSession):
         if hidden is not None:
             np.copyto(planes_out[..., :colors], planes_in[..., :colors], where=hidden[..., None])
         planes_out[..., colors:] = planes_in[..., colors:]
+        return result
+
+    def _framed(self, image: ImageT, margin: int, strength: float, tell: Tell | None) -> ImageT:
+        """Clean an image in the black frame that the model knows."""
+        around = [(margin, margin)] * 2
+        framed = np.pad(image, [*around, *[(0, 0)] * (image.ndim - 2)])
+        if image.ndim == _COLORS and image.shape[2] in HAS_ALPHA:
+            framed[..., -1] = np.pad(image[..., -1], around, constant_values=full_scale(image.dtype))
+        inside = slice(margin, -margin)
+        result: ImageT = self(framed, strength=strength, tell=tell)[inside, inside].copy()  # type: ignore[assignment]
         return result
 
     def at(self, image: NDArray[Any], where: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -219,6 +231,8 @@ class Restorer(OnSession):
         if not where.any():
             return np.empty((0, image.shape[2]), np.float32)
         cell = self.spec.patch - self._overlap
+        if margin := self.spec.margin(*where.shape):
+            image, where = np.pad(image, [*[(margin, margin)] * 2, (0, 0)]), np.pad(where, margin)
         work = PatchesAt(self._session, image, where, cell=cell, batch=self.batch, bgr=self._bgr)
         return work.run(self._workers.pool)
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cae_train.data.cifar10 import find_cifar10, load_cifar10
-from cae_train.data.mnist import FASHION_MNIST, MNIST
+from cae_train.data.mnist import FASHION_MNIST, MNIST, SIDE
 from cae_train.data.synthetic import load_synthetic
 
 Images = Sequence[NDArray[np.uint8]] | NDArray[np.uint8]  # each H x W x 3, RGB, or H x W x 1, gray
@@ -27,6 +27,7 @@ class DataSet:
         upright: whether its images have one orientation, which belongs to what they show: they are neither flipped
             nor turned.
         summary: one line for people.
+        framed: side in pixels of its images, if these lie in the middle of black patches.
     """
 
     load: Callable[[Path], tuple[Images, Images]]
@@ -34,6 +35,7 @@ class DataSet:
     channels: int
     summary: str
     upright: bool = False
+    framed: int | None = None
 
     def is_here(self, data_dir: Path) -> bool:
         """Whether it can be loaded without a download."""
@@ -43,7 +45,7 @@ class DataSet:
 DATASETS: dict[str, DataSet] = {
     "cifar10": DataSet(load_cifar10, find_cifar10, 3, "CIFAR-10: 60,000 small photographs, 32x32, color"),
     "mnist": DataSet(
-        MNIST.load, MNIST.find, 1, "MNIST: 70,000 handwritten digits, 28x28 in a black margin, gray", True
+        MNIST.load, MNIST.find, 1, "MNIST: 70,000 handwritten digits, 28x28 in a black margin, gray", True, SIDE
     ),
     "fashion-mnist": DataSet(
         FASHION_MNIST.load,
@@ -51,8 +53,15 @@ DATASETS: dict[str, DataSet] = {
         1,
         "Fashion-MNIST: 70,000 pieces of clothing, 28x28 in a black margin, gray",
         True,
+        SIDE,
     ),
     "synthetic": DataSet(
         lambda _data_dir: (load_synthetic(), ()), None, 3, "synthetic shapes, text and line art, 256x256, color"
     ),
 }
+
+
+def framed_side(data: Sequence[str]) -> int | None:
+    """The side of the images of all these data if they are framed alike, in pixels; None if not."""
+    sides = {DATASETS[name].framed if name in DATASETS else None for name in data}
+    return sides.pop() if len(sides) == 1 else None
