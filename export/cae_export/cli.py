@@ -35,7 +35,9 @@ ADDRESS_SPACE = 2 * 2**30  # bytes that torch maps before it works; with less it
 
 OF_WHOLE = {"int8", "fp16", "max_drop", "patch", "layout", "portable", "to"}
 OF_CHECK = {"check", "against", "data", "data_dir", "tolerance", "max_drop", "verbose"}
-RUN = {
+RUN = {  # by task or part
+    "restore": "photos/ -o clean/",
+    "inpaint": "photos/ -o filled/ --mask masks/",
     "encoder": "photos/ -o features.npz",
     "decoder": "--generate 64 -o samples/",
     "anomaly": "parts/ -o heat/",
@@ -182,7 +184,7 @@ def _export(model: Path, output: Path | None, options: "ExportOptions") -> None:
     if report.psnr_out < report.psnr_in and report.spec.degradation != "none":
         typer.echo("note: its output is worse than its input: its code is too narrow, or it needs longer training",
                    err=True)  # fmt: skip
-    typer.echo(printable(f"next: cae-run photos/ -o clean/ -m {shell_word(report.path)}"), err=True)
+    typer.echo(printable(f"next: cae-run {RUN[report.spec.task]} -m {shell_word(report.path)}"), err=True)
 
 
 def _convert(to: str, model: Path, output: Path | None, options: "ExportOptions") -> None:

@@ -12,6 +12,7 @@ import onnx
 import pytest
 import skimage.data
 import torch
+from tests.export.conftest import Command
 
 import cae_export.exporter
 from cae_export import CaeExportError, OutputExistsError, RefusedError, UsageError, export, export_part
@@ -55,12 +56,13 @@ def test_fp32_equals_what_was_trained(trained: Path, tmp_path: Path) -> None:
     assert np.abs(session.run(patches.degraded[:40].numpy()) - torch_output).max() <= 1e-4
 
 
-def test_a_model_that_fills_holes_says_so_in_its_file(trained_skip: Path, tmp_path: Path) -> None:
+def test_a_model_that_fills_holes_says_so_in_its_file(trained_skip: Path, cae_export: Command, tmp_path: Path) -> None:
     content = torch.load(trained_skip, weights_only=True)
     content["config"]["degrade"] = ["mask:0.2"]
     torch.save(content, tmp_path / "holes.pt")
-    report = export(tmp_path / "holes.pt", tmp_path / "holes.onnx")
-    spec = Session(report.path, provider="cpu").spec
+    done = cae_export(tmp_path / "holes.pt")
+    assert f"next: cae-run photos/ -o filled/ --mask masks/ -m {tmp_path / 'model.onnx'}" in done.stderr
+    spec = Session(tmp_path / "model.onnx", provider="cpu").spec
     assert (spec.task, spec.fill, spec.sigma_min) == ("inpaint", FILL[3], None)
 
 
