@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,6 +11,9 @@ import numpy as np
 
 from cae_runtime.errors import ArgumentTypeError, ImageError, ImageTypeError, UsageError
 from cae_shared import paths
+
+Progress = Callable[[int, int], object]
+"""Called with how much of a call's work is done and how much there is. What it raises ends the call."""
 
 COLORS: Final = ("bgr", "rgb")
 _SHOWN_MAX: Final = 100  # characters of a value in an error

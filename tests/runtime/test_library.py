@@ -32,7 +32,9 @@ from cae_runtime import (
     Restorer,
     Session,
     UsageError,
+    clean_folder,
     clean_image,
+    clean_video,
 )
 
 IMAGE = np.full((480, 640, 3), 100, np.uint8)
@@ -317,3 +319,61 @@ def test_a_damaged_file_leaves_the_stderr_of_the_program_alone(
     with pytest.raises(ImageError, match=r"half\.jpg'"):
         clean_image(tmp_path / "half.jpg", tmp_path / "out.jpg", FIXTURES / "identity.onnx")
     assert "Premature end of the day\n" in capfd.readouterr().err
+
+
+class Stopped(Exception):  # noqa: N818
+    """What a program may raise to stop a call."""
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("kind", [Restorer, Encoder], ids=lambda kind: kind.__name__)
+def test_progress_is_told_and_can_stop_a_call(kind: Any, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cae_runtime.inference.worker_threads._REPORT_EVERY", 0.001)
+    opened = kind(model_of(kind), provider="cpu", threads=threads)
+    told: list[tuple[int, int]] = []
+    result = opened(IMAGE, progress=lambda *of: told.append((*of, threading.get_ident())))
+    assert told == sorted(told)
+    assert told[-1][:2] == (told[0][1],) * 2
+    assert {thread for *_, thread in told} == {threading.get_ident()}
+
+    def stop(done: int, total: int) -> None:
+        assert done < total, "it was not stopped"
+        raise Stopped
+
+    with pytest.raises(Stopped):
+        opened(np.tile(IMAGE, (4, 4, 1)), progress=stop)
+    np.testing.assert_array_equal(opened(IMAGE), result)  # it can be used again
+
+
+def test_a_file_that_is_stopped_is_not_written(tmp_path: Path) -> None:
+    for name in "abcdef":
+        cv2.imwrite(str(tmp_path / f"{name}.png"), IMAGE)
+
+    def stop(*_: object) -> None:
+        raise Stopped
+
+    with pytest.raises(Stopped):
+        clean_image(tmp_path / "a.png", tmp_path / "out.png", FIXTURES / "blur.onnx", progress=stop)
+    assert not (tmp_path / "out.png").exists()
+    with pytest.raises(Stopped) as caught:
+        clean_folder(tmp_path, tmp_path / "out", FIXTURES / "blur.onnx", on_result=stop)
+    written = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert written[0] == "a.png"
+    assert len(written) < 6
+    assert all(cv2.imread(str(tmp_path / "out" / name)) is not None for name in written)
+    del caught
+
+
+def test_a_video_that_is_stopped_is_not_written(tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    from tests.runtime.clips import make_clip
+
+    clip = make_clip(tmp_path / "in.mp4", frames=6)
+
+    def stop(done: int, _total: int | None) -> None:
+        if done == 2:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        clean_video(clip, tmp_path / "out.mp4", FIXTURES / "blur.onnx", on_frame=stop)
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]

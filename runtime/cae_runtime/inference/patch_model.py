@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cae_runtime.arguments import check_image, checked_color, checked_whole
+from cae_runtime.arguments import Progress, check_image, checked_color, checked_whole
 from cae_runtime.errors import ModelError
 from cae_runtime.inference.session import OnSession, Session, open_for
 from cae_runtime.inference.tiling import Floats, Indices, columns_at_once, cut, origins, rows_at_once
@@ -170,8 +170,20 @@ class PatchModel(OnSession):
     def _grid(self, image: NDArray[Any]) -> Grid:
         return Grid(self.session, image, overlap=self._overlap, batch=self._batch, bgr=self._bgr)
 
-    def _over(self, grid: Grid) -> contextlib.closing[Generator[tuple[slice, slice, Floats], None, None]]:
-        return contextlib.closing(grid.run(self._workers.pool))
+    def _over(
+        self, grid: Grid, progress: Progress | None = None
+    ) -> contextlib.closing[Generator[tuple[slice, slice, Floats], None, None]]:
+        """Return what `Grid.run` yields; `progress` is called after each part with the patches done, and all."""
+        return contextlib.closing(self._reported(grid, progress))
+
+    def _reported(self, grid: Grid, progress: Progress | None) -> Generator[tuple[slice, slice, Floats], None, None]:
+        done, total = 0, len(grid.ys) * len(grid.xs)
+        with contextlib.closing(grid.run(self._workers.pool)) as parts:
+            for rows, columns, outputs in parts:
+                yield rows, columns, outputs
+                done += outputs.shape[0] * outputs.shape[1]
+                if progress is not None:
+                    progress(done, total)
 
 
 def checked_overlap(session: Session, overlap: int | None) -> int:

@@ -57,6 +57,7 @@ class TiledImage:
 
     Attributes:
         blocks: number of parts; more threads than that have nothing to do.
+        done: how many of them are cleaned.
     """
 
     def __init__(
@@ -98,7 +99,7 @@ class TiledImage:
             firsts.pop()
         self._parts = [slice(first, end) for first, end in zip(firsts, [*firsts[1:], len(self._ys)], strict=True)]
         self.blocks = len(self._parts)
-        self._taken = 0
+        self._taken = self.done = 0
         self._pending_seams: dict[int, Floats] = {}  # by the part below: what the first of two neighbors left
         self._lock = threading.Lock()
 
@@ -111,6 +112,8 @@ class TiledImage:
         try:
             while (part := self._take()) is not None:
                 self._clean(part)
+                with self._lock:
+                    self.done += 1
         except BaseException:
             self.stop()
             raise

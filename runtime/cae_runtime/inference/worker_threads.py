@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 
 from cae_runtime.errors import UsageError
 from cae_runtime.inference.forks import renew_after_fork
+
+_REPORT_EVERY: Final = 0.1  # seconds
 
 
 class WorkerThreads:
@@ -60,31 +62,51 @@ class WorkerThreads:
         if pool is not None:
             pool.shutdown()
 
-    def run(self, work: Callable[[], None], threads: int, stop: Callable[[], None]) -> None:
-        """Call `work` in several threads at once, and wait for all; a single call runs in the caller's thread.
+    def run(
+        self,
+        work: Callable[[], None],
+        threads: int,
+        stop: Callable[[], None],
+        report: Callable[[], object] | None = None,
+    ) -> None:
+        """Call `work` in several threads at once, and wait for all.
+
+        Without `report`, a single call runs in the caller's thread.
 
         Args:
             work: called by each thread.
             threads: how many, at most the size of the pool.
             stop: called if one of them fails or Ctrl-C is pressed, to make the others return soon.
+            report: called ten times a second in the caller's thread meanwhile, and when all is done. What it raises
+                stops the work.
 
         Raises:
-            Exception: the first exception of `work`.
+            Exception: the first exception of `work` or `report`.
             UsageError: the threads were closed.
         """
         pool = self.pool
-        if threads == 1:
+        if threads == 1 and report is None:
             work()
             return
         calls = [pool.submit(work) for _ in range(threads)]
         try:
-            wait(calls, return_when=FIRST_EXCEPTION)
+            while not _ended(calls, None if report is None else _REPORT_EVERY):
+                if report is not None:
+                    report()
         finally:
             stop()
             wait([call for call in calls if not call.cancel()])
         for call in calls:
             if not call.cancelled():
                 call.result()
+        if report is not None:
+            report()
+
+
+def _ended(calls: Sequence[Future[None]], seconds: float | None) -> bool:
+    """Wait at most so long; return whether all calls are done, or one has failed."""
+    done, going = wait(calls, seconds, FIRST_EXCEPTION)
+    return not going or any(call.exception() is not None for call in done)
 
 
 def _stay(cpus: Iterator[int]) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cae_runtime.arguments import Progress
 from cae_runtime.inference.patch_model import PatchModel
 from cae_runtime.inference.tiling import Floats
 
@@ -25,11 +26,13 @@ class Encoder(PatchModel):
 
     task = "encode"
 
-    def patches(self, image: NDArray[Any]) -> tuple[NDArray[np.int32], Floats]:
+    def patches(self, image: NDArray[Any], *, progress: Progress | None = None) -> tuple[NDArray[np.int32], Floats]:
         """Return the corners of a picture's patches, (N, 2) as x and y, and their codes, (N, D) float32.
 
         Args:
             image: as `cae_runtime.inference.patch_model.Grid` takes it.
+            progress: called with how many patches are done and how many there are. An exception that it raises stops
+                the work and comes out of this call.
 
         Raises:
             ImageError, ProviderError: as there.
@@ -37,18 +40,20 @@ class Encoder(PatchModel):
         grid = self._grid(image)
         rows, columns = len(grid.ys), len(grid.xs)
         codes = np.empty((rows, columns, math.prod(self.session.code_shape)), np.float32)
-        with self._over(grid) as parts:
+        with self._over(grid, progress) as parts:
             for y, x, part in parts:
                 codes[y, x] = part.reshape(*part.shape[:2], -1)
         places = np.empty((rows, columns, 2), np.int32)
         places[..., 0], places[..., 1] = grid.xs - grid.margin, grid.ys[:, None] - grid.margin
         return places.reshape(-1, 2), codes.reshape(rows * columns, -1)
 
-    def __call__(self, image: NDArray[Any]) -> Floats:
+    def __call__(self, image: NDArray[Any], *, progress: Progress | None = None) -> Floats:
         """Return one row of features for a picture, (F,) float32: the mean over its patches and positions.
 
         Args:
             image: as `cae_runtime.inference.patch_model.Grid` takes it.
+            progress: called with how many patches are done and how many there are. An exception that it raises stops
+                the work and comes out of this call.
 
         Raises:
             ImageError, ProviderError: as there.
@@ -56,7 +61,7 @@ class Encoder(PatchModel):
         grid = self._grid(image)
         total = np.zeros(self.session.code_shape[0])
         count = 0
-        with self._over(grid) as parts:
+        with self._over(grid, progress) as parts:
             for *_, codes in parts:  # (ny, nx, F, ...)
                 codes = codes.reshape(-1, codes.shape[2], math.prod(codes.shape[3:]))
                 total += codes.mean(axis=2, dtype=np.float64).sum(axis=0)

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from cae_runtime.arguments import check_image, checked_color, checked_flag, checked_share
+from cae_runtime.arguments import Progress, check_image, checked_color, checked_flag, checked_share
 from cae_runtime.inference.cpu_limits import one_cpu_each
 from cae_runtime.inference.cpu_speed import fp16_note
 from cae_runtime.inference.model_files import DEFAULT_MODEL
@@ -161,7 +161,9 @@ class Restorer(OnSession):
         """Pixels shared by neighboring patches."""
         return self._overlap
 
-    def __call__(self, image: ImageT, *, strength: float = 1.0, tell: Tell | None = None) -> ImageT:
+    def __call__(
+        self, image: ImageT, *, strength: float = 1.0, tell: Tell | None = None, progress: Progress | None = None
+    ) -> ImageT:
         """Clean an image.
 
         The image is processed in horizontal bands: besides the result, it needs memory for two rows of patches per
@@ -175,6 +177,8 @@ class Restorer(OnSession):
                 color, or (H, W, 4) color and alpha, in the order of `color`. Never modified.
             strength: s in 0..1; the result is input + s * (output - input), and 0 returns an exact copy.
             tell: called with each note about this image.
+            progress: called in this thread with how many parts of the image are done and how many there are, about ten
+                times a second and at the end. An exception that it raises stops the work and comes out of this call.
 
         Returns:
             A new array of the same shape and dtype; float32 values are in 0..1 and not rounded. Alpha is the input's,
@@ -198,7 +202,7 @@ class Restorer(OnSession):
         if tell is not None and (note := few_values(planes_in[..., :colors])):
             tell(note)
         hidden = hidden_pixels(planes_in[..., colors]) if colors < planes_in.shape[2] else None
-        self._clean(planes_in[..., :colors], planes_out[..., :colors], strength, hidden, tell)
+        self._clean(planes_in[..., :colors], planes_out[..., :colors], strength, hidden, tell, progress)
         if hidden is not None:
             np.copyto(planes_out[..., :colors], planes_in[..., :colors], where=hidden[..., None])
         planes_out[..., colors:] = planes_in[..., colors:]
@@ -237,7 +241,13 @@ class Restorer(OnSession):
         return work.run(self._workers.pool)
 
     def _clean(
-        self, image: Image, result: Image, strength: float, hidden: NDArray[np.bool_] | None, tell: Tell | None
+        self,
+        image: Image,
+        result: Image,
+        strength: float,
+        hidden: NDArray[np.bool_] | None,
+        tell: Tell | None,
+        progress: Progress | None,
     ) -> None:
         """Clean (H, W, 1 or 3) color or gray into `result`; hidden pixels are undefined."""
 
@@ -246,7 +256,7 @@ class Restorer(OnSession):
 
         faint = stretch_for(self.spec, image, rows, hidden) if self._stretch and image.dtype == np.uint16 else None
         if faint is None:
-            self._run(image, result, strength, rows, hidden)
+            self._run(image, result, strength, rows, hidden, progress)
             return
         stretched, deviation = faint
         _log.debug(
@@ -256,21 +266,27 @@ class Restorer(OnSession):
         )
         helped = False
         if stretched is not None:
-            self._run(image, result, 1.0, stretched.rows, hidden)
+            self._run(image, result, 1.0, stretched.rows, hidden, progress)
             back = PutBack(stretched, result, strength)
-            self._share_out(back)
+            self._workers.run(back.work, min(self._session.workers, back.blocks), back.stop)
             helped = back.helped
         if not helped:
             result[...] = image
         if tell is not None:
             tell(faint_noise(deviation, helped))
 
-    def _run(self, image: Image, result: Image, strength: float, rows: Rows, hidden: NDArray[np.bool_] | None) -> None:
+    def _run(
+        self,
+        image: Image,
+        result: Image,
+        strength: float,
+        rows: Rows,
+        hidden: NDArray[np.bool_] | None,
+        progress: Progress | None,
+    ) -> None:
         tiled = TiledImage(
             self._session, image, result, overlap=self._overlap, batch=self.batch, strength=strength, bgr=self._bgr,
             rows=rows, hidden=hidden,
         )  # fmt: skip
-        self._share_out(tiled)
-
-    def _share_out(self, work: TiledImage | PutBack) -> None:
-        self._workers.run(work.work, min(self._session.workers, work.blocks), work.stop)
+        report = None if progress is None else lambda: progress(tiled.done, tiled.blocks)
+        self._workers.run(tiled.work, min(self._session.workers, tiled.blocks), tiled.stop, report)

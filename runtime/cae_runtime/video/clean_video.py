@@ -49,7 +49,8 @@ def clean_video(
         codec: `h264`, `h265`, `vp9` or `av1`; None takes the usual one of the format.
         crf: constant rate factor, lower is better: 0..51, for vp9 and av1 0..63; None takes a default.
         pixel_format: `yuv420p`, `yuv422p` or `yuv444p`; None takes the source's chroma, for RGB `yuv420p`.
-        on_frame: called after each frame with how many are done and about how many there are (None: unknown).
+        on_frame: called after each frame with how many are done and about how many there are (None: unknown). What it
+            raises stops the work and comes out of this call; nothing is written then.
 
     Returns:
         What was written.
@@ -66,9 +67,8 @@ def clean_video(
         ImageError, ModelError, ProviderError: as `Restorer` raises them.
     """
     source, output = checked_path("source", source), checked_path("output", output)
-    strength = checked_share("strength", strength)
+    strength, coding = checked_share("strength", strength), VideoCoding(codec, crf, pixel_format)
     averaged = None if temporal is None else checked_flag("temporal", temporal)
-    coding = VideoCoding(codec, crf, pixel_format)
     check_encoding(output, coding)
     if missing := missing_extra():
         raise MissingExtraError(missing)

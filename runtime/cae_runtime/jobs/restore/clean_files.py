@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from cae_runtime.arguments import checked_flag, checked_path, checked_share, checked_whole
+from cae_runtime.arguments import Progress, checked_flag, checked_path, checked_share, checked_whole
 from cae_runtime.errors import ArgumentTypeError, ImageError, ImageNotFoundError, UsageError
 from cae_runtime.inference.model_files import DEFAULT_MODEL
 from cae_runtime.inference.session import Session
@@ -35,6 +35,7 @@ def clean_image(
     *,
     strength: float = 1.0,
     quality: int | None = None,
+    progress: Progress | None = None,
 ) -> FileResult:
     """Clean an image file, as `cae-run` does: bit depth, alpha and metadata are kept.
 
@@ -47,6 +48,8 @@ def clean_image(
         strength: s in 0..1; the result is input + s * (cleaned - input).
         quality: of JPEG, WebP, AVIF and HEIC, 1..100; None takes 95 (HEIC: 80), or a JPEG's own if it is higher, and
             keeps a lossless WebP lossless.
+        progress: called with how many parts of the image are cleaned and how many there are. An exception that it
+            raises stops the work and comes out of this call; nothing is written then.
 
     Returns:
         What was written, and what could not be kept.
@@ -70,7 +73,7 @@ def clean_image(
     start = time.perf_counter()
     with _opened(restorer) as opened:
         try:
-            cleaned = clean_bytes(opened, read_file(source), options, format=format)
+            cleaned = clean_bytes(opened, read_file(source), options, format=format, progress=progress)
             write_file(output, cleaned.data)
         except ImageError as e:  # the text continues after the name
             e.args = (f"image {str(source)!r} {e}",)
@@ -108,7 +111,8 @@ def clean_folder(
         ext: format of the images or of the videos, such as `png` or `mkv`; None keeps that of each source.
         quality: of JPEG, WebP, AVIF and HEIC, see `clean_image`.
         overwrite: replace outputs that exist, instead of skipping them.
-        on_result: called with each result, in order.
+        on_result: called with each result, in order. An exception that it raises stops the work and comes out of this
+            call; the files that were being written are finished.
 
     Returns:
         One result per image or video, after those of files that could not be read. Check `status` and `reason`.
@@ -133,10 +137,9 @@ def clean_folder(
     plan = make_plan([source], output, suffix=suffix, ext=ext, out_is_folder=True)
     check_extras(plan.jobs, [source], options.coding)
     prepare_output(plan.folder)
-    with _opened(restorer) as opened:
+    with _opened(restorer) as opened, contextlib.closing(clean_each(plan.jobs, opened, options)) as cleaned:
         results = []
-        found = (unreadable_results(opened, plan.unreadable), clean_each(plan.jobs, opened, options))
-        for result in itertools.chain(*found):
+        for result in itertools.chain(unreadable_results(opened, plan.unreadable), cleaned):
             results.append(result)
             if on_result is not None:
                 on_result(result)

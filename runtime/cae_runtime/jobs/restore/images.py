@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from numpy.typing import NDArray
 
+from cae_runtime.arguments import Progress
 from cae_runtime.errors import ImageError, ProviderError
 from cae_runtime.io.encoding import encode, is_lossy
 from cae_runtime.io.formats import DEVELOPED, FORMAT_OF_SUFFIX, RAW
@@ -65,6 +66,7 @@ def clean_bytes(
     options: RestoreOptions = DEFAULTS,
     *,
     format: str | None = None,
+    progress: Progress | None = None,
 ) -> Cleaned:
     """Clean an image file that is in memory.
 
@@ -74,6 +76,7 @@ def clean_bytes(
         options: how; `strength` and `quality` count.
         format: format of the result, see `cae_runtime.io.formats`; None keeps that of `data`, and
             writes a camera raw file as TIFF.
+        progress: as `Restorer` takes it.
 
     Returns:
         The cleaned file.
@@ -86,7 +89,8 @@ def clean_bytes(
     picture = decode(data)
     height, width = picture.pixels.shape[:2]
     notes = notes_on(picture)
-    cleaned = replace(picture, pixels=restorer(picture.pixels, strength=options.strength, tell=notes.append))
+    pixels = restorer(picture.pixels, strength=options.strength, tell=notes.append, progress=progress)
+    cleaned = replace(picture, pixels=pixels)
     kept = FORMAT_OF_SUFFIX[DEVELOPED] if picture.format == RAW else picture.format
     encoded, dropped = encode(cleaned, format or kept, options.quality)
     return Cleaned(encoded, width, height, dropped, tuple(notes))

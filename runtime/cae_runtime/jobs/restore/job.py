@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
@@ -107,7 +107,7 @@ def clean_each(
     change: Change | None = None,
     on_frame: OnFrame | None = None,
     on_result: Callable[[FileResult], None] | None = None,
-) -> Iterator[FileResult]:
+) -> Generator[FileResult, None, None]:
     """Yield one result per file, in order; also that of a video that Ctrl-C interrupted, before KeyboardInterrupt.
 
     For the arguments see `restore_images` and `restore_video`.
