@@ -96,6 +96,16 @@ def checked_flag(name: str, value: Any) -> bool:
     return bool(value)
 
 
+def check_function(name: str, value: Any) -> None:
+    """Refuse anything but a function or None.
+
+    Raises:
+        ArgumentTypeError: it cannot be called.
+    """
+    if value is not None and not callable(value):
+        raise ArgumentTypeError(f"{name} is {_shown(value)}: it must be a function, or None")
+
+
 def checked_color(value: Any) -> bool:
     """Return whether channels come as BGR; `color` is `bgr` or `rgb`.
 

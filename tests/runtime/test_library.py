@@ -222,6 +222,17 @@ def test_a_strength_that_is_no_number(strength: Any) -> None:
         Restorer(FIXTURES / "blur.onnx", provider="cpu")(IMAGE, strength=strength)
 
 
+def test_what_is_no_function_is_refused_before_the_work(tmp_path: Path) -> None:
+    restore = Restorer(FIXTURES / "blur.onnx", provider="cpu", threads=1)
+    for name, call in {
+        "tell": lambda: restore(IMAGE, tell=1),
+        "progress": lambda: restore(IMAGE, progress=1),
+        "on_result": lambda: clean_folder(FIXTURES, tmp_path / "out", restore, on_result=1),
+    }.items():
+        with pytest.raises(TypeError, match=f"{name} is 1: it must be a function, or None"):
+            call()
+
+
 def test_codes_are_checked() -> None:
     generate = Generator(FIXTURES / "generate.onnx", provider="cpu")
     with pytest.raises(TypeError, match="the codes are a list: they must be a NumPy array of real numbers"):

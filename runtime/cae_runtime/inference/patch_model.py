@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cae_runtime.arguments import Progress, check_image, checked_color, checked_whole
+from cae_runtime.arguments import Progress, check_function, check_image, checked_color, checked_whole
 from cae_runtime.errors import ModelError
 from cae_runtime.inference.session import OnSession, Session, open_for
 from cae_runtime.inference.tiling import Floats, Indices, columns_at_once, cut, origins, rows_at_once
@@ -174,6 +174,7 @@ class PatchModel(OnSession):
         self, grid: Grid, progress: Progress | None = None
     ) -> contextlib.closing[Generator[tuple[slice, slice, Floats], None, None]]:
         """Return what `Grid.run` yields; `progress` is called after each part with the patches done, and all."""
+        check_function("progress", progress)
         return contextlib.closing(self._reported(grid, progress))
 
     def _reported(self, grid: Grid, progress: Progress | None) -> Generator[tuple[slice, slice, Floats], None, None]:

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from cae_runtime.arguments import Progress, check_image, checked_color, checked_flag, checked_share
+from cae_runtime.arguments import Progress, check_function, check_image, checked_color, checked_flag, checked_share
 from cae_runtime.inference.cpu_limits import one_cpu_each
 from cae_runtime.inference.cpu_speed import fp16_note
 from cae_runtime.inference.model_files import DEFAULT_MODEL
@@ -192,6 +192,8 @@ class Restorer(OnSession):
         """
         check_image(image)
         strength = checked_share("strength", strength)
+        check_function("tell", tell)
+        check_function("progress", progress)
         if strength == 0:
             return image.copy(order="C")
         if margin := self.spec.margin(*image.shape[:2]):

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 import numpy as np
 from numpy.typing import NDArray
 
-from cae_runtime.arguments import checked_flag, checked_path, checked_share
+from cae_runtime.arguments import check_function, checked_flag, checked_path, checked_share
 from cae_runtime.errors import ArgumentTypeError, ImageTypeError, MissingExtraError, VideoError
 from cae_runtime.inference.model_files import DEFAULT_MODEL
 from cae_runtime.inference.session import Session
@@ -57,8 +57,7 @@ def clean_video(
 
     Raises:
         MissingExtraError: PyAV is not installed; the message has the line that installs it.
-        UsageError: an argument is not as listed above (where its type is another, a TypeError too), or the output is
-            the source.
+        UsageError: an argument is not as listed above (also a TypeError), or the output is the source.
         VideoError: the source cannot be read (also a FileNotFoundError if it does not exist), or the output cannot be
             written.
         VideoPartlyDone: the source ends early, lacks parts, or more than half of its frames are damaged; the finished
@@ -69,6 +68,7 @@ def clean_video(
     source, output = checked_path("source", source), checked_path("output", output)
     strength, coding = checked_share("strength", strength), VideoCoding(codec, crf, pixel_format)
     averaged = None if temporal is None else checked_flag("temporal", temporal)
+    check_function("on_frame", on_frame)
     check_encoding(output, coding)
     if missing := missing_extra():
         raise MissingExtraError(missing)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from cae_runtime.arguments import Progress, checked_flag, checked_path, checked_share, checked_whole
+from cae_runtime.arguments import Progress, check_function, checked_flag, checked_path, checked_share, checked_whole
 from cae_runtime.errors import ArgumentTypeError, ImageError, ImageNotFoundError, UsageError
 from cae_runtime.inference.model_files import DEFAULT_MODEL
 from cae_runtime.inference.session import Session
@@ -63,6 +63,7 @@ def clean_image(
     """
     source, output = checked_path("source", source), checked_path("output", output)
     options = RestoreOptions(strength=checked_share("strength", strength), quality=_checked_quality(quality))
+    check_function("progress", progress)
     format = FORMAT_OF_SUFFIX.get(output.suffix.lower())
     if format is None:
         raise UsageError(f"output {str(output)!r}: an image's name must end in one of {', '.join(FORMAT_OF_SUFFIX)}")
@@ -111,8 +112,7 @@ def clean_folder(
         ext: format of the images or of the videos, such as `png` or `mkv`; None keeps that of each source.
         quality: of JPEG, WebP, AVIF and HEIC, see `clean_image`.
         overwrite: replace outputs that exist, instead of skipping them.
-        on_result: called with each result, in order. An exception that it raises stops the work and comes out of this
-            call; the files that were being written are finished.
+        on_result: called with each result, in order. What it raises stops the work and comes out of this call.
 
     Returns:
         One result per image or video, after those of files that could not be read. Check `status` and `reason`.
@@ -134,6 +134,7 @@ def clean_folder(
         quality=_checked_quality(quality), overwrite=checked_flag("overwrite", overwrite),
     )  # fmt: skip
     ext = None if ext is None else known_suffix("ext", ext)
+    check_function("on_result", on_result)
     plan = make_plan([source], output, suffix=suffix, ext=ext, out_is_folder=True)
     check_extras(plan.jobs, [source], options.coding)
     prepare_output(plan.folder)
