@@ -61,8 +61,8 @@ def test_a_model_that_fills_holes_says_so_in_its_file(trained_skip: Path, cae_ex
     content["config"]["degrade"] = ["mask:0.2"]
     torch.save(content, tmp_path / "holes.pt")
     done = cae_export(tmp_path / "holes.pt")
-    assert f"next: cae-run photos/ -o filled/ --mask masks/ -m {tmp_path / 'model.onnx'}" in done.stderr
-    spec = Session(tmp_path / "model.onnx", provider="cpu").spec
+    assert f"next: cae-run photos/ -o filled/ --mask masks/ -m {tmp_path / 'holes.onnx'}" in done.stderr
+    spec = Session(tmp_path / "holes.onnx", provider="cpu").spec
     assert (spec.task, spec.fill, spec.sigma_min) == ("inpaint", FILL[3], None)
 
 
