@@ -162,13 +162,6 @@ def test_grids_of_tiles_and_odd_sizes() -> None:
             assert decode(encode(decode(avif(small)), format)[0]).pixels.shape == small.shape
 
 
-def test_animations_are_refused() -> None:
-    frames = [rgb(SMOOTH[..., :3]), rgb(SMOOTH[::-1, :, :3])]
-    moving = saved(frames[0], "AVIF", save_all=True, append_images=frames[1:], duration=100)
-    with pytest.raises(ImageError, match="is an animated AVIF: one image a file is expected"):
-        decode(moving)
-
-
 @pytest.mark.parametrize("data", [avif(SMOOTH), heic(SMOOTH, "BGRA", exif=exif())], ids=[AVIF, HEIC])
 def test_damaged_files_are_refused_or_read_but_never_crash(data: bytes) -> None:
     for end in range(0, len(data), max(1, len(data) // 40)):

@@ -148,13 +148,10 @@ def test_an_unsuitable_file_is_refused_by_name(photo: Image.Image) -> None:
     for data, reason in [
         (b"", "is empty"),
         (b"just text\n", "is not a JPEG"),
-        (saved(photo, "GIF"), "is a GIF, which is not read yet: convert it"),
         (saved(photo.convert("CMYK"), "JPEG"), "CMYK JPEG"),
         (saved(photo.convert("CMYK"), "TIFF"), "8-bit CMYK"),
         (saved(photo.convert("F"), "TIFF"), "floating-point 32-bit gray"),
         (saved(photo.convert("L"), "PNG", transparency=7), "transparent shade"),
-        (saved(photo, "WebP", **more), "animated WebP"),
-        (saved(photo, "PNG", **more), "animated PNG"),
         (saved(photo, "TIFF", **more), "several pages"),
     ]:
         with pytest.raises(ImageError, match=reason):

@@ -73,7 +73,7 @@ def test_pictures_of_kinds_that_are_not_read_have_failed(cae_run: Command, tmp_p
     folder.mkdir()
     cv2.imwrite(str(folder / "a.jpg"), PICTURE)
     (folder / "a.jpg").rename(folder / "a.jfif")
-    for name in ("1.psd", "2.PSD", "3.psd", "x.gif", "x.ico", "x.fits", "-00001.MTS", "notes.txt", "Makefile"):
+    for name in ("1.psd", "2.PSD", "3.psd", "x.dds", "x.ico", "x.fits", "-00001.MTS", "notes.txt", "Makefile"):
         (folder / name).write_bytes(b"not read")
     for name in ("desktop.ini", "Thumbs.db", ".DS_Store", "._a.jfif"):
         (folder / name).write_bytes(b"of the system")
@@ -82,7 +82,7 @@ def test_pictures_of_kinds_that_are_not_read_have_failed(cae_run: Command, tmp_p
     lines = done.stderr.decode().splitlines()
     assert "left out: 1 .txt, 1 without a suffix (neither images nor videos)" in lines[-1]
     assert (
-        "; 7 failed, among them 1 .fits, 1 .gif, 1 .ico, 1 .mts, 3 .psd (of kinds that are not read yet); " in lines[-1]
+        "; 7 failed, among them 1 .dds, 1 .fits, 1 .ico, 1 .mts, 3 .psd (of kinds that are not read yet); " in lines[-1]
     )
     assert any(
         each.endswith(
@@ -93,7 +93,7 @@ def test_pictures_of_kinds_that_are_not_read_have_failed(cae_run: Command, tmp_p
     assert any("1.psd' is an image of a kind that is not read yet (.psd): convert it to PNG" in each for each in lines)
     report = json.loads(done.stdout)
     assert sorted(Path(f["source"]).name for f in report["files"] if f["status"] == "failed") == [
-        "-00001.MTS", "1.psd", "2.PSD", "3.psd", "x.fits", "x.gif", "x.ico",
+        "-00001.MTS", "1.psd", "2.PSD", "3.psd", "x.dds", "x.fits", "x.ico",
     ]  # fmt: skip
     assert [Path(path).name for path in report["left_out"]] == ["Makefile", "notes.txt"]
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.jfif"]
@@ -106,7 +106,7 @@ def test_pictures_of_kinds_that_are_not_read_have_failed(cae_run: Command, tmp_p
         ("$(touch it).psd", "magick '$(touch it).psd' '$(touch it).png'"),
         ("it's;id.psd", """magick 'it'"'"'s;id.psd' 'it'"'"'s;id.png'"""),
         ("-write x.psd", "magick './-write x.psd' './-write x.png'"),
-        ("@list.gif", "magick ./@list.gif ./@list.png"),
+        ("@list.dds", "magick ./@list.dds ./@list.png"),
         ("msl:a.psd", "magick ./msl:a.psd ./msl:a.png"),
     ],
 )
@@ -119,6 +119,6 @@ def test_content_counts_for_a_file_that_is_named(tmp_path: Path, cae_run: Comman
     (tmp_path / "a.jpg").rename(tmp_path / "a.psd")
     assert cae_run(tmp_path / "a.psd", "-o", tmp_path / "out.png", "--strength", "0").returncode == 0
     assert (tmp_path / "out.png").exists()
-    for start, kind in ((b"8BPS\0\1", "Photoshop file"), (b"GIF89a", "GIF")):
+    for start, kind in ((b"8BPS\0\1", "Photoshop file"), (b"SIMPLE  =", "FITS")):
         with pytest.raises(ImageError, match=f"is a {kind}, which is not read yet: convert it"):
             decode(start + bytes(40))

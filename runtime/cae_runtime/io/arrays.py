@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 Image = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]  # (H, W) or (H, W, C); see `full_scale`
 ImageT = TypeVar("ImageT", bound=NDArray[Any])  # an Image, checked when called: OpenCV's stubs leave the dtype open
 FrameArray = NDArray[np.uint8]  # one frame of a video or a camera: (H, W, 3), BGR
+_WHITE: Final = 65535  # of uint16
 HAS_ALPHA: Final = (2, 4)  # numbers of channels, the last of which is alpha
 
 
@@ -22,3 +23,29 @@ def colors_of(pixels: NDArray[Any]) -> NDArray[Any]:
     """Return a view without alpha, shape (H, W, 1) gray or (H, W, 3), of pixels in the layout of `Picture`."""
     planes = pixels.reshape(*pixels.shape[:2], -1)
     return planes[..., :-1] if planes.shape[2] in HAS_ALPHA else planes
+
+
+def in_sixteen_bits(values: NDArray[Any], bits: int) -> NDArray[np.uint16]:
+    """Return values of `bits` bits, 0..2**bits - 1, as the nearest ones of 16 bits.
+
+    Args:
+        values: uint16, of any shape; larger values count as white.
+        bits: 9..16.
+    """
+    top = 2**bits - 1
+    table = (np.arange(top + 1, dtype=np.uint32) * (2 * _WHITE) + top) // (2 * top)
+    scaled: NDArray[np.uint16] = table.astype(np.uint16).take(values, mode="clip")
+    return scaled
+
+
+def in_bits(values: NDArray[Any], bits: int) -> NDArray[np.uint16]:
+    """Return 16-bit values as the nearest ones of `bits` bits: the inverse of `in_sixteen_bits`.
+
+    Args:
+        values: uint16, of any shape.
+        bits: 9..16.
+    """
+    top = 2**bits - 1
+    table = (np.arange(_WHITE + 1, dtype=np.uint32) * top + _WHITE // 2) // _WHITE
+    scaled: NDArray[np.uint16] = table.astype(np.uint16).take(values)
+    return scaled

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cae_runtime.errors import ImageError, ImageFormatError
+from cae_runtime.io import animation as moving
 from cae_runtime.io import heic_extra
-from cae_runtime.io.arrays import HAS_ALPHA
-from cae_runtime.io.depths import in_bits
+from cae_runtime.io.arrays import HAS_ALPHA, in_bits
 from cae_runtime.io.formats import AVIF, HEIC, JPEG, PBM, PGM, PNG, PPM, RAW, SUFFIX_OF_FORMAT, TIFF, WEBP
 from cae_runtime.io.headers import jpeg as jpeg_header
 from cae_runtime.io.headers import pnm
@@ -74,6 +74,9 @@ def encode(picture: Picture, format: str, quality: int | None = None) -> tuple[b
     """
     pixels = picture.pixels
     channels = 1 if pixels.ndim == 2 else pixels.shape[2]
+    if picture.animation and format not in moving.WRITTEN:
+        count = len(picture.animation.frames)
+        raise ImageFormatError(f"has {count} frames, and {format} holds one: write a WebP or PNG", ".webp")
     if channels in HAS_ALPHA and format in _WITHOUT_ALPHA:
         raise ImageFormatError(f"has an alpha channel, which {format} cannot hold: write a PNG")
     if picture.format == RAW and format not in _SIXTEEN_BIT:  # was developed to more bits than it needs here
@@ -105,11 +108,18 @@ def _file(picture: Picture, format: str, quality: int | None) -> bytes:
         metadata = replace(metadata, icc=b"")  # some programs cannot read it in a color file
     if metadata.exif and not carries_exif(format, metadata.exif):
         pixels, metadata = upright(pixels, picture.orientation), metadata.upright(picture.orientation, exif=b"")
-    elif format in _UPRIGHT and picture.orientation > 1:
+    elif picture.orientation > 1 and (format in _UPRIGHT or picture.animation):
         block = upright_block(metadata.exif)
         pixels, metadata = upright(pixels, picture.orientation), metadata.upright(picture.orientation, exif=block)
     if metadata.exif:
         metadata = replace(metadata, exif=with_new_pictures(metadata.exif, pixels))
+    if picture.animation:
+        turned = tuple(upright(frame, picture.orientation) for frame in picture.animation.frames)
+        animation = replace(picture.animation, frames=turned)
+        encoded = moving.encode(
+            animation, format, quality or DEFAULT_QUALITY, lossless=_stays_lossless(picture, quality)
+        )
+        return write_metadata(encoded, format, metadata, native=format == picture.format)
     if format == HEIC:
         bits = heic_extra.bits_of(picture.bits)
         return heic_extra.encode(pixels, metadata, quality or _HEIC_QUALITY, bits)
@@ -147,7 +157,7 @@ def _encoded(pixels: NDArray[Any], format: str, metadata: Metadata, settings: li
 def is_lossy(data: bytes) -> bool:
     """Return whether an encoded image changes the pixels: a JPEG, AVIF, HEIC, or a WebP that is not lossless."""
     if data[8:12] == b"WEBP":
-        return any(chunk.name == b"VP8 " for chunk in webp_header.chunks(data))
+        return not webp_header.read(data).lossless
     return data.startswith(jpeg_header.SIGNATURE) or bool(coding_of(data))
 
 
@@ -158,13 +168,17 @@ def _loses_hidden_colors(pixels: NDArray[Any], data: bytes) -> bool:
     return bool(pixels[pixels[..., -1] == 0].any())
 
 
+def _stays_lossless(picture: Picture, quality: int | None) -> bool:
+    return picture.lossless and quality is None
+
+
 def _settings(picture: Picture, format: str, quality: int | None) -> list[int]:
     if format == JPEG:
         sampling = [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]  # keep the color detail
         default = max(DEFAULT_QUALITY, picture.metadata.jpeg_quality or 0)  # not coarser than the source
         return [cv2.IMWRITE_JPEG_QUALITY, quality or default, *sampling]
     if format == WEBP:
-        if picture.lossless and quality is None:
+        if _stays_lossless(picture, quality):
             return [cv2.IMWRITE_WEBP_QUALITY, _WEBP_LOSSLESS, *_WEBP_EXACT]
         return [cv2.IMWRITE_WEBP_QUALITY, quality or DEFAULT_QUALITY]
     if format == AVIF:

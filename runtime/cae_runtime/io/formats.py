@@ -18,6 +18,7 @@ PGM: Final = "PGM"
 PBM: Final = "PBM"
 AVIF: Final = "AVIF"
 HEIC: Final = "HEIC"
+GIF: Final = "GIF"  # is read, and never written
 RAW: Final = "camera raw"  # is developed, and never written
 
 PIPE: Final = "-"  # as SOURCE stdin, as OUT stdout
@@ -44,7 +45,8 @@ RAW_SUFFIXES: Final = frozenset({
     ".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".iiq", ".kdc", ".mef", ".mos", ".mrw", ".nef",
     ".nrw", ".orf", ".pef", ".raf", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f",
 })  # fmt: skip
-DEVELOPED: Final = ".tif"  # the format of developed raw files, unless another is chosen
+# Suffixes of files that are read and never written -> the suffix of their outputs, unless another is chosen.
+WRITTEN_AS: Final = {**dict.fromkeys(RAW_SUFFIXES, ".tif"), ".gif": ".webp"}
 SUFFIX_OF_FORMAT: Final = {format: suffix for suffix, format in reversed(FORMAT_OF_SUFFIX.items())}
 
 MP4: Final = "MP4"
@@ -97,13 +99,18 @@ def is_video(path: PurePath) -> bool:
 
 
 def is_raw(path: PurePath) -> bool:
-    """Return whether a file has the suffix of a camera raw file, which is read and never written."""
+    """Return whether a file has the suffix of a camera raw file."""
     return path.suffix.lower() in RAW_SUFFIXES
+
+
+def is_read_only(path: PurePath) -> bool:
+    """Return whether a file has the suffix of an image that is read and never written."""
+    return path.suffix.lower() in WRITTEN_AS
 
 
 def is_picture(path: PurePath) -> bool:
     """Return whether a file has the suffix of an image or a video that is read."""
-    return is_written(path) or is_raw(path)
+    return is_written(path) or is_read_only(path)
 
 
 def is_written(path: PurePath) -> bool:
@@ -132,6 +139,11 @@ def same_format(suffix: str, other: str) -> bool:
     """Return whether two suffixes, such as `.jpg` and `.JPEG`, name the same format."""
     known = FORMAT_OF_SUFFIX | VIDEO_FORMAT_OF_SUFFIX
     return known.get(suffix.lower()) == known.get(other.lower())
+
+
+def format_written(format: str) -> str:
+    """Return the format in which an image of a format is written, unless another is chosen."""
+    return {RAW: TIFF, GIF: WEBP}.get(format, format)
 
 
 _VIDEO_STARTS: Final = {4: (b"ftyp", b"moov", b"mdat", b"wide"), 0: (b"\x1a\x45\xdf\xa3", b"RIFF")}

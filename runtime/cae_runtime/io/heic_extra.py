@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cae_runtime.errors import ImageError
-from cae_runtime.io.depths import in_bits, in_sixteen_bits
+from cae_runtime.io.arrays import in_bits, in_sixteen_bits
 from cae_runtime.io.metadata.record import Metadata
 
 INSTALL: Final = "pip install 'cae-toolkit[heif]' (in a checkout: pip install -e '.[heif]')"

@@ -15,8 +15,11 @@ import cv2
 from numpy.typing import NDArray
 
 from cae_runtime.errors import ImageError
+from cae_runtime.io import animation
+from cae_runtime.io.animation import Animation
 from cae_runtime.io.decoding.decode import decoded
 from cae_runtime.io.formats import RAW
+from cae_runtime.io.headers.boxed.heif import HeifHeader
 from cae_runtime.io.headers.header import Header
 from cae_runtime.io.headers.inspect import inspect
 from cae_runtime.io.metadata import Metadata
@@ -42,6 +45,7 @@ class Picture:
         format: format of the file.
         metadata: everything in the file besides its pixels.
         lossless: the file is a lossless WebP.
+        animation: all frames, where there are several; `pixels` is the first then.
         bits: of each value in the file, where these are more than 8 and not 16; otherwise 0.
     """
 
@@ -50,6 +54,7 @@ class Picture:
     metadata: Metadata
     lossless: bool
     bits: int = 0
+    animation: Animation | None = None
 
     @property
     def orientation(self) -> int:
@@ -127,6 +132,11 @@ def header_of(data: bytes) -> Header:
     header = inspect(data)
     if header.width * header.height > PIXELS_MAX:
         raise ImageError(f"has {header.width}x{header.height} pixels: the limit is {PIXELS_MAX} pixels")
+    if header.pixels > PIXELS_MAX and header.frames > 1:
+        raise ImageError(
+            f"has {header.frames} frames of {header.width}x{header.height} pixels: the limit is {PIXELS_MAX} pixels "
+            "together. Convert it to a video first"
+        )
     if max(header.width, header.height) > SIDE_MAX:
         raise ImageError(f"has {header.width}x{header.height} pixels: the limit is {SIDE_MAX} pixels per side")
     if header.part_pixels > PIXELS_MAX:
@@ -150,7 +160,11 @@ def decode(data: bytes, header: Header | None = None) -> Picture:
     """
     header = header or header_of(data)
     metadata = read_raw_metadata(data) if header.format == RAW else read_metadata(data, header.format, header)
-    return Picture(decoded(data, header), header.format, metadata, header.lossless, header.bits)
+    if header.frames == 1:
+        return Picture(decoded(data, header), header.format, metadata, header.lossless, header.bits)
+    turn = header.orientation if isinstance(header, HeifHeader) else 1
+    moving = animation.decode(data, header, turn)
+    return Picture(moving.frames[0], header.format, metadata, header.lossless, animation=moving)
 
 
 @contextlib.contextmanager

@@ -122,6 +122,8 @@ def _open(job: Job, room: PixelBudget) -> Opened:
         data = read_file(job.source)
         header = header_of(data)
         taken = room.take(header.pixels)
+        if header.frames > 1:
+            raise ImageError(f"is an animation of {header.frames} frames: this model takes single images")
         picture = decode(data, header)
     except ImageError as e:
         return Opened(job, None, str(e), taken)

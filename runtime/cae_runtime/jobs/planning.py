@@ -10,11 +10,11 @@ from pathlib import Path
 
 from cae_runtime.errors import UsageError
 from cae_runtime.io.formats import (
-    DEVELOPED,
     FORMAT_OF_SUFFIX,
     VIDEO_FORMAT_OF_SUFFIX,
+    WRITTEN_AS,
     is_picture,
-    is_raw,
+    is_read_only,
     is_video,
     is_written,
     same_format,
@@ -115,7 +115,7 @@ def _names_a_file(out: Path, one_file: bool) -> bool:
         return False
     suffix = out.suffix.lower()
     like_a_file = is_other_picture(out) or (one_file and suffix[1:].isalpha())  # clean.xyz, but not v1.2
-    if (like_a_file or is_raw(out)) and not is_written(out):
+    if (like_a_file or is_read_only(out)) and not is_written(out):
         raise UsageError(
             f"output {str(out)!r}: images are written as {', '.join(FORMAT_OF_SUFFIX)}, "
             f"videos as {', '.join(VIDEO_FORMAT_OF_SUFFIX)}; a folder's name that ends so must exist already"
@@ -157,8 +157,8 @@ def find_pictures(
         if name_of is not None:
             return out / below.with_name(name_of(source))
         kept = ext is None or is_video(Path(f"x{ext}")) != is_video(source)
-        if kept and is_raw(source):
-            return out / below.with_name(f"{source.stem}{suffix}{DEVELOPED}")
+        if kept and is_read_only(source):
+            return out / below.with_name(f"{source.stem}{suffix}{WRITTEN_AS[source.suffix.lower()]}")
         return out / below.with_name(f"{source.stem}{suffix}{source.suffix if kept else ext}")
 
     jobs: dict[Job, None] = {}

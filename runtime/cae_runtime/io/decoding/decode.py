@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from cae_runtime.errors import ImageError
 from cae_runtime.io import heic_extra, raw_extra
+from cae_runtime.io.arrays import in_sixteen_bits
 from cae_runtime.io.decoding import jpeg as jpeg_data
 from cae_runtime.io.decoding import tiff as tiff_data
 from cae_runtime.io.decoding import tiff_deflate, tiff_extra, tiff_tiles
 from cae_runtime.io.decoding.messages import decoded_silently
-from cae_runtime.io.depths import in_sixteen_bits
 from cae_runtime.io.formats import HEIC, RAW
 from cae_runtime.io.headers.boxed.heif import HeifHeader
 from cae_runtime.io.headers.header import Header

@@ -29,6 +29,7 @@ class Header:
         opaque: the decoder's fourth channel is not alpha.
         lossless: the file is a lossless WebP.
         bits: of each value, where these are more than 8 and not 16 (AVIF, HEIC); otherwise 0.
+        frames: of an animation; 1 for other pictures.
         part_pixels: pixels of the largest part that is decoded at once, if it can be larger than the picture (TIFF
             tiles).
         refusal: why OpenCV does not decode the file correctly, though another library may; empty if it does.
@@ -42,6 +43,7 @@ class Header:
     opaque: bool = False
     lossless: bool = False
     bits: int = 0
+    frames: int = 1
     part_pixels: int = 0
     refusal: str = ""
     chunks: tuple[Chunk, ...] | None = None
@@ -49,4 +51,4 @@ class Header:
     @property
     def pixels(self) -> int:
         """The number of pixels for which decoding needs memory."""
-        return max(self.width * self.height, self.part_pixels)
+        return max(self.width * self.height * self.frames, self.part_pixels)

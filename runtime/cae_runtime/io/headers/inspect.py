@@ -12,6 +12,7 @@ from typing import Final
 from cae_runtime.errors import ImageError
 from cae_runtime.io.formats import FORMAT_OF_SUFFIX
 from cae_runtime.io.headers import bmp as bmp_header
+from cae_runtime.io.headers import gif as gif_header
 from cae_runtime.io.headers import jpeg as jpeg_header
 from cae_runtime.io.headers import png as png_header
 from cae_runtime.io.headers import pnm
@@ -69,6 +70,7 @@ _READERS: Final[tuple[tuple[Callable[[bytes], bool], Callable[[bytes], Header]],
     (lambda data: data[:4] == b"RIFF" and data[8:12] == b"WEBP", webp_header.read),
     (raw_header.is_raw, raw_header.read),  # before TIFF, which many of them are
     (_starts(*tiff_header.SIGNATURES), tiff_header.read),
+    (_starts(*gif_header.SIGNATURES), gif_header.read),
     (_starts(bmp_header.SIGNATURE), bmp_header.read),
     (_starts(*pnm.SIGNATURES), pnm.read),
     (lambda data: bool(heif.coding_of(data)), heif.read),

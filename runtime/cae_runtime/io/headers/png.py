@@ -38,15 +38,21 @@ def read(data: bytes) -> Header:
     """Read the header of a PNG; see `cae_runtime.io.headers.inspect.inspect`."""
     width, height, _, color = struct.unpack_from(">IIBB", data, len(SIGNATURE) + 8)
     parts: list[Chunk] = []
+    frames = 1
     for number, chunk in enumerate(chunks(data)):
         if number <= PARTS_MAX:
             parts.append(chunk)
         if (chunk.name == b"IHDR") != (number == 0):
             raise ImageError("is damaged: it does not say once how large it is")
         if chunk.name == b"acTL" and struct.unpack_from(">I", data, chunk.start)[0] > 1:
-            raise ImageError("is an animated PNG: one image a file is expected")
+            frames = struct.unpack_from(">I", data, chunk.start)[0]
         if chunk.name == b"tRNS" and color == _GRAY:  # OpenCV ignores it
             raise ImageError("is a gray PNG with a transparent shade: convert it to gray with alpha first")
     return Header(
-        PNG, width, height, gray_alpha=color == _GRAY_ALPHA, chunks=tuple(parts) if len(parts) <= PARTS_MAX else None
+        PNG,
+        width,
+        height,
+        gray_alpha=color == _GRAY_ALPHA,
+        frames=frames,
+        chunks=tuple(parts) if len(parts) <= PARTS_MAX else None,
     )

@@ -9,7 +9,7 @@ from typing import Final
 from cae_shared.text import shell_word
 
 _OTHERS: Final = frozenset({
-    ".bpg", ".dcm", ".dds", ".exr", ".fit", ".fits", ".fts", ".gif", ".hdr", ".ico",
+    ".bpg", ".dcm", ".dds", ".exr", ".fit", ".fits", ".fts", ".hdr", ".ico",
     ".j2k", ".jng", ".jp2", ".jpf", ".jpx", ".jxl", ".jxr", ".pam", ".pcx", ".pfm", ".psb", ".psd", ".qoi", ".tga",
     ".wdp", ".xcf",
 })  # fmt: skip
@@ -25,7 +25,6 @@ _CONVERT: Final = "convert it to PNG or TIFF first (ImageMagick: magick {source}
 _CONVERT_VIDEO: Final = "convert it first (ffmpeg -i {source} -c:v copy {output})"
 _UNLIKE_A_NAME: Final = re.compile(r"^[-@]|:")  # ImageMagick would read it as an option, a list or a format
 _STARTS: Final = (
-    (0, b"GIF8", "GIF"),
     (0, b"8BPS", "Photoshop file"),
     (0, b"\0\0\0\x0cjP  ", "JPEG 2000"),
     (0, b"\xff\x4f\xff\x51", "JPEG 2000"),

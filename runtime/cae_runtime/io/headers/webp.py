@@ -32,13 +32,14 @@ def chunks(data: bytes) -> Iterator[Chunk]:
 def read(data: bytes) -> Header:
     """Read the header of a WebP; see `cae_runtime.io.headers.inspect.inspect`."""
     sizes: list[tuple[int, int]] = []
-    lossless = False
+    lossless, frames = False, 0
     parts: list[Chunk] = []
     for number, chunk in enumerate(chunks(data)):
         if number <= PARTS_MAX:
             parts.append(chunk)
-        if chunk.name == b"ANIM":
-            raise ImageError("is an animated WebP: one image a file is expected")
+        if chunk.name == b"ANMF":
+            frames += 1
+            lossless = lossless or data[chunk.start + 16 : chunk.start + 20] == b"VP8L"
         if chunk.name == b"VP8X":
             canvas = data[chunk.start + 4 : chunk.start + 10]
             sizes.append((int.from_bytes(canvas[:3], "little") + 1, int.from_bytes(canvas[3:], "little") + 1))
@@ -50,4 +51,10 @@ def read(data: bytes) -> Header:
             sizes.append((width & 0x3FFF, height & 0x3FFF))
     if len(set(sizes)) != 1:
         raise ImageError("is damaged: it does not say once how large it is")
-    return Header(WEBP, *sizes[0], lossless=lossless, chunks=tuple(parts) if len(parts) <= PARTS_MAX else None)
+    return Header(
+        WEBP,
+        *sizes[0],
+        lossless=lossless,
+        frames=max(frames, 1),
+        chunks=tuple(parts) if len(parts) <= PARTS_MAX else None,
+    )

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Final
 
 from cae_runtime.io.formats import AVIF, BMP, HEIC, JPEG, PNG, TIFF, WEBP
+from cae_runtime.io.headers.gif import GifHeader
 from cae_runtime.io.headers.header import Header
 from cae_runtime.io.headers.tiff_directory import DAMAGED
 from cae_runtime.io.metadata import bmp, heif, jpeg, png, tiff, webp
@@ -43,6 +44,8 @@ def read(data: bytes, format: str, header: Header | None = None) -> Metadata:
         format: its format, see `cae_runtime.io.formats`.
         header: what `inspect` returned for it, if that is known: then the file is not walked through once more.
     """
+    if isinstance(header, GifHeader):
+        return Metadata(found=header.found)
     try:
         return _READERS[format](data, header) if format in _READERS else Metadata()
     except DAMAGED:

@@ -8,8 +8,8 @@ from typing import Final
 
 from cae_runtime.io.headers.header import Header
 from cae_runtime.io.headers.jpeg import END_OF_IMAGE, JPEG_EXIF, JPEG_ICC, JPEG_XMP, JpegHeader, segments
-from cae_runtime.io.headers.jpeg_quality import quality_of
 from cae_runtime.io.headers.tiff_directory import DAMAGED, directory
+from cae_runtime.io.jpeg_quality import quality_of
 from cae_runtime.io.metadata import exif, xmp
 from cae_runtime.io.metadata.density import from_jpeg, to_jpeg
 from cae_runtime.io.metadata.record import BEHIND, Kept, Metadata, note

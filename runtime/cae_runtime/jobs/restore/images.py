@@ -10,12 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+import numpy as np
 from numpy.typing import NDArray
 
 from cae_runtime.arguments import Progress
 from cae_runtime.errors import ImageError, ProviderError
+from cae_runtime.io.animation import Animation
 from cae_runtime.io.encoding import encode, is_lossy
-from cae_runtime.io.formats import DEVELOPED, FORMAT_OF_SUFFIX, RAW
+from cae_runtime.io.formats import FORMAT_OF_SUFFIX, RAW, format_written
 from cae_runtime.io.headers.header import Header
 from cae_runtime.io.image_files import Picture, decode, header_of, read_file, write_file
 from cae_runtime.io.pipeline import PixelBudget, prefetch_map
@@ -25,9 +27,11 @@ from cae_runtime.jobs.restore.results import NO_MEMORY, FileResult, output_is_th
 from cae_runtime.tasks import notes as all_notes
 from cae_runtime.tasks.notes import Note
 from cae_runtime.tasks.restore import Restorer
+from cae_runtime.video.frame_cleaner import frame_cleaner
 
 _log = logging.getLogger(__name__)
 
+_COLORS: Final = 3
 _PIXELS_UNDER_WAY: Final = 2**26  # of images that are in memory at once; a larger one is processed alone
 
 
@@ -38,12 +42,14 @@ class Changed:
     Attributes:
         pixels: the new ones, of the same shape and dtype.
         notes: what a user should know.
+        animation: the new frames of an animation.
         filled: share of the pixels that were filled, 0..1, where holes were; with 0 the file is copied.
     """
 
     pixels: NDArray[Any]
     notes: tuple[Note, ...] = ()
     filled: float | None = None
+    animation: Animation | None = None
 
 
 Change = Callable[[Job, Picture], Changed]
@@ -89,10 +95,10 @@ def clean_bytes(
     picture = decode(data)
     height, width = picture.pixels.shape[:2]
     notes = notes_on(picture)
-    pixels = restorer(picture.pixels, strength=options.strength, tell=notes.append, progress=progress)
-    cleaned = replace(picture, pixels=pixels)
-    kept = FORMAT_OF_SUFFIX[DEVELOPED] if picture.format == RAW else picture.format
-    encoded, dropped = encode(cleaned, format or kept, options.quality)
+    changed = _cleaned(restorer, picture, options, progress)
+    cleaned = replace(picture, pixels=changed.pixels, animation=changed.animation)
+    notes += changed.notes
+    encoded, dropped = encode(cleaned, format or format_written(picture.format), options.quality)
     return Cleaned(encoded, width, height, dropped, tuple(notes))
 
 
@@ -133,7 +139,7 @@ def restore_images(
         return work
 
     def clean_one(work: _Work) -> _Work:
-        _step(work, lambda: work.clean(change or _cleaning(restorer, options.strength)))
+        _step(work, lambda: work.clean(change or (lambda _, picture: _cleaned(restorer, picture, options))))
         return work
 
     def save_one(work: _Work) -> FileResult:
@@ -160,12 +166,23 @@ def notes_on(picture: Picture) -> list[Note]:
     return [all_notes.DEVELOPED] if picture.format == RAW else []
 
 
-def _cleaning(restorer: Restorer, strength: float) -> Change:
-    def cleaned(_job: Job, picture: Picture) -> Changed:
-        notes: list[Note] = []
-        return Changed(restorer(picture.pixels, strength=strength, tell=notes.append), tuple(notes))
+def _cleaned(
+    restorer: Restorer, picture: Picture, options: RestoreOptions, progress: Progress | None = None
+) -> Changed:
+    if picture.animation:
+        frames = _cleaned_frames(restorer, picture.animation, options, progress)
+        return Changed(frames[0], animation=replace(picture.animation, frames=frames))
+    notes: list[Note] = []
+    pixels = restorer(picture.pixels, strength=options.strength, tell=notes.append, progress=progress)
+    return Changed(pixels, tuple(notes))
 
-    return cleaned
+
+def _cleaned_frames(restorer: Restorer, animation: Animation, options: RestoreOptions) -> tuple[NDArray[np.uint8], ...]:
+    """Clean the frames of an animation: opaque ones as those of a video, others one by one."""
+    if animation.frames[0].shape[2] != _COLORS:
+        return tuple(restorer(frame, strength=options.strength) for frame in animation.frames)
+    clean = frame_cleaner(restorer, options.strength, options.temporal)
+    return tuple(clean(frame) for frame in animation.frames)
 
 
 class _Work:
@@ -200,7 +217,7 @@ class _Work:
         """Replace the picture by the cleaned one."""
         assert self.picture is not None  # noqa: S101 - a step of an image that was decoded
         changed = change(self.job, self.picture)
-        self.picture = replace(self.picture, pixels=changed.pixels)
+        self.picture = replace(self.picture, pixels=changed.pixels, animation=changed.animation)
         notes = (*notes_on(self.picture), *changed.notes)
         self.result = replace(self.result, notes=notes, filled=changed.filled)
 

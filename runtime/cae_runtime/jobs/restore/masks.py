@@ -64,6 +64,8 @@ def filling(session: Session, plan: Plan, options: RestoreOptions) -> tuple[Rest
     alone = len(plan.jobs) == 1
 
     def filled(job: Job, picture: Picture) -> Changed:
+        if picture.animation:
+            raise ImageError("is an animation: holes are filled in pictures of one frame")
         marks = adjusted(find(job, picture), invert=options.invert_mask, grow=options.grow)
         share = float((marks > 0).mean())
         if share == 0 and alone:

@@ -7,7 +7,7 @@ from typing import Final
 
 from cae_runtime.errors import ImageError
 from cae_runtime.io.formats import AVIF, HEIC
-from cae_runtime.io.headers.boxed.boxes import Box, Fields, boxes
+from cae_runtime.io.headers.boxed.boxes import Box, Fields, boxes, first
 from cae_runtime.io.headers.boxed.items import Item, Items, read_items
 from cae_runtime.io.headers.header import Header
 
@@ -61,8 +61,9 @@ def coding_of(data: bytes) -> str:
 def read(data: bytes) -> Header:
     """Read the header of an AVIF or HEIC; see `cae_runtime.io.headers.inspect.inspect`."""
     format = coding_of(data)
-    if data[8:12] in _SEQUENCES:
-        raise ImageError(f"is an animated {format}: one image a file is expected")
+    frames = _samples(data) if data[8:12] in _SEQUENCES else 1
+    if frames != 1 and format == HEIC:
+        raise ImageError("is an animated HEIC, which is not read: convert it to a video first")
     for box in boxes(data, 0, len(data)):  # to the end: nothing is missing
         if box.name == b"mdat" and box.start == box.end:
             raise ImageError(f"is truncated: the end of the {format} is missing")
@@ -84,8 +85,24 @@ def read(data: bytes) -> Header:
     return HeifHeader(
         format, width, height, gray_alpha=gray and _has_alpha(data, items),
         part_pixels=max(_pixels(data, item) for item in items.items.values()),
-        bits=bits if bits > 8 else 0, orientation=_orientation(data, main), cicp=_cicp(data, main, coded), items=items,
+        bits=bits if bits > 8 else 0, frames=frames, orientation=_orientation(data, main),
+        cicp=_cicp(data, main, coded), items=items,
     )  # fmt: skip
+
+
+def _samples(data: bytes) -> int:
+    """Return how many frames the first track of an image sequence has.
+
+    Raises:
+        ImageError: it does not say.
+    """
+    start, end = 0, len(data)
+    for name in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsz"):
+        box = first(data, name, start, end)
+        if box is None:
+            raise ImageError("is damaged: it does not say how many frames it has")
+        start, end = box.start, box.end
+    return Fields(data, start + 8, end).number(4)
 
 
 def _coded(items: Items, main: Item) -> Item | None:

@@ -1,0 +1,135 @@
+"""Animated pictures, against Pillow: every frame, its time, alpha and how often all are shown."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image, ImageSequence
+from tests.runtime.conftest import Command
+from tests.runtime.files import saved
+
+from cae_runtime import ImageError
+from cae_runtime.io.encoding import encode
+from cae_runtime.io.image_files import decode, header_of
+
+HEIGHT, WIDTH = 40, 60
+TIMES = [100, 50, 200, 80]
+KINDS = [("GIF", {}), ("PNG", {}), ("WEBP", {"lossless": True}), ("WEBP", {"quality": 90}), ("AVIF", {"quality": 90})]
+
+
+def scene(alpha: bool = False) -> list[Image.Image]:
+    """Return frames of a disc that moves over smooth colors."""
+    base = cv2.resize(np.random.default_rng(3).integers(0, 200, (4, 6, 3), np.uint8), (WIDTH, HEIGHT))
+    frames = []
+    for number in range(len(TIMES)):
+        frame = base.copy()
+        cv2.circle(frame, (12 + 10 * number, 20), 7, (255, 240, 0), -1)
+        seen = np.where(frame[..., 0] == 255, 255, 60 * number)[..., None].astype(np.uint8)
+        frames.append(Image.fromarray(np.concatenate([frame, seen], axis=2) if alpha else frame))
+    return frames
+
+
+def animated(format: str, *, alpha: bool = False, **options: Any) -> bytes:
+    first, *others = scene(alpha)
+    return saved(first, format, save_all=True, append_images=others, duration=TIMES, loop=2, **options)
+
+
+def frames_of(data: bytes, mode: str = "RGBA") -> list[np.ndarray[Any, Any]]:
+    """Return the frames that Pillow shows, BGRA or BGR."""
+    order = [2, 1, 0, 3] if mode == "RGBA" else [2, 1, 0]
+    with Image.open(io.BytesIO(data)) as image:
+        return [np.asarray(frame.convert(mode))[..., order] for frame in ImageSequence.Iterator(image)]
+
+
+@pytest.mark.parametrize("alpha", [False, True])
+@pytest.mark.parametrize(("format", "options"), KINDS)
+def test_every_frame_is_what_pillow_shows(format: str, options: dict[str, Any], alpha: bool) -> None:
+    data = animated(format, alpha=alpha and format != "GIF", **options)
+    picture = decode(data)
+    assert picture.animation is not None
+    assert picture.animation.milliseconds == tuple(TIMES)
+    assert header_of(data).frames == len(TIMES)
+    channels = picture.pixels.shape[2]
+    assert channels == (4 if alpha and format != "GIF" else 3)
+    for frame, shown in zip(picture.animation.frames, frames_of(data), strict=True):
+        assert np.array_equal(frame, shown[..., :channels])
+    for target in ("PNG", "WebP", "AVIF"):
+        again = decode(encode(picture, target)[0]).animation
+        assert again is not None
+        assert (again.milliseconds, len(again.frames)) == (tuple(TIMES), len(TIMES))
+        assert target == "AVIF" or again.loops == picture.animation.loops
+        if target == "PNG" or (target == "WebP" and picture.lossless):
+            assert all(map(np.array_equal, again.frames, picture.animation.frames))
+
+
+@pytest.mark.parametrize(
+    ("name", "output"), [("a.gif", "a.webp"), ("a.png", "a.png"), ("a.webp", "a.webp"), ("a.avif", "a.avif")]
+)
+def test_an_animation_is_cleaned_frame_by_frame(cae_run: Command, tmp_path: Path, name: str, output: str) -> None:
+    format = {"gif": "GIF", "png": "PNG", "webp": "WEBP", "avif": "AVIF"}[name[2:]]
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / name).write_bytes(animated(format, **({"quality": 95} if format != "GIF" else {})))
+    done = cae_run(tmp_path / "in", "-o", tmp_path / "out", model="half_red")
+    assert done.returncode == 0, done.stderr
+    written = (tmp_path / "out" / output).read_bytes()
+    sources = frames_of((tmp_path / "in" / name).read_bytes(), "RGB")
+    for cleaned, frame in zip(frames_of(written, "RGB"), sources, strict=True):
+        off = np.abs(cleaned.astype(int) - frame * [1, 1, 0.5])
+        assert off.mean() < 6  # of the temporal filter and of lossy coding
+
+
+def test_an_animation_is_written_whole_or_not_at_all(cae_run: Command, tmp_path: Path) -> None:
+    (tmp_path / "a.gif").write_bytes(animated("GIF"))
+    for ext in ("jpg", "tif", "bmp", "heic"):
+        done = cae_run(tmp_path / "a.gif", "-o", tmp_path / ext, "--ext", ext)
+        assert done.returncode == 1
+        assert b"a.gif' has 4 frames, and " in done.stderr
+        assert not list((tmp_path / ext).iterdir())
+    done = cae_run(tmp_path / "a.gif", "-o", tmp_path / "b.gif")
+    assert done.returncode == 2
+    done = cae_run(tmp_path / "a.gif", "-o", tmp_path / "codes.csv", model="encode")
+    assert done.returncode == 1
+    assert b"is an animation of 4 frames: this model takes single images" in done.stderr
+
+
+def test_a_gif_of_one_frame_is_a_picture() -> None:
+    still = saved(scene()[0].quantize(64), "GIF", comment=b"of somebody")
+    picture = decode(still)
+    assert picture.animation is None
+    assert np.array_equal(picture.pixels, frames_of(still, "RGB")[0])
+    assert encode(picture, "WebP")[1] == ("comments",)
+    assert encode(picture, "JPEG")[0]
+
+
+def test_an_animation_larger_than_the_limit_is_refused() -> None:
+    data = bytearray(animated("PNG"))
+    at = data.index(b"acTL") + 4
+    data[at : at + 4] = (2**20).to_bytes(4, "big")
+    with pytest.raises(ImageError, match=r"has 1048576 frames of 60x40 pixels: the limit is 268435456 pixels together"):
+        decode(bytes(data))
+    data[at : at + 4] = (9).to_bytes(4, "big")
+    with pytest.raises(ImageError, match="data is damaged, or frames of it are missing"):
+        decode(bytes(data))
+
+
+@pytest.mark.parametrize(("format", "options"), KINDS)
+def test_damaged_animations_are_refused_or_read_but_never_crash(format: str, options: dict[str, Any]) -> None:
+    data = animated(format, **options)
+    for end in range(0, len(data), max(1, len(data) // 30)):
+        with pytest.raises(ImageError):
+            decode(data[:end])
+    numbers = np.random.default_rng(7)
+    for _ in range(100):
+        changed = bytearray(data)
+        for _ in range(numbers.integers(1, 4)):
+            changed[numbers.integers(len(data))] = numbers.integers(256)
+        try:
+            picture = decode(bytes(changed))
+        except ImageError:
+            continue
+        assert picture.pixels.size < 2**24
