@@ -177,12 +177,18 @@ def _cleaned(
     return Changed(pixels, tuple(notes))
 
 
-def _cleaned_frames(restorer: Restorer, animation: Animation, options: RestoreOptions) -> tuple[NDArray[np.uint8], ...]:
+def _cleaned_frames(
+    restorer: Restorer, animation: Animation, options: RestoreOptions, progress: Progress | None
+) -> tuple[NDArray[np.uint8], ...]:
     """Clean the frames of an animation: opaque ones as those of a video, others one by one."""
-    if animation.frames[0].shape[2] != _COLORS:
-        return tuple(restorer(frame, strength=options.strength) for frame in animation.frames)
+    opaque = animation.frames[0].shape[2] == _COLORS
     clean = frame_cleaner(restorer, options.strength, options.temporal)
-    return tuple(clean(frame) for frame in animation.frames)
+    frames = []
+    for number, frame in enumerate(animation.frames, start=1):
+        frames.append(clean(frame) if opaque else restorer(frame, strength=options.strength))
+        if progress is not None:
+            progress(number, len(animation.frames))
+    return tuple(frames)
 
 
 class _Work:
