@@ -27,6 +27,7 @@ NEARLY_LOSSLESS = 85  # JPEG quality from which on compression changes almost no
 NEIGHBORS = 6  # a quality is compared with this many on each side
 GHOST_RATIO = 0.5  # ratio of its change to theirs that reveals the quality of an earlier compression
 SCENES, FRAMES, SIDE, ROUNDS = 2, 12, 512, 4  # that are simulated, their largest side; how often noise is corrected
+FLATTEST_SHARE = 0.15  # of the pixels, those with the least texture, that noise is compared on
 TEXTURE_WINDOW = 9  # side of the windows in which texture is detected, in pixels
 CORRECTION = (0.5, 2.0)  # factors between which one round corrects the noise
 STRENGTH_MOST = 2.0  # largest strength relative to the usual one
@@ -88,11 +89,11 @@ def _candidates(measurement: Measurement) -> list[NoiseModel]:
 
 
 def _flat(target: Target) -> Target:
-    """The part of a target, at most 512 x 512, with the most pixels without texture; only these count."""
+    """The part of a target, at most 512 x 512, with the most of its flattest pixels; only these count."""
     gray = target.smooth.mean(2)
     window = (TEXTURE_WINDOW, TEXTURE_WINDOW)
     uneven = cv2.boxFilter(np.square(gray), -1, window) - np.square(cv2.boxFilter(gray, -1, window))
-    textured = uneven > np.median(uneven[target.usable])
+    textured = uneven > np.quantile(uneven[target.usable], FLATTEST_SHARE)
     steady = replace(target.steady, moving=target.steady.moving | textured)
     height, width = (min(SIDE, size) for size in gray.shape)
     free = cv2.integral((~steady.moving).astype(np.uint8))

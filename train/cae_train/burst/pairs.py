@@ -23,6 +23,7 @@ from cae_train.degradations.registry import chain_of
 from cae_train.errors import DataError
 
 FROM_BURST = 0.5  # share of the patches of a training step that come from the burst
+FROM_CODED_BURST = 0.9  # the same if the noise goes through heavy JPEG: that before it is only estimated
 FOLDS_MOST = 5  # largest number of folds; of more scenes, each fold leaves out several
 NAMES_SHOWN = 3  # scenes of a fold that messages name
 WATCHED_PATCHES = 256  # patches by which the best epoch is chosen
@@ -41,16 +42,16 @@ class BurstPairs(Dataset[tuple[Tensor, Tensor]]):
 
     Half are windows of frames with the mean of the other frames as target, flipped and, with `turn`, transposed. The
     others are photographs, so that a few scenes are not learned by heart. Half of these have noise drawn from the
-    measured model, half the actual noise of other windows, rescaled to their brightness; if the noise goes through JPEG
-    after it is drawn, all use the model.
+    measured model, half the actual noise of other windows, rescaled to their brightness. If the noise goes through JPEG
+    after it is drawn, all photographs use the model, and they are a tenth.
     """
 
     def __init__(self, parts: Sequence["Part"], images: Sequence[Image], config: TrainConfig, turn: bool) -> None:
         self.parts, self.seed, self.turn = parts, config.seed, turn
-        self.own = round(config.batch * FROM_BURST)
+        self.coded = len(config.degrade) > 1
+        self.own = min(config.batch - 1, round(config.batch * (FROM_CODED_BURST if self.coded else FROM_BURST)))
         rest = TrainConfig.from_dict(config.to_dict() | {"batch": config.batch - self.own})
         noise = NoiseModel.from_dict(config.noise)
-        self.coded = len(config.degrade) > 1
         self.photographs = Pairs(images, chain_of(config), rest)
         self.steps = max(1, config.epoch_crops // config.batch)
         self.sigma = torch.from_numpy(noise.sigma)

@@ -13,7 +13,7 @@ from cae_train.errors import CheckpointError, ConfigError
 from cae_train.models import options_of
 
 EPOCHS, BATCH = 10, 64
-LR = 5e-4
+LR = 1e-3
 PACKAGED = "packaged"  # photographs that come with the package, in `TrainConfig.data`
 
 
