@@ -150,7 +150,6 @@ def test_an_unsuitable_file_is_refused_by_name(photo: Image.Image) -> None:
         (b"just text\n", "is not a JPEG"),
         (saved(photo.convert("CMYK"), "JPEG"), "CMYK JPEG"),
         (saved(photo.convert("CMYK"), "TIFF"), "8-bit CMYK"),
-        (saved(photo.convert("F"), "TIFF"), "floating-point 32-bit gray"),
         (saved(photo.convert("L"), "PNG", transparency=7), "transparent shade"),
         (saved(photo, "TIFF", **more), "several pages"),
     ]:

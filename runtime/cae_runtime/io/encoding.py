@@ -79,6 +79,8 @@ def encode(picture: Picture, format: str, quality: int | None = None) -> tuple[b
         raise ImageFormatError(f"has {count} frames, and {format} holds one: write a WebP or PNG", ".webp")
     if channels in HAS_ALPHA and format in _WITHOUT_ALPHA:
         raise ImageFormatError(f"has an alpha channel, which {format} cannot hold: write a PNG")
+    if pixels.dtype == np.float32 and format != TIFF:
+        raise ImageFormatError(f"has floating-point values, and {format} holds integers: write a TIFF", ".tif")
     if picture.format == RAW and format not in _SIXTEEN_BIT:  # was developed to more bits than it needs here
         pixels = in_bits(pixels, 8).astype(np.uint8)
         picture = replace(picture, pixels=pixels)
@@ -95,6 +97,8 @@ def encode(picture: Picture, format: str, quality: int | None = None) -> tuple[b
     shallower = format in (AVIF, HEIC) and pixels.dtype == np.uint16 and picture.format != RAW
     if shallower and (written := inspect(data).bits) != picture.bits:
         dropped = (f"depth of {picture.bits or 16} bits ({written} are written)", *dropped)
+    if pixels.dtype == np.float32 and picture.bits:
+        dropped = (f"depth of {picture.bits}-bit floating point (32 bits are written)", *dropped)
     dropped = (GRAY_LAYOUT, *dropped) if channels == 2 and format != HEIC else dropped
     hidden_too = format == WEBP and channels in HAS_ALPHA and _loses_hidden_colors(pixels, data)
     return data, (HIDDEN_COLORS, *dropped) if hidden_too else dropped

@@ -40,13 +40,14 @@ class Picture:
     """A decoded image file.
 
     Attributes:
-        pixels: uint8 or uint16, shape (H, W), (H, W, 2) gray and alpha, (H, W, 3) BGR or (H, W, 4) BGRA, as stored:
-            an EXIF orientation is not applied.
+        pixels: uint8, uint16, or float32 of any range (TIFF); shape (H, W), (H, W, 2) gray and alpha, (H, W, 3) BGR or
+            (H, W, 4) BGRA, as stored: an EXIF orientation is not applied.
         format: format of the file.
         metadata: everything in the file besides its pixels.
         lossless: the file is a lossless WebP.
         animation: all frames, where there are several; `pixels` is the first then.
-        bits: of each value in the file, where these are more than 8 and not 16; otherwise 0.
+        bits: of each value in the file, where these are more than 8 and not 16, or floating point and not 32;
+            otherwise 0.
     """
 
     pixels: NDArray[Any]

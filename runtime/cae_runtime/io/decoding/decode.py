@@ -57,8 +57,8 @@ def decoded(data: bytes, header: Header) -> NDArray[Any]:
             pixels = _decode_jpeg(data, header)
         else:
             pixels = _decode(data, header)
-    if pixels.dtype not in (np.uint8, np.uint16):
-        raise ImageError(f"has {pixels.dtype} values: 8-bit and 16-bit images are read")
+    if pixels.dtype not in (np.uint8, np.uint16, np.float32):
+        raise ImageError(f"has {pixels.dtype} values: 8-bit, 16-bit and floating-point images are read")
     height, width = pixels.shape[:2]
     if (width, height) != (header.width, header.height):
         raise ImageError(f"is damaged: it announces {header.width}x{header.height} pixels and has {width}x{height}")

@@ -28,7 +28,8 @@ class Header:
         gray_alpha: the pixels are gray with alpha, which decoders convert to color with alpha.
         opaque: the decoder's fourth channel is not alpha.
         lossless: the file is a lossless WebP.
-        bits: of each value, where these are more than 8 and not 16 (AVIF, HEIC); otherwise 0.
+        bits: of each value, where these are more than 8 and not 16 (AVIF, HEIC), or floating point and not 32 (TIFF);
+            otherwise 0.
         frames: of an animation; 1 for other pictures.
         part_pixels: pixels of the largest part that is decoded at once, if it can be larger than the picture (TIFF
             tiles).

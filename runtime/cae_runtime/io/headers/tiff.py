@@ -11,7 +11,7 @@ from cae_runtime.errors import ImageError
 from cae_runtime.io.formats import TIFF
 from cae_runtime.io.headers.header import Header
 from cae_runtime.io.headers.tiff_directory import ORIENTATION, Directory, directory
-from cae_runtime.io.headers.tiff_kinds import BLACK_ZERO, CONTIGUOUS, UNSIGNED, YCBCR, Kind, read_by_opencv
+from cae_runtime.io.headers.tiff_kinds import BLACK_ZERO, CONTIGUOUS, FLOAT, UNSIGNED, YCBCR, Kind, read_by_opencv
 
 SIGNATURES: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 WIDTH, LENGTH, BITS, COMPRESSION, PHOTOMETRIC, STRIPS, SAMPLES = 256, 257, 258, 259, 262, 273, 277
@@ -23,6 +23,7 @@ _STRUCTURE: Final = {
     PREDICTOR, COLOR_MAP, TILE_WIDTH, TILE_LENGTH, TILES, TILE_BYTES, EXTRA_SAMPLES, SAMPLE_FORMAT, JPEG_TABLES,
     FILL_ORDER, _SUBSAMPLING, _DEPTH, _TILE_DEPTH,
 }  # fmt: skip
+_FLOAT_BITS: Final = 32  # of floating-point TIFFs as they are written
 _FURTHER_IMAGES: Final = 330  # SubIFDs
 
 
@@ -80,6 +81,7 @@ def read(data: bytes) -> TiffHeader:
         fill_order=page.number(FILL_ORDER, 1),
         jpeg_tables=b"" if tables is None else bytes(tables.data),
         directory=page,
+        bits=kind.bits if kind.values == FLOAT and kind.bits != _FLOAT_BITS else 0,
     )
 
 

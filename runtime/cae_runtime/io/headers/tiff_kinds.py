@@ -8,6 +8,8 @@ from typing import Final
 RAW, CCITT, GROUP_3, GROUP_4, LZW, JPEG, DEFLATE, PACKBITS, OLD_DEFLATE = 1, 2, 3, 4, 5, 7, 8, 32773, 32946
 WHITE_ZERO, BLACK_ZERO, RGB, PALETTE, CMYK, YCBCR = 0, 1, 2, 3, 5, 6
 UNSIGNED: Final = 1
+FLOAT: Final = 3
+FLOATING_POINT: Final = 3  # a predictor
 CONTIGUOUS, SEPARATE = 1, 2
 PREDICTED: Final = frozenset({LZW, DEFLATE, OLD_DEFLATE})  # compressions that support a predictor
 HORIZONTAL: Final = 2
@@ -179,7 +181,9 @@ def read_by_opencv(kind: Kind) -> bool:
 
 
 def read_by_tifffile(kind: Kind) -> bool:
-    """Return whether `cae_runtime.io.decoding.tiff_extra` makes 8-bit or 16-bit pixels of it."""
+    """Return whether `cae_runtime.io.decoding.tiff_extra` makes 8-bit, 16-bit or float32 pixels of it."""
+    if kind.values == FLOAT:
+        return _is_read_as_float(kind)
     samples = {WHITE_ZERO: (1,), BLACK_ZERO: (1, 2), PALETTE: (1,), RGB: (3, 4), YCBCR: (3,)}.get(kind.colors, ())
     return (
         kind.samples in samples
@@ -191,6 +195,17 @@ def read_by_tifffile(kind: Kind) -> bool:
         and PREMULTIPLIED not in kind.extra
         and (kind.samples != 2 or kind.extra == (ALPHA,))
         and (kind.colors != YCBCR or kind.compression == JPEG)
+        and 1 <= kind.orientation <= 8
+    )
+
+
+def _is_read_as_float(kind: Kind) -> bool:
+    return (
+        kind.samples in {BLACK_ZERO: (1,), RGB: (3, 4)}.get(kind.colors, ())
+        and kind.bits in (16, 32, 64)
+        and kind.predictor in (1, FLOATING_POINT)
+        and kind.compression in _BY_IMAGECODECS - {JPEG, CCITT, GROUP_3, GROUP_4}
+        and PREMULTIPLIED not in kind.extra
         and 1 <= kind.orientation <= 8
     )
 

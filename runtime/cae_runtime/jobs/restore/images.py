@@ -24,6 +24,7 @@ from cae_runtime.io.pipeline import PixelBudget, prefetch_map
 from cae_runtime.jobs.planning import Job
 from cae_runtime.jobs.restore.options import DEFAULTS, RestoreOptions, reason_of
 from cae_runtime.jobs.restore.results import NO_MEMORY, FileResult, output_is_there
+from cae_runtime.tasks import any_range
 from cae_runtime.tasks import notes as all_notes
 from cae_runtime.tasks.notes import Note
 from cae_runtime.tasks.restore import Restorer
@@ -173,6 +174,9 @@ def _cleaned(
         frames = _cleaned_frames(restorer, picture.animation, options, progress)
         return Changed(frames[0], animation=replace(picture.animation, frames=frames))
     notes: list[Note] = []
+    if picture.pixels.dtype == np.float32:
+        values = any_range.cleaned(restorer, picture.pixels, options.strength, notes.append, progress)
+        return Changed(values, tuple(notes))
     pixels = restorer(picture.pixels, strength=options.strength, tell=notes.append, progress=progress)
     return Changed(pixels, tuple(notes))
 
