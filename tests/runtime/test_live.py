@@ -27,7 +27,8 @@ from cae_runtime.live.recorder import Recorder
 from cae_runtime.live.run import run_live
 from cae_runtime.live.settings import LiveSettings
 from cae_runtime.tasks.restore import Restorer
-from cae_runtime.video.frame_cleaner import FrameCleaner, blended
+from cae_runtime.tasks.strengths import Strengths, blended
+from cae_runtime.video.frame_cleaner import FrameCleaner
 
 pytestmark = pytest.mark.serial
 
@@ -275,9 +276,9 @@ def test_strength_is_of_the_frame_itself_also_behind_the_average(tmp_path: Path)
     restorer = Restorer(IDENTITY, threads=1)
     cleaner(restorer, frame)
     cleaned = cleaner(restorer, other)
-    np.testing.assert_array_equal(blended(other, cleaned, 0), other)
-    np.testing.assert_array_equal(blended(other, cleaned, 1), cleaned)
-    half = blended(other, cleaned, 0.5).astype(float)
+    np.testing.assert_array_equal(blended(other, cleaned, Strengths(0, 0)), other)
+    np.testing.assert_array_equal(blended(other, cleaned, Strengths(1, 1)), cleaned)
+    half = blended(other, cleaned, Strengths(0.5, 0.5)).astype(float)
     assert np.abs(half - (other.astype(float) + cleaned) / 2).max() <= 0.5
 
 

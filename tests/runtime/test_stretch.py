@@ -11,10 +11,10 @@ import pytest
 from tests.runtime.faint import SCENES, light, made, rms
 
 from cae_runtime import ModelSpec, Restorer
-from cae_runtime.tasks.noise_model import NoiseModel, measured_noise
+from cae_runtime.tasks.faint.noise_model import NoiseModel, measured_noise
+from cae_runtime.tasks.faint.put_back import PutBack
+from cae_runtime.tasks.faint.stretch import Stretch, faintest
 from cae_runtime.tasks.notes import Note
-from cae_runtime.tasks.put_back import PutBack
-from cae_runtime.tasks.stretch import Stretch, faintest
 
 Model = Callable[[str], Path]
 
@@ -101,10 +101,10 @@ def test_threads_and_parts_change_nothing_but_a_rounding(monkeypatch: pytest.Mon
     noisy = made("underexposed", 256).noisy[:, :70]
     results = []
     for threads, part, pixels, kept in ((1, 2, 70 * 8, 8), (3, 3, 70 * 16, 24), (2, 8, 2**17, 64)):
-        monkeypatch.setattr("cae_runtime.tasks.put_back._ROWS", 24 * part)
-        monkeypatch.setattr("cae_runtime.tasks.put_back._FEWEST_ROWS", 48)
-        monkeypatch.setattr("cae_runtime.tasks.stretch._PIXELS", pixels)
-        monkeypatch.setattr("cae_runtime.tasks.stretch._KEPT_ROWS", kept)
+        monkeypatch.setattr("cae_runtime.tasks.faint.put_back._ROWS", 24 * part)
+        monkeypatch.setattr("cae_runtime.tasks.faint.put_back._FEWEST_ROWS", 48)
+        monkeypatch.setattr("cae_runtime.tasks.faint.stretch._PIXELS", pixels)
+        monkeypatch.setattr("cae_runtime.tasks.faint.stretch._KEPT_ROWS", kept)
         results.append(Restorer(fixture_model("blur"), provider="cpu", threads=threads)(noisy))
     assert all(np.abs(result.astype(int) - results[0]).max() <= 1 for result in results), "sums of floats may differ"
     assert (results[0] != noisy).any()

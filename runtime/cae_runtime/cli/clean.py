@@ -82,7 +82,7 @@ def _restore(session: Session, sources: Sequence[Path], output: str, options: Op
     restored = restore_files(session, sources, output, options.for_restoring())
     if options.as_json:
         results = (replace(each, reason=with_options(each.reason, OPTIONS)) for each in restored.results)
-        print_json(json_report(replace(restored, results=tuple(results)), options.strength))
+        print_json(json_report(replace(restored, results=tuple(results)), options.for_restoring().strength))
     if restored.interrupted:
         raise KeyboardInterrupt
     return restored.failed

@@ -18,7 +18,7 @@ from cae_shared.help_groups import grouped
 GROUPS = {
     "Output": ("output", "suffix", "ext", "quality", "overwrite", "as_json"),
     "Model and speed": ("model", "provider", "threads", "batch", "overlap"),
-    "Cleaning": ("strength", "stretch", "temporal"),
+    "Cleaning": ("strength", "color_strength", "stretch", "temporal"),
     "Videos": ("codec", "crf", "pixel_format"),
     "Live camera": (
         "webcam", "camera", "list_cameras", "size", "fps", "target_fps", "compare", "reconnect", "virtual_camera",
@@ -81,6 +81,9 @@ def run(
         int | None, typer.Option(help="Pixels that neighboring patches share. Default: the model's recommendation.")
     ] = None,
     strength: Annotated[float, typer.Option(help="From 0 (no change) to 1 (fully cleaned).")] = 1.0,
+    color_strength: Annotated[
+        float | None, typer.Option(help="The same for color alone. Default: that of --strength.")
+    ] = None,
     stretch: Annotated[
         bool, typer.Option(help="Scale up 16-bit images whose noise is too faint for the model.")
     ] = True,

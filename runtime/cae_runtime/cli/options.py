@@ -9,6 +9,7 @@ from pathlib import Path
 from cae_runtime.errors import UsageError
 from cae_runtime.io.formats import CODECS, CRF_MAX, FORMAT_OF_SUFFIX, VIDEO_FORMAT_OF_SUFFIX, VideoCoding, known_suffix
 from cae_runtime.jobs.restore.options import RestoreOptions
+from cae_runtime.tasks.strengths import Strengths
 
 EXTENSIONS = ", ".join(suffix.removeprefix(".") for suffix in FORMAT_OF_SUFFIX)
 CONTAINERS = ", ".join(suffix.removeprefix(".") for suffix in VIDEO_FORMAT_OF_SUFFIX)
@@ -31,6 +32,7 @@ class Options:
     batch: int | None
     overlap: int | None
     strength: float
+    color_strength: float | None
     stretch: bool
     suffix: str
     ext: str | None
@@ -86,6 +88,7 @@ class Options:
         _check_range("batch", self.batch, 1)
         _check_range("overlap", self.overlap, 0)
         _check_range("strength", self.strength, 0, 1)
+        _check_range("color-strength", self.color_strength, 0, 1)
         _check_range("quality", self.quality, 1, 100)
         _check_range("fps", self.fps, 1, 1000)
         _check_range("target-fps", self.target_fps, 1, 1000)
@@ -118,8 +121,9 @@ class Options:
             UsageError: the given suffix belongs to no known format.
         """
         return RestoreOptions(
-            strength=self.strength, stretch=self.stretch, batch=self.batch, overlap=self.overlap, suffix=self.suffix,
-            ext=_checked_ext(self.ext), quality=self.quality,
+            strength=Strengths(self.strength, self.strength if self.color_strength is None else self.color_strength),
+            stretch=self.stretch, batch=self.batch,
+            overlap=self.overlap, suffix=self.suffix, ext=_checked_ext(self.ext), quality=self.quality,
             coding=VideoCoding(self.codec, self.crf, self.pixel_format), temporal=self.temporal,
             mask=None if self.mask is None else Path(self.mask), mask_color=self.mask_color,
             invert_mask=self.invert_mask, grow=self.grow, overwrite=self.overwrite,

@@ -20,7 +20,8 @@ from cae_runtime.live.settings import LiveSettings
 from cae_runtime.live.stats import LiveFigures
 from cae_runtime.live.viewer import Viewer
 from cae_runtime.live.virtual_camera import VirtualCamera
-from cae_runtime.video.frame_cleaner import FrameCleaner, blended
+from cae_runtime.tasks.strengths import Strengths, blended
+from cae_runtime.video.frame_cleaner import FrameCleaner
 
 _POLL: Final = 0.02  # seconds to wait for a frame before window events are handled
 
@@ -113,7 +114,7 @@ class LiveSession:
             cleaned = self._clean(shot)
         strength = self._view.strength
         self._last = shot, cleaned, strength
-        shown = blended(shot.image, cleaned, strength)
+        shown = blended(shot.image, cleaned, Strengths(strength, strength))
         if self._recorder:
             self._recorder.write(shown, shot.position)
         if self._virtual:
@@ -150,7 +151,8 @@ class LiveSession:
         if self._last and self._last[2] != self._view.strength:
             shot, cleaned, _ = self._last
             self._last = shot, cleaned, self._view.strength
-            self._draw(shot.image, blended(shot.image, cleaned, self._view.strength))
+            strength = self._view.strength
+            self._draw(shot.image, blended(shot.image, cleaned, Strengths(strength, strength)))
 
     def _serve(self) -> None:
         """Handle window events for a moment: keys, mouse, size."""

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from cae_runtime.arguments import Progress
 from cae_runtime.tasks.notes import Tell
 from cae_runtime.tasks.restore import Restorer
+from cae_runtime.tasks.strengths import Strength
 
 _WHITE: Final = 65535
 _STEPS: Final = 16  # of 65535, that the deviation of the noise has at least
@@ -38,7 +39,7 @@ class Scale:
 def cleaned(
     restorer: Restorer,
     picture: NDArray[np.float32],
-    strength: float,
+    strength: Strength,
     tell: Tell | None = None,
     progress: Progress | None = None,
 ) -> NDArray[np.float32]:
@@ -47,7 +48,7 @@ def cleaned(
     Args:
         restorer: what cleans.
         picture: (H, W), (H, W, 3) or (H, W, 4) with alpha; infinite values and NaN stay as they are.
-        strength: s in 0..1; the result is input + s * (cleaned - input).
+        strength: as of `Restorer`.
         tell: called with each note.
         progress: as in `Restorer`.
 

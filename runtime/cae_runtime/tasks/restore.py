@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from cae_runtime.arguments import Progress, check_function, check_image, checked_color, checked_flag, checked_share
+from cae_runtime.arguments import Progress, check_function, check_image, checked_color, checked_flag
 from cae_runtime.inference.cpu_limits import one_cpu_each
 from cae_runtime.inference.cpu_speed import fp16_note
 from cae_runtime.inference.model_files import DEFAULT_MODEL
@@ -20,10 +20,11 @@ from cae_runtime.inference.session import OnSession, Session, open_for
 from cae_runtime.inference.tiled_image import Rows, TiledImage
 from cae_runtime.inference.worker_threads import WorkerThreads
 from cae_runtime.io.arrays import HAS_ALPHA, Image, ImageT, full_scale
+from cae_runtime.tasks.faint.put_back import PutBack
+from cae_runtime.tasks.faint.stretch import stretch_for
 from cae_runtime.tasks.notes import Tell, faint_noise, few_values
 from cae_runtime.tasks.patches_at import PatchesAt
-from cae_runtime.tasks.put_back import PutBack
-from cae_runtime.tasks.stretch import stretch_for
+from cae_runtime.tasks.strengths import Strength, Strengths, blend_apart, checked_strengths
 from cae_runtime.tasks.transparent_pixels import filled, hidden_pixels
 
 _log = logging.getLogger(__name__)
@@ -54,7 +55,7 @@ class Restorer(OnSession):
         overlap: pixels shared by neighboring patches, 0..patch-1; None takes the model's recommendation.
         color: channel order of the arrays, `bgr` as OpenCV reads them, or `rgb`.
         stretch: scale up 16-bit images whose noise is fainter than the model was trained for (see
-            `cae_runtime.tasks.stretch`).
+            `cae_runtime.tasks.faint.stretch`).
         pin_threads: pin each thread to its own CPU if there is one per CPU of this process, as `cae-run` does. This
             saves some milliseconds after a pause, and slows down a second model or other work in the same process.
 
@@ -162,20 +163,20 @@ class Restorer(OnSession):
         return self._overlap
 
     def __call__(
-        self, image: ImageT, *, strength: float = 1.0, tell: Tell | None = None, progress: Progress | None = None
+        self, image: ImageT, *, strength: Strength = 1.0, tell: Tell | None = None, progress: Progress | None = None
     ) -> ImageT:
         """Clean an image.
 
-        The image is processed in horizontal bands: besides the result, it needs memory for two rows of patches per
-            thread (more if patches overlap by more than half; for a stretched image also an eighth of it).
+        Besides the result, this needs memory for two rows of patches per thread (more if patches overlap by more than
+        half; for a stretched image also an eighth of it).
 
-        Pixels of alpha 0 are returned unchanged. While the others are cleaned, they are replaced by mirrored visible
-        ones.
+        Pixels of alpha 0 are returned unchanged. For cleaning the others, they are replaced by mirrored visible ones.
 
         Args:
             image: uint8, uint16, or float32 in 0..1; shape (H, W), (H, W, 1), (H, W, 2) gray and alpha, (H, W, 3)
                 color, or (H, W, 4) color and alpha, in the order of `color`. Never modified.
             strength: s in 0..1; the result is input + s * (output - input), and 0 returns an exact copy.
+                A tuple of two treats brightness (the luminance of ITU-R BT.601) and color apart.
             tell: called with each note about this image.
             progress: called in this thread with how many parts of the image are done and how many there are, about ten
                 times a second and at the end. An exception that it raises stops the work and comes out of this call.
@@ -188,36 +189,41 @@ class Restorer(OnSession):
             ImageError: the array's dtype, shape or values are none of the above.
             ModelError: the model's output has NaN or infinity, or its patches do not have the size of the input.
             ProviderError: the provider failed while running, for example for lack of memory.
-            UsageError: `strength` is outside 0..1, or the restorer was closed.
+            UsageError: a strength is outside 0..1, or the restorer was closed.
         """
         check_image(image)
-        strength = checked_share("strength", strength)
+        strengths = checked_strengths(strength)
         check_function("tell", tell)
         check_function("progress", progress)
-        if strength == 0:
+        if strengths == (0, 0):
             return image.copy(order="C")
         if margin := self.spec.margin(*image.shape[:2]):
-            return self._framed(image, margin, strength, tell)
+            return self._framed(image, margin, strengths, tell)
         result: ImageT = np.empty_like(image, order="C", subok=False)
         planes_in, planes_out = (a if a.ndim == 3 else a[..., None] for a in (image, result))
         colors = planes_in.shape[2] if planes_in.shape[2] in (1, _COLORS) else planes_in.shape[2] - 1
         if tell is not None and (note := few_values(planes_in[..., :colors])):
             tell(note)
         hidden = hidden_pixels(planes_in[..., colors]) if colors < planes_in.shape[2] else None
-        self._clean(planes_in[..., :colors], planes_out[..., :colors], strength, hidden, tell, progress)
+        given, made = planes_in[..., :colors], planes_out[..., :colors]
+        apart = strengths.differ and colors == _COLORS
+        self._clean(given, made, 1.0 if apart else strengths.brightness, hidden, tell, progress)
+        if apart:
+            blend_apart(given, made, strengths, bgr=self._bgr)
         if hidden is not None:
             np.copyto(planes_out[..., :colors], planes_in[..., :colors], where=hidden[..., None])
         planes_out[..., colors:] = planes_in[..., colors:]
         return result
 
-    def _framed(self, image: ImageT, margin: int, strength: float, tell: Tell | None) -> ImageT:
+    def _framed(self, image: ImageT, margin: int, strengths: Strengths, tell: Tell | None) -> ImageT:
         """Clean an image in the black frame that the model knows."""
         around = [(margin, margin)] * 2
         framed = np.pad(image, [*around, *[(0, 0)] * (image.ndim - 2)])
         if image.ndim == _COLORS and image.shape[2] in HAS_ALPHA:
             framed[..., -1] = np.pad(image[..., -1], around, constant_values=full_scale(image.dtype))
         inside = slice(margin, -margin)
-        result: ImageT = self(framed, strength=strength, tell=tell)[inside, inside].copy()  # type: ignore[assignment]
+        cleaned = self(framed, strength=strengths, tell=tell)
+        result: ImageT = cleaned[inside, inside].copy()  # type: ignore[assignment]
         return result
 
     def at(self, image: NDArray[Any], where: NDArray[np.bool_]) -> NDArray[np.float32]:

@@ -9,12 +9,13 @@ from contextlib import ExitStack
 import numpy as np
 from numpy.typing import NDArray
 
-from cae_runtime.arguments import check_function, checked_flag, checked_path, checked_share
+from cae_runtime.arguments import check_function, checked_flag, checked_path
 from cae_runtime.errors import ArgumentTypeError, ImageTypeError, MissingExtraError, VideoError
 from cae_runtime.inference.model_files import DEFAULT_MODEL
 from cae_runtime.inference.session import Session
 from cae_runtime.io.formats import VideoCoding
 from cae_runtime.tasks.restore import Restorer
+from cae_runtime.tasks.strengths import Strength, Strengths, checked_strengths
 from cae_runtime.video.encoding import check_encoding, missing_extra
 from cae_runtime.video.frame_cleaner import frame_cleaner
 from cae_runtime.video.results import CleanedVideo
@@ -27,7 +28,7 @@ def clean_video(
     restorer: Restorer | Session | str | os.PathLike[str] | bytes | Clean | None = None,
     *,
     temporal: bool | None = None,
-    strength: float = 1.0,
+    strength: Strength = 1.0,
     codec: str | None = None,
     crf: int | None = None,
     pixel_format: str | None = None,
@@ -45,7 +46,7 @@ def clean_video(
             Or a function that is called with each frame in turn, uint8, shape (H, W, 3), BGR, as stored (not rotated),
             and returns an array of the same kind. It is not called for repeated frames.
         temporal: whether static regions are averaged over time before cleaning; None does so for a model only.
-        strength: s in 0..1; each frame becomes frame + s * (cleaned - frame).
+        strength: s in 0..1; each frame becomes frame + s * (cleaned - frame). Or two, see `Restorer`.
         codec: `h264`, `h265`, `vp9` or `av1`; None takes the usual one of the format.
         crf: constant rate factor, lower is better: 0..51, for vp9 and av1 0..63; None takes a default.
         pixel_format: `yuv420p`, `yuv422p` or `yuv444p`; None takes the source's chroma, for RGB `yuv420p`.
@@ -66,7 +67,7 @@ def clean_video(
         ImageError, ModelError, ProviderError: as `Restorer` raises them.
     """
     source, output = checked_path("source", source), checked_path("output", output)
-    strength, coding = checked_share("strength", strength), VideoCoding(codec, crf, pixel_format)
+    strengths, coding = checked_strengths(strength), VideoCoding(codec, crf, pixel_format)
     averaged = None if temporal is None else checked_flag("temporal", temporal)
     check_function("on_frame", on_frame)
     check_encoding(output, coding)
@@ -75,7 +76,7 @@ def clean_video(
     with ExitStack() as opened:
         if restorer is None or isinstance(restorer, str | os.PathLike | bytes | Session):
             restorer = opened.enter_context(Restorer(DEFAULT_MODEL if restorer is None else restorer))
-        clean = _cleaner(restorer, strength, averaged)
+        clean = _cleaner(restorer, strengths, averaged)
         try:
             return transcode(source, output, clean, coding, on_frame)
         except VideoError as e:  # the text continues after the name
@@ -83,12 +84,12 @@ def clean_video(
             raise
 
 
-def _cleaner(restorer: Restorer | Clean, strength: float, temporal: bool | None) -> Clean:
+def _cleaner(restorer: Restorer | Clean, strengths: Strengths, temporal: bool | None) -> Clean:
     """Return a function that cleans one frame; for the arguments see `clean_video`."""
     if isinstance(restorer, Restorer):
-        return frame_cleaner(restorer.for_color("bgr"), strength, temporal is not False)
+        return frame_cleaner(restorer.for_color("bgr"), strengths, temporal is not False)
     if callable(restorer):
-        return frame_cleaner(_frame_by_frame(restorer), strength, bool(temporal))
+        return frame_cleaner(_frame_by_frame(restorer), strengths, bool(temporal))
     raise ArgumentTypeError(
         f"restorer is {restorer!r}: it must be a Restorer, a model, or a function from a frame to a frame"
     )

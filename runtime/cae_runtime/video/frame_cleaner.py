@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import cast
 
-import cv2
 import numpy as np
 
 from cae_runtime.io.arrays import FrameArray, Image
+from cae_runtime.tasks.strengths import Strengths, blended
 from cae_runtime.video.temporal_filter import TemporalFilter
 
 
@@ -34,19 +33,12 @@ class FrameCleaner:
 
 
 def frame_cleaner(
-    restorer: Callable[[FrameArray], Image], strength: float, temporal: bool
+    restorer: Callable[[FrameArray], Image], strengths: Strengths, temporal: bool
 ) -> Callable[[FrameArray], FrameArray]:
     """Return a function that cleans the frames of one video in turn; it keeps state between frames."""
     cleaner = FrameCleaner(temporal)
 
     def clean(frame: FrameArray) -> FrameArray:
-        return blended(frame, cleaner(restorer, frame), strength) if strength else frame
+        return frame if strengths == (0, 0) else blended(frame, cleaner(restorer, frame), strengths)
 
     return clean
-
-
-def blended(frame: FrameArray, cleaned: FrameArray, strength: float) -> FrameArray:
-    """Return frame + strength * (cleaned - frame), rounded; 1 and 0 are the arrays themselves."""
-    if strength in (0, 1):
-        return cleaned if strength else frame
-    return cast(FrameArray, cv2.addWeighted(cleaned, strength, frame, 1 - strength, 0))

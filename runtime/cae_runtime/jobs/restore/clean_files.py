@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from cae_runtime.arguments import Progress, check_function, checked_flag, checked_path, checked_share, checked_whole
+from cae_runtime.arguments import Progress, check_function, checked_flag, checked_path, checked_whole
 from cae_runtime.errors import ArgumentTypeError, ImageError, ImageNotFoundError, UsageError
 from cae_runtime.inference.model_files import DEFAULT_MODEL
 from cae_runtime.inference.session import Session
@@ -24,6 +24,7 @@ from cae_runtime.jobs.restore.job import clean_each
 from cae_runtime.jobs.restore.options import RestoreOptions
 from cae_runtime.jobs.restore.results import FileResult, unreadable_results
 from cae_runtime.tasks.restore import Restorer
+from cae_runtime.tasks.strengths import Strength, checked_strengths
 
 Model = Restorer | Session | str | os.PathLike[str] | bytes | None
 
@@ -33,7 +34,7 @@ def clean_image(
     output: str | os.PathLike[str],
     restorer: Model = None,
     *,
-    strength: float = 1.0,
+    strength: Strength = 1.0,
     quality: int | None = None,
     progress: Progress | None = None,
 ) -> FileResult:
@@ -45,7 +46,7 @@ def clean_image(
         source: JPEG, PNG, WebP, AVIF, HEIC (needs the extra `heif`), TIFF, BMP, PPM, PGM or PBM.
         output: the file to write, replaced if it exists; its suffix chooses the format.
         restorer: a `Restorer`, a packaged model's name, a model file or its bytes, or a `Session`; None is `denoise`.
-        strength: s in 0..1; the result is input + s * (cleaned - input).
+        strength: s in 0..1; the result is input + s * (cleaned - input). Or two, see `Restorer`.
         quality: of JPEG, WebP, AVIF and HEIC, 1..100; None takes 95 (HEIC: 80), or a JPEG's own if it is higher, and
             keeps a lossless WebP lossless.
         progress: called with how many parts of the image are cleaned and how many there are. An exception that it
@@ -62,7 +63,7 @@ def clean_image(
         ModelError, ProviderError: as `Restorer` raises them.
     """
     source, output = checked_path("source", source), checked_path("output", output)
-    options = RestoreOptions(strength=checked_share("strength", strength), quality=_checked_quality(quality))
+    options = RestoreOptions(strength=checked_strengths(strength), quality=_checked_quality(quality))
     check_function("progress", progress)
     format = FORMAT_OF_SUFFIX.get(output.suffix.lower())
     if format is None:
@@ -90,7 +91,7 @@ def clean_folder(
     output: str | os.PathLike[str],
     restorer: Model = None,
     *,
-    strength: float = 1.0,
+    strength: Strength = 1.0,
     temporal: bool = True,
     suffix: str = "",
     ext: str | None = None,
@@ -106,7 +107,7 @@ def clean_folder(
         source: the folder.
         output: the folder to mirror it into, made if it does not exist.
         restorer: a `Restorer`, a packaged model's name, a model file or its bytes, or a `Session`; None is `denoise`.
-        strength: s in 0..1; the result is input + s * (cleaned - input).
+        strength: s in 0..1; the result is input + s * (cleaned - input). Or two, see `Restorer`.
         temporal: whether static regions of videos are averaged over time before cleaning.
         suffix: appended to each file name: `_clean` makes `photo_clean.jpg`.
         ext: format of the images or of the videos, such as `png` or `mkv`; None keeps that of each source.
@@ -130,7 +131,7 @@ def clean_folder(
     if not isinstance(suffix, str) or Path(suffix).name != suffix:
         raise UsageError(f"suffix is {suffix!r}: it must be part of a file's name, such as '_clean'")
     options = RestoreOptions(
-        strength=checked_share("strength", strength), temporal=checked_flag("temporal", temporal),
+        strength=checked_strengths(strength), temporal=checked_flag("temporal", temporal),
         quality=_checked_quality(quality), overwrite=checked_flag("overwrite", overwrite),
     )  # fmt: skip
     ext = None if ext is None else known_suffix("ext", ext)

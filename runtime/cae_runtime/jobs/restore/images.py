@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -185,11 +186,14 @@ def _cleaned_frames(
     restorer: Restorer, animation: Animation, options: RestoreOptions, progress: Progress | None
 ) -> tuple[NDArray[np.uint8], ...]:
     """Clean the frames of an animation: opaque ones as those of a video, others one by one."""
-    opaque = animation.frames[0].shape[2] == _COLORS
-    clean = frame_cleaner(restorer, options.strength, options.temporal)
+    clean: Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
+    if animation.frames[0].shape[2] == _COLORS:
+        clean = frame_cleaner(restorer, options.strength, options.temporal)
+    else:
+        clean = partial(restorer, strength=options.strength)
     frames = []
     for number, frame in enumerate(animation.frames, start=1):
-        frames.append(clean(frame) if opaque else restorer(frame, strength=options.strength))
+        frames.append(clean(frame))
         if progress is not None:
             progress(number, len(animation.frames))
     return tuple(frames)

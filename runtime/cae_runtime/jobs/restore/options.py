@@ -8,6 +8,7 @@ from typing import Final
 
 from cae_runtime.errors import ImageFormatError, VideoFormatError
 from cae_runtime.io.formats import VideoCoding
+from cae_runtime.tasks.strengths import FULL, Strengths
 
 
 def reason_of(error: Exception) -> str:
@@ -21,7 +22,7 @@ class RestoreOptions:
     """How files are restored, and where the results go.
 
     Attributes:
-        strength: 0..1, see `cae_runtime.Restorer`.
+        strength: of brightness and color, 0..1, see `cae_runtime.Restorer`.
         stretch: whether 16-bit images of faint noise are stretched, see there.
         batch: patches per call of the model, see there.
         overlap: pixels that neighboring patches share, see there.
@@ -37,7 +38,7 @@ class RestoreOptions:
         overwrite: replace outputs that exist, instead of skipping them.
     """
 
-    strength: float = 1.0
+    strength: Strengths = FULL
     stretch: bool = True
     batch: int | None = None
     overlap: int | None = None

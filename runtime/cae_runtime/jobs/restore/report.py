@@ -10,6 +10,7 @@ from typing import Final
 from cae_runtime.jobs.failures import by_kind, failures
 from cae_runtime.jobs.planning import Plan
 from cae_runtime.jobs.restore.results import FileResult, Restored
+from cae_runtime.tasks.strengths import Strengths
 
 _LOSS_LINES_MAX: Final = 10
 
@@ -86,7 +87,7 @@ def copied(results: Sequence[FileResult]) -> int:
     return sum(result.filled == 0 and result.status == "done" for result in results)
 
 
-def json_report(restored: Restored, strength: float) -> str:
+def json_report(restored: Restored, strengths: Strengths) -> str:
     """Return the report as one JSON document; after an interruption it lists the files so far."""
     results, plan, restorer = restored.results, restored.plan, restored.restorer
     statuses = [result.status for result in results]
@@ -95,7 +96,8 @@ def json_report(restored: Restored, strength: float) -> str:
         "provider": restorer.provider,
         "provider_note": restorer.provider_note,
         "overlap": restorer.overlap,
-        "strength": strength,
+        "strength": strengths.brightness,
+        "color_strength": strengths.color,
         "files": [asdict(result) for result in results],
         "left_out": [str(path) for path in plan.left_out],
         "totals": {

@@ -18,8 +18,8 @@ import cv2
 import numpy as np
 
 from cae_runtime.io.arrays import Image
-from cae_runtime.tasks.noise_model import block_means
-from cae_runtime.tasks.stretch import BLOCK, Floats, Plane, Stretch, rows_in_cache, whole_blocks
+from cae_runtime.tasks.faint.noise_model import block_means
+from cae_runtime.tasks.faint.stretch import BLOCK, Floats, Plane, Stretch, rows_in_cache, whole_blocks
 
 _MOST: Final = 4.0  # largest change of a pixel, in deviations of the noise
 _SLACK: Final = 1.2  # largest energy of the change that counts as noise

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from cae_runtime.inference.model_spec import ModelSpec
 from cae_runtime.inference.tiled_image import Rows
 from cae_runtime.io.arrays import Image
-from cae_runtime.tasks.noise_model import NoiseModel, block_means, measured_noise, rough_deviation
+from cae_runtime.tasks.faint.noise_model import NoiseModel, block_means, measured_noise, rough_deviation
 
 Floats = NDArray[np.float32]
 Plane = NDArray[np.uint16]  # rows of one channel, (h, W)
