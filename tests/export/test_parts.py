@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
+import shlex
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,10 +28,6 @@ from cae_runtime.tasks.generate import Generator
 from cae_train import TrainConfig
 from cae_train.checkpoint import load_model, save_model
 from cae_train.models import build
-
-
-def cae_run(*args: str | Path) -> subprocess.CompletedProcess[str]:
-    return text_of(run_here("cae_runtime", args))
 
 
 @pytest.fixture
@@ -265,26 +261,36 @@ def test_wrong_usage_is_one_line(
 
 
 @pytest.mark.slow
-def test_all_three_through_the_commands(
+def test_the_next_line_of_every_export_can_be_pasted(
     cae_export: Command, model: Callable[..., Path], good: Path, tmp_path: Path
 ) -> None:
-    path = model("vae", latent=12)
-    for options, line in ((["--part", "encoder"], "features.npz"), (["--part", "decoder"], "--generate 64"),
-                          (["--anomaly"], "parts/ -o heat/")):  # fmt: skip
-        done = cae_export(path, *options)
+    here = tmp_path / "my pictures"
+    for folder in ("photos", "parts"):
+        shutil.copytree(good, here / folder)
+    (here / "masks").mkdir()
+    for picture in good.iterdir():
+        cv2.imwrite(str(here / "masks" / picture.name), np.eye(40, 48, dtype=np.uint8) * 255)
+    holes = torch.load(model("cae", code=16), weights_only=True)
+    holes["config"]["degrade"] = ["mask:0.2"]
+    torch.save(holes, here / "holes.pt")
+    vae = shutil.copy(model("vae", latent=12), here / "vae.pt")
+    made = {}
+    for file, options in (
+        (here / "holes.pt", []),
+        (vae, ["--part", "encoder"]),
+        (vae, ["--part", "decoder"]),
+        (vae, ["--anomaly"]),
+    ):
+        done = cae_export(file, *options)
+        assert (done.returncode, "largest difference" in done.stdout) == (0, True), done.stderr
+        _, program, *words = shlex.split(done.stderr.splitlines()[-1])
+        assert program == "cae-run"
+        done = text_of(run_here("cae_runtime", [*words, "--json"], cwd=here))
         assert done.returncode == 0, done.stderr
-        assert "largest difference" in done.stdout
-        assert line in done.stderr.splitlines()[-1]
-    done = cae_run(good, "-o", tmp_path / "f.npz", "-m", tmp_path / "vae-encoder.onnx")
-    assert done.returncode == 0, done.stderr
-    with np.load(tmp_path / "f.npz") as features:
-        assert features["features"].shape == (20, 12)
-    done = cae_run("--generate", "4", "-o", tmp_path / "made", "-m", tmp_path / "vae-decoder.onnx")
-    assert done.returncode == 0, done.stderr
-    assert len(list((tmp_path / "made").glob("sample-*.png"))) == 4
-    done = cae_run(good, "-o", tmp_path / "heat", "-m", tmp_path / "vae-anomaly.onnx", "--json")
-    assert done.returncode == 0, done.stderr
-    assert len(json.loads(done.stdout)["files"]) == 20
+        made[" ".join((Path(file).stem, *options))] = json.loads(done.stdout)
+    assert len(made["holes"]["files"]) == len(made["vae --anomaly"]["files"]) == 20
+    assert (made["vae --part encoder"]["rows"], made["vae --part encoder"]["features"]) == (20, 12)
+    assert len(made["vae --part decoder"]["files"]) == 64
 
 
 @pytest.mark.slow
