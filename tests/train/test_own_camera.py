@@ -49,7 +49,9 @@ def test_from_a_burst_to_a_model_that_runs(cae_train: Command, recorded: Path, t
     for number in range(3):
         assert f"without 'scene{number}': " in done.stderr
     assert "scenes left out in turn: noisy" in done.stderr
-    assert re.search(r"^at least \+\d+\.\d\d dB over denoise on held-out scenes with 95 % certainty", done.stderr, re.M)
+    assert re.search(
+        r"^at least \+\d+\.\d\d dB over denoise on scenes left out in turn with 95 % certainty", done.stderr, re.M
+    )
     run = tmp_path / "run"
     int8 = (run / "model-int8.onnx").is_file()  # so few steps may leave a network that loses too much in int8
     assert ("note: there is no int8 file" in done.stderr) is not int8
@@ -74,7 +76,7 @@ def test_the_file_to_run_is_the_int8_one_where_that_is_made(
     fit = Fit(Verdict(30.0, 31.0, 32.0, 0.8, 0.1, False), "scenes left out in turn", tmp_path / "model.pt")
     said: list[str] = []
     _conclude(fit, str(DENOISE), True, said.append)
-    gain = "at least +0.80 dB over denoise on held-out scenes with 95 % certainty (+1.00 dB found)"
+    gain = "at least +0.80 dB over denoise on scenes left out in turn with 95 % certainty (+1.00 dB found)"
     assert said[1] == f"{gain}: {tmp_path / 'model.pt'}"
     assert ("note: there is no int8 file" in " ".join(said)) is (ready == "model.onnx")
     assert said[-1] == f"next: cae-run --webcam -m {tmp_path / ready}"
@@ -109,12 +111,18 @@ def test_of_one_scene_it_is_said_that_nothing_could_be_held_out(
 def test_noise_of_single_pictures(cae_train: Command, tmp_path: Path) -> None:
     folder = tmp_path / "photos"
     folder.mkdir()
-    for seed in range(6):
-        cv2.imwrite(str(folder / f"{seed}.png"), burst(1, sigma=12, seed=seed, height=320, width=384)[0][..., ::-1])
+    for seed in range(6):  # of two cameras
+        noisy = burst(1, sigma=(6, 24)[seed % 2], seed=seed, height=320, width=384)[0]
+        cv2.imwrite(str(folder / f"{seed}.png"), noisy[..., ::-1])
     done = cae_train("--noise-from", folder, "--out", "run", *SHORT, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "what flat parts do not show is not known" in done.stderr
     assert "held-out photographs with the estimated noise: noisy" in done.stderr
+    (ends,) = re.findall(r"8 of 10 pictures have ([\d.]+) to ([\d.]+) times that noise", done.stderr)
+    assert float(ends[1]) / float(ends[0]) == pytest.approx(4, rel=0.25)
+    assert "note: these pictures differ much in noise, as those of several cameras" in done.stderr
+    for end in ends:
+        assert re.search(rf"where the noise is {end} times that: [+-]\d+\.\d\d dB \(denoise", done.stderr)
 
 
 @pytest.mark.slow

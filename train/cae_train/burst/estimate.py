@@ -9,10 +9,11 @@ Source: variance of homogeneous blocks, Amer and Dubois, "Fast and reliable stru
 (IEEE TCSVT 2005).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +38,8 @@ NOISE_FACTOR = 2.0  # a block of up to this many times that variance is only noi
 GRAIN_QUANTILE = 0.25  # share of the blocks, those with the least texture, that the grain is measured on
 TEXTURED_FACTOR = 3.0  # pictures with more than this times the variance of the quieter ones have nothing flat
 ALIKE_BRIGHT, FEW_BLOCKS = 24.0, 8  # levels that blocks may differ by to be compared; fewer of them say nothing
+SPREAD_SHARE = 0.1  # of the pictures are quieter than the spread's lower end, and as many noisier than its upper end
+WIDE_SPREAD = 1.75  # ratio of its ends from which on the pictures are said to differ
 SHEET_GRID = (6, 12)  # rows and columns of blocks on `flat.png`
 UNKNOWN = (
     "what flat parts do not show is not known: a fixed pattern, coarse grain, noise in texture; a burst measures them"
@@ -52,10 +55,18 @@ class Estimate:
     Attributes:
         model: the noise, without what flat parts do not show.
         sheet: some of the blocks used, uint8 H x W x 3 BGR, at four times their contrast and size.
+        spread: how strong the noise of single pictures is, as multiples of the model's: a tenth of the pictures has
+            less than the first, a tenth more than the second. 1, 1 of a single picture.
     """
 
     model: NoiseModel
     sheet: NDArray[np.uint8]
+    spread: tuple[float, float]
+
+    @property
+    def differs(self) -> bool:
+        """Whether the pictures differ so much that one model of their noise fits few of them."""
+        return self.spread[1] > WIDE_SPREAD * self.spread[0]
 
 
 def estimate(folder: Path, camera: str, tell: Callable[[str], None]) -> Estimate:
@@ -67,7 +78,7 @@ def estimate(folder: Path, camera: str, tell: Callable[[str], None]) -> Estimate
     if not folder.is_dir():
         raise DataNotFoundError(f"noise_from {str(folder)!r} is not a folder: name a folder of noisy pictures")
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
-    found: list[tuple[NDArray[np.uint8], Floats, Floats]] = []
+    found: list[_Quiet] = []
     small = 0
     for path in paths[:: max(1, -(-len(paths) // PICTURES_MOST))]:
         image = read_rgb(path)
@@ -86,8 +97,9 @@ def estimate(folder: Path, camera: str, tell: Callable[[str], None]) -> Estimate
             f"noise_from {str(folder)!r} has no pictures that can be used: {', '.join(sorted(IMAGE_SUFFIXES))} of "
             f"{SMALLEST}x{SMALLEST} pixels or more"
         )
-    blocks, levels, quietest = (np.concatenate(part) for part in zip(*found, strict=True))
-    alike = _alike(levels, quietest)
+    blocks = np.concatenate([each.blocks for each in found])
+    levels = np.concatenate([each.means for each in found])
+    alike = _alike(levels, np.concatenate([each.quietest for each in found]))
     alike = alike[:: max(1, -(-len(alike) // BLOCKS_IN_ALL))]
     blocks, levels = blocks[alike], levels[alike]
     tell(f"{len(found)} pictures: {len(blocks):,} flat places of {BLOCK}x{BLOCK} pixels")
@@ -107,7 +119,22 @@ def estimate(folder: Path, camera: str, tell: Callable[[str], None]) -> Estimate
     low, high = np.quantile(levels.mean(axis=1), (0.005, 0.995))
     if low > UNSEEN_LEVELS or high < 255 - UNSEEN_LEVELS:
         tell(f"note: flat parts are {low:.0f} to {high:.0f} of 255 bright; noise outside is assumed to be the same")
-    return Estimate(NoiseModel(camera, (sigma / 255).astype(np.float32), colors, grain), _sheet(blocks))
+    model = NoiseModel(camera, (sigma / 255).astype(np.float32), colors, grain)
+    return Estimate(model, _sheet(blocks), _spread(found, sigma))
+
+
+def _spread(found: Sequence["_Quiet"], sigma: Floats) -> tuple[float, float]:
+    """How much the noise of single pictures differs from the common one, see `Estimate`."""
+    knots = np.arange(KNOTS) * 255 / (KNOTS - 1)
+    common = np.maximum(np.square(sigma).mean(axis=0), LEAST_VARIANCE)
+    strengths = [
+        float(np.sqrt(np.median(each.variances / np.interp(each.means.mean(axis=1), knots, common))))
+        for each in found if len(each.blocks) >= LEAST_BLOCKS
+    ]  # fmt: skip
+    if len(strengths) < 2:
+        return 1.0, 1.0
+    low, high = np.quantile(strengths, (SPREAD_SHARE, 1 - SPREAD_SHARE))
+    return float(low), float(high)
 
 
 def _sheet(blocks: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -145,12 +172,24 @@ def _flat(means: Floats, unevenness: Floats) -> NDArray[np.bool_]:
     return flat
 
 
-def _quiet(blocks: NDArray[np.uint8], means: Floats) -> tuple[NDArray[np.uint8], Floats, Floats]:
-    """Blocks of a picture that vary little more than its quietest ones of similar brightness.
+class _Quiet(NamedTuple):
+    """The quiet blocks of a picture.
 
-    Returns:
-        The blocks, N x 16 x 16 x 3; their means, N x 3; the variance of the quietest ones, N.
+    Attributes:
+        blocks: N x 16 x 16 x 3.
+        means: N x 3.
+        quietest: variance of the quietest blocks of similar brightness, N.
+        variances: their own, N.
     """
+
+    blocks: NDArray[np.uint8]
+    means: Floats
+    quietest: Floats
+    variances: Floats
+
+
+def _quiet(blocks: NDArray[np.uint8], means: Floats) -> _Quiet:
+    """Blocks of a picture that vary little more than its quietest ones of similar brightness."""
     variance = _without_plane(blocks.astype(np.float64)).var(axis=(1, 2)).mean(axis=1)
     bright = means.mean(axis=1)
     quietest = np.zeros(len(blocks))
@@ -158,7 +197,7 @@ def _quiet(blocks: NDArray[np.uint8], means: Floats) -> tuple[NDArray[np.uint8],
         alike = variance[np.abs(bright - level) <= ALIKE_BRIGHT]
         quietest[number] = np.quantile(alike if len(alike) >= FEW_BLOCKS else variance, QUIETEST_QUANTILE)
     quiet = variance <= NOISE_FACTOR * quietest
-    return blocks[quiet], means[quiet], quietest[quiet]
+    return _Quiet(blocks[quiet], means[quiet], quietest[quiet], variance[quiet])
 
 
 def _alike(levels: Floats, quietest: Floats) -> NDArray[np.intp]:

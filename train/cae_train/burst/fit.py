@@ -52,12 +52,14 @@ class Fit:
         judged_on: the data of that judgment.
         model: the fitted model; None if there was no last fit, since it would not be better.
         interrupted: whether Ctrl-C ended the training.
+        spread: the same judgment where the noise is this many times as strong, for pictures that differ.
     """
 
     verdict: Verdict
     judged_on: str
     model: Path | None
     interrupted: bool = False
+    spread: tuple[tuple[float, Verdict], ...] = ()
 
 
 def steady_scenes(scenes: Sequence[Scene], out: Path, tell: Tell) -> list[Steady]:
@@ -158,8 +160,11 @@ def fit_burst(scenes: Sequence[Scene], camera: str, run: Run) -> Fit:
     return Fit(found, on, fitted.model, fitted.interrupted)
 
 
-def fit_noise(noise: NoiseModel, run: Run) -> Fit:
-    """Fit a network to noise that was estimated on noisy pictures; raises errors like `fit_burst`."""
+def fit_noise(noise: NoiseModel, run: Run, spread: Sequence[float] = ()) -> Fit:
+    """Fit a network to noise that was estimated on noisy pictures; raises errors like `fit_burst`.
+
+    The model is also judged where the noise is `spread` times as strong, since no picture has the average.
+    """
     config = replace(run.config, degrade=(MEASURED,), noise=noise.to_dict())
     run = replace(run, config=config)
     own, others = run.photographs.train, run.photographs.validation
@@ -176,7 +181,12 @@ def fit_noise(noise: NoiseModel, run: Run) -> Fit:
     fitted = _train(run, pairs, chosen_by, network, _trial(run, pairs, chosen_by, network), on)
     windows = pairs_as_windows(noisy[1::2], clean[1::2])
     found = _judge([windows], before, fitted)
-    return Fit(found, on, fitted.model, fitted.interrupted)
+    at = []
+    for factor in spread:
+        chain = chain_of(replace(config, noise=noise.stronger(factor).to_dict()))
+        noisy, clean = fixed_pairs(others, chain, config.seed, HELD_OUT_PATCHES)
+        at.append((factor, _judge([pairs_as_windows(noisy[1::2], clean[1::2])], before, fitted)))
+    return Fit(found, on, fitted.model, fitted.interrupted, tuple(at))
 
 
 def _noise(targets: Sequence[Target], camera: str, run: Run) -> tuple[NoiseModel, tuple[str, ...], bool]:

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from rich.console import Console
 
 from cae_shared.children import run_child
 from cae_shared.text import printable, shell_word
-from cae_train.burst.estimate import UNKNOWN, estimate
+from cae_train.burst.estimate import UNKNOWN, Estimate, estimate
 from cae_train.burst.fit import CHART, SCENES, Fit, Run, fit_burst, fit_noise
 from cae_train.burst.frames import Scene, check_sources, read_scenes, shown_as
 from cae_train.burst.settings import PACKAGED, photographs, settings
@@ -106,9 +106,24 @@ def _run(
         write_png(folder / FLAT, estimated.sheet)
         say(f"noise of {estimated.model.summary()}")
         say(f"note: {UNKNOWN}; {folder / FLAT} shows what was taken for noise")
-        fit = fit_noise(estimated.model, fitting)
+        for line in _differences(estimated):
+            say(line)
+        low, high = estimated.spread
+        fit = fit_noise(estimated.model, fitting, (low, high) if low < high else ())
     _conclude(fit, config.start, wanted.export, say)
     return fit.interrupted
+
+
+def _differences(estimated: Estimate) -> Iterator[str]:
+    """Say how much the pictures differ in noise."""
+    low, high = estimated.spread
+    if low < high:
+        yield f"8 of 10 pictures have {low:.2g} to {high:.2g} times that noise"
+    if estimated.differs:
+        yield (
+            "note: these pictures differ much in noise, as those of several cameras or settings do, so a model of the "
+            "average fits few of them well: fit one to the pictures of each camera, or of a similar ISO"
+        )
 
 
 def _wait(line: str, say: Callable[[str], None]) -> None:
@@ -190,9 +205,12 @@ def _conclude(fit: Fit, start: str, export: bool, say: Callable[[str], None]) ->
         )
     else:
         say(
-            f"at least {found.least:+.2f} dB over {name} on held-out scenes with 95 % certainty "
+            f"at least {found.least:+.2f} dB over {name} on {fit.judged_on} with 95 % certainty "
             f"({found.gain:+.2f} dB found): {fit.model}"
         )
+    for factor, other in fit.spread:
+        say(f"where the noise is {factor:.2g} times that: {other.gain:+.2f} dB ({name} {other.before:.2f} dB, fitted "
+            f"{other.after:.2f} dB){', so the fitted model is worse there' * (other.gain < 0)}")  # fmt: skip
     if fit.interrupted:
         say(f"interrupted: {'that model can be used' if found.better else 'nothing better was reached'}")
         return

@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -83,6 +83,10 @@ class NoiseModel:
                 raise ConfigError(f"[noise] {name} has values beyond {_LARGEST.get(name, 1.0):g}, or below 0")
             arrays[name] = array if shape else float(array)
         return cls(values["camera"], **arrays)  # type: ignore[arg-type]
+
+    def stronger(self, factor: float) -> "NoiseModel":
+        """The same noise, this many times as strong; the fixed pattern stays."""
+        return replace(self, sigma=np.minimum(self.sigma * np.float32(factor), 1))
 
     def summary(self) -> str:
         """One line for people and for the metadata of models."""
