@@ -18,7 +18,7 @@ from cae_runtime.cli.terminal import OPTIONS, print_json, tell
 from cae_runtime.errors import UsageError
 from cae_runtime.io.formats import PIPE
 from cae_shared.signals import interruptible
-from cae_shared.text import with_options
+from cae_shared.text import printable, with_options
 
 if TYPE_CHECKING:
     from cae_runtime.inference.session import Session
@@ -47,6 +47,27 @@ def clean(options: Options) -> None:
         failed = _restore(session, paths, output, options)
     else:
         failed = _other_task(session, paths, output, options)
+    if failed:
+        raise typer.Exit(_EXIT_FAILED)
+
+
+def analyze(options: Options) -> None:
+    """Print the noise of the given images before and after cleaning.
+
+    Raises:
+        CaeRuntimeError: it cannot be done.
+        typer.Exit: some image failed.
+    """
+    sources = [Path(source) for source in expanded(options.sources or [])]
+    if not sources:
+        raise UsageError("--analyze needs images or folders: name them before it")
+    from cae_runtime.jobs.analyze import analyze as measured
+
+    document, lines, failed = measured(open_session(options, options.model_name), sources, options.for_restoring())
+    if options.as_json:
+        print_json(json.dumps(document, indent=2))
+    else:
+        typer.echo("\n".join(map(printable, lines)))
     if failed:
         raise typer.Exit(_EXIT_FAILED)
 

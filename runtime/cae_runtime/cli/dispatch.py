@@ -45,6 +45,11 @@ def perform(options: Options) -> None:
 
             with interruptible():
                 run_webcam(options)
+        elif command == "analyze":
+            from cae_runtime.cli.clean import analyze
+
+            with interruptible():
+                analyze(options)
         else:
             from cae_runtime.cli.clean import clean
 

@@ -18,7 +18,7 @@ from cae_shared.help_groups import grouped
 GROUPS = {
     "Output": ("output", "suffix", "ext", "quality", "overwrite", "as_json"),
     "Model and speed": ("model", "provider", "threads", "batch", "overlap"),
-    "Cleaning": ("strength", "color_strength", "stretch", "temporal"),
+    "Cleaning": ("strength", "color_strength", "stretch", "temporal", "analyze"),
     "Videos": ("codec", "crf", "pixel_format"),
     "Live camera": (
         "webcam", "camera", "list_cameras", "size", "fps", "target_fps", "compare", "reconnect", "virtual_camera",
@@ -87,6 +87,9 @@ def run(
     stretch: Annotated[
         bool, typer.Option(help="Scale up 16-bit images whose noise is too faint for the model.")
     ] = True,
+    analyze: Annotated[
+        bool, typer.Option("--analyze", help="Print the noise of images before and after cleaning; write nothing.")
+    ] = False,
     suffix: Annotated[str, typer.Option(help="Append to each file name: _clean makes photo_clean.jpg.")] = "",
     ext: Annotated[
         str | None,

@@ -31,6 +31,7 @@ _HEEDED: Final[dict[str, set[str]]] = {
     "doctor": {"as_json"},
     "benchmark": {"as_json", *_OF_MODELS},
     "list_cameras": set(),
+    "analyze": {"sources", "as_json", "strength", "color_strength", "stretch", *_OF_MODELS},
     "webcam": {"as_json", "camera", "output", "overwrite", "strength", "temporal", *_OF_MODELS, *_LIVE_ALONE},
 }
 
@@ -42,7 +43,7 @@ def command_meant(options: Options) -> str:
         options: the given options.
 
     Returns:
-        `doctor`, `benchmark`, `list-cameras`, `webcam` or `clean`.
+        `doctor`, `benchmark`, `list-cameras`, `webcam`, `analyze` or `clean`.
 
     Raises:
         UsageError: two commands, or an option that belongs to another command.
@@ -52,6 +53,7 @@ def command_meant(options: Options) -> str:
         "doctor": options.doctor,
         "benchmark": options.benchmark,
         "list_cameras": options.list_cameras,
+        "analyze": options.analyze,
         "webcam": options.webcam or "camera" in given,
     }
     chosen = [name for name, wanted in asked.items() if wanted]
@@ -67,9 +69,11 @@ def command_meant(options: Options) -> str:
         return "clean"
     (command,) = chosen
     given -= {"verbose"}
-    if command != "webcam" and given & {"sources", "output"}:
+    if command == "analyze" and "output" in given:
+        raise UsageError("--analyze prints what it measures and writes no pictures: leave -o out")
+    if command not in ("webcam", "analyze") and given & {"sources", "output"}:
         raise UsageError(f"--{typed(command)} cleans nothing: leave SOURCE and -o out")
-    if "sources" in given:
+    if command == "webcam" and "sources" in given:
         raise UsageError("--webcam and --camera take no SOURCE: --camera takes a camera or a video file")
     ignored = given - _HEEDED[command] - {command}
     if ignored:

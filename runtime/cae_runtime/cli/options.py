@@ -33,6 +33,7 @@ class Options:
     overlap: int | None
     strength: float
     color_strength: float | None
+    analyze: bool
     stretch: bool
     suffix: str
     ext: str | None

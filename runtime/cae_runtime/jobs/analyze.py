@@ -1,0 +1,78 @@
+"""Measures the noise of images before and after cleaning; writes nothing."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+from cae_runtime.inference.session import Session
+from cae_runtime.jobs.failures import failures
+from cae_runtime.jobs.opened_images import images_of, opened, tried
+from cae_runtime.jobs.restore.job import restorer_of
+from cae_runtime.jobs.restore.options import RestoreOptions
+from cae_runtime.tasks.noise_levels import PartNoise, noise_by_part
+
+_log = logging.getLogger(__name__)
+
+_HEAD: Final = f"{'':10}{'share':>7}{'brightness':>14}{'color':>18}"
+
+
+def analyze(
+    session: Session, sources: Sequence[Path], options: RestoreOptions
+) -> tuple[dict[str, Any], list[str], bool]:
+    """Measure the noise of images.
+
+    Args:
+        session: the model that cleans them.
+        sources: images and folders.
+        options: how; `strength`, `stretch`, `overlap` and `batch` count.
+
+    Returns:
+        The report as a JSON object, the same as lines of text, and whether some image failed.
+
+    Raises:
+        UsageError: as `images_of` raises it.
+        ModelError: the model's output patches do not have the size of its input.
+    """
+    plan = images_of(sources, Path())
+    document: dict[str, Any] = {"model": session.name, "provider": session.provider, "files": []}
+    lines: list[str] = []
+    failed = [(str(at.path), at.reason) for at in plan.unreadable]
+    with restorer_of(session, options) as restorer:
+        for picture in opened(plan, "measuring"):
+            reason, source = picture.reason, str(picture.job.source)
+            if picture.pixels is not None:
+                pixels = picture.pixels
+                cleaned, reason = tried(lambda: restorer(pixels, strength=options.strength))  # noqa: B023 - called now
+                if cleaned is not None:
+                    parts = noise_by_part(pixels, cleaned)
+                    height, width = pixels.shape[:2]
+                    document["files"].append(
+                        {"source": source, "width": width, "height": height, "parts": [asdict(each) for each in parts]}
+                    )
+                    lines += [f"{source!r}, {width}x{height} pixels", _HEAD, *map(_row, parts), ""]
+                    continue
+            failed.append((source, reason))
+    for line in failures(failed, plan):
+        _log.info("%s", line)
+    document["failed"] = [{"source": source, "reason": reason} for source, reason in failed]
+    if lines:
+        lines.append(
+            "Standard deviations in levels of 255, before -> after cleaning, in the flattest tenth of the blocks of "
+            "16x16 pixels."
+        )
+    return document, lines, bool(failed)
+
+
+def _row(part: PartNoise) -> str:
+    return (
+        f"  {part.part:8}{part.share:6.0%} {_change(part.brightness_before, part.brightness_after)}"
+        f"    {_change(part.color_before, part.color_after)}"
+    )
+
+
+def _change(before: float | None, after: float | None) -> str:
+    return f"{'-':>14}" if before is None or after is None else f"{before:5.1f} -> {after:5.2f}"

@@ -1,0 +1,71 @@
+"""The noise of a picture by its parts, as `--analyze` prints it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from tests.runtime.conftest import Command
+
+from cae_runtime.tasks.noise_levels import noise_by_part
+
+
+def ramp(deviation: float, color: float) -> np.ndarray[Any, Any]:
+    """Return stripes of dark, middle and bright gray with noise of brightness and of color."""
+    rng = np.random.default_rng(8)
+    flat = np.repeat([40.0, 127.0, 210.0], 80)[:, None, None] * np.ones((1, 200, 3))
+    light = rng.normal(0, deviation, (240, 200, 1))
+    stain = rng.normal(0, color, (240, 200, 1))
+    return np.clip(np.rint(flat + light + stain * [1, 0, -1]), 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize(("deviation", "color"), [(8.0, 0.0), (4.0, 6.0), (12.0, 3.0)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_the_measured_noise_is_that_which_was_added(deviation: float, color: float, dtype: type) -> None:
+    scale = {np.uint8: 1, np.uint16: 257, np.float32: 1 / 255}[dtype]
+    noisy, clean = ((ramp(*noise).astype(np.float64) * scale).astype(dtype) for noise in ((deviation, color), (0, 0)))
+    for part in noise_by_part(noisy, clean):
+        assert part.share == pytest.approx(1 / 3, abs=0.02)
+        assert part.brightness_before == pytest.approx(deviation, rel=0.15, abs=0.4)
+        assert part.color_before == pytest.approx(color, rel=0.35, abs=0.5)
+        assert part.brightness_after is not None
+        assert part.brightness_after < 0.01
+    gray = noise_by_part(cv2.cvtColor(ramp(deviation, 0), cv2.COLOR_BGR2GRAY), ramp(0, 0)[..., 0])
+    assert [part.color_before for part in gray] == [None] * 3
+
+
+def test_parts_without_flat_blocks_have_no_figure() -> None:
+    noisy = ramp(5, 0)[:80]  # dark alone
+    dark, middle, bright = noise_by_part(noisy, noisy)
+    assert dark.brightness_before == dark.brightness_after
+    assert middle.brightness_before is bright.brightness_before is None
+    assert [part.share for part in noise_by_part(noisy[:10, :10], noisy[:10, :10])] == [0, 0, 0]
+
+
+def test_the_command_prints_it_and_writes_nothing(cae_run: Command, tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), ramp(8, 4))
+    (tmp_path / "b.png").write_bytes(b"no picture")
+    done = cae_run(tmp_path / "a.png", "--analyze", model="blur")
+    assert done.returncode == 0
+    lines = done.stdout.decode().splitlines()
+    assert lines[0].endswith("a.png', 200x240 pixels")
+    assert [line.split()[0] for line in lines[2:5]] == ["dark", "middle", "bright"]
+    assert all("->" in line for line in lines[2:5])
+    done = cae_run(tmp_path, "--analyze", "--json", model="blur")
+    assert done.returncode == 1
+    report = json.loads(done.stdout)
+    assert [part["part"] for part in report["files"][0]["parts"]] == ["dark", "middle", "bright"]
+    assert [Path(failed["source"]).name for failed in report["failed"]] == ["b.png"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "b.png"]
+    for words, reason in (
+        (["--analyze"], b"--analyze needs images or folders"),
+        ([tmp_path / "a.png", "--analyze", "-o", "out"], b"writes no pictures: leave -o out"),
+        ([tmp_path / "a.png", "--analyze", "--ext", "png"], b"--analyze takes no --ext"),
+    ):
+        done = cae_run(*words, model=None)
+        assert done.returncode == 2
+        assert reason in done.stderr
