@@ -25,9 +25,10 @@ def ramp(deviation: float, color: float) -> np.ndarray[Any, Any]:
 
 @pytest.mark.parametrize(("deviation", "color"), [(8.0, 0.0), (4.0, 6.0), (12.0, 3.0)])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
-def test_the_measured_noise_is_that_which_was_added(deviation: float, color: float, dtype: type) -> None:
+def test_the_measured_noise_is_that_which_was_added(deviation: float, color: float, dtype: type[np.generic]) -> None:
     scale = {np.uint8: 1, np.uint16: 257, np.float32: 1 / 255}[dtype]
-    noisy, clean = ((ramp(*noise).astype(np.float64) * scale).astype(dtype) for noise in ((deviation, color), (0, 0)))
+    noisy = (ramp(deviation, color).astype(np.float64) * scale).astype(dtype)
+    clean = (ramp(0, 0).astype(np.float64) * scale).astype(dtype)
     for part in noise_by_part(noisy, clean):
         assert part.share == pytest.approx(1 / 3, abs=0.02)
         assert part.brightness_before == pytest.approx(deviation, rel=0.15, abs=0.4)
