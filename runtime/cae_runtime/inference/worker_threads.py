@@ -71,7 +71,7 @@ class WorkerThreads:
     ) -> None:
         """Call `work` in several threads at once, and wait for all.
 
-        Without `report`, a single call runs in the caller's thread.
+        A single call runs in the caller's thread, or with `report` in one of its own: it waits for no other work.
 
         Args:
             work: called by each thread.
@@ -85,22 +85,29 @@ class WorkerThreads:
             UsageError: the threads were closed.
         """
         pool = self.pool
-        if threads == 1 and report is None:
+        if threads > 1:
+            _watched([pool.submit(work) for _ in range(threads)], stop, report)
+        elif report is None:
             work()
-            return
-        calls = [pool.submit(work) for _ in range(threads)]
-        try:
-            while not _ended(calls, None if report is None else _REPORT_EVERY):
-                if report is not None:
-                    report()
-        finally:
-            stop()
-            wait([call for call in calls if not call.cancel()])
-        for call in calls:
-            if not call.cancelled():
-                call.result()
+        else:
+            with ThreadPoolExecutor(1, "cae-worker") as own:
+                _watched([own.submit(work)], stop, report)
         if report is not None:
             report()
+
+
+def _watched(calls: Sequence[Future[None]], stop: Callable[[], None], report: Callable[[], object] | None) -> None:
+    """Wait for calls; see `WorkerThreads.run`."""
+    try:
+        while not _ended(calls, None if report is None else _REPORT_EVERY):
+            if report is not None:
+                report()
+    finally:
+        stop()
+        wait([call for call in calls if not call.cancel()])
+    for call in calls:
+        if not call.cancelled():
+            call.result()
 
 
 def _ended(calls: Sequence[Future[None]], seconds: float | None) -> bool:

@@ -91,8 +91,10 @@ def _draw(encoder: Encoder, plan: Plan, request: Request, projection: str, exist
     if encoded.images:
         extra["files"] = drawn.write(output, projection)
         _log.info(
-            "%s images by two axes of their %s features (%s), %s of them shown, the others as dots; %s -> %s",
-            encoded.images, drawn.width, projection, drawn.shown, encoder.session.provider, output,
+            "%s images on a map of their %s features (%s)%s, %s -> %s",
+            encoded.images, drawn.width, projection,
+            f", {drawn.shown} of them drawn and the others dots" if drawn.shown < encoded.images else "",
+            encoder.session.provider, output,
         )  # fmt: skip
     return _outcome(encoded, request, extra)
 
