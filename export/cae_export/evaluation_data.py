@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from cae_export.errors import UsageError
@@ -20,6 +21,7 @@ from cae_train.errors import CaeTrainError
 from cae_train.stderr import quiet_decoders
 
 CALIBRATION, PROOF, USUAL = 512, 2048, 4096
+SOME, MANY = 20, 100  # good pictures that set a threshold without those that a detector was fitted to
 PATCHES_LEAST = 128  # fewest patches of a larger size
 _CALIBRATION_SEED, _PROOF_SEED, _USUAL_SEED = 1, 2, 3
 
@@ -85,23 +87,30 @@ class Good:
 
     Attributes:
         usual: patches of good pictures to fit the detector to, float32 N x C x P x P in 0..1.
-        others: whole good images to find thresholds on, used neither for these patches nor in training, uint8
-            H x W x C.
-        source: a short description of `others`.
+        numbers: which of `fitted` each patch comes from, N integers.
+        fitted: these pictures, uint8 H x W x C.
+        others: good pictures used neither for these patches nor in training, uint8 H x W x C.
+        enough: whether `others` alone set the thresholds; otherwise all pictures do.
+        source: a short description of the pictures that set the thresholds.
         note: a remark for the user, or empty.
     """
 
     usual: Tensor
+    numbers: Tensor
+    fitted: Sequence[Image]
     others: Sequence[Image]
+    enough: bool
     source: str
     note: str = ""
 
 
 def good_pictures(model: LoadedModel, data: str | None, data_dir: str | None = None) -> Good:
-    """Return patches of the training images of a model, and whole images of `data` that it was not trained on.
+    """Return the good pictures that a detector of a model is fitted to, and those that set its thresholds.
 
-    Images are compared by their pixels. If `data` is None, the whole images are the held-out part of the training data.
-    If the training data are missing, every other image of `data` replaces them.
+    If `data` is None, the detector is fitted to the training data with their held-out part, and all of them set the
+    thresholds; a held-out part of 100 pictures or more does so alone. Otherwise the pictures of `data` that the model
+    was not trained on set them; if these are fewer than 20, the training data do so too. Images are compared by their
+    pixels. If the training data are missing, `data` replaces them.
 
     Raises:
         UsageError: data cannot be read, both the training data and `data` are missing, or no other image is left.
@@ -120,26 +129,31 @@ def good_pictures(model: LoadedModel, data: str | None, data_dir: str | None = N
         raise UsageError(f"{why}{e}{'' if data is not None else '; name a folder of them as data'}") from e
     if data is None:
         others = trained.validation
-        return Good(_usual(trained.train), others, f"{len(others)} held-out images of {own}")
+        if len(others) >= MANY:
+            return _good(trained.train, others, True, f"{len(others)} held-out images of {own}")
+        every = [*trained.train, *others]
+        return _good(every, [], False, f"{len(every)} images of {own}")
     every = [*given.train, *given.validation, *given.test]
     if not here:
-        known, others = every[1::2], every[::2]
-        source = f"{len(others)} images of {Path(data).name}"
         note = (
-            f"{own} is not here: {len(known)} of the images named as data stand in for it, and whether the others "
-            "were trained on could not be checked"
+            f"{own} is not here: the images named as data stand in for it, and whether they were trained on could not "
+            "be checked"
         )
-        return Good(_usual(known or others), others, source, note)
+        return _good(every, [], False, f"{len(every)} images of {Path(data).name}", note)
     seen = {_digest(image) for image in trained.train}
     others = [image for image in every if _digest(image) not in seen]
     if not others:
         raise UsageError(f"data {data!r} has only images that the model was trained on: others are needed")
-    return Good(_usual(trained.train), others, f"{len(others)} images of {Path(data).name}")
+    source = f"{len(others)} images of {Path(data).name}"
+    if len(others) >= SOME:
+        return _good(trained.train, others, True, source)
+    return _good(trained.train, others, False, f"{source} and {len(trained.train)} of {own}")
 
 
-def _usual(images: Sequence[Image]) -> Tensor:
-    spread = [_at_least(image, PATCH) for image in _spread(images, USUAL)]
-    return fixed_patches(spread, 0, _USUAL_SEED, USUAL)[0]
+def _good(fitted: Sequence[Image], others: Sequence[Image], enough: bool, source: str, note: str = "") -> Good:
+    spread = _spread(fitted, USUAL)
+    usual, _ = fixed_patches([_at_least(image, PATCH) for image in spread], 0, _USUAL_SEED, USUAL)
+    return Good(usual, torch.arange(len(usual)) % len(spread), spread, others, enough, source, note)
 
 
 def _digest(image: Image) -> bytes:

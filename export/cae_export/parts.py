@@ -75,7 +75,7 @@ class PartReport:
         inputs: the data of the proof.
         notes: remarks for the user.
         above: for a detector, how many of the good pictures score higher than the threshold.
-        rates: for a detector, the 90 % interval of the share of new good pictures above the threshold.
+        rates: for a detector, the 95 % interval of the share of new good pictures above the threshold.
     """
 
     path: Path
@@ -114,7 +114,7 @@ def export_part(
         **options: any of these:
 
             - data: data set or folder for the proof and, of "anomaly", of good pictures for the threshold: the
-              held-out ones of the model's own data without it.
+              model's own data without it, each picture scored by a fit to the others.
             - data_dir: where named data sets lie; by default where they lay in training.
             - tolerance: largest difference allowed between torch and the file, as a share of the largest value (1e-4).
             - false_alarms: of "anomaly": share of good pictures above the threshold (0.05).
@@ -160,17 +160,17 @@ def _make_detector(settings: _Settings, loaded: LoadedModel, output: Path) -> tu
     network = Scores(loaded.network)
     _log.info("%s: learning what is usual in good pictures", loaded.arch)
     good = good_pictures(loaded, settings.data_name, settings.data_folder)
-    network.fit(good.usual)
+    network.fit(good.usual, good.numbers)
     inputs = _patches(loaded, settings)
     spec = _described("anomaly", settings, loaded, inputs)
     graph = _converted("anomaly", network, inputs, settings)
     file = build_file(graph, spec)
     parity = _prove(network, file.session, inputs.values, settings)
     _log.info("finding the threshold on %s", good.source)
-    found = find_thresholds(file.session, good, settings.false_alarms)
+    found = find_thresholds(network, file.session, good, settings.false_alarms)
     spec = replace(
         spec, threshold=found.picture, threshold_pixel=found.pixel, threshold_size=found.size,
-        threshold_images=found.images, evaluated_on=good.source,
+        threshold_images=found.images, good_scores=found.scores, evaluated_on=good.source,
     )  # fmt: skip
     content = build_file(graph, spec).content
     return content, PartReport(output, spec, len(content), parity, inputs.source, found.notes, found.above, found.rates)

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from cae_export.defaults import PROOF_PATCHES
+from cae_runtime.tasks.false_alarms import measured_share
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from cae_export.exporter import ExportReport
     from cae_export.parity import BatchParity
     from cae_export.parts import PartReport
+    from cae_runtime import ModelSpec
 
 
 def part_table(report: "PartReport") -> list[str]:
@@ -22,12 +24,16 @@ def part_table(report: "PartReport") -> list[str]:
         *(f"{row.batch:>7}  {row.difference:>18.1e}  {row.largest:>13.3g}" for row in report.parity),
     ]
     if report.spec.threshold is not None:
-        low, high = report.rates or (0.0, 1.0)
-        lines.append(
-            f"threshold {report.spec.threshold:.4g}: {report.above} of {report.spec.evaluated_on} score higher; "
-            f"of others {low:.1%} to {high:.1%} will, nine times in ten"
-        )
+        lines.append(f"threshold {report.spec.threshold:.4g}: {threshold_text(report.spec)}")
     return [*lines, f"{report.path}: {report.bytes / 1e3:.0f} kB"]
+
+
+def threshold_text(spec: "ModelSpec") -> str:
+    """What is known of a detector's threshold."""
+    if spec.threshold is None or spec.good_scores is None or spec.threshold_images is None:
+        return f"set for {spec.false_alarms:.1%} of false alarms"
+    measured = measured_share(spec.threshold, spec.good_scores, spec.threshold_images)
+    return f"set for {spec.false_alarms:.1%} of false alarms on {spec.evaluated_on}; {measured}"
 
 
 def check_table(report: "CheckReport") -> list[str]:

@@ -22,6 +22,7 @@ from cae_export.detector import thresholds
 from cae_export.detector.scores import Scores
 from cae_export.evaluation_data import good_pictures
 from cae_runtime import Session
+from cae_runtime.tasks import false_alarms
 from cae_runtime.tasks.anomaly import Detector
 from cae_runtime.tasks.encode import Encoder
 from cae_runtime.tasks.generate import Generator
@@ -133,48 +134,67 @@ def test_a_decoder_makes_what_torch_makes(model: Callable[..., Path]) -> None:
 @pytest.mark.usefixtures("converted_once")
 def test_a_detector_scores_what_torch_scores(model: Callable[..., Path], good: Path) -> None:
     path = model("cae", code=16)
-    report = export_part(path, "anomaly", false_alarms=0.5)
+    report = export_part(path, "anomaly", false_alarms=0.2)
     spec = report.spec
-    assert (spec.task, spec.overlap, spec.false_alarms) == ("anomaly", 16, 0.5)
+    assert (spec.task, spec.overlap, spec.false_alarms) == ("anomaly", 16, 0.2)
     detector = Detector(report.path)
     loaded = load_model(path)
-    with torch.inference_mode():
-        scores = Scores(loaded.network).fit(good_pictures(loaded, None).usual)(as_tensor(picture()))
-    found = detector(picture())
-    assert found.score == pytest.approx(float(scores.mean()), rel=1e-4)
-    np.testing.assert_allclose(found.heat, scores[0, 0].numpy(), rtol=1e-3, atol=1e-5)
+    pictures = good_pictures(loaded, None)
+    network = Scores(loaded.network).fit(pictures.usual, pictures.numbers)
+    image = cv2.resize(picture(), (75, 50), interpolation=cv2.INTER_CUBIC)
+    found = detector(image)
+    score, heat = thresholds.scored_by(network, image[..., ::-1], 16)
+    assert found.score == pytest.approx(score, rel=1e-4)
+    np.testing.assert_allclose(found.heat, heat, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("converted_once")
-def test_the_threshold_has_the_rate_of_false_alarms_that_it_states(
-    model: Callable[..., Path], good: Path, tmp_path: Path
-) -> None:
-    """On other good pictures, named with --data, exactly so many score higher."""
+def test_every_good_picture_counts_by_a_fit_to_the_others(model: Callable[..., Path]) -> None:
+    report = export_part(model("cae", code=16), "anomaly", false_alarms=0.01)
+    spec = report.spec
+    assert (spec.threshold_images, len(spec.good_scores or ())) == (20, 20)
+    assert "20 images of good" in spec.evaluated_on
+    assert spec.threshold == pytest.approx(false_alarms.threshold_of(spec, 0.01))
+    assert spec.threshold > (spec.good_scores or (0.0,))[-2]
+    assert report.above == sum(score > spec.threshold for score in spec.good_scores or ())
+    assert report.rates == false_alarms.share_interval(report.above or 0, 20)
+    assert any("a rate of 0.01 is less than one of the 20 good pictures" in note for note in report.notes)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("converted_once")
+def test_other_good_pictures_set_the_threshold(model: Callable[..., Path], good: Path, tmp_path: Path) -> None:
+    """Forty that are named as data do so alone; too few of them together with those that were trained on."""
     others = tmp_path / "others"
     others.mkdir()
     rng = np.random.default_rng(5)
     for i in range(40):
         image = cv2.resize(rng.integers(0, 256, (4, 4, 3), np.uint8), (40, 40), interpolation=cv2.INTER_CUBIC)
         cv2.imwrite(str(others / f"{i:02}.png"), image)
-    report = export_part(model("cae", code=16), "anomaly", data=str(others), false_alarms=0.1)
+    path = model("cae", code=16)
+    report = export_part(path, "anomaly", data=str(others), false_alarms=0.1)
     assert report.notes == ()
     assert "40 images of others" in report.spec.evaluated_on
     detector = Detector(report.path)
     found = [detector(cv2.imread(str(path))) for path in sorted(others.iterdir())]
-    assert sum(detection.anomaly for detection in found) in (3, 4)
+    assert sorted(each.score for each in found) == pytest.approx(report.spec.good_scores, rel=1e-5)
     assert report.above == sum(detection.anomaly for detection in found)
-    assert report.rates == pytest.approx(thresholds.rates_beyond(40, sum(detection.anomaly for detection in found)))
     above = np.concatenate([detection.heat.ravel() for detection in found]) > report.spec.threshold_pixel
     assert above.mean() == pytest.approx(0.001, abs=0.0005)
+    for each in sorted(others.iterdir())[4:]:
+        each.unlink()
+    report = export_part(path, "anomaly", data=str(others), false_alarms=0.1, overwrite=True)
+    assert "4 images of others and 18 of good" in report.spec.evaluated_on
+    assert report.spec.threshold_images == 22
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("converted_once")
-def test_pictures_that_were_trained_on_do_not_set_the_threshold(
+def test_pictures_that_were_trained_on_are_told_by_their_pixels(
     model: Callable[..., Path], good: Path, tmp_path: Path
 ) -> None:
-    """Copies of them under other names and in another folder are told by their pixels."""
+    """Copies of them under other names and in another folder."""
     path = model("cae", code=16)
     others = tmp_path / "others"
     shutil.copytree(good, others)
@@ -182,26 +202,18 @@ def test_pictures_that_were_trained_on_do_not_set_the_threshold(
     assert "2 images of others" in report.spec.evaluated_on, "18 of the 20 were trained on"
     shutil.rmtree(good)
     report = export_part(path, "anomaly", data=str(others), false_alarms=0.5, overwrite=True)
-    assert "10 images of others" in report.spec.evaluated_on
-    assert any("10 of the images named as data stand in" in note for note in report.notes)
+    assert "20 images of others" in report.spec.evaluated_on
+    assert any("the images named as data stand in" in note for note in report.notes)
 
 
-@pytest.mark.parametrize(("count", "above"), [(20, 0), (20, 1), (200, 10)])
-def test_the_range_of_rates_is_that_of_fresh_pictures(count: int, above: int) -> None:
-    """Thresholds set by so many of uniform values, again and again: nine in ten have a rate between the two."""
-    low, high = thresholds.rates_beyond(count, above)
-    values = np.sort(np.random.default_rng(0).random((4000, count)), axis=1)
-    rates = 1 - values[:, -1 - above]
-    assert np.mean(rates < low) == pytest.approx(0.05, abs=0.015)
-    assert np.mean(rates > high) == pytest.approx(0.05, abs=0.015)
-
-
-@pytest.mark.usefixtures("converted_once")
-def test_too_few_good_pictures_are_told(model: Callable[..., Path]) -> None:
-    report = export_part(model("cae", code=16), "anomaly", false_alarms=0.01)
-    assert "2 held-out images of good" in report.spec.evaluated_on
-    assert report.notes
-    assert "2 good pictures are too few for a rate of 0.01" in report.notes[0]
+def test_a_rate_that_so_few_pictures_cannot_set_is_refused() -> None:
+    heat = np.ones((8, 8), np.float32)
+    found = [(64, 1.0 + i / 9, heat) for i in range(10)]
+    assert thresholds.thresholds_of(found, 0.02).images == 10
+    with pytest.raises(RefusedError, match="false_alarms is 0.001: 10 good pictures allow 0.02 to 0.5"):
+        thresholds.thresholds_of(found, 0.001)
+    with pytest.raises(RefusedError, match="2 good pictures do not say how much they differ: 3 or more are needed"):
+        thresholds.thresholds_of(found[:2], 0.1)
 
 
 @pytest.mark.slow

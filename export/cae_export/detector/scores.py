@@ -1,18 +1,23 @@
 """The network of an anomaly detector: scores how much each pixel of a patch differs from good pictures.
 
-Around each pixel, over squares of 5, 15 and 31 pixels, four things are measured: the mean color, the contrast, what
-the network did not give back, and how badly it gave it back. Of good pictures these follow a normal distribution, by
-and large, and so do the codes of whole patches; both are fitted to the training images. The score is the squared
-Mahalanobis distance of a pixel's measurements and of its patch's code, each as a multiple of what good ones have on
-average, and the mean of the two, the code's with half the weight: it tells which picture, not where in it. The error
-alone, the customary score, misses what is simpler than the texture that it lies on (a hole in grass is given back
-better than the grass), and what the network gives back though it has never seen it; in a distribution of errors one
-that is smaller than usual is a sign as well as a larger one.
+Three things are measured, and each follows a normal distribution of good pictures, by and large, which is fitted to
+them. The squared Mahalanobis distances to these are the scores:
+
+- around each pixel, over squares of 5, 15 and 31 pixels: the mean color, the contrast, what the network did not give
+  back, and how badly it gave it back. This finds stains and holes: the error alone, the customary score, misses what is
+  simpler than the texture that it lies on (a hole in grass is given back better than the grass);
+- the features of the encoder's first layers, at half the resolution: this finds scratches, and whatever else has edges
+  that the texture has not;
+- the code of the whole patch: this tells which picture, not where in it.
+
+The mean distance of a patch is compared with those of good patches that its distribution was not fitted to: as a
+multiple of their standard deviation above their mean. What is above counts, smoothly (a softplus), and the three are
+added as squares: one of them alone makes an anomaly, and the noise of the two others does not hide it.
 
 Sources: reconstruction error of autoencoders trained on good samples alone, Bergmann et al., "Improving Unsupervised
 Defect Segmentation by Applying Structural Similarity to Autoencoders" (VISAPP 2019); the Mahalanobis distance of codes
 beside it, Denouden et al., "Improving Reconstruction Autoencoder Out-of-distribution Detection with Mahalanobis
-Distance" (2018); a normal distribution of local features, Defard et al., "PaDiM" (ICPR 2021).
+Distance" (2018); a normal distribution of features of a network's layers, Defard et al., "PaDiM" (ICPR 2021).
 """
 
 import math
@@ -22,82 +27,72 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name that every torch user knows
 
+from cae_export.detector.normal import Normal
 from cae_train.config import PATCH
 from cae_train.models.base import Autoencoder
 
 SQUARE_SIDES = (5, 15, 31)  # of the squares that statistics are taken over, in pixels
 SMOOTHING_SIDE = 9  # side of the square that the distances are averaged over, in pixels
+FEATURE_SIDE = 3  # side of the square that early features are averaged over, in their own pixels
 LOG_OFFSET = 1e-4  # added to squares before their logarithm is taken: that of 2.5 gray levels of 255
-CODE_WEIGHT = 0.5  # weight of the code's distance; the pixels' distance has weight 1
 CODE_MAX = 256  # values of a code; larger codes are averaged over their positions
-FIT_EVERY = 7  # only every 7th pixel is fitted to
+FIT_EVERY = 29  # only every 29th pixel, and every 29th place of features, is fitted to
 BATCH = 64
+COMPARED = 1024  # patches that say how far good ones usually are
+FOLDS = 8  # parts of the good pictures; each is scored by a fit to the others
+_LEAST_SPREAD = 1e-3  # of the patches' mean distances, which are about 1
+_TINY = 1e-12
 _SEED = 0
 
 
-class Normal(nn.Module):
-    """A normal distribution: N x K -> N, squared Mahalanobis distances, scaled to about 1 on average for new samples.
+class Scores(nn.Module):
+    """N x C x P x P in 0..1 -> scores, N x 1 x P x P, 0 or more; after `fit`, new good patches have 1 on average.
 
-    The correlations are shrunk toward 0, more so for fewer rows. Source: the oracle approximating shrinkage of
-    Chen, Wiesel, Eldar and Hero (IEEE TSP 2010).
+    Attributes:
+        folds: the distributions fitted to all good pictures but those of one part, for each of the parts; see
+            `without`.
     """
 
-    RIDGE, LEAST = 1e-2, 1e-5  # added to the variances: a share of each, and a least one
-    mean: Tensor
-    whitening: Tensor
-
-    def __init__(self, count: int) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(count))
-        self.register_buffer("whitening", torch.eye(count))
-
-    def fit(self, rows: Tensor) -> None:
-        """Fit to rows, N x K; the scale comes from the distances of one half to a fit of the other."""
-        rows = rows.double()
-        half = len(rows) // 2
-        mean, whitening = self._of(rows[:half] if half > 1 else rows)
-        usual = ((rows[half:] - mean) @ whitening.T).square().sum(1).mean().clamp_min(0.01)  # 0 where all are equal
-        mean, whitening = self._of(rows)
-        self.mean, self.whitening = mean.float(), (whitening / usual.sqrt()).float()
-
-    def _of(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the mean (K) and the whitening matrix (K x K) of rows, N x K."""
-        count, size = rows.shape
-        mean, spread = rows.mean(0), (rows.var(0, correction=0) * (1 + self.RIDGE) + self.LEAST).sqrt()
-        scaled = (rows - mean) / spread
-        correlation = scaled.T @ scaled / count
-        own, squares = correlation.trace(), correlation.square().sum()
-        above = (1 - 2 / size) * squares + own**2
-        below = (count + 1 - 2 / size) * (squares - own**2 / size)
-        shrinkage = float((above / below).clamp(0, 1)) if float(below) > 0 else 1.0
-        shrunk = (1 - shrinkage) * correlation + torch.diag(
-            torch.full_like(mean, shrinkage * float(own / size) + self.RIDGE)
-        )
-        return mean, torch.linalg.inv(torch.linalg.cholesky(shrunk)) / spread
-
-    def forward(self, x: Tensor) -> Tensor:
-        """N x K -> N, or N x K x H x W -> N x H x W."""
-        places = (1,) * (x.dim() - 2)
-        centered = x - self.mean.view(-1, *places)
-        white = F.conv2d(centered, self.whitening[..., None, None]) if places else F.linear(centered, self.whitening)
-        return white.square().sum(1)
-
-
-class Scores(nn.Module):
-    """N x C x P x P in 0..1 -> scores, N x 1 x P x P, 0 or more; after `fit`, good pixels have 1 on average."""
+    center: Tensor
+    spread: Tensor
+    usual: Tensor
 
     def __init__(self, network: Autoencoder) -> None:
         super().__init__()
         self.network, self.channels, self.encoder = network, network.channels, network.part("encoder")
         with torch.inference_mode():
-            code = self.code(torch.zeros(1, self.channels, PATCH, PATCH))
-        self.pixels = Normal(len(SQUARE_SIDES) * 2 * (self.channels + 1))
-        self.codes = Normal(code.shape[1])
+            black = torch.zeros(1, self.channels, PATCH, PATCH)
+            sizes = len(SQUARE_SIDES) * 2 * (self.channels + 1), self.features(black).shape[1], self.code(black).shape[1]
+        self.pixels, self.early, self.codes = (Normal(size) for size in sizes)
+        self.register_buffer("center", torch.zeros(3))
+        self.register_buffer("spread", torch.ones(3))
+        self.register_buffer("usual", torch.ones(()))
+        self.folds: tuple[tuple[Normal, ...], ...] = ()
 
     def code(self, x: Tensor) -> Tensor:
         """The codes of patches: N x C x P x P -> N x K."""
         code: Tensor = self.encoder(x)
         return code.flatten(1) if math.prod(code.shape[1:]) <= CODE_MAX else code.flatten(2).mean(2)
+
+    def features(self, x: Tensor) -> Tensor:
+        """Features of the encoder's first layers: N x C x P x P -> N x K x P/2 x P/2.
+
+        They are those at full and at half resolution, each the last before the encoder goes further down.
+        """
+        found, seen = [], self.network.seen(x)
+        first = layer_input = seen
+        for layer in self.network.encoder:
+            output = layer(layer_input)
+            lower = output.dim() < 4 or output.shape[-1] < layer_input.shape[-1]
+            if lower and layer_input is not first:
+                found.append(layer_input)
+            if output.dim() < 4 or output.shape[-1] < PATCH // 2:
+                break
+            layer_input = output
+        else:
+            found.append(layer_input)
+        halved = [F.max_pool2d(part, 2) if part.shape[-1] == PATCH else part for part in found]
+        return _average(torch.cat(halved, 1), FEATURE_SIDE)
 
     def statistics(self, x: Tensor) -> Tensor:
         """Statistics of the surroundings of each pixel: N x C x P x P -> N x K x P x P."""
@@ -112,23 +107,96 @@ class Scores(nn.Module):
         variance = (power - means.square().mean(1, keepdim=True)).clamp_min(0)
         return [means, missing, (error + LOG_OFFSET).log(), (variance + LOG_OFFSET).log()]
 
-    def fit(self, patches: Tensor) -> "Scores":
-        """Fit the distributions to patches of good pictures, N x C x P x P."""
+    def fit(self, patches: Tensor, pictures: Tensor | None = None) -> "Scores":
+        """Fit to patches of good pictures.
+
+        Args:
+            patches: N x C x P x P in 0..1, two or more.
+            pictures: number of the picture that each comes from, N integers; None: each is a picture of its own.
+        """
         order = torch.randperm(len(patches), generator=torch.Generator().manual_seed(_SEED))
-        pixels, codes = [], []
+        part_of = (torch.arange(len(patches)) if pictures is None else pictures)[order] % FOLDS
+        measured: list[list[Tensor]] = [[], [], []]
+        owners: list[list[Tensor]] = [[], [], []]
         with torch.inference_mode():
-            for part in torch.split(patches[order], BATCH):
-                pixels.append(self.statistics(part).permute(0, 2, 3, 1).flatten(0, 2)[::FIT_EVERY])
-                codes.append(self.code(part))
-        self.pixels.fit(torch.cat(pixels))
-        self.codes.fit(torch.cat(codes))
+            for some, parts in zip(torch.split(patches[order], BATCH), torch.split(part_of, BATCH), strict=True):
+                for rows, owner, maps in zip(measured, owners, self._measured(some), strict=True):
+                    each = len(maps) // len(some)
+                    every = FIT_EVERY if each > 1 else 1
+                    rows.append(maps[::every].clone())
+                    owner.append(parts.repeat_interleave(each)[::every])
+            values = [torch.cat(rows) for rows in measured]
+            owned = [torch.cat(owner) for owner in owners]
+            whole = self._normals(values)
+            self.pixels, self.early, self.codes = whole
+            present = set(part_of.tolist())
+            self.folds = tuple(
+                self._normals([rows[owner != part] for rows, owner in zip(values, owned, strict=True)])
+                if part in present and len(present) > 1
+                else whole
+                for part in range(FOLDS)
+            )
+            self._compare(patches[order][:COMPARED], part_of[:COMPARED])
         return self
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the weighted mean of both distances; those of pixels are first averaged over 9x9 pixels."""
+    def _measured(self, x: Tensor) -> list[Tensor]:
+        """What is measured of patches: rows (N times places) x K."""
+        at_pixels, early = (maps.permute(0, 2, 3, 1).flatten(0, 2) for maps in (self.statistics(x), self.features(x)))
+        return [at_pixels, early, self.code(x)]
+
+    @staticmethod
+    def _normals(values: list[Tensor]) -> tuple[Normal, ...]:
+        normals = tuple(Normal(rows.shape[1]) for rows in values)
+        for normal, rows in zip(normals, values, strict=True):
+            normal.fit(rows)
+        return normals
+
+    def _compare(self, patches: Tensor, part_of: Tensor) -> None:
+        """Measure the mean distances of good patches by fits to the others."""
+        distances = []
+        for part in part_of.unique().tolist():
+            network = self.without(part)
+            for some in torch.split(patches[part_of == part], BATCH):
+                distances.append(torch.stack([one.flatten(1).mean(1) for one in network.distances(some)], 1))
+        rows = torch.cat(distances)
+        self.center, self.spread = rows.mean(0), rows.std(0).clamp_min(_LEAST_SPREAD)
+        self.usual = self._patch_scores(self._above(rows)).mean()
+
+    def without(self, part: int) -> "Scores":
+        """The same detector, fitted to all good pictures but those whose number modulo `FOLDS` is `part`."""
+        other = Scores.__new__(Scores)
+        nn.Module.__init__(other)
+        other.network, other.channels, other.encoder = self.network, self.channels, self.encoder
+        other.pixels, other.early, other.codes = self.folds[part]
+        for name in ("center", "spread", "usual"):
+            other.register_buffer(name, getattr(self, name))
+        other.folds = ()
+        return other
+
+    def distances(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Distances of pixels N x 1 x P x P, of features N x 1 x P/2 x P/2, and of codes N x 1 x 1 x 1; all smooth."""
         near = _average(self.pixels(self.statistics(x))[:, None], SMOOTHING_SIDE)
-        whole: Tensor = self.codes(self.code(x))
-        return (near + CODE_WEIGHT * whole[:, None, None, None]) / (1 + CODE_WEIGHT)
+        early = _average(self.early(self.features(x))[:, None], SMOOTHING_SIDE // 2 + 1)
+        return near, early, self.codes(self.code(x))[:, None, None, None]
+
+    def _above(self, means: Tensor) -> Tensor:
+        """Mean distances of patches, N x 3, as multiples of their spread above the usual, smoothly 0 below it."""
+        return F.softplus((means - self.center) / self.spread)
+
+    @staticmethod
+    def _patch_scores(above: Tensor) -> Tensor:
+        return above.square().sum(1).sqrt()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return maps whose mean is the score of the patch, in which the distances say where."""
+        near, early, whole = self.distances(x)
+        above = self._above(torch.cat([near.mean((2, 3)), early.mean((2, 3)), whole.flatten(1)], 1))
+        shares = (above / self.center.clamp_min(_LEAST_SPREAD))[..., None, None]
+        early = F.interpolate(early, scale_factor=2.0, mode="nearest")
+        where = near * shares[:, :1] + early * shares[:, 1:2] + whole * shares[:, 2:]
+        scores = self._patch_scores(above)[:, None, None, None] / self.usual
+        return where * (scores / where.mean((2, 3), keepdim=True).clamp_min(_TINY))
+
 
 
 def _average(x: Tensor, size: int) -> Tensor:

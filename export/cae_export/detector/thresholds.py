@@ -1,19 +1,27 @@
-"""The thresholds of a detector, found on good pictures that its network was not trained on."""
+"""The thresholds of a detector: every good picture is scored by a fit that has not seen it."""
 
 import logging
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from cae_export.detector.scores import FOLDS, Scores
 from cae_export.errors import RefusedError
 from cae_export.evaluation_data import Good
 from cae_runtime import Session
+from cae_runtime.inference.tiling import Floats, OverlapAdder, cut, origins, window
 from cae_runtime.tasks.anomaly import Detector
+from cae_runtime.tasks.false_alarms import LEAST_PICTURES, above, rates_of, share_interval, threshold_at
+from cae_train.config import PATCH
 
 PIXELS_OF_GOOD = 0.999  # share of the pixels of good images that stay gray in a heat map
-PIXELS_IN_ALL = 2**23  # of all held-out images that count for that
+PIXELS_IN_ALL = 2**23  # of all good images that count for that
+FITTED_MAX = 400  # good pictures that are scored by a fit to the others; of more, so many
+SCORES_KEPT = 256  # of good pictures, in the file
 
 _log = logging.getLogger(__name__)
 
@@ -27,8 +35,9 @@ class Thresholds:
         pixel: the threshold for the score of a pixel.
         size: the median number of pixels of the good pictures.
         images: how many good pictures there were.
+        scores: their scores, ascending, or 256 quantiles of them.
         above: how many of them score higher than `picture`.
-        rates: between which the share of further good pictures above `picture` lies, nine times in ten.
+        rates: the 95 % interval of the share of further good pictures above `picture`.
         notes: remarks for the user.
     """
 
@@ -36,65 +45,100 @@ class Thresholds:
     pixel: float
     size: int
     images: int
+    scores: tuple[float, ...]
     above: int
     rates: tuple[float, float]
     notes: tuple[str, ...]
 
 
-def find_thresholds(session: Session, good: Good, false_alarms: float) -> Thresholds:
-    """Find the thresholds with the runtime itself.
+def find_thresholds(network: Scores, session: Session, good: Good, false_alarms: float) -> Thresholds:
+    """Find the thresholds of a detector.
 
     Args:
-        session: of the detector's file; the thresholds in its metadata do not matter.
-        good: good pictures that it was not trained on.
-        false_alarms: share of them that may score higher.
+        network: the detector, fitted to `good`.
+        session: of its file, which scores the pictures that it was not fitted to; the thresholds in its metadata do not
+            matter.
+        good: good pictures.
+        false_alarms: the share of new good pictures that may score higher.
 
     Raises:
-        RefusedError: all pictures are of one color.
+        RefusedError: all pictures are of one color, or they are too few for this share.
     """
-    detector = Detector(session)
-    scores, pixels = [], []
-    for image in good.others:
-        found = detector(as_read(image))
-        scores.append(found.score)
-        flat = found.heat.ravel()
-        pixels.append(flat[:: -(-flat.size * len(good.others) // PIXELS_IN_ALL)])
-    picture = float(np.quantile(scores, 1 - false_alarms, method="higher"))
-    pixel = float(np.quantile(np.concatenate(pixels), PIXELS_OF_GOOD))
-    if not (picture > 0 and pixel > 0):
-        raise RefusedError("refused: all good pictures are of one color: there is no threshold")
-    _log.debug("scores of good pictures: %.4g to %.4g", min(scores), max(scores))
-    notes = [good.note] if good.note else []
-    if len(scores) * false_alarms < 1:
-        notes.append(
-            f"{len(scores)} good pictures are too few for a rate of {false_alarms:g}: the threshold is their largest "
-            "score; name more of them as data"
+    found = [(math.prod(image.shape[:2]), *_scored(session, image)) for image in good.others]
+    if not good.enough:
+        found += _by_the_others(network, good, session.spec.overlap)
+    return thresholds_of(found, false_alarms, [good.note] if good.note else [])
+
+
+def thresholds_of(
+    found: list[tuple[int, float, Floats]], false_alarms: float, notes: list[str] | None = None
+) -> Thresholds:
+    """Find thresholds from what good pictures gave: their sizes in pixels, scores and heat maps.
+
+    Raises:
+        RefusedError: all pictures are of one color, or they are too few for this share.
+    """
+    count, notes = len(found), notes or []
+    if count < LEAST_PICTURES:
+        raise RefusedError(f"refused: {count} good pictures do not say how much they differ: {LEAST_PICTURES} or more are needed")
+    low, high = rates_of(count)
+    if not low <= false_alarms <= high:
+        raise RefusedError(
+            f"refused: false_alarms is {false_alarms:g}: {count} good pictures allow {low:.2g} to {high:g}; more of them "
+            "allow less"
         )
-    size = int(np.median([math.prod(image.shape[:2]) for image in good.others]))
-    above = sum(score > picture for score in scores)
-    rates = rates_beyond(len(scores), above)
-    return Thresholds(picture, pixel, size, len(scores), above, rates, tuple(notes))
+    scores = sorted(score for _, score, _ in found)
+    kept = tuple(scores if count <= SCORES_KEPT else np.quantile(scores, np.linspace(0, 1, SCORES_KEPT)).tolist())
+    picture = threshold_at(false_alarms, kept, count)
+    some = [heat.ravel()[:: -(-heat.size * count // PIXELS_IN_ALL)] for _, _, heat in found]
+    pixel = float(np.quantile(np.concatenate(some), PIXELS_OF_GOOD))
+    if not (scores[-1] > 0 and pixel > 0):
+        raise RefusedError("refused: all good pictures are of one color: there is no threshold")
+    _log.debug("scores of good pictures: %.4g to %.4g", scores[0], scores[-1])
+    if count * false_alarms < 1:
+        notes = [
+            *notes,
+            f"a rate of {false_alarms:g} is less than one of the {count} good pictures: the threshold continues the "
+            "tail of their scores, and only more of them can confirm it",
+        ]
+    exceeding = above(picture, kept, count)
+    size = int(np.median([pixels for pixels, _, _ in found]))
+    return Thresholds(picture, pixel, size, count, kept, exceeding, share_interval(exceeding, count), tuple(notes))
 
 
-def rates_beyond(count: int, above: int) -> tuple[float, float]:
-    """90 % interval of the probability that a new value exceeds the threshold, given that `above` of `count` did.
+def _by_the_others(network: Scores, good: Good, overlap: int) -> Iterator[tuple[int, float, Floats]]:
+    """Score the pictures that a detector was fitted to, each by the fit without its part."""
+    fits = [network.without(part) for part in range(FOLDS)]
+    chosen = np.linspace(0, len(good.fitted) - 1, min(FITTED_MAX, len(good.fitted))).round().astype(int)
+    for number in chosen.tolist():
+        image = good.fitted[number]
+        yield math.prod(image.shape[:2]), *scored_by(fits[number % FOLDS], image, overlap)
 
-    The share is distributed as Beta(above + 1, count - above); these are where it has 5 % and 95 % below it. Source:
-    distribution-free tolerance limits, Wilks (1941).
-    """
 
-    def below(rate: float) -> float:  # that the share is less: at least above + 1 of `count` drawn exceed
-        few = sum(math.comb(count, i) * rate**i * (1 - rate) ** (count - i) for i in range(above + 1))
-        return 1 - few
+def _scored(session: Session, image: NDArray[np.uint8]) -> tuple[float, Floats]:
+    with Detector(session) as detector:
+        found = detector(as_read(image))
+    return found.score, found.heat
 
-    bounds = []
-    for wanted in (0.05, 0.95):
-        low, high = 0.0, 1.0
-        for _ in range(50):
-            middle = (low + high) / 2
-            low, high = (middle, high) if below(middle) < wanted else (low, middle)
-        bounds.append(low)
-    return bounds[0], bounds[1]
+
+def scored_by(network: Scores, image: NDArray[np.uint8], overlap: int) -> tuple[float, Floats]:
+    """The score and the heat map of an image, uint8 H x W x C, as `Detector` finds them with the network's file."""
+    height, width = image.shape[:2]
+    missing = [(0, max(0, PATCH - height)), (0, max(0, PATCH - width)), (0, 0)]
+    planes = np.pad(image, missing, "reflect").transpose(2, 0, 1)
+    ys, xs = (origins(size, PATCH, overlap) for size in planes.shape[1:])
+    weights_y, weights_x = (window(starts, PATCH, overlap) for starts in (ys, xs))
+    heat = np.zeros(planes.shape[1:], np.float32)
+    score = 0.0
+    for y, weights in zip(ys, weights_y, strict=True):
+        row = cut(planes, np.array([y]), xs, PATCH)[0]
+        with torch.inference_mode():
+            found = network(torch.from_numpy(row.astype(np.float32) / 255)).numpy()
+        score = max(score, float(found.mean(axis=(1, 2, 3), dtype=np.float64).max()))
+        strip = OverlapAdder(1, 1, PATCH, xs)
+        strip.put(found[None], weights_x, 0)
+        heat[y : y + PATCH] += strip.sum(np.zeros(1, np.intp), weights[None])[0]
+    return score, heat[:height, :width]
 
 
 def as_read(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

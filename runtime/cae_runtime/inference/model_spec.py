@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from operator import le
 from typing import Any, Final
 
 from cae_runtime.errors import ModelError
@@ -31,6 +32,7 @@ _OF_ANOMALY: Final = ("threshold", "threshold_pixel", "false_alarms", "threshold
 _WHOLE: Final = re.compile(r"-?[0-9]{1,18}")
 _NUMBER: Final = re.compile(r"-?[0-9]{1,400}(\.[0-9]{1,400})?(e[+-]?[0-9]{1,3})?")
 _SHOWN_MAX: Final = 40
+_GOOD_SCORES_LEAST: Final = 3
 COLOR_OF_CHANNELS: Final = {1: "gray", 3: "rgb"}
 _FILL_1: Final = {1: (128 / 255,), 3: (1.0, 0.0, 1.0)}  # of files of schema 1, by number of channels
 _MORE_THAN_NOISE_1: Final = {"blur", "motion-blur"}
@@ -65,6 +67,8 @@ class ModelSpec:
         threshold_size: for task `anomaly`: pixels of the median picture that the thresholds were found on; otherwise
             None.
         threshold_images: for task `anomaly`: how many good pictures they were found on; otherwise None.
+        good_scores: for task `anomaly`: the ascending scores of these pictures, or 256 quantiles of them; None where it is
+            not known.
         fill: for task `inpaint`: the value of a missing pixel in each channel, 0..1; otherwise None.
         sigma_min: the least Gaussian noise that a pure denoiser was trained on, sigma in gray levels of 255; None for
             models that were trained on other noise only, or to do more than remove noise.
@@ -96,6 +100,7 @@ class ModelSpec:
     false_alarms: float | None = None
     threshold_size: int | None = None
     threshold_images: int | None = None
+    good_scores: tuple[float, ...] | None = None
     fill: tuple[float, ...] | None = None
     sigma_min: float | None = None
     framed: int | None = None
@@ -117,6 +122,10 @@ class ModelSpec:
                 value = getattr(self, name)
                 _check(name, value, value is not None and value > 0, "a number above 0 with task anomaly")
             _check("false_alarms", self.false_alarms, (self.false_alarms or 0) < 1, "below 1")
+            scores = self.good_scores or (0.0, 0.0, 0.0)
+            valid = len(scores) >= _GOOD_SCORES_LEAST and scores[0] >= 0 and all(map(le, scores, scores[1:]))
+            shown = "..." if self.good_scores else None
+            _check("good_scores", shown, valid and math.isfinite(scores[-1]), "3 or more ascending numbers from 0 on")
         if self.task == "inpaint":
             count = self.channels
             valid = self.fill is not None and len(self.fill) == count and all(0 <= value <= 1 for value in self.fill)

@@ -40,6 +40,7 @@ class Autoencoder(nn.Module):
     Attributes:
         options: the frozen dataclass that rebuilds it.
         channels: C, 3 (RGB) or 1 (gray).
+        encoder: the layers from the picture to its code, of networks that have a `bottleneck`.
         stride: height and width must be multiples of it.
         side: the only height and width that the network accepts; None: any multiple of `stride`.
         bounded: whether the network itself keeps its output in 0..1.
@@ -56,6 +57,7 @@ class Autoencoder(nn.Module):
 
     options: Any
     channels: int
+    encoder: nn.Sequential
     stride: int
     side: int | None = None
     bounded: bool = True
@@ -93,6 +95,10 @@ class Autoencoder(nn.Module):
         """Restore a batch, float32 N x C x H x W in 0..1 each, and compute the loss to minimize."""
         output = self(degraded).float()
         return Step(output, weighed(loss, output, clean, degraded))
+
+    def seen(self, x: Tensor) -> Tensor:
+        """Return what the layers of `encoder` are given of patches, N x C x H x W in 0..1: the patches themselves."""
+        return x
 
     def part(self, name: str) -> nn.Module:
         """Return a part that can be used alone: `encoder` (patches to codes) or `decoder` (codes to patches).

@@ -124,7 +124,7 @@ class Vgg16(Autoencoder):
 
     def forward(self, x: Tensor) -> Tensor:
         """N x C x H x W -> code N x 512 x H/16 x W/16 -> N x C x H x W."""
-        x = (x - self.mean) / self.deviation  # N x 3 x H x W, also of one channel
+        x = self.seen(x)
         found: list[Tensor] = []  # by each block but the last: N x 64 x H x W, N x 128 x H/2 x W/2, ...
         for layer in self.encoder:
             if isinstance(layer, nn.MaxPool2d):
@@ -136,6 +136,10 @@ class Vgg16(Autoencoder):
                 block = found.pop()
                 x = x + self.sideways[len(found)](block)
         return x
+
+    def seen(self, x: Tensor) -> Tensor:
+        """The scale of VGG16's training: N x C x H x W in 0..1 -> N x 3 x H x W, also of one channel."""
+        return (x - self.mean) / self.deviation
 
     def part(self, name: str) -> nn.Module:
         """The encoder: N x C x H x W -> N x 512 x H/16 x W/16 with all layers."""
@@ -181,7 +185,7 @@ class _Encoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """N x C x H x W in 0..1 -> features."""
-        features: Tensor = self.network.encoder((x - self.network.mean) / self.network.deviation)
+        features: Tensor = self.network.encoder(self.network.seen(x))
         return features
 
 

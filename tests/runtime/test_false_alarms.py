@@ -1,0 +1,46 @@
+"""Thresholds for a wanted share of false alarms, and what a measured share is worth."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cae_runtime.tasks.false_alarms import above, measured_share, rates_of, share_interval, threshold_at
+
+
+@pytest.mark.parametrize(("images", "rate"), [(20, 0.05), (32, 0.02), (500, 0.05)])
+def test_new_good_pictures_exceed_the_threshold_as_often_as_wanted(images: int, rate: float) -> None:
+    """Thresholds set again and again on so many pictures, whose scores have a tail to the right."""
+    rng = np.random.default_rng(0)
+    sets = np.sort(np.exp(0.4 * rng.normal(size=(600, images))), axis=1)
+    found = np.array([threshold_at(rate, scores.tolist(), images) for scores in sets])
+    new = np.sort(np.exp(0.4 * rng.normal(size=200_000)))
+    assert (1 - np.searchsorted(new, found) / len(new)).mean() == pytest.approx(rate, rel=0.15)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    scores=st.lists(st.floats(0.01, 50), min_size=3, max_size=60),
+    rates=st.tuples(st.floats(0.001, 0.5), st.floats(0.001, 0.5)),
+)
+def test_fewer_false_alarms_need_a_higher_threshold(scores: list[float], rates: tuple[float, float]) -> None:
+    less, more = sorted(rates)
+    ordered = sorted(scores)
+    low, high = (threshold_at(rate, ordered, len(ordered)) for rate in (more, less))
+    assert low <= high * (1 + 1e-9)
+
+
+def test_the_share_and_its_interval() -> None:
+    """Against the tables of Clopper and Pearson."""
+    assert share_interval(0, 20) == pytest.approx((0, 0.1684), abs=1e-4)
+    assert share_interval(2, 32) == pytest.approx((0.0077, 0.2081), abs=1e-4)
+    assert share_interval(10, 10) == pytest.approx((0.6915, 1), abs=1e-4)
+    low, high = share_interval(100, 2000)
+    assert (low, high) == pytest.approx((0.0409, 0.0605), abs=2e-4)
+    assert above(1.5, (1.0, 1.4, 1.6, 2.0), 4) == 2
+    assert measured_share(1.5, (1.0, 1.4, 1.6, 2.0), 4) == (
+        "2 of 4 good pictures score higher (50.0%; 95% interval 6.8% to 93.2%)"
+    )
+    assert rates_of(20) == (0.01, 0.5)
