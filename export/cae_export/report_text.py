@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from cae_export.defaults import PROOF_PATCHES
-from cae_runtime.tasks.false_alarms import measured_share
+from cae_runtime.tasks.anomaly.false_alarms import measured_share
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -160,7 +160,8 @@ def _told(
     beside undamaged ones; and that of all pixels by a detector that knows color and contrast alone.
     """
     loaded = load_model(model)
-    plain = Scores(Nothing(loaded.network.channels)).fit(good_pictures(loaded, None).usual)
+    good = good_pictures(loaded, None)
+    plain = Scores(Nothing(loaded.network.channels)).fit(good.usual, good.numbers)
     heats: dict[str, list[Floats]] = {kind: [] for kind in KINDS}
     wheres: dict[str, list[NDArray[np.bool_]]] = {kind: [] for kind in KINDS}
     without: list[Floats] = []
@@ -192,7 +193,7 @@ class Nothing(Autoencoder):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.channels = channels
+        self.channels, self.encoder = channels, nn.Sequential()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """The same."""

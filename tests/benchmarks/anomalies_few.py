@@ -107,7 +107,8 @@ def _measured(
     usual = scores(unseen)
     row: dict[str, object] = {
         "texture": name, "side": side, "good": count, "seed": seed, "alarms": float((usual > threshold).mean()),
-        "fitting": fitting,
+        "fitting": fitting, "threshold": threshold, "good scores": [score for _, score, _ in found],
+        "unseen scores": usual.tolist(),
     }  # fmt: skip
     rng = np.random.default_rng((seed, 1))
     for kind in KINDS:
@@ -117,10 +118,10 @@ def _measured(
         row[f"{kind} found"] = float((values > threshold).mean())
     for gain in (0.75, 0.9, 1.1, 1.25) if light else ():
         other = scores([np.clip(np.rint(tile * gain), 0, 255).astype(np.uint8) for tile in unseen[:DAMAGED_MAX]])
-        row[f"x{gain}"], row[f"x{gain} alarms"] = float(np.median(other) / np.median(usual)), float(
-            (other > threshold).mean()
+        row[f"x{gain}"], row[f"x{gain} alarms"] = (
+            float(np.median(other) / np.median(usual)),
+            float((other > threshold).mean()),
         )
-    print(json.dumps(row), flush=True)
     return row
 
 

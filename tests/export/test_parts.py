@@ -22,8 +22,7 @@ from cae_export.detector import thresholds
 from cae_export.detector.scores import Scores
 from cae_export.evaluation_data import good_pictures
 from cae_runtime import Session
-from cae_runtime.tasks import false_alarms
-from cae_runtime.tasks.anomaly import Detector
+from cae_runtime.tasks.anomaly import Detector, false_alarms
 from cae_runtime.tasks.encode import Encoder
 from cae_runtime.tasks.generate import Generator
 from cae_train import TrainConfig
@@ -210,7 +209,7 @@ def test_a_rate_that_so_few_pictures_cannot_set_is_refused() -> None:
     heat = np.ones((8, 8), np.float32)
     found = [(64, 1.0 + i / 9, heat) for i in range(10)]
     assert thresholds.thresholds_of(found, 0.02).images == 10
-    with pytest.raises(RefusedError, match="false_alarms is 0.001: 10 good pictures allow 0.02 to 0.5"):
+    with pytest.raises(RefusedError, match=r"false_alarms is 0\.001: 10 good pictures allow 0\.02 to 0\.5"):
         thresholds.thresholds_of(found, 0.001)
     with pytest.raises(RefusedError, match="2 good pictures do not say how much they differ: 3 or more are needed"):
         thresholds.thresholds_of(found[:2], 0.1)

@@ -7,17 +7,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cae_runtime.tasks.false_alarms import above, measured_share, rates_of, share_interval, threshold_at
+from cae_runtime.tasks.anomaly.false_alarms import above, measured_share, rates_of, share_interval, threshold_at
 
 
-@pytest.mark.parametrize(("images", "rate"), [(20, 0.05), (32, 0.02), (500, 0.05)])
-def test_new_good_pictures_exceed_the_threshold_as_often_as_wanted(images: int, rate: float) -> None:
+@pytest.mark.parametrize(
+    ("images", "rate", "few"), [(20, 0.05, 0.5), (32, 0.02, 0.5), (100, 0.05, 0.7), (500, 0.05, 0.9)]
+)
+def test_new_good_pictures_exceed_the_threshold_no_more_often_than_wanted(images: int, rate: float, few: float) -> None:
     """Thresholds set again and again on so many pictures, whose scores have a tail to the right."""
     rng = np.random.default_rng(0)
     sets = np.sort(np.exp(0.4 * rng.normal(size=(600, images))), axis=1)
     found = np.array([threshold_at(rate, scores.tolist(), images) for scores in sets])
     new = np.sort(np.exp(0.4 * rng.normal(size=200_000)))
-    assert (1 - np.searchsorted(new, found) / len(new)).mean() == pytest.approx(rate, rel=0.15)
+    rates = 1 - np.searchsorted(new, found) / len(new)
+    assert few * rate < rates.mean() < 1.1 * rate
+    assert np.quantile(rates, 0.99) < 4 * rate
 
 
 @settings(max_examples=50, deadline=None)

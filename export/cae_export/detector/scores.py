@@ -62,7 +62,11 @@ class Scores(nn.Module):
         self.network, self.channels, self.encoder = network, network.channels, network.part("encoder")
         with torch.inference_mode():
             black = torch.zeros(1, self.channels, PATCH, PATCH)
-            sizes = len(SQUARE_SIDES) * 2 * (self.channels + 1), self.features(black).shape[1], self.code(black).shape[1]
+            sizes = (
+                len(SQUARE_SIDES) * 2 * (self.channels + 1),
+                self.features(black).shape[1],
+                self.code(black).shape[1],
+            )
         self.pixels, self.early, self.codes = (Normal(size) for size in sizes)
         self.register_buffer("center", torch.zeros(3))
         self.register_buffer("spread", torch.ones(3))
@@ -154,7 +158,7 @@ class Scores(nn.Module):
     def _compare(self, patches: Tensor, part_of: Tensor) -> None:
         """Measure the mean distances of good patches by fits to the others."""
         distances = []
-        for part in part_of.unique().tolist():
+        for part in sorted(set(part_of.tolist())):
             network = self.without(part)
             for some in torch.split(patches[part_of == part], BATCH):
                 distances.append(torch.stack([one.flatten(1).mean(1) for one in network.distances(some)], 1))
@@ -196,7 +200,6 @@ class Scores(nn.Module):
         where = near * shares[:, :1] + early * shares[:, 1:2] + whole * shares[:, 2:]
         scores = self._patch_scores(above)[:, None, None, None] / self.usual
         return where * (scores / where.mean((2, 3), keepdim=True).clamp_min(_TINY))
-
 
 
 def _average(x: Tensor, size: int) -> Tensor:

@@ -15,7 +15,7 @@ from cae_export.evaluation_data import Good
 from cae_runtime import Session
 from cae_runtime.inference.tiling import Floats, OverlapAdder, cut, origins, window
 from cae_runtime.tasks.anomaly import Detector
-from cae_runtime.tasks.false_alarms import LEAST_PICTURES, above, rates_of, share_interval, threshold_at
+from cae_runtime.tasks.anomaly.false_alarms import LEAST_PICTURES, above, rates_of, share_interval, threshold_at
 from cae_train.config import PATCH
 
 PIXELS_OF_GOOD = 0.999  # share of the pixels of good images that stay gray in a heat map
@@ -80,12 +80,14 @@ def thresholds_of(
     """
     count, notes = len(found), notes or []
     if count < LEAST_PICTURES:
-        raise RefusedError(f"refused: {count} good pictures do not say how much they differ: {LEAST_PICTURES} or more are needed")
+        raise RefusedError(
+            f"refused: {count} good pictures do not say how much they differ: {LEAST_PICTURES} or more are needed"
+        )
     low, high = rates_of(count)
     if not low <= false_alarms <= high:
         raise RefusedError(
-            f"refused: false_alarms is {false_alarms:g}: {count} good pictures allow {low:.2g} to {high:g}; more of them "
-            "allow less"
+            f"refused: false_alarms is {false_alarms:g}: {count} good pictures allow {low:.2g} to {high:g}; more "
+            "of them allow less"
         )
     scores = sorted(score for _, score, _ in found)
     kept = tuple(scores if count <= SCORES_KEPT else np.quantile(scores, np.linspace(0, 1, SCORES_KEPT)).tolist())

@@ -67,8 +67,8 @@ class ModelSpec:
         threshold_size: for task `anomaly`: pixels of the median picture that the thresholds were found on; otherwise
             None.
         threshold_images: for task `anomaly`: how many good pictures they were found on; otherwise None.
-        good_scores: for task `anomaly`: the ascending scores of these pictures, or 256 quantiles of them; None where it is
-            not known.
+        good_scores: for task `anomaly`: the ascending scores of these pictures, or 256 quantiles of them; None
+            where they are not known.
         fill: for task `inpaint`: the value of a missing pixel in each channel, 0..1; otherwise None.
         sigma_min: the least Gaussian noise that a pure denoiser was trained on, sigma in gray levels of 255; None for
             models that were trained on other noise only, or to do more than remove noise.

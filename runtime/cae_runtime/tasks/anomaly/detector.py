@@ -1,4 +1,4 @@
-"""Task `anomaly`: where a picture differs from the good pictures that a model was trained on, and by how much.
+"""Where a picture differs from the good pictures that a model was trained on, and by how much.
 
 The model scores how unusual each pixel of a patch is. Scores of overlapping patches are blended like cleaned patches.
 The score of a picture is that of its worst patch: the largest mean over a patch. The picture is an anomaly if its score

@@ -26,23 +26,22 @@ def rates_of(images: int) -> tuple[float, float]:
 def threshold_at(rate: float, good_scores: Sequence[float], images: int) -> float:
     """Return the score that a new good picture exceeds with a probability of `rate`.
 
-    The logarithms of good scores are taken to follow a normal distribution. As its mean and deviation are estimated, the
-    threshold is the upper limit of a prediction interval, by Student's t: the fewer pictures, the higher. Where ten or
-    more of the good pictures are to exceed it, it is their quantile.
+    The logarithms of good scores are taken to follow a normal distribution. As its mean and deviation are estimated,
+    the threshold is the upper limit of a prediction interval, by Student's t, with the deviation one standard error
+    larger: the fewer pictures, the higher. It is not below the quantile of the good scores, and equals it where ten or
+    more of the good pictures are to exceed it.
 
     Args:
         rate: see `rates_of`.
         good_scores: scores of good pictures, or quantiles of them, ascending.
         images: how many pictures they stand for, 3 or more.
     """
-    wide = min(RATE_MAX, _COUNTED / images)
-    counted = _quantile(good_scores, 1 - max(rate, wide))
-    if rate >= wide:
+    counted = _quantile(good_scores, 1 - rate)
+    if rate >= min(RATE_MAX, _COUNTED / images):
         return counted
     logs = [math.log(max(score, _LEAST)) for score in good_scores]
-    reach = _student(rate, images - 1) * math.sqrt(1 + 1 / images)
-    modeled = math.exp(fmean(logs) + reach * stdev(logs))
-    return max(modeled, counted)
+    deviation = stdev(logs) * (1 + 1 / math.sqrt(2 * images)) * math.sqrt(1 + 1 / images)
+    return max(counted, math.exp(fmean(logs) + _student(rate, images - 1) * deviation))
 
 
 def threshold_of(spec: ModelSpec, rate: float) -> float:
@@ -82,7 +81,9 @@ def measured_share(threshold: float, good_scores: Sequence[float], images: int) 
     """Say how many good pictures score higher, their share and its interval, for the user."""
     count = above(threshold, good_scores, images)
     low, high = share_interval(count, images)
-    return f"{count} of {images} good pictures score higher ({count / images:.1%}; 95% interval {low:.1%} to {high:.1%})"
+    return (
+        f"{count} of {images} good pictures score higher ({count / images:.1%}; 95% interval {low:.1%} to {high:.1%})"
+    )
 
 
 def _at_most(count: int, images: int, share: float) -> float:
@@ -91,7 +92,11 @@ def _at_most(count: int, images: int, share: float) -> float:
         return float(share <= 0 or count >= images)
     whole = math.lgamma(images + 1)
     logs = (
-        whole - math.lgamma(i + 1) - math.lgamma(images - i + 1) + i * math.log(share) + (images - i) * math.log1p(-share)
+        whole
+        - math.lgamma(i + 1)
+        - math.lgamma(images - i + 1)
+        + i * math.log(share)
+        + (images - i) * math.log1p(-share)
         for i in range(count + 1)
     )
     return min(1.0, math.fsum(map(math.exp, logs)))
@@ -123,4 +128,4 @@ def _student(rate: float, freedom: int) -> float:
         (5 * z**5 + 16 * z**3 + 3 * z) / 96,
         (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
     )
-    return z + sum(term / freedom ** (power + 1) for power, term in enumerate(terms))
+    return z + math.fsum(term / float(freedom) ** (power + 1) for power, term in enumerate(terms))
