@@ -163,11 +163,15 @@ def test_noise_is_measured_and_its_curve_undone(gain: float) -> None:
     stable = found[0].stabilized(values)
     rate = np.array([1 / found[0].deviation(value) for value in values.tolist()])
     np.testing.assert_allclose(np.gradient(stable.astype(float), values)[1:-1], rate[1:-1], rtol=0.02)
-    change = rng.normal(0, 1, values.shape).astype(np.float32)
-    after = np.interp(stable - change, stable, values)
-    deviation = found[0].unstabilized(difference := change[None].copy(), stable[None].copy())
+    answer = np.clip(np.rint(32768 + rng.normal(0, 4096, values.shape)), 0, 65535).astype(np.uint16)
+    after = np.interp(stable + 16 * (answer / 65535 - 0.5), stable, values)
+    difference, deviation = np.empty((2, 1, *values.shape), np.float32)
+    found[0].undone(values.astype(np.uint16)[None], stable[None].copy(), answer[None], 16, difference, deviation)
+    if not found[0].gain:
+        deviation[:] = found[0].deviation(900)
     inside = slice(100, -100)
     np.testing.assert_allclose((difference * deviation)[0][inside], (values - after)[inside], atol=0.5)
+    np.testing.assert_allclose(deviation[0][inside], [found[0].deviation(value) for value in after[inside]], rtol=1e-3)
 
 
 def test_hidden_and_cut_off_pixels_do_not_count_for_the_noise() -> None:

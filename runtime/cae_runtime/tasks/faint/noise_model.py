@@ -15,6 +15,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
 from typing import Any, Final, cast
 
 import cv2
@@ -24,6 +26,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 Plane = NDArray[Any]  # (H, W), one channel of a picture
 
+_WHITE: Final = 65535
 _CELL: Final = 12  # pixels
 _FEWEST: Final = 16  # cells that a picture needs to be measured
 _BINS: Final = 8  # bins of brightness, with equally many cells
@@ -31,7 +34,7 @@ _FEWEST_IN_BIN: Final = 24
 _LOW: Final = 0.05  # share of a bin's cells, those with the least energy
 _LOW_OF_NOISE: Final = 0.677  # for white noise: the largest of these energies divided by the mean
 _LOW_OF_RATIO: Final = 0.43  # the same for the ratio of energies at half and full size
-_LAPLACE: Final = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
+_LAPLACE: Final = np.array([1, -2, 1], np.float32)  # along rows and columns
 _LAPLACE_ENERGY: Final = 36
 _MEDIAN: Final = 0.6745  # of the absolute values of normally distributed numbers of deviation 1
 _SHARED: Final = 2.5, 100.0  # smallest ratio that means noise shared by neighbors (less may be texture), and the most
@@ -67,51 +70,57 @@ class NoiseModel:
         (sqrt(variance + gain d) + sqrt(variance)). Where the variance would fall below a quarter of that at black, the
         curve continues as its tangent.
         """
-        distance = np.asarray(values, np.float32) - np.float32(self.black)
-        root = np.float32(self.variance**0.5)
+        found = np.asarray(values, np.float32) - np.float32(self.black)
+        root = self.variance**0.5
         if self.gain == 0:
-            distance /= root
-            return distance
-        above = np.maximum(distance, np.float32((_DARKEST_SHARE - 1) * self.variance / self.gain))
-        distance -= above
-        distance /= root * np.float32(_DARKEST_SHARE**0.5)
-        roots = above * np.float32(self.gain)
-        roots += np.float32(self.variance)
-        np.sqrt(roots, out=roots)
-        roots += root
-        above *= np.float32(2)
-        above /= roots
-        distance += above
-        return distance
+            found /= np.float32(root)
+            return found
+        lowest, rate = root * _DARKEST_SHARE**0.5, self.gain / 2
+        kink = (lowest**2 - self.variance) / self.gain
+        below = found < np.float32(kink)
+        tangent = found[below]
+        found *= np.float32(self.gain)
+        found += np.float32(self.variance)
+        found[below] = lowest**2
+        np.sqrt(found, out=found)
+        found -= np.float32(root)
+        found /= np.float32(rate)
+        found[below] += (tangent - np.float32(kink)) / np.float32(lowest)
+        return found
 
-    def unstabilized(self, change: Floats, before: Floats) -> Floats | np.float32:
-        """Bring a change on the stabilized scale to that of the values.
+    def undone(
+        self, values: Plane, base: Floats, answer: Plane, span: float, change: Floats, deviation: Floats
+    ) -> None:
+        """Compare values with others that are given on the stabilized scale: base + span * (answer / 65535 - 1 / 2).
 
-        The deviation is a straight line on the stabilized scale, and the derivative of the values: so the mean of the
-        deviations before and after, times the change, is the difference of the values.
+        On that scale the deviation is a straight line, and the derivative of the values.
 
         Args:
-            change: before - after, on the stabilized scale; it becomes the difference of the values, as a multiple of
-                the deviation after the change.
-            before: the stabilized values before the change, of the same shape; overwritten.
-
-        Returns:
-            The standard deviation of the noise after the change, in steps, float32 of the same shape; one number where
-            it is the same everywhere.
+            values: uint16 (h, w).
+            base: float32 (h, w); overwritten.
+            answer: uint16 (h, w).
+            span: in deviations of the noise.
+            change: becomes the difference between `values` and the others, as a multiple of the noise's standard
+                deviation at the others: float32 (h, w).
+            deviation: becomes this deviation, in steps: float32 (h, w). Without `gain` it is the same everywhere, and
+                the array is overwritten.
         """
-        root, lowest = np.float32(self.variance**0.5), np.float32((self.variance * _DARKEST_SHARE) ** 0.5)
+        root, step = self.variance**0.5, span / _WHITE
         if self.gain == 0:
-            return root
-        before *= np.float32(self.gain / 2)
-        before += root
-        after = cv2.addWeighted(before, 1, change, -self.gain / 2, 0)
-        for deviation in (before, after):
-            if deviation.min() < lowest:
-                np.clip(deviation, lowest, np.float32(np.inf), out=deviation)
-        half: Any = cv2.divide(before, after, before, 0.5)
-        half += np.float32(0.5)
-        change *= half
-        return cast(Floats, after)
+            cv2.addWeighted(base, -1, answer, -step, span / 2 - self.black / root, deviation, cv2.CV_32F)
+            cv2.addWeighted(values, 1 / root, deviation, 1, 0, change, cv2.CV_32F)
+            return
+        rate, lowest = self.gain / 2, root * _DARKEST_SHARE**0.5
+        cv2.addWeighted(base, rate, answer, rate * step, root - rate * span / 2, deviation, cv2.CV_32F)
+        offset, tangent = self.variance / self.gain - self.black, cv2.minMaxLoc(deviation)[0] < lowest
+        if tangent:
+            low = cv2.threshold(deviation, lowest, 0, cv2.THRESH_TRUNC, base)[1]
+            cv2.addWeighted(deviation, 1, low, -1, lowest, deviation)
+        cv2.multiply(deviation, deviation, change)
+        cv2.addWeighted(values, 1, change, -1 / self.gain, offset, change, cv2.CV_32F)
+        if tangent:
+            cv2.addWeighted(change, 1, low, -lowest / rate, lowest**2 / rate, change)
+        cv2.divide(change, deviation, change)
 
 
 def measured_noise(
@@ -141,10 +150,12 @@ def measured_noise(
     shared = shared if shared >= _SHARED[0] else 1.0
     order = np.argsort(brightness)
     bins = max(1, min(_BINS, len(order) // _FEWEST_IN_BIN))
-    parts = np.array_split(order, bins)
-    at = np.array([brightness[part[len(part) // 2]] for part in parts], np.float64)
-    variances = np.array([_lowest(energy[part]) for part in parts]) * (shared / _LOW_OF_NOISE)
-    return _fitted(at, variances), float(brightness[order[len(order) // 2]])
+    brightness, energy = brightness[order], energy[order]
+    size, longer = divmod(len(order), bins)
+    edges = [size * index + min(index, longer) for index in range(bins + 1)]
+    at = np.array([brightness[first + (end - first) // 2] for first, end in pairwise(edges)], np.float64)
+    variances = np.array([_lowest(energy[first:end]) for first, end in pairwise(edges)]) * (shared / _LOW_OF_NOISE)
+    return _fitted(at, variances), float(brightness[len(order) // 2])
 
 
 def rough_deviation(
@@ -164,7 +175,8 @@ def rough_deviation(
     """
     found = []
     for tile in _tiles(*shape[:2]):
-        waves = np.abs(cv2.filter2D(np.ascontiguousarray(plane(*tile), np.float32), cv2.CV_32F, _LAPLACE))
+        values = np.ascontiguousarray(plane(*tile), np.float32)
+        waves = np.abs(cv2.sepFilter2D(values, cv2.CV_32F, _LAPLACE, _LAPLACE))
         found.append(waves.ravel() if hidden is None else waves[~hidden[tile]])
     waves = np.concatenate(found)
     return float(np.median(waves)) / (_LAPLACE_ENERGY**0.5 * _MEDIAN) if len(waves) else 0.0
@@ -191,8 +203,8 @@ def _cells(tile: Plane, white: int, hidden: Plane | None) -> tuple[Floats, Float
     values = np.ascontiguousarray(tile, np.float32)
     inner = values[1 : 1 + height, 1 : 1 + width]
     half = block_means(inner, 2)
-    waves = cv2.filter2D(values, cv2.CV_32F, _LAPLACE)[1 : 1 + height, 1 : 1 + width]
-    coarse = cv2.filter2D(half, cv2.CV_32F, _LAPLACE)
+    waves = cv2.sepFilter2D(values, cv2.CV_32F, _LAPLACE, _LAPLACE)[1 : 1 + height, 1 : 1 + width]
+    coarse = cv2.sepFilter2D(half, cv2.CV_32F, _LAPLACE, _LAPLACE)
     energy = block_means(cv2.multiply(waves, waves, scale=1 / _LAPLACE_ENERGY), _CELL)
     halved = block_means(cv2.multiply(coarse, coarse, scale=4 / _LAPLACE_ENERGY), _CELL // 2)
     brightness = block_means(half, _CELL // 2).ravel()
@@ -207,12 +219,13 @@ def _cells(tile: Plane, white: int, hidden: Plane | None) -> tuple[Floats, Float
     return brightness, energy.ravel(), ratio.ravel(), whole.ravel()
 
 
-def block_means(values: Any, side: int) -> Floats:
-    """Means over squares of `side` pixels, shape (h / side, w / side), in fast steps of 2 and a rest."""
+def block_means(values: Any, side: int, means: Floats | None = None) -> Floats:
+    """Means over squares of `side` pixels, shape (h / side, w / side), in fast steps of 2 and a rest; into `means`."""
     while side > 1:
         step = 2 if side % 2 == 0 else side
         side //= step
-        values = cv2.resize(values, (values.shape[1] // step, values.shape[0] // step), interpolation=cv2.INTER_AREA)
+        size = values.shape[1] // step, values.shape[0] // step
+        values = cv2.resize(values, size, means if side == 1 else None, interpolation=cv2.INTER_AREA)
     return cast(Floats, values)
 
 
@@ -221,12 +234,17 @@ def _lowest(values: Floats) -> float:
     return float(np.partition(values, rank)[rank])
 
 
+@cache
+def _pairs(count: int) -> tuple[NDArray[np.intp], ...]:
+    return np.triu_indices(count, 1)
+
+
 def _fitted(at: NDArray[np.float64], variances: NDArray[np.float64]) -> NoiseModel:
     """The line below which few bins lie: texture raises a bin, and only chance lowers it.
 
     Of the lines through two bins, and the level ones through one, that with the least quantile loss of the logarithm.
     """
-    first, second = np.triu_indices(len(at), 1)
+    first, second = _pairs(len(at))
     run = np.maximum(at[second] - at[first], 1e-6)
     slope = np.concatenate([np.zeros(len(at)), (variances[second] - variances[first]) / run])
     level = np.concatenate([variances, variances[first] - slope[len(at) :] * (at[first] - at[0])])

@@ -16,6 +16,7 @@ of the noise.
 
 from __future__ import annotations
 
+import math
 import threading
 from typing import Final, cast
 
@@ -36,7 +37,7 @@ FAINT: Final = 2.0  # of 255 levels: below this, models add noise instead of rem
 LEVEL: Final = 8.0  # of 255 levels: sigma after stretching; 6 to 12 are about equally good
 LEAST: Final = 0.5  # deviation in steps of the file; below this there is only rounding
 BLOCK: Final = 8  # pixels: side of the blocks whose means are subtracted
-_PIXELS: Final = 2**17  # of one channel, worked on at once: they stay in the cache
+_PIXELS: Final = 2**18  # of one channel, worked on at once: they stay in the cache
 _KEPT: Final = 2  # strips of the stretched picture
 _KEPT_ROWS: Final = 64  # the fewest rows of each
 
@@ -77,10 +78,13 @@ class Stretch:
         self.noises, self.picture = noises, rows
         self.half = 255 / 2 / level
         self._shape, self.width = shape, shape[1]
+        self._step = max(_KEPT_ROWS, rows_in_cache(self.width))
         self._strips: dict[int, _Strip] = {}  # by their first row
         self._lock = threading.Lock()
-        values = np.arange(WHITE + 1, dtype=np.float32)
-        self._tables = [noise.stabilized(values)[None] for noise in noises]
+        self._tables = np.zeros((len(noises), 1, WHITE + 1), np.float32)
+        values = np.arange(self._most() + 1, dtype=np.float32)
+        for noise, table in zip(noises, self._tables, strict=True):
+            table[0, : len(values)] = noise.stabilized(values)
         self._means = self._block_means()
 
     def rows(self, first: int, end: int) -> Image:
@@ -88,55 +92,68 @@ class Stretch:
 
         Neighboring patches share rows: so strips are kept for a while, each made by the first thread that needs it.
         """
-        step, parts = max(_KEPT_ROWS, rows_in_cache(self.width)), []
-        for top in range(first // step * step, end, step):
-            strip = self._kept_strip(top, min(top + step, self._shape[0]))
-            parts.append(strip[:, max(0, first - top) : end - top])
-        planes = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+        top = first // self._step * self._step
+        planes = self._kept_strip(top)[:, first - top : end - top]
+        while (top := top + self._step) < end:
+            planes = np.concatenate([planes, self._kept_strip(top)[:, : end - top]], axis=1)
         return cast(Image, planes.transpose(1, 2, 0))
 
-    def _kept_strip(self, top: int, bottom: int) -> Floats:
+    def _kept_strip(self, top: int) -> Floats:
         with self._lock:
             strip = self._strips.setdefault(top, _Strip())
             if len(self._strips) > _KEPT:
                 del self._strips[next(iter(self._strips))]
         with strip.lock:
             if strip.planes is None:
-                strip.planes = self._stretched(top, bottom)
+                strip.planes = self._stretched(top, min(top + self._step, self._shape[0]))
             return strip.planes
 
     def _stretched(self, first: int, end: int) -> Floats:
-        """Rows first..end-1 as the model sees them, but by channels: (C, h, W)."""
+        """Rows first..end-1 as the model sees them, but by channels: (C, h, w)."""
         result = np.empty((self._shape[2], end - first, self.width), np.float32)
         scale = 0.5 / self.half
-        for channel, plane in enumerate(_planes(self.picture(first, end))):
-            values, base = self.stabilized(plane, channel), self.base(first, end, channel)
-            cv2.addWeighted(values, scale, base, -scale, 0.5, result[channel])
-        np.clip(result, 0, 1, out=result)
+        for channel, plane in enumerate(split(self.picture(first, end))):
+            values = self.stabilized(plane, channel, result[channel])
+            cv2.addWeighted(values, scale, self.base(first, end, channel), -scale, 0.5, values)
+            cv2.threshold(values, 1, 0, cv2.THRESH_TRUNC, values)
+            cv2.threshold(values, 0, 0, cv2.THRESH_TOZERO, values)
         return result
 
-    def stabilized(self, plane: Plane, channel: int) -> Floats:
+    def stabilized(self, plane: Plane, channel: int, values: Floats | None = None) -> Floats:
         """Values of one channel, (h, w), on the scale where the deviation of the noise is 1: float32 (h, w)."""
-        return cast(Floats, cv2.LUT(plane, self._tables[channel]))
+        return cast(Floats, cv2.LUT(plane, self._tables[channel], values))
 
-    def base(self, first: int, end: int, channel: int) -> Floats:
-        """Means of one channel's blocks, interpolated, on the stabilized scale: rows first..end-1, float32 (h, W)."""
+    def base(self, first: int, end: int, channel: int, scratch: Floats | None = None) -> Floats:
+        """Means of one channel's blocks, interpolated, on the stabilized scale: rows first..end-1, float32 (h, W).
+
+        They are made in `scratch`, if it is given, which holds whole blocks and two rows and columns of blocks more.
+        """
         top = first // BLOCK  # the means have a border of one block: these begin one earlier
         means = self._means[channel][top : -(-end // BLOCK) + 2]
-        base = cv2.resize(means, None, fx=BLOCK, fy=BLOCK, interpolation=cv2.INTER_LINEAR)
+        shape = len(means) * BLOCK, means.shape[1] * BLOCK
+        base = None if scratch is None else shaped(scratch, shape)
+        base = cast(Floats, cv2.resize(means, shape[::-1], base, interpolation=cv2.INTER_LINEAR))
         top = (top - 1) * BLOCK
-        return cast(Floats, base[first - top : end - top, BLOCK : BLOCK + self.width])
+        return base[first - top : end - top, BLOCK : BLOCK + self.width]
 
     def _block_means(self) -> list[Floats]:
         """Means of each channel's blocks on the stabilized scale, (ceil(H / 8) + 2, ceil(W / 8) + 2): with a border."""
         height, width = self._shape[:2]
         found: list[list[Floats]] = [[] for _ in self.noises]
-        step = rows_in_cache(width)
+        step = min(rows_in_cache(width), height)
+        planes, memory = np.empty((len(found), step, width), np.uint16), np.empty((step, width), np.float32)
         for top in range(0, height, step):
-            for channel, plane in enumerate(_planes(self.picture(top, min(top + step, height)))):
-                found[channel].append(block_means(whole_blocks(self.stabilized(plane, channel)), BLOCK))
-        planes = [np.concatenate(parts) for parts in found]
-        return [cast(Floats, cv2.copyMakeBorder(plane, 1, 1, 1, 1, cv2.BORDER_REPLICATE)) for plane in planes]
+            rows = self.picture(top, min(top + step, height))
+            for channel, plane in enumerate(split(rows, planes[:, : len(rows)])):
+                values = self.stabilized(plane, channel, memory[: len(rows)])
+                found[channel].append(block_means(whole_blocks(values), BLOCK))
+        means = [np.concatenate(parts) for parts in found]
+        return [cast(Floats, cv2.copyMakeBorder(plane, 1, 1, 1, 1, cv2.BORDER_REPLICATE)) for plane in means]
+
+    def _most(self) -> int:
+        """The largest value of the picture."""
+        height, step = self._shape[0], rows_in_cache(self.width)
+        return max(int(self.picture(top, min(top + step, height)).max()) for top in range(0, height, step))
 
 
 def rows_in_cache(width: int) -> int:
@@ -144,8 +161,14 @@ def rows_in_cache(width: int) -> int:
     return max(1, _PIXELS // width // BLOCK) * BLOCK
 
 
-def _planes(picture: Image) -> list[Plane]:
-    return cast(list[Plane], cv2.split(picture))
+def split(picture: Image, planes: NDArray[np.uint16] | None = None) -> list[Plane]:
+    """The channels of rows, uint16 (h, W, C), each (h, W); into `planes`, (C, h, W)."""
+    return cast(list[Plane], cv2.split(picture, None if planes is None else list(planes)))
+
+
+def shaped(memory: Floats, shape: tuple[int, ...]) -> Floats:
+    """The beginning of a long array as one of another shape."""
+    return memory[: math.prod(shape)].reshape(shape)
 
 
 def whole_blocks(values: Floats) -> Floats:
