@@ -320,7 +320,7 @@ def test_a_disk_that_fills_up_while_training(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(cae_train.training.run_folder, "draw_curves", full)
-    with pytest.raises(TrainingError, match="No space left on device"):
+    with pytest.raises(TrainingError, match=r"run: No space left on device"):
         run(settings(epochs=1), tmp_path / "run")
 
 

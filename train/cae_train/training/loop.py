@@ -14,6 +14,7 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor, nn
 
+from cae_shared.limits import has_run_out
 from cae_train.checkpoint import load_model, save_model
 from cae_train.config import Hardware, TrainConfig
 from cae_train.data.images import Split, load
@@ -154,7 +155,10 @@ def _fit(trainer: Trainer, training: Training, folder: RunFolder, checkpoint: Pa
         elif isinstance(e, TrainingError):
             hint = "; a smaller lr or grad_clip may hold it"
         kept = f"; {folder.out / MODEL} holds the best epoch before" if folder.saved else ""
-        raise TrainingError(f"{one_line(e)}{hint}{kept}") from e
+        text = one_line(e)
+        if isinstance(e, OSError) and has_run_out(e):
+            text = f"{folder.out}: {e.strerror}"  # its own text names no file
+        raise TrainingError(f"{text}{hint}{kept}") from e
     finally:
         torch.set_flush_denormal(False)
         if main:
