@@ -63,7 +63,17 @@ def test_the_doctor_on_this_machine() -> None:
     assert found["cpu_ms"].keys() == {"highest", "below", "fp16", "fp32"}
     assert min(found["cpu_ms"].values()) > 0
     assert any("fp16" in note for note in found["notes"]) is (found["cpu_ms"]["fp16"] > found["cpu_ms"]["fp32"])
-    assert found["extras"].keys() == {"video", "heif", "raw", "tiff", "tsne", "virtual-camera", "openvino", "webgpu"}
+    assert found["extras"].keys() == {
+        "video",
+        "heif",
+        "raw",
+        "tiff",
+        "tsne",
+        "watch",
+        "virtual-camera",
+        "openvino",
+        "webgpu",
+    }
     text = CliRunner().invoke(app, ["--doctor"]).stdout
     assert "at the highest level" in text
     assert found["versions"]["onnxruntime"] in text

@@ -100,7 +100,12 @@ def _restore(session: Session, sources: Sequence[Path], output: str, options: Op
     from cae_runtime.jobs.restore.job import restore_files
     from cae_runtime.jobs.restore.report import json_report
 
-    restored = restore_files(session, sources, output, options.for_restoring())
+    if options.watch:
+        from cae_runtime.jobs.restore.watch import watch
+
+        restored = watch(session, sources, Path(output), options.for_restoring())
+    else:
+        restored = restore_files(session, sources, output, options.for_restoring())
     if options.as_json:
         results = (replace(each, reason=with_options(each.reason, OPTIONS)) for each in restored.results)
         print_json(json_report(replace(restored, results=tuple(results)), options.for_restoring().strength))

@@ -16,7 +16,7 @@ from cae_runtime.io.stderr import own_stderr
 from cae_shared.help_groups import grouped
 
 GROUPS = {
-    "Output": ("output", "suffix", "ext", "quality", "overwrite", "as_json"),
+    "Output": ("output", "suffix", "ext", "quality", "overwrite", "watch", "as_json"),
     "Model and speed": ("model", "provider", "threads", "batch", "overlap"),
     "Cleaning": ("strength", "color_strength", "stretch", "temporal", "analyze"),
     "Videos": ("codec", "crf", "pixel_format"),
@@ -89,6 +89,9 @@ def run(
     ] = True,
     analyze: Annotated[
         bool, typer.Option("--analyze", help="Print the noise of images before and after cleaning; write nothing.")
+    ] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Clean what arrives in the SOURCE folders, too, until Ctrl-C.")
     ] = False,
     suffix: Annotated[str, typer.Option(help="Append to each file name: _clean makes photo_clean.jpg.")] = "",
     ext: Annotated[

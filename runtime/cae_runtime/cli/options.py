@@ -34,6 +34,7 @@ class Options:
     strength: float
     color_strength: float | None
     analyze: bool
+    watch: bool
     stretch: bool
     suffix: str
     ext: str | None

@@ -75,7 +75,13 @@ class Plan:
 
 
 def make_plan(
-    sources: Sequence[Path], out: Path, *, suffix: str = "", ext: str | None = None, out_is_folder: bool = False
+    sources: Sequence[Path],
+    out: Path,
+    *,
+    suffix: str = "",
+    ext: str | None = None,
+    out_is_folder: bool = False,
+    may_be_empty: bool = False,
 ) -> Plan:
     """Find the images and videos and name their outputs; writes nothing.
 
@@ -85,6 +91,7 @@ def make_plan(
         suffix: added to the stem of each output.
         ext: suffix of the outputs, `.png` of the images or `.mkv` of the videos; None keeps that of each source.
         out_is_folder: `out` is a folder, whatever its suffix (it was given with a trailing slash).
+        may_be_empty: folders without images and videos are no error.
 
     Returns:
         The plan.
@@ -105,7 +112,7 @@ def make_plan(
             raise UsageError(f"source {str(sources[0])!r} is {kinds[0]}, output {str(out)!r} names {kinds[1]}")
         plan = Plan((Job(sources[0], out),), (), out.parent, names_file=True)
     else:
-        plan = find_pictures(sources, out, suffix=suffix, ext=ext)
+        plan = find_pictures(sources, out, suffix=suffix, ext=ext, may_be_empty=may_be_empty)
     refuse_overwriting(plan.jobs)
     return plan
 
@@ -138,6 +145,7 @@ def find_pictures(
     ext: str | None = None,
     name_of: Callable[[Path], str] | None = None,
     leave_out: bool = True,
+    may_be_empty: bool = False,
 ) -> Plan:
     """Like `make_plan` with a folder as `out`, but outputs are not compared with each other or with the sources.
 
@@ -147,7 +155,7 @@ def find_pictures(
         suffix: as in `make_plan`.
         ext: as there.
         name_of: returns a source's output name; replaces `suffix` and `ext`.
-        leave_out: whether to skip `out` if it lies inside a source.
+        leave_out: whether to skip `out` if it lies inside a source; `may_be_empty`: as there.
 
     Raises:
         UsageError: a source is missing, cannot be read or has nothing to clean.
@@ -178,7 +186,7 @@ def find_pictures(
         found = [path for path in files if is_picture(path)]
         others = [path for path in files if is_other_picture(path)]
         unreadable += [Unreadable(path, what_to_do(path), other_picture=True) for path in others]
-        if not found and len(unreadable) == missed:
+        if not found and len(unreadable) == missed and not may_be_empty:
             known = ", ".join([*FORMAT_OF_SUFFIX, *VIDEO_FORMAT_OF_SUFFIX])
             raise UsageError(f"source folder {str(source)!r} has no images or videos ({known})")
         left_out += [path for path in files if not is_picture(path) and not is_other_picture(path)]

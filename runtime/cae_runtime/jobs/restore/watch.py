@@ -1,0 +1,162 @@
+"""Cleans what arrives in folders, until Ctrl-C, with the extra `watch` (watchfiles)."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from cae_runtime.errors import UsageError
+from cae_runtime.inference.session import Session
+from cae_runtime.jobs.paths import mode_of, prepare_output
+from cae_runtime.jobs.planning import Job, Plan, make_plan
+from cae_runtime.jobs.restore.extras import check_extras
+from cae_runtime.jobs.restore.job import clean_each, restorer_of
+from cae_runtime.jobs.restore.options import RestoreOptions
+from cae_runtime.jobs.restore.report import summary
+from cae_runtime.jobs.restore.results import FileResult, Restored, unreadable_results
+from cae_shared.signals import interruptible
+
+_log = logging.getLogger(__name__)
+
+INSTALL: Final = "pip install 'cae-toolkit[watch]' (in a checkout: pip install -e '.[watch]')"
+_LOOK_EVERY_MS: Final = 1000
+
+State = tuple[int, int]  # size in bytes and time of the last change in ns
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A file that is complete as far as can be seen: it has not changed between two looks."""
+
+    job: Job
+    state: State
+
+
+class Inbox:
+    """Finds files in folders that are complete and have no output yet.
+
+    Args:
+        plan: finds all files and their outputs, anew at each call.
+    """
+
+    def __init__(self, plan: Callable[[], Plan]) -> None:
+        self._plan = plan
+        self._seen: dict[Path, State] = {}
+        self._done: dict[Path, State] = {}
+        self.waiting = False  # whether some file has to be looked at again
+
+    def look(self) -> tuple[list[Arrival], Plan]:
+        """Return the files that were the same at the last look and were not taken in this state, and all files."""
+        plan = self._plan()
+        states = {job.source: state for job in plan.jobs if (state := _state(job.source)) is not None}
+        new = [
+            Arrival(job, states[job.source])
+            for job in plan.jobs
+            if job.source in states and self._done.get(job.source) != states[job.source] and mode_of(job.output) is None
+        ]
+        ready = [each for each in new if self._seen.get(each.job.source) == each.state]
+        self._seen = states
+        self.waiting = len(ready) < len(new)
+        return ready, plan
+
+    def took(self, arrival: Arrival) -> None:
+        """Remember that a file was processed in this state; it is taken again once it changes."""
+        self._done[arrival.job.source] = arrival.state
+
+
+def watch(session: Session, sources: Sequence[Path], output: Path, options: RestoreOptions) -> Restored:
+    """Clean what is in the folders and what arrives there, until Ctrl-C. Existing outputs are skipped.
+
+    A file is taken when its size and time have not changed for a second. One that fails is tried again once it changes.
+
+    Args:
+        session: the model.
+        sources: the folders.
+        output: the folder that they are mirrored into.
+        options: how.
+
+    Returns:
+        What was done; after Ctrl-C, `interrupted` is false, since that is how watching ends.
+
+    Raises:
+        UsageError: the extra is missing, a source is no folder, or as `restore_files` raises it.
+    """
+    try:
+        import watchfiles
+    except ImportError as e:
+        raise UsageError(f"watching folders needs an extra: {INSTALL}") from e
+    _check(sources, options)
+    inbox = Inbox(
+        lambda: make_plan(
+            sources, output, suffix=options.suffix, ext=options.ext, out_is_folder=True, may_be_empty=True
+        )
+    )
+    check_extras(inbox.look()[1].jobs, sources, options.coding)
+    restorer = restorer_of(session, options)
+    prepare_output(output)
+    for line in restorer.remarks:
+        _log.info("%s", line)
+    _log.info("watching %s: Ctrl-C ends", ", ".join(repr(str(source)) for source in sources))
+    events = watchfiles.watch(
+        *sources, watch_filter=None, rust_timeout=_LOOK_EVERY_MS, yield_on_timeout=True, debounce=_LOOK_EVERY_MS
+    )
+    results: list[FileResult] = []
+    start = time.perf_counter()
+    plan = Plan((), (), output)
+    with interruptible():
+        try:
+            inbox.waiting = True
+            for changes in itertools.chain([None], events):
+                if changes == set() and not inbox.waiting:
+                    continue
+                ready, plan = inbox.look()
+                for result in _cleaned(ready, inbox, lambda jobs: clean_each(jobs, restorer, options)):
+                    results.append(result)
+                    _tell(result)
+        except KeyboardInterrupt:
+            pass
+        results += unreadable_results(restorer, plan.unreadable)
+        whole = replace(plan, jobs=tuple(Job(Path(each.source), Path(each.output)) for each in results if each.output))
+        restored = Restored(whole, tuple(results), restorer, time.perf_counter() - start, interrupted=False)
+        for line in summary(restored):
+            _log.info("%s", line)
+    return restored
+
+
+def _check(sources: Sequence[Path], options: RestoreOptions) -> None:
+    if options.fills or options.overwrite:
+        raise UsageError(
+            "watched folders are cleaned, and existing outputs are kept: leave masks and overwrite=True out"
+        )
+    for source in sources:
+        if not source.is_dir():
+            raise UsageError(f"source {str(source)!r} is not a folder: only folders are watched")
+
+
+def _cleaned(
+    ready: Sequence[Arrival], inbox: Inbox, clean: Callable[[Sequence[Job]], Iterator[FileResult]]
+) -> Iterator[FileResult]:
+    by_source = {str(arrival.job.source): arrival for arrival in ready}
+    for result in clean([arrival.job for arrival in ready]):
+        inbox.took(by_source[result.source])
+        yield result
+
+
+def _tell(result: FileResult) -> None:
+    if result.status == "failed":
+        _log.info("failed: %r %s", result.source, result.reason)
+    else:
+        _log.info("%r -> %r", result.source, result.output)
+
+
+def _state(path: Path) -> State | None:
+    try:
+        found = path.stat()
+    except OSError:  # removed meanwhile
+        return None
+    return found.st_size, found.st_mtime_ns

@@ -1,0 +1,96 @@
+"""Folders whose new files are cleaned as they arrive: by the command in a process of its own."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from tests.runtime.conftest import COMMAND, FIXTURES, Command
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals are sent to the process")
+TOO_LONG = 60.0
+
+
+def png(noise: Any) -> bytes:
+    return cv2.imencode(".png", noise((30, 40, 3)))[1].tobytes()
+
+
+def started(inbox: Path, output: Path, *words: str) -> subprocess.Popen[str]:
+    command = [COMMAND, "--watch", str(inbox), "-o", str(output), "-m", str(FIXTURES / "identity.onnx"), *words]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    end = time.monotonic() + TOO_LONG
+    while not condition():
+        assert process.poll() is None, process.stderr.read() if process.stderr else ""
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def ended(process: subprocess.Popen[str]) -> str:
+    process.send_signal(signal.SIGINT)
+    _, messages = process.communicate(timeout=TOO_LONG)
+    assert "Traceback" not in messages
+    return messages
+
+
+def test_what_is_there_and_what_arrives_is_cleaned_once_it_is_whole(tmp_path: Path, noise: Any) -> None:
+    inbox, output = tmp_path / "in", tmp_path / "out"
+    inbox.mkdir()
+    (inbox / "first.png").write_bytes(png(noise))
+    process = started(inbox, output)
+    wait_for((output / "first.png").exists, process)
+    data = png(noise)
+    (inbox / "deep").mkdir()
+    with (inbox / "deep" / "late.png").open("wb") as file:
+        for part in np.array_split(np.frombuffer(data, np.uint8), 6):
+            file.write(part.tobytes())
+            file.flush()
+            assert not (output / "deep" / "late.png").exists()
+            time.sleep(0.3)
+    wait_for((output / "deep" / "late.png").exists, process)
+    (inbox / "bad.png").write_bytes(data[:100])
+    (inbox / "last.png").write_bytes(data)
+    wait_for((output / "last.png").exists, process)
+    (inbox / "bad.png").write_bytes(data)  # the copy was cut off, and is repeated
+    wait_for((output / "bad.png").exists, process)
+    messages = ended(process)
+    assert process.returncode == 1  # for the file that failed at first
+    assert "bad.png' is truncated" in messages
+    assert "cleaned 4 images" in messages.splitlines()[-1]
+
+
+def test_it_goes_on_after_a_restart(tmp_path: Path, noise: Any) -> None:
+    inbox, output = tmp_path / "in", tmp_path / "out"
+    inbox.mkdir()
+    output.mkdir()
+    (inbox / "old.png").write_bytes(png(noise))
+    (output / "old.png").write_bytes(b"cleaned before")
+    (inbox / "new.png").write_bytes(png(noise))
+    process = started(inbox, output, "--json")
+    wait_for((output / "new.png").exists, process)
+    messages = ended(process)
+    assert process.returncode == 0, messages
+    assert (output / "old.png").read_bytes() == b"cleaned before"
+
+
+def test_what_cannot_be_watched_is_refused(cae_run: Command, tmp_path: Path, noise: Any) -> None:
+    (tmp_path / "a.png").write_bytes(png(noise))
+    for words, reason in (
+        ([tmp_path / "a.png"], b"is not a folder: only folders are watched"),
+        ([tmp_path, "--overwrite"], b"existing outputs are kept: leave masks and --overwrite out"),
+        ([tmp_path / "missing"], b"is not a folder"),
+    ):
+        done = cae_run("--watch", *words, "-o", tmp_path / "out")
+        assert done.returncode == 2
+        assert reason in done.stderr
+        assert not (tmp_path / "out").exists()
