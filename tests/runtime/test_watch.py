@@ -87,7 +87,7 @@ def test_what_cannot_be_watched_is_refused(cae_run: Command, tmp_path: Path, noi
     (tmp_path / "a.png").write_bytes(png(noise))
     for words, reason in (
         ([tmp_path / "a.png"], b"is not a folder: only folders are watched"),
-        ([tmp_path, "--overwrite"], b"existing outputs are kept: leave masks and --overwrite out"),
+        ([tmp_path, "--overwrite"], b"existing outputs of watched folders are kept: leave masks and --overwrite out"),
         ([tmp_path / "missing"], b"is not a folder"),
     ):
         done = cae_run("--watch", *words, "-o", tmp_path / "out")

@@ -155,7 +155,8 @@ def find_pictures(
         suffix: as in `make_plan`.
         ext: as there.
         name_of: returns a source's output name; replaces `suffix` and `ext`.
-        leave_out: whether to skip `out` if it lies inside a source; `may_be_empty`: as there.
+        leave_out: whether to skip `out` if it lies inside a source.
+        may_be_empty: as in `make_plan`.
 
     Raises:
         UsageError: a source is missing, cannot be read or has nothing to clean.
@@ -165,9 +166,8 @@ def find_pictures(
         if name_of is not None:
             return out / below.with_name(name_of(source))
         kept = ext is None or is_video(Path(f"x{ext}")) != is_video(source)
-        if kept and is_read_only(source):
-            return out / below.with_name(f"{source.stem}{suffix}{WRITTEN_AS[source.suffix.lower()]}")
-        return out / below.with_name(f"{source.stem}{suffix}{source.suffix if kept else ext}")
+        end = WRITTEN_AS.get(source.suffix.lower(), source.suffix) if kept else ext
+        return out / below.with_name(f"{source.stem}{suffix}{end}")
 
     jobs: dict[Job, None] = {}
     walked: set[Path] = set()

@@ -130,9 +130,7 @@ def watch(session: Session, sources: Sequence[Path], output: Path, options: Rest
 
 def _check(sources: Sequence[Path], options: RestoreOptions) -> None:
     if options.fills or options.overwrite:
-        raise UsageError(
-            "watched folders are cleaned, and existing outputs are kept: leave masks and overwrite=True out"
-        )
+        raise UsageError("existing outputs of watched folders are kept: leave masks and overwrite=True out")
     for source in sources:
         if not source.is_dir():
             raise UsageError(f"source {str(source)!r} is not a folder: only folders are watched")
