@@ -19,7 +19,7 @@ from cae_train.data.registry import DATASETS
 pytestmark = pytest.mark.slow
 
 MODULES = {"cae-run": "cae_runtime.cli.main", "cae-train": "cae_train.cli.main", "cae-export": "cae_export.cli"}
-# What would need a device, a server, an engine, large weights or minutes, or never ends; `test_commands` sees that these are taken.
+# What would need a device, a server, an engine, large weights or minutes, or never ends: `test_commands` parses these.
 NOT_RUN = (
     "--webcam",
     "--camera",
