@@ -94,7 +94,7 @@ def test_an_animation_is_written_whole_or_not_at_all(cae_run: Command, tmp_path:
     assert done.returncode == 2
     done = cae_run(tmp_path / "a.gif", "-o", tmp_path / "codes.csv", model="encode")
     assert done.returncode == 1
-    assert b"is an animation of 4 frames: this model takes single images" in done.stderr
+    assert b"has 4 frames or pages: this needs single images" in done.stderr
 
 
 def test_a_gif_of_one_frame_is_a_picture() -> None:

@@ -24,6 +24,7 @@ from cae_runtime.io.image_files import Picture
 from cae_runtime.io.metadata import Metadata, carries_exif, few, lost
 from cae_runtime.io.metadata import write as write_metadata
 from cae_runtime.io.metadata.exif import upright_block, with_new_pictures
+from cae_runtime.io.metadata.tiff import joined
 from cae_runtime.io.orientation import upright
 from cae_runtime.io.stderr import quiet
 
@@ -74,6 +75,8 @@ def encode(picture: Picture, format: str, quality: int | None = None) -> tuple[b
     """
     pixels = picture.pixels
     channels = 1 if pixels.ndim == 2 else pixels.shape[2]
+    if picture.pages:
+        return _pages(picture, format, quality)
     if picture.animation and format not in moving.WRITTEN:
         count = len(picture.animation.frames)
         raise ImageFormatError(f"has {count} frames, and {format} holds one: write a WebP or PNG", ".webp")
@@ -102,6 +105,15 @@ def encode(picture: Picture, format: str, quality: int | None = None) -> tuple[b
     dropped = (GRAY_LAYOUT, *dropped) if channels == 2 and format != HEIC else dropped
     hidden_too = format == WEBP and channels in HAS_ALPHA and _loses_hidden_colors(pixels, data)
     return data, (HIDDEN_COLORS, *dropped) if hidden_too else dropped
+
+
+def _pages(picture: Picture, format: str, quality: int | None) -> tuple[bytes, tuple[str, ...]]:
+    """Encode a TIFF of several pages."""
+    if format != TIFF:
+        raise ImageFormatError(f"has {1 + len(picture.pages)} pages, and {format} holds one: write a TIFF", ".tif")
+    encoded = [encode(page, TIFF, quality) for page in (replace(picture, pages=()), *picture.pages)]
+    dropped = dict.fromkeys(name for _, names in encoded for name in names)
+    return joined([file for file, _ in encoded]), tuple(dropped)
 
 
 def _file(picture: Picture, format: str, quality: int | None) -> bytes:

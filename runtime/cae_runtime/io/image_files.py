@@ -7,7 +7,7 @@ import os
 import stat
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -18,10 +18,12 @@ from cae_runtime.errors import ImageError
 from cae_runtime.io import animation
 from cae_runtime.io.animation import Animation
 from cae_runtime.io.decoding.decode import decoded
-from cae_runtime.io.formats import RAW
+from cae_runtime.io.formats import RAW, TIFF
+from cae_runtime.io.headers import tiff as tiff_header
 from cae_runtime.io.headers.boxed.heif import HeifHeader
 from cae_runtime.io.headers.header import Header
 from cae_runtime.io.headers.inspect import inspect
+from cae_runtime.io.headers.tiff_directory import DAMAGED
 from cae_runtime.io.metadata import Metadata
 from cae_runtime.io.metadata import read as read_metadata
 from cae_runtime.io.orientation import exif_orientation
@@ -46,6 +48,7 @@ class Picture:
         metadata: everything in the file besides its pixels.
         lossless: the file is a lossless WebP.
         animation: all frames, where there are several; `pixels` is the first then.
+        pages: the pages of a TIFF behind the first one.
         bits: of each value in the file, where these are more than 8 and not 16, or floating point and not 32;
             otherwise 0.
     """
@@ -56,6 +59,7 @@ class Picture:
     lossless: bool
     bits: int = 0
     animation: Animation | None = None
+    pages: tuple[Picture, ...] = ()
 
     @property
     def orientation(self) -> int:
@@ -130,13 +134,21 @@ def header_of(data: bytes) -> Header:
     Raises:
         ImageError: the data is not an image that `decode` reads, or has more than 2^28 pixels.
     """
-    header = inspect(data)
+    return header_checked(inspect(data))
+
+
+def header_checked(header: Header) -> Header:
+    """Return a header whose picture is within the limits.
+
+    Raises:
+        ImageError: it is too large.
+    """
     if header.width * header.height > PIXELS_MAX:
         raise ImageError(f"has {header.width}x{header.height} pixels: the limit is {PIXELS_MAX} pixels")
     if header.pixels > PIXELS_MAX and header.frames > 1:
         raise ImageError(
             f"has {header.frames} frames of {header.width}x{header.height} pixels: the limit is {PIXELS_MAX} pixels "
-            "together. Convert it to a video first"
+            "together"
         )
     if max(header.width, header.height) > SIDE_MAX:
         raise ImageError(f"has {header.width}x{header.height} pixels: the limit is {SIDE_MAX} pixels per side")
@@ -163,9 +175,27 @@ def decode(data: bytes, header: Header | None = None) -> Picture:
     metadata = read_raw_metadata(data) if header.format == RAW else read_metadata(data, header.format, header)
     if header.frames == 1:
         return Picture(decoded(data, header), header.format, metadata, header.lossless, header.bits)
+    if header.format == TIFF:
+        first, *others = (_page(page, number) for number, page in enumerate(tiff_header.pages_of(data), start=1))
+        return replace(first, pages=tuple(others))
     turn = header.orientation if isinstance(header, HeifHeader) else 1
     moving = animation.decode(data, header, turn)
     return Picture(moving.frames[0], header.format, metadata, header.lossless, animation=moving)
+
+
+def _page(data: bytes, number: int) -> Picture:
+    """Decode the first page of a TIFF of several.
+
+    Raises:
+        ImageError: it cannot be decoded; the message has its number.
+    """
+    try:
+        header = tiff_header.read(data, alone=True)
+        return decode(data, header_checked(header))
+    except ImageError as e:
+        raise ImageError(f"cannot be read: page {number} {e}") from e
+    except DAMAGED as e:
+        raise ImageError(f"cannot be read: page {number} is truncated or damaged") from e
 
 
 @contextlib.contextmanager

@@ -123,7 +123,7 @@ def _open(job: Job, room: PixelBudget) -> Opened:
         header = header_of(data)
         taken = room.take(header.pixels)
         if header.frames > 1:
-            raise ImageError(f"is an animation of {header.frames} frames: this model takes single images")
+            raise ImageError(f"has {header.frames} frames or pages: this needs single images")
         picture = decode(data, header)
     except ImageError as e:
         return Opened(job, None, str(e), taken)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -10,7 +12,7 @@ from numpy.typing import NDArray
 from cae_runtime.errors import ImageError
 from cae_runtime.io.formats import TIFF
 from cae_runtime.io.headers.header import Header
-from cae_runtime.io.headers.tiff_directory import ORIENTATION, Directory, directory
+from cae_runtime.io.headers.tiff_directory import ORIENTATION, Directory, byte_order, directory
 from cae_runtime.io.headers.tiff_kinds import BLACK_ZERO, CONTIGUOUS, FLOAT, UNSIGNED, YCBCR, Kind, read_by_opencv
 
 SIGNATURES: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -24,6 +26,7 @@ _STRUCTURE: Final = {
     FILL_ORDER, _SUBSAMPLING, _DEPTH, _TILE_DEPTH,
 }  # fmt: skip
 _FLOAT_BITS: Final = 32  # of floating-point TIFFs as they are written
+_PAGES_MAX: Final = 2**12
 _FURTHER_IMAGES: Final = 330  # SubIFDs
 
 
@@ -54,10 +57,18 @@ class TiffHeader(Header):
     directory: Directory
 
 
-def read(data: bytes) -> TiffHeader:
-    """Read the header of a TIFF; see `cae_runtime.io.headers.inspect.inspect`."""
+def read(data: bytes, *, alone: bool = False) -> TiffHeader:
+    """Read the header of a TIFF; see `cae_runtime.io.headers.inspect.inspect`.
+
+    Args:
+        data: the whole file.
+        alone: whether only the first page counts.
+    """
     page = directory(data)
     _check_directory(page)
+    sizes = [(page.number(WIDTH, 0), page.number(LENGTH, 0))]
+    if page.following and not alone:
+        sizes += _sizes_of_pages(data)[1:]
     width, height = page.number(WIDTH, 0), page.number(LENGTH, 0)
     tiled = TILES in page
     part_width, part_height = (page.number(TILE_WIDTH, 0), page.number(TILE_LENGTH, 0)) if tiled else (
@@ -70,7 +81,11 @@ def read(data: bytes) -> TiffHeader:
         TIFF,
         width,
         height,
-        part_pixels=part_width * max(part_height, 0 if tiled else _rows_announced(page, height)),
+        part_pixels=max(
+            part_width * max(part_height, 0 if tiled else _rows_announced(page, height)),
+            sum(wide * high for wide, high in sizes) if len(sizes) > 1 else 0,
+        ),
+        frames=len(sizes),
         refusal="" if read_by_opencv(kind) else f"is a TIFF that OpenCV would decode wrong ({kind})",
         kind=kind,
         part_width=part_width,
@@ -95,6 +110,39 @@ def with_unspecified_samples(data: bytes | bytearray) -> bytes:
     return bytes(changed)
 
 
+def offsets_of_pages(data: bytes) -> list[int]:
+    """Return where the directory of each page is.
+
+    Raises:
+        ImageError: there are more than 4096 pages, or they go in a circle.
+    """
+    offset = byte_order(data)[2]
+    found: list[int] = []
+    while offset:
+        if offset in found or len(found) == _PAGES_MAX:
+            raise ImageError(f"is damaged: its pages go in a circle, or there are more than {_PAGES_MAX}")
+        found.append(offset)
+        offset = directory(data, offset).following
+    return found
+
+
+def pages_of(data: bytes) -> Iterator[bytes]:
+    """Yield, for each page of a TIFF, the file with this page as its first one.
+
+    The pages behind it are still in the file: `read` with `alone` leaves them out.
+    """
+    order, big, _ = byte_order(data)
+    place, letter = (8, "Q") if big else (4, "I")
+    end = place + struct.calcsize(letter)
+    for offset in offsets_of_pages(data):
+        yield b"".join((data[:place], struct.pack(order + letter, offset), data[end:]))
+
+
+def _sizes_of_pages(data: bytes) -> list[tuple[int, int]]:
+    pages = [directory(data, offset) for offset in offsets_of_pages(data)]
+    return [(page.number(WIDTH, 0), page.number(LENGTH, 0)) for page in pages]
+
+
 def _check_directory(page: Directory) -> None:
     """Refuse files that are not a single plain image."""
     tags = [entry.tag for entry in page.entries]
@@ -103,8 +151,6 @@ def _check_directory(page: Directory) -> None:
         raise ImageError(f"is damaged: its TIFF tag {twice[0]} is there twice")
     if _FURTHER_IMAGES in page:
         raise ImageError("has further images behind its first (SubIFDs), as camera raw files have: one is expected")
-    if page.following:
-        raise ImageError("is a TIFF of several pages: one image a file is expected")
     if page.number(_DEPTH, 1) != 1 or page.number(_TILE_DEPTH, 1) != 1:
         raise ImageError("is a TIFF of a volume: one image a file is expected")
     if PHOTOMETRIC not in page:

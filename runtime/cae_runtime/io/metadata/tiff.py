@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 
+from cae_runtime.errors import ImageError
 from cae_runtime.io.headers.header import Header
 from cae_runtime.io.headers.tiff import TiffHeader
-from cae_runtime.io.headers.tiff_directory import DAMAGED, ORIENTATION, byte_order
+from cae_runtime.io.headers.tiff_directory import DAMAGED, ORIENTATION, byte_order, directory
 from cae_runtime.io.metadata import exif, imagej, tiff_tags, xmp
 from cae_runtime.io.metadata.density import Density, from_tiff, to_tiff
 from cae_runtime.io.metadata.record import PALETTE, Metadata, bits_name
@@ -25,6 +27,8 @@ _BITS, _COLORS, _SAMPLES, _EXTRA_SAMPLES = 258, 262, 277, 338
 _BLOCKS = {tiff_tags.XMP, tiff_tags.ICC, tiff_tags.IPTC}
 _NOT_FROM_EXIF = STORAGE | UNTRUE.keys() | _BLOCKS
 _BYTES = {tiff_tags.BYTE, tiff_tags.UNDEFINED}
+_STRIPS, _STRIP_BYTES = 273, 279
+_LARGEST = 2**32 - 1  # bytes of a plain TIFF
 _ALPHA = 2  # not multiplied into the colors
 
 
@@ -90,6 +94,48 @@ def write(data: bytes, metadata: Metadata) -> bytes:
     if metadata.iptc:
         values[tiff_tags.IPTC] = block(metadata.iptc)
     return tiff_tags.with_tags(data, Directory(values, inner)) if values or inner else data
+
+
+def joined(files: Sequence[bytes]) -> bytes:
+    """Return one TIFF with the pages of several.
+
+    Args:
+        files: little-endian TIFFs of one page of strips, as `cae_runtime.io.encoding` writes them.
+
+    Raises:
+        ImageError: together they have more than 4 GiB.
+    """
+    body = [b"II*\0" + bytes(4)]
+    size, links = 8, [4]  # where the offset of the next directory goes
+    for file in files:
+        page = tiff_tags.read(file)
+        raw = directory(file)
+        offsets = []
+        for start, count in zip(raw.array(_STRIPS).tolist(), raw.array(_STRIP_BYTES).tolist(), strict=True):
+            offsets.append(size)
+            body.append(file[start : start + count])
+            size += count
+        if size % 2:
+            body.append(b"\0")
+            size += 1
+        if size + len(file) > _LARGEST:
+            raise ImageError("cannot be encoded as TIFF: its pages have more than 4 GiB together")
+        values = {**page.values, _STRIPS: tiff_tags.longs(*offsets)}
+        written = tiff_tags.written(Directory(values, page.inner), size)
+        links.append(size + 2 + 12 * len({*values, *page.inner}))
+        body.append(written)
+        _link(body, links[-2], size)
+        size += len(written)
+    return b"".join(body)
+
+
+def _link(body: list[bytes], place: int, offset: int) -> None:
+    """Store the offset of a directory at a position of the file that the parts make."""
+    for index, part in enumerate(body):
+        if place < len(part):
+            body[index] = b"".join((part[:place], struct.pack("<I", offset), part[place + 4 :]))
+            return
+        place -= len(part)
 
 
 def _in_little_endian(tags: dict[int, Value]) -> dict[int, Value]:

@@ -156,7 +156,7 @@ def _read(data: bytes, raw: tiff_directory.Directory, depth: int) -> Directory:
 def exif_block(directory: Directory, order: str = "<") -> bytes:
     """Return a directory as an EXIF block of its own."""
     mark = {"<": b"II", ">": b"MM"}[order]
-    return mark + struct.pack(order + "HI", 42, _HEADER_BYTES) + _written(directory, _HEADER_BYTES, order)
+    return mark + struct.pack(order + "HI", 42, _HEADER_BYTES) + written(directory, _HEADER_BYTES, order)
 
 
 def with_tags(tiff: bytes, added: Directory) -> bytes:
@@ -174,11 +174,11 @@ def with_tags(tiff: bytes, added: Directory) -> bytes:
     offset = len(tiff) + len(tiff) % 2
     view = memoryview(tiff)  # one copy is made
     start = view[:4], struct.pack("<I", offset), view[_HEADER_BYTES:]
-    return b"".join((*start, bytes(offset - len(tiff)), _written(whole, offset, "<")))
+    return b"".join((*start, bytes(offset - len(tiff)), written(whole, offset, "<")))
 
 
-def _written(directory: Directory, offset: int, order: str) -> bytes:
-    """Return a directory's bytes for an offset: entries, then values, then inner directories."""
+def written(directory: Directory, offset: int, order: str = "<") -> bytes:
+    """Return a directory's bytes for an offset: entries, the offset of the next one (0), values, inner directories."""
     values = {tag: shorter for tag, value in directory.values.items() if (shorter := _shorter(value))}
     tags = sorted({*values, *directory.inner})
     behind = offset + 2 + 12 * len(tags) + 4
@@ -186,7 +186,7 @@ def _written(directory: Directory, offset: int, order: str) -> bytes:
     for tag in tags:
         if tag in directory.inner:
             entries += struct.pack(order + "HHII", tag, LONG, 1, behind + len(body))
-            body += _written(directory.inner[tag], behind + len(body), order)
+            body += written(directory.inner[tag], behind + len(body), order)
             continue
         value = values[tag]
         data = _turned(value) if order == ">" else value.data

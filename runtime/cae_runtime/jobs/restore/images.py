@@ -45,6 +45,7 @@ class Changed:
         pixels: the new ones, of the same shape and dtype.
         notes: what a user should know.
         animation: the new frames of an animation.
+        pages: what became of the further pages of a TIFF.
         filled: share of the pixels that were filled, 0..1, where holes were; with 0 the file is copied.
     """
 
@@ -52,6 +53,12 @@ class Changed:
     notes: tuple[Note, ...] = ()
     filled: float | None = None
     animation: Animation | None = None
+    pages: tuple[Changed, ...] = ()
+
+    def of(self, picture: Picture) -> Picture:
+        """Return the picture with what became of it."""
+        pages = tuple(page.of(old) for page, old in zip(self.pages, picture.pages, strict=True))
+        return replace(picture, pixels=self.pixels, animation=self.animation, pages=pages)
 
 
 Change = Callable[[Job, Picture], Changed]
@@ -98,7 +105,7 @@ def clean_bytes(
     height, width = picture.pixels.shape[:2]
     notes = notes_on(picture)
     changed = _cleaned(restorer, picture, options, progress)
-    cleaned = replace(picture, pixels=changed.pixels, animation=changed.animation)
+    cleaned = changed.of(picture)
     notes += changed.notes
     encoded, dropped = encode(cleaned, format or format_written(picture.format), options.quality)
     return Cleaned(encoded, width, height, dropped, tuple(notes))
@@ -171,6 +178,11 @@ def notes_on(picture: Picture) -> list[Note]:
 def _cleaned(
     restorer: Restorer, picture: Picture, options: RestoreOptions, progress: Progress | None = None
 ) -> Changed:
+    if picture.pages:
+        first = _cleaned(restorer, replace(picture, pages=()), options)
+        others = tuple(_cleaned(restorer, page, options) for page in picture.pages)
+        told = dict.fromkeys(note for page in (first, *others) for note in page.notes)
+        return replace(first, notes=tuple(told), pages=others)
     if picture.animation:
         frames = _cleaned_frames(restorer, picture.animation, options, progress)
         return Changed(frames[0], animation=replace(picture.animation, frames=frames))
@@ -231,7 +243,7 @@ class _Work:
         """Replace the picture by the cleaned one."""
         assert self.picture is not None  # noqa: S101 - a step of an image that was decoded
         changed = change(self.job, self.picture)
-        self.picture = replace(self.picture, pixels=changed.pixels, animation=changed.animation)
+        self.picture = changed.of(self.picture)
         notes = (*notes_on(self.picture), *changed.notes)
         self.result = replace(self.result, notes=notes, filled=changed.filled)
 

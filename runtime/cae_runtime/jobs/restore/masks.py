@@ -64,8 +64,8 @@ def filling(session: Session, plan: Plan, options: RestoreOptions) -> tuple[Rest
     alone = len(plan.jobs) == 1
 
     def filled(job: Job, picture: Picture) -> Changed:
-        if picture.animation:
-            raise ImageError("is an animation: holes are filled in pictures of one frame")
+        if picture.animation or picture.pages:
+            raise ImageError("has several frames or pages: holes are filled in single images")
         marks = adjusted(find(job, picture), invert=options.invert_mask, grow=options.grow)
         share = float((marks > 0).mean())
         if share == 0 and alone:
