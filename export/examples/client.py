@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
+if len(sys.argv) < 4 or len(sys.argv) % 2:
+    sys.exit(print(__doc__, file=sys.stderr) or 2)
 session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
 given, says = session.get_inputs()[0], session.get_modelmeta().custom_metadata_map
 if says.get("schema") not in ("1", "2") or (says["task"], says["dtype"]) != ("restore", "float32"):

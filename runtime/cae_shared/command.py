@@ -13,6 +13,7 @@ from cae_shared.signals import heed
 
 EXIT_REFUSED = 1
 _STDOUT = "the standard output cannot be written: "
+_NO_THREAD = "no further thread can be started: allow more memory (ulimit -v) or more processes (ulimit -u)"
 _MORE_FILES = "; allow more open files, such as by ulimit -n 1024"
 
 
@@ -87,6 +88,8 @@ def reason(error: BaseException) -> str:
         error = error.__cause__
     kind = "there is not enough memory" if isinstance(error, MemoryError) else type(error).__name__
     text = getattr(error, "strerror", None) or str(error) or kind
+    if isinstance(error, RuntimeError) and "start new thread" in text:
+        text = _NO_THREAD
     more = _MORE_FILES if getattr(error, "errno", None) == errno.EMFILE else ""
     return f"{before}{' '.join(text.split())}{more}"
 

@@ -76,6 +76,14 @@ def bgr(image: np.ndarray) -> np.ndarray:
     return image if image.shape[2] == 1 else image[..., [2, 1, 0, 3][: image.shape[2]]]
 
 
+@pytest.mark.parametrize("names", [[], ["noisy.ppm"]])
+def test_the_python_client_says_what_it_needs(names: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        python(FIXTURES / "blur.onnx", list(map(Path, names)))
+    assert caught.value.code == 2
+    assert "python client.py MODEL.onnx NOISY CLEAN" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("model", ["blur", "blur_nhwc", "blur_gray", "fixed_batch"])
 @pytest.mark.parametrize("client", ["Python", *(pytest.param(it, marks=pytest.mark.slow) for it in ("Node", "C++"))])
 def test_a_client_is_exact(

@@ -330,7 +330,7 @@ def test_a_mask_that_marks_nothing_is_named(cae_run: Command, photo: np.ndarray,
     assert (report["totals"]["done"], report["totals"]["copied"]) == (3, 2)
     assert (out / "a.jpg").read_bytes() == (photos / "a.jpg").read_bytes() != (out / "b.jpg").read_bytes()
     told = done.stderr.decode()
-    assert "a.jpg': has a mask that marks nothing" in told
+    assert "a.jpg': it has a mask that marks nothing" in told
     assert f"b.jpg': {100 * share:.3g} % of its pixels were filled" in told
     assert "filled 1 image in" in told
     assert "2 copied unchanged, since nothing in them is marked" in told

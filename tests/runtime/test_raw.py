@@ -79,7 +79,7 @@ def test_a_folder_of_raw_files(cae_run: Command, tmp_path: Path, ext: str | None
     (tmp_path / "card" / "photo.dng").write_bytes(dng())
     done = cae_run(tmp_path / "card", "-o", tmp_path / "out", "--json", *(["--ext", ext] if ext else []))
     assert done.returncode == 0, done.stderr
-    assert b"photo.dng': was developed from the camera's raw data" in done.stderr
+    assert b"photo.dng': it was developed from the camera's raw data" in done.stderr
     assert json.loads(done.stdout)["files"][0]["notes"][0]["kind"] == "developed"
     written = tmp_path / "out" / f"photo.{ext or 'tif'}"
     pixels = cv2.imread(str(written), cv2.IMREAD_UNCHANGED)

@@ -16,6 +16,8 @@ import numpy as np
 import pytest
 from tests.signalled import signalled_at
 
+from cae_shared.command import run_command
+
 fcntl = pytest.importorskip("fcntl")
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX signals and limits")
 
@@ -188,6 +190,17 @@ def test_what_the_system_refuses_is_one_line(picture: Path, tmp_path: Path, line
     assert told in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_too_little_memory_for_threads_is_a_whole_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    def work() -> None:
+        raise RuntimeError("can't start new thread")
+
+    with pytest.raises(SystemExit) as caught:
+        run_command("cae-run", work)
+    assert caught.value.code == 1
+    told = "cae-run: no further thread can be started: allow more memory (ulimit -v) or more processes (ulimit -u)\n"
+    assert capsys.readouterr().err == told
 
 
 DROPPED = """

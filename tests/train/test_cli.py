@@ -306,7 +306,9 @@ def test_a_run_goes_on_where_its_data_were_moved_and_says_when_it_is_finished(
             cli.main()
         return caught.value.code, capsys.readouterr().err
 
-    assert resume()[0] == 2
+    code, said = resume()
+    assert code == 2
+    assert "If the data of this run were moved, name where they are now, with --data" in said
     code, said = resume("--data", tmp_path / "moved", "--data", photos)
     assert code == 2
     assert "--data names 2 sources: the run" in said

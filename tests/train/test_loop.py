@@ -235,6 +235,8 @@ def test_a_damaged_checkpoint_is_one_line(settings: Settings, run: Run, tmp_path
     with pytest.raises(CheckpointError, match=r"last\.ckpt is damaged or is of another network") as caught:
         run(settings(arch="cae", model={}), out, resume=True)
     assert "\n" not in str(caught.value)
+    with pytest.raises(CheckpointError, match=r"is of a network for color images, and these data are gray"):
+        run(settings(epochs=1, channels=1), out, resume=True)
     (out / "last.ckpt").write_bytes((out / "last.ckpt").read_bytes()[:3000])
     with pytest.raises(CheckpointError, match=r"last\.ckpt is damaged"):
         run(settings(epochs=1), out, resume=True)

@@ -20,7 +20,7 @@ class Note:
             help or its faint noise cannot be measured; `two values`: it has only one or two values; `filled`: how much
             of it was filled; `mostly filled`: that was more than half; `nothing marked`: it has no hole; `developed`:
             it comes from a camera raw file.
-        text: the remark, to follow the picture's name.
+        text: the remark, to follow the picture's name and a colon.
     """
 
     kind: Literal["stretched", "left", "two values", "filled", "mostly filled", "nothing marked", "developed"]
@@ -29,7 +29,7 @@ class Note:
 
 DEVELOPED: Final = Note(
     "developed",
-    "was developed from the camera's raw data, with its white balance and a plain tone curve: colors and brightness "
+    "it was developed from the camera's raw data, with its white balance and a plain tone curve: colors and brightness "
     "differ from those of the camera's own JPEG",
 )
 Tell = Callable[[Note], None]

@@ -10,6 +10,7 @@ from cae_shared.text import printable, shell_word
 from cae_train.config import Hardware, TrainConfig
 from cae_train.data.images import Split, load
 from cae_train.degradations.registry import chain_of
+from cae_train.errors import DataNotFoundError
 from cae_train.models import weight_count
 from cae_train.sheets.degradation_sheet import save_sheet
 from cae_train.sheets.save_pairs import save_pairs
@@ -49,7 +50,12 @@ def train(settings: TrainConfig, hardware: Hardware, folders: Folders) -> bool:
     prepared = prepare(settings, hardware, resume=folders.resume)
     leader = os.environ.get("LOCAL_RANK", "0") == "0"
     console = Console(stderr=True, quiet=not leader)
-    split = _loaded(settings, console)
+    try:
+        split = _loaded(settings, console)
+    except DataNotFoundError as e:
+        if folders.resume is None:
+            raise
+        raise DataNotFoundError(f"{e}. If the data of this run were moved, name where they are now, with --data") from e
     if folders.pairs is not None and leader:
         count = save_pairs(split, prepared.chain, settings.seed, folders.pairs, folders.max_pairs)
         _say(console, f"wrote {count} pairs to {folders.pairs}")

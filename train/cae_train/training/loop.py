@@ -21,6 +21,7 @@ from cae_train.data.images import Split, load
 from cae_train.data.pairs import fixed_pairs
 from cae_train.errors import CheckpointError, ConfigError, TrainingError
 from cae_train.metrics import psnr
+from cae_train.models import build
 from cae_train.paths import checked_path
 from cae_train.training.material import Material
 from cae_train.training.module import VALIDATION_BATCH, Training
@@ -30,6 +31,8 @@ from cae_train.training.prepare import Prepared, prepare
 from cae_train.training.run_files import MODEL
 from cae_train.training.run_folder import RunFolder
 from cae_train.training.trainer import equip, one_line, quiet_lightning
+
+KINDS = {1: "gray", 3: "color"}  # by the number of channels
 
 
 @dataclass(frozen=True)
@@ -169,8 +172,15 @@ def _fit(trainer: Trainer, training: Training, folder: RunFolder, checkpoint: Pa
 def _check_resumable(checkpoint: Path, training: Training) -> None:
     try:
         content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        if other := _other_channels(content["state_dict"], training):
+            raise CheckpointError(
+                f"{checkpoint} is of a network for {KINDS[other]} images, and these data are "
+                f"{KINDS[training.net.channels]}: name the data that it was trained on"
+            )
         training.load_state_dict(content["state_dict"])
         saved = set(content["optimizer_states"][0]["param_groups"][0])
+    except CheckpointError:
+        raise
     except Exception as e:  # a damaged file can fail anywhere in torch's reader
         raise CheckpointError(f"{checkpoint} is damaged or is of another network") from e
     if not saved.issuperset(training.optimizer().param_groups[0]):
@@ -178,3 +188,17 @@ def _check_resumable(checkpoint: Path, training: Training) -> None:
             f"{checkpoint} was written with another optimizer than {training.config.optimizer!r}, which "
             "its config.toml names: set that back, or begin a new run from its weights"
         )
+
+
+def _other_channels(state: dict[str, Tensor], training: Training) -> int | None:
+    """Return how many channels the network has that weights are of, if that is all that differs; otherwise None."""
+    config = training.config
+    for channels in set(KINDS) - {training.net.channels}:
+        with torch.device("meta"):
+            shapes = {
+                f"net.{name}": value.shape
+                for name, value in build(config.arch, config.model, channels).state_dict().items()
+            }
+        if all(name in state and state[name].shape == shape for name, shape in shapes.items()):
+            return channels
+    return None

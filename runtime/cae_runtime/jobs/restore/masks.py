@@ -71,7 +71,7 @@ def filling(session: Session, plan: Plan, options: RestoreOptions) -> tuple[Rest
         if share == 0 and alone:
             raise ImageError(nothing)
         if share == 0:
-            return Changed(picture.pixels, (Note("nothing marked", f"{nothing}. It was copied unchanged"),), share)
+            return Changed(picture.pixels, (Note("nothing marked", f"it {nothing}. It was copied unchanged"),), share)
         with memory_errors():
             pixels = inpainter(picture.pixels, marks)
         return Changed(pixels, _notes(share, options), share)
