@@ -138,6 +138,21 @@ def test_a_png_or_webp_that_misses_data_is_damaged_though_it_has_an_end(part: fl
             decode(missing)
 
 
+@pytest.mark.parametrize("share", [0.05, 0.5])
+def test_a_lossless_webp_whose_end_was_overwritten_is_damaged(share: float) -> None:
+    """Its decoder takes zeros for data, and stops when the picture is full."""
+    noise, flat = RNG.integers(0, 256, (60, 50, 3), np.uint8), np.zeros((300, 200, 3), np.uint8)
+    for pixels in (noise, flat):
+        file = io.BytesIO()
+        Image.fromarray(pixels).save(file, "WebP", lossless=True)
+        np.testing.assert_array_equal(decode(file.getvalue()).pixels, pixels[..., ::-1])
+    Image.fromarray(noise).save(file := io.BytesIO(), "WebP", lossless=True)
+    whole = file.getvalue()
+    missing = int(share * len(whole))
+    with pytest.raises(ImageError, match="cannot be decoded: its WebP data is damaged"):
+        decode(whole[:-missing] + bytes(missing))
+
+
 def test_a_size_that_is_said_twice_is_damage() -> None:
     data = png(rows_of(np.zeros((HEIGHT, WIDTH, 1), int), 8), 8, GRAY)
     header = data[8:33]

@@ -1,7 +1,7 @@
 """Decodes image files: with OpenCV where it is correct, with the extra `tiff` for other kinds of TIFF.
 
-OpenCV's decoders return pixels even for files that lack some of their data. `decoding.jpeg` and `decoding.tiff` detect
-this; for other formats the decoders report it themselves.
+OpenCV's decoders return pixels even for files that lack some of their data. `decoding.jpeg`, `decoding.tiff` and
+`decoding.webp` detect this; for other formats the decoders report it themselves.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from cae_runtime.io.arrays import in_sixteen_bits
 from cae_runtime.io.decoding import jpeg as jpeg_data
 from cae_runtime.io.decoding import tiff as tiff_data
 from cae_runtime.io.decoding import tiff_deflate, tiff_extra, tiff_tiles
+from cae_runtime.io.decoding import webp as webp_data
 from cae_runtime.io.decoding.messages import decoded_silently
-from cae_runtime.io.formats import HEIC, RAW
+from cae_runtime.io.formats import HEIC, RAW, WEBP
 from cae_runtime.io.headers.boxed.heif import HeifHeader
 from cae_runtime.io.headers.header import Header
 from cae_runtime.io.headers.jpeg import JpegHeader
@@ -57,6 +58,8 @@ def decoded(data: bytes, header: Header) -> NDArray[Any]:
             pixels = _decode_jpeg(data, header)
         else:
             pixels = _decode(data, header)
+            if header.format == WEBP and (shorter := webp_data.without_end(data)) and _decodes(shorter, header):
+                raise _damaged(header)
     if pixels.dtype not in (np.uint8, np.uint16, np.float32):
         raise ImageError(f"has {pixels.dtype} values: 8-bit, 16-bit and floating-point images are read")
     height, width = pixels.shape[:2]
@@ -136,6 +139,13 @@ def _decode(data: bytes | bytearray, header: Header) -> NDArray[Any]:
     if pixels is None:
         raise _damaged(header)
     return pixels
+
+
+def _decodes(data: bytes, header: Header) -> bool:
+    try:
+        return bool(_decode(data, header).size)
+    except ImageError:
+        return False
 
 
 def _damaged(header: Header) -> ImageError:
