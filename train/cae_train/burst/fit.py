@@ -256,7 +256,7 @@ def _train(
     pairs.steps = min(steps, pairs.steps) if isinstance(pairs, Pairs) and pairs.whole else steps
     config = replace(run.config, epoch_crops=pairs.steps * run.config.batch)
     if run.callbacks:
-        run.tell(f"training on {config.epochs * config.epoch_crops:,} patches, about {run.minutes:.2g} minutes")
+        run.tell(f"training on {config.epochs * config.epoch_crops:,} patches, about {round(run.minutes, 1):g} minutes")
     material, watch = Material(pairs, chosen_by, chosen_on), Stopwatch()
     limit = Timer(timedelta(minutes=TIME_LIMIT * run.minutes), interval="epoch", verbose=False)
     prepared = prepare(config, run.hardware, network=network)

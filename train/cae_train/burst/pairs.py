@@ -23,7 +23,7 @@ from cae_train.degradations.registry import chain_of
 from cae_train.errors import DataError
 
 FROM_BURST = 0.5  # share of the patches of a training step that come from the burst
-FROM_CODED_BURST = 0.9  # the same if the noise goes through heavy JPEG: that before it is only estimated
+FROM_CODED_BURST = 0.75  # the same if the noise goes through heavy JPEG: that before it is only estimated
 FOLDS_MOST = 5  # largest number of folds; of more scenes, each fold leaves out several
 NAMES_SHOWN = 3  # scenes of a fold that messages name
 WATCHED_PATCHES = 256  # patches by which the best epoch is chosen
@@ -43,7 +43,7 @@ class BurstPairs(Dataset[tuple[Tensor, Tensor]]):
     Half are windows of frames with the mean of the other frames as target, flipped and, with `turn`, transposed. The
     others are photographs, so that a few scenes are not learned by heart. Half of these have noise drawn from the
     measured model, half the actual noise of other windows, rescaled to their brightness. If the noise goes through JPEG
-    after it is drawn, all photographs use the model, and they are a tenth.
+    after it is drawn, all photographs use the model, and they are a quarter.
     """
 
     def __init__(self, parts: Sequence["Part"], images: Sequence[Image], config: TrainConfig, turn: bool) -> None:
