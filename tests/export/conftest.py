@@ -47,7 +47,7 @@ def trained_skip(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     return train_briefly("skip", photos, tmp_path_factory.mktemp("skip"))
 
 
-@pytest.fixture(scope="session", params=["skip", "cae"])
+@pytest.fixture(scope="session", params=["skip", pytest.param("cae", marks=pytest.mark.slow)])
 def trained(request: pytest.FixtureRequest, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same of two networks."""
     if request.param == "skip":

@@ -86,6 +86,7 @@ def test_usage(cae_export: Command, words: list[str], reason: str) -> None:
     assert reason in done.stderr
 
 
+@pytest.mark.slow
 def test_a_file_of_another_network_is_refused(exported: Path, trained_skip: Path, tmp_path: Path) -> None:
     content = torch.load(trained_skip, weights_only=True)
     network = build("vae")

@@ -94,16 +94,19 @@ def test_operator_set_out_of_range(opset: int) -> None:
         to_onnx(build("cae").eval(), 32, opset)
 
 
-def test_no_tensor_has_more_than_four_dimensions() -> None:
+@pytest.mark.parametrize(
+    "options",
+    [{}, *(pytest.param(it, marks=pytest.mark.slow) for it in ({"up": "nearest"}, {"head": "conv"}, {"bias": False}))],
+)
+def test_no_tensor_has_more_than_four_dimensions(options: dict[str, object]) -> None:
     torch.manual_seed(0)
-    for options in ({}, {"up": "nearest"}, {"head": "conv"}, {"bias": False}):
-        network = build("skip", options).eval()
-        with torch.no_grad():
-            for parameter in network.parameters():
-                parameter.add_(0.01 * torch.randn_like(parameter))
-        patches = torch.rand(3, 3, 32, 32)
-        for for_int8 in (False, True):
-            model = onnx.shape_inference.infer_shapes(to_onnx(network, 32, for_int8=for_int8))
-            assert all(len(value.type.tensor_type.shape.dim) <= 4 for value in model.graph.value_info)
-            with torch.inference_mode():
-                assert np.abs(outputs(model, patches.numpy()) - network(patches).numpy()).max() < 1e-5
+    network = build("skip", options).eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.01 * torch.randn_like(parameter))
+    patches = torch.rand(3, 3, 32, 32)
+    for for_int8 in (False, True):
+        model = onnx.shape_inference.infer_shapes(to_onnx(network, 32, for_int8=for_int8))
+        assert all(len(value.type.tensor_type.shape.dim) <= 4 for value in model.graph.value_info)
+        with torch.inference_mode():
+            assert np.abs(outputs(model, patches.numpy()) - network(patches).numpy()).max() < 1e-5

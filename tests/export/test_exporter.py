@@ -56,6 +56,7 @@ def test_fp32_equals_what_was_trained(trained: Path, tmp_path: Path) -> None:
     assert np.abs(session.run(patches.degraded[:40].numpy()) - torch_output).max() <= 1e-4
 
 
+@pytest.mark.slow
 def test_a_model_that_fills_holes_says_so_in_its_file(trained_skip: Path, cae_export: Command, tmp_path: Path) -> None:
     content = torch.load(trained_skip, weights_only=True)
     content["config"]["degrade"] = ["mask:0.2"]
@@ -194,7 +195,11 @@ def test_patches_are_packaged_where_the_data_are_gone(trained_skip: Path, tmp_pa
         ({"batch": 0}, "batch is 0: 1 to 4096"),
         ({"input_name": "a b"}, "input_name is 'a b': a letter"),
         ({"input_name": "same", "output_name": "same"}, "output_name is 'same': the input has this name"),
-        ({"output_name": "stem.weight"}, "output_name is 'stem.weight': a value inside the graph"),
+        pytest.param(
+            {"output_name": "stem.weight"},
+            "output_name is 'stem.weight': a value inside the graph",
+            marks=pytest.mark.slow,
+        ),
         ({"layout": "hwc"}, "layout is 'hwc': choose nchw or nhwc"),
         ({"portable": True}, "portable is True: only int8 files"),
         ({"portable": True, "precision": "int8", "layout": "nhwc"}, "layout is nhwc: portable"),
@@ -258,6 +263,7 @@ def test_a_model_that_is_not_there_is_named_before_its_output(tmp_path: Path) ->
         export(tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_a_fixed_batch_and_other_names(trained_skip: Path, tmp_path: Path) -> None:
     report = export(trained_skip, tmp_path / "fixed.onnx", batch=8, input_name="photo", output_name="clean")
     model = onnx.load(report.path)
@@ -271,6 +277,7 @@ def test_a_fixed_batch_and_other_names(trained_skip: Path, tmp_path: Path) -> No
     np.testing.assert_array_equal(Restorer(report.path)(image), Restorer(dynamic.path)(image))
 
 
+@pytest.mark.slow
 def test_a_half_precision_file_is_sorted(trained_skip: Path, tmp_path: Path) -> None:
     report = export(trained_skip, tmp_path / "half.onnx", precision="fp16")
     onnx.checker.check_model(report.path, full_check=True)
@@ -296,12 +303,17 @@ def test_portable_int8_has_signed_activations_and_its_relus(trained_skip: Path, 
     assert sum(node.op_type == "Relu" for node in model.graph.node) == relus
 
 
-def test_an_existing_output_is_kept_unless_it_may_be_replaced(trained_skip: Path, tmp_path: Path) -> None:
+def test_an_existing_output_is_kept(trained_skip: Path, tmp_path: Path) -> None:
     kept = tmp_path / "model.onnx"
     kept.write_bytes(b"an earlier file")
     with pytest.raises(OutputExistsError, match=r"output .*model\.onnx' exists already") as caught:
         export(trained_skip, kept)
     assert isinstance(caught.value, FileExistsError)
     assert kept.read_bytes() == b"an earlier file"
-    export(trained_skip, kept, overwrite=True)
-    assert Session(kept).spec.architecture == "skip"
+
+
+@pytest.mark.slow
+def test_an_existing_output_is_replaced_where_it_may_be(trained_skip: Path, tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").touch()
+    report = export(trained_skip, tmp_path / "model.onnx", overwrite=True)
+    assert Session(report.path).spec.architecture == "skip"

@@ -110,6 +110,7 @@ def test_an_encoder_gives_what_torch_gives(
     np.testing.assert_allclose(encoder(picture()), pooled, atol=1e-4 * scale)
 
 
+@pytest.mark.slow
 def test_an_encoder_of_gray_pictures(model: Callable[..., Path]) -> None:
     report = export_part(model("vae", channels=1, latent=3), "encoder")
     assert (report.spec.channels, report.spec.color) == (1, "gray")

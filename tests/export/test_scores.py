@@ -50,6 +50,7 @@ def test_statistics_are_those_of_the_pixels_around_and_in_the_patch(y: int, x: i
     np.testing.assert_allclose(found[len(wanted) * level :][: len(wanted)], wanted, atol=2e-3)
 
 
+@pytest.mark.slow
 def test_more_of_what_was_fitted_has_a_score_of_1() -> None:
     detector = scores().fit(grass(256))
     with torch.inference_mode():

@@ -219,7 +219,9 @@ def test_an_interrupted_video_can_be_played(clip: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
+)
 def test_interruption_of_the_command(tmp_path: Path, number: signal.Signals, code: int) -> None:
     options = {"preset": "ultrafast", "crf": "30"}
     source = make_clip(tmp_path / "in.mp4", frames=900, size=(160, 120), noise=30, sound="aac", options=options)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 from cae_runtime.io.headers.tiff_kinds import DEFLATE, OLD_DEFLATE, PACKBITS
@@ -15,6 +16,9 @@ _AT_ONCE: Final = 2**18  # coded bytes
 _DECODED_AT_ONCE: Final = 2**20
 REVERSED: Final = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 _PADDING: Final = b"\0\x80"
+# of PackBits, by the first byte of a run: bytes of the run, and bytes that it decodes to
+_STEPS: Final = [head + 2 if head < 128 else 2 - (head == 128) for head in range(256)]
+_GROWTH: Final = [head + 1 if head < 128 else (257 - head) * (head != 128) for head in range(256)]
 
 
 def has_length(part: memoryview, compression: int, least: int, most: int, fill_order: int) -> bool:
@@ -49,17 +53,15 @@ def _inflates(coded: bytes | memoryview, least: int, most: int) -> bool:
 
 def _unpacks(coded: bytes | memoryview, least: int, most: int) -> bool:
     """Return whether PackBits data ends at one of two lengths, followed by nothing but padding."""
+    data, step, grown = bytes(coded), _STEPS, _GROWTH
     at = length = 0
     for wanted in (least, most):
-        while length < wanted and at < len(coded):
-            head = coded[at]
-            if head < 128:
-                at, length = at + head + 2, length + head + 1
-            elif head > 128:
-                at, length = at + 2, length + 257 - head
-            else:
-                at += 1
-        if length == wanted and at <= len(coded) and not bytes(coded[at:]).strip(_PADDING):
+        with suppress(IndexError):  # the end of the data
+            while length < wanted:
+                head = data[at]
+                at += step[head]
+                length += grown[head]
+        if length == wanted and at <= len(data) and not data[at:].strip(_PADDING):
             return True
     return False
 
