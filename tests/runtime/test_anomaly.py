@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.runtime.conftest import FIXTURES, Command
 
+from cae_runtime import ImageError
+from cae_runtime.jobs.heat_maps.labeled import separation
 from cae_runtime.tasks.anomaly import Detector
 
 GRAY = 128
@@ -46,9 +49,9 @@ def test_scores_verdicts_and_heat_maps(cae_run: Command, parts: Path, tmp_path: 
     assert [entry["anomaly"] for entry in report["files"]] == [True, False, False]
     assert b"1 of 3 images are anomalies" in done.stderr
     written = sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
-    heat_maps = ["a_good.png_heat.png", "b_hole.png_heat.png"]
-    assert written == [*heat_maps, "scores.csv", "second/c_spot.png_heat.png", "sheet.png"]
-    heat = cv2.imread(str(out / "b_hole.png_heat.png")).astype(int)
+    heat_maps = ["a_good_heat.png", "b_hole_heat.png"]
+    assert written == [*heat_maps, "scores.csv", "second/c_spot_heat.png", "sheet.png"]
+    heat = cv2.imread(str(out / "b_hole_heat.png")).astype(int)
     assert np.ptp(heat[20, 70]) > 50, "in color where the hole is"
     assert np.ptp(heat[50, 20]) == 0, "gray elsewhere"
     assert heat.shape == (64, 96, 3)
@@ -81,7 +84,7 @@ def test_nothing_of_an_earlier_call_is_left_of_pictures_that_fail(
     assert cae_run(parts, "-o", out, model="anomaly").returncode == 0
     (parts / "b_hole.png").write_bytes(b"no picture")
     assert cae_run(parts, "-o", out, "--overwrite", model="anomaly").returncode == 1
-    assert not (out / "b_hole.png_heat.png").exists()
+    assert not (out / "b_hole_heat.png").exists()
     for path in parts.rglob("*.png"):
         path.write_bytes(b"no picture")
     assert cae_run(parts, "-o", out, "--overwrite", model="anomaly").returncode == 1
@@ -128,16 +131,16 @@ def test_one_bad_file_does_not_stop_the_others(cae_run: Command, parts: Path, tm
     report = json.loads(done.stdout)
     assert [entry["status"] for entry in report["files"]] == ["done"] * 3 + ["failed"] * 3
     assert done.stderr.count(b"failed: ") == 2
-    assert not (out / "broken.png_heat.png").exists()
+    assert not (out / "broken_heat.png").exists()
 
 
 def test_what_is_there_is_kept(cae_run: Command, parts: Path, tmp_path: Path) -> None:
     out = tmp_path / "heat"
     out.mkdir()
-    mine = out / "a_good.png_heat.png"
+    mine = out / "a_good_heat.png"
     mine.write_text("mine")
     done = cae_run(parts, "-o", out, model="anomaly")
-    assert (done.returncode, b"and 3 others do not" in done.stderr) == (2, True)
+    assert (done.returncode, b"the table of scores has nothing of it" in done.stderr) == (2, True)
     assert [path.name for path in out.iterdir()] == [mine.name]
     assert cae_run(parts, "-o", out, "--overwrite", model="anomaly").returncode == 0
     assert mine.read_bytes() != b"mine"
@@ -156,13 +159,13 @@ def test_results_beside_the_pictures_are_not_looked_at_again(cae_run: Command, p
 
 def test_no_source_is_ever_replaced(cae_run: Command, parts: Path) -> None:
     """A picture of one's own that is named like a result."""
-    for name in ("sheet.png", "other.png_heat.png"):
+    for name in ("sheet.png", "other_heat.png"):
         cv2.imwrite(str(parts / name), np.full((40, 40, 3), GRAY, np.uint8))
     before = {path: path.read_bytes() for path in parts.glob("*.png")}
     cv2.imwrite(str(parts / "other.png"), np.full((40, 40, 3), GRAY, np.uint8))
     done = cae_run(parts / "sheet.png", "-o", parts, "--overwrite", model="anomaly")
     assert (done.returncode, b"would overwrite the source" in done.stderr) == (2, True)
-    named = parts / "other.png", parts / "other.png_heat.png"
+    named = parts / "other.png", parts / "other_heat.png"
     done = cae_run(*named, "-o", parts, "--overwrite", model="anomaly")
     assert (done.returncode, b"would overwrite the source" in done.stderr) == (2, True)
     assert {path: path.read_bytes() for path in before} == before
@@ -226,3 +229,175 @@ def test_a_detector_without_thresholds_is_no_model(tmp_path: Path, cae_run: Comm
     done = cae_run(parts, "-o", tmp_path / "heat", model=tmp_path / "m.onnx")
     assert done.returncode == 2
     assert b"metadata threshold is None: it must be a number above 0 with task anomaly" in done.stderr
+
+
+def test_a_new_picture_in_a_scored_folder_is_scored_alone(cae_run: Command, parts: Path, tmp_path: Path) -> None:
+    out = tmp_path / "heat"
+    first = json.loads(cae_run(parts, "-o", out, "--json", model="anomaly").stdout)
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*_heat.png")}
+    cv2.imwrite(str(parts / "d_new.png"), np.full((64, 96, 3), 0, np.uint8))
+    (parts / "broken.png").write_bytes(b"no picture")
+    done = cae_run(parts, "-o", out, "--json", model="anomaly")
+    report = json.loads(done.stdout)
+    assert done.returncode == 1, "a file failed"
+    assert [(Path(each["source"]).stem, each["status"]) for each in report["files"]] == [
+        ("d_new", "done"), ("b_hole", "skipped"), ("c_spot", "skipped"), ("a_good", "skipped"), ("broken", "failed"),
+    ]  # fmt: skip
+    scores = {each["source"]: pytest.approx(each["score"], rel=1e-6) for each in first["files"]}
+    assert {each["source"]: each["score"] for each in report["files"] if each["source"] in scores} == scores
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    table = (out / "scores.csv").read_bytes()
+    assert b"\r" not in table
+    rows = list(csv.DictReader(table.decode().splitlines()))
+    assert [row["status"] for row in rows] == ["done", "done", "done", "done", "failed"]
+    assert (rows[-1]["score"], rows[-1]["anomaly"]) == ("", "")
+    assert rows[-1]["reason"]
+    assert report["model"] == "anomaly.onnx"
+
+
+def test_pictures_of_earlier_calls_stay_in_the_table(cae_run: Command, parts: Path, tmp_path: Path) -> None:
+    out = tmp_path / "heat"
+    for name in ("a_good", "b_hole"):
+        assert cae_run(parts / f"{name}.png", "-o", out, model="anomaly").returncode == 0
+    rows = list(csv.DictReader((out / "scores.csv").read_text().splitlines()))
+    assert [Path(row["path"]).stem for row in rows] == ["b_hole", "a_good"]
+    other = tmp_path / "other"
+    shutil.copytree(parts, other)
+    done = cae_run(other / "a_good.png", "-o", out, model="anomaly")
+    assert (done.returncode, b"not of" in done.stderr) == (2, True), "one heat map for two pictures"
+
+
+def test_scores_of_another_model_are_not_mixed(cae_run: Command, parts: Path, tmp_path: Path) -> None:
+    out = tmp_path / "heat"
+    assert cae_run(parts, "-o", out, model="anomaly").returncode == 0
+    done = cae_run(parts, "-o", out, model="anomaly_scores")
+    assert (done.returncode, b"has scores of 'anomaly.onnx'" in done.stderr) == (2, True)
+    assert cae_run(parts, "-o", out, "--overwrite", model="anomaly_scores").returncode == 0
+
+
+def test_other_thresholds_need_no_export(cae_run: Command, parts: Path, tmp_path: Path) -> None:
+    """The fixture's 40 good scores go up to 0.0206; the three pictures have 0, 0.002 and 0.04."""
+    out = tmp_path / "heat"
+    done = cae_run(parts, "-o", out, "--json", model="anomaly_scores")
+    report = json.loads(done.stdout)
+    assert report["measured"] == {
+        "above": 1, "images": 40, "share": 0.025, "interval_95": pytest.approx([0.0006, 0.1316], abs=1e-4),
+    }  # fmt: skip
+    assert b"set for 5.0% of false alarms: 1 of 40 good pictures score higher (2.5%; 95% interval" in done.stderr
+    lower = json.loads(cae_run(parts, "-o", out, "--json", "--false-alarms", "0.4", model="anomaly_scores").stdout)
+    assert (lower["false_alarms"], lower["skipped"]) == (0.4, True)
+    assert 0.001 < lower["threshold"] < report["threshold"]
+    given = json.loads(cae_run(parts, "-o", out, "--json", "--threshold", "0.001", model="anomaly_scores").stdout)
+    assert (given["threshold"], given["false_alarms"], given["anomalies"]) == (0.001, None, 2)
+    for options, reason in (
+        (["--false-alarms", "0.001"], b"--false-alarms is 0.001: the 40 good pictures of this detector allow 0.005"),
+        (["--false-alarms", "0.1", "--threshold", "1"], b"--false-alarms is 0.1: it sets a threshold, and 1 is given"),
+        (["--threshold", "0"], b"--threshold is 0: it must be above 0"),
+    ):  # fmt: skip
+        done = cae_run(parts, "-o", out, *options, model="anomaly_scores")
+        assert (done.returncode, reason in done.stderr) == (2, True), done.stderr
+    done = cae_run(parts, "-o", tmp_path / "old", "--false-alarms", "0.1", model="anomaly")
+    assert (done.returncode, b"no scores of good pictures in its file" in done.stderr) == (2, True)
+
+
+def test_an_anomaly_can_end_the_command_with_code_4(cae_run: Command, parts: Path, tmp_path: Path) -> None:
+    out = tmp_path / "heat"
+    assert cae_run(parts, "-o", out, "--fail-on-anomaly", model="anomaly").returncode == 4
+    assert cae_run(parts, "-o", out, "--fail-on-anomaly", model="anomaly").returncode == 4, "also if it is known"
+    assert cae_run(parts / "a_good.png", "-o", out, "--fail-on-anomaly", model="anomaly").returncode == 0
+    (parts / "broken.png").write_bytes(b"no picture")
+    assert cae_run(parts, "-o", out, "--fail-on-anomaly", model="anomaly").returncode == 1, "a failed file goes before"
+
+
+def test_one_picture_to_one_file_and_through_pipes(cae_run: Command, parts: Path, tmp_path: Path) -> None:
+    source, target = parts / "b_hole.png", tmp_path / "hole_heat.png"
+    done = cae_run(source, "-o", target, "--json", model="anomaly")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["files"][0]["anomaly"] is True
+    assert b"is an anomaly: its score" in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["hole_heat.png", "parts"]
+    piped = cae_run("-", "-o", "-", "--fail-on-anomaly", model="anomaly", stdin=source.read_bytes())
+    assert (piped.returncode, piped.stdout) == (4, target.read_bytes())
+    assert b"skipped" in cae_run(source, "-o", target, model="anomaly").stderr
+    assert b"would overwrite the source" in cae_run(source, "-o", source, "--overwrite", model="anomaly").stderr
+    assert cae_run(source, "-o", "-", "--raw-maps", model="anomaly").returncode == 2
+
+
+def test_raw_maps_and_masks(cae_run: Command, parts: Path, tmp_path: Path) -> None:
+    out = tmp_path / "heat"
+    assert cae_run(parts, "-o", out, model="anomaly").returncode == 0
+    assert cae_run(parts, "-o", out, "--raw-maps", "--defect-masks", model="anomaly").returncode == 0
+    image = cv2.imread(str(parts / "b_hole.png"))
+    raw = cv2.imread(str(out / "b_hole_scores.tiff"), cv2.IMREAD_UNCHANGED)
+    assert raw.dtype == np.float32
+    np.testing.assert_allclose(raw, np.square(image / 255 - 0.5).mean(2), atol=1e-5)
+    mask = cv2.imread(str(out / "b_hole_mask.png"), cv2.IMREAD_UNCHANGED)
+    np.testing.assert_array_equal(mask, (image[..., 0] < 64).astype(np.uint8) * 255)
+    rows = list(csv.DictReader((out / "scores.csv").read_text().splitlines()))
+    assert len(rows) == 3
+
+
+def test_only_the_region_counts(cae_run: Command, parts: Path, tmp_path: Path) -> None:
+    """The hole is in the right half, the spot in the left."""
+    region = np.zeros((64, 96), np.uint8)
+    region[:, :48] = 255
+    cv2.imwrite(str(tmp_path / "roi.png"), region)
+    out = tmp_path / "heat"
+    done = cae_run(parts, "-o", out, "--json", "--roi", tmp_path / "roi.png", model="anomaly")
+    report = json.loads(done.stdout)
+    assert [Path(each["source"]).stem for each in report["files"]] == ["c_spot", "a_good", "b_hole"]
+    assert report["anomalies"] == 0
+    heat = cv2.imread(str(out / "b_hole_heat.png")).astype(int)
+    assert np.ptp(heat, axis=2).max() == 0, "no color outside"
+    done = cae_run(parts, "-o", out, model="anomaly")
+    assert (done.returncode, b"another region" in done.stderr) == (2, True)
+    cv2.imwrite(str(tmp_path / "small.png"), region[:32])
+    done = cae_run(parts, "-o", tmp_path / "h", "--roi", tmp_path / "small.png", model="anomaly")
+    assert (done.returncode, b"has 96x64 pixels, and the mask of the region 96x32" in done.stderr) == (1, True)
+    cv2.imwrite(str(tmp_path / "black.png"), region * 0)
+    done = cae_run(parts, "-o", tmp_path / "h", "--roi", tmp_path / "black.png", model="anomaly")
+    assert (done.returncode, b"marks nothing" in done.stderr) == (2, True)
+
+
+def test_a_region_takes_the_mean_of_what_counts() -> None:
+    image = np.full((32, 64, 3), GRAY, np.uint8)
+    image[:, :16] = 255
+    region = np.zeros((32, 64), np.bool_)
+    region[:, :16] = True
+    detector = Detector(FIXTURES / "anomaly.onnx", overlap=0)
+    assert detector(image, region=region).score == pytest.approx(0.25, abs=0.005)
+    assert detector(image, region=~region).score == pytest.approx(0, abs=0.001)
+    assert detector(image).score == pytest.approx(0.125, abs=0.005)
+    with pytest.raises(ImageError, match="must be bool"):
+        detector(image, region=region.astype(np.uint8))  # type: ignore[arg-type]
+
+
+def test_known_bad_pictures_say_how_well_they_are_found(cae_run: Command, parts: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "known"
+    bad.mkdir()
+    (parts / "b_hole.png").rename(bad / "b_hole.png")
+    (parts / "second" / "c_spot.png").rename(bad / "a_good.png")
+    for i in range(3):
+        cv2.imwrite(str(parts / f"good{i}.png"), np.full((64, 96, 3), GRAY + i, np.uint8))
+    out = tmp_path / "heat"
+    done = cae_run(parts, "-o", out, "--bad", bad, "--json", "--fail-on-anomaly", model="anomaly")
+    assert done.returncode == 0, "bad pictures are no surprise"
+    report = json.loads(done.stdout)
+    assert report["bad"]["auroc"] == 1
+    assert (report["bad"]["found"], report["bad"]["best_found"], report["bad"]["best_false_alarms"]) == (0.5, 1, 0)
+    assert b"50.0% of the bad images are found, AUROC 1.000" in done.stderr
+    assert (out / "bad" / "a_good_heat.png").is_file()
+    assert [each["label"] for each in report["files"]] == ["bad", "bad", "", "", "", ""]
+
+
+def test_equal_scores_count_half() -> None:
+    found = separation([1.0, 2.0], [2.0, 3.0], 2.5)
+    assert found is not None
+    assert (found.auroc, found.found, found.best_threshold) == (0.875, 0.5, 1.5)
+    assert separation([], [1.0], 1) is None
+
+
+def test_pictures_of_12_bits_in_16_are_named(cae_run: Command, tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "dark.png"), np.full((64, 96, 3), 4000, np.uint16))
+    done = cae_run(tmp_path / "dark.png", "-o", tmp_path / "heat", model="anomaly")
+    assert b"note: 1 images of 16 bits use less than a sixteenth of their range" in done.stderr

@@ -23,7 +23,7 @@ from cae_shared.text import printable, with_options
 if TYPE_CHECKING:
     from cae_runtime.inference.session import Session
 
-_EXIT_FAILED = 1
+_EXIT_FAILED, _EXIT_ANOMALY = 1, 4
 
 
 def clean(options: Options) -> None:
@@ -38,7 +38,11 @@ def clean(options: Options) -> None:
     if PIPE in (*sources, output):
         from cae_runtime.jobs.restore.pipe import restore_pipe
 
-        refuse_in_pipe(options.given, len(sources))
+        detector = _detector(options)
+        refuse_in_pipe(options.given, len(sources), detector=detector is not None)
+        if detector is not None:
+            _other_task(detector, [Path(source) for source in sources], output, options)
+            return
         restore_pipe(lambda: open_session(options, options.model_name), sources[0], output, options.for_restoring())
         return
     session = open_session(options, options.model_name)
@@ -70,6 +74,14 @@ def analyze(options: Options) -> None:
         typer.echo("\n".join(map(printable, lines)))
     if failed:
         raise typer.Exit(_EXIT_FAILED)
+
+
+def _detector(options: Options) -> Session | None:
+    """Open the model if it is a file that finds anomalies; None for others."""
+    if options.model is None or not options.model.lower().endswith(".onnx"):
+        return None
+    session = open_session(options, options.model_name)
+    return session if session.spec.task == "anomaly" else None
 
 
 def _named(options: Options) -> tuple[list[str], str]:
@@ -115,7 +127,11 @@ def _restore(session: Session, sources: Sequence[Path], output: str, options: Op
 
 
 def _other_task(session: Session, sources: Sequence[Path], output: str, options: Options) -> bool:
-    """Run a model of another task; return whether some file failed."""
+    """Run a model of another task; return whether some file failed.
+
+    Raises:
+        typer.Exit: there is an anomaly, which `--fail-on-anomaly` asks for.
+    """
     from cae_runtime.inference.cpu_speed import fp16_note
     from cae_runtime.jobs import other_tasks
 
@@ -126,9 +142,13 @@ def _other_task(session: Session, sources: Sequence[Path], output: str, options:
         tuple(sources), Path(output), overwrite=options.overwrite, batch=options.batch, overlap=options.overlap,
         per_patch=options.per_patch, projection=options.projection, count=options.generate, latent=options.latent,
         seed=options.seed, between=options.between, steps=options.steps, encoder=options.encoder,
+        false_alarms=options.false_alarms, threshold=options.threshold, bad=options.bad, region=options.roi,
+        raw_maps=options.raw_maps, defect_masks=options.defect_masks,
     )  # fmt: skip
     with interruptible():
         outcome = other_tasks.run(session, request)
     if options.as_json:
         print_json(json.dumps(outcome.document, indent=2))
+    if options.fail_on_anomaly and outcome.anomalies and not outcome.failed:
+        raise typer.Exit(_EXIT_ANOMALY)
     return outcome.failed

@@ -26,6 +26,9 @@ GROUPS = {
     ),
     "Filling holes": ("mask", "mask_color", "invert_mask", "grow"),
     "Other tasks": ("per_patch", "projection", "generate", "seed", "latent", "between", "steps", "encoder"),
+    "Anomalies": (
+        "false_alarms", "threshold", "fail_on_anomaly", "bad", "roi", "raw_maps", "defect_masks",
+    ),
     "This machine": ("doctor", "benchmark"),
 }  # fmt: skip
 
@@ -158,6 +161,31 @@ def run(
             help="Encoder for --between. Default: model-encoder.onnx beside -m model-decoder.onnx.", metavar="FILE"
         ),
     ] = None,
+    false_alarms: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of good pictures that may be called anomalies. Default: the model's own.", metavar="R"
+        ),
+    ] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="Call pictures with a higher score anomalies.", metavar="SCORE")
+    ] = None,
+    fail_on_anomaly: Annotated[
+        bool, typer.Option("--fail-on-anomaly", help="Exit with code 4 if there is an anomaly.")
+    ] = False,
+    bad: Annotated[
+        Path | None,
+        typer.Option(help="Folder of pictures known to be bad: says how well they are found.", metavar="FOLDER"),
+    ] = None,
+    roi: Annotated[
+        Path | None, typer.Option(help="Look only at what is white in this mask, one for all pictures.", metavar="MASK")
+    ] = None,
+    raw_maps: Annotated[
+        bool, typer.Option("--raw-maps", help="Also write the scores of the pixels: part_scores.tiff, float32.")
+    ] = False,
+    defect_masks: Annotated[
+        bool, typer.Option("--defect-masks", help="Also write masks of the unusual pixels: part_mask.png.")
+    ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace existing outputs instead of skipping them.")
     ] = False,
@@ -211,8 +239,8 @@ def run(
     a map of them (-o FILE.png), find anomalies, or generate pictures (--generate); the model file declares its task.
 
     Exit codes: 0 all done; 1 some file failed, --doctor found a problem, or memory, disk space or open files ran out;
-    2 wrong usage or unusable model; 3 provider, camera or display unavailable; 130 interrupted (Ctrl-C); 143 terminated
-    (SIGTERM).
+    2 wrong usage or unusable model; 3 provider, camera or display unavailable; 4 an anomaly, with --fail-on-anomaly;
+    130 interrupted (Ctrl-C); 143 terminated (SIGTERM).
     """
     typed = {name: value for name, value in locals().items() if name not in ("ctx", "_version")}
     perform(Options(_given(ctx), **typed))

@@ -14,7 +14,9 @@ _LIVE_ALONE: Final = {
 }  # fmt: skip
 _OF_ENCODERS: Final = {"per_patch", "projection"}
 _OF_DECODERS: Final = {"generate", "seed", "latent", "between", "steps", "encoder"}
-_NOT_OF_RESTORING: Final = _OF_ENCODERS | _OF_DECODERS
+_MAPS_BESIDE: Final = {"bad", "raw_maps", "defect_masks"}
+_OF_DETECTORS: Final = {"false_alarms", "threshold", "fail_on_anomaly", "roi", *_MAPS_BESIDE}
+_NOT_OF_RESTORING: Final = _OF_ENCODERS | _OF_DECODERS | _OF_DETECTORS
 _NOT_OF_FILLING: Final = {"strength", "color_strength", "stretch", "temporal", "codec", "crf", "pixel_format"}
 _FEATURE_TABLES: Final = frozenset({".npz", ".csv"})
 _FILLING: Final = {"mask", "mask_color"}
@@ -24,7 +26,7 @@ _OF_MODELS: Final = {"model", "provider", "threads", "batch", "overlap"}
 _OF_EVERY_TASK: Final = {"output", "verbose", "overwrite", "as_json", "model", "provider", "threads", "batch"}
 _OF_TASK: Final[dict[str, set[str]]] = {
     "encode": {"sources", "overlap", *_OF_ENCODERS},
-    "anomaly": {"sources"},
+    "anomaly": {"sources", *_OF_DETECTORS},
     "generate": _OF_DECODERS,
 }
 _HEEDED: Final[dict[str, set[str]]] = {
@@ -95,6 +97,11 @@ def check_restoring(given: frozenset[str], path: Path, output: Path) -> None:
     ignored = given & _NOT_OF_RESTORING
     if ignored:
         needed = "an encoder" if ignored <= _OF_ENCODERS else "a decoder"
+        if ignored <= _OF_DETECTORS:
+            raise UsageError(
+                f"{_options(ignored)} needs a detector, and model {path.stem!r} cleans pictures: name one with -m, "
+                "which cae-export model.pt --anomaly makes"
+            )
         part = needed.split()[1]
         raise UsageError(
             f"{_options(ignored)} needs {needed}, and model {path.stem!r} cleans pictures: name one with -m, which "
@@ -132,15 +139,20 @@ def check_task(given: frozenset[str], task: str, path: Path) -> None:
         raise UsageError(f"model {str(path)!r} is made for task {task!r}, which takes no {words}")
 
 
-def refuse_in_pipe(given: frozenset[str], sources: int) -> None:
+def refuse_in_pipe(given: frozenset[str], sources: int, *, detector: bool = False) -> None:
     """Refuse options that cannot be combined with `-`, a single image from stdin or to stdout.
+
+    Args:
+        given: names of the options and arguments that were given.
+        sources: how many there are.
+        detector: whether the model finds anomalies.
 
     Raises:
         UsageError: `given` has such an option, or there is not exactly one source.
     """
     if sources != 1:
         raise UsageError("- goes with one SOURCE")
-    if ignored := given & _NOT_IN_PIPES:
+    if ignored := given & (_NOT_IN_PIPES - (_OF_DETECTORS - _MAPS_BESIDE) if detector else _NOT_IN_PIPES):
         raise UsageError(f"- goes without {_options(ignored)}")
 
 

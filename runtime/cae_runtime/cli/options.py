@@ -54,6 +54,13 @@ class Options:
     between: tuple[Path, Path] | None
     steps: int | None
     encoder: Path | None
+    false_alarms: float | None
+    threshold: float | None
+    fail_on_anomaly: bool
+    bad: Path | None
+    roi: Path | None
+    raw_maps: bool
+    defect_masks: bool
     overwrite: bool
     as_json: bool
     webcam: bool

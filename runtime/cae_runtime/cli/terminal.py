@@ -16,7 +16,7 @@ from cae_shared.text import printable, with_options
 _SAID_AS_ARGUMENTS: Final = {"given", "sources", "output", "model", "provider"}  # "model 'x' is damaged" stays so
 OPTIONS: Final = {
     **{item.name: f"--{typed(item.name)}" for item in fields(Options) if item.name not in _SAID_AS_ARGUMENTS},
-    "window": "--window", "count": "--generate", "record": "-o",
+    "window": "--window", "region": "--roi", "count": "--generate", "record": "-o",
 }  # fmt: skip
 """What the library calls it -> the option."""
 

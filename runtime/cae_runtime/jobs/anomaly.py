@@ -2,181 +2,226 @@
 
 from __future__ import annotations
 
-import csv
-import heapq
-import io
 import logging
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Final, Literal
 
-import cv2
-import numpy as np
-from numpy.typing import NDArray
-
+from cae_runtime.errors import UsageError
 from cae_runtime.inference.session import Session
-from cae_runtime.io.contact_sheet import Cell, contact_sheet, thumbnail
 from cae_runtime.io.image_files import write_file
 from cae_runtime.jobs.failures import failures
-from cae_runtime.jobs.opened_images import Opened, images_of, opened, tried
+from cae_runtime.jobs.heat_maps.judge import Judge, read_region
+from cae_runtime.jobs.heat_maps.labeled import Separation, separation
+from cae_runtime.jobs.heat_maps.limits import Limit, SizeNotes, chosen_limit, identity_of_model
+from cae_runtime.jobs.heat_maps.names import OF_BAD, SHEET, plan_of
+from cae_runtime.jobs.heat_maps.one import judge_one, names_one
+from cae_runtime.jobs.heat_maps.sheet import drawn_sheet
+from cae_runtime.jobs.heat_maps.table import TABLE, Verdict, inside, read_table, written_table
+from cae_runtime.jobs.opened_images import Opened, opened, tried
 from cae_runtime.jobs.other_tasks import Outcome, Request
-from cae_runtime.jobs.paths import check_folder, outputs_missing, path_kind, prepare_output
-from cae_runtime.jobs.planning import Plan, refuse_overwriting
-from cae_runtime.tasks.anomaly import Detection, Detector
+from cae_runtime.jobs.paths import check_folder, path_kind, prepare_output, spelling_of
+from cae_runtime.jobs.planning import Job, refuse_overwriting
+from cae_runtime.tasks.anomaly.detector import Detector
 
 _log = logging.getLogger(__name__)
-
-SHEET: Final = "sheet.png"
-TABLE: Final = "scores.csv"
-ENDING: Final = "_heat.png"  # appended to the name of the picture
-_SHEET_PICTURES, _SHEET_COLUMNS = 60, 6
-_BAD, _GOOD = (40, 40, 220), (90, 170, 60)  # of frames, BGR
-_OTHER_SIZE: Final = 1.25  # factor by which the size may differ from that of the threshold's pictures without a note
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """The result of one picture; if it failed, `score` and `anomaly` are None and `heat_map` is empty."""
-
-    source: str
-    status: Literal["done", "failed"]
-    reason: str = ""
-    heat_map: str = ""
-    score: float | None = None
-    anomaly: bool | None = None
 
 
 def run(session: Session, request: Request) -> Outcome:
     """Write to the folder `request.output` a heat map for each picture, the scores and a contact sheet, worst first.
 
+    Pictures that have a heat map and a score in the table are skipped, unless `request.overwrite` is set. If the only
+    source is a file and the output has an image's name, only its heat map is written.
+
     Raises:
-        UsageError: sources without images, or an output that cannot be written.
+        UsageError: sources without images, an output that cannot be written or is not of this model, a threshold that
+            the model cannot have, or a region that cannot be read.
         ModelError, ProviderError: as `Detector` raises them.
     """
-    check_folder(request.output)
+    limit = chosen_limit(session.spec, request.false_alarms, request.threshold)
     detector = Detector(session, batch=request.batch)
-    table, sheet = request.output / TABLE, request.output / SHEET
-    plan = images_of(request.sources, request.output, name_of=lambda source: source.name + ENDING)
-    if path_kind(table, "output") != "missing":  # the sheet of an earlier call is not a source picture
-        plan = replace(plan, jobs=tuple(job for job in plan.jobs if job.source.resolve() != sheet.resolve()))
-    refuse_overwriting(plan.jobs, [table, sheet])
-    outputs = [*(job.output for job in plan.jobs), sheet, table]
-    if not request.overwrite and not outputs_missing(outputs):
-        _log.info("skipped: %r and all others exist (overwrite=True replaces them)", str(table))
-        return Outcome({"output": str(request.output), "skipped": True})
+    judge = Judge(
+        detector, limit.threshold, read_region(request.region), raw_maps=request.raw_maps,
+        defect_masks=request.defect_masks,
+    )  # fmt: skip
+    if names_one(request):
+        return judge_one(judge, limit, str(request.sources[0]), str(request.output), request)
+    folder = _Folder(request, identity_of_model(session, judge.region), judge)
+    if not folder.to_do:
+        _log.info("skipped: %r has all scores (overwrite=True finds them anew)", str(request.output / TABLE))
     prepare_output(request.output)
-    found = _judge_all(detector, plan)
-    for line in failures([(verdict.source, verdict.reason) for verdict in found.failed], plan):
+    found = folder.judged()
+    for line in failures([(verdict.source, verdict.reason) for verdict in found.failed], folder.plan):
         _log.info("%s", line)
-    if found.done:
-        write_file(sheet, _png(contact_sheet(found.cells, _SHEET_COLUMNS)))
-        write_file(table, _csv(found.done, session.spec.threshold or 0.0))
-        for line in _summary(found, session, request.output):
-            _log.info("%s", line)
-    else:  # remove outputs of an earlier call
-        table.unlink(missing_ok=True)
-        sheet.unlink(missing_ok=True)
+    folder.write(found)
+    split = separation(found.scores(""), found.scores(OF_BAD), limit.threshold) if request.bad else None
+    for line in _summary(found, limit, split, session, request.output):
+        _log.info("%s", line)
     return Outcome(
         {
             "output": str(request.output),
+            "model": session.path.name,
             "provider": session.provider,
-            "threshold": session.spec.threshold,
-            "false_alarms": session.spec.false_alarms,
+            **limit.document(),
             "anomalies": found.anomalies,
-            "left_out": len(plan.left_out),
-            "files": [asdict(verdict) for verdict in (*found.done, *found.failed)],
+            "left_out": len(folder.plan.left_out),
+            **({"skipped": True} if not folder.to_do else {}),
+            **({"bad": None if split is None else asdict(split)} if request.bad else {}),
+            "files": [asdict(verdict) for verdict in (*found.scored, *found.failed)],
         },
         failed=bool(found.failed),
+        anomalies=found.anomalies,
     )
 
 
 @dataclass(frozen=True)
 class _Found:
-    """The results of all pictures.
+    """The results of the pictures of this call.
 
     Attributes:
-        done: the verdicts, worst first.
-        failed: the pictures that could not be read or scored.
-        cells: the worst pictures for the sheet, worst first.
-        other_sizes: how many differ in size from the pictures that the threshold was found on.
+        scored: the verdicts of those that have a score, also of an earlier call, worst first.
+        failed: of the pictures that could not be read or scored.
+        notes: remarks for the user.
     """
 
-    done: list[Verdict]
+    scored: list[Verdict]
     failed: list[Verdict]
-    cells: list[Cell]
-    other_sizes: int
+    notes: list[str]
 
     @property
     def anomalies(self) -> int:
-        return sum(bool(verdict.anomaly) for verdict in self.done)
+        """How many pictures are anomalies, without those that are known to be bad."""
+        return sum(bool(verdict.anomaly) for verdict in self.scored if not verdict.label)
+
+    def scores(self, label: str) -> list[float]:
+        return [verdict.score for verdict in self.scored if verdict.label == label and verdict.score is not None]
 
 
-def _judge_all(detector: Detector, plan: Plan) -> _Found:
-    """Score all pictures of a plan and write their heat maps."""
-    verdicts = [Verdict(str(at.path), "failed", at.reason) for at in plan.unreadable]
-    worst: list[tuple[float, int, Cell]] = []
-    other_sizes = 0
-    for number, picture in enumerate(opened(plan, "looking")):
-        verdict, cell = _judge(detector, picture)
-        verdicts.append(verdict)
-        if cell is not None and verdict.score is not None and picture.pixels is not None:
-            keep = heapq.heappush if len(worst) < _SHEET_PICTURES else heapq.heappushpop
-            keep(worst, (verdict.score, -number, cell))
-            times = math.prod(picture.pixels.shape[:2]) / (detector.session.spec.threshold_size or 1)
-            other_sizes += not 1 / _OTHER_SIZE <= times <= _OTHER_SIZE
-    done = sorted((v for v in verdicts if v.score is not None), key=lambda v: -(v.score or 0))
-    failed = [v for v in verdicts if v.status == "failed"]
-    cells = [cell for _, _, cell in sorted(worst, key=lambda entry: entry[:2], reverse=True)]
-    return _Found(done, failed, cells, other_sizes)
+class _Folder:
+    """A folder of heat maps: what is there, and what is to do.
+
+    Attributes:
+        plan: the pictures of this call, bad ones included.
+        to_do: those that have no score yet.
+    """
+
+    def __init__(self, request: Request, model: str, judge: Judge) -> None:
+        self._request, self._model, self._judge, self._out = request, model, judge, request.output
+        check_folder(self._out)
+        table, sheet = self._out / TABLE, self._out / SHEET
+        again = path_kind(table, "output") != "missing"
+        self.plan = plan_of(request.sources, self._out, again=again)
+        self._bad: set[str] = set()
+        if request.bad is not None:
+            bad = plan_of((request.bad,), self._out / OF_BAD, again=again)
+            self._bad = {str(job.source) for job in bad.jobs} | {str(at.path) for at in bad.unreadable}
+            self.plan = replace(
+                self.plan, jobs=self.plan.jobs + bad.jobs, left_out=self.plan.left_out + bad.left_out,
+                unreadable=self.plan.unreadable + bad.unreadable,
+            )  # fmt: skip
+        refuse_overwriting(self.plan.jobs, [table, sheet])
+        if path_kind(sheet, "output") != "missing" and not again and not request.overwrite:
+            raise UsageError(f"output {str(sheet)!r} exists, and no table of scores: overwrite=True replaces it")
+        self._known = read_table(table, model) if again and not request.overwrite else {}
+        self.to_do = [job for job in self.plan.jobs if self._is_to_do(job)]
+
+    def _is_to_do(self, job: Job) -> bool:
+        """Whether a picture has to be scored.
+
+        Raises:
+            UsageError: one of its results exists, but is not in the table, or that of another picture.
+        """
+        if self._request.overwrite:
+            return True
+        there = [path for path in self._judge.outputs(job.output) if path_kind(path, "output") != "missing"]
+        row = self._known.get(inside(self._out, job.output))
+        if there and row is None:
+            raise UsageError(
+                f"output {str(there[0])!r} exists, and the table of scores has nothing of it: overwrite=True "
+                "replaces it, or name another folder"
+            )
+        if (
+            there
+            and row is not None
+            and row[0] != str(job.source)
+            and spelling_of(Path(row[0])) != spelling_of(job.source)
+        ):
+            raise UsageError(
+                f"output {str(there[0])!r} is of {row[0]!r}, not of {str(job.source)!r}: overwrite=True replaces "
+                "it, or name another folder"
+            )
+        return row is None or len(there) < len(self._judge.outputs(job.output))
+
+    def judged(self) -> _Found:
+        """Score what is to do, write its maps, and add what is known."""
+        verdicts = [Verdict(str(at.path), "failed", at.reason) for at in self.plan.unreadable]
+        notes = SizeNotes(self._judge.detector.session.spec)
+        for picture in opened(replace(self.plan, jobs=tuple(self.to_do)), "looking"):
+            if picture.pixels is not None:
+                notes.add(picture.pixels)
+            verdicts.append(self._verdict(picture))
+        doing = {job.output for job in self.to_do}
+        for job in self.plan.jobs:
+            if job.output not in doing:
+                verdicts.append(self._earlier(str(job.source), job.output))
+        labeled = [replace(one, label=OF_BAD) if one.source in self._bad else one for one in verdicts]
+        scored = sorted((one for one in labeled if one.score is not None), key=lambda one: -(one.score or 0))
+        return _Found(scored, [one for one in labeled if one.status == "failed"], list(notes.lines()))
+
+    def _verdict(self, picture: Opened) -> Verdict:
+        """Score a picture and write its maps."""
+        source, output, reason = str(picture.job.source), picture.job.output, picture.reason
+        if picture.pixels is not None:
+            found, reason = tried(partial(self._judge.write, output, picture.pixels))
+            if found is not None:
+                return Verdict(source, "done", "", str(output), found.score, found.score > self._judge.threshold)
+        for path in self._judge.outputs(output):  # of an earlier call
+            path.unlink(missing_ok=True)
+        return Verdict(source, "failed", reason)
+
+    def _earlier(self, source: str, heat_map: Path) -> Verdict:
+        score = self._known[inside(self._out, heat_map)][1]
+        return Verdict(source, "skipped", "", str(heat_map), score, score > self._judge.threshold)
+
+    def write(self, found: _Found) -> None:
+        """Write the table and the sheet, with the pictures of earlier calls whose heat maps are still there."""
+        mine = {inside(self._out, one.heat_map) for one in found.scored}
+        others = [
+            self._earlier(source, self._out / name)
+            for name, (source, _) in self._known.items()
+            if name not in mine and (self._out / name).is_file()
+        ]
+        scored = sorted([*found.scored, *others], key=lambda one: -(one.score or 0))
+        every = [*scored, *found.failed]
+        table, sheet = self._out / TABLE, self._out / SHEET
+        content = written_table(every, self._judge.threshold, self._out, self._model)
+        if not self.to_do and sheet.is_file() and table.is_file() and table.read_bytes() == content:
+            return
+        drawn = drawn_sheet(scored)
+        if drawn is None:  # remove those of an earlier call
+            table.unlink(missing_ok=True)
+            sheet.unlink(missing_ok=True)
+            return
+        write_file(sheet, drawn)
+        write_file(table, content)
 
 
-def _summary(found: _Found, session: Session, output: Path) -> Iterator[str]:
+def _summary(found: _Found, limit: Limit, split: Separation | None, session: Session, output: Path) -> Iterator[str]:
     """Yield the lines for the user."""
-    spec = session.spec
-    if found.other_sizes:
-        yield (
-            f"note: {found.other_sizes} images are over 20% smaller or 25% larger than the {spec.threshold_size} "
-            "pixels that the threshold was found on: the larger a picture, the higher its worst patch"
-        )
+    if not found.scored:
+        return
+    yield from (f"note: {note}" for note in found.notes)
+    usual = len(found.scores(""))
+    skipped = sum(verdict.status == "skipped" for verdict in found.scored)
+    before = f" ({skipped} of an earlier call)" if skipped else ""
     yield (
-        f"{found.anomalies} of {len(found.done)} images are anomalies: their score is above {spec.threshold:.4g}, as "
-        f"was that of {spec.false_alarms:.1%} of the {spec.threshold_images} good ones that it was "
-        f"set by; {session.provider} -> {output}/"
+        f"{found.anomalies} of {usual} images{before} are anomalies: their score is above {limit.threshold:.4g}, "
+        f"{limit.described}; {session.provider} -> {output}/"
     )
-
-
-def _judge(detector: Detector, picture: Opened) -> tuple[Verdict, Cell | None]:
-    """Score a picture and write its heat map."""
-    source, output, pixels = str(picture.job.source), picture.job.output, picture.pixels
-    if pixels is None:
-        output.unlink(missing_ok=True)  # of an earlier call
-        return Verdict(source, "failed", picture.reason), None
-
-    def judged() -> tuple[Detection, NDArray[np.uint8]]:
-        found = detector(pixels)
-        drawn = detector.overlay(pixels, found.heat)
-        write_file(output, _png(drawn))
-        return found, drawn
-
-    result, reason = tried(judged)
-    if result is None:
-        return Verdict(source, "failed", reason), None
-    found, drawn = result
-    caption = f"{found.score:.3g} {picture.job.source.name}"
-    cell = Cell(thumbnail(drawn), caption, _BAD if found.anomaly else _GOOD)
-    return Verdict(source, "done", "", str(output), found.score, found.anomaly), cell
-
-
-def _csv(verdicts: Sequence[Verdict], threshold: float) -> bytes:
-    text = io.StringIO(newline="")
-    table = csv.writer(text)
-    table.writerow(["path", "score", "threshold", "anomaly"])
-    for verdict in verdicts:
-        table.writerow([verdict.source, f"{verdict.score:.8g}", f"{threshold:.8g}", int(bool(verdict.anomaly))])
-    return text.getvalue().encode(errors="surrogateescape")
-
-
-def _png(image: NDArray[np.uint8]) -> bytes:
-    return cv2.imencode(".png", image)[1].tobytes()
+    if split is not None:
+        yield (
+            f"{split.found:.1%} of the bad images are found, AUROC {split.auroc:.3f}; the threshold "
+            f"{split.best_threshold:.4g} separates best: {split.best_found:.1%} of the bad and "
+            f"{split.best_false_alarms:.1%} of the others are above it"
+        )

@@ -35,6 +35,12 @@ class Request:
         between: `generate`: two pictures, to draw the way from one's code to the other's, or None.
         steps: `generate`: how many pictures to draw `between` two, these included, or None.
         encoder: `generate`: the model that gives the codes of `between`; None is the file beside the decoder.
+        false_alarms: `anomaly`: the share of good pictures that may be called anomalies; None is the model's own.
+        threshold: `anomaly`: the score above which a picture is one; None is that for `false_alarms`.
+        bad: `anomaly`: a folder of pictures that are known to be bad, or None.
+        region: `anomaly`: a mask of the pixels that count, white ones, or None.
+        raw_maps: `anomaly`: also write the scores of the pixels, as float32 TIFF files.
+        defect_masks: `anomaly`: also write masks of the unusual pixels.
     """
 
     sources: tuple[Path, ...]
@@ -50,6 +56,12 @@ class Request:
     between: tuple[Path, Path] | None = None
     steps: int | None = None
     encoder: Path | None = None
+    false_alarms: float | None = None
+    threshold: float | None = None
+    bad: Path | None = None
+    region: Path | None = None
+    raw_maps: bool = False
+    defect_masks: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,10 +71,12 @@ class Outcome:
     Attributes:
         document: what `--json` prints, ready for `json.dumps`.
         failed: whether some file failed.
+        anomalies: how many pictures are anomalies.
     """
 
     document: dict[str, Any] = field(default_factory=dict)
     failed: bool = False
+    anomalies: int = 0
 
 
 def run(session: Session, request: Request) -> Outcome:

@@ -57,7 +57,7 @@ def restore_pipe(
         _log.info("%s", line)
     cleaned = _cleaned(restorer, source, target, format, options)
     if target is None:
-        _write_to_stdout(cleaned.data)
+        write_to_stdout(cleaned.data)
     name = _name(source)
     if cleaned.dropped:
         _log.info("not kept from %s: %s", name, ", ".join(cleaned.dropped))
@@ -101,7 +101,12 @@ def _cleaned(
     return cleaned
 
 
-def _write_to_stdout(data: bytes) -> None:
+def write_to_stdout(data: bytes) -> None:
+    """Write a file to stdout.
+
+    Raises:
+        ImageError: it cannot be written.
+    """
     try:
         with os.fdopen(os.dup(sys.stdout.fileno()), "wb") as stream:  # a failed write is not repeated
             stream.write(data)

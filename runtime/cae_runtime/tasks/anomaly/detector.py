@@ -15,12 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cae_runtime.arguments import check_image
-from cae_runtime.inference.patch_model import PatchModel
-from cae_runtime.inference.tiling import Floats, OverlapAdder, window
+from cae_runtime.errors import ImageError
+from cae_runtime.inference.patch_model import Grid, PatchModel
+from cae_runtime.inference.tiling import Floats, OverlapAdder, cut, window
 from cae_runtime.io.contact_sheet import to_bgr
 
-_FULL_HEAT: Final = 3.0  # times `threshold_pixel`: the upper end of the color scale
+FULL_HEAT: Final = 3.0  # times `threshold_pixel`: the upper end of the color scale
 _OPACITY: Final = 0.65
+_COUNTS: Final = 0.25  # share of a patch that has to count, where only a region of the picture does
+_TINY: Final = 1e-9
 _BAND: Final = 256  # rows that are drawn at once
 
 
@@ -48,23 +51,31 @@ class Detector(PatchModel):
 
     task = "anomaly"
 
-    def __call__(self, image: NDArray[Any]) -> Detection:
+    def __call__(self, image: NDArray[Any], *, region: NDArray[np.bool_] | None = None) -> Detection:
         """Score a picture.
 
         Args:
             image: as `cae_runtime.inference.patch_model.Grid` takes it.
+            region: the pixels that count, bool (H, W); None: all. The others have no heat. Patches of which less than a
+                quarter counts are left out where there are others.
 
         Raises:
-            ImageError, ProviderError: as there.
+            ImageError, ProviderError: as there; or `region` is not as above.
         """
+        check_image(image)
+        if region is not None and (region.dtype != np.bool_ or region.shape != image.shape[:2] or not region.any()):
+            raise ImageError(
+                f"region is of {region.dtype} and has the shape {region.shape}: it must be bool of {image.shape[:2]}, "
+                "and True somewhere"
+            )
         grid, patch = self._grid(image), self.session.spec.patch
         weights_y, weights_x = (window(starts, patch, grid.overlap) for starts in (grid.ys, grid.xs))
         heat = np.zeros((int(grid.ys[-1]) + patch, int(grid.xs[-1]) + patch), np.float32)
-        score = 0.0
+        score = _Worst(grid, region, patch)
         strips: OverlapAdder | None = None
         with self._over(grid) as parts:
             for rows, columns, scores in parts:  # (ny, nx, 1, P, P)
-                score = max(score, float(scores.mean(axis=(2, 3, 4), dtype=np.float64).max()))
+                score.add(rows, columns, scores)
                 strips = strips or OverlapAdder(len(scores), 1, patch, grid.xs)
                 strips.put(scores, weights_x[columns], columns.start)
                 if columns.stop == len(grid.xs):
@@ -72,8 +83,10 @@ class Detector(PatchModel):
                     heat[ys[0] : ys[-1] + patch] += strips.sum(ys - ys[0], weights_y[rows])[0]
                     strips = None
         (height, width), margin = grid.size, grid.margin
-        threshold = self.session.spec.threshold or 0.0
-        return Detection(score, heat[margin : margin + height, margin : margin + width], score > threshold)
+        heat = heat[margin : margin + height, margin : margin + width]
+        if region is not None:
+            heat = np.where(region, heat, np.float32(0))
+        return Detection(score.value, heat, score.value > (self.session.spec.threshold or 0.0))
 
     def overlay(self, image: NDArray[Any], heat: Floats) -> NDArray[np.uint8]:
         """Return a picture in gray with its heat in colors over it, uint8 (H, W, 3) in the order of `color`.
@@ -88,9 +101,42 @@ class Detector(PatchModel):
         for top in range(0, len(image), _BAND):  # temporary arrays are as small as a band
             rows = slice(top, top + _BAND)
             gray = cv2.cvtColor(cv2.cvtColor(to_bgr(image[rows]), to_gray), cv2.COLOR_GRAY2BGR)
-            level = ((heat[rows] / unit - 1) / (_FULL_HEAT - 1)).clip(0, 1)
-            colors = cv2.applyColorMap(np.rint((1 - level) * 255).astype(np.uint8), cv2.COLORMAP_AUTUMN)
-            colors = colors if self._bgr else cv2.cvtColor(colors, cv2.COLOR_BGR2RGB)
+            level = ((heat[rows] / unit - 1) / (FULL_HEAT - 1)).clip(0, 1)
+            colors = heat_colors(level)[..., :: 1 if self._bgr else -1]
             share = (level > 0)[..., None] * np.float32(_OPACITY)
             result[rows] = np.rint(gray * (1 - share) + colors * share)  # yellow to red
         return result
+
+
+def heat_colors(level: Floats) -> NDArray[np.uint8]:
+    """Return colors from yellow (0) to red (1), (H, W, 3) BGR, of levels (H, W)."""
+    return np.asarray(cv2.applyColorMap(np.rint((1 - level) * 255).astype(np.uint8), cv2.COLORMAP_AUTUMN), np.uint8)
+
+
+class _Worst:
+    """The largest mean score of a patch, over those of its pixels that count."""
+
+    def __init__(self, grid: Grid, region: NDArray[np.bool_] | None, patch: int) -> None:
+        self._grid, self._patch, self._region = grid, patch, None
+        self._inside = self._outside = 0.0
+        if region is not None:
+            (height, width), margin = grid.size, grid.margin
+            plane = np.zeros((int(grid.ys[-1]) + patch, int(grid.xs[-1]) + patch), np.float32)
+            plane[margin : margin + height, margin : margin + width] = region
+            self._region = plane
+
+    def add(self, rows: slice, columns: slice, scores: Floats) -> None:
+        """Add patches: (ny, nx, 1, P, P)."""
+        if self._region is None:
+            self._inside = max(self._inside, float(scores.mean(axis=(2, 3, 4), dtype=np.float64).max()))
+            return
+        patches = cut(self._region[None], self._grid.ys[rows], self._grid.xs[columns], self._patch)
+        counted = patches.mean(axis=(2, 3, 4), dtype=np.float64)
+        means = (scores * patches).mean(axis=(2, 3, 4), dtype=np.float64) / np.maximum(counted, _TINY)
+        self._inside = max(self._inside, float(means[counted >= _COUNTS].max(initial=0)))
+        self._outside = max(self._outside, float(means[counted > 0].max(initial=0)))
+
+    @property
+    def value(self) -> float:
+        """The score of the picture; of patches that hardly count where there are no others."""
+        return self._inside or self._outside

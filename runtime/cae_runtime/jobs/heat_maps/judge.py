@@ -1,0 +1,102 @@
+"""Judges one picture: its score, and what is written of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from cae_runtime.errors import ImageError, UsageError
+from cae_runtime.inference.tiling import Floats
+from cae_runtime.io.arrays import colors_of
+from cae_runtime.io.image_files import decode, read_file, write_file
+from cae_runtime.io.orientation import upright
+from cae_runtime.jobs.heat_maps.names import mask_of, raw_map_of
+from cae_runtime.tasks.anomaly.detector import Detection, Detector
+from cae_runtime.tasks.marks import marks_of
+
+_HALF: Final = 127  # from which value of 255 on a pixel of a region's mask belongs to it
+_WHITE: Final = 255
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Scores pictures, and writes their maps.
+
+    Attributes:
+        detector: the model.
+        threshold: a picture with a higher score is an anomaly.
+        region: the pixels that count, bool (H, W); None: all.
+        raw_maps: whether the scores of the pixels are written too, float32.
+        defect_masks: whether a mask of the unusual pixels is written too.
+    """
+
+    detector: Detector
+    threshold: float
+    region: NDArray[np.bool_] | None = None
+    raw_maps: bool = False
+    defect_masks: bool = False
+
+    def find(self, pixels: NDArray[Any]) -> Detection:
+        """Score a picture.
+
+        Raises:
+            ImageError: the region has another size than the picture.
+            ProviderError: the provider failed.
+        """
+        if self.region is not None and self.region.shape != pixels.shape[:2]:
+            (height, width), (rows, columns) = pixels.shape[:2], self.region.shape
+            raise ImageError(f"has {width}x{height} pixels, and the mask of the region {columns}x{rows}")
+        return self.detector(pixels, region=self.region)
+
+    def drawn(self, pixels: NDArray[Any], heat: Floats, ending: str = ".png") -> bytes:
+        """Return the heat map as a file of the format that `ending` names."""
+        return _encoded(ending, self.detector.overlay(pixels, heat))
+
+    def write(self, output: Path, pixels: NDArray[Any]) -> Detection:
+        """Score a picture, and write its heat map to `output` and the other maps beside it.
+
+        Raises:
+            ImageError, ProviderError: as `find`; or a map cannot be written.
+        """
+        found = self.find(pixels)
+        write_file(output, self.drawn(pixels, found.heat, output.suffix))
+        if self.raw_maps:
+            write_file(raw_map_of(output), _encoded(".tiff", found.heat))
+        if self.defect_masks:
+            unusual = found.heat > (self.detector.session.spec.threshold_pixel or 1.0)
+            write_file(mask_of(output), _encoded(".png", unusual.astype(np.uint8) * np.uint8(_WHITE)))
+        return found
+
+    def outputs(self, heat_map: Path) -> list[Path]:
+        """Return the files that `write` makes."""
+        kinds: list[tuple[bool, Callable[[Path], Path]]] = [(self.raw_maps, raw_map_of), (self.defect_masks, mask_of)]
+        return [heat_map, *(name(heat_map) for wanted, name in kinds if wanted)]
+
+
+def read_region(path: Path | None) -> NDArray[np.bool_] | None:
+    """Read the mask of a region: what is brighter than half counts; bool (H, W).
+
+    Raises:
+        UsageError: it cannot be read, or marks nothing.
+    """
+    if path is None:
+        return None
+    try:
+        picture = decode(read_file(path))
+    except ImageError as e:
+        raise UsageError(f"region {str(path)!r} {e}") from e
+    plane = colors_of(upright(picture.pixels, picture.orientation))
+    marks = marks_of(plane.max(axis=2) if plane.ndim == 3 else plane) > _HALF
+    if not marks.any():
+        raise UsageError(f"region {str(path)!r} marks nothing: white pixels are looked at, and it has none")
+    return np.asarray(marks, np.bool_)
+
+
+def _encoded(ending: str, image: NDArray[Any]) -> bytes:
+    return cv2.imencode(ending, image)[1].tobytes()

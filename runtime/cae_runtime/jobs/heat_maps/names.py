@@ -1,0 +1,57 @@
+"""Names of heat maps: `part_heat.png` of `part.jpg`, with the ending only where two pictures would share one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from cae_runtime.jobs.opened_images import images_of
+from cae_runtime.jobs.paths import spelling_of
+from cae_runtime.jobs.planning import Plan
+
+ENDING: Final = "_heat.png"
+RAW_ENDING: Final = "_scores.tiff"
+MASK_ENDING: Final = "_mask.png"
+SHEET: Final = "sheet.png"
+OF_BAD: Final = "bad"  # folder of the heat maps of pictures that are known to be bad
+
+
+def plan_of(sources: Sequence[Path], output: Path, *, again: bool) -> Plan:
+    """Find the pictures and name their heat maps.
+
+    Args:
+        sources: images and folders.
+        output: the folder of the heat maps.
+        again: whether it has those of an earlier call, which are not sources.
+
+    Raises:
+        UsageError: as `images_of` raises it.
+    """
+    plan = images_of(sources, output, name_of=lambda source: source.name + ENDING)
+    short = Counter(spelling_of(job.output.with_name(job.source.stem + ENDING)) for job in plan.jobs)
+    jobs = []
+    for job in plan.jobs:
+        name = job.output.with_name(job.source.stem + ENDING)
+        jobs.append(replace(job, output=name) if short[spelling_of(name)] == 1 else job)
+    results = {spelling_of(path) for job in jobs for path in (job.output, raw_map_of(job.output), mask_of(job.output))}
+    named = {spelling_of(source) for source in sources}
+    made = results | ({spelling_of(output / SHEET)} if again else set())
+    kept = (job for job in jobs if spelling_of(job.source) in named or spelling_of(job.source) not in made)
+    return replace(plan, jobs=tuple(kept))
+
+
+def raw_map_of(heat_map: Path) -> Path:
+    """Return the name of a picture's raw map, by that of its heat map."""
+    return heat_map.with_name(_stem(heat_map) + RAW_ENDING)
+
+
+def mask_of(heat_map: Path) -> Path:
+    """Return the name of a picture's mask of defects, by that of its heat map."""
+    return heat_map.with_name(_stem(heat_map) + MASK_ENDING)
+
+
+def _stem(heat_map: Path) -> str:
+    return heat_map.name.removesuffix(ENDING) if heat_map.name.endswith(ENDING) else heat_map.stem

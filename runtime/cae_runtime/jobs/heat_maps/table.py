@@ -1,0 +1,89 @@
+"""The table of scores of a folder of heat maps, `scores.csv`: one row per picture, also of earlier calls."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from cae_runtime.errors import UsageError
+
+TABLE: Final = "scores.csv"
+_COLUMNS: Final = ("path", "score", "threshold", "anomaly", "status", "reason", "heat_map", "model")
+_BYTES_MAX: Final = 2**28
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The result of one picture; if it failed, `score` and `anomaly` are None and `heat_map` is empty.
+
+    Attributes:
+        source: the picture.
+        status: `done`; `skipped`: its score is that of an earlier call; or `failed`.
+        reason: why it failed.
+        heat_map: the file of its heat map.
+        score: 0 or more.
+        anomaly: whether the score is above the threshold.
+        label: `bad` for a picture that is known to be bad, otherwise empty.
+    """
+
+    source: str
+    status: Literal["done", "skipped", "failed"]
+    reason: str = ""
+    heat_map: str = ""
+    score: float | None = None
+    anomaly: bool | None = None
+    label: str = ""
+
+
+def read_table(path: Path, model: str) -> dict[str, tuple[str, float]]:
+    """Return the scores of earlier calls: from each heat map, relative to the folder, to its source and score.
+
+    Args:
+        path: the table; it may be missing.
+        model: what identifies the model of this call.
+
+    Raises:
+        UsageError: it is no such table, or that of another model.
+    """
+    try:
+        data = path.read_bytes()[:_BYTES_MAX]
+    except FileNotFoundError:
+        return {}
+    except OSError as e:
+        raise UsageError(f"table {str(path)!r} cannot be read: {e.strerror}") from e
+    rows = csv.DictReader(io.StringIO(data.decode("utf-8", "surrogateescape"), newline=""))
+    try:
+        found = [(row["model"], row["heat_map"], row["path"], float(row["score"])) for row in rows if row["score"]]
+    except (KeyError, ValueError, TypeError, csv.Error) as e:
+        raise UsageError(
+            f"table {str(path)!r} is not one that this version wrote: overwrite=True replaces it, or name another "
+            "folder"
+        ) from e
+    for other in {row[0] for row in found} - {model}:
+        raise UsageError(
+            f"table {str(path)!r} has scores of {other.rpartition(' ')[0]!r}, or of another region, which do not "
+            "compare with new ones: overwrite=True scores all pictures anew, or name another folder"
+        )
+    return {heat_map: (source, score) for _, heat_map, source, score in found}
+
+
+def written_table(verdicts: Iterable[Verdict], threshold: float, folder: Path, model: str) -> bytes:
+    """Return the table of the given verdicts, in their order, with LF at the ends of lines."""
+    text = io.StringIO(newline="")
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(_COLUMNS)
+    for one in verdicts:
+        score, anomaly = ("", "") if one.score is None else (f"{one.score:.8g}", str(int(bool(one.anomaly))))
+        heat_map = inside(folder, one.heat_map) if one.heat_map else ""
+        status = "failed" if one.score is None else "done"
+        table.writerow([one.source, score, f"{threshold:.8g}", anomaly, status, one.reason, heat_map, model])
+    return text.getvalue().encode(errors="surrogateescape")
+
+
+def inside(folder: Path, path: str | Path) -> str:
+    """Return a path below a folder, with `/`, as the table has it."""
+    return Path(path).relative_to(folder).as_posix()
