@@ -15,6 +15,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before onnxruntime is imp
 TYPE_CHECKING = False  # importing typing would take longer than this whole module
 
 if TYPE_CHECKING:
+    from cae_export.calibration import CalibrationReport, calibrate
     from cae_export.checking import CheckReport, check
     from cae_export.converters.convert_to import ConversionReport, convert_to
     from cae_export.errors import (
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ArgumentTypeError",
     "CaeExportError",
+    "CalibrationReport",
     "CheckReport",
     "ConversionReport",
     "ExportReport",
@@ -43,6 +45,7 @@ __all__ = [
     "RanOutError",
     "RefusedError",
     "UsageError",
+    "calibrate",
     "check",
     "convert_to",
     "export",
@@ -54,6 +57,8 @@ _HOME = {
     "ModelNotFoundError": "errors",
     "OutputExistsError": "errors",
     "CaeExportError": "errors",
+    "CalibrationReport": "calibration",
+    "calibrate": "calibration",
     "CheckReport": "checking",
     "check": "checking",
     "ConversionReport": "converters.convert_to",

@@ -18,7 +18,7 @@ from cae_export.defaults import (
     TOLERANCE_FP16,
 )
 from cae_export.errors import CaeExportError, OutputExistsError, RanOutError, RefusedError, UsageError
-from cae_export.report_text import check_table, conversion_table, part_table, table
+from cae_export.report_text import calibration_table, check_table, conversion_table, part_table, table
 from cae_shared.command import require_address_space
 from cae_shared.expected_errors import end_with, ended_in_order, importing_extra
 from cae_shared.help_groups import grouped
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 ADDRESS_SPACE = 2 * 2**30  # bytes that torch maps before it works; with less it crashes
 
 OF_WHOLE = {"int8", "fp16", "max_drop", "patch", "layout", "portable", "to"}
+OF_CALIBRATE = {"model", "output", "overwrite", "calibrate", "false_alarms", "verbose"}
 OF_CHECK = {"check", "against", "data", "data_dir", "tolerance", "max_drop", "verbose"}
 RUN = {  # by task or part
     "restore": "photos/ -o clean/",
@@ -47,7 +48,7 @@ GROUPS = {
     "File": ("output", "overwrite", "int8", "fp16", "patch", "overlap", "license"),
     "Other engines": ("to", "opset", "batch", "layout", "portable", "input_name", "output_name"),
     "Proof": ("data", "data_dir", "tolerance", "max_drop", "check", "against"),
-    "Other tasks": ("part", "anomaly", "false_alarms"),
+    "Other tasks": ("part", "anomaly", "false_alarms", "calibrate"),
 }
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
@@ -135,6 +136,10 @@ def command(
     false_alarms: Annotated[
         float, typer.Option(help="Share of good pictures that the detector may call anomalies.")
     ] = FALSE_ALARMS,
+    calibrate: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Set the threshold of a detector (MODEL.onnx) by these good pictures."),
+    ] = None,
     license: Annotated[str, typer.Option(help="SPDX identifier of the weights' license, for the metadata.")] = "",
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show details of each step.")] = False,
     _show_version: Annotated[
@@ -149,6 +154,9 @@ def command(
     log_to_stderr(verbose)
     if int8 and fp16:
         raise UsageError("--int8 and --fp16 exclude each other: one file has one precision")
+    if calibrate is not None:
+        _calibrate(ctx, model, calibrate, output, false_alarms, overwrite)
+        return
     compared = _compared(ctx, model, check, against)
     wanted = _wanted(ctx, part, anomaly)
     require_address_space(ADDRESS_SPACE)
@@ -179,8 +187,7 @@ def _export(model: Path, output: Path | None, options: "ExportOptions") -> None:
 
     with ended_in_order("cae-export"):
         report = export(model, output, **options)
-    for line in table(report):
-        typer.echo(printable(line))
+    _print(table(report))
     if report.psnr_out < report.psnr_in and report.spec.degradation != "none":
         typer.echo("note: its output is worse than its input: its code is too narrow, or it needs longer training",
                    err=True)  # fmt: skip
@@ -192,8 +199,7 @@ def _convert(to: str, model: Path, output: Path | None, options: "ExportOptions"
 
     with ended_in_order("cae-export"):
         report = convert_to(cast("Target", to), model, output, **options)
-    for line in conversion_table(report):
-        typer.echo(printable(line))
+    _print(conversion_table(report))
 
 
 def _check(
@@ -203,8 +209,7 @@ def _check(
 
     with ended_in_order("cae-export"):
         report = check(file, model, data=data, data_dir=data_dir, tolerance=tolerance, max_drop=max_drop)
-    for line in check_table(report):
-        typer.echo(printable(line))
+    _print(check_table(report))
 
 
 def _export_part(model: Path, part: "Part", output: Path | None, options: "PartOptions") -> None:
@@ -212,11 +217,34 @@ def _export_part(model: Path, part: "Part", output: Path | None, options: "PartO
 
     with ended_in_order("cae-export"):
         report = export_part(model, part, output, **options)
-    for line in part_table(report):
+    _say(part_table(report), report.notes, RUN[part], report.path)
+
+
+def _calibrate(
+    ctx: typer.Context, model: Path | None, good: Path, output: Path | None, false_alarms: float, overwrite: bool
+) -> None:
+    if ignored := _given(ctx) - OF_CALIBRATE:
+        raise UsageError(f"--calibrate takes no {_options(ignored)}")
+    if model is None:
+        raise UsageError("--calibrate needs a MODEL.onnx that cae-export --anomaly wrote")
+    with importing_extra("cae-export", "export", UsageError):
+        from cae_export.calibration import calibrate
+    with ended_in_order("cae-export"):
+        rate = false_alarms if "false_alarms" in _given(ctx) else None
+        report = calibrate(model, good, output, false_alarms=rate, overwrite=overwrite)
+    _say(calibration_table(report), report.notes, RUN["anomaly"], report.path)
+
+
+def _print(lines: list[str]) -> None:
+    for line in lines:
         typer.echo(printable(line))
-    for note in report.notes:
+
+
+def _say(lines: list[str], notes: tuple[str, ...], run: str, path: Path) -> None:
+    _print(lines)
+    for note in notes:
         typer.echo(printable(f"note: {note}"), err=True)
-    typer.echo(printable(f"next: cae-run {RUN[part]} -m {shell_word(report.path)}"), err=True)
+    typer.echo(printable(f"next: cae-run {run} -m {shell_word(path)}"), err=True)
 
 
 def _wanted(ctx: typer.Context, part: str | None, anomaly: bool) -> "Part | None":

@@ -186,15 +186,25 @@ def write_proved(
     named = None if output is None else _checked_path("output", output)
     _check_model(source)
     target = named or source.with_name(f"{source.stem}{default_ending}")
-    _check_output(target, overwrite)
+    check_output(target, overwrite)
     with loaded_model(source) as loaded:
         content, report = make(loaded, target)
+    written_whole(target, content)
+    return report
+
+
+def written_whole(target: Path, content: bytes) -> None:
+    """Write a file, completely or not at all.
+
+    Raises:
+        UsageError: it cannot be written there.
+        RanOutError: disk space or open files ran out.
+    """
     try:
         with whole_file(target) as temporary:
             temporary.write_bytes(content)
     except OSError as e:
         raise not_written(target, e) from e
-    return report
 
 
 @contextmanager
@@ -227,8 +237,13 @@ def _check_model(model: Path) -> None:
         raise ModelNotFoundError(f"model {str(model)!r} does not exist: name a model.pt that cae-train wrote")
 
 
-def _check_output(output: Path, overwrite: bool) -> None:
-    """Refuse an output that cannot be written, before any work is done."""
+def check_output(output: Path, overwrite: bool) -> None:
+    """Refuse an output that cannot be written, before any work is done.
+
+    Raises:
+        OutputExistsError: it exists, and `overwrite` is false.
+        UsageError: it has no name of an ONNX file, or cannot be written.
+    """
     if output.suffix.lower() != ".onnx":
         raise UsageError(f"output {str(output)!r}: a name that ends in .onnx is needed")
     if output.is_dir() or not output.parent.is_dir():

@@ -8,6 +8,7 @@ from cae_runtime.tasks.anomaly.false_alarms import measured_share
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from cae_export.calibration import CalibrationReport
     from cae_export.checking import CheckReport
     from cae_export.converters.convert_to import ConversionReport
     from cae_export.exporter import ExportReport
@@ -26,6 +27,14 @@ def part_table(report: "PartReport") -> list[str]:
     if report.spec.threshold is not None:
         lines.append(f"threshold {report.spec.threshold:.4g}: {threshold_text(report.spec)}")
     return [*lines, f"{report.path}: {report.bytes / 1e3:.0f} kB"]
+
+
+def calibration_table(report: "CalibrationReport") -> list[str]:
+    """The new threshold of a detector as lines of text."""
+    return [
+        f"threshold {report.spec.threshold:.4g}: {threshold_text(report.spec)}",
+        f"{report.path}: {report.bytes / 1e3:.0f} kB",
+    ]
 
 
 def threshold_text(spec: "ModelSpec") -> str:

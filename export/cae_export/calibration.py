@@ -1,0 +1,112 @@
+"""Sets the threshold of a detector anew, from more good pictures and without a training (`cae-export --calibrate`)."""
+
+import contextlib
+import logging
+import math
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import onnx
+
+from cae_export.defaults import FALSE_ALARMS
+from cae_export.detector.thresholds import Thresholds, thresholds_of
+from cae_export.errors import ArgumentTypeError, UsageError
+from cae_export.onnx_files import build_file
+from cae_export.proved_file import check_output, written_whole
+from cae_runtime import CaeRuntimeError, ImageError, ModelSpec, Session
+from cae_runtime.inference.tiling import Floats
+from cae_runtime.jobs.opened_images import images_of, opened
+from cae_runtime.tasks.anomaly import Detector
+from cae_shared.paths import checked_path
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class CalibrationReport:
+    """The file with its new threshold.
+
+    Attributes:
+        path: the file.
+        spec: its metadata.
+        bytes: its size.
+        notes: remarks for the user.
+    """
+
+    path: Path
+    spec: ModelSpec
+    bytes: int
+    notes: tuple[str, ...]
+
+
+def calibrate(
+    model: str | os.PathLike[str],
+    good: str | os.PathLike[str],
+    output: str | os.PathLike[str] | None = None,
+    *,
+    false_alarms: float | None = None,
+    overwrite: bool = False,
+) -> CalibrationReport:
+    """Write a copy of a detector whose thresholds come from other good pictures; the network stays as it is.
+
+    Args:
+        model: a file of task `anomaly` that `export_part` wrote.
+        good: a folder of good pictures (or one picture) that the model was not trained on: that cannot be checked.
+        output: the file to write; by default `model-calibrated.onnx` beside the model.
+        false_alarms: share of good pictures above the threshold; None takes that of the model.
+        overwrite: whether an existing output is replaced, which may be the model itself.
+
+    Raises:
+        OutputExistsError: the output exists, and `overwrite` is not set.
+        UsageError: a model or pictures that cannot be used, or an output that cannot be written.
+        RefusedError: the pictures are too few, or all of one color; nothing is written.
+    """
+    source, folder = (
+        checked_path(name, path, wrong_type=ArgumentTypeError, empty=UsageError)
+        for name, path in (("model", model), ("calibrate", good))
+    )
+    target = source.with_name(f"{source.stem}-calibrated.onnx") if output is None else Path(output)
+    check_output(target, overwrite)
+    try:
+        with contextlib.closing(Session(source, provider="cpu")) as session:
+            spec = session.spec
+            if spec.task != "anomaly":
+                raise UsageError(
+                    f"model {str(source)!r} is made for task {spec.task!r}: only a detector (anomaly) has a threshold"
+                )
+            found, failed = _scored(session, folder)
+    except CaeRuntimeError as e:
+        raise UsageError(str(e)) from e
+    notes = [f"{failed} pictures could not be read, and do not count"] if failed else []
+    limits = thresholds_of(found, false_alarms or spec.false_alarms or FALSE_ALARMS, notes)
+    changed = _changed(spec, limits, false_alarms, folder.name)
+    content = build_file(onnx.load(source), changed).content
+    written_whole(target, content)
+    return CalibrationReport(target, changed, len(content), limits.notes)
+
+
+def _scored(session: Session, folder: Path) -> tuple[list[tuple[int, float, Floats]], int]:
+    """Score good pictures: their sizes, scores and heat maps, and how many could not be read."""
+    plan = images_of([folder], folder, leave_out=False)
+    found, failed = [], len(plan.unreadable)
+    with Detector(session) as detector:
+        for picture in opened(plan, "looking"):
+            try:
+                if picture.pixels is None:
+                    raise ImageError(picture.reason)
+                seen = detector(picture.pixels)
+            except ImageError as e:
+                _log.warning("%r %s", str(picture.job.source), e)
+                failed += 1
+            else:
+                found.append((math.prod(picture.pixels.shape[:2]), seen.score, seen.heat))
+    return found, failed
+
+
+def _changed(spec: ModelSpec, limits: Thresholds, false_alarms: float | None, name: str) -> ModelSpec:
+    return replace(
+        spec, threshold=limits.picture, threshold_pixel=limits.pixel, threshold_size=limits.size,
+        threshold_images=limits.images, good_scores=limits.scores, false_alarms=false_alarms or spec.false_alarms,
+        evaluated_on=f"{limits.images} images of {name}",
+    )  # fmt: skip

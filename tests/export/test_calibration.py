@@ -1,0 +1,68 @@
+"""Thresholds of detectors that are set anew from more good pictures; the fixture's score is (x - 0.5)^2."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+from tests.export.conftest import Command
+
+from cae_export import OutputExistsError, UsageError, calibrate
+from cae_runtime import Session
+from cae_runtime.tasks.anomaly import Detector
+from cae_runtime.tasks.anomaly.false_alarms import threshold_of
+
+FIXTURES = Path(__file__).parents[1] / "runtime" / "fixtures"
+
+
+@pytest.fixture
+def good(tmp_path: Path) -> Path:
+    """Thirty pictures of 48x40, each of one gray."""
+    folder = tmp_path / "good"
+    folder.mkdir()
+    for i in range(30):
+        cv2.imwrite(str(folder / f"{i:02}.png"), np.full((40, 48, 3), 130 + i, np.uint8))
+    (folder / "broken.png").write_bytes(b"no picture")
+    return folder
+
+
+def test_more_good_pictures_set_another_threshold(cae_export: Command, good: Path, tmp_path: Path) -> None:
+    target = tmp_path / "new.onnx"
+    done = cae_export(FIXTURES / "anomaly.onnx", "--calibrate", good, "-o", target, "--false-alarms", "0.1")
+    assert done.returncode == 0, done.stderr
+    assert "set for 10.0% of false alarms on 30 images of good; " in done.stdout
+    assert "of 30 good pictures score higher" in done.stdout
+    assert "note: 1 pictures could not be read" in done.stderr
+    old, spec = Session(FIXTURES / "anomaly.onnx").spec, Session(target).spec
+    assert (spec.threshold_images, spec.threshold_size, spec.false_alarms) == (30, 48 * 40, 0.1)
+    assert spec.threshold == pytest.approx(threshold_of(spec, 0.1))
+    assert spec.threshold != old.threshold
+    detector = Detector(target)
+    scores = [detector(cv2.imread(str(path))).score for path in sorted(good.glob("[0-9]*.png"))]
+    assert spec.good_scores == pytest.approx(sorted(scores))
+    graphs = [onnx.load(path).graph for path in (FIXTURES / "anomaly.onnx", target)]
+    assert graphs[0] == graphs[1], "the network stays as it is"
+
+
+def test_what_cannot_be_calibrated_is_said(good: Path, tmp_path: Path) -> None:
+    target = tmp_path / "new.onnx"
+    with pytest.raises(UsageError, match="is made for task 'encode'"):
+        calibrate(FIXTURES / "encode.onnx", good, target)
+    (tmp_path / "none").mkdir()
+    with pytest.raises(UsageError, match="has no images"):
+        calibrate(FIXTURES / "anomaly.onnx", tmp_path / "none", target)
+    target.write_bytes(b"mine")
+    with pytest.raises(OutputExistsError):
+        calibrate(FIXTURES / "anomaly.onnx", good, target)
+    assert target.read_bytes() == b"mine"
+    calibrate(FIXTURES / "anomaly.onnx", good, target, overwrite=True)
+    assert Session(target).spec.false_alarms == 0.05, "that of the model"
+
+
+def test_other_options_are_refused(cae_export: Command, good: Path) -> None:
+    done = cae_export(FIXTURES / "anomaly.onnx", "--calibrate", good, "--int8")
+    assert (done.returncode, "--calibrate takes no --int8" in done.stderr) == (2, True)
+    assert cae_export("--calibrate", good).returncode == 2
