@@ -154,11 +154,8 @@ def command(
     log_to_stderr(verbose)
     if int8 and fp16:
         raise UsageError("--int8 and --fp16 exclude each other: one file has one precision")
-    if calibrate is not None:
-        _calibrate(ctx, model, calibrate, output, false_alarms, overwrite)
-        return
     compared = _compared(ctx, model, check, against)
-    wanted = _wanted(ctx, part, anomaly)
+    wanted = _wanted(ctx, part, anomaly) if calibrate is None else None
     require_address_space(ADDRESS_SPACE)
     options: FileOptions = {
         "data": data, "data_dir": data_dir, "tolerance": tolerance, "opset": opset, "overlap": overlap,
@@ -170,6 +167,8 @@ def command(
             _check(*compared, data, data_dir, tolerance, max_drop)
         elif model is None:
             raise UsageError("name a MODEL.pt that cae-train wrote")
+        elif calibrate is not None:
+            _calibrate(ctx, model, calibrate, output, false_alarms, overwrite)
         elif wanted is not None:
             _export_part(model, wanted, output, {**options, "false_alarms": false_alarms})
         else:
@@ -221,14 +220,12 @@ def _export_part(model: Path, part: "Part", output: Path | None, options: "PartO
 
 
 def _calibrate(
-    ctx: typer.Context, model: Path | None, good: Path, output: Path | None, false_alarms: float, overwrite: bool
+    ctx: typer.Context, model: Path, good: Path, output: Path | None, false_alarms: float, overwrite: bool
 ) -> None:
     if ignored := _given(ctx) - OF_CALIBRATE:
         raise UsageError(f"--calibrate takes no {_options(ignored)}")
-    if model is None:
-        raise UsageError("--calibrate needs a MODEL.onnx that cae-export --anomaly wrote")
-    with importing_extra("cae-export", "export", UsageError):
-        from cae_export.calibration import calibrate
+    from cae_export.calibration import calibrate
+
     with ended_in_order("cae-export"):
         rate = false_alarms if "false_alarms" in _given(ctx) else None
         report = calibrate(model, good, output, false_alarms=rate, overwrite=overwrite)
