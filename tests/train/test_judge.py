@@ -74,6 +74,7 @@ def true_psnr(network: nn.Module, frames: np.ndarray, truth: np.ndarray) -> floa
     return float(-10 * torch.stack(squares).mean().log10())
 
 
+@pytest.mark.slow
 def test_what_is_reported_is_the_gain_against_the_picture_without_noise() -> None:
     scenes = [skewed(seed) for seed in range(3)]
     targets = targets_of([still(str(number), frames) for number, (frames, _) in enumerate(scenes)])

@@ -276,6 +276,7 @@ def random_weights(network: nn.Module) -> nn.Module:
     return network
 
 
+@pytest.mark.slow
 def test_every_combination_of_options_is_a_network_that_starts_near_the_identity() -> None:
     torch.manual_seed(0)
     patches = torch.rand(4, 3, 32, 24)

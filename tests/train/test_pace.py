@@ -67,6 +67,7 @@ def scenes(count: int) -> list[Scene]:
     return [Scene(str(seed), burst(12, sigma=12, seed=seed)) for seed in range(count)]
 
 
+@pytest.mark.slow
 def test_a_fit_takes_its_minutes_though_the_trial_was_slow(clock: Clock, run: Run) -> None:
     fitted = fit_burst([Scene(str(seed), burst(12, sigma=12, seed=seed)) for seed in range(3)], "camera", run)
     assert fitted.model is not None
