@@ -394,6 +394,7 @@ def test_sources(tmp_path: Path) -> None:
             parse_source(text, (640, 480))
 
 
+@pytest.mark.slow
 def test_a_file_may_take_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cae_runtime.live.capture._FIRST_PATIENCE", 0.0)
     ready = threading.Event()

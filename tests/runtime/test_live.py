@@ -186,7 +186,7 @@ def test_a_slow_model_steps_down_and_says_so(camera: Any) -> None:
     [
         ((0.0, 0.0, 0.0), None, "model: denoise, the best packaged one that makes 60 frames per second here"),
         ((0.2, 0.02, 0.02), None, "model: denoise-int8, the best packaged one that makes 15 frames per second here"),
-        ((0.2, 0.2, 0.1), 30, "30 frames per second are not reached: about "),
+        pytest.param((0.2, 0.2, 0.1), 30, "30 frames per second are not reached: about ", marks=pytest.mark.slow),
     ],
 )
 def test_without_a_model_that_was_named_the_best_that_is_fast_enough_is_taken(
@@ -214,6 +214,7 @@ def test_without_a_model_that_was_named_the_best_that_is_fast_enough_is_taken(
     assert ", with denoise; " in lines_told[-1], "-m pins"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="this system does not tell")
 def test_memory_does_not_grow(camera: Any) -> None:
     def answers() -> Iterator[tuple[bool, Any]]:
