@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from cae_export.proved_file import FileOptions
 
 ADDRESS_SPACE = 2 * 2**30  # bytes that torch maps before it works; with less it crashes
-
 OF_WHOLE = {"int8", "fp16", "max_drop", "patch", "layout", "portable", "to"}
 OF_CALIBRATE = {"model", "output", "overwrite", "calibrate", "false_alarms", "verbose"}
 OF_CHECK = {"check", "against", "data", "data_dir", "tolerance", "max_drop", "verbose"}
