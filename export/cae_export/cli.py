@@ -157,9 +157,8 @@ def command(
     wanted = _wanted(ctx, part, anomaly) if calibrate is None else None
     require_address_space(ADDRESS_SPACE)
     options: FileOptions = {
-        "data": data, "data_dir": data_dir, "tolerance": tolerance, "opset": opset, "overlap": overlap,
-        "license": license, "batch": batch, "input_name": input_name, "output_name": output_name,
-        "overwrite": overwrite,
+        "data": data, "data_dir": data_dir, "tolerance": tolerance, "opset": opset, "overlap": overlap, "batch": batch,
+        "license": license, "input_name": input_name, "output_name": output_name, "overwrite": overwrite,
     }  # fmt: skip
     with importing_extra("cae-export", "export", UsageError):
         if compared is not None:
@@ -226,8 +225,8 @@ def _calibrate(
     from cae_export.calibration import calibrate
 
     with ended_in_order("cae-export"):
-        rate = false_alarms if "false_alarms" in _given(ctx) else None
-        report = calibrate(model, good, output, false_alarms=rate, overwrite=overwrite)
+        chosen = {"false_alarms": false_alarms} if "false_alarms" in _given(ctx) else {}
+        report = calibrate(model, good, output, overwrite=overwrite, **chosen)
     _say(calibration_table(report), report.notes, RUN["anomaly"], report.path)
 
 

@@ -54,8 +54,8 @@ def test_statistics_are_those_of_the_pixels_around_and_in_the_patch(y: int, x: i
 def test_more_of_what_was_fitted_has_a_score_of_1() -> None:
     detector = scores().fit(grass(256))
     with torch.inference_mode():
-        assert float(detector(grass(256)).mean()) == pytest.approx(0.9, abs=0.1)
-        assert float(detector(grass(64, seed=1)).mean()) == pytest.approx(1, abs=0.1)
+        assert float(detector(grass(256)).mean()) == pytest.approx(0.85, abs=0.15)
+        assert float(detector(grass(64, seed=1)).mean()) == pytest.approx(0.95, abs=0.15)
 
 
 @pytest.mark.parametrize(("count", "size"), [(18, 64), (60, 64), (90, 64), (60, 256), (4000, 24)])

@@ -15,20 +15,26 @@ class Normal(nn.Module):
     RIDGE, LEAST = 1e-2, 1e-5  # added to the variances: a share of each, and a least one
     mean: Tensor
     whitening: Tensor
+    usual: Tensor | None = None  # the mean distance that the scale comes from
 
     def __init__(self, count: int) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(count))
         self.register_buffer("whitening", torch.eye(count))
 
-    def fit(self, rows: Tensor) -> None:
-        """Fit to rows, N x K; the scale comes from the distances of one half to a fit of the other."""
+    def fit(self, rows: Tensor, like: "Normal | None" = None) -> None:
+        """Fit to rows, N x K; the scale comes from the distances of one half to a fit of the other, or from `like`."""
         rows = rows.double()
+        self.usual = self._usual(rows) if like is None else like.usual
+        mean, whitening = self._of(rows)
+        scale = 1 if self.usual is None else self.usual.sqrt()
+        self.mean, self.whitening = mean.float(), (whitening / scale).float()
+
+    def _usual(self, rows: Tensor) -> Tensor:
         half = len(rows) // 2
         mean, whitening = self._of(rows[:half] if half > 1 else rows)
-        usual = ((rows[half:] - mean) @ whitening.T).square().sum(1).mean().clamp_min(0.01)  # 0 where all are equal
-        mean, whitening = self._of(rows)
-        self.mean, self.whitening = mean.float(), (whitening / usual.sqrt()).float()
+        distances = ((rows[half:] - mean) @ whitening.T).square().sum(1)
+        return distances.mean().clamp_min(0.01)  # 0 where all are equal
 
     def _of(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Return the mean (K) and the whitening matrix (K x K) of rows, N x K."""

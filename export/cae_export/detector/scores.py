@@ -135,7 +135,7 @@ class Scores(nn.Module):
             self.pixels, self.early, self.codes = whole
             present = set(part_of.tolist())
             self.folds = tuple(
-                self._normals([rows[owner != part] for rows, owner in zip(values, owned, strict=True)])
+                self._normals([rows[owner != part] for rows, owner in zip(values, owned, strict=True)], whole)
                 if part in present and len(present) > 1
                 else whole
                 for part in range(FOLDS)
@@ -149,10 +149,11 @@ class Scores(nn.Module):
         return [at_pixels, early, self.code(x)]
 
     @staticmethod
-    def _normals(values: list[Tensor]) -> tuple[Normal, ...]:
+    def _normals(values: list[Tensor], whole: tuple[Normal, ...] | None = None) -> tuple[Normal, ...]:
+        """Fit distributions, on the scales of those that were fitted to all rows: fits to more rows are closer."""
         normals = tuple(Normal(rows.shape[1]) for rows in values)
-        for normal, rows in zip(normals, values, strict=True):
-            normal.fit(rows)
+        for number, (normal, rows) in enumerate(zip(normals, values, strict=True)):
+            normal.fit(rows, None if whole is None else whole[number])
         return normals
 
     def _compare(self, patches: Tensor, part_of: Tensor) -> None:

@@ -16,6 +16,10 @@ from cae_runtime.tasks.anomaly.detector import FULL_HEAT, heat_colors
 _PICTURES, _COLUMNS = 60, 6
 _BAD, _GOOD = (40, 40, 220), (90, 170, 60)  # of frames, BGR
 _HIGH, _BAR, _MARGIN = 44, 10, 8
+_ENDS = (
+    ("1 in 1,000 pixels of good pictures scores so high", f"{FULL_HEAT:g} times this score, and more"),
+    ("1 in 1,000 pixels", f"{FULL_HEAT:g} x"),
+)
 _INK, _FONT, _SIZE = (40, 40, 40), cv2.FONT_HERSHEY_SIMPLEX, 0.42
 
 
@@ -44,9 +48,12 @@ def _legend(width: int) -> NDArray[np.uint8]:
     levels = np.linspace(0, 1, right - _MARGIN, dtype=np.float32)[None]
     strip[_MARGIN // 2 : _MARGIN // 2 + _BAR, _MARGIN:right] = heat_colors(levels)
     y = _MARGIN // 2 + _BAR + 14
-    ends = f"unusual: 1 x limit of pixels, {FULL_HEAT:g} x and more"
-    short = "1 x limit" if cv2.getTextSize(ends, _FONT, _SIZE, 1)[0][0] > right - _MARGIN else ends
-    cv2.putText(strip, short, (_MARGIN, y), _FONT, _SIZE, _INK, 1, cv2.LINE_AA)
+    for low, high in _ENDS:  # the longest that fits
+        left, across = (cv2.getTextSize(text, _FONT, _SIZE, 1)[0][0] for text in (low, high))
+        if left + across + _MARGIN <= right - _MARGIN:
+            cv2.putText(strip, low, (_MARGIN, y), _FONT, _SIZE, _INK, 1, cv2.LINE_AA)
+            cv2.putText(strip, high, (right - across, y), _FONT, _SIZE, _INK, 1, cv2.LINE_AA)
+            break
     x = _MARGIN
     for color, word in ((_BAD, "anomaly"), (_GOOD, "usual")):
         cv2.rectangle(strip, (x, y + 5), (x + 8, y + 13), color, thickness=-1)
