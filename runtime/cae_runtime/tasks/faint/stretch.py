@@ -85,6 +85,7 @@ class Stretch:
         values = np.arange(self._most() + 1, dtype=np.float32)
         for noise, table in zip(noises, self._tables, strict=True):
             table[0, : len(values)] = noise.stabilized(values)
+        self._small: Floats | None = None  # the stabilized values, by channels, until they are stretched
         self._means = self._block_means()
 
     def rows(self, first: int, end: int) -> Image:
@@ -99,10 +100,14 @@ class Stretch:
         return cast(Image, planes.transpose(1, 2, 0))
 
     def _kept_strip(self, top: int) -> Floats:
-        with self._lock:
-            strip = self._strips.setdefault(top, _Strip())
-            if len(self._strips) > _KEPT:
-                del self._strips[next(iter(self._strips))]
+        strip = self._strips.get(top)
+        if strip is None:
+            with self._lock:
+                strip = self._strips.setdefault(top, _Strip())
+                if len(self._strips) > _KEPT:
+                    del self._strips[next(iter(self._strips))]
+        if strip.planes is not None:
+            return strip.planes
         with strip.lock:
             if strip.planes is None:
                 strip.planes = self._stretched(top, min(top + self._step, self._shape[0]))
@@ -110,10 +115,14 @@ class Stretch:
 
     def _stretched(self, first: int, end: int) -> Floats:
         """Rows first..end-1 as the model sees them, but by channels: (C, h, w)."""
-        result = np.empty((self._shape[2], end - first, self.width), np.float32)
+        with self._lock:
+            result, self._small = self._small, None
+        if result is None:
+            result = np.empty((self._shape[2], end - first, self.width), np.float32)
+            for channel, plane in enumerate(split(self.picture(first, end))):
+                self.stabilized(plane, channel, result[channel])
         scale = 0.5 / self.half
-        for channel, plane in enumerate(split(self.picture(first, end))):
-            values = self.stabilized(plane, channel, result[channel])
+        for channel, values in enumerate(result):
             cv2.addWeighted(values, scale, self.base(first, end, channel), -scale, 0.5, values)
             cv2.threshold(values, 1, 0, cv2.THRESH_TRUNC, values)
             cv2.threshold(values, 0, 0, cv2.THRESH_TOZERO, values)
@@ -141,12 +150,14 @@ class Stretch:
         height, width = self._shape[:2]
         found: list[list[Floats]] = [[] for _ in self.noises]
         step = min(rows_in_cache(width), height)
-        planes, memory = np.empty((len(found), step, width), np.uint16), np.empty((step, width), np.float32)
+        planes, memory = np.empty((len(found), step, width), np.uint16), np.empty((len(found), step, width), np.float32)
         for top in range(0, height, step):
             rows = self.picture(top, min(top + step, height))
             for channel, plane in enumerate(split(rows, planes[:, : len(rows)])):
-                values = self.stabilized(plane, channel, memory[: len(rows)])
+                values = self.stabilized(plane, channel, memory[channel, : len(rows)])
                 found[channel].append(block_means(whole_blocks(values), BLOCK))
+        if height <= step:  # a small picture: they are needed once more
+            self._small = memory
         means = [np.concatenate(parts) for parts in found]
         return [cast(Floats, cv2.copyMakeBorder(plane, 1, 1, 1, 1, cv2.BORDER_REPLICATE)) for plane in means]
 
