@@ -40,7 +40,9 @@ _MEDIAN: Final = 0.6745  # of the absolute values of normally distributed number
 _SHARED: Final = 2.5, 100.0  # smallest ratio that means noise shared by neighbors (less may be texture), and the most
 _TILES: Final = 5  # along each side of a large picture
 _TILE: Final = 8 * _CELL + 2
-_SMALL: Final = 2**18  # pixels: pictures up to this size are measured completely
+_SMALL: Final = 2**17  # pixels: pictures up to this size are measured completely
+_MIDDLE: Final = 2**20  # pixels: in pictures up to this size, so many pixels are measured in bands across the picture
+_BANDS: Final = 4
 _GROWTH: Final = 0.3  # growth of the variance from the darkest to the brightest bin; less may be chance
 _DARKEST_SHARE: Final = 0.25  # below black the variance never falls under this share of that at black
 
@@ -126,7 +128,7 @@ class NoiseModel:
 def measured_noise(
     shape: tuple[int, ...], plane: Callable[[slice, slice], Plane], white: int, hidden: Plane | None = None
 ) -> tuple[NoiseModel, float] | None:
-    """Measure the noise of one channel; in large pictures 25 tiles are measured.
+    """Measure the noise of one channel; in large pictures bands or 25 tiles are measured.
 
     Args:
         shape: the picture's, (H, W, ...).
@@ -185,6 +187,10 @@ def rough_deviation(
 def _tiles(height: int, width: int) -> list[tuple[slice, slice]]:
     if height * width <= _SMALL:
         return [(slice(0, height), slice(0, width))]
+    if height * width <= _MIDDLE:
+        rows = max(1, _SMALL // (_BANDS * width * _CELL)) * _CELL + 2
+        tops = np.linspace(0, max(0, height - rows), min(_BANDS, max(1, height // rows))).astype(int).tolist()
+        return [(slice(top, min(top + rows, height)), slice(0, width)) for top in tops]
 
     def along(length: int) -> list[slice]:
         count = min(_TILES, max(1, length // _TILE))
