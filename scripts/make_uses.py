@@ -1,6 +1,6 @@
 """Write the pictures of runtime/TASKS.md.
 
-    python -m scripts.make_uses --inpaint runs/train/inpaint/model.onnx --deblur runs/train/deblur/model.onnx
+    python -m scripts.make_uses --inpaint fill --deblur runs/train/deblur/model.onnx
     python -m scripts.make_uses --heat runs/anomalies
 
 `filled.jpg` and `sharp.jpg`: crops of scikit-image's public-domain and CC0 photographs, spoilt as in
@@ -54,7 +54,7 @@ def write(path: Path, rows: Sequence[Sequence[Image]], titles: Sequence[str]) ->
 
 def filled(model: Path) -> None:
     """Strokes, and text on the second."""
-    inpainter = Inpainter(Restorer(model, overlap=16))
+    inpainter = Inpainter(model)
     rows = []
     for number, name in enumerate(SPOILT):
         clean = crop(name)
@@ -63,7 +63,7 @@ def filled(model: Path) -> None:
         holed[mask > 0] = (255, 0, 255)
         telea = cv2.inpaint(holed, mask, 3, cv2.INPAINT_TELEA).astype(np.uint8)
         rows.append([holed, inpainter(holed, mask > 0), telea, clean])
-    write(FOLDER / "filled.jpg", rows, ("holes", "this model", "OpenCV (Telea)", "without holes"))
+    write(FOLDER / "filled.jpg", rows, ("holes", "fill", "OpenCV (Telea)", "without holes"))
 
 
 def sharp(model: Path) -> None:

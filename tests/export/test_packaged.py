@@ -50,6 +50,7 @@ def test_torch_and_the_packaged_files_agree(
         ("denoise", 169_155, 18.6),
         ("denoise-fast", 47_811, 5.7),
         ("denoise-best", 476_499, 52.6),
+        ("fill", 169_155, 18.6),
         ("cae", 333_955, 22.5),
     ],
 )
@@ -59,7 +60,7 @@ def test_weights_and_cost(name: str, weights: int, kmac: float) -> None:
     assert multiply_adds_per_pixel(network) / 1000 == pytest.approx(kmac, abs=0.05)
 
 
-@pytest.mark.parametrize("name", [*(f"{name}{end}" for name in DENOISERS for end in ("", "-int8")), "cae"])
+@pytest.mark.parametrize("name", [*(f"{name}{end}" for name in DENOISERS for end in ("", "-int8")), "fill", "cae"])
 def test_nothing_in_the_released_file_is_of_a_machine(name: str) -> None:
     config = load_model(released(name)).config
     assert not any(
@@ -68,7 +69,7 @@ def test_nothing_in_the_released_file_is_of_a_machine(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*(f"{name}{end}" for name in DENOISERS for end in ("", "-int8")), "cae"])
+@pytest.mark.parametrize("name", [*(f"{name}{end}" for name in DENOISERS for end in ("", "-int8")), "fill", "cae"])
 def test_the_packaged_file_is_what_the_exporter_makes_of_the_released_model(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -109,6 +109,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         clip(Path(name))
     shutil.copytree(ROOT / "assets" / "samples", "assets/samples")
     shutil.copytree(ROOT / "assets" / "recipes", "assets/recipes")
+    Path("train/cae_train").mkdir(parents=True)
+    shutil.copy(ROOT / "train" / "cae_train" / "denoise.pt", "train/cae_train")
     return tmp_path
 
 

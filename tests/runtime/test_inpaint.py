@@ -260,7 +260,7 @@ def test_a_mask_is_upright_where_the_photo_is_turned(cae_run: Command, noise: No
         (["--mask-color", "#fff", "--grow", "101"], "inpaint", 2, "--grow is 101: it must be 0..100"),
         (["--mask", "white.png", "--invert-mask"], "inpaint", 1, "marks all of it, and so nothing once it is inverted"),
         (["--mask-color", "#123456"], "inpaint", 1, "has no pixel of the color #123456"),
-        (["--mask-color", "#fff"], "blur", 2, "filling holes needs one that was trained on masks"),
+        (["--mask-color", "#fff"], "blur", 2, "filling holes needs 'fill', or a model that was trained on masks"),
         (["--mask", "small.png"], "inpaint", 1, "has 70x50 pixels, its mask 'small.png' has 9x9"),
         (["--mask", "white.png"], "inpaint", 1, "its mask covers all of it"),
         (["--mask", "text.png"], "inpaint", 1, "its mask 'text.png' is"),

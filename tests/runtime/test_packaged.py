@@ -9,9 +9,11 @@ import cv2
 import numpy as np
 import pytest
 from skimage import data
+from tests.benchmarks.inpainting import blocks, psnr_inside, strokes, text
 from tests.benchmarks.seams import seam_figure
+from tests.runtime.conftest import Command
 
-from cae_runtime import Restorer, Session, packaged_models
+from cae_runtime import Inpainter, Restorer, Session, packaged_models
 
 SAMPLES = Path(__file__).parents[2] / "assets" / "samples"
 MODELS = ("denoise", "denoise-int8", "denoise-fast", "denoise-fast-int8", "denoise-best", "denoise-best-int8")
@@ -33,11 +35,12 @@ def restorer(request: pytest.FixtureRequest) -> Restorer:
 
 
 def test_all_are_there_and_say_what_they_are() -> None:
-    assert set(packaged_models()) == {*MODELS, "cae"}
-    assert list(packaged_models())[-1] == "cae"
+    assert set(packaged_models()) == {*MODELS, "fill", "cae"}
+    assert list(packaged_models())[-2:] == ["fill", "cae"]
     for name, path in packaged_models().items():
         spec = Session(name, provider="cpu").spec
-        assert (spec.task, spec.patch, spec.channels, spec.license) == ("restore", 32, 3, "MIT")
+        task = "inpaint" if name == "fill" else "restore"
+        assert (spec.task, spec.patch, spec.channels, spec.license) == (task, 32, 3, "MIT")
         assert spec.precision == ("int8" if name.endswith("-int8") else "fp32")
         assert spec.psnr_in is not None
         assert spec.psnr_out is not None
@@ -110,3 +113,38 @@ def test_seams_would_be_found() -> None:
     checker = (np.add.outer(np.arange(400) // 32, np.arange(600) // 32) % 2 * 12)[..., None]
     seamed = np.clip(photograph.astype(int) + checker, 0, 255).astype(np.uint8)
     assert seam_figure([(photograph, seamed)], 32, 0) > 1.2
+
+
+def test_fill_is_ahead_of_opencv() -> None:
+    """Mean over crops of three photographs; `tests.benchmarks.inpainting` measures on whole ones."""
+    gains: dict[str, list[float]] = {"text": [], "strokes": [], "blocks": []}
+    with Inpainter() as fill:
+        for seed, photograph in enumerate((data.astronaut(), data.coffee(), data.chelsea())):
+            clean = np.ascontiguousarray(photograph[80:240, 100:260, ::-1])
+            masks = {
+                "text": text(160, 160, seed),
+                "strokes": strokes(160, 160, 5, seed),
+                "blocks": blocks(160, 160, 8, seed),
+            }
+            for kind, mask in masks.items():
+                holed = clean.copy()
+                holed[mask > 0] = 0
+                best = max(
+                    psnr_inside(clean, cv2.inpaint(holed, mask, 3, method).astype(np.uint8), mask)
+                    for method in (cv2.INPAINT_TELEA, cv2.INPAINT_NS)
+                )
+                gains[kind].append(psnr_inside(clean, fill(holed, mask), mask) - best)
+    assert all(np.mean(each) > 0.5 for each in gains.values()), gains
+
+
+def test_a_mask_alone_takes_it_and_says_so(cae_run: Command, tmp_path: Path) -> None:
+    photograph = data.camera()[100:180, 200:280]
+    mask = strokes(80, 80, 3, 1)
+    cv2.imwrite(str(tmp_path / "photo.png"), photograph)
+    cv2.imwrite(str(tmp_path / "mask.png"), mask)
+    done = cae_run("photo.png", "-o", "out.png", "--mask", "mask.png", model=None, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert b"model: fill, the packaged one that fills holes" in done.stderr
+    result = cv2.imread(str(tmp_path / "out.png"), cv2.IMREAD_UNCHANGED)
+    np.testing.assert_array_equal(result, Inpainter()(photograph, mask))
+    assert result.shape == photograph.shape

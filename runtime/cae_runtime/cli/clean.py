@@ -45,6 +45,8 @@ def clean(options: Options) -> None:
             return
         restore_pipe(lambda: open_session(options, options.model_name), sources[0], output, options.for_restoring())
         return
+    if options.fills and options.model is None:
+        tell(f"model: {options.model_name}, the packaged one that fills holes; -m names another")
     session = open_session(options, options.model_name)
     paths = [Path(source) for source in sources]
     if session.spec.restores:

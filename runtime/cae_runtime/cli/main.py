@@ -70,7 +70,8 @@ def run(
             "--model",
             "-m",
             help="Packaged model (denoise; denoise-fast: quicker; denoise-best: slower; each with -int8: "
-            "quicker on x86 CPUs) or .onnx file. Default: denoise; live, the best one that is fast enough.",
+            "quicker on x86 CPUs; fill) or .onnx file. Default: denoise; live, the best one that is fast enough; with "
+            "--mask and --mask-color, fill.",
         ),
     ] = None,
     provider: Annotated[

@@ -81,11 +81,18 @@ class Options:
     verbose: bool
 
     @property
+    def fills(self) -> bool:
+        """Whether to fill holes instead of cleaning."""
+        return self.mask is not None or self.mask_color is not None
+
+    @property
     def model_name(self) -> str:
         """The model to open first."""
-        from cae_runtime.inference.model_files import DEFAULT_MODEL
+        from cae_runtime.inference.model_files import DEFAULT_MODEL, FILLING_MODEL
 
-        return DEFAULT_MODEL if self.model is None else self.model
+        if self.model is not None:
+            return self.model
+        return FILLING_MODEL if self.fills else DEFAULT_MODEL
 
     def check(self) -> None:
         """Refuse values that no command takes.

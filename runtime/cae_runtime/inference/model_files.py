@@ -10,14 +10,19 @@ from cae_runtime.arguments import checked_path
 from cae_runtime.errors import ModelError, ModelNotFoundError
 
 DEFAULT_MODEL: Final = "denoise"
+FILLING_MODEL: Final = "fill"  # taken where holes are to be filled
 MODEL_BYTES_MAX: Final = 256 * 2**20
 _MODELS: Final = Path(__file__).parents[1] / "models"
 
 
 def packaged_models() -> dict[str, Path]:
-    """Return the packaged models, name -> file: first those that clean, then `cae`, the textbook's network."""
+    """Return the packaged models, name -> file: first those that clean, then `fill`, and `cae`, the textbook's."""
     names = {path.stem: path for path in _MODELS.glob("*.onnx")}
-    return {name: names[name] for name in sorted(names, key=lambda name: (not name.startswith(DEFAULT_MODEL), name))}
+    return {name: names[name] for name in sorted(names, key=_rank)}
+
+
+def _rank(name: str) -> tuple[bool, bool, str]:
+    return not name.startswith(DEFAULT_MODEL), not name.startswith(FILLING_MODEL), name
 
 
 def find_model(model: str | os.PathLike[str]) -> Path:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from cae_runtime.arguments import check_image
 from cae_runtime.errors import ImageError, ModelError, UsageError
+from cae_runtime.inference.model_files import FILLING_MODEL
 from cae_runtime.inference.session import OnSession, Session
 from cae_runtime.io.arrays import colors_of, full_scale
 from cae_runtime.tasks.marks import FULL, adjusted, checked_marks
@@ -30,8 +31,8 @@ class Inpainter(OnSession):
     """Fills holes with a model that was trained with the degradation `mask`, as `cae-run --mask` does.
 
     Args:
-        model: the path or the bytes of a file that `cae-export` wrote, an open session, or a `Restorer`. With a
-            `Restorer`, the other arguments must keep their defaults.
+        model: the packaged `fill`, the path or the bytes of a file that `cae-export` wrote, an open session, or a
+            `Restorer`. With a `Restorer`, the other arguments must keep their defaults.
         provider: as `Restorer` takes it.
         threads: as `Restorer` takes it.
         batch: as there.
@@ -53,7 +54,7 @@ class Inpainter(OnSession):
 
     def __init__(
         self,
-        model: str | os.PathLike[str] | bytes | Session | Restorer,
+        model: str | os.PathLike[str] | bytes | Session | Restorer = FILLING_MODEL,
         *,
         provider: str = "auto",
         threads: int | None = None,
@@ -75,8 +76,8 @@ class Inpainter(OnSession):
         if spec.fill is None:
             self.close()
             raise ModelError(
-                f"model {str(self.restorer.session.name)!r} does not fill holes: filling holes needs one that was "
-                "trained on masks (degradation mask)"
+                f"model {str(self.restorer.session.name)!r} does not fill holes: filling holes needs "
+                f"{FILLING_MODEL!r}, or a model that was trained on masks (degradation mask)"
             )
         self._fill_value, self._reach = spec.fill, spec.patch // 4
 
