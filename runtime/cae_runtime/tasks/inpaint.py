@@ -1,8 +1,8 @@
 """Fills holes in pictures: only masked pixels change, if the output format is lossless.
 
 A model that was trained on patches with holes recognizes them by their color, the `fill` in its file. Its output is
-good near known pixels. So only pixels up to a quarter of a patch away from known ones are taken over; then these count
-as known, and so on inwards until the hole is closed.
+good near known pixels. So of a hole that is wider than a quarter of a patch only the pixels next to known ones are
+taken over; then these count as known, and so on inwards until the hole is closed.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Inpainter(OnSession):
                 f"model {str(self.restorer.session.name)!r} does not fill holes: filling holes needs "
                 f"{FILLING_MODEL!r}, or a model that was trained on masks (degradation mask)"
             )
-        self._fill_value, self._reach = spec.fill, spec.patch // 4
+        self._fill_value, self._reach, self._step = spec.fill, spec.patch // 8, max(1, 3 * spec.patch // 32)
 
     def __enter__(self) -> Self:
         return self
@@ -149,8 +149,8 @@ class Inpainter(OnSession):
             region = _around(missing, self.restorer.spec.patch)
             part = missing[region]
             depth = cv2.distanceTransform(part.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-            ring = part & (depth <= self._reach)
-            made = self.restorer.at(colors[region], ring).clip(0, 1) * full_scale(known.dtype)
+            ring = part & (depth <= (self._reach if depth.max() <= self._reach else self._step))
+            made = self.restorer.at(colors[region], ring, part).clip(0, 1) * full_scale(known.dtype)
             colors[region][ring] = _as(known.dtype, made)
             part &= ~ring
         if colors is not known:  # a gray picture, filled in colors that are almost gray

@@ -1,15 +1,17 @@
 """Runs a model around given pixels only, such as those of holes: its output there, from as few patches as will do.
 
 The picture is divided into square cells. Each cell with such pixels gets one patch, in whose middle they lie. Where
-patches overlap, their outputs are blended: a pixel counts more the further it is from the edges of its patch.
+patches overlap, their outputs are blended: a pixel counts more the further it is from the edges of its patch. A patch
+that would see little but unknown pixels is moved to where it sees more known ones.
 """
 
 from __future__ import annotations
 
 from concurrent.futures import Executor
 from contextlib import closing
-from typing import Any, cast
+from typing import Any, Final, cast
 
+import cv2
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
@@ -20,6 +22,9 @@ from cae_runtime.inference.session import Session
 from cae_runtime.inference.tiling import Floats, Indices
 from cae_runtime.io.arrays import full_scale
 from cae_runtime.io.pipeline import prefetch_map
+
+_UNKNOWN_MOST: Final = 0.35  # share of a patch's pixels, as in the training of `fill`
+_EDGE: Final = 8  # the pixels of a cell stay an eighth of a patch away from its edges
 
 Part = tuple[Indices, Floats, Floats]  # which pixels, what their outputs weigh (K), and the outputs (K, C)
 
@@ -32,13 +37,22 @@ class PatchesAt:
         image: uint8, uint16, or float32 in 0..1, shape (H, W, C): C is that of the model, or 3 with a model of one
             channel, which then sees each of them as a gray picture.
         where: the pixels, bool (H, W); at least one is true.
+        unknown: pixels without a value yet, bool (H, W).
         cell: side of the cells, 1..patch.
         batch: patches per call of the model.
         bgr: whether colors are in BGR order, not RGB.
     """
 
     def __init__(
-        self, session: Session, image: NDArray[Any], where: NDArray[np.bool_], *, cell: int, batch: int, bgr: bool
+        self,
+        session: Session,
+        image: NDArray[Any],
+        where: NDArray[np.bool_],
+        unknown: NDArray[np.bool_],
+        *,
+        cell: int,
+        batch: int,
+        bgr: bool,
     ) -> None:
         self._session, self._batch, self._patch = session, batch, session.spec.patch
         self._reverse, self._scale = bgr and session.spec.channels == image.shape[2], full_scale(image.dtype)
@@ -47,7 +61,7 @@ class PatchesAt:
         self._where = np.pad(where, lacking) if np.any(lacking) else where
         self._rows, self._columns = np.nonzero(self._where)
         self._flat = self._rows * self._where.shape[1] + self._columns  # increasing
-        self._tops, self._lefts = self._places(cell)
+        self._tops, self._lefts = self._places(cell, np.pad(unknown, lacking) if np.any(lacking) else unknown)
         tent = np.minimum(np.arange(self._patch), np.arange(self._patch)[::-1]).astype(np.float32) + 0.5
         self._weights = np.square(np.outer(tent, tent))
 
@@ -69,17 +83,28 @@ class PatchesAt:
             raise ModelError(f"model {str(self._session.path)!r} gives values that are not finite")
         return cast(Floats, (total[1:] / total[0]).T)
 
-    def _places(self, cell: int) -> tuple[Indices, Indices]:
-        """Rows and columns where the patches begin: the pixels of a cell are in the middle of its patch."""
+    def _places(self, cell: int, unknown: NDArray[np.bool_]) -> tuple[Indices, Indices]:
+        """Rows and columns where the patches begin.
+
+        The pixels of a cell are in the middle of its patch if that sees enough from there, else near the edge where it
+        sees most.
+        """
         height, width = self._where.shape
         cells, number = np.unique((self._rows // cell) * width + self._columns // cell, return_inverse=True)
-        places = []
+        axes = []
         for coordinates, length in ((self._rows, height), (self._columns, width)):
             low, high = np.full(len(cells), length), np.zeros(len(cells), np.intp)
             np.minimum.at(low, number, coordinates)
             np.maximum.at(high, number, coordinates)
-            places.append(np.clip((low + high + 1 - self._patch) // 2, 0, length - self._patch))
-        return places[0], places[1]
+            middle = (low + high + 1 - self._patch) // 2
+            room = np.maximum(0, (self._patch - (high + 1 - low)) // 2 - self._patch // _EDGE)
+            axes.append([np.clip(middle + turn * room, 0, length - self._patch) for turn in (0, -1, 1)])
+        sums = cv2.integral(unknown.astype(np.uint8))
+        places = [(y, x) for y in axes[0] for x in axes[1]]  # the first is the middle
+        seen = np.stack([_in_square(sums, y, x, self._patch) for y, x in places])
+        best = np.where(seen[0] <= _UNKNOWN_MOST * self._patch**2, 0, seen.argmin(axis=0))
+        tops, lefts = (np.stack(each)[best, np.arange(len(cells))] for each in zip(*places, strict=True))
+        return tops, lefts
 
     def _one(self, part: slice) -> Part:
         """Run the model on some of the patches."""
@@ -103,3 +128,10 @@ class PatchesAt:
         made = session.run(np.ascontiguousarray(given))[:count]
         made = (made.transpose(0, 3, 1, 2) if session.spec.layout == NHWC else made).reshape(shape)
         return made[:, ::-1] if self._reverse else made
+
+
+def _in_square(sums: NDArray[Any], tops: Indices, lefts: Indices, side: int) -> NDArray[Any]:
+    """Sums over squares of a picture, from the integral image that `cv2.integral` makes of it."""
+    below, right = tops + side, lefts + side
+    result: NDArray[Any] = sums[below, right] - sums[tops, right] - sums[below, lefts] + sums[tops, lefts]
+    return result

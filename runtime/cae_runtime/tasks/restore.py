@@ -226,13 +226,14 @@ class Restorer(OnSession):
         result: ImageT = cleaned[inside, inside].copy()  # type: ignore[assignment]
         return result
 
-    def at(self, image: NDArray[Any], where: NDArray[np.bool_]) -> NDArray[np.float32]:
+    def at(self, image: NDArray[Any], where: NDArray[np.bool_], unknown: NDArray[np.bool_]) -> NDArray[np.float32]:
         """Return what the model gives at some pixels of an image, from as few patches as see all of them well.
 
         Args:
             image: as in a call, without alpha, of shape (H, W, C): C is that of the model, or 3 with a model of 1
                 channel, which then sees each color as a gray picture.
-            where: the pixels, bool (H, W).
+            where: the pixels, bool (H, W); at least one is true.
+            unknown: pixels without a value yet, bool (H, W): patches are placed so that they see few.
 
         Returns:
             (M, C) float32 in about 0..1, M pixels in row order.
@@ -240,12 +241,11 @@ class Restorer(OnSession):
         Raises:
             ModelError, ProviderError, UsageError: as in a call.
         """
-        if not where.any():
-            return np.empty((0, image.shape[2]), np.float32)
         cell = self.spec.patch - self._overlap
         if margin := self.spec.margin(*where.shape):
-            image, where = np.pad(image, [*[(margin, margin)] * 2, (0, 0)]), np.pad(where, margin)
-        work = PatchesAt(self._session, image, where, cell=cell, batch=self.batch, bgr=self._bgr)
+            image = np.pad(image, [*[(margin, margin)] * 2, (0, 0)])
+            where, unknown = np.pad(where, margin), np.pad(unknown, margin)
+        work = PatchesAt(self._session, image, where, unknown, cell=cell, batch=self.batch, bgr=self._bgr)
         return work.run(self._workers.pool)
 
     def _clean(
