@@ -148,3 +148,14 @@ def test_a_mask_alone_takes_it_and_says_so(cae_run: Command, tmp_path: Path) -> 
     result = cv2.imread(str(tmp_path / "out.png"), cv2.IMREAD_UNCHANGED)
     np.testing.assert_array_equal(result, Inpainter()(photograph, mask))
     assert result.shape == photograph.shape
+
+
+@pytest.mark.parametrize("level", [30, 220])
+def test_fill_lets_no_color_of_holes_into_large_ones(level: int) -> None:
+    """As large as a patch, which from inside sees nothing but the magenta that marks holes."""
+    flat = np.full((96, 96, 3), level, np.uint8)
+    mask = np.zeros((96, 96), np.uint8)
+    mask[30:62, 33:65] = 255
+    off = np.abs(Inpainter()(flat, mask).astype(int) - level)
+    assert off.max() < 30
+    assert off[mask > 0].mean(axis=0).max() < 10
