@@ -20,7 +20,8 @@ from cae_runtime.live.settings import LiveSettings
 from cae_runtime.live.stats import LiveFigures
 from cae_runtime.live.viewer import Viewer
 from cae_runtime.live.virtual_camera import VirtualCamera
-from cae_runtime.tasks.strengths import Strengths, blended
+from cae_runtime.tasks.shares import Strengths
+from cae_runtime.tasks.strengths import blended
 from cae_runtime.video.frame_cleaner import FrameCleaner
 
 _POLL: Final = 0.02  # seconds to wait for a frame before window events are handled

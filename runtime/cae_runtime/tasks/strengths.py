@@ -6,7 +6,7 @@ looks natural.
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, cast
 
 import cv2
 import numpy as np
@@ -14,30 +14,13 @@ from numpy.typing import NDArray
 
 from cae_runtime.arguments import checked_share
 from cae_runtime.io.arrays import FrameArray, Image, full_scale
+from cae_runtime.tasks.shares import Strengths
 
 _LUMINANCE: Final = (0.114, 0.587, 0.299)  # of blue, green and red (ITU-R BT.601)
 _PIXELS: Final = 2**16  # worked on at once: they stay in the cache
 _COLORS: Final = 3
 
 
-class Strengths(NamedTuple):
-    """Shares of the change that are kept, 0..1.
-
-    Attributes:
-        brightness: of the change of the luminance.
-        color: of the change of the differences between the channels and the luminance.
-    """
-
-    brightness: float
-    color: float
-
-    @property
-    def differ(self) -> bool:
-        """Whether brightness and color are treated apart."""
-        return self.brightness != self.color
-
-
-FULL: Final = Strengths(1.0, 1.0)
 Strength = float | tuple[float, float]
 """A share for all, or one for brightness and one for color."""
 

@@ -15,7 +15,8 @@ from cae_runtime.inference.model_files import DEFAULT_MODEL
 from cae_runtime.inference.session import Session
 from cae_runtime.io.formats import VideoCoding
 from cae_runtime.tasks.restore import Restorer
-from cae_runtime.tasks.strengths import Strength, Strengths, checked_strengths
+from cae_runtime.tasks.shares import Strengths
+from cae_runtime.tasks.strengths import Strength, checked_strengths
 from cae_runtime.video.encoding import check_encoding, missing_extra
 from cae_runtime.video.frame_cleaner import frame_cleaner
 from cae_runtime.video.results import CleanedVideo

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import numpy as np
 
 from cae_runtime.io.arrays import FrameArray, Image
-from cae_runtime.tasks.strengths import Strengths, blended
+from cae_runtime.tasks.shares import Strengths
+from cae_runtime.tasks.strengths import blended
 from cae_runtime.video.temporal_filter import TemporalFilter
 
 

@@ -10,7 +10,7 @@ from typing import Final
 from cae_runtime.jobs.failures import by_kind, failures
 from cae_runtime.jobs.planning import Plan
 from cae_runtime.jobs.restore.results import FileResult, Restored
-from cae_runtime.tasks.strengths import Strengths
+from cae_runtime.tasks.shares import Strengths
 
 _LOSS_LINES_MAX: Final = 10
 
