@@ -222,9 +222,8 @@ class Restorer(OnSession):
         framed = np.pad(image, [*around, *[(0, 0)] * (image.ndim - 2)])
         if image.ndim == _COLORS and image.shape[2] in HAS_ALPHA:
             framed[..., -1] = np.pad(image[..., -1], around, constant_values=full_scale(image.dtype))
-        inside = slice(margin, -margin)
         cleaned = self(framed, strength=strengths, tell=tell)
-        result: ImageT = cleaned[inside, inside].copy()  # type: ignore[assignment]
+        result: ImageT = cleaned[margin:-margin, margin:-margin].copy()  # type: ignore[assignment]
         return result
 
     def at(self, image: NDArray[Any], where: NDArray[np.bool_], unknown: NDArray[np.bool_]) -> NDArray[np.float32]:
