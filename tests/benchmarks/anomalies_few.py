@@ -44,7 +44,7 @@ app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, help=__
 def main(
     seeds: Annotated[int, typer.Option()] = 10,
     epochs: Annotated[int, typer.Option()] = 2,
-    jitter: Annotated[float, typer.Option(help="As cae-train takes it.")] = 0.0,
+    jitter: Annotated[float, typer.Option(help="As cae-train takes it; above 0 the tiles have three channels.")] = 0.0,
     light: Annotated[bool, typer.Option(help="Also score unseen good tiles of other brightness.")] = False,
     only: Annotated[list[str] | None, typer.Option(help="Textures; all where none is named.")] = None,
     sizes: Annotated[list[int] | None, typer.Option(help="Numbers of good pictures; all where none is named.")] = None,
@@ -82,6 +82,7 @@ def _measured(
     name: str, side: int, count: int, seed: int, epochs: int, jitter: float, light: bool, out: Path
 ) -> dict[str, object]:
     good, unseen = tiles(name, side, count, seed)
+    planes = 3 if jitter else 1
     folder = out / "run"
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "good").mkdir(parents=True)
@@ -89,7 +90,7 @@ def _measured(
         cv2.imwrite(str(folder / "good" / f"{number:03}.png"), tile)
     config = TrainConfig(
         data=(str(folder / "good"),), arch="cae", model={"code": 4}, degrade=("none",), epochs=epochs,
-        epoch_crops=CROPS, upright=True, seed=seed, jitter=jitter,
+        epoch_crops=CROPS, upright=True, seed=seed, jitter=jitter, channels=planes,
     )  # fmt: skip
     train(config, folder / "train")
     loaded = load_model(folder / "train" / "model.pt")
@@ -102,7 +103,7 @@ def _measured(
     fitting = time.process_time() - start
 
     def scores(images: list[Image]) -> NDArray[np.float64]:
-        return np.array([scored_by(network, image, OVERLAP)[0] for image in images])
+        return np.array([scored_by(network, np.repeat(image, planes, 2), OVERLAP)[0] for image in images])
 
     usual = scores(unseen)
     row: dict[str, object] = {

@@ -64,7 +64,8 @@ def find_thresholds(network: Scores, session: Session, good: Good, false_alarms:
     Raises:
         RefusedError: all pictures are of one color, or they are too few for this share.
     """
-    found = [(math.prod(image.shape[:2]), *_scored(session, image)) for image in good.others]
+    with Detector(session) as detector:
+        found = [(math.prod(image.shape[:2]), *_scored(detector, image)) for image in good.others]
     if not good.enough:
         found += _by_the_others(network, good, session.spec.overlap)
     return thresholds_of(found, false_alarms, [good.note] if good.note else [])
@@ -117,9 +118,8 @@ def _by_the_others(network: Scores, good: Good, overlap: int) -> Iterator[tuple[
         yield math.prod(image.shape[:2]), *scored_by(fits[number % FOLDS], image, overlap)
 
 
-def _scored(session: Session, image: NDArray[np.uint8]) -> tuple[float, Floats]:
-    with Detector(session) as detector:
-        found = detector(as_read(image))
+def _scored(detector: Detector, image: NDArray[np.uint8]) -> tuple[float, Floats]:
+    found = detector(as_read(image))
     return found.score, found.heat
 
 
