@@ -407,3 +407,21 @@ def test_more_than_half_gets_a_note(cae_run: Command, photo: np.ndarray, tmp_pat
                        cwd=tmp_path)  # fmt: skip
         assert (b"more than half of it was filled" in done.stderr) == bool(hint)
         assert hint in done.stderr
+
+
+def test_progress_is_told_and_can_stop(noise: Callable[..., np.ndarray]) -> None:
+    image, mask = noise((60, 60, 3)), np.zeros((60, 60), bool)
+    mask[20:40, 20:40] = True
+    told: list[tuple[int, int]] = []
+    with Inpainter(FIXTURES / "inpaint.onnx") as fill:
+        fill(image, mask, progress=lambda done, total: told.append((done, total)))
+        assert told == sorted(told)
+        assert told[-1] == (400, 400)
+        assert len(told) > 1
+
+        def stop(_done: int, _total: int) -> None:
+            raise InterruptedError
+
+        with pytest.raises(InterruptedError):
+            fill(image, mask, progress=stop)
+        assert fill(image, mask).shape == image.shape

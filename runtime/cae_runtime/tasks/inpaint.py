@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cae_runtime.arguments import check_image
+from cae_runtime.arguments import Progress, check_function, check_image
 from cae_runtime.errors import ImageError, ModelError, UsageError
 from cae_runtime.inference.model_files import FILLING_MODEL
 from cae_runtime.inference.session import OnSession, Session
@@ -100,7 +100,15 @@ class Inpainter(OnSession):
     def _own_all(self) -> None:
         self._closes = self.restorer
 
-    def __call__(self, image: NDArray[Any], mask: NDArray[Any], *, invert: bool = False, grow: int = 0) -> NDArray[Any]:
+    def __call__(
+        self,
+        image: NDArray[Any],
+        mask: NDArray[Any],
+        *,
+        invert: bool = False,
+        grow: int = 0,
+        progress: Progress | None = None,
+    ) -> NDArray[Any]:
         """Fill the holes of a picture.
 
         Args:
@@ -112,6 +120,8 @@ class Inpainter(OnSession):
             invert: fill what the mask does not mark.
             grow: pixels by which the holes are larger than what is marked, 0..100, as for a mask that is a little too
                 tight.
+            progress: called in this thread with how many pixels of the holes are filled and how many there are, after
+                each ring of a hole. An exception that it raises stops the work and comes out of this call.
 
         Returns:
             A new array of the same shape and dtype, equal to `image` outside of the holes and in alpha.
@@ -124,6 +134,7 @@ class Inpainter(OnSession):
                 inpainter was closed.
         """
         check_image(image)
+        check_function("progress", progress)
         marks = adjusted(checked_marks(mask), invert=invert, grow=grow)
         if marks.shape != image.shape[:2]:
             raise ImageError(f"the image has {_size(image)} pixels, its mask {_size(marks)}: they must be of one size")
@@ -133,18 +144,18 @@ class Inpainter(OnSession):
             return result
         if holes.all():
             raise ImageError("cannot be filled: its mask covers all of it")
-        self._fill(colors_of(result), holes)
+        self._fill(colors_of(result), holes, progress)
         soft = holes & (marks < FULL)
         if soft.any():
             _blend(colors_of(image), colors_of(result), marks, soft)
         return result
 
-    def _fill(self, known: NDArray[Any], holes: Holes) -> None:
+    def _fill(self, known: NDArray[Any], holes: Holes, progress: Progress | None) -> None:
         """Fill the holes of a picture of color or gray, (H, W, 3 or 1), from their edges inwards."""
         channels = self.restorer.spec.channels
         colors = np.repeat(known, channels, axis=2) if known.shape[2] < channels else known
         colors[holes] = _as(known.dtype, np.multiply(self._fill_value, full_scale(known.dtype)))
-        missing = holes.copy()
+        missing, total = holes.copy(), int(holes.sum())
         while missing.any():
             region = _around(missing, self.restorer.spec.patch)
             part = missing[region]
@@ -153,6 +164,8 @@ class Inpainter(OnSession):
             made = self.restorer.at(colors[region], ring, part).clip(0, 1) * full_scale(known.dtype)
             colors[region][ring] = _as(known.dtype, made)
             part &= ~ring
+            if progress is not None:
+                progress(total - int(missing.sum()), total)
         if colors is not known:  # a gray picture, filled in colors that are almost gray
             known[holes] = _as(known.dtype, colors[holes].mean(axis=1, keepdims=True))
 
