@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -368,7 +369,7 @@ def test_a_region_takes_the_mean_of_what_counts() -> None:
     assert detector(image, region=region).score == pytest.approx(0.25, abs=0.005)
     assert detector(image, region=~region).score == pytest.approx(0, abs=0.001)
     assert detector(image).score == pytest.approx(0.125, abs=0.005)
-    with pytest.raises(ImageError, match="must be bool"):
+    with pytest.raises(ImageError, match="must be a bool array"):
         detector(image, region=region.astype(np.uint8))  # type: ignore[arg-type]
 
 
@@ -401,3 +402,19 @@ def test_pictures_of_12_bits_in_16_are_named(cae_run: Command, tmp_path: Path) -
     cv2.imwrite(str(tmp_path / "dark.png"), np.full((64, 96, 3), 4000, np.uint16))
     done = cae_run(tmp_path / "dark.png", "-o", tmp_path / "heat", model="anomaly")
     assert b"note: 1 images of 16 bits use less than a sixteenth of their range" in done.stderr
+
+
+def test_a_detector_checks_its_region_and_heat_and_can_be_followed(noise: Callable[..., np.ndarray]) -> None:
+    image = noise((70, 90, 3))
+    told: list[tuple[int, int]] = []
+    with Detector(FIXTURES / "anomaly.onnx") as detect:
+        found = detect(image, progress=lambda done, total: told.append((done, total)))
+        assert told
+        assert told[-1][0] == told[-1][1]
+        for region in (None, [[True]], np.ones((70, 90)), np.ones((9, 9), bool), np.zeros((70, 90), bool))[1:]:
+            with pytest.raises(ImageError, match="region"):
+                detect(image, region=region)  # type: ignore[arg-type]
+        for heat in (None, found.heat.astype(float), found.heat[:9]):
+            with pytest.raises(ImageError, match="heat"):
+                detect.overlay(image, heat)  # type: ignore[arg-type]
+        assert detect.overlay(image, found.heat).shape == image.shape

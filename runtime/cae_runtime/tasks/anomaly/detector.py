@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cae_runtime.arguments import check_image
-from cae_runtime.errors import ImageError
+from cae_runtime.arguments import Progress, check_function, check_image
+from cae_runtime.errors import ImageError, ImageTypeError
 from cae_runtime.inference.patch_model import Grid, PatchModel
 from cae_runtime.inference.tiling import Floats, OverlapAdder, cut, window
 from cae_runtime.io.contact_sheet import to_bgr
@@ -51,29 +51,32 @@ class Detector(PatchModel):
 
     task = "anomaly"
 
-    def __call__(self, image: NDArray[Any], *, region: NDArray[np.bool_] | None = None) -> Detection:
+    def __call__(
+        self, image: NDArray[Any], *, region: NDArray[np.bool_] | None = None, progress: Progress | None = None
+    ) -> Detection:
         """Score a picture.
 
         Args:
             image: as `cae_runtime.inference.patch_model.Grid` takes it.
             region: the pixels that count, bool (H, W); None: all. The others have no heat. Patches of which less than a
                 quarter counts are left out where there are others.
+            progress: called in this thread with how many patches are done and how many there are. An exception that it
+                raises stops the work and comes out of this call.
 
         Raises:
-            ImageError, ProviderError: as there; or `region` is not as above.
+            ImageError, ProviderError: as there; or `region` is not as above (where its type is another, a TypeError
+                too).
         """
         check_image(image)
-        if region is not None and (region.dtype != np.bool_ or region.shape != image.shape[:2] or not region.any()):
-            raise ImageError(
-                f"region is of {region.dtype} and has the shape {region.shape}: it must be bool of {image.shape[:2]}, "
-                "and True somewhere"
-            )
+        check_function("progress", progress)
+        if region is not None:
+            _check_region(region, image.shape[:2])
         grid, patch = self._grid(image), self.session.spec.patch
         weights_y, weights_x = (window(starts, patch, grid.overlap) for starts in (grid.ys, grid.xs))
         heat = np.zeros((int(grid.ys[-1]) + patch, int(grid.xs[-1]) + patch), np.float32)
         score = _Worst(grid, region, patch)
         strips: OverlapAdder | None = None
-        with self._over(grid) as parts:
+        with self._over(grid, progress) as parts:
             for rows, columns, scores in parts:  # (ny, nx, 1, P, P)
                 score.add(rows, columns, scores)
                 strips = strips or OverlapAdder(len(scores), 1, patch, grid.xs)
@@ -93,8 +96,19 @@ class Detector(PatchModel):
 
         Pixels that are usual in good pictures stay gray. Red begins at three times the score that one in a thousand of
         their pixels exceeds.
+
+        Args:
+            image: as in a call.
+            heat: that of its `Detection`, float32 (H, W).
+
+        Raises:
+            ImageError: one of them is not as above (where its type is another, a TypeError too).
         """
         check_image(image)
+        if not isinstance(heat, np.ndarray) or heat.dtype != np.float32:
+            raise ImageTypeError(f"heat is {_described(heat)}: it must be a float32 array, as `Detection.heat` is")
+        if heat.shape != image.shape[:2]:
+            raise ImageError(f"heat has the shape {heat.shape}, the image {image.shape[:2]}: they must be of one size")
         unit = self.session.spec.threshold_pixel or 1.0
         to_gray = cv2.COLOR_BGR2GRAY if self._bgr else cv2.COLOR_RGB2GRAY
         result = np.empty((*image.shape[:2], 3), np.uint8)
@@ -106,6 +120,22 @@ class Detector(PatchModel):
             share = (level > 0)[..., None] * np.float32(_OPACITY)
             result[rows] = np.rint(gray * (1 - share) + colors * share)  # yellow to red
         return result
+
+
+def _check_region(region: Any, shape: tuple[int, ...]) -> None:
+    """Refuse what is no region of an image of a shape.
+
+    Raises:
+        ImageError: it is no bool array of that shape (of another type: a TypeError too), or True nowhere.
+    """
+    if not isinstance(region, np.ndarray) or region.dtype != np.bool_:
+        raise ImageTypeError(f"region is {_described(region)}: it must be a bool array")
+    if region.shape != shape or not region.any():
+        raise ImageError(f"region has the shape {region.shape}: it must have {shape}, and be True somewhere")
+
+
+def _described(value: Any) -> str:
+    return f"an array of {value.dtype}" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
 
 
 def heat_colors(level: Floats) -> NDArray[np.uint8]:
