@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from cae_train import TrainConfig, load_model
-from cae_train.burst.coding import noise_before, quality_of
+from cae_train.burst.coding import _flat, noise_before, quality_of
 from cae_train.burst.estimate import estimate
 from cae_train.burst.frames import Scene, check_sources, read_scenes, shown_as
 from cae_train.burst.measure import measure
@@ -309,10 +309,10 @@ def test_rows_and_hot_pixels_are_found_in_several_scenes_and_taken_off() -> None
     assert model.hot == pytest.approx(0.003, rel=0.5)
 
 
-def coded(quality: int) -> NDArray[np.uint8]:
+def coded(quality: int, frames: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
     return np.stack([
         cv2.imdecode(cv2.imencode(".jpg", frame[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_COLOR)
-        for frame in burst(12, sigma=16, height=256, width=256)
+        for frame in (burst(12, sigma=16, height=256, width=256) if frames is None else frames)
     ])[..., ::-1].astype(np.uint8)  # fmt: skip
 
 
@@ -329,6 +329,15 @@ def test_noise_before_jpeg_is_found() -> None:
     noise = noise_before(measured, targets, 60)
     assert noise.sigma[:, 4:13].mean() * 255 == pytest.approx(16, rel=0.2)
     assert noise.width < 1.2
+
+
+def test_clipped_parts_do_not_count_as_flat() -> None:
+    picture = scenery()
+    picture[:50] = 300
+    target = targets_of([check(Scene("white sky", coded(50, burst(12, sigma=10, picture=picture))))])[0]
+    flat = _flat(target)
+    assert flat.usable[72:].mean() > 0.1
+    assert not flat.usable[:48].any()
 
 
 def test_frames_that_were_not_coded_have_no_quality() -> None:

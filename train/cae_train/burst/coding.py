@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from cae_train.burst.estimate import CLIPPED
 from cae_train.burst.frames import Scene
 from cae_train.burst.measure import Measurement, measure, strengths
 from cae_train.burst.steady import Steady
@@ -27,7 +28,7 @@ NEARLY_LOSSLESS = 85  # JPEG quality from which on compression changes almost no
 NEIGHBORS = 6  # a quality is compared with this many on each side
 GHOST_RATIO = 0.5  # ratio of its change to theirs that reveals the quality of an earlier compression
 SCENES, FRAMES, SIDE, ROUNDS = 2, 12, 512, 4  # that are simulated, their largest side; how often noise is corrected
-FLATTEST_SHARE = 0.15  # of the pixels, those with the least texture, that noise is compared on
+FLAT_PIXELS_SHARE = 0.15  # of the pixels, those with the least texture, that noise is compared on
 TEXTURE_WINDOW = 9  # side of the windows in which texture is detected, in pixels
 CORRECTION = (0.5, 2.0)  # factors between which one round corrects the noise
 STRENGTH_MOST = 2.0  # largest strength relative to the usual one
@@ -93,8 +94,12 @@ def _flat(target: Target) -> Target:
     gray = target.smooth.mean(2)
     window = (TEXTURE_WINDOW, TEXTURE_WINDOW)
     uneven = cv2.boxFilter(np.square(gray), -1, window) - np.square(cv2.boxFilter(gray, -1, window))
-    textured = uneven > np.quantile(uneven[target.usable], FLATTEST_SHARE)
-    steady = replace(target.steady, moving=target.steady.moving | textured)
+    clipped = ((target.smooth < CLIPPED[0]) | (target.smooth > CLIPPED[1])).any(2)  # flattest, and without noise
+    known = target.usable & ~clipped
+    if not known.any():
+        clipped, known = np.zeros_like(clipped), target.usable
+    textured = uneven > np.quantile(uneven[known], FLAT_PIXELS_SHARE)
+    steady = replace(target.steady, moving=target.steady.moving | textured | clipped)
     height, width = (min(SIDE, size) for size in gray.shape)
     free = cv2.integral((~steady.moving).astype(np.uint8))
     sums = free[height:, width:] - free[:-height, width:] - free[height:, :-width] + free[:-height, :-width]

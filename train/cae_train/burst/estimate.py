@@ -24,7 +24,7 @@ from cae_train.degradations.measured_noise import COLORS, KNOTS, NoiseModel
 from cae_train.errors import DataError, DataNotFoundError
 
 BLOCK = 16  # side of a block, in pixels
-FLATTEST_SHARE = 0.1  # share of the blocks of each brightness that are taken as flat
+FLAT_BLOCKS_SHARE = 0.1  # share of the blocks of each brightness that are taken as flat
 BINS = 16  # number of bins of brightness
 LEAST_BLOCKS = 16  # that a picture has in a bin, and in all
 BLOCKS_MOST = 8_000  # blocks taken from one picture
@@ -32,7 +32,7 @@ BLOCKS_IN_ALL = 20_000
 PICTURES_MOST = 200
 SMALLEST = 2 * BLOCK  # smallest side of a picture, in pixels
 UNSEEN_LEVELS = 48.0  # flat parts must reach this close to black and to white, in levels of 255
-CLIPPED = (3.0, 252.0)
+CLIPPED = (3.0, 252.0)  # levels of 255 below and above which noise is cut off
 QUIETEST_QUANTILE = 0.1  # quantile of the variances of a picture's blocks that is taken for the variance of the noise
 NOISE_FACTOR = 2.0  # a block of up to this many times that variance is only noise
 GRAIN_QUANTILE = 0.25  # share of the blocks, those with the least texture, that the grain is measured on
@@ -168,7 +168,7 @@ def _flat(means: Floats, unevenness: Floats) -> NDArray[np.bool_]:
     for number in range(BINS):
         here = np.flatnonzero(which == number)
         if len(here) >= LEAST_BLOCKS:
-            flat[here[np.argsort(unevenness[here])[: max(4, round(len(here) * FLATTEST_SHARE))]]] = True
+            flat[here[np.argsort(unevenness[here])[: max(4, round(len(here) * FLAT_BLOCKS_SHARE))]]] = True
     return flat
 
 
