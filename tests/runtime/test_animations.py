@@ -110,7 +110,7 @@ def test_an_animation_larger_than_the_limit_is_refused() -> None:
     data = bytearray(animated("PNG"))
     at = data.index(b"acTL") + 4
     data[at : at + 4] = (2**20).to_bytes(4, "big")
-    with pytest.raises(ImageError, match=r"has 1048576 frames of 60x40 pixels: the limit is 268435456 pixels together"):
+    with pytest.raises(ImageError, match=r"has 1048576 frames with 2516582400 pixels together: the limit is 268435456"):
         decode(bytes(data))
     data[at : at + 4] = (9).to_bytes(4, "big")
     with pytest.raises(ImageError, match="data is damaged, or frames of it are missing"):

@@ -87,3 +87,12 @@ def test_alpha_of_a_float_tiff_is_kept(cae_run: Command, tmp_path: Path) -> None
     assert np.array_equal(made[..., 3], colors[..., 3])
     assert np.array_equal(made[:10], colors[:10])
     assert np.abs(made[12:, :, 0] - colors[12:, :, 0] / 2).max() < 0.01
+
+
+def test_narrow_pictures_and_the_largest_numbers(noise: Any) -> None:
+    with Restorer() as restorer:
+        for shape in ((40, 1), (1, 1), (1, 40)):
+            picture = (noise(shape) / 255).astype(np.float32)
+            assert any_range.cleaned(restorer, picture, 1.0).shape == shape
+        extreme = ((noise((40, 40)) / 255 - 0.5) * 6.7e38).astype(np.float32)
+        assert np.isfinite(any_range.cleaned(restorer, extreme, 1.0)).all()

@@ -146,9 +146,9 @@ def header_checked(header: Header) -> Header:
     if header.width * header.height > PIXELS_MAX:
         raise ImageError(f"has {header.width}x{header.height} pixels: the limit is {PIXELS_MAX} pixels")
     if header.pixels > PIXELS_MAX and header.frames > 1:
+        parts = "pages" if header.format == TIFF else "frames"
         raise ImageError(
-            f"has {header.frames} frames of {header.width}x{header.height} pixels: the limit is {PIXELS_MAX} pixels "
-            "together"
+            f"has {header.frames} {parts} with {header.pixels} pixels together: the limit is {PIXELS_MAX} pixels"
         )
     if max(header.width, header.height) > SIDE_MAX:
         raise ImageError(f"has {header.width}x{header.height} pixels: the limit is {SIDE_MAX} pixels per side")

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cae_runtime.arguments import Progress
-from cae_runtime.tasks.notes import Tell
+from cae_runtime.tasks.notes import LEFT, Note, Tell, beyond_range
 from cae_runtime.tasks.restore import Restorer
 from cae_runtime.tasks.strengths import Strength
 
@@ -26,6 +26,9 @@ _LOWEST: Final = 0.1  # percentile of the values that counts as the lowest then
 _SEEN: Final = 2**18  # values that the noise is estimated by, at most
 _NORMAL: Final = 0.6745 * 2**0.5  # median of the absolute difference of two normal numbers of deviation 1
 _COLORS: Final = 3
+_FEW: Final = 0.01  # share of the values beyond white that needs no note: stars
+_OVERSHOOT: Final = 0.05  # of filters, below 0 and above 1
+_LARGEST: Final = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
@@ -69,25 +72,33 @@ def cleaned(
     given = deep
     if picture.ndim == _COLORS and picture.shape[2] > _COLORS:
         given = np.dstack([deep, np.where(picture[..., _COLORS] > 0, _WHITE, 0).astype(np.uint16)])
-    made = restorer(given, strength=strength, tell=tell, progress=progress)
+    notes: list[Note] = []  # about values that nobody sees
+    made = restorer(given, strength=strength, tell=notes.append, progress=progress)
+    if tell is not None and any(note.kind == "left" for note in notes):
+        tell(LEFT)
     change = made[..., :_COLORS] if made.ndim == _COLORS else made
     target = result[..., :_COLORS] if result.ndim == _COLORS else result
-    np.add(target, (change.astype(np.float32) - deep) * np.float32(scale.step), out=target, where=known)
+    values = target.astype(np.float64) + (change.astype(np.float64) - deep) * scale.step
+    np.copyto(target, values.clip(-_LARGEST, _LARGEST), where=known, casting="same_kind")
+    beyond = known & (colors > scale.black + _WHITE * scale.step)
+    if tell is not None and beyond.mean() > _FEW:
+        tell(beyond_range(float(beyond.mean())))
     return result
 
 
 def scale_of(values: NDArray[np.float32]) -> Scale | None:
     """Return how a picture is scaled to 16 bits; None if all of its values are equal, or none is finite.
 
-    Pictures of 0..1 keep that range, others are scaled by their lowest and highest value. If that left less than 16
-    steps for the noise, as where a few stars are a thousand times as bright as the sky, the highest values are cut off.
+    Pictures of about 0..1 keep that range, others are scaled by their lowest and highest value. If that left less than
+    16 steps for the noise, as where a few stars are a thousand times as bright as the sky, the highest values are cut
+    off.
     """
     known = values[np.isfinite(values)]
     if known.size == 0 or known.min() == known.max():
         return None
     low, high = float(known.min()), float(known.max())
-    if low >= 0 and high <= 1:
-        low, high = 0.0, 1.0
+    if low >= -_OVERSHOOT and high <= 1 + _OVERSHOOT:
+        low, high = min(low, 0.0), max(high, 1.0)
     step, deviation = (high - low) / _WHITE, _noise(values)
     if 0 < deviation < _STEPS * step:
         low = max(low, float(np.percentile(known, _LOWEST)) - _BELOW * deviation)
@@ -97,6 +108,8 @@ def scale_of(values: NDArray[np.float32]) -> Scale | None:
 
 def _noise(values: NDArray[Any]) -> float:
     """Return the deviation of the noise, by the differences of neighbors."""
+    if values.shape[1] < 2:
+        return 0.0
     rows = max(1, len(values) * values[0].size // _SEEN)
     differences = np.abs(cv2.absdiff(values[::rows, 1:], values[::rows, :-1]))
     differences = differences[np.isfinite(differences)]

@@ -23,7 +23,7 @@ class Note:
         text: the remark, to follow the picture's name and a colon.
     """
 
-    kind: Literal["stretched", "left", "two values", "filled", "mostly filled", "nothing marked", "developed"]
+    kind: Literal["stretched", "left", "two values", "filled", "mostly filled", "nothing marked", "developed", "beyond"]
     text: str
 
 
@@ -52,6 +52,18 @@ def faint_noise(deviation: float | None, helped: bool) -> Note:
     if helped:
         return Note("stretched", f"{noise}: it was stretched, cleaned and put back")
     return Note("left", f"{noise}, and stretching does not help: it was left as it is")
+
+
+LEFT: Final = Note("left", "its noise cannot be told from its details: it was left as it is")
+
+
+def beyond_range(share: float) -> Note:
+    """Return the note on a floating-point picture of which a share of the values is too bright for its noise."""
+    return Note(
+        "beyond",
+        f"{100 * share:.3g} % of its values are thousands of times as bright as the noise elsewhere: these were left "
+        "as they are",
+    )
 
 
 def few_values(image: NDArray[Any]) -> Note | None:

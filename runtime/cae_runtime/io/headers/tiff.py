@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from numpy.typing import NDArray
 
@@ -55,6 +55,11 @@ class TiffHeader(Header):
     fill_order: int
     jpeg_tables: bytes
     directory: Directory
+
+    @property
+    def pixels(self) -> int:
+        """The number of pixels for which decoding needs memory; pages may have different sizes."""
+        return max(self.width * self.height, self.part_pixels)
 
 
 def read(data: bytes, *, alone: bool = False) -> TiffHeader:
@@ -127,15 +132,16 @@ def offsets_of_pages(data: bytes) -> list[int]:
 
 
 def pages_of(data: bytes) -> Iterator[bytes]:
-    """Yield, for each page of a TIFF, the file with this page as its first one.
+    """Yield, for each page of a TIFF, the file with this page as its first one, until the next is asked for.
 
     The pages behind it are still in the file: `read` with `alone` leaves them out.
     """
     order, big, _ = byte_order(data)
     place, letter = (8, "Q") if big else (4, "I")
-    end = place + struct.calcsize(letter)
+    file = bytearray(data)  # is changed in place: a copy for each page would take long
     for offset in offsets_of_pages(data):
-        yield b"".join((data[:place], struct.pack(order + letter, offset), data[end:]))
+        struct.pack_into(order + letter, file, place, offset)
+        yield cast(bytes, file)
 
 
 def _sizes_of_pages(data: bytes) -> list[tuple[int, int]]:

@@ -81,10 +81,13 @@ def _further_pictures(data: bytes, header: HeifHeader) -> set[str]:
     assert items is not None  # noqa: S101 - `read` has set it
     found = set()
     parts = {to for kind, _, to in items.references if kind == b"dimg"}
+    kinds_of: dict[int, set[bytes]] = {}
+    for kind, source, _ in items.references:
+        kinds_of.setdefault(source, set()).add(kind)
     for number, item in items.items.items():
         if item.kind not in _PICTURES or number == items.primary or number in parts or item.hidden:
             continue
-        kinds = {kind for kind, source, _ in items.references if source == number}
+        kinds = kinds_of.get(number, set())
         if b"thmb" in kinds:
             found.add("thumbnail")
         elif b"auxl" in kinds:

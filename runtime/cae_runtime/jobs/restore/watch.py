@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -19,12 +19,15 @@ from cae_runtime.jobs.restore.job import clean_each, restorer_of
 from cae_runtime.jobs.restore.options import RestoreOptions
 from cae_runtime.jobs.restore.report import summary
 from cae_runtime.jobs.restore.results import FileResult, Restored, unreadable_results
-from cae_shared.signals import interruptible
+from cae_runtime.tasks.restore import Restorer
+from cae_shared.signals import exit_code, interruptible
 
 _log = logging.getLogger(__name__)
 
 INSTALL: Final = "pip install 'cae-toolkit[watch]' (in a checkout: pip install -e '.[watch]')"
 _LOOK_EVERY_MS: Final = 1000
+_LOOK_ANYWAY: Final = 30  # times that nothing had changed
+_CTRL_C: Final = 130  # exit code
 
 State = tuple[int, int]  # size in bytes and time of the last change in ns
 
@@ -81,7 +84,7 @@ def watch(session: Session, sources: Sequence[Path], output: Path, options: Rest
         options: how.
 
     Returns:
-        What was done; after Ctrl-C, `interrupted` is false, since that is how watching ends.
+        What was done; `interrupted` is true after SIGTERM, and false after Ctrl-C, which is how watching ends.
 
     Raises:
         UsageError: the extra is missing, a source is no folder, or as `restore_files` raises it.
@@ -105,27 +108,56 @@ def watch(session: Session, sources: Sequence[Path], output: Path, options: Rest
     events = watchfiles.watch(
         *sources, watch_filter=None, rust_timeout=_LOOK_EVERY_MS, yield_on_timeout=True, debounce=_LOOK_EVERY_MS
     )
-    results: list[FileResult] = []
     start = time.perf_counter()
-    plan = Plan((), (), output)
     with interruptible():
-        try:
-            inbox.waiting = True
-            for changes in itertools.chain([None], events):
-                if changes == set() and not inbox.waiting:
-                    continue
-                ready, plan = inbox.look()
-                for result in _cleaned(ready, inbox, lambda jobs: clean_each(jobs, restorer, options)):
-                    results.append(result)
-                    _tell(result)
-        except KeyboardInterrupt:
-            pass
+        results, plan = _cleaned_until_stopped(events, inbox, restorer, options)
         results += unreadable_results(restorer, plan.unreadable)
         whole = replace(plan, jobs=tuple(Job(Path(each.source), Path(each.output)) for each in results if each.output))
-        restored = Restored(whole, tuple(results), restorer, time.perf_counter() - start, interrupted=False)
+        terminated = exit_code() != _CTRL_C
+        restored = Restored(whole, tuple(results), restorer, time.perf_counter() - start, interrupted=terminated)
         for line in summary(restored):
             _log.info("%s", line)
     return restored
+
+
+def _cleaned_until_stopped(
+    events: Iterable[object], inbox: Inbox, restorer: Restorer, options: RestoreOptions
+) -> tuple[list[FileResult], Plan]:
+    """Clean what arrives until a signal comes; return the results and the last plan."""
+    results: list[FileResult] = []
+    written: list[FileResult] = []
+    plan, trouble = Plan((), (), Path()), ""
+    try:
+        for _ in _when_to_look(events, inbox):
+            try:
+                ready, plan = inbox.look()
+            except UsageError as e:  # two files that would become one output, or a folder that is gone
+                if str(e) != trouble:
+                    _log.info("%s", e)
+                trouble = str(e)
+                continue
+            for arrival in ready:
+                inbox.took(arrival)
+            for result in clean_each([each.job for each in ready], restorer, options, on_result=written.append):
+                results.append(result)
+                _tell(result)
+    except KeyboardInterrupt:
+        known = {result.output for result in results}
+        results += [result for result in written if result.output not in known]
+    return results, plan
+
+
+def _when_to_look(events: Iterable[object], inbox: Inbox) -> Iterator[None]:
+    """Yield when something has changed or has to be looked at again; twice a minute in any case.
+
+    Folders of other machines may send no events.
+    """
+    inbox.waiting = True
+    idle = 0
+    for changes in itertools.chain([None], events):
+        idle = 0 if changes else idle + 1
+        if changes or inbox.waiting or idle % _LOOK_ANYWAY == 0:
+            yield
 
 
 def _check(sources: Sequence[Path], options: RestoreOptions) -> None:
@@ -134,15 +166,6 @@ def _check(sources: Sequence[Path], options: RestoreOptions) -> None:
     for source in sources:
         if not source.is_dir():
             raise UsageError(f"source {str(source)!r} is not a folder: only folders are watched")
-
-
-def _cleaned(
-    ready: Sequence[Arrival], inbox: Inbox, clean: Callable[[Sequence[Job]], Iterator[FileResult]]
-) -> Iterator[FileResult]:
-    by_source = {str(arrival.job.source): arrival for arrival in ready}
-    for result in clean([arrival.job for arrival in ready]):
-        inbox.took(by_source[result.source])
-        yield result
 
 
 def _tell(result: FileResult) -> None:

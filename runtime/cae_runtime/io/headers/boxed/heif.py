@@ -61,8 +61,7 @@ def coding_of(data: bytes) -> str:
 def read(data: bytes) -> Header:
     """Read the header of an AVIF or HEIC; see `cae_runtime.io.headers.inspect.inspect`."""
     format = coding_of(data)
-    frames = _samples(data) if data[8:12] in _SEQUENCES else 1
-    if frames != 1 and format == HEIC:
+    if data[8:12] in _SEQUENCES and format == HEIC:
         raise ImageError("is an animated HEIC, which is not read: convert it to a video first")
     for box in boxes(data, 0, len(data)):  # to the end: nothing is missing
         if box.name == b"mdat" and box.start == box.end:
@@ -80,7 +79,9 @@ def read(data: bytes) -> Header:
     sizes = {_size(data, box) for box in main.properties if box.name == b"ispe"}
     if len(sizes) != 1:
         raise ImageError("is damaged: it does not say once how large it is")
-    width, height = _shown(data, main, *sizes.pop())
+    stored = sizes.pop()
+    frames = _samples(data, stored) if data[8:12] in _SEQUENCES else 1
+    width, height = _shown(data, main, *stored)
     bits, gray = _depth(data, coded, format)
     return HeifHeader(
         format, width, height, gray_alpha=gray and _has_alpha(data, items),
@@ -90,19 +91,28 @@ def read(data: bytes) -> Header:
     )  # fmt: skip
 
 
-def _samples(data: bytes) -> int:
+def _samples(data: bytes, size: tuple[int, int]) -> int:
     """Return how many frames the first track of an image sequence has.
 
     Raises:
-        ImageError: it does not say.
+        ImageError: it does not say, or its frames do not have the size of the main picture.
     """
     start, end = 0, len(data)
-    for name in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsz"):
-        box = first(data, name, start, end)
-        if box is None:
-            raise ImageError("is damaged: it does not say how many frames it has")
-        start, end = box.start, box.end
-    return Fields(data, start + 8, end).number(4)
+    for name in (b"moov", b"trak", b"mdia", b"minf", b"stbl"):
+        start, end = _inside(data, name, start, end)
+    entries, _ = _inside(data, b"stsd", start, end)
+    frame = Fields(data, entries + 40, end)  # behind the count, and what every sample entry begins with
+    if (frame.number(2), frame.number(2)) != size:
+        raise ImageError("is damaged: it does not say once how large it is")
+    counts, end = _inside(data, b"stsz", start, end)
+    return Fields(data, counts + 8, end).number(4)
+
+
+def _inside(data: bytes, name: bytes, start: int, end: int) -> tuple[int, int]:
+    box = first(data, name, start, end)
+    if box is None:
+        raise ImageError("is damaged: it does not say how many frames it has")
+    return box.start, box.end
 
 
 def _coded(items: Items, main: Item) -> Item | None:

@@ -9,6 +9,8 @@ from cae_runtime.errors import ImageError
 from cae_runtime.io.headers.boxed.boxes import Box, Fields, boxes, first
 
 _ITEMS_MAX: Final = 2**14
+_PARTS_MAX: Final = 2**16  # extents, properties of items and references of a file
+_SIZES: Final = {0, 4, 8}  # bytes of the numbers that say where items are
 _IN_FILE, _IN_META = 0, 1  # where the bytes of an item lie
 
 
@@ -105,20 +107,30 @@ def _locate(data: bytes, box: Box, idat: Box | None, items: dict[int, Item]) -> 
     version = fields.number(4) >> 24
     sizes, more = fields.number(1), fields.number(1)
     of_offset, of_length, of_base, of_index = sizes >> 4, sizes & 15, more >> 4, more & 15 if version else 0
+    if not {of_offset, of_length, of_base, of_index} <= _SIZES:
+        raise ImageError("is damaged: it does not say where its picture is")
     wide = 2 if version < 2 else 4
+    count = 0
     for _ in range(fields.number(wide)):
         number = fields.number(wide)
         place = fields.number(2) & 15 if version else _IN_FILE
         external = fields.number(2)
         base = fields.number(of_base)
-        extents = []
-        for _ in range(fields.number(2)):
+        extents: list[tuple[int, int]] = []
+        parts = fields.number(2)
+        count += parts
+        if count > _PARTS_MAX or (parts > 1 and not of_offset + of_length):
+            raise ImageError("is damaged: its items have too many parts")
+        for _ in range(parts):
             fields.number(of_index)
             offset, length = base + fields.number(of_offset), fields.number(of_length)
             shift = idat.start if place == _IN_META and idat else 0
             extents.append((shift + offset, shift + offset + length if length else len(data)))
         if number in items and not external and place in (_IN_FILE, _IN_META):
             items[number].extents += extents
+    for item in items.values():
+        if sum(end - start for start, end in item.extents) > len(data):
+            raise ImageError("is damaged: the parts of an item overlap")
 
 
 def _associate(data: bytes, box: Box, items: dict[int, Item]) -> None:
@@ -147,4 +159,6 @@ def _references(data: bytes, box: Box) -> list[tuple[bytes, int, int]]:
         inner = Fields(data, each.start, each.end)
         source = inner.number(wide)
         found += [(each.name, source, inner.number(wide)) for _ in range(inner.number(2))]
+        if len(found) > _PARTS_MAX:
+            raise ImageError("is damaged: its items have too many references")
     return found
