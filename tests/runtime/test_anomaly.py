@@ -19,6 +19,7 @@ from tests.runtime.conftest import FIXTURES, Command
 
 from cae_runtime import ImageError
 from cae_runtime.jobs.heat_maps.labeled import separation
+from cae_runtime.jobs.heat_maps.limits import SizeNotes
 from cae_runtime.tasks.anomaly import Detector
 
 GRAY = 128
@@ -418,3 +419,60 @@ def test_a_detector_checks_its_region_and_heat_and_can_be_followed(noise: Callab
             with pytest.raises(ImageError, match="heat"):
                 detect.overlay(image, heat)  # type: ignore[arg-type]
         assert detect.overlay(image, found.heat).shape == image.shape
+
+
+def test_no_result_beside_a_heat_map_replaces_a_source(cae_run: Command, parts: Path) -> None:
+    source, target = parts / "part_mask.png", parts / "part_heat.png"
+    (parts / "a_good.png").rename(source)
+    before = source.read_bytes()
+    done = cae_run(source, "-o", target, "--defect-masks", "--overwrite", model="anomaly")
+    assert (done.returncode, b"would overwrite the source" in done.stderr) == (2, True)
+    (parts / "part_scores.tiff").write_bytes(b"mine")
+    done = cae_run(parts / "b_hole.png", "-o", target, "--raw-maps", model="anomaly")
+    assert (done.returncode, b"part_scores.tiff' exists, and " in done.stderr) == (2, True)
+    assert (parts / "part_scores.tiff").read_bytes() == b"mine"
+    (parts / "part_scores.tiff").unlink()
+    (parts / "b_hole.png").rename(parts / "part.png")
+    for _ in range(2):
+        report = json.loads(cae_run(parts, "-o", parts, "--overwrite", "--json", model="anomaly").stdout)
+        assert len(report["files"]) == 3, "a picture of one's own that is named like a mask is looked at"
+    done = cae_run(parts, "-o", parts, "--overwrite", "--defect-masks", model="anomaly")
+    assert (done.returncode, b"would overwrite the source" in done.stderr) == (2, True)
+    assert source.read_bytes() == before
+
+
+def test_a_heat_map_that_is_kept_changes_no_verdict(cae_run: Command, parts: Path, tmp_path: Path) -> None:
+    for _ in range(2):
+        done = cae_run(
+            parts / "b_hole.png", "-o", tmp_path / "heat.png", "--fail-on-anomaly", "--json", model="anomaly"
+        )
+        assert done.returncode == 4
+    assert b"skipped" in done.stderr
+    assert json.loads(done.stdout)["files"][0]["status"] == "skipped"
+    (tmp_path / "heat.png").write_bytes(b"mine")
+    done = cae_run("-", "-o", tmp_path / "heat.png", model="anomaly", stdin=(parts / "a_good.png").read_bytes())
+    assert (done.returncode, (tmp_path / "heat.png").read_bytes()) == (0, b"mine")
+
+
+def test_what_is_no_single_picture_or_cannot_be_written_is_one_line(
+    cae_run: Command, parts: Path, tmp_path: Path
+) -> None:
+    source, pages = parts / "b_hole.png", tmp_path / "pages.tif"
+    cv2.imwritemulti(str(pages), [np.full((64, 96, 3), GRAY, np.uint8)] * 2)
+    for suffix in ("heic", "pgm"):
+        done = cae_run(source, "-o", tmp_path / f"heat.{suffix}", model="anomaly")
+        assert (done.returncode, b"heat maps are written as .jpg" in done.stderr) == (2, True)
+    assert cae_run(source, "-o", tmp_path / "heat.jfif", model="anomaly").returncode == 0
+    done = cae_run(source, "-o", tmp_path / "heat.png", "--roi", pages, model="anomaly")
+    assert (done.returncode, b"has 2 frames or pages: this needs single images" in done.stderr) == (2, True)
+    done = cae_run(pages, "-o", tmp_path / "heat.png", model="anomaly")
+    assert (done.returncode, b"has 2 frames or pages: this needs single images" in done.stderr) == (1, True)
+    assert not (tmp_path / "heat.png").exists()
+
+
+def test_a_gray_picture_is_dark_only_if_all_of_it_is() -> None:
+    notes = SizeNotes(Detector(FIXTURES / "anomaly.onnx").session.spec)
+    gray = np.full((64, 96), 4000, np.uint16)
+    gray[:, 50] = 60000
+    notes.add(gray)
+    assert list(notes.lines()) == []

@@ -15,10 +15,10 @@ from cae_runtime.jobs.failures import failures
 from cae_runtime.jobs.heat_maps.judge import Judge, read_region
 from cae_runtime.jobs.heat_maps.labeled import Separation, separation
 from cae_runtime.jobs.heat_maps.limits import Limit, SizeNotes, chosen_limit, identity_of_model
-from cae_runtime.jobs.heat_maps.names import OF_BAD, SHEET, plan_of
+from cae_runtime.jobs.heat_maps.names import OF_BAD, SHEET, plan_of, results_of
 from cae_runtime.jobs.heat_maps.one import judge_one, names_one
 from cae_runtime.jobs.heat_maps.sheet import drawn_sheet
-from cae_runtime.jobs.heat_maps.table import TABLE, Verdict, inside, read_table, written_table
+from cae_runtime.jobs.heat_maps.table import TABLE, Verdict, heat_maps_of, inside, read_table, written_table
 from cae_runtime.jobs.opened_images import Opened, opened, tried
 from cae_runtime.jobs.other_tasks import Outcome, Request
 from cae_runtime.jobs.paths import check_folder, path_kind, prepare_output, spelling_of
@@ -111,16 +111,18 @@ class _Folder:
         check_folder(self._out)
         table, sheet = self._out / TABLE, self._out / SHEET
         again = path_kind(table, "output") != "missing"
-        self.plan = plan_of(request.sources, self._out, again=again)
+        made = results_of(heat_maps_of(table), self._out) if again else set()
+        self.plan = plan_of(request.sources, self._out, made)
         self._bad: set[str] = set()
         if request.bad is not None:
-            bad = plan_of((request.bad,), self._out / OF_BAD, again=again)
+            bad = plan_of((request.bad,), self._out / OF_BAD, made)
             self._bad = {str(job.source) for job in bad.jobs} | {str(at.path) for at in bad.unreadable}
             self.plan = replace(
                 self.plan, jobs=self.plan.jobs + bad.jobs, left_out=self.plan.left_out + bad.left_out,
                 unreadable=self.plan.unreadable + bad.unreadable,
             )  # fmt: skip
-        refuse_overwriting(self.plan.jobs, [table, sheet])
+        beside = (path for job in self.plan.jobs for path in judge.outputs(job.output)[1:])
+        refuse_overwriting(self.plan.jobs, [table, sheet, *beside])
         if path_kind(sheet, "output") != "missing" and not again and not request.overwrite:
             raise UsageError(f"output {str(sheet)!r} exists, and no table of scores: overwrite=True replaces it")
         self._known = read_table(table, model) if again and not request.overwrite else {}

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from cae_runtime.errors import ImageError, ProviderError, UsageError
 from cae_runtime.io.formats import is_video
+from cae_runtime.io.headers.header import Header
 from cae_runtime.io.image_files import decode, header_of, memory_errors, read_file
 from cae_runtime.io.orientation import upright
 from cae_runtime.io.pipeline import PixelBudget, prefetch_map
@@ -122,14 +123,29 @@ def _open(job: Job, room: PixelBudget) -> Opened:
         data = read_file(job.source)
         header = header_of(data)
         taken = room.take(header.pixels)
-        if header.frames > 1:
-            raise ImageError(f"has {header.frames} frames or pages: this needs single images")
-        picture = decode(data, header)
+        pixels = single_image(data, header)
     except ImageError as e:
         return Opened(job, None, str(e), taken)
     except MemoryError:
         return Opened(job, None, NO_MEMORY, taken)
-    return Opened(job, upright(picture.pixels, picture.orientation), "", taken)
+    return Opened(job, pixels, "", taken)
+
+
+def single_image(data: bytes, header: Header | None = None) -> NDArray[Any]:
+    """Decode an image file of one frame or page; return its upright pixels, as `Picture` has them.
+
+    Args:
+        data: the file.
+        header: what `header_of` returns, or None.
+
+    Raises:
+        ImageError: it cannot be decoded, or has several frames or pages.
+    """
+    header = header_of(data) if header is None else header
+    if header.frames > 1:
+        raise ImageError(f"has {header.frames} frames or pages: this needs single images")
+    picture = decode(data, header)
+    return upright(picture.pixels, picture.orientation)
 
 
 def tried(work: Callable[[], Result]) -> tuple[Result | None, str]:

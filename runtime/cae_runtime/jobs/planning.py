@@ -154,7 +154,7 @@ def find_pictures(
         out: the folder that sources are mirrored into.
         suffix: as in `make_plan`.
         ext: as there.
-        name_of: returns a source's output name; replaces `suffix` and `ext`.
+        name_of: returns a source's output name; replaces `suffix` and `ext`, and no source is taken for an output.
         leave_out: whether to skip `out` if it lies inside a source.
         may_be_empty: as in `make_plan`.
 
@@ -192,7 +192,7 @@ def find_pictures(
         left_out += [path for path in files if not is_picture(path) and not is_other_picture(path)]
         walked.update(found)
         jobs |= dict.fromkeys(Job(path, output_of(path, path.relative_to(source))) for path in found)
-    if suffix or name_of:  # photo_clean.jpg beside photo.jpg is an output of an earlier call
+    if suffix:  # photo_clean.jpg beside photo.jpg is an output of an earlier call
         made = {spelling_of(path) for job in jobs for path in (job.output, job.partial)}
         jobs = {job: None for job in jobs if job.source not in walked or spelling_of(job.source) not in made}
     _log.debug("%s files, %s left out, %s that cannot be read", len(jobs), len(left_out), len(unreadable))

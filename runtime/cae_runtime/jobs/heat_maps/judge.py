@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from cae_runtime.errors import ImageError, UsageError
 from cae_runtime.inference.tiling import Floats
 from cae_runtime.io.arrays import colors_of
-from cae_runtime.io.image_files import decode, read_file, write_file
-from cae_runtime.io.orientation import upright
+from cae_runtime.io.formats import FORMAT_OF_SUFFIX, PBM, PGM, SUFFIX_OF_FORMAT
+from cae_runtime.io.image_files import read_file, write_file
 from cae_runtime.jobs.heat_maps.names import mask_of, raw_map_of
+from cae_runtime.jobs.opened_images import single_image
 from cae_runtime.tasks.anomaly.detector import Detection, Detector
 from cae_runtime.tasks.marks import marks_of
 
@@ -79,19 +80,27 @@ class Judge:
         return [heat_map, *(name(heat_map) for wanted, name in kinds if wanted)]
 
 
+def written_endings() -> list[str]:
+    """Return the suffixes of files that a heat map can be written to: those of color that OpenCV writes."""
+    return [
+        ending for ending, format in FORMAT_OF_SUFFIX.items()
+        if format not in (PGM, PBM) and cv2.haveImageWriter(f"heat{_ending_of_opencv(ending)}")
+    ]  # fmt: skip
+
+
 def read_region(path: Path | None) -> NDArray[np.bool_] | None:
     """Read the mask of a region: what is brighter than half counts; bool (H, W).
 
     Raises:
-        UsageError: it cannot be read, or marks nothing.
+        UsageError: it cannot be read, has several frames or pages, or marks nothing.
     """
     if path is None:
         return None
     try:
-        picture = decode(read_file(path))
+        pixels = single_image(read_file(path))
     except ImageError as e:
         raise UsageError(f"region {str(path)!r} {e}") from e
-    plane = colors_of(upright(picture.pixels, picture.orientation))
+    plane = colors_of(pixels)
     marks = marks_of(plane.max(axis=2) if plane.ndim == 3 else plane) > _HALF
     if not marks.any():
         raise UsageError(f"region {str(path)!r} marks nothing: white pixels are looked at, and it has none")
@@ -99,4 +108,15 @@ def read_region(path: Path | None) -> NDArray[np.bool_] | None:
 
 
 def _encoded(ending: str, image: NDArray[Any]) -> bytes:
-    return cv2.imencode(ending, image)[1].tobytes()
+    try:
+        done, data = cv2.imencode(_ending_of_opencv(ending), image)
+    except cv2.error as e:
+        raise ImageError(f"has a map that cannot be written as a {ending} file: {e.err}") from e
+    if not done:
+        raise ImageError(f"has a map that cannot be written as a {ending} file")
+    return data.tobytes()
+
+
+def _ending_of_opencv(ending: str) -> str:
+    """Return the usual suffix of a format: .jpg for .jfif."""
+    return SUFFIX_OF_FORMAT[FORMAT_OF_SUFFIX[ending.lower()]]

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from cae_runtime.errors import UsageError
 from cae_runtime.inference.model_spec import ModelSpec
 from cae_runtime.inference.session import Session
+from cae_runtime.io.arrays import colors_of
 from cae_runtime.tasks.anomaly.false_alarms import above, measured_share, share_interval, threshold_of
 
 _OTHER_SIZE: Final = 1.25  # factor by which the size may differ from that of the threshold's pictures without a note
@@ -99,7 +100,7 @@ class SizeNotes:
         """Count a picture."""
         times = math.prod(pixels.shape[:2]) / self._size
         self._others += not 1 / _OTHER_SIZE <= times <= _OTHER_SIZE
-        self._dark += pixels.dtype == np.uint16 and int(pixels[..., :3].max(initial=0)) < _DARK
+        self._dark += pixels.dtype == np.uint16 and int(colors_of(pixels).max(initial=0)) < _DARK
 
     def lines(self) -> Iterator[str]:
         """Yield a sentence for each kind that there is."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -19,28 +19,42 @@ SHEET: Final = "sheet.png"
 OF_BAD: Final = "bad"  # folder of the heat maps of pictures that are known to be bad
 
 
-def plan_of(sources: Sequence[Path], output: Path, *, again: bool) -> Plan:
+def plan_of(sources: Sequence[Path], output: Path, made: Collection[str]) -> Plan:
     """Find the pictures and name their heat maps.
 
     Args:
         sources: images and folders.
         output: the folder of the heat maps.
-        again: whether it has those of an earlier call, which are not sources.
+        made: `results_of` earlier calls, which are not sources unless they are named.
 
     Raises:
         UsageError: as `images_of` raises it.
     """
     plan = images_of(sources, output, name_of=lambda source: source.name + ENDING)
-    short = Counter(spelling_of(job.output.with_name(job.source.stem + ENDING)) for job in plan.jobs)
+    named = {spelling_of(source) for source in sources}
+    kept = [job for job in plan.jobs if spelling_of(job.source) in named or spelling_of(job.source) not in made]
+    short = Counter(spelling_of(job.output.with_name(job.source.stem + ENDING)) for job in kept)
     jobs = []
-    for job in plan.jobs:
+    for job in kept:
         name = job.output.with_name(job.source.stem + ENDING)
         jobs.append(replace(job, output=name) if short[spelling_of(name)] == 1 else job)
-    results = {spelling_of(path) for job in jobs for path in (job.output, raw_map_of(job.output), mask_of(job.output))}
-    named = {spelling_of(source) for source in sources}
-    made = results | ({spelling_of(output / SHEET)} if again else set())
-    kept = (job for job in jobs if spelling_of(job.source) in named or spelling_of(job.source) not in made)
-    return replace(plan, jobs=tuple(kept))
+    return replace(plan, jobs=tuple(jobs))
+
+
+def results_of(rows: Iterable[tuple[str, str]], output: Path) -> set[str]:
+    """Return the spelling of the results that the rows of a table speak of, without what was a source itself.
+
+    Args:
+        rows: the picture of each row, and its heat map relative to `output`, or nothing.
+        output: the folder of the table.
+    """
+    sources, made = set(), {spelling_of(output / SHEET)}
+    for source, heat_map in rows:
+        sources.add(spelling_of(Path(source)))
+        if heat_map:
+            path = output / heat_map
+            made |= {spelling_of(result) for result in (path, raw_map_of(path), mask_of(path))}
+    return made - sources
 
 
 def raw_map_of(heat_map: Path) -> Path:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from cae_runtime.errors import ImageError, UsageError
 from cae_runtime.io.formats import FORMAT_OF_SUFFIX, PIPE, is_video
-from cae_runtime.io.image_files import decode, read_file, read_stream
-from cae_runtime.io.orientation import upright
-from cae_runtime.jobs.heat_maps.judge import Judge
+from cae_runtime.io.image_files import read_file, read_stream
+from cae_runtime.jobs.heat_maps.judge import Judge, written_endings
 from cae_runtime.jobs.heat_maps.limits import Limit, SizeNotes
 from cae_runtime.jobs.heat_maps.table import Verdict
+from cae_runtime.jobs.opened_images import single_image
 from cae_runtime.jobs.other_tasks import Outcome, Request
 from cae_runtime.jobs.paths import path_kind, prepare_output
 from cae_runtime.jobs.restore.pipe import write_to_stdout
@@ -33,7 +34,7 @@ def names_one(request: Request) -> bool:
 
 
 def judge_one(judge: Judge, limit: Limit, source: str, output: str, request: Request) -> Outcome:
-    """Write the heat map of one picture.
+    """Write the heat map of one picture; one that exists is kept, and the picture is scored all the same.
 
     Args:
         judge: the model.
@@ -43,30 +44,31 @@ def judge_one(judge: Judge, limit: Limit, source: str, output: str, request: Req
         request: how.
 
     Raises:
-        UsageError: the output is the source, or names no image; or a stream is closed.
+        UsageError: an output is the source, or some outputs exist and others do not; the heat map's name is not that
+            of an image that can be written; or a stream is closed.
         ImageError: the picture cannot be read or scored, or the heat map not be written.
     """
     target = None if output == PIPE else Path(output)
-    ending = ".png" if target is None else target.suffix.lower()
-    if ending not in FORMAT_OF_SUFFIX or (target is not None and path_kind(target, "output") == "folder"):
-        raise UsageError(f"output {output!r}: one picture becomes one heat map, a file such as part_heat.png")
+    if target is not None:
+        if target.suffix.lower() not in FORMAT_OF_SUFFIX or path_kind(target, "output") == "folder":
+            raise UsageError(f"output {output!r}: one picture becomes one heat map, a file such as part_heat.png")
+        if target.suffix.lower() not in (endings := written_endings()):
+            raise UsageError(f"output {output!r}: heat maps are written as {', '.join(endings)}")
     if source != PIPE and path_kind(Path(source), "source") != "file":
         raise UsageError(f"source {source!r} is not a file")
     if target is None and (judge.raw_maps or judge.defect_masks):
         raise UsageError("raw maps and masks are written beside a heat map, not to stdout")
-    there = target is not None and path_kind(target, "output") == "file"
-    if there and source != PIPE and Path(output).samefile(source):
-        raise UsageError(f"output {output!r} would overwrite the source")
-    if there and not request.overwrite:
+    keep = target is not None and _keeps(judge.outputs(target), source, request)
+    if keep:
         _log.info("skipped: %r exists (overwrite=True replaces it)", output)
-        return Outcome({"output": output, "skipped": True})
     named = "stdin" if source == PIPE else source
     try:
         if source == PIPE and sys.stdin is None:
             raise UsageError("SOURCE is -, but stdin is closed: give it a file or the output of a program")
-        picture = decode(read_stream(sys.stdin.buffer) if source == PIPE else read_file(Path(source)))
-        pixels = upright(picture.pixels, picture.orientation)
-        if target is None:
+        pixels = single_image(read_stream(sys.stdin.buffer) if source == PIPE else read_file(Path(source)))
+        if keep:
+            found = judge.find(pixels)
+        elif target is None:
             found = judge.find(pixels)
             write_to_stdout(judge.drawn(pixels, found.heat))
         else:
@@ -79,16 +81,34 @@ def judge_one(judge: Judge, limit: Limit, source: str, output: str, request: Req
     for note in notes.lines():
         _log.info("note: %s", note)
     anomaly = found.score > limit.threshold
-    relation = "is an anomaly" if anomaly else "is no anomaly"
-    comparison = "above" if anomaly else "not above"
+    relation, comparison = ("is an anomaly", "above") if anomaly else ("is no anomaly", "not above")
     _log.info("%s %s: its score %.4g is %s %.4g, %s",
               named, relation, found.score, comparison, limit.threshold, limit.described)  # fmt: skip
-    verdict = Verdict(source, "done", "", output, found.score, anomaly)
+    verdict = Verdict(source, "skipped" if keep else "done", "", output, found.score, anomaly)
     session = judge.detector.session
     return Outcome(
         {
             "output": output, "model": session.path.name, "provider": session.provider, **limit.document(),
-            "anomalies": int(anomaly), "files": [asdict(verdict)],
+            "anomalies": int(anomaly), **({"skipped": True} if keep else {}), "files": [asdict(verdict)],
         },
         anomalies=int(anomaly),
     )  # fmt: skip
+
+
+def _keeps(outputs: Sequence[Path], source: str, request: Request) -> bool:
+    """Whether all outputs exist and are kept.
+
+    Raises:
+        UsageError: one of them is the source; or some exist, and others do not.
+    """
+    there = [path for path in outputs if path_kind(path, "output") != "missing"]
+    for path in there:
+        if source != PIPE and path.samefile(source):
+            raise UsageError(f"output {str(path)!r} would overwrite the source")
+    if there and len(there) < len(outputs) and not request.overwrite:
+        missing = next(path for path in outputs if path not in there)
+        raise UsageError(
+            f"output {str(there[0])!r} exists, and {str(missing)!r} does not: overwrite=True replaces all of them, or "
+            "choose another output"
+        )
+    return bool(there) and not request.overwrite

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 from collections.abc import Iterable
@@ -22,7 +23,7 @@ class Verdict:
 
     Attributes:
         source: the picture.
-        status: `done`; `skipped`: its score is that of an earlier call; or `failed`.
+        status: `done`; `skipped`: its score or its heat map is that of an earlier call; or `failed`.
         reason: why it failed.
         heat_map: the file of its heat map.
         score: 0 or more.
@@ -49,13 +50,7 @@ def read_table(path: Path, model: str) -> dict[str, tuple[str, float]]:
     Raises:
         UsageError: it is no such table, or that of another model.
     """
-    try:
-        data = path.read_bytes()[:_BYTES_MAX]
-    except FileNotFoundError:
-        return {}
-    except OSError as e:
-        raise UsageError(f"table {str(path)!r} cannot be read: {e.strerror}") from e
-    rows = csv.DictReader(io.StringIO(data.decode("utf-8", "surrogateescape"), newline=""))
+    rows = _rows(path)
     try:
         found = [(row["model"], row["heat_map"], row["path"], float(row["score"])) for row in rows if row["score"]]
     except (KeyError, ValueError, TypeError, csv.Error) as e:
@@ -69,6 +64,27 @@ def read_table(path: Path, model: str) -> dict[str, tuple[str, float]]:
             "compare with new ones: overwrite=True scores all pictures anew, or name another folder"
         )
     return {heat_map: (source, score) for _, heat_map, source, score in found}
+
+
+def heat_maps_of(path: Path) -> list[tuple[str, str]]:
+    """Return the picture and the heat map of each row of a table of any model; nothing for another file.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
+    with contextlib.suppress(KeyError, csv.Error):
+        return [(row["path"] or "", row["heat_map"] or "") for row in _rows(path)]
+    return []
+
+
+def _rows(path: Path) -> Iterable[dict[str, str]]:
+    try:
+        data = path.read_bytes()[:_BYTES_MAX]
+    except FileNotFoundError:
+        return []
+    except OSError as e:
+        raise UsageError(f"table {str(path)!r} cannot be read: {e.strerror}") from e
+    return csv.DictReader(io.StringIO(data.decode("utf-8", "surrogateescape"), newline=""))
 
 
 def written_table(verdicts: Iterable[Verdict], threshold: float, folder: Path, model: str) -> bytes:
