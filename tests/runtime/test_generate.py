@@ -155,6 +155,23 @@ def test_pictures_of_another_model_are_not_taken_for_these(cae_run: Command, tmp
     assert (done.returncode, b"is not what model" in done.stderr) == (2, True)
 
 
+def test_pictures_of_other_codes_are_not_taken_for_these(cae_run: Command, noise: Noise, tmp_path: Path) -> None:
+    codes, latent = Generator(FIXTURES / "generate.onnx").draw(4, seed=1), tmp_path / "codes.npy"
+    for name in "ab":
+        cv2.imwrite(str(tmp_path / f"{name}.png"), noise((32, 32, 3)))
+    way = ("--between", tmp_path / "a.png", tmp_path / "b.png", "--encoder", FIXTURES / "encode_flat.onnx")
+    np.save(latent, codes)
+    for options in (("--latent", latent), way):
+        for words in (b"-> ", b"skipped"):
+            done = cae_run(*options, "-o", tmp_path / "out", model="generate")
+            assert (done.returncode, words in done.stderr) == (0, True), done.stderr
+    np.save(latent, np.concatenate([codes[:2], -codes[2:3], codes[3:]]))
+    cv2.imwrite(str(tmp_path / "b.png"), np.full((32, 32, 3), 255, np.uint8))
+    for options, name in ((("--latent", latent), b"codes-0003.png"), (way, b"a-to-b-00")):
+        done = cae_run(*options, "-o", tmp_path / "out", model="generate")
+        assert (done.returncode, b"is not what model" in done.stderr, name in done.stderr) == (2, True, True)
+
+
 @pytest.mark.parametrize(
     ("codes", "reason"),
     [

@@ -154,15 +154,17 @@ def _write(generator: Generator, wanted: _Wanted, files: Sequence[Path]) -> list
 
 
 def _check_same(generator: Generator, codes: Floats, files: Sequence[Path]) -> None:
-    """Refuse pictures that exist and are not those of these codes: the first one is made anew and compared.
+    """Refuse pictures that exist and are not those of these codes: all are made anew and compared.
 
     Raises:
-        UsageError: it differs.
+        UsageError: one differs.
     """
-    (made,) = generator(codes[:1])
-    found = cv2.imread(str(files[0]), cv2.IMREAD_UNCHANGED)
-    if found is None or found.shape != made.shape or np.abs(found.astype(int) - made).max() > _ROUNDING:
-        raise UsageError(
-            f"output {str(files[0])!r} exists, and is not what model {generator.session.name!r} makes of these codes: "
-            "overwrite=True replaces all of them, or name another folder"
-        )
+    with Progress(len(files), "comparing") as progress:
+        for path, made in zip(files, generator(codes), strict=True):
+            found = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+            if found is None or found.shape != made.shape or np.abs(found.astype(int) - made).max() > _ROUNDING:
+                raise UsageError(
+                    f"output {str(path)!r} exists, and is not what model {generator.session.name!r} makes of these "
+                    "codes: overwrite=True replaces all of them, or name another folder"
+                )
+            progress.on_file()
