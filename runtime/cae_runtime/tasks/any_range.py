@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -68,7 +67,7 @@ def cleaned(
         return result
     known = np.isfinite(colors)
     filled = colors if known.all() else np.where(known, colors, np.float32(np.median(colors[known])))
-    deep = np.rint((filled - scale.black) / scale.step).clip(0, _WHITE).astype(np.uint16)
+    deep = np.rint((filled.astype(np.float64) - scale.black) / scale.step).clip(0, _WHITE).astype(np.uint16)
     given = deep
     if picture.ndim == _COLORS and picture.shape[2] > _COLORS:
         given = np.dstack([deep, np.where(picture[..., _COLORS] > 0, _WHITE, 0).astype(np.uint16)])
@@ -111,6 +110,7 @@ def _noise(values: NDArray[Any]) -> float:
     if values.shape[1] < 2:
         return 0.0
     rows = max(1, len(values) * values[0].size // _SEEN)
-    differences = np.abs(cv2.absdiff(values[::rows, 1:], values[::rows, :-1]))
+    seen = values[::rows].astype(np.float64)
+    differences = np.abs(seen[:, 1:] - seen[:, :-1])
     differences = differences[np.isfinite(differences)]
     return float(np.median(differences)) / _NORMAL if differences.size else 0.0
