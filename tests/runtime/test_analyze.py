@@ -39,6 +39,16 @@ def test_the_measured_noise_is_that_which_was_added(deviation: float, color: flo
     assert [part.color_before for part in gray] == [None] * 3
 
 
+@pytest.mark.parametrize("left", [1.0, 0.2])
+def test_what_cleaning_leaves_is_not_made_smaller_than_it_is(left: float) -> None:
+    clean, noisy = ramp(0, 0).astype(np.float32) / 255, ramp(10, 0).astype(np.float32) / 255
+    residual = cv2.GaussianBlur(noisy - clean, (0, 0), 1.5)
+    residual *= left * 10 / 255 / residual.std()
+    for part in noise_by_part(noisy, clean + residual):
+        assert part.brightness_before == pytest.approx(10, rel=0.12)
+        assert part.brightness_after == pytest.approx(10 * left, rel=0.25)
+
+
 def test_parts_without_flat_blocks_have_no_figure() -> None:
     noisy = ramp(5, 0)[:80]  # dark alone
     dark, middle, bright = noise_by_part(noisy, noisy)

@@ -46,7 +46,8 @@ class PartNoise:
 def noise_by_part(before: NDArray[Any], after: NDArray[Any]) -> list[PartNoise]:
     """Measure the noise in the flattest tenth of the blocks of 16x16 pixels, for each part.
 
-    Which blocks are flat is seen in the cleaned picture, where noise does not hide it.
+    Which blocks are flat is seen by the means of their quarters in the cleaned picture, not by the noise that is
+    measured there.
 
     Args:
         before: the picture, (H, W) or (H, W, C), BGR; alpha is left out.
@@ -59,7 +60,7 @@ def noise_by_part(before: NDArray[Any], after: NDArray[Any]) -> list[PartNoise]:
         return [PartNoise(name, 0.0, None, None, None, None) for name, _, _ in PARTS]
     old, new = _planes(before), _planes(after)
     brightness, whole = _means(old[0]), ~_clipped(before)
-    flatness = _deviations(new[0])
+    flatness = _unevenness(new[0])
     deviations = [(_deviations(a) ** 2, _deviations(b) ** 2) for a, b in zip(old, new, strict=True)]
     found = []
     for name, low, high in PARTS:
@@ -100,6 +101,14 @@ def _means(plane: NDArray[np.float32]) -> NDArray[Any]:
 
 def _deviations(plane: NDArray[np.float32]) -> NDArray[Any]:
     return np.asarray(_blocks(plane).std(axis=1))
+
+
+def _unevenness(plane: NDArray[np.float32]) -> NDArray[Any]:
+    """Return how far the means of the quarters of each block lie apart, in which its noise hardly counts."""
+    half = BLOCK // 2
+    down, across = plane.shape[0] // BLOCK, plane.shape[1] // BLOCK
+    quarters = plane.reshape(down, 2, half, across, 2, half).mean(axis=(2, 5))
+    return np.asarray(quarters.std(axis=(1, 3)).ravel())
 
 
 def _clipped(picture: NDArray[Any]) -> NDArray[np.bool_]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -168,8 +168,7 @@ class Restorer(OnSession):
     ) -> ImageT:
         """Clean an image.
 
-        Besides the result, this needs memory for two rows of patches per thread (more if patches overlap by more than
-        half; for a stretched image also an eighth of it).
+        Besides the result, this needs memory for two rows of patches per thread (for a stretched image also an eighth).
 
         Pixels of alpha 0 are returned unchanged. For cleaning the others, they are replaced by mirrored visible ones.
 
@@ -179,8 +178,8 @@ class Restorer(OnSession):
             strength: s in 0..1; the result is input + s * (output - input), and 0 returns an exact copy.
                 A tuple of two treats brightness (the luminance of ITU-R BT.601) and color apart.
             tell: called with each note about this image.
-            progress: called in this thread with how many parts of the image are done and how many there are, about ten
-                times a second and at the end. An exception that it raises stops the work and comes out of this call.
+            progress: called in this thread with how many parts are done and how many there are, about ten times a second
+                and at the end. An exception that it raises stops the work and comes out of this call.
 
         Returns:
             A new array of the same shape and dtype; float32 values are in 0..1 and not rounded. Alpha is the input's,
@@ -199,7 +198,7 @@ class Restorer(OnSession):
         if strengths == (0, 0):
             return image.copy(order="C")
         if margin := self.spec.margin(*image.shape[:2]):
-            return self._framed(image, margin, strengths, tell)
+            return self._framed(image, margin, strengths, tell, progress)
         result: ImageT = np.empty_like(image, order="C", subok=False)
         planes_in, planes_out = (a if a.ndim == 3 else a[..., None] for a in (image, result))
         colors = planes_in.shape[2] if planes_in.shape[2] in (1, _COLORS) else planes_in.shape[2] - 1
@@ -216,15 +215,16 @@ class Restorer(OnSession):
         planes_out[..., colors:] = planes_in[..., colors:]
         return result
 
-    def _framed(self, image: ImageT, margin: int, strengths: Strengths, tell: Tell | None) -> ImageT:
+    def _framed(
+        self, image: ImageT, margin: int, strengths: Strengths, tell: Tell | None, progress: Progress | None
+    ) -> ImageT:
         """Clean an image in the black frame that the model knows."""
         around = [(margin, margin)] * 2
         framed = np.pad(image, [*around, *[(0, 0)] * (image.ndim - 2)])
         if image.ndim == _COLORS and image.shape[2] in HAS_ALPHA:
             framed[..., -1] = np.pad(image[..., -1], around, constant_values=full_scale(image.dtype))
-        cleaned = self(framed, strength=strengths, tell=tell)
-        result: ImageT = cleaned[margin:-margin, margin:-margin].copy()  # type: ignore[assignment]
-        return result
+        cleaned = self(framed, strength=strengths, tell=tell, progress=progress)
+        return cast(ImageT, cleaned[margin:-margin, margin:-margin].copy())
 
     def at(self, image: NDArray[Any], where: NDArray[np.bool_], unknown: NDArray[np.bool_]) -> NDArray[np.float32]:
         """Return what the model gives at some pixels of an image, from as few patches as see all of them well.

@@ -179,10 +179,13 @@ def _cleaned(
     restorer: Restorer, picture: Picture, options: RestoreOptions, progress: Progress | None = None
 ) -> Changed:
     if picture.pages:
-        first = _cleaned(restorer, replace(picture, pages=()), options)
-        others = tuple(_cleaned(restorer, page, options) for page in picture.pages)
-        told = dict.fromkeys(note for page in (first, *others) for note in page.notes)
-        return replace(first, notes=tuple(told), pages=others)
+        pages: list[Changed] = []
+        for page in (replace(picture, pages=()), *picture.pages):
+            pages.append(_cleaned(restorer, page, options))
+            if progress is not None:
+                progress(len(pages), 1 + len(picture.pages))
+        told = dict.fromkeys(note for changed in pages for note in changed.notes)
+        return replace(pages[0], notes=tuple(told), pages=tuple(pages[1:]))
     if picture.animation:
         frames = _cleaned_frames(restorer, picture.animation, options, progress)
         return Changed(frames[0], animation=replace(picture.animation, frames=frames))
