@@ -178,8 +178,8 @@ class Restorer(OnSession):
             strength: s in 0..1; the result is input + s * (output - input), and 0 returns an exact copy.
                 A tuple of two treats brightness (the luminance of ITU-R BT.601) and color apart.
             tell: called with each note about this image.
-            progress: called in this thread with how many parts are done and how many there are, about ten times a second
-                and at the end. An exception that it raises stops the work and comes out of this call.
+            progress: called in this thread with how many parts are done and how many there are, about ten times a
+                second and at the end. An exception that it raises stops the work and comes out of this call.
 
         Returns:
             A new array of the same shape and dtype; float32 values are in 0..1 and not rounded. Alpha is the input's,
