@@ -69,7 +69,7 @@ def test_a_color_of_16_bits_and_one_that_is_not_there(cae_run: Command, noise: N
         "--mask-color", "#8000ff", model="inpaint",
     )  # fmt: skip
     assert done.returncode == 1
-    assert b"is a JPEG, which does not keep a color exactly" in done.stderr
+    assert b"is a lossy JPEG, which does not keep a color exactly" in done.stderr
     assert b"has no pixel of the color #8000ff" in done.stderr
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["deep.png", "none.png"]
     result = cv2.imread(str(tmp_path / "out" / "deep.png"), cv2.IMREAD_UNCHANGED)
@@ -164,14 +164,14 @@ def test_only_holes_change_and_all_of_them_are_filled(
         wanted = made if known.shape[2] == 3 else made.mean(axis=1, keepdims=True)
         error = np.abs(colors_of(result)[holes].astype(int) - wanted)  # the fixture errs at the edges of patches
         assert error.max() <= top // 8
-        assert error.mean() <= top // 200
+        assert error.mean() <= top // 200 + top // 8 / len(error)  # one hole may lie there
 
 
 def test_a_lossy_output_is_told_that_it_changes_more(cae_run: Command, photo: np.ndarray, tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "mask.png"), stroke(photo))
     for name, lossy in (("out.jpg", True), ("out.png", False)):
         done = cae_run("photo.png", "-o", name, "--mask", "mask.png", "--json", model="inpaint", cwd=tmp_path)
-        told = b"'out.jpg': JPEG and lossy WebP change all pixels a little, also those that no mask marks; --ext png"
+        told = b"'out.jpg': lossy formats (JPEG, AVIF, HEIC, lossy WebP) change all pixels a little, also those that no"
         assert (told in done.stderr) == json.loads(done.stdout)["files"][0]["lossy"] == lossy
 
 
@@ -357,13 +357,39 @@ def test_masks_as_people_have_them(kind: str, cae_run: Command, photo: np.ndarra
     assert (result != photo).any(axis=2)[mask > 0].mean() > 0.9
 
 
-def test_a_black_jpeg_with_traces_of_its_coding_marks_nothing(
-    cae_run: Command, photo: np.ndarray, tmp_path: Path
+@pytest.mark.parametrize("name", ["mask.jpg", "mask.webp"])
+def test_a_black_lossy_mask_with_traces_of_its_coding_marks_nothing(
+    name: str, cae_run: Command, photo: np.ndarray, tmp_path: Path
 ) -> None:
-    mask = np.ones(photo.shape[:2], np.uint8)
-    cv2.imwrite(str(tmp_path / "mask.jpg"), mask, [cv2.IMWRITE_JPEG_QUALITY, 100])
-    done = cae_run("photo.png", "-o", "out.png", "--mask", "mask.jpg", model="inpaint", cwd=tmp_path)
+    mask = np.ones(photo.shape, np.uint8)
+    cv2.imwrite(str(tmp_path / name), mask, [cv2.IMWRITE_JPEG_QUALITY, 100, cv2.IMWRITE_WEBP_QUALITY, 100])
+    assert cv2.imread(str(tmp_path / name)).max() == 1
+    done = cae_run("photo.png", "-o", "out.png", "--mask", name, model="inpaint", cwd=tmp_path)
     assert (done.returncode, b"has a mask that marks nothing" in done.stderr) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "reason"),
+    [
+        ("float.tif", ["--mask-color", "#f0f"], "has floating-point values, in which no color marks holes"),
+        ("photo.avif", ["--mask-color", "#f0f"], "is a lossy AVIF, which does not keep a color exactly"),
+        ("photo.webp", ["--mask-color", "#f0f"], "is a lossy WebP, which does not keep a color exactly"),
+        ("photo.png", ["--mask", "float.tif"], "its mask 'float.tif' has floating-point values: save it with integers"),
+        ("photo.png", ["--mask", "pages.tif"], "its mask 'pages.tif' has several frames or pages: save the one"),
+    ],
+)
+def test_what_marks_nothing_for_sure_is_refused(
+    name: str, options: list[str], reason: str, cae_run: Command, photo: np.ndarray, tmp_path: Path
+) -> None:
+    mask = stroke(photo)
+    photo[mask > 0] = (255, 0, 255)
+    cv2.imwrite(str(tmp_path / "float.tif"), photo.astype(np.float32))
+    cv2.imwritemulti(str(tmp_path / "pages.tif"), [mask, mask])
+    if name.startswith("photo"):
+        cv2.imwrite(str(tmp_path / name), photo, [cv2.IMWRITE_WEBP_QUALITY, 100])
+    done = cae_run(name, "-o", "out.tif", *options, model="inpaint", cwd=tmp_path)
+    assert (done.returncode, reason in done.stderr.decode()) == (1, True), done.stderr
+    assert not (tmp_path / "out.tif").exists()
 
 
 def test_gray_in_a_mask_blends_in_command_and_api_alike(cae_run: Command, photo: np.ndarray, tmp_path: Path) -> None:

@@ -11,13 +11,10 @@ from numpy.typing import NDArray
 
 from cae_runtime.errors import ImageError, ImageFormatError
 from cae_runtime.io import animation as moving
-from cae_runtime.io import heic_extra
+from cae_runtime.io import heic_extra, image_files
 from cae_runtime.io.arrays import HAS_ALPHA, in_bits
 from cae_runtime.io.formats import AVIF, HEIC, JPEG, PBM, PGM, PNG, PPM, RAW, SUFFIX_OF_FORMAT, TIFF, WEBP
-from cae_runtime.io.headers import jpeg as jpeg_header
 from cae_runtime.io.headers import pnm
-from cae_runtime.io.headers import webp as webp_header
-from cae_runtime.io.headers.boxed.heif import coding_of
 from cae_runtime.io.headers.inspect import inspect
 from cae_runtime.io.headers.tiff_directory import DAMAGED
 from cae_runtime.io.image_files import Picture
@@ -171,10 +168,8 @@ def _encoded(pixels: NDArray[Any], format: str, metadata: Metadata, settings: li
 
 
 def is_lossy(data: bytes) -> bool:
-    """Return whether an encoded image changes the pixels: a JPEG, AVIF, HEIC, or a WebP that is not lossless."""
-    if data[8:12] == b"WEBP":
-        return not webp_header.read(data).lossless
-    return data.startswith(jpeg_header.SIGNATURE) or bool(coding_of(data))
+    """Return whether the format of an encoded image changes the pixels, see `image_files.is_lossy`."""
+    return image_files.is_lossy(inspect(data))
 
 
 def _loses_hidden_colors(pixels: NDArray[Any], data: bytes) -> bool:

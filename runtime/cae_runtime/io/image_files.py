@@ -18,8 +18,9 @@ from cae_runtime.errors import ImageError
 from cae_runtime.io import animation
 from cae_runtime.io.animation import Animation
 from cae_runtime.io.decoding.decode import decoded
-from cae_runtime.io.formats import RAW, TIFF
+from cae_runtime.io.formats import AVIF, HEIC, JPEG, RAW, TIFF, WEBP
 from cae_runtime.io.headers import tiff as tiff_header
+from cae_runtime.io.headers import tiff_kinds
 from cae_runtime.io.headers.boxed.heif import HeifHeader
 from cae_runtime.io.headers.header import Header
 from cae_runtime.io.headers.inspect import inspect
@@ -47,6 +48,7 @@ class Picture:
         format: format of the file.
         metadata: everything in the file besides its pixels.
         lossless: the file is a lossless WebP.
+        lossy: the format changed the values when the file was written, see `is_lossy`.
         animation: all frames, where there are several; `pixels` is the first then.
         pages: the pages of a TIFF behind the first one.
         bits: of each value in the file, where these are more than 8 and not 16, or floating point and not 32;
@@ -58,6 +60,7 @@ class Picture:
     metadata: Metadata
     lossless: bool
     bits: int = 0
+    lossy: bool = False
     animation: Animation | None = None
     pages: tuple[Picture, ...] = ()
 
@@ -137,6 +140,13 @@ def header_of(data: bytes) -> Header:
     return header_checked(inspect(data))
 
 
+def is_lossy(header: Header) -> bool:
+    """Return whether a file's format changes the pixels: a JPEG, AVIF, HEIC, lossy WebP, or a TIFF of JPEGs."""
+    if isinstance(header, tiff_header.TiffHeader):
+        return header.kind.compression == tiff_kinds.JPEG
+    return header.format in (JPEG, AVIF, HEIC) or (header.format == WEBP and not header.lossless)
+
+
 def header_checked(header: Header) -> Header:
     """Return a header whose picture is within the limits.
 
@@ -168,19 +178,20 @@ def decode(data: bytes, header: Header | None = None) -> Picture:
         The picture, at its full bit depth.
 
     Raises:
-        ImageError: the data is not an image, or one that cannot be processed without loss: truncated, animated, CMYK,
-            floating point, or of more than 2^28 pixels.
+        ImageError: the data is not an image, or one that cannot be processed without loss: truncated, CMYK, or of more
+            than 2^28 pixels in all frames together.
     """
     header = header or header_of(data)
     metadata = read_raw_metadata(data) if header.format == RAW else read_metadata(data, header.format, header)
     if header.frames == 1:
-        return Picture(decoded(data, header), header.format, metadata, header.lossless, header.bits)
+        pixels = decoded(data, header)
+        return Picture(pixels, header.format, metadata, header.lossless, header.bits, is_lossy(header))
     if header.format == TIFF:
         first, *others = (_page(page, number) for number, page in enumerate(tiff_header.pages_of(data), start=1))
         return replace(first, pages=tuple(others))
     turn = header.orientation if isinstance(header, HeifHeader) else 1
     moving = animation.decode(data, header, turn)
-    return Picture(moving.frames[0], header.format, metadata, header.lossless, animation=moving)
+    return Picture(moving.frames[0], header.format, metadata, header.lossless, lossy=is_lossy(header), animation=moving)
 
 
 def _page(data: bytes, number: int) -> Picture:

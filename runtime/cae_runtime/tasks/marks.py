@@ -17,6 +17,7 @@ from cae_runtime.errors import ImageError, ImageTypeError
 GROW_MAX: Final = 100
 FULL: Final = 255
 _LOW, _HIGH = FULL // 8, FULL - FULL // 8  # to `_LOW`: nothing is marked; from `_HIGH` on: fully (JPEG's errors)
+FLOATING: Final = "has floating-point values: save it with integers, such as a PNG of 8 bits"
 _KINDS: Final = "bool, uint8, uint16, or integers that are only 0 and 1, or 0 and 255"
 
 Marks = NDArray[np.uint8]
@@ -55,8 +56,13 @@ def marks_of(plane: NDArray[Any], *, of_two: bool = True) -> Marks:
     Args:
         plane: the plane.
         of_two: whether a plane without a value above 1 is a mask of 0 and 1, and 16-bit ones without one above 255
-            are masks of 8 bits. JPEGs are not: there such values are errors of the coding.
+            are masks of 8 bits. Lossy files are not: there such values are errors of the coding.
+
+    Raises:
+        ImageError: the plane is of floating-point values.
     """
+    if plane.dtype.kind == "f":
+        raise ImageError(f"the mask {FLOATING}")
     top = int(plane.max(initial=0))
     white = int(np.iinfo(plane.dtype).max) if plane.dtype != np.bool_ else 1
     if of_two:

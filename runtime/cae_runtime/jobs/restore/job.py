@@ -19,7 +19,7 @@ from cae_runtime.jobs.restore.extras import check_extras
 from cae_runtime.jobs.restore.images import Change, restore_images
 from cae_runtime.jobs.restore.masks import filling
 from cae_runtime.jobs.restore.options import RestoreOptions
-from cae_runtime.jobs.restore.report import mask_notes, summary
+from cae_runtime.jobs.restore.report import lossy_notes, summary
 from cae_runtime.jobs.restore.results import FileResult, Restored, unreadable_results
 from cae_runtime.jobs.restore.videos import OnFrame, restore_video
 from cae_runtime.tasks.restore import Restorer
@@ -62,7 +62,7 @@ def restore_files(session: Session, sources: Sequence[Path], output: str, option
         _log.info("%s", line)
     with interruptible():
         restored = clean_plan(plan, restorer, options, change)
-        for line in [*(mask_notes(restored.results) if options.fills else []), *summary(restored)]:
+        for line in [*(lossy_notes(restored.results) if options.fills else []), *summary(restored)]:
             _log.info("%s", line)
     return restored
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from cae_runtime.errors import ImageError, UsageError
 from cae_runtime.inference.session import Session
 from cae_runtime.io.arrays import colors_of
-from cae_runtime.io.formats import FORMAT_OF_SUFFIX, JPEG
+from cae_runtime.io.formats import FORMAT_OF_SUFFIX
 from cae_runtime.io.image_files import Picture, decode, memory_errors, read_file
 from cae_runtime.io.orientation import upright
 from cae_runtime.jobs.paths import path_kind
@@ -22,7 +22,7 @@ from cae_runtime.jobs.planning import Job, Plan
 from cae_runtime.jobs.restore.images import Change, Changed
 from cae_runtime.jobs.restore.options import RestoreOptions
 from cae_runtime.tasks.inpaint import Inpainter
-from cae_runtime.tasks.marks import Marks, adjusted, marks_of
+from cae_runtime.tasks.marks import FLOATING, Marks, adjusted, marks_of
 from cae_runtime.tasks.notes import Note
 from cae_runtime.tasks.restore import Restorer
 
@@ -111,8 +111,12 @@ def find_by_color(text: str) -> FindMarks:
     bgr = np.frombuffer(bytes.fromhex(digits), np.uint8)[::-1]
 
     def find(_job: Job, picture: Picture) -> Marks:
-        if picture.format == JPEG:
-            raise ImageError("is a JPEG, which does not keep a color exactly: mark in a PNG, or name a mask")
+        if picture.lossy:
+            raise ImageError(
+                f"is a lossy {picture.format}, which does not keep a color exactly: mark in a PNG, or name a mask"
+            )
+        if picture.pixels.dtype == np.float32:
+            raise ImageError("has floating-point values, in which no color marks holes: name a mask")
         colors = colors_of(picture.pixels)
         holes = (colors == bgr.astype(colors.dtype) * (np.iinfo(colors.dtype).max // 255)).all(axis=2)
         return marks_of(holes)
@@ -155,18 +159,28 @@ def _read_mask(path: Path) -> Marks:
     If that marks nothing, as with black strokes on a transparent layer, what is opaque is marked.
     """
     try:
-        drawn = decode(read_file(path))
+        drawn = _drawn(path)
     except ImageError as e:
         raise ImageError(f"cannot be filled: its mask {str(path)!r} {e}") from e
     pixels = upright(drawn.pixels, drawn.orientation)
-    colors, exact = colors_of(pixels), drawn.format != JPEG
-    marks = marks_of(colors.max(axis=2), of_two=exact)
+    colors = colors_of(pixels)
+    marks = marks_of(colors.max(axis=2), of_two=not drawn.lossy)
     if pixels.ndim == colors.ndim and pixels.shape[2] > colors.shape[2]:
         opaque = marks_of(pixels[..., -1], of_two=False)
         marks = np.minimum(marks, opaque)
         if not marks.any() and not opaque.all():
             return opaque
     return marks
+
+
+def _drawn(path: Path) -> Picture:
+    """Decode a mask, one picture of integers."""
+    drawn = decode(read_file(path))
+    if drawn.animation or drawn.pages:
+        raise ImageError("has several frames or pages: save the one that is the mask as a file of its own")
+    if drawn.pixels.dtype == np.float32:
+        raise ImageError(FLOATING)
+    return drawn
 
 
 def _mask_in(folder: Path, stem: str) -> Path:

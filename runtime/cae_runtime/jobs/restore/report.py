@@ -70,15 +70,15 @@ def _left_out(plan: Plan) -> list[str]:
     return [f"left out: {kinds} (neither images nor videos)"] if kinds else []
 
 
-def mask_notes(results: Sequence[FileResult]) -> list[str]:
+def lossy_notes(results: Sequence[FileResult]) -> list[str]:
     """Return a line on lossy outputs, in which all pixels have changed."""
     lossy = [result.output for result in results if result.lossy]
     if not lossy:
         return []
     more = f" and {len(lossy) - 1} more" if len(lossy) > 1 else ""
     return [
-        f"{lossy[0]!r}{more}: JPEG and lossy WebP change all pixels a little, also those that no mask marks; "
-        "ext='png' keeps them exactly, and so does TIFF",
+        f"{lossy[0]!r}{more}: lossy formats (JPEG, AVIF, HEIC, lossy WebP) change all pixels a little, also those "
+        "that no mask marks; ext='png' keeps them exactly, and so does TIFF",
     ]
 
 

@@ -32,7 +32,8 @@ class FileResult:
         dropped: names of what was not kept, such as `iptc`; see `cae_runtime.io.encoding.encode`.
         frames: how many frames of a video were written; None for an image.
         repeated: how many of them replace a damaged one; None for an image.
-        lossy: whether the output is a JPEG or a lossy WebP, which change all pixels a little; None for a video.
+        lossy: whether the output is a JPEG, AVIF, HEIC or lossy WebP, which change all pixels a little; None for a
+            video.
         notes: what a user should know about how an image was cleaned.
         filled: share of an image's pixels that were filled, 0..1; None unless holes were to be filled.
     """
