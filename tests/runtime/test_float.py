@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,20 @@ def test_the_values_of_a_float_tiff_are_kept(
     assert dropped == lost.get(dtype, ("depth of 64-bit floating point (32 bits are written)",))
     with pytest.raises(ImageError, match="has floating-point values, and PNG holds integers: write a TIFF"):
         encode(picture, "PNG")
+
+
+def test_a_damaged_tag_is_not_told_in_the_words_of_a_library(
+    tmp_path: Path, noise: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = noise((9, 9)).astype(np.float32)
+    path = written(tmp_path / "a.tif", values)
+    with tifffile.TiffFile(path) as file:
+        software = file.pages.first.tags["Software"].offset
+    data = bytearray(path.read_bytes())
+    monkeypatch.setattr(logging.root, "handlers", [])  # those of pytest
+    data[software + 2] = 99  # a type that there is not
+    assert np.array_equal(decode(bytes(data)).pixels, values)
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize(("factor", "offset"), [(1, 0), (1e-5, 0), (1e6, -3e8), (1 / 65535, 0.0)])

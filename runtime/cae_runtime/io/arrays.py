@@ -43,7 +43,7 @@ def in_bits(values: NDArray[Any], bits: int) -> NDArray[np.uint16]:
 
     Args:
         values: uint16, of any shape.
-        bits: 9..16.
+        bits: 8..16.
     """
     top = 2**bits - 1
     table = (np.arange(_WHITE + 1, dtype=np.uint32) * top + _WHITE // 2) // _WHITE

@@ -37,7 +37,8 @@ class Opened:
 
     Attributes:
         job: its source and its output.
-        pixels: uint8 or uint16, as `cae_runtime.io.image_files.Picture` has them; None where it could not be read.
+        pixels: uint8, uint16 or float32, as `cae_runtime.io.image_files.Picture` has them; None where it could not be
+            read.
         reason: why not.
         room: pixels that it reserves.
     """

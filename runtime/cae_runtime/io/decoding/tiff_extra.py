@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 from typing import Any, Final
 
 import numpy as np
@@ -13,6 +14,7 @@ from cae_runtime.io.headers.tiff import TiffHeader
 from cae_runtime.io.headers.tiff_kinds import FLOAT, PALETTE, SEPARATE, WHITE_ZERO
 
 INSTALL: Final = "pip install 'cae-toolkit[tiff]' (in a checkout: pip install -e '.[tiff]')"
+_SILENT: Final = logging.NullHandler()
 
 
 def is_installed() -> bool:
@@ -41,6 +43,9 @@ def decode(data: bytes, header: TiffHeader) -> NDArray[Any]:
     """
     import tifffile
 
+    logger = logging.getLogger("tifffile")  # of damaged tags it would tell on stderr, in its own words
+    logger.addHandler(_SILENT)
+    logger.propagate = False
     try:
         with tifffile.TiffFile(io.BytesIO(data)) as file:
             page = file.pages.first

@@ -70,7 +70,7 @@ class PictureMap:
         return len(self._features[0])
 
     def add(self, path: str, image: NDArray[Any], features: Floats) -> None:
-        """Add a picture, uint8 or uint16, (H, W) or (H, W, 1..4), and its features, (F,)."""
+        """Add a picture, uint8, uint16 or float32, (H, W) or (H, W, 1..4), and its features, (F,)."""
         kept = len(self._paths) % max(1, self._every) == 0
         self._thumbnails.append(thumbnail(image, self._side) if kept else None)
         self._paths.append(path)
