@@ -10,7 +10,7 @@ from pathlib import Path
 import onnx
 
 from cae_export.defaults import FALSE_ALARMS
-from cae_export.detector.thresholds import Thresholds, thresholds_of
+from cae_export.detector.thresholds import Thresholds, some_pixels, thresholds_of
 from cae_export.errors import ArgumentTypeError, UsageError
 from cae_export.onnx_files import build_file
 from cae_export.proved_file import check_output, written_whole
@@ -60,7 +60,7 @@ def calibrate(
     Raises:
         OutputExistsError: the output exists, and `overwrite` is not set.
         UsageError: a model or pictures that cannot be used, or an output that cannot be written.
-        RefusedError: the pictures are too few, or all of one color; nothing is written.
+        RefusedError: the pictures are too few, also for `false_alarms`, or all of one color; nothing is written.
     """
     source, folder = (
         checked_path(name, path, wrong_type=ArgumentTypeError, empty=UsageError)
@@ -79,7 +79,9 @@ def calibrate(
     except CaeRuntimeError as e:
         raise UsageError(str(e)) from e
     notes = [f"{failed} pictures could not be read, and do not count"] if failed else []
-    limits = thresholds_of(found, false_alarms or spec.false_alarms or FALSE_ALARMS, notes)
+    if false_alarms is None:
+        false_alarms = FALSE_ALARMS if spec.false_alarms is None else spec.false_alarms
+    limits = thresholds_of(found, false_alarms, notes)
     changed = _changed(spec, limits, false_alarms, folder.name)
     content = build_file(onnx.load(source), changed).content
     written_whole(target, content)
@@ -87,7 +89,7 @@ def calibrate(
 
 
 def _scored(session: Session, folder: Path) -> tuple[list[tuple[int, float, Floats]], int]:
-    """Score good pictures: their sizes, scores and heat maps, and how many could not be read."""
+    """Score good pictures: their sizes, scores and some pixels of their heat maps, and how many could not be read."""
     plan = images_of([folder], folder, leave_out=False)
     found, failed = [], len(plan.unreadable)
     with Detector(session) as detector:
@@ -100,13 +102,13 @@ def _scored(session: Session, folder: Path) -> tuple[list[tuple[int, float, Floa
                 _log.warning("%r %s", str(picture.job.source), e)
                 failed += 1
             else:
-                found.append((math.prod(picture.pixels.shape[:2]), seen.score, seen.heat))
+                found.append((math.prod(picture.pixels.shape[:2]), seen.score, some_pixels(seen.heat, len(plan.jobs))))
     return found, failed
 
 
-def _changed(spec: ModelSpec, limits: Thresholds, false_alarms: float | None, name: str) -> ModelSpec:
+def _changed(spec: ModelSpec, limits: Thresholds, false_alarms: float, name: str) -> ModelSpec:
     return replace(
         spec, threshold=limits.picture, threshold_pixel=limits.pixel, threshold_size=limits.size,
-        threshold_images=limits.images, good_scores=limits.scores, false_alarms=false_alarms or spec.false_alarms,
+        threshold_images=limits.images, good_scores=limits.scores, false_alarms=false_alarms,
         evaluated_on=f"{limits.images} images of {name}",
     )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -10,7 +11,8 @@ import onnx
 import pytest
 from tests.export.conftest import Command
 
-from cae_export import OutputExistsError, UsageError, calibrate
+from cae_export import OutputExistsError, RefusedError, UsageError, calibrate, calibration
+from cae_export.detector import thresholds
 from cae_runtime import Session
 from cae_runtime.tasks.anomaly import Detector
 from cae_runtime.tasks.anomaly.false_alarms import threshold_of
@@ -60,6 +62,27 @@ def test_what_cannot_be_calibrated_is_said(good: Path, tmp_path: Path) -> None:
     assert target.read_bytes() == b"mine"
     calibrate(FIXTURES / "anomaly.onnx", good, target, overwrite=True)
     assert Session(target).spec.false_alarms == 0.05, "that of the model"
+
+
+def test_no_false_alarms_at_all_cannot_be_had(good: Path, tmp_path: Path) -> None:
+    with pytest.raises(RefusedError, match="false_alarms is 0: 30 good pictures allow"):
+        calibrate(FIXTURES / "anomaly.onnx", good, tmp_path / "new.onnx", false_alarms=0)
+    assert not (tmp_path / "new.onnx").exists()
+
+
+def test_few_pixels_of_each_picture_are_kept(good: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Heat maps of hundreds of photos do not fit into memory."""
+    kept: list[np.ndarray] = []
+
+    def watched(found: list[tuple[int, float, np.ndarray]], *rest: Any) -> thresholds.Thresholds:
+        kept.extend(pixels for *_, pixels in found)
+        return thresholds.thresholds_of(found, *rest)
+
+    monkeypatch.setattr(thresholds, "PIXELS_IN_ALL", 3100)
+    monkeypatch.setattr(calibration, "thresholds_of", watched)
+    calibrate(FIXTURES / "anomaly.onnx", good, tmp_path / "new.onnx")
+    assert [pixels.size for pixels in kept] == [96] * 30  # of 1,920, every 20th
+    assert all(pixels.base is None for pixels in kept)
 
 
 def test_other_options_are_refused(cae_export: Command, good: Path) -> None:

@@ -11,7 +11,7 @@ from cae_runtime.tasks.anomaly.false_alarms import above, measured_share, rates_
 
 
 @pytest.mark.parametrize(
-    ("images", "rate", "few"), [(20, 0.05, 0.5), (32, 0.02, 0.5), (100, 0.05, 0.7), (500, 0.05, 0.9)]
+    ("images", "rate", "few"), [(20, 0.05, 0.5), (32, 0.02, 0.5), (100, 0.05, 0.7), (100, 0.1, 0.96), (500, 0.05, 0.96)]
 )
 def test_new_good_pictures_exceed_the_threshold_no_more_often_than_wanted(images: int, rate: float, few: float) -> None:
     """Thresholds set again and again on so many pictures, whose scores have a tail to the right."""
@@ -20,7 +20,7 @@ def test_new_good_pictures_exceed_the_threshold_no_more_often_than_wanted(images
     found = np.array([threshold_at(rate, scores.tolist(), images) for scores in sets])
     new = np.sort(np.exp(0.4 * rng.normal(size=200_000)))
     rates = 1 - np.searchsorted(new, found) / len(new)
-    assert few * rate < rates.mean() < 1.1 * rate
+    assert few * rate < rates.mean() < 1.04 * rate
     assert np.quantile(rates, 0.99) < 4 * rate
 
 

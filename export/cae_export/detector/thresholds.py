@@ -1,4 +1,7 @@
-"""The thresholds of a detector: every good picture is scored by a fit that has not seen it."""
+"""The thresholds of a detector: every good picture is scored by a fit of the statistics that has not seen it.
+
+The network itself was trained on these pictures, unless others are given: it may rebuild them better than new ones.
+"""
 
 import logging
 import math
@@ -64,17 +67,18 @@ def find_thresholds(network: Scores, session: Session, good: Good, false_alarms:
     Raises:
         RefusedError: all pictures are of one color, or they are too few for this share.
     """
+    count = len(good.others) + (0 if good.enough else min(FITTED_MAX, len(good.fitted)))
     with Detector(session) as detector:
-        found = [(math.prod(image.shape[:2]), *_scored(detector, image)) for image in good.others]
+        found = [_kept(image, *_scored(detector, image), count) for image in good.others]
     if not good.enough:
-        found += _by_the_others(network, good, session.spec.overlap)
+        found += (_kept(*one, count) for one in _by_the_others(network, good, session.spec.overlap))
     return thresholds_of(found, false_alarms, [good.note] if good.note else [])
 
 
 def thresholds_of(
     found: list[tuple[int, float, Floats]], false_alarms: float, notes: list[str] | None = None
 ) -> Thresholds:
-    """Find thresholds from what good pictures gave: their sizes in pixels, scores and heat maps.
+    """Find thresholds from what good pictures gave: their sizes in pixels, scores and `some_pixels` of their heat maps.
 
     Raises:
         RefusedError: all pictures are of one color, or they are too few for this share.
@@ -93,8 +97,7 @@ def thresholds_of(
     scores = sorted(score for _, score, _ in found)
     kept = tuple(scores if count <= SCORES_KEPT else np.quantile(scores, np.linspace(0, 1, SCORES_KEPT)).tolist())
     picture = threshold_at(false_alarms, kept, count)
-    some = [heat.ravel()[:: -(-heat.size * count // PIXELS_IN_ALL)] for _, _, heat in found]
-    pixel = float(np.quantile(np.concatenate(some), PIXELS_OF_GOOD))
+    pixel = float(np.quantile(np.concatenate([pixels.ravel() for _, _, pixels in found]), PIXELS_OF_GOOD))
     if not (scores[-1] > 0 and pixel > 0):
         raise RefusedError("refused: all good pictures are of one color: there is no threshold")
     _log.debug("scores of good pictures: %.4g to %.4g", scores[0], scores[-1])
@@ -109,13 +112,22 @@ def thresholds_of(
     return Thresholds(picture, pixel, size, count, kept, exceeding, share_interval(exceeding, count), tuple(notes))
 
 
-def _by_the_others(network: Scores, good: Good, overlap: int) -> Iterator[tuple[int, float, Floats]]:
+def some_pixels(heat: Floats, count: int) -> Floats:
+    """Return a copy of as many values of a heat map as are kept of each of `count` pictures, in equal steps, (N,)."""
+    return heat.ravel()[:: -(-heat.size * count // PIXELS_IN_ALL)].copy()
+
+
+def _kept(image: NDArray[np.uint8], score: float, heat: Floats, count: int) -> tuple[int, float, Floats]:
+    return math.prod(image.shape[:2]), score, some_pixels(heat, count)
+
+
+def _by_the_others(network: Scores, good: Good, overlap: int) -> Iterator[tuple[NDArray[np.uint8], float, Floats]]:
     """Score the pictures that a detector was fitted to, each by the fit without its part."""
     fits = [network.without(part) for part in range(FOLDS)]
     chosen = np.linspace(0, len(good.fitted) - 1, min(FITTED_MAX, len(good.fitted))).round().astype(int)
     for number in chosen.tolist():
         image = good.fitted[number]
-        yield math.prod(image.shape[:2]), *scored_by(fits[number % FOLDS], image, overlap)
+        yield image, *scored_by(fits[number % FOLDS], image, overlap)
 
 
 def _scored(detector: Detector, image: NDArray[np.uint8]) -> tuple[float, Floats]:
