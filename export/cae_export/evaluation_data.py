@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from cae_export.errors import UsageError
+from cae_shared.text import counted
 from cae_train.checkpoint import LoadedModel
 from cae_train.config import PATCH
 from cae_train.data.images import Image, Split, load
@@ -132,19 +133,19 @@ def good_pictures(model: LoadedModel, data: str | None, data_dir: str | None = N
         if len(others) >= MANY:
             return _good(trained.train, others, True, f"{len(others)} held-out images of {own}")
         every = [*trained.train, *others]
-        return _good(every, [], False, f"{len(every)} images of {own}")
+        return _good(every, [], False, f"{counted(len(every), 'image')} of {own}")
     every = [*given.train, *given.validation, *given.test]
     if not here:
         note = (
             f"{own} is not here: the images named as data stand in for it, and whether they were trained on could not "
             "be checked"
         )
-        return _good(every, [], False, f"{len(every)} images of {Path(data).name}", note)
+        return _good(every, [], False, f"{counted(len(every), 'image')} of {Path(data).name}", note)
     seen = {_digest(image) for image in trained.train}
     others = [image for image in every if _digest(image) not in seen]
     if not others:
         raise UsageError(f"data {data!r} has only images that the model was trained on: others are needed")
-    source = f"{len(others)} images of {Path(data).name}"
+    source = f"{counted(len(others), 'image')} of {Path(data).name}"
     if len(others) >= SOME:
         return _good(trained.train, others, True, source)
     return _good(trained.train, others, False, f"{source} and {len(trained.train)} of {own}")

@@ -18,6 +18,11 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
+def counted(number: int, what: str) -> str:
+    """Return a number with what it counts, `1 image` or `2,000 images`; `what` is singular, its plural ends in `s`."""
+    return f"{number:,} {what}{'s' * (number != 1)}"
+
+
 def with_options(text: str, options: Mapping[str, str]) -> str:
     """Return a library's text as a command says it: with options instead of Python's arguments.
 

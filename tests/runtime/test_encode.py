@@ -206,7 +206,7 @@ def test_sources_that_overlap_give_one_row(cae_run: Command, photos: Path, tmp_p
     out = tmp_path / "f.npz"
     below = photos / "below"
     done = cae_run(photos, below, below / ".." / "a.png", "-o", out, model="encode")
-    assert (done.returncode, b"note: 2 images are named by more than one source" in done.stderr) == (0, True)
+    assert (done.returncode, b"note: 2 images named by more than one source" in done.stderr) == (0, True)
     with np.load(out) as table:
         assert table["paths"].tolist() == [str(photos / "a.png"), str(below / "b.png")]
 

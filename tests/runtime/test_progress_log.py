@@ -27,6 +27,6 @@ def test_a_line_with_the_time_left_every_ten_seconds() -> None:
     log.on_file()
     assert told == [
         "cleaning: 1 of 4 files, about 22 min left",
-        "cleaning 'b.mp4': 1 frames",
+        "cleaning 'b.mp4': 1 frame",
         "cleaning: 3 of 4 files, about 2.8 h left",
     ]

@@ -100,7 +100,7 @@ def test_a_folder_is_walked_and_what_cannot_be_used_is_noted(tmp_path: Path) -> 
 @pytest.mark.parametrize("count", [0, 1])
 def test_too_few_images(count: int, tmp_path: Path) -> None:
     folder = folder_of(numbered(count, 40, 40), tmp_path / "photos")
-    with pytest.raises(DataError, match="has no images: .*png" if count == 0 else "has 1 usable images: 2 are needed"):
+    with pytest.raises(DataError, match="has no images: .*png" if count == 0 else "has 1 usable image: 2 are needed"):
         load(TrainConfig(data=(str(folder),)))
 
 

@@ -23,6 +23,7 @@ from cae_runtime.jobs.other_tasks import Outcome, Request
 from cae_runtime.jobs.paths import path_kind, prepare_output
 from cae_runtime.jobs.planning import Plan, refuse_overwriting
 from cae_runtime.tasks.encode import Encoder
+from cae_shared.text import counted
 
 _log = logging.getLogger(__name__)
 
@@ -71,8 +72,9 @@ def run(session: Session, request: Request) -> Outcome:
     count, width = write_table(output, (rows for _, rows in encoded))
     done = encoded.images
     if done:
-        what = f"{count} patches of {done}" if request.per_patch else f"{done}"
-        _log.info("%s images, %s features each, %s -> %s", what, width, session.provider, output)
+        what = counted(done, "image")
+        what = f"{count} patches of {what}" if request.per_patch else what
+        _log.info("%s, %s features each, %s -> %s", what, width, session.provider, output)
     return _outcome(encoded, request, {"rows": count, "features": width})
 
 
@@ -91,8 +93,8 @@ def _draw(encoder: Encoder, plan: Plan, request: Request, projection: str, exist
     if encoded.images:
         extra["files"] = drawn.write(output, projection)
         _log.info(
-            "%s images on a map of their %s features (%s)%s, %s -> %s",
-            encoded.images, drawn.width, projection,
+            "%s on a map of %s features (%s)%s, %s -> %s",
+            counted(encoded.images, "image"), drawn.width, projection,
             f", {drawn.shown} of them drawn and the others dots" if drawn.shown < encoded.images else "",
             encoder.session.provider, output,
         )  # fmt: skip

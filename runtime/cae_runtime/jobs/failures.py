@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cae_runtime.jobs.planning import Plan, Unreadable
+from cae_shared.text import counted
 
 
 def failures(failed: Sequence[tuple[str, str]], plan: Plan) -> list[str]:
@@ -24,7 +25,7 @@ def failures(failed: Sequence[tuple[str, str]], plan: Plan) -> list[str]:
     lines = [f"failed: {source!r} {reason}" for source, reason in failed if source not in grouped]
     for kind, found in kinds.items():
         others = len(found) - 1
-        more = f". The same holds for {others} other {kind} file{'s' * (others != 1)}" if others else ""
+        more = f". The same holds for {counted(others, f'other {kind} file')}" if others else ""
         lines.append(f"failed: {str(found[0].path)!r} {found[0].reason}{more}")
     return lines
 

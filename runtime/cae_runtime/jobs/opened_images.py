@@ -21,6 +21,7 @@ from cae_runtime.io.pipeline import PixelBudget, prefetch_map
 from cae_runtime.jobs.paths import path_kind, spelling_of
 from cae_runtime.jobs.planning import Job, Plan, find_pictures
 from cae_runtime.jobs.progress import Progress
+from cae_shared.text import counted
 
 _log = logging.getLogger(__name__)
 
@@ -78,7 +79,8 @@ def each_once(plan: Plan) -> Plan:
     """Return a plan in which a picture that several sources name, such as a folder and one inside it, is there once."""
     jobs = _once(plan.jobs, lambda job: job.source)
     if len(jobs) < len(plan.jobs):
-        _log.info("note: %s images are named by more than one source: each is taken once", len(plan.jobs) - len(jobs))
+        again = counted(len(plan.jobs) - len(jobs), "image")
+        _log.info("note: %s named by more than one source: each is taken once", again)
     return replace(
         plan,
         jobs=jobs,

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from cae_shared.text import counted
+
 _EVERY: Final = 10.0  # seconds between two lines
 _MINUTE: Final = 60
 _HOUR: Final = 3600
@@ -43,7 +45,9 @@ class ProgressLog:
             self._video, self._video_began = video, self._clock()
         if (total is None or done < total) and self._is_due():
             left = self._left(self._video_began, done, total)
-            self._tell(f"{self._doing} {str(video)!r}: {done}{f' of {total}' if total else ''} frames{left}")
+            self._tell(
+                f"{self._doing} {str(video)!r}: {f'{done} of ' if total else ''}{counted(total or done, 'frame')}{left}"
+            )
 
     def _is_due(self) -> bool:
         now = self._clock()

@@ -23,6 +23,7 @@ from cae_runtime.live.virtual_camera import VirtualCamera
 from cae_runtime.tasks.shares import Strengths
 from cae_runtime.tasks.strengths import blended
 from cae_runtime.video.frame_cleaner import FrameCleaner
+from cae_shared.text import counted
 
 _POLL: Final = 0.02  # seconds to wait for a frame before window events are handled
 
@@ -195,7 +196,7 @@ class LiveSession:
             self._recorder = None
         if recorder.frames:
             self._view.message = f"recorded {recorder.path}"
-            self._tell(f"recorded {recorder.frames} frames -> {recorder.path}")
+            self._tell(f"recorded {counted(recorder.frames, 'frame')} -> {recorder.path}")
 
 
 def _free(stem: str, ending: str) -> Path:
@@ -207,7 +208,7 @@ def _free(stem: str, ending: str) -> Path:
 def _what_was_done(source: Source, figures: dict[str, Any]) -> str:
     count, dropped = figures["frames"], figures["dropped"]
     return (
-        f"{source.name}: cleaned {count} frame{'s' * (count != 1)} in {figures['time']:.1f} s, {figures['fps']:.1f} a "
+        f"{source.name}: cleaned {counted(count, 'frame')} in {figures['time']:.1f} s, {figures['fps']:.1f} a "
         f"second, with {figures['model']}; {dropped} dropped"
     )
 

@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from cae_shared.text import counted
 from cae_train.burst.measure import LEAST_VARIANCE, grain_of
 from cae_train.data.images import IMAGE_SUFFIXES, read_rgb
 from cae_train.degradations.measured_noise import COLORS, KNOTS, NoiseModel
@@ -91,7 +92,7 @@ def estimate(folder: Path, camera: str, tell: Callable[[str], None]) -> Estimate
             flat = _flat(means, unevenness)
             found.append(_quiet(blocks[flat], means[flat]))
     if small:
-        tell(f"note: left out {small} pictures of less than {SMALLEST}x{SMALLEST} pixels")
+        tell(f"note: left out {counted(small, 'picture')} of less than {SMALLEST}x{SMALLEST} pixels")
     if not found:
         raise DataError(
             f"noise_from {str(folder)!r} has no pictures that can be used: {', '.join(sorted(IMAGE_SUFFIXES))} of "
@@ -102,7 +103,7 @@ def estimate(folder: Path, camera: str, tell: Callable[[str], None]) -> Estimate
     alike = _alike(levels, np.concatenate([each.quietest for each in found]))
     alike = alike[:: max(1, -(-len(alike) // BLOCKS_IN_ALL))]
     blocks, levels = blocks[alike], levels[alike]
-    tell(f"{len(found)} pictures: {len(blocks):,} flat places of {BLOCK}x{BLOCK} pixels")
+    tell(f"{counted(len(found), 'picture')}: {counted(len(blocks), 'flat place')} of {BLOCK}x{BLOCK} pixels")
     if len(blocks) < LEAST_BLOCKS:
         raise DataError(
             f"noise_from {str(folder)!r}: there are too few flat places in these pictures to see noise in them"

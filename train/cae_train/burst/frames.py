@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from cae_shared.text import counted
 from cae_train.config import PATCH
 from cae_train.data.images import IMAGE_SUFFIXES, read_rgb
 from cae_train.errors import DataError, DataNotFoundError
@@ -216,7 +217,7 @@ def _of_camera(source: str, shown: str, count: int, tell: Tell) -> Iterator[tupl
             there, frame = camera.read()
             bad = 0 if there else bad + 1
             if bad > BAD_IN_A_ROW:
-                tell(f"note: camera {shown} stopped after {max(0, taken - SETTLING_FRAMES)} frames")
+                tell(f"note: camera {shown} stopped after {counted(max(0, taken - SETTLING_FRAMES), 'frame')}")
                 return
             if there:
                 taken += 1

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from cae_shared.text import counted
 from cae_train.burst.frames import Scene
 from cae_train.errors import DataError
 
@@ -97,7 +98,7 @@ def check(scene: Scene) -> Steady:
     scene, again = _without_repeats(scene)
     scene, gains, notes = _evened(scene, brightness[~again])
     if again.any():
-        notes.append(f"scene {scene.name!r}: {again.sum()} frames left out: copies of the one before")
+        notes.append(f"scene {scene.name!r}: {counted(int(again.sum()), 'frame')} left out: copies of the one before")
     usual, changed = _changed(scene, gains)
     passed = _passed(scene, gains)
     blocks = cv2.dilate((changed | passed).astype(np.uint8), np.ones((3, 3), np.uint8))
@@ -166,7 +167,7 @@ def _evened(scene: Scene, brightness: NDArray[np.float64]) -> tuple[Scene, Float
         )
     notes = []
     if not kept.all():
-        notes.append(f"scene {scene.name!r}: {int((~kept).sum())} frames of another brightness are left out")
+        notes.append(f"scene {scene.name!r}: {counted(int((~kept).sum()), 'frame')} of another brightness left out")
         scene = Scene(scene.name, scene.frames[kept], scene.truth)
     elif spread:
         notes.append(f"scene {scene.name!r}: the light flickers by {spread:.1%}, which is evened out")

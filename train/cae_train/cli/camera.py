@@ -13,7 +13,7 @@ import numpy as np
 from rich.console import Console
 
 from cae_shared.children import run_child
-from cae_shared.text import printable, shell_word
+from cae_shared.text import counted, printable, shell_word
 from cae_train.burst.estimate import UNKNOWN, Estimate, estimate
 from cae_train.burst.fit import CHART, SCENES, Fit, Run, fit_burst, fit_noise
 from cae_train.burst.frames import Scene, check_sources, read_scenes, shown_as
@@ -95,7 +95,7 @@ def _run(
     fitting = Run(config, images, folder, wanted.minutes, hardware, [ProgressLines(console)], say)
     if estimated is None:
         counts = [len(scene.frames) for scene in scenes]
-        say(f"{len(scenes)} scene{'s' * (len(scenes) != 1)}, {sum(counts)} frames -> {folder}")
+        say(f"{counted(len(scenes), 'scene')}, {counted(sum(counts), 'frame')} -> {folder}")
         _keep_recorded(scenes, folder, say)
         try:
             fit = fit_burst(scenes, camera, fitting)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from cae_shared.text import printable, shell_word
+from cae_shared.text import counted, printable, shell_word
 from cae_train.config import Hardware, TrainConfig
 from cae_train.data.images import Split, load
 from cae_train.degradations.registry import chain_of
@@ -58,7 +58,7 @@ def train(settings: TrainConfig, hardware: Hardware, folders: Folders) -> bool:
         raise DataNotFoundError(f"{e}. If the data of this run were moved, name where they are now, with --data") from e
     if folders.pairs is not None and leader:
         count = save_pairs(split, prepared.chain, settings.seed, folders.pairs, folders.max_pairs)
-        _say(console, f"wrote {count} pairs to {folders.pairs}")
+        _say(console, f"wrote {counted(count, 'pair')} to {folders.pairs}")
         if settings.epochs == 0:
             return False
     folder = run_files.create(wanted) if folders.resume is None and leader else wanted

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from cae_shared.text import counted
 from cae_train import seeds
 from cae_train.config import PATCH, TrainConfig
 from cae_train.data.augment import smaller
@@ -140,7 +141,7 @@ def _add_folder(
     if found and not paths:
         raise DataError(f"data {str(folder)!r} has only images that other data have: leave it out")
     if len(found) > len(paths):
-        split.notes.append(f"{folder}: left out {len(found) - len(paths)} images that other data have")
+        split.notes.append(f"{folder}: left out {counted(len(found) - len(paths), 'image')} that other data have")
     if not paths:
         raise DataError(f"data {str(folder)!r} has no images: {', '.join(sorted(IMAGE_SUFFIXES))} are looked for")
     rng = seeds.rng(seed, seeds.WINDOWS)
@@ -163,12 +164,16 @@ def _add_folder(
             images = [_window(image, share, rng) for image in images]
     for names, why in ((unreadable, "cannot be read"), (small, f"smaller than {PATCH}x{PATCH}")):
         if names:
-            split.notes.append(f"{folder}: left out {len(names)} of {len(paths)} images, {why} ({names[0]}, ...)")
+            split.notes.append(
+                f"{folder}: left out {len(names)} of {counted(len(paths), 'image')}, {why} ({names[0]}, ...)"
+            )
     if crowded:
         split.notes.append(f"{folder}: only a part of each large photograph is used, all exceed {memory >> 20} MiB")
     if len(images) < 2:
         why = "".join(f"; {note.partition(': ')[2]}" for note in split.notes[-2:])
-        raise DataError(f"data {str(folder)!r} has {len(images)} usable images: 2 are needed, one is held out{why}")
+        raise DataError(
+            f"data {str(folder)!r} has {counted(len(images), 'usable image')}: 2 are needed, one is held out{why}"
+        )
     _hold_out(split, images, scales)
 
 

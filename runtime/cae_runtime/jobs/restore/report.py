@@ -11,6 +11,7 @@ from cae_runtime.jobs.failures import by_kind, failures
 from cae_runtime.jobs.planning import Plan
 from cae_runtime.jobs.restore.results import FileResult, Restored
 from cae_runtime.tasks.shares import Strengths
+from cae_shared.text import counted
 
 _LOSS_LINES_MAX: Final = 10
 
@@ -54,7 +55,7 @@ def _damaged(results: Sequence[FileResult]) -> list[str]:
     ]
     if len(found) > _LOSS_LINES_MAX:
         more = len(found) - _LOSS_LINES_MAX
-        lines.append(f"note: {more} more videos have damaged frames: the JSON report lists them")
+        lines.append(f"note: damaged frames also in {counted(more, 'other video')}: the JSON report lists them")
     return lines
 
 
@@ -156,8 +157,8 @@ def _count(results: Sequence[FileResult]) -> str:
     """Return the number of images and videos in words."""
     videos = [result for result in results if result.frames is not None]
     images = len(results) - len(videos)
-    words = [f"{images} image{'s' * (images != 1)}"] if images else []
+    words = [counted(images, "image")] if images else []
     if videos:
         frames = sum(result.frames or 0 for result in videos)
-        words.append(f"{len(videos)} video{'s' * (len(videos) != 1)} ({frames} frame{'s' * (frames != 1)})")
+        words.append(f"{counted(len(videos), 'video')} ({counted(frames, 'frame')})")
     return " and ".join(words)
