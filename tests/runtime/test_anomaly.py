@@ -49,7 +49,7 @@ def test_scores_verdicts_and_heat_maps(cae_run: Command, parts: Path, tmp_path: 
     names = [Path(entry["source"]).stem for entry in report["files"]]
     assert names == ["b_hole", "c_spot", "a_good"], "worst first"
     assert [entry["anomaly"] for entry in report["files"]] == [True, False, False]
-    assert b"1 of 3 images are anomalies" in done.stderr
+    assert b"1 of 3 images is an anomaly: its score" in done.stderr
     written = sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
     heat_maps = ["a_good_heat.png", "b_hole_heat.png"]
     assert written == [*heat_maps, "scores.csv", "second/c_spot_heat.png", "sheet.png"]

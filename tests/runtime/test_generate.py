@@ -130,6 +130,8 @@ def test_what_is_there_is_kept(cae_run: Command, tmp_path: Path) -> None:
     mine.write_bytes(b"mine")
     done = cae_run("--generate", 3, "--seed", 1, "-o", tmp_path, model="generate")
     assert (done.returncode, b"and 2 others do not" in done.stderr) == (2, True)
+    done = cae_run("--generate", 2, "--seed", 1, "-o", tmp_path, model="generate")
+    assert b" and 1 other do not" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == [mine.name]
     assert cae_run("--generate", 3, "--seed", 1, "-o", tmp_path, "--overwrite", model="generate").returncode == 0
     assert len(pictures(tmp_path)) == 3

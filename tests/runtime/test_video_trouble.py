@@ -74,7 +74,8 @@ def test_a_damaged_frame_is_the_one_before_once_more(cae_run: Command, tmp_path:
     (file,) = json.loads(done.stdout)["files"]
     assert file["frames"] == 20
     assert 1 <= file["repeated"] <= 4
-    told = f"{file['repeated']} of 20 frames are damaged, and the frame before each is shown in its place"
+    verb = "is" if file["repeated"] == 1 else "are"
+    told = f"{file['repeated']} of 20 frames {verb} damaged, and the frame before each is shown in its place"
     assert f"note: {file['source']!r}: {told}" in lines(done)
     if which:
         assert psnr(after.frames[which : which + 1], after.frames[which - 1 : which]) > 38

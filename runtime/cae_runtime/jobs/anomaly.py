@@ -24,6 +24,7 @@ from cae_runtime.jobs.other_tasks import Outcome, Request
 from cae_runtime.jobs.paths import check_folder, path_kind, prepare_output, spelling_of
 from cae_runtime.jobs.planning import Job, refuse_overwriting
 from cae_runtime.tasks.anomaly.detector import Detector
+from cae_shared.text import counted
 
 _log = logging.getLogger(__name__)
 
@@ -217,8 +218,9 @@ def _summary(found: _Found, limit: Limit, split: Separation | None, session: Ses
     usual = len(found.scores(""))
     skipped = sum(verdict.status == "skipped" for verdict in found.scored)
     before = f" ({skipped} of an earlier call)" if skipped else ""
+    what = "is an anomaly: its" if found.anomalies == 1 else "are anomalies: their"
     yield (
-        f"{found.anomalies} of {usual} images{before} are anomalies: their score is above {limit.threshold:.4g}, "
+        f"{found.anomalies} of {counted(usual, 'image')}{before} {what} score is above {limit.threshold:.4g}, "
         f"{limit.described}; {session.provider} -> {output}/"
     )
     if split is not None:

@@ -15,6 +15,7 @@ from cae_runtime.io.formats import is_picture
 from cae_shared.folders import make_folder
 from cae_shared.limits import has_run_out
 from cae_shared.temporary import discard, temporary_beside
+from cae_shared.text import counted
 
 _NOTHING_THERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EBADF, errno.ELOOP})
 _TABLES = frozenset({".csv", ".npz", ".npy", ".json"})
@@ -60,8 +61,10 @@ def outputs_missing(outputs: Sequence[Path]) -> bool:
     there = [output for output in outputs if path_kind(output, "output") != "missing"]
     if there and len(there) < len(outputs):
         missing = [output for output in outputs if output not in there]
+        others = len(missing) - 1
+        lacking = f"{str(missing[0])!r}" + (f" and {counted(others, 'other')} do not" if others else " does not")
         raise UsageError(
-            f"output {str(there[0])!r} exists, {str(missing[0])!r} and {len(missing) - 1} others do not (new pictures, "
+            f"output {str(there[0])!r} exists, {lacking} (new pictures, "
             "or such as failed): overwrite=True replaces all of them, or name another folder"
         )
     return not there

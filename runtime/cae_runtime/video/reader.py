@@ -23,6 +23,7 @@ from cae_runtime.io.image_files import PIXELS_MAX
 from cae_runtime.video.frames import LostTimes, Step, TimedFrame
 from cae_runtime.video.integrity.missing_frames import Extent
 from cae_runtime.video.properties import INTERPOLATION, VideoProperties, properties_of
+from cae_shared.text import counted
 
 _DEMUXERS: Final = "mov,matroska,avi"  # none of them opens another file or an address
 _SAFE: Final = {"protocol_whitelist": "file", "format_whitelist": _DEMUXERS}
@@ -153,7 +154,7 @@ class VideoSource:
         if not self._shown:
             raise VideoError("has no frame that can be decoded")
         if self._out_of_order:
-            self.not_kept.add(f"times of {self._out_of_order} frames, which were out of order")
+            self.not_kept.add(f"times of {counted(self._out_of_order, 'frame')}, which were out of order")
         for pts, duration in self._lost.before(None):
             yield Step(packets, self._timed(None, pts, duration, damaged=True))
             packets = []

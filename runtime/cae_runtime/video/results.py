@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cae_runtime.errors import VideoError
+from cae_shared.text import counted
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,9 @@ class VideoPartlyDone(VideoError):  # noqa: N818 - part of it is there
     """
 
     def __init__(self, reason: str, cleaned: CleanedVideo, partial: Path) -> None:
-        super().__init__(f"{reason}: the {cleaned.frames} frames that are done are in {str(partial)!r}")
+        verb = "is" if cleaned.frames == 1 else "are"
+        frames = counted(cleaned.frames, "frame")
+        super().__init__(f"{reason}: the {frames} that {verb} done {verb} in {str(partial)!r}")
         self.cleaned = cleaned
         self.partial = partial
 

@@ -49,8 +49,8 @@ def _damaged(results: Sequence[FileResult]) -> list[str]:
     """Return a line for the first videos with damaged frames, and how many more there are."""
     found = [result for result in results if result.repeated]
     lines = [
-        f"note: {result.source!r}: {result.repeated} of {result.frames} frames are damaged, and the frame before each "
-        "is shown in its place"
+        f"note: {result.source!r}: {result.repeated} of {result.frames} frames "
+        f"{'is' if result.repeated == 1 else 'are'} damaged, and the frame before each is shown in its place"
         for result in found[:_LOSS_LINES_MAX]
     ]
     if len(found) > _LOSS_LINES_MAX:
