@@ -74,6 +74,7 @@ def test_the_command_prints_it_and_writes_nothing(cae_run: Command, tmp_path: Pa
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "b.png"]
     for words, reason in (
         (["--analyze"], b"--analyze needs images or folders"),
+        (["-", "--analyze"], b"--analyze takes files and folders, and no -"),
         ([tmp_path / "a.png", "--analyze", "-o", "out"], b"writes no pictures: leave -o out"),
         ([tmp_path / "a.png", "--analyze", "--ext", "png"], b"--analyze takes no --ext"),
     ):

@@ -106,6 +106,23 @@ def test_a_gif_of_one_frame_is_a_picture() -> None:
     assert encode(picture, "JPEG")[0]
 
 
+@pytest.mark.parametrize("source", ["GIF", "PNG"])
+@pytest.mark.parametrize("target", ["WebP", "PNG", "AVIF"])
+def test_a_transparent_background_stays_transparent(source: str, target: str) -> None:
+    frames = []
+    for number in range(4):
+        drawn = np.zeros((64, 64, 4), np.uint8)
+        cv2.circle(drawn, (20 + 6 * number, 32), 12, (200, 40, 40, 255), -1)
+        frames.append(Image.fromarray(drawn))
+    data = saved(
+        frames[0], source, save_all=True, append_images=frames[1:], duration=100, disposal=2 if source == "GIF" else 1
+    )
+    again = decode(encode(decode(data), target)[0]).animation
+    assert again is not None
+    for frame, drawn in zip(again.frames, frames, strict=True):
+        assert np.array_equal(frame[..., 3] > 1, np.asarray(drawn)[..., 3] > 1)
+
+
 def test_an_animation_larger_than_the_limit_is_refused() -> None:
     data = bytearray(animated("PNG"))
     at = data.index(b"acTL") + 4

@@ -65,6 +65,8 @@ def analyze(options: Options) -> None:
         typer.Exit: some image failed.
     """
     sources = [Path(source) for source in expanded(options.sources or [])]
+    if Path(PIPE) in sources:
+        raise UsageError("--analyze takes files and folders, and no -")
     if not sources:
         raise UsageError("--analyze needs images or folders: name them before it")
     from cae_runtime.jobs.analyze import analyze as measured

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import cv2
@@ -18,6 +18,8 @@ from cae_runtime.io.stderr import quiet
 
 WRITTEN: Final = {PNG, WEBP, AVIF}
 _OPAQUE: Final = 255
+_WITH_ALPHA: Final = 4  # channels
+_FLAGS, _ALPHA = 20, 0x10  # of a WebP: where its flags are, and which says that it has alpha
 _LOSSLESS: Final = 101  # OpenCV's quality for a lossless WebP
 
 
@@ -77,15 +79,27 @@ def encode(animation: Animation, format: str, quality: int, *, lossless: bool) -
     Raises:
         ImageError: OpenCV does not take it.
     """
-    target = cv2.Animation()
-    target.frames = list(animation.frames)
-    target.durations = np.array(animation.milliseconds, np.int32)  # type: ignore[assignment]
-    target.loop_count = animation.loops
     settings: list[int] = []
     if format == WEBP:
         settings = [cv2.IMWRITE_WEBP_QUALITY, _LOSSLESS if lossless else quality]
     elif format == AVIF:
         settings = [cv2.IMWRITE_AVIF_QUALITY, quality, cv2.IMWRITE_AVIF_DEPTH, 8, cv2.IMWRITE_AVIF_SPEED, 6]
+    encoded = _encoded(animation, format, settings)
+    if format == WEBP and animation.frames[0].shape[2] == _WITH_ALPHA and not encoded[_FLAGS] & _ALPHA:
+        # libwebp drops an alpha of 0 and 255 alone from some drawings; 1 of 255 cannot be seen and keeps it.
+        first = animation.frames[0].copy()
+        first[..., 3] = np.maximum(first[..., 3], 1)
+        encoded = _encoded(replace(animation, frames=(first, *animation.frames[1:])), format, settings)
+        if not encoded[_FLAGS] & _ALPHA:
+            raise ImageFormatError("loses its transparency in an animated WebP: write a PNG")
+    return encoded
+
+
+def _encoded(animation: Animation, format: str, settings: list[int]) -> bytes:
+    target = cv2.Animation()
+    target.frames = list(animation.frames)
+    target.durations = np.array(animation.milliseconds, np.int32)  # type: ignore[assignment]
+    target.loop_count = animation.loops
     try:
         with quiet():
             done, encoded = cv2.imencodeanimation(SUFFIX_OF_FORMAT[format], target, settings)

@@ -44,7 +44,9 @@ def analyze(
     with restorer_of(session, options) as restorer:
         for picture in opened(plan, "measuring"):
             reason, source = picture.reason, str(picture.job.source)
-            if picture.pixels is not None:
+            if picture.pixels is not None and picture.pixels.dtype.kind == "f":
+                reason = "has floating-point values, which are not levels of 255: it can be cleaned, but not analyzed"
+            elif picture.pixels is not None:
                 pixels = picture.pixels
                 cleaned, reason = tried(lambda: restorer(pixels, strength=options.strength))  # noqa: B023 - called now
                 if cleaned is not None:

@@ -111,6 +111,7 @@ def watch(session: Session, sources: Sequence[Path], output: Path, options: Rest
     start = time.perf_counter()
     with interruptible():
         results, plan = _cleaned_until_stopped(events, inbox, restorer, options)
+        results = list({result.source: result for result in results}.values())  # how each ended
         results += unreadable_results(restorer, plan.unreadable)
         whole = replace(plan, jobs=tuple(Job(Path(each.source), Path(each.output)) for each in results if each.output))
         terminated = exit_code() != _CTRL_C
