@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import NoReturn
 
-from cae_shared.signals import exit_code, interruptible, leave
+from cae_shared.signals import exit_code, interruptible
 from cae_shared.text import printable, with_options
 
 
@@ -56,5 +56,4 @@ def ended_in_order(name: str) -> Iterator[None]:
             yield
     except KeyboardInterrupt:
         sys.stderr.write(f"{name}: interrupted\n")
-        leave()
         sys.exit(exit_code())

@@ -15,7 +15,6 @@ from types import FrameType
 
 _HEEDED = (signal.SIGINT, signal.SIGTERM)
 _GRACE = 1.0  # seconds until the end after the second signal; `timeout` sends two at once
-_LEAVING = 5.0  # seconds that threads may take to end after the last message
 _SHOW_CURSOR = "\x1b[?25h"
 
 temporary_files: set[str] = set()  # absolute paths, see `cae_shared.temporary`
@@ -79,21 +78,6 @@ class interruptible:  # noqa: N801 - used like a function
 def exit_code() -> int:
     """Return the exit code of a command that a signal interrupted: 143 after SIGTERM, otherwise 130."""
     return 128 + (_State.first or signal.SIGINT)
-
-
-def leave() -> None:
-    """Make sure that the process ends soon after its last message, also if a thread of a library never does."""
-    import threading
-
-    threading.Thread(target=_leave_late, name="cae-leaving", daemon=True).start()
-
-
-def _leave_late() -> None:
-    import time
-
-    time.sleep(_LEAVING)
-    _remove_temporary()
-    os._exit(exit_code())
 
 
 def is_ending() -> bool:

@@ -232,20 +232,3 @@ def test_nothing_is_written_into_the_home(picture: Path, tmp_path: Path) -> None
     value = "import os, cae_runtime; print(os.environ['ORT_DISABLE_TELEMETRY'])"
     for asked, used in (({}, b"1\n"), ({"ORT_DISABLE_TELEMETRY": "0"}, b"0\n")):  # what the user has set stays
         assert subprocess.check_output([sys.executable, "-c", value], env=environment | asked) == used
-
-
-def test_a_thread_that_never_ends_does_not_keep_an_interrupted_command() -> None:
-    code = (
-        "import threading, os, signal\n"
-        "from cae_shared import signals\n"
-        "from cae_shared.expected_errors import ended_in_order\n"
-        "signals._LEAVING = 0.3\n"
-        "signals.heed('program')\n"
-        "threading.Thread(target=threading.Event().wait).start()\n"
-        "with ended_in_order('program'):\n"
-        "    os.kill(os.getpid(), signal.SIGTERM)\n"
-        "    threading.Event().wait(60)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 143
-    assert done.stderr == "program: interrupted\n"

@@ -14,7 +14,7 @@ from cae_runtime.cli.terminal import OPTIONS, tell
 from cae_runtime.errors import CaeRuntimeError
 from cae_shared.command import drop_stdout, reason, require_address_space
 from cae_shared.logs import log_to_stderr
-from cae_shared.signals import exit_code, interruptible, leave
+from cae_shared.signals import exit_code, interruptible
 from cae_shared.text import printable, with_options
 
 _EXIT_FAILED = 1
@@ -66,7 +66,6 @@ def _errors_told() -> Iterator[None]:
         raise typer.Exit(e.exit_code) from e
     except KeyboardInterrupt as e:
         typer.echo("cae-run: interrupted", err=True)
-        leave()
         raise typer.Exit(exit_code()) from e
     except OSError as e:  # the report cannot be written, or the working folder no longer exists
         told = reason(e)
