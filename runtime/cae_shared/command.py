@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import TextIO
 
-from cae_shared.signals import heed
+from cae_shared.signals import end_without_threads, heed
 
 EXIT_REFUSED = 1
 _STDOUT = "the standard output cannot be written: "
@@ -33,6 +33,11 @@ def run_command(name: str, work: Callable[[], None]) -> None:
         heed(name)
         try:
             work()
+        except SystemExit as e:
+            if isinstance(e.code, int):
+                _flush_all()
+                end_without_threads(e.code)
+            raise
         finally:
             if sys.stdout is not None:
                 _flush(sys.stdout)
@@ -92,6 +97,12 @@ def reason(error: BaseException) -> str:
         text = _NO_THREAD
     more = _MORE_FILES if getattr(error, "errno", None) == errno.EMFILE else ""
     return f"{before}{' '.join(text.split())}{more}"
+
+
+def _flush_all() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            _flush(stream)
 
 
 def _flush(file: TextIO) -> None:

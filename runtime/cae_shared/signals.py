@@ -1,8 +1,8 @@
 """Signal handling: Ctrl-C (SIGINT) and SIGTERM end a command with exit code 130 or 143, without a traceback.
 
 The first signal ends a command at once. Where the command has asked for it, to finish its current work, the signal
-raises KeyboardInterrupt instead; `exit_code` then says which signal it was. The second signal ends the command within a
-second in any case.
+raises KeyboardInterrupt instead; `exit_code` then says which signal it was. In an import or a finalizer this exception
+would be lost, so it is raised again shortly after. The second signal ends the command within a second in any case.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from types import FrameType
 
 _HEEDED = (signal.SIGINT, signal.SIGTERM)
 _GRACE = 1.0  # seconds until the end after the second signal; `timeout` sends two at once
+_AGAIN = 0  # what is written into the pipe of signals to raise one again
+_PAUSE = 0.02  # seconds until a signal is raised again
 _SHOW_CURSOR = "\x1b[?25h"
 
 temporary_files: set[str] = set()  # absolute paths, see `cae_shared.temporary`
@@ -27,6 +29,9 @@ class _State:
     heeded = False
     raising = 0  # number of `interruptible` blocks around the main thread's current code
     first = 0  # the first signal that came
+    owed = False  # the exception of the first signal could not be raised yet, or was lost
+    writer = -1  # the pipe of signals
+    main = 0  # the main thread's identifier
     ending = False  # temporary files are being removed
 
 
@@ -52,6 +57,8 @@ def heed(name: str) -> None:
     except OSError:  # no file can be opened: then the second signal acts like the first
         return
     import threading
+
+    _State.writer, _State.main = writer, threading.get_ident()
 
     threading.Thread(target=_watch, args=(reader,), name="cae-signals", daemon=True).start()
 
@@ -80,6 +87,20 @@ def exit_code() -> int:
     return 128 + (_State.first or signal.SIGINT)
 
 
+def end_without_threads(code: int) -> None:
+    """End the process now if a signal came, without waiting for threads; does nothing otherwise.
+
+    Call it when a command has said all that it has to say. A thread whose start was interrupted is unknown to its pool:
+    nobody tells it to end, and Python would wait for it for ever.
+
+    Args:
+        code: the exit code.
+    """
+    if _State.first:
+        _clear_up()
+        os._exit(code)
+
+
 def is_ending() -> bool:
     """Return whether the process is about to end, so that nothing written now would be removed."""
     return _State.ending
@@ -87,12 +108,25 @@ def is_ending() -> bool:
 
 def _on_signal(number: int, frame: FrameType | None) -> None:
     """Called in the main thread as soon as it runs Python code again."""
-    if _State.first:
+    if _State.first and not _State.owed:
         return  # the work is already ending; `_watch` counts
-    _State.first = number
-    if not _State.raising or _is_importing(frame):  # C extensions turn exceptions during their import into ImportError
+    _State.first = _State.first or number
+    if not _State.raising:
         _end()
+    if _is_importing(frame):  # C extensions turn exceptions during their import into ImportError
+        _raise_later()
+        return
+    _State.owed = False
     raise KeyboardInterrupt
+
+
+def _raise_later() -> None:
+    """Let `_watch` call `_on_signal` again."""
+    _State.owed = True
+    try:
+        os.write(_State.writer, bytes([_AGAIN]))
+    except OSError:  # there is no pipe
+        _end()
 
 
 def _is_importing(frame: FrameType | None) -> bool:
@@ -107,20 +141,37 @@ def _watch(reader: int) -> None:
     """End the process after the second signal, even while the main thread is in native code."""
     import time
 
-    seen: list[int] = []
+    came = 0
     while True:
-        seen += [number for number in os.read(reader, 64) if number in _HEEDED]
-        if len(seen) > 1:
+        for number in os.read(reader, 64):
+            if number == _AGAIN:
+                time.sleep(_PAUSE)
+                came -= 1  # it comes through the pipe, too
+                _signal_main_thread(_State.first)
+            elif number in _HEEDED:
+                came += 1
+                first = _State.first or number
+        if came > 1:
             time.sleep(_GRACE)
-            _State.first = _State.first or seen[0]
+            _State.first = first
             _end()
 
 
+def _signal_main_thread(number: int) -> None:
+    if sys.platform == "win32":
+        import _thread
+
+        _thread.interrupt_main(number)
+    else:
+        signal.pthread_kill(_State.main, number)  # also ends its sleeping or waiting
+
+
 def _unraisable(failure: sys.UnraisableHookArgs) -> None:
-    """End the process if a signal was raised in a finalizer, which swallows exceptions."""
+    """Raise a signal again that was raised in a finalizer, which swallows exceptions."""
     if _State.first and failure.exc_type is KeyboardInterrupt:
-        _end()
-    sys.__unraisablehook__(failure)
+        _raise_later()
+    else:
+        sys.__unraisablehook__(failure)
 
 
 def _end() -> None:
@@ -128,10 +179,7 @@ def _end() -> None:
 
     Imports nothing: an import may be what was interrupted.
     """
-    _State.ending = True
-    for child in list(child_processes):
-        _try(os.kill, child, signal.SIGTERM)
-    _remove_temporary()
+    _clear_up()
     stream = sys.stderr
     try:
         before = f"\r{_SHOW_CURSOR}" if stream.isatty() else ""  # a progress bar may have hidden the cursor
@@ -140,6 +188,13 @@ def _end() -> None:
         pass
     _remove_temporary()  # again: another thread may just have created a file under a name it got before
     os._exit(exit_code())
+
+
+def _clear_up() -> None:
+    _State.ending = True
+    for child in list(child_processes):
+        _try(os.kill, child, signal.SIGTERM)
+    _remove_temporary()
 
 
 def _remove_temporary() -> None:

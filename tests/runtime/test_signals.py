@@ -232,3 +232,58 @@ def test_nothing_is_written_into_the_home(picture: Path, tmp_path: Path) -> None
     value = "import os, cae_runtime; print(os.environ['ORT_DISABLE_TELEMETRY'])"
     for asked, used in (({}, b"1\n"), ({"ORT_DISABLE_TELEMETRY": "0"}, b"0\n")):  # what the user has set stays
         assert subprocess.check_output([sys.executable, "-c", value], env=environment | asked) == used
+
+
+LOST = """
+import os, signal, sys, time
+from cae_shared.command import run_command
+from cae_shared.signals import exit_code, interruptible
+
+class Signalled:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0)
+
+def work():
+    try:
+        with interruptible():
+            if sys.argv[1] == "finalizer":
+                Signalled()
+            else:
+                import signalled
+            time.sleep(60)
+    except KeyboardInterrupt:
+        print("finishing")
+        sys.exit(exit_code())
+
+run_command("cae-run", work)
+"""
+WAITED_FOR = """
+import os, signal, sys, threading
+from cae_shared.command import run_command
+from cae_shared.signals import exit_code, interruptible
+
+def work():
+    threading.Thread(target=threading.Event().wait).start()  # nobody ends it
+    try:
+        with interruptible():
+            os.kill(os.getpid(), signal.SIGINT)
+    except KeyboardInterrupt:
+        print("finishing")
+        sys.exit(exit_code())
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+run_command("cae-run", work)
+"""
+
+
+@pytest.mark.parametrize("where", ["finalizer", "import"])
+def test_a_signal_is_raised_again_where_its_exception_is_lost(where: str, tmp_path: Path) -> None:
+    (tmp_path / "signalled.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGTERM)\n")
+    done = subprocess.run([sys.executable, "-c", LOST, where], cwd=tmp_path, capture_output=True, text=True, timeout=20)
+    assert (done.returncode, done.stdout, done.stderr) == (143, "finishing\n", "")
+
+
+def test_an_interrupted_command_does_not_wait_for_threads(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", WAITED_FOR], cwd=tmp_path, capture_output=True, text=True, timeout=20)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "finishing\n", "")
