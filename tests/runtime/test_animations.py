@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 from tests.runtime.conftest import Command
-from tests.runtime.files import saved
+from tests.runtime.files import chunk, saved
 
 from cae_runtime import ImageError
 from cae_runtime.io.encoding import encode
+from cae_runtime.io.headers import png as png_header
 from cae_runtime.io.image_files import decode, header_of
 
 HEIGHT, WIDTH = 40, 60
@@ -123,15 +124,59 @@ def test_a_transparent_background_stays_transparent(source: str, target: str) ->
         assert np.array_equal(frame[..., 3] > 1, np.asarray(drawn)[..., 3] > 1)
 
 
+def chunks_of(data: bytes) -> list[tuple[bytes, bytes]]:
+    """Return the chunks of a PNG: name and content."""
+    return [(each.name, data[each.start : each.end]) for each in png_header.chunks(data)]
+
+
+def png_of(chunks: list[tuple[bytes, bytes]]) -> bytes:
+    return png_header.SIGNATURE + b"".join(chunk(name, content) for name, content in chunks)
+
+
 def test_an_animation_larger_than_the_limit_is_refused() -> None:
-    data = bytearray(animated("PNG"))
-    at = data.index(b"acTL") + 4
-    data[at : at + 4] = (2**20).to_bytes(4, "big")
-    with pytest.raises(ImageError, match=r"has 1048576 frames with 2516582400 pixels together: the limit is 268435456"):
-        decode(bytes(data))
-    data[at : at + 4] = (9).to_bytes(4, "big")
-    with pytest.raises(ImageError, match="data is damaged, or frames of it are missing"):
-        decode(bytes(data))
+    frames = [(b"fcTL", bytes(26))] * 9
+    side = (2**13).to_bytes(4, "big")
+    large = [
+        (b"IHDR", side * 2 + b"\x08\2\0\0\0"),
+        (b"acTL", (9).to_bytes(4, "big") + bytes(4)),
+        *frames,
+        (b"IEND", b""),
+    ]
+    with pytest.raises(ImageError, match=r"has 9 frames with 603979776 pixels together: the limit is 268435456"):
+        decode(png_of(large))
+
+
+@pytest.mark.parametrize("announced", [None, 1, 3, 9])
+def test_a_png_that_announces_other_frames_than_it_has_is_damaged(announced: int | None) -> None:
+    chunks = []
+    for name, content in chunks_of(animated("PNG")):
+        if name == b"acTL" and announced is not None:
+            chunks.append((name, announced.to_bytes(4, "big") + content[4:]))
+        elif name != b"acTL":
+            chunks.append((name, content))
+    with pytest.raises(ImageError, match=rf"announces {announced or 0} frames? of an animation and has 4"):
+        decode(png_of(chunks))
+
+
+@pytest.mark.parametrize("name", [b"fcTL", b"fdAT"])
+def test_a_png_that_lacks_frames_is_damaged(name: bytes) -> None:
+    chunks = chunks_of(animated("PNG"))
+    places = [at for at, each in enumerate(chunks) if each[0] == name]
+    for at in places[1], places[-1]:
+        with pytest.raises(ImageError, match="damaged"):
+            decode(png_of(chunks[:at] + chunks[at + 1 :]))
+        half = (name, chunks[at][1][: len(chunks[at][1]) // 2])
+        with pytest.raises(ImageError, match="damaged"):
+            decode(png_of([*chunks[:at], half, *chunks[at + 1 :]]))
+
+
+@pytest.mark.parametrize(("format", "options"), KINDS[1:])
+def test_an_animation_with_a_hole_is_damaged(format: str, options: dict[str, Any]) -> None:
+    data = animated(format, **options)
+    for share in (0.4, 0.6, 0.8):
+        at = int(share * len(data))
+        with pytest.raises(ImageError, match=r"damaged|truncated"):
+            decode(data[:at] + bytes(60) + data[at + 60 :])
 
 
 @pytest.mark.parametrize(("format", "options"), KINDS)

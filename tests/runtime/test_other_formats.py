@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import io
+import itertools
 import struct
 import zlib
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
-from tests.runtime.files import chunk, opened
+from tests.runtime.files import chunk, opened, saved
 
 from cae_runtime import ImageError
 from cae_runtime.io import image_files as images
@@ -138,19 +140,33 @@ def test_a_png_or_webp_that_misses_data_is_damaged_though_it_has_an_end(part: fl
             decode(missing)
 
 
-@pytest.mark.parametrize("share", [0.05, 0.5])
-def test_a_lossless_webp_whose_end_was_overwritten_is_damaged(share: float) -> None:
-    """Its decoder takes zeros for data, and stops when the picture is full."""
-    noise, flat = RNG.integers(0, 256, (60, 50, 3), np.uint8), np.zeros((300, 200, 3), np.uint8)
-    for pixels in (noise, flat):
-        file = io.BytesIO()
-        Image.fromarray(pixels).save(file, "WebP", lossless=True)
-        np.testing.assert_array_equal(decode(file.getvalue()).pixels, pixels[..., ::-1])
-    Image.fromarray(noise).save(file := io.BytesIO(), "WebP", lossless=True)
-    whole = file.getvalue()
-    missing = int(share * len(whole))
-    with pytest.raises(ImageError, match="cannot be decoded: its WebP data is damaged"):
-        decode(whole[:-missing] + bytes(missing))
+def smooth(noise: float) -> Image.Image:
+    y, x = np.mgrid[:120, :160]
+    values = np.stack([x, y, 240 - x - y / 2], axis=-1) + RNG.normal(0, noise, (120, 160, 3))
+    return Image.fromarray(np.clip(values, 0, 255).astype(np.uint8))
+
+
+@pytest.mark.parametrize("hole", [b"\0", b"\xff"])
+@pytest.mark.parametrize("options", [{}, {"lossless": True}, {"quality": 100, "method": 6}])
+def test_a_webp_with_a_hole_is_damaged(options: dict[str, Any], hole: bytes) -> None:
+    """Its decoder takes any bytes for data, and stops when the picture is full."""
+    whole = saved(smooth(8), "WebP", **options)
+    assert decode(whole).pixels.shape == (120, 160, 3)
+    for share in (0.3, 0.5, 0.7):
+        at, size = int(share * len(whole)), len(whole) // 40
+        with pytest.raises(ImageError, match="cannot be decoded: its WebP data is damaged"):
+            decode(whole[:at] + hole * size + whole[at + size :])
+
+
+def test_webps_of_every_setting_are_whole() -> None:
+    """Small pictures, pictures of one color, noise: the check for damage must not take them for damaged."""
+    images = [Image.new("RGB", size, "red") for size in ((1, 1), (64, 64))] + [smooth(0), smooth(30)]
+    images[-1].putalpha(smooth(30).convert("L"))
+    for image, method, quality in itertools.product(images, (0, 4), (1, 60, 100)):
+        for lossless in (False, True):
+            data = saved(image, "WebP", lossless=lossless, method=method, quality=quality)
+            seen = np.asarray(opened(data).convert("RGB"))
+            assert np.abs(decode(data).pixels[..., 2::-1].astype(int) - seen).max() <= 1
 
 
 def test_a_size_that_is_said_twice_is_damage() -> None:

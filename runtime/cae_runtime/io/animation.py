@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cae_runtime.errors import ImageError, ImageFormatError
+from cae_runtime.io.decoding import webp
 from cae_runtime.io.formats import AVIF, PNG, SUFFIX_OF_FORMAT, WEBP
 from cae_runtime.io.headers.header import Header
 from cae_runtime.io.orientation import upright
@@ -51,6 +52,8 @@ def decode(data: bytes, header: Header, orientation: int = 1) -> Animation:
     """
     try:
         with quiet():
+            if header.format == WEBP:
+                webp.check(data, header)
             done, found = cv2.imdecodeanimation(np.frombuffer(data, np.uint8))
     except cv2.error as e:
         if getattr(e, "code", None) == cv2.Error.StsNoMem:

@@ -56,10 +56,11 @@ def decoded(data: bytes, header: Header) -> NDArray[Any]:
             pixels = _decode_tiff(data, header)
         elif isinstance(header, JpegHeader):
             pixels = _decode_jpeg(data, header)
+        elif header.format == WEBP:
+            webp_data.check(data, header)
+            pixels = _decode(webp_data.large_enough(data), header)
         else:
             pixels = _decode(data, header)
-            if header.format == WEBP and (shorter := webp_data.without_end(data)) and _decodes(shorter, header):
-                raise _damaged(header)
     if pixels.dtype not in (np.uint8, np.uint16, np.float32):
         raise ImageError(f"has {pixels.dtype} values: 8-bit, 16-bit and floating-point images are read")
     height, width = pixels.shape[:2]
@@ -139,13 +140,6 @@ def _decode(data: bytes | bytearray, header: Header) -> NDArray[Any]:
     if pixels is None:
         raise _damaged(header)
     return pixels
-
-
-def _decodes(data: bytes, header: Header) -> bool:
-    try:
-        return bool(_decode(data, header).size)
-    except ImageError:
-        return False
 
 
 def _damaged(header: Header) -> ImageError:

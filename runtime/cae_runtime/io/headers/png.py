@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import struct
+import zlib
 from collections.abc import Iterator
 from typing import Final
 
 from cae_runtime.errors import ImageError
 from cae_runtime.io.formats import PNG
 from cae_runtime.io.headers.header import PARTS_MAX, Chunk, Header
+from cae_shared.text import counted
 
 SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 PNG_XMP: Final = b"XML:com.adobe.xmp\0"
 _GRAY: Final = 0
 _GRAY_ALPHA: Final = 4
+_DRAWN: Final = {b"IHDR", b"PLTE", b"tRNS", b"acTL", b"IDAT", b"fcTL", b"fdAT"}
 
 
 def chunks(data: bytes) -> Iterator[Chunk]:
@@ -38,21 +41,34 @@ def read(data: bytes) -> Header:
     """Read the header of a PNG; see `cae_runtime.io.headers.inspect.inspect`."""
     width, height, _, color = struct.unpack_from(">IIBB", data, len(SIGNATURE) + 8)
     parts: list[Chunk] = []
-    frames = 1
+    announced, frames = 0, 0
     for number, chunk in enumerate(chunks(data)):
         if number <= PARTS_MAX:
             parts.append(chunk)
         if (chunk.name == b"IHDR") != (number == 0):
             raise ImageError("is damaged: it does not say once how large it is")
-        if chunk.name == b"acTL" and struct.unpack_from(">I", data, chunk.start)[0] > 1:
-            frames = struct.unpack_from(">I", data, chunk.start)[0]
+        if chunk.name == b"acTL":
+            announced = struct.unpack_from(">I", data, chunk.start)[0]
+        frames += chunk.name == b"fcTL"
         if chunk.name == b"tRNS" and color == _GRAY:  # OpenCV ignores it
             raise ImageError("is a gray PNG with a transparent shade: convert it to gray with alpha first")
+    if frames != announced:
+        raise ImageError(f"is damaged: it announces {counted(announced, 'frame')} of an animation and has {frames}")
+    if frames:
+        _check_sums(data)
     return Header(
         PNG,
         width,
         height,
         gray_alpha=color == _GRAY_ALPHA,
-        frames=frames,
+        frames=max(frames, 1),
         chunks=tuple(parts) if len(parts) <= PARTS_MAX else None,
     )
+
+
+def _check_sums(data: bytes) -> None:
+    """Refuse an animation with a wrong checksum: OpenCV puts its frames into PNGs with checksums of its own."""
+    for chunk in chunks(data):
+        found = zlib.crc32(memoryview(data)[chunk.start - 4 : chunk.end])
+        if chunk.name in _DRAWN and struct.unpack_from(">I", data, chunk.end)[0] != found:
+            raise ImageError(f"is damaged: the checksum of a part of it ({chunk.name.decode()}) is wrong")

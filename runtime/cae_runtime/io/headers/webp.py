@@ -32,11 +32,12 @@ def chunks(data: bytes) -> Iterator[Chunk]:
 def read(data: bytes) -> Header:
     """Read the header of a WebP; see `cae_runtime.io.headers.inspect.inspect`."""
     sizes: list[tuple[int, int]] = []
-    lossless, frames = False, 0
+    lossless, frames, pictures = False, 0, 0
     parts: list[Chunk] = []
     for number, chunk in enumerate(chunks(data)):
         if number <= PARTS_MAX:
             parts.append(chunk)
+        pictures += chunk.name in (b"VP8L", b"VP8 ")
         if chunk.name == b"ANMF":
             frames += 1
             lossless = lossless or data[chunk.start + 16 : chunk.start + 20] == b"VP8L"
@@ -51,6 +52,8 @@ def read(data: bytes) -> Header:
             sizes.append((width & 0x3FFF, height & 0x3FFF))
     if len(set(sizes)) != 1:
         raise ImageError("is damaged: it does not say once how large it is")
+    if min(frames, 1) + pictures != 1:
+        raise ImageError("is damaged: it has no picture, or several that are not frames of an animation")
     return Header(
         WEBP,
         *sizes[0],
