@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import math
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,15 +9,15 @@ from pathlib import Path
 import onnx
 
 from cae_export.defaults import FALSE_ALARMS
-from cae_export.detector.thresholds import Thresholds, some_pixels, thresholds_of
+from cae_export.detector.thresholds import Seen, Thresholds, seen, thresholds_of
 from cae_export.errors import ArgumentTypeError, UsageError
 from cae_export.onnx_files import build_file
 from cae_export.proved_file import check_output, written_whole
 from cae_runtime import CaeRuntimeError, ImageError, ModelSpec, Session
-from cae_runtime.inference.tiling import Floats
 from cae_runtime.jobs.opened_images import images_of, opened
 from cae_runtime.tasks.anomaly import Detector
 from cae_shared.paths import checked_path
+from cae_shared.text import counted
 
 _log = logging.getLogger(__name__)
 
@@ -78,7 +77,7 @@ def calibrate(
             found, failed = _scored(session, folder)
     except CaeRuntimeError as e:
         raise UsageError(str(e)) from e
-    notes = [f"{failed} pictures could not be read, and do not count"] if failed else []
+    notes = [f"not counted: {counted(failed, 'picture')} that could not be read"] if failed else []
     if false_alarms is None:
         false_alarms = FALSE_ALARMS if spec.false_alarms is None else spec.false_alarms
     limits = thresholds_of(found, false_alarms, notes)
@@ -88,27 +87,28 @@ def calibrate(
     return CalibrationReport(target, changed, len(content), limits.notes)
 
 
-def _scored(session: Session, folder: Path) -> tuple[list[tuple[int, float, Floats]], int]:
-    """Score good pictures: their sizes, scores and some pixels of their heat maps, and how many could not be read."""
+def _scored(session: Session, folder: Path) -> tuple[list[Seen], int]:
+    """Score good pictures; also return how many could not be read."""
     plan = images_of([folder], folder, leave_out=False)
-    found, failed = [], len(plan.unreadable)
+    found: list[Seen] = []
+    failed = len(plan.unreadable)
     with Detector(session) as detector:
         for picture in opened(plan, "looking"):
             try:
                 if picture.pixels is None:
                     raise ImageError(picture.reason)
-                seen = detector(picture.pixels)
+                made = detector(picture.pixels)
             except ImageError as e:
                 _log.warning("%r %s", str(picture.job.source), e)
                 failed += 1
             else:
-                found.append((math.prod(picture.pixels.shape[:2]), seen.score, some_pixels(seen.heat, len(plan.jobs))))
+                found.append(seen(picture.pixels, session.spec, made.score, made.heat, len(plan.jobs)))
     return found, failed
 
 
 def _changed(spec: ModelSpec, limits: Thresholds, false_alarms: float, name: str) -> ModelSpec:
     return replace(
         spec, threshold=limits.picture, threshold_pixel=limits.pixel, threshold_size=limits.size,
-        threshold_images=limits.images, good_scores=limits.scores, false_alarms=false_alarms,
-        evaluated_on=f"{limits.images} images of {name}",
+        threshold_images=limits.images, good_scores=limits.scores, good_brightness=limits.brightness,
+        false_alarms=false_alarms, evaluated_on=f"{limits.images} images of {name}",
     )  # fmt: skip

@@ -170,7 +170,8 @@ def _make_detector(settings: _Settings, loaded: LoadedModel, output: Path) -> tu
     found = find_thresholds(network, file.session, good, settings.false_alarms)
     spec = replace(
         spec, threshold=found.picture, threshold_pixel=found.pixel, threshold_size=found.size,
-        threshold_images=found.images, good_scores=found.scores, evaluated_on=good.source,
+        threshold_images=found.images, good_scores=found.scores, good_brightness=found.brightness,
+        evaluated_on=good.source,
     )  # fmt: skip
     content = build_file(graph, spec).content
     return content, PartReport(output, spec, len(content), parity, inputs.source, found.notes, found.above, found.rates)

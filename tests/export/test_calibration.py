@@ -37,9 +37,10 @@ def test_more_good_pictures_set_another_threshold(cae_export: Command, good: Pat
     assert done.returncode == 0, done.stderr
     assert "set for 10.0% of false alarms on 30 images of good; " in done.stdout
     assert "of 30 good pictures score higher" in done.stdout
-    assert "note: 1 pictures could not be read" in done.stderr
+    assert "note: not counted: 1 picture that could not be read" in done.stderr
     old, spec = Session(FIXTURES / "anomaly.onnx").spec, Session(target).spec
     assert (spec.threshold_images, spec.threshold_size, spec.false_alarms) == (30, 48 * 40, 0.1)
+    assert spec.good_brightness == pytest.approx((130 / 255, 159 / 255))
     assert spec.threshold == pytest.approx(threshold_of(spec, 0.1))
     assert spec.threshold != old.threshold
     detector = Detector(target)
@@ -74,8 +75,8 @@ def test_few_pixels_of_each_picture_are_kept(good: Path, monkeypatch: pytest.Mon
     """Heat maps of hundreds of photos do not fit into memory."""
     kept: list[np.ndarray] = []
 
-    def watched(found: list[tuple[int, float, np.ndarray]], *rest: Any) -> thresholds.Thresholds:
-        kept.extend(pixels for *_, pixels in found)
+    def watched(found: list[thresholds.Seen], *rest: Any) -> thresholds.Thresholds:
+        kept.extend(one.pixels for one in found)
         return thresholds.thresholds_of(found, *rest)
 
     monkeypatch.setattr(thresholds, "PIXELS_IN_ALL", 3100)

@@ -208,11 +208,11 @@ def test_pictures_that_were_trained_on_are_told_by_their_pixels(
 
 def test_a_rate_that_so_few_pictures_cannot_set_is_refused() -> None:
     heat = np.ones((8, 8), np.float32)
-    found = [(64, 1.0 + i / 9, heat) for i in range(10)]
+    found = [thresholds.Seen(64, 1.0 + i / 9, heat.ravel(), 0.5) for i in range(10)]
     assert thresholds.thresholds_of(found, 0.02).images == 10
     with pytest.raises(RefusedError, match=r"false_alarms is 0\.001: 10 good pictures allow 0\.02 to 0\.5"):
         thresholds.thresholds_of(found, 0.001)
-    with pytest.raises(RefusedError, match="2 good pictures do not say how much they differ: 3 or more are needed"):
+    with pytest.raises(RefusedError, match="2 good pictures cannot say how much good pictures differ: 3 or more are"):
         thresholds.thresholds_of(found[:2], 0.1)
 
 

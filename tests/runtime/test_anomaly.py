@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -19,8 +20,9 @@ from tests.runtime.conftest import FIXTURES, Command
 
 from cae_runtime import ImageError
 from cae_runtime.jobs.heat_maps.labeled import separation
-from cae_runtime.jobs.heat_maps.limits import SizeNotes
+from cae_runtime.jobs.heat_maps.limits import PictureNotes
 from cae_runtime.tasks.anomaly import Detector
+from cae_runtime.tasks.anomaly.brightness import brightness_of
 
 GRAY = 128
 THRESHOLD = 0.02
@@ -49,7 +51,7 @@ def test_scores_verdicts_and_heat_maps(cae_run: Command, parts: Path, tmp_path: 
     names = [Path(entry["source"]).stem for entry in report["files"]]
     assert names == ["b_hole", "c_spot", "a_good"], "worst first"
     assert [entry["anomaly"] for entry in report["files"]] == [True, False, False]
-    assert b"1 of 3 images is an anomaly: its score" in done.stderr
+    assert b"1 of 3 images is an anomaly; the threshold is 0.02, set for" in done.stderr
     written = sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
     heat_maps = ["a_good_heat.png", "b_hole_heat.png"]
     assert written == [*heat_maps, "scores.csv", "second/c_spot_heat.png", "sheet.png"]
@@ -184,7 +186,7 @@ def test_pictures_of_one_stem_have_their_own_heat_maps(cae_run: Command, parts: 
 def test_a_picture_of_another_size_is_noted(cae_run: Command, tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "large.png"), np.full((200, 200, 3), GRAY, np.uint8))
     done = cae_run(tmp_path / "large.png", "-o", tmp_path / "heat", model="anomaly")
-    assert b"note: 1 images are over 20% smaller or 25% larger than the 6144 pixels" in done.stderr
+    assert b"note: 1 image is over 20% smaller or 25% larger than the 6144 pixels" in done.stderr
 
 
 def test_nothing_is_said_of_pictures_that_all_failed(cae_run: Command, tmp_path: Path) -> None:
@@ -285,7 +287,7 @@ def test_other_thresholds_need_no_export(cae_run: Command, parts: Path, tmp_path
     assert report["measured"] == {
         "above": 1, "images": 40, "share": 0.025, "interval_95": pytest.approx([0.0006, 0.1316], abs=1e-4),
     }  # fmt: skip
-    assert b"set for 5.0% of false alarms: 1 of 40 good pictures score higher (2.5%; 95% interval" in done.stderr
+    assert b"set for 5.0% of false alarms: 1 of 40 good pictures scores higher (2.5%; 95% interval" in done.stderr
     lower = json.loads(cae_run(parts, "-o", out, "--json", "--false-alarms", "0.4", model="anomaly_scores").stdout)
     assert (lower["false_alarms"], lower["skipped"]) == (0.4, True)
     assert 0.001 < lower["threshold"] < report["threshold"]
@@ -402,7 +404,34 @@ def test_equal_scores_count_half() -> None:
 def test_pictures_of_12_bits_in_16_are_named(cae_run: Command, tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "dark.png"), np.full((64, 96, 3), 4000, np.uint16))
     done = cae_run(tmp_path / "dark.png", "-o", tmp_path / "heat", model="anomaly")
-    assert b"note: 1 images of 16 bits use less than a sixteenth of their range" in done.stderr
+    assert b"note: 1 image is almost black to the model: of 16 bits, less than a sixteenth" in done.stderr
+
+
+def test_pictures_in_other_light_than_the_good_ones_are_named() -> None:
+    spec = replace(Detector(FIXTURES / "anomaly.onnx").session.spec, good_brightness=(0.4, 0.5))
+    notes = PictureNotes(spec)
+    for value in (98, 100, 120, 132):  # 0.38 to 0.52 of white: within 5 % of the good ones
+        notes.add(np.full((64, 96, 3), value, np.uint8))
+    assert list(notes.lines()) == []
+    notes.add(np.full((64, 96), 51, np.uint8))
+    for value in (0.6, 0.7):
+        notes.add(np.full((64, 96, 3), value, np.float32))
+    notes.add(np.full((64, 96, 3), 4000, np.uint16))
+    dark, darker, brighter = notes.lines()
+    assert "1 image is almost black to the model" in dark
+    assert "1 image is darker than all good pictures" in darker
+    assert "on average 20.0% of white, and those 40.0% to 50.0%" in darker
+    assert "2 images are brighter" in brighter
+    assert "60.0% to 70.0% of white" in brighter
+
+
+def test_brightness_is_that_of_what_the_model_sees() -> None:
+    spec = Detector(FIXTURES / "anomaly.onnx").session.spec
+    blue = np.zeros((28, 28, 4), np.uint8)
+    blue[..., 0] = blue[..., 3] = 255
+    assert brightness_of(blue, spec) == pytest.approx(1 / 3)
+    assert brightness_of(blue, replace(spec, channels=1, color="gray")) == pytest.approx(0.114)
+    assert brightness_of(blue, replace(spec, framed=28)) == pytest.approx(28**2 / 32**2 / 3), "in a black frame"
 
 
 def test_a_detector_checks_its_region_and_heat_and_can_be_followed(noise: Callable[..., np.ndarray]) -> None:
@@ -441,6 +470,53 @@ def test_no_result_beside_a_heat_map_replaces_a_source(cae_run: Command, parts: 
     assert source.read_bytes() == before
 
 
+def test_a_file_that_is_named_like_a_result_is_nobody_s_result(cae_run: Command, parts: Path) -> None:
+    """A mask of one's own beside a picture that was scored before."""
+    (parts / "b_hole.png").rename(parts / "part.png")
+    assert cae_run(parts, "-o", parts, model="anomaly").returncode == 0
+    mine = parts / "part_mask.png"
+    shutil.copy(parts / "a_good.png", mine)
+    before = mine.read_bytes()
+    done = cae_run(parts, "-o", parts, "--json", "--defect-masks", model="anomaly")
+    assert (done.returncode, b"would overwrite the source" in done.stderr) == (2, True)
+    done = cae_run(parts / "part.png", "-o", parts, "--json", "--defect-masks", model="anomaly")
+    assert (done.returncode, b"part_mask.png' exists, and the table of scores has nothing" in done.stderr) == (2, True)
+    report = json.loads(cae_run(parts, "-o", parts, "--json", model="anomaly").stdout)
+    assert [Path(each["source"]).name for each in report["files"] if each["status"] == "done"] == ["part_mask.png"]
+    assert mine.read_bytes() == before
+
+
+def test_masks_of_an_earlier_call_are_no_pictures(cae_run: Command, parts: Path) -> None:
+    first = json.loads(cae_run(parts, "-o", parts, "--json", "--defect-masks", model="anomaly").stdout)
+    assert [Path(each["mask"]).is_file() for each in first["files"]] == [True] * 3
+    assert [each["raw_map"] for each in first["files"]] == [""] * 3
+    for more in ((), ("--overwrite",), ("--defect-masks",), ("--raw-maps", "--overwrite"), ()):
+        done = cae_run(parts, "-o", parts, "--json", *more, model="anomaly")
+        assert done.returncode == 0, done.stderr
+        report = json.loads(done.stdout)
+        assert [each["mask"] for each in report["files"]] == [each["mask"] for each in first["files"]], more
+    assert [Path(each["raw_map"]).is_file() for each in report["files"]] == [True] * 3
+
+
+def test_the_mask_of_the_region_is_no_output(cae_run: Command, parts: Path, tmp_path: Path) -> None:
+    region, source = tmp_path / "part_mask.png", parts / "b_hole.png"
+    cv2.imwrite(str(region), np.full((64, 96), 255, np.uint8))
+    before = region.read_bytes()
+    source.rename(parts / "part.png")
+    for output in (tmp_path / "part_heat.png", tmp_path):
+        done = cae_run(
+            parts / "part.png", "-o", output, "--roi", region, "--defect-masks", "--overwrite", model="anomaly"
+        )
+        assert (done.returncode, b"would overwrite the mask of the region" in done.stderr) == (2, True), done.stderr
+    assert region.read_bytes() == before
+
+
+def test_a_region_of_floating_point_values_is_refused_by_name(cae_run: Command, parts: Path, tmp_path: Path) -> None:
+    pytest.importorskip("tifffile").imwrite(tmp_path / "roi.tif", np.ones((64, 96), np.float32))
+    done = cae_run(parts, "-o", tmp_path / "heat", "--roi", tmp_path / "roi.tif", model="anomaly")
+    assert (done.returncode, b"roi.tif' has floating-point values" in done.stderr) == (2, True), done.stderr
+
+
 def test_a_heat_map_that_is_kept_changes_no_verdict(cae_run: Command, parts: Path, tmp_path: Path) -> None:
     for _ in range(2):
         done = cae_run(
@@ -471,7 +547,7 @@ def test_what_is_no_single_picture_or_cannot_be_written_is_one_line(
 
 
 def test_a_gray_picture_is_dark_only_if_all_of_it_is() -> None:
-    notes = SizeNotes(Detector(FIXTURES / "anomaly.onnx").session.spec)
+    notes = PictureNotes(Detector(FIXTURES / "anomaly.onnx").session.spec)
     gray = np.full((64, 96), 4000, np.uint16)
     gray[:, 50] = 60000
     notes.add(gray)

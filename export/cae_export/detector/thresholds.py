@@ -7,6 +7,7 @@ import logging
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,10 +16,12 @@ from numpy.typing import NDArray
 from cae_export.detector.scores import FOLDS, Scores
 from cae_export.errors import RefusedError
 from cae_export.evaluation_data import Good
-from cae_runtime import Session
+from cae_runtime import ModelSpec, Session
 from cae_runtime.inference.tiling import Floats, OverlapAdder, cut, origins, window
 from cae_runtime.tasks.anomaly import Detector
+from cae_runtime.tasks.anomaly.brightness import brightness_of
 from cae_runtime.tasks.anomaly.false_alarms import LEAST_PICTURES, above, rates_of, share_interval, threshold_at
+from cae_shared.text import counted
 from cae_train.config import PATCH
 
 PIXELS_OF_GOOD = 0.999  # share of the pixels of good images that stay gray in a heat map
@@ -27,6 +30,23 @@ FITTED_MAX = 400  # good pictures that are scored by a fit to the others; of mor
 SCORES_KEPT = 256  # of good pictures, in the file
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a detector made of a good picture.
+
+    Attributes:
+        size: its pixels.
+        score: its score.
+        pixels: scores of some of its pixels.
+        brightness: its mean value, 0..1.
+    """
+
+    size: int
+    score: float
+    pixels: Floats
+    brightness: float
 
 
 @dataclass(frozen=True)
@@ -41,6 +61,7 @@ class Thresholds:
         scores: their scores, ascending, or 256 quantiles of them.
         above: how many of them score higher than `picture`.
         rates: the 95 % interval of the share of further good pictures above `picture`.
+        brightness: their least and largest mean value, 0..1.
         notes: remarks for the user.
     """
 
@@ -51,6 +72,7 @@ class Thresholds:
     scores: tuple[float, ...]
     above: int
     rates: tuple[float, float]
+    brightness: tuple[float, float]
     notes: tuple[str, ...]
 
 
@@ -68,17 +90,17 @@ def find_thresholds(network: Scores, session: Session, good: Good, false_alarms:
         RefusedError: all pictures are of one color, or they are too few for this share.
     """
     count = len(good.others) + (0 if good.enough else min(FITTED_MAX, len(good.fitted)))
+    spec = session.spec
     with Detector(session) as detector:
-        found = [_kept(image, *_scored(detector, image), count) for image in good.others]
+        found = [seen(as_read(image), spec, *_scored(detector, image), count) for image in good.others]
     if not good.enough:
-        found += (_kept(*one, count) for one in _by_the_others(network, good, session.spec.overlap))
+        others = _by_the_others(network, good, spec.overlap)
+        found += (seen(as_read(image), spec, score, heat, count) for image, score, heat in others)
     return thresholds_of(found, false_alarms, [good.note] if good.note else [])
 
 
-def thresholds_of(
-    found: list[tuple[int, float, Floats]], false_alarms: float, notes: list[str] | None = None
-) -> Thresholds:
-    """Find thresholds from what good pictures gave: their sizes in pixels, scores and `some_pixels` of their heat maps.
+def thresholds_of(found: list[Seen], false_alarms: float, notes: list[str] | None = None) -> Thresholds:
+    """Find thresholds from what a detector made of good pictures.
 
     Raises:
         RefusedError: all pictures are of one color, or they are too few for this share.
@@ -86,7 +108,8 @@ def thresholds_of(
     count, notes = len(found), notes or []
     if count < LEAST_PICTURES:
         raise RefusedError(
-            f"refused: {count} good pictures do not say how much they differ: {LEAST_PICTURES} or more are needed"
+            f"refused: {counted(count, 'good picture')} cannot say how much good pictures differ: {LEAST_PICTURES} or "
+            "more are needed"
         )
     low, high = rates_of(count)
     if not low <= false_alarms <= high:
@@ -94,10 +117,10 @@ def thresholds_of(
             f"refused: false_alarms is {false_alarms:g}: {count} good pictures allow {low:.2g} to {high:g}; more "
             "of them allow less"
         )
-    scores = sorted(score for _, score, _ in found)
+    scores = sorted(one.score for one in found)
     kept = tuple(scores if count <= SCORES_KEPT else np.quantile(scores, np.linspace(0, 1, SCORES_KEPT)).tolist())
     picture = threshold_at(false_alarms, kept, count)
-    pixel = float(np.quantile(np.concatenate([pixels.ravel() for _, _, pixels in found]), PIXELS_OF_GOOD))
+    pixel = float(np.quantile(np.concatenate([one.pixels for one in found]), PIXELS_OF_GOOD))
     if not (scores[-1] > 0 and pixel > 0):
         raise RefusedError("refused: all good pictures are of one color: there is no threshold")
     _log.debug("scores of good pictures: %.4g to %.4g", scores[0], scores[-1])
@@ -108,17 +131,26 @@ def thresholds_of(
             "tail of their scores, and only more of them can confirm it",
         ]
     exceeding = above(picture, kept, count)
-    size = int(np.median([pixels for pixels, _, _ in found]))
-    return Thresholds(picture, pixel, size, count, kept, exceeding, share_interval(exceeding, count), tuple(notes))
+    size = int(np.median([one.size for one in found]))
+    brightness = [one.brightness for one in found]
+    return Thresholds(
+        picture, pixel, size, count, kept, exceeding, share_interval(exceeding, count),
+        (min(brightness), max(brightness)), tuple(notes),
+    )  # fmt: skip
 
 
-def some_pixels(heat: Floats, count: int) -> Floats:
-    """Return a copy of as many values of a heat map as are kept of each of `count` pictures, in equal steps, (N,)."""
-    return heat.ravel()[:: -(-heat.size * count // PIXELS_IN_ALL)].copy()
+def seen(image: NDArray[Any], spec: ModelSpec, score: float, heat: Floats, count: int) -> Seen:
+    """Return what is kept of a good picture: of its heat map, in equal steps, as much as of each of `count` pictures.
 
-
-def _kept(image: NDArray[np.uint8], score: float, heat: Floats, count: int) -> tuple[int, float, Floats]:
-    return math.prod(image.shape[:2]), score, some_pixels(heat, count)
+    Args:
+        image: as the runtime's decoder gives it.
+        spec: of the model.
+        score: of the picture.
+        heat: of its pixels, (H, W).
+        count: how many pictures there are.
+    """
+    some = heat.ravel()[:: -(-heat.size * count // PIXELS_IN_ALL)].copy()
+    return Seen(math.prod(image.shape[:2]), score, some, brightness_of(image, spec))
 
 
 def _by_the_others(network: Scores, good: Good, overlap: int) -> Iterator[tuple[NDArray[np.uint8], float, Floats]]:

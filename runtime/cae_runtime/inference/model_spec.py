@@ -33,6 +33,7 @@ _WHOLE: Final = re.compile(r"-?[0-9]{1,18}")
 _NUMBER: Final = re.compile(r"-?[0-9]{1,400}(\.[0-9]{1,400})?(e[+-]?[0-9]{1,3})?")
 _SHOWN_MAX: Final = 40
 _GOOD_SCORES_LEAST: Final = 3
+_ENDS: Final = 2  # of a range
 COLOR_OF_CHANNELS: Final = {1: "gray", 3: "rgb"}
 _FILL_1: Final = {1: (128 / 255,), 3: (1.0, 0.0, 1.0)}  # of files of schema 1, by number of channels
 _MORE_THAN_NOISE_1: Final = {"blur", "motion-blur"}
@@ -69,6 +70,8 @@ class ModelSpec:
         threshold_images: for task `anomaly`: how many good pictures they were found on; otherwise None.
         good_scores: for task `anomaly`: the ascending scores of these pictures, or 256 quantiles of them; None
             where they are not known.
+        good_brightness: for task `anomaly`: the least and the largest mean value of these pictures, 0..1; None where
+            they are not known.
         fill: for task `inpaint`: the value of a missing pixel in each channel, 0..1; otherwise None.
         sigma_min: the least Gaussian noise that a pure denoiser was trained on, sigma in gray levels of 255; None for
             models that were trained on other noise only, or to do more than remove noise.
@@ -101,6 +104,7 @@ class ModelSpec:
     threshold_size: int | None = None
     threshold_images: int | None = None
     good_scores: tuple[float, ...] | None = None
+    good_brightness: tuple[float, ...] | None = None
     fill: tuple[float, ...] | None = None
     sigma_min: float | None = None
     framed: int | None = None
@@ -126,6 +130,9 @@ class ModelSpec:
             valid = len(scores) >= _GOOD_SCORES_LEAST and scores[0] >= 0 and all(map(le, scores, scores[1:]))
             shown = "..." if self.good_scores else None
             _check("good_scores", shown, valid and math.isfinite(scores[-1]), "3 or more ascending numbers from 0 on")
+            usual = self.good_brightness or (0.0, 1.0)
+            valid = len(usual) == _ENDS and 0 <= usual[0] <= usual[1] <= 1
+            _check("good_brightness", self.good_brightness, valid, "two ascending numbers of 0..1")
         if self.task == "inpaint":
             count = self.channels
             valid = self.fill is not None and len(self.fill) == count and all(0 <= value <= 1 for value in self.fill)

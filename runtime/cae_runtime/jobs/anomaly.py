@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -12,13 +12,13 @@ from cae_runtime.errors import UsageError
 from cae_runtime.inference.session import Session
 from cae_runtime.io.image_files import write_file
 from cae_runtime.jobs.failures import failures
-from cae_runtime.jobs.heat_maps.judge import Judge, read_region
+from cae_runtime.jobs.heat_maps.judge import Judge, read_region, refuse_region
 from cae_runtime.jobs.heat_maps.labeled import Separation, separation
-from cae_runtime.jobs.heat_maps.limits import Limit, SizeNotes, chosen_limit, identity_of_model
-from cae_runtime.jobs.heat_maps.names import OF_BAD, SHEET, plan_of, results_of
+from cae_runtime.jobs.heat_maps.limits import Limit, PictureNotes, chosen_limit, identity_of_model
+from cae_runtime.jobs.heat_maps.names import OF_BAD, SHEET, maps_beside, plan_of, results_of
 from cae_runtime.jobs.heat_maps.one import judge_one, names_one
 from cae_runtime.jobs.heat_maps.sheet import drawn_sheet
-from cae_runtime.jobs.heat_maps.table import TABLE, Verdict, heat_maps_of, inside, read_table, written_table
+from cae_runtime.jobs.heat_maps.table import TABLE, Verdict, inside, read_table, results_in, written_table
 from cae_runtime.jobs.opened_images import Opened, opened, tried
 from cae_runtime.jobs.other_tasks import Outcome, Request
 from cae_runtime.jobs.paths import check_folder, path_kind, prepare_output, spelling_of
@@ -112,18 +112,19 @@ class _Folder:
         check_folder(self._out)
         table, sheet = self._out / TABLE, self._out / SHEET
         again = path_kind(table, "output") != "missing"
-        made = results_of(heat_maps_of(table), self._out) if again else set()
-        self.plan = plan_of(request.sources, self._out, made)
+        self._made = results_of(results_in(table), self._out) if again else set()
+        self.plan = plan_of(request.sources, self._out, self._made)
         self._bad: set[str] = set()
         if request.bad is not None:
-            bad = plan_of((request.bad,), self._out / OF_BAD, made)
+            bad = plan_of((request.bad,), self._out / OF_BAD, self._made)
             self._bad = {str(job.source) for job in bad.jobs} | {str(at.path) for at in bad.unreadable}
             self.plan = replace(
                 self.plan, jobs=self.plan.jobs + bad.jobs, left_out=self.plan.left_out + bad.left_out,
                 unreadable=self.plan.unreadable + bad.unreadable,
             )  # fmt: skip
-        beside = (path for job in self.plan.jobs for path in judge.outputs(job.output)[1:])
-        refuse_overwriting(self.plan.jobs, [table, sheet, *beside])
+        further = [table, sheet, *(path for job in self.plan.jobs for path in judge.beside(job.output).values())]
+        refuse_overwriting(self.plan.jobs, further)
+        refuse_region(request.region, [*further, *(job.output for job in self.plan.jobs)])
         if path_kind(sheet, "output") != "missing" and not again and not request.overwrite:
             raise UsageError(f"output {str(sheet)!r} exists, and no table of scores: overwrite=True replaces it")
         self._known = read_table(table, model) if again and not request.overwrite else {}
@@ -139,9 +140,10 @@ class _Folder:
             return True
         there = [path for path in self._judge.outputs(job.output) if path_kind(path, "output") != "missing"]
         row = self._known.get(inside(self._out, job.output))
-        if there and row is None:
+        unknown = [path for path in there if row is None or spelling_of(path) not in self._made]
+        if unknown:
             raise UsageError(
-                f"output {str(there[0])!r} exists, and the table of scores has nothing of it: overwrite=True "
+                f"output {str(unknown[0])!r} exists, and the table of scores has nothing of it: overwrite=True "
                 "replaces it, or name another folder"
             )
         if (
@@ -159,7 +161,7 @@ class _Folder:
     def judged(self) -> _Found:
         """Score what is to do, write its maps, and add what is known."""
         verdicts = [Verdict(str(at.path), "failed", at.reason) for at in self.plan.unreadable]
-        notes = SizeNotes(self._judge.detector.session.spec)
+        notes = PictureNotes(self._judge.detector.session.spec)
         for picture in opened(replace(self.plan, jobs=tuple(self.to_do)), "looking"):
             if picture.pixels is not None:
                 notes.add(picture.pixels)
@@ -178,14 +180,29 @@ class _Folder:
         if picture.pixels is not None:
             found, reason = tried(partial(self._judge.write, output, picture.pixels))
             if found is not None:
-                return Verdict(source, "done", "", str(output), found.score, found.score > self._judge.threshold)
+                maps = self._maps(output, self._judge.beside(output))
+                return Verdict(
+                    source, "done", "", str(output), **maps, score=found.score,
+                    anomaly=found.score > self._judge.threshold,
+                )  # fmt: skip
         for path in self._judge.outputs(output):  # of an earlier call
             path.unlink(missing_ok=True)
         return Verdict(source, "failed", reason)
 
     def _earlier(self, source: str, heat_map: Path) -> Verdict:
         score = self._known[inside(self._out, heat_map)][1]
-        return Verdict(source, "skipped", "", str(heat_map), score, score > self._judge.threshold)
+        return Verdict(
+            source, "skipped", "", str(heat_map), **self._maps(heat_map), score=score,
+            anomaly=score > self._judge.threshold,
+        )  # fmt: skip
+
+    def _maps(self, heat_map: Path, new: Collection[str] = ()) -> dict[str, str]:
+        """The maps beside a heat map: those that are new, and those of earlier calls that are still there."""
+        return {
+            kind: str(path)
+            for kind, path in maps_beside(heat_map).items()
+            if kind in new or (spelling_of(path) in self._made and path.is_file())
+        }
 
     def write(self, found: _Found) -> None:
         """Write the table and the sheet, with the pictures of earlier calls whose heat maps are still there."""
@@ -218,9 +235,9 @@ def _summary(found: _Found, limit: Limit, split: Separation | None, session: Ses
     usual = len(found.scores(""))
     skipped = sum(verdict.status == "skipped" for verdict in found.scored)
     before = f" ({skipped} of an earlier call)" if skipped else ""
-    what = "is an anomaly: its" if found.anomalies == 1 else "are anomalies: their"
+    what = "is an anomaly" if found.anomalies == 1 else "are anomalies"
     yield (
-        f"{found.anomalies} of {counted(usual, 'image')}{before} {what} score is above {limit.threshold:.4g}, "
+        f"{found.anomalies} of {counted(usual, 'image')}{before} {what}; the threshold is {limit.threshold:.4g}, "
         f"{limit.described}; {session.provider} -> {output}/"
     )
     if split is not None:

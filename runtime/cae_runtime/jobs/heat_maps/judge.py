@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -16,10 +16,11 @@ from cae_runtime.inference.tiling import Floats
 from cae_runtime.io.arrays import colors_of
 from cae_runtime.io.formats import FORMAT_OF_SUFFIX, PBM, PGM, SUFFIX_OF_FORMAT
 from cae_runtime.io.image_files import read_file, write_file
-from cae_runtime.jobs.heat_maps.names import mask_of, raw_map_of
+from cae_runtime.jobs.heat_maps.names import maps_beside, mask_of, raw_map_of
 from cae_runtime.jobs.opened_images import single_image
+from cae_runtime.jobs.paths import identity_of
 from cae_runtime.tasks.anomaly.detector import Detection, Detector
-from cae_runtime.tasks.marks import marks_of
+from cae_runtime.tasks.marks import FLOATING, marks_of
 
 _HALF: Final = 127  # from which value of 255 on a pixel of a region's mask belongs to it
 _WHITE: Final = 255
@@ -76,8 +77,12 @@ class Judge:
 
     def outputs(self, heat_map: Path) -> list[Path]:
         """Return the files that `write` makes."""
-        kinds: list[tuple[bool, Callable[[Path], Path]]] = [(self.raw_maps, raw_map_of), (self.defect_masks, mask_of)]
-        return [heat_map, *(name(heat_map) for wanted, name in kinds if wanted)]
+        return [heat_map, *self.beside(heat_map).values()]
+
+    def beside(self, heat_map: Path) -> dict[str, Path]:
+        """Return those of `outputs` beside the heat map, by the field of `Verdict` that has it."""
+        wanted = {"raw_map": self.raw_maps, "mask": self.defect_masks}
+        return {kind: path for kind, path in maps_beside(heat_map).items() if wanted[kind]}
 
 
 def written_endings() -> list[str]:
@@ -88,11 +93,23 @@ def written_endings() -> list[str]:
     ]  # fmt: skip
 
 
+def refuse_region(region: Path | None, outputs: Iterable[Path]) -> None:
+    """Refuse outputs that would take the place of the mask of the region.
+
+    Raises:
+        UsageError: there is such an output.
+    """
+    identity = None if region is None else identity_of(region)
+    for path in outputs if identity is not None else ():
+        if identity_of(path) == identity:
+            raise UsageError(f"output {str(path)!r} would overwrite the mask of the region: choose another output")
+
+
 def read_region(path: Path | None) -> NDArray[np.bool_] | None:
     """Read the mask of a region: what is brighter than half counts; bool (H, W).
 
     Raises:
-        UsageError: it cannot be read, has several frames or pages, or marks nothing.
+        UsageError: it cannot be read, has several frames or pages or floating-point values, or marks nothing.
     """
     if path is None:
         return None
@@ -101,6 +118,8 @@ def read_region(path: Path | None) -> NDArray[np.bool_] | None:
     except ImageError as e:
         raise UsageError(f"region {str(path)!r} {e}") from e
     plane = colors_of(pixels)
+    if plane.dtype.kind == "f":
+        raise UsageError(f"region {str(path)!r} {FLOATING}")
     marks = marks_of(plane.max(axis=2) if plane.ndim == 3 else plane) > _HALF
     if not marks.any():
         raise UsageError(f"region {str(path)!r} marks nothing: white pixels are looked at, and it has none")

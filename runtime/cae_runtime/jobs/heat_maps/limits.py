@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,7 +15,9 @@ from cae_runtime.errors import UsageError
 from cae_runtime.inference.model_spec import ModelSpec
 from cae_runtime.inference.session import Session
 from cae_runtime.io.arrays import colors_of
+from cae_runtime.tasks.anomaly.brightness import brightness_of, is_too_bright, is_too_dark
 from cae_runtime.tasks.anomaly.false_alarms import above, measured_share, share_interval, threshold_of
+from cae_shared.text import counted
 
 _OTHER_SIZE: Final = 1.25  # factor by which the size may differ from that of the threshold's pictures without a note
 _DARK: Final = 2**12  # values of 16-bit pictures that use a sixteenth of their range
@@ -89,28 +91,53 @@ def identity_of_model(session: Session, region: NDArray[np.bool_] | None) -> str
     return f"{session.path.name} {digest.hexdigest()[:_DIGITS]}"
 
 
-class SizeNotes:
+class PictureNotes:
     """Counts pictures that differ from those of the training in ways that change their scores."""
 
     def __init__(self, spec: ModelSpec) -> None:
-        self._size = spec.threshold_size or 1
-        self._others = self._dark = 0
+        self._spec, self._size = spec, spec.threshold_size or 1
+        self._usual = None if spec.good_brightness is None else (spec.good_brightness[0], spec.good_brightness[1])
+        self._others = self._of_12_bits = 0
+        self._darker: list[float] = []
+        self._brighter: list[float] = []
 
     def add(self, pixels: NDArray[Any]) -> None:
         """Count a picture."""
         times = math.prod(pixels.shape[:2]) / self._size
         self._others += not 1 / _OTHER_SIZE <= times <= _OTHER_SIZE
-        self._dark += pixels.dtype == np.uint16 and int(colors_of(pixels).max(initial=0)) < _DARK
+        brightness = brightness_of(pixels, self._spec)
+        darker = self._usual is None or is_too_dark(brightness, self._usual)
+        if darker and pixels.dtype == np.uint16 and int(colors_of(pixels).max(initial=0)) < _DARK:
+            self._of_12_bits += 1
+        elif self._usual is not None and darker:
+            self._darker.append(brightness)
+        elif self._usual is not None and is_too_bright(brightness, self._usual):
+            self._brighter.append(brightness)
 
     def lines(self) -> Iterator[str]:
         """Yield a sentence for each kind that there is."""
         if self._others:
             yield (
-                f"{self._others} images are over 20% smaller or 25% larger than the {self._size} pixels that the "
+                f"{_are(self._others)} over 20% smaller or 25% larger than the {self._size} pixels that the "
                 "threshold was found on: the larger a picture, the higher its worst patch"
             )
-        if self._dark:
+        if self._of_12_bits:
             yield (
-                f"{self._dark} images of 16 bits use less than a sixteenth of their range, as 12-bit cameras give "
-                "them: to the model they are almost black. Scale them as those that it was trained on"
+                f"{_are(self._of_12_bits)} almost black to the model: of 16 bits, less than a sixteenth of the range "
+                "is used, as by 12-bit cameras. Scale such pictures like those of the training"
             )
+        for values, word in ((self._darker, "darker"), (self._brighter, "brighter")):
+            if values and self._usual is not None:
+                yield (
+                    f"{_are(len(values))} {word} than all good pictures that the threshold was found on: on average "
+                    f"{_range(values)} of white, and those {_range(self._usual)}. Other light alone can make an anomaly"
+                )
+
+
+def _are(count: int) -> str:
+    return f"{counted(count, 'image')} {'is' if count == 1 else 'are'}"
+
+
+def _range(values: Sequence[float]) -> str:
+    low, high = (f"{value:.1%}" for value in (min(values), max(values)))
+    return low if low == high else f"{low} to {high}"

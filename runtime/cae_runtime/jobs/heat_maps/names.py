@@ -41,19 +41,17 @@ def plan_of(sources: Sequence[Path], output: Path, made: Collection[str]) -> Pla
     return replace(plan, jobs=tuple(jobs))
 
 
-def results_of(rows: Iterable[tuple[str, str]], output: Path) -> set[str]:
+def results_of(rows: Iterable[tuple[str, Iterable[str]]], output: Path) -> set[str]:
     """Return the spelling of the results that the rows of a table speak of, without what was a source itself.
 
     Args:
-        rows: the picture of each row, and its heat map relative to `output`, or nothing.
+        rows: the picture of each row, and what was made of it, relative to `output`.
         output: the folder of the table.
     """
     sources, made = set(), {spelling_of(output / SHEET)}
-    for source, heat_map in rows:
+    for source, results in rows:
         sources.add(spelling_of(Path(source)))
-        if heat_map:
-            path = output / heat_map
-            made |= {spelling_of(result) for result in (path, raw_map_of(path), mask_of(path))}
+        made |= {spelling_of(output / result) for result in results}
     return made - sources
 
 
@@ -65,6 +63,11 @@ def raw_map_of(heat_map: Path) -> Path:
 def mask_of(heat_map: Path) -> Path:
     """Return the name of a picture's mask of defects, by that of its heat map."""
     return heat_map.with_name(_stem(heat_map) + MASK_ENDING)
+
+
+def maps_beside(heat_map: Path) -> dict[str, Path]:
+    """Return the names of what may lie beside a heat map, by the field of `Verdict` that has it."""
+    return {"raw_map": raw_map_of(heat_map), "mask": mask_of(heat_map)}
 
 
 def _stem(heat_map: Path) -> str:

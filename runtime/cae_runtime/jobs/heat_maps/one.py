@@ -7,12 +7,16 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
 
 from cae_runtime.errors import ImageError, UsageError
+from cae_runtime.inference.model_spec import ModelSpec
 from cae_runtime.io.formats import FORMAT_OF_SUFFIX, PIPE, is_video
 from cae_runtime.io.image_files import read_file, read_stream
-from cae_runtime.jobs.heat_maps.judge import Judge, written_endings
-from cae_runtime.jobs.heat_maps.limits import Limit, SizeNotes
+from cae_runtime.jobs.heat_maps.judge import Judge, refuse_region, written_endings
+from cae_runtime.jobs.heat_maps.limits import Limit, PictureNotes
 from cae_runtime.jobs.heat_maps.table import Verdict
 from cae_runtime.jobs.opened_images import single_image
 from cae_runtime.jobs.other_tasks import Outcome, Request
@@ -58,33 +62,31 @@ def judge_one(judge: Judge, limit: Limit, source: str, output: str, request: Req
         raise UsageError(f"source {source!r} is not a file")
     if target is None and (judge.raw_maps or judge.defect_masks):
         raise UsageError("raw maps and masks are written beside a heat map, not to stdout")
-    keep = target is not None and _keeps(judge.outputs(target), source, request)
-    if keep:
-        _log.info("skipped: %r exists (overwrite=True replaces it)", output)
+    outputs = [] if target is None else judge.outputs(target)
+    keep = _keeps(outputs, source, request)
+    for path in outputs if keep else ():
+        _log.info("skipped: %r exists (overwrite=True replaces it)", str(path))
     named = "stdin" if source == PIPE else source
     try:
         if source == PIPE and sys.stdin is None:
             raise UsageError("SOURCE is -, but stdin is closed: give it a file or the output of a program")
         pixels = single_image(read_stream(sys.stdin.buffer) if source == PIPE else read_file(Path(source)))
-        if keep:
-            found = judge.find(pixels)
-        elif target is None:
-            found = judge.find(pixels)
-            write_to_stdout(judge.drawn(pixels, found.heat))
-        else:
+        if target is not None and not keep:
             prepare_output(target.parent)
             found = judge.write(target, pixels)
+        else:
+            found = judge.find(pixels)
+        if target is None:
+            write_to_stdout(judge.drawn(pixels, found.heat))
     except ImageError as e:
         raise ImageError(f"{named!r} {e}") from e
-    notes = SizeNotes(limit.spec)
-    notes.add(pixels)
-    for note in notes.lines():
-        _log.info("note: %s", note)
+    _tell_notes(limit.spec, pixels)
     anomaly = found.score > limit.threshold
     relation, comparison = ("is an anomaly", "above") if anomaly else ("is no anomaly", "not above")
     _log.info("%s %s: its score %.4g is %s %.4g, %s",
               named, relation, found.score, comparison, limit.threshold, limit.described)  # fmt: skip
-    verdict = Verdict(source, "skipped" if keep else "done", "", output, found.score, anomaly)
+    maps = {} if target is None else {kind: str(path) for kind, path in judge.beside(target).items()}
+    verdict = Verdict(source, "skipped" if keep else "done", "", output, **maps, score=found.score, anomaly=anomaly)
     session = judge.detector.session
     return Outcome(
         {
@@ -95,16 +97,24 @@ def judge_one(judge: Judge, limit: Limit, source: str, output: str, request: Req
     )  # fmt: skip
 
 
+def _tell_notes(spec: ModelSpec, pixels: NDArray[Any]) -> None:
+    notes = PictureNotes(spec)
+    notes.add(pixels)
+    for note in notes.lines():
+        _log.info("note: %s", note)
+
+
 def _keeps(outputs: Sequence[Path], source: str, request: Request) -> bool:
     """Whether all outputs exist and are kept.
 
     Raises:
-        UsageError: one of them is the source; or some exist, and others do not.
+        UsageError: one of them is the source, or the mask of the region; or some exist, and others do not.
     """
     there = [path for path in outputs if path_kind(path, "output") != "missing"]
     for path in there:
         if source != PIPE and path.samefile(source):
             raise UsageError(f"output {str(path)!r} would overwrite the source")
+    refuse_region(request.region, there)
     if there and len(there) < len(outputs) and not request.overwrite:
         missing = next(path for path in outputs if path not in there)
         raise UsageError(

@@ -13,8 +13,11 @@ from typing import Final, Literal
 from cae_runtime.errors import UsageError
 
 TABLE: Final = "scores.csv"
-_COLUMNS: Final = ("path", "score", "threshold", "anomaly", "status", "reason", "heat_map", "model")
+_COLUMNS: Final = (
+    "path", "score", "threshold", "anomaly", "status", "reason", "heat_map", "raw_map", "mask", "model",
+)  # fmt: skip
 _BYTES_MAX: Final = 2**28
+Status = Literal["done", "skipped", "failed"]
 
 
 @dataclass(frozen=True)
@@ -26,15 +29,19 @@ class Verdict:
         status: `done`; `skipped`: its score or its heat map is that of an earlier call; or `failed`.
         reason: why it failed.
         heat_map: the file of its heat map.
+        raw_map: the file of the scores of its pixels; empty if there is none.
+        mask: the file of its defect mask; empty if there is none.
         score: 0 or more.
         anomaly: whether the score is above the threshold.
         label: `bad` for a picture that is known to be bad, otherwise empty.
     """
 
     source: str
-    status: Literal["done", "skipped", "failed"]
+    status: Status
     reason: str = ""
     heat_map: str = ""
+    raw_map: str = ""
+    mask: str = ""
     score: float | None = None
     anomaly: bool | None = None
     label: str = ""
@@ -66,14 +73,19 @@ def read_table(path: Path, model: str) -> dict[str, tuple[str, float]]:
     return {heat_map: (source, score) for _, heat_map, source, score in found}
 
 
-def heat_maps_of(path: Path) -> list[tuple[str, str]]:
-    """Return the picture and the heat map of each row of a table of any model; nothing for another file.
+def results_in(path: Path) -> list[tuple[str, list[str]]]:
+    """Return the picture of each row of a table of any model, and what was made of it; nothing for another file.
+
+    Results are relative to the folder of the table.
 
     Raises:
         UsageError: it cannot be read.
     """
     with contextlib.suppress(KeyError, csv.Error):
-        return [(row["path"] or "", row["heat_map"] or "") for row in _rows(path)]
+        return [
+            (row["path"] or "", [name for key in ("heat_map", "raw_map", "mask") if (name := row.get(key) or "")])
+            for row in _rows(path)
+        ]
     return []
 
 
@@ -94,9 +106,9 @@ def written_table(verdicts: Iterable[Verdict], threshold: float, folder: Path, m
     table.writerow(_COLUMNS)
     for one in verdicts:
         score, anomaly = ("", "") if one.score is None else (f"{one.score:.8g}", str(int(bool(one.anomaly))))
-        heat_map = inside(folder, one.heat_map) if one.heat_map else ""
+        results = [inside(folder, name) if name else "" for name in (one.heat_map, one.raw_map, one.mask)]
         status = "failed" if one.score is None else "done"
-        table.writerow([one.source, score, f"{threshold:.8g}", anomaly, status, one.reason, heat_map, model])
+        table.writerow([one.source, score, f"{threshold:.8g}", anomaly, status, one.reason, *results, model])
     return text.getvalue().encode(errors="surrogateescape")
 
 

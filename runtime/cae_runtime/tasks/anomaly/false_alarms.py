@@ -90,9 +90,8 @@ def measured_share(threshold: float, good_scores: Sequence[float], images: int) 
     """Say how many good pictures score higher, their share and its interval, for the user."""
     count = above(threshold, good_scores, images)
     low, high = share_interval(count, images)
-    return (
-        f"{count} of {images} good pictures score higher ({count / images:.1%}; 95% interval {low:.1%} to {high:.1%})"
-    )
+    scores, interval = "scores" if count == 1 else "score", f"95% interval {low:.1%} to {high:.1%}"
+    return f"{count} of {images} good pictures {scores} higher ({count / images:.1%}; {interval})"
 
 
 def _at_most(count: int, images: int, share: float) -> float:
