@@ -202,7 +202,7 @@ def test_the_noise_is_found_out(photo: np.ndarray, noise: Degrade, wanted: float
 @pytest.mark.parametrize(
     ("frame", "reason"),
     [
-        (np.zeros((4, 4), np.uint16), "dtype is uint16"),
+        (np.zeros((4, 4), np.float32), "dtype is float32"),
         (np.zeros((4, 4, 4), np.uint8), r"shape is \(4, 4, 4\)"),
         (np.zeros((0, 4), np.uint8), r"shape is \(0, 4\)"),
         ([[1]], "a list"),

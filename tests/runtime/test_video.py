@@ -192,14 +192,6 @@ def test_colors_are_right_and_their_tags_kept(tmp_path: Path, matrix: int, full:
             assert abs(bytes(plane)[5] - value) <= 1.6
 
 
-def test_ten_bits_become_eight_and_are_listed(cae_run: Command, tmp_path: Path) -> None:
-    source = make_clip(tmp_path / "in.mov", codec="prores_ks", layout="yuv422p10le")
-    done = cae_run(source, "-o", tmp_path / "out.mov")
-    assert done.returncode == 0
-    assert f"not kept from {str(source)!r}: 10 bits per channel (8 are written)" in lines(done)
-    assert look_into(tmp_path / "out.mov").layout == "yuv422p"
-
-
 @pytest.mark.parametrize(
     ("name", "codec", "size"),
     [("a.mp4", "h264", (38, 24)), ("a.mkv", "h265", (38, 24)), ("a.webm", "vp9", (37, 23)), ("a.mkv", "av1", (37, 23))],

@@ -110,14 +110,18 @@ def run(
         ),
     ] = None,
     codec: Annotated[
-        str | None, typer.Option(help=f"Video codec: {', '.join(CODECS)}. Default: h264, in WebM vp9.")
+        str | None,
+        typer.Option(help=f"Video codec: {', '.join(CODECS)}. Default: h264, in WebM vp9; of 10 bits h265, av1."),
     ] = None,
     crf: Annotated[
         int | None, typer.Option(help="Video quality, lower is better: 0..51, vp9 and av1 0..63. Default: 18 for h264.")
     ] = None,
     pixel_format: Annotated[
         str | None,
-        typer.Option(help="yuv420p plays everywhere, yuv444p keeps all color. Default: as SOURCE, yuv420p for RGB."),
+        typer.Option(
+            help="yuv420p plays everywhere, yuv444p keeps all color, yuv420p10le has 10 bits. Default: as SOURCE, "
+            "yuv420p for RGB."
+        ),
     ] = None,
     mask: Annotated[
         str | None,

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 Image = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]  # (H, W) or (H, W, C); see `full_scale`
 ImageT = TypeVar("ImageT", bound=NDArray[Any])  # an Image, checked when called: OpenCV's stubs leave the dtype open
-FrameArray = NDArray[np.uint8]  # one frame of a video or a camera: (H, W, 3), BGR
+FrameArray = NDArray[np.uint8]  # one frame of a camera or a usual video: (H, W, 3), BGR
+VideoArray = FrameArray | NDArray[np.uint16]  # of a video; uint16 if it has more than 8 bits
 _WHITE: Final = 65535  # of uint16
 HAS_ALPHA: Final = (2, 4)  # numbers of channels, the last of which is alpha
 

@@ -74,7 +74,14 @@ CODECS_OF_FORMAT: Final = {
 CODECS: Final = CODECS_OF_FORMAT[MATROSKA]
 CRF_MAX: Final = {"h264": 51, "h265": 51, "vp9": 63, "av1": 63}
 _ANY_CHROMA: Final = ("yuv420p", "yuv422p", "yuv444p")
-PIXEL_FORMATS: Final = {"h264": _ANY_CHROMA, "h265": _ANY_CHROMA, "vp9": _ANY_CHROMA, "av1": ("yuv420p",)}
+TEN_BITS: Final = "10le"  # how the names of pixel formats of 10 bits end
+# Of those of 10 bits that encoders take, the ones that players take too.
+PIXEL_FORMATS: Final = {
+    "h264": _ANY_CHROMA,
+    "h265": (*_ANY_CHROMA, *(f"{name}{TEN_BITS}" for name in _ANY_CHROMA)),
+    "vp9": _ANY_CHROMA,
+    "av1": ("yuv420p", f"yuv420p{TEN_BITS}"),
+}
 SMALLEST: Final = {"h264": (1, 1), "h265": (16, 16), "vp9": (1, 1), "av1": (5, 4)}  # width, height that are encoded
 
 
@@ -85,12 +92,36 @@ class VideoCoding:
     Attributes:
         codec: `h264`, `h265`, `vp9` or `av1`.
         crf: constant rate factor, lower is better: 0..51, for vp9 and av1 0..63.
-        pixel_format: `yuv420p`, `yuv422p` or `yuv444p`.
+        pixel_format: `yuv420p`, `yuv422p` or `yuv444p`; for 10 bits `yuv420p10le`, `yuv422p10le` or `yuv444p10le`.
     """
 
     codec: str | None = None
     crf: int | None = None
     pixel_format: str | None = None
+
+    def codec_in(self, format: str, deep: bool) -> str:
+        """Return the codec in a container: the chosen one, or the first one that suits.
+
+        Args:
+            format: the container.
+            deep: whether the source has more than 8 bits.
+        """
+        if self.codec is not None:
+            return self.codec
+        codecs = CODECS_OF_FORMAT[format]
+        ten_bits = self.pixel_format.endswith(TEN_BITS) if self.pixel_format else deep
+        return next((codec for codec in codecs if ten_bits and holds_ten_bits(codec)), codecs[0])
+
+    def keeps_ten_bits(self, format: str) -> bool:
+        """Return whether a source of more than 8 bits is written with 10 in a container."""
+        if self.pixel_format is not None and not self.pixel_format.endswith(TEN_BITS):
+            return False
+        return holds_ten_bits(self.codec_in(format, deep=True))
+
+
+def holds_ten_bits(codec: str) -> bool:
+    """Return whether a video codec is written with 10 bits, so that usual players show it."""
+    return any(name.endswith(TEN_BITS) for name in PIXEL_FORMATS[codec])
 
 
 def is_video(path: PurePath) -> bool:

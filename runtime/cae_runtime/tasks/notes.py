@@ -1,4 +1,4 @@
-"""Notes for the user on how one picture was cleaned."""
+"""Notes for the user on how one picture or video was cleaned."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from numpy.typing import NDArray
+
+from cae_shared.text import counted
 
 _AT_ONCE: Final = 2**14  # pixels per search for a third value
 
@@ -19,11 +21,14 @@ class Note:
         kind: `stretched`: its faint noise was scaled up for cleaning; `left`: unchanged, since stretching does not
             help or its faint noise cannot be measured; `two values`: it has only one or two values; `filled`: how much
             of it was filled; `mostly filled`: that was more than half; `nothing marked`: it has no hole; `developed`:
-            it comes from a camera raw file.
+            it comes from a camera raw file; `beyond`: some values are too bright for its noise; `copied`: further
+            video streams of it are not cleaned.
         text: the remark, to follow the picture's name and a colon.
     """
 
-    kind: Literal["stretched", "left", "two values", "filled", "mostly filled", "nothing marked", "developed", "beyond"]
+    kind: Literal[
+        "stretched", "left", "two values", "filled", "mostly filled", "nothing marked", "developed", "beyond", "copied"
+    ]
     text: str
 
 
@@ -64,6 +69,12 @@ def beyond_range(share: float) -> Note:
         f"{100 * share:.3g} % of its values are thousands of times as bright as the noise elsewhere: these were left "
         "as they are",
     )
+
+
+def copied_streams(number: int) -> Note:
+    """Return the note on a video that has further video streams."""
+    count = counted(number, "further video stream")
+    return Note("copied", f"{count} copied as in the source: only the first is cleaned")
 
 
 def few_values(image: NDArray[Any]) -> Note | None:

@@ -37,13 +37,11 @@ _COLORS: Final = 3
 class Restorer(OnSession):
     """Cleans images with a model of task `restore`.
 
-    Several threads may call it at the same time. `with Restorer() as restore` ends its threads and closes the model at
-    the end; so does dropping the object. A forked child process restarts threads and model; a copy and a pickle open
-    the model anew.
+    Several threads may call it at once. `with Restorer() as restore` ends its threads and closes the model at the end;
+    so does dropping the object. A forked child restarts threads and model; a copy and a pickle open the model anew.
 
-    A model of 3 channels sees a gray image as three equal channels; the mean of its output is used. A model of 1
-    channel cleans the luminance of color images (ITU-R BT.601) and adds the change to each channel, so the chroma
-    stays.
+    A model of 3 channels sees a gray image as three equal ones; the mean of its output is used. A model of 1 channel
+    cleans the luminance of color images (ITU-R BT.601) and adds the change to each channel, so the chroma stays.
 
     Args:
         model: the name of a packaged model, the path or the bytes of a file that `cae-export` wrote, or an open session
@@ -113,11 +111,14 @@ class Restorer(OnSession):
     def for_holes(self) -> Restorer:
         """Return a restorer with the overlap for filling holes that shares model and threads.
 
-        Unless an overlap was given, it is half a patch, or the model's recommendation if that is more, so that every
-        pixel of a hole is seen with its surroundings.
+        Unless one was given, it is half a patch or more: every pixel of a hole is seen with its surroundings.
         """
         wide = max(self.spec.overlap, self.spec.patch // 2)
         return self if self._overlap_is_named else self._varied(_overlap=wide)
+
+    def for_frames(self) -> Restorer:
+        """Return one for the frames of a video that shares model and threads; it never stretches: frames stay alike."""
+        return self._varied(_stretch=False)
 
     def _varied(self, **changes: object) -> Restorer:
         other = object.__new__(type(self))
@@ -169,7 +170,6 @@ class Restorer(OnSession):
         """Clean an image.
 
         Besides the result, this needs memory for two rows of patches per thread (for a stretched image also an eighth).
-
         Pixels of alpha 0 are returned unchanged. For cleaning the others, they are replaced by mirrored visible ones.
 
         Args:

@@ -10,10 +10,9 @@ from typing import Any, Final, cast
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from cae_runtime.arguments import checked_share
-from cae_runtime.io.arrays import FrameArray, Image, full_scale
+from cae_runtime.io.arrays import Image, ImageT, full_scale
 from cae_runtime.tasks.shares import Strengths
 
 _LUMINANCE: Final = (0.114, 0.587, 0.299)  # of blue, green and red (ITU-R BT.601)
@@ -64,8 +63,8 @@ def blend_apart(original: Image, cleaned: Image, strengths: Strengths, *, bgr: b
         cleaned[first : first + rows] = np.clip(change, 0, top, out=change)
 
 
-def blended(frame: FrameArray, cleaned: FrameArray, strengths: Strengths) -> FrameArray:
-    """Return a frame, uint8 (H, W, 3) BGR, blended with the fully cleaned one; at full strength `cleaned` itself."""
+def blended(frame: ImageT, cleaned: ImageT, strengths: Strengths) -> ImageT:
+    """Return a frame, uint8 or uint16 (H, W, 3) BGR, blended with the fully cleaned one; at strength 1 that itself."""
     if strengths.differ:
         result = cleaned.copy()
         blend_apart(frame, result, strengths)
@@ -73,4 +72,4 @@ def blended(frame: FrameArray, cleaned: FrameArray, strengths: Strengths) -> Fra
     if strengths.brightness in (0, 1):
         return cleaned if strengths.brightness else frame
     share = strengths.brightness
-    return cast(NDArray[np.uint8], cv2.addWeighted(cleaned, share, frame, 1 - share, 0))
+    return cast(ImageT, cv2.addWeighted(cleaned, share, frame, 1 - share, 0))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import ExitStack
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,20 +38,20 @@ def clean_video(
 ) -> CleanedVideo:
     """Clean a video file, as `cae-run` does.
 
-    Two other threads decode the next frames and encode the previous ones meanwhile. A damaged frame is replaced by the
-    previous one. The output appears complete or not at all.
+    A damaged frame is replaced by the previous one. The output appears complete or not at all.
 
     Args:
         source: MP4, MOV, Matroska, WebM or AVI.
         output: the file to write, replaced if it exists; its suffix chooses the format.
         restorer: a `Restorer`, a packaged model's name, a model file or its bytes, or a `Session`; None is `denoise`.
-            Or a function that is called with each frame in turn, uint8, shape (H, W, 3), BGR, as stored (not rotated),
-            and returns an array of the same kind. It is not called for repeated frames.
+            Or a function that is called with each frame in turn, shape (H, W, 3), BGR, as stored (not rotated), and
+            returns an array of the same kind: uint8, or uint16 where more than 8 bits are kept. It is not called for
+            repeated frames.
         temporal: whether static regions are averaged over time before cleaning; None does so for a model only.
         strength: s in 0..1; each frame becomes frame + s * (cleaned - frame). Or two, see `Restorer`.
-        codec: `h264`, `h265`, `vp9` or `av1`; None takes the usual one of the format.
+        codec: `h264`, `h265`, `vp9` or `av1`; the last and `h265` hold 10 bits. None takes the usual one.
         crf: constant rate factor, lower is better: 0..51, for vp9 and av1 0..63; None takes a default.
-        pixel_format: `yuv420p`, `yuv422p` or `yuv444p`; None takes the source's chroma, for RGB `yuv420p`.
+        pixel_format: `yuv420p`, `yuv422p` or `yuv444p`, for 10 bits with `10le` behind it; None takes the source's.
         on_frame: called after each frame with how many are done and about how many there are (None: unknown). What it
             raises stops the work and comes out of this call; nothing is written then.
 
@@ -88,7 +89,7 @@ def clean_video(
 def _cleaner(restorer: Restorer | Clean, strengths: Strengths, temporal: bool | None) -> Clean:
     """Return a function that cleans one frame; for the arguments see `clean_video`."""
     if isinstance(restorer, Restorer):
-        return frame_cleaner(restorer.for_color("bgr"), strengths, temporal is not False)
+        return frame_cleaner(restorer.for_color("bgr").for_frames(), strengths, temporal is not False)
     if callable(restorer):
         return frame_cleaner(_frame_by_frame(restorer), strengths, bool(temporal))
     raise ArgumentTypeError(
@@ -99,12 +100,13 @@ def _cleaner(restorer: Restorer | Clean, strengths: Strengths, temporal: bool | 
 def _frame_by_frame(function: Clean) -> Clean:
     """Wrap a function that cleans frames, checking its results."""
 
-    def clean(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def clean(frame: NDArray[Any]) -> NDArray[Any]:
         cleaned = function(frame)
-        if not isinstance(cleaned, np.ndarray) or cleaned.dtype != np.uint8 or cleaned.shape != frame.shape:
+        if not isinstance(cleaned, np.ndarray) or cleaned.dtype != frame.dtype or cleaned.shape != frame.shape:
             array = isinstance(cleaned, np.ndarray)
             given = f"{cleaned.dtype} of shape {cleaned.shape}" if array else f"a {type(cleaned).__name__}"
-            raise ImageTypeError(f"the function returned {given} for a frame: uint8 of shape {frame.shape} is needed")
+            needed = f"{frame.dtype} of shape {frame.shape}"
+            raise ImageTypeError(f"the function returned {given} for a frame: {needed} is needed")
         return cleaned
 
     return clean

@@ -40,7 +40,7 @@ def check_encoding(output: Path, coding: VideoCoding) -> None:
             f"{', '.join(VIDEO_FORMAT_OF_SUFFIX)}"
         )
     codecs = CODECS_OF_FORMAT[format]
-    chosen = codecs[0] if coding.codec is None else coding.codec
+    chosen = coding.codec_in(format, deep=False)
     if chosen not in codecs:
         raise UsageError(f"codec is {chosen!r}: output {str(output)!r} is {format}, which takes {' or '.join(codecs)}")
     if coding.crf is not None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
-from cae_runtime.io.arrays import FrameArray, Image
+from cae_runtime.io.arrays import ImageT
 from cae_runtime.tasks.shares import Strengths
 from cae_runtime.tasks.strengths import blended
 from cae_runtime.video.temporal_filter import TemporalFilter
@@ -24,22 +26,22 @@ class FrameCleaner:
     def __init__(self, temporal: bool) -> None:
         self._average = TemporalFilter() if temporal else None
 
-    def __call__(self, restorer: Callable[[FrameArray], Image], frame: FrameArray) -> FrameArray:
-        """Clean the next frame at full strength, uint8 (H, W, 3), BGR, same shape.
+    def __call__(self, restorer: Callable[[ImageT], NDArray[Any]], frame: ImageT) -> ImageT:
+        """Clean the next frame at full strength, uint8 or uint16, (H, W, 3), BGR; the result is of the same kind.
 
         Raises:
             ImageError, ModelError, ProviderError: as `Restorer` raises them.
         """
-        return np.asarray(restorer(self._average(frame) if self._average else frame), np.uint8)
+        return cast(ImageT, np.asarray(restorer(self._average(frame) if self._average else frame), frame.dtype))
 
 
 def frame_cleaner(
-    restorer: Callable[[FrameArray], Image], strengths: Strengths, temporal: bool
-) -> Callable[[FrameArray], FrameArray]:
+    restorer: Callable[[ImageT], NDArray[Any]], strengths: Strengths, temporal: bool
+) -> Callable[[ImageT], ImageT]:
     """Return a function that cleans the frames of one video in turn; it keeps state between frames."""
     cleaner = FrameCleaner(temporal)
 
-    def clean(frame: FrameArray) -> FrameArray:
+    def clean(frame: ImageT) -> ImageT:
         return frame if strengths == (0, 0) else blended(frame, cleaner(restorer, frame), strengths)
 
     return clean

@@ -6,10 +6,11 @@ import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from av import VideoFrame
 from av.packet import Packet
 from av.stream import Stream
 
-from cae_runtime.io.arrays import FrameArray
+from cae_runtime.io.arrays import VideoArray
 
 
 @dataclass(frozen=True)
@@ -17,16 +18,18 @@ class TimedFrame:
     """One frame.
 
     Attributes:
-        pixels: uint8, shape (H, W, 3), BGR; None: the previous frame again.
+        pixels: uint8 or uint16, shape (H, W, 3), BGR; None: the previous frame again.
         pts: presentation time, in units of the video's time base.
         duration: in the same units.
         damaged: the file's own frame could not be decoded.
+        captions: the decoded frame, if it has closed captions.
     """
 
-    pixels: FrameArray | None
+    pixels: VideoArray | None
     pts: int
     duration: int
     damaged: bool = False
+    captions: VideoFrame | None = None
 
 
 @dataclass(frozen=True)

@@ -11,27 +11,33 @@ import av
 import numpy as np
 from av.container import InputContainer
 from av.sidedata.sidedata import Type
+from av.stream import Stream
 from av.video.format import VideoFormat
 from av.video.reformatter import ColorRange, Colorspace, Interpolation
 from av.video.stream import VideoStream
 
 from cae_runtime.errors import VideoError
+from cae_runtime.io.formats import TEN_BITS
+from cae_runtime.video.hdr import Hdr, hdr_of
 
 INTERPOLATION: Final = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
+EIGHT: Final = 8  # bits
+BGR: Final = ("bgr24", "bgr48le")  # the frames as arrays, of 8 bits and of more
 UNSPECIFIED: Final = 2  # matrix, primaries and transfer; the range has 0
 _MATRIX_OF_TAG: Final = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}  # AVColorSpace to what swscale knows
 _HD_HEIGHT: Final = 720
-_BITS: Final = 8
 _COLORS: Final = 3
+TIMECODE_TRACK: Final = "timecode track"
+_TIMECODE: Final = "timecode"  # the name of a tag
 _TURNED_NOT: Final = (65536, 0, 0, 0, 65536, 0, 0, 0, 2**30)
-_LOST_SIDE_DATA: Final = {
-    Type.A53_CC: "closed captions",
-    Type.MASTERING_DISPLAY_METADATA: "HDR metadata",
-    Type.CONTENT_LIGHT_LEVEL: "HDR metadata",
-    Type.DYNAMIC_HDR_PLUS: "HDR metadata",
-    Type.DYNAMIC_HDR_VIVID: "HDR metadata",
-    Type.DOVI_RPU_BUFFER: "HDR metadata",
-    Type.DOVI_METADATA: "HDR metadata",
+_SIDE_DATA: Final = {
+    Type.MASTERING_DISPLAY_METADATA: "HDR mastering display",
+    Type.CONTENT_LIGHT_LEVEL: "HDR content light level",
+    Type.AMBIENT_VIEWING_ENVIRONMENT: "HDR viewing environment",
+    Type.DYNAMIC_HDR_PLUS: "HDR10+ metadata",
+    Type.DYNAMIC_HDR_VIVID: "HDR Vivid metadata",
+    Type.DOVI_RPU_BUFFER: "Dolby Vision metadata",
+    Type.DOVI_METADATA: "Dolby Vision metadata",
     Type.SPHERICAL: "spherical projection",
     Type.STEREO3D: "stereo 3D",
     Type.ICC_PROFILE: "icc",
@@ -52,18 +58,23 @@ class VideoProperties:
     Attributes:
         width: pixels of a row, as stored.
         height: rows, as stored.
-        layout: planar YUV of 8 bits with the chroma of the source, such as `yuv420p`.
+        bits: of each channel in the source.
+        layout: planar YUV with the chroma of the source and 8 or, if it has more and these are wanted, 10 bits, such as
+            `yuv420p` or `yuv420p10le`.
         is_rgb: the source has RGB, not YUV.
         matrix: the conversion between YUV and BGR, for swscale.
         range: of YUV, `MPEG` or `JPEG`.
         tags: matrix, primaries, transfer and range as stored in the file, including unspecified ones.
         pixel_shape: width of a pixel divided by its height; None if it is 1 or unknown.
         display: the display matrix (rotation and mirroring), or None.
-        lost: what an output of 8 bits a channel without side data cannot keep.
+        side_data: what is said about the colors and the geometry beside the tags, by the names that reports use.
+        hdr: the mastering display and the content light level, as FFmpeg stores them.
+        lost: what no output can keep.
     """
 
     width: int
     height: int
+    bits: int
     layout: str
     is_rgb: bool
     matrix: int
@@ -71,11 +82,23 @@ class VideoProperties:
     tags: tuple[int, int, int, int]
     pixel_shape: Fraction | None
     display: tuple[int, ...] | None
+    side_data: frozenset[str]
+    hdr: Hdr
     lost: frozenset[str]
 
+    @property
+    def deep(self) -> bool:
+        """Whether frames are given as uint16."""
+        return self.layout.endswith(TEN_BITS)
 
-def properties_of(frame: av.VideoFrame, stream: VideoStream) -> VideoProperties:
+
+def properties_of(frame: av.VideoFrame, stream: VideoStream, deep: bool = False) -> VideoProperties:
     """Read the properties of a decoded frame.
+
+    Args:
+        frame: it.
+        stream: where it comes from.
+        deep: whether 10 bits are wanted where it has more than 8.
 
     Raises:
         VideoError: it has alpha.
@@ -98,10 +121,8 @@ def properties_of(frame: av.VideoFrame, stream: VideoStream) -> VideoProperties:
     guess = Colorspace.ITU709 if frame.height >= _HD_HEIGHT else Colorspace.ITU601
     found: Any = frame.side_data  # PyAV's own types are wrong here
     side_data = {data.type for data in found}
-    lost = {name for kind, name in _LOST_SIDE_DATA.items() if kind in side_data}
     bits = max(component.bits for component in pixels.components)
-    if bits > _BITS:
-        lost.add(f"{bits} bits per channel ({_BITS} are written)")
+    lost = set()
     if frame.interlaced_frame:
         lost.add("interlacing (written as whole frames)")
     display = None
@@ -111,13 +132,16 @@ def properties_of(frame: av.VideoFrame, stream: VideoStream) -> VideoProperties:
     return VideoProperties(
         frame.width,
         frame.height,
-        _layout_of(pixels),
+        bits,
+        _layout_of(pixels) + (TEN_BITS if deep and bits > EIGHT else ""),
         pixels.is_rgb,
         _MATRIX_OF_TAG.get(matrix, guess.value),
         ColorRange.JPEG.value if tagged_range == ColorRange.JPEG.value else ColorRange.MPEG.value,
         (matrix, primaries, transfer, tagged_range),
         None if not shape or shape == 1 else shape,
         None if display == _TURNED_NOT else display,
+        frozenset(name for kind, name in _SIDE_DATA.items() if kind in side_data),
+        hdr_of(found),
         frozenset(lost),
     )
 
@@ -136,7 +160,7 @@ def lost_between(before: VideoProperties, after: VideoProperties) -> set[str]:
         lost.add("rotation")
     if before.pixel_shape not in (None, after.pixel_shape):
         lost.add("pixel aspect ratio")
-    return lost
+    return lost | (before.side_data - after.side_data)
 
 
 def kept_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
@@ -146,6 +170,21 @@ def kept_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
         for key, value in metadata.items()
         if key.lower() not in _OF_THE_CONTAINER and not key.lower().startswith("_statistics")
     }
+
+
+def is_timecode(stream: Stream) -> bool:
+    """Return whether a stream is a timecode track; its video stream has the first timecode among its tags."""
+    return stream.type == "data" and bool(_timecode_in(stream.metadata))
+
+
+def timecode_of(container: InputContainer) -> str:
+    """Return the first timecode of a file, of its streams or of all; empty if there is none."""
+    all_tags = [container.metadata, *(stream.metadata for stream in container.streams)]
+    return next(filter(None, map(_timecode_in, all_tags)), "")
+
+
+def _timecode_in(tags: Mapping[str, str]) -> str:
+    return next((value for key, value in tags.items() if key.lower() == _TIMECODE), "")  # Matroska has it in capitals
 
 
 def lost_tags(before: InputContainer, after: InputContainer) -> set[str]:

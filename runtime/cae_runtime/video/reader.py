@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import av
-import numpy as np
 from av.codec.context import Flags
+from av.container import InputContainer
 from av.packet import Packet
+from av.sidedata.sidedata import Type
 from av.stream import Disposition, Stream
 from av.video.reformatter import ColorRange, VideoReformatter
 from av.video.stream import VideoStream
-from numpy.typing import NDArray
 
 from cae_runtime.errors import VideoError
+from cae_runtime.io.arrays import VideoArray
 from cae_runtime.io.formats import starts_like_a_video
 from cae_runtime.io.image_files import PIXELS_MAX
 from cae_runtime.video.frames import LostTimes, Step, TimedFrame
 from cae_runtime.video.integrity.missing_frames import Extent
-from cae_runtime.video.properties import INTERPOLATION, VideoProperties, properties_of
+from cae_runtime.video.properties import BGR, INTERPOLATION, VideoProperties, properties_of
 from cae_shared.text import counted
 
 _DEMUXERS: Final = "mov,matroska,avi"  # none of them opens another file or an address
@@ -39,12 +41,14 @@ class VideoSource:
 
     Args:
         path: the file; MP4, MOV, Matroska, WebM or AVI by its contents, whatever its name.
+        deep: whether frames of more than 8 bits are wanted with 16.
 
     Attributes:
         container: the opened file.
         stream: the first video stream that is not a cover picture.
         frames: about how many frames it has, None if the file does not say.
         properties: what all frames have in common; None until the first step is read.
+        captioned: whether a frame with closed captions was read.
         resized: some frames had another size than the first and were scaled to it.
         truncated: what of the file is missing, its end or parts in between, or frames that damaged tables hide; empty
             as long as nothing is known of that.
@@ -54,16 +58,15 @@ class VideoSource:
         VideoError: it is not such a file, has no video that can be decoded, more than 2^28 pixels per frame, or alpha.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, deep: bool = False) -> None:
+        self._deep = deep
         self.truncated = ""
         self.not_kept: set[str] = set()
         self._out_of_order = 0
-        self.resized = False
+        self.resized = self.captioned = False
         self._path = path
         try:
-            self.container = av.open(
-                f"file:{path}", "r", options=_LIMITS, container_options=_SAFE, metadata_errors="replace"
-            )
+            self.container = _opened(path)
         except av.FFmpegError as e:
             raise VideoError(_why_not(path, e)) from e
         try:
@@ -127,6 +130,12 @@ class VideoSource:
     def close(self) -> None:
         """Close the file."""
         self.container.close()
+
+    def first_packet(self, stream: Stream) -> bytes:
+        """Return the data of the first packet of a stream, such as a cover picture, without moving on in the file."""
+        with _opened(self._path) as again:
+            packets = again.demux(again.streams[stream.index])
+            return next((bytes(packet) for packet in packets if packet.size), b"")
 
     def steps(self) -> Iterator[Step]:
         """Yield everything in the file in frame order; the first step has a frame.
@@ -216,13 +225,16 @@ class VideoSource:
                 self._lost.add(self._end if frame.pts is None else frame.pts, frame.duration)
                 continue
             if self.properties is None:
-                self.properties = properties_of(frame, self.stream)
+                self.properties = properties_of(frame, self.stream, self._deep)
             pixels, begun = self._bgr(frame, self.properties), self._shown
+            captions = frame if Type.A53_CC in frame.side_data else None
+            self.captioned |= captions is not None
             for pts, duration in self._lost.before(frame.pts):
                 yield self._timed(None if self._shown else pixels, pts, duration, damaged=True)
             self._out_of_order += frame.pts is not None and frame.pts <= self._last
             known = self._shown and not begun  # replaces damaged frames at the beginning of the file
-            yield self._timed(None if known else pixels, self._end if frame.pts is None else frame.pts, frame.duration)
+            time = self._end if frame.pts is None else frame.pts
+            yield replace(self._timed(None if known else pixels, time, frame.duration), captions=captions)
 
     def _note_missing(self, pts: int | None) -> None:
         """Count packets as lost that should have been shown before a frame: frames arrive in presentation order."""
@@ -233,7 +245,7 @@ class VideoSource:
             if self._shown and self._last < time < pts:
                 self._lost.add(time, duration)
 
-    def _timed(self, pixels: NDArray[np.uint8] | None, pts: int, duration: int, damaged: bool = False) -> TimedFrame:
+    def _timed(self, pixels: VideoArray | None, pts: int, duration: int, damaged: bool = False) -> TimedFrame:
         """Return a frame whose time is after that of the previous one."""
         self._shown = True
         pts = max(pts, self._last + 1)
@@ -241,7 +253,7 @@ class VideoSource:
         self._last, self._end = pts, pts + duration
         return TimedFrame(pixels, pts, duration, damaged)
 
-    def _bgr(self, frame: av.VideoFrame, properties: VideoProperties) -> NDArray[np.uint8]:
+    def _bgr(self, frame: av.VideoFrame, properties: VideoProperties) -> VideoArray:
         pixels = frame.width * frame.height
         if pixels > PIXELS_MAX:
             raise VideoError(f"has {frame.width}x{frame.height} pixels: the limit is {PIXELS_MAX} pixels")
@@ -250,14 +262,18 @@ class VideoSource:
             frame,
             properties.width,
             properties.height,
-            "bgr24",
+            BGR[properties.deep],
             src_colorspace=properties.matrix,
             src_color_range=properties.range,
             dst_color_range=ColorRange.JPEG,
             interpolation=INTERPOLATION,
             threads=1,
         )
-        return np.asarray(converted.to_ndarray(), np.uint8)
+        return cast(VideoArray, converted.to_ndarray())
+
+
+def _opened(path: Path) -> InputContainer:
+    return av.open(f"file:{path}", "r", options=_LIMITS, container_options=_SAFE, metadata_errors="replace")
 
 
 def is_cover(stream: Stream) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cae_runtime.errors import VideoError
+from cae_runtime.tasks.notes import Note
 from cae_shared.text import counted
 
 
@@ -19,6 +20,7 @@ class CleanedVideo:
         frames: how many were written.
         repeated: how many of them replace a damaged one.
         dropped: what was not kept, in words.
+        notes: remarks on how it was cleaned.
     """
 
     width: int
@@ -26,6 +28,7 @@ class CleanedVideo:
     frames: int
     repeated: int
     dropped: tuple[str, ...]
+    notes: tuple[Note, ...] = ()
 
 
 class VideoPartlyDone(VideoError):  # noqa: N818 - part of it is there

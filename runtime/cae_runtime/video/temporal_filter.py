@@ -7,13 +7,14 @@ average which their noise does not explain. Four tests look for such energy; eac
 
 from __future__ import annotations
 
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from cae_runtime.errors import ImageError, ImageTypeError
+from cae_runtime.io.arrays import ImageT, full_scale
 from cae_runtime.video.noise_estimation import CELL, Floats, NoiseLevel, around, cells, energy, gray
 
 _FLOOR: Final = 1 / 16  # the lowest gain: about 16 frames are averaged
@@ -35,6 +36,7 @@ _FIRST_FRAMES: Final = 4  # the noise is measured in each of these, and then
 _EVERY: Final = 5  # in every fifth frame; odd, since some cameras give each frame twice
 _DILATE: Final = np.ones((3, 3), np.uint8)
 _WEIGHT: Final = 256.0  # the sum of two weights, large as OpenCV adds 1e-5 to it
+_WHITE: Final = 255  # of averages, noise and `NoiseLevel`, whatever the depth of the frames
 
 
 class TemporalFilter:
@@ -61,11 +63,12 @@ class TemporalFilter:
         self._noise = NoiseLevel()
         self._frames = 0
 
-    def __call__(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def __call__(self, frame: ImageT) -> ImageT:
         """Filter the next frame.
 
         Args:
-            frame: uint8, shape (H, W) gray or (H, W, 3) colors. Never modified. A change of shape starts a new video.
+            frame: uint8 or uint16, shape (H, W) gray or (H, W, 3) colors. Never modified. A change of shape starts a
+                new video.
 
         Returns:
             A new array of the same shape and dtype. Values stay within the range of the frames so far.
@@ -74,10 +77,10 @@ class TemporalFilter:
             ImageError: the frame's dtype or shape is none of the above.
         """
         _check(frame)
-        frame = np.ascontiguousarray(frame)
+        frame = cast(ImageT, np.ascontiguousarray(frame))
         height, width = frame.shape[:2]
         half = (width + 1) // 2, (height + 1) // 2
-        small = cv2.resize(frame, half, interpolation=cv2.INTER_AREA).astype(np.float32)
+        small = _in_levels(cv2.resize(frame, half, interpolation=cv2.INTER_AREA))
         if self._average is None or self._average.shape != frame.shape:
             self.reset()
             self._take(frame, small)
@@ -95,13 +98,13 @@ class TemporalFilter:
             return frame.copy()
         self._gain = gain
         self._small = _blend(small, self._small, gain, self._small)
-        np.copyto(self._work, frame)
+        _in_levels(frame, self._work)
         self._average = _blend(self._work, self._average, gain, self._average)
         return self._shown(frame)
 
-    def _take(self, frame: NDArray[np.uint8], small: Floats) -> None:
+    def _take(self, frame: ImageT, small: Floats) -> None:
         """Replace the average by the frame."""
-        self._average, self._small = frame.astype(np.float32), small.copy()
+        self._average, self._small = _in_levels(frame), small.copy()
         self._gain = np.ones(cells(small).shape[:2], np.float32)
 
     def _gains(self, small: Floats, brightness: Floats) -> Floats:
@@ -153,21 +156,43 @@ class TemporalFilter:
         explained: Floats = (yy * xt * xt - 2 * xy * xt * yt + xx * yt * yt) / (xx * yy - xy * xy)
         return explained
 
-    def _shown(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def _shown(self, frame: ImageT) -> ImageT:
         """Round the average and undo the effect of clipped noise on it, except where it is a single frame.
 
         The network recognizes clipped noise in a single frame, but not in an average.
         """
         average = cast(Floats, self._average)
-        rounded = cast(NDArray[np.uint8], cv2.convertScaleAbs(average))
-        table = self._noise.unclipped(int(frame.min()), int(frame.max()))
+        deep = frame.dtype != np.uint8
+        step = (full_scale(frame.dtype) + 1) // (_WHITE + 1)
+        table = self._noise.unclipped(int(frame.min()) // step, int(frame.max()) // step)
         if np.abs(table - np.arange(256)).max() < 0.5:
-            return rounded
+            return cast(ImageT, _in_steps(average, self._work) if deep else cv2.convertScaleAbs(average))
+        rounded = cast(NDArray[np.uint8], cv2.convertScaleAbs(average))
         cv2.LUT(rounded, table, dst=self._work)
+        if deep:
+            self._work += (average - rounded) * cv2.LUT(rounded, np.gradient(table).astype(np.float32))
         single = self._gain**2  # 1: a single frame
         if single.max() > _SINGLE:
             _blend(average, self._work, single, self._work)
-        return cast(NDArray[np.uint8], cv2.convertScaleAbs(self._work, dst=rounded))
+        return cast(ImageT, _in_steps(self._work, self._work) if deep else cv2.convertScaleAbs(self._work, dst=rounded))
+
+
+def _in_levels(frame: NDArray[Any], result: Floats | None = None) -> Floats:
+    """Return a frame as float32 in 0..255."""
+    if frame.dtype != np.uint8:
+        scale = np.float32(_WHITE / full_scale(frame.dtype))
+        return cast(Floats, np.multiply(frame, scale, out=result, dtype=np.float32))
+    if result is None:
+        return frame.astype(np.float32)
+    np.copyto(result, frame)
+    return result
+
+
+def _in_steps(values: Floats, work: Floats) -> NDArray[np.uint16]:
+    """Return float32 values in 0..255 as 16-bit ones; `work` is overwritten, and may be the values."""
+    np.multiply(values, np.float32(full_scale(np.dtype(np.uint16)) / _WHITE), out=work)
+    np.rint(work, out=work)
+    return np.clip(work, 0, full_scale(np.dtype(np.uint16)), out=work).astype(np.uint16)
 
 
 def _blend(frame: Floats, average: Floats, gain: Floats, result: Floats) -> Floats:
@@ -177,10 +202,10 @@ def _blend(frame: Floats, average: Floats, gain: Floats, result: Floats) -> Floa
     return cast(Floats, cv2.blendLinear(frame, average, own, other, dst=result))
 
 
-def _check(frame: NDArray[np.uint8]) -> None:
+def _check(frame: NDArray[Any]) -> None:
     if not isinstance(frame, np.ndarray):
         raise ImageTypeError(f"the frame is a {type(frame).__name__}: it must be a NumPy array")
-    if frame.dtype != np.uint8:
-        raise ImageTypeError(f"the frame's dtype is {frame.dtype}: it must be uint8")
+    if frame.dtype not in (np.uint8, np.uint16):
+        raise ImageTypeError(f"the frame's dtype is {frame.dtype}: it must be uint8 or uint16")
     if (frame.ndim != 2 and not (frame.ndim == 3 and frame.shape[2] == 3)) or 0 in frame.shape:
         raise ImageError(f"the frame's shape is {frame.shape}: it must be (H, W) or (H, W, 3), without a 0")

@@ -8,14 +8,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from itertools import chain, repeat
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from cae_runtime.errors import UsageError, VideoError, VideoNotFoundError
-from cae_runtime.io.formats import VideoCoding
+from cae_runtime.io.arrays import VideoArray
+from cae_runtime.io.formats import VIDEO_FORMAT_OF_SUFFIX, VideoCoding
 from cae_runtime.io.pipeline import prefetch_map
+from cae_runtime.tasks.notes import copied_streams
 from cae_runtime.video.results import CleanedVideo, VideoInterrupted, VideoPartlyDone, partial_of
 from cae_shared.folders import make_folder
 from cae_shared.temporary import discard, temporary_beside
@@ -27,7 +28,7 @@ if TYPE_CHECKING:  # modules that need PyAV are imported when a video is opened
     from cae_runtime.video.reader import VideoSource
     from cae_runtime.video.writer import VideoSink
 
-Clean = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
+Clean = Callable[[Any], NDArray[Any]]
 OnWritten = Callable[[CleanedVideo, VideoPartlyDone | None], None]
 
 _PIXELS_AHEAD = 2**24  # of frames that are decoded ahead or wait to be encoded
@@ -57,7 +58,7 @@ def transcode(
         raise VideoNotFoundError("does not exist")
     if output.exists() and output.samefile(source):
         raise UsageError(f"output {str(output)!r} is the source: choose another name")
-    opened = VideoSource(source)
+    opened = VideoSource(source, coding.keeps_ten_bits(VIDEO_FORMAT_OF_SUFFIX[output.suffix.lower()]))
     try:
         return _Work(opened, source, output, clean, on_frame, on_written).run(coding)
     finally:
@@ -78,7 +79,7 @@ class _Work:
     ) -> None:
         self._source, self._path, self._output, self._clean = opened, source, output, clean
         self._on_frame, self._on_written = on_frame, on_written
-        self._before: NDArray[np.uint8] | None = None
+        self._before: VideoArray | None = None
         self._frames = self._repeated = 0
 
     def run(self, coding: VideoCoding) -> CleanedVideo:
@@ -114,7 +115,7 @@ class _Work:
             sink.abandon()
             raise
         reason = "was interrupted" if interrupted else self._source.truncated or self._mostly_damaged()
-        cleaned = self._cleaned = self._compared(hidden, sink.dropped)
+        cleaned = self._cleaned = self._compared(hidden, sink)
         partly = VideoPartlyDone(reason, cleaned, self._partial()) if reason else None
 
         def publish() -> None:
@@ -142,7 +143,7 @@ class _Work:
         )
         ahead = max(1, min(_FRAMES_AHEAD, _PIXELS_AHEAD // (properties.width * properties.height)))
 
-        def write(done: tuple[Step, NDArray[np.uint8] | None]) -> TimedFrame | None:
+        def write(done: tuple[Step, VideoArray | None]) -> TimedFrame | None:
             sink.write(*done)
             return done[0].frame
 
@@ -156,7 +157,7 @@ class _Work:
                 if frame is not None:
                     self._count(frame)
 
-    def _cleaned_step(self, step: Step) -> tuple[Step, NDArray[np.uint8] | None]:
+    def _cleaned_step(self, step: Step) -> tuple[Step, VideoArray | None]:
         if step.frame is None:
             return step, None
         if step.frame.pixels is not None:
@@ -169,12 +170,12 @@ class _Work:
         if self._on_frame is not None:
             self._on_frame(self._frames, self._source.frames)
 
-    def _compared(self, written: Path, dropped: set[str]) -> CleanedVideo:
+    def _compared(self, written: Path, sink: VideoSink) -> CleanedVideo:
         """Compare the written file with the source; return what was lost."""
-        from cae_runtime.video.properties import lost_between, lost_tags
+        from cae_runtime.video.properties import TIMECODE_TRACK, lost_between, lost_tags, timecode_of
         from cae_runtime.video.reader import VideoSource
 
-        properties = self._source.properties
+        properties, dropped = self._source.properties, sink.dropped
         assert properties is not None  # noqa: S101 - as above
         after = VideoSource(written)
         try:
@@ -182,11 +183,18 @@ class _Work:
             assert after.properties is not None  # noqa: S101 - as above
             dropped |= lost_between(properties, after.properties) | lost_tags(self._source.container, after.container)
             dropped |= self._source.not_kept
+            if timecode_of(after.container) == timecode_of(self._source.container):
+                dropped.discard(TIMECODE_TRACK)  # written from the tag
         finally:
             after.close()
         if self._source.resized:
             dropped.add("changes of size")
-        return CleanedVideo(properties.width, properties.height, self._frames, self._repeated, tuple(sorted(dropped)))
+        if self._source.captioned and not sink.takes_captions:
+            dropped.add("closed captions")
+        notes = (copied_streams(sink.copied),) if sink.copied else ()
+        return CleanedVideo(
+            properties.width, properties.height, self._frames, self._repeated, tuple(sorted(dropped)), notes
+        )
 
     def _partial(self) -> Path:
         """Return the name for a partial output; never that of the source."""

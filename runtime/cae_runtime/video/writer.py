@@ -7,32 +7,30 @@ import os
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, cast
 
 import av
 import numpy as np
 from av.packet import Packet
 from av.stream import AttachmentStream, Stream
-from av.video.format import VideoFormat
+from av.video.frame import PictureType
 from av.video.reformatter import ColorRange, VideoReformatter
 from av.video.stream import VideoStream
-from numpy.typing import NDArray
 
 from cae_runtime.errors import UsageError, VideoError, VideoFormatError
+from cae_runtime.io.arrays import VideoArray
 from cae_runtime.io.formats import (
     AVI,
-    CODECS_OF_FORMAT,
     MATROSKA,
     MOV,
     MP4,
-    PIXEL_FORMATS,
-    SMALLEST,
     VIDEO_FORMAT_OF_SUFFIX,
     WEBM,
     VideoCoding,
 )
 from cae_runtime.video.frames import Step
-from cae_runtime.video.properties import INTERPOLATION, VideoProperties, kept_metadata
+from cae_runtime.video.layout import layout_for
+from cae_runtime.video.properties import BGR, INTERPOLATION, TIMECODE_TRACK, VideoProperties, is_timecode, kept_metadata
 from cae_runtime.video.reader import VideoSource, is_cover
 
 DEFAULT_CRF: Final = {"h264": 18, "h265": 20, "vp9": 24, "av1": 24}
@@ -40,13 +38,15 @@ _ENCODERS: Final = {"h264": "libx264", "h265": "libx265", "vp9": "libvpx-vp9", "
 # Fast presets leave the CPU to the network; at the same crf the files are hardly larger.
 _OPTIONS: Final = {
     "h264": {"preset": "veryfast"},
-    "h265": {"preset": "fast", "x265-params": "log-level=none"},
+    "h265": {"preset": "fast", "x265-params": "log-level=none", "a53cc": "1"},
     "vp9": {"deadline": "good", "cpu-used": "4", "row-mt": "1"},
     "av1": {"preset": "8"},
 }
 _MUXERS: Final = {MP4: "mp4", MOV: "mov", MATROSKA: "matroska", WEBM: "webm", AVI: "avi"}
 _RATE_MAX: Final = Fraction(240)  # that an encoder is told: some refuse more; the frames' own times hold
-_EVEN_ONLY: Final = {"h264", "h265"}
+COVER: Final = "cover picture"
+_COVER_FILES: Final = {"mjpeg": ("cover.jpg", "image/jpeg"), "png": ("cover.png", "image/png")}
+_CAPTIONED: Final = {"h264", "h265"}  # whose encoders take closed captions
 _CUTREE_FROM: Final = 128  # pixels of a row; x265's macroblock tree writes past its memory in frames narrower than 50
 
 
@@ -61,6 +61,8 @@ class VideoSink:
 
     Attributes:
         dropped: what the file lacks of the source, as far as known while writing.
+        copied: how many further video streams are copied as they are.
+        takes_captions: whether it keeps the closed captions of the frames.
 
     Raises:
         UsageError: this PyAV cannot write the codec.
@@ -70,15 +72,17 @@ class VideoSink:
 
     def __init__(self, path: Path, suffix: str, source: VideoSource, coding: VideoCoding) -> None:
         self._format = VIDEO_FORMAT_OF_SUFFIX[suffix.lower()]
-        codec = coding.codec or CODECS_OF_FORMAT[self._format][0]
+        assert source.properties is not None  # noqa: S101 - known with the first step
+        self._properties: VideoProperties = source.properties
+        codec = coding.codec_in(self._format, deep=self._properties.deep)
         if _ENCODERS[codec] not in av.codecs_available:
             raise UsageError(f"codec {codec!r} has no encoder ({_ENCODERS[codec]}) in this PyAV: choose another codec")
         os.environ.setdefault("SVT_LOG", "1")  # the AV1 encoder prints twenty lines about itself otherwise
-        assert source.properties is not None  # noqa: S101 - known with the first step
-        self._properties: VideoProperties = source.properties
-        self.dropped: set[str] = set(self._properties.lost)
-        self._layout = self._chosen_layout(codec, coding.pixel_format)
-        self._size = self._possible_size(codec)
+        layout = layout_for(self._properties, codec, coding.pixel_format)
+        self._layout, self._size = layout.pixel_format, (layout.width, layout.height)
+        self.dropped: set[str] = {*self._properties.lost, *layout.lost}
+        self.copied = 0
+        self.takes_captions = codec in _CAPTIONED
         self._reformatter = VideoReformatter()
         self._durations: dict[int, int] = {}
         self._least: dict[int, int] = {}  # by stream: the earliest decoding time of its next packet
@@ -92,9 +96,8 @@ class VideoSink:
         try:
             with _told(self._what):
                 self._stream = self._add_video(source, codec, DEFAULT_CRF[codec] if coding.crf is None else coding.crf)
-                self._copies = {
-                    stream.index: copy for stream in source.others if (copy := self._add_copy(stream)) is not None
-                }
+                copies = {stream.index: self._add_copy(source, stream) for stream in source.others}
+                self._copies = {index: copy for index, copy in copies.items() if copy is not None}
                 self._container.metadata.update(kept_metadata(source.container.metadata))
                 self._container.set_chapters(source.container.chapters())
                 self._container.start_encoding()
@@ -119,6 +122,8 @@ class VideoSink:
         context.colorspace, context.color_primaries, context.color_trc, context.color_range = properties.tags
         context.sample_aspect_ratio = properties.pixel_shape or Fraction(1)
         context.options = {**_OPTIONS[codec], "crf": str(crf)}
+        for option, told in properties.hdr.options(codec).items():
+            context.options[option] = ":".join(filter(None, (context.options.get(option), told)))
         if codec == "h265" and self._size[0] < _CUTREE_FROM:
             context.options["x265-params"] += ":no-cutree=1"
         if self._format == AVI:
@@ -130,41 +135,7 @@ class VideoSink:
         stream.disposition = source.stream.disposition
         return stream
 
-    def _chosen_layout(self, codec: str, wanted: str | None) -> str:
-        """Return the pixel format to write: the source's chroma resolution, or yuv420p for RGB."""
-        properties, possible = self._properties, PIXEL_FORMATS[codec]
-        if wanted is not None:
-            return wanted
-        if properties.layout in possible and not properties.is_rgb:
-            return properties.layout
-        keeps_it = f"; pixel format {properties.layout} keeps it" if properties.layout in possible else ""
-        self.dropped.add(f"full chroma (4:2:0 is written{keeps_it})")
-        return "yuv420p"
-
-    def _possible_size(self, codec: str) -> tuple[int, int]:
-        """Return width and height to write: some encoders need multiples of the chroma subsampling.
-
-        Raises:
-            VideoError: the frames are too small for the encoder.
-        """
-        size = self._properties.width, self._properties.height
-        least = SMALLEST[codec]
-        if size[0] < least[0] or size[1] < least[1]:
-            raise VideoError(
-                f"has {size[0]}x{size[1]} pixels: {codec} takes {least[0]}x{least[1]} and more, choose another codec"
-            )
-        if codec not in _EVEN_ONLY:
-            return size
-        chroma = VideoFormat(self._layout, 64, 64)
-        steps = 64 // chroma.chroma_width(), 64 // chroma.chroma_height()
-        written = size[0] + -size[0] % steps[0], size[1] + -size[1] % steps[1]
-        if written != size:
-            odd = " and ".join(name for name, a, b in zip(("column", "row"), size, written, strict=True) if a != b)
-            now = f"{written[0]}x{written[1]} is written, the last {odd} repeated"
-            self.dropped.add(f"odd size ({now}; pixel format yuv444p keeps it)")
-        return written
-
-    def _add_copy(self, stream: Stream) -> Stream | None:
+    def _add_copy(self, source: VideoSource, stream: Stream) -> Stream | None:
         """Add a stream that is copied; None if that is not possible."""
         if isinstance(stream, AttachmentStream):
             if self._format == MATROSKA:
@@ -172,8 +143,11 @@ class VideoSink:
             else:
                 self.dropped.add("attachments")
             return None
-        if stream.type not in ("audio", "subtitle") and not is_cover(stream):
-            self.dropped.add("further video streams" if stream.type == "video" else f"data stream ({stream.name})")
+        if stream.type not in ("audio", "subtitle", "video"):
+            self.dropped.add(TIMECODE_TRACK if is_timecode(stream) else f"data stream ({stream.name})")
+            return None
+        if is_cover(stream) and self._format != MP4:
+            self._add_cover(source, stream)
             return None
         try:
             copy = self._container.add_stream_from_template(stream, opaque=True)
@@ -181,18 +155,30 @@ class VideoSink:
             name = stream.codec_context.name if stream.codec_context else "unknown"
             if stream.type == "audio":
                 raise VideoFormatError(f"has sound ({name}) that {self._format} cannot hold: write Matroska") from e
-            self.dropped.add(f"subtitles ({name})" if stream.type == "subtitle" else "cover picture")
+            further = COVER if is_cover(stream) else f"a further video stream ({name})"
+            self.dropped.add(f"subtitles ({name})" if stream.type == "subtitle" else further)
             return None
+        self.copied += stream.type == "video" and not is_cover(stream)
         copy.metadata.update(kept_metadata(stream.metadata))
         copy.disposition = stream.disposition
         return copy
 
-    def write(self, step: Step, pixels: NDArray[np.uint8] | None) -> None:
+    def _add_cover(self, source: VideoSource, stream: Stream) -> None:
+        """Add a cover picture where it is no stream: Matroska has it as an attached file."""
+        name = stream.codec_context.name if stream.codec_context else ""
+        if self._format != MATROSKA or name not in _COVER_FILES:
+            self.dropped.add(COVER)
+            return
+        file, mime = _COVER_FILES[name]
+        self._container.add_attachment(stream.metadata.get("filename", file), mime, source.first_packet(stream))
+
+    def write(self, step: Step, pixels: VideoArray | None) -> None:
         """Write a step.
 
         Args:
             step: what was read.
-            pixels: uint8, shape (H, W, 3), BGR: the cleaned frame; None if the step has no frame.
+            pixels: uint8 or, of deep sources, uint16, shape (H, W, 3), BGR: the cleaned frame; None if the step has
+                no frame.
 
         Raises:
             VideoError: it cannot be encoded or written.
@@ -201,7 +187,10 @@ class VideoSink:
             for packet in step.packets:
                 self._copy(packet)
             if step.frame is not None and pixels is not None:
-                self._encode(self._yuv(pixels), step.frame.pts, step.frame.duration)
+                frame = self._yuv(pixels)
+                if step.frame.captions is not None and self.takes_captions:
+                    frame = self._captioned(step.frame.captions, frame)
+                self._encode(frame, step.frame.pts, step.frame.duration)
 
     def _copy(self, packet: Packet[Stream]) -> None:
         copy = self._copies.get(packet.stream_index)
@@ -216,13 +205,25 @@ class VideoSink:
         packet.stream = copy
         self._container.mux(packet)
 
-    def _yuv(self, pixels: NDArray[np.uint8]) -> av.VideoFrame:
+    def _captioned(self, source: av.VideoFrame, frame: av.VideoFrame) -> av.VideoFrame:
+        """Return a frame with the captions of the decoded one, which PyAV copies only where it converts a frame."""
+        converted = VideoReformatter().reformat(source, *self._size, self._layout, threads=1)
+        both: Any = zip(converted.planes, frame.planes, strict=True)
+        for mine, cleaned in both:  # their lines may end in unlike padding
+            rows, wanted = (np.frombuffer(each, np.uint8).reshape(-1, each.line_size) for each in (mine, cleaned))
+            width = min(mine.line_size, cleaned.line_size)
+            rows[: mine.height, :width] = wanted[: mine.height, :width]
+        converted.pict_type = PictureType.NONE
+        self._tag(converted)
+        return converted
+
+    def _yuv(self, pixels: VideoArray) -> av.VideoFrame:
         properties = self._properties
         if self._size != (properties.width, properties.height):
             right, below = self._size[0] - properties.width, self._size[1] - properties.height
-            pixels = np.pad(pixels, ((0, below), (0, right), (0, 0)), "edge")
+            pixels = cast(VideoArray, np.pad(pixels, ((0, below), (0, right), (0, 0)), "edge"))
         frame = self._reformatter.reformat(
-            av.VideoFrame.from_ndarray(pixels, "bgr24"),
+            av.VideoFrame.from_ndarray(pixels, BGR[pixels.dtype == np.uint16]),
             format=self._layout,
             dst_colorspace=properties.matrix,
             src_color_range=ColorRange.JPEG,
@@ -230,8 +231,11 @@ class VideoSink:
             interpolation=INTERPOLATION,
             threads=1,
         )
-        frame.colorspace, frame.color_primaries, frame.color_trc, frame.color_range = properties.tags
+        self._tag(frame)
         return frame
+
+    def _tag(self, frame: av.VideoFrame) -> None:
+        frame.colorspace, frame.color_primaries, frame.color_trc, frame.color_range = self._properties.tags
 
     def _encode(self, frame: av.VideoFrame, pts: int, duration: int) -> None:
         if self._time_base != self._source_base:

@@ -62,7 +62,7 @@ def restore_video(
             if on_result is not None:
                 on_result(replace(_result_of(result, cleaned, partly), seconds=time.perf_counter() - start))
 
-        clean = frame_cleaner(restorer, options.strength, options.temporal)
+        clean = frame_cleaner(restorer.for_frames(), options.strength, options.temporal)
         try:
             done = _result_of(result, transcode(job.source, job.output, clean, options.coding, told, written), None)
         except VideoInterrupted as e:
@@ -89,4 +89,5 @@ def _result_of(result: FileResult, cleaned: CleanedVideo, partly: VideoPartlyDon
         frames=cleaned.frames,
         repeated=cleaned.repeated,
         dropped=cleaned.dropped,
+        notes=cleaned.notes,
     )
