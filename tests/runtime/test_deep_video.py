@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import subprocess
+import sys
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -20,6 +23,7 @@ from tests.runtime.clips import HEIGHT, WIDTH, lines, same
 from cae_runtime.errors import ImageTypeError, UsageError
 from cae_runtime.video.clean_video import clean_video
 from cae_runtime.video.temporal_filter import TemporalFilter
+from cae_shared.scheduling import usual_scheduling
 
 Command = Callable[..., subprocess.CompletedProcess[bytes]]
 BT2020, PQ = 9, 16
@@ -38,6 +42,8 @@ def deep_clip(
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, layout
         context = stream.codec_context
         context.colorspace, context.color_primaries, context.color_trc, context.color_range = BT2020, BT2020, PQ, 1
+        with usual_scheduling():
+            container.start_encoding()
         gray = np.round(RAMP / 1023 * 65535).astype(np.uint16)
         for index in range(frames):
             frame = VideoReformatter().reformat(
@@ -115,6 +121,20 @@ def test_eight_bits_are_written_with_ten_where_that_is_wanted(tmp_path: Path, cl
         assert container.streams.video[0].codec_context.pix_fmt == "yuv420p10le"
     with pytest.raises(UsageError, match="pixel format is 'yuv420p10le': h264 takes yuv420p or yuv422p or yuv444p"):
         clean_video(clip, tmp_path / "out.mp4", same, codec="h264", pixel_format="yuv420p10le")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux schedules so")
+def test_no_encoder_takes_the_cpus_from_other_processes(tmp_path: Path, clip: Path) -> None:
+    seen: set[int] = set()
+
+    def look(frame: np.ndarray) -> np.ndarray:
+        for thread in Path("/proc/self/task").iterdir():
+            with contextlib.suppress(OSError):
+                seen.add(os.sched_getscheduler(int(thread.name)))
+        return frame
+
+    clean_video(clip, tmp_path / "out.mkv", look, codec="av1")  # as root, SVT-AV1 asks for real-time scheduling
+    assert seen == {os.SCHED_OTHER}
 
 
 def test_functions_get_sixteen_bits_of_deep_videos(tmp_path: Path) -> None:

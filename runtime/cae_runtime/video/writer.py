@@ -32,6 +32,7 @@ from cae_runtime.video.frames import Step
 from cae_runtime.video.layout import layout_for
 from cae_runtime.video.properties import BGR, INTERPOLATION, TIMECODE_TRACK, VideoProperties, is_timecode, kept_metadata
 from cae_runtime.video.reader import VideoSource, is_cover
+from cae_shared.scheduling import usual_scheduling
 
 DEFAULT_CRF: Final = {"h264": 18, "h265": 20, "vp9": 24, "av1": 24}
 _ENCODERS: Final = {"h264": "libx264", "h265": "libx265", "vp9": "libvpx-vp9", "av1": "libsvtav1"}
@@ -100,7 +101,8 @@ class VideoSink:
                 self._copies = {index: copy for index, copy in copies.items() if copy is not None}
                 self._container.metadata.update(kept_metadata(source.container.metadata))
                 self._container.set_chapters(source.container.chapters())
-                self._container.start_encoding()
+                with usual_scheduling():
+                    self._container.start_encoding()
         except BaseException:
             self.abandon()
             raise

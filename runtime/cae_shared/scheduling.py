@@ -1,0 +1,31 @@
+"""How the system shares out its CPUs among this process and others."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+_THREADS: Final = Path("/proc/self/task")
+
+
+@contextlib.contextmanager
+def usual_scheduling() -> Iterator[None]:
+    """Take real-time scheduling back that a library gives itself and this thread meanwhile, as SVT-AV1 does for root.
+
+    A process of real-time scheduling keeps all others from its CPUs as long as it has something to compute.
+    """
+    if sys.platform != "linux":
+        yield
+        return
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        for thread in _THREADS.iterdir():
+            with contextlib.suppress(OSError):  # it may have ended
+                if os.sched_getscheduler(int(thread.name)) in (os.SCHED_FIFO, os.SCHED_RR):
+                    os.sched_setscheduler(int(thread.name), policy, parameters)
