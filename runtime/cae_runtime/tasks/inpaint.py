@@ -2,7 +2,8 @@
 
 A model that was trained on patches with holes recognizes them by their color, the `fill` in its file. Its output is
 good near known pixels. So of a hole that is wider than a quarter of a patch only the pixels next to known ones are
-taken over; then these count as known, and so on inwards until the hole is closed.
+taken over; then these count as known, and so on inwards until the hole is closed. None gets a color beyond those around
+it (`surrounding_colors.py`).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from cae_runtime.inference.session import OnSession, Session
 from cae_runtime.io.arrays import colors_of, full_scale
 from cae_runtime.tasks.marks import FULL, adjusted, checked_marks
 from cae_runtime.tasks.restore import Restorer
+from cae_runtime.tasks.surrounding_colors import within_surroundings
 
 _COLORS: Final = 3
 
@@ -161,7 +163,9 @@ class Inpainter(OnSession):
             part = missing[region]
             depth = cv2.distanceTransform(part.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
             ring = part & (depth <= (self._reach if depth.max() <= self._reach else self._step))
-            made = self.restorer.at(colors[region], ring, part).clip(0, 1) * full_scale(known.dtype)
+            white = full_scale(known.dtype)
+            made = self.restorer.at(colors[region], ring, part) * white
+            made = within_surroundings(made, colors[region], ring, part, 2 * self._reach).clip(0, white)
             colors[region][ring] = _as(known.dtype, made)
             part &= ~ring
             if progress is not None:
