@@ -149,7 +149,9 @@ def test_absurd_sizes_are_refused(clip: Path, tmp_path: Path, monkeypatch: pytes
         clean_video(clip, tmp_path / "out.mp4", same)
 
 
-@pytest.mark.parametrize(("name", "codec"), [("a.mp4", "libx264"), ("a.avi", "mjpeg"), ("a.mp4", "mpeg4")])
+@pytest.mark.parametrize(
+    ("name", "codec"), [("a.mp4", "libx264"), ("a.avi", "mjpeg"), ("a.mp4", "mpeg4"), ("a.webm", "libvpx-vp9")]
+)
 def test_frames_with_small_holes_are_repeated_and_counted(tmp_path: Path, name: str, codec: str) -> None:
     """Their decoders go on with what they make up; a few holes are read as other pictures, which nothing can tell."""
     whole = make_clip(

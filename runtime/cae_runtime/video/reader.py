@@ -24,6 +24,7 @@ from cae_runtime.io.formats import starts_like_a_video
 from cae_runtime.io.image_files import PIXELS_MAX
 from cae_runtime.video.frames import LostTimes, Step, TimedFrame
 from cae_runtime.video.integrity.missing_frames import Extent
+from cae_runtime.video.integrity.vp9 import Vp9Judge
 from cae_runtime.video.properties import BGR, INTERPOLATION, VideoProperties, properties_of
 from cae_shared.text import counted
 
@@ -76,6 +77,7 @@ class VideoSource:
         except BaseException:
             self.close()
             raise
+        self._judge = Vp9Judge(self.stream.codec_context, _LIMITS)
         self._reformatter = VideoReformatter()
         self._lost = LostTimes()
         self._sent: dict[int, int] = {}  # times and durations of packets whose frames are still in the decoder
@@ -207,6 +209,7 @@ class VideoSource:
             heapq.heappush(self._times, packet.dts)
         if packet.pts is not None and not packet.is_discard and self.stream.codec_context.name in _FRAME_A_PACKET:
             self._sent[packet.pts] = packet.duration or 0
+        self._judge.look_at(packet)
         try:
             decoded = packet.decode()
         except av.FFmpegError as e:
@@ -216,12 +219,13 @@ class VideoSource:
                 time = heapq.heappop(self._times) if self._times else time
                 self._sent.pop(time or 0, None)
                 self._lost.add(self._end if time is None else time, packet.duration or 0)
+                self._judge.found_damage()
             return
         for frame in decoded:
             if self._times:
                 frame.pts = heapq.heappop(self._times)
             self._note_missing(frame.pts)
-            if frame.is_corrupt:
+            if self._judge.found_damage() or frame.is_corrupt:
                 self._lost.add(self._end if frame.pts is None else frame.pts, frame.duration)
                 continue
             if self.properties is None:
