@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import cv2
 import numpy as np
@@ -13,6 +13,7 @@ from tests.runtime.test_tiff import halves, pixels_of
 from tests.runtime.tiffs import DEFLATE, LZW, RGB, picture
 
 from cae_runtime import ImageError
+from cae_runtime.io import stderr
 from cae_runtime.io.decoding import messages
 from cae_runtime.io.image_files import decode
 
@@ -31,6 +32,13 @@ WHOLE = {"progressive": jpeg(progressive=True), "LZW": tiff(LZW), "Deflate": tif
 DAMAGED = {"progressive": progressive_without_a_part(), "LZW": tiff(LZW, halves), "Deflate": tiff(DEFLATE, halves)}
 
 
+@pytest.fixture
+def in_a_command() -> Iterator[None]:
+    with stderr.own_stderr():
+        yield
+
+
+@pytest.mark.usefixtures("in_a_command")
 @pytest.mark.parametrize("kind", list(WHOLE))
 def test_whole_files_are_decoded_once(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     decode(WHOLE[kind])  # finds out what can be heard
@@ -41,6 +49,7 @@ def test_whole_files_are_decoded_once(kind: str, monkeypatch: pytest.MonkeyPatch
     np.testing.assert_array_equal(found, imdecode(np.frombuffer(WHOLE[kind], np.uint8), cv2.IMREAD_UNCHANGED))
 
 
+@pytest.mark.usefixtures("in_a_command")
 @pytest.mark.parametrize("hears", [True, False])
 @pytest.mark.parametrize("kind", list(WHOLE))
 def test_damage_is_noticed_whether_or_not_it_is_heard(kind: str, hears: bool, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,6 +60,17 @@ def test_damage_is_noticed_whether_or_not_it_is_heard(kind: str, hears: bool, mo
         decode(DAMAGED[kind])
 
 
+@pytest.mark.parametrize("kind", list(WHOLE))
+def test_the_library_leaves_stderr_alone(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, imdecode = set(), cv2.imdecode
+    monkeypatch.setattr(cv2, "imdecode", lambda data, flags: seen.add(os.fstat(2)) or imdecode(data, flags))
+    assert decode(WHOLE[kind]).pixels.size
+    with pytest.raises(ImageError, match="damaged"):
+        decode(DAMAGED[kind])
+    assert {(status.st_dev, status.st_ino) for status in seen} == {(os.fstat(2).st_dev, os.fstat(2).st_ino)}
+
+
+@pytest.mark.usefixtures("in_a_command")
 def test_nothing_is_taken_for_silent_where_opencv_is_told_to_be_so() -> None:
     before = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
@@ -60,11 +80,7 @@ def test_nothing_is_taken_for_silent_where_opencv_is_told_to_be_so() -> None:
     assert messages.decoded_silently(lambda: 5) == (5, True)
 
 
-def test_what_others_write_meanwhile_is_passed_on(capfd: pytest.CaptureFixture[str]) -> None:
-    assert messages.decoded_silently(lambda: os.write(2, b"of another thread\n")) == (18, False)
-    assert capfd.readouterr().err == "of another thread\n"
-
-
+@pytest.mark.usefixtures("in_a_command")
 def test_without_a_further_file_nothing_is_taken_for_silent(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> int:
         raise OSError(24, "Too many open files")

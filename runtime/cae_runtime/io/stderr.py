@@ -47,6 +47,11 @@ def own_stderr() -> Iterator[None]:
             sys.stderr, _State.owned = before, owned
 
 
+def is_own() -> bool:
+    """Return whether this is within `own_stderr`: a command, and not a program that uses the library."""
+    return _State.owned
+
+
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Silence what native libraries write to stderr, within `own_stderr`; elsewhere do nothing."""

@@ -1,7 +1,8 @@
 """Reads OpenCV's messages on stderr about damage that its decoders repair without an error.
 
 libjpeg fills missing data and libtiff leaves it black; both report this only on the process's stderr. If there is no
-message, nothing is missing and a second decoding can be skipped.
+message, nothing is missing and a second decoding can be skipped. Only a command listens, whose stderr is its own: in a
+program that uses the library stderr stays as it is, and these files are decoded twice.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from typing import BinaryIO, Final, TypeVar, cast
 import cv2
 import numpy as np
 
+from cae_runtime.io.stderr import is_own
+
 Result = TypeVar("Result")
 
 _ONE_AT_A_TIME: Final = threading.Lock()  # stderr is the process's
@@ -27,7 +30,7 @@ _LOG_LEVEL_ERROR: Final = 2  # OpenCV's, from which on it passes on what libtiff
 def decoded_silently(work: Callable[[], Result]) -> tuple[Result, bool]:
     """Decode; also return whether the decoder certainly wrote no message.
 
-    Its messages are passed on to stderr afterwards.
+    Its messages are dropped.
 
     Args:
         work: the function that decodes.
@@ -36,10 +39,10 @@ def decoded_silently(work: Callable[[], Result]) -> tuple[Result, bool]:
         Its result, and False if it wrote something to stderr or this is unknown.
     """
     with _ONE_AT_A_TIME:
-        heard = _hears()
+        heard = is_own() and _hears()
         with contextlib.ExitStack() as opened:
             try:
-                said = opened.enter_context(_stderr_into_file(pass_on=True)) if heard else io.BytesIO(b"not heard")
+                said = opened.enter_context(_stderr_into_file()) if heard else io.BytesIO(b"not heard")
             except OSError:  # there is no stderr, no further file, no space
                 said = io.BytesIO(b"not heard")
             result = work()
@@ -47,8 +50,8 @@ def decoded_silently(work: Callable[[], Result]) -> tuple[Result, bool]:
 
 
 @contextlib.contextmanager
-def _stderr_into_file(*, pass_on: bool) -> Iterator[BinaryIO]:
-    """Redirect what C libraries write to stderr into a file; at the end it goes to stderr if `pass_on`."""
+def _stderr_into_file() -> Iterator[BinaryIO]:
+    """Redirect what C libraries write to stderr into a file."""
     with contextlib.ExitStack() as opened:
         file = cast(BinaryIO, opened.enter_context(tempfile.TemporaryFile()))
         kept = os.dup(2)
@@ -58,10 +61,6 @@ def _stderr_into_file(*, pass_on: bool) -> Iterator[BinaryIO]:
             yield file
         finally:
             os.dup2(kept, 2)
-            if pass_on:
-                file.seek(0)
-                with contextlib.suppress(OSError):
-                    os.write(2, file.read())
 
 
 def _hears() -> bool:
@@ -82,7 +81,7 @@ def _hears_of_damage() -> bool:
     tiff = lzw[:500] + bytes(500) + lzw[1000:]
     try:
         for damaged in (jpeg, tiff):
-            with _stderr_into_file(pass_on=False) as said:
+            with _stderr_into_file() as said:
                 cv2.imdecode(np.frombuffer(damaged, np.uint8), cv2.IMREAD_UNCHANGED)
                 if not said.seek(0, os.SEEK_END):
                     return False

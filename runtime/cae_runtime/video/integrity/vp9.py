@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
-from typing import Final, cast
+from typing import Final
 
 import av
 from av.packet import Packet
@@ -34,7 +34,7 @@ class Vp9Judge:
         if context.name != "vp9" or context.pix_fmt not in _LAYOUTS:
             return
         with contextlib.suppress(av.codec.codec.UnknownCodecError):  # of a PyAV that was built without libvpx
-            self._decoder = cast(VideoCodecContext, av.CodecContext.create(_DECODER, "r"))
+            self._decoder = av.CodecContext.create(_DECODER, "r")
             self._decoder.options, self._decoder.thread_count = dict(options), 1
 
     def look_at(self, packet: Packet[VideoStream]) -> None:
