@@ -1,7 +1,7 @@
-"""Take the pages' pictures of the live window: `python -m scripts.make_screens` (needs Xvfb, xdotool and openbox).
+"""Take the pages' pictures of the windows: `python -m scripts.make_screens` (needs Xvfb, xdotool and openbox).
 
-A noisy film of a photograph of scikit-image (NASA's astronaut, public domain) plays as the camera, on a screen of its
-own; keys are pressed as a user presses them.
+The window for pictures shows a sample. For the live one, a noisy film of a photo of scikit-image (NASA's astronaut,
+public domain) plays as the camera. Each has a screen of its own; keys are pressed as a user presses them.
 """
 
 import tempfile
@@ -41,6 +41,14 @@ def main() -> None:
             cv2.imwrite(str(README / f"{target}.png"), session.picture(), [cv2.IMWRITE_PNG_COMPRESSION, 9])
             session.press("q")
             session.end()
+        samples = Path(__file__).resolve().parent.parent / "assets" / "samples"
+        session = Session(display, Path(name), samples / "coffee-sigma35.png", "-m", "denoise", opens="--view")
+        wait_for(lambda: session.picture().any())
+        session.press("2")
+        time.sleep(4)
+        cv2.imwrite(str(README / "view.png"), session.picture(), [cv2.IMWRITE_PNG_COMPRESSION, 9])
+        session.press("q")
+        session.end()
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ from cae_runtime.live.capture import Capture
 from cae_runtime.live.overlay import ViewState
 from cae_runtime.live.run import run_live
 from cae_runtime.live.settings import LiveSettings
-from cae_runtime.live.window import DisplayTrial
+from cae_runtime.screen.window import DisplayTrial
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, help=__doc__)
 Threads = Annotated[int, typer.Option()]

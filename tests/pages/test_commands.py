@@ -74,7 +74,7 @@ def test_the_program_takes_the_command(shown: Shown, monkeypatch: pytest.MonkeyP
 def check_options(app: typer.Typer, arguments: list[str]) -> None:
     """See that the options of a command that a sentence mentions exist; the command need not be complete."""
     known = {name for param in typer.main.get_command(app).params for name in (*param.opts, *param.secondary_opts)}
-    assert {word for word in arguments if word.startswith("-")} <= known | {"--help"}
+    assert {word for word in arguments if word.startswith("-") and word != "-"} <= known | {"--help"}
 
 
 def parse_with_typer(app: typer.Typer, arguments: list[str]) -> None:

@@ -22,6 +22,7 @@ MODULES = {"cae-run": "cae_runtime.cli.main", "cae-train": "cae_train.cli.main",
 # What would need a device, a server, an engine, large weights or minutes, or never ends: `test_commands` parses these.
 NOT_RUN = (
     "--webcam",
+    "--view",
     "--camera",
     "--list-cameras",
     "--burst",

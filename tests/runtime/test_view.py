@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cae_runtime.live.overlay import Rect, ViewState, compose, place
+from cae_runtime.live.overlay import ViewState, compose
+from cae_runtime.screen.drawing import Rect, place
 
 BLUE, GREEN = (200, 0, 0), (0, 200, 0)
 KEYS = [("H", "these keys")]

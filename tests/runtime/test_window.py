@@ -63,9 +63,11 @@ def display(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Pat
 
 
 class Session:
-    """A running `cae-run --webcam`, and what a user does to it."""
+    """A running `cae-run` with a window, `--webcam` unless `opens` says otherwise, and what a user does to it."""
 
-    def __init__(self, display: tuple[str, Path], folder: Path, *arguments: str | Path) -> None:
+    def __init__(
+        self, display: tuple[str, Path], folder: Path, *arguments: str | Path, opens: str = "--webcam"
+    ) -> None:
         self.environment = os.environ | {"DISPLAY": display[0]}
         self.environment.pop("WAYLAND_DISPLAY", None)
         self.pixels, self.folder = display[1] / "Xvfb_screen0", folder
@@ -74,7 +76,7 @@ class Session:
             sys.executable,
             "-c",
             f"{start} from cae_runtime.cli.main import main; main()",
-            "--webcam",
+            opens,
             *arguments,
         ]
         self.process = subprocess.Popen(
@@ -115,6 +117,12 @@ class Session:
         start = header + 12 * colors
         rows = np.frombuffer(data, np.uint8, SCREEN[1] * line, start).reshape(SCREEN[1], line // 4, 4)
         return rows[max(0, y) : y + height, max(0, x) : x + width, :3].copy()
+
+    def wheel(self, at: tuple[int, int], steps: int) -> None:
+        self._do("mousemove", *map(str, at))
+        for _ in range(abs(steps)):
+            self._do("click", "4" if steps > 0 else "5")
+            time.sleep(0.15)
 
     def drag(self, begin: tuple[int, int], end: tuple[int, int]) -> None:
         for words in (

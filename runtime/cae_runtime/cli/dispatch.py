@@ -45,6 +45,11 @@ def perform(options: Options) -> None:
 
             with interruptible():
                 run_webcam(options)
+        elif command in ("view", "sheet"):
+            from cae_runtime.cli.view import run_sheet, run_view
+
+            with interruptible():
+                (run_view if command == "view" else run_sheet)(options)
         elif command == "analyze":
             from cae_runtime.cli.clean import analyze
 

@@ -20,6 +20,7 @@ GROUPS = {
     "Model and speed": ("model", "provider", "threads", "batch", "overlap"),
     "Cleaning": ("strength", "color_strength", "stretch", "temporal", "analyze"),
     "Videos": ("codec", "crf", "pixel_format"),
+    "Before anything is written": ("view", "sheet"),
     "Live camera": (
         "webcam", "camera", "list_cameras", "size", "fps", "target_fps", "compare", "reconnect", "virtual_camera",
         "no_window", "frames", "seconds",
@@ -97,6 +98,13 @@ def run(
     watch: Annotated[
         bool, typer.Option("--watch", help="Clean what arrives in the SOURCE folders, too, until Ctrl-C.")
     ] = False,
+    view: Annotated[
+        bool, typer.Option("--view", help="See it first: show pictures in a window; S saves to -o. H shows the keys.")
+    ] = False,
+    sheet: Annotated[
+        Path | None,
+        typer.Option(help="Draw a contact sheet of images before and after; write nothing else.", metavar="FILE"),
+    ] = None,
     suffix: Annotated[str, typer.Option(help="Append to each file name: _clean makes photo_clean.jpg.")] = "",
     ext: Annotated[
         str | None,

@@ -29,10 +29,13 @@ _OF_TASK: Final[dict[str, set[str]]] = {
     "anomaly": {"sources", *_OF_DETECTORS},
     "generate": _OF_DECODERS,
 }
+_OF_SHEETS: Final = {"overwrite", "quality", "strength", "color_strength", "stretch", *_OF_MODELS}
 _HEEDED: Final[dict[str, set[str]]] = {
     "doctor": {"as_json"},
     "benchmark": {"as_json", *_OF_MODELS},
     "list_cameras": set(),
+    "view": {"sources", "output", "suffix", "ext", *_OF_SHEETS},
+    "sheet": {"sources", *_OF_SHEETS},
     "analyze": {"sources", "as_json", "strength", "color_strength", "stretch", *_OF_MODELS},
     "webcam": {"as_json", "camera", "output", "overwrite", "strength", "temporal", *_OF_MODELS, *_LIVE_ALONE},
 }
@@ -45,7 +48,7 @@ def command_meant(options: Options) -> str:
         options: the given options.
 
     Returns:
-        `doctor`, `benchmark`, `list-cameras`, `webcam`, `analyze` or `clean`.
+        `doctor`, `benchmark`, `list-cameras`, `webcam`, `analyze`, `view`, `sheet` or `clean`.
 
     Raises:
         UsageError: two commands, or an option that belongs to another command.
@@ -56,6 +59,8 @@ def command_meant(options: Options) -> str:
         "benchmark": options.benchmark,
         "list_cameras": options.list_cameras,
         "analyze": options.analyze,
+        "view": options.view,
+        "sheet": options.sheet is not None,
         "webcam": options.webcam or "camera" in given,
     }
     chosen = [name for name, wanted in asked.items() if wanted]
@@ -73,7 +78,9 @@ def command_meant(options: Options) -> str:
     given -= {"verbose"}
     if command == "analyze" and "output" in given:
         raise UsageError("--analyze prints what it measures and writes no pictures: leave -o out")
-    if command not in ("webcam", "analyze") and given & {"sources", "output"}:
+    if command == "sheet" and "output" in given:
+        raise UsageError("--sheet draws a sheet and writes no pictures: leave -o out")
+    if command not in ("webcam", "analyze", "view", "sheet") and given & {"sources", "output"}:
         raise UsageError(f"--{typed(command)} cleans nothing: leave SOURCE and -o out")
     if command == "webcam" and "sources" in given:
         raise UsageError("--webcam and --camera take no SOURCE: --camera takes a camera or a video file")

@@ -35,6 +35,8 @@ class Options:
     color_strength: float | None
     analyze: bool
     watch: bool
+    view: bool
+    sheet: Path | None
     stretch: bool
     suffix: str
     ext: str | None

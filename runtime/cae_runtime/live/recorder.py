@@ -10,7 +10,7 @@ import cv2
 from cae_runtime.errors import ImageError, UsageError
 from cae_runtime.io.arrays import FrameArray
 from cae_runtime.io.stderr import quiet
-from cae_runtime.live.overlay import fitted
+from cae_runtime.screen.drawing import fitted
 from cae_shared.folders import make_folder
 from cae_shared.temporary import discard, temporary_beside
 

@@ -17,7 +17,7 @@ from cae_runtime.live.session import LiveSession
 from cae_runtime.live.settings import LiveSettings
 from cae_runtime.live.viewer import Viewer
 from cae_runtime.live.virtual_camera import VirtualCamera
-from cae_runtime.live.window import DisplayTrial
+from cae_runtime.screen.window import DisplayTrial
 from cae_runtime.tasks.restore import Restorer
 from cae_runtime.video.frame_cleaner import FrameCleaner
 

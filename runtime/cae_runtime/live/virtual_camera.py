@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from cae_runtime.errors import DeviceError, UsageError
 from cae_runtime.io.arrays import FrameArray
-from cae_runtime.live.overlay import fitted
+from cae_runtime.screen.drawing import fitted
 
 INSTALL: Final = "pip install 'cae-toolkit[virtual-camera]' (in a checkout: pip install -e '.[virtual-camera]')"
 _SET_UP: Final = {

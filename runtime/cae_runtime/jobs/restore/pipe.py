@@ -1,4 +1,4 @@
-"""Restores one image from stdin, to stdout, or both; messages go to stderr."""
+"""Restores one image from stdin, to stdout, or both, or a yuv4mpeg stream; messages go to stderr."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from cae_runtime.jobs.restore.images import Cleaned, clean_bytes
 from cae_runtime.jobs.restore.job import restorer_of
 from cae_runtime.jobs.restore.options import RestoreOptions, reason_of
 from cae_runtime.jobs.restore.results import NO_MEMORY
+from cae_runtime.jobs.restore.stream import restore_stream
+from cae_runtime.jobs.restore.y4m import MAGIC
 from cae_runtime.tasks.restore import Restorer
 
 _log = logging.getLogger(__name__)
@@ -28,7 +30,7 @@ def restore_pipe(
     output: str,
     options: RestoreOptions,
 ) -> None:
-    """Restore one image.
+    """Restore one image, or the frames of a yuv4mpeg stream from stdin to stdout.
 
     Args:
         open_session: opens the model, once it is known that there is something to do.
@@ -55,7 +57,15 @@ def restore_pipe(
         prepare_output(target.parent)
     for line in restorer.remarks:
         _log.info("%s", line)
-    cleaned = _cleaned(restorer, source, target, format, options)
+    begin = b""
+    if source == PIPE:
+        begin = sys.stdin.buffer.read(len(MAGIC))
+        if begin == MAGIC:
+            if target is not None or options.ext:
+                raise UsageError("stdin is a yuv4mpeg stream: it goes to stdout, and becomes no image")
+            restore_stream(sys.stdin.buffer, begin, restorer, options)
+            return
+    cleaned = _cleaned(restorer, source, begin, target, format, options)
     if target is None:
         write_to_stdout(cleaned.data)
     name = _name(source)
@@ -72,7 +82,10 @@ def _checked_format(output: str, target: Path | None, ext: str | None, source: s
         UsageError: the source or the output does not have the name of an image, or stdout cannot take one.
     """
     if is_video(Path(source)) or is_video(Path(output)):
-        raise UsageError("- takes and gives images: videos are read from and written to files")
+        raise UsageError(
+            "- takes and gives images, and yuv4mpeg streams from stdin to stdout: videos are read from and written to "
+            "files"
+        )
     if target is None:
         if sys.stdout is None or sys.stdout.isatty():
             raise UsageError("output '-': there is no file or program behind stdout to write the image to")
@@ -88,11 +101,11 @@ def _checked_format(output: str, target: Path | None, ext: str | None, source: s
 
 
 def _cleaned(
-    restorer: Restorer, source: str, target: Path | None, format: str | None, options: RestoreOptions
+    restorer: Restorer, source: str, begin: bytes, target: Path | None, format: str | None, options: RestoreOptions
 ) -> Cleaned:
     """Read and clean the image, and write it where the output is a file."""
     try:
-        data = read_stream(sys.stdin.buffer) if source == PIPE else read_file(Path(source))
+        data = begin + read_stream(sys.stdin.buffer) if source == PIPE else read_file(Path(source))
         cleaned = clean_bytes(restorer, data, options, format=format)
         if target is not None:
             write_file(target, cleaned.data)

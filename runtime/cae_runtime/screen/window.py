@@ -6,11 +6,12 @@ import contextlib
 import subprocess
 import sys
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Literal, NamedTuple
 
 import cv2
 
 from cae_runtime.io.arrays import FrameArray
+from cae_runtime.screen.qt_wheel import keep_scale
 from cae_shared.children import end_child, start_child
 
 TITLE: Final = "CAE Toolkit"
@@ -18,8 +19,27 @@ CLOSED: Final = "closed"
 _NO_KEY: Final = -1
 _NAMES: Final = {
     27: "esc", 0xFF1B: "esc", 32: "space", ord("="): "+", ord("_"): "-", 0xFFAB: "+", 0xFFAD: "-",
+    0xFF51: "left", 0xFF52: "up", 0xFF53: "right", 0xFF54: "down",
+    0xF702: "left", 0xF700: "up", 0xF703: "right", 0xF701: "down",  # macOS
 }  # fmt: skip
+_OF_WINDOWS: Final = {0x25: "left", 0x26: "up", 0x27: "right", 0x28: "down"}  # these are above the lowest 16 bits
 _TRIAL: Final = "import cv2; cv2.namedWindow('trial'); cv2.destroyAllWindows()"
+
+
+class Mouse(NamedTuple):
+    """What the mouse does.
+
+    Attributes:
+        kind: `press` and `release` of the left button, `drag` with it pressed, `wheel`.
+        x: column of the window, in pixels.
+        y: row.
+        steps: of the wheel; positive away from the user.
+    """
+
+    kind: Literal["press", "drag", "release", "wheel"]
+    x: int
+    y: int
+    steps: int = 0
 
 
 class DisplayTrial:
@@ -50,11 +70,11 @@ class Window:
 
     Args:
         size: width and height to begin with.
-        on_drag: called with the column, in window pixels, while the mouse button is down.
+        on_mouse: called with what the mouse does.
     """
 
-    def __init__(self, size: tuple[int, int], on_drag: Callable[[int], None]) -> None:
-        self._on_drag = on_drag
+    def __init__(self, size: tuple[int, int], on_mouse: Callable[[Mouse], None]) -> None:
+        self._on_mouse = on_mouse
         self._is_full = False
         self._shown = False
         cv2.namedWindow(TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_FREERATIO | cv2.WINDOW_GUI_NORMAL)
@@ -78,11 +98,12 @@ class Window:
             self._shown = True
 
     def poll(self) -> list[str]:
-        """Process window events for a moment, and return the keys pressed since: `q`, `+`, `space`, `esc`, `closed`."""
+        """Process window events for a moment, and return the keys pressed since: `q`, `+`, `left`, `closed`."""
         found = []
         while (code := cv2.waitKeyEx(2)) != _NO_KEY:
             key = code & 0xFFFF  # modifiers are above
-            found.append(_NAMES.get(key) or (chr(key).lower() if key < 0x80 else ""))
+            name = _NAMES.get(key) or (chr(key).lower() if 0 < key < 0x80 else "")
+            found.append(name or _OF_WINDOWS.get(code >> 16, ""))
         if self._shown and self._is_closed():
             found.append(CLOSED)
         return found
@@ -103,6 +124,14 @@ class Window:
         except cv2.error:  # OpenCV 5 no longer has it
             return True
 
-    def _mouse(self, event: int, x: int, _y: int, flags: int, _data: object) -> None:
-        if event == cv2.EVENT_LBUTTONDOWN or (event == cv2.EVENT_MOUSEMOVE and flags & cv2.EVENT_FLAG_LBUTTON):
-            self._on_drag(x)
+    def _mouse(self, event: int, x: int, y: int, flags: int, _data: object) -> None:
+        if event == cv2.EVENT_LBUTTONDOWN:
+            self._on_mouse(Mouse("press", x, y))
+        elif event == cv2.EVENT_LBUTTONUP:
+            self._on_mouse(Mouse("release", x, y))
+        elif event == cv2.EVENT_MOUSEMOVE and flags & cv2.EVENT_FLAG_LBUTTON:
+            self._on_mouse(Mouse("drag", x, y))
+        elif event == cv2.EVENT_MOUSEWHEEL:
+            left, top, width, height = cv2.getWindowImageRect(TITLE)
+            keep_scale((left + width // 2, top + height // 2))
+            self._on_mouse(Mouse("wheel", x, y, 1 if flags > 0 else -1))

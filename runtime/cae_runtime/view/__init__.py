@@ -1,0 +1,1 @@
+"""The window for pictures: original and cleaned, before anything is saved."""

@@ -1,0 +1,147 @@
+"""Reads and cleans the picture of a window in a thread of its own: what is seen first, then the rest."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from cae_runtime.errors import ImageError, ModelError, ProviderError
+from cae_runtime.io.image_files import Picture, decode, memory_errors, read_file
+from cae_runtime.tasks.restore import Restorer
+from cae_runtime.view.layer import Layer, layer_of
+from cae_runtime.view.tiles import Box
+
+NO_MEMORY: Final = "cannot be shown: there is not enough memory"
+
+
+class Wanted(NamedTuple):
+    """What a window shows.
+
+    Attributes:
+        seen: the parts to clean first, in order, in pixels of what is shown.
+        fit: width and height at which the whole picture is shown, if that is smaller than it is; otherwise None.
+    """
+
+    seen: tuple[Box, ...]
+    fit: tuple[int, int] | None
+
+
+class _StoppedError(Exception):
+    """Another picture or model is wanted."""
+
+
+class Background:
+    """The thread; `close` ends it.
+
+    Attributes:
+        full: the picture, once it is read.
+        small: the same as small as the window, if that shows the whole of it.
+        failed: why the picture cannot be shown, otherwise empty.
+        version: changes whenever something was done.
+    """
+
+    def __init__(self) -> None:
+        self.full: Layer | None = None
+        self.small: Layer | None = None
+        self.failed = ""
+        self.version = 0
+        self._path: Path | None = None
+        self._picture: Picture | None = None
+        self._restorer: Restorer | None = None
+        self._wanted = Wanted((), None)
+        self._closed = False
+        self._number = 0  # of the pictures and models that were wanted
+        self._change = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name="cae-view", daemon=True)
+        self._thread.start()
+
+    def open(self, path: Path, restorer: Restorer) -> None:
+        """Read a picture, or clean the same one with another model."""
+        with self._change:
+            if path != self._path:
+                self._picture = None
+            self._path, self._restorer, self._number = path, restorer, self._number + 1
+            self.full = self.small = None
+            self.failed = ""
+            self._did_something()
+
+    def want(self, wanted: Wanted) -> None:
+        """Say what the window shows."""
+        with self._change:
+            if wanted != self._wanted:
+                self._wanted = wanted
+                self._change.notify()
+
+    def close(self) -> None:
+        """End the thread after its current tile."""
+        with self._change:
+            self._closed = True
+            self._change.notify()
+        self._thread.join()
+
+    def _did_something(self) -> None:
+        self.version += 1
+        self._change.notify()
+
+    def _run(self) -> None:
+        while True:
+            with self._change:
+                self._change.wait_for(lambda: self._closed or self._may_work())
+                if self._closed:
+                    return
+                number = self._number
+            reason, work = "", None
+            try:
+                with memory_errors():
+                    work = self._work(number)
+            except _StoppedError:
+                continue
+            except (ImageError, ModelError, ProviderError) as e:
+                reason = str(e)
+            except MemoryError:
+                reason = NO_MEMORY
+            with self._change:
+                if number == self._number:
+                    if work is not None:
+                        work()
+                    self.failed = reason
+                    self._did_something()
+
+    def _may_work(self) -> bool:
+        """Whether there is something to do."""
+        if self._path is None or self.failed:
+            return False
+        full, small, fit = self.full, self.small, self._wanted.fit
+        if full is None or not full.complete:
+            return True
+        return fit is not None and (small is None or small.size != fit or not small.taken)
+
+    def _work(self, number: int) -> Callable[[], None] | None:
+        """Do the next piece of work; return what puts its result in place, if it is still wanted then."""
+        restorer, wanted, full, small = self._restorer, self._wanted, self.full, self.small
+        assert restorer is not None and self._path is not None  # noqa: S101, PT018 - `open` was called
+        if full is None:
+            picture = self._picture or decode(read_file(self._path))
+            return lambda: self._opened(picture, layer_of(picture, restorer))
+        if wanted.fit is not None and (small is None or small.size != wanted.fit):
+            made = full.smaller(wanted.fit)
+            return lambda: setattr(self, "small", made)
+        shown = full if wanted.fit is None or small is None else small
+        for layer, seen in (*((shown, box) for box in wanted.seen), (shown, None), (full, None)):
+            if tile := layer.next_tile(seen):
+                layer.clean(tile)
+                return None
+        if not full.complete:
+            full.finish(lambda *_: self._go_on(number))
+        elif small is not None:
+            small.take(full)
+        return None
+
+    def _opened(self, picture: Picture, full: Layer) -> None:
+        self._picture, self.full = picture, full
+
+    def _go_on(self, number: int) -> None:
+        if self._closed or number != self._number:
+            raise _StoppedError

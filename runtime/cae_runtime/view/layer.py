@@ -1,0 +1,174 @@
+"""A picture while it is cleaned tile by tile for the window."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from cae_runtime.arguments import Progress
+from cae_runtime.io.arrays import HAS_ALPHA, FrameArray
+from cae_runtime.io.contact_sheet import to_bgr
+from cae_runtime.io.image_files import Picture
+from cae_runtime.io.orientation import upright
+from cae_runtime.tasks import any_range
+from cae_runtime.tasks.restore import Restorer
+from cae_runtime.view.tiles import Box, Grid, Tile
+
+_WHITE: Final = 65535
+
+
+class Layer:
+    """A picture of 8 bits, and what is cleaned of it so far.
+
+    Args:
+        stored: (H, W) or (H, W, 3) BGR, uint8, as stored in its file.
+        orientation: its EXIF orientation.
+        restorer: what cleans.
+        exact: returns the cleaned picture as the command makes it, uint8 (H, W, 3), if tiles cannot.
+
+    Attributes:
+        original: upright, uint8 (h, w, 3), BGR.
+        cleaned: the same, cleaned where this is done, and the original elsewhere.
+        exact: what was given, until it has been called.
+        taken: whether `take` was called.
+    """
+
+    def __init__(
+        self,
+        stored: NDArray[np.uint8],
+        orientation: int,
+        restorer: Restorer,
+        exact: Callable[[Progress], NDArray[np.uint8]] | None = None,
+    ) -> None:
+        self._stored, self._orientation, self._restorer, self.exact = stored, orientation, restorer, exact
+        self._result = to_bgr(stored).copy()
+        self.original: FrameArray = upright(to_bgr(stored), orientation)
+        self.cleaned: FrameArray = upright(self._result, orientation)
+        height, width = stored.shape[:2]
+        self._grid = Grid(height, width, restorer.spec.patch, restorer.overlap)
+        self._middle = height / 2, width / 2  # of what was seen last
+        self._shape = self.original.shape[:2]
+        self.taken = False
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height, upright."""
+        return self._shape[1], self._shape[0]
+
+    @property
+    def share(self) -> float:
+        """How much is cleaned, 0..1."""
+        return float(self._grid.done.mean())
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything is as the command makes it."""
+        return self.exact is None and bool(self._grid.done.all())
+
+    def next_tile(self, seen: Box | None) -> Tile | None:
+        """Return the tile to clean next; None: what is seen is done.
+
+        Args:
+            seen: a part of the upright picture; None: all of it, beginning near what was seen before.
+        """
+        if seen is None:
+            return self._grid.nearest_tile(self._middle)
+        box = _stored_box(seen, self._orientation, self._shape)
+        self._middle = box.middle
+        return self._grid.next_tile(box)
+
+    def clean(self, tile: Tile) -> None:
+        """Clean a tile."""
+        around, box = tile.around, tile.box
+        made = self._restorer(np.ascontiguousarray(self._stored[around.rows, around.columns]))
+        rows = slice(box.top - around.top, box.bottom - around.top)
+        columns = slice(box.left - around.left, box.right - around.left)
+        self._result[box.rows, box.columns] = to_bgr(made[rows, columns])
+        self._grid.done[tile.cells.rows, tile.cells.columns] = True
+
+    def smaller(self, size: tuple[int, int]) -> Layer:
+        """Return the picture made smaller, to be cleaned as such: width and height are those of the upright one."""
+        stored = size[::-1] if self._orientation >= 5 else size
+        return Layer(made_smaller(self._stored, stored), self._orientation, self._restorer)
+
+    def take(self, full: Layer) -> None:
+        """Replace the tiles by a picture that is complete, made smaller."""
+        size = (self._result.shape[1], self._result.shape[0])
+        self._result[:] = made_smaller(full._result, size)
+        self._grid.done[:] = True
+        self.taken = True
+
+    def finish(self, progress: Progress) -> None:
+        """Replace the tiles by the picture that the command makes; they came from 8 bits of it."""
+        if self.exact is not None:
+            self._result[:] = self.exact(progress)
+            self.exact = None
+
+
+def layer_of(picture: Picture, restorer: Restorer) -> Layer:
+    """Return a picture, as decoded, to be cleaned; of several frames or pages the first."""
+    pixels = picture.pixels
+    plain = pixels.dtype == np.uint8 and (pixels.ndim == 2 or pixels.shape[2] not in HAS_ALPHA)
+    if plain:
+        return Layer(pixels, picture.orientation, restorer)
+
+    def exact(progress: Progress) -> NDArray[np.uint8]:
+        return seen_as(cleaned_pixels(restorer, pixels, progress), pixels)
+
+    return Layer(seen_as(pixels, pixels), picture.orientation, restorer, exact)
+
+
+def made_smaller(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Return pixels, (H, W) or (H, W, 3), at a smaller width and height.
+
+    Whole factors come first: OpenCV averages squares several times as fast as other areas.
+    """
+    factor = min(side // wanted for side, wanted in zip(pixels.shape[1::-1], size, strict=True))
+    if factor > 1:
+        whole = pixels.shape[1] // factor, pixels.shape[0] // factor
+        pixels = np.asarray(
+            cv2.resize(pixels[: whole[1] * factor, : whole[0] * factor], whole, interpolation=cv2.INTER_AREA), np.uint8
+        )
+    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def cleaned_pixels(restorer: Restorer, pixels: NDArray[Any], progress: Progress | None = None) -> NDArray[Any]:
+    """Return pixels cleaned at full strength as the command cleans them."""
+    if pixels.dtype == np.float32:
+        return any_range.cleaned(restorer, pixels, 1.0, progress=progress)
+    return restorer(pixels, progress=progress)
+
+
+def seen_as(pixels: NDArray[Any], source: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return pixels as a screen shows them: uint8 (H, W, 3) BGR; what is transparent lies on gray.
+
+    Args:
+        pixels: of any dtype and layout of `Picture`.
+        source: the picture that they were made of, which decides about the brightness of floating-point values.
+    """
+    if pixels.dtype == np.float32:
+        colors = source[..., :3] if source.ndim == 3 else source
+        scale = any_range.scale_of(colors) or any_range.Scale(0.0, 1 / _WHITE)
+        known = np.nan_to_num(pixels[..., :3] if pixels.ndim == 3 else pixels, posinf=scale.black, neginf=scale.black)
+        pixels = ((known - scale.black) / (scale.step * _WHITE)).clip(0, 1).astype(np.float32)
+    colors = to_bgr(pixels)
+    if source.ndim == 3 and source.shape[2] in HAS_ALPHA and source.dtype != np.float32:
+        alpha = to_bgr(source[..., -1])
+        colors = np.asarray(
+            cv2.addWeighted(cv2.multiply(colors, alpha, scale=1 / 255), 1, cv2.bitwise_not(alpha), 0.5, 0), np.uint8
+        )
+    return colors
+
+
+def _stored_box(box: Box, orientation: int, shape: tuple[int, ...]) -> Box:
+    """Return where a part of an upright picture of shape (h, w) lies in the stored one: the inverse of `upright`."""
+    top, left, bottom, right = box
+    if orientation in (2, 3, 6, 7):
+        left, right = shape[1] - right, shape[1] - left
+    if orientation in (3, 4, 7, 8):
+        top, bottom = shape[0] - bottom, shape[0] - top
+    return Box(left, top, right, bottom) if orientation >= 5 else Box(top, left, bottom, right)

@@ -1,0 +1,93 @@
+"""Writes pictures of the window as `cae-run` writes them, in a thread of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from queue import Empty, SimpleQueue
+from typing import Final
+
+from cae_runtime.errors import CaeRuntimeError
+from cae_runtime.jobs.paths import prepare_output
+from cae_runtime.jobs.planning import Job
+from cae_runtime.jobs.restore.images import restore_images
+from cae_runtime.jobs.restore.options import RestoreOptions
+from cae_runtime.jobs.restore.results import FileResult
+from cae_runtime.tasks.restore import Restorer
+from cae_shared.text import counted
+
+_EXISTS: Final = "(overwrite=True replaces it)"
+
+
+class Saver:
+    """The thread.
+
+    Args:
+        options: how pictures are written; an output that exists and was not written here stays, unless they say so.
+
+    Attributes:
+        failed: whether something could not be written.
+        busy: how many pictures wait to be written.
+    """
+
+    def __init__(self, options: RestoreOptions) -> None:
+        self._options = options
+        self.failed, self.busy = False, 0
+        self._mine: set[Job] = set()
+        self._told: SimpleQueue[str] = SimpleQueue()
+        self._stops = False
+        self._thread = ThreadPoolExecutor(1, "cae-save")
+
+    def save(self, jobs: Sequence[Job], restorer: Restorer, options: RestoreOptions) -> None:
+        """Write some pictures, as they are cleaned by a restorer; `strength` of the options counts."""
+        self.busy += len(jobs)
+        self._thread.submit(self._save, jobs, restorer, replace(self._options, strength=options.strength))
+
+    def messages(self) -> list[str]:
+        """Return what there is to tell since the last call."""
+        found = []
+        while True:
+            try:
+                found.append(self._told.get_nowait())
+            except Empty:
+                return found
+
+    def close(self) -> None:
+        """Finish the picture that is being written, and leave the others."""
+        self._stops = True
+        self._thread.shutdown()
+
+    def _save(self, jobs: Sequence[Job], restorer: Restorer, options: RestoreOptions) -> None:
+        results: list[FileResult] = []
+        left = len(jobs)
+        try:
+            for output in dict.fromkeys(job.output.parent for job in jobs):
+                prepare_output(output)
+            for mine in (True, False):
+                chosen = [job for job in jobs if (job in self._mine) == mine]
+                for result in restore_images(restorer, chosen, replace(options, overwrite=options.overwrite or mine)):
+                    results.append(result)
+                    self.busy, left = self.busy - 1, left - 1
+                    self._heed(result, jobs)
+                    if self._stops:
+                        return
+        except (CaeRuntimeError, OSError, MemoryError) as e:
+            self.failed = True
+            self._told.put(f"cannot be saved: {e}")
+        finally:
+            self.busy -= left
+            if len(jobs) > 1:
+                done = sum(result.status == "done" for result in results)
+                self._told.put(f"saved {done} of {counted(len(jobs), 'picture')}")
+
+    def _heed(self, result: FileResult, jobs: Sequence[Job]) -> None:
+        if result.status == "done":
+            self._mine.update(job for job in jobs if str(job.output) == result.output)
+            lost = f"; not kept: {', '.join(result.dropped)}" if result.dropped else ""
+            self._told.put(f"saved {result.output}{lost}")
+        elif result.status == "skipped":
+            self._told.put(f"skipped: {result.output} exists {_EXISTS}")
+        else:
+            self.failed = True
+            self._told.put(f"{result.source!r} {result.reason}")

@@ -1,0 +1,156 @@
+"""A run of the window for pictures: which picture and model, and what is saved."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from cae_runtime.errors import ModelError, ProviderError
+from cae_runtime.inference.model_files import DEFAULT_MODEL, packaged_models
+from cae_runtime.jobs.planning import Job
+from cae_runtime.jobs.restore.options import RestoreOptions
+from cae_runtime.tasks.restore import Restorer
+from cae_runtime.view.background import Background
+from cae_runtime.view.saver import Saver
+from cae_runtime.view.viewer import PictureState, PictureViewer
+
+_POLL: Final = 0.01  # seconds between looks at the window
+
+
+@dataclass(frozen=True)
+class ViewSettings:
+    """What is shown.
+
+    Attributes:
+        sources: images and folders.
+        output: where pictures are saved, as `cae-run` takes it; None: nowhere.
+        model: the first model, a name or a file.
+        open_model: opens a model.
+        options: how pictures are written.
+    """
+
+    sources: tuple[Path, ...]
+    output: str | None
+    model: str
+    open_model: Callable[[str], Restorer]
+    options: RestoreOptions
+
+
+class PictureSession:
+    """The run.
+
+    Args:
+        settings: of the run.
+        jobs: the pictures.
+        restorer: of the first model.
+        parts: the window's view, the window, and what cleans in the background.
+        tell: called with each message.
+
+    Attributes:
+        failed: whether a picture could not be read or saved.
+    """
+
+    def __init__(
+        self,
+        settings: ViewSettings,
+        jobs: Sequence[Job],
+        restorer: Restorer,
+        parts: tuple[PictureState, PictureViewer, Background],
+        tell: Callable[[str], None],
+    ) -> None:
+        self._settings, self._jobs, self._restorer, self._tell = settings, jobs, restorer, tell
+        self._view, self._viewer, self._background = parts
+        self._saver = Saver(settings.options)
+        self._model = settings.model
+        self._models = list(dict.fromkeys([
+            *(name for name in packaged_models() if name.startswith(DEFAULT_MODEL)), settings.model,
+        ]))  # fmt: skip
+        self._number = 0
+        self._unreadable: set[Job] = set()
+        self._goes_on = True
+
+    @property
+    def failed(self) -> bool:
+        """Whether a picture could not be read or saved."""
+        return bool(self._unreadable) or self._saver.failed
+
+    def run(self) -> None:
+        """Show pictures until the window is closed."""
+        self._open()
+        while self._goes_on:
+            for command in self._viewer.commands():
+                self._obey(command)
+            self._hear()
+            self._viewer.say(self._lines())
+            self._background.want(self._viewer.wanted())
+            self._viewer.refresh()
+            time.sleep(_POLL)
+
+    def close(self) -> None:
+        """End the threads; the picture that is being saved is finished."""
+        if self._saver.busy:
+            self._tell("the picture that is being saved is finished first")
+        self._saver.close()
+        self._hear()
+
+    @property
+    def _job(self) -> Job:
+        return self._jobs[self._number]
+
+    def _open(self) -> None:
+        self._background.open(self._job.source, self._restorer)
+
+    def _obey(self, command: str) -> None:
+        if command == "end":
+            self._goes_on = False
+        elif command in ("next", "previous"):
+            self._number = (self._number + (1 if command == "next" else -1)) % len(self._jobs)
+            self._viewer.opened()
+            self._open()
+        elif command == "model":
+            self._next_model()
+        elif self._settings.output is None:
+            self._view.message = "nothing can be saved: no output was named at the start"
+        else:
+            options = replace(self._settings.options, strength=self._view.strengths)
+            jobs = self._jobs if command == "save all" else [self._job]
+            self._view.message = f"saving {jobs[0].output if len(jobs) == 1 else f'{len(jobs)} pictures'}"
+            self._saver.save(jobs, self._restorer, options)
+
+    def _next_model(self) -> None:
+        name = self._models[(self._models.index(self._model) + 1) % len(self._models)]
+        try:
+            self._restorer = self._settings.open_model(name)  # what still uses the old one keeps it
+        except (ModelError, ProviderError) as e:
+            self._say(str(e))
+            return
+        self._model = name
+        self._view.message = f"model {name}"
+        self._open()
+
+    def _hear(self) -> None:
+        """Tell what happened in the threads."""
+        for message in self._saver.messages():
+            self._say(message)
+        if self._background.failed and self._job not in self._unreadable:
+            self._unreadable.add(self._job)
+            self._tell(f"{str(self._job.source)!r} {self._background.failed}")
+
+    def _say(self, message: str) -> None:
+        self._view.message = message
+        self._tell(message)
+
+    def _lines(self) -> list[str]:
+        background = self._background
+        lines = [f"{self._job.source.name}   {self._number + 1} of {len(self._jobs)}"]
+        if background.failed:
+            return [*lines, background.failed]
+        full = background.full
+        if full is None:
+            return [*lines, "is read ..."]
+        state = "" if full.complete else f"   {full.share:.0%}".replace("%", " % cleaned")
+        width, height = full.size
+        return [*lines, f"{width}x{height}   {self._viewer.zoom}   {Path(self._model).stem}{state}"]
