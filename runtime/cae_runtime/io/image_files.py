@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, Literal
 
 import cv2
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from cae_runtime.errors import ImageError
 from cae_runtime.io import animation
 from cae_runtime.io.animation import Animation
+from cae_runtime.io.decoding import cmyk
 from cae_runtime.io.decoding.decode import decoded
 from cae_runtime.io.formats import AVIF, HEIC, JPEG, RAW, TIFF, WEBP
 from cae_runtime.io.headers import tiff as tiff_header
@@ -51,6 +52,7 @@ class Picture:
         lossy: the format changed the values when the file was written, see `is_lossy`.
         animation: all frames, where there are several; `pixels` is the first then.
         pages: the pages of a TIFF behind the first one.
+        inks: how the colors of a CMYK file became RGB: by its `profile` or by a `formula`; empty for other files.
         bits: of each value in the file, where these are more than 8 and not 16, or floating point and not 32;
             otherwise 0.
     """
@@ -63,6 +65,7 @@ class Picture:
     lossy: bool = False
     animation: Animation | None = None
     pages: tuple[Picture, ...] = ()
+    inks: Literal["", "profile", "formula"] = ""
 
     @property
     def orientation(self) -> int:
@@ -178,13 +181,15 @@ def decode(data: bytes, header: Header | None = None) -> Picture:
         The picture, at its full bit depth.
 
     Raises:
-        ImageError: the data is not an image, or one that cannot be processed without loss: truncated, CMYK, or of more
-            than 2^28 pixels in all frames together.
+        ImageError: the data is not an image, or one that cannot be processed without loss: truncated, or of more than
+            2^28 pixels in all frames together.
     """
     header = header or header_of(data)
     metadata = read_raw_metadata(data) if header.format == RAW else read_metadata(data, header.format, header)
     if header.frames == 1:
         pixels = decoded(data, header)
+        if header.cmyk:
+            return _converted(pixels, header, metadata)
         return Picture(pixels, header.format, metadata, header.lossless, header.bits, is_lossy(header))
     if header.format == TIFF:
         first, *others = (_page(page, number) for number, page in enumerate(tiff_header.pages_of(data), start=1))
@@ -192,6 +197,15 @@ def decode(data: bytes, header: Header | None = None) -> Picture:
     turn = header.orientation if isinstance(header, HeifHeader) else 1
     moving = animation.decode(data, header, turn)
     return Picture(moving.frames[0], header.format, metadata, header.lossless, lossy=is_lossy(header), animation=moving)
+
+
+def _converted(inks: NDArray[Any], header: Header, metadata: Metadata) -> Picture:
+    """Return the RGB picture of a CMYK file, without its color profile."""
+    pixels, by_profile = cmyk.to_bgr(inks, metadata.icc)
+    found = metadata.found - {"icc"} | ({"CMYK color profile"} if metadata.icc else set())
+    metadata = replace(metadata, icc=b"", found=found)
+    how: Literal["profile", "formula"] = "profile" if by_profile else "formula"
+    return Picture(pixels, header.format, metadata, header.lossless, lossy=is_lossy(header), inks=how)
 
 
 def _page(data: bytes, number: int) -> Picture:

@@ -22,12 +22,21 @@ class Note:
             help or its faint noise cannot be measured; `two values`: it has only one or two values; `filled`: how much
             of it was filled; `mostly filled`: that was more than half; `nothing marked`: it has no hole; `developed`:
             it comes from a camera raw file; `beyond`: some values are too bright for its noise; `copied`: further
-            video streams of it are not cleaned.
+            video streams of it are not cleaned; `inks`: its CMYK colors were converted to RGB.
         text: the remark, to follow the picture's name and a colon.
     """
 
     kind: Literal[
-        "stretched", "left", "two values", "filled", "mostly filled", "nothing marked", "developed", "beyond", "copied"
+        "stretched",
+        "left",
+        "two values",
+        "filled",
+        "mostly filled",
+        "nothing marked",
+        "developed",
+        "beyond",
+        "copied",
+        "inks",
     ]
     text: str
 
@@ -36,6 +45,12 @@ DEVELOPED: Final = Note(
     "developed",
     "it was developed from the camera's raw data, with its white balance and a plain tone curve: colors and brightness "
     "differ from those of the camera's own JPEG",
+)
+BY_PROFILE: Final = Note("inks", "its CMYK colors were converted to sRGB by its color profile, and RGB is written")
+BY_FORMULA: Final = Note(
+    "inks",
+    "its CMYK colors were converted to RGB by a plain formula, since it has no usable color profile: they may differ "
+    "from the printed ones; RGB is written",
 )
 Tell = Callable[[Note], None]
 

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from cae_runtime.errors import ImageError
 from cae_runtime.io import heic_extra, raw_extra
 from cae_runtime.io.arrays import in_sixteen_bits
+from cae_runtime.io.decoding import cmyk, tiff_deflate, tiff_extra, tiff_tiles
 from cae_runtime.io.decoding import jpeg as jpeg_data
 from cae_runtime.io.decoding import tiff as tiff_data
-from cae_runtime.io.decoding import tiff_deflate, tiff_extra, tiff_tiles
 from cae_runtime.io.decoding import webp as webp_data
 from cae_runtime.io.decoding.messages import decoded_silently
 from cae_runtime.io.formats import HEIC, RAW, WEBP
@@ -42,11 +42,12 @@ def decoded(data: bytes, header: Header) -> NDArray[Any]:
         header: what `cae_runtime.io.headers.inspect.inspect` returned for it.
 
     Returns:
-        The pixels as stored, in the layout of `cae_runtime.io.image_files.Picture`.
+        The pixels as stored, in the layout of `cae_runtime.io.image_files.Picture`; of CMYK files the inks.
 
     Raises:
         ImageError: the file is of a kind that is not decoded correctly, or is damaged.
     """
+    pixels: NDArray[Any]
     with quiet():
         if header.format == RAW:
             pixels = raw_extra.develop(data)
@@ -54,6 +55,8 @@ def decoded(data: bytes, header: Header) -> NDArray[Any]:
             pixels = _decode_heif(data, header)
         elif isinstance(header, TiffHeader):
             pixels = _decode_tiff(data, header)
+        elif isinstance(header, JpegHeader) and header.cmyk:
+            pixels = cmyk.decode_jpeg(data, header)
         elif isinstance(header, JpegHeader):
             pixels = _decode_jpeg(data, header)
         elif header.format == WEBP:
@@ -88,7 +91,8 @@ def _decode_tiff(data: bytes, header: TiffHeader) -> NDArray[Any]:
     if header.refusal and not read_by_tifffile(header.kind):
         raise ImageError(f"{header.refusal}: convert it to a PNG or a plain TIFF first (ImageMagick, GIMP)")
     if header.refusal and not tiff_extra.is_installed():
-        raise ImageError(f"{header.refusal}. The extra tiff reads it: {tiff_extra.INSTALL}")
+        name, install = ("cmyk", cmyk.INSTALL) if header.cmyk else ("tiff", tiff_extra.INSTALL)
+        raise ImageError(f"{header.refusal}. The extra {name} reads it: {install}")
     tiff_data.check(data, header)
     if header.refusal:
         tiff_data.check_coded(data, header)

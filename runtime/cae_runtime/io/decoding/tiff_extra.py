@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cae_runtime.errors import ImageError
 from cae_runtime.io.headers.tiff import TiffHeader
-from cae_runtime.io.headers.tiff_kinds import FLOAT, PALETTE, SEPARATE, WHITE_ZERO
+from cae_runtime.io.headers.tiff_kinds import CMYK, FLOAT, PALETTE, SEPARATE, WHITE_ZERO
 
 INSTALL: Final = "pip install 'cae-toolkit[tiff]' (in a checkout: pip install -e '.[tiff]')"
 _SILENT: Final = logging.NullHandler()
@@ -35,8 +35,8 @@ def decode(data: bytes, header: TiffHeader) -> NDArray[Any]:
         header: its header.
 
     Returns:
-        The pixels as stored, in the layout of `cae_runtime.io.image_files.Picture`: uint8 up to 8 bits per sample, else
-        uint16, over the whole range of that type; floating point as float32, of any range.
+        The pixels as stored, in the layout of `cae_runtime.io.image_files.Picture`, or CMYK, 0 being no ink: uint8 up
+        to 8 bits per sample, else uint16, over the whole range of that type; floating point as float32, of any range.
 
     Raises:
         ImageError: the data is damaged.
@@ -69,7 +69,7 @@ def decode(data: bytes, header: TiffHeader) -> NDArray[Any]:
             pixels = samples.astype(np.float32)
         else:
             pixels = _over_range(2**kind.bits - 1 - samples if kind.colors == WHITE_ZERO else samples, kind.bits)
-        if kind.samples >= 3:
+        if kind.samples >= 3 and kind.colors != CMYK:
             pixels = pixels[..., [2, 1, 0, 3][: kind.samples]]
     return np.ascontiguousarray(pixels)
 

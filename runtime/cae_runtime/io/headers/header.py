@@ -28,6 +28,7 @@ class Header:
         gray_alpha: the pixels are gray with alpha, which decoders convert to color with alpha.
         opaque: the decoder's fourth channel is not alpha.
         lossless: the file is a lossless WebP.
+        cmyk: its colors are amounts of ink, which are converted to RGB.
         bits: of each value, where these are more than 8 and not 16 (AVIF, HEIC), or floating point and not 32 (TIFF);
             otherwise 0.
         frames: of an animation; 1 for other pictures.
@@ -43,6 +44,7 @@ class Header:
     gray_alpha: bool = False
     opaque: bool = False
     lossless: bool = False
+    cmyk: bool = False
     bits: int = 0
     frames: int = 1
     part_pixels: int = 0

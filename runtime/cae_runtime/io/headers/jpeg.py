@@ -26,6 +26,8 @@ _ARITHMETIC: Final = {0xC9, 0xCA}
 _LOSSLESS: Final = {0xC3, 0xCB}
 _JPEG_LS: Final = 0xF7
 _RESTART_INTERVAL: Final = 0xDD
+_ADOBE: Final = 0xEE
+_CMYK: Final = 4  # components
 _SCANS_MAX: Final = 100  # a progressive photograph has about ten; thousands would take minutes to decode
 PIXELS_OF_SCANS_MAX: Final = 2**32  # every scan covers all pixels; this allows 16 scans of the largest picture
 _MARKER: Final = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")  # in compressed data: neither stuffing nor a restart marker
@@ -81,9 +83,11 @@ class JpegHeader(Header):
         scans: in order.
         progressive: the coefficients come in several scans.
         arithmetic: it uses arithmetic coding instead of Huffman coding.
+        inverted: of CMYK: 255 is no ink, as Adobe's programs write it, not all ink.
         segments: in order; None if there are more than 4096.
     """
 
+    inverted: bool
     sampling: Mapping[int, tuple[int, int]]
     scans: tuple[Scan, ...]
     progressive: bool
@@ -152,6 +156,8 @@ def read(data: bytes) -> JpegHeader:
         JPEG,
         width,
         height,
+        cmyk=len(_sampling(frame)) == _CMYK,
+        inverted=any(part.marker == _ADOBE and part.payload.startswith(b"Adobe") for part in parts),
         sampling=_sampling(frame),
         scans=tuple(scans),
         progressive=frame.marker in _PROGRESSIVE,
@@ -169,10 +175,8 @@ def _size(frame: Segment) -> tuple[int, int]:
         raise ImageError("is a hierarchical JPEG, which is not read: convert it to PNG or TIFF first")
     if bits != 8:
         raise ImageError(f"is a JPEG of {bits} bits per channel, 8 are read: convert it to a 16-bit PNG or TIFF first")
-    if components == 4:
-        raise ImageError("is a CMYK JPEG: convert it to RGB first")
-    if components not in (1, 3):
-        raise ImageError(f"is a JPEG of {components} components: gray (1) and color (3) are read")
+    if components not in (1, 3, _CMYK):
+        raise ImageError(f"is a JPEG of {components} components: gray (1), color (3) and CMYK (4) are read")
     return width, height
 
 

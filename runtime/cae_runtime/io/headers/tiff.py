@@ -13,12 +13,13 @@ from cae_runtime.errors import ImageError
 from cae_runtime.io.formats import TIFF
 from cae_runtime.io.headers.header import Header
 from cae_runtime.io.headers.tiff_directory import ORIENTATION, Directory, byte_order, directory
-from cae_runtime.io.headers.tiff_kinds import BLACK_ZERO, CONTIGUOUS, FLOAT, UNSIGNED, YCBCR, Kind, read_by_opencv
+from cae_runtime.io.headers.tiff_kinds import BLACK_ZERO, CMYK, CONTIGUOUS, FLOAT, UNSIGNED, YCBCR, Kind, read_by_opencv
 
 SIGNATURES: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 WIDTH, LENGTH, BITS, COMPRESSION, PHOTOMETRIC, STRIPS, SAMPLES = 256, 257, 258, 259, 262, 273, 277
 ROWS_PER_STRIP, STRIP_BYTES, PLANES, PREDICTOR, COLOR_MAP, FILL_ORDER = 278, 279, 284, 317, 320, 266
 TILE_WIDTH, TILE_LENGTH, TILES, TILE_BYTES, EXTRA_SAMPLES, SAMPLE_FORMAT = 322, 323, 324, 325, 338, 339
+_INKS, _USUAL_INKS = 332, 1  # which inks: CMYK
 JPEG_TABLES, _SUBSAMPLING, _DEPTH, _TILE_DEPTH = 347, 530, 32997, 32998
 _STRUCTURE: Final = {
     WIDTH, LENGTH, BITS, COMPRESSION, PHOTOMETRIC, STRIPS, ORIENTATION, SAMPLES, ROWS_PER_STRIP, STRIP_BYTES, PLANES,
@@ -92,6 +93,7 @@ def read(data: bytes, *, alone: bool = False) -> TiffHeader:
         ),
         frames=len(sizes),
         refusal="" if read_by_opencv(kind) else f"is a TIFF that OpenCV would decode wrong ({kind})",
+        cmyk=kind.colors == CMYK,
         kind=kind,
         part_width=part_width,
         part_height=part_height,
@@ -159,6 +161,8 @@ def _check_directory(page: Directory) -> None:
         raise ImageError("has further images behind its first (SubIFDs), as camera raw files have: one is expected")
     if page.number(_DEPTH, 1) != 1 or page.number(_TILE_DEPTH, 1) != 1:
         raise ImageError("is a TIFF of a volume: one image a file is expected")
+    if page.number(PHOTOMETRIC, 0) == CMYK and page.number(_INKS, _USUAL_INKS) != _USUAL_INKS:
+        raise ImageError("is a TIFF of other inks than CMYK, which is not read")
     if PHOTOMETRIC not in page:
         raise ImageError("is damaged: it does not say what its colors are")
 

@@ -53,6 +53,10 @@ COMPRESSIONS: Final = {
 }
 
 
+# Numbers of samples that tifffile decodes.
+_BY_TIFFFILE: Final = {
+    WHITE_ZERO: (1,), BLACK_ZERO: (1, 2), PALETTE: (1,), RGB: (3, 4), YCBCR: (3,), CMYK: (4,)
+}  # fmt: skip
 # Compressions that imagecodecs decodes into a buffer of known size; other embedded images could have any size.
 _BY_IMAGECODECS: Final = _BYTES | {CCITT, GROUP_3, GROUP_4, JPEG, 34925, 50000}
 
@@ -93,7 +97,7 @@ class Kind:
         values = {2: "signed ", 3: "floating-point "}.get(self.values, "" if self.values == UNSIGNED else "unusual ")
         colors = COLORS.get(self.colors, f"colors of photometric interpretation {self.colors}")
         parts = [f"{values}{self.bits}-bit {colors}"]
-        usual = 3 if self.colors in (RGB, YCBCR) else 1
+        usual = {RGB: 3, YCBCR: 3, CMYK: 4}.get(self.colors, 1)
         if self.samples != usual:
             parts.append(f"{self.samples} samples per pixel")
         if any(self.extra):
@@ -184,10 +188,11 @@ def read_by_tifffile(kind: Kind) -> bool:
     """Return whether `cae_runtime.io.decoding.tiff_extra` makes 8-bit, 16-bit or float32 pixels of it."""
     if kind.values == FLOAT:
         return _is_read_as_float(kind)
-    samples = {WHITE_ZERO: (1,), BLACK_ZERO: (1, 2), PALETTE: (1,), RGB: (3, 4), YCBCR: (3,)}.get(kind.colors, ())
+    samples = _BY_TIFFFILE.get(kind.colors, ())
     return (
         kind.samples in samples
         and 1 <= kind.bits <= (8 if kind.colors in (PALETTE, YCBCR) else 16)
+        and (kind.colors != CMYK or (kind.bits in (8, 16) and kind.compression != JPEG))
         and kind.values == UNSIGNED
         and kind.predictor in (1, HORIZONTAL)
         and kind.compression in _BY_IMAGECODECS

@@ -13,7 +13,8 @@ PALETTE_COLORS: Final = 3  # a photometric interpretation
 # Tags about how the pixels are stored: the writer sets them.
 STORAGE: Final = frozenset(
     {254, 255, 256, 257, 258, 259, 262, 263, 264, 265, 266, 273, 277, 278, 279, 284, 288, 289, 290, 291, 292, 293, 317,
-     320, 322, 323, 324, 325, 330, 338, 339, 347, *range(512, 522), 529, 530, 531, 532}
+     320, 322, 323, 324, 325, 330, 338, 339, 347, *range(512, 522), 529, 530, 531, 532,
+     332, 333, 334, 336}  # the last four: inks
 )  # fmt: skip
 # Tags that are wrong for other pixels, show the original ones, or contain offsets in the old file.
 UNTRUE: Final = {

@@ -172,7 +172,10 @@ def restore_images(
 
 def notes_on(picture: Picture) -> list[Note]:
     """Return what a user should know about a picture before it is cleaned."""
-    return [all_notes.DEVELOPED] if picture.format == RAW else []
+    if picture.format == RAW:
+        return [all_notes.DEVELOPED]
+    inks = dict.fromkeys(page.inks for page in (picture, *picture.pages) if page.inks)
+    return [all_notes.BY_PROFILE if how == "profile" else all_notes.BY_FORMULA for how in inks]
 
 
 def _cleaned(
