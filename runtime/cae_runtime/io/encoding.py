@@ -13,8 +13,9 @@ from cae_runtime.errors import ImageError, ImageFormatError
 from cae_runtime.io import animation as moving
 from cae_runtime.io import heic_extra, image_files
 from cae_runtime.io.arrays import HAS_ALPHA, in_bits
-from cae_runtime.io.formats import AVIF, HEIC, JPEG, PBM, PGM, PNG, PPM, RAW, SUFFIX_OF_FORMAT, TIFF, WEBP
+from cae_runtime.io.formats import AVIF, HEIC, J2K, JP2, JPEG, PBM, PGM, PNG, PPM, RAW, SUFFIX_OF_FORMAT, TIFF, WEBP
 from cae_runtime.io.headers import pnm
+from cae_runtime.io.headers.boxed.jp2 import read as read_jp2
 from cae_runtime.io.headers.inspect import inspect
 from cae_runtime.io.headers.tiff_directory import DAMAGED
 from cae_runtime.io.image_files import Picture
@@ -45,8 +46,8 @@ _BLOCKS: Final = {
     cv2.IMAGE_METADATA_ICCP: "icc",
 }
 _BY_OPENCV: Final = {WEBP, AVIF}
-_UPRIGHT: Final = {TIFF, AVIF, HEIC}  # readers of these ignore orientations in EXIF blocks
-_SIXTEEN_BIT: Final = {PNG, TIFF, PPM, PGM, PBM, AVIF, HEIC}
+_UPRIGHT: Final = {TIFF, AVIF, HEIC, JP2}  # readers of these ignore orientations in EXIF blocks
+_SIXTEEN_BIT: Final = {PNG, TIFF, PPM, PGM, PBM, AVIF, HEIC, JP2, J2K}
 _PNM: Final = {PPM, PGM, PBM}
 _WITHOUT_ALPHA: Final = {JPEG, *_PNM}
 
@@ -149,6 +150,9 @@ def _encoded(pixels: NDArray[Any], format: str, metadata: Metadata, settings: li
     """Let OpenCV encode pixels, with the metadata blocks of a WebP or AVIF."""
     if format in _PNM:
         pixels = pnm.prepared(pixels, format)
+    if format == J2K:
+        jp2 = _encoded(pixels, JP2, Metadata(), settings)
+        return jp2[slice(*read_jp2(jp2).stream)]
     if format == PBM:
         return pnm.black_and_white(pixels)
     named = {kind: getattr(metadata, name) for kind, name in _BLOCKS.items()}
@@ -180,7 +184,7 @@ def _loses_hidden_colors(pixels: NDArray[Any], data: bytes) -> bool:
 
 
 def _stays_lossless(picture: Picture, quality: int | None) -> bool:
-    return picture.lossless and quality is None
+    return picture.lossless and quality is None and picture.format not in (JP2, J2K)
 
 
 def _settings(picture: Picture, format: str, quality: int | None) -> list[int]:
@@ -196,6 +200,8 @@ def _settings(picture: Picture, format: str, quality: int | None) -> list[int]:
         bits = (picture.bits or _AVIF_BITS) if picture.pixels.dtype == np.uint16 else 8
         settings = {cv2.IMWRITE_AVIF_QUALITY: quality or DEFAULT_QUALITY, cv2.IMWRITE_AVIF_DEPTH: bits}
         return [number for pair in (settings | {cv2.IMWRITE_AVIF_SPEED: _AVIF_SPEED}).items() for number in pair]
+    if format in (JP2, J2K):
+        return [cv2.IMWRITE_JPEG2000_COMPRESSION_X1000, 1000]  # all of it: lossless
     return []
 
 

@@ -18,6 +18,8 @@ PGM: Final = "PGM"
 PBM: Final = "PBM"
 AVIF: Final = "AVIF"
 HEIC: Final = "HEIC"
+JP2: Final = "JPEG 2000"
+J2K: Final = "JPEG 2000 codestream"  # without the boxes around it
 GIF: Final = "GIF"  # is read, and never written
 RAW: Final = "camera raw"  # is developed, and never written
 
@@ -40,6 +42,10 @@ FORMAT_OF_SUFFIX: Final = {
     ".heic": HEIC,
     ".heif": HEIC,
     ".hif": HEIC,
+    ".jp2": JP2,
+    ".j2k": J2K,
+    ".j2c": J2K,
+    ".jpc": J2K,
 }
 RAW_SUFFIXES: Final = frozenset({
     ".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".iiq", ".kdc", ".mef", ".mos", ".mrw", ".nef",

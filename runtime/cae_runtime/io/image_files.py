@@ -19,7 +19,7 @@ from cae_runtime.io import animation
 from cae_runtime.io.animation import Animation
 from cae_runtime.io.decoding import cmyk
 from cae_runtime.io.decoding.decode import decoded
-from cae_runtime.io.formats import AVIF, HEIC, JPEG, RAW, TIFF, WEBP
+from cae_runtime.io.formats import AVIF, HEIC, J2K, JP2, JPEG, RAW, TIFF, WEBP
 from cae_runtime.io.headers import tiff as tiff_header
 from cae_runtime.io.headers import tiff_kinds
 from cae_runtime.io.headers.boxed.heif import HeifHeader
@@ -144,10 +144,10 @@ def header_of(data: bytes) -> Header:
 
 
 def is_lossy(header: Header) -> bool:
-    """Return whether a file's format changes the pixels: a JPEG, AVIF, HEIC, lossy WebP, or a TIFF of JPEGs."""
+    """Return whether a file's format changes the pixels: JPEG, AVIF, HEIC, lossy WebP or JPEG 2000, TIFF of JPEGs."""
     if isinstance(header, tiff_header.TiffHeader):
         return header.kind.compression == tiff_kinds.JPEG
-    return header.format in (JPEG, AVIF, HEIC) or (header.format == WEBP and not header.lossless)
+    return header.format in (JPEG, AVIF, HEIC) or (header.format in (WEBP, JP2, J2K) and not header.lossless)
 
 
 def header_checked(header: Header) -> Header:

@@ -24,6 +24,7 @@ from cae_runtime.io.decoding import webp as webp_data
 from cae_runtime.io.decoding.messages import decoded_silently
 from cae_runtime.io.formats import HEIC, RAW, WEBP
 from cae_runtime.io.headers.boxed.heif import HeifHeader
+from cae_runtime.io.headers.boxed.jp2 import Jp2Header
 from cae_runtime.io.headers.header import Header
 from cae_runtime.io.headers.jpeg import JpegHeader
 from cae_runtime.io.headers.tiff import TiffHeader, with_unspecified_samples
@@ -53,6 +54,8 @@ def decoded(data: bytes, header: Header) -> NDArray[Any]:
             pixels = raw_extra.develop(data)
         elif isinstance(header, HeifHeader):
             pixels = _decode_heif(data, header)
+        elif isinstance(header, Jp2Header):
+            pixels = _decode_jp2(data, header)
         elif isinstance(header, TiffHeader):
             pixels = _decode_tiff(data, header)
         elif isinstance(header, JpegHeader) and header.cmyk:
@@ -85,6 +88,18 @@ def _decode_heif(data: bytes, header: HeifHeader) -> NDArray[Any]:
     if pixels.dtype == np.uint16 and header.bits:
         pixels = in_sixteen_bits(pixels, header.bits)
     return np.ascontiguousarray(upright(pixels, header.orientation))
+
+
+def _decode_jp2(data: bytes, header: Jp2Header) -> NDArray[Any]:
+    if not cv2.haveImageWriter(".jp2"):
+        raise ImageError("is a JPEG 2000, which this OpenCV does not read: install opencv-python from PyPI")
+    pixels = _decode(data, header)  # values are those of the file, whatever their depth
+    if header.bits:
+        return in_sixteen_bits(pixels, header.bits)
+    if header.depth < 8:
+        top = 2**header.depth - 1
+        pixels = np.rint(np.minimum(pixels, top) * (255 / top)).astype(np.uint8)
+    return pixels
 
 
 def _decode_tiff(data: bytes, header: TiffHeader) -> NDArray[Any]:

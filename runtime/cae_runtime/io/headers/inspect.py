@@ -19,7 +19,7 @@ from cae_runtime.io.headers import pnm
 from cae_runtime.io.headers import raw as raw_header
 from cae_runtime.io.headers import tiff as tiff_header
 from cae_runtime.io.headers import webp as webp_header
-from cae_runtime.io.headers.boxed import heif
+from cae_runtime.io.headers.boxed import heif, jp2
 from cae_runtime.io.headers.header import Header
 from cae_runtime.io.headers.tiff_directory import DAMAGED
 from cae_runtime.io.headers.unsupported import kind_of
@@ -74,4 +74,5 @@ _READERS: Final[tuple[tuple[Callable[[bytes], bool], Callable[[bytes], Header]],
     (_starts(bmp_header.SIGNATURE), bmp_header.read),
     (_starts(*pnm.SIGNATURES), pnm.read),
     (lambda data: bool(heif.coding_of(data)), heif.read),
+    (jp2.is_jp2, jp2.read),
 )

@@ -10,7 +10,7 @@ from cae_shared.text import shell_word
 
 _OTHERS: Final = frozenset({
     ".bpg", ".dcm", ".dds", ".exr", ".fit", ".fits", ".fts", ".hdr", ".ico",
-    ".j2k", ".jng", ".jp2", ".jpf", ".jpx", ".jxl", ".jxr", ".pam", ".pcx", ".pfm", ".psb", ".psd", ".qoi", ".tga",
+    ".jng", ".jpf", ".jpx", ".jxl", ".jxr", ".pam", ".pcx", ".pfm", ".psb", ".psd", ".qoi", ".tga",
     ".wdp", ".xcf",
 })  # fmt: skip
 _VIDEOS: Final = frozenset({  # without .mod, which is also go.mod
@@ -26,8 +26,6 @@ _CONVERT_VIDEO: Final = "convert it first (ffmpeg -i {source} -c:v copy {output}
 _UNLIKE_A_NAME: Final = re.compile(r"^[-@]|:")  # ImageMagick would read it as an option, a list or a format
 _STARTS: Final = (
     (0, b"8BPS", "Photoshop file"),
-    (0, b"\0\0\0\x0cjP  ", "JPEG 2000"),
-    (0, b"\xff\x4f\xff\x51", "JPEG 2000"),
     (0, b"\0\0\0\x0cJXL ", "JPEG XL"),
     (0, b"\xff\x0a", "JPEG XL"),
     (0, b"\x76\x2f\x31\x01", "OpenEXR"),

@@ -10,19 +10,21 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Final
 
-from cae_runtime.io.formats import AVIF, BMP, HEIC, JPEG, PNG, TIFF, WEBP
+from cae_runtime.io.formats import AVIF, BMP, HEIC, JP2, JPEG, PNG, TIFF, WEBP
 from cae_runtime.io.headers.gif import GifHeader
 from cae_runtime.io.headers.header import Header
 from cae_runtime.io.headers.tiff_directory import DAMAGED
-from cae_runtime.io.metadata import bmp, heif, jpeg, png, tiff, webp
+from cae_runtime.io.metadata import bmp, jpeg, png, tiff, webp
+from cae_runtime.io.metadata.boxed import heif, jp2
 from cae_runtime.io.metadata.record import Metadata
 
 __all__ = ["Metadata", "carries_exif", "few", "lost", "read", "write"]
 
 _READERS: Final = {
     JPEG: jpeg.read, PNG: png.read, WEBP: webp.read, TIFF: tiff.read, BMP: bmp.read, AVIF: heif.read, HEIC: heif.read,
+    JP2: jp2.read,
 }  # fmt: skip
-_WRITERS: Final = {JPEG: jpeg.write, PNG: png.write, TIFF: tiff.write, BMP: bmp.write, AVIF: heif.write}
+_WRITERS: Final = {JPEG: jpeg.write, PNG: png.write, TIFF: tiff.write, BMP: bmp.write, AVIF: heif.write, JP2: jp2.write}
 _EXIF_CARRIERS: Final[dict[str, Callable[[bytes], bool]]] = {
     JPEG: jpeg.carries_exif,
     PNG: png.carries_exif,
@@ -30,6 +32,7 @@ _EXIF_CARRIERS: Final[dict[str, Callable[[bytes], bool]]] = {
     TIFF: tiff.carries_exif,
     AVIF: heif.carries_exif,
     HEIC: heif.carries_exif,
+    JP2: jp2.carries_exif,
 }
 _NAMED_MAX: Final = 20  # names of lost metadata in a message, to keep it readable
 _OF_THE_FILE: Final = ("APP", "TIFF tag ", "chunk ", "text ")  # the beginning of names that files choose

@@ -1,0 +1,173 @@
+"""The header of JPEG 2000 files (ISO/IEC 15444-1): boxes around a codestream, or the codestream alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from cae_runtime.errors import ImageError
+from cae_runtime.io.formats import J2K, JP2
+from cae_runtime.io.headers.boxed.boxes import Box, Fields, boxes
+from cae_runtime.io.headers.header import Header
+
+SIGNATURE: Final = b"\0\0\0\x0cjP  \r\n\x87\n"
+START: Final = b"\xff\x4f\xff\x51"  # of a codestream: its first marker, and that of the size
+_END: Final = b"\xff\xd9"
+_STYLE, _STYLE_OF_COMPONENT, _TILE_PART, _DATA = 0xFF52, 0xFF53, 0xFF90, 0xFF93
+_OWN_PRECINCTS: Final = 1
+_WHOLE: Final = 15  # exponent of the size of a precinct where the file does not give one
+_REVERSIBLE: Final = 1  # wavelet
+_SRGB, _GRAY, _YCC = 16, 17, 18
+_PACKETS_MAX: Final = 2**22  # a picture of 2^28 pixels has some thousands
+_PARTS_MAX: Final = 2**17
+_USUAL_SUBSAMPLING: Final = (1, 1)
+_COLOR_MODELS: Final = {_SRGB, _GRAY, _YCC}
+
+
+@dataclass(frozen=True)
+class Jp2Header(Header):
+    """The header of a JPEG 2000.
+
+    Attributes:
+        depth: bits of each value, 1..16.
+        boxes: of the file; empty for a codestream alone.
+        of_colors: those about its colors, which lie in another one.
+        stream: where the codestream starts and ends.
+    """
+
+    depth: int = 8
+    boxes: tuple[Box, ...] = ()
+    of_colors: tuple[Box, ...] = ()
+    stream: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True)
+class _Size:
+    width: int
+    height: int
+    tiles: int
+    components: int
+    depth: int
+
+
+def is_jp2(data: bytes) -> bool:
+    """Return whether a file is a JPEG 2000."""
+    return data.startswith((SIGNATURE, START))
+
+
+def read(data: bytes) -> Jp2Header:
+    """Read the header of a JPEG 2000; see `cae_runtime.io.headers.inspect.inspect`."""
+    outer: tuple[Box, ...] = ()
+    inner: tuple[Box, ...] = ()
+    start, end = 0, len(data)
+    if data.startswith(SIGNATURE):
+        outer = tuple(boxes(data, 0, len(data)))
+        inner = tuple(part for box in outer if box.name == b"jp2h" for part in boxes(data, box.start, box.end))
+        streams = [box for box in outer if box.name == b"jp2c"]
+        if len(streams) != 1:
+            raise ImageError(f"is a JPEG 2000 of {len(streams)} pictures: one is expected")
+        start, end = streams[0].start, streams[0].end
+        _check_colors(data, inner)
+    if not data.startswith(START, start):
+        raise ImageError("is damaged: its JPEG 2000 data does not begin as it should")
+    size = _size(Fields(data, start + 4, end))
+    styles = list(_styles(data, start, end))
+    for levels, layers, precincts, _ in styles:
+        if _packets(size, levels, precincts) * layers > _PACKETS_MAX:
+            raise ImageError(f"is a JPEG 2000 of more than {_PACKETS_MAX} packets, the limit: it would take very long")
+    return Jp2Header(
+        JP2 if outer else J2K, size.width, size.height, lossless=all(style[3] for style in styles),
+        bits=size.depth if 8 < size.depth < 16 else 0, depth=size.depth, boxes=outer, of_colors=inner,
+        stream=(start, end),
+    )  # fmt: skip
+
+
+def _check_colors(data: bytes, inner: tuple[Box, ...]) -> None:
+    if any(box.name in (b"pclr", b"cmap") for box in inner):
+        raise ImageError("is a JPEG 2000 of palette colors, which is not read: convert it to PNG first")
+    for box in inner:
+        if box.name == b"colr" and data[box.start] == 1:
+            model = Fields(data, box.start + 3, box.end).number(4)
+            if model not in _COLOR_MODELS:
+                raise ImageError(
+                    f"is a JPEG 2000 of color space {model}, which is not read (sRGB, gray and YCC are): convert it to "
+                    "PNG first"
+                )
+
+
+def _size(fields: Fields) -> _Size:
+    """Read the marker segment of the size, behind its marker."""
+    fields.number(4)  # length and capabilities
+    right, below, left, top, tile_width, tile_height, tile_left, tile_top = (fields.number(4) for _ in range(8))
+    components = fields.number(2)
+    kinds = {(fields.number(1), fields.number(1), fields.number(1)) for _ in range(components)}
+    if not (left < right and top < below and tile_width and tile_height and tile_left <= left and tile_top <= top):
+        raise ImageError("is damaged: it does not say how large it is")
+    if len(kinds) != 1 or next(iter(kinds))[1:] != _USUAL_SUBSAMPLING:
+        raise ImageError("is a JPEG 2000 whose channels differ in size or depth, which is not read")
+    depth = next(iter(kinds))[0]
+    if components not in (1, 3, 4):
+        raise ImageError(
+            f"is a JPEG 2000 of {components} channels: gray (1), color (3) and color with alpha (4) are read"
+        )
+    if depth >= 16:  # bit 7: signed
+        raise ImageError("is a JPEG 2000 of signed values or of more than 16 bits, which is not read")
+    tiles = -(-(right - tile_left) // tile_width) * -(-(below - tile_top) // tile_height)
+    return _Size(right - left, below - top, tiles, components, depth + 1)
+
+
+def _styles(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, bytes, bool]]:
+    """Yield for each coding style of the file: levels, layers, sizes of precincts, whether the wavelet is reversible.
+
+    Raises:
+        ImageError: the file is truncated, or its parts do not follow each other.
+    """
+    at, parts, layers = start + 2, 0, 1
+    part_end = end
+    while True:
+        fields = Fields(data, at, end)
+        marker = fields.number(2)
+        if marker == _DATA or data.startswith(_END, at):
+            at = part_end if marker == _DATA else end
+            if at >= end:
+                return
+            part_end = end
+            continue
+        length = fields.number(2)
+        if marker < 0xFF00 or length < 2:
+            raise ImageError("is damaged: it has no marker where one should be")
+        inner = Fields(data, at + 4, min(at + 2 + length, end))
+        if marker == _TILE_PART:
+            parts += 1
+            inner.number(2)
+            part = inner.number(4)
+            part_end = at + part if part else end - len(_END)
+            if parts > _PARTS_MAX or part_end > end or part_end < at + length:
+                raise ImageError("is truncated or damaged: a tile of it ends behind its end")
+        elif marker in (_STYLE, _STYLE_OF_COMPONENT):
+            if marker == _STYLE:
+                flags = inner.number(1)
+                inner.number(1)
+                layers = max(1, inner.number(2))
+                inner.number(1)
+            else:
+                inner.number(1)
+                flags = inner.number(1)
+            levels = inner.number(1)
+            inner.number(3)
+            reversible = inner.number(1) == _REVERSIBLE
+            rest = data[inner.at : min(at + 2 + length, end)] if flags & _OWN_PRECINCTS else b""
+            yield levels, layers, rest, reversible
+        at += 2 + length
+
+
+def _packets(size: _Size, levels: int, precincts: bytes) -> int:
+    """Return about how many packets one layer has."""
+    count = 0
+    for level in range(min(levels, 32) + 1):
+        scale = levels - level
+        exponents = precincts[level] if level < len(precincts) else _WHOLE * 17
+        wide, high = (-(-side // 2**scale) for side in (size.width, size.height))
+        count += -(-wide // 2 ** (exponents & 15)) * -(-high // 2 ** (exponents >> 4))
+    return max(count, size.tiles * (levels + 1)) * size.components

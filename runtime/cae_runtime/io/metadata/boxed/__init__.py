@@ -1,0 +1,1 @@
+"""Metadata of files that consist of boxes: AVIF, HEIC and JPEG 2000."""

@@ -1,0 +1,144 @@
+"""JPEG 2000: depth, alpha, profile, EXIF and XMP are kept; it is written without loss."""
+
+from __future__ import annotations
+
+import io
+import json
+import struct
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import imagecodecs
+import numpy as np
+import pytest
+from PIL import Image, ImageCms
+
+from cae_runtime.errors import ImageError
+from cae_runtime.io.image_files import decode
+
+Command = Callable[..., subprocess.CompletedProcess[bytes]]
+XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"/></x:xmpmeta>'
+UUID_XMP = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
+
+
+def picture(channels: int, dtype: type = np.uint8, bits: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(1)
+    y, x = np.mgrid[:50, :70]
+    top = 2 ** (bits or np.iinfo(dtype).bits) - 1
+    planes = np.stack([x / 70, y / 50, (x + y) / 120, 1 - x / 90][:channels], -1) + rng.normal(
+        0, 0.02, (50, 70, channels)
+    )
+    pixels = (np.clip(planes, 0, 1) * top).astype(dtype)
+    return pixels[..., 0] if channels == 1 else pixels
+
+
+def box(name: bytes, content: bytes) -> bytes:
+    return struct.pack(">I4s", 8 + len(content), name) + content
+
+
+def encoded(pixels: np.ndarray, **options: object) -> bytes:
+    return bytes(imagecodecs.jpeg2k_encode(pixels, level=0, reversible=True, **options))
+
+
+@pytest.mark.parametrize(
+    ("name", "pixels", "options"),
+    [
+        ("gray.jp2", picture(1), {}),
+        ("color.jp2", picture(3), {}),
+        ("alpha.jp2", None, {}),
+        ("deep.jp2", picture(3, np.uint16), {}),
+        ("deep_gray.jp2", picture(1, np.uint16), {}),
+        ("twelve.jp2", picture(3, np.uint16, 12), {"bitspersample": 12}),
+        ("stream.j2k", picture(3), {"codecformat": "j2k"}),
+        ("stream10.j2k", picture(1, np.uint16, 10), {"codecformat": "j2k", "bitspersample": 10}),
+    ],
+)
+def test_it_is_read_and_written_without_loss(
+    cae_run: Command, tmp_path: Path, name: str, pixels: np.ndarray | None, options: dict[str, object]
+) -> None:
+    if pixels is None:
+        pixels, file = picture(4), io.BytesIO()
+        Image.fromarray(pixels, "RGBA").save(file, "JPEG2000", irreversible=False)
+        data = file.getvalue()
+    else:
+        data = encoded(pixels, **options)
+    (tmp_path / name).write_bytes(data)
+    done = cae_run(tmp_path / name, "-o", tmp_path / "out" / name, "--strength", "0", "--json")
+    assert done.returncode == 0
+    (file,) = json.loads(done.stdout)["files"]
+    assert (file["dropped"], file["lossy"]) == ([], False)
+    written = (tmp_path / "out" / name).read_bytes()
+    assert written.startswith(b"\xff\x4f\xff\x51" if name.endswith("j2k") else b"\0\0\0\x0cjP")
+    after = imagecodecs.jpeg2k_decode(written)
+    bits = options.get("bitspersample", 0)
+    want = np.rint(pixels.astype(float) * 65535 / (2**bits - 1)) if bits else pixels
+    np.testing.assert_array_equal(after, want)
+    if name.endswith("jp2"):
+        with Image.open(tmp_path / "out" / name) as opened:
+            assert opened.size == (70, 50)
+
+
+def test_profile_exif_and_xmp_are_kept(cae_run: Command, tmp_path: Path) -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    exif = Image.Exif()
+    exif[271], exif[274] = "a camera", 6
+    plain = encoded(picture(3))
+    head, start = plain.index(b"jp2h") - 4, plain.index(b"jp2c") - 4
+    inner = plain[head + 8 : plain.index(b"colr") - 4] + box(b"colr", b"\2\0\0" + profile)
+    blocks = box(b"uuid", UUID_XMP + XMP) + box(b"uuid", b"JpgTiffExif->JP2" + exif.tobytes()[6:])
+    resolution = box(b"xml ", b"<a/>")
+    source = tmp_path / "in.jp2"
+    source.write_bytes(plain[:head] + box(b"jp2h", inner) + blocks + resolution + plain[start:])
+    done = cae_run(source, "-o", tmp_path / "out.jp2", "--json")
+    assert done.returncode == 0
+    with Image.open(tmp_path / "out.jp2") as after:
+        assert after.size == (70, 50)  # the orientation of the block counts for nothing
+    written = (tmp_path / "out.jp2").read_bytes()
+    assert profile in written
+    assert UUID_XMP + XMP in written
+    kept = Image.Exif()
+    kept.load(written[written.index(b"JpgTiffExif->JP2") + 16 :])
+    assert (kept[271], kept.get(274, 1)) == ("a camera", 1)
+    assert json.loads(done.stdout)["files"][0]["dropped"] == ["xml box"]
+    assert cae_run(source, "-o", tmp_path / "out.jpg").returncode == 0
+    with Image.open(tmp_path / "out.jpg") as jpeg:
+        assert (jpeg.info["icc_profile"], jpeg.getexif()[271]) == (profile, "a camera")
+    assert cae_run(tmp_path / "out.jpg", "-o", tmp_path / "again.jp2").returncode == 0
+    assert profile in (tmp_path / "again.jp2").read_bytes()
+
+
+def with_bytes(data: bytes, at: int, value: bytes) -> bytes:
+    return data[:at] + value + data[at + len(value) :]
+
+
+def test_what_is_not_read_is_refused_by_name() -> None:
+    stream = encoded(picture(3), codecformat="j2k")
+    style = stream.index(b"\xff\x52")
+    parts = (stream[: style + 2], struct.pack(">HBBH", 15, 1, 0, 0xFFFF), stream[style + 8 : style + 14], bytes(3))
+    many = b"".join(parts) + stream[style + 14 :]  # layers of tiny precincts
+    palette = encoded(picture(1)).replace(b"colr", b"pclr")
+    for data, reason in [
+        (encoded(picture(1).astype(np.int16)), "signed values"),
+        (encoded(picture(4)[..., :2]), "of 2 channels"),
+        (stream[: len(stream) // 2], "truncated"),
+        (encoded(picture(3))[:-20], "truncated"),
+        (palette, "palette colors"),
+        (with_bytes(encoded(picture(3)), encoded(picture(3)).index(b"colr") + 7, b"\0\0\0\x0c"), "color space 12"),
+        (with_bytes(stream, 8, struct.pack(">II", 2**20, 2**20)), "packets, the limit"),
+        (
+            with_bytes(with_bytes(stream, 8, struct.pack(">II", 2**15, 2**15)), 24, struct.pack(">II", 2**15, 2**15)),
+            "limit is 268435456",
+        ),
+        (many, "more than 4194304 packets"),
+        (b"\0\0\0\x0cjP  \r\n\x87\n", "of 0 pictures"),
+    ]:
+        with pytest.raises(ImageError, match=reason):
+            decode(data)
+
+
+def test_a_lossy_one_is_known_as_such(tmp_path: Path) -> None:
+    _, lossy = cv2.imencode(".jp2", picture(3), [cv2.IMWRITE_JPEG2000_COMPRESSION_X1000, 200])
+    assert not decode(encoded(picture(3))).lossy
+    assert decode(lossy.tobytes()).pixels.shape == (50, 70, 3)
