@@ -17,10 +17,12 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
+from tests.runtime.conftest import FIXTURES
 from typer.testing import CliRunner
 
-from cae_runtime import ModelError, ProviderError, Restorer
+from cae_runtime import ImageError, ModelError, ProviderError, Restorer, clean_folder, clean_image
 from cae_runtime.cli.main import app
 from cae_runtime.jobs.planning import make_plan
 from cae_runtime.jobs.progress import Progress
@@ -297,3 +299,26 @@ def test_a_file_that_is_written_is_told_of_whenever_ctrl_c_is_pressed(
     restored = clean_plan(plan, restorer, RestoreOptions())
     assert restored.interrupted
     assert {Path(result.output) for result in restored.results} == set((tmp_path / "out").rglob("*.png")) != set()
+
+
+def test_what_the_output_cannot_hold_fails_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*args: Any, **named: Any) -> None:
+        raise AssertionError("it was cleaned")
+
+    tifffile.imwrite(tmp_path / "float.tif", np.zeros((20, 30), np.float32))
+    monkeypatch.setattr(batch, "_cleaned", never)
+    with pytest.raises(ImageError, match="has floating-point values, and PNG holds integers"):
+        clean_image(tmp_path / "float.tif", tmp_path / "out.png", FIXTURES / "identity.onnx")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "float.tif").rename(tmp_path / "in" / "float.tif")
+    (result,) = clean_folder(tmp_path / "in", tmp_path / "out", FIXTURES / "identity.onnx", ext="jpg")
+    assert "has floating-point values, and JPEG holds integers" in result.reason
+
+
+def test_all_frames_and_pages_count_as_pixels(tmp_path: Path) -> None:
+    frames = [Image.fromarray(np.full((20, 30, 3), 40 * at, np.uint8)) for at in range(4)]
+    (tmp_path / "in").mkdir()
+    frames[0].save(tmp_path / "in" / "a.png", save_all=True, append_images=frames[1:], duration=50)
+    frames[0].save(tmp_path / "in" / "b.tif", save_all=True, append_images=frames[1:])
+    results = clean_folder(tmp_path / "in", tmp_path / "out", FIXTURES / "identity.onnx")
+    assert [result.pixels for result in results] == [4 * 600, 4 * 600]

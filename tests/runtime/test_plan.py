@@ -120,9 +120,31 @@ def test_two_sources_never_share_an_output(photos: Path, tmp_path: Path) -> None
     (tmp_path / "other" / "a.png").write_text("another a")
     with pytest.raises(UsageError, match=r"photos/a\.png' and .*other/a\.png' would both become"):
         make_plan([photos / "a.png", tmp_path / "other" / "a.png"], tmp_path / "out")
-    (photos / "a.bmp").write_text("same stem")
-    with pytest.raises(UsageError, match=r"a\.bmp' and .*a\.png' would both become"):
-        make_plan([photos], tmp_path / "out", ext=".png")
+
+
+def test_files_of_one_folder_that_would_become_one_keep_their_endings(tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    (source / "sub").mkdir(parents=True)
+    for name in ("a.tif", "a.jpg", "b.gif", "b.webp", "c.png", "c.JPG", "d.jpeg", "sub/a.tif", "v.mp4", "v.mov"):
+        (source / name).write_text("")
+
+    def names(**options: str) -> dict[str, str]:
+        plan = make_plan([source], tmp_path / "out", **options)
+        return {
+            str(job.source.relative_to(source)): str(job.output.relative_to(tmp_path / "out"))
+            for job in plan.jobs
+            if job.renamed
+        }
+
+    assert names() == {"b.gif": "b.gif.webp"}
+    assert names(ext=".png", suffix="_x") == {
+        "a.tif": "a_x.tif.png", "a.jpg": "a_x.jpg.png", "b.gif": "b_x.gif.png", "b.webp": "b_x.webp.png",
+        "c.JPG": "c_x.JPG.png",
+    }  # fmt: skip
+    assert names(ext=".mkv") == {"b.gif": "b.gif.webp", "v.mov": "v.mov.mkv", "v.mp4": "v.mp4.mkv"}
+    (source / "b.gif.webp").write_text("")
+    with pytest.raises(UsageError, match=r"b\.gif' and .*b\.gif\.webp' would both become"):
+        names()
 
 
 def test_links_are_followed_but_not_in_circles(photos: Path, tmp_path: Path) -> None:

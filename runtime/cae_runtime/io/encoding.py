@@ -73,20 +73,12 @@ def encode(picture: Picture, format: str, quality: int | None = None) -> tuple[b
     """
     pixels = picture.pixels
     channels = 1 if pixels.ndim == 2 else pixels.shape[2]
+    check_fits(picture, format)
     if picture.pages:
-        return _pages(picture, format, quality)
-    if picture.animation and format not in moving.WRITTEN:
-        count = len(picture.animation.frames)
-        raise ImageFormatError(f"has {count} frames, and {format} holds one: write a WebP or PNG", ".webp")
-    if channels in HAS_ALPHA and format in _WITHOUT_ALPHA:
-        raise ImageFormatError(f"has an alpha channel, which {format} cannot hold: write a PNG")
-    if pixels.dtype == np.float32 and format != TIFF:
-        raise ImageFormatError(f"has floating-point values, and {format} holds integers: write a TIFF", ".tif")
+        return _pages(picture, quality)
     if picture.format == RAW and format not in _SIXTEEN_BIT:  # was developed to more bits than it needs here
         pixels = in_bits(pixels, 8).astype(np.uint8)
         picture = replace(picture, pixels=pixels)
-    if pixels.dtype == np.uint16 and format not in _SIXTEEN_BIT:
-        raise ImageFormatError(f"has 16 bits per channel, and {format} holds 8: write a PNG")
     try:
         data = _file(picture, format, quality)
     except ImageError:
@@ -105,10 +97,30 @@ def encode(picture: Picture, format: str, quality: int | None = None) -> tuple[b
     return data, (HIDDEN_COLORS, *dropped) if hidden_too else dropped
 
 
-def _pages(picture: Picture, format: str, quality: int | None) -> tuple[bytes, tuple[str, ...]]:
-    """Encode a TIFF of several pages."""
-    if format != TIFF:
+def check_fits(picture: Picture, format: str) -> None:
+    """Refuse a picture that a format cannot hold, before any work is done for it.
+
+    Raises:
+        ImageFormatError: it has alpha (JPEG), 16 bits (JPEG, WebP, BMP), floating-point values, or several frames or
+            pages.
+    """
+    pixels = picture.pixels
+    channels = 1 if pixels.ndim == 2 else pixels.shape[2]
+    if picture.pages and format != TIFF:
         raise ImageFormatError(f"has {1 + len(picture.pages)} pages, and {format} holds one: write a TIFF", ".tif")
+    if picture.animation and format not in moving.WRITTEN:
+        count = len(picture.animation.frames)
+        raise ImageFormatError(f"has {count} frames, and {format} holds one: write a WebP or PNG", ".webp")
+    if channels in HAS_ALPHA and format in _WITHOUT_ALPHA:
+        raise ImageFormatError(f"has an alpha channel, which {format} cannot hold: write a PNG")
+    if pixels.dtype == np.float32 and format != TIFF:
+        raise ImageFormatError(f"has floating-point values, and {format} holds integers: write a TIFF", ".tif")
+    if pixels.dtype == np.uint16 and picture.format != RAW and format not in _SIXTEEN_BIT:
+        raise ImageFormatError(f"has 16 bits per channel, and {format} holds 8: write a PNG")
+
+
+def _pages(picture: Picture, quality: int | None) -> tuple[bytes, tuple[str, ...]]:
+    """Encode a TIFF of several pages."""
     encoded = [encode(page, TIFF, quality) for page in (replace(picture, pages=()), *picture.pages)]
     dropped = dict.fromkeys(name for _, names in encoded for name in names)
     return joined([file for file, _ in encoded]), tuple(dropped)

@@ -68,6 +68,12 @@ class Picture:
     inks: Literal["", "profile", "formula"] = ""
 
     @property
+    def size(self) -> int:
+        """The number of pixels in all frames or pages."""
+        one = int(self.pixels.shape[0]) * int(self.pixels.shape[1])
+        return one * (len(self.animation.frames) if self.animation else 1) + sum(page.size for page in self.pages)
+
+    @property
     def orientation(self) -> int:
         """The EXIF orientation, 1..8, see `upright`; 1 if the file does not say."""
         return exif_orientation(self.metadata.exif) if self.metadata.exif else 1

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import stat
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cae_runtime.errors import UsageError
@@ -30,10 +31,11 @@ _KINDS = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR:
 
 @dataclass(frozen=True)
 class Job:
-    """One image or video to clean: its source and its output."""
+    """One image or video to clean: its source, its output, and whether that has the source's ending before its own."""
 
     source: Path
     output: Path
+    renamed: bool = False
 
     @property
     def video(self) -> bool:
@@ -113,8 +115,21 @@ def make_plan(
         plan = Plan((Job(sources[0], out),), (), out.parent, names_file=True)
     else:
         plan = find_pictures(sources, out, suffix=suffix, ext=ext, may_be_empty=may_be_empty)
+    plan = replace(plan, jobs=_apart(plan.jobs))
     refuse_overwriting(plan.jobs)
     return plan
+
+
+def _apart(jobs: Sequence[Job]) -> tuple[Job, ...]:
+    """Return jobs in which no two files of a folder become one: `x.gif` beside `x.webp` becomes `x.gif.webp`."""
+    named = [spelling_of(job.output) for job in jobs]
+    shared = {name for name, count in Counter(named).items() if count > 1}
+    return tuple(
+        replace(job, output=job.output.with_suffix(f"{job.source.suffix}{job.output.suffix}"), renamed=True)
+        if name in shared and job.source.suffix != job.output.suffix
+        else job
+        for job, name in zip(jobs, named, strict=True)
+    )
 
 
 def _names_a_file(out: Path, one_file: bool) -> bool:

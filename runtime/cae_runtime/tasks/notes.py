@@ -22,7 +22,8 @@ class Note:
             help or its faint noise cannot be measured; `two values`: it has only one or two values; `filled`: how much
             of it was filled; `mostly filled`: that was more than half; `nothing marked`: it has no hole; `developed`:
             it comes from a camera raw file; `beyond`: some values are too bright for its noise; `copied`: further
-            video streams of it are not cleaned; `inks`: its CMYK colors were converted to RGB.
+            video streams of it are not cleaned; `inks`: its CMYK colors were converted to RGB;
+            `renamed`: its output keeps the ending of its name.
         text: the remark, to follow the picture's name and a colon.
     """
 
@@ -37,6 +38,7 @@ class Note:
         "beyond",
         "copied",
         "inks",
+        "renamed",
     ]
     text: str
 
@@ -51,6 +53,10 @@ BY_FORMULA: Final = Note(
     "inks",
     "its CMYK colors were converted to RGB by a plain formula, since it has no usable color profile: they may differ "
     "from the printed ones; RGB is written",
+)
+RENAMED: Final = Note(
+    "renamed",
+    "its output keeps the ending of its name before the new one, since another file would become the same output",
 )
 Tell = Callable[[Note], None]
 

@@ -84,6 +84,7 @@ def clean_image(
         return FileResult(
             str(source), str(output), "done", "", time.perf_counter() - start, cleaned.width, cleaned.height,
             opened.provider, cleaned.dropped, lossy=is_lossy(cleaned.data), notes=cleaned.notes,
+            pixels=cleaned.pixels,
         )  # fmt: skip
 
 

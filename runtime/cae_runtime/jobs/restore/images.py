@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from cae_runtime.arguments import Progress
 from cae_runtime.errors import ImageError, ProviderError
 from cae_runtime.io.animation import Animation
-from cae_runtime.io.encoding import encode, is_lossy
+from cae_runtime.io.encoding import check_fits, encode, is_lossy
 from cae_runtime.io.formats import FORMAT_OF_SUFFIX, RAW, format_written
 from cae_runtime.io.headers.header import Header
 from cae_runtime.io.image_files import Picture, decode, header_of, read_file, write_file
@@ -66,13 +66,14 @@ Change = Callable[[Job, Picture], Changed]
 
 @dataclass(frozen=True)
 class Cleaned:
-    """An image file that was cleaned in memory: bytes, stored size, names of what was not kept, and notes."""
+    """An image file that was cleaned in memory: bytes, stored size, what was not kept, notes, all of its pixels."""
 
     data: bytes
     width: int
     height: int
     dropped: tuple[str, ...]
     notes: tuple[Note, ...] = ()
+    pixels: int = 0
 
 
 def clean_bytes(
@@ -104,11 +105,13 @@ def clean_bytes(
     picture = decode(data)
     height, width = picture.pixels.shape[:2]
     notes = notes_on(picture)
+    format = format or format_written(picture.format)
+    check_fits(picture, format)
     changed = _cleaned(restorer, picture, options, progress)
     cleaned = changed.of(picture)
     notes += changed.notes
-    encoded, dropped = encode(cleaned, format or format_written(picture.format), options.quality)
-    return Cleaned(encoded, width, height, dropped, tuple(notes))
+    encoded, dropped = encode(cleaned, format, options.quality)
+    return Cleaned(encoded, width, height, dropped, tuple(notes), picture.size)
 
 
 def restore_images(
@@ -168,6 +171,11 @@ def restore_images(
                 yield from prefetch_map(writer, save_one, map(clean_one, opened), ahead=1, finish=True)
         finally:
             room.close()
+
+
+def notes_of(job: Job) -> list[Note]:
+    """Return what a user should know about the name of an output."""
+    return [all_notes.RENAMED] if job.renamed else []
 
 
 def notes_on(picture: Picture) -> list[Note]:
@@ -243,14 +251,15 @@ class _Work:
         self.picture, self.data = decode(self.data, self.header), b""
         self.header = None  # it may hold parts of the file
         height, width = self.picture.pixels.shape[:2]
-        self.result = replace(self.result, width=width, height=height)
+        self.result = replace(self.result, width=width, height=height, pixels=self.picture.size)
 
     def clean(self, change: Change) -> None:
         """Replace the picture by the cleaned one."""
         assert self.picture is not None  # noqa: S101 - a step of an image that was decoded
+        check_fits(self.picture, _format_of(self.job))  # before the work
         changed = change(self.job, self.picture)
         self.picture = changed.of(self.picture)
-        notes = (*notes_on(self.picture), *changed.notes)
+        notes = (*notes_of(self.job), *notes_on(self.picture), *changed.notes)
         self.result = replace(self.result, notes=notes, filled=changed.filled)
 
     def save(self, quality: int | None) -> None:

@@ -116,9 +116,9 @@ def json_report(restored: Restored, strengths: Strengths) -> str:
 
 
 def megapixels(results: Sequence[FileResult]) -> float:
-    """Return how many million pixels were cleaned."""
+    """Return how many million pixels were cleaned, in all frames and pages."""
     done = [result for result in results if result.status == "done"]
-    return sum((result.width or 0) * (result.height or 0) * (result.frames or 1) for result in done) / 1e6
+    return sum(result.pixels or 0 for result in done) / 1e6
 
 
 def not_reached(results: Sequence[FileResult], plan: Plan) -> int:

@@ -36,6 +36,7 @@ class FileResult:
             video.
         notes: what a user should know about how an image was cleaned.
         filled: share of an image's pixels that were filled, 0..1; None unless holes were to be filled.
+        pixels: of all its frames or pages; None if it was not decoded.
     """
 
     source: str
@@ -52,6 +53,7 @@ class FileResult:
     lossy: bool | None = None
     notes: tuple[Note, ...] = ()
     filled: float | None = None
+    pixels: int | None = None
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from cae_runtime.errors import ImageError, ProviderError, UsageError, VideoError
 from cae_runtime.jobs.planning import Job
+from cae_runtime.jobs.restore.images import notes_of
 from cae_runtime.jobs.restore.options import RestoreOptions, reason_of
 from cae_runtime.jobs.restore.results import NO_MEMORY, FileResult, output_is_there
 from cae_runtime.tasks.restore import Restorer
@@ -45,7 +46,9 @@ def restore_video(
     Returns:
         The result, and whether Ctrl-C was pressed.
     """
-    result = FileResult(str(job.source), str(job.output), "done", "", 0.0, None, None, restorer.provider, ())
+    result = FileResult(
+        str(job.source), str(job.output), "done", "", 0.0, None, None, restorer.provider, (), notes=(*notes_of(job),)
+    )
     start = time.perf_counter()
     interrupted = False
     try:
@@ -87,7 +90,8 @@ def _result_of(result: FileResult, cleaned: CleanedVideo, partly: VideoPartlyDon
         width=cleaned.width,
         height=cleaned.height,
         frames=cleaned.frames,
+        pixels=cleaned.width * cleaned.height * cleaned.frames,
         repeated=cleaned.repeated,
         dropped=cleaned.dropped,
-        notes=cleaned.notes,
+        notes=(*result.notes, *cleaned.notes),
     )

@@ -12,7 +12,7 @@ from typing import Final
 
 from cae_runtime.errors import UsageError
 from cae_runtime.inference.session import Session
-from cae_runtime.jobs.paths import mode_of, prepare_output
+from cae_runtime.jobs.paths import check_folder, mode_of, prepare_output
 from cae_runtime.jobs.planning import Job, Plan, make_plan
 from cae_runtime.jobs.restore.extras import check_extras
 from cae_runtime.jobs.restore.job import clean_each, restorer_of
@@ -72,6 +72,18 @@ class Inbox:
         self._done[arrival.job.source] = arrival.state
 
 
+class _Clock:
+    """Counts the seconds of work, not those of waiting."""
+
+    seconds = 0.0
+
+    def __enter__(self) -> None:
+        self._start = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds += time.perf_counter() - self._start
+
+
 def watch(session: Session, sources: Sequence[Path], output: Path, options: RestoreOptions) -> Restored:
     """Clean what is in the folders and what arrives there, until Ctrl-C. Existing outputs are skipped.
 
@@ -94,6 +106,7 @@ def watch(session: Session, sources: Sequence[Path], output: Path, options: Rest
     except ImportError as e:
         raise UsageError(f"watching folders needs an extra: {INSTALL}") from e
     _check(sources, options)
+    check_folder(output)
     inbox = Inbox(
         lambda: make_plan(
             sources, output, suffix=options.suffix, ext=options.ext, out_is_folder=True, may_be_empty=True
@@ -108,21 +121,21 @@ def watch(session: Session, sources: Sequence[Path], output: Path, options: Rest
     events = watchfiles.watch(
         *sources, watch_filter=None, rust_timeout=_LOOK_EVERY_MS, yield_on_timeout=True, debounce=_LOOK_EVERY_MS
     )
-    start = time.perf_counter()
+    clock = _Clock()
     with interruptible():
-        results, plan = _cleaned_until_stopped(events, inbox, restorer, options)
+        results, plan = _cleaned_until_stopped(events, inbox, restorer, options, clock)
         results = list({result.source: result for result in results}.values())  # how each ended
         results += unreadable_results(restorer, plan.unreadable)
         whole = replace(plan, jobs=tuple(Job(Path(each.source), Path(each.output)) for each in results if each.output))
         terminated = exit_code() != _CTRL_C
-        restored = Restored(whole, tuple(results), restorer, time.perf_counter() - start, interrupted=terminated)
+        restored = Restored(whole, tuple(results), restorer, clock.seconds, interrupted=terminated)
         for line in summary(restored):
             _log.info("%s", line)
     return restored
 
 
 def _cleaned_until_stopped(
-    events: Iterable[object], inbox: Inbox, restorer: Restorer, options: RestoreOptions
+    events: Iterable[object], inbox: Inbox, restorer: Restorer, options: RestoreOptions, clock: _Clock
 ) -> tuple[list[FileResult], Plan]:
     """Clean what arrives until a signal comes; return the results and the last plan."""
     results: list[FileResult] = []
@@ -139,9 +152,10 @@ def _cleaned_until_stopped(
                 continue
             for arrival in ready:
                 inbox.took(arrival)
-            for result in clean_each([each.job for each in ready], restorer, options, on_result=written.append):
-                results.append(result)
-                _tell(result)
+            with clock:
+                for result in clean_each([each.job for each in ready], restorer, options, on_result=written.append):
+                    results.append(result)
+                    _tell(result)
     except KeyboardInterrupt:
         known = {result.output for result in results}
         results += [result for result in written if result.output not in known]
