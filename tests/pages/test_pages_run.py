@@ -30,6 +30,7 @@ NOT_RUN = (
     "--doctor",
     "--benchmark",
     "--watch",
+    "--page",
     "--to",
     "vgg16",
 )

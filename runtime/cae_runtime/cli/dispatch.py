@@ -50,6 +50,11 @@ def perform(options: Options) -> None:
 
             with interruptible():
                 (run_view if command == "view" else run_sheet)(options)
+        elif command == "page":
+            from cae_runtime.cli.page import serve_page
+
+            with interruptible():
+                serve_page(window=not options.no_window)
         elif command == "analyze":
             from cae_runtime.cli.clean import analyze
 

@@ -21,6 +21,7 @@ GROUPS = {
     "Cleaning": ("strength", "color_strength", "stretch", "temporal", "analyze"),
     "Videos": ("codec", "crf", "pixel_format"),
     "Before anything is written": ("view", "sheet"),
+    "In the browser": ("page",),
     "Live camera": (
         "webcam", "camera", "list_cameras", "size", "fps", "target_fps", "compare", "reconnect", "virtual_camera",
         "no_window", "frames", "seconds",
@@ -230,6 +231,10 @@ def run(
     no_window: Annotated[bool, typer.Option("--no-window", help="Run without a window.")] = False,
     frames: Annotated[int | None, typer.Option(help="Stop after this many frames.")] = None,
     seconds: Annotated[float | None, typer.Option(help="Stop after this many seconds.")] = None,
+    page: Annotated[
+        bool,
+        typer.Option("--page", help="Open the page that cleans pictures in the browser, and serve it until Ctrl-C."),
+    ] = False,
     doctor: Annotated[
         bool, typer.Option("--doctor", help="Check the installation: providers, cameras, extras.")
     ] = False,

@@ -36,6 +36,7 @@ _HEEDED: Final[dict[str, set[str]]] = {
     "list_cameras": set(),
     "view": {"sources", "output", "suffix", "ext", *_OF_SHEETS},
     "sheet": {"sources", *_OF_SHEETS},
+    "page": {"no_window"},
     "analyze": {"sources", "as_json", "strength", "color_strength", "stretch", *_OF_MODELS},
     "webcam": {"as_json", "camera", "output", "overwrite", "strength", "temporal", *_OF_MODELS, *_LIVE_ALONE},
 }
@@ -48,7 +49,7 @@ def command_meant(options: Options) -> str:
         options: the given options.
 
     Returns:
-        `doctor`, `benchmark`, `list-cameras`, `webcam`, `analyze`, `view`, `sheet` or `clean`.
+        `doctor`, `benchmark`, `list-cameras`, `webcam`, `page`, `analyze`, `view`, `sheet` or `clean`.
 
     Raises:
         UsageError: two commands, or an option that belongs to another command.
@@ -61,6 +62,7 @@ def command_meant(options: Options) -> str:
         "analyze": options.analyze,
         "view": options.view,
         "sheet": options.sheet is not None,
+        "page": options.page,
         "webcam": options.webcam or "camera" in given,
     }
     chosen = [name for name, wanted in asked.items() if wanted]

@@ -78,6 +78,7 @@ class Options:
     no_window: bool
     frames: int | None
     seconds: float | None
+    page: bool
     doctor: bool
     benchmark: bool
     verbose: bool

@@ -1,0 +1,78 @@
+/** Reads what a model file says about itself: field 14 of ONNX's protobuf message, see export/FORMAT.md. */
+
+export interface ModelSpec {
+  readonly task: string;
+  readonly patch: number;
+  readonly channels: 1 | 3;
+  readonly overlap: number;
+  readonly layout: "nchw" | "nhwc";
+  readonly precision: string;
+  /** The model was trained on pictures of this side in black patches; 0: it was not. */
+  readonly framed: number;
+}
+
+const METADATA = 14;
+
+/** The metadata of a model of task `restore` that takes float32, or an error that says what is wrong. */
+export function modelSpec(file: Uint8Array, name: string): ModelSpec {
+  const says = metadata(file, name);
+  const whole = (key: string, low: number, high: number) => {
+    const value = Number(says.get(key));
+    if (!Number.isInteger(value) || value < low || value > high)
+      throw new Error(`${name} says ${key} ${says.get(key) ?? "nothing"}: it must be a number from ${low} to ${high}.`);
+    return value;
+  };
+  const one = (key: string, ...valid: string[]) => {
+    const value = says.get(key) ?? "";
+    if (!valid.includes(value)) throw new Error(`${name} says ${key} "${value}": this page runs ${valid.join(" or ")}.`);
+    return value;
+  };
+  if (!says.has("schema")) throw new Error(`${name} is no model that cae-export wrote.`);
+  one("schema", "1", "2");
+  one("dtype", "float32");
+  const patch = whole("patch", 8, 1024);
+  return {
+    task: one("task", "restore"),
+    patch,
+    channels: whole("channels", 1, 3) === 1 ? 1 : 3,
+    overlap: whole("overlap", 0, patch - 1),
+    layout: one("layout", "nchw", "nhwc") as ModelSpec["layout"],
+    precision: says.get("precision") ?? "fp32",
+    framed: says.has("framed") ? whole("framed", 1, patch - 1) : 0,
+  };
+}
+
+function metadata(file: Uint8Array, name: string): Map<string, string> {
+  const found = new Map<string, string>();
+  const text = new TextDecoder();
+  try {
+    for (const [number, entry] of fields(file)) {
+      if (number !== METADATA) continue;
+      const pair = new Map(fields(entry));
+      found.set(text.decode(pair.get(1)), text.decode(pair.get(2)));
+    }
+  } catch {
+    throw new Error(`${name} is no ONNX file, or it is damaged.`);
+  }
+  return found;
+}
+
+/** The fields of a protobuf message that are bytes: pairs of number and content. */
+function* fields(bytes: Uint8Array): Generator<[number, Uint8Array]> {
+  let at = 0;
+  const varint = () => {
+    for (let value = 0, scale = 1; at < bytes.length && scale < 2 ** 63; scale *= 128) {
+      const byte = bytes[at++];
+      value += (byte & 127) * scale;
+      if (byte < 128) return value;
+    }
+    throw new Error("cut off");
+  };
+  while (at < bytes.length) {
+    const key = varint(), value = varint();
+    if (key % 8 === 2) {
+      if (at + value > bytes.length) throw new Error("cut off");
+      yield [Math.floor(key / 8), bytes.subarray(at, (at += value))];
+    } else if (key % 8 !== 0) throw new Error("no such field");
+  }
+}

@@ -1,0 +1,78 @@
+/** The worker that reads, blends and writes pictures. */
+
+import { Zip, ZipPassThrough } from "fflate";
+import { type Picture, shown } from "../core/picture";
+import { type Strengths, blended } from "../core/strengths";
+import { serve } from "../network/served";
+import { decoded } from "./decode";
+import { type Format, encoded } from "./encode";
+
+export interface Shape {
+  readonly width: number;
+  readonly height: number;
+  readonly channels: number;
+  readonly wide: boolean;
+}
+
+export interface Saving {
+  readonly file: Blob;
+  readonly name: string;
+  /** The cleaned pixels, of this shape. */
+  readonly cleaned: Blob;
+  readonly shape: Shape;
+  readonly strengths: Strengths;
+  readonly format: Format;
+  readonly quality: number;
+}
+
+let held: { picture: Picture; cleaned: Picture | null } | null = null; // what the page shows
+
+serve({
+  async decode({ file, name }: { file: Blob; name: string }) {
+    const { picture } = await decoded(file, name);
+    return { result: picture, transfer: [picture.data.buffer] };
+  },
+  async hold({ picture, cleaned, shape }: { picture: Picture; cleaned: Blob | null; shape: Shape }) {
+    held = { picture, cleaned: cleaned && (await pixels(cleaned, shape)) };
+    return bitmap(picture);
+  },
+  view({ strengths }: { strengths: Strengths }) {
+    if (!held?.cleaned) throw new Error("Nothing is cleaned yet.");
+    return bitmap(blended(held.picture, held.cleaned, strengths));
+  },
+  async save(given: Saving) {
+    return { result: await saved(given) };
+  },
+  async zip({ all }: { all: readonly (Saving & { as: string })[] }, tell) {
+    const parts: BlobPart[] = [];
+    let failed: Error | null = null;
+    const zip = new Zip((error, part) => {
+      failed ??= error;
+      parts.push(new Blob([part as Uint8Array<ArrayBuffer>])); // the browser may keep it on the disk
+    });
+    for (const [index, one] of all.entries()) {
+      const entry = new ZipPassThrough(one.as);
+      zip.add(entry);
+      entry.push(new Uint8Array(await (await saved(one)).arrayBuffer()), true);
+      if (failed) throw failed;
+      tell({ done: index + 1, all: all.length });
+    }
+    zip.end();
+    return { result: new Blob(parts, { type: "application/zip" }) };
+  },
+});
+
+async function saved({ file, name, cleaned, shape, strengths, format, quality }: Saving): Promise<Blob> {
+  const { picture, header } = await decoded(file, name);
+  return encoded(blended(picture, await pixels(cleaned, shape), strengths), format, quality, header);
+}
+
+async function pixels(raw: Blob, { width, height, channels, wide }: Shape): Promise<Picture> {
+  const buffer = await raw.arrayBuffer();
+  return { width, height, channels, data: wide ? new Uint16Array(buffer) : new Uint8Array(buffer) };
+}
+
+async function bitmap(picture: Picture) {
+  const result = await createImageBitmap(shown(picture));
+  return { result, transfer: [result] };
+}

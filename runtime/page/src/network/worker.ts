@@ -1,0 +1,101 @@
+/** The worker that runs networks. Calls wait for each other, since a session runs one at a time. */
+
+import type { Picture } from "../core/picture";
+import { cleaned } from "../core/restore";
+import { type Backend, backend } from "./backend";
+import { type Opened, opened } from "./network";
+import { serve } from "./served";
+
+/** What the page is told of a model that was opened. */
+export interface ModelFacts {
+  readonly size: number;
+  readonly where: string;
+  readonly why: string;
+}
+
+const MOST_OPEN = 3;
+const LARGEST_MODEL = 256 * 2 ** 20;
+
+let chosen: Promise<Backend> | undefined;
+let turn: Promise<unknown> = Promise.resolve();
+let stopped = 0; // calls of `clean` up to this number end
+const networks = new Map<string, Promise<{ network: Opened; size: number }>>();
+const given = new Map<string, Blob>(); // files that a person dropped
+
+class Stopped extends Error {}
+
+serve({
+  add({ name, file }: { name: string; file: Blob }) {
+    given.set(name, file);
+    networks.delete(name);
+    return { result: null };
+  },
+  open: ({ name }: { name: string }) => inTurn(async () => ({ result: await facts(name) })),
+  speed: ({ name }: { name: string }) =>
+    inTurn(async () => ({ result: await (await network(name)).network.speed() })),
+  clean: ({ name, picture, number }: { name: string; picture: Picture; number: number }, tell) =>
+    inTurn(async () => {
+      const { network: one } = await network(name);
+      const result = await cleaned(picture, one, async (done, all) => {
+        tell({ done, all });
+        await messagesHeard();
+        if (number <= stopped) throw new Stopped("stopped");
+      });
+      return { result, transfer: [result.data.buffer] };
+    }),
+  stop({ number }: { number: number }) {
+    stopped = number;
+    return { result: null };
+  },
+});
+
+function inTurn<T>(work: () => Promise<T>): Promise<T> {
+  const mine = turn.then(work);
+  turn = mine.catch(() => undefined);
+  return mine;
+}
+
+async function facts(name: string): Promise<ModelFacts> {
+  const { network: one, size } = await network(name);
+  const { threads } = await (chosen ??= backend());
+  const cpu = `WebAssembly, ${threads} ${threads === 1 ? "thread" : "threads"}`;
+  return { size, where: one.gpu ? "WebGPU" : cpu, why: one.why };
+}
+
+function network(name: string): Promise<{ network: Opened; size: number }> {
+  const known = networks.get(name) ?? load(name);
+  networks.delete(name);
+  networks.set(name, known); // the last one used is the last to go
+  for (const [old, one] of networks) {
+    if (networks.size <= MOST_OPEN) break;
+    networks.delete(old);
+    void one.then(({ network: unused }) => unused.close()).catch(() => undefined);
+  }
+  known.catch(() => networks.delete(name));
+  return known;
+}
+
+async function load(name: string): Promise<{ network: Opened; size: number }> {
+  const file = given.get(name) ?? (await fetched(`./models/${name}.onnx`, name));
+  if (file.size > LARGEST_MODEL) throw new Error(`${name} is larger than 256 MB: this page does not open it.`);
+  const bytes = new Uint8Array(await file.arrayBuffer());
+  return { network: await opened(bytes, name, await (chosen ??= backend())), size: bytes.length };
+}
+
+async function fetched(path: string, name: string): Promise<Blob> {
+  const answer = await fetch(new URL(path, import.meta.url));
+  if (!answer.ok) throw new Error(`The model ${name} cannot be loaded: the server answers ${answer.status}.`);
+  return answer.blob();
+}
+
+/** Lets messages in, such as `stop`. */
+function messagesHeard(): Promise<void> {
+  return new Promise((heard) => {
+    const { port1, port2 } = new MessageChannel();
+    port1.onmessage = () => {
+      port1.close();
+      heard();
+    };
+    port2.postMessage(null);
+  });
+}

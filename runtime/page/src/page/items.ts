@@ -1,0 +1,145 @@
+/** The queue: pictures wait, are cleaned one after the other, and stay to be looked at and saved. */
+
+import type { Picture } from "../core/picture";
+import type { Shape } from "../files/worker";
+import type { Remote } from "./calls";
+import { dom, messageOf, tell } from "./dom";
+import type { Models } from "./models";
+
+export interface Item {
+  readonly file: File;
+  readonly name: string;
+  readonly row: HTMLButtonElement;
+  state: "waiting" | "working" | "done" | "failed";
+  note: string;
+  /** The cleaned pixels; the browser may keep them on the disk. */
+  cleaned: Blob | null;
+  shape: Shape | null;
+}
+
+export class Items {
+  readonly all: Item[] = [];
+  selected: Item | null = null;
+  private running = false;
+  private number = 0; // of the last call of `clean`
+
+  constructor(
+    private readonly network: Remote,
+    private readonly files: Remote,
+    private readonly models: Models,
+    /** Called when the selected picture, or what is known of it, has changed. */
+    private readonly changed: (item: Item, picture: Picture) => void,
+  ) {}
+
+  add(files: readonly File[]): void {
+    for (const file of files) {
+      const row = document.createElement("button");
+      row.type = "button";
+      row.className = "item";
+      const item: Item = { file, name: file.name || "picture.png", row, state: "waiting", note: "", cleaned: null, shape: null };
+      row.onclick = () => void this.select(item);
+      const entry = document.createElement("li");
+      entry.append(row);
+      dom.queue.append(entry);
+      this.all.push(item);
+      this.say(item);
+    }
+    if (!this.selected && this.all.length) this.selected = this.all[0];
+    void this.run();
+  }
+
+  /** Cleans all anew, with another model. */
+  renew(): void {
+    this.stop();
+    for (const item of this.all) {
+      if (item.state === "failed" && !item.shape) continue; // it cannot be read
+      Object.assign(item, { state: "waiting", note: "", cleaned: null });
+      this.say(item);
+    }
+    void this.run();
+  }
+
+  stop(): void {
+    void this.network.call("stop", { number: this.number });
+  }
+
+  async select(item: Item): Promise<void> {
+    this.selected = item;
+    this.all.forEach((one) => this.say(one));
+    try {
+      this.changed(item, await this.decoded(item));
+    } catch (error) {
+      tell(messageOf(error), true);
+    }
+  }
+
+  private async run(): Promise<void> {
+    if (this.running) return;
+    this.running = true;
+    try {
+      for (let item; (item = this.next()); ) await this.clean(item);
+    } finally {
+      this.running = false;
+      dom.progress.value = 0;
+      dom.progress.classList.remove("on");
+    }
+  }
+
+  private next(): Item | undefined {
+    return this.selected?.state === "waiting" ? this.selected : this.all.find(({ state }) => state === "waiting");
+  }
+
+  private async clean(item: Item): Promise<void> {
+    item.state = "working";
+    this.say(item);
+    dom.progress.value = 0;
+    dom.progress.classList.add("on");
+    try {
+      const picture = await this.decoded(item), number = ++this.number, started = performance.now();
+      if (item === this.selected) this.changed(item, picture);
+      const cleaned = await this.network.call<Picture>("clean", { name: this.models.name, picture, number },
+        ({ done, all }: { done: number; all: number }) => {
+          dom.progress.value = done / all;
+          item.note = `${Math.round((100 * done) / all)} %`;
+          this.say(item);
+        });
+      const seconds = (performance.now() - started) / 1000;
+      item.cleaned = new Blob([cleaned.data as Uint8Array<ArrayBuffer>]);
+      item.state = "done";
+      item.note = `${seconds.toFixed(1)} s`;
+      if (item === this.selected) this.changed(item, picture);
+      tell(`${item.name} is cleaned: ${picture.width} × ${picture.height} pixels in ${seconds.toFixed(1)} seconds.`);
+    } catch (error) {
+      if (messageOf(error) === "stopped") return;
+      item.state = "failed";
+      item.note = messageOf(error);
+      tell(item.note, true);
+    } finally {
+      this.say(item);
+    }
+  }
+
+  private async decoded({ file, name }: Item): Promise<Picture> {
+    const picture = await this.files.call<Picture>("decode", { file, name });
+    const item = this.all.find((one) => one.file === file);
+    const { width, height, channels, data } = picture;
+    if (item) item.shape = { width, height, channels, wide: data instanceof Uint16Array };
+    return picture;
+  }
+
+  private say(item: Item): void {
+    const states = { waiting: "waiting", working: item.note || "starting", done: item.note, failed: "failed" };
+    const text = [item.name, states[item.state]].map((part) => {
+      const span = document.createElement("span");
+      span.textContent = part;
+      return span;
+    });
+    item.row.replaceChildren(...text);
+    item.row.title = item.state === "failed" ? item.note : item.name;
+    item.row.dataset.state = item.state;
+    item.row.setAttribute("aria-pressed", String(item === this.selected));
+    const done = this.all.filter(({ state }) => state === "done").length;
+    dom.save.disabled = this.selected?.state !== "done";
+    dom.saveAll.disabled = done < 1 || this.all.some(({ state }) => state === "waiting" || state === "working");
+  }
+}

@@ -1,0 +1,151 @@
+/** The camera, cleaned live: the frame rate is held by stepping down to quicker models and smaller pictures. */
+
+import type { Picture } from "../core/picture";
+import { type Strengths, blended } from "../core/strengths";
+import { shown } from "../core/picture";
+import type { Remote } from "./calls";
+import { dom, messageOf, tell } from "./dom";
+import { download } from "./save";
+import type { Viewer } from "./viewer";
+
+interface Step {
+  readonly model: string;
+  readonly width: number;
+}
+
+const WIDTHS = [960, 640, 480, 320, 240, 160];
+const QUICK = ["denoise-fast", "denoise-fast-int8"];
+const CALM = 2000; // milliseconds between steps
+const SMOOTH = 0.8;
+
+export class Live {
+  running = false;
+  private readonly video = document.createElement("video");
+  private readonly canvas = document.createElement("canvas"); // what is recorded
+  private recorder: MediaRecorder | null = null;
+  private step = 0;
+  private stepped = 0;
+  private each = 0; // milliseconds of a frame, averaged
+  private number = 2 ** 40; // of calls of `clean`: no stop of the queue ends them
+
+  constructor(
+    private readonly network: Remote,
+    private readonly viewer: Viewer,
+    private readonly model: () => string,
+    private readonly strengths: () => Strengths,
+  ) {
+    this.video.muted = true;
+    this.video.playsInline = true;
+    dom.record.onclick = () => (this.recorder ? this.recorder.stop() : this.record());
+    dom.stop.onclick = () => this.stop();
+  }
+
+  async start(): Promise<void> {
+    if (this.running) return;
+    try {
+      if (!navigator.mediaDevices) throw new Error("This browser offers no camera to pages that are not served safely.");
+      this.video.srcObject = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 1280 } } });
+      await this.video.play();
+    } catch (error) {
+      this.video.srcObject = null;
+      const denied = error instanceof DOMException && error.name === "NotAllowedError";
+      tell(denied ? "The camera stays off: this page was not allowed to use it." : messageOf(error), true);
+      return;
+    }
+    this.running = true;
+    [this.step, this.each, this.stepped] = [0, 0, performance.now()];
+    document.body.classList.add("is-live");
+    tell("The camera is on.");
+    void this.loop();
+  }
+
+  stop(): void {
+    if (!this.running) return;
+    this.running = false;
+    this.recorder?.stop();
+    (this.video.srcObject as MediaStream | null)?.getTracks().forEach((track) => track.stop());
+    this.video.srcObject = null;
+    document.body.classList.remove("is-live");
+    tell("The camera is off.");
+  }
+
+  private steps(): Step[] {
+    const own = this.model(), quick = QUICK.filter((name) => name !== own);
+    const wide = this.video.videoWidth || WIDTHS[0];
+    return [
+      { model: own, width: Math.min(wide, WIDTHS[0]) },
+      ...WIDTHS.slice(1, 3).map((width) => ({ model: own, width })),
+      ...WIDTHS.slice(1).map((width) => ({ model: quick[0] ?? own, width })),
+    ].filter(({ width }) => width <= wide);
+  }
+
+  private async loop(): Promise<void> {
+    let shownAt = performance.now(), rate = 0;
+    try {
+      while (this.running) {
+        const steps = this.steps(), step = steps[Math.min(this.step, steps.length - 1)];
+        const started = performance.now();
+        await this.frame(step);
+        this.each = this.each ? SMOOTH * this.each + (1 - SMOOTH) * (performance.now() - started) : performance.now() - started;
+        this.hold(steps.length);
+        await new Promise((next) => requestAnimationFrame(next));
+        const now = performance.now();
+        rate = SMOOTH * rate + ((1 - SMOOTH) * 1000) / (now - shownAt);
+        shownAt = now;
+        const height = Math.round((step.width * this.video.videoHeight) / (this.video.videoWidth || 1));
+        dom.liveFacts.textContent = `${rate.toFixed(1)} frames a second: ${step.model} at ${step.width} × ${height}`;
+      }
+    } catch (error) {
+      this.stop();
+      tell(messageOf(error), true);
+    }
+  }
+
+  private async frame({ model, width }: Step): Promise<void> {
+    const { video } = this, height = Math.max(1, Math.round((width * video.videoHeight) / (video.videoWidth || 1)));
+    const canvas = new OffscreenCanvas(width, height), context = canvas.getContext("2d", { willReadFrequently: true });
+    if (!context) throw new Error("This browser gives no canvas for the camera.");
+    context.drawImage(video, 0, 0, width, height);
+    const { data } = context.getImageData(0, 0, width, height);
+    const picture: Picture = { width, height, channels: 4, data: new Uint8Array(data.buffer) };
+    const result = await this.network.call<Picture>("clean", { name: model, picture, number: ++this.number });
+    if (!this.running) return;
+    const after = await createImageBitmap(shown(blended(picture, result, this.strengths())));
+    if (this.recorder) this.paint(after);
+    this.viewer.show(canvas, after, width, height);
+  }
+
+  /** Steps down when frames take too long for the rate that is wanted, and up again when there is room. */
+  private hold(steps: number): void {
+    const wanted = 1000 / Number(dom.rate.value), now = performance.now();
+    if (now - this.stepped < CALM) return;
+    const next = this.each > 1.1 * wanted ? this.step + 1 : this.each < 0.4 * wanted ? this.step - 1 : this.step;
+    const step = Math.min(Math.max(next, 0), steps - 1);
+    if (step !== this.step) [this.step, this.each, this.stepped] = [step, 0, now];
+  }
+
+  private record(): void {
+    if (!("MediaRecorder" in window)) return tell("This browser does not record.", true);
+    const parts: Blob[] = [];
+    this.canvas.width = this.video.videoWidth;
+    this.canvas.height = this.video.videoHeight;
+    this.canvas.getContext("2d"); // a canvas without a context cannot be captured
+    const recorder = new MediaRecorder(this.canvas.captureStream());
+    recorder.ondataavailable = ({ data }) => parts.push(data);
+    recorder.onstop = () => {
+      const type = recorder.mimeType, suffix = type.includes("mp4") ? "mp4" : "webm";
+      download(new Blob(parts, { type }), `camera_clean.${suffix}`);
+      this.recorder = null;
+      dom.record.setAttribute("aria-pressed", "false");
+      tell(`camera_clean.${suffix} is saved.`);
+    };
+    recorder.start(1000);
+    this.recorder = recorder;
+    dom.record.setAttribute("aria-pressed", "true");
+    tell("Recording the cleaned picture.");
+  }
+
+  private paint(after: ImageBitmap): void {
+    this.canvas.getContext("2d")?.drawImage(after, 0, 0, this.canvas.width, this.canvas.height);
+  }
+}

@@ -1,0 +1,40 @@
+/** Serves the page's own files from a cache, and adds the headers that threads need. */
+
+declare const FILES: readonly string[]; // set by build.mjs: what is kept from the first visit on
+declare const HEADERS: Readonly<Record<string, string>>;
+declare const VERSION: string;
+
+const worker = self as unknown as ServiceWorkerGlobalScope;
+const PREFIX = "cae-page-", CACHE = PREFIX + VERSION;
+
+worker.addEventListener("install", (event) => {
+  event.waitUntil(caches.open(CACHE).then((cache) => cache.addAll(FILES)).then(() => worker.skipWaiting()));
+});
+
+worker.addEventListener("activate", (event) => {
+  event.waitUntil((async () => {
+    for (const name of await caches.keys()) if (name.startsWith(PREFIX) && name !== CACHE) await caches.delete(name);
+    await worker.clients.claim();
+  })());
+});
+
+worker.addEventListener("fetch", (event) => {
+  const { request } = event;
+  if (request.method !== "GET" || new URL(request.url).origin !== location.origin) return;
+  event.respondWith(answer(request));
+});
+
+async function answer(request: Request): Promise<Response> {
+  const cache = await caches.open(CACHE), kept = await cache.match(request, { ignoreSearch: true });
+  if (kept) return isolated(kept);
+  const fresh = await fetch(request);
+  if (fresh.ok) await cache.put(request, fresh.clone()); // the files for WebGPU, where they are used
+  return isolated(fresh);
+}
+
+function isolated(answered: Response): Response {
+  if (answered.status === 0) return answered;
+  const headers = new Headers(answered.headers);
+  for (const [name, value] of Object.entries(HEADERS)) headers.set(name, value);
+  return new Response(answered.body, { status: answered.status, statusText: answered.statusText, headers });
+}

@@ -1,0 +1,59 @@
+"""What a person does on the page."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Any
+
+from tests.page.conftest import ROOT
+
+LONG = 120_000  # milliseconds; a busy machine takes its time
+NOISY = ROOT / "assets" / "samples" / "chelsea-sigma15.png"
+
+_DROP = """([name, type, content]) => {
+    const file = new File([Uint8Array.from(atob(content), c => c.charCodeAt(0))], name, { type });
+    const dataTransfer = new DataTransfer();
+    dataTransfer.items.add(file);
+    for (const kind of ["dragenter", "dragover", "drop"])
+        document.querySelector("#stage").dispatchEvent(new DragEvent(kind, { dataTransfer, bubbles: true, cancelable: true }));
+}"""
+_PASTE = _DROP.replace("dataTransfer", "clipboardData").split("for (const")[0] + (
+    'document.body.dispatchEvent(new ClipboardEvent("paste", { clipboardData, bubbles: true })); }'
+)
+
+
+def give(page: Any, *files: Path) -> None:
+    """Choose files."""
+    page.set_input_files("#files", [str(file) for file in files])
+
+
+def drop(page: Any, file: Path) -> None:
+    """Drop a PNG file."""
+    page.evaluate(_DROP, [file.name, "image/png", base64.b64encode(file.read_bytes()).decode()])
+
+
+def paste(page: Any, file: Path) -> None:
+    """Paste a PNG file."""
+    page.evaluate(_PASTE, [file.name, "image/png", base64.b64encode(file.read_bytes()).decode()])
+
+
+def message(page: Any) -> str:
+    """What the page says last."""
+    text: str = page.inner_text("#status")
+    return text
+
+
+def wait_until_done(page: Any, count: int) -> None:
+    """Wait until so many pictures are cleaned, and the one that is chosen is shown."""
+    page.wait_for_function(
+        "count => document.querySelectorAll('.item[data-state=done]').length === count", arg=count, timeout=LONG
+    )
+    page.wait_for_selector("#stage.compares", timeout=LONG)
+
+
+def saved(page: Any, button: str = "#save") -> tuple[str, bytes]:
+    """Save, and return the file's name and its content."""
+    with page.expect_download() as download:
+        page.click(button)
+    return download.value.suggested_filename, Path(download.value.path()).read_bytes()
