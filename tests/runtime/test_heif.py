@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -183,8 +184,24 @@ def test_a_size_that_lies_is_refused() -> None:
     data = avif(SMOOTH[..., :3])
     at = data.index(b"ispe") + 8
     for size in ((2**20, 2**20), (2**14 + 1, 2**14), (0, HEIGHT)):
-        with pytest.raises(ImageError, match=r"the limit is|has a size of"):
+        with pytest.raises(ImageError, match=r"the limit is|has a size of|codes 70x48"):
             decode(data[:at] + b"".join(side.to_bytes(4, "big") for side in size) + data[at + 8 :])
+
+
+def test_a_coded_size_beyond_the_announced_one_is_refused_before_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = bytearray(avif(np.zeros((64, 96, 3), np.uint8)))
+    at = data.index(b"ispe") + 8
+    struct.pack_into(">II", data, at, 48, 32)
+    monkeypatch.setattr(cv2, "imdecode", lambda *_, **__: pytest.fail("it was decoded"))
+    with pytest.raises(ImageError, match="is damaged: it announces 48x32 pixels and codes 96x64"):
+        decode(bytes(data))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (33, 17), (640, 427)])
+def test_the_coded_size_of_files_of_other_programs_is_right(size: tuple[int, int]) -> None:
+    target = io.BytesIO()
+    Image.new("RGB", size, (90, 80, 70)).save(target, "AVIF", quality=60)
+    assert decode(target.getvalue()).pixels.shape[:2] == size[::-1]
 
 
 def test_a_folder_of_phone_pictures(cae_run: Command, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Final
 
 from cae_runtime.errors import ImageError
 from cae_runtime.io.formats import AVIF, HEIC
+from cae_runtime.io.headers.boxed.av1 import coded_sizes
 from cae_runtime.io.headers.boxed.boxes import Box, Fields, boxes, first
 from cae_runtime.io.headers.boxed.items import Item, Items, read_items
 from cae_runtime.io.headers.header import Header
@@ -80,6 +81,8 @@ def read(data: bytes) -> Header:
     if len(sizes) != 1:
         raise ImageError("is damaged: it does not say once how large it is")
     stored = sizes.pop()
+    if format == AVIF:
+        _check_coded_sizes(data, items)
     frames = _samples(data, stored) if data[8:12] in _SEQUENCES else 1
     width, height = _shown(data, main, *stored)
     bits, gray = _depth(data, coded, format)
@@ -113,6 +116,22 @@ def _inside(data: bytes, name: bytes, start: int, end: int) -> tuple[int, int]:
     if box is None:
         raise ImageError("is damaged: it does not say how many frames it has")
     return box.start, box.end
+
+
+def _check_coded_sizes(data: bytes, items: Items) -> None:
+    """Refuse pictures that are larger than the file says: a decoder would need memory for the coded size.
+
+    Raises:
+        ImageError: there is one, or its data is damaged.
+    """
+    for item in items.items.values():
+        announced = [_size(data, box) for box in item.properties if box.name == b"ispe"]
+        if item.kind != _CODINGS[AVIF] or not announced:
+            continue
+        width, height = announced[0]
+        for wide, high in coded_sizes(b"".join(data[start:end] for start, end in item.extents)):
+            if wide > width or high > height:
+                raise ImageError(f"is damaged: it announces {width}x{height} pixels and codes {wide}x{high}")
 
 
 def _coded(items: Items, main: Item) -> Item | None:
