@@ -115,7 +115,8 @@ def test_tiffs(cae_run: Command, tmp_path: Path, dtype: type, planes: str) -> No
     done = cae_run(tmp_path / "in.tif", "-o", tmp_path / "out.tif", "--json")
     assert done.returncode == 0
     with tifffile.TiffFile(tmp_path / "out.tif") as file:
-        assert (file.pages[0].photometric, file.pages[0].dtype) == (tifffile.PHOTOMETRIC.RGB, dtype)
+        assert file.pages[0].photometric == tifffile.PHOTOMETRIC.RGB
+        assert file.pages[0].dtype == np.dtype(dtype)
         assert not {34675, 332, 333} & {tag.code for tag in file.pages[0].tags}
         after = file.asarray()
     target = io.BytesIO()
