@@ -68,6 +68,7 @@ def test_the_doctor_on_this_machine() -> None:
         "heif",
         "raw",
         "tiff",
+        "cmyk",
         "tsne",
         "watch",
         "virtual-camera",

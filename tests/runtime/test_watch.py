@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 from tests.runtime.conftest import COMMAND, FIXTURES, Command
 
+from cae_runtime.jobs.restore import watch
+
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals are sent to the process")
 TOO_LONG = 60.0
 
@@ -84,6 +86,24 @@ def test_files_that_would_become_one_and_sigterm_do_not_end_it_badly(tmp_path: P
     _, messages = process.communicate(timeout=TOO_LONG)
     assert process.returncode == 143
     assert "cleaned 3 images" in messages
+
+
+def test_the_output_is_a_folder(cae_run: Command, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    done = cae_run("--watch", tmp_path / "in", "-o", tmp_path / "o.png")
+    assert done.returncode == 2
+    assert "o.png' must be a folder here; one whose name ends so must exist already" in done.stderr.decode()
+    assert not (tmp_path / "o.png").exists()
+
+
+def test_waiting_is_no_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([0.0, 1.0, 100.0, 103.0])
+    monkeypatch.setattr(time, "perf_counter", lambda: next(times))
+    clock = watch._Clock()
+    for _ in range(2):
+        with clock:
+            pass
+    assert clock.seconds == 4
 
 
 def test_it_goes_on_after_a_restart(tmp_path: Path, noise: Any) -> None:

@@ -43,8 +43,8 @@ def clean_image(
     The output appears complete or not at all.
 
     Args:
-        source: JPEG, PNG, WebP, AVIF, HEIC (needs the extra `heif`), TIFF, BMP, PPM, PGM, PBM, GIF, or a camera raw
-            file (needs the extra `raw`).
+        source: JPEG, PNG, WebP, AVIF, HEIC (needs the extra `heif`), TIFF, JPEG 2000, BMP, PPM, PGM, PBM, GIF, or a
+            camera raw file (needs the extra `raw`). CMYK needs the extra `cmyk`.
         output: the file to write, replaced if it exists; its suffix chooses the format.
         restorer: a `Restorer`, a packaged model's name, a model file or its bytes, or a `Session`; None is `denoise`.
         strength: s in 0..1; the result is input + s * (cleaned - input). Or two, see `Restorer`.
