@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from tests.export.conftest import Command
 
 from cae_export import OutputExistsError, RefusedError, UsageError, convert_to
-from cae_export.converters import openvino
+from cae_export.converters import engine, openvino
 from cae_export.converters.convert_to import TARGETS
 from cae_export.converters.engine import Engine, Floats
 from cae_runtime import ModelSpec
@@ -98,6 +99,15 @@ def test_an_existing_folder(echo: dict[str, float], trained_skip: Path, tmp_path
     assert "metadata.json" in done.stdout
     assert json.loads((target / "metadata.json").read_text(encoding="utf-8"))["engine"] == "openvino"
     assert [path.name for path in tmp_path.iterdir()] == ["made"]
+
+
+def test_a_converter_that_fails_is_refused_with_its_last_line(tmp_path: Path) -> None:
+    engine.call("ncnn", [sys.executable, "-c", "print('all is well')"], tmp_path)
+    fails = r"import sys; sys.stdout.buffer.write(b'some\nlayer \xff is unknown\n\n'); sys.exit(3)"
+    with pytest.raises(
+        RefusedError, match="refused: ncnn stops with code 3: layer \N{REPLACEMENT CHARACTER} is unknown"
+    ):
+        engine.call("ncnn", [sys.executable, "-c", fails], tmp_path)
 
 
 def test_unknown_and_missing_engines(trained_skip: Path, monkeypatch: pytest.MonkeyPatch, cae_export: Command) -> None:

@@ -4,7 +4,6 @@ import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -50,8 +49,7 @@ def call(engine: str, command: Sequence[str], folder: Path) -> None:
     Raises:
         RefusedError: it fails; the last line that it prints is the reason.
     """
-    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "errors": "replace"}
-    done = run_child(command, cwd=folder, **pipes)
+    done = run_child(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, errors="replace")
     if done.returncode:
         said = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
         raise RefusedError(
