@@ -69,7 +69,9 @@ def command(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="MODEL.onnx", help="Output file. Default: MODEL.onnx beside MODEL.pt."),
+        typer.Option(
+            "--output", "-o", metavar="MODEL.onnx", help="Output file, or folder (--to). Default: beside MODEL.pt."
+        ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
     int8: Annotated[bool, typer.Option("--int8", help="Quantize to int8 (MODEL-int8.onnx).")] = False,
@@ -147,8 +149,8 @@ def command(
 ) -> None:
     """Export MODEL.pt as one ONNX file, and prove that it equals the trained network.
 
-    Exit codes: 0 written; 1 refused (nothing is written), or memory, disk space or open files ran out; 2 wrong usage;
-    130 interrupted (Ctrl-C); 143 terminated (SIGTERM).
+    Exit codes: 0 written, or --check found no difference; 1 refused (nothing is written), or memory, disk space or open
+    files ran out; 2 wrong usage; 130 interrupted (Ctrl-C); 143 terminated (SIGTERM).
     """
     log_to_stderr(verbose)
     if int8 and fp16:
