@@ -69,9 +69,7 @@ def command(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(
-            "--output", "-o", metavar="MODEL.onnx", help="Output file, or folder (--to). Default: beside MODEL.pt."
-        ),
+        typer.Option("--output", "-o", metavar="MODEL.onnx", help="File, or folder of --to. Default: beside MODEL.pt."),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
     int8: Annotated[bool, typer.Option("--int8", help="Quantize to int8 (MODEL-int8.onnx).")] = False,
