@@ -5,6 +5,8 @@ Each is also an error that Python users expect: a ValueError, a TypeError, or a 
 
 from __future__ import annotations
 
+NO_MEMORY = "there is not enough memory"  # the end of messages
+
 
 class CaeRuntimeError(Exception):
     """Base of all errors of this package; the text is one line for the user."""

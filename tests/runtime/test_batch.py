@@ -211,7 +211,7 @@ def test_an_error_while_saving_is_raised_and_nothing_waits_for_ever(
         raise ValueError("a bug")
 
     monkeypatch.setattr(batch, "encode", broken)
-    monkeypatch.setattr(batch, "_PIXELS_UNDER_WAY", 1)
+    monkeypatch.setattr(batch, "PIXELS_UNDER_WAY", 1)
     restorer = Restorer(fixture_model("identity"), provider="cpu")
     with ThreadPoolExecutor(1) as pool, pytest.raises(ValueError, match="a bug"):
         pool.submit(clean, restorer, photos, tmp_path / "out").result(timeout=60)
@@ -220,7 +220,7 @@ def test_an_error_while_saving_is_raised_and_nothing_waits_for_ever(
 def test_large_images_go_one_by_one_and_are_dropped(
     fixture_model: Model, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batch, "_PIXELS_UNDER_WAY", 1)
+    monkeypatch.setattr(batch, "PIXELS_UNDER_WAY", 1)
     call = Restorer.__call__
     kept: list[weakref.ref[np.ndarray]] = []
 
@@ -267,7 +267,7 @@ def test_ctrl_c_while_a_file_is_read_cleans_no_further_one(
     monkeypatch.setattr(batch, "read_file", interrupted)
     monkeypatch.setattr(batch, "write_file", written)
     monkeypatch.setattr("cae_runtime.io.pipeline.wait", waited)
-    monkeypatch.setattr(batch, "_PIXELS_UNDER_WAY", 1)
+    monkeypatch.setattr(batch, "PIXELS_UNDER_WAY", 1)
     told = []
 
     def work() -> None:

@@ -21,7 +21,8 @@ WRITTEN: Final = {PNG, WEBP, AVIF}
 _OPAQUE: Final = 255
 _WITH_ALPHA: Final = 4  # channels
 _FLAGS, _ALPHA = 20, 0x10  # of a WebP: where its flags are, and which says that it has alpha
-_LOSSLESS: Final = 101  # OpenCV's quality for a lossless WebP
+LOSSLESS: Final = 101  # OpenCV's quality for a lossless WebP
+AVIF_SPEED: Final = 6  # 0 is the slowest
 
 
 @dataclass(frozen=True)
@@ -84,9 +85,9 @@ def encode(animation: Animation, format: str, quality: int, *, lossless: bool) -
     """
     settings: list[int] = []
     if format == WEBP:
-        settings = [cv2.IMWRITE_WEBP_QUALITY, _LOSSLESS if lossless else quality]
+        settings = [cv2.IMWRITE_WEBP_QUALITY, LOSSLESS if lossless else quality]
     elif format == AVIF:
-        settings = [cv2.IMWRITE_AVIF_QUALITY, quality, cv2.IMWRITE_AVIF_DEPTH, 8, cv2.IMWRITE_AVIF_SPEED, 6]
+        settings = [cv2.IMWRITE_AVIF_QUALITY, quality, cv2.IMWRITE_AVIF_DEPTH, 8, cv2.IMWRITE_AVIF_SPEED, AVIF_SPEED]
     encoded = _encoded(animation, format, settings)
     if format == WEBP and animation.frames[0].shape[2] == _WITH_ALPHA and not encoded[_FLAGS] & _ALPHA:
         # libwebp drops an alpha of 0 and 255 alone from some drawings; 1 of 255 cannot be seen and keeps it.

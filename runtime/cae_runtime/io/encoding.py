@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cae_runtime.errors import ImageError, ImageFormatError
+from cae_runtime.errors import NO_MEMORY, ImageError, ImageFormatError
 from cae_runtime.io import animation as moving
 from cae_runtime.io import heic_extra, image_files
 from cae_runtime.io.arrays import HAS_ALPHA, in_bits
@@ -28,10 +28,8 @@ from cae_runtime.io.stderr import quiet
 
 DEFAULT_QUALITY: Final = 95
 _HEIC_QUALITY: Final = 80  # of about the same size and error as a JPEG of 95
-_AVIF_SPEED: Final = 6
 _AVIF_BITS: Final = 12  # of pictures with 16 bits, unless their source had 10
 GRAY_LAYOUT: Final = "gray layout (gray with alpha is stored as color with alpha)"
-_WEBP_LOSSLESS: Final = 101  # OpenCV's name for it
 # Keeps the colors under alpha 0 in a lossless WebP, where this OpenCV can be told to.
 _WEBP_EXACT: Final[list[int]] = (
     [cv2.IMWRITE_WEBP_LOSSLESS_MODE, cv2.IMWRITE_WEBP_LOSSLESS_PRESERVE_COLOR]
@@ -206,12 +204,12 @@ def _settings(picture: Picture, format: str, quality: int | None) -> list[int]:
         return [cv2.IMWRITE_JPEG_QUALITY, quality or default, *sampling]
     if format == WEBP:
         if _stays_lossless(picture, quality):
-            return [cv2.IMWRITE_WEBP_QUALITY, _WEBP_LOSSLESS, *_WEBP_EXACT]
+            return [cv2.IMWRITE_WEBP_QUALITY, moving.LOSSLESS, *_WEBP_EXACT]
         return [cv2.IMWRITE_WEBP_QUALITY, quality or DEFAULT_QUALITY]
     if format == AVIF:
         bits = (picture.bits or _AVIF_BITS) if picture.pixels.dtype == np.uint16 else 8
         settings = {cv2.IMWRITE_AVIF_QUALITY: quality or DEFAULT_QUALITY, cv2.IMWRITE_AVIF_DEPTH: bits}
-        return [number for pair in (settings | {cv2.IMWRITE_AVIF_SPEED: _AVIF_SPEED}).items() for number in pair]
+        return [number for pair in (settings | {cv2.IMWRITE_AVIF_SPEED: moving.AVIF_SPEED}).items() for number in pair]
     if format in (JP2, J2K):
         return [cv2.IMWRITE_JPEG2000_COMPRESSION_X1000, 1000]  # all of it: lossless
     return []
@@ -219,5 +217,5 @@ def _settings(picture: Picture, format: str, quality: int | None) -> list[int]:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, MemoryError) or getattr(error, "code", None) == cv2.Error.StsNoMem:
-        return "there is not enough memory"
+        return NO_MEMORY
     return "OpenCV does not take these pixels"

@@ -12,12 +12,12 @@ from typing import Any, Final, TypeVar
 
 from numpy.typing import NDArray
 
-from cae_runtime.errors import ImageError, ProviderError, UsageError
+from cae_runtime.errors import NO_MEMORY, ImageError, ProviderError, UsageError
 from cae_runtime.io.formats import is_video
 from cae_runtime.io.headers.header import Header
 from cae_runtime.io.image_files import decode, header_of, memory_errors, read_file
 from cae_runtime.io.orientation import upright
-from cae_runtime.io.pipeline import PixelBudget, prefetch_map
+from cae_runtime.io.pipeline import PIXELS_UNDER_WAY, PixelBudget, prefetch_map
 from cae_runtime.jobs.paths import path_kind, spelling_of
 from cae_runtime.jobs.planning import Job, Plan, find_pictures
 from cae_runtime.jobs.progress import Progress
@@ -25,8 +25,7 @@ from cae_shared.text import counted
 
 _log = logging.getLogger(__name__)
 
-NO_MEMORY: Final = "there is not enough memory for it"
-_PIXELS_UNDER_WAY: Final = 2**26  # of pictures that are in memory at once; a larger one is processed alone
+_NO_MEMORY: Final = f"cannot be processed: {NO_MEMORY}"
 
 Result = TypeVar("Result")
 Thing = TypeVar("Thing")
@@ -105,7 +104,7 @@ def opened(plan: Plan, doing: str) -> Iterator[Opened]:
         plan: what `images_of` found.
         doing: the verb before the bar.
     """
-    room = PixelBudget(_PIXELS_UNDER_WAY)
+    room = PixelBudget(PIXELS_UNDER_WAY)
     with (
         ThreadPoolExecutor(1, "cae-read") as reader,
         contextlib.closing(prefetch_map(reader, lambda job: _open(job, room), plan.jobs, ahead=1)) as pictures,
@@ -130,7 +129,7 @@ def _open(job: Job, room: PixelBudget) -> Opened:
     except ImageError as e:
         return Opened(job, None, str(e), taken)
     except MemoryError:
-        return Opened(job, None, NO_MEMORY, taken)
+        return Opened(job, None, _NO_MEMORY, taken)
     return Opened(job, pixels, "", taken)
 
 
@@ -159,4 +158,4 @@ def tried(work: Callable[[], Result]) -> tuple[Result | None, str]:
     except (ImageError, ProviderError) as e:
         return None, str(e)
     except MemoryError:
-        return None, NO_MEMORY
+        return None, _NO_MEMORY

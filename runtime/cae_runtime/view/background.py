@@ -7,13 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from cae_runtime.errors import ImageError, ModelError, ProviderError
+from cae_runtime.errors import NO_MEMORY, ImageError, ModelError, ProviderError
 from cae_runtime.io.image_files import Picture, decode, memory_errors, read_file
 from cae_runtime.tasks.restore import Restorer
 from cae_runtime.view.layer import Layer, layer_of
 from cae_runtime.view.tiles import Box
 
-NO_MEMORY: Final = "cannot be shown: there is not enough memory"
+_NO_MEMORY: Final = f"cannot be shown: {NO_MEMORY}"
 
 
 class Wanted(NamedTuple):
@@ -101,7 +101,7 @@ class Background:
             except (ImageError, ModelError, ProviderError) as e:
                 reason = str(e)
             except MemoryError:
-                reason = NO_MEMORY
+                reason = _NO_MEMORY
             with self._change:
                 if number == self._number:
                     if work is not None:

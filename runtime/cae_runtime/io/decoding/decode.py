@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cae_runtime.errors import ImageError
+from cae_runtime.errors import NO_MEMORY, ImageError
 from cae_runtime.io import heic_extra, raw_extra
 from cae_runtime.io.arrays import in_sixteen_bits
 from cae_runtime.io.decoding import cmyk, tiff_deflate, tiff_extra, tiff_tiles
@@ -151,10 +151,10 @@ def _decode(data: bytes | bytearray, header: Header) -> NDArray[Any]:
     try:
         pixels: NDArray[Any] | None = cv2.imdecode(np.frombuffer(data, np.uint8), flags=cv2.IMREAD_UNCHANGED)
     except MemoryError as e:
-        raise ImageError(f"cannot be decoded as {header.format}: there is not enough memory") from e
+        raise ImageError(f"cannot be decoded as {header.format}: {NO_MEMORY}") from e
     except cv2.error as e:
         if getattr(e, "code", None) == cv2.Error.StsNoMem:
-            raise ImageError(f"cannot be decoded as {header.format}: there is not enough memory") from e
+            raise ImageError(f"cannot be decoded as {header.format}: {NO_MEMORY}") from e
         raise _damaged(header) from e
     if pixels is None:
         raise _damaged(header)

@@ -1,7 +1,7 @@
 """The header of an image file, read before decoding: format, size, frames, completeness, metadata.
 
-Decoders turn a truncated file into half a picture, an animation into its first frame, and CMYK into wrong colors. Here
-such files are refused with the reason. Each format has its own module.
+Decoders turn a truncated file into half a picture, and CMYK into wrong colors. Here such files are refused with the
+reason. Each format has its own module.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def inspect(data: bytes) -> Header:
         Its header.
 
     Raises:
-        ImageError: the file is not an image of a known format, is truncated, has several frames, or stores its colors
-            in a way that cannot be kept.
+        ImageError: the file is not an image of a known format, is truncated or damaged, or stores its colors in a way
+            that cannot be kept.
     """
     if not data:
         raise ImageError("is empty: it has no bytes")

@@ -21,10 +21,10 @@ from cae_runtime.io.encoding import check_fits, encode, is_lossy
 from cae_runtime.io.formats import FORMAT_OF_SUFFIX, RAW, format_written
 from cae_runtime.io.headers.header import Header
 from cae_runtime.io.image_files import Picture, decode, header_of, read_file, write_file
-from cae_runtime.io.pipeline import PixelBudget, prefetch_map
+from cae_runtime.io.pipeline import PIXELS_UNDER_WAY, PixelBudget, prefetch_map
 from cae_runtime.jobs.planning import Job
 from cae_runtime.jobs.restore.options import DEFAULTS, RestoreOptions, reason_of
-from cae_runtime.jobs.restore.results import NO_MEMORY, FileResult, output_is_there
+from cae_runtime.jobs.restore.results import NOT_CLEANED, FileResult, output_is_there
 from cae_runtime.tasks import any_range
 from cae_runtime.tasks import notes as all_notes
 from cae_runtime.tasks.notes import Note
@@ -34,7 +34,6 @@ from cae_runtime.video.frame_cleaner import frame_cleaner
 _log = logging.getLogger(__name__)
 
 _COLORS: Final = 3
-_PIXELS_UNDER_WAY: Final = 2**26  # of images that are in memory at once; a larger one is processed alone
 
 
 @dataclass(frozen=True)
@@ -141,7 +140,7 @@ def restore_images(
     Raises:
         ModelError: the model's output patches do not have the size of its input, so no image can be cleaned.
     """
-    room = PixelBudget(_PIXELS_UNDER_WAY)
+    room = PixelBudget(PIXELS_UNDER_WAY)
 
     def open_one(job: Job) -> _Work:
         work = _Work(job, restorer.provider)
@@ -284,7 +283,7 @@ def _step(work: _Work, step: Callable[[], None]) -> None:
     except (ImageError, ProviderError) as e:
         reason = reason_of(e)
     except MemoryError:
-        reason = NO_MEMORY
+        reason = NOT_CLEANED
     if reason:
         work.result = replace(work.result, status="failed", reason=reason)
         work.picture, work.data = None, b""

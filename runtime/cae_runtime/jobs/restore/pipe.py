@@ -16,7 +16,7 @@ from cae_runtime.jobs.paths import path_kind, prepare_output
 from cae_runtime.jobs.restore.images import Cleaned, clean_bytes
 from cae_runtime.jobs.restore.job import restorer_of
 from cae_runtime.jobs.restore.options import RestoreOptions, reason_of
-from cae_runtime.jobs.restore.results import NO_MEMORY
+from cae_runtime.jobs.restore.results import NOT_CLEANED
 from cae_runtime.jobs.restore.stream import restore_stream
 from cae_runtime.jobs.restore.y4m import MAGIC
 from cae_runtime.tasks.restore import Restorer
@@ -110,7 +110,7 @@ def _cleaned(
         if target is not None:
             write_file(target, cleaned.data)
     except (ImageError, MemoryError) as e:
-        raise ImageError(f"{_name(source)} {reason_of(e) if isinstance(e, ImageError) else NO_MEMORY}") from e
+        raise ImageError(f"{_name(source)} {reason_of(e) if isinstance(e, ImageError) else NOT_CLEANED}") from e
     return cleaned
 
 

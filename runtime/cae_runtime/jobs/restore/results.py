@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from cae_runtime.errors import ImageError, UsageError
+from cae_runtime.errors import NO_MEMORY, ImageError, UsageError
 from cae_runtime.jobs.paths import path_kind
 from cae_runtime.jobs.planning import Plan, Unreadable
 from cae_runtime.tasks.notes import Note
 from cae_runtime.tasks.restore import Restorer
 
-NO_MEMORY: Final = "cannot be cleaned: there is not enough memory"
+NOT_CLEANED: Final = f"cannot be cleaned: {NO_MEMORY}"
 
 
 @dataclass(frozen=True)

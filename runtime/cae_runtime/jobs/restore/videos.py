@@ -12,7 +12,7 @@ from cae_runtime.errors import ImageError, ProviderError, UsageError, VideoError
 from cae_runtime.jobs.planning import Job
 from cae_runtime.jobs.restore.images import notes_of
 from cae_runtime.jobs.restore.options import RestoreOptions, reason_of
-from cae_runtime.jobs.restore.results import NO_MEMORY, FileResult, output_is_there
+from cae_runtime.jobs.restore.results import NOT_CLEANED, FileResult, output_is_there
 from cae_runtime.tasks.restore import Restorer
 from cae_runtime.video.encoding import missing_extra
 from cae_runtime.video.frame_cleaner import frame_cleaner
@@ -76,7 +76,7 @@ def restore_video(
     except (ImageError, VideoError, ProviderError, UsageError) as e:
         done = replace(result, status="failed", reason=reason_of(e))
     except MemoryError:
-        done = replace(result, status="failed", reason=NO_MEMORY)
+        done = replace(result, status="failed", reason=NOT_CLEANED)
     done = replace(done, seconds=time.perf_counter() - start)
     _log.debug("%s: %s in %.2f s", done.source, done.status, done.seconds)
     return done, interrupted
