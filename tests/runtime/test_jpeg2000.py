@@ -80,6 +80,14 @@ def test_it_is_read_and_written_without_loss(
             assert opened.size == (70, 50)
 
 
+def test_no_word_of_opencv_comes_out_of_a_whole_codestream(capfd: pytest.CaptureFixture[str]) -> None:
+    for channels in (1, 3, 4):
+        np.testing.assert_array_equal(
+            decode(encoded(picture(channels), codecformat="j2k")).pixels, decode(encoded(picture(channels))).pixels
+        )
+    assert capfd.readouterr().err == ""
+
+
 def test_profile_exif_and_xmp_are_kept(cae_run: Command, tmp_path: Path) -> None:
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     exif = Image.Exif()

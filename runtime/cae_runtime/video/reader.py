@@ -31,7 +31,7 @@ from cae_shared.text import counted
 _DEMUXERS: Final = "mov,matroska,avi"  # none of them opens another file or an address
 _SAFE: Final = {"protocol_whitelist": "file", "format_whitelist": _DEMUXERS}
 _LIMITS: Final = {"max_pixels": str(PIXELS_MAX)}
-_WAITING_MAX: Final = 100_000  # packets of sound that may come before the first frame
+_WAITING_MAX, _WAITING_BYTES_MAX = 100_000, 2**28  # packets of other streams before the first frame, and their bytes
 _BUNDLE: Final = 64  # packets of sound that go on without a frame
 _FRAME_A_PACKET: Final = {"h264", "hevc"}  # codecs without packets that show nothing
 _NOTHING_CONCEALED: Final = {"mjpeg"}  # decoders that return concealed frames without a flag unless told not to
@@ -51,8 +51,7 @@ class VideoSource:
         properties: what all frames have in common; None until the first step is read.
         captioned: whether a frame with closed captions was read.
         resized: some frames had another size than the first and were scaled to it.
-        truncated: what of the file is missing, its end or parts in between, or frames that damaged tables hide; empty
-            as long as nothing is known of that.
+        truncated: what is missing of the file, or which frames damaged tables hide; empty as far as is known.
         not_kept: in words, what of the times is lost, and which frames an edit list leaves out; known at the end.
 
     Raises:
@@ -149,19 +148,21 @@ class VideoSource:
             VideoError: no frame can be decoded, or a frame has alpha or more than 2^28 pixels.
         """
         packets: list[Packet[Stream]] = []
+        waiting = 0
         for packet in self._packets():
             if packet.stream.index != self.stream.index:  # a flushing packet has no `stream_index`
                 if packet.size:
                     packets.append(packet)
-                if len(packets) >= (_BUNDLE if self._shown else _WAITING_MAX):
+                    waiting += packet.size
+                if len(packets) >= (_BUNDLE if self._shown else _WAITING_MAX) or waiting > _WAITING_BYTES_MAX:
                     if not self._shown:
                         break
                     yield Step(packets, None)
-                    packets = []
+                    packets, waiting = [], 0
                 continue
             for frame in self._frames(packet):
                 yield Step(packets, frame)
-                packets = []
+                packets, waiting = [], 0
         if not self._shown:
             raise VideoError("has no frame that can be decoded")
         if self._out_of_order:

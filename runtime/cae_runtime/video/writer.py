@@ -148,6 +148,9 @@ class VideoSink:
         if stream.type not in ("audio", "subtitle", "video"):
             self.dropped.add(TIMECODE_TRACK if is_timecode(stream) else f"data stream ({stream.name})")
             return None
+        if stream.type == "video" and stream.codec_context is None:
+            self.dropped.add("a further video stream (unknown)")
+            return None
         if is_cover(stream) and self._format != MP4:
             self._add_cover(source, stream)
             return None

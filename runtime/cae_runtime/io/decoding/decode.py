@@ -24,7 +24,7 @@ from cae_runtime.io.decoding import webp as webp_data
 from cae_runtime.io.decoding.messages import decoded_silently
 from cae_runtime.io.formats import HEIC, RAW, WEBP
 from cae_runtime.io.headers.boxed.heif import HeifHeader
-from cae_runtime.io.headers.boxed.jp2 import Jp2Header
+from cae_runtime.io.headers.boxed.jp2 import Jp2Header, boxed
 from cae_runtime.io.headers.header import Header
 from cae_runtime.io.headers.jpeg import JpegHeader
 from cae_runtime.io.headers.tiff import TiffHeader, with_unspecified_samples
@@ -93,7 +93,7 @@ def _decode_heif(data: bytes, header: HeifHeader) -> NDArray[Any]:
 def _decode_jp2(data: bytes, header: Jp2Header) -> NDArray[Any]:
     if not cv2.haveImageWriter(".jp2"):
         raise ImageError("is a JPEG 2000, which this OpenCV does not read: install opencv-python from PyPI")
-    pixels = _decode(data, header)  # values are those of the file, whatever their depth
+    pixels = _decode(boxed(data, header), header)  # values are those of the file, whatever their depth
     if header.bits:
         return in_sixteen_bits(pixels, header.bits)
     if header.depth < 8:

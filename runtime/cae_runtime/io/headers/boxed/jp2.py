@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -22,6 +23,7 @@ _SRGB, _GRAY, _YCC = 16, 17, 18
 _PACKETS_MAX: Final = 2**22  # a picture of 2^28 pixels has some thousands
 _PARTS_MAX: Final = 2**17
 _USUAL_SUBSAMPLING: Final = (1, 1)
+_COLORS: Final = 3
 _COLOR_MODELS: Final = {_SRGB, _GRAY, _YCC}
 
 
@@ -31,12 +33,14 @@ class Jp2Header(Header):
 
     Attributes:
         depth: bits of each value, 1..16.
+        components: 1 gray, 3 color, 4 color and alpha.
         boxes: of the file; empty for a codestream alone.
         of_colors: those about its colors, which lie in another one.
         stream: where the codestream starts and ends.
     """
 
     depth: int = 8
+    components: int = 3
     boxes: tuple[Box, ...] = ()
     of_colors: tuple[Box, ...] = ()
     stream: tuple[int, int] = (0, 0)
@@ -78,9 +82,23 @@ def read(data: bytes) -> Jp2Header:
             raise ImageError(f"is a JPEG 2000 of more than {_PACKETS_MAX} packets, the limit: it would take very long")
     return Jp2Header(
         JP2 if outer else J2K, size.width, size.height, lossless=all(style[3] for style in styles),
-        bits=size.depth if 8 < size.depth < 16 else 0, depth=size.depth, boxes=outer, of_colors=inner,
+        bits=size.depth if 8 < size.depth < 16 else 0, depth=size.depth, components=size.components,
+        boxes=outer, of_colors=inner,
         stream=(start, end),
     )  # fmt: skip
+
+
+def boxed(data: bytes, header: Jp2Header) -> bytes:
+    """Return a codestream in boxes that name its colors, gray or sRGB, of which decoders warn otherwise."""
+    if header.format == JP2:
+        return data
+    size = struct.pack(">IIHBBBB", header.height, header.width, header.components, header.depth - 1, 7, 0, 0)
+    model = struct.pack(">BBBI", 1, 0, 0, _SRGB if header.components >= _COLORS else _GRAY)
+    inner = b"".join(
+        struct.pack(">I4s", 8 + len(part), name) + part for name, part in ((b"ihdr", size), (b"colr", model))
+    )
+    start = SIGNATURE + struct.pack(">I4s4sI4s", 20, b"ftyp", b"jp2 ", 0, b"jp2 ")
+    return start + struct.pack(">I4s", 8 + len(inner), b"jp2h") + inner + struct.pack(">I4s", 0, b"jp2c") + data
 
 
 def _check_colors(data: bytes, inner: tuple[Box, ...]) -> None:
