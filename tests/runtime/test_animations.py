@@ -146,6 +146,17 @@ def test_an_animation_larger_than_the_limit_is_refused() -> None:
         decode(png_of(large))
 
 
+@pytest.mark.parametrize(("frames", "lost"), [(1, "frame beside the picture"), (3, "picture beside the animation")])
+def test_a_picture_beside_the_animation_is_named(frames: int, lost: str) -> None:
+    """Programs that show no animation show it; of one frame beside it only it is read."""
+    beside = Image.new("RGB", (WIDTH, HEIGHT), "red")
+    data = saved(beside, "PNG", save_all=True, append_images=scene()[:frames], duration=100, default_image=True)
+    picture = decode(data)
+    assert (len(picture.animation.frames) if picture.animation else 1) == frames
+    assert encode(picture, "PNG")[1] == (lost,)
+    assert encode(decode(animated("PNG")), "PNG")[1] == ()
+
+
 @pytest.mark.parametrize("announced", [None, 1, 3, 9])
 def test_a_png_that_announces_other_frames_than_it_has_is_damaged(announced: int | None) -> None:
     chunks = []

@@ -42,10 +42,12 @@ def read(data: bytes, header: Header | None = None) -> Metadata:
     native: dict[bytes, bytes] = {}
     texts = Kept()
     exif_block, packet, icc = b"", b"", b""
-    end = len(data)
+    end, frames, beside = len(data), 0, False
     for chunk in (header and header.chunks) or chunks(data):
         name, content, end = chunk.name, data[chunk.start : chunk.end] if chunk.name != b"IDAT" else b"", chunk.end + 4
         if name in _PIXELS:
+            beside |= name == b"IDAT" and frames == 0  # otherwise it is the first frame
+            frames += name == b"fcTL"
             continue
         if name == b"eXIf":
             found.add("exif")
@@ -67,6 +69,8 @@ def read(data: bytes, header: Header | None = None) -> Metadata:
                 found.add("further texts")
         else:
             note(found, _UNTRUE.get(name) or f"chunk {name.decode('latin-1')!r}")
+    if beside and frames:
+        found.add("picture beside the animation" if frames > 1 else "frame beside the picture")
     packet, claims = xmp.without_claims(packet)
     found |= claims | {_NATIVE[name][1] for name in native} | exif.lost_elsewhere(exif_block)
     found |= {BEHIND} if data[end:].strip(b"\0\r\n\t ") else set()
