@@ -61,6 +61,12 @@ def test_damage_is_noticed_whether_or_not_it_is_heard(kind: str, hears: bool, mo
 
 
 @pytest.mark.parametrize("kind", list(WHOLE))
+def test_the_library_writes_nothing_about_whole_files(kind: str, capfd: pytest.CaptureFixture[str]) -> None:
+    decode(WHOLE[kind])
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("kind", ["LZW", "Deflate"])
 def test_the_library_leaves_stderr_alone(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     seen, imdecode = set(), cv2.imdecode
     monkeypatch.setattr(cv2, "imdecode", lambda data, flags: seen.add(os.fstat(2)) or imdecode(data, flags))
@@ -70,7 +76,11 @@ def test_the_library_leaves_stderr_alone(kind: str, monkeypatch: pytest.MonkeyPa
     assert {(status.st_dev, status.st_ino) for status in seen} == {(os.fstat(2).st_dev, os.fstat(2).st_ino)}
 
 
-@pytest.mark.usefixtures("in_a_command")
+def test_what_others_write_meanwhile_is_passed_on(capfd: pytest.CaptureFixture[str]) -> None:
+    assert messages.decoded_silently(lambda: os.write(2, b"of another thread\n")) == (18, False)
+    assert capfd.readouterr().err == "of another thread\n"
+
+
 def test_nothing_is_taken_for_silent_where_opencv_is_told_to_be_so() -> None:
     before = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
@@ -80,7 +90,6 @@ def test_nothing_is_taken_for_silent_where_opencv_is_told_to_be_so() -> None:
     assert messages.decoded_silently(lambda: 5) == (5, True)
 
 
-@pytest.mark.usefixtures("in_a_command")
 def test_without_a_further_file_nothing_is_taken_for_silent(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> int:
         raise OSError(24, "Too many open files")

@@ -30,7 +30,7 @@ from cae_runtime.io.headers.jpeg import JpegHeader
 from cae_runtime.io.headers.tiff import TiffHeader, with_unspecified_samples
 from cae_runtime.io.headers.tiff_kinds import ALPHA, LZW, read_as_strips, read_by_tifffile, through_rgba
 from cae_runtime.io.orientation import turned_back, upright
-from cae_runtime.io.stderr import quiet
+from cae_runtime.io.stderr import is_own, quiet
 
 _log = logging.getLogger(__name__)
 
@@ -113,7 +113,7 @@ def _decode_tiff(data: bytes, header: TiffHeader) -> NDArray[Any]:
         tiff_data.check_coded(data, header)
         _log.debug("decoded by tifffile: OpenCV would not, as the file %s", header.refusal)
         return tiff_extra.decode(data, header)
-    listen = header.kind.compression == LZW and through_rgba(header.kind)
+    listen = is_own() and header.kind.compression == LZW and through_rgba(header.kind)
     file: bytes | bytearray = data
     if tiff_deflate.serves(header):
         file = tiff_deflate.inflated(data, header)

@@ -1,8 +1,10 @@
 """Reads OpenCV's messages on stderr about damage that its decoders repair without an error.
 
 libjpeg fills missing data and libtiff leaves it black; both report this only on the process's stderr. If there is no
-message, nothing is missing and a second decoding can be skipped. Only a command listens, whose stderr is its own: in a
-program that uses the library stderr stays as it is, and these files are decoded twice.
+message, nothing is missing and a second decoding can be skipped.
+
+In a program that uses the library, stderr is not this package's. It is only redirected there while a progressive JPEG
+is decoded, and what was written meanwhile follows: the second decoding of such a file would always write a message.
 """
 
 from __future__ import annotations
@@ -19,8 +21,6 @@ from typing import BinaryIO, Final, TypeVar, cast
 import cv2
 import numpy as np
 
-from cae_runtime.io.stderr import is_own
-
 Result = TypeVar("Result")
 
 _ONE_AT_A_TIME: Final = threading.Lock()  # stderr is the process's
@@ -30,7 +30,7 @@ _LOG_LEVEL_ERROR: Final = 2  # OpenCV's, from which on it passes on what libtiff
 def decoded_silently(work: Callable[[], Result]) -> tuple[Result, bool]:
     """Decode; also return whether the decoder certainly wrote no message.
 
-    Its messages are dropped.
+    What is written to stderr meanwhile is passed on to it afterwards.
 
     Args:
         work: the function that decodes.
@@ -39,10 +39,10 @@ def decoded_silently(work: Callable[[], Result]) -> tuple[Result, bool]:
         Its result, and False if it wrote something to stderr or this is unknown.
     """
     with _ONE_AT_A_TIME:
-        heard = is_own() and _hears()
+        heard = _hears()
         with contextlib.ExitStack() as opened:
             try:
-                said = opened.enter_context(_stderr_into_file()) if heard else io.BytesIO(b"not heard")
+                said = opened.enter_context(_stderr_into_file(pass_on=True)) if heard else io.BytesIO(b"not heard")
             except OSError:  # there is no stderr, no further file, no space
                 said = io.BytesIO(b"not heard")
             result = work()
@@ -50,8 +50,8 @@ def decoded_silently(work: Callable[[], Result]) -> tuple[Result, bool]:
 
 
 @contextlib.contextmanager
-def _stderr_into_file() -> Iterator[BinaryIO]:
-    """Redirect what C libraries write to stderr into a file."""
+def _stderr_into_file(*, pass_on: bool) -> Iterator[BinaryIO]:
+    """Redirect what C libraries write to stderr into a file; at the end it goes to stderr if `pass_on`."""
     with contextlib.ExitStack() as opened:
         file = cast(BinaryIO, opened.enter_context(tempfile.TemporaryFile()))
         kept = os.dup(2)
@@ -61,6 +61,10 @@ def _stderr_into_file() -> Iterator[BinaryIO]:
             yield file
         finally:
             os.dup2(kept, 2)
+            if pass_on:
+                file.seek(0)
+                with contextlib.suppress(OSError):
+                    os.write(2, file.read())
 
 
 def _hears() -> bool:
@@ -81,7 +85,7 @@ def _hears_of_damage() -> bool:
     tiff = lzw[:500] + bytes(500) + lzw[1000:]
     try:
         for damaged in (jpeg, tiff):
-            with _stderr_into_file() as said:
+            with _stderr_into_file(pass_on=False) as said:
                 cv2.imdecode(np.frombuffer(damaged, np.uint8), cv2.IMREAD_UNCHANGED)
                 if not said.seek(0, os.SEEK_END):
                     return False
