@@ -54,15 +54,21 @@ def test_whole_files_are_decoded_once(kind: str, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("kind", list(WHOLE))
 def test_damage_is_noticed_whether_or_not_it_is_heard(kind: str, hears: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not hears:
-        monkeypatch.setattr(messages, "_hears", lambda: False)
+        monkeypatch.setattr(messages, "_hears", lambda _: False)
     decode(WHOLE[kind])
     with pytest.raises(ImageError, match="damaged"):
         decode(DAMAGED[kind])
 
 
+@pytest.mark.parametrize("told", [True, False])
 @pytest.mark.parametrize("kind", list(WHOLE))
-def test_the_library_writes_nothing_about_whole_files(kind: str, capfd: pytest.CaptureFixture[str]) -> None:
-    decode(WHOLE[kind])
+def test_the_library_writes_nothing_about_whole_files(kind: str, told: bool, capfd: pytest.CaptureFixture[str]) -> None:
+    before = cv2.utils.logging.getLogLevel()
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT if told else before)
+    try:
+        decode(WHOLE[kind])
+    finally:
+        cv2.utils.logging.setLogLevel(before)
     assert capfd.readouterr().err == ""
 
 
@@ -77,17 +83,17 @@ def test_the_library_leaves_stderr_alone(kind: str, monkeypatch: pytest.MonkeyPa
 
 
 def test_what_others_write_meanwhile_is_passed_on(capfd: pytest.CaptureFixture[str]) -> None:
-    assert messages.decoded_silently(lambda: os.write(2, b"of another thread\n")) == (18, False)
+    assert messages.decoded_silently(lambda: os.write(2, b"of another thread\n"), "JPEG") == (18, False)
     assert capfd.readouterr().err == "of another thread\n"
 
 
 def test_nothing_is_taken_for_silent_where_opencv_is_told_to_be_so() -> None:
     before = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
-        assert messages.decoded_silently(lambda: 5) == (5, False)
+        assert messages.decoded_silently(lambda: 5, "TIFF") == (5, False)
     finally:
         cv2.utils.logging.setLogLevel(before)
-    assert messages.decoded_silently(lambda: 5) == (5, True)
+    assert messages.decoded_silently(lambda: 5, "TIFF") == (5, True)
 
 
 def test_without_a_further_file_nothing_is_taken_for_silent(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,4 +101,4 @@ def test_without_a_further_file_nothing_is_taken_for_silent(monkeypatch: pytest.
         raise OSError(24, "Too many open files")
 
     monkeypatch.setattr(messages.os, "dup", refuse)  # type: ignore[attr-defined]
-    assert messages.decoded_silently(lambda: 5) == (5, False)
+    assert messages.decoded_silently(lambda: 5, "TIFF") == (5, False)

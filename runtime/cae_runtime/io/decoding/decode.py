@@ -22,7 +22,7 @@ from cae_runtime.io.decoding import jpeg as jpeg_data
 from cae_runtime.io.decoding import tiff as tiff_data
 from cae_runtime.io.decoding import webp as webp_data
 from cae_runtime.io.decoding.messages import decoded_silently
-from cae_runtime.io.formats import HEIC, RAW, WEBP
+from cae_runtime.io.formats import HEIC, JPEG, RAW, TIFF, WEBP
 from cae_runtime.io.headers.boxed.heif import HeifHeader
 from cae_runtime.io.headers.boxed.jp2 import Jp2Header, boxed
 from cae_runtime.io.headers.header import Header
@@ -123,7 +123,9 @@ def _decode_tiff(data: bytes, header: TiffHeader) -> NDArray[Any]:
         file = tiff_tiles.as_strips(data, header)
     if ALPHA in header.kind.extra and through_rgba(header.kind):
         file = with_unspecified_samples(file)  # libtiff would multiply it into the colors
-    pixels, silently = decoded_silently(lambda: _decode(file, header)) if listen else (_decode(file, header), True)
+    pixels, silently = (
+        decoded_silently(lambda: _decode(file, header), TIFF) if listen else (_decode(file, header), True)
+    )
     if not silently:
         tiff_data.check_coded(data, header)
     return np.ascontiguousarray(turned_back(pixels, header.kind.orientation))  # OpenCV has turned it
@@ -134,7 +136,7 @@ def _decode_jpeg(data: bytes, header: JpegHeader) -> NDArray[Any]:
     if jpeg_data.has_one_scan(header):
         return _decode(jpeg_data.without_end(data, header), header)
     if not header.arithmetic:  # the decoder writes no warnings about arithmetic coding
-        pixels, silently = decoded_silently(lambda: _decode(data, header))
+        pixels, silently = decoded_silently(lambda: _decode(data, header), JPEG)
         if silently:
             return pixels
         del pixels

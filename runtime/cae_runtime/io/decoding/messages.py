@@ -21,25 +21,28 @@ from typing import BinaryIO, Final, TypeVar, cast
 import cv2
 import numpy as np
 
+from cae_runtime.io.formats import JPEG
+
 Result = TypeVar("Result")
 
 _ONE_AT_A_TIME: Final = threading.Lock()  # stderr is the process's
-_LOG_LEVEL_ERROR: Final = 2  # OpenCV's, from which on it passes on what libtiff says
+_LOG_LEVEL_ERROR: Final = 2  # OpenCV's, from which on it passes on what libtiff says; libjpeg writes on its own
 
 
-def decoded_silently(work: Callable[[], Result]) -> tuple[Result, bool]:
+def decoded_silently(work: Callable[[], Result], format: str) -> tuple[Result, bool]:
     """Decode; also return whether the decoder certainly wrote no message.
 
     What is written to stderr meanwhile is passed on to it afterwards.
 
     Args:
         work: the function that decodes.
+        format: JPEG or TIFF.
 
     Returns:
         Its result, and False if it wrote something to stderr or this is unknown.
     """
     with _ONE_AT_A_TIME:
-        heard = _hears()
+        heard = _hears(format)
         with contextlib.ExitStack() as opened:
             try:
                 said = opened.enter_context(_stderr_into_file(pass_on=True)) if heard else io.BytesIO(b"not heard")
@@ -67,28 +70,29 @@ def _stderr_into_file(*, pass_on: bool) -> Iterator[BinaryIO]:
                     os.write(2, file.read())
 
 
-def _hears() -> bool:
+def _hears(format: str) -> bool:
     """Return whether this build of OpenCV, with its current settings, reports damage on stderr."""
-    return cv2.utils.logging.getLogLevel() >= _LOG_LEVEL_ERROR and _hears_of_damage()
+    passed_on = format == JPEG or cv2.utils.logging.getLogLevel() >= _LOG_LEVEL_ERROR
+    return passed_on and _hears_of_damage(format)
 
 
 @functools.cache
-def _hears_of_damage() -> bool:
-    """Decode an incomplete JPEG and TIFF; return whether both decoders reported it."""
+def _hears_of_damage(format: str) -> bool:
+    """Decode an incomplete JPEG or TIFF; return whether its decoder reported it."""
     squares = np.square(np.arange(48 * 48, dtype=np.uint32)).reshape(48, 48)
     image = (squares * 40503 >> 16).astype(np.uint8)  # as good as noise
-    progressive = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])[1].tobytes()
-    lzw = cv2.imencode(".tif", image, [cv2.IMWRITE_TIFF_COMPRESSION, cv2.IMWRITE_TIFF_COMPRESSION_LZW])[1].tobytes()
-    first = progressive.index(b"\xff\xda")
-    following = progressive.index(b"\xff\xc4", first)  # the tables of the second scan
-    jpeg = progressive[: (first + following) // 2] + progressive[following:]
-    tiff = lzw[:500] + bytes(500) + lzw[1000:]
+    if format == JPEG:
+        data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])[1].tobytes()
+        first = data.index(b"\xff\xda")
+        following = data.index(b"\xff\xc4", first)  # the tables of the second scan
+        damaged = data[: (first + following) // 2] + data[following:]
+    else:
+        settings = [cv2.IMWRITE_TIFF_COMPRESSION, cv2.IMWRITE_TIFF_COMPRESSION_LZW]
+        data = cv2.imencode(".tif", image, settings)[1].tobytes()
+        damaged = data[:500] + bytes(500) + data[1000:]
     try:
-        for damaged in (jpeg, tiff):
-            with _stderr_into_file(pass_on=False) as said:
-                cv2.imdecode(np.frombuffer(damaged, np.uint8), cv2.IMREAD_UNCHANGED)
-                if not said.seek(0, os.SEEK_END):
-                    return False
+        with _stderr_into_file(pass_on=False) as said:
+            cv2.imdecode(np.frombuffer(damaged, np.uint8), cv2.IMREAD_UNCHANGED)
+            return bool(said.seek(0, os.SEEK_END))
     except (OSError, cv2.error):
         return False
-    return True
