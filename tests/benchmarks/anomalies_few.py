@@ -27,7 +27,7 @@ from sklearn.metrics import roc_auc_score
 from tests.benchmarks.defects import KINDS, SIDE, Image, damaged
 
 from cae_export.detector.scores import Scores
-from cae_export.detector.thresholds import scored_by, thresholds_of
+from cae_export.detector.thresholds import Seen, scored_by, thresholds_of
 from cae_export.evaluation_data import good_pictures
 from cae_train import TrainConfig, load_model, train
 
@@ -98,7 +98,10 @@ def _measured(
     start = time.process_time()
     network = Scores(loaded.network.eval()).fit(pictures.usual, pictures.numbers)
     folds = [network.without(part) for part in range(len(network.folds))]
-    found = [(side * side, *scored_by(folds[i % len(folds)], tile, OVERLAP)) for i, tile in enumerate(pictures.fitted)]
+    found = []
+    for i, tile in enumerate(pictures.fitted):
+        score, heat = scored_by(folds[i % len(folds)], tile, OVERLAP)
+        found.append(Seen(side * side, score, heat.ravel(), float(tile.mean()) / 255))
     threshold = thresholds_of(found, WANTED).picture
     fitting = time.process_time() - start
 
@@ -108,7 +111,7 @@ def _measured(
     usual = scores(unseen)
     row: dict[str, object] = {
         "texture": name, "side": side, "good": count, "seed": seed, "alarms": float((usual > threshold).mean()),
-        "fitting": fitting, "threshold": threshold, "good scores": [score for _, score, _ in found],
+        "fitting": fitting, "threshold": threshold, "good scores": [one.score for one in found],
         "unseen scores": usual.tolist(),
     }  # fmt: skip
     rng = np.random.default_rng((seed, 1))

@@ -442,6 +442,12 @@ def test_inverted_and_grown(cae_run: Command, photo: np.ndarray, tmp_path: Path)
                 inpainter(photo, mask, **wrong)  # type: ignore[arg-type]
 
 
+def test_nothing_filled_is_not_called_cleaned(cae_run: Command, photo: np.ndarray, tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "mask.png"), np.full(photo.shape[:2], 255, np.uint8))
+    done = cae_run("photo.png", "-o", "out.png", "--mask", "mask.png", model="inpaint", cwd=tmp_path)
+    assert (done.returncode, b"filled nothing, " in done.stderr) == (1, True)
+
+
 def test_more_than_half_gets_a_note(cae_run: Command, photo: np.ndarray, tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "mask.png"), 255 - stroke(photo))
     for options, hint in (((), b"--invert-mask fills what it does not mark"), (("--invert-mask",), b"")):

@@ -14,6 +14,7 @@ from cae_runtime.jobs.heat_maps.table import Verdict
 from cae_runtime.tasks.anomaly.detector import FULL_HEAT, heat_colors
 
 _PICTURES, _COLUMNS = 60, 6
+_LARGE = 999.5  # scores are written without an exponent
 _BAD, _GOOD = (40, 40, 220), (90, 170, 60)  # of frames, BGR
 _HIGH, _BAR, _MARGIN = 44, 10, 8
 _ENDS = (
@@ -33,12 +34,16 @@ def drawn_sheet(verdicts: Sequence[Verdict]) -> bytes | None:
     for verdict in verdicts[:_PICTURES]:
         image = cv2.imdecode(np.frombuffer(Path(verdict.heat_map).read_bytes(), np.uint8), cv2.IMREAD_COLOR)
         if image is not None:
-            caption = f"{verdict.score:.3g} {Path(verdict.source).name}"
+            caption = f"{_shown(verdict.score or 0)} {Path(verdict.source).name}"
             cells.append(Cell(thumbnail(np.asarray(image, np.uint8)), caption, _BAD if verdict.anomaly else _GOOD))
     if not cells:
         return None
     sheet = contact_sheet(cells, _COLUMNS)
     return cv2.imencode(".png", np.vstack([sheet, _legend(sheet.shape[1])]))[1].tobytes()
+
+
+def _shown(score: float) -> str:
+    return f"{score:.3g}" if score < _LARGE else f"{score:.0f}"
 
 
 def _legend(width: int) -> NDArray[np.uint8]:

@@ -40,7 +40,7 @@ def summary(restored: Restored) -> list[str]:
     ]
     notes += _left_out(plan)
     changed = [result for result in done if result.filled != 0]
-    verb = "filled" if any(result.filled is not None for result in results) else "cleaned"
+    verb = "cleaned" if restored.restorer.spec.fill is None else "filled"
     line = f"{verb} {_count(changed) if changed else 'nothing'}{speed}, {restored.restorer.provider} -> {target}"
     return [*lines, "; ".join([line, *notes])]
 
