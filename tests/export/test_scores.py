@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from cae_export.detector.nearest import Nearest
 from cae_export.detector.normal import Normal
 from cae_export.detector.scores import FOLDS, LOG_OFFSET, SQUARE_SIDES, Scores
 from cae_train.models import build
@@ -76,6 +77,35 @@ def test_a_distance_along_what_varies_little_counts_for_more() -> None:
     normal.fit(torch.cat([one, one + 0.3 * torch.randn(5000, 1, generator=generator)], 1))
     along, across = normal(torch.tensor([[2.0, 2.0], [2.0, -2.0]])).tolist()
     assert across > 10 * along
+
+
+def test_distances_are_those_to_the_nearest_example() -> None:
+    rows = torch.randn(1000, 6, generator=torch.Generator().manual_seed(3)) * torch.tensor([9.0, 1, 1, 1, 1, 0.1])
+    nearest = Nearest(6)
+    nearest.fit(rows)
+    assert len(nearest.examples) == Nearest.EXAMPLES
+    others = torch.randn(2, 6, 4, 5, generator=torch.Generator().manual_seed(4))
+    wanted = torch.cdist(nearest.white(others).permute(0, 2, 3, 1).reshape(-1, 6), nearest.examples).amin(1).square()
+    torch.testing.assert_close(nearest(others), wanted.view(2, 4, 5), atol=1e-3, rtol=1e-3)
+    nearest.fit(rows[:50])
+    assert len(nearest.examples) == 50
+    assert float(nearest(rows[:50].view(50, 6, 1, 1)).max()) < 1e-3, "its own examples"
+    two = 10.0 * (torch.arange(1000)[:, None] % 2) - 5 + 0.1 * rows[:, 1:2]
+    normal, nearest = Normal(1), Nearest(1)
+    normal.fit(two)
+    nearest.fit(two)
+    between, usual = torch.zeros(1, 1, 1, 1), two[:1, :, None, None]
+    assert float(normal(between)) < float(normal(usual)), "the mean of two kinds"
+    assert float(nearest(between)) > 10 * float(nearest(usual) + 0.01), "of which none is like it"
+
+
+def test_a_thin_line_counts_though_most_of_the_patch_is_usual() -> None:
+    detector = scores().fit(grass(256) * 0.3 + 0.3)
+    patch = grass(1, seed=5) * 0.3 + 0.3
+    line = patch.clone()
+    line[..., 5:27, 16] = 0.9
+    with torch.inference_mode():
+        assert float(detector(line).mean()) > 3 * float(detector(patch).mean())
 
 
 def test_an_unusual_code_raises_the_score_of_the_whole_patch() -> None:

@@ -53,7 +53,10 @@ class Normal(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """N x K -> N, or N x K x H x W -> N x H x W."""
+        return self.white(x).square().sum(1)
+
+    def white(self, x: Tensor) -> Tensor:
+        """Return rows without the correlations, each direction scaled to about the same spread; of the same shape."""
         places = (1,) * (x.dim() - 2)
         centered = x - self.mean.view(-1, *places)
-        white = F.conv2d(centered, self.whitening[..., None, None]) if places else F.linear(centered, self.whitening)
-        return white.square().sum(1)
+        return F.conv2d(centered, self.whitening[..., None, None]) if places else F.linear(centered, self.whitening)

@@ -1,23 +1,24 @@
 """The network of an anomaly detector: scores how much each pixel of a patch differs from good pictures.
 
-Three things are measured, and each follows a normal distribution of good pictures, by and large, which is fitted to
-them. The squared Mahalanobis distances to these are the scores:
+Three things are measured. The first and the last follow a normal distribution of good pictures, by and large, which is
+fitted to them: the squared Mahalanobis distances to these are the scores. For the second, the score is the squared
+distance to the nearest of some features of good pictures:
 
 - around each pixel, over squares of 5, 15 and 31 pixels: the mean color, the contrast, what the network did not give
   back, and how badly it gave it back. This finds stains and holes: the error alone, the customary score, misses what is
   simpler than the texture that it lies on (a hole in grass is given back better than the grass);
 - the features of the encoder's first layers, at half the resolution: this finds scratches, and whatever else has edges
-  that the texture has not;
+  that the texture has not. The fifth of a patch that is farthest from good features counts, since scratches are thin;
 - the code of the whole patch: this tells which picture, not where in it.
 
-The mean distance of a patch is compared with those of good patches that its distribution was not fitted to: as a
+The mean distance in a patch is compared with those of good patches that its distribution was not fitted to: as a
 multiple of their standard deviation above their mean. What is above counts, smoothly (a softplus), and the three are
 added as squares: one of them alone makes an anomaly, and the noise of the two others does not hide it.
 
 Sources: reconstruction error of autoencoders trained on good samples alone, Bergmann et al., "Improving Unsupervised
 Defect Segmentation by Applying Structural Similarity to Autoencoders" (VISAPP 2019); the Mahalanobis distance of codes
 beside it, Denouden et al., "Improving Reconstruction Autoencoder Out-of-distribution Detection with Mahalanobis
-Distance" (2018); a normal distribution of features of a network's layers, Defard et al., "PaDiM" (ICPR 2021).
+Distance" (2018); the nearest of features of a network's layers, Roth et al., "PatchCore" (CVPR 2022).
 """
 
 import math
@@ -27,12 +28,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name that every torch user knows
 
+from cae_export.detector.nearest import Nearest
 from cae_export.detector.normal import Normal
 from cae_train.config import PATCH
 from cae_train.models.base import Autoencoder
 
 SQUARE_SIDES = (5, 15, 31)  # of the squares that statistics are taken over, in pixels
 SMOOTHING_SIDE = 9  # side of the square that the distances are averaged over, in pixels
+FARTHEST = 0.2  # share of the features of a patch whose distances count
 FEATURE_SIDE = 3  # side of the square that early features are averaged over, in their own pixels
 LOG_OFFSET = 1e-4  # added to squares before their logarithm is taken: that of 2.5 gray levels of 255
 CODE_MAX = 256  # values of a code; larger codes are averaged over their positions
@@ -43,6 +46,8 @@ FOLDS = 8  # parts of the good pictures; each is scored by a fit to the others
 _LEAST_SPREAD = 1e-3  # of the patches' mean distances, which are about 1
 _TINY = 1e-12
 _SEED = 0
+
+Fit = tuple[Normal, Nearest, Normal]  # to pixels, early features and codes
 
 
 class Scores(nn.Module):
@@ -67,11 +72,11 @@ class Scores(nn.Module):
                 self.features(black).shape[1],
                 self.code(black).shape[1],
             )
-        self.pixels, self.early, self.codes = (Normal(size) for size in sizes)
+        self.pixels, self.early, self.codes = Normal(sizes[0]), Nearest(sizes[1]), Normal(sizes[2])
         self.register_buffer("center", torch.zeros(3))
         self.register_buffer("spread", torch.ones(3))
         self.register_buffer("usual", torch.ones(()))
-        self.folds: tuple[tuple[Normal, ...], ...] = ()
+        self.folds: tuple[Fit, ...] = ()
 
     def code(self, x: Tensor) -> Tensor:
         """The codes of patches: N x C x P x P -> N x K."""
@@ -131,11 +136,11 @@ class Scores(nn.Module):
                     owner.append(parts.repeat_interleave(each)[::every])
             values = [torch.cat(rows) for rows in measured]
             owned = [torch.cat(owner) for owner in owners]
-            whole = self._normals(values)
+            whole = self._fitted(values)
             self.pixels, self.early, self.codes = whole
             present = set(part_of.tolist())
             self.folds = tuple(
-                self._normals([rows[owner != part] for rows, owner in zip(values, owned, strict=True)], whole)
+                self._fitted([rows[owner != part] for rows, owner in zip(values, owned, strict=True)], whole)
                 if part in present and len(present) > 1
                 else whole
                 for part in range(FOLDS)
@@ -149,12 +154,14 @@ class Scores(nn.Module):
         return [at_pixels, early, self.code(x)]
 
     @staticmethod
-    def _normals(values: list[Tensor], whole: tuple[Normal, ...] | None = None) -> tuple[Normal, ...]:
-        """Fit distributions, on the scales of those that were fitted to all rows: fits to more rows are closer."""
-        normals = tuple(Normal(rows.shape[1]) for rows in values)
-        for number, (normal, rows) in enumerate(zip(normals, values, strict=True)):
-            normal.fit(rows, None if whole is None else whole[number])
-        return normals
+    def _fitted(values: list[Tensor], whole: Fit | None = None) -> Fit:
+        """Fit to rows, on the scales of what was fitted to all rows: fits to more rows are closer."""
+        pixels, early, codes = values
+        fit = Normal(pixels.shape[1]), Nearest(early.shape[1]), Normal(codes.shape[1])
+        fit[0].fit(pixels, whole and whole[0])
+        fit[1].fit(early, whole and whole[1])
+        fit[2].fit(codes, whole and whole[2])
+        return fit
 
     def _compare(self, patches: Tensor, part_of: Tensor) -> None:
         """Measure the mean distances of good patches by fits to the others."""
@@ -162,7 +169,7 @@ class Scores(nn.Module):
         for part in sorted(set(part_of.tolist())):
             network = self.without(part)
             for some in torch.split(patches[part_of == part], BATCH):
-                distances.append(torch.stack([one.flatten(1).mean(1) for one in network.distances(some)], 1))
+                distances.append(self._of_patches(*network.distances(some)))
         rows = torch.cat(distances)
         self.center, self.spread = rows.mean(0), rows.std(0).clamp_min(_LEAST_SPREAD)
         self.usual = self._patch_scores(self._above(rows)).mean()
@@ -179,13 +186,19 @@ class Scores(nn.Module):
         return other
 
     def distances(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Distances of pixels N x 1 x P x P, of features N x 1 x P/2 x P/2, and of codes N x 1 x 1 x 1; all smooth."""
+        """Distances of pixels N x 1 x P x P (smooth), of features N x 1 x P/2 x P/2, and of codes N x 1 x 1 x 1."""
         near = _average(self.pixels(self.statistics(x))[:, None], SMOOTHING_SIDE)
-        early = _average(self.early(self.features(x))[:, None], SMOOTHING_SIDE // 2 + 1)
-        return near, early, self.codes(self.code(x))[:, None, None, None]
+        return near, self.early(self.features(x))[:, None], self.codes(self.code(x))[:, None, None, None]
+
+    @staticmethod
+    def _of_patches(near: Tensor, early: Tensor, whole: Tensor) -> Tensor:
+        """The three distances of each patch, N x 3: means, of features that of the farthest."""
+        some = early.flatten(1)
+        farthest = some.topk(int(FARTHEST * some.shape[1]), 1).values
+        return torch.stack([near.mean((1, 2, 3)), farthest.mean(1), whole.flatten()], 1)
 
     def _above(self, means: Tensor) -> Tensor:
-        """Mean distances of patches, N x 3, as multiples of their spread above the usual, smoothly 0 below it."""
+        """Distances of patches, N x 3, as multiples of their spread above the usual, smoothly 0 below it."""
         return F.softplus((means - self.center) / self.spread)
 
     @staticmethod
@@ -193,11 +206,15 @@ class Scores(nn.Module):
         return above.square().sum(1).sqrt()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return maps whose mean is the score of the patch, in which the distances say where."""
+        """Return maps whose mean is the score of the patch, in which the distances say where.
+
+        Of the features only what is farther than usual counts there: the score is high where few of them are.
+        """
         near, early, whole = self.distances(x)
-        above = self._above(torch.cat([near.mean((2, 3)), early.mean((2, 3)), whole.flatten(1)], 1))
+        above = self._above(self._of_patches(near, early, whole))
         shares = (above / self.center.clamp_min(_LEAST_SPREAD))[..., None, None]
-        early = F.interpolate(early, scale_factor=2.0, mode="nearest")
+        beyond = (_average(early, SMOOTHING_SIDE // 2 + 1) - self.center[1]).clamp_min(0)
+        early = F.interpolate(beyond, scale_factor=2.0, mode="nearest")
         where = near * shares[:, :1] + early * shares[:, 1:2] + whole * shares[:, 2:]
         scores = self._patch_scores(above)[:, None, None, None] / self.usual
         return where * (scores / where.mean((2, 3), keepdim=True).clamp_min(_TINY))

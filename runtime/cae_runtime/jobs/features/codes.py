@@ -84,8 +84,8 @@ def encoder_beside(decoder: Session) -> Path:
     beside = path.with_name(f"{path.stem.removesuffix(_DECODER)}{_ENCODER}{path.suffix}")
     if not path.stem.endswith(_DECODER) or not beside.is_file():
         raise UsageError(
-            f"between needs the encoder of the same model as {decoder.name!r} too, and {str(beside)!r} does not exist: "
-            "write it with cae-export MODEL.pt --part encoder, or name its file as encoder='FILE.onnx'"
+            f"between: the encoder of the same model as {decoder.name!r} is needed too, and {str(beside)!r} does not "
+            "exist: write it with cae-export MODEL.pt --part encoder, or name its file as encoder='FILE.onnx'"
         )
     return beside
 
