@@ -285,7 +285,7 @@ def quantized(network: nn.Module, settings: ExportSettings, patches: Patches) ->
         return to_int8(graph, patches.calibration, portable=settings.portable), NCHW
     last = _rearranged(network, patch, rounded=True)
     rearranged = to_onnx(last, patch, settings.opset, NHWC)
-    return to_int8(rearranged, patches.calibration.permute(0, 2, 3, 1), last.stem_steps), NHWC
+    return to_int8(rearranged, patches.calibration.permute(0, 2, 3, 1), last.stem_steps, end_in_float=True), NHWC
 
 
 def _speed(candidate: Session, reference: Session, patches: Patches) -> float:

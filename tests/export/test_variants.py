@@ -83,7 +83,8 @@ def quantized(name: str) -> onnx.ModelProto:
 def in_channels_last(network: Skip, pairs: Tensor) -> onnx.ModelProto:
     """The int8 file as the exporter makes it."""
     rearranged = ChannelsLast(network, rounded=True).eval()
-    return to_int8(to_onnx(rearranged, 32, layout="nhwc"), pairs.permute(0, 2, 3, 1), rearranged.stem_steps)
+    graph = to_onnx(rearranged, 32, layout="nhwc")
+    return to_int8(graph, pairs.permute(0, 2, 3, 1), rearranged.stem_steps, end_in_float=True)
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -144,7 +145,9 @@ def test_the_stem_is_rounded_alike_in_both_layouts() -> None:
 @pytest.mark.parametrize("name", [name for name in VARIANTS if name != "convolution as head"])
 def test_training_rounds_where_the_exporter_rounds(name: str) -> None:
     network, pairs = network_of(VARIANTS[name]), patches()
-    graph = quantized(name)
+    assert isinstance(network, Skip)
+    depthwise = VARIANTS[name].get("block") == "depthwise"
+    graph = in_channels_last(network, pairs) if depthwise else quantized(name)
     rounding = network.folded() if VARIANTS[name].get("branches") else copy.deepcopy(network)
     places = qat.prepare(rounding)
     made_by = {node.output[0] for node in graph.graph.node if node.op_type == "QuantizeLinear"}
@@ -154,7 +157,11 @@ def test_training_rounds_where_the_exporter_rounds(name: str) -> None:
         rounding.train()(pairs)
         wanted = network(pairs)
         by_training = rounding.eval()(pairs) - wanted
-    by_export = outputs(graph, pairs.numpy()) - wanted.numpy()
+    if depthwise:
+        made = outputs(graph, pairs.permute(0, 2, 3, 1).contiguous().numpy()).transpose(0, 3, 1, 2)
+    else:
+        made = outputs(graph, pairs.numpy())
+    by_export = made - wanted.numpy()
     assert 0 < by_training.std() < 0.05
     assert float(by_training.std()) == pytest.approx(float(by_export.std()), rel=0.35)
 
@@ -205,6 +212,18 @@ def test_sums_stay_in_float_and_convolutions_do_not() -> None:
             if source.op_type == "DequantizeLinear":
                 assert maker[maker[source.input[0]].input[0]].op_type != "Add", "a sum that was rounded before the next"
     assert sum(any(maker[name].op_type == "Add" for name in node.input) for node in sums) == 2
+    products = [node for node in graph.node if node.op_type == "Gemm"]
+    assert len(products) == 3 + 1, "three blocks and the head"
+    readers = {name: node for node in graph.node for name in node.input}
+    for product in products:
+        node = product
+        while node.op_type not in ("Add", "Sub"):
+            node = readers[node.output[0]]
+            assert node.op_type != "QuantizeLinear", "what a block adds is not rounded"
+    head = maker[products[-1].input[0]]
+    while head.op_type in ("Reshape", "Transpose"):
+        head = maker[head.input[0]]
+    assert head.op_type == "Add", "the head reads the sum as it is"
 
 
 def test_a_file_whose_convolutions_stay_in_float_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -221,8 +240,10 @@ def moves(graph: onnx.ModelProto) -> int:
     """Roundings of what was only moved since it was rounded: they change nothing."""
     maker = {name: node for node in graph.graph.node for name in node.output}
     quantize = [node for node in graph.graph.node if node.op_type == "QuantizeLinear"]
+    moved = [maker[node.input[0]] for node in quantize if node.input[0] in maker]
     return sum(
-        maker[node.input[0]].op_type in ("DepthToSpace", "Reshape", "Transpose", "Resize")
-        for node in quantize
-        if node.input[0] in maker
+        node.op_type in ("DepthToSpace", "Reshape", "Transpose", "Resize")
+        and node.input[0] in maker
+        and maker[node.input[0]].op_type == "DequantizeLinear"
+        for node in moved
     )

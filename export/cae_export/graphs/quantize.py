@@ -26,6 +26,7 @@ CALIBRATION_BATCH = 32
 PERCENTILE = 100 * (1 - 2 * TAIL)  # share of an activation's values within its 256 steps, as in training
 ERRORS_ONLY = 3  # log level of onnxruntime
 _PRODUCT = "Gemm"  # the matrix product x W + b; onnxruntime's int8 kernel for it returns float32
+_MOVES = ("Reshape", "Transpose")
 
 
 class _Reader(CalibrationDataReader):  # type: ignore[misc]
@@ -41,14 +42,19 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]
 
 
 def to_int8(
-    model: onnx.ModelProto, calibration: Tensor, stem_steps: Tensor | None = None, *, portable: bool = False
+    model: onnx.ModelProto,
+    calibration: Tensor,
+    stem_steps: Tensor | None = None,
+    *,
+    portable: bool = False,
+    end_in_float: bool = False,
 ) -> onnx.ModelProto:
     """Quantize a graph to int8.
 
     The last convolution and everything after it stay in float32, so the picture itself is never rounded to the
     network's steps: `restored = input - noise` subtracts from the original input. If the last layer is a matrix product
-    instead, it is int8 and only its output is float32. Sums stay in float32 too; only the copies that convolutions read
-    are rounded.
+    instead, it is int8 and only its output is float32, unless `end_in_float`. Sums stay in float32 too, as do matrix
+    products that are added to one; only the copies that convolutions read are rounded.
 
     Args:
         model: the graph in float32.
@@ -58,6 +64,7 @@ def to_int8(
         portable: use signed activations with zero in the middle, and ReLUs as operators, as other engines need them.
             Half of the steps after a ReLU are then unused. By default activations are unsigned, and a ReLU is only
             their lower end.
+        end_in_float: leave the last layer in float32 even if it is a matrix product.
 
     Raises:
         RefusedError: a convolution that should be int8 would run in float.
@@ -70,8 +77,10 @@ def to_int8(
         graph = onnx.load(prepared)
         nodes = graph.graph.node
         last = max(index for index, node in enumerate(nodes) if node.op_type in ("Conv", "ConvTranspose", _PRODUCT))
-        in_float = nodes[last + 1 :] if nodes[last].op_type == _PRODUCT else nodes[last:]
-        overrides = _round_weights(graph, nodes[: last + (nodes[last].op_type == _PRODUCT)], stem_steps)
+        last += nodes[last].op_type == _PRODUCT and not end_in_float
+        in_float = nodes[last:]
+        left = {node.name for node in in_float} | _moves_of_floats(nodes[:last], {node.name for node in in_float})
+        overrides = _round_weights(graph, nodes[:last], stem_steps)
         onnx.save(graph, prepared)
         quantize_static(
             prepared,
@@ -89,17 +98,44 @@ def to_int8(
                 "OpTypesToExcludeOutputQuantization": [_PRODUCT],
                 "TensorQuantOverrides": overrides,
             },
-            nodes_to_exclude=[node.name for node in in_float],
+            nodes_to_exclude=sorted(left),
         )
         quantized = onnx.load(target)
     subtractions = {node.name for node in in_float if node.op_type == "Sub" and node.input[0] == given}
     for node in quantized.graph.node:
         if node.name in subtractions:  # the quantizer has connected it to the rounded input
             node.input[0] = given
-    _sums_in_float(quantized)
+    _sums_in_float(quantized, left)
     if not portable:  # onnxruntime runs its ReLUs in float, and some convolutions with them
-        _refuse_floats(quantized, sum(node.op_type == "Conv" for node in in_float))
+        _refuse_floats(quantized, sum(node.op_type in ("Conv", _PRODUCT) for node in in_float))
     return quantized
+
+
+def _moves_of_floats(nodes: Sequence[onnx.NodeProto], in_float: set[str]) -> set[str]:
+    """Nodes that only move what stays in float: what nodes in float read, and matrix products on their way to a sum.
+
+    Args:
+        nodes: those before the nodes in float, in order.
+        in_float: names of the nodes in float.
+    """
+    made_by = {name: node for node in nodes for name in node.output}
+    readers: dict[str, list[onnx.NodeProto]] = {}
+    for node in nodes:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+
+    def is_product(node: onnx.NodeProto | None) -> bool:
+        while node is not None and node.op_type in _MOVES:
+            node = made_by.get(node.input[0])
+        return node is not None and node.op_type == _PRODUCT
+
+    moves: set[str] = set()
+    for node in reversed(nodes):
+        if node.op_type in _MOVES:
+            others = [reader for reader in readers.get(node.output[0], []) if reader.name not in moves]
+            if not others or (is_product(node) and all(reader.op_type == "Add" for reader in others)):
+                moves.add(node.name)
+    return moves
 
 
 def _round_weights(
@@ -129,22 +165,42 @@ def _round_weights(
     return overrides
 
 
-def _sums_in_float(model: onnx.ModelProto) -> None:
-    """Connect each addition directly to the additions that it reads, past the rounding that convolutions need."""
+def _sums_in_float(model: onnx.ModelProto, in_float: set[str]) -> None:
+    """Connect additions and nodes in float directly to the additions and nodes in float that they read.
+
+    The quantizer rounds whatever an addition reads or makes, as convolutions need it.
+    """
     made_by = {name: node for node in model.graph.node for name in node.output}
+
+    def exact(name: str) -> str:
+        """The value before its rounding if it is a sum or stays in float, otherwise the value itself."""
+        source = made_by.get(name)
+        rounding = made_by.get(source.input[0]) if source is not None and source.op_type == "DequantizeLinear" else None
+        maker = made_by.get(rounding.input[0]) if rounding is not None else None
+        return rounding.input[0] if rounding and maker and (maker.op_type == "Add" or maker.name in in_float) else name
+
     for node in model.graph.node:
-        for place, name in enumerate(node.input if node.op_type == "Add" else ()):
-            source = made_by.get(name)
-            if source is None or source.op_type != "DequantizeLinear":
-                continue
-            rounding = made_by.get(source.input[0])
-            exact = made_by.get(rounding.input[0]) if rounding is not None else None
-            if rounding is not None and exact is not None and exact.op_type == "Add":
-                node.input[place] = rounding.input[0]
+        if node.op_type == "Add" or node.name in in_float:
+            node.input[:] = [exact(name) for name in node.input]
+    _drop_unread(model.graph)
+
+
+def _drop_unread(graph: onnx.GraphProto) -> None:
+    """Remove the nodes and constants whose values nothing reads."""
+    read = {value.name for value in graph.output}
+    kept = []
+    for node in reversed(graph.node):
+        if any(name in read for name in node.output):
+            read.update(node.input)
+            kept.append(node)
+    constants = [tensor for tensor in graph.initializer if tensor.name in read]
+    del graph.node[:], graph.initializer[:]
+    graph.node.extend(reversed(kept))
+    graph.initializer.extend(constants)
 
 
 def _refuse_floats(model: onnx.ModelProto, expected: int) -> None:
-    """Check that onnxruntime runs every convolution in int8, except `expected` ones in float.
+    """Check that onnxruntime runs every convolution and matrix product in int8, except `expected` ones in float.
 
     Raises:
         RefusedError: more would run in float, so int8 would not be faster.
@@ -158,10 +214,11 @@ def _refuse_floats(model: onnx.ModelProto, expected: int) -> None:
         options.log_severity_level = ERRORS_ONLY
         onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         found = [node.op_type for node in onnx.load(path).graph.node]
-    floats = found.count("Conv") + found.count("FusedConv")
+    floats = sum(found.count(kind) for kind in ("Conv", "FusedConv", _PRODUCT, "FusedGemm"))
+    rounded = found.count("QLinearConv") + found.count("QGemm")
     if floats > expected:
         raise RefusedError(
-            f"refused: {floats - expected} of {floats - expected + found.count('QLinearConv')} convolutions of the "
+            f"refused: {floats - expected} of {floats - expected + rounded} convolutions of the "
             "int8 file would run in float, as onnxruntime cannot fuse their rounding"
         )
 

@@ -2,10 +2,10 @@
 
 Weights are rounded to 8 bits signed per output channel, activations to 8 bits unsigned per tensor, where the exporter
 will round them: the input, and after each convolution (or the ReLU behind it). Sums, of residual blocks and of skips,
-stay in float: what the next sum adds to is never rounded, only the copy that a convolution reads. The last convolution
-stays in float, as it does there, and the exporter measures the ranges anew. Gradients pass straight through inside the
-range. Only the forward pass changes: the weights that are saved are the float ones, while the figures of such a run are
-those of the rounding network.
+stay in float, as does what a depthwise block adds: only the copy of a sum that a convolution reads is rounded. The last
+convolution stays in float, as it does there, and the exporter measures the ranges anew. Gradients pass straight through
+inside the range. Only the forward pass changes: the saved weights are the float ones, while the figures of such a run
+are those of the rounding network.
 
 Source: Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference"
 (CVPR 2018); ranges are moving averages of each batch's extremes, without the rarest values.
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name that every torch user knows
 
-from cae_train.models.depthwise import DepthwiseBlock, PlainDepthwiseBlock
+from cae_train.models.depthwise import DepthwiseBlock
 from cae_train.models.skip import Skip
 from cae_train.models.skip_blocks import Block, PlainBlock
 
@@ -43,11 +43,12 @@ def prepare(network: nn.Module) -> list["ActivationRounding"]:
     rounded_by_relu = {id(m.conv1) for m in network.modules() if isinstance(m, Block)}
     rounded_by_relu |= {id(m.conv2) for m in network.modules() if isinstance(m, PlainBlock)}
     rounded_by_relu |= {id(conv) for m in network.modules() if isinstance(m, DepthwiseBlock) for conv in (m.a, m.d)}
-    rounded_by_relu |= {id(m.b) for m in network.modules() if isinstance(m, PlainDepthwiseBlock)}
+    unrounded = {id(m.b) for m in network.modules() if isinstance(m, DepthwiseBlock)}  # or by the ReLU after them
     for module in network.modules():
         if isinstance(module, nn.Sequential):
             rounded_by_relu |= {id(a) for a, b in pairwise(module) if isinstance(b, (nn.ReLU, nn.Sigmoid))}
     read_sums = {id(module) for module in network.readers_of_sums()} if isinstance(network, Skip) else set()
+    read_sums.discard(id(last))
     places = [ActivationRounding()]
     first.register_forward_pre_hook(places[0].on_input)
     for module in network.modules():
@@ -58,7 +59,7 @@ def prepare(network: nn.Module) -> list["ActivationRounding"]:
             continue
         if isinstance(module, nn.Conv2d):
             module._conv_forward = _rounding_convolution(module)  # type: ignore[method-assign]
-        if isinstance(module, (nn.Conv2d, nn.ReLU)) and id(module) not in rounded_by_relu:
+        if isinstance(module, (nn.Conv2d, nn.ReLU)) and id(module) not in rounded_by_relu | unrounded:
             places.append(ActivationRounding())
             module.register_forward_hook(places[-1].on_output)
     return places
