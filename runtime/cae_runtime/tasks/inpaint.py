@@ -2,8 +2,8 @@
 
 A model that was trained on patches with holes recognizes them by their color, the `fill` in its file. Its output is
 good near known pixels. So of a hole that is wider than a quarter of a patch only the pixels next to known ones are
-taken over; then these count as known, and so on inwards until the hole is closed. None gets a color beyond those around
-it (`surrounding_colors.py`).
+taken over; then these count as known, and so on inwards until the hole is closed. Where there are such holes, no pixel
+gets a color beyond those around it (`surrounding_colors.py`).
 """
 
 from __future__ import annotations
@@ -157,16 +157,19 @@ class Inpainter(OnSession):
         channels = self.restorer.spec.channels
         colors = np.repeat(known, channels, axis=2) if known.shape[2] < channels else known
         colors[holes] = _as(known.dtype, np.multiply(self._fill_value, full_scale(known.dtype)))
-        missing, total = holes.copy(), int(holes.sum())
+        missing, total, wide = holes.copy(), int(holes.sum()), False
         while missing.any():
             region = _around(missing, self.restorer.spec.patch)
             part = missing[region]
             depth = cv2.distanceTransform(part.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-            ring = part & (depth <= (self._reach if depth.max() <= self._reach else self._step))
+            large = depth.max() > self._reach
+            wide = wide or large
+            ring = part & (depth <= (self._step if large else self._reach))
             white = full_scale(known.dtype)
             made = self.restorer.at(colors[region], ring, part) * white
-            made = within_surroundings(made, colors[region], ring, part, 2 * self._reach).clip(0, white)
-            colors[region][ring] = _as(known.dtype, made)
+            if wide:
+                made = within_surroundings(made, colors[region], ring, part, 2 * self._reach)
+            colors[region][ring] = _as(known.dtype, made.clip(0, white))
             part &= ~ring
             if progress is not None:
                 progress(total - int(missing.sum()), total)
