@@ -6,19 +6,17 @@ import base64
 from pathlib import Path
 from typing import Any
 
-from tests.page.conftest import ROOT
-
 LONG = 120_000  # milliseconds; a busy machine takes its time
-NOISY = ROOT / "assets" / "samples" / "chelsea-sigma15.png"
 
 _DROP = """([name, type, content]) => {
     const file = new File([Uint8Array.from(atob(content), c => c.charCodeAt(0))], name, { type });
     const dataTransfer = new DataTransfer();
     dataTransfer.items.add(file);
+    const stage = document.querySelector("#stage");
     for (const kind of ["dragenter", "dragover", "drop"])
-        document.querySelector("#stage").dispatchEvent(new DragEvent(kind, { dataTransfer, bubbles: true, cancelable: true }));
+        stage.dispatchEvent(new DragEvent(kind, { dataTransfer, bubbles: true, cancelable: true }));
 }"""
-_PASTE = _DROP.replace("dataTransfer", "clipboardData").split("for (const")[0] + (
+_PASTE = _DROP.replace("dataTransfer", "clipboardData").split("const stage")[0] + (
     'document.body.dispatchEvent(new ClipboardEvent("paste", { clipboardData, bubbles: true })); }'
 )
 

@@ -12,12 +12,22 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
 import pytest
 
 ROOT = Path(__file__).parents[2]
 SOURCES = ROOT / "runtime" / "page"
 COMMAND = Path(sys.executable).parent / ("cae-run.exe" if os.name == "nt" else "cae-run")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+
+@pytest.fixture(scope="session")
+def noisy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a small noisy photograph, a PNG file."""
+    path = tmp_path_factory.mktemp("noisy") / "noisy.png"
+    picture = cv2.imread(str(ROOT / "assets" / "samples" / "chelsea-sigma15.png"))[60:180, 100:260]
+    cv2.imwrite(str(path), picture)
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ export function jpegHeader(bytes: Uint8Array) {
   return { width, height, gray, exif, icc: icc.length ? joined(...icc) : null };
 }
 
-/** A JPEG file with EXIF and a color profile behind its start. */
+/** A JPEG file with EXIF and a color profile, in place of those that the browser wrote. */
 export function jpegWith(bytes: Uint8Array, exif: Uint8Array | null, icc: Uint8Array | null): Uint8Array<ArrayBuffer> {
   const added: Uint8Array[] = [];
   if (exif && exif.length + 6 <= LARGEST) added.push(segment(0xe1, joined(fromAscii(EXIF), exif)));
@@ -31,7 +31,14 @@ export function jpegWith(bytes: Uint8Array, exif: Uint8Array | null, icc: Uint8A
       const part = icc.subarray(i * each, (i + 1) * each);
       added.push(segment(0xe2, joined(fromAscii(PROFILE), Uint8Array.of(i + 1, count), part)));
     }
-  return joined(bytes.subarray(0, 2), ...added, bytes.subarray(2));
+  let from = 2;
+  const kept: Uint8Array[] = [];
+  for (const [marker, content] of segments(bytes)) {
+    const end = content.byteOffset - bytes.byteOffset + content.length;
+    if (marker !== 0xe1 && marker !== 0xe2) kept.push(bytes.subarray(from, end));
+    from = end;
+  }
+  return joined(bytes.subarray(0, 2), ...added, ...kept, bytes.subarray(from));
 }
 
 function segment(marker: number, content: Uint8Array): Uint8Array {

@@ -32,6 +32,7 @@ export class Items {
   ) {}
 
   add(files: readonly File[]): void {
+    const first = this.all.length;
     for (const file of files) {
       const row = document.createElement("button");
       row.type = "button";
@@ -44,7 +45,8 @@ export class Items {
       this.all.push(item);
       this.say(item);
     }
-    if (!this.selected && this.all.length) this.selected = this.all[0];
+    if (this.running) void this.select(this.all[first]);
+    else this.selected = this.all[first];
     void this.run();
   }
 

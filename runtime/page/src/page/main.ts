@@ -11,7 +11,7 @@ import { keepOffline } from "./offline";
 import { saveAll, saveOne } from "./save";
 import { Viewer } from "./viewer";
 
-const network = new Remote(new Worker("network.js", { type: "module" }));
+const network = new Remote(new Worker(`network.js${location.search}`, { type: "module" }));
 const files = new Remote(new Worker("files.js", { type: "module" }));
 const viewer = new Viewer();
 const models = new Models(network, () => items.renew());

@@ -1,0 +1,128 @@
+"""Dropping, looking, zooming, and what goes wrong: as a person does it, in Chromium."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from tests.page.actions import LONG, drop, give, message, wait_until_done
+
+pytestmark = [pytest.mark.serial, pytest.mark.slow]
+
+
+def test_a_dropped_picture_is_cleaned_and_compared(page: Any, noisy: Path) -> None:
+    drop(page, noisy)
+    wait_until_done(page, 1)
+    line = page.get_by_role("slider", name="Line between original and cleaned")
+    before = page.locator("#canvas").screenshot()
+    box = line.bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(200, 300, steps=4)
+    page.mouse.up()
+    assert int(line.get_attribute("aria-valuenow")) == pytest.approx(20, abs=1)
+    assert page.locator("#canvas").screenshot() != before
+    line.focus()
+    page.keyboard.press("End")
+    assert line.get_attribute("aria-valuetext") == "100 % original, 0 % cleaned"
+    page.keyboard.press("Home")
+    assert line.get_attribute("aria-valuenow") == "0"
+
+
+def test_zoom_by_wheel_keys_and_two_fingers(page: Any, noisy: Path) -> None:
+    give(page, noisy)
+    wait_until_done(page, 1)
+    fitted = zoom(page)
+    page.mouse.move(300, 300)
+    page.mouse.wheel(0, -600)
+    page.wait_for_function("was => parseInt(document.querySelector('#zoom-full').textContent) > was", arg=fitted)
+    page.locator("#canvas").focus()
+    page.keyboard.press("1")
+    assert zoom(page) == 100
+    page.keyboard.press("+")
+    assert zoom(page) == 125
+    page.keyboard.press("0")
+    assert zoom(page) == fitted
+    pinch(page, [(300, 300), (400, 300)], [(250, 300), (450, 300)])
+    assert zoom(page) == pytest.approx(2 * fitted, rel=0.02)
+
+
+def test_the_panel_stays_where_it_is(page: Any, noisy: Path) -> None:
+    parts = "header, main, #panel, #measure, #save, nav, #status"
+    places = f"[...document.querySelectorAll('{parts}')].map(e => JSON.stringify(e.getBoundingClientRect()))"
+    before = page.evaluate(places)
+    give(page, noisy)
+    wait_until_done(page, 1)
+    page.wait_for_function("() => document.querySelector('#facts').textContent.startsWith('Runs on')", timeout=LONG)
+    assert page.evaluate(places) == before
+
+
+def test_damaged_files_and_other_files_are_named(page: Any, noisy: Path, tmp_path: Path) -> None:
+    cut = tmp_path / "cut.png"
+    cut.write_bytes(noisy.read_bytes()[:5000])
+    text = tmp_path / "notes.jpg"
+    text.write_text("no picture")
+    give(page, cut)
+    page.wait_for_selector(".item[data-state=failed]")
+    assert message(page) == "cut.png is damaged: its pixels cannot be read."
+    give(page, text)
+    page.wait_for_function("() => document.querySelectorAll('.item[data-state=failed]').length === 2")
+    assert message(page) == "notes.jpg cannot be read: it is no picture that this browser knows, or it is damaged."
+    give(page, noisy)
+    wait_until_done(page, 1)  # and the next one is cleaned
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"\x08\x07" * 50)
+    give(page, broken)
+    page.wait_for_function("() => document.querySelector('#status').classList.contains('wrong')")
+    assert message(page) == "broken is no model that cae-export wrote."
+
+
+def test_fifty_megapixels_are_refused_before_they_are_decoded(page: Any, tmp_path: Path) -> None:
+    huge = tmp_path / "huge.png"
+    row = b"\0" + bytes(8192)
+    squeeze = zlib.compressobj(1)
+    data = b"".join(squeeze.compress(row) for _ in range(6144)) + squeeze.flush()
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", 8192, 6144, 8, 0, 0, 0, 0)), (b"IDAT", data), (b"IEND", b"")]
+    body = [struct.pack(">I", len(c)) + n + c + struct.pack(">I", zlib.crc32(n + c)) for n, c in chunks]
+    huge.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(body))
+    jpeg = tmp_path / "huge.jpg"
+    cv2.imwrite(str(jpeg), np.zeros((6144, 8192), np.uint8))
+    for path in (huge, jpeg):
+        give(page, path)
+        page.wait_for_function(
+            f"() => document.querySelector('#status').textContent.includes('{path.name}')", timeout=LONG
+        )
+        limit = "This page cleans up to 40; cae-run has no such limit."
+        assert message(page) == f"{path.name} has 50 megapixels. {limit}"
+
+
+def test_own_models_are_taken(page: Any, noisy: Path) -> None:
+    fixtures = Path(__file__).parents[1] / "runtime" / "fixtures"
+    give(page, fixtures / "identity.onnx")
+    page.wait_for_function("() => document.querySelector('#model').value === 'identity'", timeout=LONG)
+    give(page, noisy)
+    wait_until_done(page, 1)
+    assert "identity" in page.locator("#model option:checked").inner_text()
+
+
+def zoom(page: Any) -> int:
+    return int(page.inner_text("#zoom-full").removesuffix(" %"))
+
+
+def pinch(page: Any, start: list[tuple[int, int]], end: list[tuple[int, int]]) -> None:
+    """Move two fingers."""
+    session = page.context.new_cdp_session(page)
+
+    def touch(kind: str, at: list[tuple[int, int]]) -> None:
+        points = [{"x": x, "y": y, "id": number} for number, (x, y) in enumerate(at)]
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    touch("touchStart", start)
+    for step in range(1, 5):
+        touch("touchMove", [(a + (c - a) * step / 4, b) for (a, b), (c, _) in zip(start, end, strict=True)])
+    touch("touchEnd", [])

@@ -1,0 +1,91 @@
+"""What is saved: the pixels of `cae-run`, EXIF and color profile, in the chosen format; strengths; the queue."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image, ImageCms
+from tests.page.actions import give, message, paste, saved, wait_until_done
+
+from cae_runtime import Restorer
+
+pytestmark = [pytest.mark.serial, pytest.mark.slow]
+ORIENTATION, MAKER = 0x0112, 0x010F
+
+
+@pytest.fixture(scope="module")
+def photo(noisy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A JPEG as a camera stores it: turned, with EXIF and a color profile."""
+    path = tmp_path_factory.mktemp("photo") / "IMG 1.JPG"
+    exif = Image.Exif()
+    exif[MAKER], exif[ORIENTATION] = "Camera", 6
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    Image.open(io.BytesIO(noisy.read_bytes())).save(path, "JPEG", quality=95, exif=exif, icc_profile=profile)
+    return path
+
+
+def test_strengths_are_those_of_the_command(page: Any, noisy: Path) -> None:
+    give(page, noisy)
+    wait_until_done(page, 1)
+    page.fill("#strength", "60")
+    page.fill("#color", "90")
+    name, content = saved(page)
+    assert (name, message(page)) == ("noisy_clean.png", "noisy_clean.png is saved.")
+    made = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    with Restorer(stretch=False, threads=1) as restore:
+        wanted = restore(cv2.imread(str(noisy)), strength=(0.6, 0.9))
+    off = np.abs(made.astype(int) - wanted)
+    assert off.max() <= 1
+    assert np.mean(off > 0) < 0.001
+
+
+@pytest.mark.parametrize(("choice", "kind", "name"), [
+    ("same", "JPEG", "IMG 1_clean.jpg"), ("png", "PNG", "IMG 1_clean.png"), ("webp", "WEBP", "IMG 1_clean.webp"),
+])  # fmt: skip
+def test_exif_and_profile_are_kept(page: Any, photo: Path, choice: str, kind: str, name: str) -> None:
+    give(page, photo)
+    wait_until_done(page, 1)
+    page.select_option("#format", choice)
+    given, content = saved(page)
+    assert given == name
+    made, source = Image.open(io.BytesIO(content)), Image.open(io.BytesIO(photo.read_bytes()))
+    made.load()
+    assert made.format == kind
+    assert made.size == source.size[::-1]  # upright
+    assert (made.getexif()[MAKER], made.getexif()[ORIENTATION]) == ("Camera", 1)
+    assert made.info["icc_profile"] == source.info["icc_profile"]
+    upright = cv2.cvtColor(cv2.imread(str(photo)), cv2.COLOR_BGR2RGB)  # OpenCV turns it, too
+    with Restorer(color="rgb", stretch=False, threads=1) as restore:
+        off = np.abs(np.asarray(made.convert("RGB")).astype(int) - restore(upright))
+    assert off.max() <= (1 if kind == "PNG" else 40)
+    assert off.mean() < (0.01 if kind == "PNG" else 3)
+
+
+def test_pasted_and_chosen_pictures_wait_in_a_queue_and_are_saved_together(page: Any, noisy: Path, photo: Path) -> None:
+    paste(page, noisy)
+    give(page, noisy, photo)
+    wait_until_done(page, 3)
+    _, content = saved(page, "#save-all")
+    archive = zipfile.ZipFile(io.BytesIO(content))
+    assert archive.namelist() == ["noisy_clean.png", "noisy_clean-2.png", "IMG 1_clean.jpg"]
+    assert archive.read("noisy_clean.png") == archive.read("noisy_clean-2.png")
+    page.locator(".item").nth(2).click()
+    page.wait_for_function("() => document.querySelector('#canvas').ariaLabel.startsWith('IMG 1.JPG')")
+
+
+def test_another_model_cleans_all_anew(page: Any, noisy: Path) -> None:
+    give(page, noisy)
+    wait_until_done(page, 1)
+    page.select_option("#model", "denoise-fast")
+    page.wait_for_selector(".item:not([data-state=done])")
+    wait_until_done(page, 1)
+    _, content = saved(page)
+    with Restorer("denoise-fast", stretch=False, threads=1) as restore:
+        wanted = restore(cv2.imread(str(noisy)))
+    assert np.abs(cv2.imdecode(np.frombuffer(content, np.uint8), 1).astype(int) - wanted).max() <= 1
