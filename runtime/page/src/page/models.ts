@@ -61,9 +61,8 @@ export class Models {
     dom.facts.textContent = `Loading ${name} …`;
     try {
       const { where, why } = await this.network.call<ModelFacts>("open", { name });
+      if (this.name === name) dom.facts.textContent = [`Runs on ${where}.`, why].filter(Boolean).join(" ");
       await this.timed(name);
-      if (this.name !== name) return;
-      dom.facts.textContent = [`Runs on ${where}.`, why].filter(Boolean).join(" ");
     } catch (error) {
       dom.facts.textContent = messageOf(error);
       throw error;
