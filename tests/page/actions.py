@@ -42,10 +42,10 @@ def message(page: Any) -> str:
     return text
 
 
-def wait_until_done(page: Any, count: int) -> None:
+def wait_until_done(page: Any, count: int, limit: int = LONG) -> None:
     """Wait until so many pictures are cleaned, and the one that is chosen is shown."""
     page.wait_for_function(
-        "count => document.querySelectorAll('.item[data-state=done]').length === count", arg=count, timeout=LONG
+        "count => document.querySelectorAll('.item[data-state=done]').length === count", arg=count, timeout=limit
     )
     page.wait_for_selector("#stage.compares", timeout=LONG)
 
