@@ -58,6 +58,16 @@ def test_a_static_host_gets_threads_by_the_service_worker(browser: Any, static_h
         wait_until_done(page, 1)
 
 
+def test_threads_give_the_same_picture(page: Any, noisy: Path) -> None:
+    page.goto(f"{page.url}?threads=3")
+    page.wait_for_function("() => document.querySelector('#facts').textContent.includes('3 threads')", timeout=LONG)
+    give(page, noisy)
+    wait_until_done(page, 1)
+    made = cv2.imdecode(np.frombuffer(saved(page)[1], np.uint8), 1)
+    with Restorer(stretch=False, threads=1) as restore:
+        assert np.abs(made.astype(int) - restore(cv2.imread(str(noisy)))).max() <= 1
+
+
 def test_why_there_is_no_webgpu(page: Any) -> None:
     page.wait_for_function("() => document.querySelector('#facts').textContent.startsWith('Runs on')", timeout=LONG)
     facts = page.inner_text("#facts")

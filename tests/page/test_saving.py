@@ -67,6 +67,22 @@ def test_exif_and_profile_are_kept(page: Any, photo: Path, choice: str, kind: st
     assert off.mean() < (0.01 if kind == "PNG" else 3)
 
 
+@pytest.mark.parametrize("kind", ["avif", "webp", "gif", "bmp"])
+def test_what_the_browser_decodes_is_taken(page: Any, noisy: Path, tmp_path: Path, kind: str) -> None:
+    path = tmp_path / f"picture.{kind}"
+    picture = cv2.imread(str(noisy))[:60, :70]
+    cv2.imwrite(str(path), picture, [cv2.IMWRITE_WEBP_QUALITY, 101] if kind == "webp" else [])
+    give(page, path)
+    wait_until_done(page, 1)
+    page.select_option("#format", "png")
+    made = cv2.imdecode(np.frombuffer(saved(page)[1], np.uint8), cv2.IMREAD_UNCHANGED)
+    assert made.shape == picture.shape
+    with Restorer(stretch=False, threads=1) as restore:
+        off = np.abs(made.astype(int) - restore(cv2.imread(str(path))))
+    assert off.max() <= (1 if kind in ("webp", "bmp") else 40)
+    assert off.mean() < 3
+
+
 def test_pasted_and_chosen_pictures_wait_in_a_queue_and_are_saved_together(page: Any, noisy: Path, photo: Path) -> None:
     paste(page, noisy)
     give(page, noisy, photo)

@@ -12,14 +12,16 @@ export interface Backend {
 }
 
 const MOST_THREADS = 16;
-const ANYWAY = "software-webgpu"; // in the page's address: takes WebGPU that the processor computes, for tests
+// What the page's address may ask for: ?threads=2, and ?software-webgpu, which takes WebGPU that the processor computes.
+const ASKED = new URLSearchParams(location.search);
 const FILES = new URL("./ort/", import.meta.url).href;
 
 export async function backend(): Promise<Backend> {
   const missing = await whyNoGpu();
   const ort = (missing ? await import("onnxruntime-web/wasm") : await import("onnxruntime-web/webgpu")) as typeof Ort;
   const stem = `${FILES}ort-wasm-simd-threaded${missing ? "" : ".asyncify"}`;
-  const threads = crossOriginIsolated ? Math.min(navigator.hardwareConcurrency || 1, MOST_THREADS) : 1;
+  const wanted = Math.trunc(Number(ASKED.get("threads"))) || navigator.hardwareConcurrency || 1;
+  const threads = crossOriginIsolated ? Math.min(Math.max(wanted, 1), MOST_THREADS) : 1;
   ort.env.wasm.wasmPaths = { mjs: `${stem}.mjs`, wasm: `${stem}.wasm` };
   ort.env.wasm.numThreads = threads;
   ort.env.logLevel = "error";
@@ -33,7 +35,7 @@ async function whyNoGpu(): Promise<string> {
   try {
     const adapter = await gpu.requestAdapter();
     if (!adapter) return "No WebGPU: no graphics processor was found.";
-    if (adapter.info?.isFallbackAdapter && !new URLSearchParams(location.search).has(ANYWAY)) return "No WebGPU: here it would be computed by the processor, more slowly.";
+    if (adapter.info?.isFallbackAdapter && !ASKED.has("software-webgpu")) return "No WebGPU: here it would be computed by the processor, more slowly.";
     return "";
   } catch (error) {
     return `No WebGPU: ${error instanceof Error ? error.message : "it did not start"}.`;

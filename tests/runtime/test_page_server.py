@@ -1,0 +1,80 @@
+"""The server of `cae-run --page`: what it gives out, and what it says when the page is not built."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.client import HTTPConnection
+from pathlib import Path
+
+import pytest
+from tests.runtime.conftest import Command
+
+from cae_runtime.cli import page
+from cae_runtime.inference.model_files import find_model
+
+
+@pytest.fixture
+def port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """Serve a small page, and return the port."""
+    site = tmp_path / "page"
+    (site / "ort").mkdir(parents=True)
+    (tmp_path / "secret.txt").write_text("not part of the page")
+    (site / "index.html").write_text("<h1>page</h1>")
+    (site / "ort" / "engine.wasm").write_bytes(b"\0asm")
+    (site / "headers.json").write_text(json.dumps({"Cross-Origin-Embedder-Policy": "require-corp"}))
+    monkeypatch.setattr(page, "PAGE", site)
+    with page._server(partial(page._Handler, headers=page._headers())) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        yield server.server_port
+        server.shutdown()
+
+
+def asked(port: int, path: str) -> tuple[int, dict[str, str], bytes]:
+    connection = HTTPConnection("127.0.0.1", port)
+    connection.request("GET", path)
+    answer = connection.getresponse()
+    found = answer.status, dict(answer.getheaders()), answer.read()
+    connection.close()
+    return found
+
+
+def test_files_have_their_kind_and_the_headers_for_threads(port: int) -> None:
+    for path, kind in (("/", "text/html; charset=utf-8"), ("/ort/engine.wasm", "application/wasm")):
+        status, headers, _ = asked(port, path)
+        assert status == 200
+        assert headers["Content-type"] == kind
+        assert headers["Cross-Origin-Embedder-Policy"] == "require-corp"
+        assert headers["Cache-Control"] == "no-cache"
+
+
+def test_packaged_models_are_served_as_they_are(port: int) -> None:
+    assert asked(port, "/models/denoise-fast.onnx")[2] == find_model("denoise-fast").read_bytes()
+
+
+@pytest.mark.parametrize("path", [
+    "/../secret.txt", "/%2e%2e/secret.txt", "/ort/", "/models/", "/models/other.onnx", "/models/..%2Fpage.onnx", "/no",
+    "//secret.txt",
+])  # fmt: skip
+def test_nothing_else_is_served(port: int, path: str) -> None:
+    status, _, content = asked(port, path)
+    assert status in (301, 404)
+    assert b"not part" not in content
+
+
+def test_a_page_that_is_not_built_is_a_line(cae_run: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page, "PAGE", tmp_path / "nothing")
+    done = cae_run("--page", model=None)
+    assert done.returncode == 2
+    assert done.stderr.decode() == (
+        "cae-run: the page is not built: run npm install --ignore-scripts && npm run build in runtime/page of a "
+        "checkout\n"
+    )
+
+
+def test_other_options_are_refused(cae_run: Command) -> None:
+    done = cae_run("--page", "photo.jpg", model=None)
+    assert done.returncode == 2
+    assert done.stderr.decode() == "cae-run: --page cleans nothing: leave SOURCE and -o out\n"
