@@ -58,7 +58,9 @@ def test_the_panel_stays_where_it_is(page: Any, noisy: Path) -> None:
     before = page.evaluate(places)
     give(page, noisy)
     wait_until_done(page, 1)
-    page.wait_for_function("() => document.querySelector('#facts').textContent.startsWith('Runs on')", timeout=LONG)
+    page.wait_for_function(
+        "() => document.querySelector('#facts').textContent.includes('megapixels a second')", timeout=LONG
+    )
     assert page.evaluate(places) == before
 
 

@@ -21,6 +21,7 @@ export class Items {
   readonly all: Item[] = [];
   selected: Item | null = null;
   private running = false;
+  private paused = false;
   private number = 0; // of the last call of `clean`
 
   constructor(
@@ -61,8 +62,20 @@ export class Items {
     void this.run();
   }
 
+  /** Ends the work that is under way; it waits to be done anew. */
   stop(): void {
     void this.network.call("stop", { number: this.number });
+  }
+
+  /** Stops until `resume`. */
+  pause(): void {
+    this.paused = true;
+    this.stop();
+  }
+
+  resume(): void {
+    this.paused = false;
+    void this.run();
   }
 
   async select(item: Item): Promise<void> {
@@ -79,7 +92,7 @@ export class Items {
     if (this.running) return;
     this.running = true;
     try {
-      for (let item; (item = this.next()); ) await this.clean(item);
+      for (let item; !this.paused && (item = this.next()); ) await this.clean(item);
     } finally {
       this.running = false;
       dom.progress.value = 0;
@@ -112,7 +125,10 @@ export class Items {
       if (item === this.selected) this.changed(item, picture);
       tell(`${item.name} is cleaned: ${picture.width} × ${picture.height} pixels in ${seconds.toFixed(1)} seconds.`);
     } catch (error) {
-      if (messageOf(error) === "stopped") return;
+      if (messageOf(error) === "stopped") {
+        item.state = "waiting";
+        return;
+      }
       item.state = "failed";
       item.note = messageOf(error);
       tell(item.note, true);

@@ -33,6 +33,7 @@ export class Live {
     private readonly viewer: Viewer,
     private readonly model: () => string,
     private readonly strengths: () => Strengths,
+    private readonly ended: () => void,
   ) {
     this.video.muted = true;
     this.video.playsInline = true;
@@ -49,6 +50,7 @@ export class Live {
     } catch (error) {
       this.video.srcObject = null;
       const denied = error instanceof DOMException && error.name === "NotAllowedError";
+      this.ended();
       tell(denied ? "The camera stays off: this page was not allowed to use it." : messageOf(error), true);
       return;
     }
@@ -67,6 +69,7 @@ export class Live {
     this.video.srcObject = null;
     document.body.classList.remove("is-live");
     tell("The camera is off.");
+    this.ended();
   }
 
   private steps(): Step[] {
@@ -90,7 +93,7 @@ export class Live {
         this.hold(steps.length);
         await new Promise((next) => requestAnimationFrame(next));
         const now = performance.now();
-        rate = SMOOTH * rate + ((1 - SMOOTH) * 1000) / (now - shownAt);
+        rate = rate ? SMOOTH * rate + ((1 - SMOOTH) * 1000) / (now - shownAt) : 1000 / (now - shownAt);
         shownAt = now;
         const height = Math.round((step.width * this.video.videoHeight) / (this.video.videoWidth || 1));
         dom.liveFacts.textContent = `${rate.toFixed(1)} frames a second: ${step.model} at ${step.width} × ${height}`;
@@ -136,13 +139,18 @@ export class Live {
       const type = recorder.mimeType, suffix = type.includes("mp4") ? "mp4" : "webm";
       download(new Blob(parts, { type }), `camera_clean.${suffix}`);
       this.recorder = null;
-      dom.record.setAttribute("aria-pressed", "false");
+      this.says("Record");
       tell(`camera_clean.${suffix} is saved.`);
     };
     recorder.start(1000);
     this.recorder = recorder;
-    dom.record.setAttribute("aria-pressed", "true");
+    this.says("Save recording");
     tell("Recording the cleaned picture.");
+  }
+
+  private says(text: string): void {
+    dom.record.textContent = text;
+    dom.record.classList.toggle("on", this.recorder !== null);
   }
 
   private paint(after: ImageBitmap): void {

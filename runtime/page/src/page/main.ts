@@ -16,7 +16,7 @@ const files = new Remote(new Worker("files.js", { type: "module" }));
 const viewer = new Viewer();
 const models = new Models(network, () => items.renew());
 const items = new Items(network, files, models, (item, picture) => void changed(item, picture));
-const live = new Live(network, viewer, () => models.name, strengths);
+const live = new Live(network, viewer, () => models.name, strengths, cameraEnded);
 
 let shownOnes: { before: ImageBitmap; width: number; height: number } | null = null;
 let blending: Promise<void> | null = null, blendAgain = false;
@@ -49,6 +49,12 @@ function reblend(): void {
       if (of === shownOnes && !live.running) viewer.show(of.before, after, of.width, of.height);
     } while (blendAgain);
   })().catch((error) => tell(messageOf(error), true)).finally(() => (blending = null));
+}
+
+function cameraEnded(): void {
+  items.resume();
+  if (items.selected) void items.select(items.selected);
+  else viewer.show(null, null, 1, 1);
 }
 
 function take(given: Iterable<File>): void {
@@ -95,7 +101,7 @@ function wire(): void {
   };
   dom.camera.onclick = () => {
     if (live.running) return live.stop();
-    items.stop();
+    items.pause();
     void live.start();
   };
   dom.save.onclick = () => items.selected && void saveOne(files, items.selected, strengths());

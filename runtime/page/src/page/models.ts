@@ -62,7 +62,8 @@ export class Models {
     try {
       const { where, why } = await this.network.call<ModelFacts>("open", { name });
       if (this.name === name) dom.facts.textContent = [`Runs on ${where}.`, why].filter(Boolean).join(" ");
-      await this.timed(name);
+      const speed = await this.timed(name);
+      if (this.name === name && speed) dom.facts.textContent += ` It cleans ${speed.toPrecision(2)} megapixels a second.`;
     } catch (error) {
       dom.facts.textContent = messageOf(error);
       throw error;
@@ -81,17 +82,19 @@ export class Models {
     }
   }
 
-  private async timed(name: string, anew = false): Promise<void> {
+  private async timed(name: string, anew = false): Promise<number> {
     const model = this.all.find((one) => one.name === name);
-    if (!model || (model.speed && !anew)) return;
+    if (!model) return 0;
+    if (model.speed && !anew) return model.speed;
     model.speed = await this.network.call<number>("speed", { name });
     this.list(this.name);
+    return model.speed;
   }
 
   private list(chosen: string): void {
     dom.model.replaceChildren(...this.all.map(({ name, size, speed }) => {
       const megabytes = `${(size / 1e6).toFixed(1)} MB`;
-      const rate = speed ? `, ${speed < 0.1 ? speed.toFixed(2) : speed.toFixed(1)} megapixels/s` : "";
+      const rate = speed ? `, ${speed < 0.1 ? speed.toFixed(2) : speed.toFixed(1)} MP/s` : "";
       return new Option(`${name} (${megabytes}${rate})`, name, name === "denoise", name === chosen);
     }));
   }
