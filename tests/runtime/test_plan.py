@@ -3,10 +3,14 @@ from __future__ import annotations
 import inspect
 import os
 import socket
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 
 from cae_runtime import UsageError
@@ -14,6 +18,8 @@ from cae_runtime.io.image_files import write_file
 from cae_runtime.jobs.paths import prepare_output
 from cae_runtime.jobs.planning import make_plan
 from cae_shared.folders import make_folder
+
+Command = Callable[..., "subprocess.CompletedProcess[bytes]"]
 
 
 @pytest.fixture
@@ -136,15 +142,34 @@ def test_files_of_one_folder_that_would_become_one_keep_their_endings(tmp_path: 
             if job.renamed
         }
 
-    assert names() == {"b.gif": "b.gif.webp"}
+    assert names() == {"b.gif": "b.gif.webp", "b.webp": "b.webp.webp"}
     assert names(ext=".png", suffix="_x") == {
         "a.tif": "a_x.tif.png", "a.jpg": "a_x.jpg.png", "b.gif": "b_x.gif.png", "b.webp": "b_x.webp.png",
-        "c.JPG": "c_x.JPG.png",
+        "c.JPG": "c_x.JPG.png", "c.png": "c_x.png.png",
     }  # fmt: skip
-    assert names(ext=".mkv") == {"b.gif": "b.gif.webp", "v.mov": "v.mov.mkv", "v.mp4": "v.mp4.mkv"}
+    assert names(ext=".mkv") == names() | {"v.mov": "v.mov.mkv", "v.mp4": "v.mp4.mkv"}
     (source / "b.gif.webp").write_text("")
     with pytest.raises(UsageError, match=r"b\.gif' and .*b\.gif\.webp' would both become"):
         names()
+
+
+def test_an_output_is_not_taken_for_that_of_a_file_that_came_later(
+    cae_run: Command, noise: Any, tmp_path: Path
+) -> None:
+    source, out = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    pictures = {name: noise((20, 30, 3)) // (1 + number) for number, name in enumerate(("x.bmp", "x.png"))}
+    for name, pixels in pictures.items():
+        cv2.imwrite(str(source / name), pixels)
+        assert cae_run(source, "-o", out, "--ext", "png", "--strength", "0").returncode == 0
+    for name, pixels in pictures.items():
+        np.testing.assert_array_equal(cv2.imread(str(out / f"{name}.png")), pixels)
+
+
+def test_outputs_with_endings_beside_their_sources_are_no_sources_later(tmp_path: Path) -> None:
+    for name in ("a.tif", "a.jpg", "a_x.tif.png", "a_x.jpg.png"):
+        (tmp_path / name).write_text("")
+    assert outputs([tmp_path], tmp_path, suffix="_x", ext=".png") == ["a_x.jpg.png", "a_x.tif.png"]
 
 
 def test_links_are_followed_but_not_in_circles(photos: Path, tmp_path: Path) -> None:

@@ -78,14 +78,17 @@ def test_files_that_would_become_one_and_sigterm_do_not_end_it_badly(tmp_path: P
     (inbox / "first.png").write_bytes(png(noise))
     process = started(inbox, output, "--ext", "png")
     wait_for((output / "first.png").exists, process)
+    (inbox / "first.png").unlink()
+    cv2.imwrite(str(inbox / "first.tif"), noise((30, 40, 3)))
+    wait_for((output / "first.tif.png").exists, process)  # first.png is the other's
     for name in ("a.png", "a.tif"):  # both would become a.png
         cv2.imwrite(str(inbox / name), noise((30, 40, 3)))
-    wait_for((output / "a.png").exists, process)
+    wait_for((output / "a.png.png").exists, process)
     wait_for((output / "a.tif.png").exists, process)
     process.send_signal(signal.SIGTERM)
     _, messages = process.communicate(timeout=TOO_LONG)
     assert process.returncode == 143
-    assert "cleaned 3 images" in messages
+    assert "cleaned 4 images" in messages
 
 
 def test_the_output_is_a_folder(cae_run: Command, tmp_path: Path) -> None:

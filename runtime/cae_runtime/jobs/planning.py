@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import stat
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -121,15 +120,20 @@ def make_plan(
 
 
 def _apart(jobs: Sequence[Job]) -> tuple[Job, ...]:
-    """Return jobs in which no two files of a folder become one: `x.gif` beside `x.webp` becomes `x.gif.webp`."""
+    """Return jobs in which no two files of a folder become one: `x.gif` and `x.webp` become `x.gif.webp`, `x.webp.webp`.
+
+    None of them gets the plain name, `x.webp`: before the other file came, it may have become an output of either.
+    """
     named = [spelling_of(job.output) for job in jobs]
-    shared = {name for name, count in Counter(named).items() if count > 1}
-    return tuple(
-        replace(job, output=job.output.with_suffix(f"{job.source.suffix}{job.output.suffix}"), renamed=True)
-        if name in shared and job.source.suffix != job.output.suffix
-        else job
-        for job, name in zip(jobs, named, strict=True)
-    )
+    endings: dict[str, set[str]] = {}
+    for job, name in zip(jobs, named, strict=True):
+        endings.setdefault(name, set()).add(job.source.suffix)
+    return tuple(with_ending(job) if len(endings[name]) > 1 else job for job, name in zip(jobs, named, strict=True))
+
+
+def with_ending(job: Job) -> Job:
+    """Return a job whose output keeps the source's ending before its own: `x.gif.webp`."""
+    return replace(job, output=job.output.with_suffix(f"{job.source.suffix}{job.output.suffix}"), renamed=True)
 
 
 def _names_a_file(out: Path, one_file: bool) -> bool:
@@ -208,7 +212,7 @@ def find_pictures(
         walked.update(found)
         jobs |= dict.fromkeys(Job(path, output_of(path, path.relative_to(source))) for path in found)
     if suffix:  # photo_clean.jpg beside photo.jpg is an output of an earlier call
-        made = {spelling_of(path) for job in jobs for path in (job.output, job.partial)}
+        made = {spelling_of(path) for job in (*jobs, *_apart([*jobs])) for path in (job.output, job.partial)}
         jobs = {job: None for job in jobs if job.source not in walked or spelling_of(job.source) not in made}
     _log.debug("%s files, %s left out, %s that cannot be read", len(jobs), len(left_out), len(unreadable))
     return Plan(tuple(jobs), tuple(left_out), out, unreadable=tuple(unreadable))

@@ -13,7 +13,7 @@ from typing import Final
 from cae_runtime.errors import UsageError
 from cae_runtime.inference.session import Session
 from cae_runtime.jobs.paths import check_folder, mode_of, prepare_output
-from cae_runtime.jobs.planning import Job, Plan, make_plan
+from cae_runtime.jobs.planning import Job, Plan, make_plan, with_ending
 from cae_runtime.jobs.restore.extras import check_extras
 from cae_runtime.jobs.restore.job import clean_each, restorer_of
 from cae_runtime.jobs.restore.options import RestoreOptions
@@ -51,11 +51,13 @@ class Inbox:
         self._plan = plan
         self._seen: dict[Path, State] = {}
         self._done: dict[Path, State] = {}
+        self._made: dict[Path, Path] = {}  # what the outputs of this call were made from
         self.waiting = False  # whether some file has to be looked at again
 
     def look(self) -> tuple[list[Arrival], Plan]:
         """Return the files that were the same at the last look and were not taken in this state, and all files."""
         plan = self._plan()
+        plan = replace(plan, jobs=tuple(self._apart_from_earlier(job) for job in plan.jobs))
         states = {job.source: state for job in plan.jobs if (state := _state(job.source)) is not None}
         new = [
             Arrival(job, states[job.source])
@@ -70,6 +72,11 @@ class Inbox:
     def took(self, arrival: Arrival) -> None:
         """Remember that a file was processed in this state; it is taken again once it changes."""
         self._done[arrival.job.source] = arrival.state
+        self._made.setdefault(arrival.job.output, arrival.job.source)
+
+    def _apart_from_earlier(self, job: Job) -> Job:
+        """Return a job whose output is not that of another file that was there before, and may have been moved away."""
+        return job if self._made.get(job.output, job.source) == job.source else with_ending(job)
 
 
 class _Clock:
