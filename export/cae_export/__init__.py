@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from cae_export.exporter import ExportReport, export
+    from cae_export.frames.exporter import FrameReport, export_frames
     from cae_export.parts import PartReport, export_part
 
     __version__: str
@@ -39,6 +40,7 @@ __all__ = [
     "CheckReport",
     "ConversionReport",
     "ExportReport",
+    "FrameReport",
     "ModelNotFoundError",
     "OutputExistsError",
     "PartReport",
@@ -49,6 +51,7 @@ __all__ = [
     "check",
     "convert_to",
     "export",
+    "export_frames",
     "export_part",
 ]
 
@@ -64,6 +67,8 @@ _HOME = {
     "ConversionReport": "converters.convert_to",
     "convert_to": "converters.convert_to",
     "ExportReport": "exporter",
+    "FrameReport": "frames.exporter",
+    "export_frames": "frames.exporter",
     "PartReport": "parts",
     "RanOutError": "errors",
     "RefusedError": "errors",

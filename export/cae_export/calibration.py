@@ -11,7 +11,7 @@ import onnx
 from cae_export.defaults import FALSE_ALARMS
 from cae_export.detector.thresholds import Seen, Thresholds, seen, thresholds_of
 from cae_export.errors import ArgumentTypeError, UsageError
-from cae_export.onnx_files import build_file
+from cae_export.graphs.onnx_files import build_file
 from cae_export.proved_file import check_output, written_whole
 from cae_runtime import CaeRuntimeError, ImageError, ModelSpec, Session
 from cae_runtime.jobs.opened_images import images_of, opened

@@ -18,7 +18,14 @@ from cae_export.defaults import (
     TOLERANCE_FP16,
 )
 from cae_export.errors import CaeExportError, OutputExistsError, RanOutError, RefusedError, UsageError
-from cae_export.report_text import calibration_table, check_table, conversion_table, part_table, table
+from cae_export.option_checks import (
+    check_calibration,
+    check_whole_frame,
+    compared_files,
+    given_on_command_line,
+    part_wanted,
+)
+from cae_export.report_text import calibration_table, check_table, conversion_table, frame_table, part_table, table
 from cae_shared.command import require_address_space
 from cae_shared.expected_errors import end_with, ended_in_order, importing_extra
 from cae_shared.help_groups import grouped
@@ -28,13 +35,11 @@ from cae_shared.text import options_of, printable, shell_word
 if TYPE_CHECKING:
     from cae_export.converters.convert_to import Target
     from cae_export.exporter import ExportOptions, Layout, Precision
+    from cae_export.frames.exporter import FrameOptions
     from cae_export.parts import Part, PartOptions
     from cae_export.proved_file import FileOptions
 
 ADDRESS_SPACE = 2 * 2**30  # bytes that torch maps before it works; with less it crashes
-OF_WHOLE = {"int8", "fp16", "max_drop", "patch", "layout", "portable", "to"}
-OF_CALIBRATE = {"model", "output", "overwrite", "calibrate", "false_alarms", "verbose"}
-OF_CHECK = {"check", "against", "data", "data_dir", "tolerance", "max_drop", "verbose"}
 RUN = {  # by task or part
     "restore": "photos/ -o clean/",
     "inpaint": "photos/ -o filled/ --mask masks/",
@@ -45,7 +50,7 @@ RUN = {  # by task or part
 
 GROUPS = {
     "File": ("output", "overwrite", "int8", "fp16", "patch", "overlap", "license"),
-    "Other engines": ("to", "opset", "batch", "layout", "portable", "input_name", "output_name"),
+    "Other engines": ("to", "whole_frame", "opset", "batch", "layout", "portable", "input_name", "output_name"),
     "Proof": ("data", "data_dir", "tolerance", "max_drop", "check", "against"),
     "Other tasks": ("part", "anomaly", "false_alarms", "calibrate"),
 }
@@ -93,6 +98,9 @@ def command(
     to: Annotated[
         str | None, typer.Option(help="Write a folder for this engine instead: openvino, mnn or ncnn.")
     ] = None,
+    whole_frame: Annotated[
+        bool, typer.Option("--whole-frame", help="Take frames of any size (MODEL-frame.onnx), for other programs.")
+    ] = False,
     opset: Annotated[int, typer.Option(help=f"ONNX operator set, {OPSET_MIN} to {OPSET_MAX}.")] = OPSET,
     batch: Annotated[
         int | None, typer.Option(help="Fixed number of patches per call, for engines without dynamic sizes.")
@@ -151,10 +159,10 @@ def command(
     files ran out; 2 wrong usage; 130 interrupted (Ctrl-C); 143 terminated (SIGTERM).
     """
     log_to_stderr(verbose)
-    if int8 and fp16:
-        raise UsageError("--int8 and --fp16 exclude each other: one file has one precision")
-    compared = _compared(ctx, model, check, against)
-    wanted = _wanted(ctx, part, anomaly) if calibrate is None else None
+    given = given_on_command_line(ctx)
+    check_whole_frame(given)
+    compared = compared_files(given, model, check, against)
+    wanted = part_wanted(given, part, anomaly) if calibrate is None else None
     require_address_space(ADDRESS_SPACE)
     options: FileOptions = {
         "data": data, "data_dir": data_dir, "tolerance": tolerance, "opset": opset, "overlap": overlap, "batch": batch,
@@ -165,8 +173,11 @@ def command(
             _check(*compared, data, data_dir, tolerance, max_drop)
         elif model is None:
             raise UsageError("name a MODEL.pt that cae-train wrote")
+        elif whole_frame:
+            _export_frames(model, output, {**options, "precision": "fp16" if fp16 else "fp32"})
         elif calibrate is not None:
-            _calibrate(ctx, model, calibrate, output, false_alarms, overwrite)
+            check_calibration(given)
+            _calibrate(model, calibrate, output, overwrite, false_alarms if "false_alarms" in given else None)
         elif wanted is not None:
             _export_part(model, wanted, output, {**options, "false_alarms": false_alarms})
         else:
@@ -189,6 +200,13 @@ def _export(model: Path, output: Path | None, options: "ExportOptions") -> None:
         typer.echo("note: its output is worse than its input: its code is too narrow, or it needs longer training",
                    err=True)  # fmt: skip
     typer.echo(printable(f"next: cae-run {RUN[report.spec.task]} -m {shell_word(report.path)}"), err=True)
+
+
+def _export_frames(model: Path, output: Path | None, options: "FrameOptions") -> None:
+    from cae_export.frames.exporter import export_frames
+
+    with ended_in_order("cae-export"):
+        _print(frame_table(export_frames(model, output, **options)))
 
 
 def _convert(to: str, model: Path, output: Path | None, options: "ExportOptions") -> None:
@@ -217,15 +235,11 @@ def _export_part(model: Path, part: "Part", output: Path | None, options: "PartO
     _say(part_table(report), report.notes, RUN[part], report.path)
 
 
-def _calibrate(
-    ctx: typer.Context, model: Path, good: Path, output: Path | None, false_alarms: float, overwrite: bool
-) -> None:
-    if ignored := _given(ctx) - OF_CALIBRATE:
-        raise UsageError(f"--calibrate takes no {_options(ignored)}")
+def _calibrate(model: Path, good: Path, output: Path | None, overwrite: bool, false_alarms: float | None) -> None:
     from cae_export.calibration import calibrate
 
     with ended_in_order("cae-export"):
-        chosen = {"false_alarms": false_alarms} if "false_alarms" in _given(ctx) else {}
+        chosen = {} if false_alarms is None else {"false_alarms": false_alarms}
         report = calibrate(model, good, output, overwrite=overwrite, **chosen)
     _say(calibration_table(report), report.notes, RUN["anomaly"], report.path)
 
@@ -240,50 +254,6 @@ def _say(lines: list[str], notes: tuple[str, ...], run: str, path: Path) -> None
     for note in notes:
         typer.echo(printable(f"note: {note}"), err=True)
     typer.echo(printable(f"next: cae-run {run} -m {shell_word(path)}"), err=True)
-
-
-def _wanted(ctx: typer.Context, part: str | None, anomaly: bool) -> "Part | None":
-    """The part of the network that is asked for, None for all of it.
-
-    Raises:
-        UsageError: two of them, none that there is, or an option that has no use with it.
-    """
-    if part is not None and part not in ("encoder", "decoder"):
-        raise UsageError(f"--part is {part!r}: choose encoder or decoder")
-    if part is not None and anomaly:
-        raise UsageError("--part and --anomaly exclude each other: one file has one task")
-    wanted: Part | None = "anomaly" if anomaly else cast("Part | None", part)
-    ignored = _given(ctx) & ({"false_alarms"} if not wanted else OF_WHOLE if anomaly else OF_WHOLE | {"false_alarms"})
-    if ignored:
-        what = "--anomaly" if anomaly else f"--part {part}" if part else "a model that restores"
-        raise UsageError(f"{what} takes no {_options(ignored)}")
-    return wanted
-
-
-def _compared(
-    ctx: typer.Context, model: Path | None, check: Path | None, against: Path | None
-) -> tuple[Path, Path] | None:
-    """The file that is checked and the model that it came from; None where a file is made.
-
-    Raises:
-        UsageError: one of both is missing, or there is an option that has no use with them.
-    """
-    if check is None and against is None:
-        return None
-    if check is None or against is None or model is not None:
-        raise UsageError("--check MODEL.onnx and --against MODEL.pt are needed together, without another MODEL.pt")
-    if ignored := _given(ctx) - OF_CHECK:
-        raise UsageError(f"--check takes no {_options(ignored)}")
-    return check, against
-
-
-def _given(ctx: typer.Context) -> set[str]:
-    """Names of the options on the command line."""
-    return {name for name in ctx.params if getattr(ctx.get_parameter_source(name), "name", "") == "COMMANDLINE"}
-
-
-def _options(names: set[str]) -> str:
-    return ", ".join(f"--{name.replace('_', '-')}" for name in sorted(names))
 
 
 def main() -> None:

@@ -18,8 +18,8 @@ from cae_export.errors import RefusedError, UsageError
 from cae_export.evaluation_data import Patches, find
 from cae_export.graphs.channels_last import ChannelsLast
 from cae_export.graphs.convert import to_onnx
+from cae_export.graphs.onnx_files import OnnxFile, build_file
 from cae_export.graphs.quantize import to_fp16, to_int8
-from cae_export.onnx_files import OnnxFile, build_file
 from cae_export.parity import BatchParity, mean_psnr, prove, refuse_unless_equal, refuse_unless_steady, run
 from cae_export.proved_file import FileOptions, FileSettings, require, takes, write_proved
 from cae_runtime import ModelSpec, Session

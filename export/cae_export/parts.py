@@ -17,7 +17,7 @@ from cae_export.detector.thresholds import find_thresholds
 from cae_export.errors import RefusedError, UsageError
 from cae_export.evaluation_data import find, good_pictures
 from cae_export.graphs.convert import convert
-from cae_export.onnx_files import build_file
+from cae_export.graphs.onnx_files import build_file
 from cae_export.parity import at_each_batch
 from cae_export.proved_file import FileOptions, FileSettings, require, write_proved
 from cae_runtime import ModelSpec, Session

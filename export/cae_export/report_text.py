@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from cae_export.checking import CheckReport
     from cae_export.converters.convert_to import ConversionReport
     from cae_export.exporter import ExportReport
+    from cae_export.frames.exporter import FrameReport
     from cae_export.parity import BatchParity
     from cae_export.parts import PartReport
     from cae_runtime import ModelSpec
@@ -96,3 +97,15 @@ def table(report: "ExportReport") -> list[str]:
         )
     lines.append(f"{report.path}: {report.bytes / 1e3:.0f} kB")
     return lines
+
+
+def frame_table(report: "FrameReport") -> list[str]:
+    """The proof of a file for whole frames as lines of text."""
+    return [
+        f"torch against {report.precision} in onnxruntime",
+        f"{'size':>9}  {'largest difference':>18}",
+        *(f"{f'{row.width}x{row.height}':>9}  {row.difference:>18.1e}" for row in report.parity),
+        f"{report.count} pictures of {report.patches}: degraded {report.psnr_in:.2f} dB, sliding patches "
+        f"{report.psnr_sliding:.2f} dB, whole frames {report.psnr_out:.2f} dB",
+        f"{report.path}: {report.bytes / 1e3:.0f} kB",
+    ]

@@ -12,7 +12,7 @@ import torch
 from cae_export.evaluation_data import find
 from cae_export.exporter import ExportSettings, quantized
 from cae_export.graphs.convert import to_onnx
-from cae_export.onnx_files import build_file
+from cae_export.graphs.onnx_files import build_file
 from cae_export.parity import mean_psnr, run
 from cae_runtime import Session, packaged_models
 from cae_train import load_model

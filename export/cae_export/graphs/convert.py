@@ -4,7 +4,7 @@ import contextlib
 import logging
 import warnings
 from collections.abc import Iterator
-from typing import cast
+from typing import Any, cast
 
 import onnx
 import onnxslim
@@ -56,6 +56,26 @@ def convert(
     Raises:
         UsageError: as `to_onnx` raises it.
     """
+    sizes = {0: torch.export.Dim(BATCH)}
+    return _converted(network, shape, sizes, opset, given, made)
+
+
+def convert_frames(network: nn.Module, opset: int, *, given: str, made: str) -> onnx.ModelProto:
+    """Convert a network of dynamic height and width, multiples of its `stride`; N is dynamic, too.
+
+    Raises:
+        UsageError: as `to_onnx` raises it.
+    """
+    stride = cast(int, network.stride)
+    form = with_onnx_operators(network, stride, for_int8=True)  # the other form is of one size
+    sizes = {0: torch.export.Dim(BATCH), **{axis: stride * torch.export.Dim(name, min=2, max=2**16)
+                                            for axis, name in ((2, "rows"), (3, "columns"))}}  # fmt: skip
+    return _converted(form, (cast(int, network.channels), 5 * stride, 7 * stride), sizes, opset, given, made)
+
+
+def _converted(
+    network: nn.Module, shape: tuple[int, ...], sizes: dict[int, Any], opset: int, given: str, made: str
+) -> onnx.ModelProto:
     check_opset(opset)
     example = torch.rand(2, *shape)  # a batch of 1 would freeze the dimension
     with _quiet():
@@ -68,7 +88,7 @@ def convert(
                 opset_version=opset,
                 input_names=[given],
                 output_names=[made],
-                dynamic_shapes=({0: torch.export.Dim(BATCH)},),
+                dynamic_shapes=(sizes,),
                 verbose=False,
             )
         except torch.onnx.errors.OnnxExporterError as e:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cae_runtime.errors import ModelError, ProviderError
 from cae_runtime.inference import onnx_backend as engine
-from cae_runtime.inference.model_spec import SCHEMA_KEY, ModelSpec
+from cae_runtime.inference.model_spec import SCHEMA_KEY, WHOLE_FRAME, ModelSpec
 
 CODE_MAX: Final = 2**20
 BATCH_MAX: Final = 4096  # of a graph with a fixed batch
@@ -43,6 +43,11 @@ _ELEMENT: Final = {"tensor(float)": "float32", "tensor(float16)": "float16"}
 def checked_spec(path: Path, session: engine.InferenceSession) -> ModelSpec:
     """Read the metadata, and check the graph's input and output against it."""
     metadata = session.get_modelmeta().custom_metadata_map
+    if WHOLE_FRAME in metadata:
+        raise ModelError(
+            f"model {str(path)!r} takes whole frames, for chaiNNer, VapourSynth, OpenCV and other programs: here a "
+            "file of patches is needed, which cae-export writes without --whole-frame"
+        )
     if SCHEMA_KEY not in metadata:
         raise ModelError(
             f"model {str(path)!r} is an ONNX model but has no CAE Toolkit metadata: export it with cae-export"

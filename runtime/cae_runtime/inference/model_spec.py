@@ -14,6 +14,7 @@ from cae_runtime.errors import ModelError
 SCHEMA: Final = "2"
 _READ: Final = ("1", SCHEMA)
 SCHEMA_KEY: Final = "schema"
+WHOLE_FRAME: Final = "whole_frame"  # key of files that take frames of any size, which other programs run
 NCHW: Final = "nchw"
 NHWC: Final = "nhwc"
 PATCH_MIN: Final = 8

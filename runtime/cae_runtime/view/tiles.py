@@ -78,9 +78,10 @@ class Grid:
         if not missing.any():
             return None
         rows, columns = np.flatnonzero(missing.any(axis=1)), np.flatnonzero(missing.any(axis=0))
-        left, right = left + int(columns[0]), left + min(int(columns[-1]) + 1, int(columns[0]) + _WIDEST)
-        top, bottom = top + int(rows[0]), top + min(int(rows[-1]) + 1, int(rows[0]) + max(1, _MOST // (right - left)))
-        return self._tile(Box(top, left, bottom, right))
+        row, column = int(rows[0]), int(missing[rows[0]].argmax())
+        width = min(int(columns[-1]) + 1 - column, _WIDEST)
+        height = min(int(rows[-1]) + 1 - row, max(1, _MOST // width))
+        return self._tile(Box(top + row, left + column, top + row + height, left + column + width))
 
     def nearest_tile(self, middle: tuple[float, float]) -> Tile | None:
         """Return what to clean next of the whole picture, near a row and column; None: all of it is done."""

@@ -1,0 +1,82 @@
+"""Which options of `cae-export` go together."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import typer
+
+from cae_export.errors import UsageError
+
+if TYPE_CHECKING:
+    from cae_export.parts import Part
+
+OF_WHOLE = {"int8", "fp16", "max_drop", "patch", "layout", "portable", "to"}
+OF_CALIBRATE = {"model", "output", "overwrite", "calibrate", "false_alarms", "verbose"}
+OF_CHECK = {"check", "against", "data", "data_dir", "tolerance", "max_drop", "verbose"}
+NOT_OF_FRAMES = (OF_WHOLE - {"fp16"}) | {"overlap", "part", "anomaly", "false_alarms", "calibrate"}
+
+
+def given_on_command_line(ctx: typer.Context) -> set[str]:
+    """Names of the options on the command line."""
+    return {name for name in ctx.params if getattr(ctx.get_parameter_source(name), "name", "") == "COMMANDLINE"}
+
+
+def check_whole_frame(given: set[str]) -> None:
+    """Refuse two precisions, and options that have no use with whole frames.
+
+    Raises:
+        UsageError: there are such options.
+    """
+    if {"int8", "fp16"} <= given:
+        raise UsageError("--int8 and --fp16 exclude each other: one file has one precision")
+    if "whole_frame" in given and (ignored := given & NOT_OF_FRAMES):
+        raise UsageError(f"--whole-frame takes no {_options(ignored)}")
+
+
+def check_calibration(given: set[str]) -> None:
+    """Refuse options that have no use with `--calibrate`.
+
+    Raises:
+        UsageError: there is such an option.
+    """
+    if ignored := given - OF_CALIBRATE:
+        raise UsageError(f"--calibrate takes no {_options(ignored)}")
+
+
+def part_wanted(given: set[str], part: str | None, anomaly: bool) -> "Part | None":
+    """The part of the network that is asked for, None for all of it.
+
+    Raises:
+        UsageError: two of them, none that there is, or an option that has no use with it.
+    """
+    if part is not None and part not in ("encoder", "decoder"):
+        raise UsageError(f"--part is {part!r}: choose encoder or decoder")
+    if part is not None and anomaly:
+        raise UsageError("--part and --anomaly exclude each other: one file has one task")
+    wanted: Part | None = "anomaly" if anomaly else cast("Part | None", part)
+    ignored = given & ({"false_alarms"} if not wanted else OF_WHOLE if anomaly else OF_WHOLE | {"false_alarms"})
+    if ignored:
+        what = "--anomaly" if anomaly else f"--part {part}" if part else "a model that restores"
+        raise UsageError(f"{what} takes no {_options(ignored)}")
+    return wanted
+
+
+def compared_files(
+    given: set[str], model: Path | None, check: Path | None, against: Path | None
+) -> tuple[Path, Path] | None:
+    """The file that is checked and the model that it came from; None where a file is made.
+
+    Raises:
+        UsageError: one of both is missing, or there is an option that has no use with them.
+    """
+    if check is None and against is None:
+        return None
+    if check is None or against is None or model is not None:
+        raise UsageError("--check MODEL.onnx and --against MODEL.pt are needed together, without another MODEL.pt")
+    if ignored := given - OF_CHECK:
+        raise UsageError(f"--check takes no {_options(ignored)}")
+    return check, against
+
+
+def _options(names: set[str]) -> str:
+    return ", ".join(f"--{name.replace('_', '-')}" for name in sorted(names))

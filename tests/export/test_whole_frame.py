@@ -1,0 +1,90 @@
+"""`cae-export --whole-frame`: files that take frames of any size, as other programs run them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from tests.export.conftest import Command
+
+from cae_export import RefusedError, export_frames
+from cae_export.frames import exporter
+from cae_export.frames.graph import WholeFrame
+from cae_runtime import ModelError, Restorer
+from cae_train.checkpoint import load_model
+
+
+@pytest.fixture(scope="module")
+def frame_file(trained_skip: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    target = tmp_path_factory.mktemp("frame") / "frame.onnx"
+    report = export_frames(trained_skip, target, data=photos)
+    assert len(report.parity) == 5
+    assert max(row.difference for row in report.parity) < 1e-5
+    assert report.psnr_sliding - report.psnr_out <= 0.05
+    return target
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 5), (31, 33), (64, 64), (101, 57)])
+def test_frames_of_any_size_come_out_as_of_torch(frame_file: Path, trained_skip: Path, size: tuple[int, int]) -> None:
+    frames = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(5))
+    with torch.inference_mode():
+        expected = WholeFrame(load_model(trained_skip).network)(frames).numpy()
+    session = onnxruntime.InferenceSession(frame_file, providers=["CPUExecutionProvider"])
+    (made,) = session.run(None, {"input": frames.numpy()})
+    assert made.shape == (2, 3, *size)
+    np.testing.assert_allclose(made, expected, atol=1e-5)
+    assert made.min() >= 0
+    assert made.max() <= 1
+
+
+def test_opencv_runs_it(frame_file: Path) -> None:
+    frames = np.random.default_rng(0).random((1, 3, 45, 77), np.float32)
+    network = cv2.dnn.readNetFromONNX(str(frame_file))
+    network.setInput(frames)
+    session = onnxruntime.InferenceSession(frame_file, providers=["CPUExecutionProvider"])
+    np.testing.assert_allclose(network.forward(), session.run(None, {"input": frames})[0], atol=1e-4)
+
+
+def test_the_file_says_what_it_is_and_the_runtime_says_so(frame_file: Path) -> None:
+    model = onnx.load(frame_file)
+    for value in (model.graph.input[0], model.graph.output[0]):
+        sizes = [size.dim_param or size.dim_value for size in value.type.tensor_type.shape.dim]
+        assert sizes == ["N", 3, "H", "W"]
+    assert {entry.key: entry.value for entry in model.metadata_props}["whole_frame"] == "1"
+    with pytest.raises(ModelError, match="takes whole frames, for chaiNNer, VapourSynth, OpenCV and other programs"):
+        Restorer(frame_file)
+
+
+def test_half_precision_and_names(cae_export: Command, trained_skip: Path, photos: Path, tmp_path: Path) -> None:
+    target = tmp_path / "half.onnx"
+    done = cae_export(trained_skip, "--whole-frame", "--fp16", "--data", photos, "--input-name", "x", "-o", target)
+    assert done.returncode == 0, done.stderr
+    assert "torch against fp16 in onnxruntime" in done.stdout
+    assert "whole frames" in done.stdout
+    session = onnxruntime.InferenceSession(target, providers=["CPUExecutionProvider"])
+    (given,) = session.get_inputs()
+    assert (given.name, given.type) == ("x", "tensor(float)")
+    assert session.run(None, {"x": np.zeros((1, 3, 5, 7), np.float32)})[0].shape == (1, 3, 5, 7)
+
+
+def test_what_is_refused(
+    cae_export: Command, trained_skip: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for words, told in [
+        (("--int8",), "--whole-frame takes no --int8"),
+        (("--patch", "64"), "--whole-frame takes no --patch"),
+        (("--overlap", "4"), "--whole-frame takes no --overlap"),
+        (("--part", "encoder"), "--whole-frame takes no --part"),
+    ]:
+        done = cae_export(trained_skip, "--whole-frame", *words, "-o", tmp_path / "x.onnx")
+        assert done.returncode == 2
+        assert told in done.stderr
+    monkeypatch.setattr(exporter, "LEAST", -100.0)
+    with pytest.raises(RefusedError, match="on whole frames the network gives"):
+        export_frames(trained_skip, tmp_path / "x.onnx", data=photos)
+    assert list(tmp_path.iterdir()) == []
