@@ -27,7 +27,8 @@ def texts(source: str) -> list[str]:
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_no_text_of_a_library_names_an_option(library: str) -> None:
     place = ROOT / library
-    modules = [path for path in sorted(place.rglob("*.py")) if not {"cli", "cli.py", "option_checks.py"} & set(path.parts)]
+    commands = {"cli", "cli.py", "option_checks.py"}
+    modules = [path for path in sorted(place.rglob("*.py")) if not commands & set(path.parts)]
     assert modules
     found = [
         (str(module), text) for module in modules for text in texts(module.read_text("utf-8")) if OPTION.search(text)
