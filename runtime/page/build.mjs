@@ -12,7 +12,7 @@ const made = forHosts || join(package_, "page"), out = `${made}.partial.${proces
 const models = readdirSync(join(package_, "models")).filter((name) => /^denoise.*\.onnx$/.test(name))
   .sort((a, b) => order(a) - order(b));
 const POLICY = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; style-src 'self'; " +
-  "img-src 'self' blob:; media-src 'self' blob:; connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'";
+  "img-src 'self'; connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'";
 
 const HEADERS = {
   "Content-Security-Policy": `${POLICY}; frame-ancestors 'none'`,

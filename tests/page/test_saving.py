@@ -67,6 +67,18 @@ def test_exif_and_profile_are_kept(page: Any, photo: Path, choice: str, kind: st
     assert off.mean() < (0.01 if kind == "PNG" else 3)
 
 
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_pixels_that_are_not_turned_keep_their_orientation(page: Any, noisy: Path, tmp_path: Path, kind: str) -> None:
+    path = tmp_path / f"turned.{kind.lower()}"
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    Image.open(io.BytesIO(noisy.read_bytes())).crop((0, 0, 50, 40)).save(path, kind, exif=exif)
+    give(page, path)
+    wait_until_done(page, 1)
+    made = Image.open(io.BytesIO(saved(page)[1]))
+    assert (made.size, made.getexif()[ORIENTATION]) == ((50, 40), 6)
+
+
 @pytest.mark.parametrize("kind", ["avif", "webp", "gif", "bmp"])
 def test_what_the_browser_decodes_is_taken(page: Any, noisy: Path, tmp_path: Path, kind: str) -> None:
     path = tmp_path / f"picture.{kind}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 import webbrowser
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -62,7 +63,7 @@ def _server(handler: partial[_Handler]) -> _Server:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
-    allow_reuse_address = False  # on Windows it would share the port with another server
+    allow_reuse_address = sys.platform != "win32"  # there it would share the port with another server
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A browser that leaves is no error."""

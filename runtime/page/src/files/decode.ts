@@ -1,6 +1,7 @@
 /** Files to pixels: PNG exactly as it is stored, all else by the browser. */
 
 import type { Picture } from "../core/picture";
+import { orientation, uprightExif } from "./exif";
 import { type Header, header } from "./header";
 import { pngPixels } from "./png";
 
@@ -25,7 +26,14 @@ export async function decoded(file: Blob, name: string): Promise<Decoded> {
       throw new Error(`${name} is damaged: its pixels cannot be read.`);
     }
   }
-  return { picture: await byBrowser(file, name, says.gray), header: says };
+  const picture = await byBrowser(file, name, says.gray);
+  return { picture, header: wasTurned(says, picture) && says.exif ? { ...says, exif: uprightExif(says.exif) } : says };
+}
+
+/** Whether the browser turned the pixels upright: Chromium does so except for WebP. */
+function wasTurned({ kind, width, height, exif }: Header, picture: Picture): boolean {
+  if (orientation(exif) > 4 && width !== height) return picture.width === height;
+  return kind !== "webp";
 }
 
 export function refuseLarge({ width, height }: { width: number; height: number }, name: string): void {

@@ -2,7 +2,6 @@
 
 import { type Picture, colorsOf, hasAlpha, shown } from "../core/picture";
 import { ascii } from "./bytes";
-import { uprightExif } from "./exif";
 import type { Header } from "./header";
 import { jpegWith } from "./jpeg";
 import { pngFile } from "./png";
@@ -14,8 +13,8 @@ const NAMES = { png: "PNG", jpeg: "JPEG", webp: "WebP" };
 const WHITE = 255;
 
 export async function encoded(picture: Picture, format: Format, quality: number, says: Header): Promise<Blob> {
-  const exif = says.exif && uprightExif(says.exif);
   const space = format === "png" && colorsOf(picture) === 1 ? "GRAY" : "RGB "; // of the file that is written
+  const { exif } = says;
   const icc = says.icc && ascii(says.icc, 16, 4) === space ? says.icc : null;
   if (format === "png") return pngFile(picture, exif, icc);
   const canvas = new OffscreenCanvas(picture.width, picture.height);

@@ -1,4 +1,4 @@
-/** EXIF of a picture whose pixels were turned upright: its orientation becomes 1. */
+/** The orientation that EXIF tells, and EXIF of a picture whose pixels were turned upright. */
 
 import { view } from "./bytes";
 
@@ -9,6 +9,12 @@ export function uprightExif(exif: Uint8Array): Uint8Array {
   const copy = exif.slice(), at = orientationPlace(copy);
   if (at) view(copy).setUint16(at, 1, littleEndian(copy));
   return copy;
+}
+
+/** 1 upright; from 5 on, width and height are exchanged. */
+export function orientation(exif: Uint8Array | null): number {
+  const at = exif ? orientationPlace(exif) : 0;
+  return exif && at ? view(exif).getUint16(at, littleEndian(exif)) : 1;
 }
 
 function littleEndian(exif: Uint8Array): boolean {
