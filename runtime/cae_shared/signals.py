@@ -98,6 +98,7 @@ def end_without_threads(code: int) -> None:
     """
     if _State.first:
         _clear_up()
+        _remove_temporary()  # again, as `_end` does
         os._exit(code)
 
 

@@ -70,22 +70,48 @@ def to_int8(
         RefusedError: a convolution that should be int8 would run in float.
     """
     patches, given = np.ascontiguousarray(calibration.numpy()), model.graph.input[0].name
+    prepared = _prepared(model)
+    nodes = prepared.graph.node
+    last = max(index for index, node in enumerate(nodes) if node.op_type in ("Conv", "ConvTranspose", _PRODUCT))
+    last += nodes[last].op_type == _PRODUCT and not end_in_float
+    in_float = nodes[last:]
+    left = {node.name for node in in_float} | _moves_of_floats(nodes[:last])
+    overrides = _round_weights(prepared, nodes[:last], stem_steps)
+    quantized = _quantized(prepared, _Reader(patches, given), left, overrides, portable)
+    subtractions = {node.name for node in in_float if node.op_type == "Sub" and node.input[0] == given}
+    for node in quantized.graph.node:
+        if node.name in subtractions:  # the quantizer has connected it to the rounded input
+            node.input[0] = given
+    _sums_in_float(quantized, left)
+    if not portable:  # onnxruntime runs its ReLUs in float, and some convolutions with them
+        _refuse_floats(quantized, sum(node.op_type in ("Conv", _PRODUCT) for node in in_float))
+    return quantized
+
+
+def _prepared(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The graph as the quantizer takes it."""
     with tempfile.TemporaryDirectory() as folder, _quiet():
-        source, prepared, target = (Path(folder) / name for name in ("fp32.onnx", "prepared.onnx", "int8.onnx"))
+        source, prepared = Path(folder) / "fp32.onnx", Path(folder) / "prepared.onnx"
         onnx.save(model, source)
         quant_pre_process(source, prepared, skip_symbolic_shape=True)
-        graph = onnx.load(prepared)
-        nodes = graph.graph.node
-        last = max(index for index, node in enumerate(nodes) if node.op_type in ("Conv", "ConvTranspose", _PRODUCT))
-        last += nodes[last].op_type == _PRODUCT and not end_in_float
-        in_float = nodes[last:]
-        left = {node.name for node in in_float} | _moves_of_floats(nodes[:last], {node.name for node in in_float})
-        overrides = _round_weights(graph, nodes[:last], stem_steps)
-        onnx.save(graph, prepared)
+        return onnx.load(prepared)
+
+
+def _quantized(
+    prepared: onnx.ModelProto,
+    reader: CalibrationDataReader,
+    in_float: set[str],
+    overrides: dict[str, list[dict[str, Any]]],
+    portable: bool,
+) -> onnx.ModelProto:
+    """Round all nodes except those named `in_float`."""
+    with tempfile.TemporaryDirectory() as folder, _quiet():
+        source, target = Path(folder) / "prepared.onnx", Path(folder) / "int8.onnx"
+        onnx.save(prepared, source)
         quantize_static(
-            prepared,
+            source,
             target,
-            _Reader(patches, given),
+            reader,
             quant_format=QuantFormat.QDQ,
             activation_type=QuantType.QInt8 if portable else QuantType.QUInt8,
             weight_type=QuantType.QInt8,
@@ -98,25 +124,16 @@ def to_int8(
                 "OpTypesToExcludeOutputQuantization": [_PRODUCT],
                 "TensorQuantOverrides": overrides,
             },
-            nodes_to_exclude=sorted(left),
+            nodes_to_exclude=sorted(in_float),
         )
-        quantized = onnx.load(target)
-    subtractions = {node.name for node in in_float if node.op_type == "Sub" and node.input[0] == given}
-    for node in quantized.graph.node:
-        if node.name in subtractions:  # the quantizer has connected it to the rounded input
-            node.input[0] = given
-    _sums_in_float(quantized, left)
-    if not portable:  # onnxruntime runs its ReLUs in float, and some convolutions with them
-        _refuse_floats(quantized, sum(node.op_type in ("Conv", _PRODUCT) for node in in_float))
-    return quantized
+        return onnx.load(target)
 
 
-def _moves_of_floats(nodes: Sequence[onnx.NodeProto], in_float: set[str]) -> set[str]:
+def _moves_of_floats(nodes: Sequence[onnx.NodeProto]) -> set[str]:
     """Nodes that only move what stays in float: what nodes in float read, and matrix products on their way to a sum.
 
     Args:
         nodes: those before the nodes in float, in order.
-        in_float: names of the nodes in float.
     """
     made_by = {name: node for node in nodes for name in node.output}
     readers: dict[str, list[onnx.NodeProto]] = {}
