@@ -193,7 +193,7 @@ def test_a_picture_that_cannot_be_read_is_said_and_the_others_are_shown(start: S
     window.press("alt+F4")
     told = window.end(1)
     assert f"{str(photos / 'b.png')!r} " in told
-    assert "nothing to save" not in told, "it is said in the window"
+    assert "nothing can be saved" not in told, "it is said in the window"
 
 
 def test_ctrl_c_ends_with_130(start: Start) -> None:

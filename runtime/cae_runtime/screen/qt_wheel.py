@@ -52,7 +52,9 @@ def _resetter() -> Callable[[tuple[int, int]], None]:
         if not widget:
             return
         # A QObject is a table and a pointer to its data: a table, the object itself, its parent.
-        data = ctypes.c_void_p.from_address(widget + _WORD).value or 0
+        data = ctypes.c_void_p.from_address(widget + _WORD).value
+        if not data:
+            return
         itself, parent = (ctypes.c_void_p.from_address(data + at * _WORD).value for at in (1, 2))
         if itself == widget and parent:  # the picture lies in the viewport that zooms
             single_shot(0, parent, _SLOT)

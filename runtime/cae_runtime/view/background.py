@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from cae_runtime.errors import NO_MEMORY, ImageError, ModelError, ProviderError
+from cae_runtime.errors import NO_MEMORY
 from cae_runtime.io.image_files import Picture, decode, memory_errors, read_file
 from cae_runtime.tasks.restore import Restorer
 from cae_runtime.view.layer import Layer, layer_of
@@ -98,10 +98,10 @@ class Background:
                     work = self._work(number)
             except _StoppedError:
                 continue
-            except (ImageError, ModelError, ProviderError) as e:
-                reason = str(e)
             except MemoryError:
                 reason = _NO_MEMORY
+            except Exception as e:  # whatever it is: without this thread the window would wait for ever
+                reason = str(e)
             with self._change:
                 if number == self._number:
                     if work is not None:

@@ -8,7 +8,6 @@ from dataclasses import replace
 from queue import Empty, SimpleQueue
 from typing import Final
 
-from cae_runtime.errors import CaeRuntimeError
 from cae_runtime.jobs.paths import prepare_output
 from cae_runtime.jobs.planning import Job
 from cae_runtime.jobs.restore.images import restore_images
@@ -72,7 +71,7 @@ class Saver:
                     self._heed(result, jobs)
                     if self._stops:
                         return
-        except (CaeRuntimeError, OSError, MemoryError) as e:
+        except Exception as e:  # whatever it is: nobody reads the future of this thread
             self.failed = True
             self._told.put(f"cannot be saved: {e}")
         finally:
