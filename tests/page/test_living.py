@@ -123,6 +123,8 @@ def test_a_camera_is_cleaned_held_at_a_rate_and_recorded(
         page.wait_for_function(
             "() => / at (240|160) /.test(document.querySelector('#live-facts').textContent)", timeout=LONG
         )
+        page.evaluate((SOURCES / "node_modules" / "axe-core" / "axe.min.js").read_text(encoding="utf-8"))
+        assert violations(page) == []
         page.click("#record")
         page.wait_for_timeout(1500)
         name, content = saved(page, "#record")

@@ -105,6 +105,9 @@ def test_pasted_and_chosen_pictures_wait_in_a_queue_and_are_saved_together(page:
     assert archive.read("noisy_clean.png") == archive.read("noisy_clean-2.png")
     page.locator(".item").nth(2).click()
     page.wait_for_function("() => document.querySelector('#canvas').ariaLabel.startsWith('IMG 1.JPG')")
+    page.click("#clear")
+    assert page.is_visible("#choose")
+    assert (page.locator(".item").count(), page.is_disabled("#save-all")) == (0, True)
 
 
 def test_another_model_cleans_all_anew(page: Any, noisy: Path) -> None:

@@ -19,7 +19,7 @@ export const dom = {
   model: select("model"), facts: some("facts"), measure: button("measure"),
   strength: input("strength"), strengthValue: some("strength-value"), color: input("color"), colorValue: some("color-value"),
   format: select("format"), quality: input("quality"), qualityValue: some("quality-value"),
-  save: button("save"), saveAll: button("save-all"), queue: some("queue"), saving: some("saving"),
+  save: button("save"), saveAll: button("save-all"), queue: some("queue"), clear: button("clear"), saving: some("saving"),
   live: some("live"), rate: select("rate"), record: button("record"), stop: button("stop"), liveFacts: some("live-facts"),
 };
 

@@ -48,6 +48,7 @@ export class Items {
     }
     if (this.running) void this.select(this.all[first]);
     else this.selected = this.all[first];
+    dom.clear.hidden = false;
     void this.run();
   }
 
@@ -76,6 +77,16 @@ export class Items {
   resume(): void {
     this.paused = false;
     void this.run();
+  }
+
+  /** Forgets all pictures. */
+  clear(): void {
+    this.stop();
+    this.all.length = 0;
+    this.selected = null;
+    dom.queue.replaceChildren();
+    dom.clear.hidden = true;
+    dom.save.disabled = dom.saveAll.disabled = true;
   }
 
   async select(item: Item): Promise<void> {
@@ -119,6 +130,7 @@ export class Items {
           this.say(item);
         });
       const seconds = (performance.now() - started) / 1000;
+      if (!this.all.includes(item)) return;
       item.cleaned = new Blob([cleaned.data as Uint8Array<ArrayBuffer>]);
       item.state = "done";
       item.note = `${seconds.toFixed(1)} s`;
@@ -146,6 +158,7 @@ export class Items {
   }
 
   private say(item: Item): void {
+    if (!this.all.includes(item)) return; // it was removed meanwhile
     const states = { waiting: "waiting", working: item.note || "starting", done: item.note, failed: "failed" };
     const text = [item.name, states[item.state]].map((part) => {
       const span = document.createElement("span");

@@ -105,6 +105,13 @@ function wire(): void {
     void live.start();
   };
   dom.save.onclick = () => items.selected && void saveOne(files, items.selected, strengths());
+  dom.clear.onclick = () => {
+    items.clear();
+    shownOnes = null;
+    if (!live.running) viewer.show(null, null, 1, 1);
+    tell("All pictures are removed.");
+    dom.open.focus();
+  };
   dom.saveAll.onclick = () => void saveAll(files, items.all, strengths());
   window.addEventListener("dragover", (event) => {
     event.preventDefault();
