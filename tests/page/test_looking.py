@@ -64,6 +64,17 @@ def test_the_panel_stays_where_it_is(page: Any, noisy: Path) -> None:
     assert page.evaluate(places) == before
 
 
+def test_nothing_lies_beside_the_screen_of_a_phone(page: Any, noisy: Path, tmp_path: Path) -> None:
+    page.set_viewport_size({"width": 360, "height": 640})
+    names = [tmp_path / f"a-long-name-of-a-picture-{number}.png" for number in range(4)]
+    for name in names:
+        name.write_bytes(noisy.read_bytes())
+    give(page, *names)
+    wait_until_done(page, 4)
+    rights = "[...document.querySelectorAll('header, main, #stage, #panel, nav, #clear, #save-all, #zoom-fit, #open')]"
+    assert page.evaluate(f"Math.max(...{rights}.map(each => each.getBoundingClientRect().right))") <= 360
+
+
 def test_damaged_files_and_other_files_are_named(page: Any, noisy: Path, tmp_path: Path) -> None:
     cut = tmp_path / "cut.png"
     cut.write_bytes(noisy.read_bytes()[:5000])
