@@ -16,6 +16,9 @@ import pytest
 from PIL import Image, ImageCms
 
 from cae_runtime.errors import ImageError
+from cae_runtime.io.encoding import encode, is_lossy
+from cae_runtime.io.formats import JP2
+from cae_runtime.io.headers.boxed import jp2
 from cae_runtime.io.image_files import decode
 
 Command = Callable[..., subprocess.CompletedProcess[bytes]]
@@ -81,10 +84,12 @@ def test_it_is_read_and_written_without_loss(
 
 
 def test_no_word_of_opencv_comes_out_of_a_whole_codestream(capfd: pytest.CaptureFixture[str]) -> None:
-    for channels in (1, 3, 4):
+    for channels in (1, 3):
         np.testing.assert_array_equal(
             decode(encoded(picture(channels), codecformat="j2k")).pixels, decode(encoded(picture(channels))).pixels
         )
+    after = decode(encoded(picture(4), codecformat="j2k")).pixels
+    np.testing.assert_array_equal(after, picture(4)[..., [2, 1, 0, 3]])
     assert capfd.readouterr().err == ""
 
 
@@ -127,6 +132,11 @@ def test_what_is_not_read_is_refused_by_name() -> None:
     parts = (stream[: style + 2], struct.pack(">HBBH", 15, 1, 0, 0xFFFF), stream[style + 8 : style + 14], bytes(3))
     many = b"".join(parts) + stream[style + 14 :]  # layers of tiny precincts
     palette = encoded(picture(1)).replace(b"colr", b"pclr")
+    color = encoded(picture(3))
+    head, model = color.index(b"jp2h") - 4, color.index(b"colr") - 4
+    inner, rest = color[head + 8 : model], color[color.index(b"jp2c") - 4 :]
+    profile = bytes(16) + b"CMYK" + bytes(108)
+    printed = color[:head] + box(b"jp2h", inner + box(b"colr", b"\2\0\0" + profile)) + rest
     for data, reason in [
         (encoded(picture(1).astype(np.int16)), "signed values"),
         (encoded(picture(4)[..., :2]), "of 2 channels"),
@@ -134,6 +144,10 @@ def test_what_is_not_read_is_refused_by_name() -> None:
         (encoded(picture(3))[:-20], "truncated"),
         (palette, "palette colors"),
         (with_bytes(encoded(picture(3)), encoded(picture(3)).index(b"colr") + 7, b"\0\0\0\x0c"), "color space 12"),
+        (with_bytes(color, model + 11, b"\0\0\0\x12"), "color space 18"),
+        (printed, "a color profile of 'CMYK'"),
+        (encoded(picture(4)), "does not say that the fourth is alpha"),
+        (stream[:style] + stream[style : style + 14] * 2**17 + stream[style:], "more than 131072 parts"),
         (with_bytes(stream, 8, struct.pack(">II", 2**20, 2**20)), "packets, the limit"),
         (
             with_bytes(with_bytes(stream, 8, struct.pack(">II", 2**15, 2**15)), 24, struct.pack(">II", 2**15, 2**15)),
@@ -147,6 +161,26 @@ def test_what_is_not_read_is_refused_by_name() -> None:
 
 
 def test_a_lossy_one_is_known_as_such(tmp_path: Path) -> None:
-    _, lossy = cv2.imencode(".jp2", picture(3), [cv2.IMWRITE_JPEG2000_COMPRESSION_X1000, 200])
-    assert not decode(encoded(picture(3))).lossy
-    assert decode(lossy.tobytes()).pixels.shape == (50, 70, 3)
+    _, coded = cv2.imencode(
+        ".jp2", picture(3), [cv2.IMWRITE_JPEG2000_COMPRESSION_X1000, 50]
+    )  # its wavelet is reversible
+    after = decode(coded.tobytes())
+    assert (after.pixels != picture(3)).any()
+    assert after.lossy
+    assert not is_lossy(encode(after, JP2)[0])  # we write all of it
+
+
+def test_many_styles_take_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = encoded(picture(3), codecformat="j2k")
+    at = stream.index(b"\xff\x52")
+    style = stream[at : at + 14]
+    counted: list[int] = []
+    before = jp2._packets
+    monkeypatch.setattr(jp2, "_packets", lambda *each: (counted.append(1), before(*each))[1])
+    np.testing.assert_array_equal(
+        decode(stream[:at] + style * 20_000 + stream[at + 14 :]).pixels, decode(stream).pixels
+    )
+    assert len(counted) == 2
+    different = b"".join(style[:6] + struct.pack(">H", 1 + number) + style[8:] for number in range(300))
+    with pytest.raises(ImageError, match="more than 256 coding styles"):
+        decode(stream[:at] + different + stream[at + 14 :])

@@ -182,8 +182,9 @@ def _encoded(pixels: NDArray[Any], format: str, metadata: Metadata, settings: li
 
 
 def is_lossy(data: bytes) -> bool:
-    """Return whether the format of an encoded image changes the pixels, see `image_files.is_lossy`."""
-    return image_files.is_lossy(inspect(data))
+    """Return whether what `encode` returned changes the pixels, see `image_files.is_lossy`; JPEG 2000 does not."""
+    header = inspect(data)
+    return header.format not in (JP2, J2K) and image_files.is_lossy(header)
 
 
 def _loses_hidden_colors(pixels: NDArray[Any], data: bytes) -> bool:
@@ -194,7 +195,7 @@ def _loses_hidden_colors(pixels: NDArray[Any], data: bytes) -> bool:
 
 
 def _stays_lossless(picture: Picture, quality: int | None) -> bool:
-    return picture.lossless and quality is None and picture.format not in (JP2, J2K)
+    return picture.lossless and quality is None
 
 
 def _settings(picture: Picture, format: str, quality: int | None) -> list[int]:

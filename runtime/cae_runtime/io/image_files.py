@@ -49,7 +49,7 @@ class Picture:
         format: format of the file.
         metadata: everything in the file besides its pixels.
         lossless: the file is a lossless WebP.
-        lossy: the format changed the values when the file was written, see `is_lossy`.
+        lossy: the format may have changed the values when the file was written, see `is_lossy`.
         animation: all frames, where there are several; `pixels` is the first then.
         pages: the pages of a TIFF behind the first one.
         inks: how the colors of a CMYK file became RGB: by its `profile` or by a `formula`; empty for other files.
@@ -150,10 +150,13 @@ def header_of(data: bytes) -> Header:
 
 
 def is_lossy(header: Header) -> bool:
-    """Return whether a file's format changes the pixels: JPEG, AVIF, HEIC, lossy WebP or JPEG 2000, TIFF of JPEGs."""
+    """Return whether a file's format may have changed the pixels: JPEG, AVIF, HEIC, lossy WebP, TIFF of JPEGs.
+
+    So may JPEG 2000: it can leave out the last bits of each value, and does not say so.
+    """
     if isinstance(header, tiff_header.TiffHeader):
         return header.kind.compression == tiff_kinds.JPEG
-    return header.format in (JPEG, AVIF, HEIC) or (header.format in (WEBP, JP2, J2K) and not header.lossless)
+    return header.format in (JPEG, AVIF, HEIC, JP2, J2K) or (header.format == WEBP and not header.lossless)
 
 
 def header_checked(header: Header) -> Header:

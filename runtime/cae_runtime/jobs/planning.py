@@ -120,7 +120,7 @@ def make_plan(
 
 
 def _apart(jobs: Sequence[Job]) -> tuple[Job, ...]:
-    """Return jobs in which no two files of a folder become one: `x.gif` and `x.webp` become `x.gif.webp`, `x.webp.webp`.
+    """Return jobs in which no two files of a folder become one: `x.gif` becomes `x.gif.webp`, `x.webp` `x.webp.webp`.
 
     None of them gets the plain name, `x.webp`: before the other file came, it may have become an output of either.
     """

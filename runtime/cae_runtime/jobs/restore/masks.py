@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from cae_runtime.errors import ImageError, UsageError
 from cae_runtime.inference.session import Session
 from cae_runtime.io.arrays import colors_of
-from cae_runtime.io.formats import FORMAT_OF_SUFFIX
+from cae_runtime.io.formats import FORMAT_OF_SUFFIX, J2K, JP2
 from cae_runtime.io.image_files import Picture, decode, memory_errors, read_file
 from cae_runtime.io.orientation import upright
 from cae_runtime.jobs.paths import path_kind
@@ -112,9 +112,9 @@ def find_by_color(text: str) -> FindMarks:
 
     def find(_job: Job, picture: Picture) -> Marks:
         if picture.lossy:
-            raise ImageError(
-                f"is a lossy {picture.format}, which does not keep a color exactly: mark in a PNG, or name a mask"
-            )
+            unsure = picture.format in (JP2, J2K)
+            kind = f"{picture.format}, which may" if unsure else f"lossy {picture.format}, which does"
+            raise ImageError(f"is a {kind} not keep a color exactly: mark in a PNG, or name a mask")
         if picture.pixels.dtype == np.float32:
             raise ImageError("has floating-point values, in which no color marks holes: name a mask")
         colors = colors_of(picture.pixels)

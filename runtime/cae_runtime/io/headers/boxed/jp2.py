@@ -18,13 +18,17 @@ _END: Final = b"\xff\xd9"
 _STYLE, _STYLE_OF_COMPONENT, _TILE_PART, _DATA = 0xFF52, 0xFF53, 0xFF90, 0xFF93
 _OWN_PRECINCTS: Final = 1
 _WHOLE: Final = 15  # exponent of the size of a precinct where the file does not give one
-_REVERSIBLE: Final = 1  # wavelet
-_SRGB, _GRAY, _YCC = 16, 17, 18
+_SRGB, _GRAY = 16, 17
 _PACKETS_MAX: Final = 2**22  # a picture of 2^28 pixels has some thousands
-_PARTS_MAX: Final = 2**17
+_SEGMENTS_MAX: Final = 2**17  # of markers, as those of tiles
+_STYLES_MAX: Final = 256  # that differ
 _USUAL_SUBSAMPLING: Final = (1, 1)
 _COLORS: Final = 3
-_COLOR_MODELS: Final = {_SRGB, _GRAY, _YCC}
+_COLOR_MODELS: Final = {_SRGB, _GRAY}
+_LISTED: Final = 1  # a `colr` box with the number of a color space; others have a profile
+_ICC: Final = (2, 3)
+_PROFILES: Final = {b"RGB ", b"GRAY"}
+_ALPHA: Final = b"\0\3\0\1"  # the fourth channel is an alpha channel
 
 
 @dataclass(frozen=True)
@@ -72,16 +76,16 @@ def read(data: bytes) -> Jp2Header:
         if len(streams) != 1:
             raise ImageError(f"is a JPEG 2000 of {len(streams)} pictures: one is expected")
         start, end = streams[0].start, streams[0].end
-        _check_colors(data, inner)
     if not data.startswith(START, start):
         raise ImageError("is damaged: its JPEG 2000 data does not begin as it should")
     size = _size(Fields(data, start + 4, end))
-    styles = list(_styles(data, start, end))
-    for levels, layers, precincts, _ in styles:
+    if outer:
+        _check_colors(data, inner, size.components)
+    for levels, layers, precincts in _styles(data, start, end):
         if _packets(size, levels, precincts) * layers > _PACKETS_MAX:
             raise ImageError(f"is a JPEG 2000 of more than {_PACKETS_MAX} packets, the limit: it would take very long")
     return Jp2Header(
-        JP2 if outer else J2K, size.width, size.height, lossless=all(style[3] for style in styles),
+        JP2 if outer else J2K, size.width, size.height,
         bits=size.depth if 8 < size.depth < 16 else 0, depth=size.depth, components=size.components,
         boxes=outer, of_colors=inner,
         stream=(start, end),
@@ -101,17 +105,42 @@ def boxed(data: bytes, header: Jp2Header) -> bytes:
     return start + struct.pack(">I4s", 8 + len(inner), b"jp2h") + inner + struct.pack(">I4s", 0, b"jp2c") + data
 
 
-def _check_colors(data: bytes, inner: tuple[Box, ...]) -> None:
+def _check_colors(data: bytes, inner: tuple[Box, ...], components: int) -> None:
+    """Refuse colors that are not read.
+
+    Raises:
+        ImageError: they are of a palette, or no sRGB or gray; or a fourth channel is no alpha.
+    """
     if any(box.name in (b"pclr", b"cmap") for box in inner):
         raise ImageError("is a JPEG 2000 of palette colors, which is not read: convert it to PNG first")
     for box in inner:
-        if box.name == b"colr" and data[box.start] == 1:
+        if box.name != b"colr":
+            continue
+        kind = Fields(data, box.start, box.end).number(1)
+        profile = data[box.start + 3 : box.end][16:20]
+        if kind in _ICC and profile not in _PROFILES:
+            raise ImageError(
+                f"is a JPEG 2000 with a color profile of {profile.decode('latin-1').strip()!r}, which is not read (RGB "
+                "and gray are): convert it to PNG first"
+            )
+        if kind == _LISTED:
             model = Fields(data, box.start + 3, box.end).number(4)
             if model not in _COLOR_MODELS:
                 raise ImageError(
-                    f"is a JPEG 2000 of color space {model}, which is not read (sRGB, gray and YCC are): convert it to "
-                    "PNG first"
+                    f"is a JPEG 2000 of color space {model}, which is not read (sRGB, 16, and gray, 17, are): "
+                    "convert it to PNG first"
                 )
+    if components > _COLORS and not any(_has_alpha(data, box) for box in inner):
+        raise ImageError(
+            "is a JPEG 2000 of 4 channels that does not say that the fourth is alpha: convert it to PNG first"
+        )
+
+
+def _has_alpha(data: bytes, box: Box) -> bool:
+    """Return whether a box says that the fourth channel is alpha."""
+    if box.name != b"cdef":
+        return False
+    return any(data.startswith(_ALPHA, at) for at in range(box.start + 2, box.end - 5, 6))
 
 
 def _size(fields: Fields) -> _Size:
@@ -135,15 +164,16 @@ def _size(fields: Fields) -> _Size:
     return _Size(right - left, below - top, tiles, components, depth + 1)
 
 
-def _styles(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, bytes, bool]]:
-    """Yield for each coding style of the file: levels, layers, sizes of precincts, whether the wavelet is reversible.
+def _styles(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, bytes]]:
+    """Yield each coding style of the file once: levels, layers, sizes of precincts.
 
     Raises:
-        ImageError: the file is truncated, or its parts do not follow each other.
+        ImageError: the file is truncated, its parts do not follow each other, or there are too many.
     """
-    at, parts, layers = start + 2, 0, 1
+    at, layers = start + 2, 1
     part_end = end
-    while True:
+    known: set[tuple[int, int, bytes]] = set()
+    for _ in range(_SEGMENTS_MAX):
         fields = Fields(data, at, end)
         marker = fields.number(2)
         if marker == _DATA or data.startswith(_END, at):
@@ -157,11 +187,10 @@ def _styles(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, bytes
             raise ImageError("is damaged: it has no marker where one should be")
         inner = Fields(data, at + 4, min(at + 2 + length, end))
         if marker == _TILE_PART:
-            parts += 1
             inner.number(2)
             part = inner.number(4)
             part_end = at + part if part else end - len(_END)
-            if parts > _PARTS_MAX or part_end > end or part_end < at + length:
+            if part_end > end or part_end < at + length:
                 raise ImageError("is truncated or damaged: a tile of it ends behind its end")
         elif marker in (_STYLE, _STYLE_OF_COMPONENT):
             if marker == _STYLE:
@@ -173,11 +202,16 @@ def _styles(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, bytes
                 inner.number(1)
                 flags = inner.number(1)
             levels = inner.number(1)
-            inner.number(3)
-            reversible = inner.number(1) == _REVERSIBLE
+            inner.number(4)
             rest = data[inner.at : min(at + 2 + length, end)] if flags & _OWN_PRECINCTS else b""
-            yield levels, layers, rest, reversible
+            style = levels, layers, rest
+            if style not in known:
+                known.add(style)
+                yield style
+            if len(known) > _STYLES_MAX:
+                raise ImageError(f"is a JPEG 2000 of more than {_STYLES_MAX} coding styles, the limit")
         at += 2 + length
+    raise ImageError(f"is a JPEG 2000 of more than {_SEGMENTS_MAX} parts, the limit")
 
 
 def _packets(size: _Size, levels: int, precincts: bytes) -> int:
