@@ -20,6 +20,7 @@ from cae_runtime import ImageError
 from cae_runtime.io import heic_extra
 from cae_runtime.io.encoding import encode
 from cae_runtime.io.formats import AVIF, HEIC
+from cae_runtime.io.headers.boxed.av1 import CodedSizes
 from cae_runtime.io.image_files import Picture, decode
 from cae_runtime.io.orientation import exif_orientation, upright
 
@@ -183,6 +184,44 @@ def test_a_coded_size_beyond_the_announced_one_is_refused_before_decoding(monkey
     monkeypatch.setattr(cv2, "imdecode", lambda *_, **__: pytest.fail("it was decoded"))
     with pytest.raises(ImageError, match="is damaged: it announces 48x32 pixels and codes 96x64"):
         decode(bytes(data))
+
+
+def moving(sizes: list[tuple[int, int]]) -> bytes:
+    frames = cv2.Animation()
+    frames.frames = [np.full((high, wide, 4), 40 * n, np.uint8) for n, (wide, high) in enumerate(sizes)]
+    frames.durations = [100] * len(sizes)
+    return cv2.imencodeanimation(".avif", frames)[1].tobytes()
+
+
+def test_a_frame_beyond_the_announced_size_is_refused_before_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
+    small, large = moving([(64, 64)] * 3), moving([(512, 512)] * 3)
+    assert decode(small).animation is not None
+    data, here, there = bytearray(small), 0, 0
+    for _ in ("colors", "alpha"):
+        here, there = small.index(b"stsz", here + 1), large.index(b"stsz", there + 1)
+        data[here : here + 28] = large[there : there + 28]  # the sizes of three frames
+        place = struct.unpack_from(">I", large, large.index(b"stco", there) + 12)[0]
+        struct.pack_into(">I", data, small.index(b"stco", here) + 12, len(small) + 8 + place)
+    file = bytes(data) + struct.pack(">I4s", 8 + len(large), b"free") + large
+    monkeypatch.setattr(cv2, "imdecodeanimation", lambda *_, **__: pytest.fail("it was decoded"))
+    with pytest.raises(ImageError, match="is damaged: it announces 64x64 pixels and codes 512x512"):
+        decode(file)
+
+
+def test_what_is_read_of_av1_data_is_limited_for_the_whole_file() -> None:
+    unit = b"\x12\x00"  # a temporal delimiter
+    file = unit * 2**16
+    sizes = CodedSizes(file)
+    for _ in range(1000):  # the same bytes again
+        assert sizes.of([(0, len(file))]) == (0, 0)
+    assert sizes.of([(2, len(file))]) == (0, 0)
+    with pytest.raises(ImageError, match="more than 131072 units"):
+        sizes.of([(4, len(file))])
+    sizes = CodedSizes(b"\x12\x7f" + bytes(127))
+    for end in range(3):
+        assert sizes.of([(0, 129), (129, 129 + end)]) == (0, 0)
+    with pytest.raises(ImageError, match="overlap"):
+        [sizes.of([(0, 129), (128, 128), (129, 129 + end)]) for end in range(3)]
 
 
 @pytest.mark.parametrize("size", [(1, 1), (33, 17), (640, 427)])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from cae_runtime.errors import ImageError
 
 _SEQUENCE_HEADER: Final = 1
-_UNITS_MAX: Final = 2**16  # of a still picture, which has a few
+_UNITS_MAX: Final = 2**17  # of a file; a picture or frame has a few
+_TIMES_MAX: Final = 4  # how often each byte may be read; once in usual files
 _CUT: Final = "is truncated or damaged: its AV1 data ends too early"
 
 
@@ -33,27 +34,56 @@ class _Bits:
             self.take(zeros)
 
 
-def coded_sizes(data: bytes) -> Iterator[tuple[int, int]]:
-    """Yield the width and height of each sequence header in AV1 data: no frame of it is larger.
+class CodedSizes:
+    """Finds how large the pictures of a file are. What is read is limited for the whole file.
 
-    Raises:
-        ImageError: the data is truncated or damaged.
+    Args:
+        file: the whole file.
     """
-    at = 0
-    for _ in range(_UNITS_MAX):
-        if at >= len(data):
-            return
-        head = data[at]
-        at += 2 if head & 4 else 1
-        size = len(data) - at
-        if head & 2:
-            size, at = _length(data, at)
-        if at + size > len(data):
-            raise ImageError(_CUT)
-        if (head >> 3) & 15 == _SEQUENCE_HEADER:
-            yield _size(_Bits(data[at : at + min(size, 512)]))
-        at += size
-    raise ImageError(f"is an AVIF of more than {_UNITS_MAX} units of AV1 data, the limit")
+
+    def __init__(self, file: bytes) -> None:
+        self._file, self._units, self._bytes = file, _UNITS_MAX, _TIMES_MAX * len(file)
+        self._known: dict[tuple[tuple[int, int], ...], tuple[int, int]] = {}
+
+    def of(self, extents: Iterable[tuple[int, int]]) -> tuple[int, int]:
+        """Return the greatest width and height in the sequence headers of AV1 data: no frame of it is larger.
+
+        Args:
+            extents: where the parts of the data start and end in the file.
+
+        Returns:
+            The width and height; (0, 0) if the data has no such header.
+
+        Raises:
+            ImageError: the data is truncated or damaged, or there is too much of it in this file.
+        """
+        key = tuple(extents)
+        if key not in self._known:
+            self._bytes -= sum(end - start for start, end in key)
+            if self._bytes < 0:
+                raise ImageError("is damaged: the parts of its pictures overlap")
+            width, height = 0, 0
+            for wide, high in self._read(b"".join(self._file[start:end] for start, end in key)):
+                width, height = max(width, wide), max(height, high)
+            self._known[key] = width, height
+        return self._known[key]
+
+    def _read(self, data: bytes) -> Iterator[tuple[int, int]]:
+        at = 0
+        while at < len(data):
+            self._units -= 1
+            if self._units < 0:
+                raise ImageError(f"is an AVIF of more than {_UNITS_MAX} units of AV1 data, the limit")
+            head = data[at]
+            at += 2 if head & 4 else 1
+            size = len(data) - at
+            if head & 2:
+                size, at = _length(data, at)
+            if at + size > len(data):
+                raise ImageError(_CUT)
+            if (head >> 3) & 15 == _SEQUENCE_HEADER:
+                yield _size(_Bits(data[at : at + min(size, 512)]))
+            at += size
 
 
 def _length(data: bytes, at: int) -> tuple[int, int]:

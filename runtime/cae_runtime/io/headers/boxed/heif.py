@@ -7,8 +7,9 @@ from typing import Final
 
 from cae_runtime.errors import ImageError
 from cae_runtime.io.formats import AVIF, HEIC
-from cae_runtime.io.headers.boxed.av1 import coded_sizes
-from cae_runtime.io.headers.boxed.boxes import Box, Fields, boxes, first
+from cae_runtime.io.headers.boxed import samples
+from cae_runtime.io.headers.boxed.av1 import CodedSizes
+from cae_runtime.io.headers.boxed.boxes import Box, Fields, boxes
 from cae_runtime.io.headers.boxed.items import Item, Items, read_items
 from cae_runtime.io.headers.header import Header
 
@@ -81,9 +82,10 @@ def read(data: bytes) -> Header:
     if len(sizes) != 1:
         raise ImageError("is damaged: it does not say once how large it is")
     stored = sizes.pop()
+    coded_sizes = CodedSizes(data)
     if format == AVIF:
-        _check_coded_sizes(data, items)
-    frames = _samples(data, stored) if data[8:12] in _SEQUENCES else 1
+        _check_coded_sizes(data, items, coded_sizes)
+    frames = _frames(data, stored, coded_sizes) if data[8:12] in _SEQUENCES else 1
     width, height = _shown(data, main, *stored)
     bits, gray = _depth(data, coded, format)
     return HeifHeader(
@@ -94,44 +96,39 @@ def read(data: bytes) -> Header:
     )  # fmt: skip
 
 
-def _samples(data: bytes, size: tuple[int, int]) -> int:
+def _frames(data: bytes, size: tuple[int, int], coded_sizes: CodedSizes) -> int:
     """Return how many frames the first track of an image sequence has.
 
     Raises:
-        ImageError: it does not say, or its frames do not have the size of the main picture.
+        ImageError: it does not say, its frames do not have the size of the main picture, or those of a track are larger
+            than it says.
     """
-    start, end = 0, len(data)
-    for name in (b"moov", b"trak", b"mdia", b"minf", b"stbl"):
-        start, end = _inside(data, name, start, end)
-    entries, _ = _inside(data, b"stsd", start, end)
-    frame = Fields(data, entries + 40, end)  # behind the count, and what every sample entry begins with
-    if (frame.number(2), frame.number(2)) != size:
+    tables = list(samples.tables(data))
+    if samples.frame_size(data, tables[0]) != size:
         raise ImageError("is damaged: it does not say once how large it is")
-    counts, end = _inside(data, b"stsz", start, end)
-    return Fields(data, counts + 8, end).number(4)
+    for table in tables:
+        announced = samples.frame_size(data, table)
+        for place in samples.places(data, table):
+            _check_size(announced, coded_sizes.of([place]))
+    return samples.count(data, tables[0])
 
 
-def _inside(data: bytes, name: bytes, start: int, end: int) -> tuple[int, int]:
-    box = first(data, name, start, end)
-    if box is None:
-        raise ImageError("is damaged: it does not say how many frames it has")
-    return box.start, box.end
-
-
-def _check_coded_sizes(data: bytes, items: Items) -> None:
+def _check_coded_sizes(data: bytes, items: Items, coded_sizes: CodedSizes) -> None:
     """Refuse pictures that are larger than the file says: a decoder would need memory for the coded size.
 
     Raises:
         ImageError: there is one, or its data is damaged.
     """
     for item in items.items.values():
-        announced = [_size(data, box) for box in item.properties if box.name == b"ispe"]
-        if item.kind != _CODINGS[AVIF] or not announced:
-            continue
-        width, height = announced[0]
-        for wide, high in coded_sizes(b"".join(data[start:end] for start, end in item.extents)):
-            if wide > width or high > height:
-                raise ImageError(f"is damaged: it announces {width}x{height} pixels and codes {wide}x{high}")
+        announced = next((_size(data, box) for box in item.properties if box.name == b"ispe"), None)
+        if item.kind == _CODINGS[AVIF] and announced:
+            _check_size(announced, coded_sizes.of(item.extents))
+
+
+def _check_size(announced: tuple[int, int], coded: tuple[int, int]) -> None:
+    (width, height), (wide, high) = announced, coded
+    if wide > width or high > height:
+        raise ImageError(f"is damaged: it announces {width}x{height} pixels and codes {wide}x{high}")
 
 
 def _coded(items: Items, main: Item) -> Item | None:
