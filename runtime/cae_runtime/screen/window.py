@@ -77,9 +77,11 @@ class Window:
         self._on_mouse = on_mouse
         self._is_full = False
         self._shown = False
+        self._events: list[tuple[int, int, int, int]] = []
+        self._interrupted = False
         cv2.namedWindow(TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_FREERATIO | cv2.WINDOW_GUI_NORMAL)
         cv2.resizeWindow(TITLE, *size)
-        cv2.setMouseCallback(TITLE, self._mouse)
+        cv2.setMouseCallback(TITLE, self._note)
         self._size = size
 
     @property
@@ -104,6 +106,11 @@ class Window:
             key = code & 0xFFFF  # modifiers are above
             name = _NAMES.get(key) or (chr(key).lower() if 0 < key < 0x80 else "")
             found.append(name or _OF_WINDOWS.get(code >> 16, ""))
+        if self._interrupted:
+            raise KeyboardInterrupt
+        events, self._events = self._events, []
+        for event in events:
+            self._heed(*event)
         if self._shown and self._is_closed():
             found.append(CLOSED)
         return found
@@ -124,7 +131,14 @@ class Window:
         except cv2.error:  # OpenCV 5 no longer has it
             return True
 
-    def _mouse(self, event: int, x: int, y: int, flags: int, _data: object) -> None:
+    def _note(self, event: int, x: int, y: int, flags: int, _data: object) -> None:
+        """Called by OpenCV, which swallows exceptions: `poll` does the work."""
+        try:
+            self._events.append((event, x, y, flags))
+        except KeyboardInterrupt:
+            self._interrupted = True
+
+    def _heed(self, event: int, x: int, y: int, flags: int) -> None:
         if event == cv2.EVENT_LBUTTONDOWN:
             self._on_mouse(Mouse("press", x, y))
         elif event == cv2.EVENT_LBUTTONUP:
