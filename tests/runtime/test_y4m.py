@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,9 +17,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.runtime.conftest import COMMAND
 
 from cae_runtime.errors import VideoError
 from cae_runtime.jobs.restore import y4m
+from cae_runtime.tasks.restore import Restorer
 
 Command = Callable[..., subprocess.CompletedProcess[bytes]]
 LAYOUTS = [
@@ -86,6 +90,7 @@ def test_the_change_goes_to_the_right_planes() -> None:
 @pytest.mark.parametrize(("data", "told"), [
     (b"YUV4MPEG2 W4", "cut off in its first line"),
     (b"YUV4MPEG2 H4 C444\n", "its first line gives no width and height"),
+    (b"YUV4MPEG2 W1_6 H+4 C444\n", "its first line gives no width and height"),
     (b"YUV4MPEG2 W0 H4 C444\n", "has 0x4 pixels"),
     (b"YUV4MPEG2 W99999 H99999 C444\n", "has 99999x99999 pixels"),
     (b"YUV4MPEG2 W4 H4 C444alpha\n", "layout '444alpha': 420, 422, 444, 411 and mono of 8 to 16 bits are read"),
@@ -93,10 +98,51 @@ def test_the_change_goes_to_the_right_planes() -> None:
     (stream_of("444", frames=1) + b"FRAM", "is damaged before frame 2 (1 frame before that was cleaned)"),
 ])  # fmt: skip
 def test_damaged_streams_are_one_line(cae_run: Command, data: bytes, told: str) -> None:
-    done = cae_run("-", "-o", "-", stdin=data)
+    done = cae_run("-", "-o", "-", "--no-temporal", stdin=data)
     assert done.returncode == 1
     assert told in done.stderr.decode().splitlines()[-1]
-    assert done.stdout == b"" or data.startswith(done.stdout.split(b"\n")[0])
+    frames = int(number.group()) if (number := re.search(r"[12](?= frames? before)", told)) else 0
+    assert done.stdout == (stream_of("444", frames=frames) if frames else b"")  # whole frames alone
+
+
+def test_interlaced_frames_are_told(cae_run: Command) -> None:
+    data = stream_of("420")
+    for word, told in ((b"Ip", False), (b"It", True), (b"I?", False)):
+        done = cae_run("-", "-o", "-", stdin=data.replace(b"Ip", word, 1))
+        assert done.returncode == 0
+        assert (b"its frames are interlaced" in done.stderr) == told
+
+
+def test_frames_are_not_stretched_one_by_one(monkeypatch: pytest.MonkeyPatch, cae_run: Command) -> None:
+    seen: list[bool] = []
+    before = Restorer.__call__
+    monkeypatch.setattr(Restorer, "__call__", lambda self, image: (seen.append(self._stretch), before(self, image))[1])
+    assert cae_run("-", "-o", "-", stdin=stream_of("444p16", frames=2)).returncode == 0
+    assert seen == [False] * 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are sent to the process")
+@pytest.mark.parametrize("how", ["signal", "closed"])
+def test_it_ends_while_the_program_before_it_is_silent(fixture_model: Callable[[str], Path], how: str) -> None:
+    head, *frames = stream_of("420").split(b"FRAME")
+    pipe = subprocess.PIPE
+    command = [COMMAND, "-", "-o", "-", "-m", str(fixture_model("identity"))]
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe) as process:
+        assert process.stdin
+        assert process.stdout
+        assert process.stderr
+        process.stdin.write(head + b"FRAME" + frames[0])
+        process.stdin.flush()
+        assert process.stdout.readline() == head
+        if how == "signal":
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(timeout=60) == 143
+        else:
+            process.stdout.close()
+            process.stdin.write(b"FRAME" + frames[1])
+            process.stdin.flush()
+            assert process.wait(timeout=60) == 1
+            assert b"output '-' cannot be written to: Broken pipe\n" in process.stderr.read()
 
 
 @given(st.binary(max_size=200))

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import os
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from itertools import repeat
+from queue import SimpleQueue
+from threading import Event, Semaphore, Thread
 from typing import BinaryIO
 
 from cae_runtime.errors import ImageError, VideoError
-from cae_runtime.io.pipeline import prefetch_map
 from cae_runtime.jobs.restore import y4m
 from cae_runtime.jobs.restore.options import RestoreOptions
 from cae_runtime.tasks.restore import Restorer
@@ -22,6 +22,11 @@ from cae_shared.text import counted
 _log = logging.getLogger(__name__)
 
 _AHEAD = 2  # frames that are read while one is cleaned
+_MOMENT = 0.2  # seconds within which the thread that reads ends, unless it waits for bytes
+_INTERLACED = (
+    "stdin says that its frames are interlaced: they are cleaned as whole pictures. The filter bwdif of ffmpeg makes "
+    "whole pictures of their fields"
+)
 
 
 def restore_stream(stream: BinaryIO, begin: bytes, restorer: Restorer, options: RestoreOptions) -> None:
@@ -40,7 +45,9 @@ def restore_stream(stream: BinaryIO, begin: bytes, restorer: Restorer, options: 
     count = 0
     try:
         header = y4m.read_header(stream, begin)
-        clean = frame_cleaner(restorer, options.strength, options.temporal)
+        if header.interlaced:
+            _log.info("note: %s", _INTERLACED)
+        clean = frame_cleaner(restorer.for_frames(), options.strength, options.temporal)
         with _stdout() as target:
             target.write(header.line)
             for line, planes in _read_ahead(stream, header):
@@ -55,13 +62,35 @@ def restore_stream(stream: BinaryIO, begin: bytes, restorer: Restorer, options: 
 
 
 def _read_ahead(stream: BinaryIO, header: y4m.Y4mHeader) -> Iterator[tuple[bytes, y4m.Planes]]:
-    """Yield the frames while a thread reads the next ones."""
-    frames = y4m.read_frames(stream, header)
-    with (
-        ThreadPoolExecutor(1, "cae-read") as reader,
-        contextlib.closing(prefetch_map(reader, lambda _: next(frames, None), repeat(None), _AHEAD)) as read,
-    ):
-        yield from iter(lambda: next(read), None)
+    """Yield the frames while a thread reads the next ones; nothing waits for this thread, which may wait for ever."""
+    done: SimpleQueue[tuple[bytes, y4m.Planes] | BaseException | None] = SimpleQueue()
+    room, ended = Semaphore(_AHEAD), Event()
+
+    def read() -> None:
+        try:
+            for frame in y4m.read_frames(stream, header):
+                done.put(frame)
+                room.acquire()
+                if ended.is_set():
+                    return
+            done.put(None)
+        except BaseException as e:  # is raised below
+            done.put(e)
+
+    reader = Thread(target=read, name="cae-read", daemon=True)
+    reader.start()
+    try:
+        while (found := done.get()) is not None:
+            if isinstance(found, BaseException):
+                raise found
+            yield found
+            room.release()
+    finally:
+        ended.set()
+        room.release()
+        reader.join(_MOMENT)
+        if reader.is_alive() and isinstance(sys.stdin, io.TextIOWrapper) and sys.stdin.buffer is stream:
+            sys.stdin.detach()  # Python would close it at the end, and abort since it is still read
 
 
 @contextlib.contextmanager

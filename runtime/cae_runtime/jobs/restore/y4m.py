@@ -5,6 +5,7 @@ A stream is one line on all frames, and then for each frame a line and its plane
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Final
@@ -22,6 +23,7 @@ _FRAME: Final = b"FRAME"
 _SAMPLING: Final = {"420": (2, 2), "422": (2, 1), "444": (1, 1), "411": (4, 1), "mono": (0, 0)}
 _SITES: Final = frozenset({"420jpeg", "420mpeg2", "420paldv"})  # where chroma lies: the change of it is not moved
 _KNOWN: Final = "420, 422, 444, 411 and mono of 8 to 16 bits"
+_INTERLACED: Final = {"t", "b", "m"}  # the top or the bottom field first, or some frames
 _HD: Final = 720  # rows from which on the matrix is that of ITU-R BT.709, and not BT.601
 _LUMA: Final = {False: (0.299, 0.114), True: (0.2126, 0.0722)}  # of red and blue
 
@@ -39,6 +41,7 @@ class Y4mHeader:
         sampling: pixels per sample of color, across and down; (0, 0): there is no color.
         bits: of a sample, 8..16.
         full: whether samples use the full range.
+        interlaced: whether frames consist of two fields, as the stream says.
     """
 
     line: bytes
@@ -47,6 +50,7 @@ class Y4mHeader:
     sampling: tuple[int, int]
     bits: int
     full: bool
+    interlaced: bool
 
     @property
     def white(self) -> int:
@@ -76,16 +80,16 @@ def read_header(stream: BinaryIO, begin: bytes = b"") -> Y4mHeader:
         raise VideoError("is not a yuv4mpeg stream, or is cut off in its first line")
     words = line[len(MAGIC) :].decode("ascii", "replace").split()
     fields = {word[0]: word[1:] for word in words if word[0] != "X"}
-    try:
-        width, height = int(fields["W"]), int(fields["H"])
-    except (KeyError, ValueError) as e:
-        raise VideoError("is damaged: its first line gives no width and height") from e
+    sides = [fields.get(name, "") for name in "WH"]
+    if not all(re.fullmatch("[0-9]+", side) for side in sides):
+        raise VideoError("is damaged: its first line gives no width and height")
+    width, height = map(int, sides)
     if width < 1 or height < 1 or width * height > PIXELS_MAX:
         raise VideoError(f"has {width}x{height} pixels: the limits are 1 and {PIXELS_MAX} pixels")
     sampling, bits = _layout(fields.get("C", "420"))
     gray = sampling == (0, 0)
     full = "XCOLORRANGE=FULL" in words or (gray and "XCOLORRANGE=LIMITED" not in words)
-    return Y4mHeader(line, width, height, sampling, bits, full)
+    return Y4mHeader(line, width, height, sampling, bits, full, fields.get("I", "")[:1] in _INTERLACED)
 
 
 def _layout(name: str) -> tuple[tuple[int, int], int]:
