@@ -22,6 +22,21 @@ from cae_runtime import Restorer
 pytestmark = [pytest.mark.serial, pytest.mark.slow]
 
 
+def test_nothing_is_asked_for_once_it_is_loaded(browser: Any, address: str, noisy: Path) -> None:
+    with browser.new_context() as context:
+        page, asked = context.new_page(), []
+        page.on("request", lambda request: asked.append(request.url.removeprefix(address)))
+        page.goto(address)
+        page.wait_for_function("() => document.querySelector('#facts').textContent.includes('second')", timeout=LONG)
+        assert {"ort/ort-wasm-simd-threaded.wasm", "models/denoise.onnx"} <= set(asked)  # workers are watched, too
+        page.wait_for_function("async () => (await navigator.serviceWorker.ready) !== null", timeout=LONG)
+        asked.clear()
+        give(page, noisy)
+        wait_until_done(page, 1)
+        saved(page)
+        assert [url for url in asked if not url.startswith("blob:")] == []
+
+
 def test_off_line_after_the_first_visit(page: Any, noisy: Path) -> None:
     page.wait_for_function(
         "async () => (await navigator.serviceWorker.ready).active.state === 'activated'", timeout=LONG
