@@ -157,16 +157,27 @@ def test_a_picture_beside_the_animation_is_named(frames: int, lost: str) -> None
     assert encode(decode(animated("PNG")), "PNG")[1] == ()
 
 
-@pytest.mark.parametrize("announced", [None, 1, 3, 9])
-def test_a_png_that_announces_other_frames_than_it_has_is_damaged(announced: int | None) -> None:
-    chunks = []
-    for name, content in chunks_of(animated("PNG")):
-        if name == b"acTL" and announced is not None:
-            chunks.append((name, announced.to_bytes(4, "big") + content[4:]))
-        elif name != b"acTL":
-            chunks.append((name, content))
-    with pytest.raises(ImageError, match=rf"announces {announced or 0} frames? of an animation and has 4"):
+@pytest.mark.parametrize("announced", [0, 1, 3, 9])
+def test_a_png_that_announces_other_frames_than_it_has_is_damaged(announced: int) -> None:
+    chunks = [
+        (name, announced.to_bytes(4, "big") + content[4:] if name == b"acTL" else content)
+        for name, content in chunks_of(animated("PNG"))
+    ]
+    with pytest.raises(ImageError, match=rf"announces {announced} frames? of an animation and has 4"):
         decode(png_of(chunks))
+
+
+def test_a_png_that_announces_no_animation_is_a_picture() -> None:
+    whole = animated("PNG")
+    chunks = [each for each in chunks_of(whole) if each[0] != b"acTL"]
+    first = decode(whole).pixels
+    for kept in (chunks, [each for each in chunks if each[0] != b"fdAT"]):
+        picture = decode(png_of(kept))
+        assert picture.animation is None
+        np.testing.assert_array_equal(picture.pixels, first[..., : picture.pixels.shape[-1]])
+        written, _ = encode(picture, "PNG")
+        np.testing.assert_array_equal(decode(written).pixels, picture.pixels)
+        assert b"fcTL" not in written
 
 
 @pytest.mark.parametrize("name", [b"fcTL", b"fdAT"])

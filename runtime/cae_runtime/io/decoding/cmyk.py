@@ -20,7 +20,7 @@ _CMYK: Final = slice(16, 20)  # where a profile names its colors
 _RELATIVE_COLORIMETRIC: Final = 1  # as usual for photographs
 _BLACK_POINT_COMPENSATION: Final = 0x2000
 _INKS: Final = 4
-_ROWS_AT_ONCE: Final = 2**20  # pixels
+_PIXELS_AT_ONCE: Final = 2**20
 
 
 def decode_jpeg(data: bytes, header: JpegHeader) -> NDArray[np.uint8]:
@@ -72,7 +72,7 @@ def to_bgr(pixels: NDArray[Any], profile: bytes) -> tuple[NDArray[Any], bool]:
         return converted, True
     top = full_scale(pixels.dtype)
     result = np.empty((*pixels.shape[:2], 3), pixels.dtype)
-    step = max(1, _ROWS_AT_ONCE // pixels.shape[1])
+    step = max(1, _PIXELS_AT_ONCE // pixels.shape[1])
     for first in range(0, len(pixels), step):
         light = top - pixels[first : first + step].astype(np.uint64)
         result[first : first + step] = (light[..., 2::-1] * light[..., 3:] + top // 2) // top

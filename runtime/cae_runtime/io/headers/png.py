@@ -41,7 +41,8 @@ def read(data: bytes) -> Header:
     """Read the header of a PNG; see `cae_runtime.io.headers.inspect.inspect`."""
     width, height, _, color = struct.unpack_from(">IIBB", data, len(SIGNATURE) + 8)
     parts: list[Chunk] = []
-    announced, frames = 0, 0
+    announced: int | None = None
+    frames = 0
     for number, chunk in enumerate(chunks(data)):
         if number <= PARTS_MAX:
             parts.append(chunk)
@@ -52,7 +53,9 @@ def read(data: bytes) -> Header:
         frames += chunk.name == b"fcTL"
         if chunk.name == b"tRNS" and color == _GRAY:  # OpenCV ignores it
             raise ImageError("is a gray PNG with a transparent shade: convert it to gray with alpha first")
-    if frames != announced:
+    if announced is None:
+        frames = 0  # what belongs to frames is left over: a still picture
+    elif frames != announced:
         raise ImageError(f"is damaged: it announces {counted(announced, 'frame')} of an animation and has {frames}")
     if frames:
         _check_sums(data)
