@@ -170,6 +170,17 @@ def test_a_lossy_one_is_known_as_such(tmp_path: Path) -> None:
     assert not is_lossy(encode(after, JP2)[0])  # we write all of it
 
 
+def test_a_quality_that_changes_nothing_is_told(cae_run: Command, tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), picture(3))
+    told = b"quality is that of JPEG, WebP, AVIF and HEIC, and no output is one"
+    for name, ignored in (("a.jp2", True), ("b.png", True), ("a.webp", False)):
+        done = cae_run(tmp_path / "a.png", "-o", tmp_path / name, "--quality", "30")
+        assert (done.returncode, told in done.stderr.replace(b"\n", b" ").replace(b"--", b"")) == (0, ignored)
+        source = (tmp_path / "a.png").read_bytes()
+        done = cae_run("-", "-o", "-", "--ext", name[2:], "--quality", "30", stdin=source)
+        assert (done.returncode, told in done.stderr.replace(b"--", b"")) == (0, ignored)
+
+
 def test_many_styles_take_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = encoded(picture(3), codecformat="j2k")
     at = stream.index(b"\xff\x52")

@@ -27,6 +27,8 @@ from cae_runtime.io.orientation import upright
 from cae_runtime.io.stderr import quiet
 
 DEFAULT_QUALITY: Final = 95
+WITH_QUALITY: Final = frozenset({JPEG, WEBP, AVIF, HEIC})
+WITHOUT_QUALITY: Final = "note: quality is that of JPEG, WebP, AVIF and HEIC, and no output is one: it changes nothing"
 _HEIC_QUALITY: Final = 80  # of about the same size and error as a JPEG of 95
 _AVIF_BITS: Final = 12  # of pictures with 16 bits, unless their source had 10
 GRAY_LAYOUT: Final = "gray layout (gray with alpha is stored as color with alpha)"

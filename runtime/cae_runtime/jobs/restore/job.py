@@ -11,7 +11,8 @@ from itertools import groupby
 from pathlib import Path
 
 from cae_runtime.inference.session import Session
-from cae_runtime.io.formats import VideoCoding
+from cae_runtime.io.encoding import WITH_QUALITY, WITHOUT_QUALITY
+from cae_runtime.io.formats import FORMAT_OF_SUFFIX, VideoCoding
 from cae_runtime.jobs.paths import prepare_output
 from cae_runtime.jobs.planning import Job, Plan, make_plan
 from cae_runtime.jobs.progress import Progress
@@ -50,6 +51,8 @@ def restore_files(session: Session, sources: Sequence[Path], output: str, option
     check_extras(plan.jobs, sources, options.coding)
     if options.coding != VideoCoding() and not any(job.video for job in plan.jobs):
         _log.info("note: codec, crf and pixel format are those of videos, and there are only images")
+    if options.quality is not None and not any(_format_of(job) in WITH_QUALITY for job in plan.jobs):
+        _log.info(WITHOUT_QUALITY)
     change = None
     if options.fills:
         restorer, change = filling(session, plan, options)
@@ -65,6 +68,11 @@ def restore_files(session: Session, sources: Sequence[Path], output: str, option
         for line in [*(lossy_notes(restored.results) if options.fills else []), *summary(restored)]:
             _log.info("%s", line)
     return restored
+
+
+def _format_of(job: Job) -> str | None:
+    """Return the image format of an output; None for videos."""
+    return FORMAT_OF_SUFFIX.get(job.output.suffix.lower())
 
 
 def restorer_of(session: Session, options: RestoreOptions) -> Restorer:

@@ -10,7 +10,9 @@ from pathlib import Path
 
 from cae_runtime.errors import ImageError, UsageError
 from cae_runtime.inference.session import Session
+from cae_runtime.io.encoding import WITH_QUALITY, WITHOUT_QUALITY
 from cae_runtime.io.formats import FORMAT_OF_SUFFIX, PIPE, is_video, same_format
+from cae_runtime.io.headers.inspect import inspect
 from cae_runtime.io.image_files import read_file, read_stream, write_file
 from cae_runtime.jobs.paths import path_kind, prepare_output
 from cae_runtime.jobs.restore.images import Cleaned, clean_bytes
@@ -68,6 +70,8 @@ def restore_pipe(
     cleaned = _cleaned(restorer, source, begin, target, format, options)
     if target is None:
         write_to_stdout(cleaned.data)
+    if options.quality is not None and inspect(cleaned.data).format not in WITH_QUALITY:
+        _log.info(WITHOUT_QUALITY)
     name = _name(source)
     if cleaned.dropped:
         _log.info("not kept from %s: %s", name, ", ".join(cleaned.dropped))
