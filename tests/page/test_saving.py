@@ -79,6 +79,19 @@ def test_pixels_that_are_not_turned_keep_their_orientation(page: Any, noisy: Pat
     assert (made.size, made.getexif()[ORIENTATION]) == ((50, 40), 6)
 
 
+@pytest.mark.parametrize(("name", "kind"), [
+    ("jpeg-artifacts.png", "PNG"), ("scan.jpg.png", "PNG"), ("webp_test.png", "PNG"), ("wrongly-named.png", "JPEG"),
+])  # fmt: skip
+def test_the_format_is_that_of_the_content(page: Any, noisy: Path, tmp_path: Path, name: str, kind: str) -> None:
+    path = tmp_path / name
+    Image.open(io.BytesIO(noisy.read_bytes())).crop((0, 0, 50, 40)).save(path, kind)
+    give(page, path)
+    wait_until_done(page, 1)
+    given, content = saved(page)
+    assert given == f"{path.stem}_clean.{'jpg' if kind == 'JPEG' else 'png'}"
+    assert Image.open(io.BytesIO(content)).format == kind
+
+
 @pytest.mark.parametrize("kind", ["avif", "webp", "gif", "bmp"])
 def test_what_the_browser_decodes_is_taken(page: Any, noisy: Path, tmp_path: Path, kind: str) -> None:
     path = tmp_path / f"picture.{kind}"

@@ -6,6 +6,12 @@ import { type Strengths, blended } from "../core/strengths";
 import { serve } from "../network/served";
 import { decoded } from "./decode";
 import { type Format, encoded } from "./encode";
+import type { Header } from "./header";
+
+export interface DecodedPicture extends Picture {
+  /** The kind of the file, by its content. */
+  readonly kind: Header["kind"];
+}
 
 export interface Shape {
   readonly width: number;
@@ -29,8 +35,8 @@ let held: { picture: Picture; cleaned: Picture | null } | null = null; // what t
 
 serve({
   async decode({ file, name }: { file: Blob; name: string }) {
-    const { picture } = await decoded(file, name);
-    return { result: picture, transfer: [picture.data.buffer] };
+    const { picture, header } = await decoded(file, name);
+    return { result: { ...picture, kind: header.kind } satisfies DecodedPicture, transfer: [picture.data.buffer] };
   },
   async hold({ picture, cleaned, shape }: { picture: Picture; cleaned: Blob | null; shape: Shape }) {
     held = { picture, cleaned: cleaned && (await pixels(cleaned, shape)) };

@@ -1,7 +1,7 @@
 /** The queue: pictures wait, are cleaned one after the other, and stay to be looked at and saved. */
 
 import type { Picture } from "../core/picture";
-import type { Shape } from "../files/worker";
+import type { DecodedPicture, Shape } from "../files/worker";
 import type { Remote } from "./calls";
 import { dom, messageOf, tell } from "./dom";
 import type { Models } from "./models";
@@ -15,6 +15,8 @@ export interface Item {
   /** The cleaned pixels; the browser may keep them on the disk. */
   cleaned: Blob | null;
   shape: Shape | null;
+  /** Of the file, by its content; known once it is read. */
+  kind: DecodedPicture["kind"];
 }
 
 export class Items {
@@ -38,7 +40,7 @@ export class Items {
       const row = document.createElement("button");
       row.type = "button";
       row.className = "item";
-      const item: Item = { file, name: file.name || "picture.png", row, state: "waiting", note: "", cleaned: null, shape: null };
+      const item: Item = { file, name: file.name || "picture.png", row, state: "waiting", note: "", cleaned: null, shape: null, kind: "other" };
       row.onclick = () => void this.select(item);
       const entry = document.createElement("li");
       entry.append(row);
@@ -149,11 +151,11 @@ export class Items {
     }
   }
 
-  private async decoded({ file, name }: Item): Promise<Picture> {
-    const picture = await this.files.call<Picture>("decode", { file, name });
-    const item = this.all.find((one) => one.file === file);
-    const { width, height, channels, data } = picture;
-    if (item) item.shape = { width, height, channels, wide: data instanceof Uint16Array };
+  private async decoded(item: Item): Promise<Picture> {
+    const { file, name } = item;
+    const picture = await this.files.call<DecodedPicture>("decode", { file, name });
+    const { width, height, channels, data, kind } = picture;
+    Object.assign(item, { kind, shape: { width, height, channels, wide: data instanceof Uint16Array } });
     return picture;
   }
 

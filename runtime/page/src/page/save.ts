@@ -56,10 +56,9 @@ function saving({ file, name, cleaned, shape }: Item, strengths: Strengths, form
 }
 
 /** The format that is chosen, or that of the source: other kinds become PNG. */
-function formatFor({ file, name }: Item): Format {
+function formatFor({ kind }: Item): Format {
   if (dom.format.value !== "same") return dom.format.value as Format;
-  const kind = `${file.type} ${name}`.toLowerCase();
-  return /jpe?g/.test(kind) ? "jpeg" : /webp/.test(kind) ? "webp" : "png";
+  return kind === "other" ? "png" : kind;
 }
 
 function cleanName({ name }: Item, format: Format): string {
