@@ -7,6 +7,7 @@ would be lost, so it is raised again shortly after. The second signal ends the c
 
 from __future__ import annotations
 
+import _thread
 import os
 import signal
 import sys
@@ -102,6 +103,15 @@ def end_without_threads(code: int) -> None:
         os._exit(code)
 
 
+def raise_if_lost() -> None:
+    """Raise KeyboardInterrupt in the main thread if a signal came before; call it before each further piece of work.
+
+    A library may have swallowed the exception, so that the work would go on as if nothing had come.
+    """
+    if _State.first and _State.raising and _thread.get_ident() == _State.main:
+        raise KeyboardInterrupt
+
+
 def is_ending() -> bool:
     """Return whether the process is about to end, so that nothing written now would be removed."""
     return _State.ending
@@ -160,8 +170,6 @@ def _watch(reader: int) -> None:
 
 def _signal_main_thread(number: int) -> None:
     if sys.platform == "win32":
-        import _thread
-
         _thread.interrupt_main(number)
     else:
         signal.pthread_kill(_State.main, number)  # also ends its sleeping or waiting

@@ -235,7 +235,9 @@ def test_nothing_is_written_into_the_home(picture: Path, tmp_path: Path) -> None
 
 
 LOST = """
-import os, signal, sys, time
+import itertools, os, signal, sys, time
+from concurrent.futures import ThreadPoolExecutor
+from cae_runtime.io.pipeline import prefetch_map
 from cae_shared.command import run_command
 from cae_shared.signals import exit_code, interruptible
 
@@ -249,8 +251,17 @@ def work():
         with interruptible():
             if sys.argv[1] == "finalizer":
                 Signalled()
-            else:
+            elif sys.argv[1] == "import":
                 import signalled
+            else:
+                try:
+                    os.kill(os.getpid(), signal.SIGTERM)
+                    time.sleep(0)
+                except KeyboardInterrupt:
+                    pass  # as a library does
+                with ThreadPoolExecutor(1) as pool:
+                    for _ in prefetch_map(pool, str, itertools.count(), 2):
+                        pass
             time.sleep(60)
     except KeyboardInterrupt:
         print("finishing")
@@ -277,7 +288,7 @@ run_command("cae-run", work)
 """
 
 
-@pytest.mark.parametrize("where", ["finalizer", "import"])
+@pytest.mark.parametrize("where", ["finalizer", "import", "library"])
 def test_a_signal_is_raised_again_where_its_exception_is_lost(where: str, tmp_path: Path) -> None:
     (tmp_path / "signalled.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGTERM)\n")
     done = subprocess.run([sys.executable, "-c", LOST, where], cwd=tmp_path, capture_output=True, text=True, timeout=20)

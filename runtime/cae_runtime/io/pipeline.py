@@ -8,6 +8,8 @@ from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Executor, Future, wait
 from typing import Final, TypeVar
 
+from cae_shared.signals import raise_if_lost
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -38,6 +40,7 @@ def prefetch_map(
     try:
         while stopped is None:
             try:
+                raise_if_lost()
                 waiting.append(pool.submit(function, next(source)))
                 if len(waiting) > ahead:
                     wait([waiting[0]])
