@@ -47,7 +47,7 @@ def read(data: bytes) -> Header:
         if number <= PARTS_MAX:
             parts.append(chunk)
         if (chunk.name == b"IHDR") != (number == 0):
-            raise ImageError("is damaged: it does not say once how large it is")
+            raise ImageError("is damaged: it gives its size more than once, or not at all")
         if chunk.name == b"acTL":
             announced = struct.unpack_from(">I", data, chunk.start)[0]
         frames += chunk.name == b"fcTL"

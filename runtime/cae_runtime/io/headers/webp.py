@@ -51,7 +51,7 @@ def read(data: bytes) -> Header:
             width, height = struct.unpack_from("<HH", data, chunk.start + 6)
             sizes.append((width & 0x3FFF, height & 0x3FFF))
     if len(set(sizes)) != 1:
-        raise ImageError("is damaged: it does not say once how large it is")
+        raise ImageError("is damaged: it gives its size more than once, or not at all")
     if min(frames, 1) + pictures != 1:
         raise ImageError("is damaged: it has no picture, or several that are not frames of an animation")
     return Header(

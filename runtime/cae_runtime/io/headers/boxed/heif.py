@@ -80,7 +80,7 @@ def read(data: bytes) -> Header:
         raise ImageError("is an AVIF with a clean aperture, which is not read: convert it to PNG first")
     sizes = {_size(data, box) for box in main.properties if box.name == b"ispe"}
     if len(sizes) != 1:
-        raise ImageError("is damaged: it does not say once how large it is")
+        raise ImageError("is damaged: it gives its size more than once, or not at all")
     stored = sizes.pop()
     coded_sizes = CodedSizes(data)
     if format == AVIF:
@@ -105,7 +105,7 @@ def _frames(data: bytes, size: tuple[int, int], coded_sizes: CodedSizes) -> int:
     """
     tables = list(samples.tables(data))
     if samples.frame_size(data, tables[0]) != size:
-        raise ImageError("is damaged: it does not say once how large it is")
+        raise ImageError("is damaged: it gives its size more than once, or not at all")
     for table in tables:
         announced = samples.frame_size(data, table)
         for place in samples.places(data, table):
