@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -183,6 +184,28 @@ def test_what_is_filled_stays_within_the_colors_around_it(noise: Noise, channels
             assert off.min() <= color[channel] - color[1] <= off.max()
     inside = within_surroundings(np.full_like(made, 100), np.full_like(image, 100), where, where, 8)
     np.testing.assert_array_equal(inside, 100)
+
+
+def test_the_colors_around_are_found_in_parts_of_little_memory(noise: Noise) -> None:
+    image, where, reach = noise((150, 170, 3)), np.zeros((150, 170), np.bool_), 40
+    where[20:25, 5:165] = where[20:140, 60:66] = where[0, 0] = True
+    unknown = where | (noise((150, 170)) < 100)
+    made = noise((int(where.sum()), 3)).astype(np.float32) * 3 - 200
+    tracemalloc.start()
+    found = within_surroundings(made, image, where, unknown, reach)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**24
+    steps = np.r_[-reach : -reach // 2 : 2, -reach // 2 : reach // 2 + 1, reach // 2 + 2 : reach + 1 : 2]
+    for index in range(0, len(made), 37):
+        y, x = np.argwhere(where)[index]
+        rows, columns = (y + steps).clip(0, 149)[:, None], (x + steps).clip(0, 169)
+        known = image[rows, columns][~unknown[rows, columns]].astype(np.float32)
+        middle = made[index, 1].clip(known[:, 1].min(), known[:, 1].max())
+        assert found[index, 1] == middle
+        for channel in (0, 2):
+            off = known[:, channel] - known[:, 1]
+            assert found[index, channel] == middle + (made[index, channel] - made[index, 1]).clip(off.min(), off.max())
 
 
 def test_a_lossy_output_is_told_that_it_changes_more(cae_run: Command, photo: np.ndarray, tmp_path: Path) -> None:

@@ -7,12 +7,13 @@ are held between the least and the largest of the known pixels around it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-_AT_ONCE: Final = 2**13  # pixels whose surroundings are in memory
+_CELL: Final = 64  # side of the parts that are worked on
 _COLORS: Final = 3
 Floats = NDArray[np.float32]
 
@@ -29,22 +30,59 @@ def within_surroundings(
         unknown: the pixels of `image` without a value yet, bool (H, W).
         reach: pixels to each side that count as around one; of the farther half, every second one.
     """
-    ys, xs = np.nonzero(where)
     near = np.arange(-(reach // 2), reach // 2 + 1)
     far = np.arange(reach // 2 + 2, reach + 1, 2)
     steps = np.concatenate([-far, near, far])
-    height, width = where.shape
+    places = np.flatnonzero(where)
     result = np.empty_like(made)
-    for first in range(0, len(ys), _AT_ONCE):
-        some = slice(first, first + _AT_ONCE)
-        rows = (ys[some, None, None] + steps[:, None]).clip(0, height - 1)  # (m, s, 1)
-        columns = (xs[some, None, None] + steps).clip(0, width - 1)  # (m, 1, s)
-        around = _opponent(image[rows, columns].astype(np.float32))  # (m, s, s, C)
-        hidden = unknown[rows, columns][..., None]
-        least = np.where(hidden, np.float32(np.inf), around).min(axis=(1, 2))
-        largest = np.where(hidden, np.float32(-np.inf), around).max(axis=(1, 2))
-        result[some] = _colors(_opponent(made[some]).clip(least, largest))
+    for box in _boxes(where):
+        ys, xs = np.nonzero(where[box])
+        some = np.searchsorted(places, (ys + box[0].start) * where.shape[1] + xs + box[1].start)
+        least, largest = _around(image, unknown, box, steps)
+        result[some] = _colors(_opponent(made[some]).clip(least[ys, xs], largest[ys, xs]))
     return result
+
+
+def _boxes(where: NDArray[np.bool_]) -> Iterator[tuple[slice, slice]]:
+    """Yield small boxes that hold all marked pixels."""
+    height, width = where.shape
+    for top in range(0, height, _CELL):
+        for left in range(0, width, _CELL):
+            cell = where[top : top + _CELL, left : left + _CELL]
+            rows, columns = np.flatnonzero(cell.any(axis=1)), np.flatnonzero(cell.any(axis=0))
+            if len(rows):
+                yield (
+                    slice(top + int(rows[0]), top + int(rows[-1]) + 1),
+                    slice(left + int(columns[0]), left + int(columns[-1]) + 1),
+                )
+
+
+def _around(
+    image: NDArray[Any], unknown: NDArray[np.bool_], box: tuple[slice, slice], steps: NDArray[np.int_]
+) -> tuple[Floats, Floats]:
+    """Return the least and the largest known values around each pixel of a box, (h, w, C): over columns, then rows."""
+    reach = int(steps.max())
+    rows, columns = (
+        np.arange(part.start - reach, part.stop + reach).clip(0, side - 1)
+        for part, side in zip(box, unknown.shape, strict=True)
+    )
+    around = _opponent(image[rows[:, None], columns].astype(np.float32))
+    hidden = unknown[rows[:, None], columns]
+    high, wide = (part.stop - part.start for part in box)
+    turned = wide > high  # the longer side comes last, which is less work
+    if turned:
+        around, hidden, high, wide = around.swapaxes(0, 1), hidden.T, wide, high
+    found: list[Floats] = []
+    for beyond, pick in ((np.inf, np.minimum), (-np.inf, np.maximum)):
+        values = np.where(hidden[..., None], np.float32(beyond), around)
+        for length in (wide, high):
+            values = np.ascontiguousarray(values.swapaxes(0, 1))
+            best = values[reach : reach + length].copy()
+            for step in steps:
+                pick(best, values[reach + step : reach + step + length], out=best)
+            values = best
+        found.append(values.swapaxes(0, 1) if turned else values)
+    return found[0], found[1]
 
 
 def _opponent(colors: Floats) -> Floats:
