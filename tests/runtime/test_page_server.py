@@ -32,9 +32,9 @@ def port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
         server.shutdown()
 
 
-def asked(port: int, path: str) -> tuple[int, dict[str, str], bytes]:
+def asked(port: int, path: str, host: str = "") -> tuple[int, dict[str, str], bytes]:
     connection = HTTPConnection("127.0.0.1", port)
-    connection.request("GET", path)
+    connection.request("GET", path, headers={"Host": host} if host else {})
     answer = connection.getresponse()
     found = answer.status, dict(answer.getheaders()), answer.read()
     connection.close()
@@ -56,12 +56,42 @@ def test_packaged_models_are_served_as_they_are(port: int) -> None:
 
 @pytest.mark.parametrize("path", [
     "/../secret.txt", "/%2e%2e/secret.txt", "/ort/", "/models/", "/models/other.onnx", "/models/..%2Fpage.onnx", "/no",
-    "//secret.txt",
+    "//secret.txt", "/%00", "/index.html%00", "/models/denoise%00.onnx",
 ])  # fmt: skip
 def test_nothing_else_is_served(port: int, path: str) -> None:
     status, _, content = asked(port, path)
     assert status in (301, 404)
     assert b"not part" not in content
+
+
+def test_other_hosts_are_refused(port: int) -> None:
+    for host in ("evil.example", f"evil.example:{port}", f"localhost.evil.example:{port}", "127.0.0.1.evil.example"):
+        status, _, content = asked(port, "/", host)
+        assert (status, b"<h1>page" in content) == (403, False), host
+    for host in (f"localhost:{port}", f"127.0.0.1:{port}", "LOCALHOST"):
+        assert asked(port, "/", host)[0] == 200, host
+
+
+def test_the_page_is_served_while_a_browser_opens(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    loaded = threading.Event()
+
+    def open_browser(address: str) -> bool:
+        """A browser that returns once the page is loaded."""
+        seen.append(asked(int(address.rstrip("/").rpartition(":")[2]), "/")[0])
+        loaded.set()
+        return True
+
+    class Server(page._Server):
+        def service_actions(self) -> None:
+            if loaded.is_set():
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(page, "_Server", Server)
+    monkeypatch.setattr(page.webbrowser, "open", open_browser)
+    with pytest.raises(KeyboardInterrupt):
+        page.serve_page(window=True)
+    assert seen == [200]
 
 
 def test_a_page_that_is_not_built_is_a_line(cae_run: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import threading
 import webbrowser
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -21,6 +22,7 @@ _log = logging.getLogger(__name__)
 PAGE: Final = Path(__file__).parents[1] / "page"  # made by `npm run build` in runtime/page
 MODELS: Final = Path(__file__).parents[1] / "models"
 _HERE: Final = "127.0.0.1"
+_OUR_NAMES: Final = ("127.0.0.1", "localhost")  # another name is a foreign site whose name leads here
 _PORT: Final = 8624  # the same each time, so that the browser remembers the page; another one if it is taken
 
 
@@ -38,9 +40,14 @@ def serve_page(*, window: bool) -> None:
     with _server(partial(_Handler, headers=headers)) as server:
         address = f"http://{_HERE}:{server.server_port}/"
         tell(f"the page is at {address} until Ctrl-C")
-        if window and not webbrowser.open(address):
-            tell("note: no browser could be opened: open the address yourself")
+        if window:  # some browsers return only when they end: the page must be served meanwhile
+            threading.Thread(target=_open_browser, args=(address,), daemon=True).start()
         server.serve_forever(poll_interval=0.2)
+
+
+def _open_browser(address: str) -> None:
+    if not webbrowser.open(address):
+        tell("note: no browser could be opened: open the address yourself")
 
 
 def _headers() -> dict[str, str]:
@@ -84,6 +91,14 @@ class _Handler(SimpleHTTPRequestHandler):
     def __init__(self, *args: Any, headers: dict[str, str]) -> None:
         self._added = headers
         super().__init__(*args, directory=str(PAGE))
+
+    def send_head(self) -> Any:
+        """Answer nobody who asks for another host, and no address that cannot be a file's."""
+        if self.headers.get("Host", "").partition(":")[0].lower() not in _OUR_NAMES:
+            return self.send_error(403, "This page is served to this computer alone")
+        if "\0" in unquote(self.path):
+            return self.send_error(404)
+        return super().send_head()
 
     def translate_path(self, path: str) -> str:
         """Return the file that an address stands for."""
