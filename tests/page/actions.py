@@ -20,6 +20,17 @@ _PASTE = _DROP.replace("dataTransfer", "clipboardData").split("const stage")[0] 
     'document.body.dispatchEvent(new ClipboardEvent("paste", { clipboardData, bubbles: true })); }'
 )
 
+_HOLD_BACK = """
+window.holdBack = [() => false, () => false];
+window.heldBack = [];
+const way = (index, data, go, worker) => holdBack[index](data, worker) ? heldBack.push(go) : go();
+window.Worker = class extends Worker {
+    constructor(address, options) { super(address, options); this.address = address; }
+    postMessage(data, transfer) { way(1, data, () => super.postMessage(data, transfer), this.address); }
+    set onmessage(heard) { super.onmessage = event => way(0, event.data, () => heard(event), this.address); }
+};
+"""
+
 
 def give(page: Any, *files: Path) -> None:
     """Choose files."""
@@ -34,6 +45,26 @@ def drop(page: Any, file: Path) -> None:
 def paste(page: Any, file: Path) -> None:
     """Paste a PNG file."""
     page.evaluate(_PASTE, [file.name, "image/png", base64.b64encode(file.read_bytes()).decode()])
+
+
+def hold_back(page: Any, answers: str = "", calls: str = "") -> None:
+    """Open the page anew; what fits these JavaScript conditions waits on its way from and to workers."""
+    page.add_init_script(_HOLD_BACK)
+    page.reload()
+    hold_back_now(page, answers, calls)
+
+
+def hold_back_now(page: Any, answers: str = "", calls: str = "") -> None:
+    """Hold back other things, after `hold_back`; the conditions are on `data` and the address of the `worker`."""
+    functions = [f"(data, worker) => {condition or 'false'}" for condition in (answers, calls)]
+    page.evaluate(f"() => {{ holdBack = [{', '.join(functions)}]; }}")
+
+
+def let_go(page: Any) -> None:
+    """Wait until something is held back; let it go, and hold nothing back any more."""
+    page.wait_for_function("() => heldBack.length > 0", timeout=LONG)
+    hold_back_now(page)
+    page.evaluate("() => heldBack.splice(0).forEach(go => go())")
 
 
 def message(page: Any) -> str:

@@ -11,11 +11,12 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
-from tests.page.actions import give, message, paste, saved, wait_until_done
+from tests.page.actions import LONG, give, hold_back, hold_back_now, let_go, message, paste, saved, wait_until_done
 
 from cae_runtime import Restorer
 
 pytestmark = [pytest.mark.serial, pytest.mark.slow]
+CLEANED = "worker.startsWith('network') && data.result?.data"  # what networks answer
 ORIENTATION, MAKER = 0x0112, 0x010F
 
 
@@ -124,12 +125,28 @@ def test_pasted_and_chosen_pictures_wait_in_a_queue_and_are_saved_together(page:
 
 
 def test_another_model_cleans_all_anew(page: Any, noisy: Path) -> None:
+    hold_back(page)
     give(page, noisy)
     wait_until_done(page, 1)
+    hold_back_now(page, answers=CLEANED)
     page.select_option("#model", "denoise-fast")
-    page.wait_for_selector(".item:not([data-state=done])")
+    let_go(page)
     wait_until_done(page, 1)
     _, content = saved(page)
     with Restorer("denoise-fast", stretch=False, threads=1) as restore:
         wanted = restore(cv2.imread(str(noisy)))
     assert np.abs(cv2.imdecode(np.frombuffer(content, np.uint8), 1).astype(int) - wanted).max() <= 1
+
+
+def test_a_late_result_of_the_model_before_is_left(page: Any, noisy: Path) -> None:
+    hold_back(page, answers=CLEANED)
+    page.wait_for_function("() => document.querySelector('#model').value === 'denoise'", timeout=LONG)
+    give(page, noisy)
+    page.wait_for_function("() => heldBack.length > 0", timeout=LONG)
+    page.select_option("#model", "denoise-fast")
+    page.wait_for_selector(".item[data-state=waiting]", timeout=LONG)
+    let_go(page)
+    wait_until_done(page, 1)
+    with Restorer("denoise-fast", stretch=False, threads=1) as restore:
+        wanted = restore(cv2.imread(str(noisy)))
+    assert np.abs(cv2.imdecode(np.frombuffer(saved(page)[1], np.uint8), 1).astype(int) - wanted).max() <= 1

@@ -17,6 +17,8 @@ export interface Item {
   shape: Shape | null;
   /** Of the file, by its content; known once it is read. */
   kind: DecodedPicture["kind"];
+  /** Grows each time that it is to be cleaned anew: a result of an older time is left. */
+  turn: number;
 }
 
 export class Items {
@@ -40,7 +42,7 @@ export class Items {
       const row = document.createElement("button");
       row.type = "button";
       row.className = "item";
-      const item: Item = { file, name: file.name || "picture.png", row, state: "waiting", note: "", cleaned: null, shape: null, kind: "other" };
+      const item: Item = { file, name: file.name || "picture.png", row, state: "waiting", note: "", cleaned: null, shape: null, kind: "other", turn: 0 };
       row.onclick = () => void this.select(item);
       const entry = document.createElement("li");
       entry.append(row);
@@ -59,7 +61,7 @@ export class Items {
     this.stop();
     for (const item of this.all) {
       if (item.state === "failed" && !item.shape) continue; // it cannot be read
-      Object.assign(item, { state: "waiting", note: "", cleaned: null });
+      Object.assign(item, { state: "waiting", note: "", cleaned: null, turn: item.turn + 1 });
       this.say(item);
     }
     void this.run();
@@ -118,29 +120,35 @@ export class Items {
   }
 
   private async clean(item: Item): Promise<void> {
+    const { turn } = item, old = () => item.turn !== turn || !this.all.includes(item);
     item.state = "working";
     this.say(item);
     dom.progress.value = 0;
     dom.progress.classList.add("on");
     try {
-      const picture = await this.decoded(item), number = ++this.number, started = performance.now();
+      const picture = await this.decoded(item);
+      if (old()) return;
+      if (this.paused) throw new Error("stopped");
+      const number = ++this.number, started = performance.now();
       if (item === this.selected) this.changed(item, picture);
       const cleaned = await this.network.call<Picture>("clean", { name: this.models.name, picture, number },
         ({ done, all }: { done: number; all: number }) => {
+          if (old()) return;
           dom.progress.value = done / all;
           item.note = `${Math.round((100 * done) / all)} %`;
           this.say(item);
         });
       const seconds = (performance.now() - started) / 1000;
-      if (!this.all.includes(item)) return;
+      if (old()) return;
       item.cleaned = new Blob([cleaned.data as Uint8Array<ArrayBuffer>]);
       item.state = "done";
       item.note = `${seconds.toFixed(1)} s`;
       if (item === this.selected) this.changed(item, picture);
       tell(`${item.name} is cleaned: ${picture.width} × ${picture.height} pixels in ${seconds.toFixed(1)} seconds.`);
     } catch (error) {
+      if (old()) return;
       if (messageOf(error) === "stopped") {
-        item.state = "waiting";
+        Object.assign(item, { state: "waiting", note: "" });
         return;
       }
       item.state = "failed";

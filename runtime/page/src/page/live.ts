@@ -20,6 +20,7 @@ const SMOOTH = 0.8;
 
 export class Live {
   running = false;
+  private starting = false;
   private readonly video = document.createElement("video");
   private readonly canvas = document.createElement("canvas"); // what is recorded
   private recorder: MediaRecorder | null = null;
@@ -42,7 +43,8 @@ export class Live {
   }
 
   async start(): Promise<void> {
-    if (this.running) return;
+    if (this.running || this.starting) return;
+    this.starting = true;
     try {
       if (!navigator.mediaDevices) throw new Error("This browser offers no camera to pages that are not served safely.");
       this.video.srcObject = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 1280 } } });
@@ -53,6 +55,8 @@ export class Live {
       this.ended();
       tell(denied ? "The camera stays off: this page was not allowed to use it." : messageOf(error), true);
       return;
+    } finally {
+      this.starting = false;
     }
     this.running = true;
     [this.step, this.each, this.stepped] = [0, 0, performance.now()];
