@@ -10,7 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from tests.page.actions import LONG, drop, give, message, wait_until_done
+from tests.page.actions import LONG, drop, give, hold_back, hold_back_now, let_go, message, saved, wait_until_done
 
 pytestmark = [pytest.mark.serial, pytest.mark.slow]
 
@@ -112,6 +112,38 @@ def test_fifty_megapixels_are_refused_before_they_are_decoded(page: Any, tmp_pat
         )
         limit = "This page cleans up to 40; cae-run has no such limit."
         assert message(page) == f"{path.name} has 50 megapixels. {limit}"
+
+
+def test_a_picture_that_was_left_is_not_shown_when_it_comes_late(page: Any, tmp_path: Path) -> None:
+    for name, value in (("dark", 10), ("bright", 240)):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), np.full((64, 64), value, np.uint8))
+    hold_back(page)
+    give(page, tmp_path / "dark.png", tmp_path / "bright.png")
+    wait_until_done(page, 2)
+    page.wait_for_function("() => document.querySelector('#canvas').ariaLabel.startsWith('dark')")
+    hold_back_now(page, calls="data.name === 'hold'")
+    page.locator(".item").nth(0).click()
+    page.wait_for_function("() => heldBack.length > 0")
+    hold_back_now(page)
+    page.locator(".item").nth(1).click()
+    page.wait_for_function("() => document.querySelector('#canvas').ariaLabel.startsWith('bright')")
+    let_go(page)
+    page.get_by_role("slider", name="Line between original and cleaned").focus()
+    page.keyboard.press("Home")  # all is cleaned
+    page.fill("#strength", "50")
+    page.wait_for_timeout(500)
+    shot = cv2.imdecode(np.frombuffer(page.locator("#canvas").screenshot(), np.uint8), cv2.IMREAD_GRAYSCALE)
+    assert shot[shot.shape[0] // 2 - 60, shot.shape[1] // 2 - 60] > 200
+
+
+def test_a_damaged_model_leaves_the_packaged_one(page: Any, noisy: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "denoise.onnx"
+    broken.write_bytes(b"\x08\x07" * 50)
+    give(page, broken)
+    page.wait_for_function("() => document.querySelector('#status').classList.contains('wrong')", timeout=LONG)
+    give(page, noisy)
+    wait_until_done(page, 1)
+    assert saved(page)[0] == "noisy_clean.png"
 
 
 def test_own_models_are_taken(page: Any, noisy: Path) -> None:

@@ -20,6 +20,14 @@ export interface Shape {
   readonly wide: boolean;
 }
 
+/** What the page is to show. Calls have rising numbers: one that comes late does not replace a newer one. */
+interface Holding {
+  readonly number: number;
+  readonly picture: Picture;
+  readonly cleaned: Blob | null;
+  readonly shape: Shape;
+}
+
 export interface Saving {
   readonly file: Blob;
   readonly name: string;
@@ -31,19 +39,24 @@ export interface Saving {
   readonly quality: number;
 }
 
-let held: { picture: Picture; cleaned: Picture | null } | null = null; // what the page shows
+let held: { number: number; picture: Picture; cleaned: Picture | null } | null = null; // what the page shows
+let newest = 0; // number of a call of `hold`
 
 serve({
   async decode({ file, name }: { file: Blob; name: string }) {
     const { picture, header } = await decoded(file, name);
     return { result: { ...picture, kind: header.kind } satisfies DecodedPicture, transfer: [picture.data.buffer] };
   },
-  async hold({ picture, cleaned, shape }: { picture: Picture; cleaned: Blob | null; shape: Shape }) {
-    held = { picture, cleaned: cleaned && (await pixels(cleaned, shape)) };
+  async hold({ number, picture, cleaned, shape }: Holding) {
+    newest = Math.max(newest, number);
+    const one = { number, picture, cleaned: cleaned && (await pixels(cleaned, shape)) };
+    if (number === newest) held = one;
     return bitmap(picture);
   },
-  view({ strengths }: { strengths: Strengths }) {
-    if (!held?.cleaned) throw new Error("Nothing is cleaned yet.");
+  /** The blended picture of the call of `hold` of this number; null if another one is held by now. */
+  view({ number, strengths }: { number: number; strengths: Strengths }) {
+    if (held?.number !== number) return { result: null };
+    if (!held.cleaned) throw new Error("Nothing is cleaned yet.");
     return bitmap(blended(held.picture, held.cleaned, strengths));
   },
   async save(given: Saving) {

@@ -32,14 +32,16 @@ export async function opened(file: Uint8Array, name: string, { ort, gpu, why }: 
   };
   if (!gpu) return onCpu(why);
   if (spec.precision === "int8") return onCpu("Not WebGPU: networks of 8-bit integers run on the processor.");
-  let onGpu: OnSession;
+  let onGpu: OnSession | undefined;
   try {
     onGpu = new OnSession(ort, await start("webgpu"), spec, true, "");
     const far = await farthest(onGpu, await onCpu(""));
     if (far <= FARTHEST) return onGpu;
     await onGpu.close();
+    onGpu = undefined;
     return onCpu(`Not WebGPU: its results are off by ${(255 * far).toFixed(1)} gray levels here.`);
   } catch (error) {
+    await onGpu?.close().catch(() => undefined);
     return onCpu(`Not WebGPU: ${error instanceof Error ? error.message : "it did not start"}`);
   }
 }

@@ -25,11 +25,14 @@ const given = new Map<string, Blob>(); // files that a person dropped
 class Stopped extends Error {}
 
 serve({
-  add({ name, file }: { name: string; file: Blob }) {
-    given.set(name, file);
-    networks.delete(name);
-    return { result: null };
-  },
+  add: ({ name, file }: { name: string; file: Blob }) =>
+    inTurn(async () => {
+      const one = await load(name, file); // a file that is no model replaces none
+      release(name);
+      given.set(name, file);
+      networks.set(name, Promise.resolve(one));
+      return { result: null };
+    }),
   open: ({ name }: { name: string }) => inTurn(async () => ({ result: await facts(name) })),
   speed: ({ name }: { name: string }) =>
     inTurn(async () => ({ result: await (await network(name)).network.speed() })),
@@ -63,20 +66,24 @@ async function facts(name: string): Promise<ModelFacts> {
 }
 
 function network(name: string): Promise<{ network: Opened; size: number }> {
-  const known = networks.get(name) ?? load(name);
+  const known = networks.get(name) ?? load(name, given.get(name));
   networks.delete(name);
   networks.set(name, known); // the last one used is the last to go
-  for (const [old, one] of networks) {
+  for (const old of networks.keys()) {
     if (networks.size <= MOST_OPEN) break;
-    networks.delete(old);
-    void one.then(({ network: unused }) => unused.close()).catch(() => undefined);
+    release(old);
   }
   known.catch(() => networks.delete(name));
   return known;
 }
 
-async function load(name: string): Promise<{ network: Opened; size: number }> {
-  const file = given.get(name) ?? (await fetched(`./models/${name}.onnx`, name));
+function release(name: string): void {
+  void networks.get(name)?.then(({ network: unused }) => unused.close()).catch(() => undefined);
+  networks.delete(name);
+}
+
+async function load(name: string, own?: Blob): Promise<{ network: Opened; size: number }> {
+  const file = own ?? (await fetched(`./models/${name}.onnx`, name));
   if (file.size > LARGEST_MODEL) throw new Error(`${name} is larger than 256 MB: this page does not open it.`);
   const bytes = new Uint8Array(await file.arrayBuffer());
   return { network: await opened(bytes, name, await (chosen ??= backend())), size: bytes.length };

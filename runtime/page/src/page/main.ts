@@ -18,7 +18,8 @@ const models = new Models(network, () => items.renew());
 const items = new Items(network, files, models, (item, picture) => void changed(item, picture));
 const live = new Live(network, viewer, () => models.name, strengths, cameraEnded);
 
-let shownOnes: { before: ImageBitmap; width: number; height: number } | null = null;
+let shownOnes: { number: number; before: ImageBitmap; width: number; height: number } | null = null;
+let holds = 0; // calls of `hold`
 let blending: Promise<void> | null = null, blendAgain = false;
 
 function strengths(): Strengths {
@@ -26,13 +27,14 @@ function strengths(): Strengths {
 }
 
 async function changed(item: Item, picture: Picture): Promise<void> {
-  const { width, height } = picture;
-  const before = await files.call<ImageBitmap>("hold", { picture, cleaned: item.cleaned, shape: item.shape });
-  if (live.running || item !== items.selected) return before.close();
-  shownOnes = { before, width, height };
+  if (item !== items.selected) return;
+  const { width, height } = picture, { cleaned, shape } = item, number = ++holds;
+  const before = await files.call<ImageBitmap>("hold", { number, picture, cleaned, shape });
+  if (live.running || number !== holds || item !== items.selected) return before.close();
+  shownOnes = { number, before, width, height };
   viewer.show(before, null, width, height);
   dom.canvas.setAttribute("aria-label", `${item.name}, ${width} by ${height} pixels`);
-  if (item.cleaned) reblend();
+  if (cleaned) reblend();
 }
 
 /** Shows the picture at the present strengths; while one is made, the next waits. */
@@ -45,8 +47,9 @@ function reblend(): void {
     do {
       blendAgain = false;
       if (!shownOnes || items.selected?.state !== "done") continue;
-      const of = shownOnes, after = await files.call<ImageBitmap>("view", { strengths: strengths() });
-      if (of === shownOnes && !live.running) viewer.show(of.before, after, of.width, of.height);
+      const of = shownOnes;
+      const after = await files.call<ImageBitmap | null>("view", { number: of.number, strengths: strengths() });
+      if (after && of === shownOnes && !live.running) viewer.show(of.before, after, of.width, of.height);
     } while (blendAgain);
   })().catch((error) => tell(messageOf(error), true)).finally(() => (blending = null));
 }

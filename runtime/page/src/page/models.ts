@@ -38,8 +38,7 @@ export class Models {
   /** Takes a model file that a person gave, and chooses it. */
   async add(file: File): Promise<void> {
     const name = file.name.replace(/\.onnx$/i, "");
-    await this.network.call("add", { name, file });
-    await this.network.call("open", { name }); // refuses what is no model
+    await this.network.call("add", { name, file }); // refuses what is no model
     const known = this.all.findIndex((model) => model.name === name);
     this.all.splice(known < 0 ? this.all.length : known, known < 0 ? 0 : 1, { name, size: file.size });
     this.list(name);
