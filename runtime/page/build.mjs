@@ -2,12 +2,12 @@
 // serves the models itself; FOLDER gets them too, so that any host of static files can serve it.
 import { createHash } from "node:crypto";
 import { cpSync, existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 
 const here = dirname(fileURLToPath(import.meta.url)), package_ = join(here, "..", "cae_runtime");
-const forHosts = process.argv[2] === "--static" && process.argv[3];
+const forHosts = folderForHosts(process.argv.slice(2));
 const made = forHosts || join(package_, "page"), out = `${made}.partial.${process.pid}`; // renamed at the end
 const models = readdirSync(join(package_, "models")).filter((name) => /^denoise.*\.onnx$/.test(name))
   .sort((a, b) => order(a) - order(b));
@@ -59,6 +59,24 @@ if (forHosts) for (const name of models) cpSync(join(package_, "models", name), 
 rmSync(made, { recursive: true, force: true });
 renameSync(out, made);
 console.log(`${made}: ${(size(made) / 1e6).toFixed(1)} MB`);
+
+/** The FOLDER of `--static`, or null; ends with 2 where it is missing, or is not this program's to replace. */
+function folderForHosts(given) {
+  if (!given.length) return null;
+  const [option, folder] = given;
+  if (option !== "--static" || given.length > 2) wrong(`${given.join(" ")} is not known: the only option is --static FOLDER.`);
+  if (!folder) wrong("--static needs a FOLDER that the page is written to, such as --static site.");
+  if (existsSync(folder) && !statSync(folder).isDirectory()) wrong(`${folder} is a file: choose a folder.`);
+  const ours = ["sw.js", "models.json", "headers.json"]; // each page that was built has them
+  if (existsSync(folder) && readdirSync(folder).length && !ours.every((name) => existsSync(join(folder, name))))
+    wrong(`${folder} has other files, which would be deleted: choose an empty folder, or one that does not exist.`);
+  return resolve(folder);
+}
+
+function wrong(why) {
+  console.error(`build.mjs: ${why}`);
+  process.exit(2);
+}
 
 /** The default first, then the quicker ones, then the better ones; each before its version in 8-bit integers. */
 function order(name) {

@@ -10,7 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, ImageOps
 from tests.page.actions import LONG, give, hold_back, hold_back_now, let_go, message, paste, saved, wait_until_done
 
 from cae_runtime import Restorer
@@ -78,6 +78,25 @@ def test_pixels_that_are_not_turned_keep_their_orientation(page: Any, noisy: Pat
     wait_until_done(page, 1)
     made = Image.open(io.BytesIO(saved(page)[1]))
     assert (made.size, made.getexif()[ORIENTATION]) == ((50, 40), 6)
+
+
+@pytest.mark.parametrize("turned", [3, 6])
+@pytest.mark.parametrize("mode", ["RGB", "P"])  # stored pixels are read as they are; palettes by the browser
+@pytest.mark.parametrize("choice", ["png", "jpeg"])
+def test_turned_png_files_look_as_before(page: Any, tmp_path: Path, turned: int, mode: str, choice: str) -> None:
+    picture = np.zeros((48, 64, 3), np.uint8)
+    picture[:24, :32], picture[24:, 32:] = (220, 40, 40), (40, 40, 220)
+    path = tmp_path / "turned.png"
+    exif = Image.Exif()
+    exif[ORIENTATION] = turned
+    Image.fromarray(picture).convert(mode).save(path, exif=exif)
+    give(page, path)
+    wait_until_done(page, 1)
+    page.select_option("#format", choice)
+    made = ImageOps.exif_transpose(Image.open(io.BytesIO(saved(page)[1]))).convert("RGB")
+    wanted = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
+    assert made.size == wanted.size
+    assert np.abs(np.asarray(made).astype(int) - np.asarray(wanted)).mean() < 10
 
 
 @pytest.mark.parametrize(("name", "kind"), [
