@@ -45,7 +45,7 @@ def built_page(browser_program: str) -> Path:
     """Return the folder of the page, built anew from its sources."""
     npm = shutil.which("npm") or pytest.skip("no npm here: the page is not tested")
     if not (SOURCES / "node_modules").is_dir():
-        install = [npm, "install", "--ignore-scripts", "--no-audit", "--no-fund"]
+        install = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
         done = subprocess.run(install, cwd=SOURCES, capture_output=True)
         if done.returncode:
             pytest.skip("npm cannot install what the page is built with: the page is not tested")

@@ -99,8 +99,7 @@ def test_a_page_that_is_not_built_is_a_line(cae_run: Command, tmp_path: Path, mo
     done = cae_run("--page", model=None)
     assert done.returncode == 2
     assert done.stderr.decode() == (
-        "cae-run: the page is not built: run npm install --ignore-scripts && npm run build in runtime/page of a "
-        "checkout\n"
+        "cae-run: the page is not built: run npm ci --ignore-scripts && npm run build in runtime/page of a checkout\n"
     )
 
 

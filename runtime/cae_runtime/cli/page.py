@@ -56,7 +56,7 @@ def _headers() -> dict[str, str]:
         found = json.loads((PAGE / "headers.json").read_text(encoding="utf-8"))
     except FileNotFoundError as e:
         raise UsageError(
-            "the page is not built: run npm install --ignore-scripts && npm run build in runtime/page of a checkout"
+            "the page is not built: run npm ci --ignore-scripts && npm run build in runtime/page of a checkout"
         ) from e
     return {str(name): str(value) for name, value in found.items()}
 
