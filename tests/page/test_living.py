@@ -14,7 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from tests.page.actions import LONG, give, message, saved, wait_until_done
+from tests.page.actions import LONG, give, hold_back, let_go, message, saved, wait_until_done
 from tests.page.conftest import SOURCES
 
 from cae_runtime import Restorer
@@ -174,6 +174,26 @@ def test_a_camera_is_cleaned_held_at_a_rate_and_recorded(
     assert good
     assert picture.shape == (240, 320, 3)
     assert picture.std() > 20  # the photograph, and not black
+
+
+def test_the_queue_waits_for_the_camera(chromium: Callable[..., Any], address: str, noisy: Path) -> None:
+    camera = "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"
+    with chromium(*camera) as browser, browser.new_context(permissions=["camera"]) as context:
+        page = context.new_page()
+        page.goto(address)
+        hold_back(page, calls="data.name === 'clean'")
+        give(page, noisy, noisy)
+        page.wait_for_selector(".item[data-state=working]")
+        page.wait_for_function("() => heldBack.length > 0", timeout=LONG)
+        page.click("#camera")
+        page.wait_for_selector("body.is-live", timeout=LONG)
+        let_go(page)
+        page.wait_for_function(
+            "() => /frames a second/.test(document.querySelector('#live-facts').textContent)", timeout=LONG
+        )
+        assert page.locator(".item[data-state=waiting]").count() == 2
+        page.click("#stop")
+        wait_until_done(page, 2)
 
 
 def test_a_camera_that_is_refused_is_told(page: Any) -> None:
