@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from skimage import data
-from tests.runtime.test_window import Session, open_display, wait_for
+from tests.runtime.live.test_window import Session, open_display, wait_for
 
 README = Path(__file__).resolve().parent.parent / "assets" / "readme"
 SIZE, FRAMES, SIGMA = (640, 480), 90, 25

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from tests.train.test_burst import HEIGHT, WIDTH, burst, scenery, still
+from tests.train.burst.test_burst import HEIGHT, WIDTH, burst, scenery, still
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 

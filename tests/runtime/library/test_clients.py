@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from tests.runtime.conftest import FIXTURES, Command
 
-EXAMPLES = Path(__file__).parents[2] / "export" / "examples"
+EXAMPLES = Path(__file__).parents[3] / "export" / "examples"
 SIZES = [(1, 45), (20, 7), (33, 41), (57, 64), (75, 32)]
 Client = Callable[[Path, list[Path]], None]
 

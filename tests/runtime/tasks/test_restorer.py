@@ -54,7 +54,7 @@ def test_floats_are_cleaned_as_integers_are_but_not_rounded(
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 130), st.integers(1, 130), st.integers(0, 31), st.integers(1, 40))
 def test_any_size_overlap_and_batch(height: int, width: int, overlap: int, batch: int) -> None:
-    model = Path(__file__).parent / "fixtures" / "identity.onnx"
+    model = Path(__file__).parents[1] / "fixtures" / "identity.onnx"
     image = np.random.default_rng(height).integers(0, 65535, (height, width, 3), dtype=np.uint16)
     restorer = Restorer(model, provider="cpu", overlap=overlap, batch=batch, threads=1)
     np.testing.assert_array_equal(restorer(image), image)

@@ -19,10 +19,10 @@ import tifffile
 from av.sidedata.sidedata import Type
 from PIL import Image
 from tests.runtime.clips import make_clip, same
-from tests.runtime.test_animations import animated
-from tests.runtime.test_cmyk import inks, jpeg, profile
-from tests.runtime.test_deep_video import HDR, captioned_clip, captions_of, deep_clip, dressed_clip, timecode
-from tests.runtime.test_raw import dng
+from tests.runtime.io.test_animations import animated
+from tests.runtime.io.test_cmyk import inks, jpeg, profile
+from tests.runtime.io.test_raw import dng
+from tests.runtime.video.test_deep_video import HDR, captioned_clip, captions_of, deep_clip, dressed_clip, timecode
 
 from cae_runtime.errors import ImageError, VideoError
 from cae_runtime.io.image_files import decode

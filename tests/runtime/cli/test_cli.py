@@ -153,7 +153,7 @@ def test_decoders_are_silent(cae_run: Command, photos: Path, tmp_path: Path) -> 
 
 @pytest.mark.skipif(os.name == "nt", reason="a POSIX shell")
 def test_a_closed_stderr_is_no_obstacle(photos: Path, tmp_path: Path) -> None:
-    model = Path(__file__).parent / "fixtures" / "identity.onnx"
+    model = Path(__file__).parents[1] / "fixtures" / "identity.onnx"
     words = [Path(sys.executable).parent / "cae-run", photos, "-o", tmp_path / "out", "-m", model]
     done = subprocess.run(["sh", "-c", shlex.join(map(str, words)) + " 2>&-"], stdout=subprocess.PIPE)
     assert done.returncode == 0

@@ -117,7 +117,7 @@ def test_no_thread_is_pinned_unless_asked() -> None:
 def test_a_forked_child_works_with_models_that_the_parent_has_used() -> None:
     code = """
 import multiprocessing, numpy as np
-from tests.runtime.test_library import IMAGE, USES, model_of
+from tests.runtime.library.test_library import IMAGE, USES, model_of
 opened = {kind: kind(model_of(kind), provider="cpu", threads=2) for kind in USES}
 before = {kind: repr(use(opened[kind])) for kind, (_, use) in USES.items()}
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from tests.train.burst.test_burst import burst, scenery, written
 from tests.train.conftest import Command
-from tests.train.test_burst import burst, scenery, written
 
 from cae_train import load_model
 from cae_train.burst.fit import Fit

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 import cv2
 import numpy as np
 import pytest
-from tests.runtime.test_jpeg import jpeg, scans_of
-from tests.runtime.test_tiff import halves, pixels_of
+from tests.runtime.io.test_jpeg import jpeg, scans_of
+from tests.runtime.io.test_tiff import halves, pixels_of
 from tests.runtime.tiffs import DEFLATE, LZW, RGB, picture
 
 from cae_runtime import ImageError

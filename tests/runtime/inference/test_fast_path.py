@@ -22,8 +22,8 @@ from cae_runtime.inference.model_files import packaged_models
 from cae_runtime.inference.worker_threads import WorkerThreads
 from cae_runtime.io.pipeline import PixelBudget, prefetch_map
 
-FIXTURES = Path(__file__).parent / "fixtures"
-SAMPLES = Path(__file__).parents[2] / "assets" / "samples"
+FIXTURES = Path(__file__).parents[1] / "fixtures"
+SAMPLES = Path(__file__).parents[3] / "assets" / "samples"
 Model = Callable[[str], Path]
 Noise = Callable[..., np.ndarray]
 
@@ -366,7 +366,7 @@ def test_the_fast_path_of_a_gray_model_equals_the_plain_one(photograph: np.ndarr
 @given(st.integers(32, 150), st.integers(32, 150), st.integers(0, 31), st.integers(1, 5), st.integers(1, 40))
 def test_parts_meet_wherever_they_are_cut(height: int, width: int, overlap: int, threads: int, batch: int) -> None:
     image = np.random.default_rng(height).integers(0, 65535, (height, width, 3), dtype=np.uint16)
-    model = Path(__file__).parent / "fixtures" / "blur.onnx"
+    model = Path(__file__).parents[1] / "fixtures" / "blur.onnx"
     one = Restorer(model, provider="cpu", overlap=overlap, threads=1, batch=16)(image)
     many = Restorer(model, provider="cpu", overlap=overlap, threads=threads, batch=batch)(image)
     np.testing.assert_array_equal(many, one)

@@ -174,7 +174,7 @@ def test_interruption_leaves_no_part_of_a_file(
     for i in range(200):
         (folder / f"{i:03}.png").write_bytes(encoded.tobytes())
     command = Path(sys.executable).parent / "cae-run"
-    model = Path(__file__).parent / "fixtures" / "blur.onnx"
+    model = Path(__file__).parents[1] / "fixtures" / "blur.onnx"
     args = [command, folder, "-o", out, "-m", model, "--json"]
     process = subprocess.Popen(
         args,

@@ -15,7 +15,7 @@ from tests.runtime.conftest import Command
 
 from cae_runtime import Inpainter, Restorer, Session, packaged_models
 
-SAMPLES = Path(__file__).parents[2] / "assets" / "samples"
+SAMPLES = Path(__file__).parents[3] / "assets" / "samples"
 MODELS = ("denoise", "denoise-int8", "denoise-fast", "denoise-fast-int8", "denoise-best", "denoise-best-int8")
 
 

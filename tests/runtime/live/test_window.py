@@ -17,11 +17,11 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from tests.runtime.test_capture import clip
+from tests.runtime.live.test_capture import clip
 
 PROGRAMS = ("Xvfb", "xdotool", "openbox")
 SCREEN = (1000, 700)
-HALF_RED = Path(__file__).parent / "fixtures" / "half_red.onnx"
+HALF_RED = Path(__file__).parents[1] / "fixtures" / "half_red.onnx"
 pytestmark = [
     pytest.mark.serial,
     pytest.mark.slow,

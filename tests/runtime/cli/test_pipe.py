@@ -71,7 +71,7 @@ def test_an_input_that_is_no_image_fails(cae_run: Command) -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
 def test_a_stdout_that_is_full_is_one_line(photo: Path) -> None:
-    model = Path(__file__).parent / "fixtures" / "identity.onnx"
+    model = Path(__file__).parents[1] / "fixtures" / "identity.onnx"
     words = [Path(sys.executable).parent / "cae-run", photo, "-o", "-", "-m", model]
     done = subprocess.run(["sh", "-c", shlex.join(map(str, words)) + " > /dev/full"], stderr=subprocess.PIPE)
     assert done.returncode == 1

@@ -15,7 +15,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from tests.runtime.test_capture import Fake, clip, clock, number_in, opening, picture
+from tests.runtime.live.test_capture import Fake, clip, clock, number_in, opening, picture
 from typer.testing import CliRunner
 
 import cae_runtime.live.run
@@ -33,7 +33,7 @@ from cae_runtime.video.frame_cleaner import FrameCleaner
 
 pytestmark = pytest.mark.serial
 
-IDENTITY = Path(__file__).parent / "fixtures" / "identity.onnx"
+IDENTITY = Path(__file__).parents[1] / "fixtures" / "identity.onnx"
 
 
 def live(*arguments: str | Path) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.train.test_burst import burst, scenery
+from tests.train.burst.test_burst import burst, scenery
 
 from cae_train.burst.fit import Run, fit_burst
 from cae_train.burst.frames import Scene

@@ -21,7 +21,7 @@ from cae_shared.command import run_command
 fcntl = pytest.importorskip("fcntl")
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX signals and limits")
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
 COMMAND = Path(sys.executable).parent / "cae-run"
 
 

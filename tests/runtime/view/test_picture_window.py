@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from tests.runtime.test_window import HALF_RED, SCREEN, Session, display, is_cleaned, pytestmark, wait_for
+from tests.runtime.live.test_window import HALF_RED, SCREEN, Session, display, is_cleaned, pytestmark, wait_for
 
 from cae_runtime.view.layer import made_smaller
 
