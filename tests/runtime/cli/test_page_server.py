@@ -88,7 +88,7 @@ def test_the_page_is_served_while_a_browser_opens(port: int, monkeypatch: pytest
                 raise KeyboardInterrupt
 
     monkeypatch.setattr(page, "_Server", Server)
-    monkeypatch.setattr(page.webbrowser, "open", open_browser)
+    monkeypatch.setattr("webbrowser.open", open_browser)
     with pytest.raises(KeyboardInterrupt):
         page.serve_page(window=True)
     assert seen == [200]
