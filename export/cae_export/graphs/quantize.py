@@ -84,7 +84,8 @@ def to_int8(
             node.input[0] = given
     _sums_in_float(quantized, left)
     if not portable:  # onnxruntime runs its ReLUs in float, and some convolutions with them
-        _refuse_floats(quantized, sum(node.op_type in ("Conv", _PRODUCT) for node in in_float))
+        kinds = ("Conv", _PRODUCT) if end_in_float else ("Conv",)  # linear layers of other networks may stay in float
+        _refuse_floats(quantized, kinds, sum(node.op_type in kinds for node in in_float))
     return quantized
 
 
@@ -216,8 +217,8 @@ def _drop_unread(graph: onnx.GraphProto) -> None:
     graph.initializer.extend(constants)
 
 
-def _refuse_floats(model: onnx.ModelProto, expected: int) -> None:
-    """Check that onnxruntime runs every convolution and matrix product in int8, except `expected` ones in float.
+def _refuse_floats(model: onnx.ModelProto, kinds: Sequence[str], expected: int) -> None:
+    """Check that onnxruntime runs every node of some kinds in int8, except `expected` ones in float.
 
     Raises:
         RefusedError: more would run in float, so int8 would not be faster.
@@ -231,7 +232,7 @@ def _refuse_floats(model: onnx.ModelProto, expected: int) -> None:
         options.log_severity_level = ERRORS_ONLY
         onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         found = [node.op_type for node in onnx.load(path).graph.node]
-    floats = sum(found.count(kind) for kind in ("Conv", "FusedConv", _PRODUCT, "FusedGemm"))
+    floats = sum(found.count(kind) + found.count(f"Fused{kind}") for kind in kinds)
     rounded = found.count("QLinearConv") + found.count("QGemm")
     if floats > expected:
         raise RefusedError(

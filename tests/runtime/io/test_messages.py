@@ -32,6 +32,12 @@ WHOLE = {"progressive": jpeg(progressive=True), "LZW": tiff(LZW), "Deflate": tif
 DAMAGED = {"progressive": progressive_without_a_part(), "LZW": tiff(LZW, halves), "Deflate": tiff(DEFLATE, halves)}
 
 
+@pytest.fixture(autouse=True)
+def anew() -> None:
+    """Find out again what can be heard: tests before, in the same process, may have run without stderr."""
+    messages._hears_of_damage.cache_clear()
+
+
 @pytest.fixture
 def in_a_command() -> Iterator[None]:
     with stderr.own_stderr():

@@ -73,12 +73,19 @@ def _stderr_into_file(*, pass_on: bool) -> Iterator[BinaryIO]:
 def _hears(format: str) -> bool:
     """Return whether this build of OpenCV, with its current settings, reports damage on stderr."""
     passed_on = format == JPEG or cv2.utils.logging.getLogLevel() >= _LOG_LEVEL_ERROR
-    return passed_on and _hears_of_damage(format)
+    try:
+        return passed_on and _hears_of_damage(format)
+    except (OSError, cv2.error):  # no further file, no space, no memory: now, but perhaps not later
+        return False
 
 
 @functools.cache
 def _hears_of_damage(format: str) -> bool:
-    """Decode an incomplete JPEG or TIFF; return whether its decoder reported it."""
+    """Decode an incomplete JPEG or TIFF; return whether its decoder reported it.
+
+    Raises:
+        OSError, cv2.error: it cannot be found out now.
+    """
     squares = np.square(np.arange(48 * 48, dtype=np.uint32)).reshape(48, 48)
     image = (squares * 40503 >> 16).astype(np.uint8)  # as good as noise
     if format == JPEG:
@@ -90,9 +97,6 @@ def _hears_of_damage(format: str) -> bool:
         settings = [cv2.IMWRITE_TIFF_COMPRESSION, cv2.IMWRITE_TIFF_COMPRESSION_LZW]
         data = cv2.imencode(".tif", image, settings)[1].tobytes()
         damaged = data[:500] + bytes(500) + data[1000:]
-    try:
-        with _stderr_into_file(pass_on=False) as said:
-            cv2.imdecode(np.frombuffer(damaged, np.uint8), cv2.IMREAD_UNCHANGED)
-            return bool(said.seek(0, os.SEEK_END))
-    except (OSError, cv2.error):
-        return False
+    with _stderr_into_file(pass_on=False) as said:
+        cv2.imdecode(np.frombuffer(damaged, np.uint8), cv2.IMREAD_UNCHANGED)
+        return bool(said.seek(0, os.SEEK_END))

@@ -49,7 +49,7 @@ def inspect(data: bytes) -> Header:
             kind = kind_of(data)
             if kind:
                 raise ImageError(f"is a {kind}, which is not read yet: convert it to PNG or TIFF first")
-            *most, last = dict.fromkeys(FORMAT_OF_SUFFIX.values())
+            *most, last = dict.fromkeys(name.removesuffix(" codestream") for name in FORMAT_OF_SUFFIX.values())
             raise ImageError(f"is not a {', '.join(most)} or {last} image")
     except ImageError:  # a ValueError too
         raise
