@@ -6,6 +6,7 @@ import ast
 import importlib.util
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,14 @@ from cae_runtime import MissingExtraError
 
 NEEDS = {"clean_video": "av", "cae_train": "torch", "cae_export": "onnx"}  # beside what is imported by its own name
 MODELS = {"fill": "fill", "encoder": "encode", "decoder": "generate", "anomaly": "anomaly"}
+
+
+@pytest.fixture(autouse=True)
+def opencv_as_before() -> Iterator[None]:
+    """One example silences OpenCV, in this process."""
+    before = cv2.utils.logging.getLogLevel()
+    yield
+    cv2.utils.logging.setLogLevel(before)
 
 
 def examples() -> list[Any]:
