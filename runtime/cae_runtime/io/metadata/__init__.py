@@ -14,7 +14,7 @@ from cae_runtime.io.formats import AVIF, BMP, HEIC, JP2, JPEG, PNG, TIFF, WEBP
 from cae_runtime.io.headers.gif import GifHeader
 from cae_runtime.io.headers.header import Header
 from cae_runtime.io.headers.tiff_directory import DAMAGED
-from cae_runtime.io.metadata import bmp, jpeg, png, tiff, webp
+from cae_runtime.io.metadata import bmp, exif, jpeg, png, tiff, webp
 from cae_runtime.io.metadata.boxed import heif, jp2
 from cae_runtime.io.metadata.record import Metadata
 
@@ -30,9 +30,9 @@ _EXIF_CARRIERS: Final[dict[str, Callable[[bytes], bool]]] = {
     PNG: png.carries_exif,
     WEBP: bool,
     TIFF: tiff.carries_exif,
-    AVIF: heif.carries_exif,
-    HEIC: heif.carries_exif,
-    JP2: jp2.carries_exif,
+    AVIF: exif.has_byte_order,
+    HEIC: exif.has_byte_order,
+    JP2: exif.has_byte_order,
 }
 _NAMED_MAX: Final = 20  # names of lost metadata in a message, to keep it readable
 _OF_THE_FILE: Final = ("APP", "TIFF tag ", "chunk ", "text ")  # the beginning of names that files choose

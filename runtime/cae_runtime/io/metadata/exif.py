@@ -63,6 +63,19 @@ def upright_block(block: bytes) -> bytes:
     return tiff_tags.exif_block(replace(directory, values=turned, inner=inner), byte_order(block)[0])
 
 
+def upright(block: bytes) -> bytes:
+    """The block for pixels that are upright; a damaged one stays as it is."""
+    try:
+        return upright_block(block) if exif_orientation(block) > 1 else block
+    except DAMAGED:
+        return block
+
+
+def has_byte_order(block: bytes) -> bool:
+    """Whether a file that holds any EXIF block with a byte order can hold this one."""
+    return block.startswith((b"II", b"MM"))
+
+
 def lost_elsewhere(block: bytes) -> set[str]:
     """Return the names of parts of a block that some output formats lose."""
     try:

@@ -10,11 +10,9 @@ from cae_runtime.io.headers.boxed.heif import HeifHeader, is_alpha, kind_of_auxi
 from cae_runtime.io.headers.boxed.heif import read as read_header
 from cae_runtime.io.headers.boxed.items import Item
 from cae_runtime.io.headers.header import Header
-from cae_runtime.io.headers.tiff_directory import DAMAGED
 from cae_runtime.io.metadata import exif, xmp
 from cae_runtime.io.metadata.record import SRGB, Metadata, note
 from cae_runtime.io.metadata.tag_names import names_of_exif
-from cae_runtime.io.orientation import exif_orientation
 
 _COLORS: Final = "cicp"  # as of PNGs
 _XMP: Final = b"application/rdf+xml"
@@ -63,16 +61,7 @@ def _content(data: bytes, item: Item) -> bytes:
 
 def _exif(content: bytes) -> bytes:
     """Return the block of an Exif item, which begins with the distance to it, for pixels that are upright."""
-    block = exif.plain(content[4 + struct.unpack_from(">I", content)[0] :]) if len(content) > 4 else b""
-    try:
-        return exif.upright_block(block) if exif_orientation(block) > 1 else block
-    except DAMAGED:
-        return block
-
-
-def carries_exif(block: bytes) -> bool:
-    """Whether a file can hold an EXIF block: any with a byte order."""
-    return block.startswith((b"II", b"MM"))
+    return exif.upright(exif.plain(content[4 + struct.unpack_from(">I", content)[0] :]) if len(content) > 4 else b"")
 
 
 def _further_pictures(data: bytes, header: HeifHeader) -> set[str]:

@@ -8,11 +8,9 @@ from typing import Final
 from cae_runtime.io.headers.boxed import jp2
 from cae_runtime.io.headers.boxed.boxes import boxes
 from cae_runtime.io.headers.header import Header
-from cae_runtime.io.headers.tiff_directory import DAMAGED
 from cae_runtime.io.metadata import exif, xmp
 from cae_runtime.io.metadata.record import Metadata, note
 from cae_runtime.io.metadata.tag_names import names_of_exif
-from cae_runtime.io.orientation import exif_orientation
 
 _XMP: Final = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
 _EXIF: Final = b"JpgTiffExif->JP2"
@@ -42,7 +40,7 @@ def read(data: bytes, header: Header | None = None) -> Metadata:
         if box.name == b"uuid" and kind == _XMP:
             packet = packet or content.rstrip(b"\0")
         elif box.name == b"uuid" and kind == _EXIF:
-            block = block or _upright(exif.plain(content))
+            block = block or exif.upright(exif.plain(content))
         elif box.name not in _KNOWN:
             named = _UUIDS.get(kind, "uuid box") if box.name == b"uuid" else f"box {box.name.decode('latin-1')!r}"
             note(found, _NAMES.get(box.name, named))
@@ -51,18 +49,6 @@ def read(data: bytes, header: Header | None = None) -> Metadata:
     found |= claims | exif.lost_elsewhere(block)
     found |= {name for name, value in (("exif", block), ("xmp", packet), ("icc", icc)) if value}
     return Metadata(block, packet, icc, found=frozenset(found), in_exif=names_of_exif(block))
-
-
-def _upright(block: bytes) -> bytes:
-    try:
-        return exif.upright_block(block) if exif_orientation(block) > 1 else block
-    except DAMAGED:
-        return block
-
-
-def carries_exif(block: bytes) -> bool:
-    """Whether a file can hold an EXIF block: any with a byte order."""
-    return block.startswith((b"II", b"MM"))
 
 
 def write(data: bytes, metadata: Metadata) -> bytes:
