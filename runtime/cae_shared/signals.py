@@ -170,7 +170,7 @@ def _watch(reader: int) -> None:
 
 def _signal_main_thread(number: int) -> None:
     if sys.platform == "win32":
-        _thread.interrupt_main(number)
+        _thread.interrupt_main(signal.Signals(number))
     else:
         signal.pthread_kill(_State.main, number)  # also ends its sleeping or waiting
 
