@@ -97,7 +97,7 @@ def _scored(session: Session, folder: Path) -> tuple[list[Seen], int]:
             try:
                 if picture.pixels is None:
                     raise ImageError(picture.reason)
-                made = detector(picture.pixels)
+                made = detector(picture.pixels, progress=picture.progress)
             except ImageError as e:
                 _log.warning("%r %s", str(picture.job.source), e)
                 failed += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -48,7 +49,8 @@ def analyze(
                 reason = "has floating-point values, which are not levels of 255: it can be cleaned, but not analyzed"
             elif picture.pixels is not None:
                 pixels = picture.pixels
-                cleaned, reason = tried(lambda: restorer(pixels, strength=options.strength))  # noqa: B023 - called now
+                clean = partial(restorer, strength=options.strength, progress=picture.progress)
+                cleaned, reason = tried(partial(clean, pixels))
                 if cleaned is not None:
                     parts = noise_by_part(pixels, cleaned)
                     height, width = pixels.shape[:2]

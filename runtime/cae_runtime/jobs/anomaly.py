@@ -178,7 +178,7 @@ class _Folder:
         """Score a picture and write its maps."""
         source, output, reason = str(picture.job.source), picture.job.output, picture.reason
         if picture.pixels is not None:
-            found, reason = tried(partial(self._judge.write, output, picture.pixels))
+            found, reason = tried(partial(self._judge.write, output, picture.pixels, picture.progress))
             if found is not None:
                 maps = self._maps(output, self._judge.beside(output))
                 return Verdict(

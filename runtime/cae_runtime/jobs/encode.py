@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from cae_runtime.arguments import Progress
 from cae_runtime.errors import UsageError
 from cae_runtime.inference.session import Session
 from cae_runtime.inference.tiling import Floats
@@ -145,8 +146,8 @@ def _outcome(encoded: _Encoded, request: Request, more: dict[str, Any]) -> Outco
 def _rows_anew(encoder: Encoder, plan: Plan, per_patch: bool, path: str) -> Floats | None:
     """The rows of one picture of the plan; None if it cannot be read."""
     job = next(job for job in plan.jobs if str(job.source) == path)
-    (picture,) = opened(replace(plan, jobs=(job,)), "checking")
-    rows, _ = _rows(encoder, picture, per_patch)
+    alone = opened(replace(plan, jobs=(job,)), "checking")
+    ((rows, _),) = (_rows(encoder, picture, per_patch) for picture in alone)
     return None if rows is None else rows.values
 
 
@@ -155,12 +156,14 @@ def _rows(encoder: Encoder, picture: Opened, per_patch: bool) -> tuple[Rows | No
     pixels = picture.pixels
     if pixels is None:
         return None, picture.reason
-    result, reason = tried(partial(_encoded, encoder, pixels, per_patch))
+    result, reason = tried(partial(_encoded, encoder, pixels, per_patch, picture.progress))
     return None if result is None else Rows(str(picture.job.source), *result), reason
 
 
-def _encoded(encoder: Encoder, pixels: NDArray[Any], per_patch: bool) -> tuple[Floats, NDArray[np.int32] | None]:
+def _encoded(
+    encoder: Encoder, pixels: NDArray[Any], per_patch: bool, progress: Progress | None
+) -> tuple[Floats, NDArray[np.int32] | None]:
     if not per_patch:
-        return encoder(pixels)[None], None
-    places, codes = encoder.patches(pixels)
+        return encoder(pixels, progress=progress)[None], None
+    places, codes = encoder.patches(pixels, progress=progress)
     return codes, places

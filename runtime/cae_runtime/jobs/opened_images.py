@@ -7,11 +7,13 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from numpy.typing import NDArray
 
+from cae_runtime.arguments import Progress as Reported
 from cae_runtime.errors import NO_MEMORY, ImageError, ProviderError, UsageError
 from cae_runtime.io.formats import is_video
 from cae_runtime.io.headers.header import Header
@@ -41,12 +43,14 @@ class Opened:
             read.
         reason: why not.
         room: pixels that it reserves.
+        progress: to be called with how much of the work on it is done, and how much there is.
     """
 
     job: Job
     pixels: NDArray[Any] | None
     reason: str = ""
     room: int = 0
+    progress: Reported | None = None
 
 
 def images_of(
@@ -112,7 +116,7 @@ def opened(plan: Plan, doing: str) -> Iterator[Opened]:
     ):
         try:
             for picture in pictures:
-                yield picture
+                yield replace(picture, progress=partial(progress.on_part, picture.job.source))
                 room.give_back(picture.room)
                 progress.on_file()
         finally:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from cae_runtime.jobs.progress_log import ProgressLog
 from cae_shared.text import printable
@@ -12,9 +13,11 @@ from cae_shared.text import printable
 if TYPE_CHECKING:
     import rich.progress
 
+_SOON: Final = 1.0  # seconds; a picture that takes no longer has no bar
+
 
 class Progress:
-    """A progress bar for the files, and one for the frames of the current video.
+    """A progress bar for the files, and one for the current video or large picture.
 
     If stderr is not a terminal, a line with the remaining time every ten seconds.
 
@@ -31,18 +34,19 @@ class Progress:
     def __enter__(self) -> Progress:
         if sys.stderr.isatty():
             from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
             columns = (
                 TextColumn("{task.description}", markup=False),
                 BarColumn(),
-                MofNCompleteColumn(),
+                TextColumn("{task.fields[figures]}", markup=False),
                 TimeRemainingColumn(),
             )
             self._bar = Progress(*columns, console=Console(file=sys.stderr), transient=True)
-            self._files = self._bar.add_task(self._doing, total=self._total)
-            self._frames = self._bar.add_task("", visible=False)
-            self._video: Path | None = None
+            self._done = 0
+            self._files = self._bar.add_task(self._doing, total=self._total, figures=f"0/{self._total}")
+            self._parts = self._bar.add_task("", visible=False, figures="")
+            self._file: Path | None = None
             self._bar.start()
         return self
 
@@ -55,16 +59,33 @@ class Progress:
         if self._bar is None:
             self._log.on_file()
             return
-        self._bar.advance(self._files)
-        self._bar.update(self._frames, visible=False)
+        self._done += 1
+        self._bar.update(self._files, completed=self._done, figures=f"{self._done}/{self._total}")
+        self._bar.update(self._parts, visible=False)
 
     def on_frame(self, video: Path, done: int, total: int | None) -> None:
         """Report how many frames of a video are done, and about how many there are."""
         if self._bar is None:
             self._log.on_frame(video, done, total)
             return
-        if video != self._video:
-            self._video = video
-            self._bar.reset(self._frames, description=printable(video.name), visible=True)
-            self._bar.update(self._files, visible=self._total > 1)
-        self._bar.update(self._frames, completed=done, total=None if total is None else max(total, done))
+        total = None if total is None else max(total, done)
+        self._show(self._bar, video, done, total, f"{done}/{'?' if total is None else total}", after=0.0)
+
+    def on_part(self, picture: Path, done: int, total: int) -> None:
+        """Report how much of a picture is done, and how much there is, in parts of any size."""
+        if self._bar is None:
+            self._log.on_part(picture, done, total)
+            return
+        self._show(self._bar, picture, done, total, f"{100 * done // total} %", after=_SOON)
+
+    def _show(
+        self, bar: rich.progress.Progress, file: Path, done: int, total: int | None, figures: str, *, after: float
+    ) -> None:
+        """Move the bar of a file, which appears `after` seconds."""
+        if file != self._file:
+            self._file, self._began = file, time.monotonic()
+            bar.reset(self._parts, description=printable(file.name), visible=False)
+        bar.update(self._parts, completed=done, total=total, figures=figures)
+        if time.monotonic() - self._began >= after:
+            bar.update(self._parts, visible=True)
+            bar.update(self._files, visible=self._total > 1)

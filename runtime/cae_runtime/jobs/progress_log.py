@@ -28,9 +28,9 @@ class ProgressLog:
         self, total: int, doing: str, tell: Callable[[str], None], clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._total, self._doing, self._tell, self._clock = total, doing, tell, clock
-        self._began = self._told = self._video_began = clock()
+        self._began = self._told = self._file_began = clock()
         self._files = 0
-        self._video: Path | None = None
+        self._file: Path | None = None
 
     def on_file(self) -> None:
         """Count a finished file."""
@@ -41,13 +41,18 @@ class ProgressLog:
 
     def on_frame(self, video: Path, done: int, total: int | None) -> None:
         """Report how many frames of a video are done, and about how many there are."""
-        if video != self._video:
-            self._video, self._video_began = video, self._clock()
+        self._tell_of(video, done, total, f"{f'{done} of ' if total else ''}{counted(total or done, 'frame')}")
+
+    def on_part(self, picture: Path, done: int, total: int) -> None:
+        """Report how much of a picture is done, and how much there is, in parts of any size."""
+        self._tell_of(picture, done, total, f"{100 * done // total} %")
+
+    def _tell_of(self, file: Path, done: int, total: int | None, figures: str) -> None:
+        if file != self._file:
+            self._file, self._file_began = file, self._clock()
         if (total is None or done < total) and self._is_due():
-            left = self._left(self._video_began, done, total)
-            self._tell(
-                f"{self._doing} {str(video)!r}: {f'{done} of ' if total else ''}{counted(total or done, 'frame')}{left}"
-            )
+            left = self._left(self._file_began, done, total)
+            self._tell(f"{self._doing} {str(file)!r}: {figures}{left}")
 
     def _is_due(self) -> bool:
         now = self._clock()

@@ -306,7 +306,7 @@ def test_what_the_output_cannot_hold_fails_before_the_work(tmp_path: Path, monke
         raise AssertionError("it was cleaned")
 
     tifffile.imwrite(tmp_path / "float.tif", np.zeros((20, 30), np.float32))
-    monkeypatch.setattr(batch, "_cleaned", never)
+    monkeypatch.setattr("cae_runtime.jobs.pictures.cleaned", never)
     with pytest.raises(ImageError, match="has floating-point values, and PNG holds integers"):
         clean_image(tmp_path / "float.tif", tmp_path / "out.png", FIXTURES / "identity.onnx")
     (tmp_path / "in").mkdir()

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from cae_runtime.arguments import Progress
 from cae_runtime.errors import ImageError, UsageError
 from cae_runtime.inference.tiling import Floats
 from cae_runtime.io.arrays import colors_of
@@ -44,8 +45,8 @@ class Judge:
     raw_maps: bool = False
     defect_masks: bool = False
 
-    def find(self, pixels: NDArray[Any]) -> Detection:
-        """Score a picture.
+    def find(self, pixels: NDArray[Any], progress: Progress | None = None) -> Detection:
+        """Score a picture; `progress` as of `Detector`.
 
         Raises:
             ImageError: the region has another size than the picture.
@@ -54,19 +55,19 @@ class Judge:
         if self.region is not None and self.region.shape != pixels.shape[:2]:
             (height, width), (rows, columns) = pixels.shape[:2], self.region.shape
             raise ImageError(f"has {width}x{height} pixels, and the mask of the region {columns}x{rows}")
-        return self.detector(pixels, region=self.region)
+        return self.detector(pixels, region=self.region, progress=progress)
 
     def drawn(self, pixels: NDArray[Any], heat: Floats, ending: str = ".png") -> bytes:
         """Return the heat map as a file of the format that `ending` names."""
         return _encoded(ending, self.detector.overlay(pixels, heat))
 
-    def write(self, output: Path, pixels: NDArray[Any]) -> Detection:
-        """Score a picture, and write its heat map to `output` and the other maps beside it.
+    def write(self, output: Path, pixels: NDArray[Any], progress: Progress | None = None) -> Detection:
+        """Score a picture, and write its heat map to `output` and the other maps beside it; see `find`.
 
         Raises:
             ImageError, ProviderError: as `find`; or a map cannot be written.
         """
-        found = self.find(pixels)
+        found = self.find(pixels, progress)
         write_file(output, self.drawn(pixels, found.heat, output.suffix))
         if self.raw_maps:
             write_file(raw_map_of(output), _encoded(".tiff", found.heat))

@@ -6,6 +6,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from cae_runtime.jobs.heat_maps.table import Verdict
 from cae_runtime.jobs.opened_images import single_image
 from cae_runtime.jobs.other_tasks import Outcome, Request
 from cae_runtime.jobs.paths import path_kind, prepare_output
+from cae_runtime.jobs.progress import Progress
 from cae_runtime.jobs.restore.pipe import write_to_stdout
 
 _log = logging.getLogger(__name__)
@@ -71,11 +73,12 @@ def judge_one(judge: Judge, limit: Limit, source: str, output: str, request: Req
         if source == PIPE and sys.stdin is None:
             raise UsageError("SOURCE is -, but stdin is closed: give it a file or the output of a program")
         pixels = single_image(read_stream(sys.stdin.buffer) if source == PIPE else read_file(Path(source)))
-        if target is not None and not keep:
-            prepare_output(target.parent)
-            found = judge.write(target, pixels)
-        else:
-            found = judge.find(pixels)
+        made = None if keep else target
+        if made is not None:
+            prepare_output(made.parent)
+        with Progress(1, "looking") as shown:
+            part = partial(shown.on_part, Path(named))
+            found = judge.find(pixels, part) if made is None else judge.write(made, pixels, part)
         if target is None:
             write_to_stdout(judge.drawn(pixels, found.heat))
     except ImageError as e:

@@ -9,58 +9,30 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Final
-
-import numpy as np
-from numpy.typing import NDArray
+from pathlib import Path
+from typing import Final
 
 from cae_runtime.arguments import Progress
 from cae_runtime.errors import ImageError, ProviderError
-from cae_runtime.io.animation import Animation
 from cae_runtime.io.encoding import check_fits, encode, is_lossy
-from cae_runtime.io.formats import FORMAT_OF_SUFFIX, RAW, format_written
+from cae_runtime.io.formats import FORMAT_OF_SUFFIX, format_written
 from cae_runtime.io.headers.header import Header
 from cae_runtime.io.image_files import Picture, decode, header_of, read_file, write_file
 from cae_runtime.io.pipeline import PIXELS_UNDER_WAY, PixelBudget, prefetch_map
+from cae_runtime.jobs import pictures
+from cae_runtime.jobs.pictures import Change, notes_on
 from cae_runtime.jobs.planning import Job
 from cae_runtime.jobs.restore.options import DEFAULTS, RestoreOptions, reason_of
 from cae_runtime.jobs.restore.results import NOT_CLEANED, FileResult, output_is_there
-from cae_runtime.tasks import any_range
 from cae_runtime.tasks import notes as all_notes
 from cae_runtime.tasks.notes import Note
 from cae_runtime.tasks.restore import Restorer
-from cae_runtime.video.frame_cleaner import frame_cleaner
 
 _log = logging.getLogger(__name__)
 
-_COLORS: Final = 3
+OnPart = Callable[[Path, int, int], object]
 
-
-@dataclass(frozen=True)
-class Changed:
-    """What became of a picture.
-
-    Attributes:
-        pixels: the new ones, of the same shape and dtype.
-        notes: what a user should know.
-        animation: the new frames of an animation.
-        pages: what became of the further pages of a TIFF.
-        filled: share of the pixels that were filled, 0..1, where holes were; with 0 the file is copied.
-    """
-
-    pixels: NDArray[Any]
-    notes: tuple[Note, ...] = ()
-    filled: float | None = None
-    animation: Animation | None = None
-    pages: tuple[Changed, ...] = ()
-
-    def of(self, picture: Picture) -> Picture:
-        """Return the picture with what became of it."""
-        pages = tuple(page.of(old) for page, old in zip(self.pages, picture.pages, strict=True))
-        return replace(picture, pixels=self.pixels, animation=self.animation, pages=pages)
-
-
-Change = Callable[[Job, Picture], Changed]
+_LARGE: Final = 2**18  # pixels from which on a picture may take a second, and is worth a thread for its progress
 
 
 @dataclass(frozen=True)
@@ -106,7 +78,7 @@ def clean_bytes(
     notes = notes_on(picture)
     format = format or format_written(picture.format)
     check_fits(picture, format)
-    changed = _cleaned(restorer, picture, options, progress)
+    changed = pictures.cleaned(restorer, picture, options.strength, options.temporal, progress)
     cleaned = changed.of(picture)
     notes += changed.notes
     encoded, dropped = encode(cleaned, format, options.quality)
@@ -119,6 +91,7 @@ def restore_images(
     options: RestoreOptions = DEFAULTS,
     *,
     change: Change | None = None,
+    on_part: OnPart | None = None,
     on_result: Callable[[FileResult], None] | None = None,
 ) -> Iterator[FileResult]:
     """Clean image files and yield the results one by one.
@@ -131,16 +104,18 @@ def restore_images(
         jobs: the files, see `cae_runtime.jobs.planning.make_plan`.
         options: how; `strength`, `quality` and `overwrite` count.
         change: called on each picture instead of the restorer; `strength` is ignored then.
+        on_part: called in this thread with the path of a large file, how much of it is done, and how much there is.
         on_result: called with each result as soon as its file is written, in the thread that writes. Ctrl-C can keep
             the last ones from being yielded, but not from coming here.
 
     Yields:
-        One result per job, in order. An image that cannot be read, cleaned or written has `failed` and leaves no file.
+        One result per job, in order. An image that cannot be read, cleaned or written has `failed` and no file.
 
     Raises:
         ModelError: the model's output patches do not have the size of its input, so no image can be cleaned.
     """
     room = PixelBudget(PIXELS_UNDER_WAY)
+    change = change or (lambda _, of, told: pictures.cleaned(restorer, of, options.strength, options.temporal, told))
 
     def open_one(job: Job) -> _Work:
         work = _Work(job, restorer.provider)
@@ -150,7 +125,7 @@ def restore_images(
         return work
 
     def clean_one(work: _Work) -> _Work:
-        _step(work, lambda: work.clean(change or (lambda _, picture: _cleaned(restorer, picture, options))))
+        _step(work, lambda: work.clean(change, on_part))
         return work
 
     def save_one(work: _Work) -> FileResult:
@@ -175,53 +150,6 @@ def restore_images(
 def notes_of(job: Job) -> list[Note]:
     """Return what a user should know about the name of an output."""
     return [all_notes.RENAMED] if job.renamed else []
-
-
-def notes_on(picture: Picture) -> list[Note]:
-    """Return what a user should know about a picture before it is cleaned."""
-    if picture.format == RAW:
-        return [all_notes.DEVELOPED]
-    inks = dict.fromkeys(page.inks for page in (picture, *picture.pages) if page.inks)
-    return [all_notes.BY_PROFILE if how == "profile" else all_notes.BY_FORMULA for how in inks]
-
-
-def _cleaned(
-    restorer: Restorer, picture: Picture, options: RestoreOptions, progress: Progress | None = None
-) -> Changed:
-    if picture.pages:
-        pages: list[Changed] = []
-        for page in (replace(picture, pages=()), *picture.pages):
-            pages.append(_cleaned(restorer, page, options))
-            if progress is not None:
-                progress(len(pages), 1 + len(picture.pages))
-        told = dict.fromkeys(note for changed in pages for note in changed.notes)
-        return replace(pages[0], notes=tuple(told), pages=tuple(pages[1:]))
-    if picture.animation:
-        frames = _cleaned_frames(restorer, picture.animation, options, progress)
-        return Changed(frames[0], animation=replace(picture.animation, frames=frames))
-    notes: list[Note] = []
-    if picture.pixels.dtype == np.float32:
-        values = any_range.cleaned(restorer, picture.pixels, options.strength, notes.append, progress)
-        return Changed(values, tuple(notes))
-    pixels = restorer(picture.pixels, strength=options.strength, tell=notes.append, progress=progress)
-    return Changed(pixels, tuple(notes))
-
-
-def _cleaned_frames(
-    restorer: Restorer, animation: Animation, options: RestoreOptions, progress: Progress | None
-) -> tuple[NDArray[np.uint8], ...]:
-    """Clean the frames of an animation: opaque ones as those of a video, others one by one."""
-    clean: Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
-    if animation.frames[0].shape[2] == _COLORS:
-        clean = frame_cleaner(restorer, options.strength, options.temporal)
-    else:
-        clean = partial(restorer, strength=options.strength)
-    frames = []
-    for number, frame in enumerate(animation.frames, start=1):
-        frames.append(clean(frame))
-        if progress is not None:
-            progress(number, len(animation.frames))
-    return tuple(frames)
 
 
 class _Work:
@@ -252,11 +180,12 @@ class _Work:
         height, width = self.picture.pixels.shape[:2]
         self.result = replace(self.result, width=width, height=height, pixels=self.picture.size)
 
-    def clean(self, change: Change) -> None:
-        """Replace the picture by the cleaned one."""
+    def clean(self, change: Change, on_part: OnPart | None) -> None:
+        """Replace the picture by the cleaned one, and report the parts of a large one."""
         assert self.picture is not None  # noqa: S101 - a step of an image that was decoded
         check_fits(self.picture, _format_of(self.job))  # before the work
-        changed = change(self.job, self.picture)
+        progress = None if on_part is None or self.pixels < _LARGE else partial(on_part, self.job.source)
+        changed = change(self.job, self.picture, progress)
         self.picture = changed.of(self.picture)
         notes = (*notes_of(self.job), *notes_on(self.picture), *changed.notes)
         self.result = replace(self.result, notes=notes, filled=changed.filled)

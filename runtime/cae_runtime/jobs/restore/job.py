@@ -14,10 +14,11 @@ from cae_runtime.inference.session import Session
 from cae_runtime.io.encoding import WITH_QUALITY, WITHOUT_QUALITY
 from cae_runtime.io.formats import FORMAT_OF_SUFFIX, VideoCoding
 from cae_runtime.jobs.paths import prepare_output
+from cae_runtime.jobs.pictures import Change
 from cae_runtime.jobs.planning import Job, Plan, make_plan
 from cae_runtime.jobs.progress import Progress
 from cae_runtime.jobs.restore.extras import check_extras
-from cae_runtime.jobs.restore.images import Change, restore_images
+from cae_runtime.jobs.restore.images import OnPart, restore_images
 from cae_runtime.jobs.restore.masks import filling
 from cae_runtime.jobs.restore.options import RestoreOptions
 from cae_runtime.jobs.restore.report import lossy_notes, summary
@@ -96,8 +97,9 @@ def clean_plan(plan: Plan, restorer: Restorer, options: RestoreOptions, change: 
     try:
         with Progress(len(plan.jobs)) as progress:
             for result in clean_each(
-                plan.jobs, restorer, options, change, on_frame=progress.on_frame, on_result=written.append
-            ):
+                plan.jobs, restorer, options, change,
+                on_frame=progress.on_frame, on_part=progress.on_part, on_result=written.append,
+            ):  # fmt: skip
                 results.append(result)  # one by one, so that finished results survive Ctrl-C
                 progress.on_file()
     except KeyboardInterrupt:
@@ -114,6 +116,7 @@ def clean_each(
     options: RestoreOptions,
     change: Change | None = None,
     on_frame: OnFrame | None = None,
+    on_part: OnPart | None = None,
     on_result: Callable[[FileResult], None] | None = None,
 ) -> Generator[FileResult, None, None]:
     """Yield one result per file, in order; also that of a video that Ctrl-C interrupted, before KeyboardInterrupt.
@@ -122,7 +125,7 @@ def clean_each(
     """
     for video, group in groupby(jobs, key=lambda job: job.video):
         if not video:
-            yield from restore_images(restorer, group, options, change=change, on_result=on_result)
+            yield from restore_images(restorer, group, options, change=change, on_part=on_part, on_result=on_result)
             continue
         for job in group:
             result, interrupted = restore_video(restorer, job, options, on_frame=on_frame, on_result=on_result)

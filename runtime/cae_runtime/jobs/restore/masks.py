@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from cae_runtime.arguments import Progress
 from cae_runtime.errors import ImageError, UsageError
 from cae_runtime.inference.session import Session
 from cae_runtime.io.arrays import colors_of
@@ -18,8 +19,8 @@ from cae_runtime.io.formats import FORMAT_OF_SUFFIX, J2K, JP2
 from cae_runtime.io.image_files import Picture, decode, memory_errors, read_file
 from cae_runtime.io.orientation import upright
 from cae_runtime.jobs.paths import path_kind
+from cae_runtime.jobs.pictures import Change, Changed
 from cae_runtime.jobs.planning import Job, Plan
-from cae_runtime.jobs.restore.images import Change, Changed
 from cae_runtime.jobs.restore.options import RestoreOptions
 from cae_runtime.tasks.inpaint import Inpainter
 from cae_runtime.tasks.marks import FLOATING, Marks, adjusted, marks_of
@@ -63,7 +64,7 @@ def filling(session: Session, plan: Plan, options: RestoreOptions) -> tuple[Rest
     nothing = f"has no pixel of the color {options.mask_color}" if mask is None else _NOTHING[options.invert_mask]
     alone = len(plan.jobs) == 1
 
-    def filled(job: Job, picture: Picture) -> Changed:
+    def filled(job: Job, picture: Picture, progress: Progress | None) -> Changed:
         if picture.animation or picture.pages:
             raise ImageError("has several frames or pages: holes are filled in single images")
         marks = adjusted(find(job, picture), invert=options.invert_mask, grow=options.grow)
@@ -73,7 +74,7 @@ def filling(session: Session, plan: Plan, options: RestoreOptions) -> tuple[Rest
         if share == 0:
             return Changed(picture.pixels, (Note("nothing marked", f"it {nothing}. It was copied unchanged"),), share)
         with memory_errors():
-            pixels = inpainter(picture.pixels, marks)
+            pixels = inpainter(picture.pixels, marks, progress=progress)
         return Changed(pixels, _notes(share, options), share)
 
     return inpainter.restorer, filled

@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from cae_runtime.errors import ImageError, UsageError
@@ -15,6 +16,7 @@ from cae_runtime.io.formats import FORMAT_OF_SUFFIX, PIPE, is_video, same_format
 from cae_runtime.io.headers.inspect import inspect
 from cae_runtime.io.image_files import read_file, read_stream, write_file
 from cae_runtime.jobs.paths import path_kind, prepare_output
+from cae_runtime.jobs.progress import Progress
 from cae_runtime.jobs.restore.images import Cleaned, clean_bytes
 from cae_runtime.jobs.restore.job import restorer_of
 from cae_runtime.jobs.restore.options import RestoreOptions, reason_of
@@ -110,7 +112,9 @@ def _cleaned(
     """Read and clean the image, and write it where the output is a file."""
     try:
         data = begin + read_stream(sys.stdin.buffer) if source == PIPE else read_file(Path(source))
-        cleaned = clean_bytes(restorer, data, options, format=format)
+        with Progress(1) as shown:
+            part = partial(shown.on_part, Path("stdin" if source == PIPE else source))
+            cleaned = clean_bytes(restorer, data, options, format=format, progress=part)
         if target is not None:
             write_file(target, cleaned.data)
     except (ImageError, MemoryError) as e:
