@@ -65,11 +65,11 @@ class ExportSettings(FileSettings):
         require(self.precision in ENDING, "precision", repr(self.precision), f"choose from {', '.join(ENDING)}")
         require(self.max_drop >= 0, "max_drop", self.max_drop, "0 dB or more is needed")
         require(self.patch in PATCHES, "patch", self.patch, f"choose from {', '.join(map(str, PATCHES))}")
+        self.check_names()
         self.check_overlap(self.patch)
         require(self.layout in (None, NCHW, NHWC), "layout", repr(self.layout), f"choose {NCHW} or {NHWC}")
-        require(
-            not self.portable or self.precision == "int8", "portable", self.portable, "only int8 files can be portable"
-        )
+        if self.portable and self.precision != "int8":
+            raise UsageError("portable=True needs precision='int8': the other files suit other engines as they are")
         require(not self.portable or self.layout != NHWC, "layout", NHWC, f"portable int8 files are {NCHW}")
 
 

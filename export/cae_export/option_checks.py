@@ -58,6 +58,8 @@ def part_wanted(given: set[str], part: str | None, anomaly: bool) -> "Part | Non
     if ignored:
         what = "--anomaly" if anomaly else f"--part {part}" if part else "a model that restores"
         raise UsageError(f"{what} takes no {_options(ignored)}")
+    if "portable" in given and "int8" not in given:
+        raise UsageError("--portable needs --int8: the other files suit other engines as they are")
     return wanted
 
 

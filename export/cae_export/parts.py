@@ -134,6 +134,7 @@ def export_part(
     """
     require(part in TASK, "part", repr(part), f"choose from {', '.join(TASK)}")
     settings = _Settings(**options)
+    settings.check_names(*NAMES[part])
     return write_proved(model, output, f"-{part}.onnx", partial(_make, part, settings), settings.overwrite)
 
 

@@ -23,7 +23,7 @@ from cae_export.errors import (
     UsageError,
 )
 from cae_export.graphs.boundary import Boundary, names_inside, with_boundary
-from cae_export.graphs.convert import check_opset
+from cae_export.graphs.convert import INPUT, OUTPUT, check_opset
 from cae_runtime import CaeRuntimeError
 from cae_shared.limits import has_run_out
 from cae_shared.paths import checked_path
@@ -93,8 +93,6 @@ class FileSettings:
         if self.tolerance is not None:
             require(0 < self.tolerance <= 1, "tolerance", self.tolerance, "above 0, at most 1 is needed")
         check_opset(self.opset)
-        same = self.input_name is not None and self.input_name == self.output_name
-        require(not same, "output_name", repr(self.output_name), "the input has this name")
         whole = self.batch is None or (isinstance(self.batch, int) and not isinstance(self.batch, bool))
         require(whole, "batch", repr(self.batch), "a whole number is needed")
         if self.batch is not None:
@@ -118,18 +116,29 @@ class FileSettings:
         """A graph as it is written: with the batch and the names that are wanted.
 
         Raises:
-            UsageError: a name is in use inside the graph, or input and output have the same.
+            UsageError: a name is in use inside the graph.
         """
         boundary = Boundary(batch=self.batch, input_name=self.input_name, output_name=self.output_name)
         result = with_boundary(graph, boundary)
         ends = (result.graph.input[0].name, result.graph.output[0].name)
-        blamed = "input_name" if self.output_name is None else "output_name"
-        other = "output" if blamed == "input_name" else "input"
-        require(ends[0] != ends[1], blamed, repr(ends[1]), f"the {other} has this name")
         for option, name in zip(("input_name", "output_name"), ends, strict=True):
             taken = getattr(self, option) is not None and name in names_inside(graph)
             require(not taken, option, repr(name), "a value inside the graph has this name")
         return result
+
+    def check_names(self, given: str = INPUT, made: str = OUTPUT) -> None:
+        """Refuse one name for both the input and the output.
+
+        Args:
+            given: the name of the input if no other is wanted.
+            made: that of the output.
+
+        Raises:
+            UsageError: both have the same.
+        """
+        given, made = self.input_name or given, self.output_name or made
+        blamed, other = ("input_name", "output") if self.output_name is None else ("output_name", "input")
+        require(given != made, blamed, repr(made), f"the {other} has this name")
 
     def check_overlap(self, patch: int) -> None:
         """Refuse an overlap that patches of this side cannot have.

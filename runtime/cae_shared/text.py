@@ -23,6 +23,12 @@ def counted(number: int, what: str) -> str:
     return f"{number:,} {what}{'s' * (number != 1)}"
 
 
+def listed(words: Iterable[str], last: str) -> str:
+    """Return words as a list in a sentence, `a, b or c`; `last` stands before the last one: `or`, or `and`."""
+    *most, end = words
+    return f"{', '.join(most)} {last} {end}" if most else end
+
+
 def with_options(text: str, options: Mapping[str, str]) -> str:
     """Return a library's text as a command says it: with options instead of Python's arguments.
 

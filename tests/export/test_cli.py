@@ -83,6 +83,8 @@ def test_bad_models(cae_export: Command, kind: str, tmp_path: Path) -> None:
         (["-o", "model.tflite"], ".onnx"),
         (["--data", "no-such-data"], "no-such-data"),
         (["--max-drop", "-2"], "--max-drop"),
+        (["--portable"], "--portable needs --int8: "),
+        (["--input-name", "output"], "--input-name is 'output': the output has this name"),
     ],
 )
 def test_bad_options(cae_export: Command, trained_skip: Path, options: list[str], named: str) -> None:

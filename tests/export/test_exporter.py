@@ -17,6 +17,7 @@ from tests.export.conftest import Command
 import cae_export.exporter
 from cae_export import CaeExportError, OutputExistsError, RefusedError, UsageError, export, export_part
 from cae_export.evaluation_data import find
+from cae_export.frames.exporter import export_frames
 from cae_runtime import ModelSpec, Restorer, Session
 from cae_train import load_model
 from cae_train.checkpoint import save_model
@@ -201,7 +202,7 @@ def test_patches_are_packaged_where_the_data_are_gone(trained_skip: Path, tmp_pa
             marks=pytest.mark.slow,
         ),
         ({"layout": "hwc"}, "layout is 'hwc': choose nchw or nhwc"),
-        ({"portable": True}, "portable is True: only int8 files"),
+        ({"portable": True}, "portable=True needs precision='int8': "),
         ({"portable": True, "precision": "int8", "layout": "nhwc"}, "layout is nhwc: portable"),
         ({"data": "no/such/folder"}, "no/such/folder"),
     ],
@@ -210,6 +211,24 @@ def test_bad_settings(trained_skip: Path, tmp_path: Path, settings: dict[str, ob
     with pytest.raises(UsageError, match=match):
         export(trained_skip, tmp_path / "model.onnx", **settings)  # type: ignore[arg-type]
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("call", "names", "match"),
+    [
+        (export, {"input_name": "output"}, "input_name is 'output': the output has this name"),
+        (export, {"output_name": "input"}, "output_name is 'input': the input has this name"),
+        (export_frames, {"input_name": "output"}, "input_name is 'output'"),
+        (partial(export_part, part="encoder"), {"output_name": "input"}, "output_name is 'input'"),
+        (partial(export_part, part="decoder"), {"output_name": "code"}, "output_name is 'code'"),
+        (partial(export_part, part="anomaly"), {"input_name": "score"}, "input_name is 'score'"),
+    ],
+)
+def test_one_name_for_both_ends_is_refused_before_any_work(
+    call: Callable[..., object], names: dict[str, str], match: str
+) -> None:
+    with pytest.raises(UsageError, match=match):
+        call("no/such/model.pt", **names)
 
 
 @pytest.mark.slow

@@ -53,6 +53,7 @@ class FrameSettings(FileSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.precision in ENDING, "precision", repr(self.precision), f"choose from {', '.join(ENDING)}")
+        self.check_names()
         require(self.overlap is None, "overlap", self.overlap, "whole frames have none")
 
 

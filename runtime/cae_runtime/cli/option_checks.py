@@ -8,6 +8,7 @@ from typing import Final
 
 from cae_runtime.cli.options import Options
 from cae_runtime.errors import UsageError
+from cae_shared.text import listed
 
 _LIVE_ALONE: Final = {
     "size", "fps", "target_fps", "compare", "reconnect", "virtual_camera", "no_window", "frames", "seconds",
@@ -67,7 +68,7 @@ def command_meant(options: Options) -> str:
     }
     chosen = [name for name, wanted in asked.items() if wanted]
     if len(chosen) > 1:
-        raise UsageError(f"give only one of {' and '.join(f'--{typed(name)}' for name in chosen)}")
+        raise UsageError(f"give only one of {listed((f'--{typed(name)}' for name in chosen), 'and')}")
     if not chosen:
         live = given & _LIVE_ALONE
         if live:
@@ -126,7 +127,8 @@ def check_restoring(given: frozenset[str], path: Path, output: Path) -> None:
         raise UsageError("give --mask or --mask-color, not both")
     for name, wanted in _OF_MASKS.items():
         if name in given and not given & wanted:
-            raise UsageError(f"--{typed(name)} goes with {' or '.join(f'--{typed(each)}' for each in sorted(wanted))}")
+            others = listed((f"--{typed(each)}" for each in sorted(wanted)), "or")
+            raise UsageError(f"--{typed(name)} goes with {others}")
     if filling and given & _NOT_OF_FILLING:
         raise UsageError(f"{_options(filling)} fills holes, which takes no {_options(given & _NOT_OF_FILLING)}")
 

@@ -10,6 +10,7 @@ from operator import le
 from typing import Any, Final
 
 from cae_runtime.errors import ModelError
+from cae_shared.text import listed
 
 SCHEMA: Final = "2"
 _READ: Final = ("1", SCHEMA)
@@ -180,7 +181,7 @@ class ModelSpec:
         if schema not in _READ:
             raise ModelError(
                 f"metadata schema {schema!r} is not known to this version, which reads "
-                f"{' and '.join(map(repr, _READ))}: update cae-toolkit"
+                f"{listed(map(repr, _READ), 'and')}: update cae-toolkit"
             )
         types = {field.name: str(field.type) for field in fields(cls)}
         for name, kind in types.items():

@@ -24,7 +24,7 @@ from cae_runtime.jobs.other_tasks import Outcome, Request
 from cae_runtime.jobs.paths import path_kind, prepare_output
 from cae_runtime.jobs.planning import Plan, refuse_overwriting
 from cae_runtime.tasks.encode import Encoder
-from cae_shared.text import counted
+from cae_shared.text import counted, listed
 
 _log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ def run(session: Session, request: Request) -> Outcome:
     output = request.output
     if output.suffix.lower() not in _OUTPUTS:
         raise UsageError(
-            f"output {str(output)!r}: task 'encode' writes features, to a file that ends in {' or '.join(SUFFIXES)}, "
+            f"output {str(output)!r}: task 'encode' writes features, to a file that ends in {listed(SUFFIXES, 'or')}, "
             f"or a map, to one that ends in {MAP}"
         )
     draws = output.suffix.lower() == MAP

@@ -84,9 +84,8 @@ class Restorer(OnSession):
         self._overlap, self._overlap_is_named = checked_overlap(self._session, overlap), overlap is not None
         self.batch = checked_batch(self._session, batch)
         self._stretch = checked_flag("stretch", stretch)
-        workers = self._session.workers
         pinned = checked_flag("pin_threads", pin_threads) and self.provider == CPU
-        self._workers = WorkerThreads(workers, one_cpu_each(workers) if pinned else ())
+        self._workers = WorkerThreads(count := self._session.workers, one_cpu_each(count) if pinned else ())
         self._closes: tuple[WorkerThreads | Session, ...]
         self._closes = (self._workers,) if isinstance(model, Session) else (self._workers, self._session)
 
@@ -202,12 +201,12 @@ class Restorer(OnSession):
         result: ImageT = np.empty_like(image, order="C", subok=False)
         planes_in, planes_out = (a if a.ndim == 3 else a[..., None] for a in (image, result))
         colors = planes_in.shape[2] if planes_in.shape[2] in (1, _COLORS) else planes_in.shape[2] - 1
-        if tell is not None and (note := few_values(planes_in[..., :colors])):
-            tell(note)
         hidden = hidden_pixels(planes_in[..., colors]) if colors < planes_in.shape[2] else None
         given, made = planes_in[..., :colors], planes_out[..., :colors]
         apart = strengths.differ and colors == _COLORS
-        self._clean(given, made, 1.0 if apart else strengths.brightness, hidden, tell, progress)
+        changed = self._clean(given, made, 1.0 if apart else strengths.brightness, hidden, tell, progress)
+        if tell is not None and changed and (note := few_values(given)):
+            tell(note)
         if apart:
             blend_apart(given, made, strengths, bgr=self._bgr)
         if hidden is not None:
@@ -256,8 +255,8 @@ class Restorer(OnSession):
         hidden: NDArray[np.bool_] | None,
         tell: Tell | None,
         progress: Progress | None,
-    ) -> None:
-        """Clean (H, W, 1 or 3) color or gray into `result`; hidden pixels are undefined."""
+    ) -> bool:
+        """Clean (H, W, 1 or 3) color or gray into `result`; hidden pixels are undefined. Return whether it changed."""
 
         def rows(first: int, end: int) -> Image:
             return image[first:end] if hidden is None else filled(image, hidden, first, end, self.spec.patch)
@@ -265,7 +264,7 @@ class Restorer(OnSession):
         faint = stretch_for(self.spec, image, rows, hidden) if self._stretch and image.dtype == np.uint16 else None
         if faint is None:
             self._run(image, result, strength, rows, hidden, progress)
-            return
+            return True
         stretched, deviation = faint
         _log.debug(
             "noise of sigma %s of 65535 is too faint for the model: %s",
@@ -282,6 +281,7 @@ class Restorer(OnSession):
             result[...] = image
         if tell is not None:
             tell(faint_noise(deviation, helped))
+        return helped
 
     def _run(
         self,

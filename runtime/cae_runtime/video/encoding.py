@@ -8,6 +8,7 @@ from typing import Final
 from cae_runtime.arguments import checked_whole
 from cae_runtime.errors import UsageError
 from cae_runtime.io.formats import CODECS_OF_FORMAT, CRF_MAX, PIXEL_FORMATS, VIDEO_FORMAT_OF_SUFFIX, VideoCoding
+from cae_shared.text import listed
 
 INSTALL: Final = (
     "videos need an extra: pip install 'cae-toolkit[video]' (in a checkout: pip install -e '.[video]'), that is PyAV "
@@ -42,12 +43,12 @@ def check_encoding(output: Path, coding: VideoCoding) -> None:
     codecs = CODECS_OF_FORMAT[format]
     chosen = coding.codec_in(format, deep=False)
     if chosen not in codecs:
-        raise UsageError(f"codec is {chosen!r}: output {str(output)!r} is {format}, which takes {' or '.join(codecs)}")
+        raise UsageError(f"codec is {chosen!r}: output {str(output)!r} is {format}, which takes {listed(codecs, 'or')}")
     if coding.crf is not None:
         crf = checked_whole("crf", coding.crf, 0, unless=f"None for {chosen}'s default")
         if crf > CRF_MAX[chosen]:
             raise UsageError(f"crf is {crf}: it must be 0..{CRF_MAX[chosen]} with {chosen}")
     if coding.pixel_format is not None and coding.pixel_format not in PIXEL_FORMATS[chosen]:
         raise UsageError(
-            f"pixel format is {coding.pixel_format!r}: {chosen} takes {' or '.join(PIXEL_FORMATS[chosen])}"
+            f"pixel format is {coding.pixel_format!r}: {chosen} takes {listed(PIXEL_FORMATS[chosen], 'or')}"
         )

@@ -229,7 +229,7 @@ def test_patches_that_show_nothing_are_not_run(
 )  # fmt: skip
 def test_pictures_of_two_values_are_named(identity: Restorer, pixels: np.ndarray, count: str | None) -> None:
     notes: list[Note] = []
-    identity(pixels, tell=notes.append)
+    Restorer(identity.session, stretch=False)(pixels, tell=notes.append)
     texts = [note.text for note in notes if note.kind == "two values"]
     assert len(texts) == (count is not None)
     assert all(f"has only {count}" in text for text in texts)

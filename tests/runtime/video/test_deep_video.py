@@ -125,7 +125,7 @@ def test_eight_bits_are_written_with_ten_where_that_is_wanted(tmp_path: Path, cl
     with av.open(str(tmp_path / "out.mp4")) as container:
         assert container.streams.video[0].codec_context.name == "hevc"
         assert container.streams.video[0].codec_context.pix_fmt == "yuv420p10le"
-    with pytest.raises(UsageError, match="pixel format is 'yuv420p10le': h264 takes yuv420p or yuv422p or yuv444p"):
+    with pytest.raises(UsageError, match="pixel format is 'yuv420p10le': h264 takes yuv420p, yuv422p or yuv444p"):
         clean_video(clip, tmp_path / "out.mp4", same, codec="h264", pixel_format="yuv420p10le")
 
 

@@ -23,6 +23,7 @@ from cae_runtime.io.headers.boxed import heif, jp2
 from cae_runtime.io.headers.header import Header
 from cae_runtime.io.headers.tiff_directory import DAMAGED
 from cae_runtime.io.headers.unsupported import kind_of
+from cae_shared.text import listed
 
 
 def inspect(data: bytes) -> Header:
@@ -49,8 +50,8 @@ def inspect(data: bytes) -> Header:
             kind = kind_of(data)
             if kind:
                 raise ImageError(f"is a {kind}, which is not read yet: convert it to PNG or TIFF first")
-            *most, last = dict.fromkeys(name.removesuffix(" codestream") for name in FORMAT_OF_SUFFIX.values())
-            raise ImageError(f"is not a {', '.join(most)} or {last} image")
+            names = dict.fromkeys(name.removesuffix(" codestream") for name in FORMAT_OF_SUFFIX.values())
+            raise ImageError(f"is not a {listed(names, 'or')} image")
     except ImageError:  # a ValueError too
         raise
     except DAMAGED as e:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from cae_shared.text import listed
+
 RAW, CCITT, GROUP_3, GROUP_4, LZW, JPEG, DEFLATE, PACKBITS, OLD_DEFLATE = 1, 2, 3, 4, 5, 7, 8, 32773, 32946
 WHITE_ZERO, BLACK_ZERO, RGB, PALETTE, CMYK, YCBCR = 0, 1, 2, 3, 5, 6
 UNSIGNED: Final = 1
@@ -217,6 +219,6 @@ def _is_read_as_float(kind: Kind) -> bool:
 
 def summary() -> str:
     """Return in words which TIFFs are read without an extra, for the documentation."""
-    names = list(dict.fromkeys(row.name for row in READ_BY_OPENCV))
+    names = dict.fromkeys(row.name for row in READ_BY_OPENCV)
     how = [COMPRESSIONS[each] for each in (RAW, LZW, DEFLATE, PACKBITS, JPEG, CCITT)]
-    return f"{', '.join(names[:-1])} and {names[-1]}, with {', '.join(how[:-1])} or {how[-1]}"
+    return f"{listed(names, 'and')}, with {listed(how, 'or')}"

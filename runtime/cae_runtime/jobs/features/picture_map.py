@@ -15,6 +15,7 @@ from cae_runtime.errors import MissingExtraError, UsageError
 from cae_runtime.inference.tiling import Floats
 from cae_runtime.io.contact_sheet import thumbnail
 from cae_runtime.io.image_files import write_file
+from cae_shared.text import listed
 
 MAP: Final = ".png"
 PROJECTIONS: Final = ("pca", "tsne")
@@ -40,7 +41,7 @@ def checked_projection(name: str) -> str:
         MissingExtraError: the package that it needs is not installed; the message has the line that installs it.
     """
     if name not in PROJECTIONS:
-        raise UsageError(f"projection is {name!r}: it must be {' or '.join(map(repr, PROJECTIONS))}")
+        raise UsageError(f"projection is {name!r}: it must be {listed(map(repr, PROJECTIONS), 'or')}")
     if name == "tsne" and find_spec("sklearn") is None:
         raise MissingExtraError(_NO_SCIKIT_LEARN)
     return name
