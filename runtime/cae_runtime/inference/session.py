@@ -153,7 +153,7 @@ class Session:
         Raises:
             ModelError: the output does not have the shape that the metadata says.
             ProviderError: the provider failed while running, for example for lack of memory.
-            UsageError: `patches` is not an array of floats (then also a TypeError), has another shape, or the session
+            UsageError: `patches` is not an array of float32 (then also a TypeError), has another shape, or the session
                 was closed.
         """
         self._check_batch(patches)
@@ -186,7 +186,7 @@ class Session:
         return result
 
     def _check_batch(self, patches: Any) -> None:
-        if not isinstance(patches, np.ndarray) or patches.dtype.kind != "f":
+        if not isinstance(patches, np.ndarray) or patches.dtype != np.float32:
             given = f"of {patches.dtype}" if isinstance(patches, np.ndarray) else f"a {type(patches).__name__}"
             raise ArgumentTypeError(f"the batch is {given}: it must be a NumPy array of float32")
         if patches.shape[1:] != self._takes or not len(patches):

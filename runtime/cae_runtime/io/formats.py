@@ -53,6 +53,10 @@ RAW_SUFFIXES: Final = frozenset({
 })  # fmt: skip
 # Suffixes of files that are read and never written -> the suffix of their outputs, unless another is chosen.
 WRITTEN_AS: Final = {**dict.fromkeys(RAW_SUFFIXES, ".tif"), ".gif": ".webp"}
+READ_ONLY: Final = {GIF: WEBP, RAW: TIFF}  # formats that are read and never written -> that of their outputs
+# What is read, for messages.
+NAMES_READ: Final = (*dict.fromkeys(name.removesuffix(" codestream") for name in FORMAT_OF_SUFFIX.values()), *READ_ONLY)
+SUFFIXES_READ: Final = (*FORMAT_OF_SUFFIX, *(suffix for suffix in WRITTEN_AS if suffix not in RAW_SUFFIXES))
 SUFFIX_OF_FORMAT: Final = {format: suffix for suffix, format in reversed(FORMAT_OF_SUFFIX.items())}
 
 MP4: Final = "MP4"
@@ -180,7 +184,7 @@ def same_format(suffix: str, other: str) -> bool:
 
 def format_written(format: str) -> str:
     """Return the format in which an image of a format is written, unless another is chosen."""
-    return {RAW: TIFF, GIF: WEBP}.get(format, format)
+    return READ_ONLY.get(format, format)
 
 
 _VIDEO_STARTS: Final = {4: (b"ftyp", b"moov", b"mdat", b"wide"), 0: (b"\x1a\x45\xdf\xa3", b"RIFF")}

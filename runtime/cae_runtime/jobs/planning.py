@@ -11,6 +11,7 @@ from pathlib import Path
 from cae_runtime.errors import UsageError
 from cae_runtime.io.formats import (
     FORMAT_OF_SUFFIX,
+    SUFFIXES_READ,
     VIDEO_FORMAT_OF_SUFFIX,
     WRITTEN_AS,
     is_picture,
@@ -22,6 +23,7 @@ from cae_runtime.io.formats import (
 from cae_runtime.io.headers.unsupported import OF_SYSTEMS, is_other_picture, is_transport_stream, what_to_do
 from cae_runtime.jobs.paths import identity_of, mode_of, path_kind, spelling_of
 from cae_runtime.video.results import partial_of
+from cae_shared.text import listed
 
 _log = logging.getLogger(__name__)
 
@@ -206,7 +208,7 @@ def find_pictures(
         others = [path for path in files if is_other_picture(path)]
         unreadable += [Unreadable(path, what_to_do(path), other_picture=True) for path in others]
         if not found and len(unreadable) == missed and not may_be_empty:
-            known = ", ".join([*FORMAT_OF_SUFFIX, *VIDEO_FORMAT_OF_SUFFIX])
+            known = listed([*SUFFIXES_READ, *VIDEO_FORMAT_OF_SUFFIX, "the raw files of cameras"], "and")
             raise UsageError(f"source folder {str(source)!r} has no images or videos ({known})")
         left_out += [path for path in files if not is_picture(path) and not is_other_picture(path)]
         walked.update(found)

@@ -260,7 +260,7 @@ class VideoSink:
             self._container.mux(packet)
 
     def finish(self) -> None:
-        """Flush the encoder, and finish the file so that it can be played.
+        """Flush the encoder, finish the file so that it can be played, and end the encoder's threads.
 
         Raises:
             VideoError: it cannot be encoded or written.
@@ -268,11 +268,18 @@ class VideoSink:
         with _told(self._what):
             self._mux(self._stream.encode(None))
             self._container.close()
+        self._let_go()
 
     def abandon(self) -> None:
-        """Close the file, whatever state it is in."""
-        with contextlib.suppress(av.FFmpegError, ValueError):
+        """Close the file, whatever state it is in, and end the encoder's threads."""
+        with contextlib.suppress(av.FFmpegError, ValueError, AttributeError):
             self._container.close()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Drop the encoder: its threads live as long as it does, and an exception keeps this sink."""
+        for name in ("_stream", "_copies", "_container"):
+            vars(self).pop(name, None)
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from cae_runtime import ImageError
 from cae_runtime.io import encoding
 from cae_runtime.io import image_files as images
 from cae_runtime.io.encoding import encode
-from cae_runtime.io.formats import SUFFIX_OF_FORMAT
+from cae_runtime.io.formats import FORMAT_OF_SUFFIX, SUFFIX_OF_FORMAT, SUFFIXES_READ, is_picture
 from cae_runtime.io.image_files import decode, write_file
 from cae_runtime.io.metadata import Metadata
 from cae_runtime.io.orientation import exif_orientation, upright
@@ -151,6 +151,14 @@ def test_an_unsuitable_file_is_refused_by_name(photo: Image.Image) -> None:
     ]:
         with pytest.raises(ImageError, match=reason):
             decode(data)
+
+
+def test_what_is_no_image_is_told_every_kind_that_is_read() -> None:
+    with pytest.raises(ImageError) as error:
+        decode(b"just text\n")
+    told = str(error.value).removeprefix("is not a ").removesuffix(" image").replace(" or ", ", ").split(", ")
+    assert set(told) == {*FORMAT_OF_SUFFIX.values(), "GIF", "camera raw"} - {"JPEG 2000 codestream"}
+    assert all(is_picture(Path(f"a{suffix}")) for suffix in SUFFIXES_READ)
 
 
 def test_a_decompression_bomb_is_refused_before_it_is_decoded() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 from tests.runtime.conftest import Command
 
 from cae_runtime import ImageError
@@ -44,6 +46,15 @@ def test_every_page_is_kept(cae_run: Command, tmp_path: Path, noise: Any, option
             made = page.asarray()
             assert made.dtype == values.dtype
             assert np.abs(made.astype(float) - values).max() <= (1e-4 if values.dtype == np.float32 else 1)
+
+
+def test_a_page_that_only_says_that_its_pixels_are_square_loses_no_density() -> None:
+    pages = [Image.new("RGB", (20, 20), (9, 9, number)) for number in range(3)]
+    for tags, lost in (({282: 300.0, 283: 300.0, 296: 1}, ()), ({282: 0.0, 283: 0.0, 296: 2}, ()), ({296: 2}, ()),
+                       ({282: 300.0}, ("density",)), ({282: 300.0, 283: 300.0, 296: 2}, ())):  # fmt: skip
+        file = io.BytesIO()
+        pages[0].save(file, "TIFF", save_all=True, append_images=pages[1:], tiffinfo=tags)
+        assert encode(decode(file.getvalue()), "TIFF")[1] == lost
 
 
 def test_every_page_is_cleaned(cae_run: Command, tmp_path: Path, noise: Any) -> None:

@@ -183,7 +183,7 @@ def test_nothing_to_do_is_an_error(photos: Path, tmp_path: Path) -> None:
         make_plan([Path("nowhere")], tmp_path / "out")
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "notes.txt").touch()
-    with pytest.raises(UsageError, match="has no images"):
+    with pytest.raises(UsageError, match=r"has no images or videos \(.jpg, .*, .gif, .*, .avi and the raw files of ca"):
         make_plan([tmp_path / "empty"], tmp_path / "out")
 
 

@@ -191,6 +191,8 @@ def test_what_is_no_image_is_refused(kind: type) -> None:
     [
         ([1, 2], "the batch is a list: it must be a NumPy array of float32", TypeError),
         (np.zeros((1, 3, 32, 32), np.uint8), "the batch is of uint8", TypeError),
+        (np.zeros((1, 3, 32, 32)), "the batch is of float64: it must be a NumPy array of float32", TypeError),
+        (np.zeros((1, 3, 32, 32), np.float16), "the batch is of float16", TypeError),
         (np.zeros((3, 32, 32), np.float32), r"shape \(3, 32, 32\): model .* takes \(N, 3, 32, 32\)", ValueError),
         (np.zeros((0, 3, 32, 32), np.float32), "N from 1 on", ValueError),
     ],

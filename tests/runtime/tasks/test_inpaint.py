@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from tests.runtime.conftest import FIXTURES, Command
 
 from cae_runtime import ImageError, ModelError, Restorer, UsageError
@@ -117,7 +118,8 @@ def test_a_folder_of_masks(cae_run: Command, noise: Noise, tmp_path: Path) -> No
         (masks / name).parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(photos / name), image)
         if name != "c.png":
-            cv2.imwrite(str((masks / name).with_suffix(".BMP")), stroke(image))
+            mask = (masks / name).with_suffix(".gif" if name == "a.jpg" else ".BMP")
+            Image.fromarray(stroke(image)).save(mask)
     done = cae_run(photos, "-o", out, "--mask", masks, "--ext", "png", "--suffix", "_x", model="inpaint")
     assert done.returncode == 1
     assert b"it has no mask" in done.stderr

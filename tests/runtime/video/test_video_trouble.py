@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -206,6 +207,18 @@ def test_an_error_in_the_middle_leaves_nothing(clip: Path, tmp_path: Path) -> No
     with pytest.raises(VideoError, match="is not liked"):
         clean_video(clip, tmp_path / "out.mp4", clean)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads are counted by Linux")
+def test_a_call_that_was_stopped_leaves_no_thread_though_its_error_is_kept(clip: Path, tmp_path: Path) -> None:
+    def stop(done: int, total: int | None) -> None:
+        raise KeyError
+
+    threads = len([*Path("/proc/self/task").iterdir()])
+    with pytest.raises(KeyError) as kept:
+        clean_video(clip, tmp_path / "out.mp4", same, codec="h265", on_frame=stop)
+    assert kept.traceback
+    assert len([*Path("/proc/self/task").iterdir()]) <= threads
 
 
 def test_an_interrupted_video_can_be_played(clip: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from cae_runtime.errors import ImageError
-from cae_runtime.io.formats import FORMAT_OF_SUFFIX
+from cae_runtime.io.formats import NAMES_READ
 from cae_runtime.io.headers import bmp as bmp_header
 from cae_runtime.io.headers import gif as gif_header
 from cae_runtime.io.headers import jpeg as jpeg_header
@@ -50,8 +50,7 @@ def inspect(data: bytes) -> Header:
             kind = kind_of(data)
             if kind:
                 raise ImageError(f"is a {kind}, which is not read yet: convert it to PNG or TIFF first")
-            names = dict.fromkeys(name.removesuffix(" codestream") for name in FORMAT_OF_SUFFIX.values())
-            raise ImageError(f"is not a {listed(names, 'or')} image")
+            raise ImageError(f"is not a {listed(NAMES_READ, 'or')} image")
     except ImageError:  # a ValueError too
         raise
     except DAMAGED as e:

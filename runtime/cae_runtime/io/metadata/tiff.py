@@ -57,6 +57,8 @@ def read(data: bytes, header: Header | None = None) -> Metadata:
     block_of_its_own = b""
     if page.inner or of_exif.keys() - {*DENSITY, ORIENTATION} or _turned(of_exif):
         block_of_its_own = tiff_tags.exif_block(Directory(of_exif, page.inner), order)
+    if _says_no_density(of_exif):
+        found.discard("density")
     found |= claims | exif.lost_elsewhere(block_of_its_own) | _layout(page)
     found |= {name for name, value in (("exif", page.inner), ("xmp", packet), ("icc", icc), ("iptc", iptc)) if value}
     return Metadata(
@@ -173,6 +175,13 @@ def _density(values: dict[int, Value]) -> Density | None:
     x, y = (values[tag].numbers() if tag in values else [] for tag in DENSITY[:2])
     unit = values[DENSITY[2]].numbers() if DENSITY[2] in values else [2.0]
     return from_tiff(x[0], y[0], unit[0]) if x and y and unit else None
+
+
+def _says_no_density(values: dict[int, Value]) -> bool:
+    """Return whether the tags only say that pixels are square, as in pages of programs that know no density."""
+    x, y, unit = (values[tag].numbers() if tag in values else [] for tag in DENSITY)
+    square = unit[:1] == [1] and x[:1] == y[:1]
+    return square or not (any(x) or any(y))
 
 
 def _layout(page: Directory) -> set[str]:

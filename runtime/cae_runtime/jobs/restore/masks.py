@@ -15,7 +15,7 @@ from cae_runtime.arguments import Progress
 from cae_runtime.errors import ImageError, UsageError
 from cae_runtime.inference.session import Session
 from cae_runtime.io.arrays import colors_of
-from cae_runtime.io.formats import FORMAT_OF_SUFFIX, J2K, JP2
+from cae_runtime.io.formats import J2K, JP2, SUFFIXES_READ
 from cae_runtime.io.image_files import Picture, decode, memory_errors, read_file
 from cae_runtime.io.orientation import upright
 from cae_runtime.jobs.paths import path_kind
@@ -194,11 +194,11 @@ def _mask_in(folder: Path, stem: str) -> Path:
         return found[0]
     if found:
         raise ImageError(f"cannot be filled: it has two masks, {str(found[0])!r} and {str(found[1])!r}")
-    raise ImageError(f"cannot be filled: it has no mask {str(folder / stem)!r} ({', '.join(FORMAT_OF_SUFFIX)})")
+    raise ImageError(f"cannot be filled: it has no mask {str(folder / stem)!r} ({', '.join(SUFFIXES_READ)})")
 
 
 def _is_mask(path: Path) -> bool:
-    return path.suffix.lower() in FORMAT_OF_SUFFIX and path.is_file()  # not a pipe: opening one could wait for ever
+    return path.suffix.lower() in SUFFIXES_READ and path.is_file()  # not a pipe: opening one could wait for ever
 
 
 def _size(image: NDArray[Any]) -> str:
