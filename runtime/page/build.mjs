@@ -2,11 +2,12 @@
 // serves the models itself; FOLDER gets them too, so that any host of static files can serve it.
 import { createHash } from "node:crypto";
 import { cpSync, existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { dirname, join, resolve } from "node:path";
+import { dirname, join, resolve, sep } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 
 const here = dirname(fileURLToPath(import.meta.url)), package_ = join(here, "..", "cae_runtime");
+const BUILT = "built.json"; // in FOLDER: the names of what was built, which the next build may replace and delete
 const forHosts = folderForHosts(process.argv.slice(2));
 const made = forHosts || join(package_, "page"), out = `${made}.partial.${process.pid}`; // renamed at the end
 const models = readdirSync(join(package_, "models")).filter((name) => /^denoise.*\.onnx$/.test(name))
@@ -42,22 +43,25 @@ writeFileSync(join(out, "models.json"), JSON.stringify(models.map((name) => ({
   name: name.replace(".onnx", ""), size: statSync(join(package_, "models", name)).size,
 }))));
 writeFileSync(join(out, "licenses.txt"), licenses("onnxruntime-web", "fast-png", "fflate", "iobuffer"));
-const own = readdirSync(out, { recursive: true }).filter((name) => statSync(join(out, name)).isFile());
+const own = filesIn(out);
 const kept = own.filter((name) => !/asyncify|webgpu|licenses|headers/.test(name)); // WebGPU's are kept where they are used
 const hash = createHash("sha256");
-for (const name of own.sort()) hash.update(name).update(readFileSync(join(out, name)));
+for (const name of own) hash.update(name).update(readFileSync(join(out, name)));
 for (const name of models) hash.update(readFileSync(join(package_, "models", name)));
 await build({
   ...options, entryPoints: { sw: "src/sw.ts" }, outdir: out,
   define: {
-    FILES: JSON.stringify(["./", ...kept.map((name) => name.replaceAll("\\", "/")), ...models.map((name) => `models/${name}`)]),
+    FILES: JSON.stringify(["./", ...kept, ...models.map((name) => `models/${name}`)]),
     HEADERS: JSON.stringify(HEADERS),
     VERSION: JSON.stringify(hash.digest("hex").slice(0, 16)),
   },
 });
 if (forHosts) for (const name of models) cpSync(join(package_, "models", name), join(out, "models", name));
-rmSync(made, { recursive: true, force: true });
-renameSync(out, made);
+if (forHosts) replaceBuilt();
+else {
+  rmSync(made, { recursive: true, force: true });
+  renameSync(out, made);
+}
 console.log(`${made}: ${(size(made) / 1e6).toFixed(1)} MB`);
 
 /** The FOLDER of `--static`, or null; ends with 2 where it is missing, or is not this program's to replace. */
@@ -67,10 +71,47 @@ function folderForHosts(given) {
   if (option !== "--static" || given.length > 2) wrong(`${given.join(" ")} is not known: the only option is --static FOLDER.`);
   if (!folder) wrong("--static needs a FOLDER that the page is written to, such as --static site.");
   if (existsSync(folder) && !statSync(folder).isDirectory()) wrong(`${folder} is a file: choose a folder.`);
-  const ours = ["sw.js", "models.json", "headers.json"]; // each page that was built has them
-  if (existsSync(folder) && readdirSync(folder).length && !ours.every((name) => existsSync(join(folder, name))))
-    wrong(`${folder} has other files, which would be deleted: choose an empty folder, or one that does not exist.`);
+  if (existsSync(folder) && readdirSync(folder).length && !builtIn(folder))
+    wrong(`${folder} has files, and no ${BUILT} of an earlier build: choose an empty folder, or one that does not exist.`);
   return resolve(folder);
+}
+
+/** Puts the new files into FOLDER, deletes those of the last build that are no longer needed, and leaves all others. */
+function replaceBuilt() {
+  const list = join(made, BUILT), before = builtIn(made) ?? [];
+  const names = filesIn(out), foreign = names.find((name) => existsSync(join(made, name)) && !before.includes(name));
+  if (foreign) {
+    rmSync(out, { recursive: true });
+    wrong(`${join(made, foreign)} is not of the last build, and the page has a file of this name: move it away.`);
+  }
+  mkdirSync(made, { recursive: true });
+  writeFileSync(list, JSON.stringify([...new Set([...before, ...names])]));
+  for (const name of names) {
+    mkdirSync(dirname(join(made, name)), { recursive: true });
+    renameSync(join(out, name), join(made, name));
+  }
+  for (const name of before.filter((each) => !names.includes(each) && inside(each))) rmSync(join(made, name), { force: true });
+  writeFileSync(list, JSON.stringify(names));
+  rmSync(out, { recursive: true });
+}
+
+/** The names of what the last build wrote into a folder; null if none did. */
+function builtIn(folder) {
+  try {
+    return JSON.parse(readFileSync(join(folder, BUILT), "utf8")).map(String);
+  } catch {
+    return null;
+  }
+}
+
+/** The names of the files in a folder and below, with slashes. */
+function filesIn(folder) {
+  const all = readdirSync(folder, { recursive: true }).filter((name) => statSync(join(folder, name)).isFile());
+  return all.map((name) => name.replaceAll("\\", "/")).sort();
+}
+
+function inside(name) {
+  return resolve(made, name).startsWith(made + sep);
 }
 
 function wrong(why) {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import http.server
+import json
 import os
 import subprocess
 import threading
@@ -70,7 +71,7 @@ def test_the_folder_for_a_static_host_loses_no_other_files(built_page: Path, tmp
         return done.returncode, done.stderr
 
     (tmp_path / "letter.txt").write_text("mine")
-    why = "has other files, which would be deleted: choose an empty folder, or one that does not exist."
+    why = "has files, and no built.json of an earlier build: choose an empty folder, or one that does not exist."
     assert built("--static", tmp_path) == (2, f"build.mjs: {tmp_path} {why}\n")
     assert (tmp_path / "letter.txt").read_text() == "mine"
     missing = "build.mjs: --static needs a FOLDER that the page is written to, such as --static site.\n"
@@ -80,9 +81,24 @@ def test_the_folder_for_a_static_host_loses_no_other_files(built_page: Path, tmp
     )  # fmt: skip
     site = tmp_path / "site"
     site.mkdir()
-    for _ in range(2):
-        assert built("--static", site)[0] == 0
-    assert (site / "models" / "denoise.onnx").is_file()
+    assert built("--static", site)[0] == 0
+    page = sorted(path for path in site.rglob("*") if path.is_file())
+    listed = json.loads((site / "built.json").read_text())
+    mine = [site / "CNAME", site / "models" / "mine.onnx", site / "photos" / "a.jpg", site / "chunk-MINE.js"]
+    for path in mine:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("mine")
+    (site / "chunk-OLD.js").touch()
+    (site / "built.json").write_text(json.dumps([*listed, "chunk-OLD.js", "../letter.txt"]))
+    assert built("--static", site)[0] == 0
+    assert sorted(path for path in site.rglob("*") if path.is_file()) == sorted([*page, *mine])
+    assert {path.read_text() for path in mine} == {(tmp_path / "letter.txt").read_text()} == {"mine"}
+    (site / "built.json").write_text(json.dumps([name for name in listed if name != "index.html"]))
+    (site / "index.html").write_text("mine")
+    why = f"{site / 'index.html'} is not of the last build, and the page has a file of this name: move it away."
+    assert built("--static", site) == (2, f"build.mjs: {why}\n")
+    assert (site / "index.html").read_text() == "mine"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["letter.txt", "site"]
 
 
 def test_a_static_host_gets_threads_by_the_service_worker(browser: Any, static_host: str, noisy: Path) -> None:

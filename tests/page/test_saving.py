@@ -1,4 +1,4 @@
-"""What is saved: the pixels of `cae-run`, EXIF and color profile, in the chosen format; strengths; the queue."""
+"""What is saved: the pixels of `cae-run`, EXIF, XMP and color profile, in the chosen format; strengths; the queue."""
 
 from __future__ import annotations
 
@@ -10,14 +10,18 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 from tests.page.actions import LONG, give, hold_back, hold_back_now, let_go, message, paste, saved, wait_until_done
 
 from cae_runtime import Restorer
+from cae_runtime.io.image_files import decode
 
 pytestmark = [pytest.mark.serial, pytest.mark.slow]
 CLEANED = "worker.startsWith('network') && data.result?.data"  # what networks answer
 ORIENTATION, MAKER = 0x0112, 0x010F
+XMP = """<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
+<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" xmlns:dc="http://purl.org/dc/elements/1.1/"
+tiff:Orientation="6" dc:format="märchen"/></rdf:RDF></x:xmpmeta>"""
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +70,41 @@ def test_exif_and_profile_are_kept(page: Any, photo: Path, choice: str, kind: st
         off = np.abs(np.asarray(made.convert("RGB")).astype(int) - restore(upright))
     assert off.max() <= (1 if kind == "PNG" else 40)
     assert off.mean() < (0.01 if kind == "PNG" else 3)
+
+
+@pytest.mark.parametrize("choice", ["png", "jpeg", "webp"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF"])
+def test_exif_xmp_and_profile_go_from_all_formats_into_all(
+    page: Any, noisy: Path, tmp_path: Path, kind: str, choice: str
+) -> None:
+    path = tmp_path / f"source.{kind.lower()}"
+    exif, text = Image.Exif(), PngImagePlugin.PngInfo()
+    exif[MAKER] = "Camera"
+    text.add_itxt("XML:com.adobe.xmp", XMP, "en", "XMP", zip=True)
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    told = {"pnginfo": text} if kind == "PNG" else {"xmp": XMP.encode()}
+    small = Image.open(io.BytesIO(noisy.read_bytes())).crop((0, 0, 50, 40))
+    small.save(path, kind, exif=exif, icc_profile=profile, **told)
+    give(page, path)
+    wait_until_done(page, 1)
+    page.select_option("#format", choice)
+    content = saved(page)[1]
+    made, source = decode(content).metadata, decode(path.read_bytes()).metadata
+    assert Image.open(io.BytesIO(content)).getexif()[MAKER] == "Camera"
+    turned = kind in ("JPEG", "AVIF")  # by the browser, if EXIF asks for it
+    assert made.xmp.decode() == (XMP.replace('Orientation="6"', 'Orientation="1"') if turned else XMP)
+    assert (made.icc, source.icc) == (profile, profile)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "AVIF"])
+def test_xmp_about_parts_that_only_the_source_has_is_dropped(page: Any, noisy: Path, tmp_path: Path, kind: str) -> None:
+    path = tmp_path / f"source.{kind.lower()}"
+    moving = XMP.replace("dc:format", 'xmlns:GCamera="http://ns.google.com/photos/1.0/camera/" GCamera:MotionPhoto')
+    small = Image.open(io.BytesIO(noisy.read_bytes())).crop((0, 0, 50, 40))
+    small.save(path, kind, xmp=moving.encode())
+    give(page, path)
+    wait_until_done(page, 1)
+    assert b"xmpmeta" not in saved(page)[1]
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP"])

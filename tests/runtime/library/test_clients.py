@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import runpy
@@ -29,7 +30,7 @@ def python(model: Path, pictures: list[Path]) -> None:
 
 def node(model: Path, pictures: list[Path]) -> None:
     if not shutil.which("node") or not (EXAMPLES / "node_modules" / "onnxruntime-node").is_dir():
-        pytest.skip("needs Node.js, and `npm install --ignore-scripts` in export/examples")
+        pytest.skip("needs Node.js, and `npm ci --ignore-scripts` in export/examples")
     subprocess.run(["node", EXAMPLES / "client.mjs", model, *pictures], check=True)
 
 
@@ -114,3 +115,14 @@ def test_a_client_is_exact(
         assert apart.max() <= (image.dtype == np.uint16), name
         assert np.mean(apart > 0) <= 0.005, name
         assert model == "fixed_batch" or image.size < 50 or (expected != image).mean() > 0.3
+
+
+@pytest.mark.parametrize("folder", [EXAMPLES, EXAMPLES.parents[1] / "runtime" / "page"], ids=lambda path: path.name)
+def test_lock_files_fit_their_packages_and_name_no_registry(folder: Path) -> None:
+    wanted = json.loads((folder / "package.json").read_text(encoding="utf-8"))
+    text = (folder / "package-lock.json").read_text(encoding="utf-8")
+    locked = json.loads(text)["packages"]
+    for kind in ("dependencies", "devDependencies"):
+        assert locked[""].get(kind) == wanted.get(kind)
+    assert "resolved" not in text
+    assert all("integrity" in package for name, package in locked.items() if name)

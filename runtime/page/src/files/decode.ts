@@ -4,6 +4,7 @@ import type { Picture } from "../core/picture";
 import { orientation, uprightExif } from "./exif";
 import { type Header, header } from "./header";
 import { pngPixels } from "./png";
+import { uprightXmp } from "./xmp";
 
 export const MOST_MEGAPIXELS = 40;
 const LARGEST_FILE = 512 * 2 ** 20;
@@ -27,7 +28,9 @@ export async function decoded(file: Blob, name: string): Promise<Decoded> {
     }
   }
   const picture = await byBrowser(file, name, says.gray);
-  return { picture, header: wasTurned(says, picture) && says.exif ? { ...says, exif: uprightExif(says.exif) } : says };
+  if (!wasTurned(says, picture)) return { picture, header: says };
+  const exif = says.exif && uprightExif(says.exif), xmp = says.xmp && uprightXmp(says.xmp);
+  return { picture, header: { ...says, exif, xmp } };
 }
 
 /** Whether the browser turned the pixels upright: Chromium does so except for WebP. */

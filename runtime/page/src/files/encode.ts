@@ -1,4 +1,4 @@
-/** Pixels to files: PNG exactly, JPEG and WebP by the browser; EXIF and color profile are kept. */
+/** Pixels to files: PNG exactly, JPEG and WebP by the browser; EXIF, XMP and color profile are kept. */
 
 import { type Picture, colorsOf, hasAlpha, shown } from "../core/picture";
 import { ascii } from "./bytes";
@@ -14,9 +14,9 @@ const WHITE = 255;
 
 export async function encoded(picture: Picture, format: Format, quality: number, says: Header): Promise<Blob> {
   const space = format === "png" && colorsOf(picture) === 1 ? "GRAY" : "RGB "; // of the file that is written
-  const { exif } = says;
   const icc = says.icc && ascii(says.icc, 16, 4) === space ? says.icc : null;
-  if (format === "png") return pngFile(picture, exif, icc);
+  const kept = { exif: says.exif, icc, xmp: says.xmp };
+  if (format === "png") return pngFile(picture, kept);
   const canvas = new OffscreenCanvas(picture.width, picture.height);
   const context = canvas.getContext("2d");
   if (!context) throw new Error("This browser cannot encode a picture of this size: save it as PNG.");
@@ -26,7 +26,7 @@ export async function encoded(picture: Picture, format: Format, quality: number,
   const type = `image/${format}`, blob = await canvas.convertToBlob({ type, quality });
   if (blob.type !== type) throw new Error(`This browser does not write ${NAMES[format]} files: choose another format.`);
   const bytes = new Uint8Array(await blob.arrayBuffer());
-  return new Blob([format === "jpeg" ? jpegWith(bytes, exif, icc) : webpWith(bytes, exif, icc)], { type });
+  return new Blob([format === "jpeg" ? jpegWith(bytes, kept) : webpWith(bytes, kept)], { type });
 }
 
 /** JPEG has no alpha: what shows through becomes white. */

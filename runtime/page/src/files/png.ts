@@ -3,10 +3,13 @@
 import { decode } from "fast-png";
 import type { Picture } from "../core/picture";
 import { ascii, bigEndian, fromAscii, joined, view } from "./bytes";
+import type { Metadata } from "./metadata";
+import { trueXmp } from "./xmp";
 
 const SIGNATURE = Uint8Array.of(137, 80, 78, 71, 13, 10, 26, 10);
 const PROFILE_NAME = fromAscii("profile\0\0"); // its name, and the method of compression
-const LARGEST_PROFILE = 16 * 2 ** 20;
+const XMP = "XML:com.adobe.xmp\0"; // the keyword of its text
+const LARGEST_INFLATED = 16 * 2 ** 20;
 const COLOR_TYPES = [0, 0, 4, 2, 6]; // by the number of channels
 
 export function isPng(bytes: Uint8Array): boolean {
@@ -15,14 +18,16 @@ export function isPng(bytes: Uint8Array): boolean {
 
 export async function pngHeader(bytes: Uint8Array) {
   let exif: Uint8Array | null = null, icc: Uint8Array | null = null, width = 0, height = 0, gray = false;
+  let xmp: Uint8Array | null = null;
   for (const [name, content] of chunks(bytes)) {
     if (name === "IHDR" && content.length === 13) {
       [width, height] = [view(content).getUint32(0), view(content).getUint32(4)];
       gray = content[9] === 0 || content[9] === 4;
     } else if (name === "eXIf") exif = content;
+    else if (name === "iTXt" && ascii(content, 0, XMP.length) === XMP) xmp ??= trueXmp(await textOf(content));
     else if (name === "iCCP") icc = await inflated(content.subarray(content.indexOf(0) + 2));
   }
-  return { width, height, gray, exif, icc };
+  return { width, height, gray, exif, xmp, icc };
 }
 
 /** The pixels of a PNG of 8 or 16 bits without a palette; null for other kinds, which the browser decodes. */
@@ -34,12 +39,13 @@ export function pngPixels(bytes: Uint8Array): Picture | null {
   return { width, height, channels, data: data instanceof Uint16Array ? data : new Uint8Array(data.buffer) };
 }
 
-export async function pngFile(picture: Picture, exif: Uint8Array | null, icc: Uint8Array | null): Promise<Blob> {
+export async function pngFile(picture: Picture, { exif, icc, xmp }: Metadata): Promise<Blob> {
   const { width, height, channels, data } = picture, depth = data instanceof Uint16Array ? 16 : 8;
   const header = joined(bigEndian(width), bigEndian(height), Uint8Array.of(depth, COLOR_TYPES[channels], 0, 0, 0));
   const parts = [SIGNATURE, chunk("IHDR", header)];
   if (icc) parts.push(chunk("iCCP", joined(PROFILE_NAME, await deflated([icc]))));
   if (exif) parts.push(chunk("eXIf", exif));
+  if (xmp) parts.push(chunk("iTXt", joined(fromAscii(`${XMP}\0\0\0\0`), xmp)));
   parts.push(chunk("IDAT", await deflated(filtered(picture))), chunk("IEND", new Uint8Array()));
   return new Blob([joined(...parts)], { type: "image/png" });
 }
@@ -78,7 +84,7 @@ async function deflated(parts: Iterable<Uint8Array>): Promise<Uint8Array> {
   return new Uint8Array(await result);
 }
 
-/** A profile that is inflated; null if it is damaged or too large. */
+/** A profile or packet that is inflated; null if it is damaged or too large. */
 async function inflated(bytes: Uint8Array): Promise<Uint8Array | null> {
   try {
     const stream = new Blob([joined(bytes)]).stream().pipeThrough(new DecompressionStream("deflate"));
@@ -88,11 +94,18 @@ async function inflated(bytes: Uint8Array): Promise<Uint8Array | null> {
       const { done, value } = await reader.read();
       if (done) return joined(...parts);
       parts.push(value);
-      if ((size += value.length) > LARGEST_PROFILE) return null;
+      if ((size += value.length) > LARGEST_INFLATED) return null;
     }
   } catch {
     return null;
   }
+}
+
+/** The text of an iTXt chunk of XMP, behind the words for its language; null if it is damaged. */
+async function textOf(content: Uint8Array): Promise<Uint8Array | null> {
+  const from = content.indexOf(0, content.indexOf(0, XMP.length + 2) + 1) + 1;
+  if (from <= XMP.length + 2) return null;
+  return content[XMP.length] ? inflated(content.subarray(from)) : content.subarray(from);
 }
 
 function* chunks(bytes: Uint8Array): Generator<[string, Uint8Array]> {

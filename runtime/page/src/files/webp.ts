@@ -1,26 +1,29 @@
-/** The chunks of WebP files: size, EXIF and color profile, read and written. */
+/** The chunks of WebP files: size, EXIF, XMP and color profile, read and written. */
 
 import { ascii, fromAscii, joined, littleEndian, view } from "./bytes";
+import type { Metadata } from "./metadata";
+import { trueXmp } from "./xmp";
 
-const HAS_ICC = 0x20, HAS_ALPHA = 0x10, HAS_EXIF = 0x08;
+const HAS_ICC = 0x20, HAS_ALPHA = 0x10, HAS_EXIF = 0x08, HAS_XMP = 0x04;
 
 export function webpHeader(bytes: Uint8Array) {
   const found = chunks(bytes), { width, height } = size(found);
   let exif = found.get("EXIF") ?? null;
   if (exif && ascii(exif, 0, 4) === "Exif") exif = exif.subarray(6);
-  return { width, height, gray: false, exif, icc: found.get("ICCP") ?? null };
+  return { width, height, gray: false, exif, xmp: trueXmp(found.get("XMP ")), icc: found.get("ICCP") ?? null };
 }
 
-/** A WebP file with EXIF and a color profile. */
-export function webpWith(bytes: Uint8Array, exif: Uint8Array | null, icc: Uint8Array | null): Uint8Array<ArrayBuffer> {
-  if (!exif && !icc) return joined(bytes);
+/** A WebP file with EXIF, XMP and a color profile. */
+export function webpWith(bytes: Uint8Array, { exif, icc, xmp }: Metadata): Uint8Array<ArrayBuffer> {
+  if (!exif && !icc && !xmp) return joined(bytes);
   const found = chunks(bytes), { width, height, alpha } = size(found);
-  const flags = (icc ? HAS_ICC : 0) | (exif ? HAS_EXIF : 0) | (alpha ? HAS_ALPHA : 0);
+  const flags = (icc ? HAS_ICC : 0) | (exif ? HAS_EXIF : 0) | (xmp ? HAS_XMP : 0) | (alpha ? HAS_ALPHA : 0);
   const extent = [width - 1, height - 1].flatMap((value) => [value & 255, (value >> 8) & 255, value >> 16]);
   const parts = [chunk("VP8X", Uint8Array.of(flags, 0, 0, 0, ...extent))];
   if (icc) parts.push(chunk("ICCP", icc));
   for (const name of ["ALPH", "VP8 ", "VP8L"]) if (found.has(name)) parts.push(chunk(name, found.get(name)!));
   if (exif) parts.push(chunk("EXIF", exif));
+  if (xmp) parts.push(chunk("XMP ", xmp));
   const content = joined(fromAscii("WEBP"), ...parts);
   return joined(fromAscii("RIFF"), littleEndian(content.length), content);
 }
