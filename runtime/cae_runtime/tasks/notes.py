@@ -54,10 +54,6 @@ BY_FORMULA: Final = Note(
     "its CMYK colors were converted to RGB by a plain formula, since it has no usable color profile: they may differ "
     "from the printed ones; RGB is written",
 )
-RENAMED: Final = Note(
-    "renamed",
-    "its output keeps the ending of its name before the new one, since another file would become the same output",
-)
 Tell = Callable[[Note], None]
 
 
@@ -78,6 +74,11 @@ def faint_noise(deviation: float | None, helped: bool) -> Note:
     if helped:
         return Note("stretched", f"{noise}: it was stretched, cleaned and put back")
     return Note("left", f"{noise}, and stretching does not help: it was left as it is")
+
+
+def renamed(output: str) -> Note:
+    """Return the note on a file whose output keeps the ending of its name before the new one."""
+    return Note("renamed", f"its output is named {output!r}, since another file would become the same output")
 
 
 LEFT: Final = Note("left", "its noise cannot be told from its details: it was left as it is")

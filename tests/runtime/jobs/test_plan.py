@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import os
 import socket
 import subprocess
@@ -164,6 +165,12 @@ def test_an_output_is_not_taken_for_that_of_a_file_that_came_later(
         assert cae_run(source, "-o", out, "--ext", "png", "--strength", "0").returncode == 0
     for name, pixels in pictures.items():
         np.testing.assert_array_equal(cv2.imread(str(out / f"{name}.png")), pixels)
+    report = json.loads(cae_run(source, "-o", out, "--ext", "png", "--json").stdout)
+    for file, name in zip(report["files"], pictures, strict=True):
+        assert file["status"] == "skipped"
+        assert [note["text"] for note in file["notes"]] == [
+            f"its output is named '{name}.png', since another file would become the same output"
+        ]
 
 
 def test_outputs_with_endings_beside_their_sources_are_no_sources_later(tmp_path: Path) -> None:

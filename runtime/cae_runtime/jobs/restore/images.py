@@ -24,8 +24,7 @@ from cae_runtime.jobs.pictures import Change, notes_on
 from cae_runtime.jobs.planning import Job
 from cae_runtime.jobs.restore.options import DEFAULTS, RestoreOptions, reason_of
 from cae_runtime.jobs.restore.results import NOT_CLEANED, FileResult, output_is_there
-from cae_runtime.tasks import notes as all_notes
-from cae_runtime.tasks.notes import Note
+from cae_runtime.tasks.notes import Note, renamed
 from cae_runtime.tasks.restore import Restorer
 
 _log = logging.getLogger(__name__)
@@ -149,7 +148,7 @@ def restore_images(
 
 def notes_of(job: Job) -> list[Note]:
     """Return what a user should know about the name of an output."""
-    return [all_notes.RENAMED] if job.renamed else []
+    return [renamed(job.output.name)] if job.renamed else []
 
 
 class _Work:
@@ -157,7 +156,9 @@ class _Work:
 
     def __init__(self, job: Job, provider: str) -> None:
         self.job = job
-        self.result = FileResult(str(job.source), str(job.output), "done", "", 0.0, None, None, provider, ())
+        self.result = FileResult(
+            str(job.source), str(job.output), "done", "", 0.0, None, None, provider, (), notes=(*notes_of(job),)
+        )
         self.data = b""
         self.pixels = 0
         self.header: Header | None = None
@@ -187,7 +188,7 @@ class _Work:
         progress = None if on_part is None or self.pixels < _LARGE else partial(on_part, self.job.source)
         changed = change(self.job, self.picture, progress)
         self.picture = changed.of(self.picture)
-        notes = (*notes_of(self.job), *notes_on(self.picture), *changed.notes)
+        notes = (*self.result.notes, *notes_on(self.picture), *changed.notes)
         self.result = replace(self.result, notes=notes, filled=changed.filled)
 
     def save(self, quality: int | None) -> None:
