@@ -12,6 +12,7 @@ _CODE = re.compile(r"^```.*?^```|`[^`\n]+`", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 PAGES = pages()
+WIDEST = 130
 
 
 def links(page: Path) -> list[str]:
@@ -39,3 +40,10 @@ def test_every_picture_of_the_pages_is_shown() -> None:
     shown = {(page.parent / link).resolve() for page in PAGES for link in links(page)}
     kept = [path for folder in ("readme", "models") for path in (ROOT / "assets" / folder).iterdir()]
     assert {*kept} - shown == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_lines_of_text_are_of_one_width(page: Path) -> None:
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    own = ("|", "    ", "!")  # tables, code and pictures
+    assert [line for line in text.splitlines() if len(line) > WIDEST and not line.startswith(own)] == []
