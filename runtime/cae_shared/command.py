@@ -17,12 +17,13 @@ _NO_THREAD = "no further thread can be started: allow more memory (ulimit -v) or
 _MORE_FILES = "; allow more open files, such as by ulimit -n 1024"
 
 
-def run_command(name: str, work: Callable[[], None]) -> None:
+def run_command(name: str, work: Callable[[], None], *, quiet: bool = False) -> None:
     """Do the work of a console script.
 
     Args:
         name: the command's name.
         work: does heavy imports itself, and calls `sys.exit` if its exit code is not 0.
+        quiet: do not say that a signal has ended the command, since another process does.
 
     Raises:
         SystemExit: with the exit code of `work`; with 1 and a line on stderr if memory, disk space or open files run
@@ -30,7 +31,7 @@ def run_command(name: str, work: Callable[[], None]) -> None:
     """
     try:
         _open_standard_streams()
-        heed(name)
+        heed("" if quiet else name)
         try:
             work()
         except SystemExit as e:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import NoReturn
 
-from cae_shared.signals import exit_code, interruptible
+from cae_shared.signals import exit_code, interruptible, is_quiet
 from cae_shared.text import printable, with_options
 
 
@@ -55,5 +55,6 @@ def ended_in_order(name: str) -> Iterator[None]:
         with interruptible():
             yield
     except KeyboardInterrupt:
-        sys.stderr.write(f"{name}: interrupted\n")
+        if not is_quiet():
+            sys.stderr.write(f"{name}: interrupted\n")
         sys.exit(exit_code())

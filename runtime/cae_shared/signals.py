@@ -42,7 +42,7 @@ def heed(name: str) -> None:
     Call it in the main thread, before any heavy import.
 
     Args:
-        name: the command's name, for its last message.
+        name: the command's name, for its last message; empty: it says nothing.
     """
     _State.name = name
     _State.heeded = True
@@ -98,9 +98,23 @@ def end_without_threads(code: int) -> None:
         code: the exit code.
     """
     if _State.first:
-        _clear_up()
-        _remove_temporary()  # again, as `_end` does
-        os._exit(code)
+        end_now(code)
+
+
+def end_now(code: int) -> None:
+    """End the process and its children from any thread, without temporary files.
+
+    Args:
+        code: the exit code.
+    """
+    _clear_up()
+    _remove_temporary()  # again, as `_end` does
+    os._exit(code)
+
+
+def is_quiet() -> bool:
+    """Return whether the command leaves its last message to another process, see `heed`."""
+    return _State.heeded and not _State.name
 
 
 def raise_if_lost() -> None:
@@ -192,7 +206,8 @@ def _end() -> None:
     stream = sys.stderr
     try:
         before = f"\r{_SHOW_CURSOR}" if stream.isatty() else ""  # a progress bar may have hidden the cursor
-        os.write(stream.fileno(), f"{before}{_State.name}: interrupted\n".encode())
+        if _State.name:
+            os.write(stream.fileno(), f"{before}{_State.name}: interrupted\n".encode())
     except (AttributeError, OSError, ValueError):  # there is no stderr, or it is closed
         pass
     _remove_temporary()  # again: another thread may just have created a file under a name it got before

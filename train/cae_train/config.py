@@ -4,6 +4,7 @@ Imports nothing heavy, so that `cae-train --help` needs no extra.
 """
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
@@ -23,6 +24,8 @@ LOSSES = {
 }
 OPTIMIZERS = ("muon", "adamw")
 PRECISIONS = ("auto", "fp32", "bf16")
+STRATEGIES = (AUTO, "ddp", "ddp_find_unused_parameters_false", "ddp_find_unused_parameters_true")
+_DEVICES = re.compile(r"auto|-1|[1-9][0-9]*|[0-9]+(,[0-9]+)+|[0-9]+,")
 PLACES = (AUTO, "host", "device")  # where patches are cut and degraded
 CHANNELS = (0, 1, 3)  # as the data are, gray, RGB
 TABLES = ("model", "noise")
@@ -61,7 +64,7 @@ class TrainConfig:
         loss: a name of `LOSSES`, or `auto`: the network's own, as `cae-train --list` names it.
         epochs: passes; an epoch is every patch once, or `epoch_crops` crops of a folder.
         epoch_crops: crops per epoch if photographs are cropped.
-        batch: patches per step.
+        batch: patches per step, of all processes together.
         optimizer: a name of `OPTIMIZERS`.
         lr: peak learning rate; the same scale for both optimizers.
         weight_decay: decoupled weight decay.
@@ -156,16 +159,17 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class Hardware:
-    """The hardware of a run; passed to Lightning's Trainer unchanged.
+    """The hardware of a run. It does not change what a run learns, but for the random numbers of several processes.
 
     Attributes:
         accelerator: "auto", "cpu", "gpu", ... as Lightning takes it.
-        devices: a count, a list such as "0,1", or "auto".
-        strategy: "auto", "ddp", ... as Lightning takes it.
+        devices: of each machine, one process each: a count, a list such as "0,1", or "auto".
+        strategy: a name of `STRATEGIES`: how the processes are kept in step.
         workers: processes that prepare batches; -1: none on a CPU, up to 8 with a GPU.
         data_on: where patches are cut and degraded: "host", "device" (what trains, with all pictures in its memory),
             or "auto": the device where it is a CUDA GPU and `workers` is not above 0.
         compile: whether the training step is compiled (`torch.compile`), which takes about a minute.
+        num_nodes: machines, each with as many devices.
     """
 
     accelerator: str = "auto"
@@ -174,8 +178,14 @@ class Hardware:
     workers: int = -1
     data_on: str = AUTO
     compile: bool = False
+    num_nodes: int = 1
 
     def __post_init__(self) -> None:
+        valid = "a count from 1, a list such as 0,1, or auto"
+        _require(_DEVICES.fullmatch(str(self.devices)) is not None, "devices", self.devices, valid)
+        object.__setattr__(self, "devices", str(self.devices))
+        _require(self.strategy in STRATEGIES, "strategy", self.strategy, ", ".join(STRATEGIES))
+        _require(1 <= self.num_nodes <= 10_000, "num_nodes", self.num_nodes, "1 to 10000")
         _require(-1 <= self.workers <= 256, "workers", self.workers, "-1 (choose) to 256")
         _require(self.data_on in PLACES, "data_on", self.data_on, ", ".join(PLACES))
 

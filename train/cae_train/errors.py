@@ -31,3 +31,15 @@ class CheckpointNotFoundError(CheckpointError, FileNotFoundError):
 
 class TrainingError(CaeTrainError):
     """A run failed after its start: it diverged, or its folder can no longer be written."""
+
+
+class LostProcessError(TrainingError):
+    """Another process of the run has ended; it has said why, if it could.
+
+    Attributes:
+        code: the exit code for a command.
+    """
+
+    def __init__(self, text: str, code: int = 1) -> None:
+        super().__init__(text)
+        self.code = code

@@ -15,7 +15,7 @@ from PIL import Image
 
 import cae_train.data.images
 import cae_train.data.synthetic
-from cae_train import DataError, DataNotFoundError, TrainConfig
+from cae_train import ConfigError, DataError, DataNotFoundError, TrainConfig
 from cae_train.data.images import MEMORY_BYTES, Split, _window, load, read_rgb
 from cae_train.data.pairs import EpochSampler, Pairs, fixed_pairs, random_crop, to_tensor
 from cae_train.degradations.registry import chain_of, parse_chain
@@ -245,20 +245,42 @@ def test_larger_photographs_are_cropped_more_often() -> None:
     assert np.mean(numbers(clean)) == pytest.approx(0.75, abs=0.04)
 
 
-@pytest.mark.parametrize(("steps", "world"), [(10, 1), (10, 2), (10, 3), (1, 1)])
-def test_processes_share_out_the_steps(steps: int, world: int) -> None:
-    samplers = [EpochSampler(steps, rank, world) for rank in range(world)]
-    for sampler in samplers:
-        sampler.set_epoch(4)
-    keys = [list(sampler) for sampler in samplers]
-    assert {len(k) for k in keys} == {len(samplers[0])} == {steps // world}
-    together = sorted(key for part in keys for key in part)
-    assert together == [(4, step) for step in range(steps // world * world)]
+def test_an_epoch_has_all_steps_in_order() -> None:
+    sampler = EpochSampler(3)
+    sampler.set_epoch(4)
+    assert len(sampler) == 3
+    assert list(sampler) == [(4, 0), (4, 1), (4, 2)]
 
 
-def test_more_processes_than_steps_still_get_a_step_each() -> None:
-    keys = [list(EpochSampler(1, rank, 2)) for rank in range(2)]
-    assert keys == [[(0, 0)], [(0, 0)]]
+@pytest.mark.parametrize("world", [2, 4])
+def test_processes_share_out_every_batch(world: int) -> None:
+    shares = [Pairs(numbered(300), NOISE, TrainConfig(batch=64)).share(rank, world) for rank in range(world)]
+    seen = [n for part in shares for step in range(part.steps) for n in numbers(part[5, step][1])]
+    assert all(part.steps == 4 and len(part[5, 0][1]) == 64 // world for part in shares)
+    whole = Pairs(numbered(300), NOISE, TrainConfig(batch=64))
+    assert sorted(seen) == sorted(n for step in range(4) for n in numbers(whole[5, step][1]))
+    assert len(set(seen)) == 256
+
+
+def test_processes_crop_photographs_and_draw_noise_each_for_itself() -> None:
+    images = [np.random.default_rng(0).integers(0, 256, (128, 128, 3), np.uint8)]
+    config = TrainConfig(batch=32, epoch_crops=64)
+    parts = [Pairs(images, NOISE, config), *(Pairs(images, NOISE, config).share(rank, 2) for rank in range(2))]
+    crops = [{patch.numpy().tobytes() for patch in part[0, 0][1]} for part in parts]
+    noise = [{patch.numpy().tobytes() for patch in part[0, 0][0] - part[0, 0][1]} for part in parts]
+    assert [len(each) for each in crops] == [len(each) for each in noise] == [32, 16, 16]
+    for kinds in (crops, noise):
+        assert not kinds[1] & kinds[2]
+
+
+def test_fewer_images_than_processes_are_all_used_by_each() -> None:
+    shares = [Pairs(numbered(3), NOISE, TrainConfig(batch=64)).share(rank, 4) for rank in range(4)]
+    assert [sorted(numbers(part[0, 0][1])) for part in shares] == [[0, 1, 2]] * 4
+
+
+def test_a_batch_that_processes_cannot_share_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"batch is 64: 3 processes .* must be a multiple of 3"):
+        Pairs(numbered(300), NOISE, TrainConfig(batch=64)).share(0, 3)
 
 
 def test_fixed_pairs_are_always_the_same() -> None:

@@ -264,12 +264,8 @@ def test_patches_are_those_that_the_host_makes_in_their_statistics() -> None:
 
 def test_a_data_set_of_patches_is_used_once_an_epoch_by_all_processes() -> None:
     images = [np.full((32, 32, 3), value, np.uint8) for value in range(128)]
-    halves = [DevicePairs(pairs_of(images, "none"), CPU, world=2) for _ in range(2)]
-    seen = [
-        round(255 * float(value))
-        for step in range(8)
-        for value in halves[step % 2][3, step][1][:, 0, 0, 0]
-    ]  # fmt: skip
+    halves = [DevicePairs(pairs_of(images, "none").share(rank, 2), CPU) for rank in range(2)]
+    seen = [round(255 * float(value)) for step in range(8) for half in halves for value in half[3, step][1][:, 0, 0, 0]]
     assert sorted(seen) == list(range(128))
     assert seen != list(range(128))
 

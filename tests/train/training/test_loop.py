@@ -8,6 +8,7 @@ import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import pytest
@@ -362,19 +363,25 @@ def test_settings_that_do_not_fit_train_nothing(settings: Settings, run: Run, tm
 
 
 @pytest.mark.parametrize(
-    "hardware",
+    ("changes", "reason"),
     [
-        Hardware(accelerator="abacus"),
-        Hardware(accelerator="cpu", devices="many"),
-        Hardware(accelerator="cpu", devices="0"),
-        Hardware(accelerator="cpu", devices="10000"),
-        Hardware(accelerator="cpu", devices="1", strategy="hope"),
+        ({"accelerator": "abacus"}, r"accelerator abacus, devices auto, strategy auto: .+"),
+        ({"devices": "10000"}, r"devices 10000, strategy auto: that would be 10000 processes"),
+        ({"devices": "many"}, "devices is 'many': it must be a count from 1, a list such as 0,1, or auto"),
+        ({"devices": "0"}, "devices is '0': it must be a count"),
+        ({"strategy": "hope"}, "strategy is 'hope': it must be auto, ddp, ddp_find"),
+        ({"num_nodes": 0}, "num_nodes is 0: it must be 1 to 10000"),
+        ({"num_nodes": 2}, "num_nodes is 2: the environment variables .* missing: MASTER_ADDR, MASTER_PORT, NODE_RANK"),
+        ({"devices": "2"}, "batch is 15: 2 processes share each step's patches, it must be a multiple of 2"),
     ],
 )
-def test_hardware_that_is_refused_is_one_line(hardware: Hardware, settings: Settings, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"accelerator \w+, devices \w+, strategy \w+: .+") as caught:
-        train(settings(), tmp_path / "run", hardware=hardware)
+def test_hardware_that_is_refused_is_one_line(
+    changes: dict[str, Any], reason: str, settings: Settings, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=reason) as caught:
+        train(settings(batch=15), tmp_path / "run", hardware=Hardware(**{"accelerator": "cpu"} | changes))
     assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_test_part_of_a_data_set_is_what_the_result_reports(settings: Settings, run: Run, tmp_path: Path) -> None:

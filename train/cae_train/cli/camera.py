@@ -4,7 +4,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from cae_train.burst.estimate import UNKNOWN, Estimate, estimate
 from cae_train.burst.fit import CHART, SCENES, Fit, Run, fit_burst, fit_noise
 from cae_train.burst.frames import Scene, check_sources, read_scenes, shown_as
 from cae_train.burst.settings import PACKAGED, photographs, settings
-from cae_train.config import Hardware, TrainConfig
+from cae_train.config import AUTO, Hardware, TrainConfig
 from cae_train.data.packaged import DENOISE
 from cae_train.data.registry import DATASETS
 from cae_train.degradations.measured_noise import name_of
@@ -26,6 +26,7 @@ from cae_train.errors import ConfigError, DataError, TrainingError
 from cae_train.sheets.preview import write_png
 from cae_train.stderr import quiet_decoders
 from cae_train.training import run_files
+from cae_train.training.processes import sized
 from cae_train.training.progress import ProgressLines
 
 FLAT, REFUSED, FRAMES = "flat.png", "refused.txt", "frames"
@@ -83,6 +84,7 @@ def _run(
 ) -> bool:
     config = settings(given.get("start", ""), given)
     _check(wanted, config, hardware)
+    hardware = sized(replace(hardware, devices="1"))
     camera = name_of(wanted.camera) if wanted.camera else _named(wanted)
     target = out or Path("runs/train") / camera
     run_files.check(target)
@@ -170,8 +172,10 @@ def _check(wanted: Wanted, config: TrainConfig, hardware: Hardware) -> None:
     if wanted.bursts and wanted.noise_from is not None:
         raise ConfigError("--burst and --noise-from exclude each other: a burst says more, leave out --noise-from")
     check_sources(wanted.bursts)
-    if hardware.devices not in ("auto", "1"):
+    if hardware.devices not in (AUTO, "1"):
         raise ConfigError(f"--devices is {hardware.devices}: a camera is fitted to on one device")
+    if hardware.num_nodes != 1:
+        raise ConfigError(f"--num-nodes is {hardware.num_nodes}: a camera is fitted to on one device")
     if not 2 <= wanted.frames <= FRAMES_MOST:
         raise ConfigError(f"--frames is {wanted.frames}: it must be 2 to {FRAMES_MOST}")
     if not 0 < wanted.minutes <= MINUTES_MOST:

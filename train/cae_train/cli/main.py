@@ -1,5 +1,6 @@
 """`cae-train`: parse, call, report."""
 
+import sys
 from contextlib import AbstractContextManager
 from dataclasses import fields
 from pathlib import Path
@@ -12,12 +13,13 @@ from cae_shared.command import require_address_space
 from cae_shared.expected_errors import end_with, ended_in_order, importing_extra
 from cae_shared.help_groups import grouped
 from cae_shared.logs import log_to_stderr
-from cae_shared.signals import exit_code
+from cae_shared.signals import end_now, exit_code
 from cae_shared.text import options_of
 from cae_train.cli.given_settings import new_settings, settings_of_run
 from cae_train.cli.option_groups import GROUPS as GROUPS
-from cae_train.config import AUTO, LOSSES, OPTIMIZERS, PRECISIONS, Hardware, TrainConfig, load_toml
-from cae_train.errors import CaeTrainError, ConfigError, TrainingError
+from cae_train.config import AUTO, LOSSES, OPTIMIZERS, PRECISIONS, STRATEGIES, Hardware, TrainConfig, load_toml
+from cae_train.errors import CaeTrainError, ConfigError, LostProcessError, TrainingError
+from cae_train.told import is_helper, is_shared, may_tell
 
 DEFAULTS = TrainConfig()
 ADDRESS_SPACE = 2 * 2**30  # bytes that torch maps before it works; with less it crashes
@@ -103,7 +105,7 @@ def command(
     loss: Annotated[str | None, _option(f"auto (the network's own), {', '.join(LOSSES)}.", DEFAULTS.loss)] = None,
     epochs: Annotated[int | None, _option("Passes over the data.", DEFAULTS.epochs)] = None,
     epoch_crops: Annotated[int | None, _option("Random crops per epoch of a folder.", DEFAULTS.epoch_crops)] = None,
-    batch: Annotated[int | None, _option("Patches per step.", DEFAULTS.batch)] = None,
+    batch: Annotated[int | None, _option("Patches per step, of all devices together.", DEFAULTS.batch)] = None,
     optimizer: Annotated[str | None, _option(f"{', '.join(OPTIMIZERS)}.", DEFAULTS.optimizer)] = None,
     lr: Annotated[float | None, _option("Peak learning rate.", DEFAULTS.lr)] = None,
     weight_decay: Annotated[float | None, _option("Decoupled weight decay.", DEFAULTS.weight_decay)] = None,
@@ -158,8 +160,9 @@ def command(
     export: Annotated[bool, typer.Option("--export", help="Run cae-export at the end.")] = False,
     max_pairs: Annotated[int, typer.Option(help="Maximum number of pairs of each part (--save-pairs).", min=1)] = 1000,
     accelerator: Annotated[str, typer.Option(help="Passed to Lightning: auto, cpu, gpu, mps, tpu.")] = "auto",
-    devices: Annotated[str, typer.Option(help="Passed to Lightning: auto, a count, or a list such as 0,1.")] = "auto",
-    strategy: Annotated[str, typer.Option(help="Passed to Lightning: auto, ddp, fsdp, ...")] = "auto",
+    devices: Annotated[str, typer.Option(help="Of each machine: auto, a count, or a list such as 0,1.")] = "auto",
+    num_nodes: Annotated[int, typer.Option(help="Machines, each with as many devices.")] = 1,
+    strategy: Annotated[str, typer.Option(help=f"How processes are kept in step: {', '.join(STRATEGIES)}.")] = "auto",
     workers: Annotated[int, typer.Option(help="Processes that prepare batches; -1: automatic.")] = -1,
     data_on: Annotated[
         str,
@@ -189,14 +192,15 @@ def command(
     Exit codes: 0 done; 1 training failed, or memory, disk space or open files ran out; 2 wrong usage or data; 130
     interrupted (Ctrl-C); 143 terminated (SIGTERM). After both, model.pt is kept.
     """
-    log_to_stderr(verbose)
+    if not is_helper():
+        log_to_stderr(verbose)
     require_address_space(ADDRESS_SPACE)
     if show_list:
         with _extra():
             from cae_train.cli.choices import listing
         typer.echo("\n".join(listing()))
         return
-    hardware = Hardware(accelerator, devices, strategy, workers, data_on, compile)
+    hardware = Hardware(accelerator, devices, strategy, workers, data_on, compile, num_nodes)
     given = _settings_given(context)
     said = {name for name in context.params if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"}
     if burst or noise_from is not None:
@@ -275,7 +279,13 @@ def main() -> None:
     options = options_of(typer.main.get_command(app).params)
     try:
         app(standalone_mode=True)
-    except TrainingError as e:
-        end_with("cae-train", e, 1, options)
     except CaeTrainError as e:
-        end_with("cae-train", e, 2, options)
+        code = e.code if isinstance(e, LostProcessError) else 1 if isinstance(e, TrainingError) else 2
+        try:
+            if may_tell():
+                end_with("cae-train", e, code, options)
+        finally:
+            if is_shared():  # connections to the others would be waited for
+                sys.stderr.flush()
+                end_now(code)
+        sys.exit(code)

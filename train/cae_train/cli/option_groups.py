@@ -10,5 +10,5 @@ GROUPS = {
     ),
     "Run": ("config", "out", "resume"),
     "Your own camera": ("burst", "noise_from", "camera", "frames", "minutes", "export"),
-    "Hardware": ("accelerator", "devices", "strategy", "workers", "data_on", "compile"),
+    "Hardware": ("accelerator", "devices", "num_nodes", "strategy", "workers", "data_on", "compile"),
 }  # fmt: skip

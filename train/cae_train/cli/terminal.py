@@ -1,6 +1,5 @@
 """A run, and a preview of its degradations, as `cae-train` shows them in a terminal."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,7 +47,7 @@ def train(settings: TrainConfig, hardware: Hardware, folders: Folders) -> bool:
     if folders.resume is None:
         run_files.check(wanted)
     prepared = prepare(settings, hardware, resume=folders.resume)
-    leader = os.environ.get("LOCAL_RANK", "0") == "0"
+    leader = prepared.trainer.is_global_zero
     console = Console(stderr=True, quiet=not leader)
     try:
         split = _loaded(settings, console)
@@ -56,9 +55,10 @@ def train(settings: TrainConfig, hardware: Hardware, folders: Folders) -> bool:
         if folders.resume is None:
             raise
         raise DataNotFoundError(f"{e}. If the data of this run were moved, name where they are now, with --data") from e
-    if folders.pairs is not None and leader:
-        count = save_pairs(split, prepared.chain, settings.seed, folders.pairs, folders.max_pairs)
-        _say(console, f"wrote {counted(count, 'pair')} to {folders.pairs}")
+    if folders.pairs is not None:
+        if leader:
+            count = save_pairs(split, prepared.chain, settings.seed, folders.pairs, folders.max_pairs)
+            _say(console, f"wrote {counted(count, 'pair')} to {folders.pairs}")
         if settings.epochs == 0:
             return False
     folder = run_files.create(wanted) if folders.resume is None and leader else wanted

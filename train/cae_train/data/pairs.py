@@ -1,6 +1,7 @@
 """Images -> clean 32x32 patches -> (degraded, clean) pairs: drawn anew for each step, or fixed for measuring."""
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from cae_train.data.augment import drawn_count, jittered, without_grain
 from cae_train.data.images import Image
 from cae_train.data.registry import DATASETS
 from cae_train.degradations.chain import Chain, center
+from cae_train.errors import ConfigError
 
 HELD_OUT_PATCHES = 2048
 
@@ -40,27 +42,51 @@ class Pairs(Dataset[tuple[Tensor, Tensor]]):
         self.batch, self.gray, self.jitter = config.batch, config.gray, config.jitter
         self.degrain = config.degrain
         self.seed = config.seed
+        self.rank, self.world = 0, 1
         self.upright = config.upright or all(name in DATASETS and DATASETS[name].upright for name in config.data)
         self.whole = all(image.shape[:2] == (PATCH, PATCH) for image in images)
         self.margin = 0 if self.whole else degrade.reach
         self.areas = np.cumsum([float(image.shape[0] * image.shape[1]) for image in images])
         self.steps = max(1, (len(images) if self.whole else config.epoch_crops) // config.batch)
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, key: tuple[int, ...]) -> tuple[Tensor, Tensor]:
         """Step `key[1]` of epoch `key[0]`: degraded and clean, float32 batch x C x 32 x 32 in 0..1 each."""
+        chosen = self.images_of(*key) if self.whole else None
+        if self.world > 1:
+            key = *key, self.rank, self.world
         rng = seeds.rng(self.seed, seeds.TRAIN, *key)
-        clean = to_tensor(self._patches(rng, *key))
+        clean = to_tensor(self._patches(rng, key, chosen))
         clean = jittered(clean, self.jitter, self._generator(seeds.COLORS, key))
         return _degraded(clean, self.degrade, self._generator(seeds.NOISE, key), self.gray, self.margin)
 
-    def _generator(self, stream: int, key: tuple[int, int]) -> torch.Generator:
+    def share(self, rank: int, world: int) -> "Pairs":
+        """The part of every batch that one of `world` processes makes: `batch / world` patches that no other makes.
+
+        Raises:
+            ConfigError: the batch cannot be shared out evenly.
+        """
+        if self.batch % world:
+            raise ConfigError(
+                f"batch is {self.batch}: {world} processes share each step's patches, it must be a multiple of {world}"
+            )
+        part = copy(self)
+        part.rank, part.world, part.batch = rank, world, self.batch // world
+        return part
+
+    def images_of(self, epoch: int, *steps: int) -> NDArray[np.int64]:
+        """Indexes of the images of one patch each that these steps of an epoch use, in the steps' order."""
+        order = seeds.rng(self.seed, seeds.ORDER, epoch).permutation(len(self.images))
+        batch = self.batch * self.world
+        batches = [order[step * batch : (step + 1) * batch] for step in steps]
+        return np.concatenate([each[self.rank :: self.world] if len(each) >= self.world else each for each in batches])
+
+    def _generator(self, stream: int, key: tuple[int, ...]) -> torch.Generator:
         return seeds.torch_rng(self.seed, stream, *key)
 
-    def _patches(self, rng: np.random.Generator, epoch: int, step: int) -> NDArray[np.uint8]:
-        if self.whole:
-            order = seeds.rng(self.seed, seeds.ORDER, epoch).permutation(len(self.images))
-            chosen = order[step * self.batch : (step + 1) * self.batch]
-        else:
+    def _patches(
+        self, rng: np.random.Generator, key: tuple[int, ...], chosen: NDArray[np.int64] | None
+    ) -> NDArray[np.uint8]:
+        if chosen is None:
             chosen = np.searchsorted(self.areas, rng.random(self.batch) * self.areas[-1], side="right")
         side = PATCH + 2 * self.margin
         patches = np.empty((len(chosen), side, side, self.images[0].shape[2]), np.uint8)
@@ -71,7 +97,7 @@ class Pairs(Dataset[tuple[Tensor, Tensor]]):
             crop = crop[::-1] if turn & 2 else crop
             patch[:] = crop.transpose(1, 0, 2) if turn & 4 else crop
         if self.degrain:
-            grainy = seeds.rng(self.seed, seeds.GRAIN, epoch, step).random(len(patches)) < self.degrain
+            grainy = seeds.rng(self.seed, seeds.GRAIN, *key).random(len(patches)) < self.degrain
             for index in np.flatnonzero(grainy):
                 patches[index] = without_grain(patches[index])
         return patches
@@ -104,22 +130,20 @@ def _degraded(
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
-    """The keys of one epoch's steps for one of `world` processes; Lightning calls `set_epoch`."""
+    """The keys of one epoch's steps, the same in every process; Lightning calls `set_epoch`."""
 
-    def __init__(self, steps: int, rank: int = 0, world: int = 1) -> None:
-        self.steps, self.keys_per_rank = steps, max(1, steps // world)
-        self.rank, self.world = rank, world
-        self.epoch = 0
+    def __init__(self, steps: int) -> None:
+        self.steps, self.epoch = steps, 0
 
     def set_epoch(self, epoch: int) -> None:
         """Number the epoch that the next iteration belongs to."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self.keys_per_rank
+        return self.steps
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        return ((self.epoch, (step * self.world + self.rank) % self.steps) for step in range(self.keys_per_rank))
+        return ((self.epoch, step) for step in range(self.steps))
 
 
 def fixed_pairs(

@@ -26,16 +26,15 @@ class DevicePairs:
     Args:
         pairs: what to learn from, and how it is degraded.
         device: where the pictures and the patches lie; the clean and the degraded ones come out there.
-        world: processes that share the steps of an epoch out, each with a device of its own.
 
     Raises:
         ConfigError: a degradation that works on the host alone.
         torch.OutOfMemoryError: the pictures do not fit into the device's memory.
     """
 
-    def __init__(self, pairs: Pairs, device: torch.device, world: int = 1) -> None:
+    def __init__(self, pairs: Pairs, device: torch.device) -> None:
         self.degrade = chain_on_device(pairs.degrade)
-        self.host, self.device, self.world = pairs, device, world
+        self.host, self.device = pairs, device
         self.steps = pairs.steps
         self.pictures = Pictures(pairs.images, device)
         self.block_steps = max(1, BLOCK // pairs.batch)
@@ -44,13 +43,12 @@ class DevicePairs:
     def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """Step `key[1]` of epoch `key[0]`: degraded and clean, float32 batch x C x 32 x 32 in 0..1 each."""
         epoch, step = key
-        turn, rank = divmod(step, self.world)
-        block, number = divmod(turn, self.block_steps)
+        rank = self.host.rank
+        block, number = divmod(step, self.block_steps)
         if self._made is None or self._made[0] != (epoch, block, rank):
             self._made = None  # its memory is free before the next block is made
             first = block * self.block_steps
-            last = min(first + self.block_steps, max(1, self.steps // self.world))
-            steps = [turn * self.world + rank for turn in range(first, max(last, first + 1))]
+            steps = [*range(first, max(min(first + self.block_steps, self.steps), first + 1))]
             self._made = (epoch, block, rank), self._make(epoch, steps, (epoch, block, rank))
         return self._made[1][number]
 
@@ -69,10 +67,7 @@ class DevicePairs:
         """Patches before they are degraded, float32 N x C x S x S in 0..1, S = 32 + 2 x margin."""
         host, count = self.host, self.host.batch * len(steps)
         if host.whole:
-            order = seeds.rng(host.seed, seeds.ORDER, epoch).permutation(len(host.images))
-            chosen = torch.from_numpy(order)
-            parts = [chosen[step * host.batch : (step + 1) * host.batch] for step in steps]
-            images = torch.cat(parts).to(self.device)
+            images = torch.from_numpy(host.images_of(epoch, *steps)).to(self.device)
         else:
             images = self.pictures.by_area(count, generator)
         patches = self.pictures.crops(images, PATCH, host.margin, host.upright, generator).float()

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -28,6 +29,7 @@ from cae_train.training.module import VALIDATION_BATCH, Training
 from cae_train.training.optimization.early_stopping import Patience
 from cae_train.training.optimization.ema import Ema
 from cae_train.training.prepare import Prepared, prepare
+from cae_train.training.processes import end_helpers, of_first, together
 from cae_train.training.run_files import MODEL
 from cae_train.training.run_folder import RunFolder
 from cae_train.training.trainer import equip, one_line, quiet_lightning
@@ -100,20 +102,17 @@ def run(prepared: Prepared, material: Material, out: Path, callbacks: Sequence[C
         everyone.append(Ema(config.ema))
     if config.patience:
         everyone.append(Patience(config.patience))
-    with quiet_lightning():
+    training.place(trainer, prepared.hardware)
+    with quiet_lightning(), together(trainer):
         equip(trainer, everyone, out)
-        training.place(trainer, prepared.hardware)
         interrupted = _fit(trainer, training, folder, prepared.checkpoint)
-    model = folder.out / MODEL
-    loaded = load_model(model)
-    metrics = dict(loaded.metrics)
-    if material.test and metrics and not interrupted and trainer.is_global_zero:
-        degraded, clean = fixed_pairs(material.test, prepared.chain, config.seed)
-        metrics |= {"psnr_in": float(psnr(degraded, clean).mean()), "evaluated_on": f"{material.test_of} test"}
-        metrics["psnr_out"] = evaluate(loaded.network, degraded, clean)
-        save_model(model, loaded.network, config, metrics)
+        if interrupted:
+            end_helpers()
+            metrics = _figures_of_model(prepared, folder.out / MODEL) if trainer.is_global_zero else {}
+        else:
+            metrics = of_first(trainer, lambda: _figures_of_model(prepared, folder.out / MODEL, material))
     return TrainResult(
-        model,
+        folder.out / MODEL,
         metrics.get("psnr_in"),
         metrics.get("psnr_out"),
         metrics.get("evaluated_on", ""),
@@ -121,6 +120,18 @@ def run(prepared: Prepared, material: Material, out: Path, callbacks: Sequence[C
         time.monotonic() - started,
         interrupted,
     )
+
+
+def _figures_of_model(prepared: Prepared, model: Path, material: Material | None = None) -> dict[str, Any]:
+    """The figures in a `model.pt`; with material that has a test part, measured on it and written into the file."""
+    loaded = load_model(model)
+    metrics = dict(loaded.metrics)
+    if material and material.test and metrics:
+        degraded, clean = fixed_pairs(material.test, prepared.chain, prepared.config.seed)
+        metrics |= {"psnr_in": float(psnr(degraded, clean).mean()), "evaluated_on": f"{material.test_of} test"}
+        metrics["psnr_out"] = evaluate(loaded.network, degraded, clean)
+        save_model(model, loaded.network, prepared.config, metrics)
+    return metrics
 
 
 def evaluate(network: nn.Module, degraded: Tensor, clean: Tensor) -> float:
@@ -148,6 +159,9 @@ def _fit(trainer: Trainer, training: Training, folder: RunFolder, checkpoint: Pa
     except SystemExit as e:
         if not isinstance(e.__context__, KeyboardInterrupt):  # Lightning's answer to it
             raise
+        return True
+    except KeyboardInterrupt:  # one that came while Lightning handled a lost process
+        folder.keep(trainer, training)
         return True
     except MisconfigurationException as e:
         raise ConfigError(f"accelerator, devices or strategy: {one_line(e)}") from e

@@ -1,5 +1,6 @@
 """The Lightning module: defines a training step and an epoch, the loss, the optimizer and the figures."""
 
+import math
 from typing import Any, cast
 
 import torch
@@ -21,7 +22,7 @@ from cae_train.training.material import Material
 from cae_train.training.optimization import qat
 from cae_train.training.optimization.losses import loss_of
 from cae_train.training.optimization.muon import Muon
-from cae_train.training.placement import placed
+from cae_train.training.placement import placed, shared_out
 from cae_train.training.trainer import default_workers
 
 VALIDATION_BATCH = 256
@@ -135,13 +136,21 @@ class Training(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """Training batches, each a function of (seed, epoch, step), distributed over processes."""
-        sampler = EpochSampler(self.pairs.steps, self.trainer.global_rank, self.trainer.world_size)
+        """Training batches, each a function of (seed, epoch, step) and of the process that trains on it."""
+        sampler = EpochSampler(self.pairs.steps)
         return DataLoader(cast(Any, self.pairs), batch_size=None, sampler=sampler, num_workers=self.workers)
 
     def val_dataloader(self) -> DataLoader[Any]:
-        """The held-out pairs, the same at every epoch and in every process."""
-        return DataLoader(TensorDataset(*self.held_out), batch_size=VALIDATION_BATCH)
+        """This process's share of the held-out pairs, the same at every epoch; `figures` sums over all processes.
+
+        All processes have the same number of batches: buffers are compared at each.
+        """
+        own, world, batch = self.held_out, self.trainer.world_size, VALIDATION_BATCH
+        if 1 < world <= len(own[0]):
+            batches = math.ceil(math.ceil(len(own[0]) / world) / batch)
+            degraded, clean = (part[self.trainer.global_rank :: world] for part in own)
+            own, batch = (degraded, clean), math.ceil(len(clean) / batches)
+        return DataLoader(TensorDataset(*own), batch_size=batch)
 
     workers: int = 0
 
@@ -149,9 +158,10 @@ class Training(LightningModule):
         """Choose where patches are made and by how many processes, and compile the steps if that is wanted.
 
         Raises:
-            ConfigError, TrainingError: as `placed` and `compiled_step`.
+            ConfigError, TrainingError: as `shared_out`, `placed` and `compiled_step`.
         """
-        self.pairs = placed(self.pairs, hardware, trainer.strategy.root_device, trainer.world_size)
+        own = shared_out(self.pairs, trainer.global_rank, trainer.world_size)
+        self.pairs = placed(own, hardware, trainer.strategy.root_device)
         if isinstance(self.pairs, DevicePairs):
             self.workers = 0
         else:

@@ -45,6 +45,8 @@ class RunFolder(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the settings; on a resumed run read back the epochs that the checkpoint knows."""
         self.began = time.monotonic()
+        if trainer.world_size > 1:
+            listen_again()  # Lightning's way with SIGTERM waits for the other processes
         if not trainer.is_global_zero:
             return
         import_plotting()
@@ -106,11 +108,16 @@ class RunFolder(Callback):
         """Leave a usable model also when the run is stopped before its first epoch ends."""
         listen_again()  # Lightning ignores Ctrl-C from here on: a second one must end whatever hangs
         training: Training = pl_module  # type: ignore[assignment]
-        stopped = isinstance(exception, (KeyboardInterrupt, SystemExit))  # Lightning makes a SystemExit of SIGTERM
-        if stopped and trainer.is_global_zero and not self.saved:
+        if isinstance(exception, (KeyboardInterrupt, SystemExit)):  # Lightning makes a SystemExit of SIGTERM
+            self.keep(trainer, training)
+
+    def keep(self, trainer: Trainer, training: Training) -> None:
+        """Save the current weights if no epoch has ended."""
+        if trainer.is_global_zero and not self.saved:
             averages = [callback for callback in trainer.callbacks if isinstance(callback, Ema)]  # type: ignore[attr-defined]
             network = averages[0].network(training.net) if averages else training.net
             save_model(self.out / MODEL, network, self.config, {})
+            self.saved = True
 
     def _write_table(self) -> None:
         with whole_file(self.out / METRICS) as partial, partial.open("w", newline="", encoding="utf-8") as file:

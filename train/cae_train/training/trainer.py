@@ -19,6 +19,7 @@ from cae_train.checkpoint import write_whole
 from cae_train.config import Hardware, TrainConfig
 from cae_train.errors import ConfigError
 from cae_train.models.base import Autoencoder
+from cae_train.training.processes import check_places, sized
 from cae_train.training.run_files import CHECKPOINT
 
 
@@ -69,16 +70,17 @@ def make_trainer(config: TrainConfig, hardware: Hardware) -> Trainer:
     """Lightning's Trainer for a run; `equip` gives it its callbacks.
 
     Raises:
-        ConfigError: an accelerator, devices or a strategy that Lightning refuses, more devices than processors.
+        ConfigError: an accelerator, devices or a strategy that Lightning refuses, more devices than processors,
+            several machines that cannot find each other, other counts than torchrun's.
     """
-    if any(way in hardware.strategy for way in ("spawn", "fork", "notebook")):
-        raise ConfigError(f"strategy {hardware.strategy} cannot carry the data to its processes: choose ddp")
+    hardware = sized(hardware)
     devices = hardware.devices
     try:
         trainer = Trainer(
             accelerator=hardware.accelerator,
             devices=int(devices) if devices.lstrip("-").isdigit() else devices,
             strategy=hardware.strategy,
+            num_nodes=hardware.num_nodes,
             precision=_precision(config, hardware),
             max_epochs=config.epochs,
             gradient_clip_val=config.grad_clip,
@@ -100,6 +102,7 @@ def make_trainer(config: TrainConfig, hardware: Hardware) -> Trainer:
             f"accelerator {hardware.accelerator}, devices {devices}, strategy {hardware.strategy}: that would be "
             f"{trainer.num_devices} processes, this machine has {processors} processors"
         )
+    check_places(trainer)
     return trainer
 
 

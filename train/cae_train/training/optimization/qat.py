@@ -16,7 +16,7 @@ from itertools import pairwise
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.nn import functional as F  # noqa: N812 - the name that every torch user knows
 
 from cae_train.models.depthwise import DepthwiseBlock
@@ -104,7 +104,11 @@ class ActivationRounding:
     def _measure(self, values: Tensor) -> None:
         sample = values[:: len(values) // SAMPLE_SIZE | 1].float()  # odd: an even step would see few columns only
         beyond = int(TAIL * len(sample)) + 1
-        low, high = float(sample.topk(beyond, largest=False).values[-1]), float(sample.topk(beyond).values[-1])
+        ends = torch.stack([sample.topk(beyond, largest=False).values[-1], sample.topk(beyond).values[-1]])
+        if distributed.is_available() and distributed.is_initialized():  # all processes round alike
+            distributed.all_reduce(ends)
+            ends /= distributed.get_world_size()
+        low, high = ends.tolist()
         memory = RANGE_DECAY if self.calls else 0.0
         self.low = self.low * memory + min(low, 0.0) * (1 - memory)
         self.high = self.high * memory + max(high, 0.0) * (1 - memory)

@@ -1,0 +1,209 @@
+"""The processes of a run on several devices: how many, their start, and their end together.
+
+Without torchrun, the first process of a machine starts the others with its own command line, as Lightning does. Unlike
+Lightning's, they end with it, however it ends, and it ends with them.
+"""
+
+import atexit
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import ClassVar, cast
+
+import torch
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.pytorch import Trainer
+from lightning.pytorch.strategies import ParallelStrategy
+
+from cae_shared.children import start_child
+from cae_shared.signals import child_processes, end_now
+from cae_shared.temporary import discard_folder, make_temporary_folder
+from cae_train.config import AUTO, Hardware
+from cae_train.errors import CaeTrainError, ConfigError, LostProcessError
+from cae_train.told import FAILURE, is_told, may_tell
+
+_END = 2.0  # seconds for a helper to end after SIGTERM
+_LAST = 30.0  # seconds for helpers to end after a run that went well
+_ORDERLY = 5.0  # seconds for the first process to end by itself when a helper has failed
+_NAMES = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK")
+
+
+def sized(hardware: Hardware) -> Hardware:
+    """The hardware with the counts that torchrun gives, where it started this process.
+
+    Raises:
+        ConfigError: other counts are given.
+    """
+    if not torch.distributed.is_torchelastic_launched():
+        return hardware
+    local, world = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
+    nodes = world // local
+    for name, value, wanted, free in (
+        ("devices", hardware.devices, str(local), AUTO),
+        ("num_nodes", hardware.num_nodes, nodes, 1),
+    ):
+        if value not in (wanted, free):
+            raise ConfigError(f"{name} is {value}: torchrun has started {local} processes on each of {nodes} machines")
+    return replace(hardware, devices=str(local), num_nodes=nodes)
+
+
+def check_places(trainer: Trainer) -> None:
+    """See that several machines can find each other.
+
+    Raises:
+        ConfigError: what says where the first one is, and which one this is, is missing.
+    """
+    if trainer.num_nodes == 1 or type(_environment(trainer)) is not LightningEnvironment:
+        return
+    if missing := [name for name in _NAMES if name not in os.environ]:
+        raise ConfigError(
+            f"num_nodes is {trainer.num_nodes}: the environment variables {', '.join(_NAMES)} say where the first "
+            f"machine is and which one this is (0 is the first); missing: {', '.join(missing)}"
+        )
+
+
+@contextlib.contextmanager
+def together(trainer: Trainer) -> Iterator[None]:
+    """A block that the processes of a run go through together: they are started, and where one fails, all end.
+
+    Raises:
+        LostProcessError: another process has failed.
+        OSError: a process cannot be started.
+    """
+    if trainer.world_size == 1:
+        yield
+        return
+    try:
+        if not _environment(trainer).creates_processes_externally and trainer.num_devices > 1:
+            _start(trainer)
+        yield
+    except BaseException as e:
+        _Helpers.over = True
+        lost = _lost() if isinstance(e, RuntimeError) and _is_of_connections(e) else None
+        end_helpers()
+        if lost is None:
+            raise
+        raise lost from e
+
+
+def of_first(trainer: Trainer, work: Callable[[], dict[str, object]]) -> dict[str, object]:
+    """What the first process of a run works out, in all of them; its errors too."""
+    result: dict[str, object] | CaeTrainError = {}
+    if trainer.is_global_zero:
+        try:
+            result = work()
+        except CaeTrainError as e:
+            result = e
+    result = trainer.strategy.broadcast(result)
+    if isinstance(result, CaeTrainError):
+        raise result
+    return result
+
+
+def end_helpers() -> None:
+    """End the processes that this one has started, now."""
+    _Helpers.over = True
+    for helper in _Helpers.started:
+        if helper.poll() is None:
+            helper.terminate()
+    limit = time.monotonic() + _END
+    for helper in _Helpers.started:
+        try:
+            helper.wait(max(0.0, limit - time.monotonic()))
+        except subprocess.TimeoutExpired:  # it waits for another process in native code
+            helper.kill()
+            helper.wait()
+        child_processes.discard(helper.pid)
+    _Helpers.started.clear()
+
+
+class _Helpers:
+    started: ClassVar[list[subprocess.Popen[str]]] = []
+    over = False  # the run has ended, well or not
+    failed = ""  # what became of the first that failed
+    code = 0  # its exit code
+
+
+def _environment(trainer: Trainer) -> ClusterEnvironment:
+    environment = cast(ParallelStrategy, trainer.strategy).cluster_environment
+    assert environment is not None  # noqa: S101 - Lightning chooses one for several processes
+    return environment
+
+
+def _start(trainer: Trainer) -> None:
+    """Start the other processes of this machine, and watch them."""
+    environment = _environment(trainer)
+    folder = make_temporary_folder("cae-train-")
+    atexit.register(discard_folder, folder)
+    os.environ |= {
+        "MASTER_ADDR": environment.main_address,
+        "MASTER_PORT": str(environment.main_port),
+        "NODE_RANK": str(environment.node_rank()),
+        "LOCAL_RANK": "0",
+        "WORLD_SIZE": str(trainer.world_size),
+        FAILURE: str(folder / "told"),
+    }
+    atexit.register(_await_helpers)
+    for rank in range(1, trainer.num_devices):
+        helper = start_child(_command(), env=os.environ | {"LOCAL_RANK": str(rank)}, stdin=subprocess.DEVNULL)
+        _Helpers.started.append(helper)
+        name = f"process {rank + 1} of {trainer.num_devices}"
+        threading.Thread(target=_watch, args=(helper, name), daemon=True).start()
+
+
+def _command() -> list[str]:
+    """What started this process, to start others alike."""
+    import __main__
+
+    if Path(sys.argv[0]).stem == "cae-train":
+        return [sys.executable, "-m", "cae_train", *sys.argv[1:]]
+    if __main__.__spec__ is None:
+        return [sys.executable, str(Path(sys.argv[0]).absolute()), *sys.argv[1:]]
+    return [sys.executable, "-m", __main__.__spec__.name.removesuffix(".__main__"), *sys.argv[1:]]
+
+
+def _watch(helper: subprocess.Popen[str], name: str) -> None:
+    """Wait for a helper's end; where it has failed, and this process waits for it for ever, end it too."""
+    code = helper.wait()
+    if code == 0 or _Helpers.over:
+        return
+    if not _Helpers.failed:
+        ended = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        _Helpers.failed, _Helpers.code = f"{name} {ended}", code if 0 < code < 128 else 1
+    time.sleep(_ORDERLY)
+    if not _Helpers.over:
+        if may_tell():
+            sys.stderr.write(f"cae-train: {_Helpers.failed}\n")
+        end_now(_Helpers.code)
+
+
+def _lost() -> LostProcessError:
+    """The error of a process that has lost another; that one may be about to say why."""
+    limit = time.monotonic() + _END
+    while time.monotonic() < limit and not (is_told() or _Helpers.failed):
+        time.sleep(0.05)
+    return LostProcessError(_Helpers.failed or "another process of this run has ended", _Helpers.code or 1)
+
+
+def _is_of_connections(error: RuntimeError) -> bool:
+    return isinstance(error, torch.distributed.DistError) or any(
+        word in str(error) for word in ("onnection", "gloo", "peer")
+    )
+
+
+def _await_helpers() -> None:
+    """At the end of this process: let the others end too."""
+    _Helpers.over = True
+    limit = time.monotonic() + _LAST
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        for helper in _Helpers.started:
+            helper.wait(max(0.0, limit - time.monotonic()))
+    end_helpers()
