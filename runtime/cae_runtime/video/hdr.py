@@ -15,6 +15,8 @@ from av.sidedata.sidedata import Type
 # of a pixel, and of the mean of a frame, in candela per square meter.
 _DISPLAY: Final = struct.Struct("=20i2i")
 _LIGHT: Final = struct.Struct("=2I")
+_OFFSET: Final = struct.Struct("@N")  # of the header in FFmpeg's AVDOVIMetadata
+_PROFILE, _FULL_RANGE = 4, 10  # bytes of that header (AVDOVIRpuDataHeader)
 _NAMES: Final = ("R", "G", "B", "WP")
 _COORDINATES: Final = 8
 _H26X_UNITS: Final = (50_000, 10_000)  # x264 and x265 take whole numbers: parts of 1, and of a candela per square meter
@@ -89,3 +91,12 @@ def _display_of(block: bytes) -> tuple[Fraction, ...]:
     if not has_colors or not has_luminance or any(below <= 0 for below in numbers[1::2]):
         return ()
     return tuple(Fraction(above, below) for above, below in zip(numbers[::2], numbers[1::2], strict=True))
+
+
+def is_dolby_vision_alone(side_data: Mapping[Type, Any]) -> bool:
+    """Return whether a frame has colors of Dolby Vision's profile 5: nothing shows them right without its metadata."""
+    if Type.DOVI_METADATA not in side_data:
+        return False
+    content = bytes(side_data[Type.DOVI_METADATA])
+    header = content[_OFFSET.unpack_from(content)[0] :]
+    return len(header) > _FULL_RANGE and header[_PROFILE] == 0 and header[_FULL_RANGE] == 1

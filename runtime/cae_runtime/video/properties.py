@@ -18,7 +18,7 @@ from av.video.stream import VideoStream
 
 from cae_runtime.errors import VideoError
 from cae_runtime.io.formats import TEN_BITS
-from cae_runtime.video.hdr import Hdr, hdr_of
+from cae_runtime.video.hdr import Hdr, hdr_of, is_dolby_vision_alone
 
 INTERPOLATION: Final = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
 EIGHT: Final = 8  # bits
@@ -101,7 +101,7 @@ def properties_of(frame: av.VideoFrame, stream: VideoStream, deep: bool = False)
         deep: whether 10 bits are wanted where it has more than 8.
 
     Raises:
-        VideoError: it has alpha.
+        VideoError: it has alpha, or colors that only Dolby Vision explains.
     """
     pixels = frame.format
     if not pixels.has_palette and any(component.is_alpha for component in pixels.components):
@@ -121,6 +121,11 @@ def properties_of(frame: av.VideoFrame, stream: VideoStream, deep: bool = False)
     guess = Colorspace.ITU709 if frame.height >= _HD_HEIGHT else Colorspace.ITU601
     found: Any = frame.side_data  # PyAV's own types are wrong here
     side_data = {data.type for data in found}
+    if is_dolby_vision_alone(found):
+        raise VideoError(
+            "is Dolby Vision of profile 5: without its metadata, which is not kept, nothing shows its colors right. "
+            "Convert it to HDR10 first"
+        )
     bits = max(component.bits for component in pixels.components)
     lost = set()
     if frame.interlaced_frame:

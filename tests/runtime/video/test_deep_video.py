@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from av.sidedata.sidedata import Type
 from av.stream import Disposition
 from av.video.reformatter import ColorRange, VideoReformatter
 from tests.runtime.clips import HEIGHT, WIDTH, lines, same
+from tests.runtime.conftest import FIXTURES
 
 from cae_runtime.errors import ImageTypeError, UsageError
 from cae_runtime.video.clean_video import clean_video
@@ -82,13 +84,18 @@ def luma(frame: av.VideoFrame) -> np.ndarray:
         ("in.mkv", "libx265", "yuv422p10le", "out.mkv", ("hevc", "yuv422p10le")),
         ("in.mov", "prores_ks", "yuv422p10le", "out.mov", ("hevc", "yuv422p10le")),
         ("in.mkv", "libsvtav1", "yuv420p10le", "out.webm", ("libdav1d", "yuv420p10le")),
+        ("in.webm", "vp9", "yuv420p10le", "out.webm", ("libdav1d", "yuv420p10le")),
+        ("in.webm", "vp9", "yuv420p10le", "out.mkv", ("hevc", "yuv420p10le")),
     ],
 )
 def test_ten_bits_stay_ten_bits(
     cae_run: Command, tmp_path: Path, source: str, codec: str, layout: str, output: str, written: tuple[str, str]
 ) -> None:
     options = {"libx265": QUIET, "libsvtav1": {"preset": "10", "crf": "5"}}.get(codec, {})
-    deep_clip(tmp_path / source, codec, layout, options)
+    if codec == "vp9":  # `deep_clip` as FFV1, encoded by ffmpeg: -c:v libvpx-vp9 -profile:v 2 -crf 4 -b:v 0
+        shutil.copy(FIXTURES / "vp9_ten_bits.webm", tmp_path / source)
+    else:
+        deep_clip(tmp_path / source, codec, layout, options)
     done = cae_run(tmp_path / source, "-o", tmp_path / output, "--crf", "4", "--json")
     assert done.returncode == 0
     (file,) = json.loads(done.stdout)["files"]
