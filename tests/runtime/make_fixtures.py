@@ -70,6 +70,21 @@ def endless() -> list[onnx.NodeProto]:
     return [true, helper.make_node("Loop", ["", "true", "input"], ["output"], body=body)]
 
 
+def slow() -> list[onnx.NodeProto]:
+    """Nodes that take minutes: products of large matrices, one after the other."""
+    wide = helper.make_node("Constant", [], ["wide"], value_ints=[2500, 2500])
+    first = [
+        helper.make_node("ReduceMean", ["input"], ["mean"], keepdims=0),
+        helper.make_node("Expand", ["mean", "wide"], ["power0"]),
+    ]
+    powers = [helper.make_node("MatMul", [f"power{at}", "power0"], [f"power{at + 1}"]) for at in range(400)]
+    last = [
+        helper.make_node("ReduceMean", ["power400"], ["total"], keepdims=0),
+        helper.make_node("Add", ["input", "total"], ["output"]),
+    ]
+    return [wide, *first, *powers, *last]
+
+
 def main() -> None:
     """Write every fixture."""
     spec = ModelSpec(architecture="fixture", degradation="gaussian:0-55", evaluated_on="nothing", license="MIT")
@@ -138,6 +153,7 @@ def main() -> None:
             spec=replace(spec, precision="int8"),
         ),
         "endless": model(*endless(), spec=spec),
+        "slow": model(*slow(), spec=spec),
         "narrow": model(left_half, weight=np.arange(32) < 16, spec=spec),
         "no_metadata": model(identity),
         "fixed_batch": model(identity, spec=spec, batch=4),

@@ -35,6 +35,7 @@ from cae_train.tensor_files import read_tensors
 
 FORMAT, SCHEMA = "cae-toolkit", 1
 MAX_BYTES = 512 * 2**20
+PLAIN_MAX = 10_000  # values that say what a network is and how it was trained
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,27 @@ def load_weights(path: Path) -> dict[str, Tensor] | None:
     return {str(name): value.float() for name, value in content.items()}
 
 
+def _says(value: object, wanted: str) -> bool:
+    return isinstance(value, str) and value == wanted
+
+
+def _is_plain(content: object) -> bool:
+    """Return whether content consists of plain values alone, and of no more than a configuration has."""
+    waiting, left = [content], PLAIN_MAX
+    while waiting:
+        value = waiting.pop()
+        left -= 1
+        if isinstance(value, dict):
+            waiting += [*value.keys(), *value.values()]
+        elif isinstance(value, (list, tuple)):
+            waiting += value
+        elif value is not None and type(value) not in (str, int, float, bool):
+            return False
+        if left < 0 or len(waiting) > PLAIN_MAX:
+            return False
+    return True
+
+
 def _refuse_checkpoint(path: Path, content: object) -> None:
     """Refuse what a run is continued from.
 
@@ -125,8 +147,11 @@ def load_model(path: str | os.PathLike[str]) -> LoadedModel:
     path = checked_path("path", path)
     content = read_tensors(path, MAX_BYTES, "model.pt of cae-train")
     _refuse_checkpoint(path, content)
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+    if not isinstance(content, dict) or not _says(content.get("format"), FORMAT):
         raise CheckpointError(f"{path} is not a model.pt of cae-train: it was written by another program")
+    told = {key: value for key, value in content.items() if key != "state"}
+    if not _is_plain(told):  # a tensor in the place of a list may have any length
+        raise CheckpointError(f"{path} cannot be rebuilt: what it says of its network is not plain values")
     if content.get("schema") != SCHEMA:
         raise CheckpointError(f"{path} has schema {content.get('schema')!r}, this version reads {SCHEMA}: upgrade")
     try:

@@ -68,6 +68,21 @@ def cgroup_memory(groups: Path = _GROUPS, own: Path = _OWN_GROUPS) -> int | None
     return min((size for size in sizes if size < _NO_LIMIT), default=None)
 
 
+def usable_memory() -> int | None:
+    """Return the bytes of memory of this machine, or those that cgroups grant; None if it is unknown."""
+    sizes = [size for size in (cgroup_memory(), _memory_of_machine()) if size]
+    return min(sizes, default=None)
+
+
+def _memory_of_machine() -> int | None:
+    if sys.platform == "win32":
+        return None
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):  # a system that does not say
+        return None
+
+
 def _folders(groups: Path, own: Path, controller: str) -> Iterator[Path]:
     """Yield the folders of this process's cgroups and of their parents, whose limits count too.
 

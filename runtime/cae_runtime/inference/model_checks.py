@@ -30,6 +30,9 @@ _PARTS: Final[dict[str, dict[int, str]]] = {
     "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
     "sparse": {1: "tensor"},
 }
+_OPERATOR: Final = 4  # field of a node
+# Operators that repeat a graph, as often as they like: a file of a stranger would never come to an end.
+_UNBOUNDED: Final = frozenset({b"Loop", b"Scan", b"BeamSearch", b"WhisperBeamSearch", b"GreedySearch", b"Sampling"})
 _DATA_TYPE, _FLOAT_DATA, _INT32_DATA, _NAME, _RAW_DATA, _DOUBLE_DATA = 2, 4, 5, 8, 9, 10  # fields of a tensor
 _FLOATS: Final = {1: "<f4", 11: "<f8"}  # data types of tensors
 _EXPONENTS: Final = {10: 0x7C00, 16: 0x7F80}  # float16 and bfloat16: the bits that are all set in NaN and infinity
@@ -42,7 +45,15 @@ _ELEMENT: Final = {"tensor(float)": "float32", "tensor(float16)": "float16"}
 
 def checked_spec(path: Path, session: engine.InferenceSession) -> ModelSpec:
     """Read the metadata, and check the graph's input and output against it."""
-    metadata = session.get_modelmeta().custom_metadata_map
+    try:
+        metadata = session.get_modelmeta().custom_metadata_map
+        sides = (session.get_inputs(), session.get_outputs())
+        for node in (*sides[0], *sides[1]):
+            _ = node.name, node.shape
+    except UnicodeDecodeError as e:
+        raise ModelError(
+            f"model {str(path)!r}: its metadata or names are not text in UTF-8: the file is damaged, export it again"
+        ) from e
     if WHOLE_FRAME in metadata:
         raise ModelError(
             f"model {str(path)!r} takes whole frames, for chaiNNer, VapourSynth, OpenCV and other programs: here a "
@@ -56,9 +67,9 @@ def checked_spec(path: Path, session: engine.InferenceSession) -> ModelSpec:
         spec = ModelSpec.from_metadata(metadata)
     except ModelError as e:
         raise ModelError(f"model {str(path)!r}: {e}") from e
-    _check_boundary(path, "input", session.get_inputs(), _TAKES.get(spec.task, _PATCHES), spec)
-    _check_boundary(path, "output", session.get_outputs(), _GIVES.get(spec.task, _PATCHES), spec)
-    given, made = (side[0].shape[0] for side in (session.get_inputs(), session.get_outputs()))
+    _check_boundary(path, "input", sides[0], _TAKES.get(spec.task, _PATCHES), spec)
+    _check_boundary(path, "output", sides[1], _GIVES.get(spec.task, _PATCHES), spec)
+    given, made = (side[0].shape[0] for side in sides)
     if isinstance(given, int) and (not 1 <= given <= BATCH_MAX or (isinstance(made, int) and made != given)):
         raise ModelError(
             f"model {str(path)!r} takes batches of {given} and gives {made}: one number is needed, 1 to {BATCH_MAX}"
@@ -101,6 +112,31 @@ def refuse_damaged(path: Path, run: Callable[[Floats], Floats], spec: ModelSpec)
         raise ModelError(f"model {str(path)!r} gives the same for black and white: its weights are damaged")
 
 
+def refuse_endless(path: Path, data: bytes) -> None:
+    """Refuse a model that repeats a part of itself, perhaps for ever; `cae-export` writes none.
+
+    Args:
+        path: named in the error.
+        data: the file, before onnxruntime has opened it; what is no ONNX file is left to that.
+
+    Raises:
+        ModelError: naming the first such operator.
+    """
+    if not any(name in data for name in _UNBOUNDED):
+        return
+    try:
+        for kind, number, value in _walked(memoryview(data)):
+            if kind == "node" and number == _OPERATOR and bytes(value) in _UNBOUNDED:
+                raise ModelError(
+                    f"model {str(path)!r} has the operator {bytes(value).decode()}, which may never come to an end: "
+                    "only models without loops are run"
+                )
+    except ModelError:
+        raise
+    except (IndexError, TypeError, ValueError):  # damaged, or no ONNX file at all
+        return
+
+
 def refuse_not_finite(path: Path, data: bytes) -> None:
     """Refuse a model with a weight that is NaN or infinite: int8 arithmetic makes finite, wrong pictures of it.
 
@@ -128,22 +164,32 @@ def refuse_not_finite(path: Path, data: bytes) -> None:
 
 def _tensors(data: memoryview) -> Iterator[list[tuple[int, Any]]]:
     """Yield the fields of each tensor of an ONNX file, also of those inside nodes, and an attribute's floats as one."""
+    fields: list[tuple[int, Any]] = []
+    for kind, number, value in _walked(data):
+        if not number:
+            if fields:
+                yield fields
+            fields = []
+        elif kind == "tensor":
+            fields.append((number, value))
+        elif kind == "attribute" and number in _OF_ATTRIBUTE:
+            fields.append((_OF_ATTRIBUTE[number], value))
+
+
+def _walked(data: memoryview) -> Iterator[tuple[str, int, Any]]:
+    """Yield for each field of an ONNX file the kind of its message, its number and value; 0 and None end a message."""
     waiting, left = [("model", data)], _FIELDS_MAX
     while waiting:
         kind, part = waiting.pop()
-        fields = []
         for number, value in _fields(part):
             left -= 1
             if left < 0:
                 raise ValueError(f"it has more than {_FIELDS_MAX} parts")
-            if kind == "tensor":
-                fields.append((number, value))
-            elif kind == "attribute" and number in _OF_ATTRIBUTE:
-                fields.append((_OF_ATTRIBUTE[number], value))
-            elif number in _PARTS[kind] and isinstance(value, memoryview):
+            if kind != "tensor" and number in _PARTS[kind] and isinstance(value, memoryview):
                 waiting.append((_PARTS[kind][number], value))
-        if fields:
-            yield fields
+            else:
+                yield kind, number, value
+        yield kind, 0, None
 
 
 def _fields(part: memoryview) -> Iterator[tuple[int, int | memoryview]]:

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from cae_runtime.errors import ModelError, ProviderError, UsageError
-from cae_runtime.inference.cpu_limits import usable_cpus
+from cae_runtime.inference.cpu_limits import usable_cpus, usable_memory
 from cae_runtime.inference.providers import CPU, PROVIDERS, Provider, ProviderChoice
-from cae_runtime.io.stderr import quiet
+from cae_runtime.io.stderr import is_own, quiet
 from cae_shared.text import shell_word
 
 _log = logging.getLogger(__name__)
@@ -23,6 +23,28 @@ with quiet():  # it may warn of hardware that is not there
 
 VERSION: Final[str] = ort.__version__
 _LOG_FATAL: Final = 4
+
+_OF_ALL_SESSIONS: Final = "session.use_env_allocators"
+
+
+def _bounded() -> bool:
+    """In a command, bound the memory that models may take together; return whether this was possible.
+
+    A file of a stranger can ask for any amount, and a process that takes all of it is killed without a word. The
+    memory then stays with the process when a model is closed, which would be wrong in a program that uses the library.
+    """
+    if not is_own():
+        return False
+    ort.set_default_logger_severity(_LOG_FATAL)  # messages of no session, such as the allocator's, come as exceptions
+    memory = usable_memory()
+    if memory is None:
+        return False
+    place = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
+    ort.create_and_register_allocator(place, ort.OrtArenaCfg({"max_mem": memory // 2}))
+    return True
+
+
+_IS_BOUNDED: Final = _bounded()
 
 
 def build_providers() -> list[str]:
@@ -212,6 +234,8 @@ def _options(provider: Provider, threads: int | None) -> ort.SessionOptions:
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = _LOG_FATAL  # important messages also come as exceptions
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads leave the CPU to others
+    if _IS_BOUNDED:
+        options.add_session_config_entry(_OF_ALL_SESSIONS, "1")
     # A model is one file. This keeps onnxruntime from opening others in the working folder.
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
     return options

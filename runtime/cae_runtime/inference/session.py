@@ -19,7 +19,13 @@ from cae_runtime.errors import ArgumentTypeError, ModelError, ProviderError, Usa
 from cae_runtime.inference import onnx_backend as engine
 from cae_runtime.inference.cpu_limits import usable_cpus
 from cae_runtime.inference.forks import renew_after_fork
-from cae_runtime.inference.model_checks import checked_spec, graph_batch, refuse_damaged, refuse_not_finite
+from cae_runtime.inference.model_checks import (
+    checked_spec,
+    graph_batch,
+    refuse_damaged,
+    refuse_endless,
+    refuse_not_finite,
+)
 from cae_runtime.inference.model_files import DEFAULT_MODEL, find_model, packaged_models, read_model
 from cae_runtime.inference.model_spec import RESTORING
 from cae_runtime.inference.providers import AUTO, CPU, by_full_name, parse_provider
@@ -199,6 +205,7 @@ class Session:
         """Start the model; the note says in one line where it runs and why."""
         choice = self._choice
         data = read_model(path) if self._content is None else self._content
+        refuse_endless(path, data)
         if choice is None:
             session, note = engine.start_best(path, data, self._threads)
         else:

@@ -77,7 +77,8 @@ def cleaned(
         tell(LEFT)
     change = made[..., :_COLORS] if made.ndim == _COLORS else made
     target = result[..., :_COLORS] if result.ndim == _COLORS else result
-    values = target.astype(np.float64) + (change.astype(np.float64) - deep) * scale.step
+    with np.errstate(invalid="ignore"):  # a NaN may be a signaling one
+        values = target.astype(np.float64) + (change.astype(np.float64) - deep) * scale.step
     np.copyto(target, values.clip(-_LARGEST, _LARGEST), where=known, casting="same_kind")
     beyond = known & (colors > scale.black + _WHITE * scale.step)
     if tell is not None and beyond.mean() > _FEW:
@@ -110,7 +111,8 @@ def _noise(values: NDArray[Any]) -> float:
     if values.shape[1] < 2:
         return 0.0
     rows = max(1, len(values) * values[0].size // _SEEN)
-    seen = values[::rows].astype(np.float64)
-    differences = np.abs(seen[:, 1:] - seen[:, :-1])
+    with np.errstate(invalid="ignore"):  # as above
+        seen = values[::rows].astype(np.float64)
+        differences = np.abs(seen[:, 1:] - seen[:, :-1])
     differences = differences[np.isfinite(differences)]
     return float(np.median(differences)) / _NORMAL if differences.size else 0.0

@@ -51,8 +51,8 @@ def test_a_signal_while_a_library_is_imported(
 
 
 @pytest.mark.slow
-def test_two_signals_end_a_model_that_never_ends(picture: Path, tmp_path: Path) -> None:
-    words = [COMMAND, picture, "-o", tmp_path / "out", "-m", HERE / "fixtures" / "endless.onnx"]
+def test_two_signals_end_a_model_that_takes_minutes(picture: Path, tmp_path: Path) -> None:
+    words = [COMMAND, picture, "-o", tmp_path / "out", "-m", HERE / "fixtures" / "slow.onnx"]
     process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, preexec_fn=heed_ctrl_c)
     try:
         while cpu_seconds(process.pid) < 2:  # it has long been started by then

@@ -81,6 +81,15 @@ def test_the_noise_of_a_telescope_is_removed_whatever_the_unit(
     assert np.isposinf(clean[7, 9])
 
 
+def test_a_signaling_nan_stays_and_warns_of_nothing(noise: Any) -> None:
+    picture = (noise((64, 64, 3)) / 255).astype(np.float32)
+    picture.view(np.uint32)[5, 6, 1] = 0x7F800001
+    with Restorer() as restorer:
+        made = any_range.cleaned(restorer, picture, 1.0)  # a warning is an error here
+    assert np.array_equal(np.isnan(made), np.isnan(picture))
+    assert np.isnan(picture).sum() == 1
+
+
 def test_values_beyond_white_keep_their_distance(noise: Any) -> None:
     with Restorer() as restorer:
         picture = (noise((64, 64, 3)) / 255).astype(np.float32) * 0.2 + 0.4

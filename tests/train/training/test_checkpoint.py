@@ -171,6 +171,15 @@ def test_content_that_does_not_fit(model: Path, change: Callable[[dict[str, Any]
     one_line(model, reason)
 
 
+@pytest.mark.parametrize("value", [torch.zeros(0), torch.zeros(1).expand(10**9), {1: [torch.zeros(2)]}, [0] * 10**5])
+@pytest.mark.parametrize("key", ["format", "schema", "arch", "options", "config", "metrics"])
+def test_what_a_file_says_is_plain_and_short(key: str, value: object, model: Path) -> None:
+    content = torch.load(model, weights_only=True)
+    torch.save(content | {key: value}, model)
+    with pytest.raises(CheckpointError, match=r"not plain values|written by another program"):
+        load_model(model)
+
+
 def test_files_that_are_too_large(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cae_train.checkpoint, "MAX_BYTES", 2**20)
     one_line(model, "larger than 1 MiB")

@@ -1,0 +1,57 @@
+"""Hostile and unlucky input against every command: `python -m tests.campaign [--minutes N] [--seed S] [PART ...]`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from tests.campaign.findings import Outcome
+from tests.campaign.report import as_markdown
+from tests.campaign.settings import Settings
+
+PARTS: Final = {
+    "images": "mutated pictures of every kind",
+    "models": "mutated .onnx and .pt files",
+}
+
+
+def main() -> int:
+    """Run the parts that are asked for; return 1 if something was found."""
+    parser = argparse.ArgumentParser(prog="python -m tests.campaign", description=__doc__)
+    listed = ", ".join(f"{name} ({what})" for name, what in PARTS.items())
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{listed}; default: all", choices=[*PARTS, []])
+    parser.add_argument("--minutes", type=float, help="for each part; default: until --cases are done")
+    parser.add_argument("--cases", type=int, help="of each part at most; default: 1000, with --minutes no limit")
+    parser.add_argument("--first", type=int, default=0, help="number of the first case; to go on where a run ended")
+    parser.add_argument("--seed", type=int, default=1, help="decides all cases")
+    parser.add_argument("--only", type=int, help="the one case to repeat")
+    parser.add_argument("--report", type=Path, help="write a report as Markdown", metavar="FILE")
+    parser.add_argument("--keep", type=Path, help="keep files that something was found with", metavar="FOLDER")
+    given = parser.parse_args()
+    cases = given.cases if given.cases is not None or given.minutes is not None else 1000
+    outcomes: list[Outcome] = []
+    for part in given.parts or PARTS:
+        folder = Path(tempfile.mkdtemp(prefix="campaign-", dir=_memory()))
+        try:
+            settings = Settings(given.seed, folder, given.minutes, cases, given.only, given.first, given.keep)
+            outcomes.append(importlib.import_module(f"tests.campaign.{part}").run(settings))
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        if given.report is not None:
+            given.report.write_text(as_markdown(outcomes), encoding="utf-8")
+    print(as_markdown(outcomes))
+    return int(any(outcome.findings for outcome in outcomes))
+
+
+def _memory() -> str | None:
+    """Return a folder in memory, if there is one."""
+    return "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - mkdtemp makes a folder of its own there
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,73 @@
+"""Model files of strangers: what is not text, what never ends, what takes all memory."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.runtime.conftest import Command
+
+from cae_runtime import ModelError, Session
+
+Model = Callable[[str], Path]
+BOUNDED = """
+import sys
+from cae_runtime.inference import cpu_limits
+cpu_limits.usable_memory = lambda: int(sys.argv[2])
+from cae_runtime.io.stderr import own_stderr
+with own_stderr():
+    import numpy as np
+    from cae_runtime import ProviderError, Session
+    session = Session(sys.argv[1], provider="cpu")
+    patches = np.zeros((512, 3, 32, 32), np.float32)
+    try:
+        print(session.run(patches).shape)
+    except ProviderError as e:
+        print(e)
+"""
+
+
+@pytest.mark.parametrize("place", [b"fixture", b"output", b"input"])
+def test_names_and_metadata_that_are_no_text_are_refused_in_a_line(
+    fixture_model: Model, cae_run: Command, tmp_path: Path, place: bytes
+) -> None:
+    data = fixture_model("identity").read_bytes()
+    for other in (b"\xff" * len(place), b"\xc3" + place[1:]):
+        spoiled = data.replace(place, other)
+        with pytest.raises(ModelError, match="not text in UTF-8"):
+            Session(spoiled)
+    (tmp_path / "a.onnx").write_bytes(spoiled)
+    (tmp_path / "a.png").write_bytes(b"")
+    done = cae_run(tmp_path / "a.png", "-o", tmp_path / "out", model=tmp_path / "a.onnx")
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_model_that_repeats_a_part_of_itself_is_refused(
+    fixture_model: Model, cae_run: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "a.png").write_bytes(b"")
+    done = cae_run(tmp_path / "a.png", "-o", tmp_path / "out", model="endless")
+    assert (done.returncode, b"has the operator Loop" in done.stderr) == (2, True)
+    loop = fixture_model("endless").read_bytes()
+    for name in (b"Scan", b"Loop"):
+        with pytest.raises(ModelError, match=f"has the operator {name.decode()}"):
+            Session(loop.replace(b"Loop", name))
+    named = fixture_model("identity").read_bytes().replace(b"fixture", b"Loop123")  # in another place it is a name
+    assert Session(named).run(np.zeros((1, 3, 32, 32), np.float32)).shape == (1, 3, 32, 32)
+
+
+@pytest.mark.slow
+def test_a_command_bounds_the_memory_that_a_model_takes(fixture_model: Model) -> None:
+    model = fixture_model("half_red")
+    words = [sys.executable, "-c", BOUNDED, str(model)]
+    enough, little = (
+        subprocess.run([*words, str(memory)], capture_output=True, text=True, check=True).stdout
+        for memory in (2**30, 2**22)
+    )
+    assert enough.strip() == "(512, 3, 32, 32)"
+    assert "failed on a batch" in little
