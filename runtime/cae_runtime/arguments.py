@@ -10,6 +10,8 @@ from typing import Any, Final
 import numpy as np
 
 from cae_runtime.errors import ArgumentTypeError, ImageError, ImageTypeError, UsageError
+from cae_runtime.places.address import Address, Place, place_of
+from cae_runtime.places.store import check_extra
 from cae_shared import paths
 
 Progress = Callable[[int, int], object]
@@ -32,6 +34,25 @@ def checked_path(name: str, value: Any, wanted: str = "the path of a file") -> P
         UsageError: it is empty.
     """
     return paths.checked_path(name, value, wrong_type=ArgumentTypeError, empty=UsageError, wanted=wanted)
+
+
+def checked_place(name: str, value: Any, wanted: str = "the path or address of a file") -> Place:
+    """Return a path, or an address such as `s3://bucket/photo.jpg`; for the arguments see `checked_path`.
+
+    Raises:
+        ArgumentTypeError: it has another type.
+        UsageError: it is empty, or an address of another kind.
+        MissingExtraError: it is an address, and the extra `cloud` is not installed.
+    """
+    if not isinstance(value, Address):
+        path = checked_path(name, value, wanted)
+        if not isinstance(value, str):
+            return path
+        value = place_of(value, name)
+    if isinstance(value, Address):
+        check_extra(value)
+    place: Place = value
+    return place
 
 
 def checked_whole(name: str, value: Any, low: int, high: int | None = None, unless: str = "") -> int:

@@ -34,6 +34,7 @@ class _State:
     writer = -1  # the pipe of signals
     main = 0  # the main thread's identifier
     ending = False  # temporary files are being removed
+    count = 0  # of signals so far
 
 
 def heed(name: str) -> None:
@@ -126,6 +127,11 @@ def raise_if_lost() -> None:
         raise KeyboardInterrupt
 
 
+def signals_so_far() -> int:
+    """Return how many signals came; after the second one the process ends within a second."""
+    return max(_State.count, int(_State.first != 0))
+
+
 def is_ending() -> bool:
     """Return whether the process is about to end, so that nothing written now would be removed."""
     return _State.ending
@@ -175,6 +181,7 @@ def _watch(reader: int) -> None:
                 _signal_main_thread(_State.first)
             elif number in _HEEDED:
                 came += 1
+                _State.count = came
                 first = _State.first or number
         if came > 1:
             time.sleep(_GRACE)

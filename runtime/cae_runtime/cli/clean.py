@@ -13,10 +13,11 @@ import typer
 from cae_runtime.cli.models import open_session
 from cae_runtime.cli.option_checks import check_restoring, check_task, refuse_in_pipe
 from cae_runtime.cli.options import Options
-from cae_runtime.cli.source_names import expanded
+from cae_runtime.cli.source_names import checked_output, expanded
 from cae_runtime.cli.terminal import OPTIONS, print_json, tell
 from cae_runtime.errors import UsageError
 from cae_runtime.io.formats import PIPE
+from cae_runtime.places.address import Place, local_path, place_of
 from cae_shared.signals import interruptible
 from cae_shared.text import printable, with_options
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from cae_runtime.inference.session import Session
 
 _EXIT_FAILED, _EXIT_ANOMALY = 1, 4
+_PIPE = Path(PIPE)
 
 
 def clean(options: Options) -> None:
@@ -35,24 +37,23 @@ def clean(options: Options) -> None:
         typer.Exit: some file failed.
     """
     sources, output = _named(options)
-    if PIPE in (*sources, output):
+    if _PIPE in sources or output == PIPE:
         from cae_runtime.jobs.restore.pipe import restore_pipe
 
         detector = _detector(options)
         refuse_in_pipe(options.given, len(sources), detector=detector is not None)
         if detector is not None:
-            _other_task(detector, [Path(source) for source in sources], output, options)
+            _other_task(detector, sources, output, options)
             return
         restore_pipe(lambda: open_session(options, options.model_name), sources[0], output, options.for_restoring())
         return
     if options.fills and options.model is None:
         tell(f"model: {options.model_name}, the packaged one that fills holes; -m names another")
     session = open_session(options, options.model_name)
-    paths = [Path(source) for source in sources]
     if session.spec.restores:
-        failed = _restore(session, paths, output, options)
+        failed = _restore(session, sources, output, options)
     else:
-        failed = _other_task(session, paths, output, options)
+        failed = _other_task(session, sources, output, options)
     if failed:
         raise typer.Exit(_EXIT_FAILED)
 
@@ -64,12 +65,12 @@ def analyze(options: Options) -> None:
         CaeRuntimeError: it cannot be done.
         typer.Exit: some image failed.
     """
-    sources = [Path(source) for source in expanded(options.sources or [])]
-    if Path(PIPE) in sources:
+    sources = expanded(options.sources or [])
+    if _PIPE in sources:
         raise UsageError("--analyze takes files and folders, and no -")
     if not sources:
         raise UsageError("--analyze needs images or folders: name them before it")
-    from cae_runtime.jobs.analyze import analyze as measured
+    from cae_runtime.jobs.previews.analyze import analyze as measured
 
     document, lines, failed = measured(open_session(options, options.model_name), sources, options.for_restoring())
     if options.as_json:
@@ -88,7 +89,7 @@ def _detector(options: Options) -> Session | None:
     return session if session.spec.task == "anomaly" else None
 
 
-def _named(options: Options) -> tuple[list[str], str]:
+def _named(options: Options) -> tuple[list[Place], str]:
     """Return the sources, with patterns expanded, and the output.
 
     Raises:
@@ -101,25 +102,31 @@ def _named(options: Options) -> tuple[list[str], str]:
         )
     if options.output is None:
         raise UsageError("name where the result goes: -o OUT, a folder or a file")
-    sources = expanded(options.sources or [])
-    given = {"SOURCE": "" if "" in sources else None, "-o": options.output, "-m": options.model, "--mask": options.mask}
+    given = {
+        "SOURCE": "" if "" in (options.sources or []) else None,
+        "-o": options.output,
+        "-m": options.model,
+        "--mask": options.mask,
+    }
     for name, value in given.items():
         if value == "":
             what = "a model" if name == "-m" else "a file or a folder (. is the current one)"
             raise UsageError(f"{name} is empty: name {what}")
-    return sources, options.output
+    return expanded(options.sources or []), checked_output(options.output)
 
 
-def _restore(session: Session, sources: Sequence[Path], output: str, options: Options) -> bool:
+def _restore(session: Session, sources: Sequence[Place], output: str, options: Options) -> bool:
     """Restore files; return whether some failed."""
-    check_restoring(options.given, session.path, Path(output))
+    check_restoring(options.given, session.path, place_of(output, "output"))
     from cae_runtime.jobs.restore.job import restore_files
     from cae_runtime.jobs.restore.report import json_report
 
     if options.watch:
         from cae_runtime.jobs.restore.watch import watch
 
-        restored = watch(session, sources, Path(output), options.for_restoring())
+        folders = [local_path(source, "source") for source in sources]
+        out = local_path(place_of(output), "output")
+        restored = watch(session, folders, out, options.for_restoring())
     else:
         restored = restore_files(session, sources, output, options.for_restoring())
     if options.as_json:
@@ -130,7 +137,7 @@ def _restore(session: Session, sources: Sequence[Path], output: str, options: Op
     return restored.failed
 
 
-def _other_task(session: Session, sources: Sequence[Path], output: str, options: Options) -> bool:
+def _other_task(session: Session, sources: Sequence[Place], output: str, options: Options) -> bool:
     """Run a model of another task; return whether some file failed.
 
     Raises:
@@ -143,7 +150,8 @@ def _other_task(session: Session, sources: Sequence[Path], output: str, options:
         tell(slow)
     check_task(options.given, session.spec.task, session.path)
     request = other_tasks.Request(
-        tuple(sources), Path(output), overwrite=options.overwrite, batch=options.batch, overlap=options.overlap,
+        tuple(sources), place_of(output, "output"), overwrite=options.overwrite, batch=options.batch,
+        overlap=options.overlap,
         per_patch=options.per_patch, projection=options.projection, count=options.generate, latent=options.latent,
         seed=options.seed, between=options.between, steps=options.steps, encoder=options.encoder,
         false_alarms=options.false_alarms, threshold=options.threshold, bad=options.bad, region=options.roi,

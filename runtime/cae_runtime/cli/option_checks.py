@@ -8,6 +8,8 @@ from typing import Final
 
 from cae_runtime.cli.options import Options
 from cae_runtime.errors import UsageError
+from cae_runtime.jobs.paths import path_kind
+from cae_runtime.places.address import Place
 from cae_shared.text import listed
 
 _LIVE_ALONE: Final = {
@@ -93,7 +95,7 @@ def command_meant(options: Options) -> str:
     return typed(command)
 
 
-def check_restoring(given: frozenset[str], path: Path, output: Path) -> None:
+def check_restoring(given: frozenset[str], path: Path, output: Place) -> None:
     """Refuse options that do not apply to models of task `restore`.
 
     Args:
@@ -117,7 +119,7 @@ def check_restoring(given: frozenset[str], path: Path, output: Path) -> None:
             f"{_options(ignored)} needs {needed}, and model {path.stem!r} cleans pictures: name one with -m, which "
             f"cae-export model.pt --part {part} makes"
         )
-    if output.suffix.lower() in _FEATURE_TABLES and not output.is_dir():
+    if output.suffix.lower() in _FEATURE_TABLES and path_kind(output, "output") != "folder":
         raise UsageError(
             f"output {str(output)!r} is a table of features, and model {str(path.stem)!r} cleans pictures: name an "
             "encoder with -m, which cae-export model.pt --part encoder makes"

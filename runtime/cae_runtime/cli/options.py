@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from cae_runtime.errors import UsageError
 from cae_runtime.io.formats import CODECS, CRF_MAX, FORMAT_OF_SUFFIX, VIDEO_FORMAT_OF_SUFFIX, VideoCoding, known_suffix
 from cae_runtime.jobs.restore.options import RestoreOptions
+from cae_runtime.places.address import PROTOCOLS, is_address, masked
 from cae_runtime.tasks.shares import Strengths
 
 EXTENSIONS = ", ".join(suffix.removeprefix(".") for suffix in FORMAT_OF_SUFFIX)
+_SHORTENED = re.compile(rf"({'|'.join(PROTOCOLS)}):[/\\]", re.IGNORECASE)  # a Path has one slash of two
 CONTAINERS = ", ".join(suffix.removeprefix(".") for suffix in VIDEO_FORMAT_OF_SUFFIX)
 
 
@@ -128,10 +132,20 @@ class Options:
             )
             raise UsageError(f"--crf is {self.crf}: it must be {of}")
         _checked_ext(self.ext)
+        for name, value in self._of_this_computer():
+            if is_address(value) or _SHORTENED.match(value):
+                raise UsageError(f"--{name} takes a file of this computer, and {masked(value)!r} is an address")
         if "suffix" in self.given and not self.suffix:
             raise UsageError("--suffix is empty: give what is appended to each file's name, such as _clean")
         if Path(self.suffix).name != self.suffix:
             raise UsageError(f"--suffix is {self.suffix!r}: it must be part of a file's name, such as _clean")
+
+    def _of_this_computer(self) -> Iterator[tuple[str, str]]:
+        """Yield the options that take no address, with their values."""
+        for name in ("model", "mask", "sheet", "latent", "encoder", "bad", "roi"):
+            if (value := getattr(self, name)) is not None:
+                yield name, str(value)
+        yield from (("between", str(value)) for value in self.between or ())
 
     def for_restoring(self) -> RestoreOptions:
         """Return the options for restoring files.

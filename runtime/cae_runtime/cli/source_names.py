@@ -1,4 +1,4 @@
-"""Source names of `cae-run`: files, folders, and patterns that no shell has expanded."""
+"""Source names of `cae-run`: files, folders, addresses, and patterns that no shell has expanded."""
 
 from __future__ import annotations
 
@@ -9,27 +9,64 @@ from pathlib import Path
 
 from cae_runtime.errors import UsageError
 from cae_runtime.io.formats import PIPE
+from cae_runtime.places import store
+from cae_runtime.places.address import WEB, Address, Place, is_address, place_of
+from cae_runtime.places.reasons import StoreError
 
 
-def expanded(sources: Sequence[str]) -> list[str]:
-    """Expand the patterns among the sources.
+def expanded(sources: Sequence[str]) -> list[Place]:
+    """Return the sources, with the patterns among them expanded; `-` comes as a path of this name.
 
     A name that exists is that file, even if it looks like a pattern (`IMG[1].jpg`). In other names `*`, `?`, `[...]`
-    and `**` are expanded as in shells, in alphabetical order.
+    and `**` are expanded as in shells, in alphabetical order. So they are in addresses, but for those of the web.
 
     Raises:
-        UsageError: a pattern matches nothing.
+        UsageError: a pattern matches nothing, an address is of another kind, or a store cannot be listed.
+        MissingExtraError: a store needs an extra that is not installed.
     """
-    found: list[str] = []
+    found: list[Place] = []
     for source in sources:
-        if source == PIPE or os.path.lexists(source) or not glob.has_magic(source):
-            found.append(source)
-            continue
-        matches = sorted(glob.glob(_with_literal_folders(source), recursive=True))  # noqa: PTH207 - of what was typed
-        if not matches:
-            raise UsageError(f"source {source!r} matches no file")
-        found += matches
+        if source == PIPE or not source or os.path.lexists(source):
+            found.append(Path(source))
+        elif isinstance(place := place_of(source, "source"), Address):
+            found += _in_store(place)
+        elif not glob.has_magic(source):
+            found.append(place)
+        else:
+            matches = sorted(glob.glob(_with_literal_folders(source), recursive=True))  # noqa: PTH207 - of what was typed
+            if not matches:
+                raise UsageError(f"source {source!r} matches no file")
+            found += map(Path, matches)
     return found
+
+
+def _in_store(address: Address) -> list[Address]:
+    """Return an address, or what it matches as a pattern."""
+    store.check_extra(address)
+    if address.protocol in WEB or not glob.has_magic(address.key):
+        return [address]
+    try:
+        if store.kind_of(address) != "missing":
+            return [address]
+        matches = store.matching(address)
+    except StoreError as e:
+        raise UsageError(f"source {str(address)!r} cannot be looked at: {e.strerror}") from e
+    if not matches:
+        raise UsageError(f"source {str(address)!r} matches no file")
+    return matches
+
+
+def checked_output(output: str) -> str:
+    """Return an output, after a look whether it can be one.
+
+    Raises:
+        UsageError: it is an address of another kind, or of the web.
+        MissingExtraError: its store needs an extra that is not installed.
+    """
+    if is_address(output) and isinstance(place := place_of(output, "output"), Address):
+        store.check_extra(place)
+        store.check_writable(place)
+    return output
 
 
 def _with_literal_folders(pattern: str) -> str:

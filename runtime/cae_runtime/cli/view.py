@@ -12,6 +12,7 @@ from cae_runtime.cli.source_names import expanded
 from cae_runtime.cli.terminal import tell
 from cae_runtime.errors import UsageError
 from cae_runtime.io.formats import PIPE
+from cae_runtime.places.address import Place, is_address, local_path, masked
 
 _EXIT_FAILED = 1
 
@@ -29,8 +30,11 @@ def run_view(options: Options) -> None:
     from cae_runtime.view.run import view_pictures
     from cae_runtime.view.session import ViewSettings
 
+    if addresses := [text for text in (*map(str, sources), options.output or "") if is_address(text)]:
+        raise UsageError(f"--view takes files and folders of this computer, and {masked(addresses[0])!r} is an address")
     settings = ViewSettings(
-        tuple(sources), options.output, options.model_name, lambda name: open_restorer(options, name),
+        tuple(local_path(source, "source") for source in sources), options.output, options.model_name,
+        lambda name: open_restorer(options, name),
         options.for_restoring(),
     )  # fmt: skip
     if view_pictures(settings, tell):
@@ -46,21 +50,21 @@ def run_sheet(options: Options) -> None:
     """
     sources, sheet = _sources(options, "--sheet"), options.sheet
     assert sheet is not None  # noqa: S101 - `command_meant` chose this by it
-    from cae_runtime.jobs.before_after import draw_sheet
+    from cae_runtime.jobs.previews.before_after import draw_sheet
 
     if draw_sheet(open_session(options, options.model_name), sources, sheet, options.for_restoring()):
         raise typer.Exit(_EXIT_FAILED)
 
 
-def _sources(options: Options, command: str) -> list[Path]:
+def _sources(options: Options, command: str) -> list[Place]:
     """Return the given files and folders.
 
     Raises:
         UsageError: there are none, or one is a pipe.
     """
     sources = expanded(options.sources or [])
-    if PIPE in (*sources, options.output):
+    if Path(PIPE) in sources or options.output == PIPE:
         raise UsageError(f"{command} takes files and folders, and no -")
     if not sources:
         raise UsageError(f"{command} needs pictures: name images or folders")
-    return [Path(source) for source in sources]
+    return sources

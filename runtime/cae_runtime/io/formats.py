@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import PurePath
-from typing import Final
+from typing import Final, Protocol
 
 from cae_runtime.errors import UsageError
 
@@ -95,6 +94,14 @@ PIXEL_FORMATS: Final = {
 SMALLEST: Final = {"h264": (1, 1), "h265": (16, 16), "vp9": (1, 1), "av1": (5, 4)}  # width, height that are encoded
 
 
+class Named(Protocol):
+    """A path or an address."""
+
+    @property
+    def suffix(self) -> str:
+        """The end of the name, such as `.jpg`."""
+
+
 @dataclass(frozen=True)
 class VideoCoding:
     """How a video is encoded; None leaves the choice to the format and the source.
@@ -134,27 +141,27 @@ def holds_ten_bits(codec: str) -> bool:
     return any(name.endswith(TEN_BITS) for name in PIXEL_FORMATS[codec])
 
 
-def is_video(path: PurePath) -> bool:
+def is_video(path: Named) -> bool:
     """Return whether a file has the suffix of a video."""
     return path.suffix.lower() in VIDEO_FORMAT_OF_SUFFIX
 
 
-def is_raw(path: PurePath) -> bool:
+def is_raw(path: Named) -> bool:
     """Return whether a file has the suffix of a camera raw file."""
     return path.suffix.lower() in RAW_SUFFIXES
 
 
-def is_read_only(path: PurePath) -> bool:
+def is_read_only(path: Named) -> bool:
     """Return whether a file has the suffix of an image that is read and never written."""
     return path.suffix.lower() in WRITTEN_AS
 
 
-def is_picture(path: PurePath) -> bool:
+def is_picture(path: Named) -> bool:
     """Return whether a file has the suffix of an image or a video that is read."""
     return is_written(path) or is_read_only(path)
 
 
-def is_written(path: PurePath) -> bool:
+def is_written(path: Named) -> bool:
     """Return whether a file has the suffix of an image or a video that is written."""
     return path.suffix.lower() in FORMAT_OF_SUFFIX or is_video(path)
 

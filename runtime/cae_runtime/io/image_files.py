@@ -30,6 +30,8 @@ from cae_runtime.io.metadata import Metadata
 from cae_runtime.io.metadata import read as read_metadata
 from cae_runtime.io.orientation import exif_orientation
 from cae_runtime.io.raw_exif import read as read_raw_metadata
+from cae_runtime.places import store
+from cae_runtime.places.address import Address, Place
 from cae_shared.folders import make_folder
 from cae_shared.temporary import whole_file
 
@@ -79,13 +81,15 @@ class Picture:
         return exif_orientation(self.metadata.exif) if self.metadata.exif else 1
 
 
-def read_file(path: Path) -> bytes:
-    """Return the bytes of a file, or of a named pipe that is being written to.
+def read_file(path: Place) -> bytes:
+    """Return the bytes of a file, also of a store, or of a named pipe that is being written to.
 
     Raises:
         ImageError: it cannot be read, is larger than 2 GiB, or is a named pipe that nothing is written to.
     """
     try:
+        if isinstance(path, Address):
+            return store.read(path, FILE_BYTES_MAX)
         status = path.stat()
         if status.st_size > FILE_BYTES_MAX:
             raise ImageError(f"has {status.st_size} bytes: the limit is {FILE_BYTES_MAX}")
@@ -124,13 +128,16 @@ def read_stream(stream: BinaryIO) -> bytes:
     return bytes(data)
 
 
-def write_file(path: Path, data: bytes) -> None:
+def write_file(path: Place, data: bytes) -> None:
     """Write a file that appears complete or not at all; its folder is made if it does not exist.
 
     Raises:
         ImageError: it cannot be written.
     """
     try:
+        if isinstance(path, Address):
+            store.write(path, data)
+            return
         make_folder(path.parent)
         with whole_file(path) as partial, partial.open("xb") as file:
             file.write(data)

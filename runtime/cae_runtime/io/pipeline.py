@@ -13,6 +13,8 @@ from cae_shared.signals import raise_if_lost
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+BYTES_AHEAD: Final = 2**28  # of files that are read ahead from a store
+FILES_AHEAD: Final = 8  # that are read from a store, or written to it, at a time
 PIXELS_UNDER_WAY: Final = 2**26  # of pictures that are in memory at once; a larger one is processed alone
 
 
@@ -60,6 +62,45 @@ def prefetch_map(
     finally:
         for future in waiting:
             future.cancel()
+
+
+def started_ahead(
+    pool: Executor,
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    ahead: int,
+    weigh: Callable[[Result], int],
+) -> Generator[Callable[[], Result], None, None]:
+    """Yield for each item, in order, a function that waits for `function(item)` and returns it.
+
+    Calls for further items are started meanwhile, while the results that nobody has taken are not too heavy.
+
+    Args:
+        pool: what the calls run in.
+        function: called once per item.
+        items: consumed one by one.
+        ahead: the most calls that are started beyond the item that was yielded.
+        weigh: how many bytes a result has.
+    """
+    waiting: deque[Future[Result]] = deque()
+    source = iter(items)
+    try:
+        while True:
+            while len(waiting) <= ahead and (not waiting or sum(_weights(waiting, weigh)) < BYTES_AHEAD):
+                try:
+                    waiting.append(pool.submit(function, next(source)))
+                except StopIteration:
+                    break
+            if not waiting:
+                return
+            yield waiting.popleft().result
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+def _weights(futures: Iterable[Future[Result]], weigh: Callable[[Result], int]) -> Iterable[int]:
+    return (weigh(each.result()) for each in futures if each.done() and each.exception() is None)
 
 
 class PixelBudget:

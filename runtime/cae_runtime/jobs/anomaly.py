@@ -23,6 +23,7 @@ from cae_runtime.jobs.opened_images import Opened, opened, tried
 from cae_runtime.jobs.other_tasks import Outcome, Request
 from cae_runtime.jobs.paths import check_folder, path_kind, prepare_output, spelling_of
 from cae_runtime.jobs.planning import Job, refuse_overwriting
+from cae_runtime.places.address import local_path, place_of
 from cae_runtime.tasks.anomaly.detector import Detector
 from cae_shared.text import counted
 
@@ -40,6 +41,7 @@ def run(session: Session, request: Request) -> Outcome:
             the model cannot have, or a region that cannot be read.
         ModelError, ProviderError: as `Detector` raises them.
     """
+    out = request.folder
     limit = chosen_limit(session.spec, request.false_alarms, request.threshold)
     detector = Detector(session, batch=request.batch)
     judge = Judge(
@@ -47,21 +49,21 @@ def run(session: Session, request: Request) -> Outcome:
         defect_masks=request.defect_masks,
     )  # fmt: skip
     if names_one(request):
-        return judge_one(judge, limit, str(request.sources[0]), str(request.output), request)
+        return judge_one(judge, limit, request)
     folder = _Folder(request, identity_of_model(session, judge.region), judge)
     if not folder.to_do:
-        _log.info("skipped: %r has all scores (overwrite=True finds them anew)", str(request.output / TABLE))
-    prepare_output(request.output)
+        _log.info("skipped: %r has all scores (overwrite=True finds them anew)", str(out / TABLE))
+    prepare_output(out)
     found = folder.judged()
     for line in failures([(verdict.source, verdict.reason) for verdict in found.failed], folder.plan):
         _log.info("%s", line)
     folder.write(found)
     split = separation(found.scores(""), found.scores(OF_BAD), limit.threshold) if request.bad else None
-    for line in _summary(found, limit, split, session, request.output):
+    for line in _summary(found, limit, split, session, out):
         _log.info("%s", line)
     return Outcome(
         {
-            "output": str(request.output),
+            "output": str(out),
             "model": session.path.name,
             "provider": session.provider,
             **limit.document(),
@@ -108,7 +110,7 @@ class _Folder:
     """
 
     def __init__(self, request: Request, model: str, judge: Judge) -> None:
-        self._request, self._model, self._judge, self._out = request, model, judge, request.output
+        self._request, self._model, self._judge, self._out = request, model, judge, request.folder
         check_folder(self._out)
         table, sheet = self._out / TABLE, self._out / SHEET
         again = path_kind(table, "output") != "missing"
@@ -122,9 +124,10 @@ class _Folder:
                 self.plan, jobs=self.plan.jobs + bad.jobs, left_out=self.plan.left_out + bad.left_out,
                 unreadable=self.plan.unreadable + bad.unreadable,
             )  # fmt: skip
-        further = [table, sheet, *(path for job in self.plan.jobs for path in judge.beside(job.output).values())]
+        heat_maps = [local_path(job.output, "output") for job in self.plan.jobs]
+        further = [table, sheet, *(path for each in heat_maps for path in judge.beside(each).values())]
         refuse_overwriting(self.plan.jobs, further)
-        refuse_region(request.region, [*further, *(job.output for job in self.plan.jobs)])
+        refuse_region(request.region, [*further, *heat_maps])
         if path_kind(sheet, "output") != "missing" and not again and not request.overwrite:
             raise UsageError(f"output {str(sheet)!r} exists, and no table of scores: overwrite=True replaces it")
         self._known = read_table(table, model) if again and not request.overwrite else {}
@@ -138,8 +141,9 @@ class _Folder:
         """
         if self._request.overwrite:
             return True
-        there = [path for path in self._judge.outputs(job.output) if path_kind(path, "output") != "missing"]
-        row = self._known.get(inside(self._out, job.output))
+        output = local_path(job.output, "output")
+        there = [path for path in self._judge.outputs(output) if path_kind(path, "output") != "missing"]
+        row = self._known.get(inside(self._out, output))
         unknown = [path for path in there if row is None or spelling_of(path) not in self._made]
         if unknown:
             raise UsageError(
@@ -150,13 +154,13 @@ class _Folder:
             there
             and row is not None
             and row[0] != str(job.source)
-            and spelling_of(Path(row[0])) != spelling_of(job.source)
+            and spelling_of(place_of(row[0])) != spelling_of(job.source)
         ):
             raise UsageError(
                 f"output {str(there[0])!r} is of {row[0]!r}, not of {str(job.source)!r}: overwrite=True replaces "
                 "it, or name another folder"
             )
-        return row is None or len(there) < len(self._judge.outputs(job.output))
+        return row is None or len(there) < len(self._judge.outputs(output))
 
     def judged(self) -> _Found:
         """Score what is to do, write its maps, and add what is known."""
@@ -169,14 +173,15 @@ class _Folder:
         doing = {job.output for job in self.to_do}
         for job in self.plan.jobs:
             if job.output not in doing:
-                verdicts.append(self._earlier(str(job.source), job.output))
+                verdicts.append(self._earlier(str(job.source), local_path(job.output, "output")))
         labeled = [replace(one, label=OF_BAD) if one.source in self._bad else one for one in verdicts]
         scored = sorted((one for one in labeled if one.score is not None), key=lambda one: -(one.score or 0))
         return _Found(scored, [one for one in labeled if one.status == "failed"], list(notes.lines()))
 
     def _verdict(self, picture: Opened) -> Verdict:
         """Score a picture and write its maps."""
-        source, output, reason = str(picture.job.source), picture.job.output, picture.reason
+        source, reason = str(picture.job.source), picture.reason
+        output = local_path(picture.job.output, "output")
         if picture.pixels is not None:
             found, reason = tried(partial(self._judge.write, output, picture.pixels, picture.progress))
             if found is not None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Set
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -23,6 +25,9 @@ from cae_runtime.jobs.opened_images import Opened, each_once, images_of, opened,
 from cae_runtime.jobs.other_tasks import Outcome, Request
 from cae_runtime.jobs.paths import path_kind, prepare_output
 from cae_runtime.jobs.planning import Plan, refuse_overwriting
+from cae_runtime.places.address import Place
+from cae_runtime.places.copies import local_copy, local_output
+from cae_runtime.places.reasons import StoreError
 from cae_runtime.tasks.encode import Encoder
 from cae_shared.text import counted, listed
 
@@ -65,18 +70,47 @@ def run(session: Session, request: Request) -> Outcome:
     if there == "file" and not request.overwrite:
         pictures = {str(job.source) for job in plan.jobs}
         anew = partial(_rows_anew, encoder, plan, request.per_patch)
-        check_existing(output, pictures, request.per_patch, session.name, anew)
+        _check_existing(output, pictures, request.per_patch, session.name, anew)
         _log.info("skipped: %r exists, with the rows of these pictures (overwrite=True replaces it)", str(output))
         return Outcome({"output": str(output), "skipped": True})
     prepare_output(output.parent)
     encoded = _Encoded(encoder, plan, request.per_patch)
-    count, width = write_table(output, (rows for _, rows in encoded))
+    with _written(output) as here:
+        count, width = write_table(here, (rows for _, rows in encoded))
     done = encoded.images
     if done:
         what = counted(done, "image")
         what = f"{count} patches of {what}" if request.per_patch else what
         _log.info("%s, %s features each, %s -> %s", what, width, session.provider, output)
     return _outcome(encoded, request, {"rows": count, "features": width})
+
+
+@contextlib.contextmanager
+def _written(output: Place) -> Iterator[Path]:
+    """A block with a path to write to, from which a store gets its file.
+
+    Raises:
+        UsageError: the store does not take it.
+    """
+    try:
+        with local_output(output) as here:
+            yield here
+    except StoreError as e:
+        raise UsageError(f"output {str(output)!r} cannot be written: {e.strerror}") from e
+
+
+def _check_existing(
+    output: Place, pictures: Set[str], per_patch: bool, model: str, make: Callable[[str], Floats | None]
+) -> None:
+    """Do what `check_existing` does, also with a table in a store."""
+    try:
+        with local_copy(output) as here:
+            try:
+                check_existing(here, pictures, per_patch, model, make)
+            except UsageError as e:
+                raise UsageError(str(e).replace(repr(str(here)), repr(str(output)))) from e
+    except StoreError as e:
+        raise UsageError(f"output {str(output)!r} cannot be read: {e.strerror}") from e
 
 
 def _draw(encoder: Encoder, plan: Plan, request: Request, projection: str, exists: bool) -> Outcome:
@@ -92,7 +126,8 @@ def _draw(encoder: Encoder, plan: Plan, request: Request, projection: str, exist
         drawn.add(rows.path, picture, rows.values[0])
     extra: dict[str, Any] = {"projection": projection, "files": []}
     if encoded.images:
-        extra["files"] = drawn.write(output, projection)
+        with _written(output) as here:
+            extra["files"] = drawn.write(here, projection)
         _log.info(
             "%s on a map of %s features (%s)%s, %s -> %s",
             counted(encoded.images, "image"), drawn.width, projection,

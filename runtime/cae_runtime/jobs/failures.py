@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 
-from cae_runtime.jobs.planning import Plan, Unreadable
+from cae_runtime.jobs.planning import Plan
+from cae_runtime.jobs.walking import Unreadable
+from cae_runtime.places.address import Place
 from cae_shared.text import counted
 
 
@@ -30,7 +31,7 @@ def failures(failed: Sequence[tuple[str, str]], plan: Plan) -> list[str]:
     return lines
 
 
-def by_kind(paths: Sequence[Path]) -> str:
+def by_kind(paths: Sequence[Place]) -> str:
     """Return how many files there are of each suffix, in words; empty where there are no files."""
     kinds = Counter(path.suffix.lower() or "without a suffix" for path in paths)
     return ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))

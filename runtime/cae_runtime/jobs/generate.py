@@ -72,13 +72,13 @@ def run(session: Session, request: Request) -> Outcome:
     if request.between is None and (request.steps is not None or request.encoder is not None):
         name = "steps" if request.steps is not None else "encoder"
         raise UsageError(f"{name} is for the way between two pictures, and none are given: leave it out")
-    check_folder(request.output)
+    check_folder(request.folder)
     generator = Generator(session, batch=request.batch)
     wanted = _wanted(generator, request)
     count = len(wanted.codes)
     width = max(4, len(str(count)))
-    files = [request.output / f"{wanted.name}-{number:0{width}}.png" for number in range(1, count + 1)]
-    sheet = request.output / f"{wanted.name}-sheet.png"
+    files = [request.folder / f"{wanted.name}-{number:0{width}}.png" for number in range(1, count + 1)]
+    sheet = request.folder / f"{wanted.name}-sheet.png"
     if not request.overwrite and not outputs_missing([*files, sheet]):
         _check_same(generator, wanted.codes, files)
         _log.info("skipped: %r and its pictures exist (overwrite=True replaces them)", str(sheet))
@@ -89,7 +89,7 @@ def run(session: Session, request: Request) -> Outcome:
     drawn = f", seed {wanted.seed}" if wanted.seed is not None else ""
     _log.info("%s pictures%s, %s -> %s/", count, drawn, session.provider, request.output)
     names = {path.name for path in (*files, sheet)}
-    others = sum(path.name not in names for path in request.output.glob("*.png"))
+    others = sum(path.name not in names for path in request.folder.glob("*.png"))
     if others:
         _log.info("note: that folder holds %s other pictures too, which are not of this call", others)
     return Outcome(

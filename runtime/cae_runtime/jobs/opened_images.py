@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from numpy.typing import NDArray
@@ -19,15 +18,18 @@ from cae_runtime.io.formats import is_video
 from cae_runtime.io.headers.header import Header
 from cae_runtime.io.image_files import decode, header_of, memory_errors, read_file
 from cae_runtime.io.orientation import upright
-from cae_runtime.io.pipeline import PIXELS_UNDER_WAY, PixelBudget, prefetch_map
+from cae_runtime.io.pipeline import FILES_AHEAD, PIXELS_UNDER_WAY, PixelBudget, prefetch_map, started_ahead
 from cae_runtime.jobs.paths import path_kind, spelling_of
 from cae_runtime.jobs.planning import Job, Plan, find_pictures
 from cae_runtime.jobs.progress import Progress
+from cae_runtime.places.address import Address, Place
 from cae_shared.text import counted
 
 _log = logging.getLogger(__name__)
 
 _NO_MEMORY: Final = f"cannot be processed: {NO_MEMORY}"
+
+_Read = tuple[Job, Callable[[], bytes]]
 
 Result = TypeVar("Result")
 Thing = TypeVar("Thing")
@@ -54,7 +56,7 @@ class Opened:
 
 
 def images_of(
-    sources: Sequence[Path], out: Path, *, name_of: Callable[[Path], str] | None = None, leave_out: bool = True
+    sources: Sequence[Place], out: Place, *, name_of: Callable[[Place], str] | None = None, leave_out: bool = True
 ) -> Plan:
     """Find the images to process; videos in folders are left out and counted.
 
@@ -92,7 +94,7 @@ def each_once(plan: Plan) -> Plan:
     )
 
 
-def _once(things: Sequence[Thing], path_of: Callable[[Thing], Path]) -> tuple[Thing, ...]:
+def _once(things: Sequence[Thing], path_of: Callable[[Thing], Place]) -> tuple[Thing, ...]:
     """Leave out what has the path of an earlier one, whatever its folder is called; a link is not its target."""
     found: dict[tuple[str, str], Thing] = {}
     for thing in things:
@@ -110,8 +112,10 @@ def opened(plan: Plan, doing: str) -> Iterator[Opened]:
     """
     room = PixelBudget(PIXELS_UNDER_WAY)
     with (
+        ThreadPoolExecutor(FILES_AHEAD, "cae-fetch") as fetcher,
         ThreadPoolExecutor(1, "cae-read") as reader,
-        contextlib.closing(prefetch_map(reader, lambda job: _open(job, room), plan.jobs, ahead=1)) as pictures,
+        contextlib.closing(_reading(fetcher, plan.jobs)) as read,
+        contextlib.closing(prefetch_map(reader, lambda each: _open(each, room), read, ahead=1)) as pictures,
         Progress(len(plan.jobs), doing) as progress,
     ):
         try:
@@ -123,10 +127,20 @@ def opened(plan: Plan, doing: str) -> Iterator[Opened]:
             room.close()
 
 
-def _open(job: Job, room: PixelBudget) -> Opened:
+def _reading(pool: Executor, jobs: Sequence[Job]) -> Generator[_Read, None, None]:
+    """Yield each job with what gives its bytes: those of a store are read ahead."""
+    if not any(isinstance(job.source, Address) for job in jobs):
+        yield from ((job, partial(read_file, job.source)) for job in jobs)
+        return
+    with contextlib.closing(started_ahead(pool, lambda job: read_file(job.source), jobs, FILES_AHEAD, len)) as read:
+        yield from zip(jobs, read, strict=True)
+
+
+def _open(each: _Read, room: PixelBudget) -> Opened:
+    job, read = each
     taken = 0
     try:
-        data = read_file(job.source)
+        data = read()
         header = header_of(data)
         taken = room.take(header.pixels)
         pixels = single_image(data, header)

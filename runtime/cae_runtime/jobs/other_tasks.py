@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from cae_runtime.errors import UsageError
 from cae_runtime.inference.session import Session
+from cae_runtime.places.address import Place, local_path
 
 TASKS: Final = ("encode", "anomaly", "generate")
 
@@ -43,8 +44,8 @@ class Request:
         defect_masks: `anomaly`: also write masks of the unusual pixels.
     """
 
-    sources: tuple[Path, ...]
-    output: Path
+    sources: tuple[Place, ...]
+    output: Place
     overwrite: bool = False
     batch: int | None = None
     overlap: int | None = None
@@ -62,6 +63,15 @@ class Request:
     region: Path | None = None
     raw_maps: bool = False
     defect_masks: bool = False
+
+    @property
+    def folder(self) -> Path:
+        """The output of a task that writes many files, which no store takes.
+
+        Raises:
+            UsageError: it is an address.
+        """
+        return local_path(self.output, "output")
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,8 @@ from typing import Literal
 
 from cae_runtime.errors import RanOutError, UsageError
 from cae_runtime.io.formats import is_picture
+from cae_runtime.places import store
+from cae_runtime.places.address import Address, Place
 from cae_shared.folders import make_folder
 from cae_shared.limits import has_run_out
 from cae_shared.temporary import discard, temporary_beside
@@ -23,17 +25,22 @@ _TABLES = frozenset({".csv", ".npz", ".npy", ".json"})
 Kind = Literal["folder", "file", "missing"]
 
 
-def path_kind(path: Path, name: str) -> Kind:
-    """Return the kind of a path, following links; devices and pipes count as `file`.
+def path_kind(path: Place, name: str) -> Kind:
+    """Return the kind of a path, following links, or of an address; devices and pipes count as `file`.
 
     Args:
-        path: the path.
+        path: the path or address.
         name: how the error calls it, `source` or `output`.
 
     Raises:
-        UsageError: the path cannot be accessed: it is too long, or a parent folder is locked.
+        UsageError: the path cannot be accessed: it is too long, or a parent folder is locked; the store cannot be
+            asked; or an output is one of the web.
     """
     try:
+        if isinstance(path, Address):
+            if name == "output":
+                store.check_writable(path)
+            return store.kind_of(path)
         mode = mode_of(path)
     except OSError as e:
         raise UsageError(f"{name} {str(path)!r} cannot be looked at: {e.strerror}") from e
@@ -52,7 +59,7 @@ def mode_of(path: Path) -> int | None:
         raise
 
 
-def outputs_missing(outputs: Sequence[Path]) -> bool:
+def outputs_missing(outputs: Sequence[Place]) -> bool:
     """Return whether none of the outputs that belong together exists; False: all exist.
 
     Raises:
@@ -83,12 +90,15 @@ def check_folder(path: Path) -> None:
         raise UsageError(f"output {str(path)!r} must be a folder here; one whose name ends so must exist already")
 
 
-def prepare_output(folder: Path) -> None:
-    """Make the output folder, and check that files can be written to it.
+def prepare_output(folder: Place) -> None:
+    """Make the output folder, and check that files can be written to it; of a store, that the bucket exists.
 
     Raises:
         UsageError: it cannot be made or written to.
     """
+    if isinstance(folder, Address):
+        _check_bucket(folder)
+        return
     probe = temporary_beside(folder / "probe")
     try:
         make_folder(folder)
@@ -100,6 +110,15 @@ def prepare_output(folder: Path) -> None:
         discard(probe)
 
 
+def _check_bucket(folder: Address) -> None:
+    store.check_writable(folder)
+    try:
+        store.kind_of(folder.in_root(""))
+    except OSError as e:
+        if e.errno != errno.EACCES:  # one who may write need not be allowed to list
+            raise UsageError(f"output folder {str(folder)!r} cannot be written to: {e.strerror}") from e
+
+
 def _reason(folder: Path, error: OSError) -> str:
     """Return why a folder could not be made: a file of its name, or of that of a folder above it, is named."""
     if error.errno in (errno.EEXIST, errno.ENOTDIR):
@@ -109,8 +128,13 @@ def _reason(folder: Path, error: OSError) -> str:
     return error.strerror or str(error)
 
 
-def identity_of(path: Path) -> tuple[int, int] | None:
-    """Return what identifies a file or folder under all of its names; None if it does not exist."""
+def identity_of(path: Place) -> tuple[int, int] | str | None:
+    """Return what identifies a file or folder under all of its names; None if it does not exist.
+
+    Addresses have theirs also where nothing is.
+    """
+    if isinstance(path, Address):
+        return path.identity
     try:
         status = path.stat()
     except OSError:
@@ -118,7 +142,9 @@ def identity_of(path: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def spelling_of(path: Path) -> str:
+def spelling_of(path: Place) -> str:
     """Normalize a path so that two paths to the same file are equal, even before it exists."""
+    if isinstance(path, Address):
+        return path.identity
     key = os.path.realpath(path)
     return key.casefold() if sys.platform in {"win32", "darwin"} else key

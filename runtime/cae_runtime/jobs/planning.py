@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import logging
-import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import Final
 
 from cae_runtime.errors import UsageError
 from cae_runtime.io.formats import (
@@ -20,23 +21,34 @@ from cae_runtime.io.formats import (
     is_written,
     same_format,
 )
-from cae_runtime.io.headers.unsupported import OF_SYSTEMS, is_other_picture, is_transport_stream, what_to_do
-from cae_runtime.jobs.paths import identity_of, mode_of, path_kind, spelling_of
+from cae_runtime.io.headers.unsupported import is_other_picture, is_transport_stream, what_to_do
+from cae_runtime.jobs.paths import identity_of, path_kind, spelling_of
+from cae_runtime.jobs.walking import Unreadable, below, files_below
+from cae_runtime.places import store
+from cae_runtime.places.address import Address, Place
 from cae_runtime.video.results import partial_of
 from cae_shared.text import listed
 
 _log = logging.getLogger(__name__)
 
-_KINDS = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
+_FEW: Final = 8  # outputs that a store is asked for one by one, since a folder may hold many others
 
 
 @dataclass(frozen=True)
 class Job:
-    """One image or video to clean: its source, its output, and whether that has the source's ending before its own."""
+    """One image or video to clean.
 
-    source: Path
-    output: Path
+    Attributes:
+        source: the file.
+        output: what it becomes.
+        renamed: whether the output has the source's ending before its own.
+        exists: whether the output is there, as a listing has told; None: it has to be looked for.
+    """
+
+    source: Place
+    output: Place
     renamed: bool = False
+    exists: bool | None = None
 
     @property
     def video(self) -> bool:
@@ -44,18 +56,9 @@ class Job:
         return is_video(self.output)
 
     @property
-    def partial(self) -> Path:
+    def partial(self) -> Place:
         """Where the finished part of a video goes if the work is interrupted."""
         return partial_of(self.output)
-
-
-@dataclass(frozen=True)
-class Unreadable:
-    """A file or folder that could not be read, or an image or video of a kind that is not read, and the reason."""
-
-    path: Path
-    reason: str
-    other_picture: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,15 +74,15 @@ class Plan:
     """
 
     jobs: tuple[Job, ...]
-    left_out: tuple[Path, ...]
-    folder: Path
+    left_out: tuple[Place, ...]
+    folder: Place
     names_file: bool = False
     unreadable: tuple[Unreadable, ...] = ()
 
 
 def make_plan(
-    sources: Sequence[Path],
-    out: Path,
+    sources: Sequence[Place],
+    out: Place,
     *,
     suffix: str = "",
     ext: str | None = None,
@@ -115,7 +118,7 @@ def make_plan(
             raise UsageError(f"source {str(sources[0])!r} is {kinds[0]}, output {str(out)!r} names {kinds[1]}")
         plan = Plan((Job(sources[0], out),), (), out.parent, names_file=True)
     else:
-        plan = find_pictures(sources, out, suffix=suffix, ext=ext, may_be_empty=may_be_empty)
+        plan = find_pictures(sources, out, suffix=suffix, ext=ext, may_be_empty=may_be_empty, folders=folders)
     plan = replace(plan, jobs=_apart(plan.jobs))
     refuse_overwriting(plan.jobs)
     return plan
@@ -138,7 +141,10 @@ def with_ending(job: Job) -> Job:
     return replace(job, output=job.output.with_suffix(f"{job.source.suffix}{job.output.suffix}"), renamed=True)
 
 
-def _names_a_file(out: Path, one_file: bool) -> bool:
+def _names_a_file(out: Place, one_file: bool) -> bool:
+    if isinstance(out, Address) and not out.suffix:
+        store.check_writable(out)
+        return False
     if path_kind(out, "output") == "folder":
         return False
     suffix = out.suffix.lower()
@@ -151,7 +157,7 @@ def _names_a_file(out: Path, one_file: bool) -> bool:
     return is_written(out)
 
 
-def _source_is_folder(source: Path) -> bool:
+def _source_is_folder(source: Place) -> bool:
     kind = path_kind(source, "source")
     if kind == "missing":
         raise UsageError(f"source {str(source)!r} does not exist")
@@ -159,14 +165,15 @@ def _source_is_folder(source: Path) -> bool:
 
 
 def find_pictures(
-    sources: Sequence[Path],
-    out: Path,
+    sources: Sequence[Place],
+    out: Place,
     *,
     suffix: str = "",
     ext: str | None = None,
-    name_of: Callable[[Path], str] | None = None,
+    name_of: Callable[[Place], str] | None = None,
     leave_out: bool = True,
     may_be_empty: bool = False,
+    folders: Sequence[bool] | None = None,
 ) -> Plan:
     """Like `make_plan` with a folder as `out`, but outputs are not compared with each other or with the sources.
 
@@ -178,98 +185,89 @@ def find_pictures(
         name_of: returns a source's output name; replaces `suffix` and `ext`, and no source is taken for an output.
         leave_out: whether to skip `out` if it lies inside a source.
         may_be_empty: as in `make_plan`.
+        folders: which sources are folders, where that is known.
 
     Raises:
         UsageError: a source is missing, cannot be read or has nothing to clean.
     """
 
-    def output_of(source: Path, below: Path) -> Path:
+    def output_of(source: Place, inside: PurePath) -> Place:
         if name_of is not None:
-            return out / below.with_name(name_of(source))
+            return out / inside.with_name(name_of(source))
         kept = ext is None or is_video(Path(f"x{ext}")) != is_video(source)
         end = WRITTEN_AS.get(source.suffix.lower(), source.suffix) if kept else ext
-        return out / below.with_name(f"{source.stem}{suffix}{end}")
+        return out / inside.with_name(f"{source.stem}{suffix}{end}")
 
     jobs: dict[Job, None] = {}
-    walked: set[Path] = set()
+    walked: set[Place] = set()
     unreadable: list[Unreadable] = []
-    left_out: list[Path] = []
-    for source in sources:
-        if not _source_is_folder(source):
-            output = output_of(source, Path(source.name))
+    left_out: list[Place] = []
+    for source, is_folder in zip(sources, folders or map(_source_is_folder, sources), strict=True):
+        if not is_folder:
+            output = output_of(source, PurePath(source.name))
             if is_other_picture(output) or is_transport_stream(source):
                 unreadable.append(Unreadable(source, what_to_do(source), other_picture=True))
             else:
                 jobs[Job(source, output)] = None
             continue
         missed = len(unreadable)
-        files = list(_walk(source, identity_of(out) if leave_out else None, unreadable))
-        found = [path for path in files if is_picture(path)]
-        others = [path for path in files if is_other_picture(path)]
-        unreadable += [Unreadable(path, what_to_do(path), other_picture=True) for path in others]
+        found, others = _found_below(source, out if leave_out else None, unreadable)
         if not found and len(unreadable) == missed and not may_be_empty:
             known = listed([*SUFFIXES_READ, *VIDEO_FORMAT_OF_SUFFIX, "the raw files of cameras"], "and")
             raise UsageError(f"source folder {str(source)!r} has no images or videos ({known})")
-        left_out += [path for path in files if not is_picture(path) and not is_other_picture(path)]
+        left_out += others
         walked.update(found)
-        jobs |= dict.fromkeys(Job(path, output_of(path, path.relative_to(source))) for path in found)
-    if suffix:  # photo_clean.jpg beside photo.jpg is an output of an earlier call
-        made = {spelling_of(path) for job in (*jobs, *_apart([*jobs])) for path in (job.output, job.partial)}
-        jobs = {job: None for job in jobs if job.source not in walked or spelling_of(job.source) not in made}
+        jobs |= dict.fromkeys(Job(path, output_of(path, below(path, source))) for path in found)
+    if suffix:
+        jobs = dict.fromkeys(_without_outputs(tuple(jobs), walked))
     _log.debug("%s files, %s left out, %s that cannot be read", len(jobs), len(left_out), len(unreadable))
     return Plan(tuple(jobs), tuple(left_out), out, unreadable=tuple(unreadable))
 
 
-def _walk(folder: Path, left_alone: object, unreadable: list[Unreadable]) -> Iterator[Path]:
-    """Yield the files below a folder in order, without hidden and system files; follows links, but not in circles.
+def _found_below(
+    folder: Place, left_alone: Place | None, unreadable: list[Unreadable]
+) -> tuple[list[Place], list[Place]]:
+    """Return the pictures below a folder and what is left out; of kinds that are not read, they go to `unreadable`."""
+    files = list(files_below(folder, left_alone, unreadable))
+    kinds = ["read" if is_picture(path) else "not read" if is_other_picture(path) else "other" for path in files]
+    of_kind = {name: [path for path, kind in zip(files, kinds, strict=True) if kind == name] for name in set(kinds)}
+    unreadable += [Unreadable(path, what_to_do(path), other_picture=True) for path in of_kind.get("not read", [])]
+    return of_kind.get("read", []), of_kind.get("other", [])
 
-    What cannot be read is added to `unreadable`.
+
+def _without_outputs(jobs: Sequence[Job], walked: Set[Place]) -> Iterator[Job]:
+    """Yield jobs whose sources are no outputs of an earlier call: `photo_clean.jpg` beside `photo.jpg` is one."""
+    made = {spelling_of(path) for job in (*jobs, *_apart(jobs)) for path in (job.output, job.partial)}
+    return (job for job in jobs if job.source not in walked or spelling_of(job.source) not in made)
+
+
+def with_existing(plan: Plan, overwrite: bool) -> Plan:
+    """Return a plan whose jobs know which outputs exist in a store: it is listed once rather than asked for each.
+
+    Args:
+        plan: the work; outputs on this machine are looked at later, one by one.
+        overwrite: whether they are replaced, so that nothing has to be known.
 
     Raises:
-        UsageError: the folder that the walk starts from cannot be read.
+        UsageError: the store cannot be listed.
     """
+    folder = plan.folder
+    if overwrite or not isinstance(folder, Address) or len(plan.jobs) <= _FEW:
+        return plan
     try:
-        opened = [(identity_of(folder), iter(sorted(folder.iterdir())))]  # from the first folder to the current one
+        there = {file.identity for file in store.files_below(folder)}
     except OSError as e:
-        raise UsageError(f"source folder {str(folder)!r} cannot be read: {e.strerror}") from e
-    while opened:
-        entry = next(opened[-1][1], None)
-        if entry is None:
-            opened.pop()
-            continue
-        mode = _mode_of_entry(entry, unreadable)
-        if stat.S_ISREG(mode):
-            yield entry
-        if not stat.S_ISDIR(mode):
-            continue
-        identity = identity_of(entry)
-        if identity in (above for above, _ in opened) or (identity is not None and identity == left_alone):
-            continue
-        try:
-            opened.append((identity, iter(sorted(entry.iterdir()))))
-        except OSError as e:
-            unreadable.append(Unreadable(entry, f"cannot be read: {e.strerror}"))
+        if e.errno == errno.ENXIO:
+            raise UsageError(f"output folder {str(folder)!r} cannot be written to: {e.strerror}") from e
+        raise UsageError(
+            f"output folder {str(folder)!r} cannot be listed to see what is there: {e.strerror} (overwrite=True writes "
+            "without looking)"
+        ) from e
+    jobs = (replace(job, exists=spelling_of(job.output) in there) for job in plan.jobs)
+    return replace(plan, jobs=tuple(jobs))
 
 
-def _mode_of_entry(entry: Path, unreadable: list[Unreadable]) -> int:
-    """Return the mode of an entry of a walked folder; 0 if it is left out or added to `unreadable`."""
-    if entry.name.startswith(".") or entry.name.casefold() in OF_SYSTEMS:
-        return 0
-    try:
-        mode = mode_of(entry)
-    except OSError as e:
-        unreadable.append(Unreadable(entry, f"cannot be looked at: {e.strerror}"))
-        return 0
-    if mode is None and is_picture(entry):
-        unreadable.append(Unreadable(entry, "is a link to nothing"))
-    named_like_one = is_picture(entry) or is_other_picture(entry)
-    if mode is not None and named_like_one and not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-        kind = _KINDS.get(stat.S_IFMT(mode), "something else")  # opening a pipe could block forever
-        unreadable.append(Unreadable(entry, f"is not a file but {kind}: it was not opened"))
-    return mode or 0
-
-
-def refuse_overwriting(jobs: Sequence[Job], further: Sequence[Path] = ()) -> None:
+def refuse_overwriting(jobs: Sequence[Job], further: Sequence[Place] = ()) -> None:
     """Refuse outputs that are a source under any name, and outputs that two sources share.
 
     Args:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from cae_runtime.jobs.progress_log import ProgressLog
+from cae_runtime.places.address import Place
 from cae_shared.text import printable
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Progress:
             self._done = 0
             self._files = self._bar.add_task(self._doing, total=self._total, figures=f"0/{self._total}")
             self._parts = self._bar.add_task("", visible=False, figures="")
-            self._file: Path | None = None
+            self._file: Place | None = None
             self._bar.start()
         return self
 
@@ -63,7 +63,7 @@ class Progress:
         self._bar.update(self._files, completed=self._done, figures=f"{self._done}/{self._total}")
         self._bar.update(self._parts, visible=False)
 
-    def on_frame(self, video: Path, done: int, total: int | None) -> None:
+    def on_frame(self, video: Place, done: int, total: int | None) -> None:
         """Report how many frames of a video are done, and about how many there are."""
         if self._bar is None:
             self._log.on_frame(video, done, total)
@@ -71,7 +71,7 @@ class Progress:
         total = None if total is None else max(total, done)
         self._show(self._bar, video, done, total, f"{done}/{'?' if total is None else total}", after=0.0)
 
-    def on_part(self, picture: Path, done: int, total: int) -> None:
+    def on_part(self, picture: Place, done: int, total: int) -> None:
         """Report how much of a picture is done, and how much there is, in parts of any size."""
         if self._bar is None:
             self._log.on_part(picture, done, total)
@@ -79,7 +79,7 @@ class Progress:
         self._show(self._bar, picture, done, total, f"{100 * done // total} %", after=_SOON)
 
     def _show(
-        self, bar: rich.progress.Progress, file: Path, done: int, total: int | None, figures: str, *, after: float
+        self, bar: rich.progress.Progress, file: Place, done: int, total: int | None, figures: str, *, after: float
     ) -> None:
         """Move the bar of a file, which appears `after` seconds."""
         if file != self._file:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Final
 
+from cae_runtime.places.address import Place
 from cae_shared.text import counted
 
 _EVERY: Final = 10.0  # seconds between two lines
@@ -30,7 +30,7 @@ class ProgressLog:
         self._total, self._doing, self._tell, self._clock = total, doing, tell, clock
         self._began = self._told = self._file_began = clock()
         self._files = 0
-        self._file: Path | None = None
+        self._file: Place | None = None
 
     def on_file(self) -> None:
         """Count a finished file."""
@@ -39,15 +39,15 @@ class ProgressLog:
             left = self._left(self._began, self._files, self._total)
             self._tell(f"{self._doing}: {self._files} of {self._total} files{left}")
 
-    def on_frame(self, video: Path, done: int, total: int | None) -> None:
+    def on_frame(self, video: Place, done: int, total: int | None) -> None:
         """Report how many frames of a video are done, and about how many there are."""
         self._tell_of(video, done, total, f"{f'{done} of ' if total else ''}{counted(total or done, 'frame')}")
 
-    def on_part(self, picture: Path, done: int, total: int) -> None:
+    def on_part(self, picture: Place, done: int, total: int) -> None:
         """Report how much of a picture is done, and how much there is, in parts of any size."""
         self._tell_of(picture, done, total, f"{100 * done // total} %")
 
-    def _tell_of(self, file: Path, done: int, total: int | None, figures: str) -> None:
+    def _tell_of(self, file: Place, done: int, total: int | None, figures: str) -> None:
         if file != self._file:
             self._file, self._file_began = file, self._clock()
         if (total is None or done < total) and self._is_due():

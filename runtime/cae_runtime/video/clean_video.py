@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cae_runtime.arguments import check_function, checked_flag, checked_path
+from cae_runtime.arguments import check_function, checked_flag, checked_place
 from cae_runtime.errors import ArgumentTypeError, ImageTypeError, MissingExtraError, VideoError
 from cae_runtime.inference.model_files import DEFAULT_MODEL
 from cae_runtime.inference.session import Session
@@ -19,9 +19,10 @@ from cae_runtime.tasks.restore import Restorer
 from cae_runtime.tasks.shares import Strengths
 from cae_runtime.tasks.strengths import Strength, checked_strengths
 from cae_runtime.video.encoding import check_encoding, missing_extra
+from cae_runtime.video.files.copies import transcode_any
+from cae_runtime.video.files.transcode import Clean
 from cae_runtime.video.frame_cleaner import frame_cleaner
 from cae_runtime.video.results import CleanedVideo
-from cae_runtime.video.transcode import Clean, transcode
 
 
 def clean_video(
@@ -41,8 +42,8 @@ def clean_video(
     A damaged frame is replaced by the previous one. The output appears complete or not at all.
 
     Args:
-        source: MP4, MOV, Matroska, WebM or AVI.
-        output: the file to write, replaced if it exists; its suffix chooses the format.
+        source: MP4, MOV, Matroska, WebM or AVI: a file, or an address (needs the extra `cloud`), `s3://bucket/a.mp4`.
+        output: the file or address to write, replaced if it exists; its suffix chooses the format.
         restorer: a `Restorer`, a packaged model's name, a model file or its bytes, or a `Session`; None is `denoise`.
             Or a function that is called with each frame in turn, shape (H, W, 3), BGR, as stored (not rotated), and
             returns an array of the same kind: uint8, or uint16 where more than 8 bits are kept. It is not called for
@@ -68,11 +69,11 @@ def clean_video(
         VideoInterrupted: Ctrl-C was pressed; the finished frames are in `NAME.partial.EXT`.
         ImageError, ModelError, ProviderError: as `Restorer` raises them.
     """
-    source, output = checked_path("source", source), checked_path("output", output)
+    from_place, to_place = checked_place("source", source), checked_place("output", output)
     strengths, coding = checked_strengths(strength), VideoCoding(codec, crf, pixel_format)
     averaged = None if temporal is None else checked_flag("temporal", temporal)
     check_function("on_frame", on_frame)
-    check_encoding(output, coding)
+    check_encoding(to_place, coding)
     if missing := missing_extra():
         raise MissingExtraError(missing)
     with ExitStack() as opened:
@@ -80,9 +81,9 @@ def clean_video(
             restorer = opened.enter_context(Restorer(DEFAULT_MODEL if restorer is None else restorer))
         clean = _cleaner(restorer, strengths, averaged)
         try:
-            return transcode(source, output, clean, coding, on_frame)
+            return transcode_any(from_place, to_place, clean, coding, on_frame)
         except VideoError as e:  # the text continues after the name
-            e.args = (f"video {str(source)!r} {e}",)
+            e.args = (f"video {str(from_place)!r} {e}",)
             raise
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Final
 
 from cae_runtime.arguments import checked_whole
 from cae_runtime.errors import UsageError
 from cae_runtime.io.formats import CODECS_OF_FORMAT, CRF_MAX, PIXEL_FORMATS, VIDEO_FORMAT_OF_SUFFIX, VideoCoding
+from cae_runtime.places.address import Place
 from cae_shared.text import listed
 
 INSTALL: Final = (
@@ -28,7 +28,7 @@ def missing_extra() -> str:
     return ""
 
 
-def check_encoding(output: Path, coding: VideoCoding) -> None:
+def check_encoding(output: Place, coding: VideoCoding) -> None:
     """Refuse an output of unknown format, and codecs and settings that it does not support.
 
     Raises:

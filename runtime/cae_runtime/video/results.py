@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import overload
 
 from cae_runtime.errors import VideoError
+from cae_runtime.places.address import Address, Place
 from cae_runtime.tasks.notes import Note
 from cae_shared.text import counted
 
@@ -37,13 +39,15 @@ class VideoPartlyDone(VideoError):  # noqa: N818 - part of it is there
     Attributes:
         cleaned: the finished part.
         partial: the file that contains it.
+        reason: why it is all there is.
     """
 
-    def __init__(self, reason: str, cleaned: CleanedVideo, partial: Path) -> None:
+    def __init__(self, reason: str, cleaned: CleanedVideo, partial: Place) -> None:
         verb = "is" if cleaned.frames == 1 else "are"
         frames = counted(cleaned.frames, "frame")
         super().__init__(f"{reason}: the {frames} that {verb} done {verb} in {str(partial)!r}")
         self.cleaned = cleaned
+        self.reason = reason
         self.partial = partial
 
 
@@ -55,6 +59,12 @@ class VideoInterrupted(KeyboardInterrupt):
         self.partly = partly
 
 
-def partial_of(output: Path) -> Path:
+@overload
+def partial_of(output: Path) -> Path: ...
+@overload
+def partial_of(output: Address) -> Address: ...
+@overload
+def partial_of(output: Place) -> Place: ...
+def partial_of(output: Place) -> Place:
     """Return where the frames that are done go when a video cannot be finished."""
     return output.with_suffix(f".partial{output.suffix}")

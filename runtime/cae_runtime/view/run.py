@@ -16,6 +16,7 @@ from cae_runtime.jobs.failures import failures
 from cae_runtime.jobs.opened_images import images_of
 from cae_runtime.jobs.planning import Plan, make_plan
 from cae_runtime.jobs.restore.extras import check_extras
+from cae_runtime.places.address import local_path
 from cae_runtime.screen.window import DisplayTrial
 from cae_runtime.view.background import Background
 from cae_runtime.view.session import PictureSession, ViewSettings
@@ -53,9 +54,10 @@ def view_pictures(settings: ViewSettings, tell: Callable[[str], None]) -> bool:
             raise DeviceError("no window can be opened here (no display, or an OpenCV without windows)")
         background = Background()
         stack.callback(background.close)
-        background.open(plan.jobs[0].source, restorer)
+        first = local_path(plan.jobs[0].source, "source")
+        background.open(first, restorer)
         view = PictureState(compare=True, figures=True, strengths=settings.options.strength)
-        viewer = PictureViewer(view, background, _size(plan.jobs[0].source))
+        viewer = PictureViewer(view, background, _size(first))
         stack.callback(viewer.close)
         session = PictureSession(settings, plan.jobs, restorer, (view, viewer, background), tell)
         stack.callback(session.close)

@@ -12,6 +12,7 @@ from cae_runtime.errors import ModelError, ProviderError
 from cae_runtime.inference.model_files import DEFAULT_MODEL, packaged_models
 from cae_runtime.jobs.planning import Job
 from cae_runtime.jobs.restore.options import RestoreOptions
+from cae_runtime.places.address import local_path
 from cae_runtime.tasks.restore import Restorer
 from cae_runtime.view.background import Background
 from cae_runtime.view.saver import Saver
@@ -101,7 +102,7 @@ class PictureSession:
         return self._jobs[self._number]
 
     def _open(self) -> None:
-        self._background.open(self._job.source, self._restorer)
+        self._background.open(local_path(self._job.source, "source"), self._restorer)
 
     def _obey(self, command: str) -> None:
         if command == "end":

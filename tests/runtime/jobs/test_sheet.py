@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from cae_runtime.io.contact_sheet import CELL
-from cae_runtime.jobs.before_after import detail_of
+from cae_runtime.jobs.previews.before_after import detail_of
 
 Command = Callable[..., subprocess.CompletedProcess[bytes]]
 

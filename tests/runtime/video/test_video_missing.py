@@ -14,9 +14,9 @@ from tests.runtime.clips import ALWAYS_ALIKE, HEIGHT, WIDTH, damage, lines, look
 
 from cae_runtime.io.formats import VideoCoding
 from cae_runtime.video.clean_video import clean_video
+from cae_runtime.video.files.transcode import transcode
 from cae_runtime.video.integrity.containers import is_cut_off
 from cae_runtime.video.results import CleanedVideo, VideoPartlyDone
-from cae_runtime.video.transcode import transcode
 
 Command = Callable[..., subprocess.CompletedProcess[bytes]]
 

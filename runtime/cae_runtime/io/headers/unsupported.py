@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path, PurePath
 from typing import Final
 
+from cae_runtime.places import store
+from cae_runtime.places.address import Address, Place
 from cae_shared.text import shell_word
 
 _OTHERS: Final = frozenset({
@@ -35,24 +36,29 @@ _STARTS: Final = (
 )
 
 
-def is_other_picture(path: Path) -> bool:
+def is_other_picture(path: Place) -> bool:
     """Return whether a file is an image or video of a kind that is not read: by its suffix, .ts also by its content."""
     return path.suffix.lower() in SUFFIXES or is_transport_stream(path)
 
 
-def is_transport_stream(path: Path) -> bool:
+def is_transport_stream(path: Place) -> bool:
     """Return whether a .ts file is an MPEG transport stream: its packets of 188 bytes begin with 0x47."""
-    if path.suffix.lower() != _TRANSPORT_STREAM or not path.is_file():
+    if path.suffix.lower() != _TRANSPORT_STREAM:
         return False
     try:
-        with path.open("rb") as file:
-            start = file.read(_PACKET + 1)
+        if isinstance(path, Address):
+            start = store.start_of(path, _PACKET + 1)
+        elif not path.is_file():
+            return False
+        else:
+            with path.open("rb") as file:
+                start = file.read(_PACKET + 1)
     except OSError:
         return False
     return start[:1] == start[_PACKET:] == _SYNC
 
 
-def what_to_do(path: PurePath) -> str:
+def what_to_do(path: Place) -> str:
     """Return why an image or video with such a suffix is not read, and what the user can do."""
     suffix = path.suffix.lower()
     video = suffix in _VIDEOS or suffix == _TRANSPORT_STREAM

@@ -11,6 +11,7 @@ from typing import Final
 from cae_runtime.jobs.opened_images import images_of
 from cae_runtime.jobs.paths import spelling_of
 from cae_runtime.jobs.planning import Plan
+from cae_runtime.places.address import Place, place_of
 
 ENDING: Final = "_heat.png"
 RAW_ENDING: Final = "_scores.tiff"
@@ -19,7 +20,7 @@ SHEET: Final = "sheet.png"
 OF_BAD: Final = "bad"  # folder of the heat maps of pictures that are known to be bad
 
 
-def plan_of(sources: Sequence[Path], output: Path, made: Collection[str]) -> Plan:
+def plan_of(sources: Sequence[Place], output: Path, made: Collection[str]) -> Plan:
     """Find the pictures and name their heat maps.
 
     Args:
@@ -50,7 +51,7 @@ def results_of(rows: Iterable[tuple[str, Iterable[str]]], output: Path) -> set[s
     """
     sources, made = set(), {spelling_of(output / SHEET)}
     for source, results in rows:
-        sources.add(spelling_of(Path(source)))
+        sources.add(spelling_of(place_of(source)))
         made |= {spelling_of(output / result) for result in results}
     return made - sources
 

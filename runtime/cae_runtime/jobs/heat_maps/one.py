@@ -21,7 +21,7 @@ from cae_runtime.jobs.heat_maps.limits import Limit, PictureNotes
 from cae_runtime.jobs.heat_maps.table import Verdict
 from cae_runtime.jobs.opened_images import single_image
 from cae_runtime.jobs.other_tasks import Outcome, Request
-from cae_runtime.jobs.paths import path_kind, prepare_output
+from cae_runtime.jobs.paths import identity_of, path_kind, prepare_output
 from cae_runtime.jobs.progress import Progress
 from cae_runtime.jobs.restore.pipe import write_to_stdout
 
@@ -32,52 +32,52 @@ def names_one(request: Request) -> bool:
     """Whether a request is about one picture and one file."""
     if len(request.sources) != 1 or request.bad is not None:
         return False
-    (source,), output = request.sources, request.output
+    (source,), output = request.sources, request.folder
     if PIPE in (str(source), str(output)):
         return True
     is_file = output.suffix.lower() in FORMAT_OF_SUFFIX and path_kind(output, "output") != "folder"
     return is_file and path_kind(source, "source") == "file" and not is_video(source)
 
 
-def judge_one(judge: Judge, limit: Limit, source: str, output: str, request: Request) -> Outcome:
+def judge_one(judge: Judge, limit: Limit, request: Request) -> Outcome:
     """Write the heat map of one picture; one that exists is kept, and the picture is scored all the same.
 
     Args:
         judge: the model.
         limit: its threshold.
-        source: a file, or `-` for stdin.
-        output: a file, or `-` for stdout, which gets a PNG file.
-        request: how.
+        request: how; the only source is a file, or `-` for stdin, and the output a file, or `-` for stdout, which gets
+            a PNG file.
 
     Raises:
         UsageError: an output is the source, or some outputs exist and others do not; the heat map's name is not that
             of an image that can be written; or a stream is closed.
         ImageError: the picture cannot be read or scored, or the heat map not be written.
     """
-    target = None if output == PIPE else Path(output)
+    place, source, output = request.sources[0], str(request.sources[0]), str(request.output)
+    target = None if output == PIPE else request.folder
     if target is not None:
         if target.suffix.lower() not in FORMAT_OF_SUFFIX or path_kind(target, "output") == "folder":
             raise UsageError(f"output {output!r}: one picture becomes one heat map, a file such as part_heat.png")
         if target.suffix.lower() not in (endings := written_endings()):
             raise UsageError(f"output {output!r}: heat maps are written as {', '.join(endings)}")
-    if source != PIPE and path_kind(Path(source), "source") != "file":
+    if source != PIPE and path_kind(place, "source") != "file":
         raise UsageError(f"source {source!r} is not a file")
     if target is None and (judge.raw_maps or judge.defect_masks):
         raise UsageError("raw maps and masks are written beside a heat map, not to stdout")
     outputs = [] if target is None else judge.outputs(target)
-    keep = _keeps(outputs, source, request)
+    keep = _keeps(outputs, request)
     for path in outputs if keep else ():
         _log.info("skipped: %r exists (overwrite=True replaces it)", str(path))
     named = "stdin" if source == PIPE else source
     try:
         if source == PIPE and sys.stdin is None:
             raise UsageError("SOURCE is -, but stdin is closed: give it a file or the output of a program")
-        pixels = single_image(read_stream(sys.stdin.buffer) if source == PIPE else read_file(Path(source)))
+        pixels = single_image(read_stream(sys.stdin.buffer) if source == PIPE else read_file(place))
         made = None if keep else target
         if made is not None:
             prepare_output(made.parent)
         with Progress(1, "looking") as shown:
-            part = partial(shown.on_part, Path(named))
+            part = partial(shown.on_part, Path(named) if source == PIPE else place)
             found = judge.find(pixels, part) if made is None else judge.write(made, pixels, part)
         if target is None:
             write_to_stdout(judge.drawn(pixels, found.heat))
@@ -107,7 +107,7 @@ def _tell_notes(spec: ModelSpec, pixels: NDArray[Any]) -> None:
         _log.info("note: %s", note)
 
 
-def _keeps(outputs: Sequence[Path], source: str, request: Request) -> bool:
+def _keeps(outputs: Sequence[Path], request: Request) -> bool:
     """Whether all outputs exist and are kept.
 
     Raises:
@@ -115,7 +115,7 @@ def _keeps(outputs: Sequence[Path], source: str, request: Request) -> bool:
     """
     there = [path for path in outputs if path_kind(path, "output") != "missing"]
     for path in there:
-        if source != PIPE and path.samefile(source):
+        if str(request.sources[0]) != PIPE and identity_of(path) == identity_of(request.sources[0]):
             raise UsageError(f"output {str(path)!r} would overwrite the source")
     refuse_region(request.region, there)
     if there and len(there) < len(outputs) and not request.overwrite:

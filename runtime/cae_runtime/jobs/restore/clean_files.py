@@ -8,25 +8,30 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Final
 
-from cae_runtime.arguments import Progress, check_function, checked_flag, checked_path, checked_whole
+from cae_runtime.arguments import Progress, check_function, checked_flag, checked_place, checked_whole
 from cae_runtime.errors import ArgumentTypeError, ImageError, ImageNotFoundError, UsageError
 from cae_runtime.inference.model_files import DEFAULT_MODEL
 from cae_runtime.inference.session import Session
 from cae_runtime.io.encoding import is_lossy
 from cae_runtime.io.formats import FORMAT_OF_SUFFIX, known_suffix
 from cae_runtime.io.image_files import read_file, write_file
-from cae_runtime.jobs.paths import identity_of, prepare_output
-from cae_runtime.jobs.planning import make_plan
+from cae_runtime.jobs.paths import identity_of, path_kind, prepare_output
+from cae_runtime.jobs.planning import make_plan, with_existing
 from cae_runtime.jobs.restore.extras import check_extras
 from cae_runtime.jobs.restore.images import clean_bytes
 from cae_runtime.jobs.restore.job import clean_each
 from cae_runtime.jobs.restore.options import RestoreOptions
 from cae_runtime.jobs.restore.results import FileResult, unreadable_results
+from cae_runtime.places.address import Address
+from cae_runtime.places.store import check_writable
 from cae_runtime.tasks.restore import Restorer
 from cae_runtime.tasks.strengths import Strength, checked_strengths
 
 Model = Restorer | Session | str | os.PathLike[str] | bytes | None
+
+_FOLDER: Final = "the path or address of a folder"
 
 
 def clean_image(
@@ -44,8 +49,9 @@ def clean_image(
 
     Args:
         source: JPEG, PNG, WebP, AVIF, HEIC (needs the extra `heif`), TIFF, JPEG 2000, BMP, PPM, PGM, PBM, GIF, or a
-            camera raw file (needs the extra `raw`). CMYK needs the extra `cmyk`.
-        output: the file to write, replaced if it exists; its suffix chooses the format.
+            camera raw file (needs the extra `raw`). CMYK needs the extra `cmyk`. A file, or an address such as
+            `s3://bucket/photo.jpg` (needs the extra `cloud`).
+        output: the file or address to write, replaced if it exists; its suffix chooses the format.
         restorer: a `Restorer`, a packaged model's name, a model file or its bytes, or a `Session`; None is `denoise`.
         strength: s in 0..1; the result is input + s * (cleaned - input). Or two, see `Restorer`.
         quality: of JPEG, WebP, AVIF and HEIC, 1..100; None takes 95 (HEIC: 80), or a JPEG's own if it is higher, and
@@ -63,26 +69,28 @@ def clean_image(
             the source.
         ModelError, ProviderError: as `Restorer` raises them.
     """
-    source, output = checked_path("source", source), checked_path("output", output)
+    place, target = checked_place("source", source), checked_place("output", output)
     options = RestoreOptions(strength=checked_strengths(strength), quality=_checked_quality(quality))
     check_function("progress", progress)
-    format = FORMAT_OF_SUFFIX.get(output.suffix.lower())
+    format = FORMAT_OF_SUFFIX.get(target.suffix.lower())
     if format is None:
-        raise UsageError(f"output {str(output)!r}: an image's name must end in one of {', '.join(FORMAT_OF_SUFFIX)}")
-    if not source.exists():
-        raise ImageNotFoundError(f"image {str(source)!r} does not exist")
-    if identity_of(source) == identity_of(output):
-        raise UsageError(f"output {str(output)!r} is the source: choose another name")
+        raise UsageError(f"output {str(target)!r}: an image's name must end in one of {', '.join(FORMAT_OF_SUFFIX)}")
+    if path_kind(place, "source") == "missing":
+        raise ImageNotFoundError(f"image {str(place)!r} does not exist")
+    if isinstance(target, Address):
+        check_writable(target)
+    if identity_of(place) == identity_of(target):
+        raise UsageError(f"output {str(target)!r} is the source: choose another name")
     start = time.perf_counter()
     with _opened(restorer) as opened:
         try:
-            cleaned = clean_bytes(opened, read_file(source), options, format=format, progress=progress)
-            write_file(output, cleaned.data)
+            cleaned = clean_bytes(opened, read_file(place), options, format=format, progress=progress)
+            write_file(target, cleaned.data)
         except ImageError as e:  # the text continues after the name
-            e.args = (f"image {str(source)!r} {e}",)
+            e.args = (f"image {str(place)!r} {e}",)
             raise
         return FileResult(
-            str(source), str(output), "done", "", time.perf_counter() - start, cleaned.width, cleaned.height,
+            str(place), str(target), "done", "", time.perf_counter() - start, cleaned.width, cleaned.height,
             opened.provider, cleaned.dropped, lossy=is_lossy(cleaned.data), notes=cleaned.notes,
             pixels=cleaned.pixels,
         )  # fmt: skip
@@ -106,8 +114,8 @@ def clean_folder(
     A file that cannot be cleaned does not stop the others. Outputs appear complete or not at all.
 
     Args:
-        source: the folder.
-        output: the folder to mirror it into, made if it does not exist.
+        source: the folder, or an address such as `s3://bucket/photos` (needs the extra `cloud`).
+        output: the folder or address to mirror it into, made if it does not exist.
         restorer: a `Restorer`, a packaged model's name, a model file or its bytes, or a `Session`; None is `denoise`.
         strength: s in 0..1; the result is input + s * (cleaned - input). Or two, see `Restorer`.
         temporal: whether static regions of videos are averaged over time before cleaning.
@@ -126,10 +134,9 @@ def clean_folder(
             or there are only videos, and PyAV is not installed, or only HEIC files, and pillow-heif is not.
         ModelError, ProviderError: as `Restorer` raises them.
     """
-    folder = "the path of a folder"
-    source, output = checked_path("source", source, folder), checked_path("output", output, folder)
-    if not source.is_dir():
-        raise UsageError(f"source {str(source)!r} is not a folder that exists")
+    place, target = checked_place("source", source, _FOLDER), checked_place("output", output, _FOLDER)
+    if path_kind(place, "source") != "folder":
+        raise UsageError(f"source {str(place)!r} is not a folder that exists")
     if not isinstance(suffix, str) or Path(suffix).name != suffix:
         raise UsageError(f"suffix is {suffix!r}: it must be part of a file's name, such as '_clean'")
     options = RestoreOptions(
@@ -138,8 +145,9 @@ def clean_folder(
     )  # fmt: skip
     ext = None if ext is None else known_suffix("ext", ext)
     check_function("on_result", on_result)
-    plan = make_plan([source], output, suffix=suffix, ext=ext, out_is_folder=True)
-    check_extras(plan.jobs, [source], options.coding)
+    plan = make_plan([place], target, suffix=suffix, ext=ext, out_is_folder=True)
+    check_extras(plan.jobs, [place], options.coding)
+    plan = with_existing(plan, options.overwrite)
     prepare_output(plan.folder)
     with _opened(restorer) as opened, contextlib.closing(clean_each(plan.jobs, opened, options)) as cleaned:
         results = []

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 from cae_runtime.errors import UsageError
 from cae_runtime.io import heic_extra, raw_extra
 from cae_runtime.io.formats import FORMAT_OF_SUFFIX, HEIC, VideoCoding, is_raw
 from cae_runtime.jobs.planning import Job
+from cae_runtime.places.address import Place
 from cae_runtime.video.encoding import check_encoding, missing_extra
 
 
-def check_extras(jobs: Sequence[Job], sources: Iterable[Path], coding: VideoCoding) -> None:
+def check_extras(jobs: Sequence[Job], sources: Iterable[Place], coding: VideoCoding) -> None:
     """Before any work, refuse settings and missing packages that would let all files of a kind fail.
 
     Args:
@@ -42,10 +42,10 @@ def check_extras(jobs: Sequence[Job], sources: Iterable[Path], coding: VideoCodi
         raise UsageError(f"{str(heics[0].source)!r} {heic_extra.MISSING}")
 
 
-def _matters(some: Sequence[Job], jobs: Sequence[Job], named: set[Path]) -> bool:
+def _matters(some: Sequence[Job], jobs: Sequence[Job], named: set[Place]) -> bool:
     """Return whether there are no others, or the user named one of them."""
     return bool(some) and (len(some) == len(jobs) or any(job.source in named for job in some))
 
 
-def _is_heic(path: Path) -> bool:
+def _is_heic(path: Place) -> bool:
     return FORMAT_OF_SUFFIX.get(path.suffix.lower()) == HEIC

@@ -5,11 +5,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Final
 
 from cae_runtime.arguments import Progress
@@ -18,18 +17,19 @@ from cae_runtime.io.encoding import check_fits, encode, is_lossy
 from cae_runtime.io.formats import FORMAT_OF_SUFFIX, format_written
 from cae_runtime.io.headers.header import Header
 from cae_runtime.io.image_files import Picture, decode, header_of, read_file, write_file
-from cae_runtime.io.pipeline import PIXELS_UNDER_WAY, PixelBudget, prefetch_map
+from cae_runtime.io.pipeline import FILES_AHEAD, PIXELS_UNDER_WAY, PixelBudget, prefetch_map, started_ahead
 from cae_runtime.jobs import pictures
 from cae_runtime.jobs.pictures import Change, notes_on
 from cae_runtime.jobs.planning import Job
 from cae_runtime.jobs.restore.options import DEFAULTS, RestoreOptions, reason_of
 from cae_runtime.jobs.restore.results import NOT_CLEANED, FileResult, output_is_there
+from cae_runtime.places.address import Address, Place
 from cae_runtime.tasks.notes import Note, renamed
 from cae_runtime.tasks.restore import Restorer
 
 _log = logging.getLogger(__name__)
 
-OnPart = Callable[[Path, int, int], object]
+OnPart = Callable[[Place, int, int], object]
 
 _LARGE: Final = 2**18  # pixels from which on a picture may take a second, and is worth a thread for its progress
 
@@ -96,7 +96,7 @@ def restore_images(
     """Clean image files and yield the results one by one.
 
     While an image is cleaned, the next one is read and the previous one is written. This needs memory for three images,
-    or for one (and the bytes of the next file) if they are large.
+    or for one (and the bytes of the next file) if they are large. A store is asked for eight files at a time.
 
     Args:
         restorer: what cleans.
@@ -116,9 +116,14 @@ def restore_images(
     room = PixelBudget(PIXELS_UNDER_WAY)
     change = change or (lambda _, of, told: pictures.cleaned(restorer, of, options.strength, options.temporal, told))
 
-    def open_one(job: Job) -> _Work:
+    def read_one(job: Job) -> _Work:
         work = _Work(job, restorer.provider)
         _step(work, lambda: work.read(options.overwrite))
+        return work
+
+    def open_one(read: Callable[[], _Work]) -> _Work:
+        work = read()
+        _step(work, work.look)
         room.take(work.pixels)
         _step(work, work.decode)
         return work
@@ -138,12 +143,36 @@ def restore_images(
         _log.debug("%s: %s in %.2f s", work.result.source, work.result.status, work.result.seconds)
         return work.result
 
-    with ThreadPoolExecutor(1, "cae-read") as reader, ThreadPoolExecutor(1, "cae-write") as writer:
+    yield from _in_threads(list(jobs), (read_one, open_one, clean_one, save_one), room)
+
+
+def _in_threads(jobs: Sequence[Job], steps: _Steps, room: PixelBudget) -> Iterator[FileResult]:
+    """Read, decode and write in other threads while this one cleans; several read from a store or write to it."""
+    read, decode, clean, save = steps
+    writers = FILES_AHEAD if any(isinstance(job.output, Address) for job in jobs) else 1
+    with (
+        ThreadPoolExecutor(FILES_AHEAD, "cae-fetch") as fetcher,
+        ThreadPoolExecutor(1, "cae-read") as reader,
+        ThreadPoolExecutor(writers, "cae-write") as writer,
+    ):
         try:
-            with contextlib.closing(prefetch_map(reader, open_one, jobs, ahead=1)) as opened:
-                yield from prefetch_map(writer, save_one, map(clean_one, opened), ahead=1, finish=True)
+            with (
+                contextlib.closing(_reading(fetcher, read, jobs)) as waiting,
+                contextlib.closing(prefetch_map(reader, decode, waiting, ahead=1)) as opened,
+            ):
+                yield from prefetch_map(writer, save, map(clean, opened), ahead=writers, finish=True)
         finally:
             room.close()
+
+
+def _reading(
+    pool: Executor, read: Callable[[Job], _Work], jobs: Sequence[Job]
+) -> Generator[Callable[[], _Work], None, None]:
+    """Yield what gives the bytes of each job: those of a store are read ahead."""
+    if any(isinstance(job.source, Address) for job in jobs):
+        yield from started_ahead(pool, read, jobs, FILES_AHEAD, lambda work: len(work.data))
+    else:
+        yield from (partial(read, job) for job in jobs)
 
 
 def notes_of(job: Job) -> list[Note]:
@@ -166,10 +195,13 @@ class _Work:
 
     def read(self, overwrite: bool) -> None:
         """Read the file, unless its output exists."""
-        if output_is_there(self.job.output, overwrite):
+        if output_is_there(self.job, overwrite):
             self.result = replace(self.result, status="skipped", reason="the output exists")
             return
         self.data = read_file(self.job.source)
+
+    def look(self) -> None:
+        """Find out what the bytes are."""
         self.header = header_of(self.data)
         self.pixels = self.header.pixels
         _log.debug("%s: %s, %sx%s pixels", self.job.source, self.header.format, self.header.width, self.header.height)
@@ -200,6 +232,14 @@ class _Work:
         data, dropped = encode(self.picture, _format_of(self.job), quality)
         write_file(self.job.output, data)
         self.result = replace(self.result, dropped=dropped, lossy=is_lossy(data))
+
+
+_Steps = tuple[
+    Callable[[Job], _Work],
+    Callable[[Callable[[], _Work]], _Work],
+    Callable[[_Work], _Work],
+    Callable[[_Work], FileResult],
+]
 
 
 def _step(work: _Work, step: Callable[[], None]) -> None:

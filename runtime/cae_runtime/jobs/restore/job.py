@@ -15,7 +15,7 @@ from cae_runtime.io.encoding import WITH_QUALITY, WITHOUT_QUALITY
 from cae_runtime.io.formats import FORMAT_OF_SUFFIX, VideoCoding
 from cae_runtime.jobs.paths import prepare_output
 from cae_runtime.jobs.pictures import Change
-from cae_runtime.jobs.planning import Job, Plan, make_plan
+from cae_runtime.jobs.planning import Job, Plan, make_plan, with_existing
 from cae_runtime.jobs.progress import Progress
 from cae_runtime.jobs.restore.extras import check_extras
 from cae_runtime.jobs.restore.images import OnPart, restore_images
@@ -24,13 +24,14 @@ from cae_runtime.jobs.restore.options import RestoreOptions
 from cae_runtime.jobs.restore.report import lossy_notes, summary
 from cae_runtime.jobs.restore.results import FileResult, Restored, unreadable_results
 from cae_runtime.jobs.restore.videos import OnFrame, restore_video
+from cae_runtime.places.address import Place, is_address, place_of
 from cae_runtime.tasks.restore import Restorer
 from cae_shared.signals import interruptible
 
 _log = logging.getLogger(__name__)
 
 
-def restore_files(session: Session, sources: Sequence[Path], output: str, options: RestoreOptions) -> Restored:
+def restore_files(session: Session, sources: Sequence[Place], output: str, options: RestoreOptions) -> Restored:
     """Restore images and videos, with a progress bar and a summary. After Ctrl-C there is a summary too.
 
     Args:
@@ -48,8 +49,11 @@ def restore_files(session: Session, sources: Sequence[Path], output: str, option
             size of its input.
     """
     is_folder = output.endswith(("/", os.sep))
-    plan = make_plan(sources, Path(output), suffix=options.suffix, ext=options.ext, out_is_folder=is_folder)
+    plan = make_plan(
+        sources, place_of(output, "output"), suffix=options.suffix, ext=options.ext, out_is_folder=is_folder
+    )
     check_extras(plan.jobs, sources, options.coding)
+    plan = with_existing(plan, options.overwrite)
     if options.coding != VideoCoding() and not any(job.video for job in plan.jobs):
         _log.info("note: codec, crf and pixel format are those of videos, and there are only images")
     if options.quality is not None and not any(_format_of(job) in WITH_QUALITY for job in plan.jobs):
@@ -136,6 +140,6 @@ def clean_each(
 
 def _still_there(result: FileResult) -> FileResult:
     """Return a failure instead of a result whose output no longer exists, such as after its folder was removed."""
-    if result.status == "failed" or Path(result.output).is_file():
+    if result.status == "failed" or is_address(result.output) or Path(result.output).is_file():
         return result
     return replace(result, status="failed", reason=f"was cleaned, but {result.output!r} was removed meanwhile")

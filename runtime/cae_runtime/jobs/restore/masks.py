@@ -22,6 +22,8 @@ from cae_runtime.jobs.paths import path_kind
 from cae_runtime.jobs.pictures import Change, Changed
 from cae_runtime.jobs.planning import Job, Plan
 from cae_runtime.jobs.restore.options import RestoreOptions
+from cae_runtime.jobs.walking import below
+from cae_runtime.places.address import Address, Place
 from cae_runtime.tasks.inpaint import Inpainter
 from cae_runtime.tasks.marks import FLOATING, Marks, adjusted, marks_of
 from cae_runtime.tasks.notes import Note
@@ -92,6 +94,8 @@ def _notes(share: float, options: RestoreOptions) -> tuple[Note, ...]:
 def _refuse_over_masks(plan: Plan, mask: Path) -> None:
     folder = mask if path_kind(mask, "mask") == "folder" else None
     for job in plan.jobs:
+        if isinstance(job.output, Address):
+            continue
         if (folder or mask).resolve() in (job.output.resolve(), *job.output.resolve().parents[: None if folder else 0]):
             raise UsageError(f"output {str(job.output)!r} would lie on or among the masks: choose another output")
 
@@ -125,7 +129,7 @@ def find_by_color(text: str) -> FindMarks:
     return find
 
 
-def find_by_mask(mask: Path, folder: Path) -> FindMarks:
+def find_by_mask(mask: Path, folder: Place) -> FindMarks:
     """Return a function that finds what a mask marks.
 
     Args:
@@ -142,7 +146,7 @@ def find_by_mask(mask: Path, folder: Path) -> FindMarks:
     read = functools.lru_cache(maxsize=1)(_read_mask)  # a mask for all pictures is decoded only once
 
     def find(job: Job, picture: Picture) -> Marks:
-        path = _mask_in(mask / job.output.parent.relative_to(folder), job.source.stem) if kind == "folder" else mask
+        path = _mask_in(mask / below(job.output.parent, folder), job.source.stem) if kind == "folder" else mask
         seen = read(path)
         marks = np.empty(picture.pixels.shape[:2], np.uint8)
         as_seen = upright(marks, picture.orientation)

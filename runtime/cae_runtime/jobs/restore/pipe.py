@@ -7,7 +7,8 @@ import os
 import sys
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import Final
 
 from cae_runtime.errors import ImageError, UsageError
 from cae_runtime.inference.session import Session
@@ -23,14 +24,17 @@ from cae_runtime.jobs.restore.options import RestoreOptions, reason_of
 from cae_runtime.jobs.restore.results import NOT_CLEANED
 from cae_runtime.jobs.restore.stream import restore_stream
 from cae_runtime.jobs.restore.y4m import MAGIC
+from cae_runtime.places.address import Place, place_of
 from cae_runtime.tasks.restore import Restorer
 
 _log = logging.getLogger(__name__)
 
+_PIPE: Final = Path(PIPE)
+
 
 def restore_pipe(
     open_session: Callable[[], Session],
-    source: str,
+    source: Place,
     output: str,
     options: RestoreOptions,
 ) -> None:
@@ -38,8 +42,8 @@ def restore_pipe(
 
     Args:
         open_session: opens the model, once it is known that there is something to do.
-        source: a file, or `-` for stdin.
-        output: a file, or `-` for stdout.
+        source: a file or address, or `-` for stdin.
+        output: a file or address, or `-` for stdout.
         options: how.
 
     Raises:
@@ -47,22 +51,22 @@ def restore_pipe(
         ImageError: the image cannot be read, restored or written.
         ModelError, ProviderError: as `Session` and `Restorer` raise them.
     """
-    target = None if output == PIPE else Path(output)
+    target = None if output == PIPE else place_of(output, "output")
     format = _checked_format(output, target, options.ext, source)
     if target is not None and path_kind(target, "output") == "file" and not options.overwrite:
-        _log.info("skipped: %r exists (overwrite=True replaces it)", output)
+        _log.info("skipped: %r exists (overwrite=True replaces it)", str(target))
         return
-    if source == PIPE and sys.stdin is None:
+    if source == _PIPE and sys.stdin is None:
         raise UsageError("SOURCE is -, but stdin is closed: give it a file or the output of a program")
-    if source != PIPE and path_kind(Path(source), "source") != "file":
-        raise UsageError(f"source {source!r} is not a file")
+    if source != _PIPE and path_kind(source, "source") != "file":
+        raise UsageError(f"source {str(source)!r} is not a file")
     restorer = restorer_of(open_session(), options)
     if target is not None:
         prepare_output(target.parent)
     for line in restorer.remarks:
         _log.info("%s", line)
     begin = b""
-    if source == PIPE:
+    if source == _PIPE:
         begin = sys.stdin.buffer.read(len(MAGIC))
         if begin == MAGIC:
             if target is not None or options.ext:
@@ -81,13 +85,13 @@ def restore_pipe(
         _log.info("note: %s: %s", name, note.text)
 
 
-def _checked_format(output: str, target: Path | None, ext: str | None, source: str) -> str | None:
+def _checked_format(output: str, target: Place | None, ext: str | None, source: Place) -> str | None:
     """Return the format to write; None keeps the source's.
 
     Raises:
         UsageError: the source or the output does not have the name of an image, or stdout cannot take one.
     """
-    if is_video(Path(source)) or is_video(Path(output)):
+    if is_video(source) or is_video(PurePath(output)):
         raise UsageError(
             "- takes and gives images, and yuv4mpeg streams from stdin to stdout: videos are read from and written to "
             "files"
@@ -101,19 +105,20 @@ def _checked_format(output: str, target: Path | None, ext: str | None, source: s
     is_folder = path_kind(target, "output") == "folder" or output.endswith(("/", os.sep))
     if is_folder or suffix not in FORMAT_OF_SUFFIX or not agrees:
         raise UsageError(
-            f"output {output!r}: an image from stdin goes to stdout (-), or to a file whose name decides its format"
+            f"output {str(target)!r}: an image from stdin goes to stdout (-), or to a file whose name decides its "
+            "format"
         )
     return FORMAT_OF_SUFFIX[suffix]
 
 
 def _cleaned(
-    restorer: Restorer, source: str, begin: bytes, target: Path | None, format: str | None, options: RestoreOptions
+    restorer: Restorer, source: Place, begin: bytes, target: Place | None, format: str | None, options: RestoreOptions
 ) -> Cleaned:
     """Read and clean the image, and write it where the output is a file."""
     try:
-        data = begin + read_stream(sys.stdin.buffer) if source == PIPE else read_file(Path(source))
+        data = begin + read_stream(sys.stdin.buffer) if source == _PIPE else read_file(source)
         with Progress(1) as shown:
-            part = partial(shown.on_part, Path("stdin" if source == PIPE else source))
+            part = partial(shown.on_part, Path("stdin") if source == _PIPE else source)
             cleaned = clean_bytes(restorer, data, options, format=format, progress=part)
         if target is not None:
             write_file(target, cleaned.data)
@@ -135,5 +140,5 @@ def write_to_stdout(data: bytes) -> None:
         raise ImageError(f"output '-' cannot be written to: {e.strerror}") from e
 
 
-def _name(source: str) -> str:
-    return "stdin" if source == PIPE else repr(source)
+def _name(source: Place) -> str:
+    return "stdin" if source == _PIPE else repr(str(source))

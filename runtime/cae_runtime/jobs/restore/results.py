@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, Literal
 
 from cae_runtime.errors import NO_MEMORY, ImageError, UsageError
 from cae_runtime.jobs.paths import path_kind
-from cae_runtime.jobs.planning import Plan, Unreadable
+from cae_runtime.jobs.planning import Job, Plan
+from cae_runtime.jobs.walking import Unreadable
+from cae_runtime.places.address import Address
 from cae_runtime.tasks.notes import Note
 from cae_runtime.tasks.restore import Restorer
 
@@ -88,14 +89,16 @@ def unreadable_results(restorer: Restorer, unreadable: Iterable[Unreadable]) -> 
     ]
 
 
-def output_is_there(output: Path, overwrite: bool) -> bool:
-    """Return whether an output exists and must be kept.
+def output_is_there(job: Job, overwrite: bool) -> bool:
+    """Return whether an output exists and must be kept; a store is not asked where a listing has told.
 
     Raises:
         ImageError: the output cannot be written.
     """
+    if isinstance(job.output, Address) and (overwrite or job.exists is not None):
+        return bool(job.exists) and not overwrite
     try:
-        kind = path_kind(output, "output")
+        kind = path_kind(job.output, "output")
     except UsageError as e:
         raise ImageError(f"cannot be written: {e}") from e
     if kind == "folder":

@@ -6,22 +6,22 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 from cae_runtime.errors import ImageError, ProviderError, UsageError, VideoError
 from cae_runtime.jobs.planning import Job
 from cae_runtime.jobs.restore.images import notes_of
 from cae_runtime.jobs.restore.options import RestoreOptions, reason_of
 from cae_runtime.jobs.restore.results import NOT_CLEANED, FileResult, output_is_there
+from cae_runtime.places.address import Place
 from cae_runtime.tasks.restore import Restorer
 from cae_runtime.video.encoding import missing_extra
+from cae_runtime.video.files.copies import transcode_any
 from cae_runtime.video.frame_cleaner import frame_cleaner
 from cae_runtime.video.results import CleanedVideo, VideoInterrupted, VideoPartlyDone
-from cae_runtime.video.transcode import transcode
 
 _log = logging.getLogger(__name__)
 
-OnFrame = Callable[[Path, int, int | None], None]
+OnFrame = Callable[[Place, int, int | None], None]
 OnResult = Callable[[FileResult], None]
 
 
@@ -52,7 +52,7 @@ def restore_video(
     start = time.perf_counter()
     interrupted = False
     try:
-        if output_is_there(job.output, options.overwrite):
+        if output_is_there(job, options.overwrite):
             return replace(result, status="skipped", reason="the output exists"), False
         if missing := missing_extra():
             raise VideoError(f"is a video, and {missing}")
@@ -67,7 +67,7 @@ def restore_video(
 
         clean = frame_cleaner(restorer.for_frames(), options.strength, options.temporal)
         try:
-            done = _result_of(result, transcode(job.source, job.output, clean, options.coding, told, written), None)
+            done = _result_of(result, transcode_any(job.source, job.output, clean, options.coding, told, written), None)
         except VideoInterrupted as e:
             interrupted = True
             done = _result_of(result, e.partly.cleaned, e.partly)

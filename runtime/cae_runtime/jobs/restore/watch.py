@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -19,6 +19,7 @@ from cae_runtime.jobs.restore.job import clean_each, restorer_of
 from cae_runtime.jobs.restore.options import RestoreOptions
 from cae_runtime.jobs.restore.report import summary
 from cae_runtime.jobs.restore.results import FileResult, Restored, unreadable_results
+from cae_runtime.places.address import Place, local_path
 from cae_runtime.tasks.restore import Restorer
 from cae_shared.signals import exit_code, interruptible
 
@@ -49,9 +50,9 @@ class Inbox:
 
     def __init__(self, plan: Callable[[], Plan]) -> None:
         self._plan = plan
-        self._seen: dict[Path, State] = {}
-        self._done: dict[Path, State] = {}
-        self._made: dict[Path, Path] = {}  # what the outputs of this call were made from
+        self._seen: dict[Place, State] = {}
+        self._done: dict[Place, State] = {}
+        self._made: dict[Place, Place] = {}  # what the outputs of this call were made from
         self.waiting = False  # whether some file has to be looked at again
 
     def look(self) -> tuple[list[Arrival], Plan]:
@@ -60,9 +61,7 @@ class Inbox:
         plan = replace(plan, jobs=tuple(self._apart_from_earlier(job) for job in plan.jobs))
         states = {job.source: state for job in plan.jobs if (state := _state(job.source)) is not None}
         new = [
-            Arrival(job, states[job.source])
-            for job in plan.jobs
-            if job.source in states and self._done.get(job.source) != states[job.source] and mode_of(job.output) is None
+            Arrival(job, states[job.source]) for job in plan.jobs if job.source in states and self._is_new(job, states)
         ]
         ready = [each for each in new if self._seen.get(each.job.source) == each.state]
         self._seen = states
@@ -73,6 +72,10 @@ class Inbox:
         """Remember that a file was processed in this state; it is taken again once it changes."""
         self._done[arrival.job.source] = arrival.state
         self._made.setdefault(arrival.job.output, arrival.job.source)
+
+    def _is_new(self, job: Job, states: Mapping[Place, State]) -> bool:
+        """Return whether a file was not taken in its state, and has no output."""
+        return self._done.get(job.source) != states[job.source] and mode_of(local_path(job.output, "output")) is None
 
     def _apart_from_earlier(self, job: Job) -> Job:
         """Return a job whose output is not that of another file that was there before, and may have been moved away."""
@@ -197,9 +200,9 @@ def _tell(result: FileResult) -> None:
         _log.info("%r -> %r", result.source, result.output)
 
 
-def _state(path: Path) -> State | None:
+def _state(place: Place) -> State | None:
     try:
-        found = path.stat()
+        found = local_path(place, "source").stat()
     except OSError:  # removed meanwhile
         return None
     return found.st_size, found.st_mtime_ns

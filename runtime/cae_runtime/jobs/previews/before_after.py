@@ -26,6 +26,7 @@ from cae_runtime.jobs.paths import identity_of, path_kind
 from cae_runtime.jobs.planning import Plan
 from cae_runtime.jobs.restore.job import restorer_of
 from cae_runtime.jobs.restore.options import RestoreOptions
+from cae_runtime.places.address import Place
 from cae_runtime.tasks.restore import Restorer
 from cae_shared.text import counted
 
@@ -36,7 +37,7 @@ _COLUMNS: Final = 6  # of thumbnails: two pictures in a row
 _LOOKED_AT: Final = 64  # rows and columns of the small picture in which the detail is chosen
 
 
-def draw_sheet(session: Session, sources: Sequence[Path], sheet: Path, options: RestoreOptions) -> bool:
+def draw_sheet(session: Session, sources: Sequence[Place], sheet: Path, options: RestoreOptions) -> bool:
     """Draw a sheet of images before and after; only the details are cleaned, so it takes a fraction of the time.
 
     Args:
@@ -102,7 +103,7 @@ def _without_sheet(plan: Plan, sheet: Path) -> Plan:
     return replace(plan, jobs=tuple(jobs))
 
 
-def _cells(restorer: Restorer, source: Path, pixels: NDArray[Any], options: RestoreOptions) -> list[Cell]:
+def _cells(restorer: Restorer, source: Place, pixels: NDArray[Any], options: RestoreOptions) -> list[Cell]:
     """Return a picture as a whole, a detail of it, and the same detail cleaned."""
     top, left = detail_of(pixels)
     reach = restorer.spec.patch

@@ -14,6 +14,7 @@ from cae_runtime.jobs.failures import failures
 from cae_runtime.jobs.opened_images import images_of, opened, tried
 from cae_runtime.jobs.restore.job import restorer_of
 from cae_runtime.jobs.restore.options import RestoreOptions
+from cae_runtime.places.address import Place
 from cae_runtime.tasks.noise_levels import PartNoise, noise_by_part
 
 _log = logging.getLogger(__name__)
@@ -22,7 +23,7 @@ _HEAD: Final = f"{'':10}{'share':>7}{'brightness':>14}{'color':>18}"
 
 
 def analyze(
-    session: Session, sources: Sequence[Path], options: RestoreOptions
+    session: Session, sources: Sequence[Place], options: RestoreOptions
 ) -> tuple[dict[str, Any], list[str], bool]:
     """Measure the noise of images.
 

@@ -116,10 +116,11 @@ class _Work:
             raise
         reason = "was interrupted" if interrupted else self._source.truncated or self._mostly_damaged()
         cleaned = self._cleaned = self._compared(hidden, sink)
-        partly = VideoPartlyDone(reason, cleaned, self._partial()) if reason else None
+        name = self._partial() if reason else self._output
+        partly = VideoPartlyDone(reason, cleaned, name) if reason else None
 
         def publish() -> None:
-            hidden.replace(self._output if partly is None else partly.partial)
+            hidden.replace(name)
             if self._on_written is not None:
                 self._on_written(cleaned, partly)
 

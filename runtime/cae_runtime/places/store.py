@@ -1,0 +1,279 @@
+"""What is done with files in stores, by fsspec's file systems: looked at, listed, read and written."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from cae_runtime.errors import MissingExtraError, UsageError
+from cae_runtime.places.address import WEB, Address
+from cae_runtime.places.reasons import StoreError
+from cae_runtime.places.retries import tried
+from cae_shared.signals import signals_so_far
+from cae_shared.text import counted
+
+_PACKAGES: Final = {
+    "s3": "s3fs",
+    "gs": "gcsfs",
+    "az": "adlfs",
+    "http": "aiohttp",
+    "https": "aiohttp",
+    "memory": "fsspec",
+}
+_OF_EXTRA: Final = "pip install 'cae-toolkit[cloud]' (in a checkout: pip install -e '.[cloud]')"
+_PART_BYTES: Final = 2**25  # of a large file, as it is written
+_WHOLE_MAX: Final = 2**26  # bytes of a file that is written by one request
+_ONE_REQUEST: Final = 5 * 2**30  # more than any file that is written from memory
+_CONNECTIONS: Final = 32
+_CONNECT_SECONDS, _READ_SECONDS = 10, 30
+
+Kind = Literal["folder", "file", "missing"]
+
+
+def check_extra(address: Address) -> None:
+    """Refuse an address whose packages are not installed.
+
+    Raises:
+        MissingExtraError: one is missing; the message says how to install it.
+    """
+    package = _PACKAGES[address.protocol]
+    missing = next((each for each in ("fsspec", package) if find_spec(each) is None), "")
+    if missing:
+        others = missing if missing in ("gcsfs", "adlfs") else ""
+        how = f"pip install {others}, beside the extra: {_OF_EXTRA}" if others else _OF_EXTRA
+        raise MissingExtraError(f"{str(address)!r} is an address, which needs an extra: {how} ({missing} is missing)")
+
+
+def check_writable(address: Address) -> None:
+    """Refuse an address that is only read.
+
+    Raises:
+        UsageError: it is one of the web.
+    """
+    if address.protocol in WEB:
+        raise UsageError(f"output {str(address)!r} is a web address, which is only read: name a bucket or a folder")
+
+
+def kind_of(address: Address) -> Kind:
+    """Return what an address names.
+
+    Raises:
+        StoreError: the store cannot be asked, or has no such bucket.
+    """
+    try:
+        info = tried(lambda: _system(address).info(_asked(address)), address)
+    except StoreError as e:
+        if e.errno == errno.ENOENT:
+            return "missing"
+        raise
+    return "folder" if info["type"] == "directory" else "file"
+
+
+def size_of(address: Address) -> int | None:
+    """Return the size of a file in bytes; None if the store does not say.
+
+    Raises:
+        StoreError: it cannot be asked.
+    """
+    if address.size is not None:
+        return address.size
+    size = tried(lambda: _system(address).info(_asked(address)), address).get("size")
+    return None if size is None else int(size)
+
+
+def files_below(folder: Address) -> list[Address]:
+    """Return all files below a folder, with their sizes; the store lists them by the thousand.
+
+    Raises:
+        StoreError: it cannot be listed.
+    """
+    found = tried(lambda: _system(folder).find(_asked(folder), detail=True), folder)
+    start = f"{folder.root}/" if folder.root else "/" if folder.protocol == "memory" else ""
+    return [
+        replace(folder, key=name.removeprefix(start), size=info.get("size"))
+        for name, info in found.items()
+        if info.get("type") != "directory" and not name.endswith("/")
+    ]
+
+
+def matching(pattern: Address) -> list[Address]:
+    """Return the files and folders that a pattern with `*`, `?`, `[...]` or `**` matches, in order.
+
+    Raises:
+        StoreError: the store cannot be listed.
+    """
+    names = tried(lambda: _system(pattern).glob(_asked(pattern)), pattern)
+    start = f"{pattern.root}/" if pattern.root else "/"
+    return [replace(pattern, key=name.removeprefix(start)) for name in sorted(names)]
+
+
+def read(address: Address, most: int) -> bytes:
+    """Return the bytes of a file.
+
+    Args:
+        address: the file.
+        most: bytes that it may have.
+
+    Raises:
+        StoreError: it cannot be read, or is larger.
+    """
+    if address.protocol in WEB:
+        return tried(partial(_read_web, address, most), address)
+    size = size_of(address)
+    if size is not None and size > most:
+        raise _too_large(size, most)
+    options = {"max_concurrency": 1} if address.protocol == "s3" else {}  # otherwise it asks for the size again
+    data: bytes = tried(lambda: _system(address).cat_file(_asked(address), **options), address)
+    return data
+
+
+def start_of(address: Address, count: int) -> bytes:
+    """Return the first bytes of a file, `count` at most.
+
+    Raises:
+        StoreError: it cannot be read.
+    """
+    start: bytes = tried(lambda: _system(address).cat_file(_asked(address), start=0, end=count), address)
+    return start
+
+
+def _read_web(address: Address, most: int) -> bytes:
+    data = io.BytesIO()
+    _system(address).get_file(_asked(address), data, callback=_limit(most))
+    return data.getvalue()
+
+
+def write(address: Address, data: bytes | memoryview) -> None:
+    """Write a file by one request, so that it is whole or absent.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
+    options: dict[str, Any] = {"chunksize": _ONE_REQUEST, **_content_type(address)} if address.protocol == "s3" else {}
+    tried(lambda: _system(address).pipe_file(_asked(address), data, **options), address)
+
+
+def _content_type(address: Address) -> dict[str, str]:
+    import mimetypes
+
+    kind = mimetypes.guess_type(address.name)[0]
+    return {} if kind is None else {"ContentType": kind}
+
+
+def download(address: Address, path: Path, most: int) -> None:
+    """Copy a file from a store.
+
+    Args:
+        address: the file.
+        path: where to.
+        most: bytes that it may have.
+
+    Raises:
+        StoreError: it cannot be read, is larger, or there is no room for it and a result of its size.
+    """
+    size = size_of(address) or 0
+    if size > most:
+        raise _too_large(size, most)
+    room = shutil.disk_usage(path.parent).free
+    if 2 * size > room:
+        raise StoreError(
+            f"it has {counted(size, 'byte')}, and the temporary folder {str(path.parent.parent)!r} has room for "
+            f"{room:,}, which must be twice as much: TMPDIR names another"
+        )
+    tried(lambda: _system(address).get_file(_asked(address), os.fspath(path), callback=_limit(most)), address)
+
+
+def upload(path: Path, address: Address, stopped: Callable[[], bool]) -> None:
+    """Copy a file to a store. A large one goes in parts, which are discarded unless all of them arrive.
+
+    Args:
+        path: the file.
+        address: where to.
+        stopped: whether to give up, asked before each part.
+
+    Raises:
+        StoreError: it cannot be written, or was stopped; then nothing of it is there.
+    """
+    if path.stat().st_size <= _WHOLE_MAX:
+        write(address, path.read_bytes())
+    else:
+        tried(partial(_upload_parts, path, address, stopped), address)
+
+
+def _upload_parts(path: Path, address: Address, stopped: Callable[[], bool]) -> None:
+    options = _content_type(address) if address.protocol == "s3" else {}
+    target = _system(address).open(_asked(address), "wb", block_size=_PART_BYTES, autocommit=False, **options)
+    before = signals_so_far()
+    try:
+        with path.open("rb") as file:
+            while part := file.read(_PART_BYTES):
+                if stopped() or signals_so_far() > before:
+                    raise StoreError("it was interrupted")
+                target.write(part)
+        target.flush(force=True)
+        target.commit()
+    except BaseException:
+        with suppress(Exception):  # the store may be gone
+            target.discard()
+        raise
+
+
+def _too_large(size: int, most: int) -> StoreError:
+    return StoreError(f"it has {counted(size, 'byte')}: the limit is {most:,}")
+
+
+def _limit(most: int) -> Any:
+    """Return a callback that ends a transfer of too many bytes."""
+    from fsspec.callbacks import Callback
+
+    class Limit(Callback):  # type: ignore[misc, unused-ignore]
+        def relative_update(self, inc: int = 1) -> None:
+            super().relative_update(inc)
+            if self.value > most:
+                raise StoreError(f"it has more than {counted(most, 'byte')}, the limit")
+
+    return Limit()
+
+
+def _system(address: Address) -> Any:
+    """Return the file system of an address; fsspec keeps those that it has opened."""
+    check_extra(address)
+    import fsspec
+
+    options: dict[str, Any] = {}
+    if address.protocol == "s3":
+        options = {
+            "use_listings_cache": False,
+            "max_concurrency": 4,
+            "endpoint_url": os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL"),
+            "config_kwargs": {
+                "retries": {"total_max_attempts": 1},  # `tried` asks again
+                "max_pool_connections": _CONNECTIONS,
+                "connect_timeout": _CONNECT_SECONDS,
+                "read_timeout": _READ_SECONDS,
+            },
+        }
+        if address.secret:
+            options["key"], _, options["secret"] = address.secret.partition(":")
+    elif address.protocol in WEB:
+        import aiohttp
+
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=_READ_SECONDS)
+        options = {"client_kwargs": {"timeout": timeout, "trust_env": True}}
+    system: Any = fsspec.filesystem(address.protocol, **options)
+    if address.protocol == "s3":
+        system.retries = 1
+    return system
+
+
+def _asked(address: Address) -> str:
+    return address.in_store

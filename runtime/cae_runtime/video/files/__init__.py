@@ -1,0 +1,1 @@
+"""A whole video file: cleaned frame by frame, and copied from and to a store."""

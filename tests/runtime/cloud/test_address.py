@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import pickle
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from cae_runtime import UsageError
+from cae_runtime.places.address import Address, is_address, masked, place_of
+
+
+def identity(text: str) -> str:
+    place = place_of(text)
+    assert isinstance(place, Address)
+    return place.identity
+
+
+@pytest.mark.parametrize(
+    ("text", "protocol", "root", "key"),
+    [
+        ("s3://bucket", "s3", "bucket", ""),
+        ("S3A://bucket/a//b/./c.png/", "s3", "bucket", "a/b/c.png"),
+        ("gcs://bucket/a.png", "gs", "bucket", "a.png"),
+        ("az://container/a b#?.png", "az", "container", "a b#?.png"),
+        ("memory:///a/b.png", "memory", "", "a/b.png"),
+        ("HTTPS://Host:443/a%20b.png?x=1#part", "https", "host:443", "a%20b.png"),
+        ("s3://key:sec/r+et@bucket/a@2x.png", "s3", "bucket", "a@2x.png"),
+        (
+            "s3://arn:aws:s3:us-west-2:123456789012:accesspoint/mine/a.png", "s3",
+            "arn:aws:s3:us-west-2:123456789012:accesspoint/mine", "a.png",
+        ),
+    ],
+)  # fmt: skip
+def test_addresses_are_taken_apart(text: str, protocol: str, root: str, key: str) -> None:
+    address = place_of(text)
+    assert isinstance(address, Address)
+    assert (address.protocol, address.root, address.key) == (protocol, root, key)
+
+
+@pytest.mark.parametrize("text", [r"C:\photos\a.png", "C:/a.png", "c://a.png", "photos/a.png", "a:b.png", "-"])
+def test_paths_stay_paths(text: str) -> None:
+    assert not is_address(text)
+    assert place_of(text) == Path(text)
+
+
+def test_file_addresses_are_paths() -> None:
+    assert place_of("file:///photos/a.png") == Path("/photos/a.png")
+
+
+@pytest.mark.parametrize(
+    "spellings",
+    [
+        ["s3://b/a.png", "s3a://b//a.png", "S3://k:s@b/./x/../a.png", "https://b.s3.eu-central-1.amazonaws.com/a.png",
+         "https://s3.amazonaws.com/b/a.png?X-Amz-Signature=1"],
+        ["gs://b/a b.png", "gcs://b/a b.png", "https://storage.googleapis.com/b/a%20b.png"],
+        ["az://c/a.png", "https://account.blob.core.windows.net/c/a.png?sig=1"],
+        ["http://host/a%20b.png", "HTTP://HOST:80//a b.png", "http://u:p@host/a b.png#x"],
+        ["memory://a/b.png", "memory:///a//b.png"],
+    ],
+)  # fmt: skip
+def test_an_address_is_the_same_under_all_spellings(spellings: list[str]) -> None:
+    assert len({identity(text) for text in spellings}) == 1
+
+
+def test_an_endpoint_of_ones_own_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://localhost:9000")
+    assert identity("http://localhost:9000/b/a.png") == identity("s3://b/a.png")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("s3://key:secret@bucket/a.png", "s3://***@bucket/a.png"),
+        ("s3://key:se/cret@bucket/a.png", "s3://***@bucket/a.png"),
+        ("http://user:secret@host/a.png", "http://***@host/a.png"),
+        ("https://host/a.png?X-Amz-Signature=secret&id=secret", "https://host/a.png?X-Amz-Signature=***&id=***"),
+        ("https://host/a.png?secret", "https://host/a.png?***"),
+        ("s3://bucket/a@2x.png", "s3://bucket/a@2x.png"),
+        ("memory://a/b.png", "memory://a/b.png"),
+    ],
+)
+def test_passwords_are_never_shown(text: str, shown: str) -> None:
+    address = place_of(text)
+    assert str(address) == shown
+    assert "secret" not in repr(address) + masked(text)
+    again = pickle.loads(pickle.dumps(address))  # noqa: S301 - for workers of other processes
+    assert again.in_store == address.in_store
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("s3://", "names no bucket"),
+        ("az:///a.png", "names no container"),
+        ("http:///a.png", "names no host"),
+        ("ftp://user:secret@host/a.png", "addresses of 'ftp' are not taken"),
+        ("s3:/bucket/a.png", "two slashes"),
+        ("s3://key:secret/a.png", "credentials"),
+        ("s3://secret@bucket/a.png", "KEY:SECRET@"),
+        ("gs://key:secret@bucket/a.png", "the environment has them"),
+    ],
+)
+def test_other_addresses_are_refused_without_their_passwords(text: str, why: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        place_of(text)
+    assert why in str(refused.value)
+    assert "secret" not in str(refused.value)
+
+
+def test_names_are_those_of_paths() -> None:
+    address = place_of("s3://bucket/photos/a.tar.gz")
+    assert isinstance(address, Address)
+    assert (address.name, address.stem, address.suffix) == ("a.tar.gz", "a.tar", ".gz")
+    assert str(address.with_suffix(".png")) == "s3://bucket/photos/a.tar.png"
+    assert str(address.parent / "deep/b.png") == "s3://bucket/photos/deep/b.png"
+    assert address.relative_to(address.parent.parent) == PurePosixPath("photos/a.tar.gz")
+    assert str(address.parent.parent.parent) == "s3://bucket"
+    with pytest.raises(ValueError, match="not below"):
+        address.relative_to(Address("s3", "other"))
+
+
+def test_names_of_the_web_lead_nowhere_else() -> None:
+    for text in ("http://h/x/..%2F..%2Fa.png", r"http://h/..%5Ca.png"):
+        assert place_of(text).name == "a.png"
