@@ -97,6 +97,7 @@ def test_passwords_in_addresses_are_used_and_never_shown(
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+    type(s3).clear_instance_cache()  # of those that have read other passwords
     put(s3, photos, "incoming")
     user = "s3://AKIAUSER:TOP/secret@"
     done = cae_run(f"{user}incoming", "-o", f"{user}cleaned", "--json", "-v")
