@@ -10,9 +10,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
-from tests.runtime.clips import look_into, make_clip
+from tests.runtime.clips import look_into, make_clip, psnr
 from tests.runtime.cloud.conftest import content, local, put
 from tests.runtime.conftest import FIXTURES, Command
 
@@ -256,7 +255,7 @@ def test_videos_are_copied(cae_run: Command, memory: Any, tmp_path: Path) -> Non
     assert (report(done)[0]["frames"], report(done)[0]["output"]) == (6, "memory://out/there.mkv")
     (tmp_path / "there.mkv").write_bytes(memory.cat_file("/out/there.mkv"))
     here, there = look_into(tmp_path / "here.mkv"), look_into(tmp_path / "there.mkv")
-    np.testing.assert_array_equal(here.frames, there.frames)
+    assert psnr(here.frames, there.frames) > 40  # x264 makes other files of the same frames
     assert here.sound == there.sound
     assert clean_video("memory://in/clip.mkv", tmp_path / "lib.mkv", MODEL).frames == 6
     with pytest.raises(VideoError, match=r"video 'memory://in/z\.mkv' cannot be read: it does not exist"):
