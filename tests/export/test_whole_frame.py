@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -17,6 +20,25 @@ from cae_export.frames import exporter
 from cae_export.frames.graph import WholeFrame
 from cae_runtime import ModelError, Restorer
 from cae_train.checkpoint import load_model
+
+IN_VAPOURSYNTH = """
+import sys
+import numpy as np
+import vapoursynth as vs
+
+model, given, made = sys.argv[1:]
+picture = np.load(given)
+
+def filled(n, f):
+    frame = f.copy()
+    for plane in range(3):
+        np.asarray(frame[plane])[:] = picture[plane]
+    return frame
+
+blank = vs.core.std.BlankClip(format=vs.RGBS, width=picture.shape[2], height=picture.shape[1], length=1)
+clip = vs.core.ort.Model(blank.std.ModifyFrame(blank, filled), network_path=model)
+np.save(made, np.stack([np.asarray(plane) for plane in clip.get_frame(0)]))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +70,20 @@ def test_opencv_runs_it(frame_file: Path) -> None:
     network.setInput(frames)
     session = onnxruntime.InferenceSession(frame_file, providers=["CPUExecutionProvider"])
     np.testing.assert_allclose(network.forward(), session.run(None, {"input": frames})[0], atol=1e-4)
+
+
+def test_vapoursynth_runs_it(frame_file: Path, tmp_path: Path) -> None:
+    python = os.environ.get("CAE_VAPOURSYNTH") or sys.executable  # it may need another Python than this one
+    wanted = "import numpy, vapoursynth; vapoursynth.core.ort"
+    if subprocess.run([python, "-c", wanted], capture_output=True).returncode:
+        pytest.skip("needs vapoursynth and vapoursynth-mlrt-ort; CAE_VAPOURSYNTH may name a Python that has them")
+    frame = np.random.default_rng(0).random((3, 45, 77), np.float32)
+    np.save(tmp_path / "in.npy", frame)
+    files = [str(frame_file), str(tmp_path / "in.npy"), str(tmp_path / "out.npy")]
+    subprocess.run([python, "-c", IN_VAPOURSYNTH, *files], check=True)
+    session = onnxruntime.InferenceSession(frame_file, providers=["CPUExecutionProvider"])
+    (wanted_frame,) = session.run(None, {"input": frame[None]})[0]
+    np.testing.assert_allclose(np.load(tmp_path / "out.npy"), wanted_frame, atol=1e-5)
 
 
 def test_the_file_says_what_it_is_and_the_runtime_says_so(frame_file: Path) -> None:

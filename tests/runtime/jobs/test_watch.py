@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import cv2
 import numpy as np
 import pytest
 from tests.runtime.conftest import COMMAND, FIXTURES, Command
 
+from cae_runtime.jobs.planning import Job, Plan
 from cae_runtime.jobs.restore import watch
+from cae_runtime.jobs.restore.options import RestoreOptions
+from cae_runtime.jobs.restore.results import FileResult
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals are sent to the process")
 TOO_LONG = 60.0
@@ -134,3 +139,20 @@ def test_what_cannot_be_watched_is_refused(cae_run: Command, tmp_path: Path, noi
         assert done.returncode == 2
         assert reason in done.stderr
         assert not (tmp_path / "out").exists()
+
+
+def test_a_log_says_how_far_a_large_file_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def slow(jobs: list[Job], *_: Any, on_part: Callable[[Path, int, int], None], **__: Any) -> Iterator[FileResult]:
+        on_part(jobs[0].source, 1, 3)
+        yield FileResult("a.jpg", "out/a.jpg", "done", "", 1.0, 9, 9, "CPU", ())
+
+    monkeypatch.setattr(watch, "clean_each", slow)
+    monkeypatch.setattr("cae_runtime.jobs.progress_log._EVERY", 0)
+    arrival = watch.Arrival(Job(Path("a.jpg"), tmp_path / "a.jpg"), (1, 1))
+    inbox = watch.Inbox(lambda: Plan((), (), tmp_path))
+    monkeypatch.setattr(inbox, "look", lambda: ([arrival], Plan((), (), tmp_path)))
+    with caplog.at_level(logging.INFO):
+        watch._cleaned_until_stopped([], inbox, MagicMock(), RestoreOptions(), watch._Clock())
+    assert "cleaning 'a.jpg': 33 %" in caplog.text

@@ -14,6 +14,7 @@ from cae_runtime.errors import UsageError
 from cae_runtime.inference.session import Session
 from cae_runtime.jobs.paths import check_folder, mode_of, prepare_output
 from cae_runtime.jobs.planning import Job, Plan, make_plan, with_ending
+from cae_runtime.jobs.progress_log import ProgressLog
 from cae_runtime.jobs.restore.extras import check_extras
 from cae_runtime.jobs.restore.job import clean_each, restorer_of
 from cae_runtime.jobs.restore.options import RestoreOptions
@@ -163,7 +164,11 @@ def _cleaned_until_stopped(
             for arrival in ready:
                 inbox.took(arrival)
             with clock:
-                for result in clean_each([each.job for each in ready], restorer, options, on_result=written.append):
+                told = ProgressLog(len(ready), "cleaning", lambda line: _log.info("%s", line))
+                for result in clean_each(
+                    [each.job for each in ready], restorer, options,
+                    on_frame=told.on_frame, on_part=told.on_part, on_result=written.append,
+                ):  # fmt: skip
                     results.append(result)
                     _tell(result)
     except KeyboardInterrupt:
