@@ -17,6 +17,7 @@ from tests.campaign.settings import Settings
 PARTS: Final = {
     "images": "mutated pictures of every kind",
     "models": "mutated .onnx and .pt files",
+    "kills": "signals at random moments",
 }
 
 

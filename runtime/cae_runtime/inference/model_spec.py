@@ -180,7 +180,7 @@ class ModelSpec:
             raise ModelError(f"metadata key {SCHEMA_KEY!r} is missing")
         if schema not in _READ:
             raise ModelError(
-                f"metadata schema {schema!r} is not known to this version, which reads "
+                f"metadata schema {_shown(schema)} is not known to this version, which reads "
                 f"{listed(map(repr, _READ), 'and')}: update cae-toolkit"
             )
         types = {field.name: str(field.type) for field in fields(cls)}
@@ -221,11 +221,15 @@ def _parse(name: str, kind: str, text: str) -> Any:
     whole = kind.startswith("int")
     if not (_WHOLE if whole else _NUMBER).fullmatch(text):  # int() and float() also take '3_2', ' 32 ' and 'nan'
         wanted = "a whole number" if whole else "a number"
-        shown = text if len(text) <= _SHOWN_MAX else f"{text[:_SHOWN_MAX]}..."
-        raise ModelError(f"metadata {name} is {shown!r}: it must be {wanted}, in digits alone")
+        raise ModelError(f"metadata {name} is {_shown(text)}: it must be {wanted}, in digits alone")
     return int(text) if whole else float(text)
 
 
 def _check(name: str, value: object, valid: bool, choices: str) -> None:
     if not valid:
-        raise ModelError(f"metadata {name} is {value!r}: it must be {choices}")
+        raise ModelError(f"metadata {name} is {_shown(value)}: it must be {choices}")
+
+
+def _shown(value: object) -> str:
+    """Return a value for a message: a text of any length is cut."""
+    return repr(f"{value[:_SHOWN_MAX]}...") if isinstance(value, str) and len(value) > _SHOWN_MAX else repr(value)

@@ -175,7 +175,9 @@ class TiledImage:
             cleaned = cleaned.reshape(patches.shape)
             strips.put(cleaned, self._weights_x[some], first)
         total = strips.sum(ys - ys[0], weights_y)
-        if not np.isfinite(total.sum()):
+        with np.errstate(over="ignore", invalid="ignore"):  # of huge values, or of two infinities
+            finite = bool(np.isfinite(total.sum()))
+        if not finite:
             model = str(self._session.path)
             raise ModelError(f"model {model!r} gives values that are not finite: its weights are damaged, or overflow")
         return total

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from tests.runtime.conftest import Command
 
-from cae_runtime import ModelError, Session
+from cae_runtime import ModelError, Restorer, Session
 
 Model = Callable[[str], Path]
 BOUNDED = """
@@ -59,6 +59,27 @@ def test_a_model_that_repeats_a_part_of_itself_is_refused(
             Session(loop.replace(b"Loop", name))
     named = fixture_model("identity").read_bytes().replace(b"fixture", b"Loop123")  # in another place it is a name
     assert Session(named).run(np.zeros((1, 3, 32, 32), np.float32)).shape == (1, 3, 32, 32)
+
+
+@pytest.mark.parametrize("key", ["schema", "color", "task", "patch"])
+def test_a_text_of_any_length_in_the_metadata_makes_a_short_message(fixture_model: Model, key: str) -> None:
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load_from_string(fixture_model("identity").read_bytes())
+    for entry in model.metadata_props:
+        entry.value = "x" * 100_000 if entry.key == key else entry.value
+    with pytest.raises(ModelError, match="xxx") as refused:
+        Session(model.SerializeToString())
+    assert len(str(refused.value)) < 400
+
+
+@pytest.mark.parametrize("value", [3e38, -3e38])
+def test_values_that_overflow_are_refused_without_a_warning(fixture_model: Model, value: float) -> None:
+    one = np.array([0.5], np.float32).tobytes()
+    data = fixture_model("half_red").read_bytes()
+    assert data.count(one) == 1
+    spoiled = data.replace(one, np.array([value], np.float32).tobytes())
+    with pytest.raises(ModelError, match="not finite"):  # a warning is an error here
+        Restorer(spoiled)(np.full((64, 64, 3), 255, np.uint8))
 
 
 @pytest.mark.slow

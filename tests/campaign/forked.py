@@ -1,0 +1,97 @@
+"""Commands in forked processes, with signals as the installed scripts heed them: started in milliseconds."""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+_PAUSE: Final = 0.01
+
+
+class Forked:
+    """A command that runs in a fork of this process, which must have no threads.
+
+    Args:
+        package: `cae_runtime`, `cae_train` or `cae_export`; import what it needs before, so that starts are quick.
+        words: what is typed after the command's name.
+        cwd: the folder that it runs in.
+        log: the file that its stdout and stderr go to.
+    """
+
+    def __init__(self, package: str, words: Sequence[object], cwd: Path, log: Path) -> None:
+        self.log = log
+        main = importlib.import_module(f"{package}.__main__").main
+        gc.collect()
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        self.pid = os.fork()
+        self.code: int | None = None
+        self.began = time.monotonic()
+        if self.pid == 0:
+            _become(main, [package, *map(str, words)], cwd, log)
+
+    def ended(self) -> bool:
+        """Whether it has ended; `code` is its exit code then, or the negative number of the signal that ended it."""
+        if self.code is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self.code = os.waitstatus_to_exitcode(status)
+        return self.code is not None
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for its end; return whether it came. Otherwise the process is ended by force."""
+        while not self.ended():
+            if time.monotonic() - self.began > seconds:
+                os.kill(self.pid, signal.SIGKILL)
+                os.waitpid(self.pid, 0)
+                return False
+            time.sleep(_PAUSE)
+        return True
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal, if it has not ended."""
+        if not self.ended():
+            os.kill(self.pid, number)
+
+    @property
+    def said(self) -> bytes:
+        """What it wrote to stdout and stderr."""
+        return self.log.read_bytes() if self.log.exists() else b""
+
+
+def _become(main: object, argv: list[str], cwd: Path, log: Path) -> None:
+    """Run the command in this process, which has just been forked, and end it."""
+    code = 1
+    try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        os.chdir(cwd)
+        given, written = os.open(os.devnull, os.O_RDONLY), os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(given, 0)
+        os.dup2(written, 1)
+        os.dup2(written, 2)
+        for name, number, mode in (("stdin", 0, "r"), ("stdout", 1, "w"), ("stderr", 2, "w")):
+            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115 - as long as the process
+        sys.argv = argv
+        main()  # type: ignore[operator]
+        code = 0
+    except SystemExit as e:
+        code = e.code if isinstance(e.code, int) else int(e.code is not None)
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+        code = 1 if not isinstance(sys.exception(), KeyboardInterrupt) else 130
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except (OSError, ValueError):
+                continue
+        os._exit(code)
