@@ -18,6 +18,7 @@ PARTS: Final = {
     "images": "mutated pictures of every kind",
     "models": "mutated .onnx and .pt files",
     "kills": "signals at random moments",
+    "places": "full, read-only, vanishing folders; names of any bytes; links in circles; very many files",
 }
 
 

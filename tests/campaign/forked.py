@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -22,10 +22,18 @@ class Forked:
         package: `cae_runtime`, `cae_train` or `cae_export`; import what it needs before, so that starts are quick.
         words: what is typed after the command's name.
         cwd: the folder that it runs in.
-        log: the file that its stdout and stderr go to.
+        log: the file that its stderr goes to, and its stdout unless `before` sends it elsewhere.
+        before: called in the process before the command, to change its limits, environment or streams.
     """
 
-    def __init__(self, package: str, words: Sequence[object], cwd: Path, log: Path) -> None:
+    def __init__(
+        self,
+        package: str,
+        words: Sequence[object],
+        cwd: Path,
+        log: Path,
+        before: Callable[[], object] | None = None,
+    ) -> None:
         self.log = log
         main = importlib.import_module(f"{package}.__main__").main
         gc.collect()
@@ -35,7 +43,7 @@ class Forked:
         self.code: int | None = None
         self.began = time.monotonic()
         if self.pid == 0:
-            _become(main, [package, *map(str, words)], cwd, log)
+            _become(main, [package, *map(os.fsdecode, map(_text, words))], cwd, log, before)
 
     def ended(self) -> bool:
         """Whether it has ended; `code` is its exit code then, or the negative number of the signal that ended it."""
@@ -66,7 +74,13 @@ class Forked:
         return self.log.read_bytes() if self.log.exists() else b""
 
 
-def _become(main: object, argv: list[str], cwd: Path, log: Path) -> None:
+def _text(word: object) -> str | bytes | os.PathLike[str]:
+    return word if isinstance(word, str | bytes | os.PathLike) else str(word)
+
+
+def _become(
+    main: Callable[[], None], argv: list[str], cwd: Path, log: Path, before: Callable[[], object] | None
+) -> None:
     """Run the command in this process, which has just been forked, and end it."""
     code = 1
     try:
@@ -79,7 +93,9 @@ def _become(main: object, argv: list[str], cwd: Path, log: Path) -> None:
         for name, number, mode in (("stdin", 0, "r"), ("stdout", 1, "w"), ("stderr", 2, "w")):
             setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115 - as long as the process
         sys.argv = argv
-        main()  # type: ignore[operator]
+        if before is not None:
+            before()
+        main()
         code = 0
     except SystemExit as e:
         code = e.code if isinstance(e.code, int) else int(e.code is not None)
@@ -92,6 +108,6 @@ def _become(main: object, argv: list[str], cwd: Path, log: Path) -> None:
         for stream in (sys.stdout, sys.stderr):
             try:
                 stream.flush()
-            except (OSError, ValueError):
+            except (AttributeError, OSError, ValueError):  # it is closed
                 continue
         os._exit(code)
