@@ -17,6 +17,7 @@ from tests.campaign.settings import Settings
 PARTS: Final = {
     "images": "mutated pictures of every kind",
     "models": "mutated .onnx and .pt files",
+    "videos": "mutated clips, playlists in disguise, streams that stop",
     "kills": "signals at random moments",
     "places": "full, read-only, vanishing folders; names of any bytes; links in circles; very many files",
 }

@@ -100,7 +100,21 @@ def load_weights(path: Path) -> dict[str, Tensor] | None:
         return None
     if not isinstance(content, dict) or not content or not all(isinstance(v, Tensor) for v in content.values()):
         raise CheckpointError(f"{path} is neither a model.pt of cae-train nor a file of named weights")
-    return {str(name): value.float() for name, value in content.items()}
+    try:
+        return _floats(content)
+    except ValueError as e:
+        raise CheckpointError(f"{path} holds no weights: {e}") from e
+
+
+def _floats(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return weights as float32.
+
+    Raises:
+        ValueError: some are complex.
+    """
+    if found := [name for name, value in state.items() if value.is_complex()]:
+        raise ValueError(f"{found[0]!r} has complex numbers")
+    return {str(name): value.float() for name, value in state.items()}
 
 
 def _says(value: object, wanted: str) -> bool:
@@ -157,7 +171,7 @@ def load_model(path: str | os.PathLike[str]) -> LoadedModel:
     try:
         with torch.device("meta"):  # takes no memory: a hostile file may describe a network far larger than its weights
             network = build(content["arch"], content["options"], content.get("channels", 3))
-        network.load_state_dict({name: value.float() for name, value in content["state"].items()}, assign=True)
+        network.load_state_dict(_floats(content["state"]), assign=True)
         config = TrainConfig.from_dict(content["config"])
         chain_of(config)
         loaded = LoadedModel(network.eval(), content["arch"], config, dict(content["metrics"]), str(content["version"]))

@@ -23,6 +23,7 @@ with quiet():  # it may warn of hardware that is not there
 
 VERSION: Final[str] = ort.__version__
 _LOG_FATAL: Final = 4
+_REASON_MAX: Final = 600  # characters; it names all inputs of a node
 
 _OF_ALL_SESSIONS: Final = "session.use_env_allocators"
 
@@ -198,9 +199,10 @@ def on_device(choice: ProviderChoice) -> str:
 
 
 def reason(error: Exception) -> str:
-    """Return onnxruntime's message without its prefix, as one line."""
+    """Return onnxruntime's message without its prefix, as one line that is not too long to be read."""
     line = " ".join(str(error).split())
-    return line.split(" : ", 3)[-1] if line.startswith("[ONNXRuntimeError]") else line
+    line = line.split(" : ", 3)[-1] if line.startswith("[ONNXRuntimeError]") else line
+    return line if len(line) <= _REASON_MAX else f"{line[:_REASON_MAX]}..."
 
 
 def _is_cpu(device: Any) -> bool:

@@ -216,7 +216,7 @@ _ELEMENTS: Final = (
     (b"\x15\x49\xa9\x66", 0), (b"\x1c\x53\xbb\x6b", 0), (b"\xa0", 0),
 )  # fmt: skip
 PNG = Layout(png_parts, png_of)
-RIFF = Layout(riff_parts, riff_of)
+RIFF = Layout(riff_parts, riff_of, ((b"LIST", 4),))
 JPEG = Layout(jpeg_parts, jpeg_of)
 CODESTREAM = Layout(codestream_parts, codestream_of)
 BOXES = Layout(box_parts, box_of, _BOXES)

@@ -72,6 +72,15 @@ def test_a_text_of_any_length_in_the_metadata_makes_a_short_message(fixture_mode
     assert len(str(refused.value)) < 400
 
 
+def test_a_long_reason_of_onnxruntime_is_cut(fixture_model: Model) -> None:
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load_from_string(fixture_model("blur").read_bytes())
+    model.graph.node[0].input[:] = ["input"] * 1000
+    with pytest.raises(ModelError, match="cannot be run by onnxruntime") as refused:
+        Session(model.SerializeToString())
+    assert len(str(refused.value)) < 800
+
+
 @pytest.mark.parametrize("value", [3e38, -3e38])
 def test_values_that_overflow_are_refused_without_a_warning(fixture_model: Model, value: float) -> None:
     one = np.array([0.5], np.float32).tobytes()

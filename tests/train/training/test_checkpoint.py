@@ -156,6 +156,7 @@ def test_a_file_that_was_cut_or_scratched(model: Path) -> None:
         (lambda c: c["state"].update({"encoder.0.weight": torch.zeros(3)}), "cannot be rebuilt"),
         (lambda c: c["state"]["encoder.0.bias"].fill_(float("nan")), "not finite: its training diverged"),
         (lambda c: c["state"]["encoder.0.bias"].fill_(float("inf")), "not finite: its training diverged"),
+        (lambda c: c["state"].update({"encoder.0.bias": c["state"]["encoder.0.bias"] * 1j}), "complex numbers"),
         (lambda c: c["config"].update(lr=-1.0), "lr is -1.0"),
         (lambda c: c["config"].update(made_up=1), "made_up"),
         (lambda c: c["config"].update(degrade=["foo:3"]), "unknown degradation 'foo'"),

@@ -1,0 +1,198 @@
+"""Mutated clips, playlists in disguise, streams that stop: each ends in a whole file or in one line."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import time
+from pathlib import Path
+from typing import Final
+
+import av
+import numpy as np
+from tests.campaign.corpora.clips import Frames, clips, playlists, stream
+from tests.campaign.findings import Outcome, what_is_wrong_with
+from tests.campaign.mutations.files import mutated
+from tests.campaign.mutations.generic import blind
+from tests.campaign.settings import Settings
+from tests.campaign.workers import Ran, Worker
+
+FIXTURES: Final = Path(__file__).parents[1] / "runtime" / "fixtures"
+SECONDS: Final = 60.0  # of CPU time
+MEMORY_MORE: Final = 2**30  # bytes above what the honest clips take
+GOOD: Final = "good.mkv"
+_OLD, _NEW = 1_000_000_000, 1_900_000_000  # times: a file that was read since has a later one
+_STREAMS, _PLAYLISTS = 0.15, 0.1  # shares of the cases
+_MODEL: Final = ("-m", FIXTURES / "identity.onnx", "--threads", 1)
+
+
+class Campaign:
+    """Mutated clips, one call of the command each.
+
+    Args:
+        settings: of the run.
+        outcome: what is counted and found.
+        port: of this computer, that nothing may connect to.
+    """
+
+    def __init__(self, settings: Settings, outcome: Outcome, port: int) -> None:
+        self.settings, self.outcome = settings, outcome
+        self.folder = settings.folder / "videos"
+        self.secret = self.folder / "secret.mp4"
+        self.clips = clips()
+        self.names = sorted(self.clips)
+        self.lists = playlists(str(self.secret), port, self.clips["h264.mp4"])
+        self.good: object = None
+        self.honest_memory = self.most = 0
+
+    def file_of(self, number: int) -> tuple[str, bytes]:
+        """Return kind and content of a case's file; the kind is the ending of its name."""
+        rng = np.random.default_rng([self.settings.seed, number, 6])
+        kind = rng.random()
+        if kind < _STREAMS:
+            return "y4m", _stream_changed(stream(), rng)
+        if kind < _STREAMS + _PLAYLISTS:
+            names = sorted(self.lists)
+            return str(rng.choice(["mp4", "mkv", "avi", "mov", "webm"])), self.lists[
+                names[int(rng.integers(len(names)))]
+            ]
+        name = self.names[int(rng.integers(len(self.names)))]
+        ending = name.rpartition(".")[2]
+        others = [data for other, data in self.clips.items() if other.endswith(ending) or rng.random() < 0.2]
+        return ending, mutated(self.clips[name], others, rng)
+
+    def call(self, worker: Worker, kind: str, data: bytes) -> tuple[Ran, Path]:
+        """Run the command on a file and a good one, or on a stream."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        work = self.folder / "work"
+        (work / "in").mkdir(parents=True)
+        self.secret.write_bytes(self.clips["h264.mp4"])
+        os.utime(self.secret, (_OLD, _NEW))
+        if kind == "y4m":
+            return worker.run("cae_runtime", ("-", "-o", "-", *_MODEL), SECONDS, data, str(work)), work
+        (work / "in" / f"bad.{kind}").write_bytes(data)
+        (work / "in" / GOOD).write_bytes(self.clips["h264.mkv"])
+        return worker.run("cae_runtime", ("in", "-o", "out", "--json", *_MODEL), SECONDS, cwd=str(work)), work
+
+    def learn(self, worker: Worker) -> None:
+        """See what becomes of honest clips."""
+        for name, data in self.clips.items():
+            ran, work = self.call(worker, name.rpartition(".")[2], data)
+            self.honest_memory = max(self.honest_memory, ran.memory)
+            self.good = Frames(work / "out" / GOOD)
+            if ran.code != 0:
+                self.outcome.found(-1, "lost", f"honest {name}", ran.err.decode(errors="replace")[-1500:])
+
+    def run(self, worker: Worker, number: int) -> None:
+        """Run a case and look at what became of it."""
+        kind, data = self.file_of(number)
+        ran, work = self.call(worker, kind, data)
+        self.outcome.cases += 1
+        self.most = max(self.most, ran.memory)
+        self.outcome.counts[f"{kind}: exit code {ran.code}"] += 1
+        if wrong := self._wrong(ran, kind, work):
+            self.outcome.found(number, wrong[0], f"bad.{kind}", wrong[1])
+            self.settings.keep(f"{self.settings.seed}-{number}.{kind}", data)
+
+    def _wrong(self, ran: Ran, kind: str, work: Path) -> tuple[str, str] | None:
+        if ran.death:
+            return ran.death, f"{ran.seconds:.0f} s: {ran.err.decode(errors='replace')}"
+        if told := what_is_wrong_with(ran.err):
+            return "traceback", told
+        if ran.code not in (0, 1):
+            return "code", f"exit code {ran.code}: {ran.err.decode(errors='replace')[-500:]}"
+        if self.secret.stat().st_atime > _OLD:
+            return "touched", "a file outside was read"
+        if ran.memory > self.honest_memory + MEMORY_MORE:
+            return "memory", f"{ran.memory / 2**20:.0f} MiB, the honest clips take {self.honest_memory / 2**20:.0f}"
+        if kind == "y4m":
+            return None if ran.code or ran.out.startswith(b"YUV4MPEG2") or not ran.out else ("output", "is no stream")
+        return self._wrong_outputs(ran, kind, work / "out")
+
+    def _wrong_outputs(self, ran: Ran, kind: str, out: Path) -> tuple[str, str] | None:
+        files = {Path(each["source"]).name: each for each in json.loads(ran.out)["files"]}
+        if set(files) != {GOOD, f"bad.{kind}"}:
+            return "report", f"is about {sorted(files)}"
+        bad = files[f"bad.{kind}"]
+        if ran.code != (bad["status"] == "failed") or (bad["status"] == "failed" and not bad["reason"].isprintable()):
+            return "message", f"exit code {ran.code}, {bad['status']}: {bad['reason']!r}"
+        if Frames(out / GOOD) != self.good:
+            return "lost", "the good clip came out different"
+        left = {path.name for path in out.iterdir()} - {GOOD, f"bad.{kind}", f"bad.partial.{kind}"}
+        if left:
+            return "left", str(left)
+        if (out / f"bad.{kind}").exists() != (bad["status"] == "done"):
+            return "lost", f"{bad['status']}, and the output {'exists' if bad['status'] != 'done' else 'is missing'}"
+        for path in out.glob("bad.*"):
+            if damage := _damage(path):
+                return "output", f"{path.name} cannot be read: {damage}"
+        return None
+
+
+def run(settings: Settings) -> Outcome:
+    """Run mutated clips until the time or the cases are used up."""
+    outcome = Outcome("videos", settings.seed)
+    began = time.monotonic()
+    av.logging.set_level(None)
+    with socket.create_server(("127.0.0.1", 0)) as listening, Worker() as worker:
+        listening.setblocking(False)
+        campaign = Campaign(settings, outcome, listening.getsockname()[1])
+        campaign.learn(worker)
+        for number in settings.numbers():
+            campaign.run(worker, number)
+            if _was_called(listening):
+                outcome.found(number, "touched", "a playlist", "a port of this computer was connected to")
+            settings.tell(outcome)
+        outcome.notes.append(
+            f"{len(campaign.clips)} honest clips, {len(campaign.lists)} playlists; most memory "
+            f"{campaign.most / 2**20:.0f} MiB (honest clips: {campaign.honest_memory / 2**20:.0f} MiB); "
+            f"{worker.restarts} processes died or hung"
+        )
+    outcome.seconds = time.monotonic() - began
+    return outcome
+
+
+def _stream_changed(data: bytes, rng: np.random.Generator) -> bytes:
+    """Return a stream that stops, changes or repeats itself."""
+    end = data.index(b"\n")
+    kind = int(rng.integers(5))
+    if kind == 0:
+        return data[: int(rng.integers(len(data)))]
+    if kind == 1:
+        return data + data
+    if kind == 2:
+        words = [
+            b"W0",
+            b"W-1",
+            b"W99999999999",
+            b"H65536",
+            b"C420p17",
+            b"C444",
+            b"Cmono16",
+            b"It",
+            b"F0:0",
+            b"XCOLORRANGE=FULL",
+            b"W\xff",
+        ]
+        return data[:end] + b" " + words[int(rng.integers(len(words)))] + data[end:]
+    if kind == 3:
+        return blind(data[: end + 10], rng) + data[end + 10 :]
+    return blind(data, rng)
+
+
+def _was_called(listening: socket.socket) -> bool:
+    try:
+        listening.accept()[0].close()
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _damage(path: Path) -> str:
+    """Return why a written video cannot be decoded; empty: it can."""
+    try:
+        return "" if Frames(path).frames else "it has no frame"
+    except (av.FFmpegError, IndexError) as e:
+        return str(e)
