@@ -96,6 +96,22 @@ def test_exif_xmp_and_profile_go_from_all_formats_into_all(
     assert (made.icc, source.icc) == (profile, profile)
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP", "AVIF"])
+def test_colors_stay_those_of_their_profile(page: Any, tmp_path: Path, kind: str) -> None:
+    """The values are as stored, and not converted to sRGB: the profile goes with them."""
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    red, green = (profile.index(name, 128) + 4 for name in (b"rXYZ", b"gXYZ"))  # where their places are
+    profile[red : red + 4], profile[green : green + 4] = profile[green : green + 4], profile[red : red + 4]
+    path = tmp_path / f"flat.{kind.lower()}"
+    Image.new("RGB", (64, 64), (200, 60, 30)).save(path, kind, quality=100, icc_profile=bytes(profile))
+    give(page, path)
+    wait_until_done(page, 1)
+    page.select_option("#format", "png")
+    made = Image.open(io.BytesIO(saved(page)[1]))
+    assert np.abs(np.subtract(made.getpixel((32, 32)), (200, 60, 30))).max() <= 3
+    assert made.info["icc_profile"] == bytes(profile)
+
+
 @pytest.mark.parametrize("kind", ["JPEG", "AVIF"])
 def test_xmp_about_parts_that_only_the_source_has_is_dropped(page: Any, noisy: Path, tmp_path: Path, kind: str) -> None:
     path = tmp_path / f"source.{kind.lower()}"
