@@ -135,7 +135,10 @@ def test_bad_files_do_not_stop_the_others(cae_run: Command, photos: Path, tmp_pa
     failures = [line for line in lines if line.startswith("failed: ")]
     assert len(failures) == 2
     assert "half.png' is truncated" in failures[0]
-    assert "text.jpg' is not a JPEG, PNG, WebP, TIFF, BMP, PPM, PGM, PBM, AVIF, HEIC or JPEG 2000 image" in failures[1]
+    assert (
+        "text.jpg' is not a JPEG, PNG, WebP, TIFF, BMP, PPM, PGM, PBM, AVIF, HEIC, JPEG 2000, GIF or camera raw image"
+        in failures[1]
+    )
     assert len(lines) == 3
     assert sorted(path.name for path in (tmp_path / "out").rglob("*.*")) == ["a b.png", "ç.png"]
     assert partials(tmp_path) == []
