@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
+import onnx
 import pytest
+import torch
 from skimage import data
 from tests.in_process import run_here, text_of
+from torch import nn
 
+from cae_export.graphs import convert
 from cae_train import Hardware, TrainConfig, train
 
 COMMAND = Path(sys.executable).parent / ("cae-export.exe" if os.name == "nt" else "cae-export")
@@ -39,6 +45,40 @@ def few_patches() -> Iterator[None]:
         for module in ("parity", "parts", "converters.convert_to"):
             patch.setattr(f"cae_export.{module}.PROOF_PATCHES", 128)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def each_network_converted_once() -> Iterator[None]:
+    """Convert a network once, and give a copy of its graph when the same one is converted again: it takes seconds."""
+    known: dict[Any, onnx.ModelProto] = {}
+    real = convert._converted
+
+    def converted(network: nn.Module, *how: Any) -> onnx.ModelProto:
+        key = identity(network, how)
+        if key is None:
+            return real(network, *how)
+        if key not in known:
+            known[key] = real(network, *how)
+        copy = onnx.ModelProto()
+        copy.CopyFrom(known[key])
+        return copy
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(convert, "_converted", converted)
+        yield
+
+
+def identity(network: nn.Module, how: Any) -> str | None:
+    """Everything that decides on a network's graph: settings, attributes, weights; None if it cannot be told."""
+    parts = [repr(how), torch.__version__]
+    for name, module in network.named_modules():
+        own = {key: value for key, value in vars(module).items() if key not in ("_parameters", "_buffers", "_modules")}
+        parts.append(f"{name} {type(module).__module__}.{type(module).__qualname__} {own}")
+    for name, value in [*network.named_parameters(), *network.named_buffers()]:
+        content = value.detach().contiguous().numpy().tobytes()
+        parts.append(f"{name} {value.dtype} {tuple(value.shape)} {hashlib.sha256(content).hexdigest()}")
+    text = "\n".join(parts)
+    return None if " at 0x" in text else text  # an object that is known by its address alone
 
 
 @pytest.fixture(scope="session")

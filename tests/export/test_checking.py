@@ -21,6 +21,7 @@ def exported(trained_skip: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return export(trained_skip, tmp_path_factory.mktemp("exported") / "model.onnx").path
 
 
+@pytest.mark.slow
 def test_a_file_that_was_not_changed_equals_its_model(cae_export: Command, exported: Path, trained_skip: Path) -> None:
     done = cae_export("--check", exported, "--against", trained_skip)
     assert done.returncode == 0, done.stderr

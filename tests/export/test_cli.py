@@ -44,6 +44,7 @@ def test_int8_reports_size_loss_and_speed(cae_export: Command, trained_skip: Pat
     assert "x the speed of fp32 on this machine" in line
 
 
+@pytest.mark.slow
 def test_refusal_is_exit_1_and_leaves_nothing(cae_export: Command, trained_skip: Path, tmp_path: Path) -> None:
     done = cae_export(trained_skip, "--tolerance", "1e-12", "-o", tmp_path / "model.onnx")
     assert done.returncode == 1

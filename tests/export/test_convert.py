@@ -81,6 +81,7 @@ def test_every_operator_set_is_what_the_file_says_with_the_lowest_ir_version(ops
         assert np.abs(outputs(model, patches.numpy()) - network(patches).numpy()).max() < 1e-5
 
 
+@pytest.mark.slow
 def test_an_operator_set_that_torch_does_not_write_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     real = torch.onnx.export
     monkeypatch.setattr(torch.onnx, "export", lambda *args, **rest: real(*args, **rest | {"opset_version": 18}))

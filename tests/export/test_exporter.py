@@ -134,6 +134,7 @@ def damaged(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
+@pytest.mark.slow
 def test_a_network_with_a_weight_of_nan_is_refused(
     trained_skip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -119,6 +119,7 @@ def test_an_encoder_of_gray_pictures(model: Callable[..., Path]) -> None:
     np.testing.assert_allclose(encoder(picture()), encoder(gray), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_decoder_makes_what_torch_makes(model: Callable[..., Path]) -> None:
     path = model("vae", latent=12)
     report = export_part(path, "decoder")

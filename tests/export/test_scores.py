@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import numpy as np
 import pytest
 import torch
@@ -24,6 +26,12 @@ def grass(count: int, seed: int = 0) -> Tensor:
     """Strong fine texture, float32 N x 3 x 32 x 32."""
     noise = torch.rand(count, 1, 32, 32, generator=torch.Generator().manual_seed(seed))
     return (noise * torch.tensor([0.6, 0.9, 0.4]).view(3, 1, 1)).clamp(0, 1)
+
+
+@pytest.fixture(scope="module")
+def fitted() -> Scores:
+    """A detector fitted to grass; tests that change it copy it."""
+    return scores().fit(grass(256))
 
 
 @settings(max_examples=20, deadline=None)
@@ -52,11 +60,10 @@ def test_statistics_are_those_of_the_pixels_around_and_in_the_patch(y: int, x: i
 
 
 @pytest.mark.slow
-def test_more_of_what_was_fitted_has_a_score_of_1() -> None:
-    detector = scores().fit(grass(256))
+def test_more_of_what_was_fitted_has_a_score_of_1(fitted: Scores) -> None:
     with torch.inference_mode():
-        assert float(detector(grass(256)).mean()) == pytest.approx(0.85, abs=0.15)
-        assert float(detector(grass(64, seed=1)).mean()) == pytest.approx(0.95, abs=0.15)
+        assert float(fitted(grass(256)).mean()) == pytest.approx(0.85, abs=0.15)
+        assert float(fitted(grass(64, seed=1)).mean()) == pytest.approx(0.95, abs=0.15)
 
 
 @pytest.mark.parametrize(("count", "size"), [(18, 64), (60, 64), (90, 64), (60, 256), (4000, 24)])
@@ -99,6 +106,7 @@ def test_distances_are_those_to_the_nearest_example() -> None:
     assert float(nearest(between)) > 10 * float(nearest(usual) + 0.01), "of which none is like it"
 
 
+@pytest.mark.slow
 def test_a_thin_line_counts_though_most_of_the_patch_is_usual() -> None:
     detector = scores().fit(grass(256) * 0.3 + 0.3)
     patch = grass(1, seed=5) * 0.3 + 0.3
@@ -108,9 +116,10 @@ def test_a_thin_line_counts_though_most_of_the_patch_is_usual() -> None:
         assert float(detector(line).mean()) > 3 * float(detector(patch).mean())
 
 
-def test_an_unusual_code_raises_the_score_of_the_whole_patch() -> None:
+@pytest.mark.slow
+def test_an_unusual_code_raises_the_score_of_the_whole_patch(fitted: Scores) -> None:
     """Pixels that look as usual around each of them, in an order that no good patch has."""
-    detector = scores().fit(grass(256))
+    detector = deepcopy(fitted)
     patch = grass(1, seed=4)
     with torch.inference_mode():
         before = detector(patch)
@@ -120,13 +129,13 @@ def test_an_unusual_code_raises_the_score_of_the_whole_patch() -> None:
     assert float(after.std()) < 1e-3 * float(after.mean())
 
 
-def test_the_score_of_one_pixel_is_spread_over_its_neighbors() -> None:
-    detector = scores().fit(grass(256))
+@pytest.mark.slow
+def test_the_score_of_one_pixel_is_spread_over_its_neighbors(fitted: Scores) -> None:
     patch = grass(1, seed=5)
     dotted = patch.clone()
     dotted[..., 16, 16] = torch.tensor([1.0, 0.0, 1.0])
     with torch.inference_mode():
-        more = (detector(dotted) - detector(patch))[0, 0]
+        more = (fitted(dotted) - fitted(patch))[0, 0]
     assert float(more[12:21, 12:21].min()) > 0.3 * float(more[16, 16])
 
 
@@ -146,6 +155,7 @@ def test_a_flat_spot_in_a_texture_is_unusual_though_it_is_given_back_better() ->
     assert float(heat[inside].min()) > 5 * float(heat[outside].max())
 
 
+@pytest.mark.slow
 def test_a_picture_is_scored_by_a_fit_to_the_others() -> None:
     """One good picture is unlike the others: fitted to, it looks usual, and left out it does not."""
     patches, pictures = grass(160), torch.arange(160) % 20

@@ -21,6 +21,8 @@ from cae_export.frames.graph import WholeFrame
 from cae_runtime import ModelError, Restorer
 from cae_train.checkpoint import load_model
 
+pytestmark = pytest.mark.slow
+
 IN_VAPOURSYNTH = """
 import sys
 import numpy as np

@@ -4,6 +4,8 @@ import subprocess
 import sys
 from importlib.metadata import version
 
+import pytest
+
 import cae_train
 
 HEAVY = ("torch", "lightning", "cv2", "numpy", "matplotlib", "onnx", "onnxruntime", "cae_runtime", "cae_export")
@@ -25,6 +27,7 @@ def test_help_imports_nothing_heavy() -> None:
     assert modules_after(command + "try: app()\nexcept SystemExit: pass") == set()
 
 
+@pytest.mark.slow
 def test_training_needs_neither_the_runtime_nor_onnx() -> None:
     names = modules_after("import cae_train.training.loop, cae_train.sheets.save_pairs, cae_train.training.progress")
     assert not names & {"onnx", "onnxruntime", "cae_runtime", "cae_export"}

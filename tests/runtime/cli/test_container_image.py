@@ -54,7 +54,8 @@ def test_the_image_runs_cae_run_as_an_ordinary_user_and_asks_it_for_its_health()
     assert order.index("RUN") < order.index("USER") < order.index("ENTRYPOINT"), "only root may add a user"
     assert json.loads(only(final, "HEALTHCHECK").split("CMD")[1]) == ["cae-run", "--doctor"]
     for _, line in (pair for stage in (build, final) for pair in stage if pair[0] == "RUN"):
-        subprocess.run(["sh", "-n", "-c", line], check=True)
+        if os.name != "nt":
+            subprocess.run(["sh", "-n", "-c", line], check=True)
 
 
 def sent() -> list[str]:

@@ -148,6 +148,7 @@ def test_a_model_in_half_precision_is_said_to_be_slow_before_it_starts(
         assert not any("fp16" in line for line in single.remarks)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_measured_is_an_error_as_elsewhere(fixture_model: Model, tmp_path: Path) -> None:
     for error, model, provider in (
         (ModelError, "denoise-huge", "cpu"),
@@ -159,6 +160,7 @@ def test_what_cannot_be_measured_is_an_error_as_elsewhere(fixture_model: Model, 
             benchmark.benchmark([benchmark.Settings(model, provider, None, 16, None)])
 
 
+@pytest.mark.slow
 def test_nothing_of_the_current_folder_is_run(
     fixture_model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

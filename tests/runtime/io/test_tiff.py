@@ -93,6 +93,7 @@ def every_kind() -> Iterator[tuple[bytes, np.ndarray, np.ndarray]]:
                             yield data, pixels, expected(pixels, colors, bits, palette, orientation)
 
 
+@pytest.mark.slow
 def test_what_is_read_is_right_and_the_rest_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     read, by_extra = set(), 0
     for data, samples, seen in every_kind():

@@ -29,7 +29,9 @@ def psnr(a: np.ndarray, b: np.ndarray) -> float:
     return float(10 * np.log10(255**2 / np.mean((a.astype(np.float64) - b) ** 2)))
 
 
-@pytest.fixture(scope="module", params=MODELS)
+@pytest.fixture(
+    scope="module", params=[pytest.param(name, marks=pytest.mark.slow if "best" in name else ()) for name in MODELS]
+)
 def restorer(request: pytest.FixtureRequest) -> Restorer:
     return Restorer(request.param, provider="cpu")
 

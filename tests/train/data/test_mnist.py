@@ -319,6 +319,7 @@ def test_channels_of(both: str) -> None:
         TrainConfig(channels=2)
 
 
+@pytest.mark.slow
 def test_weights_for_other_channels_are_refused(finished: Path) -> None:
     from tests.train.conftest import TINY_SKIP
 

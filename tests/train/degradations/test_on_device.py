@@ -270,6 +270,7 @@ def test_a_data_set_of_patches_is_used_once_an_epoch_by_all_processes() -> None:
     assert seen != list(range(128))
 
 
+@pytest.mark.slow
 def test_a_run_trains_on_the_device_and_goes_on_where_it_was(
     settings: Settings, tmp_path: Path, stop_at: Callable[..., Any]
 ) -> None:

@@ -20,6 +20,7 @@ def network() -> Autoencoder:
     return build("skip", TINY_SKIP | {"block": "depthwise"}, 3)
 
 
+@pytest.mark.slow
 def test_a_compiled_step_learns_the_same() -> None:
     plain, other = network(), network()
     clean = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(1))

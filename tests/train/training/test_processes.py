@@ -24,7 +24,7 @@ Settings = Callable[..., TrainConfig]
 Run = Callable[..., TrainResult]
 COMMAND = Path(sys.executable).parent / "cae-train"
 TWO = ("--accelerator", "cpu", "--devices", "2", "--strategy", "ddp")
-NOISE = 0.1  # dB that two runs of these settings may differ in; with other seeds they differ in up to 0.05
+NOISE = 0.1  # dB that two such runs may differ in: seeds differ by 0.07, see train/README.md
 
 # Lightning's way: the second process runs the script again, from its beginning.
 SCRIPT = """

@@ -30,6 +30,7 @@ def progress(settings: Settings, run: Run, out: Path, terminal: bool, *more: Cal
     return stream.getvalue()
 
 
+@pytest.mark.slow
 def test_progress_is_a_line_an_epoch_where_there_is_no_terminal(settings: Settings, run: Run, tmp_path: Path) -> None:
     lines = progress(settings, run, tmp_path / "run", False).splitlines()
     assert [line.split("  ")[0] for line in lines] == ["epoch 1/2", "epoch 2/2"]
@@ -41,6 +42,7 @@ def test_progress_is_a_line_an_epoch_where_there_is_no_terminal(settings: Settin
     assert "\x1b" not in "".join(lines)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stopped", [False, True])
 def test_the_bar_gives_the_cursor_back(
     stopped: bool, settings: Settings, run: Run, tmp_path: Path, stop_at: StopAt
