@@ -19,6 +19,7 @@ PARTS: Final = {
     "models": "mutated .onnx and .pt files",
     "videos": "mutated clips, playlists in disguise, streams that stop",
     "kills": "signals at random moments",
+    "secrets": "passwords in addresses, and what is written besides the outputs",
     "places": "full, read-only, vanishing folders; names of any bytes; links in circles; very many files",
 }
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from tests.campaign.corpora.pictures import PICTURES, family_of
+from tests.campaign.corpora.pictures import PICTURES, family_of, picture
 from tests.campaign.findings import Outcome, what_is_wrong_with
 from tests.campaign.mutations.files import mutated
 from tests.campaign.settings import Settings
@@ -74,7 +74,7 @@ class Campaign:
 
     def __init__(self, settings: Settings, outcome: Outcome) -> None:
         self.settings, self.outcome = settings, outcome
-        self.honest = {name: make() for name, make in PICTURES.items()}
+        self.honest = {name: picture(name) for name in PICTURES}
         self.names = sorted(self.honest)
         self.good: dict[str, dict[str, bytes]] = {}  # by use: what becomes of the good files
         self.honest_memory: dict[str, int] = {}

@@ -15,7 +15,7 @@ from typing import Final
 import cv2
 import numpy as np
 from tests.campaign.corpora.clips import Frames
-from tests.campaign.corpora.pictures import PICTURES
+from tests.campaign.corpora.pictures import picture
 from tests.campaign.findings import Outcome, what_is_wrong_with
 from tests.campaign.forked import Forked
 from tests.campaign.settings import Settings
@@ -70,10 +70,10 @@ def run(settings: Settings) -> Outcome:
     """Disturb runs until the time or the cases are used up."""
     outcome = Outcome("kills", settings.seed)
     began = time.monotonic()
-    jobs, shares = _jobs(), []
+    jobs = _jobs()
+    shares = np.cumsum([job.share for job in jobs.values()])
     left = 0
     for number in settings.numbers():
-        shares = np.cumsum([job.share for job in jobs.values()])
         rng = np.random.default_rng([settings.seed, number, 4])
         name = [*jobs][int(np.searchsorted(shares, rng.random() * shares[-1]))]
         left = max(left, _disturb(settings, outcome, number, name, jobs[name], rng))
@@ -188,12 +188,15 @@ def _curve(folder: Path) -> Snapshot:
 def _pictures(folder: Path) -> None:
     (folder / "in").mkdir()
     for name in _FOLDER:
-        (folder / "in" / name).write_bytes(PICTURES[name]())
+        (folder / "in" / name).write_bytes(picture(name))
 
 
 def _clip(folder: Path) -> None:
     (folder / "in").mkdir()
-    make_clip(folder / "in" / "clip.mkv", frames=12, sound="libopus")
+    kept = folder.with_name("clip.mkv")
+    if not kept.exists():
+        make_clip(kept, frames=12, sound="libopus")
+    shutil.copyfile(kept, folder / "in" / "clip.mkv")
 
 
 def _patches(folder: Path) -> None:

@@ -19,7 +19,7 @@ from typing import Final
 
 import cv2
 import numpy as np
-from tests.campaign.corpora.pictures import PICTURES, scene
+from tests.campaign.corpora.pictures import picture, scene
 from tests.campaign.findings import Outcome, what_is_wrong_with
 from tests.campaign.forked import Forked
 from tests.campaign.settings import Settings
@@ -86,7 +86,7 @@ def _ran(folder: Path, *words: object, before: Callable[[], object] | None = Non
 def _pictures(folder: Path, names: Sequence[str] = GOOD) -> None:
     (folder / "in").mkdir()
     for name in names:
-        (folder / "in" / name).write_bytes(PICTURES[name]())
+        (folder / "in" / name).write_bytes(picture(name))
 
 
 @contextmanager
@@ -193,14 +193,14 @@ def changing(folder: Path, rng: np.random.Generator) -> str:
         if kind == 0:
             os.truncate(path, int(rng.integers(path.stat().st_size + 1)))
         elif kind == 1:
-            path.write_bytes(PICTURES[path.name]()[: int(rng.integers(4000))])
+            path.write_bytes(picture(path.name)[: int(rng.integers(4000))])
         elif kind == 2:
             path.unlink()
             path.mkdir()
             path.rmdir()
             path.write_bytes(b"")
         else:
-            path.write_bytes(PICTURES[path.name]())
+            path.write_bytes(picture(path.name))
         time.sleep(0.001)
     return Run(run.code, run.said, folder).problem(0, 1)
 
@@ -208,7 +208,7 @@ def changing(folder: Path, rng: np.random.Generator) -> str:
 def names(folder: Path, rng: np.random.Generator) -> str:
     """Names of any bytes and of any length, in messages and in the report."""
     (folder / "in").mkdir()
-    data = PICTURES["told.png"]()
+    data = picture("told.png")
     chosen = [_NAMES[at] for at in rng.permutation(len(_NAMES))[: int(rng.integers(3, len(_NAMES)))]]
     for name in chosen:
         with open(os.path.join(os.fsencode(folder / "in"), name), "wb") as file:  # noqa: PTH118, PTH123 - bytes

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 ADDRESS_SPACE: Final = 7 * 2**30  # bytes; beyond it a command sees a MemoryError
+RESIDENT_MAX: Final = 700 * 2**20  # bytes that a process may keep after a run; with more, the next has a new one
 _ASLEEP: Final = 600.0  # seconds without work
 _IDLE: Final = 0.05  # seconds of CPU time that are none
 _KEPT_SECONDS: Final = 5  # for a child that is asked to end
@@ -86,7 +87,11 @@ class Worker:
         try:
             self._here.send((package, [str(word) for word in words], stdin, cwd))
             if self._answers(seconds):
-                return Ran(**self._here.recv(), seconds=time.monotonic() - began)
+                told = self._here.recv()
+                if told.pop("resident") > RESIDENT_MAX:  # what is left of this run would count as memory of the next
+                    self._end()
+                    self.restarts -= 1
+                return Ran(**told, seconds=time.monotonic() - began)
             os.kill(self._process.pid, signal.SIGABRT)  # faulthandler writes what it was doing
             death = "hang"
         except (EOFError, ConnectionError):
@@ -160,7 +165,8 @@ def _serve(connection: Connection, log: str, environment: Mapping[str, str]) -> 
                 "code": code,
                 "out": out,
                 "err": err,
-                "memory": _peak(),
+                "memory": _memory("VmHWM"),
+                "resident": _memory("VmRSS"),
                 "threads": threading.active_count(),
                 "files": len([*Path("/proc/self/fd").glob("*")]),
             }
@@ -181,10 +187,10 @@ def _forget_peak() -> None:
         Path("/proc/self/clear_refs").write_text("5")
 
 
-def _peak() -> int:
-    """Return the most memory that was resident since `_forget_peak`, in bytes."""
+def _memory(key: str) -> int:
+    """Return what `/proc` says of this process's memory, in bytes; elsewhere the most that it ever had."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
+            if line.startswith(f"{key}:"):
                 return int(line.split()[1]) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -17,6 +17,7 @@ from cae_runtime.io.formats import starts_like_a_video
 from cae_runtime.io.image_files import PIXELS_MAX
 from cae_runtime.io.stderr import quiet
 from cae_runtime.live.video_devices import listed_cameras
+from cae_runtime.places.address import masked
 
 _ADDRESS: Final = re.compile(r"(rtsp|rtsps|rtmp|http|https|udp|srt)://\S+", re.IGNORECASE)
 _DEVICE: Final = re.compile(r"/dev/video\d+")
@@ -219,4 +220,4 @@ def _is_address(target: int | str) -> bool:
 
 def _without_password(address: str) -> str:
     scheme, separator, rest = address.partition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}" if separator else address
+    return masked(f"{scheme}{separator}{rest.rpartition('@')[2]}") if separator else address

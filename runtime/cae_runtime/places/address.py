@@ -20,9 +20,9 @@ HIDDEN: Final = "***"  # what is shown in place of a password
 
 _BEGIN: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")  # a Windows drive has one letter
 _ONE_SLASH: Final = re.compile(rf"({'|'.join(PROTOCOLS)}):/?(?!/)", re.IGNORECASE)
-_USER: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+:/{1,2})[^@\s'\"]*@")
+_USER: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+:/{1,2})[^\s'\"]*@")  # up to the last: a password may have others
 _VALUE: Final = re.compile(r"([?&][^=&\s'\"]*=)[^&\s'\"]+")
-_BARE_QUERY: Final = re.compile(r"(https?://[^\s'\"?]*\?)[^\s'\"=]+(?![^\s'\"])", re.IGNORECASE)
+_BARE_QUERY: Final = re.compile(r"((?:https?|rtsps?|rtmp)://[^\s'\"?]*\?)[^\s'\"=]+(?![^\s'\"])", re.IGNORECASE)
 _ACCESS_POINT: Final = re.compile(r"(arn:aws[^/]*:s3:[a-z0-9-]*:\d{12}:accesspoint[:/][^/]+)/?(.*)", re.DOTALL)
 _PORTS: Final = {"http": ":80", "https": ":443"}
 
@@ -143,8 +143,8 @@ def is_address(text: str) -> bool:
 
 def masked(text: str) -> str:
     """Return a text in which passwords and signatures of addresses are hidden."""
-    text = _BARE_QUERY.sub(rf"\1{HIDDEN}", text)
-    return _VALUE.sub(rf"\1{HIDDEN}", _USER.sub(rf"\1{HIDDEN}@", text))
+    text = _BARE_QUERY.sub(rf"\1{HIDDEN}", _USER.sub(rf"\1{HIDDEN}@", text))
+    return _VALUE.sub(rf"\1{HIDDEN}", text)
 
 
 def place_of(text: str, name: str = "address") -> Place:

@@ -146,7 +146,8 @@ class VideoSink:
                 self.dropped.add("attachments")
             return None
         if stream.type not in ("audio", "subtitle", "video"):
-            self.dropped.add(TIMECODE_TRACK if is_timecode(stream) else f"data stream ({stream.name})")
+            name = getattr(stream, "name", None) or "unknown"  # PyAV names no stream of an unknown type
+            self.dropped.add(TIMECODE_TRACK if is_timecode(stream) else f"data stream ({name})")
             return None
         if stream.type == "video" and stream.codec_context is None:
             self.dropped.add("a further video stream (unknown)")

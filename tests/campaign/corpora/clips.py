@@ -81,7 +81,7 @@ def playlists(secret: str, port: int, honest: bytes) -> dict[str, bytes]:
         honest: an MP4.
     """
     address = f"http://127.0.0.1:{port}/a.mp4"
-    texts = {}
+    texts: dict[str, str] = {}
     for target in (
         secret,
         f"file://{secret}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import struct
 from collections.abc import Callable
@@ -188,6 +189,12 @@ PICTURES: Final[dict[str, Callable[[], bytes]]] = {
     "imagej.tif": lambda: _tifffile(_GRAY, imagej=True),
     "pages.tif": _pages,
 }  # fmt: skip
+
+
+@functools.cache
+def picture(name: str) -> bytes:
+    """Return one of them, made once."""
+    return PICTURES[name]()
 
 
 def family_of(name: str) -> str:

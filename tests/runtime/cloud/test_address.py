@@ -88,6 +88,17 @@ def test_passwords_are_never_shown(text: str, shown: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "ftp://us@er:secret@host/a", "https://user:secret?x@host/a", "http://user:secret#x@host/", "az://user:secret/x@host",
+        "rtsp://user:secret@host/a?token=secret", "rtsp://host/a?secret", "https://us@er:secret@host/a@b?sig=secret",
+    ],
+)  # fmt: skip
+def test_no_part_of_a_password_is_left_in_a_text(text: str) -> None:
+    assert "secret" not in masked(f"source {text!r} is not there")
+
+
+@pytest.mark.parametrize(
     ("text", "why"),
     [
         ("s3://", "names no bucket"),

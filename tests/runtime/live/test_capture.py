@@ -382,6 +382,11 @@ def test_sources(tmp_path: Path) -> None:
     assert parse_source(str(path)).is_file
     stream = parse_source("rtsp://user:secret@host/stream")
     assert (stream.target, stream.name) == ("rtsp://user:secret@host/stream", "rtsp://host/stream")
+    signed = parse_source("http://host/stream?token=secret&size=1")
+    assert (signed.target, signed.name) == (
+        "http://host/stream?token=secret&size=1",
+        "http://host/stream?token=***&size=***",
+    )
     with pytest.raises(UsageError) as told:
         parse_source("rtsp://user:sec@ret@host/stream", fps=30)
     assert "ret" not in str(told.value).replace("stream", "")

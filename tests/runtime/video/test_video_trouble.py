@@ -269,3 +269,15 @@ def test_interruption_of_the_command(tmp_path: Path, number: signal.Signals, cod
     assert told[0].startswith(f"failed: {str(source)!r} was interrupted: the ")
     assert told[0].endswith(f"frames that are done are in {str(out / 'in.partial.mp4')!r}")
     assert told[-1] == "cae-run: interrupted"
+
+
+def test_a_stream_of_an_unknown_type_is_named_and_left_out(tmp_path: Path) -> None:
+    data = make_clip(tmp_path / "in.avi", codec="mpeg4", sound="libmp3lame", frames=4).read_bytes()
+    sound = data.index(b"auds")
+    spoiled = data[:sound] + data[sound:].replace(b"strf", b"strx", 1)  # without it nothing says what the stream is
+    (tmp_path / "in.avi").write_bytes(spoiled)
+    with av.open(str(tmp_path / "in.avi")) as container:
+        assert [stream.type for stream in container.streams] == ["video", "unknown"]
+    done = clean_video(tmp_path / "in.avi", tmp_path / "out.avi", same)
+    assert "data stream (unknown)" in done.dropped
+    assert len(look_into(tmp_path / "out.avi").frames) == 4
