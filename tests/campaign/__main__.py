@@ -20,6 +20,7 @@ PARTS: Final = {
     "videos": "mutated clips, playlists in disguise, streams that stop",
     "kills": "signals at random moments",
     "secrets": "passwords in addresses, and what is written besides the outputs",
+    "soak": "a camera that is pulled, and folders, for minutes",
     "places": "full, read-only, vanishing folders; names of any bytes; links in circles; very many files",
 }
 

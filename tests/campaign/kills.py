@@ -218,9 +218,12 @@ def _jobs() -> dict[str, Job]:
     """Return what is disturbed; modules are imported now, since a fork then starts at once."""
     import importlib
 
-    for module in ("cae_runtime.cli.clean", "cae_runtime.jobs.restore.job", "cae_runtime.jobs.restore.report",
-                   "cae_runtime.video.transcode", "cae_runtime.video.writer", "lightning.pytorch", "cae_train.cli.main",
-                   "cae_train.training.loop", "cae_export.exporter"):  # fmt: skip
+    modules = (
+        "cae_runtime.cli.clean", "cae_runtime.jobs.restore.job", "cae_runtime.jobs.restore.report",
+        "cae_runtime.video.clean_video", "lightning.pytorch", "cae_train.cli.main", "cae_train.training.loop",
+        "cae_export.exporter",
+    )  # fmt: skip
+    for module in modules:
         importlib.import_module(module)
     model = ("-m", FIXTURES / "blur.onnx", "--threads", 1)
     train = ("--data", "in", "--arch", "skip", "--epochs", 3, "--epoch-crops", 64, "--batch", 32, "--workers", 0,

@@ -35,6 +35,7 @@ class Ran:
         err: what it wrote to stderr, or what was left behind by a crash.
         death: `crash`, `hang`, or empty.
         memory: the most it had in memory at once, in bytes.
+        resident: what the process has in memory afterwards, in bytes.
         seconds: how long it took.
         threads: that run afterwards.
         files: that are open afterwards.
@@ -45,6 +46,7 @@ class Ran:
     err: bytes
     death: str = ""
     memory: int = 0
+    resident: int = 0
     seconds: float = 0.0
     threads: int = 0
     files: int = 0
@@ -87,11 +89,11 @@ class Worker:
         try:
             self._here.send((package, [str(word) for word in words], stdin, cwd))
             if self._answers(seconds):
-                told = self._here.recv()
-                if told.pop("resident") > RESIDENT_MAX:  # what is left of this run would count as memory of the next
+                ran = Ran(**self._here.recv(), seconds=time.monotonic() - began)
+                if ran.resident > RESIDENT_MAX:  # what is left of this run would count as memory of the next
                     self._end()
                     self.restarts -= 1
-                return Ran(**told, seconds=time.monotonic() - began)
+                return ran
             os.kill(self._process.pid, signal.SIGABRT)  # faulthandler writes what it was doing
             death = "hang"
         except (EOFError, ConnectionError):
@@ -165,10 +167,10 @@ def _serve(connection: Connection, log: str, environment: Mapping[str, str]) -> 
                 "code": code,
                 "out": out,
                 "err": err,
-                "memory": _memory("VmHWM"),
-                "resident": _memory("VmRSS"),
-                "threads": threading.active_count(),
-                "files": len([*Path("/proc/self/fd").glob("*")]),
+                "memory": memory_of("VmHWM"),
+                "resident": memory_of("VmRSS"),
+                "threads": threads_and_files()[0],
+                "files": threads_and_files()[1],
             }
         )
 
@@ -187,7 +189,13 @@ def _forget_peak() -> None:
         Path("/proc/self/clear_refs").write_text("5")
 
 
-def _memory(key: str) -> int:
+def threads_and_files() -> tuple[int, int]:
+    """Return how many threads this process has, and how many files it has open, where the system says so."""
+    threads = len([*Path("/proc/self/task").glob("*")]) or threading.active_count()
+    return threads, len([*Path("/proc/self/fd").glob("*")])
+
+
+def memory_of(key: str) -> int:
     """Return what `/proc` says of this process's memory, in bytes; elsewhere the most that it ever had."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/self/status").read_text().splitlines():

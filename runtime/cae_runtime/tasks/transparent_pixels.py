@@ -37,7 +37,7 @@ def filled(image: Image, hidden: NDArray[np.bool_], first: int, end: int, reach:
         reach: pixels; this many further rows above and below are searched too.
 
     Returns:
-        Shape (end - first, W, C), read only. If nothing is visible within reach, the pixels are returned unchanged.
+        Shape (end - first, W, C), read only. Pixels far from all visible ones are returned unchanged.
     """
     if not hidden[first:end].any():
         return image[first:end]
@@ -45,7 +45,7 @@ def filled(image: Image, hidden: NDArray[np.bool_], first: int, end: int, reach:
     near, unseen = image[top : end + reach], hidden[top : end + reach]
     if unseen.all():
         return image[first:end]
-    _, labels = cv2.distanceTransformWithLabels(  # each visible pixel has its own label, from 1 on
+    _, labels = cv2.distanceTransformWithLabels(  # each visible pixel has its own label; 0: 65,535 pixels away or more
         unseen.view(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
     )
     height, width = unseen.shape
@@ -53,7 +53,7 @@ def filled(image: Image, hidden: NDArray[np.bool_], first: int, end: int, reach:
     place = np.empty(len(visible) + 1, np.intp)
     place[labels.ravel()[visible]] = visible
     result = near[first - top : end - top].copy()
-    rows, columns = np.nonzero(hidden[first:end])
+    rows, columns = np.nonzero(hidden[first:end] & (labels[first - top : end - top] > 0))
     edge_rows, edge_columns = np.divmod(place[labels[rows + first - top, columns]], width)
     mirrored_rows = np.clip(2 * edge_rows - rows - (first - top), 0, height - 1)
     mirrored_columns = np.clip(2 * edge_columns - columns, 0, width - 1)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from cae_runtime import ImageError, ModelError, Restorer, UsageError
 from cae_runtime.tasks.notes import Note
+from cae_runtime.tasks.transparent_pixels import filled
 
 Model = Callable[[str], Path]
 Noise = Callable[..., np.ndarray]
@@ -199,6 +200,16 @@ def test_what_is_hidden_stays_and_leaves_no_rim(denoise: Restorer, planes: int, 
     rim = result[~hidden & (distance > 34)][:, :-1] / step
     assert rim.std(axis=0).max() < 4, "noise of 25"
     assert rim.mean() == pytest.approx(150, abs=2)
+
+
+def test_pixels_very_far_from_all_that_is_seen_stay_as_they_are() -> None:
+    image = np.random.default_rng(2).integers(0, 256, (3, 140_000, 4), np.uint8)
+    image[..., 3] = 0
+    image[:, 70_000, 3] = 255
+    result = filled(image, image[..., 3] == 0, 0, 3, 32)
+    np.testing.assert_array_equal(result[:, :4000], image[:, :4000])
+    np.testing.assert_array_equal(result[:, -4000:], image[:, -4000:])
+    assert (result[:, 69_990] != image[:, 69_990]).any()
 
 
 def test_patches_that_show_nothing_are_not_run(
