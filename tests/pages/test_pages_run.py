@@ -45,7 +45,7 @@ def runs() -> list[Shown]:
     every = [
         shown for part in PARTS for shown in commands()
         if (shown.page.partition("/")[0] == part and shown.block and shown.words[0] in OURS
-            and not {*shown.words} & {*NOT_RUN, "-"})
+            and not {*shown.words} & {*NOT_RUN, "-"} and not any("://" in word for word in shown.words))
     ]  # fmt: skip
     every = list({shown.words: shown for shown in reversed(every)}.values())[::-1]  # each command once
     made: set[str] = set()

@@ -25,7 +25,9 @@ _FAMILIES: Final = {
     "onnxruntime": re.compile(r"onnxruntime(-(gpu|directml|openvino|migraphx|rocm|qnn|cann|training|silicon|webgpu))*"),
     "OpenCV": re.compile(r"opencv(-contrib)?-python(-headless)?(-rolling)?"),
 }
-_EXTRAS: Final = ("video", "heif", "raw", "tiff", "cmyk", "tsne", "watch", "virtual-camera", "openvino", "webgpu")
+_EXTRAS: Final = (
+    "video", "heif", "raw", "tiff", "cmyk", "tsne", "watch", "cloud", "virtual-camera", "openvino", "webgpu",
+)  # fmt: skip
 _PATCHES: Final = 32
 _FARTHEST: Final = 4.0  # gray levels; a larger difference from the CPU's output counts as a failure
 

@@ -71,6 +71,7 @@ def test_the_doctor_on_this_machine() -> None:
         "cmyk",
         "tsne",
         "watch",
+        "cloud",
         "virtual-camera",
         "openvino",
         "webgpu",

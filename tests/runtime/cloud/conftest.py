@@ -15,7 +15,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import numpy as np
 import pytest
 from PIL import Image
@@ -44,6 +43,8 @@ def photos(tmp_path: Path, noise: Callable[..., np.ndarray]) -> Path:
 @pytest.fixture
 def memory(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Return fsspec's file system in memory, empty."""
+    import fsspec
+
     system = fsspec.filesystem("memory")
     monkeypatch.setattr(type(system), "store", {})
     monkeypatch.setattr(type(system), "pseudo_dirs", [""])

@@ -27,6 +27,8 @@ from cae_runtime import (
 from cae_runtime.jobs import planning
 from cae_runtime.places import store
 
+pytest.importorskip("fsspec")
+
 MODEL = FIXTURES / "identity.onnx"
 
 

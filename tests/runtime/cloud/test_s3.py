@@ -25,6 +25,8 @@ from cae_runtime.places import retries, store
 from cae_runtime.places.address import Address
 
 pytestmark = pytest.mark.slow
+pytest.importorskip("s3fs")
+pytest.importorskip("moto")
 
 
 def report(done: Any) -> list[dict[str, Any]]:
