@@ -90,6 +90,10 @@ def parse_with_typer(app: typer.Typer, arguments: list[str]) -> None:
     command.make_context(command.name or "", arguments)
 
 
+def _is_package(module: str) -> bool:
+    return (ROOT / module.replace(".", "/")).is_dir()
+
+
 def parse_with_argparse(module: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Parse as the module's `main` does.
 
@@ -105,7 +109,7 @@ def parse_with_argparse(module: str, arguments: list[str], monkeypatch: pytest.M
     monkeypatch.setattr(argparse.ArgumentParser, "parse_args", stop)
     monkeypatch.setattr(sys, "argv", [module, *arguments])
     with pytest.raises(ParsedError):
-        importlib.import_module(module).main()
+        importlib.import_module(f"{module}.__main__" if _is_package(module) else module).main()
 
 
 @pytest.mark.slow
