@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from cae_runtime.errors import (
         ArgumentTypeError,
         CaeRuntimeError,
+        ClusterError,
         DeviceError,
         ImageError,
         ImageNotFoundError,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from cae_runtime.inference.model_files import packaged_models
     from cae_runtime.inference.model_spec import ModelSpec
     from cae_runtime.inference.session import Session
+    from cae_runtime.jobs.cluster.engine import RayCluster
     from cae_runtime.jobs.restore.clean_files import clean_folder, clean_image
     from cae_runtime.jobs.restore.results import FileResult
     from cae_runtime.tasks.anomaly import Detection, Detector
@@ -46,6 +48,7 @@ __all__ = [
     "ArgumentTypeError",
     "CaeRuntimeError",
     "CleanedVideo",
+    "ClusterError",
     "Detection",
     "Detector",
     "DeviceError",
@@ -61,6 +64,7 @@ __all__ = [
     "ModelNotFoundError",
     "ModelSpec",
     "ProviderError",
+    "RayCluster",
     "Restorer",
     "Session",
     "TemporalFilter",
@@ -79,6 +83,7 @@ _HOME = {
     "ArgumentTypeError": "errors",
     "CaeRuntimeError": "errors",
     "CleanedVideo": "video.results",
+    "ClusterError": "errors",
     "Detection": "tasks.anomaly",
     "Detector": "tasks.anomaly",
     "DeviceError": "errors",
@@ -94,6 +99,7 @@ _HOME = {
     "ModelNotFoundError": "errors",
     "ModelSpec": "inference.model_spec",
     "ProviderError": "errors",
+    "RayCluster": "jobs.cluster.engine",
     "Restorer": "tasks.restore",
     "Session": "inference.session",
     "TemporalFilter": "video.temporal_filter",

@@ -98,3 +98,9 @@ class DeviceError(CaeRuntimeError):
     """A camera, display or virtual camera is missing, busy, or stopped working."""
 
     exit_code = 3
+
+
+class ClusterError(CaeRuntimeError):
+    """A cluster cannot be reached, or its nodes cannot do the work."""
+
+    exit_code = 3

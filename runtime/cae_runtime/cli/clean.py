@@ -12,7 +12,7 @@ import typer
 
 from cae_runtime.cli.models import open_session
 from cae_runtime.cli.option_checks import check_restoring, check_task, refuse_in_pipe
-from cae_runtime.cli.options import Options
+from cae_runtime.cli.options import LOCAL, Options
 from cae_runtime.cli.source_names import checked_output, expanded
 from cae_runtime.cli.terminal import OPTIONS, print_json, tell
 from cae_runtime.errors import UsageError
@@ -23,6 +23,7 @@ from cae_shared.text import printable, with_options
 
 if TYPE_CHECKING:
     from cae_runtime.inference.session import Session
+    from cae_runtime.jobs.restore.results import Engine
 
 _EXIT_FAILED, _EXIT_ANOMALY = 1, 4
 _PIPE = Path(PIPE)
@@ -128,13 +129,22 @@ def _restore(session: Session, sources: Sequence[Place], output: str, options: O
         out = local_path(place_of(output), "output")
         restored = watch(session, folders, out, options.for_restoring())
     else:
-        restored = restore_files(session, sources, output, options.for_restoring())
+        restored = restore_files(session, sources, output, options.for_restoring(), _engine(options))
     if options.as_json:
         results = (replace(each, reason=with_options(each.reason, OPTIONS)) for each in restored.results)
         print_json(json_report(replace(restored, results=tuple(results)), options.for_restoring().strength))
     if restored.interrupted:
         raise KeyboardInterrupt
     return restored.failed
+
+
+def _engine(options: Options) -> Engine | None:
+    """Return what cleans in the place of this process; None where nothing does."""
+    if options.engine == LOCAL:
+        return None
+    from cae_runtime.jobs.cluster.engine import RayCluster
+
+    return RayCluster(options.model_name, options.address, options.provider, options.threads, options.gpus_per_worker)
 
 
 def _other_task(session: Session, sources: Sequence[Place], output: str, options: Options) -> bool:

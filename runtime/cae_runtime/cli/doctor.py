@@ -26,7 +26,7 @@ _FAMILIES: Final = {
     "OpenCV": re.compile(r"opencv(-contrib)?-python(-headless)?(-rolling)?"),
 }
 _EXTRAS: Final = (
-    "video", "heif", "raw", "tiff", "cmyk", "tsne", "watch", "cloud", "virtual-camera", "openvino", "webgpu",
+    "video", "heif", "raw", "tiff", "cmyk", "tsne", "watch", "cloud", "ray", "virtual-camera", "openvino", "webgpu",
 )  # fmt: skip
 _PATCHES: Final = 32
 _FARTHEST: Final = 4.0  # gray levels; a larger difference from the CPU's output counts as a failure

@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperCommand
 
 from cae_runtime.cli.dispatch import perform
-from cae_runtime.cli.options import CONTAINERS, EXTENSIONS, Options
+from cae_runtime.cli.options import CONTAINERS, EXTENSIONS, LOCAL, Options
 from cae_runtime.io.formats import CODECS
 from cae_runtime.io.stderr import own_stderr
 from cae_shared.help_groups import grouped
@@ -20,6 +20,7 @@ GROUPS = {
     "Model and speed": ("model", "provider", "threads", "batch", "overlap"),
     "Cleaning": ("strength", "color_strength", "stretch", "temporal", "analyze"),
     "Videos": ("codec", "crf", "pixel_format"),
+    "On a cluster": ("engine", "address", "gpus_per_worker"),
     "Before anything is written": ("view", "sheet"),
     "In the browser": ("page",),
     "Live camera": (
@@ -131,6 +132,21 @@ def run(
             help="yuv420p plays everywhere, yuv444p keeps all color, yuv420p10le has 10 bits. Default: as SOURCE, "
             "yuv420p for RGB."
         ),
+    ] = None,
+    engine: Annotated[
+        str,
+        typer.Option(help="What works: local, this machine; ray, the workers of a Ray cluster.", metavar="NAME"),
+    ] = LOCAL,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            help="The cluster of --engine ray: HOST:PORT, or auto for the one that this machine is a node of. Default: "
+            "one of this machine alone.",
+        ),
+    ] = None,
+    gpus_per_worker: Annotated[
+        float | None,
+        typer.Option(help="GPUs of each worker; 0.5: two share one. Default: 0, with --provider cuda 1.", metavar="N"),
     ] = None,
     mask: Annotated[
         str | None,
@@ -257,8 +273,8 @@ def run(
     a map of them (-o FILE.png), find anomalies, or generate pictures (--generate); the model file declares its task.
 
     Exit codes: 0 all done; 1 some file failed, --doctor found a problem, or memory, disk space or open files ran out;
-    2 wrong usage or unusable model; 3 provider, camera or display unavailable; 4 an anomaly, with --fail-on-anomaly;
-    130 interrupted (Ctrl-C); 143 terminated (SIGTERM).
+    2 wrong usage or unusable model; 3 provider, camera, display or cluster unavailable; 4 an anomaly, with
+    --fail-on-anomaly; 130 interrupted (Ctrl-C); 143 terminated (SIGTERM).
     """
     typed = {name: value for name, value in locals().items() if name not in ("ctx", "_version")}
     perform(Options(_given(ctx), **typed))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 from typing import TYPE_CHECKING
 
-from cae_runtime.cli.options import Options
+from cae_runtime.cli.options import RAY, Options
 from cae_runtime.cli.terminal import tell
 
 if TYPE_CHECKING:
@@ -19,11 +19,15 @@ def open_session(options: Options, name: str) -> Session:
     Raises:
         ModelError, ProviderError, UsageError: as `Session` raises them.
     """
+    from cae_runtime.inference.providers import parse_provider
     from cae_runtime.inference.session import Session
 
     if not gc.isenabled():
         gc.freeze()  # imported modules stay
         gc.enable()
+    if options.engine == RAY:  # its workers open it for themselves
+        parse_provider(options.provider)
+        return Session(name, provider="cpu", threads=1)
     session = Session(name, provider=options.provider, threads=options.threads)
     if options.verbose and not session.provider_was_chosen:  # otherwise it is printed anyway
         tell(f"provider: {session.provider_note}")

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from cae_runtime.cli.options import Options
+from cae_runtime.cli.options import LOCAL, Options
 from cae_runtime.errors import UsageError
 from cae_runtime.jobs.paths import path_kind
 from cae_runtime.places.address import Place
@@ -24,7 +24,10 @@ _NOT_OF_FILLING: Final = {"strength", "color_strength", "stretch", "temporal", "
 _FEATURE_TABLES: Final = frozenset({".npz", ".csv"})
 _FILLING: Final = {"mask", "mask_color"}
 _OF_MASKS: Final = {"invert_mask": {"mask"}, "grow": _FILLING}
-_NOT_IN_PIPES: Final = {"suffix", "as_json", "watch", *_NOT_OF_RESTORING, *_FILLING, *_OF_MASKS}
+_OF_CLUSTERS: Final = {"address", "gpus_per_worker"}
+_NOT_IN_PIPES: Final = {
+    "suffix", "as_json", "watch", "engine", *_OF_CLUSTERS, *_NOT_OF_RESTORING, *_FILLING, *_OF_MASKS,
+}  # fmt: skip
 _OF_MODELS: Final = {"model", "provider", "threads", "batch", "overlap"}
 _OF_EVERY_TASK: Final = {"output", "verbose", "overwrite", "as_json", "model", "provider", "threads", "batch"}
 _OF_TASK: Final[dict[str, set[str]]] = {
@@ -78,6 +81,8 @@ def command_meant(options: Options) -> str:
                 f"{_options(live)} goes with a camera: add --webcam for the first one, or --camera NUMBER, FILE or "
                 "ADDRESS (--list-cameras names what is here)"
             )
+        if given & _OF_CLUSTERS and options.engine == LOCAL:
+            raise UsageError(f"{_options(given & _OF_CLUSTERS)} goes with a cluster: add --engine ray")
         return "clean"
     (command,) = chosen
     given -= {"verbose"}
@@ -131,6 +136,8 @@ def check_restoring(given: frozenset[str], path: Path, output: Place) -> None:
         if name in given and not given & wanted:
             others = listed((f"--{typed(each)}" for each in sorted(wanted)), "or")
             raise UsageError(f"--{typed(name)} goes with {others}")
+    if "engine" in given and "watch" in given:
+        raise UsageError("--watch cleans on this machine alone: leave --engine out")
     if filling and given & _NOT_OF_FILLING:
         raise UsageError(f"{_options(filling)} fills holes, which takes no {_options(given & _NOT_OF_FILLING)}")
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from cae_runtime.errors import UsageError
 from cae_runtime.io.formats import CODECS, CRF_MAX, FORMAT_OF_SUFFIX, VIDEO_FORMAT_OF_SUFFIX, VideoCoding, known_suffix
@@ -17,6 +18,10 @@ from cae_runtime.tasks.shares import Strengths
 EXTENSIONS = ", ".join(suffix.removeprefix(".") for suffix in FORMAT_OF_SUFFIX)
 _SHORTENED = re.compile(rf"({'|'.join(PROTOCOLS)}):[/\\]", re.IGNORECASE)  # a Path has one slash of two
 CONTAINERS = ", ".join(suffix.removeprefix(".") for suffix in VIDEO_FORMAT_OF_SUFFIX)
+
+LOCAL, RAY = "local", "ray"
+ENGINES: Final = (LOCAL, RAY)
+"""What does the work: this process, or the workers of a cluster."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,9 @@ class Options:
     codec: str | None
     crf: int | None
     pixel_format: str | None
+    engine: str
+    address: str | None
+    gpus_per_worker: float | None
     mask: str | None
     mask_color: str | None
     invert_mask: bool
@@ -121,6 +129,9 @@ class Options:
         _check_range("generate", self.generate, 1)
         _check_range("seed", self.seed, 0)
         _check_range("steps", self.steps, 2)
+        _check_range("gpus-per-worker", self.gpus_per_worker, 0)
+        if self.engine not in ENGINES:
+            raise UsageError(f"--engine is {self.engine!r}: it must be {' or '.join(ENGINES)}")
         if self.codec is not None and self.codec not in CODECS:
             raise UsageError(f"--codec is {self.codec!r}: it must be one of {', '.join(CODECS)}")
         highest = CRF_MAX[self.codec] if self.codec else max(CRF_MAX.values())

@@ -18,12 +18,12 @@ from cae_runtime.io.encoding import is_lossy
 from cae_runtime.io.formats import FORMAT_OF_SUFFIX, known_suffix
 from cae_runtime.io.image_files import read_file, write_file
 from cae_runtime.jobs.paths import identity_of, path_kind, prepare_output
-from cae_runtime.jobs.planning import make_plan, with_existing
+from cae_runtime.jobs.planning import Plan, make_plan, with_existing
 from cae_runtime.jobs.restore.extras import check_extras
 from cae_runtime.jobs.restore.images import clean_bytes
-from cae_runtime.jobs.restore.job import clean_each
+from cae_runtime.jobs.restore.job import clean_each, in_order
 from cae_runtime.jobs.restore.options import RestoreOptions
-from cae_runtime.jobs.restore.results import FileResult, unreadable_results
+from cae_runtime.jobs.restore.results import Engine, FileResult, unreadable_results
 from cae_runtime.places.address import Address
 from cae_runtime.places.store import check_writable
 from cae_runtime.tasks.restore import Restorer
@@ -99,7 +99,7 @@ def clean_image(
 def clean_folder(
     source: str | os.PathLike[str],
     output: str | os.PathLike[str],
-    restorer: Model = None,
+    restorer: Model | Engine = None,
     *,
     strength: Strength = 1.0,
     temporal: bool = True,
@@ -116,14 +116,16 @@ def clean_folder(
     Args:
         source: the folder, or an address such as `s3://bucket/photos` (needs the extra `cloud`).
         output: the folder or address to mirror it into, made if it does not exist.
-        restorer: a `Restorer`, a packaged model's name, a model file or its bytes, or a `Session`; None is `denoise`.
+        restorer: a `Restorer`, a packaged model's name, a model file or its bytes, or a `Session`; None is `denoise`;
+            or a `RayCluster`, whose workers clean.
         strength: s in 0..1; the result is input + s * (cleaned - input). Or two, see `Restorer`.
         temporal: whether static regions of videos are averaged over time before cleaning.
         suffix: appended to each file name: `_clean` makes `photo_clean.jpg`.
         ext: format of the images or of the videos, such as `png` or `mkv`; None keeps that of each source.
         quality: of JPEG, WebP, AVIF and HEIC, see `clean_image`.
         overwrite: replace outputs that exist, instead of skipping them.
-        on_result: called with each result, in order. What it raises stops the work and comes out of this call.
+        on_result: called with each result, in order; of a cluster, as it is ready. What it raises stops the work and
+            comes out of this call.
 
     Returns:
         One result per image or video, after those of files that could not be read. Check `status` and `reason`.
@@ -133,6 +135,7 @@ def clean_folder(
             exist, cannot be read, or holds no images or videos; an output would overwrite a source or another output;
             or there are only videos, and PyAV is not installed, or only HEIC files, and pillow-heif is not.
         ModelError, ProviderError: as `Restorer` raises them.
+        ClusterError: the cluster cannot be reached, or cannot do the work.
     """
     place, target = checked_place("source", source, _FOLDER), checked_place("output", output, _FOLDER)
     if path_kind(place, "source") != "folder":
@@ -149,13 +152,25 @@ def clean_folder(
     check_extras(plan.jobs, [place], options.coding)
     plan = with_existing(plan, options.overwrite)
     prepare_output(plan.folder)
-    with _opened(restorer) as opened, contextlib.closing(clean_each(plan.jobs, opened, options)) as cleaned:
+    return _clean_plan(plan, restorer, options, on_result)
+
+
+def _clean_plan(
+    plan: Plan, restorer: Model | Engine, options: RestoreOptions, on_result: Callable[[FileResult], None] | None
+) -> list[FileResult]:
+    """Clean the files of a plan in this process or by an engine; return the results in order."""
+    with _opened(restorer) as opened:
+        if isinstance(restorer, Engine):
+            cleaned = restorer.clean(plan, opened, options, lambda _: None)
+        else:
+            cleaned = clean_each(plan.jobs, opened, options)
         results = []
-        for result in itertools.chain(unreadable_results(opened, plan.unreadable), cleaned):
-            results.append(result)
-            if on_result is not None:
-                on_result(result)
-        return results
+        with contextlib.closing(cleaned):
+            for result in itertools.chain(unreadable_results(opened, plan.unreadable), cleaned):
+                results.append(result)
+                if on_result is not None:
+                    on_result(result)
+    return in_order(results, plan)
 
 
 def _checked_quality(quality: int | None) -> int | None:
@@ -163,12 +178,16 @@ def _checked_quality(quality: int | None) -> int | None:
 
 
 @contextlib.contextmanager
-def _opened(restorer: Model) -> Iterator[Restorer]:
+def _opened(restorer: Model | Engine) -> Iterator[Restorer]:
     """Yield the restorer for BGR arrays; one that is opened here is closed at the end.
 
     Raises:
         ArgumentTypeError: it is neither a restorer nor a model.
     """
+    if isinstance(restorer, Engine):
+        with restorer.opened() as opened:
+            yield opened
+        return
     if isinstance(restorer, Restorer):
         yield restorer.for_color("bgr")
         return

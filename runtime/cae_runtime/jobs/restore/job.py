@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import time
@@ -22,7 +23,7 @@ from cae_runtime.jobs.restore.images import OnPart, restore_images
 from cae_runtime.jobs.restore.masks import filling
 from cae_runtime.jobs.restore.options import RestoreOptions
 from cae_runtime.jobs.restore.report import lossy_notes, summary
-from cae_runtime.jobs.restore.results import FileResult, Restored, unreadable_results
+from cae_runtime.jobs.restore.results import Engine, FileResult, Restored, unreadable_results
 from cae_runtime.jobs.restore.videos import OnFrame, restore_video
 from cae_runtime.places.address import Place, is_address, place_of
 from cae_runtime.tasks.restore import Restorer
@@ -31,7 +32,9 @@ from cae_shared.signals import interruptible
 _log = logging.getLogger(__name__)
 
 
-def restore_files(session: Session, sources: Sequence[Place], output: str, options: RestoreOptions) -> Restored:
+def restore_files(
+    session: Session, sources: Sequence[Place], output: str, options: RestoreOptions, engine: Engine | None = None
+) -> Restored:
     """Restore images and videos, with a progress bar and a summary. After Ctrl-C there is a summary too.
 
     Args:
@@ -39,11 +42,13 @@ def restore_files(session: Session, sources: Sequence[Place], output: str, optio
         sources: files and folders; folders are walked.
         output: a file, or a folder (always, where it ends in a separator) that folders are mirrored into.
         options: how.
+        engine: what cleans in the place of this process.
 
     Returns:
         The results.
 
     Raises:
+        CaeRuntimeError: as the engine raises it.
         UsageError: as `make_plan`, `check_extras`, `filling`, `prepare_output` and `Restorer` raise it.
         ModelError: holes are to be filled and the model was not trained for that, or its output patches do not have the
             size of its input.
@@ -69,7 +74,7 @@ def restore_files(session: Session, sources: Sequence[Place], output: str, optio
     for line in restorer.remarks:
         _log.info("%s", line)
     with interruptible():
-        restored = clean_plan(plan, restorer, options, change)
+        restored = clean_plan(plan, restorer, options, change, engine)
         for line in [*(lossy_notes(restored.results) if options.fills else []), *summary(restored)]:
             _log.info("%s", line)
     return restored
@@ -85,7 +90,13 @@ def restorer_of(session: Session, options: RestoreOptions) -> Restorer:
     return Restorer(session, batch=options.batch, overlap=options.overlap, stretch=options.stretch, pin_threads=True)
 
 
-def clean_plan(plan: Plan, restorer: Restorer, options: RestoreOptions, change: Change | None = None) -> Restored:
+def clean_plan(
+    plan: Plan,
+    restorer: Restorer,
+    options: RestoreOptions,
+    change: Change | None = None,
+    engine: Engine | None = None,
+) -> Restored:
     """Clean all files of a plan with a progress bar. After Ctrl-C, the result says so.
 
     Args:
@@ -93,6 +104,7 @@ def clean_plan(plan: Plan, restorer: Restorer, options: RestoreOptions, change: 
         restorer: what cleans.
         options: how.
         change: called on each picture instead of the restorer.
+        engine: what cleans in the place of this process; it knows `change` from the options.
     """
     start = time.perf_counter()
     results = unreadable_results(restorer, plan.unreadable)
@@ -100,16 +112,23 @@ def clean_plan(plan: Plan, restorer: Restorer, options: RestoreOptions, change: 
     interrupted = False
     try:
         with Progress(len(plan.jobs)) as progress:
-            for result in clean_each(
-                plan.jobs, restorer, options, change,
-                on_frame=progress.on_frame, on_part=progress.on_part, on_result=written.append,
-            ):  # fmt: skip
-                results.append(result)  # one by one, so that finished results survive Ctrl-C
-                progress.on_file()
+            if engine is None:
+                cleaned = clean_each(
+                    plan.jobs, restorer, options, change,
+                    on_frame=progress.on_frame, on_part=progress.on_part, on_result=written.append,
+                )  # fmt: skip
+            else:
+                cleaned = engine.clean(plan, restorer, options, written.append)
+            with contextlib.closing(cleaned):
+                for result in cleaned:
+                    results.append(result)  # one by one, so that finished results survive Ctrl-C
+                    progress.on_file()
     except KeyboardInterrupt:
         interrupted = True
         known = {result.output for result in results}
         results += [result for result in written if result.output not in known]
+    if engine is not None:
+        results = in_order(results, plan)
     results = [_still_there(result) for result in results]
     return Restored(plan, tuple(results), restorer, time.perf_counter() - start, interrupted)
 
@@ -136,6 +155,12 @@ def clean_each(
             yield result
             if interrupted:
                 raise KeyboardInterrupt
+
+
+def in_order(results: Iterable[FileResult], plan: Plan) -> list[FileResult]:
+    """Return results in the order of the plan, those of paths that could not be read first."""
+    place = {str(job.output): number for number, job in enumerate(plan.jobs)}
+    return sorted(results, key=lambda result: place.get(result.output, -1))
 
 
 def _still_there(result: FileResult) -> FileResult:

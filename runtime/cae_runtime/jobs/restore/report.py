@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Final
+from typing import Any, Final
 
 from cae_runtime.jobs.failures import by_kind, failures
 from cae_runtime.jobs.planning import Plan
@@ -41,7 +41,7 @@ def summary(restored: Restored) -> list[str]:
     notes += _left_out(plan)
     changed = [result for result in done if result.filled != 0]
     verb = "cleaned" if restored.restorer.spec.fill is None else "filled"
-    line = f"{verb} {_count(changed) if changed else 'nothing'}{speed}, {restored.restorer.provider} -> {target}"
+    line = f"{verb} {_count(changed) if changed else 'nothing'}{speed}, {provider_of(restored)} -> {target}"
     return [*lines, "; ".join([line, *notes])]
 
 
@@ -94,12 +94,12 @@ def json_report(restored: Restored, strengths: Strengths) -> str:
     statuses = [result.status for result in results]
     document = {
         "model": restorer.session.name,
-        "provider": restorer.provider,
-        "provider_note": restorer.provider_note,
+        "provider": provider_of(restored),
+        **({} if any(result.node for result in results) else {"provider_note": restorer.provider_note}),
         "overlap": restorer.overlap,
         "strength": strengths.brightness,
         "color_strength": strengths.color,
-        "files": [asdict(result) for result in results],
+        "files": [_row(result) for result in results],
         "left_out": [str(path) for path in plan.left_out],
         "totals": {
             "done": statuses.count("done"),
@@ -113,6 +113,19 @@ def json_report(restored: Restored, strengths: Strengths) -> str:
         },
     }
     return json.dumps(document, indent=2)
+
+
+def _row(result: FileResult) -> dict[str, Any]:
+    """Return what the report says of a file."""
+    row = asdict(result)
+    if not result.node:
+        del row["node"]
+    return row
+
+
+def provider_of(restored: Restored) -> str:
+    """Return the provider that cleaned: on a cluster, that of the first file."""
+    return next((result.provider for result in restored.results if result.node), restored.restorer.provider)
 
 
 def megapixels(results: Sequence[FileResult]) -> float:

@@ -1,14 +1,16 @@
-"""The results of files, and whether an output is already there."""
+"""The results of files, whether an output is already there, and what may clean in the place of this process."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from typing import Final, Literal
 
 from cae_runtime.errors import NO_MEMORY, ImageError, UsageError
 from cae_runtime.jobs.paths import path_kind
 from cae_runtime.jobs.planning import Job, Plan
+from cae_runtime.jobs.restore.options import RestoreOptions
 from cae_runtime.jobs.walking import Unreadable
 from cae_runtime.places.address import Address
 from cae_runtime.tasks.notes import Note
@@ -38,6 +40,7 @@ class FileResult:
         notes: what a user should know about how an image was cleaned.
         filled: share of an image's pixels that were filled, 0..1; None unless holes were to be filled.
         pixels: of all its frames or pages; None if it was not decoded.
+        node: the node of a cluster that cleaned it; empty for this machine.
     """
 
     source: str
@@ -55,6 +58,7 @@ class FileResult:
     notes: tuple[Note, ...] = ()
     filled: float | None = None
     pixels: int | None = None
+    node: str = ""
 
 
 @dataclass(frozen=True)
@@ -104,3 +108,31 @@ def output_is_there(job: Job, overwrite: bool) -> bool:
     if kind == "folder":
         raise ImageError("cannot be written: the output is a folder")
     return kind == "file" and not overwrite
+
+
+class Engine(ABC):
+    """Base of what cleans the files of a plan elsewhere, such as `cae_runtime.RayCluster`."""
+
+    @abstractmethod
+    def opened(self) -> Restorer:
+        """Return the model, opened in this process to learn what it does.
+
+        Raises:
+            CaeRuntimeError: as `Restorer` raises it.
+        """
+
+    @abstractmethod
+    def clean(
+        self, plan: Plan, restorer: Restorer, options: RestoreOptions, on_result: Callable[[FileResult], None]
+    ) -> Generator[FileResult, None, None]:
+        """Yield the result of each file as it is ready; after KeyboardInterrupt, hand the others to `on_result`.
+
+        Args:
+            plan: the files.
+            restorer: the model, as it was opened in this process.
+            options: how.
+            on_result: called with results that are known and cannot be yielded.
+
+        Raises:
+            CaeRuntimeError: the work cannot be done.
+        """

@@ -1,0 +1,1 @@
+"""Files cleaned by the workers of a Ray cluster."""

@@ -1,0 +1,222 @@
+"""The connection to a Ray cluster, or a small one that is started on this machine; Ray itself is kept quiet."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+import sys
+import tempfile
+import threading
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TextIO, cast
+
+from cae_runtime.errors import ClusterError, MissingExtraError, UsageError
+from cae_runtime.inference.cpu_limits import usable_cpus
+from cae_runtime.io.stderr import quiet
+from cae_shared.signals import listen_again
+from cae_shared.temporary import temporary_folder
+from cae_shared.text import counted
+
+_INSTALL: Final = "pip install 'cae-toolkit[ray]' (in a checkout: pip install -e '.[ray]')"
+_AUTO: Final = "auto"
+_CLIENT: Final = "ray://"
+_PORT_MOST: Final = 65535
+_ANSWER: Final = 10.0  # seconds for the head of a cluster to answer
+_LISTENER: Final = "ray_listen_error_messages"  # the thread of Ray that prints what has died
+_STORE_BYTES: Final = 100 * 2**20  # only paths and results go through it
+_SOCKET_PATH_MOST: Final = 30  # characters of the temporary folder, so that Ray's sockets in it have short enough names
+_ENVIRONMENT: Final = {
+    "RAY_USAGE_STATS_ENABLED": "0",  # it sends nothing
+    "RAY_worker_niceness": "0",  # of clusters that are started here: other work is not to go before, as it would at 15
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # otherwise Ray prints an advertisement of this setting
+}
+
+
+@dataclass(frozen=True)
+class Workers:
+    """How many workers a cluster has room for, and what each gets.
+
+    Attributes:
+        count: how many.
+        cpus: CPUs of each.
+        gpus: GPUs of each; 0.5 means that two share one.
+        nodes: how many nodes they are on.
+    """
+
+    count: int
+    cpus: int
+    gpus: float
+    nodes: int
+
+    def __str__(self) -> str:
+        of_gpus = f" and {self.gpus:g} GPU" if self.gpus else ""
+        return (
+            f"{counted(self.count, 'worker')} of {counted(self.cpus, 'CPU')}{of_gpus} on {counted(self.nodes, 'node')}"
+        )
+
+
+@contextlib.contextmanager
+def connected(address: str | None) -> Iterator[Any]:
+    """A block with a connection to a cluster; yields the module `ray`.
+
+    Args:
+        address: of the cluster, `HOST:PORT`, or `auto` for the one that this machine is a node of; None starts one on
+            this machine, which ends with the block. In a program that is connected already, None takes that connection.
+
+    Raises:
+        MissingExtraError: Ray is not installed.
+        UsageError: the address is neither HOST:PORT nor `auto`, or one that only Ray's client takes.
+        ClusterError: there is no cluster at this address, or none can be started.
+    """
+    ray = imported()
+    if address is None and ray.is_initialized():
+        with _without_words():
+            yield ray
+        return
+    if address not in (None, _AUTO):
+        _check_answers(address)
+    with quiet(), _without_words(), _place_for_files(address) as options:  # quiet: of what its native part writes
+        try:
+            try:
+                ray.init(log_to_driver=False, logging_level=logging.CRITICAL, **options)
+            except (ConnectionError, RuntimeError, OSError, ValueError, TimeoutError, ray.exceptions.RayError) as e:
+                raise ClusterError(_no_cluster(address, str(e))) from e
+            finally:
+                listen_again()  # Ray has put its own handler in the place of ours
+            yield ray
+        finally:
+            ray.shutdown()
+
+
+def _check_answers(address: str) -> None:
+    """See that something listens at an address: Ray would try for minutes.
+
+    Raises:
+        UsageError: it is not HOST:PORT.
+        ClusterError: nothing listens there.
+    """
+    if address.startswith(_CLIENT):
+        raise UsageError(
+            f"address is {address!r}: Ray's client is not enough. Run this on a node of the cluster with its HOST:PORT "
+            "or 'auto', or hand it to the cluster by 'ray job submit'"
+        )
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) <= _PORT_MOST:
+        raise UsageError(f"address is {address!r}: it must be HOST:PORT, or 'auto'")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _ANSWER).close()
+    except OSError as e:
+        raise ClusterError(_no_cluster(address, e.strerror or str(e))) from e
+
+
+@contextlib.contextmanager
+def _without_words() -> Iterator[None]:
+    """A block in which Ray neither warns of what Ray does nor prints on stdout what has died."""
+    with warnings.catch_warnings(), contextlib.redirect_stdout(cast("TextIO", _WithoutRay(sys.stdout))):
+        warnings.filterwarnings("ignore", module=r"ray(\.|$)")
+        yield
+
+
+class _WithoutRay:
+    """A stream that leaves out what Ray's thread of messages writes.
+
+    Args:
+        stream: where everything else goes.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        if threading.current_thread().name == _LISTENER:
+            return len(text)
+        return self._stream.write(text)
+
+
+def imported() -> Any:
+    """Import Ray with its data library, without a word of theirs."""
+    os.environ.update({name: os.environ.get(name, value) for name, value in _ENVIRONMENT.items()})
+    try:
+        import ray
+        import ray.data
+    except ImportError as e:
+        raise MissingExtraError(f"engine 'ray' needs an extra: {_INSTALL} ({e.name or e} is missing)") from e
+    for name in ("ray", "ray.data"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    return ray
+
+
+@contextlib.contextmanager
+def _place_for_files(address: str | None) -> Iterator[dict[str, Any]]:
+    """Yield the options of `ray.init`; a cluster that is started here leaves no files behind."""
+    if address is not None:
+        yield {"address": address}
+        return
+    options = {
+        "address": "local",  # also where RAY_ADDRESS names a cluster
+        "num_cpus": usable_cpus(),
+        "include_dashboard": False,
+        "object_store_memory": _STORE_BYTES,
+    }
+    if len(tempfile.gettempdir()) > _SOCKET_PATH_MOST:
+        yield options
+        return
+    with temporary_folder("cae-ray-") as folder:
+        yield {**options, "_temp_dir": str(folder)}
+
+
+def _no_cluster(address: str | None, reason: str) -> str:
+    told = " ".join(reason.split())
+    if address is None:
+        return f"a Ray cluster cannot be started on this machine: {told}"
+    return f"no Ray cluster answers at {address!r}: {told}"
+
+
+def workers_of(ray: Any, files: int, threads: int | None, gpus: float) -> Workers:
+    """Return how many workers fit on the nodes of a cluster.
+
+    Args:
+        ray: the module.
+        files: how many files there are.
+        threads: CPUs of each worker; None chooses: one where there are enough files, otherwise more; next to GPUs its
+            share of the node's.
+        gpus: GPUs of each worker.
+
+    Raises:
+        ClusterError: no node has so many.
+    """
+    nodes = [
+        (int(each["Resources"].get("CPU", 0)), float(each["Resources"].get("GPU", 0)))
+        for each in ray.nodes()
+        if each["Alive"]
+    ]
+    cpus = threads or _chosen(nodes, files, gpus)
+    fitting = [_fitting(node, cpus, gpus) for node in nodes]
+    count = sum(fitting)
+    if not count:
+        cpus_most, gpus_most = (max((node[at] for node in nodes), default=0) for at in (0, 1))
+        most = f"{counted(int(cpus_most), 'CPU')} and {gpus_most:g} GPUs"
+        wanted = f"threads={cpus}" + (f" and gpus_per_worker={gpus:g}" if gpus else "")
+        raise ClusterError(f"{wanted} fits on no node: the largest have {most}")
+    return Workers(count, cpus, gpus, sum(number > 0 for number in fitting))
+
+
+def _chosen(nodes: Sequence[tuple[int, float]], files: int, gpus: float) -> int:
+    """Return the CPUs of each worker, so that those of all workers add up to what the nodes have."""
+    if gpus:
+        shares = [cpus // int(has // gpus) for cpus, has in nodes if has >= gpus]
+        return max(1, min(shares, default=1))
+    usable = [cpus for cpus, _ in nodes if cpus]
+    return max(1, min(min(usable, default=1), sum(usable) // max(1, files)))
+
+
+def _fitting(node: tuple[int, float], cpus: int, gpus: float) -> int:
+    fitting = node[0] // cpus
+    return min(fitting, int(node[1] // gpus)) if gpus else fitting

@@ -1,0 +1,229 @@
+"""Files cleaned by a cluster: Ray Data hands blocks of paths to workers, and results come back."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import pickle
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from cae_runtime.arguments import checked_whole
+from cae_runtime.errors import ClusterError, ImageError, UsageError
+from cae_runtime.inference.model_files import DEFAULT_MODEL, read_model
+from cae_runtime.inference.providers import AUTO, parse_provider
+from cae_runtime.jobs.cluster.blocks import blocks_of
+from cae_runtime.jobs.cluster.connection import Workers, connected, workers_of
+from cae_runtime.jobs.cluster.ledger import Ledger
+from cae_runtime.jobs.cluster.tables import Tables
+from cae_runtime.jobs.cluster.worker import WHOLE_CALL, Setup, installed_version
+from cae_runtime.jobs.planning import Job, Plan
+from cae_runtime.jobs.restore.images import notes_of
+from cae_runtime.jobs.restore.options import RestoreOptions
+from cae_runtime.jobs.restore.results import Engine, FileResult, output_is_there
+from cae_runtime.places.address import Address, Place
+from cae_runtime.tasks.restore import Restorer
+from cae_shared.temporary import discard, temporary_beside
+
+OnResult = Callable[[FileResult], None]
+
+_log = logging.getLogger(__name__)
+
+_CPU: Final = "cpu"
+_ENDING: Final = 10.0  # seconds that workers have to end after Ctrl-C
+_LOOK_EVERY: Final = 0.1
+_OF_GPUS: Final = ("cuda", "tensorrt", "rocm", "migraphx")  # of what Ray counts as GPUs
+
+
+@dataclass(frozen=True)
+class RayCluster(Engine):
+    """The workers of a Ray cluster, to clean a folder: `clean_folder("photos", "clean", RayCluster())`.
+
+    Only paths and results go through Ray. Each worker reads and writes the files itself, so all nodes must see them
+    under the same path. A worker or node that dies costs a repetition of what it held; a file that ends its worker
+    three times fails, and the others go on.
+
+    Args:
+        model: the name of a packaged model, the path of a file, or its bytes.
+        address: of a cluster that this machine is a node of, `HOST:PORT` or `auto`; None starts one on this machine,
+            and ends it afterwards.
+        provider: of the workers, as `Restorer` takes it; `auto` without GPUs is `cpu`.
+        threads: CPUs and threads of each worker; None: one, or more where there are fewer files than CPUs.
+        gpus_per_worker: GPUs of each worker; with 0.5 two workers share one. None is 1 for a provider of GPUs that is
+            named, such as `cuda`, and otherwise 0.
+
+    Raises:
+        UsageError: an argument is not as listed above.
+    """
+
+    model: str | os.PathLike[str] | bytes = DEFAULT_MODEL
+    address: str | None = None
+    provider: str = AUTO
+    threads: int | None = None
+    gpus_per_worker: float | None = None
+
+    def __post_init__(self) -> None:
+        parse_provider(self.provider)
+        if self.threads is not None:
+            checked_whole("threads", self.threads, 1, unless="None")
+        if self.gpus_per_worker is not None and not self.gpus_per_worker >= 0:
+            raise UsageError(f"gpus_per_worker is {self.gpus_per_worker}: it must be 0 or more")
+        if self.address is not None and not (isinstance(self.address, str) and self.address):
+            raise UsageError(f"address is {self.address!r}: it must be HOST:PORT, 'auto', or None")
+
+    def opened(self) -> Restorer:
+        """Return the model, opened in this process to learn what it does."""
+        return Restorer(self.model, provider=_CPU, threads=1)
+
+    def clean(
+        self, plan: Plan, restorer: Restorer, options: RestoreOptions, on_result: OnResult
+    ) -> Generator[FileResult, None, None]:
+        """Clean the files of a plan; see `Engine`. Before a cluster is asked for, those that are done are skipped."""
+        _refuse_memory(plan)
+        left = []
+        for job in plan.jobs:
+            if _is_there(job, options):
+                yield _skipped(job, restorer)
+            else:
+                left.append(job)
+        if left:
+            yield from self._cleaned(left, plan, restorer, options, on_result)
+
+    def _cleaned(
+        self,
+        jobs: Sequence[Job],
+        plan: Plan,
+        restorer: Restorer,
+        options: RestoreOptions,
+        on_result: OnResult,
+    ) -> Generator[FileResult, None, None]:
+        with connected(self.address) as ray, _marker(plan.folder) as marker:
+            gpus = float(_is_of_gpus(self.provider)) if self.gpus_per_worker is None else self.gpus_per_worker
+            workers = workers_of(ray, len(jobs), self.threads, gpus)
+            _log.info("ray: %s", workers)
+            provider = _CPU if self.provider == AUTO and not gpus else self.provider
+            setup = Setup(
+                _content(self.model, restorer), restorer.session.name, provider, workers.cpus, options,
+                replace(plan, jobs=plan.jobs[:2], left_out=(), unreadable=()), Path.cwd(),
+                (*marker, *_folders(plan.jobs[:1])), installed_version(),
+            )  # fmt: skip
+            work = _Work(ray, jobs, setup, workers)
+            try:
+                yield from work.results()
+            except (KeyboardInterrupt, GeneratorExit):
+                for result in work.end():
+                    on_result(result)
+                raise
+            except ray.exceptions.RayError as e:
+                raise ClusterError(_what_stopped(e)) from e
+            finally:
+                work.close()
+
+
+def _refuse_memory(plan: Plan) -> None:
+    """Refuse `memory://`, which each process has for itself."""
+    for place in (plan.folder, *(job.source for job in plan.jobs)):
+        if isinstance(place, Address) and place.protocol == "memory":
+            raise UsageError(f"{str(place)!r} lies in the memory of this process, where no worker of a cluster sees it")
+
+
+def _content(model: str | os.PathLike[str] | bytes, restorer: Restorer) -> bytes:
+    """Return the bytes of the model file, which need not lie where the nodes see it."""
+    return model if isinstance(model, bytes) else read_model(restorer.session.path)
+
+
+def _folders(jobs: Sequence[Job]) -> list[Path]:
+    """Return the folders of sources on this machine."""
+    return [job.source.parent for job in jobs if isinstance(job.source, Path)]
+
+
+def _is_there(job: Job, options: RestoreOptions) -> bool:
+    try:
+        return output_is_there(job, options.overwrite)
+    except ImageError:  # a worker says why
+        return False
+
+
+def _skipped(job: Job, restorer: Restorer) -> FileResult:
+    return FileResult(
+        str(job.source), str(job.output), "skipped", "the output exists", 0.0, None, None, restorer.provider, (),
+        notes=(*notes_of(job),),
+    )  # fmt: skip
+
+
+def _is_of_gpus(provider: str) -> bool:
+    choice = parse_provider(provider)
+    return choice is not None and choice.provider.short in _OF_GPUS
+
+
+class _Work:
+    """The files of a call on their way through the cluster."""
+
+    def __init__(self, ray: Any, jobs: Sequence[Job], setup: Setup, workers: Workers) -> None:
+        self._ray = ray
+        self._ledger = ray.remote(Ledger).options(num_cpus=0, scheduling_strategy=_on_this_node(ray)).remote()
+        self._tables = Tables(ray, blocks_of(jobs, workers.count), setup, self._ledger, workers)
+        self._given: set[int] = set()
+
+    def results(self) -> Iterator[FileResult]:
+        """Yield the results as the workers give them.
+
+        Raises:
+            CaeRuntimeError: no file can be cleaned.
+        """
+        for table in self._tables:
+            for file, row in zip(table["file"].to_pylist(), table["row"].to_pylist(), strict=True):
+                value = pickle.loads(row)  # noqa: S301 - made by our own workers
+                if file == WHOLE_CALL:
+                    raise value
+                self._given.add(file)
+                yield value
+
+    def end(self) -> Iterator[FileResult]:
+        """Let the workers end what they write; yield the results that have not been given yet."""
+        ray, ledger = self._ray, self._ledger
+        ray.get(ledger.stop.remote())
+        until = time.monotonic() + _ENDING
+        while ray.get(ledger.busy.remote()) and time.monotonic() < until:
+            time.sleep(_LOOK_EVERY)
+        for file, row in sorted(ray.get(ledger.rows.remote()).items()):
+            if file not in self._given:
+                yield pickle.loads(row)  # noqa: S301 - as above
+
+    def close(self) -> None:
+        """Give the workers back; those that still work end soon."""
+        self._ledger.stop.remote()
+        self._tables.close()
+
+
+def _on_this_node(ray: Any) -> Any:
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+
+
+@contextlib.contextmanager
+def _marker(folder: Place) -> Iterator[list[Path]]:
+    """A block with a hidden file in the output folder, by which nodes see that they have it too; none in stores."""
+    if isinstance(folder, Address):
+        yield []
+        return
+    marker = temporary_beside(folder / "probe")
+    try:
+        marker.touch(exist_ok=False)
+        yield [marker]
+    finally:
+        discard(marker)
+
+
+def _what_stopped(error: Exception) -> str:
+    """Return in one line why Ray has ended the work."""
+    told = str(error)
+    if "ModuleNotFoundError" in told and "cae_runtime" in told:
+        return "a node has no cae-toolkit: install the same version on all nodes"
+    last = next((line for line in reversed(told.splitlines()) if line.strip()), type(error).__name__)
+    return f"the cluster has stopped the work: {' '.join(last.split())}"

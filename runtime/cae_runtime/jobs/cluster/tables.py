@@ -1,0 +1,96 @@
+"""Ray Data: blocks of paths go to workers, and tables of results come back."""
+
+from __future__ import annotations
+
+import contextlib
+import pickle
+import queue
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+from cae_runtime.jobs.cluster.blocks import Numbered
+from cae_runtime.jobs.cluster.connection import Workers
+from cae_runtime.jobs.cluster.worker import Setup, Worker
+
+_WANTED: Final = {
+    "enable_progress_bars": False,
+    "print_on_execution_start": False,
+    "execution_no_progress_timeout_s": -1,  # a long video is no standstill
+    "max_consecutive_actor_init_deaths": 3,  # of workers that die as they start
+}
+_WAIT: Final = 0.2  # seconds in which Ctrl-C is not heard on Windows
+_ENDING: Final = 10.0
+
+
+class Tables:
+    """The tables that workers return, one for each block, as they end.
+
+    Ray is asked in a thread of its own: Ctrl-C comes to the main thread, and would break off Ray in the midst of its
+    work, before the workers could end theirs.
+
+    Args:
+        ray: the module.
+        blocks: the files.
+        setup: what all workers are given.
+        ledger: the actor of the `Ledger`.
+        workers: how many there may be at first, and what each gets.
+    """
+
+    def __init__(
+        self, ray: Any, blocks: Sequence[Sequence[Numbered]], setup: Setup, ledger: Any, workers: Workers
+    ) -> None:
+        self._arrived: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._closed = threading.Event()
+        data = _cleaned(ray, blocks, setup, ledger, workers)
+        self._thread = threading.Thread(target=self._read, args=(data,), name="cae-cluster", daemon=True)
+        self._thread.start()
+
+    def _read(self, data: Any) -> None:
+        try:
+            tables = iter(data.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0))
+            for table in tables:
+                self._arrived.put(table)
+                if self._closed.is_set():
+                    break
+            del tables  # ends the work of Ray
+        except Exception as e:
+            self._arrived.put(e)
+        finally:
+            self._arrived.put(None)
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yield the tables.
+
+        Raises:
+            Exception: what Ray raises.
+        """
+        while True:
+            with contextlib.suppress(queue.Empty):
+                arrived = self._arrived.get(timeout=_WAIT)
+                if arrived is None:
+                    return
+                if isinstance(arrived, Exception):
+                    raise arrived
+                yield arrived
+
+    def close(self) -> None:
+        """End the work; workers that were told to end have done so before."""
+        self._closed.set()
+        self._thread.join(_ENDING)
+
+
+def _cleaned(ray: Any, blocks: Sequence[Sequence[Numbered]], setup: Setup, ledger: Any, workers: Workers) -> Any:
+    """Return the data set of the results; nothing is done yet."""
+    data = ray.data
+    context = data.DataContext.get_current()
+    for name, value in _WANTED.items():
+        if hasattr(context, name):  # not all releases of Ray have all of them
+            setattr(context, name, value)
+    items = [{"block": number, "jobs": pickle.dumps(block)} for number, block in enumerate(blocks)]
+    count = min(workers.count, len(blocks))
+    pool = data.ActorPoolStrategy(min_size=1, initial_size=count, max_size=len(blocks))  # more on nodes that join later
+    return data.from_items(items, override_num_blocks=len(items)).map_batches(
+        Worker, fn_constructor_args=(setup, ledger), batch_size=None, batch_format="pyarrow", compute=pool,
+        num_cpus=workers.cpus, num_gpus=workers.gpus or None,
+    )  # fmt: skip

@@ -1,0 +1,136 @@
+"""What is known of files whose workers die; how files are divided, and how many workers fit. No cluster is needed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from cae_runtime import ClusterError
+from cae_runtime.jobs.cluster.blocks import FILES_MOST, blocks_of
+from cae_runtime.jobs.cluster.connection import Workers, workers_of
+from cae_runtime.jobs.cluster.ledger import TRIES, Ledger, Opened
+from cae_runtime.jobs.planning import Job
+
+
+def ledger_of(*dead: str) -> Ledger:
+    return Ledger(lambda node: node not in dead)
+
+
+def test_a_block_is_opened_once_and_its_rows_come_back_when_it_is_repeated() -> None:
+    ledger = ledger_of()
+    assert ledger.open(0, "a", [0, 1, 2]) == Opened()
+    ledger.done(1, b"row")
+    assert ledger.open(0, "b", [0, 1, 2]) == Opened(again=True, rows={1: b"row"})
+
+
+def test_a_file_that_ends_its_worker_three_times_is_left_out_and_its_neighbors_are_not() -> None:
+    ledger = ledger_of()
+    ledger.open(0, "a", [0, 1, 2])
+    tries = 1
+    for _ in range(10):  # more than are needed
+        rows = ledger.open(0, "a", [0, 1, 2]).rows
+        for file in (0, 1, 2):
+            if file in rows:
+                continue
+            if not ledger.begin(file, "a"):
+                ledger.done(file, b"left out")
+            elif file == 1:
+                tries += 1
+                break  # the worker dies
+            else:
+                ledger.done(file, b"row")
+        else:
+            break
+    assert tries == TRIES
+    assert ledger.rows() == {0: b"row", 1: b"left out", 2: b"row"}
+
+
+def test_a_file_is_not_to_blame_for_workers_that_die_with_their_nodes() -> None:
+    ledger = ledger_of("spot")
+    ledger.open(0, "spot", [0])
+    for _ in range(2 * TRIES):
+        ledger.open(0, "spot", [0])
+        assert ledger.begin(0, "spot")
+    ledger.begin(0, "a")
+    assert [ledger.begin(0, "a") for _ in range(TRIES)] == [True, True, False]
+
+
+def test_workers_in_blocks_are_known_until_they_leave() -> None:
+    ledger = ledger_of()
+    ledger.open(0, "a", [0])
+    ledger.open(1, "a", [1])
+    ledger.stop()
+    assert ledger.stopped()
+    assert ledger.open(2, "a", [2]).stopped
+    ledger.close(0)
+    assert ledger.busy()
+    ledger.close(1)
+    assert not ledger.busy()
+
+
+def jobs_of(folder: Path, *names: str, size: int = 10) -> list[Job]:
+    for name in names:
+        (folder / name).write_bytes(bytes(size))
+    return [Job(folder / name, folder / "out" / name) for name in names]
+
+
+def numbers(blocks: list[list[tuple[int, Job]]]) -> list[list[int]]:
+    return [[number for number, _ in block] for block in blocks]
+
+
+def test_videos_come_first_and_alone(tmp_path: Path) -> None:
+    jobs = jobs_of(tmp_path, "a.png", "b.mp4", "c.png", "d.mkv")
+    assert numbers(blocks_of(jobs, 1)) == [[1], [3], [0], [2]]
+    assert numbers(blocks_of([], 1)) == []
+
+
+def test_blocks_hold_a_few_files_and_every_worker_gets_some(tmp_path: Path) -> None:
+    jobs = jobs_of(tmp_path, *(f"{number:03}.png" for number in range(200)))
+    for workers, most in ((1, FILES_MOST), (10, 5), (1000, 1)):
+        blocks = numbers(blocks_of(jobs, workers))
+        assert max(map(len, blocks)) == most
+        assert [number for block in blocks for number in block] == list(range(200))
+
+
+def test_large_files_make_small_blocks(tmp_path: Path) -> None:
+    jobs = jobs_of(tmp_path, *(f"{number}.png" for number in range(8)), size=3 * 2**20)
+    jobs.append(Job(tmp_path / "missing.png", tmp_path / "out.png"))
+    assert numbers(blocks_of(jobs, 1)) == [[0, 1], [2, 3], [4, 5], [6, 7], [8]]
+
+
+def nodes(*sizes: tuple[float, float]) -> SimpleNamespace:
+    found = [{"Alive": True, "Resources": {"CPU": cpus, "GPU": gpus}} for cpus, gpus in sizes]
+    return SimpleNamespace(nodes=lambda: [*found, {"Alive": False, "Resources": {"CPU": 64.0, "GPU": 8.0}}])
+
+
+@pytest.mark.parametrize(
+    ("sizes", "files", "threads", "gpus", "workers"),
+    [
+        ([(2, 0), (4, 0)], 1000, None, 0, Workers(6, 1, 0, 2)),
+        ([(0, 0), (4, 0)], 1000, None, 0, Workers(4, 1, 0, 1)),  # the head has none to give
+        ([(8, 0), (8, 0)], 4, None, 0, Workers(4, 4, 0, 2)),  # few files get more threads
+        ([(8, 0), (4, 0)], 1, None, 0, Workers(3, 4, 0, 2)),
+        ([(8, 0), (5, 0)], 1000, 4, 0, Workers(3, 4, 0, 2)),
+        ([(16, 2), (8, 0)], 1000, None, 1, Workers(2, 8, 1, 1)),
+        ([(16, 2)], 1000, None, 0.25, Workers(8, 2, 0.25, 1)),
+        ([(4, 8)], 1000, None, 1, Workers(4, 1, 1, 1)),
+    ],
+)
+def test_the_threads_of_all_workers_add_up_to_the_cpus(
+    sizes: list[tuple[float, float]], files: int, threads: int | None, gpus: float, workers: Workers
+) -> None:
+    assert workers_of(nodes(*sizes), files, threads, gpus) == workers
+
+
+@pytest.mark.parametrize(
+    ("threads", "gpus", "message"),
+    [
+        (9, 0, "threads=9 fits on no node: the largest have 8 CPUs and 1 GPUs"),
+        (None, 2, "threads=1 and gpus_per_worker=2 fits on no node"),
+    ],
+)
+def test_workers_that_fit_nowhere_are_refused(threads: int | None, gpus: float, message: str) -> None:
+    with pytest.raises(ClusterError, match=message):
+        workers_of(nodes((8, 1), (2, 0)), 10, threads, gpus)

@@ -1,0 +1,88 @@
+"""Options that do not go with a cluster are refused before Ray is looked for."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from tests.runtime.conftest import Command
+
+from cae_runtime import MissingExtraError, RayCluster, UsageError, clean_folder
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--engine", "dask"], "--engine is 'dask': it must be local or ray"),
+        (["--address", "auto"], "--address goes with a cluster: add --engine ray"),
+        (["--gpus-per-worker", "1"], "--gpus-per-worker goes with a cluster: add --engine ray"),
+        (["--engine", "ray", "--gpus-per-worker", "-1"], "--gpus-per-worker is -1.0: it must be 0 or more"),
+        (["--engine", "ray", "--watch"], "--watch cleans on this machine alone: leave --engine out"),
+        (["--engine", "ray", "--view"], "--view takes no --engine"),
+        (["--engine", "ray", "--provider", "gpu"], "provider 'gpu'"),
+        (["--engine", "ray", "--address", "head"], "--address is 'head': it must be HOST:PORT, or 'auto'"),
+        (["--engine", "ray", "--address", "ray://head:10001"], "--address is 'ray://head:10001': Ray's client"),
+    ],
+)
+def test_what_does_not_go_with_a_cluster_is_one_sentence(
+    cae_run: Command, tmp_path: Path, options: list[str], message: str
+) -> None:
+    (tmp_path / "in").mkdir()
+    cv2.imwrite(str(tmp_path / "in" / "a.png"), np.zeros((8, 8, 3), np.uint8))
+    if "--address is" in message:
+        pytest.importorskip("ray", reason="the extra ray is not installed")
+    done = cae_run(tmp_path / "in", "-o", tmp_path / "out", *options)
+    assert done.returncode == 2
+    assert message in done.stderr.decode()
+    assert done.stderr.decode().count("\n") == 1
+
+
+def test_an_address_where_nothing_listens_is_told_at_once(cae_run: Command, tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="the extra ray is not installed")
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((8, 8, 3), np.uint8))
+    with socket.socket() as bound:  # and not listening
+        bound.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{bound.getsockname()[1]}"
+        done = cae_run(tmp_path, "-o", tmp_path / "out", "--engine", "ray", "--address", address)
+    assert done.returncode == 3
+    assert done.stderr.decode().startswith(f"cae-run: no Ray cluster answers at '{address}': ")
+
+
+def test_a_pipe_and_a_camera_take_no_engine(cae_run: Command) -> None:
+    assert b"- goes without --engine" in cae_run("-", "-o", "-", "--engine", "ray").stderr
+    assert b"--webcam takes no --engine" in cae_run("--webcam", "--engine", "ray", model=None).stderr
+
+
+def test_without_the_extra_the_message_has_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    (tmp_path / "in").mkdir()
+    cv2.imwrite(str(tmp_path / "in" / "a.png"), np.zeros((8, 8, 3), np.uint8))
+    with pytest.raises(MissingExtraError, match=r"pip install 'cae-toolkit\[ray\]'"):
+        clean_folder(tmp_path / "in", tmp_path / "out", RayCluster())
+
+
+def test_what_lies_in_the_memory_of_one_process_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("fsspec", reason="the extra cloud is not installed")
+    (tmp_path / "in").mkdir()
+    cv2.imwrite(str(tmp_path / "in" / "a.png"), np.zeros((8, 8, 3), np.uint8))
+    with pytest.raises(UsageError, match="'memory://out' lies in the memory of this process"):
+        clean_folder(tmp_path / "in", "memory://out", RayCluster())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"threads": 0}, "threads is 0: it must be 1 or more"),
+        ({"gpus_per_worker": -1.0}, "gpus_per_worker is -1.0: it must be 0 or more"),
+        ({"address": ""}, "address is '': it must be HOST:PORT"),
+        ({"provider": "gpu"}, "provider 'gpu'"),
+    ],
+)
+def test_wrong_arguments_are_refused(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        RayCluster(**arguments)

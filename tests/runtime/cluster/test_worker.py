@@ -1,0 +1,139 @@
+"""What a worker does with its blocks, without a cluster: Ray is played by a few functions."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from tests.runtime.conftest import FIXTURES
+
+from cae_runtime import CaeRuntimeError, ClusterError, FileResult, ProviderError
+from cae_runtime.jobs.cluster import worker as module
+from cae_runtime.jobs.cluster.blocks import Numbered, blocks_of
+from cae_runtime.jobs.cluster.ledger import TRIES, Ledger, Opened
+from cae_runtime.jobs.cluster.worker import WHOLE_CALL, Setup, Worker, installed_version
+from cae_runtime.jobs.planning import Plan, make_plan
+from cae_runtime.jobs.restore.options import RestoreOptions
+
+NODE = "0123456789abcdef"
+Rows = dict[int, bytes]
+
+
+class Handle:
+    """An actor's handle: `handle.method.remote(...)` calls the method."""
+
+    def __init__(self, actor: Any) -> None:
+        self._actor = actor
+
+    def __getattr__(self, name: str) -> Any:
+        return SimpleNamespace(remote=getattr(self._actor, name))
+
+
+@pytest.fixture(autouse=True)
+def fake_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    context = SimpleNamespace(get_node_id=lambda: NODE)
+    ray = SimpleNamespace(
+        get_runtime_context=lambda: context, util=SimpleNamespace(get_node_ip_address=lambda: "10.0.0.3"),
+        get=lambda value: value, wait=lambda values, timeout: (values, []),
+    )  # fmt: skip
+    monkeypatch.setitem(sys.modules, "ray", ray)
+
+
+@pytest.fixture
+def plan(tmp_path: Path, noise: Callable[..., np.ndarray]) -> Plan:
+    (tmp_path / "in").mkdir()
+    for name in "abc":
+        cv2.imwrite(str(tmp_path / "in" / f"{name}.png"), noise((20, 30, 3)))
+    return make_plan([tmp_path / "in"], tmp_path / "out")
+
+
+@pytest.fixture
+def setup(plan: Plan, tmp_path: Path) -> Setup:
+    model = (FIXTURES / "blur.onnx").read_bytes()
+    return Setup(model, "blur", "cpu", 1, RestoreOptions(), plan, tmp_path, (tmp_path / "in",), installed_version())
+
+
+def block_of(plan: Plan) -> list[Numbered]:
+    return [each for block in blocks_of(plan.jobs, 1) for each in block]
+
+
+def cleaned(setup: Setup, ledger: Ledger, plan: Plan) -> Rows:
+    return Worker(setup, Handle(ledger))._block(0, block_of(plan))
+
+
+def results(rows: Rows) -> list[FileResult]:
+    return [pickle.loads(row) for _, row in sorted(rows.items())]  # noqa: S301 - made here
+
+
+def test_results_are_handed_in_with_the_node(setup: Setup, plan: Plan) -> None:
+    ledger = Ledger(lambda _: True)
+    rows = cleaned(setup, ledger, plan)
+    assert ledger.rows() == rows
+    assert not ledger.busy()
+    assert [(each.status, each.node) for each in results(rows)] == [("done", "10.0.0.3 (01234567)")] * 3
+
+
+def test_a_repeated_block_makes_again_what_is_not_known(setup: Setup, plan: Plan) -> None:
+    ledger = Ledger(lambda _: True)
+    first = cleaned(setup, ledger, plan)
+    ledger = Ledger(lambda _: True)
+    ledger.open(0, NODE, [0, 1, 2])
+    ledger.done(1, first[1])  # then the worker died, and its other outputs are there
+    again = cleaned(setup, ledger, plan)
+    assert again[1] == first[1]
+    assert [each.status for each in results(again)] == ["done"] * 3
+
+
+def test_a_file_that_ended_its_workers_is_left_out(setup: Setup, plan: Plan) -> None:
+    ledger = Ledger(lambda _: True)
+    for _ in range(TRIES):
+        ledger.open(0, NODE, [0, 1, 2])
+        ledger.begin(1, NODE)
+    found = results(cleaned(setup, ledger, plan))
+    assert [each.status for each in found] == ["done", "failed", "done"]
+    assert found[1].reason == "has ended its worker 3 times, perhaps for lack of memory: it was left out"
+    assert not Path(found[1].output).exists()
+
+
+def test_a_worker_that_is_told_to_end_leaves_the_rest(
+    setup: Setup, plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_LOOK_EVERY", 0.0)
+
+    class Stops(Ledger):
+        def open(self, number: int, node: str, files: Iterable[int]) -> Opened:
+            opened = super().open(number, node, files)
+            self.stop()
+            return opened
+
+    ledger = Stops(lambda _: True)
+    rows = cleaned(setup, ledger, plan)
+    assert not ledger.busy()
+    assert len(rows) < 3
+    written = [path.name for path in plan.folder.iterdir()] if plan.folder.exists() else []
+    assert [Path(each.output).name for each in results(ledger.rows())] == sorted(written)
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "message"),
+    [
+        ({"version": "0.0"}, ClusterError, r"node 10.0.0.3 \(01234567\) has cae-toolkit .*, and the command is of 0.0"),
+        ({"seen": (Path("/not/there"),)}, ClusterError, "does not see '/not/there': files must lie where all nodes"),
+        ({"provider": "coreml"}, ProviderError, "CoreML"),
+    ],
+)
+def test_what_ends_the_whole_call_is_a_row(
+    setup: Setup, plan: Plan, change: dict[str, Any], kind: type[CaeRuntimeError], message: str
+) -> None:
+    rows = cleaned(replace(setup, **change), Ledger(lambda _: True), plan)
+    error = pickle.loads(rows[WHOLE_CALL])  # noqa: S301 - as above
+    with pytest.raises(kind, match=message):
+        raise error
