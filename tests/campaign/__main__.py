@@ -22,6 +22,7 @@ PARTS: Final = {
     "secrets": "passwords in addresses, and what is written besides the outputs",
     "soak": "a camera that is pulled, and folders, for minutes",
     "places": "full, read-only, vanishing folders; names of any bytes; links in circles; very many files",
+    "parity": "networks, precisions and operator sets in several releases of onnxruntime",
 }
 
 
