@@ -119,10 +119,10 @@ def _written_besides(folder: Path) -> list[str]:
     places = {name: folder / name for name in ("home", "tmp", "work")}
     for place in places.values():
         place.mkdir(parents=True)
-    picture, more = places["work"] / "in", places["work"] / "train"
-    for made in (picture, more):
+    pictures, more = places["work"] / "in", places["work"] / "train"
+    for made in (pictures, more):
         made.mkdir()
-    (picture / "told.png").write_bytes(picture("told.png"))
+    (pictures / "told.png").write_bytes(picture("told.png"))
     for at in range(2):
         pixels = np.random.default_rng(at).integers(0, 256, (8, 8, 3), np.uint8)
         cv2.imwrite(str(more / f"{at}.png"), cv2.resize(pixels, (96, 96)))

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 from cae_shared.command import keep_matplotlib_out_of_home, run_command
 from cae_train.told import is_helper
+
+PIXELS_MAX = 2**28  # of a picture, as in cae-run: a small file may announce far more
 
 
 def main() -> None:
@@ -13,6 +17,7 @@ def main() -> None:
 
 def _work() -> None:
     keep_matplotlib_out_of_home()
+    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(PIXELS_MAX))  # before OpenCV is imported
     from cae_train.cli.main import main
 
     main()

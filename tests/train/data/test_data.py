@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import struct
+import subprocess
+import sys
+import zlib
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -425,3 +428,26 @@ def test_a_source_named_twice_is_refused(photos: Path) -> None:
     for source in ("synthetic", str(photos)):
         with pytest.raises(DataError, match="named twice"):
             load(TrainConfig(data=(source, source)))
+
+
+@pytest.mark.slow
+def test_the_command_leaves_out_a_picture_that_announces_too_many_pixels(tmp_path: Path) -> None:
+    side = 16_400  # a little more than 2^28 pixels
+    rows = bytes(side * (1 + side // 8))
+    chunks = (
+        (b"IHDR", struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)),
+        (b"IDAT", zlib.compress(rows)),
+        (b"IEND", b""),
+    )
+    parts = [
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in chunks
+    ]
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+    for at in range(2):
+        pixels = np.random.default_rng(at).integers(0, 256, (64, 64, 3), np.uint8)
+        cv2.imwrite(str(tmp_path / "in" / f"{at}.png"), pixels)
+    words = ["--data", str(tmp_path / "in"), "--preview-degradation", str(tmp_path / "sheet.png")]
+    done = subprocess.run([sys.executable, "-m", "cae_train", *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "left out 1 of 3 images, cannot be read (bomb.png" in done.stderr + done.stdout
