@@ -15,7 +15,7 @@ from cae_export.graphs.boundary import Boundary, refuse_invalid, with_boundary
 from cae_export.graphs.convert import to_onnx
 from cae_train.models import ARCHITECTURES, build
 
-QUICK = ("cae", "skip")
+QUICK = ("skip",)
 
 
 @pytest.fixture(

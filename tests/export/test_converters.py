@@ -60,7 +60,8 @@ def test_each_engine_equals_torch(target: str, trained: Path, tmp_path: Path) ->
     assert [path.name for path in tmp_path.iterdir()] == ["made"]
 
 
-@pytest.mark.parametrize("by", [0.003, pytest.param(float("nan"), marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("by", [0.003, float("nan")])
 def test_an_engine_that_differs_is_refused_and_leaves_nothing(
     by: float, echo: dict[str, float], trained_skip: Path, tmp_path: Path, cae_export: Command
 ) -> None:

@@ -217,6 +217,7 @@ def test_rgb_of_odd_size_becomes_what_all_players_take(
     assert (kept.layout, kept.frames[0].shape) == ("yuv444p", (23, 37, 3))
 
 
+@pytest.mark.slow
 def test_small_frames_are_written_or_refused_and_kill_no_process(tmp_path: Path) -> None:
     """In a process of its own: x265 has ended those that gave it frames of 34 to 64 pixels a row."""
     code = """
@@ -277,6 +278,7 @@ def test_a_format_without_room_for_the_sound_is_refused(cae_run: Command, clip: 
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals")
 def test_a_terminal_shows_the_frames(clip: Path, tmp_path: Path) -> None:
     import pty

@@ -151,7 +151,13 @@ def test_absurd_sizes_are_refused(clip: Path, tmp_path: Path, monkeypatch: pytes
 
 
 @pytest.mark.parametrize(
-    ("name", "codec"), [("a.mp4", "libx264"), ("a.avi", "mjpeg"), ("a.mp4", "mpeg4"), ("a.webm", "libvpx-vp9")]
+    ("name", "codec"),
+    [
+        ("a.mp4", "libx264"),
+        ("a.avi", "mjpeg"),
+        ("a.mp4", "mpeg4"),
+        pytest.param("a.webm", "libvpx-vp9", marks=pytest.mark.slow),
+    ],
 )
 def test_frames_with_small_holes_are_repeated_and_counted(tmp_path: Path, name: str, codec: str) -> None:
     """Their decoders go on with what they make up; a few holes are read as other pictures, which nothing can tell."""
@@ -235,9 +241,8 @@ def test_an_interrupted_video_can_be_played(clip: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
-@pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_interruption_of_the_command(tmp_path: Path, number: signal.Signals, code: int) -> None:
     options = {"preset": "ultrafast", "crf": "30"}
     source = make_clip(tmp_path / "in.mp4", frames=900, size=(160, 120), noise=30, sound="aac", options=options)

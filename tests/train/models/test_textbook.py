@@ -302,6 +302,7 @@ def test_options_on_the_command_line_are_read_as_toml_or_text() -> None:
         model_options({"model": 3}, {}, ["code=4"])
 
 
+@pytest.mark.slow
 def test_options_of_networks_on_the_command_line_change_a_config(
     photos: Path, cae_train: Command, tmp_path: Path
 ) -> None:

@@ -128,6 +128,7 @@ def test_bad_weights_of_vgg16_are_named_in_one_line(damage: str, reason: str, tm
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fits", [True, False])
 def test_weights_of_vgg16_are_downloaded_with_their_checksum(
     fits: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

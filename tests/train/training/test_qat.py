@@ -116,7 +116,9 @@ def test_sums_are_rounded_for_those_who_read_them_alone() -> None:
     assert len(seen["conv in"].unique()) <= 256
 
 
-@pytest.mark.parametrize("arch", sorted(ARCHITECTURES))
+@pytest.mark.parametrize(
+    "arch", [pytest.param(name, marks=pytest.mark.slow if name == "vgg16" else ()) for name in sorted(ARCHITECTURES)]
+)
 def test_the_output_moves_a_little_and_the_weights_not_at_all(arch: str) -> None:
     torch.manual_seed(0)
     plain, rounding = build(arch), build(arch)
