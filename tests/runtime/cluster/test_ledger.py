@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,7 +11,7 @@ import pytest
 
 from cae_runtime import ClusterError
 from cae_runtime.jobs.cluster.blocks import FILES_MOST, blocks_of
-from cae_runtime.jobs.cluster.connection import Workers, workers_of
+from cae_runtime.jobs.cluster.connection import Workers, node_has_died, workers_of
 from cae_runtime.jobs.cluster.ledger import TRIES, Ledger, Opened
 from cae_runtime.jobs.planning import Job
 
@@ -134,3 +136,17 @@ def test_the_threads_of_all_workers_add_up_to_the_cpus(
 def test_workers_that_fit_nowhere_are_refused(threads: int | None, gpus: float, message: str) -> None:
     with pytest.raises(ClusterError, match=message):
         workers_of(nodes((8, 1), (2, 0)), 10, threads, gpus)
+
+
+@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="this system has no such sockets")
+def test_a_node_whose_socket_nobody_answers_has_died() -> None:
+    with tempfile.TemporaryDirectory() as short:  # names of sockets may have some 100 characters
+        name = str(Path(short) / "raylet")
+        worker = SimpleNamespace(_global_node=SimpleNamespace(raylet_socket_name=name))
+        ray = SimpleNamespace(_private=SimpleNamespace(worker=worker))
+        assert not node_has_died(ray)  # it cannot be told
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(name)
+            listening.listen()
+            assert not node_has_died(ray)
+        assert node_has_died(ray)

@@ -12,11 +12,12 @@ import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, TextIO, cast
 
 from cae_runtime.errors import ClusterError, MissingExtraError, UsageError
 from cae_runtime.inference.cpu_limits import usable_cpus
-from cae_runtime.io.stderr import quiet
+from cae_runtime.io.stderr import is_own, quiet
 from cae_shared.signals import listen_again
 from cae_shared.temporary import temporary_folder
 from cae_shared.text import counted
@@ -31,9 +32,12 @@ _STORE_BYTES: Final = 100 * 2**20  # only paths and results go through it
 _SOCKET_PATH_MOST: Final = 30  # characters of the temporary folder, so that Ray's sockets in it have short enough names
 _ENVIRONMENT: Final = {
     "RAY_USAGE_STATS_ENABLED": "0",  # it sends nothing
+    "RAY_DEDUP_LOGS": "0",  # otherwise another thread prints it, at the end
     "RAY_worker_niceness": "0",  # of clusters that are started here: other work is not to go before, as it would at 15
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # otherwise Ray prints an advertisement of this setting
 }
+
+_OF_COMMANDS: Final = {"RAY_ENABLE_AUTO_CONNECT": "0"}  # threads of Ray that outlive a connection do not make another
 
 
 @dataclass(frozen=True)
@@ -142,7 +146,8 @@ class _WithoutRay:
 
 def imported() -> Any:
     """Import Ray with its data library, without a word of theirs."""
-    os.environ.update({name: os.environ.get(name, value) for name, value in _ENVIRONMENT.items()})
+    wanted = _ENVIRONMENT | (_OF_COMMANDS if is_own() else {})
+    os.environ.update({name: os.environ.get(name, value) for name, value in wanted.items()})
     try:
         import ray
         import ray.data
@@ -151,6 +156,25 @@ def imported() -> Any:
     for name in ("ray", "ray.data"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     return ray
+
+
+def node_has_died(ray: Any) -> bool:
+    """Return whether the node of the cluster on this machine has died; some seconds later Ray ends this process.
+
+    It then ends it without a word. False where this cannot be told.
+    """
+    node = getattr(ray._private.worker, "_global_node", None)
+    name = getattr(node, "raylet_socket_name", None)
+    if name is None or not hasattr(socket, "AF_UNIX") or not Path(name).exists():
+        return False
+    with socket.socket(socket.AF_UNIX) as asked:
+        try:
+            asked.connect(name)
+        except ConnectionRefusedError:
+            return True
+        except OSError:
+            return False
+    return False
 
 
 @contextlib.contextmanager

@@ -6,11 +6,13 @@ import contextlib
 import pickle
 import queue
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
+from cae_runtime.errors import ClusterError
 from cae_runtime.jobs.cluster.blocks import Numbered
-from cae_runtime.jobs.cluster.connection import Workers
+from cae_runtime.jobs.cluster.connection import Workers, node_has_died
 from cae_runtime.jobs.cluster.worker import Setup, Worker
 
 _WANTED: Final = {
@@ -20,7 +22,11 @@ _WANTED: Final = {
     "max_consecutive_actor_init_deaths": 3,  # of workers that die as they start
 }
 _WAIT: Final = 0.2  # seconds in which Ctrl-C is not heard on Windows
+_LOOK_EVERY: Final = 4.0
 _ENDING: Final = 10.0
+_LOST: Final = (
+    "the node of the cluster on this machine has died: start it again, and repeat the command, which skips what is done"
+)
 
 
 class Tables:
@@ -41,6 +47,8 @@ class Tables:
         self, ray: Any, blocks: Sequence[Sequence[Numbered]], setup: Setup, ledger: Any, workers: Workers
     ) -> None:
         self._arrived: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._ray = ray
+        self._lost = False
         self._closed = threading.Event()
         data = _cleaned(ray, blocks, setup, ledger, workers)
         self._thread = threading.Thread(target=self._read, args=(data,), name="cae-cluster", daemon=True)
@@ -63,9 +71,16 @@ class Tables:
         """Yield the tables.
 
         Raises:
+            ClusterError: the node on this machine has died.
             Exception: what Ray raises.
         """
+        looked = time.monotonic()
         while True:
+            if time.monotonic() - looked > _LOOK_EVERY:
+                looked = time.monotonic()
+                if node_has_died(self._ray):
+                    self._lost = True
+                    raise ClusterError(_LOST)
             with contextlib.suppress(queue.Empty):
                 arrived = self._arrived.get(timeout=_WAIT)
                 if arrived is None:
@@ -77,7 +92,8 @@ class Tables:
     def close(self) -> None:
         """End the work; workers that were told to end have done so before."""
         self._closed.set()
-        self._thread.join(_ENDING)
+        if not self._lost:
+            self._thread.join(_ENDING)
 
 
 def _cleaned(ray: Any, blocks: Sequence[Sequence[Numbered]], setup: Setup, ledger: Any, workers: Workers) -> Any:
