@@ -23,6 +23,7 @@ from cae_runtime.io.image_files import decode
 FIXTURES: Final = Path(__file__).parents[1] / "runtime" / "fixtures"
 TOGETHER: Final = 40  # files of one call of the command
 MEMORY_MORE: Final = 2**30  # bytes above what the honest files take
+PIXEL_BYTES: Final = 16  # that a pixel of a picture of any size may take besides
 SECONDS: Final = 30.0  # of CPU time that a single small file may take
 GOOD: Final = ("told.png", "told.jpg")
 
@@ -167,9 +168,9 @@ class Campaign:
             return "traceback", told
         if ran.code not in (0, 1):
             return "code", f"exit code {ran.code}: {ran.err.decode(errors='replace')[-500:]}"
-        limit = self.honest_memory.get(use.name, 2**62) + MEMORY_MORE
+        limit = self.honest_memory.get(use.name, 2**62) + MEMORY_MORE + PIXEL_BYTES * _pixels(ran)
         if ran.memory > limit:
-            return "memory", f"{ran.memory / 2**20:.0f} MiB, the honest files take {(limit - MEMORY_MORE) / 2**20:.0f}"
+            return "memory", f"{ran.memory / 2**20:.0f} MiB, {limit / 2**20:.0f} are enough for their pixels"
         if not use.files:
             return None
         return self._wrong_outputs(ran, files, use, folder, learning)
@@ -229,6 +230,14 @@ def _calls(settings: Settings) -> Iterator[list[int]]:
 def _report(ran: Ran) -> dict[str, list[dict[str, str]]]:
     found: dict[str, list[dict[str, str]]] = json.loads(ran.out)
     return found
+
+
+def _pixels(ran: Ran) -> int:
+    """Return how many pixels were decoded, as far as the report says."""
+    try:
+        return sum(int(each["pixels"] or 0) for each in _report(ran)["files"])
+    except (KeyError, TypeError, ValueError):  # another report, or none
+        return 0
 
 
 def _outputs(folder: Path) -> dict[str, bytes]:

@@ -37,8 +37,6 @@ _SCHEMES: Final = (
     "ftp",
     "RTSP",
     "sftp",
-    "file",
-    "x",
 )
 _HOSTS: Final = (
     "127.0.0.1:1",
