@@ -53,6 +53,23 @@ def test_an_address_where_nothing_listens_is_told_at_once(cae_run: Command, tmp_
     assert done.stderr.decode().startswith(f"cae-run: no Ray cluster answers at '{address}': ")
 
 
+def test_a_cluster_that_asks_for_a_token_is_told(
+    cae_run: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ray = pytest.importorskip("ray", reason="the extra ray is not installed")
+
+    def refused(**_: object) -> None:
+        raise ConnectionError("Failed to connect") from RuntimeError("ray.exceptions.AuthenticationError: missing")
+
+    monkeypatch.setattr(ray, "init", refused)
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((8, 8, 3), np.uint8))
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        address = f"127.0.0.1:{listening.getsockname()[1]}"
+        done = cae_run(tmp_path, "-o", tmp_path / "out", "--engine", "ray", "--address", address)
+    assert done.returncode == 3
+    assert b"it asks for a token: set RAY_AUTH_MODE=token" in done.stderr
+
+
 def test_a_pipe_and_a_camera_take_no_engine(cae_run: Command) -> None:
     assert b"- goes without --engine" in cae_run("-", "-o", "-", "--engine", "ray").stderr
     assert b"--webcam takes no --engine" in cae_run("--webcam", "--engine", "ray", model=None).stderr

@@ -88,7 +88,7 @@ def connected(address: str | None) -> Iterator[Any]:
             try:
                 ray.init(log_to_driver=False, logging_level=logging.CRITICAL, **options)
             except (ConnectionError, RuntimeError, OSError, ValueError, TimeoutError, ray.exceptions.RayError) as e:
-                raise ClusterError(_no_cluster(address, str(e))) from e
+                raise ClusterError(_no_cluster(address, _why(e))) from e
             finally:
                 listen_again()  # Ray has put its own handler in the place of ours
             yield ray
@@ -194,6 +194,16 @@ def _place_for_files(address: str | None) -> Iterator[dict[str, Any]]:
         return
     with temporary_folder("cae-ray-") as folder:
         yield {**options, "_temp_dir": str(folder)}
+
+
+def _why(error: BaseException) -> str:
+    """Return why Ray has not connected; a cluster may ask for a token, which Ray only sends where it was told to."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if "AuthenticationError" in str(cause):
+            return "it asks for a token: set RAY_AUTH_MODE=token, and give the token as Ray's documentation says"
+        cause = cause.__cause__
+    return str(error)
 
 
 def _no_cluster(address: str | None, reason: str) -> str:
