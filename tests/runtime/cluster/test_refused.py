@@ -13,6 +13,9 @@ import pytest
 from tests.runtime.conftest import Command
 
 from cae_runtime import MissingExtraError, RayCluster, UsageError, clean_folder
+from cae_runtime.jobs.planning import Job, Plan
+from cae_runtime.jobs.restore.options import RestoreOptions
+from cae_runtime.places.address import Address, place_of
 
 
 @pytest.mark.parametrize(
@@ -89,6 +92,23 @@ def test_what_lies_in_the_memory_of_one_process_is_refused(tmp_path: Path) -> No
     cv2.imwrite(str(tmp_path / "in" / "a.png"), np.zeros((8, 8, 3), np.uint8))
     with pytest.raises(UsageError, match="'memory://out' lies in the memory of this process"):
         clean_folder(tmp_path / "in", "memory://out", RayCluster())
+
+
+@pytest.mark.parametrize(
+    ("folder", "shown"),
+    [("s3://KEY:SECRET@bucket/out", "s3://***@bucket/out"), (None, "http://127.0.0.1:9/a.png?sign=***")],
+)
+def test_addresses_with_passwords_are_refused_since_ray_records_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str | None, shown: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    source = Address("http", "127.0.0.1:9", "a.png", query="sign=SECRET") if folder is None else tmp_path / "a.png"
+    plan = Plan((Job(source, tmp_path / "out.png"),), (), tmp_path if folder is None else place_of(folder))
+    cluster = RayCluster()
+    with pytest.raises(UsageError, match="records, so addresses with passwords") as caught:
+        next(cluster.clean(plan, cluster.opened(), RestoreOptions(), lambda _: None))
+    assert str(caught.value).startswith(f"{shown!r}: ")
+    assert "SECRET" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

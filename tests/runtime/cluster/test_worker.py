@@ -122,6 +122,27 @@ def test_a_worker_that_is_told_to_end_leaves_the_rest(
     assert [Path(each.output).name for each in results(ledger.rows())] == sorted(written)
 
 
+def test_a_worker_that_is_told_to_end_within_a_block_cleans_few_more(
+    setup: Setup, tmp_path: Path, noise: Callable[..., np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_LOOK_EVERY", 0.0)
+    (tmp_path / "many").mkdir()
+    for number in range(16):
+        cv2.imwrite(str(tmp_path / "many" / f"{number:02}.png"), noise((20, 30, 3)))
+    plan = make_plan([tmp_path / "many"], tmp_path / "few")
+
+    class Stops(Ledger):
+        def done(self, file: int, row: bytes) -> None:
+            super().done(file, row)
+            self.stop()
+
+    ledger = Stops(lambda _: True)
+    rows = cleaned(setup, ledger, plan)
+    assert 1 <= len(rows) <= 6
+    assert not ledger.busy()
+    assert [Path(each.output) for each in results(rows)] == sorted(plan.folder.iterdir())
+
+
 @pytest.mark.parametrize(
     ("change", "kind", "message"),
     [

@@ -83,7 +83,7 @@ class RayCluster(Engine):
         self, plan: Plan, restorer: Restorer, options: RestoreOptions, on_result: OnResult
     ) -> Generator[FileResult, None, None]:
         """Clean the files of a plan; see `Engine`. Before a cluster is asked for, those that are done are skipped."""
-        _refuse_memory(plan)
+        _check_places(plan)
         left = []
         for job in plan.jobs:
             if _is_there(job, options):
@@ -124,11 +124,23 @@ class RayCluster(Engine):
                 work.close()
 
 
-def _refuse_memory(plan: Plan) -> None:
-    """Refuse `memory://`, which each process has for itself."""
+def _check_places(plan: Plan) -> None:
+    """Refuse addresses that do not go with a cluster.
+
+    Raises:
+        UsageError: one is of `memory://`, which each process has for itself, or holds a password or a query, which may
+            be a signature. Ray would keep it: it records the command line, and what workers are handed.
+    """
     for place in (plan.folder, *(job.source for job in plan.jobs)):
-        if isinstance(place, Address) and place.protocol == "memory":
+        if not isinstance(place, Address):
+            continue
+        if place.protocol == "memory":
             raise UsageError(f"{str(place)!r} lies in the memory of this process, where no worker of a cluster sees it")
+        if place.secret or place.query:
+            raise UsageError(
+                f"{str(place)!r}: a cluster keeps command lines in its records, so addresses with passwords or queries "
+                "are not taken: put credentials into the environment of the nodes"
+            )
 
 
 def _content(model: str | os.PathLike[str] | bytes, restorer: Restorer) -> bytes:

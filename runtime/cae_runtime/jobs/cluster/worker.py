@@ -6,16 +6,20 @@ import contextlib
 import os
 import pickle
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from cae_runtime.arguments import Progress
 from cae_runtime.errors import CaeRuntimeError, ClusterError
 from cae_runtime.inference.session import Session
+from cae_runtime.io.image_files import Picture
 from cae_runtime.jobs.cluster.blocks import Numbered
 from cae_runtime.jobs.cluster.ledger import TRIES
+from cae_runtime.jobs.pictures import Changed
 from cae_runtime.jobs.planning import Job, Plan
+from cae_runtime.jobs.restore.images import cleaning
 from cae_runtime.jobs.restore.job import clean_each, restorer_of
 from cae_runtime.jobs.restore.masks import filling
 from cae_runtime.jobs.restore.options import RestoreOptions
@@ -98,11 +102,11 @@ class Worker:
                 )
         session = Session(setup.model, provider=setup.provider, threads=setup.threads)
         session.name = setup.name
-        self._change = None
         if setup.options.fills:
             self._restorer, self._change = filling(session, setup.plan, setup.options)
         else:
             self._restorer = restorer_of(session, setup.options)
+            self._change = cleaning(self._restorer, setup.options)
 
     def __call__(self, table: Any) -> Any:
         """Clean blocks: a table with columns `block` and `jobs` in, one with `file` and `row` for each file out."""
@@ -170,17 +174,17 @@ class Worker:
             self._hand_in(number[result.output], result, rows)
 
         cleaned = clean_each(
-            self._until_stopped(block), self._restorer, options, self._change,
+            [job for _, job in block], self._restorer, options, self._unless_stopped,
             on_frame=lambda *_: self._look(), on_part=lambda *_: self._look(), on_result=hand_in,
         )  # fmt: skip
         with contextlib.closing(cleaned):
             for result in cleaned:
                 hand_in(result)
 
-    def _until_stopped(self, block: Sequence[Numbered]) -> Iterator[Job]:
-        for _, job in block:
-            self._look()
-            yield job
+    def _unless_stopped(self, job: Job, picture: Picture, told: Progress | None) -> Changed:
+        """Clean a picture, unless the work is to end."""
+        self._look()
+        return self._change(job, picture, told)
 
     def _hand_in(self, file: int, result: FileResult, rows: dict[int, bytes]) -> None:
         """Put a result into `rows` and the ledger, which must know it if this worker dies."""

@@ -114,7 +114,7 @@ def restore_images(
         ModelError: the model's output patches do not have the size of its input, so no image can be cleaned.
     """
     room = PixelBudget(PIXELS_UNDER_WAY)
-    change = change or (lambda _, of, told: pictures.cleaned(restorer, of, options.strength, options.temporal, told))
+    change = change or cleaning(restorer, options)
 
     def read_one(job: Job) -> _Work:
         work = _Work(job, restorer.provider)
@@ -144,6 +144,11 @@ def restore_images(
         return work.result
 
     yield from _in_threads(list(jobs), (read_one, open_one, clean_one, save_one), room)
+
+
+def cleaning(restorer: Restorer, options: RestoreOptions) -> Change:
+    """Return what cleans a picture; `strength` and `temporal` of the options count."""
+    return lambda _, of, told: pictures.cleaned(restorer, of, options.strength, options.temporal, told)
 
 
 def _in_threads(jobs: Sequence[Job], steps: _Steps, room: PixelBudget) -> Iterator[FileResult]:
