@@ -72,6 +72,7 @@ def test_the_doctor_on_this_machine() -> None:
         "tsne",
         "watch",
         "cloud",
+        "ray",
         "virtual-camera",
         "openvino",
         "webgpu",
