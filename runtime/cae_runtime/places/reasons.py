@@ -14,6 +14,7 @@ _NO_KEYS: Final = frozenset({
     "NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError", "TokenRetrievalError",
     "SSOTokenLoadError", "UnauthorizedSSOTokenError", "DefaultCredentialsError", "CredentialUnavailableError",
 })  # fmt: skip
+_NO_ACCOUNT: Final = "Must provide either a connection_string"  # of adlfs
 _WRONG_KEYS: Final = frozenset({
     "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "TokenRefreshRequired",
     "RequestTimeTooSkewed", "AuthorizationHeaderMalformed", "AuthenticationFailed",
@@ -81,7 +82,7 @@ def reason_of(error: BaseException, address: Address) -> Reason:
     chain = list(_causes(error))
     names = {name for each in chain for name in _names(each)}
     code, said, status = _answer(chain)
-    if names & _NO_KEYS:
+    if names & _NO_KEYS or any(_NO_ACCOUNT in str(each) for each in chain):
         return Reason(f"no credentials were found: {_HOW.get(address.protocol, 'the environment has none')}")
     if code in _WRONG_KEYS:
         return Reason(f"the store refuses the credentials ({_words(code, said)})", number=errno.EACCES)

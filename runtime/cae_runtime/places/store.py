@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import errno
 import io
+import logging
 import os
 import shutil
-from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
@@ -18,7 +17,6 @@ from cae_runtime.errors import MissingExtraError, UsageError
 from cae_runtime.places.address import WEB, Address
 from cae_runtime.places.reasons import StoreError
 from cae_runtime.places.retries import tried
-from cae_shared.signals import signals_so_far
 from cae_shared.text import counted
 
 _PACKAGES: Final = {
@@ -29,9 +27,8 @@ _PACKAGES: Final = {
     "https": "aiohttp",
     "memory": "fsspec",
 }
+_LOGGERS: Final = ("s3fs", "gcsfs", "adlfs", "fsspec", "botocore", "aiobotocore", "azure")
 _OF_EXTRA: Final = "pip install 'cae-toolkit[cloud]' (in a checkout: pip install -e '.[cloud]')"
-_PART_BYTES: Final = 2**25  # of a large file, as it is written
-_WHOLE_MAX: Final = 2**26  # bytes of a file that is written by one request
 _ONE_REQUEST: Final = 5 * 2**30  # more than any file that is written from memory
 _CONNECTIONS: Final = 32
 _CONNECT_SECONDS, _READ_SECONDS = 10, 30
@@ -70,7 +67,7 @@ def kind_of(address: Address) -> Kind:
         StoreError: the store cannot be asked, or has no such bucket.
     """
     try:
-        info = tried(lambda: _system(address).info(_asked(address)), address)
+        info = tried(lambda: system_of(address).info(address.in_store), address)
     except StoreError as e:
         if e.errno == errno.ENOENT:
             return "missing"
@@ -86,7 +83,7 @@ def size_of(address: Address) -> int | None:
     """
     if address.size is not None:
         return address.size
-    size = tried(lambda: _system(address).info(_asked(address)), address).get("size")
+    size = tried(lambda: system_of(address).info(address.in_store), address).get("size")
     return None if size is None else int(size)
 
 
@@ -96,7 +93,7 @@ def files_below(folder: Address) -> list[Address]:
     Raises:
         StoreError: it cannot be listed.
     """
-    found = tried(lambda: _system(folder).find(_asked(folder), detail=True), folder)
+    found = tried(lambda: system_of(folder).find(folder.in_store, detail=True), folder)
     start = f"{folder.root}/" if folder.root else "/" if folder.protocol == "memory" else ""
     return [
         replace(folder, key=name.removeprefix(start), size=info.get("size"))
@@ -111,7 +108,7 @@ def matching(pattern: Address) -> list[Address]:
     Raises:
         StoreError: the store cannot be listed.
     """
-    names = tried(lambda: _system(pattern).glob(_asked(pattern)), pattern)
+    names = tried(lambda: system_of(pattern).glob(pattern.in_store), pattern)
     start = f"{pattern.root}/" if pattern.root else "/"
     return [replace(pattern, key=name.removeprefix(start)) for name in sorted(names)]
 
@@ -132,7 +129,7 @@ def read(address: Address, most: int) -> bytes:
     if size is not None and size > most:
         raise _too_large(size, most)
     options = {"max_concurrency": 1} if address.protocol == "s3" else {}  # otherwise it asks for the size again
-    data: bytes = tried(lambda: _system(address).cat_file(_asked(address), **options), address)
+    data: bytes = tried(lambda: system_of(address).cat_file(address.in_store, **options), address)
     return data
 
 
@@ -142,13 +139,13 @@ def start_of(address: Address, count: int) -> bytes:
     Raises:
         StoreError: it cannot be read.
     """
-    start: bytes = tried(lambda: _system(address).cat_file(_asked(address), start=0, end=count), address)
+    start: bytes = tried(lambda: system_of(address).cat_file(address.in_store, start=0, end=count), address)
     return start
 
 
 def _read_web(address: Address, most: int) -> bytes:
     data = io.BytesIO()
-    _system(address).get_file(_asked(address), data, callback=_limit(most))
+    system_of(address).get_file(address.in_store, data, callback=_limit(most))
     return data.getvalue()
 
 
@@ -158,11 +155,12 @@ def write(address: Address, data: bytes | memoryview) -> None:
     Raises:
         StoreError: it cannot be written.
     """
-    options: dict[str, Any] = {"chunksize": _ONE_REQUEST, **_content_type(address)} if address.protocol == "s3" else {}
-    tried(lambda: _system(address).pipe_file(_asked(address), data, **options), address)
+    options: dict[str, Any] = {"chunksize": _ONE_REQUEST, **content_type(address)} if address.protocol == "s3" else {}
+    tried(lambda: system_of(address).pipe_file(address.in_store, data, **options), address)
 
 
-def _content_type(address: Address) -> dict[str, str]:
+def content_type(address: Address) -> dict[str, str]:
+    """Return the option by which S3 is told what a file is."""
     import mimetypes
 
     kind = mimetypes.guess_type(address.name)[0]
@@ -189,42 +187,7 @@ def download(address: Address, path: Path, most: int) -> None:
             f"it has {counted(size, 'byte')}, and the temporary folder {str(path.parent.parent)!r} has room for "
             f"{room:,}, which must be twice as much: TMPDIR names another"
         )
-    tried(lambda: _system(address).get_file(_asked(address), os.fspath(path), callback=_limit(most)), address)
-
-
-def upload(path: Path, address: Address, stopped: Callable[[], bool]) -> None:
-    """Copy a file to a store. A large one goes in parts, which are discarded unless all of them arrive.
-
-    Args:
-        path: the file.
-        address: where to.
-        stopped: whether to give up, asked before each part.
-
-    Raises:
-        StoreError: it cannot be written, or was stopped; then nothing of it is there.
-    """
-    if path.stat().st_size <= _WHOLE_MAX:
-        write(address, path.read_bytes())
-    else:
-        tried(partial(_upload_parts, path, address, stopped), address)
-
-
-def _upload_parts(path: Path, address: Address, stopped: Callable[[], bool]) -> None:
-    options = _content_type(address) if address.protocol == "s3" else {}
-    target = _system(address).open(_asked(address), "wb", block_size=_PART_BYTES, autocommit=False, **options)
-    before = signals_so_far()
-    try:
-        with path.open("rb") as file:
-            while part := file.read(_PART_BYTES):
-                if stopped() or signals_so_far() > before:
-                    raise StoreError("it was interrupted")
-                target.write(part)
-        target.flush(force=True)
-        target.commit()
-    except BaseException:
-        with suppress(Exception):  # the store may be gone
-            target.discard()
-        raise
+    tried(lambda: system_of(address).get_file(address.in_store, os.fspath(path), callback=_limit(most)), address)
 
 
 def _too_large(size: int, most: int) -> StoreError:
@@ -244,11 +207,14 @@ def _limit(most: int) -> Any:
     return Limit()
 
 
-def _system(address: Address) -> Any:
+def system_of(address: Address) -> Any:
     """Return the file system of an address; fsspec keeps those that it has opened."""
     check_extra(address)
     import fsspec
 
+    for name in _LOGGERS:  # what they have to say comes as an error, and Python would print it where nobody listens
+        if not (logger := logging.getLogger(name)).handlers:
+            logger.addHandler(logging.NullHandler())
     options: dict[str, Any] = {}
     if address.protocol == "s3":
         options = {
@@ -273,7 +239,3 @@ def _system(address: Address) -> Any:
     if address.protocol == "s3":
         system.retries = 1
     return system
-
-
-def _asked(address: Address) -> str:
-    return address.in_store

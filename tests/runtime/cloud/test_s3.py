@@ -9,6 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -21,8 +22,9 @@ from tests.runtime.clips import look_into, make_clip
 from tests.runtime.cloud.conftest import Trouble, content, local, put
 from tests.runtime.conftest import COMMAND, FIXTURES, Command
 
-from cae_runtime.places import retries, store
+from cae_runtime.places import retries, store, uploads
 from cae_runtime.places.address import Address
+from cae_runtime.places.uploads import Upload
 
 pytestmark = pytest.mark.slow
 pytest.importorskip("s3fs")
@@ -84,8 +86,8 @@ def test_a_video_goes_from_bucket_to_bucket(
 ) -> None:
     clip = make_clip(tmp_path / "clip.mkv", frames=6)
     s3.put_file(str(clip), "incoming/clip.mkv")
-    monkeypatch.setattr(store, "_WHOLE_MAX", 1000)
-    monkeypatch.setattr(store, "_PART_BYTES", 5 * 2**20)
+    monkeypatch.setattr(uploads, "_WHOLE_MAX", 1000)
+    monkeypatch.setattr(uploads, "_PART_BYTES", 5 * 2**20)
     assert cae_run("s3://incoming/clip.mkv", "-o", "s3://cleaned/").returncode == 0
     s3.get_file("cleaned/clip.mkv", str(tmp_path / "there.mkv"))
     assert len(look_into(tmp_path / "there.mkv").frames) == 6
@@ -231,23 +233,31 @@ def test_a_store_that_is_down_ends_the_command(
 def test_a_large_file_that_fails_leaves_no_parts(
     trouble: Trouble, s3: Any, tmp_path: Path, pauses: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store, "_WHOLE_MAX", 1000)
-    monkeypatch.setattr(store, "_PART_BYTES", 5 * 2**20)
+    monkeypatch.setattr(uploads, "_WHOLE_MAX", 1000)
+    monkeypatch.setattr(uploads, "_PART_BYTES", 5 * 2**20)
     large = tmp_path / "large.mkv"
     large.write_bytes(np.random.default_rng(1).bytes(11 * 2**20))
     address = Address("s3", "cleaned", "large.mkv")
     trouble.add("partNumber=2", -1, 500)
     with pytest.raises(OSError, match="the store answered 500 InternalError of a test, also at the last of 5 tries"):
-        store.upload(large, address, lambda: False)
+        Upload(large, address).run()
     assert not s3.find("cleaned")
     assert not s3.list_multipart_uploads("cleaned")
     trouble.rules.clear()
-    stopped = iter([False, True])
-    with pytest.raises(OSError, match="interrupted"):
-        store.upload(large, address, lambda: next(stopped))
+    trouble.seen.clear()
+    upload = Upload(large, address)
+    trouble.add("partNumber=2", 1, 1.0)
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(upload.run)
+        while not trouble.count("PUT /cleaned/large.mkv?partNumber=2"):
+            time.sleep(0.01)
+        upload.stop()
+        assert not s3.list_multipart_uploads("cleaned")  # at once, while the part is on its way
+        with pytest.raises(OSError, match="interrupted"):
+            running.result()
     assert not s3.find("cleaned")
     assert not s3.list_multipart_uploads("cleaned")
-    store.upload(large, address, lambda: False)
+    Upload(large, address).run()
     assert s3.cat_file("cleaned/large.mkv") == large.read_bytes()
 
 

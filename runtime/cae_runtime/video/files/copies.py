@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -12,9 +11,9 @@ from pathlib import Path
 
 from cae_runtime.errors import UsageError, VideoError, VideoNotFoundError
 from cae_runtime.io.formats import VideoCoding
-from cae_runtime.places import store
 from cae_runtime.places.address import Address, Place
 from cae_runtime.places.copies import local_copy
+from cae_runtime.places.uploads import Upload
 from cae_runtime.video.files.transcode import Clean, OnWritten, transcode
 from cae_runtime.video.results import CleanedVideo, VideoInterrupted, VideoPartlyDone, partial_of
 from cae_shared.temporary import temporary_folder
@@ -87,10 +86,10 @@ def _copy(path: Path, output: Address, arrived: Callable[[], None]) -> None:
         VideoError: it cannot be written.
         KeyboardInterrupt: it was interrupted.
     """
-    stop = threading.Event()
+    upload = Upload(path, output)
 
     def work() -> None:
-        store.upload(path, output, stop.is_set)
+        upload.run()
         arrived()
 
     with ThreadPoolExecutor(1, "cae-upload") as pool:
@@ -100,5 +99,5 @@ def _copy(path: Path, output: Address, arrived: Callable[[], None]) -> None:
         except OSError as e:
             raise VideoError(f"cannot be written to {str(output)!r}: {e.strerror}") from e
         except KeyboardInterrupt:
-            stop.set()
+            upload.stop()
             raise

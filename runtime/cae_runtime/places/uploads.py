@@ -1,0 +1,72 @@
+"""Copies large files to stores, in parts."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+from cae_runtime.places.address import Address
+from cae_runtime.places.reasons import StoreError
+from cae_runtime.places.retries import tried
+from cae_runtime.places.store import content_type, system_of, write
+from cae_shared.signals import signals_so_far
+
+_PART_BYTES: Final = 2**25
+_WHOLE_MAX: Final = 2**26  # bytes of a file that is written by one request
+
+
+class Upload:
+    """The copy of a file to a store. A large one goes in parts, which are discarded unless all of them arrive.
+
+    Args:
+        path: the file.
+        address: where to.
+    """
+
+    def __init__(self, path: Path, address: Address) -> None:
+        self._path, self._address = path, address
+        self._target: Any = None
+        self._stopped = False
+
+    def run(self) -> None:
+        """Copy the file.
+
+        Raises:
+            StoreError: it cannot be written, or was stopped; then nothing of it is there.
+        """
+        if self._path.stat().st_size <= _WHOLE_MAX:
+            write(self._address, self._path.read_bytes())
+        else:
+            tried(self._in_parts, self._address)
+
+    def stop(self) -> None:
+        """Give up, and discard the parts that are there at once; called in another thread."""
+        self._stopped = True
+        self._discard()
+
+    def _in_parts(self) -> None:
+        options = content_type(self._address) if self._address.protocol == "s3" else {}
+        system, before = system_of(self._address), signals_so_far()
+        self._target = system.open(self._address.in_store, "wb", block_size=_PART_BYTES, autocommit=False, **options)
+        try:
+            with self._path.open("rb") as file:
+                while part := file.read(_PART_BYTES):
+                    self._check(before)
+                    self._target.write(part)
+            self._target.flush(force=True)
+            self._check(before)
+            self._target.commit()
+        except BaseException:
+            self._discard()
+            self._check(before)
+            raise
+
+    def _check(self, before: int) -> None:
+        if self._stopped or signals_so_far() > before:
+            raise StoreError("it was interrupted")
+
+    def _discard(self) -> None:
+        with suppress(Exception):  # the store may be gone
+            if self._target is not None:
+                self._target.discard()
