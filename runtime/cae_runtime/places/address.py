@@ -24,6 +24,7 @@ _USER: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+:/{1,2})[^\s'\"]*@")  # up t
 _VALUE: Final = re.compile(r"([?&][^=&\s'\"]*=)[^&\s'\"]+")
 _BARE_QUERY: Final = re.compile(r"((?:https?|rtsps?|rtmp)://[^\s'\"?]*\?)[^\s'\"=]+(?![^\s'\"])", re.IGNORECASE)
 _ACCESS_POINT: Final = re.compile(r"(arn:aws[^/]*:s3:[a-z0-9-]*:\d{12}:accesspoint[:/][^/]+)/?(.*)", re.DOTALL)
+_HOST: Final = re.compile(r"(?:[^\s:@\[\]]+|\[[0-9a-fA-F:.]+\])(?::\d*)?")
 _PORTS: Final = {"http": ":80", "https": ":443"}
 
 
@@ -69,11 +70,8 @@ class Address:
         """The same text for all spellings of an address; an S3 object's web address is one of them."""
         if self.protocol not in WEB:
             return f"{self.protocol}:{self._path}"
-        key = _normal(unquote(self.key))
-        bucket = _bucket_of(self.protocol, self.root, key)
-        if bucket:
-            return bucket
-        return f"web:{self.root.lower().removesuffix(_PORTS[self.protocol])}/{key}?{self.query}"
+        key, host = _normal(unquote(self.key)), self.root.lower().removesuffix(_PORTS[self.protocol])
+        return _bucket_of(self.protocol, host, key) or f"web:{host}/{key}?{self.query}"
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -177,6 +175,11 @@ def place_of(text: str, name: str = "address") -> Place:
     if not address.root:
         what = "host" if protocol in WEB else "container" if protocol == "az" else "bucket"
         raise UsageError(f"{name} {shown} names no {what}")
+    if protocol in WEB and not _HOST.fullmatch(address.root):
+        raise UsageError(
+            f"{name} '{protocol}://{HIDDEN}': this is no host and port; the signs / ? # in a password are written "
+            "%2F %3F %23"
+        )
     if protocol in WEB and not address.name:
         raise UsageError(f"{name} {shown} names no file, and the web has no folders")
     return address
@@ -239,8 +242,12 @@ def _normal(key: str) -> str:
 def _bucket_of(protocol: str, host: str, key: str) -> str:
     """Return the identity of the object that a web address names in a known store; empty for other addresses."""
     endpoint = urlsplit(os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or "")
-    if endpoint.netloc.lower() == host and endpoint.scheme == protocol:
-        return f"s3:{key}"
+    own = endpoint.netloc.rpartition("@")[2].lower().removesuffix(_PORTS.get(endpoint.scheme, ":"))
+    if own and endpoint.scheme == protocol:
+        if host == own:
+            return f"s3:{key}"
+        if host.endswith(f".{own}"):
+            return f"s3:{host.removesuffix(f'.{own}')}/{key}"
     if found := re.fullmatch(r"(?:(.+)\.)?s3[.-](?:[a-z0-9-]+\.)*amazonaws\.com", host):
         return f"s3:{found[1]}/{key}" if found[1] else f"s3:{key}"
     if found := re.fullmatch(r"(?:(.+)\.)?storage\.googleapis\.com", host):

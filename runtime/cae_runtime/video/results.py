@@ -40,12 +40,16 @@ class VideoPartlyDone(VideoError):  # noqa: N818 - part of it is there
         cleaned: the finished part.
         partial: the file that contains it.
         reason: why it is all there is.
+
+    Args:
+        lost: why the file is not there after all: it "cannot be written".
     """
 
-    def __init__(self, reason: str, cleaned: CleanedVideo, partial: Place) -> None:
+    def __init__(self, reason: str, cleaned: CleanedVideo, partial: Place, lost: str = "") -> None:
         verb = "is" if cleaned.frames == 1 else "are"
         frames = counted(cleaned.frames, "frame")
-        super().__init__(f"{reason}: the {frames} that {verb} done {verb} in {str(partial)!r}")
+        where = lost or f"{verb} in {str(partial)!r}"
+        super().__init__(f"{reason}: the {frames} that {verb} done {where}")
         self.cleaned = cleaned
         self.reason = reason
         self.partial = partial

@@ -51,7 +51,7 @@ def test_file_addresses_are_paths() -> None:
     "spellings",
     [
         ["s3://b/a.png", "s3a://b//a.png", "S3://k:s@b/./x/../a.png", "https://b.s3.eu-central-1.amazonaws.com/a.png",
-         "https://s3.amazonaws.com/b/a.png?X-Amz-Signature=1"],
+         "https://s3.amazonaws.com/b/a.png?X-Amz-Signature=1", "https://b.s3.amazonaws.com:443/a.png"],
         ["gs://b/a b.png", "gcs://b/a b.png", "https://storage.googleapis.com/b/a%20b.png"],
         ["az://c/a.png", "https://account.blob.core.windows.net/c/a.png?sig=1"],
         ["http://host/a%20b.png", "HTTP://HOST:80//a b.png", "http://u:p@host/a b.png#x"],
@@ -62,9 +62,19 @@ def test_an_address_is_the_same_under_all_spellings(spellings: list[str]) -> Non
     assert len({identity(text) for text in spellings}) == 1
 
 
-def test_an_endpoint_of_ones_own_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://localhost:9000")
-    assert identity("http://localhost:9000/b/a.png") == identity("s3://b/a.png")
+@pytest.mark.parametrize(
+    ("endpoint", "spellings"),
+    [
+        ("http://localhost:9000", ["http://localhost:9000/b/a.png", "http://b.localhost:9000/a.png"]),
+        ("https://minio.example", ["https://minio.example:443/b/a.png", "https://b.minio.example/a.png"]),
+        ("https://minio.example:443", ["https://minio.example/b/a.png", "https://b.minio.example:443/a.png?x=1"]),
+    ],
+)
+def test_an_endpoint_of_ones_own_is_known(monkeypatch: pytest.MonkeyPatch, endpoint: str, spellings: list[str]) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    for text in spellings:
+        assert identity(text) == identity("s3://b/a.png")
+    assert identity("https://notminio.example/b/a.png").startswith("web:")
 
 
 @pytest.mark.parametrize(
@@ -109,6 +119,8 @@ def test_no_part_of_a_password_is_left_in_a_text(text: str) -> None:
         ("s3://key:secret/a.png", "credentials"),
         ("s3://secret@bucket/a.png", "KEY:SECRET@"),
         ("gs://key:secret@bucket/a.png", "the environment has them"),
+        ("https://user:se/secret@host.org/x.jpg", "no host and port; the signs"),
+        ("https://user:secret?x@host.org/x.jpg", "no host and port"),
     ],
 )
 def test_other_addresses_are_refused_without_their_passwords(text: str, why: str) -> None:

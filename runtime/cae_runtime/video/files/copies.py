@@ -73,7 +73,10 @@ def _copied_out(
         while isinstance(source, Address) and there.identity == source.identity:
             there = there.with_suffix(f".partial{there.suffix}")
         told = VideoPartlyDone(partly.reason, partly.cleaned, there)
-        _copy(Path(str(partly.partial)), there, partial(arrived, partly.cleaned, told))
+        try:
+            _copy(Path(str(partly.partial)), there, partial(arrived, partly.cleaned, told))
+        except VideoError as failed:
+            told = VideoPartlyDone(partly.reason, partly.cleaned, there, str(failed))
         raise (VideoInterrupted(told) if isinstance(e, VideoInterrupted) else told) from None
     _copy(result, output, partial(arrived, cleaned, None))
     return cleaned
