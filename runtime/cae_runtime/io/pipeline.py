@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Executor, Future, wait
 from typing import Final, TypeVar
 
@@ -70,10 +70,12 @@ def started_ahead(
     items: Iterable[Item],
     ahead: int,
     weigh: Callable[[Result], int],
+    expect: Callable[[Item], int],
 ) -> Generator[Callable[[], Result], None, None]:
     """Yield for each item, in order, a function that waits for `function(item)` and returns it.
 
-    Calls for further items are started meanwhile, while the results that nobody has taken are not too heavy.
+    Calls for further items are started meanwhile, while the results that nobody has taken are not too heavy; those that
+    are on their way count, too.
 
     Args:
         pool: what the calls run in.
@@ -81,26 +83,32 @@ def started_ahead(
         items: consumed one by one.
         ahead: the most calls that are started beyond the item that was yielded.
         weigh: how many bytes a result has.
+        expect: how many bytes the result of an item will have; 0 if nobody knows.
     """
-    waiting: deque[Future[Result]] = deque()
+    waiting: deque[tuple[Future[Result], int]] = deque()
     source = iter(items)
     try:
         while True:
             while len(waiting) <= ahead and (not waiting or sum(_weights(waiting, weigh)) < BYTES_AHEAD):
                 try:
-                    waiting.append(pool.submit(function, next(source)))
+                    item = next(source)
                 except StopIteration:
                     break
+                waiting.append((pool.submit(function, item), expect(item)))
             if not waiting:
                 return
-            yield waiting.popleft().result
+            yield waiting.popleft()[0].result
     finally:
-        for future in waiting:
+        for future, _ in waiting:
             future.cancel()
 
 
-def _weights(futures: Iterable[Future[Result]], weigh: Callable[[Result], int]) -> Iterable[int]:
-    return (weigh(each.result()) for each in futures if each.done() and each.exception() is None)
+def _weights(waiting: Iterable[tuple[Future[Result], int]], weigh: Callable[[Result], int]) -> Iterator[int]:
+    for future, expected in waiting:
+        if not future.done():
+            yield expected
+        elif future.exception() is None:
+            yield weigh(future.result())
 
 
 class PixelBudget:

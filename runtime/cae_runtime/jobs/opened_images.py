@@ -132,7 +132,10 @@ def _reading(pool: Executor, jobs: Sequence[Job]) -> Generator[_Read, None, None
     if not any(isinstance(job.source, Address) for job in jobs):
         yield from ((job, partial(read_file, job.source)) for job in jobs)
         return
-    with contextlib.closing(started_ahead(pool, lambda job: read_file(job.source), jobs, FILES_AHEAD, len)) as read:
+    read_ahead = started_ahead(
+        pool, lambda job: read_file(job.source), jobs, FILES_AHEAD, len, lambda job: job.bytes_listed
+    )
+    with contextlib.closing(read_ahead) as read:
         yield from zip(jobs, read, strict=True)
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
-from typing import Final
+from typing import Literal
 
 from cae_runtime.errors import UsageError
 from cae_runtime.io.formats import (
@@ -21,7 +20,13 @@ from cae_runtime.io.formats import (
     is_written,
     same_format,
 )
-from cae_runtime.io.headers.unsupported import is_other_picture, is_transport_stream, what_to_do
+from cae_runtime.io.headers.unsupported import (
+    SUFFIXES,
+    begins_as_stream,
+    is_other_picture,
+    is_transport_stream,
+    what_to_do,
+)
 from cae_runtime.jobs.paths import identity_of, path_kind, spelling_of
 from cae_runtime.jobs.walking import Unreadable, below, files_below
 from cae_runtime.places import store
@@ -30,8 +35,6 @@ from cae_runtime.video.results import partial_of
 from cae_shared.text import listed
 
 _log = logging.getLogger(__name__)
-
-_FEW: Final = 8  # outputs that a store is asked for one by one, since a folder may hold many others
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,11 @@ class Job:
     def video(self) -> bool:
         """Whether it is a video, by the output's name."""
         return is_video(self.output)
+
+    @property
+    def bytes_listed(self) -> int:
+        """How large the source is, as a store's listing has told; 0 if that is not known."""
+        return (self.source.size or 0) if isinstance(self.source, Address) else 0
 
     @property
     def partial(self) -> Place:
@@ -229,42 +237,29 @@ def _found_below(
 ) -> tuple[list[Place], list[Place]]:
     """Return the pictures below a folder and what is left out; of kinds that are not read, they go to `unreadable`."""
     files = list(files_below(folder, left_alone, unreadable))
-    kinds = ["read" if is_picture(path) else "not read" if is_other_picture(path) else "other" for path in files]
+    kinds = [_kind(path, unreadable) for path in files]
     of_kind = {name: [path for path, kind in zip(files, kinds, strict=True) if kind == name] for name in set(kinds)}
     unreadable += [Unreadable(path, what_to_do(path), other_picture=True) for path in of_kind.get("not read", [])]
     return of_kind.get("read", []), of_kind.get("other", [])
+
+
+def _kind(path: Place, unreadable: list[Unreadable]) -> Literal["read", "not read", "other", "unknown"]:
+    """Return what a file is; one that a store does not give goes to `unreadable`."""
+    if is_picture(path):
+        return "read"
+    try:
+        return "not read" if path.suffix.lower() in SUFFIXES or begins_as_stream(path) else "other"
+    except OSError as e:
+        if isinstance(path, Path):
+            return "other"
+        unreadable.append(Unreadable(path, f"cannot be read: {e.strerror}"))
+        return "unknown"
 
 
 def _without_outputs(jobs: Sequence[Job], walked: Set[Place]) -> Iterator[Job]:
     """Yield jobs whose sources are no outputs of an earlier call: `photo_clean.jpg` beside `photo.jpg` is one."""
     made = {spelling_of(path) for job in (*jobs, *_apart(jobs)) for path in (job.output, job.partial)}
     return (job for job in jobs if job.source not in walked or spelling_of(job.source) not in made)
-
-
-def with_existing(plan: Plan, overwrite: bool) -> Plan:
-    """Return a plan whose jobs know which outputs exist in a store: it is listed once rather than asked for each.
-
-    Args:
-        plan: the work; outputs on this machine are looked at later, one by one.
-        overwrite: whether they are replaced, so that nothing has to be known.
-
-    Raises:
-        UsageError: the store cannot be listed.
-    """
-    folder = plan.folder
-    if overwrite or not isinstance(folder, Address) or len(plan.jobs) <= _FEW:
-        return plan
-    try:
-        there = {file.identity for file in store.files_below(folder)}
-    except OSError as e:
-        if e.errno == errno.ENXIO:
-            raise UsageError(f"output folder {str(folder)!r} cannot be written to: {e.strerror}") from e
-        raise UsageError(
-            f"output folder {str(folder)!r} cannot be listed to see what is there: {e.strerror} (overwrite=True writes "
-            "without looking)"
-        ) from e
-    jobs = (replace(job, exists=spelling_of(job.output) in there) for job in plan.jobs)
-    return replace(plan, jobs=tuple(jobs))
 
 
 def refuse_overwriting(jobs: Sequence[Job], further: Sequence[Place] = ()) -> None:

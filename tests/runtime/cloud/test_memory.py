@@ -24,8 +24,10 @@ from cae_runtime import (
     clean_image,
     clean_video,
 )
-from cae_runtime.jobs import planning
+from cae_runtime.jobs import existing
 from cae_runtime.places import store
+from cae_runtime.places.address import Address
+from cae_runtime.places.reasons import StoreError
 
 pytest.importorskip("fsspec")
 
@@ -77,7 +79,7 @@ def test_what_exists_is_skipped_after_one_listing(
     cae_run: Command, memory: Any, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(memory, photos, "/in")
-    monkeypatch.setattr(planning, "_FEW", 1)
+    monkeypatch.setattr(existing, "_FEW", 1)
     memory.pipe_file("/out/deep/er/c.png", b"of an earlier call")
     asked: list[str] = []
     kind_of = store.kind_of
@@ -88,6 +90,46 @@ def test_what_exists_is_skipped_after_one_listing(
     assert memory.cat_file("/out/deep/er/c.png") == b"of an earlier call"
     cae_run("memory://in", "-o", "memory://out", "--overwrite")
     assert memory.cat_file("/out/deep/er/c.png").startswith(b"\x89PNG")
+
+
+def test_only_the_folder_of_the_outputs_is_listed(
+    cae_run: Command, memory: Any, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(memory, photos / "deep", "/in/of/deep")
+    monkeypatch.setattr(existing, "_FEW", 1)
+    listed: list[str] = []
+    files_below = store.files_below
+    monkeypatch.setattr(store, "files_below", lambda folder: listed.append(str(folder)) or files_below(folder))
+    for skipped in (0, 2):
+        done = cae_run("memory://in", "-o", "memory://out", "--json")
+        assert [each["status"] for each in report(done)].count("skipped") == skipped
+    assert listed == ["memory://in", "memory://out/of/deep"] * 2
+
+
+def test_a_stream_that_a_store_does_not_give_has_failed(
+    cae_run: Command, memory: Any, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory.pipe_file("/in/a.png", (photos / "a.png").read_bytes())
+    memory.pipe_file("/in/code.ts", b"G" * 1000)  # no whole packets
+    for name in ("lost.ts", "stream.ts"):
+        memory.pipe_file(f"/in/{name}", (b"G" + bytes(187)) * 3)
+    asked: list[str] = []
+    start_of = store.start_of
+
+    def start(address: Address, count: int) -> bytes:
+        asked.append(address.name)
+        if address.name == "lost.ts":
+            raise StoreError("the store answered 503")
+        return start_of(address, count)
+
+    monkeypatch.setattr(store, "start_of", start)
+    done = cae_run("memory://in", "-o", "memory://out", "--json")
+    assert done.returncode == 1
+    assert asked == ["lost.ts", "stream.ts"]
+    assert json.loads(done.stdout)["left_out"] == ["memory://in/code.ts"]
+    reasons = {each["source"]: each["reason"] for each in report(done)}
+    assert reasons["memory://in/lost.ts"] == "cannot be read: the store answered 503"
+    assert "not read yet (.ts)" in reasons["memory://in/stream.ts"]
 
 
 def test_few_outputs_are_asked_for_one_by_one(cae_run: Command, memory: Any, photos: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from cae_runtime import VideoInterrupted
+from cae_runtime.io.formats import VideoCoding
 from cae_runtime.places.address import Address
 from cae_runtime.places.reasons import StoreError
 from cae_runtime.places.uploads import Upload
@@ -35,7 +36,7 @@ def test_what_happened_is_kept_where_the_copy_fails(
     monkeypatch.setattr(Upload, "run", refused)
     with pytest.raises(VideoInterrupted if interrupted else VideoPartlyDone) as caught:
         copies.transcode_any(
-            tmp_path / "clip.mp4", Address("memory", "", "out/clip.mp4"), lambda frame: frame, copies.VideoCoding()
+            tmp_path / "clip.mp4", Address("memory", "", "out/clip.mp4"), lambda frame: frame, VideoCoding()
         )
     told = caught.value.partly if isinstance(caught.value, VideoInterrupted) else caught.value
     assert str(told) == (

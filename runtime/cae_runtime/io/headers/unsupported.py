@@ -42,19 +42,32 @@ def is_other_picture(path: Place) -> bool:
 
 
 def is_transport_stream(path: Place) -> bool:
-    """Return whether a .ts file is an MPEG transport stream: its packets of 188 bytes begin with 0x47."""
-    if path.suffix.lower() != _TRANSPORT_STREAM:
-        return False
+    """Return whether a .ts file is an MPEG transport stream; one that cannot be read is none."""
     try:
-        if isinstance(path, Address):
-            start = store.start_of(path, _PACKET + 1)
-        elif not path.is_file():
-            return False
-        else:
-            with path.open("rb") as file:
-                start = file.read(_PACKET + 1)
+        return begins_as_stream(path)
     except OSError:
         return False
+
+
+def begins_as_stream(path: Place) -> bool:
+    """Return whether a .ts file is an MPEG transport stream: its packets of 188 bytes begin with 0x47.
+
+    A store is asked only for files that are made of whole packets, as far as their sizes are known.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    if path.suffix.lower() != _TRANSPORT_STREAM:
+        return False
+    if isinstance(path, Address):
+        if path.size is not None and (path.size <= _PACKET or path.size % _PACKET):
+            return False
+        start = store.start_of(path, _PACKET + 1)
+    elif not path.is_file():
+        return False
+    else:
+        with path.open("rb") as file:
+            start = file.read(_PACKET + 1)
     return start[:1] == start[_PACKET:] == _SYNC
 
 

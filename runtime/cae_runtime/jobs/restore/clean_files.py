@@ -17,8 +17,9 @@ from cae_runtime.inference.session import Session
 from cae_runtime.io.encoding import is_lossy
 from cae_runtime.io.formats import FORMAT_OF_SUFFIX, known_suffix
 from cae_runtime.io.image_files import read_file, write_file
+from cae_runtime.jobs.existing import with_existing
 from cae_runtime.jobs.paths import identity_of, path_kind, prepare_output
-from cae_runtime.jobs.planning import Plan, make_plan, with_existing
+from cae_runtime.jobs.planning import Plan, make_plan
 from cae_runtime.jobs.restore.extras import check_extras
 from cae_runtime.jobs.restore.images import clean_bytes
 from cae_runtime.jobs.restore.job import clean_each, in_order

@@ -175,9 +175,13 @@ def _reading(
 ) -> Generator[Callable[[], _Work], None, None]:
     """Yield what gives the bytes of each job: those of a store are read ahead."""
     if any(isinstance(job.source, Address) for job in jobs):
-        yield from started_ahead(pool, read, jobs, FILES_AHEAD, lambda work: len(work.data))
+        yield from started_ahead(pool, read, jobs, FILES_AHEAD, lambda work: len(work.data), _expected)
     else:
         yield from (partial(read, job) for job in jobs)
+
+
+def _expected(job: Job) -> int:
+    return 0 if job.exists else job.bytes_listed
 
 
 def notes_of(job: Job) -> list[Note]:

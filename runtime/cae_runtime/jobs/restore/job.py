@@ -14,9 +14,10 @@ from pathlib import Path
 from cae_runtime.inference.session import Session
 from cae_runtime.io.encoding import WITH_QUALITY, WITHOUT_QUALITY
 from cae_runtime.io.formats import FORMAT_OF_SUFFIX, VideoCoding
+from cae_runtime.jobs.existing import with_existing
 from cae_runtime.jobs.paths import prepare_output
 from cae_runtime.jobs.pictures import Change
-from cae_runtime.jobs.planning import Job, Plan, make_plan, with_existing
+from cae_runtime.jobs.planning import Job, Plan, make_plan
 from cae_runtime.jobs.progress import Progress
 from cae_runtime.jobs.restore.extras import check_extras
 from cae_runtime.jobs.restore.images import OnPart, restore_images
