@@ -24,6 +24,7 @@ _PATCHES: Final = 5
 _RUNS: Final = """
 import json, sys, numpy as np, onnxruntime as ort
 from pathlib import Path
+assert ort.__version__ == sys.argv[2], ort.__version__
 found = {}
 for path in sorted(Path(sys.argv[1]).glob("*.onnx")):
     try:
@@ -128,7 +129,7 @@ def _elsewhere(root: Path, folder: Path, release: str) -> dict[str, float | str]
     done = subprocess.run(pip, capture_output=True, text=True, check=False)
     if done.returncode:
         return {path.stem: f"it cannot be installed: {done.stderr[-300:]}" for path in folder.glob("*.onnx")}
-    said = subprocess.run([python, "-c", _RUNS, folder], capture_output=True, text=True, check=False)
+    said = subprocess.run([python, "-c", _RUNS, folder, release], capture_output=True, text=True, check=False)
     if said.returncode:
         return {path.stem: f"the process ended: {said.stderr[-300:]}" for path in folder.glob("*.onnx")}
     found: dict[str, float | str] = json.loads(said.stdout)
