@@ -28,6 +28,7 @@ NOISE = 0.1  # dB that two such runs may differ in: seeds differ by 0.07, see tr
 
 # Lightning's way: the second process runs the script again, from its beginning.
 SCRIPT = """
+import os
 import sys
 from pathlib import Path
 import cae_train.data.pairs
@@ -57,6 +58,12 @@ try:
     train(config, here / "failed", hardware=hardware, callbacks=[Failure()])
 except TrainingError as e:
     print(e, flush=True)
+if os.environ.get("LOCAL_RANK", "0") == "0":
+    try:
+        train(config, here / "again", hardware=hardware)
+    except TrainingError as e:
+        print("again:", e, flush=True)
+    print("left:", *({"LOCAL_RANK", "WORLD_SIZE", "MASTER_PORT"} & set(os.environ)), flush=True)
 """
 
 
@@ -75,7 +82,11 @@ def test_two_processes_learn_what_one_learns(
     script = tmp_path / "script.py"
     script.write_text(SCRIPT, encoding="utf-8")
     done = subprocess.run(
-        [sys.executable, script, tmp_path], capture_output=True, text=True, env=os.environ | {"PYTHONHASHSEED": "0"}
+        [sys.executable, script, tmp_path],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONHASHSEED": "0"},
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr
     leader, helper = sorted(done.stdout.splitlines()[:2])
@@ -84,7 +95,12 @@ def test_two_processes_learn_what_one_learns(
     assert float(first) == pytest.approx(alone.psnr_out, abs=NOISE)
     assert float(second) == pytest.approx(alone.psnr_out, abs=NOISE), "a run of one process is continued by two"
     assert epochs == "2"
-    failed, lost = sorted(done.stdout.splitlines()[2:], reverse=True)
+    told = done.stdout.splitlines()[2:]
+    (again,) = (line for line in told if line.startswith("again:"))
+    (left,) = (line for line in told if line.startswith("left:"))
+    assert again.startswith("again: an earlier run of this program on several devices has failed")
+    assert left == "left:", "the environment is as it was"
+    failed, lost = sorted(set(told) - {again, left}, reverse=True)
     assert failed.startswith("the second process fails")
     assert lost == "another process of this run has ended"
     seen = [(tmp_path / f"both-{rank}.txt").read_text(encoding="utf-8").split() for rank in range(2)]

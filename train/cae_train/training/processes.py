@@ -27,13 +27,17 @@ from cae_shared.children import start_child
 from cae_shared.signals import child_processes, end_now
 from cae_shared.temporary import discard_folder, make_temporary_folder
 from cae_train.config import AUTO, Hardware
-from cae_train.errors import CaeTrainError, ConfigError, LostProcessError
+from cae_train.errors import CaeTrainError, ConfigError, LostProcessError, TrainingError
 from cae_train.told import FAILURE, is_told, may_tell
 
 _END = 2.0  # seconds for a helper to end after SIGTERM
 _LAST = 30.0  # seconds for helpers to end after a run that went well
 _ORDERLY = 5.0  # seconds for the first process to end by itself when a helper has failed
 _NAMES = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK")
+_ENDED = (
+    "an earlier run of this program on several devices has failed or was interrupted, and its other processes have "
+    "ended: start the program again, or train on one device"
+)
 
 
 def sized(hardware: Hardware) -> Hardware:
@@ -75,12 +79,16 @@ def together(trainer: Trainer) -> Iterator[None]:
     """A block that the processes of a run go through together: they are started, and where one fails, all end.
 
     Raises:
+        TrainingError: an earlier run of this program has ended its processes. Others would begin the program anew, and
+            meet this one in another run.
         LostProcessError: another process has failed.
         OSError: a process cannot be started.
     """
     if trainer.world_size == 1:
         yield
         return
+    if _Helpers.over and type(_environment(trainer)) is LightningEnvironment:
+        raise TrainingError(_ENDED)
     try:
         if not _environment(trainer).creates_processes_externally and trainer.num_devices > 1:
             _start(trainer)
@@ -123,10 +131,17 @@ def end_helpers() -> None:
             helper.wait()
         child_processes.discard(helper.pid)
     _Helpers.started.clear()
+    for name, value in _Helpers.environment.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+    _Helpers.environment.clear()
 
 
 class _Helpers:
     started: ClassVar[list[subprocess.Popen[str]]] = []
+    environment: ClassVar[dict[str, str | None]] = {}  # what this process had before
     over = False  # the run has ended, well or not
     failed = ""  # what became of the first that failed
     code = 0  # its exit code
@@ -143,14 +158,15 @@ def _start(trainer: Trainer) -> None:
     environment = _environment(trainer)
     folder = make_temporary_folder("cae-train-")
     atexit.register(discard_folder, folder)
-    os.environ |= {
+    places = {
         "MASTER_ADDR": environment.main_address,
         "MASTER_PORT": str(environment.main_port),
         "NODE_RANK": str(environment.node_rank()),
         "LOCAL_RANK": "0",
         "WORLD_SIZE": str(trainer.world_size),
-        FAILURE: str(folder / "told"),
     }
+    _Helpers.environment.update({name: os.environ.get(name) for name in places})
+    os.environ |= {**places, FAILURE: str(folder / "told")}  # the last stays: who tells of the end looks there
     atexit.register(_await_helpers)
     for rank in range(1, trainer.num_devices):
         helper = start_child(_command(), env=os.environ | {"LOCAL_RANK": str(rank)}, stdin=subprocess.DEVNULL)
