@@ -36,8 +36,8 @@ _ENVIRONMENT: Final = {
     "RAY_worker_niceness": "0",  # of clusters that are started here: other work is not to go before, as it would at 15
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # otherwise Ray prints an advertisement of this setting
 }
-
 _OF_COMMANDS: Final = {"RAY_ENABLE_AUTO_CONNECT": "0"}  # threads of Ray that outlive a connection do not make another
+_LOGGERS: Final = ("ray", "ray.data")
 
 
 @dataclass(frozen=True)
@@ -76,24 +76,24 @@ def connected(address: str | None) -> Iterator[Any]:
         UsageError: the address is neither HOST:PORT nor `auto`, or one that only Ray's client takes.
         ClusterError: there is no cluster at this address, or none can be started.
     """
-    ray = imported()
-    if address is None and ray.is_initialized():
-        with _without_words():
-            yield ray
-        return
-    if address not in (None, _AUTO):
-        _check_answers(address)
-    with quiet(), _without_words(), _place_for_files(address) as options:  # quiet: of what its native part writes
-        try:
+    with _borrowed() as ray:
+        if address is None and ray.is_initialized():
+            with _without_words():
+                yield ray
+            return
+        if address not in (None, _AUTO):
+            _check_answers(address)
+        with quiet(), _without_words(), _place_for_files(address) as options:  # quiet: of what its native part writes
             try:
-                ray.init(log_to_driver=False, logging_level=logging.CRITICAL, **options)
-            except (ConnectionError, RuntimeError, OSError, ValueError, TimeoutError, ray.exceptions.RayError) as e:
-                raise ClusterError(_no_cluster(address, _why(e))) from e
+                try:
+                    ray.init(log_to_driver=False, logging_level=logging.CRITICAL, **options)
+                except (ConnectionError, RuntimeError, OSError, ValueError, TimeoutError, ray.exceptions.RayError) as e:
+                    raise ClusterError(_no_cluster(address, _why(e))) from e
+                finally:
+                    listen_again()  # Ray has put its own handler in the place of ours
+                yield ray
             finally:
-                listen_again()  # Ray has put its own handler in the place of ours
-            yield ray
-        finally:
-            ray.shutdown()
+                ray.shutdown()
 
 
 def _check_answers(address: str) -> None:
@@ -146,6 +146,13 @@ class _WithoutRay:
 
 def imported() -> Any:
     """Import Ray with its data library, without a word of theirs."""
+    ray = _found()
+    for name in _LOGGERS:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    return ray
+
+
+def _found() -> Any:
     wanted = _ENVIRONMENT | (_OF_COMMANDS if is_own() else {})
     os.environ.update({name: os.environ.get(name, value) for name, value in wanted.items()})
     try:
@@ -153,9 +160,24 @@ def imported() -> Any:
         import ray.data
     except ImportError as e:
         raise MissingExtraError(f"engine 'ray' needs an extra: {_INSTALL} ({e.name or e} is missing)") from e
-    for name in ("ray", "ray.data"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
     return ray
+
+
+@contextlib.contextmanager
+def _borrowed() -> Iterator[Any]:
+    """A block with Ray as `imported` returns it; a program has its environment and loggers back afterwards."""
+    added = [name for name in _ENVIRONMENT if name not in os.environ]
+    levels: dict[str, int] = {}
+    try:
+        _found()
+        levels = {name: logging.getLogger(name).level for name in _LOGGERS}
+        yield imported()
+    finally:
+        if not is_own():
+            for name in added:
+                os.environ.pop(name, None)
+            for name, level in levels.items():
+                logging.getLogger(name).setLevel(level)
 
 
 def node_has_died(ray: Any) -> bool:

@@ -7,7 +7,7 @@ import pickle
 import queue
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from cae_runtime.errors import ClusterError
@@ -50,6 +50,9 @@ class Tables:
         self._ray = ray
         self._lost = False
         self._closed = threading.Event()
+        context = ray.data.DataContext.get_current()
+        self._before = {name: getattr(context, name) for name in _WANTED if hasattr(context, name)}
+        _set(context, {name: _WANTED[name] for name in self._before})  # not all releases of Ray have all of them
         data = _cleaned(ray, blocks, setup, ledger, workers)
         self._thread = threading.Thread(target=self._read, args=(data,), name="cae-cluster", daemon=True)
         self._thread.start()
@@ -90,19 +93,21 @@ class Tables:
                 yield arrived
 
     def close(self) -> None:
-        """End the work; workers that were told to end have done so before."""
+        """End the work, and give Ray's settings back; workers that were told to end have done so before."""
         self._closed.set()
         if not self._lost:
             self._thread.join(_ENDING)
+        _set(self._ray.data.DataContext.get_current(), self._before)
+
+
+def _set(context: Any, values: Mapping[str, object]) -> None:
+    for name, value in values.items():
+        setattr(context, name, value)
 
 
 def _cleaned(ray: Any, blocks: Sequence[Sequence[Numbered]], setup: Setup, ledger: Any, workers: Workers) -> Any:
     """Return the data set of the results; nothing is done yet."""
     data = ray.data
-    context = data.DataContext.get_current()
-    for name, value in _WANTED.items():
-        if hasattr(context, name):  # not all releases of Ray have all of them
-            setattr(context, name, value)
     items = [{"block": number, "jobs": pickle.dumps(block)} for number, block in enumerate(blocks)]
     count = min(workers.count, len(blocks))
     pool = data.ActorPoolStrategy(min_size=1, initial_size=count, max_size=len(blocks))  # more on nodes that join later
