@@ -11,7 +11,6 @@ import numpy as np
 
 from cae_runtime.errors import ArgumentTypeError, ImageError, ImageTypeError, UsageError
 from cae_runtime.places.address import Address, Place, place_of
-from cae_runtime.places.store import check_extra
 from cae_shared import paths
 
 Progress = Callable[[int, int], object]
@@ -50,6 +49,8 @@ def checked_place(name: str, value: Any, wanted: str = "the path or address of a
             return path
         value = place_of(value, name)
     if isinstance(value, Address):
+        from cae_runtime.places.store import check_extra
+
         check_extra(value)
     place: Place = value
     return place

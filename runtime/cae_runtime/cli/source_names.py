@@ -9,9 +9,7 @@ from pathlib import Path
 
 from cae_runtime.errors import UsageError
 from cae_runtime.io.formats import PIPE
-from cae_runtime.places import store
 from cae_runtime.places.address import WEB, Address, Place, is_address, place_of
-from cae_runtime.places.reasons import StoreError
 
 
 def expanded(sources: Sequence[str]) -> list[Place]:
@@ -42,6 +40,9 @@ def expanded(sources: Sequence[str]) -> list[Place]:
 
 def _in_store(address: Address) -> list[Address]:
     """Return an address, or what it matches as a pattern."""
+    from cae_runtime.places import store
+    from cae_runtime.places.reasons import StoreError
+
     store.check_extra(address)
     if address.protocol in WEB or not glob.has_magic(address.key):
         return [address]
@@ -64,6 +65,8 @@ def checked_output(output: str) -> str:
         MissingExtraError: its store needs an extra that is not installed.
     """
     if is_address(output) and isinstance(place := place_of(output, "output"), Address):
+        from cae_runtime.places import store
+
         store.check_extra(place)
         store.check_writable(place)
     return output

@@ -30,7 +30,6 @@ from cae_runtime.io.metadata import Metadata
 from cae_runtime.io.metadata import read as read_metadata
 from cae_runtime.io.orientation import exif_orientation
 from cae_runtime.io.raw_exif import read as read_raw_metadata
-from cae_runtime.places import store
 from cae_runtime.places.address import Address, Place
 from cae_shared.folders import make_folder
 from cae_shared.temporary import whole_file
@@ -89,6 +88,8 @@ def read_file(path: Place) -> bytes:
     """
     try:
         if isinstance(path, Address):
+            from cae_runtime.places import store
+
             return store.read(path, FILE_BYTES_MAX)
         status = path.stat()
         if status.st_size > FILE_BYTES_MAX:
@@ -136,6 +137,8 @@ def write_file(path: Place, data: bytes) -> None:
     """
     try:
         if isinstance(path, Address):
+            from cae_runtime.places import store
+
             store.write(path, data)
             return
         make_folder(path.parent)

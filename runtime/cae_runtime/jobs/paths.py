@@ -12,7 +12,6 @@ from typing import Literal
 
 from cae_runtime.errors import RanOutError, UsageError
 from cae_runtime.io.formats import is_picture
-from cae_runtime.places import store
 from cae_runtime.places.address import Address, Place
 from cae_shared.folders import make_folder
 from cae_shared.limits import has_run_out
@@ -38,6 +37,8 @@ def path_kind(path: Place, name: str) -> Kind:
     """
     try:
         if isinstance(path, Address):
+            from cae_runtime.places import store
+
             if name == "output":
                 store.check_writable(path)
             return store.kind_of(path)
@@ -111,6 +112,8 @@ def prepare_output(folder: Place) -> None:
 
 
 def _check_bucket(folder: Address) -> None:
+    from cae_runtime.places import store
+
     store.check_writable(folder)
     try:
         store.kind_of(folder.in_root(""))

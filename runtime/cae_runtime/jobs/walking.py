@@ -13,7 +13,6 @@ from cae_runtime.errors import UsageError
 from cae_runtime.io.formats import is_picture
 from cae_runtime.io.headers.unsupported import OF_SYSTEMS, is_other_picture
 from cae_runtime.jobs.paths import identity_of, mode_of
-from cae_runtime.places import store
 from cae_runtime.places.address import Address, Place
 
 _KINDS = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
@@ -55,6 +54,8 @@ def files_below(folder: Place, left_alone: Place | None, unreadable: list[Unread
 
 def _listed(folder: Address, left_alone: Address | None, unreadable: list[Unreadable]) -> Iterator[Place]:
     """Yield the files of a store, in the order in which `_walk` yields those of this machine."""
+    from cae_runtime.places import store
+
     try:
         files = store.files_below(folder)
     except OSError as e:

@@ -26,7 +26,6 @@ from cae_runtime.jobs.restore.job import clean_each, in_order
 from cae_runtime.jobs.restore.options import RestoreOptions
 from cae_runtime.jobs.restore.results import Engine, FileResult, unreadable_results
 from cae_runtime.places.address import Address
-from cae_runtime.places.store import check_writable
 from cae_runtime.tasks.restore import Restorer
 from cae_runtime.tasks.strengths import Strength, checked_strengths
 
@@ -79,7 +78,7 @@ def clean_image(
     if path_kind(place, "source") == "missing":
         raise ImageNotFoundError(f"image {str(place)!r} does not exist")
     if isinstance(target, Address):
-        check_writable(target)
+        path_kind(target, "output")  # refuses one of the web, and a bucket that does not exist
     if identity_of(place) == identity_of(target):
         raise UsageError(f"output {str(target)!r} is the source: choose another name")
     start = time.perf_counter()
