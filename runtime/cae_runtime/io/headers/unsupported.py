@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from cae_runtime.places import store
 from cae_runtime.places.address import Address, Place
 from cae_shared.text import shell_word
 
@@ -60,6 +59,8 @@ def begins_as_stream(path: Place) -> bool:
     if path.suffix.lower() != _TRANSPORT_STREAM:
         return False
     if isinstance(path, Address):
+        from cae_runtime.places import store
+
         if path.size is not None and (path.size <= _PACKET or path.size % _PACKET):
             return False
         start = store.start_of(path, _PACKET + 1)
