@@ -25,6 +25,18 @@ def to_tensor(patches: NDArray[np.uint8]) -> Tensor:
     return torch.from_numpy(patches).permute(0, 3, 1, 2).float().div_(255)
 
 
+def check_shared(batch: int, world: int) -> None:
+    """See that `world` processes can share the patches of each step evenly.
+
+    Raises:
+        ConfigError: they cannot.
+    """
+    if batch % world:
+        raise ConfigError(
+            f"batch is {batch}: {world} processes share each step's patches, it must be a multiple of {world}"
+        )
+
+
 class Pairs(Dataset[tuple[Tensor, Tensor]]):
     """Batches of (degraded, clean) training patches; each is a pure function of (seed, epoch, step).
 
@@ -65,10 +77,7 @@ class Pairs(Dataset[tuple[Tensor, Tensor]]):
         Raises:
             ConfigError: the batch cannot be shared out evenly.
         """
-        if self.batch % world:
-            raise ConfigError(
-                f"batch is {self.batch}: {world} processes share each step's patches, it must be a multiple of {world}"
-            )
+        check_shared(self.batch, world)
         part = copy(self)
         part.rank, part.world, part.batch = rank, world, self.batch // world
         return part

@@ -160,7 +160,7 @@ class Training(LightningModule):
         Raises:
             ConfigError, TrainingError: as `shared_out`, `placed` and `compiled_step`.
         """
-        own = shared_out(self.pairs, trainer.global_rank, trainer.world_size)
+        own = shared_out(self.pairs, self.config.batch, trainer.global_rank, trainer.world_size)
         self.pairs = placed(own, hardware, trainer.strategy.root_device)
         if isinstance(self.pairs, DevicePairs):
             self.workers = 0

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from cae_train.config import Hardware
-from cae_train.data.pairs import Pairs
+from cae_train.data.pairs import Pairs, check_shared
 from cae_train.errors import ConfigError, TrainingError
 from cae_train.on_device.pairs import DevicePairs
 from cae_train.training.material import PairSource
@@ -62,12 +62,19 @@ class Slices:
         return degraded[self.rank :: self.world], clean[self.rank :: self.world]
 
 
-def shared_out(pairs: PairSource, rank: int, world: int) -> PairSource:
+def shared_out(pairs: PairSource, batch: int, rank: int, world: int) -> PairSource:
     """The patches of one of `world` processes that train together: a part of every batch, which no other has.
+
+    Args:
+        pairs: the source of all patches.
+        batch: patches of a step.
+        rank: which process.
+        world: how many processes.
 
     Raises:
         ConfigError: a batch cannot be shared out evenly.
     """
     if world == 1:
         return pairs
+    check_shared(batch, world)
     return pairs.share(rank, world) if isinstance(pairs, Pairs) else Slices(pairs, rank, world)
