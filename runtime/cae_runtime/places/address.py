@@ -185,6 +185,12 @@ def place_of(text: str, name: str = "address") -> Place:
     return address
 
 
+def s3_endpoint() -> str:
+    """Return the address of the S3 store that the environment names; empty for Amazon's."""
+    names = ("FSSPEC_S3_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+    return next(filter(None, map(os.environ.get, names)), "")
+
+
 def local_path(place: Place, name: str) -> Path:
     """Return a place as a path, for work that stores cannot do.
 
@@ -241,7 +247,7 @@ def _normal(key: str) -> str:
 
 def _bucket_of(protocol: str, host: str, key: str) -> str:
     """Return the identity of the object that a web address names in a known store; empty for other addresses."""
-    endpoint = urlsplit(os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or "")
+    endpoint = urlsplit(s3_endpoint())
     own = endpoint.netloc.rpartition("@")[2].lower().removesuffix(_PORTS.get(endpoint.scheme, ":"))
     if own and endpoint.scheme == protocol:
         if host == own:

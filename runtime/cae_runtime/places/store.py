@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from cae_runtime.errors import MissingExtraError, UsageError
-from cae_runtime.places.address import WEB, Address
+from cae_runtime.places import listings
+from cae_runtime.places.address import WEB, Address, s3_endpoint
 from cae_runtime.places.reasons import StoreError
 from cae_runtime.places.retries import tried
 from cae_shared.text import counted
@@ -93,24 +94,16 @@ def files_below(folder: Address) -> list[Address]:
     Raises:
         StoreError: it cannot be listed.
     """
-    found = tried(lambda: system_of(folder).find(folder.in_store, detail=True), folder)
-    start = f"{folder.root}/" if folder.root else "/" if folder.protocol == "memory" else ""
-    return [
-        replace(folder, key=name.removeprefix(start), size=info.get("size"))
-        for name, info in found.items()
-        if info.get("type") != "directory" and not name.endswith("/")
-    ]
+    return [replace(folder, key=key, size=size) for key, size in listings.below(system_of(folder), folder)]
 
 
 def matching(pattern: Address) -> list[Address]:
     """Return the files and folders that a pattern with `*`, `?`, `[...]` or `**` matches, in order.
 
     Raises:
-        StoreError: the store cannot be listed.
+        StoreError: the store cannot be listed, or this is no pattern.
     """
-    names = tried(lambda: system_of(pattern).glob(pattern.in_store), pattern)
-    start = f"{pattern.root}/" if pattern.root else "/"
-    return [replace(pattern, key=name.removeprefix(start)) for name in sorted(names)]
+    return [replace(pattern, key=key, size=size) for key, size in listings.matches(system_of(pattern), pattern).items()]
 
 
 def read(address: Address, most: int) -> bytes:
@@ -217,19 +210,11 @@ def system_of(address: Address) -> Any:
             logger.addHandler(logging.NullHandler())
     options: dict[str, Any] = {}
     if address.protocol == "s3":
-        options = {
-            "use_listings_cache": False,
-            "max_concurrency": 4,
-            "endpoint_url": os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL"),
-            "config_kwargs": {
-                "retries": {"total_max_attempts": 1},  # `tried` asks again
-                "max_pool_connections": _CONNECTIONS,
-                "connect_timeout": _CONNECT_SECONDS,
-                "read_timeout": _READ_SECONDS,
-            },
-        }
+        options = _s3_options()
         if address.secret:
             options["key"], _, options["secret"] = address.secret.partition(":")
+    elif address.protocol in ("gs", "az"):
+        options = {"use_listings_cache": False}
     elif address.protocol in WEB:
         import aiohttp
 
@@ -239,3 +224,23 @@ def system_of(address: Address) -> Any:
     if address.protocol == "s3":
         system.retries = 1
     return system
+
+
+def _s3_options() -> dict[str, Any]:
+    """Return the options of s3fs, beside which those of the user stay: of FSSPEC_S3_..., or fsspec's configuration."""
+    from fsspec.config import conf
+
+    given = {**conf.get("s3", {}), **conf.get("s3a", {})}
+    options: dict[str, Any] = {
+        "max_concurrency": 4,
+        **({"endpoint_url": s3_endpoint()} if s3_endpoint() else {}),
+        **given,
+        "use_listings_cache": False,
+    }
+    own = {
+        "retries": {"total_max_attempts": 1},  # `tried` asks again
+        "max_pool_connections": _CONNECTIONS,
+        "connect_timeout": _CONNECT_SECONDS,
+        "read_timeout": _READ_SECONDS,
+    }
+    return options | {"config_kwargs": own | (given.get("config_kwargs") or {})}
