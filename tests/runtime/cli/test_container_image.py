@@ -108,3 +108,12 @@ def test_the_steps_make_an_environment_that_is_healthy(tmp_path: Path) -> None:
     done = subprocess.run(check, cwd=tmp_path, env=os.environ | search, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "problems\n  none" in done.stdout
+
+
+def test_ci_builds_the_image_by_a_script_that_can_be_executed() -> None:
+    workflow = (ROOT / ".github" / "workflows" / "check.yml").read_text(encoding="utf-8")
+    (job,) = re.findall(r"^  image:\n((?:    .*\n)+)", workflow, re.MULTILINE)
+    assert re.findall(r"- run: (.*)", job) == [".ci/image"]
+    script = ROOT / ".ci" / "image"
+    assert os.name == "nt" or os.access(script, os.X_OK)
+    assert f"--file {RECIPE.relative_to(ROOT).as_posix()} " in script.read_text(encoding="utf-8")
