@@ -22,6 +22,7 @@ from cae_runtime.io.image_files import Picture
 from cae_runtime.io.metadata import Metadata, carries_exif, few, lost
 from cae_runtime.io.metadata import write as write_metadata
 from cae_runtime.io.metadata.exif import upright_block, with_new_pictures
+from cae_runtime.io.metadata.record import bits_name
 from cae_runtime.io.metadata.tiff import joined
 from cae_runtime.io.orientation import upright
 from cae_runtime.io.stderr import quiet
@@ -47,8 +48,8 @@ _BLOCKS: Final = {
 }
 _BY_OPENCV: Final = {WEBP, AVIF}
 _UPRIGHT: Final = {TIFF, AVIF, HEIC, JP2}  # readers of these ignore orientations in EXIF blocks
-_SIXTEEN_BIT: Final = {PNG, TIFF, PPM, PGM, PBM, AVIF, HEIC, JP2, J2K}
-_PNM: Final = {PPM, PGM, PBM}
+_SIXTEEN_BIT: Final = {PNG, TIFF, PPM, PGM, AVIF, HEIC, JP2, J2K}
+_PNM: Final = {PPM, PGM}
 _WITHOUT_ALPHA: Final = {JPEG, *_PNM}
 
 
@@ -90,6 +91,8 @@ def encode(picture: Picture, format: str, quality: int | None = None) -> tuple[b
     shallower = format in (AVIF, HEIC) and pixels.dtype == np.uint16 and picture.format != RAW
     if shallower and (written := inspect(data).bits) != picture.bits:
         dropped = (f"depth of {picture.bits or 16} bits ({written} are written)", *dropped)
+    if picture.format == PBM:
+        dropped = (bits_name(1), *dropped)
     if pixels.dtype == np.float32 and picture.bits:
         dropped = (f"depth of {picture.bits}-bit floating point (32 bits are written)", *dropped)
     dropped = (GRAY_LAYOUT, *dropped) if channels == 2 and format != HEIC else dropped
@@ -165,8 +168,6 @@ def _encoded(pixels: NDArray[Any], format: str, metadata: Metadata, settings: li
     if format == J2K:
         jp2 = _encoded(pixels, JP2, Metadata(), settings)
         return jp2[slice(*read_jp2(jp2).stream)]
-    if format == PBM:
-        return pnm.black_and_white(pixels)
     named = {kind: getattr(metadata, name) for kind, name in _BLOCKS.items()}
     blocks = {kind: np.frombuffer(block, np.uint8) for kind, block in named.items() if block}
     try:

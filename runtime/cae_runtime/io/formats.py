@@ -14,7 +14,7 @@ TIFF: Final = "TIFF"
 BMP: Final = "BMP"
 PPM: Final = "PPM"
 PGM: Final = "PGM"
-PBM: Final = "PBM"
+PBM: Final = "PBM"  # 1 bit: is read, and never written, since cleaned pictures have levels of gray
 AVIF: Final = "AVIF"
 HEIC: Final = "HEIC"
 JP2: Final = "JPEG 2000"
@@ -36,7 +36,6 @@ FORMAT_OF_SUFFIX: Final = {
     ".bmp": BMP,
     ".ppm": PPM,
     ".pgm": PGM,
-    ".pbm": PBM,
     ".avif": AVIF,
     ".heic": HEIC,
     ".heif": HEIC,
@@ -51,8 +50,8 @@ RAW_SUFFIXES: Final = frozenset({
     ".nrw", ".orf", ".pef", ".raf", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f",
 })  # fmt: skip
 # Suffixes of files that are read and never written -> the suffix of their outputs, unless another is chosen.
-WRITTEN_AS: Final = {**dict.fromkeys(RAW_SUFFIXES, ".tif"), ".gif": ".webp"}
-READ_ONLY: Final = {GIF: WEBP, RAW: TIFF}  # formats that are read and never written -> that of their outputs
+WRITTEN_AS: Final = {**dict.fromkeys(RAW_SUFFIXES, ".tif"), ".gif": ".webp", ".pbm": ".pgm"}
+READ_ONLY: Final = {PBM: PGM, GIF: WEBP, RAW: TIFF}  # formats that are read and never written -> that of their outputs
 # What is read, for messages.
 NAMES_READ: Final = (*dict.fromkeys(name.removesuffix(" codestream") for name in FORMAT_OF_SUFFIX.values()), *READ_ONLY)
 SUFFIXES_READ: Final = (*FORMAT_OF_SUFFIX, *(suffix for suffix in WRITTEN_AS if suffix not in RAW_SUFFIXES))

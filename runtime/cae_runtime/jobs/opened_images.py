@@ -71,7 +71,7 @@ def images_of(
     """
     for source in sources:
         if is_video(source) and path_kind(source, "source") != "folder":
-            raise UsageError(f"source {str(source)!r} is a video: this model takes images")
+            raise UsageError(f"source {str(source)!r} is a video: only images are taken here")
     plan = find_pictures(sources, out, name_of=name_of, leave_out=leave_out)
     images = tuple(job for job in plan.jobs if not is_video(job.source))
     videos = tuple(job.source for job in plan.jobs if is_video(job.source))

@@ -136,7 +136,7 @@ def test_bad_files_do_not_stop_the_others(cae_run: Command, photos: Path, tmp_pa
     assert len(failures) == 2
     assert "half.png' is truncated" in failures[0]
     assert (
-        "text.jpg' is not a JPEG, PNG, WebP, TIFF, BMP, PPM, PGM, PBM, AVIF, HEIC, JPEG 2000, GIF or camera raw image"
+        "text.jpg' is not a JPEG, PNG, WebP, TIFF, BMP, PPM, PGM, AVIF, HEIC, JPEG 2000, PBM, GIF or camera raw image"
         in failures[1]
     )
     assert len(lines) == 3

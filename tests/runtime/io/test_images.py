@@ -217,7 +217,7 @@ def test_a_named_pipe_is_read_where_something_is_written_to_it_and_never_waited_
 
 
 def test_every_format_has_one_suffix() -> None:
-    named_alike = ("png", "webp", "bmp", "ppm", "pgm", "pbm", "avif", "heic")
+    named_alike = ("png", "webp", "bmp", "ppm", "pgm", "avif", "heic")
     found = {format.lower(): suffix for format, suffix in SUFFIX_OF_FORMAT.items()}
     jpeg_2000 = {"jpeg 2000": ".jp2", "jpeg 2000 codestream": ".j2k"}
     assert found == {"jpeg": ".jpg", "tiff": ".tif", **jpeg_2000, **{name: f".{name}" for name in named_alike}}

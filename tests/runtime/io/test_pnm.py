@@ -1,14 +1,17 @@
-"""PPM, PGM and PBM: read as what they are, and written back as such."""
+"""PPM and PGM: read as what they are, and written back as such; PBM becomes PGM."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from tests.runtime.files import opened
 
-from cae_runtime import ImageError
+from cae_runtime import ImageError, UsageError, clean_folder, clean_image
 from cae_runtime.io.encoding import encode
+from cae_runtime.io.formats import format_written
 from cae_runtime.io.image_files import decode
 
 RNG = np.random.default_rng(2)
@@ -38,8 +41,9 @@ def test_a_pnm_is_read_and_written_back(data: bytes, format: str, pixels: np.nda
     picture = decode(data)
     assert picture.format == format
     np.testing.assert_array_equal(picture.pixels, pixels)
-    written, dropped = encode(picture, format)
-    assert (written[:2], dropped) == ({"PGM": b"P5", "PPM": b"P6", "PBM": b"P4"}[format], ())
+    written, dropped = encode(picture, format_written(format))
+    assert written[:2] == {"PGM": b"P5", "PPM": b"P6", "PBM": b"P5"}[format]
+    assert dropped == (("depth of 1 bit (8 are written)",) if format == "PBM" else ())
     np.testing.assert_array_equal(decode(written).pixels, pixels)
     if pixels.dtype == np.uint8:
         seen = np.asarray(opened(written).convert("RGB"))
@@ -48,12 +52,11 @@ def test_a_pnm_is_read_and_written_back(data: bytes, format: str, pixels: np.nda
 
 def test_what_a_pnm_cannot_hold_is_refused() -> None:
     color, gray = (decode(cv2.imencode(".png", pixels)[1].tobytes()) for pixels in (COLOR, GRAY))
-    for format in ("PGM", "PBM"):
-        with pytest.raises(ImageError, match=f"has colors, which {format} cannot hold"):
-            encode(color, format)
+    with pytest.raises(ImageError, match="has colors, which PGM cannot hold"):
+        encode(color, "PGM")
     assert decode(encode(gray, "PPM")[0]).pixels.shape == (7, 13, 3)
     alpha = decode(cv2.imencode(".png", np.dstack([COLOR, GRAY]))[1].tobytes())
-    for format in ("PPM", "PGM", "PBM"):
+    for format in ("PPM", "PGM"):
         with pytest.raises(ImageError, match=f"alpha channel, which {format} cannot hold"):
             encode(alpha, format)
 
@@ -72,3 +75,14 @@ def test_what_a_pnm_cannot_hold_is_refused() -> None:
 def test_other_pnms_are_refused_by_name(data: bytes, reason: str) -> None:
     with pytest.raises(ImageError, match=reason):
         decode(data)
+
+
+def test_a_picture_of_one_bit_keeps_its_cleaned_levels(tmp_path: Path) -> None:
+    source = tmp_path / "dithered.pbm"
+    source.write_bytes(b"P4\n64 48\n" + np.packbits(RNG.integers(0, 2, (48, 64), np.uint8), axis=1).tobytes())
+    (result,) = clean_folder(tmp_path, tmp_path / "clean")
+    assert (Path(result.output).name, result.dropped) == ("dithered.pgm", ("depth of 1 bit (8 are written)",))
+    pixels = cv2.imread(result.output, cv2.IMREAD_UNCHANGED)
+    assert len(np.unique(pixels)) > 10
+    with pytest.raises(UsageError, match="name must end in one of"):
+        clean_image(source, tmp_path / "clean.pbm")

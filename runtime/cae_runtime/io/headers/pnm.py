@@ -44,10 +44,3 @@ def prepared(pixels: NDArray[Any], format: str) -> NDArray[Any]:
     if color:
         raise ImageFormatError(f"has colors, which {format} cannot hold: write a PPM or PNG", ".ppm")
     return pixels
-
-
-def black_and_white(pixels: NDArray[Any]) -> bytes:
-    """Return gray pixels, shape (H, W), as a PBM: values below the middle become black."""
-    height, width = pixels.shape
-    dark = pixels <= np.iinfo(pixels.dtype).max // 2
-    return b"P4\n%d %d\n" % (width, height) + np.packbits(dark, axis=1).tobytes()

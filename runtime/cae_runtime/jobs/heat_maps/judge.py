@@ -15,7 +15,7 @@ from cae_runtime.arguments import Progress
 from cae_runtime.errors import ImageError, UsageError
 from cae_runtime.inference.tiling import Floats
 from cae_runtime.io.arrays import colors_of
-from cae_runtime.io.formats import FORMAT_OF_SUFFIX, PBM, PGM, SUFFIX_OF_FORMAT
+from cae_runtime.io.formats import FORMAT_OF_SUFFIX, PGM, SUFFIX_OF_FORMAT
 from cae_runtime.io.image_files import read_file, write_file
 from cae_runtime.jobs.heat_maps.names import maps_beside, mask_of, raw_map_of
 from cae_runtime.jobs.opened_images import single_image
@@ -90,7 +90,7 @@ def written_endings() -> list[str]:
     """Return the suffixes of files that a heat map can be written to: those of color that OpenCV writes."""
     return [
         ending for ending, format in FORMAT_OF_SUFFIX.items()
-        if format not in (PGM, PBM) and cv2.haveImageWriter(f"heat{_ending_of_opencv(ending)}")
+        if format != PGM and cv2.haveImageWriter(f"heat{_ending_of_opencv(ending)}")
     ]  # fmt: skip
 
 
