@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -49,6 +50,8 @@ class Upload:
         options = content_type(self._address) if self._address.protocol == "s3" else {}
         system, before = system_of(self._address), signals_so_far()
         self._target = system.open(self._address.in_store, "wb", block_size=_PART_BYTES, autocommit=False, **options)
+        if self._address.protocol == "s3":
+            self._ask_again_for_parts()
         try:
             with self._path.open("rb") as file:
                 while part := file.read(_PART_BYTES):
@@ -61,6 +64,16 @@ class Upload:
             self._discard()
             self._check(before)
             raise
+
+    def _ask_again_for_parts(self) -> None:
+        """Let a part that fails be sent again alone, rather than all that is there before it."""
+        ask = self._target._call_s3
+
+        def call(method: str, *options: Any, **further: Any) -> Any:
+            work = partial(ask, method, *options, **further)
+            return tried(work, self._address) if method == "upload_part" else work()
+
+        self._target._call_s3 = call
 
     def _check(self, before: int) -> None:
         if self._stopped or signals_so_far() > before:

@@ -25,6 +25,7 @@ from tests.runtime.conftest import COMMAND, FIXTURES, Command
 from cae_runtime.places import retries, store, uploads
 from cae_runtime.places.address import Address
 from cae_runtime.places.uploads import Upload
+from cae_runtime.video.files import copies
 
 pytestmark = pytest.mark.slow
 pytest.importorskip("s3fs")
@@ -257,8 +258,38 @@ def test_a_large_file_that_fails_leaves_no_parts(
             running.result()
     assert not s3.find("cleaned")
     assert not s3.list_multipart_uploads("cleaned")
+    trouble.seen.clear()
+    trouble.add("partNumber=2", 2, 503)
     Upload(large, address).run()
     assert s3.cat_file("cleaned/large.mkv") == large.read_bytes()
+    assert [trouble.count(f"partNumber={number}&") for number in (1, 2, 3)] == [1, 3, 1]  # a part is sent again alone
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_ctrl_c_leaves_no_parts_of_a_video(
+    trouble: Trouble, s3: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploads, "_WHOLE_MAX", 1000)
+    monkeypatch.setattr(uploads, "_PART_BYTES", 5 * 2**20)
+    (tmp_path / "large.mkv").write_bytes(bytes(11 * 2**20))
+    part = "PUT /cleaned/large.mkv?partNumber=2"
+    trouble.add(part, 1, 0.5)
+    arrived: list[bool] = []
+
+    def press() -> None:
+        while not trouble.count(part):
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    pressing = threading.Thread(target=press)
+    pressing.start()
+    with pytest.raises(KeyboardInterrupt):
+        copies._copy(tmp_path / "large.mkv", Address("s3", "cleaned", "large.mkv"), lambda: arrived.append(True))
+    pressing.join()
+    assert trouble.count(part)
+    assert not arrived
+    assert not s3.find("cleaned")
+    assert not s3.list_multipart_uploads("cleaned")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
