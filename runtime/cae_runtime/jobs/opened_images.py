@@ -77,6 +77,8 @@ def images_of(
     videos = tuple(job.source for job in plan.jobs if is_video(job.source))
     if not images and not plan.unreadable:
         raise UsageError(f"{', '.join(repr(str(source)) for source in sources)}: there are videos and no images")
+    if videos:
+        _log.info("note: %s left out: only images are taken here", counted(len(videos), "video"))
     return replace(plan, jobs=images, left_out=(*plan.left_out, *videos))
 
 

@@ -43,15 +43,16 @@ class PartNoise:
     color_after: float | None
 
 
-def noise_by_part(before: NDArray[Any], after: NDArray[Any]) -> list[PartNoise]:
+def noise_by_part(before: NDArray[Any], after: NDArray[Any], guide: NDArray[Any] | None = None) -> list[PartNoise]:
     """Measure the noise in the flattest tenth of the blocks of 16x16 pixels, for each part.
 
-    Which blocks are flat is seen by the means of their quarters in the cleaned picture, not by the noise that is
+    Which blocks are flat is seen by the means of their quarters in a cleaned picture, not by the noise that is
     measured there.
 
     Args:
         before: the picture, (H, W) or (H, W, C), BGR; alpha is left out.
         after: the cleaned picture, of the same shape and dtype.
+        guide: the picture cleaned at full strength, in which flat blocks are looked for; None: `after` is that.
 
     Returns:
         One entry for each of `PARTS`.
@@ -59,8 +60,9 @@ def noise_by_part(before: NDArray[Any], after: NDArray[Any]) -> list[PartNoise]:
     if min(before.shape[:2]) < BLOCK:
         return [PartNoise(name, 0.0, None, None, None, None) for name, _, _ in PARTS]
     old, new = _planes(before), _planes(after)
+    seen = new if guide is None else _planes(guide)
     brightness, whole = _means(old[0]), ~_clipped(before)
-    flatness = _unevenness(new[0])
+    flatness = _unevenness(seen[0])
     deviations = [(_deviations(a) ** 2, _deviations(b) ** 2) for a, b in zip(old, new, strict=True)]
     found = []
     for name, low, high in PARTS:

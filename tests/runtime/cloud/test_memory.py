@@ -129,7 +129,7 @@ def test_a_stream_that_a_store_does_not_give_has_failed(
     assert json.loads(done.stdout)["left_out"] == ["memory://in/code.ts"]
     reasons = {each["source"]: each["reason"] for each in report(done)}
     assert reasons["memory://in/lost.ts"] == "cannot be read: the store answered 503"
-    assert "not read yet (.ts)" in reasons["memory://in/stream.ts"]
+    assert "not read (.ts)" in reasons["memory://in/stream.ts"]
 
 
 def test_few_outputs_are_asked_for_one_by_one(cae_run: Command, memory: Any, photos: Path) -> None:

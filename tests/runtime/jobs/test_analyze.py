@@ -49,6 +49,20 @@ def test_what_cleaning_leaves_is_not_made_smaller_than_it_is(left: float) -> Non
         assert part.brightness_after == pytest.approx(10 * left, rel=0.25)
 
 
+def test_what_is_measured_before_does_not_depend_on_the_strength(cae_run: Command, tmp_path: Path) -> None:
+    rng = np.random.default_rng(4)
+    rough = rng.normal(0, 30, (160, 160, 1)) * (np.arange(160) > 80)[:, None, None]
+    cv2.imwrite(
+        str(tmp_path / "a.png"), np.clip(120 + rough + rng.normal(0, 8, (160, 160, 3)), 0, 255).astype(np.uint8)
+    )
+    before = []
+    for strength in ("1", "0.3", "0"):
+        done = cae_run(tmp_path / "a.png", "--analyze", "--json", "--strength", strength)
+        parts = json.loads(done.stdout)["files"][0]["parts"]
+        before.append([(part["brightness_before"], part["color_before"]) for part in parts])
+    assert before[0] == before[1] == before[2]
+
+
 def test_parts_without_flat_blocks_have_no_figure() -> None:
     noisy = ramp(5, 0)[:80]  # dark alone
     dark, middle, bright = noise_by_part(noisy, noisy)

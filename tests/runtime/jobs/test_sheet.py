@@ -24,6 +24,7 @@ def photos(tmp_path: Path) -> Path:
     picture[300:340, 500:560] = 240  # the detail
     cv2.imwrite(str(folder / "large.png"), picture)
     cv2.imwrite(str(folder / "deep.png"), np.full((50, 40, 3), 40000, np.uint16))
+    (folder / "clip.mp4").write_bytes(b"a video's name is enough")
     (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     return folder
 
@@ -34,13 +35,14 @@ def test_a_sheet_shows_each_picture_before_and_after(cae_run: Command, photos: P
     assert done.returncode == 1
     assert b"broken.png" in done.stderr
     assert b"drew 2 images" in done.stderr
+    assert b"note: 1 video left out: only images are taken here" in done.stderr
     drawn = np.asarray(cv2.imread(str(sheet)))
     assert drawn.shape[1] == 6 * (CELL + 16), "two pictures in a row, each with two details"
     before, after = (drawn[8 : 8 + CELL, 8 + column * (CELL + 16) :][:, :CELL].astype(int) for column in (4, 5))
     assert before.max() == 240, "the detail in which something is to be seen"
     np.testing.assert_allclose(after[..., 2], before[..., 2] / 2, atol=1)
     np.testing.assert_array_equal(after[..., :2], before[..., :2])
-    assert sorted(path.name for path in photos.iterdir()) == ["broken.png", "deep.png", "large.png"]
+    assert sorted(path.name for path in photos.iterdir()) == ["broken.png", "clip.mp4", "deep.png", "large.png"]
 
 
 def test_a_sheet_is_replaced_only_on_demand_and_is_no_picture_of_itself(

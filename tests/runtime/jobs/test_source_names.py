@@ -81,16 +81,14 @@ def test_pictures_of_kinds_that_are_not_read_have_failed(cae_run: Command, tmp_p
     assert done.returncode == 1
     lines = done.stderr.decode().splitlines()
     assert "left out: 1 .txt, 1 without a suffix (neither images nor videos)" in lines[-1]
-    assert (
-        "; 7 failed, among them 1 .dds, 1 .fits, 1 .ico, 1 .mts, 3 .psd (of kinds that are not read yet); " in lines[-1]
-    )
+    assert "; 7 failed, among them 1 .dds, 1 .fits, 1 .ico, 1 .mts, 3 .psd (of kinds that are not read); " in lines[-1]
     assert any(
         each.endswith(
-            "of a kind that is not read yet (.mts): convert it first (ffmpeg -i ./-00001.MTS -c:v copy ./-00001.mkv)"
+            "of a kind that is not read (.mts): convert it first (ffmpeg -i ./-00001.MTS -c:v copy ./-00001.mkv)"
         )
         for each in lines
     )
-    assert any("1.psd' is an image of a kind that is not read yet (.psd): convert it to PNG" in each for each in lines)
+    assert any("1.psd' is an image of a kind that is not read (.psd): convert it to PNG" in each for each in lines)
     report = json.loads(done.stdout)
     assert sorted(Path(f["source"]).name for f in report["files"] if f["status"] == "failed") == [
         "-00001.MTS", "1.psd", "2.PSD", "3.psd", "x.dds", "x.fits", "x.ico",
@@ -120,5 +118,5 @@ def test_content_counts_for_a_file_that_is_named(tmp_path: Path, cae_run: Comman
     assert cae_run(tmp_path / "a.psd", "-o", tmp_path / "out.png", "--strength", "0").returncode == 0
     assert (tmp_path / "out.png").exists()
     for start, kind in ((b"8BPS\0\1", "Photoshop file"), (b"SIMPLE  =", "FITS")):
-        with pytest.raises(ImageError, match=f"is a {kind}, which is not read yet: convert it"):
+        with pytest.raises(ImageError, match=f"is a {kind}, which is not read: convert it"):
             decode(start + bytes(40))

@@ -49,7 +49,7 @@ def inspect(data: bytes) -> Header:
         else:
             kind = kind_of(data)
             if kind:
-                raise ImageError(f"is a {kind}, which is not read yet: convert it to PNG or TIFF first")
+                raise ImageError(f"is a {kind}, which is not read: convert it to PNG or TIFF first")
             raise ImageError(f"is not a {listed(NAMES_READ, 'or')} image")
     except ImageError:  # a ValueError too
         raise

@@ -58,9 +58,8 @@ class Workers:
 
     def __str__(self) -> str:
         of_gpus = f" and {self.gpus:g} GPU" if self.gpus else ""
-        return (
-            f"{counted(self.count, 'worker')} of {counted(self.cpus, 'CPU')}{of_gpus} on {counted(self.nodes, 'node')}"
-        )
+        each = f"{counted(self.cpus, 'CPU')}{of_gpus} each"
+        return f"{counted(self.count, 'worker')} with {each}, on {counted(self.nodes, 'node')}"
 
 
 @contextlib.contextmanager

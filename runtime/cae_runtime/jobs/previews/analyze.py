@@ -9,6 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+from numpy.typing import NDArray
+
+from cae_runtime.arguments import Progress as Reported
 from cae_runtime.inference.session import Session
 from cae_runtime.jobs.failures import failures
 from cae_runtime.jobs.opened_images import images_of, opened, tried
@@ -16,6 +19,8 @@ from cae_runtime.jobs.restore.job import restorer_of
 from cae_runtime.jobs.restore.options import RestoreOptions
 from cae_runtime.places.address import Place
 from cae_runtime.tasks.noise_levels import PartNoise, noise_by_part
+from cae_runtime.tasks.restore import Restorer
+from cae_runtime.tasks.shares import FULL, Strengths
 
 _log = logging.getLogger(__name__)
 
@@ -50,10 +55,9 @@ def analyze(
                 reason = "has floating-point values, which are not levels of 255: it can be cleaned, but not analyzed"
             elif picture.pixels is not None:
                 pixels = picture.pixels
-                clean = partial(restorer, strength=options.strength, progress=picture.progress)
-                cleaned, reason = tried(partial(clean, pixels))
-                if cleaned is not None:
-                    parts = noise_by_part(pixels, cleaned)
+                measure = partial(_parts, restorer, pixels, options.strength, picture.progress)
+                parts, reason = tried(measure)
+                if parts is not None:
                     height, width = pixels.shape[:2]
                     document["files"].append(
                         {"source": source, "width": width, "height": height, "parts": [asdict(each) for each in parts]}
@@ -70,6 +74,11 @@ def analyze(
             "16x16 pixels."
         )
     return document, lines, bool(failed)
+
+
+def _parts(restorer: Restorer, pixels: NDArray[Any], strength: Strengths, progress: Reported | None) -> list[PartNoise]:
+    cleaned = restorer(pixels, strength=strength, progress=progress)
+    return noise_by_part(pixels, cleaned, None if strength == FULL else restorer(pixels))
 
 
 def _row(part: PartNoise) -> str:

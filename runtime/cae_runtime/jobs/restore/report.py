@@ -62,7 +62,7 @@ def _damaged(results: Sequence[FileResult]) -> list[str]:
 def _of_other_kinds(plan: Plan) -> str:
     """Return how many of the failures are images and videos of kinds that are not read."""
     kinds = by_kind([at.path for at in plan.unreadable if at.other_picture])
-    return f", among them {kinds} (of kinds that are not read yet)" if kinds else ""
+    return f", among them {kinds} (of kinds that are not read)" if kinds else ""
 
 
 def _left_out(plan: Plan) -> list[str]:
