@@ -32,6 +32,7 @@ NOT_RUN = (
     "--watch",
     "--page",
     "--to",
+    "--engine",
     "vgg16",
 )
 PARTS = ("README.md", "train", "export", "runtime")  # where the pages are; commands use what earlier ones made

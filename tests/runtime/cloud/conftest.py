@@ -20,8 +20,16 @@ import pytest
 from PIL import Image
 
 from cae_runtime.places import retries
+from cae_shared import signals
 
 ERROR = '<?xml version="1.0"?><Error><Code>{}</Code><Message>of a test</Message></Error>'
+
+
+@pytest.fixture(autouse=True)
+def no_signal_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a signal, which a test before may have sent to this process, no request is made again."""
+    monkeypatch.setattr(signals._State, "first", 0)
+    monkeypatch.setattr(signals._State, "count", 0)
 
 
 @pytest.fixture

@@ -36,6 +36,9 @@ from lightning.pytorch import Callback
 from cae_train import Hardware, TrainConfig, TrainingError, train
 from cae_train.config import load_toml
 
+def say(*words):
+    os.write(1, (" ".join(map(str, words)) + "\\n").encode())  # at once, as both processes write to one pipe
+
 class Seen(Callback):
     def on_train_batch_end(self, trainer, training, outputs, batch, index):
         with Path(f"{out}-{trainer.global_rank}.txt").open("a") as file:
@@ -53,17 +56,17 @@ config = TrainConfig.from_dict(load_toml(here / "settings.toml"))
 out = here / "both"
 first = train(config, out, hardware=hardware, callbacks=[Seen()])
 second = train(config, here / "one", hardware=hardware, resume=True)
-print(first.psnr_out, second.psnr_out, second.epochs, flush=True)
+say(first.psnr_out, second.psnr_out, second.epochs)
 try:
     train(config, here / "failed", hardware=hardware, callbacks=[Failure()])
 except TrainingError as e:
-    print(e, flush=True)
+    say(e)
 if os.environ.get("LOCAL_RANK", "0") == "0":
     try:
         train(config, here / "again", hardware=hardware)
     except TrainingError as e:
-        print("again:", e, flush=True)
-    print("left:", *({"LOCAL_RANK", "WORLD_SIZE", "MASTER_PORT"} & set(os.environ)), flush=True)
+        say("again:", e)
+    say("left:", *({"LOCAL_RANK", "WORLD_SIZE", "MASTER_PORT"} & set(os.environ)))
 """
 
 
