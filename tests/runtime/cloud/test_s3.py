@@ -282,10 +282,14 @@ def test_ctrl_c_leaves_no_parts_of_a_video(
         os.kill(os.getpid(), signal.SIGINT)
 
     pressing = threading.Thread(target=press)
-    pressing.start()
-    with pytest.raises(KeyboardInterrupt):
-        copies._copy(tmp_path / "large.mkv", Address("s3", "cleaned", "large.mkv"), lambda: arrived.append(True))
-    pressing.join()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs of a shell ignore it
+    try:
+        pressing.start()
+        with pytest.raises(KeyboardInterrupt):
+            copies._copy(tmp_path / "large.mkv", Address("s3", "cleaned", "large.mkv"), lambda: arrived.append(True))
+        pressing.join()
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert trouble.count(part)
     assert not arrived
     assert not s3.find("cleaned")

@@ -32,7 +32,10 @@ def png(noise: Any) -> bytes:
 
 def started(inbox: Path, output: Path, *words: str) -> subprocess.Popen[str]:
     command = [COMMAND, "--watch", str(inbox), "-o", str(output), "-m", str(FIXTURES / "identity.onnx"), *words]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # jobs of a shell ignore it
+    )  # fmt: skip
 
 
 def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
