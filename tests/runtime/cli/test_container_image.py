@@ -48,7 +48,7 @@ def test_the_image_runs_cae_run_as_an_ordinary_user_and_asks_it_for_its_health()
     assert only(build, "ARG") == "EXTRAS=video"
     assert json.loads(only(final, "ENTRYPOINT")) == ["cae-run"]
     assert only(final, "USER") == "10001:10001"
-    assert only(final, "COPY") == "--from=build /opt/cae /opt/cae"
+    assert only(final, "COPY") == "--from=build /environment /environment"
     assert "pip uninstall --yes pip" in only(final, "RUN")
     order = [name for name, _ in final]
     assert order.index("RUN") < order.index("USER") < order.index("ENTRYPOINT"), "only root may add a user"
@@ -94,7 +94,7 @@ def test_the_steps_make_an_environment_that_is_healthy(tmp_path: Path) -> None:
     assert len(steps) == 3
     pip = f"{shlex.quote(sys.executable)} -m pip"
     for step in steps:
-        line = step.replace("/wheels", str(wheels)).replace("/opt/cae", str(home))
+        line = step.replace("/wheels", str(wheels)).replace("/environment", str(home))
         line = re.sub(r"^pip\b", pip, re.sub(r"^python\b", shlex.quote(sys.executable), line))
         environment = {"EXTRAS": "video"} | ({"PIP_NO_DEPS": "1"} if "install" in line else {})
         done = subprocess.run(
