@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from skimage import data
-from tests.benchmarks.denoising import peer
+from tests.benchmarks.denoising.denoising import peer
 
 from cae_runtime import Restorer
 from cae_train.degradations.registry import parse_chain

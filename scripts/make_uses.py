@@ -4,8 +4,8 @@
     python -m scripts.make_uses --heat runs/anomalies
 
 `filled.jpg` and `sharp.jpg`: crops of scikit-image's public-domain and CC0 photographs, spoilt as in
-`tests.benchmarks.inpainting` and `.deblurring`, what the models make of them, and what OpenCV does. `anomalies.png`:
-heat maps that `tests.benchmarks.anomalies defects` left in its folder.
+`tests.benchmarks.other_tasks.inpainting` and `.deblurring`, what the models make of them, and what OpenCV does.
+`anomalies.png`: heat maps that `tests.benchmarks.other_tasks.anomalies defects` left in its folder.
 """
 
 import argparse
@@ -16,8 +16,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scripts.make_images import photograph
-from tests.benchmarks.deblurring import blurred, gaussian, motion, unsharp
-from tests.benchmarks.inpainting import strokes, text
+from tests.benchmarks.other_tasks.deblurring import blurred, gaussian, motion, unsharp
+from tests.benchmarks.other_tasks.inpainting import strokes, text
 
 from cae_runtime import Inpainter, Restorer
 

@@ -15,6 +15,8 @@ from typer.testing import CliRunner
 
 SHOWN = commands()
 MODULES = {"cae-run": "cae_runtime.cli.main", "cae-train": "cae_train.cli.main", "cae-export": "cae_export.cli"}
+# Without `engines`, which runs in environments of its own.
+BENCHMARKS = sorted(path for path in ROOT.glob("tests/benchmarks/*/*.py") if path.parent.name != "engines")
 
 
 class ParsedError(Exception):
@@ -113,6 +115,6 @@ def parse_with_argparse(module: str, arguments: list[str], monkeypatch: pytest.M
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(path.stem for path in Path(__file__).parents[1].glob("benchmarks/*.py")))
-def test_every_benchmark_can_be_imported(name: str) -> None:
-    importlib.import_module(f"tests.benchmarks.{name}")
+@pytest.mark.parametrize("path", BENCHMARKS, ids=lambda path: path.stem)
+def test_every_benchmark_can_be_imported(path: Path) -> None:
+    importlib.import_module(f"tests.benchmarks.{path.parent.name}.{path.stem}")

@@ -1,4 +1,4 @@
-"""The engines of `tests.benchmarks.runtimes`, and their environments, each apart from all others."""
+"""The engines of `tests.benchmarks.running.runtimes`, and their environments, each apart from all others."""
 
 from __future__ import annotations
 

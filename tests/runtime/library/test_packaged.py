@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 from skimage import data
-from tests.benchmarks.inpainting import blocks, psnr_inside, strokes, text
-from tests.benchmarks.seams import seam_figure
+from tests.benchmarks.denoising.seams import seam_figure
+from tests.benchmarks.other_tasks.inpainting import blocks, psnr_inside, strokes, text
 from tests.runtime.conftest import Command
 
 from cae_runtime import Inpainter, Restorer, Session, packaged_models
@@ -118,7 +118,7 @@ def test_seams_would_be_found() -> None:
 
 
 def test_fill_is_ahead_of_opencv() -> None:
-    """Mean over crops of three photographs; `tests.benchmarks.inpainting` measures on whole ones."""
+    """Mean over crops of three photographs; `tests.benchmarks.other_tasks.inpainting` measures on whole ones."""
     gains: dict[str, list[float]] = {"text": [], "strokes": [], "blocks": []}
     with Inpainter() as fill:
         for seed, photograph in enumerate((data.astronaut(), data.coffee(), data.chelsea())):

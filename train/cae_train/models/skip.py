@@ -20,7 +20,7 @@ convolutions instead, so that many more of them fit the same cost:
 
 Everything here keeps its speed in int8 in onnxruntime: channels in multiples of 16,
 no normalization, and sub-pixels whose order of channels makes the move along a row free (`SubPixels`), so that
-nothing is transposed between two convolutions. `tests/benchmarks/models.py` compares the variants.
+nothing is transposed between two convolutions. `tests/benchmarks/training/models.py` compares the variants.
 
 Sources: symmetric skip connections around an autoencoder's code, Mao et al. (RED-Net, NeurIPS 2016); residual
 learning of the noise, Zhang et al. (DnCNN, TIP 2017); residual blocks without normalization, Lim et al. (EDSR, CVPRW
