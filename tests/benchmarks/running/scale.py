@@ -1,4 +1,4 @@
-"""What very many pictures cost on a cluster, on paper: core hours, requests, traffic, and where the limit lies.
+"""Estimates what very many pictures cost on a cluster: core hours, requests, traffic, and what limits the speed.
 
     python -m tests.benchmarks.running.scale --pictures 1e9 --megapixels 2 [--model denoise-int8] [--hours 24]
 
@@ -87,29 +87,29 @@ def table(plan: Plan) -> list[str]:
         f"traffic             {terabytes * plan.bytes_in:12,.0f} TB in, {terabytes * plan.bytes_out:,.0f} TB out",
         "",
         f"in {plan.hours:g} hours",
-        f"pictures a second   {plan.rate:12,.0f}",
+        f"pictures per second {plan.rate:12,.0f}",
         f"cores               {busy:12,.0f} ({machines:,.1f} machines of {plan.cores})",
         f"network             {plan.rate * plan.pixels * plan.bytes_in * 8 / 1e3:12,.1f} Gbit/s in, "
         f"{plan.rate * plan.pixels * plan.bytes_out * 8 / 1e3:,.1f} Gbit/s out",
         f"prefixes            {math.ceil(plan.rate / limits['store, a prefix']):12,} of the store, at least",
         "",
-        "pictures a second of one machine, or one prefix",
+        "pictures per second of one machine, or one prefix",
         *(f"{name:32}{rate:12,.0f}" for name, rate in limits.items()),
         f"limit               {lowest}",
-        f"GPU                 {behind * plan.pixels:12,.0f} Mpx/s of a machine: a faster one waits for the rest",
+        f"GPU                 {behind * plan.pixels:12,.0f} Mpx/s per machine: a faster GPU would wait for the rest",
     ]
 
 
 @app.command()
 def main(
-    pictures: Annotated[float, typer.Option(help="How many.")] = 1e9,
-    megapixels: Annotated[float, typer.Option(help="Of a picture.")] = 2.0,
+    pictures: Annotated[float, typer.Option(help="How many pictures.")] = 1e9,
+    megapixels: Annotated[float, typer.Option(help="Size of a picture.")] = 2.0,
     model: Annotated[str, typer.Option(help="A row of the table in peers.md.")] = "denoise-fast-int8",
-    bytes_in: Annotated[float, typer.Option(help="Of a pixel in the source.")] = BYTES,
-    bytes_out: Annotated[float, typer.Option(help="Of a pixel in the result.")] = BYTES,
-    hours: Annotated[float, typer.Option(help="How long it may take.")] = 24.0,
-    cores: Annotated[int, typer.Option(help="Of a machine.")] = 64,
-    gbit: Annotated[float, typer.Option(help="Network of a machine, each way.")] = 25.0,
+    bytes_in: Annotated[float, typer.Option(help="Bytes per pixel of the source.")] = BYTES,
+    bytes_out: Annotated[float, typer.Option(help="Bytes per pixel of the result.")] = BYTES,
+    hours: Annotated[float, typer.Option(help="Hours that the run may take.")] = 24.0,
+    cores: Annotated[int, typer.Option(help="Cores per machine.")] = 64,
+    gbit: Annotated[float, typer.Option(help="Gbit/s of a machine's network, each way.")] = 25.0,
 ) -> None:
     """Print the table."""
     known = speeds()
