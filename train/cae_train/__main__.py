@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from cae_shared.command import keep_matplotlib_out_of_home, run_command
-from cae_train.told import is_helper
+from cae_train.failure_report import is_helper
 
 PIXELS_MAX = 2**28  # of a picture, as in cae-run: a small file may announce far more
 

@@ -1,1 +1,1 @@
-"""Addresses of files in object stores and on web servers, and what is done with these files."""
+"""Files in object stores and on web servers: addresses, listings, reading, writing and error messages."""

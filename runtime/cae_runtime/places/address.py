@@ -1,4 +1,4 @@
-"""Addresses of files, such as `s3://bucket/photos/a.jpg`: their parts and names, and what is shown of them."""
+"""Addresses of files, such as `s3://bucket/photos/a.jpg`: their parts, and how they are shown without passwords."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ from cae_runtime.errors import UsageError
 PROTOCOLS: Final = {
     "s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs", "az": "az", "http": "http", "https": "https", "memory": "memory",
 }  # fmt: skip
-"""What an address may begin with -> the protocol."""
+"""Scheme of an address -> protocol."""
 WEB: Final = frozenset({"http", "https"})  # read only
 HIDDEN: Final = "***"  # what is shown in place of a password
 
 _BEGIN: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")  # a Windows drive has one letter
 _ONE_SLASH: Final = re.compile(rf"({'|'.join(PROTOCOLS)}):/?(?!/)", re.IGNORECASE)
-_USER: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+:/{1,2})[^\s'\"]*@")  # up to the last: a password may have others
+_USER: Final = re.compile(
+    r"([A-Za-z][A-Za-z0-9+.-]+:/{1,2})[^\s'\"]*@"
+)  # up to the last @: a password may contain others
 _VALUE: Final = re.compile(r"([?&][^=&\s'\"]*=)[^&\s'\"]+")
 _BARE_QUERY: Final = re.compile(r"((?:https?|rtsps?|rtmp)://[^\s'\"?]*\?)[^\s'\"=]+(?![^\s'\"])", re.IGNORECASE)
 _ACCESS_POINT: Final = re.compile(r"(arn:aws[^/]*:s3:[a-z0-9-]*:\d{12}:accesspoint[:/][^/]+)/?(.*)", re.DOTALL)
@@ -30,15 +32,15 @@ _PORTS: Final = {"http": ":80", "https": ":443"}
 
 @dataclass(frozen=True)
 class Address:
-    """A file or folder in a store, with the names that a `Path` has. `str` never shows passwords.
+    """A file or folder in a store, with the properties and methods of a `Path`. `str` never shows passwords.
 
     Attributes:
         protocol: `s3`, `gs`, `az`, `http`, `https` or `memory`.
-        root: the bucket or container; of the web, host and port; of memory, nothing.
-        key: the name inside it, such as `photos/a.jpg`; empty for the root itself.
-        secret: what stands before an `@`: `KEY:SECRET` of S3, `USER:PASSWORD` of the web.
-        query: of the web, what follows a `?`; it may hold a signature.
-        size: bytes of the file as the store's listing has it, where there was one.
+        root: the bucket or container; for the web, host and port; for memory, empty.
+        key: the name inside the root, such as `photos/a.jpg`; empty for the root itself.
+        secret: the part before an `@`: `KEY:SECRET` for S3, `USER:PASSWORD` for the web.
+        query: for the web, the part after a `?`; it may hold a signature.
+        size: bytes of the file according to the store's listing; None if it was not listed.
     """
 
     protocol: str
@@ -59,7 +61,7 @@ class Address:
 
     @property
     def in_store(self) -> str:
-        """What the store's file system is asked for; of the web, the whole address with its passwords."""
+        """The name that fsspec's file system expects; for the web, the whole address including passwords."""
         if self.protocol not in WEB:
             return self._path
         user = f"{self.secret}@" if self.secret else ""
@@ -67,7 +69,7 @@ class Address:
 
     @property
     def identity(self) -> str:
-        """The same text for all spellings of an address; an S3 object's web address is one of them."""
+        """A text that is equal for all spellings of one address, including the web address of an S3 object."""
         if self.protocol not in WEB:
             return f"{self.protocol}:{self._path}"
         key, host = _normal(unquote(self.key)), self.root.lower().removesuffix(_PORTS[self.protocol])
@@ -80,13 +82,13 @@ class Address:
 
     @property
     def name(self) -> str:
-        """The last name of the key, of the web without its percent signs."""
+        """The last part of the key; for the web, with percent escapes decoded."""
         last = self.key.rpartition("/")[2]
         return unquote(last).replace("\\", "/").rpartition("/")[2] if self.protocol in WEB else last
 
     @property
     def suffix(self) -> str:
-        """The end of the name, such as `.jpg`."""
+        """The file extension with its dot, such as `.jpg`."""
         return PurePosixPath(self.name).suffix
 
     @property
@@ -96,15 +98,15 @@ class Address:
 
     @property
     def parent(self) -> Address:
-        """The folder above; of the root, itself."""
+        """The parent folder; the root is its own parent."""
         return self.in_root(self.key.rpartition("/")[0])
 
     def with_name(self, name: str) -> Address:
-        """Return the file of another name in the same folder."""
+        """Return the address of a file with another name in the same folder."""
         return self.parent / name
 
     def with_suffix(self, suffix: str) -> Address:
-        """Return the file of the same name with another suffix."""
+        """Return the address with another suffix."""
         return self.with_name(self.stem + suffix)
 
     def __truediv__(self, below: str | PurePath) -> Address:
@@ -112,10 +114,10 @@ class Address:
         return self.in_root("/".join([*self.parts, *parts]))
 
     def relative_to(self, folder: Address) -> PurePosixPath:
-        """Return the names below a folder.
+        """Return the path from a folder to this file.
 
         Raises:
-            ValueError: it lies elsewhere.
+            ValueError: the file is not below the folder.
         """
         count = len(folder.parts)
         if (self.protocol, self.root) != (folder.protocol, folder.root) or self.parts[:count] != folder.parts:
@@ -123,7 +125,7 @@ class Address:
         return PurePosixPath(*self.parts[count:])
 
     def is_below(self, folder: Address) -> bool:
-        """Return whether it is a folder, or lies below it."""
+        """Return whether this is the given folder, or is inside it."""
         return f"{self.identity}/".startswith(f"{folder.identity}/")
 
     def in_root(self, key: str) -> Address:
@@ -140,20 +142,20 @@ def is_address(text: str) -> bool:
 
 
 def masked(text: str) -> str:
-    """Return a text in which passwords and signatures of addresses are hidden."""
+    """Return a text with the passwords and signatures of its addresses replaced by `***`."""
     text = _BARE_QUERY.sub(rf"\1{HIDDEN}", _USER.sub(rf"\1{HIDDEN}@", text))
     return _VALUE.sub(rf"\1{HIDDEN}", text)
 
 
 def place_of(text: str, name: str = "address") -> Place:
-    """Return the path or the address that a text is.
+    """Parse a text as a path or an address.
 
     Args:
         text: a path, an address, or a path that begins with `file://`.
-        name: how the error calls it, `source` or `output`.
+        name: what error messages call it, such as `source` or `output`.
 
     Raises:
-        UsageError: it is an address of another protocol, or names no bucket or host.
+        UsageError: the address has an unsupported protocol, or no bucket or host.
     """
     begin = _BEGIN.match(text)
     if begin is None:
@@ -167,7 +169,7 @@ def place_of(text: str, name: str = "address") -> Place:
         return Path(rest)
     shown = repr(masked(text))
     if scheme not in PROTOCOLS:
-        raise UsageError(f"{name} {shown}: addresses of {scheme!r} are not taken, but those of {', '.join(PROTOCOLS)}")
+        raise UsageError(f"{name} {shown}: {scheme!r} addresses are not supported; use one of {', '.join(PROTOCOLS)}")
     protocol = PROTOCOLS[scheme]
     if protocol == "memory":
         return Address(protocol, "", _normal(rest))
@@ -177,33 +179,33 @@ def place_of(text: str, name: str = "address") -> Place:
         raise UsageError(f"{name} {shown} names no {what}")
     if protocol in WEB and not _HOST.fullmatch(address.root):
         raise UsageError(
-            f"{name} '{protocol}://{HIDDEN}': this is no host and port; the signs / ? # in a password are written "
-            "%2F %3F %23"
+            f"{name} '{protocol}://{HIDDEN}' has no valid host and port; in a password, write %2F %3F %23 in place of "
+            "/ ? #"
         )
     if protocol in WEB and not address.name:
-        raise UsageError(f"{name} {shown} names no file, and the web has no folders")
+        raise UsageError(f"{name} {shown} names no file; folders on web servers are not supported")
     return address
 
 
 def s3_endpoint() -> str:
-    """Return the address of the S3 store that the environment names; empty for Amazon's."""
+    """Return the endpoint URL of the S3 store from the environment; empty for Amazon S3."""
     names = ("FSSPEC_S3_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
     return next(filter(None, map(os.environ.get, names)), "")
 
 
 def local_path(place: Place, name: str) -> Path:
-    """Return a place as a path, for work that stores cannot do.
+    """Return a place as a path, for features that do not support stores.
 
     Args:
         place: the path or address.
-        name: how the error calls it, `source` or `output`.
+        name: what error messages call it, such as `source` or `output`.
 
     Raises:
-        UsageError: it is an address.
+        UsageError: the place is an address.
     """
     if isinstance(place, Address):
         raise UsageError(
-            f"{name} {str(place)!r} is an address: this works with files and folders of this computer only"
+            f"{name} {str(place)!r} is an address: this works only with files and folders on this computer"
         )
     return place
 
@@ -219,7 +221,7 @@ def _in_bucket(protocol: str, rest: str, name: str) -> Address:
     """Return the address of a file in a bucket.
 
     Raises:
-        UsageError: it has a password that is not taken, or a bucket of a name that none has.
+        UsageError: it has a password in a place where none is supported, or an invalid bucket name.
     """
     if protocol == "s3" and (point := _ACCESS_POINT.match(rest)):
         return Address(protocol, point[1], _normal(point[2]))
@@ -246,7 +248,7 @@ def _normal(key: str) -> str:
 
 
 def _bucket_of(protocol: str, host: str, key: str) -> str:
-    """Return the identity of the object that a web address names in a known store; empty for other addresses."""
+    """Return the identity of the object in a known store to which a web address leads; empty for other addresses."""
     endpoint = urlsplit(s3_endpoint())
     own = endpoint.netloc.rpartition("@")[2].lower().removesuffix(_PORTS.get(endpoint.scheme, ":"))
     if own and endpoint.scheme == protocol:

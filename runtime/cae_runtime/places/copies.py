@@ -1,4 +1,4 @@
-"""Blocks with a local file in the place of one in a store."""
+"""Context managers that give local files for files in a store: temporary copies to read, or to write and upload."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _BYTES_MAX = 2**35
 
 @contextmanager
 def local_copy(place: Place, most: int = _BYTES_MAX) -> Iterator[Path]:
-    """A block with a local file that has the content of a file; of one of a store, a temporary copy.
+    """Yield a local file with the content of a file; for a file in a store, a temporary copy.
 
     Args:
         place: the file.
-        most: bytes that it may have.
+        most: the largest allowed size of the file, in bytes.
 
     Raises:
-        StoreError: it cannot be copied.
+        StoreError: the file cannot be copied.
     """
     if isinstance(place, Path):
         yield place
@@ -36,13 +36,13 @@ def local_copy(place: Place, most: int = _BYTES_MAX) -> Iterator[Path]:
 
 @contextmanager
 def local_output(place: Place) -> Iterator[Path]:
-    """A block with a local path to write to; if a file is there in the end, it is copied to the store.
+    """Yield a local path to write to; at the end of the block, a file there is copied to the store.
 
     Args:
         place: where the file goes.
 
     Raises:
-        StoreError: it cannot be copied.
+        StoreError: the file cannot be copied.
     """
     if isinstance(place, Path):
         yield place

@@ -1,4 +1,4 @@
-"""Lists what is in a store, and finds what matches a pattern; a page that does not come is never left out."""
+"""Lists files in a store and finds the ones that match a pattern. A page that fails to load is never skipped."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _SIGN = re.compile(r"[*?\[]")
 
 
 def below(system: Any, folder: Address) -> Iterator[tuple[str, int | None]]:
-    """Yield key and size of all files below a folder.
+    """Yield the key and the size in bytes (None: unknown) of all files below a folder.
 
     Args:
-        system: the store's file system.
-        folder: where to look.
+        system: the store's fsspec file system.
+        folder: the folder to list.
 
     Raises:
-        StoreError: it cannot be listed.
+        StoreError: the folder cannot be listed.
     """
     if folder.protocol == "s3":
         for page in _pages(system, folder, f"{folder.key}/" if folder.key else ""):
@@ -37,12 +37,12 @@ def below(system: Any, folder: Address) -> Iterator[tuple[str, int | None]]:
 
 
 def matches(system: Any, pattern: Address) -> dict[str, int | None]:
-    """Return key and size of the files and folders that match a pattern, in order; folders have no size.
+    """Return the sorted keys and the sizes of the files and folders that match a pattern; folders have size None.
 
-    A pattern whose signs are in the last name lists one folder, another one all that is below its literal part.
+    If only the last name has wildcards, one folder is listed; otherwise, everything below the literal part.
 
     Raises:
-        StoreError: the store cannot be listed, or this is no pattern.
+        StoreError: the store cannot be listed, or the pattern is invalid.
     """
     from fsspec.utils import glob_translate
 
@@ -53,7 +53,7 @@ def matches(system: Any, pattern: Address) -> dict[str, int | None]:
     literal = _SIGN.split(pattern.key, maxsplit=1)[0]
     flat = "**" not in pattern.key and "/" not in pattern.key[len(literal) :]
     found = dict(_one_folder(system, pattern, literal) if flat else _deep(system, pattern, literal))
-    end = "/" if pattern.key.endswith("/**") else ""  # which a folder of no further name matches, too
+    end = "/" if pattern.key.endswith("/**") else ""  # `a/**` also matches the folder `a` itself
     folders = {name for key in found for name in _folders_of(key)}
     kept = {key: size for key, size in found.items() if key not in folders and expression.match(key)}
     kept |= {key: None for key in folders if expression.match(key + end)}
@@ -87,7 +87,7 @@ def _folders_of(key: str) -> Iterator[str]:
 
 
 def _pages(system: Any, address: Address, prefix: str, delimiter: str = "") -> Iterator[dict[str, Any]]:
-    """Yield the pages of a listing of S3, each of which is asked for until it comes."""
+    """Yield the pages of an S3 listing; each page has its own retries."""
     more: dict[str, str] = {}
     while True:
         ask = partial(system.call_s3, "list_objects_v2", Bucket=address.root, Prefix=prefix, Delimiter=delimiter)

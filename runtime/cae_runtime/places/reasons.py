@@ -1,4 +1,4 @@
-"""Why a store did not do what it was asked for, as the end of a sentence, and whether to ask again."""
+"""Turns the errors of stores into reasons for messages, and says whether a retry makes sense."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _WORDS_MAX: Final = 200
 
 
 class StoreError(OSError):
-    """A store did not do what it was asked for; `strerror` says why and continues after a colon."""
+    """A request to a store failed; `strerror` is the reason, written to follow a colon."""
 
     def __init__(self, reason: str, number: int = errno.EIO) -> None:
         super().__init__(number, reason)
@@ -57,13 +57,13 @@ class StoreError(OSError):
 
 @dataclass(frozen=True)
 class Reason:
-    """Why something did not work.
+    """Why a request failed.
 
     Attributes:
-        text: for the user, without passwords.
-        passing: whether it may work a moment later.
-        number: as `OSError.errno`: ENOENT if there is no such file, ENXIO no such bucket, EACCES if it is forbidden.
-        wait: seconds after which the store wants to be asked again, 0 if it does not say.
+        text: the reason for the user, without passwords.
+        passing: whether a retry may succeed.
+        number: an `errno`: ENOENT if there is no such file, ENXIO if no such bucket, EACCES if access is denied.
+        wait: seconds after which the store allows a retry; 0 if it does not say.
     """
 
     text: str
@@ -76,8 +76,8 @@ def reason_of(error: BaseException, address: Address) -> Reason:
     """Return why a call of a store's file system failed.
 
     Args:
-        error: what it raised; each store has errors of its own, whose names and numbers are looked at.
-        address: what the call was about.
+        error: the exception. Each store has its own classes, which are recognized by name and number.
+        address: the file or folder of the call.
     """
     chain = list(_causes(error))
     names = {name for each in chain for name in _names(each)}
@@ -103,9 +103,9 @@ def reason_of(error: BaseException, address: Address) -> Reason:
 
 
 def _without_answer(error: BaseException, chain: list[BaseException], names: set[str], address: Address) -> Reason:
-    """Return why a store gave no answer."""
+    """Return why there was no answer from a store."""
     if names & _BAD_NAME:
-        return Reason("this is no name that it can have")
+        return Reason("the store does not allow this name")
     if names & _CERTIFICATE:
         return Reason("the certificate of the server is not trusted")
     if names & _TIMEOUTS:
@@ -122,7 +122,7 @@ def _without_answer(error: BaseException, chain: list[BaseException], names: set
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error, and what it was raised from."""
+    """Yield an error and its causes."""
     seen: set[int] = set()
     at: BaseException | None = error
     while at is not None and id(at) not in seen:
@@ -180,6 +180,6 @@ def _text(error: BaseException) -> str:
 
 
 def _words(*words: str) -> str:
-    """Return what a store says, as one line of limited length without passwords."""
+    """Return texts of a store as one line of limited length, without passwords."""
     line = masked(" ".join(" ".join(dict.fromkeys(filter(None, words))).split()))
     return line if len(line) <= _WORDS_MAX else f"{line[: _WORDS_MAX - 3]}..."

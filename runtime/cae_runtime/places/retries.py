@@ -1,4 +1,4 @@
-"""Asks a store again after errors that pass, with growing pauses."""
+"""Repeats requests to a store after temporary errors, with growing pauses."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ _log = logging.getLogger(__name__)
 
 TRIES: Final = 5
 FIRST_PAUSE = 0.5  # seconds; each further one is twice as long
-_OWN: Final = frozenset({"gs", "az"})  # whose packages try again themselves
-_LONGEST_PAUSE: Final = 60.0  # that a store may ask for
+_OWN: Final = frozenset({"gs", "az"})  # their packages retry by themselves
+_LONGEST_PAUSE: Final = 60.0  # seconds; the longest that a store may ask for
 _LOOK_EVERY: Final = 0.1
 
 Result = TypeVar("Result")
 
 
 def tried(work: Callable[[], Result], address: Address) -> Result:
-    """Return what `work` returns; it is called again after errors that pass, `TRIES` times at most.
+    """Return the result of `work`, which is repeated after temporary errors, up to `TRIES` calls in all.
 
     After Ctrl-C there is no further try.
 
     Args:
-        work: calls a store's file system; what it raises comes from there.
-        address: what it is about.
+        work: calls a store's file system.
+        address: the file or folder of the request, for messages.
 
     Raises:
-        StoreError: it did not work.
+        StoreError: the last try failed, or an error that is not temporary occurred.
     """
     tries = 1 if address.protocol in _OWN else TRIES
     for number in range(1, tries + 1):
@@ -54,7 +54,7 @@ def tried(work: Callable[[], Result], address: Address) -> Result:
 
 
 def _paused(seconds: float) -> bool:
-    """Wait; return False at once if a signal comes meanwhile, or came before."""
+    """Wait; return False at once if a signal arrives meanwhile, or had arrived before."""
     until, before = time.monotonic() + seconds, signals_so_far()
     while (left := until - time.monotonic()) > 0:
         if signals_so_far() > before or before:

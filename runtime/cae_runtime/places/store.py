@@ -1,4 +1,4 @@
-"""What is done with files in stores, by fsspec's file systems: looked at, listed, read and written."""
+"""Lists, reads and writes files in stores, through fsspec's file systems."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _PACKAGES: Final = {
 }
 _LOGGERS: Final = ("s3fs", "gcsfs", "adlfs", "fsspec", "botocore", "aiobotocore", "azure")
 _OF_EXTRA: Final = "pip install 'cae-toolkit[cloud]' (in a checkout: pip install -e '.[cloud]')"
-_ONE_REQUEST: Final = 5 * 2**30  # more than any file that is written from memory
+_ONE_REQUEST: Final = 5 * 2**30  # bytes; larger than any file that is written from memory
 _CONNECTIONS: Final = 32
 _CONNECT_SECONDS, _READ_SECONDS = 10, 30
 
@@ -52,20 +52,22 @@ def check_extra(address: Address) -> None:
 
 
 def check_writable(address: Address) -> None:
-    """Refuse an address that is only read.
+    """Refuse an output that cannot be written to.
 
     Raises:
-        UsageError: it is one of the web.
+        UsageError: it is a web address.
     """
     if address.protocol in WEB:
-        raise UsageError(f"output {str(address)!r} is a web address, which is only read: name a bucket or a folder")
+        raise UsageError(
+            f"output {str(address)!r} is a web address, which cannot be written to: name a bucket or a folder"
+        )
 
 
 def kind_of(address: Address) -> Kind:
-    """Return what an address names.
+    """Return whether an address is a folder, a file, or missing.
 
     Raises:
-        StoreError: the store cannot be asked, or has no such bucket.
+        StoreError: the store does not answer, or has no such bucket.
     """
     try:
         info = tried(lambda: system_of(address).info(address.in_store), address)
@@ -80,7 +82,7 @@ def size_of(address: Address) -> int | None:
     """Return the size of a file in bytes; None if the store does not say.
 
     Raises:
-        StoreError: it cannot be asked.
+        StoreError: the store does not answer.
     """
     if address.size is not None:
         return address.size
@@ -89,10 +91,10 @@ def size_of(address: Address) -> int | None:
 
 
 def files_below(folder: Address) -> list[Address]:
-    """Return all files below a folder, with their sizes; the store lists them by the thousand.
+    """Return all files below a folder, with their sizes.
 
     Raises:
-        StoreError: it cannot be listed.
+        StoreError: the folder cannot be listed.
     """
     return [replace(folder, key=key, size=size) for key, size in listings.below(system_of(folder), folder)]
 
@@ -101,7 +103,7 @@ def matching(pattern: Address) -> list[Address]:
     """Return the files and folders that a pattern with `*`, `?`, `[...]` or `**` matches, in order.
 
     Raises:
-        StoreError: the store cannot be listed, or this is no pattern.
+        StoreError: the store cannot be listed, or the pattern is invalid.
     """
     return [replace(pattern, key=key, size=size) for key, size in listings.matches(system_of(pattern), pattern).items()]
 
@@ -111,26 +113,26 @@ def read(address: Address, most: int) -> bytes:
 
     Args:
         address: the file.
-        most: bytes that it may have.
+        most: the largest allowed size, in bytes.
 
     Raises:
-        StoreError: it cannot be read, or is larger.
+        StoreError: the file cannot be read, or is larger.
     """
     if address.protocol in WEB:
         return tried(partial(_read_web, address, most), address)
     size = size_of(address)
     if size is not None and size > most:
         raise _too_large(size, most)
-    options = {"max_concurrency": 1} if address.protocol == "s3" else {}  # otherwise it asks for the size again
+    options = {"max_concurrency": 1} if address.protocol == "s3" else {}  # otherwise s3fs requests the size again
     data: bytes = tried(lambda: system_of(address).cat_file(address.in_store, **options), address)
     return data
 
 
 def start_of(address: Address, count: int) -> bytes:
-    """Return the first bytes of a file, `count` at most.
+    """Return the first bytes of a file, at most `count`.
 
     Raises:
-        StoreError: it cannot be read.
+        StoreError: the file cannot be read.
     """
     start: bytes = tried(lambda: system_of(address).cat_file(address.in_store, start=0, end=count), address)
     return start
@@ -143,17 +145,17 @@ def _read_web(address: Address, most: int) -> bytes:
 
 
 def write(address: Address, data: bytes | memoryview) -> None:
-    """Write a file by one request, so that it is whole or absent.
+    """Write a file with one request, so that it is complete or absent.
 
     Raises:
-        StoreError: it cannot be written.
+        StoreError: the file cannot be written.
     """
     options: dict[str, Any] = {"chunksize": _ONE_REQUEST, **content_type(address)} if address.protocol == "s3" else {}
     tried(lambda: system_of(address).pipe_file(address.in_store, data, **options), address)
 
 
 def content_type(address: Address) -> dict[str, str]:
-    """Return the option by which S3 is told what a file is."""
+    """Return the option of S3 for the content type of a file."""
     import mimetypes
 
     kind = mimetypes.guess_type(address.name)[0]
@@ -165,11 +167,11 @@ def download(address: Address, path: Path, most: int) -> None:
 
     Args:
         address: the file.
-        path: where to.
-        most: bytes that it may have.
+        path: where the copy goes.
+        most: the largest allowed size, in bytes.
 
     Raises:
-        StoreError: it cannot be read, is larger, or there is no room for it and a result of its size.
+        StoreError: the file cannot be read or is larger, or the disk has no room for it and a result of the same size.
     """
     size = size_of(address) or 0
     if size > most:
@@ -177,8 +179,8 @@ def download(address: Address, path: Path, most: int) -> None:
     room = shutil.disk_usage(path.parent).free
     if 2 * size > room:
         raise StoreError(
-            f"it has {counted(size, 'byte')}, and the temporary folder {str(path.parent.parent)!r} has room for "
-            f"{room:,}, which must be twice as much: TMPDIR names another"
+            f"it has {counted(size, 'byte')} and needs twice as much room, but the temporary folder "
+            f"{str(path.parent.parent)!r} has room for {room:,}: set TMPDIR to another one"
         )
     tried(lambda: system_of(address).get_file(address.in_store, os.fspath(path), callback=_limit(most)), address)
 
@@ -188,7 +190,7 @@ def _too_large(size: int, most: int) -> StoreError:
 
 
 def _limit(most: int) -> Any:
-    """Return a callback that ends a transfer of too many bytes."""
+    """Return a callback that stops a transfer of more than `most` bytes."""
     from fsspec.callbacks import Callback
 
     class Limit(Callback):  # type: ignore[misc, unused-ignore]
@@ -201,11 +203,11 @@ def _limit(most: int) -> Any:
 
 
 def system_of(address: Address) -> Any:
-    """Return the file system of an address; fsspec keeps those that it has opened."""
+    """Return the file system of an address; fsspec caches the ones that it has opened."""
     check_extra(address)
     import fsspec
 
-    for name in _LOGGERS:  # what they have to say comes as an error, and Python would print it where nobody listens
+    for name in _LOGGERS:  # their messages arrive as exceptions too; without a handler, Python would print them
         if not (logger := logging.getLogger(name)).handlers:
             logger.addHandler(logging.NullHandler())
     options: dict[str, Any] = {}
@@ -227,7 +229,7 @@ def system_of(address: Address) -> Any:
 
 
 def _s3_options() -> dict[str, Any]:
-    """Return the options of s3fs, beside which those of the user stay: of FSSPEC_S3_..., or fsspec's configuration."""
+    """Return the options of s3fs: our own, and the user's from FSSPEC_S3_... or fsspec's configuration."""
     from fsspec.config import conf
 
     given = {**conf.get("s3", {}), **conf.get("s3a", {})}
@@ -238,7 +240,7 @@ def _s3_options() -> dict[str, Any]:
         "use_listings_cache": False,
     }
     own = {
-        "retries": {"total_max_attempts": 1},  # `tried` asks again
+        "retries": {"total_max_attempts": 1},  # `tried` repeats requests
         "max_pool_connections": _CONNECTIONS,
         "connect_timeout": _CONNECT_SECONDS,
         "read_timeout": _READ_SECONDS,

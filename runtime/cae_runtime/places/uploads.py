@@ -1,4 +1,4 @@
-"""Copies large files to stores, in parts."""
+"""Uploads files to stores; large ones in parts."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from cae_runtime.places.store import content_type, system_of, write
 from cae_shared.signals import signals_so_far
 
 _PART_BYTES: Final = 2**25
-_WHOLE_MAX: Final = 2**26  # bytes of a file that is written by one request
+_WHOLE_MAX: Final = 2**26  # bytes; larger files go in parts
 
 
 class Upload:
-    """The copy of a file to a store. A large one goes in parts, which are discarded unless all of them arrive.
+    """The upload of a file to a store. A large file goes in parts, which are discarded unless all of them arrive.
 
     Args:
-        path: the file.
-        address: where to.
+        path: the local file.
+        address: where it goes.
     """
 
     def __init__(self, path: Path, address: Address) -> None:
@@ -34,7 +34,7 @@ class Upload:
         """Copy the file.
 
         Raises:
-            StoreError: it cannot be written, or was stopped; then nothing of it is there.
+            StoreError: the file cannot be written, or the upload was stopped; then nothing of it is in the store.
         """
         if self._path.stat().st_size <= _WHOLE_MAX:
             write(self._address, self._path.read_bytes())
@@ -42,7 +42,7 @@ class Upload:
             tried(self._in_parts, self._address)
 
     def stop(self) -> None:
-        """Give up, and discard the parts that are there at once; called in another thread."""
+        """Stop at once and discard the uploaded parts; call this from another thread."""
         self._stopped = True
         self._discard()
 
@@ -66,7 +66,7 @@ class Upload:
             raise
 
     def _ask_again_for_parts(self) -> None:
-        """Let a part that fails be sent again alone, rather than all that is there before it."""
+        """Give each part its own retries, so that a failed part does not restart the whole upload."""
         ask = self._target._call_s3
 
         def call(method: str, *options: Any, **further: Any) -> Any:

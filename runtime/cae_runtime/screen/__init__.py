@@ -1,1 +1,1 @@
-"""What every window of the command shares: the window itself, its keys, and what is drawn over pictures."""
+"""Code that both windows share: the OpenCV window, keys, and drawing over pictures."""

@@ -17,7 +17,7 @@ _WHITE, _GRAY = (255, 255, 255), (190, 190, 190)
 
 @dataclass(frozen=True)
 class Rect:
-    """A place in the window, in pixels, such as that of the picture."""
+    """A rectangle of the window in pixels, such as the one that shows the picture."""
 
     left: int
     top: int
@@ -63,7 +63,7 @@ def fitted(frame: FrameArray, size: tuple[int, int]) -> FrameArray:
 
 
 def text_scale(window: tuple[int, int]) -> float:
-    """Return the size of texts in a window, as a factor."""
+    """Return the factor by which texts in a window of this size are scaled."""
     return max(0.65, min(window) / 900)
 
 
@@ -106,9 +106,9 @@ def draw_box(canvas: FrameArray, lines: Sequence[str], scale: float, *, top: boo
 
 
 def slider_places(window: tuple[int, int], count: int, above: int) -> list[Rect]:
-    """Return where sliders lie: in the upper left corner, below so many lines of text.
+    """Return the rectangles of sliders in the upper left corner, below some lines of text.
 
-    The width is that of the range; the height is where the mouse takes hold of it.
+    A rectangle is as wide as the slider's range; the mouse can grab the slider anywhere in it.
     """
     scale = text_scale(window)
     line, margin = round(30 * scale), round(12 * scale)

@@ -1,8 +1,8 @@
 """Keeps OpenCV's Qt window from zooming by itself when the mouse wheel turns.
 
 OpenCV draws its Qt window scaled by 1.1 for each step of the wheel, and has no setting against it
-(https://github.com/opencv/opencv/issues/11500). Its viewport has a slot `resetZoom`; this asks Qt to call it. Only the
-Qt that comes with the wheels of opencv-python is asked; with any other Qt nothing is done, and OpenCV's zoom stays.
+(https://github.com/opencv/opencv/issues/11500). Its viewport has a slot `resetZoom`, and this module makes Qt call it.
+This works only with the Qt in the wheels of opencv-python; with any other Qt, nothing is done and OpenCV's zoom stays.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class _Point(ctypes.Structure):
 
 
 def keep_scale(place: tuple[int, int]) -> None:
-    """Undo the zoom of the window that lies at a place of the screen, in the thread that polls the window."""
+    """Undo the zoom of the window at a position of the screen; call it in the thread that polls the window."""
     with suppress(OSError, AttributeError):
         _resetter()(place)
 
@@ -51,12 +51,12 @@ def _resetter() -> Callable[[tuple[int, int]], None]:
         widget = widget_at(ctypes.byref(_Point(*place)))
         if not widget:
             return
-        # A QObject is a table and a pointer to its data: a table, the object itself, its parent.
+        # A QObject is a vtable and a pointer to its data: a vtable, the object itself, its parent.
         data = ctypes.c_void_p.from_address(widget + _WORD).value
         if not data:
             return
         itself, parent = (ctypes.c_void_p.from_address(data + at * _WORD).value for at in (1, 2))
-        if itself == widget and parent:  # the picture lies in the viewport that zooms
+        if itself == widget and parent:  # the parent of the picture is the viewport that zooms
             single_shot(0, parent, _SLOT)
 
     return reset

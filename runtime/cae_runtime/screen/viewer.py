@@ -1,4 +1,4 @@
-"""What all windows do alike: keys, messages that pass, the line between original and cleaned."""
+"""The base class of both windows: keys, temporary messages, the line between original and cleaned."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ class Key(NamedTuple):
     Attributes:
         shown: the key, as the help shows it.
         help: what it does.
-        actions: what is called with the viewer, by the names that `Window.poll` gives; a text that it returns is an
-            action for the caller of `BaseViewer.commands`.
+        actions: names of keys, as `Window.poll` returns them, and the functions that they call with the viewer. If a
+            function returns a text, `BaseViewer.commands` passes it on to its caller.
     """
 
     shown: str
@@ -49,12 +49,12 @@ class Key(NamedTuple):
 
 
 class BaseViewer(ABC):
-    """A window with a view that keys and mouse change.
+    """A window whose view is changed by keys and mouse.
 
     Args:
-        view: what is shown.
-        size: width and height of the window to begin with.
-        keys: what each key does.
+        view: the state of the view.
+        size: initial width and height of the window in pixels.
+        keys: the keys and what they do.
     """
 
     def __init__(self, view: WindowState, size: tuple[int, int], keys: Sequence[Key]) -> None:
@@ -96,7 +96,7 @@ class BaseViewer(ABC):
 
     @property
     def _message_stays(self) -> bool:
-        """Whether the message does not pass."""
+        """Whether the current message stays until it is replaced."""
         return False
 
     @abstractmethod
@@ -105,11 +105,11 @@ class BaseViewer(ABC):
 
     @abstractmethod
     def _state(self) -> object:
-        """Return what the drawing depends on besides the view, to be compared."""
+        """Return everything besides the view that the drawing depends on; if it changes, the window is drawn again."""
 
     @abstractmethod
     def _on_mouse(self, mouse: Mouse) -> None:
-        """Change the view by what the mouse does."""
+        """Handle a mouse event."""
 
     def _draw(self) -> None:
         self._drawn = self._whole_state()
@@ -128,7 +128,7 @@ class BaseViewer(ABC):
 
 
 def stepped(strength: float, steps: int) -> float:
-    """Return a strength that was changed by some key presses, within 0..1."""
+    """Return a strength changed by some steps of 0.1, within 0..1."""
     return min(1.0, max(0.0, round(strength + steps * _STEP, 6)))
 
 

@@ -22,18 +22,18 @@ _NAMES: Final = {
     0xFF51: "left", 0xFF52: "up", 0xFF53: "right", 0xFF54: "down",
     0xF702: "left", 0xF700: "up", 0xF703: "right", 0xF701: "down",  # macOS
 }  # fmt: skip
-_OF_WINDOWS: Final = {0x25: "left", 0x26: "up", 0x27: "right", 0x28: "down"}  # these are above the lowest 16 bits
+_OF_WINDOWS: Final = {0x25: "left", 0x26: "up", 0x27: "right", 0x28: "down"}  # in the higher 16 bits
 _TRIAL: Final = "import cv2; cv2.namedWindow('trial'); cv2.destroyAllWindows()"
 
 
 class Mouse(NamedTuple):
-    """What the mouse does.
+    """A mouse event.
 
     Attributes:
-        kind: `press` and `release` of the left button, `drag` with it pressed, `wheel`.
+        kind: `press` or `release` of the left button, `drag` with the button pressed, or `wheel`.
         x: column of the window, in pixels.
-        y: row.
-        steps: of the wheel; positive away from the user.
+        y: row of the window, in pixels.
+        steps: steps of the wheel; positive away from the user.
     """
 
     kind: Literal["press", "drag", "release", "wheel"]
@@ -43,7 +43,7 @@ class Mouse(NamedTuple):
 
 
 class DisplayTrial:
-    """Tests in a separate process whether a window can be opened: if not, Qt ends that process."""
+    """Tests whether a window can be opened, in a separate process, since Qt ends the process if not."""
 
     def __init__(self) -> None:
         command = [sys.executable, "-P", "-c", _TRIAL]
@@ -66,11 +66,11 @@ class DisplayTrial:
 
 
 class Window:
-    """The window; `DisplayTrial` tells whether it can be opened.
+    """The OpenCV window; check with `DisplayTrial` first whether it can be opened.
 
     Args:
-        size: width and height to begin with.
-        on_mouse: called with what the mouse does.
+        size: initial width and height in pixels.
+        on_mouse: called with each mouse event.
     """
 
     def __init__(self, size: tuple[int, int], on_mouse: Callable[[Mouse], None]) -> None:
@@ -94,16 +94,16 @@ class Window:
         return self._size
 
     def show(self, canvas: FrameArray) -> None:
-        """Show a picture of the window's size; nothing happens once the window was closed."""
+        """Show a picture, uint8 (H, W, 3) BGR of the window's size; does nothing once the window is closed."""
         if not (self._shown and self._is_closed()):
             cv2.imshow(TITLE, canvas)
             self._shown = True
 
     def poll(self) -> list[str]:
-        """Process window events for a moment, and return the keys pressed since: `q`, `+`, `left`, `closed`."""
+        """Process window events; return the keys pressed since the last call, such as `q`, `+`, `left`, `closed`."""
         found = []
         while (code := cv2.waitKeyEx(2)) != _NO_KEY:
-            key = code & 0xFFFF  # modifiers are above
+            key = code & 0xFFFF  # modifiers are in the bits above
             name = _NAMES.get(key) or (chr(key).lower() if 0 < key < 0x80 else "")
             found.append(name or _OF_WINDOWS.get(code >> 16, ""))
         if self._interrupted:
@@ -122,17 +122,17 @@ class Window:
         cv2.setWindowProperty(TITLE, cv2.WND_PROP_FULLSCREEN, state)
 
     def close(self) -> None:
-        """Close it."""
+        """Close the window."""
         cv2.destroyAllWindows()
 
     def _is_closed(self) -> bool:
         try:
             return cv2.getWindowProperty(TITLE, cv2.WND_PROP_VISIBLE) < 1
-        except cv2.error:  # OpenCV 5 no longer has it
+        except cv2.error:  # OpenCV 5 raises for a closed window
             return True
 
     def _note(self, event: int, x: int, y: int, flags: int, _data: object) -> None:
-        """Called by OpenCV, which swallows exceptions: `poll` does the work."""
+        """Record an event. OpenCV calls this and swallows exceptions, so `poll` does the work."""
         try:
             self._events.append((event, x, y, flags))
         except KeyboardInterrupt:

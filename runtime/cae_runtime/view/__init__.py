@@ -1,1 +1,1 @@
-"""The window for pictures: original and cleaned, before anything is saved."""
+"""The window for pictures (`--view`): shows original and cleaned, and saves on request."""

@@ -1,4 +1,4 @@
-"""Reads and cleans the picture of a window in a thread of its own: what is seen first, then the rest."""
+"""Reads and cleans the picture of a window in a background thread: first the visible part, then the rest."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _NO_MEMORY: Final = f"cannot be shown: {NO_MEMORY}"
 
 
 class Wanted(NamedTuple):
-    """What a window shows.
+    """What the window shows now.
 
     Attributes:
-        seen: the parts to clean first, in order, in pixels of what is shown.
-        fit: width and height at which the whole picture is shown, if that is smaller than it is; otherwise None.
+        seen: the parts to clean first, in order, in pixels of the shown layer (`full` or `small`).
+        fit: width and height in pixels if the whole picture is shown smaller than it is; otherwise None.
     """
 
     seen: tuple[Box, ...]
@@ -29,17 +29,17 @@ class Wanted(NamedTuple):
 
 
 class _StoppedError(Exception):
-    """Another picture or model is wanted."""
+    """The user has switched to another picture or model."""
 
 
 class Background:
-    """The thread; `close` ends it.
+    """The background thread; `close` ends it.
 
     Attributes:
-        full: the picture, once it is read.
-        small: the same as small as the window, if that shows the whole of it.
-        failed: why the picture cannot be shown, otherwise empty.
-        version: changes whenever something was done.
+        full: the picture at full size, once it is read.
+        small: the picture at the size of the window, if the whole picture is shown.
+        failed: why the picture cannot be shown; otherwise empty.
+        version: a number that changes with every piece of finished work.
     """
 
     def __init__(self) -> None:
@@ -52,13 +52,13 @@ class Background:
         self._restorer: Restorer | None = None
         self._wanted = Wanted((), None)
         self._closed = False
-        self._number = 0  # of the pictures and models that were wanted
+        self._number = 0  # counts the pictures and models that were opened
         self._change = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="cae-view", daemon=True)
         self._thread.start()
 
     def open(self, path: Path, restorer: Restorer) -> None:
-        """Read a picture, or clean the same one with another model."""
+        """Switch to a picture, or clean the current one with another model."""
         with self._change:
             if path != self._path:
                 self._picture = None
@@ -68,7 +68,7 @@ class Background:
             self._did_something()
 
     def want(self, wanted: Wanted) -> None:
-        """Say what the window shows."""
+        """Set what the window shows."""
         with self._change:
             if wanted != self._wanted:
                 self._wanted = wanted
@@ -100,7 +100,7 @@ class Background:
                 continue
             except MemoryError:
                 reason = _NO_MEMORY
-            except Exception as e:  # whatever it is: without this thread the window would wait for ever
+            except Exception as e:  # any error: if this thread ended, the window would wait forever
                 reason = str(e)
             with self._change:
                 if number == self._number:
@@ -119,7 +119,7 @@ class Background:
         return fit is not None and (small is None or small.size != fit or not small.taken)
 
     def _work(self, number: int) -> Callable[[], None] | None:
-        """Do the next piece of work; return what puts its result in place, if it is still wanted then."""
+        """Do the next piece of work; return a function that stores its result, to be called if it is still wanted."""
         restorer, wanted, full, small = self._restorer, self._wanted, self.full, self.small
         assert restorer is not None and self._path is not None  # noqa: S101, PT018 - `open` was called
         if full is None:

@@ -1,4 +1,4 @@
-"""A picture while it is cleaned tile by tile for the window."""
+"""A picture that is cleaned tile by tile for the window."""
 
 from __future__ import annotations
 
@@ -22,18 +22,19 @@ _WHITE: Final = 65535
 
 
 class Layer:
-    """A picture of 8 bits, and what is cleaned of it so far.
+    """An 8-bit picture, and the tiles of it that are cleaned so far.
 
     Args:
-        stored: (H, W) or (H, W, 3) BGR, uint8, as stored in its file.
-        orientation: its EXIF orientation.
-        restorer: what cleans.
-        exact: returns the cleaned picture as the command makes it, uint8 (H, W, 3), if tiles cannot.
+        stored: uint8 (H, W) or (H, W, 3) BGR, in the orientation of its file.
+        orientation: its EXIF orientation, 1 to 8.
+        restorer: cleans the tiles.
+        exact: returns the whole picture cleaned as the command cleans it, uint8 (H, W, 3) BGR; None if the tiles
+            already give this result.
 
     Attributes:
-        original: upright, uint8 (h, w, 3), BGR.
-        cleaned: the same, cleaned where this is done, and the original elsewhere.
-        exact: what was given, until it has been called.
+        original: uint8 (h, w, 3) BGR, upright.
+        cleaned: the same shape: cleaned tiles, and the original elsewhere.
+        exact: the argument; None once it has been called.
         taken: whether `take` was called.
     """
 
@@ -50,30 +51,30 @@ class Layer:
         self.cleaned: FrameArray = upright(self._result, orientation)
         height, width = stored.shape[:2]
         self._grid = Grid(height, width, restorer.spec.patch, restorer.overlap)
-        self._middle = height / 2, width / 2  # of what was seen last
+        self._middle = height / 2, width / 2  # of the part that was visible last
         self._shape = self.original.shape[:2]
         self.taken = False
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height, upright."""
+        """Width and height in pixels, upright."""
         return self._shape[1], self._shape[0]
 
     @property
     def share(self) -> float:
-        """How much is cleaned, 0..1."""
+        """The cleaned share, 0..1."""
         return float(self._grid.done.mean())
 
     @property
     def complete(self) -> bool:
-        """Whether everything is as the command makes it."""
+        """Whether the whole picture is as the command cleans it."""
         return self.exact is None and bool(self._grid.done.all())
 
     def next_tile(self, seen: Box | None) -> Tile | None:
-        """Return the tile to clean next; None: what is seen is done.
+        """Return the tile to clean next, or None if the given part is done.
 
         Args:
-            seen: a part of the upright picture; None: all of it, beginning near what was seen before.
+            seen: a part of the upright picture; None: the whole picture, beginning near the last visible part.
         """
         if seen is None:
             return self._grid.nearest_tile(self._middle)
@@ -91,26 +92,26 @@ class Layer:
         self._grid.done[tile.cells.rows, tile.cells.columns] = True
 
     def smaller(self, size: tuple[int, int]) -> Layer:
-        """Return the picture made smaller, to be cleaned as such: width and height are those of the upright one."""
+        """Return a smaller version of the picture, not cleaned yet, with this upright width and height."""
         stored = size[::-1] if self._orientation >= 5 else size
         return Layer(made_smaller(self._stored, stored), self._orientation, self._restorer)
 
     def take(self, full: Layer) -> None:
-        """Replace the tiles by a picture that is complete, made smaller."""
+        """Replace the tiles with a complete picture, scaled down."""
         size = (self._result.shape[1], self._result.shape[0])
         self._result[:] = made_smaller(full._result, size)
         self._grid.done[:] = True
         self.taken = True
 
     def finish(self, progress: Progress) -> None:
-        """Replace the tiles by the picture that the command makes; they came from 8 bits of it."""
+        """Replace the tiles, which were cleaned in 8 bits, with the picture as the command cleans it."""
         if self.exact is not None:
             self._result[:] = self.exact(progress)
             self.exact = None
 
 
 def layer_of(picture: Picture, restorer: Restorer) -> Layer:
-    """Return a picture, as decoded, to be cleaned; of several frames or pages the first."""
+    """Return the layer of a decoded picture; of several frames or pages, the first."""
     pixels = picture.pixels
     plain = pixels.dtype == np.uint8 and (pixels.ndim == 2 or pixels.shape[2] not in HAS_ALPHA)
     if plain:
@@ -123,9 +124,9 @@ def layer_of(picture: Picture, restorer: Restorer) -> Layer:
 
 
 def made_smaller(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Return pixels, (H, W) or (H, W, 3), at a smaller width and height.
+    """Scale pixels, (H, W) or (H, W, 3), down to a width and height.
 
-    Whole factors come first: OpenCV averages squares several times as fast as other areas.
+    A whole factor comes first, since OpenCV averages squares several times as fast as other areas.
     """
     factor = min(side // wanted for side, wanted in zip(pixels.shape[1::-1], size, strict=True))
     if factor > 1:
@@ -137,18 +138,18 @@ def made_smaller(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np
 
 
 def cleaned_pixels(restorer: Restorer, pixels: NDArray[Any], progress: Progress | None = None) -> NDArray[Any]:
-    """Return pixels cleaned at full strength as the command cleans them."""
+    """Clean pixels at full strength, as the command does; the result has the same shape and dtype."""
     if pixels.dtype == np.float32:
         return any_range.cleaned(restorer, pixels, 1.0, progress=progress)
     return restorer(pixels, progress=progress)
 
 
 def seen_as(pixels: NDArray[Any], source: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return pixels as a screen shows them: uint8 (H, W, 3) BGR; what is transparent lies on gray.
+    """Convert pixels for the screen: uint8 (H, W, 3) BGR, with gray behind transparent pixels.
 
     Args:
-        pixels: of any dtype and layout of `Picture`.
-        source: the picture that they were made of, which decides about the brightness of floating-point values.
+        pixels: in any dtype and layout of `Picture`.
+        source: the uncleaned picture. It has the alpha channel, and sets black and white for floating-point values.
     """
     if pixels.dtype == np.float32:
         colors = source[..., :3] if source.ndim == 3 else source
@@ -165,7 +166,7 @@ def seen_as(pixels: NDArray[Any], source: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def _stored_box(box: Box, orientation: int, shape: tuple[int, ...]) -> Box:
-    """Return where a part of an upright picture of shape (h, w) lies in the stored one: the inverse of `upright`."""
+    """Map a part of the upright picture of shape (h, w) to the stored one: the inverse of `upright`."""
     top, left, bottom, right = box
     if orientation in (2, 3, 6, 7):
         left, right = shape[1] - right, shape[1] - left

@@ -1,4 +1,4 @@
-"""Which part of a picture a window shows, at which size, and where."""
+"""Computes which part of a picture a window shows, at which scale, and where."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ MAGNIFIED: Final = (1, 2, 4)
 
 
 class Placement:
-    """The place of a picture in a window; columns come before rows here.
+    """The position and scale of a picture in a window. Pairs are (x, y) or (width, height), in pixels.
 
     Args:
         picture: width and height of the picture.
         window: width and height of the window.
 
     Attributes:
-        scale: pixels of the window per pixel of the picture: 1, 2 or 4, or less where the whole picture is shown.
+        scale: window pixels per picture pixel: 1, 2 or 4, or less than 1 if the whole picture is shown.
     """
 
     def __init__(self, picture: tuple[int, int], window: tuple[int, int]) -> None:
         self.picture, self._window = picture, window
         self.scale = self.fit
-        self._left = self._top = 0  # of the window, in the magnified picture
+        self._left = self._top = 0  # position of the window in the magnified picture
         self.move(0, 0)
 
     @property
     def fit(self) -> float:
-        """The scale at which the whole picture is seen; 1 if it is smaller than the window."""
+        """The scale at which the whole picture fits into the window, at most 1."""
         return min(1.0, *(space / side for space, side in zip(self._window, self.picture, strict=True)))
 
     @property
@@ -49,14 +49,14 @@ class Placement:
 
     @property
     def where(self) -> Rect:
-        """Where the window shows the picture."""
+        """The rectangle of the window that shows the picture."""
         left, top = max(0, -self._left), max(0, -self._top)
         width, height = (min(space, side) for space, side in zip(self._window, self.size, strict=True))
         return Rect(left, top, width, height)
 
     @property
     def state(self) -> tuple[float, int, int]:
-        """What changes when something else is shown."""
+        """Scale and position, to compare: they are equal while the window shows the same part."""
         return self.scale, self._left, self._top
 
     @property
@@ -65,7 +65,7 @@ class Placement:
         return any(side > space for side, space in zip(self.size, self._window, strict=True))
 
     def seen(self, divider: float = 0.0) -> Box:
-        """Return the part of the picture, in its pixels, that lies right of the line at `divider`, 0..1 of `where`."""
+        """Return the visible part of the picture right of the dividing line, which is at `divider`, 0..1 of `where`."""
         where = self.where
         width, height = self.picture
         left = max(0, self._left) + divider * where.width
@@ -77,7 +77,7 @@ class Placement:
         )  # fmt: skip
 
     def resized(self, window: tuple[int, int]) -> None:
-        """Give the window another size; what is in its middle stays there."""
+        """Change the size of the window; the pixel in its middle stays there."""
         was_whole, before = self.whole or self.scale == self.fit, self._window
         self._window = window
         if was_whole or self.scale < 1:
@@ -85,7 +85,7 @@ class Placement:
         self.move((before[0] - window[0]) // 2, (before[1] - window[1]) // 2)
 
     def move(self, right: int, down: int) -> None:
-        """Move the window over the picture, by pixels of the window, not beyond its edges."""
+        """Move the window over the picture by window pixels, but not beyond the edges of the picture."""
         left, top = (
             (side - space) // 2 if side <= space else min(max(0, at), side - space)
             for at, side, space in zip((self._left + right, self._top + down), self.size, self._window, strict=True)
@@ -93,25 +93,25 @@ class Placement:
         self._left, self._top = left, top
 
     def zoom(self, steps: int, at: tuple[int, int]) -> None:
-        """Magnify more, or less, by some steps; the pixel at `at` of the window stays there."""
+        """Zoom in (or out, if negative) by some steps; the pixel at position `at` of the window stays there."""
         scales = sorted({self.fit, *MAGNIFIED})
         now = min(range(len(scales)), key=lambda index: abs(scales[index] - self.scale))
         self.zoom_to(scales[min(len(scales) - 1, max(0, now + steps))], at)
 
     def zoom_to(self, scale: float, at: tuple[int, int]) -> None:
-        """Magnify by a factor; the pixel at `at` of the window stays there."""
+        """Set the scale; the pixel at position `at` of the window stays there."""
         there = [(origin + point + 0.5) / self.scale for origin, point in zip((self._left, self._top), at, strict=True)]
         self.scale = scale
         self._left, self._top = (round(side * scale - point - 0.5) for side, point in zip(there, at, strict=True))
         self.move(0, 0)
 
     def part(self, picture: FrameArray) -> FrameArray:
-        """Return the pixels of the picture that are seen, (h, w, 3)."""
+        """Return the visible pixels of a picture, (h, w, 3)."""
         box = self.seen()
         return np.ascontiguousarray(picture[box.rows, box.columns])
 
     def magnified(self, part: FrameArray) -> FrameArray:
-        """Return what `part` returned at the size of `where`; each pixel becomes a square."""
+        """Scale the result of `part` to the size of `where`; magnified pixels become squares."""
         if self.whole:
             return part
         factor, where, box = int(self.scale), self.where, self.seen()

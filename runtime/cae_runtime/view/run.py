@@ -1,4 +1,4 @@
-"""Starts the window for pictures: finds them, opens model and display."""
+"""Starts the window for pictures: finds the pictures, opens the model and the display."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from cae_runtime.view.background import Background
 from cae_runtime.view.session import PictureSession, ViewSettings
 from cae_runtime.view.viewer import PictureState, PictureViewer
 
-_USUAL_SIZE: Final = (960, 720)  # of a window whose first picture cannot be read
+_USUAL_SIZE: Final = (960, 720)  # of the window if the first picture cannot be read
 
 
 def view_pictures(settings: ViewSettings, tell: Callable[[str], None]) -> bool:
-    """Show pictures and what cleaning makes of them, until the window is closed.
+    """Show pictures before and after cleaning, until the window is closed.
 
     Args:
-        settings: of the run.
-        tell: called with each message.
+        settings: the settings of the run.
+        tell: called with each message for the user.
 
     Returns:
         Whether a picture could not be read or saved.
 
     Raises:
         DeviceError: no window can be opened.
-        ModelError, ProviderError, UsageError: as `Restorer` and `make_plan` raise them.
+        ModelError, ProviderError, UsageError: see `Restorer` and `make_plan`.
     """
     with contextlib.ExitStack() as stack:
         trial = DisplayTrial()
@@ -69,7 +69,7 @@ def _plan(settings: ViewSettings) -> Plan:
     """Find the pictures, and where each is saved.
 
     Raises:
-        UsageError: as `make_plan` raises it; or there are no images.
+        UsageError: see `make_plan`; or there are no images.
     """
     named = [source for source in settings.sources if is_video(source) and not source.is_dir()]
     if named:
@@ -89,7 +89,7 @@ def _plan(settings: ViewSettings) -> Plan:
 
 
 def _size(path: Path) -> tuple[int, int]:
-    """Width and height of a picture, upright or not."""
+    """Return width and height of a picture as stored, not turned upright."""
     try:
         header = header_of(read_file(path))
     except ImageError:

@@ -1,4 +1,4 @@
-"""Writes pictures of the window as `cae-run` writes them, in a thread of its own."""
+"""Saves pictures of the window in a background thread, as `cae-run` writes them."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _EXISTS: Final = "(overwrite=True replaces it)"
 
 
 class Saver:
-    """The thread.
+    """The background thread.
 
     Args:
-        options: how pictures are written; an output that exists and was not written here stays, unless they say so.
+        options: how pictures are written. Files that existed before are skipped unless `overwrite` is set.
 
     Attributes:
-        failed: whether something could not be written.
-        busy: how many pictures wait to be written.
+        failed: whether a picture could not be written.
+        busy: how many pictures are waiting.
     """
 
     def __init__(self, options: RestoreOptions) -> None:
@@ -39,12 +39,12 @@ class Saver:
         self._thread = ThreadPoolExecutor(1, "cae-save")
 
     def save(self, jobs: Sequence[Job], restorer: Restorer, options: RestoreOptions) -> None:
-        """Write some pictures, as they are cleaned by a restorer; `strength` of the options counts."""
+        """Queue pictures to be cleaned by a restorer and written; of the options, only `strength` counts."""
         self.busy += len(jobs)
         self._thread.submit(self._save, jobs, restorer, replace(self._options, strength=options.strength))
 
     def messages(self) -> list[str]:
-        """Return what there is to tell since the last call."""
+        """Return the messages for the user since the last call."""
         found = []
         while True:
             try:
@@ -53,7 +53,7 @@ class Saver:
                 return found
 
     def close(self) -> None:
-        """Finish the picture that is being written, and leave the others."""
+        """Finish the current picture, and drop the waiting ones."""
         self._stops = True
         self._thread.shutdown()
 
@@ -71,7 +71,7 @@ class Saver:
                     self._heed(result, jobs)
                     if self._stops:
                         return
-        except Exception as e:  # whatever it is: nobody reads the future of this thread
+        except Exception as e:  # any error: no other code looks at the result of this thread
             self.failed = True
             self._told.put(f"cannot be saved: {e}")
         finally:

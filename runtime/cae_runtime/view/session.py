@@ -1,4 +1,4 @@
-"""A run of the window for pictures: which picture and model, and what is saved."""
+"""A run of the window for pictures: switches between pictures and models, and saves."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _POLL: Final = 0.01  # seconds between looks at the window
 
 @dataclass(frozen=True)
 class ViewSettings:
-    """What is shown.
+    """The settings of a run.
 
     Attributes:
         sources: images and folders.
-        output: where pictures are saved, as `cae-run` takes it; None: nowhere.
+        output: where pictures are saved, like `-o` of `cae-run`; None: saving is off.
         model: the first model, a name or a file.
-        open_model: opens a model.
+        open_model: opens a model by its name or file.
         options: how pictures are written.
     """
 
@@ -41,14 +41,14 @@ class ViewSettings:
 
 
 class PictureSession:
-    """The run.
+    """A run of the window.
 
     Args:
-        settings: of the run.
-        jobs: the pictures.
-        restorer: of the first model.
-        parts: the window's view, the window, and what cleans in the background.
-        tell: called with each message.
+        settings: the settings of the run.
+        jobs: the pictures, at least one.
+        restorer: the first model.
+        parts: the state of the view, the window, and the background thread that cleans.
+        tell: called with each message for the user.
 
     Attributes:
         failed: whether a picture could not be read or saved.
@@ -91,7 +91,7 @@ class PictureSession:
             time.sleep(_POLL)
 
     def close(self) -> None:
-        """End the threads; the picture that is being saved is finished."""
+        """End the threads; a picture that is being saved is finished first."""
         if self._saver.busy:
             self._tell("the picture that is being saved is finished first")
         self._saver.close()
@@ -114,7 +114,7 @@ class PictureSession:
         elif command == "model":
             self._next_model()
         elif self._settings.output is None:
-            self._view.message = "nothing can be saved: no output was named at the start"
+            self._view.message = "nothing can be saved: name an output with -o"
         else:
             options = replace(self._settings.options, strength=self._view.strengths)
             jobs = self._jobs if command == "save all" else [self._job]
@@ -124,7 +124,7 @@ class PictureSession:
     def _next_model(self) -> None:
         name = self._models[(self._models.index(self._model) + 1) % len(self._models)]
         try:
-            self._restorer = self._settings.open_model(name)  # what still uses the old one keeps it
+            self._restorer = self._settings.open_model(name)  # pictures that are being saved keep the old one
         except (ModelError, ProviderError) as e:
             self._say(str(e))
             return
@@ -133,7 +133,7 @@ class PictureSession:
         self._open()
 
     def _hear(self) -> None:
-        """Tell what happened in the threads."""
+        """Pass on the messages of the threads."""
         for message in self._saver.messages():
             self._say(message)
         if self._background.failed and self._job not in self._unreadable:
@@ -151,7 +151,7 @@ class PictureSession:
             return [*lines, background.failed]
         full = background.full
         if full is None:
-            return [*lines, "is read ..."]
+            return [*lines, "reading ..."]
         state = "" if full.complete else f"   {full.share:.0%}".replace("%", " % cleaned")
         width, height = full.size
         return [*lines, f"{width}x{height}   {self._viewer.zoom}   {Path(self._model).stem}{state}"]

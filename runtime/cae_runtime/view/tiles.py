@@ -1,7 +1,7 @@
-"""Cleans parts of a picture one by one, with the result of the whole picture.
+"""Divides a picture into tiles that can be cleaned one by one, with the same result as for the whole picture.
 
-A model sees patches alone, so a part of a picture comes out as in the whole if it is cut out with all patches that
-reach into it. Parts begin where patches begin; what is cut out for one has up to a patch more on each side.
+A model sees only patches. So a tile comes out as in the whole picture if it is cleaned together with all patches that
+reach into it. Tiles begin where patches begin, and are cut out with up to one patch more on each side.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from cae_runtime.inference.tiling import origins
 
-_STEP: Final = 16  # cells per side of a tile, where nobody waits for a certain part
-_WIDEST, _MOST = 64, 512  # cells across, and in all, of a tile that is seen: few large ones overlap less
+_STEP: Final = 16  # cells per side of a tile in the invisible part
+_WIDEST, _MOST = 64, 512  # cells across and in all of a visible tile; large tiles overlap less
 
 
 class Box(NamedTuple):
@@ -37,17 +37,17 @@ class Box(NamedTuple):
 
     @property
     def middle(self) -> tuple[float, float]:
-        """Row and column of its middle."""
+        """Row and column of the center."""
         return (self.top + self.bottom) / 2, (self.left + self.right) / 2
 
 
 class Tile(NamedTuple):
-    """A part of a picture that is cleaned at once.
+    """A part of a picture that is cleaned in one call.
 
     Attributes:
-        box: the part.
-        around: what must be cut out to clean it.
-        cells: which cells of the grid it has.
+        box: the part, in pixels.
+        around: the part together with all patches that reach into it, in pixels.
+        cells: the part, in cells of the grid.
     """
 
     box: Box
@@ -56,12 +56,12 @@ class Tile(NamedTuple):
 
 
 class Grid:
-    """A picture divided into cells that begin where patches begin, and which of them are done.
+    """A picture divided into cells that begin where patches begin; records which cells are done.
 
     Args:
-        height: of the picture.
-        width: of the picture.
-        patch: side of the model's patches.
+        height: height of the picture in pixels.
+        width: width of the picture in pixels.
+        patch: side of the model's patches in pixels.
         overlap: pixels that neighboring patches share.
     """
 
@@ -71,7 +71,7 @@ class Grid:
         self.done = np.zeros((len(self._edges[0]) - 1, len(self._edges[1]) - 1), np.bool_)
 
     def next_tile(self, seen: Box) -> Tile | None:
-        """Return what to clean next of a part of the picture; None: all of it is done."""
+        """Return the next tile of a part of the picture, or None if that part is done."""
         top, bottom = _cells(self._edges[0], seen.top, seen.bottom)
         left, right = _cells(self._edges[1], seen.left, seen.right)
         missing = np.logical_not(self.done[top:bottom, left:right])
@@ -84,7 +84,7 @@ class Grid:
         return self._tile(Box(top + row, left + column, top + row + height, left + column + width))
 
     def nearest_tile(self, middle: tuple[float, float]) -> Tile | None:
-        """Return what to clean next of the whole picture, near a row and column; None: all of it is done."""
+        """Return the next tile of the whole picture, close to a row and column, or None if all is done."""
         rows, columns = np.nonzero(np.logical_not(self.done[::_STEP, ::_STEP]))
         if len(rows) == 0:
             return self.next_tile(Box(0, 0, int(self._edges[0][-1]), int(self._edges[1][-1])))
@@ -99,7 +99,7 @@ class Grid:
         return Tile(Box(top, left, bottom, right), Box(first, start, end, stop), cells)
 
     def _span(self, axis: int, first: int, end: int) -> tuple[tuple[int, int], tuple[int, int]]:
-        """Return where some cells begin and end along an axis, and what they are cut out with."""
+        """Return begin and end of some cells along an axis, and begin and end of the part to cut out for them."""
         edges = self._edges[axis]
         before = int(np.searchsorted(edges, edges[first] - self._patch, side="right")) if first else 0
         stop = min(int(edges[-1]), int(edges[end - 1]) + self._patch)
@@ -107,11 +107,11 @@ class Grid:
 
 
 def _edges(length: int, patch: int, overlap: int) -> NDArray[np.intp]:
-    """Return where the cells along an axis begin, and the end of the last."""
+    """Return the positions along an axis where cells begin, and the end of the last cell."""
     starts = origins(length, patch, overlap) if length > patch else np.zeros(1, np.intp)
     return np.append(starts, length)
 
 
 def _cells(edges: NDArray[np.intp], first: int, end: int) -> tuple[int, int]:
-    """Return which cells meet pixels first..end-1 of an axis."""
+    """Return the range of cells that contain pixels first..end-1 of an axis."""
     return int(np.searchsorted(edges, first, side="right")) - 1, int(np.searchsorted(edges, end, side="left"))

@@ -1,4 +1,4 @@
-"""The window for pictures: turns keys and mouse into changes of what is shown, and draws it."""
+"""The window for pictures: handles keys and mouse, and draws the view."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ class PictureState(WindowState):
     """The state of the view.
 
     Attributes:
-        strengths: of the cleaning.
+        strengths: how strongly brightness and color are cleaned, 0..1.
     """
 
     strengths: Strengths = FULL
 
     def change(self, brightness: int, color: int) -> None:
-        """Change the strengths by some key presses."""
+        """Change the strengths by some steps of 0.1."""
         now = self.strengths
         self.strengths = Strengths(stepped(now.brightness, brightness), stepped(now.color, color))
 
@@ -51,9 +51,9 @@ class PictureViewer(BaseViewer):
     """A window with one picture at a time.
 
     Args:
-        view: what is shown; keys and mouse change it.
-        background: what reads and cleans the picture.
-        picture: width and height of the first one; they decide the window's size.
+        view: the state of the view, which keys and mouse change.
+        background: the thread that reads and cleans the picture.
+        picture: width and height of the first picture in pixels, from which the window's size follows.
     """
 
     def __init__(self, view: PictureState, background: Background, picture: tuple[int, int]) -> None:
@@ -67,7 +67,7 @@ class PictureViewer(BaseViewer):
         super().__init__(view, (max(size[0], _LEAST_SIZE[0]), max(size[1], _LEAST_SIZE[1])), KEYS)
 
     def opened(self) -> None:
-        """Show another picture, the whole of it first."""
+        """Show another picture, at first as a whole."""
         self._placement = None
 
     def say(self, lines: list[str]) -> None:
@@ -80,7 +80,7 @@ class PictureViewer(BaseViewer):
         return f"{self._placement.scale:.0%}".replace("%", " %") if self._placement else ""
 
     def wanted(self) -> Wanted:
-        """Return what is to be cleaned first."""
+        """Return what the window shows, which is cleaned first."""
         placement = self._fitted()
         if placement is None:
             return Wanted((), None)
@@ -119,7 +119,7 @@ class PictureViewer(BaseViewer):
         self._window.show(canvas)
 
     def _pair(self, placement: Placement) -> tuple[FrameArray, FrameArray] | None:
-        """Return original and cleaned as far as they are seen; None: they are not there yet."""
+        """Return the visible parts of original and cleaned; None if the picture is not read yet."""
         layer = self._background.small if placement.whole else self._background.full
         if layer is None or (placement.whole and layer.size != placement.size):
             return None
@@ -153,7 +153,7 @@ class PictureViewer(BaseViewer):
             self._at = mouse.x, mouse.y
 
     def _grip(self, placement: Placement | None, mouse: Mouse) -> str | int:
-        """Return what the mouse takes hold of."""
+        """Return what the mouse grabs: `line`, `picture`, or the number of a slider."""
         if self._view.figures:
             for number, slider in enumerate(slider_places(self._window.size, 2, len(self._lines))):
                 inside = slider.left - _GRIP <= mouse.x <= slider.left + slider.width + _GRIP
@@ -171,7 +171,7 @@ class PictureViewer(BaseViewer):
             slider = slider_places(self._window.size, 2, len(self._lines))[self._held]
             value = round(slider.divider_at(mouse.x), 2)
             now = self._view.strengths
-            # The first slider takes the second along while they are equal, as --strength does on the command line.
+            # While both are equal, the first slider moves both, as --strength sets both on the command line.
             color = now.color if now.differ and not self._held else value
             self._view.strengths = Strengths(now.brightness if self._held else value, color)
         elif self._held == "line" and placement:
@@ -180,7 +180,7 @@ class PictureViewer(BaseViewer):
             placement.move(self._at[0] - mouse.x, self._at[1] - mouse.y)
 
     def _zoom_to(self, scale: float) -> None:
-        """Magnify by a factor; 0: show the whole picture."""
+        """Set the scale; 0 shows the whole picture."""
         if placement := self._fitted():
             width, height = self._window.size
             placement.zoom_to(scale or placement.fit, (width // 2, height // 2))
@@ -202,7 +202,7 @@ KEYS: Final = (
     Key("+ -", "stronger, weaker", {
         "+": lambda viewer: viewer._change(1, 1), "-": lambda viewer: viewer._change(-1, -1),
     }),
-    Key("[ ]", "color alone: weaker, stronger", {
+    Key("[ ]", "color only: weaker, stronger", {
         "[": lambda viewer: viewer._change(0, -1), "]": lambda viewer: viewer._change(0, 1),
     }),
     Key("M", "next model", {"m": lambda _: "model"}),

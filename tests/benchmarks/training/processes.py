@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from cae_train import Hardware, TrainConfig, train
-from cae_train.told import is_helper
+from cae_train.failure_report import is_helper
 
 SMALL = {"widths": (16, 16), "down_blocks": (0, 1), "up_blocks": (0,)}
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, help=__doc__)

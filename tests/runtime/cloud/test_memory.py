@@ -200,7 +200,7 @@ def test_patterns_are_expanded(cae_run: Command, memory: Any, photos: Path) -> N
     [
         (["memory://nothing", "-o", "memory://out"], "source 'memory://nothing' does not exist"),
         (["memory://in", "-o", "http://host/out"], "only read"),
-        (["memory://in", "-o", "ftp://me:secret@host/out"], "addresses of 'ftp' are not taken"),
+        (["memory://in", "-o", "ftp://me:secret@host/out"], "'ftp' addresses are not supported"),
         (["memory://in", "-o", "memory://out/x.png"], "names a file, but SOURCE is a folder"),
         (["memory://in", "-o", "memory://out", "--mask", "memory://mask.png"], "--mask takes a file of this computer"),
         (["memory://in", "-o", "memory://out", "-m", "s3://b/m.onnx"], "--model takes a file of this computer"),
@@ -324,4 +324,4 @@ def test_a_video_without_room_for_it_fails(
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
     done = cae_run("memory://in/clip.mkv", "-o", "memory://out/", "--json")
     assert done.returncode == 1
-    assert "has room for 1,000, which must be twice as much" in report(done)[0]["reason"]
+    assert "has room for 1,000: set TMPDIR" in report(done)[0]["reason"]

@@ -126,7 +126,7 @@ def test_a_node_and_workers_that_die_cost_no_file(nodes: list[Any], photos: Path
     found = clean_folder(photos, remote, RayCluster(MODEL), on_result=on_result)
     (dead,) = (result for result in found if result.source.endswith(DEADLY))
     assert dead.status == "failed"
-    assert dead.reason.startswith("has ended its worker 3 times")
+    assert dead.reason.startswith("crashed its worker 3 times")
     assert [alike(each, remote) for each in found if each is not dead] == [
         alike(each, local) for each in expected if not each.source.endswith(DEADLY)
     ]

@@ -70,7 +70,7 @@ def test_a_cluster_that_asks_for_a_token_is_told(
         address = f"127.0.0.1:{listening.getsockname()[1]}"
         done = cae_run(tmp_path, "-o", tmp_path / "out", "--engine", "ray", "--address", address)
     assert done.returncode == 3
-    assert b"it asks for a token: set RAY_AUTH_MODE=token" in done.stderr
+    assert b"it requires a token: set RAY_AUTH_MODE=token" in done.stderr
 
 
 def test_a_pipe_and_a_camera_take_no_engine(cae_run: Command) -> None:
@@ -90,7 +90,7 @@ def test_what_lies_in_the_memory_of_one_process_is_refused(tmp_path: Path) -> No
     pytest.importorskip("fsspec", reason="the extra cloud is not installed")
     (tmp_path / "in").mkdir()
     cv2.imwrite(str(tmp_path / "in" / "a.png"), np.zeros((8, 8, 3), np.uint8))
-    with pytest.raises(UsageError, match="'memory://out' lies in the memory of this process"):
+    with pytest.raises(UsageError, match="'memory://out' is in the memory of this process"):
         clean_folder(tmp_path / "in", "memory://out", RayCluster())
 
 

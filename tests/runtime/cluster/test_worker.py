@@ -99,7 +99,7 @@ def test_a_file_that_ended_its_workers_is_left_out(setup: Setup, plan: Plan) -> 
         ledger.begin(1, NODE)
     found = results(cleaned(setup, ledger, plan))
     assert [each.status for each in found] == ["done", "failed", "done"]
-    assert found[1].reason == "has ended its worker 3 times, perhaps for lack of memory: it was left out"
+    assert found[1].reason == "crashed its worker 3 times, perhaps for lack of memory: it was left out"
     assert not Path(found[1].output).exists()
 
 
@@ -146,8 +146,12 @@ def test_a_worker_that_is_told_to_end_within_a_block_cleans_few_more(
 @pytest.mark.parametrize(
     ("change", "kind", "message"),
     [
-        ({"version": "0.0"}, ClusterError, r"node 10.0.0.3 \(01234567\) has cae-toolkit .*, and the command is of 0.0"),
-        ({"seen": (Path("/not/there"),)}, ClusterError, "does not see '/not/there': files must lie where all nodes"),
+        (
+            {"version": "0.0"},
+            ClusterError,
+            r"node 10.0.0.3 \(01234567\) has cae-toolkit .*, but the command is of version 0.0",
+        ),
+        ({"seen": (Path("/not/there"),)}, ClusterError, "does not see '/not/there': all nodes must see the files"),
         ({"provider": "coreml"}, ProviderError, "CoreML"),
     ],
 )

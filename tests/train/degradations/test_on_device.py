@@ -225,7 +225,7 @@ def test_a_degradation_of_the_host_alone_is_refused() -> None:
     class Mine(Camera):
         pass
 
-    with pytest.raises(ConfigError, match=r"Mine works on the host alone.*choose from gaussian, .*measured"):
+    with pytest.raises(ConfigError, match=r"Mine works only on the host.*choose from gaussian, .*measured"):
         chain_on_device(parse_chain(["gaussian:25"]).__class__((Mine(Level(0, 1)),)))
 
 

@@ -1,1 +1,1 @@
-"""A model for one camera: from frames of static scenes to a network that is fitted to their noise."""
+"""Fits a network to the noise of one camera, from frames of static scenes (`--burst`)."""

@@ -13,16 +13,16 @@ from cae_train.errors import CheckpointError
 
 COLORS = ("tab:red", "tab:green", "tab:blue")
 SMOOTHED, SHARPENED = 0.15, -0.1  # correlation of neighbors above and below which it is reported
-FIXED_SHOWN = 0.005  # share of the noise from which on the fixed pattern is shown
-WHITE_LABELS = 0.6  # absolute correlation from which on labels are white
-SIDE = 160  # pixels of the fixed pattern to show
+FIXED_SHOWN = 0.005  # least share of the noise at which the fixed pattern is shown
+WHITE_LABELS = 0.6  # least absolute correlation at which labels are white
+SIDE = 160  # side of the shown part of the fixed pattern, in pixels
 
 
 def draw(measurement: Measurement, targets: Sequence[Target], path: Path) -> None:
     """Write the figure as a PNG.
 
     Raises:
-        CheckpointError: it cannot be written.
+        CheckpointError: the file cannot be written.
     """
     figure = Figure(figsize=(13, 3.6), layout="constrained")
     strength, grain, colors, fixed = figure.subplots(1, 4, width_ratios=(1.5, 1, 1, 1))
@@ -51,7 +51,7 @@ def draw(measurement: Measurement, targets: Sequence[Target], path: Path) -> Non
 
 
 def sentences(measurement: Measurement, targets: Sequence[Target]) -> list[str]:
-    """The findings of the figure, one line each."""
+    """Describe the figure in sentences, one per line."""
     model = measurement.model
     near = float(measurement.correlation[7, 8] + measurement.correlation[8, 7]) / 2
     grain = (
@@ -63,6 +63,6 @@ def sentences(measurement: Measurement, targets: Sequence[Target]) -> list[str]:
     lines = [f"noise of {model.summary()}", grain]
     if measurement.fixed_share > FIXED_SHOWN:
         lines.append(
-            f"{measurement.fixed_share:.0%} of the noise is a fixed pattern, which no mean removes: it is taken off"
+            f"{measurement.fixed_share:.0%} of the noise is a fixed pattern, which is subtracted: averaging keeps it"
         )
     return [*lines, f"the targets keep {left:.1%} of a frame's noise" if left else "the targets are the means given"]

@@ -1,8 +1,8 @@
 """Estimates the JPEG quality of a camera's frames, and the noise before JPEG.
 
-Heavy JPEG removes noise and texture together, so noise that is added to photographs afterwards would be unrealistic. A
-frame that is coded again at its original quality hardly changes, which reveals that quality. Then noise is sought that,
-added to the scene and coded in this way, matches what was measured.
+Heavy JPEG compression removes noise and texture together, so noise that is added to photographs afterwards would be
+unrealistic. A frame that is compressed again at its original quality hardly changes, which reveals that quality. Then
+the noise is searched for that matches the measurement after it is added to the scene and compressed at this quality.
 
 Source: Farid, "Exposing digital forgeries from JPEG ghosts" (IEEE TIFS 2009).
 """
@@ -24,13 +24,13 @@ from cae_train.degradations.jpeg import GRID, SAMPLINGS
 from cae_train.degradations.measured_noise import COLORS, GRAIN, Measured, NoiseModel
 
 QUALITIES = range(10, 96)
-NEARLY_LOSSLESS = 85  # JPEG quality from which on compression changes almost nothing
+NEARLY_LOSSLESS = 85  # JPEG quality at and above which compression changes almost nothing
 NEIGHBORS = 6  # a quality is compared with this many on each side
-GHOST_RATIO = 0.5  # ratio of its change to theirs that reveals the quality of an earlier compression
-SCENES, FRAMES, SIDE, ROUNDS = 2, 12, 512, 4  # that are simulated, their largest side; how often noise is corrected
-FLAT_PIXELS_SHARE = 0.15  # of the pixels, those with the least texture, that noise is compared on
-TEXTURE_WINDOW = 9  # side of the windows in which texture is detected, in pixels
-CORRECTION = (0.5, 2.0)  # factors between which one round corrects the noise
+GHOST_RATIO = 0.5  # a quality whose change is below this share of theirs is that of an earlier compression
+SCENES, FRAMES, SIDE, ROUNDS = 2, 12, 512, 4  # simulated scenes, frames of each, their largest side; corrections
+FLAT_PIXELS_SHARE = 0.15  # share of the pixels, those with the least texture, on which noise is compared
+TEXTURE_WINDOW = 9  # side in pixels of the windows in which texture is detected
+CORRECTION = (0.5, 2.0)  # least and largest factor of one correction
 STRENGTH_MOST = 2.0  # largest strength relative to the usual one
 
 Image = NDArray[np.uint8]
@@ -50,11 +50,12 @@ def quality_of(frame: Image) -> int:
 
 
 def noise_before(measurement: Measurement, targets: Sequence[Target], quality: int) -> NoiseModel:
-    """The noise before JPEG of `quality` that gives the measured noise after it.
+    """Find the noise that becomes the measured noise after JPEG compression at `quality`.
 
-    Two kinds are tried: noise with the grain and colors that were measured, and white noise, independent in the colors,
-    which JPEG then mixes. The strengths of each are corrected until they agree where the scenes are flat (a mean of
-    coded frames has lost texture, which keeps noise alive). The kind whose grain and colors then agree best is taken.
+    Two kinds are tried: noise with the measured grain and colors, and white noise that is independent in the colors,
+    which JPEG then mixes. The strengths of each kind are corrected until they agree with the measurement where the
+    scenes are flat. (Elsewhere, the mean of compressed frames has lost texture, and texture keeps JPEG from removing
+    noise.) The kind whose grain and colors then agree best is used.
     """
     scenes = [_flat(target) for target in targets[:SCENES]]
     pictures = [scene.smooth for scene in scenes]
@@ -67,7 +68,7 @@ def noise_before(measurement: Measurement, targets: Sequence[Target], quality: i
             sigma = model.sigma * (wanted / np.maximum(sigma, 1e-4)).clip(*CORRECTION)
             most = STRENGTH_MOST * np.median(
                 sigma, axis=1, keepdims=True
-            )  # where nothing was measured, corrections would diverge
+            )  # without a measurement, corrections would diverge
             model = replace(model, sigma=np.minimum(sigma, most).clip(0, 1).astype(np.float32))
         simulated = _simulated(pictures, moving, model, quality)
         whole = [replace(one, steady=replace(one.steady, moving=np.zeros_like(one.steady.moving))) for one in simulated]
@@ -90,7 +91,7 @@ def _candidates(measurement: Measurement) -> list[NoiseModel]:
 
 
 def _flat(target: Target) -> Target:
-    """The part of a target, at most 512 x 512, with the most of its flattest pixels; only these count."""
+    """The part of a target, at most 512 x 512, that has the most of its flattest pixels; only these are compared."""
     gray = target.smooth.mean(2)
     window = (TEXTURE_WINDOW, TEXTURE_WINDOW)
     uneven = cv2.boxFilter(np.square(gray), -1, window) - np.square(cv2.boxFilter(gray, -1, window))
@@ -119,7 +120,7 @@ def _flat(target: Target) -> Target:
 
 
 def _change(frame: Image, quality: int, sampling: int) -> float:
-    """The mean change of a frame when it is coded again, in levels of 255."""
+    """The mean change of a frame when it is compressed again, in levels of 255."""
     settings = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling]
     return float(cv2.absdiff(_coded(frame, settings), frame).mean())
 

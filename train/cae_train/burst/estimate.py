@@ -1,9 +1,9 @@
 """Estimates the noise of single pictures from their flat parts.
 
-First, blocks are chosen whose four quarters have the same mean. Fine noise hardly affects these means, so the choice is
-not biased to little noise. Of these, blocks are kept that vary little more than the quietest blocks of similar
-brightness in the same picture, since texture adds variance. After subtracting a plane, the rest is noise. This cannot
-detect a fixed pattern, noise coarser than a block, and noise in places with texture only.
+First, blocks are chosen whose four quarters have the same mean. Fine noise hardly affects these means, so this choice
+is not biased toward little noise. Since texture adds variance, only blocks are kept that vary hardly more than the
+quietest blocks of similar brightness in the same picture. What remains after subtracting a plane is noise. This method
+does not see a fixed pattern, noise that is coarser than a block, or noise that occurs only in textured places.
 
 Source: variance of homogeneous blocks, Amer and Dubois, "Fast and reliable structure-oriented video noise estimation"
 (IEEE TCSVT 2005).
@@ -27,24 +27,22 @@ from cae_train.errors import DataError, DataNotFoundError
 BLOCK = 16  # side of a block, in pixels
 FLAT_BLOCKS_SHARE = 0.1  # share of the blocks of each brightness that are taken as flat
 BINS = 16  # number of bins of brightness
-LEAST_BLOCKS = 16  # that a picture has in a bin, and in all
+LEAST_BLOCKS = 16  # least number of blocks of a picture in a bin, and in all
 BLOCKS_MOST = 8_000  # blocks taken from one picture
 BLOCKS_IN_ALL = 20_000
 PICTURES_MOST = 200
 SMALLEST = 2 * BLOCK  # smallest side of a picture, in pixels
-UNSEEN_LEVELS = 48.0  # flat parts must reach this close to black and to white, in levels of 255
+UNSEEN_LEVELS = 48.0  # flat parts must come this close to black and to white, in levels of 255
 CLIPPED = (3.0, 252.0)  # levels of 255 below and above which noise is cut off
 QUIETEST_QUANTILE = 0.1  # quantile of the variances of a picture's blocks that is taken for the variance of the noise
-NOISE_FACTOR = 2.0  # a block of up to this many times that variance is only noise
+NOISE_FACTOR = 2.0  # a block with up to this many times that variance is taken as noise only
 GRAIN_QUANTILE = 0.25  # share of the blocks, those with the least texture, that the grain is measured on
-TEXTURED_FACTOR = 3.0  # pictures with more than this times the variance of the quieter ones have nothing flat
-ALIKE_BRIGHT, FEW_BLOCKS = 24.0, 8  # levels that blocks may differ by to be compared; fewer of them say nothing
-SPREAD_SHARE = 0.1  # of the pictures are quieter than the spread's lower end, and as many noisier than its upper end
-WIDE_SPREAD = 1.75  # ratio of its ends from which on the pictures are said to differ
+TEXTURED_FACTOR = 3.0  # a picture with more than this many times the variance of the quieter ones has no flat parts
+ALIKE_BRIGHT, FEW_BLOCKS = 24.0, 8  # blocks within so many levels are compared; fewer blocks say nothing
+SPREAD_SHARE = 0.1  # share of the pictures below the spread's lower end, and above its upper end
+WIDE_SPREAD = 1.75  # least ratio of its ends at which the pictures are said to differ
 SHEET_GRID = (6, 12)  # rows and columns of blocks on `flat.png`
-UNKNOWN = (
-    "what flat parts do not show is not known: a fixed pattern, coarse grain, noise in texture; a burst measures them"
-)
+UNKNOWN = "flat parts do not show a fixed pattern, coarse grain, or noise in texture; a burst measures these"
 
 Floats = NDArray[np.float64]
 
@@ -54,10 +52,10 @@ class Estimate:
     """The estimated noise.
 
     Attributes:
-        model: the noise, without what flat parts do not show.
+        model: the noise as far as flat parts show it.
         sheet: some of the blocks used, uint8 H x W x 3 BGR, at four times their contrast and size.
-        spread: how strong the noise of single pictures is, as multiples of the model's: a tenth of the pictures has
-            less than the first, a tenth more than the second. 1, 1 of a single picture.
+        spread: the strength of the noise in single pictures, as a multiple of the model's: a tenth of the pictures are
+            below the first number, and a tenth above the second. (1, 1) for a single picture.
     """
 
     model: NoiseModel
@@ -66,7 +64,7 @@ class Estimate:
 
     @property
     def differs(self) -> bool:
-        """Whether the pictures differ so much that one model of their noise fits few of them."""
+        """Whether the noise of the pictures differs so much that one model fits few of them."""
         return self.spread[1] > WIDE_SPREAD * self.spread[0]
 
 
@@ -116,7 +114,7 @@ def estimate(folder: Path, camera: str, tell: Callable[[str], None]) -> Estimate
     strength = np.stack([np.interp(levels[:, c], knots, sigma[c]) for c in range(COLORS)], axis=1)
     noise /= np.maximum(strength, 0.1)[:, None, None, :]
     over = noise.var(axis=(1, 2, 3))
-    colors, grain = grain_of(noise[over <= np.quantile(over, GRAIN_QUANTILE)])  # texture comes on top
+    colors, grain = grain_of(noise[over <= np.quantile(over, GRAIN_QUANTILE)])  # the others also contain texture
     low, high = np.quantile(levels.mean(axis=1), (0.005, 0.995))
     if low > UNSEEN_LEVELS or high < 255 - UNSEEN_LEVELS:
         tell(f"note: flat parts are {low:.0f} to {high:.0f} of 255 bright; noise outside is assumed to be the same")
@@ -232,6 +230,6 @@ def _curve(levels: Floats, variances: Floats) -> Floats:
         if here.sum() >= 8:
             seen.append(float(levels[here].mean()))
             found.append(float(np.median(variances[here])))
-    if not seen:  # few, of many brightnesses
+    if not seen:  # few blocks of many brightnesses
         seen, found = [float(levels.mean())], [float(np.median(variances))]
     return np.asarray(np.sqrt(np.interp(np.arange(KNOTS) * 255 / (KNOTS - 1), seen, found)))

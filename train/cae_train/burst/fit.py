@@ -35,11 +35,11 @@ from cae_train.training.material import Material
 from cae_train.training.prepare import prepare
 from cae_train.training.start_weights import initial_network
 
-TIME_LIMIT = 1.25  # no epoch begins after this many times the requested minutes: other programs may want the cores
-HOLD_OUT_TIME = 0.45  # share of the time for the short fits that leave scenes out
-LAST_SHARE = 0.5  # of its time that the last fit has at least, if the short ones took longer than planned
-HELD_OUT_PATCHES = 1024  # of photographs
-HELD_OUT_IMAGES = 8  # one of this many clean photographs, if there is no burst to judge by
+TIME_LIMIT = 1.25  # no epoch begins after this many times the requested minutes, even if other programs use the cores
+HOLD_OUT_TIME = 0.45  # share of the time for the short fits, each without some scenes
+LAST_SHARE = 0.5  # least share of its planned time that the last fit gets if the short fits took longer
+HELD_OUT_PATCHES = 1024  # patches of held-out photographs
+HELD_OUT_IMAGES = 8  # one in so many clean photographs is held out if there is no burst to judge by
 CHART, SCENES = "noise.png", "scenes"
 
 
@@ -49,7 +49,7 @@ class Fit:
 
     Attributes:
         verdict: whether the fitted model is better than the initial one.
-        judged_on: the data of that judgment.
+        judged_on: the data that the verdict is based on.
         model: the fitted model; None if there was no last fit, since it would not be better.
         interrupted: whether Ctrl-C ended the training.
         spread: the same judgment where the noise is this many times as strong, for pictures that differ.
@@ -102,11 +102,11 @@ class Run:
 
     Attributes:
         config: settings of the training.
-        photographs: clean ones.
+        photographs: clean photographs.
         out: the run's folder.
         minutes: how long to train.
-        hardware: as `train` takes it.
-        callbacks: as `train` takes them.
+        hardware: see `train`.
+        callbacks: see `train`.
         tell: called with each message for the user.
     """
 
@@ -122,12 +122,13 @@ class Run:
 def fit_burst(scenes: Sequence[Scene], camera: str, run: Run) -> Fit:
     """Fit a network to the noise of a camera's bursts.
 
-    Each scene is held out once from a short fit, which is judged on it. If the short fits gain something, a last fit
-    starts from the mean of their weights and uses all scenes; its colors are checked on these.
+    Each scene is held out from one short fit, which is judged on it. If the short fits are better than the initial
+    model, a last fit starts from the mean of their weights and uses all scenes; its colors are checked on the same
+    scenes.
 
     Raises:
         DataError: the scenes cannot be used.
-        ConfigError, CheckpointError, TrainingError: as `train` raises them.
+        ConfigError, CheckpointError, TrainingError: see `train`.
         KeyboardInterrupt: Ctrl-C before the last fit began.
     """
     targets = targets_of(steady_scenes(scenes, run.out, run.tell))
@@ -141,7 +142,7 @@ def fit_burst(scenes: Sequence[Scene], camera: str, run: Run) -> Fit:
     seen, chosen_by = windows_of(everything, run.config.seed), watched(everything, run.config.seed)
     pace = _trial(run, pairs, chosen_by, network)
     if not left_out:
-        run.tell("note: there is only one scene, so nothing could be held out: the gain on other scenes is unknown")
+        run.tell("note: with only one scene, none could be held out: the gain on other scenes is unknown")
         fitted = _train(run, pairs, chosen_by, network, pace)
         return Fit(_judge(seen, before, fitted), "the scene that it was fitted to", fitted.model, fitted.interrupted)
     found, weights = _held_out(left_out, run, before, turns, pace)
@@ -163,7 +164,7 @@ def fit_burst(scenes: Sequence[Scene], camera: str, run: Run) -> Fit:
 def fit_noise(noise: NoiseModel, run: Run, spread: Sequence[float] = ()) -> Fit:
     """Fit a network to noise that was estimated on noisy pictures; raises errors like `fit_burst`.
 
-    The model is also judged where the noise is `spread` times as strong, since no picture has the average.
+    The model is also judged on noise that is `spread` times as strong, since single pictures differ from the average.
     """
     config = replace(run.config, degrade=(MEASURED,), noise=noise.to_dict())
     run = replace(run, config=config)
@@ -176,7 +177,7 @@ def fit_noise(noise: NoiseModel, run: Run, spread: Sequence[float] = ()) -> Fit:
     network = deepcopy(before)
     before.eval()
     pairs = Pairs(own, chain, config)
-    chosen_by = noisy[::2], clean[::2]  # the best epoch, and the figures by the others
+    chosen_by = noisy[::2], clean[::2]  # one half chooses the best epoch, the other half gives the figures
     on = "held-out photographs with the estimated noise"
     fitted = _train(run, pairs, chosen_by, network, _trial(run, pairs, chosen_by, network), on)
     windows = pairs_as_windows(noisy[1::2], clean[1::2])
@@ -190,7 +191,7 @@ def fit_noise(noise: NoiseModel, run: Run, spread: Sequence[float] = ()) -> Fit:
 
 
 def _noise(targets: Sequence[Target], camera: str, run: Run) -> tuple[NoiseModel, tuple[str, ...], bool]:
-    """Measure, report and draw the noise; detect how frames are coded after it, and whether it may be transposed."""
+    """Measure, report and draw the noise; detect JPEG compression, and whether patches may be transposed."""
     measurement = measure(targets, camera)
     chart.draw(measurement, targets, run.out / CHART)
     for line in chart.sentences(measurement, targets):

@@ -1,7 +1,7 @@
 """The fixed pattern of a camera, which no averaging removes: rows, columns, defective pixels.
 
-It is what the means of several scenes share. Source: fixed pattern apart from what changes over time, EMVA
-standard 1288.
+It is the common part of the means of several scenes. Source: EMVA standard 1288, which separates the fixed pattern from
+noise that changes over time.
 """
 
 from collections.abc import Sequence
@@ -10,15 +10,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-SMOOTHING_SIGMA = 4.0  # sigma in pixels of the blur that a line is compared with
-LARGEST_LINE = 15.0  # levels of 255 by which a line may differ from it
+SMOOTHING_SIGMA = 4.0  # sigma of the blurred picture that a line is compared with, in pixels
+LARGEST_LINE = 15.0  # largest difference of a line from the blurred picture, in levels of 255
 LEAST_PATTERN = 0.12  # standard deviation of the least pattern that counts, in levels of 255
 LEAST_PATTERN_CAP = 0.05  # the same with the lens cap on
 SHARED_VARIANCE = 0.5  # share of the lines' variance that all scenes must have in common
 ERROR_CAP = 0.02  # error of a pattern measured with the lens cap on, as a share of its variance
 DEFECT_LEVELS = 10.0  # levels of 255 by which a defective pixel differs from its neighbors, and
-DEFECT_FACTOR = 2.0  # how many times the usual difference around it that must be
-NEIGHBOR_SHARE = 0.5  # share of `DEFECT_LEVELS` by which it must differ from its most similar neighbor
+DEFECT_FACTOR = 2.0  # least ratio of this difference to the usual difference around it
+NEIGHBOR_SHARE = 0.5  # share of `DEFECT_LEVELS` by which the pixel must differ from its most similar neighbor
 SCENE_LIMITS = (-0.5, 2.0)  # the evidence of one scene for or against a pixel is clipped to this
 DEFECTS_MOST = 0.02  # largest share of defective pixels; more of them are texture
 
@@ -29,9 +29,9 @@ Mask = NDArray[np.bool_]
 def lines(lit: Sequence[Floats], black: Sequence[Floats], axis: int) -> Floats:
     """The common pattern of rows (axis 0) or columns (1) of pictures H x W x 3; zeros if there is none.
 
-    The median difference of each line from a smooth picture is its pattern, minus what the smoothing removed; that is
-    restored as far as the scenes agree (Wiener filter). Black pictures contain only the pattern, partly clipped; its
-    strength is taken from lit pictures.
+    The pattern of a line is its median difference from a smooth picture. The part that smoothing removed is restored as
+    far as the scenes agree (Wiener filter). Black pictures contain only the pattern, partly clipped, so its strength is
+    taken from lit pictures.
 
     Returns:
         float32 H or W, in levels of 255.
@@ -57,7 +57,7 @@ def _lines_of(mean: Floats, axis: int) -> NDArray[np.float64]:
 
 
 def _sharp(pattern: NDArray[np.float64], error: float) -> Floats:
-    """Restore the part of a pattern that subtracting a smooth picture removed; its variance has this share of error."""
+    """Restore the part of a pattern that smoothing removed; `error` is the share of error in the pattern's variance."""
     unit = np.eye(len(pattern), dtype=np.float32)
     fine = (unit - _smooth_down(unit)).astype(np.float64)
     sharp = np.linalg.solve(fine.T @ fine + error * unit, fine.T @ pattern)
@@ -81,7 +81,7 @@ def dead(lit: Sequence[Floats]) -> Mask:
 
 
 def _standing_out(mean: Floats) -> Floats:
-    """How clearly each pixel stands out, H x W: 1 or more if it does, in its most deviating color."""
+    """How much each pixel stands out in its most deviating color, H x W; 1 or more means that it does."""
     ring = np.ones((3, 3), np.uint8)
     ring[1, 1] = 0
     most = np.full(mean.shape[:2], -np.inf, np.float32)
@@ -95,6 +95,6 @@ def _standing_out(mean: Floats) -> Floats:
 
 
 def _defects(standing_out: Sequence[Floats]) -> Mask:
-    """One scene's texture is not another's: a pixel that stands out on the average of the scenes."""
+    """Pixels that stand out on average over the scenes; texture does so in one scene only."""
     found: Mask = np.mean([scene.clip(*SCENE_LIMITS) for scene in standing_out], axis=0) > 1
     return found if found.mean() <= DEFECTS_MOST else np.zeros_like(found)

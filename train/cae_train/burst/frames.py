@@ -16,22 +16,28 @@ from cae_train.errors import DataError, DataNotFoundError
 
 Frames = NDArray[np.uint8]  # N x H x W x 3, RGB
 
-FRAME_BYTES = 1200 * 2**20  # memory for the frames of all scenes; of larger frames, windows are cut out
+FRAME_BYTES = 1200 * 2**20  # memory for the frames of all scenes; windows are cut from larger frames
 LEAST_SHARES = 3  # one scene gets at most the memory divided by this
 FRAMES_PER_PAIR = 16  # a frame with its mean takes the memory of this many frames, being float32
-SETTLING_FRAMES = 15  # skipped while a camera adjusts its exposure
-BAD_IN_A_ROW = 30  # a camera has stopped after this many reads without a picture
-DIGITS_MOST = 4  # of a camera's number
-LETTERS_SHOWN = 80  # of a wrong name
+SETTLING_FRAMES = 15  # frames that are skipped while a camera adjusts its exposure
+BAD_IN_A_ROW = 30  # after so many reads without a picture, a camera has stopped
+DIGITS_MOST = 4  # longest number of a camera
+LETTERS_SHOWN = 80  # longest part of a wrong name that messages show
 FOLDER, VIDEO, CAMERA = "folder", "video", "camera"
-VIDEO_SUFFIXES = (".avi", ".mkv", ".mov", ".mp4", ".webm")  # in a folder; a file that is named may have any
+VIDEO_SUFFIXES = (
+    ".avi",
+    ".mkv",
+    ".mov",
+    ".mp4",
+    ".webm",
+)  # suffixes that are looked for in folders; a named file may have any
 NOISY, CLEAN = "noisy", "clean"
 
 Tell = Callable[[str], None]
 
 
 class SceneError(DataError):
-    """Frames that are not a usable scene; other sources may be."""
+    """The frames are no usable scene; other sources may be."""
 
 
 @dataclass(frozen=True)
@@ -52,19 +58,19 @@ class Scene:
 
 
 def read_scenes(sources: Sequence[str], count: int, tell: Tell, wait: Tell = lambda _line: None) -> list[Scene]:
-    """Read what `--burst` names: a camera's number or address, a video, a folder of frames or a folder of such folders.
+    """Read the sources of `--burst`: cameras (numbers or addresses), videos, folders of frames, folders of folders.
 
-    A folder with folders `noisy` and `clean` has one frame and its mean in each pair of files of one name. Sources that
-    are not scenes are left out with a note if others are.
+    A folder may have subfolders `noisy` and `clean` with files of the same names: each pair is one frame, and the mean
+    of many. If some sources are usable scenes, the others are left out with a note.
 
     Args:
-        sources: what was named.
+        sources: cameras, videos and folders.
         count: the most frames per scene.
         tell: called with each message for the user.
         wait: called with a message before a camera records another scene; returns when recording can begin.
 
     Raises:
-        DataError: a source is none of these; or no source has two or more frames of equal size.
+        DataError: a source is none of these; or none has at least two frames of equal size.
     """
     scenes: list[Scene] = []
     problems: list[SceneError] = []
@@ -107,7 +113,7 @@ def read_scenes(sources: Sequence[str], count: int, tell: Tell, wait: Tell = lam
 
 
 def shown_as(source: str) -> str:
-    """A camera's number, or the host of its address: the rest of an address may be secret."""
+    """Return a camera's number, or the host of its address, since the rest of an address may be secret."""
     if "://" not in source:
         return source
     try:
@@ -150,7 +156,7 @@ def _kind(source: str) -> str:
 
 
 def _places(folder: Path, count: int) -> list[tuple[Path, list[Path]]]:
-    """The folder and its subfolders that have pictures, each with its first pictures; and the videos in it."""
+    """The folder and its subfolders that contain pictures, each with its first pictures, and the folder's videos."""
     inside = sorted(folder.iterdir())
     places = [(place, _images(place)[:count]) for place in (folder, *(path for path in inside if path.is_dir()))]
     found = [(place, paths) for place, paths in places if paths]
@@ -241,7 +247,7 @@ def _another(name: str, scenes: Sequence[Scene]) -> str:
 
 
 def _scene(name: str, frames: Iterator[tuple[str, Frames]], source: str, count: int, budget: int, tell: Tell) -> Scene:
-    """Stack frames of one size; of large frames only the middle, so that `count` of them fit into the given bytes.
+    """Stack frames of one size; large frames are cut to their middle, so that `count` of them fit into `budget` bytes.
 
     Raises:
         SceneError: there are fewer than two frames, or they have different sizes or are too small.
@@ -273,7 +279,10 @@ def _window(frame: Frames, count: int, budget: int, source: str) -> tuple[slice,
     if share >= 1:
         return np.s_[:, :]
     h, w = (max(4 * PATCH, int(side * share) // 8 * 8) for side in (height, width))
-    y, x = (height - h) // 32 * 16, (width - w) // 32 * 16  # JPEG's blocks stay whole, of the colors too
+    y, x = (
+        (height - h) // 32 * 16,
+        (width - w) // 32 * 16,
+    )  # so that JPEG blocks stay whole, also those of subsampled colors
     return np.s_[y : y + h, x : x + w]
 
 

@@ -19,7 +19,7 @@ from cae_train.cli.given_settings import new_settings, settings_of_run
 from cae_train.cli.option_groups import GROUPS as GROUPS
 from cae_train.config import AUTO, LOSSES, OPTIMIZERS, PRECISIONS, STRATEGIES, Hardware, TrainConfig, load_toml
 from cae_train.errors import CaeTrainError, ConfigError, LostProcessError, TrainingError
-from cae_train.told import is_helper, is_shared, may_tell
+from cae_train.failure_report import is_helper, is_shared, may_report
 
 DEFAULTS = TrainConfig()
 ADDRESS_SPACE = 2 * 2**30  # bytes that torch maps before it works; with less it crashes
@@ -282,7 +282,7 @@ def main() -> None:
     except CaeTrainError as e:
         code = e.code if isinstance(e, LostProcessError) else 1 if isinstance(e, TrainingError) else 2
         try:
-            if may_tell():
+            if may_report():
                 end_with("cae-train", e, code, options)
         finally:
             if is_shared():  # connections to the others would be waited for

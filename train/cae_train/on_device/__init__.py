@@ -1,1 +1,1 @@
-"""Training data made on a device: pictures in its memory, and crops and degradations of many patches at once."""
+"""Makes training data on a GPU: pictures in its memory, and crops and degradations of many patches at once."""

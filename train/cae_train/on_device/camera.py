@@ -1,4 +1,4 @@
-"""A camera's noise for many patches at once: its filters as matrix products, its JPEG as `on_device.jpeg`."""
+"""A camera's noise for many patches at once: its filters are matrix products, its JPEG is `on_device.jpeg`."""
 
 import torch
 from torch import Tensor
@@ -22,7 +22,7 @@ from cae_train.degradations.camera_noise import (
 from cae_train.on_device.filters import gaussian
 from cae_train.on_device.jpeg import Place, coded
 
-TAIL = 4  # sigmas that the filters reach, as OpenCV's do
+TAIL = 4  # radius of the filters in sigmas, as in OpenCV
 
 
 class DeviceCamera(Camera):
@@ -33,7 +33,7 @@ class DeviceCamera(Camera):
         return smoothed(sensor_noise(picture, level, generator), generator, self.filters)
 
     def coded(self, pictures: Tensor, generator: torch.Generator) -> Tensor:
-        """N x 3 x H x W, not clipped; of these the share JPEG_SHARE went through JPEG."""
+        """The pictures, N x 3 x H x W, not clipped; a share JPEG_SHARE of them after JPEG compression."""
         drawn = torch.rand(len(pictures), generator=generator, device=pictures.device) < JPEG_SHARE
         chosen = torch.nonzero(drawn)[:, 0]
         if not len(chosen):
@@ -55,7 +55,7 @@ class DeviceSensor(Sensor):
 
 
 def smoothed(noise: Tensor, generator: torch.Generator, filters: Filters) -> Tensor:
-    """The camera's own smoothing and sharpening of noise, N x 3 x H x W, of each patch another."""
+    """Noise, N x 3 x H x W, after the camera's smoothing and sharpening, which differ from patch to patch."""
     count = len(noise)
     settings = smoothing(count, generator, filters)
     narrow, sharpen, wide, color, damp = settings.unbind(1)
@@ -75,7 +75,7 @@ def smoothed(noise: Tensor, generator: torch.Generator, filters: Filters) -> Ten
 
 
 def _blurred(planes: Tensor, sigma: Tensor) -> Tensor:
-    """N x C x H x W through Gaussians of N sigmas; below LEAST_SIGMA they change nothing."""
+    """N x C x H x W blurred by Gaussians with N sigmas; below LEAST_SIGMA, nothing changes."""
     return gaussian(planes, torch.where(sigma < LEAST_SIGMA, 0.0, sigma), TAIL)
 
 

@@ -1,7 +1,7 @@
-"""A chain of degradations, each in the version that works on any device.
+"""A chain of degradations that works on any device.
 
-Most degradations are tensor operations already and work where the patches are. The others, which go patch by patch
-through OpenCV, have a twin here that draws from the same distribution.
+Most degradations are tensor operations already, and work on the device of the patches. The others process patches one
+by one with OpenCV; they have a twin here that draws from the same distribution.
 """
 
 from collections.abc import Callable
@@ -39,12 +39,12 @@ TWINS: dict[type[Any], Callable[[Any], Degradation]] = {
 
 
 def chain_on_device(chain: Chain) -> Chain:
-    """The same chain, all of whose degradations work on the device that the patches and the generator are on.
+    """Return the same chain with degradations that work on the device of the patches and the generator.
 
-    It is to be called inside of `with torch.device(...)` of that device.
+    Call the chain inside `with torch.device(...)` for that device.
 
     Raises:
-        ConfigError: a degradation that works on the host alone.
+        ConfigError: a degradation works only on the CPU.
     """
     return replace(chain, steps=tuple(map(_on_device, chain.steps)))
 
@@ -60,6 +60,6 @@ def _on_device(degradation: Degradation) -> Degradation:
     if kind in ANYWHERE:
         return degradation
     raise ConfigError(
-        f"the degradation {kind.__name__} works on the host alone: prepare the patches there, or choose from "
+        f"the degradation {kind.__name__} works only on the host: prepare the patches there, or choose from "
         f"{', '.join((*DEGRADATIONS, MEASURED))}"
     )

@@ -1,7 +1,7 @@
-"""Filters of many patches at once, each with a sigma or a kernel of its own.
+"""Filters for many patches at once, each with its own sigma or kernel.
 
-Gaussians go along rows and columns as products with a matrix for each patch; kernels that do not separate, such as
-those of a movement, go through the Fourier transform.
+Gaussians are matrix products along rows and columns, with a matrix for each patch. Kernels that are not separable, such
+as motion blur, use the Fourier transform.
 """
 
 from math import ceil
@@ -13,19 +13,19 @@ from torch.nn import functional as F  # noqa: N812
 from cae_train.data.augment import GRAIN_MOST
 from cae_train.degradations.blur import MotionBlur, line_filters, path, reflected
 
-RADIUS, SPACE = 2, 2.0  # of the bilateral filter: pixels that it reaches, sigma in pixels of their weights
+RADIUS, SPACE = 2, 2.0  # of the bilateral filter: radius and spatial sigma, in pixels
 
 
 class DeviceMotionBlur(MotionBlur):
-    """`MotionBlur` through the Fourier transform: the time does not depend on the length."""
+    """`MotionBlur` by Fourier transform: its time does not depend on the length of the blur."""
 
     def __call__(self, clean: Tensor, generator: torch.Generator) -> Tensor:
-        """N x C x H x W -> blurred, as wide as before."""
+        """N x C x H x W -> the same shape, blurred."""
         return convolved(clean, path(*self.drawn(len(clean), generator), self.reach))
 
 
 def convolved(pictures: Tensor, kernels: Tensor) -> Tensor:
-    """N x C x H x W, reflected at the edges, each of the N with its own kernel of N x K x K, K odd."""
+    """N x C x H x W convolved with N kernels, N x K x K with K odd; edges are reflected."""
     radius = kernels.shape[1] // 2
     rows, columns = (reflected(side, radius).to(pictures.device) for side in pictures.shape[2:])
     wide = pictures.index_select(2, rows).index_select(3, columns)
@@ -38,7 +38,7 @@ def convolved(pictures: Tensor, kernels: Tensor) -> Tensor:
 
 
 def gaussian(pictures: Tensor, sigma: Tensor, tail: float) -> Tensor:
-    """N x C x H x W through Gaussians of N sigmas (0: the pixel alone) that reach `tail` times the largest sigma."""
+    """N x C x H x W blurred by Gaussians with N sigmas (0: unchanged), cut off at `tail` times the largest sigma."""
     reach = ceil(tail * float(sigma.max()))
     sides = pictures.shape[2:]
     rows, *others = (line_filters(sigma[:, None], reach, side) for side in dict.fromkeys(sides))
@@ -46,7 +46,7 @@ def gaussian(pictures: Tensor, sigma: Tensor, tail: float) -> Tensor:
 
 
 def along(pictures: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """N x C x H x W filtered by N x H x H along its columns of pixels and by N x W x W along its rows."""
+    """N x C x H x W multiplied by matrices N x H x H along columns of pixels, and by N x W x W along rows."""
     count, channels, height, width = pictures.shape
     across = torch.bmm(pictures.reshape(count, channels * height, width), columns.mT)
     across = across.view(count, channels, height, width).transpose(1, 2).reshape(count, height, channels * width)
@@ -54,9 +54,9 @@ def along(pictures: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 
 
 def without_grain(patches: Tensor) -> Tensor:
-    """Patches without their own faint noise, as `augment.without_grain` makes them: float32 N x C x H x W in 0..255.
+    """Remove the faint noise of clean patches, float32 N x C x H x W in 0..255, like `augment.without_grain`.
 
-    A bilateral filter over the 13 pixels that are at most 2 away; the result is rounded to whole numbers.
+    This is a bilateral filter over the 13 pixels within a distance of 2; the result is rounded to whole numbers.
     """
     channels, height, width = patches.shape[1:]
     spread = -0.5 / (GRAIN_MOST * channels / 3) ** 2

@@ -1,8 +1,8 @@
-"""JPEG of many patches at once: what libjpeg makes of each, as tensor operations.
+"""JPEG compression of many patches at once: the steps of libjpeg, as tensor operations.
 
-The steps are those of libjpeg with its defaults, so that a patch becomes what OpenCV's coder makes of it but for the
-rounding of its integer cosine transforms: colors to Y, Cb and Cr in 8 bits, means of 2x1 or 2x2 pixels of the latter,
-cosine transform of 8x8 blocks, quantization, the way back, and triangular ("fancy") interpolation of Cb and Cr.
+The steps are those of libjpeg with its defaults: colors to Y, Cb and Cr in 8 bits, means of 2x1 or 2x2 pixels of Cb and
+Cr, cosine transform of 8x8 blocks, quantization, and all of this backwards, with triangular ("fancy") interpolation of
+Cb and Cr. The results equal those of OpenCV except for the rounding in libjpeg's integer cosine transforms.
 
 Sources: ITU-T T.81 (JPEG), annex A.3.3 for the transform and annex K.1 for the tables of quantization; the scale of the
 tables by a quality, the rounding of means and the interpolation as in libjpeg (jcparam.c, jcsample.c, jdsample.c).
@@ -19,7 +19,7 @@ from torch.nn import functional as F  # noqa: N812
 from cae_train.degradations.jpeg import CUT, GRID, SECOND, Jpeg, JpegTwice
 
 BLOCK = 8  # pixels along a side of a block of the cosine transform
-HALVED_BOTH, HALVED_ACROSS = 0.5, 0.75  # shares of the patches, added up, whose colors are 4:2:0, and 4:2:2
+HALVED_BOTH, HALVED_ACROSS = 0.5, 0.75  # cumulative shares of the patches with 4:2:0 and 4:2:2
 
 LUMINANCE = (
     16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55, 14, 13, 16, 24, 40, 57, 69, 56,
@@ -34,13 +34,13 @@ CHROMINANCE = (
 
 @dataclass(frozen=True)
 class Place:
-    """How each of N patches lies on its grid of blocks, and how its colors are sampled.
+    """The position of N patches on their grids of blocks, and their color subsampling.
 
     Attributes:
-        top: rows between the corner of the grid and that of the patch, whole numbers 0..15, N.
-        left: columns, likewise.
-        across: whether two columns share a value of Cb and Cr, bool N.
-        down: whether two rows do, bool N; only where `across` holds (4:2:0).
+        top: rows between the corner of the grid and the patch, N whole numbers 0..15.
+        left: columns between them, N whole numbers 0..15.
+        across: whether two columns share a value of Cb and Cr, N bools.
+        down: whether two rows also do (4:2:0), N bools; only true if `across` is.
     """
 
     top: Tensor
@@ -50,13 +50,13 @@ class Place:
 
     @classmethod
     def drawn(cls, draws: Tensor) -> "Place":
-        """From numbers in 0..1, N x 3: the sampling (half 4:2:0, a quarter 4:2:2, a quarter 4:4:4), rows, columns."""
+        """Make places from random numbers, N x 3 in 0..1; half are 4:2:0, a quarter 4:2:2, a quarter 4:4:4."""
         sampling, top, left = draws.unbind(1)
         return cls((top * GRID).long(), (left * GRID).long(), sampling < HALVED_ACROSS, sampling < HALVED_BOTH)
 
 
 class DeviceJpeg(Jpeg):
-    """`Jpeg`, all patches at once on the device that they are on."""
+    """`Jpeg` for all patches at once, on their device."""
 
     def __call__(self, clean: Tensor, generator: torch.Generator) -> Tensor:
         """N x C x H x W in 0..1 (C 3 or 1) -> decoded, in steps of 1/255."""
@@ -67,7 +67,7 @@ class DeviceJpeg(Jpeg):
 
 
 class DeviceJpegTwice(JpegTwice):
-    """`JpegTwice`, all patches at once on the device that they are on."""
+    """`JpegTwice` for all patches at once, on their device."""
 
     def __call__(self, clean: Tensor, generator: torch.Generator) -> Tensor:
         """N x C x H x W in 0..1 (C 3 or 1) -> decoded, in steps of 1/255."""
@@ -81,12 +81,12 @@ class DeviceJpegTwice(JpegTwice):
 
 
 def coded(pictures: Tensor, quality: Tensor, place: Place) -> Tensor:
-    """Pictures through JPEG and back.
+    """Compress pictures as JPEG and decode them again.
 
     Args:
         pictures: float32 N x C x H x W, RGB (C 3) or gray (C 1); clipped to 0..1 and rounded to 8 bits first.
         quality: float32 N, whole numbers from 1 to 100.
-        place: of each on its grid of blocks; what lies between that corner and the picture's is the picture, reflected.
+        place: the positions on the grids of blocks; the part of a grid before the picture is filled by reflection.
 
     Returns:
         The same shape, in steps of 1/255.
@@ -109,9 +109,9 @@ def coded(pictures: Tensor, quality: Tensor, place: Place) -> Tensor:
 
 
 def _places(length: int, begin: Tensor) -> Tensor:
-    """Where in a line of `length` the pixels of the grid come from: N x S, S a multiple of 16 that all fit in.
+    """The indices into lines of `length` pixels that fill the grids: N x S, with S a multiple of 16 for all N.
 
-    Reflected before the line's begin, its last pixel repeated behind its end, as libjpeg fills its last blocks.
+    Lines are reflected before their beginning. After their end, the last pixel is repeated, as libjpeg does.
     """
     side = -(-(length + GRID - 1) // GRID) * GRID
     place = torch.arange(side, device=begin.device) - begin[:, None]
@@ -119,7 +119,7 @@ def _places(length: int, begin: Tensor) -> Tensor:
 
 
 def _gathered(pictures: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Of N x C x H x W the rows N x I and columns N x J of each: N x C x I x J."""
+    """Select rows N x I and columns N x J of N x C x H x W; returns N x C x I x J."""
     places = (rows[:, :, None] * pictures.shape[3] + columns[:, None]).flatten(1)
     taken = pictures.flatten(2).gather(2, places[:, None].expand(-1, pictures.shape[1], -1))
     return taken.view(*pictures.shape[:2], rows.shape[1], columns.shape[1])
@@ -142,7 +142,7 @@ def _to_rgb(luma: Tensor, colors: Tensor) -> Tensor:
 
 
 def _colors_through(colors: Tensor, table: Tensor, place: Place) -> Tensor:
-    """Cb and Cr, N x 2 x H x W in 8 bits, made smaller, through blocks, and as large as before."""
+    """Cb and Cr, N x 2 x H x W in 8 bits, after subsampling, quantization and interpolation; the same shape."""
     result = torch.empty_like(colors)
     for across, down in ((True, True), (True, False), (False, False)):
         chosen = torch.nonzero((place.across == across) & (place.down == down))[:, 0]
@@ -153,7 +153,7 @@ def _colors_through(colors: Tensor, table: Tensor, place: Place) -> Tensor:
 
 
 def _smaller(colors: Tensor, across: bool, down: bool) -> Tensor:
-    """Means of two or four pixels, rounded up and down in turn as in libjpeg."""
+    """Means of two or four pixels, rounded alternately up and down as in libjpeg."""
     if not across:
         return colors
     begin = 1 if down else 0
@@ -165,7 +165,7 @@ def _smaller(colors: Tensor, across: bool, down: bool) -> Tensor:
 
 
 def _larger(colors: Tensor, across: bool, down: bool) -> Tensor:
-    """The inverse of `_smaller`, interpolated: each value is three parts of the nearer and one of the next one."""
+    """The inverse of `_smaller`, with interpolation: 3/4 of the nearest value plus 1/4 of the next one."""
     if not across:
         return colors
     if down:
@@ -176,20 +176,20 @@ def _larger(colors: Tensor, across: bool, down: bool) -> Tensor:
 
 
 def _interpolated(values: Tensor) -> Tensor:
-    """N x C x H x W -> N x C x H x 2W, four times as large."""
+    """N x C x H x W -> N x C x H x 2W, with values multiplied by four."""
     wide = F.pad(values, (1, 1, 0, 0), mode="replicate")
     pairs = torch.stack((3 * values + wide[..., :-2], 3 * values + wide[..., 2:]), -1)
     return pairs.flatten(3)
 
 
 def _through_blocks(plane: Tensor, table: Tensor) -> Tensor:
-    """N x C x H x W in 8 bits, H and W multiples of 8, quantized with N x 64 -> N x C x H x W in 8 bits."""
+    """Quantize 8x8 blocks of N x C x H x W in 8 bits with tables N x 64, and decode them; the same shape."""
     count, channels, height, width = plane.shape
     cells = (count, channels, height // BLOCK, BLOCK, width // BLOCK, BLOCK)
     transform = _cosines(plane.device)
     blocks = plane.view(cells).transpose(3, 4).reshape(count, -1, BLOCK**2)
     coefficients = torch.matmul(blocks - 128, transform.mT)
-    eighths = coefficients.mul_(8).round_()  # what libjpeg's transform gives; half a step is rounded away from zero
+    eighths = coefficients.mul_(8).round_()  # scaled as in libjpeg's transform; halves are rounded away from zero
     steps = (eighths.abs() / (8 * table[:, None]) + 0.5).floor_().copysign_(eighths)
     coefficients = steps.mul_(table[:, None])
     pixels = torch.matmul(coefficients, transform).add_(128).round_().clamp_(0, 255)
@@ -198,7 +198,7 @@ def _through_blocks(plane: Tensor, table: Tensor) -> Tensor:
 
 @cache
 def _cosines(device: torch.device) -> Tensor:
-    """The two-dimensional cosine transform of 8x8 pixels, a row each, as an orthogonal 64 x 64 matrix."""
+    """The two-dimensional cosine transform of 8x8 pixels as an orthogonal 64 x 64 matrix, one coefficient per row."""
     line = torch.tensor(
         [
             [(sqrt(0.5) if not u else 1.0) / 2 * cos((2 * x + 1) * u * pi / 16) for x in range(BLOCK)]
@@ -211,5 +211,5 @@ def _cosines(device: torch.device) -> Tensor:
 
 @cache
 def _tables(device: torch.device) -> Tensor:
-    """Quantization of brightness and colors at quality 50: float32 2 x 64, in rows."""
+    """The quantization tables of brightness and colors at quality 50: float32 2 x 64."""
     return torch.tensor((LUMINANCE, CHROMINANCE), dtype=torch.float32).to(device)

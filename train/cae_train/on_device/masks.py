@@ -1,4 +1,4 @@
-"""Holes for inpainting in many patches at once: each step adds a shape, or a piece of one, where pixels still lack."""
+"""Holes for inpainting in many patches at once: each step adds a shape, or a piece of one, to unfinished masks."""
 
 from math import log, pi
 
@@ -7,16 +7,16 @@ from torch import Tensor
 
 from cae_train.degradations.mask import RECTANGLE_SHARE, STEPS, TOLERANCE, TURN, WIDTHS, Mask, fill_color
 
-ELONGATED = log(3.0) / 2  # of rectangles: the logarithm of half their largest ratio of sides
+ELONGATED = log(3.0) / 2  # of rectangles: half the logarithm of their largest ratio of sides
 WALK = 10  # steps of a stroke
-SLANTED = 0.8  # pixels by which OpenCV's lines, of even width, are wider than asked for, in the mean
+SLANTED = 0.8  # pixels by which OpenCV's lines of even width are too wide, on average
 
 
 class DeviceMask(Mask):
-    """`Mask`, all patches at once on the device that they are on."""
+    """`Mask` for all patches at once, on their device."""
 
     def __call__(self, clean: Tensor, generator: torch.Generator) -> Tensor:
-        """N x C x H x W -> the same, with the holes `FILL`; C is 1 or 3."""
+        """N x C x H x W (C 1 or 3) -> the same shape, with holes of the value `FILL`."""
         count, channels, height, width = clean.shape
         share = self.share.draw(count, generator).flatten()
         strokes = torch.rand(count, generator=generator, device=clean.device) < 0.5
@@ -29,7 +29,7 @@ class DeviceMask(Mask):
 
 
 def _lacking(missing: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
-    """How many pixels each of N x H x W still has to lose, and which of the N are not done, as indices."""
+    """The number of pixels that each mask of N x H x W still needs, and the indices of the unfinished masks."""
     size = missing.shape[1] * missing.shape[2]
     lacking = wanted - missing.sum((1, 2))
     spare = torch.minimum(TOLERANCE[1] * wanted, size - wanted).clamp_max(TOLERANCE[0] * size)
@@ -37,14 +37,14 @@ def _lacking(missing: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _free_places(missing: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """A random pixel of each of N x H x W that is not missing yet: rows and columns, N each."""
+    """The row and column of a random pixel outside the holes, for each mask of N x H x W; N each."""
     draws = torch.rand(missing.shape, generator=generator, device=missing.device)
     place = draws.masked_fill_(missing, -1).flatten(1).argmax(1)
     return place // missing.shape[2], place % missing.shape[2]
 
 
 def _rectangles(missing: Tensor, wanted: Tensor, generator: torch.Generator) -> Tensor:
-    """Cover N x H x W with rectangles until about `wanted` pixels of each are missing."""
+    """Add rectangles to the masks N x H x W until each covers about `wanted` pixels."""
     height, width = missing.shape[1:]
     rows, columns = (torch.arange(side, device=missing.device) for side in (height, width))
     while True:
@@ -65,9 +65,9 @@ def _rectangles(missing: Tensor, wanted: Tensor, generator: torch.Generator) -> 
 
 
 def _strokes(missing: Tensor, wanted: Tensor, generator: torch.Generator) -> Tensor:
-    """Cover N x H x W with walks that turn a little at every step until about `wanted` pixels of each are missing."""
+    """Add strokes, which turn a little at each step, to the masks N x H x W until each covers about `wanted` pixels."""
     count, height, width = missing.shape
-    place = torch.zeros(count, 2, device=missing.device)  # row and column that each walk has come to
+    place = torch.zeros(count, 2, device=missing.device)  # current row and column of each stroke
     heading, thickness, steps = torch.zeros(3, count, device=missing.device)
     while True:
         lacking, left = _lacking(missing, wanted)
@@ -75,7 +75,7 @@ def _strokes(missing: Tensor, wanted: Tensor, generator: torch.Generator) -> Ten
             return missing
         begins = left[steps[left] == 0]
         y, x = _free_places(missing[begins], generator)
-        missing[begins, y, x] = True  # whatever the line becomes, there is progress
+        missing[begins, y, x] = True  # at least this pixel, so that the loop ends
         place[begins] = torch.stack((y, x), 1).float()
         first = torch.rand(2, len(begins), generator=generator, device=missing.device)
         thickness[begins] = WIDTHS[0] + (first[0] * (WIDTHS[1] - WIDTHS[0])).floor()
@@ -94,7 +94,7 @@ def _strokes(missing: Tensor, wanted: Tensor, generator: torch.Generator) -> Ten
 
 
 def _lines(begin: Tensor, end: Tensor, thick: Tensor, height: int, width: int) -> Tensor:
-    """Thick lines with round ends from N x 2 to N x 2, rows and columns: bool N x H x W."""
+    """Thick lines with round ends, as masks bool N x H x W; `begin` and `end` are N x 2, row and column."""
     rows = torch.arange(height, device=begin.device)[:, None] - begin[:, 0, None, None]
     columns = torch.arange(width, device=begin.device)[None] - begin[:, 1, None, None]
     down, right = (end - begin)[:, :, None, None].unbind(1)

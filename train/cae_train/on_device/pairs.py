@@ -1,8 +1,8 @@
 """Batches of (degraded, clean) patches that are made on a device and never leave it.
 
-Several steps' patches are made at once, so that the launches of a few hundred small operations are shared between
-thousands of patches. What a block of steps holds is a function of (seed, epoch, block): a run that is resumed goes on
-with the patches that it would have had.
+The patches of several steps are made at once, so that launching a few hundred small operations pays off. The content of
+such a block is a function of (seed, epoch, block), so a resumed run continues with the same patches as an uninterrupted
+one.
 """
 
 import torch
@@ -17,18 +17,18 @@ from cae_train.on_device.chain import chain_on_device
 from cae_train.on_device.filters import without_grain
 from cae_train.on_device.pictures import Pictures
 
-BLOCK = 4096  # patches that are made at once, at most, unless a batch is larger
+BLOCK = 4096  # the most patches that are made at once, unless a batch is larger
 
 
 class DevicePairs:
     """The batches of `Pairs`, made on a device: drawn from the same distribution, but not the same ones.
 
     Args:
-        pairs: what to learn from, and how it is degraded.
-        device: where the pictures and the patches lie; the clean and the degraded ones come out there.
+        pairs: the pictures to learn from, and their degradations.
+        device: the device that holds the pictures, and on which the patches are made.
 
     Raises:
-        ConfigError: a degradation that works on the host alone.
+        ConfigError: a degradation works only on the CPU.
         torch.OutOfMemoryError: the pictures do not fit into the device's memory.
     """
 
@@ -46,7 +46,7 @@ class DevicePairs:
         rank = self.host.rank
         block, number = divmod(step, self.block_steps)
         if self._made is None or self._made[0] != (epoch, block, rank):
-            self._made = None  # its memory is free before the next block is made
+            self._made = None  # free its memory before the next block is made
             first = block * self.block_steps
             steps = [*range(first, max(min(first + self.block_steps, self.steps), first + 1))]
             self._made = (epoch, block, rank), self._make(epoch, steps, (epoch, block, rank))
@@ -80,7 +80,7 @@ class DevicePairs:
         return patches
 
     def _degraded(self, clean: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Degraded and clean without their margin; of the share `gray`, the first, both are gray."""
+        """Degraded and clean patches without their margin; the first patches, a share `gray`, are gray."""
         margin = self.host.margin
         count = drawn_count(self.host.gray, len(clean), generator) if self.host.gray else 0
         degraded = torch.empty_like(center(clean, margin))
@@ -94,5 +94,5 @@ class DevicePairs:
 
 
 def _laid_out(patches: Tensor) -> Tensor:
-    """N x C x H x W with channels last in memory, as `Pairs` gives them and convolutions want them."""
+    """N x C x H x W with channels last in memory, as from `Pairs`; this suits convolutions."""
     return patches.contiguous(memory_format=torch.channels_last)

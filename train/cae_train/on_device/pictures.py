@@ -1,4 +1,4 @@
-"""Pictures in the memory of a device, and crops of them, flipped and turned, as one gathering of pixels."""
+"""Pictures in the memory of a device; flipped and rotated crops of them are read in one indexing operation."""
 
 from collections.abc import Sequence
 
@@ -10,11 +10,11 @@ from cae_train.data.images import Image
 
 
 class Pictures:
-    """Images, uint8 H x W x C of any sizes and one C, one after the other in a device's memory.
+    """Images in a device's memory, one after the other.
 
     Args:
-        images: at least one; they are copied.
-        device: where to.
+        images: at least one, uint8 H x W x C; sizes may differ, C may not. They are copied.
+        device: the device.
     """
 
     def __init__(self, images: Sequence[Image], device: torch.device) -> None:
@@ -28,7 +28,7 @@ class Pictures:
         self.ends = ends.to(device)
 
     def by_area(self, count: int, generator: torch.Generator) -> Tensor:
-        """Which images so many crops are of, each as likely as its area is large: int64 `count`."""
+        """Draw image numbers, int64 `count`; the probability of an image is proportional to its area."""
         total = len(self.pixels)
         places = torch.rand(count, generator=generator, device=self.pixels.device, dtype=torch.float64) * total
         return torch.searchsorted(self.ends, places.long(), right=True)
@@ -38,9 +38,9 @@ class Pictures:
 
         Args:
             chosen: int64 N, numbers of images.
-            patch: height and width of a patch; no chosen image is smaller.
-            margin: pixels around it; where the image ends it is reflected.
-            upright: whether patches are neither flipped nor turned by quarters.
+            patch: height and width of a patch in pixels; no chosen image may be smaller.
+            margin: pixels around the patch; beyond its edges, an image is reflected.
+            upright: whether patches are neither flipped nor rotated by multiples of 90 degrees.
             generator: the source of all randomness.
 
         Returns:
@@ -64,7 +64,7 @@ class Pictures:
 
 
 def _reflected(places: Tensor, length: Tensor) -> Tensor:
-    """Places on lines of `length` pixels, reflected at their ends as often as it takes."""
+    """Positions on lines of `length` pixels; outside a line, they are reflected at its ends until they are inside."""
     period = (2 * length - 2).clamp_min(1)
     places = places.remainder(period)
     return torch.minimum(places, period - places).minimum(length - 1)

@@ -23,7 +23,7 @@ def placed(pairs: PairSource, hardware: Hardware, device: torch.device) -> PairS
 
     Raises:
         ConfigError: the device is asked for, and these patches cannot be made there, or worker processes are asked for
-            too; a degradation that works on the host alone.
+            too; a degradation works only on the host.
         TrainingError: the pictures do not fit into the device's memory.
     """
     on_device = hardware.data_on == "device" or (

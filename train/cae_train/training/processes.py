@@ -1,7 +1,7 @@
-"""The processes of a run on several devices: how many, their start, and their end together.
+"""The processes of a run on several devices: their number, how they start, and how they end together.
 
-Without torchrun, the first process of a machine starts the others with its own command line, as Lightning does. Unlike
-Lightning's, they end with it, however it ends, and it ends with them.
+Without torchrun, the first process on a machine starts the others with its own command line, as in Lightning. Unlike in
+Lightning, if one of them ends, for any reason, all others end too.
 """
 
 import atexit
@@ -28,11 +28,11 @@ from cae_shared.signals import child_processes, end_now
 from cae_shared.temporary import discard_folder, make_temporary_folder
 from cae_train.config import AUTO, Hardware
 from cae_train.errors import CaeTrainError, ConfigError, LostProcessError, TrainingError
-from cae_train.told import FAILURE, is_told, may_tell
+from cae_train.failure_report import FAILURE, is_reported, may_report
 
 _END = 2.0  # seconds for a helper to end after SIGTERM
-_LAST = 30.0  # seconds for helpers to end after a run that went well
-_ORDERLY = 5.0  # seconds for the first process to end by itself when a helper has failed
+_LAST = 30.0  # seconds for helpers to end after a successful run
+_ORDERLY = 5.0  # seconds for the first process to end by itself after a helper has failed
 _NAMES = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK")
 _ENDED = (
     "an earlier run of this program on several devices has failed or was interrupted, and its other processes have "
@@ -41,10 +41,10 @@ _ENDED = (
 
 
 def sized(hardware: Hardware) -> Hardware:
-    """The hardware with the counts that torchrun gives, where it started this process.
+    """Return the hardware with the numbers of devices and machines from torchrun, if it started this process.
 
     Raises:
-        ConfigError: other counts are given.
+        ConfigError: the settings have other numbers.
     """
     if not torch.distributed.is_torchelastic_launched():
         return hardware
@@ -60,27 +60,27 @@ def sized(hardware: Hardware) -> Hardware:
 
 
 def check_places(trainer: Trainer) -> None:
-    """See that several machines can find each other.
+    """Check that several machines can find each other.
 
     Raises:
-        ConfigError: what says where the first one is, and which one this is, is missing.
+        ConfigError: environment variables with the address of the first machine, or the rank of this one, are missing.
     """
     if trainer.num_nodes == 1 or type(_environment(trainer)) is not LightningEnvironment:
         return
     if missing := [name for name in _NAMES if name not in os.environ]:
         raise ConfigError(
-            f"num_nodes is {trainer.num_nodes}: the environment variables {', '.join(_NAMES)} say where the first "
-            f"machine is and which one this is (0 is the first); missing: {', '.join(missing)}"
+            f"num_nodes is {trainer.num_nodes}: the environment variables {', '.join(_NAMES)} must give the address of "
+            f"the first machine and the number of this one (0 is the first); missing: {', '.join(missing)}"
         )
 
 
 @contextlib.contextmanager
 def together(trainer: Trainer) -> Iterator[None]:
-    """A block that the processes of a run go through together: they are started, and where one fails, all end.
+    """Start the other processes of a run for the duration of a `with` block; if one fails, all end.
 
     Raises:
-        TrainingError: an earlier run of this program has ended its processes. Others would begin the program anew, and
-            meet this one in another run.
+        TrainingError: an earlier run of this program on several devices has failed. New processes would start the
+            program from its beginning, and be in that run while this process is in another.
         LostProcessError: another process has failed.
         OSError: a process cannot be started.
     """
@@ -103,7 +103,7 @@ def together(trainer: Trainer) -> Iterator[None]:
 
 
 def of_first(trainer: Trainer, work: Callable[[], dict[str, object]]) -> dict[str, object]:
-    """What the first process of a run works out, in all of them; its errors too."""
+    """Return the result of `work` of the first process in all processes, or raise its error in all of them."""
     result: dict[str, object] | CaeTrainError = {}
     if trainer.is_global_zero:
         try:
@@ -117,7 +117,7 @@ def of_first(trainer: Trainer, work: Callable[[], dict[str, object]]) -> dict[st
 
 
 def end_helpers() -> None:
-    """End the processes that this one has started, now."""
+    """End at once the processes that this one has started."""
     _Helpers.over = True
     for helper in _Helpers.started:
         if helper.poll() is None:
@@ -126,7 +126,7 @@ def end_helpers() -> None:
     for helper in _Helpers.started:
         try:
             helper.wait(max(0.0, limit - time.monotonic()))
-        except subprocess.TimeoutExpired:  # it waits for another process in native code
+        except subprocess.TimeoutExpired:  # it is waiting for another process in native code
             helper.kill()
             helper.wait()
         child_processes.discard(helper.pid)
@@ -141,10 +141,10 @@ def end_helpers() -> None:
 
 class _Helpers:
     started: ClassVar[list[subprocess.Popen[str]]] = []
-    environment: ClassVar[dict[str, str | None]] = {}  # what this process had before
-    over = False  # the run has ended, well or not
-    failed = ""  # what became of the first that failed
-    code = 0  # its exit code
+    environment: ClassVar[dict[str, str | None]] = {}  # values before the run
+    over = False  # whether the run has ended
+    failed = ""  # the message about the first helper that failed
+    code = 0  # exit code of this helper
 
 
 def _environment(trainer: Trainer) -> ClusterEnvironment:
@@ -166,7 +166,7 @@ def _start(trainer: Trainer) -> None:
         "WORLD_SIZE": str(trainer.world_size),
     }
     _Helpers.environment.update({name: os.environ.get(name) for name in places})
-    os.environ |= {**places, FAILURE: str(folder / "told")}  # the last stays: who tells of the end looks there
+    os.environ |= {**places, FAILURE: str(folder / "told")}  # FAILURE stays set: the code that reports the end needs it
     atexit.register(_await_helpers)
     for rank in range(1, trainer.num_devices):
         helper = start_child(_command(), env=os.environ | {"LOCAL_RANK": str(rank)}, stdin=subprocess.DEVNULL)
@@ -176,7 +176,7 @@ def _start(trainer: Trainer) -> None:
 
 
 def _command() -> list[str]:
-    """What started this process, to start others alike."""
+    """Return the command that started this process, to start others in the same way."""
     import __main__
 
     if Path(sys.argv[0]).stem == "cae-train":
@@ -187,7 +187,7 @@ def _command() -> list[str]:
 
 
 def _watch(helper: subprocess.Popen[str], name: str) -> None:
-    """Wait for a helper's end; where it has failed, and this process waits for it for ever, end it too."""
+    """Wait for the end of a helper. If it failed, and this process keeps waiting for it, end this process too."""
     code = helper.wait()
     if code == 0 or _Helpers.over:
         return
@@ -196,15 +196,15 @@ def _watch(helper: subprocess.Popen[str], name: str) -> None:
         _Helpers.failed, _Helpers.code = f"{name} {ended}", code if 0 < code < 128 else 1
     time.sleep(_ORDERLY)
     if not _Helpers.over:
-        if may_tell():
+        if may_report():
             sys.stderr.write(f"cae-train: {_Helpers.failed}\n")
         end_now(_Helpers.code)
 
 
 def _lost() -> LostProcessError:
-    """The error of a process that has lost another; that one may be about to say why."""
+    """Return the error of a process that has lost another one, which may be about to report the reason."""
     limit = time.monotonic() + _END
-    while time.monotonic() < limit and not (is_told() or _Helpers.failed):
+    while time.monotonic() < limit and not (is_reported() or _Helpers.failed):
         time.sleep(0.05)
     return LostProcessError(_Helpers.failed or "another process of this run has ended", _Helpers.code or 1)
 
@@ -216,7 +216,7 @@ def _is_of_connections(error: RuntimeError) -> bool:
 
 
 def _await_helpers() -> None:
-    """At the end of this process: let the others end too."""
+    """Let the other processes end too, at the end of this one."""
     _Helpers.over = True
     limit = time.monotonic() + _LAST
     with contextlib.suppress(subprocess.TimeoutExpired):

@@ -1,1 +1,1 @@
-"""Files cleaned by the workers of a Ray cluster."""
+"""Cleans files with the workers of a Ray cluster (`--engine ray`)."""

@@ -1,4 +1,4 @@
-"""Divides the files of a call into blocks, each of which is one task for a worker."""
+"""Divides the files of a call into blocks; each block is one task for a worker."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from cae_runtime.jobs.planning import Job
 from cae_runtime.places.address import Address
 
 FILES_MOST: Final = 16
-_BYTES_MOST: Final = 8 * 2**20  # of the sources: some seconds of work
-_SHARES: Final = 4  # blocks per worker, so that all end at about the same time
+_BYTES_MOST: Final = 8 * 2**20  # bytes of the sources in a block: some seconds of work
+_SHARES: Final = 4  # blocks per worker, so that all workers finish at about the same time
 
 Numbered = tuple[int, Job]
 
 
 def blocks_of(jobs: Sequence[Job], workers: int) -> list[list[Numbered]]:
-    """Return the numbered files in blocks: each video alone and before the pictures, then a few pictures each.
+    """Divide numbered files into blocks: first one block for each video, then blocks of a few pictures.
 
     Args:
         jobs: the files.
-        workers: how many workers there are.
+        workers: the number of workers.
     """
     numbered = list(enumerate(jobs))
     blocks = [[each] for each in numbered if each[1].video]
@@ -39,7 +39,7 @@ def blocks_of(jobs: Sequence[Job], workers: int) -> list[list[Numbered]]:
 
 
 def _size(job: Job) -> int:
-    """Return the bytes of a source; 0 where they are not known."""
+    """Return the size of a source in bytes; 0 if it is not known."""
     if isinstance(job.source, Address):
         return job.source.size or 0
     try:

@@ -1,4 +1,4 @@
-"""The connection to a Ray cluster, or a small one that is started on this machine; Ray itself is kept quiet."""
+"""Connects to a Ray cluster, or starts one on this machine, and suppresses the messages of Ray."""
 
 from __future__ import annotations
 
@@ -27,28 +27,30 @@ _AUTO: Final = "auto"
 _CLIENT: Final = "ray://"
 _PORT_MOST: Final = 65535
 _ANSWER: Final = 10.0  # seconds for the head of a cluster to answer
-_LISTENER: Final = "ray_listen_error_messages"  # the thread of Ray that prints what has died
+_LISTENER: Final = "ray_listen_error_messages"  # the thread of Ray that prints error messages
 _STORE_BYTES: Final = 100 * 2**20  # only paths and results go through it
-_SOCKET_PATH_MOST: Final = 30  # characters of the temporary folder, so that Ray's sockets in it have short enough names
+_SOCKET_PATH_MOST: Final = 30  # characters of the temporary folder, since names of sockets are limited
 _ENVIRONMENT: Final = {
-    "RAY_USAGE_STATS_ENABLED": "0",  # it sends nothing
-    "RAY_DEDUP_LOGS": "0",  # otherwise another thread prints it, at the end
-    "RAY_worker_niceness": "0",  # of clusters that are started here: other work is not to go before, as it would at 15
+    "RAY_USAGE_STATS_ENABLED": "0",  # sends nothing
+    "RAY_DEDUP_LOGS": "0",  # otherwise another thread prints them at the end
+    "RAY_worker_niceness": "0",  # Ray's default, 15, would give way to all other work
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # otherwise Ray prints an advertisement of this setting
 }
-_OF_COMMANDS: Final = {"RAY_ENABLE_AUTO_CONNECT": "0"}  # threads of Ray that outlive a connection do not make another
+_OF_COMMANDS: Final = {
+    "RAY_ENABLE_AUTO_CONNECT": "0"
+}  # so that threads of Ray that outlive a connection do not open another
 _LOGGERS: Final = ("ray", "ray.data")
 
 
 @dataclass(frozen=True)
 class Workers:
-    """How many workers a cluster has room for, and what each gets.
+    """The workers that a cluster has room for.
 
     Attributes:
-        count: how many.
-        cpus: CPUs of each.
-        gpus: GPUs of each; 0.5 means that two share one.
-        nodes: how many nodes they are on.
+        count: the number of workers.
+        cpus: CPUs of each worker.
+        gpus: GPUs of each worker; with 0.5, two workers share one.
+        nodes: the number of nodes that they run on.
     """
 
     count: int
@@ -64,15 +66,15 @@ class Workers:
 
 @contextlib.contextmanager
 def connected(address: str | None) -> Iterator[Any]:
-    """A block with a connection to a cluster; yields the module `ray`.
+    """Connect to a cluster for the duration of a `with` block; yields the module `ray`.
 
     Args:
-        address: of the cluster, `HOST:PORT`, or `auto` for the one that this machine is a node of; None starts one on
-            this machine, which ends with the block. In a program that is connected already, None takes that connection.
+        address: `HOST:PORT` of the cluster, or `auto` for the one that this machine belongs to. None uses the
+            connection of the program if there is one; otherwise it starts a cluster here, which ends with the block.
 
     Raises:
         MissingExtraError: Ray is not installed.
-        UsageError: the address is neither HOST:PORT nor `auto`, or one that only Ray's client takes.
+        UsageError: the address is neither HOST:PORT nor `auto`; `ray://` addresses are not supported.
         ClusterError: there is no cluster at this address, or none can be started.
     """
     with _borrowed() as ray:
@@ -96,16 +98,16 @@ def connected(address: str | None) -> Iterator[Any]:
 
 
 def _check_answers(address: str) -> None:
-    """See that something listens at an address: Ray would try for minutes.
+    """Check that something listens at an address, since Ray itself would try for minutes.
 
     Raises:
-        UsageError: it is not HOST:PORT.
+        UsageError: the address is not HOST:PORT.
         ClusterError: nothing listens there.
     """
     if address.startswith(_CLIENT):
         raise UsageError(
-            f"address is {address!r}: Ray's client is not enough. Run this on a node of the cluster with its HOST:PORT "
-            "or 'auto', or hand it to the cluster by 'ray job submit'"
+            f"address is {address!r}: connections through Ray's client are not supported. Run this on a node of the "
+            "cluster with its HOST:PORT or 'auto', or submit it with 'ray job submit'"
         )
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal() or not 0 < int(port) <= _PORT_MOST:
@@ -118,17 +120,17 @@ def _check_answers(address: str) -> None:
 
 @contextlib.contextmanager
 def _without_words() -> Iterator[None]:
-    """A block in which Ray neither warns of what Ray does nor prints on stdout what has died."""
+    """Suppress, within the block, Ray's warnings and its messages on stdout about dead workers."""
     with warnings.catch_warnings(), contextlib.redirect_stdout(cast("TextIO", _WithoutRay(sys.stdout))):
         warnings.filterwarnings("ignore", module=r"ray(\.|$)")
         yield
 
 
 class _WithoutRay:
-    """A stream that leaves out what Ray's thread of messages writes.
+    """A stream that drops what Ray's message thread writes.
 
     Args:
-        stream: where everything else goes.
+        stream: receives everything else.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -144,7 +146,7 @@ class _WithoutRay:
 
 
 def imported() -> Any:
-    """Import Ray with its data library, without a word of theirs."""
+    """Import Ray and Ray Data without their messages."""
     ray = _found()
     for name in _LOGGERS:
         logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -164,7 +166,7 @@ def _found() -> Any:
 
 @contextlib.contextmanager
 def _borrowed() -> Iterator[Any]:
-    """A block with Ray as `imported` returns it; a program has its environment and loggers back afterwards."""
+    """Yield Ray as `imported` returns it, and restore the program's environment and loggers afterwards."""
     added = [name for name in _ENVIRONMENT if name not in os.environ]
     levels: dict[str, int] = {}
     try:
@@ -180,9 +182,9 @@ def _borrowed() -> Iterator[Any]:
 
 
 def node_has_died(ray: Any) -> bool:
-    """Return whether the node of the cluster on this machine has died; some seconds later Ray ends this process.
+    """Return whether the cluster's node on this machine has died; False if this cannot be found out.
 
-    It then ends it without a word. False where this cannot be told.
+    A few seconds after its node has died, Ray ends this process without a message.
     """
     node = getattr(ray._private.worker, "_global_node", None)
     name = getattr(node, "raylet_socket_name", None)
@@ -200,12 +202,12 @@ def node_has_died(ray: Any) -> bool:
 
 @contextlib.contextmanager
 def _place_for_files(address: str | None) -> Iterator[dict[str, Any]]:
-    """Yield the options of `ray.init`; a cluster that is started here leaves no files behind."""
+    """Yield the options of `ray.init`; removes the files of a cluster that is started here afterwards."""
     if address is not None:
         yield {"address": address}
         return
     options = {
-        "address": "local",  # also where RAY_ADDRESS names a cluster
+        "address": "local",  # even if RAY_ADDRESS names a cluster
         "num_cpus": usable_cpus(),
         "include_dashboard": False,
         "object_store_memory": _STORE_BYTES,
@@ -218,11 +220,11 @@ def _place_for_files(address: str | None) -> Iterator[dict[str, Any]]:
 
 
 def _why(error: BaseException) -> str:
-    """Return why Ray has not connected; a cluster may ask for a token, which Ray only sends where it was told to."""
+    """Return why Ray did not connect, with advice if the cluster requires a token."""
     cause: BaseException | None = error
     while cause is not None:
         if "AuthenticationError" in str(cause):
-            return "it asks for a token: set RAY_AUTH_MODE=token, and give the token as Ray's documentation says"
+            return "it requires a token: set RAY_AUTH_MODE=token, and the token as Ray's documentation says"
         cause = cause.__cause__
     return str(error)
 
@@ -239,13 +241,13 @@ def workers_of(ray: Any, files: int, threads: int | None, gpus: float) -> Worker
 
     Args:
         ray: the module.
-        files: how many files there are.
-        threads: CPUs of each worker; None chooses: one where there are enough files, otherwise more; next to GPUs its
-            share of the node's.
+        files: the number of files.
+        threads: CPUs of each worker; None means one if there are enough files, otherwise more. With GPUs, None means an
+            equal share of the node's CPUs.
         gpus: GPUs of each worker.
 
     Raises:
-        ClusterError: no node has so many.
+        ClusterError: no node has so many CPUs and GPUs.
     """
     nodes = [
         (int(each["Resources"].get("CPU", 0)), float(each["Resources"].get("GPU", 0)))
@@ -264,7 +266,7 @@ def workers_of(ray: Any, files: int, threads: int | None, gpus: float) -> Worker
 
 
 def _chosen(nodes: Sequence[tuple[int, float]], files: int, gpus: float) -> int:
-    """Return the CPUs of each worker, so that those of all workers add up to what the nodes have."""
+    """Return the CPUs of each worker, so that all workers together use the CPUs of the nodes."""
     if gpus:
         shares = [cpus // int(has // gpus) for cpus, has in nodes if has >= gpus]
         return max(1, min(shares, default=1))

@@ -1,4 +1,4 @@
-"""Files cleaned by a cluster: Ray Data hands blocks of paths to workers, and results come back."""
+"""Cleans files on a cluster: Ray Data hands blocks of paths to workers, which return results."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ OnResult = Callable[[FileResult], None]
 _log = logging.getLogger(__name__)
 
 _CPU: Final = "cpu"
-_ENDING: Final = 10.0  # seconds that workers have to end after Ctrl-C
+_ENDING: Final = 10.0  # seconds for workers to stop after Ctrl-C
 _LOOK_EVERY: Final = 0.1
-_OF_GPUS: Final = ("cuda", "tensorrt", "rocm", "migraphx")  # of what Ray counts as GPUs
+_OF_GPUS: Final = ("cuda", "tensorrt", "rocm", "migraphx")  # providers for hardware that Ray counts as GPUs
 
 
 @dataclass(frozen=True)
@@ -44,17 +44,17 @@ class RayCluster(Engine):
     """The workers of a Ray cluster, to clean a folder: `clean_folder("photos", "clean", RayCluster())`.
 
     Only paths and results go through Ray. Each worker reads and writes the files itself, so all nodes must see them
-    under the same path. A worker or node that dies costs a repetition of what it held; a file that ends its worker
-    three times fails, and the others go on.
+    under the same path. If a worker or node dies, its unfinished files are repeated; a file whose worker has died three
+    times fails, and the others go on.
 
     Args:
         model: the name of a packaged model, the path of a file, or its bytes.
-        address: of a cluster that this machine is a node of, `HOST:PORT` or `auto`; None starts one on this machine,
-            and ends it afterwards.
-        provider: of the workers, as `Restorer` takes it; `auto` without GPUs is `cpu`.
-        threads: CPUs and threads of each worker; None: one, or more where there are fewer files than CPUs.
-        gpus_per_worker: GPUs of each worker; with 0.5 two workers share one. None is 1 for a provider of GPUs that is
-            named, such as `cuda`, and otherwise 0.
+        address: `HOST:PORT` or `auto` for a cluster that this machine belongs to; None starts a cluster on this machine
+            and stops it afterwards.
+        provider: the execution provider of the workers, see `Restorer`; without GPUs, `auto` means `cpu`.
+        threads: CPUs and threads of each worker; None means one, or more if there are fewer files than CPUs.
+        gpus_per_worker: GPUs of each worker; with 0.5, two workers share one. None means 1 if `provider` names one for
+            GPUs, such as `cuda`, otherwise 0.
 
     Raises:
         UsageError: an argument is not as listed above.
@@ -76,13 +76,13 @@ class RayCluster(Engine):
             raise UsageError(f"address is {self.address!r}: it must be HOST:PORT, 'auto', or None")
 
     def opened(self) -> Restorer:
-        """Return the model, opened in this process to learn what it does."""
+        """Return the model, opened in this process to read its metadata."""
         return Restorer(self.model, provider=_CPU, threads=1)
 
     def clean(
         self, plan: Plan, restorer: Restorer, options: RestoreOptions, on_result: OnResult
     ) -> Generator[FileResult, None, None]:
-        """Clean the files of a plan; see `Engine`. Before a cluster is asked for, those that are done are skipped."""
+        """Clean the files of a plan; see `Engine`. Existing outputs are skipped before a cluster is connected to."""
         _check_places(plan)
         left = []
         for job in plan.jobs:
@@ -125,38 +125,40 @@ class RayCluster(Engine):
 
 
 def _check_places(plan: Plan) -> None:
-    """Refuse addresses that do not go with a cluster.
+    """Refuse addresses that cannot be used on a cluster.
 
     Raises:
-        UsageError: one is of `memory://`, which each process has for itself, or holds a password or a query, which may
-            be a signature. Ray would keep it: it records the command line, and what workers are handed.
+        UsageError: an address is in `memory://`, which each process has for itself. Or it has a password or a query,
+            which may be a signature: Ray would store it, since it records command lines and the workers' arguments.
     """
     for place in (plan.folder, *(job.source for job in plan.jobs)):
         if not isinstance(place, Address):
             continue
         if place.protocol == "memory":
-            raise UsageError(f"{str(place)!r} lies in the memory of this process, where no worker of a cluster sees it")
+            raise UsageError(
+                f"{str(place)!r} is in the memory of this process, where the workers of a cluster cannot see it"
+            )
         if place.secret or place.query:
             raise UsageError(
-                f"{str(place)!r}: a cluster keeps command lines in its records, so addresses with passwords or queries "
-                "are not taken: put credentials into the environment of the nodes"
+                f"{str(place)!r}: a cluster records command lines, so addresses with passwords or queries are refused: "
+                "put credentials into the environment of the nodes"
             )
 
 
 def _content(model: str | os.PathLike[str] | bytes, restorer: Restorer) -> bytes:
-    """Return the bytes of the model file, which need not lie where the nodes see it."""
+    """Return the bytes of the model file, so that the nodes do not need to see the file."""
     return model if isinstance(model, bytes) else read_model(restorer.session.path)
 
 
 def _folders(jobs: Sequence[Job]) -> list[Path]:
-    """Return the folders of sources on this machine."""
+    """Return the local folders that contain sources."""
     return [job.source.parent for job in jobs if isinstance(job.source, Path)]
 
 
 def _is_there(job: Job, options: RestoreOptions) -> bool:
     try:
         return output_is_there(job, options.overwrite)
-    except ImageError:  # a worker says why
+    except ImageError:  # a worker reports why
         return False
 
 
@@ -173,7 +175,7 @@ def _is_of_gpus(provider: str) -> bool:
 
 
 class _Work:
-    """The files of a call on their way through the cluster."""
+    """The files of a call while the cluster cleans them."""
 
     def __init__(self, ray: Any, jobs: Sequence[Job], setup: Setup, workers: Workers) -> None:
         self._ray = ray
@@ -182,7 +184,7 @@ class _Work:
         self._given: set[int] = set()
 
     def results(self) -> Iterator[FileResult]:
-        """Yield the results as the workers give them.
+        """Yield the results as the workers return them.
 
         Raises:
             CaeRuntimeError: no file can be cleaned.
@@ -196,7 +198,7 @@ class _Work:
                 yield value
 
     def end(self) -> Iterator[FileResult]:
-        """Let the workers end what they write; yield the results that have not been given yet."""
+        """Let the workers finish what they are writing; yield the remaining results."""
         ray, ledger = self._ray, self._ledger
         ray.get(ledger.stop.remote())
         until = time.monotonic() + _ENDING
@@ -207,7 +209,7 @@ class _Work:
                 yield pickle.loads(row)  # noqa: S301 - as above
 
     def close(self) -> None:
-        """Give the workers back; those that still work end soon."""
+        """Release the workers; busy ones end soon."""
         self._ledger.stop.remote()
         self._tables.close()
 
@@ -220,7 +222,7 @@ def _on_this_node(ray: Any) -> Any:
 
 @contextlib.contextmanager
 def _marker(folder: Place) -> Iterator[list[Path]]:
-    """A block with a hidden file in the output folder, by which nodes see that they have it too; none in stores."""
+    """Yield a hidden file in a local output folder, by which nodes can check that they see the same folder."""
     if isinstance(folder, Address):
         yield []
         return
@@ -233,9 +235,9 @@ def _marker(folder: Place) -> Iterator[list[Path]]:
 
 
 def _what_stopped(error: Exception) -> str:
-    """Return in one line why Ray has ended the work."""
+    """Return in one line why Ray stopped the work."""
     told = str(error)
     if "ModuleNotFoundError" in told and "cae_runtime" in told:
-        return "a node has no cae-toolkit: install the same version on all nodes"
+        return "a node has no cae-toolkit installed: install the same version on all nodes"
     last = next((line for line in reversed(told.splitlines()) if line.strip()), type(error).__name__)
-    return f"the cluster has stopped the work: {' '.join(last.split())}"
+    return f"the cluster stopped the work: {' '.join(last.split())}"

@@ -1,4 +1,4 @@
-"""What has become of each file, kept in one place: workers and their nodes may die, and their files are repeated."""
+"""Records the state of each file in one place, since workers and nodes may die and their files are repeated."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-TRIES: Final = 3  # a file that has ended so many workers is left out
+TRIES: Final = 3  # a file during which so many workers died is left out
 
 
 @dataclass(frozen=True)
 class Opened:
-    """What a worker is told when it opens a block.
+    """The answer to a worker that opens a block.
 
     Attributes:
-        stopped: the work is to end: nothing of the block is done.
-        again: a worker that died had opened the block, so its files are done one by one.
-        rows: results that are known, by the number of the file.
+        stopped: whether the call is ending: the worker skips the block.
+        again: whether a worker died in this block before: its files are then cleaned one by one.
+        rows: pickled results that are known already, by the number of the file.
     """
 
     stopped: bool = False
@@ -26,28 +26,28 @@ class Opened:
 
 @dataclass
 class _Block:
-    """A block that was opened: its files, and where."""
+    """An open block: its files, and the node of its worker."""
 
     files: tuple[int, ...]
     node: str
-    together: bool = True  # its files are done at once, so that it is not known which of them ended a worker
+    together: bool = True  # several files at once: if the worker dies, it is not known which one was the reason
 
 
 class Ledger:
-    """The record of one call. Workers open a block, begin each file of a repeated one, and hand in results.
+    """The record of one call. Workers open a block, announce each file of a repeated block, and hand in results.
 
-    In its first pass a block is cleaned like a folder: while one picture is cleaned, the next one is read. If the
-    worker dies, any of these may be the reason. The block is then repeated file by file, until it is clear which it is.
+    At first, a block is cleaned like a folder: while one picture is cleaned, the next one is read. If the worker dies,
+    any of these files may be the reason. The block is then repeated file by file, to find out which one it is.
 
     Args:
-        is_alive: whether a node still runs. A file is not to blame for a worker that died with its node.
+        is_alive: returns whether a node still runs. If a worker died with its node, this does not count against a file.
     """
 
     def __init__(self, is_alive: Callable[[str], bool] | None = None) -> None:
         self._is_alive = is_alive or _is_alive
         self._blocks: dict[int, _Block] = {}
         self._rows: dict[int, bytes] = {}
-        self._begun: dict[int, str] = {}  # files that are worked on alone, and the node
+        self._begun: dict[int, str] = {}  # file that is cleaned alone -> node
         self._deaths: dict[int, int] = {}
         self._busy: set[int] = set()
         self._stopped = False
@@ -56,8 +56,8 @@ class Ledger:
         """Open a block, for the first time or because a worker died.
 
         Args:
-            number: of the block.
-            node: where the worker runs.
+            number: the number of the block.
+            node: the node of the worker.
             files: the numbers of the files.
         """
         block = self._blocks.get(number)
@@ -76,7 +76,7 @@ class Ledger:
         return Opened(self._stopped, again, rows)
 
     def begin(self, file: int, node: str) -> bool:
-        """Note that a file is worked on alone; return False if it has ended too many workers, and is to be left out."""
+        """Record that a file is cleaned alone; return False if too many workers died on it, and it must be left out."""
         before = self._begun.get(file)
         if before is not None and self._is_alive(before):
             self._deaths[file] = self._deaths.get(file, 0) + 1
@@ -84,24 +84,24 @@ class Ledger:
         return self._deaths.get(file, 0) < TRIES
 
     def done(self, file: int, row: bytes) -> None:
-        """Take the result of a file."""
+        """Store the result of a file."""
         self._rows[file] = row
         self._begun.pop(file, None)
 
     def close(self, number: int) -> None:
-        """Note that the worker has left a block."""
+        """Record that the worker has finished a block."""
         self._busy.discard(number)
 
     def stop(self) -> None:
-        """Tell the workers to end."""
+        """Tell the workers to stop."""
         self._stopped = True
 
     def stopped(self) -> bool:
-        """Return whether the workers are to end."""
+        """Return whether the workers must stop."""
         return self._stopped
 
     def busy(self) -> bool:
-        """Return whether some worker is in a block."""
+        """Return whether a worker is cleaning a block."""
         return bool(self._busy)
 
     def rows(self) -> dict[int, bytes]:

@@ -1,4 +1,4 @@
-"""Ray Data: blocks of paths go to workers, and tables of results come back."""
+"""Runs Ray Data: sends blocks of paths to workers, and receives tables of results."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from cae_runtime.jobs.cluster.worker import Setup, Worker
 _WANTED: Final = {
     "enable_progress_bars": False,
     "print_on_execution_start": False,
-    "execution_no_progress_timeout_s": -1,  # a long video is no standstill
-    "max_consecutive_actor_init_deaths": 3,  # of workers that die as they start
+    "execution_no_progress_timeout_s": -1,  # a long video may show no progress for a long time
+    "max_consecutive_actor_init_deaths": 3,  # workers that die during their start
 }
-_WAIT: Final = 0.2  # seconds in which Ctrl-C is not heard on Windows
+_WAIT: Final = 0.2  # seconds; on Windows, Ctrl-C is only noticed in between
 _LOOK_EVERY: Final = 4.0
 _ENDING: Final = 10.0
 _LOST: Final = (
@@ -30,17 +30,17 @@ _LOST: Final = (
 
 
 class Tables:
-    """The tables that workers return, one for each block, as they end.
+    """The tables of results that workers return, one for each block, in the order in which they finish.
 
-    Ray is asked in a thread of its own: Ctrl-C comes to the main thread, and would break off Ray in the midst of its
-    work, before the workers could end theirs.
+    A separate thread calls Ray: Ctrl-C arrives in the main thread, and would interrupt Ray before the workers could
+    finish what they are writing.
 
     Args:
         ray: the module.
         blocks: the files.
-        setup: what all workers are given.
+        setup: the common settings of all workers.
         ledger: the actor of the `Ledger`.
-        workers: how many there may be at first, and what each gets.
+        workers: the number of workers at first, and the CPUs and GPUs of each.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Tables:
         self._closed = threading.Event()
         context = ray.data.DataContext.get_current()
         self._before = {name: getattr(context, name) for name in _WANTED if hasattr(context, name)}
-        _set(context, {name: _WANTED[name] for name in self._before})  # not all releases of Ray have all of them
+        _set(context, {name: _WANTED[name] for name in self._before})  # some releases of Ray lack some of them
         data = _cleaned(ray, blocks, setup, ledger, workers)
         self._thread = threading.Thread(target=self._read, args=(data,), name="cae-cluster", daemon=True)
         self._thread.start()
@@ -93,7 +93,7 @@ class Tables:
                 yield arrived
 
     def close(self) -> None:
-        """End the work, and give Ray's settings back; workers that were told to end have done so before."""
+        """End the work and restore Ray's settings; tell the workers to stop before calling this."""
         self._closed.set()
         if not self._lost:
             self._thread.join(_ENDING)
@@ -106,11 +106,11 @@ def _set(context: Any, values: Mapping[str, object]) -> None:
 
 
 def _cleaned(ray: Any, blocks: Sequence[Sequence[Numbered]], setup: Setup, ledger: Any, workers: Workers) -> Any:
-    """Return the data set of the results; nothing is done yet."""
+    """Return the data set of the results; it is evaluated lazily."""
     data = ray.data
     items = [{"block": number, "jobs": pickle.dumps(block)} for number, block in enumerate(blocks)]
     count = min(workers.count, len(blocks))
-    pool = data.ActorPoolStrategy(min_size=1, initial_size=count, max_size=len(blocks))  # more on nodes that join later
+    pool = data.ActorPoolStrategy(min_size=1, initial_size=count, max_size=len(blocks))  # grows when nodes join
     return data.from_items(items, override_num_blocks=len(items)).map_batches(
         Worker, fn_constructor_args=(setup, ledger), batch_size=None, batch_format="pyarrow", compute=pool,
         num_cpus=workers.cpus, num_gpus=workers.gpus or None,

@@ -1,4 +1,4 @@
-"""What a worker of the cluster does: it opens the model once, and reads, cleans and writes the files of its blocks."""
+"""A worker of the cluster: opens the model once, and reads, cleans and writes the files of its blocks."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ from cae_runtime.jobs.restore.masks import filling
 from cae_runtime.jobs.restore.options import RestoreOptions
 from cae_runtime.jobs.restore.results import FileResult
 
-WHOLE_CALL: Final = -1  # the number of a row that holds an error of the whole call
-_LOOK_EVERY: Final = 1.0  # seconds between two questions whether to end
+WHOLE_CALL: Final = -1  # number of the row with an error that ends the whole call
+_LOOK_EVERY: Final = 1.0  # seconds between two questions whether to stop
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What all workers of a call are given.
+    """The common settings of all workers of a call.
 
     Attributes:
         model: the bytes of the model file.
-        name: the model as it was named.
-        provider: the execution provider, as `Session` takes it.
-        threads: of the CPU provider.
+        name: the model as the user named it.
+        provider: the execution provider, see `Session`.
+        threads: threads of the CPU provider.
         options: how files are restored.
-        plan: the plan with its first files only.
-        folder: the working folder, from which relative paths are seen.
+        plan: the plan, with only its first files.
+        folder: the working folder, to which relative paths refer.
         seen: files and folders that every node must see.
-        version: of this package.
+        version: the version of this package.
     """
 
     model: bytes
@@ -60,7 +60,7 @@ class Worker:
     """Cleans blocks of files; Ray Data makes one for each share of the cluster's CPUs.
 
     Args:
-        setup: what all workers are given.
+        setup: the common settings of all workers.
         ledger: the actor of the `Ledger`.
     """
 
@@ -76,7 +76,7 @@ class Worker:
         self._trouble: CaeRuntimeError | None = None
         try:
             self._prepare()
-        except CaeRuntimeError as e:  # in an actor's start Ray would wrap it, and try again
+        except CaeRuntimeError as e:  # raised while an actor starts, Ray would wrap it and try again
             self._trouble = e
 
     def _prepare(self) -> None:
@@ -84,21 +84,21 @@ class Worker:
 
         Raises:
             ClusterError: this node lacks what the others have.
-            CaeRuntimeError: as `Session` and `Restorer` raise it.
+            CaeRuntimeError: see `Session` and `Restorer`.
         """
         setup = self._setup
         if (version := installed_version()) != setup.version:
             raise ClusterError(
-                f"node {self._where} has cae-toolkit {version}, and the command is of {setup.version}: install the "
-                "same version on all nodes"
+                f"node {self._where} has cae-toolkit {version}, but the command is of version {setup.version}: install "
+                "the same version on all nodes"
             )
         with contextlib.suppress(OSError):
             os.chdir(setup.folder)
         for path in setup.seen:
             if not path.exists():
                 raise ClusterError(
-                    f"node {self._where} does not see {str(path)!r}: files must lie where all nodes see them under the "
-                    "same path, such as on network storage"
+                    f"node {self._where} does not see {str(path)!r}: all nodes must see the files under the same path, "
+                    "such as on network storage"
                 )
         session = Session(setup.model, provider=setup.provider, threads=setup.threads)
         session.name = setup.name
@@ -109,7 +109,7 @@ class Worker:
             self._change = cleaning(self._restorer, setup.options)
 
     def __call__(self, table: Any) -> Any:
-        """Clean blocks: a table with columns `block` and `jobs` in, one with `file` and `row` for each file out."""
+        """Clean a table of blocks, columns `block` and `jobs`; return one of files, columns `file` and `row`."""
         import pyarrow
 
         rows: dict[int, bytes] = {}
@@ -136,7 +136,7 @@ class Worker:
                     self._alone(file, job, rows)
             else:
                 self._together(left, self._setup.options, rows)
-        except KeyboardInterrupt:  # the call is to end
+        except KeyboardInterrupt:  # the call is ending
             pass
         except CaeRuntimeError as e:
             rows[WHOLE_CALL] = pickle.dumps(e)
@@ -145,14 +145,14 @@ class Worker:
         return rows
 
     def _alone(self, file: int, job: Job, rows: dict[int, bytes]) -> None:
-        """Clean a file of a block that is repeated.
+        """Clean one file of a repeated block.
 
-        An output that is there is the work of the worker that died. It is made again: nothing else is known of it.
+        An existing output was written by the worker that died. It is written again, since its result is not known.
 
         Args:
-            file: its number.
+            file: the number of the file.
             job: the file.
-            rows: where the result goes.
+            rows: receives the result.
         """
         import ray
 
@@ -160,14 +160,14 @@ class Worker:
         if ray.get(self._ledger.begin.remote(file, self._node)):
             self._together([(file, job)], replace(self._setup.options, overwrite=True), rows)
             return
-        reason = f"has ended its worker {TRIES} times, perhaps for lack of memory: it was left out"
+        reason = f"crashed its worker {TRIES} times, perhaps for lack of memory: it was left out"
         result = FileResult(
             str(job.source), str(job.output), "failed", reason, 0.0, None, None, self._restorer.provider, ()
         )
         self._hand_in(file, result, rows)
 
     def _together(self, block: Sequence[Numbered], options: RestoreOptions, rows: dict[int, bytes]) -> None:
-        """Clean files as a call without a cluster does; the results go into `rows`."""
+        """Clean files as a call without a cluster does; puts the results into `rows`."""
         number = {str(job.output): file for file, job in block}
 
         def hand_in(result: FileResult) -> None:
@@ -182,22 +182,22 @@ class Worker:
                 hand_in(result)
 
     def _unless_stopped(self, job: Job, picture: Picture, told: Progress | None) -> Changed:
-        """Clean a picture, unless the work is to end."""
+        """Clean a picture, unless the call is ending."""
         self._look()
         return self._change(job, picture, told)
 
     def _hand_in(self, file: int, result: FileResult, rows: dict[int, bytes]) -> None:
-        """Put a result into `rows` and the ledger, which must know it if this worker dies."""
+        """Put a result into `rows`, and into the ledger, which keeps it if this worker dies."""
         row = pickle.dumps(replace(result, node=self._where))
         if rows.get(file) != row:
             rows[file] = row
             self._ledger.done.remote(file, row)
 
     def _look(self) -> None:
-        """Ask the ledger now and then whether to end; never wait for its answer.
+        """Ask the ledger from time to time whether to stop, without waiting for its answer.
 
         Raises:
-            KeyboardInterrupt: the work is to end, as if Ctrl-C had been pressed here.
+            KeyboardInterrupt: the call is ending, as if Ctrl-C had been pressed here.
         """
         import ray
 

@@ -1,1 +1,1 @@
-"""What is shown before anything is written: the noise of pictures, and a sheet of them before and after."""
+"""Previews of cleaning: the noise of pictures (`--analyze`), and a before-and-after sheet (`--sheet`)."""

@@ -33,15 +33,15 @@ def analyze(
     """Measure the noise of images.
 
     Args:
-        session: the model that cleans them.
+        session: the model that cleans the images.
         sources: images and folders.
-        options: how; `strength`, `stretch`, `overlap` and `batch` count.
+        options: of these, only `strength`, `stretch`, `overlap` and `batch` are used.
 
     Returns:
-        The report as a JSON object, the same as lines of text, and whether some image failed.
+        The report as a JSON object, the same report as lines of text, and whether an image failed.
 
     Raises:
-        UsageError: as `images_of` raises it.
+        UsageError: see `images_of`.
         ModelError: the model's output patches do not have the size of its input.
     """
     plan = images_of(sources, Path())

@@ -1,4 +1,4 @@
-"""Draws a contact sheet of pictures before and after cleaning: each as a whole, and a detail of it at full size."""
+"""Draws a contact sheet: each picture as a whole, and a detail of it at full size before and after cleaning."""
 
 from __future__ import annotations
 
@@ -34,23 +34,23 @@ _log = logging.getLogger(__name__)
 
 _MOST: Final = 300  # pictures on a sheet
 _COLUMNS: Final = 6  # of thumbnails: two pictures in a row
-_LOOKED_AT: Final = 64  # rows and columns of the small picture in which the detail is chosen
+_LOOKED_AT: Final = 64  # rows and columns of the reduced picture on which the detail is chosen
 
 
 def draw_sheet(session: Session, sources: Sequence[Place], sheet: Path, options: RestoreOptions) -> bool:
-    """Draw a sheet of images before and after; only the details are cleaned, so it takes a fraction of the time.
+    """Draw a before-and-after sheet of images. Only the details are cleaned, which takes a fraction of the time.
 
     Args:
-        session: the model that cleans them.
+        session: the model that cleans the details.
         sources: images and folders.
-        sheet: the file to write, an image.
-        options: how; `strength`, `stretch`, `overlap`, `batch`, `quality` and `overwrite` count.
+        sheet: the image file to write.
+        options: of these, only `strength`, `stretch`, `overlap`, `batch`, `quality` and `overwrite` are used.
 
     Returns:
-        Whether some image failed.
+        Whether an image failed.
 
     Raises:
-        UsageError: as `images_of` raises it; or `sheet` names no image, or exists and is not to be replaced.
+        UsageError: see `images_of`; or `sheet` has no image suffix, or exists and `overwrite` is not set.
         ImageError: the sheet cannot be written.
         ModelError: the model's output patches do not have the size of its input.
     """
@@ -95,7 +95,7 @@ def _checked(sheet: Path, overwrite: bool) -> str:
 
 
 def _without_sheet(plan: Plan, sheet: Path) -> Plan:
-    """Return a plan without an earlier sheet, and of not more images than a sheet shows."""
+    """Return a plan without an earlier sheet, and with no more images than a sheet shows."""
     jobs = [job for job in plan.jobs if identity_of(job.source) != identity_of(sheet) or not sheet.exists()]
     if len(jobs) > _MOST:
         _log.info("note: the sheet shows %s of %s images, from first to last", _MOST, len(jobs))
@@ -104,7 +104,7 @@ def _without_sheet(plan: Plan, sheet: Path) -> Plan:
 
 
 def _cells(restorer: Restorer, source: Place, pixels: NDArray[Any], options: RestoreOptions) -> list[Cell]:
-    """Return a picture as a whole, a detail of it, and the same detail cleaned."""
+    """Return three cells: the whole picture, a detail of it, and the same detail cleaned."""
     top, left = detail_of(pixels)
     reach = restorer.spec.patch
     first, start = max(0, top - reach), max(0, left - reach)
@@ -119,7 +119,7 @@ def _cells(restorer: Restorer, source: Place, pixels: NDArray[Any], options: Res
 
 
 def detail_of(pixels: NDArray[Any]) -> tuple[int, int]:
-    """Return the top and left of the detail of `CELL` pixels per side in which the most is to be seen.
+    """Return top and left of the detail with the most contrast; it has `CELL` pixels per side.
 
     Args:
         pixels: (H, W) or (H, W, C), uint8 or uint16.

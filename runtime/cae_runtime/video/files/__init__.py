@@ -1,1 +1,1 @@
-"""A whole video file: cleaned frame by frame, and copied from and to a store."""
+"""Cleans whole video files, on disk or in a store."""

@@ -1,4 +1,4 @@
-"""Videos of stores: cleaned as files in a temporary folder, between which and the store they are copied."""
+"""Cleans videos in stores: downloads them to a temporary folder, cleans them there, and uploads the results."""
 
 from __future__ import annotations
 
@@ -29,14 +29,13 @@ def transcode_any(
     on_frame: Callable[[int, int | None], None] | None = None,
     on_written: OnWritten | None = None,
 ) -> CleanedVideo:
-    """Like `transcode`, also for addresses.
+    """Like `transcode`, but source and output may also be in stores.
 
-    The output of a store is there when its copy has arrived as a whole; Ctrl-C while it is copied leaves nothing of it.
+    An output appears in its store when the upload is complete; Ctrl-C during the upload leaves nothing of it.
 
     Raises:
-        UsageError, VideoError, VideoInterrupted: as `transcode` raises them; the text continues after the source's
-            name.
-        VideoError: a copy failed.
+        UsageError, VideoError, VideoInterrupted: see `transcode`; messages are written to follow the source's name.
+        VideoError: a download or an upload failed.
     """
     if isinstance(source, Address) and isinstance(output, Address) and source.identity == output.identity:
         raise UsageError(f"output {str(output)!r} is the source: choose another name")
@@ -59,7 +58,7 @@ def transcode_any(
 def _copied_out(
     work: _Transcode, result: Path, source: Place, output: Address, on_written: OnWritten | None
 ) -> CleanedVideo:
-    """Write a video to a local file, and copy what became of it to a store."""
+    """Write a video to a local file, and upload it to a store; a partial video too."""
 
     def arrived(cleaned: CleanedVideo, partly: VideoPartlyDone | None) -> None:
         if on_written is not None:
@@ -83,11 +82,11 @@ def _copied_out(
 
 
 def _copy(path: Path, output: Address, arrived: Callable[[], None]) -> None:
-    """Copy a file to a store in another thread, so that Ctrl-C can end it in order.
+    """Upload a file to a store in another thread, so that Ctrl-C can stop it in an orderly way.
 
     Raises:
-        VideoError: it cannot be written.
-        KeyboardInterrupt: it was interrupted.
+        VideoError: the file cannot be written.
+        KeyboardInterrupt: the upload was interrupted.
     """
     upload = Upload(path, output)
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:  # modules that need PyAV are imported when a video is opened
 Clean = Callable[[Any], NDArray[Any]]
 OnWritten = Callable[[CleanedVideo, VideoPartlyDone | None], None]
 
-_PIXELS_AHEAD = 2**24  # of frames that are decoded ahead or wait to be encoded
+_PIXELS_AHEAD = 2**24  # in frames that are decoded ahead or waiting to be encoded
 _FRAMES_AHEAD = 4
 
 
@@ -43,14 +43,14 @@ def transcode(
     on_frame: Callable[[int, int | None], None] | None = None,
     on_written: OnWritten | None = None,
 ) -> CleanedVideo:
-    """Clean a video with a function from frame to frame; for the arguments see `clean_video`.
+    """Clean each frame of a video with a function; for the arguments, see `clean_video`.
 
-    `on_written` is called in another thread as soon as the file has its name, with what was done and, where it is a
-    partial one, why. Ctrl-C can keep this function from returning then, but not from calling that.
+    `on_written` is called in another thread as soon as the file has its final name, with the result and, for a partial
+    video, the reason. After that, Ctrl-C may keep this function from returning, but `on_written` is always called.
 
     Raises:
         UsageError: the output is the source.
-        VideoError, VideoInterrupted: as there; the text continues after the source's name.
+        VideoError, VideoInterrupted: see `clean_video`; messages are written to follow the source's name.
     """
     from cae_runtime.video.reader import VideoSource
 
@@ -83,7 +83,7 @@ class _Work:
         self._frames = self._repeated = 0
 
     def run(self, coding: VideoCoding) -> CleanedVideo:
-        """Write to a hidden name, then rename the file."""
+        """Write the video under a hidden name, then rename it."""
         steps = self._source.steps()
         first = next(steps)
         output = self._output
@@ -124,13 +124,13 @@ class _Work:
             if self._on_written is not None:
                 self._on_written(cleaned, partly)
 
-        with ThreadPoolExecutor(1, "cae-publish") as pool:  # where no signal comes in between
+        with ThreadPoolExecutor(1, "cae-publish") as pool:  # signals do not interrupt this thread
             pool.submit(publish).result()
         if partly is not None:
             raise VideoInterrupted(partly) if interrupted else partly
 
     def _mostly_damaged(self) -> str:
-        """Return a reason if more than half of the frames are damaged, otherwise nothing."""
+        """Return a reason if more than half of the frames are damaged, otherwise an empty text."""
         if self._repeated * 2 <= self._frames:
             return ""
         return f"is damaged: {self._repeated} of {self._frames} frames cannot be decoded"

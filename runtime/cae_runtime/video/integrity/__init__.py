@@ -1,1 +1,1 @@
-"""Whether a video file is whole: cut off, damaged in between, or with frames that its tables hide."""
+"""Checks whether a video file is complete: not truncated, without damaged parts or frames that its tables hide."""

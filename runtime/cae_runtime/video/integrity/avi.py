@@ -1,4 +1,4 @@
-"""AVI: chunks of RIFF, each with its length in front."""
+"""AVI: RIFF chunks, each preceded by its length."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def is_cut_off(file: BinaryIO, size: int) -> bool | None:
         file.seek(position)
         head = file.read(8)
         length = int.from_bytes(head[4:], "little")
-        if head[:4] != SIGNATURE or not length:  # a recorder that lost power has not filled it in
+        if head[:4] != SIGNATURE or not length:  # not filled in if the recorder lost power
             return False if known else None
         position += 8 + length + length % 2
         known = True
@@ -30,7 +30,7 @@ def is_cut_off(file: BinaryIO, size: int) -> bool | None:
 
 
 def holes_in(file: BinaryIO, size: int, parts_max: int) -> list[int]:
-    """Return where the first chunk should begin that is none; empty if all follow each other."""
+    """Return the first position where a chunk should begin and none does, as a list; empty if there is none."""
     position = 0
     for _ in range(parts_max):
         if position + 8 > size:

@@ -1,7 +1,7 @@
-"""How far a video file is whole, by what its container announces.
+"""Checks whether a video file is complete according to the headers of its container.
 
-Only headers are read: boxes of MP4 and MOV, elements of Matroska and WebM, chunks of AVI. Damage inside a frame's
-data is not seen here: the decoder finds it.
+Only headers are read: boxes of MP4 and MOV, elements of Matroska and WebM, chunks of AVI. Damage inside a frame's data
+is found by the decoder, not here.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from cae_runtime.video.integrity import avi, matroska, mp4
 
 @dataclass(frozen=True)
 class _Container:
-    """How the files of one container are read; both functions take the open file and its size in bytes."""
+    """The checks for one container; both functions take the open file and its size in bytes."""
 
     is_cut_off: Callable[[BinaryIO, int], bool | None]
     holes_in: Callable[[BinaryIO, int, int], list[int]]
@@ -46,12 +46,12 @@ def is_cut_off(path: Path) -> bool | None:
 def holes_in(path: Path, parts_max: int) -> list[int]:
     """Return the positions where a part should begin but does not, in increasing order.
 
-    In Matroska these are all, and the blocks whose flags are damaged; in the other formats it is the first one. MP4 and
-    MOV have one table of all frames: holes between their boxes matter only if the file is fragmented.
+    For Matroska, this finds all such positions, and blocks whose flags are damaged; for the other formats, only the
+    first one. An MP4 or MOV has one table of all frames, so holes between its boxes matter only if it is fragmented.
 
     Args:
         path: the file.
-        parts_max: how many parts to read at most; each needs a seek and a read.
+        parts_max: the most parts to read; each needs a seek and a read.
 
     Raises:
         OSError: the file cannot be read.

@@ -1,4 +1,4 @@
-"""Matroska and WebM: elements, each with its length in front.
+"""Matroska and WebM: elements, each preceded by its length.
 
 Source: RFC 8794 (EBML) and RFC 9559 (Matroska).
 """
@@ -19,7 +19,7 @@ _OF_A_CLUSTER: Final = {0xE7, 0xA3, 0xA7, 0xAB, 0x5854, 0xAF}
 _OF_A_GROUP: Final = {0xA1, 0x9B, 0xFB, 0x75A2, 0x75A1, 0xA4, 0xFA, 0xA2, 0x8E, 0xFD, 0xC8}
 _BLOCKS: Final = {0xA3, 0xA1}  # SimpleBlock, Block
 _LACING: Final = 0x06
-_LACED_SHARE: Final = 10  # one in so many
+_LACED_SHARE: Final = 10  # if fewer than one block in so many is laced, its flags count as damaged
 _ANYWHERE: Final = {_EBML, 0xEC, 0xBF}  # Void, CRC-32
 _SKIPPED: Final = _OF_A_SEGMENT | _OF_A_CLUSTER | _OF_A_GROUP | _ANYWHERE
 _HOLES_MAX: Final = 1_000
@@ -29,7 +29,7 @@ _PIECE: Final = 1 << 20
 def is_cut_off(file: BinaryIO, size: int) -> bool | None:
     """Return whether the file ends before its last element does; None if no element has a length.
 
-    An element of unknown length, as live recordings have them, is entered.
+    Elements of unknown length, as in live recordings, are searched for the elements inside.
     """
     position, known = 0, False
     for _ in range(PARTS_MAX):
@@ -53,9 +53,9 @@ def is_cut_off(file: BinaryIO, size: int) -> bool | None:
 
 
 def holes_in(file: BinaryIO, size: int, parts_max: int) -> list[int]:
-    """Return where an element should begin and none does, and the blocks whose flags are damaged, in rising order."""
+    """Return the sorted positions where an element should begin and none does, and of blocks with damaged flags."""
     position, end, holes = 0, size, list[int]()
-    laced: dict[int, list[int]] = defaultdict(list)  # positions of blocks with several frames, of each track
+    laced: dict[int, list[int]] = defaultdict(list)  # track -> positions of blocks with several frames
     blocks: Counter[int] = Counter()
     for _ in range(parts_max):
         if position >= end or len(holes) == _HOLES_MAX:
@@ -79,14 +79,14 @@ def holes_in(file: BinaryIO, size: int, parts_max: int) -> list[int]:
         else:
             holes.append(position)
             position = _next_cluster(file, position + 1, end)
-    for track, positions in laced.items():  # where few are laced, their flags are damaged
+    for track, positions in laced.items():  # if only few blocks are laced, their flags are damaged
         if len(positions) * _LACED_SHARE < blocks[track]:
             holes += positions
     return sorted(holes)
 
 
 def _next_cluster(file: BinaryIO, position: int, end: int) -> int:
-    """Return where the next cluster begins, `end` if there is none."""
+    """Return the position of the next cluster, or `end` if there is none."""
     sign = _CLUSTER.to_bytes(4, "big")
     while position < end:
         file.seek(position)
@@ -101,7 +101,7 @@ def _next_cluster(file: BinaryIO, position: int, end: int) -> int:
 
 
 def ebml_number(data: bytes, keep_marker: bool = False) -> tuple[int, int]:
-    """Read a number of variable length; return it and how many bytes it takes, 0 where they are not all there."""
+    """Decode a number of variable length; return it and its length in bytes, 0 if the data are too short."""
     if not data or not data[0]:
         return 0, 0
     count = 9 - data[0].bit_length()

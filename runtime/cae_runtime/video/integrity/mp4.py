@@ -1,4 +1,4 @@
-"""MP4 and MOV: boxes, each with its length in front.
+"""MP4 and MOV: boxes, each preceded by its length.
 
 Source: ISO/IEC 14496-12, ISO base media file format.
 """
@@ -13,7 +13,7 @@ _NEEDED: Final = {b"moov", b"mdat", b"moof"}  # without these boxes, pictures an
 
 
 def is_cut_off(file: BinaryIO, size: int) -> bool | None:
-    """Return whether the file ends before a box does that is needed; None if that is not known."""
+    """Return whether the file ends inside a box that it needs; None if this cannot be told."""
     position, known = 0, False
     for _ in range(PARTS_MAX):
         if position + 8 > size:
@@ -33,9 +33,9 @@ def is_cut_off(file: BinaryIO, size: int) -> bool | None:
 
 
 def holes_in(file: BinaryIO, size: int, parts_max: int) -> list[int]:
-    """Return where the first box of a fragmented file should begin that is none.
+    """Return the first position where a box should begin and none does, as a list; empty if there is none.
 
-    Other files have one table of all frames: holes between their boxes do no harm.
+    Only fragmented files are checked. Others have one table of all frames, so holes between their boxes do no harm.
     """
     position, fragmented = 0, False
     for _ in range(parts_max):

@@ -1,4 +1,4 @@
-"""What the readers of all containers share."""
+"""Helpers of the readers of all containers."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Whether an MP4 or MOV gives all of the frames that its sample table announces, and why where it does not.
+"""Checks whether an MP4 or MOV yields all frames that its sample table announces, and if not, why.
 
-An edit list may hide frames, such as those trimmed off on a phone. This is not damage as long as the tables of the
-track agree with each other: then the frames outside of the edits are those that are missing.
+An edit list may hide frames, such as those trimmed off on a phone. This is not damage if the missing frames are exactly
+those outside of the edits.
 
 Source: ISO/IEC 14496-12, ISO base media file format: `tkhd`, `mdhd`, `elst`, `stts`, `ctts`, `stsz`, `stz2`.
 """
@@ -20,25 +20,25 @@ from numpy.typing import NDArray
 
 _ENTERED: Final = frozenset({b"moov", b"trak", b"edts", b"mdia", b"minf", b"stbl"})
 _TABLES: Final = frozenset({b"mvhd", b"tkhd", b"mdhd", b"elst", b"stts", b"ctts", b"stsz", b"stz2"})
-_BOXES_MAX: Final = 10_000  # outside of tracks and in them
-_BYTES_MAX: Final = 2**28  # of one table
-_FRAMES_MAX: Final = 2**24  # whose times are looked at: three days of 60 frames per second
-_SLACK: Final = 2  # frames that programs differ by at the ends of an edit
-_APART_MIN, _APART_SHARE = 1.0, 0.1  # seconds, and share of the duration, that are worth a word
-_UNKNOWN: Final = frozenset({0, 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF})  # durations
+_BOXES_MAX: Final = 10_000  # in the whole file
+_BYTES_MAX: Final = 2**28  # size of one table
+_FRAMES_MAX: Final = 2**24  # frames whose times are checked: three days at 60 frames per second
+_SLACK: Final = 2  # frames by which programs differ at the ends of an edit
+_APART_MIN, _APART_SHARE = 1.0, 0.1  # seconds, and share of the duration, from which on a difference is reported
+_UNKNOWN: Final = frozenset({0, 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF})  # durations that mean "unknown"
 
 Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Hidden:
-    """Frames that a track announces and does not give.
+    """Frames that a track announces but does not yield.
 
     Attributes:
-        frames: how many.
-        announced: how many it announces.
-        trimmed: an edit list leaves them out, and no table contradicts it.
-        lengths: how many seconds all frames last by their table, and by the header, where these are far apart.
+        frames: the number of hidden frames.
+        announced: the number of announced frames.
+        trimmed: whether an edit list leaves them out, and no table contradicts it.
+        lengths: the duration in seconds according to the table of times and to the header, if these differ much.
     """
 
     frames: int = 0
@@ -48,12 +48,12 @@ class Hidden:
 
 
 def hidden_frames(path: Path, track: int, given: int) -> Hidden:
-    """Compare how many frames a track announces with how many were read.
+    """Compare the number of frames that a track announces with the number that was read.
 
     Args:
-        path: an MP4 or MOV; of another file nothing is announced.
-        track: the number of the track, as `tkhd` has it.
-        given: how many packets of it were read that are to be shown.
+        path: an MP4 or MOV; other files announce nothing.
+        track: the track ID in `tkhd`.
+        given: the number of packets of the track that were read and are to be shown.
 
     Raises:
         OSError: the file cannot be read.
@@ -62,12 +62,18 @@ def hidden_frames(path: Path, track: int, given: int) -> Hidden:
         with path.open("rb") as file:
             tables = _tables_of(file, track)
         return _compared(tables, given) if {b"mdhd", b"stts"} <= {*tables} else Hidden()
-    except (struct.error, KeyError, IndexError, ValueError, OverflowError):  # FFmpeg understood it all the same
+    except (
+        struct.error,
+        KeyError,
+        IndexError,
+        ValueError,
+        OverflowError,
+    ):  # a damaged table; FFmpeg could read the file all the same
         return Hidden()
 
 
 def _tables_of(file: BinaryIO, track: int) -> dict[bytes, bytes]:
-    """Return the tables of a track by their names, and `mvhd`; nothing where there is no such track."""
+    """Return the tables of a track and `mvhd`, by name; empty if there is no such track."""
     movie: dict[bytes, bytes] = {}
     found: dict[bytes, bytes] = {}
     for name, body in _boxes(file):
@@ -88,7 +94,7 @@ def _number(tables: dict[bytes, bytes]) -> int:
 
 
 def _boxes(file: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
-    """Yield the tables of the file in order, each with its content, and `trak` without one where a track begins."""
+    """Yield name and content of the tables in order; `trak` without content marks the beginning of a track."""
     position, size = 0, os.fstat(file.fileno()).st_size
     for _ in range(_BOXES_MAX):
         if position + 8 > size:
@@ -113,9 +119,9 @@ def _compared(tables: dict[bytes, bytes], given: int) -> Hidden:
     units = _durations(tables[b"mdhd"], 12)
     length = int((counts * deltas).sum())
     announced = _samples(tables)
-    if int(counts.sum()) > announced and length == units[1]:  # then it is the table of sizes that is too short
+    if int(counts.sum()) > announced and length == units[1]:  # then the table of sizes is too short
         announced = int(counts.sum())
-    hidden = max(0, announced - given) if announced else 0  # a fragmented file announces none
+    hidden = max(0, announced - given) if announced else 0  # a fragmented file announces 0 frames
     apart = abs(length - units[1]) / max(1, units[0])
     lengths = None
     if announced and units[1] not in _UNKNOWN and apart > max(_APART_MIN, _APART_SHARE * units[1] / max(1, units[0])):
@@ -125,7 +131,7 @@ def _compared(tables: dict[bytes, bytes], given: int) -> Hidden:
 
 
 def _is_trimmed(tables: dict[bytes, bytes], hidden: int, announced: int) -> bool:
-    """Return whether an edit list leaves out so many frames, and no table contradicts it."""
+    """Return whether an edit list leaves out this many frames, and no table contradicts it."""
     counts, deltas = _runs(tables[b"stts"])
     units, length = _durations(tables[b"mdhd"], 12), int((counts * deltas).sum())
     if b"elst" not in tables:
@@ -143,7 +149,7 @@ def _is_trimmed(tables: dict[bytes, bytes], hidden: int, announced: int) -> bool
 
 
 def _outside(tables: dict[bytes, bytes], unit: int, times: Integers, longest: int) -> int:
-    """Return how many times lie outside of all edits; 0 where the edits contradict the rest."""
+    """Return how many frame times are outside of all edits; 0 if the edits contradict the other tables."""
     movie_unit, track_length = _durations(tables[b"mvhd"], 12)[0], _durations(tables[b"tkhd"], 16)[1]
     edits = _edits(tables[b"elst"])
     lengths = sum(length for length, _ in edits)
@@ -161,7 +167,7 @@ def _outside(tables: dict[bytes, bytes], unit: int, times: Integers, longest: in
 
 
 def _durations(header: bytes, at: int) -> tuple[int, int]:
-    """Return the unit (a second's share) and the duration of a header of version 0 or 1, which begin at a place."""
+    """Return units per second and duration from a header, where they begin at `at` (8 bytes later in version 1)."""
     if header[0]:
         return struct.unpack_from(">IQ", header, at + 8)
     return struct.unpack_from(">II", header, at)
@@ -179,13 +185,13 @@ def _runs(table: bytes, *, signed: bool = False) -> tuple[Integers, Integers]:
 
 
 def _each(counts: Integers, values: Integers, most: int) -> Integers:
-    """Return the value of each frame, for at most `most` frames."""
+    """Expand runs to one value per frame, for at most `most` frames."""
     counts = np.minimum(counts, most)
     return np.repeat(values, np.diff(np.minimum(np.cumsum(counts), most), prepend=0))
 
 
 def _edits(table: bytes) -> list[tuple[int, int]]:
-    """Return the length of each edit, in the movie's unit, and where it begins, in the track's."""
+    """Return for each edit its length in units of the movie, and its beginning in units of the track."""
     form = ">Qqi" if table[0] else ">Iii"
     count = min(struct.unpack_from(">I", table, 4)[0], (len(table) - 8) // struct.calcsize(form))
     return [struct.unpack_from(form, table, 8 + at * struct.calcsize(form))[:2] for at in range(count)]

@@ -1,7 +1,7 @@
-"""Finds damaged frames of VP9 videos: libvpx notices, unlike FFmpeg's own decoder, where the data of a frame ends.
+"""Finds damaged frames of VP9 videos with libvpx, which, unlike FFmpeg's own decoder, checks where a frame's data ends.
 
-After a damaged frame libvpx decodes nothing until the next key frame. So the pictures come from FFmpeg's decoder, and
-libvpx only judges. It takes about as much time as FFmpeg's, a few percent of that of a network.
+After a damaged frame, libvpx decodes nothing until the next key frame. So the pictures come from FFmpeg's decoder, and
+libvpx only checks. This takes about as long as FFmpeg's decoding, a few percent of the time of a network.
 """
 
 from __future__ import annotations
@@ -16,29 +16,29 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 _DECODER: Final = "libvpx-vp9"
-_LAYOUTS: Final = {"yuv420p", "yuv422p", "yuv440p", "yuv444p", "gbrp"}  # PyAV's libvpx does not decode more bits
+_LAYOUTS: Final = {"yuv420p", "yuv422p", "yuv440p", "yuv444p", "gbrp"}  # PyAV's libvpx decodes only 8 bits
 
 
 class Vp9Judge:
-    """Decodes the packets of a stream beside its decoder, if they are VP9 of 8 bits; otherwise finds no damage.
+    """Decodes the packets of an 8-bit VP9 stream a second time; for other streams, it finds no damage.
 
     Args:
         context: the stream's decoder.
-        options: of the decoder, such as limits.
+        options: options of the decoder, such as limits.
     """
 
     def __init__(self, context: VideoCodecContext, options: Mapping[str, str]) -> None:
         self._decoder: VideoCodecContext | None = None
-        self._follows = False  # whether the next packet can be decoded, as all since a key frame could
+        self._follows = False  # whether all packets since a key frame could be decoded
         self._found = False
         if context.name != "vp9" or context.pix_fmt not in _LAYOUTS:
             return
-        with contextlib.suppress(av.codec.codec.UnknownCodecError):  # of a PyAV that was built without libvpx
+        with contextlib.suppress(av.codec.codec.UnknownCodecError):  # PyAV was built without libvpx
             self._decoder = av.CodecContext.create(_DECODER, "r")
             self._decoder.options, self._decoder.thread_count = dict(options), 1
 
     def look_at(self, packet: Packet[VideoStream]) -> None:
-        """Judge the next packet; from a damaged one to a key frame nothing is known."""
+        """Check the next packet; between a damaged packet and the next key frame, nothing can be checked."""
         if self._decoder is None or not packet.size or not (self._follows or packet.is_keyframe):
             return
         try:
@@ -50,6 +50,6 @@ class Vp9Judge:
             self._follows, self._found = False, True
 
     def found_damage(self) -> bool:
-        """Return whether a packet was damaged since this was last asked."""
+        """Return whether a packet was damaged since the last call."""
         found, self._found = self._found, False
         return found

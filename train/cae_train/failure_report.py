@@ -1,24 +1,24 @@
-"""One message for a failure that several processes of a run on this machine see."""
+"""Lets only one of the processes of a run on this machine report a failure that several of them see."""
 
 import os
 from pathlib import Path
 
-FAILURE = "CAE_TRAIN_FAILURE"  # environment variable: the file that the first process to tell a failure makes
+FAILURE = "CAE_TRAIN_FAILURE"  # environment variable: a file that the first process to report a failure creates
 _TORCHRUN = "TORCHELASTIC_ERROR_FILE"  # lies in torchrun's own temporary folder: ATTEMPT/LOCAL_RANK/error.json
 
 
 def is_helper() -> bool:
-    """Return whether this process was started to help another one on this machine, which does the talking."""
+    """Return whether another process on this machine started this one, and reports for it."""
     return os.environ.get("LOCAL_RANK", "0") != "0"
 
 
 def is_shared() -> bool:
-    """Return whether this process is one of several of a run on this machine."""
+    """Return whether several processes of this run are on this machine."""
     return _place() is not None
 
 
-def may_tell() -> bool:
-    """Return whether this process is to say why the run failed: whether no other on this machine has."""
+def may_report() -> bool:
+    """Return whether this process must report why the run failed, since no other one on this machine has."""
     place = _place()
     if place is None:
         return True
@@ -31,8 +31,8 @@ def may_tell() -> bool:
     return True
 
 
-def is_told() -> bool:
-    """Return whether a process has said why the run failed."""
+def is_reported() -> bool:
+    """Return whether a process has reported why the run failed."""
     place = _place()
     return place is not None and place.exists()
 
