@@ -29,7 +29,7 @@ _DEVICES = re.compile(r"auto|-1|[1-9][0-9]*|[0-9]+(,[0-9]+)+|[0-9]+,")
 PLACES = (AUTO, "host", "device")  # where patches are cut and degraded
 CHANNELS = (0, 1, 3)  # as the data are, gray, RGB
 TABLES = ("model", "noise")
-PATHS = ("data", "data_dir", "start")  # may be passed as os.PathLike
+PATHS = ("data", "data_dir", "start", "teacher")  # may be passed as os.PathLike
 _FORMER_NAMES = {"grey": "gray"}  # in files that earlier versions wrote
 PATCH = 32  # height and width of a training patch, in pixels
 
@@ -47,6 +47,8 @@ class TrainConfig:
         model: the architecture's options; empty means its defaults.
         start: a `model.pt` of the same network whose weights the run begins from, or a file of its `state_dict()`;
             empty: random weights.
+        teacher: a `model.pt` whose results are learned beside the clean patches, which brings its own loss
+            (`cae_train.training.optimization.distillation`); empty: none.
         quantize_aware: train with the rounding of int8 (`cae_train.training.optimization.qat`), in fp32 unless
             `precision` says bf16.
         degrade: degradations applied in this order, as `cae_train.degradations.registry.parse` reads them; "none"
@@ -85,6 +87,7 @@ class TrainConfig:
     arch: str = "skip"
     model: Mapping[str, Any] = field(default_factory=dict)
     start: str = ""
+    teacher: str = ""
     quantize_aware: bool = False
     degrade: tuple[str, ...] = ("gaussian:25",)
     scales: int = 1
@@ -122,6 +125,11 @@ class TrainConfig:
         _require(0 <= self.jitter <= 1, "jitter", self.jitter, "0 to 1, a share of the patches")
         _require(0 <= self.gray <= 1, "gray", self.gray, "0 to 1, a share of the patches")
         _require(self.loss in (AUTO, *LOSSES), "loss", self.loss, ", ".join((AUTO, *LOSSES)))
+        if self.teacher and self.loss != AUTO:
+            raise ConfigError(
+                f"teacher is {self.teacher} and loss is {self.loss!r}: they exclude each other, as a teacher "
+                "brings its own loss"
+            )
         _require(self.optimizer in OPTIMIZERS, "optimizer", self.optimizer, ", ".join(OPTIMIZERS))
         _require(self.precision in PRECISIONS, "precision", self.precision, ", ".join(PRECISIONS))
         _require(self.epochs >= 0, "epochs", self.epochs, "0 or more")

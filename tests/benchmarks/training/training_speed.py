@@ -46,7 +46,9 @@ def main(
     """Print patches per second."""
     place = torch.device(device)
     settings = load_toml(recipe) | {"batch": batch, "epoch_crops": max(2, steps + WARM_UP) * max(batch, BLOCK)}
-    config = TrainConfig(**settings | {"data": ("synthetic",), "start": "", "quantize_aware": False})
+    config = TrainConfig(
+        **settings | {"data": ("synthetic",), "start": "", "teacher": "", "loss": "blended", "quantize_aware": False}
+    )
     host = Pairs(load_synthetic(0, PICTURES), chain_of(config), config)
     on_device = DevicePairs(host, place)
     step = _step(config, place, bf16, compiled)
@@ -81,8 +83,8 @@ def _step(
     """One step of training on (degraded, clean)."""
     network = build(config.arch, config.model, 3)
     held_out = (torch.zeros(HELD_OUT, 3, 32, 32), torch.ones(HELD_OUT, 3, 32, 32))
-    training = Training(config, Material(Pairs([], chain_of(config), config), held_out, ""), network).to(device).train()
-    loss = loss_of(config.loss, network)
+    loss, material = loss_of(config.loss, network), Material(Pairs([], chain_of(config), config), held_out, "")
+    training = Training(config, material, network, loss).to(device).train()
     optimizer, forward = training.optimizer(), compiled_step(network) if compiled else network.step
 
     def step(degraded: torch.Tensor, clean: torch.Tensor) -> None:

@@ -25,6 +25,7 @@ from cae_train.degradations.registry import chain_of, parse_chain
 from cae_train.models import build
 from cae_train.training.material import Material
 from cae_train.training.module import Training
+from cae_train.training.optimization.losses import mse
 
 Load = Callable[..., Split]
 NOISE = parse_chain(["gaussian:25"])
@@ -407,7 +408,7 @@ def test_held_out_patches_keep_their_colors() -> None:
     model = {"widths": (16, 16), "down_blocks": (0, 0), "up_blocks": (0,)}
     configs = [TrainConfig(model=model, jitter=j) for j in (0.0, 1.0)]
     plain, altered = (
-        Training(config, Material.of(config, split, chain_of(config)), build("skip", model)) for config in configs
+        Training(config, Material.of(config, split, chain_of(config)), build("skip", model), mse) for config in configs
     )
     assert all(torch.equal(a, b) for a, b in zip(plain.held_out, altered.held_out, strict=True))
     assert not torch.equal(plain.pairs[0, 0][1], altered.pairs[0, 0][1])

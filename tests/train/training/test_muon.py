@@ -14,6 +14,7 @@ from cae_train import TrainConfig
 from cae_train.models import build
 from cae_train.training.material import Material
 from cae_train.training.module import Training
+from cae_train.training.optimization.losses import mse
 from cae_train.training.optimization.muon import UPDATE_RMS, Muon, orthogonal
 
 
@@ -73,7 +74,7 @@ def test_it_learns_and_continues_where_it_was_saved() -> None:
 def test_kernels_of_depthwise_convolutions_are_left_to_adam() -> None:
     torch.manual_seed(0)
     network = build("skip", {"widths": [16, 16], "block": "depthwise"})
-    training = Training(TrainConfig(), Material(Nothing(), (torch.rand(2, 3, 32, 32),) * 2, ""), network)
+    training = Training(TrainConfig(), Material(Nothing(), (torch.rand(2, 3, 32, 32),) * 2, ""), network, mse)
     optimizer = training.optimizer()
     training.net(torch.rand(2, 3, 32, 32)).square().mean().backward()
     optimizer.step()

@@ -65,6 +65,9 @@ def command(
         _option("File with torchvision's VGG16 weights. Default: from --data-dir, downloaded if missing."),
     ] = None,
     start: Annotated[str | None, _option("Start from the weights in this model.pt or state_dict file.")] = None,
+    teacher: Annotated[
+        str | None, _option("Learn from the results of this model.pt too, above all with --quantize-aware.")
+    ] = None,
     quantize_aware: Annotated[
         bool | None,
         typer.Option(

@@ -5,8 +5,8 @@ GROUPS = {
     "Degradation": ("degrade", "clip", "preview_degradation", "save_pairs", "max_pairs"),
     "Network": ("arch", "model", "start", "vgg16_weights", "quantize_aware"),
     "Training": (
-        "loss", "epochs", "epoch_crops", "batch", "optimizer", "lr", "weight_decay", "warmup", "ema", "grad_clip",
-        "patience", "precision", "seed",
+        "loss", "teacher", "epochs", "epoch_crops", "batch", "optimizer", "lr", "weight_decay", "warmup", "ema",
+        "grad_clip", "patience", "precision", "seed",
     ),
     "Run": ("config", "out", "resume"),
     "Your own camera": ("burst", "noise_from", "camera", "frames", "minutes", "export"),

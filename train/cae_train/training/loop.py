@@ -93,7 +93,7 @@ def run(prepared: Prepared, material: Material, out: Path, callbacks: Sequence[C
     started, config, trainer = time.monotonic(), prepared.config, prepared.trainer
     if not config.epochs:
         raise ConfigError("epochs is 0: 1 or more are needed")
-    training = Training(config, material, prepared.network)
+    training = Training(config, material, prepared.network, prepared.loss)
     if prepared.checkpoint is not None:
         _check_resumable(prepared.checkpoint, training)
     folder = RunFolder(out, config)

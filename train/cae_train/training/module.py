@@ -14,13 +14,12 @@ from cae_train.config import Hardware, TrainConfig
 from cae_train.data.pairs import EpochSampler
 from cae_train.errors import TrainingError
 from cae_train.metrics import psnr
-from cae_train.models.base import Autoencoder
+from cae_train.models.base import Autoencoder, Loss
 from cae_train.models.depthwise import depthwise_kernels
 from cae_train.on_device.pairs import DevicePairs
 from cae_train.training.compiled import StepFunction, compiled_step
 from cae_train.training.material import Material
 from cae_train.training.optimization import qat
-from cae_train.training.optimization.losses import loss_of
 from cae_train.training.optimization.muon import Muon
 from cae_train.training.placement import placed, shared_out
 from cae_train.training.trainer import default_workers
@@ -34,12 +33,12 @@ BETAS = (0.9, 0.99)  # with the usual 0.999, residual networks diverge here
 class Training(LightningModule):
     """The Lightning module: network, loss, optimizer and metrics."""
 
-    def __init__(self, config: TrainConfig, material: Material, network: Autoencoder) -> None:
+    def __init__(self, config: TrainConfig, material: Material, network: Autoencoder, loss: Loss) -> None:
         super().__init__()
         self.config = config
         self.net: Autoencoder = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.roundings = qat.prepare(self.net) if config.quantize_aware else []
-        self.loss = loss_of(config.loss, self.net)
+        self.loss = loss
         self.step: StepFunction = self.net.step
         self.material, self.pairs, self.held_out = material, material.pairs, material.held_out
         self.psnr_in = float(psnr(*self.held_out).mean())

@@ -11,7 +11,8 @@ from cae_train.degradations.chain import Chain
 from cae_train.degradations.registry import chain_of
 from cae_train.errors import CheckpointError
 from cae_train.models import multiply_adds_per_pixel
-from cae_train.models.base import Autoencoder
+from cae_train.models.base import Autoencoder, Loss
+from cae_train.training.optimization.distillation import training_loss
 from cae_train.training.run_files import CHECKPOINT
 from cae_train.training.start_weights import begin, new_network
 from cae_train.training.trainer import make_trainer, quiet_lightning, refuse_processes
@@ -27,6 +28,7 @@ class Prepared:
         config: the settings.
         chain: the degradations.
         network: the network with its initial weights.
+        loss: what training minimizes.
         multiply_adds: multiply-adds of the whole network per pixel.
         trainer: Lightning's trainer for this hardware.
         hardware: the devices of the run.
@@ -36,6 +38,7 @@ class Prepared:
     config: TrainConfig
     chain: Chain
     network: Autoencoder
+    loss: Loss
     multiply_adds: float
     trainer: Trainer
     hardware: Hardware
@@ -59,7 +62,7 @@ def prepare(
 
     Raises:
         ConfigError: the settings or the hardware, or both together, cannot be used.
-        CheckpointError: the weights cannot be read, or the folder has no checkpoint.
+        CheckpointError: the weights or the teacher cannot be read, or the folder has no checkpoint.
     """
     hardware = hardware or Hardware()
     checkpoint = None if resume is None else resume / CHECKPOINT
@@ -67,6 +70,7 @@ def prepare(
         raise CheckpointError(f"run folder {str(resume)!r} has no {CHECKPOINT} to continue from")
     chain = chain_of(config)
     made = network if network is not None else new_network(config)
+    loss = training_loss(config, made)
     cost = multiply_adds_per_pixel(made.eval())
     made.train()
     with quiet_lightning():
@@ -74,4 +78,4 @@ def prepare(
     begin(made, config, weights=network is None and checkpoint is None and config.epochs > 0)
     refuse_processes(trainer, made)
     _log.debug("%s on %s, %s", config.arch, trainer.strategy.root_device, trainer.precision)
-    return Prepared(config, chain, made, cost, trainer, hardware, checkpoint)
+    return Prepared(config, chain, made, loss, cost, trainer, hardware, checkpoint)
