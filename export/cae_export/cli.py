@@ -131,14 +131,14 @@ def command(
         typer.Option(metavar="MODEL.onnx", help="Prove that this file equals --against; nothing is written."),
     ] = None,
     against: Annotated[
-        Path | None, typer.Option(metavar="MODEL.pt", help="The model that the file of --check came from.")
+        Path | None, typer.Option(metavar="MODEL.pt", help="The model that the file of --check was exported from.")
     ] = None,
     part: Annotated[
         str | None,
         typer.Option(help="Export only the encoder (for features) or decoder (of a vae, to generate pictures)."),
     ] = None,
     anomaly: Annotated[
-        bool, typer.Option("--anomaly", help="Export a detector of anomalies, of a model trained on good pictures.")
+        bool, typer.Option("--anomaly", help="Export an anomaly detector from a model trained on good pictures.")
     ] = False,
     false_alarms: Annotated[
         float, typer.Option(help="Share of good pictures that the detector may call anomalies.")

@@ -248,7 +248,7 @@ def _measured(file: OnnxFile, graph: onnx.ModelProto, patches: Patches) -> OnnxF
     """
     figure = mean_psnr(run(file.session, patches.degraded), patches.clean)
     if not math.isfinite(figure):
-        raise RefusedError(f"refused: {file.spec.precision} gives values that are not finite")
+        raise RefusedError(f"refused: {file.spec.precision} returns values that are not finite")
     _log.debug("%s: %.4f dB", file.spec.precision, figure)
     return build_file(graph, replace(file.spec, psnr_out=round(figure, 4)))
 

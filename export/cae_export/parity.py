@@ -101,7 +101,7 @@ def refuse_unless_steady(session: Session, patches: Patches, limit: float = TOLE
         worst, mean = float(apart.max()), float(apart.mean())
         if not (worst <= limit and mean <= TOLERANCE):
             raise RefusedError(
-                f"refused: the file gives another result at batch {batch}: {worst:.2e} apart (at most {limit:.0e}), "
+                f"refused: the file's result differs at batch {batch}: {worst:.2e} apart (at most {limit:.0e}), "
                 f"{mean:.2e} on average (at most {TOLERANCE:.0e})"
             )
 

@@ -155,7 +155,7 @@ def _make_detector(settings: _Settings, loaded: LoadedModel, output: Path) -> tu
     """Make and prove a detector, and find its thresholds."""
     if not loaded.network.bottleneck:
         raise UsageError(
-            f"{loaded.arch} gives back whatever it is shown, as its picture goes around the code: a detector needs "
+            f"{loaded.arch} reproduces any picture, since its skip connections bypass the code: a detector needs "
             "cae, sparse, stacked, vae, or vgg16 without skips"
         )
     network = Scores(loaded.network)

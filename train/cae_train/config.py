@@ -172,7 +172,7 @@ class Hardware:
     Attributes:
         accelerator: "auto", "cpu", "gpu", ... as Lightning takes it.
         devices: of each machine, one process each: a count, a list such as "0,1", or "auto".
-        strategy: a name of `STRATEGIES`: how the processes are kept in step.
+        strategy: a name of `STRATEGIES`: how the processes are synchronized.
         workers: processes that prepare batches; -1: none on a CPU, up to 8 with a GPU.
         data_on: where patches are cut and degraded: "host", "device" (what trains, with all pictures in its memory),
             or "auto": the device where it is a CUDA GPU and `workers` is not above 0.

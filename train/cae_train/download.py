@@ -20,7 +20,7 @@ def fetched(url: str, checksum: str, folder: Path) -> Path:
     import pooch
 
     if ":" not in checksum:
-        raise ValueError(f"checksum {checksum!r} does not say of which kind it is")
+        raise ValueError(f"checksum {checksum!r} does not begin with its kind, as in sha256:...")
     pooch.get_logger().setLevel("ERROR")
     fetch = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=30)
     name = url.rpartition("/")[2]

@@ -89,7 +89,7 @@ def run(
     ] = None,
     strength: Annotated[float, typer.Option(help="From 0 (no change) to 1 (fully cleaned).")] = 1.0,
     color_strength: Annotated[
-        float | None, typer.Option(help="The same for color alone. Default: that of --strength.")
+        float | None, typer.Option(help="The same for color only. Default: the value of --strength.")
     ] = None,
     stretch: Annotated[
         bool, typer.Option(help="Scale up 16-bit images whose noise is too faint for the model.")
@@ -98,10 +98,11 @@ def run(
         bool, typer.Option("--analyze", help="Print the noise of images before and after cleaning; write nothing.")
     ] = False,
     watch: Annotated[
-        bool, typer.Option("--watch", help="Clean what arrives in the SOURCE folders, too, until Ctrl-C.")
+        bool,
+        typer.Option("--watch", help="Keep running, and clean files that arrive in the SOURCE folders, until Ctrl-C."),
     ] = False,
     view: Annotated[
-        bool, typer.Option("--view", help="See it first: show pictures in a window; S saves to -o. H shows the keys.")
+        bool, typer.Option("--view", help="Show pictures in a window before saving; S saves to -o, H shows the keys.")
     ] = False,
     sheet: Annotated[
         Path | None,
@@ -121,7 +122,9 @@ def run(
     ] = None,
     codec: Annotated[
         str | None,
-        typer.Option(help=f"Video codec: {', '.join(CODECS)}. Default: h264, in WebM vp9; of 10 bits h265, av1."),
+        typer.Option(
+            help=f"Video codec: {', '.join(CODECS)}. Default: h264 (WebM: vp9); for 10 bits, h265 (WebM: av1)."
+        ),
     ] = None,
     crf: Annotated[
         int | None, typer.Option(help="Video quality, lower is better: 0..51, vp9 and av1 0..63. Default: 18 for h264.")
@@ -135,32 +138,38 @@ def run(
     ] = None,
     engine: Annotated[
         str,
-        typer.Option(help="What works: local, this machine; ray, the workers of a Ray cluster.", metavar="NAME"),
+        typer.Option(
+            help="Where the work is done: local (this machine), or ray (the workers of a Ray cluster).", metavar="NAME"
+        ),
     ] = LOCAL,
     address: Annotated[
         str | None,
         typer.Option(
-            help="The cluster of --engine ray: HOST:PORT, or auto for the one that this machine is a node of. Default: "
-            "one of this machine alone.",
+            help="Cluster for --engine ray: HOST:PORT, or auto for the one that this machine belongs to. Default: "
+            "start one on this machine.",
         ),
     ] = None,
     gpus_per_worker: Annotated[
         float | None,
-        typer.Option(help="GPUs of each worker; 0.5: two share one. Default: 0, with --provider cuda 1.", metavar="N"),
+        typer.Option(
+            help="GPUs of each worker; with 0.5, two share one. Default: 0; with --provider cuda, 1.", metavar="N"
+        ),
     ] = None,
     mask: Annotated[
         str | None,
         typer.Option(
-            help="Fill what is white in this mask: one image for all SOURCEs, or a folder with one for each.",
+            help="Fill the white parts of this mask: one image for all SOURCEs, or a folder with one for each.",
             metavar="PATH",
         ),
     ] = None,
     mask_color: Annotated[
         str | None, typer.Option(help="Fill pixels of this color, such as '#ff00ff'.", metavar="COLOR")
     ] = None,
-    invert_mask: Annotated[bool, typer.Option("--invert-mask", help="Fill what --mask does not mark.")] = False,
+    invert_mask: Annotated[
+        bool, typer.Option("--invert-mask", help="Fill everything except what --mask marks.")
+    ] = False,
     grow: Annotated[
-        int, typer.Option(help="Fill this many pixels around what is marked, too: 0..100.", metavar="PIXELS")
+        int, typer.Option(help="Also fill this many pixels around the marked parts: 0..100.", metavar="PIXELS")
     ] = 0,
     per_patch: Annotated[
         bool, typer.Option("--per-patch", help="Write one row of features per patch instead of one per image.")
@@ -168,7 +177,7 @@ def run(
     projection: Annotated[
         str | None,
         typer.Option(
-            help="How -o FILE.png puts pictures on a map: pca (default), or tsne, which needs scikit-learn.",
+            help="Method for the map of -o FILE.png: pca (default), or tsne, which needs scikit-learn.",
             metavar="NAME",
         ),
     ] = None,
@@ -180,10 +189,10 @@ def run(
     ] = None,
     between: Annotated[
         tuple[Path, Path] | None,
-        typer.Option(help="Generate the way from the code of one picture to that of another.", metavar="FILE FILE"),
+        typer.Option(help="Generate a transition between the codes of two pictures.", metavar="FILE FILE"),
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(help="Pictures on the way of --between, its ends included. Default: 8.")
+        int | None, typer.Option(help="Number of pictures for --between, including both ends. Default: 8.")
     ] = None,
     encoder: Annotated[
         Path | None,
@@ -205,10 +214,13 @@ def run(
     ] = False,
     bad: Annotated[
         Path | None,
-        typer.Option(help="Folder of pictures known to be bad: says how well they are found.", metavar="FOLDER"),
+        typer.Option(
+            help="Folder of pictures known to be bad; the report says how well they are found.", metavar="FOLDER"
+        ),
     ] = None,
     roi: Annotated[
-        Path | None, typer.Option(help="Look only at what is white in this mask, one for all pictures.", metavar="MASK")
+        Path | None,
+        typer.Option(help="Judge only the white part of this mask, the same for all pictures.", metavar="MASK"),
     ] = None,
     raw_maps: Annotated[
         bool, typer.Option("--raw-maps", help="Also write the scores of the pixels: part_scores.tiff, float32.")

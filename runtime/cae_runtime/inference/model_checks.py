@@ -72,7 +72,7 @@ def checked_spec(path: Path, session: engine.InferenceSession) -> ModelSpec:
     given, made = (side[0].shape[0] for side in sides)
     if isinstance(given, int) and (not 1 <= given <= BATCH_MAX or (isinstance(made, int) and made != given)):
         raise ModelError(
-            f"model {str(path)!r} takes batches of {given} and gives {made}: one number is needed, 1 to {BATCH_MAX}"
+            f"model {str(path)!r} takes batches of {given} and returns {made}: one number is needed, 1 to {BATCH_MAX}"
         )
     if isinstance(given, int):
         _check_batch(path, given, session, spec)
@@ -107,9 +107,9 @@ def refuse_damaged(path: Path, run: Callable[[Floats], Floats], spec: ModelSpec)
     except (ModelError, ProviderError):  # the first picture will report it
         return
     if not np.isfinite(output).all():
-        raise ModelError(f"model {str(path)!r} gives values that are not finite: its weights are damaged")
+        raise ModelError(f"model {str(path)!r} returns values that are not finite: its weights are damaged")
     if np.array_equal(output[0], output[1]):
-        raise ModelError(f"model {str(path)!r} gives the same for black and white: its weights are damaged")
+        raise ModelError(f"model {str(path)!r} returns the same for black and white: its weights are damaged")
 
 
 def refuse_endless(path: Path, data: bytes) -> None:

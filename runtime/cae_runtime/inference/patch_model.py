@@ -105,7 +105,7 @@ class Grid:
             patches = np.pad(patches, [(0, -count % self._batch), (0, 0), (0, 0), (0, 0)])
         outputs = self._session.run(patches)[:count]
         if not np.isfinite(outputs).all():
-            raise ModelError(f"model {str(self._session.path)!r} gives values that are not finite")
+            raise ModelError(f"model {str(self._session.path)!r} returns values that are not finite")
         return *part, outputs.reshape(len(ys), len(xs), *outputs.shape[1:])
 
     def _cut(self, ys: Indices, xs: Indices) -> Floats:

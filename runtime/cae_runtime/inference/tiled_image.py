@@ -179,7 +179,9 @@ class TiledImage:
             finite = bool(np.isfinite(total.sum()))
         if not finite:
             model = str(self._session.path)
-            raise ModelError(f"model {model!r} gives values that are not finite: its weights are damaged, or overflow")
+            raise ModelError(
+                f"model {model!r} returns values that are not finite: its weights are damaged, or overflow"
+            )
         return total
 
     def _seen(self, ys: Indices) -> NDArray[np.bool_] | None:

@@ -71,14 +71,14 @@ def images_of(
     """
     for source in sources:
         if is_video(source) and path_kind(source, "source") != "folder":
-            raise UsageError(f"source {str(source)!r} is a video: only images are taken here")
+            raise UsageError(f"source {str(source)!r} is a video: only images are supported here")
     plan = find_pictures(sources, out, name_of=name_of, leave_out=leave_out)
     images = tuple(job for job in plan.jobs if not is_video(job.source))
     videos = tuple(job.source for job in plan.jobs if is_video(job.source))
     if not images and not plan.unreadable:
         raise UsageError(f"{', '.join(repr(str(source)) for source in sources)}: there are videos and no images")
     if videos:
-        _log.info("note: %s left out: only images are taken here", counted(len(videos), "video"))
+        _log.info("note: %s left out: only images are supported here", counted(len(videos), "video"))
     return replace(plan, jobs=images, left_out=(*plan.left_out, *videos))
 
 
@@ -87,7 +87,7 @@ def each_once(plan: Plan) -> Plan:
     jobs = _once(plan.jobs, lambda job: job.source)
     if len(jobs) < len(plan.jobs):
         again = counted(len(plan.jobs) - len(jobs), "image")
-        _log.info("note: %s named by more than one source: each is taken once", again)
+        _log.info("note: %s named by more than one source: each is used once", again)
     return replace(
         plan,
         jobs=jobs,

@@ -88,7 +88,9 @@ def check_folder(path: Path) -> None:
     if there == "file":
         raise UsageError(f"output {str(path)!r} is a file: name a folder")
     if there == "missing" and (is_picture(path) or path.suffix.lower() in _TABLES):
-        raise UsageError(f"output {str(path)!r} must be a folder here; one whose name ends so must exist already")
+        raise UsageError(
+            f"output {str(path)!r} must be a folder here: a folder with this suffix in its name must exist already"
+        )
 
 
 def prepare_output(folder: Place) -> None:

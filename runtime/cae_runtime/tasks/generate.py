@@ -102,7 +102,7 @@ class Generator(OnSession):
 
         Raises:
             UsageError: as `checked` raises it, at once.
-            ModelError: the model gives values that are not finite; from the iterator.
+            ModelError: the model returns values that are not finite; from the iterator.
             ProviderError: the provider failed while it ran; from the iterator.
         """
         return self._pictures(self.checked(codes))
@@ -115,7 +115,7 @@ class Generator(OnSession):
             given = np.pad(part, [(0, missing), *[(0, 0)] * len(shape)]) if missing else part
             pictures = self.session.run(given)[: len(part)]
             if not np.isfinite(pictures).all():
-                raise ModelError(f"model {str(self.session.path)!r} gives values that are not finite")
+                raise ModelError(f"model {str(self.session.path)!r} returns values that are not finite")
             margin = (pictures.shape[-1] - (self.session.spec.framed or pictures.shape[-1])) // 2
             pictures = pictures[..., margin : pictures.shape[-2] - margin, margin : pictures.shape[-1] - margin]
             eight = np.rint(pictures.clip(0, 1) * 255).astype(np.uint8).transpose(0, 2, 3, 1)

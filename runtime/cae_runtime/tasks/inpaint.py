@@ -68,7 +68,7 @@ class Inpainter(OnSession):
         if isinstance(model, Restorer):
             if (provider, threads, batch, overlap, color) != ("auto", None, None, None, "bgr"):
                 raise UsageError(
-                    "an Inpainter of a Restorer takes no other argument: name them when the latter is made"
+                    "an Inpainter made from a Restorer takes no other arguments: pass them to the Restorer"
                 )
             self.restorer = model.for_holes()
         else:

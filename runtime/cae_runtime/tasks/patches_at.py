@@ -80,7 +80,7 @@ class PatchesAt:
                 for plane, value in zip(total[1:], values.T, strict=True):
                     np.add.at(plane, pixels, weights * value)
         if not np.isfinite(total.sum()):
-            raise ModelError(f"model {str(self._session.path)!r} gives values that are not finite")
+            raise ModelError(f"model {str(self._session.path)!r} returns values that are not finite")
         return cast(Floats, (total[1:] / total[0]).T)
 
     def _places(self, cell: int, unknown: NDArray[np.bool_]) -> tuple[Indices, Indices]:

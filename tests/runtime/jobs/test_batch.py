@@ -90,7 +90,7 @@ def test_a_model_that_gives_no_numbers_stops_the_work(
 ) -> None:
     restorer = Restorer(fixture_model("identity"), provider="cpu")
     monkeypatch.setattr(restorer.session, "run", lambda patches: patches * np.float32("nan"))
-    with pytest.raises(ModelError, match=r"identity\.onnx' gives values that are not finite"):
+    with pytest.raises(ModelError, match=r"identity\.onnx' returns values that are not finite"):
         clean(restorer, photos, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

@@ -35,7 +35,7 @@ def test_a_sheet_shows_each_picture_before_and_after(cae_run: Command, photos: P
     assert done.returncode == 1
     assert b"broken.png" in done.stderr
     assert b"drew 2 images" in done.stderr
-    assert b"note: 1 video left out: only images are taken here" in done.stderr
+    assert b"note: 1 video left out: only images are supported here" in done.stderr
     drawn = np.asarray(cv2.imread(str(sheet)))
     assert drawn.shape[1] == 6 * (CELL + 16), "two pictures in a row, each with two details"
     before, after = (drawn[8 : 8 + CELL, 8 + column * (CELL + 16) :][:, :CELL].astype(int) for column in (4, 5))

@@ -101,7 +101,7 @@ def test_holes(cae_run: Command, noise: Noise, tmp_path: Path) -> None:
                 np.testing.assert_array_equal(inpainter(image, drawn), written)
         turned = Inpainter(model, color="rgb")(np.ascontiguousarray(image[..., ::-1]), mask)
         np.testing.assert_array_equal(turned[..., ::-1], written)
-        with pytest.raises(UsageError, match="an Inpainter of a Restorer takes no other argument"):
+        with pytest.raises(UsageError, match="an Inpainter made from a Restorer takes no other arguments"):
             Inpainter(restorer, overlap=3)
 
 

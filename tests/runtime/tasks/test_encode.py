@@ -266,7 +266,7 @@ def test_wrong_usage_is_one_line(
 def test_a_video_and_a_model_that_restores_are_refused(cae_run: Command, photos: Path, tmp_path: Path) -> None:
     (tmp_path / "film.mp4").write_bytes(b"no film")
     done = cae_run(tmp_path / "film.mp4", "-o", tmp_path / "f.npz", model="encode")
-    assert (done.returncode, b"is a video: only images are taken here" in done.stderr) == (2, True)
+    assert (done.returncode, b"is a video: only images are supported here" in done.stderr) == (2, True)
     done = cae_run(photos, "-o", tmp_path / "out", "--per-patch")
     assert (done.returncode, b"--per-patch needs an encoder" in done.stderr) == (2, True)
     for source in (photos, next(photos.rglob("*.png"))):

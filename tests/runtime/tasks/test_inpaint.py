@@ -87,7 +87,7 @@ def test_a_result_never_takes_a_masks_place(cae_run: Command, photo: np.ndarray,
     before = mask.read_bytes()
     for out, named in ((mask, mask), (masks, masks), (masks / "photo.png", masks)):
         done = cae_run(tmp_path / "photo.png", "-o", out, "--mask", named, "--overwrite", model="inpaint")
-        assert (done.returncode, b"on or among the masks" in done.stderr) == (2, True)
+        assert (done.returncode, b"over or among the masks" in done.stderr) == (2, True)
     assert mask.read_bytes() == (masks / "photo.png").read_bytes() == before
     done = cae_run(tmp_path / "photo.png", "-o", tmp_path / "out.png", "--mask", "", model="inpaint")
     assert (done.returncode, b"--mask is empty" in done.stderr) == (2, True)

@@ -155,7 +155,7 @@ def test_a_model_that_gives_no_numbers_is_told_of(
 ) -> None:
     monkeypatch.setattr(identity.session, "run", lambda patches: patches * np.float32("nan"))
     for shape in ((50, 50, 3), (50, 50), (5, 5, 4)):
-        with pytest.raises(ModelError, match=r"model '.*identity\.onnx' gives values that are not finite"):
+        with pytest.raises(ModelError, match=r"model '.*identity\.onnx' returns values that are not finite"):
             identity(noise(shape), strength=strength)
 
 

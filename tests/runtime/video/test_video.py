@@ -116,7 +116,7 @@ def test_wrong_options(cae_run: Command, clip: Path, tmp_path: Path, args: tuple
     [
         ("clip.mp4", "x.png", "is a video, output"),
         ("photo.png", "x.mp4", "is an image, output"),
-        ("clip.mp4", "-", "- takes and gives images"),
+        ("clip.mp4", "-", "- is for images"),
         ("clip.mp4", "clip.mp4", "would overwrite the source"),
     ],
 )

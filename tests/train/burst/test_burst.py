@@ -453,7 +453,7 @@ def test_windows_come_from_where_nothing_moves() -> None:
 
 def test_frames_without_noise_are_refused() -> None:
     frames = np.repeat(scenery().astype(np.uint8)[None], 4, axis=0)
-    with pytest.raises(DataError, match="there is no noise in them"):
+    with pytest.raises(DataError, match="they contain no noise to remove"):
         measure(targets_of([check(Scene("drawn", frames))]), "none")
 
 
@@ -474,7 +474,7 @@ def test_noise_of_single_pictures_is_estimated_on_their_flat_parts(tmp_path: Pat
 
 def test_copies_of_one_noisy_frame_are_refused() -> None:
     frames = np.repeat(burst(1), 6, axis=0)
-    with pytest.raises(DataError, match="'copies': its frames are all alike: there is no noise in them"):
+    with pytest.raises(DataError, match="'copies': its frames are all alike: they contain no noise to remove"):
         check(Scene("copies", frames))
 
 

@@ -64,7 +64,7 @@ def measure(targets: Sequence[Target], camera: str) -> Measurement:
     """
     seen, variance, sigma = strengths(targets)
     if float(np.nanmedian(variance)) < LEAST_VARIANCE:
-        raise DataError("the frames are all alike: there is no noise in them to be removed")
+        raise DataError("the frames are all alike: they contain no noise to remove")
     colors, grain, correlation = _correlations(targets, sigma)
     rows, columns = (_spread_of(targets, axis) for axis in (1, 0))
     model = NoiseModel(

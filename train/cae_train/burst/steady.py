@@ -139,7 +139,7 @@ def _without_repeats(scene: Scene) -> tuple[Scene, Mask]:
     frames = scene.frames
     again = np.array([False, *(np.array_equal(*pair) for pair in pairwise(frames))])
     if again.sum() == len(frames) - 1:
-        raise UnsteadyError(f"scene {scene.name!r}: its frames are all alike: there is no noise in them to be removed")
+        raise UnsteadyError(f"scene {scene.name!r}: its frames are all alike: they contain no noise to remove")
     return (Scene(scene.name, frames[~again], scene.truth) if again.any() else scene), again
 
 

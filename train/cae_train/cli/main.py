@@ -163,9 +163,11 @@ def command(
     export: Annotated[bool, typer.Option("--export", help="Run cae-export at the end.")] = False,
     max_pairs: Annotated[int, typer.Option(help="Maximum number of pairs of each part (--save-pairs).", min=1)] = 1000,
     accelerator: Annotated[str, typer.Option(help="Passed to Lightning: auto, cpu, gpu, mps, tpu.")] = "auto",
-    devices: Annotated[str, typer.Option(help="Of each machine: auto, a count, or a list such as 0,1.")] = "auto",
-    num_nodes: Annotated[int, typer.Option(help="Machines, each with as many devices.")] = 1,
-    strategy: Annotated[str, typer.Option(help=f"How processes are kept in step: {', '.join(STRATEGIES)}.")] = "auto",
+    devices: Annotated[
+        str, typer.Option(help="Devices of each machine: auto, a count, or a list such as 0,1.")
+    ] = "auto",
+    num_nodes: Annotated[int, typer.Option(help="Number of machines, each with the same number of devices.")] = 1,
+    strategy: Annotated[str, typer.Option(help=f"How processes are synchronized: {', '.join(STRATEGIES)}.")] = "auto",
     workers: Annotated[int, typer.Option(help="Processes that prepare batches; -1: automatic.")] = -1,
     data_on: Annotated[
         str,
@@ -193,7 +195,7 @@ def command(
     training, use --save-pairs with --epochs 0.
 
     Exit codes: 0 done; 1 training failed, or memory, disk space or open files ran out; 2 wrong usage or data; 130
-    interrupted (Ctrl-C); 143 terminated (SIGTERM). After both, model.pt is kept.
+    interrupted (Ctrl-C); 143 terminated (SIGTERM); both keep model.pt.
     """
     if not is_helper():
         log_to_stderr(verbose)

@@ -117,7 +117,7 @@ def equip(trainer: Trainer, callbacks: list[Callback], out: Path) -> None:
 
 
 def refuse_processes(trainer: Trainer, network: Autoencoder) -> None:
-    """See that a network whose trained part changes is trained in one process: others would not be kept in step.
+    """Refuse several processes for a network whose trained part changes: they would not be synchronized.
 
     Raises:
         ConfigError: there are several.

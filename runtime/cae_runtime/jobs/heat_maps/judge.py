@@ -123,7 +123,7 @@ def read_region(path: Path | None) -> NDArray[np.bool_] | None:
         raise UsageError(f"region {str(path)!r} {FLOATING}")
     marks = marks_of(plane.max(axis=2) if plane.ndim == 3 else plane) > _HALF
     if not marks.any():
-        raise UsageError(f"region {str(path)!r} marks nothing: white pixels are looked at, and it has none")
+        raise UsageError(f"region {str(path)!r} marks nothing: it has no white pixels")
     return np.asarray(marks, np.bool_)
 
 

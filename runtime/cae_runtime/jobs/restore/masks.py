@@ -97,7 +97,9 @@ def _refuse_over_masks(plan: Plan, mask: Path) -> None:
         if isinstance(job.output, Address):
             continue
         if (folder or mask).resolve() in (job.output.resolve(), *job.output.resolve().parents[: None if folder else 0]):
-            raise UsageError(f"output {str(job.output)!r} would lie on or among the masks: choose another output")
+            raise UsageError(
+                f"output {str(job.output)!r} would be written over or among the masks: choose another output"
+            )
 
 
 def find_by_color(text: str) -> FindMarks:

@@ -93,7 +93,7 @@ def _checked_format(output: str, target: Place | None, ext: str | None, source: 
     """
     if is_video(source) or is_video(PurePath(output)):
         raise UsageError(
-            "- takes and gives images, and yuv4mpeg streams from stdin to stdout: videos are read from and written to "
+            "- is for images, and for yuv4mpeg streams from stdin to stdout: other videos are read from and written to "
             "files"
         )
     if target is None:

@@ -136,7 +136,7 @@ class Restoration {
         }
         for (let k = 0; k < colors; k++) {
           const sum = sums[depth === 3 ? from + k : (k % planes) * patch * values + from];
-          if (!Number.isFinite(sum)) throw new Error("The model gives values that are not finite: it is damaged.");
+          if (!Number.isFinite(sum)) throw new Error("The model returns values that are not finite: it is damaged.");
           const value = this.seen.byLuminance
             ? data[at + k] + change
             : rint(Math.fround((sum < 0 ? 0 : sum > 1 ? 1 : sum) * white));
