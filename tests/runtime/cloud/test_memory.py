@@ -199,14 +199,14 @@ def test_patterns_are_expanded(cae_run: Command, memory: Any, photos: Path) -> N
     ("words", "says"),
     [
         (["memory://nothing", "-o", "memory://out"], "source 'memory://nothing' does not exist"),
-        (["memory://in", "-o", "http://host/out"], "only read"),
+        (["memory://in", "-o", "http://host/out"], "cannot be written to"),
         (["memory://in", "-o", "ftp://me:secret@host/out"], "'ftp' addresses are not supported"),
         (["memory://in", "-o", "memory://out/x.png"], "names a file, but SOURCE is a folder"),
         (["memory://in", "-o", "memory://out", "--mask", "memory://mask.png"], "--mask takes a file of this computer"),
         (["memory://in", "-o", "memory://out", "-m", "s3://b/m.onnx"], "--model takes a file of this computer"),
         (["memory://in", "--sheet", "s3://b/sheet.png"], "--sheet takes a file of this computer"),
         (["memory://in", "--view"], "--view takes files and folders of this computer"),
-        (["memory://in", "-o", "out", "--watch"], "is an address: this works with files and folders of this computer"),
+        (["memory://in", "-o", "out", "--watch"], "is an address: this works only with files and folders"),
     ],
 )
 def test_what_is_not_done_is_said_in_a_sentence(
@@ -255,7 +255,7 @@ def test_the_library_takes_addresses(memory: Any, photos: Path, tmp_path: Path) 
         clean_image("memory://in/a.png", "memory:///in/a.png", MODEL)
     with pytest.raises(ImageNotFoundError, match=r"'memory://in/z\.png' does not exist"):
         clean_image("memory://in/z.png", "memory://one/b.png", MODEL)
-    with pytest.raises(UsageError, match="only read"):
+    with pytest.raises(UsageError, match="cannot be written to"):
         clean_image("memory://in/a.png", "http://host/b.png", MODEL)
 
 

@@ -29,7 +29,7 @@ from cae_runtime.places.address import Address, place_of
         (["--engine", "ray", "--view"], "--view takes no --engine"),
         (["--engine", "ray", "--provider", "gpu"], "provider 'gpu'"),
         (["--engine", "ray", "--address", "head"], "--address is 'head': it must be HOST:PORT, or 'auto'"),
-        (["--engine", "ray", "--address", "ray://head:10001"], "--address is 'ray://head:10001': Ray's client"),
+        (["--engine", "ray", "--address", "ray://head:10001"], "--address is 'ray://head:10001': connections through"),
     ],
 )
 def test_what_does_not_go_with_a_cluster_is_one_sentence(
@@ -105,7 +105,7 @@ def test_addresses_with_passwords_are_refused_since_ray_records_them(
     source = Address("http", "127.0.0.1:9", "a.png", query="sign=SECRET") if folder is None else tmp_path / "a.png"
     plan = Plan((Job(source, tmp_path / "out.png"),), (), tmp_path if folder is None else place_of(folder))
     cluster = RayCluster()
-    with pytest.raises(UsageError, match="records, so addresses with passwords") as caught:
+    with pytest.raises(UsageError, match="records command lines, so addresses with passwords") as caught:
         next(cluster.clean(plan, cluster.opened(), RestoreOptions(), lambda _: None))
     assert str(caught.value).startswith(f"{shown!r}: ")
     assert "SECRET" not in str(caught.value)
