@@ -59,8 +59,8 @@ def check(
     Args:
         file: an ONNX file of `export`, perhaps converted by another tool since.
         model: the `model.pt` that it came from.
-        data: as `export` takes it.
-        data_dir: as `export` takes it.
+        data: see `export`.
+        data_dir: see `export`.
         tolerance: largest absolute difference allowed between torch and the file (fp32 1e-4, fp16 1e-2).
         max_drop: dB that int8 may lose against the trained network (0.1).
 

@@ -46,7 +46,7 @@ def frame_graph(network: nn.Module, opset: int) -> onnx.ModelProto:
     """Convert `WholeFrame(network)` to an ONNX graph with dynamic N, H and W.
 
     Raises:
-        UsageError: as `convert_frames` raises it.
+        UsageError: see `convert_frames`.
     """
     graph = convert_frames(copy.deepcopy(network), opset, given="padded", made="restored")
     _set_ends(graph, cast(int, network.channels), cast(int, network.stride))

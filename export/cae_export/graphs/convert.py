@@ -54,7 +54,7 @@ def convert(
         made: name of the output.
 
     Raises:
-        UsageError: as `to_onnx` raises it.
+        UsageError: see `to_onnx`.
     """
     sizes = {0: torch.export.Dim(BATCH)}
     return _converted(network, shape, sizes, opset, given, made)
@@ -64,7 +64,7 @@ def convert_frames(network: nn.Module, opset: int, *, given: str, made: str) -> 
     """Convert a network of dynamic height and width, multiples of its `stride`; N is dynamic, too.
 
     Raises:
-        UsageError: as `to_onnx` raises it.
+        UsageError: see `to_onnx`.
     """
     stride = cast(int, network.stride)
     form = with_onnx_operators(network, stride, for_int8=True)  # the other form is of one size

@@ -114,7 +114,7 @@ def benchmark(settings: Sequence[Settings], told: Callable[[str], None] = lambda
         The figures, in the same order.
 
     Raises:
-        ImageError, ModelError, ProviderError, UsageError: as `Restorer` raises them.
+        ImageError, ModelError, ProviderError, UsageError: see `Restorer`.
         CaeRuntimeError: a process ended without a result.
     """
     figures = []
@@ -146,7 +146,7 @@ def measure(settings: Settings) -> Figures:
     """Measure one model in this process.
 
     Raises:
-        ModelError, ProviderError, UsageError: as `Restorer` raises them.
+        ModelError, ProviderError, UsageError: see `Restorer`.
     """
     from cae_runtime.inference.cpu_speed import level_times
     from cae_runtime.tasks.restore import Restorer

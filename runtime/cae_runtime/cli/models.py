@@ -17,7 +17,7 @@ def open_session(options: Options, name: str) -> Session:
     """Open a model on the requested provider.
 
     Raises:
-        ModelError, ProviderError, UsageError: as `Session` raises them.
+        ModelError, ProviderError, UsageError: see `Session`.
     """
     from cae_runtime.inference.providers import parse_provider
     from cae_runtime.inference.session import Session
@@ -38,7 +38,7 @@ def open_restorer(options: Options, name: str) -> Restorer:
     """Open a model that cleans frames, its threads pinned to CPUs.
 
     Raises:
-        ModelError, ProviderError, UsageError: as `Restorer` raises them.
+        ModelError, ProviderError, UsageError: see `Restorer`.
     """
     from cae_runtime.tasks.restore import Restorer
 

@@ -21,7 +21,7 @@ def run_view(options: Options) -> None:
     """Show the given pictures in a window.
 
     Raises:
-        CaeRuntimeError: as `view_pictures` raises it.
+        CaeRuntimeError: see `view_pictures`.
         typer.Exit: some picture could not be read or saved.
     """
     sources = _sources(options, "--view")
@@ -45,7 +45,7 @@ def run_sheet(options: Options) -> None:
     """Draw a contact sheet of the given pictures before and after cleaning.
 
     Raises:
-        CaeRuntimeError: as `draw_sheet` raises it.
+        CaeRuntimeError: see `draw_sheet`.
         typer.Exit: some picture failed.
     """
     sources, sheet = _sources(options, "--sheet"), options.sheet

@@ -120,8 +120,8 @@ class PatchModel(OnSession):
 
     Args:
         model: the path or the bytes of a file that `cae-export` wrote for the task, or an open session.
-        provider: as `cae_runtime.Restorer` takes it.
-        threads: as `Restorer` takes it.
+        provider: see `cae_runtime.Restorer`.
+        threads: see `Restorer`.
         overlap: pixels shared by neighboring patches, 0..patch-1; None takes the model's recommendation.
         batch: patches a call of the model; None takes 32 of 32x32, four times as many on a GPU. It is rounded up to a
             multiple of the batch that a file fixes.

@@ -287,7 +287,7 @@ def open_for(
 
     Raises:
         ModelError: the model is made for another task.
-        CaeRuntimeError: as `Session` raises it.
+        CaeRuntimeError: see `Session`.
     """
     session = model if isinstance(model, Session) else Session(model, provider=provider, threads=threads)
     if session.spec.task not in tasks:

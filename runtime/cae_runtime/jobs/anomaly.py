@@ -39,7 +39,7 @@ def run(session: Session, request: Request) -> Outcome:
     Raises:
         UsageError: sources without images, an output that cannot be written or is not of this model, a threshold that
             the model cannot have, or a region that cannot be read.
-        ModelError, ProviderError: as `Detector` raises them.
+        ModelError, ProviderError: see `Detector`.
     """
     out = request.folder
     limit = chosen_limit(session.spec, request.false_alarms, request.threshold)

@@ -46,7 +46,7 @@ def run(session: Session, request: Request) -> Outcome:
         UsageError: an output of another kind, one that cannot be written, sources without images, or a table that
             exists and was made by another model, or of other pictures.
         MissingExtraError: the projection needs a package that is not installed.
-        ModelError, ProviderError: as `Encoder` raises them.
+        ModelError, ProviderError: see `Encoder`.
     """
     output = request.output
     if output.suffix.lower() not in _OUTPUTS:

@@ -59,7 +59,7 @@ def run(session: Session, request: Request) -> Outcome:
     Raises:
         UsageError: not exactly one of a number of pictures, codes and two pictures is given; the codes cannot be read;
             an output cannot be written; or pictures of these names exist that this model does not make of these codes.
-        ModelError, ProviderError, ImageError: as `Generator` raises them.
+        ModelError, ProviderError, ImageError: see `Generator`.
     """
     given = [what for what in (request.count, request.latent, request.between) if what is not None]
     if len(given) != 1:

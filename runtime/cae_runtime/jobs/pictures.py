@@ -71,10 +71,10 @@ def cleaned(
         picture: the picture.
         strength: as of `Restorer`.
         temporal: whether static regions of an animation are averaged over time before cleaning.
-        progress: as `Restorer` takes it.
+        progress: see `Restorer`.
 
     Raises:
-        ModelError, ProviderError: as `Restorer` raises them.
+        ModelError, ProviderError: see `Restorer`.
     """
     if picture.pages:
         pages: list[Changed] = []

@@ -188,12 +188,12 @@ def find_pictures(
     Args:
         sources: files and folders.
         out: the folder that sources are mirrored into.
-        suffix: as in `make_plan`.
-        ext: as there.
+        suffix: see `make_plan`.
+        ext: see `make_plan`.
         name_of: returns a source's output name; replaces `suffix` and `ext`, and no source is taken for an output.
         leave_out: whether to skip `out` if it lies inside a source.
-        may_be_empty: as in `make_plan`.
-        folders: which sources are folders, where that is known.
+        may_be_empty: see `make_plan`.
+        folders: whether each source is a folder, if this is known.
 
     Raises:
         UsageError: a source is missing, cannot be read or has nothing to clean.

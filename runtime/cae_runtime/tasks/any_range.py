@@ -58,7 +58,7 @@ def cleaned(
         A new array of the same shape. Alpha is the input's.
 
     Raises:
-        ModelError, ProviderError, UsageError: as `Restorer` raises them.
+        ModelError, ProviderError, UsageError: see `Restorer`.
     """
     colors = picture[..., :_COLORS] if picture.ndim == _COLORS else picture
     scale = scale_of(colors)

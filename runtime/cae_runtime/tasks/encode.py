@@ -30,12 +30,13 @@ class Encoder(PatchModel):
         """Return the corners of a picture's patches, (N, 2) as x and y, and their codes, (N, D) float32.
 
         Args:
-            image: as `cae_runtime.inference.patch_model.Grid` takes it.
+            image: uint8, uint16, or float32 in 0..1; (H, W), (H, W, 3), or with alpha, which is ignored.
             progress: called with how many patches are done and how many there are. An exception that it raises stops
                 the work and comes out of this call.
 
         Raises:
-            ImageError, ProviderError: as there.
+            ImageError: the array's dtype or shape is none of the above.
+            ProviderError: the provider failed while running.
         """
         grid = self._grid(image)
         rows, columns = len(grid.ys), len(grid.xs)
@@ -51,12 +52,13 @@ class Encoder(PatchModel):
         """Return one row of features for a picture, (F,) float32: the mean over its patches and positions.
 
         Args:
-            image: as `cae_runtime.inference.patch_model.Grid` takes it.
+            image: uint8, uint16, or float32 in 0..1; (H, W), (H, W, 3), or with alpha, which is ignored.
             progress: called with how many patches are done and how many there are. An exception that it raises stops
                 the work and comes out of this call.
 
         Raises:
-            ImageError, ProviderError: as there.
+            ImageError: the array's dtype or shape is none of the above.
+            ProviderError: the provider failed while running.
         """
         grid = self._grid(image)
         total = np.zeros(self.session.code_shape[0])

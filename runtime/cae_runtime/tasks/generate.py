@@ -23,8 +23,8 @@ class Generator(OnSession):
 
     Args:
         model: the path or the bytes of a file that `cae-export --part decoder` wrote, or an open session.
-        provider: as `cae_runtime.Restorer` takes it.
-        threads: as `Restorer` takes it.
+        provider: see `cae_runtime.Restorer`.
+        threads: see `Restorer`.
         batch: codes a call of the model; None takes 32, four times as many on a GPU. It is rounded up to a multiple of
             the batch that a file fixes.
         color: channel order of the pictures, `bgr` as OpenCV writes them, or `rgb`.

@@ -35,13 +35,13 @@ class Inpainter(OnSession):
     Args:
         model: the packaged `fill`, the path or the bytes of a file that `cae-export` wrote, an open session, or a
             `Restorer`. With a `Restorer`, the other arguments must keep their defaults.
-        provider: as `Restorer` takes it.
-        threads: as `Restorer` takes it.
-        batch: as there.
-        overlap: pixels that a patch sees around the square whose holes it fills, in all; None takes half a patch, or
-            the model's recommendation if that is more, so that every pixel of a hole is seen with its surroundings. A
-            `Restorer` keeps the overlap it was given.
-        color: as `Restorer` takes it.
+        provider: see `Restorer`.
+        threads: see `Restorer`.
+        batch: see `Restorer`.
+        overlap: pixels that a patch sees around the square in which it fills holes, both sides together; None means
+            half a patch, or the model's recommendation if that is more, so that each pixel is filled with its
+            surroundings in view. A `Restorer` keeps the overlap it was given.
+        color: see `Restorer`.
 
     Attributes:
         restorer: runs the model.
@@ -50,7 +50,7 @@ class Inpainter(OnSession):
 
     Raises:
         ModelError: the model cannot be used, or was not trained to fill holes.
-        ProviderError: as `Restorer` raises it.
+        ProviderError: see `Restorer`.
         UsageError: an argument is not as listed above (also a TypeError if its type is wrong).
     """
 
@@ -114,7 +114,7 @@ class Inpainter(OnSession):
         """Fill the holes of a picture.
 
         Args:
-            image: as `Restorer` takes it.
+            image: see `Restorer`.
             mask: marks the holes, shape (H, W) or (H, W, 1): bool, true in holes; or uint8 or uint16, white in holes.
                 Gray blends: the result is image + mask * (filled - image). Up to an eighth of white is black, and from
                 seven eighths on it is white. Integers of any dtype are masks too if they are only 0 and 1, or 0 and
@@ -130,7 +130,7 @@ class Inpainter(OnSession):
 
         Raises:
             ImageError: the mask is none of the above (where its dtype is another, a TypeError too), or covers the whole
-                image; or as `Restorer` raises it.
+                image; or see `Restorer`.
             ProviderError: the provider failed while running.
             UsageError: `invert` or `grow` is not as listed above (where its type is another, a TypeError too), or the
                 inpainter was closed.

@@ -67,7 +67,7 @@ def clean_video(
         VideoPartlyDone: the source ends early, lacks parts, or more than half of its frames are damaged; the finished
             frames are in `NAME.partial.EXT`.
         VideoInterrupted: Ctrl-C was pressed; the finished frames are in `NAME.partial.EXT`.
-        ImageError, ModelError, ProviderError: as `Restorer` raises them.
+        ImageError, ModelError, ProviderError: see `Restorer`.
     """
     from_place, to_place = checked_place("source", source), checked_place("output", output)
     strengths, coding = checked_strengths(strength), VideoCoding(codec, crf, pixel_format)

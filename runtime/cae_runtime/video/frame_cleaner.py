@@ -30,7 +30,7 @@ class FrameCleaner:
         """Clean the next frame at full strength, uint8 or uint16, (H, W, 3), BGR; the result is of the same kind.
 
         Raises:
-            ImageError, ModelError, ProviderError: as `Restorer` raises them.
+            ImageError, ModelError, ProviderError: see `Restorer`.
         """
         return cast(ImageT, np.asarray(restorer(self._average(frame) if self._average else frame), frame.dtype))
 

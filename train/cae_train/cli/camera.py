@@ -60,7 +60,7 @@ def run(wanted: Wanted, given: dict[str, Any], hardware: Hardware, out: Path | N
     """Fit a model to a camera, say whether it is better than the packaged one, and return whether Ctrl-C ended it.
 
     Raises:
-        CaeTrainError: as `fit_burst` and `estimate` raise it.
+        CaeTrainError: see `fit_burst` and `estimate`.
     """
     console = Console(stderr=True)
 

@@ -41,7 +41,7 @@ def train(settings: TrainConfig, hardware: Hardware, folders: Folders) -> bool:
     """Train and say what comes out; return whether a signal ended it.
 
     Raises:
-        CaeTrainError: as `prepare`, `load` and `loop.run` raise it.
+        CaeTrainError: see `prepare`, `load` and `loop.run`.
     """
     wanted = folders.resume or folders.out or Path("runs/train") / settings.arch
     if folders.resume is None:

@@ -88,7 +88,7 @@ def run(prepared: Prepared, material: Material, out: Path, callbacks: Sequence[C
     """Train a prepared run, and write the run folder `out`.
 
     Raises:
-        ConfigError, CheckpointError, TrainingError: as `train` raises them.
+        ConfigError, CheckpointError, TrainingError: see `train`.
     """
     started, config, trainer = time.monotonic(), prepared.config, prepared.trainer
     if not config.epochs:
@@ -145,7 +145,7 @@ def _fit(trainer: Trainer, training: Training, folder: RunFolder, checkpoint: Pa
     """Run the loop; return whether Ctrl-C ended it, or in a command SIGTERM.
 
     Raises:
-        ConfigError, TrainingError: as `run` raises them.
+        ConfigError, TrainingError: see `run`.
         SystemExit: SIGTERM, in a program that leaves it to Lightning, or a callback that ends the process.
     """
     main = threading.current_thread() is threading.main_thread()  # only the main thread may set signals

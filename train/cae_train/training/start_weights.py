@@ -19,7 +19,7 @@ def initial_network(config: TrainConfig) -> Autoencoder:
     """Return the initial network of a run: new, or with the weights of `config.start`.
 
     Raises:
-        ConfigError, CheckpointError: as `new_network` and `begin` raise them.
+        ConfigError, CheckpointError: see `new_network` and `begin`.
     """
     network = new_network(config)
     begin(network, config)

@@ -95,7 +95,7 @@ def open_encoder(path: Path, decoder: Session) -> Encoder:
 
     Raises:
         ModelError: it is no encoder, or one of a model with other codes or patches.
-        ProviderError: as `Session` raises it.
+        ProviderError: see `Session`.
     """
     encoder = Encoder(decoder.opened_alike(path))
     own, other = encoder.session, decoder

@@ -29,7 +29,7 @@ def plan_of(sources: Sequence[Place], output: Path, made: Collection[str]) -> Pl
         made: `results_of` earlier calls, which are not sources unless they are named.
 
     Raises:
-        UsageError: as `images_of` raises it.
+        UsageError: see `images_of`.
     """
     plan = images_of(sources, output, name_of=lambda source: source.name + ENDING)
     named = {spelling_of(source) for source in sources}

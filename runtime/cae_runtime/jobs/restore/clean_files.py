@@ -67,7 +67,7 @@ def clean_image(
             cannot hold it or be written.
         UsageError: an argument is not as listed above (where its type is another, a TypeError too), or the output is
             the source.
-        ModelError, ProviderError: as `Restorer` raises them.
+        ModelError, ProviderError: see `Restorer`.
     """
     place, target = checked_place("source", source), checked_place("output", output)
     options = RestoreOptions(strength=checked_strengths(strength), quality=_checked_quality(quality))
@@ -134,7 +134,7 @@ def clean_folder(
         UsageError: an argument is not as listed above (where its type is another, a TypeError too); the folder does not
             exist, cannot be read, or holds no images or videos; an output would overwrite a source or another output;
             or there are only videos, and PyAV is not installed, or only HEIC files, and pillow-heif is not.
-        ModelError, ProviderError: as `Restorer` raises them.
+        ModelError, ProviderError: see `Restorer`.
         ClusterError: the cluster cannot be reached, or cannot do the work.
     """
     place, target = checked_place("source", source, _FOLDER), checked_place("output", output, _FOLDER)

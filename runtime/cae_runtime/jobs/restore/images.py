@@ -62,7 +62,7 @@ def clean_bytes(
         options: how; `strength` and `quality` count.
         format: format of the result, see `cae_runtime.io.formats`; None keeps that of `data`, and
             writes a camera raw file as TIFF.
-        progress: as `Restorer` takes it.
+        progress: see `Restorer`.
 
     Returns:
         The cleaned file.

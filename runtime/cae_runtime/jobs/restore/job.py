@@ -50,7 +50,7 @@ def restore_files(
 
     Raises:
         CaeRuntimeError: as the engine raises it.
-        UsageError: as `make_plan`, `check_extras`, `filling`, `prepare_output` and `Restorer` raise it.
+        UsageError: see `make_plan`, `check_extras`, `filling`, `prepare_output` and `Restorer`.
         ModelError: holes are to be filled and the model was not trained for that, or its output patches do not have the
             size of its input.
     """

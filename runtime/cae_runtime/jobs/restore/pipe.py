@@ -49,7 +49,7 @@ def restore_pipe(
     Raises:
         UsageError: the two are no image's names, or a stream is closed.
         ImageError: the image cannot be read, restored or written.
-        ModelError, ProviderError: as `Session` and `Restorer` raise them.
+        ModelError, ProviderError: see `Session` and `Restorer`.
     """
     target = None if output == PIPE else place_of(output, "output")
     format = _checked_format(output, target, options.ext, source)

@@ -118,7 +118,7 @@ class Engine(ABC):
         """Return the model, opened in this process to learn what it does.
 
         Raises:
-            CaeRuntimeError: as `Restorer` raises it.
+            CaeRuntimeError: see `Restorer`.
         """
 
     @abstractmethod

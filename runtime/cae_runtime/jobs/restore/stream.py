@@ -40,7 +40,7 @@ def restore_stream(stream: BinaryIO, begin: bytes, restorer: Restorer, options: 
 
     Raises:
         ImageError: the stream is damaged, cut off or of a kind that is not read, or stdout cannot be written to.
-        ModelError, ProviderError: as `Restorer` raises them.
+        ModelError, ProviderError: see `Restorer`.
     """
     count = 0
     try:

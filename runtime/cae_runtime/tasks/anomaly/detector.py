@@ -57,15 +57,15 @@ class Detector(PatchModel):
         """Score a picture.
 
         Args:
-            image: as `cae_runtime.inference.patch_model.Grid` takes it.
-            region: the pixels that count, bool (H, W); None: all. The others have no heat. Patches of which less than a
-                quarter counts are left out where there are others.
+            image: uint8, uint16, or float32 in 0..1; (H, W), (H, W, 3), or with alpha, which is ignored.
+            region: the pixels to judge, bool (H, W); None: all. Other pixels get no heat. Patches with less than a
+                quarter of their pixels in the region are left out, unless all patches are like this.
             progress: called in this thread with how many patches are done and how many there are. An exception that it
                 raises stops the work and comes out of this call.
 
         Raises:
-            ImageError, ProviderError: as there; or `region` is not as above (where its type is another, a TypeError
-                too).
+            ImageError: `image` or `region` is not as above (also a TypeError if the type of `region` is wrong).
+            ProviderError: the provider failed while running.
         """
         check_image(image)
         check_function("progress", progress)

@@ -18,11 +18,7 @@ def is_cut_off(file: BinaryIO, size: int) -> bool | None:
     for _ in range(PARTS_MAX):
         if position + 8 > size:
             return False if known else None
-        file.seek(position)
-        head = file.read(16)
-        length, kind = int.from_bytes(head[:4], "big"), head[4:8]
-        if length == 1:
-            length = int.from_bytes(head[8:16], "big")
+        length, kind = _box(file, position)
         if length < 8:  # 0: up to the end of the file
             return False if known else None
         position += length
@@ -41,11 +37,7 @@ def holes_in(file: BinaryIO, size: int, parts_max: int) -> list[int]:
     for _ in range(parts_max):
         if position + 8 > size:
             break
-        file.seek(position)
-        head = file.read(16)
-        length, kind = int.from_bytes(head[:4], "big"), head[4:8]
-        if length == 1:
-            length = int.from_bytes(head[8:16], "big")
+        length, kind = _box(file, position)
         fragmented |= kind == b"moof"
         if not is_name(kind) or 0 < length < 8:
             return [position] if fragmented else []
@@ -53,3 +45,11 @@ def holes_in(file: BinaryIO, size: int, parts_max: int) -> list[int]:
             break
         position += length
     return []
+
+
+def _box(file: BinaryIO, position: int) -> tuple[int, bytes]:
+    """Return the length in bytes (0: up to the end of the file) and the name of the box at a position."""
+    file.seek(position)
+    head = file.read(16)
+    length = int.from_bytes(head[:4], "big")
+    return int.from_bytes(head[8:16], "big") if length == 1 else length, head[4:8]
