@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 from tests.runtime.io.test_jpeg import jpeg, scans_of
-from tests.runtime.io.test_tiff import halves, pixels_of
+from tests.runtime.io.tiff.test_tiff import halves, pixels_of
 from tests.runtime.tiffs import DEFLATE, LZW, RGB, picture
 
 from cae_runtime import ImageError

@@ -1,4 +1,4 @@
-"""Kinds of TIFF that OpenCV decodes correctly; `tests/runtime/io/test_tiff.py` compares it with tifffile."""
+"""Kinds of TIFF that OpenCV decodes correctly; `tests/runtime/io/tiff/test_tiff.py` compares it with tifffile."""
 
 from __future__ import annotations
 
