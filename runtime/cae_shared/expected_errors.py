@@ -1,4 +1,4 @@
-"""What a command expects to go wrong, as one line on stderr: errors, an extra that is not installed, signals."""
+"""Turns the expected failures of a command into one line on stderr: errors, missing extras, signals."""
 
 from __future__ import annotations
 

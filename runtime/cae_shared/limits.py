@@ -1,4 +1,4 @@
-"""What a system can run out of while files are written."""
+"""Recognizes that the system has run out of something while files are written."""
 
 from __future__ import annotations
 

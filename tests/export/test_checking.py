@@ -29,12 +29,14 @@ def test_a_file_that_was_not_changed_equals_its_model(cae_export: Command, expor
     assert [path.name for path in exported.parent.iterdir()] == ["model.onnx"]
 
 
+@pytest.mark.slow
 def test_a_changed_weight_is_refused(exported: Path, trained_skip: Path, tmp_path: Path) -> None:
     onnx.save(damaged(onnx.load(exported)), tmp_path / "changed.onnx")
     with pytest.raises(RefusedError, match="differs from the trained network by"):
         check(tmp_path / "changed.onnx", trained_skip)
 
 
+@pytest.mark.slow
 def test_nodes_out_of_order_are_refused(exported: Path, trained_skip: Path, tmp_path: Path) -> None:
     model = onnx.load(exported)
     model.graph.node.reverse()
@@ -61,6 +63,7 @@ def test_int8_is_judged_by_what_it_loses(trained_skip: Path, tmp_path: Path) -> 
         check(tmp_path / "dark.onnx", trained_skip)
 
 
+@pytest.mark.slow
 def test_files_that_cannot_be_checked(exported: Path, trained_skip: Path, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no\.onnx' does not exist"):
         check(tmp_path / "no.onnx", trained_skip)

@@ -1,4 +1,4 @@
-"""PSNR: what runs are judged by."""
+"""PSNR, by which runs are compared."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""What an engine's module offers, and the reasons for which it fails."""
+"""The interface of an engine's module, and the reasons for its failures."""
 
 import subprocess
 from collections.abc import Callable, Sequence

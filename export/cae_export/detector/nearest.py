@@ -1,4 +1,4 @@
-"""Examples of usual rows of numbers, and how far new rows are from the nearest of them."""
+"""Keeps examples of feature rows of good pictures, and measures how far new rows are from the nearest of them."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""What a model file says of itself, held against what its graph takes and gives."""
+"""Compares the metadata of a model file with the input and output of its graph."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where models lie: those that are packaged, and files."""
+"""Finds model files: packaged ones by name, others by path."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The arrays that pictures are, by the names that annotations use."""
+"""Type aliases for the arrays of pictures."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from cae_runtime.errors import UsageError
 from cae_runtime.inference.session import Session
 from cae_runtime.inference.tiling import Floats
 from cae_runtime.jobs.failures import failures
-from cae_runtime.jobs.features.existing import check_existing
+from cae_runtime.jobs.features.existing_table import check_existing
 from cae_runtime.jobs.features.picture_map import MAP, PictureMap, checked_projection
 from cae_runtime.jobs.features.table import SUFFIXES, Rows, write_table
 from cae_runtime.jobs.opened_images import Opened, each_once, images_of, opened, tried

@@ -1,4 +1,4 @@
-"""What a live run is to do."""
+"""The settings of a live run."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What models are made for, as classes that Python programs use."""
+"""A class for each task of a model, for Python programs."""

@@ -1,4 +1,4 @@
-"""An image in, the cleaned image out."""
+"""`Restorer`: cleans an image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much of what a model changes is kept: in brightness and in color apart.
+"""Strengths: how much of a model's change is kept, separately in brightness and in color.
 
 Most cameras have more noise in color than in brightness, and its stains disturb more, while some grain in brightness
 looks natural.

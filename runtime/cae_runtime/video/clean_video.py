@@ -1,4 +1,4 @@
-"""A video file in, the cleaned one out: what Python programs call."""
+"""`clean_video`: cleans a video file, for Python programs."""
 
 from __future__ import annotations
 

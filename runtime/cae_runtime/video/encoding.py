@@ -1,4 +1,4 @@
-"""Whether a video can be written as it is wanted, before anything is opened."""
+"""Checks, before anything is opened, whether a video can be written as requested."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What became of a video: all of it, or the part that was done."""
+"""The result of cleaning a video: all of it, or the finished part."""
 
 from __future__ import annotations
 

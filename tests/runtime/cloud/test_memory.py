@@ -24,7 +24,7 @@ from cae_runtime import (
     clean_image,
     clean_video,
 )
-from cae_runtime.jobs import existing
+from cae_runtime.jobs import existing_outputs
 from cae_runtime.places import store
 from cae_runtime.places.address import Address
 from cae_runtime.places.reasons import StoreError
@@ -79,7 +79,7 @@ def test_what_exists_is_skipped_after_one_listing(
     cae_run: Command, memory: Any, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(memory, photos, "/in")
-    monkeypatch.setattr(existing, "_FEW", 1)
+    monkeypatch.setattr(existing_outputs, "_FEW", 1)
     memory.pipe_file("/out/deep/er/c.png", b"of an earlier call")
     asked: list[str] = []
     kind_of = store.kind_of
@@ -96,7 +96,7 @@ def test_only_the_folder_of_the_outputs_is_listed(
     cae_run: Command, memory: Any, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(memory, photos / "deep", "/in/of/deep")
-    monkeypatch.setattr(existing, "_FEW", 1)
+    monkeypatch.setattr(existing_outputs, "_FEW", 1)
     listed: list[str] = []
     files_below = store.files_below
     monkeypatch.setattr(store, "files_below", lambda folder: listed.append(str(folder)) or files_below(folder))

@@ -1,4 +1,4 @@
-"""A model for a camera, as `cae-train --burst` and `--noise-from` show its making in a terminal."""
+"""Runs `cae-train --burst` and `--noise-from`, and prints their progress and results."""
 
 import sys
 import time

@@ -1,4 +1,4 @@
-"""A run, and a preview of its degradations, as `cae-train` shows them in a terminal."""
+"""Runs a training or a preview of degradations, and prints progress and results."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,1 +1,1 @@
-"""What stands between a clean patch and the degraded one."""
+"""Degradations, which turn clean patches into degraded ones."""

@@ -1,4 +1,4 @@
-"""Noise as the textbook has it, and the levels that it is drawn at."""
+"""Textbook noise, and the levels that are drawn for it."""
 
 from dataclasses import dataclass
 from math import log

@@ -1,4 +1,4 @@
-"""What `skip` is built of: residual and plain blocks, joins of skips, branches of kernels, sub-pixels."""
+"""The building blocks of `skip`: residual and plain blocks, joins of skips, branches of kernels, sub-pixels."""
 
 import torch
 from torch import Tensor, nn

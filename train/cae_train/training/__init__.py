@@ -1,1 +1,1 @@
-"""The loop, what it minimizes, and the run folder that it leaves."""
+"""A training run: preparation, the loop, and the run folder."""

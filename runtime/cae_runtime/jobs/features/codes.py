@@ -1,4 +1,4 @@
-"""Codes for a decoder: from files, and on the way from one picture's code to another's."""
+"""Codes for a decoder: read from files, or interpolated between the codes of two pictures."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from cae_runtime.inference.session import Session
 from cae_runtime.io.encoding import is_lossy
 from cae_runtime.io.formats import FORMAT_OF_SUFFIX, known_suffix
 from cae_runtime.io.image_files import read_file, write_file
-from cae_runtime.jobs.existing import with_existing
+from cae_runtime.jobs.existing_outputs import with_existing
 from cae_runtime.jobs.paths import identity_of, path_kind, prepare_output
 from cae_runtime.jobs.planning import Plan, make_plan
 from cae_runtime.jobs.restore.extras import check_extras

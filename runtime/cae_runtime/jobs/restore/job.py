@@ -14,7 +14,7 @@ from pathlib import Path
 from cae_runtime.inference.session import Session
 from cae_runtime.io.encoding import WITH_QUALITY, WITHOUT_QUALITY
 from cae_runtime.io.formats import FORMAT_OF_SUFFIX, VideoCoding
-from cae_runtime.jobs.existing import with_existing
+from cae_runtime.jobs.existing_outputs import with_existing
 from cae_runtime.jobs.paths import prepare_output
 from cae_runtime.jobs.pictures import Change
 from cae_runtime.jobs.planning import Job, Plan, make_plan

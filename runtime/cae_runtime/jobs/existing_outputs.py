@@ -1,4 +1,4 @@
-"""Looks which outputs of a plan are in a store already."""
+"""Finds the outputs of a plan that exist in a store already."""
 
 from __future__ import annotations
 
