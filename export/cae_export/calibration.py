@@ -47,7 +47,7 @@ def calibrate(
     false_alarms: float | None = None,
     overwrite: bool = False,
 ) -> CalibrationReport:
-    """Write a copy of a detector whose thresholds come from other good pictures; the network stays as it is.
+    """Write a copy of a detector with thresholds from other good pictures; the network stays the same.
 
     Args:
         model: a file of task `anomaly` that `export_part` wrote.

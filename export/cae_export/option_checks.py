@@ -44,7 +44,7 @@ def check_calibration(given: set[str]) -> None:
 
 
 def part_wanted(given: set[str], part: str | None, anomaly: bool) -> "Part | None":
-    """The part of the network that is asked for, None for all of it.
+    """The requested part of the network; None for the whole network.
 
     Raises:
         UsageError: two of them, none that there is, or an option that has no use with it.

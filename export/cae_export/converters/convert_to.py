@@ -160,7 +160,7 @@ def _converted(
     target: Target, engine: Engine, content: bytes, spec: ModelSpec, loaded: LoadedModel, patches: Patches,
     settings: ExportSettings, folder: Path, temporary: Path,
 ) -> ConversionReport:  # fmt: skip
-    """Fill the temporary folder with what is proved.
+    """Fill the temporary folder with the proved files.
 
     Raises:
         RefusedError: the engine cannot convert or run it, or differs too much.

@@ -155,7 +155,7 @@ class Scores(nn.Module):
 
     @staticmethod
     def _fitted(values: list[Tensor], whole: Fit | None = None) -> Fit:
-        """Fit to rows, on the scales of what was fitted to all rows: fits to more rows are closer."""
+        """Fit to rows, with the scales of the fit to all rows, since fits to more rows are closer."""
         pixels, early, codes = values
         fit = Normal(pixels.shape[1]), Nearest(early.shape[1]), Normal(codes.shape[1])
         fit[0].fit(pixels, whole and whole[0])
@@ -175,7 +175,7 @@ class Scores(nn.Module):
         self.usual = self._patch_scores(self._above(rows)).mean()
 
     def without(self, part: int) -> "Scores":
-        """The same detector, fitted to all good pictures but those whose number modulo `FOLDS` is `part`."""
+        """The same detector, fitted to all good pictures except those with number modulo `FOLDS` equal to `part`."""
         other = Scores.__new__(Scores)
         nn.Module.__init__(other)
         other.network, other.channels, other.encoder = self.network, self.channels, self.encoder

@@ -140,7 +140,7 @@ def thresholds_of(found: list[Seen], false_alarms: float, notes: list[str] | Non
 
 
 def seen(image: NDArray[Any], spec: ModelSpec, score: float, heat: Floats, count: int) -> Seen:
-    """Return what is kept of a good picture: of its heat map, in equal steps, as much as of each of `count` pictures.
+    """Return a sample of a good picture's heat map, in equal steps, as large as that of each of `count` pictures.
 
     Args:
         image: as the runtime's decoder gives it.

@@ -11,7 +11,7 @@ from cae_export.errors import RefusedError
 
 @dataclass(frozen=True, kw_only=True)
 class Boundary:
-    """How a graph meets other programs; none of it changes what is computed.
+    """The interface of a graph to other programs; it does not change what is computed.
 
     Attributes:
         batch: patches that a call takes, for engines that know no dynamic sizes; None leaves the batch dynamic.

@@ -93,7 +93,7 @@ class _Handler(SimpleHTTPRequestHandler):
         super().__init__(*args, directory=str(PAGE))
 
     def send_head(self) -> Any:
-        """Answer nobody who asks for another host, and no address that cannot be a file's."""
+        """Refuse requests for other hosts, and addresses that cannot name a file."""
         if self.headers.get("Host", "").partition(":")[0].lower() not in _OUR_NAMES:
             return self.send_error(403, "This page is served to this computer alone")
         if "\0" in unquote(self.path):
@@ -113,7 +113,7 @@ class _Handler(SimpleHTTPRequestHandler):
         self.send_error(404)
 
     def end_headers(self) -> None:
-        """Add what every answer says; files are asked for anew after an update."""
+        """Add the headers of every answer, so that browsers request files again after an update."""
         for name, value in self._added.items():
             self.send_header(name, value)
         self.send_header("Cache-Control", "no-cache")

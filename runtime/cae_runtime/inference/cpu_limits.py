@@ -29,7 +29,7 @@ def usable_cpus() -> int:
 
 
 def one_cpu_each(threads: int) -> list[int]:
-    """Return a CPU for each of so many threads if they use all CPUs of this process, otherwise an empty list.
+    """Return a CPU for each thread if the threads use all CPUs of this process, otherwise an empty list.
 
     If there is one thread per CPU, pinning costs nothing and helps after pauses, as between the frames of a camera:
     Linux would wake several threads on one CPU and spread them out only some 20 ms later.
@@ -69,7 +69,7 @@ def cgroup_memory(groups: Path = _GROUPS, own: Path = _OWN_GROUPS) -> int | None
 
 
 def usable_memory() -> int | None:
-    """Return the bytes of memory of this machine, or those that cgroups grant; None if it is unknown."""
+    """Return the memory of this machine in bytes, or the smaller cgroup limit; None if it is unknown."""
     sizes = [size for size in (cgroup_memory(), _memory_of_machine()) if size]
     return min(sizes, default=None)
 

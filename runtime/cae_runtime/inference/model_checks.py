@@ -113,7 +113,7 @@ def refuse_damaged(path: Path, run: Callable[[Floats], Floats], spec: ModelSpec)
 
 
 def refuse_endless(path: Path, data: bytes) -> None:
-    """Refuse a model that repeats a part of itself, perhaps for ever; `cae-export` writes none.
+    """Refuse a model with loops, which may never end; `cae-export` does not write such models.
 
     Args:
         path: named in the error.
@@ -241,7 +241,7 @@ def _finite(tensor: list[tuple[int, Any]]) -> bool:
 
 
 def _lower_halves(value: int | memoryview) -> NDArray[np.uint16]:
-    """Return the lower 16 bits of an integer, or of each of those that a field packs: protobuf has 7 bits in a byte."""
+    """Return the lower 16 bits of a varint, or of each varint in a packed field; protobuf stores 7 bits per byte."""
     if isinstance(value, int):
         return np.array([value & 0xFFFF], np.uint16)
     data = np.pad(np.frombuffer(value, np.uint8), (0, 2)).astype(np.uint16)

@@ -16,7 +16,7 @@ _MODELS: Final = Path(__file__).parents[1] / "models"
 
 
 def packaged_models() -> dict[str, Path]:
-    """Return the packaged models, name -> file: first those that clean, then `fill`, and `cae`, the textbook's."""
+    """Return the packaged models, name -> file: first those that clean, then `fill`, and the textbook's `cae`."""
     names = {path.stem: path for path in _MODELS.glob("*.onnx")}
     return {name: names[name] for name in sorted(names, key=_rank)}
 

@@ -107,7 +107,7 @@ def rows_at_once(rows: int, columns: int, batch: int, least: int = 1) -> int:
 
 
 def columns_at_once(rows: int, batch: int, about: int) -> int:
-    """Return how many columns of so many rows of patches fill batches of a fixed size: about `about` patches."""
+    """Return how many columns of `rows` patches fill whole batches: about `about` patches in all."""
     step = batch // math.gcd(rows, batch)
     return max(1, -(-about // (rows * step))) * step
 

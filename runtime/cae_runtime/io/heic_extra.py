@@ -31,7 +31,7 @@ def is_installed() -> bool:
 
 
 def bits_of(bits: int) -> int:
-    """Return with how many bits a picture of 16 bits is written, whose source had `bits`."""
+    """Return the number of bits with which a 16-bit picture is written if its source had `bits`."""
     return 12 if bits == 12 else _BITS
 
 

@@ -103,7 +103,7 @@ def read_file(path: Place) -> bytes:
 
 
 def _read_pipe(path: Path) -> bytes:
-    """Return what is written to a named pipe; opening one that nothing is written to does not wait."""
+    """Read a named pipe; opening it does not wait for a writer."""
     if sys.platform == "win32":
         raise ImageError("is a named pipe, which is not read on Windows")
     opened = os.open(path, os.O_RDONLY | os.O_NONBLOCK)

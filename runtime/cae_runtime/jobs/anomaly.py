@@ -94,7 +94,7 @@ class _Found:
 
     @property
     def anomalies(self) -> int:
-        """How many pictures are anomalies, without those that are known to be bad."""
+        """The number of pictures that are anomalies, not counting the known bad ones."""
         return sum(bool(verdict.anomaly) for verdict in self.scored if not verdict.label)
 
     def scores(self, label: str) -> list[float]:
@@ -102,7 +102,7 @@ class _Found:
 
 
 class _Folder:
-    """A folder of heat maps: what is there, and what is to do.
+    """A folder of heat maps: the existing ones, and the ones to make.
 
     Attributes:
         plan: the pictures of this call, bad ones included.
@@ -163,7 +163,7 @@ class _Folder:
         return row is None or len(there) < len(self._judge.outputs(output))
 
     def judged(self) -> _Found:
-        """Score what is to do, write its maps, and add what is known."""
+        """Score the new pictures, write their maps, and add the known scores."""
         verdicts = [Verdict(str(at.path), "failed", at.reason) for at in self.plan.unreadable]
         notes = PictureNotes(self._judge.detector.session.spec)
         for picture in opened(replace(self.plan, jobs=tuple(self.to_do)), "looking"):

@@ -17,7 +17,7 @@ _FEW: Final = 8  # outputs that a store is asked for one by one, since a folder 
 
 
 def with_existing(plan: Plan, overwrite: bool) -> Plan:
-    """Return a plan whose jobs know which outputs exist in a store: it is listed once rather than asked for each.
+    """Return a plan whose jobs know which outputs exist in a store, by listing the store once.
 
     Args:
         plan: the work; outputs on this machine are looked at later, one by one.

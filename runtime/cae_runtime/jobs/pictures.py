@@ -1,4 +1,4 @@
-"""What becomes of a picture: it is cleaned as a whole, page by page, or frame by frame."""
+"""Cleans a picture as a whole, page by page, or frame by frame."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Changed:
     pages: tuple[Changed, ...] = ()
 
     def of(self, picture: Picture) -> Picture:
-        """Return the picture with what became of it."""
+        """Return the picture with its result."""
         pages = tuple(page.of(old) for page, old in zip(self.pages, picture.pages, strict=True))
         return replace(picture, pixels=self.pixels, animation=self.animation, pages=pages)
 

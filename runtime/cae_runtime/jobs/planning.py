@@ -235,7 +235,7 @@ def find_pictures(
 def _found_below(
     folder: Place, left_alone: Place | None, unreadable: list[Unreadable]
 ) -> tuple[list[Place], list[Place]]:
-    """Return the pictures below a folder and what is left out; of kinds that are not read, they go to `unreadable`."""
+    """Return the pictures below a folder, and the files that are left out; adds unsupported kinds to `unreadable`."""
     files = list(files_below(folder, left_alone, unreadable))
     kinds = [_kind(path, unreadable) for path in files]
     of_kind = {name: [path for path, kind in zip(files, kinds, strict=True) if kind == name] for name in set(kinds)}
@@ -257,7 +257,7 @@ def _kind(path: Place, unreadable: list[Unreadable]) -> Literal["read", "not rea
 
 
 def _without_outputs(jobs: Sequence[Job], walked: Set[Place]) -> Iterator[Job]:
-    """Yield jobs whose sources are no outputs of an earlier call: `photo_clean.jpg` beside `photo.jpg` is one."""
+    """Yield jobs, except for outputs of an earlier call, such as `photo_clean.jpg` beside `photo.jpg`."""
     made = {spelling_of(path) for job in (*jobs, *_apart(jobs)) for path in (job.output, job.partial)}
     return (job for job in jobs if job.source not in walked or spelling_of(job.source) not in made)
 

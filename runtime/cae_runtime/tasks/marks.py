@@ -77,7 +77,7 @@ def marks_of(plane: NDArray[Any], *, of_two: bool = True) -> Marks:
 
 
 def adjusted(marks: Marks, *, invert: bool = False, grow: int = 0) -> Marks:
-    """Return marks inverted, and then grown by so many pixels in all directions.
+    """Return marks inverted, and then grown by a number of pixels in all directions.
 
     Raises:
         UsageError: `invert` is not True or False, or `grow` not 0..100 (where the type is another, a TypeError too).

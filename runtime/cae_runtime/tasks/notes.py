@@ -77,7 +77,7 @@ def faint_noise(deviation: float | None, helped: bool) -> Note:
 
 
 def renamed(output: str) -> Note:
-    """Return the note on a file whose output keeps the ending of its name before the new one."""
+    """Return the note about an output that keeps its source's ending before the new one."""
     return Note("renamed", f"its output is named {output!r}, since another file would become the same output")
 
 
@@ -85,7 +85,7 @@ LEFT: Final = Note("left", "its noise cannot be told from its details: it was le
 
 
 def beyond_range(share: float) -> Note:
-    """Return the note on a floating-point picture of which a share of the values is too bright for its noise."""
+    """Return the note about a floating-point picture in which a share of the values is too bright for its noise."""
     return Note(
         "beyond",
         f"{100 * share:.3g} % of its values are thousands of times as bright as the noise elsewhere: these were left "

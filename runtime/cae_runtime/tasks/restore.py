@@ -116,7 +116,7 @@ class Restorer(OnSession):
         return self if self._overlap_is_named else self._varied(_overlap=wide)
 
     def for_frames(self) -> Restorer:
-        """Return one for the frames of a video that shares model and threads; it never stretches: frames stay alike."""
+        """Return a restorer for frames of a video, with the same model and threads; it never stretches."""
         return self._varied(_stretch=False)
 
     def _varied(self, **changes: object) -> Restorer:

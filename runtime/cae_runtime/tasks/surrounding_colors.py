@@ -1,4 +1,4 @@
-"""Keeps what is filled into large holes within the colors around it.
+"""Limits the colors that are filled into large holes to the colors around them.
 
 Beside pixels that are still missing, a model gives some of the color that marks them, and the next ring of the hole,
 which sees this as known, gives more. So the green (or gray) of a filled pixel, and how far red and blue differ from it,

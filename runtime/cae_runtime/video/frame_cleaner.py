@@ -15,7 +15,7 @@ from cae_runtime.video.temporal_filter import TemporalFilter
 
 
 class FrameCleaner:
-    """Cleans the frames of one video in turn.
+    """Cleans the frames of one video one after the other.
 
     Each call gets a `Restorer` or a function that cleans a frame; it may be a different one each time.
 
@@ -38,7 +38,7 @@ class FrameCleaner:
 def frame_cleaner(
     restorer: Callable[[ImageT], NDArray[Any]], strengths: Strengths, temporal: bool
 ) -> Callable[[ImageT], ImageT]:
-    """Return a function that cleans the frames of one video in turn; it keeps state between frames."""
+    """Return a function that cleans the frames of one video one after the other; it keeps state between frames."""
     cleaner = FrameCleaner(temporal)
 
     def clean(frame: ImageT) -> ImageT:

@@ -1,4 +1,4 @@
-"""How a video is written: its pixel format and its size, and what is lost by that."""
+"""How a video is written: pixel format and size, and what the conversion loses."""
 
 from __future__ import annotations
 

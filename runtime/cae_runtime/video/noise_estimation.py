@@ -34,7 +34,7 @@ _RISE_SHAPE: Final = 0.15  # the same for the three attributes, which depend on 
 
 
 def cells(values: Floats) -> Floats:
-    """Means of the cells of a frame of half the size: (h, w) or (h, w, C) -> (ceil(h / 4), ceil(w / 4)) likewise."""
+    """Means over the cells of a frame of half the size: (h, w[, C]) -> (ceil(h / 4), ceil(w / 4)[, C])."""
     height, width = values.shape[:2]
     return cast(Floats, cv2.resize(values, (-(-width // CELL), -(-height // CELL)), interpolation=cv2.INTER_AREA))
 

@@ -36,7 +36,7 @@ def _version(wanted: bool) -> None:
 
 
 def _option(help_text: str, default: object = None, names: tuple[str, ...] = (), **settings: Any) -> Any:
-    """An option whose default lives in TrainConfig, so that a --config file can stand between the two."""
+    """An option whose default is in TrainConfig, so that a --config file can override it."""
     shown = " ".join(map(str, default)) if isinstance(default, tuple) else default
     return typer.Option(*names, help=help_text + (f" [default: {shown}]" if default is not None else ""), **settings)
 

@@ -55,7 +55,7 @@ def _rows(kernels: Tensor, length: int) -> Tensor:
 
 @dataclass(frozen=True)
 class MotionBlur:
-    """Straight, uniform motion in a random direction during the exposure; the length is in pixels, 1 is none.
+    """Straight, uniform motion in a random direction during the exposure; a length of 1 pixel means no blur.
 
     The weight of a pixel is the share of a one pixel wide path inside it, so lengths and directions need not fit the
     grid.
@@ -73,7 +73,7 @@ class MotionBlur:
         return _convolved(clean, path(*self.drawn(len(clean), generator), self.reach))
 
     def drawn(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Lengths in pixels and angles in radians of so many movements, count x 1 x 1 each."""
+        """Draw lengths in pixels and angles in radians of `count` movements, count x 1 x 1 each."""
         length = self.length.draw(count, generator)[:, 0]
         return length, torch.empty(count, 1, 1).uniform_(0, pi, generator=generator)
 

@@ -1,4 +1,4 @@
-"""Combines degradations: several in sequence, and alternatives of which each patch draws one."""
+"""Combines degradations: several in sequence, and alternatives from which each patch draws one."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -124,7 +124,7 @@ class Chain:
         return degraded.mul(255).round_().clamp_(0, 255).div_(255) if self.clip else degraded
 
     def of_gray(self, gray: Tensor, channels: int, generator: torch.Generator, margin: int = 0) -> Tensor:
-        """Degrade gray patches for a network of `channels`, whose color holes must have.
+        """Degrade gray patches for a network of `channels`; holes get the color that this network knows.
 
         Args:
             gray: N x 1 x H x W in 0..1.

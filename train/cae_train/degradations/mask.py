@@ -47,12 +47,12 @@ def holes(degraded: Tensor) -> Tensor:
 
 
 def fill_color(channels: int) -> Tensor:
-    """`FILL` of so many channels, C x 1 x 1."""
+    """`FILL` for a number of channels, C x 1 x 1."""
     return torch.tensor(FILL[channels]).view(-1, 1, 1)
 
 
 def _cover(drawn: NDArray[np.uint8], share: float, stroke: bool, rng: np.random.Generator) -> None:
-    """Set pixels of H x W zeros to 1 until about `share` of them are; each shape begins where there is none yet."""
+    """Set a share of about `share` of H x W zeros to 1; each shape begins at a pixel that is still 0."""
     wanted = share * drawn.size
     spare = min(TOLERANCE[0] * drawn.size, TOLERANCE[1] * wanted, drawn.size - wanted)
     while (missing := wanted - cv2.countNonZero(drawn)) > spare:

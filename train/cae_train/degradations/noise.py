@@ -34,7 +34,7 @@ class Level:
         return torch.empty(count, 1, 1, 1).uniform_(self.low, self.high, generator=generator)
 
     def draw_log(self, count: int, generator: torch.Generator) -> Tensor:
-        """As `draw`, uniformly in the logarithm: for levels above 0 of which only the ratio matters."""
+        """Like `draw`, but uniform in the logarithm, for positive levels whose ratio matters."""
         if self.low == self.high:
             return self.draw(count, generator)
         return torch.empty(count, 1, 1, 1).uniform_(log(self.low), log(self.high), generator=generator).exp_()

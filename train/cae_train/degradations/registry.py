@@ -161,7 +161,7 @@ def chain_of(config: TrainConfig) -> Chain:
 
 
 def described(config: TrainConfig) -> str:
-    """The degradations of a run in words, for the metadata of models: as they were named, and what was measured."""
+    """Describe the degradations of a run for the metadata of models: their names and levels, and measured noise."""
     text = " ".join(config.degrade)
     return f"{text} on {NoiseModel.from_dict(config.noise).summary()}" if config.noise else text
 

@@ -244,7 +244,7 @@ class Skip(Autoencoder):
         return fold(self)
 
     def readers_of_sums(self) -> list[nn.Module]:
-        """The convolutions whose input is a sum: of a residual block, or of a skip and what comes up from below."""
+        """The convolutions whose input is a sum: of a residual block, or of a skip connection and the level below."""
         readers: list[nn.Module] = []
         is_sum = False
 

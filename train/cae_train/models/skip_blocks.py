@@ -34,7 +34,7 @@ class Join(nn.Module):
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions with a ReLU between; what becomes of them is the kind's."""
+    """Two 3x3 convolutions with a ReLU between them; subclasses define how their result is used."""
 
     def __init__(self, width: int, bias: bool = True) -> None:
         super().__init__()

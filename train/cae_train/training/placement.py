@@ -55,7 +55,7 @@ class Slices:
         self.pairs, self.rank, self.world, self.steps = pairs, rank, world, pairs.steps
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """A batch of the source, of which this process keeps its share."""
+        """A batch of the source; this process keeps its share of it."""
         degraded, clean = self.pairs[key]
         if len(clean) < self.world:
             return degraded, clean

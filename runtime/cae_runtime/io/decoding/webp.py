@@ -26,7 +26,7 @@ _WITH_ALPHA: Final = b"\x10\0\0\0"  # the flags of a VP8X chunk
 
 
 def check(data: bytes, header: Header) -> None:
-    """Refuse a WebP of which a picture, its alpha or a frame can be decoded without its last bytes.
+    """Refuse a WebP if a picture, its alpha channel or a frame can be decoded without its last bytes.
 
     Args:
         data: the whole file.
@@ -64,7 +64,7 @@ def _shortened(data: bytes) -> Iterator[bytes]:
 
 
 def _coded(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yield names and contents of the chunks of pictures; of a frame what is said about it, and then its chunks."""
+    """Yield names and contents of the chunks of pictures; for a frame, first its header, then its chunks."""
     for chunk in webp.chunks(data):
         content = data[chunk.start : chunk.end]
         if chunk.name in (b"VP8X", b"ALPH", b"VP8 ", b"VP8L", b"ANMF"):

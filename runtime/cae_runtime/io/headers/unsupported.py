@@ -41,7 +41,7 @@ def is_other_picture(path: Place) -> bool:
 
 
 def is_transport_stream(path: Place) -> bool:
-    """Return whether a .ts file is an MPEG transport stream; one that cannot be read is none."""
+    """Return whether a .ts file is an MPEG transport stream; False if the file cannot be read."""
     try:
         return begins_as_stream(path)
     except OSError:

@@ -116,7 +116,7 @@ def write(data: bytes, metadata: Metadata) -> bytes:
 
 
 def _cicp(content: bytes) -> tuple[int, int] | None:
-    """Return color primaries and transfer of a cICP chunk; None without one, or where they are those of sRGB."""
+    """Return color primaries and transfer of a cICP chunk; None if there is no chunk, or if it means sRGB."""
     found = tuple(content[:2])
     return (found[0], found[1]) if len(found) == 2 and found != SRGB else None
 

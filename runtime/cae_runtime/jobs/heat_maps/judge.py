@@ -1,4 +1,4 @@
-"""Judges one picture: its score, and what is written of it."""
+"""Judges one picture: its score, and the maps that are written."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def refuse_region(region: Path | None, outputs: Iterable[Path]) -> None:
 
 
 def read_region(path: Path | None) -> NDArray[np.bool_] | None:
-    """Read the mask of a region: what is brighter than half counts; bool (H, W).
+    """Read the mask of a region as bool (H, W), true where it is brighter than half.
 
     Raises:
         UsageError: it cannot be read, has several frames or pages or floating-point values, or marks nothing.

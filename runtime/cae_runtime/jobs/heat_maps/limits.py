@@ -1,4 +1,4 @@
-"""The threshold of a call, and what is said of it."""
+"""The threshold of a call, and the messages about it."""
 
 from __future__ import annotations
 

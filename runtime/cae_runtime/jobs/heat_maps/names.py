@@ -43,7 +43,7 @@ def plan_of(sources: Sequence[Place], output: Path, made: Collection[str]) -> Pl
 
 
 def results_of(rows: Iterable[tuple[str, Iterable[str]]], output: Path) -> set[str]:
-    """Return the spelling of the results that the rows of a table speak of, without what was a source itself.
+    """Return the names of the results that a table lists, without those that were sources themselves.
 
     Args:
         rows: the picture of each row, and what was made of it, relative to `output`.

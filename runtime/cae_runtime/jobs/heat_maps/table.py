@@ -74,7 +74,7 @@ def read_table(path: Path, model: str) -> dict[str, tuple[str, float]]:
 
 
 def results_in(path: Path) -> list[tuple[str, list[str]]]:
-    """Return the picture of each row of a table of any model, and what was made of it; nothing for another file.
+    """Return the picture and the results of each row of a table, of any model; empty if the file is no such table.
 
     Results are relative to the folder of the table.
 

@@ -1,4 +1,4 @@
-"""An image file or a folder in, the cleaned one out: what Python programs call."""
+"""`clean_image` and `clean_folder`: clean an image file or a folder, for Python programs."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ _LARGE: Final = 2**18  # pixels from which on a picture may take a second, and i
 
 @dataclass(frozen=True)
 class Cleaned:
-    """An image file that was cleaned in memory: bytes, stored size, what was not kept, notes, all of its pixels."""
+    """A cleaned image file in memory: its bytes, stored size, lost metadata, notes, and number of pixels."""
 
     data: bytes
     width: int

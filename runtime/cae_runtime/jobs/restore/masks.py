@@ -1,4 +1,4 @@
-"""What of each image is to be filled: the pixels of one color, or what a mask marks."""
+"""Which pixels of each image are filled: the pixels of one color, or those that a mask marks."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def filling(session: Session, plan: Plan, options: RestoreOptions) -> tuple[Rest
 
 
 def _notes(share: float, options: RestoreOptions) -> tuple[Note, ...]:
-    """What a user should know about a picture of which such a share was filled."""
+    """Return a note for the user about a picture of which a large share was filled."""
     notes = [Note("filled", f"{100 * share:.3g} % of its pixels were filled")]
     if share > _MOST:
         hint = "" if options.mask is None else f": if the mask is inverted, {_TURNED[options.invert_mask]}"

@@ -1,4 +1,4 @@
-"""What is the same for all files of one call."""
+"""The options that all files of a call share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What there is to tell of restored files: failures, losses and a summary, a JSON document."""
+"""Reports on restored files: failures, losses and a summary, or a JSON document."""
 
 from __future__ import annotations
 

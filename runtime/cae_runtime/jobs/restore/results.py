@@ -1,4 +1,4 @@
-"""The results of files, whether an output is already there, and what may clean in the place of this process."""
+"""The results of files, checks for existing outputs, and the interface of engines such as a cluster."""
 
 from __future__ import annotations
 

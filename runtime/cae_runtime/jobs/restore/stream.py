@@ -62,7 +62,7 @@ def restore_stream(stream: BinaryIO, begin: bytes, restorer: Restorer, options: 
 
 
 def _read_ahead(stream: BinaryIO, header: y4m.Y4mHeader) -> Iterator[tuple[bytes, y4m.Planes]]:
-    """Yield the frames while a thread reads the next ones; nothing waits for this thread, which may wait for ever."""
+    """Yield the frames while a thread reads the next ones; the thread may wait forever, so it is never joined."""
     done: SimpleQueue[tuple[bytes, y4m.Planes] | BaseException | None] = SimpleQueue()
     room, ended = Semaphore(_AHEAD), Event()
 

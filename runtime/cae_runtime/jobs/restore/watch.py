@@ -79,7 +79,7 @@ class Inbox:
         return self._done.get(job.source) != states[job.source] and mode_of(local_path(job.output, "output")) is None
 
     def _apart_from_earlier(self, job: Job) -> Job:
-        """Return a job whose output is not that of another file that was there before, and may have been moved away."""
+        """Return a job with an output name that no earlier file has used, even if that file is gone."""
         return job if self._made.get(job.output, job.source) == job.source else with_ending(job)
 
 

@@ -32,10 +32,10 @@ def brightness_of(pixels: NDArray[Any], spec: ModelSpec) -> float:
 
 
 def is_too_dark(brightness: float, usual: tuple[float, float]) -> bool:
-    """Whether a picture is clearly darker than all good ones, whose least and largest brightness is given."""
+    """Whether a picture is clearly darker than all good ones, given their least and largest brightness."""
     return brightness < usual[0] / _MARGIN
 
 
 def is_too_bright(brightness: float, usual: tuple[float, float]) -> bool:
-    """Whether a picture is clearly brighter than all good ones, whose least and largest brightness is given."""
+    """Whether a picture is clearly brighter than all good ones, given their least and largest brightness."""
     return brightness > usual[1] * _MARGIN

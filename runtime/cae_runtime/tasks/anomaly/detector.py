@@ -123,7 +123,7 @@ class Detector(PatchModel):
 
 
 def _check_region(region: Any, shape: tuple[int, ...]) -> None:
-    """Refuse what is no region of an image of a shape.
+    """Refuse a `region` that does not fit an image of a shape.
 
     Raises:
         ImageError: it is no bool array of that shape (of another type: a TypeError too), or True nowhere.

@@ -19,7 +19,7 @@ _CONFIDENCE: Final = 0.95
 
 
 def rates_of(images: int) -> tuple[float, float]:
-    """Return the least and the largest rate of false alarms that so many good pictures can set a threshold for."""
+    """Return the least and the largest rate of false alarms for which this many good pictures can set a threshold."""
     return min(RATE_MAX, _RATE_TIMES_PICTURES / images), RATE_MAX
 
 
@@ -71,7 +71,7 @@ def threshold_of(spec: ModelSpec, rate: float) -> float:
 
 
 def above(threshold: float, good_scores: Sequence[float], images: int) -> int:
-    """Return how many of so many good pictures score higher; exact if each has its own score in `good_scores`."""
+    """Return how many of the good pictures score higher; exact if `good_scores` has a score for each."""
     return round(images * sum(score > threshold for score in good_scores) / len(good_scores))
 
 

@@ -132,7 +132,7 @@ def _check_size(announced: tuple[int, int], coded: tuple[int, int]) -> None:
 
 
 def _coded(items: Items, main: Item) -> Item | None:
-    """Return the item whose coding is that of the main picture: itself, or the first tile of a grid."""
+    """Return the item that shows how the main picture is coded: the picture itself, or the first tile of a grid."""
     if main.kind != _GRID:
         return main
     tiles = [to for kind, source, to in items.references if kind == b"dimg" and source == items.primary]

@@ -93,7 +93,7 @@ def read(data: bytes) -> Jp2Header:
 
 
 def boxed(data: bytes, header: Jp2Header) -> bytes:
-    """Return a codestream in boxes that name its colors, gray or sRGB, of which decoders warn otherwise."""
+    """Wrap a codestream in boxes that name its colors, gray or sRGB; without them, decoders warn."""
     if header.format == JP2:
         return data
     size = struct.pack(">IIHBBBB", header.height, header.width, header.components, header.depth - 1, 7, 0, 0)
