@@ -83,7 +83,7 @@ def filling(session: Session, plan: Plan, options: RestoreOptions) -> tuple[Rest
 
 
 def _notes(share: float, options: RestoreOptions) -> tuple[Note, ...]:
-    """Return a note for the user about a picture of which a large share was filled."""
+    """Return the notes for the user on a picture of which a share, 0..1, was filled."""
     notes = [Note("filled", f"{100 * share:.3g} % of its pixels were filled")]
     if share > _MOST:
         hint = "" if options.mask is None else f": if the mask is inverted, {_TURNED[options.invert_mask]}"
