@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import os
+import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cae_shared.signals import is_ending, temporary_files, temporary_folders
+
+_YOUNG = 3600.0  # seconds
+_locks: dict[str, int] = {}  # of the temporary folders of this process
+_swept: set[str] = set()
 
 
 def temporary_beside(path: Path, suffix: str = "") -> Path:
@@ -91,6 +97,8 @@ def whole_folder(path: Path) -> Iterator[Path]:
 def make_temporary_folder(prefix: str) -> Path:
     """Make an empty folder in the system's temporary folder; the caller must call `discard_folder` in the end.
 
+    The first call for a prefix also removes such folders that killed processes have left.
+
     Args:
         prefix: the beginning of its name.
 
@@ -100,11 +108,54 @@ def make_temporary_folder(prefix: str) -> Path:
     """
     import tempfile
 
-    folder = Path(tempfile.gettempdir(), f"{prefix}{os.urandom(8).hex()}")
+    parent = Path(tempfile.gettempdir())
+    if prefix not in _swept:
+        _swept.add(prefix)
+        _sweep(parent, prefix)
+    folder = parent / f"{prefix}{os.urandom(8).hex()}"
     temporary_folders.add(str(folder))
     _refuse_at_the_end()
     folder.mkdir(0o700)
+    if (lock := _locked(folder)) is not None:
+        _locks[str(folder)] = lock
     return folder
+
+
+def _locked(folder: Path) -> int | None:
+    """Lock a folder until the process ends, however it does; return what `os.close` takes.
+
+    None: another process has locked it, or there are no such locks, as on Windows.
+    """
+    if sys.platform == "win32":
+        return None
+    import fcntl
+
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _sweep(parent: Path, prefix: str) -> None:
+    """Remove temporary folders of this user whose processes no longer live; young ones may not be locked yet."""
+    import shutil
+    import time
+
+    if sys.platform == "win32":
+        return
+    with suppress(OSError):
+        for folder in list(parent.glob(f"{prefix}{'[0-9a-f]' * 16}")):
+            status = folder.lstat()
+            mine = stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid()
+            if mine and time.time() - status.st_mtime > _YOUNG and (lock := _locked(folder)) is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+                os.close(lock)
 
 
 def discard_folder(folder: Path) -> None:
@@ -112,6 +163,8 @@ def discard_folder(folder: Path) -> None:
     import shutil
 
     shutil.rmtree(folder, ignore_errors=True)
+    if (lock := _locks.pop(str(folder), None)) is not None:
+        os.close(lock)
     temporary_folders.discard(os.path.abspath(folder))  # noqa: PTH100 - as above
 
 

@@ -168,7 +168,7 @@ def _other_task(session: Session, sources: Sequence[Place], output: str, options
         raw_maps=options.raw_maps, defect_masks=options.defect_masks,
     )  # fmt: skip
     with interruptible():
-        outcome = other_tasks.run(session, request)
+        outcome = other_tasks.run(session, request, _engine(options))
     if options.as_json:
         print_json(json.dumps(outcome.document, indent=2))
     if options.fail_on_anomaly and outcome.anomalies and not outcome.failed:

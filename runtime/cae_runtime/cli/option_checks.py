@@ -31,8 +31,8 @@ _NOT_IN_PIPES: Final = {
 _OF_MODELS: Final = {"model", "provider", "threads", "batch", "overlap"}
 _OF_EVERY_TASK: Final = {"output", "verbose", "overwrite", "as_json", "model", "provider", "threads", "batch"}
 _OF_TASK: Final[dict[str, set[str]]] = {
-    "encode": {"sources", "overlap", *_OF_ENCODERS},
-    "anomaly": {"sources", *_OF_DETECTORS},
+    "encode": {"sources", "overlap", "engine", *_OF_CLUSTERS, *_OF_ENCODERS},
+    "anomaly": {"sources", "engine", *_OF_CLUSTERS, *_OF_DETECTORS},
     "generate": _OF_DECODERS,
 }
 _OF_SHEETS: Final = {"overwrite", "quality", "strength", "color_strength", "stretch", *_OF_MODELS}

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 
 from cae_runtime.errors import UsageError
@@ -13,16 +12,18 @@ from cae_runtime.inference.session import Session
 from cae_runtime.io.image_files import write_file
 from cae_runtime.jobs.failures import failures
 from cae_runtime.jobs.heat_maps.judge import Judge, read_region, refuse_region
+from cae_runtime.jobs.heat_maps.judged import Judged, judged
 from cae_runtime.jobs.heat_maps.labeled import Separation, separation
 from cae_runtime.jobs.heat_maps.limits import Limit, PictureNotes, chosen_limit, identity_of_model
 from cae_runtime.jobs.heat_maps.names import OF_BAD, SHEET, maps_beside, plan_of, results_of
 from cae_runtime.jobs.heat_maps.one import judge_one, names_one
+from cae_runtime.jobs.heat_maps.parts import has_begun, parts_in, remove_parts
 from cae_runtime.jobs.heat_maps.sheet import drawn_sheet
 from cae_runtime.jobs.heat_maps.table import TABLE, Verdict, inside, read_table, results_in, written_table
-from cae_runtime.jobs.opened_images import Opened, opened, tried
+from cae_runtime.jobs.opened_images import opened
 from cae_runtime.jobs.other_tasks import Outcome, Request
 from cae_runtime.jobs.paths import check_folder, path_kind, prepare_output, spelling_of
-from cae_runtime.jobs.planning import Job, refuse_overwriting
+from cae_runtime.jobs.planning import Job, Plan, refuse_overwriting
 from cae_runtime.places.address import local_path, place_of
 from cae_runtime.tasks.anomaly.detector import Detector
 from cae_shared.text import counted
@@ -30,11 +31,19 @@ from cae_shared.text import counted
 _log = logging.getLogger(__name__)
 
 
-def run(session: Session, request: Request) -> Outcome:
+Elsewhere = Callable[[Judge, Plan, Sequence[Job], Path], Iterator[Judged]]
+
+
+def run(session: Session, request: Request, elsewhere: Elsewhere | None = None) -> Outcome:
     """Write to the folder `request.output` a heat map for each picture, the scores and a contact sheet, worst first.
 
     Pictures that have a heat map and a score in the table are skipped, unless `request.overwrite` is set. If the only
     source is a file and the output has an image's name, only its heat map is written.
+
+    Args:
+        session: the model.
+        request: what to do.
+        elsewhere: scores pictures of the plan in the place of this process, and writes their maps below a folder.
 
     Raises:
         UsageError: sources without images, an output that cannot be written or is not of this model, a threshold that
@@ -49,29 +58,35 @@ def run(session: Session, request: Request) -> Outcome:
         defect_masks=request.defect_masks,
     )  # fmt: skip
     if names_one(request):
+        if elsewhere is not None:
+            raise UsageError(f"output {str(out)!r}: a cluster writes heat maps to folders: name a folder")
         return judge_one(judge, limit, request)
     folder = _Folder(request, identity_of_model(session, judge.region), judge)
     if not folder.to_do:
         _log.info("skipped: %r has all scores (overwrite=True finds them anew)", str(out / TABLE))
     prepare_output(out)
-    found = folder.judged()
+    if request.overwrite:
+        remove_parts(out)
+    found = folder.judged(elsewhere)
     for line in failures([(verdict.source, verdict.reason) for verdict in found.failed], folder.plan):
         _log.info("%s", line)
     folder.write(found)
+    remove_parts(out)
     split = separation(found.scores(""), found.scores(OF_BAD), limit.threshold) if request.bad else None
-    for line in _summary(found, limit, split, session, out):
+    provider = found.provider or session.provider
+    for line in _summary(found, limit, split, provider, out):
         _log.info("%s", line)
     return Outcome(
         {
             "output": str(out),
             "model": session.path.name,
-            "provider": session.provider,
+            "provider": provider,
             **limit.document(),
             "anomalies": found.anomalies,
             "left_out": len(folder.plan.left_out),
             **({"skipped": True} if not folder.to_do else {}),
             **({"bad": None if split is None else asdict(split)} if request.bad else {}),
-            "files": [asdict(verdict) for verdict in (*found.scored, *found.failed)],
+            "files": [verdict.document() for verdict in (*found.scored, *found.failed)],
         },
         failed=bool(found.failed),
         anomalies=found.anomalies,
@@ -86,11 +101,13 @@ class _Found:
         scored: the verdicts of those that have a score, also of an earlier call, worst first.
         failed: of the pictures that could not be read or scored.
         notes: remarks for the user.
+        provider: of a cluster's workers.
     """
 
     scored: list[Verdict]
     failed: list[Verdict]
     notes: list[str]
+    provider: str = ""
 
     @property
     def anomalies(self) -> int:
@@ -114,8 +131,14 @@ class _Folder:
         check_folder(self._out)
         table, sheet = self._out / TABLE, self._out / SHEET
         again = path_kind(table, "output") != "missing"
-        self._made = results_of(results_in(table), self._out) if again else set()
+        parts = [] if request.overwrite else list(parts_in(self._out).values())
+        self._begun = has_begun(self._out)
+        rows = [row for each in (table, *parts) for row in results_in(each)]
+        self._made = results_of(rows, self._out) if again or parts else set()
         self.plan = plan_of(request.sources, self._out, self._made)
+        if self._begun:  # what it has written may be in no part yet
+            self._made |= {spelling_of(job.output) for job in self.plan.jobs}
+            self.plan = plan_of(request.sources, self._out, self._made)
         self._bad: set[str] = set()
         if request.bad is not None:
             bad = plan_of((request.bad,), self._out / OF_BAD, self._made)
@@ -128,9 +151,11 @@ class _Folder:
         further = [table, sheet, *(path for each in heat_maps for path in judge.beside(each).values())]
         refuse_overwriting(self.plan.jobs, further)
         refuse_region(request.region, [*further, *heat_maps])
-        if path_kind(sheet, "output") != "missing" and not again and not request.overwrite:
+        if path_kind(sheet, "output") != "missing" and not (again or self._begun or request.overwrite):
             raise UsageError(f"output {str(sheet)!r} exists, and no table of scores: overwrite=True replaces it")
-        self._known = read_table(table, model) if again and not request.overwrite else {}
+        self._known: dict[str, tuple[str, float]] = {}
+        for each in () if request.overwrite else (table, *parts):
+            self._known |= read_table(each, model)
         self.to_do = [job for job in self.plan.jobs if self._is_to_do(job)]
 
     def _is_to_do(self, job: Job) -> bool:
@@ -145,7 +170,7 @@ class _Folder:
         there = [path for path in self._judge.outputs(output) if path_kind(path, "output") != "missing"]
         row = self._known.get(inside(self._out, output))
         unknown = [path for path in there if row is None or spelling_of(path) not in self._made]
-        if unknown:
+        if unknown and not self._begun:
             raise UsageError(
                 f"output {str(unknown[0])!r} exists, and the table of scores has nothing of it: overwrite=True "
                 "replaces it, or name another folder"
@@ -162,37 +187,36 @@ class _Folder:
             )
         return row is None or len(there) < len(self._judge.outputs(output))
 
-    def judged(self) -> _Found:
+    def judged(self, elsewhere: Elsewhere | None) -> _Found:
         """Score the new pictures, write their maps, and add the known scores."""
-        verdicts = [Verdict(str(at.path), "failed", at.reason) for at in self.plan.unreadable]
         notes = PictureNotes(self._judge.detector.session.spec)
-        for picture in opened(replace(self.plan, jobs=tuple(self.to_do)), "looking"):
-            if picture.pixels is not None:
-                notes.add(picture.pixels)
-            verdicts.append(self._verdict(picture))
-        doing = {job.output for job in self.to_do}
-        for job in self.plan.jobs:
-            if job.output not in doing:
-                verdicts.append(self._earlier(str(job.source), local_path(job.output, "output")))
+        provider = ""
+        made: dict[str, Verdict] = {}
+        for each in self._here() if elsewhere is None else self._there(elsewhere):
+            if each.looks is not None:
+                notes.add(each.looks)
+            provider = provider or each.provider
+            heat_map = Path(each.output)
+            maps = {} if each.verdict.score is None else self._maps(heat_map, self._judge.beside(heat_map))
+            made[each.output] = replace(each.verdict, raw_map=maps.get("raw_map", ""), mask=maps.get("mask", ""))
+        verdicts = [Verdict(str(at.path), "failed", at.reason) for at in self.plan.unreadable]
+        verdicts += [made[str(job.output)] for job in self.to_do]
+        verdicts += [
+            self._earlier(str(job.source), local_path(job.output, "output"))
+            for job in self.plan.jobs
+            if str(job.output) not in made
+        ]
         labeled = [replace(one, label=OF_BAD) if one.source in self._bad else one for one in verdicts]
         scored = sorted((one for one in labeled if one.score is not None), key=lambda one: -(one.score or 0))
-        return _Found(scored, [one for one in labeled if one.status == "failed"], list(notes.lines()))
+        failed = [one for one in labeled if one.status == "failed"]
+        return _Found(scored, failed, list(notes.lines()), provider)
 
-    def _verdict(self, picture: Opened) -> Verdict:
-        """Score a picture and write its maps."""
-        source, reason = str(picture.job.source), picture.reason
-        output = local_path(picture.job.output, "output")
-        if picture.pixels is not None:
-            found, reason = tried(partial(self._judge.write, output, picture.pixels, picture.progress))
-            if found is not None:
-                maps = self._maps(output, self._judge.beside(output))
-                return Verdict(
-                    source, "done", "", str(output), **maps, score=found.score,
-                    anomaly=found.score > self._judge.threshold,
-                )  # fmt: skip
-        for path in self._judge.outputs(output):  # of an earlier call
-            path.unlink(missing_ok=True)
-        return Verdict(source, "failed", reason)
+    def _here(self) -> Iterator[Judged]:
+        for picture in opened(replace(self.plan, jobs=tuple(self.to_do)), "looking"):
+            yield judged(self._judge, picture)
+
+    def _there(self, elsewhere: Elsewhere) -> Iterator[Judged]:
+        return elsewhere(self._judge, self.plan, self.to_do, self._out) if self.to_do else iter(())
 
     def _earlier(self, source: str, heat_map: Path) -> Verdict:
         score = self._known[inside(self._out, heat_map)][1]
@@ -232,7 +256,7 @@ class _Folder:
         write_file(table, content)
 
 
-def _summary(found: _Found, limit: Limit, split: Separation | None, session: Session, output: Path) -> Iterator[str]:
+def _summary(found: _Found, limit: Limit, split: Separation | None, provider: str, output: Path) -> Iterator[str]:
     """Yield the lines for the user."""
     if not found.scored:
         return
@@ -243,7 +267,7 @@ def _summary(found: _Found, limit: Limit, split: Separation | None, session: Ses
     what = "is an anomaly" if found.anomalies == 1 else "are anomalies"
     yield (
         f"{found.anomalies} of {counted(usual, 'image')}{before} {what}; the threshold is {limit.threshold:.4g}, "
-        f"{limit.described}; {session.provider} -> {output}/"
+        f"{limit.described}; {provider} -> {output}/"
     )
     if split is not None:
         yield (

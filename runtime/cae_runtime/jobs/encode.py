@@ -18,7 +18,7 @@ from cae_runtime.errors import UsageError
 from cae_runtime.inference.session import Session
 from cae_runtime.inference.tiling import Floats
 from cae_runtime.jobs.failures import failures
-from cae_runtime.jobs.features.existing_table import check_existing
+from cae_runtime.jobs.features.existing_table import Found, check_existing
 from cae_runtime.jobs.features.picture_map import MAP, PictureMap, checked_projection
 from cae_runtime.jobs.features.table import SUFFIXES, Rows, write_table
 from cae_runtime.jobs.opened_images import Opened, each_once, images_of, opened, tried
@@ -33,7 +33,7 @@ from cae_shared.text import counted, listed
 
 _log = logging.getLogger(__name__)
 
-_OUTPUTS: Final = (*SUFFIXES, MAP)
+OUTPUTS: Final = (*SUFFIXES, MAP)
 
 
 def run(session: Session, request: Request) -> Outcome:
@@ -49,7 +49,7 @@ def run(session: Session, request: Request) -> Outcome:
         ModelError, ProviderError: see `Encoder`.
     """
     output = request.output
-    if output.suffix.lower() not in _OUTPUTS:
+    if output.suffix.lower() not in OUTPUTS:
         raise UsageError(
             f"output {str(output)!r}: task 'encode' writes features, to a file that ends in {listed(SUFFIXES, 'or')}, "
             f"or a map, to one that ends in {MAP}"
@@ -70,12 +70,12 @@ def run(session: Session, request: Request) -> Outcome:
     if there == "file" and not request.overwrite:
         pictures = {str(job.source) for job in plan.jobs}
         anew = partial(_rows_anew, encoder, plan, request.per_patch)
-        _check_existing(output, pictures, request.per_patch, session.name, anew)
+        checked(output, pictures, request.per_patch, session.name, anew)
         _log.info("skipped: %r exists, with the rows of these pictures (overwrite=True replaces it)", str(output))
         return Outcome({"output": str(output), "skipped": True})
     prepare_output(output.parent)
     encoded = _Encoded(encoder, plan, request.per_patch)
-    with _written(output) as here:
+    with written(output) as here:
         count, width = write_table(here, (rows for _, rows in encoded))
     done = encoded.images
     if done:
@@ -86,7 +86,7 @@ def run(session: Session, request: Request) -> Outcome:
 
 
 @contextlib.contextmanager
-def _written(output: Place) -> Iterator[Path]:
+def written(output: Place) -> Iterator[Path]:
     """A block with a path to write to, from which a store gets its file.
 
     Raises:
@@ -99,14 +99,20 @@ def _written(output: Place) -> Iterator[Path]:
         raise UsageError(f"output {str(output)!r} cannot be written: {e.strerror}") from e
 
 
-def _check_existing(
-    output: Place, pictures: Set[str], per_patch: bool, model: str, make: Callable[[str], Floats | None]
-) -> None:
+def checked(
+    output: Place,
+    pictures: Set[str],
+    per_patch: bool,
+    model: str,
+    make: Callable[[str], Floats | None],
+    *,
+    partly: bool = False,
+) -> Found:
     """Do what `check_existing` does, also with a table in a store."""
     try:
         with local_copy(output) as here:
             try:
-                check_existing(here, pictures, per_patch, model, make)
+                return check_existing(here, pictures, per_patch, model, make, partly=partly)
             except UsageError as e:
                 raise UsageError(str(e).replace(repr(str(here)), repr(str(output)))) from e
     except StoreError as e:
@@ -126,7 +132,7 @@ def _draw(encoder: Encoder, plan: Plan, request: Request, projection: str, exist
         drawn.add(rows.path, picture, rows.values[0])
     extra: dict[str, Any] = {"projection": projection, "files": []}
     if encoded.images:
-        with _written(output) as here:
+        with written(output) as here:
             extra["files"] = drawn.write(here, projection)
         _log.info(
             "%s on a map of %s features (%s)%s, %s -> %s",
@@ -153,7 +159,7 @@ class _Encoded:
 
     def __iter__(self) -> Iterator[tuple[NDArray[Any], Rows]]:
         for picture in opened(self.plan, "encoding"):
-            rows, reason = _rows(self._encoder, picture, self._per_patch)
+            rows, reason = rows_of(self._encoder, picture, self._per_patch)
             if rows is not None and picture.pixels is not None:
                 self.images += 1
                 yield picture.pixels, rows
@@ -182,12 +188,12 @@ def _rows_anew(encoder: Encoder, plan: Plan, per_patch: bool, path: str) -> Floa
     """The rows of one picture of the plan; None if it cannot be read."""
     job = next(job for job in plan.jobs if str(job.source) == path)
     alone = opened(replace(plan, jobs=(job,)), "checking")
-    ((rows, _),) = (_rows(encoder, picture, per_patch) for picture in alone)
+    ((rows, _),) = (rows_of(encoder, picture, per_patch) for picture in alone)
     return None if rows is None else rows.values
 
 
-def _rows(encoder: Encoder, picture: Opened, per_patch: bool) -> tuple[Rows | None, str]:
-    """The rows of a picture, or None and the reason for the failure."""
+def rows_of(encoder: Encoder, picture: Opened, per_patch: bool) -> tuple[Rows | None, str]:
+    """Return the rows of a picture, or None and the reason for the failure."""
     pixels = picture.pixels
     if pixels is None:
         return None, picture.reason

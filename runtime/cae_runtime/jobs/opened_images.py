@@ -29,6 +29,7 @@ _log = logging.getLogger(__name__)
 
 _NO_MEMORY: Final = f"cannot be processed: {NO_MEMORY}"
 
+OnPart = Callable[[Place, int, int], None]
 _Read = tuple[Job, Callable[[], bytes]]
 
 Result = TypeVar("Result")
@@ -112,19 +113,33 @@ def opened(plan: Plan, doing: str) -> Iterator[Opened]:
         plan: what `images_of` found.
         doing: the verb before the bar.
     """
+    with (
+        Progress(len(plan.jobs), doing) as progress,
+        contextlib.closing(opened_quietly(plan.jobs, progress.on_part)) as pictures,
+    ):
+        for picture in pictures:
+            yield picture
+            progress.on_file()
+
+
+def opened_quietly(jobs: Sequence[Job], on_part: OnPart) -> Generator[Opened, None, None]:
+    """Yield every picture in order.
+
+    Args:
+        jobs: the pictures.
+        on_part: called with a picture, how much of the work on it is done, and how much there is.
+    """
     room = PixelBudget(PIXELS_UNDER_WAY)
     with (
         ThreadPoolExecutor(FILES_AHEAD, "cae-fetch") as fetcher,
         ThreadPoolExecutor(1, "cae-read") as reader,
-        contextlib.closing(_reading(fetcher, plan.jobs)) as read,
+        contextlib.closing(_reading(fetcher, jobs)) as read,
         contextlib.closing(prefetch_map(reader, lambda each: _open(each, room), read, ahead=1)) as pictures,
-        Progress(len(plan.jobs), doing) as progress,
     ):
         try:
             for picture in pictures:
-                yield replace(picture, progress=partial(progress.on_part, picture.job.source))
+                yield replace(picture, progress=partial(on_part, picture.job.source))
                 room.give_back(picture.room)
-                progress.on_file()
         finally:
             room.close()
 

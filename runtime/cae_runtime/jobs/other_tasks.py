@@ -1,7 +1,8 @@
 """The other tasks of models: features, anomalies, generated pictures.
 
 `jobs/encode.py`, `jobs/anomaly.py` and `jobs/generate.py` are named like the `task` of the models that they run.
-Each has `run(session, request)`, which does the work and returns what became of it.
+Each has `run(session, request)`, which does the work and returns what became of it. So are those of `jobs/cluster`,
+whose `run(session, request, cluster)` lets workers do it.
 """
 
 from __future__ import annotations
@@ -9,13 +10,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from cae_runtime.errors import UsageError
 from cae_runtime.inference.session import Session
 from cae_runtime.places.address import Place, local_path
 
+if TYPE_CHECKING:
+    from cae_runtime.jobs.restore.results import Engine
+
 TASKS: Final = ("encode", "anomaly", "generate")
+OF_CLUSTERS: Final = ("encode", "anomaly")
 
 
 @dataclass(frozen=True)
@@ -89,19 +94,24 @@ class Outcome:
     anomalies: int = 0
 
 
-def run(session: Session, request: Request) -> Outcome:
+def run(session: Session, request: Request, cluster: Engine | None = None) -> Outcome:
     """Run a model's task.
 
     Args:
         session: the model, of a task in `TASKS`.
         request: what to do.
+        cluster: a `RayCluster` whose workers do it, for a task in `OF_CLUSTERS`; None: this process does it.
 
     Raises:
-        UsageError: the task is not in `TASKS`.
+        UsageError: the task is not one of these.
         CaeRuntimeError: as the task's own module says.
     """
-    task = session.spec.task
-    if task not in TASKS:
-        raise UsageError(f"task is {task!r}: it must be one of {', '.join(TASKS)}")
-    outcome: Outcome = import_module(f"cae_runtime.jobs.{task}").run(session, request)
+    task, tasks = session.spec.task, TASKS if cluster is None else OF_CLUSTERS
+    if task not in tasks:
+        raise UsageError(f"task is {task!r}: it must be one of {', '.join(tasks)}")
+    outcome: Outcome
+    if cluster is None:
+        outcome = import_module(f"cae_runtime.jobs.{task}").run(session, request)
+    else:
+        outcome = import_module(f"cae_runtime.jobs.cluster.{task}").run(session, request, cluster)
     return outcome

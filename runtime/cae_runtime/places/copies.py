@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from cae_runtime.places import store
-from cae_runtime.places.address import Place
+from cae_runtime.places.address import Address, Place
 from cae_runtime.places.uploads import Upload
 from cae_shared.temporary import temporary_folder
 
@@ -25,12 +25,9 @@ def local_copy(place: Place, most: int = _BYTES_MAX) -> Iterator[Path]:
     Raises:
         StoreError: the file cannot be copied.
     """
-    if isinstance(place, Path):
-        yield place
-        return
-    with temporary_folder("cae-copy-") as folder:
-        here = folder / f"copy{place.suffix}"
-        store.download(place, here, most)
+    with _local_path(place) as here:
+        if isinstance(place, Address):
+            store.download(place, here, most)
         yield here
 
 
@@ -44,11 +41,17 @@ def local_output(place: Place) -> Iterator[Path]:
     Raises:
         StoreError: the file cannot be copied.
     """
+    with _local_path(place) as here:
+        yield here
+        if isinstance(place, Address) and here.exists():
+            Upload(here, place).run()
+
+
+@contextmanager
+def _local_path(place: Place) -> Iterator[Path]:
+    """A block with the path of a local file, or for one of a store with a path in a temporary folder."""
     if isinstance(place, Path):
         yield place
         return
     with temporary_folder("cae-copy-") as folder:
-        here = folder / f"copy{place.suffix}"
-        yield here
-        if here.exists():
-            Upload(here, place).run()
+        yield folder / f"copy{place.suffix}"

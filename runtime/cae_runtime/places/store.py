@@ -31,6 +31,7 @@ _PACKAGES: Final = {
 _LOGGERS: Final = ("s3fs", "gcsfs", "adlfs", "fsspec", "botocore", "aiobotocore", "azure")
 _OF_EXTRA: Final = "pip install 'cae-toolkit[cloud]' (in a checkout: pip install -e '.[cloud]')"
 _ONE_REQUEST: Final = 5 * 2**30  # bytes; larger than any file that is written from memory
+_RANGE = 2**26  # bytes of a large file that are read with one request
 _CONNECTIONS: Final = 32
 _CONNECT_SECONDS, _READ_SECONDS = 10, 30
 
@@ -154,6 +155,15 @@ def write(address: Address, data: bytes | memoryview) -> None:
     tried(lambda: system_of(address).pipe_file(address.in_store, data, **options), address)
 
 
+def remove(address: Address) -> None:
+    """Remove a file.
+
+    Raises:
+        StoreError: it cannot be removed.
+    """
+    tried(lambda: system_of(address).rm_file(address.in_store), address)
+
+
 def content_type(address: Address) -> dict[str, str]:
     """Return the option of S3 for the content type of a file."""
     import mimetypes
@@ -182,7 +192,33 @@ def download(address: Address, path: Path, most: int) -> None:
             f"it has {counted(size, 'byte')} and needs twice as much room, but the temporary folder "
             f"{str(path.parent.parent)!r} has room for {room:,}: set TMPDIR to another one"
         )
+    if size > _RANGE and address.protocol not in WEB:
+        _download_in_ranges(address, path, size)
+        return
     tried(lambda: system_of(address).get_file(address.in_store, os.fspath(path), callback=_limit(most)), address)
+
+
+def _download_in_ranges(address: Address, path: Path, size: int) -> None:
+    """Copy a large file from a store: a range that fails is asked for again alone."""
+    system = system_of(address)
+    before = _version_of(system, address)
+    try:
+        with path.open("wb") as file:
+            for begin in range(0, size, _RANGE):
+                end = min(begin + _RANGE, size)
+                file.write(tried(partial(system.cat_file, address.in_store, start=begin, end=end), address))
+    except StoreError:
+        raise
+    except OSError as e:
+        raise StoreError(e.strerror or str(e), e.errno or 0) from e
+    if path.stat().st_size != size or _version_of(system, address) != before:
+        raise StoreError("it has changed while it was read")
+
+
+def _version_of(system: Any, address: Address) -> list[object]:
+    """Return what differs between two versions of a file, as far as the store tells."""
+    info = tried(lambda: system.info(address.in_store), address)
+    return [info.get(name) for name in ("size", "ETag", "etag", "LastModified", "mtime", "last_modified")]
 
 
 def _too_large(size: int, most: int) -> StoreError:

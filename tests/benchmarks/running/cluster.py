@@ -147,36 +147,53 @@ def killed(files: Annotated[int, typer.Option()] = 5000) -> None:
 def overhead(
     files: Annotated[int, typer.Option()] = 1000, pixels: Annotated[float, typer.Option(help="Millions.")] = 0.3
 ) -> None:
-    """Time of a local call, and of one with as many workers as this process has CPUs, with the start of the cluster."""
+    """Time of a local call, of one that starts a cluster of as many CPUs, and of one in a cluster that runs already."""
     size = (round((pixels * 1e6 * 4 / 3) ** 0.5), round((pixels * 1e6 * 3 / 4) ** 0.5))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         photos = make_files(folder / "photos", files, size)
         local = _measured(lambda: clean_folder(photos, folder / "local", MODEL))
-        remote = _measured(lambda: clean_folder(photos, folder / "remote", RayCluster(MODEL)))
-        same = contents(folder / "local") == contents(folder / "remote")
+        print(f"{files} files of {size[0]}x{size[1]}, {usable_cpus()} CPUs: local {local}", flush=True)
+        started = _measured(lambda: clean_folder(photos, folder / "started", RayCluster(MODEL)))
+        _compare("started by the call", local, started, folder)
+        with _running():
+            clean_folder(make_files(folder / "first", 4, SMALL), folder / "out", RayCluster(MODEL))
+            runs = _measured(lambda: clean_folder(photos, folder / "runs", RayCluster(MODEL)))
+        _compare("runs already", local, runs, folder)
+
+
+def _compare(what: str, local: Costs, remote: Costs, folder: Path) -> None:
     wall, cpu = remote.wall / local.wall - 1, remote.cpu / local.cpu - 1
-    print(
-        f"{files} files of {size[0]}x{size[1]}, {usable_cpus()} CPUs: local {local}; ray {remote}: {wall:+.0%}, "
-        f"{cpu:+.0%} of CPU; bytes equal: {same}"
-    )
+    same = contents(folder / "local") == contents(folder / what.split()[0])
+    print(f"a cluster that {what}: {remote}: {wall:+.0%}, {cpu:+.1%} of CPU; bytes equal: {same}", flush=True)
+
+
+@contextlib.contextmanager
+def _running() -> Iterator[None]:
+    """A block with a cluster of this machine, to which this program is connected."""
+    ray = imported()
+    options = {"num_cpus": usable_cpus(), "include_dashboard": False, "object_store_memory": STORE}
+    ray.init(address="local", log_to_driver=False, logging_level="CRITICAL", **options)
+    try:
+        yield
+    finally:
+        ray.shutdown()
 
 
 @app.command()
 def growth(files: Annotated[list[int] | None, typer.Option()] = None) -> None:
     """What a small picture costs in calls of more and more pictures, the start of the cluster left out."""
-    ray = imported()
-    options = {"num_cpus": usable_cpus(), "include_dashboard": False, "object_store_memory": STORE}
-    ray.init(address="local", log_to_driver=False, logging_level="CRITICAL", **options)
-    with tempfile.TemporaryDirectory() as name:
+    with _running(), tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         clean_folder(make_files(folder / "first", 50, SMALL), folder / "out", RayCluster(MODEL))
         print("| files | seconds | ms a file | CPU ms a file |\n| ---: | ---: | ---: | ---: |")
         for number, count in enumerate(files or [1000, 5000, 20_000]):
             photos = make_files(folder / f"photos{number}", count, SMALL)
             costs = _measured(lambda photos=photos: clean_folder(photos, photos.with_suffix(".out"), RayCluster(MODEL)))
-            print(f"| {count:,} | {costs.wall:.1f} | {1e3 * costs.wall / count:.1f} | {1e3 * costs.cpu / count:.1f} |")
-    ray.shutdown()
+            print(
+                f"| {count:,} | {costs.wall:.1f} | {1e3 * costs.wall / count:.1f} | {1e3 * costs.cpu / count:.1f} |",
+                flush=True,
+            )
 
 
 def _measured(call: Callable[[], object]) -> Costs:

@@ -25,13 +25,14 @@ from cae_runtime import (
     clean_video,
 )
 from cae_runtime.jobs import existing_outputs
-from cae_runtime.places import store
+from cae_runtime.places import retries, store
 from cae_runtime.places.address import Address
 from cae_runtime.places.reasons import StoreError
 
 pytest.importorskip("fsspec")
 
 MODEL = FIXTURES / "identity.onnx"
+ADDRESS = Address("memory", "bucket", "large.mp4")
 
 
 def report(done: Any) -> list[dict[str, Any]]:
@@ -325,3 +326,24 @@ def test_a_video_without_room_for_it_fails(
     done = cae_run("memory://in/clip.mkv", "-o", "memory://out/", "--json")
     assert done.returncode == 1
     assert "has room for 1,000: set TMPDIR" in report(done)[0]["reason"]
+
+
+def test_a_large_file_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = bytes(range(250))
+    store.system_of(ADDRESS).pipe_file(ADDRESS.in_store, data)
+    system = type(store.system_of(ADDRESS))
+    asked: list[int] = []
+    read = system.cat_file
+
+    def once_lost(self: Any, path: str, start: int | None = None, end: int | None = None) -> bytes:
+        asked.append(start or 0)
+        if asked.count(100) == 1 and start == 100:
+            raise ConnectionResetError
+        return bytes(read(self, path, start, end))
+
+    monkeypatch.setattr(system, "cat_file", once_lost)
+    monkeypatch.setattr(store, "_RANGE", 100)
+    monkeypatch.setattr(retries, "FIRST_PAUSE", 0.0)
+    store.download(ADDRESS, tmp_path / "copy", 1000)
+    assert (tmp_path / "copy").read_bytes() == data
+    assert asked == [0, 100, 100, 200]

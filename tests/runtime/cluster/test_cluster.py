@@ -113,7 +113,9 @@ def files_in(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_a_node_and_workers_that_die_cost_no_file(nodes: list[Any], photos: Path, tmp_path: Path) -> None:
+def test_a_node_and_workers_that_die_cost_no_file(
+    nodes: list[Any], photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     local, remote = tmp_path / "local", tmp_path / "remote"
     expected = clean_folder(photos, local, MODEL)
     seen: list[FileResult] = []
@@ -132,6 +134,8 @@ def test_a_node_and_workers_that_die_cost_no_file(nodes: list[Any], photos: Path
     ]
     assert sorted(result.source for result in seen) == sorted(result.source for result in expected)
     assert all(result.node for result in found)
+    told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert sum(f"a worker has died during {dead.source!r} (try" in line for line in told) == 2
     without = {name: data for name, data in files_in(local).items() if name != DEADLY}
     written = files_in(remote)
     assert {name: data for name, data in written.items() if not name.endswith(".partial")} == without
@@ -180,3 +184,20 @@ def test_workers_read_and_write_a_store(
     report = json.loads(done.stdout)
     assert [each["status"] for each in report["files"]] == ["done", "done", "failed"]
     assert {Path(name).name: store.cat_file(name) for name in store.find("cleaned")} == files_in(tmp_path)
+
+
+def test_features_and_anomalies_are_those_of_a_local_call(
+    nodes: list[Any], cae_run: Command, photos: Path, tmp_path: Path
+) -> None:
+    sources = [*sorted(photos.glob("0*.png")), photos / "damaged.png"]
+    local = cae_run(*sources, "-o", tmp_path / "local.npz", model="encode")
+    done = cae_run(*sources, "-o", tmp_path / "features", "--engine", "ray", "--json", model="encode")
+    assert (local.returncode, done.returncode) == (1, 1), done.stderr.decode()
+    (part,) = json.loads(done.stdout)["parts"]
+    assert (part["file"], part["images"], part["status"]) == ("part-00000.npz", 10, "done")
+    assert part["node"]
+    assert files_in(tmp_path / "features")["part-00000.npz"] == (tmp_path / "local.npz").read_bytes()
+    local = cae_run(*sources, "-o", tmp_path / "local", model="anomaly")
+    done = cae_run(*sources, "-o", tmp_path / "heat", "--engine", "ray", model="anomaly")
+    assert (local.returncode, done.returncode) == (1, 1), done.stderr.decode()
+    assert files_in(tmp_path / "heat") == files_in(tmp_path / "local")

@@ -12,7 +12,8 @@ import pytest
 from cae_runtime import ClusterError
 from cae_runtime.jobs.cluster.blocks import FILES_MOST, blocks_of
 from cae_runtime.jobs.cluster.connection import Workers, node_has_died, workers_of
-from cae_runtime.jobs.cluster.ledger import TRIES, Ledger, Opened
+from cae_runtime.jobs.cluster.engine import told
+from cae_runtime.jobs.cluster.ledger import TRIES, Death, Ledger, Opened
 from cae_runtime.jobs.planning import Job
 
 
@@ -57,6 +58,20 @@ def test_a_file_is_not_to_blame_for_workers_that_die_with_their_nodes() -> None:
         assert ledger.begin(0, "spot")
     ledger.begin(0, "a")
     assert [ledger.begin(0, "a") for _ in range(TRIES)] == [True, True, False]
+
+
+def test_deaths_are_told_once_with_their_files() -> None:
+    ledger = ledger_of("spot")
+    for number, node in ((0, "spot"), (1, "a"), (1, "a")):
+        ledger.open(number, node, [2 * number, 2 * number + 1])
+    ledger.done(2, b"row")
+    ledger.open(0, "a", [0, 1])
+    assert ledger.deaths() == [Death("a", (2, 3)), Death("spot", (0, 1), with_node=True)]
+    for _ in range(2):
+        ledger.begin(3, "a")
+    (death,) = ledger.deaths()
+    assert told(death, ["d.png"]) == "a worker has died during 'd.png' (try 2 of 3)"
+    assert ledger.deaths() == []
 
 
 def test_workers_in_blocks_are_known_until_they_leave() -> None:

@@ -58,7 +58,7 @@ def test_environment_and_loggers_are_those_of_the_program_afterwards(ray: Any, m
 
 def test_settings_of_the_data_library_are_those_of_the_program_afterwards(ray: Any) -> None:
     before = vars(ray.data.context).copy()
-    tables = Tables(ray, [[]], SimpleNamespace(), None, Workers(1, 1, 0, 1))  # type: ignore[arg-type]
+    tables = Tables(ray, [[]], None, Workers(1, 1, 0, 1), lambda: None)
     assert list(tables) == ["False -1"]
     tables.close()
     assert vars(ray.data.context) == before

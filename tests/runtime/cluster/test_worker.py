@@ -3,48 +3,28 @@
 from __future__ import annotations
 
 import pickle
-import sys
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from tests.runtime.cluster.conftest import NODE, Handle
 from tests.runtime.conftest import FIXTURES
 
 from cae_runtime import CaeRuntimeError, ClusterError, FileResult, ProviderError
 from cae_runtime.jobs.cluster import worker as module
 from cae_runtime.jobs.cluster.blocks import Numbered, blocks_of
+from cae_runtime.jobs.cluster.cleaning import Cleaning
 from cae_runtime.jobs.cluster.ledger import TRIES, Ledger, Opened
 from cae_runtime.jobs.cluster.worker import WHOLE_CALL, Setup, Worker, installed_version
 from cae_runtime.jobs.planning import Plan, make_plan
 from cae_runtime.jobs.restore.options import RestoreOptions
 
-NODE = "0123456789abcdef"
 Rows = dict[int, bytes]
-
-
-class Handle:
-    """An actor's handle: `handle.method.remote(...)` calls the method."""
-
-    def __init__(self, actor: Any) -> None:
-        self._actor = actor
-
-    def __getattr__(self, name: str) -> Any:
-        return SimpleNamespace(remote=getattr(self._actor, name))
-
-
-@pytest.fixture(autouse=True)
-def fake_ray(monkeypatch: pytest.MonkeyPatch) -> None:
-    context = SimpleNamespace(get_node_id=lambda: NODE)
-    ray = SimpleNamespace(
-        get_runtime_context=lambda: context, util=SimpleNamespace(get_node_ip_address=lambda: "10.0.0.3"),
-        get=lambda value: value, wait=lambda values, timeout: (values, []),
-    )  # fmt: skip
-    monkeypatch.setitem(sys.modules, "ray", ray)
+pytestmark = pytest.mark.usefixtures("fake_ray")
 
 
 @pytest.fixture
@@ -58,7 +38,8 @@ def plan(tmp_path: Path, noise: Callable[..., np.ndarray]) -> Plan:
 @pytest.fixture
 def setup(plan: Plan, tmp_path: Path) -> Setup:
     model = (FIXTURES / "blur.onnx").read_bytes()
-    return Setup(model, "blur", "cpu", 1, RestoreOptions(), plan, tmp_path, (tmp_path / "in",), installed_version())
+    work = Cleaning(RestoreOptions(), plan)
+    return Setup(model, "blur", "cpu", 1, work, tmp_path, (tmp_path / "in",), installed_version())
 
 
 def block_of(plan: Plan) -> list[Numbered]:
@@ -66,7 +47,7 @@ def block_of(plan: Plan) -> list[Numbered]:
 
 
 def cleaned(setup: Setup, ledger: Ledger, plan: Plan) -> Rows:
-    return Worker(setup, Handle(ledger))._block(0, block_of(plan))
+    return Worker(Handle(ledger, setup))._block(0, block_of(plan))
 
 
 def results(rows: Rows) -> list[FileResult]:

@@ -58,7 +58,10 @@ def put_stand_ins(source: str, folder: Path) -> None:
     if "photos" in names:
         (folder / "photos").mkdir()
         cv2.imwrite(str(folder / "photos" / "a.png"), picture)
-    for path in (folder / name for name in names if isinstance(name, str) and re.fullmatch(r"[\w./-]+\.\w+", name)):
+    files = [
+        name.replace("*", "00000") for name in names if isinstance(name, str) and re.fullmatch(r"[\w./*-]+\.\w+", name)
+    ]
+    for path in (folder / name for name in files):
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix in (".jpg", ".png"):
             cv2.imwrite(str(path), (picture > 200) * np.uint8(255) if "mask" in path.stem else picture)

@@ -20,7 +20,7 @@ from tests.runtime.conftest import FIXTURES, Command
 
 from cae_runtime import ImageError
 from cae_runtime.jobs.heat_maps.labeled import separation
-from cae_runtime.jobs.heat_maps.limits import PictureNotes
+from cae_runtime.jobs.heat_maps.limits import PictureNotes, looks_of
 from cae_runtime.tasks.anomaly import Detector
 from cae_runtime.tasks.anomaly.brightness import brightness_of
 
@@ -411,12 +411,12 @@ def test_pictures_in_other_light_than_the_good_ones_are_named() -> None:
     spec = replace(Detector(FIXTURES / "anomaly.onnx").session.spec, good_brightness=(0.4, 0.5))
     notes = PictureNotes(spec)
     for value in (98, 100, 120, 132):  # 0.38 to 0.52 of white: within 5 % of the good ones
-        notes.add(np.full((64, 96, 3), value, np.uint8))
+        notes.add(looks_of(np.full((64, 96, 3), value, np.uint8), spec))
     assert list(notes.lines()) == []
-    notes.add(np.full((64, 96), 51, np.uint8))
+    notes.add(looks_of(np.full((64, 96), 51, np.uint8), spec))
     for value in (0.6, 0.7):
-        notes.add(np.full((64, 96, 3), value, np.float32))
-    notes.add(np.full((64, 96, 3), 4000, np.uint16))
+        notes.add(looks_of(np.full((64, 96, 3), value, np.float32), spec))
+    notes.add(looks_of(np.full((64, 96, 3), 4000, np.uint16), spec))
     dark, darker, brighter = notes.lines()
     assert "1 image is almost black to the model" in dark
     assert "1 image is darker than all good pictures" in darker
@@ -547,8 +547,9 @@ def test_what_is_no_single_picture_or_cannot_be_written_is_one_line(
 
 
 def test_a_gray_picture_is_dark_only_if_all_of_it_is() -> None:
-    notes = PictureNotes(Detector(FIXTURES / "anomaly.onnx").session.spec)
+    spec = Detector(FIXTURES / "anomaly.onnx").session.spec
+    notes = PictureNotes(spec)
     gray = np.full((64, 96), 4000, np.uint16)
     gray[:, 50] = 60000
-    notes.add(gray)
+    notes.add(looks_of(gray, spec))
     assert list(notes.lines()) == []

@@ -16,10 +16,12 @@ from cae_runtime.arguments import checked_whole
 from cae_runtime.errors import ClusterError, ImageError, UsageError
 from cae_runtime.inference.model_files import DEFAULT_MODEL, read_model
 from cae_runtime.inference.providers import AUTO, parse_provider
-from cae_runtime.jobs.cluster.blocks import blocks_of
+from cae_runtime.inference.session import Session
+from cae_runtime.jobs.cluster.cleaning import Cleaning
 from cae_runtime.jobs.cluster.connection import Workers, connected, workers_of
-from cae_runtime.jobs.cluster.ledger import Ledger
+from cae_runtime.jobs.cluster.ledger import TRIES, Death, Ledger
 from cae_runtime.jobs.cluster.tables import Tables
+from cae_runtime.jobs.cluster.work import Work
 from cae_runtime.jobs.cluster.worker import WHOLE_CALL, Setup, installed_version
 from cae_runtime.jobs.planning import Job, Plan
 from cae_runtime.jobs.restore.images import notes_of
@@ -28,6 +30,7 @@ from cae_runtime.jobs.restore.results import Engine, FileResult, output_is_there
 from cae_runtime.places.address import Address, Place
 from cae_runtime.tasks.restore import Restorer
 from cae_shared.temporary import discard, temporary_beside
+from cae_shared.text import counted
 
 OnResult = Callable[[FileResult], None]
 
@@ -83,7 +86,7 @@ class RayCluster(Engine):
         self, plan: Plan, restorer: Restorer, options: RestoreOptions, on_result: OnResult
     ) -> Generator[FileResult, None, None]:
         """Clean the files of a plan; see `Engine`. Existing outputs are skipped before a cluster is connected to."""
-        _check_places(plan)
+        check_places(plan)
         left = []
         for job in plan.jobs:
             if _is_there(job, options):
@@ -91,40 +94,53 @@ class RayCluster(Engine):
             else:
                 left.append(job)
         if left:
-            yield from self._cleaned(left, plan, restorer, options, on_result)
+            first = replace(plan, jobs=plan.jobs[:2], left_out=(), unreadable=())
+            yield from self.run(left, Cleaning(options, first), restorer.session, plan.folder, on_result)
 
-    def _cleaned(
+    def run(
         self,
         jobs: Sequence[Job],
-        plan: Plan,
-        restorer: Restorer,
-        options: RestoreOptions,
-        on_result: OnResult,
-    ) -> Generator[FileResult, None, None]:
-        with connected(self.address) as ray, _marker(plan.folder) as marker:
+        work: Work,
+        session: Session,
+        folder: Place,
+        on_result: Callable[[Any], None] = lambda _: None,
+    ) -> Generator[Any, None, None]:
+        """Yield the result of each file as it is ready; after KeyboardInterrupt, hand the others to `on_result`.
+
+        Args:
+            jobs: the files.
+            work: what is done with them.
+            session: the model, as it was opened in this process.
+            folder: the output folder, which exists.
+            on_result: called with results that are known and cannot be yielded.
+
+        Raises:
+            ClusterError: the cluster cannot be reached, or cannot do the work.
+            CaeRuntimeError: as the workers raise it.
+        """
+        with connected(self.address) as ray, _marker(folder) as marker:
             gpus = float(_is_of_gpus(self.provider)) if self.gpus_per_worker is None else self.gpus_per_worker
-            workers = workers_of(ray, len(jobs), self.threads, gpus)
+            workers = workers_of(ray, work.tasks(jobs), self.threads, gpus)
             _log.info("ray: %s", workers)
             provider = _CPU if self.provider == AUTO and not gpus else self.provider
             setup = Setup(
-                _content(self.model, restorer), restorer.session.name, provider, workers.cpus, options,
-                replace(plan, jobs=plan.jobs[:2], left_out=(), unreadable=()), Path.cwd(),
-                (*marker, *_folders(plan.jobs[:1])), installed_version(),
+                _content(self.model, session), session.name, provider, workers.cpus, work, Path.cwd(),
+                (*marker, *_folders(jobs[:1])), installed_version(),
             )  # fmt: skip
-            work = _Work(ray, jobs, setup, workers)
+            running = _Running(ray, jobs, setup, workers)
             try:
-                yield from work.results()
+                yield from running.results()
             except (KeyboardInterrupt, GeneratorExit):
-                for result in work.end():
+                for result in running.end():
                     on_result(result)
                 raise
             except ray.exceptions.RayError as e:
                 raise ClusterError(_what_stopped(e)) from e
             finally:
-                work.close()
+                running.close()
 
 
-def _check_places(plan: Plan) -> None:
+def check_places(plan: Plan) -> None:
     """Refuse addresses that cannot be used on a cluster.
 
     Raises:
@@ -145,9 +161,9 @@ def _check_places(plan: Plan) -> None:
             )
 
 
-def _content(model: str | os.PathLike[str] | bytes, restorer: Restorer) -> bytes:
+def _content(model: str | os.PathLike[str] | bytes, session: Session) -> bytes:
     """Return the bytes of the model file, so that the nodes do not need to see the file."""
-    return model if isinstance(model, bytes) else read_model(restorer.session.path)
+    return model if isinstance(model, bytes) else read_model(session.path)
 
 
 def _folders(jobs: Sequence[Job]) -> list[Path]:
@@ -174,20 +190,22 @@ def _is_of_gpus(provider: str) -> bool:
     return choice is not None and choice.provider.short in _OF_GPUS
 
 
-class _Work:
-    """The files of a call while the cluster cleans them."""
+class _Running:
+    """The files of a call while the cluster works on them."""
 
     def __init__(self, ray: Any, jobs: Sequence[Job], setup: Setup, workers: Workers) -> None:
-        self._ray = ray
-        self._ledger = ray.remote(Ledger).options(num_cpus=0, scheduling_strategy=_on_this_node(ray)).remote()
-        self._tables = Tables(ray, blocks_of(jobs, workers.count), setup, self._ledger, workers)
+        self._ray, self._jobs = ray, jobs
+        ledger = ray.remote(Ledger).options(num_cpus=0, scheduling_strategy=_on_this_node(ray))
+        self._ledger = ledger.remote(None, pickle.dumps(setup))
+        blocks = setup.work.blocks(jobs, workers.count)
+        self._tables = Tables(ray, blocks, self._ledger, workers, self._tell_deaths)
         self._given: set[int] = set()
 
-    def results(self) -> Iterator[FileResult]:
+    def results(self) -> Iterator[Any]:
         """Yield the results as the workers return them.
 
         Raises:
-            CaeRuntimeError: no file can be cleaned.
+            CaeRuntimeError: no file can be worked on.
         """
         for table in self._tables:
             for file, row in zip(table["file"].to_pylist(), table["row"].to_pylist(), strict=True):
@@ -196,6 +214,12 @@ class _Work:
                     raise value
                 self._given.add(file)
                 yield value
+        self._tell_deaths()
+
+    def _tell_deaths(self) -> None:
+        """Log which workers have died since this was called before; Ray says nothing of it."""
+        for death in self._ray.get(self._ledger.deaths.remote()):
+            _log.warning("warning: %s", told(death, [str(self._jobs[file].source) for file in death.files]))
 
     def end(self) -> Iterator[FileResult]:
         """Let the workers finish what they are writing; yield the remaining results."""
@@ -212,6 +236,20 @@ class _Work:
         """Release the workers; busy ones end soon."""
         self._ledger.stop.remote()
         self._tables.close()
+
+
+def told(death: Death, sources: Sequence[str]) -> str:
+    """Return in a sentence what a death costs.
+
+    Args:
+        death: the worker's.
+        sources: its files.
+    """
+    who = f"node {death.node[:8]} has died with its worker" if death.with_node else "a worker has died"
+    if death.tries:
+        return f"{who} during {sources[0]!r} (try {death.tries} of {TRIES})"
+    more = f" and {counted(len(sources) - 1, 'further file')}" if len(sources) > 1 else ""
+    return f"{who} during {sources[0]!r}{more}: done again, one by one"
 
 
 def _on_this_node(ray: Any) -> Any:

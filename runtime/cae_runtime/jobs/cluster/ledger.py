@@ -24,6 +24,23 @@ class Opened:
     rows: dict[int, bytes] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Death:
+    """A worker that died.
+
+    Attributes:
+        node: where it ran.
+        files: the numbers of the files that it may have died of.
+        with_node: whether the whole node has died, so that no file is to blame.
+        tries: of a file that it had alone, how many workers that has ended; 0 where it had several.
+    """
+
+    node: str
+    files: tuple[int, ...]
+    with_node: bool = False
+    tries: int = 0
+
+
 @dataclass
 class _Block:
     """An open block: its files, and the node of its worker."""
@@ -41,16 +58,23 @@ class Ledger:
 
     Args:
         is_alive: returns whether a node still runs. If a worker died with its node, this does not count against a file.
+        setup: the common settings of all workers, pickled.
     """
 
-    def __init__(self, is_alive: Callable[[str], bool] | None = None) -> None:
+    def __init__(self, is_alive: Callable[[str], bool] | None = None, setup: bytes = b"") -> None:
         self._is_alive = is_alive or _is_alive
+        self._setup = setup
+        self._untold: list[Death] = []
         self._blocks: dict[int, _Block] = {}
         self._rows: dict[int, bytes] = {}
         self._begun: dict[int, str] = {}  # file that is cleaned alone -> node
         self._deaths: dict[int, int] = {}
         self._busy: set[int] = set()
         self._stopped = False
+
+    def setup(self) -> bytes:
+        """Return what workers are given, pickled."""
+        return self._setup
 
     def open(self, number: int, node: str, files: Iterable[int]) -> Opened:
         """Open a block, for the first time or because a worker died.
@@ -66,10 +90,8 @@ class Ledger:
             block = self._blocks[number] = _Block(tuple(files), node)
         elif block.together:
             block.together = False
-            if self._is_alive(block.node):
-                for file in block.files:
-                    if file not in self._rows:
-                        self._deaths[file] = self._deaths.get(file, 0) + 1
+            left = tuple(file for file in block.files if file not in self._rows)
+            self._died(block.node, left, alone=False)
         if not self._stopped:
             self._busy.add(number)
         rows = {file: self._rows[file] for file in block.files if file in self._rows}
@@ -78,10 +100,23 @@ class Ledger:
     def begin(self, file: int, node: str) -> bool:
         """Record that a file is cleaned alone; return False if too many workers died on it, and it must be left out."""
         before = self._begun.get(file)
-        if before is not None and self._is_alive(before):
-            self._deaths[file] = self._deaths.get(file, 0) + 1
+        if before is not None:
+            self._died(before, (file,), alone=True)
         self._begun[file] = node
         return self._deaths.get(file, 0) < TRIES
+
+    def _died(self, node: str, files: tuple[int, ...], *, alone: bool) -> None:
+        """Note that a worker has died, which counts against its files unless the whole node has."""
+        blame = self._is_alive(node)
+        for file in files if blame else ():
+            self._deaths[file] = self._deaths.get(file, 0) + 1
+        if files:
+            self._untold.append(Death(node, files, not blame, self._deaths.get(files[0], 0) if alone else 0))
+
+    def deaths(self) -> list[Death]:
+        """Return the workers that have died since this was asked before."""
+        untold, self._untold = self._untold, []
+        return untold
 
     def done(self, file: int, row: bytes) -> None:
         """Store the result of a file."""

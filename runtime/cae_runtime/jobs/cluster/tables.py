@@ -7,13 +7,13 @@ import pickle
 import queue
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from cae_runtime.errors import ClusterError
 from cae_runtime.jobs.cluster.blocks import Numbered
 from cae_runtime.jobs.cluster.connection import Workers, node_has_died
-from cae_runtime.jobs.cluster.worker import Setup, Worker
+from cae_runtime.jobs.cluster.worker import Worker
 
 _WANTED: Final = {
     "enable_progress_bars": False,
@@ -38,14 +38,15 @@ class Tables:
     Args:
         ray: the module.
         blocks: the files.
-        setup: the common settings of all workers.
         ledger: the actor of the `Ledger`.
         workers: the number of workers at first, and the CPUs and GPUs of each.
+        look: called every few seconds while waiting.
     """
 
     def __init__(
-        self, ray: Any, blocks: Sequence[Sequence[Numbered]], setup: Setup, ledger: Any, workers: Workers
+        self, ray: Any, blocks: Sequence[Sequence[Numbered]], ledger: Any, workers: Workers, look: Callable[[], None]
     ) -> None:
+        self._look = look
         self._arrived: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._ray = ray
         self._lost = False
@@ -53,7 +54,7 @@ class Tables:
         context = ray.data.DataContext.get_current()
         self._before = {name: getattr(context, name) for name in _WANTED if hasattr(context, name)}
         _set(context, {name: _WANTED[name] for name in self._before})  # some releases of Ray lack some of them
-        data = _cleaned(ray, blocks, setup, ledger, workers)
+        data = _worked(ray, blocks, ledger, workers)
         self._thread = threading.Thread(target=self._read, args=(data,), name="cae-cluster", daemon=True)
         self._thread.start()
 
@@ -84,6 +85,7 @@ class Tables:
                 if node_has_died(self._ray):
                     self._lost = True
                     raise ClusterError(_LOST)
+                self._look()
             with contextlib.suppress(queue.Empty):
                 arrived = self._arrived.get(timeout=_WAIT)
                 if arrived is None:
@@ -105,13 +107,13 @@ def _set(context: Any, values: Mapping[str, object]) -> None:
         setattr(context, name, value)
 
 
-def _cleaned(ray: Any, blocks: Sequence[Sequence[Numbered]], setup: Setup, ledger: Any, workers: Workers) -> Any:
+def _worked(ray: Any, blocks: Sequence[Sequence[Numbered]], ledger: Any, workers: Workers) -> Any:
     """Return the data set of the results; it is evaluated lazily."""
     data = ray.data
     items = [{"block": number, "jobs": pickle.dumps(block)} for number, block in enumerate(blocks)]
     count = min(workers.count, len(blocks))
     pool = data.ActorPoolStrategy(min_size=1, initial_size=count, max_size=len(blocks))  # grows when nodes join
     return data.from_items(items, override_num_blocks=len(items)).map_batches(
-        Worker, fn_constructor_args=(setup, ledger), batch_size=None, batch_format="pyarrow", compute=pool,
+        Worker, fn_constructor_args=(ledger,), batch_size=None, batch_format="pyarrow", compute=pool,
         num_cpus=workers.cpus, num_gpus=workers.gpus or None,
     )  # fmt: skip

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import zipfile
-from collections.abc import Callable, Set
+from collections import Counter
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -25,24 +26,30 @@ class Found:
     """What a table holds.
 
     Attributes:
-        paths: the pictures that have rows.
+        rows: how many rows each picture has.
         per_patch: whether there is a row per patch.
         first: the picture of the first row.
         values: its rows, (N, D) float32.
     """
 
-    paths: Set[str]
+    rows: Mapping[str, int]
     per_patch: bool
     first: str
     values: Floats
 
 
 def check_existing(
-    output: Path, pictures: Set[str], per_patch: bool, model: str, make: Callable[[str], Floats | None]
-) -> None:
+    output: Path,
+    pictures: Set[str],
+    per_patch: bool,
+    model: str,
+    make: Callable[[str], Floats | None],
+    *,
+    partly: bool = False,
+) -> Found:
     """Refuse a table that the model would not write just so: one of another model, of other pictures, or no table.
 
-    The rows of its first picture are made anew and compared.
+    The rows of its first picture are made anew and compared. Returns what the table holds.
 
     Args:
         output: the table.
@@ -50,6 +57,7 @@ def check_existing(
         per_patch: whether this call writes a row per patch.
         model: the model's name.
         make: makes the rows of a picture anew, (N, D) float32; None if it cannot be read.
+        partly: whether pictures may be missing.
 
     Raises:
         UsageError: it is such a table.
@@ -58,7 +66,9 @@ def check_existing(
     if found.per_patch != per_patch:
         rows = "patch" if found.per_patch else "image"
         raise UsageError(f"output {str(output)!r} exists, with a row for each {rows}: {_WHAT_TO_DO}")
-    missing, others = sorted(pictures - found.paths), sorted(found.paths - pictures)
+    missing, others = sorted(pictures - found.rows.keys()), sorted(found.rows.keys() - pictures)
+    if partly:
+        missing = []
     if missing or others:
         reasons = []
         if missing:
@@ -72,6 +82,7 @@ def check_existing(
             f"output {str(output)!r} exists, but another model or overlap made it, or its pictures have changed: model "
             f"{model!r} gives another row for {found.first!r}: {_WHAT_TO_DO}"
         )
+    return found
 
 
 def read_head(output: Path) -> Found:
@@ -97,12 +108,12 @@ def _head_of_csv(output: Path) -> Found:
         if names[:begin] != header(per_patch) or names[begin:] != [f"f{i}" for i in range(len(names) - begin)]:
             raise ValueError(names)
         row = next(rows)
-        first, paths, values = row[0], {row[0]}, [row[begin:]]
+        first, count, values = row[0], Counter([row[0]]), [row[begin:]]
         for row in rows:
-            paths.add(row[0])
+            count[row[0]] += 1
             if row[0] == first:
                 values.append(row[begin:])
-    return Found(paths, per_patch, first, np.array(values, np.float32))
+    return Found(count, per_patch, first, np.array(values, np.float32))
 
 
 def _head_of_npz(output: Path) -> Found:
@@ -113,7 +124,7 @@ def _head_of_npz(output: Path) -> Found:
         count = sum(1 for _ in takewhile(lambda path: path == first, paths))
         with archive.open("features.npy") as member:
             values = _first_rows(member, count)
-        return Found(set(paths.tolist()), "places.npy" in archive.namelist(), first, values)
+        return Found(Counter(paths.tolist()), "places.npy" in archive.namelist(), first, values)
 
 
 def _first_rows(member: IO[bytes], count: int) -> Floats:

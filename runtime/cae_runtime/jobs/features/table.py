@@ -10,6 +10,7 @@ import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -58,6 +59,22 @@ def write_table(output: Path, rows: Iterable[Rows]) -> tuple[int, int]:
     finally:
         discard(hidden)
     return size
+
+
+def read_rows(table: Path) -> list[Rows]:
+    """Return the rows of a `.npz` table, picture by picture.
+
+    Raises:
+        OSError, ValueError, KeyError: it is none, or cannot be read.
+    """
+    with np.load(table, allow_pickle=False) as arrays:
+        paths, features = arrays["paths"], arrays["features"]
+        places = arrays.get("places")
+    begins = [0, *(np.flatnonzero(paths[1:] != paths[:-1]) + 1).tolist(), len(paths)]
+    return [
+        Rows(str(paths[begin]), features[begin:end], None if places is None else places[begin:end])
+        for begin, end in pairwise(begins)
+    ]
 
 
 def not_written(output: Path, error: OSError) -> UsageError:

@@ -91,28 +91,59 @@ def identity_of_model(session: Session, region: NDArray[np.bool_] | None) -> str
     return f"{session.path.name} {digest.hexdigest()[:_DIGITS]}"
 
 
+@dataclass(frozen=True)
+class Looks:
+    """What differs between a picture and those of the training, in ways that change its score.
+
+    Attributes:
+        other_size: it is much smaller or larger.
+        of_12_bits: of 16 bits it uses less than a sixteenth of the range.
+        darker: its brightness, if it is darker than all good pictures; otherwise None.
+        brighter: likewise.
+    """
+
+    other_size: bool
+    of_12_bits: bool = False
+    darker: float | None = None
+    brighter: float | None = None
+
+
+def looks_of(pixels: NDArray[Any], spec: ModelSpec) -> Looks:
+    """Compare a picture with those that a model's threshold was found on."""
+    times = math.prod(pixels.shape[:2]) / (spec.threshold_size or 1)
+    other = not 1 / _OTHER_SIZE <= times <= _OTHER_SIZE
+    brightness = brightness_of(pixels, spec)
+    usual = usual_brightness(spec)
+    darker = usual is None or is_too_dark(brightness, usual)
+    if darker and pixels.dtype == np.uint16 and int(colors_of(pixels).max(initial=0)) < _DARK:
+        return Looks(other, of_12_bits=True)
+    if usual is not None and darker:
+        return Looks(other, darker=brightness)
+    if usual is not None and is_too_bright(brightness, usual):
+        return Looks(other, brighter=brightness)
+    return Looks(other)
+
+
+def usual_brightness(spec: ModelSpec) -> tuple[float, float] | None:
+    """Return the lowest and highest brightness of the good pictures; None where it is not known."""
+    return None if spec.good_brightness is None else (spec.good_brightness[0], spec.good_brightness[1])
+
+
 class PictureNotes:
     """Counts pictures that differ from those of the training in ways that change their scores."""
 
     def __init__(self, spec: ModelSpec) -> None:
-        self._spec, self._size = spec, spec.threshold_size or 1
-        self._usual = None if spec.good_brightness is None else (spec.good_brightness[0], spec.good_brightness[1])
+        self._size, self._usual = spec.threshold_size or 1, usual_brightness(spec)
         self._others = self._of_12_bits = 0
         self._darker: list[float] = []
         self._brighter: list[float] = []
 
-    def add(self, pixels: NDArray[Any]) -> None:
+    def add(self, looks: Looks) -> None:
         """Count a picture."""
-        times = math.prod(pixels.shape[:2]) / self._size
-        self._others += not 1 / _OTHER_SIZE <= times <= _OTHER_SIZE
-        brightness = brightness_of(pixels, self._spec)
-        darker = self._usual is None or is_too_dark(brightness, self._usual)
-        if darker and pixels.dtype == np.uint16 and int(colors_of(pixels).max(initial=0)) < _DARK:
-            self._of_12_bits += 1
-        elif self._usual is not None and darker:
-            self._darker.append(brightness)
-        elif self._usual is not None and is_too_bright(brightness, self._usual):
-            self._brighter.append(brightness)
+        self._others += looks.other_size
+        self._of_12_bits += looks.of_12_bits
+        self._darker += [looks.darker] if looks.darker is not None else []
+        self._brighter += [looks.brighter] if looks.brighter is not None else []
 
     def lines(self) -> Iterator[str]:
         """Yield a sentence for each kind that there is."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from cae_runtime.inference.model_spec import ModelSpec
 from cae_runtime.io.formats import FORMAT_OF_SUFFIX, PIPE, is_video
 from cae_runtime.io.image_files import read_file, read_stream
 from cae_runtime.jobs.heat_maps.judge import Judge, refuse_region, written_endings
-from cae_runtime.jobs.heat_maps.limits import Limit, PictureNotes
+from cae_runtime.jobs.heat_maps.limits import Limit, PictureNotes, looks_of
 from cae_runtime.jobs.heat_maps.table import Verdict
 from cae_runtime.jobs.opened_images import single_image
 from cae_runtime.jobs.other_tasks import Outcome, Request
@@ -94,7 +93,7 @@ def judge_one(judge: Judge, limit: Limit, request: Request) -> Outcome:
     return Outcome(
         {
             "output": output, "model": session.path.name, "provider": session.provider, **limit.document(),
-            "anomalies": int(anomaly), **({"skipped": True} if keep else {}), "files": [asdict(verdict)],
+            "anomalies": int(anomaly), **({"skipped": True} if keep else {}), "files": [verdict.document()],
         },
         anomalies=int(anomaly),
     )  # fmt: skip
@@ -102,7 +101,7 @@ def judge_one(judge: Judge, limit: Limit, request: Request) -> Outcome:
 
 def _tell_notes(spec: ModelSpec, pixels: NDArray[Any]) -> None:
     notes = PictureNotes(spec)
-    notes.add(pixels)
+    notes.add(looks_of(pixels, spec))
     for note in notes.lines():
         _log.info("note: %s", note)
 

@@ -6,9 +6,9 @@ import contextlib
 import csv
 import io
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from cae_runtime.errors import UsageError
 
@@ -34,6 +34,7 @@ class Verdict:
         score: 0 or more.
         anomaly: whether the score is above the threshold.
         label: `bad` for a picture that is known to be bad, otherwise empty.
+        node: the node of a cluster that scored it; empty for this machine.
     """
 
     source: str
@@ -45,6 +46,14 @@ class Verdict:
     score: float | None = None
     anomaly: bool | None = None
     label: str = ""
+    node: str = ""
+
+    def document(self) -> dict[str, Any]:
+        """Return what `--json` says of it."""
+        row = asdict(self)
+        if not self.node:
+            del row["node"]
+        return row
 
 
 def read_table(path: Path, model: str) -> dict[str, tuple[str, float]]:

@@ -1,0 +1,86 @@
+"""Pictures and videos that workers clean, or whose holes they fill."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from cae_runtime.arguments import Progress
+from cae_runtime.inference.session import Session
+from cae_runtime.io.image_files import Picture
+from cae_runtime.jobs.cluster.blocks import Numbered, blocks_of
+from cae_runtime.jobs.cluster.work import CRASHES, Desk, Doer, Work
+from cae_runtime.jobs.pictures import Change, Changed
+from cae_runtime.jobs.planning import Job, Plan
+from cae_runtime.jobs.restore.images import cleaning
+from cae_runtime.jobs.restore.job import clean_each, restorer_of
+from cae_runtime.jobs.restore.masks import filling
+from cae_runtime.jobs.restore.options import RestoreOptions
+from cae_runtime.jobs.restore.results import FileResult
+from cae_runtime.tasks.restore import Restorer
+
+
+@dataclass(frozen=True)
+class Cleaning(Work):
+    """Cleans files as a local call does.
+
+    Attributes:
+        options: how.
+        plan: the plan with its first files only.
+    """
+
+    options: RestoreOptions
+    plan: Plan
+
+    def opened(self, session: Session) -> Doer:
+        """Return what cleans; see `Work`."""
+        if self.options.fills:
+            return _Cleaner(*filling(session, self.plan, self.options), self.options)
+        restorer = restorer_of(session, self.options)
+        return _Cleaner(restorer, cleaning(restorer, self.options), self.options)
+
+    def blocks(self, jobs: Sequence[Job], workers: int) -> list[list[Numbered]]:
+        """Divide the files into blocks of a few seconds of work."""
+        return blocks_of(jobs, workers)
+
+
+class _Cleaner(Doer):
+    def __init__(self, restorer: Restorer, change: Change, options: RestoreOptions) -> None:
+        self._restorer, self._change, self._options = restorer, change, options
+
+    def do(self, number: int, block: Sequence[Numbered], again: bool, desk: Desk) -> None:
+        """Clean a block. Existing outputs are skipped, but in a repeated block they are written again.
+
+        There they were written by the worker that died, and their results are not known.
+        """
+        left = [(file, job) for file, job in block if desk.known(file) is None]
+        if not again:
+            self._together(left, self._options, desk)
+            return
+        for file, job in left:
+            desk.look()
+            if desk.may(file):
+                self._together([(file, job)], replace(self._options, overwrite=True), desk)
+                continue
+            source, output, provider = str(job.source), str(job.output), self._restorer.provider
+            desk.hand_in(file, FileResult(source, output, "failed", CRASHES, 0.0, None, None, provider, ()))
+
+    def _together(self, block: Sequence[Numbered], options: RestoreOptions, desk: Desk) -> None:
+        """Clean files as a call without a cluster does."""
+        number = {str(job.output): file for file, job in block}
+
+        def hand_in(result: FileResult) -> None:
+            desk.hand_in(number[result.output], result)
+
+        def change(job: Job, picture: Picture, told: Progress | None) -> Changed:
+            desk.look()
+            return self._change(job, picture, told)
+
+        cleaned = clean_each(
+            [job for _, job in block], self._restorer, options, change,
+            on_frame=lambda *_: desk.look(), on_part=lambda *_: desk.look(), on_result=hand_in,
+        )  # fmt: skip
+        with contextlib.closing(cleaned):
+            for result in cleaned:
+                hand_in(result)

@@ -1,0 +1,164 @@
+"""Features and anomalies by workers: values are those of a call without a cluster, and what is done is not repeated."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from tests.runtime.cluster.conftest import Here
+from tests.runtime.conftest import FIXTURES
+
+from cae_runtime import UsageError
+from cae_runtime.inference.session import Session
+from cae_runtime.jobs.cluster import encode
+from cae_runtime.jobs.other_tasks import Outcome, Request, run
+from cae_runtime.places.address import Place, place_of
+
+PARTS = ["part-00000.npz", "part-00001.npz", "part-00002.npz"]
+
+
+@pytest.fixture
+def photos(tmp_path: Path, noise: Callable[..., np.ndarray], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Five pictures, of which `c.png` is damaged; a table has two."""
+    monkeypatch.setattr(encode, "PICTURES", 2)
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name in "abcde":
+        cv2.imwrite(str(folder / f"{name}.png"), noise((64, 96, 3)))
+    (folder / "c.png").write_bytes(b"\x89PNG\r\n\x1a\n damaged")
+    return folder
+
+
+def done(model: str, photos: Path, out: Place, cluster: Here | None, **options: Any) -> Outcome:
+    session = Session(FIXTURES / f"{model}.onnx", provider="cpu", threads=1)
+    return run(session, Request((photos,), out, **options), cluster)  # type: ignore[arg-type]
+
+
+def rows_in(*tables: Path) -> dict[str, np.ndarray]:
+    found = [dict(np.load(table)) for table in tables]
+    return {name: np.concatenate([arrays[name] for arrays in found]) for name in found[0]}
+
+
+@pytest.mark.parametrize("per_patch", [False, True])
+def test_tables_of_a_cluster_hold_what_one_table_does(
+    here: Here, photos: Path, tmp_path: Path, per_patch: bool
+) -> None:
+    out = tmp_path / "features"
+    local = done("encode", photos, tmp_path / "local.npz", None, per_patch=per_patch).document
+    found = done("encode", photos, out, here, per_patch=per_patch)
+    assert sorted(path.name for path in out.iterdir()) == PARTS
+    one, many = rows_in(tmp_path / "local.npz"), rows_in(*(out / name for name in PARTS))
+    assert one.keys() == many.keys()
+    assert all(np.array_equal(one[name], many[name]) for name in one)
+    assert found.failed
+    assert {name: found.document[name] for name in local if name != "output"} == {
+        name: value for name, value in local.items() if name != "output"
+    }
+    assert [(part["file"], part["images"], part["node"]) for part in found.document["parts"]] == [
+        (name, images, "10.0.0.3 (01234567)") for name, images in zip(PARTS, (2, 1, 1), strict=True)
+    ]
+
+
+def test_a_repeated_call_writes_what_is_missing_and_tries_again_what_failed(
+    here: Here, photos: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "features"
+    here.most = 2
+    with pytest.raises(KeyboardInterrupt):
+        done("encode", photos, out, here)
+    before = {name: (out / name).stat().st_ino for name in PARTS[:2]}
+    here.most = 1000
+    document = done("encode", photos, out, here).document
+    assert [part["status"] for part in document["parts"]] == ["skipped", "skipped", "done"]
+    assert [Path(each["source"]).name for each in document["failed"]] == ["c.png"]
+    assert {name: (out / name).stat().st_ino for name in PARTS[:2]} == before
+    (photos / "c.png").write_bytes((photos / "a.png").read_bytes())
+    document = done("encode", photos, out, here).document
+    assert ([part["status"] for part in document["parts"]], document["failed"]) == (["skipped", "done", "skipped"], [])
+    done("encode", photos, tmp_path / "local.npz", None)
+    one, many = rows_in(tmp_path / "local.npz"), rows_in(*(out / name for name in PARTS))
+    assert all(np.array_equal(one[name], many[name]) for name in one)
+
+
+def test_tables_of_other_calls_are_kept_unless_they_may_be_replaced(here: Here, photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "features"
+    done("encode", photos, out, here)
+    content = {path.name: path.read_bytes() for path in out.iterdir()}
+    first = (photos / "a.png").read_bytes()
+    (photos / "a.png").write_bytes((photos / "b.png").read_bytes())
+    with pytest.raises(UsageError, match="exists, but another model or overlap made it, or its pictures have changed"):
+        done("encode", photos, out, here)
+    (photos / "a.png").write_bytes(first)
+    with pytest.raises(UsageError, match="exists, with a row for each image"):
+        done("encode", photos, out, here, per_patch=True)
+    (photos / "e.png").unlink()
+    with pytest.raises(UsageError, match=r"'.*part-00002.npz' exists, and 4 pictures make 2 tables only"):
+        done("encode", photos, out, here)
+    (photos / "a.png").unlink()
+    (out / PARTS[2]).unlink()
+    with pytest.raises(UsageError, match=r"has rows of others, '.*a.png'"):
+        done("encode", photos, out, here)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == {name: content[name] for name in PARTS[:2]}
+    done("encode", photos, out, here, overwrite=True)
+    assert [Path(path).name for path in rows_in(out / PARTS[0], out / PARTS[1])["paths"]] == ["b.png", "d.png"]
+    with pytest.raises(UsageError, match="a cluster writes features to a folder of tables"):
+        done("encode", photos, tmp_path / "features.npz", here)
+
+
+def test_tables_go_to_a_store(here: Here, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fsspec = pytest.importorskip("fsspec", reason="the extra cloud is not installed")
+    monkeypatch.setattr(encode, "check_places", lambda _: None)  # which refuses memory://, as workers do not share it
+    out = place_of("memory://encoded/features")
+    for overwrite in (False, False, True):
+        assert done("encode", photos, out, here, overwrite=overwrite).document["images"] == 4
+    (tmp_path / "copy.npz").write_bytes(fsspec.filesystem("memory").cat_file("encoded/features/part-00000.npz"))
+    assert [Path(path).name for path in rows_in(tmp_path / "copy.npz")["paths"]] == ["a.png", "b.png"]
+
+
+def files_in(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_anomalies_are_those_of_a_call_without_a_cluster(
+    here: Here, photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    local = done("anomaly", photos, tmp_path / "local", None, raw_maps=True).document
+    told = [record.getMessage() for record in caplog.records]
+    caplog.clear()
+    found = done("anomaly", photos, tmp_path / "heat", here, raw_maps=True)
+    assert found.failed
+    assert files_in(tmp_path / "heat") == files_in(tmp_path / "local")
+    assert [record.getMessage().replace("heat/", "local/") for record in caplog.records] == told
+    nodes = {each.pop("node", None) for each in found.document["files"]}
+    assert nodes == {"10.0.0.3 (01234567)"}
+    assert str(found.document).replace("/heat", "/local") == str(local)
+
+
+def test_scores_of_a_call_that_was_interrupted_are_taken_by_the_next_one(
+    here: Here, photos: Path, tmp_path: Path
+) -> None:
+    done("anomaly", photos, tmp_path / "local", None)
+    out = tmp_path / "heat"
+    here.most = 2
+    with pytest.raises(KeyboardInterrupt):
+        done("anomaly", photos, out, here)
+    first = sorted(path.name for path in (out / "scores.parts").iterdir())
+    assert first == ["part-00000.csv", "part-00001.csv"]
+    (out / "d_heat.png").write_bytes(b"of a worker that was killed before it wrote its part")
+    here.most = 1000
+    document = done("anomaly", photos, out, here).document
+    assert {Path(each["source"]).name: each["status"] for each in document["files"]} == {
+        "a.png": "skipped", "b.png": "skipped", "c.png": "failed", "d.png": "done", "e.png": "done",
+    }  # fmt: skip
+    assert files_in(out) == files_in(tmp_path / "local")
+
+
+def test_a_cluster_scores_folders(here: Here, photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="a cluster writes heat maps to folders: name a folder"):
+        done("anomaly", photos / "a.png", tmp_path / "a_heat.png", here)
