@@ -47,6 +47,7 @@ class Costs:
 
     def __init__(self) -> None:
         self._seen: dict[int, float] = {}
+        self._own = 0.0
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch)
 
@@ -60,11 +61,12 @@ class Costs:
         self.wall = time.perf_counter() - self._begin
         self._ended.set()
         self._thread.join()
-        self.cpu = sum(self._seen.values()) - self._before
+        self.cpu = sum(self._seen.values()) - self._before - self._own
 
     def _watch(self) -> None:
-        while not self._ended.wait(1.0):
+        while not self._ended.wait(2.0):
             self._look()
+        self._own = time.thread_time()
 
     def _look(self) -> None:
         self._seen |= descendants()
