@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -192,13 +193,14 @@ class _Folder:
         notes = PictureNotes(self._judge.detector.session.spec)
         provider = ""
         made: dict[str, Verdict] = {}
-        for each in self._here() if elsewhere is None else self._there(elsewhere):
-            if each.looks is not None:
-                notes.add(each.looks)
-            provider = provider or each.provider
-            heat_map = Path(each.output)
-            maps = {} if each.verdict.score is None else self._maps(heat_map, self._judge.beside(heat_map))
-            made[each.output] = replace(each.verdict, raw_map=maps.get("raw_map", ""), mask=maps.get("mask", ""))
+        with contextlib.closing(self._here() if elsewhere is None else self._there(elsewhere)) as pictures:
+            for each in pictures:
+                if each.looks is not None:
+                    notes.add(each.looks)
+                provider = provider or each.provider
+                heat_map = Path(each.output)
+                maps = {} if each.verdict.score is None else self._maps(heat_map, self._judge.beside(heat_map))
+                made[each.output] = replace(each.verdict, raw_map=maps.get("raw_map", ""), mask=maps.get("mask", ""))
         verdicts = [Verdict(str(at.path), "failed", at.reason) for at in self.plan.unreadable]
         verdicts += [made[str(job.output)] for job in self.to_do]
         verdicts += [
@@ -211,12 +213,13 @@ class _Folder:
         failed = [one for one in labeled if one.status == "failed"]
         return _Found(scored, failed, list(notes.lines()), provider)
 
-    def _here(self) -> Iterator[Judged]:
+    def _here(self) -> Generator[Judged, None, None]:
         for picture in opened(replace(self.plan, jobs=tuple(self.to_do)), "looking"):
             yield judged(self._judge, picture)
 
-    def _there(self, elsewhere: Elsewhere) -> Iterator[Judged]:
-        return elsewhere(self._judge, self.plan, self.to_do, self._out) if self.to_do else iter(())
+    def _there(self, elsewhere: Elsewhere) -> Generator[Judged, None, None]:
+        if self.to_do:
+            yield from elsewhere(self._judge, self.plan, self.to_do, self._out)
 
     def _earlier(self, source: str, heat_map: Path) -> Verdict:
         score = self._known[inside(self._out, heat_map)][1]

@@ -1,1 +1,1 @@
-"""Cleans files with the workers of a Ray cluster (`--engine ray`)."""
+"""Works on files with the workers of a Ray cluster (`--engine ray`)."""
