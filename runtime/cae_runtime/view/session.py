@@ -114,7 +114,7 @@ class PictureSession:
         elif command == "model":
             self._next_model()
         elif self._settings.output is None:
-            self._view.message = "nothing can be saved: name an output with -o"
+            self._view.message = "nothing can be saved: no output folder was named at the start"
         else:
             options = replace(self._settings.options, strength=self._view.strengths)
             jobs = self._jobs if command == "save all" else [self._job]
