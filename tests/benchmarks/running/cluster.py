@@ -2,10 +2,11 @@
 
 python -m tests.benchmarks.running.cluster killed   [--files 5000]
 python -m tests.benchmarks.running.cluster overhead [--files 1000] [--pixels 0.3]
+python -m tests.benchmarks.running.cluster start    [--files 4]
 python -m tests.benchmarks.running.cluster growth   [--files 1000 --files 5000 --files 20000]
 
-Seconds of CPU are those of this process and of all that it has started. They are the same on a machine that is busy
-with other work, and the wall's are not.
+Seconds of CPU are those of this process and of all that it has started. Other work on the machine changes them less
+than the wall's, but they grow with it, since Ray's processes take some CPU for each second that they wait.
 """
 
 from __future__ import annotations
@@ -41,11 +42,17 @@ class Costs:
     Attributes:
         wall: seconds.
         cpu: seconds of this process and its descendants, also of those that have ended meanwhile.
+        names: of the processes, by their numbers.
+
+    Args:
+        every: seconds between two looks at the processes.
     """
 
     wall = cpu = 0.0
 
-    def __init__(self) -> None:
+    def __init__(self, every: float = 2.0) -> None:
+        self._every = every
+        self.names: dict[int, str] = {}
         self._seen: dict[int, float] = {}
         self._own = 0.0
         self._ended = threading.Event()
@@ -64,12 +71,20 @@ class Costs:
         self.cpu = sum(self._seen.values()) - self._before - self._own
 
     def _watch(self) -> None:
-        while not self._ended.wait(2.0):
+        while not self._ended.wait(self._every):
             self._look()
         self._own = time.thread_time()
 
     def _look(self) -> None:
         self._seen |= descendants()
+        self.names |= {number: _name(number) or self.names.get(number, "") for number in self._seen}
+
+    def by_name(self) -> dict[str, float]:
+        """Seconds of CPU of all processes of a name, the largest first."""
+        found: dict[str, float] = {}
+        for number, seconds in self._seen.items():
+            found[self.names[number]] = found.get(self.names[number], 0.0) + seconds
+        return dict(sorted(found.items(), key=lambda each: -each[1]))
 
     def __str__(self) -> str:
         return f"{self.wall:.1f} s, {self.cpu:.1f} s of CPU"
@@ -85,6 +100,21 @@ def descendants() -> dict[int, float]:
             number = int(stat.parent.name)
             parents[number], used[number] = int(fields[1]), (int(fields[11]) + int(fields[12])) / TICKS
     return {number: seconds for number, seconds in used.items() if os.getpid() in _line(number, parents)}
+
+
+def _name(number: int) -> str:
+    """What a process is called: `ray::_StatsActor`, `log_monitor.py`; empty if it has ended."""
+    try:
+        words = Path(f"/proc/{number}/cmdline").read_text().split("\0")
+    except OSError:
+        return ""
+    if words[0].startswith("ray::"):
+        return words[0].strip().split(".")[0]
+    return (
+        "the command"
+        if number == os.getpid()
+        else next((Path(word).name for word in words if "/ray/" in word), words[0])
+    )
 
 
 def _line(number: int, parents: dict[int, int]) -> Iterator[int]:
@@ -180,6 +210,18 @@ def _running() -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+@app.command()
+def start(files: Annotated[int, typer.Option()] = 4) -> None:
+    """What each process of a call that starts a cluster takes; the few pictures take almost nothing of it."""
+    with tempfile.TemporaryDirectory() as name:
+        photos = make_files(Path(name) / "photos", files, SMALL)
+        with Costs(every=0.5) as costs:
+            clean_folder(photos, Path(name) / "out", RayCluster(MODEL))
+    print(f"{costs}\n\n| process | s of CPU |\n| --- | ---: |")
+    for process, seconds in costs.by_name().items():
+        print(f"| {process} | {seconds:.1f} |")
 
 
 @app.command()
