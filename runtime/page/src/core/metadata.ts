@@ -1,5 +1,7 @@
 /** Reads what a model file says about itself: field 14 of ONNX's protobuf message, see export/FORMAT.md. */
 
+import { fields } from "./protobuf";
+
 export interface ModelSpec {
   readonly task: string;
   readonly patch: number;
@@ -46,33 +48,13 @@ function metadata(file: Uint8Array, name: string): Map<string, string> {
   const found = new Map<string, string>();
   const text = new TextDecoder();
   try {
-    for (const [number, entry] of fields(file)) {
-      if (number !== METADATA) continue;
-      const pair = new Map(fields(entry));
-      found.set(text.decode(pair.get(1)), text.decode(pair.get(2)));
+    for (const { number, value } of fields(file)) {
+      if (number !== METADATA || typeof value === "number") continue;
+      const [key, says] = [1, 2].map((part) => [...fields(value)].find((each) => each.number === part)?.value);
+      found.set(text.decode(key as Uint8Array), text.decode(says as Uint8Array | undefined));
     }
   } catch {
     throw new Error(`${name} is no ONNX file, or it is damaged.`);
   }
   return found;
-}
-
-/** The fields of a protobuf message that are bytes: pairs of number and content. */
-function* fields(bytes: Uint8Array): Generator<[number, Uint8Array]> {
-  let at = 0;
-  const varint = () => {
-    for (let value = 0, scale = 1; at < bytes.length && scale < 2 ** 63; scale *= 128) {
-      const byte = bytes[at++];
-      value += (byte & 127) * scale;
-      if (byte < 128) return value;
-    }
-    throw new Error("cut off");
-  };
-  while (at < bytes.length) {
-    const key = varint(), value = varint();
-    if (key % 8 === 2) {
-      if (at + value > bytes.length) throw new Error("cut off");
-      yield [Math.floor(key / 8), bytes.subarray(at, (at += value))];
-    } else if (key % 8 !== 0) throw new Error("no such field");
-  }
 }

@@ -23,12 +23,28 @@ export async function cleaned(picture: Picture, network: Network, progress?: Pro
   return new Restoration(picture, network).run(progress);
 }
 
+/** A row of patches that is under way. */
+interface Strip {
+  readonly place: Place;
+  /** What the model sees of it, planes x patch x values, and its outputs, weighted and added up. */
+  readonly floats: Float32Array;
+  readonly sums: Float32Array;
+  /** Patches that are not added yet. */
+  open: number;
+}
+
+/** A patch that is to be run. */
+interface Cut {
+  readonly strip: Strip;
+  readonly place: Place;
+}
+
 class Restoration {
   private readonly seen: Seen;
   private readonly rows: Place[];
   private readonly columns: Place[];
   private readonly result: Picture;
-  /** The sums of the rows of patches that are under way: planes x patch x values. */
+  /** The sums of the rows of patches that overlap: planes x patch x values. */
   private readonly sums: Float32Array;
 
   constructor(private readonly picture: Picture, private readonly network: Network) {
@@ -41,60 +57,73 @@ class Restoration {
     this.sums = new Float32Array(this.seen.planes * patch * this.seen.values);
   }
 
+  /** Runs full batches, which may reach over several rows of patches; rows end from the top down. */
   async run(progress?: Progress): Promise<Picture> {
-    const { rows, sums, seen: { planes, values }, network: { spec: { patch } } } = this;
-    for (const [index, { start: top, weights }] of rows.entries()) {
-      const strip = await this.strip(top);
-      for (let k = 0, i = 0; k < planes; k++)
-        for (let y = 0; y < patch; y++)
-          for (const end = i + values; i < end; i++) sums[i] += Math.fround(weights[y] * strip[i]);
-      const next = index + 1 < rows.length ? rows[index + 1].start : top + patch;
-      this.store(top, Math.min(next, this.picture.height));
-      const done = (next - top) * values;
-      for (let k = 0, plane = 0; k < planes; k++, plane += patch * values) {
-        sums.copyWithin(plane, plane + done, plane + patch * values);
-        sums.fill(0, plane + patch * values - done, plane + patch * values);
+    const { rows, network: { batch } } = this, strips: Strip[] = [];
+    let cuts: Cut[] = [], done = 0;
+    for (const place of rows) {
+      const { floats, hidden } = this.seen.rows(place.start);
+      const visible = hidden ? this.columns.filter(({ start }) => this.anyVisible(hidden, start)) : this.columns;
+      const strip = { place, floats, sums: new Float32Array(floats.length), open: visible.length };
+      strips.push(strip);
+      cuts.push(...visible.map((each) => ({ strip, place: each })));
+      const last = strip.place === rows[rows.length - 1];
+      while (cuts.length >= batch || (last && cuts.length)) {
+        this.add(cuts, await this.outputs(cuts.slice(0, batch)));
+        cuts = cuts.slice(batch);
       }
-      await progress?.(index + 1, rows.length);
+      for (; strips[0]?.open === 0; strips.shift()) {
+        this.end(strips[0], done++);
+        await progress?.(done, rows.length);
+      }
     }
     return this.result;
   }
 
-  /** The weighted sum of one row of patches: planes x patch x values. */
-  private async strip(top: number): Promise<Float32Array> {
-    const { columns, seen: { planes, depth, values }, network: { spec: { patch }, batch } } = this;
-    const { floats, hidden } = this.seen.rows(top);
-    const visible = hidden ? columns.filter(({ start }) => this.anyVisible(hidden, start)) : columns;
-    const strip = new Float32Array(floats.length), length = patch * depth;
-    for (let first = 0; first < visible.length; first += batch) {
-      const some = visible.slice(first, first + batch);
-      const outputs = await this.outputs(floats, some);
-      let from = 0;
-      for (const { start, weights } of some)
-        for (let k = 0; k < planes; k++)
-          for (let y = 0; y < patch; y++) {
-            const to = (k * patch + y) * values + start * depth;
-            if (depth === 1)
-              for (let x = 0; x < length; x++) strip[to + x] += Math.fround(weights[x] * outputs[from++]);
-            else
-              for (let x = 0, i = to; x < patch; x++, i += 3, from += 3) {
-                strip[i] += Math.fround(weights[x] * outputs[from]);
-                strip[i + 1] += Math.fround(weights[x] * outputs[from + 1]);
-                strip[i + 2] += Math.fround(weights[x] * outputs[from + 2]);
-              }
-          }
+  /** Adds the outputs of the first patches, weighted along the row. */
+  private add(cuts: readonly Cut[], outputs: Float32Array): void {
+    const { seen: { planes, depth, values }, network: { spec: { patch } } } = this, length = patch * depth;
+    for (let n = 0, from = 0; from < outputs.length; n++) {
+      const { strip, place: { start, weights } } = cuts[n], { sums } = strip;
+      strip.open--;
+      for (let k = 0; k < planes; k++)
+        for (let y = 0; y < patch; y++) {
+          const to = (k * patch + y) * values + start * depth;
+          if (depth === 1)
+            for (let x = 0; x < length; x++) sums[to + x] += Math.fround(weights[x] * outputs[from++]);
+          else
+            for (let x = 0, i = to; x < patch; x++, i += 3, from += 3) {
+              sums[i] += Math.fround(weights[x] * outputs[from]);
+              sums[i + 1] += Math.fround(weights[x] * outputs[from + 1]);
+              sums[i + 2] += Math.fround(weights[x] * outputs[from + 2]);
+            }
+        }
     }
-    return strip;
+  }
+
+  /** Adds a row of patches to those above it, stores the rows of pixels that are finished, and moves on. */
+  private end(strip: Strip, index: number): void {
+    const { rows, sums, seen: { planes, values }, network: { spec: { patch } } } = this, { start: top, weights } = strip.place;
+    for (let k = 0, i = 0; k < planes; k++)
+      for (let y = 0; y < patch; y++)
+        for (const end = i + values; i < end; i++) sums[i] += Math.fround(weights[y] * strip.sums[i]);
+    const next = index + 1 < rows.length ? rows[index + 1].start : top + patch;
+    this.store(top, Math.min(next, this.picture.height));
+    const done = (next - top) * values;
+    for (let k = 0, plane = 0; k < planes; k++, plane += patch * values) {
+      sums.copyWithin(plane, plane + done, plane + patch * values);
+      sums.fill(0, plane + patch * values - done, plane + patch * values);
+    }
   }
 
   /** Cuts patches, runs them, and brings the outputs back to the planes that are blended. */
-  private async outputs(floats: Float32Array, some: Place[]): Promise<Float32Array> {
+  private async outputs(some: readonly Cut[]): Promise<Float32Array> {
     const { seen: { planes, depth, values }, network: { spec: { patch, channels, layout } } } = this;
     const area = patch * patch, length = patch * depth;
     const grayInColor = planes * depth < channels;
     const cut = new Float32Array(some.length * planes * area * depth);
     let to = 0;
-    for (const { start } of some)
+    for (const { strip: { floats }, place: { start } } of some)
       for (let k = 0; k < planes; k++)
         for (let y = 0; y < patch; y++, to += length) {
           const from = (k * patch + y) * values + start * depth;

@@ -4,9 +4,12 @@ import type { InferenceSession } from "onnxruntime-web/wasm";
 import { type ModelSpec, modelSpec } from "../core/metadata";
 import type { Network } from "../core/restore";
 import type { Backend } from "./backend";
+import { patchesInnermost } from "./innermost";
 
 const PIXELS_AT_ONCE = 32 * 32 * 32;
 const PIXELS_AT_ONCE_GPU = 8 * PIXELS_AT_ONCE;
+const PIXELS_INNERMOST = 16 * 32 * 32;
+const FEWEST_INNERMOST = 4; // patches; with fewer the rows are too short to gain
 const FARTHEST = 1 / 255; // between WebGPU and WebAssembly; more counts as a failure
 const PROBED = 4; // patches
 const SLOW = 2000; // milliseconds of a batch: it is not measured, but reckoned from few patches
@@ -21,10 +24,13 @@ export interface Opened extends Network {
 
 export async function opened(file: Uint8Array, name: string, { ort, gpu, why }: Backend): Promise<Opened> {
   const spec = modelSpec(file, name);
-  const start = (provider: string) =>
-    ort.InferenceSession.create(file, { executionProviders: [provider], graphOptimizationLevel: "all" });
+  const start = (provider: string, model = file) =>
+    ort.InferenceSession.create(model, { executionProviders: [provider], graphOptimizationLevel: "all" });
   const onCpu = async (reason: string) => {
     try {
+      const together = Math.floor(PIXELS_INNERMOST / spec.patch ** 2);
+      const turned = spec.layout === "nchw" && together >= FEWEST_INNERMOST ? patchesInnermost(file, together) : null;
+      if (turned) return new OnSession(ort, await start("wasm", turned), spec, false, reason, together);
       return new OnSession(ort, await start("wasm"), spec, false, reason);
     } catch (error) {
       throw new Error(`${name} does not start: ${error instanceof Error ? error.message : error}`);
@@ -57,7 +63,7 @@ async function farthest(one: OnSession, other: OnSession): Promise<number> {
 
 class OnSession implements Opened {
   readonly batch: number;
-  /** The batch that the file fixes, or that a graphics processor is prepared for. */
+  /** The batch that the file fixes, or that the session is prepared for. */
   private readonly fixed: number | null;
 
   constructor(
@@ -66,9 +72,10 @@ class OnSession implements Opened {
     readonly spec: ModelSpec,
     readonly gpu: boolean,
     readonly why: string,
+    prepared?: number, // the batch that the session is prepared for
   ) {
     const [input] = session.inputMetadata;
-    const fixed = input.isTensor && typeof input.shape[0] === "number" ? input.shape[0] : null;
+    const fixed = prepared ?? (input.isTensor && typeof input.shape[0] === "number" ? input.shape[0] : null);
     const about = Math.max(1, Math.floor((gpu ? PIXELS_AT_ONCE_GPU : PIXELS_AT_ONCE) / spec.patch ** 2));
     this.fixed = fixed ?? (gpu ? about : null);
     this.batch = Math.ceil(about / (this.fixed ?? 1)) * (this.fixed ?? 1);
@@ -93,7 +100,7 @@ class OnSession implements Opened {
       await this.run(patches, count);
       return (performance.now() - start) / count; // milliseconds of a patch
     };
-    const few = Math.min(batch, PROBED), first = await timed(few);
+    const few = this.fixed ?? Math.min(batch, PROBED), first = await timed(few);
     let best = await timed(few);
     if (first * batch < SLOW) for (let turn = 0; turn < 3; turn++) best = Math.min(best, await timed(batch));
     return (patch - overlap) ** 2 / best / 1000;

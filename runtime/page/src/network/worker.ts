@@ -2,7 +2,7 @@
 
 import type { Picture } from "../core/picture";
 import { cleaned } from "../core/restore";
-import { type Backend, backend } from "./backend";
+import { backend } from "./backend";
 import { type Opened, opened } from "./network";
 import { serve } from "./served";
 
@@ -16,7 +16,8 @@ export interface ModelFacts {
 const MOST_OPEN = 3;
 const LARGEST_MODEL = 256 * 2 ** 20;
 
-let chosen: Promise<Backend> | undefined;
+const chosen = backend(); // begun before it is asked for: the page opens sooner
+chosen.catch(() => undefined);
 let turn: Promise<unknown> = Promise.resolve();
 let stopped = 0; // calls of `clean` up to this number end
 const networks = new Map<string, Promise<{ network: Opened; size: number }>>();
@@ -60,7 +61,7 @@ function inTurn<T>(work: () => Promise<T>): Promise<T> {
 
 async function facts(name: string): Promise<ModelFacts> {
   const { network: one, size } = await network(name);
-  const { threads } = await (chosen ??= backend());
+  const { threads } = await chosen;
   const cpu = `WebAssembly, ${threads} ${threads === 1 ? "thread" : "threads"}`;
   return { size, where: one.gpu ? "WebGPU" : cpu, why: one.why };
 }
@@ -86,7 +87,7 @@ async function load(name: string, own?: Blob): Promise<{ network: Opened; size: 
   const file = own ?? (await fetched(`./models/${name}.onnx`, name));
   if (file.size > LARGEST_MODEL) throw new Error(`${name} is larger than 256 MB: this page does not open it.`);
   const bytes = new Uint8Array(await file.arrayBuffer());
-  return { network: await opened(bytes, name, await (chosen ??= backend())), size: bytes.length };
+  return { network: await opened(bytes, name, await chosen), size: bytes.length };
 }
 
 async function fetched(path: string, name: string): Promise<Blob> {

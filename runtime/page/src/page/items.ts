@@ -25,6 +25,7 @@ export class Items {
   readonly all: Item[] = [];
   selected: Item | null = null;
   private running = false;
+  private work: Promise<void> = Promise.resolve();
   private paused = false;
   private number = 0; // of the last call of `clean`
 
@@ -53,7 +54,7 @@ export class Items {
     if (this.running) void this.select(this.all[first]);
     else this.selected = this.all[first];
     dom.clear.hidden = false;
-    void this.run();
+    this.run();
   }
 
   /** Cleans all anew, with another model. */
@@ -64,7 +65,7 @@ export class Items {
       Object.assign(item, { state: "waiting", note: "", cleaned: null, turn: item.turn + 1 });
       this.say(item);
     }
-    void this.run();
+    this.run();
   }
 
   /** Ends the work that is under way; it waits to be done anew. */
@@ -80,7 +81,7 @@ export class Items {
 
   resume(): void {
     this.paused = false;
-    void this.run();
+    this.run();
   }
 
   /** Forgets all pictures. */
@@ -103,8 +104,16 @@ export class Items {
     }
   }
 
-  private async run(): Promise<void> {
-    if (this.running) return;
+  /** Waits until no picture is to be cleaned. */
+  async idle(): Promise<void> {
+    while (this.running) await this.work;
+  }
+
+  private run(): void {
+    if (!this.running) this.work = this.cleanAll();
+  }
+
+  private async cleanAll(): Promise<void> {
     this.running = true;
     try {
       for (let item; !this.paused && (item = this.next()); ) await this.clean(item);

@@ -14,7 +14,7 @@ import { Viewer } from "./viewer";
 const network = new Remote(new Worker(`network.js${location.search}`, { type: "module" }));
 const files = new Remote(new Worker("files.js", { type: "module" }));
 const viewer = new Viewer();
-const models = new Models(network, () => items.renew());
+const models = new Models(network, () => items.renew(), () => items.idle());
 const items = new Items(network, files, models, (item, picture) => void changed(item, picture));
 const live = new Live(network, viewer, () => models.name, strengths, cameraEnded);
 
@@ -131,4 +131,4 @@ function wire(): void {
 
 sliders();
 wire();
-models.start().then(keepOffline, (error) => tell(messageOf(error), true));
+models.start().then(() => models.addSpeed()).then(keepOffline).catch((error) => tell(messageOf(error), true));
