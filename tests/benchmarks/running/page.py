@@ -11,6 +11,7 @@ page that was just opened in a new profile. Needs Chromium, and the page (see ru
 from __future__ import annotations
 
 import os
+import re
 import resource
 import shutil
 import statistics
@@ -42,12 +43,12 @@ def main(
     with tempfile.TemporaryDirectory() as made, sync_playwright() as playwright:
         large, small = _pictures(Path(made))
         with subprocess.Popen([COMMAND, "--page", "--no-window"], stderr=subprocess.PIPE, text=True) as server:
-            address = f"{server.stderr.readline().split()[5]}?threads={threads}"
+            address = f"{re.search(r'http://[^ ]*', server.stderr.readline())[0]}?threads={threads}"
             browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
             for model in models.split(","):
                 pairs = [(_page(browser, address, model, large), _command(model, threads, large)) for _ in range(turns)]
                 page, command = (statistics.median(times) for times in zip(*pairs, strict=True))
-                print(f"{model}: page {page:.1f} s, cae-run {command:.1f} s, ratio {page / command:.1f}")
+                print(f"{model}: page {page:.1f} s, cae-run {command:.1f} s, ratio {page / command:.1f}", flush=True)
             loads = [_cold(browser, address, small) for _ in range(turns)]
             wall, used = (statistics.median(times) for times in zip(*loads, strict=True))
             print(f"first picture of a cold load: {wall:.1f} s, {used:.1f} s of processor time")

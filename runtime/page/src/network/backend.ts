@@ -5,6 +5,8 @@ import type * as Ort from "onnxruntime-web/wasm";
 export interface Backend {
   readonly ort: typeof Ort;
   readonly gpu: boolean;
+  /** WebGPU that the processor computes: for tests. */
+  readonly software: boolean;
   /** Threads of WebAssembly. */
   readonly threads: number;
   /** Why it is nothing better; empty if it is the best. */
@@ -13,7 +15,7 @@ export interface Backend {
 
 const MOST_THREADS = 16;
 // What the page's address may ask for: ?threads=2, and ?software-webgpu, which takes WebGPU that the processor computes.
-const ASKED = new URLSearchParams(location.search);
+const ASKED = new URLSearchParams(location.search), SOFTWARE = "software-webgpu";
 const FILES = new URL("./ort/", import.meta.url).href;
 
 export async function backend(): Promise<Backend> {
@@ -26,7 +28,7 @@ export async function backend(): Promise<Backend> {
   ort.env.wasm.numThreads = threads;
   ort.env.logLevel = "error";
   const alone = crossOriginIsolated ? "" : "One thread only: this site is not served with cross-origin isolation. ";
-  return { ort, gpu: !missing, threads, why: (missing && alone) + missing };
+  return { ort, gpu: !missing, software: ASKED.has(SOFTWARE), threads, why: (missing && alone) + missing };
 }
 
 async function whyNoGpu(): Promise<string> {
@@ -35,7 +37,7 @@ async function whyNoGpu(): Promise<string> {
   try {
     const adapter = await gpu.requestAdapter();
     if (!adapter) return "No WebGPU: no graphics processor was found.";
-    if (adapter.info?.isFallbackAdapter && !ASKED.has("software-webgpu")) return "No WebGPU: here it would be computed by the processor, more slowly.";
+    if (adapter.info?.isFallbackAdapter && !ASKED.has(SOFTWARE)) return "No WebGPU: here it would be computed by the processor, more slowly.";
     return "";
   } catch (error) {
     return `No WebGPU: ${error instanceof Error ? error.message : "it did not start"}.`;

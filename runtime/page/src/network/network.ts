@@ -22,7 +22,7 @@ export interface Opened extends Network {
   close(): Promise<void>;
 }
 
-export async function opened(file: Uint8Array, name: string, { ort, gpu, why }: Backend): Promise<Opened> {
+export async function opened(file: Uint8Array, name: string, { ort, gpu, software, why }: Backend): Promise<Opened> {
   const spec = modelSpec(file, name);
   const start = (provider: string, model = file) =>
     ort.InferenceSession.create(model, { executionProviders: [provider], graphOptimizationLevel: "all" });
@@ -30,7 +30,9 @@ export async function opened(file: Uint8Array, name: string, { ort, gpu, why }: 
     try {
       const together = Math.floor(PIXELS_INNERMOST / spec.patch ** 2);
       const turned = spec.layout === "nchw" && together >= FEWEST_INNERMOST ? patchesInnermost(file, together) : null;
-      if (turned) return new OnSession(ort, await start("wasm", turned), spec, false, reason, together);
+      const session = await start("wasm", turned ?? file), free = fixedBatch(session) === null;
+      if (!turned || free) return new OnSession(ort, session, spec, false, reason, turned ? together : undefined);
+      await session.release(); // the file fixes another batch
       return new OnSession(ort, await start("wasm"), spec, false, reason);
     } catch (error) {
       throw new Error(`${name} does not start: ${error instanceof Error ? error.message : error}`);
@@ -40,7 +42,7 @@ export async function opened(file: Uint8Array, name: string, { ort, gpu, why }: 
   if (spec.precision === "int8") return onCpu("Not WebGPU: networks of 8-bit integers run on the processor.");
   let onGpu: OnSession | undefined;
   try {
-    onGpu = new OnSession(ort, await start("webgpu"), spec, true, "");
+    onGpu = new OnSession(ort, await start("webgpu"), spec, true, "", software ? PROBED : undefined);
     const far = await farthest(onGpu, await onCpu(""));
     if (far <= FARTHEST) return onGpu;
     await onGpu.close();
@@ -50,6 +52,11 @@ export async function opened(file: Uint8Array, name: string, { ort, gpu, why }: 
     await onGpu?.close().catch(() => undefined);
     return onCpu(`Not WebGPU: ${error instanceof Error ? error.message : "it did not start"}`);
   }
+}
+
+/** The batch that a model file fixes. */
+function fixedBatch({ inputMetadata: [input] }: InferenceSession): number | null {
+  return input.isTensor && typeof input.shape[0] === "number" ? input.shape[0] : null;
 }
 
 /** The largest difference between two networks on a few patches. */
@@ -74,8 +81,7 @@ class OnSession implements Opened {
     readonly why: string,
     prepared?: number, // the batch that the session is prepared for
   ) {
-    const [input] = session.inputMetadata;
-    const fixed = prepared ?? (input.isTensor && typeof input.shape[0] === "number" ? input.shape[0] : null);
+    const fixed = prepared ?? fixedBatch(session);
     const about = Math.max(1, Math.floor((gpu ? PIXELS_AT_ONCE_GPU : PIXELS_AT_ONCE) / spec.patch ** 2));
     this.fixed = fixed ?? (gpu ? about : null);
     this.batch = Math.ceil(about / (this.fixed ?? 1)) * (this.fixed ?? 1);
