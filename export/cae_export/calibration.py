@@ -110,5 +110,5 @@ def _changed(spec: ModelSpec, limits: Thresholds, false_alarms: float, name: str
     return replace(
         spec, threshold=limits.picture, threshold_pixel=limits.pixel, threshold_size=limits.size,
         threshold_images=limits.images, good_scores=limits.scores, good_brightness=limits.brightness,
-        false_alarms=false_alarms, evaluated_on=f"{limits.images} images of {name}",
+        false_alarms=false_alarms, evaluated_on=f"{counted(limits.images, 'image')} of {name}",
     )  # fmt: skip

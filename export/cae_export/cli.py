@@ -80,7 +80,7 @@ def command(
     int8: Annotated[bool, typer.Option("--int8", help="Quantize to int8 (MODEL-int8.onnx).")] = False,
     fp16: Annotated[bool, typer.Option("--fp16", help="Half precision, for GPUs (MODEL-fp16.onnx).")] = False,
     max_drop: Annotated[
-        float, typer.Option(help="Refuse an int8 model that loses more dB than this against fp32.")
+        float, typer.Option(help="With --int8: refuse a file that loses more dB than this against fp32.")
     ] = MAX_DROP,
     data: Annotated[
         str | None,
@@ -183,9 +183,9 @@ def command(
         else:
             precision: Precision = "int8" if int8 else "fp16" if fp16 else "fp32"
             chosen = cast("Layout | None", layout)
+            limit: ExportOptions = {"max_drop": max_drop} if "max_drop" in given else {}
             whole: ExportOptions = {
-                **options, "precision": precision, "max_drop": max_drop, "patch": patch, "layout": chosen,
-                "portable": portable,
+                **options, **limit, "precision": precision, "patch": patch, "layout": chosen, "portable": portable,
             }  # fmt: skip
             _export(model, output, whole) if to is None else _convert(to, model, output, whole)
 

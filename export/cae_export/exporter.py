@@ -122,12 +122,11 @@ def export(
             - data: data set or folder for proof and calibration; by default the model's own, else packaged patches.
             - data_dir: where named data sets lie; by default where they lay in training.
             - tolerance: largest absolute difference allowed between torch and the file (fp32 1e-4, fp16 1e-2).
-            - max_drop: dB that int8 may lose against fp32 (0.1).
+            - max_drop: of int8, dB that it may lose against fp32 (0.1).
             - opset: ONNX operator set, 15 to 22 (18).
             - batch: patches that a call takes, 1 to 4096, for engines without dynamic sizes; by default any number.
             - input_name, output_name: names in the graph ("input" and "output").
-            - layout: "nchw", or "nhwc" with channels last, for networks that can have it; by default "nhwc" for int8
-              where it can be had, since onnxruntime runs it faster, else "nchw".
+            - layout: "nchw" or "nhwc" (channels last); by default the faster "nhwc" for int8 if possible, else "nchw".
             - portable: of int8, the style that other engines read: symmetric activations, ReLUs as operators, "nchw".
             - overlap: overlap of neighboring patches that the file recommends to the runtime, in pixels (8).
             - patch: side of the patches that the file takes, one of `cae_export.defaults.PATCHES` (32).
@@ -141,6 +140,7 @@ def export(
         RefusedError: the file is not equal, or loses too much; nothing is written.
     """
     settings = ExportSettings(**options)
+    require("max_drop" not in options or settings.precision == "int8", "max_drop", settings.max_drop, "it is for int8")
     return write_proved(model, output, ENDING[settings.precision], partial(make_file, settings), settings.overwrite)
 
 

@@ -60,7 +60,20 @@ def part_wanted(given: set[str], part: str | None, anomaly: bool) -> "Part | Non
         raise UsageError(f"{what} takes no {_options(ignored)}")
     if "portable" in given and "int8" not in given:
         raise UsageError("--portable needs --int8: the other files suit other engines as they are")
+    _check_max_drop(given)
     return wanted
+
+
+def _check_max_drop(given: set[str]) -> None:
+    """Refuse a limit of what is lost where nothing can be lost.
+
+    Raises:
+        UsageError: it has no use here.
+    """
+    needed = {"int8", "fp16"} if "to" in given else {"int8", "check"}
+    if "max_drop" in given and not given & needed:
+        options = "--int8 or --fp16" if "to" in given else "--int8"
+        raise UsageError(f"--max-drop needs {options}: other files have to give the trained network's output")
 
 
 def compared_files(

@@ -203,6 +203,7 @@ def test_patches_are_packaged_where_the_data_are_gone(trained_skip: Path, tmp_pa
             marks=pytest.mark.slow,
         ),
         ({"layout": "hwc"}, "layout is 'hwc': choose nchw or nhwc"),
+        ({"max_drop": 1.0}, "max_drop is 1.0: it is for int8"),
         ({"portable": True}, "portable=True needs precision='int8': "),
         ({"portable": True, "precision": "int8", "layout": "nhwc"}, "layout is nhwc: portable"),
         ({"data": "no/such/folder"}, "no/such/folder"),

@@ -93,6 +93,8 @@ def convert_to(
     """
     engine = _engine(target)
     settings = ExportSettings(**options)
+    if "max_drop" in options and settings.precision == "fp32":
+        raise UsageError("max_drop is for int8 and fp16: in fp32 an engine may lose 0.01 dB at most")
     if not engine.channels_last:
         if settings.layout == NHWC:
             raise UsageError(f"layout is {NHWC}: {target} takes {NCHW}")

@@ -20,7 +20,7 @@ from tests.runtime.conftest import FIXTURES, Command
 
 from cae_runtime import ImageError
 from cae_runtime.jobs.heat_maps.labeled import separation
-from cae_runtime.jobs.heat_maps.limits import PictureNotes, looks_of
+from cae_runtime.jobs.heat_maps.limits import Limit, PictureNotes, looks_of
 from cae_runtime.tasks.anomaly import Detector
 from cae_runtime.tasks.anomaly.brightness import brightness_of
 
@@ -423,6 +423,12 @@ def test_pictures_in_other_light_than_the_good_ones_are_named() -> None:
     assert "on average 20.0% of white, and those 40.0% to 50.0%" in darker
     assert "2 images are brighter" in brighter
     assert "60.0% to 70.0% of white" in brighter
+
+
+def test_the_pictures_behind_a_threshold_are_counted_in_words() -> None:
+    spec = replace(Detector(FIXTURES / "anomaly.onnx").session.spec, good_scores=None, threshold_images=1)
+    assert Limit(0.1, 0.05, spec).described == "set for 5.0% of false alarms on 1 good picture"
+    assert Limit(0.1, None, replace(spec, threshold_images=20)).described == "as given on 20 good pictures"
 
 
 def test_brightness_is_that_of_what_the_model_sees() -> None:

@@ -31,7 +31,8 @@ class Header:
         cmyk: its colors are amounts of ink, which are converted to RGB.
         bits: of each value, where these are more than 8 and not 16 (AVIF, HEIC), or floating point and not 32 (TIFF);
             otherwise 0.
-        frames: of an animation, or pages of a TIFF; 1 for other pictures.
+        frames: frames of an animation or image sequence (GIF, APNG, WebP, AVIF, HEIC), or pages of a TIFF; 1 for other
+            pictures.
         part_pixels: pixels of the largest part that is decoded at once, if it can be larger than the picture (TIFF
             tiles).
         refusal: why OpenCV does not decode the file correctly, though another library may; empty if it does.

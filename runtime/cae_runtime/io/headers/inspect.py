@@ -1,7 +1,8 @@
-"""The header of an image file, read before decoding: format, size, frames, completeness, metadata.
+"""The header of an image file, read before decoding: its format, size and frames, and whether it is complete.
 
-Decoders turn a truncated file into half a picture, and CMYK into wrong colors. Here such files are refused with the
-reason. Each format has its own module.
+Decoders turn a truncated file into half a picture: here it is refused with the reason. Of what OpenCV would decode
+wrong, such as CMYK and some TIFFs, the header says so, and `cae_runtime.io.decoding` takes another library or refuses
+it. Each format has its own module.
 """
 
 from __future__ import annotations

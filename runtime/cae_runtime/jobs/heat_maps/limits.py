@@ -44,7 +44,7 @@ class Limit:
         images, scores = self.spec.threshold_images or 0, self.spec.good_scores
         origin = "as given" if self.wanted is None else f"set for {self.wanted:.1%} of false alarms"
         if scores is None:
-            return f"{origin} on {images} good pictures"
+            return f"{origin} on {counted(images, 'good picture')}"
         return f"{origin}: {measured_share(self.threshold, scores, images)}"
 
     def document(self) -> dict[str, Any]:
