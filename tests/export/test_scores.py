@@ -11,6 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from cae_export.detector.lines import DIRECTIONS, LENGTHS, Lines
+from cae_export.detector.lines import LOG_OFFSET as EVEN
 from cae_export.detector.nearest import Nearest
 from cae_export.detector.normal import Normal
 from cae_export.detector.scores import FOLDS, LOG_OFFSET, SQUARE_SIDES, Scores
@@ -169,18 +171,21 @@ def test_a_picture_is_scored_by_a_fit_to_the_others() -> None:
     assert len(detector.folds) == FOLDS
 
 
-@pytest.mark.parametrize(
-    ("arch", "options", "channels"),
-    [
-        ("cae", {}, 32 + 64),
-        ("cae", {"down": "stride"}, 32),
-        ("vae", {"latent": 4}, 32 + 64),
-        ("vgg16", {"layers": 4, "pretrained": False}, 64 + 128),
-    ],
-)
-def test_early_features_are_those_before_each_way_down(arch: str, options: dict[str, object], channels: int) -> None:
-    with torch.inference_mode():
-        assert Scores(build(arch, options, 3).eval()).features(grass(2)).shape == (2, channels, 16, 16)
+def test_lines_are_those_through_every_second_pixel() -> None:
+    """In the first and the fifth direction: along rows and columns, their ends counted half."""
+    lines, patch = Lines(), grass(1)
+    found = lines(patch)[0]
+    assert found.shape == (Lines.size, 16, 16)
+    gray = np.pad(patch[0].mean(0).numpy(), 3, mode="reflect")
+    for number, (length, weights) in enumerate(((5, [0.5, 1, 1, 1, 0.5]), (7, [0.5, 1, 1, 1, 1, 1, 0.5]))):
+        for y, x in ((0, 0), (4, 7), (15, 2)):
+            row, column, half = 2 * y + 3, 2 * x + 3, length // 2
+            along = {0: gray[row, column - half : column + half + 1], 4: gray[row - half : row + half + 1, column]}
+            for direction, values in along.items():
+                mean = np.average(values, weights=weights)
+                variance = np.average((values - mean) ** 2, weights=weights)
+                at = len(LENGTHS) * DIRECTIONS * np.array([0, 1]) + DIRECTIONS * number + direction
+                np.testing.assert_allclose(found[at, y, x], [mean, np.log(variance + EVEN)], atol=1e-4)
 
 
 def test_pictures_of_one_color_can_be_learned() -> None:

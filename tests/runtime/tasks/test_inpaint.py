@@ -216,6 +216,7 @@ def test_a_lossy_output_is_told_that_it_changes_more(cae_run: Command, photo: np
         done = cae_run("photo.png", "-o", name, "--mask", "mask.png", "--json", model="inpaint", cwd=tmp_path)
         told = b"'out.jpg': lossy formats (JPEG, AVIF, HEIC, lossy WebP) change all pixels a little, also those that no"
         assert (told in done.stderr) == json.loads(done.stdout)["files"][0]["lossy"] == lossy
+        assert b"--ext" not in done.stderr, "which a file that is named in full does not take"
 
 
 @pytest.mark.slow

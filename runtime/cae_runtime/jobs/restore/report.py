@@ -79,7 +79,7 @@ def lossy_notes(results: Sequence[FileResult]) -> list[str]:
     more = f" and {len(lossy) - 1} more" if len(lossy) > 1 else ""
     return [
         f"{lossy[0]!r}{more}: lossy formats (JPEG, AVIF, HEIC, lossy WebP) change all pixels a little, also those "
-        "that no mask marks; ext='png' keeps them exactly, and so does TIFF",
+        "that no mask marks; PNG and TIFF keep those exactly",
     ]
 
 
