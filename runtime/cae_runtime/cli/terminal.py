@@ -23,7 +23,12 @@ OPTIONS: Final = {
 
 def tell(line: str) -> None:
     """Print a message on stderr, with options instead of Python's arguments; control characters are escaped."""
-    typer.echo(printable(with_options(line, OPTIONS)), err=True)
+    typer.echo(printable(in_words(line)), err=True)
+
+
+def in_words(line: str) -> str:
+    """Return a message with options instead of Python's arguments."""
+    return with_options(line, OPTIONS)
 
 
 def print_json(document: str) -> None:

@@ -9,7 +9,7 @@ import typer
 from cae_runtime.cli.models import open_restorer, open_session
 from cae_runtime.cli.options import Options
 from cae_runtime.cli.source_names import expanded
-from cae_runtime.cli.terminal import tell
+from cae_runtime.cli.terminal import in_words, tell
 from cae_runtime.errors import UsageError
 from cae_runtime.io.formats import PIPE
 from cae_runtime.places.address import Place, is_address, local_path, masked
@@ -35,7 +35,7 @@ def run_view(options: Options) -> None:
     settings = ViewSettings(
         tuple(local_path(source, "source") for source in sources), options.output, options.model_name,
         lambda name: open_restorer(options, name),
-        options.for_restoring(),
+        options.for_restoring(), in_words,
     )  # fmt: skip
     if view_pictures(settings, tell):
         raise typer.Exit(_EXIT_FAILED)

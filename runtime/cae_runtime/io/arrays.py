@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Image = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]  # (H, W) or (H, W, C); see `full_scale`
+ImageType = TypeVar("ImageType", np.uint8, np.uint16)
 ImageT = TypeVar("ImageT", bound=NDArray[Any])  # an Image, checked when called: OpenCV's stubs leave the dtype open
 FrameArray = NDArray[np.uint8]  # one frame of a camera or a usual video: (H, W, 3), BGR
 VideoArray = FrameArray | NDArray[np.uint16]  # of a video; uint16 if it has more than 8 bits
@@ -26,16 +27,26 @@ def colors_of(pixels: NDArray[Any]) -> NDArray[Any]:
     return planes[..., :-1] if planes.shape[2] in HAS_ALPHA else planes
 
 
-def in_sixteen_bits(values: NDArray[Any], bits: int) -> NDArray[np.uint16]:
+def in_sixteen_bits(values: NDArray[np.uint16], bits: int) -> NDArray[np.uint16]:
     """Return values of `bits` bits, 0..2**bits - 1, as the nearest ones of 16 bits.
 
     Args:
         values: uint16, of any shape; larger values count as white.
         bits: 9..16.
     """
-    top = 2**bits - 1
-    table = (np.arange(top + 1, dtype=np.uint32) * (2 * _WHITE) + top) // (2 * top)
-    scaled: NDArray[np.uint16] = table.astype(np.uint16).take(values, mode="clip")
+    return over_full_range(values, 2**bits - 1)
+
+
+def over_full_range(values: NDArray[ImageType], top: int) -> NDArray[ImageType]:
+    """Return values of 0..top as the nearest ones of the whole range of their type.
+
+    Args:
+        values: uint8 or uint16, of any shape; larger values count as `top`.
+        top: at least 1, and within the type.
+    """
+    white = full_scale(values.dtype)
+    table = (np.arange(top + 1, dtype=np.uint32) * (2 * white) + top) // (2 * top)
+    scaled: NDArray[ImageType] = table.astype(values.dtype).take(values, mode="clip")
     return scaled
 
 

@@ -119,7 +119,7 @@ def check_fits(picture: Picture, format: str) -> None:
     if pixels.dtype == np.float32 and format != TIFF:
         raise ImageFormatError(f"has floating-point values, and {format} holds integers: write a TIFF", ".tif")
     if pixels.dtype == np.uint16 and picture.format != RAW and format not in _SIXTEEN_BIT:
-        raise ImageFormatError(f"has 16 bits per channel, and {format} holds 8: write a PNG")
+        raise ImageFormatError(f"has {picture.bits or 16} bits per channel, and {format} holds 8: write a PNG")
 
 
 def _pages(picture: Picture, quality: int | None) -> tuple[bytes, tuple[str, ...]]:

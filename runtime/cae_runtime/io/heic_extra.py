@@ -64,16 +64,19 @@ def decode(data: bytes, bits: int) -> NDArray[Any]:
     if mode.partition(";")[0] not in {*_MODES.values(), _GRAY_16}:
         raise ImageError(f"has pixels of a kind that is not read ({mode})")
     if pixels.dtype == np.uint16:  # libheif's values, shifted to 16 bits
-        pixels = in_sixteen_bits(pixels >> (16 - bits), bits)
+        pixels = in_sixteen_bits((pixels >> (16 - bits)).astype(np.uint16), bits)
     return pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
 
 
 def encode(pixels: NDArray[Any], metadata: Metadata, quality: int, bits: int) -> bytes:
-    """Encode a HEIC with its metadata, with full color resolution.
+    """Encode a HEIC with its metadata.
+
+    Many decoders, such as those of phones, take halved color resolution only: the full one is written where the source
+    is a HEIC that has it.
 
     Args:
         pixels: as `decode` returns them.
-        metadata: its EXIF block, XMP, color profile and color description are written.
+        metadata: its EXIF block, XMP, color profile and color description are written; `chroma` counts.
         quality: 1..100.
         bits: of the values of uint16 pixels: 10 or 12.
 
@@ -101,7 +104,7 @@ def encode(pixels: NDArray[Any], metadata: Metadata, quality: int, bits: int) ->
     target = io.BytesIO()
     try:
         data = np.ascontiguousarray(pixels).tobytes()
-        pillow_heif.encode(mode, (width, height), data, target, quality=quality, chroma=444, **options)
+        pillow_heif.encode(mode, (width, height), data, target, quality=quality, chroma=metadata.chroma, **options)
     except MemoryError:
         raise
     except Exception as e:  # as above

@@ -218,6 +218,13 @@ def decode(data: bytes, header: Header | None = None) -> Picture:
     return Picture(moving.frames[0], header.format, metadata, header.lossless, lossy=is_lossy(header), animation=moving)
 
 
+def decode_first(data: bytes, header: Header) -> Picture:
+    """Decode the first frame or page of an image file; see `decode`."""
+    if header.frames > 1 and header.format == TIFF:
+        return _page(next(tiff_header.pages_of(data)), 1)
+    return replace(decode(data, header), animation=None)
+
+
 def _converted(inks: NDArray[Any], header: Header, metadata: Metadata) -> Picture:
     """Return the RGB picture of a CMYK file, without its color profile."""
     pixels, by_profile = cmyk.to_bgr(inks, metadata.icc)

@@ -20,7 +20,8 @@ _CANON: Final = bytes.fromhex("85c0b687820f11e08111f4ce462b6a48")  # the box of 
 _PARTS: Final = {b"CMT1": 0, b"CMT2": tiff_tags.EXIF, b"CMT4": tiff_tags.GPS}
 _TIFF_LIKE: Final = {b"IIU\0": b"II*\0", b"IIRO": b"II*\0", b"IIRS": b"II*\0", b"MMOR": b"MM\0*"}
 _MAKER_NOTE: Final = 37500  # tells programs how to read the raw data, and may hold previews
-_NOT_KEPT: Final = {*DENSITY, _MAKER_NOTE}
+_COLOR_SPACE, _SRGB = 40961, 1  # what the camera's JPEGs have may be another
+_NOT_KEPT: Final = {*DENSITY, _MAKER_NOTE, 40962, 40963}  # the last two: width and height of the camera's JPEG
 
 
 def read(data: bytes) -> Metadata:
@@ -40,7 +41,8 @@ def read(data: bytes) -> Metadata:
     except (*DAMAGED, StopIteration):
         return Metadata()
     values = _kept(found.values, OF_EXIF.keys()) | {ORIENTATION: tiff_tags.shorts(1)}
-    inner = {tag: replace(each, values=_kept(each.values)) for tag, each in found.inner.items()}
+    # Below EXIF lies only the name of the camera's color space.
+    inner = {tag: replace(each, values=_kept(each.values), inner={}) for tag, each in found.inner.items()}
     if not found.values and not inner:
         return Metadata()
     block = tiff_tags.exif_block(Directory(values, inner))
@@ -48,7 +50,8 @@ def read(data: bytes) -> Metadata:
 
 
 def _kept(values: Mapping[int, Value], only: Container[int] | None = None) -> dict[int, Value]:
-    return {tag: value for tag, value in values.items() if tag not in _NOT_KEPT and (only is None or tag in only)}
+    kept = {tag: value for tag, value in values.items() if tag not in _NOT_KEPT and (only is None or tag in only)}
+    return kept | ({_COLOR_SPACE: tiff_tags.shorts(_SRGB)} if _COLOR_SPACE in kept else {})
 
 
 def _of_canon(data: bytes) -> Directory:

@@ -20,9 +20,11 @@ from cae_runtime.io.image_files import decode, header_of, memory_errors, read_fi
 from cae_runtime.io.orientation import upright
 from cae_runtime.io.pipeline import FILES_AHEAD, PIXELS_UNDER_WAY, PixelBudget, prefetch_map, started_ahead
 from cae_runtime.jobs.paths import path_kind, spelling_of
+from cae_runtime.jobs.pictures import first_of
 from cae_runtime.jobs.planning import Job, Plan, find_pictures
 from cae_runtime.jobs.progress import Progress
 from cae_runtime.places.address import Address, Place
+from cae_runtime.tasks.notes import Note
 from cae_shared.text import counted
 
 _log = logging.getLogger(__name__)
@@ -47,6 +49,7 @@ class Opened:
         reason: why not.
         room: pixels that it reserves.
         progress: to be called with how much of the work on it is done, and how much there is.
+        notes: what a user should know, where first frames and pages are taken.
     """
 
     job: Job
@@ -54,6 +57,7 @@ class Opened:
     reason: str = ""
     room: int = 0
     progress: Reported | None = None
+    notes: tuple[Note, ...] = ()
 
 
 def images_of(
@@ -106,35 +110,37 @@ def _once(things: Sequence[Thing], path_of: Callable[[Thing], Place]) -> tuple[T
     return tuple(found.values())
 
 
-def opened(plan: Plan, doing: str) -> Iterator[Opened]:
+def opened(plan: Plan, doing: str, *, first: bool = False) -> Iterator[Opened]:
     """Yield every picture of a plan in order, with a progress bar; unreadable ones do not stop the others.
 
     Args:
         plan: what `images_of` found.
         doing: the verb before the bar.
+        first: whether the first frame or page is taken of files that have several; otherwise these fail.
     """
     with (
         Progress(len(plan.jobs), doing) as progress,
-        contextlib.closing(opened_quietly(plan.jobs, progress.on_part)) as pictures,
+        contextlib.closing(opened_quietly(plan.jobs, progress.on_part, first=first)) as pictures,
     ):
         for picture in pictures:
             yield picture
             progress.on_file()
 
 
-def opened_quietly(jobs: Sequence[Job], on_part: OnPart) -> Generator[Opened, None, None]:
+def opened_quietly(jobs: Sequence[Job], on_part: OnPart, *, first: bool = False) -> Generator[Opened, None, None]:
     """Yield every picture in order.
 
     Args:
         jobs: the pictures.
         on_part: called with a picture, how much of the work on it is done, and how much there is.
+        first: as in `opened`.
     """
     room = PixelBudget(PIXELS_UNDER_WAY)
     with (
         ThreadPoolExecutor(FILES_AHEAD, "cae-fetch") as fetcher,
         ThreadPoolExecutor(1, "cae-read") as reader,
         contextlib.closing(_reading(fetcher, jobs)) as read,
-        contextlib.closing(prefetch_map(reader, lambda each: _open(each, room), read, ahead=1)) as pictures,
+        contextlib.closing(prefetch_map(reader, lambda each: _open(each, room, first), read, ahead=1)) as pictures,
     ):
         try:
             for picture in pictures:
@@ -156,19 +162,23 @@ def _reading(pool: Executor, jobs: Sequence[Job]) -> Generator[_Read, None, None
         yield from zip(jobs, read, strict=True)
 
 
-def _open(each: _Read, room: PixelBudget) -> Opened:
+def _open(each: _Read, room: PixelBudget, first: bool) -> Opened:
     job, read = each
-    taken = 0
+    taken, notes = 0, list[Note]()
     try:
         data = read()
         header = header_of(data)
         taken = room.take(header.pixels)
-        pixels = single_image(data, header)
+        if first:
+            picture, notes = first_of(data, header)
+            pixels = upright(picture.pixels, picture.orientation)
+        else:
+            pixels = single_image(data, header)
     except ImageError as e:
         return Opened(job, None, str(e), taken)
     except MemoryError:
         return Opened(job, None, _NO_MEMORY, taken)
-    return Opened(job, pixels, "", taken)
+    return Opened(job, pixels, "", taken, notes=(*notes,))
 
 
 def single_image(data: bytes, header: Header | None = None) -> NDArray[Any]:

@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 
 from cae_runtime.arguments import Progress
 from cae_runtime.io.animation import Animation
-from cae_runtime.io.formats import RAW
-from cae_runtime.io.image_files import Picture
+from cae_runtime.io.formats import FORMAT_OF_SUFFIX, RAW, TIFF, format_written, same_format
+from cae_runtime.io.headers.header import Header
+from cae_runtime.io.image_files import Picture, decode_first
 from cae_runtime.jobs.planning import Job
+from cae_runtime.places.address import Place
 from cae_runtime.tasks import any_range
 from cae_runtime.tasks import notes as all_notes
 from cae_runtime.tasks.notes import Note
@@ -59,6 +61,31 @@ def notes_on(picture: Picture) -> list[Note]:
         return [all_notes.DEVELOPED]
     inks = dict.fromkeys(page.inks for page in (picture, *picture.pages) if page.inks)
     return [all_notes.BY_PROFILE if how == "profile" else all_notes.BY_FORMULA for how in inks]
+
+
+def first_of(data: bytes, header: Header) -> tuple[Picture, list[Note]]:
+    """Decode the first frame or page of an image file; also return what a user should know.
+
+    Raises:
+        ImageError: as `decode` raises it.
+    """
+    picture = decode_first(data, header)
+    several = [all_notes.first_of(header.frames, "pages" if header.format == TIFF else "frames")]
+    return picture, [*(several if header.frames > 1 else []), *notes_on(picture)]
+
+
+def notes_on_name(source: Place, output: Place, format: str) -> list[Note]:
+    """Return what a user should know if a file is not what its name says, and its output is what that says.
+
+    Args:
+        source: the file.
+        output: what it becomes.
+        format: that of its content.
+    """
+    written = FORMAT_OF_SUFFIX.get(output.suffix.lower())
+    if written is None or written in (format, format_written(format)) or not same_format(source.suffix, output.suffix):
+        return []
+    return [all_notes.named_otherwise(format, written)]
 
 
 def cleaned(

@@ -17,6 +17,8 @@ _HOUR: Final = 3600
 class ProgressLog:
     """Writes a line with the remaining time every ten seconds.
 
+    It is estimated from the first finished file or part on, which takes longer: libraries are loaded, threads started.
+
     Args:
         total: how many files there are.
         doing: the verb before the figures.
@@ -28,13 +30,16 @@ class ProgressLog:
         self, total: int, doing: str, tell: Callable[[str], None], clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._total, self._doing, self._tell, self._clock = total, doing, tell, clock
-        self._began = self._told = self._file_began = clock()
+        self._told = clock()
         self._files = 0
+        self._began = self._file_began = (0.0, 0)  # when the first file or part was done, and how many then
         self._file: Place | None = None
 
     def on_file(self) -> None:
         """Count a finished file."""
         self._files += 1
+        if self._files == 1:
+            self._began = self._clock(), 1
         if self._files < self._total and self._is_due():
             left = self._left(self._began, self._files, self._total)
             self._tell(f"{self._doing}: {self._files} of {self._total} files{left}")
@@ -49,7 +54,7 @@ class ProgressLog:
 
     def _tell_of(self, file: Place, done: int, total: int | None, figures: str) -> None:
         if file != self._file:
-            self._file, self._file_began = file, self._clock()
+            self._file, self._file_began = file, (self._clock(), done)
         if (total is None or done < total) and self._is_due():
             left = self._left(self._file_began, done, total)
             self._tell(f"{self._doing} {str(file)!r}: {figures}{left}")
@@ -61,11 +66,11 @@ class ProgressLog:
         self._told = now
         return True
 
-    def _left(self, began: float, done: int, total: int | None) -> str:
-        taken = self._clock() - began
-        if not total or not done or not taken:
+    def _left(self, began: tuple[float, int], done: int, total: int | None) -> str:
+        taken, since = self._clock() - began[0], done - began[1]
+        if not total or since < 1 or not taken:
             return ""
-        seconds = taken / done * (total - done)
+        seconds = taken / since * (total - done)
         if seconds < _MINUTE:
             return f", about {seconds:.0f} s left"
         if seconds < _HOUR:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, cast
 
 import cv2
@@ -65,6 +66,21 @@ def fitted(frame: FrameArray, size: tuple[int, int]) -> FrameArray:
 def text_scale(window: tuple[int, int]) -> float:
     """Return the factor by which texts in a window of this size are scaled."""
     return max(0.65, min(window) / 900)
+
+
+@lru_cache(maxsize=64)  # a window asks for the same again and again
+def wrapped(text: str, window: tuple[int, int]) -> tuple[str, ...]:
+    """Return a text as lines that fit into a box or panel of a window, broken between words; none if it is empty."""
+    scale = text_scale(window)
+    room = window[0] - 5 * round(12 * scale)
+    lines: list[str] = []
+    for word in text.split(" "):
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and cv2.getTextSize(longer, _FONT, 0.65 * scale, 1)[0][0] <= room:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return tuple(lines) if text else ()
 
 
 def draw_divider(canvas: FrameArray, where: Rect, divider: float, scale: float) -> None:

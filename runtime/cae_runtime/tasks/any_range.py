@@ -44,6 +44,7 @@ def cleaned(
     strength: Strength,
     tell: Tell | None = None,
     progress: Progress | None = None,
+    scale: Scale | None = None,
 ) -> NDArray[np.float32]:
     """Clean a floating-point picture of any range.
 
@@ -53,6 +54,7 @@ def cleaned(
         strength: as of `Restorer`.
         tell: called with each note.
         progress: as in `Restorer`.
+        scale: that of the picture of which this is a part; None: its own.
 
     Returns:
         A new array of the same shape. Alpha is the input's.
@@ -61,7 +63,7 @@ def cleaned(
         ModelError, ProviderError, UsageError: see `Restorer`.
     """
     colors = picture[..., :_COLORS] if picture.ndim == _COLORS else picture
-    scale = scale_of(colors)
+    scale = scale or scale_of(colors)
     result = picture.copy()
     if scale is None:
         return result

@@ -19,6 +19,7 @@ PARTS: Final = (
 )  # means of 255, without the last
 _FLATTEST: Final = 0.1  # share of the blocks of a part in which its noise is measured
 _FEWEST: Final = 4  # blocks for a figure
+_LEFT, _AT_LEAST = 0.5, 2.0  # share that cleaning leaves, of how many levels, from which on it is detail
 _CLIPPED: Final = 0.2  # largest share of black or white values of a block that counts
 
 
@@ -33,6 +34,8 @@ class PartNoise:
         brightness_after: after it.
         color_before: of the differences of blue and red from the luminance, root mean square of both; None for gray.
         color_after: after it.
+        detail: whether cleaning at full strength leaves more than half of the brightness figure, if that is 2 or more:
+            no part is flat, so that the figure is mostly detail of the picture.
     """
 
     part: str
@@ -41,6 +44,7 @@ class PartNoise:
     brightness_after: float | None
     color_before: float | None
     color_after: float | None
+    detail: bool = False
 
 
 def noise_by_part(before: NDArray[Any], after: NDArray[Any], guide: NDArray[Any] | None = None) -> list[PartNoise]:
@@ -64,19 +68,22 @@ def noise_by_part(before: NDArray[Any], after: NDArray[Any], guide: NDArray[Any]
     brightness, whole = _means(old[0]), ~_clipped(before)
     flatness = _unevenness(seen[0])
     deviations = [(_deviations(a) ** 2, _deviations(b) ** 2) for a, b in zip(old, new, strict=True)]
+    left = _deviations(seen[0]) ** 2
     found = []
     for name, low, high in PARTS:
         inside = (brightness >= low) & (brightness < high)
         usable = inside & whole
         count = max(_FEWEST, round(usable.sum() * _FLATTEST))
         figures: list[float | None] = [None] * 4
+        detail = False
         if usable.sum() >= _FEWEST:
             chosen = usable & (flatness <= np.partition(flatness[usable], count - 1)[count - 1])
             rms = [[float(np.sqrt(np.median(each[chosen]))) for each in pair] for pair in deviations]
             figures[:2] = rms[0]
+            detail = bool(rms[0][0] >= _AT_LEAST and np.sqrt(np.median(left[chosen])) > _LEFT * rms[0][0])
             if len(rms) > 1:
                 figures[2:] = [float(np.sqrt((blue**2 + red**2) / 2)) for blue, red in zip(*rms[1:], strict=True)]
-        found.append(PartNoise(name, float(inside.mean()), *figures))
+        found.append(PartNoise(name, float(inside.mean()), figures[0], figures[1], figures[2], figures[3], detail))
     return found
 
 

@@ -23,7 +23,8 @@ class Note:
             of it was filled; `mostly filled`: that was more than half; `nothing marked`: it has no hole; `developed`:
             it comes from a camera raw file; `beyond`: some values are too bright for its noise; `copied`: further
             video streams of it are not cleaned; `inks`: its CMYK colors were converted to RGB;
-            `renamed`: its output keeps the ending of its name.
+            `renamed`: its output keeps the ending of its name; `named`: its name is that of another format;
+            `first`: it has several frames or pages, and one is shown.
         text: the remark, to follow the picture's name and a colon.
     """
 
@@ -39,6 +40,8 @@ class Note:
         "copied",
         "inks",
         "renamed",
+        "named",
+        "first",
     ]
     text: str
 
@@ -79,6 +82,16 @@ def faint_noise(deviation: float | None, helped: bool) -> Note:
 def renamed(output: str) -> Note:
     """Return the note about an output that keeps its source's ending before the new one."""
     return Note("renamed", f"its output is named {output!r}, since another file would become the same output")
+
+
+def first_of(number: int, parts: str) -> Note:
+    """Return the note on a file of so many `frames` or `pages`, of which the first is shown."""
+    return Note("first", f"it has {number} {parts}: the first is shown")
+
+
+def named_otherwise(format: str, written: str) -> Note:
+    """Return the note on a file whose name is that of another format than its content, and so is the output's."""
+    return Note("named", f"its content is {format}, and its name is that of another format: the output is {written}")
 
 
 LEFT: Final = Note("left", "its noise cannot be told from its details: it was left as it is")

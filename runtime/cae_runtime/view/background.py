@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from cae_runtime.errors import NO_MEMORY
-from cae_runtime.io.image_files import Picture, decode, memory_errors, read_file
+from cae_runtime.io.image_files import Picture, header_of, memory_errors, read_file
+from cae_runtime.jobs.pictures import first_of
+from cae_runtime.tasks.notes import Note
 from cae_runtime.tasks.restore import Restorer
 from cae_runtime.view.layer import Layer, layer_of
 from cae_runtime.view.tiles import Box
@@ -26,6 +28,9 @@ class Wanted(NamedTuple):
 
     seen: tuple[Box, ...]
     fit: tuple[int, int] | None
+
+
+_Read = tuple[Picture, list[Note]]
 
 
 class _StoppedError(Exception):
@@ -48,7 +53,7 @@ class Background:
         self.failed = ""
         self.version = 0
         self._path: Path | None = None
-        self._picture: Picture | None = None
+        self._read: _Read | None = None
         self._restorer: Restorer | None = None
         self._wanted = Wanted((), None)
         self._closed = False
@@ -61,11 +66,17 @@ class Background:
         """Switch to a picture, or clean the current one with another model."""
         with self._change:
             if path != self._path:
-                self._picture = None
+                self._read = None
             self._path, self._restorer, self._number = path, restorer, self._number + 1
             self.full = self.small = None
             self.failed = ""
             self._did_something()
+
+    @property
+    def notes(self) -> list[Note]:
+        """What a user should know about the picture."""
+        read, full = self._read, self.full
+        return [*read[1], *full.notes] if read and full else []
 
     def want(self, wanted: Wanted) -> None:
         """Set what the window shows."""
@@ -123,8 +134,9 @@ class Background:
         restorer, wanted, full, small = self._restorer, self._wanted, self.full, self.small
         assert restorer is not None and self._path is not None  # noqa: S101, PT018 - `open` was called
         if full is None:
-            picture = self._picture or decode(read_file(self._path))
-            return lambda: self._opened(picture, layer_of(picture, restorer))
+            picture, notes = self._read or _read(self._path)
+            opened = layer_of(picture, restorer)
+            return lambda: self._opened((picture, notes), opened)
         if wanted.fit is not None and (small is None or small.size != wanted.fit):
             made = full.smaller(wanted.fit)
             return lambda: setattr(self, "small", made)
@@ -139,9 +151,14 @@ class Background:
             small.take(full)
         return None
 
-    def _opened(self, picture: Picture, full: Layer) -> None:
-        self._picture, self.full = picture, full
+    def _opened(self, read: _Read, full: Layer) -> None:
+        self._read, self.full = read, full
 
     def _go_on(self, number: int) -> None:
         if self._closed or number != self._number:
             raise _StoppedError
+
+
+def _read(path: Path) -> _Read:
+    data = read_file(path)
+    return first_of(data, header_of(data))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,11 +14,11 @@ from cae_runtime.io.arrays import HAS_ALPHA, FrameArray
 from cae_runtime.io.contact_sheet import to_bgr
 from cae_runtime.io.image_files import Picture
 from cae_runtime.io.orientation import upright
+from cae_runtime.jobs.previews.seen import seen_as
 from cae_runtime.tasks import any_range
+from cae_runtime.tasks.notes import Note, Tell, few_values
 from cae_runtime.tasks.restore import Restorer
 from cae_runtime.view.tiles import Box, Grid, Tile
-
-_WHITE: Final = 65535
 
 
 class Layer:
@@ -30,6 +30,7 @@ class Layer:
         restorer: cleans the tiles.
         exact: returns the whole picture cleaned as the command cleans it, uint8 (H, W, 3) BGR; None if the tiles
             already give this result.
+        notes: what a user should know about the cleaning; `exact` may add to it.
 
     Attributes:
         original: uint8 (h, w, 3) BGR, upright.
@@ -44,7 +45,9 @@ class Layer:
         orientation: int,
         restorer: Restorer,
         exact: Callable[[Progress], NDArray[np.uint8]] | None = None,
+        notes: list[Note] | None = None,
     ) -> None:
+        self.notes = [] if notes is None else notes
         self._stored, self._orientation, self._restorer, self.exact = stored, orientation, restorer, exact
         self._result = to_bgr(stored).copy()
         self.original: FrameArray = upright(to_bgr(stored), orientation)
@@ -115,12 +118,14 @@ def layer_of(picture: Picture, restorer: Restorer) -> Layer:
     pixels = picture.pixels
     plain = pixels.dtype == np.uint8 and (pixels.ndim == 2 or pixels.shape[2] not in HAS_ALPHA)
     if plain:
-        return Layer(pixels, picture.orientation, restorer)
+        only = few_values(pixels.reshape(*pixels.shape[:2], -1))
+        return Layer(pixels, picture.orientation, restorer, notes=[only] if only else [])
+    notes: list[Note] = []
 
     def exact(progress: Progress) -> NDArray[np.uint8]:
-        return seen_as(cleaned_pixels(restorer, pixels, progress), pixels)
+        return seen_as(cleaned_pixels(restorer, pixels, notes.append, progress), pixels)
 
-    return Layer(seen_as(pixels, pixels), picture.orientation, restorer, exact)
+    return Layer(seen_as(pixels, pixels), picture.orientation, restorer, exact, notes)
 
 
 def made_smaller(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -137,32 +142,13 @@ def made_smaller(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np
     return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def cleaned_pixels(restorer: Restorer, pixels: NDArray[Any], progress: Progress | None = None) -> NDArray[Any]:
-    """Clean pixels at full strength, as the command does; the result has the same shape and dtype."""
+def cleaned_pixels(
+    restorer: Restorer, pixels: NDArray[Any], tell: Tell, progress: Progress | None = None
+) -> NDArray[Any]:
+    """Clean pixels at full strength, as the command does; `tell` is called with each note."""
     if pixels.dtype == np.float32:
-        return any_range.cleaned(restorer, pixels, 1.0, progress=progress)
-    return restorer(pixels, progress=progress)
-
-
-def seen_as(pixels: NDArray[Any], source: NDArray[Any]) -> NDArray[np.uint8]:
-    """Convert pixels for the screen: uint8 (H, W, 3) BGR, with gray behind transparent pixels.
-
-    Args:
-        pixels: in any dtype and layout of `Picture`.
-        source: the uncleaned picture. It has the alpha channel, and sets black and white for floating-point values.
-    """
-    if pixels.dtype == np.float32:
-        colors = source[..., :3] if source.ndim == 3 else source
-        scale = any_range.scale_of(colors) or any_range.Scale(0.0, 1 / _WHITE)
-        known = np.nan_to_num(pixels[..., :3] if pixels.ndim == 3 else pixels, posinf=scale.black, neginf=scale.black)
-        pixels = ((known - scale.black) / (scale.step * _WHITE)).clip(0, 1).astype(np.float32)
-    colors = to_bgr(pixels)
-    if source.ndim == 3 and source.shape[2] in HAS_ALPHA and source.dtype != np.float32:
-        alpha = to_bgr(source[..., -1])
-        colors = np.asarray(
-            cv2.addWeighted(cv2.multiply(colors, alpha, scale=1 / 255), 1, cv2.bitwise_not(alpha), 0.5, 0), np.uint8
-        )
-    return colors
+        return any_range.cleaned(restorer, pixels, 1.0, tell, progress)
+    return restorer(pixels, tell=tell, progress=progress)
 
 
 def _stored_box(box: Box, orientation: int, shape: tuple[int, ...]) -> Box:

@@ -12,6 +12,8 @@ from typing import Final
 from cae_runtime.errors import DeviceError, ImageError, UsageError
 from cae_runtime.io.formats import is_video
 from cae_runtime.io.image_files import header_of, read_file
+from cae_runtime.io.metadata import read as read_metadata
+from cae_runtime.io.orientation import exif_orientation
 from cae_runtime.jobs.failures import failures
 from cae_runtime.jobs.opened_images import images_of
 from cae_runtime.jobs.planning import Plan, make_plan
@@ -22,6 +24,7 @@ from cae_runtime.view.background import Background
 from cae_runtime.view.session import PictureSession, ViewSettings
 from cae_runtime.view.viewer import PictureState, PictureViewer
 
+_SIDEWAYS: Final = 5  # orientations from which on width and height change places
 _USUAL_SIZE: Final = (960, 720)  # of the window if the first picture cannot be read
 
 
@@ -89,9 +92,11 @@ def _plan(settings: ViewSettings) -> Plan:
 
 
 def _size(path: Path) -> tuple[int, int]:
-    """Return width and height of a picture as stored, not turned upright."""
+    """Return width and height of a picture turned upright."""
     try:
-        header = header_of(read_file(path))
+        data = read_file(path)
+        header = header_of(data)
     except ImageError:
         return _USUAL_SIZE
-    return header.width, header.height
+    turned = exif_orientation(read_metadata(data, header.format, header).exif) >= _SIDEWAYS
+    return (header.height, header.width) if turned else (header.width, header.height)

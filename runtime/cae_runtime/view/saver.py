@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from queue import Empty, SimpleQueue
 from typing import Final
@@ -27,12 +27,12 @@ class Saver:
 
     Attributes:
         failed: whether a picture could not be written.
-        busy: how many pictures are waiting.
     """
 
     def __init__(self, options: RestoreOptions) -> None:
         self._options = options
-        self.failed, self.busy = False, 0
+        self.failed = False
+        self._under_way: list[Future[None]] = []
         self._mine: set[Job] = set()
         self._told: SimpleQueue[str] = SimpleQueue()
         self._stops = False
@@ -40,8 +40,13 @@ class Saver:
 
     def save(self, jobs: Sequence[Job], restorer: Restorer, options: RestoreOptions) -> None:
         """Queue pictures to be cleaned by a restorer and written; of the options, only `strength` counts."""
-        self.busy += len(jobs)
-        self._thread.submit(self._save, jobs, restorer, replace(self._options, strength=options.strength))
+        work = self._thread.submit(self._save, jobs, restorer, replace(self._options, strength=options.strength))
+        self._under_way = [*(each for each in self._under_way if not each.done()), work]
+
+    @property
+    def busy(self) -> bool:
+        """Whether a picture is being written, or waits for it."""
+        return not all(work.done() for work in self._under_way)
 
     def messages(self) -> list[str]:
         """Return the messages for the user since the last call."""
@@ -59,7 +64,6 @@ class Saver:
 
     def _save(self, jobs: Sequence[Job], restorer: Restorer, options: RestoreOptions) -> None:
         results: list[FileResult] = []
-        left = len(jobs)
         try:
             for output in dict.fromkeys(job.output.parent for job in jobs):
                 prepare_output(output)
@@ -67,7 +71,6 @@ class Saver:
                 chosen = [job for job in jobs if (job in self._mine) == mine]
                 for result in restore_images(restorer, chosen, replace(options, overwrite=options.overwrite or mine)):
                     results.append(result)
-                    self.busy, left = self.busy - 1, left - 1
                     self._heed(result, jobs)
                     if self._stops:
                         return
@@ -75,7 +78,6 @@ class Saver:
             self.failed = True
             self._told.put(f"cannot be saved: {e}")
         finally:
-            self.busy -= left
             if len(jobs) > 1:
                 done = sum(result.status == "done" for result in results)
                 self._told.put(f"saved {done} of {counted(len(jobs), 'picture')}")

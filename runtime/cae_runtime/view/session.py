@@ -13,6 +13,7 @@ from cae_runtime.inference.model_files import DEFAULT_MODEL, packaged_models
 from cae_runtime.jobs.planning import Job
 from cae_runtime.jobs.restore.options import RestoreOptions
 from cae_runtime.places.address import local_path
+from cae_runtime.tasks.notes import Note
 from cae_runtime.tasks.restore import Restorer
 from cae_runtime.view.background import Background
 from cae_runtime.view.saver import Saver
@@ -31,6 +32,7 @@ class ViewSettings:
         model: the first model, a name or a file.
         open_model: opens a model by its name or file.
         options: how pictures are written.
+        in_words: makes options of the names of arguments in a text, as `tell` does.
     """
 
     sources: tuple[Path, ...]
@@ -38,6 +40,7 @@ class ViewSettings:
     model: str
     open_model: Callable[[str], Restorer]
     options: RestoreOptions
+    in_words: Callable[[str], str]
 
 
 class PictureSession:
@@ -71,6 +74,7 @@ class PictureSession:
         ]))  # fmt: skip
         self._number = 0
         self._unreadable: set[Job] = set()
+        self._noted: set[tuple[Job, Note]] = set()
         self._goes_on = True
 
     @property
@@ -85,7 +89,7 @@ class PictureSession:
             for command in self._viewer.commands():
                 self._obey(command)
             self._hear()
-            self._viewer.say(self._lines())
+            self._viewer.say(*(list(map(self._settings.in_words, each)) for each in (self._lines(), self._notes())))
             self._background.want(self._viewer.wanted())
             self._viewer.refresh()
             time.sleep(_POLL)
@@ -141,8 +145,17 @@ class PictureSession:
             self._tell(f"{str(self._job.source)!r} {self._background.failed}")
 
     def _say(self, message: str) -> None:
-        self._view.message = message
+        self._view.message = self._settings.in_words(message)
         self._tell(message)
+
+    def _notes(self) -> list[str]:
+        """Return the notes on the picture; each is told once."""
+        notes = self._background.notes
+        for note in notes:
+            if (self._job, note) not in self._noted:
+                self._noted.add((self._job, note))
+                self._tell(f"note: {str(self._job.source)!r}: {note.text}")
+        return [f"note: {note.text}" for note in notes]
 
     def _lines(self) -> list[str]:
         background = self._background

@@ -16,6 +16,7 @@ from cae_runtime.screen.drawing import (
     place,
     slider_places,
     text_scale,
+    wrapped,
 )  # fmt: skip
 from cae_runtime.screen.viewer import COMMON_KEYS, BaseViewer, Key, WindowState, help_of, stepped
 from cae_runtime.screen.window import Mouse
@@ -59,6 +60,7 @@ class PictureViewer(BaseViewer):
     def __init__(self, view: PictureState, background: Background, picture: tuple[int, int]) -> None:
         self._view, self._background = view, background
         self._lines: list[str] = []
+        self._notes: list[str] = []
         self._placement: Placement | None = None
         self._held: str | int = ""  # what the mouse drags: `line`, `picture`, or the number of a slider
         self._at = (0, 0)
@@ -70,9 +72,10 @@ class PictureViewer(BaseViewer):
         """Show another picture, at first as a whole."""
         self._placement = None
 
-    def say(self, lines: list[str]) -> None:
-        """Set the lines in the corner."""
-        self._lines = lines
+    def say(self, lines: list[str], notes: list[str]) -> None:
+        """Set the lines in the upper corner, and those in the lower one, which messages cover."""
+        size = self._window.size
+        self._lines, self._notes = ([part for text in each for part in wrapped(text, size)] for each in (lines, notes))
 
     @property
     def zoom(self) -> str:
@@ -102,7 +105,7 @@ class PictureViewer(BaseViewer):
 
     def _state(self) -> object:
         placement = self._fitted()
-        return self._background.version, tuple(self._lines), placement and placement.state
+        return self._background.version, tuple(self._lines), tuple(self._notes), placement and placement.state
 
     def _compose_and_show(self) -> None:
         width, height = self._window.size
@@ -114,8 +117,9 @@ class PictureViewer(BaseViewer):
             draw_panel(canvas, self._lines, self._sliders())
         if self._view.help:
             draw_keys(canvas, _HELP, scale)
-        if self._view.message:
-            draw_box(canvas, [self._view.message], scale, top=False)
+        below = wrapped(self._view.message, (width, height)) or (self._notes if self._view.figures else ())
+        if below:
+            draw_box(canvas, below, scale, top=False)
         self._window.show(canvas)
 
     def _pair(self, placement: Placement) -> tuple[FrameArray, FrameArray] | None:

@@ -98,6 +98,20 @@ def test_an_animation_is_written_whole_or_not_at_all(cae_run: Command, tmp_path:
     assert b"has 4 frames or pages: this needs single images" in done.stderr
 
 
+def test_an_animated_webp_keeps_its_metadata() -> None:
+    exif = Image.Exif()
+    exif[271], exif[274] = "Maker", 6
+    blocks = {"icc_profile": b"a profile", "exif": exif.tobytes(), "xmp": b"<x:xmpmeta/>"}
+    written, dropped = encode(decode(animated("WEBP", alpha=True, **blocks)), "WebP")
+    assert dropped == ()
+    with Image.open(io.BytesIO(written)) as again:
+        assert (getattr(again, "n_frames", 1), again.size, again.info["loop"]) == (len(TIMES), (HEIGHT, WIDTH), 2)
+        assert (again.getexif()[271], again.getexif()[274]) == ("Maker", 1)
+        assert {name: again.info[name] for name in ("icc_profile", "xmp")} == {
+            "icc_profile": b"a profile", "xmp": b"<x:xmpmeta/>"
+        }  # fmt: skip
+
+
 def test_a_gif_of_one_frame_is_a_picture() -> None:
     still = saved(scene()[0].quantize(64), "GIF", comment=b"of somebody")
     picture = decode(still)

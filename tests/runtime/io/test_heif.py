@@ -106,8 +106,28 @@ def test_a_sideways_jpeg_is_written_upright(format: str) -> None:
     sideways = decode(saved(rgb(SMOOTH[..., :3]), "JPEG", exif=exif(6)))
     written = decode(encode(sideways, format)[0])
     assert written.pixels.shape == (WIDTH, HEIGHT, 3)
-    assert np.abs(written.pixels.astype(int) - upright(sideways.pixels, 6)).mean() < 2
+    assert np.abs(written.pixels.astype(int) - upright(sideways.pixels, 6)).mean() < 4
     assert written.orientation == 1
+
+
+def test_a_heic_keeps_its_color_resolution_and_others_get_that_of_phones() -> None:
+    plain = Image.fromarray(SMOOTH[..., :3])
+    for chroma in (420, 422, 444):
+        source = io.BytesIO()
+        pillow_heif.from_pillow(plain).save(source, quality=90, chroma=chroma)
+        written, _ = encode(decode(source.getvalue()), HEIC)
+        assert pillow_heif.open_heif(written).info["chroma"] == chroma
+    assert pillow_heif.open_heif(encode(decode(saved(plain, "PNG")), HEIC)[0]).info["chroma"] == 420
+
+
+def test_what_a_heic_says_about_hdr_is_named_as_lost() -> None:
+    light = heic(np.ascontiguousarray(SMOOTH[..., :3]), "BGR").replace(b"pixi", b"clli")
+    assert encode(decode(light), HEIC)[1] == ("content light level (cLLI)",)
+
+
+def test_a_depth_that_jpeg_cannot_hold_is_named_as_it_is() -> None:
+    with pytest.raises(ImageError, match="has 10 bits per channel, and JPEG holds 8"):
+        encode(decode(avif(SMOOTH[..., :3].astype(np.uint16) << 2, 10)), "JPEG")
 
 
 @pytest.mark.parametrize("target", [AVIF, HEIC, "PNG", "JPEG", "WebP", "TIFF"])

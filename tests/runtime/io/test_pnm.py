@@ -64,8 +64,7 @@ def test_what_a_pnm_cannot_hold_is_refused() -> None:
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (b"P5\n13 7\n100\n" + GRAY.tobytes(), "values up to 100: 255 and 65535 are read"),
-        (b"P6\n13 7\n1023\n" + DEEP.tobytes(), "values up to 1023"),
+        (b"P5\n13 7\n0\n" + GRAY.tobytes(), r"values up to 0: it must be 1\.\.65535"),
         (b"P5\n13 7\n255\n" + GRAY.tobytes()[:-1], "damaged"),
         (b"P4\n13", "truncated"),
         (b"P5\n99999 99999\n255\n", "the limit is"),
@@ -75,6 +74,22 @@ def test_what_a_pnm_cannot_hold_is_refused() -> None:
 def test_other_pnms_are_refused_by_name(data: bytes, reason: str) -> None:
     with pytest.raises(ImageError, match=reason):
         decode(data)
+
+
+@pytest.mark.parametrize("white", [1, 100, 1023, 4095])
+def test_values_are_spread_to_the_whole_range(white: int) -> None:
+    values = RNG.integers(0, white, (7, 13), endpoint=True)
+    picture = decode(b"P5 13 7 %d\n" % white + values.astype("u1" if white < 256 else ">u2").tobytes())
+    top = 255 if white < 256 else 65535
+    assert picture.pixels.dtype == (np.uint8 if white < 256 else np.uint16)
+    np.testing.assert_allclose(picture.pixels, values * (top / white), atol=0.51)
+
+
+def test_pictures_behind_the_first_are_named_as_lost() -> None:
+    one = b"P5\n13 7\n255\n" + GRAY.tobytes()
+    for data, lost in ((one, ()), (one + b"\n", ()), (one + one, ("further pictures",)),
+                       (one + b"rest", ("data behind the picture",))):  # fmt: skip
+        assert encode(decode(data), "PGM")[1] == lost
 
 
 def test_a_picture_of_one_bit_keeps_its_cleaned_levels(tmp_path: Path) -> None:

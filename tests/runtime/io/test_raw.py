@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ from tests.runtime.conftest import Command
 from tests.runtime.files import check_damaged, opened
 
 from cae_runtime import ImageError
-from cae_runtime.io import raw_extra
+from cae_runtime.io import raw_exif, raw_extra
 from cae_runtime.io.image_files import decode
+from cae_runtime.io.metadata import tiff_tags
+from cae_runtime.io.metadata.tiff_tags import shorts
 
 HEIGHT, WIDTH = 64, 96
 WHITE = 16383
@@ -93,6 +96,15 @@ def test_a_folder_of_raw_files(cae_run: Command, tmp_path: Path, ext: str | None
     else:
         block.load(opened(written.read_bytes()).info["exif"])
         assert block[0x0110] == "Model 1"
+
+
+def test_what_is_said_about_the_cameras_jpeg_is_not_said_of_the_developed_picture() -> None:
+    of_camera = {40961: shorts(65535), 40962: shorts(9999), 40963: shorts(9999), 37121: shorts(7)}  # Adobe RGB
+    tags = tiff_tags.read(dng())
+    name = tiff_tags.Directory({1: tiff_tags.block(b"R03\0", 2)})
+    block = tiff_tags.Directory(of_camera, {tiff_tags.INTEROPERABILITY: name})
+    kept = tiff_tags.read(raw_exif.read(tiff_tags.exif_block(replace(tags, inner={tiff_tags.EXIF: block}))).exif)
+    assert kept.inner == {tiff_tags.EXIF: tiff_tags.Directory({37121: shorts(7), 40961: shorts(1)})}
 
 
 def test_a_raw_file_is_read_and_never_written(cae_run: Command, tmp_path: Path) -> None:

@@ -64,6 +64,22 @@ def test_what_is_measured_before_does_not_depend_on_the_strength(cae_run: Comman
     assert before[0] == before[1] == before[2]
 
 
+def test_texture_is_not_taken_for_noise_in_silence(cae_run: Command, tmp_path: Path) -> None:
+    checks = np.kron(np.indices((40, 40)).sum(axis=0) % 2, np.ones((4, 4))) * 40 + 100  # squares of 4 pixels
+    disc = cv2.circle(np.full((32, 32), 100.0), (16, 16), 10, 160.0, -1)
+    rng = np.random.default_rng(4)
+    for name, scene in (("texture", checks), ("flat", np.full_like(checks, 120)), ("tiny", disc)):
+        noisy = scene[..., None] + rng.normal(0, 8, (*scene.shape, 3))
+        cv2.imwrite(str(tmp_path / f"{name}.png"), np.clip(np.rint(noisy), 0, 255).astype(np.uint8))
+    done = cae_run(tmp_path, "--analyze", "--json", model=None)
+    files = json.loads(done.stdout)["files"]
+    detail = {Path(file["source"]).stem: [part["detail"] for part in file["parts"]] for file in files}
+    assert detail == {"flat": [False] * 3, "texture": [False, True, False], "tiny": [False, True, False]}
+    shown = cae_run(tmp_path, "--analyze", model=None).stdout.decode()
+    assert shown.count("  *\n") == 2
+    assert shown.endswith("the figure is mostly detail of the picture, not noise.\n")
+
+
 def test_parts_without_flat_blocks_have_no_figure() -> None:
     noisy = ramp(5, 0)[:80]  # dark alone
     dark, middle, bright = noise_by_part(noisy, noisy)

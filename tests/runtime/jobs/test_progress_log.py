@@ -36,10 +36,22 @@ def test_a_line_with_the_time_left_every_ten_seconds() -> None:
     log.on_file()
     log.on_file()
     assert told == [
-        "cleaning: 1 of 4 files, about 22 min left",
+        "cleaning: 1 of 4 files",
         "cleaning 'b.mp4': 1 frame",
-        "cleaning: 3 of 4 files, about 2.8 h left",
+        "cleaning: 3 of 4 files, about 4.2 h left",
     ]
+
+
+def test_a_slow_start_does_not_count() -> None:
+    now, told = [0.0], list[str]()
+    log = ProgressLog(101, "cleaning", told.append, lambda: now[0])
+    now[0] += 9  # libraries are loaded
+    for _ in range(20):
+        log.on_file()
+        now[0] += 0.1
+    now[0] += 8
+    log.on_file()
+    assert told == ["cleaning: 12 of 101 files, about 9 s left"]
 
 
 def test_a_large_picture_has_lines_too() -> None:

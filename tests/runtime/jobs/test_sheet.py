@@ -9,6 +9,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import tifffile
+from PIL import Image
 
 from cae_runtime.io.contact_sheet import CELL
 from cae_runtime.jobs.previews.before_after import detail_of
@@ -45,6 +47,28 @@ def test_a_sheet_shows_each_picture_before_and_after(cae_run: Command, photos: P
     assert sorted(path.name for path in photos.iterdir()) == ["broken.png", "clip.mp4", "deep.png", "large.png"]
 
 
+def test_of_several_frames_or_pages_the_first_is_drawn_and_floating_point_values_too(
+    cae_run: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "in").mkdir()
+    page = np.full((200, 200, 3), 200, np.uint8)
+    frames = [Image.fromarray(page), Image.fromarray(page // 4)]
+    frames[0].save(tmp_path / "in" / "a.gif", save_all=True, append_images=frames[1:])
+    with tifffile.TiffWriter(tmp_path / "in" / "b.tif") as pages:
+        pages.write(page, photometric="rgb")
+        pages.write(page[:50].astype(np.uint16), photometric="rgb")
+    light = np.repeat(np.linspace(-300, 900, 200, dtype=np.float32)[None, :, None], 200, axis=0)
+    tifffile.imwrite(tmp_path / "in" / "c.tif", np.repeat(light, 3, axis=2), photometric="rgb")
+    done = cae_run(tmp_path / "in", "--sheet", tmp_path / "sheet.png", model="half_red")
+    assert (done.returncode, b"drew 3 images" in done.stderr) == (0, True), done.stderr
+    assert b"a.gif': it has 2 frames: the first is shown (and 1 more)" in done.stderr
+    drawn = np.asarray(cv2.imread(str(tmp_path / "sheet.png"))).astype(int)
+    middles = [drawn[8 + CELL // 2, 8 + column * (CELL + 16) + CELL // 2] for column in (1, 2, 4)]
+    assert np.abs(np.array(middles) - [(200, 200, 200), (200, 200, 100), (200, 200, 200)]).max() <= 2
+    row = drawn[drawn.shape[0] // 2 + CELL // 2, 8 : 8 + CELL]  # of the floating-point picture
+    assert row[:2].max() < 10 < 245 < row[-2:].min()
+
+
 def test_a_sheet_is_replaced_only_on_demand_and_is_no_picture_of_itself(
     cae_run: Command, photos: Path
 ) -> None:  # fmt: skip
@@ -76,6 +100,6 @@ def test_what_a_sheet_does_not_take(cae_run: Command, photos: Path, tmp_path: Pa
 
 def test_the_detail_lies_within_the_picture() -> None:
     for shape in [(1, 1), (3, 900), (900, 3), (192, 192), (5000, 300)]:
-        top, left = detail_of(np.zeros(shape, np.uint8))
+        top, left = detail_of(np.zeros((*shape, 3), np.uint8))
         assert 0 <= top <= max(0, shape[0] - CELL)
         assert 0 <= left <= max(0, shape[1] - CELL)

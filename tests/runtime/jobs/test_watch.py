@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from tests.runtime.conftest import COMMAND, FIXTURES, Command
 
-from cae_runtime.jobs.planning import Job, Plan
+from cae_runtime.jobs.planning import Job, Plan, make_plan
 from cae_runtime.jobs.restore import watch
 from cae_runtime.jobs.restore.options import RestoreOptions
 from cae_runtime.jobs.restore.results import FileResult
@@ -144,6 +144,25 @@ def test_what_cannot_be_watched_is_refused(cae_run: Command, tmp_path: Path, noi
         assert done.returncode == 2
         assert reason in done.stderr
         assert not (tmp_path / "out").exists()
+
+
+def test_a_file_of_another_kind_is_named_once_when_it_arrives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(watch, "clean_each", lambda *_, **__: iter([]))
+    inbox = watch.Inbox(lambda: make_plan([tmp_path], tmp_path / "out", may_be_empty=True))
+
+    def events() -> Iterator[set[int]]:
+        assert not caplog.messages
+        (tmp_path / "drawing.psd").touch()
+        for told in (0, 1):
+            assert len(caplog.messages) == told
+            yield {1}
+
+    with caplog.at_level(logging.INFO):
+        watch._cleaned_until_stopped(events(), inbox, MagicMock(), RestoreOptions(), watch._Clock())
+    (message,) = caplog.messages
+    assert "drawing.psd' is an image of a kind that is not read (.psd)" in message
 
 
 def test_a_log_says_how_far_a_large_file_is(

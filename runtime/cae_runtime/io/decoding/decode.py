@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from cae_runtime.errors import NO_MEMORY, ImageError
 from cae_runtime.io import heic_extra, raw_extra
-from cae_runtime.io.arrays import in_sixteen_bits
+from cae_runtime.io.arrays import full_scale, in_sixteen_bits, over_full_range
 from cae_runtime.io.decoding import cmyk, tiff_deflate, tiff_extra, tiff_tiles
 from cae_runtime.io.decoding import jpeg as jpeg_data
 from cae_runtime.io.decoding import tiff as tiff_data
@@ -27,6 +27,8 @@ from cae_runtime.io.headers.boxed.heif import HeifHeader
 from cae_runtime.io.headers.boxed.jp2 import Jp2Header, boxed
 from cae_runtime.io.headers.header import Header
 from cae_runtime.io.headers.jpeg import JpegHeader
+from cae_runtime.io.headers.png import PngHeader
+from cae_runtime.io.headers.pnm import PnmHeader
 from cae_runtime.io.headers.tiff import TiffHeader, with_unspecified_samples
 from cae_runtime.io.headers.tiff_kinds import ALPHA, LZW, read_as_strips, read_by_tifffile, through_rgba
 from cae_runtime.io.orientation import turned_back, upright
@@ -62,6 +64,10 @@ def decoded(data: bytes, header: Header) -> NDArray[Any]:
             pixels = cmyk.decode_jpeg(data, header)
         elif isinstance(header, JpegHeader):
             pixels = _decode_jpeg(data, header)
+        elif isinstance(header, PngHeader):
+            pixels = _decode_png(data, header)
+        elif isinstance(header, PnmHeader):
+            pixels = _decode_pnm(data, header)
         elif header.format == WEBP:
             webp_data.check(data, header)
             pixels = _decode(webp_data.large_enough(data), header)
@@ -100,6 +106,19 @@ def _decode_jp2(data: bytes, header: Jp2Header) -> NDArray[Any]:
         top = 2**header.depth - 1
         pixels = np.rint(np.minimum(pixels, top) * (255 / top)).astype(np.uint8)
     return pixels
+
+
+def _decode_png(data: bytes, header: PngHeader) -> NDArray[Any]:
+    pixels = _decode(data, header)
+    if header.transparent is None or pixels.ndim != 2:
+        return pixels
+    white = full_scale(pixels.dtype)  # OpenCV leaves the transparent shade as it is
+    return np.dstack((pixels, np.where(pixels == header.transparent, 0, white).astype(pixels.dtype)))
+
+
+def _decode_pnm(data: bytes, header: PnmHeader) -> NDArray[Any]:
+    pixels = _decode(data, header)  # values are those of the file, whatever white is
+    return pixels if header.white == full_scale(pixels.dtype) else over_full_range(pixels, header.white)
 
 
 def _decode_tiff(data: bytes, header: TiffHeader) -> NDArray[Any]:

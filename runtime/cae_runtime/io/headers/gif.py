@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from typing import Final
 
 from cae_runtime.errors import ImageError
@@ -16,18 +15,7 @@ _COMMENT, _TEXT, _APPLICATION = 0xFE, 0x01, 0xFF
 _APPLICATIONS: Final = {b"NETSCAPE2.0": "", b"ANIMEXTS1.0": "", b"XMP DataXMP": "xmp", b"ICCRGBG1012": "icc"}
 
 
-@dataclass(frozen=True)
-class GifHeader(Header):
-    """The header of a GIF.
-
-    Attributes:
-        found: names of its metadata, which are not kept.
-    """
-
-    found: frozenset[str] = frozenset()
-
-
-def read(data: bytes) -> GifHeader:
+def read(data: bytes) -> Header:
     """Read the header of a GIF; see `cae_runtime.io.headers.inspect.inspect`."""
     width, height, flags = struct.unpack_from("<HHB", data, 6)
     at = 13 + _table_bytes(flags)
@@ -48,7 +36,7 @@ def read(data: bytes) -> GifHeader:
             raise ImageError("is damaged: a GIF has no such block")
     if frames == 0:
         raise ImageError("is damaged: it has no picture")
-    return GifHeader(GIF, width, height, frames=frames, found=frozenset(found - {""}))
+    return Header(GIF, width, height, frames=frames, not_kept=frozenset(found - {""}))
 
 
 def _table_bytes(flags: int) -> int:

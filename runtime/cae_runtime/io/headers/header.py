@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+FURTHER_PICTURES: Final = "further pictures"
+BEHIND: Final = "data behind the picture"
 PARTS_MAX: Final = 2**12  # chunks or segments that a header keeps; pictures have a few, or one every 8 KiB
 
 
@@ -37,6 +39,7 @@ class Header:
             tiles).
         refusal: why OpenCV does not decode the file correctly, though another library may; empty if it does.
         chunks: of PNG and WebP: their chunks in order; None if there are more than 4096.
+        not_kept: of GIF and PNM: names of what the file holds besides its pixels, which is not kept.
     """
 
     format: str
@@ -51,6 +54,7 @@ class Header:
     part_pixels: int = 0
     refusal: str = ""
     chunks: tuple[Chunk, ...] | None = None
+    not_kept: frozenset[str] = frozenset()
 
     @property
     def pixels(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Final
 
 from cae_runtime.errors import ImageError
@@ -17,6 +18,18 @@ PNG_XMP: Final = b"XML:com.adobe.xmp\0"
 _GRAY: Final = 0
 _GRAY_ALPHA: Final = 4
 _DRAWN: Final = {b"IHDR", b"PLTE", b"tRNS", b"acTL", b"IDAT", b"fcTL", b"fdAT"}
+
+
+@dataclass(frozen=True)
+class PngHeader(Header):
+    """The header of a PNG.
+
+    Attributes:
+        transparent: the value of decoded gray pixels that are fully transparent, 0..255 or of 16 bits 0..65535; None if
+            there is none.
+    """
+
+    transparent: int | None = None
 
 
 def chunks(data: bytes) -> Iterator[Chunk]:
@@ -37,11 +50,12 @@ def chunks(data: bytes) -> Iterator[Chunk]:
             return
 
 
-def read(data: bytes) -> Header:
+def read(data: bytes) -> PngHeader:
     """Read the header of a PNG; see `cae_runtime.io.headers.inspect.inspect`."""
-    width, height, _, color = struct.unpack_from(">IIBB", data, len(SIGNATURE) + 8)
+    width, height, bits, color = struct.unpack_from(">IIBB", data, len(SIGNATURE) + 8)
     parts: list[Chunk] = []
     announced: int | None = None
+    transparent: int | None = None
     frames = 0
     for number, chunk in enumerate(chunks(data)):
         if number <= PARTS_MAX:
@@ -51,21 +65,27 @@ def read(data: bytes) -> Header:
         if chunk.name == b"acTL":
             announced = struct.unpack_from(">I", data, chunk.start)[0]
         frames += chunk.name == b"fcTL"
-        if chunk.name == b"tRNS" and color == _GRAY:  # OpenCV ignores it
-            raise ImageError("is a gray PNG with a transparent shade: convert it to gray with alpha first")
+        if chunk.name == b"tRNS" and color == _GRAY:
+            shade = struct.unpack_from(">H", data, chunk.start)[0] & (2**bits - 1)
+            transparent = shade if bits > 8 else shade * 255 // (2**bits - 1)
     if announced is None:
         frames = 0  # what belongs to frames is left over: a still picture
     elif frames != announced:
         raise ImageError(f"is damaged: it announces {counted(announced, 'frame')} of an animation and has {frames}")
     if frames:
         _check_sums(data)
-    return Header(
+    if frames > 1 and transparent is not None:
+        raise ImageError(
+            "is an animated gray PNG with a transparent shade, which is not read: convert it to color first"
+        )
+    return PngHeader(
         PNG,
         width,
         height,
         gray_alpha=color == _GRAY_ALPHA,
         frames=max(frames, 1),
         chunks=tuple(parts) if len(parts) <= PARTS_MAX else None,
+        transparent=transparent,
     )
 
 

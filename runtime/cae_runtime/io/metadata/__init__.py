@@ -11,7 +11,6 @@ from dataclasses import replace
 from typing import Final
 
 from cae_runtime.io.formats import AVIF, BMP, HEIC, JP2, JPEG, PNG, TIFF, WEBP
-from cae_runtime.io.headers.gif import GifHeader
 from cae_runtime.io.headers.header import Header
 from cae_runtime.io.headers.tiff_directory import DAMAGED
 from cae_runtime.io.metadata import bmp, exif, jpeg, png, tiff, webp
@@ -24,7 +23,10 @@ _READERS: Final = {
     JPEG: jpeg.read, PNG: png.read, WEBP: webp.read, TIFF: tiff.read, BMP: bmp.read, AVIF: heif.read, HEIC: heif.read,
     JP2: jp2.read,
 }  # fmt: skip
-_WRITERS: Final = {JPEG: jpeg.write, PNG: png.write, TIFF: tiff.write, BMP: bmp.write, AVIF: heif.write, JP2: jp2.write}
+_WRITERS: Final = {
+    JPEG: jpeg.write, PNG: png.write, TIFF: tiff.write, BMP: bmp.write, AVIF: heif.write, JP2: jp2.write,
+    WEBP: webp.write,
+}  # fmt: skip
 _EXIF_CARRIERS: Final[dict[str, Callable[[bytes], bool]]] = {
     JPEG: jpeg.carries_exif,
     PNG: png.carries_exif,
@@ -47,10 +49,10 @@ def read(data: bytes, format: str, header: Header | None = None) -> Metadata:
         format: its format, see `cae_runtime.io.formats`.
         header: what `inspect` returned for it, if that is known: then the file is not walked through once more.
     """
-    if isinstance(header, GifHeader):
-        return Metadata(found=header.found)
+    if format not in _READERS:
+        return Metadata(found=header.not_kept if header else frozenset())
     try:
-        return _READERS[format](data, header) if format in _READERS else Metadata()
+        return _READERS[format](data, header)
     except DAMAGED:
         return Metadata(found=frozenset({_UNREADABLE}))
 
@@ -64,7 +66,7 @@ def write(data: bytes, format: str, metadata: Metadata, *, native: bool) -> byte
     """Put metadata into an encoded image file.
 
     Args:
-        data: the file, as OpenCV wrote it; a WebP or AVIF with all of its blocks.
+        data: the file, as OpenCV wrote it; a still WebP and an AVIF with all of its blocks.
         format: its format.
         metadata: what to write. What the format cannot hold is left out.
         native: whether the metadata is from a file of the same format.

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from cae_runtime.io.headers import header
 from cae_runtime.io.metadata import xmp
 from cae_runtime.io.metadata.density import Density
 from cae_runtime.io.metadata.tiff_tags import Value
 
-BEHIND: Final = "data behind the picture"
+BEHIND: Final = header.BEHIND
 PALETTE: Final = "palette (written as colors)"
 
 
@@ -70,6 +71,7 @@ class Metadata:
         in_exif: names of what the EXIF block contains; a TIFF stores these as its own tags.
         jpeg_quality: for a JPEG, the lowest quality 1..100 whose tables are as fine as those of the file; otherwise
             None.
+        chroma: color resolution of a HEIC: 420 (halved in both directions), 422 or 444 (full).
         cicp: color primaries and transfer characteristics (ITU-T H.273); None if they are those of sRGB or not given.
     """
 
@@ -84,6 +86,7 @@ class Metadata:
     found: frozenset[str] = frozenset()
     in_exif: frozenset[str] = frozenset()
     jpeg_quality: int | None = None
+    chroma: int = 420
     cicp: tuple[int, int] | None = None
 
     def upright(self, orientation: int, exif: bytes) -> Metadata:

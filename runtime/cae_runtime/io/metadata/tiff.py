@@ -28,6 +28,7 @@ _BLOCKS = {tiff_tags.XMP, tiff_tags.ICC, tiff_tags.IPTC}
 _NOT_FROM_EXIF = STORAGE | UNTRUE.keys() | _BLOCKS
 _BYTES = {tiff_tags.BYTE, tiff_tags.UNDEFINED}
 _STRIPS, _STRIP_BYTES = 273, 279
+_KIND_OF_PAGE, _REDUCED = 254, 1.0  # a smaller version of another page
 _LARGEST = 2**32 - 1  # bytes of a plain TIFF
 _ALPHA = 2  # not multiplied into the colors
 
@@ -40,6 +41,8 @@ def read(data: bytes, header: Header | None = None) -> Metadata:
     tags: dict[int, Value] = {}
     blocks: dict[int, bytes] = {}
     for tag, value in page.values.items():
+        if tag == _KIND_OF_PAGE and value.numbers()[:1] == [_REDUCED]:
+            tags[tag] = value
         if tag in STORAGE:
             continue
         if tag in _BLOCKS:

@@ -11,11 +11,13 @@ import re
 from typing import Final
 from xml.parsers import expat
 
+from cae_runtime.io.headers import header
+
 PACKET: Final = "xmp"
 VIDEO: Final = "video of a motion photo"
 GAIN_MAP: Final = "gain map (HDR)"
 DEPTH_MAP: Final = "depth map"
-FURTHER_PICTURES: Final = "further pictures"
+FURTHER_PICTURES: Final = header.FURTHER_PICTURES
 C2PA: Final = "C2PA content credentials"
 EXTENDED: Final = "extended XMP"
 THUMBNAIL: Final = "XMP thumbnail"

@@ -24,6 +24,10 @@ from cae_runtime.tasks.shares import FULL, Strengths
 
 _log = logging.getLogger(__name__)
 
+_DETAIL: Final = (
+    "* Cleaning at full strength leaves more than half of it: nothing is flat here, and the figure is mostly detail of "
+    "the picture, not noise."
+)
 _HEAD: Final = f"{'':10}{'share':>7}{'brightness':>14}{'color':>18}"
 
 
@@ -73,6 +77,8 @@ def analyze(
             "Standard deviations in levels of 255, before -> after cleaning, in the flattest tenth of the blocks of "
             "16x16 pixels."
         )
+    if any(part["detail"] for file in document["files"] for part in file["parts"]):
+        lines.append(_DETAIL)
     return document, lines, bool(failed)
 
 
@@ -84,7 +90,7 @@ def _parts(restorer: Restorer, pixels: NDArray[Any], strength: Strengths, progre
 def _row(part: PartNoise) -> str:
     return (
         f"  {part.part:8}{part.share:6.0%} {_change(part.brightness_before, part.brightness_after)}"
-        f"    {_change(part.color_before, part.color_after)}"
+        f"    {_change(part.color_before, part.color_after)}{'  *' if part.detail else ''}"
     )
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from cae_runtime.errors import UsageError
 from cae_runtime.inference.session import Session
-from cae_runtime.io.contact_sheet import CELL, Cell, contact_sheet, thumbnail, to_bgr
+from cae_runtime.io.contact_sheet import CELL, Cell, contact_sheet, thumbnail
 from cae_runtime.io.encoding import encode
 from cae_runtime.io.formats import FORMAT_OF_SUFFIX, HEIC
 from cae_runtime.io.image_files import Picture, write_file
@@ -24,9 +24,13 @@ from cae_runtime.jobs.failures import failures
 from cae_runtime.jobs.opened_images import each_once, images_of, opened, tried
 from cae_runtime.jobs.paths import identity_of, path_kind
 from cae_runtime.jobs.planning import Plan
+from cae_runtime.jobs.previews.seen import seen_as
 from cae_runtime.jobs.restore.job import restorer_of
 from cae_runtime.jobs.restore.options import RestoreOptions
+from cae_runtime.jobs.restore.report import note_lines
 from cae_runtime.places.address import Place
+from cae_runtime.tasks import any_range
+from cae_runtime.tasks.notes import Note
 from cae_runtime.tasks.restore import Restorer
 from cae_shared.text import counted
 
@@ -58,21 +62,20 @@ def draw_sheet(session: Session, sources: Sequence[Place], sheet: Path, options:
     plan = _without_sheet(each_once(images_of(sources, sheet.parent, leave_out=False)), sheet)
     failed = [(str(at.path), at.reason) for at in plan.unreadable]
     cells: list[Cell] = []
+    notes: list[tuple[str, Note]] = []
     with restorer_of(session, options) as restorer:
         for line in restorer.remarks:
             _log.info("%s", line)
-        for picture in opened(plan, "drawing"):
-            reason, pixels = picture.reason, picture.pixels
-            if pixels is not None and pixels.dtype.kind == "f":
-                reason = "has floating-point values: a sheet shows images of 8 and 16 bits"
-            elif pixels is not None:
-                source = picture.job.source
-                drawn, reason = tried(partial(_cells, restorer, source, pixels, options))
+        for picture in opened(plan, "drawing", first=True):
+            reason, source = picture.reason, picture.job.source
+            if picture.pixels is not None:
+                drawn, reason = tried(partial(_cells, restorer, source, picture.pixels, options))
                 if drawn is not None:
                     cells += drawn
+                    notes += [(str(source), note) for note in picture.notes]
                     continue
-            failed.append((str(picture.job.source), reason))
-    for line in failures(failed, plan):
+            failed.append((str(source), reason))
+    for line in [*failures(failed, plan), *note_lines(notes)]:
         _log.info("%s", line)
     if cells:
         pixels = contact_sheet(cells, _COLUMNS)
@@ -105,16 +108,21 @@ def _without_sheet(plan: Plan, sheet: Path) -> Plan:
 
 def _cells(restorer: Restorer, source: Place, pixels: NDArray[Any], options: RestoreOptions) -> list[Cell]:
     """Return three cells: the whole picture, a detail of it, and the same detail cleaned."""
-    top, left = detail_of(pixels)
+    seen = seen_as(pixels, pixels)
+    top, left = detail_of(seen)
     reach = restorer.spec.patch
     first, start = max(0, top - reach), max(0, left - reach)
     around = np.ascontiguousarray(pixels[first : top + CELL + reach, start : left + CELL + reach])
-    cleaned = restorer(around, strength=options.strength)
+    if pixels.dtype == np.float32:
+        scale = any_range.scale_of(pixels[..., :3] if pixels.ndim == 3 else pixels)
+        cleaned = seen_as(any_range.cleaned(restorer, around, options.strength, scale=scale), pixels)
+    else:
+        cleaned = seen_as(restorer(around, strength=options.strength), around)
     rows, columns = slice(top - first, top - first + CELL), slice(left - start, left - start + CELL)
     return [
-        Cell(thumbnail(pixels), source.name),
-        Cell(to_bgr(around[rows, columns]), "original"),
-        Cell(to_bgr(cleaned[rows, columns]), "cleaned"),
+        Cell(thumbnail(seen), source.name),
+        Cell(seen[top : top + CELL, left : left + CELL], "original"),
+        Cell(cleaned[rows, columns], "cleaned"),
     ]
 
 
@@ -122,12 +130,12 @@ def detail_of(pixels: NDArray[Any]) -> tuple[int, int]:
     """Return top and left of the detail with the most contrast; it has `CELL` pixels per side.
 
     Args:
-        pixels: (H, W) or (H, W, C), uint8 or uint16.
+        pixels: (H, W, 3), uint8, BGR.
     """
     height, width = pixels.shape[:2]
     scale = max(1.0, max(height, width) / _LOOKED_AT)
     size = max(1, round(width / scale)), max(1, round(height / scale))
-    small = cv2.cvtColor(cv2.resize(to_bgr(pixels), size, interpolation=cv2.INTER_AREA), cv2.COLOR_BGR2GRAY)
+    small = cv2.cvtColor(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), cv2.COLOR_BGR2GRAY)
     side = max(1, round(CELL / scale))
     values = small.astype(np.float32)
     window = (min(side, size[0]), min(side, size[1]))

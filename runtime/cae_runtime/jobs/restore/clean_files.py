@@ -19,6 +19,7 @@ from cae_runtime.io.formats import FORMAT_OF_SUFFIX, known_suffix
 from cae_runtime.io.image_files import read_file, write_file
 from cae_runtime.jobs.existing_outputs import with_existing
 from cae_runtime.jobs.paths import identity_of, path_kind, prepare_output
+from cae_runtime.jobs.pictures import notes_on_name
 from cae_runtime.jobs.planning import Plan, make_plan
 from cae_runtime.jobs.restore.extras import check_extras
 from cae_runtime.jobs.restore.images import clean_bytes
@@ -91,8 +92,8 @@ def clean_image(
             raise
         return FileResult(
             str(place), str(target), "done", "", time.perf_counter() - start, cleaned.width, cleaned.height,
-            opened.provider, cleaned.dropped, lossy=is_lossy(cleaned.data), notes=cleaned.notes,
-            pixels=cleaned.pixels,
+            opened.provider, cleaned.dropped, lossy=is_lossy(cleaned.data), pixels=cleaned.pixels,
+            notes=(*notes_on_name(place, target, cleaned.format), *cleaned.notes),
         )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from cae_runtime.io.headers.header import Header
 from cae_runtime.io.image_files import Picture, decode, header_of, read_file, write_file
 from cae_runtime.io.pipeline import FILES_AHEAD, PIXELS_UNDER_WAY, PixelBudget, prefetch_map, started_ahead
 from cae_runtime.jobs import pictures
-from cae_runtime.jobs.pictures import Change, notes_on
+from cae_runtime.jobs.pictures import Change, notes_on, notes_on_name
 from cae_runtime.jobs.planning import Job
 from cae_runtime.jobs.restore.options import DEFAULTS, RestoreOptions, reason_of
 from cae_runtime.jobs.restore.results import NOT_CLEANED, FileResult, output_is_there
@@ -36,12 +36,23 @@ _LARGE: Final = 2**18  # pixels from which on a picture may take a second, and i
 
 @dataclass(frozen=True)
 class Cleaned:
-    """A cleaned image file in memory: its bytes, stored size, lost metadata, notes, and number of pixels."""
+    """A cleaned image file in memory.
+
+    Attributes:
+        data: the cleaned file.
+        width: as stored, in pixels.
+        height: as stored.
+        dropped: what was not kept.
+        format: of the source.
+        notes: what a user should know.
+        pixels: of all frames or pages.
+    """
 
     data: bytes
     width: int
     height: int
     dropped: tuple[str, ...]
+    format: str
     notes: tuple[Note, ...] = ()
     pixels: int = 0
 
@@ -81,7 +92,7 @@ def clean_bytes(
     cleaned = changed.of(picture)
     notes += changed.notes
     encoded, dropped = encode(cleaned, format, options.quality)
-    return Cleaned(encoded, width, height, dropped, tuple(notes), picture.size)
+    return Cleaned(encoded, width, height, dropped, picture.format, tuple(notes), picture.size)
 
 
 def restore_images(
@@ -229,7 +240,8 @@ class _Work:
         progress = None if on_part is None or self.pixels < _LARGE else partial(on_part, self.job.source)
         changed = change(self.job, self.picture, progress)
         self.picture = changed.of(self.picture)
-        notes = (*self.result.notes, *notes_on(self.picture), *changed.notes)
+        on_name = notes_on_name(self.job.source, self.job.output, self.picture.format)
+        notes = (*self.result.notes, *on_name, *notes_on(self.picture), *changed.notes)
         self.result = replace(self.result, notes=notes, filled=changed.filled)
 
     def save(self, quality: int | None) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Final
 from cae_runtime.jobs.failures import by_kind, failures
 from cae_runtime.jobs.planning import Plan
 from cae_runtime.jobs.restore.results import FileResult, Restored
+from cae_runtime.tasks.notes import Note
 from cae_runtime.tasks.shares import Strengths
 from cae_shared.text import counted
 
@@ -23,7 +24,9 @@ def summary(restored: Restored) -> list[str]:
     failed = [result for result in results if result.status == "failed"]
     lines = failures([(result.source, result.reason) for result in failed], plan)
     lines += _losses(done)
-    lines += _notes(done)
+    lines += note_lines(
+        [(result.source, note) for result in done for note in result.notes], ": the JSON report lists them"
+    )
     lines += _damaged(results)
     speed = f" in {restored.seconds:.1f} s, {megapixels(done) / max(restored.seconds, 1e-9):.2f} Mpx/s" if done else ""
     target = plan.jobs[0].output if plan.names_file else f"{plan.folder}/"
@@ -154,16 +157,17 @@ def _losses(done: Sequence[FileResult]) -> list[str]:
     return lines
 
 
-def _notes(done: Sequence[FileResult]) -> list[str]:
-    """Return a line for each kind of note: that of the first image, and how many more have one."""
+def note_lines(notes: Sequence[tuple[str, Note]], where: str = "") -> list[str]:
+    """Return a line for each kind of note: that of the first image, and how many more have one.
+
+    Args:
+        notes: each with its image.
+        where: the others are, to follow their number.
+    """
     kinds: dict[str, list[str]] = {}
-    for result in done:
-        for note in result.notes:
-            kinds.setdefault(note.kind, []).append(f"note: {result.source!r}: {note.text}")
-    return [
-        lines[0] + (f" (and {len(lines) - 1} more: the JSON report lists them)" if len(lines) > 1 else "")
-        for lines in kinds.values()
-    ]
+    for source, note in notes:
+        kinds.setdefault(note.kind, []).append(f"note: {source!r}: {note.text}")
+    return [lines[0] + (f" (and {len(lines) - 1} more{where})" if len(lines) > 1 else "") for lines in kinds.values()]
 
 
 def _count(results: Sequence[FileResult]) -> str:

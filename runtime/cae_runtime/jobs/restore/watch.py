@@ -12,6 +12,7 @@ from typing import Final
 
 from cae_runtime.errors import UsageError
 from cae_runtime.inference.session import Session
+from cae_runtime.jobs.failures import failures
 from cae_runtime.jobs.paths import check_folder, mode_of, prepare_output
 from cae_runtime.jobs.planning import Job, Plan, make_plan, with_ending
 from cae_runtime.jobs.progress_log import ProgressLog
@@ -20,6 +21,7 @@ from cae_runtime.jobs.restore.job import clean_each, restorer_of
 from cae_runtime.jobs.restore.options import RestoreOptions
 from cae_runtime.jobs.restore.report import summary
 from cae_runtime.jobs.restore.results import FileResult, Restored, unreadable_results
+from cae_runtime.jobs.walking import Unreadable
 from cae_runtime.places.address import Place, local_path
 from cae_runtime.tasks.restore import Restorer
 from cae_shared.signals import exit_code, interruptible
@@ -81,6 +83,20 @@ class Inbox:
     def _apart_from_earlier(self, job: Job) -> Job:
         """Return a job with an output name that no earlier file has used, even if that file is gone."""
         return job if self._made.get(job.output, job.source) == job.source else with_ending(job)
+
+
+class _Unread:
+    """Names files that cannot be read, or are of kinds that are not, when they arrive."""
+
+    def __init__(self) -> None:
+        self._told: set[Unreadable] = set()
+
+    def new_in(self, plan: Plan) -> list[str]:
+        """Return a line for each such file that was not there at the last call."""
+        found = set(plan.unreadable)
+        new = [at for at in plan.unreadable if at not in self._told]
+        self._told = found
+        return failures([(str(at.path), at.reason) for at in new], replace(plan, unreadable=tuple(new)))
 
 
 class _Clock:
@@ -151,7 +167,7 @@ def _cleaned_until_stopped(
     """Clean what arrives until a signal comes; return the results and the last plan."""
     results: list[FileResult] = []
     written: list[FileResult] = []
-    plan, trouble = Plan((), (), Path()), ""
+    plan, trouble, unread = Plan((), (), Path()), "", _Unread()
     try:
         for _ in _when_to_look(events, inbox):
             try:
@@ -161,6 +177,8 @@ def _cleaned_until_stopped(
                     _log.info("%s", e)
                 trouble = str(e)
                 continue
+            for line in unread.new_in(plan):
+                _log.info("%s", line)
             for arrival in ready:
                 inbox.took(arrival)
             with clock:

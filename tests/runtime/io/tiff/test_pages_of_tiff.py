@@ -57,6 +57,16 @@ def test_a_page_that_only_says_that_its_pixels_are_square_loses_no_density() -> 
         assert encode(decode(file.getvalue()), "TIFF")[1] == lost
 
 
+def test_a_smaller_version_of_a_page_stays_one(noise: Any) -> None:
+    file = io.BytesIO()
+    with tifffile.TiffWriter(file) as pages:
+        pages.write(noise((40, 60, 3)), photometric="rgb")
+        pages.write(noise((20, 30, 3)), photometric="rgb", subfiletype=1)
+    written, _ = encode(decode(file.getvalue()), "TIFF")
+    with tifffile.TiffFile(io.BytesIO(written)) as again:
+        assert [int(page.aspage().subfiletype) for page in again.pages] == [0, 1]
+
+
 def test_every_page_is_cleaned(cae_run: Command, tmp_path: Path, noise: Any) -> None:
     pages = scan(tmp_path / "a.tif", noise, kinds=[((40, 50, 3), np.uint8)] * 3)
     assert cae_run(tmp_path / "a.tif", "-o", tmp_path / "b.tif", model="half_red").returncode == 0

@@ -21,6 +21,7 @@ _ANY_CODING: Final = b"mif1"  # says nothing about the coding: the other brands 
 _SEQUENCES: Final = {b"avis", b"hevc", b"hevx", b"msf1"}
 _CODINGS: Final = {AVIF: b"av01", HEIC: b"hvc1"}
 _GRID: Final = b"grid"
+_CHROMA: Final = {2: 422, 3: 444}  # chroma_format_idc of HEVC; 1 is 420, 0 gray
 # Quarter turns against the clock, and whether a mirror (by `imir`: upside down, left for right) follows -> EXIF.
 _TURNED: Final = {0: 1, 1: 8, 2: 3, 3: 6}
 _THEN_UPSIDE_DOWN: Final = {0: 4, 1: 5, 2: 2, 3: 7}
@@ -35,11 +36,13 @@ class HeifHeader(Header):
         orientation: how the file says that its pixels are to be turned, as an EXIF orientation 1..8.
         cicp: color primaries and transfer characteristics (ITU-T H.273); None if the file does not say.
         items: everything in the file.
+        chroma: color resolution of a HEIC: 420, 422 or 444; 420 also for gray.
     """
 
     orientation: int = 1
     cicp: tuple[int, int] | None = None
     items: Items | None = None
+    chroma: int = 420
 
     @property
     def main(self) -> Item:
@@ -87,12 +90,12 @@ def read(data: bytes) -> Header:
         _check_coded_sizes(data, items, coded_sizes)
     frames = _frames(data, stored, coded_sizes) if data[8:12] in _SEQUENCES else 1
     width, height = _shown(data, main, *stored)
-    bits, gray = _depth(data, coded, format)
+    bits, gray, chroma = _depth(data, coded, format)
     return HeifHeader(
         format, width, height, gray_alpha=gray and _has_alpha(data, items),
         part_pixels=max(_pixels(data, item) for item in items.items.values()),
         bits=bits if bits > 8 else 0, frames=frames, orientation=_orientation(data, main),
-        cicp=_cicp(data, main, coded), items=items,
+        cicp=_cicp(data, main, coded), items=items, chroma=chroma,
     )  # fmt: skip
 
 
@@ -161,18 +164,18 @@ def _pixels(data: bytes, item: Item) -> int:
     return max((width * height for width, height in sizes), default=0)
 
 
-def _depth(data: bytes, coded: Item, format: str) -> tuple[int, bool]:
-    """Return the bits of each value, and whether the picture is gray, by the configuration of its coding."""
+def _depth(data: bytes, coded: Item, format: str) -> tuple[int, bool, int]:
+    """Return bits of each value, whether it is gray, and `chroma` of a picture, by the configuration of its coding."""
     box = coded.property(b"av1C" if format == AVIF else b"hvcC")
     if box is None:
         raise ImageError("is damaged: it does not say how it is coded")
     fields = Fields(data, box.start, box.end)
     if format == AVIF:
         flags = fields.number(3) & 0xFF
-        return (12 if flags & 0x20 else 10) if flags & 0x40 else 8, bool(flags & 0x10)
+        return (12 if flags & 0x20 else 10) if flags & 0x40 else 8, bool(flags & 0x10), 420
     fields.at += 16
     chroma, luma = fields.number(1) & 3, fields.number(1) & 7
-    return 8 + luma, chroma == 0
+    return 8 + luma, chroma == 0, _CHROMA.get(chroma, 420)
 
 
 def _has_alpha(data: bytes, items: Items) -> bool:

@@ -19,6 +19,8 @@ _XMP: Final = b"application/rdf+xml"
 _ICC: Final = (b"prof", b"rICC")
 _PICTURES: Final = {b"av01", b"hvc1", b"grid", b"iden", b"iovl"}
 _AUXILIARY: Final = ((b"hdrgainmap", xmp.GAIN_MAP), (b"depth", xmp.DEPTH_MAP))
+# Properties, by the names that they have in PNGs.
+_OF_HDR: Final = {b"clli": "content light level (cLLI)", b"mdcv": "mastering display (mDCV)"}
 _KNOWN_BOXES: Final = {b"ftyp", b"meta", b"mdat", b"free", b"skip", b"pdin"}
 _BOX_NAMES: Final = {b"mpvd": xmp.VIDEO, b"moov": "image sequence"}
 
@@ -42,6 +44,8 @@ def read(data: bytes, header: Header | None = None) -> Metadata:
     for box in header.main.properties:
         if box.name == b"colr" and data[box.start : box.start + 4] in _ICC:
             icc = icc or data[box.start + 4 : box.end]
+        elif box.name in _OF_HDR:
+            found.add(_OF_HDR[box.name])
     for box in boxes(data, 0, len(data)):
         if box.name not in _KNOWN_BOXES:
             name = xmp.C2PA if box.name == b"uuid" else f"box {box.name.decode('latin-1')!r}"
@@ -52,7 +56,9 @@ def read(data: bytes, header: Header | None = None) -> Metadata:
     cicp = None if header.cicp == SRGB or icc else header.cicp
     found |= claims | exif.lost_elsewhere(block)
     found |= {name for name, value in (("exif", block), ("xmp", packet), ("icc", icc), (_COLORS, cicp)) if value}
-    return Metadata(block, packet, icc, cicp=cicp, found=frozenset(found), in_exif=names_of_exif(block))
+    return Metadata(
+        block, packet, icc, chroma=header.chroma, cicp=cicp, found=frozenset(found), in_exif=names_of_exif(block)
+    )
 
 
 def _content(data: bytes, item: Item) -> bytes:
