@@ -89,7 +89,8 @@ def check_folder(path: Path) -> None:
         raise UsageError(f"output {str(path)!r} is a file: name a folder")
     if there == "missing" and (is_picture(path) or path.suffix.lower() in _TABLES):
         raise UsageError(
-            f"output {str(path)!r} must be a folder here: a folder with this suffix in its name must exist already"
+            f"output {str(path)!r} has the name of a file, and a folder is needed: choose another name, or make the "
+            "folder first"
         )
 
 

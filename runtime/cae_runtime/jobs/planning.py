@@ -160,7 +160,7 @@ def _names_a_file(out: Place, one_file: bool) -> bool:
     if (like_a_file or is_read_only(out)) and not is_written(out):
         raise UsageError(
             f"output {str(out)!r}: images are written as {', '.join(FORMAT_OF_SUFFIX)}, "
-            f"videos as {', '.join(VIDEO_FORMAT_OF_SUFFIX)}; a folder's name that ends so must exist already"
+            f"videos as {', '.join(VIDEO_FORMAT_OF_SUFFIX)}. If this is to be a folder, end its name in a slash"
         )
     return is_written(out)
 

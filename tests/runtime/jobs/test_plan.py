@@ -81,7 +81,7 @@ def test_out_is_a_file_where_it_looks_like_one(photos: Path, tmp_path: Path) -> 
     assert len(make_plan([photos], tmp_path / "folder.png").jobs) == 4
     with pytest.raises(UsageError, match=r"\.gif.*\.jpg, "):
         make_plan([photos / "a.png"], tmp_path / "x.gif")
-    with pytest.raises(UsageError, match=r"\.xyz.*\.jpg, .*must exist already"):
+    with pytest.raises(UsageError, match=r"\.xyz.*\.jpg, .*end its name in a slash"):
         make_plan([photos / "a.png"], tmp_path / "x.xyz")
     with pytest.raises(UsageError, match="suffix and format are chosen for folders"):
         make_plan([photos / "a.png"], tmp_path / "x.png", suffix="_clean")

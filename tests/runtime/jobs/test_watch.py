@@ -103,9 +103,7 @@ def test_the_output_is_a_folder(cae_run: Command, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     done = cae_run("--watch", tmp_path / "in", "-o", tmp_path / "o.png")
     assert done.returncode == 2
-    assert (
-        "o.png' must be a folder here; a folder with this suffix in its name must exist already" in done.stderr.decode()
-    )
+    assert "o.png' has the name of a file, and a folder is needed: choose another name" in done.stderr.decode()
     assert not (tmp_path / "o.png").exists()
 
 

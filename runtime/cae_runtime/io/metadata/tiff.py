@@ -28,7 +28,10 @@ _BLOCKS = {tiff_tags.XMP, tiff_tags.ICC, tiff_tags.IPTC}
 _NOT_FROM_EXIF = STORAGE | UNTRUE.keys() | _BLOCKS
 _BYTES = {tiff_tags.BYTE, tiff_tags.UNDEFINED}
 _STRIPS, _STRIP_BYTES = 273, 279
-_KIND_OF_PAGE, _REDUCED = 254, 1.0  # a smaller version of another page
+# Of the tags on how pixels are stored, those that are kept with such a value: a smaller version of another page; a
+# fourth channel that is no alpha, such as the infrared one of film scanners.
+_KEPT = {254: [1.0], _EXTRA_SAMPLES: [0.0]}
+_NO_ALPHA = "meaning of the fourth channel (written as alpha)"
 _LARGEST = 2**32 - 1  # bytes of a plain TIFF
 _ALPHA = 2  # not multiplied into the colors
 
@@ -41,8 +44,9 @@ def read(data: bytes, header: Header | None = None) -> Metadata:
     tags: dict[int, Value] = {}
     blocks: dict[int, bytes] = {}
     for tag, value in page.values.items():
-        if tag == _KIND_OF_PAGE and value.numbers()[:1] == [_REDUCED]:
+        if tag in _KEPT and value.numbers() == _KEPT[tag]:
             tags[tag] = value
+            found |= {_NO_ALPHA} if tag == _EXTRA_SAMPLES else set()
         if tag in STORAGE:
             continue
         if tag in _BLOCKS:
@@ -84,7 +88,7 @@ def write(data: bytes, metadata: Metadata) -> bytes:
     values = dict(metadata.tags)
     inner = {}
     if tiff_tags.read(data).values[_SAMPLES].numbers() == [4]:  # OpenCV does not declare the fourth channel
-        values[_EXTRA_SAMPLES] = shorts(_ALPHA)
+        values.setdefault(_EXTRA_SAMPLES, shorts(_ALPHA))
     if metadata.exif and carries_exif(metadata.exif):
         directory = tiff_tags.read(metadata.exif)
         values |= {tag: value for tag, value in directory.values.items() if tag not in _NOT_FROM_EXIF}

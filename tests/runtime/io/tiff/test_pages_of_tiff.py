@@ -67,6 +67,18 @@ def test_a_smaller_version_of_a_page_stays_one(noise: Any) -> None:
         assert [int(page.aspage().subfiletype) for page in again.pages] == [0, 1]
 
 
+def test_a_fourth_channel_that_is_no_alpha_stays_so(noise: Any) -> None:
+    file = io.BytesIO()
+    tifffile.imwrite(file, noise((20, 30, 4), np.uint16), photometric="rgb", extrasamples=["unspecified"])
+    picture = decode(file.getvalue())
+    written, dropped = encode(picture, "TIFF")
+    assert dropped == ()
+    with tifffile.TiffFile(io.BytesIO(written)) as again:
+        assert again.pages.first.extrasamples == (0,)
+        np.testing.assert_array_equal(again.asarray()[..., [2, 1, 0, 3]], picture.pixels)
+    assert encode(picture, "PNG")[1] == ("meaning of the fourth channel (written as alpha)",)
+
+
 def test_every_page_is_cleaned(cae_run: Command, tmp_path: Path, noise: Any) -> None:
     pages = scan(tmp_path / "a.tif", noise, kinds=[((40, 50, 3), np.uint8)] * 3)
     assert cae_run(tmp_path / "a.tif", "-o", tmp_path / "b.tif", model="half_red").returncode == 0
