@@ -102,7 +102,7 @@ def test_an_animated_webp_keeps_its_metadata() -> None:
     exif = Image.Exif()
     exif[271], exif[274] = "Maker", 6
     blocks = {"icc_profile": b"a profile", "exif": exif.tobytes(), "xmp": b"<x:xmpmeta/>"}
-    written, dropped = encode(decode(animated("WEBP", alpha=True, **blocks)), "WebP")
+    written, dropped = encode(decode(animated("WEBP", **blocks)), "WebP")
     assert dropped == ()
     with Image.open(io.BytesIO(written)) as again:
         assert (getattr(again, "n_frames", 1), again.size, again.info["loop"]) == (len(TIMES), (HEIGHT, WIDTH), 2)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
@@ -161,6 +162,27 @@ def test_a_file_of_another_kind_is_named_once_when_it_arrives(
         watch._cleaned_until_stopped(events(), inbox, MagicMock(), RestoreOptions(), watch._Clock())
     (message,) = caplog.messages
     assert "drawing.psd' is an image of a kind that is not read (.psd)" in message
+
+
+def test_what_was_written_when_ctrl_c_came_counts_although_it_had_failed_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = FileResult("in/a.png", "out/a.png", "failed", "is truncated", 0.1, None, None, "CPU", ())
+    done = replace(failed, status="done", reason="")
+
+    def cleaned(*_: Any, on_result: Callable[[FileResult], None], **__: Any) -> Iterator[FileResult]:
+        if not calls:
+            calls.append(1)
+            yield failed
+        else:
+            on_result(done)
+            raise KeyboardInterrupt
+
+    calls: list[int] = []
+    monkeypatch.setattr(watch, "clean_each", cleaned)
+    inbox = watch.Inbox(lambda: Plan((), (), tmp_path))
+    results, _ = watch._cleaned_until_stopped([{1}], inbox, MagicMock(), RestoreOptions(), watch._Clock())
+    assert results == [failed, done]
 
 
 def test_a_log_says_how_far_a_large_file_is(

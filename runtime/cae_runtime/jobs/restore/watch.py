@@ -190,8 +190,8 @@ def _cleaned_until_stopped(
                     results.append(result)
                     _tell(result)
     except KeyboardInterrupt:
-        known = {result.output for result in results}
-        results += [result for result in written if result.output not in known]
+        known = {(result.output, result.status) for result in results}  # a file may have failed before
+        results += [result for result in written if (result.output, result.status) not in known]
     return results, plan
 
 
