@@ -27,7 +27,7 @@ from cae_export.graphs.convert import INPUT, OUTPUT, check_opset
 from cae_runtime import CaeRuntimeError
 from cae_shared.limits import has_run_out
 from cae_shared.paths import checked_path
-from cae_shared.temporary import discard, temporary_beside, whole_file
+from cae_shared.temporary import check_writable, whole_file
 from cae_train.checkpoint import LoadedModel, load_model
 from cae_train.errors import CaeTrainError
 
@@ -271,13 +271,12 @@ def refuse_unwritable(output: Path) -> None:
         UsageError: it cannot be written there.
         RanOutError: disk space or open files ran out.
     """
-    probe = temporary_beside(output)
     try:
-        probe.touch()
+        check_writable(output.parent)
+    except InterruptedError:
+        raise
     except OSError as e:
         raise not_written(output, e) from e
-    finally:
-        discard(probe)
 
 
 def not_written(output: Path, error: OSError) -> CaeExportError:

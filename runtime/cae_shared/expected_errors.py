@@ -5,10 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from cae_shared.signals import exit_code, interruptible, is_quiet
 from cae_shared.text import printable, with_options
+
+_LETTERS_MOST: Final = 4000  # of a message
 
 
 def end_with(name: str, error: Exception, code: int, options: Mapping[str, str]) -> NoReturn:
@@ -20,7 +22,10 @@ def end_with(name: str, error: Exception, code: int, options: Mapping[str, str])
         code: the exit code.
         options: the command's options, see `with_options`.
     """
-    sys.stderr.write(f"{printable(f'{name}: {with_options(str(error), options)}')}\n")
+    told = with_options(str(error), options)
+    if len(told) > _LETTERS_MOST:  # a name or value in a file may have any length
+        told = f"{told[: _LETTERS_MOST // 2]} ... {told[-_LETTERS_MOST // 2 :]}"
+    sys.stderr.write(f"{printable(f'{name}: {told}')}\n")
     sys.exit(code)
 
 

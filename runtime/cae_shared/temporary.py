@@ -14,6 +14,9 @@ from cae_shared.signals import is_ending, temporary_files, temporary_folders
 _YOUNG = 3600.0  # seconds
 _locks: dict[str, int] = {}  # of the temporary folders of this process
 _swept: set[str] = set()
+_ENDING = ".partial"
+_DIGITS = 16
+_OLD = 7 * 86400.0  # seconds after which a file that nobody has written to belongs to a process that was killed
 
 
 def temporary_beside(path: Path, suffix: str = "") -> Path:
@@ -26,7 +29,7 @@ def temporary_beside(path: Path, suffix: str = "") -> Path:
     Raises:
         InterruptedError: the process is about to end, and would leave the file behind.
     """
-    temporary = path.with_name(f".{os.urandom(8).hex()}.partial{suffix}")
+    temporary = path.with_name(_name() + suffix)
     temporary_files.add(os.path.abspath(temporary))  # noqa: PTH100 - as text: `signals` imports little
     _refuse_at_the_end()
     return temporary
@@ -37,6 +40,45 @@ def discard(temporary: Path) -> None:
     with suppress(OSError):
         temporary.unlink()
     temporary_files.discard(os.path.abspath(temporary))  # noqa: PTH100
+
+
+def check_writable(folder: Path) -> float:
+    """Make a file in a folder and remove it, and with it what processes left there that were killed a week ago.
+
+    Returns:
+        The time by the clock of the folder's file system, for `remove_old`.
+
+    Raises:
+        InterruptedError: the process is about to end.
+        OSError: no file can be made.
+    """
+    probe = temporary_beside(folder / "probe")
+    try:
+        probe.touch(exist_ok=False)
+        now = probe.stat().st_mtime
+    finally:
+        discard(probe)
+    remove_old(folder, now)
+    return now
+
+
+def remove_old(folder: Path, now: float) -> None:
+    """Remove the temporary files of a folder that nobody has written to for a week; their processes were killed.
+
+    Those with a suffix stay: they are recordings, of which some frames may be saved.
+
+    Args:
+        folder: need not exist.
+        now: as `check_writable` returns it.
+    """
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if not _is_temporary(entry.name):
+                continue
+            with suppress(OSError):
+                status = entry.stat(follow_symlinks=False)
+                if stat.S_ISREG(status.st_mode) and now - status.st_mtime > _OLD:
+                    Path(entry.path).unlink()
 
 
 @contextmanager
@@ -75,7 +117,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
         InterruptedError: the process is about to end.
         OSError: the folder cannot be made, or cannot take its name.
     """
-    temporary, former = (path.with_name(f".{os.urandom(8).hex()}.partial") for _ in range(2))
+    temporary, former = (path.with_name(_name()) for _ in range(2))
     temporary_folders.add(os.path.abspath(temporary))  # noqa: PTH100 - as text: `signals` imports little
     _refuse_at_the_end()
     try:
@@ -176,6 +218,15 @@ def temporary_folder(prefix: str) -> Iterator[Path]:
         yield folder
     finally:
         discard_folder(folder)
+
+
+def _name() -> str:
+    return f".{os.urandom(_DIGITS // 2).hex()}{_ENDING}"
+
+
+def _is_temporary(name: str) -> bool:
+    digits = name[1:].removesuffix(_ENDING)
+    return name == f".{digits}{_ENDING}" and len(digits) == _DIGITS and {*digits} <= {*"0123456789abcdef"}
 
 
 def _refuse_at_the_end() -> None:

@@ -17,6 +17,7 @@ from tests.campaign.settings import Settings
 PARTS: Final = {
     "images": "mutated pictures of every kind",
     "models": "mutated .onnx and .pt files",
+    "training": "mutated pictures, clips and settings through cae-train",
     "videos": "mutated clips, playlists in disguise, streams that stop",
     "kills": "signals at random moments",
     "secrets": "passwords in addresses, and what is written besides the outputs",

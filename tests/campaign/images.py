@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 from tests.campaign.corpora.pictures import PICTURES, family_of, picture
-from tests.campaign.findings import Outcome, what_is_wrong_with
+from tests.campaign.findings import Outcome
 from tests.campaign.mutations.files import mutated
 from tests.campaign.settings import Settings
 from tests.campaign.workers import Ran, Worker
@@ -162,12 +162,8 @@ class Campaign:
         self, ran: Ran, files: dict[str, bytes], use: Use, folder: Path, *, learning: bool = False
     ) -> tuple[str, str] | None:
         """Return the kind and the details of the first promise that was not kept."""
-        if ran.death:
-            return ran.death, f"{ran.seconds:.0f} s: {ran.err.decode(errors='replace')}"
-        if told := what_is_wrong_with(ran.err):
-            return "traceback", told
-        if ran.code not in (0, 1):
-            return "code", f"exit code {ran.code}: {ran.err.decode(errors='replace')[-500:]}"
+        if wrong := ran.problem({0, 1}):
+            return wrong
         limit = self.honest_memory.get(use.name, 2**62) + MEMORY_MORE + PIXEL_BYTES * _pixels(ran)
         if ran.memory > limit:
             return "memory", f"{ran.memory / 2**20:.0f} MiB, {limit / 2**20:.0f} are enough for their pixels"

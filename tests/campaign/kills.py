@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
 import shutil
 import signal
@@ -35,6 +36,7 @@ _FOLDER: Final = (
     "moving.png",
     "color.ppm",
 )
+_LONG_AGO: Final = 1_600_000_000.0
 _LEFT_MAX: Final = 3  # hidden files that one SIGKILL may leave: a picture that is written, and what goes before
 
 Snapshot = Mapping[str, object]
@@ -51,7 +53,7 @@ class Job:
         prepare: fills the folder.
         seen: what is compared of the folder.
         share: of the cases.
-        partly: names that an interrupted run may leave besides.
+        partly: names that an interrupted run may leave besides, or that may be unfinished then.
         seconds: how long a run takes, as far as is known.
     """
 
@@ -107,19 +109,30 @@ def _disturb(settings: Settings, outcome: Outcome, number: int, name: str, job: 
         job.seconds *= 0.95
     elif number_sent == signal.SIGKILL:
         job.seconds *= 1.01  # other work on the machine may have slowed it down
-    hidden = [path.name for path in folder.rglob(".*") if _HIDDEN.fullmatch(path.name)]
-    wrong = _wrong_first(job, ran, folder, number_sent, came, hidden)
+    hidden = _hidden(folder)
+    wrong = _wrong_first(job, ran, folder, number_sent, came, [path.name for path in hidden])
+    for path in hidden:  # as if the next run came much later
+        os.utime(path, (_LONG_AGO, _LONG_AGO))
     if not wrong:
         ran = Forked(job.package, job.again(folder), folder, folder.with_name("log"))
         if not ran.wait(SECONDS) or ran.code != 0:
             wrong = f"the next run ends with {ran.code}: {ran.said.decode(errors='replace')[-1500:]}"
         elif (
-            seen := {name: what for name, what in job.seen(folder).items() if not _is_partly(job, name)}
+            seen := {
+                name: what for name, what in job.seen(folder).items() if name in job.wanted or not _is_partly(job, name)
+            }
         ) != job.wanted:
             wrong = f"the next run made something else: {_difference(seen, job.wanted)}"
+        elif left := _hidden(folder):
+            wrong = f"the next run leaves {left}"
     if wrong:
         outcome.found(number, "lost", f"{how} after {moment:.2f} of {job.seconds:.2f} s", wrong)
     return len(hidden)
+
+
+def _hidden(folder: Path) -> list[Path]:
+    """Return the temporary files that are left."""
+    return [path for path in folder.rglob(".*") if _HIDDEN.fullmatch(path.name)]
 
 
 def _begun(folder: Path, job: Job, words: tuple[object, ...]) -> Forked:
@@ -185,6 +198,35 @@ def _curve(folder: Path) -> Snapshot:
     return found
 
 
+def _camera(folder: Path) -> Snapshot:
+    """Return the pictures of the newest fit to a camera, and its weights, to the last bit."""
+    from cae_train import load_model
+
+    out = next((place for place in (folder / "out-2", folder / "out") if place.exists()), folder)
+    found: dict[str, object] = {
+        str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*.png") if path.name != "curves.png"
+    }
+    for path in out.glob("model*.pt"):
+        weights = load_model(path).network.state_dict()
+        found[path.name] = {name: value.numpy().tobytes() for name, value in weights.items()}
+    return found
+
+
+def _scenes(folder: Path) -> None:
+    """Write two scenes of a camera whose noise is coarse, and a small network."""
+    from tests.campaign.corpora.models import tensor_files
+
+    for seed in range(2):
+        rng = np.random.default_rng(seed)
+        (folder / "in" / f"scene{seed}").mkdir(parents=True)
+        clean = cv2.resize(rng.uniform(40, 215, (4, 5, 3)), (160, 128), interpolation=cv2.INTER_CUBIC)
+        for at in range(4):
+            noise = cv2.blur(rng.normal(0, 40, (128, 160, 3)), (3, 1))
+            frame = np.rint(clean + noise).clip(0, 255).astype(np.uint8)
+            cv2.imwrite(str(folder / "in" / f"scene{seed}" / f"{at}.png"), frame)
+    (folder / "start.pt").write_bytes(tensor_files()[0])
+
+
 def _pictures(folder: Path) -> None:
     (folder / "in").mkdir()
     for name in _FOLDER:
@@ -221,12 +263,14 @@ def _jobs() -> dict[str, Job]:
     modules = (
         "cae_runtime.cli.clean", "cae_runtime.jobs.restore.job", "cae_runtime.jobs.restore.report",
         "cae_runtime.video.clean_video", "lightning.pytorch", "cae_train.cli.main", "cae_train.training.loop",
-        "cae_export.exporter",
+        "cae_train.cli.camera", "cae_export.exporter",
     )  # fmt: skip
     for module in modules:
         importlib.import_module(module)
     model = ("-m", FIXTURES / "blur.onnx", "--threads", 1)
     train = ("--data", "in", "--arch", "skip", "--epochs", 3, "--epoch-crops", 64, "--batch", 32, "--workers", 0,
+             "--accelerator", "cpu", "--out", "out")  # fmt: skip
+    burst = ("--burst", "in", "--epochs", 1, "--minutes", 0.001, "--batch", 4, "--start", "start.pt", "--workers", 0,
              "--accelerator", "cpu", "--out", "out")  # fmt: skip
     folder, video = ("in", "-o", "out", *model), ("in", "-o", "out", "--overwrite", *model)
     export = ("in/model.pt", "-o", "out/model.onnx", "--overwrite")
@@ -238,8 +282,9 @@ def _jobs() -> dict[str, Job]:
         return train
 
     return {
-        "folder": Job("cae_runtime", folder, lambda _: folder, _pictures, _files, 0.72),
-        "video": Job("cae_runtime", video, lambda _: video, _clip, _frames, 0.2, partly=r".*\.partial\.mkv"),
-        "training": Job("cae_train", train, resumed, _patches, _curve, 0.06),
+        "folder": Job("cae_runtime", folder, lambda _: folder, _pictures, _files, 0.75),
+        "video": Job("cae_runtime", video, lambda _: video, _clip, _frames, 0.17, partly=r".*\.partial\.mkv"),
+        "training": Job("cae_train", train, resumed, _patches, _curve, 0.03),
+        "burst": Job("cae_train", burst, lambda _: burst, _scenes, _camera, 0.03, partly=r"model.*\.pt|samples/.*"),
         "export": Job("cae_export", export, lambda _: export, _model, _files, 0.02),
     }

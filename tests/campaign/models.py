@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from tests.campaign.corpora.models import onnx_files, tensor_files
 from tests.campaign.corpora.pictures import scene
-from tests.campaign.findings import Outcome, what_is_wrong_with
+from tests.campaign.findings import Outcome
 from tests.campaign.mutations.protobuf import onnx_changed
 from tests.campaign.mutations.tensors import tensor_file_changed
 from tests.campaign.settings import Settings
@@ -97,10 +97,8 @@ class Campaign:
         return work
 
     def _wrong(self, ran: Ran, work: Path) -> tuple[str, str] | None:
-        if ran.death:
-            return ran.death, f"{ran.seconds:.0f} s: {ran.err.decode(errors='replace')}"
-        if told := what_is_wrong_with(ran.err):
-            return "traceback", told
+        if wrong := ran.problem(_CODES):
+            return wrong
         if self.mark.exists():
             return "code", "code in the file ran"
         if self.secret.stat().st_atime > _OLD:
@@ -110,10 +108,8 @@ class Campaign:
         known = {"in.png", "fifo", "model.onnx", "model.pt", "out", "out.csv"}
         if extra := {path.name for path in work.iterdir()} - known:
             return "left", f"files were left or written: {extra}"
-        if ran.code not in _CODES:
-            return "code", f"exit code {ran.code}"
-        if ran.code == 2 and (wrong := _not_one_line(ran.err)):
-            return "message", wrong
+        if ran.code == 2 and (refused := _not_one_line(ran.err)):
+            return "message", refused
         if ran.code and (work / "out").is_dir() and any((work / "out").iterdir()):
             return "left", f"exit code {ran.code}, and outputs: {[*(work / 'out').iterdir()][:3]}"
         if ran.memory > MEMORY_MAX:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 import time
-import venv
+from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
@@ -18,8 +20,7 @@ from tests.campaign.settings import Settings
 
 PRECISIONS: Final = {"fp32": 1e-4, "fp16": 1e-2, "int8": 0.03}  # and how much other releases may differ
 OPSETS: Final = (18, 15, 16, 17, 19, 20, 21, 22)  # the default first
-LOWEST: Final = (1, 23)  # release that the package allows
-RELEASES: Final = 3  # that are tried besides the one here: the lowest, one between, the newest
+OLDEST: Final = (1, 20)  # release of the last two years; the package itself needs 1.23
 _PATCHES: Final = 5
 _RUNS: Final = """
 import json, sys, numpy as np, onnxruntime as ort
@@ -61,7 +62,9 @@ def run(settings: Settings) -> Outcome:
         if rows[name]["export"].startswith("failed"):
             outcome.found(number, "export", name, rows[name]["export"])
         settings.tell(outcome)
-    for release in _releases():
+    releases = _releases()
+    outcome.notes.append(f"releases of onnxruntime besides the one here: {', '.join(releases)}")
+    for release in releases:
         for name, differs in _elsewhere(settings.folder, folder, release).items():
             limit = PRECISIONS[name.split("-")[1]]
             good = isinstance(differs, float) and differs <= limit
@@ -106,30 +109,29 @@ def _exported(folder: Path, name: str, arch: str, precision: str, opset: int) ->
 
 
 def _releases() -> list[str]:
-    """Return a few releases of onnxruntime that pip has here, besides the one that is installed."""
+    """Return the releases of onnxruntime that pip has here, the oldest first, besides the one that is installed."""
     words = [sys.executable, "-m", "pip", "index", "versions", "onnxruntime"]
     said = subprocess.run(words, capture_output=True, text=True, check=False).stdout
     listed = re.search(r"Available versions: (.*)", said)
-    every = [
-        word for word in (listed[1].split(", ") if listed else []) if tuple(map(int, word.split(".")[:2])) >= LOWEST
-    ]
-    here = re.search(r"INSTALLED:\s*(\S+)", said)
-    others = [release for release in reversed(every) if not here or release != here[1]]
-    return (
-        [*dict.fromkeys(others[at] for at in np.linspace(0, len(others) - 1, RELEASES).astype(int))] if others else []
-    )
+    every = listed[1].split(", ") if listed else []
+    here = version("onnxruntime")
+    return [each for each in reversed(every) if tuple(map(int, each.split(".")[:2])) >= OLDEST and each != here]
 
 
 def _elsewhere(root: Path, folder: Path, release: str) -> dict[str, float | str]:
-    """Run the files in an environment of their own with another release; it is made for this."""
+    """Run the files with another release, which is put into a folder of its own for this."""
     place = root / f"onnxruntime-{release}"
-    venv.create(place, with_pip=True)
-    python = next(path for path in (place / "bin" / "python", place / "Scripts" / "python.exe") if path.exists())
-    pip = [python, "-m", "pip", "install", "-q", f"onnxruntime=={release}"]
-    done = subprocess.run(pip, capture_output=True, text=True, check=False)
-    if done.returncode:
-        return {path.stem: f"it cannot be installed: {done.stderr[-300:]}" for path in folder.glob("*.onnx")}
-    said = subprocess.run([python, "-c", _RUNS, folder, release], capture_output=True, text=True, check=False)
+    pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", place, f"onnxruntime=={release}"]
+    try:
+        done = subprocess.run(pip, capture_output=True, text=True, check=False)
+        if done.returncode:
+            return {path.stem: f"it cannot be installed: {done.stderr[-300:]}" for path in folder.glob("*.onnx")}
+        said = subprocess.run(
+            [sys.executable, "-c", _RUNS, folder, release], capture_output=True, text=True, check=False,
+            env=os.environ | {"PYTHONPATH": str(place)},
+        )  # fmt: skip
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
     if said.returncode:
         return {path.stem: f"the process ended: {said.stderr[-300:]}" for path in folder.glob("*.onnx")}
     found: dict[str, float | str] = json.loads(said.stdout)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SHORT = {"images": 80, "models": 50, "videos": 40, "kills": 6, "places": 20, "soak": 13}
+SHORT = {"images": 80, "models": 50, "videos": 40, "training": 60, "kills": 6, "places": 20, "soak": 13}
 
 
 @pytest.mark.slow

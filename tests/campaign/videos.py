@@ -13,7 +13,7 @@ from typing import Final
 import av
 import numpy as np
 from tests.campaign.corpora.clips import Frames, clips, playlists, stream
-from tests.campaign.findings import Outcome, what_is_wrong_with
+from tests.campaign.findings import Outcome
 from tests.campaign.mutations.files import mutated
 from tests.campaign.mutations.generic import blind
 from tests.campaign.settings import Settings
@@ -97,12 +97,8 @@ class Campaign:
             self.settings.keep(f"{self.settings.seed}-{number}.{kind}", data)
 
     def _wrong(self, ran: Ran, kind: str, work: Path) -> tuple[str, str] | None:
-        if ran.death:
-            return ran.death, f"{ran.seconds:.0f} s: {ran.err.decode(errors='replace')}"
-        if told := what_is_wrong_with(ran.err):
-            return "traceback", told
-        if ran.code not in (0, 1):
-            return "code", f"exit code {ran.code}: {ran.err.decode(errors='replace')[-500:]}"
+        if wrong := ran.problem({0, 1}):
+            return wrong
         if self.secret.stat().st_atime > _OLD:
             return "touched", "a file outside was read"
         if ran.memory > self.honest_memory + MEMORY_MORE:
@@ -142,7 +138,7 @@ def run(settings: Settings) -> Outcome:
         campaign.learn(worker)
         for number in settings.numbers():
             campaign.run(worker, number)
-            if _was_called(listening):
+            if was_called(listening):
                 outcome.found(number, "touched", "a playlist", "a port of this computer was connected to")
             settings.tell(outcome)
         outcome.notes.append(
@@ -182,7 +178,8 @@ def _stream_changed(data: bytes, rng: np.random.Generator) -> bytes:
     return blind(data, rng)
 
 
-def _was_called(listening: socket.socket) -> bool:
+def was_called(listening: socket.socket) -> bool:
+    """Return whether something has connected to a port."""
     try:
         listening.accept()[0].close()
     except BlockingIOError:

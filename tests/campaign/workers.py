@@ -12,11 +12,13 @@ import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Final, Self
+
+from tests.campaign.findings import what_is_wrong_with
 
 ADDRESS_SPACE: Final = 7 * 2**30  # bytes; beyond it a command sees a MemoryError
 RESIDENT_MAX: Final = 700 * 2**20  # bytes that a process may keep after a run; with more, the next has a new one
@@ -50,6 +52,20 @@ class Ran:
     seconds: float = 0.0
     threads: int = 0
     files: int = 0
+
+    def problem(self, codes: Collection[int]) -> tuple[str, str] | None:
+        """Return the kind and the details of what is wrong with the end of a command: its death, words, exit code.
+
+        Args:
+            codes: exit codes that it may have.
+        """
+        if self.death:
+            return self.death, f"{self.seconds:.0f} s: {self.err.decode(errors='replace')}"
+        if told := what_is_wrong_with(self.err):
+            return "traceback", told
+        if self.code not in codes:
+            return "code", f"exit code {self.code}: {self.err.decode(errors='replace')[-500:]}"
+        return None
 
 
 class Worker:

@@ -171,6 +171,15 @@ def test_wrong_settings_are_found_before_anything_is_done(
     assert reason in captured.err
 
 
+def test_a_name_of_any_length_makes_a_short_message(cae_train: Command, tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text("a" * 100_000 + " = 1")
+    done = cae_train("--config", "c.toml", cwd=tmp_path)
+    assert done.returncode == 2
+    assert last_line(done).startswith("cae-train: unknown setting 'aaaa")
+    assert "choose from data, " in last_line(done)
+    assert len(last_line(done)) < 5000
+
+
 def test_an_option_that_is_unknown_or_no_number(cae_train: Command, nowhere: Path) -> None:
     for options in (["--epoch", "3"], ["--epochs", "many"], ["photos"]):
         done = cae_train(*options, cwd=nowhere)

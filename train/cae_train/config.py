@@ -30,6 +30,10 @@ PLACES = (AUTO, "host", "device")  # where patches are cut and degraded
 CHANNELS = (0, 1, 3)  # as the data are, gray, RGB
 TABLES = ("model", "noise")
 PATHS = ("data", "data_dir", "start", "teacher")  # may be passed as os.PathLike
+_TOML_BYTES_MAX = 2**24
+_DEEP = re.compile(  # dotted keys that tomllib takes very long for
+    rb"""(?<![\w.-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){65}"""
+)
 _FORMER_NAMES = {"grey": "gray"}  # in files that earlier versions wrote
 PATCH = 32  # height and width of a training patch, in pixels
 
@@ -206,21 +210,31 @@ def load_toml(path: Path) -> dict[str, Any]:
     """Read the settings of a `config.toml` or a recipe, without checking them.
 
     Raises:
-        ConfigError: the file does not exist or is not TOML.
+        ConfigError: the file does not exist, is not TOML, is nested deeply, or has more than 16 MiB.
     """
     try:
-        return dict(_of_today(tomllib.loads(path.read_text(encoding="utf-8"))))
+        with path.open("rb") as file:
+            data = file.read(_TOML_BYTES_MAX + 1)
     except OSError as e:
         raise ConfigError(f"settings {path}: {e.strerror or e}") from e
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
+    if len(data) > _TOML_BYTES_MAX:
+        raise ConfigError(f"settings {path} has more than {_TOML_BYTES_MAX >> 20} MiB, the limit")
+    if _DEEP.search(data):
+        raise ConfigError(f"settings {path} is nested too deeply")
+    try:
+        return dict(_of_today(tomllib.loads(data.decode())))
+    except RecursionError as e:
+        raise ConfigError(f"settings {path} is nested too deeply") from e
+    except ValueError as e:  # also of a number with thousands of digits
         raise ConfigError(f"settings {path} is not TOML: {e}") from e
 
 
 def _of_today(values: Mapping[str, Any]) -> Mapping[str, Any]:
     """Settings as they are called now; earlier files spell them otherwise, and name VGG16's weights apart."""
     renamed = {_FORMER_NAMES.get(key, key): value for key, value in values.items()}
-    if weights := renamed.pop("vgg16_weights", ""):
-        renamed["model"] = {**renamed.get("model", {}), "weights": weights}
+    weights, model = renamed.pop("vgg16_weights", ""), renamed.get("model", {})
+    if weights and isinstance(model, Mapping):
+        renamed["model"] = {**model, "weights": weights}
     return renamed
 
 

@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -15,7 +15,7 @@ from cae_runtime.io.formats import is_picture
 from cae_runtime.places.address import Address, Place
 from cae_shared.folders import make_folder
 from cae_shared.limits import has_run_out
-from cae_shared.temporary import discard, temporary_beside
+from cae_shared.temporary import check_writable, remove_old
 from cae_shared.text import counted
 
 _NOTHING_THERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EBADF, errno.ELOOP})
@@ -94,8 +94,14 @@ def check_folder(path: Path) -> None:
         )
 
 
-def prepare_output(folder: Place) -> None:
+def prepare_output(folder: Place, outputs: Iterable[Place] = ()) -> None:
     """Make the output folder, and check that files can be written to it; of a store, that the bucket exists.
+
+    Temporary files that killed processes left a week ago are removed.
+
+    Args:
+        folder: where outputs go.
+        outputs: those of them that go into folders within it, where old temporary files are looked for too.
 
     Raises:
         UsageError: it cannot be made or written to.
@@ -103,15 +109,16 @@ def prepare_output(folder: Place) -> None:
     if isinstance(folder, Address):
         _check_bucket(folder)
         return
-    probe = temporary_beside(folder / "probe")
     try:
         make_folder(folder)
-        probe.touch(exist_ok=False)
+        now = check_writable(folder)
+    except InterruptedError:
+        raise
     except OSError as e:
         kind = RanOutError if has_run_out(e) else UsageError
         raise kind(f"output folder {str(folder)!r} cannot be written to: {_reason(folder, e)}") from e
-    finally:
-        discard(probe)
+    for place in {output.parent for output in outputs if isinstance(output, Path)} - {folder}:
+        remove_old(place, now)
 
 
 def _check_bucket(folder: Address) -> None:

@@ -124,6 +124,17 @@ def _of_two_sizes(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.parametrize(
+    "text", [b"#EXTM3U\n\x01\n", b"ffconcat version 1.0\nfile '%s'\n", b"v=0\ns=x\nm=video 9 RTP/AVP 96\n"]
+)
+@pytest.mark.parametrize("ending", ["m3u8", "avi"])
+def test_a_playlist_opens_no_other_file(tmp_path: Path, text: bytes, ending: str) -> None:
+    path = tmp_path / f"list.{ending}"
+    path.write_bytes(text + b"#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nother.avi\n#EXT-X-ENDLIST\n")
+    with pytest.raises(DataError, match="is a text, such as a playlist: name the video"):
+        read_scenes([str(path)], 60, print)
+
+
 def test_videos_in_a_folder_are_scenes_too(tmp_path: Path) -> None:
     written(tmp_path / "still", burst(3))
     video = cv2.VideoWriter(str(tmp_path / "second.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 25, (WIDTH, HEIGHT))

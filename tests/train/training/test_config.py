@@ -112,6 +112,32 @@ def test_a_settings_file_that_cannot_be_read(tmp_path: Path) -> None:
         load_toml(path)
 
 
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("a = " + "[" * 5000, "is nested too deeply"),
+        ("a = " + "{a=" * 3000, "is nested too deeply"),
+        (".".join(["a"] * 10_000) + " = 1", "is nested too deeply"),
+        ("[" + " . ".join(["'a b'"] * 10_000) + "]", "is nested too deeply"),
+        ("epochs = " + "9" * 5000, "is not TOML"),
+        ("#" * (2**24 + 1), "has more than 16 MiB, the limit"),
+    ],
+    ids=["lists", "tables", "keys", "quoted keys", "number", "large"],
+)
+def test_a_settings_file_of_a_stranger_is_refused_at_once(text: str, reason: str, tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=reason):
+        load_toml(path)
+
+
+def test_a_model_that_is_no_table_is_refused_beside_weights(tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text("model = 5\nvgg16_weights = 'x'")
+    with pytest.raises(ConfigError, match=r"\[model\] is 5: a table is needed"):
+        TrainConfig.from_dict(load_toml(path))
+
+
 def test_settings_of_earlier_versions_are_understood() -> None:
     assert TrainConfig.from_dict({"grey": 0.25}) == TrainConfig(gray=0.25)
 

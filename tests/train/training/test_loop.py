@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import os
 import threading
 import warnings
 from collections.abc import Callable
@@ -124,9 +125,12 @@ def test_a_resumed_run_ends_as_an_uninterrupted_one(
     out = tmp_path / "run"
     assert run(settings(), out, callbacks=[stop_at(step)]).interrupted
     assert len(rows_of(out)) == step // 30
+    (left := out / ".0123456789abcdef.partial").touch()  # of a process that was killed
+    os.utime(left, (1e9, 1e9))
     result = run(settings(), out, resume=True)
     assert not result.interrupted
     assert result.epochs == 3
+    assert not left.exists()
     assert without_time(out) == without_time(finished)
     assert same_weights(out / "model.pt", finished / "model.pt")
     ours, theirs = (torch.load(f / "last.ckpt", weights_only=True)["state_dict"] for f in (out, finished))

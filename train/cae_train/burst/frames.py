@@ -31,6 +31,7 @@ VIDEO_SUFFIXES = (
     ".mp4",
     ".webm",
 )  # suffixes that are looked for in folders; a named file may have any
+PLAYLISTS = (b"#EXTM3U", b"ffconcat")  # how those begin that FFmpeg would follow to other files
 NOISY, CLEAN = "noisy", "clean"
 
 Tell = Callable[[str], None]
@@ -202,6 +203,10 @@ def _images(folder: Path) -> list[Path]:
 
 
 def _of_video(source: str, count: int) -> Iterator[tuple[str, Frames]]:
+    with Path(source).open("rb") as file:
+        start = file.read(16)
+    if _is_text(start):
+        raise SceneError(f"burst {source!r} is a text, such as a playlist: name the video")
     video = cv2.VideoCapture(source)
     try:
         for number in range(count):
@@ -211,6 +216,13 @@ def _of_video(source: str, count: int) -> Iterator[tuple[str, Frames]]:
             yield f"frame {number + 1}", cv2.cvtColor(frame, cv2.COLOR_BGR2RGB).astype(np.uint8)
     finally:
         video.release()
+
+
+def _is_text(start: bytes) -> bool:
+    """Whether a file is one, by its first bytes: those of a video hold numbers, but for streams of YUV4MPEG2."""
+    if start.startswith((b"RIFF", b"YUV4MPEG2")) or not start:
+        return False
+    return start.startswith(PLAYLISTS) or all(byte >= ord(" ") or byte in b"\t\n\f\r" for byte in start)
 
 
 def _of_camera(source: str, shown: str, count: int, tell: Tell) -> Iterator[tuple[str, Frames]]:

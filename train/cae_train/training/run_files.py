@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from cae_shared.limits import has_run_out
-from cae_shared.temporary import discard, temporary_beside
+from cae_shared.temporary import check_writable
 from cae_train.errors import CaeTrainError, CheckpointError, TrainingError
 
 MODEL, CHECKPOINT, METRICS, CURVES, CONFIG, SAMPLES = (
@@ -22,11 +22,7 @@ def check(out: Path) -> None:
         raise CheckpointError(f"out {str(out)!r} names no new folder: give one a name, such as runs/train/mine")
     try:
         above = next(place for place in out.absolute().parents if place.exists())
-        probe = temporary_beside(above / "probe")
-        try:
-            probe.touch(exist_ok=False)
-        finally:
-            discard(probe)
+        check_writable(above)
     except OSError as e:
         raise _not_made(out, e) from e
 

@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from cae_shared.signals import listen_again
-from cae_shared.temporary import whole_file
+from cae_shared.temporary import remove_old, whole_file
 from cae_train.checkpoint import save_model
 from cae_train.config import TrainConfig
 from cae_train.degradations.mask import holes
@@ -52,6 +52,8 @@ class RunFolder(Callback):
         import_plotting()
         (self.out / SAMPLES).mkdir(parents=True, exist_ok=True)
         write_config(self.out / CONFIG, self.config)
+        for place in (self.out, self.out / SAMPLES):
+            remove_old(place, (self.out / CONFIG).stat().st_mtime)
         table = self.out / METRICS
         if trainer.current_epoch and table.is_file():
             with table.open(newline="", encoding="utf-8") as file:

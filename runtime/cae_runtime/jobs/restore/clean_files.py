@@ -152,7 +152,7 @@ def clean_folder(
     plan = make_plan([place], target, suffix=suffix, ext=ext, out_is_folder=True)
     check_extras(plan.jobs, [place], options.coding)
     plan = with_existing(plan, options.overwrite)
-    prepare_output(plan.folder)
+    prepare_output(plan.folder, (job.output for job in plan.jobs))
     return _clean_plan(plan, restorer, options, on_result)
 
 

@@ -71,7 +71,7 @@ def restore_files(
         restorer = restorer_of(session, options)
         if session.spec.task == "inpaint":
             _log.info("note: model %r was trained to fill holes: name them with a mask or a mask color", session.name)
-    prepare_output(plan.folder)
+    prepare_output(plan.folder, (job.output for job in plan.jobs))
     for line in restorer.remarks:
         _log.info("%s", line)
     with interruptible():
