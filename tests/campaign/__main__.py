@@ -16,6 +16,7 @@ from tests.campaign.settings import Settings
 
 PARTS: Final = {
     "images": "mutated pictures of every kind",
+    "parsers": "pictures that Atheris grows, through the parsers of headers and metadata",
     "models": "mutated .onnx and .pt files",
     "training": "mutated pictures, clips and settings through cae-train",
     "videos": "mutated clips, playlists in disguise, streams that stop",
