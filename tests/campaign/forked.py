@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import importlib
 import os
+import resource
 import signal
 import sys
 import time
@@ -41,16 +42,20 @@ class Forked:
             stream.flush()
         self.pid = os.fork()
         self.code: int | None = None
+        self.used: resource.struct_rusage | None = None
         self.began = time.monotonic()
         if self.pid == 0:
             _become(main, [package, *map(os.fsdecode, map(_text, words))], cwd, log, before)
 
     def ended(self) -> bool:
-        """Whether it has ended; `code` is its exit code then, or the negative number of the signal that ended it."""
+        """Whether it has ended.
+
+        `code` is its exit code then, or the negative number of the signal that ended it, and `used` what it took.
+        """
         if self.code is None:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            pid, status, used = os.wait4(self.pid, os.WNOHANG)
             if pid:
-                self.code = os.waitstatus_to_exitcode(status)
+                self.code, self.used = os.waitstatus_to_exitcode(status), used
         return self.code is not None
 
     def wait(self, seconds: float) -> bool:
