@@ -34,6 +34,7 @@ _TOML_BYTES_MAX = 2**24
 _DEEP = re.compile(  # dotted keys that tomllib takes very long for
     rb"""(?<![\w.-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){65}"""
 )
+_LONG = re.compile(rb"0[xob][0-9A-Fa-f_]{65}")
 _FORMER_NAMES = {"grey": "gray"}  # in files that earlier versions wrote
 PATCH = 32  # height and width of a training patch, in pixels
 
@@ -219,6 +220,8 @@ def load_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"settings {path}: {e.strerror or e}") from e
     if len(data) > _TOML_BYTES_MAX:
         raise ConfigError(f"settings {path} has more than {_TOML_BYTES_MAX >> 20} MiB, the limit")
+    if _LONG.search(data):
+        raise ConfigError(f"settings {path} is not TOML: a whole number has more than 64 bits")
     if _DEEP.search(data):
         raise ConfigError(f"settings {path} is nested too deeply")
     try:
@@ -259,7 +262,10 @@ def _like(default: object, value: Any, option: str) -> Any:
             raise ConfigError(f"{option} is {value!r}: a table is needed")
         return {key: tuple(item) if isinstance(item, list) else item for key, item in value.items()}
     if isinstance(default, float) and type(value) is int:
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError as e:
+            raise ConfigError(f"{option} is too large a number") from e
     if type(value) is not type(default):
         kinds = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
         raise ConfigError(f"{option} is {value!r}: {kinds[type(default)]} is needed")

@@ -310,6 +310,30 @@ def test_a_png_that_lies_about_its_size_is_left_out(tmp_path: Path) -> None:
     assert len(load(TrainConfig(data=(str(folder),))).notes) == 1
 
 
+def test_a_png_that_announces_a_chunk_of_gigabytes_is_not_given_to_the_decoder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = cv2.imencode(".png", LEFT_HALF_RED)[1].tobytes()
+    at = whole.index(b"IDAT") - 4
+    (tmp_path / "a.png").write_bytes(whole[:at] + b"\xff\xff\xff\xff" + whole[at + 4 :])
+    (tmp_path / "b.png").write_bytes(whole + b"what follows the end of a PNG")
+    assert read_rgb(tmp_path / "b.png") is not None
+    monkeypatch.setattr(cv2, "imdecode", lambda *_, **__: pytest.fail("it is decoded"))
+    assert read_rgb(tmp_path / "a.png") is None
+
+
+def test_a_picture_whose_header_cannot_be_read_is_left_out(tmp_path: Path) -> None:
+    """Pillow's AVIF plugin raises RuntimeError."""
+    Image.fromarray(LEFT_HALF_RED).save(tmp_path / "a.avif")
+    (tmp_path / "a.avif").rename(tmp_path / "a.png")
+    (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes().replace(b"iloc", b"free"))
+    for name in "bc":
+        cv2.imwrite(str(tmp_path / f"{name}.png"), np.zeros((40, 40), np.uint8))
+    split = load(TrainConfig(data=(str(tmp_path),)))
+    assert "left out 1 of 3 images, cannot be read (a.png, ...)" in split.notes[0]
+    assert split.train[0].shape[2] == 1  # it does not make the others colors
+
+
 def test_smaller_copies_are_for_training_only(tmp_path: Path) -> None:
     folder = str(folder_of(numbered(10, 60, 100), tmp_path / "photos"))
     plain, scaled = (load(TrainConfig(data=(folder,), scales=scales)) for scales in (1, 3))

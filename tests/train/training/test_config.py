@@ -120,15 +120,21 @@ def test_a_settings_file_that_cannot_be_read(tmp_path: Path) -> None:
         (".".join(["a"] * 10_000) + " = 1", "is nested too deeply"),
         ("[" + " . ".join(["'a b'"] * 10_000) + "]", "is nested too deeply"),
         ("epochs = " + "9" * 5000, "is not TOML"),
+        ("seed = 0x" + "f" * 5000, "is not TOML: a whole number has more than 64 bits"),
         ("#" * (2**24 + 1), "has more than 16 MiB, the limit"),
     ],
-    ids=["lists", "tables", "keys", "quoted keys", "number", "large"],
+    ids=["lists", "tables", "keys", "quoted keys", "number", "hexadecimal", "large"],
 )
 def test_a_settings_file_of_a_stranger_is_refused_at_once(text: str, reason: str, tmp_path: Path) -> None:
     path = tmp_path / "c.toml"
     path.write_text(text)
     with pytest.raises(ConfigError, match=reason):
         load_toml(path)
+
+
+def test_a_number_that_no_float_holds_is_refused() -> None:
+    with pytest.raises(ConfigError, match="^lr is too large"):
+        TrainConfig.from_dict({"lr": 10**400})
 
 
 def test_a_model_that_is_no_table_is_refused_beside_weights(tmp_path: Path) -> None:

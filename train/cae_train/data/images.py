@@ -63,13 +63,12 @@ def _is_gray(source: str) -> bool:
     if source in DATASETS:
         return DATASETS[source].channels == 1
     from PIL import Image as PillowImage
-    from PIL import UnidentifiedImageError
 
     def gray(path: Path) -> bool:
         try:
             with warnings.catch_warnings(action="ignore"), PillowImage.open(path) as picture:
                 return picture.mode in GRAY_MODES
-        except (OSError, ValueError, SyntaxError, PillowImage.DecompressionBombError, UnidentifiedImageError):
+        except Exception:  # its plugins raise whatever their libraries do
             return read_rgb(path) is None  # it will be left out; what only OpenCV reads counts as color
 
     paths = _images_below(Path(source))
@@ -189,11 +188,25 @@ def _hold_out(split: Split, images: Sequence[Image], scales: Sequence[float] = (
 def read_rgb(path: Path) -> Image | None:
     """A photograph as uint8 H x W x 3, RGB, upright according to its EXIF; None if it cannot be decoded."""
     try:
-        coded = np.frombuffer(path.read_bytes(), np.uint8)
-        image = cv2.imdecode(coded, flags=cv2.IMREAD_COLOR) if coded.size else None
+        data = path.read_bytes()
+        if not data or _is_cut_png(data):
+            return None
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags=cv2.IMREAD_COLOR)
     except (OSError, cv2.error):
         return None
     return None if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+
+
+def _is_cut_png(data: bytes) -> bool:
+    """Whether a chunk of a PNG ends beyond the file: OpenCV would take as much memory as it announces, up to 4 GiB."""
+    if not data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return False
+    at = 8
+    while at + 8 <= len(data):
+        if data[at + 4 : at + 8] == b"IEND":
+            return False
+        at += 12 + int.from_bytes(data[at : at + 4], "big")
+    return at > len(data)
 
 
 def _window(image: Image, pixels: int, rng: np.random.Generator) -> Image:
