@@ -133,7 +133,7 @@ def test_a_settings_file_of_a_stranger_is_refused_at_once(text: str, reason: str
 
 
 def test_a_number_that_no_float_holds_is_refused() -> None:
-    with pytest.raises(ConfigError, match="^lr is too large"):
+    with pytest.raises(ConfigError, match=r"^lr is too large"):
         TrainConfig.from_dict({"lr": 10**400})
 
 
