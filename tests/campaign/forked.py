@@ -6,14 +6,12 @@ import gc
 import importlib
 import os
 import resource
+import select
 import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
-
-_PAUSE: Final = 0.01
 
 
 class Forked:
@@ -60,13 +58,21 @@ class Forked:
 
     def wait(self, seconds: float) -> bool:
         """Wait for its end; return whether it came. Otherwise the process is ended by force."""
-        while not self.ended():
-            if time.monotonic() - self.began > seconds:
-                os.kill(self.pid, signal.SIGKILL)
-                os.waitpid(self.pid, 0)
-                return False
-            time.sleep(_PAUSE)
+        if not self.ends_within(self.began + seconds - time.monotonic()):
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+            return False
         return True
+
+    def ends_within(self, seconds: float) -> bool:
+        """Wait until it ends, or for so many seconds; return whether it has ended."""
+        if not self.ended():
+            descriptor = os.pidfd_open(self.pid)
+            try:
+                select.select([descriptor], [], [], max(0.0, seconds))
+            finally:
+                os.close(descriptor)
+        return self.ended()
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal, if it has not ended."""

@@ -97,9 +97,7 @@ def _disturb(settings: Settings, outcome: Outcome, number: int, name: str, job: 
     number_sent = SIGNALS[int(rng.integers(len(SIGNALS)))]
     ran = _begun(folder, job, job.words)
     moment = rng.random() * 1.05 * job.seconds
-    while not ran.ended() and time.monotonic() - ran.began < moment:
-        time.sleep(0.005)
-    late = ran.ended()
+    late = ran.ends_within(ran.began + moment - time.monotonic())
     ran.send(number_sent)
     came = ran.wait(SECONDS)
     outcome.cases += 1
