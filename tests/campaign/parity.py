@@ -21,6 +21,7 @@ from tests.campaign.settings import Settings
 PRECISIONS: Final = {"fp32": 1e-4, "fp16": 1e-2, "int8": 0.03}  # and how much other releases may differ
 OPSETS: Final = (18, 15, 16, 17, 19, 20, 21, 22)  # the default first
 OLDEST: Final = (1, 20)  # release of the last two years; the package itself needs 1.23
+UNKNOWN: Final = {"1.20.0": (22,), "1.20.1": (22,)}  # operator sets that came after a release
 _PATCHES: Final = 5
 _RUNS: Final = """
 import json, sys, numpy as np, onnxruntime as ort
@@ -66,8 +67,9 @@ def run(settings: Settings) -> Outcome:
     outcome.notes.append(f"releases of onnxruntime besides the one here: {', '.join(releases)}")
     for release in releases:
         for name, differs in _elsewhere(settings.folder, folder, release).items():
-            limit = PRECISIONS[name.split("-")[1]]
-            good = isinstance(differs, float) and differs <= limit
+            _, kind, at_set = name.split("-")
+            unknown = int(at_set) in UNKNOWN.get(release, ())
+            good = unknown or (isinstance(differs, float) and differs <= PRECISIONS[kind])
             rows[name][release] = f"{differs:.1e}" if isinstance(differs, float) else "does not run"
             if not good:
                 case = next(at for at, (o, p, a) in enumerate(every) if f"{a}-{p}-{o}" == name)

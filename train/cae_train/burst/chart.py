@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+from cae_shared.temporary import whole_file
 from cae_train.burst.measure import Measurement
 from cae_train.burst.targets import Target
 from cae_train.degradations.measured_noise import KNOTS
@@ -31,7 +32,7 @@ def draw(measurement: Measurement, targets: Sequence[Target], path: Path) -> Non
         strength.plot(measurement.seen[c], measurement.variance[c], ".", color=COLORS[c], markersize=4, label=name)
         strength.plot(knots, (measurement.model.sigma[c] * 255) ** 2, color=COLORS[c], linewidth=0.8)
     strength.set(title="variance against brightness", xlabel="brightness", ylim=(0, None), xlim=(0, 255))
-    strength.legend()
+    strength.legend(loc="upper left")  # looking for the best place can be slow, and Matplotlib warns of that
     grain.imshow(measurement.correlation, cmap="RdBu", vmin=-1, vmax=1, extent=(-7.5, 7.5, 7.5, -7.5))
     grain.set(title="correlation with neighbors", xlabel="pixels")
     colors.imshow(measurement.colors, cmap="RdBu", vmin=-1, vmax=1)
@@ -45,7 +46,8 @@ def draw(measurement: Measurement, targets: Sequence[Target], path: Path) -> Non
     fixed.imshow(pattern, cmap="gray", vmin=-3, vmax=3)
     fixed.set(title=f"fixed pattern: {measurement.fixed_share:.0%} of the noise", xticks=[], yticks=[])
     try:
-        figure.savefig(path, dpi=90)
+        with whole_file(path) as partial:
+            figure.savefig(partial, dpi=90, format="png")
     except OSError as e:
         raise CheckpointError(f"{path} cannot be written: {e.strerror or e}") from e
 

@@ -24,13 +24,8 @@ BAD_IN_A_ROW = 30  # after so many reads without a picture, a camera has stopped
 DIGITS_MOST = 4  # longest number of a camera
 LETTERS_SHOWN = 80  # longest part of a wrong name that messages show
 FOLDER, VIDEO, CAMERA = "folder", "video", "camera"
-VIDEO_SUFFIXES = (
-    ".avi",
-    ".mkv",
-    ".mov",
-    ".mp4",
-    ".webm",
-)  # suffixes that are looked for in folders; a named file may have any
+# Suffixes that are looked for in folders; a named file may have any.
+VIDEO_SUFFIXES = (".avi", ".mkv", ".mov", ".mp4", ".webm")
 PLAYLISTS = (b"#EXTM3U", b"ffconcat")  # how those begin that FFmpeg would follow to other files
 NOISY, CLEAN = "noisy", "clean"
 

@@ -60,7 +60,8 @@ def draw_curves(path: Path, rows: list[dict[str, str]]) -> None:
             above.set_xticks(middles, [stage[0].get(STAGE, "") for stage in stages], fontsize=8)
             above.tick_params(length=0)
         if "" not in parts.values():
-            axis.legend()
+            # Looking for the best place can be slow, and Matplotlib warns of that.
+            axis.legend(loc="upper right" if name == "loss" else "lower right")
     with whole_file(path) as partial:
         figure.savefig(partial, dpi=100, format="png")
 
