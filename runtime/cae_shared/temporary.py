@@ -11,12 +11,12 @@ from pathlib import Path
 
 from cae_shared.signals import is_ending, temporary_files, temporary_folders
 
-_YOUNG = 3600.0  # seconds
-_locks: dict[str, int] = {}  # of the temporary folders of this process
-_swept: set[str] = set()
 _ENDING = ".partial"
 _DIGITS = 16
 _OLD = 7 * 86400.0  # seconds after which a file that nobody has written to belongs to a process that was killed
+_YOUNG = 3600.0  # seconds
+_locks: dict[str, int] = {}  # of the temporary folders of this process
+_swept: set[str] = set()
 
 
 def temporary_beside(path: Path, suffix: str = "") -> Path:
