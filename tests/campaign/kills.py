@@ -24,7 +24,7 @@ from tests.runtime.clips import make_clip
 
 FIXTURES: Final = Path(__file__).parents[1] / "runtime" / "fixtures"
 SIGNALS: Final = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
-SECONDS: Final = 900.0
+SECONDS: Final = 3600.0  # of the clock, since other work on the machine may slow a run down
 _HIDDEN: Final = re.compile(r"\.[0-9a-f]{16}\.partial.*")
 _FOLDER: Final = (
     "told.png",
