@@ -10,6 +10,7 @@ page that was just opened in a new profile. Needs Chromium, and the page (see ru
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import resource
@@ -19,11 +20,10 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import cv2
 import numpy as np
-import typer
 from tests.page.conftest import BROWSERS, COMMAND, ROOT
 
 LONG = 600_000  # milliseconds
@@ -31,12 +31,18 @@ TICKS = os.sysconf("SC_CLK_TCK")
 READY = "() => document.querySelector('#facts').textContent.includes('megapixels a second')"
 
 
-def main(
-    models: Annotated[str, typer.Option(help="names, with commas")] = "denoise,denoise-fast,denoise-int8",
-    threads: int = 1,
-    turns: int = 3,
-) -> None:
-    """Print a table."""
+def main() -> None:
+    """Print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", default="denoise,denoise-fast,denoise-int8", help="names, with commas")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--turns", type=int, default=3)
+    given = parser.parse_args()
+    measure(given.models.split(","), given.threads, given.turns)
+
+
+def measure(models: list[str], threads: int, turns: int) -> None:
+    """Print the processor times of page and command for each model, and of a cold load."""
     from playwright.sync_api import sync_playwright
 
     program = next(path for name in BROWSERS if (path := shutil.which(name)))
@@ -45,7 +51,7 @@ def main(
         with subprocess.Popen([COMMAND, "--page", "--no-window"], stderr=subprocess.PIPE, text=True) as server:
             address = f"{re.search(r'http://[^ ]*', server.stderr.readline())[0]}?threads={threads}"
             browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-            for model in models.split(","):
+            for model in models:
                 pairs = [(_page(browser, address, model, large), _command(model, threads, large)) for _ in range(turns)]
                 page, command = (statistics.median(times) for times in zip(*pairs, strict=True))
                 print(f"{model}: page {page:.1f} s, cae-run {command:.1f} s, ratio {page / command:.1f}", flush=True)
@@ -119,4 +125,4 @@ def _children() -> float:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    main()

@@ -98,7 +98,7 @@ def test_nothing_of_an_earlier_call_is_left_of_pictures_that_fail(
 @pytest.mark.parametrize("name", ["heat.png", "scores.csv"])
 def test_a_folder_with_a_files_name_is_not_made(cae_run: Command, parts: Path, tmp_path: Path, name: str) -> None:
     done = cae_run(parts, "-o", tmp_path / name, model="anomaly")
-    assert (done.returncode, b"must be a folder here" in done.stderr) == (2, True)
+    assert (done.returncode, b"a folder is needed" in done.stderr) == (2, True)
     assert not (tmp_path / name).exists()
 
 

@@ -18,7 +18,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 import cae_train.training.loop
-import cae_train.training.module
+import cae_train.training.prepare
 import cae_train.training.run_folder
 from cae_train import (
     CheckpointError,
@@ -301,7 +301,7 @@ def test_a_diverging_run_stops_with_one_line(
         calls += torch.is_grad_enabled()
         return (output - clean).abs().mean() * (math.nan if calls > 30 * epoch - 4 else 1)
 
-    monkeypatch.setattr(cae_train.training.module, "loss_of", lambda *_, **__: explode)
+    monkeypatch.setattr(cae_train.training.prepare, "training_loss", lambda *_: explode)
     with pytest.raises(TrainingError, match=f"diverged in epoch {epoch}: the loss is nan; a smaller lr") as caught:
         run(settings(epochs=9), tmp_path / "run")
     assert "\n" not in str(caught.value)
