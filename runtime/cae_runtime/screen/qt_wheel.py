@@ -19,7 +19,8 @@ import cv2
 _SPACE: Final = "14QtOpenCVPython"  # the C++ namespace of that Qt
 _WIDGET_AT: Final = f"_ZN{_SPACE}12QApplication8widgetAtERKNS_6QPointE"
 _SINGLE_SHOT: Final = f"_ZN{_SPACE}6QTimer10singleShotEiPKNS_7QObjectEPKc"
-_SLOT: Final = b"1resetZoom()"  # as Qt's macro SLOT writes it
+_RESET: Final = b"1resetZoom()"  # as Qt's macro SLOT writes it
+_REPAINT: Final = b"1update()"  # `resetZoom` does not repaint
 _WORD: Final = ctypes.sizeof(ctypes.c_void_p)
 
 
@@ -57,6 +58,7 @@ def _resetter() -> Callable[[tuple[int, int]], None]:
             return
         itself, parent = (ctypes.c_void_p.from_address(data + at * _WORD).value for at in (1, 2))
         if itself == widget and parent:  # the parent of the picture is the viewport that zooms
-            single_shot(0, parent, _SLOT)
+            single_shot(0, parent, _RESET)
+            single_shot(0, widget, _REPAINT)
 
     return reset
