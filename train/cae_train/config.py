@@ -20,6 +20,7 @@ LOSSES = {
     "charbonnier": "a smooth absolute error; not for impulses (salt-pepper), with which skip stays at the identity",
     "relative": "squared error relative to each patch's noise, for ranges of levels including faint ones",
     "blended": "relative, with pixels weighted as cae-run blends patches, for models that clean pictures",
+    "psnr": "as blended, but every patch counts alike, however faint its noise: the mean PSNR",
     "ssim": "charbonnier mixed with structural similarity",
 }
 OPTIMIZERS = ("muon", "adamw")

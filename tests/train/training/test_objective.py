@@ -44,6 +44,7 @@ def test_psnr_clips_the_output_as_a_file_does() -> None:
         ("bce", -0.5 * math.log(0.6) - 0.5 * math.log(0.4)),
         ("relative", 0.01 / math.sqrt(0.2 + 2 / 255)),
         ("blended", 0.01 / math.sqrt(0.2 + 2 / 255)),
+        ("psnr", math.log(0.01 + 1 / 255**2)),
     ],
 )
 def test_losses_by_hand(name: str, wanted: float) -> None:
@@ -58,6 +59,16 @@ def test_the_relative_loss_weighs_each_patch_by_its_own_noise() -> None:
     both = float(loss(flat(0.51, 0.51), flat(0.5, 0.5), flat(0.52, 0.7)))
     assert both == pytest.approx((faint + strong) / 2, rel=1e-5)
     assert math.isfinite(float(loss(flat(0.51), flat(0.5), flat(0.5))))
+
+
+def test_the_psnr_loss_counts_every_patch_alike_and_stays_finite_on_clean_ones() -> None:
+    loss = loss_of("psnr", build("skip"))
+    outputs = torch.cat([flat(0.5 + error) for error in (0.02, 0.2)]).requires_grad_()
+    loss(outputs, flat(0.5, 0.5), flat(0.6, 0.6)).backward()
+    assert outputs.grad is not None
+    faint, strong = ((outputs.grad * (outputs.detach() - 0.5)).flatten(1).sum(1)).tolist()
+    assert faint == pytest.approx(strong, rel=0.05)  # the same share of either error, ten times apart, gains as much
+    assert math.isfinite(float(loss(flat(0.5), flat(0.5), flat(0.5))))
 
 
 def test_the_blended_loss_weighs_pixels_as_the_runtime_blends_patches() -> None:
@@ -79,7 +90,9 @@ def test_bce_needs_a_bounded_network() -> None:
 
 
 def test_an_unknown_loss_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match="'l3': choose from auto, mse, bce, charbonnier, relative, blended, ssim"):
+    with pytest.raises(
+        ConfigError, match="'l3': choose from auto, mse, bce, charbonnier, relative, blended, psnr, ssim"
+    ):
         loss_of("l3", build("cae"))
 
 

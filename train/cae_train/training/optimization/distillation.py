@@ -16,9 +16,7 @@ from cae_train.checkpoint import load_model
 from cae_train.config import PATCH, TrainConfig
 from cae_train.errors import ConfigError
 from cae_train.models.base import Autoencoder, Loss
-from cae_train.training.optimization.losses import blending_window, loss_of
-
-FLOOR = 1 / 255**2  # added to the teacher's error, of values in 0..1: clean patches, where it has none, must not rule
+from cae_train.training.optimization.losses import ERROR_FLOOR, blended_error, loss_of
 
 
 def training_loss(config: TrainConfig, network: Autoencoder) -> Loss:
@@ -55,9 +53,5 @@ class Distillation:
         """N x C x H x W each -> scalar."""
         with torch.no_grad():
             goal = self._teacher.to(degraded.device)(degraded).float()
-        window = blending_window(*output.shape[2:]).to(output.device)
-
-        def squares(one: Tensor, other: Tensor) -> Tensor:
-            return ((one - other).square().mean(1) * window).flatten(1).mean(1)
-
-        return ((squares(output, clean) + squares(output, goal)) / (squares(goal, clean) + FLOOR)).mean()
+        error = blended_error(output, clean) + blended_error(output, goal)
+        return (error / (blended_error(goal, clean) + ERROR_FLOOR)).mean()

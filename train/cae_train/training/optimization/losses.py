@@ -10,8 +10,9 @@ from cae_train.config import AUTO
 from cae_train.errors import ConfigError
 from cae_train.models.base import Autoencoder, Loss
 
-OVERLAP = 8  # of `blended`: pixels that patches share
-LEAST_WEIGHT = 0.15  # of `blended`: weight added to every pixel, also the outermost
+OVERLAP = 8  # of `blended` and `psnr`: pixels that patches share
+LEAST_WEIGHT = 0.15  # of `blended` and `psnr`: weight added to every pixel, also the outermost
+ERROR_FLOOR = 1 / 255**2  # added to the error that `psnr` takes the logarithm of, or clean patches would rule
 NOISE_FLOOR = 2 / 255  # added to the noise that `relative` divides by: about that of rounding and a picture's grain
 SSIM_WEIGHT = 0.1  # of 1 - SSIM beside Charbonnier
 
@@ -62,13 +63,27 @@ def blended(output: Tensor, clean: Tensor, degraded: Tensor) -> Tensor:
     each -> scalar.
     """
     change = (degraded - clean).square().flatten(1).mean(1).sqrt()
-    error = (output - clean).square().mean(1) * blending_window(*output.shape[2:]).to(output.device)
-    return (error.flatten(1).mean(1) / (change + NOISE_FLOOR).sqrt()).mean()
+    return (blended_error(output, clean) / (change + NOISE_FLOOR).sqrt()).mean()
+
+
+def psnr(output: Tensor, clean: Tensor, _degraded: Tensor) -> Tensor:
+    """Mean over patches of log(squared error), pixels weighted as in `blended`: the mean PSNR, up to scale and sign.
+
+    A patch with faint noise counts as much as one with strong noise. N x C x H x W each -> scalar. Source: the loss of
+    NAFNet (Chen et al., "Simple Baselines for Image Restoration", ECCV 2022), which has neither window nor floor.
+    """
+    return (blended_error(output, clean) + ERROR_FLOOR).log().mean()
+
+
+def blended_error(output: Tensor, other: Tensor) -> Tensor:
+    """Return each patch's mean squared error, weighted as patches are blended: N x C x H x W each -> N."""
+    error = (output - other).square().mean(1) * blending_window(*output.shape[2:]).to(output.device)
+    return error.flatten(1).mean(1)
 
 
 @cache
 def blending_window(height: int, width: int) -> Tensor:
-    """Return the weights of `blended`, H x W, with mean 1."""
+    """Return the weights of `blended` and `psnr`, H x W, with mean 1."""
     lines = []
     for length in (height, width):
         from_edge = torch.arange(length, dtype=torch.float32).minimum(torch.arange(length - 1.0, -1, -1))
@@ -84,7 +99,8 @@ def loss_of(name: str, network: Autoencoder) -> Loss:
         ConfigError: the name is unknown, or it is `bce` and the network's output is not bounded to 0..1.
     """
     losses: dict[str, Loss] = {
-        "mse": mse, "bce": bce, "charbonnier": charbonnier, "relative": relative, "blended": blended, "ssim": ssim,
+        "mse": mse, "bce": bce, "charbonnier": charbonnier, "relative": relative, "blended": blended, "psnr": psnr,
+        "ssim": ssim,
     }  # fmt: skip
     name = network.loss if name == AUTO else name
     if name not in losses:
