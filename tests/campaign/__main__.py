@@ -10,20 +10,20 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from tests.campaign.findings import Outcome
-from tests.campaign.report import as_markdown
-from tests.campaign.settings import Settings
+from tests.campaign.harness.findings import Outcome
+from tests.campaign.harness.report import as_markdown
+from tests.campaign.harness.settings import Settings
 
-PARTS: Final = {
-    "images": "mutated pictures of every kind",
-    "parsers": "pictures that Atheris grows, through the parsers of headers and metadata",
-    "models": "mutated .onnx and .pt files",
-    "training": "mutated pictures, clips and settings through cae-train",
-    "videos": "mutated clips, playlists in disguise, streams that stop",
-    "kills": "signals at random moments",
-    "secrets": "passwords in addresses, and what is written besides the outputs",
-    "soak": "a camera that is pulled, and folders, for minutes",
-    "places": "full, read-only, vanishing folders; names of any bytes; links in circles; very many files",
+PARTS: Final = {  # what each does; its module is in `hostile` or `unlucky`, or here
+    "hostile.images": "mutated pictures of every kind",
+    "hostile.parsers": "pictures that Atheris grows, through the parsers of headers and metadata",
+    "hostile.models": "mutated .onnx and .pt files",
+    "hostile.training": "mutated pictures, clips and settings through cae-train",
+    "hostile.videos": "mutated clips, playlists in disguise, streams that stop",
+    "unlucky.kills": "signals at random moments",
+    "unlucky.secrets": "passwords in addresses, and what is written besides the outputs",
+    "unlucky.soak": "a camera that is pulled, and folders, for minutes",
+    "unlucky.places": "full, read-only, vanishing folders; names of any bytes; links in circles; very many files",
     "parity": "networks, precisions and operator sets in several releases of onnxruntime",
 }
 
@@ -33,9 +33,10 @@ _ON_REQUEST: Final = "parity"  # it installs packages
 def main() -> int:
     """Run the parts that are asked for; return 1 if something was found."""
     parser = argparse.ArgumentParser(prog="python -m tests.campaign", description=__doc__)
-    listed = ", ".join(f"{name} ({what})" for name, what in PARTS.items())
+    modules = {path.rpartition(".")[2]: path for path in PARTS}
+    listed = ", ".join(f"{name} ({PARTS[path]})" for name, path in modules.items())
     parser.add_argument(
-        "parts", nargs="*", metavar="PART", help=f"{listed}; default: all but parity", choices=[*PARTS, []]
+        "parts", nargs="*", metavar="PART", help=f"{listed}; default: all but parity", choices=[*modules, []]
     )
     parser.add_argument("--minutes", type=float, help="for each part; default: until --cases are done")
     parser.add_argument("--cases", type=int, help="of each part at most; default: 1000, with --minutes no limit")
@@ -47,11 +48,11 @@ def main() -> int:
     given = parser.parse_args()
     cases = given.cases if given.cases is not None or given.minutes is not None else 1000
     outcomes: list[Outcome] = []
-    for part in given.parts or [part for part in PARTS if part != _ON_REQUEST]:
+    for part in given.parts or [part for part in modules if part != _ON_REQUEST]:
         folder = Path(tempfile.mkdtemp(prefix="campaign-", dir=_memory()))
         try:
             settings = Settings(given.seed, folder, given.minutes, cases, given.only, given.first, given.keep)
-            outcomes.append(importlib.import_module(f"tests.campaign.{part}").run(settings))
+            outcomes.append(importlib.import_module(f"tests.campaign.{modules[part]}").run(settings))
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         if given.report is not None:

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from tests.campaign.findings import Outcome
-from tests.campaign.settings import Settings
+from tests.campaign.harness.findings import Outcome
+from tests.campaign.harness.settings import Settings
 
 PRECISIONS: Final = {"fp32": 1e-4, "fp16": 1e-2, "int8": 0.03}  # and how much other releases may differ
 OPSETS: Final = (18, 15, 16, 17, 19, 20, 21, 22)  # the default first

@@ -13,18 +13,17 @@ import cv2
 import numpy as np
 from tests.campaign.corpora.models import onnx_files, tensor_files
 from tests.campaign.corpora.pictures import scene
-from tests.campaign.findings import Outcome
+from tests.campaign.harness.findings import Outcome
+from tests.campaign.harness.settings import Settings
+from tests.campaign.harness.traps import SECONDS, SecretFile
+from tests.campaign.harness.workers import Ran, Worker
 from tests.campaign.mutations.protobuf import onnx_changed
 from tests.campaign.mutations.tensors import tensor_file_changed
-from tests.campaign.settings import Settings
-from tests.campaign.workers import Ran, Worker
 
 from cae_runtime.inference.cpu_limits import usable_memory
 
 MEMORY_MAX: Final = (usable_memory() or 2**36) // 2 + 2**30  # bytes, of the whole process
-SECONDS: Final = 60.0  # of CPU time
 _TENSORS: Final = 0.2  # share of the cases
-_OLD, _NEW = 1_000_000_000, 1_900_000_000  # times: a file that was read since has a later one
 _CODES: Final = {0, 1, 2, 3}
 
 
@@ -48,7 +47,7 @@ class Campaign:
     def __init__(self, settings: Settings, outcome: Outcome) -> None:
         self.settings, self.outcome = settings, outcome
         self.folder = settings.folder / "models"
-        self.secret, self.mark = self.folder / "secret.bin", self.folder / "code-ran"
+        self.secret, self.mark = SecretFile(self.folder / "secret.bin"), self.folder / "code-ran"
         self.graphs, self.tensors = onnx_files(), tensor_files()
         self.names = sorted(self.graphs)
         self.most = 0
@@ -62,7 +61,7 @@ class Campaign:
             return _Case(number, "model.pt", data, "tests.campaign.reading", (folder / "model.pt",))
         name = self.names[int(rng.integers(len(self.names)))]
         other = self.graphs[self.names[int(rng.integers(len(self.names)))]]
-        data = onnx_changed(self.graphs[name], other, rng, str(self.secret))
+        data = onnx_changed(self.graphs[name], other, rng, str(self.secret.path))
         words: tuple[object, ...] = (folder / "in.png", "-o", folder / "out")
         if name == "generate" and rng.random() < 0.8:
             words = ("--generate", 3, "-o", folder / "out")
@@ -89,8 +88,7 @@ class Campaign:
         shutil.rmtree(self.folder, ignore_errors=True)
         work = self.folder / "work"
         work.mkdir(parents=True)
-        self.secret.write_bytes(np.full(2**16, 0.5, "<f4").tobytes())
-        os.utime(self.secret, (_OLD, _NEW))
+        self.secret.lay(np.full(2**16, 0.5, "<f4").tobytes())
         os.mkfifo(work / "fifo")
         (work / case.name).write_bytes(case.data)
         cv2.imwrite(str(work / "in.png"), scene())
@@ -101,9 +99,9 @@ class Campaign:
             return wrong
         if self.mark.exists():
             return "code", "code in the file ran"
-        if self.secret.stat().st_atime > _OLD:
+        if self.secret.was_read():
             return "touched", "a file outside was read"
-        if extra := {path.name for path in self.folder.iterdir()} - {"work", self.secret.name}:
+        if extra := {path.name for path in self.folder.iterdir()} - {"work", self.secret.path.name}:
             return "touched", f"files outside were written: {extra}"
         known = {"in.png", "fifo", "model.onnx", "model.pt", "out", "out.csv"}
         if extra := {path.name for path in work.iterdir()} - known:

@@ -15,10 +15,10 @@ from unittest.mock import patch
 
 import numpy as np
 from tests.campaign.corpora.pictures import picture
-from tests.campaign.findings import Outcome
-from tests.campaign.settings import Settings
-from tests.campaign.workers import Worker, threads_and_files
-from tests.campaign.workers import memory_of as memory
+from tests.campaign.harness.findings import Outcome
+from tests.campaign.harness.settings import Settings
+from tests.campaign.harness.workers import Worker, threads_and_files
+from tests.campaign.harness.workers import memory_of as memory
 
 from cae_runtime.errors import DeviceError
 from cae_runtime.live.camera import Source
@@ -27,7 +27,7 @@ from cae_runtime.live.run import run_live
 from cae_runtime.live.settings import LiveSettings
 from cae_runtime.tasks.restore import Restorer
 
-FIXTURES: Final = Path(__file__).parents[1] / "runtime" / "fixtures"
+FIXTURES: Final = Path(__file__).parents[2] / "runtime" / "fixtures"
 PULLED: Final = 100  # times that the camera is pulled and put back in a run that is counted in minutes, and
 FEWER: Final = 25  # in one that is counted in cases, with
 SHOTS: Final = 12  # frames between two pulls

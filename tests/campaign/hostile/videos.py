@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import socket
 import time
@@ -13,17 +12,16 @@ from typing import Final
 import av
 import numpy as np
 from tests.campaign.corpora.clips import Frames, clips, playlists, stream
-from tests.campaign.findings import Outcome
+from tests.campaign.harness.findings import Outcome
+from tests.campaign.harness.settings import Settings
+from tests.campaign.harness.traps import SECONDS, SecretFile, was_called
+from tests.campaign.harness.workers import Ran, Worker
 from tests.campaign.mutations.files import mutated
 from tests.campaign.mutations.generic import blind
-from tests.campaign.settings import Settings
-from tests.campaign.workers import Ran, Worker
 
-FIXTURES: Final = Path(__file__).parents[1] / "runtime" / "fixtures"
-SECONDS: Final = 60.0  # of CPU time
+FIXTURES: Final = Path(__file__).parents[2] / "runtime" / "fixtures"
 MEMORY_MORE: Final = 2**30  # bytes above what the honest clips take
 GOOD: Final = "good.mkv"
-_OLD, _NEW = 1_000_000_000, 1_900_000_000  # times: a file that was read since has a later one
 _STREAMS, _PLAYLISTS = 0.15, 0.1  # shares of the cases
 _MODEL: Final = ("-m", FIXTURES / "identity.onnx", "--threads", 1)
 
@@ -40,10 +38,10 @@ class Campaign:
     def __init__(self, settings: Settings, outcome: Outcome, port: int) -> None:
         self.settings, self.outcome = settings, outcome
         self.folder = settings.folder / "videos"
-        self.secret = self.folder / "secret.mp4"
+        self.secret = SecretFile(self.folder / "secret.mp4")
         self.clips = clips()
         self.names = sorted(self.clips)
-        self.lists = playlists(str(self.secret), port, self.clips["h264.mp4"])
+        self.lists = playlists(str(self.secret.path), port, self.clips["h264.mp4"])
         self.good: object = None
         self.honest_memory = self.most = 0
 
@@ -68,8 +66,7 @@ class Campaign:
         shutil.rmtree(self.folder, ignore_errors=True)
         work = self.folder / "work"
         (work / "in").mkdir(parents=True)
-        self.secret.write_bytes(self.clips["h264.mp4"])
-        os.utime(self.secret, (_OLD, _NEW))
+        self.secret.lay(self.clips["h264.mp4"])
         if kind == "y4m":
             return worker.run("cae_runtime", ("-", "-o", "-", *_MODEL), SECONDS, data, str(work)), work
         (work / "in" / f"bad.{kind}").write_bytes(data)
@@ -99,7 +96,7 @@ class Campaign:
     def _wrong(self, ran: Ran, kind: str, work: Path) -> tuple[str, str] | None:
         if wrong := ran.problem({0, 1}):
             return wrong
-        if self.secret.stat().st_atime > _OLD:
+        if self.secret.was_read():
             return "touched", "a file outside was read"
         if ran.memory > self.honest_memory + MEMORY_MORE:
             return "memory", f"{ran.memory / 2**20:.0f} MiB, the honest clips take {self.honest_memory / 2**20:.0f}"
@@ -176,15 +173,6 @@ def _stream_changed(data: bytes, rng: np.random.Generator) -> bytes:
     if kind == 3:
         return blind(data[: end + 10], rng) + data[end + 10 :]
     return blind(data, rng)
-
-
-def was_called(listening: socket.socket) -> bool:
-    """Return whether something has connected to a port."""
-    try:
-        listening.accept()[0].close()
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _damage(path: Path) -> str:

@@ -9,13 +9,13 @@ from typing import Final
 
 import numpy as np
 from tests.campaign.corpora.pictures import picture
-from tests.campaign.findings import what_is_wrong_with
-from tests.campaign.forked import Forked
+from tests.campaign.harness.findings import what_is_wrong_with
+from tests.campaign.harness.forked import Forked
 
 from cae_runtime.errors import ImageError
 from cae_runtime.io.image_files import decode
 
-FIXTURES: Final = Path(__file__).parents[1] / "runtime" / "fixtures"
+FIXTURES: Final = Path(__file__).parents[2] / "runtime" / "fixtures"
 SECONDS: Final = 900.0
 GOOD: Final = ("told.png", "told.jpg", "deflate.tif", "lossy.webp", "color.ppm", "photo.avif")
 MODEL: Final = ("-m", FIXTURES / "identity.onnx", "--threads", 1)

@@ -17,12 +17,12 @@ import cv2
 import numpy as np
 from tests.campaign.corpora.clips import Frames
 from tests.campaign.corpora.pictures import picture
-from tests.campaign.findings import Outcome, what_is_wrong_with
-from tests.campaign.forked import Forked
-from tests.campaign.settings import Settings
+from tests.campaign.harness.findings import Outcome, what_is_wrong_with
+from tests.campaign.harness.forked import Forked
+from tests.campaign.harness.settings import Settings
 from tests.runtime.clips import make_clip
 
-FIXTURES: Final = Path(__file__).parents[1] / "runtime" / "fixtures"
+FIXTURES: Final = Path(__file__).parents[2] / "runtime" / "fixtures"
 SIGNALS: Final = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 SECONDS: Final = 3600.0  # of the clock, since other work on the machine may slow a run down
 _HIDDEN: Final = re.compile(r"\.[0-9a-f]{16}\.partial.*")

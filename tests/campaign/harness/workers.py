@@ -18,7 +18,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Final, Self
 
-from tests.campaign.findings import what_is_wrong_with
+from tests.campaign.harness.findings import what_is_wrong_with
 
 ADDRESS_SPACE: Final = 7 * 2**30  # bytes; beyond it a command sees a MemoryError
 RESIDENT_MAX: Final = 700 * 2**20  # bytes that a process may keep after a run; with more, the next has a new one

@@ -16,7 +16,7 @@ from typing import Final
 
 import numpy as np
 from tests.campaign.corpora.pictures import picture
-from tests.campaign.place_runs import GOOD, MODEL, SECONDS, Place, Run, lay_pictures, started
+from tests.campaign.unlucky.place_runs import GOOD, MODEL, SECONDS, Place, Run, lay_pictures, started
 
 MANY: Final = (10_000, 100_000)  # files of one folder
 NEW: Final = 20  # of them that are not done yet
@@ -166,7 +166,7 @@ def _share(folder: Path) -> Iterator[Path]:
         raise Impossible("there is no FUSE, or no fusepy")
     switch, mount = folder / "switch", folder / "far-mounted"
     mount.mkdir()
-    words = [sys.executable, "-W", "ignore", "-m", "tests.campaign.share", folder / "far", mount, switch]
+    words = [sys.executable, "-W", "ignore", "-m", "tests.campaign.unlucky.share", folder / "far", mount, switch]
     with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as serving:
         try:
             until = time.monotonic() + _SETTLED

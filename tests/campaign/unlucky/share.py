@@ -1,4 +1,6 @@
-"""A file system that stalls, as one of a network does: `python -m tests.campaign.share ROOT MOUNT SWITCH`; needs FUSE.
+"""A file system that stalls, as one of a network does; needs FUSE.
+
+    python -m tests.campaign.unlucky.share ROOT MOUNT SWITCH
 
 It shows the folder ROOT at MOUNT. While the file SWITCH exists, reading and writing wait.
 """

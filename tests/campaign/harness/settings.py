@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from tests.campaign.findings import Outcome
+from tests.campaign.harness.findings import Outcome
 
 _TOLD_EVERY: Final = 60.0  # seconds
 

@@ -19,11 +19,11 @@ from typing import Final
 import cv2
 import numpy as np
 from tests.campaign.corpora.pictures import picture, scene
-from tests.campaign.far_places import FAR, Impossible, hundred_thousand
-from tests.campaign.findings import Outcome
-from tests.campaign.forked import Forked
-from tests.campaign.place_runs import GOOD, MODEL, SECONDS, Place, Run, lay_pictures, ran, started
-from tests.campaign.settings import Settings
+from tests.campaign.harness.findings import Outcome
+from tests.campaign.harness.forked import Forked
+from tests.campaign.harness.settings import Settings
+from tests.campaign.unlucky.far_places import FAR, Impossible, hundred_thousand
+from tests.campaign.unlucky.place_runs import GOOD, MODEL, SECONDS, Place, Run, lay_pictures, ran, started
 
 FEW, MORE = 400, 1600  # pictures of one folder
 _LINEAR: Final = 1.6  # how much more than four times as much four times as many may take

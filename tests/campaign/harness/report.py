@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 
-from tests.campaign.findings import Outcome
+from tests.campaign.harness.findings import Outcome
 
 _PACKAGES: Final = (
     "numpy",

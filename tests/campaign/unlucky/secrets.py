@@ -14,11 +14,11 @@ from typing import Final
 import cv2
 import numpy as np
 from tests.campaign.corpora.pictures import picture
-from tests.campaign.findings import Outcome, what_is_wrong_with
-from tests.campaign.settings import Settings
-from tests.campaign.workers import Worker
+from tests.campaign.harness.findings import Outcome, what_is_wrong_with
+from tests.campaign.harness.settings import Settings
+from tests.campaign.harness.workers import Worker
 
-FIXTURES: Final = Path(__file__).parents[1] / "runtime" / "fixtures"
+FIXTURES: Final = Path(__file__).parents[2] / "runtime" / "fixtures"
 SECONDS: Final = 60.0  # of CPU time
 SECRET: Final = "Tr0ub4dor"  # noqa: S105 - it is none
 _OF_TORCH: Final = "tmp/torchinductor_"  # an empty folder, which PyTorch makes as it is imported

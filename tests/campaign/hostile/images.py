@@ -12,15 +12,15 @@ from typing import Final
 
 import numpy as np
 from tests.campaign.corpora.pictures import PICTURES, family_of, picture
-from tests.campaign.findings import Outcome
+from tests.campaign.harness.findings import Outcome
+from tests.campaign.harness.settings import Settings
+from tests.campaign.harness.workers import Ran, Worker
 from tests.campaign.mutations.files import mutated
-from tests.campaign.settings import Settings
-from tests.campaign.workers import Ran, Worker
 
 from cae_runtime.errors import ImageError
 from cae_runtime.io.image_files import decode
 
-FIXTURES: Final = Path(__file__).parents[1] / "runtime" / "fixtures"
+FIXTURES: Final = Path(__file__).parents[2] / "runtime" / "fixtures"
 TOGETHER: Final = 40  # files of one call of the command
 MEMORY_MORE: Final = 2**30  # bytes above what the honest files take
 PIXEL_BYTES: Final = 40  # that a pixel may take besides; JPEG 2000 takes the most

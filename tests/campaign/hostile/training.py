@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import socket
 import time
@@ -15,21 +14,19 @@ import cv2
 import numpy as np
 from tests.campaign.corpora.clips import clips, playlists
 from tests.campaign.corpora.pictures import PICTURES, picture, scene
-from tests.campaign.findings import Outcome
+from tests.campaign.harness.findings import Outcome
+from tests.campaign.harness.settings import Settings
+from tests.campaign.harness.traps import SECONDS, SecretFile, was_called
+from tests.campaign.harness.workers import Ran, Worker
 from tests.campaign.mutations.files import mutated
 from tests.campaign.mutations.toml import toml_changed
-from tests.campaign.settings import Settings
-from tests.campaign.videos import was_called
-from tests.campaign.workers import Ran, Worker
 
-RECIPES: Final = Path(__file__).parents[2] / "assets" / "recipes"
-SECONDS: Final = 60.0  # of CPU time
+RECIPES: Final = Path(__file__).parents[3] / "assets" / "recipes"
 MEMORY_MORE: Final = 2**30 + 2**28 * 6  # bytes above the least: a picture of 2^28 pixels is decoded, and turned
 _SETTINGS, _CLIPS, _PLAYLISTS, _WHOLE = 0.25, 0.1, 0.05, 0.004  # shares of the cases; the others are pictures
 _TOGETHER: Final = 30  # pictures of a whole command
 _SUFFIXES: Final = ("bmp", "jpg", "png", "ppm", "tif", "webp")
 _T = TypeVar("_T")
-_OLD, _NEW = 1_000_000_000, 1_900_000_000  # times: a file that was read since has a later one
 
 
 @dataclass(frozen=True)
@@ -52,9 +49,9 @@ class Campaign:
     def __init__(self, settings: Settings, outcome: Outcome, port: int) -> None:
         self.settings, self.outcome = settings, outcome
         self.folder = settings.folder / "training"
-        self.secret = self.folder / "secret.mp4"
+        self.secret = SecretFile(self.folder / "secret.mp4")
         self.pictures, self.clips = [picture(name) for name in sorted(PICTURES)], clips()
-        self.lists = [*playlists(str(self.secret), port, self.clips["h264.mp4"]).values()]
+        self.lists = [*playlists(str(self.secret.path), port, self.clips["h264.mp4"]).values()]
         self.recipes = [path.read_text().splitlines() for path in sorted(RECIPES.glob("*.toml"))]
         self.lines = [line for lines in self.recipes for line in lines if "=" in line]
         self.good = cv2.imencode(".png", cv2.resize(scene(), (64, 64)))[1].tobytes()
@@ -91,8 +88,7 @@ class Campaign:
         shutil.rmtree(self.folder, ignore_errors=True)
         work = self.folder / "work"
         (work / "in").mkdir(parents=True)
-        self.secret.write_bytes(self.clips["h264.mp4"])
-        os.utime(self.secret, (_OLD, _NEW))
+        self.secret.lay(self.clips["h264.mp4"])
         for name, data in case.files.items():
             (work / name).write_bytes(data)
         ran = worker.run(case.package, case.words, SECONDS, cwd=str(work))
@@ -108,7 +104,7 @@ class Campaign:
         whole = case.kind == "whole command"
         if wrong := ran.problem({0} if whole else {0, 2}):
             return wrong
-        if self.secret.stat().st_atime > _OLD:
+        if self.secret.was_read():
             return "touched", "a file outside was read"
         if ran.code == 2 and len(ran.err.decode().splitlines()) != 1:
             return "message", repr(ran.err[:500])

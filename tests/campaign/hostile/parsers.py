@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 from typing import Final
 
-from tests.campaign.findings import Outcome
-from tests.campaign.settings import Settings
+from tests.campaign.harness.findings import Outcome
+from tests.campaign.harness.settings import Settings
 
 _BYTES_MAX: Final = 2**16
 _SECONDS: Final = 20  # that one file may take
@@ -37,7 +37,7 @@ def run(settings: Settings) -> Outcome:
     until = [f"-runs={settings.cases}"] if settings.cases is not None else []
     until += [f"-max_total_time={int(60 * settings.minutes)}"] if settings.minutes is not None else []
     words = [
-        sys.executable, "-m", "tests.campaign.parsers", corpus, *until, f"-seed={settings.seed}",
+        sys.executable, "-m", "tests.campaign.hostile.parsers", corpus, *until, f"-seed={settings.seed}",
         f"-max_len={_BYTES_MAX}",
         f"-timeout={_SECONDS}", f"-rss_limit_mb={_MEMORY}", f"-artifact_prefix={found}/",
     ]  # fmt: skip
