@@ -49,7 +49,8 @@ class Upload:
     def _in_parts(self) -> None:
         options = content_type(self._address) if self._address.protocol == "s3" else {}
         system, before = system_of(self._address), signals_so_far()
-        self._target = system.open(self._address.in_store, "wb", block_size=_PART_BYTES, autocommit=False, **options)
+        # `open` would also keep the file in a list, for a transaction that never comes.
+        self._target = system._open(self._address.in_store, "wb", block_size=_PART_BYTES, autocommit=False, **options)
         if self._address.protocol == "s3":
             self._ask_again_for_parts()
         try:
@@ -64,6 +65,8 @@ class Upload:
             self._discard()
             self._check(before)
             raise
+        finally:
+            self._close()
 
     def _ask_again_for_parts(self) -> None:
         """Give each part its own retries, so that a failed part does not restart the whole upload."""
@@ -83,3 +86,9 @@ class Upload:
         with suppress(Exception):  # the store may be gone
             if self._target is not None:
                 self._target.discard()
+
+    def _close(self) -> None:
+        """Close the file in the store. A failed one must not send the rest of its buffer: Azure would take the file."""
+        self._target.forced = True  # as after `flush(force=True)`
+        with suppress(Exception):
+            self._target.close()
