@@ -45,13 +45,20 @@ def main() -> int:
     parser.add_argument("--only", type=int, help="the one case to repeat")
     parser.add_argument("--report", type=Path, help="write a report as Markdown", metavar="FILE")
     parser.add_argument("--keep", type=Path, help="keep files that something was found with", metavar="FOLDER")
+    parser.add_argument(
+        "--picture", action="append", default=[], metavar="NAME", dest="pictures",
+        help="a kind that `images` changes, such as camera.dng (see tests/campaign/corpora/pictures.py); default: all; "
+        "may be repeated, and a name that is there twice is taken twice as often",
+    )  # fmt: skip
     given = parser.parse_args()
     cases = given.cases if given.cases is not None or given.minutes is not None else 1000
     outcomes: list[Outcome] = []
     for part in given.parts or [part for part in modules if part != _ON_REQUEST]:
         folder = Path(tempfile.mkdtemp(prefix="campaign-", dir=_memory()))
         try:
-            settings = Settings(given.seed, folder, given.minutes, cases, given.only, given.first, given.keep)
+            settings = Settings(
+                given.seed, folder, given.minutes, cases, given.only, given.first, given.keep, tuple(given.pictures)
+            )  # fmt: skip
             outcomes.append(importlib.import_module(f"tests.campaign.{modules[part]}").run(settings))
         finally:
             shutil.rmtree(folder, ignore_errors=True)

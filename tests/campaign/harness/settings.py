@@ -25,6 +25,7 @@ class Settings:
         only: the one case to repeat.
         first: the first case.
         findings: folder for files that something was found with; None: they are not kept.
+        pictures: of the kinds in `tests.campaign.corpora.pictures` those that `images` changes; empty: all.
     """
 
     seed: int
@@ -34,6 +35,7 @@ class Settings:
     only: int | None = None
     first: int = 0
     findings: Path | None = None
+    pictures: tuple[str, ...] = ()
     began: float = field(default_factory=time.monotonic)
     _told: float = field(default_factory=time.monotonic)
 

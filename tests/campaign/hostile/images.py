@@ -16,6 +16,7 @@ from tests.campaign.harness.findings import Outcome
 from tests.campaign.harness.settings import Settings
 from tests.campaign.harness.workers import Ran, Worker
 from tests.campaign.mutations.files import mutated
+from tests.campaign.mutations.generic import Rng
 
 from cae_runtime.errors import ImageError
 from cae_runtime.io.image_files import decode
@@ -76,7 +77,7 @@ class Campaign:
     def __init__(self, settings: Settings, outcome: Outcome) -> None:
         self.settings, self.outcome = settings, outcome
         self.honest = {name: picture(name) for name in PICTURES}
-        self.names = sorted(self.honest)
+        self.names = sorted(settings.pictures or self.honest)
         self.good: dict[str, dict[str, bytes]] = {}  # by use: what becomes of the good files
         self.honest_memory: dict[str, int] = {}
         self.most = 0
@@ -86,15 +87,22 @@ class Campaign:
         rng = np.random.default_rng([self.settings.seed, case // TOGETHER, 1])
         return USES[int(rng.integers(len(USES)))]
 
+    def kind_of(self, case: int) -> str:
+        """Return the name of the honest file that a case's file is made from."""
+        return self._kind(np.random.default_rng([self.settings.seed, case, 2]))
+
+    def _kind(self, rng: Rng) -> str:
+        return self.names[int(rng.integers(len(self.names)))]
+
     def file_of(self, case: int) -> tuple[str, bytes]:
         """Return name and content of a case's file."""
         rng = np.random.default_rng([self.settings.seed, case, 2])
-        name = self.names[int(rng.integers(len(self.names)))]
+        name = self._kind(rng)
         family = family_of(name)
         others = [data for other, data in self.honest.items() if family_of(other) == family or rng.random() < 0.05]
         ending = name.rpartition(".")[2]
         if rng.random() < 0.03:  # the name says something else
-            ending = self.names[int(rng.integers(len(self.names)))].rpartition(".")[2]
+            ending = self._kind(rng).rpartition(".")[2]
         return f"{case:08}.{ending}", mutated(self.honest[name], others, rng)
 
     def call(self, worker: Worker, files: dict[str, bytes], use: Use, seconds: float) -> tuple[Ran, Path]:
@@ -156,7 +164,8 @@ class Campaign:
         for each in _report(ran)["files"]:
             name = Path(each["source"]).name
             if name not in GOOD:
-                self.outcome.counts[f"{family_of(name)} {each['status']}"] += 1
+                kind = self.kind_of(int(name[:8])) if self.settings.pictures else family_of(name)
+                self.outcome.counts[f"{kind} {each['status']}"] += 1
 
     def _wrong(
         self, ran: Ran, files: dict[str, bytes], use: Use, folder: Path, *, learning: bool = False
