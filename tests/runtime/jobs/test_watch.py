@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from tests.runtime.conftest import COMMAND, FIXTURES, Command
 
+from cae_runtime.inference.session import Session
 from cae_runtime.jobs.planning import Job, Plan, make_plan
 from cae_runtime.jobs.restore import watch
 from cae_runtime.jobs.restore.options import RestoreOptions
@@ -143,6 +144,32 @@ def test_what_cannot_be_watched_is_refused(cae_run: Command, tmp_path: Path, noi
         assert done.returncode == 2
         assert reason in done.stderr
         assert not (tmp_path / "out").exists()
+
+
+def test_a_file_is_taken_after_a_second_although_others_arrive_meanwhile(tmp_path: Path) -> None:
+    times = iter([0.0, 0.1, 0.9, 1.0, 1.2, 2.2])
+    inbox = watch.Inbox(lambda: make_plan([tmp_path], tmp_path / "out", may_be_empty=True), lambda: next(times))
+    (tmp_path / "slow.png").write_bytes(b"a half")
+    for _ in range(3):
+        assert inbox.look()[0] == []
+        assert inbox.waiting
+    (ready,), _ = inbox.look()
+    assert ready.job.source == tmp_path / "slow.png"
+    (tmp_path / "slow.png").write_bytes(b"all of it")
+    assert inbox.look()[0] == []
+    assert len(inbox.look()[0]) == 1
+
+
+def test_a_folder_that_cannot_be_read_does_not_end_the_watching(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tests may run as root, which may read everything: so it is looked at what watchfiles is told."""
+    watchfiles = pytest.importorskip("watchfiles")
+    told: dict[str, Any] = {}
+    monkeypatch.setattr(watchfiles, "watch", lambda *_, **options: told.update(options) or iter(()))
+    session = Session(FIXTURES / "identity.onnx")
+    watch.watch(session, [tmp_path], tmp_path / "out", RestoreOptions())
+    assert told["ignore_permission_denied"]
 
 
 def test_a_file_of_another_kind_is_named_once_when_it_arrives(

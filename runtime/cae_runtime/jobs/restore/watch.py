@@ -29,6 +29,7 @@ from cae_shared.signals import exit_code, interruptible
 _log = logging.getLogger(__name__)
 
 INSTALL: Final = "pip install 'cae-toolkit[watch]' (in a checkout: pip install -e '.[watch]')"
+_STILL: Final = 1.0  # seconds for which a file that is complete does not change
 _LOOK_EVERY_MS: Final = 1000
 _LOOK_ANYWAY: Final = 30  # times that nothing had changed
 _CTRL_C: Final = 130  # exit code
@@ -38,7 +39,7 @@ State = tuple[int, int]  # size in bytes and time of the last change in ns
 
 @dataclass(frozen=True)
 class Arrival:
-    """A file that is complete as far as can be seen: it has not changed between two looks."""
+    """A file that is complete as far as can be seen: it has not changed for a second."""
 
     job: Job
     state: State
@@ -49,25 +50,27 @@ class Inbox:
 
     Args:
         plan: finds all files and their outputs, anew at each call.
+        clock: returns the time in seconds.
     """
 
-    def __init__(self, plan: Callable[[], Plan]) -> None:
-        self._plan = plan
-        self._seen: dict[Place, State] = {}
+    def __init__(self, plan: Callable[[], Plan], clock: Callable[[], float] = time.monotonic) -> None:
+        self._plan, self._clock = plan, clock
+        self._seen: dict[Place, tuple[State, float]] = {}  # and since when
         self._done: dict[Place, State] = {}
         self._made: dict[Place, Place] = {}  # what the outputs of this call were made from
         self.waiting = False  # whether some file has to be looked at again
 
     def look(self) -> tuple[list[Arrival], Plan]:
-        """Return the files that were the same at the last look and were not taken in this state, and all files."""
-        plan = self._plan()
+        """Return the files that have not changed for a second and were not taken in this state, and all files."""
+        plan, now = self._plan(), self._clock()
         plan = replace(plan, jobs=tuple(self._apart_from_earlier(job) for job in plan.jobs))
         states = {job.source: state for job in plan.jobs if (state := _state(job.source)) is not None}
         new = [
             Arrival(job, states[job.source]) for job in plan.jobs if job.source in states and self._is_new(job, states)
         ]
-        ready = [each for each in new if self._seen.get(each.job.source) == each.state]
-        self._seen = states
+        # Events of other files may let two looks follow each other within moments.
+        self._seen = {source: (state, self._since(source, state, now)) for source, state in states.items()}
+        ready = [each for each in new if now - self._seen[each.job.source][1] >= _STILL]
         self.waiting = len(ready) < len(new)
         return ready, plan
 
@@ -75,6 +78,11 @@ class Inbox:
         """Remember that a file was processed in this state; it is taken again once it changes."""
         self._done[arrival.job.source] = arrival.state
         self._made.setdefault(arrival.job.output, arrival.job.source)
+
+    def _since(self, source: Place, state: State, now: float) -> float:
+        """Return since when a file is known to be in a state."""
+        before, since = self._seen.get(source, (None, now))
+        return since if before == state else now
 
     def _is_new(self, job: Job, states: Mapping[Place, State]) -> bool:
         """Return whether a file was not taken in its state, and has no output."""
@@ -146,8 +154,9 @@ def watch(session: Session, sources: Sequence[Path], output: Path, options: Rest
         _log.info("%s", line)
     _log.info("watching %s: Ctrl-C ends", ", ".join(repr(str(source)) for source in sources))
     events = watchfiles.watch(
-        *sources, watch_filter=None, rust_timeout=_LOOK_EVERY_MS, yield_on_timeout=True, debounce=_LOOK_EVERY_MS
-    )
+        *sources, watch_filter=None, rust_timeout=_LOOK_EVERY_MS, yield_on_timeout=True, debounce=_LOOK_EVERY_MS,
+        ignore_permission_denied=True,  # a folder that cannot be read is named by the plan
+    )  # fmt: skip
     clock = _Clock()
     with interruptible():
         results, plan = _cleaned_until_stopped(events, inbox, restorer, options, clock)
