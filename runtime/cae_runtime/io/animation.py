@@ -11,8 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cae_runtime.errors import ImageError, ImageFormatError
-from cae_runtime.io.decoding import webp
-from cae_runtime.io.formats import AVIF, PNG, SUFFIX_OF_FORMAT, WEBP
+from cae_runtime.io.arrays import from_limited_range
+from cae_runtime.io.decoding import apng, webp
+from cae_runtime.io.formats import AVIF, GIF, PNG, SUFFIX_OF_FORMAT, WEBP
+from cae_runtime.io.headers import gif
+from cae_runtime.io.headers.boxed.heif import HeifHeader
 from cae_runtime.io.headers.header import Header
 from cae_runtime.io.orientation import upright
 from cae_runtime.io.stderr import quiet
@@ -55,7 +58,8 @@ def decode(data: bytes, header: Header, orientation: int = 1) -> Animation:
         with quiet():
             if header.format == WEBP:
                 webp.check(data, header)
-            done, found = cv2.imdecodeanimation(np.frombuffer(data, np.uint8))
+            file = gif.with_alpha(data) if header.format == GIF else data
+            done, found = cv2.imdecodeanimation(np.frombuffer(file, np.uint8))
     except cv2.error as e:
         if getattr(e, "code", None) == cv2.Error.StsNoMem:
             raise MemoryError from e
@@ -67,6 +71,10 @@ def decode(data: bytes, header: Header, orientation: int = 1) -> Animation:
         raise _damaged(header)
     if any(frame.dtype != np.uint8 for frame in frames):
         raise ImageError(f"is an animated {header.format} of more than 8 bits, which is not read")
+    if isinstance(header, HeifHeader) and header.limited:
+        frames = [from_limited_range(frame, 8) for frame in frames]
+    if header.format == PNG:
+        frames = apng.with_uncovered(frames, data)
     turned = [np.ascontiguousarray(upright(frame, orientation)) for frame in _alike(frames)]
     return Animation(tuple(turned), tuple(map(int, found.durations)), int(found.loop_count))
 

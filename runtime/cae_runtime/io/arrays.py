@@ -50,6 +50,17 @@ def over_full_range(values: NDArray[ImageType], top: int) -> NDArray[ImageType]:
     return scaled
 
 
+def from_limited_range(values: NDArray[ImageType], bits: int) -> NDArray[ImageType]:
+    """Return gray values of video, 16..235 for 8 bits, as the nearest ones of the whole range of their type.
+
+    Args:
+        values: uint8 or uint16, of any shape; those beyond black and white count as these.
+        bits: 8..16.
+    """
+    unit = 2 ** (bits - 8)
+    return over_full_range(np.maximum(values, 16 * unit) - 16 * unit, 219 * unit)
+
+
 def in_bits(values: NDArray[Any], bits: int) -> NDArray[np.uint16]:
     """Return 16-bit values as the nearest ones of `bits` bits: the inverse of `in_sixteen_bits`.
 

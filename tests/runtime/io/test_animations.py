@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -219,3 +220,32 @@ def test_an_animation_with_a_hole_is_damaged(format: str, options: dict[str, Any
 def test_damaged_animations_are_refused_or_read_but_never_crash(format: str, options: dict[str, Any]) -> None:
     data = animated(format, **options)
     check_damaged(data, ends=range(0, len(data), max(1, len(data) // 30)))
+
+
+def test_a_gif_stays_transparent_whatever_its_last_frame_says() -> None:
+    frames = []
+    for number in range(3):
+        drawn = np.zeros((40, 60, 4), np.uint8)
+        cv2.circle(drawn, (15 + 12 * number, 20), 9, (200, 40, 40, 255), -1)
+        frames.append(Image.fromarray(drawn))
+    data = bytearray(saved(frames[0], "GIF", save_all=True, append_images=frames[1:], duration=100, disposal=2))
+    data[data.rindex(b"!\xf9\x04") + 3] &= 0xFE  # nothing of the last frame is transparent
+    animation = decode(bytes(data)).animation
+    assert animation is not None
+    for frame, drawn in zip(animation.frames[:2], frames, strict=False):
+        assert np.array_equal(frame[..., 3], np.asarray(drawn)[..., 3])
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "P"])
+def test_what_no_frame_of_a_png_covers_is_transparent(mode: str) -> None:
+    first, *others = (frame.convert(mode) for frame in scene())
+    chunks = chunks_of(saved(first, "PNG", save_all=True, append_images=others, duration=TIMES))
+    cleared = [(name, content[:24] + b"\1" + content[25:] if name == b"fcTL" else content) for name, content in chunks]
+    animation = decode(png_of(cleared)).animation
+    assert animation is not None
+    places = [struct.unpack_from(">4I", content, 4) for name, content in chunks if name == b"fcTL"]
+    assert any((width, height) != (WIDTH, HEIGHT) for width, height, _, _ in places)
+    for frame, (width, height, left, top) in zip(animation.frames, places, strict=True):
+        covered = np.zeros((HEIGHT, WIDTH), np.uint8)
+        covered[top : top + height, left : left + width] = 255
+        assert np.array_equal(frame[..., 3], covered)

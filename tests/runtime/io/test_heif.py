@@ -67,6 +67,19 @@ def test_an_avif_of_every_depth_has_the_values_that_were_written(channels: int, 
     assert np.array_equal(decode(encode(picture, "PNG")[0]).pixels, picture.pixels)
 
 
+@pytest.mark.parametrize("frames", [1, 3])
+def test_a_gray_avif_of_limited_range_has_its_black_and_white(frames: int) -> None:
+    first, *others = [rgb(np.roll(SMOOTH[..., :3], number, axis=1)) for number in range(frames)]
+    more = {"save_all": True, "append_images": others} if others else {}
+    full, limited = (
+        decode(saved(first, "AVIF", quality=100, subsampling="4:0:0", range=each, **more)).pixels
+        for each in ("full", "limited")
+    )
+    assert np.abs(full.astype(int) - limited).max() <= 2
+    with pytest.raises(ImageError, match="is a gray AVIF with alpha, which OpenCV does not read"):
+        decode(saved(rgb(SMOOTH), "AVIF", subsampling="4:0:0"))
+
+
 @pytest.mark.parametrize("mode", ["L", "LA", "BGR", "BGRA"])
 @pytest.mark.parametrize("bits", [8, 10, 12])
 def test_a_heic_of_every_depth_has_the_values_that_were_written(mode: str, bits: int) -> None:

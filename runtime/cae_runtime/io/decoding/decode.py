@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from cae_runtime.errors import NO_MEMORY, ImageError
 from cae_runtime.io import heic_extra, raw_extra
-from cae_runtime.io.arrays import full_scale, in_sixteen_bits, over_full_range
+from cae_runtime.io.arrays import from_limited_range, full_scale, in_sixteen_bits, over_full_range
 from cae_runtime.io.decoding import cmyk, tiff_deflate, tiff_extra, tiff_tiles
 from cae_runtime.io.decoding import jpeg as jpeg_data
 from cae_runtime.io.decoding import tiff as tiff_data
@@ -79,7 +79,7 @@ def decoded(data: bytes, header: Header) -> NDArray[Any]:
     if (width, height) != (header.width, header.height):
         raise ImageError(f"is damaged: it announces {header.width}x{header.height} pixels and has {width}x{height}")
     if header.gray_alpha:
-        pixels = np.ascontiguousarray(pixels[..., 2:])
+        pixels = np.ascontiguousarray(pixels[..., -2:])
     if header.opaque:
         pixels = np.ascontiguousarray(pixels[..., :3])
     return pixels
@@ -91,7 +91,9 @@ def _decode_heif(data: bytes, header: HeifHeader) -> NDArray[Any]:
     if not cv2.haveImageWriter(".avif"):  # haveImageReader would look for a file
         raise ImageError("is an AVIF, which this OpenCV does not read: install opencv-python 4.13 or later")
     pixels = _decode(data, header)
-    if pixels.dtype == np.uint16 and header.bits:
+    if header.limited:
+        pixels = from_limited_range(pixels, header.bits or 8)
+    elif pixels.dtype == np.uint16 and header.bits:
         pixels = in_sixteen_bits(pixels, header.bits)
     return np.ascontiguousarray(upright(pixels, header.orientation))
 

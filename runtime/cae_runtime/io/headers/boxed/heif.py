@@ -21,6 +21,7 @@ _ANY_CODING: Final = b"mif1"  # says nothing about the coding: the other brands 
 _SEQUENCES: Final = {b"avis", b"hevc", b"hevx", b"msf1"}
 _CODINGS: Final = {AVIF: b"av01", HEIC: b"hvc1"}
 _GRID: Final = b"grid"
+_FULL_RANGE: Final = 0x80
 _CHROMA: Final = {2: 422, 3: 444}  # chroma_format_idc of HEVC; 1 is 420, 0 gray
 # Quarter turns against the clock, and whether a mirror (by `imir`: upside down, left for right) follows -> EXIF.
 _TURNED: Final = {0: 1, 1: 8, 2: 3, 3: 6}
@@ -37,12 +38,14 @@ class HeifHeader(Header):
         cicp: color primaries and transfer characteristics (ITU-T H.273); None if the file does not say.
         items: everything in the file.
         chroma: color resolution of a HEIC: 420, 422 or 444; 420 also for gray.
+        limited: it is a gray AVIF in which black is 16 and white 235 of 255: OpenCV leaves these values as they are.
     """
 
     orientation: int = 1
     cicp: tuple[int, int] | None = None
     items: Items | None = None
     chroma: int = 420
+    limited: bool = False
 
     @property
     def main(self) -> Item:
@@ -91,8 +94,12 @@ def read(data: bytes) -> Header:
     frames = _frames(data, stored, coded_sizes) if data[8:12] in _SEQUENCES else 1
     width, height = _shown(data, main, *stored)
     bits, gray, chroma = _depth(data, coded, format)
+    gray_alpha = gray and _has_alpha(data, items)
+    limited = format == AVIF and gray and _is_limited(data, main, coded)
+    if format == AVIF and gray_alpha:
+        raise ImageError("is a gray AVIF with alpha, which OpenCV does not read: convert it to PNG first")
     return HeifHeader(
-        format, width, height, gray_alpha=gray and _has_alpha(data, items),
+        format, width, height, gray_alpha=gray_alpha, limited=limited,
         part_pixels=max(_pixels(data, item) for item in items.items.values()),
         bits=bits if bits > 8 else 0, frames=frames, orientation=_orientation(data, main),
         cicp=_cicp(data, main, coded), items=items, chroma=chroma,
@@ -204,9 +211,23 @@ def _orientation(data: bytes, main: Item) -> int:
 
 
 def _cicp(data: bytes, *items: Item) -> tuple[int, int] | None:
+    fields = _color_codes(data, *items)
+    return (fields.number(2), fields.number(2)) if fields else None
+
+
+def _is_limited(data: bytes, *items: Item) -> bool:
+    """Return whether a file says that its values are those of video: not all of 0..255 are used."""
+    fields = _color_codes(data, *items)
+    if fields is None:
+        return False
+    fields.number(6)
+    return not fields.number(1) & _FULL_RANGE
+
+
+def _color_codes(data: bytes, *items: Item) -> Fields | None:
+    """Return the numbers for primaries, transfer, matrix and range of the first item that has them."""
     for item in items:
         for box in item.properties:
             if box.name == b"colr" and data[box.start : box.start + 4] == b"nclx":
-                fields = Fields(data, box.start + 4, box.end)
-                return fields.number(2), fields.number(2)
+                return Fields(data, box.start + 4, box.end)
     return None
