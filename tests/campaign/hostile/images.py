@@ -218,6 +218,8 @@ def run(settings: Settings) -> Outcome:
             settings.tell(outcome)
         outcome.counts["decoder processes that died or hung"] = worker.restarts
     outcome.seconds = time.monotonic() - began
+    if settings.pictures:
+        outcome.notes.append("to repeat a case, add " + " ".join(f"--picture {name}" for name in settings.pictures))
     honest = max(campaign.honest_memory.values(), default=0) / 2**20
     outcome.notes.append(
         f"{len(campaign.names)} honest files, {len(dict.fromkeys(USES))} uses; most memory "
