@@ -64,7 +64,7 @@ def decode(data: bytes, header: Header, orientation: int = 1) -> Animation:
         if getattr(e, "code", None) == cv2.Error.StsNoMem:
             raise MemoryError from e
         raise _damaged(header) from e
-    frames = [np.asarray(frame) for frame in found.frames] if done else []
+    frames: list[NDArray[Any]] = [np.asarray(frame) for frame in found.frames] if done else []
     shapes = {frame.shape[:2] for frame in frames}
     stored = (header.width, header.height) if orientation >= 5 else (header.height, header.width)
     if len(frames) != header.frames or shapes != {stored}:
