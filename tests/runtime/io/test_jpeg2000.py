@@ -140,6 +140,7 @@ def test_what_is_not_read_is_refused_by_name() -> None:
     for data, reason in [
         (encoded(picture(1).astype(np.int16)), "signed values"),
         (encoded(picture(4)[..., :2]), "of 2 channels"),
+        (encoded(picture(1, bits=5), bitspersample=5), "of 5-bit values: 8 to 16 bits are read"),
         (stream[: len(stream) // 2], "truncated"),
         (encoded(picture(3))[:-20], "truncated"),
         (palette, "palette colors"),

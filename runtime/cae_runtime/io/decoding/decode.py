@@ -102,12 +102,7 @@ def _decode_jp2(data: bytes, header: Jp2Header) -> NDArray[Any]:
     if not cv2.haveImageWriter(".jp2"):
         raise ImageError("is a JPEG 2000, which this OpenCV does not read: install opencv-python from PyPI")
     pixels = _decode(boxed(data, header), header)  # values are those of the file, whatever their depth
-    if header.bits:
-        return in_sixteen_bits(pixels, header.bits)
-    if header.depth < 8:
-        top = 2**header.depth - 1
-        pixels = np.rint(np.minimum(pixels, top) * (255 / top)).astype(np.uint8)
-    return pixels
+    return in_sixteen_bits(pixels, header.bits) if header.bits else pixels
 
 
 def _decode_png(data: bytes, header: PngHeader) -> NDArray[Any]:

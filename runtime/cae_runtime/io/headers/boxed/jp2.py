@@ -24,6 +24,7 @@ _SEGMENTS_MAX: Final = 2**17  # of markers, as those of tiles
 _STYLES_MAX: Final = 256  # that differ
 _USUAL_SUBSAMPLING: Final = (1, 1)
 _COLORS: Final = 3
+_DEPTH_LEAST: Final = 8  # bits that OpenCV reads
 _COLOR_MODELS: Final = {_SRGB, _GRAY}
 _LISTED: Final = 1  # a `colr` box with the number of a color space; others have a profile
 _ICC: Final = (2, 3)
@@ -36,7 +37,7 @@ class Jp2Header(Header):
     """The header of a JPEG 2000.
 
     Attributes:
-        depth: bits of each value, 1..16.
+        depth: bits of each value, 8..16.
         components: 1 gray, 3 color, 4 color and alpha.
         boxes: of the file; empty for a codestream alone.
         of_colors: those about its colors, which lie in another one.
@@ -158,6 +159,8 @@ def _size(fields: Fields) -> _Size:
         raise ImageError(
             f"is a JPEG 2000 of {components} channels: gray (1), color (3) and color with alpha (4) are read"
         )
+    if depth < _DEPTH_LEAST - 1:
+        raise ImageError(f"is a JPEG 2000 of {depth + 1}-bit values: 8 to 16 bits are read")
     if depth >= 16:  # bit 7: signed
         raise ImageError("is a JPEG 2000 of signed values or of more than 16 bits, which is not read")
     tiles = -(-(right - tile_left) // tile_width) * -(-(below - tile_top) // tile_height)
