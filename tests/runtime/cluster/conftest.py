@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import pickle
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from cae_runtime import ClusterError
 from cae_runtime.inference.session import Session
 from cae_runtime.jobs.cluster.ledger import Ledger
 from cae_runtime.jobs.cluster.work import Work
-from cae_runtime.jobs.cluster.worker import WHOLE_CALL, Setup, Worker, installed_version
+from cae_runtime.jobs.cluster.worker import WHOLE_CALL, Setup, Worker, installed_version, packed
 from cae_runtime.jobs.planning import Job
 from cae_runtime.places.address import Place
 
@@ -25,7 +26,7 @@ class Handle:
     """An actor's handle: `handle.method.remote(...)` calls the method."""
 
     def __init__(self, actor: Any, setup: Setup) -> None:
-        self._actor, self.setup = actor, SimpleNamespace(remote=lambda: pickle.dumps(setup))
+        self._actor, self.setup = actor, SimpleNamespace(remote=lambda: packed(setup))
 
     def __getattr__(self, name: str) -> Any:
         return SimpleNamespace(remote=getattr(self._actor, name))
@@ -46,11 +47,19 @@ class Here:
 
     Attributes:
         most: after so many blocks Ctrl-C is pressed.
+        away: whether it does not answer.
     """
 
     most = 1000
+    away = False
 
-    def run(self, jobs: Sequence[Job], work: Work, session: Session, folder: Place) -> Iterator[Any]:
+    def run(
+        self, jobs: Sequence[Job], work: Work, session: Session, folder: Place,
+        on_start: Callable[[], None] = lambda: None,
+    ) -> Iterator[Any]:  # fmt: skip
+        if self.away:
+            raise ClusterError("no Ray cluster answers")
+        on_start()
         setup = Setup(session.path.read_bytes(), session.name, "cpu", 1, work, Path.cwd(), (), installed_version())
         worker = Worker(Handle(Ledger(lambda _: True), setup))
         for number, block in enumerate(work.blocks(jobs, 1)):

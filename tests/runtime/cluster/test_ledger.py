@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import tempfile
 from pathlib import Path
@@ -10,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from cae_runtime import ClusterError
+from cae_runtime.jobs.cluster.access_token import token_without_home
 from cae_runtime.jobs.cluster.blocks import FILES_MOST, blocks_of
 from cae_runtime.jobs.cluster.connection import Workers, node_has_died, workers_of
 from cae_runtime.jobs.cluster.engine import told
@@ -72,6 +74,23 @@ def test_deaths_are_told_once_with_their_files() -> None:
     (death,) = ledger.deaths()
     assert told(death, ["d.png"]) == "a worker has died during 'd.png' (try 2 of 3)"
     assert ledger.deaths() == []
+
+
+def test_workers_that_die_between_files_do_so_three_times_only() -> None:
+    ledger = ledger_of("spot")
+    ledger.open(0, "a", [0, 1])
+    for file in (0, 1):
+        ledger.done(file, b"row")
+    nodes = ["spot", *"a" * TRIES, "a"]  # the first one that dies is the one that had the files together
+    assert [ledger.open(0, node, [0, 1]).hopeless for node in nodes] == [*[False] * (TRIES + 1), True]
+    assert ledger.deaths() == [Death("a", (0, 1))] * TRIES
+    ledger.close(0)
+    ledger.open(1, "a", [2])
+    ledger.done(2, b"row")
+    ledger.close(1)
+    for _ in range(2 * TRIES):
+        assert not ledger.open(1, "a", [2]).hopeless, "the table is asked for again, and no worker has died"
+        ledger.close(1)
 
 
 def test_workers_in_blocks_are_known_until_they_leave() -> None:
@@ -165,3 +184,24 @@ def test_a_node_whose_socket_nobody_answers_has_died() -> None:
             listening.listen()
             assert not node_has_died(ray)
         assert node_has_died(ray)
+
+
+def test_ray_gets_a_token_where_there_is_no_home_to_keep_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "file").touch()
+
+    def given(home: Path) -> str | None:
+        monkeypatch.setattr(Path, "home", lambda: home)
+        with token_without_home():
+            token = os.environ.get("RAY_AUTH_TOKEN")
+        assert "RAY_AUTH_TOKEN" not in os.environ
+        return token
+
+    assert given(tmp_path) is None
+    first = given(tmp_path / "file" / "home")
+    assert first
+    assert given(tmp_path / "file" / "home") == first, "Ray remembers the first one"
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    with token_without_home():
+        assert "RAY_AUTH_TOKEN" not in os.environ

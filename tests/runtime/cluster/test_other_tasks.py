@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import pickle
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from tests.runtime.cluster import conftest
 from tests.runtime.cluster.conftest import Here
 from tests.runtime.conftest import FIXTURES
 
-from cae_runtime import UsageError
+from cae_runtime import ClusterError, UsageError
 from cae_runtime.inference.session import Session
 from cae_runtime.jobs.cluster import encode
+from cae_runtime.jobs.cluster.ledger import Ledger, Opened
+from cae_runtime.jobs.cluster.work import CRASHES
 from cae_runtime.jobs.other_tasks import Outcome, Request, run
 from cae_runtime.places.address import Place, place_of
 
@@ -85,6 +90,34 @@ def test_a_repeated_call_writes_what_is_missing_and_tries_again_what_failed(
     assert all(np.array_equal(one[name], many[name]) for name in one)
 
 
+def test_a_table_whose_workers_die_is_not_tried_forever(
+    here: Here, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Deaths(Ledger):  # workers have died while they wrote the first table, whose rows were known
+        def open(self, number: int, node: str, files: Iterable[int]) -> Opened:
+            opened = super().open(number, node, files)
+            if number == 0:
+                row = encode.Encoded(str(photos / "a.png"), 0, "done", rows=1)
+                return replace(opened, hopeless=True, rows={0: pickle.dumps(row)})
+            return opened
+
+    monkeypatch.setattr(conftest, "Ledger", Deaths)
+    document = done("encode", photos, tmp_path / "features", here).document
+    assert [part["file"] for part in document["parts"]] == PARTS[1:]
+    assert [Path(each["source"]).name for each in document["failed"]] == ["a.png", "b.png", "c.png"]
+    assert document["failed"][0]["reason"] == CRASHES
+
+
+def test_what_a_worker_of_this_call_wrote_before_it_died_is_done(
+    here: Here, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = Ledger(lambda _: True)
+    monkeypatch.setattr(conftest, "Ledger", lambda _: ledger)
+    first = done("encode", photos, tmp_path / "features", here).document
+    assert len(ledger.rows()) == 5
+    assert done("encode", photos, tmp_path / "features", here).document == first
+
+
 def test_tables_of_other_calls_are_kept_unless_they_may_be_replaced(here: Here, photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "features"
     done("encode", photos, out, here)
@@ -104,6 +137,11 @@ def test_tables_of_other_calls_are_kept_unless_they_may_be_replaced(here: Here, 
     with pytest.raises(UsageError, match=r"has rows of others, '.*a.png'"):
         done("encode", photos, out, here)
     assert {path.name: path.read_bytes() for path in out.iterdir()} == {name: content[name] for name in PARTS[:2]}
+    here.away = True
+    with pytest.raises(ClusterError, match="no Ray cluster answers"):
+        done("encode", photos, out, here, overwrite=True)
+    assert sorted(path.name for path in out.iterdir()) == PARTS[:2], "nothing is removed before the cluster answers"
+    here.away = False
     done("encode", photos, out, here, overwrite=True)
     assert [Path(path).name for path in rows_in(out / PARTS[0], out / PARTS[1])["paths"]] == ["b.png", "d.png"]
     with pytest.raises(UsageError, match="a cluster writes features to a folder of tables"):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pickle
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -15,11 +17,13 @@ from tests.runtime.cluster.conftest import NODE, Handle
 from tests.runtime.conftest import FIXTURES
 
 from cae_runtime import CaeRuntimeError, ClusterError, FileResult, ProviderError
+from cae_runtime.jobs.cluster import engine
 from cae_runtime.jobs.cluster import worker as module
 from cae_runtime.jobs.cluster.blocks import Numbered, blocks_of
 from cae_runtime.jobs.cluster.cleaning import Cleaning
+from cae_runtime.jobs.cluster.connection import Workers
 from cae_runtime.jobs.cluster.ledger import TRIES, Ledger, Opened
-from cae_runtime.jobs.cluster.worker import WHOLE_CALL, Setup, Worker, installed_version
+from cae_runtime.jobs.cluster.worker import WHOLE_CALL, Setup, Worker, installed_version, packed
 from cae_runtime.jobs.planning import Plan, make_plan
 from cae_runtime.jobs.restore.options import RestoreOptions
 
@@ -143,3 +147,55 @@ def test_what_ends_the_whole_call_is_a_row(
     error = pickle.loads(rows[WHOLE_CALL])  # noqa: S301 - as above
     with pytest.raises(kind, match=message):
         raise error
+
+
+class Unknown(Cleaning):
+    """Work that the version of the node does not have."""
+
+
+def test_settings_of_another_version_are_not_read(setup: Setup, plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = packed(replace(setup, version="0.0", work=Unknown(RestoreOptions(), plan)))
+    monkeypatch.delattr(sys.modules[__name__], "Unknown")
+    handle = Handle(Ledger(lambda _: True), setup)
+    handle.setup.remote = lambda: content
+    rows = Worker(handle)._block(0, block_of(plan))
+    with pytest.raises(ClusterError, match=r"has cae-toolkit .*, but the command is of version 0\.0"):
+        raise pickle.loads(rows[WHOLE_CALL])  # noqa: S301 - as above
+
+
+def test_a_block_that_ends_its_workers_between_its_files_keeps_what_is_known(setup: Setup, plan: Plan) -> None:
+    ledger = Ledger(lambda _: True)
+    ledger.open(0, NODE, [0, 1, 2])
+    ledger.done(1, pickle.dumps(FileResult("b", "out", "done", "", 0.0, None, None, "cpu", ())))
+    for _ in range(TRIES):
+        ledger.open(0, NODE, [0, 1, 2])
+    found = results(cleaned(setup, ledger, plan))
+    assert [(each.status, each.reason[:7]) for each in found] == [
+        ("failed", "crashed"),
+        ("done", ""),
+        ("failed", "crashed"),
+    ]
+
+
+@pytest.mark.parametrize("works", [False, True])
+def test_a_call_that_waits_for_other_work_says_so_once(
+    setup: Setup, works: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    ledger = Ledger(lambda _: True)
+    if works:
+        ledger.setup()
+    monkeypatch.setattr(engine, "Tables", lambda *_: None)
+    monkeypatch.setattr(engine, "_on_this_node", lambda _: None)
+    monkeypatch.setattr(engine, "_START", 0.0)
+    ray = SimpleNamespace(
+        get=lambda value: value, remote=lambda _: SimpleNamespace(options=lambda **_: SimpleNamespace(remote=actor))
+    )
+
+    def actor(*_: object) -> Handle:
+        return Handle(ledger, setup)
+
+    running = engine._Running(ray, (), setup, Workers(1, 1, 0, 1))
+    for _ in range(2):
+        running._tell()
+    told = [record.getMessage() for record in caplog.records]
+    assert [line[:40] for line in told] == ([] if works else ["warning: no worker has started in 60 sec"])

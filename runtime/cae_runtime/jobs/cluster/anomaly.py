@@ -21,7 +21,6 @@ from cae_runtime.jobs.heat_maps.judged import Judged, judged
 from cae_runtime.jobs.heat_maps.limits import identity_of_model
 from cae_runtime.jobs.heat_maps.parts import PARTS, parts_in, write_part
 from cae_runtime.jobs.heat_maps.table import Verdict
-from cae_runtime.jobs.opened_images import Opened, opened_quietly
 from cae_runtime.jobs.other_tasks import Outcome, Request
 from cae_runtime.jobs.paths import prepare_output
 from cae_runtime.jobs.planning import Job, Plan
@@ -99,7 +98,8 @@ class _Judging(Doer):
         files = {str(job.output): file for file, job in block}
         verdicts: list[Verdict] = [known.verdict for file, _ in block if (known := desk.known(file)) is not None]
         try:
-            for picture in self._pictures([each for each in block if desk.known(each[0]) is None], again, desk):
+            left = [each for each in block if desk.known(each[0]) is None]
+            for picture in self.pictures(number, left, again, desk):
                 result = judged(self._judge, picture)
                 desk.hand_in(files[result.output], result)
                 verdicts.append(result.verdict)
@@ -108,13 +108,6 @@ class _Judging(Doer):
             work = self._work
             write_part(work.out, work.first + number, verdicts, work.threshold, work.model)
 
-    def _pictures(self, block: Sequence[Numbered], again: bool, desk: Desk) -> Iterator[Opened]:
-        if not again:
-            yield from opened_quietly([job for _, job in block], lambda *_: desk.look())
-            return
-        for file, job in block:
-            desk.look()
-            if desk.may(file):
-                yield from opened_quietly([job], lambda *_: desk.look())
-            else:
-                desk.hand_in(file, Judged(str(job.output), Verdict(str(job.source), "failed", CRASHES)))
+    def left_out(self, number: int, job: Job) -> Judged:
+        """Return the result of a picture that has ended too many workers."""
+        return Judged(str(job.output), Verdict(str(job.source), "failed", CRASHES))

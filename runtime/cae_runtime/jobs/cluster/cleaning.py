@@ -62,9 +62,13 @@ class _Cleaner(Doer):
             desk.look()
             if desk.may(file):
                 self._together([(file, job)], replace(self._options, overwrite=True), desk)
-                continue
-            source, output, provider = str(job.source), str(job.output), self._restorer.provider
-            desk.hand_in(file, FileResult(source, output, "failed", CRASHES, 0.0, None, None, provider, ()))
+            else:
+                desk.hand_in(file, self.left_out(number, job))
+
+    def left_out(self, number: int, job: Job) -> FileResult:
+        """Return the result of a file that has ended too many workers."""
+        source, output, provider = str(job.source), str(job.output), self._restorer.provider
+        return FileResult(source, output, "failed", CRASHES, 0.0, None, None, provider, ())
 
     def _together(self, block: Sequence[Numbered], options: RestoreOptions, desk: Desk) -> None:
         """Clean files as a call without a cluster does."""

@@ -18,6 +18,7 @@ from typing import Any, Final, TextIO, cast
 from cae_runtime.errors import ClusterError, MissingExtraError, UsageError
 from cae_runtime.inference.cpu_limits import usable_cpus
 from cae_runtime.io.stderr import is_own, quiet
+from cae_runtime.jobs.cluster.access_token import token_without_home
 from cae_shared.signals import listen_again
 from cae_shared.temporary import temporary_folder
 from cae_shared.text import counted
@@ -212,11 +213,12 @@ def _place_for_files(address: str | None) -> Iterator[dict[str, Any]]:
         "include_dashboard": False,
         "object_store_memory": _STORE_BYTES,
     }
-    if len(tempfile.gettempdir()) > _SOCKET_PATH_MOST:
-        yield options
-        return
-    with temporary_folder("cae-ray-") as folder:
-        yield {**options, "_temp_dir": str(folder)}
+    with token_without_home():
+        if len(tempfile.gettempdir()) > _SOCKET_PATH_MOST:
+            yield options
+            return
+        with temporary_folder("cae-ray-") as folder:
+            yield {**options, "_temp_dir": str(folder)}
 
 
 def _why(error: BaseException) -> str:

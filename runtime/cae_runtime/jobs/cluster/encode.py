@@ -19,7 +19,7 @@ from cae_runtime.jobs.encode import OUTPUTS, checked, rows_of, written
 from cae_runtime.jobs.failures import failures
 from cae_runtime.jobs.features.existing_table import Found
 from cae_runtime.jobs.features.table import Rows, read_rows, write_table
-from cae_runtime.jobs.opened_images import Opened, each_once, images_of, opened_quietly
+from cae_runtime.jobs.opened_images import each_once, images_of, opened_quietly
 from cae_runtime.jobs.other_tasks import Outcome, Request
 from cae_runtime.jobs.paths import check_folder, path_kind, prepare_output
 from cae_runtime.jobs.planning import Job, Plan
@@ -65,7 +65,8 @@ def run(session: Session, request: Request, cluster: RayCluster) -> Outcome:
     """Write the features of all pictures to tables in the folder `request.output`, each of 50 pictures in their order.
 
     A table is like that of a call without a cluster, and whole or absent. Those that exist are kept; pictures that they
-    lack, since these had failed, are tried again. With `request.overwrite` all are removed first.
+    lack, since these had failed, are tried again. With `request.overwrite` all are removed first, as soon as
+    the cluster answers.
 
     Raises:
         UsageError: an output that is no folder, or whose tables were made by another model or of other pictures.
@@ -90,13 +91,16 @@ def run(session: Session, request: Request, cluster: RayCluster) -> Outcome:
     if not request.overwrite:
         _check_there(there, encoding, plan, out)
     prepare_output(out)
-    for part in there.values() if request.overwrite else ():
-        _remove(part)
+
+    def remove_others() -> None:
+        for part in there.values() if request.overwrite else ():
+            _remove(part)
+
     found: list[Encoded] = []
     if plan.jobs:
         with (
             Progress(len(plan.jobs), "encoding") as progress,
-            contextlib.closing(cluster.run(plan.jobs, work, session, out)) as results,
+            contextlib.closing(cluster.run(plan.jobs, work, session, out, on_start=remove_others)) as results,
         ):
             for each in results:
                 found.append(each)
@@ -141,7 +145,8 @@ class _Encoding(Doer):
             return
         made, width = Encoded("", number, "skipped"), found.values.shape[1]
         for file, job in block:
-            if rows := found.rows.get(source := str(job.source)):
+            rows = found.rows.get(source := str(job.source))
+            if rows and desk.known(file) is None:  # otherwise a worker of this call, which has died, has written them
                 desk.hand_in(file, replace(made, source=source, rows=rows, features=width))
         left = [(file, job) for file, job in block if str(job.source) not in found.rows]
         if more := list(self._rows(number, left, again, desk)):
@@ -171,7 +176,7 @@ class _Encoding(Doer):
     def _rows(self, number: int, block: Sequence[Numbered], again: bool, desk: Desk) -> Iterator[Rows]:
         """Yield the rows of pictures, and hand in what became of each."""
         files = {str(job.source): file for file, job in block}
-        for picture in self._pictures(number, block, again, desk):
+        for picture in self.pictures(number, block, again, desk):
             desk.look()
             rows, reason = rows_of(self._encoder, picture, self._work.per_patch)
             source, provider = str(picture.job.source), self._encoder.session.provider
@@ -182,16 +187,16 @@ class _Encoding(Doer):
             desk.hand_in(files[source], Encoded(source, number, "done", "", count, width, provider))
             yield rows
 
-    def _pictures(self, number: int, block: Sequence[Numbered], again: bool, desk: Desk) -> Iterator[Opened]:
-        if not again:
-            yield from opened_quietly([job for _, job in block], lambda *_: desk.look())
-            return
+    def left_out(self, number: int, job: Job) -> Encoded:
+        """Return the result of a picture that has ended too many workers."""
+        return Encoded(str(job.source), number, "failed", CRASHES)
+
+    def give_up(self, number: int, block: Sequence[Numbered], desk: Desk) -> None:
+        """Hand in that the pictures have failed, also those whose rows were made: their table is not written."""
         for file, job in block:
-            desk.look()
-            if desk.may(file):
-                yield from opened_quietly([job], lambda *_: desk.look())
-            else:
-                desk.hand_in(file, Encoded(str(job.source), number, "failed", CRASHES))
+            known = desk.known(file)
+            if known is None or known.status == "done":
+                desk.hand_in(file, self.left_out(number, job))
 
 
 def _name(number: int) -> str:

@@ -22,7 +22,7 @@ from cae_runtime.jobs.cluster.connection import Workers, connected, workers_of
 from cae_runtime.jobs.cluster.ledger import TRIES, Death, Ledger
 from cae_runtime.jobs.cluster.tables import Tables
 from cae_runtime.jobs.cluster.work import Work
-from cae_runtime.jobs.cluster.worker import WHOLE_CALL, Setup, installed_version
+from cae_runtime.jobs.cluster.worker import WHOLE_CALL, Setup, installed_version, packed
 from cae_runtime.jobs.planning import Job, Plan
 from cae_runtime.jobs.restore.images import notes_of
 from cae_runtime.jobs.restore.options import RestoreOptions
@@ -39,6 +39,11 @@ _log = logging.getLogger(__name__)
 _CPU: Final = "cpu"
 _ENDING: Final = 10.0  # seconds for workers to stop after Ctrl-C
 _LOOK_EVERY: Final = 0.1
+_START: Final = 60.0  # seconds for the first worker to start
+_NO_WORKER: Final = (
+    f"warning: no worker has started in {_START:.0f} seconds. Perhaps other work uses all CPUs of the cluster; this "
+    "call waits until some are free"
+)
 _OF_GPUS: Final = ("cuda", "tensorrt", "rocm", "migraphx")  # providers for hardware that Ray counts as GPUs
 
 
@@ -104,6 +109,7 @@ class RayCluster(Engine):
         session: Session,
         folder: Place,
         on_result: Callable[[Any], None] = lambda _: None,
+        on_start: Callable[[], None] = lambda: None,
     ) -> Generator[Any, None, None]:
         """Yield the result of each file as it is ready; after KeyboardInterrupt, hand the others to `on_result`.
 
@@ -113,6 +119,7 @@ class RayCluster(Engine):
             session: the model, as it was opened in this process.
             folder: the output folder, which exists.
             on_result: called with results that are known and cannot be yielded.
+            on_start: called when the cluster has answered, before the workers start.
 
         Raises:
             ClusterError: the cluster cannot be reached, or cannot do the work.
@@ -122,6 +129,7 @@ class RayCluster(Engine):
             gpus = float(_is_of_gpus(self.provider)) if self.gpus_per_worker is None else self.gpus_per_worker
             workers = workers_of(ray, work.tasks(jobs), self.threads, gpus)
             _log.info("ray: %s", workers)
+            on_start()
             provider = _CPU if self.provider == AUTO and not gpus else self.provider
             setup = Setup(
                 _content(self.model, session), session.name, provider, workers.cpus, work, Path.cwd(),
@@ -196,10 +204,11 @@ class _Running:
     def __init__(self, ray: Any, jobs: Sequence[Job], setup: Setup, workers: Workers) -> None:
         self._ray, self._jobs = ray, jobs
         ledger = ray.remote(Ledger).options(num_cpus=0, scheduling_strategy=_on_this_node(ray))
-        self._ledger = ledger.remote(None, pickle.dumps(setup))
+        self._ledger = ledger.remote(None, packed(setup))
         blocks = setup.work.blocks(jobs, workers.count)
-        self._tables = Tables(ray, blocks, self._ledger, workers, self._tell_deaths)
+        self._tables = Tables(ray, blocks, self._ledger, workers, self._tell)
         self._given: set[int] = set()
+        self._patient_until = time.monotonic() + _START
 
     def results(self) -> Iterator[Any]:
         """Yield the results as the workers return them.
@@ -216,8 +225,16 @@ class _Running:
                 yield value
         self._tell_deaths()
 
+    def _tell(self) -> None:
+        """Log what the user should know of the workers, which Ray does not say."""
+        self._tell_deaths()
+        if time.monotonic() > self._patient_until:
+            self._patient_until = float("inf")  # said once
+            if not self._ray.get(self._ledger.has_worker.remote()):
+                _log.warning(_NO_WORKER)
+
     def _tell_deaths(self) -> None:
-        """Log which workers have died since this was called before; Ray says nothing of it."""
+        """Log which workers have died since this was called before."""
         for death in self._ray.get(self._ledger.deaths.remote()):
             _log.warning("warning: %s", told(death, [str(self._jobs[file].source) for file in death.files]))
 

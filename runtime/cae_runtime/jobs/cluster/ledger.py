@@ -16,11 +16,13 @@ class Opened:
     Attributes:
         stopped: whether the call is ending: the worker skips the block.
         again: whether a worker died in this block before: its files are then cleaned one by one.
+        hopeless: whether too many workers have died in this block, although none of its files was begun.
         rows: pickled results that are known already, by the number of the file.
     """
 
     stopped: bool = False
     again: bool = False
+    hopeless: bool = False
     rows: dict[int, bytes] = field(default_factory=dict)
 
 
@@ -43,11 +45,12 @@ class Death:
 
 @dataclass
 class _Block:
-    """An open block: its files, and the node of its worker."""
+    """An open block: its files, and the node of its last worker."""
 
     files: tuple[int, ...]
     node: str
     together: bool = True  # several files at once: if the worker dies, it is not known which one was the reason
+    deaths: int = 0  # of workers that had begun none of its files, such as while a table is written
 
 
 class Ledger:
@@ -71,10 +74,16 @@ class Ledger:
         self._deaths: dict[int, int] = {}
         self._busy: set[int] = set()
         self._stopped = False
+        self._has_worker = False
 
     def setup(self) -> bytes:
         """Return what workers are given, pickled."""
+        self._has_worker = True
         return self._setup
+
+    def has_worker(self) -> bool:
+        """Return whether a worker has started."""
+        return self._has_worker
 
     def open(self, number: int, node: str, files: Iterable[int]) -> Opened:
         """Open a block, for the first time or because a worker died.
@@ -92,10 +101,14 @@ class Ledger:
             block.together = False
             left = tuple(file for file in block.files if file not in self._rows)
             self._died(block.node, left, alone=False)
+        elif number in self._busy and self._begun.keys().isdisjoint(block.files) and self._is_alive(block.node):
+            block.deaths += 1
+            self._untold.append(Death(block.node, block.files))
+        block.node = node
         if not self._stopped:
             self._busy.add(number)
         rows = {file: self._rows[file] for file in block.files if file in self._rows}
-        return Opened(self._stopped, again, rows)
+        return Opened(self._stopped, again, block.deaths >= TRIES, rows)
 
     def begin(self, file: int, node: str) -> bool:
         """Record that a file is cleaned alone; return False if too many workers died on it, and it must be left out."""

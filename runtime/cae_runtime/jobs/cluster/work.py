@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 from cae_runtime.inference.session import Session
 from cae_runtime.jobs.cluster.blocks import Numbered
 from cae_runtime.jobs.cluster.ledger import TRIES
+from cae_runtime.jobs.opened_images import Opened, opened_quietly
 from cae_runtime.jobs.planning import Job
 
 CRASHES = f"crashed its worker {TRIES} times, perhaps for lack of memory: it was left out"
@@ -47,6 +48,31 @@ class Doer(ABC):
             CaeRuntimeError: the whole call is to end with it.
             KeyboardInterrupt: the work is to end.
         """
+
+    @abstractmethod
+    def left_out(self, number: int, job: Job) -> Any:
+        """Return the result of a file of a block that has ended too many workers; its reason is `CRASHES`."""
+
+    def give_up(self, number: int, block: Sequence[Numbered], desk: Desk) -> None:
+        """Hand in a result for each file of a block that has ended too many workers, although no file was begun."""
+        for file, job in block:
+            if desk.known(file) is None:
+                desk.hand_in(file, self.left_out(number, job))
+
+    def pictures(self, number: int, block: Sequence[Numbered], again: bool, desk: Desk) -> Iterator[Opened]:
+        """Yield the pictures of a block while the next one is read; in a repeated block, each is read alone.
+
+        For the arguments see `do`. Pictures that have ended too many workers are handed in, and not yielded.
+        """
+        if not again:
+            yield from opened_quietly([job for _, job in block], lambda *_: desk.look())
+            return
+        for file, job in block:
+            desk.look()
+            if desk.may(file):
+                yield from opened_quietly([job], lambda *_: desk.look())
+            else:
+                desk.hand_in(file, self.left_out(number, job))
 
 
 class Work(ABC):

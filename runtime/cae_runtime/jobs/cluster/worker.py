@@ -45,6 +45,11 @@ class Setup:
     version: str
 
 
+def packed(setup: Setup) -> bytes:
+    """Return settings pickled, with their version before them, which every version of this package can read."""
+    return pickle.dumps((setup.version, pickle.dumps(setup)))
+
+
 class Worker:
     """Works on blocks of files; Ray Data makes one for each share of the cluster's CPUs.
 
@@ -63,22 +68,23 @@ class Worker:
         self._looked = 0.0
         self._trouble: CaeRuntimeError | None = None
         try:
-            self._doer = self._opened(pickle.loads(ray.get(ledger.setup.remote())))  # noqa: S301 - of this very call
+            self._doer = self._opened(*pickle.loads(ray.get(ledger.setup.remote())))  # noqa: S301 - of this very call
         except CaeRuntimeError as e:  # raised while an actor starts, Ray would wrap it and try again
             self._trouble = e
 
-    def _opened(self, setup: Setup) -> Doer:
-        """Open the model.
+    def _opened(self, wanted: str, content: bytes) -> Doer:
+        """Open the model, as what `packed` returns tells.
 
         Raises:
             ClusterError: this node lacks what the others have.
             CaeRuntimeError: see `Session` and the task.
         """
-        if (version := installed_version()) != setup.version:
+        if (version := installed_version()) != wanted:
             raise ClusterError(
-                f"node {self._where} has cae-toolkit {version}, but the command is of version {setup.version}: install "
+                f"node {self._where} has cae-toolkit {version}, but the command is of version {wanted}: install "
                 "the same version on all nodes"
             )
+        setup: Setup = pickle.loads(content)  # noqa: S301 - of this very call
         with contextlib.suppress(OSError):
             os.chdir(setup.folder)
         for path in setup.seen:
@@ -113,7 +119,10 @@ class Worker:
         if opened.stopped:
             return self._rows
         try:
-            self._doer.do(number, block, opened.again, self)
+            if opened.hopeless:
+                self._doer.give_up(number, block, self)
+            else:
+                self._doer.do(number, block, opened.again, self)
         except KeyboardInterrupt:  # the call is ending
             pass
         except CaeRuntimeError as e:
