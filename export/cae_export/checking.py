@@ -2,8 +2,9 @@
 
 import logging
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from textwrap import shorten
 
 import torch
 
@@ -11,11 +12,23 @@ from cae_export.defaults import BATCH_TOLERANCE, MAX_DROP, PROOF_PATCHES, TOLERA
 from cae_export.errors import ArgumentTypeError, ModelNotFoundError, RefusedError, UsageError
 from cae_export.evaluation_data import Patches, find
 from cae_export.graphs.boundary import refuse_invalid
-from cae_export.parity import RUN_BATCH, BatchParity, mean_psnr, prove, refuse_unless_equal, refuse_unless_steady, run
+from cae_export.graphs.onnx_files import facts_of
+from cae_export.parity import (
+    RUN_BATCH,
+    BatchParity,
+    independent_loss,
+    mean_psnr,
+    prove,
+    refuse_unless_equal,
+    refuse_unless_steady,
+    run,
+)
 from cae_export.proved_file import FileSettings, loaded_model, require, takes
 from cae_runtime import CaeRuntimeError, ModelSpec, Session
 from cae_shared.paths import checked_path
 from cae_train.checkpoint import LoadedModel
+
+APART = 4  # times `max_drop`: the most that `independent_loss` may be; packaged int8 files reach 2.6, other networks 6
 
 _log = logging.getLogger(__name__)
 
@@ -62,7 +75,8 @@ def check(
         data: see `export`.
         data_dir: see `export`.
         tolerance: largest absolute difference allowed between torch and the file (fp32 1e-4, fp16 1e-2).
-        max_drop: dB that int8 may lose against the trained network (0.1).
+        max_drop: dB that int8 may lose against the trained network (0.1). Its output must also be that of this network:
+            see `cae_export.parity.independent_loss`, which may be four times as much.
 
     Raises:
         UsageError: a file, model, data or option that cannot be used (also a FileNotFoundError if the file or the model
@@ -104,19 +118,21 @@ def _patches_for(spec: ModelSpec, loaded: LoadedModel, settings: FileSettings) -
     """Patches of the file's size.
 
     Raises:
-        RefusedError: the file takes another number of channels than the model.
+        RefusedError: the metadata of the file are not those of the model.
     """
-    if spec.channels != loaded.network.channels:
-        raise RefusedError(
-            f"refused: the file has channels {spec.channels} and the model {loaded.network.channels}: it came from "
-            "another model"
-        )
     fits, _, _, only = takes(loaded, spec.patch)
     if not fits:
         raise RefusedError(
             f"refused: the file has patches of {spec.patch} pixels, and {only}: it came from another model"
         )
-    return find(loaded, settings.data_name, spec.patch, settings.data_folder)
+    for name, ours in facts_of(loaded, spec.patch).items():
+        if (theirs := getattr(spec, name)) != ours:
+            shown = (shorten(str(value), 60, placeholder="...") for value in (theirs, ours))
+            raise RefusedError(
+                f"refused: the file has {name} {next(shown)} and the model {next(shown)}: it came from another model, "
+                "or its metadata were changed"
+            )
+    return find(loaded, settings.data_name, spec.patch, settings.data_folder).first(PROOF_PATCHES)
 
 
 def _compared(
@@ -126,25 +142,32 @@ def _compared(
 
     Raises:
         RefusedError: they differ by more than is allowed.
+        UsageError: there is a tolerance for an int8 file.
     """
     precision, parity = session.spec.precision, []
     if precision == "int8":
+        require(tolerance is None, "tolerance", tolerance, "the file is int8, which is judged by max_drop alone")
         linear = any(isinstance(module, torch.nn.Linear) for module in loaded.network.modules())
         refuse_unless_steady(session, patches, BATCH_TOLERANCE if linear else TOLERANCE)
     else:
         parity = prove(loaded.network, session, patches)
         refuse_unless_equal(parity, tolerance or (TOLERANCE_FP16 if precision == "fp16" else TOLERANCE))
-    some = replace(patches, degraded=patches.degraded[:PROOF_PATCHES], clean=patches.clean[:PROOF_PATCHES])
     with torch.inference_mode():
-        outputs = [loaded.network(part) for part in torch.split(some.degraded, RUN_BATCH)]
-    trained = mean_psnr(torch.cat(outputs), some.clean)
-    reached = mean_psnr(run(session, some.degraded), some.clean)
+        wanted = torch.cat([loaded.network(part) for part in torch.split(patches.degraded, RUN_BATCH)])
+    found = run(session, patches.degraded)
+    trained, reached = mean_psnr(wanted, patches.clean), mean_psnr(found, patches.clean)
     if not trained - reached <= max_drop:
         raise RefusedError(
             f"refused: {precision} gives {reached:.2f} dB where the trained network gives {trained:.2f} dB, "
             f"{trained - reached:.2f} dB less (at most {max_drop:g} dB are allowed)"
         )
+    apart, limit = independent_loss(wanted, found, patches.clean), APART * max(max_drop, MAX_DROP)
+    if precision == "int8" and not apart <= limit:
+        raise RefusedError(
+            f"refused: the int8 file is as far from the trained network as if it had lost {apart:.2f} dB (at most "
+            f"{limit:g} dB are allowed): it came from another model"
+        )
     return CheckReport(
-        path, session.spec, tuple(parity), patches.source, len(some.clean), mean_psnr(some.degraded, some.clean),
-        trained, reached,
+        path, session.spec, tuple(parity), patches.source, len(patches.clean),
+        mean_psnr(patches.degraded, patches.clean), trained, reached,
     )  # fmt: skip

@@ -31,14 +31,23 @@ _CALIBRATION_SEED, _PROOF_SEED, _USUAL_SEED = 1, 2, 3
 class Patches:
     """Pairs degraded as in training, float32 N x C x P x P in 0..1: for calibration, and others for proof and figures.
 
-    `source` says in a few words where they come from, `place` where on this machine, in brackets.
+    `pictures` says in a few words where they come from, `place` where on this machine, in brackets.
     """
 
     calibration: Tensor
     degraded: Tensor
     clean: Tensor
-    source: str
+    pictures: str
     place: str = ""
+
+    @property
+    def source(self) -> str:
+        """How many patches figures are measured on, and where they come from."""
+        return f"{len(self.clean)} patches of {self.pictures}"
+
+    def first(self, count: int) -> "Patches":
+        """The same with at most `count` patches for proof and figures."""
+        return replace(self, degraded=self.degraded[:count], clean=self.clean[:count])
 
 
 def find(model: LoadedModel, data: str | None, patch: int = PATCH, data_dir: str | None = None) -> Patches:
@@ -79,7 +88,7 @@ def find(model: LoadedModel, data: str | None, patch: int = PATCH, data_dir: str
         calibrating, proving = ([_at_least(image, patch) for image in images] for images in (calibrating, proving))
     calibration, _ = fixed_pairs(calibrating, chain, _CALIBRATION_SEED, calibrations, config.gray, patch)
     degraded, clean = fixed_pairs(proving, chain, _PROOF_SEED, proofs, patch=patch)
-    return Patches(calibration, degraded, clean, f"{len(clean)} patches of {source}", place)
+    return Patches(calibration, degraded, clean, source, place)
 
 
 @dataclass(frozen=True)

@@ -18,17 +18,14 @@ from cae_export.errors import RefusedError, UsageError
 from cae_export.evaluation_data import Patches, find
 from cae_export.graphs.channels_last import ChannelsLast
 from cae_export.graphs.convert import to_onnx
-from cae_export.graphs.onnx_files import OnnxFile, build_file
+from cae_export.graphs.onnx_files import OnnxFile, build_file, facts_of
 from cae_export.graphs.quantize import to_fp16, to_int8
 from cae_export.parity import BatchParity, mean_psnr, prove, refuse_unless_equal, refuse_unless_steady, run
-from cae_export.proved_file import FileOptions, FileSettings, require, takes, write_proved
+from cae_export.proved_file import VERSION, FileOptions, FileSettings, require, takes, write_proved
 from cae_runtime import ModelSpec, Session
-from cae_runtime.inference.model_spec import COLOR_OF_CHANNELS, NCHW, NHWC
+from cae_runtime.inference.model_spec import NCHW, NHWC
 from cae_train.checkpoint import LoadedModel
 from cae_train.config import PATCH
-from cae_train.data.registry import framed_side
-from cae_train.degradations.mask import FILL
-from cae_train.degradations.registry import chain_of, described
 from cae_train.models.skip import Skip
 
 Precision = Literal["fp32", "int8", "fp16"]
@@ -189,22 +186,14 @@ def patches_of(loaded: LoadedModel, settings: ExportSettings) -> Patches:
 
 def _described(loaded: LoadedModel, patches: Patches, settings: ExportSettings) -> ModelSpec:
     """The metadata of the file in fp32, but for the PSNR that it reaches."""
-    chain, channels = chain_of(loaded.config), loaded.network.channels
     return ModelSpec(
-        task="inpaint" if chain.leaves_holes else "restore",
-        architecture=loaded.arch,
+        **facts_of(loaded, settings.patch),
         patch=settings.patch,
-        channels=channels,
         overlap=OVERLAP if settings.overlap is None else settings.overlap,
-        color=COLOR_OF_CHANNELS[channels],
-        degradation=described(loaded.config),
         psnr_in=round(mean_psnr(patches.degraded, patches.clean), 4),
         evaluated_on=patches.source,
-        version=loaded.version,
+        version=VERSION,
         license=settings.license,
-        fill=FILL[channels] if chain.leaves_holes else None,
-        sigma_min=chain.sigma_min,
-        framed=framed_side(loaded.config.data) if settings.patch == PATCH else None,
     )
 
 

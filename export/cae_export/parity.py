@@ -118,6 +118,21 @@ def run(session: Session, patches: Tensor, batch: int | None = None) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(outputs.transpose(0, 3, 1, 2)) if last else outputs)
 
 
+def independent_loss(trained: Tensor, made: Tensor, clean: Tensor) -> float:
+    """The PSNR in dB that rounding would cost if its error were independent of the network's own: both errors add up.
+
+    A file of another network differs by far more than this, even if its PSNR is as good.
+
+    Args:
+        trained: what the network gives, float32 N x C x P x P.
+        made: what the rounded file gives.
+        clean: what both aim at, in 0..1.
+    """
+    apart = (made.clamp(0, 1) - trained.clamp(0, 1)).square().flatten(1).mean(1)
+    error = 10 ** (-psnr(trained, clean) / 10)
+    return float((10 * torch.log10(1 + apart / error)).mean())
+
+
 def mean_psnr(output: Tensor, clean: Tensor) -> float:
     """Mean PSNR in dB over N pairs, float32 N x C x P x P in 0..1 each."""
     return float(psnr(output, clean).mean())

@@ -19,7 +19,7 @@ from cae_export.evaluation_data import find, good_pictures
 from cae_export.graphs.convert import convert
 from cae_export.graphs.onnx_files import build_file
 from cae_export.parity import at_each_batch
-from cae_export.proved_file import FileOptions, FileSettings, require, write_proved
+from cae_export.proved_file import VERSION, FileOptions, FileSettings, require, write_proved
 from cae_runtime import ModelSpec, Session
 from cae_runtime.inference.model_spec import COLOR_OF_CHANNELS
 from cae_train.checkpoint import LoadedModel
@@ -188,8 +188,8 @@ def _codes(loaded: LoadedModel) -> _Inputs:
 def _patches(loaded: LoadedModel, settings: _Settings) -> _Inputs:
     """Clean patches."""
     _log.info("%s: finding patches", loaded.arch)
-    patches = find(loaded, settings.data_name, PATCH, settings.data_folder)
-    return _Inputs(patches.clean[:PROOF_PATCHES], patches.source, patches.place)
+    patches = find(loaded, settings.data_name, PATCH, settings.data_folder).first(PROOF_PATCHES)
+    return _Inputs(patches.clean, patches.source, patches.place)
 
 
 def _described(part: Part, settings: _Settings, loaded: LoadedModel, inputs: _Inputs) -> ModelSpec:
@@ -203,7 +203,7 @@ def _described(part: Part, settings: _Settings, loaded: LoadedModel, inputs: _In
         color=COLOR_OF_CHANNELS[loaded.network.channels],
         degradation=described(loaded.config),
         evaluated_on=inputs.source,
-        version=loaded.version,
+        version=VERSION,
         license=settings.license,
         framed=framed_side(loaded.config.data),
         threshold=unknown,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import TypedDict, TypeVar
 
@@ -32,6 +33,7 @@ from cae_train.checkpoint import LoadedModel, load_model
 from cae_train.errors import CaeTrainError
 
 Report = TypeVar("Report")
+VERSION = version("cae-toolkit")  # of this exporter; the model.pt may be of an earlier one
 
 _checked_path = partial(checked_path, wrong_type=ArgumentTypeError, empty=UsageError)
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:/-]{0,99}")

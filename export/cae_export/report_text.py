@@ -61,7 +61,7 @@ def check_table(report: "CheckReport") -> list[str]:
 def conversion_table(report: "ConversionReport") -> list[str]:
     """The proof of a file of another engine as lines of text."""
     return [
-        f"torch against {report.spec.precision} in {report.target}, on {report.count} of the patches: largest "
+        f"torch against {report.spec.precision} in {report.target}, on {report.patches}: largest "
         f"difference {report.difference:.1e}, {report.torch_psnr:.2f} dB and {report.engine_psnr:.2f} dB",
         f"{report.path}: {', '.join(report.files)}, {report.bytes / 1e3:.0f} kB",
     ]
@@ -105,7 +105,7 @@ def frame_table(report: "FrameReport") -> list[str]:
         f"torch against {report.precision} in onnxruntime",
         f"{'size':>9}  {'largest difference':>18}",
         *(f"{f'{row.width}x{row.height}':>9}  {row.difference:>18.1e}" for row in report.parity),
-        f"{report.count} pictures of {report.patches}: degraded {report.psnr_in:.2f} dB, sliding patches "
+        f"{report.patches}: degraded {report.psnr_in:.2f} dB, sliding patches "
         f"{report.psnr_sliding:.2f} dB, whole frames {report.psnr_out:.2f} dB",
         f"{report.path}: {report.bytes / 1e3:.0f} kB",
     ]

@@ -13,6 +13,8 @@ from tests.export.conftest import Command
 from tests.export.test_exporter import damaged
 
 from cae_export import RefusedError, UsageError, check, export
+from cae_export.parity import independent_loss
+from cae_runtime import Session, packaged_models
 from cae_train.models import build, options_of
 
 
@@ -61,6 +63,42 @@ def test_int8_is_judged_by_what_it_loses(trained_skip: Path, tmp_path: Path) -> 
     onnx.save(model, tmp_path / "dark.onnx")
     with pytest.raises(RefusedError, match=r"dB less \(at most 0.1 dB"):
         check(tmp_path / "dark.onnx", trained_skip)
+
+
+@pytest.mark.slow
+def test_an_int8_file_of_another_network_is_refused_even_if_it_is_better(trained_skip: Path, tmp_path: Path) -> None:
+    """By its PSNR alone, the packaged file would pass as one of any network that is worse."""
+    content = torch.load(trained_skip, weights_only=True)
+    packaged = Session("denoise-int8", provider="cpu").spec
+    content["config"] |= {"degrade": packaged.degradation.split()}
+    torch.save(content, tmp_path / "worse.pt")
+    with pytest.raises(RefusedError, match=r"as if it had lost \d+\.\d\d dB \(at most 0\.4 dB"):
+        check(packaged_models()["denoise-int8"], tmp_path / "worse.pt")
+    with pytest.raises(UsageError, match=r"tolerance is 0\.001: the file is int8"):
+        check(packaged_models()["denoise-int8"], tmp_path / "worse.pt", tolerance=1e-3)
+
+
+def test_the_loss_of_an_independent_error() -> None:
+    noise = torch.randn(2, 4, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 0.02
+    clean = torch.full((4, 3, 32, 32), 0.5)
+    trained = clean + noise[0]
+    for share, decibel in ((0.0, 0.0), (0.5, 0.97), (1.0, 3.01)):  # 10 log10(1 + share^2)
+        made = trained + share * noise[1]
+        assert independent_loss(trained, made, clean) == pytest.approx(decibel, abs=0.1)
+    assert independent_loss(trained, clean, clean) == pytest.approx(3.01, abs=0.1)  # better, but another
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("key", "value"), [("degradation", "jpeg:30"), ("sigma_min", "5"), ("architecture", "cae")])
+def test_metadata_of_another_model_are_refused(
+    key: str, value: str, exported: Path, trained_skip: Path, tmp_path: Path
+) -> None:
+    model = onnx.load(exported)
+    (entry,) = [entry for entry in model.metadata_props if entry.key == key]
+    entry.value = value
+    onnx.save(model, tmp_path / "changed.onnx")
+    with pytest.raises(RefusedError, match=f"the file has {key} {value}.* and the model .*came from another model"):
+        check(tmp_path / "changed.onnx", trained_skip)
 
 
 @pytest.mark.slow

@@ -17,8 +17,11 @@ from cae_export import OutputExistsError, RefusedError, UsageError, convert_to
 from cae_export.converters import engine, openvino
 from cae_export.converters.convert_to import TARGETS
 from cae_export.converters.engine import Engine, Floats
+from cae_export.evaluation_data import find
+from cae_export.parity import mean_psnr
 from cae_runtime import ModelSpec
 from cae_shared.temporary import whole_folder
+from cae_train import load_model
 
 FILES = {"openvino": {"model.xml", "model.bin"}, "mnn": {"model.mnn"}, "ncnn": {"model.param", "model.bin"}}
 
@@ -70,6 +73,19 @@ def test_an_engine_that_differs_is_refused_and_leaves_nothing(
     assert done.returncode == 1
     assert "refused: openvino differs from the trained network by" in done.stderr
     assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.slow
+def test_the_metadata_say_what_the_engine_was_measured_on(
+    echo: dict[str, float], trained_skip: Path, tmp_path: Path
+) -> None:
+    """On fewer patches than the ONNX file: both PSNR figures, and the text, are of those."""
+    report = convert_to("openvino", trained_skip, tmp_path / "made")
+    says = json.loads((tmp_path / "made" / "metadata.json").read_text(encoding="utf-8"))
+    assert says["evaluated_on"] == report.patches
+    assert says["evaluated_on"].startswith("128 patches of ")
+    some = find(load_model(trained_skip), None).first(128)
+    assert float(says["psnr_in"]) == pytest.approx(mean_psnr(some.degraded, some.clean), abs=1e-4)
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -62,11 +63,13 @@ def test_fp32_equals_what_was_trained(trained: Path, tmp_path: Path) -> None:
 def test_a_model_that_fills_holes_says_so_in_its_file(trained_skip: Path, cae_export: Command, tmp_path: Path) -> None:
     content = torch.load(trained_skip, weights_only=True)
     content["config"]["degrade"] = ["mask:0.2"]
+    content["version"] = "0.0.1"  # of the toolkit that trained it; the file says which one exported it
     torch.save(content, tmp_path / "holes.pt")
     done = cae_export(tmp_path / "holes.pt")
     assert f"next: cae-run photos/ -o filled/ --mask masks/ -m {tmp_path / 'holes.onnx'}" in done.stderr
     spec = Session(tmp_path / "holes.onnx", provider="cpu").spec
     assert (spec.task, spec.fill, spec.sigma_min) == ("inpaint", FILL[3], None)
+    assert spec.version == version("cae-toolkit")
 
 
 @pytest.mark.slow

@@ -64,7 +64,8 @@ def test_weights_and_cost(name: str, weights: int, kmac: float) -> None:
 def test_nothing_in_the_released_file_is_of_a_machine(name: str) -> None:
     config = load_model(released(name)).config
     assert not any(
-        Path(source).is_absolute() or ".." in source for source in (*config.data, config.data_dir, config.start)
+        Path(source).is_absolute() or ".." in source
+        for source in (*config.data, config.data_dir, config.start, config.teacher)
     )
 
 

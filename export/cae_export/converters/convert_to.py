@@ -172,7 +172,8 @@ def _converted(
         content = fixed.SerializeToString()
     _log.info("converting for %s", target)
     ends = engine.write(content, temporary)
-    degraded, clean = patches.degraded[:PROOF_PATCHES], patches.clean[:PROOF_PATCHES]
+    some = patches.first(PROOF_PATCHES)
+    degraded, clean = some.degraded, some.clean
     _log.info("running %d patches in %s", len(clean), target)
     made = torch.from_numpy(_run(target, engine, temporary, ends, degraded.numpy(), spec.layout == NHWC))
     with torch.inference_mode():
@@ -180,13 +181,14 @@ def _converted(
     difference = float((trained - made).abs().max())
     before, after = mean_psnr(trained, clean), mean_psnr(made, clean)
     _refuse_unless_equal(target, spec.precision, difference, before - after, settings.max_drop)
-    spec = replace(spec, psnr_out=round(after, 4))
+    given = mean_psnr(degraded, clean)
+    spec = replace(spec, psnr_in=round(given, 4), psnr_out=round(after, 4), evaluated_on=some.source)
     files = tuple(sorted(path.name for path in temporary.iterdir()))
     says = {"engine": target, "input": ends[0], "output": ends[1], **spec.to_metadata()}
     (temporary / METADATA).write_text(f"{json.dumps(says, indent=2)}\n", encoding="utf-8")
     files = (*files, METADATA)
     size = sum((temporary / name).stat().st_size for name in files)
-    return ConversionReport(folder, target, files, size, spec, difference, before, after, patches.source, len(clean))
+    return ConversionReport(folder, target, files, size, spec, difference, before, after, some.source, len(clean))
 
 
 def _run(target: str, engine: Engine, folder: Path, ends: tuple[str, str], patches: Floats, last: bool) -> Floats:

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Literal, Unpack
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from cae_export.defaults import TOLERANCE, TOLERANCE_FP16
 from cae_export.errors import RefusedError, UsageError
-from cae_export.evaluation_data import Patches, find
+from cae_export.evaluation_data import find
 from cae_export.frames.graph import WholeFrame, frame_graph, random_frame
 from cae_export.frames.session import FrameSession
 from cae_export.graphs.boundary import refuse_invalid
@@ -22,7 +22,7 @@ from cae_export.graphs.convert import to_onnx
 from cae_export.graphs.onnx_files import build_file
 from cae_export.graphs.quantize import to_fp16
 from cae_export.parity import mean_psnr
-from cae_export.proved_file import FileOptions, FileSettings, require, takes, write_proved
+from cae_export.proved_file import VERSION, FileOptions, FileSettings, require, takes, write_proved
 from cae_runtime import ModelSpec, Restorer
 from cae_runtime.inference.model_spec import COLOR_OF_CHANNELS, WHOLE_FRAME
 from cae_train.checkpoint import LoadedModel
@@ -121,7 +121,7 @@ def _make(settings: FrameSettings, loaded: LoadedModel, output: Path) -> tuple[b
     """Make and prove the file."""
     network = loaded.network
     _check(loaded)
-    patches = _some(find(loaded, settings.data_name, SIDE, settings.data_folder))
+    patches = find(loaded, settings.data_name, SIDE, settings.data_folder).first(FRAMES)
     _log.info("converting; proving at %d sizes, and on %s%s", len(SIZES), patches.source, patches.place)
     graph = frame_graph(network, settings.opset)
     half = settings.precision == "fp16"
@@ -163,10 +163,6 @@ def _check(loaded: LoadedModel) -> None:
     require(*takes(loaded, SIDE))
 
 
-def _some(patches: Patches) -> Patches:
-    return replace(patches, degraded=patches.degraded[:FRAMES], clean=patches.clean[:FRAMES])
-
-
 def _parity(network: Autoencoder, session: FrameSession, settings: FrameSettings) -> list[SizeParity]:
     """Compare the file with the network at each size."""
     frame, rows = WholeFrame(network), []
@@ -186,7 +182,7 @@ def _slid(loaded: LoadedModel, settings: FrameSettings, pictures: Tensor) -> Ten
     spec = ModelSpec(
         task="restore", architecture=loaded.arch, patch=PATCH, channels=channels, overlap=8,
         color=COLOR_OF_CHANNELS[channels], degradation=described(loaded.config), psnr_in=None, psnr_out=None,
-        evaluated_on="", version=loaded.version, license="",
+        evaluated_on="", version=VERSION, license="",
     )  # fmt: skip
     with Restorer(build_file(graph, spec).session, color="rgb") as restore:
         made = [restore(np.ascontiguousarray(each.permute(1, 2, 0).clamp(0, 1).numpy())) for each in pictures]
@@ -202,7 +198,7 @@ def _with_metadata(graph: onnx.ModelProto, loaded: LoadedModel, settings: FrameS
     channels = loaded.network.channels
     onnx.helper.set_model_props(graph, {
         WHOLE_FRAME: "1", "architecture": loaded.arch, "color": COLOR_OF_CHANNELS[channels],
-        "degradation": described(loaded.config), "precision": settings.precision, "version": loaded.version,
+        "degradation": described(loaded.config), "precision": settings.precision, "version": VERSION,
         "license": settings.license, "range": "0..1", "layout": "nchw",
     })  # fmt: skip
     content: bytes = graph.SerializeToString()

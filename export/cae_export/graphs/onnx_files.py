@@ -1,13 +1,19 @@
 """An ONNX file in memory: a graph with its metadata, opened by the runtime."""
 
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import onnx
 
 from cae_export.errors import RefusedError
 from cae_export.graphs.boundary import refuse_invalid
 from cae_runtime import ModelSpec, Session
+from cae_runtime.inference.model_spec import COLOR_OF_CHANNELS
+from cae_train.checkpoint import LoadedModel
+from cae_train.config import PATCH
+from cae_train.data.registry import framed_side
+from cae_train.degradations.mask import FILL
+from cae_train.degradations.registry import chain_of, described
 
 
 @dataclass(frozen=True)
@@ -26,6 +32,26 @@ class OnnxFile:
     def psnr(self) -> float:
         """The PSNR that it reaches, dB; once it is measured."""
         return cast(float, self.spec.psnr_out)
+
+
+def facts_of(model: LoadedModel, patch: int) -> dict[str, Any]:
+    """The metadata of a file that restores that follow from its model alone, by their names in `ModelSpec`.
+
+    Args:
+        model: the model.
+        patch: side of the patches that the file takes.
+    """
+    chain, channels = chain_of(model.config), model.network.channels
+    return {
+        "channels": channels,
+        "color": COLOR_OF_CHANNELS[channels],
+        "task": "inpaint" if chain.leaves_holes else "restore",
+        "architecture": model.arch,
+        "degradation": described(model.config),
+        "fill": FILL[channels] if chain.leaves_holes else None,
+        "sigma_min": chain.sigma_min,
+        "framed": framed_side(model.config.data) if patch == PATCH else None,
+    }
 
 
 def build_file(graph: onnx.ModelProto, spec: ModelSpec) -> OnnxFile:

@@ -10,9 +10,9 @@ from tests.train.conftest import TINY_SKIP
 
 from cae_train import ConfigError, TrainingError
 from cae_train.models import build
-from cae_train.models.base import Autoencoder
+from cae_train.models.base import Autoencoder, Loss
 from cae_train.training.compiled import compiled_step
-from cae_train.training.optimization.losses import relative
+from cae_train.training.optimization.losses import blended, relative
 
 
 def network() -> Autoencoder:
@@ -21,12 +21,13 @@ def network() -> Autoencoder:
 
 
 @pytest.mark.slow
-def test_a_compiled_step_learns_the_same() -> None:
+@pytest.mark.parametrize("loss", [relative, blended])
+def test_a_compiled_step_learns_the_same(loss: Loss) -> None:
     plain, other = network(), network()
     clean = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     degraded = (clean + 0.1).clamp(0, 1)
     for step in (plain.step, compiled_step(other, backend="aot_eager")):
-        step(degraded, clean, relative).loss.backward()
+        step(degraded, clean, loss).loss.backward()
     for one, two in zip(plain.parameters(), other.parameters(), strict=True):
         assert one.grad is not None
         torch.testing.assert_close(two.grad, one.grad)

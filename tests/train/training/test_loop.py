@@ -138,6 +138,21 @@ def test_a_resumed_run_ends_as_an_uninterrupted_one(
     assert [path.name for path in sorted((out / "samples").iterdir())] == [f"epoch-00{i}.png" for i in (1, 2, 3)]
 
 
+def test_a_resumed_run_knows_the_best_epoch_exactly(
+    finished: Path, settings: Settings, run: Run, tmp_path: Path, stop_at: StopAt
+) -> None:
+    """The table has six digits: a slightly worse epoch could replace the best one."""
+    best = torch.load(finished / "last.ckpt", weights_only=True)["callbacks"]["RunFolder"]["best"]
+    assert best == load_model(finished / "model.pt").metrics["psnr_out"]
+    out = tmp_path / "run"
+    run(settings(), out, callbacks=[stop_at(50)])
+    checkpoint = torch.load(out / "last.ckpt", weights_only=True)
+    checkpoint["callbacks"]["RunFolder"]["best"] = 99.0
+    torch.save(checkpoint, out / "last.ckpt")
+    run(settings(), out, resume=True)
+    assert load_model(out / "model.pt").metrics["epoch"] == 1
+
+
 @pytest.mark.parametrize(
     ("settled", "stopped"),
     [
@@ -170,6 +185,7 @@ def test_a_run_from_before_figures_and_stages_were_reported_resumes(
     assert "active" not in rows_of(out)[0]
     checkpoint = torch.load(out / "last.ckpt", weights_only=True)
     del checkpoint["callbacks"]["Ema"]["stage"]
+    del checkpoint["callbacks"]["RunFolder"]
     torch.save(checkpoint, out / "last.ckpt")
     run(settings(arch="cae", model={}, epochs=2, epoch_crops=64), out, resume=True)
     assert [bool(row["active"]) for row in rows_of(out)] == [False, True]

@@ -71,6 +71,16 @@ def test_the_psnr_loss_counts_every_patch_alike_and_stays_finite_on_clean_ones()
     assert math.isfinite(float(loss(flat(0.5), flat(0.5), flat(0.5))))
 
 
+@pytest.mark.parametrize("name", ["blended", "psnr"])
+def test_a_loss_that_was_evaluated_can_be_trained_with(name: str) -> None:
+    """Nothing that was made in inference mode is kept: gradients could not pass it."""
+    loss, output = loss_of(name, build("skip")), torch.rand(1, 3, 20, 24)
+    with torch.inference_mode():
+        loss(output, output, output)
+    loss(output.requires_grad_(), torch.zeros(1, 3, 20, 24), torch.ones(1, 3, 20, 24)).backward()
+    assert output.grad is not None
+
+
 def test_the_blended_loss_weighs_pixels_as_the_runtime_blends_patches() -> None:
     """An error of one pixel costs what `tiles.window` lets through of it, and a little more."""
     starts = origins(32 + 24 * 2, 32, 8)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from cae_train.degradations.jpeg import GRID, SAMPLINGS, coded
+from cae_train.degradations.jpeg import GRID, SAMPLINGS, coded, pixels_of, values_of
 from cae_train.degradations.noise import Level
 
 MARGIN = 8  # margin around a patch, in pixels, for filters and JPEG blocks that cross its edge
@@ -279,7 +279,7 @@ def _jpeg(pictures: Tensor, generator: torch.Generator) -> Tensor:
     if not len(chosen):
         return pictures
     draws = torch.rand(len(chosen), 4, generator=generator).tolist()
-    pixels = pictures[chosen].mul(255).round_().clamp_(0, 255).byte().permute(0, 2, 3, 1).contiguous().numpy()
+    pixels = pixels_of(pictures[chosen])
     low, high = JPEG_QUALITY
     for picture, (quality, sampling, y, x) in zip(pixels, draws, strict=True):
         picture[:] = coded(
@@ -290,5 +290,5 @@ def _jpeg(pictures: Tensor, generator: torch.Generator) -> Tensor:
             int(x * GRID),
         )
     result = pictures.clone()
-    result[chosen] = torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2).float().div_(255)
+    result[chosen] = values_of(pixels)
     return result

@@ -35,12 +35,12 @@ class Jpeg:
         """N x C x H x W in 0..1 (C 3 or 1) -> decoded, in steps of 1/255."""
         qualities = self.quality.draw(len(clean), generator).flatten().round().int().tolist()
         draws = torch.rand(len(clean), 3, generator=generator).tolist()
-        pixels = _pixels(clean)
+        pixels = pixels_of(clean)
         for picture, quality, (sampling, y, x) in zip(pixels, qualities, draws, strict=True):
             picture[:] = coded(
                 picture, quality, SAMPLINGS[int(sampling * len(SAMPLINGS))], int(y * GRID), int(x * GRID)
             )
-        return _values(pixels)
+        return values_of(pixels)
 
 
 @dataclass(frozen=True)
@@ -63,22 +63,22 @@ class JpegTwice:
         firsts = self.quality.draw(len(clean), generator).flatten().round().int().tolist()
         seconds = SECOND.draw(len(clean), generator).flatten().round().int().tolist()
         draws = torch.rand(len(clean), 7, generator=generator).tolist()
-        pixels = _pixels(clean)
+        pixels = pixels_of(clean)
         for picture, first, second, (one, y, x, moved, two, v, u) in zip(pixels, firsts, seconds, draws, strict=True):
             places = ((y, x), (v, u) if moved < CUT else (y, x))
             for quality, sampling, (top, left) in zip((first, second), (one, two), places, strict=True):
                 drawn = SAMPLINGS[int(sampling * len(SAMPLINGS))]
                 picture[:] = coded(picture, quality, drawn, int(top * GRID), int(left * GRID))
-        return _values(pixels)
+        return values_of(pixels)
 
 
-def _pixels(pictures: Tensor) -> NDArray[np.uint8]:
+def pixels_of(pictures: Tensor) -> NDArray[np.uint8]:
     """N x C x H x W in 0..1 -> uint8 N x H x W x C, of its own."""
     return pictures.mul(255).round_().clamp_(0, 255).byte().permute(0, 2, 3, 1).contiguous().numpy()
 
 
-def _values(pixels: NDArray[np.uint8]) -> Tensor:
-    """The inverse of `_pixels`."""
+def values_of(pixels: NDArray[np.uint8]) -> Tensor:
+    """The inverse of `pixels_of`."""
     return torch.from_numpy(pixels).permute(0, 3, 1, 2).float().div_(255)
 
 

@@ -3,6 +3,7 @@
 import csv
 import time
 from pathlib import Path
+from typing import Any
 
 import tomli_w
 import torch
@@ -35,8 +36,17 @@ class RunFolder(Callback):
         self.out, self.config = out, config
         self.rows: list[dict[str, str]] = []
         self.best = float("-inf")
+        self.restored: float | None = None  # the best PSNR before a resumed run, if its checkpoint has it
         self.began = 0.0
         self.saved = False  # whether `model.pt` is this run's own
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the best PSNR for the checkpoint, exactly: the table has rounded figures."""
+        return {"best": self.best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the best PSNR; checkpoints of earlier versions lack it, and the table is read instead."""
+        self.restored = float(state_dict["best"])
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Every process takes the folder that the first one made."""
@@ -61,7 +71,8 @@ class RunFolder(Callback):
         if self.rows:
             self.began -= float(self.rows[-1]["seconds"])
             last = self.rows[-1].get(STAGE)
-            self.best = max(float(row["val_psnr"]) for row in self.rows if row.get(STAGE) == last)
+            in_table = max(float(row["val_psnr"]) for row in self.rows if row.get(STAGE) == last)
+            self.best = in_table if self.restored is None else self.restored
             self.saved = (self.out / MODEL).is_file()
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

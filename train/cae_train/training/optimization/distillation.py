@@ -39,10 +39,11 @@ def training_loss(config: TrainConfig, network: Autoencoder) -> Loss:
 
 
 class Distillation:
-    """The mean over patches of (squared error + squared distance from the teacher) / the teacher's squared error.
+    """Mean over patches of (squared error + squared distance from the teacher) / (the teacher's own + a floor).
 
-    Relative to the teacher, a patch with faint noise counts as much as one with strong noise, as in a mean PSNR.
-    Pixels are weighted as in the loss `blended`.
+    Relative to the teacher, a patch with faint noise counts as much as one with strong noise, as in a mean PSNR. The
+    floor, `ERROR_FLOOR`, is an error of one level of 255; without it, clean patches would rule. Pixels are weighted as
+    in the loss `blended`.
     """
 
     def __init__(self, teacher: Autoencoder) -> None:

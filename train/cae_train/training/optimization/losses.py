@@ -1,7 +1,5 @@
 """The losses by the names that `--loss` takes."""
 
-from functools import cache
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
@@ -77,16 +75,16 @@ def psnr(output: Tensor, clean: Tensor, _degraded: Tensor) -> Tensor:
 
 def blended_error(output: Tensor, other: Tensor) -> Tensor:
     """Return each patch's mean squared error, weighted as patches are blended: N x C x H x W each -> N."""
-    error = (output - other).square().mean(1) * blending_window(*output.shape[2:]).to(output.device)
+    error = (output - other).square().mean(1) * blending_window(*output.shape[2:], output.device)
     return error.flatten(1).mean(1)
 
 
-@cache
-def blending_window(height: int, width: int) -> Tensor:
-    """Return the weights of `blended` and `psnr`, H x W, with mean 1."""
+def blending_window(height: int, width: int, device: torch.device | None = None) -> Tensor:
+    """Return the weights of `blended` and `psnr`, float32 H x W, with mean 1."""
     lines = []
     for length in (height, width):
-        from_edge = torch.arange(length, dtype=torch.float32).minimum(torch.arange(length - 1.0, -1, -1))
+        place = torch.arange(length, dtype=torch.float32, device=device)
+        from_edge = place.minimum(length - 1 - place)
         lines.append(((from_edge + 0.5) / OVERLAP).clamp_max(1))
     window = lines[0][:, None] * lines[1] + LEAST_WEIGHT
     return window / window.mean()
