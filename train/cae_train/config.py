@@ -81,7 +81,8 @@ class TrainConfig:
         grad_clip: largest norm of a step's gradient.
         patience: epochs without a better validation PSNR before stopping early; 0 never stops early.
         precision: "fp32", "bf16" (autocast), or "auto": bf16 if the processor supports it.
-        seed: for initial weights, crops and noise; the held-out data do not depend on it.
+        seed: for initial weights, crops and noise, also of the held-out pictures; which pictures are held out does not
+            depend on it.
 
     Raises:
         ConfigError: a value out of its range; the message names it and the valid ones.

@@ -47,16 +47,17 @@ class SkipOptions:
     """What a network of this family is made of.
 
     Attributes:
-        widths: channels of the levels at 1/2, 1/4, 1/8 ... of the patch size (1/4, 1/8 ... with an entry of 4).
-        down_blocks: residual blocks per level on the way down, the code's last.
-        up_blocks: residual blocks per level on the way up, without the code's.
+        widths: channels of the levels at 1/2, 1/4, 1/8 ... of the patch size (1/4, 1/8 ... with an entry of 4): 2 to 4
+            multiples of 16, up to 1024.
+        down_blocks: blocks per level on the way down, 0 to 16 each, the code's last.
+        up_blocks: blocks per level on the way up, 0 to 16 each, without the code's; in the order of `widths`.
         block: "residual" (x + conv(ReLU(conv(x)))), "plain" (ReLU(conv(ReLU(conv(x))))) or "depthwise"
             (x + conv1x1(ReLU(depthwise 3x3(ReLU(conv1x1(x))))), which makes deep networks cheap).
         last: the last block before the head: "residual" adds its input, "plain" ends in a ReLU, which saves an addition
             in int8.
-        expansion: inner channels of depthwise blocks, as a multiple of the level's.
-        entry: stride of the first convolution and of the head.
-        stem: kernel size of the first convolution.
+        expansion: inner channels of depthwise blocks, as a multiple of the level's: 1 to 4.
+        entry: stride of the first convolution and of the head, 2 or 4.
+        stem: kernel size of the first convolution: 2, 4, 6 or 8, at least `entry`.
         up: "subpixel" (a 1x1 convolution makes four sub-pixels) or "nearest" (it makes one, which is repeated).
         head: "transposed" (convolution with kernel = stride) or "conv" (3x3, then depth-to-space).
         branches: train each 3x3 convolution as a sum of branches, which are folded into one afterwards.
@@ -158,9 +159,9 @@ def fold(network: "Skip") -> "Skip":
 
 
 class Skip(Autoencoder):
-    """The skip autoencoder: float32 N x 3 x H x W in 0..1 in, the same shape (about 0..1, not clipped) out.
+    """The skip autoencoder: float32 N x C x H x W in 0..1 in, the same shape (about 0..1, not clipped) out.
 
-    H and W are multiples of `stride` (4 with two levels).
+    C is `channels`, 3 or 1. H and W are multiples of `stride` (4 with two levels).
     """
 
     bounded = False
@@ -222,7 +223,7 @@ class Skip(Autoencoder):
                         register_parametrization(conv, "weight", Branches(conv.in_channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """N x 3 x H x W -> N x 3 x H x W."""
+        """N x C x H x W -> N x C x H x W."""
         noise: Tensor = self.head(self.body(self.stem(x)))
         return x - noise
 

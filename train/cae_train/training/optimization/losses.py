@@ -75,7 +75,8 @@ def psnr(output: Tensor, clean: Tensor, _degraded: Tensor) -> Tensor:
 
 def blended_error(output: Tensor, other: Tensor) -> Tensor:
     """Return each patch's mean squared error, weighted as patches are blended: N x C x H x W each -> N."""
-    error = (output - other).square().mean(1) * blending_window(*output.shape[2:], output.device)
+    height, width = output.shape[2:]
+    error = (output - other).square().mean(1) * blending_window(height, width, output.device)
     return error.flatten(1).mean(1)
 
 
