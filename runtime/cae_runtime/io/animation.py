@@ -59,7 +59,8 @@ def decode(data: bytes, header: Header, orientation: int = 1) -> Animation:
             if header.format == WEBP:
                 webp.check(data, header)
             file = gif.with_alpha(data) if header.format == GIF else data
-            done, found = cv2.imdecodeanimation(np.frombuffer(file, np.uint8))
+            row = np.frombuffer(file, np.uint8)[None]  # OpenCV 4 takes a column of WebP or AVIF for damaged
+            done, found = cv2.imdecodeanimation(row)
     except cv2.error as e:
         if getattr(e, "code", None) == cv2.Error.StsNoMem:
             raise MemoryError from e
