@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import tomllib
 from collections.abc import Iterator
 from functools import partial
 from http.client import HTTPConnection
@@ -101,6 +102,12 @@ def test_a_page_that_is_not_built_is_a_line(cae_run: Command, tmp_path: Path, mo
     assert done.stderr.decode() == (
         "cae-run: the page is not built: run npm ci --ignore-scripts && npm run build in runtime/page of a checkout\n"
     )
+
+
+@pytest.mark.parametrize("kind", ["wheel", "sdist"])  # a wheel is often built from an sdist
+def test_distributions_include_the_page(kind: str) -> None:
+    settings = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text(encoding="utf-8"))
+    assert settings["tool"]["hatch"]["build"]["targets"][kind]["artifacts"] == ["/runtime/cae_runtime/page/"]
 
 
 def test_other_options_are_refused(cae_run: Command) -> None:
