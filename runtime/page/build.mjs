@@ -44,7 +44,8 @@ writeFileSync(join(out, "models.json"), JSON.stringify(models.map((name) => ({
 }))));
 writeFileSync(join(out, "licenses.txt"), licenses("onnxruntime-web", "fast-png", "fflate", "iobuffer"));
 const own = filesIn(out);
-const kept = own.filter((name) => !/asyncify|webgpu|licenses|headers/.test(name)); // WebGPU's are kept where they are used
+const later = own.filter((name) => /asyncify|webgpu/.test(name)); // WebGPU's are kept where they are used
+const kept = own.filter((name) => !later.includes(name) && !/licenses|headers/.test(name));
 const hash = createHash("sha256");
 for (const name of own) hash.update(name).update(readFileSync(join(out, name)));
 for (const name of models) hash.update(readFileSync(join(package_, "models", name)));
@@ -52,6 +53,7 @@ await build({
   ...options, entryPoints: { sw: "src/sw.ts" }, outdir: out,
   define: {
     FILES: JSON.stringify(["./", ...kept, ...models.map((name) => `models/${name}`)]),
+    LATER: JSON.stringify(later),
     HEADERS: JSON.stringify(HEADERS),
     VERSION: JSON.stringify(hash.digest("hex").slice(0, 16)),
   },

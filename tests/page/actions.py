@@ -6,6 +6,8 @@ import base64
 from pathlib import Path
 from typing import Any
 
+from tests.page.conftest import SOURCES
+
 LONG = 120_000  # milliseconds; a busy machine takes its time
 
 _DROP = """([name, type, content]) => {
@@ -86,3 +88,11 @@ def saved(page: Any, button: str = "#save") -> tuple[str, bytes]:
     with page.expect_download() as download:
         page.click(button)
     return download.value.suggested_filename, Path(download.value.path()).read_bytes()
+
+
+def violations(page: Any) -> list[str]:
+    """What axe finds wrong, and where."""
+    if not page.evaluate("'axe' in window"):
+        page.evaluate((SOURCES / "node_modules" / "axe-core" / "axe.min.js").read_text(encoding="utf-8"))
+    found = page.evaluate("async () => (await axe.run()).violations")
+    return [f"{rule['id']}: {[node['target'] for node in rule['nodes']]}" for rule in found]

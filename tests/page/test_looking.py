@@ -155,6 +155,80 @@ def test_own_models_are_taken(page: Any, noisy: Path) -> None:
     assert "identity" in page.locator("#model option:checked").inner_text()
 
 
+def test_the_chosen_picture_is_marked_and_named(page: Any, noisy: Path, tmp_path: Path) -> None:
+    cut = tmp_path / "cut.png"
+    cut.write_bytes(noisy.read_bytes()[:5000])
+    give(page, noisy)
+    wait_until_done(page, 1)
+    give(page, cut)
+    page.wait_for_selector(".item[data-state=failed]", timeout=LONG)
+    assert chosen(page) == ["false", "true"]
+    page.wait_for_selector("#empty", timeout=LONG)  # and the picture before is not taken for this one
+    assert page.get_attribute("#canvas", "aria-label") == "No picture yet"
+    page.locator(".item").nth(0).click()
+    page.wait_for_selector("#stage.compares", timeout=LONG)
+    assert (chosen(page), message(page)) == (["true", "false"], "noisy.png is chosen.")
+    assert page.get_attribute("#canvas", "aria-label") == "noisy.png, 160 by 120 pixels"
+    page.locator(".item").nth(1).click()
+    assert message(page) == "cut.png is damaged: its pixels cannot be read."
+    page.click("#clear")
+    assert page.get_attribute("#canvas", "aria-label") == "No picture yet"
+
+
+def test_pictures_wait_for_the_list_of_models(page: Any, noisy: Path) -> None:
+    page.add_init_script("""const real = fetch, list = new Promise(go => window.giveList = go);
+        window.fetch = async (what, ...more) => { if (what === "models.json") await list; return real(what, ...more); };
+    """)
+    page.reload()
+    give(page, noisy)
+    page.wait_for_selector(".item[data-state=working]", timeout=LONG)
+    page.wait_for_timeout(500)
+    page.evaluate("giveList()")
+    wait_until_done(page, 1)
+
+
+def test_a_part_that_does_not_load_is_told(browser: Any, address: str, noisy: Path) -> None:
+    with browser.new_context(service_workers="block") as context:
+        page = context.new_page()
+        context.route("**/files.js", lambda route: route.abort())
+        page.goto(address)
+        for count in (1, 2):
+            give(page, noisy)
+            page.wait_for_function(
+                "count => document.querySelectorAll('.item[data-state=failed]').length === count",
+                arg=count,
+                timeout=LONG,
+            )
+        assert message(page) == "A part of this page did not load: reload the page."
+        context.route("**/sample.png", lambda route: route.abort())
+        page.click("#clear")
+        page.click("#sample")
+        page.wait_for_function("() => document.querySelector('#status').textContent.includes('sample')", timeout=LONG)
+        assert message(page) == "The sample cannot be loaded: the server does not answer."
+
+
+@pytest.mark.parametrize("size", [(667, 375), (320, 256)])  # a phone on its side; text enlarged to 400 %
+def test_a_low_window_leaves_room_for_the_picture(page: Any, noisy: Path, size: tuple[int, int]) -> None:
+    page.set_viewport_size({"width": size[0], "height": size[1]})
+    page.locator("#sample").scroll_into_view_if_needed()
+    assert page.evaluate("""() => {
+        const [stage, button] = ["#stage", "#sample"].map(id => document.querySelector(id).getBoundingClientRect());
+        return button.bottom <= stage.bottom && button.top >= stage.top;
+    }""")
+    give(page, noisy)
+    wait_until_done(page, 1)
+    assert page.locator("#stage").bounding_box()["height"] >= 190
+    assert page.evaluate("document.documentElement.scrollWidth") == size[0]
+    for part in ("#save", "#measure", ".item", "#clear"):
+        page.locator(part).scroll_into_view_if_needed()
+        page.locator(part).click(trial=True)  # nothing lies above it
+
+
+def chosen(page: Any) -> list[str]:
+    found: list[str] = page.evaluate("[...document.querySelectorAll('.item')].map(each => each.ariaPressed)")
+    return found
+
+
 def zoom(page: Any) -> int:
     return int(page.inner_text("#zoom-full").removesuffix(" %"))
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+import subprocess
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 from tests.page.actions import LONG, give, hold_back, hold_back_now, let_go, message, paste, saved, wait_until_done
+from tests.page.conftest import SOURCES
 
 from cae_runtime import Restorer
 from cae_runtime.io.image_files import decode
@@ -224,3 +227,45 @@ def test_a_late_result_of_the_model_before_is_left(page: Any, noisy: Path) -> No
     with Restorer("denoise-fast", stretch=False, threads=1) as restore:
         wanted = restore(cv2.imread(str(noisy)))
     assert np.abs(cv2.imdecode(np.frombuffer(saved(page)[1], np.uint8), 1).astype(int) - wanted).max() <= 1
+
+
+def test_another_model_does_not_wait_for_what_the_model_before_makes(page: Any, noisy: Path) -> None:
+    hold_back(page)
+    give(page, noisy)
+    wait_until_done(page, 1)
+    hold_back_now(page, calls="['open', 'clean'].includes(data.name)")  # as if the network were busy
+    page.select_option("#model", "denoise-fast")
+    page.wait_for_selector(".item:not([data-state=done])", timeout=LONG)
+    let_go(page)
+    wait_until_done(page, 1)
+
+
+def test_a_second_save_waits_for_the_first(page: Any, noisy: Path) -> None:
+    hold_back(page)
+    give(page, noisy)
+    wait_until_done(page, 1)
+    hold_back_now(page, calls="data.name === 'save'")
+    page.click("#save")
+    assert message(page) == "Saving noisy_clean.png …"
+    page.click("#save")
+    assert message(page) == "Wait until the files before are saved."
+    page.click("#clear")
+    with page.expect_download():
+        let_go(page)
+    page.wait_for_function("() => document.querySelector('#status').textContent.endsWith('is saved.')", timeout=LONG)
+    assert (page.is_disabled("#save"), page.is_disabled("#save-all")) == (True, True)  # there is nothing to save
+
+
+def test_a_zip_file_that_would_be_too_large_is_refused(built_page: Path, tmp_path: Path) -> None:
+    program = f"""import {{ build }} from "esbuild";
+        const outfile = {json.dumps(str(tmp_path / "zip.mjs"))};
+        await build({{ entryPoints: ["src/files/zip.ts"], bundle: true, format: "esm", outfile }});
+        const {{ zipped }} = await import(outfile);
+        const made = async () => new Blob([new Uint8Array(60)]);
+        console.log((await zipped(["a", "b"], made)).size > 120);
+        await zipped(["a", "b"], made, 100).catch((error) => console.log(error.message));"""
+    done = subprocess.run(
+        ["node", "--input-type=module", "-e", program], cwd=SOURCES, check=True, capture_output=True, text=True
+    )
+    why = "These pictures fill more than 4 GB, the most that a zip file holds: save them one by one, or as JPEG."
+    assert done.stdout.splitlines() == ["true", why]

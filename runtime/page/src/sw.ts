@@ -1,14 +1,17 @@
-/** Serves the page's own files from a cache, and adds the headers that threads need. */
+/** Serves the page's own files from a cache, and adds the headers that threads need; other files are none of its business. */
 
 declare const FILES: readonly string[]; // set by build.mjs: what is kept from the first visit on
+declare const LATER: readonly string[]; // what is kept once it was used: the files for WebGPU
 declare const HEADERS: Readonly<Record<string, string>>;
 declare const VERSION: string;
 
 const worker = self as unknown as ServiceWorkerGlobalScope;
 const PREFIX = "cae-page-", CACHE = PREFIX + VERSION;
+const OWN = new Set([...FILES, ...LATER].map((name) => new URL(name, location.href).href));
 
 worker.addEventListener("install", (event) => {
-  event.waitUntil(caches.open(CACHE).then((cache) => cache.addAll(FILES)).then(() => worker.skipWaiting()));
+  const files = FILES.map((name) => new Request(name, { cache: "no-cache" })); // an older one may lie in the browser's cache
+  event.waitUntil(caches.open(CACHE).then((cache) => cache.addAll(files)).then(() => worker.skipWaiting()));
 });
 
 worker.addEventListener("activate", (event) => {
@@ -19,16 +22,15 @@ worker.addEventListener("activate", (event) => {
 });
 
 worker.addEventListener("fetch", (event) => {
-  const { request } = event;
-  if (request.method !== "GET" || new URL(request.url).origin !== location.origin) return;
-  event.respondWith(answer(request));
+  const { request } = event, { origin, pathname } = new URL(request.url);
+  if (request.method === "GET" && OWN.has(origin + pathname)) event.respondWith(answer(request));
 });
 
 async function answer(request: Request): Promise<Response> {
   const cache = await caches.open(CACHE), kept = await cache.match(request, { ignoreSearch: true });
   if (kept) return isolated(kept);
   const fresh = await fetch(request);
-  if (fresh.ok) await cache.put(request, fresh.clone()); // the files for WebGPU, where they are used
+  if (fresh.status === 200) await cache.put(request, fresh.clone());
   return isolated(fresh);
 }
 

@@ -1,12 +1,12 @@
 /** The worker that reads, blends and writes pictures. */
 
-import { Zip, ZipPassThrough } from "fflate";
 import { type Picture, shown } from "../core/picture";
 import { type Strengths, blended } from "../core/strengths";
 import { serve } from "../network/served";
 import { decoded } from "./decode";
 import { type Format, encoded } from "./encode";
 import type { Header } from "./header";
+import { zipped } from "./zip";
 
 export interface DecodedPicture extends Picture {
   /** The kind of the file, by its content. */
@@ -53,31 +53,26 @@ serve({
     if (number === newest) held = one;
     return bitmap(picture);
   },
-  /** The blended picture of the call of `hold` of this number; null if another one is held by now. */
+  /** The blended picture of the call of `hold` of this number; null if another one, or no cleaned one, is held by now. */
   view({ number, strengths }: { number: number; strengths: Strengths }) {
-    if (held?.number !== number) return { result: null };
-    if (!held.cleaned) throw new Error("Nothing is cleaned yet.");
+    if (held?.number !== number || !held.cleaned) return { result: null };
     return bitmap(blended(held.picture, held.cleaned, strengths));
+  },
+  /** Holds nothing; calls of `hold` below this number are late. */
+  forget({ number }: { number: number }) {
+    [held, newest] = [null, number];
+    return { result: null };
   },
   async save(given: Saving) {
     return { result: await saved(given) };
   },
   async zip({ all }: { all: readonly (Saving & { as: string })[] }, tell) {
-    const parts: BlobPart[] = [];
-    let failed: Error | null = null;
-    const zip = new Zip((error, part) => {
-      failed ??= error;
-      parts.push(new Blob([part as Uint8Array<ArrayBuffer>])); // the browser may keep it on the disk
-    });
-    for (const [index, one] of all.entries()) {
-      const entry = new ZipPassThrough(one.as);
-      zip.add(entry);
-      entry.push(new Uint8Array(await (await saved(one)).arrayBuffer()), true);
-      if (failed) throw failed;
+    const made = async (index: number) => {
+      const file = await saved(all[index]);
       tell({ done: index + 1, all: all.length });
-    }
-    zip.end();
-    return { result: new Blob(parts, { type: "application/zip" }) };
+      return file;
+    };
+    return { result: await zipped(all.map((one) => one.as), made) };
   },
 });
 

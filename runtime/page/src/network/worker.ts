@@ -1,5 +1,6 @@
 /** The worker that runs networks. Calls wait for each other, since a session runs one at a time. */
 
+import { loaded } from "../core/loaded";
 import type { Picture } from "../core/picture";
 import { cleaned } from "../core/restore";
 import { backend } from "./backend";
@@ -8,7 +9,6 @@ import { serve } from "./served";
 
 /** What the page is told of a model that was opened. */
 export interface ModelFacts {
-  readonly size: number;
   readonly where: string;
   readonly why: string;
 }
@@ -20,7 +20,7 @@ const chosen = backend(); // begun before it is asked for: the page opens sooner
 chosen.catch(() => undefined);
 let turn: Promise<unknown> = Promise.resolve();
 let stopped = 0; // calls of `clean` up to this number end
-const networks = new Map<string, Promise<{ network: Opened; size: number }>>();
+const networks = new Map<string, Promise<Opened>>();
 const given = new Map<string, Blob>(); // files that a person dropped
 
 class Stopped extends Error {}
@@ -36,10 +36,10 @@ serve({
     }),
   open: ({ name }: { name: string }) => inTurn(async () => ({ result: await facts(name) })),
   speed: ({ name }: { name: string }) =>
-    inTurn(async () => ({ result: await (await network(name)).network.speed() })),
+    inTurn(async () => ({ result: await (await network(name)).speed() })),
   clean: ({ name, picture, number }: { name: string; picture: Picture; number: number }, tell) =>
     inTurn(async () => {
-      const { network: one } = await network(name);
+      const one = await network(name);
       const result = await cleaned(picture, one, async (done, all) => {
         tell({ done, all });
         await messagesHeard();
@@ -60,13 +60,12 @@ function inTurn<T>(work: () => Promise<T>): Promise<T> {
 }
 
 async function facts(name: string): Promise<ModelFacts> {
-  const { network: one, size } = await network(name);
-  const { threads } = await chosen;
+  const one = await network(name), { threads } = await chosen;
   const cpu = `WebAssembly, ${threads} ${threads === 1 ? "thread" : "threads"}`;
-  return { size, where: one.gpu ? "WebGPU" : cpu, why: one.why };
+  return { where: one.gpu ? "WebGPU" : cpu, why: one.why };
 }
 
-function network(name: string): Promise<{ network: Opened; size: number }> {
+function network(name: string): Promise<Opened> {
   const known = networks.get(name) ?? load(name, given.get(name));
   networks.delete(name);
   networks.set(name, known); // the last one used is the last to go
@@ -79,21 +78,15 @@ function network(name: string): Promise<{ network: Opened; size: number }> {
 }
 
 function release(name: string): void {
-  void networks.get(name)?.then(({ network: unused }) => unused.close()).catch(() => undefined);
+  void networks.get(name)?.then((unused) => unused.close()).catch(() => undefined);
   networks.delete(name);
 }
 
-async function load(name: string, own?: Blob): Promise<{ network: Opened; size: number }> {
-  const file = own ?? (await fetched(`./models/${name}.onnx`, name));
+async function load(name: string, own?: Blob): Promise<Opened> {
+  const address = new URL(`./models/${name}.onnx`, import.meta.url);
+  const file = own ?? (await (await loaded(address, `The model ${name}`)).blob());
   if (file.size > LARGEST_MODEL) throw new Error(`${name} is larger than 256 MB: this page does not open it.`);
-  const bytes = new Uint8Array(await file.arrayBuffer());
-  return { network: await opened(bytes, name, await chosen), size: bytes.length };
-}
-
-async function fetched(path: string, name: string): Promise<Blob> {
-  const answer = await fetch(new URL(path, import.meta.url));
-  if (!answer.ok) throw new Error(`The model ${name} cannot be loaded: the server answers ${answer.status}.`);
-  return answer.blob();
+  return opened(new Uint8Array(await file.arrayBuffer()), name, await chosen);
 }
 
 /** Lets messages in, such as `stop`. */

@@ -5,6 +5,7 @@ type Tell = (progress: any) => void;
 export class Remote {
   private readonly open = new Map<number, { resolve(value: any): void; reject(error: Error): void; tell?: Tell }>();
   private last = 0;
+  private broken: Error | null = null; // why the worker will never answer
 
   constructor(private readonly worker: Worker) {
     worker.onmessage = ({ data: { id, result, error, progress } }) => {
@@ -16,12 +17,15 @@ export class Remote {
       else call.reject(new Error(error));
     };
     worker.onerror = (event) => {
-      for (const { reject } of this.open.values()) reject(new Error(event.message || "A part of this page did not load."));
+      const error = new Error(event.message || "A part of this page did not load: reload the page.");
+      if (!event.message) this.broken = error; // its file did not load
+      for (const { reject } of this.open.values()) reject(error);
       this.open.clear();
     };
   }
 
   call<T>(name: string, given: object = {}, tell?: Tell, transfer: Transferable[] = []): Promise<T> {
+    if (this.broken) return Promise.reject(this.broken);
     const id = ++this.last;
     return new Promise((resolve, reject) => {
       this.open.set(id, { resolve, reject, tell });

@@ -33,8 +33,8 @@ export class Items {
     private readonly network: Remote,
     private readonly files: Remote,
     private readonly models: Models,
-    /** Called when the selected picture, or what is known of it, has changed. */
-    private readonly changed: (item: Item, picture: Picture) => void,
+    /** Called when the selected picture, or what is known of it, has changed; it is null if it cannot be read. */
+    private readonly changed: (item: Item, picture: Picture | null) => void,
   ) {}
 
   add(files: readonly File[]): void {
@@ -44,7 +44,11 @@ export class Items {
       row.type = "button";
       row.className = "item";
       const item: Item = { file, name: file.name || "picture.png", row, state: "waiting", note: "", cleaned: null, shape: null, kind: "other", turn: 0 };
-      row.onclick = () => void this.select(item);
+      row.onclick = () => {
+        const failed = item.state === "failed";
+        tell(failed ? item.note : `${item.name} is chosen.`, failed);
+        void this.select(item);
+      };
       const entry = document.createElement("li");
       entry.append(row);
       dom.queue.append(entry);
@@ -52,7 +56,10 @@ export class Items {
       this.say(item);
     }
     if (this.running) void this.select(this.all[first]);
-    else this.selected = this.all[first];
+    else {
+      this.selected = this.all[first]; // it is shown when it is cleaned, which is now
+      this.all.forEach((one) => this.say(one));
+    }
     dom.clear.hidden = false;
     this.run();
   }
@@ -100,6 +107,8 @@ export class Items {
     try {
       this.changed(item, await this.decoded(item));
     } catch (error) {
+      if (item !== this.selected) return;
+      this.changed(item, null);
       tell(messageOf(error), true);
     }
   }
@@ -136,6 +145,7 @@ export class Items {
     dom.progress.classList.add("on");
     try {
       const picture = await this.decoded(item);
+      await this.models.listed;
       if (old()) return;
       if (this.paused) throw new Error("stopped");
       const number = ++this.number, started = performance.now();
@@ -162,6 +172,7 @@ export class Items {
       }
       item.state = "failed";
       item.note = messageOf(error);
+      if (item === this.selected && !item.shape) this.changed(item, null);
       tell(item.note, true);
     } finally {
       this.say(item);

@@ -21,6 +21,7 @@ const SMOOTH = 0.8;
 export class Live {
   running = false;
   private starting = false;
+  private run = 0; // grows each time that the camera is switched on: a frame of an older time is left
   private readonly video = document.createElement("video");
   private readonly canvas = document.createElement("canvas"); // what is recorded
   private recorder: MediaRecorder | null = null;
@@ -42,15 +43,22 @@ export class Live {
     dom.stop.onclick = () => this.stop();
   }
 
+  /** Whether the camera is on, or is about to be. */
+  get busy(): boolean {
+    return this.running || this.starting;
+  }
+
   async start(): Promise<void> {
-    if (this.running || this.starting) return;
+    if (this.busy) return;
     this.starting = true;
     try {
       if (!navigator.mediaDevices) throw new Error("This browser offers no camera to pages that are not served safely.");
-      this.video.srcObject = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 1280 } } });
+      const stream = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 1280 } } });
+      this.video.srcObject = stream;
+      for (const track of stream.getTracks()) track.onended = () => this.lost();
       await this.video.play();
     } catch (error) {
-      this.video.srcObject = null;
+      this.close();
       const denied = error instanceof DOMException && error.name === "NotAllowedError";
       this.ended();
       tell(denied ? "The camera stays off: this page was not allowed to use it." : messageOf(error), true);
@@ -59,21 +67,36 @@ export class Live {
       this.starting = false;
     }
     this.running = true;
+    dom.camera.setAttribute("aria-pressed", "true");
+    dom.liveFacts.textContent = "";
     [this.step, this.each, this.stepped] = [0, 0, performance.now()];
     document.body.classList.add("is-live");
     tell("The camera is on.");
-    void this.loop();
+    void this.loop(++this.run);
   }
 
   stop(): void {
     if (!this.running) return;
     this.running = false;
     this.recorder?.stop();
-    (this.video.srcObject as MediaStream | null)?.getTracks().forEach((track) => track.stop());
-    this.video.srcObject = null;
+    this.close();
+    dom.camera.setAttribute("aria-pressed", "false");
+    if (dom.live.contains(document.activeElement)) dom.camera.focus(); // the button that was pressed is hidden
     document.body.classList.remove("is-live");
     tell("The camera is off.");
     this.ended();
+  }
+
+  /** The camera was pulled out, or the browser took it away. */
+  private lost(): void {
+    if (!this.running) return;
+    this.stop();
+    tell("The camera stopped: it was unplugged, or this page may no longer use it.", true);
+  }
+
+  private close(): void {
+    (this.video.srcObject as MediaStream | null)?.getTracks().forEach((track) => track.stop());
+    this.video.srcObject = null;
   }
 
   private steps(): Step[] {
@@ -86,13 +109,15 @@ export class Live {
     ].filter(({ width }) => width <= wide);
   }
 
-  private async loop(): Promise<void> {
+  private async loop(run: number): Promise<void> {
     let shownAt = performance.now(), rate = 0;
+    const on = () => this.running && run === this.run;
     try {
-      while (this.running) {
+      while (on()) {
         const steps = this.steps(), step = steps[Math.min(this.step, steps.length - 1)];
         const started = performance.now();
-        await this.frame(step);
+        await this.frame(step, on);
+        if (!on()) return;
         this.each = this.each ? SMOOTH * this.each + (1 - SMOOTH) * (performance.now() - started) : performance.now() - started;
         this.hold(steps.length);
         await new Promise((next) => requestAnimationFrame(next));
@@ -103,23 +128,26 @@ export class Live {
         dom.liveFacts.textContent = `${rate.toFixed(1)} frames a second: ${step.model} at ${step.width} × ${height}`;
       }
     } catch (error) {
+      if (!on()) return;
       this.stop();
       tell(messageOf(error), true);
     }
   }
 
-  private async frame({ model, width }: Step): Promise<void> {
-    const { video } = this, height = Math.max(1, Math.round((width * video.videoHeight) / (video.videoWidth || 1)));
+  private async frame({ model, width }: Step, on: () => boolean): Promise<void> {
+    const { video } = this, { videoWidth, videoHeight } = video;
+    const height = Math.max(1, Math.round((width * videoHeight) / (videoWidth || 1)));
     const canvas = new OffscreenCanvas(width, height), context = canvas.getContext("2d", { willReadFrequently: true });
     if (!context) throw new Error("This browser gives no canvas for the camera.");
     context.drawImage(video, 0, 0, width, height);
     const { data } = context.getImageData(0, 0, width, height);
     const picture: Picture = { width, height, channels: 4, data: new Uint8Array(data.buffer) };
     const result = await this.network.call<Picture>("clean", { name: model, picture, number: ++this.number });
-    if (!this.running) return;
+    if (!on()) return;
     const after = await createImageBitmap(shown(blended(picture, result, this.strengths())));
+    if (!on()) return after.close();
     if (this.recorder) this.paint(after);
-    this.viewer.show(canvas, after, width, height);
+    this.viewer.show(canvas, after, videoWidth || width, videoHeight || height, "The camera's picture");
   }
 
   /** Steps down when frames take too long for the rate that is wanted, and up again when there is room. */
@@ -133,6 +161,16 @@ export class Live {
 
   private record(): void {
     if (!("MediaRecorder" in window)) return tell("This browser does not record.", true);
+    try {
+      this.recorder = this.recording();
+    } catch (error) {
+      return tell(`This browser does not record: ${messageOf(error)}`, true);
+    }
+    this.says("Save recording");
+    tell("Recording the cleaned picture.");
+  }
+
+  private recording(): MediaRecorder {
     const parts: Blob[] = [];
     this.canvas.width = this.video.videoWidth;
     this.canvas.height = this.video.videoHeight;
@@ -142,14 +180,13 @@ export class Live {
     recorder.onstop = () => {
       const type = recorder.mimeType, suffix = type.includes("mp4") ? "mp4" : "webm";
       download(new Blob(parts, { type }), `camera_clean.${suffix}`);
+      recorder.stream.getTracks().forEach((track) => track.stop());
       this.recorder = null;
       this.says("Record");
       tell(`camera_clean.${suffix} is saved.`);
     };
     recorder.start(1000);
-    this.recorder = recorder;
-    this.says("Save recording");
-    tell("Recording the cleaned picture.");
+    return recorder;
   }
 
   private says(text: string): void {

@@ -1,5 +1,6 @@
 /** Puts the parts of the page together. */
 
+import { loaded } from "../core/loaded";
 import type { Picture } from "../core/picture";
 import type { Strengths } from "../core/strengths";
 import { Remote } from "./calls";
@@ -7,7 +8,7 @@ import { dom, messageOf, tell } from "./dom";
 import { type Item, Items } from "./items";
 import { Live } from "./live";
 import { Models } from "./models";
-import { keepOffline } from "./offline";
+import { followUpdates, keepOffline } from "./offline";
 import { saveAll, saveOne } from "./save";
 import { Viewer } from "./viewer";
 
@@ -15,10 +16,12 @@ const network = new Remote(new Worker(`network.js${location.search}`, { type: "m
 const files = new Remote(new Worker("files.js", { type: "module" }));
 const viewer = new Viewer();
 const models = new Models(network, () => items.renew(), () => items.idle());
-const items = new Items(network, files, models, (item, picture) => void changed(item, picture));
+const items = new Items(network, files, models, (item, picture) => {
+  changed(item, picture).catch((error) => tell(messageOf(error), true));
+});
 const live = new Live(network, viewer, () => models.name, strengths, cameraEnded);
 
-let shownOnes: { number: number; before: ImageBitmap; width: number; height: number } | null = null;
+let shownOnes: { number: number; before: ImageBitmap; width: number; height: number; name: string } | null = null;
 let holds = 0; // calls of `hold`
 let blending: Promise<void> | null = null, blendAgain = false;
 
@@ -26,15 +29,21 @@ function strengths(): Strengths {
   return { brightness: Number(dom.strength.value) / 100, color: Number(dom.color.value) / 100 };
 }
 
-async function changed(item: Item, picture: Picture): Promise<void> {
+async function changed(item: Item, picture: Picture | null): Promise<void> {
   if (item !== items.selected) return;
+  if (!picture) return showNothing();
   const { width, height } = picture, { cleaned, shape } = item, number = ++holds;
   const before = await files.call<ImageBitmap>("hold", { number, picture, cleaned, shape });
   if (live.running || number !== holds || item !== items.selected) return before.close();
-  shownOnes = { number, before, width, height };
-  viewer.show(before, null, width, height);
-  dom.canvas.setAttribute("aria-label", `${item.name}, ${width} by ${height} pixels`);
+  shownOnes = { number, before, width, height, name: `${item.name}, ${width} by ${height} pixels` };
+  viewer.show(before, null, width, height, shownOnes.name);
   if (cleaned) reblend();
+}
+
+function showNothing(): void {
+  shownOnes = null;
+  void files.call("forget", { number: ++holds });
+  if (!live.running) viewer.clear();
 }
 
 /** Shows the picture at the present strengths; while one is made, the next waits. */
@@ -49,7 +58,8 @@ function reblend(): void {
       if (!shownOnes || items.selected?.state !== "done") continue;
       const of = shownOnes;
       const after = await files.call<ImageBitmap | null>("view", { number: of.number, strengths: strengths() });
-      if (after && of === shownOnes && !live.running) viewer.show(of.before, after, of.width, of.height);
+      if (after && of === shownOnes && !live.running) viewer.show(of.before, after, of.width, of.height, of.name);
+      else after?.close();
     } while (blendAgain);
   })().catch((error) => tell(messageOf(error), true)).finally(() => (blending = null));
 }
@@ -57,17 +67,23 @@ function reblend(): void {
 function cameraEnded(): void {
   items.resume();
   if (items.selected) void items.select(items.selected);
-  else viewer.show(null, null, 1, 1);
+  else viewer.clear();
+}
+
+/** Whether loading the page anew would lose something. */
+function busy(): boolean {
+  return items.all.length > 0 || live.busy;
 }
 
 function take(given: Iterable<File>): void {
   const all = [...given];
   if (!all.length) return;
-  live.stop();
   const pictures = all.filter(({ name }) => !/\.onnx$/i.test(name));
   for (const model of all.filter(({ name }) => /\.onnx$/i.test(name)))
     models.add(model).catch((error) => tell(messageOf(error), true));
-  if (pictures.length) items.add(pictures);
+  if (!pictures.length) return;
+  live.stop();
+  items.add(pictures);
 }
 
 function sliders(): void {
@@ -98,9 +114,12 @@ function wire(): void {
     dom.files.value = "";
   };
   dom.sample.onclick = async () => {
-    const answer = await fetch("sample.png");
-    if (answer.ok) take([new File([await answer.blob()], "sample.png", { type: "image/png" })]);
-    else tell("The sample cannot be loaded.", true);
+    try {
+      const content = await (await loaded("sample.png", "The sample")).blob();
+      take([new File([content], "sample.png", { type: "image/png" })]);
+    } catch (error) {
+      tell(messageOf(error), true);
+    }
   };
   dom.camera.onclick = () => {
     if (live.running) return live.stop();
@@ -110,8 +129,7 @@ function wire(): void {
   dom.save.onclick = () => items.selected && void saveOne(files, items.selected, strengths());
   dom.clear.onclick = () => {
     items.clear();
-    shownOnes = null;
-    if (!live.running) viewer.show(null, null, 1, 1);
+    showNothing();
     tell("All pictures are removed.");
     dom.open.focus();
   };
@@ -131,4 +149,7 @@ function wire(): void {
 
 sliders();
 wire();
-models.start().then(() => models.addSpeed()).then(keepOffline).catch((error) => tell(messageOf(error), true));
+followUpdates(busy);
+const measured = models.start().then(() => models.addSpeed()).catch((error) => tell(messageOf(error), true));
+// Where threads need the service worker it comes first: the page is then loaded anew, before it is used.
+void (crossOriginIsolated ? measured : Promise.resolve()).then(() => keepOffline(busy));

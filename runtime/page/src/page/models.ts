@@ -1,5 +1,6 @@
 /** The models to choose from, with their size and their speed here. */
 
+import { loaded } from "../core/loaded";
 import type { ModelFacts } from "../network/worker";
 import type { Remote } from "./calls";
 import { dom, messageOf, tell } from "./dom";
@@ -11,7 +12,11 @@ interface Model {
 }
 
 export class Models {
+  /** Done when the packaged models are known. */
+  readonly listed: Promise<void>;
   private readonly all: Model[] = [];
+  private runs = ""; // where the chosen model runs; empty until it is open
+  private measuring = false;
 
   constructor(
     private readonly network: Remote,
@@ -21,22 +26,16 @@ export class Models {
   ) {
     dom.model.onchange = () => void this.chosen();
     dom.measure.onclick = () => void this.measure();
+    this.listed = this.known();
   }
 
   get name(): string {
     return dom.model.value;
   }
 
-  get names(): string[] {
-    return this.all.map(({ name }) => name);
-  }
-
-  /** Lists the packaged models and opens the first. */
+  /** Opens the first of the packaged models. */
   async start(): Promise<void> {
-    const answer = await fetch("models.json");
-    if (!answer.ok) throw new Error("The list of models cannot be loaded: reload this page.");
-    this.all.push(...((await answer.json()) as Model[]));
-    this.list(this.all[0].name);
+    await this.listed;
     await this.facts();
   }
 
@@ -50,57 +49,71 @@ export class Models {
     await this.chosen();
   }
 
+  private async known(): Promise<void> {
+    this.all.push(...((await (await loaded("models.json", "The list of models")).json()) as Model[]));
+    this.list(this.all[0].name);
+  }
+
   private async chosen(): Promise<void> {
     try {
+      this.changed(); // at once: what the model before makes of a large picture is not waited for
       await this.facts();
-      this.changed();
       await this.addSpeed();
     } catch (error) {
       tell(messageOf(error), true);
     }
   }
 
-  /** Says where the chosen model runs, and how fast. */
+  /** Opens the chosen model and says where it runs. */
   private async facts(): Promise<void> {
     const { name } = this;
+    this.runs = "";
     dom.facts.textContent = `Loading ${name} …`;
     try {
       const { where, why } = await this.network.call<ModelFacts>("open", { name });
-      if (this.name === name) dom.facts.textContent = [`Runs on ${where}.`, why].filter(Boolean).join(" ");
+      if (this.name !== name) return;
+      this.runs = [`Runs on ${where}.`, why].filter(Boolean).join(" ");
+      this.say();
     } catch (error) {
-      dom.facts.textContent = messageOf(error);
+      if (this.name === name) dom.facts.textContent = messageOf(error);
       throw error;
     }
   }
 
-  /** Measures the model that is chosen, after the pictures that wait, and says how fast it is. */
+  /** Says where the chosen model runs, and how fast it is once that was measured. */
+  private say(): void {
+    const speed = this.all.find(({ name }) => name === this.name)?.speed;
+    if (this.runs) dom.facts.textContent = this.runs + (speed ? ` It cleans ${speed.toPrecision(2)} megapixels a second.` : "");
+  }
+
+  /** Measures the model that is chosen, after the pictures that wait. */
   async addSpeed(): Promise<void> {
     const { name } = this;
     await this.idle();
-    if (this.name !== name) return;
-    const speed = await this.timed(name);
-    if (this.name === name && speed) dom.facts.textContent += ` It cleans ${speed.toPrecision(2)} megapixels a second.`;
+    const model = this.all.find((one) => one.name === name);
+    if (this.name === name && model && !model.speed) await this.time(model);
   }
 
   private async measure(): Promise<void> {
-    dom.measure.disabled = true;
+    if (this.measuring) return;
+    this.measuring = true;
     try {
-      for (const { name } of this.all) await this.timed(name, true);
+      for (const model of this.all) {
+        tell(`Measuring ${model.name} …`);
+        await this.time(model);
+      }
       tell("All models are measured.");
     } catch (error) {
       tell(messageOf(error), true);
     } finally {
-      dom.measure.disabled = false;
+      this.measuring = false;
     }
   }
 
-  private async timed(name: string, anew = false): Promise<number> {
-    const model = this.all.find((one) => one.name === name);
-    if (!model) return 0;
-    if (model.speed && !anew) return model.speed;
-    model.speed = await this.network.call<number>("speed", { name });
+  private async time(model: Model): Promise<void> {
+    model.speed = await this.network.call<number>("speed", { name: model.name });
     this.list(this.name);
-    return model.speed;
+    this.say();
   }
 
   private list(chosen: string): void {

@@ -1,15 +1,26 @@
 /** The service worker: this page works off line, and with threads on hosts that send no headers for them. */
 
-import { messageOf } from "./dom";
+import { messageOf, tell } from "./dom";
 
 const RELOADED = "reloaded for threads";
 
-export async function keepOffline(): Promise<void> {
+/** Loads the page anew once a new version is there: until then, the service worker gave out the old one. */
+export function followUpdates(busy: () => boolean): void {
+  if (!("serviceWorker" in navigator)) return;
+  let served = navigator.serviceWorker.controller !== null; // not at the first visit
+  navigator.serviceWorker.addEventListener("controllerchange", () => {
+    if (served && busy()) tell("A new version of this page is here: reload the page when your pictures are saved.");
+    else if (served) location.reload();
+    served = true;
+  });
+}
+
+export async function keepOffline(busy: () => boolean): Promise<void> {
   if (!("serviceWorker" in navigator)) return;
   try {
     await navigator.serviceWorker.register("sw.js");
-    const { active } = await navigator.serviceWorker.ready;
-    if (!crossOriginIsolated && active && !sessionStorage.getItem(RELOADED)) {
+    await navigator.serviceWorker.ready;
+    if (!crossOriginIsolated && !busy() && !sessionStorage.getItem(RELOADED)) {
       sessionStorage.setItem(RELOADED, "yes"); // once: where it does not help, it is not tried again
       location.reload();
     }

@@ -9,10 +9,13 @@ import type { Item } from "./items";
 const SUFFIXES: Record<Format, string> = { png: "png", jpeg: "jpg", webp: "webp" };
 const LATER = 60_000; // milliseconds until a saved file is forgotten
 
+let saving = false;
+
 export async function saveOne(files: Remote, item: Item, strengths: Strengths): Promise<void> {
   await said(async () => {
     const format = formatFor(item);
-    const blob = await files.call<Blob>("save", saving(item, strengths, format));
+    tell(`Saving ${cleanName(item, format)} …`);
+    const blob = await files.call<Blob>("save", toSave(item, strengths, format));
     download(blob, cleanName(item, format));
     return `${cleanName(item, format)} is saved.`;
   });
@@ -23,7 +26,7 @@ export async function saveAll(files: Remote, items: readonly Item[], strengths: 
     const used = new Set<string>();
     const all = items.filter(({ state }) => state === "done").map((item) => {
       const format = formatFor(item);
-      return { ...saving(item, strengths, format), as: unused(cleanName(item, format), used) };
+      return { ...toSave(item, strengths, format), as: unused(cleanName(item, format), used) };
     });
     const blob = await files.call<Blob>("zip", { all }, ({ done, all: count }: { done: number; all: number }) =>
       tell(`Saving ${done} of ${count} …`));
@@ -41,17 +44,18 @@ export function download(blob: Blob, name: string): void {
 }
 
 async function said(work: () => Promise<string>): Promise<void> {
-  dom.save.disabled = dom.saveAll.disabled = true;
+  if (saving) return tell("Wait until the files before are saved.");
+  saving = true; // the button stays enabled: a disabled one would lose the keyboard's focus
   try {
     tell(await work());
   } catch (error) {
     tell(messageOf(error), true);
   } finally {
-    dom.save.disabled = dom.saveAll.disabled = false;
+    saving = false;
   }
 }
 
-function saving({ file, name, cleaned, shape }: Item, strengths: Strengths, format: Format) {
+function toSave({ file, name, cleaned, shape }: Item, strengths: Strengths, format: Format) {
   return { file, name, cleaned, shape, strengths, format, quality: Number(dom.quality.value) / 100 };
 }
 

@@ -39,14 +39,22 @@ export class Viewer {
     this.moveLine(0.5);
   }
 
-  /** Shows a picture; the place that is seen stays if its size does. */
-  show(before: CanvasImageSource | null, after: CanvasImageSource | null, width: number, height: number): void {
+  /** Shows no picture. */
+  clear(): void {
+    this.show(null, null, 1, 1, "No picture yet");
+  }
+
+  /** Shows a picture of this size, whatever the sizes of `before` and `after`; the place that is seen stays if it does. */
+  show(before: CanvasImageSource | null, after: CanvasImageSource | null, width: number, height: number, name: string): void {
     for (const old of [this.before, this.after])
       if (old instanceof ImageBitmap && old !== before && old !== after) old.close();
     [this.before, this.after] = [before, after];
     const other = width !== this.width || height !== this.height;
     [this.width, this.height] = [width, height];
+    dom.canvas.setAttribute("aria-label", name);
+    const left = before !== null && dom.empty.contains(document.activeElement);
     dom.empty.hidden = before !== null;
+    if (left) dom.canvas.focus(); // the button that was pressed is gone
     dom.stage.classList.toggle("compares", before !== null && after !== null);
     if (other) this.fit();
     else this.draw();
