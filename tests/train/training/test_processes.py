@@ -62,11 +62,9 @@ try:
 except TrainingError as e:
     say(e)
 if os.environ.get("LOCAL_RANK", "0") == "0":
-    try:
-        train(config, here / "again", hardware=hardware)
-    except TrainingError as e:
-        say("again:", e)
     say("left:", *({"LOCAL_RANK", "WORLD_SIZE", "MASTER_PORT"} & set(os.environ)))
+again = train(config, here / "again", hardware=hardware)
+say("again:", again.psnr_out)
 """
 
 
@@ -92,20 +90,21 @@ def test_two_processes_learn_what_one_learns(
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
-    leader, helper = sorted(done.stdout.splitlines()[:2])
-    assert leader == helper, "all processes give the same result"
-    first, second, epochs = leader.split()
+    told = done.stdout.splitlines()
+    (figures,) = {line for line in told if line[0].isdigit()}
+    assert told.count(figures) == 3, (
+        "all processes give the same result, and the one that is started last repeats no run"
+    )
+    first, second, epochs = figures.split()
     assert float(first) == pytest.approx(alone.psnr_out, abs=NOISE)
     assert float(second) == pytest.approx(alone.psnr_out, abs=NOISE), "a run of one process is continued by two"
     assert epochs == "2"
-    told = done.stdout.splitlines()[2:]
-    (again,) = (line for line in told if line.startswith("again:"))
-    (left,) = (line for line in told if line.startswith("left:"))
-    assert again.startswith("again: an earlier run of this program on several devices has failed")
-    assert left == "left:", "the environment is as it was"
-    failed, lost = sorted(set(told) - {again, left}, reverse=True)
-    assert failed.startswith("the second process fails")
-    assert lost == "another process of this run has ended"
+    assert told.count("left:") == 1, "the environment is as it was"
+    assert told.count("another process of this run has ended") == 2
+    assert sum(line.startswith("the second process fails") for line in told) == 1
+    leader, helper = (line.split() for line in told if line.startswith("again:"))
+    assert leader == helper
+    assert float(leader[1]) == pytest.approx(alone.psnr_out, abs=NOISE)
     seen = [(tmp_path / f"both-{rank}.txt").read_text(encoding="utf-8").split() for rank in range(2)]
     assert [len(each) for each in seen] == [240, 240]
     assert not set(seen[0]) & set(seen[1]), "no patch is trained on by both"

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from cae_train.errors import CheckpointError, ConfigError, TrainingError
 from cae_train.metrics import psnr
 from cae_train.models import build
 from cae_train.paths import checked_path
+from cae_train.training.earlier_runs import once
 from cae_train.training.material import Material
 from cae_train.training.module import VALIDATION_BATCH, Training
 from cae_train.training.optimization.early_stopping import Patience
@@ -87,9 +89,15 @@ def train(
 def run(prepared: Prepared, material: Material, out: Path, callbacks: Sequence[Callback] = ()) -> TrainResult:
     """Train a prepared run, and write the run folder `out`.
 
+    A process that the first one has started does not repeat runs that are over, see `earlier_runs`.
+
     Raises:
         ConfigError, CheckpointError, TrainingError: see `train`.
     """
+    return once(partial(_run, prepared, material, out, callbacks))
+
+
+def _run(prepared: Prepared, material: Material, out: Path, callbacks: Sequence[Callback]) -> TrainResult:
     started, config, trainer = time.monotonic(), prepared.config, prepared.trainer
     if not config.epochs:
         raise ConfigError("epochs is 0: 1 or more are needed")
