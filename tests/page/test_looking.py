@@ -86,6 +86,11 @@ def test_damaged_files_and_other_files_are_named(page: Any, noisy: Path, tmp_pat
     give(page, text)
     page.wait_for_function("() => document.querySelectorAll('.item[data-state=failed]').length === 2")
     assert message(page) == "notes.jpg cannot be read: it is no picture that this browser knows, or it is damaged."
+    empty = tmp_path / "empty.webp"
+    empty.touch()
+    give(page, empty)
+    page.wait_for_function("() => document.querySelectorAll('.item[data-state=failed]').length === 3")
+    assert message(page) == "empty.webp is empty: it has no bytes."
     give(page, noisy)
     wait_until_done(page, 1)  # and the next one is cleaned
     broken = tmp_path / "broken.onnx"
@@ -108,7 +113,7 @@ def test_fifty_megapixels_are_refused_before_they_are_decoded(page: Any, tmp_pat
     for path in (huge, jpeg):
         give(page, path)
         page.wait_for_function(
-            f"() => document.querySelector('#status').textContent.includes('{path.name}')", timeout=LONG
+            f"() => document.querySelector('#status.wrong')?.textContent.includes('{path.name}')", timeout=LONG
         )
         limit = "This page cleans up to 40; cae-run has no such limit."
         assert message(page) == f"{path.name} has 50 megapixels. {limit}"
@@ -222,6 +227,35 @@ def test_a_low_window_leaves_room_for_the_picture(page: Any, noisy: Path, size: 
     for part in ("#save", "#measure", ".item", "#clear"):
         page.locator(part).scroll_into_view_if_needed()
         page.locator(part).click(trial=True)  # nothing lies above it
+
+
+def test_the_size_of_text_that_a_browser_is_set_to_is_obeyed(page: Any, noisy: Path) -> None:
+    session = page.context.new_cdp_session(page)
+    session.send("Page.enable")
+    session.send("Page.setFontSizes", {"fontSizes": {"standard": 32}})
+    page.reload()
+    assert page.evaluate("getComputedStyle(document.querySelector('#save')).fontSize") == "30px"
+    give(page, noisy)
+    wait_until_done(page, 1)
+    assert page.evaluate("document.documentElement.scrollWidth") == 1280
+    assert page.locator("#stage").bounding_box()["height"] >= 300
+
+
+@pytest.mark.parametrize(
+    ("choice", "text"), [("#format", "Same format"), ("#model", "denoise-best-int8 (0.7 MB, 0.03 MP/s)")]
+)
+def test_choices_are_not_cut_off(page: Any, choice: str, text: str) -> None:
+    room = page.evaluate(
+        """([choice, text]) => {
+            const select = document.querySelector(choice), sized = select.cloneNode();
+            sized.append(new Option(text));
+            sized.style = "position: absolute; width: auto; max-width: none";
+            select.after(sized);
+            return select.offsetWidth - sized.offsetWidth;
+        }""",
+        [choice, text],
+    )
+    assert room >= 0
 
 
 def chosen(page: Any) -> list[str]:

@@ -103,7 +103,10 @@ def test_pictures_are_not_lost_to_the_reload_for_threads(browser: Any, site: Pat
         assert page.locator(".item[data-state=done]").count() == 1
 
 
-def test_a_new_version_is_shown_at_once_unless_there_are_pictures(browser: Any, site: Path, noisy: Path) -> None:
+@pytest.mark.parametrize("given", ["picture", "model"])
+def test_a_new_version_is_shown_at_once_unless_something_was_given(
+    browser: Any, site: Path, noisy: Path, given: str
+) -> None:
     def update(title: str) -> None:
         changes = ("index.html", "<h1>[^<]*<", f"<h1>{title}<"), ("sw.js", '"[0-9a-f]{16}"', f'"{title}"')
         for name, old, new in changes:
@@ -118,15 +121,22 @@ def test_a_new_version_is_shown_at_once_unless_there_are_pictures(browser: Any, 
         update("0123456789abcdef")
         page.goto(address)
         page.wait_for_function("() => document.querySelector('h1').textContent === '0123456789abcdef'", timeout=LONG)
-        give(page, noisy)
-        wait_until_done(page, 1)
+        if given == "model":
+            give(page, Path(__file__).parents[1] / "runtime" / "fixtures" / "identity.onnx")
+            page.wait_for_function("() => document.querySelector('#model').value === 'identity'", timeout=LONG)
+        else:
+            give(page, noisy)
+            wait_until_done(page, 1)
         update("fedcba9876543210")
         page.evaluate("async () => void (await navigator.serviceWorker.getRegistration()).update()")
         page.wait_for_function(
             "() => document.querySelector('#status').textContent.startsWith('A new version')", timeout=LONG
         )
         assert message(page) == "A new version of this page is here: reload the page when your pictures are saved."
-        assert page.locator(".item[data-state=done]").count() == 1
+        if given == "model":
+            assert page.input_value("#model") == "identity"
+        else:
+            assert page.locator(".item[data-state=done]").count() == 1
 
 
 def test_the_folder_for_a_static_host_loses_no_other_files(built_page: Path, tmp_path: Path) -> None:

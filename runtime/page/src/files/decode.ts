@@ -16,6 +16,7 @@ export interface Decoded {
 
 export async function decoded(file: Blob, name: string): Promise<Decoded> {
   if (file.size > LARGEST_FILE) throw new Error(`${name} is larger than 512 MB: cae-run cleans it, this page does not.`);
+  if (!file.size) throw new Error(`${name} is empty: it has no bytes.`);
   const bytes = new Uint8Array(await file.arrayBuffer());
   const says = await header(bytes);
   refuseLarge(says, name);

@@ -61,6 +61,7 @@ export class Items {
       this.all.forEach((one) => this.say(one));
     }
     dom.clear.hidden = false;
+    tell(`Cleaning ${files.length === 1 ? this.all[first].name : `${files.length} pictures`} …`);
     this.run();
   }
 

@@ -17,6 +17,10 @@ const WIDTHS = [960, 640, 480, 320, 240, 160];
 const QUICK = ["denoise-fast", "denoise-fast-int8"];
 const CALM = 2000; // milliseconds between steps
 const SMOOTH = 0.8;
+const REFUSED: Record<string, string> = {
+  NotAllowedError: "The camera stays off: this page was not allowed to use it.",
+  NotFoundError: "The camera stays off: none was found.",
+};
 
 export class Live {
   running = false;
@@ -59,9 +63,8 @@ export class Live {
       await this.video.play();
     } catch (error) {
       this.close();
-      const denied = error instanceof DOMException && error.name === "NotAllowedError";
       this.ended();
-      tell(denied ? "The camera stays off: this page was not allowed to use it." : messageOf(error), true);
+      tell((error instanceof DOMException && REFUSED[error.name]) || messageOf(error), true);
       return;
     } finally {
       this.starting = false;
@@ -116,7 +119,7 @@ export class Live {
       while (on()) {
         const steps = this.steps(), step = steps[Math.min(this.step, steps.length - 1)];
         const started = performance.now();
-        await this.frame(step, on);
+        await this.frame(step, on, !rate);
         if (!on()) return;
         this.each = this.each ? SMOOTH * this.each + (1 - SMOOTH) * (performance.now() - started) : performance.now() - started;
         this.hold(steps.length);
@@ -134,20 +137,22 @@ export class Live {
     }
   }
 
-  private async frame({ model, width }: Step, on: () => boolean): Promise<void> {
+  private async frame({ model, width }: Step, on: () => boolean, first: boolean): Promise<void> {
     const { video } = this, { videoWidth, videoHeight } = video;
     const height = Math.max(1, Math.round((width * videoHeight) / (videoWidth || 1)));
     const canvas = new OffscreenCanvas(width, height), context = canvas.getContext("2d", { willReadFrequently: true });
     if (!context) throw new Error("This browser gives no canvas for the camera.");
     context.drawImage(video, 0, 0, width, height);
     const { data } = context.getImageData(0, 0, width, height);
+    const size = [videoWidth || width, videoHeight || height, "The camera's picture"] as const;
+    if (first) this.viewer.show(canvas, null, ...size); // cleaning it may take a while
     const picture: Picture = { width, height, channels: 4, data: new Uint8Array(data.buffer) };
     const result = await this.network.call<Picture>("clean", { name: model, picture, number: ++this.number });
     if (!on()) return;
     const after = await createImageBitmap(shown(blended(picture, result, this.strengths())));
     if (!on()) return after.close();
     if (this.recorder) this.paint(after);
-    this.viewer.show(canvas, after, videoWidth || width, videoHeight || height, "The camera's picture");
+    this.viewer.show(canvas, after, ...size);
   }
 
   /** Steps down when frames take too long for the rate that is wanted, and up again when there is room. */
@@ -155,7 +160,7 @@ export class Live {
     const wanted = 1000 / Number(dom.rate.value), now = performance.now();
     if (now - this.stepped < CALM) return;
     const next = this.each > 1.1 * wanted ? this.step + 1 : this.each < 0.4 * wanted ? this.step - 1 : this.step;
-    const step = Math.min(Math.max(next, 0), steps - 1);
+    const step = this.each > CALM ? steps - 1 : Math.min(Math.max(next, 0), steps - 1);
     if (step !== this.step) [this.step, this.each, this.stepped] = [step, 0, now];
   }
 
@@ -179,11 +184,13 @@ export class Live {
     recorder.ondataavailable = ({ data }) => parts.push(data);
     recorder.onstop = () => {
       const type = recorder.mimeType, suffix = type.includes("mp4") ? "mp4" : "webm";
-      download(new Blob(parts, { type }), `camera_clean.${suffix}`);
+      const recorded = new Blob(parts, { type });
+      if (recorded.size) download(recorded, `camera_clean.${suffix}`);
       recorder.stream.getTracks().forEach((track) => track.stop());
       this.recorder = null;
       this.says("Record");
-      tell(`camera_clean.${suffix} is saved.`);
+      if (recorded.size) tell(`camera_clean.${suffix} is saved.`);
+      else tell("Nothing is saved: no picture of the camera was cleaned while this recorded.", true);
     };
     recorder.start(1000);
     return recorder;

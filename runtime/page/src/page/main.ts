@@ -72,7 +72,7 @@ function cameraEnded(): void {
 
 /** Whether loading the page anew would lose something. */
 function busy(): boolean {
-  return items.all.length > 0 || live.busy;
+  return items.all.length > 0 || live.busy || models.given;
 }
 
 function take(given: Iterable<File>): void {

@@ -17,6 +17,8 @@ export class Models {
   private readonly all: Model[] = [];
   private runs = ""; // where the chosen model runs; empty until it is open
   private measuring = false;
+  /** Whether a person gave a model file, which is lost when the page is loaded anew. */
+  given = false;
 
   constructor(
     private readonly network: Remote,
@@ -43,6 +45,7 @@ export class Models {
   async add(file: File): Promise<void> {
     const name = file.name.replace(/\.onnx$/i, "");
     await this.network.call("add", { name, file }); // refuses what is no model
+    this.given = true;
     const known = this.all.findIndex((model) => model.name === name);
     this.all.splice(known < 0 ? this.all.length : known, known < 0 ? 0 : 1, { name, size: file.size });
     this.list(name);
