@@ -16,9 +16,9 @@ from typing import Final
 
 import cv2
 
-_SPACE: Final = "14QtOpenCVPython"  # the C++ namespace of that Qt
-_WIDGET_AT: Final = f"_ZN{_SPACE}12QApplication8widgetAtERKNS_6QPointE"
-_SINGLE_SHOT: Final = f"_ZN{_SPACE}6QTimer10singleShotEiPKNS_7QObjectEPKc"
+SPACE: Final = "14QtOpenCVPython"  # the C++ namespace of that Qt
+_WIDGET_AT: Final = f"_ZN{SPACE}12QApplication8widgetAtERKNS_6QPointE"
+_SINGLE_SHOT: Final = f"_ZN{SPACE}6QTimer10singleShotEiPKNS_7QObjectEPKc"
 _RESET: Final = b"1resetZoom()"  # as Qt's macro SLOT writes it
 _REPAINT: Final = b"1update()"  # `resetZoom` does not repaint
 _WORD: Final = ctypes.sizeof(ctypes.c_void_p)
@@ -26,6 +26,16 @@ _WORD: Final = ctypes.sizeof(ctypes.c_void_p)
 
 class _Point(ctypes.Structure):
     _fields_ = (("x", ctypes.c_int), ("y", ctypes.c_int))
+
+
+def library(name: str) -> ctypes.CDLL:
+    """Return a library of the Qt in the wheels of opencv-python, such as `Core`.
+
+    Raises:
+        OSError: there is no such Qt.
+    """
+    folder = Path(cv2.__file__).parents[1] / "opencv_python.libs"
+    return ctypes.CDLL(str(next(folder.glob(f"libQt5{name}-*"), None)))
 
 
 def keep_scale(place: tuple[int, int]) -> None:
@@ -41,9 +51,7 @@ def _resetter() -> Callable[[tuple[int, int]], None]:
     Raises:
         OSError, AttributeError: there is no such Qt.
     """
-    folder = Path(cv2.__file__).parents[1] / "opencv_python.libs"
-    found = {name: next(folder.glob(f"libQt5{name}-*"), None) for name in ("Core", "Widgets")}
-    core, widgets = (ctypes.CDLL(str(path)) for path in found.values())
+    core, widgets = library("Core"), library("Widgets")
     widget_at, single_shot = widgets[_WIDGET_AT], core[_SINGLE_SHOT]
     widget_at.restype, widget_at.argtypes = ctypes.c_void_p, [ctypes.POINTER(_Point)]
     single_shot.restype, single_shot.argtypes = None, [ctypes.c_int, ctypes.c_void_p, ctypes.c_char_p]

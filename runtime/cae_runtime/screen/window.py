@@ -11,6 +11,7 @@ from typing import Final, Literal, NamedTuple
 import cv2
 
 from cae_runtime.io.arrays import FrameArray
+from cae_runtime.screen.qt_screen import fitted, free_area
 from cae_runtime.screen.qt_wheel import keep_scale
 from cae_shared.children import end_child, start_child
 
@@ -69,7 +70,7 @@ class Window:
     """The OpenCV window; check with `DisplayTrial` first whether it can be opened.
 
     Args:
-        size: initial width and height in pixels.
+        size: initial width and height in pixels; less where the screen is smaller, as far as that is known.
         on_mouse: called with each mouse event.
     """
 
@@ -80,6 +81,10 @@ class Window:
         self._events: list[tuple[int, int, int, int]] = []
         self._interrupted = False
         cv2.namedWindow(TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_FREERATIO | cv2.WINDOW_GUI_NORMAL)
+        if area := free_area():
+            left, top, *sides = fitted(size, area)
+            size = (sides[0], sides[1])
+            cv2.moveWindow(TITLE, left, top)
         cv2.resizeWindow(TITLE, *size)
         cv2.setMouseCallback(TITLE, self._note)
         self._size = size

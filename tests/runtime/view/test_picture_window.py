@@ -83,6 +83,18 @@ def test_original_and_cleaned_with_the_line_to_drag(start: Start, photos: Path) 
     window.end()
 
 
+@pytest.mark.parametrize(("height", "width"), [(2000, 1500), (1500, 2000), (300, 3000)])
+def test_the_whole_window_is_on_the_screen(start: Start, tmp_path: Path, height: int, width: int) -> None:
+    path = tmp_path / "large.png"
+    cv2.imwrite(str(path), np.full((height, width, 3), 200, np.uint8))
+    window = start(path)
+    left, top, columns, _ = wait_for(lambda: (at := window.geometry())[1] + at[3] <= SCREEN[1] and at)
+    assert min(left, top) > 0  # the title is above it
+    assert left + columns <= SCREEN[0]
+    window.press("q")
+    window.end()
+
+
 def test_wheel_and_mouse_zoom_and_move_and_pixels_stay_pixels(start: Start, photos: Path) -> None:
     window = start()
     window.press("c")
