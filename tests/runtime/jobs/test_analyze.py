@@ -65,7 +65,7 @@ def test_what_is_measured_before_does_not_depend_on_the_strength(cae_run: Comman
 
 
 def test_texture_is_not_taken_for_noise_in_silence(cae_run: Command, tmp_path: Path) -> None:
-    checks = np.kron(np.indices((40, 40)).sum(axis=0) % 2, np.ones((4, 4))) * 40 + 100  # squares of 4 pixels
+    checks = np.kron(np.indices((26, 26)).sum(axis=0) % 2, np.ones((6, 6))) * 40 + 100  # squares of 6 pixels
     disc = cv2.circle(np.full((32, 32), 100.0), (16, 16), 10, 160.0, -1)
     rng = np.random.default_rng(4)
     for name, scene in (("texture", checks), ("flat", np.full_like(checks, 120)), ("tiny", disc)):
