@@ -75,6 +75,15 @@ def test_nothing_lies_beside_the_screen_of_a_phone(page: Any, noisy: Path, tmp_p
     assert page.evaluate(f"Math.max(...{rights}.map(each => each.getBoundingClientRect().right))") <= 360
 
 
+def test_a_long_name_in_the_queue_fits_on_a_phone(page: Any, noisy: Path, tmp_path: Path) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    long = tmp_path / f"{'long-name-' * 6}.png"
+    long.write_bytes(noisy.read_bytes())
+    give(page, long)
+    page.wait_for_selector(".item")
+    assert page.evaluate("document.querySelector('#queue').scrollWidth <= document.querySelector('#queue').clientWidth")
+
+
 def test_damaged_files_and_other_files_are_named(page: Any, noisy: Path, tmp_path: Path) -> None:
     cut = tmp_path / "cut.png"
     cut.write_bytes(noisy.read_bytes()[:5000])
