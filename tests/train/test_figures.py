@@ -12,7 +12,7 @@ from tests.train.burst.test_burst import burst
 from cae_train.burst import chart
 from cae_train.burst.frames import Scene
 from cae_train.burst.measure import measure
-from cae_train.burst.steady import check
+from cae_train.burst.static_scenes import check
 from cae_train.burst.targets import targets_of
 from cae_train.sheets.curves import COLUMNS, draw_curves
 

@@ -23,7 +23,7 @@ from cae_shared.text import printable, with_options
 
 if TYPE_CHECKING:
     from cae_runtime.inference.session import Session
-    from cae_runtime.jobs.restore.results import Engine
+    from cae_runtime.jobs.restore.engine import Engine
 
 _EXIT_FAILED, _EXIT_ANOMALY = 1, 4
 _PIPE = Path(PIPE)
@@ -119,8 +119,8 @@ def _named(options: Options) -> tuple[list[Place], str]:
 def _restore(session: Session, sources: Sequence[Place], output: str, options: Options) -> bool:
     """Restore files; return whether some failed."""
     check_restoring(options.given, session.path, place_of(output, "output"))
-    from cae_runtime.jobs.restore.job import restore_files
     from cae_runtime.jobs.restore.report import json_report
+    from cae_runtime.jobs.restore.restore_files import restore_files
 
     if options.watch:
         from cae_runtime.jobs.restore.watch import watch

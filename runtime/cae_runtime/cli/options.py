@@ -13,7 +13,7 @@ from cae_runtime.errors import UsageError
 from cae_runtime.io.formats import CODECS, CRF_MAX, FORMAT_OF_SUFFIX, VIDEO_FORMAT_OF_SUFFIX, VideoCoding, known_suffix
 from cae_runtime.jobs.restore.options import RestoreOptions
 from cae_runtime.places.address import PROTOCOLS, is_address, masked
-from cae_runtime.tasks.shares import Strengths
+from cae_runtime.tasks.strengths import Strengths
 
 EXTENSIONS = ", ".join(suffix.removeprefix(".") for suffix in FORMAT_OF_SUFFIX)
 _SHORTENED = re.compile(rf"({'|'.join(PROTOCOLS)}):[/\\]", re.IGNORECASE)  # a Path has one slash of two

@@ -26,6 +26,7 @@ class Provider:
         install: the command that installs it, or how else to get it.
         devices: whether `short:INDEX` can choose a device.
         automatic: whether `auto` may take it.
+        gpu: whether it runs on hardware that a Ray cluster counts as a GPU.
         plugin: the Python package of its onnxruntime plug-in, if there is one.
         settings: options that are passed to the provider.
         calls: how many parallel calls make it faster; most providers run them one after the other.
@@ -36,6 +37,7 @@ class Provider:
     install: str
     devices: bool = False
     automatic: bool = True
+    gpu: bool = False
     plugin: str = ""
     settings: tuple[tuple[str, str], ...] = ()
     calls: int = 1
@@ -48,6 +50,7 @@ PROVIDERS: Final = (
         "CUDAExecutionProvider",
         _instead_of_onnxruntime("onnxruntime-gpu"),
         devices=True,
+        gpu=True,
         settings=(("cudnn_conv_algo_search", "HEURISTIC"),),  # the default tries every algorithm for each shape
         calls=2,  # one batch is prepared while another is computed
     ),
@@ -56,10 +59,13 @@ PROVIDERS: Final = (
         "TensorrtExecutionProvider",
         _instead_of_onnxruntime("onnxruntime-gpu"),
         devices=True,
+        gpu=True,
         automatic=False,
     ),
-    Provider("migraphx", "MIGraphXExecutionProvider", _instead_of_onnxruntime("onnxruntime-migraphx"), devices=True),
-    Provider("rocm", "ROCMExecutionProvider", _instead_of_onnxruntime("onnxruntime-rocm"), devices=True),
+    Provider(
+        "migraphx", "MIGraphXExecutionProvider", _instead_of_onnxruntime("onnxruntime-migraphx"), devices=True, gpu=True
+    ),
+    Provider("rocm", "ROCMExecutionProvider", _instead_of_onnxruntime("onnxruntime-rocm"), devices=True, gpu=True),
     Provider("coreml", "CoreMLExecutionProvider", "pip install onnxruntime (on macOS)"),
     Provider(
         "dml",

@@ -12,15 +12,14 @@ from cae_runtime.errors import UsageError
 from cae_runtime.inference.session import Session
 from cae_runtime.io.image_files import write_file
 from cae_runtime.jobs.failures import failures
-from cae_runtime.jobs.heat_maps.judge import Judge, read_region, refuse_region
-from cae_runtime.jobs.heat_maps.judged import Judged, judged
-from cae_runtime.jobs.heat_maps.labeled import Separation, separation
-from cae_runtime.jobs.heat_maps.limits import Limit, PictureNotes, chosen_limit, identity_of_model
+from cae_runtime.jobs.heat_maps.judge import Judge, Judged, judged, read_region, refuse_region
 from cae_runtime.jobs.heat_maps.names import OF_BAD, SHEET, maps_beside, plan_of, results_of
-from cae_runtime.jobs.heat_maps.one import judge_one, names_one
-from cae_runtime.jobs.heat_maps.parts import has_begun, parts_in, remove_parts
+from cae_runtime.jobs.heat_maps.partial_scores import has_begun, parts_in, remove_parts
+from cae_runtime.jobs.heat_maps.separation import Separation, separation
 from cae_runtime.jobs.heat_maps.sheet import drawn_sheet
+from cae_runtime.jobs.heat_maps.single_picture import judge_one, names_one
 from cae_runtime.jobs.heat_maps.table import TABLE, Verdict, inside, read_table, results_in, written_table
+from cae_runtime.jobs.heat_maps.threshold import Limit, PictureNotes, chosen_limit, identity_of_model
 from cae_runtime.jobs.opened_images import opened
 from cae_runtime.jobs.other_tasks import Outcome, Request
 from cae_runtime.jobs.paths import check_folder, path_kind, prepare_output, spelling_of

@@ -17,7 +17,7 @@ from cae_runtime.inference.session import Session
 from cae_runtime.places.address import Place, local_path
 
 if TYPE_CHECKING:
-    from cae_runtime.jobs.restore.results import Engine
+    from cae_runtime.jobs.restore.engine import Engine
 
 TASKS: Final = ("encode", "anomaly", "generate")
 OF_CLUSTERS: Final = ("encode", "anomaly")

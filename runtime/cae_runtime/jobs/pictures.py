@@ -21,7 +21,7 @@ from cae_runtime.tasks import any_range
 from cae_runtime.tasks import notes as all_notes
 from cae_runtime.tasks.notes import Note
 from cae_runtime.tasks.restore import Restorer
-from cae_runtime.tasks.shares import Strengths
+from cae_runtime.tasks.strengths import Strengths
 from cae_runtime.video.frame_cleaner import frame_cleaner
 
 _COLORS: Final = 3

@@ -20,8 +20,8 @@ from cae_runtime.live.settings import LiveSettings
 from cae_runtime.live.stats import LiveFigures
 from cae_runtime.live.viewer import Viewer
 from cae_runtime.live.virtual_camera import VirtualCamera
-from cae_runtime.tasks.shares import Strengths
-from cae_runtime.tasks.strengths import blended
+from cae_runtime.tasks.strength_blending import blended
+from cae_runtime.tasks.strengths import Strengths
 from cae_runtime.video.frame_cleaner import FrameCleaner
 from cae_shared.text import counted
 

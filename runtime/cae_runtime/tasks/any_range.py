@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from cae_runtime.arguments import Progress
 from cae_runtime.tasks.notes import LEFT, Note, Tell, beyond_range
 from cae_runtime.tasks.restore import Restorer
-from cae_runtime.tasks.strengths import Strength
+from cae_runtime.tasks.strength_blending import Strength
 
 _WHITE: Final = 65535
 _STEPS: Final = 16  # of 65535, that the deviation of the noise has at least

@@ -20,7 +20,7 @@ from cae_runtime.errors import ImageError, ModelError, UsageError
 from cae_runtime.inference.model_files import FILLING_MODEL
 from cae_runtime.inference.session import OnSession, Session
 from cae_runtime.io.arrays import colors_of, full_scale
-from cae_runtime.tasks.marks import FULL, adjusted, checked_marks
+from cae_runtime.tasks.mask_values import FULL, adjusted, checked_marks
 from cae_runtime.tasks.restore import Restorer
 from cae_runtime.tasks.surrounding_colors import within_surroundings
 

@@ -24,8 +24,8 @@ from cae_runtime.tasks.faint.put_back import PutBack
 from cae_runtime.tasks.faint.stretch import stretch_for
 from cae_runtime.tasks.notes import Tell, faint_noise, few_values
 from cae_runtime.tasks.patches_at import PatchesAt
-from cae_runtime.tasks.shares import Strengths
-from cae_runtime.tasks.strengths import Strength, blend_apart, checked_strengths
+from cae_runtime.tasks.strength_blending import Strength, blend_apart, checked_strengths
+from cae_runtime.tasks.strengths import Strengths
 from cae_runtime.tasks.transparent_pixels import filled, hidden_pixels
 
 _log = logging.getLogger(__name__)

@@ -16,8 +16,8 @@ from cae_runtime.inference.model_files import DEFAULT_MODEL
 from cae_runtime.inference.session import Session
 from cae_runtime.io.formats import VideoCoding
 from cae_runtime.tasks.restore import Restorer
-from cae_runtime.tasks.shares import Strengths
-from cae_runtime.tasks.strengths import Strength, checked_strengths
+from cae_runtime.tasks.strength_blending import Strength, checked_strengths
+from cae_runtime.tasks.strengths import Strengths
 from cae_runtime.video.encoding import check_encoding, missing_extra
 from cae_runtime.video.files.copies import transcode_any
 from cae_runtime.video.files.transcode import Clean

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cae_runtime.io.arrays import ImageT
-from cae_runtime.tasks.shares import Strengths
-from cae_runtime.tasks.strengths import blended
+from cae_runtime.tasks.strength_blending import blended
+from cae_runtime.tasks.strengths import Strengths
 from cae_runtime.video.temporal_filter import TemporalFilter
 
 

@@ -14,7 +14,7 @@ from cae_runtime.io.arrays import HAS_ALPHA, FrameArray
 from cae_runtime.io.contact_sheet import to_bgr
 from cae_runtime.io.image_files import Picture
 from cae_runtime.io.orientation import upright
-from cae_runtime.jobs.previews.seen import seen_as
+from cae_runtime.jobs.previews.screen_colors import seen_as
 from cae_runtime.tasks import any_range
 from cae_runtime.tasks.notes import Note, Tell, few_values
 from cae_runtime.tasks.restore import Restorer

@@ -20,8 +20,8 @@ from cae_runtime.screen.drawing import (
 )  # fmt: skip
 from cae_runtime.screen.viewer import COMMON_KEYS, BaseViewer, Key, WindowState, help_of, stepped
 from cae_runtime.screen.window import Mouse
-from cae_runtime.tasks.shares import FULL, Strengths
-from cae_runtime.tasks.strengths import blended
+from cae_runtime.tasks.strength_blending import blended
+from cae_runtime.tasks.strengths import FULL, Strengths
 from cae_runtime.view.background import Background, Wanted
 from cae_runtime.view.placement import Placement
 from cae_runtime.view.tiles import Box

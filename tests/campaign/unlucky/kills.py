@@ -259,7 +259,7 @@ def _jobs() -> dict[str, Job]:
     import importlib
 
     modules = (
-        "cae_runtime.cli.clean", "cae_runtime.jobs.restore.job", "cae_runtime.jobs.restore.report",
+        "cae_runtime.cli.clean", "cae_runtime.jobs.restore.restore_files", "cae_runtime.jobs.restore.report",
         "cae_runtime.video.clean_video", "lightning.pytorch", "cae_train.cli.main", "cae_train.training.loop",
         "cae_train.cli.camera", "cae_export.exporter",
     )  # fmt: skip

@@ -292,7 +292,7 @@ def run(settings: Settings) -> Outcome:
     """Run the command in bad places until the time or the cases are used up."""
     import importlib
 
-    for module in ("cli.clean", "jobs.restore.job", "jobs.restore.report", "jobs.restore.pipe"):
+    for module in ("cli.clean", "jobs.restore.restore_files", "jobs.restore.report", "jobs.restore.pipe"):
         importlib.import_module(f"cae_runtime.{module}")
     outcome = Outcome("places", settings.seed)
     began = time.monotonic()

@@ -40,7 +40,7 @@ def picture(tmp_path: Path, noise: Callable[..., np.ndarray]) -> Path:
         ("typer", signal.SIGINT, 130),
         ("numpy", signal.SIGTERM, 143),
         ("onnxruntime.capi._pybind_state", signal.SIGINT, 130),
-        ("cae_runtime.jobs.restore.job", signal.SIGTERM, 143),
+        ("cae_runtime.jobs.restore.restore_files", signal.SIGTERM, 143),
     ],
 )
 def test_a_signal_while_a_library_is_imported(

@@ -29,8 +29,8 @@ from cae_runtime.jobs.planning import make_plan
 from cae_runtime.jobs.progress import Progress
 from cae_runtime.jobs.restore import images as batch
 from cae_runtime.jobs.restore.images import restore_images
-from cae_runtime.jobs.restore.job import clean_plan
 from cae_runtime.jobs.restore.options import RestoreOptions
+from cae_runtime.jobs.restore.restore_files import clean_plan
 from cae_runtime.jobs.restore.results import FileResult
 
 Model = Callable[[str], Path]
@@ -300,7 +300,7 @@ def test_a_file_that_is_written_is_told_of_whenever_ctrl_c_is_pressed(
             raise KeyboardInterrupt
         yield from ()
 
-    monkeypatch.setattr("cae_runtime.jobs.restore.job.restore_images", never_handed_on)
+    monkeypatch.setattr("cae_runtime.jobs.restore.restore_files.restore_images", never_handed_on)
     plan, restorer = make_plan([photos], tmp_path / "out"), Restorer(fixture_model("identity"), provider="cpu")
     restored = clean_plan(plan, restorer, RestoreOptions())
     assert restored.interrupted

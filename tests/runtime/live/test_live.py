@@ -27,8 +27,8 @@ from cae_runtime.live.recorder import Recorder
 from cae_runtime.live.run import run_live
 from cae_runtime.live.settings import LiveSettings
 from cae_runtime.tasks.restore import Restorer
-from cae_runtime.tasks.shares import Strengths
-from cae_runtime.tasks.strengths import blended
+from cae_runtime.tasks.strength_blending import blended
+from cae_runtime.tasks.strengths import Strengths
 from cae_runtime.video.frame_cleaner import FrameCleaner
 
 pytestmark = pytest.mark.serial

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from tests.runtime.conftest import FIXTURES, Command
 
 from cae_runtime import ImageError
-from cae_runtime.jobs.heat_maps.labeled import separation
-from cae_runtime.jobs.heat_maps.limits import Limit, PictureNotes, looks_of
+from cae_runtime.jobs.heat_maps.separation import separation
+from cae_runtime.jobs.heat_maps.threshold import Limit, PictureNotes, looks_of
 from cae_runtime.tasks.anomaly import Detector
 from cae_runtime.tasks.anomaly.brightness import brightness_of
 

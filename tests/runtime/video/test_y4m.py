@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from tests.runtime.conftest import COMMAND
 
 from cae_runtime.errors import VideoError
-from cae_runtime.jobs.restore import y4m
 from cae_runtime.tasks.restore import Restorer
+from cae_runtime.video import y4m
 
 Command = Callable[..., subprocess.CompletedProcess[bytes]]
 LAYOUTS = [

@@ -16,7 +16,7 @@ from cae_runtime import Restorer
 from cae_runtime.io.image_files import Picture, decode
 from cae_runtime.io.metadata import Metadata
 from cae_runtime.io.orientation import upright
-from cae_runtime.jobs.previews.seen import seen_as
+from cae_runtime.jobs.previews.screen_colors import seen_as
 from cae_runtime.view.background import Background, Wanted
 from cae_runtime.view.layer import Layer, layer_of
 from cae_runtime.view.placement import Placement

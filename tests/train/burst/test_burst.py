@@ -15,12 +15,12 @@ import torch
 from numpy.typing import NDArray
 
 from cae_train import TrainConfig, load_model
-from cae_train.burst.coding import _flat, noise_before, quality_of
-from cae_train.burst.estimate import estimate
 from cae_train.burst.frames import Scene, check_sources, read_scenes, shown_as
+from cae_train.burst.jpeg_coding import _flat, noise_before, quality_of
 from cae_train.burst.measure import measure
 from cae_train.burst.pairs import Part, drawn
-from cae_train.burst.steady import Steady, UnsteadyError, check
+from cae_train.burst.single_pictures import estimate
+from cae_train.burst.static_scenes import Steady, UnsteadyError, check
 from cae_train.burst.targets import targets_of
 from cae_train.checkpoint import save_model
 from cae_train.cli.camera import _exported

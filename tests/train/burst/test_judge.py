@@ -25,7 +25,7 @@ from cae_train.burst.judge import (
     windows_of,
 )
 from cae_train.burst.pairs import Part, folds
-from cae_train.burst.steady import check
+from cae_train.burst.static_scenes import check
 from cae_train.burst.targets import Target, targets_of
 
 

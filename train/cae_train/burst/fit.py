@@ -13,13 +13,13 @@ from torch import Tensor
 
 from cae_shared.temporary import temporary_folder
 from cae_train.burst import chart
-from cae_train.burst.coding import NEARLY_LOSSLESS, noise_before, quality_of
 from cae_train.burst.frames import Scene, Tell
+from cae_train.burst.jpeg_coding import NEARLY_LOSSLESS, noise_before, quality_of
 from cae_train.burst.judge import Judged, Verdict, Windows, errors, pairs_as_windows, verdict, windows_of
 from cae_train.burst.measure import measure
 from cae_train.burst.pace import TRIAL_STEPS, Pace, Stopwatch
 from cae_train.burst.pairs import BurstPairs, Fold, Part, folds, halves, watched
-from cae_train.burst.steady import Steady, UnsteadyError, check, drawn
+from cae_train.burst.static_scenes import Steady, UnsteadyError, check, drawn
 from cae_train.burst.targets import Target, targets_of
 from cae_train.checkpoint import load_model
 from cae_train.config import Hardware, TrainConfig

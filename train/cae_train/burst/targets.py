@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cae_train.burst import fixed
-from cae_train.burst.steady import Steady
+from cae_train.burst import fixed_pattern
+from cae_train.burst.static_scenes import Steady
 from cae_train.errors import DataError
 
 SCENES_LEAST = 3  # scenes needed to find a fixed pattern; 2 suffice if one has the lens cap on
@@ -120,9 +120,9 @@ def _pattern(scenes: Sequence[Steady], means: Sequence[Floats]) -> tuple[Floats,
     """Fixed rows and columns, hot and dead pixels, of scenes and their means of one size."""
     lit = [mean for steady, mean in zip(scenes, means, strict=True) if not steady.black]
     black = [mean for steady, mean in zip(scenes, means, strict=True) if steady.black]
-    lines = fixed.lines(lit, black, 0)[:, None, None] + fixed.lines(lit, black, 1)[None, :, None]
-    hot = fixed.hot(means)
-    return lines, hot, fixed.dead(lit) if len(lit) >= SCENES_LEAST else np.zeros_like(hot)
+    lines = fixed_pattern.lines(lit, black, 0)[:, None, None] + fixed_pattern.lines(lit, black, 1)[None, :, None]
+    hot = fixed_pattern.hot(means)
+    return lines, hot, fixed_pattern.dead(lit) if len(lit) >= SCENES_LEAST else np.zeros_like(hot)
 
 
 def _total(steady: Steady) -> tuple[Floats, int]:

@@ -14,10 +14,10 @@ from rich.console import Console
 
 from cae_shared.children import run_child
 from cae_shared.text import counted, printable, shell_word
-from cae_train.burst.estimate import UNKNOWN, Estimate, estimate
 from cae_train.burst.fit import CHART, SCENES, Fit, Run, fit_burst, fit_noise
 from cae_train.burst.frames import Scene, check_sources, read_scenes, shown_as
 from cae_train.burst.settings import PACKAGED, photographs, settings
+from cae_train.burst.single_pictures import UNKNOWN, Estimate, estimate
 from cae_train.config import AUTO, Hardware, TrainConfig
 from cae_train.data.packaged import DENOISE
 from cae_train.data.registry import DATASETS

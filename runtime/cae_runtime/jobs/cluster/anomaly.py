@@ -16,11 +16,10 @@ from cae_runtime.jobs import anomaly
 from cae_runtime.jobs.cluster.blocks import Numbered, blocks_of
 from cae_runtime.jobs.cluster.engine import RayCluster, check_places
 from cae_runtime.jobs.cluster.work import CRASHES, Desk, Doer, Work
-from cae_runtime.jobs.heat_maps.judge import Judge
-from cae_runtime.jobs.heat_maps.judged import Judged, judged
-from cae_runtime.jobs.heat_maps.limits import identity_of_model
-from cae_runtime.jobs.heat_maps.parts import PARTS, parts_in, write_part
+from cae_runtime.jobs.heat_maps.judge import Judge, Judged, judged
+from cae_runtime.jobs.heat_maps.partial_scores import PARTS, parts_in, write_part
 from cae_runtime.jobs.heat_maps.table import Verdict
+from cae_runtime.jobs.heat_maps.threshold import identity_of_model
 from cae_runtime.jobs.other_tasks import Outcome, Request
 from cae_runtime.jobs.paths import prepare_output
 from cae_runtime.jobs.planning import Job, Plan

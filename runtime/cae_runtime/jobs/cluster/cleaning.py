@@ -14,9 +14,9 @@ from cae_runtime.jobs.cluster.work import CRASHES, Desk, Doer, Work
 from cae_runtime.jobs.pictures import Change, Changed
 from cae_runtime.jobs.planning import Job, Plan
 from cae_runtime.jobs.restore.images import cleaning
-from cae_runtime.jobs.restore.job import clean_each, restorer_of
 from cae_runtime.jobs.restore.masks import filling
 from cae_runtime.jobs.restore.options import RestoreOptions
+from cae_runtime.jobs.restore.restore_files import clean_each, restorer_of
 from cae_runtime.jobs.restore.results import FileResult
 from cae_runtime.tasks.restore import Restorer
 

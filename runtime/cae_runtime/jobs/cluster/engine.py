@@ -24,9 +24,10 @@ from cae_runtime.jobs.cluster.tables import Tables
 from cae_runtime.jobs.cluster.work import Work
 from cae_runtime.jobs.cluster.worker import WHOLE_CALL, Setup, installed_version, packed
 from cae_runtime.jobs.planning import Job, Plan
+from cae_runtime.jobs.restore.engine import Engine
 from cae_runtime.jobs.restore.images import notes_of
 from cae_runtime.jobs.restore.options import RestoreOptions
-from cae_runtime.jobs.restore.results import Engine, FileResult, output_is_there
+from cae_runtime.jobs.restore.results import FileResult, output_is_there
 from cae_runtime.places.address import Address, Place
 from cae_runtime.tasks.restore import Restorer
 from cae_shared.temporary import discard, temporary_beside
@@ -44,7 +45,6 @@ _NO_WORKER: Final = (
     f"warning: no worker has started in {_START:.0f} seconds. Perhaps other work uses all CPUs of the cluster; this "
     "call waits until some are free"
 )
-_OF_GPUS: Final = ("cuda", "tensorrt", "rocm", "migraphx")  # providers for hardware that Ray counts as GPUs
 
 
 @dataclass(frozen=True)
@@ -195,7 +195,7 @@ def _skipped(job: Job, restorer: Restorer) -> FileResult:
 
 def _is_of_gpus(provider: str) -> bool:
     choice = parse_provider(provider)
-    return choice is not None and choice.provider.short in _OF_GPUS
+    return choice is not None and choice.provider.gpu
 
 
 class _Running:

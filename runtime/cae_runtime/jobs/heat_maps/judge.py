@@ -1,9 +1,10 @@
-"""Judges one picture: its score, and the maps that are written."""
+"""Judges pictures: scores them, and writes their maps."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,10 +19,13 @@ from cae_runtime.io.arrays import colors_of
 from cae_runtime.io.formats import FORMAT_OF_SUFFIX, PGM, SUFFIX_OF_FORMAT
 from cae_runtime.io.image_files import read_file, write_file
 from cae_runtime.jobs.heat_maps.names import maps_beside, mask_of, raw_map_of
-from cae_runtime.jobs.opened_images import single_image
+from cae_runtime.jobs.heat_maps.table import Verdict
+from cae_runtime.jobs.heat_maps.threshold import Looks, looks_of
+from cae_runtime.jobs.opened_images import Opened, single_image, tried
 from cae_runtime.jobs.paths import identity_of
+from cae_runtime.places.address import local_path
 from cae_runtime.tasks.anomaly.detector import Detection, Detector
-from cae_runtime.tasks.marks import FLOATING, marks_of
+from cae_runtime.tasks.mask_values import FLOATING, marks_of
 
 _HALF: Final = 127  # from which value of 255 on a pixel of a region's mask belongs to it
 _WHITE: Final = 255
@@ -84,6 +88,44 @@ class Judge:
         """Return those of `outputs` beside the heat map, by the field of `Verdict` that has it."""
         wanted = {"raw_map": self.raw_maps, "mask": self.defect_masks}
         return {kind: path for kind, path in maps_beside(heat_map).items() if wanted[kind]}
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A picture that was scored, or failed.
+
+    Attributes:
+        output: its heat map, also where there is none.
+        verdict: the verdict.
+        looks: how it differs from good pictures; None if it could not be read.
+        provider: full name of the onnxruntime provider.
+        node: the node of a cluster that scored it; empty for this machine.
+    """
+
+    output: str
+    verdict: Verdict
+    looks: Looks | None = None
+    provider: str = ""
+    node: str = ""
+
+
+def judged(judge: Judge, picture: Opened) -> Judged:
+    """Score a picture of a folder and write its maps; of one that fails, remove those of an earlier call."""
+    source, reason = str(picture.job.source), picture.reason
+    output = local_path(picture.job.output, "output")
+    session, looks = judge.detector.session, None
+    if picture.pixels is not None:
+        looks = looks_of(picture.pixels, session.spec)
+        found, reason = tried(partial(judge.write, output, picture.pixels, picture.progress))
+        if found is not None:
+            maps = {kind: str(path) for kind, path in judge.beside(output).items()}
+            verdict = Verdict(
+                source, "done", "", str(output), **maps, score=found.score, anomaly=found.score > judge.threshold
+            )
+            return Judged(str(output), verdict, looks, session.provider)
+    for path in judge.outputs(output):
+        path.unlink(missing_ok=True)
+    return Judged(str(output), Verdict(source, "failed", reason), looks)
 
 
 def written_endings() -> list[str]:

@@ -15,12 +15,12 @@ from cae_runtime.arguments import Progress as Reported
 from cae_runtime.inference.session import Session
 from cae_runtime.jobs.failures import failures
 from cae_runtime.jobs.opened_images import images_of, opened, tried
-from cae_runtime.jobs.restore.job import restorer_of
 from cae_runtime.jobs.restore.options import RestoreOptions
+from cae_runtime.jobs.restore.restore_files import restorer_of
 from cae_runtime.places.address import Place
 from cae_runtime.tasks.noise_levels import PartNoise, noise_by_part
 from cae_runtime.tasks.restore import Restorer
-from cae_runtime.tasks.shares import FULL, Strengths
+from cae_runtime.tasks.strengths import FULL, Strengths
 
 _log = logging.getLogger(__name__)
 

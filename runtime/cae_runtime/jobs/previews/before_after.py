@@ -24,10 +24,10 @@ from cae_runtime.jobs.failures import failures
 from cae_runtime.jobs.opened_images import each_once, images_of, opened, tried
 from cae_runtime.jobs.paths import identity_of, path_kind
 from cae_runtime.jobs.planning import Plan
-from cae_runtime.jobs.previews.seen import seen_as
-from cae_runtime.jobs.restore.job import restorer_of
+from cae_runtime.jobs.previews.screen_colors import seen_as
 from cae_runtime.jobs.restore.options import RestoreOptions
 from cae_runtime.jobs.restore.report import note_lines
+from cae_runtime.jobs.restore.restore_files import restorer_of
 from cae_runtime.places.address import Place
 from cae_runtime.tasks import any_range
 from cae_runtime.tasks.notes import Note

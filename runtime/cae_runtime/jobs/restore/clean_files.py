@@ -21,14 +21,15 @@ from cae_runtime.jobs.existing_outputs import with_existing
 from cae_runtime.jobs.paths import identity_of, path_kind, prepare_output
 from cae_runtime.jobs.pictures import notes_on_name
 from cae_runtime.jobs.planning import Plan, make_plan
+from cae_runtime.jobs.restore.engine import Engine
 from cae_runtime.jobs.restore.extras import check_extras
 from cae_runtime.jobs.restore.images import clean_bytes
-from cae_runtime.jobs.restore.job import clean_each, in_order
 from cae_runtime.jobs.restore.options import RestoreOptions
-from cae_runtime.jobs.restore.results import Engine, FileResult, unreadable_results
+from cae_runtime.jobs.restore.restore_files import clean_each, in_order
+from cae_runtime.jobs.restore.results import FileResult, unreadable_results
 from cae_runtime.places.address import Address
 from cae_runtime.tasks.restore import Restorer
-from cae_runtime.tasks.strengths import Strength, checked_strengths
+from cae_runtime.tasks.strength_blending import Strength, checked_strengths
 
 Model = Restorer | Session | str | os.PathLike[str] | bytes | None
 

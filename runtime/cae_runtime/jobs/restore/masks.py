@@ -25,7 +25,7 @@ from cae_runtime.jobs.restore.options import RestoreOptions
 from cae_runtime.jobs.walking import below
 from cae_runtime.places.address import Address, Place
 from cae_runtime.tasks.inpaint import Inpainter
-from cae_runtime.tasks.marks import FLOATING, Marks, adjusted, marks_of
+from cae_runtime.tasks.mask_values import FLOATING, Marks, adjusted, marks_of
 from cae_runtime.tasks.notes import Note
 from cae_runtime.tasks.restore import Restorer
 

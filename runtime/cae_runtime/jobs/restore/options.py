@@ -8,7 +8,7 @@ from typing import Final
 
 from cae_runtime.errors import ImageFormatError, VideoFormatError
 from cae_runtime.io.formats import VideoCoding
-from cae_runtime.tasks.shares import FULL, Strengths
+from cae_runtime.tasks.strengths import FULL, Strengths
 
 
 def reason_of(error: Exception) -> str:

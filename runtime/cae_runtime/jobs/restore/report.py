@@ -11,7 +11,7 @@ from cae_runtime.jobs.failures import by_kind, failures
 from cae_runtime.jobs.planning import Plan
 from cae_runtime.jobs.restore.results import FileResult, Restored
 from cae_runtime.tasks.notes import Note
-from cae_runtime.tasks.shares import Strengths
+from cae_runtime.tasks.strengths import Strengths
 from cae_shared.text import counted
 
 _LOSS_LINES_MAX: Final = 10

@@ -1,16 +1,14 @@
-"""The results of files, checks for existing outputs, and the interface of engines such as a cluster."""
+"""The results of files, and the check for an existing output."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Literal
 
 from cae_runtime.errors import NO_MEMORY, ImageError, UsageError
 from cae_runtime.jobs.paths import path_kind
 from cae_runtime.jobs.planning import Job, Plan
-from cae_runtime.jobs.restore.options import RestoreOptions
 from cae_runtime.jobs.walking import Unreadable
 from cae_runtime.places.address import Address
 from cae_runtime.tasks.notes import Note
@@ -108,31 +106,3 @@ def output_is_there(job: Job, overwrite: bool) -> bool:
     if kind == "folder":
         raise ImageError("cannot be written: the output is a folder")
     return kind == "file" and not overwrite
-
-
-class Engine(ABC):
-    """Base of what cleans the files of a plan elsewhere, such as `cae_runtime.RayCluster`."""
-
-    @abstractmethod
-    def opened(self) -> Restorer:
-        """Return the model, opened in this process to learn what it does.
-
-        Raises:
-            CaeRuntimeError: see `Restorer`.
-        """
-
-    @abstractmethod
-    def clean(
-        self, plan: Plan, restorer: Restorer, options: RestoreOptions, on_result: Callable[[FileResult], None]
-    ) -> Generator[FileResult, None, None]:
-        """Yield the result of each file as it is ready; after KeyboardInterrupt, hand the others to `on_result`.
-
-        Args:
-            plan: the files.
-            restorer: the model, as it was opened in this process.
-            options: how.
-            on_result: called with results that are known and cannot be yielded.
-
-        Raises:
-            CaeRuntimeError: the work cannot be done.
-        """

@@ -13,9 +13,9 @@ from threading import Event, Semaphore, Thread
 from typing import BinaryIO
 
 from cae_runtime.errors import ImageError, VideoError
-from cae_runtime.jobs.restore import y4m
 from cae_runtime.jobs.restore.options import RestoreOptions
 from cae_runtime.tasks.restore import Restorer
+from cae_runtime.video import y4m
 from cae_runtime.video.frame_cleaner import frame_cleaner
 from cae_shared.text import counted
 

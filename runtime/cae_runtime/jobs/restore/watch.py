@@ -17,9 +17,9 @@ from cae_runtime.jobs.paths import check_folder, mode_of, prepare_output
 from cae_runtime.jobs.planning import Job, Plan, make_plan, with_ending
 from cae_runtime.jobs.progress_log import ProgressLog
 from cae_runtime.jobs.restore.extras import check_extras
-from cae_runtime.jobs.restore.job import clean_each, restorer_of
 from cae_runtime.jobs.restore.options import RestoreOptions
 from cae_runtime.jobs.restore.report import summary
+from cae_runtime.jobs.restore.restore_files import clean_each, restorer_of
 from cae_runtime.jobs.restore.results import FileResult, Restored, unreadable_results
 from cae_runtime.jobs.walking import Unreadable
 from cae_runtime.places.address import Place, local_path

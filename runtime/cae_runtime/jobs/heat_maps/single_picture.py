@@ -16,8 +16,8 @@ from cae_runtime.inference.model_spec import ModelSpec
 from cae_runtime.io.formats import FORMAT_OF_SUFFIX, PIPE, is_video
 from cae_runtime.io.image_files import read_file, read_stream
 from cae_runtime.jobs.heat_maps.judge import Judge, refuse_region, written_endings
-from cae_runtime.jobs.heat_maps.limits import Limit, PictureNotes, looks_of
 from cae_runtime.jobs.heat_maps.table import Verdict
+from cae_runtime.jobs.heat_maps.threshold import Limit, PictureNotes, looks_of
 from cae_runtime.jobs.opened_images import single_image
 from cae_runtime.jobs.other_tasks import Outcome, Request
 from cae_runtime.jobs.paths import identity_of, path_kind, prepare_output

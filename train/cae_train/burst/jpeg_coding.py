@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cae_train.burst.estimate import CLIPPED
 from cae_train.burst.frames import Scene
 from cae_train.burst.measure import Measurement, measure, strengths
-from cae_train.burst.steady import Steady
+from cae_train.burst.single_pictures import CLIPPED
+from cae_train.burst.static_scenes import Steady
 from cae_train.burst.targets import Target, targets_of
 from cae_train.degradations.jpeg import GRID, SAMPLINGS
 from cae_train.degradations.measured_noise import COLORS, GRAIN, Measured, NoiseModel

@@ -19,12 +19,13 @@ from cae_runtime.jobs.paths import prepare_output
 from cae_runtime.jobs.pictures import Change
 from cae_runtime.jobs.planning import Job, Plan, make_plan
 from cae_runtime.jobs.progress import Progress
+from cae_runtime.jobs.restore.engine import Engine
 from cae_runtime.jobs.restore.extras import check_extras
 from cae_runtime.jobs.restore.images import OnPart, restore_images
 from cae_runtime.jobs.restore.masks import filling
 from cae_runtime.jobs.restore.options import RestoreOptions
 from cae_runtime.jobs.restore.report import lossy_notes, summary
-from cae_runtime.jobs.restore.results import Engine, FileResult, Restored, unreadable_results
+from cae_runtime.jobs.restore.results import FileResult, Restored, unreadable_results
 from cae_runtime.jobs.restore.videos import OnFrame, restore_video
 from cae_runtime.places.address import Place, is_address, place_of
 from cae_runtime.tasks.restore import Restorer
