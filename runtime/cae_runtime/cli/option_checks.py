@@ -73,7 +73,7 @@ def command_meant(options: Options) -> str:
     }
     chosen = [name for name, wanted in asked.items() if wanted]
     if len(chosen) > 1:
-        raise UsageError(f"give only one of {listed((f'--{typed(name)}' for name in chosen), 'and')}")
+        raise UsageError(f"give only one of {listed((f'--{option_name(name)}' for name in chosen), 'and')}")
     if not chosen:
         live = given & _LIVE_ALONE
         if live:
@@ -91,13 +91,13 @@ def command_meant(options: Options) -> str:
     if command == "sheet" and "output" in given:
         raise UsageError("--sheet draws a sheet and writes no pictures: leave -o out")
     if command not in ("webcam", "analyze", "view", "sheet") and given & {"sources", "output"}:
-        raise UsageError(f"--{typed(command)} cleans nothing: leave SOURCE and -o out")
+        raise UsageError(f"--{option_name(command)} cleans nothing: leave SOURCE and -o out")
     if command == "webcam" and "sources" in given:
         raise UsageError("--webcam and --camera take no SOURCE: --camera takes a camera or a video file")
     ignored = given - _HEEDED[command] - {command}
     if ignored:
-        raise UsageError(f"--{typed(command)} takes no {_options(ignored)}")
-    return typed(command)
+        raise UsageError(f"--{option_name(command)} takes no {_options(ignored)}")
+    return option_name(command)
 
 
 def check_restoring(given: frozenset[str], path: Path, output: Place) -> None:
@@ -134,8 +134,8 @@ def check_restoring(given: frozenset[str], path: Path, output: Place) -> None:
         raise UsageError("give --mask or --mask-color, not both")
     for name, wanted in _OF_MASKS.items():
         if name in given and not given & wanted:
-            others = listed((f"--{typed(each)}" for each in sorted(wanted)), "or")
-            raise UsageError(f"--{typed(name)} goes with {others}")
+            others = listed((f"--{option_name(each)}" for each in sorted(wanted)), "or")
+            raise UsageError(f"--{option_name(name)} goes with {others}")
     if "engine" in given and "watch" in given:
         raise UsageError("--watch cleans on this machine alone: leave --engine out")
     if filling and given & _NOT_OF_FILLING:
@@ -155,7 +155,7 @@ def check_task(given: frozenset[str], task: str, path: Path) -> None:
     """
     ignored = sorted(given - _OF_EVERY_TASK - _OF_TASK.get(task, set()))
     if ignored:
-        words = ", ".join("SOURCE" if name == "sources" else f"--{typed(name)}" for name in ignored)
+        words = ", ".join("SOURCE" if name == "sources" else f"--{option_name(name)}" for name in ignored)
         raise UsageError(f"model {str(path)!r} is made for task {task!r}, which takes no {words}")
 
 
@@ -177,9 +177,9 @@ def refuse_in_pipe(given: frozenset[str], sources: int, *, detector: bool = Fals
 
 
 def _options(names: Iterable[str]) -> str:
-    return ", ".join(f"--{typed(name)}" for name in sorted(names))
+    return ", ".join(f"--{option_name(name)}" for name in sorted(names))
 
 
-def typed(name: str) -> str:
+def option_name(name: str) -> str:
     """Return the command-line name of an option, without its dashes."""
     return {"as_json": "json"}.get(name, name).replace("_", "-")

@@ -9,13 +9,13 @@ from typing import Final
 
 import typer
 
-from cae_runtime.cli.option_checks import typed
+from cae_runtime.cli.option_checks import option_name
 from cae_runtime.cli.options import Options
 from cae_shared.text import printable, with_options
 
 _SAID_AS_ARGUMENTS: Final = {"given", "sources", "output", "model", "provider"}  # "model 'x' is damaged" stays so
 OPTIONS: Final = {
-    **{item.name: f"--{typed(item.name)}" for item in fields(Options) if item.name not in _SAID_AS_ARGUMENTS},
+    **{item.name: f"--{option_name(item.name)}" for item in fields(Options) if item.name not in _SAID_AS_ARGUMENTS},
     "window": "--window", "region": "--roi", "count": "--generate", "record": "-o",
 }  # fmt: skip
 """What the library calls it -> the option."""
