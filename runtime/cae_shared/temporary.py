@@ -16,7 +16,7 @@ _DIGITS = 16
 _OLD = 7 * 86400.0  # seconds after which a file that nobody has written to belongs to a process that was killed
 _YOUNG = 3600.0  # seconds
 _locks: dict[str, int] = {}  # of the temporary folders of this process
-_swept: set[str] = set()
+_swept: set[tuple[Path, str]] = set()
 
 
 def temporary_beside(path: Path, suffix: str = "") -> Path:
@@ -136,13 +136,14 @@ def whole_folder(path: Path) -> Iterator[Path]:
         discard_folder(temporary)
 
 
-def make_temporary_folder(prefix: str) -> Path:
-    """Make an empty folder in the system's temporary folder; the caller must call `discard_folder` in the end.
+def make_temporary_folder(prefix: str, parent: Path | None = None) -> Path:
+    """Make an empty temporary folder; the caller must call `discard_folder` in the end.
 
-    The first call for a prefix also removes such folders that killed processes have left.
+    The first call for a prefix and a parent also removes such folders that killed processes have left.
 
     Args:
         prefix: the beginning of its name.
+        parent: where; None is the system's temporary folder.
 
     Raises:
         InterruptedError: the process is about to end, and would leave the folder behind.
@@ -150,9 +151,9 @@ def make_temporary_folder(prefix: str) -> Path:
     """
     import tempfile
 
-    parent = Path(tempfile.gettempdir())
-    if prefix not in _swept:
-        _swept.add(prefix)
+    parent = parent or Path(tempfile.gettempdir())
+    if (parent, prefix) not in _swept:
+        _swept.add((parent, prefix))
         _sweep(parent, prefix)
     folder = parent / f"{prefix}{os.urandom(8).hex()}"
     temporary_folders.add(str(folder))
@@ -211,9 +212,9 @@ def discard_folder(folder: Path) -> None:
 
 
 @contextmanager
-def temporary_folder(prefix: str) -> Iterator[Path]:
-    """A block with a temporary folder, which is removed when the block ends."""
-    folder = make_temporary_folder(prefix)
+def temporary_folder(prefix: str, parent: Path | None = None) -> Iterator[Path]:
+    """A block with a temporary folder, which is removed when the block ends; see `make_temporary_folder`."""
+    folder = make_temporary_folder(prefix, parent)
     try:
         yield folder
     finally:

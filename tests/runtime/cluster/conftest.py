@@ -38,6 +38,7 @@ def fake_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     ray = SimpleNamespace(
         get_runtime_context=lambda: context, util=SimpleNamespace(get_node_ip_address=lambda: "10.0.0.3"),
         get=lambda value: value, wait=lambda values, timeout: (values, []),
+        exceptions=SimpleNamespace(RayError=ConnectionError),
     )  # fmt: skip
     monkeypatch.setitem(sys.modules, "ray", ray)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
+import sys
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +15,7 @@ import pytest
 from cae_runtime import ClusterError
 from cae_runtime.jobs.cluster.access_token import token_without_home
 from cae_runtime.jobs.cluster.blocks import FILES_MOST, blocks_of
-from cae_runtime.jobs.cluster.connection import Workers, node_has_died, workers_of
+from cae_runtime.jobs.cluster.connection import Workers, _place_for_files, node_has_died, workers_of
 from cae_runtime.jobs.cluster.engine import told
 from cae_runtime.jobs.cluster.ledger import TRIES, Death, Ledger, Opened
 from cae_runtime.jobs.planning import Job
@@ -184,6 +186,24 @@ def test_a_node_whose_socket_nobody_answers_has_died() -> None:
             listening.listen()
             assert not node_has_died(ray)
         assert node_has_died(ray)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="names of sockets are not limited")
+@pytest.mark.parametrize("length", [4, 22, 28, 120])
+def test_the_sockets_of_ray_fit_whatever_the_temporary_folder_is_called(
+    length: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    with tempfile.TemporaryDirectory(dir="/tmp", prefix=max(0, length - 13) * "x") as usual:
+        monkeypatch.setattr(tempfile, "tempdir", "/tmp" if length == 4 else usual)  # noqa: S108
+        with _place_for_files(None) as options:
+            folder = Path(options["_temp_dir"])
+            assert folder.is_dir()
+            socket_of_ray = folder / "session_2026-11-30_09-32-29_342625_4194304" / "sockets" / "plasma_store"
+            assert len(os.fsencode(socket_of_ray)) <= 103
+        assert not folder.exists()
+    told = [record.getMessage()[:38] for record in caplog.records]
+    assert told == ([] if length == 4 else ["note: the name of the temporary folder"])
 
 
 def test_ray_gets_a_token_where_there_is_no_home_to_keep_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,9 +18,12 @@ from tests.runtime.conftest import FIXTURES
 
 from cae_runtime import ClusterError, UsageError
 from cae_runtime.inference.session import Session
-from cae_runtime.jobs.cluster import encode
-from cae_runtime.jobs.cluster.ledger import Ledger, Opened
+from cae_runtime.jobs.cluster import anomaly, encode
+from cae_runtime.jobs.cluster.ledger import TRIES, Ledger
+from cae_runtime.jobs.cluster.ledger import Opened as Answer
 from cae_runtime.jobs.cluster.work import CRASHES
+from cae_runtime.jobs.features.table import write_table
+from cae_runtime.jobs.opened_images import Opened
 from cae_runtime.jobs.other_tasks import Outcome, Request, run
 from cae_runtime.places.address import Place, place_of
 
@@ -94,7 +97,7 @@ def test_a_table_whose_workers_die_is_not_tried_forever(
     here: Here, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Deaths(Ledger):  # workers have died while they wrote the first table, whose rows were known
-        def open(self, number: int, node: str, files: Iterable[int]) -> Opened:
+        def open(self, number: int, node: str, files: Iterable[int]) -> Answer:
             opened = super().open(number, node, files)
             if number == 0:
                 row = encode.Encoded(str(photos / "a.png"), 0, "done", rows=1)
@@ -106,6 +109,58 @@ def test_a_table_whose_workers_die_is_not_tried_forever(
     assert [part["file"] for part in document["parts"]] == PARTS[1:]
     assert [Path(each["source"]).name for each in document["failed"]] == ["a.png", "b.png", "c.png"]
     assert document["failed"][0]["reason"] == CRASHES
+
+
+@pytest.mark.parametrize(("task", "module"), [("encode", encode), ("anomaly", anomaly)])
+def test_a_picture_at_which_the_program_fails_is_listed_and_the_rest_go_on(
+    here: Here, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str, module: Any
+) -> None:
+    step = {"encode": "rows_of", "anomaly": "judged"}[task]
+    right = getattr(module, step)
+
+    def wrong(does: Any, picture: Opened, *more: Any) -> Any:
+        if picture.job.source.name == "b.png":
+            raise IndexError("list index out of range")
+        return right(does, picture, *more)
+
+    monkeypatch.setattr(module, step, wrong)
+    document = done(task, photos, tmp_path / "out", here).document
+    files = document["failed"] if task == "encode" else document["files"]
+    failed = {Path(each["source"]).name: each["reason"] for each in files if each.get("status", "failed") == "failed"}
+    assert failed.keys() == {"b.png", "c.png"}
+    assert failed["b.png"] == "an unexpected error in the program: IndexError: list index out of range"
+    if task == "encode":
+        paths = rows_in(*(tmp_path / "out" / name for name in PARTS))["paths"]
+        assert [Path(path).name for path in paths] == ["a.png", "d.png", "e.png"]
+
+
+def test_a_table_that_cannot_be_written_costs_only_its_pictures(
+    here: Here, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wrong(path: Path, rows: Iterable[Any]) -> None:
+        made = list(rows)
+        if made and made[0].path.endswith("a.png"):
+            raise IndexError("list index out of range")
+        write_table(path, made)
+
+    monkeypatch.setattr(encode, "write_table", wrong)
+    document = done("encode", photos, tmp_path / "out", here).document
+    assert [part["file"] for part in document["parts"]] == PARTS[1:]
+    assert [Path(each["source"]).name for each in document["failed"]] == ["a.png", "b.png", "c.png"]
+
+
+def test_pictures_before_one_that_ends_its_workers_do_not_count_as_its_reason(
+    here: Here, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = Ledger(lambda _: True)
+    monkeypatch.setattr(conftest, "Ledger", lambda _: ledger)
+    done("encode", photos, tmp_path / "features", here)
+    for place in (tmp_path / "features").iterdir():  # no table was written: workers died during later pictures
+        place.unlink()
+    for _ in range(TRIES + 1):
+        assert not done("encode", photos, tmp_path / "features", here).document["failed"][1:]
+        (tmp_path / "features" / PARTS[0]).unlink()
+    assert not [death for death in ledger.deaths() if death.tries]
 
 
 def test_what_a_worker_of_this_call_wrote_before_it_died_is_done(

@@ -25,6 +25,7 @@ from cae_runtime.jobs.cluster.connection import Workers
 from cae_runtime.jobs.cluster.ledger import TRIES, Ledger, Opened
 from cae_runtime.jobs.cluster.worker import WHOLE_CALL, Setup, Worker, installed_version, packed
 from cae_runtime.jobs.planning import Plan, make_plan
+from cae_runtime.jobs.restore import images
 from cae_runtime.jobs.restore.options import RestoreOptions
 
 Rows = dict[int, bytes]
@@ -86,6 +87,28 @@ def test_a_file_that_ended_its_workers_is_left_out(setup: Setup, plan: Plan) -> 
     assert [each.status for each in found] == ["done", "failed", "done"]
     assert found[1].reason == "crashed its worker 3 times, perhaps for lack of memory: it was left out"
     assert not Path(found[1].output).exists()
+
+
+@pytest.mark.parametrize("step", ["read_file", "decode", "write_file"])
+def test_a_file_at_which_the_program_fails_is_listed_and_the_rest_go_on(
+    setup: Setup, plan: Plan, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    right = getattr(images, step)
+    second = plan.jobs[1]
+
+    def wrong(of: Any, *more: Any) -> Any:
+        if of in (second.source, second.output, second.source.read_bytes()):
+            raise IndexError("list index\nout of range")
+        return right(of, *more)
+
+    monkeypatch.setattr(images, step, wrong)
+    ledger = Ledger(lambda _: True)
+    found = results(cleaned(setup, ledger, plan))
+    reason = "an unexpected error in the program: IndexError: list index out of range"
+    assert [(each.status, each.reason) for each in found] == [("done", ""), ("failed", reason), ("done", "")]
+    assert sorted(path.name for path in plan.folder.iterdir()) == ["a.png", "c.png"]
+    assert not ledger.busy()
+    assert not ledger.deaths()
 
 
 def test_a_worker_that_is_told_to_end_leaves_the_rest(

@@ -15,7 +15,7 @@ from cae_runtime.inference.session import Session
 from cae_runtime.jobs import anomaly
 from cae_runtime.jobs.cluster.blocks import Numbered, blocks_of
 from cae_runtime.jobs.cluster.engine import RayCluster, check_places
-from cae_runtime.jobs.cluster.work import CRASHES, Desk, Doer, Work
+from cae_runtime.jobs.cluster.work import Desk, Doer, Work
 from cae_runtime.jobs.heat_maps.judge import Judge, Judged, judged
 from cae_runtime.jobs.heat_maps.partial_scores import PARTS, parts_in, write_part
 from cae_runtime.jobs.heat_maps.table import Verdict
@@ -107,6 +107,6 @@ class _Judging(Doer):
             work = self._work
             write_part(work.out, work.first + number, verdicts, work.threshold, work.model)
 
-    def left_out(self, number: int, job: Job) -> Judged:
-        """Return the result of a picture that has ended too many workers."""
-        return Judged(str(job.output), Verdict(str(job.source), "failed", CRASHES))
+    def left_out(self, number: int, job: Job, reason: str) -> Judged:
+        """Return the result of a picture that is left out."""
+        return Judged(str(job.output), Verdict(str(job.source), "failed", reason))

@@ -10,7 +10,7 @@ from cae_runtime.arguments import Progress
 from cae_runtime.inference.session import Session
 from cae_runtime.io.image_files import Picture
 from cae_runtime.jobs.cluster.blocks import Numbered, blocks_of
-from cae_runtime.jobs.cluster.work import CRASHES, Desk, Doer, Work
+from cae_runtime.jobs.cluster.work import Desk, Doer, Work
 from cae_runtime.jobs.pictures import Change, Changed
 from cae_runtime.jobs.planning import Job, Plan
 from cae_runtime.jobs.restore.images import cleaning
@@ -52,7 +52,7 @@ class _Cleaner(Doer):
     def do(self, number: int, block: Sequence[Numbered], again: bool, desk: Desk) -> None:
         """Clean a block. Existing outputs are skipped, but in a repeated block they are written again.
 
-        There they were written by the worker that died, and their results are not known.
+        There they were written before the worker died or failed, and their results are not known.
         """
         left = [(file, job) for file, job in block if desk.known(file) is None]
         if not again:
@@ -60,15 +60,15 @@ class _Cleaner(Doer):
             return
         for file, job in left:
             desk.look()
-            if desk.may(file):
-                self._together([(file, job)], replace(self._options, overwrite=True), desk)
+            if reason := desk.begin(file):
+                desk.hand_in(file, self.left_out(number, job, reason))
             else:
-                desk.hand_in(file, self.left_out(number, job))
+                self._together([(file, job)], replace(self._options, overwrite=True), desk)
 
-    def left_out(self, number: int, job: Job) -> FileResult:
-        """Return the result of a file that has ended too many workers."""
+    def left_out(self, number: int, job: Job, reason: str) -> FileResult:
+        """Return the result of a file that is left out."""
         source, output, provider = str(job.source), str(job.output), self._restorer.provider
-        return FileResult(source, output, "failed", CRASHES, 0.0, None, None, provider, ())
+        return FileResult(source, output, "failed", reason, 0.0, None, None, provider, ())
 
     def _together(self, block: Sequence[Numbered], options: RestoreOptions, desk: Desk) -> None:
         """Clean files as a call without a cluster does."""

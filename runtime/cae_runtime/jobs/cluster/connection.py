@@ -30,7 +30,10 @@ _PORT_MOST: Final = 65535
 _ANSWER: Final = 10.0  # seconds for the head of a cluster to answer
 _LISTENER: Final = "ray_listen_error_messages"  # the thread of Ray that prints error messages
 _STORE_BYTES: Final = 100 * 2**20  # only paths and results go through it
-_SOCKET_PATH_MOST: Final = 30  # characters of the temporary folder, since names of sockets are limited
+_PREFIX: Final = "cae-ray-"
+_SOCKET_PATH_MOST: Final = 103  # bytes that macOS allows, four fewer than Linux
+_BELOW: Final = len(f"/{_PREFIX}{16 * '0'}/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store")
+_SHORT: Final = ("/tmp", "/var/tmp")  # noqa: S108 - a folder that only this user can read is made in it
 _ENVIRONMENT: Final = {
     "RAY_USAGE_STATS_ENABLED": "0",  # sends nothing
     "RAY_DEDUP_LOGS": "0",  # otherwise another thread prints them at the end
@@ -41,6 +44,8 @@ _OF_COMMANDS: Final = {
     "RAY_ENABLE_AUTO_CONNECT": "0"
 }  # so that threads of Ray that outlive a connection do not open another
 _LOGGERS: Final = ("ray", "ray.data")
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -213,12 +218,18 @@ def _place_for_files(address: str | None) -> Iterator[dict[str, Any]]:
         "include_dashboard": False,
         "object_store_memory": _STORE_BYTES,
     }
-    with token_without_home():
-        if len(tempfile.gettempdir()) > _SOCKET_PATH_MOST:
-            yield options
-            return
-        with temporary_folder("cae-ray-") as folder:
-            yield {**options, "_temp_dir": str(folder)}
+    with token_without_home(), temporary_folder(_PREFIX, _place_for_sockets()) as folder:
+        yield {**options, "_temp_dir": str(folder)}
+
+
+def _place_for_sockets() -> Path:
+    """Return a temporary folder in which Ray can make its sockets, the names of which are limited."""
+    usual = tempfile.gettempdir()
+    fitting = (each for each in (usual, *_SHORT) if len(os.fsencode(each)) + _BELOW <= _SOCKET_PATH_MOST)
+    place = usual if sys.platform == "win32" else next((each for each in fitting if os.access(each, os.W_OK)), usual)
+    if place != usual:
+        _log.info("note: the name of the temporary folder %r is too long for Ray's sockets: Ray uses %s", usual, place)
+    return Path(place)
 
 
 def _why(error: BaseException) -> str:

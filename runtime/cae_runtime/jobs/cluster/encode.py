@@ -14,7 +14,7 @@ from cae_runtime.inference.session import Session
 from cae_runtime.inference.tiling import Floats
 from cae_runtime.jobs.cluster.blocks import Numbered
 from cae_runtime.jobs.cluster.engine import RayCluster, check_places
-from cae_runtime.jobs.cluster.work import CRASHES, Desk, Doer, Work
+from cae_runtime.jobs.cluster.work import Desk, Doer, Work
 from cae_runtime.jobs.encode import OUTPUTS, checked, rows_of, written
 from cae_runtime.jobs.failures import failures
 from cae_runtime.jobs.features.existing_table import Found
@@ -187,16 +187,16 @@ class _Encoding(Doer):
             desk.hand_in(files[source], Encoded(source, number, "done", "", count, width, provider))
             yield rows
 
-    def left_out(self, number: int, job: Job) -> Encoded:
-        """Return the result of a picture that has ended too many workers."""
-        return Encoded(str(job.source), number, "failed", CRASHES)
+    def left_out(self, number: int, job: Job, reason: str) -> Encoded:
+        """Return the result of a picture that is left out."""
+        return Encoded(str(job.source), number, "failed", reason)
 
-    def give_up(self, number: int, block: Sequence[Numbered], desk: Desk) -> None:
+    def give_up(self, number: int, block: Sequence[Numbered], reason: str, desk: Desk) -> None:
         """Hand in that the pictures have failed, also those whose rows were made: their table is not written."""
         for file, job in block:
             known = desk.known(file)
             if known is None or known.status == "done":
-                desk.hand_in(file, self.left_out(number, job))
+                desk.hand_in(file, self.left_out(number, job, reason))
 
 
 def _name(number: int) -> str:

@@ -21,8 +21,8 @@ class Desk(Protocol):
     def known(self, file: int) -> Any | None:
         """Return the result that a worker which died has handed in; None if there is none."""
 
-    def may(self, file: int) -> bool:
-        """Note that a file of a repeated block is begun; return False if it has ended too many workers."""
+    def begin(self, file: int) -> str:
+        """Note that a file of a repeated block is begun; return why it must be left out, and nothing if it need not."""
 
     def hand_in(self, file: int, result: Any) -> None:
         """Hand in the result of a file, a dataclass with a field `node`."""
@@ -41,38 +41,39 @@ class Doer(ABC):
         Args:
             number: of the block.
             block: the numbered files.
-            again: whether a worker that had it has died: each file is begun by `desk.may`, and left out if it may not.
+            again: whether the block is repeated: each file is begun alone by `desk.begin`, which may leave it out.
             desk: the worker's.
 
         Raises:
             CaeRuntimeError: the whole call is to end with it.
             KeyboardInterrupt: the work is to end.
+            Exception: a fault of the program or of a library; the block is repeated, and the file left out.
         """
 
     @abstractmethod
-    def left_out(self, number: int, job: Job) -> Any:
-        """Return the result of a file of a block that has ended too many workers; its reason is `CRASHES`."""
+    def left_out(self, number: int, job: Job, reason: str) -> Any:
+        """Return the result of a file of a block that is left out, and therefore has failed."""
 
-    def give_up(self, number: int, block: Sequence[Numbered], desk: Desk) -> None:
-        """Hand in a result for each file of a block that has ended too many workers, although no file was begun."""
+    def give_up(self, number: int, block: Sequence[Numbered], reason: str, desk: Desk) -> None:
+        """Hand in a failure for each file of a block that cannot be finished, although no file is to blame."""
         for file, job in block:
             if desk.known(file) is None:
-                desk.hand_in(file, self.left_out(number, job))
+                desk.hand_in(file, self.left_out(number, job, reason))
 
     def pictures(self, number: int, block: Sequence[Numbered], again: bool, desk: Desk) -> Iterator[Opened]:
         """Yield the pictures of a block while the next one is read; in a repeated block, each is read alone.
 
-        For the arguments see `do`. Pictures that have ended too many workers are handed in, and not yielded.
+        For the arguments see `do`. Pictures that are left out are handed in, and not yielded.
         """
         if not again:
             yield from opened_quietly([job for _, job in block], lambda *_: desk.look())
             return
         for file, job in block:
             desk.look()
-            if desk.may(file):
-                yield from opened_quietly([job], lambda *_: desk.look())
+            if reason := desk.begin(file):
+                desk.hand_in(file, self.left_out(number, job, reason))
             else:
-                desk.hand_in(file, self.left_out(number, job))
+                yield from opened_quietly([job], lambda *_: desk.look())
 
 
 class Work(ABC):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import pickle
 import time
@@ -14,7 +15,9 @@ from typing import Any, Final
 from cae_runtime.errors import CaeRuntimeError, ClusterError
 from cae_runtime.inference.session import Session
 from cae_runtime.jobs.cluster.blocks import Numbered
-from cae_runtime.jobs.cluster.work import Doer, Work
+from cae_runtime.jobs.cluster.work import CRASHES, Doer, Work
+
+_log = logging.getLogger(__name__)
 
 WHOLE_CALL: Final = -1  # number of the row with an error that ends the whole call
 _LOOK_EVERY: Final = 1.0  # seconds between two questions whether to stop
@@ -66,6 +69,9 @@ class Worker:
         self._where = f"{ray.util.get_node_ip_address()} ({self._node[:8]})"
         self._asked: Any = None
         self._looked = 0.0
+        self._rows: dict[int, bytes] = {}
+        self._begun: int | None = None  # file that is worked on alone
+        self._faults: dict[int, str] = {}  # file -> why it is left out
         self._trouble: CaeRuntimeError | None = None
         try:
             self._doer = self._opened(*pickle.loads(ray.get(ledger.setup.remote())))  # noqa: S301 - of this very call
@@ -120,9 +126,9 @@ class Worker:
             return self._rows
         try:
             if opened.hopeless:
-                self._doer.give_up(number, block, self)
+                self._doer.give_up(number, block, CRASHES, self)
             else:
-                self._doer.do(number, block, opened.again, self)
+                self._do(number, block, opened.again)
         except KeyboardInterrupt:  # the call is ending
             pass
         except CaeRuntimeError as e:
@@ -131,23 +137,58 @@ class Worker:
             self._ledger.close.remote(number)
         return self._rows
 
+    def _do(self, number: int, block: Sequence[Numbered], again: bool) -> None:
+        """Work on a block. A file at which the program or a library fails is listed as failed, and the others go on.
+
+        Raises:
+            CaeRuntimeError: the whole call is to end with it.
+            KeyboardInterrupt: the call is ending.
+        """
+        import ray
+
+        while True:
+            self._begun = None
+            try:
+                self._doer.do(number, block, again, self)
+            except (CaeRuntimeError, ray.exceptions.RayError):
+                raise
+            except Exception as e:
+                reason = f"an unexpected error in the program: {type(e).__name__}: {' '.join(str(e).split())}"
+                _log.exception("block %s, alone: %s, file %s", number, again, self._begun)  # into the log of the worker
+                if again and self._begun is None:  # between the files, such as while a table is written
+                    self._doer.give_up(number, block, reason, self)
+                    return
+                if self._begun is not None:
+                    self._faults[self._begun] = reason
+                again = True
+            else:
+                return
+
     def known(self, file: int) -> Any | None:
         """Return the result of a file that is known; see `Desk`."""
         row = self._rows.get(file)
         return None if row is None else pickle.loads(row)  # noqa: S301 - made by workers of this call
 
-    def may(self, file: int) -> bool:
-        """Note that a file is begun alone, and return whether it may be; see `Desk`."""
+    def begin(self, file: int) -> str:
+        """Note that a file is begun alone, or return why it must be left out; see `Desk`."""
         import ray
 
-        return bool(ray.get(self._ledger.begin.remote(file, self._node)))
+        if file in self._faults:
+            return self._faults[file]
+        if not ray.get(self._ledger.begin.remote(file, self._node)):
+            return CRASHES
+        self._begun = file
+        return ""
 
     def hand_in(self, file: int, result: Any) -> None:
         """Put a result into the table, and into the ledger, which keeps it if this worker dies."""
         row = pickle.dumps(replace(result, node=self._where))
-        if self._rows.get(file) != row:
+        begun = file == self._begun
+        if begun or self._rows.get(file) != row:
             self._rows[file] = row
             self._ledger.done.remote(file, row)
+        if begun:
+            self._begun = None
 
     def look(self) -> None:
         """Ask the ledger from time to time whether to stop, without waiting for its answer.
