@@ -31,7 +31,7 @@ def good(tmp_path: Path) -> Path:
     return folder
 
 
-def test_more_good_pictures_set_another_threshold(cae_export: Command, good: Path, tmp_path: Path) -> None:
+def test_more_good_pictures_change_the_threshold(cae_export: Command, good: Path, tmp_path: Path) -> None:
     target = tmp_path / "new.onnx"
     done = cae_export(FIXTURES / "anomaly.onnx", "--calibrate", good, "-o", target, "--false-alarms", "0.1")
     assert done.returncode == 0, done.stderr
@@ -50,7 +50,7 @@ def test_more_good_pictures_set_another_threshold(cae_export: Command, good: Pat
     assert graphs[0] == graphs[1], "the network stays as it is"
 
 
-def test_what_cannot_be_calibrated_is_said(good: Path, tmp_path: Path) -> None:
+def test_calibrating_an_unsuitable_file_is_refused_with_the_reason(good: Path, tmp_path: Path) -> None:
     target = tmp_path / "new.onnx"
     with pytest.raises(UsageError, match="is made for task 'encode'"):
         calibrate(FIXTURES / "encode.onnx", good, target)
@@ -65,13 +65,15 @@ def test_what_cannot_be_calibrated_is_said(good: Path, tmp_path: Path) -> None:
     assert Session(target).spec.false_alarms == 0.05, "that of the model"
 
 
-def test_no_false_alarms_at_all_cannot_be_had(good: Path, tmp_path: Path) -> None:
+def test_a_false_alarm_rate_of_zero_is_refused(good: Path, tmp_path: Path) -> None:
     with pytest.raises(RefusedError, match="false_alarms is 0: 30 good pictures allow"):
         calibrate(FIXTURES / "anomaly.onnx", good, tmp_path / "new.onnx", false_alarms=0)
     assert not (tmp_path / "new.onnx").exists()
 
 
-def test_few_pixels_of_each_picture_are_kept(good: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_calibration_keeps_few_pixels_of_each_picture_in_memory(
+    good: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """Heat maps of hundreds of photos do not fit into memory."""
     kept: list[np.ndarray] = []
 
@@ -86,7 +88,7 @@ def test_few_pixels_of_each_picture_are_kept(good: Path, monkeypatch: pytest.Mon
     assert all(pixels.base is None for pixels in kept)
 
 
-def test_other_options_are_refused(cae_export: Command, good: Path) -> None:
+def test_calibrate_refuses_options_of_other_commands(cae_export: Command, good: Path) -> None:
     done = cae_export(FIXTURES / "anomaly.onnx", "--calibrate", good, "--int8")
     assert (done.returncode, "--calibrate takes no --int8" in done.stderr) == (2, True)
     assert cae_export("--calibrate", good).returncode == 2

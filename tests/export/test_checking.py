@@ -24,7 +24,7 @@ def exported(trained_skip: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 @pytest.mark.slow
-def test_a_file_that_was_not_changed_equals_its_model(cae_export: Command, exported: Path, trained_skip: Path) -> None:
+def test_an_unchanged_export_passes_the_check(cae_export: Command, exported: Path, trained_skip: Path) -> None:
     done = cae_export("--check", exported, "--against", trained_skip)
     assert done.returncode == 0, done.stderr
     assert f"{exported}: valid, and equal to the trained network" in done.stdout
@@ -48,7 +48,7 @@ def test_nodes_out_of_order_are_refused(exported: Path, trained_skip: Path, tmp_
 
 
 @pytest.mark.slow
-def test_int8_is_judged_by_what_it_loses(trained_skip: Path, tmp_path: Path) -> None:
+def test_an_int8_export_is_judged_by_its_loss_in_psnr(trained_skip: Path, tmp_path: Path) -> None:
     made = export(trained_skip, tmp_path / "int8.onnx", precision="int8", max_drop=3)
     report = check(made.path, trained_skip, max_drop=3)
     assert report.parity == ()
@@ -78,7 +78,7 @@ def test_an_int8_file_of_another_network_is_refused_even_if_it_is_better(trained
         check(packaged_models()["denoise-int8"], tmp_path / "worse.pt", tolerance=1e-3)
 
 
-def test_the_loss_of_an_independent_error() -> None:
+def test_an_independent_error_costs_3_db() -> None:
     noise = torch.randn(2, 4, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 0.02
     clean = torch.full((4, 3, 32, 32), 0.5)
     trained = clean + noise[0]
@@ -102,7 +102,7 @@ def test_metadata_of_another_model_are_refused(
 
 
 @pytest.mark.slow
-def test_files_that_cannot_be_checked(exported: Path, trained_skip: Path, tmp_path: Path) -> None:
+def test_check_refuses_files_it_cannot_compare(exported: Path, trained_skip: Path, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no\.onnx' does not exist"):
         check(tmp_path / "no.onnx", trained_skip)
     with pytest.raises(FileNotFoundError, match=r"no\.pt' does not exist"):
@@ -122,7 +122,7 @@ def test_files_that_cannot_be_checked(exported: Path, trained_skip: Path, tmp_pa
         ([], "name a MODEL.pt"),
     ],
 )
-def test_usage(cae_export: Command, words: list[str], reason: str) -> None:
+def test_wrong_usage_exits_with_2(cae_export: Command, words: list[str], reason: str) -> None:
     done = cae_export(*words)
     assert done.returncode == 2
     assert reason in done.stderr

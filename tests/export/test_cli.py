@@ -45,7 +45,9 @@ def test_int8_reports_size_loss_and_speed(cae_export: Command, trained_skip: Pat
 
 
 @pytest.mark.slow
-def test_refusal_is_exit_1_and_leaves_nothing(cae_export: Command, trained_skip: Path, tmp_path: Path) -> None:
+def test_a_refused_export_exits_with_1_and_leaves_no_file(
+    cae_export: Command, trained_skip: Path, tmp_path: Path
+) -> None:
     done = cae_export(trained_skip, "--tolerance", "1e-12", "-o", tmp_path / "model.onnx")
     assert done.returncode == 1
     assert "refused" in done.stderr.splitlines()[-1]
@@ -66,7 +68,7 @@ def make_bad(kind: str, folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("kind", ["missing", "text", "pickle", "foreign", "folder"])
-def test_bad_models(cae_export: Command, kind: str, tmp_path: Path) -> None:
+def test_unusable_models_are_refused_with_the_reason(cae_export: Command, kind: str, tmp_path: Path) -> None:
     done = cae_export(make_bad(kind, tmp_path))
     assert done.returncode == 2
     (line,) = done.stderr.strip().splitlines()
@@ -91,13 +93,15 @@ def test_bad_models(cae_export: Command, kind: str, tmp_path: Path) -> None:
         (["--input-name", "output"], "--input-name is 'output': the output has this name"),
     ],
 )
-def test_bad_options(cae_export: Command, trained_skip: Path, options: list[str], named: str) -> None:
+def test_wrong_options_are_refused_with_the_reason(
+    cae_export: Command, trained_skip: Path, options: list[str], named: str
+) -> None:
     done = cae_export(trained_skip, *options)
     assert done.returncode == 2
     assert named in done.stderr.splitlines()[-1]
 
 
-def test_help_is_light_and_a_missing_extra_is_one_line(tmp_path: Path) -> None:
+def test_help_imports_nothing_heavy_and_a_missing_extra_is_a_one_line_error(tmp_path: Path) -> None:
     program = (
         "import sys\n"
         "class Absent:\n"
@@ -118,7 +122,9 @@ def test_help_is_light_and_a_missing_extra_is_one_line(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 @pytest.mark.parametrize(("module", "number", "code"), [("torch", signal.SIGINT, 130), ("onnx", signal.SIGTERM, 143)])
-def test_a_signal_while_libraries_are_imported(module: str, number: signal.Signals, code: int, tmp_path: Path) -> None:
+def test_a_signal_during_imports_ends_the_command_cleanly(
+    module: str, number: signal.Signals, code: int, tmp_path: Path
+) -> None:
     assert signalled_at("cae_export", module, number, tmp_path / "model.pt") == (code, "cae-export: interrupted\n")
 
 
@@ -157,13 +163,13 @@ def test_signals_leave_no_temporary_folder(numbers: str, code: int, tmp_path: Pa
 
 
 @pytest.mark.parametrize("name", [".", "/", "", ".."])
-def test_a_folder_is_no_model(cae_export: Command, name: str) -> None:
+def test_a_folder_is_refused_as_a_model(cae_export: Command, name: str) -> None:
     done = cae_export(name)
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
     assert "is a folder" in done.stderr
 
 
-def test_a_full_disk_is_not_wrong_usage(
+def test_a_full_disk_is_not_reported_as_wrong_usage(
     cae_export: Command, trained_skip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object, **__: object) -> None:

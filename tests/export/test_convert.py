@@ -34,7 +34,9 @@ def outputs(model: onnx.ModelProto, patches: np.ndarray) -> np.ndarray:
     return result
 
 
-def test_boundary_versions_and_operators(converted: tuple[torch.nn.Module, onnx.ModelProto]) -> None:
+def test_the_graph_has_the_documented_boundary_versions_and_operators(
+    converted: tuple[torch.nn.Module, onnx.ModelProto],
+) -> None:
     _, model = converted
     assert model.opset_import[0].version == 18
     assert with_boundary(model, Boundary()).ir_version == 8  # both are read by onnxruntime 1.15
@@ -53,7 +55,7 @@ def test_boundary_versions_and_operators(converted: tuple[torch.nn.Module, onnx.
     assert not model.functions
 
 
-def test_no_path_and_no_source_line_in_the_file(converted: tuple[torch.nn.Module, onnx.ModelProto]) -> None:
+def test_the_file_contains_no_local_paths_or_source_lines(converted: tuple[torch.nn.Module, onnx.ModelProto]) -> None:
     _, model = converted
     content = model.SerializeToString()
     for trace in (b".py", b"site-packages", str(Path.home()).encode(), str(Path.cwd()).encode(), b"stack_trace"):
@@ -61,7 +63,9 @@ def test_no_path_and_no_source_line_in_the_file(converted: tuple[torch.nn.Module
 
 
 @pytest.mark.parametrize("batch", [1, 2, 7, 64])
-def test_equals_torch_at_any_batch(converted: tuple[torch.nn.Module, onnx.ModelProto], batch: int) -> None:
+def test_the_graph_equals_torch_at_any_batch_size(
+    converted: tuple[torch.nn.Module, onnx.ModelProto], batch: int
+) -> None:
     network, model = converted
     patches = torch.rand(batch, 3, 32, 32, generator=torch.Generator().manual_seed(batch))
     with torch.inference_mode():
@@ -70,7 +74,7 @@ def test_equals_torch_at_any_batch(converted: tuple[torch.nn.Module, onnx.ModelP
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("opset", "ir"), [(15, 8), (18, 8), (19, 9), (20, 9), (21, 10), (22, 10)])  # each IR's ends
-def test_every_operator_set_is_what_the_file_says_with_the_lowest_ir_version(opset: int, ir: int) -> None:
+def test_the_file_states_its_operator_set_and_the_lowest_ir_version(opset: int, ir: int) -> None:
     torch.manual_seed(0)
     network = build("skip").eval()
     model = with_boundary(to_onnx(network, 32, opset), Boundary())
@@ -82,7 +86,7 @@ def test_every_operator_set_is_what_the_file_says_with_the_lowest_ir_version(ops
 
 
 @pytest.mark.slow
-def test_an_operator_set_that_torch_does_not_write_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_operator_set_that_torch_cannot_write_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     real = torch.onnx.export
     monkeypatch.setattr(torch.onnx, "export", lambda *args, **rest: real(*args, **rest | {"opset_version": 18}))
     with pytest.raises(UsageError, match="opset is 16: this network can be written in operator set 18 only"):
@@ -90,7 +94,7 @@ def test_an_operator_set_that_torch_does_not_write_is_refused(monkeypatch: pytes
 
 
 @pytest.mark.parametrize("opset", [0, 14, 23, 99])
-def test_operator_set_out_of_range(opset: int) -> None:
+def test_an_operator_set_out_of_range_is_refused(opset: int) -> None:
     with pytest.raises(UsageError, match=f"{opset}.*15 to 22"):
         to_onnx(build("cae").eval(), 32, opset)
 

@@ -76,7 +76,7 @@ def test_an_engine_that_differs_is_refused_and_leaves_nothing(
 
 
 @pytest.mark.slow
-def test_the_metadata_say_what_the_engine_was_measured_on(
+def test_metadata_names_the_data_that_the_engine_was_measured_on(
     echo: dict[str, float], trained_skip: Path, tmp_path: Path
 ) -> None:
     """On fewer patches than the ONNX file: both PSNR figures, and the text, are of those."""
@@ -89,7 +89,9 @@ def test_the_metadata_say_what_the_engine_was_measured_on(
 
 
 @pytest.mark.slow
-def test_int8_is_judged_by_its_loss(echo: dict[str, float], trained_skip: Path, tmp_path: Path) -> None:
+def test_int8_for_other_engines_is_judged_by_its_loss_in_psnr(
+    echo: dict[str, float], trained_skip: Path, tmp_path: Path
+) -> None:
     report = convert_to("openvino", trained_skip, tmp_path / "made", precision="int8", max_drop=2.0)
     assert report.spec.layout == "nhwc"
     assert report.difference > 1e-4
@@ -99,7 +101,9 @@ def test_int8_is_judged_by_its_loss(echo: dict[str, float], trained_skip: Path, 
 
 
 @pytest.mark.slow
-def test_an_existing_folder(echo: dict[str, float], trained_skip: Path, tmp_path: Path, cae_export: Command) -> None:
+def test_an_existing_folder_is_kept_or_replaced_on_request(
+    echo: dict[str, float], trained_skip: Path, tmp_path: Path, cae_export: Command
+) -> None:
     target = tmp_path / "made"
     target.mkdir()
     (target / "letter.txt").write_text("mine")
@@ -118,7 +122,7 @@ def test_an_existing_folder(echo: dict[str, float], trained_skip: Path, tmp_path
     assert [path.name for path in tmp_path.iterdir()] == ["made"]
 
 
-def test_a_converter_that_fails_is_refused_with_its_last_line(tmp_path: Path) -> None:
+def test_a_failing_converter_is_reported_with_its_last_line(tmp_path: Path) -> None:
     engine.call("ncnn", [sys.executable, "-c", "print('all is well')"], tmp_path)
     fails = r"import sys; sys.stdout.buffer.write(b'some\nlayer \xff is unknown\n\n'); sys.exit(3)"
     with pytest.raises(
@@ -127,7 +131,9 @@ def test_a_converter_that_fails_is_refused_with_its_last_line(tmp_path: Path) ->
         engine.call("ncnn", [sys.executable, "-c", fails], tmp_path)
 
 
-def test_unknown_and_missing_engines(trained_skip: Path, monkeypatch: pytest.MonkeyPatch, cae_export: Command) -> None:
+def test_unknown_and_uninstalled_engines_are_refused(
+    trained_skip: Path, monkeypatch: pytest.MonkeyPatch, cae_export: Command
+) -> None:
     done = cae_export(trained_skip, "--to", "tensorrt")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "--to is 'tensorrt': choose from openvino, mnn, ncnn" in done.stderr
@@ -140,7 +146,7 @@ def test_unknown_and_missing_engines(trained_skip: Path, monkeypatch: pytest.Mon
         assert (done.returncode, "takes no --to" in done.stderr) == (2, True)
 
 
-def test_a_folder_that_fails_leaves_the_one_before(tmp_path: Path) -> None:
+def test_a_failed_conversion_keeps_the_existing_folder(tmp_path: Path) -> None:
     target = tmp_path / "folder"
     with whole_folder(target) as made:
         (made / "old").touch()
@@ -149,7 +155,7 @@ def test_a_folder_that_fails_leaves_the_one_before(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.rglob("*")] == ["folder", "old"]
 
 
-def test_a_folder_that_is_interrupted_leaves_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_conversion_keeps_the_existing_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = tmp_path / "folder"
     with whole_folder(target) as made:
         (made / "old").touch()
@@ -167,8 +173,9 @@ def test_a_folder_that_is_interrupted_leaves_the_one_before(tmp_path: Path, monk
 
 
 @pytest.mark.parametrize("name", [".", "..", "link"])
-def test_outputs_that_are_no_folder_of_their_own(name: str, echo: dict[str, float], trained_skip: Path, tmp_path: Path,
-                                                  monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+def test_an_output_that_is_not_its_own_folder_is_refused(
+    name: str, echo: dict[str, float], trained_skip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "link").symlink_to("elsewhere")

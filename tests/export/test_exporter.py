@@ -27,7 +27,7 @@ from cae_train.degradations.mask import FILL
 
 
 @pytest.mark.parametrize("function", [export, partial(export_part, part="decoder")])
-def test_what_is_no_path_and_what_is_not_there(function: Callable[..., object], tmp_path: Path) -> None:
+def test_invalid_and_missing_paths_are_refused(function: Callable[..., object], tmp_path: Path) -> None:
     for wrong in ({"model": 3}, {"model": b"m.pt"}, {"output": 3}, {"data": ["photos"]}, {"data_dir": 3}):
         (name,) = wrong
         with pytest.raises(TypeError, match=f"{name} is .*: it must be a str or an os.PathLike") as error:
@@ -41,7 +41,7 @@ def test_what_is_no_path_and_what_is_not_there(function: Callable[..., object], 
     assert isinstance(error.value, UsageError)
 
 
-def test_fp32_equals_what_was_trained(trained: Path, tmp_path: Path) -> None:
+def test_the_fp32_export_equals_the_trained_network(trained: Path, tmp_path: Path) -> None:
     report = export(str(trained), str(tmp_path / "model.onnx"))
     assert [row.batch for row in report.parity] == [1, 2, 7, 64]
     assert max(row.difference for row in report.parity) <= 1e-4
@@ -60,7 +60,9 @@ def test_fp32_equals_what_was_trained(trained: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_model_that_fills_holes_says_so_in_its_file(trained_skip: Path, cae_export: Command, tmp_path: Path) -> None:
+def test_the_export_of_an_inpainting_model_states_its_task(
+    trained_skip: Path, cae_export: Command, tmp_path: Path
+) -> None:
     content = torch.load(trained_skip, weights_only=True)
     content["config"]["degrade"] = ["mask:0.2"]
     content["version"] = "0.0.1"  # of the toolkit that trained it; the file says which one exported it
@@ -73,7 +75,7 @@ def test_a_model_that_fills_holes_says_so_in_its_file(trained_skip: Path, cae_ex
 
 
 @pytest.mark.slow
-def test_int8_is_made_as_promised(trained_skip: Path, tmp_path: Path) -> None:
+def test_int8_export_keeps_size_and_loss_within_the_promised_limits(trained_skip: Path, tmp_path: Path) -> None:
     report = export(trained_skip, tmp_path / "small.onnx", precision="int8", max_drop=3)
     assert report.bytes < 0.5 * report.fp32_bytes
     assert report.speed is not None
@@ -120,7 +122,7 @@ def test_int8_that_loses_too_much_is_refused(
     assert list(tmp_path.iterdir()) == [kept]
 
 
-def test_a_file_that_is_not_equal_is_refused(
+def test_an_export_that_differs_from_torch_is_refused(
     trained_skip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     original = cae_export.exporter.to_onnx  # type: ignore[attr-defined]
@@ -139,7 +141,7 @@ def damaged(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 @pytest.mark.slow
-def test_a_network_with_a_weight_of_nan_is_refused(
+def test_a_network_with_nan_weights_is_refused(
     trained_skip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     original = cae_export.exporter.to_onnx  # type: ignore[attr-defined]
@@ -159,14 +161,14 @@ def test_a_network_with_a_weight_of_nan_is_refused(
 
 
 @pytest.mark.slow
-def test_fp16_keeps_a_float32_boundary(trained_skip: Path, tmp_path: Path) -> None:
+def test_fp16_export_keeps_float32_input_and_output(trained_skip: Path, tmp_path: Path) -> None:
     report = export(trained_skip, tmp_path / "half.onnx", precision="fp16")
     assert report.bytes < 0.6 * report.fp32_bytes
     assert Session(report.path, provider="cpu").spec.dtype == "float32"
     assert abs(report.psnr_out - report.psnr_fp32) <= 0.01
 
 
-def test_patches_come_from_the_models_own_data_and_calibration_is_apart(trained_skip: Path) -> None:
+def test_patches_come_from_the_models_own_data_apart_from_calibration(trained_skip: Path) -> None:
     model = load_model(trained_skip)
     patches = find(model, None)
     assert "held-out part of photos" in patches.source
@@ -176,7 +178,7 @@ def test_patches_come_from_the_models_own_data_and_calibration_is_apart(trained_
 
 
 @pytest.mark.slow
-def test_patches_are_packaged_where_the_data_are_gone(trained_skip: Path, tmp_path: Path) -> None:
+def test_packaged_patches_are_used_if_the_training_data_is_gone(trained_skip: Path, tmp_path: Path) -> None:
     model = load_model(trained_skip)
     gone = tmp_path / "gone.pt"
     config = type(model.config).from_dict(model.config.to_dict() | {"data": ["not/here"]})
@@ -213,7 +215,9 @@ def test_patches_are_packaged_where_the_data_are_gone(trained_skip: Path, tmp_pa
         ({"data": "no/such/folder"}, "no/such/folder"),
     ],
 )
-def test_bad_settings(trained_skip: Path, tmp_path: Path, settings: dict[str, object], match: str) -> None:
+def test_invalid_settings_are_refused(
+    trained_skip: Path, tmp_path: Path, settings: dict[str, object], match: str
+) -> None:
     with pytest.raises(UsageError, match=match):
         export(trained_skip, tmp_path / "model.onnx", **settings)  # type: ignore[arg-type]
     assert not list(tmp_path.iterdir())
@@ -230,7 +234,7 @@ def test_bad_settings(trained_skip: Path, tmp_path: Path, settings: dict[str, ob
         (partial(export_part, part="anomaly"), {"input_name": "score"}, "input_name is 'score'"),
     ],
 )
-def test_one_name_for_both_ends_is_refused_before_any_work(
+def test_equal_input_and_output_names_are_refused_before_any_work(
     call: Callable[..., object], names: dict[str, str], match: str
 ) -> None:
     with pytest.raises(UsageError, match=match):
@@ -238,7 +242,7 @@ def test_one_name_for_both_ends_is_refused_before_any_work(
 
 
 @pytest.mark.slow
-def test_the_runtime_runs_what_was_exported(trained: Path, tmp_path: Path) -> None:
+def test_the_runtime_runs_the_exported_file(trained: Path, tmp_path: Path) -> None:
     report = export(trained, tmp_path / "model.onnx", overlap=12)
     restorer = Restorer(report.path, provider="cpu")
     image = np.random.default_rng(0).integers(0, 256, (50, 70, 3), np.uint8)
@@ -248,7 +252,7 @@ def test_the_runtime_runs_what_was_exported(trained: Path, tmp_path: Path) -> No
 
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
-def test_larger_patches(trained_skip: Path, tmp_path: Path, precision: str) -> None:
+def test_larger_patches_can_be_exported(trained_skip: Path, tmp_path: Path, precision: str) -> None:
     options: ExportOptions = {"precision": "int8", "max_drop": 3} if precision == "int8" else {}
     report = export(trained_skip, tmp_path / "large.onnx", patch=64, **options)
     assert (report.spec.patch, report.count) == (64, 128)
@@ -275,12 +279,12 @@ def test_images_smaller_than_the_patch_are_mirrored(trained_skip: Path) -> None:
 
 
 @pytest.mark.parametrize("patch", [0, 16, 33, 4096])
-def test_a_side_that_no_file_is_made_for(trained_skip: Path, tmp_path: Path, patch: int) -> None:
+def test_an_unsupported_patch_size_is_refused(trained_skip: Path, tmp_path: Path, patch: int) -> None:
     with pytest.raises(UsageError, match=f"patch is {patch}: choose from 32, 64, 128"):
         export(trained_skip, tmp_path / "model.onnx", patch=patch)
 
 
-def test_a_model_that_is_not_there_is_named_before_its_output(tmp_path: Path) -> None:
+def test_a_missing_model_is_reported_before_the_output_is_checked(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"nowhere.model\.pt' does not exist: name a model\.pt"):
         export(tmp_path / "nowhere" / "model.pt")
     (tmp_path / "run").mkdir()
@@ -290,7 +294,7 @@ def test_a_model_that_is_not_there_is_named_before_its_output(tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_a_fixed_batch_and_other_names(trained_skip: Path, tmp_path: Path) -> None:
+def test_a_fixed_batch_and_custom_names_can_be_exported(trained_skip: Path, tmp_path: Path) -> None:
     report = export(trained_skip, tmp_path / "fixed.onnx", batch=8, input_name="photo", output_name="clean")
     model = onnx.load(report.path)
     (given,), (made,) = model.graph.input, model.graph.output
@@ -304,20 +308,20 @@ def test_a_fixed_batch_and_other_names(trained_skip: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-def test_a_half_precision_file_is_sorted(trained_skip: Path, tmp_path: Path) -> None:
+def test_the_nodes_of_an_fp16_file_are_in_order(trained_skip: Path, tmp_path: Path) -> None:
     report = export(trained_skip, tmp_path / "half.onnx", precision="fp16")
     onnx.checker.check_model(report.path, full_check=True)
 
 
 @pytest.mark.slow
-def test_channels_last_in_fp32(trained_skip: Path, tmp_path: Path) -> None:
+def test_fp32_can_be_exported_with_channels_last(trained_skip: Path, tmp_path: Path) -> None:
     report = export(trained_skip, tmp_path / "last.onnx", layout="nhwc")
     assert report.spec.layout == "nhwc"
     assert max(row.difference for row in report.parity) <= 1e-4
 
 
 @pytest.mark.slow
-def test_portable_int8_has_signed_activations_and_its_relus(trained_skip: Path, tmp_path: Path) -> None:
+def test_portable_int8_has_signed_activations_and_separate_relus(trained_skip: Path, tmp_path: Path) -> None:
     report = export(trained_skip, tmp_path / "portable.onnx", precision="int8", portable=True, max_drop=3)
     assert (report.spec.layout, report.spec.precision) == ("nchw", "int8")
     model = onnx.load(report.path)
@@ -339,7 +343,7 @@ def test_an_existing_output_is_kept(trained_skip: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_an_existing_output_is_replaced_where_it_may_be(trained_skip: Path, tmp_path: Path) -> None:
+def test_an_existing_output_is_replaced_with_overwrite(trained_skip: Path, tmp_path: Path) -> None:
     (tmp_path / "model.onnx").touch()
     report = export(trained_skip, tmp_path / "model.onnx", overwrite=True)
     assert Session(report.path).spec.architecture == "skip"

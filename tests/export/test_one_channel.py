@@ -92,7 +92,7 @@ def test_from_idx_files_to_cleaned_pictures(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("arch", ["skip", "cae"])
-def test_every_network_of_one_channel_in_fp32_and_int8(arch: str) -> None:
+def test_every_network_exports_one_channel_models_in_fp32_and_int8(arch: str) -> None:
     torch.manual_seed(0)
     network = build(arch, None, 1).eval()
     images = np.stack(photographs(1).train[:64])
@@ -105,7 +105,7 @@ def test_every_network_of_one_channel_in_fp32_and_int8(arch: str) -> None:
     assert np.abs(outputs(to_int8(graph, patches), patches.numpy()) - wanted).mean() < 0.02
 
 
-def test_packaged_patches_as_luminance() -> None:
+def test_packaged_patches_become_luminance_for_one_channel_models() -> None:
     gray, color = np.stack(photographs(1).validation), np.stack(photographs().validation)
     assert gray.shape == (*color.shape[:3], 1)
     assert np.abs(gray[..., 0] - color @ np.array((0.299, 0.587, 0.114))).max() <= 0.51

@@ -29,9 +29,7 @@ def released(name: str) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "loss"), [("denoise", 0.1), ("denoise-fast", 0.15), ("denoise-best", 0.25)])
-def test_torch_and_the_packaged_files_agree(
-    name: str, loss: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_packaged_files_equal_torch(name: str, loss: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = load_model(released(name))
     monkeypatch.chdir(tmp_path)  # away from any data/ of this machine: the packaged patches are taken
     patches = find(model, None)
@@ -54,14 +52,14 @@ def test_torch_and_the_packaged_files_agree(
         ("cae", 333_955, 22.5),
     ],
 )
-def test_weights_and_cost(name: str, weights: int, kmac: float) -> None:
+def test_packaged_models_have_the_documented_weights_and_cost(name: str, weights: int, kmac: float) -> None:
     network = load_model(released(name)).network
     assert sum(parameter.numel() for parameter in network.parameters()) == weights
     assert multiply_adds_per_pixel(network) / 1000 == pytest.approx(kmac, abs=0.05)
 
 
 @pytest.mark.parametrize("name", [*(f"{name}{end}" for name in DENOISERS for end in ("", "-int8")), "fill", "cae"])
-def test_nothing_in_the_released_file_is_of_a_machine(name: str) -> None:
+def test_packaged_files_contain_nothing_about_a_machine(name: str) -> None:
     config = load_model(released(name)).config
     assert not any(
         Path(source).is_absolute() or ".." in source
@@ -71,7 +69,7 @@ def test_nothing_in_the_released_file_is_of_a_machine(name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*(f"{name}{end}" for name in DENOISERS for end in ("", "-int8")), "fill", "cae"])
-def test_the_packaged_file_is_what_the_exporter_makes_of_the_released_model(
+def test_exporting_the_released_model_gives_the_packaged_file(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its graph, its weights and what it gives; bytes may differ between versions of libraries."""

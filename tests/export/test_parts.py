@@ -92,7 +92,7 @@ def as_tensor(image: np.ndarray) -> torch.Tensor:
         ("vgg16", {"layers": 4, "pretrained": False}, (128, 16, 16)),
     ],
 )
-def test_an_encoder_gives_what_torch_gives(
+def test_an_exported_encoder_equals_torch(
     model: Callable[..., Path], arch: str, options: dict[str, object], shape: tuple[int, ...]
 ) -> None:
     path = model(arch, **options)
@@ -111,7 +111,7 @@ def test_an_encoder_gives_what_torch_gives(
 
 
 @pytest.mark.slow
-def test_an_encoder_of_gray_pictures(model: Callable[..., Path]) -> None:
+def test_an_encoder_of_gray_pictures_can_be_exported(model: Callable[..., Path]) -> None:
     report = export_part(model("vae", channels=1, latent=3), "encoder")
     assert (report.spec.channels, report.spec.color) == (1, "gray")
     encoder = Encoder(report.path)
@@ -120,7 +120,7 @@ def test_an_encoder_of_gray_pictures(model: Callable[..., Path]) -> None:
 
 
 @pytest.mark.slow
-def test_a_decoder_makes_what_torch_makes(model: Callable[..., Path]) -> None:
+def test_an_exported_decoder_equals_torch(model: Callable[..., Path]) -> None:
     path = model("vae", latent=12)
     report = export_part(path, "decoder")
     generator = Generator(report.path)
@@ -133,7 +133,7 @@ def test_a_decoder_makes_what_torch_makes(model: Callable[..., Path]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("converted_once")
-def test_a_detector_scores_what_torch_scores(model: Callable[..., Path], good: Path) -> None:
+def test_an_exported_detector_equals_torch(model: Callable[..., Path], good: Path) -> None:
     path = model("cae", code=16)
     report = export_part(path, "anomaly", false_alarms=0.2)
     spec = report.spec
@@ -151,7 +151,7 @@ def test_a_detector_scores_what_torch_scores(model: Callable[..., Path], good: P
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("converted_once")
-def test_every_good_picture_counts_by_a_fit_to_the_others(model: Callable[..., Path]) -> None:
+def test_each_good_picture_is_scored_by_statistics_of_the_others(model: Callable[..., Path]) -> None:
     report = export_part(model("cae", code=16), "anomaly", false_alarms=0.01)
     spec = report.spec
     assert (spec.threshold_images, len(spec.good_scores or ())) == (20, 20)
@@ -165,7 +165,7 @@ def test_every_good_picture_counts_by_a_fit_to_the_others(model: Callable[..., P
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("converted_once")
-def test_other_good_pictures_set_the_threshold(model: Callable[..., Path], good: Path, tmp_path: Path) -> None:
+def test_other_good_pictures_can_set_the_threshold(model: Callable[..., Path], good: Path, tmp_path: Path) -> None:
     """Forty that are named as data do so alone; too few of them together with those that were trained on."""
     others = tmp_path / "others"
     others.mkdir()
@@ -192,7 +192,7 @@ def test_other_good_pictures_set_the_threshold(model: Callable[..., Path], good:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("converted_once")
-def test_pictures_that_were_trained_on_are_told_by_their_pixels(
+def test_copies_of_training_pictures_are_recognized_by_their_pixels(
     model: Callable[..., Path], good: Path, tmp_path: Path
 ) -> None:
     """Copies of them under other names and in another folder."""
@@ -207,7 +207,7 @@ def test_pictures_that_were_trained_on_are_told_by_their_pixels(
     assert any("the images named as data stand in" in note for note in report.notes)
 
 
-def test_a_rate_that_so_few_pictures_cannot_set_is_refused() -> None:
+def test_a_false_alarm_rate_too_low_for_the_number_of_pictures_is_refused() -> None:
     heat = np.ones((8, 8), np.float32)
     found = [thresholds.Seen(64, 1.0 + i / 9, heat.ravel(), 0.5) for i in range(10)]
     assert thresholds.thresholds_of(found, 0.02).images == 10
@@ -218,7 +218,7 @@ def test_a_rate_that_so_few_pictures_cannot_set_is_refused() -> None:
 
 
 @pytest.mark.slow
-def test_a_file_that_differs_is_refused(
+def test_a_part_that_differs_from_torch_is_refused(
     model: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def spoilt(*args: object, **options: object) -> onnx.ModelProto:
@@ -247,7 +247,9 @@ def test_a_file_that_differs_is_refused(
         ("cae", "decoder", "cae has no decoder that is of use alone: its codes follow no known distribution"),
     ],
 )
-def test_what_a_network_cannot_do_is_one_line(model: Callable[..., Path], arch: str, part: str, reason: str) -> None:
+def test_parts_that_a_network_lacks_are_a_one_line_error(
+    model: Callable[..., Path], arch: str, part: str, reason: str
+) -> None:
     with pytest.raises(UsageError, match=reason):
         export_part(model(arch), part)  # type: ignore[arg-type]
 
@@ -265,7 +267,7 @@ def test_what_a_network_cannot_do_is_one_line(model: Callable[..., Path], arch: 
         (["--anomaly", "--overlap", "32"], "--overlap is 32: 0 to 31 pixels are needed"),
     ],
 )
-def test_wrong_usage_is_one_line(
+def test_wrong_usage_is_a_one_line_error(
     cae_export: Command, model: Callable[..., Path], options: list[str], reason: str
 ) -> None:
     done = cae_export(model("cae", code=16), *options)
@@ -274,7 +276,7 @@ def test_wrong_usage_is_one_line(
 
 
 @pytest.mark.slow
-def test_the_next_line_of_every_export_can_be_pasted(
+def test_the_suggested_next_command_of_every_export_can_be_pasted(
     cae_export: Command, model: Callable[..., Path], good: Path, tmp_path: Path
 ) -> None:
     here = tmp_path / "my pictures"
@@ -307,7 +309,7 @@ def test_the_next_line_of_every_export_can_be_pasted(
 
 
 @pytest.mark.slow
-def test_nothing_about_this_machine_is_in_the_file(model: Callable[..., Path], tmp_path: Path) -> None:
+def test_the_file_contains_nothing_about_this_machine(model: Callable[..., Path], tmp_path: Path) -> None:
     report = export_part(model("vae", latent=12), "anomaly")
     content = report.path.read_bytes()
     assert str(tmp_path).encode() not in content

@@ -43,7 +43,7 @@ def fitted() -> Scores:
     level=st.integers(0, len(SQUARE_SIDES) - 1),
     channels=st.sampled_from([1, 3]),
 )
-def test_statistics_are_those_of_the_pixels_around_and_in_the_patch(y: int, x: int, level: int, channels: int) -> None:
+def test_statistics_cover_the_pixels_in_and_around_the_patch(y: int, x: int, level: int, channels: int) -> None:
     detector, patch = scores(channels), grass(1)[:, :channels]
     with torch.inference_mode():
         found = detector.statistics(patch)[0, :, y, x].numpy()
@@ -62,14 +62,14 @@ def test_statistics_are_those_of_the_pixels_around_and_in_the_patch(y: int, x: i
 
 
 @pytest.mark.slow
-def test_more_of_what_was_fitted_has_a_score_of_1(fitted: Scores) -> None:
+def test_patches_like_the_fitted_ones_score_about_1(fitted: Scores) -> None:
     with torch.inference_mode():
         assert float(fitted(grass(256)).mean()) == pytest.approx(0.85, abs=0.15)
         assert float(fitted(grass(64, seed=1)).mean()) == pytest.approx(0.95, abs=0.15)
 
 
 @pytest.mark.parametrize(("count", "size"), [(18, 64), (60, 64), (90, 64), (60, 256), (4000, 24)])
-def test_few_rows_do_not_make_others_unusual(count: int, size: int) -> None:
+def test_few_fitted_rows_do_not_make_other_rows_anomalous(count: int, size: int) -> None:
     """Rows of one distribution, correlated: those that were not fitted to are about as far as those that were."""
     generator = torch.Generator().manual_seed(3)
     mixed = torch.randn(size, size, generator=generator) / size**0.5 + torch.eye(size)
@@ -79,7 +79,7 @@ def test_few_rows_do_not_make_others_unusual(count: int, size: int) -> None:
     assert float(normal(rows[count:]).mean()) == pytest.approx(1, abs=0.35)
 
 
-def test_a_distance_along_what_varies_little_counts_for_more() -> None:
+def test_deviations_count_more_where_good_pictures_vary_little() -> None:
     generator = torch.Generator().manual_seed(3)
     one = torch.randn(5000, 1, generator=generator)
     normal = Normal(2)
@@ -88,7 +88,7 @@ def test_a_distance_along_what_varies_little_counts_for_more() -> None:
     assert across > 10 * along
 
 
-def test_distances_are_those_to_the_nearest_example() -> None:
+def test_distances_are_to_the_nearest_example() -> None:
     rows = torch.randn(1000, 6, generator=torch.Generator().manual_seed(3)) * torch.tensor([9.0, 1, 1, 1, 1, 0.1])
     nearest = Nearest(6)
     nearest.fit(rows)
@@ -109,7 +109,7 @@ def test_distances_are_those_to_the_nearest_example() -> None:
 
 
 @pytest.mark.slow
-def test_a_thin_line_counts_though_most_of_the_patch_is_usual() -> None:
+def test_a_thin_line_is_found_in_a_mostly_normal_patch() -> None:
     detector = scores().fit(grass(256) * 0.3 + 0.3)
     patch = grass(1, seed=5) * 0.3 + 0.3
     line = patch.clone()
@@ -141,7 +141,7 @@ def test_the_score_of_one_pixel_is_spread_over_its_neighbors(fitted: Scores) -> 
     assert float(more[12:21, 12:21].min()) > 0.3 * float(more[16, 16])
 
 
-def test_a_flat_spot_in_a_texture_is_unusual_though_it_is_given_back_better() -> None:
+def test_a_flat_spot_in_a_texture_is_found_although_it_is_reconstructed_well() -> None:
     detector = scores().fit(grass(64))
     patch = grass(1, seed=2)
     spot = patch.clone()
@@ -158,7 +158,7 @@ def test_a_flat_spot_in_a_texture_is_unusual_though_it_is_given_back_better() ->
 
 
 @pytest.mark.slow
-def test_a_picture_is_scored_by_a_fit_to_the_others() -> None:
+def test_a_picture_is_scored_by_statistics_of_the_other_pictures() -> None:
     """One good picture is unlike the others: fitted to, it looks usual, and left out it does not."""
     patches, pictures = grass(160), torch.arange(160) % 20
     patches[pictures == 3] = patches[pictures == 3].flip(1) * 0.8 + 0.2
@@ -171,7 +171,7 @@ def test_a_picture_is_scored_by_a_fit_to_the_others() -> None:
     assert len(detector.folds) == FOLDS
 
 
-def test_lines_are_those_through_every_second_pixel() -> None:
+def test_line_features_are_computed_at_every_second_pixel() -> None:
     """In the first and the fifth direction: along rows and columns, their ends counted half."""
     lines, patch = Lines(), grass(1)
     found = lines(patch)[0]
@@ -188,7 +188,7 @@ def test_lines_are_those_through_every_second_pixel() -> None:
                 np.testing.assert_allclose(found[at, y, x], [mean, np.log(variance + EVEN)], atol=1e-4)
 
 
-def test_pictures_of_one_color_can_be_learned() -> None:
+def test_a_detector_can_be_fitted_to_pictures_of_one_color() -> None:
     """There is no variance: only what the ridge leaves."""
     flat = torch.full((8, 3, 32, 32), 0.5)
     detector = scores().fit(flat)

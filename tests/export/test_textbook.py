@@ -66,7 +66,7 @@ def model(request: pytest.FixtureRequest, photos: Path, tmp_path_factory: pytest
     return trained(request.param, NETWORKS[request.param], photos, tmp_path_factory.mktemp(request.param) / "run")
 
 
-def test_every_network_is_proved_and_run(model: Path, photos: Path) -> None:
+def test_every_textbook_network_is_exported_proved_and_run(model: Path, photos: Path) -> None:
     report = export(model)
     arch = model.parent.parent.name.rstrip("0123456789")
     assert [row.batch for row in report.parity] == [1, 2, 7, 64]
@@ -86,16 +86,14 @@ def test_every_network_is_proved_and_run(model: Path, photos: Path) -> None:
 
 
 @pytest.mark.parametrize("model", ["cae", "vae"], indirect=True)
-def test_int8_with_what_skip_has_not_is_near(model: Path) -> None:
+def test_int8_of_other_networks_than_skip_stays_close_to_fp32(model: Path) -> None:
     report = export(model, precision="int8", max_drop=1)
     assert report.spec.precision == "int8"
     assert report.psnr_out == pytest.approx(report.psnr_fp32, abs=1)
     assert report.bytes < report.fp32_bytes / 2
 
 
-def test_a_plain_autoencoder_is_exported_and_run_with_a_word_on_it(
-    photos: Path, tmp_path: Path, cae_export: Command
-) -> None:
+def test_exporting_a_plain_autoencoder_gives_a_note(photos: Path, tmp_path: Path, cae_export: Command) -> None:
     model = trained("vae", {"latent": 16}, photos, tmp_path / "run", degrade="none")
     done = cae_export(model)
     assert done.returncode == 0

@@ -88,7 +88,7 @@ def in_channels_last(network: Skip, pairs: Tensor) -> onnx.ModelProto:
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_the_file_equals_the_network(name: str) -> None:
+def test_every_variant_of_skip_exports_to_an_equal_file(name: str) -> None:
     network, pairs = network_of(VARIANTS[name]), patches(9)
     with torch.inference_mode():
         wanted = network(pairs)
@@ -98,7 +98,7 @@ def test_the_file_equals_the_network(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_channels_last_is_the_same_network(name: str) -> None:
+def test_channels_last_computes_the_same(name: str) -> None:
     network, pairs = network_of(VARIANTS[name]), patches(9)
     assert isinstance(network, Skip)
     if name == "convolution as head":
@@ -112,7 +112,7 @@ def test_channels_last_is_the_same_network(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["default", "small", "cells of 4x4", "no bias", "branches", "depthwise"])
-def test_channels_last_loses_in_int8_what_channels_first_lose(name: str) -> None:
+def test_channels_last_int8_loses_no_more_than_channels_first(name: str) -> None:
     network, pairs = network_of(VARIANTS[name]), patches()
     assert isinstance(network, Skip)
     first = quantized(name)
@@ -125,7 +125,7 @@ def test_channels_last_loses_in_int8_what_channels_first_lose(name: str) -> None
     assert abs(of_last.mean() - of_first.mean()) < 3e-3  # the head's weights are rounded too
 
 
-def test_the_stem_is_rounded_alike_in_both_layouts() -> None:
+def test_both_layouts_round_the_stem_weights_equally() -> None:
     network = network_of({})
     assert isinstance(network, Skip)
     values = [
@@ -143,7 +143,7 @@ def test_the_stem_is_rounded_alike_in_both_layouts() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in VARIANTS if name != "convolution as head"])
-def test_training_rounds_where_the_exporter_rounds(name: str) -> None:
+def test_quantization_aware_training_rounds_where_the_exporter_does(name: str) -> None:
     network, pairs = network_of(VARIANTS[name]), patches()
     assert isinstance(network, Skip)
     depthwise = VARIANTS[name].get("block") == "depthwise"
@@ -166,7 +166,7 @@ def test_training_rounds_where_the_exporter_rounds(name: str) -> None:
     assert float(by_training.std()) == pytest.approx(float(by_export.std()), rel=0.35)
 
 
-def test_weights_in_the_file_are_those_that_training_rounds_to() -> None:
+def test_exported_int8_weights_equal_those_of_quantization_aware_training() -> None:
     network, pairs = network_of({}), patches()
     with torch.no_grad():
         network.stem.weight.add_(0.05)  # as in a trained one: every kernel sees the picture's brightness
@@ -181,7 +181,7 @@ def test_weights_in_the_file_are_those_that_training_rounds_to() -> None:
 
 
 @pytest.mark.parametrize("name", ["small", "depthwise"])
-def test_an_int8_file_gives_the_same_on_every_cpu(name: str) -> None:
+def test_an_int8_file_gives_the_same_output_on_every_cpu(name: str) -> None:
     """CPUs without instructions for int8 cut off sums of two products that 16 bits do not hold: none occurs."""
     network = network_of(VARIANTS[name])
     assert isinstance(network, Skip)
@@ -199,7 +199,7 @@ def test_an_int8_file_gives_the_same_on_every_cpu(name: str) -> None:
     np.testing.assert_allclose(results[0], results[1], atol=1e-5)
 
 
-def test_sums_stay_in_float_and_convolutions_do_not() -> None:
+def test_int8_keeps_sums_in_float_and_convolutions_in_int8() -> None:
     network = network_of(VARIANTS["depthwise"])
     assert isinstance(network, Skip)
     graph = in_channels_last(network, patches()).graph
@@ -226,7 +226,7 @@ def test_sums_stay_in_float_and_convolutions_do_not() -> None:
     assert head.op_type == "Add", "the head reads the sum as it is"
 
 
-def test_a_file_whose_convolutions_stay_in_float_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_int8_file_with_float_convolutions_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         cae_export.graphs.quantize, "quantize_static", lambda source, target, *_, **__: shutil.copy(source, target)
     )

@@ -54,7 +54,7 @@ def frame_file(trained_skip: Path, photos: Path, tmp_path_factory: pytest.TempPa
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 5), (31, 33), (64, 64), (101, 57)])
-def test_frames_of_any_size_come_out_as_of_torch(frame_file: Path, trained_skip: Path, size: tuple[int, int]) -> None:
+def test_whole_frames_of_any_size_equal_torch(frame_file: Path, trained_skip: Path, size: tuple[int, int]) -> None:
     frames = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(5))
     with torch.inference_mode():
         expected = WholeFrame(load_model(trained_skip).network)(frames).numpy()
@@ -66,7 +66,7 @@ def test_frames_of_any_size_come_out_as_of_torch(frame_file: Path, trained_skip:
     assert made.max() <= 1
 
 
-def test_opencv_runs_it(frame_file: Path) -> None:
+def test_opencv_runs_a_whole_frame_file(frame_file: Path) -> None:
     frames = np.random.default_rng(0).random((1, 3, 45, 77), np.float32)
     network = cv2.dnn.readNetFromONNX(str(frame_file))
     network.setInput(frames)
@@ -74,7 +74,7 @@ def test_opencv_runs_it(frame_file: Path) -> None:
     np.testing.assert_allclose(network.forward(), session.run(None, {"input": frames})[0], atol=1e-4)
 
 
-def test_vapoursynth_runs_it(frame_file: Path, tmp_path: Path) -> None:
+def test_vapoursynth_runs_a_whole_frame_file(frame_file: Path, tmp_path: Path) -> None:
     python = os.environ.get("CAE_VAPOURSYNTH") or sys.executable  # it may need another Python than this one
     wanted = "import numpy, vapoursynth; vapoursynth.core.ort"
     if subprocess.run([python, "-c", wanted], capture_output=True).returncode:
@@ -88,7 +88,7 @@ def test_vapoursynth_runs_it(frame_file: Path, tmp_path: Path) -> None:
     np.testing.assert_allclose(np.load(tmp_path / "out.npy"), wanted_frame, atol=1e-5)
 
 
-def test_the_file_says_what_it_is_and_the_runtime_says_so(frame_file: Path) -> None:
+def test_the_runtime_explains_that_it_does_not_take_whole_frame_files(frame_file: Path) -> None:
     model = onnx.load(frame_file)
     for value in (model.graph.input[0], model.graph.output[0]):
         sizes = [size.dim_param or size.dim_value for size in value.type.tensor_type.shape.dim]
@@ -98,7 +98,9 @@ def test_the_file_says_what_it_is_and_the_runtime_says_so(frame_file: Path) -> N
         Restorer(frame_file)
 
 
-def test_half_precision_and_names(cae_export: Command, trained_skip: Path, photos: Path, tmp_path: Path) -> None:
+def test_whole_frame_files_can_be_fp16_and_have_custom_names(
+    cae_export: Command, trained_skip: Path, photos: Path, tmp_path: Path
+) -> None:
     target = tmp_path / "half.onnx"
     done = cae_export(trained_skip, "--whole-frame", "--fp16", "--data", photos, "--input-name", "x", "-o", target)
     assert done.returncode == 0, done.stderr
@@ -110,7 +112,7 @@ def test_half_precision_and_names(cae_export: Command, trained_skip: Path, photo
     assert session.run(None, {"x": np.zeros((1, 3, 5, 7), np.float32)})[0].shape == (1, 3, 5, 7)
 
 
-def test_what_is_refused(
+def test_unsuitable_whole_frame_exports_are_refused(
     cae_export: Command, trained_skip: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for words, told in [

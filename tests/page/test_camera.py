@@ -53,7 +53,7 @@ def opened(with_camera: Any, address: str) -> Iterator[Any]:
         yield page
 
 
-def test_a_camera_is_cleaned_held_at_a_rate_and_recorded(opened: Any, tmp_path: Path) -> None:
+def test_a_camera_is_cleaned_at_a_steady_rate_and_recorded(opened: Any, tmp_path: Path) -> None:
     opened.set_viewport_size({"width": 2000, "height": 1600})
     opened.click("#camera")
     opened.wait_for_function(_LIVE, timeout=LONG)
@@ -97,7 +97,7 @@ def test_the_queue_waits_for_the_camera(opened: Any, noisy: Path) -> None:
     wait_until_done(opened, 2)
 
 
-def test_a_camera_that_is_refused_is_told(page: Any) -> None:
+def test_a_refused_camera_is_reported(page: Any) -> None:
     page.click("#camera")
     page.wait_for_function("() => document.querySelector('#status').classList.contains('wrong')", timeout=LONG)
     reasons = ("this page was not allowed to use it", "none was found")  # it depends on the kind of Chromium
@@ -119,7 +119,7 @@ def test_a_slow_model_shows_the_camera_at_once_and_records_no_empty_file(opened:
     assert downloads == []
 
 
-def test_frames_that_take_seconds_are_made_as_small_as_possible_at_once(opened: Any) -> None:
+def test_frames_that_take_seconds_are_reduced_to_the_smallest_size_at_once(opened: Any) -> None:
     hold_back(opened, calls="data.name === 'clean'")
     opened.click("#camera")
     opened.wait_for_function("() => heldBack.length > 0", timeout=LONG)
@@ -137,7 +137,7 @@ def test_a_camera_that_does_not_play_is_closed(opened: Any) -> None:
     assert opened.evaluate("stream.getTracks().map(track => track.readyState)") == ["ended"]
 
 
-def test_an_unplugged_camera_is_told(opened: Any) -> None:
+def test_an_unplugged_camera_is_reported(opened: Any) -> None:
     opened.click("#camera")
     opened.wait_for_function(_LIVE, timeout=LONG)
     assert opened.get_attribute("#camera", "aria-pressed") == "true"
@@ -149,7 +149,7 @@ def test_an_unplugged_camera_is_told(opened: Any) -> None:
     assert opened.evaluate("document.activeElement.id") == "camera"  # the button that had the focus is gone
 
 
-def test_switched_off_and_on_again_a_camera_is_cleaned_once(opened: Any) -> None:
+def test_a_camera_switched_off_and_on_is_cleaned_only_once(opened: Any) -> None:
     hold_back(opened)
     give(opened, Path(__file__).parents[1] / "runtime" / "fixtures" / "identity.onnx")
     opened.wait_for_function("() => document.querySelector('#model').value === 'identity'", timeout=LONG)

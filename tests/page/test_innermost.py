@@ -33,7 +33,7 @@ def turned(model: str, folder: Path) -> Path | None:
     return out if out.exists() else None
 
 
-def test_a_turned_network_gives_the_same(built_page: Path, tmp_path: Path) -> None:
+def test_a_network_rewritten_for_the_browser_gives_the_same_output(built_page: Path, tmp_path: Path) -> None:
     patches = np.random.default_rng(1).random((BATCH, 3, 32, 32), np.float32)
     results = []
     for path in (MODELS / "denoise-fast.onnx", turned("denoise-fast", tmp_path)):
@@ -42,6 +42,6 @@ def test_a_turned_network_gives_the_same(built_page: Path, tmp_path: Path) -> No
     np.testing.assert_allclose(results[1], results[0], atol=1e-5)
 
 
-def test_networks_that_gain_nothing_are_left(built_page: Path, tmp_path: Path) -> None:
+def test_networks_that_gain_nothing_are_not_rewritten(built_page: Path, tmp_path: Path) -> None:
     assert turned("cae", tmp_path) is None
     assert turned("denoise-fast-int8", tmp_path) is None

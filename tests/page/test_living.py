@@ -17,7 +17,7 @@ from cae_runtime import Restorer
 pytestmark = [pytest.mark.serial, pytest.mark.slow]
 
 
-def test_threads_give_the_same_picture(page: Any, noisy: Path) -> None:
+def test_threads_do_not_change_the_picture(page: Any, noisy: Path) -> None:
     page.goto(f"{page.url}?threads=3")
     page.wait_for_function("() => document.querySelector('#facts').textContent.includes('3 threads')", timeout=LONG)
     give(page, noisy)
@@ -27,7 +27,7 @@ def test_threads_give_the_same_picture(page: Any, noisy: Path) -> None:
         assert np.abs(made.astype(int) - restore(cv2.imread(str(noisy)))).max() <= 1
 
 
-def test_why_there_is_no_webgpu(page: Any) -> None:
+def test_the_page_explains_why_webgpu_is_not_used(page: Any) -> None:
     page.wait_for_function("() => document.querySelector('#facts').textContent.startsWith('Runs on')", timeout=LONG)
     facts = page.inner_text("#facts")
     assert facts.startswith("Runs on WebAssembly, ")
@@ -35,7 +35,9 @@ def test_why_there_is_no_webgpu(page: Any) -> None:
 
 
 @pytest.mark.skipif("CAE_TEST_WEBGPU" not in os.environ, reason="CAE_TEST_WEBGPU=1 runs it: minutes without a GPU")
-def test_webgpu_gives_the_same_picture(chromium: Callable[..., Any], address: str, noisy: Path, tmp_path: Path) -> None:
+def test_webgpu_gives_the_same_picture_as_wasm(
+    chromium: Callable[..., Any], address: str, noisy: Path, tmp_path: Path
+) -> None:
     tiny = tmp_path / "tiny.png"
     cv2.imwrite(str(tiny), cv2.imread(str(noisy))[:40, :44])
     software = ("--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--enable-features=Vulkan")
@@ -60,7 +62,7 @@ def test_webgpu_gives_the_same_picture(chromium: Callable[..., Any], address: st
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_screen_reader_finds_its_way(page: Any, noisy: Path, scheme: str) -> None:
+def test_a_screen_reader_can_use_the_page(page: Any, noisy: Path, scheme: str) -> None:
     page.emulate_media(color_scheme=scheme)
     assert violations(page) == []
     give(page, noisy)
@@ -68,7 +70,7 @@ def test_a_screen_reader_finds_its_way(page: Any, noisy: Path, scheme: str) -> N
     assert violations(page) == []
 
 
-def test_by_keyboard_alone(page: Any, noisy: Path) -> None:
+def test_the_page_works_with_the_keyboard_alone(page: Any, noisy: Path) -> None:
     give(page, noisy)
     wait_until_done(page, 1)
     page.locator("#camera").focus()

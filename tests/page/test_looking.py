@@ -52,7 +52,7 @@ def test_zoom_by_wheel_keys_and_two_fingers(page: Any, noisy: Path) -> None:
     assert zoom(page) == pytest.approx(2 * fitted, rel=0.02)
 
 
-def test_the_panel_stays_where_it_is(page: Any, noisy: Path) -> None:
+def test_the_panel_does_not_move(page: Any, noisy: Path) -> None:
     parts = "header, main, #panel, #measure, #save, nav, #status"
     places = f"[...document.querySelectorAll('{parts}')].map(e => JSON.stringify(e.getBoundingClientRect()))"
     before = page.evaluate(places)
@@ -64,7 +64,7 @@ def test_the_panel_stays_where_it_is(page: Any, noisy: Path) -> None:
     assert page.evaluate(places) == before
 
 
-def test_nothing_lies_beside_the_screen_of_a_phone(page: Any, noisy: Path, tmp_path: Path) -> None:
+def test_nothing_overflows_the_screen_of_a_phone(page: Any, noisy: Path, tmp_path: Path) -> None:
     page.set_viewport_size({"width": 360, "height": 640})
     names = [tmp_path / f"a-long-name-of-a-picture-{number}.png" for number in range(4)]
     for name in names:
@@ -84,7 +84,7 @@ def test_a_long_name_in_the_queue_fits_on_a_phone(page: Any, noisy: Path, tmp_pa
     assert page.evaluate("document.querySelector('#queue').scrollWidth <= document.querySelector('#queue').clientWidth")
 
 
-def test_damaged_files_and_other_files_are_named(page: Any, noisy: Path, tmp_path: Path) -> None:
+def test_damaged_and_unsupported_files_are_reported_by_name(page: Any, noisy: Path, tmp_path: Path) -> None:
     cut = tmp_path / "cut.png"
     cut.write_bytes(noisy.read_bytes()[:5000])
     text = tmp_path / "notes.jpg"
@@ -128,7 +128,7 @@ def test_fifty_megapixels_are_refused_before_they_are_decoded(page: Any, tmp_pat
         assert message(page) == f"{path.name} has 50 megapixels. {limit}"
 
 
-def test_a_picture_that_was_left_is_not_shown_when_it_comes_late(page: Any, tmp_path: Path) -> None:
+def test_a_late_result_is_not_shown_for_another_picture(page: Any, tmp_path: Path) -> None:
     for name, value in (("dark", 10), ("bright", 240)):
         cv2.imwrite(str(tmp_path / f"{name}.png"), np.full((64, 64), value, np.uint8))
     hold_back(page)
@@ -150,7 +150,7 @@ def test_a_picture_that_was_left_is_not_shown_when_it_comes_late(page: Any, tmp_
     assert shot[shot.shape[0] // 2 - 60, shot.shape[1] // 2 - 60] > 200
 
 
-def test_a_damaged_model_leaves_the_packaged_one(page: Any, noisy: Path, tmp_path: Path) -> None:
+def test_a_damaged_model_does_not_replace_the_packaged_one(page: Any, noisy: Path, tmp_path: Path) -> None:
     broken = tmp_path / "denoise.onnx"
     broken.write_bytes(b"\x08\x07" * 50)
     give(page, broken)
@@ -160,7 +160,7 @@ def test_a_damaged_model_leaves_the_packaged_one(page: Any, noisy: Path, tmp_pat
     assert saved(page)[0] == "noisy_clean.png"
 
 
-def test_own_models_are_taken(page: Any, noisy: Path) -> None:
+def test_users_can_open_their_own_models(page: Any, noisy: Path) -> None:
     fixtures = Path(__file__).parents[1] / "runtime" / "fixtures"
     give(page, fixtures / "identity.onnx")
     page.wait_for_function("() => document.querySelector('#model').value === 'identity'", timeout=LONG)
@@ -169,7 +169,7 @@ def test_own_models_are_taken(page: Any, noisy: Path) -> None:
     assert "identity" in page.locator("#model option:checked").inner_text()
 
 
-def test_the_chosen_picture_is_marked_and_named(page: Any, noisy: Path, tmp_path: Path) -> None:
+def test_the_selected_picture_is_highlighted_and_named(page: Any, noisy: Path, tmp_path: Path) -> None:
     cut = tmp_path / "cut.png"
     cut.write_bytes(noisy.read_bytes()[:5000])
     give(page, noisy)
@@ -189,7 +189,7 @@ def test_the_chosen_picture_is_marked_and_named(page: Any, noisy: Path, tmp_path
     assert page.get_attribute("#canvas", "aria-label") == "No picture yet"
 
 
-def test_pictures_wait_for_the_list_of_models(page: Any, noisy: Path) -> None:
+def test_pictures_wait_until_the_list_of_models_is_loaded(page: Any, noisy: Path) -> None:
     page.add_init_script("""const real = fetch, list = new Promise(go => window.giveList = go);
         window.fetch = async (what, ...more) => { if (what === "models.json") await list; return real(what, ...more); };
     """)
@@ -201,7 +201,7 @@ def test_pictures_wait_for_the_list_of_models(page: Any, noisy: Path) -> None:
     wait_until_done(page, 1)
 
 
-def test_a_part_that_does_not_load_is_told(browser: Any, address: str, noisy: Path) -> None:
+def test_a_script_that_fails_to_load_is_reported(browser: Any, address: str, noisy: Path) -> None:
     with browser.new_context(service_workers="block") as context:
         page = context.new_page()
         context.route("**/files.js", lambda route: route.abort())
@@ -238,7 +238,7 @@ def test_a_low_window_leaves_room_for_the_picture(page: Any, noisy: Path, size: 
         page.locator(part).click(trial=True)  # nothing lies above it
 
 
-def test_the_size_of_text_that_a_browser_is_set_to_is_obeyed(page: Any, noisy: Path) -> None:
+def test_the_text_size_set_in_the_browser_is_respected(page: Any, noisy: Path) -> None:
     session = page.context.new_cdp_session(page)
     session.send("Page.enable")
     session.send("Page.setFontSizes", {"fontSizes": {"standard": 32}})

@@ -20,7 +20,7 @@ from tests.page.conftest import SOURCES
 pytestmark = [pytest.mark.serial, pytest.mark.slow]
 
 
-def test_nothing_is_asked_for_once_it_is_loaded(browser: Any, address: str, noisy: Path) -> None:
+def test_nothing_is_requested_after_the_page_is_loaded(browser: Any, address: str, noisy: Path) -> None:
     with browser.new_context() as context:
         page, asked = context.new_page(), []
         page.on("request", lambda request: asked.append(request.url.removeprefix(address)))
@@ -35,7 +35,7 @@ def test_nothing_is_asked_for_once_it_is_loaded(browser: Any, address: str, nois
         assert [url for url in asked if not url.startswith("blob:")] == []
 
 
-def test_off_line_after_the_first_visit(page: Any, noisy: Path) -> None:
+def test_the_page_works_offline_after_the_first_visit(page: Any, noisy: Path) -> None:
     page.wait_for_function(
         "async () => (await navigator.serviceWorker.ready).active.state === 'activated'", timeout=LONG
     )
@@ -71,7 +71,7 @@ def site(built_page: Path, tmp_path: Path) -> Path:
     return tmp_path / "site"
 
 
-def test_a_static_host_gets_threads_by_the_service_worker(browser: Any, site: Path, noisy: Path) -> None:
+def test_the_service_worker_enables_threads_on_a_static_host(browser: Any, site: Path, noisy: Path) -> None:
     (site / "letter.txt").write_text("old")
     with served(site) as address, browser.new_context() as context:
         page = context.new_page()
@@ -85,7 +85,7 @@ def test_a_static_host_gets_threads_by_the_service_worker(browser: Any, site: Pa
         assert page.evaluate(read) == "new letter"  # the page keeps its own files alone
 
 
-def test_pictures_are_not_lost_to_the_reload_for_threads(browser: Any, site: Path, noisy: Path) -> None:
+def test_pictures_survive_the_reload_that_enables_threads(browser: Any, site: Path, noisy: Path) -> None:
     late = """const { register } = ServiceWorkerContainer.prototype, may = new Promise(go => window.mayRegister = go);
         ServiceWorkerContainer.prototype.register = async function (...what) {
             await may;
@@ -104,7 +104,7 @@ def test_pictures_are_not_lost_to_the_reload_for_threads(browser: Any, site: Pat
 
 
 @pytest.mark.parametrize("given", ["picture", "model"])
-def test_a_new_version_is_shown_at_once_unless_something_was_given(
+def test_a_new_version_appears_at_once_unless_pictures_are_open(
     browser: Any, site: Path, noisy: Path, given: str
 ) -> None:
     def update(title: str) -> None:
@@ -139,7 +139,7 @@ def test_a_new_version_is_shown_at_once_unless_something_was_given(
             assert page.locator(".item[data-state=done]").count() == 1
 
 
-def test_the_folder_for_a_static_host_loses_no_other_files(built_page: Path, tmp_path: Path) -> None:
+def test_building_for_a_static_host_keeps_other_files_in_the_folder(built_page: Path, tmp_path: Path) -> None:
     def built(*options: object) -> tuple[int, str]:
         done = subprocess.run(["node", "build.mjs", *map(str, options)], cwd=SOURCES, capture_output=True, text=True)
         return done.returncode, done.stderr

@@ -37,7 +37,7 @@ def pictures() -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("model", ["denoise", "denoise-fast-int8"])
-def test_twenty_pictures_equal_those_of_the_command(page: Any, tmp_path: Path, model: str) -> None:
+def test_the_page_gives_the_same_pixels_as_the_command(page: Any, tmp_path: Path, model: str) -> None:
     given = pictures()
     assert len(given) == 20
     for name, picture in given.items():

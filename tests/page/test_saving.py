@@ -38,7 +38,7 @@ def photo(noisy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_strengths_are_those_of_the_command(page: Any, noisy: Path) -> None:
+def test_strengths_give_the_same_pixels_as_the_command(page: Any, noisy: Path) -> None:
     give(page, noisy)
     wait_until_done(page, 1)
     page.fill("#strength", "60")
@@ -77,7 +77,7 @@ def test_exif_and_profile_are_kept(page: Any, photo: Path, choice: str, kind: st
 
 @pytest.mark.parametrize("choice", ["png", "jpeg", "webp"])
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF"])
-def test_exif_xmp_and_profile_go_from_all_formats_into_all(
+def test_exif_xmp_and_profile_are_kept_between_all_formats(
     page: Any, noisy: Path, tmp_path: Path, kind: str, choice: str
 ) -> None:
     path = tmp_path / f"source.{kind.lower()}"
@@ -100,7 +100,7 @@ def test_exif_xmp_and_profile_go_from_all_formats_into_all(
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "WEBP", "AVIF"])
-def test_colors_stay_those_of_their_profile(page: Any, tmp_path: Path, kind: str) -> None:
+def test_colors_keep_their_profile(page: Any, tmp_path: Path, kind: str) -> None:
     """The values are as stored, and not converted to sRGB: the profile goes with them."""
     profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
     red, green = (profile.index(name, 128) + 4 for name in (b"rXYZ", b"gXYZ"))  # where their places are
@@ -116,7 +116,9 @@ def test_colors_stay_those_of_their_profile(page: Any, tmp_path: Path, kind: str
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "AVIF"])
-def test_xmp_about_parts_that_only_the_source_has_is_dropped(page: Any, noisy: Path, tmp_path: Path, kind: str) -> None:
+def test_xmp_statements_about_parts_of_the_source_alone_are_dropped(
+    page: Any, noisy: Path, tmp_path: Path, kind: str
+) -> None:
     path = tmp_path / f"source.{kind.lower()}"
     moving = XMP.replace("dc:format", 'xmlns:GCamera="http://ns.google.com/photos/1.0/camera/" GCamera:MotionPhoto')
     small = Image.open(io.BytesIO(noisy.read_bytes())).crop((0, 0, 50, 40))
@@ -127,7 +129,7 @@ def test_xmp_about_parts_that_only_the_source_has_is_dropped(page: Any, noisy: P
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP"])
-def test_pixels_that_are_not_turned_keep_their_orientation(page: Any, noisy: Path, tmp_path: Path, kind: str) -> None:
+def test_unrotated_pixels_keep_their_orientation_tag(page: Any, noisy: Path, tmp_path: Path, kind: str) -> None:
     path = tmp_path / f"turned.{kind.lower()}"
     exif = Image.Exif()
     exif[ORIENTATION] = 6
@@ -141,7 +143,7 @@ def test_pixels_that_are_not_turned_keep_their_orientation(page: Any, noisy: Pat
 @pytest.mark.parametrize("turned", [3, 6])
 @pytest.mark.parametrize("mode", ["RGB", "P"])  # stored pixels are read as they are; palettes by the browser
 @pytest.mark.parametrize("choice", ["png", "jpeg"])
-def test_turned_png_files_look_as_before(page: Any, tmp_path: Path, turned: int, mode: str, choice: str) -> None:
+def test_rotated_png_files_look_as_before(page: Any, tmp_path: Path, turned: int, mode: str, choice: str) -> None:
     picture = np.zeros((48, 64, 3), np.uint8)
     picture[:24, :32], picture[24:, 32:] = (220, 40, 40), (40, 40, 220)
     path = tmp_path / "turned.png"
@@ -160,7 +162,7 @@ def test_turned_png_files_look_as_before(page: Any, tmp_path: Path, turned: int,
 @pytest.mark.parametrize(("name", "kind"), [
     ("jpeg-artifacts.png", "PNG"), ("scan.jpg.png", "PNG"), ("webp_test.png", "PNG"), ("wrongly-named.png", "JPEG"),
 ])  # fmt: skip
-def test_the_format_is_that_of_the_content(page: Any, noisy: Path, tmp_path: Path, name: str, kind: str) -> None:
+def test_the_format_is_recognized_by_content(page: Any, noisy: Path, tmp_path: Path, name: str, kind: str) -> None:
     path = tmp_path / name
     Image.open(io.BytesIO(noisy.read_bytes())).crop((0, 0, 50, 40)).save(path, kind)
     give(page, path)
@@ -171,7 +173,7 @@ def test_the_format_is_that_of_the_content(page: Any, noisy: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize("kind", ["avif", "webp", "gif", "bmp"])
-def test_what_the_browser_decodes_is_taken(page: Any, noisy: Path, tmp_path: Path, kind: str) -> None:
+def test_formats_that_the_browser_decodes_are_accepted(page: Any, noisy: Path, tmp_path: Path, kind: str) -> None:
     path = tmp_path / f"picture.{kind}"
     picture = cv2.imread(str(noisy))[:60, :70]
     cv2.imwrite(str(path), picture, [cv2.IMWRITE_WEBP_QUALITY, 101] if kind == "webp" else [])
@@ -186,7 +188,7 @@ def test_what_the_browser_decodes_is_taken(page: Any, noisy: Path, tmp_path: Pat
     assert off.mean() < 3
 
 
-def test_pasted_and_chosen_pictures_wait_in_a_queue_and_are_saved_together(page: Any, noisy: Path, photo: Path) -> None:
+def test_pasted_and_chosen_pictures_queue_up_and_are_saved_together(page: Any, noisy: Path, photo: Path) -> None:
     paste(page, noisy)
     give(page, noisy, photo)
     wait_until_done(page, 3)
@@ -201,7 +203,7 @@ def test_pasted_and_chosen_pictures_wait_in_a_queue_and_are_saved_together(page:
     assert (page.locator(".item").count(), page.is_disabled("#save-all")) == (0, True)
 
 
-def test_another_model_cleans_all_anew(page: Any, noisy: Path) -> None:
+def test_changing_the_model_cleans_all_pictures_again(page: Any, noisy: Path) -> None:
     hold_back(page)
     give(page, noisy)
     wait_until_done(page, 1)
@@ -215,7 +217,7 @@ def test_another_model_cleans_all_anew(page: Any, noisy: Path) -> None:
     assert np.abs(cv2.imdecode(np.frombuffer(content, np.uint8), 1).astype(int) - wanted).max() <= 1
 
 
-def test_a_late_result_of_the_model_before_is_left(page: Any, noisy: Path) -> None:
+def test_a_late_result_of_the_previous_model_is_ignored(page: Any, noisy: Path) -> None:
     hold_back(page, answers=CLEANED)
     page.wait_for_function("() => document.querySelector('#model').value === 'denoise'", timeout=LONG)
     give(page, noisy)
@@ -229,7 +231,7 @@ def test_a_late_result_of_the_model_before_is_left(page: Any, noisy: Path) -> No
     assert np.abs(cv2.imdecode(np.frombuffer(saved(page)[1], np.uint8), 1).astype(int) - wanted).max() <= 1
 
 
-def test_another_model_does_not_wait_for_what_the_model_before_makes(page: Any, noisy: Path) -> None:
+def test_changing_the_model_does_not_wait_for_the_previous_one(page: Any, noisy: Path) -> None:
     hold_back(page)
     give(page, noisy)
     wait_until_done(page, 1)
@@ -256,7 +258,7 @@ def test_a_second_save_waits_for_the_first(page: Any, noisy: Path) -> None:
     assert (page.is_disabled("#save"), page.is_disabled("#save-all")) == (True, True)  # there is nothing to save
 
 
-def test_a_zip_file_that_would_be_too_large_is_refused(built_page: Path, tmp_path: Path) -> None:
+def test_a_zip_file_over_the_size_limit_is_refused(built_page: Path, tmp_path: Path) -> None:
     program = f"""import {{ build }} from "esbuild";
         const outfile = {json.dumps(str(tmp_path / "zip.mjs"))};
         await build({{ entryPoints: ["src/files/zip.ts"], bundle: true, format: "esm", outfile }});

@@ -23,7 +23,7 @@ class ParsedError(Exception):
     """The arguments were taken; nothing was run."""
 
 
-def test_the_pages_show_commands() -> None:
+def test_the_pages_contain_commands() -> None:
     assert {shown.words[0] for shown in SHOWN} >= {*OURS, "python"}
     assert len([shown for shown in SHOWN if shown.page == "README.md" and shown.block]) > 10
 
@@ -60,7 +60,7 @@ def test_ci_runs_the_two_commands_of_the_readme() -> None:
 
 
 @pytest.mark.parametrize("shown", SHOWN, ids=str)
-def test_the_program_takes_the_command(shown: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_command_of_the_pages_parses(shown: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
     program, *arguments = shown.words
     module = MODULES.get(program) or arguments[1]
     arguments = [word for word in (arguments if program in OURS else arguments[2:]) if word != "..."]

@@ -25,7 +25,7 @@ def texts(source: str) -> list[str]:
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
-def test_no_text_of_a_library_names_an_option(library: str) -> None:
+def test_library_messages_name_no_command_line_options(library: str) -> None:
     place = ROOT / library
     commands = {"cli", "cli.py", "option_checks.py"}
     modules = [path for path in sorted(place.rglob("*.py")) if not commands & set(path.parts)]
@@ -47,5 +47,5 @@ def test_no_text_of_a_library_names_an_option(library: str) -> None:
         ("model 'x' is damaged", "model 'x' is damaged"),
     ],
 )
-def test_commands_say_options_for_arguments_and_leave_file_names(text: str, said: str) -> None:
+def test_commands_translate_arguments_to_options_but_not_file_names(text: str, said: str) -> None:
     assert with_options(text, OPTIONS) == said

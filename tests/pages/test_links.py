@@ -28,7 +28,7 @@ def anchors(page: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
-def test_every_link_leads_somewhere(page: Path) -> None:
+def test_every_link_resolves(page: Path) -> None:
     for link in links(page):
         path, _, anchor = link.partition("#")
         target = (page.parent / path).resolve() if path else page
@@ -36,14 +36,14 @@ def test_every_link_leads_somewhere(page: Path) -> None:
         assert not anchor or anchor in anchors(target), link
 
 
-def test_every_picture_of_the_pages_is_shown() -> None:
+def test_every_picture_is_used_on_a_page() -> None:
     shown = {(page.parent / link).resolve() for page in PAGES for link in links(page)}
     kept = [path for folder in ("readme", "models") for path in (ROOT / "assets" / folder).iterdir()]
     assert {*kept} - shown == set()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
-def test_lines_of_text_are_of_one_width(page: Path) -> None:
+def test_prose_lines_keep_the_width_limit(page: Path) -> None:
     text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
     own = ("|", "    ", "!")  # tables, code and pictures
     assert [line for line in text.splitlines() if len(line) > WIDEST and not line.startswith(own)] == []

@@ -23,23 +23,23 @@ def row_of(first: str) -> str:
 
 
 @pytest.mark.parametrize("key", [field.name for field in fields(FileResult)])
-def test_every_key_of_a_file_in_the_report_is_explained(key: str) -> None:
+def test_every_field_of_the_json_report_is_documented(key: str) -> None:
     assert any(f"`{key}`" in line.split("|")[1] for line in LINES if line.startswith("| `"))
 
 
 @pytest.mark.parametrize("key", [SCHEMA_KEY, *(field.name for field in fields(ModelSpec))])
-def test_every_key_of_the_metadata_is_explained(key: str) -> None:
+def test_every_metadata_key_is_documented(key: str) -> None:
     page = (ROOT / "export" / "FORMAT.md").read_text(encoding="utf-8")
     assert any(f"`{key}`" in line.split("|")[1] for line in page.splitlines() if line.startswith("| `"))
 
 
 @pytest.mark.parametrize("suffix", FORMAT_OF_SUFFIX)
-def test_every_suffix_of_images_is_listed(suffix: str) -> None:
+def test_every_image_suffix_is_documented(suffix: str) -> None:
     assert any(f"`{suffix}`" in line for line in LINES if line.startswith("| "))
 
 
 @pytest.mark.parametrize("codec", CODECS)
-def test_the_table_of_codecs_is_right(codec: str) -> None:
+def test_the_documented_table_of_codecs_is_right(codec: str) -> None:
     row = row_of(f"`{codec}`")
     containers = row.split("|")[2]
     for format, codecs in CODECS_OF_FORMAT.items():

@@ -71,7 +71,7 @@ def test_red_and_blue_are_not_swapped(cae_run: Command, photos: Path, tmp_path: 
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "I;16", "1", "P"])
-def test_gray_alpha_and_sixteen_bits(cae_run: Command, noise: Noise, tmp_path: Path, mode: str) -> None:
+def test_gray_alpha_and_16_bits_are_kept(cae_run: Command, noise: Noise, tmp_path: Path, mode: str) -> None:
     shape = {"L": (9, 50), "LA": (9, 50, 2), "RGBA": (9, 50, 4), "I;16": (9, 50)}.get(mode, (9, 50, 3))
     image = Image.fromarray(noise(shape, np.uint16 if mode == "I;16" else np.uint8))
     source, output = tmp_path / "in.png", tmp_path / "out.png"
@@ -91,7 +91,7 @@ def test_strength_zero_keeps_every_pixel(cae_run: Command, photos: Path, tmp_pat
     assert (pixels(tmp_path / "x.png") != pixels(photos / "a b.png")).any()
 
 
-def test_json_tells_of_every_file(cae_run: Command, photos: Path, tmp_path: Path) -> None:
+def test_the_json_report_lists_every_file(cae_run: Command, photos: Path, tmp_path: Path) -> None:
     (photos / "bad.jpg").write_text("no image")
     done = cae_run(photos, "-o", tmp_path / "out", "--json", "--overlap", "4")
     assert done.returncode == 1
@@ -112,7 +112,7 @@ def test_json_tells_of_every_file(cae_run: Command, photos: Path, tmp_path: Path
     assert totals["megapixels"] == pytest.approx((60 * 40 + 33 * 70) / 1e6)
 
 
-def test_what_exists_is_skipped_unless_overwritten(cae_run: Command, photos: Path, tmp_path: Path) -> None:
+def test_existing_outputs_are_skipped_unless_overwritten(cae_run: Command, photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
     (out / "a b.png").write_text("precious")
@@ -144,7 +144,7 @@ def test_bad_files_do_not_stop_the_others(cae_run: Command, photos: Path, tmp_pa
     assert partials(tmp_path) == []
 
 
-def test_decoders_are_silent(cae_run: Command, photos: Path, tmp_path: Path) -> None:
+def test_decoders_print_nothing(cae_run: Command, photos: Path, tmp_path: Path) -> None:
     data = bytearray((photos / "a b.png").read_bytes())
     data[len(data) // 2] ^= 0xFF
     (photos / "a b.png").write_bytes(data)
@@ -155,7 +155,7 @@ def test_decoders_are_silent(cae_run: Command, photos: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a POSIX shell")
-def test_a_closed_stderr_is_no_obstacle(photos: Path, tmp_path: Path) -> None:
+def test_a_closed_stderr_does_not_stop_the_command(photos: Path, tmp_path: Path) -> None:
     model = Path(__file__).parents[1] / "fixtures" / "identity.onnx"
     words = [Path(sys.executable).parent / "cae-run", photos, "-o", tmp_path / "out", "-m", model]
     done = subprocess.run(["sh", "-c", shlex.join(map(str, words)) + " 2>&-"], stdout=subprocess.PIPE)
@@ -164,7 +164,7 @@ def test_a_closed_stderr_is_no_obstacle(photos: Path, tmp_path: Path) -> None:
     assert (tmp_path / "out" / "a b.png").exists()
 
 
-def test_metadata_that_is_lost_is_told(cae_run: Command, photos: Path, tmp_path: Path) -> None:
+def test_lost_metadata_is_reported(cae_run: Command, photos: Path, tmp_path: Path) -> None:
     for name in ("c.jpg", "d.jpg"):
         Image.fromarray(pixels(photos / "a b.png")).save(tmp_path / name, comment="by hand")
     done = cae_run("c.jpg", "d.jpg", "-o", tmp_path / "out", "--ext", "png", cwd=tmp_path)
@@ -172,7 +172,7 @@ def test_metadata_that_is_lost_is_told(cae_run: Command, photos: Path, tmp_path:
     assert b"not kept from 'c.jpg' and 1 more: comment\n" in done.stderr
 
 
-def test_suffix_and_ext(cae_run: Command, photos: Path) -> None:
+def test_suffix_and_ext_name_the_outputs(cae_run: Command, photos: Path) -> None:
     done = cae_run(photos, "-o", photos, "--suffix", "_clean", "--ext", "JPG", "--quality", "80")
     assert done.returncode == 0
     assert format_of(photos / "a b_clean.jpg") == "JPEG"
@@ -209,7 +209,7 @@ def test_a_source_is_never_overwritten(cae_run: Command, photos: Path) -> None:
         (["--no-such-option"], "--no-such-option"),
     ],
 )
-def test_a_wrong_value_is_named(
+def test_an_invalid_option_value_is_named(
     cae_run: Command, photos: Path, tmp_path: Path, options: list[str], reason: str
 ) -> None:
     done = cae_run(photos, "-o", tmp_path / "out", *options)
@@ -218,7 +218,7 @@ def test_a_wrong_value_is_named(
     assert not (tmp_path / "out").exists()
 
 
-def test_wrong_paths(cae_run: Command, photos: Path, tmp_path: Path) -> None:
+def test_wrong_paths_are_refused_with_the_reason(cae_run: Command, photos: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "in the way").touch()
     for args, reason in [
@@ -240,7 +240,7 @@ def test_wrong_paths(cae_run: Command, photos: Path, tmp_path: Path) -> None:
     assert cae_run().returncode == 2
 
 
-def test_an_empty_name_is_not_the_current_folder(photos: Path) -> None:
+def test_an_empty_path_does_not_mean_the_current_folder(photos: Path) -> None:
     for words in (["", "-o", "x"], [".", "-o", ""], [".", "-o", "x", "-m", ""]):
         command = Path(sys.executable).parent / "cae-run"
         done = subprocess.run([command, *words], cwd=photos, capture_output=True, text=True)
@@ -250,7 +250,9 @@ def test_an_empty_name_is_not_the_current_folder(photos: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
-def test_a_report_that_cannot_be_written_is_one_line(photos: Path, tmp_path: Path, fixture_model: Fixture) -> None:
+def test_a_report_that_cannot_be_written_is_a_one_line_error(
+    photos: Path, tmp_path: Path, fixture_model: Fixture
+) -> None:
     command = Path(sys.executable).parent / "cae-run"
     words = [command, photos, "-o", tmp_path / "o", "--json", "-m", fixture_model("identity")]
     done = subprocess.run(["sh", "-c", shlex.join(map(str, words)) + " > /dev/full"], stderr=subprocess.PIPE)
@@ -260,14 +262,14 @@ def test_a_report_that_cannot_be_written_is_one_line(photos: Path, tmp_path: Pat
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="permissions do not bind this user")
-def test_a_folder_without_permission(cae_run: Command, photos: Path, tmp_path: Path) -> None:
+def test_a_folder_without_write_permission_is_reported(cae_run: Command, photos: Path, tmp_path: Path) -> None:
     (tmp_path / "locked").mkdir(mode=0o500)
     done = cae_run(photos, "-o", tmp_path / "locked")
     assert done.returncode == 2
     assert "Permission denied" in last_line(done)
 
 
-def test_unusable_models(cae_run: Command, photos: Path, tmp_path: Path) -> None:
+def test_unusable_models_are_refused_with_the_reason(cae_run: Command, photos: Path, tmp_path: Path) -> None:
     (tmp_path / "text.onnx").write_text("no model")
     (tmp_path / "model.pt").write_bytes(b"PK\x03\x04 archive/data.pkl")
     for model, reason in [
@@ -290,7 +292,7 @@ def test_unusable_models(cae_run: Command, photos: Path, tmp_path: Path) -> None
         assert not (tmp_path / "out").exists()
 
 
-def test_a_provider_that_is_not_there(cae_run: Command, photos: Path, tmp_path: Path) -> None:
+def test_an_unavailable_provider_is_refused(cae_run: Command, photos: Path, tmp_path: Path) -> None:
     absent = "coreml" if sys.platform != "darwin" else "cuda"
     if "CUDAExecutionProvider" not in ort.get_available_providers():
         absent = "cuda"
@@ -302,7 +304,7 @@ def test_a_provider_that_is_not_there(cae_run: Command, photos: Path, tmp_path: 
     assert not (tmp_path / "out").exists()
 
 
-def test_version_and_module(cae_run: Command) -> None:
+def test_version_is_printed_and_the_module_runs_as_the_command(cae_run: Command) -> None:
     done = cae_run("--version", model=None, installed=True)
     assert done.returncode == 0
     assert done.stdout.startswith(b"cae-run ")
@@ -310,7 +312,7 @@ def test_version_and_module(cae_run: Command) -> None:
     assert module.stdout == done.stdout
 
 
-def test_no_output_depends_on_the_consoles_encoding(tmp_path: Path) -> None:
+def test_output_does_not_depend_on_the_console_encoding(tmp_path: Path) -> None:
     environment = os.environ | {"PYTHONIOENCODING": "ascii"}
     code = "from cae_shared.command import run_command; run_command('cae-run', lambda: print('Kamera \\u4e2d'))"
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
@@ -331,13 +333,15 @@ def test_no_output_depends_on_the_consoles_encoding(tmp_path: Path) -> None:
         (["a.png", "-o", "a.png/x.png"], "output folder 'a.png' cannot be written to: 'a.png' is a file"),
     ],
 )
-def test_what_is_wrong_is_named(cae_run: Command, tmp_path: Path, words: list[str], told: str) -> None:
+def test_conflicting_options_are_refused_with_the_reason(
+    cae_run: Command, tmp_path: Path, words: list[str], told: str
+) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     done = cae_run(*words, model=None, cwd=tmp_path)
     assert (done.returncode, told in done.stderr.decode()) == (2, True), done.stderr
 
 
-def test_settings_of_videos_with_images_alone_are_remarked_on(cae_run: Command, tmp_path: Path) -> None:
+def test_video_options_for_images_alone_give_a_note(cae_run: Command, tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     done = cae_run("a.png", "-o", "out", "--codec", "h265", cwd=tmp_path)
     assert (done.returncode, b"those of videos, and there are only images" in done.stderr) == (0, True)

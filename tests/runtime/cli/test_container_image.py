@@ -40,7 +40,7 @@ def only(stage: list[tuple[str, str]], name: str) -> str:
     return value
 
 
-def test_the_image_runs_cae_run_as_an_ordinary_user_and_asks_it_for_its_health() -> None:
+def test_the_image_runs_as_an_ordinary_user_and_has_a_health_check() -> None:
     before, build, final = stages()
     assert before == [("ARG", "PYTHON=3.13")]
     assert only(build, "FROM") == "python:${PYTHON}-slim AS build"
@@ -68,7 +68,7 @@ def sent() -> list[str]:
     return [path for path in listed.splitlines() if any(path == rule or path.startswith(f"{rule}/") for rule in kept)]
 
 
-def test_what_is_sent_to_docker_is_what_the_wheel_is_made_of() -> None:
+def test_the_docker_context_contains_exactly_what_the_wheel_needs() -> None:
     import tomllib
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -83,7 +83,7 @@ def test_what_is_sent_to_docker_is_what_the_wheel_is_made_of() -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="the steps are those of a POSIX shell")
-def test_the_steps_make_an_environment_that_is_healthy(tmp_path: Path) -> None:
+def test_the_build_steps_give_a_healthy_environment(tmp_path: Path) -> None:
     source, wheels, home = (tmp_path / name for name in ("src", "wheels", "cae"))
     for path in sent():
         (source / path).parent.mkdir(parents=True, exist_ok=True)
@@ -110,7 +110,7 @@ def test_the_steps_make_an_environment_that_is_healthy(tmp_path: Path) -> None:
     assert "problems\n  none" in done.stdout
 
 
-def test_ci_builds_the_image_by_a_script_that_can_be_executed() -> None:
+def test_ci_builds_the_image_with_an_executable_script() -> None:
     workflow = (ROOT / ".github" / "workflows" / "check.yml").read_text(encoding="utf-8")
     (job,) = re.findall(r"^  image:\n((?:    .*\n)+)", workflow, re.MULTILINE)
     assert re.findall(r"- run: (.*)", job) == [".ci/image"]

@@ -30,13 +30,13 @@ Model = Callable[[str], Path]
         (["opencv-python", "OpenCV-Contrib-Python-Headless"], ["opencv-contrib-python-headless, opencv-python"]),
     ],
 )
-def test_wheels_over_each_other(installed: list[str], named: list[str]) -> None:
+def test_the_doctor_finds_wheels_that_overwrite_each_other(installed: list[str], named: list[str]) -> None:
     problems = doctor.duplicates(installed)
     assert len(problems) == len(named)
     assert all(names in problem for names, problem in zip(named, problems, strict=True))
 
 
-def test_cameras_that_linux_lists(tmp_path: Path) -> None:
+def test_cameras_are_listed_from_linux_device_files(tmp_path: Path) -> None:
     for number, index, name in ((10, "0", "Second"), (0, "0", "Webcam: HD"), (1, "1", "Webcam: HD")):
         folder = tmp_path / f"video{number}"
         folder.mkdir()
@@ -47,7 +47,7 @@ def test_cameras_that_linux_lists(tmp_path: Path) -> None:
     assert listed_cameras(tmp_path / "absent") == {}
 
 
-def test_the_doctor_on_this_machine() -> None:
+def test_the_doctor_reports_versions_cpus_and_providers() -> None:
     done = CliRunner().invoke(app, ["--doctor", "--json"])
     found = json.loads(done.stdout)
     assert done.exit_code == (1 if found["problems"] else 0)
@@ -83,7 +83,7 @@ def test_the_doctor_on_this_machine() -> None:
     assert "used" in text
 
 
-def test_extras_are_listed_with_what_they_bring(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_extra_is_listed_with_its_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = ["numpy>=2", 'numpy>=2; extra == "video"', 'nosuch; extra == "tiff"']
     monkeypatch.setattr(doctor, "requires", lambda _: lines)
     found = doctor.extras()
@@ -91,7 +91,7 @@ def test_extras_are_listed_with_what_they_bring(monkeypatch: pytest.MonkeyPatch)
     assert found["tiff"] == "nosuch is not installed: pip install 'cae-toolkit[tiff]'"
 
 
-def test_the_doctor_tells_of_a_provider_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_doctor_reports_a_failing_provider(monkeypatch: pytest.MonkeyPatch) -> None:
     openvino = next(provider for provider in PROVIDERS if provider.short == "openvino")
 
     def broken(provider: object) -> list[object]:
@@ -109,7 +109,7 @@ def test_the_doctor_tells_of_a_provider_that_fails(monkeypatch: pytest.MonkeyPat
     assert "no libtbb" in done.stdout
 
 
-def test_figures_of_a_model(fixture_model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_benchmark_measures_a_model(fixture_model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(benchmark, "SIZES", ((64, 48), (128, 72)))
     name = str(fixture_model("blur"))
     figures = benchmark.measure(benchmark.Settings(name, "cpu", 1, 16, None, seconds=0.01))
@@ -133,14 +133,14 @@ def test_figures_of_a_model(fixture_model: Model, monkeypatch: pytest.MonkeyPatc
     assert document["peers"][0]["speeds"][0]["bare_share"] is None
 
 
-def test_a_level_of_optimization_that_is_slower_here_is_named() -> None:
+def test_a_slower_optimization_level_is_reported() -> None:
     assert cpu_speed.level_note(40.0, 39.0) == ""
     assert cpu_speed.level_note(160.0, 40.0).startswith(
         "onnxruntime's highest optimization level is slower on this CPU, 160.0 ms for 40.0 ms"
     )
 
 
-def test_a_model_in_half_precision_is_said_to_be_slow_before_it_starts(
+def test_a_half_precision_model_that_is_slow_here_gives_a_note_first(
     fixture_model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     half, single = (Restorer(fixture_model(name), provider="cpu") for name in ("identity_fp16", "identity"))
@@ -151,7 +151,7 @@ def test_a_model_in_half_precision_is_said_to_be_slow_before_it_starts(
 
 
 @pytest.mark.slow
-def test_what_cannot_be_measured_is_an_error_as_elsewhere(fixture_model: Model, tmp_path: Path) -> None:
+def test_the_benchmark_raises_the_same_errors_as_other_commands(fixture_model: Model, tmp_path: Path) -> None:
     for error, model, provider in (
         (ModelError, "denoise-huge", "cpu"),
         (ProviderError, str(fixture_model("identity")), "rocm"),
@@ -163,7 +163,7 @@ def test_what_cannot_be_measured_is_an_error_as_elsewhere(fixture_model: Model, 
 
 
 @pytest.mark.slow
-def test_nothing_of_the_current_folder_is_run(
+def test_nothing_in_the_current_folder_is_imported(
     fixture_model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "cv2.py").write_text("open('was_run', 'w')\n")
@@ -172,7 +172,7 @@ def test_nothing_of_the_current_folder_is_run(
     assert [path.name for path in tmp_path.iterdir()] == ["cv2.py"]
 
 
-def test_the_doctor_tells_of_a_library_that_does_not_load(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_doctor_reports_a_library_that_does_not_load(monkeypatch: pytest.MonkeyPatch) -> None:
     real = doctor.importlib.import_module  # type: ignore[attr-defined]
 
     def broken(name: str) -> object:
@@ -200,7 +200,7 @@ def test_the_doctor_tells_of_a_library_that_does_not_load(monkeypatch: pytest.Mo
         ([], "name what to work on"),
     ],
 )
-def test_wrong_usage(args: list[str], message: str) -> None:
+def test_wrong_usage_is_refused(args: list[str], message: str) -> None:
     done = CliRunner().invoke(app, args)
     assert done.exit_code == 2
     assert message in done.stderr

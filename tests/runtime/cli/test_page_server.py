@@ -42,7 +42,7 @@ def asked(port: int, path: str, host: str = "") -> tuple[int, dict[str, str], by
     return found
 
 
-def test_files_have_their_kind_and_the_headers_for_threads(port: int) -> None:
+def test_files_have_content_types_and_the_headers_for_threads(port: int) -> None:
     for path, kind in (("/", "text/html; charset=utf-8"), ("/ort/engine.wasm", "application/wasm")):
         status, headers, _ = asked(port, path)
         assert status == 200
@@ -51,7 +51,7 @@ def test_files_have_their_kind_and_the_headers_for_threads(port: int) -> None:
         assert headers["Cache-Control"] == "no-cache"
 
 
-def test_packaged_models_are_served_as_they_are(port: int) -> None:
+def test_packaged_models_are_served_unchanged(port: int) -> None:
     assert asked(port, "/models/denoise-fast.onnx")[2] == find_model("denoise-fast").read_bytes()
 
 
@@ -59,13 +59,13 @@ def test_packaged_models_are_served_as_they_are(port: int) -> None:
     "/../secret.txt", "/%2e%2e/secret.txt", "/ort/", "/models/", "/models/other.onnx", "/models/..%2Fpage.onnx", "/no",
     "//secret.txt", "/%00", "/index.html%00", "/models/denoise%00.onnx",
 ])  # fmt: skip
-def test_nothing_else_is_served(port: int, path: str) -> None:
+def test_only_files_of_the_page_are_served(port: int, path: str) -> None:
     status, _, content = asked(port, path)
     assert status in (301, 404)
     assert b"not part" not in content
 
 
-def test_other_hosts_are_refused(port: int) -> None:
+def test_requests_for_other_host_names_are_refused(port: int) -> None:
     for host in ("evil.example", f"evil.example:{port}", f"localhost.evil.example:{port}", "127.0.0.1.evil.example"):
         status, _, content = asked(port, "/", host)
         assert (status, b"<h1>page" in content) == (403, False), host
@@ -95,7 +95,9 @@ def test_the_page_is_served_while_a_browser_opens(port: int, monkeypatch: pytest
     assert seen == [200]
 
 
-def test_a_page_that_is_not_built_is_a_line(cae_run: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_that_was_not_built_is_a_one_line_error(
+    cae_run: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(page, "PAGE", tmp_path / "nothing")
     done = cae_run("--page", model=None)
     assert done.returncode == 2
@@ -110,7 +112,7 @@ def test_distributions_include_the_page(kind: str) -> None:
     assert settings["tool"]["hatch"]["build"]["targets"][kind]["artifacts"] == ["/runtime/cae_runtime/page/"]
 
 
-def test_other_options_are_refused(cae_run: Command) -> None:
+def test_page_refuses_other_options(cae_run: Command) -> None:
     done = cae_run("--page", "photo.jpg", model=None)
     assert done.returncode == 2
     assert done.stderr.decode() == "cae-run: --page cleans nothing: leave SOURCE and -o out\n"

@@ -29,7 +29,7 @@ def photo(tmp_path: Path, noise: Callable[..., np.ndarray]) -> Path:
     return tmp_path / "a b.png"
 
 
-def test_stdin_to_stdout(cae_run: Command, photo: Path, tmp_path: Path) -> None:
+def test_a_picture_goes_from_stdin_to_stdout(cae_run: Command, photo: Path, tmp_path: Path) -> None:
     data = photo.read_bytes()
     done = cae_run("-", "-o", "-", "--provider", "cpu", stdin=data, installed=True)
     assert done.returncode == 0
@@ -42,7 +42,7 @@ def test_stdin_to_stdout(cae_run: Command, photo: Path, tmp_path: Path) -> None:
     assert cae_run(photo, "-o", "-").stdout == done.stdout
 
 
-def test_refusals(cae_run: Command, photo: Path, tmp_path: Path) -> None:
+def test_options_that_do_not_suit_a_pipe_are_refused(cae_run: Command, photo: Path, tmp_path: Path) -> None:
     (tmp_path / "in the way").touch()
     for args, reason in [
         (("-", "-o", tmp_path), "a file whose name decides its format"),
@@ -61,7 +61,7 @@ def test_refusals(cae_run: Command, photo: Path, tmp_path: Path) -> None:
         assert len(done.stderr.splitlines()) == 1
 
 
-def test_an_input_that_is_no_image_fails(cae_run: Command) -> None:
+def test_an_input_that_is_not_an_image_fails(cae_run: Command) -> None:
     done = cae_run("-", "-o", "-", stdin=b"text")
     assert done.returncode == 1
     assert done.stdout == b""
@@ -70,7 +70,7 @@ def test_an_input_that_is_no_image_fails(cae_run: Command) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
-def test_a_stdout_that_is_full_is_one_line(photo: Path) -> None:
+def test_a_full_stdout_is_a_one_line_error(photo: Path) -> None:
     model = Path(__file__).parents[1] / "fixtures" / "identity.onnx"
     words = [Path(sys.executable).parent / "cae-run", photo, "-o", "-", "-m", model]
     done = subprocess.run(["sh", "-c", shlex.join(map(str, words)) + " > /dev/full"], stderr=subprocess.PIPE)
@@ -80,7 +80,7 @@ def test_a_stdout_that_is_full_is_one_line(photo: Path) -> None:
     ]
 
 
-def test_too_little_memory_is_one_line(
+def test_too_little_memory_is_a_one_line_error(
     photo: Path, tmp_path: Path, fixture_model: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def too_large(*_: object, **__: object) -> None:

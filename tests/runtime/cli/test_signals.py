@@ -43,7 +43,7 @@ def picture(tmp_path: Path, noise: Callable[..., np.ndarray]) -> Path:
         ("cae_runtime.jobs.restore.restore_files", signal.SIGTERM, 143),
     ],
 )
-def test_a_signal_while_a_library_is_imported(
+def test_a_signal_during_imports_ends_the_command_cleanly(
     picture: Path, tmp_path: Path, module: str, number: signal.Signals, code: int
 ) -> None:
     done = signalled_at("cae_runtime", module, number, picture, "-o", tmp_path / "out")
@@ -51,7 +51,7 @@ def test_a_signal_while_a_library_is_imported(
 
 
 @pytest.mark.slow
-def test_two_signals_end_a_model_that_takes_minutes(picture: Path, tmp_path: Path) -> None:
+def test_a_second_signal_ends_a_long_running_model(picture: Path, tmp_path: Path) -> None:
     words = [COMMAND, picture, "-o", tmp_path / "out", "-m", HERE / "fixtures" / "slow.onnx"]
     process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, preexec_fn=heed_ctrl_c)
     try:
@@ -182,7 +182,9 @@ def test_a_signal_while_a_model_is_measured_leaves_no_child(tmp_path: Path, lock
         ("ulimit -v 500000; {run} {picture} -o {out}", 1, "the address space is limited to 488 MiB"),
     ],
 )
-def test_what_the_system_refuses_is_one_line(picture: Path, tmp_path: Path, line: str, code: int, told: str) -> None:
+def test_refused_system_resources_are_a_one_line_error(
+    picture: Path, tmp_path: Path, line: str, code: int, told: str
+) -> None:
     line = line.format(run=COMMAND, picture=picture, out=tmp_path / "out")
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
     assert done.returncode == code
@@ -216,12 +218,12 @@ os.write(1, b"what stdout still held")
 """
 
 
-def test_what_stdout_still_holds_gets_into_no_other_file(tmp_path: Path) -> None:
+def test_text_buffered_for_stdout_never_ends_up_in_another_file(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", DROPPED], cwd=tmp_path, stdout=subprocess.DEVNULL, check=True)
     assert (tmp_path / "other").read_bytes() == b""
 
 
-def test_nothing_is_written_into_the_home(picture: Path, tmp_path: Path) -> None:
+def test_nothing_is_written_to_the_home_folder(picture: Path, tmp_path: Path) -> None:
     """Such as the device id and the database of onnxruntime's telemetry."""
     home = tmp_path / "home"
     home.mkdir()
@@ -289,7 +291,7 @@ run_command("cae-run", work)
 
 
 @pytest.mark.parametrize("where", ["finalizer", "import", "library"])
-def test_a_signal_is_raised_again_where_its_exception_is_lost(where: str, tmp_path: Path) -> None:
+def test_a_signal_whose_exception_was_swallowed_is_raised_again(where: str, tmp_path: Path) -> None:
     (tmp_path / "signalled.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGTERM)\n")
     done = subprocess.run([sys.executable, "-c", LOST, where], cwd=tmp_path, capture_output=True, text=True, timeout=20)
     assert (done.returncode, done.stdout, done.stderr) == (143, "finishing\n", "")

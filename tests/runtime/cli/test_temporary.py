@@ -14,7 +14,7 @@ from cae_shared.temporary import discard_folder, make_temporary_folder, temporar
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no such locks")
-def test_folders_of_dead_processes_are_removed_and_no_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_folders_of_dead_processes_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(temporary, "_swept", set())
     living = make_temporary_folder("cae-copy-")

@@ -31,19 +31,19 @@ def identity(text: str) -> str:
         ),
     ],
 )  # fmt: skip
-def test_addresses_are_taken_apart(text: str, protocol: str, root: str, key: str) -> None:
+def test_addresses_are_parsed_into_their_parts(text: str, protocol: str, root: str, key: str) -> None:
     address = place_of(text)
     assert isinstance(address, Address)
     assert (address.protocol, address.root, address.key) == (protocol, root, key)
 
 
 @pytest.mark.parametrize("text", [r"C:\photos\a.png", "C:/a.png", "c://a.png", "photos/a.png", "a:b.png", "-"])
-def test_paths_stay_paths(text: str) -> None:
+def test_local_paths_stay_paths(text: str) -> None:
     assert not is_address(text)
     assert place_of(text) == Path(text)
 
 
-def test_file_addresses_are_paths() -> None:
+def test_file_addresses_become_local_paths() -> None:
     assert place_of("file:///photos/a.png") == Path("/photos/a.png")
 
 
@@ -58,7 +58,7 @@ def test_file_addresses_are_paths() -> None:
         ["memory://a/b.png", "memory:///a//b.png"],
     ],
 )  # fmt: skip
-def test_an_address_is_the_same_under_all_spellings(spellings: list[str]) -> None:
+def test_different_spellings_give_the_same_address(spellings: list[str]) -> None:
     assert len({identity(text) for text in spellings}) == 1
 
 
@@ -70,7 +70,9 @@ def test_an_address_is_the_same_under_all_spellings(spellings: list[str]) -> Non
         ("https://minio.example:443", ["https://minio.example/b/a.png", "https://b.minio.example:443/a.png?x=1"]),
     ],
 )
-def test_an_endpoint_of_ones_own_is_known(monkeypatch: pytest.MonkeyPatch, endpoint: str, spellings: list[str]) -> None:
+def test_custom_s3_endpoints_are_recognized(
+    monkeypatch: pytest.MonkeyPatch, endpoint: str, spellings: list[str]
+) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
     for text in spellings:
         assert identity(text) == identity("s3://b/a.png")
@@ -104,7 +106,7 @@ def test_passwords_are_never_shown(text: str, shown: str) -> None:
         "rtsp://user:secret@host/a?token=secret", "rtsp://host/a?secret", "https://us@er:secret@host/a@b?sig=secret",
     ],
 )  # fmt: skip
-def test_no_part_of_a_password_is_left_in_a_text(text: str) -> None:
+def test_no_part_of_a_password_remains_in_a_message(text: str) -> None:
     assert "secret" not in masked(f"source {text!r} is not there")
 
 
@@ -123,14 +125,14 @@ def test_no_part_of_a_password_is_left_in_a_text(text: str) -> None:
         ("https://user:secret?x@host.org/x.jpg", "no valid host and port"),
     ],
 )
-def test_other_addresses_are_refused_without_their_passwords(text: str, why: str) -> None:
+def test_unsupported_addresses_are_refused_without_showing_passwords(text: str, why: str) -> None:
     with pytest.raises(UsageError) as refused:
         place_of(text)
     assert why in str(refused.value)
     assert "secret" not in str(refused.value)
 
 
-def test_names_are_those_of_paths() -> None:
+def test_addresses_have_the_name_parts_of_paths() -> None:
     address = place_of("s3://bucket/photos/a.tar.gz")
     assert isinstance(address, Address)
     assert (address.name, address.stem, address.suffix) == ("a.tar.gz", "a.tar", ".gz")
@@ -142,6 +144,6 @@ def test_names_are_those_of_paths() -> None:
         address.relative_to(Address("s3", "other"))
 
 
-def test_names_of_the_web_lead_nowhere_else() -> None:
+def test_names_in_web_addresses_cannot_leave_the_folder() -> None:
     for text in ("http://h/x/..%2F..%2Fa.png", r"http://h/..%5Ca.png"):
         assert place_of(text).name == "a.png"

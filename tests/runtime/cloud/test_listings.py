@@ -42,7 +42,7 @@ def system(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], None]:
     return lambda found: monkeypatch.setattr(store, "system_of", lambda _: found)
 
 
-def test_a_page_that_fails_is_asked_for_again_alone(system: Callable[[Any], None]) -> None:
+def test_only_the_page_that_failed_is_requested_again(system: Callable[[Any], None]) -> None:
     pages = Pages([f"k/{number:02}.png" for number in range(40)], {5, 12, 19})
     system(pages)
     assert len(store.files_below(address_of("s3://bucket/k"))) == 40
@@ -67,7 +67,9 @@ PATTERNS = [
 
 
 @pytest.mark.slow
-def test_a_folder_that_fails_is_no_empty_one(cae_run: Command, trouble: Trouble, s3: Any) -> None:
+def test_a_listing_that_fails_once_is_not_taken_for_an_empty_folder(
+    cae_run: Command, trouble: Trouble, s3: Any
+) -> None:
     for key in KEYS:
         s3.call_s3("put_object", Bucket="incoming", Key=key, Body=b"x")
     for pattern, keys in PATTERNS:
@@ -85,18 +87,18 @@ def test_a_folder_that_fails_is_no_empty_one(cae_run: Command, trouble: Trouble,
 
 
 @pytest.mark.parametrize(("pattern", "keys"), PATTERNS)
-def test_patterns_match_alike_in_all_stores(memory: Any, pattern: str, keys: list[str]) -> None:
+def test_patterns_match_the_same_in_all_stores(memory: Any, pattern: str, keys: list[str]) -> None:
     for key in KEYS[:-1]:
         memory.pipe_file(f"/{key}", b"x")
     assert [each.key for each in store.matching(address_of(f"memory://{pattern}"))] == keys
 
 
-def test_a_wrong_pattern_is_told(memory: Any) -> None:
+def test_an_invalid_pattern_is_refused(memory: Any) -> None:
     with pytest.raises(StoreError, match="entire path component"):
         store.matching(address_of("memory://a**b"))
 
 
-def test_settings_of_fsspec_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fsspec_settings_of_the_program_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     import fsspec
 
     made: dict[str, Any] = {}

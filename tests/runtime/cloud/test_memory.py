@@ -51,7 +51,9 @@ def named(files: list[dict[str, Any]], source: str, out: str) -> list[dict[str, 
     ]
 
 
-def test_a_folder_becomes_what_it_becomes_here(cae_run: Command, memory: Any, photos: Path, tmp_path: Path) -> None:
+def test_a_folder_in_a_store_gives_the_same_outputs_as_a_local_one(
+    cae_run: Command, memory: Any, photos: Path, tmp_path: Path
+) -> None:
     put(memory, photos, "/in/photos")
     here = cae_run(photos, "-o", tmp_path / "out", "--json")
     there = cae_run("memory://in/photos/", "-o", "memory://out", "--json")
@@ -66,7 +68,7 @@ def test_a_folder_becomes_what_it_becomes_here(cae_run: Command, memory: Any, ph
     assert there.stderr.splitlines()[-1].split(b" -> ")[1].startswith(b"memory://out/; 1 failed; left out: 1 .txt")
 
 
-def test_stores_and_this_computer_mix(cae_run: Command, memory: Any, photos: Path, tmp_path: Path) -> None:
+def test_stores_and_local_folders_can_be_mixed(cae_run: Command, memory: Any, photos: Path, tmp_path: Path) -> None:
     put(memory, photos, "/in")
     cae_run("memory://in/deep", photos / "a.png", "-o", tmp_path / "out")
     assert set(local(tmp_path / "out")) == {"er/c.png", "d.tif", "a.png"}
@@ -76,7 +78,7 @@ def test_stores_and_this_computer_mix(cae_run: Command, memory: Any, photos: Pat
     assert "/out/one.webp" in memory.store
 
 
-def test_what_exists_is_skipped_after_one_listing(
+def test_existing_outputs_are_found_with_one_listing(
     cae_run: Command, memory: Any, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(memory, photos, "/in")
@@ -93,7 +95,7 @@ def test_what_exists_is_skipped_after_one_listing(
     assert memory.cat_file("/out/deep/er/c.png").startswith(b"\x89PNG")
 
 
-def test_only_the_folder_of_the_outputs_is_listed(
+def test_only_the_output_folder_is_listed(
     cae_run: Command, memory: Any, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(memory, photos / "deep", "/in/of/deep")
@@ -107,7 +109,7 @@ def test_only_the_folder_of_the_outputs_is_listed(
     assert listed == ["memory://in", "memory://out/of/deep"] * 2
 
 
-def test_a_stream_that_a_store_does_not_give_has_failed(
+def test_a_file_that_the_store_cannot_stream_fails(
     cae_run: Command, memory: Any, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     memory.pipe_file("/in/a.png", (photos / "a.png").read_bytes())
@@ -133,7 +135,7 @@ def test_a_stream_that_a_store_does_not_give_has_failed(
     assert "not read (.ts)" in reasons["memory://in/stream.ts"]
 
 
-def test_few_outputs_are_asked_for_one_by_one(cae_run: Command, memory: Any, photos: Path) -> None:
+def test_a_few_outputs_are_looked_up_one_by_one(cae_run: Command, memory: Any, photos: Path) -> None:
     put(memory, photos, "/in")
     memory.pipe_file("/out/c.png", b"of an earlier call")
     again = cae_run("memory://in/deep/er", "memory://in/a.png", "-o", "memory://out", "--json")
@@ -168,9 +170,7 @@ def test_outputs_may_lie_inside_the_source(cae_run: Command, memory: Any, photos
     }  # fmt: skip
 
 
-def test_names_that_lead_out_of_the_folder_are_failures(
-    cae_run: Command, memory: Any, photos: Path, tmp_path: Path
-) -> None:
+def test_names_that_leave_the_output_folder_fail(cae_run: Command, memory: Any, photos: Path, tmp_path: Path) -> None:
     data = (photos / "a.png").read_bytes()
     for name in ("/in/../../../evil.png", "/in/a.png"):
         memory.pipe_file("/x", data)
@@ -210,7 +210,7 @@ def test_patterns_are_expanded(cae_run: Command, memory: Any, photos: Path) -> N
         (["memory://in", "-o", "out", "--watch"], "is an address: this works only with files and folders"),
     ],
 )
-def test_what_is_not_done_is_said_in_a_sentence(
+def test_unsupported_combinations_are_refused_in_a_sentence(
     cae_run: Command, memory: Any, photos: Path, words: list[str], says: str
 ) -> None:
     put(memory, photos, "/in")
@@ -230,7 +230,7 @@ def test_what_is_not_done_is_said_in_a_sentence(
         ("az://b/a.png", "adlfs", "pip install adlfs"),
     ],
 )
-def test_a_missing_extra_is_one_line(
+def test_a_missing_extra_is_a_one_line_error(
     cae_run: Command, photos: Path, monkeypatch: pytest.MonkeyPatch, address: str, missing: str, says: str
 ) -> None:
     find = importlib.util.find_spec
@@ -244,7 +244,7 @@ def test_a_missing_extra_is_one_line(
         clean_image(address, "a.png", MODEL)
 
 
-def test_the_library_takes_addresses(memory: Any, photos: Path, tmp_path: Path) -> None:
+def test_the_library_accepts_addresses(memory: Any, photos: Path, tmp_path: Path) -> None:
     put(memory, photos, "/in")
     clean_folder(photos, tmp_path / "out", MODEL)
     results = clean_folder("memory://in", "memory://out", MODEL)
@@ -260,13 +260,13 @@ def test_the_library_takes_addresses(memory: Any, photos: Path, tmp_path: Path) 
         clean_image("memory://in/a.png", "http://host/b.png", MODEL)
 
 
-def test_pipes_take_addresses(cae_run: Command, memory: Any, photos: Path) -> None:
+def test_pipes_accept_addresses(cae_run: Command, memory: Any, photos: Path) -> None:
     data = (photos / "a.png").read_bytes()
     assert cae_run("-", "-o", "memory://out/a.png", stdin=data).returncode == 0
     assert cae_run("memory://out/a.png", "-o", "-").stdout == memory.cat_file("/out/a.png")
 
 
-def test_tables_of_features_go_to_stores(cae_run: Command, memory: Any, photos: Path) -> None:
+def test_feature_tables_can_be_written_to_a_store(cae_run: Command, memory: Any, photos: Path) -> None:
     put(memory, photos / "deep", "/in")
     for says in (b"2 images", b"skipped: 'memory://out/table.csv' exists"):
         done = cae_run("memory://in", "-o", "memory://out/table.csv", model="encode")
@@ -279,7 +279,7 @@ def test_tables_of_features_go_to_stores(cae_run: Command, memory: Any, photos: 
     assert b"output 'memory://out/table.csv' exists, but it has rows of others" in other.stderr
 
 
-def test_anomalies_are_found_in_stores(cae_run: Command, memory: Any, photos: Path, tmp_path: Path) -> None:
+def test_anomalies_can_be_found_in_a_store(cae_run: Command, memory: Any, photos: Path, tmp_path: Path) -> None:
     put(memory, photos / "deep", "/in")
     done = cae_run("memory://in", "-o", tmp_path / "maps", "--json", model="anomaly")
     assert done.returncode == 0
@@ -309,7 +309,7 @@ def test_videos_are_copied(cae_run: Command, memory: Any, tmp_path: Path) -> Non
         clean_video("memory://in/clip.mkv", "memory://in//clip.mkv", MODEL)
 
 
-def test_what_is_done_of_a_broken_video_is_kept(cae_run: Command, memory: Any, tmp_path: Path) -> None:
+def test_the_finished_part_of_a_broken_video_is_kept(cae_run: Command, memory: Any, tmp_path: Path) -> None:
     data = make_clip(tmp_path / "clip.mkv", frames=20, noise=20.0).read_bytes()
     memory.pipe_file("/in/clip.mkv", data[: len(data) * 2 // 3])
     done = cae_run("memory://in/clip.mkv", "-o", "memory://out/", "--json")
@@ -318,7 +318,7 @@ def test_what_is_done_of_a_broken_video_is_kept(cae_run: Command, memory: Any, t
     assert set(content(memory, "/out")) == {"clip.partial.mkv"}
 
 
-def test_a_video_without_room_for_it_fails(
+def test_a_video_without_enough_local_space_fails(
     cae_run: Command, memory: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     memory.pipe_file("/in/clip.mkv", make_clip(tmp_path / "clip.mkv").read_bytes())
@@ -328,7 +328,7 @@ def test_a_video_without_room_for_it_fails(
     assert "has room for 1,000: set TMPDIR" in report(done)[0]["reason"]
 
 
-def test_a_large_file_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reading_a_large_file_resumes_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = bytes(range(250))
     store.system_of(ADDRESS).pipe_file(ADDRESS.in_store, data)
     system = type(store.system_of(ADDRESS))

@@ -24,7 +24,7 @@ def refused(_: Upload) -> None:
 
 
 @pytest.mark.parametrize("interrupted", [True, False])
-def test_what_happened_is_kept_where_the_copy_fails(
+def test_the_local_result_is_kept_if_the_upload_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interrupted: bool
 ) -> None:
     partly = VideoPartlyDone("was interrupted", CleanedVideo(1, 1, 3, 0, ()), tmp_path / "result.partial.mp4")

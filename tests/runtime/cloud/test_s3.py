@@ -36,7 +36,7 @@ def report(done: Any) -> list[dict[str, Any]]:
     return json.loads(done.stdout)["files"]
 
 
-def test_a_bucket_becomes_another(cae_run: Command, s3: Any, photos: Path, tmp_path: Path) -> None:
+def test_a_bucket_is_cleaned_into_another_bucket(cae_run: Command, s3: Any, photos: Path, tmp_path: Path) -> None:
     put(s3, photos, "incoming/photos")
     s3.call_s3("put_object", Bucket="incoming", Key="photos/deep/", Body=b"")  # a folder, as the console makes it
     cae_run(photos, "-o", tmp_path / "out")
@@ -52,7 +52,7 @@ def test_a_bucket_becomes_another(cae_run: Command, s3: Any, photos: Path, tmp_p
     assert content(s3, "cleaned/photos") == local(tmp_path / "out")
 
 
-def test_thousands_of_outputs_are_listed_and_not_asked_for(
+def test_thousands_of_outputs_are_listed_instead_of_looked_up(
     cae_run: Command, trouble: Trouble, s3: Any, photos: Path
 ) -> None:
     for number in range(12):
@@ -73,7 +73,7 @@ def test_thousands_of_outputs_are_listed_and_not_asked_for(
         ("s3://incoming", "s3://incoming", "would overwrite the source"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_named_ends_the_command(
+def test_an_unusable_source_or_output_ends_the_command(
     cae_run: Command, s3: Any, photos: Path, source: str, out: str, says: str
 ) -> None:
     put(s3, photos / "deep", "incoming")
@@ -82,7 +82,7 @@ def test_what_cannot_be_named_ends_the_command(
     assert says in done.stderr.decode()
 
 
-def test_a_video_goes_from_bucket_to_bucket(
+def test_a_video_is_cleaned_from_bucket_to_bucket(
     cae_run: Command, s3: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clip = make_clip(tmp_path / "clip.mkv", frames=6)
@@ -131,7 +131,7 @@ def web(photos: Path) -> Iterator[str]:
     server.server_close()
 
 
-def test_files_of_the_web_are_read(
+def test_files_on_web_servers_are_read(
     cae_run: Command, web: str, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retries, "FIRST_PAUSE", 0.01)
@@ -166,7 +166,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 @pytest.mark.parametrize("what", [500, 503, 429, "reset", 2.0])
 @pytest.mark.parametrize("request_", ["GET /incoming/a.png", "PUT /cleaned/a.png", "GET /incoming?list"])
-def test_what_passes_is_asked_again(
+def test_temporary_errors_are_retried(
     cae_run: Command, trouble: Trouble, s3: Any, photos: Path, pauses: list[float], request_: str, what: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -192,7 +192,7 @@ def test_what_passes_is_asked_again(
         (403, "permission is denied (403 AccessDenied of a test)"),
     ],
 )
-def test_what_does_not_pass_is_a_failure_among_others(
+def test_permanent_errors_fail_that_file_alone(
     cae_run: Command, trouble: Trouble, s3: Any, photos: Path, pauses: list[float], what: Any, says: str
 ) -> None:
     put(s3, photos / "deep", "incoming/deep")
@@ -214,7 +214,7 @@ def test_what_does_not_pass_is_a_failure_among_others(
     assert sorted(pauses) == ([] if what == 403 else [0.5, 0.5, 1.0, 1.0, 2.0, 2.0, 4.0, 4.0])
 
 
-def test_a_store_that_is_down_ends_the_command(
+def test_an_unreachable_store_ends_the_command(
     cae_run: Command, trouble: Trouble, s3: Any, photos: Path, pauses: list[float]
 ) -> None:
     put(s3, photos / "deep", "incoming")
@@ -231,7 +231,7 @@ def test_a_store_that_is_down_ends_the_command(
         assert "also at the last of 5 tries" in done.stderr.decode()
 
 
-def test_a_large_file_that_fails_leaves_no_parts(
+def test_a_failed_upload_of_a_large_file_leaves_no_parts(
     trouble: Trouble, s3: Any, tmp_path: Path, pauses: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(uploads, "_WHOLE_MAX", 1000)
@@ -266,7 +266,7 @@ def test_a_large_file_that_fails_leaves_no_parts(
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
-def test_ctrl_c_leaves_no_parts_of_a_video(
+def test_ctrl_c_leaves_no_uploaded_parts_of_a_video(
     trouble: Trouble, s3: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(uploads, "_WHOLE_MAX", 1000)
@@ -297,7 +297,7 @@ def test_ctrl_c_leaves_no_parts_of_a_video(
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
-def test_ctrl_c_leaves_no_part_of_a_file(trouble: Trouble, s3: Any, tmp_path: Path) -> None:
+def test_ctrl_c_leaves_no_uploaded_parts_of_a_file(trouble: Trouble, s3: Any, tmp_path: Path) -> None:
     Image.fromarray(np.random.default_rng(1).integers(0, 255, (600, 800, 3), np.uint8)).save(tmp_path / "a.png")
     for number in range(40):
         s3.put_file(str(tmp_path / "a.png"), f"incoming/{number:02}.png")

@@ -113,7 +113,7 @@ def files_in(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_a_node_and_workers_that_die_cost_no_file(
+def test_no_file_is_lost_if_a_node_or_worker_dies(
     nodes: list[Any], photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     local, remote = tmp_path / "local", tmp_path / "remote"
@@ -141,7 +141,7 @@ def test_a_node_and_workers_that_die_cost_no_file(
     assert {name: data for name, data in written.items() if not name.endswith(".partial")} == without
 
 
-def test_ctrl_c_keeps_what_is_done_and_the_next_call_does_the_rest(
+def test_ctrl_c_keeps_finished_files_and_the_next_call_does_the_rest(
     nodes: list[Any], cae_run: Command, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, whole = tmp_path / "out", tmp_path / "whole"
@@ -172,7 +172,7 @@ def test_ctrl_c_keeps_what_is_done_and_the_next_call_does_the_rest(
     assert files_in(out) == {source.name: files_in(whole)[source.name] for source in sources}
 
 
-def test_workers_read_and_write_a_store(
+def test_workers_can_read_from_and_write_to_a_store(
     nodes: list[Any], cae_run: Command, store: Any, photos: Path, tmp_path: Path
 ) -> None:
     names = ("00.png", "01.png", "damaged.png")
@@ -186,7 +186,7 @@ def test_workers_read_and_write_a_store(
     assert {Path(name).name: store.cat_file(name) for name in store.find("cleaned")} == files_in(tmp_path)
 
 
-def test_features_and_anomalies_are_those_of_a_local_call(
+def test_features_and_anomalies_equal_those_of_a_local_call(
     nodes: list[Any], cae_run: Command, photos: Path, tmp_path: Path
 ) -> None:
     sources = [*sorted(photos.glob("0*.png")), photos / "damaged.png"]

@@ -25,14 +25,14 @@ def ledger_of(*dead: str) -> Ledger:
     return Ledger(lambda node: node not in dead)
 
 
-def test_a_block_is_opened_once_and_its_rows_come_back_when_it_is_repeated() -> None:
+def test_a_repeated_block_gets_its_known_results_back() -> None:
     ledger = ledger_of()
     assert ledger.open(0, "a", [0, 1, 2]) == Opened()
     ledger.done(1, b"row")
     assert ledger.open(0, "b", [0, 1, 2]) == Opened(again=True, rows={1: b"row"})
 
 
-def test_a_file_that_ends_its_worker_three_times_is_left_out_and_its_neighbors_are_not() -> None:
+def test_a_file_that_crashes_three_workers_is_left_out_and_its_neighbors_are_not() -> None:
     ledger = ledger_of()
     ledger.open(0, "a", [0, 1, 2])
     tries = 1
@@ -54,7 +54,7 @@ def test_a_file_that_ends_its_worker_three_times_is_left_out_and_its_neighbors_a
     assert ledger.rows() == {0: b"row", 1: b"left out", 2: b"row"}
 
 
-def test_a_file_is_not_to_blame_for_workers_that_die_with_their_nodes() -> None:
+def test_a_file_is_not_blamed_for_workers_that_die_with_their_node() -> None:
     ledger = ledger_of("spot")
     ledger.open(0, "spot", [0])
     for _ in range(2 * TRIES):
@@ -64,7 +64,7 @@ def test_a_file_is_not_to_blame_for_workers_that_die_with_their_nodes() -> None:
     assert [ledger.begin(0, "a") for _ in range(TRIES)] == [True, True, False]
 
 
-def test_deaths_are_told_once_with_their_files() -> None:
+def test_each_death_is_reported_once_with_its_files() -> None:
     ledger = ledger_of("spot")
     for number, node in ((0, "spot"), (1, "a"), (1, "a")):
         ledger.open(number, node, [2 * number, 2 * number + 1])
@@ -78,7 +78,7 @@ def test_deaths_are_told_once_with_their_files() -> None:
     assert ledger.deaths() == []
 
 
-def test_workers_that_die_between_files_do_so_three_times_only() -> None:
+def test_workers_may_die_three_times_between_files() -> None:
     ledger = ledger_of("spot")
     ledger.open(0, "a", [0, 1])
     for file in (0, 1):
@@ -95,7 +95,7 @@ def test_workers_that_die_between_files_do_so_three_times_only() -> None:
         ledger.close(1)
 
 
-def test_workers_in_blocks_are_known_until_they_leave() -> None:
+def test_workers_count_as_busy_until_they_leave_their_block() -> None:
     ledger = ledger_of()
     ledger.open(0, "a", [0])
     ledger.open(1, "a", [1])
@@ -118,13 +118,13 @@ def numbers(blocks: list[list[tuple[int, Job]]]) -> list[list[int]]:
     return [[number for number, _ in block] for block in blocks]
 
 
-def test_videos_come_first_and_alone(tmp_path: Path) -> None:
+def test_videos_come_first_in_blocks_of_their_own(tmp_path: Path) -> None:
     jobs = jobs_of(tmp_path, "a.png", "b.mp4", "c.png", "d.mkv")
     assert numbers(blocks_of(jobs, 1)) == [[1], [3], [0], [2]]
     assert numbers(blocks_of([], 1)) == []
 
 
-def test_blocks_hold_a_few_files_and_every_worker_gets_some(tmp_path: Path) -> None:
+def test_blocks_are_small_and_every_worker_gets_some(tmp_path: Path) -> None:
     jobs = jobs_of(tmp_path, *(f"{number:03}.png" for number in range(200)))
     for workers, most in ((1, FILES_MOST), (10, 5), (1000, 1)):
         blocks = numbers(blocks_of(jobs, workers))
@@ -156,7 +156,7 @@ def nodes(*sizes: tuple[float, float]) -> SimpleNamespace:
         ([(4, 8)], 1000, None, 1, Workers(4, 1, 1, 1)),
     ],
 )
-def test_the_threads_of_all_workers_add_up_to_the_cpus(
+def test_the_threads_of_all_workers_together_use_the_cpus(
     sizes: list[tuple[float, float]], files: int, threads: int | None, gpus: float, workers: Workers
 ) -> None:
     assert workers_of(nodes(*sizes), files, threads, gpus) == workers
@@ -169,13 +169,13 @@ def test_the_threads_of_all_workers_add_up_to_the_cpus(
         (None, 2, "threads=1 and gpus_per_worker=2 fits on no node"),
     ],
 )
-def test_workers_that_fit_nowhere_are_refused(threads: int | None, gpus: float, message: str) -> None:
+def test_workers_that_fit_on_no_node_are_refused(threads: int | None, gpus: float, message: str) -> None:
     with pytest.raises(ClusterError, match=message):
         workers_of(nodes((8, 1), (2, 0)), 10, threads, gpus)
 
 
 @pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="this system has no such sockets")
-def test_a_node_whose_socket_nobody_answers_has_died() -> None:
+def test_a_node_that_does_not_answer_counts_as_dead() -> None:
     with tempfile.TemporaryDirectory() as short:  # names of sockets may have some 100 characters
         name = str(Path(short) / "raylet")
         worker = SimpleNamespace(_global_node=SimpleNamespace(raylet_socket_name=name))
@@ -206,7 +206,7 @@ def test_the_sockets_of_ray_fit_whatever_the_temporary_folder_is_called(
     assert told == ([] if length == 4 else ["note: the name of the temporary folder"])
 
 
-def test_ray_gets_a_token_where_there_is_no_home_to_keep_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ray_gets_an_access_token_without_a_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
         monkeypatch.delenv(name, raising=False)
     (tmp_path / "file").touch()

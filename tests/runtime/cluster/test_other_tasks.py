@@ -53,7 +53,7 @@ def rows_in(*tables: Path) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("per_patch", [False, True])
-def test_tables_of_a_cluster_hold_what_one_table_does(
+def test_the_tables_of_a_cluster_hold_the_same_rows_as_a_local_table(
     here: Here, photos: Path, tmp_path: Path, per_patch: bool
 ) -> None:
     out = tmp_path / "features"
@@ -72,7 +72,7 @@ def test_tables_of_a_cluster_hold_what_one_table_does(
     ]
 
 
-def test_a_repeated_call_writes_what_is_missing_and_tries_again_what_failed(
+def test_a_repeated_call_writes_missing_rows_and_retries_failed_pictures(
     here: Here, photos: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "features"
@@ -93,7 +93,7 @@ def test_a_repeated_call_writes_what_is_missing_and_tries_again_what_failed(
     assert all(np.array_equal(one[name], many[name]) for name in one)
 
 
-def test_a_table_whose_workers_die_is_not_tried_forever(
+def test_a_table_whose_workers_die_is_not_retried_forever(
     here: Here, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Deaths(Ledger):  # workers have died while they wrote the first table, whose rows were known
@@ -163,7 +163,7 @@ def test_pictures_before_one_that_ends_its_workers_do_not_count_as_its_reason(
     assert not [death for death in ledger.deaths() if death.tries]
 
 
-def test_what_a_worker_of_this_call_wrote_before_it_died_is_done(
+def test_tables_finished_before_a_worker_died_count_as_done(
     here: Here, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ledger = Ledger(lambda _: True)
@@ -173,7 +173,7 @@ def test_what_a_worker_of_this_call_wrote_before_it_died_is_done(
     assert done("encode", photos, tmp_path / "features", here).document == first
 
 
-def test_tables_of_other_calls_are_kept_unless_they_may_be_replaced(here: Here, photos: Path, tmp_path: Path) -> None:
+def test_tables_of_other_calls_are_kept_without_overwrite(here: Here, photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "features"
     done("encode", photos, out, here)
     content = {path.name: path.read_bytes() for path in out.iterdir()}
@@ -203,7 +203,9 @@ def test_tables_of_other_calls_are_kept_unless_they_may_be_replaced(here: Here, 
         done("encode", photos, tmp_path / "features.npz", here)
 
 
-def test_tables_go_to_a_store(here: Here, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tables_can_be_written_to_a_store(
+    here: Here, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fsspec = pytest.importorskip("fsspec", reason="the extra cloud is not installed")
     monkeypatch.setattr(encode, "check_places", lambda _: None)  # which refuses memory://, as workers do not share it
     out = place_of("memory://encoded/features")
@@ -217,7 +219,7 @@ def files_in(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_anomalies_are_those_of_a_call_without_a_cluster(
+def test_anomalies_equal_those_of_a_local_call(
     here: Here, photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -233,9 +235,7 @@ def test_anomalies_are_those_of_a_call_without_a_cluster(
     assert str(found.document).replace("/heat", "/local") == str(local)
 
 
-def test_scores_of_a_call_that_was_interrupted_are_taken_by_the_next_one(
-    here: Here, photos: Path, tmp_path: Path
-) -> None:
+def test_scores_of_an_interrupted_call_are_reused(here: Here, photos: Path, tmp_path: Path) -> None:
     done("anomaly", photos, tmp_path / "local", None)
     out = tmp_path / "heat"
     here.most = 2
@@ -252,6 +252,6 @@ def test_scores_of_a_call_that_was_interrupted_are_taken_by_the_next_one(
     assert files_in(out) == files_in(tmp_path / "local")
 
 
-def test_a_cluster_scores_folders(here: Here, photos: Path, tmp_path: Path) -> None:
+def test_a_cluster_scores_only_into_folders(here: Here, photos: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="a cluster writes heat maps to folders: name a folder"):
         done("anomaly", photos / "a.png", tmp_path / "a_heat.png", here)

@@ -38,7 +38,7 @@ def ray(monkeypatch: pytest.MonkeyPatch) -> Any:
     return found
 
 
-def test_environment_and_loggers_are_those_of_the_program_afterwards(ray: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_and_loggers_of_the_program_are_restored(ray: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_DEDUP_LOGS", "1")
     monkeypatch.delenv("RAY_USAGE_STATS_ENABLED", raising=False)
     logger = logging.getLogger("ray.data")
@@ -56,7 +56,7 @@ def test_environment_and_loggers_are_those_of_the_program_afterwards(ray: Any, m
     assert dict(os.environ) == before
 
 
-def test_settings_of_the_data_library_are_those_of_the_program_afterwards(ray: Any) -> None:
+def test_ray_data_settings_of_the_program_are_restored(ray: Any) -> None:
     before = vars(ray.data.context).copy()
     tables = Tables(ray, [[]], None, Workers(1, 1, 0, 1), lambda: None)
     assert list(tables) == ["False -1"]

@@ -32,7 +32,7 @@ from cae_runtime.places.address import Address, place_of
         (["--engine", "ray", "--address", "ray://head:10001"], "--address is 'ray://head:10001': connections through"),
     ],
 )
-def test_what_does_not_go_with_a_cluster_is_one_sentence(
+def test_options_that_do_not_suit_a_cluster_are_refused_in_a_sentence(
     cae_run: Command, tmp_path: Path, options: list[str], message: str
 ) -> None:
     (tmp_path / "in").mkdir()
@@ -45,7 +45,7 @@ def test_what_does_not_go_with_a_cluster_is_one_sentence(
     assert done.stderr.decode().count("\n") == 1
 
 
-def test_an_address_where_nothing_listens_is_told_at_once(cae_run: Command, tmp_path: Path) -> None:
+def test_an_address_without_a_cluster_is_reported_at_once(cae_run: Command, tmp_path: Path) -> None:
     pytest.importorskip("ray", reason="the extra ray is not installed")
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((8, 8, 3), np.uint8))
     with socket.socket() as bound:  # and not listening
@@ -56,7 +56,7 @@ def test_an_address_where_nothing_listens_is_told_at_once(cae_run: Command, tmp_
     assert done.stderr.decode().startswith(f"cae-run: no Ray cluster answers at '{address}': ")
 
 
-def test_a_cluster_that_asks_for_a_token_is_told(
+def test_a_cluster_that_requires_a_token_is_reported(
     cae_run: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ray = pytest.importorskip("ray", reason="the extra ray is not installed")
@@ -73,12 +73,12 @@ def test_a_cluster_that_asks_for_a_token_is_told(
     assert b"it requires a token: set RAY_AUTH_MODE=token" in done.stderr
 
 
-def test_a_pipe_and_a_camera_take_no_engine(cae_run: Command) -> None:
+def test_pipes_and_cameras_refuse_an_engine(cae_run: Command) -> None:
     assert b"- goes without --engine" in cae_run("-", "-o", "-", "--engine", "ray").stderr
     assert b"--webcam takes no --engine" in cae_run("--webcam", "--engine", "ray", model=None).stderr
 
 
-def test_without_the_extra_the_message_has_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_extra_is_reported_with_the_install_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     (tmp_path / "in").mkdir()
     cv2.imwrite(str(tmp_path / "in" / "a.png"), np.zeros((8, 8, 3), np.uint8))
@@ -86,7 +86,7 @@ def test_without_the_extra_the_message_has_the_command(tmp_path: Path, monkeypat
         clean_folder(tmp_path / "in", tmp_path / "out", RayCluster())
 
 
-def test_what_lies_in_the_memory_of_one_process_is_refused(tmp_path: Path) -> None:
+def test_addresses_in_process_memory_are_refused(tmp_path: Path) -> None:
     pytest.importorskip("fsspec", reason="the extra cloud is not installed")
     (tmp_path / "in").mkdir()
     cv2.imwrite(str(tmp_path / "in" / "a.png"), np.zeros((8, 8, 3), np.uint8))
@@ -98,7 +98,7 @@ def test_what_lies_in_the_memory_of_one_process_is_refused(tmp_path: Path) -> No
     ("folder", "shown"),
     [("s3://KEY:SECRET@bucket/out", "s3://***@bucket/out"), (None, "http://127.0.0.1:9/a.png?sign=***")],
 )
-def test_addresses_with_passwords_are_refused_since_ray_records_them(
+def test_addresses_with_passwords_are_refused_because_ray_records_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str | None, shown: str
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)

@@ -59,7 +59,7 @@ def results(rows: Rows) -> list[FileResult]:
     return [pickle.loads(row) for _, row in sorted(rows.items())]  # noqa: S301 - made here
 
 
-def test_results_are_handed_in_with_the_node(setup: Setup, plan: Plan) -> None:
+def test_results_name_their_node(setup: Setup, plan: Plan) -> None:
     ledger = Ledger(lambda _: True)
     rows = cleaned(setup, ledger, plan)
     assert ledger.rows() == rows
@@ -67,7 +67,7 @@ def test_results_are_handed_in_with_the_node(setup: Setup, plan: Plan) -> None:
     assert [(each.status, each.node) for each in results(rows)] == [("done", "10.0.0.3 (01234567)")] * 3
 
 
-def test_a_repeated_block_makes_again_what_is_not_known(setup: Setup, plan: Plan) -> None:
+def test_a_repeated_block_cleans_again_only_unknown_files(setup: Setup, plan: Plan) -> None:
     ledger = Ledger(lambda _: True)
     first = cleaned(setup, ledger, plan)
     ledger = Ledger(lambda _: True)
@@ -78,7 +78,7 @@ def test_a_repeated_block_makes_again_what_is_not_known(setup: Setup, plan: Plan
     assert [each.status for each in results(again)] == ["done"] * 3
 
 
-def test_a_file_that_ended_its_workers_is_left_out(setup: Setup, plan: Plan) -> None:
+def test_a_file_that_crashed_its_workers_is_left_out(setup: Setup, plan: Plan) -> None:
     ledger = Ledger(lambda _: True)
     for _ in range(TRIES):
         ledger.open(0, NODE, [0, 1, 2])
@@ -111,7 +111,7 @@ def test_a_file_at_which_the_program_fails_is_listed_and_the_rest_go_on(
     assert not ledger.deaths()
 
 
-def test_a_worker_that_is_told_to_end_leaves_the_rest(
+def test_a_stopped_worker_leaves_the_remaining_blocks(
     setup: Setup, plan: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_LOOK_EVERY", 0.0)
@@ -130,7 +130,7 @@ def test_a_worker_that_is_told_to_end_leaves_the_rest(
     assert [Path(each.output).name for each in results(ledger.rows())] == sorted(written)
 
 
-def test_a_worker_that_is_told_to_end_within_a_block_cleans_few_more(
+def test_a_worker_stopped_within_a_block_cleans_at_most_a_few_more_files(
     setup: Setup, tmp_path: Path, noise: Callable[..., np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_LOOK_EVERY", 0.0)
@@ -163,7 +163,7 @@ def test_a_worker_that_is_told_to_end_within_a_block_cleans_few_more(
         ({"provider": "coreml"}, ProviderError, "CoreML"),
     ],
 )
-def test_what_ends_the_whole_call_is_a_row(
+def test_an_error_that_ends_the_whole_call_is_returned_as_a_row(
     setup: Setup, plan: Plan, change: dict[str, Any], kind: type[CaeRuntimeError], message: str
 ) -> None:
     rows = cleaned(replace(setup, **change), Ledger(lambda _: True), plan)
@@ -176,7 +176,7 @@ class Unknown(Cleaning):
     """Work that the version of the node does not have."""
 
 
-def test_settings_of_another_version_are_not_read(setup: Setup, plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_of_another_version_are_refused(setup: Setup, plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     content = packed(replace(setup, version="0.0", work=Unknown(RestoreOptions(), plan)))
     monkeypatch.delattr(sys.modules[__name__], "Unknown")
     handle = Handle(Ledger(lambda _: True), setup)
@@ -186,7 +186,7 @@ def test_settings_of_another_version_are_not_read(setup: Setup, plan: Plan, monk
         raise pickle.loads(rows[WHOLE_CALL])  # noqa: S301 - as above
 
 
-def test_a_block_that_ends_its_workers_between_its_files_keeps_what_is_known(setup: Setup, plan: Plan) -> None:
+def test_a_block_given_up_between_files_keeps_its_known_results(setup: Setup, plan: Plan) -> None:
     ledger = Ledger(lambda _: True)
     ledger.open(0, NODE, [0, 1, 2])
     ledger.done(1, pickle.dumps(FileResult("b", "out", "done", "", 0.0, None, None, "cpu", ())))
@@ -201,7 +201,7 @@ def test_a_block_that_ends_its_workers_between_its_files_keeps_what_is_known(set
 
 
 @pytest.mark.parametrize("works", [False, True])
-def test_a_call_that_waits_for_other_work_says_so_once(
+def test_waiting_for_other_work_on_the_cluster_is_reported_once(
     setup: Setup, works: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     ledger = Ledger(lambda _: True)

@@ -37,14 +37,14 @@ def photograph() -> np.ndarray:
 
 @pytest.mark.parametrize("overlap", [0, 5, 8, 16, 21])
 @pytest.mark.parametrize("model", ["denoise", "denoise-int8", "denoise-fast-int8"])
-def test_the_fast_path_equals_the_plain_one(photograph: np.ndarray, model: str, overlap: int) -> None:
+def test_the_tiled_path_equals_the_reference(photograph: np.ndarray, model: str, overlap: int) -> None:
     wanted = restore(packaged_models()[model], photograph, overlap)
     fast = Restorer(model, provider="cpu", overlap=overlap)(photograph)
     assert np.abs(fast - wanted).max() < 0.501, "the same but for rounding to 8 bits"
 
 
 @pytest.mark.parametrize("size", [(32, 32), (32, 300), (300, 32), (33, 65), (64, 64), (150, 221)])
-def test_threads_and_batches_change_no_bit(fixture_model: Model, noise: Noise, size: tuple[int, int]) -> None:
+def test_threads_and_batch_size_change_no_bit(fixture_model: Model, noise: Noise, size: tuple[int, int]) -> None:
     image = noise((*size, 3), np.uint16)
     for overlap, model in ((0, "blur"), (8, "blur"), (24, "blur"), (8, "blur_gray")):
         results = [
@@ -63,7 +63,7 @@ def test_a_restorer_may_be_called_from_several_threads(fixture_model: Model, noi
         assert all(np.array_equal(a, b) for a, b in zip(pool.map(restorer, images * 3), wanted * 3, strict=True))
 
 
-def test_batches_of_one_size_where_the_provider_wants_them(
+def test_batches_have_one_size_where_the_provider_prefers_that(
     fixture_model: Model, noise: Noise, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     restorer = Restorer(fixture_model("blur"), provider="cpu", batch=10)
@@ -79,7 +79,7 @@ def test_batches_of_one_size_where_the_provider_wants_them(
 
 
 @pytest.mark.parametrize(("fixed", "most"), [(4, 25), (64, 2), (48, 3), (256, 1)])
-def test_only_the_last_batch_of_a_file_with_a_fixed_batch_is_padded(
+def test_only_the_last_batch_of_a_fixed_batch_model_is_padded(
     fixture_model: Model, noise: Noise, monkeypatch: pytest.MonkeyPatch, fixed: int, most: int
 ) -> None:
     session = Session(fixture_model("identity"), provider="cpu", threads=2)
@@ -128,7 +128,7 @@ def test_a_failure_in_a_worker_is_raised_and_the_next_image_works(
 @pytest.mark.parametrize(
     "shape", [(90, 131, 3), (90, 131), (90, 131, 1), (90, 131, 2), (90, 131, 4), (20, 131, 3), (3, 2, 3)]
 )
-def test_channels_last_are_the_same_pictures(
+def test_channels_last_models_give_the_same_pictures(
     fixture_model: Model, noise: Noise, shape: tuple[int, ...], dtype: type
 ) -> None:
     image = noise(shape, dtype)
@@ -140,7 +140,7 @@ def test_channels_last_are_the_same_pictures(
 
 @pytest.mark.parametrize("model", ["half_red", "half_red_nhwc"])
 @pytest.mark.parametrize(("color", "red"), [("bgr", 2), ("rgb", 0)])
-def test_colors_keep_their_places(fixture_model: Model, noise: Noise, model: str, color: str, red: int) -> None:
+def test_color_channels_keep_their_order(fixture_model: Model, noise: Noise, model: str, color: str, red: int) -> None:
     image = noise((40, 50, 4)) & 0xFE  # even: halves are whole
     image[..., 3] |= 2  # nothing is hidden
     wanted = image.copy()
@@ -154,7 +154,7 @@ def test_colors_keep_their_places(fixture_model: Model, noise: Noise, model: str
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system has no affinity of threads")
-def test_threads_that_take_all_cpus_stay_each_on_its_own() -> None:
+def test_each_thread_is_pinned_to_its_own_cpu() -> None:
     allowed = os.sched_getaffinity(0)
     found: list[set[int]] = []
     together = threading.Barrier(len(allowed))
@@ -174,7 +174,7 @@ def test_threads_that_take_all_cpus_stay_each_on_its_own() -> None:
     assert one_cpu_each(len(allowed) + 1) == []
 
 
-def test_in_order_bounds_what_waits_and_keeps_the_order() -> None:
+def test_prefetch_map_limits_waiting_items_and_keeps_the_order() -> None:
     begun, lock = [], threading.Lock()
 
     def square(number: int) -> int:
@@ -190,7 +190,7 @@ def test_in_order_bounds_what_waits_and_keeps_the_order() -> None:
         assert list(results) == [i * i for i in range(3, 100)]
 
 
-def test_in_order_raises_in_turn_and_begins_nothing_after_it() -> None:
+def test_prefetch_map_raises_in_turn_and_starts_no_later_items() -> None:
     begun = []
 
     def fail_at_five(number: int) -> int:
@@ -207,7 +207,7 @@ def test_in_order_raises_in_turn_and_begins_nothing_after_it() -> None:
     assert max(begun) <= 8
 
 
-def test_what_was_begun_is_told_of_before_the_source_fails_or_is_interrupted() -> None:
+def test_started_items_are_yielded_before_a_failure_of_the_source() -> None:
     def numbers(error: type[BaseException]) -> Iterator[int]:
         yield from range(3)
         raise error
@@ -222,7 +222,7 @@ def test_what_was_begun_is_told_of_before_the_source_fails_or_is_interrupted() -
         assert told == [1, 2, 3]
 
 
-def test_room_is_for_so_much_at_once_and_for_one_that_is_larger() -> None:
+def test_the_pixel_budget_admits_small_items_together_and_a_large_one_alone() -> None:
     room, order, waits = PixelBudget(10), [], threading.Event()
 
     class Watched(threading.Condition):
@@ -279,7 +279,9 @@ def write_groups(folder: Path, files: dict[str, str], own: str) -> None:
         ({}, "", None),
     ],
 )
-def test_the_quota_of_a_control_group(tmp_path: Path, files: dict[str, str], own: str, wanted: float | None) -> None:
+def test_the_cpu_quota_of_a_control_group_is_read(
+    tmp_path: Path, files: dict[str, str], own: str, wanted: float | None
+) -> None:
     write_groups(tmp_path, files, own)
     assert cgroup_quota(tmp_path / "groups", tmp_path / "own") == wanted
     assert cgroup_quota(tmp_path / "groups", tmp_path / "absent") is None
@@ -297,12 +299,14 @@ def test_the_quota_of_a_control_group(tmp_path: Path, files: dict[str, str], own
         ({}, "", None),
     ],
 )
-def test_the_memory_of_a_control_group(tmp_path: Path, files: dict[str, str], own: str, wanted: int | None) -> None:
+def test_the_memory_limit_of_a_control_group_is_read(
+    tmp_path: Path, files: dict[str, str], own: str, wanted: int | None
+) -> None:
     write_groups(tmp_path, files, own)
     assert cgroup_memory(tmp_path / "groups", tmp_path / "own") == wanted
 
 
-def test_usable_cpus_obeys_affinity_and_quota(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_usable_cpus_respects_affinity_and_quota(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
     for quota, wanted in ((None, 8), (0.2, 1), (2.5, 3), (64.0, 8)):
         monkeypatch.setattr("cae_runtime.inference.cpu_limits.cgroup_quota", lambda quota=quota: quota)
@@ -312,7 +316,7 @@ def test_usable_cpus_obeys_affinity_and_quota(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize("strength", [1.0, 0.3])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("gray", [False, True])
-def test_the_fast_path_equals_the_plain_one_in_gray_16_bits_and_part_strength(
+def test_the_tiled_path_equals_the_reference_for_gray_16_bits_and_partial_strength(
     photograph: np.ndarray, gray: bool, dtype: type, strength: float
 ) -> None:
     image: np.ndarray = photograph.astype(dtype) * (257 if dtype == np.uint16 else 1)
@@ -332,7 +336,7 @@ def test_the_fast_path_equals_the_plain_one_in_gray_16_bits_and_part_strength(
     st.integers(1, 120), st.integers(1, 120), st.integers(0, 31), st.sampled_from([np.uint8, np.uint16]),
     st.sampled_from([1.0, 0.3]), st.sampled_from(["bgr", "rgb"]), st.integers(3, 4),
 )  # fmt: skip
-def test_a_gray_model_changes_the_luminance_of_colors_and_nothing_else(
+def test_a_gray_model_changes_only_the_luminance_of_colors(
     height: int, width: int, overlap: int, dtype: type, strength: float, color: Literal["bgr", "rgb"], planes: int
 ) -> None:
     white = np.iinfo(dtype).max
@@ -353,7 +357,7 @@ def test_a_gray_model_changes_the_luminance_of_colors_and_nothing_else(
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_the_fast_path_of_a_gray_model_equals_the_plain_one(photograph: np.ndarray, dtype: type) -> None:
+def test_the_tiled_path_of_a_gray_model_equals_the_reference(photograph: np.ndarray, dtype: type) -> None:
     image: np.ndarray = photograph.astype(dtype) * (257 if dtype == np.uint16 else 1)
     for overlap in (0, 8, 21):
         wanted = restore(FIXTURES / "blur_gray.onnx", image, overlap)
@@ -365,7 +369,9 @@ def test_the_fast_path_of_a_gray_model_equals_the_plain_one(photograph: np.ndarr
 @pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(st.integers(32, 150), st.integers(32, 150), st.integers(0, 31), st.integers(1, 5), st.integers(1, 40))
-def test_parts_meet_wherever_they_are_cut(height: int, width: int, overlap: int, threads: int, batch: int) -> None:
+def test_results_do_not_depend_on_how_work_is_divided_among_threads(
+    height: int, width: int, overlap: int, threads: int, batch: int
+) -> None:
     image = np.random.default_rng(height).integers(0, 65535, (height, width, 3), dtype=np.uint16)
     model = Path(__file__).parents[1] / "fixtures" / "blur.onnx"
     one = Restorer(model, provider="cpu", overlap=overlap, threads=1, batch=16)(image)

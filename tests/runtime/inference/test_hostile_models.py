@@ -32,7 +32,7 @@ with own_stderr():
 
 
 @pytest.mark.parametrize("place", [b"fixture", b"output", b"input"])
-def test_names_and_metadata_that_are_no_text_are_refused_in_a_line(
+def test_names_and_metadata_that_are_not_text_are_a_one_line_error(
     fixture_model: Model, cae_run: Command, tmp_path: Path, place: bytes
 ) -> None:
     data = fixture_model("identity").read_bytes()
@@ -47,9 +47,7 @@ def test_names_and_metadata_that_are_no_text_are_refused_in_a_line(
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_a_model_that_repeats_a_part_of_itself_is_refused(
-    fixture_model: Model, cae_run: Command, tmp_path: Path
-) -> None:
+def test_a_model_that_contains_itself_is_refused(fixture_model: Model, cae_run: Command, tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"")
     done = cae_run(tmp_path / "a.png", "-o", tmp_path / "out", model="endless")
     assert (done.returncode, b"has the operator Loop" in done.stderr) == (2, True)
@@ -62,7 +60,7 @@ def test_a_model_that_repeats_a_part_of_itself_is_refused(
 
 
 @pytest.mark.parametrize("key", ["schema", "color", "task", "patch"])
-def test_a_text_of_any_length_in_the_metadata_makes_a_short_message(fixture_model: Model, key: str) -> None:
+def test_long_metadata_gives_a_short_message(fixture_model: Model, key: str) -> None:
     onnx = pytest.importorskip("onnx")
     model = onnx.load_from_string(fixture_model("identity").read_bytes())
     for entry in model.metadata_props:
@@ -72,7 +70,7 @@ def test_a_text_of_any_length_in_the_metadata_makes_a_short_message(fixture_mode
     assert len(str(refused.value)) < 400
 
 
-def test_a_long_reason_of_onnxruntime_is_cut(fixture_model: Model) -> None:
+def test_a_long_error_of_onnxruntime_is_shortened(fixture_model: Model) -> None:
     onnx = pytest.importorskip("onnx")
     model = onnx.load_from_string(fixture_model("blur").read_bytes())
     model.graph.node[0].input[:] = ["input"] * 1000
@@ -82,7 +80,7 @@ def test_a_long_reason_of_onnxruntime_is_cut(fixture_model: Model) -> None:
 
 
 @pytest.mark.parametrize("value", [3e38, -3e38])
-def test_values_that_overflow_are_refused_without_a_warning(fixture_model: Model, value: float) -> None:
+def test_overflowing_values_are_refused_without_a_warning(fixture_model: Model, value: float) -> None:
     one = np.array([0.5], np.float32).tobytes()
     data = fixture_model("half_red").read_bytes()
     assert data.count(one) == 1
@@ -92,7 +90,7 @@ def test_values_that_overflow_are_refused_without_a_warning(fixture_model: Model
 
 
 @pytest.mark.slow
-def test_a_command_bounds_the_memory_that_a_model_takes(fixture_model: Model) -> None:
+def test_commands_limit_the_memory_of_a_model(fixture_model: Model) -> None:
     model = fixture_model("half_red")
     words = [sys.executable, "-c", BOUNDED, str(model)]
     enough, little = (

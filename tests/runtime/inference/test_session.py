@@ -32,7 +32,7 @@ def test_runs_a_model_on_the_cpu(fixture_model: Model, rng: np.random.Generator)
     assert opened.path == fixture_model("half_red")
 
 
-def test_runs_a_model_that_is_given_as_bytes(fixture_model: Model, rng: np.random.Generator) -> None:
+def test_runs_a_model_given_as_bytes(fixture_model: Model, rng: np.random.Generator) -> None:
     file = fixture_model("half_red")
     patches = rng.random((2, 3, 32, 32), np.float32)
     np.testing.assert_array_equal(Session(file.read_bytes(), provider="cpu").run(patches), Session(file).run(patches))
@@ -41,7 +41,7 @@ def test_runs_a_model_that_is_given_as_bytes(fixture_model: Model, rng: np.rando
 
 
 @pytest.mark.parametrize("count", [1, 3, 4, 5, 12])
-def test_any_number_of_patches_goes_through_a_fixed_batch(
+def test_a_fixed_batch_model_takes_any_number_of_patches(
     fixture_model: Model, rng: np.random.Generator, count: int
 ) -> None:
     fixed = Session(fixture_model("fixed_batch"), provider="cpu")
@@ -52,19 +52,19 @@ def test_any_number_of_patches_goes_through_a_fixed_batch(
     np.testing.assert_array_equal(Restorer(fixed)(image), image)
 
 
-def test_input_and_output_may_have_any_name(fixture_model: Model, rng: np.random.Generator) -> None:
+def test_input_and_output_can_have_any_name(fixture_model: Model, rng: np.random.Generator) -> None:
     patches = rng.random((2, 3, 32, 32), np.float32)
     np.testing.assert_array_equal(Session(fixture_model("other_names"), provider="cpu").run(patches), patches)
 
 
-def test_half_precision_at_the_boundary_is_hidden(fixture_model: Model) -> None:
+def test_fp16_input_and_output_are_converted_to_float32(fixture_model: Model) -> None:
     patches = np.full((2, 3, 32, 32), 0.5, np.float32)
     output = Session(fixture_model("identity_fp16"), provider="cpu").run(patches)
     assert output.dtype == np.float32
     np.testing.assert_array_equal(output, patches)
 
 
-def test_another_task_has_its_own_output(fixture_model: Model) -> None:
+def test_each_task_has_its_output_shape(fixture_model: Model) -> None:
     code = Session(fixture_model("encode"), provider="cpu").run(np.zeros((2, 3, 32, 32), np.float32))
     assert code.shape == (2, 3, 4, 4)
 
@@ -81,19 +81,21 @@ def test_another_task_has_its_own_output(fixture_model: Model) -> None:
         ("missing", "packaged models"),
     ],
 )
-def test_an_unusable_model_is_refused_with_its_reason(fixture_model: Model, name: str, reason: str) -> None:
+def test_an_unusable_model_is_refused_with_the_reason(fixture_model: Model, name: str, reason: str) -> None:
     with pytest.raises(ModelError, match=reason):
         Session(fixture_model(name), provider="cpu")
 
 
 @pytest.mark.parametrize(("output", "reason"), [(np.nan, "not finite"), (0.5, "the same for black and white")])
-def test_models_that_overflow_or_see_nothing_are_refused(fixture_model: Model, output: float, reason: str) -> None:
+def test_models_that_overflow_or_ignore_their_input_are_refused(
+    fixture_model: Model, output: float, reason: str
+) -> None:
     spec = Session(fixture_model("identity"), provider="cpu").spec
     with pytest.raises(ModelError, match=reason):
         refuse_damaged(Path("a.onnx"), lambda patches: np.full_like(patches, output), spec)
 
 
-def test_files_that_cannot_be_looked_through_are_refused() -> None:
+def test_files_that_cannot_be_parsed_are_refused() -> None:
     whole = packaged_models()["cae"].read_bytes()
     many = b"\x3a\x80\x80\x10" + b"\x0a\x00" * 2**17  # a graph of that many empty nodes
     for content, reason in (
@@ -107,7 +109,7 @@ def test_files_that_cannot_be_looked_through_are_refused() -> None:
             refuse_not_finite(Path("a.onnx"), content)
 
 
-def test_weights_beside_the_model_are_not_opened(fixture_model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_external_weights_are_not_opened(fixture_model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = fixture_model("external").parent
     assert (folder / "external.bin").exists()
     monkeypatch.chdir(folder)  # where onnxruntime would look for them
@@ -116,13 +118,13 @@ def test_weights_beside_the_model_are_not_opened(fixture_model: Model, monkeypat
 
 
 @pytest.mark.parametrize("content", [b"", b"hello" * 100, b"\x80\x04\x95pickle", b"PK\x03\x04archive/data.pkl"])
-def test_a_file_that_is_no_onnx_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_onnx_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "model.pt").write_bytes(content)
     with pytest.raises(ModelError, match="not an ONNX model"):
         Session(tmp_path / "model.pt", provider="cpu")
 
 
-def test_a_folder_and_an_oversized_file_are_no_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folders_and_oversized_files_are_refused_as_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ModelError, match="is a folder"):
         Session(tmp_path)
     monkeypatch.setattr(model_files, "MODEL_BYTES_MAX", 2**20)
@@ -131,7 +133,9 @@ def test_a_folder_and_an_oversized_file_are_no_models(tmp_path: Path, monkeypatc
         Session(tmp_path / "large.onnx")
 
 
-def test_packaged_models_go_by_name(tmp_path: Path, fixture_model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_packaged_models_are_opened_by_name(
+    tmp_path: Path, fixture_model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "denoise-tiny.onnx").write_bytes(fixture_model("identity").read_bytes())
     monkeypatch.setattr(model_files, "_MODELS", tmp_path)
     assert list(packaged_models()) == ["denoise-tiny"]
@@ -140,7 +144,7 @@ def test_packaged_models_go_by_name(tmp_path: Path, fixture_model: Model, monkey
         find_model("denoise-huge")
 
 
-def test_auto_says_what_it_took_and_why(fixture_model: Model) -> None:
+def test_auto_reports_the_chosen_provider_and_why(fixture_model: Model) -> None:
     opened = Session(fixture_model("identity"))
     assert opened.provider_note.startswith(opened.provider)
     if set(ort.get_available_providers()) <= {CPU, "AzureExecutionProvider"}:
@@ -148,7 +152,7 @@ def test_auto_says_what_it_took_and_why(fixture_model: Model) -> None:
         assert not opened.provider_was_chosen
 
 
-def test_a_pytorch_model_is_told_to_be_exported(tmp_path: Path) -> None:
+def test_a_pytorch_file_is_refused_with_the_export_command(tmp_path: Path) -> None:
     (tmp_path / "model.pt").write_bytes(b"PK\3\4 weights")
     with pytest.raises(ModelError, match=r"is not an ONNX model; export it first: cae-export .*model\.pt"):
         Session(tmp_path / "model.pt")
@@ -157,7 +161,7 @@ def test_a_pytorch_model_is_told_to_be_exported(tmp_path: Path) -> None:
         Session(tmp_path / "$(touch it).pt")
 
 
-def test_auto_tells_of_a_better_provider_that_failed(fixture_model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_reports_a_better_provider_that_failed(fixture_model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     if "CUDAExecutionProvider" in ort.get_available_providers():
         pytest.skip("CUDA is really there")
     monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider", CPU])
@@ -169,19 +173,19 @@ def test_auto_tells_of_a_better_provider_that_failed(fixture_model: Model, monke
         Session(fixture_model("identity"), provider="cuda")
 
 
-def test_a_named_provider_is_strict(fixture_model: Model) -> None:
+def test_a_named_provider_is_used_or_refused(fixture_model: Model) -> None:
     absent = next(p for p in PROVIDERS if p.full not in ort.get_available_providers())
     with pytest.raises(ProviderError, match=f"{absent.full} is not in this onnxruntime, which has .*pip"):
         Session(fixture_model("identity"), provider=absent.short)
 
 
 @pytest.mark.skipif("AzureExecutionProvider" not in ort.get_available_providers(), reason="computes nothing itself")
-def test_a_named_provider_that_would_compute_on_the_cpu_is_refused(fixture_model: Model) -> None:
+def test_a_named_provider_that_falls_back_to_the_cpu_is_refused(fixture_model: Model) -> None:
     with pytest.raises(ProviderError, match=r"AzureExecutionProvider cannot run the whole model, .* on the CPU"):
         Session(fixture_model("identity"), provider="AzureExecutionProvider")
 
 
-def test_auto_never_claims_what_it_did_not_measure(fixture_model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_does_not_call_a_provider_fastest(fixture_model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     fast = next(p for p in PROVIDERS if p.automatic)
     monkeypatch.setattr(ort, "get_available_providers", lambda: [fast.full, CPU])
     started = engine.start
@@ -190,14 +194,14 @@ def test_auto_never_claims_what_it_did_not_measure(fixture_model: Model, monkeyp
     assert Session(fixture_model("identity")).provider_note == f"{fast.full}: the first in auto's order that started"
 
 
-def test_an_output_of_another_shape_is_an_unusable_model(fixture_model: Model) -> None:
+def test_a_wrong_output_shape_makes_a_model_unusable(fixture_model: Model) -> None:
     opened = Session(fixture_model("narrow"), provider="cpu")
     with pytest.raises(ModelError, match=r"narrow\.onnx' gives shape \(2, 3, 32, 16\) for patches of \(2, 3, 32, 32\)"):
         opened.run(np.zeros((2, 3, 32, 32), np.float32))
 
 
 @pytest.mark.parametrize("text", ["gpu", "", "auto:1", "cpu:1", "cuda:x", "cuda:", "cuda:-1"])
-def test_a_name_that_is_none_is_refused(text: str) -> None:
+def test_a_name_that_is_not_text_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="provider"):
         parse_provider(text)
 
@@ -212,19 +216,19 @@ def test_a_name_that_is_none_is_refused(text: str) -> None:
         ("XnnpackExecutionProvider", "XnnpackExecutionProvider", None),
     ],
 )
-def test_names_of_providers(text: str, full: str, device: int | None) -> None:
+def test_providers_are_chosen_by_short_and_full_names(text: str, full: str, device: int | None) -> None:
     choice = parse_provider(text)
     assert choice is not None
     assert (choice.provider.full, choice.device) == (full, device)
     assert parse_provider("auto") is None
 
 
-def test_a_full_name_that_onnxruntime_does_not_know(fixture_model: Model) -> None:
+def test_a_full_name_unknown_to_onnxruntime_is_refused(fixture_model: Model) -> None:
     with pytest.raises(UsageError, match="'AbacusExecutionProvider'"):
         Session(fixture_model("identity"), provider="AbacusExecutionProvider")
 
 
-def test_threads(fixture_model: Model) -> None:
+def test_threads_set_the_number_of_workers(fixture_model: Model) -> None:
     with pytest.raises(UsageError, match="threads is 0"):
         Session(fixture_model("identity"), threads=0)
     opened = Session(fixture_model("identity"), provider="cpu")
@@ -293,7 +297,7 @@ def test_a_plug_in_provider_is_registered_once_and_used(fixture_model: Model, mo
         Session(fixture_model("half_red"), provider="openvino:2")
 
 
-def test_a_plug_in_without_a_device_or_that_does_not_load(
+def test_a_plug_in_without_a_device_or_library_is_reported(
     fixture_model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:

@@ -45,13 +45,13 @@ def specs(draw: st.DrawFn) -> ModelSpec:
 
 
 @given(specs())
-def test_a_spec_survives_the_file(spec: ModelSpec) -> None:
+def test_metadata_survives_writing_and_reading(spec: ModelSpec) -> None:
     metadata = spec.to_metadata()
     assert all(isinstance(text, str) for pair in metadata.items() for text in pair)
     assert ModelSpec.from_metadata(metadata | {"foreign": "key"}) == spec
 
 
-def test_the_keys_are_those_of_the_contract() -> None:
+def test_the_metadata_keys_are_those_of_the_format() -> None:
     assert list(ModelSpec(architecture="cae", psnr_in=1, psnr_out=2, threshold=3).to_metadata()) == [
         *("schema", "task", "architecture", "patch", "channels", "overlap", "color", "range", "layout", "dtype"),
         *("degradation", "precision", "psnr_in", "psnr_out", "evaluated_on", "version", "license", "threshold"),
@@ -109,7 +109,7 @@ def test_a_bad_value_is_refused_by_name(key: str, value: str) -> None:
 
 
 @pytest.mark.parametrize("fill", [None, "1.0,0.0", "1.0,0.0,2.0", "1.0,,0.0"])
-def test_a_model_that_fills_holes_says_how_they_are_marked(fill: str | None) -> None:
+def test_an_inpainting_model_states_how_holes_are_marked(fill: str | None) -> None:
     metadata = SPEC.to_metadata() | {"task": "inpaint"} | ({} if fill is None else {"fill": fill})
     with pytest.raises(ModelError, match="metadata fill is"):
         ModelSpec.from_metadata(metadata)
@@ -127,8 +127,6 @@ def test_a_model_that_fills_holes_says_how_they_are_marked(fill: str | None) -> 
         ("gaussian:0-55", "restore", None),
     ],
 )
-def test_files_of_schema_1_still_say_what_they_are_for(
-    degradation: str, task: str, fill: tuple[float, ...] | None
-) -> None:
+def test_files_of_schema_1_still_state_their_task(degradation: str, task: str, fill: tuple[float, ...] | None) -> None:
     spec = ModelSpec.from_metadata(SPEC.to_metadata() | {"schema": "1", "degradation": degradation})
     assert (spec.task, spec.fill) == (task, fill)

@@ -29,12 +29,12 @@ def grids(draw: st.DrawFn) -> tuple[int, int, int, int]:
         (34, 32, 31, [0, 1, 2]),
     ],
 )
-def test_origins(length: int, patch: int, overlap: int, expected: list[int]) -> None:
+def test_origins_cover_the_length(length: int, patch: int, overlap: int, expected: list[int]) -> None:
     assert origins(length, patch, overlap).tolist() == expected
 
 
 @pytest.mark.parametrize(("length", "overlap"), [(31, 0), (64, 32), (64, -1)])
-def test_origins_refuse_what_has_no_answer(length: int, overlap: int) -> None:
+def test_origins_refuse_impossible_sizes(length: int, overlap: int) -> None:
     with pytest.raises(ValueError, match=str(overlap if length == 64 else length)):
         origins(length, 32, overlap)
 
@@ -81,7 +81,7 @@ def added_up(image: np.ndarray, patch: int, overlap: int, columns: int, depth: i
 
 
 @given(grids(), st.sampled_from([1, 3]), st.integers(0, 2**32 - 1))
-def test_cut_copies_the_patches(grid: tuple[int, int, int, int], depth: int, seed: int) -> None:
+def test_cut_copies_patches(grid: tuple[int, int, int, int], depth: int, seed: int) -> None:
     height, width, patch, overlap = grid
     image = np.random.default_rng(seed).integers(0, 256, (3, height, width * depth), np.uint8)
     ys, xs = origins(height, patch, overlap), origins(width, patch, overlap)
@@ -96,14 +96,14 @@ def test_cut_copies_the_patches(grid: tuple[int, int, int, int], depth: int, see
 
 @settings(max_examples=60)
 @given(grids(), st.sampled_from([1, 3]), st.integers(0, 2**32 - 1))
-def test_unchanged_patches_give_the_image_back(grid: tuple[int, int, int, int], depth: int, seed: int) -> None:
+def test_unchanged_patches_reproduce_the_image(grid: tuple[int, int, int, int], depth: int, seed: int) -> None:
     height, width, patch, overlap = grid
     image = np.random.default_rng(seed).random((3, height, width * depth), np.float32)
     np.testing.assert_allclose(added_up(image, patch, overlap, width, depth), image, atol=1e-6)
 
 
 @given(grids(), st.integers(1, 5), st.sampled_from([1, 3]))
-def test_putting_patches_in_parts_is_bit_for_bit_the_same(
+def test_adding_patches_in_parts_is_bit_for_bit_the_same(
     grid: tuple[int, int, int, int], columns: int, depth: int
 ) -> None:
     height, width, patch, overlap = grid

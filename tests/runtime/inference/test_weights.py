@@ -16,7 +16,7 @@ onnx = pytest.importorskip("onnx", reason="the runtime does without onnx, its te
 
 @pytest.mark.parametrize("name", ["denoise-fast", "denoise-fast-int8"])
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_weights_that_are_not_finite_are_refused_by_name(name: str, value: float) -> None:
+def test_weights_with_nan_or_infinity_are_refused_by_name(name: str, value: float) -> None:
     file = onnx.load(packaged_models()[name])
     refuse_not_finite(Path(name), file.SerializeToString())
     of_floats = [tensor for tensor in file.graph.initializer if tensor.data_type == onnx.TensorProto.FLOAT]
@@ -34,7 +34,7 @@ def test_weights_that_are_not_finite_are_refused_by_name(name: str, value: float
 
 
 @pytest.mark.parametrize("kind", ["FLOAT16", "BFLOAT16", "DOUBLE"])
-def test_weights_inside_nodes_and_of_other_kinds_are_looked_at(kind: str) -> None:
+def test_weights_in_attributes_and_of_other_types_are_checked(kind: str) -> None:
     def model(value: float) -> bytes:
         tensor = onnx.helper.make_tensor("inner", onnx.TensorProto.FLOAT, [2], [1, value])
         if kind != "DOUBLE":
@@ -56,7 +56,7 @@ def test_weights_inside_nodes_and_of_other_kinds_are_looked_at(kind: str) -> Non
 
 @pytest.mark.parametrize("value", [1.5, -1.5, np.nan, -np.nan, np.inf])
 @pytest.mark.parametrize("kind", ["FLOAT16", "BFLOAT16", "value_float", "value_floats"])
-def test_values_without_raw_data_are_looked_at(kind: str, value: float) -> None:
+def test_values_without_raw_data_are_checked(kind: str, value: float) -> None:
     if kind.startswith("value"):
         node = onnx.helper.make_node("Constant", [], ["c"], **{kind: [0.0, value, 1.0] if kind[-1] == "s" else value})
     else:

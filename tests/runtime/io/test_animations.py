@@ -50,7 +50,7 @@ def frames_of(data: bytes, mode: str = "RGBA") -> list[np.ndarray[Any, Any]]:
 
 @pytest.mark.parametrize("alpha", [False, True])
 @pytest.mark.parametrize(("format", "options"), KINDS)
-def test_every_frame_is_what_pillow_shows(format: str, options: dict[str, Any], alpha: bool) -> None:
+def test_every_frame_equals_the_one_of_pillow(format: str, options: dict[str, Any], alpha: bool) -> None:
     data = animated(format, alpha=alpha and format != "GIF", **options)
     picture = decode(data)
     assert picture.animation is not None
@@ -113,7 +113,7 @@ def test_an_animated_webp_keeps_its_metadata() -> None:
         }  # fmt: skip
 
 
-def test_a_gif_of_one_frame_is_a_picture() -> None:
+def test_a_gif_of_one_frame_is_a_still_picture() -> None:
     still = saved(scene()[0].quantize(64), "GIF", comment=b"of somebody")
     picture = decode(still)
     assert picture.animation is None
@@ -162,7 +162,7 @@ def test_an_animation_larger_than_the_limit_is_refused() -> None:
 
 
 @pytest.mark.parametrize(("frames", "lost"), [(1, "frame beside the picture"), (3, "picture beside the animation")])
-def test_a_picture_beside_the_animation_is_named(frames: int, lost: str) -> None:
+def test_a_default_picture_outside_the_animation_is_reported_as_lost(frames: int, lost: str) -> None:
     """Programs that show no animation show it; of one frame beside it only it is read."""
     beside = Image.new("RGB", (WIDTH, HEIGHT), "red")
     data = saved(beside, "PNG", save_all=True, append_images=scene()[:frames], duration=100, default_image=True)
@@ -173,7 +173,7 @@ def test_a_picture_beside_the_animation_is_named(frames: int, lost: str) -> None
 
 
 @pytest.mark.parametrize("announced", [0, 1, 3, 9])
-def test_a_png_that_announces_other_frames_than_it_has_is_damaged(announced: int) -> None:
+def test_a_png_with_fewer_or_more_frames_than_announced_is_damaged(announced: int) -> None:
     chunks = [
         (name, announced.to_bytes(4, "big") + content[4:] if name == b"acTL" else content)
         for name, content in chunks_of(animated("PNG"))
@@ -182,7 +182,7 @@ def test_a_png_that_announces_other_frames_than_it_has_is_damaged(announced: int
         decode(png_of(chunks))
 
 
-def test_a_png_that_announces_no_animation_is_a_picture() -> None:
+def test_a_png_without_an_animation_chunk_is_a_still_picture() -> None:
     whole = animated("PNG")
     chunks = [each for each in chunks_of(whole) if each[0] != b"acTL"]
     first = decode(whole).pixels
@@ -208,7 +208,7 @@ def test_a_png_that_lacks_frames_is_damaged(name: bytes) -> None:
 
 
 @pytest.mark.parametrize(("format", "options"), KINDS[1:])
-def test_an_animation_with_a_hole_is_damaged(format: str, options: dict[str, Any]) -> None:
+def test_an_animation_with_missing_bytes_is_damaged(format: str, options: dict[str, Any]) -> None:
     data = animated(format, **options)
     for share in (0.4, 0.6, 0.8):
         at = int(share * len(data))
@@ -222,7 +222,7 @@ def test_damaged_animations_are_refused_or_read_but_never_crash(format: str, opt
     check_damaged(data, ends=range(0, len(data), max(1, len(data) // 30)))
 
 
-def test_a_gif_stays_transparent_whatever_its_last_frame_says() -> None:
+def test_the_last_frame_does_not_decide_whether_a_gif_is_transparent() -> None:
     frames = []
     for number in range(3):
         drawn = np.zeros((40, 60, 4), np.uint8)
@@ -237,7 +237,7 @@ def test_a_gif_stays_transparent_whatever_its_last_frame_says() -> None:
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "P"])
-def test_what_no_frame_of_a_png_covers_is_transparent(mode: str) -> None:
+def test_png_areas_that_no_frame_covers_are_transparent(mode: str) -> None:
     first, *others = (frame.convert(mode) for frame in scene())
     chunks = chunks_of(saved(first, "PNG", save_all=True, append_images=others, duration=TIMES))
     cleared = [(name, content[:24] + b"\1" + content[25:] if name == b"fcTL" else content) for name, content in chunks]

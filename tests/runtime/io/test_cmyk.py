@@ -75,7 +75,7 @@ def by_pillow(data: bytes) -> np.ndarray:
 
 
 @pytest.mark.parametrize("progressive", [False, True])
-def test_a_profile_decides_the_colors_of_a_jpeg(cae_run: Command, tmp_path: Path, progressive: bool) -> None:
+def test_the_color_profile_of_a_cmyk_jpeg_is_used(cae_run: Command, tmp_path: Path, progressive: bool) -> None:
     data = jpeg(icc_profile=profile(), progressive=progressive)
     (tmp_path / "in.jpg").write_bytes(data)
     done = cae_run(tmp_path / "in.jpg", "-o", tmp_path / "out.png", "--json")
@@ -94,7 +94,7 @@ def test_a_profile_decides_the_colors_of_a_jpeg(cae_run: Command, tmp_path: Path
 
 
 @pytest.mark.parametrize("given", [b"", b"no profile", profile()[:400]])
-def test_without_a_usable_profile_the_plain_formula_is_taken(cae_run: Command, tmp_path: Path, given: bytes) -> None:
+def test_without_a_usable_profile_a_formula_is_used(cae_run: Command, tmp_path: Path, given: bytes) -> None:
     (tmp_path / "in.jpg").write_bytes(jpeg(**({"icc_profile": given} if given else {})))
     done = cae_run(tmp_path / "in.jpg", "-o", tmp_path / "out.jpg")
     assert done.returncode == 0
@@ -106,7 +106,7 @@ def test_without_a_usable_profile_the_plain_formula_is_taken(cae_run: Command, t
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("planes", ["contig", "separate"])
-def test_tiffs(cae_run: Command, tmp_path: Path, dtype: type, planes: str) -> None:
+def test_cmyk_tiffs_are_read(cae_run: Command, tmp_path: Path, dtype: type, planes: str) -> None:
     samples = inks(dtype) if planes == "contig" else np.moveaxis(inks(dtype), -1, 0)
     tifffile.imwrite(
         tmp_path / "in.tif", samples, photometric="separated", planarconfig=planes, iccprofile=profile(),
@@ -128,7 +128,7 @@ def test_tiffs(cae_run: Command, tmp_path: Path, dtype: type, planes: str) -> No
     assert file["dropped"] == ["CMYK color profile"]
 
 
-def test_a_folder_without_the_extra_fails_by_name(
+def test_without_the_extra_a_cmyk_file_fails_by_name(
     cae_run: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = builtins.__import__
@@ -153,7 +153,7 @@ def test_a_folder_without_the_extra_fails_by_name(
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["c.png"]
 
 
-def test_damage_and_other_inks_are_told(tmp_path: Path) -> None:
+def test_damage_and_unknown_inks_are_reported(tmp_path: Path) -> None:
     for data in (jpeg(), jpeg(progressive=True)):
         for part in (0.3, 0.6, 0.9):
             with pytest.raises(ImageError, match=r"truncated|missing|damaged"):

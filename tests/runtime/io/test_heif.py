@@ -54,7 +54,7 @@ def rgb(pixels: np.ndarray[Any, Any]) -> Image.Image:
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
 @pytest.mark.parametrize("bits", [8, 10, 12])
-def test_an_avif_of_every_depth_has_the_values_that_were_written(channels: int, bits: int) -> None:
+def test_avif_of_every_bit_depth_keeps_its_values(channels: int, bits: int) -> None:
     values = SMOOTH[..., :channels].squeeze().astype(np.uint16) << bits - 8
     picture = decode(avif(values.astype(np.uint8) if bits == 8 else values, bits))
     scaled = values if bits == 8 else np.rint(values * 65535.0 / (2**bits - 1))
@@ -68,7 +68,7 @@ def test_an_avif_of_every_depth_has_the_values_that_were_written(channels: int, 
 
 
 @pytest.mark.parametrize("frames", [1, 3])
-def test_a_gray_avif_of_limited_range_has_its_black_and_white(frames: int) -> None:
+def test_a_gray_avif_of_limited_range_is_expanded(frames: int) -> None:
     first, *others = [rgb(np.roll(SMOOTH[..., :3], number, axis=1)) for number in range(frames)]
     more = {"save_all": True, "append_images": others} if others else {}
     full, limited = (
@@ -82,7 +82,7 @@ def test_a_gray_avif_of_limited_range_has_its_black_and_white(frames: int) -> No
 
 @pytest.mark.parametrize("mode", ["L", "LA", "BGR", "BGRA"])
 @pytest.mark.parametrize("bits", [8, 10, 12])
-def test_a_heic_of_every_depth_has_the_values_that_were_written(mode: str, bits: int) -> None:
+def test_heic_of_every_bit_depth_keeps_its_values(mode: str, bits: int) -> None:
     planes = {"L": [0], "LA": [0, 3], "BGR": [0, 1, 2], "BGRA": [0, 1, 2, 3]}[mode]
     values = np.ascontiguousarray(SMOOTH[..., planes].squeeze())
     wide = values.astype(np.uint16) << bits - 8
@@ -99,7 +99,7 @@ def test_a_heic_of_every_depth_has_the_values_that_were_written(mode: str, bits:
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_pictures_that_the_file_turns_are_upright(orientation: int) -> None:
+def test_rotated_pictures_come_out_upright(orientation: int) -> None:
     plain = SMOOTH[..., :3]
     turned = saved(rgb(plain), "AVIF", quality=100, subsampling="4:4:4", exif=exif(orientation))
     assert np.abs(decode(turned).pixels.astype(int) - upright(plain, orientation)).max() < 8
@@ -123,7 +123,7 @@ def test_a_sideways_jpeg_is_written_upright(format: str) -> None:
     assert written.orientation == 1
 
 
-def test_a_heic_keeps_its_color_resolution_and_others_get_that_of_phones() -> None:
+def test_heic_keeps_its_chroma_sampling_and_other_sources_get_420() -> None:
     plain = Image.fromarray(SMOOTH[..., :3])
     for chroma in (420, 422, 444):
         source = io.BytesIO()
@@ -133,12 +133,12 @@ def test_a_heic_keeps_its_color_resolution_and_others_get_that_of_phones() -> No
     assert pillow_heif.open_heif(encode(decode(saved(plain, "PNG")), HEIC)[0]).info["chroma"] == 420
 
 
-def test_what_a_heic_says_about_hdr_is_named_as_lost() -> None:
+def test_hdr_metadata_of_heic_is_reported_as_lost() -> None:
     light = heic(np.ascontiguousarray(SMOOTH[..., :3]), "BGR").replace(b"pixi", b"clli")
     assert encode(decode(light), HEIC)[1] == ("content light level (cLLI)",)
 
 
-def test_a_depth_that_jpeg_cannot_hold_is_named_as_it_is() -> None:
+def test_a_bit_depth_that_jpeg_cannot_hold_is_reported() -> None:
     with pytest.raises(ImageError, match="has 10 bits per channel, and JPEG holds 8"):
         encode(decode(avif(SMOOTH[..., :3].astype(np.uint16) << 2, 10)), "JPEG")
 
@@ -162,7 +162,7 @@ def test_metadata_is_kept_between_formats(source: str, target: str) -> None:
 
 
 @pytest.mark.parametrize(("source", "target"), [(AVIF, AVIF), (HEIC, AVIF), (AVIF, HEIC), (HEIC, HEIC)])
-def test_a_wide_gamut_without_profile_is_kept(source: str, target: str) -> None:
+def test_a_wide_gamut_without_a_profile_is_kept(source: str, target: str) -> None:
     picture = Picture(SMOOTH[..., :3], source, decode(avif(SMOOTH[..., :3])).metadata, lossless=False)
     wide = replace(picture, metadata=replace(picture.metadata, cicp=(12, 16)))  # P3, PQ
     first = decode(encode(wide, source)[0])
@@ -178,7 +178,7 @@ def test_a_wide_gamut_without_profile_is_kept(source: str, target: str) -> None:
     assert "cicp" in encode(first, "JPEG")[1]
 
 
-def test_thumbnails_are_named_and_a_16_bit_png_loses_bits_by_name() -> None:
+def test_lost_thumbnails_and_lost_bits_are_reported() -> None:
     with_thumbnail = heic(np.tile(SMOOTH[..., :3], (2, 2, 1)), "BGR", thumbnails=[64])
     assert "thumbnail" in encode(decode(with_thumbnail), HEIC)[1]
     deep = decode(cv2.imencode(".png", SMOOTH[..., :3].astype(np.uint16) * 257)[1].tobytes())
@@ -186,7 +186,7 @@ def test_thumbnails_are_named_and_a_16_bit_png_loses_bits_by_name() -> None:
     assert encode(deep, HEIC)[1] == ("depth of 16 bits (10 are written)",)
 
 
-def test_grids_of_tiles_and_odd_sizes() -> None:
+def test_tile_grids_and_odd_sizes_are_read() -> None:
     large = np.tile(SMOOTH[..., :3], (4, 4, 1))[:161, :207]
     picture = decode(heic(large, "BGR", tile_size=64))
     assert np.abs(picture.pixels.astype(int) - large).max() <= 1
@@ -202,7 +202,7 @@ def test_damaged_files_are_refused_or_read_but_never_crash(data: bytes) -> None:
     check_damaged(data, ends=range(0, len(data), max(1, len(data) // 40)), values=2**20)
 
 
-def test_a_size_that_lies_is_refused() -> None:
+def test_a_false_size_is_refused() -> None:
     data = avif(SMOOTH[..., :3])
     at = data.index(b"ispe") + 8
     for size in ((2**20, 2**20), (2**14 + 1, 2**14), (0, HEIGHT)):
@@ -210,7 +210,7 @@ def test_a_size_that_lies_is_refused() -> None:
             decode(data[:at] + b"".join(side.to_bytes(4, "big") for side in size) + data[at + 8 :])
 
 
-def test_a_coded_size_beyond_the_announced_one_is_refused_before_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_coded_size_larger_than_announced_is_refused_before_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
     data = bytearray(avif(np.zeros((64, 96, 3), np.uint8)))
     at = data.index(b"ispe") + 8
     struct.pack_into(">II", data, at, 48, 32)
@@ -226,7 +226,7 @@ def moving(sizes: list[tuple[int, int]]) -> bytes:
     return cv2.imencodeanimation(".avif", frames)[1].tobytes()
 
 
-def test_a_frame_beyond_the_announced_size_is_refused_before_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_frame_larger_than_announced_is_refused_before_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
     small, large = moving([(64, 64)] * 3), moving([(512, 512)] * 3)
     assert decode(small).animation is not None
     data, here, there = bytearray(small), 0, 0
@@ -241,7 +241,7 @@ def test_a_frame_beyond_the_announced_size_is_refused_before_decoding(monkeypatc
         decode(file)
 
 
-def test_what_is_read_of_av1_data_is_limited_for_the_whole_file() -> None:
+def test_the_amount_of_av1_data_that_is_parsed_is_limited() -> None:
     unit = b"\x12\x00"  # a temporal delimiter
     file = unit * 2**16
     sizes = CodedSizes(file)
@@ -258,13 +258,13 @@ def test_what_is_read_of_av1_data_is_limited_for_the_whole_file() -> None:
 
 
 @pytest.mark.parametrize("size", [(1, 1), (33, 17), (640, 427)])
-def test_the_coded_size_of_files_of_other_programs_is_right(size: tuple[int, int]) -> None:
+def test_avif_files_of_pillow_have_the_right_size(size: tuple[int, int]) -> None:
     target = io.BytesIO()
     Image.new("RGB", size, (90, 80, 70)).save(target, "AVIF", quality=60)
     assert decode(target.getvalue()).pixels.shape[:2] == size[::-1]
 
 
-def test_a_folder_of_phone_pictures(cae_run: Command, tmp_path: Path) -> None:
+def test_a_folder_of_phone_pictures_is_cleaned(cae_run: Command, tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()
     (photos / "1.heic").write_bytes(heic(SMOOTH[..., :3], "BGR", exif=exif()))
@@ -279,7 +279,7 @@ def test_a_folder_of_phone_pictures(cae_run: Command, tmp_path: Path) -> None:
     assert opened((tmp_path / "png" / "1.png").read_bytes()).size == (WIDTH, HEIGHT)
 
 
-def test_without_the_extra_one_line_says_what_to_install(
+def test_a_missing_extra_is_reported_with_the_install_command(
     cae_run: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(heic_extra, "is_installed", lambda: False)

@@ -41,7 +41,7 @@ def photo() -> Image.Image:
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("target", [*CARRIERS, "TIFF", "BMP"])
 @pytest.mark.parametrize("source", [*CARRIERS, "TIFF"])
-def test_the_rotation_is_right_once(photo: Image.Image, source: str, target: str, orientation: int) -> None:
+def test_pictures_are_rotated_exactly_once(photo: Image.Image, source: str, target: str, orientation: int) -> None:
     data = saved(photo, source, exif=exif(orientation), **({"lossless": True} if source == "WebP" else {}))
     written, _ = encode(decode(data), target)
     seen, expected = (ImageOps.exif_transpose(opened(d)).convert("RGB") for d in (written, data))
@@ -49,7 +49,7 @@ def test_the_rotation_is_right_once(photo: Image.Image, source: str, target: str
     assert np.abs(np.asarray(seen, int) - np.asarray(expected, int)).mean() < 3
 
 
-def test_exif_behind_a_prefix_is_understood(photo: Image.Image) -> None:
+def test_exif_with_a_prefix_is_understood(photo: Image.Image) -> None:
     plain = exif(6).tobytes()[6:]
     webp = saved(photo, "WebP", exif=plain + bytes(6)).replace(plain + bytes(6), b"Exif\0\0" + plain)
     picture = decode(webp)
@@ -60,21 +60,21 @@ def test_exif_behind_a_prefix_is_understood(photo: Image.Image) -> None:
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_upright_does_what_pillow_does(orientation: int) -> None:
+def test_upright_equals_pillow(orientation: int) -> None:
     pixels = np.arange(6, dtype=np.uint8).reshape(2, 3)
     data = saved(Image.fromarray(pixels), "PNG", exif=exif(orientation))
     np.testing.assert_array_equal(upright(pixels, orientation), np.asarray(ImageOps.exif_transpose(opened(data))))
 
 
 @pytest.mark.parametrize("block", [b"", b"II", b"MM\0*\0\0\0\xff", b"nonsense", exif(9).tobytes()[6:]])
-def test_a_broken_exif_means_no_rotation(block: bytes) -> None:
+def test_damaged_exif_means_no_rotation(block: bytes) -> None:
     assert exif_orientation(block) == 1
 
 
 @pytest.mark.parametrize("channels", [(), (3,), (4,), (2,)])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("format", ["PNG", "TIFF"])
-def test_depth_gray_and_alpha_survive(noise: Noise, format: str, dtype: type, channels: tuple[int, ...]) -> None:
+def test_bit_depth_gray_and_alpha_are_kept(noise: Noise, format: str, dtype: type, channels: tuple[int, ...]) -> None:
     pixels = noise((20, 30, *channels), dtype)
     picture = images.Picture(pixels, format, Metadata(), lossless=False)
     back = decode(encode(picture, format)[0]).pixels
@@ -90,7 +90,7 @@ def test_gray_with_alpha_stays_gray(photo: Image.Image) -> None:
 
 
 @pytest.mark.parametrize(("mode", "shape"), [("P", (48, 72, 3)), ("1", (48, 72)), ("L", (48, 72)), ("I;16", (48, 72))])
-def test_other_kinds_of_png_are_read(photo: Image.Image, mode: str, shape: tuple[int, ...]) -> None:
+def test_unusual_png_types_are_read(photo: Image.Image, mode: str, shape: tuple[int, ...]) -> None:
     image = photo.convert(mode) if mode != "I;16" else Image.fromarray(np.full((48, 72), 40_000, np.uint16))
     picture = decode(saved(image, "PNG"))
     assert picture.pixels.shape == shape
@@ -100,7 +100,7 @@ def test_other_kinds_of_png_are_read(photo: Image.Image, mode: str, shape: tuple
 
 
 @pytest.mark.parametrize("format", ["JPEG", "WebP", "BMP"])
-def test_sixteen_bits_are_never_written_as_eight(noise: Noise, format: str) -> None:
+def test_16_bits_are_never_written_as_8(noise: Noise, format: str) -> None:
     picture = decode(saved(Image.fromarray(noise((9, 9), np.uint16)), "PNG"))
     with pytest.raises(ImageError, match=f"16 bits per channel, and {format} holds 8: write a PNG"):
         encode(picture, format)
@@ -124,13 +124,13 @@ def test_alpha_is_never_lost_in_a_jpeg(photo: Image.Image) -> None:
     ],
 )
 @pytest.mark.parametrize("part", [0.02, 0.3, 0.7, 0.99])
-def test_a_truncated_file_is_a_failure(noise: Noise, format: str, options: dict[str, Any], part: float) -> None:
+def test_a_truncated_file_fails(noise: Noise, format: str, options: dict[str, Any], part: float) -> None:
     data = saved(Image.fromarray(noise((100, 120, 3))), format, **options)
     with pytest.raises(ImageError, match=r"truncated|decoded|is not a|a size of"):
         decode(data[: int(len(data) * part)])
 
 
-def test_a_truncated_jpeg_with_a_whole_thumbnail_is_a_failure(photo: Image.Image, noise: Noise) -> None:
+def test_a_truncated_jpeg_with_an_intact_thumbnail_fails(photo: Image.Image, noise: Noise) -> None:
     thumbnail = saved(photo, "JPEG")
     data = saved(Image.fromarray(noise((200, 300, 3))), "JPEG", exif=b"Exif\0\0" + exif().tobytes()[6:] + thumbnail)
     assert b"\xff\xd9" in data[: len(data) // 2]
@@ -138,12 +138,12 @@ def test_a_truncated_jpeg_with_a_whole_thumbnail_is_a_failure(photo: Image.Image
         decode(data[: len(data) * 3 // 4])
 
 
-def test_bytes_behind_a_jpeg_are_tolerated(photo: Image.Image) -> None:
+def test_bytes_after_the_end_of_a_jpeg_are_tolerated(photo: Image.Image) -> None:
     data = saved(photo, "JPEG")
     np.testing.assert_array_equal(decode(data + b"trailer\xff\xe0").pixels, decode(data).pixels)
 
 
-def test_an_unsuitable_file_is_refused_by_name(photo: Image.Image) -> None:
+def test_an_unsuitable_file_is_refused_with_the_reason(photo: Image.Image) -> None:
     for data, reason in [
         (b"", "is empty"),
         (b"just text\n", "is not a JPEG"),
@@ -152,7 +152,7 @@ def test_an_unsuitable_file_is_refused_by_name(photo: Image.Image) -> None:
             decode(data)
 
 
-def test_what_is_no_image_is_told_every_kind_that_is_read() -> None:
+def test_the_error_for_other_files_lists_every_supported_format() -> None:
     with pytest.raises(ImageError) as error:
         decode(b"just text\n")
     told = str(error.value).removeprefix("is not a ").removesuffix(" image").replace(" or ", ", ").split(", ")
@@ -160,14 +160,14 @@ def test_what_is_no_image_is_told_every_kind_that_is_read() -> None:
     assert all(is_picture(Path(f"a{suffix}")) for suffix in SUFFIXES_READ)
 
 
-def test_a_decompression_bomb_is_refused_before_it_is_decoded() -> None:
+def test_a_decompression_bomb_is_refused_before_decoding() -> None:
     header = b"IHDR" + struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
     data = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + bytes(4) + struct.pack(">I4sI", 0, b"IEND", 0)
     with pytest.raises(ImageError, match="60000x60000 pixels: the limit is 268435456"):
         decode(data)
 
 
-def test_quality(photo: Image.Image) -> None:
+def test_quality_sets_the_file_size_and_has_a_default(photo: Image.Image) -> None:
     picture = decode(saved(photo, "PNG"))
     for format in ("JPEG", "WebP"):
         low, default, high = (len(encode(picture, format, quality)[0]) for quality in (10, None, 100))
@@ -179,13 +179,13 @@ def test_quality(photo: Image.Image) -> None:
     assert not decode(encode(lossless, "WebP", 80)[0]).lossless
 
 
-def test_a_format_that_is_too_small_says_so(noise: Noise) -> None:
+def test_a_picture_too_small_for_a_format_is_refused(noise: Noise) -> None:
     picture = decode(saved(Image.fromarray(noise((2, 2))), "PNG"))
     with pytest.raises(ImageError, match="16400x2 pixels"):
         encode(replace(picture, pixels=np.zeros((2, 16_400), np.uint8)), "WebP")
 
 
-def test_a_file_appears_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_is_written_completely_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_file(tmp_path / "sub" / "a.png", b"first")
     assert (tmp_path / "sub" / "a.png").read_bytes() == b"first"
     probe = tmp_path / "probe"
@@ -203,7 +203,7 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there are no named pipes among files there")
-def test_a_named_pipe_is_read_where_something_is_written_to_it_and_never_waited_for(tmp_path: Path) -> None:
+def test_a_named_pipe_is_read_but_never_waited_for(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe.png"
     os.mkfifo(pipe)
     with pytest.raises(ImageError, match="is a named pipe that nothing is written to"):
@@ -215,7 +215,7 @@ def test_a_named_pipe_is_read_where_something_is_written_to_it_and_never_waited_
     os.close(reader)
 
 
-def test_every_format_has_one_suffix() -> None:
+def test_every_format_has_a_suffix() -> None:
     named_alike = ("png", "webp", "bmp", "ppm", "pgm", "avif", "heic")
     found = {format.lower(): suffix for format, suffix in SUFFIX_OF_FORMAT.items()}
     jpeg_2000 = {"jpeg 2000": ".jp2", "jpeg 2000 codestream": ".j2k"}
@@ -223,7 +223,7 @@ def test_every_format_has_one_suffix() -> None:
 
 
 @pytest.mark.parametrize(("quality", "kept"), [(None, bool(encoding._WEBP_EXACT)), (90, False)])
-def test_a_webp_keeps_the_colors_of_transparent_pixels_or_names_their_loss(
+def test_a_webp_keeps_colors_under_transparent_pixels_or_reports_their_loss(
     noise: Noise, quality: int | None, kept: bool
 ) -> None:
     pixels = noise((40, 50, 4), np.uint8)

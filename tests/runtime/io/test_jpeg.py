@@ -44,7 +44,7 @@ def scans_of(data: bytes) -> list[Segment]:
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 @pytest.mark.parametrize("kind", list(KINDS))
-def test_a_jpeg_that_ends_early_is_damaged_though_it_has_an_end(kind: str, mode: str) -> None:
+def test_a_jpeg_that_ends_early_is_damaged_even_with_an_end_marker(kind: str, mode: str) -> None:
     for size in ((150, 90), (40, 56), (161, 97)):
         data = jpeg(mode, size, **KINDS[kind])
         plain = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
@@ -57,7 +57,7 @@ def test_a_jpeg_that_ends_early_is_damaged_though_it_has_an_end(kind: str, mode:
 
 
 @pytest.mark.parametrize("kind", ["baseline", "progressive"])
-def test_a_few_missing_bytes_are_enough(kind: str) -> None:
+def test_a_few_missing_bytes_are_noticed(kind: str) -> None:
     data = jpeg(**KINDS[kind])
     with pytest.raises(ImageError, match="damaged"):
         decode(data[:-20] + END)
@@ -88,7 +88,7 @@ def apart() -> bytes:
     return out + END
 
 
-def test_colors_in_scans_of_their_own_are_read_and_held_to_the_same() -> None:
+def test_color_scans_of_their_own_are_read_and_checked() -> None:
     data = apart()
     plain = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     assert plain.shape == (90, 150, 3)
@@ -113,7 +113,7 @@ def test_bytes_between_data_and_end_are_tolerated() -> None:
 
 
 @pytest.mark.parametrize("before", [START_OF_SCAN, END_OF_IMAGE])
-def test_a_second_size_is_refused_before_anything_is_decoded(before: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_size_is_refused_before_decoding(before: int, monkeypatch: pytest.MonkeyPatch) -> None:
     data = jpeg()
     frame = next(segment for segment in segments(data) if segment.marker == 0xC0)
     place = next(segment for segment in segments(data) if segment.marker == before).start
@@ -131,7 +131,7 @@ def with_hidden_size(data: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("marker", [0x01, 0x02, 0xBF])
-def test_a_marker_without_a_length_hides_no_size(marker: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_marker_without_a_length_cannot_hide_a_size(marker: int, monkeypatch: pytest.MonkeyPatch) -> None:
     data = jpeg()
     monkeypatch.setattr(images, "decoded", lambda *_: pytest.fail("was decoded"))
     inside = data[:-40] + bytes([0xFF, marker, 0, 2]) + data[-40:]
@@ -140,7 +140,7 @@ def test_a_marker_without_a_length_hides_no_size(marker: int, monkeypatch: pytes
             decode(spoiled)
 
 
-def test_a_jpeg_in_a_tiff_hides_no_size_either(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_jpeg_in_a_tiff_cannot_hide_a_size_either(monkeypatch: pytest.MonkeyPatch) -> None:
     hiding = with_hidden_size(jpeg("L"))
     data = picture(np.zeros((8, 8, 1), np.uint8), BLACK_ZERO, 8, compression=JPEG, change=lambda _: [hiding])
     monkeypatch.setattr(tiff_data, "_decodes", lambda *_: pytest.fail("was decoded"))
@@ -172,7 +172,7 @@ def test_many_scans_of_many_pixels_are_refused(monkeypatch: pytest.MonkeyPatch) 
             decode(with_scans(number, side))
 
 
-def test_the_scans_of_all_jpegs_in_a_tiff_count(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_scans_of_all_jpegs_in_a_tiff_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     strip = jpeg("L", (64, 8), progressive=True)
     data = picture(
         np.zeros((80, 64, 1), np.uint8), BLACK_ZERO, 8, rows=8, compression=JPEG, change=lambda strips: [strip] * 10
@@ -185,7 +185,7 @@ def test_the_scans_of_all_jpegs_in_a_tiff_count(monkeypatch: pytest.MonkeyPatch)
         decode(data)
 
 
-def test_what_opencv_does_not_decode_is_named() -> None:
+def test_jpeg_types_that_opencv_cannot_decode_are_named() -> None:
     gray = np.random.default_rng(1).integers(0, 4096, (32, 32), np.uint16)
     for data, reason in [
         (imagecodecs.jpeg8_encode(gray, bitspersample=12), "a JPEG of 12 bits per channel"),
@@ -196,7 +196,7 @@ def test_what_opencv_does_not_decode_is_named() -> None:
             decode(data)
 
 
-def test_a_header_says_where_the_coded_data_is() -> None:
+def test_a_header_gives_the_position_of_the_coded_data() -> None:
     data = jpeg(restart_marker_rows=1)
     scan = inspect(data).scans[0]  # type: ignore[attr-defined]
     assert (scan.components, scan.restart_interval) == ((1, 2, 3), 10)

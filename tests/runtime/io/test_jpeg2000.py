@@ -58,7 +58,7 @@ def encoded(pixels: np.ndarray, **options: object) -> bytes:
         ("stream10.j2k", picture(1, np.uint16, 10), {"codecformat": "j2k", "bitspersample": 10}),
     ],
 )
-def test_it_is_read_and_written_without_loss(
+def test_jpeg_2000_is_read_and_written_without_loss(
     cae_run: Command, tmp_path: Path, name: str, pixels: np.ndarray | None, options: dict[str, object]
 ) -> None:
     if pixels is None:
@@ -83,7 +83,7 @@ def test_it_is_read_and_written_without_loss(
             assert opened.size == (70, 50)
 
 
-def test_no_word_of_opencv_comes_out_of_a_whole_codestream(capfd: pytest.CaptureFixture[str]) -> None:
+def test_opencv_prints_nothing_about_a_valid_codestream(capfd: pytest.CaptureFixture[str]) -> None:
     for channels in (1, 3):
         np.testing.assert_array_equal(
             decode(encoded(picture(channels), codecformat="j2k")).pixels, decode(encoded(picture(channels))).pixels
@@ -126,7 +126,7 @@ def with_bytes(data: bytes, at: int, value: bytes) -> bytes:
     return data[:at] + value + data[at + len(value) :]
 
 
-def test_what_is_not_read_is_refused_by_name() -> None:
+def test_unsupported_kinds_are_refused_by_name() -> None:
     stream = encoded(picture(3), codecformat="j2k")
     style = stream.index(b"\xff\x52")
     parts = (stream[: style + 2], struct.pack(">HBBH", 15, 1, 0, 0xFFFF), stream[style + 8 : style + 14], bytes(3))
@@ -161,7 +161,7 @@ def test_what_is_not_read_is_refused_by_name() -> None:
             decode(data)
 
 
-def test_a_lossy_one_is_known_as_such(tmp_path: Path) -> None:
+def test_a_lossy_file_is_recognized_as_lossy(tmp_path: Path) -> None:
     _, coded = cv2.imencode(
         ".jp2", picture(3), [cv2.IMWRITE_JPEG2000_COMPRESSION_X1000, 50]
     )  # its wavelet is reversible
@@ -171,7 +171,7 @@ def test_a_lossy_one_is_known_as_such(tmp_path: Path) -> None:
     assert not is_lossy(encode(after, JP2)[0])  # we write all of it
 
 
-def test_a_quality_that_changes_nothing_is_told(cae_run: Command, tmp_path: Path) -> None:
+def test_a_quality_without_effect_gives_a_note(cae_run: Command, tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "a.png"), picture(3))
     told = b"quality is that of JPEG, WebP, AVIF and HEIC, and no output is one"
     for name, ignored in (("a.jp2", True), ("b.png", True), ("a.webp", False)):
@@ -182,7 +182,7 @@ def test_a_quality_that_changes_nothing_is_told(cae_run: Command, tmp_path: Path
         assert (done.returncode, told in done.stderr.replace(b"--", b"")) == (0, ignored)
 
 
-def test_many_styles_take_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_coding_styles_are_parsed_quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = encoded(picture(3), codecformat="j2k")
     at = stream.index(b"\xff\x52")
     style = stream[at : at + 14]

@@ -46,7 +46,7 @@ def in_a_command() -> Iterator[None]:
 
 @pytest.mark.usefixtures("in_a_command")
 @pytest.mark.parametrize("kind", list(WHOLE))
-def test_whole_files_are_decoded_once(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_valid_files_are_decoded_once(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     decode(WHOLE[kind])  # finds out what can be heard
     calls, imdecode = [], cv2.imdecode
     monkeypatch.setattr(cv2, "imdecode", lambda data, flags: calls.append(flags) or imdecode(data, flags))
@@ -58,7 +58,9 @@ def test_whole_files_are_decoded_once(kind: str, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.usefixtures("in_a_command")
 @pytest.mark.parametrize("hears", [True, False])
 @pytest.mark.parametrize("kind", list(WHOLE))
-def test_damage_is_noticed_whether_or_not_it_is_heard(kind: str, hears: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_damage_is_noticed_with_and_without_messages_of_the_decoder(
+    kind: str, hears: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if not hears:
         monkeypatch.setattr(messages, "_hears", lambda _: False)
     decode(WHOLE[kind])
@@ -68,7 +70,7 @@ def test_damage_is_noticed_whether_or_not_it_is_heard(kind: str, hears: bool, mo
 
 @pytest.mark.parametrize("told", [True, False])
 @pytest.mark.parametrize("kind", list(WHOLE))
-def test_the_library_writes_nothing_about_whole_files(kind: str, told: bool, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_library_prints_nothing_about_valid_files(kind: str, told: bool, capfd: pytest.CaptureFixture[str]) -> None:
     before = cv2.utils.logging.getLogLevel()
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT if told else before)
     try:
@@ -79,7 +81,7 @@ def test_the_library_writes_nothing_about_whole_files(kind: str, told: bool, cap
 
 
 @pytest.mark.parametrize("kind", ["LZW", "Deflate"])
-def test_the_library_leaves_stderr_alone(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_library_leaves_stderr_of_the_program_alone(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     seen, imdecode = set(), cv2.imdecode
     monkeypatch.setattr(cv2, "imdecode", lambda data, flags: seen.add(os.fstat(2)) or imdecode(data, flags))
     assert decode(WHOLE[kind]).pixels.size
@@ -88,12 +90,12 @@ def test_the_library_leaves_stderr_alone(kind: str, monkeypatch: pytest.MonkeyPa
     assert {(status.st_dev, status.st_ino) for status in seen} == {(os.fstat(2).st_dev, os.fstat(2).st_ino)}
 
 
-def test_what_others_write_meanwhile_is_passed_on(capfd: pytest.CaptureFixture[str]) -> None:
+def test_other_output_during_decoding_is_passed_on(capfd: pytest.CaptureFixture[str]) -> None:
     assert messages.decoded_silently(lambda: os.write(2, b"of another thread\n"), "JPEG") == (18, False)
     assert capfd.readouterr().err == "of another thread\n"
 
 
-def test_nothing_is_taken_for_silent_where_opencv_is_told_to_be_so() -> None:
+def test_silence_proves_nothing_if_the_log_of_opencv_is_off() -> None:
     before = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
         assert messages.decoded_silently(lambda: 5, "TIFF") == (5, False)
@@ -102,7 +104,7 @@ def test_nothing_is_taken_for_silent_where_opencv_is_told_to_be_so() -> None:
     assert messages.decoded_silently(lambda: 5, "TIFF") == (5, True)
 
 
-def test_without_a_further_file_nothing_is_taken_for_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_silence_proves_nothing_if_stderr_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> int:
         raise OSError(24, "Too many open files")
 

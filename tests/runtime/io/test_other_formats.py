@@ -47,7 +47,7 @@ def rows_of(samples: np.ndarray, bits: int) -> bytes:
         *((color, bits) for color in (COLOR, GRAY_ALPHA, COLOR_ALPHA) for bits in (8, 16)),
     ],
 )
-def test_every_kind_of_png_is_right_or_refused(color: int, bits: int, transparent: bool) -> None:
+def test_every_kind_of_png_is_decoded_correctly_or_refused(color: int, bits: int, transparent: bool) -> None:
     channels = {GRAY: 1, COLOR: 3, INDEXED: 1, GRAY_ALPHA: 2, COLOR_ALPHA: 4}[color]
     samples = RNG.integers(0, 2**bits, (HEIGHT, WIDTH, channels))
     extra, seen = b"", samples
@@ -98,7 +98,7 @@ def bmps() -> Iterator[tuple[str, bytes, str]]:
     yield "OS/2", b"BM" + struct.pack("<IHHI", 14 + len(old), 0, 0, 14 + 12 + 768) + old, "BMP of OS/2 with 8 bits"
 
 
-def test_every_kind_of_bmp_is_what_pillow_sees_or_refused() -> None:
+def test_every_kind_of_bmp_equals_pillow_or_is_refused() -> None:
     for name, data, refusal in bmps():
         if refusal:
             with pytest.raises(ImageError, match=refusal):
@@ -122,7 +122,7 @@ def short_webp(data: bytes, name: bytes, part: float) -> bytes:
 
 
 @pytest.mark.parametrize("part", [0.2, 0.5, 0.9])
-def test_a_png_or_webp_that_misses_data_is_damaged_though_it_has_an_end(part: float) -> None:
+def test_a_png_or_webp_with_missing_data_is_damaged_even_with_an_end(part: float) -> None:
     noise = RNG.integers(0, 256, (90, 120, 4), np.uint8)
     for name, options in ((b"VP8 ", {}), (b"VP8L", {"lossless": True}), (b"ALPH", {})):
         file = io.BytesIO()
@@ -144,7 +144,7 @@ def smooth(noise: float) -> Image.Image:
 
 @pytest.mark.parametrize("hole", [b"\0", b"\xff"])
 @pytest.mark.parametrize("options", [{}, {"lossless": True}, {"quality": 100, "method": 6}])
-def test_a_webp_with_a_hole_is_damaged(options: dict[str, Any], hole: bytes) -> None:
+def test_a_webp_with_missing_bytes_is_damaged(options: dict[str, Any], hole: bytes) -> None:
     """Its decoder takes any bytes for data, and stops when the picture is full; by chance it may need all of them."""
     whole = saved(smooth(8), "WebP", **options)
     assert decode(whole).pixels.shape == (120, 160, 3)
@@ -158,7 +158,7 @@ def test_a_webp_with_a_hole_is_damaged(options: dict[str, Any], hole: bytes) -> 
     assert found >= 16
 
 
-def test_webps_of_every_setting_are_whole() -> None:
+def test_valid_webps_of_every_setting_are_accepted() -> None:
     """Small pictures, pictures of one color, noise: the check for damage must not take them for damaged."""
     images = [Image.new("RGB", size, "red") for size in ((1, 1), (64, 64))] + [smooth(0), smooth(30)]
     images[-1].putalpha(smooth(30).convert("L"))
@@ -169,7 +169,7 @@ def test_webps_of_every_setting_are_whole() -> None:
             assert np.abs(decode(data).pixels[..., 2::-1].astype(int) - seen).max() <= 1
 
 
-def test_a_size_that_is_said_twice_is_damage() -> None:
+def test_two_contradicting_sizes_are_damage() -> None:
     data = png(rows_of(np.zeros((HEIGHT, WIDTH, 1), int), 8), 8, GRAY)
     header = data[8:33]
     with pytest.raises(ImageError, match="gives its size more than once"):
@@ -181,7 +181,7 @@ def test_a_size_that_is_said_twice_is_damage() -> None:
         decode(file.getvalue()[:canvas] + b"\xff" + file.getvalue()[canvas + 1 :])
 
 
-def test_what_is_too_long_is_said_with_the_limit() -> None:
+def test_a_file_over_a_limit_is_refused_with_the_limit() -> None:
     data = png(b"", 8, GRAY, size=(2**20 + 1, 1))
     for read in (decode, images.header_of):
         with pytest.raises(ImageError, match="1048577x1 pixels: the limit is 1048576 pixels per side"):

@@ -25,7 +25,7 @@ class Idle(Executor):
 @pytest.mark.parametrize(
     ("size", "count"), [(0, FILES_AHEAD + 1), (BYTES_AHEAD // 4, 4), (BYTES_AHEAD, 1), (BYTES_AHEAD * 2, 1)]
 )
-def test_files_on_their_way_count_by_the_size_that_is_known(size: int, count: int) -> None:
+def test_read_ahead_counts_the_known_sizes_of_files_in_progress(size: int, count: int) -> None:
     pool = Idle()
     read = started_ahead(pool, str, range(100), FILES_AHEAD, len, lambda _: size)
     next(read)

@@ -37,7 +37,7 @@ def text(values: np.ndarray) -> bytes:
         (b"P1\n13 7\n" + text(BITS), "PBM", (1 - BITS) * 255),
     ],
 )
-def test_a_pnm_is_read_and_written_back(data: bytes, format: str, pixels: np.ndarray) -> None:
+def test_a_pnm_is_read_and_written(data: bytes, format: str, pixels: np.ndarray) -> None:
     picture = decode(data)
     assert picture.format == format
     np.testing.assert_array_equal(picture.pixels, pixels)
@@ -50,7 +50,7 @@ def test_a_pnm_is_read_and_written_back(data: bytes, format: str, pixels: np.nda
         np.testing.assert_array_equal(seen[..., ::-1], cv2.cvtColor(pixels, 8) if pixels.ndim == 2 else pixels)
 
 
-def test_what_a_pnm_cannot_hold_is_refused() -> None:
+def test_content_that_pnm_cannot_hold_is_refused() -> None:
     color, gray = (decode(cv2.imencode(".png", pixels)[1].tobytes()) for pixels in (COLOR, GRAY))
     with pytest.raises(ImageError, match="has colors, which PGM cannot hold"):
         encode(color, "PGM")
@@ -71,13 +71,13 @@ def test_what_a_pnm_cannot_hold_is_refused() -> None:
         (b"P5\n0 7\n255\n", "a size of 0x7"),
     ],
 )
-def test_other_pnms_are_refused_by_name(data: bytes, reason: str) -> None:
+def test_unsupported_pnms_are_refused_by_name(data: bytes, reason: str) -> None:
     with pytest.raises(ImageError, match=reason):
         decode(data)
 
 
 @pytest.mark.parametrize("white", [1, 100, 1023, 4095])
-def test_values_are_spread_to_the_whole_range(white: int) -> None:
+def test_values_are_scaled_to_the_full_range(white: int) -> None:
     values = RNG.integers(0, white, (7, 13), endpoint=True)
     picture = decode(b"P5 13 7 %d\n" % white + values.astype("u1" if white < 256 else ">u2").tobytes())
     top = 255 if white < 256 else 65535
@@ -85,14 +85,14 @@ def test_values_are_spread_to_the_whole_range(white: int) -> None:
     np.testing.assert_allclose(picture.pixels, values * (top / white), atol=0.51)
 
 
-def test_pictures_behind_the_first_are_named_as_lost() -> None:
+def test_further_pictures_in_a_pnm_are_reported_as_lost() -> None:
     one = b"P5\n13 7\n255\n" + GRAY.tobytes()
     for data, lost in ((one, ()), (one + b"\n", ()), (one + one, ("further pictures",)),
                        (one + b"rest", ("data behind the picture",))):  # fmt: skip
         assert encode(decode(data), "PGM")[1] == lost
 
 
-def test_a_picture_of_one_bit_keeps_its_cleaned_levels(tmp_path: Path) -> None:
+def test_a_1_bit_picture_is_written_with_gray_levels(tmp_path: Path) -> None:
     source = tmp_path / "dithered.pbm"
     source.write_bytes(b"P4\n64 48\n" + np.packbits(RNG.integers(0, 2, (48, 64), np.uint8), axis=1).tobytes())
     (result,) = clean_folder(tmp_path, tmp_path / "clean")

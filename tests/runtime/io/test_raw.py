@@ -77,7 +77,7 @@ def test_a_raw_file_comes_out_upright(orientation: int) -> None:
 @pytest.mark.parametrize(
     ("ext", "depth"), [(None, np.uint16), ("png", np.uint16), ("jpg", np.uint8), ("webp", np.uint8)]
 )
-def test_a_folder_of_raw_files(cae_run: Command, tmp_path: Path, ext: str | None, depth: type) -> None:
+def test_a_folder_of_raw_files_is_cleaned(cae_run: Command, tmp_path: Path, ext: str | None, depth: type) -> None:
     (tmp_path / "card").mkdir()
     (tmp_path / "card" / "photo.dng").write_bytes(dng())
     done = cae_run(tmp_path / "card", "-o", tmp_path / "out", "--json", *(["--ext", ext] if ext else []))
@@ -98,7 +98,7 @@ def test_a_folder_of_raw_files(cae_run: Command, tmp_path: Path, ext: str | None
         assert block[0x0110] == "Model 1"
 
 
-def test_what_is_said_about_the_cameras_jpeg_is_not_said_of_the_developed_picture() -> None:
+def test_metadata_about_the_cameras_jpeg_is_dropped() -> None:
     of_camera = {40961: shorts(65535), 40962: shorts(9999), 40963: shorts(9999), 37121: shorts(7)}  # Adobe RGB
     tags = tiff_tags.read(dng())
     name = tiff_tags.Directory({1: tiff_tags.block(b"R03\0", 2)})
@@ -107,7 +107,7 @@ def test_what_is_said_about_the_cameras_jpeg_is_not_said_of_the_developed_pictur
     assert kept.inner == {tiff_tags.EXIF: tiff_tags.Directory({37121: shorts(7), 40961: shorts(1)})}
 
 
-def test_a_raw_file_is_read_and_never_written(cae_run: Command, tmp_path: Path) -> None:
+def test_a_raw_format_is_never_written(cae_run: Command, tmp_path: Path) -> None:
     (tmp_path / "photo.dng").write_bytes(dng())
     done = cae_run(tmp_path / "photo.dng", "-o", tmp_path / "clean.dng")
     assert done.returncode == 2
@@ -115,7 +115,7 @@ def test_a_raw_file_is_read_and_never_written(cae_run: Command, tmp_path: Path) 
     assert cae_run("-", "-o", tmp_path / "clean.png", stdin=dng()).returncode == 0
 
 
-def test_without_the_extra_one_line_says_what_to_install(
+def test_a_missing_extra_is_reported_with_the_install_command(
     cae_run: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(raw_extra, "is_installed", lambda: False)
@@ -133,7 +133,7 @@ def test_damaged_raw_files_are_refused_or_read_but_never_crash() -> None:
     check_damaged(data, ends=range(0, len(data) - HEIGHT * WIDTH, 997), places=1000, values=2**22)
 
 
-def test_a_preview_is_not_taken_for_the_photograph() -> None:
+def test_a_preview_is_not_mistaken_for_the_photograph() -> None:
     small = io.BytesIO()
     tags: list[Any] = [(50706, "B", 4, bytes([1, 4, 0, 0]), True), ("Make", "s", 0, "Maker", True)]
     tifffile.imwrite(small, np.zeros((10, 16, 3), np.uint8), photometric="rgb", extratags=tags, metadata=None)

@@ -25,7 +25,7 @@ def ramp(deviation: float, color: float) -> np.ndarray[Any, Any]:
 
 @pytest.mark.parametrize(("deviation", "color"), [(8.0, 0.0), (4.0, 6.0), (12.0, 3.0)])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
-def test_the_measured_noise_is_that_which_was_added(deviation: float, color: float, dtype: type[np.generic]) -> None:
+def test_the_measured_noise_equals_the_added_noise(deviation: float, color: float, dtype: type[np.generic]) -> None:
     scale = {np.uint8: 1, np.uint16: 257, np.float32: 1 / 255}[dtype]
     noisy = (ramp(deviation, color).astype(np.float64) * scale).astype(dtype)
     clean = (ramp(0, 0).astype(np.float64) * scale).astype(dtype)
@@ -40,7 +40,7 @@ def test_the_measured_noise_is_that_which_was_added(deviation: float, color: flo
 
 
 @pytest.mark.parametrize("left", [1.0, 0.2])
-def test_what_cleaning_leaves_is_not_made_smaller_than_it_is(left: float) -> None:
+def test_the_remaining_noise_is_not_underestimated(left: float) -> None:
     clean, noisy = ramp(0, 0).astype(np.float32) / 255, ramp(10, 0).astype(np.float32) / 255
     residual = cv2.GaussianBlur(noisy - clean, (0, 0), 1.5)
     residual *= left * 10 / 255 / residual.std()
@@ -49,7 +49,7 @@ def test_what_cleaning_leaves_is_not_made_smaller_than_it_is(left: float) -> Non
         assert part.brightness_after == pytest.approx(10 * left, rel=0.25)
 
 
-def test_what_is_measured_before_does_not_depend_on_the_strength(cae_run: Command, tmp_path: Path) -> None:
+def test_the_noise_before_does_not_depend_on_the_strength(cae_run: Command, tmp_path: Path) -> None:
     rng = np.random.default_rng(4)
     slopes = cv2.resize(rng.uniform(60, 200, (12, 12, 3)), (240, 240), interpolation=cv2.INTER_LINEAR)
     noise = rng.normal(0, 1, slopes.shape) * np.linspace(2, 20, 240)[:, None]
@@ -64,7 +64,7 @@ def test_what_is_measured_before_does_not_depend_on_the_strength(cae_run: Comman
     assert before[0] == before[1] == before[2]
 
 
-def test_texture_is_not_taken_for_noise_in_silence(cae_run: Command, tmp_path: Path) -> None:
+def test_texture_gives_a_note_that_it_may_count_as_noise(cae_run: Command, tmp_path: Path) -> None:
     checks = np.kron(np.indices((26, 26)).sum(axis=0) % 2, np.ones((6, 6))) * 40 + 100  # squares of 6 pixels
     disc = cv2.circle(np.full((32, 32), 100.0), (16, 16), 10, 160.0, -1)
     rng = np.random.default_rng(4)
@@ -80,7 +80,7 @@ def test_texture_is_not_taken_for_noise_in_silence(cae_run: Command, tmp_path: P
     assert shown.endswith("the figure is mostly detail of the picture, not noise.\n")
 
 
-def test_parts_without_flat_blocks_have_no_figure() -> None:
+def test_parts_without_flat_blocks_have_no_value() -> None:
     noisy = ramp(5, 0)[:80]  # dark alone
     dark, middle, bright = noise_by_part(noisy, noisy)
     assert dark.brightness_before == dark.brightness_after
@@ -88,7 +88,7 @@ def test_parts_without_flat_blocks_have_no_figure() -> None:
     assert [part.share for part in noise_by_part(noisy[:10, :10], noisy[:10, :10])] == [0, 0, 0]
 
 
-def test_the_command_prints_it_and_writes_nothing(cae_run: Command, tmp_path: Path) -> None:
+def test_analyze_prints_the_noise_and_writes_nothing(cae_run: Command, tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "a.png"), ramp(8, 4))
     (tmp_path / "b.png").write_bytes(b"no picture")
     done = cae_run(tmp_path / "a.png", "--analyze", model="blur")

@@ -68,7 +68,7 @@ def clean(restorer: Restorer, folder: Path, out: Path, **options: str) -> list[F
         (MemoryError(), "cannot be cleaned: there is not enough memory"),
     ],
 )
-def test_a_failure_at_one_image_leaves_the_others(
+def test_one_failed_image_does_not_stop_the_others(
     fixture_model: Model, photos: Path, tmp_path: Path, error: Exception, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     call = Restorer.__call__
@@ -85,7 +85,7 @@ def test_a_failure_at_one_image_leaves_the_others(
     assert not (tmp_path / "out" / "b.png").exists()
 
 
-def test_a_model_that_gives_no_numbers_stops_the_work(
+def test_a_model_that_returns_nan_stops_the_work(
     fixture_model: Model, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     restorer = Restorer(fixture_model("identity"), provider="cpu")
@@ -95,18 +95,18 @@ def test_a_model_that_gives_no_numbers_stops_the_work(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_model_of_another_size_stops_the_work(fixture_model: Model, photos: Path, tmp_path: Path) -> None:
+def test_a_model_with_another_output_size_stops_the_work(fixture_model: Model, photos: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"narrow\.onnx' gives shape"):
         clean(Restorer(fixture_model("narrow"), provider="cpu"), photos, tmp_path / "out")
 
 
-def test_an_output_whose_name_is_too_long_is_a_failure(fixture_model: Model, photos: Path, tmp_path: Path) -> None:
+def test_a_too_long_output_name_fails(fixture_model: Model, photos: Path, tmp_path: Path) -> None:
     results = clean(Restorer(fixture_model("identity"), provider="cpu"), photos, tmp_path / "out", suffix="x" * 300)
     assert [result.status for result in results] == ["failed"] * 4
     assert all("File name too long" in result.reason for result in results)
 
 
-def test_an_unreadable_folder_below_a_source_is_a_failure_among_others(
+def test_an_unreadable_subfolder_fails_and_other_files_are_cleaned(
     fixture_model: Model, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lock(monkeypatch, photos / "locked")
@@ -121,7 +121,7 @@ def test_an_unreadable_folder_below_a_source_is_a_failure_among_others(
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "b.png", "c.png"]
 
 
-def test_an_output_that_is_gone_at_the_end_is_a_failure(
+def test_an_output_removed_meanwhile_counts_as_failed(
     fixture_model: Model, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write = batch.write_file  # type: ignore[attr-defined]
@@ -141,7 +141,7 @@ def test_an_output_that_is_gone_at_the_end_is_a_failure(
     assert {file["status"] for file in others} == {"done"}
 
 
-def test_names_never_act_on_the_terminal(
+def test_file_names_cannot_control_the_terminal(
     fixture_model: Model, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nasty = "\x1b]0;owned\x07\n"
@@ -165,7 +165,7 @@ def test_names_never_act_on_the_terminal(
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_interruption_leaves_no_part_of_a_file(
+def test_an_interruption_leaves_no_partial_file(
     noise: Callable[..., np.ndarray], tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
     folder, out = tmp_path / "many", tmp_path / "out"
@@ -205,7 +205,7 @@ def test_interruption_leaves_no_part_of_a_file(
     assert last == "cae-run: interrupted"
 
 
-def test_an_error_while_saving_is_raised_and_nothing_waits_for_ever(
+def test_an_error_while_saving_is_raised_and_nothing_hangs(
     fixture_model: Model, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object) -> None:
@@ -218,7 +218,7 @@ def test_an_error_while_saving_is_raised_and_nothing_waits_for_ever(
         pool.submit(clean, restorer, photos, tmp_path / "out").result(timeout=60)
 
 
-def test_large_images_go_one_by_one_and_are_dropped(
+def test_large_images_are_cleaned_one_at_a_time_and_freed(
     fixture_model: Model, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batch, "PIXELS_UNDER_WAY", 1)
@@ -238,7 +238,7 @@ def test_large_images_go_one_by_one_and_are_dropped(
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
-def test_ctrl_c_while_a_file_is_read_cleans_no_further_one(
+def test_ctrl_c_while_reading_cleans_no_further_file(
     fixture_model: Model, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read, write, begun = batch.read_file, batch.write_file, []  # type: ignore[attr-defined]
@@ -292,7 +292,7 @@ def test_ctrl_c_while_a_file_is_read_cleans_no_further_one(
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.png"]
 
 
-def test_a_file_that_is_written_is_told_of_whenever_ctrl_c_is_pressed(
+def test_every_written_file_is_reported_even_after_ctrl_c(
     fixture_model: Model, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def never_handed_on(*args: Any, **options: Any) -> Iterator[FileResult]:
@@ -307,7 +307,9 @@ def test_a_file_that_is_written_is_told_of_whenever_ctrl_c_is_pressed(
     assert {Path(result.output) for result in restored.results} == set((tmp_path / "out").rglob("*.png")) != set()
 
 
-def test_what_the_output_cannot_hold_fails_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_content_that_the_output_cannot_hold_fails_before_cleaning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def never(*args: Any, **named: Any) -> None:
         raise AssertionError("it was cleaned")
 

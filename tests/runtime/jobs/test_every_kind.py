@@ -142,7 +142,7 @@ def check_videos(out: Path) -> None:
 
 
 @pytest.mark.slow
-def test_one_folder_of_every_kind(cae_run: Command, tmp_path: Path) -> None:
+def test_a_folder_of_every_kind_of_file_is_cleaned(cae_run: Command, tmp_path: Path) -> None:
     make_folder(tmp_path / "in")
     done = cae_run(tmp_path / "in", "-o", tmp_path / "out", "--json")
     assert done.returncode == 0, done.stderr.decode()
@@ -168,7 +168,7 @@ def test_one_folder_of_every_kind(cae_run: Command, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_without_the_extras_each_file_that_needs_one_is_named(
+def test_without_the_extras_each_file_that_needs_one_is_reported(
     cae_run: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_folder(tmp_path / "in")
@@ -218,7 +218,9 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", HOSTILE)
-def test_two_hundred_damaged_files_of_each_new_kind_end_in_a_line(cae_run: Command, tmp_path: Path, name: str) -> None:
+def test_two_hundred_damaged_images_of_each_kind_give_one_line_each(
+    cae_run: Command, tmp_path: Path, name: str
+) -> None:
     data = HOSTILE[name]()
     refused: dict[int, bytes] = {}
     told: list[str] = []
@@ -242,7 +244,7 @@ def test_two_hundred_damaged_files_of_each_new_kind_end_in_a_line(cae_run: Comma
 
 
 @pytest.mark.slow
-def test_two_hundred_damaged_videos_of_ten_bits_end_in_a_line(tmp_path: Path) -> None:
+def test_two_hundred_damaged_10_bit_videos_give_one_line_each(tmp_path: Path) -> None:
     source = tmp_path / "in.mp4"
     deep_clip(source, options=HDR, frames=2)
     data = source.read_bytes()

@@ -24,13 +24,13 @@ def lay(path: Path, when: float = OLD) -> Path:
     return path
 
 
-def test_what_killed_runs_left_a_week_ago_is_removed(tmp_path: Path) -> None:
+def test_leftovers_of_killed_runs_are_removed_after_a_week(tmp_path: Path) -> None:
     lay(tmp_path / LEFT)
     check_writable(tmp_path)
     assert [*tmp_path.iterdir()] == []
 
 
-def test_what_may_be_in_use_or_is_of_others_stays(tmp_path: Path) -> None:
+def test_files_in_use_or_of_other_programs_are_kept(tmp_path: Path) -> None:
     kept = {
         lay(tmp_path / LEFT, time.time() - 6 * 86400),  # of a process that may only be asleep
         lay(tmp_path / f"{LEFT}.mp4"),  # a recording, of which frames may be saved
@@ -46,7 +46,7 @@ def test_what_may_be_in_use_or_is_of_others_stays(tmp_path: Path) -> None:
     assert {*tmp_path.iterdir()} == {*kept, folder, link}
 
 
-def test_a_run_looks_for_them_in_all_folders_of_its_outputs(tmp_path: Path) -> None:
+def test_leftovers_are_looked_for_in_all_output_folders(tmp_path: Path) -> None:
     (tmp_path / "in" / "deep").mkdir(parents=True)
     cv2.imwrite(str(tmp_path / "in" / "deep" / "a.png"), np.zeros((8, 8, 3), np.uint8))
     left = [lay(tmp_path / "out" / LEFT), lay(tmp_path / "out" / "deep" / LEFT), lay(tmp_path / "in" / LEFT)]

@@ -62,14 +62,14 @@ def test_a_folder_is_mirrored(photos: Path, tmp_path: Path) -> None:
     assert not out.exists()
 
 
-def test_names(photos: Path, tmp_path: Path) -> None:
+def test_outputs_are_named_after_their_sources(photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert outputs([photos / "b.JPG"], out, suffix="_clean") == ["b_clean.JPG"]
     assert outputs([photos / "b.JPG"], out, ext=".png") == ["b.png"]
     assert outputs([photos / "a.png", photos], out) == ["a.png", "b.JPG", "sub/c d.webp", "sub/ü/é.tiff"]
 
 
-def test_out_is_a_file_where_it_looks_like_one(photos: Path, tmp_path: Path) -> None:
+def test_an_output_with_a_suffix_is_a_file(photos: Path, tmp_path: Path) -> None:
     assert make_plan([photos / "a.png"], tmp_path / "x.webp").jobs[0].output == tmp_path / "x.webp"
     assert make_plan([photos / "a.png"], tmp_path / "v1.2").jobs[0].output == tmp_path / "v1.2" / "a.png"
     with pytest.raises(UsageError, match=r"x\.png' names a file, but SOURCE is a folder: name a folder"):
@@ -87,7 +87,7 @@ def test_out_is_a_file_where_it_looks_like_one(photos: Path, tmp_path: Path) -> 
         make_plan([photos / "a.png"], tmp_path / "x.png", suffix="_clean")
 
 
-def test_out_inside_the_source_is_not_walked(photos: Path) -> None:
+def test_an_output_folder_inside_the_source_is_not_walked(photos: Path) -> None:
     out = photos / "clean"
     first = outputs([photos], out)
     (out / "sub").mkdir(parents=True)
@@ -95,7 +95,7 @@ def test_out_inside_the_source_is_not_walked(photos: Path) -> None:
     assert outputs([photos], out) == first
 
 
-def test_a_source_is_never_an_output(photos: Path, tmp_path: Path) -> None:
+def test_an_output_never_overwrites_a_source(photos: Path, tmp_path: Path) -> None:
     advice = "would overwrite the source .*choose another output, or add a suffix"
     with pytest.raises(UsageError, match=advice):
         make_plan([photos], photos)
@@ -114,7 +114,7 @@ def test_a_source_is_never_an_output(photos: Path, tmp_path: Path) -> None:
         make_plan([photos / "b.JPG", photos / "a.png"], photos.parent / "photos", ext=".png")
 
 
-def test_a_suffix_lets_outputs_stand_beside_their_sources(photos: Path) -> None:
+def test_a_suffix_puts_outputs_beside_their_sources(photos: Path) -> None:
     first = outputs([photos], photos, suffix="_clean")
     assert first == ["a_clean.png", "b_clean.JPG", "sub/c d_clean.webp", "sub/ü/é_clean.tiff"]
     for name in first:
@@ -129,7 +129,7 @@ def test_two_sources_never_share_an_output(photos: Path, tmp_path: Path) -> None
         make_plan([photos / "a.png", tmp_path / "other" / "a.png"], tmp_path / "out")
 
 
-def test_files_of_one_folder_that_would_become_one_keep_their_endings(tmp_path: Path) -> None:
+def test_files_that_would_share_an_output_keep_their_endings(tmp_path: Path) -> None:
     source = tmp_path / "in"
     (source / "sub").mkdir(parents=True)
     for name in ("a.tif", "a.jpg", "b.gif", "b.webp", "c.png", "c.JPG", "d.jpeg", "sub/a.tif", "v.mp4", "v.mov"):
@@ -154,9 +154,7 @@ def test_files_of_one_folder_that_would_become_one_keep_their_endings(tmp_path: 
         names()
 
 
-def test_an_output_is_not_taken_for_that_of_a_file_that_came_later(
-    cae_run: Command, noise: Any, tmp_path: Path
-) -> None:
+def test_an_existing_output_is_not_attributed_to_a_newer_source(cae_run: Command, noise: Any, tmp_path: Path) -> None:
     source, out = tmp_path / "in", tmp_path / "out"
     source.mkdir()
     pictures = {name: noise((20, 30, 3)) // (1 + number) for number, name in enumerate(("x.bmp", "x.png"))}
@@ -173,19 +171,19 @@ def test_an_output_is_not_taken_for_that_of_a_file_that_came_later(
         ]
 
 
-def test_outputs_with_endings_beside_their_sources_are_no_sources_later(tmp_path: Path) -> None:
+def test_outputs_beside_their_sources_are_not_cleaned_again(tmp_path: Path) -> None:
     for name in ("a.tif", "a.jpg", "a_x.tif.png", "a_x.jpg.png"):
         (tmp_path / name).write_text("")
     assert outputs([tmp_path], tmp_path, suffix="_x", ext=".png") == ["a_x.jpg.png", "a_x.tif.png"]
 
 
-def test_links_are_followed_but_not_in_circles(photos: Path, tmp_path: Path) -> None:
+def test_links_are_followed_without_endless_loops(photos: Path, tmp_path: Path) -> None:
     (photos / "sub" / "up").symlink_to(photos, target_is_directory=True)
     (photos / "again").symlink_to(photos / "sub" / "ü", target_is_directory=True)
     assert outputs([photos], tmp_path / "out") == ["a.png", "again/é.tiff", "b.JPG", "sub/c d.webp", "sub/ü/é.tiff"]
 
 
-def test_nothing_to_do_is_an_error(photos: Path, tmp_path: Path) -> None:
+def test_a_call_without_any_image_is_an_error(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="'nowhere' does not exist"):
         make_plan([Path("nowhere")], tmp_path / "out")
     (tmp_path / "empty").mkdir()
@@ -194,7 +192,7 @@ def test_nothing_to_do_is_an_error(photos: Path, tmp_path: Path) -> None:
         make_plan([tmp_path / "empty"], tmp_path / "out")
 
 
-def test_the_output_folder_is_tried_first(photos: Path, tmp_path: Path) -> None:
+def test_an_unwritable_output_folder_is_found_first(photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "out"
     prepare_output(out)
     assert list(out.iterdir()) == []
@@ -203,7 +201,9 @@ def test_the_output_folder_is_tried_first(photos: Path, tmp_path: Path) -> None:
             prepare_output(bad)
 
 
-def test_what_cannot_be_looked_at_is_told(photos: Path, tmp_path: Path, locked: Callable[[Path], None]) -> None:
+def test_paths_that_cannot_be_looked_up_are_reported(
+    photos: Path, tmp_path: Path, locked: Callable[[Path], None]
+) -> None:
     locked(tmp_path / "far")
     with pytest.raises(UsageError, match=r"source '.*far' cannot be looked at: Permission denied"):
         make_plan([tmp_path / "far"], tmp_path / "out")
@@ -216,7 +216,7 @@ def test_what_cannot_be_looked_at_is_told(photos: Path, tmp_path: Path, locked: 
         make_plan([photos / "a.png"], Path(f"{long}.png"))
 
 
-def test_a_source_folder_that_cannot_be_read_is_an_error(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreadable_source_folder_is_an_error(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(self: Path) -> None:
         raise PermissionError(13, "Permission denied")
 
@@ -226,7 +226,7 @@ def test_a_source_folder_that_cannot_be_read_is_an_error(photos: Path, monkeypat
 
 
 @pytest.mark.parametrize("name", ["sub", "sub/ü", "sub/c d.webp"])
-def test_what_is_unreadable_below_a_source_leaves_the_others(
+def test_an_unreadable_subfolder_does_not_stop_the_others(
     photos: Path, tmp_path: Path, locked: Callable[[Path], None], name: str
 ) -> None:
     locked(photos / name)
@@ -239,7 +239,7 @@ def test_what_is_unreadable_below_a_source_leaves_the_others(
 
 
 @pytest.mark.skipif(os.name == "nt", reason="paths may be shorter there")
-def test_a_folder_is_mirrored_however_deep_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_of_any_depth_is_mirrored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     deep = Path("in", *["d"] * 300)
     make_folder(deep)
@@ -257,7 +257,7 @@ def test_a_folder_is_mirrored_however_deep_it_is(tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links need a privilege there")
-def test_a_link_to_nothing_among_the_images_is_told_of(photos: Path, tmp_path: Path) -> None:
+def test_a_broken_link_among_the_images_is_reported(photos: Path, tmp_path: Path) -> None:
     (photos / "gone.png").symlink_to(tmp_path / "nowhere.png")
     (photos / "gone.txt").symlink_to(tmp_path / "nowhere.txt")
     plan = make_plan([photos], tmp_path / "out")
@@ -265,7 +265,7 @@ def test_a_link_to_nothing_among_the_images_is_told_of(photos: Path, tmp_path: P
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there are no named pipes among files there")
-def test_a_pipe_among_the_images_is_told_of_and_never_opened(photos: Path, tmp_path: Path) -> None:
+def test_a_pipe_among_the_images_is_reported_and_never_opened(photos: Path, tmp_path: Path) -> None:
     for name in ("pipe.png", "pipe.heic", "pipe.txt"):
         os.mkfifo(photos / name)
     with socket.socket(socket.AF_UNIX) as opened:
@@ -294,7 +294,7 @@ def test_videos_are_planned_beside_images(photos: Path, tmp_path: Path) -> None:
         make_plan([photos / "clip.MP4"], tmp_path / "x.png")
 
 
-def test_what_was_interrupted_is_no_source(photos: Path) -> None:
+def test_partial_files_of_interrupted_runs_are_not_sources(photos: Path) -> None:
     (photos / "clip.mp4").write_text("a video")
     first = outputs([photos], photos, suffix="_clean")
     (photos / "clip_clean.partial.mp4").write_text("half of it")

@@ -17,7 +17,7 @@ from cae_runtime.jobs.progress import Progress
 from cae_runtime.jobs.progress_log import ProgressLog
 
 
-def test_a_line_with_the_time_left_every_ten_seconds() -> None:
+def test_a_log_line_with_the_time_left_appears_every_ten_seconds() -> None:
     now, told = [0.0], list[str]()
     log = ProgressLog(4, "cleaning", told.append, lambda: now[0])
     for done in range(1, 901):  # half a second a frame
@@ -42,7 +42,7 @@ def test_a_line_with_the_time_left_every_ten_seconds() -> None:
     ]
 
 
-def test_a_slow_start_does_not_count() -> None:
+def test_a_slow_start_does_not_distort_the_time_left() -> None:
     now, told = [0.0], list[str]()
     log = ProgressLog(101, "cleaning", told.append, lambda: now[0])
     now[0] += 9  # libraries are loaded
@@ -54,7 +54,7 @@ def test_a_slow_start_does_not_count() -> None:
     assert told == ["cleaning: 12 of 101 files, about 9 s left"]
 
 
-def test_a_large_picture_has_lines_too() -> None:
+def test_progress_within_a_large_picture_is_logged() -> None:
     now, told = [0.0], list[str]()
     log = ProgressLog(2, "cleaning", told.append, lambda: now[0])
     for done in range(1, 241):  # an eighth of a second a part
@@ -76,7 +76,7 @@ def test_a_large_picture_has_lines_too() -> None:
         ("anomaly", ["b.tif"], ["-o", "out"]),
     ],
 )
-def test_every_task_reports_the_parts_of_a_picture(
+def test_every_task_reports_progress_within_a_picture(
     model: str,
     sources: list[str],
     options: list[str],
@@ -108,7 +108,7 @@ def test_every_task_reports_the_parts_of_a_picture(
         assert shares[-1] == 1
 
 
-def test_a_bar_moves_within_a_picture_that_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_bar_moves_within_a_picture_that_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
             return True

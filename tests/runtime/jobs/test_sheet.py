@@ -47,9 +47,7 @@ def test_a_sheet_shows_each_picture_before_and_after(cae_run: Command, photos: P
     assert sorted(path.name for path in photos.iterdir()) == ["broken.png", "clip.mp4", "deep.png", "large.png"]
 
 
-def test_of_several_frames_or_pages_the_first_is_drawn_and_floating_point_values_too(
-    cae_run: Command, tmp_path: Path
-) -> None:
+def test_a_sheet_shows_the_first_frame_or_page_and_floating_point_pictures(cae_run: Command, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     page = np.full((200, 200, 3), 200, np.uint8)
     frames = [Image.fromarray(page), Image.fromarray(page // 4)]
@@ -69,7 +67,7 @@ def test_of_several_frames_or_pages_the_first_is_drawn_and_floating_point_values
     assert row[:2].max() < 10 < 245 < row[-2:].min()
 
 
-def test_a_sheet_is_replaced_only_on_demand_and_is_no_picture_of_itself(
+def test_a_sheet_is_replaced_only_with_overwrite_and_never_shows_itself(
     cae_run: Command, photos: Path
 ) -> None:  # fmt: skip
     (photos / "broken.png").unlink()
@@ -83,7 +81,7 @@ def test_a_sheet_is_replaced_only_on_demand_and_is_no_picture_of_itself(
     assert sheet.read_bytes() == first
 
 
-def test_what_a_sheet_does_not_take(cae_run: Command, photos: Path, tmp_path: Path) -> None:
+def test_options_that_a_sheet_does_not_use_are_refused(cae_run: Command, photos: Path, tmp_path: Path) -> None:
     for words, told in [
         ((photos, "--sheet", tmp_path / "sheet.txt"), "an image's name must end in one of .jpg"),
         ((photos, "--sheet", tmp_path), "an image's name must end in"),
@@ -98,7 +96,7 @@ def test_what_a_sheet_does_not_take(cae_run: Command, photos: Path, tmp_path: Pa
     assert sorted(path.name for path in tmp_path.iterdir()) == ["photos"]
 
 
-def test_the_detail_lies_within_the_picture() -> None:
+def test_the_detail_lies_inside_the_picture() -> None:
     for shape in [(1, 1), (3, 900), (900, 3), (192, 192), (5000, 300)]:
         top, left = detail_of(np.zeros((*shape, 3), np.uint8))
         assert 0 <= top <= max(0, shape[0] - CELL)

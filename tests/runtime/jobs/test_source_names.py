@@ -40,19 +40,19 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["-", "missing.png", "year1"], ["-", "missing.png", "year1"]),
     ],
 )
-def test_what_exists_is_that_file_and_the_rest_are_patterns(here: Path, typed: list[str], meant: list[str]) -> None:
+def test_existing_names_are_files_and_others_are_patterns(here: Path, typed: list[str], meant: list[str]) -> None:
     assert [Path(name) for name in expanded(typed)] == [Path(name) for name in meant]
     assert [Path(name) for name in expanded([str(here / name) for name in typed if "." in name])] == [
         here / name for name in meant if "." in name
     ]
 
 
-def test_a_pattern_that_matches_nothing_is_a_usage_error(here: Path) -> None:
+def test_a_pattern_without_matches_is_a_usage_error(here: Path) -> None:
     with pytest.raises(UsageError, match=r"source '\*\.tif' matches no file"):
         expanded(["*.tif"])
 
 
-def test_outputs_are_named_as_typed(here: Path) -> None:
+def test_outputs_are_named_as_given(here: Path) -> None:
     source = here / "a.jpg"
     assert make_plan([source], here / "o1.png", out_is_folder=True).jobs[0].output == here / "o1.png" / "a.jpg"
     for name, ext in (("raw.png", ".png"), ("raw.jpg", ".jpeg"), ("raw.TIF", ".tiff")):
@@ -68,7 +68,7 @@ def test_outputs_are_named_as_typed(here: Path) -> None:
     assert "c.ts" in [each.name for each in plan.left_out]
 
 
-def test_pictures_of_kinds_that_are_not_read_have_failed(cae_run: Command, tmp_path: Path) -> None:
+def test_unsupported_kinds_of_pictures_fail(cae_run: Command, tmp_path: Path) -> None:
     folder = tmp_path / "phone"
     folder.mkdir()
     cv2.imwrite(str(folder / "a.jpg"), PICTURE)
@@ -108,11 +108,11 @@ def test_pictures_of_kinds_that_are_not_read_have_failed(cae_run: Command, tmp_p
         ("msl:a.psd", "magick ./msl:a.psd ./msl:a.png"),
     ],
 )
-def test_a_command_that_is_suggested_does_no_more_than_it_says(name: str, command: str) -> None:
+def test_a_suggested_command_does_only_what_the_message_says(name: str, command: str) -> None:
     assert f"(ImageMagick: {command})" in what_to_do(PurePath(name))
 
 
-def test_content_counts_for_a_file_that_is_named(tmp_path: Path, cae_run: Command) -> None:
+def test_a_named_file_is_recognized_by_its_content(tmp_path: Path, cae_run: Command) -> None:
     cv2.imwrite(str(tmp_path / "a.jpg"), PICTURE)
     (tmp_path / "a.jpg").rename(tmp_path / "a.psd")
     assert cae_run(tmp_path / "a.psd", "-o", tmp_path / "out.png", "--strength", "0").returncode == 0

@@ -55,7 +55,7 @@ def ended(process: subprocess.Popen[str]) -> str:
     return messages
 
 
-def test_what_is_there_and_what_arrives_is_cleaned_once_it_is_whole(tmp_path: Path, noise: Any) -> None:
+def test_existing_and_arriving_files_are_cleaned_once_they_are_complete(tmp_path: Path, noise: Any) -> None:
     inbox, output = tmp_path / "in", tmp_path / "out"
     inbox.mkdir()
     (inbox / "first.png").write_bytes(png(noise))
@@ -82,7 +82,7 @@ def test_what_is_there_and_what_arrives_is_cleaned_once_it_is_whole(tmp_path: Pa
     assert "cleaned 4 images" in messages.splitlines()[-1]
 
 
-def test_files_that_would_become_one_and_sigterm_do_not_end_it_badly(tmp_path: Path, noise: Any) -> None:
+def test_watching_ends_cleanly_after_name_conflicts_and_sigterm(tmp_path: Path, noise: Any) -> None:
     inbox, output = tmp_path / "in", tmp_path / "out"
     inbox.mkdir()
     (inbox / "first.png").write_bytes(png(noise))
@@ -101,7 +101,7 @@ def test_files_that_would_become_one_and_sigterm_do_not_end_it_badly(tmp_path: P
     assert "cleaned 4 images" in messages
 
 
-def test_the_output_is_a_folder(cae_run: Command, tmp_path: Path) -> None:
+def test_watching_needs_an_output_folder(cae_run: Command, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     done = cae_run("--watch", tmp_path / "in", "-o", tmp_path / "o.png")
     assert done.returncode == 2
@@ -109,7 +109,7 @@ def test_the_output_is_a_folder(cae_run: Command, tmp_path: Path) -> None:
     assert not (tmp_path / "o.png").exists()
 
 
-def test_waiting_is_no_work(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_does_not_count_as_working_time(monkeypatch: pytest.MonkeyPatch) -> None:
     times = iter([0.0, 1.0, 100.0, 103.0])
     monkeypatch.setattr(time, "perf_counter", lambda: next(times))
     clock = watch._Clock()
@@ -119,7 +119,7 @@ def test_waiting_is_no_work(monkeypatch: pytest.MonkeyPatch) -> None:
     assert clock.seconds == 4
 
 
-def test_it_goes_on_after_a_restart(tmp_path: Path, noise: Any) -> None:
+def test_watching_can_be_restarted(tmp_path: Path, noise: Any) -> None:
     inbox, output = tmp_path / "in", tmp_path / "out"
     inbox.mkdir()
     output.mkdir()
@@ -133,7 +133,7 @@ def test_it_goes_on_after_a_restart(tmp_path: Path, noise: Any) -> None:
     assert (output / "old.png").read_bytes() == b"cleaned before"
 
 
-def test_what_cannot_be_watched_is_refused(cae_run: Command, tmp_path: Path, noise: Any) -> None:
+def test_sources_that_cannot_be_watched_are_refused(cae_run: Command, tmp_path: Path, noise: Any) -> None:
     (tmp_path / "a.png").write_bytes(png(noise))
     for words, reason in (
         ([tmp_path / "a.png"], b"is not a folder: only folders are watched"),
@@ -146,7 +146,7 @@ def test_what_cannot_be_watched_is_refused(cae_run: Command, tmp_path: Path, noi
         assert not (tmp_path / "out").exists()
 
 
-def test_a_file_is_taken_after_a_second_although_others_arrive_meanwhile(tmp_path: Path) -> None:
+def test_a_complete_file_is_cleaned_although_others_keep_arriving(tmp_path: Path) -> None:
     times = iter([0.0, 0.1, 0.9, 1.0, 1.2, 2.2])
     inbox = watch.Inbox(lambda: make_plan([tmp_path], tmp_path / "out", may_be_empty=True), lambda: next(times))
     (tmp_path / "slow.png").write_bytes(b"a half")
@@ -160,9 +160,7 @@ def test_a_file_is_taken_after_a_second_although_others_arrive_meanwhile(tmp_pat
     assert len(inbox.look()[0]) == 1
 
 
-def test_a_folder_that_cannot_be_read_does_not_end_the_watching(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unreadable_folder_does_not_end_watching(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests may run as root, which may read everything: so it is looked at what watchfiles is told."""
     watchfiles = pytest.importorskip("watchfiles")
     told: dict[str, Any] = {}
@@ -172,7 +170,7 @@ def test_a_folder_that_cannot_be_read_does_not_end_the_watching(
     assert told["ignore_permission_denied"]
 
 
-def test_a_file_of_another_kind_is_named_once_when_it_arrives(
+def test_an_unsupported_file_is_reported_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(watch, "clean_each", lambda *_, **__: iter([]))
@@ -191,7 +189,7 @@ def test_a_file_of_another_kind_is_named_once_when_it_arrives(
     assert "drawing.psd' is an image of a kind that is not read (.psd)" in message
 
 
-def test_what_was_written_when_ctrl_c_came_counts_although_it_had_failed_before(
+def test_a_file_written_at_ctrl_c_counts_as_done_although_it_failed_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failed = FileResult("in/a.png", "out/a.png", "failed", "is truncated", 0.1, None, None, "CPU", ())
@@ -212,7 +210,7 @@ def test_what_was_written_when_ctrl_c_came_counts_although_it_had_failed_before(
     assert results == [failed, done]
 
 
-def test_a_log_says_how_far_a_large_file_is(
+def test_progress_within_a_large_file_is_logged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def slow(jobs: list[Job], *_: Any, on_part: Callable[[Path, int, int], None], **__: Any) -> Iterator[FileResult]:

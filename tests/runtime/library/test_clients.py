@@ -78,7 +78,7 @@ def bgr(image: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("names", [[], ["noisy.ppm"]])
-def test_the_python_client_says_what_it_needs(names: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_python_client_lists_its_requirements(names: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         python(FIXTURES / "blur.onnx", list(map(Path, names)))
     assert caught.value.code == 2
@@ -87,7 +87,7 @@ def test_the_python_client_says_what_it_needs(names: list[str], capsys: pytest.C
 
 @pytest.mark.parametrize("model", ["blur", "blur_nhwc", "blur_gray", "fixed_batch"])
 @pytest.mark.parametrize("client", ["Python", *(pytest.param(it, marks=pytest.mark.slow) for it in ("Node", "C++"))])
-def test_a_client_is_exact(
+def test_each_client_gives_exactly_the_same_pixels(
     client: str, model: str, compiled: Client, cae_run: Command, rng: np.random.Generator, tmp_path: Path
 ) -> None:
     (tmp_path / "noisy").mkdir()
@@ -118,7 +118,7 @@ def test_a_client_is_exact(
 
 
 @pytest.mark.parametrize("folder", [EXAMPLES, EXAMPLES.parents[1] / "runtime" / "page"], ids=lambda path: path.name)
-def test_lock_files_fit_their_packages_and_name_no_registry(folder: Path) -> None:
+def test_lock_files_match_their_packages_and_name_no_registry(folder: Path) -> None:
     wanted = json.loads((folder / "package.json").read_text(encoding="utf-8"))
     text = (folder / "package-lock.json").read_text(encoding="utf-8")
     locked = json.loads(text)["packages"]

@@ -80,7 +80,9 @@ def put_stand_ins(source: str, folder: Path) -> None:
 
 @pytest.mark.parametrize(("page", "source"), examples())
 @pytest.mark.parametrize("install", ["base", "extras"])
-def test_it_runs(page: Path, source: str, install: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_python_example_of_the_pages_runs(
+    page: Path, source: str, install: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     packages = needed(source)
     put_stand_ins(source, tmp_path)
     monkeypatch.chdir(tmp_path)
@@ -95,5 +97,5 @@ def test_it_runs(page: Path, source: str, install: str, tmp_path: Path, monkeypa
             exec(code, {})  # noqa: S102
 
 
-def test_there_are_examples() -> None:
+def test_the_pages_contain_examples() -> None:
     assert len(examples()) >= 2

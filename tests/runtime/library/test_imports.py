@@ -19,7 +19,7 @@ def modules_after(code: str) -> set[str]:
     return set(done.stdout.splitlines()[-1].split())
 
 
-def test_importing_the_package_costs_nothing() -> None:
+def test_importing_the_package_imports_nothing_heavy() -> None:
     assert modules_after("import cae_runtime, cae_runtime.inference.model_spec; cae_runtime.ModelSpec") == set()
 
 
@@ -54,7 +54,7 @@ def test_public_names() -> None:
 
 
 @pytest.mark.slow
-def test_a_wrong_name_is_an_error_for_a_type_checker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_type_checker_finds_wrong_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     api = pytest.importorskip("mypy.api")
     (tmp_path / "a.py").write_text("import cae_runtime\ncae_runtime.Restorer\ncae_runtime.Denoiser\n")
     monkeypatch.setenv("MYPYPATH", str(Path(cae_runtime.__file__).parents[1]))

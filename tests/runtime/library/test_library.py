@@ -59,7 +59,7 @@ def workers() -> int:
 
 @pytest.mark.slow
 @CLASSES
-def test_dropped_models_take_their_threads_along(kind: type) -> None:
+def test_dropping_a_model_ends_its_threads(kind: type) -> None:
     before = workers()
     for _ in range(4):
         opened = kind(model_of(kind), provider="cpu", threads=2)
@@ -71,7 +71,7 @@ def test_dropped_models_take_their_threads_along(kind: type) -> None:
     assert workers() <= before
 
 
-def test_every_function_and_class_takes_the_bytes_of_a_model(tmp_path: Path) -> None:
+def test_every_function_and_class_accepts_the_bytes_of_a_model(tmp_path: Path) -> None:
     for kind in USES:
         with kind(Path(model_of(kind)).read_bytes()) as opened:  # type: ignore[call-arg]
             USES[kind][1](opened)
@@ -82,7 +82,7 @@ def test_every_function_and_class_takes_the_bytes_of_a_model(tmp_path: Path) -> 
 
 
 @CLASSES
-def test_a_closed_model_says_so(kind: type) -> None:
+def test_using_a_closed_model_is_a_clear_error(kind: type) -> None:
     with kind(model_of(kind), provider="cpu", threads=2) as opened:
         USES[kind][1](opened)
     with pytest.raises(UsageError, match=r"was closed: open it again to use it again") as error:
@@ -101,7 +101,7 @@ def test_a_session_that_was_passed_in_stays_open() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system has no affinity of threads")
-def test_no_thread_is_pinned_unless_asked() -> None:
+def test_threads_are_pinned_only_on_request() -> None:
     def cpus(restorer: Restorer) -> list[int]:
         restorer(IMAGE)
         futures = [restorer._workers.pool.submit(os.sched_getaffinity, 0) for _ in range(20)]
@@ -114,7 +114,7 @@ def test_no_thread_is_pinned_unless_asked() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
-def test_a_forked_child_works_with_models_that_the_parent_has_used() -> None:
+def test_a_forked_child_can_use_models_of_its_parent() -> None:
     code = """
 import multiprocessing, numpy as np
 from tests.runtime.library.test_library import IMAGE, USES, model_of
@@ -162,7 +162,7 @@ WRONG: list[tuple[dict[str, Any], str, type[Exception]]] = [
     ("kind", "argument", "reason", "error"),
     [(kind, *wrong) for kind in USES for wrong in WRONG if set(wrong[0]) <= set(kind.__init__.__annotations__)],
 )
-def test_arguments_are_checked_when_an_object_is_made(
+def test_arguments_are_checked_on_construction(
     kind: type, argument: dict[str, Any], reason: str, error: type[Exception]
 ) -> None:
     given = {"model": model_of(kind), **argument}
@@ -173,7 +173,7 @@ def test_arguments_are_checked_when_an_object_is_made(
 
 
 @pytest.mark.parametrize("kind", [Restorer, Encoder, Detector], ids=lambda kind: kind.__name__)
-def test_what_is_no_image_is_refused(kind: type) -> None:
+def test_arrays_that_are_not_images_are_refused(kind: type) -> None:
     opened = kind(model_of(kind), provider="cpu", threads=1)
     for image, reason, error in (
         (None, "the image is a NoneType: it must be a NumPy array .*cv2.imread returns None", TypeError),
@@ -197,7 +197,7 @@ def test_what_is_no_image_is_refused(kind: type) -> None:
         (np.zeros((0, 3, 32, 32), np.float32), "N from 1 on", ValueError),
     ],
 )
-def test_a_wrong_batch_is_no_failure_of_the_provider(batch: Any, reason: str, error: type[Exception]) -> None:
+def test_a_wrong_batch_is_not_reported_as_a_provider_failure(batch: Any, reason: str, error: type[Exception]) -> None:
     with pytest.raises(UsageError, match=reason) as raised:
         Session(FIXTURES / "blur.onnx", provider="cpu").run(batch)
     assert isinstance(raised.value, error)
@@ -213,18 +213,18 @@ def test_a_forked_child_does_not_destroy_the_session_of_its_parent() -> None:
 
 
 @pytest.mark.parametrize("strength", [10**400, -(10**5000), float("nan")], ids=["large", "long", "nan"])
-def test_a_strength_out_of_range(strength: Any) -> None:
+def test_a_strength_out_of_range_is_refused(strength: Any) -> None:
     with pytest.raises(UsageError, match=r"strength is (1000.+\.\.\.|a number of 16610 bits|nan): it must be 0\.\.1"):
         Restorer(FIXTURES / "blur.onnx", provider="cpu")(IMAGE, strength=strength)
 
 
 @pytest.mark.parametrize("strength", ["1", None, np.zeros(3)])
-def test_a_strength_that_is_no_number(strength: Any) -> None:
+def test_a_strength_that_is_not_a_number_is_refused(strength: Any) -> None:
     with pytest.raises(TypeError, match=re.escape(f"strength is {strength!r}: it must be a number, 0..1")):
         Restorer(FIXTURES / "blur.onnx", provider="cpu")(IMAGE, strength=strength)
 
 
-def test_what_is_no_function_is_refused_before_the_work(tmp_path: Path) -> None:
+def test_a_callback_that_is_not_callable_is_refused_before_the_work(tmp_path: Path) -> None:
     restore = Restorer(FIXTURES / "blur.onnx", provider="cpu", threads=1)
     for name, call in {
         "tell": lambda: restore(IMAGE, tell=1),
@@ -235,7 +235,7 @@ def test_what_is_no_function_is_refused_before_the_work(tmp_path: Path) -> None:
             call()
 
 
-def test_codes_are_checked() -> None:
+def test_codes_of_the_wrong_kind_are_refused() -> None:
     generate = Generator(FIXTURES / "generate.onnx", provider="cpu")
     with pytest.raises(TypeError, match="the codes are a list: they must be a NumPy array of real numbers"):
         generate([[0.0] * 16])  # type: ignore[arg-type]
@@ -245,7 +245,7 @@ def test_codes_are_checked() -> None:
         generate.draw(1, seed="x")  # type: ignore[arg-type]
 
 
-def test_rgb_is_bgr_turned_around(rng: np.random.Generator) -> None:
+def test_rgb_gives_the_reversed_result_of_bgr(rng: np.random.Generator) -> None:
     image = rng.integers(0, 256, (70, 64, 3), np.uint8)
     turned = np.ascontiguousarray(image[..., ::-1])
 
@@ -263,7 +263,7 @@ def test_rgb_is_bgr_turned_around(rng: np.random.Generator) -> None:
         np.testing.assert_array_equal(first[..., ::-1] if first.ndim == 3 else first, second)
 
 
-def test_a_model_replaced_by_another_is_not_taken_for_it_after_a_fork(tmp_path: Path) -> None:
+def test_a_model_file_replaced_before_a_fork_is_noticed(tmp_path: Path) -> None:
     model = tmp_path / "model.onnx"
     model.write_bytes((FIXTURES / "blur.onnx").read_bytes())
     session = Session(model, provider="cpu")
@@ -274,7 +274,7 @@ def test_a_model_replaced_by_another_is_not_taken_for_it_after_a_fork(tmp_path: 
 
 
 @CLASSES
-def test_a_pickle_and_a_copy_open_the_model_anew(kind: Any) -> None:
+def test_a_pickle_or_copy_opens_the_model_again(kind: Any) -> None:
     first, use = kind(model_of(kind), threads=2), USES[kind][1]
     assert repr(first) == f"{kind.__name__}({model_of(kind)!r}, provider='CPUExecutionProvider', patch=32, threads=2)"
     copies = [pickle.loads(pickle.dumps(first)), copy.copy(first), copy.deepcopy(first)]  # noqa: S301 - our own
@@ -288,7 +288,7 @@ def test_a_pickle_and_a_copy_open_the_model_anew(kind: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", [kind for kind in USES if kind is not Session], ids=lambda kind: kind.__name__)
-def test_a_copy_closes_what_it_opened(kind: Any) -> None:
+def test_closing_a_copy_closes_only_what_it_opened(kind: Any) -> None:
     session = Session(model_of(kind), threads=2)
     first = kind(session)
     for original in (first, first.for_color("rgb"), first.for_holes()) if kind is Restorer else (first,):
@@ -301,7 +301,7 @@ def test_a_copy_closes_what_it_opened(kind: Any) -> None:
     USES[kind][1](first)
 
 
-def test_a_copy_of_an_inpainter_closes_its_copy_of_the_restorer() -> None:
+def test_closing_a_copied_inpainter_closes_its_own_restorer() -> None:
     restore = Restorer(FIXTURES / "inpaint.onnx", threads=2)
     with copy.copy(Inpainter(restore)) as other:
         pass
@@ -316,7 +316,7 @@ def test_a_spawned_process_opens_a_model_from_its_bytes(noise: Callable[..., np.
         np.testing.assert_array_equal(pool.apply(restore, (image,)), restore(image))
 
 
-def test_a_damaged_file_leaves_the_stderr_of_the_program_alone(
+def test_a_damaged_file_does_not_redirect_stderr_of_the_program(
     noise: Callable[..., np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     data = cv2.imencode(".jpg", noise((64, 64, 3)))[1].tobytes()
@@ -340,7 +340,7 @@ class Stopped(Exception):  # noqa: N818
 
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("kind", [Restorer, Encoder], ids=lambda kind: kind.__name__)
-def test_progress_is_told_and_can_stop_a_call(kind: Any, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_is_reported_and_can_stop_a_call(kind: Any, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cae_runtime.inference.worker_threads._REPORT_EVERY", 0.001)
     opened = kind(model_of(kind), provider="cpu", threads=threads)
     told: list[tuple[int, int]] = []
@@ -358,7 +358,7 @@ def test_progress_is_told_and_can_stop_a_call(kind: Any, threads: int, monkeypat
     np.testing.assert_array_equal(opened(IMAGE), result)  # it can be used again
 
 
-def test_a_file_that_is_stopped_is_not_written(tmp_path: Path) -> None:
+def test_a_stopped_call_writes_no_file(tmp_path: Path) -> None:
     for name in "abcdef":
         cv2.imwrite(str(tmp_path / f"{name}.png"), IMAGE)
 
@@ -377,7 +377,7 @@ def test_a_file_that_is_stopped_is_not_written(tmp_path: Path) -> None:
     del caught
 
 
-def test_a_video_that_is_stopped_is_not_written(tmp_path: Path) -> None:
+def test_a_stopped_call_writes_no_video(tmp_path: Path) -> None:
     pytest.importorskip("av")
     from tests.runtime.clips import make_clip
 

@@ -36,7 +36,7 @@ def restorer(request: pytest.FixtureRequest) -> Restorer:
     return Restorer(request.param, provider="cpu")
 
 
-def test_all_are_there_and_say_what_they_are() -> None:
+def test_all_packaged_models_exist_and_describe_themselves() -> None:
     assert set(packaged_models()) == {*MODELS, "fill", "cae"}
     assert list(packaged_models())[-2:] == ["fill", "cae"]
     for name, path in packaged_models().items():
@@ -73,7 +73,7 @@ def test_int8_loses_little_on_the_samples(name: str) -> None:
     [("astronaut-sigma25", 9.5), ("camera-sigma25", 7.5), ("chelsea-sigma15", 8.5), ("coffee-sigma35", 9.7),
      ("rocket-sigma50", 12.0)],
 )  # fmt: skip
-def test_samples_are_cleaned(restorer: Restorer, name: str, gain: float) -> None:
+def test_the_samples_are_cleaned(restorer: Restorer, name: str, gain: float) -> None:
     sample = SAMPLES / f"{name}.png"
     noisy = cv2.imread(str(sample), cv2.IMREAD_UNCHANGED)
     assert noisy is not None
@@ -84,7 +84,7 @@ def test_samples_are_cleaned(restorer: Restorer, name: str, gain: float) -> None
     assert drift.max() < 3, "no channel becomes darker or brighter"
 
 
-def test_a_clean_photograph_stays_almost_as_it_is(restorer: Restorer) -> None:
+def test_a_clean_photograph_hardly_changes(restorer: Restorer) -> None:
     photograph = data.astronaut()[..., ::-1]
     assert psnr(restorer(photograph), photograph) > 42
 
@@ -97,7 +97,7 @@ def test_flat_areas_stay_flat(restorer: Restorer) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "limit"), list(zip(MODELS, (1.05, 1.05, 1.13, 1.13, 1.05, 1.05), strict=True)))
-def test_no_seam_at_patch_borders(name: str, limit: float) -> None:
+def test_there_is_no_seam_at_patch_borders(name: str, limit: float) -> None:
     """Steps across patch borders against steps elsewhere, beside those of the clean photographs."""
     restorer = Restorer(name, provider="cpu")
     pictures = []
@@ -109,7 +109,7 @@ def test_no_seam_at_patch_borders(name: str, limit: float) -> None:
     assert seam_figure(pictures, restorer.spec.patch, restorer.overlap) < limit
 
 
-def test_seams_would_be_found() -> None:
+def test_the_seam_test_finds_seams() -> None:
     """The measure itself: patches that do not overlap and differ in brightness show."""
     photograph = data.coffee()[..., ::-1]
     checker = (np.add.outer(np.arange(400) // 32, np.arange(600) // 32) % 2 * 12)[..., None]
@@ -117,7 +117,7 @@ def test_seams_would_be_found() -> None:
     assert seam_figure([(photograph, seamed)], 32, 0) > 1.2
 
 
-def test_fill_is_ahead_of_opencv() -> None:
+def test_fill_is_better_than_opencv_inpainting() -> None:
     """Mean over crops of three photographs; `tests.benchmarks.other_tasks.inpainting` measures on whole ones."""
     gains: dict[str, list[float]] = {"text": [], "strokes": [], "blocks": []}
     with Inpainter() as fill:
@@ -139,7 +139,7 @@ def test_fill_is_ahead_of_opencv() -> None:
     assert all(np.mean(each) > 0.5 for each in gains.values()), gains
 
 
-def test_a_mask_alone_takes_it_and_says_so(cae_run: Command, tmp_path: Path) -> None:
+def test_a_mask_without_a_model_uses_fill_and_says_so(cae_run: Command, tmp_path: Path) -> None:
     photograph = data.camera()[100:180, 200:280]
     mask = strokes(80, 80, 3, 1)
     cv2.imwrite(str(tmp_path / "photo.png"), photograph)
@@ -153,7 +153,7 @@ def test_a_mask_alone_takes_it_and_says_so(cae_run: Command, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("level", [30, 220])
-def test_fill_lets_no_color_of_holes_into_large_ones(level: int) -> None:
+def test_fill_keeps_marker_colors_out_of_large_holes(level: int) -> None:
     """As large as a patch, which from inside sees nothing but the magenta that marks holes."""
     flat = np.full((96, 96, 3), level, np.uint8)
     mask = np.zeros((96, 96), np.uint8)

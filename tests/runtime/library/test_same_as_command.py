@@ -29,7 +29,9 @@ BLUR = FIXTURES / "blur.onnx"
 
 
 @pytest.mark.parametrize("shape", [(70, 90, 3), (70, 90), (70, 90, 4)])
-def test_images(cae_run: Command, noise: Noise, tmp_path: Path, shape: tuple[int, ...]) -> None:
+def test_images_equal_those_of_the_command(
+    cae_run: Command, noise: Noise, tmp_path: Path, shape: tuple[int, ...]
+) -> None:
     image = noise(shape, np.uint16)
     cv2.imwrite(str(tmp_path / "in.png"), image)
     assert cae_run(tmp_path / "in.png", "-o", tmp_path / "out.png", "--strength", "0.7", model="blur").returncode == 0
@@ -37,7 +39,7 @@ def test_images(cae_run: Command, noise: Noise, tmp_path: Path, shape: tuple[int
     np.testing.assert_array_equal(Restorer(BLUR)(image, strength=0.7), written)
 
 
-def test_image_files_and_folders(cae_run: Command, noise: Noise, tmp_path: Path) -> None:
+def test_files_and_folders_equal_those_of_the_command(cae_run: Command, noise: Noise, tmp_path: Path) -> None:
     source = tmp_path / "in"
     (source / "deeper").mkdir(parents=True)
     cv2.imwrite(str(source / "a.png"), noise((40, 50, 3), np.uint16))
@@ -85,7 +87,7 @@ def test_files_that_cannot_be_cleaned_are_named(
     assert not list(tmp_path.iterdir())
 
 
-def test_holes(cae_run: Command, noise: Noise, tmp_path: Path) -> None:
+def test_filled_holes_equal_those_of_the_command(cae_run: Command, noise: Noise, tmp_path: Path) -> None:
     image, mask = noise((70, 90, 3)), np.zeros((70, 90), np.uint8)
     cv2.line(mask, (5, 10), (80, 60), 255, 9)
     cv2.imwrite(str(tmp_path / "in.png"), image)
@@ -116,7 +118,7 @@ def test_holes(cae_run: Command, noise: Noise, tmp_path: Path) -> None:
         (np.ones((40, 40), np.uint8), "its mask covers all of it", ValueError),
     ],
 )
-def test_what_is_no_mask_is_refused(mask: Any, reason: str, error: type[Exception]) -> None:
+def test_an_array_that_is_not_a_mask_is_refused(mask: Any, reason: str, error: type[Exception]) -> None:
     with Inpainter(FIXTURES / "fill.onnx") as inpainter, pytest.raises(error, match=reason):
         inpainter(np.zeros((40, 40, 3), np.uint8), mask)
 
@@ -125,7 +127,9 @@ def test_what_is_no_mask_is_refused(mask: Any, reason: str, error: type[Exceptio
     ("options", "arguments"),
     [((), {}), (("--no-temporal", "--strength", "0.5"), {"temporal": False, "strength": 0.5})],
 )
-def test_videos(cae_run: Command, tmp_path: Path, options: tuple[str, ...], arguments: dict[str, Any]) -> None:
+def test_videos_equal_those_of_the_command(
+    cae_run: Command, tmp_path: Path, options: tuple[str, ...], arguments: dict[str, Any]
+) -> None:
     pytest.importorskip("av")
     from tests.runtime.clips import look_into, make_clip
 
@@ -140,7 +144,7 @@ def test_videos(cae_run: Command, tmp_path: Path, options: tuple[str, ...], argu
             np.testing.assert_array_equal(look_into(Path(output)).frames, written)
 
 
-def test_a_video_by_a_function_or_by_the_default_model(tmp_path: Path) -> None:
+def test_a_video_is_cleaned_by_a_function_or_the_default_model(tmp_path: Path) -> None:
     pytest.importorskip("av")
     from tests.runtime.clips import look_into, make_clip
 
@@ -197,7 +201,7 @@ def test_a_video_by_a_function_or_by_the_default_model(tmp_path: Path) -> None:
         ("in.mp4", "out.mp4", {"restorer": "nope"}, "'nope' is neither a file nor", FileNotFoundError),
     ],
 )
-def test_what_a_video_cannot_be_cleaned_with(
+def test_unsuitable_arguments_of_clean_video_are_refused(
     source: Any, output: Any, arguments: dict[str, Any], reason: str, error: type[Exception],
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -209,7 +213,7 @@ def test_what_a_video_cannot_be_cleaned_with(
     assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
 
 
-def test_a_function_that_returns_no_frame_is_told_so(tmp_path: Path) -> None:
+def test_a_function_that_returns_no_frame_gets_a_clear_error(tmp_path: Path) -> None:
     pytest.importorskip("av")
     from tests.runtime.clips import make_clip
 

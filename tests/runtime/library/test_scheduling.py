@@ -47,7 +47,7 @@ def threads() -> Iterator[list[Waiting]]:
         each.end()
 
 
-def test_only_what_changed_meanwhile_is_taken_back(threads: list[Waiting]) -> None:
+def test_only_threads_of_the_meantime_get_their_priority_back(threads: list[Waiting]) -> None:
     threads.append(Waiting())
     if threads[0].refused:
         pytest.skip("needs the right to real-time scheduling")

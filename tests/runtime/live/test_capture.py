@@ -88,7 +88,7 @@ def drained(capture: Capture) -> list[CapturedFrame]:
 
 
 @pytest.mark.parametrize("model_time", [0.0, 0.06])
-def test_what_is_shown_is_never_older_than_two_frames_however_slow_the_model(model_time: float) -> None:
+def test_the_shown_frame_is_at_most_two_frames_old_however_slow_the_model(model_time: float) -> None:
     device = Fake(clock(60))
     capture = Capture(CAMERA, opener=opening(device))
     try:
@@ -105,7 +105,7 @@ def test_what_is_shown_is_never_older_than_two_frames_however_slow_the_model(mod
         assert capture.dropped > 12
 
 
-def test_every_frame_is_given_once_and_dropped_ones_are_counted() -> None:
+def test_every_frame_is_given_once_and_dropped_frames_are_counted() -> None:
     go = threading.Event()
 
     def answers() -> Iterator[Answer]:
@@ -130,7 +130,7 @@ def test_every_frame_is_given_once_and_dropped_ones_are_counted() -> None:
         capture.close()
 
 
-def test_a_camera_that_stalls_is_told_of() -> None:
+def test_a_stalled_camera_is_reported() -> None:
     stuck = threading.Event()
 
     def answers() -> Iterator[Answer]:
@@ -147,7 +147,7 @@ def test_a_camera_that_stalls_is_told_of() -> None:
         capture.close()
 
 
-def test_a_camera_that_stalls_is_opened_again_where_that_was_asked_for() -> None:
+def test_a_stalled_camera_is_reopened_with_reconnect() -> None:
     stuck = threading.Event()
     told: list[str] = []
 
@@ -175,7 +175,7 @@ def test_a_camera_that_stalls_is_opened_again_where_that_was_asked_for() -> None
         capture.close()
 
 
-def test_a_camera_that_is_unplugged_after_50_frames() -> None:
+def test_a_camera_unplugged_after_50_frames_is_reported() -> None:
     device = Fake((True, picture(number)) for number in range(1, 51))
     capture = Capture(CAMERA, opener=opening(device))
     with pytest.raises(DeviceError, match="camera 0 stopped giving frames"):
@@ -185,7 +185,7 @@ def test_a_camera_that_is_unplugged_after_50_frames() -> None:
     capture.close()
 
 
-def test_a_stream_that_drops_is_connected_again_after_growing_pauses() -> None:
+def test_a_dropped_stream_is_reconnected_after_growing_pauses() -> None:
     told: list[str] = []
     devices = [Fake(clock(200, 5)), None, None, Fake(clock(200))]
     left = iter(devices)
@@ -207,7 +207,7 @@ def test_a_stream_that_drops_is_connected_again_after_growing_pauses() -> None:
         capture.close()
 
 
-def test_an_address_that_takes_its_time_to_refuse_is_tried_less_and_less_often() -> None:
+def test_an_address_that_refuses_slowly_is_retried_less_and_less_often() -> None:
     opened: list[float] = []
 
     def opener(source: Source) -> Device:
@@ -228,7 +228,7 @@ def test_an_address_that_takes_its_time_to_refuse_is_tried_less_and_less_often()
         capture.close()
 
 
-def test_whatever_a_driver_raises_is_one_line() -> None:
+def test_any_exception_of_a_driver_is_a_one_line_error() -> None:
     class Broken(Fake):
         def read(self) -> Answer:
             raise MemoryError
@@ -239,7 +239,7 @@ def test_whatever_a_driver_raises_is_one_line() -> None:
     capture.close()
 
 
-def test_a_camera_that_changes_its_size_goes_on() -> None:
+def test_a_camera_that_changes_its_size_continues() -> None:
     sizes = [(40, 30), (40, 30), (64, 48)]
     go = [threading.Event() for _ in sizes]
 
@@ -257,7 +257,7 @@ def test_a_camera_that_changes_its_size_goes_on() -> None:
     capture.close()
 
 
-def test_single_frames_that_are_no_pictures_are_passed_over() -> None:
+def test_single_invalid_frames_are_skipped() -> None:
     garbage = [None, np.zeros((0, 0, 3), np.uint8), np.zeros((4, 4, 3), np.float32), np.zeros((4, 4, 2), np.uint8), "?"]
     answers = [(True, picture(1)), *((True, each) for each in garbage), (False, None), (True, picture(2))]
     capture = Capture(CAMERA, opener=opening(Fake(iter(answers))))
@@ -267,7 +267,7 @@ def test_single_frames_that_are_no_pictures_are_passed_over() -> None:
     capture.close()
 
 
-def test_a_camera_that_gives_nothing_but_garbage_is_told_of() -> None:
+def test_a_camera_that_gives_only_invalid_frames_is_reported() -> None:
     class Raising(Fake):
         def read(self) -> Answer:
             raise cv2.error("corrupt")
@@ -279,14 +279,14 @@ def test_a_camera_that_gives_nothing_but_garbage_is_told_of() -> None:
         capture.close()
 
 
-def test_a_camera_that_is_not_there_is_told_of_at_once() -> None:
+def test_a_missing_camera_is_reported_at_once() -> None:
     capture = Capture(CAMERA, opener=opening())
     with pytest.raises(DeviceError, match="camera 0 cannot be opened: it is not there"):
         capture.next(10)
     capture.close()
 
 
-def test_gray_and_alpha_become_colors() -> None:
+def test_gray_and_alpha_frames_become_color() -> None:
     gray = np.full((3, 4), 7, np.uint8)
     for given in (gray, gray[..., None], np.full((3, 4, 4), 7, np.uint8)):
         frame = as_frame(given)
@@ -307,7 +307,7 @@ def test_a_file_plays_like_a_camera_and_ends(tmp_path: Path) -> None:
     assert gaps.sum() >= 9 / 60, "it is not rushed through"
 
 
-def test_of_a_file_no_frame_is_lost_before_the_second_is_asked_for(tmp_path: Path) -> None:
+def test_no_frame_of_a_file_is_lost_while_the_model_opens(tmp_path: Path) -> None:
     capture = Capture(parse_source(str(clip(tmp_path / "clip.avi", frames=5, rate=100))))
     first = capture.next(5)
     assert first is not None
@@ -327,7 +327,7 @@ def test_of_a_file_no_frame_is_lost_before_the_second_is_asked_for(tmp_path: Pat
         ("FreeBSD", [cv2.CAP_ANY]),
     ],
 )
-def test_cameras_are_opened_by_the_systems_own_interface(
+def test_cameras_are_opened_with_the_interface_of_the_system(
     monkeypatch: pytest.MonkeyPatch, system: str, backends: list[int]
 ) -> None:
     tried: list[tuple[int | str, int]] = []
@@ -350,7 +350,7 @@ def test_cameras_are_opened_by_the_systems_own_interface(
     assert tried == [(1, backend) for backend in backends]
 
 
-def test_a_file_that_is_no_video_is_told_of(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_video_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "notes.mp4"
     path.write_text("no video")
     capture = Capture(parse_source(str(path)))
@@ -371,12 +371,12 @@ def clip(path: Path, frames: int, rate: float, size: tuple[int, int] = (64, 48))
 
 
 @pytest.mark.parametrize("text", ["-1", "", "nothing-here.mp4", "ftp://host/x", "12345", "rtsp://", "٣"])
-def test_what_names_no_camera_is_refused(text: str) -> None:
+def test_a_camera_name_that_means_nothing_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="camera is"):
         parse_source(text)
 
 
-def test_sources(tmp_path: Path) -> None:
+def test_cameras_files_and_addresses_are_told_apart(tmp_path: Path) -> None:
     path = clip(tmp_path / "a.avi", 1, 10)
     assert parse_source("2", (640, 480), 30.0) == Source("camera 2", 2, size=(640, 480), fps=30.0)
     assert parse_source(str(path)).is_file
@@ -400,7 +400,7 @@ def test_sources(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_file_may_take_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_may_take_its_time_to_deliver_frames(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cae_runtime.live.capture._FIRST_PATIENCE", 0.0)
     ready = threading.Event()
 

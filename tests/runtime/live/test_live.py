@@ -58,7 +58,7 @@ def frames_of(path: Path) -> list[np.ndarray]:
     return found
 
 
-def test_a_file_plays_to_its_end_and_the_figures_are_told(video: Path) -> None:
+def test_a_file_plays_to_its_end_and_the_figures_are_reported(video: Path) -> None:
     done = live("--camera", video, "-m", IDENTITY, "--json")
     assert done.exit_code == 0, done.output
     seconds, end = lines(done.stdout)[:-1], lines(done.stdout)[-1]
@@ -72,14 +72,14 @@ def test_a_file_plays_to_its_end_and_the_figures_are_told(video: Path) -> None:
 
 
 @pytest.mark.parametrize("option", [("--frames", "5"), ("--seconds", "0.3")])
-def test_it_ends_when_it_was_told_to(video: Path, option: tuple[str, str]) -> None:
+def test_a_live_run_ends_after_the_given_frames_or_seconds(video: Path, option: tuple[str, str]) -> None:
     done = live("--camera", video, "-m", IDENTITY, "--json", *option)
     end = lines(done.stdout)[-1]
     assert done.exit_code == 0
     assert end["frames"] == 5 if option[0] == "--frames" else 1 <= end["frames"] < 25
 
 
-def test_a_recording_lasts_as_long_as_it_took(video: Path, tmp_path: Path) -> None:
+def test_a_recording_is_as_long_as_the_run(video: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "out.mp4"
     done = live("--camera", video, "-m", IDENTITY, "-o", out)
     assert done.exit_code == 0, done.output
@@ -113,7 +113,7 @@ main()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
-def test_ctrl_c_leaves_a_recording_that_plays(video: Path, tmp_path: Path) -> None:
+def test_ctrl_c_leaves_a_playable_recording(video: Path, tmp_path: Path) -> None:
     words = ["--webcam", "--no-window", "--camera", str(video), "-m", str(IDENTITY), "-o", str(tmp_path / "out.mp4")]
     done = subprocess.run([sys.executable, "-c", INTERRUPTED, *words], capture_output=True, text=True, check=False)
     assert done.returncode == 130, done.stderr
@@ -141,7 +141,7 @@ def camera(monkeypatch: pytest.MonkeyPatch) -> Any:
     return use
 
 
-def test_a_camera_that_changes_its_size_is_told_of_and_recorded_on(camera: Any, tmp_path: Path) -> None:
+def test_a_camera_that_changes_its_size_is_reported_and_still_recorded(camera: Any, tmp_path: Path) -> None:
     def answers() -> Iterator[tuple[bool, Any]]:
         for number in range(20):
             time.sleep(0.02)
@@ -155,7 +155,7 @@ def test_a_camera_that_changes_its_size_is_told_of_and_recorded_on(camera: Any, 
     assert all(frame.shape == (48, 64, 3) for frame in frames_of(tmp_path / "out.mp4"))
 
 
-def test_a_slow_model_steps_down_and_says_so(camera: Any) -> None:
+def test_a_slow_model_is_replaced_by_a_faster_one_with_a_message(camera: Any) -> None:
     def answers() -> Iterator[tuple[bool, Any]]:
         while True:
             time.sleep(0.005)
@@ -190,7 +190,7 @@ def test_a_slow_model_steps_down_and_says_so(camera: Any) -> None:
         pytest.param((0.2, 0.2, 0.1), 30, "30 frames per second are not reached: about ", marks=pytest.mark.slow),
     ],
 )
-def test_without_a_model_that_was_named_the_best_that_is_fast_enough_is_taken(
+def test_without_a_named_model_the_best_that_is_fast_enough_is_used(
     camera: Any, seconds: tuple[float, ...], target: float | None, told: str
 ) -> None:
     class Model:
@@ -234,7 +234,7 @@ def test_memory_does_not_grow(camera: Any) -> None:
 
 
 @pytest.mark.parametrize("model_time", [0.0, 0.05])
-def test_what_goes_out_shows_the_newest_time_of_a_clock(
+def test_the_output_shows_the_newest_time_of_a_clock(
     camera: Any, monkeypatch: pytest.MonkeyPatch, model_time: float
 ) -> None:
     """A camera that shows a running clock at 60 frames per second: never older than one model time and two frames."""
@@ -271,7 +271,7 @@ def test_what_goes_out_shows_the_newest_time_of_a_clock(
     assert min(behind) >= -1
 
 
-def test_strength_is_of_the_frame_itself_also_behind_the_average(tmp_path: Path) -> None:
+def test_strength_blends_with_the_current_frame_even_after_averaging(tmp_path: Path) -> None:
     frame = np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)
     other = np.random.default_rng(1).integers(0, 256, (40, 40, 3), np.uint8)
     cleaner = FrameCleaner(temporal=True)
@@ -284,7 +284,7 @@ def test_strength_is_of_the_frame_itself_also_behind_the_average(tmp_path: Path)
     assert np.abs(half - (other.astype(float) + cleaned) / 2).max() <= 0.5
 
 
-def test_a_list_of_files_is_no_camera(tmp_path: Path, video: Path) -> None:
+def test_a_list_of_files_is_refused_as_a_camera(tmp_path: Path, video: Path) -> None:
     trick = tmp_path / "trick.mp4"
     trick.write_text(f"ffconcat version 1.0\nfile {video.name}\n")
     done = live("--camera", trick, "-m", IDENTITY, "--json")
@@ -293,7 +293,7 @@ def test_a_list_of_files_is_no_camera(tmp_path: Path, video: Path) -> None:
 
 
 @pytest.mark.parametrize("reconnect", [False, True])
-def test_a_camera_that_never_gives_a_frame_is_an_error_in_time(camera: Any, reconnect: bool) -> None:
+def test_a_camera_that_never_gives_a_frame_is_an_error_after_a_while(camera: Any, reconnect: bool) -> None:
     over = threading.Event()
 
     def answers() -> Iterator[tuple[bool, Any]]:
@@ -306,14 +306,14 @@ def test_a_camera_that_never_gives_a_frame_is_an_error_in_time(camera: Any, reco
     over.set()
 
 
-def test_a_file_that_is_over_is_told_of(video: Path) -> None:
+def test_the_end_of_a_file_is_reported(video: Path) -> None:
     done = live("--camera", video, "-m", IDENTITY, "--json")
     last = done.stderr.splitlines()[-1]
     assert last.startswith(f"{str(video)!r}: cleaned ")
     assert lines(done.stdout)[-1]["model"] == str(IDENTITY)
 
 
-def test_a_full_disk_is_told_of_and_leaves_nothing(video: Path, tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_and_leaves_no_file(video: Path, tmp_path: Path) -> None:
     folder = tmp_path / "out"
     limited = f"ulimit -f 1; trap '' XFSZ; exec {sys.executable} -m cae_runtime --webcam --no-window"
     command = ["bash", "-c", f"{limited} --camera {video} -m {IDENTITY} -o {folder}/a.mp4"]
@@ -338,7 +338,7 @@ def test_a_full_disk_is_told_of_and_leaves_nothing(video: Path, tmp_path: Path) 
         (["--strength", "2"], 2, "--strength is 2.0"),
     ],
 )
-def test_what_cannot_be_is_one_line(arguments: list[str], code: int, text: str) -> None:
+def test_unsuitable_live_options_are_a_one_line_error(arguments: list[str], code: int, text: str) -> None:
     done = live(*arguments)
     assert done.exit_code == code, done.output
     assert text in done.stderr
@@ -351,7 +351,7 @@ def test_a_live_option_without_webcam_is_refused(tmp_path: Path) -> None:
     assert "--compare goes with a camera: add --webcam for the first one, or --camera" in done.stderr
 
 
-def test_without_a_window_something_must_come_of_it(video: Path) -> None:
+def test_a_run_without_a_window_needs_an_output(video: Path) -> None:
     done = live("--camera", video, "-m", IDENTITY)
     assert done.exit_code == 2
     assert "a run without a window needs -o FILE" in done.stderr
@@ -368,7 +368,7 @@ class TestVirtualCamera:
         module.PixelFormat = types.SimpleNamespace(BGR="bgr")  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, "pyvirtualcam", module)
 
-    def test_frames_are_sent(self, video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_frames_are_sent_to_the_virtual_camera(self, video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         sent: list[np.ndarray] = []
 
         class Camera:
@@ -389,7 +389,7 @@ class TestVirtualCamera:
         assert [frame.shape for frame in sent] == [(48, 64, 3)] * 4 + [(0,)]
         assert "virtual camera: /dev/video9" in done.stderr
 
-    def test_without_a_device(self, video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_missing_virtual_camera_device_is_reported(self, video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         def none(*_: object, **__: object) -> None:
             raise RuntimeError("'v4l2loopback' backend: No v4l2 loopback cameras found.\nDid you install it?")
 
@@ -399,14 +399,16 @@ class TestVirtualCamera:
         (line,) = [line for line in done.stderr.splitlines() if "no virtual camera" in line]
         assert "v4l2loopback" in line
 
-    def test_without_the_extra(self, video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_missing_extra_is_reported_with_the_install_command(
+        self, video: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setitem(sys.modules, "pyvirtualcam", None)
         done = live("--camera", video, "-m", IDENTITY, "--virtual-camera")
         assert done.exit_code == 2
         assert "pip install" in done.stderr
 
 
-def test_a_recorder_repeats_frames_where_none_came(tmp_path: Path) -> None:
+def test_the_recorder_repeats_frames_in_gaps(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path / "a.mp4", 10)
     for moment in (0.0, 0.1, 0.15, 0.5, 1.0):
         recorder.write(picture(1, (64, 48)), 100 + moment)
@@ -416,7 +418,7 @@ def test_a_recorder_repeats_frames_where_none_came(tmp_path: Path) -> None:
     assert recorder.frames == len(frames_of(tmp_path / "a.mp4")) == 11
 
 
-def test_a_recorder_that_cannot_write_says_so(tmp_path: Path) -> None:
+def test_a_recorder_that_cannot_write_reports_it(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ImageError, match="cannot be written"):
         Recorder(tmp_path / "file" / "a.mp4", 10).write(picture(1), 0)

@@ -32,7 +32,7 @@ class Machine:
         return used
 
 
-def test_ladders() -> None:
+def test_models_are_ordered_from_best_to_fastest() -> None:
     assert fallback_models("denoise") == ["denoise", "denoise-int8", "denoise-fast-int8"]
     assert fallback_models("denoise-int8") == ["denoise-int8", "denoise-fast-int8"]
     assert fallback_models("denoise-best") == ["denoise-best"], "never chosen on its own, and nothing replaces it"
@@ -40,7 +40,7 @@ def test_ladders() -> None:
     assert fallback_models("own.onnx") == ["own.onnx"]
 
 
-def test_a_slow_machine_steps_down_until_the_rate_holds_and_stays() -> None:
+def test_a_slow_machine_steps_down_until_the_rate_holds() -> None:
     machine = Machine(1 / 30, best=0.08, middle=0.05, fast=0.012)
     used = machine.run(120)
     assert used[-1] == "fast"
@@ -55,7 +55,7 @@ def test_a_fast_machine_keeps_the_model() -> None:
     assert machine.opened == ["best"]
 
 
-def test_back_up_when_the_load_is_gone() -> None:
+def test_a_better_model_returns_when_the_load_is_gone() -> None:
     machine = Machine(1 / 30, best=0.02, middle=0.01, fast=0.004)
     machine.run(2)
     machine.load = 4
@@ -65,7 +65,7 @@ def test_back_up_when_the_load_is_gone() -> None:
     assert machine.opened == ["best", "middle", "fast"], "each is opened once"
 
 
-def test_a_step_up_that_fails_is_tried_less_and_less_often() -> None:
+def test_failed_steps_up_are_retried_less_and_less_often() -> None:
     machine = Machine(1 / 30, best=0.02, fast=0.004)
     machine.run(2)
     machine.load = 1.8  # best takes 36 ms now, fast 7.2: seen from fast it might hold
@@ -75,7 +75,7 @@ def test_a_step_up_that_fails_is_tried_less_and_less_often() -> None:
 
 
 @pytest.mark.parametrize("budget", [None, 1 / 30])
-def test_one_model_is_never_changed(budget: float | None) -> None:
+def test_a_single_model_is_never_changed(budget: float | None) -> None:
     machine = Machine(budget, best=1.0)
     assert set(machine.run(60)) == {"best"}
     assert machine.pace.steps == 0
@@ -91,7 +91,7 @@ def test_one_model_is_never_changed(budget: float | None) -> None:
         ((0.4, 0.3, 0.1), "fast", 15),
     ],
 )
-def test_it_begins_with_the_best_that_holds_the_rate_or_a_lower_one(
+def test_the_run_begins_with_the_best_model_that_holds_the_rate(
     seconds: tuple[float, float, float], model: str, target: float
 ) -> None:
     machine = Machine(1 / 30, **dict(zip(("best", "middle", "fast"), seconds, strict=True)))

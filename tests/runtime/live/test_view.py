@@ -40,7 +40,7 @@ def test_a_window_of_any_size_is_filled_and_the_rest_is_black(window: tuple[int,
     assert canvas.any(axis=2).sum() == where.width * where.height
 
 
-def test_pixels_are_shown_as_they_are_where_the_sizes_match() -> None:
+def test_pixels_are_shown_unscaled_if_the_sizes_match() -> None:
     picture = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
     canvas = compose(flat(BLUE), picture, (64, 48), ViewState(), [], KEYS)
     np.testing.assert_array_equal(canvas, picture)
@@ -49,7 +49,7 @@ def test_pixels_are_shown_as_they_are_where_the_sizes_match() -> None:
 
 
 @pytest.mark.parametrize("divider", [0.0, 0.25, 0.5, 1.0])
-def test_original_on_the_left_of_the_line_and_cleaned_on_the_right(divider: float) -> None:
+def test_the_original_is_left_of_the_line_and_the_cleaned_picture_right(divider: float) -> None:
     canvas = compose(flat(BLUE), flat(GREEN), (128, 96), ViewState(compare=True, divider=divider), [], KEYS)
     row = canvas[2]
     column = round(divider * 128)
@@ -76,12 +76,12 @@ def test_figures_keys_message_and_recording_are_drawn(window: tuple[int, int]) -
 
 
 @pytest.mark.parametrize("window", [(1, 1), (20, 10), (3, 400)])
-def test_the_smallest_window_holds_everything_without_complaint(window: tuple[int, int]) -> None:
+def test_everything_fits_into_the_smallest_window(window: tuple[int, int]) -> None:
     view = ViewState(compare=True, figures=True, help=True, message="saved", recording=True)
     assert compose(flat(BLUE), flat(GREEN), window, view, ["30 frames/s"], KEYS).shape == (window[1], window[0], 3)
 
 
-def test_strength_goes_in_steps_within_its_range() -> None:
+def test_strength_changes_in_steps_within_its_range() -> None:
     view = ViewState()
     view.stronger(+1)
     assert view.strength == 1

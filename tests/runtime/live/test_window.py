@@ -188,14 +188,14 @@ def test_c_shows_both_halves_and_the_mouse_drags_the_line(session: Callable[...,
     live.end()
 
 
-def test_compare_from_the_start(session: Callable[..., Session]) -> None:
+def test_compare_shows_both_halves_from_the_start(session: Callable[..., Session]) -> None:
     live = session("--compare")
     columns = is_cleaned(live.picture())
     assert not columns[30:130].any()
     assert columns[180:].all()
 
 
-def test_i_and_h_draw_over_the_picture_and_take_it_away_again(session: Callable[..., Session]) -> None:
+def test_i_and_h_toggle_figures_and_help(session: Callable[..., Session]) -> None:
     live = session()
 
     def dark() -> int:
@@ -209,7 +209,7 @@ def test_i_and_h_draw_over_the_picture_and_take_it_away_again(session: Callable[
         wait_for(lambda: dark() <= before + 20)
 
 
-def test_space_freezes(session: Callable[..., Session]) -> None:
+def test_space_freezes_the_picture(session: Callable[..., Session]) -> None:
     live = session()
     live.press("space")
     time.sleep(0.3)
@@ -264,7 +264,7 @@ def test_r_records_and_stops(session: Callable[..., Session], tmp_path: Path) ->
     assert f"recorded {count} frames -> {path.name}" in live.end()
 
 
-def test_arrows_and_other_keys_do_nothing(session: Callable[..., Session], tmp_path: Path) -> None:
+def test_unassigned_keys_do_nothing(session: Callable[..., Session], tmp_path: Path) -> None:
     live = session()
     for key in ("Left", "Up", "Right", "Down", "Insert", "F5", "x", "Shift_L"):  # their codes hold those of letters
         live.press(key)
@@ -294,7 +294,7 @@ def test_f_fills_the_screen_and_returns(session: Callable[..., Session]) -> None
     wait_for(lambda: live.geometry()[2:] == (320, 240))
 
 
-def test_the_picture_is_drawn_anew_at_the_size_that_the_window_is_given(session: Callable[..., Session]) -> None:
+def test_the_picture_is_redrawn_when_the_window_is_resized(session: Callable[..., Session]) -> None:
     live = session()
     live._do("windowsize", "--sync", live.window, "640", "300")
     wait_for(lambda: live.geometry()[2:] == (640, 300))
@@ -306,7 +306,7 @@ def test_the_picture_is_drawn_anew_at_the_size_that_the_window_is_given(session:
     wait_for(fits)
 
 
-def test_the_cross_of_the_window_ends(session: Callable[..., Session]) -> None:
+def test_closing_the_window_ends_the_run(session: Callable[..., Session]) -> None:
     live = session()
     live.press("alt+F4")  # the window manager's key: what its cross does
     live.end()
@@ -319,7 +319,7 @@ def test_ctrl_c_ends_with_130(session: Callable[..., Session]) -> None:
 
 
 @pytest.mark.parametrize("name", ["", ":87654"])
-def test_without_a_display_it_says_what_to_do(tmp_path: Path, name: str) -> None:
+def test_without_a_display_the_error_says_what_to_do(tmp_path: Path, name: str) -> None:
     film = clip(tmp_path / "clip.avi", frames=5, rate=30)
     environment = {key: value for key, value in os.environ.items() if key not in ("DISPLAY", "WAYLAND_DISPLAY")}
     command = [sys.executable, "-m", "cae_runtime", "--webcam", "--camera", film, "-m", HALF_RED, "--json"]

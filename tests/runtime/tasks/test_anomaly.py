@@ -42,7 +42,7 @@ def parts(tmp_path: Path) -> Path:
     return folder
 
 
-def test_scores_verdicts_and_heat_maps(cae_run: Command, parts: Path, tmp_path: Path) -> None:
+def test_a_folder_gets_scores_verdicts_and_heat_maps(cae_run: Command, parts: Path, tmp_path: Path) -> None:
     out = tmp_path / "heat"
     done = cae_run(parts, "-o", out, "--json", model="anomaly")
     assert done.returncode == 0, done.stderr
@@ -81,9 +81,7 @@ def test_a_picture_is_as_bad_as_its_worst_patch() -> None:
     np.testing.assert_allclose(detector(image).heat[32:64, 32:64], 0.25, atol=0.005)
 
 
-def test_nothing_of_an_earlier_call_is_left_of_pictures_that_fail(
-    cae_run: Command, parts: Path, tmp_path: Path
-) -> None:
+def test_old_heat_maps_of_pictures_that_fail_are_removed(cae_run: Command, parts: Path, tmp_path: Path) -> None:
     out = tmp_path / "heat"
     assert cae_run(parts, "-o", out, model="anomaly").returncode == 0
     (parts / "b_hole.png").write_bytes(b"no picture")
@@ -96,7 +94,9 @@ def test_nothing_of_an_earlier_call_is_left_of_pictures_that_fail(
 
 
 @pytest.mark.parametrize("name", ["heat.png", "scores.csv"])
-def test_a_folder_with_a_files_name_is_not_made(cae_run: Command, parts: Path, tmp_path: Path, name: str) -> None:
+def test_a_file_name_is_never_used_for_an_output_folder(
+    cae_run: Command, parts: Path, tmp_path: Path, name: str
+) -> None:
     done = cae_run(parts, "-o", tmp_path / name, model="anomaly")
     assert (done.returncode, b"a folder is needed" in done.stderr) == (2, True)
     assert not (tmp_path / name).exists()
@@ -111,7 +111,7 @@ def test_a_folder_with_a_files_name_is_not_made(cae_run: Command, parts: Path, t
     channels=st.sampled_from([0, 1, 2, 3, 4]),
     seed=st.integers(0, 99),
 )
-def test_heat_is_each_pixel_s_own_score_wherever_patches_lie(
+def test_the_heat_of_a_pixel_does_not_depend_on_the_patch_positions(
     height: int, width: int, overlap: int, batch: int, channels: int, seed: int
 ) -> None:
     """The fixture scores a pixel by itself: blending must give just that, at every size, overlap and batch."""
@@ -138,7 +138,7 @@ def test_one_bad_file_does_not_stop_the_others(cae_run: Command, parts: Path, tm
     assert not (out / "broken_heat.png").exists()
 
 
-def test_what_is_there_is_kept(cae_run: Command, parts: Path, tmp_path: Path) -> None:
+def test_existing_heat_maps_are_kept(cae_run: Command, parts: Path, tmp_path: Path) -> None:
     out = tmp_path / "heat"
     out.mkdir()
     mine = out / "a_good_heat.png"
@@ -154,14 +154,14 @@ def test_what_is_there_is_kept(cae_run: Command, parts: Path, tmp_path: Path) ->
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
 
 
-def test_results_beside_the_pictures_are_not_looked_at_again(cae_run: Command, parts: Path) -> None:
+def test_heat_maps_beside_the_pictures_are_not_scored(cae_run: Command, parts: Path) -> None:
     for _ in range(2):
         done = cae_run(parts, "-o", parts, "--overwrite", "--json", model="anomaly")
         assert done.returncode == 0, done.stderr
         assert len(json.loads(done.stdout)["files"]) == 3
 
 
-def test_no_source_is_ever_replaced(cae_run: Command, parts: Path) -> None:
+def test_a_source_is_never_overwritten(cae_run: Command, parts: Path) -> None:
     """A picture of one's own that is named like a result."""
     for name in ("sheet.png", "other_heat.png"):
         cv2.imwrite(str(parts / name), np.full((40, 40, 3), GRAY, np.uint8))
@@ -175,7 +175,7 @@ def test_no_source_is_ever_replaced(cae_run: Command, parts: Path) -> None:
     assert {path: path.read_bytes() for path in before} == before
 
 
-def test_pictures_of_one_stem_have_their_own_heat_maps(cae_run: Command, parts: Path, tmp_path: Path) -> None:
+def test_pictures_with_the_same_stem_get_separate_heat_maps(cae_run: Command, parts: Path, tmp_path: Path) -> None:
     cv2.imwrite(str(parts / "a_good.jpg"), np.zeros((40, 40, 3), np.uint8))
     assert cae_run(parts, "-o", tmp_path / "heat", model="anomaly").returncode == 0
     assert (tmp_path / "heat" / "a_good.jpg_heat.png").is_file()
@@ -183,13 +183,13 @@ def test_pictures_of_one_stem_have_their_own_heat_maps(cae_run: Command, parts: 
     assert (done.returncode, b"would both become" in done.stderr) == (2, True)
 
 
-def test_a_picture_of_another_size_is_noted(cae_run: Command, tmp_path: Path) -> None:
+def test_a_picture_of_another_size_gives_a_note(cae_run: Command, tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "large.png"), np.full((200, 200, 3), GRAY, np.uint8))
     done = cae_run(tmp_path / "large.png", "-o", tmp_path / "heat", model="anomaly")
     assert b"note: 1 image is over 20% smaller or 25% larger than the 6144 pixels" in done.stderr
 
 
-def test_nothing_is_said_of_pictures_that_all_failed(cae_run: Command, tmp_path: Path) -> None:
+def test_pictures_that_all_failed_give_no_notes(cae_run: Command, tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"no picture")
     done = cae_run(tmp_path / "broken.png", "-o", tmp_path / "heat", model="anomaly")
     assert done.returncode == 1
@@ -198,7 +198,7 @@ def test_nothing_is_said_of_pictures_that_all_failed(cae_run: Command, tmp_path:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="such names are Linux's")
-def test_a_name_that_is_no_text(cae_run: Command, parts: Path, tmp_path: Path) -> None:
+def test_a_file_name_that_is_not_text_is_handled(cae_run: Command, parts: Path, tmp_path: Path) -> None:
     (parts / "a_good.png").rename(os.fsdecode(os.fsencode(parts) + b"/\xff.png"))
     done = cae_run(parts, "-o", tmp_path / "heat", model="anomaly")
     assert done.returncode == 0, done.stderr
@@ -214,7 +214,7 @@ def test_a_name_that_is_no_text(cae_run: Command, parts: Path, tmp_path: Path) -
         (["-o", "file"], "is a file: name a folder"),
     ],
 )
-def test_wrong_usage_is_one_line(
+def test_wrong_usage_is_a_one_line_error(
     cae_run: Command, parts: Path, tmp_path: Path, options: list[str], reason: str
 ) -> None:
     (tmp_path / "file").write_text("")
@@ -223,7 +223,7 @@ def test_wrong_usage_is_one_line(
     assert reason in done.stderr.decode().splitlines()[-1]
 
 
-def test_a_detector_without_thresholds_is_no_model(tmp_path: Path, cae_run: Command, parts: Path) -> None:
+def test_a_detector_without_thresholds_is_refused(tmp_path: Path, cae_run: Command, parts: Path) -> None:
     onnx = pytest.importorskip("onnx")
     made = onnx.load(FIXTURES / "anomaly.onnx")
     kept = {entry.key: entry.value for entry in made.metadata_props if entry.key != "threshold"}
@@ -235,7 +235,7 @@ def test_a_detector_without_thresholds_is_no_model(tmp_path: Path, cae_run: Comm
     assert b"metadata threshold is None: it must be a number above 0 with task anomaly" in done.stderr
 
 
-def test_a_new_picture_in_a_scored_folder_is_scored_alone(cae_run: Command, parts: Path, tmp_path: Path) -> None:
+def test_only_new_pictures_of_a_scored_folder_are_scored(cae_run: Command, parts: Path, tmp_path: Path) -> None:
     out = tmp_path / "heat"
     first = json.loads(cae_run(parts, "-o", out, "--json", model="anomaly").stdout)
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*_heat.png")}
@@ -259,7 +259,7 @@ def test_a_new_picture_in_a_scored_folder_is_scored_alone(cae_run: Command, part
     assert report["model"] == "anomaly.onnx"
 
 
-def test_pictures_of_earlier_calls_stay_in_the_table(cae_run: Command, parts: Path, tmp_path: Path) -> None:
+def test_scores_of_earlier_calls_stay_in_the_table(cae_run: Command, parts: Path, tmp_path: Path) -> None:
     out = tmp_path / "heat"
     for name in ("a_good", "b_hole"):
         assert cae_run(parts / f"{name}.png", "-o", out, model="anomaly").returncode == 0
@@ -271,7 +271,7 @@ def test_pictures_of_earlier_calls_stay_in_the_table(cae_run: Command, parts: Pa
     assert (done.returncode, b"not of" in done.stderr) == (2, True), "one heat map for two pictures"
 
 
-def test_scores_of_another_model_are_not_mixed(cae_run: Command, parts: Path, tmp_path: Path) -> None:
+def test_scores_of_different_models_are_never_mixed(cae_run: Command, parts: Path, tmp_path: Path) -> None:
     out = tmp_path / "heat"
     assert cae_run(parts, "-o", out, model="anomaly").returncode == 0
     done = cae_run(parts, "-o", out, model="anomaly_scores")
@@ -279,7 +279,7 @@ def test_scores_of_another_model_are_not_mixed(cae_run: Command, parts: Path, tm
     assert cae_run(parts, "-o", out, "--overwrite", model="anomaly_scores").returncode == 0
 
 
-def test_other_thresholds_need_no_export(cae_run: Command, parts: Path, tmp_path: Path) -> None:
+def test_another_threshold_needs_no_new_export(cae_run: Command, parts: Path, tmp_path: Path) -> None:
     """The fixture's 40 good scores go up to 0.0206; the three pictures have 0, 0.002 and 0.04."""
     out = tmp_path / "heat"
     done = cae_run(parts, "-o", out, "--json", model="anomaly_scores")
@@ -313,7 +313,7 @@ def test_an_anomaly_can_end_the_command_with_code_4(cae_run: Command, parts: Pat
     assert cae_run(parts, "-o", out, "--fail-on-anomaly", model="anomaly").returncode == 1, "a failed file goes before"
 
 
-def test_one_picture_to_one_file_and_through_pipes(cae_run: Command, parts: Path, tmp_path: Path) -> None:
+def test_one_picture_becomes_one_heat_map_from_files_or_pipes(cae_run: Command, parts: Path, tmp_path: Path) -> None:
     source, target = parts / "b_hole.png", tmp_path / "hole_heat.png"
     done = cae_run(source, "-o", target, "--json", model="anomaly")
     assert done.returncode == 0, done.stderr
@@ -327,7 +327,7 @@ def test_one_picture_to_one_file_and_through_pipes(cae_run: Command, parts: Path
     assert cae_run(source, "-o", "-", "--raw-maps", model="anomaly").returncode == 2
 
 
-def test_raw_maps_and_masks(cae_run: Command, parts: Path, tmp_path: Path) -> None:
+def test_raw_maps_and_defect_masks_are_written(cae_run: Command, parts: Path, tmp_path: Path) -> None:
     out = tmp_path / "heat"
     assert cae_run(parts, "-o", out, model="anomaly").returncode == 0
     assert cae_run(parts, "-o", out, "--raw-maps", "--defect-masks", model="anomaly").returncode == 0
@@ -341,7 +341,7 @@ def test_raw_maps_and_masks(cae_run: Command, parts: Path, tmp_path: Path) -> No
     assert len(rows) == 3
 
 
-def test_only_the_region_counts(cae_run: Command, parts: Path, tmp_path: Path) -> None:
+def test_only_pixels_of_the_region_count(cae_run: Command, parts: Path, tmp_path: Path) -> None:
     """The hole is in the right half, the spot in the left."""
     region = np.zeros((64, 96), np.uint8)
     region[:, :48] = 255
@@ -363,7 +363,7 @@ def test_only_the_region_counts(cae_run: Command, parts: Path, tmp_path: Path) -
     assert (done.returncode, b"marks nothing" in done.stderr) == (2, True)
 
 
-def test_a_region_takes_the_mean_of_what_counts() -> None:
+def test_a_region_averages_only_its_own_pixels() -> None:
     image = np.full((32, 64, 3), GRAY, np.uint8)
     image[:, :16] = 255
     region = np.zeros((32, 64), np.bool_)
@@ -376,7 +376,7 @@ def test_a_region_takes_the_mean_of_what_counts() -> None:
         detector(image, region=region.astype(np.uint8))  # type: ignore[arg-type]
 
 
-def test_known_bad_pictures_say_how_well_they_are_found(cae_run: Command, parts: Path, tmp_path: Path) -> None:
+def test_known_bad_pictures_give_the_rate_of_detection(cae_run: Command, parts: Path, tmp_path: Path) -> None:
     bad = tmp_path / "known"
     bad.mkdir()
     (parts / "b_hole.png").rename(bad / "b_hole.png")
@@ -401,13 +401,13 @@ def test_equal_scores_count_half() -> None:
     assert separation([], [1.0], 1) is None
 
 
-def test_pictures_of_12_bits_in_16_are_named(cae_run: Command, tmp_path: Path) -> None:
+def test_12_bit_pictures_in_16_bit_files_give_a_note(cae_run: Command, tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "dark.png"), np.full((64, 96, 3), 4000, np.uint16))
     done = cae_run(tmp_path / "dark.png", "-o", tmp_path / "heat", model="anomaly")
     assert b"note: 1 image is almost black to the model: of 16 bits, less than a sixteenth" in done.stderr
 
 
-def test_pictures_in_other_light_than_the_good_ones_are_named() -> None:
+def test_pictures_in_other_light_than_the_good_ones_give_a_note() -> None:
     spec = replace(Detector(FIXTURES / "anomaly.onnx").session.spec, good_brightness=(0.4, 0.5))
     notes = PictureNotes(spec)
     for value in (98, 100, 120, 132):  # 0.38 to 0.52 of white: within 5 % of the good ones
@@ -425,13 +425,13 @@ def test_pictures_in_other_light_than_the_good_ones_are_named() -> None:
     assert "60.0% to 70.0% of white" in brighter
 
 
-def test_the_pictures_behind_a_threshold_are_counted_in_words() -> None:
+def test_the_number_of_pictures_behind_a_threshold_is_reported() -> None:
     spec = replace(Detector(FIXTURES / "anomaly.onnx").session.spec, good_scores=None, threshold_images=1)
     assert Limit(0.1, 0.05, spec).described == "set for 5.0% of false alarms on 1 good picture"
     assert Limit(0.1, None, replace(spec, threshold_images=20)).described == "as given on 20 good pictures"
 
 
-def test_brightness_is_that_of_what_the_model_sees() -> None:
+def test_brightness_is_measured_on_what_the_model_sees() -> None:
     spec = Detector(FIXTURES / "anomaly.onnx").session.spec
     blue = np.zeros((28, 28, 4), np.uint8)
     blue[..., 0] = blue[..., 3] = 255
@@ -440,7 +440,7 @@ def test_brightness_is_that_of_what_the_model_sees() -> None:
     assert brightness_of(blue, replace(spec, framed=28)) == pytest.approx(28**2 / 32**2 / 3), "in a black frame"
 
 
-def test_a_detector_checks_its_region_and_heat_and_can_be_followed(noise: Callable[..., np.ndarray]) -> None:
+def test_a_detector_checks_region_and_heat_and_reports_progress(noise: Callable[..., np.ndarray]) -> None:
     image = noise((70, 90, 3))
     told: list[tuple[int, int]] = []
     with Detector(FIXTURES / "anomaly.onnx") as detect:
@@ -456,7 +456,7 @@ def test_a_detector_checks_its_region_and_heat_and_can_be_followed(noise: Callab
         assert detect.overlay(image, found.heat).shape == image.shape
 
 
-def test_no_result_beside_a_heat_map_replaces_a_source(cae_run: Command, parts: Path) -> None:
+def test_no_additional_output_overwrites_a_source(cae_run: Command, parts: Path) -> None:
     source, target = parts / "part_mask.png", parts / "part_heat.png"
     (parts / "a_good.png").rename(source)
     before = source.read_bytes()
@@ -476,7 +476,7 @@ def test_no_result_beside_a_heat_map_replaces_a_source(cae_run: Command, parts: 
     assert source.read_bytes() == before
 
 
-def test_a_file_that_is_named_like_a_result_is_nobody_s_result(cae_run: Command, parts: Path) -> None:
+def test_a_users_file_named_like_an_output_is_not_overwritten(cae_run: Command, parts: Path) -> None:
     """A mask of one's own beside a picture that was scored before."""
     (parts / "b_hole.png").rename(parts / "part.png")
     assert cae_run(parts, "-o", parts, model="anomaly").returncode == 0
@@ -492,7 +492,7 @@ def test_a_file_that_is_named_like_a_result_is_nobody_s_result(cae_run: Command,
     assert mine.read_bytes() == before
 
 
-def test_masks_of_an_earlier_call_are_no_pictures(cae_run: Command, parts: Path) -> None:
+def test_masks_of_an_earlier_call_are_not_scored(cae_run: Command, parts: Path) -> None:
     first = json.loads(cae_run(parts, "-o", parts, "--json", "--defect-masks", model="anomaly").stdout)
     assert [Path(each["mask"]).is_file() for each in first["files"]] == [True] * 3
     assert [each["raw_map"] for each in first["files"]] == [""] * 3
@@ -504,7 +504,7 @@ def test_masks_of_an_earlier_call_are_no_pictures(cae_run: Command, parts: Path)
     assert [Path(each["raw_map"]).is_file() for each in report["files"]] == [True] * 3
 
 
-def test_the_mask_of_the_region_is_no_output(cae_run: Command, parts: Path, tmp_path: Path) -> None:
+def test_the_mask_of_the_region_is_never_overwritten(cae_run: Command, parts: Path, tmp_path: Path) -> None:
     region, source = tmp_path / "part_mask.png", parts / "b_hole.png"
     cv2.imwrite(str(region), np.full((64, 96), 255, np.uint8))
     before = region.read_bytes()
@@ -517,13 +517,13 @@ def test_the_mask_of_the_region_is_no_output(cae_run: Command, parts: Path, tmp_
     assert region.read_bytes() == before
 
 
-def test_a_region_of_floating_point_values_is_refused_by_name(cae_run: Command, parts: Path, tmp_path: Path) -> None:
+def test_a_floating_point_region_is_refused_by_name(cae_run: Command, parts: Path, tmp_path: Path) -> None:
     pytest.importorskip("tifffile").imwrite(tmp_path / "roi.tif", np.ones((64, 96), np.float32))
     done = cae_run(parts, "-o", tmp_path / "heat", "--roi", tmp_path / "roi.tif", model="anomaly")
     assert (done.returncode, b"roi.tif' has floating-point values" in done.stderr) == (2, True), done.stderr
 
 
-def test_a_heat_map_that_is_kept_changes_no_verdict(cae_run: Command, parts: Path, tmp_path: Path) -> None:
+def test_keeping_a_heat_map_does_not_change_the_verdict(cae_run: Command, parts: Path, tmp_path: Path) -> None:
     for _ in range(2):
         done = cae_run(
             parts / "b_hole.png", "-o", tmp_path / "heat.png", "--fail-on-anomaly", "--json", model="anomaly"
@@ -536,7 +536,7 @@ def test_a_heat_map_that_is_kept_changes_no_verdict(cae_run: Command, parts: Pat
     assert (done.returncode, (tmp_path / "heat.png").read_bytes()) == (0, b"mine")
 
 
-def test_what_is_no_single_picture_or_cannot_be_written_is_one_line(
+def test_multi_page_pictures_and_unwritable_maps_are_a_one_line_error(
     cae_run: Command, parts: Path, tmp_path: Path
 ) -> None:
     source, pages = parts / "b_hole.png", tmp_path / "pages.tif"
@@ -552,7 +552,7 @@ def test_what_is_no_single_picture_or_cannot_be_written_is_one_line(
     assert not (tmp_path / "heat.png").exists()
 
 
-def test_a_gray_picture_is_dark_only_if_all_of_it_is() -> None:
+def test_a_gray_picture_counts_as_dark_only_if_all_of_it_is() -> None:
     spec = Detector(FIXTURES / "anomaly.onnx").session.spec
     notes = PictureNotes(spec)
     gray = np.full((64, 96), 4000, np.uint16)

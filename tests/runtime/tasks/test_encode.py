@@ -40,7 +40,7 @@ def means_of_patches(image: np.ndarray) -> np.ndarray:
     return np.mean([means(image[y : y + 32, x : x + 32]) for y in (0, 8) for x in (0, 32, 38)], axis=0)
 
 
-def test_a_row_an_image(cae_run: Command, photos: Path, tmp_path: Path) -> None:
+def test_the_table_has_a_row_per_image(cae_run: Command, photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "features.npz"
     done = cae_run(photos, "-o", out, "--json", "--overlap", 0, model="encode")
     assert done.returncode == 0, done.stderr
@@ -55,7 +55,7 @@ def test_a_row_an_image(cae_run: Command, photos: Path, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["features.npz"]
 
 
-def test_a_row_a_patch_with_its_place(cae_run: Command, photos: Path, tmp_path: Path) -> None:
+def test_per_patch_gives_a_row_per_patch_with_its_position(cae_run: Command, photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "features.npz"
     assert cae_run(photos / "a.png", "-o", out, "--per-patch", "--overlap", 0, model="encode").returncode == 0
     with np.load(out) as table:
@@ -66,7 +66,7 @@ def test_a_row_a_patch_with_its_place(cae_run: Command, photos: Path, tmp_path: 
         np.testing.assert_allclose(table["features"][-1], expected, atol=1e-5)
 
 
-def test_the_csv_holds_the_same(cae_run: Command, photos: Path, tmp_path: Path) -> None:
+def test_csv_and_npz_hold_the_same_rows(cae_run: Command, photos: Path, tmp_path: Path) -> None:
     for extra in ([], ["--per-patch"]):
         for name in ("features.npz", "features.csv"):
             assert cae_run(photos, "-o", tmp_path / name, "--overwrite", *extra, model="encode").returncode == 0
@@ -82,7 +82,7 @@ def test_the_csv_holds_the_same(cae_run: Command, photos: Path, tmp_path: Path) 
 
 
 @pytest.mark.slow
-def test_scikit_learn_takes_it_as_it_is(cae_run: Command, photos: Path, tmp_path: Path) -> None:
+def test_scikit_learn_takes_the_features_unchanged(cae_run: Command, photos: Path, tmp_path: Path) -> None:
     cluster = pytest.importorskip("sklearn.cluster")
     out = tmp_path / "features.npz"
     assert cae_run(photos, "-o", out, "--per-patch", model="encode").returncode == 0
@@ -110,7 +110,7 @@ def test_one_bad_file_does_not_stop_the_others(cae_run: Command, photos: Path, t
     assert len(out.read_text().splitlines()) == 3
 
 
-def test_nothing_is_left_where_all_failed(cae_run: Command, tmp_path: Path) -> None:
+def test_no_table_is_written_if_all_pictures_fail(cae_run: Command, tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"no picture")
     done = cae_run(tmp_path / "broken.png", "-o", tmp_path / "features.npz", model="encode")
     assert done.returncode == 1
@@ -119,7 +119,7 @@ def test_nothing_is_left_where_all_failed(cae_run: Command, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("name", ["f.csv", "f.npz"])
 @pytest.mark.parametrize("options", [[], ["--per-patch"]], ids=["images", "patches"])
-def test_a_table_is_skipped_only_where_it_is_the_same(
+def test_a_table_is_skipped_only_if_it_would_be_the_same(
     cae_run: Command, photos: Path, tmp_path: Path, name: str, options: list[str]
 ) -> None:
     out = tmp_path / name
@@ -147,7 +147,7 @@ def test_a_table_is_skipped_only_where_it_is_the_same(
     assert out.read_bytes() == written
 
 
-def test_a_map_of_pictures(cae_run: Command, tmp_path: Path) -> None:
+def test_a_map_shows_the_pictures_by_their_features(cae_run: Command, tmp_path: Path) -> None:
     """The fixture's features are the mean colors: gray pictures lie on a line, in order of their brightness."""
     folder = tmp_path / "photos"
     folder.mkdir()
@@ -180,7 +180,7 @@ def test_a_map_of_pictures(cae_run: Command, tmp_path: Path) -> None:
         ("f.npz", ["--projection", "pca"], "--projection is for maps"),
     ],
 )
-def test_what_a_map_does_not_take(
+def test_options_that_a_map_does_not_use_are_refused(
     cae_run: Command, photos: Path, tmp_path: Path, out: str, options: list[str], reason: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -191,7 +191,7 @@ def test_what_a_map_does_not_take(
 
 
 @pytest.mark.slow
-def test_a_map_by_t_sne(cae_run: Command, photos: Path, noise: Noise, tmp_path: Path) -> None:
+def test_a_map_can_be_made_by_t_sne(cae_run: Command, photos: Path, noise: Noise, tmp_path: Path) -> None:
     pytest.importorskip("sklearn")
     options = ("-o", tmp_path / "map.png", "--projection", "tsne", "--json")
     done = cae_run(photos, *options, model="encode")
@@ -202,7 +202,7 @@ def test_a_map_by_t_sne(cae_run: Command, photos: Path, noise: Noise, tmp_path: 
     assert (done.returncode, len(json.loads(done.stdout)["files"])) == (0, 6)
 
 
-def test_sources_that_overlap_give_one_row(cae_run: Command, photos: Path, tmp_path: Path) -> None:
+def test_overlapping_sources_give_one_row(cae_run: Command, photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "f.npz"
     below = photos / "below"
     done = cae_run(photos, below, below / ".." / "a.png", "-o", out, model="encode")
@@ -211,7 +211,7 @@ def test_sources_that_overlap_give_one_row(cae_run: Command, photos: Path, tmp_p
         assert table["paths"].tolist() == [str(photos / "a.png"), str(below / "b.png")]
 
 
-def test_the_folder_of_the_table_may_be_one_of_pictures(cae_run: Command, photos: Path) -> None:
+def test_the_table_can_be_written_into_the_folder_of_pictures(cae_run: Command, photos: Path) -> None:
     out = photos / "below" / "features.npz"
     assert cae_run(photos, "-o", out, model="encode").returncode == 0
     with np.load(out) as table:
@@ -220,20 +220,20 @@ def test_the_folder_of_the_table_may_be_one_of_pictures(cae_run: Command, photos
 
 @pytest.mark.skipif(sys.platform != "linux", reason="such names are Linux's")
 @pytest.mark.parametrize("name", ["f.npz", "f.csv"])
-def test_a_name_that_is_no_text(cae_run: Command, photos: Path, tmp_path: Path, name: str) -> None:
+def test_a_file_name_that_is_not_text_is_handled(cae_run: Command, photos: Path, tmp_path: Path, name: str) -> None:
     (photos / "a.png").rename(os.fsdecode(os.fsencode(photos) + b"/\xff.png"))
     done = cae_run(photos, "-o", tmp_path / name, model="encode")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / name).is_file()
 
 
-def test_a_wrong_option_is_told_also_where_no_picture_can_be_read(cae_run: Command, tmp_path: Path) -> None:
+def test_a_wrong_option_is_reported_even_without_readable_pictures(cae_run: Command, tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"no picture")
     done = cae_run(tmp_path / "broken.png", "-o", tmp_path / "new" / "f.npz", "--overlap", "40", model="encode")
     assert (done.returncode, (tmp_path / "new").exists()) == (2, False)
 
 
-def test_two_files_of_one_name_are_two_rows(cae_run: Command, photos: Path, tmp_path: Path) -> None:
+def test_files_of_the_same_name_in_two_folders_are_two_rows(cae_run: Command, photos: Path, tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((32, 32, 3), np.uint8))
     out = tmp_path / "features.npz"
     assert cae_run(photos / "a.png", tmp_path / "a.png", "-o", out, model="encode").returncode == 0
@@ -254,7 +254,7 @@ def test_two_files_of_one_name_are_two_rows(cae_run: Command, photos: Path, tmp_
         (["-o", "features.npz", "--overlap", "32"], "overlap is 32: it must be 0..31"),
     ],
 )
-def test_wrong_usage_is_one_line(
+def test_wrong_usage_is_a_one_line_error(
     cae_run: Command, photos: Path, tmp_path: Path, options: list[str], reason: str
 ) -> None:
     done = cae_run(photos, *options, model="encode", cwd=tmp_path)
@@ -263,7 +263,7 @@ def test_wrong_usage_is_one_line(
     assert [path.name for path in tmp_path.iterdir()] == [photos.name]
 
 
-def test_a_video_and_a_model_that_restores_are_refused(cae_run: Command, photos: Path, tmp_path: Path) -> None:
+def test_videos_and_restoring_models_are_refused(cae_run: Command, photos: Path, tmp_path: Path) -> None:
     (tmp_path / "film.mp4").write_bytes(b"no film")
     done = cae_run(tmp_path / "film.mp4", "-o", tmp_path / "f.npz", model="encode")
     assert (done.returncode, b"is a video: only images are supported here" in done.stderr) == (2, True)
@@ -276,7 +276,7 @@ def test_a_video_and_a_model_that_restores_are_refused(cae_run: Command, photos:
         assert not (tmp_path / "features.npz").exists()
 
 
-def test_the_library_does_what_the_command_does(
+def test_the_library_gives_the_same_features_as_the_command(
     fixture_model: Callable[[str], Path], photos: Path, noise: Noise
 ) -> None:
     encoder = Encoder(fixture_model("encode"), overlap=0, threads=2)
@@ -292,7 +292,7 @@ def test_the_library_does_what_the_command_does(
         Encoder(fixture_model("encode"), batch=0)
 
 
-def test_batches_and_threads_change_nothing(fixture_model: Callable[[str], Path], noise: Noise) -> None:
+def test_batches_and_threads_do_not_change_the_features(fixture_model: Callable[[str], Path], noise: Noise) -> None:
     image = noise((150, 201, 3))
     wanted = Encoder(fixture_model("encode"), threads=1).patches(image)
     for batch in (1, 2, 7, 64):

@@ -13,7 +13,9 @@ from cae_runtime.tasks.anomaly.false_alarms import above, measured_share, rates_
 @pytest.mark.parametrize(
     ("images", "rate", "few"), [(20, 0.05, 0.5), (32, 0.02, 0.5), (100, 0.05, 0.7), (100, 0.1, 0.96), (500, 0.05, 0.96)]
 )
-def test_new_good_pictures_exceed_the_threshold_no_more_often_than_wanted(images: int, rate: float, few: float) -> None:
+def test_new_good_pictures_exceed_the_threshold_at_most_as_often_as_wanted(
+    images: int, rate: float, few: float
+) -> None:
     """Thresholds set again and again on so many pictures, whose scores have a tail to the right."""
     rng = np.random.default_rng(0)
     sets = np.sort(np.exp(0.4 * rng.normal(size=(600, images))), axis=1)
@@ -36,7 +38,7 @@ def test_fewer_false_alarms_need_a_higher_threshold(scores: list[float], rates: 
     assert low <= high * (1 + 1e-9)
 
 
-def test_the_share_and_its_interval() -> None:
+def test_the_measured_share_has_the_right_confidence_interval() -> None:
     """Against the tables of Clopper and Pearson."""
     assert share_interval(0, 20) == pytest.approx((0, 0.1684), abs=1e-4)
     assert share_interval(2, 32) == pytest.approx((0.0077, 0.2081), abs=1e-4)

@@ -37,7 +37,7 @@ def in_black(image: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("model", ["blur", "blur_gray"])
 @pytest.mark.parametrize("shape", [(28, 28), (28, 28, 3), (28, 28, 4), (28, 28, 2)])
-def test_a_picture_of_this_size_is_framed_as_in_the_training(
+def test_small_pictures_are_framed_as_in_training(
     model: str, shape: tuple[int, ...], framed: Framed, noise: Noise
 ) -> None:
     image = noise(shape)
@@ -53,7 +53,7 @@ def test_a_picture_of_this_size_is_framed_as_in_the_training(
     np.testing.assert_array_equal(Restorer(framed(model))(larger), Restorer(FIXTURES / f"{model}.onnx")(larger))
 
 
-def test_codes_and_heat_are_those_of_the_framed_picture(framed: Framed, noise: Noise) -> None:
+def test_codes_and_heat_maps_use_the_framed_picture(framed: Framed, noise: Noise) -> None:
     image = noise((28, 28, 3))
     encoder, usual = Encoder(framed("encode")), Encoder(FIXTURES / "encode.onnx")
     np.testing.assert_array_equal(encoder(image), usual(in_black(image)))
@@ -65,14 +65,14 @@ def test_codes_and_heat_are_those_of_the_framed_picture(framed: Framed, noise: N
     np.testing.assert_array_equal(found.heat, wanted.heat[2:-2, 2:-2])
 
 
-def test_decoders_draw_this_size(framed: Framed) -> None:
+def test_decoders_generate_the_original_size(framed: Framed) -> None:
     small, whole = Generator(framed("generate")), Generator(FIXTURES / "generate.onnx")
     codes = small.draw(3, seed=1)
     for drawn, wanted in zip(small(codes), whole(codes), strict=True):
         np.testing.assert_array_equal(drawn, wanted[2:-2, 2:-2])
 
 
-def test_holes_of_a_framed_picture_are_filled(framed: Framed, noise: Noise) -> None:
+def test_holes_in_a_framed_picture_are_filled(framed: Framed, noise: Noise) -> None:
     image = noise((28, 28, 3)) // 4
     mask = np.zeros((28, 28), np.bool_)
     mask[0:3, 5:9] = True
@@ -81,7 +81,7 @@ def test_holes_of_a_framed_picture_are_filled(framed: Framed, noise: Noise) -> N
     np.testing.assert_array_equal(result, Inpainter(FIXTURES / "inpaint.onnx")(in_black(image), wide)[2:-2, 2:-2])
 
 
-def test_the_command_does_so_too(framed: Framed, cae_run: Command, noise: Noise, tmp_path: Path) -> None:
+def test_the_command_frames_pictures_too(framed: Framed, cae_run: Command, noise: Noise, tmp_path: Path) -> None:
     image = noise((28, 28))
     cv2.imwrite(str(tmp_path / "a.png"), image)
     assert cae_run("a.png", "-o", "b.png", model=framed("blur_gray"), cwd=tmp_path).returncode == 0

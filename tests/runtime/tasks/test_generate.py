@@ -29,7 +29,7 @@ def header(shape: str) -> bytes:
     return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode() + bytes(32)
 
 
-def test_samples_and_a_sheet(cae_run: Command, tmp_path: Path) -> None:
+def test_generate_writes_samples_and_a_sheet(cae_run: Command, tmp_path: Path) -> None:
     out = tmp_path / "my sämples"
     done = cae_run("--generate", 5, "-o", out, "--seed", 7, "--json", model="generate")
     assert done.returncode == 0, done.stderr
@@ -47,13 +47,13 @@ def test_samples_and_a_sheet(cae_run: Command, tmp_path: Path) -> None:
         np.testing.assert_array_equal(cell, np.repeat(np.repeat(sample, 6, 0), 6, 1))
 
 
-def test_one_seed_the_same_pictures(cae_run: Command, tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_pictures(cae_run: Command, tmp_path: Path) -> None:
     for name, seed in (("a", 7), ("b", 7), ("c", 8)):
         assert cae_run("--generate", 3, "-o", tmp_path / name, "--seed", seed, model="generate").returncode == 0
     assert pictures(tmp_path / "a") == pictures(tmp_path / "b") != pictures(tmp_path / "c")
 
 
-def test_without_a_seed_it_names_the_one_that_it_took(cae_run: Command, tmp_path: Path) -> None:
+def test_without_a_seed_the_chosen_one_is_reported(cae_run: Command, tmp_path: Path) -> None:
     done = cae_run("--generate", 2, "-o", tmp_path / "a", "--json", model="generate")
     seed = json.loads(done.stdout)["seed"]
     assert f"seed {seed}" in done.stderr.decode()
@@ -61,7 +61,7 @@ def test_without_a_seed_it_names_the_one_that_it_took(cae_run: Command, tmp_path
     assert pictures(tmp_path / "a") == pictures(tmp_path / "b")
 
 
-def test_given_codes(cae_run: Command, tmp_path: Path) -> None:
+def test_pictures_are_generated_from_given_codes(cae_run: Command, tmp_path: Path) -> None:
     codes = Generator(FIXTURES / "generate.onnx").draw(3, seed=7)
     np.save(tmp_path / "codes.npy", codes.astype(np.float64))
     assert cae_run("--latent", tmp_path / "codes.npy", "-o", tmp_path / "a", model="generate").returncode == 0
@@ -69,7 +69,7 @@ def test_given_codes(cae_run: Command, tmp_path: Path) -> None:
     assert pictures(tmp_path / "a") == pictures(tmp_path / "b")
 
 
-def test_a_table_of_features_is_taken_for_codes(cae_run: Command, noise: Noise, tmp_path: Path) -> None:
+def test_a_table_of_features_is_accepted_as_codes(cae_run: Command, noise: Noise, tmp_path: Path) -> None:
     for name in "ab":
         cv2.imwrite(str(tmp_path / f"{name}.png"), noise((32, 32, 3)))
     table = tmp_path / "features.npz"
@@ -85,7 +85,7 @@ def test_a_table_of_features_is_taken_for_codes(cae_run: Command, noise: Noise, 
     assert (done.returncode, b"its rows have 3 numbers, and a code has 4" in done.stderr) == (2, True)
 
 
-def test_the_way_between_two_pictures(cae_run: Command, noise: Noise, tmp_path: Path) -> None:
+def test_between_interpolates_the_codes_of_two_pictures(cae_run: Command, noise: Noise, tmp_path: Path) -> None:
     for name, image in (("a", noise((32, 32, 3))), ("b", noise((20, 32))), ("large", noise((33, 32, 3)))):
         cv2.imwrite(str(tmp_path / f"{name}.png"), image // 16)  # so dark that the fixtures do not fit each other
     a, b, large = (tmp_path / f"{name}.png" for name in ("a", "b", "large"))
@@ -115,7 +115,7 @@ def test_the_way_between_two_pictures(cae_run: Command, noise: Noise, tmp_path: 
     assert not (tmp_path / "none").exists()
 
 
-def test_the_encoder_beside_the_decoder_is_taken(cae_run: Command, noise: Noise, tmp_path: Path) -> None:
+def test_the_encoder_beside_the_decoder_is_used(cae_run: Command, noise: Noise, tmp_path: Path) -> None:
     for name, fixture in (("m-decoder", "generate"), ("m-encoder", "encode_flat")):
         shutil.copy(FIXTURES / f"{fixture}.onnx", tmp_path / f"{name}.onnx")
     cv2.imwrite(str(tmp_path / "a.png"), noise((32, 32, 3)))
@@ -125,7 +125,7 @@ def test_the_encoder_beside_the_decoder_is_taken(cae_run: Command, noise: Noise,
     assert len(pictures(tmp_path / "out")) == 8
 
 
-def test_what_is_there_is_kept(cae_run: Command, tmp_path: Path) -> None:
+def test_existing_pictures_are_kept(cae_run: Command, tmp_path: Path) -> None:
     mine = tmp_path / "seed-1-0002.png"
     mine.write_bytes(b"mine")
     done = cae_run("--generate", 3, "--seed", 1, "-o", tmp_path, model="generate")
@@ -139,7 +139,7 @@ def test_what_is_there_is_kept(cae_run: Command, tmp_path: Path) -> None:
     assert (done.returncode, b"skipped" in done.stderr) == (0, True)
 
 
-def test_another_seed_in_the_same_folder_has_other_names(cae_run: Command, tmp_path: Path) -> None:
+def test_another_seed_gives_other_names_in_the_same_folder(cae_run: Command, tmp_path: Path) -> None:
     assert cae_run("--generate", 4, "--seed", 1, "-o", tmp_path, model="generate").returncode == 0
     first = pictures(tmp_path)
     done = cae_run("--generate", 2, "--seed", 2, "-o", tmp_path, model="generate")
@@ -150,14 +150,14 @@ def test_another_seed_in_the_same_folder_has_other_names(cae_run: Command, tmp_p
     assert pictures(tmp_path)[:4] == first
 
 
-def test_pictures_of_another_model_are_not_taken_for_these(cae_run: Command, tmp_path: Path) -> None:
+def test_pictures_of_another_model_are_not_skipped_as_existing(cae_run: Command, tmp_path: Path) -> None:
     assert cae_run("--generate", 2, "--seed", 1, "-o", tmp_path, model="generate").returncode == 0
     cv2.imwrite(str(tmp_path / "seed-1-0001.png"), np.zeros((32, 32, 3), np.uint8))
     done = cae_run("--generate", 2, "--seed", 1, "-o", tmp_path, model="generate")
     assert (done.returncode, b"is not what model" in done.stderr) == (2, True)
 
 
-def test_pictures_of_other_codes_are_not_taken_for_these(cae_run: Command, noise: Noise, tmp_path: Path) -> None:
+def test_pictures_of_other_codes_are_not_skipped_as_existing(cae_run: Command, noise: Noise, tmp_path: Path) -> None:
     codes, latent = Generator(FIXTURES / "generate.onnx").draw(4, seed=1), tmp_path / "codes.npy"
     for name in "ab":
         cv2.imwrite(str(tmp_path / f"{name}.png"), noise((32, 32, 3)))
@@ -193,7 +193,7 @@ def test_pictures_of_other_codes_are_not_taken_for_these(cae_run: Command, noise
         (None, "cannot be read: No such file or directory"),
     ],
 )
-def test_bad_codes_are_one_line(cae_run: Command, tmp_path: Path, codes: object, reason: str) -> None:
+def test_unusable_codes_are_a_one_line_error(cae_run: Command, tmp_path: Path, codes: object, reason: str) -> None:
     if isinstance(codes, bytes):
         (tmp_path / "codes.npy").write_bytes(codes)
     elif codes is not None:
@@ -217,14 +217,16 @@ def test_bad_codes_are_one_line(cae_run: Command, tmp_path: Path, codes: object,
         (["--generate", "2"], "encode", "made for task 'encode', which takes no --generate"),
     ],
 )
-def test_wrong_usage_is_one_line(cae_run: Command, tmp_path: Path, options: list[str], model: str, reason: str) -> None:
+def test_wrong_usage_is_a_one_line_error(
+    cae_run: Command, tmp_path: Path, options: list[str], model: str, reason: str
+) -> None:
     done = cae_run(*options, "-o", tmp_path / "out", model=model)
     assert done.returncode == 2
     assert reason in done.stderr.decode().splitlines()[-1]
     assert not (tmp_path / "out").exists()
 
 
-def test_batches_change_nothing(fixture_model: Callable[[str], Path]) -> None:
+def test_batches_do_not_change_the_pictures(fixture_model: Callable[[str], Path]) -> None:
     codes = Generator(fixture_model("generate")).draw(9, seed=1)
     wanted = np.stack(list(Generator(fixture_model("generate"))(codes)))
     assert (wanted.shape, wanted.dtype) == ((9, 32, 32, 3), np.dtype(np.uint8))

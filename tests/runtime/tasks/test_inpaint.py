@@ -42,7 +42,7 @@ def only_the_holes_changed(before: np.ndarray, after: np.ndarray, mask: np.ndarr
     return bool(not changed[mask == 0].any() and changed[mask > 0].mean() > 0.5)
 
 
-def test_a_mask_file(cae_run: Command, photo: np.ndarray, tmp_path: Path) -> None:
+def test_a_mask_file_marks_the_holes(cae_run: Command, photo: np.ndarray, tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "mask.png"), stroke(photo))
     out = tmp_path / "out.png"
     done = cae_run(tmp_path / "photo.png", "-o", out, "--mask", tmp_path / "mask.png", model="inpaint")
@@ -50,7 +50,7 @@ def test_a_mask_file(cae_run: Command, photo: np.ndarray, tmp_path: Path) -> Non
     assert only_the_holes_changed(photo, cv2.imread(str(out)), stroke(photo))
 
 
-def test_a_color(cae_run: Command, photo: np.ndarray, tmp_path: Path) -> None:
+def test_a_color_marks_the_holes(cae_run: Command, photo: np.ndarray, tmp_path: Path) -> None:
     mask = stroke(photo)
     photo[mask > 0] = (255, 0, 255)
     cv2.imwrite(str(tmp_path / "photo.png"), photo)
@@ -60,7 +60,9 @@ def test_a_color(cae_run: Command, photo: np.ndarray, tmp_path: Path) -> None:
         assert only_the_holes_changed(photo, cv2.imread(str(out)), mask)
 
 
-def test_a_color_of_16_bits_and_one_that_is_not_there(cae_run: Command, noise: Noise, tmp_path: Path) -> None:
+def test_a_16_bit_color_is_found_and_a_missing_color_is_reported(
+    cae_run: Command, noise: Noise, tmp_path: Path
+) -> None:
     image = noise((50, 70, 3), np.uint16)
     mask = stroke(image)
     image[mask > 0] = (65535, 0, 257 * 0x80)
@@ -79,7 +81,7 @@ def test_a_color_of_16_bits_and_one_that_is_not_there(cae_run: Command, noise: N
     assert only_the_holes_changed(image, result, mask)
 
 
-def test_a_result_never_takes_a_masks_place(cae_run: Command, photo: np.ndarray, tmp_path: Path) -> None:
+def test_an_output_never_overwrites_a_mask(cae_run: Command, photo: np.ndarray, tmp_path: Path) -> None:
     mask, masks = tmp_path / "mask.png", tmp_path / "masks"
     masks.mkdir()
     for path in (mask, masks / "photo.png"):
@@ -93,14 +95,12 @@ def test_a_result_never_takes_a_masks_place(cae_run: Command, photo: np.ndarray,
     assert (done.returncode, b"--mask is empty" in done.stderr) == (2, True)
 
 
-def test_without_a_mask_a_model_that_fills_holes_says_so(cae_run: Command, photo: np.ndarray, tmp_path: Path) -> None:
+def test_an_inpainting_model_without_a_mask_gives_a_note(cae_run: Command, photo: np.ndarray, tmp_path: Path) -> None:
     done = cae_run(tmp_path / "photo.png", "-o", tmp_path / "out.png", model="inpaint")
     assert (done.returncode, b"was trained to fill holes: name them with a mask" in done.stderr) == (0, True)
 
 
-def test_a_mask_that_is_transparent_where_nothing_was_drawn(
-    cae_run: Command, photo: np.ndarray, tmp_path: Path
-) -> None:
+def test_transparent_pixels_of_a_mask_mark_nothing(cae_run: Command, photo: np.ndarray, tmp_path: Path) -> None:
     mask = stroke(photo)
     drawn = np.full((*mask.shape, 4), 255, np.uint8)
     drawn[..., 3] = mask
@@ -110,7 +110,7 @@ def test_a_mask_that_is_transparent_where_nothing_was_drawn(
     assert only_the_holes_changed(photo, cv2.imread(str(out)), mask)
 
 
-def test_a_folder_of_masks(cae_run: Command, noise: Noise, tmp_path: Path) -> None:
+def test_a_folder_of_masks_is_matched_by_name(cae_run: Command, noise: Noise, tmp_path: Path) -> None:
     photos, masks, out = tmp_path / "photos", tmp_path / "masks", tmp_path / "out"
     images = {"a.jpg": noise((40, 40, 3)), "below/b.png": noise((64, 40)), "c.png": noise((40, 64, 3))}
     for name, image in images.items():
@@ -172,7 +172,7 @@ def test_only_holes_change_and_all_of_them_are_filled(
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_what_is_filled_stays_within_the_colors_around_it(noise: Noise, channels: int) -> None:
+def test_filled_colors_stay_within_the_surrounding_colors(noise: Noise, channels: int) -> None:
     image, where = noise((20, 30, channels)), np.zeros((20, 30), np.bool_)
     where[0, 3] = where[10:13, 10:13] = where[-1, -1] = True
     made = noise((int(where.sum()), channels)).astype(np.float32) * 3 - 200
@@ -188,7 +188,7 @@ def test_what_is_filled_stays_within_the_colors_around_it(noise: Noise, channels
     np.testing.assert_array_equal(inside, 100)
 
 
-def test_the_colors_around_are_found_in_parts_of_little_memory(noise: Noise) -> None:
+def test_surrounding_colors_are_found_with_little_memory(noise: Noise) -> None:
     image, where, reach = noise((150, 170, 3)), np.zeros((150, 170), np.bool_), 40
     where[20:25, 5:165] = where[20:140, 60:66] = where[0, 0] = True
     unknown = where | (noise((150, 170)) < 100)
@@ -210,7 +210,7 @@ def test_the_colors_around_are_found_in_parts_of_little_memory(noise: Noise) -> 
             assert found[index, channel] == middle + (made[index, channel] - made[index, 1]).clip(off.min(), off.max())
 
 
-def test_a_lossy_output_is_told_that_it_changes_more(cae_run: Command, photo: np.ndarray, tmp_path: Path) -> None:
+def test_a_lossy_output_gives_a_note_that_it_changes_more(cae_run: Command, photo: np.ndarray, tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "mask.png"), stroke(photo))
     for name, lossy in (("out.jpg", True), ("out.png", False)):
         done = cae_run("photo.png", "-o", name, "--mask", "mask.png", "--json", model="inpaint", cwd=tmp_path)
@@ -249,7 +249,7 @@ def blur_far(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_model_of_one_channel_fills_each_color(tmp_path: Path) -> None:
+def test_a_one_channel_model_fills_each_color(tmp_path: Path) -> None:
     """Of a red picture, red: not the gray of its luminance."""
     onnx = pytest.importorskip("onnx")
     made = onnx.load(FIXTURES / "blur_gray.onnx")
@@ -265,14 +265,14 @@ def test_a_model_of_one_channel_fills_each_color(tmp_path: Path) -> None:
     assert red > 200 > 60 > max(blue, green)
 
 
-def test_no_holes_no_change(noise: Noise) -> None:
+def test_a_picture_without_holes_does_not_change(noise: Noise) -> None:
     image = noise((40, 50, 3))
     result = Inpainter(Restorer(FIXTURES / "inpaint.onnx"))(image, np.zeros((40, 50), np.bool_))
     np.testing.assert_array_equal(result, image)
     assert result is not image
 
 
-def test_a_mask_is_upright_where_the_photo_is_turned(cae_run: Command, noise: Noise, tmp_path: Path) -> None:
+def test_a_mask_is_rotated_like_its_photo(cae_run: Command, noise: Noise, tmp_path: Path) -> None:
     """A phone's photo lies on its side and says so; its mask was drawn on what a viewer shows."""
     image = noise((40, 64, 3))
     exif = bytes.fromhex("4d4d002a00000008000101120003000000010006000000000000")  # orientation 6
@@ -308,7 +308,7 @@ def test_a_mask_is_upright_where_the_photo_is_turned(cae_run: Command, noise: No
         (["--mask", "text.png"], "inpaint", 1, "its mask 'text.png' is"),
     ],
 )
-def test_wrong_usage_is_one_line(
+def test_wrong_usage_is_a_one_line_error(
     cae_run: Command, photo: np.ndarray, tmp_path: Path, options: list[str], model: str, code: int, reason: str
 ) -> None:
     cv2.imwrite(str(tmp_path / "small.png"), np.zeros((9, 9), np.uint8))
@@ -320,7 +320,7 @@ def test_wrong_usage_is_one_line(
     assert not (tmp_path / "out.png").exists()
 
 
-def test_videos_and_pipes_have_no_holes(cae_run: Command, photo: np.ndarray, tmp_path: Path) -> None:
+def test_masks_are_refused_for_videos_and_pipes(cae_run: Command, photo: np.ndarray, tmp_path: Path) -> None:
     (tmp_path / "film.mp4").write_bytes(b"no film")
     done = cae_run("film.mp4", "-o", "out", "--mask-color", "#fff", model="inpaint", cwd=tmp_path)
     assert (done.returncode, b"holes are filled in images" in done.stderr) == (2, True)
@@ -339,7 +339,7 @@ def test_videos_and_pipes_have_no_holes(cae_run: Command, photo: np.ndarray, tmp
         ("", False),
     ],
 )
-def test_only_a_model_that_saw_holes_fills_them(degradation: str, fills: bool, tmp_path: Path) -> None:
+def test_only_models_trained_on_holes_fill_them(degradation: str, fills: bool, tmp_path: Path) -> None:
     onnx = pytest.importorskip("onnx")
     made = onnx.load(FIXTURES / "fill.onnx")
     for entry in made.metadata_props:
@@ -354,7 +354,7 @@ def test_only_a_model_that_saw_holes_fills_them(degradation: str, fills: bool, t
             Inpainter(restorer)
 
 
-def test_a_mask_that_marks_nothing_is_named(cae_run: Command, photo: np.ndarray, tmp_path: Path) -> None:
+def test_a_mask_that_marks_nothing_is_reported(cae_run: Command, photo: np.ndarray, tmp_path: Path) -> None:
     photos, masks, out = tmp_path / "photos", tmp_path / "masks", tmp_path / "out"
     photos.mkdir()
     masks.mkdir()
@@ -383,7 +383,7 @@ def layer(color: tuple[int, int, int], alpha: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("kind", ["of 0 and 1", "16 bits of 0 and 255", "alpha alone", "red", "a lossy one"])
-def test_masks_as_people_have_them(kind: str, cae_run: Command, photo: np.ndarray, tmp_path: Path) -> None:
+def test_usual_kinds_of_masks_are_understood(kind: str, cae_run: Command, photo: np.ndarray, tmp_path: Path) -> None:
     mask = stroke(photo)
     drawn = {
         "of 0 and 1": mask // 255, "16 bits of 0 and 255": mask.astype(np.uint16),
@@ -400,7 +400,7 @@ def test_masks_as_people_have_them(kind: str, cae_run: Command, photo: np.ndarra
 
 
 @pytest.mark.parametrize("name", ["mask.jpg", "mask.webp"])
-def test_a_black_lossy_mask_with_traces_of_its_coding_marks_nothing(
+def test_coding_artifacts_in_a_black_lossy_mask_mark_nothing(
     name: str, cae_run: Command, photo: np.ndarray, tmp_path: Path
 ) -> None:
     mask = np.ones(photo.shape, np.uint8)
@@ -420,7 +420,7 @@ def test_a_black_lossy_mask_with_traces_of_its_coding_marks_nothing(
         ("photo.png", ["--mask", "pages.tif"], "its mask 'pages.tif' has several frames or pages: save the one"),
     ],
 )
-def test_what_marks_nothing_for_sure_is_refused(
+def test_a_mask_that_cannot_mark_anything_reliably_is_refused(
     name: str, options: list[str], reason: str, cae_run: Command, photo: np.ndarray, tmp_path: Path
 ) -> None:
     mask = stroke(photo)
@@ -434,7 +434,9 @@ def test_what_marks_nothing_for_sure_is_refused(
     assert not (tmp_path / "out.tif").exists()
 
 
-def test_gray_in_a_mask_blends_in_command_and_api_alike(cae_run: Command, photo: np.ndarray, tmp_path: Path) -> None:
+def test_gray_mask_values_blend_in_command_and_library_alike(
+    cae_run: Command, photo: np.ndarray, tmp_path: Path
+) -> None:
     soft = cv2.GaussianBlur(stroke(photo), (0, 0), 3).astype(np.uint8)
     cv2.imwrite(str(tmp_path / "mask.png"), soft)
     assert cae_run("photo.png", "-o", "out.png", "--mask", "mask.png", model="inpaint", cwd=tmp_path).returncode == 0
@@ -450,7 +452,7 @@ def test_gray_in_a_mask_blends_in_command_and_api_alike(cae_run: Command, photo:
     np.testing.assert_allclose(result[middle], wanted, atol=1)
 
 
-def test_inverted_and_grown(cae_run: Command, photo: np.ndarray, tmp_path: Path) -> None:
+def test_masks_can_be_inverted_and_grown(cae_run: Command, photo: np.ndarray, tmp_path: Path) -> None:
     mask = stroke(photo)
     larger = np.asarray(cv2.distanceTransform(255 - mask, cv2.DIST_L2, cv2.DIST_MASK_PRECISE) <= 3)
     cv2.imwrite(str(tmp_path / "mask.png"), 255 - mask)
@@ -468,13 +470,15 @@ def test_inverted_and_grown(cae_run: Command, photo: np.ndarray, tmp_path: Path)
                 inpainter(photo, mask, **wrong)  # type: ignore[arg-type]
 
 
-def test_nothing_filled_is_not_called_cleaned(cae_run: Command, photo: np.ndarray, tmp_path: Path) -> None:
+def test_a_picture_without_filled_pixels_is_not_reported_as_filled(
+    cae_run: Command, photo: np.ndarray, tmp_path: Path
+) -> None:
     cv2.imwrite(str(tmp_path / "mask.png"), np.full(photo.shape[:2], 255, np.uint8))
     done = cae_run("photo.png", "-o", "out.png", "--mask", "mask.png", model="inpaint", cwd=tmp_path)
     assert (done.returncode, b"filled nothing, " in done.stderr) == (1, True)
 
 
-def test_more_than_half_gets_a_note(cae_run: Command, photo: np.ndarray, tmp_path: Path) -> None:
+def test_filling_more_than_half_of_a_picture_gives_a_note(cae_run: Command, photo: np.ndarray, tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "mask.png"), 255 - stroke(photo))
     for options, hint in (((), b"--invert-mask fills what it does not mark"), (("--invert-mask",), b"")):
         done = cae_run("photo.png", "-o", "out.png", "--mask", "mask.png", *options, "--overwrite", model="inpaint",
@@ -483,7 +487,7 @@ def test_more_than_half_gets_a_note(cae_run: Command, photo: np.ndarray, tmp_pat
         assert hint in done.stderr
 
 
-def test_progress_is_told_and_can_stop(noise: Callable[..., np.ndarray]) -> None:
+def test_progress_is_reported_and_can_stop_filling(noise: Callable[..., np.ndarray]) -> None:
     image, mask = noise((60, 60, 3)), np.zeros((60, 60), bool)
     mask[20:40, 20:40] = True
     told: list[tuple[int, int]] = []

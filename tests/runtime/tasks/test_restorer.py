@@ -28,7 +28,7 @@ def identity(fixture_model: Model) -> Restorer:
     "shape",
     [(1, 1), (1, 1, 3), (5, 70, 3), (31, 31), (32, 32, 1), (33, 64, 4), (100, 3, 2), (64, 65, 3), (200, 90, 4)],
 )
-def test_a_model_that_changes_nothing_changes_nothing(
+def test_the_identity_model_changes_nothing(
     fixture_model: Model, noise: Noise, model: str, shape: tuple[int, ...], dtype: type
 ) -> None:
     image = noise(shape, dtype)
@@ -40,7 +40,7 @@ def test_a_model_that_changes_nothing_changes_nothing(
 @pytest.mark.parametrize("model", ["blur", "blur_gray", "blur_nhwc"])
 @pytest.mark.parametrize("shape", [(40, 70), (70, 40, 3), (50, 60, 4)])
 @pytest.mark.parametrize("strength", [1.0, 0.4])
-def test_floats_are_cleaned_as_integers_are_but_not_rounded(
+def test_floats_are_cleaned_like_integers_but_not_rounded(
     fixture_model: Model, noise: Noise, model: str, shape: tuple[int, ...], strength: float
 ) -> None:
     image = noise(shape, np.uint16)
@@ -54,14 +54,14 @@ def test_floats_are_cleaned_as_integers_are_but_not_rounded(
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 130), st.integers(1, 130), st.integers(0, 31), st.integers(1, 40))
-def test_any_size_overlap_and_batch(height: int, width: int, overlap: int, batch: int) -> None:
+def test_any_size_overlap_and_batch_works(height: int, width: int, overlap: int, batch: int) -> None:
     model = Path(__file__).parents[1] / "fixtures" / "identity.onnx"
     image = np.random.default_rng(height).integers(0, 65535, (height, width, 3), dtype=np.uint16)
     restorer = Restorer(model, provider="cpu", overlap=overlap, batch=batch, threads=1)
     np.testing.assert_array_equal(restorer(image), image)
 
 
-def test_arrays_are_bgr_and_the_model_sees_rgb(fixture_model: Model, noise: Noise) -> None:
+def test_arrays_are_bgr_and_the_model_gets_rgb(fixture_model: Model, noise: Noise) -> None:
     image = noise((50, 40, 4))
     image[..., 3] |= 1  # nothing is hidden
     halved = np.rint(image / 2)
@@ -73,19 +73,19 @@ def test_arrays_are_bgr_and_the_model_sees_rgb(fixture_model: Model, noise: Nois
     np.testing.assert_allclose(rgb[..., 0], halved[..., 0], atol=1)
 
 
-def test_gray_goes_through_a_color_model_as_gray(fixture_model: Model) -> None:
+def test_a_color_model_cleans_gray_as_three_equal_channels(fixture_model: Model) -> None:
     image = np.full((40, 40), 120, np.uint8)
     assert (Restorer(fixture_model("half_red"), provider="cpu")(image) == 100).all()  # (60 + 120 + 120) / 3
 
 
-def test_sixteen_bits_do_not_pass_through_eight(fixture_model: Model) -> None:
+def test_16_bits_are_not_reduced_to_8(fixture_model: Model) -> None:
     image = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64, 1).repeat(3, axis=2)
     red = Restorer(fixture_model("half_red"), provider="cpu", stretch=False)(image)[..., 2]
     np.testing.assert_allclose(red, image[..., 2] / 2, atol=0.51)
     assert len(np.unique(red)) > 2000
 
 
-def test_values_are_rounded_not_cut(fixture_model: Model) -> None:
+def test_values_are_rounded_not_truncated(fixture_model: Model) -> None:
     image = np.full((32, 32, 3), 201, np.uint8)
     half = Restorer(fixture_model("half_red"), provider="cpu")(image, strength=0.5)
     assert (half[..., 2] == 151).all()  # 201 - 0.5 * 100.5 = 150.75
@@ -103,7 +103,7 @@ def test_the_result_does_not_depend_on_the_batch(fixture_model: Model, noise: No
     assert (results[0] != image).any()
 
 
-def test_strength(fixture_model: Model, noise: Noise, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_strength_blends_input_and_output(fixture_model: Model, noise: Noise, monkeypatch: pytest.MonkeyPatch) -> None:
     restorer = Restorer(fixture_model("blur"), provider="cpu")
     image = noise((70, 60, 3))
     full, half = restorer(image).astype(float), restorer(image, strength=0.5).astype(float)
@@ -120,7 +120,7 @@ def test_a_strength_outside_0_to_1_is_refused(identity: Restorer, noise: Noise, 
         identity(noise((8, 8)), strength=strength)
 
 
-def test_the_input_may_be_a_read_only_view_and_is_left_alone(fixture_model: Model, noise: Noise) -> None:
+def test_a_read_only_view_is_accepted_and_not_modified(fixture_model: Model, noise: Noise) -> None:
     whole = noise((120, 100, 4))
     view = whole[::-2, 5:70, :3].transpose(1, 0, 2)
     view.flags.writeable = False
@@ -144,13 +144,13 @@ def test_the_input_may_be_a_read_only_view_and_is_left_alone(fixture_model: Mode
         [[1, 2], [3, 4]],
     ],
 )
-def test_what_is_no_image_is_refused(identity: Restorer, image: np.ndarray) -> None:
+def test_arrays_that_are_not_images_are_refused(identity: Restorer, image: np.ndarray) -> None:
     with pytest.raises(ImageError, match="must be"):
         identity(image)
 
 
 @pytest.mark.parametrize("strength", [1.0, 0.5])
-def test_a_model_that_gives_no_numbers_is_told_of(
+def test_a_model_that_returns_nan_is_reported(
     identity: Restorer, noise: Noise, strength: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(identity.session, "run", lambda patches: patches * np.float32("nan"))
@@ -164,7 +164,7 @@ def test_a_model_of_another_task_is_refused(fixture_model: Model) -> None:
         Restorer(fixture_model("encode"))
 
 
-def test_properties(identity: Restorer) -> None:
+def test_properties_describe_model_and_provider(identity: Restorer) -> None:
     assert identity.overlap == identity.spec.overlap == 8
     assert identity.provider == "CPUExecutionProvider"
     assert identity.provider in identity.provider_note
@@ -186,7 +186,9 @@ def denoise() -> Restorer:
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("planes", [2, 4])
-def test_what_is_hidden_stays_and_leaves_no_rim(denoise: Restorer, planes: int, dtype: type) -> None:
+def test_transparent_pixels_are_kept_and_do_not_affect_visible_ones(
+    denoise: Restorer, planes: int, dtype: type
+) -> None:
     step = np.iinfo(dtype).max // 255
     y, x = np.mgrid[:100, :110]
     distance = np.hypot(y - 45, x - 50)
@@ -202,7 +204,7 @@ def test_what_is_hidden_stays_and_leaves_no_rim(denoise: Restorer, planes: int, 
     assert rim.mean() == pytest.approx(150, abs=2)
 
 
-def test_pixels_very_far_from_all_that_is_seen_stay_as_they_are() -> None:
+def test_transparent_pixels_far_from_visible_ones_are_left_alone() -> None:
     image = np.random.default_rng(2).integers(0, 256, (3, 140_000, 4), np.uint8)
     image[..., 3] = 0
     image[:, 70_000, 3] = 255
@@ -212,7 +214,7 @@ def test_pixels_very_far_from_all_that_is_seen_stay_as_they_are() -> None:
     assert (result[:, 69_990] != image[:, 69_990]).any()
 
 
-def test_patches_that_show_nothing_are_not_run(
+def test_fully_transparent_patches_are_not_run(
     fixture_model: Model, noise: Noise, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     restorer = Restorer(fixture_model("blur"), provider="cpu", overlap=8)
@@ -238,7 +240,7 @@ def test_patches_that_show_nothing_are_not_run(
      (np.dstack([np.eye(300, dtype=np.uint16) * 9] * 3), "two values"),
      (np.arange(3, dtype=np.uint8)[:, None], None), (np.zeros((2, 2, 4), np.uint8), "one value")],
 )  # fmt: skip
-def test_pictures_of_two_values_are_named(identity: Restorer, pixels: np.ndarray, count: str | None) -> None:
+def test_pictures_of_two_values_give_a_note(identity: Restorer, pixels: np.ndarray, count: str | None) -> None:
     notes: list[Note] = []
     Restorer(identity.session, stretch=False)(pixels, tell=notes.append)
     texts = [note.text for note in notes if note.kind == "two values"]

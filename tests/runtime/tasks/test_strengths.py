@@ -24,7 +24,7 @@ def parts(change: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], np.ndarra
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
 @pytest.mark.parametrize(("brightness", "color"), [(0.5, 1.0), (1.0, 0.25), (0.0, 1.0), (1.0, 0.0), (0.3, 0.3)])
-def test_brightness_and_color_are_blended_apart(noise: Any, dtype: type, brightness: float, color: float) -> None:
+def test_brightness_and_color_have_separate_strengths(noise: Any, dtype: type, brightness: float, color: float) -> None:
     top = 1 if dtype == np.float32 else np.iinfo(dtype).max
     image = (0.3 * top + noise((70, 90, 3)) * (0.4 * top / 255)).astype(dtype)
     with Restorer(FIXTURES / "blur.onnx", stretch=False) as restorer:
@@ -37,7 +37,7 @@ def test_brightness_and_color_are_blended_apart(noise: Any, dtype: type, brightn
     assert np.array_equal(Restorer(FIXTURES / "blur.onnx")(image, strength=(0.0, 0.0)), image)
 
 
-def test_gray_has_brightness_only_and_alpha_stays(noise: Any) -> None:
+def test_gray_has_brightness_only_and_alpha_is_kept(noise: Any) -> None:
     with Restorer(FIXTURES / "blur.onnx") as restorer:
         gray = noise((40, 50))
         assert np.array_equal(restorer(gray, strength=(0.5, 1.0)), restorer(gray, strength=0.5))
@@ -49,7 +49,7 @@ def test_gray_has_brightness_only_and_alpha_stays(noise: Any) -> None:
                 restorer(gray, strength=wrong)  # type: ignore[arg-type]
 
 
-def test_the_command_takes_both(cae_run: Command, tmp_path: Path, noise: Any) -> None:
+def test_the_command_has_both_strengths(cae_run: Command, tmp_path: Path, noise: Any) -> None:
     image = noise((50, 60, 3))
     cv2.imwrite(str(tmp_path / "a.png"), image)
     for number, words in enumerate((["--color-strength", "0.2"], ["--strength", "0.4", "--color-strength", "1"])):

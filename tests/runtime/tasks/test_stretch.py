@@ -25,7 +25,7 @@ def denoise() -> Restorer:
 
 
 @pytest.mark.parametrize("name", SCENES)
-def test_faint_noise_is_halved_and_the_mean_stays(denoise: Restorer, name: str) -> None:
+def test_faint_noise_is_halved_and_the_mean_is_kept(denoise: Restorer, name: str) -> None:
     scene = made(name, 256)
     notes: list[Note] = []
     cleaned = denoise(scene.noisy, tell=notes.append)
@@ -45,7 +45,7 @@ def test_stars_keep_their_light(denoise: Restorer) -> None:
     assert abs(np.median(after / true) - 1) < 0.02
 
 
-def test_hot_pixels_a_bright_object_and_a_vignette_do_not_get_in_the_way(denoise: Restorer) -> None:
+def test_hot_pixels_bright_objects_and_vignettes_do_not_disturb_stretching(denoise: Restorer) -> None:
     rng = np.random.default_rng(3)
     y, x = np.mgrid[:200, :200] / 200 - 0.5
     truth = 900 - 500 * (x**2 + y**2)
@@ -60,7 +60,7 @@ def test_hot_pixels_a_bright_object_and_a_vignette_do_not_get_in_the_way(denoise
     assert rms(cleaned[plain], truth[plain]) < 0.45 * 14
 
 
-def test_it_can_be_left_out_and_concerns_faint_16_bits_alone(fixture_model: Model, denoise: Restorer) -> None:
+def test_stretching_is_optional_and_only_for_faint_16_bit_pictures(fixture_model: Model, denoise: Restorer) -> None:
     scene = made("sky", 128)
     plain, notes = Restorer(denoise.session, stretch=False), list[Note]()
     assert rms(plain(scene.noisy, tell=notes.append), scene.truth) > 2 * scene.sigma, "why pictures are stretched"
@@ -82,7 +82,7 @@ def test_it_can_be_left_out_and_concerns_faint_16_bits_alone(fixture_model: Mode
      ("mask:0.2", None), ("gaussian:5,blur:1+gaussian:5", None),
      ("gaussian:10-20 blur:1", None), ("none", None), ("", None), ("gaussian:?", None)],
 )  # fmt: skip
-def test_the_faintest_noise_that_a_model_was_trained_for(
+def test_the_faintest_trained_noise_is_read_from_old_metadata(
     denoise: Restorer, degradation: str, level: float | None
 ) -> None:
     """Files of schema 1 say it in words."""
@@ -91,13 +91,13 @@ def test_the_faintest_noise_that_a_model_was_trained_for(
     assert faintest(ModelSpec.from_metadata(metadata)) == level
 
 
-def test_strength_goes_part_of_the_way(denoise: Restorer) -> None:
+def test_strength_applies_to_stretched_pictures(denoise: Restorer) -> None:
     noisy = made("thermal", 96).noisy
     full, half = denoise(noisy).astype(float), denoise(noisy, strength=0.5).astype(float)
     np.testing.assert_allclose(half, (noisy + full) / 2, atol=1)
 
 
-def test_threads_and_parts_change_nothing_but_a_rounding(monkeypatch: pytest.MonkeyPatch, fixture_model: Model) -> None:
+def test_threads_and_blocks_change_at_most_a_rounding(monkeypatch: pytest.MonkeyPatch, fixture_model: Model) -> None:
     noisy = made("underexposed", 256).noisy[:, :70]
     results = []
     for threads, part, pixels, kept in ((1, 2, 70 * 8, 8), (3, 3, 70 * 16, 24), (2, 8, 2**17, 64)):
@@ -110,7 +110,7 @@ def test_threads_and_parts_change_nothing_but_a_rounding(monkeypatch: pytest.Mon
     assert (results[0] != noisy).any()
 
 
-def test_every_layout_and_order_of_channels(fixture_model: Model) -> None:
+def test_every_layout_and_channel_order_can_be_stretched(fixture_model: Model) -> None:
     scene = made("underexposed", 128)
     red_first = np.ascontiguousarray(scene.noisy[..., ::-1])
     plain = Restorer(fixture_model("blur"))(scene.noisy)
@@ -121,7 +121,7 @@ def test_every_layout_and_order_of_channels(fixture_model: Model) -> None:
     assert abs(by_luminance.mean() - scene.noisy.mean()) < 0.1 * scene.sigma
 
 
-def test_a_picture_stays_as_it_was_where_nothing_helps(denoise: Restorer) -> None:
+def test_a_picture_that_stretching_does_not_help_is_unchanged(denoise: Restorer) -> None:
     rng = np.random.default_rng(4)
     rounded = np.rint(rng.normal(3000, 0.3, (100, 100))).astype(np.uint16)  # less than a step: nothing to gain
     notes: list[Note] = []
@@ -138,7 +138,7 @@ def test_a_picture_stays_as_it_was_where_nothing_helps(denoise: Restorer) -> Non
 
 
 @pytest.mark.parametrize("shape", [(24, 24), (24, 24, 3), (1, 90), (1, 1), (30, 30, 2)])
-def test_faint_noise_that_cannot_be_measured_stays(denoise: Restorer, shape: tuple[int, ...]) -> None:
+def test_faint_noise_that_cannot_be_measured_is_left(denoise: Restorer, shape: tuple[int, ...]) -> None:
     image = np.random.default_rng(6).normal(300, 20, shape).round().astype(np.uint16)
     flat = np.full((70, 70), 300, np.uint16)
     flat[20:30, 20:30] += 7
@@ -150,7 +150,7 @@ def test_faint_noise_that_cannot_be_measured_stays(denoise: Restorer, shape: tup
 
 
 @pytest.mark.parametrize("gain", [0.0, 0.4, 3.0])
-def test_noise_is_measured_and_its_curve_undone(gain: float) -> None:
+def test_measured_noise_and_its_curve_are_undone(gain: float) -> None:
     rng = np.random.default_rng(7)
     y, x = np.mgrid[:700, :700]  # so large that tiles stand for it
     truth = 800 + 2.0 * x + 300 * (np.hypot(y - 300, x - 300) < 120)
@@ -174,7 +174,7 @@ def test_noise_is_measured_and_its_curve_undone(gain: float) -> None:
     np.testing.assert_allclose(deviation[0][inside], [found[0].deviation(value) for value in after[inside]], rtol=1e-3)
 
 
-def test_hidden_and_cut_off_pixels_do_not_count_for_the_noise() -> None:
+def test_transparent_and_clipped_pixels_do_not_count_for_the_noise() -> None:
     rng = np.random.default_rng(8)
     noisy = rng.normal(1000, 20, (120, 240))
     noisy[:, :80] = rng.normal(1000, 900, (120, 80))
@@ -186,7 +186,7 @@ def test_hidden_and_cut_off_pixels_do_not_count_for_the_noise() -> None:
     assert found[0].deviation(1000) == pytest.approx(20, rel=0.1)
 
 
-def test_memory_does_not_grow_as_floats_do(fixture_model: Model) -> None:
+def test_memory_stays_far_below_a_float_copy(fixture_model: Model) -> None:
     restorer = Restorer(fixture_model("identity"), provider="cpu", threads=1)
     peaks = []
     for height in (1500, 4500):

@@ -77,14 +77,14 @@ def only_an_image_error(data: bytes) -> None:
 @example(ENDLESS_OFFSET)
 @settings(max_examples=150, deadline=None)
 @given(st.builds(bytes.__add__, st.sampled_from(SIGNATURES), st.binary(max_size=200)))
-def test_any_bytes_behind_a_signature_are_an_image_or_an_image_error(data: bytes) -> None:
+def test_random_bytes_after_a_signature_give_an_image_or_an_image_error(data: bytes) -> None:
     only_an_image_error(data)
 
 
 @pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(st.data())
-def test_a_damaged_file_is_an_image_or_an_image_error(data: st.DataObject) -> None:
+def test_a_damaged_file_gives_an_image_or_an_image_error(data: st.DataObject) -> None:
     file = bytearray(data.draw(st.sampled_from(FILES)))
     del file[data.draw(st.just(len(file)) | st.integers(0, len(file))) :]
     for _ in range(data.draw(st.integers(0, 4)) if file else 0):
@@ -99,19 +99,19 @@ def test_any_exif_block_has_an_orientation(block: bytes) -> None:
     assert 1 <= exif_orientation(block) <= 8
 
 
-def test_an_offset_beyond_every_file_is_an_image_error() -> None:
+def test_an_offset_beyond_the_file_is_an_image_error() -> None:
     assert exif_orientation(ENDLESS_OFFSET) == 1
     with pytest.raises(ImageError, match="is truncated or damaged"):
         inspect(ENDLESS_OFFSET)
 
 
-def test_a_run_of_fill_bytes_in_a_jpeg_takes_no_time() -> None:
+def test_fill_bytes_in_a_jpeg_are_skipped_quickly() -> None:
     with pytest.raises(ImageError, match="truncated"):
         inspect(b"\xff\xd8\xff" + b"\xff" * 300_000 + b"\0")
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])
-def test_what_a_png_says_of_its_colors_and_density_is_kept(mode: str) -> None:
+def test_png_color_and_density_chunks_are_kept(mode: str) -> None:
     kept = [(b"gAMA", GAMMA), (b"cHRM", CHROMATICITIES), (b"sRGB", b"\0"), (b"pHYs", DENSITY)]
     picture = decode(with_chunks(ramp_as("PNG", mode), *kept))
     assert picture.metadata.found == {"gamma", "chromaticities", "srgb", "density"}
@@ -128,9 +128,9 @@ def test_what_a_png_says_of_its_colors_and_density_is_kept(mode: str) -> None:
     assert encode(picture, "JPEG")[1] == ("chromaticities", "gamma", "srgb")
 
 
-def test_a_chunk_of_the_wrong_length_is_none() -> None:
+def test_a_png_chunk_of_the_wrong_length_is_ignored() -> None:
     assert decode(with_chunks(ramp_as("PNG"), (b"gAMA", b"\0"))).metadata.found == frozenset()
 
 
-def test_a_jpeg_that_knows_no_density_has_none() -> None:
+def test_a_jpeg_without_a_density_has_none() -> None:
     assert decode(ramp_as("JPEG")).metadata.found == frozenset()

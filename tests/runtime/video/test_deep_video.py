@@ -111,7 +111,7 @@ def test_ten_bits_stay_ten_bits(
     assert len(np.unique(luma(after[3]) % 4)) == 4  # and not levels of 8 bits
 
 
-def test_twelve_bits_become_ten_and_other_codecs_take_eight(cae_run: Command, tmp_path: Path) -> None:
+def test_12_bits_become_10_and_other_codecs_get_8(cae_run: Command, tmp_path: Path) -> None:
     source = deep_clip(tmp_path / "in.mkv", "ffv1", "yuv444p12le", {})
     for args, told, layout in (
         ((), "12 bits per channel (10 are written)", "yuv444p10le"),
@@ -127,7 +127,7 @@ def test_twelve_bits_become_ten_and_other_codecs_take_eight(cae_run: Command, tm
     assert "12 bits per channel (8 are written)" in done.stderr.decode()
 
 
-def test_eight_bits_are_written_with_ten_where_that_is_wanted(tmp_path: Path, clip: Path) -> None:
+def test_8_bits_are_written_as_10_on_request(tmp_path: Path, clip: Path) -> None:
     clean_video(clip, tmp_path / "out.mp4", same, pixel_format="yuv420p10le")
     with av.open(str(tmp_path / "out.mp4")) as container:
         assert container.streams.video[0].codec_context.name == "hevc"
@@ -137,7 +137,7 @@ def test_eight_bits_are_written_with_ten_where_that_is_wanted(tmp_path: Path, cl
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux schedules so")
-def test_no_encoder_takes_the_cpus_from_other_processes(tmp_path: Path, clip: Path) -> None:
+def test_no_encoder_slows_down_other_processes(tmp_path: Path, clip: Path) -> None:
     seen: set[int] = set()
 
     def look(frame: np.ndarray) -> np.ndarray:
@@ -150,7 +150,7 @@ def test_no_encoder_takes_the_cpus_from_other_processes(tmp_path: Path, clip: Pa
     assert seen == {os.SCHED_OTHER}
 
 
-def test_functions_get_sixteen_bits_of_deep_videos(tmp_path: Path) -> None:
+def test_functions_get_16_bits_of_deep_videos(tmp_path: Path) -> None:
     source = deep_clip(tmp_path / "in.mp4")
     seen: list[np.ndarray] = []
     clean_video(source, tmp_path / "out.mp4", lambda frame: (seen.append(frame), frame)[1])
@@ -164,7 +164,7 @@ def test_functions_get_sixteen_bits_of_deep_videos(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("codec", ["h265", "av1", "h264", "vp9"])
-def test_hdr_metadata_comes_along(tmp_path: Path, codec: str) -> None:
+def test_hdr_metadata_is_kept(tmp_path: Path, codec: str) -> None:
     source = deep_clip(tmp_path / "in.mp4", options=HDR)
     told = clean_video(source, tmp_path / "out.mkv", same, codec=codec).dropped
     kinds = (Type.MASTERING_DISPLAY_METADATA, Type.CONTENT_LIGHT_LEVEL)
@@ -215,7 +215,7 @@ def captions_of(path: Path) -> list[bytes]:
 
 
 @pytest.mark.parametrize("codec", ["h264", "h265", "av1"])
-def test_closed_captions_come_along_or_are_named(tmp_path: Path, codec: str) -> None:
+def test_closed_captions_are_kept_or_reported_as_lost(tmp_path: Path, codec: str) -> None:
     source = captioned_clip(tmp_path / "in.mkv")
     before = captions_of(source)
     assert before == [bytes([0xFC, 0x41 + number, 0x41 + number]) for number in range(1, 6)]
@@ -300,14 +300,14 @@ def test_further_streams_covers_and_timecodes_are_kept(
     assert said in lines(done)
 
 
-def test_what_a_container_cannot_hold_is_named(tmp_path: Path) -> None:
+def test_streams_that_a_container_cannot_hold_are_reported_as_lost(tmp_path: Path) -> None:
     source = dressed_clip(tmp_path / "a.mp4")
     told = clean_video(source, tmp_path / "out.webm", same).dropped
     assert told == ("a further video stream (h264)", "cover picture")
     assert clean_video(source, tmp_path / "out.mov", same).dropped == ("cover picture",)
 
 
-def test_the_filter_treats_sixteen_bits_as_eight(tmp_path: Path) -> None:
+def test_the_filter_treats_16_bits_like_8(tmp_path: Path) -> None:
     rng = np.random.default_rng(7)
     clean = cv2.GaussianBlur(rng.uniform(0, 255, (96, 128, 3)).astype(np.float32), (0, 0), 6)
     clean = np.clip((clean - clean.mean()) * 9 + 128, 0, 255)

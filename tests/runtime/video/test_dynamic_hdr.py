@@ -98,7 +98,7 @@ def write(path: Path, before: bytes = b"", behind: bytes = b"") -> None:
         (lambda: {"behind": dolby_vision(8)}, "Dolby Vision metadata"),
     ],
 )
-def test_dynamic_metadata_is_named_where_it_is_lost(
+def test_lost_dynamic_metadata_is_reported(
     cae_run: Command, tmp_path: Path, units: Callable[[], dict[str, bytes]], name: str
 ) -> None:
     source = tmp_path / "in.mp4"
@@ -108,7 +108,7 @@ def test_dynamic_metadata_is_named_where_it_is_lost(
     assert f"not kept from {str(source)!r}: {name}" in lines(done)
 
 
-def test_dolby_vision_whose_colors_nothing_else_knows_is_refused(cae_run: Command, tmp_path: Path) -> None:
+def test_dolby_vision_without_a_standard_base_layer_is_refused(cae_run: Command, tmp_path: Path) -> None:
     source = tmp_path / "in.mp4"
     write(source, behind=dolby_vision(5))
     done = cae_run(source, "-o", tmp_path / "out.mp4")

@@ -47,7 +47,7 @@ def filtered(frames: list[tuple[np.ndarray, np.ndarray]]) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("noise", NOISES)
-def test_what_stands_gets_better_and_flickers_half_as_much(network: Restorer, photo: np.ndarray, noise: str) -> None:
+def test_static_regions_improve_and_flicker_half_as_much(network: Restorer, photo: np.ndarray, noise: str) -> None:
     frames = video(pan(photo, 0, 0, WIDTH, HEIGHT), NOISES[noise], 16, 1)
     alone = [network(noisy) for _, noisy in frames[-2:]]
     both = [network(image) for image in filtered(frames)[-2:]]
@@ -59,7 +59,7 @@ def test_what_stands_gets_better_and_flickers_half_as_much(network: Restorer, ph
 
 @pytest.mark.parametrize("noise", NOISES)
 @pytest.mark.parametrize("step", [(0.5, 0.2), (1, 0), (2, 1), (5, 0)])
-def test_what_moves_is_as_good_as_without(
+def test_moving_regions_are_as_good_as_without_the_filter(
     network: Restorer, photo: np.ndarray, noise: str, step: tuple[float, float]
 ) -> None:
     frames = video(pan(photo, *step, WIDTH, HEIGHT), NOISES[noise], 16, 2)
@@ -71,7 +71,7 @@ def test_what_moves_is_as_good_as_without(
 
 @pytest.mark.parametrize("step", [0.5, 2, 5])
 @pytest.mark.parametrize("noise", ["white 25", "camera"])
-def test_a_square_that_moves_leaves_no_ghost(
+def test_a_moving_square_leaves_no_ghost(
     network: Restorer, photo: np.ndarray, other: np.ndarray, noise: str, step: float
 ) -> None:
     frames = video(square(photo, other, step, WIDTH, HEIGHT), NOISES[noise], 16, 3)
@@ -86,7 +86,7 @@ def test_a_square_that_moves_leaves_no_ghost(
 
 
 @pytest.mark.parametrize("degrade", [white(0.001), white(25), camera(1)])
-def test_a_cut_is_taken_over_at_once(photo: np.ndarray, other: np.ndarray, degrade: Degrade) -> None:
+def test_a_cut_is_followed_at_once(photo: np.ndarray, other: np.ndarray, degrade: Degrade) -> None:
     before = video(pan(photo, 0, 0, WIDTH, HEIGHT), degrade, 8, 4)
     after = video(pan(other, 0, 0, WIDTH, HEIGHT), degrade, 12, 5)
     results = filtered(before + after)
@@ -96,7 +96,7 @@ def test_a_cut_is_taken_over_at_once(photo: np.ndarray, other: np.ndarray, degra
     assert gain > 4 or psnr(clean, noisy) > 60, "the new scene is averaged in its turn"
 
 
-def test_the_first_frame_comes_back_and_so_does_one_of_another_size(photo: np.ndarray) -> None:
+def test_the_first_frame_and_one_of_another_size_are_returned_unchanged(photo: np.ndarray) -> None:
     keep = TemporalFilter()
     frames = [noisy for _, noisy in video(pan(photo, 0, 0, WIDTH, HEIGHT), white(25), 4, 6)]
     for make in (lambda x: x, lambda x: x[:100], lambda x: x[..., 1], lambda x: x[:, ::2]):
@@ -121,7 +121,7 @@ def test_gray_is_filtered_too(photo: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("step", [(0, 0), (1, 0), (3, 1.5)])
-def test_frames_without_noise_stay_what_they_are(photo: np.ndarray, step: tuple[float, float]) -> None:
+def test_frames_without_noise_are_unchanged(photo: np.ndarray, step: tuple[float, float]) -> None:
     frames = video(pan(photo, *step, WIDTH, HEIGHT), lambda image, _: image, 12, 0)
     for (clean, _), result in zip(frames, filtered(frames), strict=True):
         assert psnr(clean, result) > 45 if any(step) else np.array_equal(clean, result)
@@ -151,7 +151,9 @@ def test_clipped_noise_does_not_turn_black_into_gray() -> None:
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 5), (1, 200), (200, 1), (2, 2), (33, 47), (17, 300)])
 @pytest.mark.parametrize("colors", [(), (3,)])
-def test_frames_of_any_size(rng: np.random.Generator, size: tuple[int, int], colors: tuple[int, ...]) -> None:
+def test_frames_of_any_size_are_filtered(
+    rng: np.random.Generator, size: tuple[int, int], colors: tuple[int, ...]
+) -> None:
     keep = TemporalFilter()
     scene = rng.integers(0, 256, (*size, *colors))
     for frame in [*(white(20)(scene, rng) for _ in range(8)), *(white(200)(scene, rng) for _ in range(3))]:
@@ -160,7 +162,7 @@ def test_frames_of_any_size(rng: np.random.Generator, size: tuple[int, int], col
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 5, 3), (33, 47), (120, 160, 3)])
-def test_black_and_white_frames_come_back(size: tuple[int, ...]) -> None:
+def test_black_and_white_frames_are_returned_unchanged(size: tuple[int, ...]) -> None:
     keep = TemporalFilter()
     for value in (0, 0, 0, 255, 255, 0, 255, 0, 128, 128):
         np.testing.assert_array_equal(keep(np.full(size, value, np.uint8)), value)
@@ -170,7 +172,7 @@ def test_black_and_white_frames_come_back(size: tuple[int, ...]) -> None:
 @given(
     st.integers(1, 40), st.integers(1, 40), st.booleans(), st.integers(0, 255), st.integers(0, 255), st.integers(0, 80)
 )
-def test_no_value_is_outside_what_was_seen(
+def test_no_value_leaves_the_range_of_the_input(
     height: int, width: int, gray: bool, one: int, other: int, sigma: int
 ) -> None:
     rng = np.random.default_rng(height * 41 + width)
@@ -187,7 +189,7 @@ def test_no_value_is_outside_what_was_seen(
 
 @pytest.mark.parametrize(("noise", "wanted"), [(white(10), 25), (white(25), 156), (white(4), 4)])
 @pytest.mark.parametrize("step", [0, 1])
-def test_the_noise_is_found_out(photo: np.ndarray, noise: Degrade, wanted: float, step: float) -> None:
+def test_the_noise_is_estimated_correctly(photo: np.ndarray, noise: Degrade, wanted: float, step: float) -> None:
     gray = cv2.GaussianBlur(photo // 2 + 64, (0, 0), 3)
     frames = [noisy for _, noisy in video(pan(gray, step, 0, WIDTH, HEIGHT), noise, 8, 11)]
     small = [cv2.resize(f, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA).astype(np.float32) for f in frames]
@@ -208,6 +210,6 @@ def test_the_noise_is_found_out(photo: np.ndarray, noise: Degrade, wanted: float
         ([[1]], "a list"),
     ],
 )
-def test_what_is_no_frame_is_refused(frame: np.ndarray, reason: str) -> None:
+def test_arrays_that_are_not_frames_are_refused(frame: np.ndarray, reason: str) -> None:
     with pytest.raises(ImageError, match=reason):
         TemporalFilter()(frame)

@@ -30,7 +30,7 @@ def nothing_hidden(folder: Path) -> bool:
 
 
 @pytest.mark.parametrize("name", ["clean.mp4", "clean.m4v", "clean.mov", "clean.mkv"])
-def test_all_around_the_pixels_is_kept(cae_run: Command, clip: Path, tmp_path: Path, name: str) -> None:
+def test_sound_times_and_metadata_are_kept(cae_run: Command, clip: Path, tmp_path: Path, name: str) -> None:
     source = clip
     if name.endswith("mkv"):  # which holds milliseconds: compare like with like
         source = make_clip(tmp_path / "in.mkv", frames=80, sound="libopus", dress=True, varying=True)
@@ -57,7 +57,7 @@ def test_all_around_the_pixels_is_kept(cae_run: Command, clip: Path, tmp_path: P
     assert nothing_hidden(tmp_path)
 
 
-def test_a_packaged_model_cleans(cae_run: Command, tmp_path: Path) -> None:
+def test_a_packaged_model_cleans_a_video(cae_run: Command, tmp_path: Path) -> None:
     noisy = make_clip(tmp_path / "noisy.mp4", frames=6, noise=20, options={"crf": "5"})
     clean = look_into(make_clip(tmp_path / "clean.mp4", frames=6, options={"crf": "5"})).frames
     assert cae_run(noisy, "-o", tmp_path / "out.mp4", "-m", "denoise-fast-int8", model=None).returncode == 0
@@ -67,7 +67,7 @@ def test_a_packaged_model_cleans(cae_run: Command, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "codec", "sound"), [("a.webm", "libvpx-vp9", "libopus"), ("a.avi", "mjpeg", "pcm_s16le")]
 )
-def test_other_containers(cae_run: Command, tmp_path: Path, name: str, codec: str, sound: str) -> None:
+def test_other_containers_are_written(cae_run: Command, tmp_path: Path, name: str, codec: str, sound: str) -> None:
     layout = "yuvj422p" if codec == "mjpeg" else "yuv420p"
     source = make_clip(tmp_path / name, frames=16, codec=codec, sound=sound, layout=layout)
     assert cae_run(source, "-o", tmp_path / "out").returncode == 0
@@ -82,7 +82,7 @@ def test_other_containers(cae_run: Command, tmp_path: Path, name: str, codec: st
 
 
 @pytest.mark.parametrize(("codec", "name"), [("h264", "h264"), ("h265", "hevc"), ("vp9", "vp9"), ("av1", "av1")])
-def test_codec_and_quality(cae_run: Command, tmp_path: Path, codec: str, name: str) -> None:
+def test_codec_and_quality_can_be_chosen(cae_run: Command, tmp_path: Path, codec: str, name: str) -> None:
     source = make_clip(tmp_path / "in.mp4", frames=8, noise=5)
     for crf in (10, 50):
         args = ("--codec", codec, "--crf", str(crf), "--ext", "mkv")
@@ -104,7 +104,9 @@ def test_codec_and_quality(cae_run: Command, tmp_path: Path, codec: str, name: s
         (("--ext", "ogv"), "--ext is 'ogv': it must be one of jpg"),
     ],
 )
-def test_wrong_options(cae_run: Command, clip: Path, tmp_path: Path, args: tuple[str, ...], reason: str) -> None:
+def test_wrong_options_are_refused(
+    cae_run: Command, clip: Path, tmp_path: Path, args: tuple[str, ...], reason: str
+) -> None:
     done = cae_run(clip, "-o", tmp_path / "out", *args)
     assert done.returncode == 2
     assert reason in lines(done)[-1]
@@ -120,7 +122,7 @@ def test_wrong_options(cae_run: Command, clip: Path, tmp_path: Path, args: tuple
         ("clip.mp4", "clip.mp4", "would overwrite the source"),
     ],
 )
-def test_outputs_that_do_not_fit(
+def test_unsuitable_outputs_are_refused(
     cae_run: Command, clip: Path, tmp_path: Path, source: str, out: str, reason: str
 ) -> None:
     shutil.copy(clip, tmp_path / "clip.mp4")
@@ -132,7 +134,7 @@ def test_outputs_that_do_not_fit(
     assert (tmp_path / "clip.mp4").read_bytes() == before
 
 
-def test_a_folder_of_images_and_videos(cae_run: Command, clip: Path, tmp_path: Path) -> None:
+def test_a_folder_of_images_and_videos_is_cleaned(cae_run: Command, clip: Path, tmp_path: Path) -> None:
     folder, out = tmp_path / "in", tmp_path / "out"
     (folder / "below").mkdir(parents=True)
     Image.new("RGB", (40, 30), "red").save(folder / "a.png")
@@ -153,7 +155,7 @@ def test_a_folder_of_images_and_videos(cae_run: Command, clip: Path, tmp_path: P
     assert report["totals"]["megapixels"] == pytest.approx((40 * 30 + 50 * 20 + 9 * WIDTH * HEIGHT) / 1e6)
 
 
-def test_what_exists_is_skipped_unless_overwritten(cae_run: Command, clip: Path, tmp_path: Path) -> None:
+def test_existing_outputs_are_skipped_unless_overwritten(cae_run: Command, clip: Path, tmp_path: Path) -> None:
     output = tmp_path / "out.mp4"
     output.write_text("precious")
     done = cae_run(clip, "-o", output)
@@ -166,7 +168,7 @@ def test_what_exists_is_skipped_unless_overwritten(cae_run: Command, clip: Path,
 
 @pytest.mark.parametrize("matrix", [1, 5, 9])
 @pytest.mark.parametrize("full", [False, True])
-def test_colors_are_right_and_their_tags_kept(tmp_path: Path, matrix: int, full: bool) -> None:
+def test_colors_are_right_and_their_tags_are_kept(tmp_path: Path, matrix: int, full: bool) -> None:
     red, blue = {1: (0.2126, 0.0722), 5: (0.299, 0.114), 9: (0.2627, 0.0593)}[matrix]
     want = np.array([30, 180, 220])  # blue, green, red
     b, g, r = want / 255
@@ -196,7 +198,7 @@ def test_colors_are_right_and_their_tags_kept(tmp_path: Path, matrix: int, full:
     ("name", "codec", "size"),
     [("a.mp4", "h264", (38, 24)), ("a.mkv", "h265", (38, 24)), ("a.webm", "vp9", (37, 23)), ("a.mkv", "av1", (37, 23))],
 )
-def test_rgb_of_odd_size_becomes_what_all_players_take(
+def test_rgb_of_odd_size_becomes_a_format_that_all_players_support(
     tmp_path: Path, name: str, codec: str, size: tuple[int, int]
 ) -> None:
     source = make_clip(tmp_path / "in.mkv", codec="ffv1", layout="bgr0", size=(37, 23), frames=3)
@@ -218,7 +220,7 @@ def test_rgb_of_odd_size_becomes_what_all_players_take(
 
 
 @pytest.mark.slow
-def test_small_frames_are_written_or_refused_and_kill_no_process(tmp_path: Path) -> None:
+def test_small_frames_are_written_or_refused_without_a_crash(tmp_path: Path) -> None:
     """In a process of its own: x265 has ended those that gave it frames of 34 to 64 pixels a row."""
     code = """
 import sys
@@ -271,7 +273,7 @@ def test_subtitles_and_fonts_are_copied(tmp_path: Path) -> None:
     assert "subtitles (srt)" in clean_video(source, tmp_path / "out.mp4", same).dropped
 
 
-def test_a_format_without_room_for_the_sound_is_refused(cae_run: Command, clip: Path, tmp_path: Path) -> None:
+def test_a_format_that_cannot_hold_the_sound_is_refused(cae_run: Command, clip: Path, tmp_path: Path) -> None:
     done = cae_run(clip, "-o", tmp_path / "out.webm")
     assert done.returncode == 1
     assert "has sound (aac) that WebM cannot hold: write Matroska (--ext mkv" in lines(done)[0]
@@ -280,7 +282,7 @@ def test_a_format_without_room_for_the_sound_is_refused(cae_run: Command, clip: 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals")
-def test_a_terminal_shows_the_frames(clip: Path, tmp_path: Path) -> None:
+def test_the_terminal_shows_progress_in_frames(clip: Path, tmp_path: Path) -> None:
     import pty
 
     ours, theirs = pty.openpty()

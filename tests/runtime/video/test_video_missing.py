@@ -21,7 +21,7 @@ from cae_runtime.video.results import CleanedVideo, VideoPartlyDone
 Command = Callable[..., subprocess.CompletedProcess[bytes]]
 
 
-def test_of_a_truncated_file_what_is_there_is_kept(cae_run: Command, tmp_path: Path) -> None:
+def test_the_readable_part_of_a_truncated_file_is_kept(cae_run: Command, tmp_path: Path) -> None:
     cut = tmp_path / "cut.mkv"
     whole = make_clip(tmp_path / "whole.mkv", frames=60, noise=5, options={"bf": "0"})
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
@@ -37,9 +37,7 @@ FORMATS = {"mkv": {}, "webm": {}, "avi": {}, "mp4": {"movflags": "faststart"}, "
 
 @pytest.mark.parametrize("start", [0, 80])
 @pytest.mark.parametrize("ending", FORMATS)
-def test_whole_is_whole_whenever_it_begins_and_cut_is_cut_however_little_is_missing(
-    tmp_path: Path, ending: str, start: int
-) -> None:
+def test_truncated_and_complete_files_are_told_apart(tmp_path: Path, ending: str, start: int) -> None:
     path = tmp_path / f"in.{ending}"
     codec = {"webm": "libvpx-vp9", "avi": "mjpeg"}.get(ending, "libx264")
     with av.open(str(path), "w", container_options=FORMATS[ending]) as container:
@@ -64,7 +62,7 @@ def test_whole_is_whole_whenever_it_begins_and_cut_is_cut_however_little_is_miss
 
 
 @pytest.mark.parametrize(("damaged", "code"), [(10, 0), (11, 1)])
-def test_more_damaged_frames_than_half_are_a_failure(tmp_path: Path, damaged: int, code: int) -> None:
+def test_a_video_with_mostly_damaged_frames_fails(tmp_path: Path, damaged: int, code: int) -> None:
     source = make_clip(tmp_path / "in.mp4", frames=20, noise=30, options={"g": "1", "bf": "0"})
     for number in range(1, 1 + damaged):
         damage(source, source, number)
@@ -105,7 +103,7 @@ ALL = 1 << 20
         ("a.mov", "libx264", second_fragment, "its end"),
     ],
 )
-def test_parts_that_are_missing_are_told(
+def test_missing_parts_are_reported(
     tmp_path: Path, name: str, codec: str, change: Callable[[bytearray], None], reason: str
 ) -> None:
     source, layout = tmp_path / name, "yuvj420p" if codec == "mjpeg" else "yuv420p"
@@ -128,7 +126,7 @@ def test_parts_that_are_missing_are_told(
 
 
 @pytest.mark.parametrize("name", ["a.mkv", "a.mov"])
-def test_pauses_and_longer_sound_are_whole(tmp_path: Path, name: str) -> None:
+def test_pauses_and_longer_sound_do_not_count_as_missing(tmp_path: Path, name: str) -> None:
     source = tmp_path / name
     with av.open(str(source), "w", container_options=FORMATS[name[2:]]) as container:
         video, audio = container.add_stream("libx264", rate=8), container.add_stream("aac", rate=8000)
@@ -157,14 +155,14 @@ MANY = 100_001
         pytest.param(b"\0\0\0\x08moov" + b"\0\0\0\x08free" * MANY, id="MP4"),
     ],
 )
-def test_a_file_of_very_many_parts_is_not_read_to_its_end(tmp_path: Path, parts: bytes) -> None:
+def test_a_file_of_very_many_parts_is_not_read_completely(tmp_path: Path, parts: bytes) -> None:
     (tmp_path / "clip").write_bytes(parts)
     assert is_cut_off(tmp_path / "clip") is None
     (tmp_path / "clip").write_bytes(parts[: len(parts) // 20 * 10])
     assert is_cut_off(tmp_path / "clip") is not None
 
 
-def test_a_video_that_is_written_is_told_of_whenever_ctrl_c_is_pressed(tmp_path: Path) -> None:
+def test_a_written_video_is_reported_even_after_ctrl_c(tmp_path: Path) -> None:
     def interrupted_as_soon_as_it_is_there(cleaned: CleanedVideo, partly: VideoPartlyDone | None) -> None:
         assert output.exists()
         assert partly is None
@@ -198,7 +196,7 @@ def changed(clip: Path, table: bytes, at: int, value: int) -> Path:
         (b"stsc", 12, 4),  # in each of its parts
     ],
 )
-def test_frames_that_tables_hide_are_missing(tmp_path: Path, table: bytes, at: int, value: int) -> None:
+def test_frames_hidden_by_the_tables_count_as_missing(tmp_path: Path, table: bytes, at: int, value: int) -> None:
     clip = make_clip(tmp_path / "clip.mp4", frames=16, noise=5)
     assert clean_video(clip, tmp_path / "clean.mp4", same).frames == 16
     with pytest.raises(VideoPartlyDone, match=r"is (damaged|truncated): "):
@@ -206,7 +204,7 @@ def test_frames_that_tables_hide_are_missing(tmp_path: Path, table: bytes, at: i
     assert not (tmp_path / "out.mp4").exists()
 
 
-def test_frames_that_were_trimmed_off_are_named(tmp_path: Path) -> None:
+def test_trimmed_frames_are_reported(tmp_path: Path) -> None:
     clip, trimmed = make_clip(tmp_path / "clip.mp4", frames=16, options={"bf": "0"}), tmp_path / "trimmed.mov"
     with av.open(str(clip)) as whole, av.open(str(trimmed), "w") as container:
         stream = container.add_stream_from_template(whole.streams.video[0])
@@ -219,7 +217,7 @@ def test_frames_that_were_trimmed_off_are_named(tmp_path: Path) -> None:
     assert (cleaned.frames, cleaned.dropped) == (12, ("4 of 16 frames, which its edit list leaves out",))
 
 
-def test_times_that_make_no_sense_are_named(tmp_path: Path) -> None:
+def test_invalid_frame_times_are_reported(tmp_path: Path) -> None:
     clip = changed(make_clip(tmp_path / "clip.mp4", frames=16, options={"bf": "0"}), b"stts", 12, 0)
     cleaned = clean_video(clip, tmp_path / "clean.mp4", same)
     assert (cleaned.frames, cleaned.dropped) == (

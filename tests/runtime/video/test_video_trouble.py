@@ -38,7 +38,7 @@ def without_pyav(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("without_pyav")
-def test_without_pyav_a_video_names_the_command_that_installs_it(cae_run: Command, clip: Path, tmp_path: Path) -> None:
+def test_a_missing_pyav_is_reported_with_the_install_command(cae_run: Command, clip: Path, tmp_path: Path) -> None:
     for source in (clip, clip.parent):
         done = cae_run(source, "-o", tmp_path / "out", installed=True)
         assert done.returncode == 2
@@ -51,7 +51,7 @@ def test_without_pyav_a_video_names_the_command_that_installs_it(cae_run: Comman
 
 
 @pytest.mark.usefixtures("without_pyav")
-def test_without_pyav_the_images_of_a_folder_are_cleaned(cae_run: Command, clip: Path, tmp_path: Path) -> None:
+def test_images_of_a_folder_are_cleaned_without_pyav(cae_run: Command, clip: Path, tmp_path: Path) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
     shutil.copy(clip, folder / "b.mp4")
@@ -63,7 +63,9 @@ def test_without_pyav_the_images_of_a_folder_are_cleaned(cae_run: Command, clip:
 
 
 @pytest.mark.parametrize(("codec", "which"), [("libx264", 0), ("libx264", 10), ("libx264", 19), ("mpeg4", 12)])
-def test_a_damaged_frame_is_the_one_before_once_more(cae_run: Command, tmp_path: Path, codec: str, which: int) -> None:
+def test_a_damaged_frame_is_replaced_by_the_previous_one(
+    cae_run: Command, tmp_path: Path, codec: str, which: int
+) -> None:
     options = {"g": "4", "bf": "0"}
     whole = make_clip(tmp_path / "whole.mp4", frames=20, codec=codec, sound="aac", varying=True, options=options)
     broken = damage(whole, tmp_path / "broken.mp4", which)
@@ -82,7 +84,7 @@ def test_a_damaged_frame_is_the_one_before_once_more(cae_run: Command, tmp_path:
         assert psnr(after.frames[which : which + 1], after.frames[which - 1 : which]) > 38
 
 
-def test_frames_are_cleaned_in_turn_and_repeated_ones_not_again(tmp_path: Path) -> None:
+def test_frames_are_cleaned_in_order_and_repeated_ones_only_once(tmp_path: Path) -> None:
     whole = make_clip(tmp_path / "whole.mp4", frames=20, options={"g": "4", "bf": "0"})
     seen: list[Pixels] = []
     progress: list[tuple[int, int | None]] = []
@@ -134,7 +136,9 @@ def no_frames(path: Path) -> None:
         (lambda path: path.mkdir(), "cannot be read: Is a directory"),
     ],
 )
-def test_what_cannot_be_read_is_told(tmp_path: Path, make: Callable[[Path], object], reason: str) -> None:
+def test_unreadable_videos_are_reported_with_the_reason(
+    tmp_path: Path, make: Callable[[Path], object], reason: str
+) -> None:
     source, out = tmp_path / "in.mov", tmp_path / "out"
     make(source)
     with pytest.raises(VideoError) as caught:
@@ -159,7 +163,7 @@ def test_absurd_sizes_are_refused(clip: Path, tmp_path: Path, monkeypatch: pytes
         pytest.param("a.webm", "libvpx-vp9", marks=pytest.mark.slow),
     ],
 )
-def test_frames_with_small_holes_are_repeated_and_counted(tmp_path: Path, name: str, codec: str) -> None:
+def test_frames_with_small_damage_are_repeated_and_counted(tmp_path: Path, name: str, codec: str) -> None:
     """Their decoders go on with what they make up; a few holes are read as other pictures, which nothing can tell."""
     whole = make_clip(
         tmp_path / name, frames=24, codec=codec, layout="yuvj420p" if codec == "mjpeg" else "yuv420p", noise=30,
@@ -206,7 +210,7 @@ def interrupt_at(number: int) -> Callable[[Pixels], Pixels]:
     return clean
 
 
-def test_an_error_in_the_middle_leaves_nothing(clip: Path, tmp_path: Path) -> None:
+def test_an_error_midway_leaves_no_file(clip: Path, tmp_path: Path) -> None:
     def clean(frame: Pixels) -> Pixels:
         raise VideoError("is not liked")
 
@@ -216,7 +220,7 @@ def test_an_error_in_the_middle_leaves_nothing(clip: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads are counted by Linux")
-def test_a_call_that_was_stopped_leaves_no_thread_though_its_error_is_kept(clip: Path, tmp_path: Path) -> None:
+def test_a_stopped_call_leaves_no_thread_even_if_its_error_is_kept(clip: Path, tmp_path: Path) -> None:
     def stop(done: int, total: int | None) -> None:
         raise KeyError
 
@@ -227,7 +231,7 @@ def test_a_call_that_was_stopped_leaves_no_thread_though_its_error_is_kept(clip:
     assert len([*Path("/proc/self/task").iterdir()]) <= threads
 
 
-def test_an_interrupted_video_can_be_played(clip: Path, tmp_path: Path) -> None:
+def test_an_interrupted_video_is_playable(clip: Path, tmp_path: Path) -> None:
     with pytest.raises(VideoInterrupted) as caught:
         clean_video(clip, tmp_path / "out.mp4", interrupt_at(31))
     partly = caught.value.partly
@@ -243,7 +247,7 @@ def test_an_interrupted_video_can_be_played(clip: Path, tmp_path: Path) -> None:
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_interruption_of_the_command(tmp_path: Path, number: signal.Signals, code: int) -> None:
+def test_ctrl_c_keeps_the_finished_part(tmp_path: Path, number: signal.Signals, code: int) -> None:
     options = {"preset": "ultrafast", "crf": "30"}
     source = make_clip(tmp_path / "in.mp4", frames=900, size=(160, 120), noise=30, sound="aac", options=options)
     Image.new("RGB", (9, 9)).save(tmp_path / "never.png")
@@ -276,7 +280,7 @@ def test_interruption_of_the_command(tmp_path: Path, number: signal.Signals, cod
     assert told[-1] == "cae-run: interrupted"
 
 
-def test_a_stream_of_an_unknown_type_is_named_and_left_out(tmp_path: Path) -> None:
+def test_a_stream_of_unknown_type_is_left_out_and_reported(tmp_path: Path) -> None:
     data = make_clip(tmp_path / "in.avi", codec="mpeg4", sound="libmp3lame", frames=4).read_bytes()
     sound = data.index(b"auds")
     spoiled = data[:sound] + data[sound:].replace(b"strf", b"strx", 1)  # without it nothing says what the stream is

@@ -55,7 +55,7 @@ def stream_of(layout: str, size: tuple[int, int] = (61, 45), frames: int = 3, mo
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_what_does_not_change_stays_exactly_as_it_is(cae_run: Command, layout: str) -> None:
+def test_unchanged_pixels_stay_exactly_the_same(cae_run: Command, layout: str) -> None:
     data = stream_of(layout)
     for words in ((), ("--strength", "0")):  # with the model that changes nothing
         done = cae_run("-", "-o", "-", "--no-temporal", *words, stdin=data)
@@ -65,7 +65,7 @@ def test_what_does_not_change_stays_exactly_as_it_is(cae_run: Command, layout: s
 
 
 @pytest.mark.parametrize(("layout", "more"), [(name, more) for name in LAYOUTS for more in ("", " XCOLORRANGE=FULL")])
-def test_colors_are_those_that_were_meant(layout: str, more: str) -> None:
+def test_colors_are_converted_with_the_right_matrix_and_range(layout: str, more: str) -> None:
     head = f"YUV4MPEG2 W20 H10 C{layout}{more}\n".encode()
     header = y4m.read_header(io.BytesIO(head))
     unit = 2 ** (header.bits - 8)
@@ -76,7 +76,7 @@ def test_colors_are_those_that_were_meant(layout: str, more: str) -> None:
         assert (y4m.to_bgr(planes, header) == expected).all()
 
 
-def test_the_change_goes_to_the_right_planes() -> None:
+def test_changes_go_to_the_right_planes() -> None:
     header = y4m.read_header(io.BytesIO(b"YUV4MPEG2 W32 H32 C420jpeg\n"))
     planes = [np.full(shape, 120, np.uint8) for shape in header.shapes]
     before = y4m.to_bgr(planes, header)
@@ -97,7 +97,7 @@ def test_the_change_goes_to_the_right_planes() -> None:
     (stream_of("444")[:-1], "ends within frame 3 (2 frames before that were cleaned)"),
     (stream_of("444", frames=1) + b"FRAM", "is damaged before frame 2 (1 frame before that was cleaned)"),
 ])  # fmt: skip
-def test_damaged_streams_are_one_line(cae_run: Command, data: bytes, told: str) -> None:
+def test_a_damaged_stream_is_a_one_line_error(cae_run: Command, data: bytes, told: str) -> None:
     done = cae_run("-", "-o", "-", "--no-temporal", stdin=data)
     assert done.returncode == 1
     assert told in done.stderr.decode().splitlines()[-1]
@@ -105,7 +105,7 @@ def test_damaged_streams_are_one_line(cae_run: Command, data: bytes, told: str) 
     assert done.stdout == (stream_of("444", frames=frames) if frames else b"")  # whole frames alone
 
 
-def test_interlaced_frames_are_told(cae_run: Command) -> None:
+def test_interlaced_frames_give_a_note(cae_run: Command) -> None:
     data = stream_of("420")
     for word, told in ((b"Ip", False), (b"It", True), (b"I?", False)):
         done = cae_run("-", "-o", "-", stdin=data.replace(b"Ip", word, 1))
@@ -113,7 +113,7 @@ def test_interlaced_frames_are_told(cae_run: Command) -> None:
         assert (b"its frames are interlaced" in done.stderr) == told
 
 
-def test_frames_are_not_stretched_one_by_one(monkeypatch: pytest.MonkeyPatch, cae_run: Command) -> None:
+def test_single_frames_of_a_stream_are_not_stretched(monkeypatch: pytest.MonkeyPatch, cae_run: Command) -> None:
     seen: list[bool] = []
     before = Restorer.__call__
     monkeypatch.setattr(Restorer, "__call__", lambda self, image: (seen.append(self._stretch), before(self, image))[1])
@@ -123,7 +123,7 @@ def test_frames_are_not_stretched_one_by_one(monkeypatch: pytest.MonkeyPatch, ca
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are sent to the process")
 @pytest.mark.parametrize("how", ["signal", "closed"])
-def test_it_ends_while_the_program_before_it_is_silent(fixture_model: Callable[[str], Path], how: str) -> None:
+def test_the_command_can_be_ended_while_its_input_is_silent(fixture_model: Callable[[str], Path], how: str) -> None:
     head, *frames = stream_of("420").split(b"FRAME")
     pipe = subprocess.PIPE
     command = [COMMAND, "-", "-o", "-", "-m", str(fixture_model("identity"))]
@@ -146,14 +146,14 @@ def test_it_ends_while_the_program_before_it_is_silent(fixture_model: Callable[[
 
 
 @given(st.binary(max_size=200))
-def test_any_bytes_are_read_or_refused(data: bytes) -> None:
+def test_random_bytes_are_read_or_refused(data: bytes) -> None:
     stream = io.BytesIO(data)
     with contextlib.suppress(VideoError):
         header = y4m.read_header(stream, y4m.MAGIC)
         list(y4m.read_frames(stream, header))
 
 
-def test_a_stream_goes_to_stdout_alone(cae_run: Command, tmp_path: Path) -> None:
+def test_a_stream_can_only_go_to_stdout(cae_run: Command, tmp_path: Path) -> None:
     for words in (("-o", tmp_path / "a.png"), ("-o", "-", "--ext", "png")):
         done = cae_run("-", *words, stdin=stream_of("420"))
         assert done.returncode == 2
@@ -164,7 +164,9 @@ def test_a_stream_goes_to_stdout_alone(cae_run: Command, tmp_path: Path) -> None
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("ffmpeg"), reason="apt-get install ffmpeg")
 @pytest.mark.parametrize("layout", ["yuv420p", "yuvj420p", "yuv422p", "yuv444p", "gray", "yuv420p10le"])
-def test_between_two_ffmpeg(fixture_model: Callable[[str], Path], tmp_path: Path, layout: str) -> None:
+def test_it_works_between_two_ffmpeg_processes(
+    fixture_model: Callable[[str], Path], tmp_path: Path, layout: str
+) -> None:
     run = f"{shlex.quote(str(Path(sys.executable).with_name('cae-run')))} - -o - --no-temporal --no-stretch"
     run += f" -m {shlex.quote(str(fixture_model('half_red')))}"
     film = "-f lavfi -i color=0xc89664:size=64x48:rate=10:duration=1"

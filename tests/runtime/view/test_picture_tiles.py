@@ -25,7 +25,7 @@ from cae_runtime.view.tiles import Box, Grid
 
 @settings(deadline=None, max_examples=30)
 @given(st.integers(1, 700), st.integers(1, 700), st.integers(0, 31), st.data())
-def test_tiles_cover_what_is_seen_and_then_the_rest_once(
+def test_tiles_cover_the_visible_part_first_and_then_the_rest_once(
     height: int, width: int, overlap: int, data: st.DataObject
 ) -> None:
     grid = Grid(height, width, 32, overlap)
@@ -46,7 +46,7 @@ def test_tiles_cover_what_is_seen_and_then_the_rest_once(
 @pytest.mark.parametrize("overlap", [None, 0, 5, 20])
 @pytest.mark.parametrize("size", [(900, 411), (31, 700), (500, 425, 3)])
 @pytest.mark.parametrize("model", ["denoise-fast", "blur"])
-def test_tiles_come_out_as_in_the_whole_picture(
+def test_tiles_equal_the_whole_picture(
     fixture_model: Callable[[str], Path], noise: Callable[..., np.ndarray], model: str,
     size: tuple[int, ...], overlap: int | None,
 ) -> None:  # fmt: skip
@@ -66,7 +66,7 @@ def test_tiles_come_out_as_in_the_whole_picture(
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_what_is_seen_is_cleaned_first_however_the_camera_was_held(
+def test_the_visible_part_is_cleaned_first_in_any_orientation(
     fixture_model: Callable[[str], Path], orientation: int
 ) -> None:
     stored = np.full((1000, 1600, 3), 200, np.uint8)
@@ -92,7 +92,7 @@ def test_what_is_seen_is_cleaned_first_however_the_camera_was_held(
         st.tuples(st.just("resize"), st.integers(1, 2000), st.integers(1, 2000)),
     ), max_size=6),
 )  # fmt: skip
-def test_what_is_seen_fills_its_place_whatever_the_mouse_does(
+def test_the_visible_part_always_fills_its_place_in_the_window(
     sides: tuple[int, int, int, int], changes: list[tuple[str, int, int]]
 ) -> None:
     placement = Placement(sides[:2], sides[2:])
@@ -115,7 +115,7 @@ def picture_of(pixels: np.ndarray) -> Picture:
     return Picture(pixels, "TIFF", Metadata(), lossless=False)
 
 
-def test_deep_transparent_and_floating_point_pictures_end_as_the_command_makes_them(
+def test_deep_transparent_and_floating_point_pictures_equal_the_command(
     fixture_model: Callable[[str], Path], noise: Callable[..., np.ndarray]
 ) -> None:
     pictures = [noise((90, 70, 3), np.uint16), noise((90, 70, 4)), noise((90, 70, 2)),
@@ -137,7 +137,7 @@ def test_deep_transparent_and_floating_point_pictures_end_as_the_command_makes_t
     assert (seen_as(pictures[1], pictures[1])[:40] == 128).all(), "transparent pixels lie on gray"
 
 
-def test_the_background_reads_cleans_and_ends(fixture_model: Callable[[str], Path], tmp_path: Path) -> None:
+def test_the_background_thread_reads_cleans_and_ends(fixture_model: Callable[[str], Path], tmp_path: Path) -> None:
     path = tmp_path / "large.png"
     cv2.imwrite(str(path), np.full((1500, 2000, 3), 200, np.uint8))
     with Restorer(fixture_model("half_red"), provider="cpu") as restore:
@@ -162,7 +162,7 @@ def test_the_background_reads_cleans_and_ends(fixture_model: Callable[[str], Pat
         background.close()
 
 
-def test_an_orientation_is_that_of_the_file(tmp_path: Path, fixture_model: Callable[[str], Path]) -> None:
+def test_the_exif_orientation_is_applied(tmp_path: Path, fixture_model: Callable[[str], Path]) -> None:
     from PIL import Image
 
     exif = Image.Exif()

@@ -66,7 +66,7 @@ def shows(window: Session, expected: np.ndarray, top: int, left: int) -> bool:
     return part.shape == expected.shape and float(np.abs(part - expected).max()) <= 2
 
 
-def test_original_and_cleaned_with_the_line_to_drag(start: Start, photos: Path) -> None:
+def test_original_and_cleaned_are_compared_with_a_line_to_drag(start: Start, photos: Path) -> None:
     window = start()
     x, y, width, height = window.geometry()
     assert (width, height) == (640, 480)
@@ -95,7 +95,7 @@ def test_the_whole_window_is_on_the_screen(start: Start, tmp_path: Path, height:
     window.end()
 
 
-def test_wheel_and_mouse_zoom_and_move_and_pixels_stay_pixels(start: Start, photos: Path) -> None:
+def test_wheel_and_mouse_zoom_and_pan_without_smoothing(start: Start, photos: Path) -> None:
     window = start()
     window.press("c")
     x, y, _, _ = window.geometry()
@@ -119,7 +119,7 @@ def test_wheel_and_mouse_zoom_and_move_and_pixels_stay_pixels(start: Start, phot
     window.end()
 
 
-def test_arrows_go_to_the_next_picture_and_large_ones_fit(start: Start, photos: Path) -> None:
+def test_arrows_change_the_picture_and_large_ones_are_fitted(start: Start, photos: Path) -> None:
     window = start()
     window.press("c")
     window.press("Right")
@@ -137,7 +137,7 @@ def test_arrows_go_to_the_next_picture_and_large_ones_fit(start: Start, photos: 
     window.end()
 
 
-def test_keys_and_sliders_change_both_strengths_and_m_the_model(start: Start, photos: Path) -> None:
+def test_keys_and_sliders_change_strengths_and_m_changes_the_model(start: Start, photos: Path) -> None:
     window = start()
     window.press("c")
     red, part = half_red(photos / "a.png"), slice(PANEL - 90, 250)
@@ -194,7 +194,7 @@ def test_s_and_a_save_what_the_command_writes(start: Start, photos: Path, tmp_pa
     assert {path.name for path in out.iterdir()} == {"a.png", "b.png", "c.png"}
 
 
-def test_a_picture_that_cannot_be_read_is_said_and_the_others_are_shown(start: Start, photos: Path) -> None:
+def test_an_unreadable_picture_is_reported_and_the_others_are_shown(start: Start, photos: Path) -> None:
     (photos / "b.png").write_bytes((photos / "b.png").read_bytes()[:2000])
     window = start(photos)
     window.press("Right")
@@ -214,7 +214,7 @@ def test_ctrl_c_ends_with_130(start: Start) -> None:
     assert "interrupted" in window.end(130)
 
 
-def test_f_fills_the_screen(start: Start, photos: Path) -> None:
+def test_f_switches_to_full_screen(start: Start, photos: Path) -> None:
     window = start(photos / "b.png")
     wait_for(lambda: window.geometry()[2] > 640)
     assert window.geometry()[2] <= 1280
@@ -227,7 +227,7 @@ def test_f_fills_the_screen(start: Start, photos: Path) -> None:
     window.end()
 
 
-def test_without_a_display_it_says_so(tmp_path: Path, photos: Path) -> None:
+def test_without_a_display_there_is_an_error(tmp_path: Path, photos: Path) -> None:
     environment = {key: value for key, value in os.environ.items() if key not in ("DISPLAY", "WAYLAND_DISPLAY")}
     command = [sys.executable, "-m", "cae_runtime", "--view", photos, "-m", HALF_RED]
     done = subprocess.run(

@@ -47,7 +47,7 @@ def test_the_values_of_a_float_tiff_are_kept(
         encode(picture, "PNG")
 
 
-def test_a_damaged_tag_is_not_told_in_the_words_of_a_library(
+def test_a_damaged_tag_gives_an_error_in_our_own_words(
     tmp_path: Path, noise: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     values = noise((9, 9)).astype(np.float32)
@@ -62,7 +62,7 @@ def test_a_damaged_tag_is_not_told_in_the_words_of_a_library(
 
 
 @pytest.mark.parametrize(("factor", "offset"), [(1, 0), (1e-5, 0), (1e6, -3e8), (1 / 65535, 0.0)])
-def test_the_noise_of_a_telescope_is_removed_whatever_the_unit(
+def test_noise_is_removed_whatever_the_unit_of_the_values(
     cae_run: Command, tmp_path: Path, factor: float, offset: float
 ) -> None:
     scene = faint.sky(192, np.random.default_rng(5))
@@ -81,7 +81,7 @@ def test_the_noise_of_a_telescope_is_removed_whatever_the_unit(
     assert np.isposinf(clean[7, 9])
 
 
-def test_a_signaling_nan_stays_and_warns_of_nothing(noise: Any) -> None:
+def test_a_signaling_nan_is_kept_without_a_warning(noise: Any) -> None:
     picture = (noise((64, 64, 3)) / 255).astype(np.float32)
     picture.view(np.uint32)[5, 6, 1] = 0x7F800001
     with Restorer() as restorer:
@@ -90,7 +90,7 @@ def test_a_signaling_nan_stays_and_warns_of_nothing(noise: Any) -> None:
     assert np.isnan(picture).sum() == 1
 
 
-def test_values_beyond_white_keep_their_distance(noise: Any) -> None:
+def test_values_above_white_keep_their_differences(noise: Any) -> None:
     with Restorer() as restorer:
         picture = (noise((64, 64, 3)) / 255).astype(np.float32) * 0.2 + 0.4
         picture[10:14, 10:14] = 900.0  # a star, a thousand times as bright
@@ -113,7 +113,7 @@ def test_alpha_of_a_float_tiff_is_kept(cae_run: Command, tmp_path: Path) -> None
     assert np.abs(made[12:, :, 0] - colors[12:, :, 0] / 2).max() < 0.01
 
 
-def test_narrow_pictures_and_the_largest_numbers(noise: Any) -> None:
+def test_narrow_pictures_and_huge_values_are_cleaned(noise: Any) -> None:
     with Restorer() as restorer:
         for shape in ((40, 1), (1, 1), (1, 40)):
             picture = (noise(shape) / 255).astype(np.float32)

@@ -48,7 +48,7 @@ def test_every_page_is_kept(cae_run: Command, tmp_path: Path, noise: Any, option
             assert np.abs(made.astype(float) - values).max() <= (1e-4 if values.dtype == np.float32 else 1)
 
 
-def test_a_page_that_only_says_that_its_pixels_are_square_loses_no_density() -> None:
+def test_square_pixels_without_a_unit_are_no_lost_density() -> None:
     pages = [Image.new("RGB", (20, 20), (9, 9, number)) for number in range(3)]
     for tags, lost in (({282: 300.0, 283: 300.0, 296: 1}, ()), ({282: 0.0, 283: 0.0, 296: 2}, ()), ({296: 2}, ()),
                        ({282: 300.0}, ("density",)), ({282: 300.0, 283: 300.0, 296: 2}, ())):  # fmt: skip
@@ -57,7 +57,7 @@ def test_a_page_that_only_says_that_its_pixels_are_square_loses_no_density() -> 
         assert encode(decode(file.getvalue()), "TIFF")[1] == lost
 
 
-def test_a_smaller_version_of_a_page_stays_one(noise: Any) -> None:
+def test_a_reduced_size_page_is_still_marked_as_one(noise: Any) -> None:
     file = io.BytesIO()
     with tifffile.TiffWriter(file) as pages:
         pages.write(noise((40, 60, 3)), photometric="rgb")
@@ -67,7 +67,7 @@ def test_a_smaller_version_of_a_page_stays_one(noise: Any) -> None:
         assert [int(page.aspage().subfiletype) for page in again.pages] == [0, 1]
 
 
-def test_a_fourth_channel_that_is_no_alpha_stays_so(noise: Any) -> None:
+def test_a_fourth_channel_that_is_not_alpha_stays_so(noise: Any) -> None:
     file = io.BytesIO()
     tifffile.imwrite(file, noise((20, 30, 4), np.uint16), photometric="rgb", extrasamples=["unspecified"])
     picture = decode(file.getvalue())
@@ -86,7 +86,7 @@ def test_every_page_is_cleaned(cae_run: Command, tmp_path: Path, noise: Any) -> 
         assert np.abs(made - values * [0.5, 1, 1]).max() <= 1
 
 
-def test_pages_go_into_tiffs_alone(cae_run: Command, tmp_path: Path, noise: Any) -> None:
+def test_several_pages_are_only_written_to_tiff(cae_run: Command, tmp_path: Path, noise: Any) -> None:
     scan(tmp_path / "a.tif", noise)
     picture = decode((tmp_path / "a.tif").read_bytes())
     assert [page.pixels.dtype for page in (picture, *picture.pages)] == [t for _, t in KINDS]
@@ -97,7 +97,7 @@ def test_pages_go_into_tiffs_alone(cae_run: Command, tmp_path: Path, noise: Any)
     assert b"has 4 frames or pages: this needs single images" in done.stderr
 
 
-def test_a_page_that_is_damaged_is_named(tmp_path: Path, noise: Any) -> None:
+def test_a_damaged_page_is_reported_by_number(tmp_path: Path, noise: Any) -> None:
     scan(tmp_path / "a.tif", noise)
     data = (tmp_path / "a.tif").read_bytes()
     with tifffile.TiffFile(tmp_path / "a.tif") as file:

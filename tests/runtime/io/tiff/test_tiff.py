@@ -94,7 +94,7 @@ def every_kind() -> Iterator[tuple[bytes, np.ndarray, np.ndarray]]:
 
 
 @pytest.mark.slow
-def test_what_is_read_is_right_and_the_rest_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_kind_of_tiff_is_decoded_correctly_or_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     read, by_extra = set(), 0
     for data, samples, seen in every_kind():
         header = inspect(data)
@@ -128,9 +128,7 @@ def test_what_is_read_is_right_and_the_rest_is_refused_by_name(monkeypatch: pyte
 
 
 @pytest.mark.parametrize("tile", [(16, 16), (16, 32), (32, 48), (48, 32), (48, 48), (112, 112), (240, 240)])
-def test_uncompressed_tiles_of_every_size_are_read_without_an_extra(
-    tile: tuple[int, int], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_uncompressed_tiles_are_read_without_an_extra(tile: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tiff_extra, "is_installed", lambda: False)
     monkeypatch.setattr(tiff_tiles, "_STRIP_BYTES", 10_000)  # several strips
     pixels = RNG.integers(0, 256, (131, 157, 4)).astype(np.uint8)
@@ -173,7 +171,7 @@ def test_reversed_bits_are_read(bits: int) -> None:
 
 
 @pytest.mark.parametrize("compression", ["group3", "group4", "tiff_ccitt", "packbits", "tiff_lzw"])
-def test_black_and_white_is_what_pillow_sees(compression: str) -> None:
+def test_black_and_white_tiffs_equal_pillow(compression: str) -> None:
     image = Image.fromarray(pixels_of(8, 1)[..., 0] > 90)
     np.testing.assert_array_equal(decode(saved(image, "TIFF", compression=compression)).pixels, np.asarray(image) * 255)
 
@@ -181,7 +179,7 @@ def test_black_and_white_is_what_pillow_sees(compression: str) -> None:
 @pytest.mark.parametrize(
     ("mode", "compression"), [("L", "jpeg"), ("RGB", "jpeg"), ("YCbCr", "raw"), ("YCbCr", "tiff_lzw")]
 )
-def test_jpeg_and_ycbcr_are_what_pillow_sees(mode: str, compression: str) -> None:
+def test_jpeg_and_ycbcr_tiffs_equal_pillow(mode: str, compression: str) -> None:
     data = saved(Image.fromarray(pixels_of(8, 3)).convert(mode), "TIFF", compression=compression)
     seen = np.asarray(opened(data).convert("L" if mode == "L" else "RGB")).astype(int)
     pixels = decode(data).pixels
@@ -214,7 +212,7 @@ def test_subsampled_ycbcr_is_read(subsampling: tuple[int, int], compression: int
 
 @pytest.mark.parametrize("tile", [None, (16, 16)])
 @pytest.mark.parametrize("subsampling", [(1, 1), (2, 1), (2, 2)])
-def test_ycbcr_in_jpeg_is_what_tifffile_sees(subsampling: tuple[int, int], tile: tuple[int, int] | None) -> None:
+def test_ycbcr_in_jpeg_equals_tifffile(subsampling: tuple[int, int], tile: tuple[int, int] | None) -> None:
     file = io.BytesIO()
     pixels = pixels_of(8, 3)
     tifffile.imwrite(file, pixels, photometric="ycbcr", compression="jpeg", subsampling=subsampling, tile=tile)
@@ -245,7 +243,7 @@ def damaged_inside(strips: list[bytes]) -> list[bytes]:
         *product((RAW, LZW, DEFLATE, ZSTD), [damaged_inside]),  # runs (PackBits) that begin elsewhere are still runs
     ],
 )
-def test_a_tiff_whose_data_is_short_is_damaged(compression: int, layout: str, change: Callable[[Any], Any]) -> None:
+def test_a_tiff_with_too_little_data_is_damaged(compression: int, layout: str, change: Callable[[Any], Any]) -> None:
     for colors, bits, samples in ((BLACK_ZERO, 8, 1), (RGB, 8, 3), (BLACK_ZERO, 16, 1), (WHITE_ZERO, 16, 1)):
         pixels = pixels_of(bits, samples)
         data = picture(pixels, colors, bits, compression=compression, **LAYOUTS[layout], change=change)
@@ -282,7 +280,7 @@ def test_a_tiff_that_decodes_to_too_many_bytes_is_damaged(compression: int, layo
 
 @pytest.mark.parametrize("bits", [8, 16])
 @pytest.mark.parametrize("layout", list(LAYOUTS))
-def test_lzw_that_decodes_to_too_many_bytes_is_read_up_to_its_last_row(layout: str, bits: int) -> None:
+def test_lzw_data_beyond_the_last_row_is_ignored(layout: str, bits: int) -> None:
     pixels = pixels_of(bits, 3)
     for more in (1, 57, 5000):
         data = picture(
@@ -295,7 +293,7 @@ def test_lzw_that_decodes_to_too_many_bytes_is_read_up_to_its_last_row(layout: s
 
 
 @pytest.mark.parametrize("compression", [DEFLATE, PACKBITS])
-def test_a_last_strip_with_all_of_its_rows_and_padding_behind_strips_are_no_damage(compression: int) -> None:
+def test_a_full_last_strip_and_padding_are_not_damage(compression: int) -> None:
     pixels = pixels_of(8, 1)
     for rows in (8, 64):
         full = np.pad(pixels, ((0, -HEIGHT % rows), (0, 0), (0, 0)))
@@ -304,7 +302,7 @@ def test_a_last_strip_with_all_of_its_rows_and_padding_behind_strips_are_no_dama
         np.testing.assert_array_equal(decode(data).pixels, pixels[..., 0])
 
 
-def test_a_tiff_of_half_a_jpeg_is_damaged() -> None:
+def test_a_tiff_with_half_a_jpeg_is_damaged() -> None:
     data = saved(Image.fromarray(pixels_of(8, 3)), "TIFF", compression="jpeg")
     start, count = (int(getattr(inspect(data), name)[0]) for name in ("starts", "counts"))
     half = data[: start + count // 2] + b"\xff\xd9" + bytes(count - count // 2 - 2) + data[start + count :]
@@ -327,7 +325,7 @@ def shared(data: bytes, start: int, count: int, number: int) -> bytes:
 
 
 @pytest.mark.parametrize("compression", [RAW, PACKBITS, JPEG])
-def test_strips_that_share_many_bytes_are_refused(compression: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_strips_that_share_most_of_their_bytes_are_refused(compression: int, monkeypatch: pytest.MonkeyPatch) -> None:
     def change(strips: list[bytes]) -> list[bytes]:
         return [strip + bytes(i) for i, strip in enumerate(strips)]
 
@@ -347,7 +345,7 @@ def test_equal_strips_may_share_their_bytes() -> None:
     np.testing.assert_array_equal(decode(data).pixels, pixels[..., 0])
 
 
-def test_not_many_coded_bytes_are_decoded_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_coded_data_is_checked_in_limited_portions(monkeypatch: pytest.MonkeyPatch) -> None:
     pixels = pixels_of(8, 1)
     data = picture(
         pixels, BLACK_ZERO, 8, rows=1, compression=LZW, change=lambda strips: [s + bytes(2000) for s in strips]
@@ -361,13 +359,13 @@ def test_not_many_coded_bytes_are_decoded_at_once(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("tag", [256, 257, 258, 262, 277, 278])
-def test_a_tag_of_the_size_that_is_there_twice_is_damage(tag: int) -> None:
+def test_a_duplicate_size_tag_is_damage(tag: int) -> None:
     data = picture(pixels_of(8, 1), BLACK_ZERO, 8, again={tag: (4, [20_000])})
     with pytest.raises(ImageError, match=f"tag {tag} is there twice"):
         decode(data)
 
 
-def test_memory_is_set_aside_by_the_largest_part() -> None:
+def test_an_oversized_strip_counts_against_the_pixel_limit() -> None:
     data = picture(pixels_of(8, 1), BLACK_ZERO, 8, more={278: (4, [2**24])})
     with pytest.raises(ImageError, match=r"strip of .* pixels: the limit is"):
         images.header_of(data)
@@ -392,7 +390,7 @@ def test_memory_is_set_aside_by_the_largest_part() -> None:
         ({32997: (4, [2])}, "volume"),
     ],
 )
-def test_other_tiffs_are_refused_by_name(more: dict[int, tuple[int, list[int]]], reason: str) -> None:
+def test_unsupported_tiffs_are_refused_by_name(more: dict[int, tuple[int, list[int]]], reason: str) -> None:
     data = picture(pixels_of(8, 1), BLACK_ZERO, 8, more=more)
     with pytest.raises(ImageError, match=reason):
         decoded(data, inspect(data))
@@ -403,11 +401,11 @@ def test_alpha_that_would_change_the_colors_is_refused() -> None:
         decode(picture(pixels_of(8, 4), RGB, 8, more={338: (3, [1])}))
 
 
-def test_a_page_says_what_the_table_says() -> None:
+def test_the_documentation_lists_the_supported_tiffs() -> None:
     sentence = f"`cae-run` reads these TIFFs: {summary()}."
     assert [page for page in pages() if sentence in " ".join(page.read_text(encoding="utf-8").split())]
 
 
-def test_the_table_says_what_it_does() -> None:
+def test_the_table_of_supported_tiffs_decides() -> None:
     assert not read_by_opencv(inspect(picture(pixels_of(16, 3), RGB, 16, planes=True)).kind)  # type: ignore[attr-defined]
     assert JPEG in {each for row in READ_BY_OPENCV for each in row.compressions}
