@@ -41,7 +41,7 @@ def last_line(done: subprocess.CompletedProcess[str]) -> str:
 
 
 @pytest.mark.slow
-def test_a_run_from_a_recipe_ends_with_what_to_type_next(cae_train: Command, recipe: Path, tmp_path: Path) -> None:
+def test_a_run_from_a_recipe_ends_with_the_next_command(cae_train: Command, recipe: Path, tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()
     # An option wins over the recipe, the recipe over the defaults.
@@ -73,7 +73,7 @@ def test_a_run_from_a_recipe_ends_with_what_to_type_next(cae_train: Command, rec
     assert (one / "config.toml").read_text() == (two / "config.toml").read_text()
 
 
-def test_pairs_alone(cae_train: Command, photos: Path, tmp_path: Path) -> None:
+def test_pairs_are_written_without_training(cae_train: Command, photos: Path, tmp_path: Path) -> None:
     done = cae_train(
         "--data", photos, "--epochs", 0, "--save-pairs", tmp_path / "päirs", "--max-pairs", 3, cwd=tmp_path
     )
@@ -82,7 +82,9 @@ def test_pairs_alone(cae_train: Command, photos: Path, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["päirs"]  # no run was begun
 
 
-def test_images_that_cannot_be_used_are_said_and_nothing_else(cae_train: Command, photos: Path, tmp_path: Path) -> None:
+def test_unusable_images_are_reported_without_output_of_the_decoder(
+    cae_train: Command, photos: Path, tmp_path: Path
+) -> None:
     folder = tmp_path / "mixed"
     folder.mkdir()
     for path in photos.iterdir():
@@ -122,7 +124,7 @@ def nowhere(tmp_path: Path) -> Iterator[Path]:
         ),  # before data are looked for
     ],
 )
-def test_wrong_usage_is_one_line_and_2(
+def test_wrong_usage_is_a_one_line_error_with_exit_code_2(
     options: list[str], reason: str, cae_train: Command, photos: Path, nowhere: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "EMPTY").mkdir()
@@ -156,7 +158,7 @@ def test_wrong_usage_is_one_line_and_2(
         (["--resume", "run", "--out", "other"], "leave out --out"),
     ],
 )
-def test_wrong_settings_are_found_before_anything_is_done(
+def test_wrong_settings_are_refused_before_any_work(
     options: list[str], reason: str, nowhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(nowhere)
@@ -171,7 +173,7 @@ def test_wrong_settings_are_found_before_anything_is_done(
     assert reason in captured.err
 
 
-def test_a_name_of_any_length_makes_a_short_message(cae_train: Command, tmp_path: Path) -> None:
+def test_a_name_of_any_length_gives_a_short_message(cae_train: Command, tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text("a" * 100_000 + " = 1")
     done = cae_train("--config", "c.toml", cwd=tmp_path)
     assert done.returncode == 2
@@ -180,7 +182,7 @@ def test_a_name_of_any_length_makes_a_short_message(cae_train: Command, tmp_path
     assert len(last_line(done)) < 5000
 
 
-def test_an_option_that_is_unknown_or_no_number(cae_train: Command, nowhere: Path) -> None:
+def test_unknown_options_and_invalid_numbers_are_refused(cae_train: Command, nowhere: Path) -> None:
     for options in (["--epoch", "3"], ["--epochs", "many"], ["photos"]):
         done = cae_train(*options, cwd=nowhere)
         assert done.returncode == 2
@@ -204,7 +206,7 @@ def without_the_extra(*options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", BLOCKED, *options], capture_output=True, text=True)
 
 
-def test_without_the_extra_one_line_installs_it() -> None:
+def test_a_missing_extra_is_reported_with_the_install_command() -> None:
     done = without_the_extra()
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
@@ -230,7 +232,7 @@ def test_help_and_version_need_no_extra() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="ulimit -v")
-def test_a_small_address_space_is_one_line() -> None:
+def test_too_small_an_address_space_is_a_one_line_error() -> None:
     words = ["bash", "-c", f"ulimit -v 800000; {COMMAND} --list"]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 1
@@ -265,7 +267,7 @@ def interrupted(
 @pytest.mark.parametrize(
     ("first_epoch", "ending"), [(True, signal.SIGINT), (False, signal.SIGINT), (True, signal.SIGTERM)]
 )
-def test_a_signal_leaves_a_model_and_the_run_can_go_on(
+def test_a_signal_leaves_a_model_and_the_run_can_be_resumed(
     first_epoch: bool, ending: signal.Signals, recipe: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
@@ -283,7 +285,7 @@ def test_a_signal_leaves_a_model_and_the_run_can_go_on(
 
 
 @pytest.mark.slow
-def test_resume(
+def test_resume_continues_a_run(
     settings: Callable[..., TrainConfig], run: Callable[..., Any], stop_at: Callable[..., Any], tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
@@ -300,7 +302,7 @@ def test_resume(
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_where_its_data_were_moved_and_says_when_it_is_finished(
+def test_a_run_resumes_with_moved_data_and_says_when_it_is_finished(
     settings: Callable[..., TrainConfig], run: Callable[..., Any], stop_at: Callable[..., Any], photos: Path,
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
@@ -331,7 +333,7 @@ def test_a_run_goes_on_where_its_data_were_moved_and_says_when_it_is_finished(
 
 
 @pytest.mark.parametrize(("what", "code"), [("diverges", 1), ("is interrupted", 130)])
-def test_exit_codes_of_what_happens_while_training(
+def test_each_outcome_of_training_has_its_exit_code(
     what: str, code: int, settings: Callable[..., TrainConfig], photos: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
@@ -368,7 +370,7 @@ def test_two_processes_train_one_model(recipe: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("module", "number", "code"), [("torch", signal.SIGINT, 130), ("lightning", signal.SIGTERM, 143)]
 )
-def test_a_signal_while_libraries_are_imported(
+def test_a_signal_during_imports_ends_the_command_cleanly(
     module: str, number: signal.Signals, code: int, photos: Path, tmp_path: Path
 ) -> None:
     done = signalled_at("cae_train", module, number, "--data", photos, "--out", tmp_path / "run")

@@ -39,7 +39,7 @@ def test_a_slow_machine_gets_no_warning_of_matplotlib(
 
 
 @pytest.mark.parametrize("draw", [curves, noise])
-def test_an_interrupted_figure_is_absent(draw: Draw, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_figure_leaves_no_file(draw: Draw, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(_: Figure, path: Path, **__: object) -> None:
         Path(path).write_bytes(b"half")
         assert not (tmp_path / "figure.png").exists()

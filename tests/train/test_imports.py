@@ -18,7 +18,7 @@ def modules_after(code: str) -> set[str]:
     return set(done.stdout.splitlines()[-1].split())
 
 
-def test_importing_the_package_costs_nothing() -> None:
+def test_importing_the_package_imports_nothing_heavy() -> None:
     assert modules_after("import cae_train; cae_train.TrainConfig(); cae_train.Hardware()") == set()
 
 
@@ -43,7 +43,7 @@ def test_public_names() -> None:
     assert not hasattr(cae_train, "Trainer")
 
 
-def test_every_error_has_one_base() -> None:
+def test_every_error_has_one_base_class() -> None:
     errors = [getattr(cae_train, name) for name in cae_train.__all__ if name.endswith("Error")]
     assert len(errors) == 8
     assert all(issubclass(error, cae_train.CaeTrainError) for error in errors)

@@ -72,7 +72,7 @@ def written(folder: Path, frames: NDArray[np.uint8]) -> Path:
     return folder
 
 
-def test_a_folder_of_frames_is_a_scene_and_one_of_folders_has_several(tmp_path: Path) -> None:
+def test_a_folder_of_frames_is_one_scene_and_of_folders_several(tmp_path: Path) -> None:
     frames = burst(4)
     written(tmp_path / "scenes" / "a", frames)
     written(tmp_path / "scenes" / "b", frames[:3])
@@ -84,7 +84,7 @@ def test_a_folder_of_frames_is_a_scene_and_one_of_folders_has_several(tmp_path: 
     assert [len(scene.frames) for scene in read_scenes([str(tmp_path / "scenes")], 2, print)] == [2, 2]
 
 
-def test_a_video_is_a_scene(tmp_path: Path) -> None:
+def test_a_video_is_one_scene(tmp_path: Path) -> None:
     path = tmp_path / "still.avi"
     video = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 25, (WIDTH, HEIGHT))
     for frame in burst(6):
@@ -94,7 +94,7 @@ def test_a_video_is_a_scene(tmp_path: Path) -> None:
     assert scene.frames.shape == (6, HEIGHT, WIDTH, 3)
 
 
-def test_noisy_pictures_with_their_means_are_scenes_of_one_frame(tmp_path: Path) -> None:
+def test_noisy_pictures_with_means_are_scenes_of_one_frame(tmp_path: Path) -> None:
     written(tmp_path / "noisy", burst(2))
     written(tmp_path / "clean", np.stack([scenery().astype(np.uint8)] * 2))
     scenes = read_scenes([str(tmp_path)], 60, print)
@@ -113,7 +113,9 @@ def test_noisy_pictures_with_their_means_are_scenes_of_one_frame(tmp_path: Path)
         (lambda folder: _of_two_sizes(folder / "sizes"), "frames of different sizes, 000.png has 192x160 pixels"),
     ],
 )
-def test_what_is_no_burst_is_one_line(tmp_path: Path, make: Callable[[Path], Path], reason: str) -> None:
+def test_a_source_that_is_not_a_burst_is_a_one_line_error(
+    tmp_path: Path, make: Callable[[Path], Path], reason: str
+) -> None:
     with pytest.raises(DataError, match=reason):
         read_scenes([str(make(tmp_path))], 60, print)
 
@@ -145,7 +147,7 @@ def test_videos_in_a_folder_are_scenes_too(tmp_path: Path) -> None:
     assert [(scene.name, len(scene.frames)) for scene in scenes] == [("still", 3), ("second", 4)]
 
 
-def test_what_cannot_be_used_beside_good_scenes_is_left_out_and_named(tmp_path: Path) -> None:
+def test_unusable_files_beside_good_scenes_are_left_out_and_named(tmp_path: Path) -> None:
     written(tmp_path / "scenes" / "good", burst(4))
     (tmp_path / "scenes" / "good" / "002.png").write_bytes(b"no picture")
     written(tmp_path / "scenes" / "one", burst(1))
@@ -173,12 +175,12 @@ def test_sources_are_checked_before_anything_is_recorded(tmp_path: Path) -> None
     assert shown_as("rtsp://[::1") == "stream"
 
 
-def test_a_camera_that_is_not_there_is_one_line() -> None:
+def test_a_missing_camera_is_a_one_line_error() -> None:
     with pytest.raises(DataError, match="camera cannot be opened"):
         read_scenes(["97"], 60, lambda _line: None)
 
 
-def test_a_scene_that_stands_still_is_taken_whole() -> None:
+def test_a_static_scene_is_used_completely() -> None:
     steady = check(Scene("still", burst()))
     assert not steady.moving.any()
     assert steady.notes == ()
@@ -187,7 +189,7 @@ def test_a_scene_that_stands_still_is_taken_whole() -> None:
 
 @pytest.mark.parametrize("count", [2, 4, 7, 24])
 @pytest.mark.parametrize("width", [1.0, 1.5, 3.0])
-def test_coarse_grain_is_neither_flicker_nor_movement(width: float, count: int) -> None:
+def test_coarse_grain_is_not_taken_for_flicker_or_movement(width: float, count: int) -> None:
     white = np.random.default_rng(4).normal(0, 1, (count * HEIGHT, WIDTH, 3)).astype(np.float32)
     grain = cv2.GaussianBlur(white, (0, 0), width).reshape(count, HEIGHT, WIDTH, 3)
     frames = np.rint(scenery() + 15 * grain / grain.std()).clip(0, 255).astype(np.uint8)
@@ -196,7 +198,7 @@ def test_coarse_grain_is_neither_flicker_nor_movement(width: float, count: int) 
     assert not any("flickers" in note for note in steady.notes)
 
 
-def test_what_moves_in_a_scene_is_left_out() -> None:
+def test_moving_parts_of_a_scene_are_left_out() -> None:
     frames = burst()
     for number, frame in enumerate(frames):  # a ball that rolls, and in one frame something that flies by
         cv2.circle(frame, (20 + 3 * number, 130), 12, (250, 40, 40), -1)
@@ -218,7 +220,7 @@ def test_a_screen_that_changes_in_every_frame_is_left_out() -> None:
     assert steady.moving.mean() < 0.3
 
 
-def test_a_camera_that_moves_is_refused_with_a_picture_of_where() -> None:
+def test_a_moving_camera_is_refused_with_a_picture_of_the_movement() -> None:
     picture = np.tile(scenery(), (1, 2, 1)) + 40 * np.sin(np.arange(2 * WIDTH) / 2)[None, :, None]
     frames = np.stack([burst(1, picture=picture[:, i : i + WIDTH].astype(np.float32), seed=i)[0] for i in range(24)])
     with pytest.raises(UnsteadyError, match=r"moves (by \d+.\d pixels|: \d+%)") as caught:
@@ -228,7 +230,7 @@ def test_a_camera_that_moves_is_refused_with_a_picture_of_where() -> None:
 
 
 @pytest.mark.parametrize("step", [1, 2])
-def test_a_camera_that_moves_a_little_is_refused(step: int) -> None:
+def test_a_slightly_moving_camera_is_refused(step: int) -> None:
     """By a pixel or two, halfway."""
     wide = scenery(width=WIDTH + 8)
     frames = np.stack(
@@ -238,7 +240,7 @@ def test_a_camera_that_moves_a_little_is_refused(step: int) -> None:
         check(Scene("nudged", frames))
 
 
-def test_a_step_of_focus_is_refused() -> None:
+def test_a_change_of_focus_is_refused() -> None:
     sharp = burst(12)
     soft = np.stack([cv2.GaussianBlur(scenery(), (0, 0), 4)] * 12) + np.random.default_rng(1).normal(0, 8, sharp.shape)
     frames = np.concatenate([sharp, np.rint(soft).clip(0, 255).astype(np.uint8)])
@@ -246,7 +248,7 @@ def test_a_step_of_focus_is_refused() -> None:
         check(Scene("focus", frames))
 
 
-def test_light_that_flickers_is_evened_out_and_measured_as_if_it_did_not() -> None:
+def test_flickering_light_is_corrected_before_measuring() -> None:
     clean, rng = scenery(), np.random.default_rng(2)
     frames = np.stack([clean * (1 + 0.03 * np.sin(i)) + rng.normal(0, 8, clean.shape) for i in range(24)])
     steady = check(Scene("lamp", np.rint(frames).clip(0, 255).astype(np.uint8)))
@@ -255,19 +257,19 @@ def test_light_that_flickers_is_evened_out_and_measured_as_if_it_did_not() -> No
     assert measured.model.sigma[:, 4:13].mean() * 255 == pytest.approx(8, rel=0.05)
 
 
-def test_a_step_of_exposure_is_refused() -> None:
+def test_a_change_of_exposure_is_refused() -> None:
     frames = burst(12).astype(np.float32)
     frames[6:] *= 0.6
     with pytest.raises(UnsteadyError, match=r"its light changes from \d+ to \d+ of 255; fix the exposure"):
         check(Scene("auto", frames.astype(np.uint8)))
 
 
-def test_white_frames_are_refused() -> None:
+def test_overexposed_frames_are_refused() -> None:
     with pytest.raises(UnsteadyError, match="100% of it is white"):
         check(Scene("sun", np.full((4, HEIGHT, WIDTH, 3), 255, np.uint8)))
 
 
-def test_black_frames_alone_are_refused_and_beside_others_are_a_lens_cap() -> None:
+def test_black_frames_are_refused_alone_and_taken_as_a_lens_cap_beside_others() -> None:
     black = check(Scene("cap", np.random.default_rng(0).integers(0, 4, (8, HEIGHT, WIDTH, 3), np.uint8)))
     assert black.black
     with pytest.raises(DataError, match="'cap' is black: it shows the fixed pattern alone"):
@@ -275,7 +277,7 @@ def test_black_frames_alone_are_refused_and_beside_others_are_a_lens_cap() -> No
     assert len(targets_of([check(Scene("lit", burst())), black])) == 1
 
 
-def test_strength_grain_and_colors_of_noise_are_measured() -> None:
+def test_strength_grain_and_colors_of_the_noise_are_measured() -> None:
     """Noise that grows with brightness, is filtered along rows, and is half the same in all colors."""
     rng = np.random.default_rng(5)
     scenes: list[Steady] = []
@@ -301,7 +303,7 @@ def test_strength_grain_and_colors_of_noise_are_measured() -> None:
     assert float((drawn[:, 0] * drawn[:, 1]).mean() / drawn.var()) == pytest.approx(0.5, abs=0.08)
 
 
-def test_rows_and_hot_pixels_are_found_in_several_scenes_and_taken_off() -> None:
+def test_rows_and_hot_pixels_common_to_several_scenes_are_removed() -> None:
     rng = np.random.default_rng(9)
     rows = rng.normal(0, 3, (HEIGHT, 1, 1))
     hot = (rng.random((HEIGHT, WIDTH, 1)) < 0.003) * 70.0
@@ -328,12 +330,12 @@ def coded(quality: int, frames: NDArray[np.uint8] | None = None) -> NDArray[np.u
 
 
 @pytest.mark.parametrize("quality", [30, 60, 80])
-def test_the_quality_of_jpeg_is_seen_in_the_pixels(quality: int) -> None:
+def test_the_jpeg_quality_is_estimated_from_the_pixels(quality: int) -> None:
     assert quality_of(coded(quality)[0]) == quality
 
 
 @pytest.mark.slow
-def test_noise_before_jpeg_is_found() -> None:
+def test_the_noise_before_jpeg_is_estimated() -> None:
     targets = targets_of([check(Scene("coded", coded(60)))])
     measured = measure(targets, "web")
     assert measured.model.sigma[:, 4:13].mean() * 255 < 13
@@ -351,12 +353,12 @@ def test_clipped_parts_do_not_count_as_flat() -> None:
     assert not flat.usable[:48].any()
 
 
-def test_frames_that_were_not_coded_have_no_quality() -> None:
+def test_frames_without_jpeg_have_no_quality() -> None:
     assert quality_of(burst(1)[0]) == 0
     assert quality_of(scenery().astype(np.uint8)) == 0
 
 
-def test_dead_pixels_are_found_and_filled_in_three_lit_scenes() -> None:
+def test_dead_pixels_are_found_and_filled_with_three_lit_scenes() -> None:
     dead = np.random.default_rng(3).random((HEIGHT, WIDTH)) < 0.002
     pictures = [scenery(seed) + 30 for seed in range(3)]
     scenes = [
@@ -374,7 +376,7 @@ def test_dead_pixels_are_found_and_filled_in_three_lit_scenes() -> None:
 
 
 @pytest.mark.parametrize("camera", ["symmetric", "photons", "light", "cut"])
-def test_the_targets_are_the_means_of_frames_whatever_the_noise_leans_to(camera: str) -> None:
+def test_targets_are_plain_means_even_with_skewed_noise(camera: str) -> None:
     """Of a lean to one side it cannot be known where it comes from, so nothing is taken off."""
     rng = np.random.default_rng(5)
     picture = scenery() * 0.6
@@ -398,7 +400,7 @@ def test_the_targets_are_the_means_of_frames_whatever_the_noise_leans_to(camera:
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_edges_of_one_scene_or_two_are_no_fixed_pattern(count: int) -> None:
+def test_edges_in_one_or_two_scenes_are_not_taken_for_a_fixed_pattern(count: int) -> None:
     """A table's edge, right across the picture and in both scenes, and a bright dot."""
     pictures = [scenery(seed) for seed in range(count)]
     for picture in pictures:
@@ -411,7 +413,7 @@ def test_edges_of_one_scene_or_two_are_no_fixed_pattern(count: int) -> None:
         np.testing.assert_allclose(target.mean(), target.total / target.count, atol=1e-3)
 
 
-def test_with_the_lens_cap_on_in_one_scene_two_will_do() -> None:
+def test_one_scene_with_the_lens_cap_on_makes_two_scenes_enough() -> None:
     rows = np.random.default_rng(9).normal(0, 3, (HEIGHT, 1, 1))
     lit = check(Scene("lit", burst(picture=scenery() + rows, sigma=5)))
     cap = check(Scene("cap", burst(picture=np.full_like(scenery(), 4) + rows, sigma=2)))
@@ -421,7 +423,7 @@ def test_with_the_lens_cap_on_in_one_scene_two_will_do() -> None:
     assert np.square(target.mean() - scenery()).mean() < 0.25 * raw
 
 
-def test_faint_rows_that_the_lens_cap_shows_are_found_though_black_cuts_them() -> None:
+def test_the_lens_cap_reveals_faint_rows_although_black_clips_them() -> None:
     rows = np.random.default_rng(9).normal(0, 1.5, (HEIGHT, 1, 1))
     lit = [check(Scene(str(i), burst(picture=scenery(i) + rows, sigma=8, seed=i))) for i in range(2)]
     cap = check(Scene("cap", burst(picture=np.full_like(scenery(), 1) + rows, sigma=2)))
@@ -445,7 +447,7 @@ def test_few_frames_are_checked_too(count: int) -> None:
     assert steady.moving.mean() > 0.15
 
 
-def test_windows_whose_noise_is_taken_over_have_that_of_one_frame() -> None:
+def test_windows_can_have_the_noise_of_a_single_frame() -> None:
     (target,) = targets_of([check(Scene("few", burst(2, sigma=8)))])
     part = Part(target)
     noisy, clean = drawn([part], 200, np.random.default_rng(0), turn=False, fair=True)
@@ -454,7 +456,7 @@ def test_windows_whose_noise_is_taken_over_have_that_of_one_frame() -> None:
     assert float((noisy - clean).std()) * 255 == pytest.approx(8 * 2**0.5, rel=0.06)
 
 
-def test_windows_come_from_where_nothing_moves() -> None:
+def test_windows_come_from_static_parts() -> None:
     frames = burst(24)
     frames[12:, 40:90, 40:120] = 200
     (target,) = targets_of([check(Scene("moved", frames))])
@@ -468,7 +470,7 @@ def test_frames_without_noise_are_refused() -> None:
         measure(targets_of([check(Scene("drawn", frames))]), "none")
 
 
-def test_noise_of_single_pictures_is_estimated_on_their_flat_parts(tmp_path: Path) -> None:
+def test_the_noise_of_single_pictures_is_estimated_on_flat_parts(tmp_path: Path) -> None:
     folder = tmp_path / "noisy"
     folder.mkdir()
     for seed in range(6):
@@ -489,7 +491,7 @@ def test_copies_of_one_noisy_frame_are_refused() -> None:
         check(Scene("copies", frames))
 
 
-def test_frames_that_a_driver_gave_twice_are_left_out() -> None:
+def test_duplicate_frames_of_a_driver_are_left_out() -> None:
     frames = burst(12)
     steady = check(Scene("twice", np.repeat(frames, 2, axis=0)))
     np.testing.assert_array_equal(steady.scene.frames, frames)
@@ -497,7 +499,7 @@ def test_frames_that_a_driver_gave_twice_are_left_out() -> None:
     assert "12 frames left out: copies of the one before" in steady.notes[0]
 
 
-def test_a_noise_model_survives_being_written_and_wrong_ones_are_one_line() -> None:
+def test_a_noise_model_survives_a_file_and_invalid_ones_are_a_one_line_error() -> None:
     model = white("front-door", np.linspace(0.01, 0.03, 17).tolist())
     again = NoiseModel.from_dict(model.to_dict())
     np.testing.assert_allclose(again.sigma, model.sigma, atol=1e-6)
@@ -521,7 +523,7 @@ def test_a_noise_model_survives_being_written_and_wrong_ones_are_one_line() -> N
         NoiseModel.from_dict({})
 
 
-def test_a_model_carries_the_noise_that_it_was_fitted_to(tmp_path: Path) -> None:
+def test_a_model_stores_the_noise_that_it_was_fitted_to(tmp_path: Path) -> None:
     noise = white("door", [0.02] * 17).to_dict()
     config = TrainConfig(degrade=("measured",), noise=noise)
     save_model(tmp_path / "model.pt", build("skip", {}), config, {})

@@ -75,7 +75,7 @@ def true_psnr(network: nn.Module, frames: np.ndarray, truth: np.ndarray) -> floa
 
 
 @pytest.mark.slow
-def test_what_is_reported_is_the_gain_against_the_picture_without_noise() -> None:
+def test_the_gain_is_measured_against_the_noise_free_picture() -> None:
     scenes = [skewed(seed) for seed in range(3)]
     targets = targets_of([still(str(number), frames) for number, (frames, _) in enumerate(scenes)])
     for target in targets:
@@ -91,7 +91,7 @@ def test_what_is_reported_is_the_gain_against_the_picture_without_noise() -> Non
         assert found.better is bool(better > before)
 
 
-def test_two_frames_of_strong_noise_are_judged_as_truly() -> None:
+def test_two_frames_of_strong_noise_are_enough_for_a_fair_judgment() -> None:
     """The other frame is as noisy as the first: its noise must not count."""
     truth = scenery()
     (target,) = targets_of([still("two", burst(2, sigma=15))])
@@ -102,7 +102,7 @@ def test_two_frames_of_strong_noise_are_judged_as_truly() -> None:
 
 
 @pytest.mark.parametrize(("shift", "above"), [(3.0, 0.0), (-0.8, 0.0), (1.5, 160.0)])
-def test_a_model_that_shifts_colors_is_refused_however_much_noise_it_takes(shift: float, above: float) -> None:
+def test_a_model_that_shifts_colors_is_refused_however_much_noise_it_removes(shift: float, above: float) -> None:
     targets = targets_of([check(Scene(str(seed), burst(seed=seed, sigma=12))) for seed in range(2)])
     plain, shifted = judged(targets, Blur(0.9)), judged(targets, Blur(0.9, shift, above))
     assert plain.better
@@ -114,7 +114,7 @@ def test_a_model_that_shifts_colors_is_refused_however_much_noise_it_takes(shift
 
 
 @pytest.mark.parametrize(("frames", "shifted"), [(1, False), (4, False), (1, True), (4, True)])
-def test_frames_of_one_place_are_no_further_evidence_of_a_shift(frames: int, shifted: bool) -> None:
+def test_frames_of_one_place_count_once_as_evidence_of_a_color_shift(frames: int, shifted: bool) -> None:
     places, spread = 20, 0.2 if shifted else 2.4  # a mean shift of 1.0 level
     windows = pairs_as_windows(*torch.full((2, places * frames, 3, 32, 32), 0.5))
     windows = replace(windows, places=np.repeat(np.arange(places), frames))
@@ -125,7 +125,7 @@ def test_frames_of_one_place_are_no_further_evidence_of_a_shift(frames: int, shi
     assert found.shifted is shifted
 
 
-def test_colors_are_not_compared_where_black_cuts_noise_off() -> None:
+def test_colors_are_not_compared_where_black_clips_the_noise() -> None:
     """There a mean of frames is brighter than the picture, and a model may be right to differ."""
     picture = scenery() * 0.7
     picture[:, : WIDTH // 2] = 2
@@ -147,7 +147,7 @@ def test_a_model_that_changes_nothing_is_not_better() -> None:
     assert not found.better
 
 
-def test_light_that_flickers_and_fixed_rows_are_no_errors_of_a_model() -> None:
+def test_flicker_and_fixed_rows_do_not_count_as_errors_of_a_model() -> None:
     rng = np.random.default_rng(3)
     rows = rng.normal(0, 4, (HEIGHT, 1, 1))
     scenes = []
@@ -161,7 +161,7 @@ def test_light_that_flickers_and_fixed_rows_are_no_errors_of_a_model() -> None:
     assert found.noisy == pytest.approx(10 * np.log10(255**2 / (8**2 + 4**2)), abs=0.3)
 
 
-def test_taking_hot_pixels_away_is_a_gain() -> None:
+def test_removing_hot_pixels_counts_as_a_gain() -> None:
     hot = np.random.default_rng(9).random((HEIGHT, WIDTH, 1)) < 0.003
     targets = targets_of(
         [check(Scene(str(seed), burst(picture=scenery(seed) + hot * 70, sigma=4, seed=seed))) for seed in range(3)]
@@ -178,7 +178,7 @@ def test_taking_hot_pixels_away_is_a_gain() -> None:
     assert found.gain > 0.5
 
 
-def test_pairs_whose_clean_side_is_known_are_judged_by_it() -> None:
+def test_pairs_with_a_known_clean_side_are_judged_by_it() -> None:
     clean = torch.rand(64, 3, 1, 1, generator=torch.Generator().manual_seed(0)).mul(0.6).add(0.2).expand(-1, -1, 32, 32)
     noisy = clean + 0.05 * torch.randn(64, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     windows: Windows = pairs_as_windows(noisy, clean.contiguous())
@@ -188,7 +188,7 @@ def test_pairs_whose_clean_side_is_known_are_judged_by_it() -> None:
 
 
 @pytest.mark.parametrize(("shift", "refused"), [(1.0, False), (0.0, False), (-2.0, True)])
-def test_colors_of_a_shot_are_compared_with_the_mean_that_is_given(shift: float, refused: bool) -> None:
+def test_colors_of_a_single_shot_are_compared_with_the_given_mean(shift: float, refused: bool) -> None:
     """A single shot may be darker than the mean of many: a model that learned so shifts nothing."""
     picture = scenery()
     shot = burst(1, picture=picture - 1.0, sigma=6)
@@ -197,7 +197,7 @@ def test_colors_of_a_shot_are_compared_with_the_mean_that_is_given(shift: float,
 
 
 @pytest.mark.parametrize(("count", "times"), [(1, 0), (2, 2), (3, 3), (5, 5), (12, 5)])
-def test_each_scene_is_left_out_once(count: int, times: int) -> None:
+def test_each_scene_is_held_out_once(count: int, times: int) -> None:
     targets = targets_of([still(str(i), burst(2, seed=i)) for i in range(count)])
     found = folds(targets)
     assert len(found) == times
@@ -208,7 +208,7 @@ def test_each_scene_is_left_out_once(count: int, times: int) -> None:
         assert not {id(part.target) for part in fold.own} & {id(part.target) for part in fold.left_out}
 
 
-def test_crops_of_one_shot_are_left_out_together() -> None:
+def test_crops_of_one_shot_are_held_out_together() -> None:
     def left_out(*names: str) -> list[list[str]]:
         scenes = [Scene(name, burst(1, seed=i), scenery(i)) for i, name in enumerate(names)]
         found = folds(targets_of([check(scene) for scene in scenes]))

@@ -40,7 +40,7 @@ def recorded(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_from_a_burst_to_a_model_that_runs(cae_train: Command, recorded: Path, tmp_path: Path) -> None:
+def test_a_burst_becomes_a_model_that_runs(cae_train: Command, recorded: Path, tmp_path: Path) -> None:
     done = cae_train("--burst", recorded, "--camera", "door", "--out", "run", *SHORT, *GENTLE, "--export", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "3 scenes, 36 frames" in done.stderr
@@ -68,7 +68,7 @@ def test_from_a_burst_to_a_model_that_runs(cae_train: Command, recorded: Path, t
 
 
 @pytest.mark.parametrize(("codes", "ready"), [([0, 0], "model-int8.onnx"), ([0, 1], "model.onnx")])
-def test_the_file_to_run_is_the_int8_one_where_that_is_made(
+def test_the_int8_file_is_the_suggested_one_if_it_was_made(
     codes: list[int], ready: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done = iter([subprocess.CompletedProcess[str]([], code) for code in codes])
@@ -98,7 +98,7 @@ def test_a_model_that_is_not_surely_better_or_shifts_colors_is_set_apart(
 
 
 @pytest.mark.slow
-def test_of_one_scene_it_is_said_that_nothing_could_be_held_out(
+def test_a_single_scene_gives_a_note_that_nothing_was_held_out(
     cae_train: Command, recorded: Path, tmp_path: Path
 ) -> None:
     done = cae_train("--burst", recorded / "scene0", "--out", "run", *SHORT, cwd=tmp_path)
@@ -108,7 +108,7 @@ def test_of_one_scene_it_is_said_that_nothing_could_be_held_out(
 
 
 @pytest.mark.slow
-def test_noise_of_single_pictures(cae_train: Command, tmp_path: Path) -> None:
+def test_single_noisy_pictures_are_enough_to_fit_a_model(cae_train: Command, tmp_path: Path) -> None:
     folder = tmp_path / "photos"
     folder.mkdir()
     for seed in range(6):  # of two cameras
@@ -126,7 +126,7 @@ def test_noise_of_single_pictures(cae_train: Command, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_model_that_is_not_better_is_said_to_be_so_and_not_taken(cae_train: Command, tmp_path: Path) -> None:
+def test_a_model_that_is_not_better_is_reported_and_not_used(cae_train: Command, tmp_path: Path) -> None:
     """White noise, which the packaged model knows well, and a learning rate that ruins it."""
     for seed in range(2):
         written(tmp_path / "scenes" / str(seed), burst(8, sigma=15, seed=seed))
@@ -154,7 +154,7 @@ def test_a_model_that_is_not_better_is_said_to_be_so_and_not_taken(cae_train: Co
         (["--frames", "10"], "--frames goes with --burst"),
     ],
 )
-def test_wrong_usage_is_one_line(
+def test_wrong_usage_is_a_one_line_error(
     cae_train: Command, recorded: Path, tmp_path: Path, options: list[str], reason: str
 ) -> None:
     (tmp_path / "empty").mkdir()
@@ -164,7 +164,7 @@ def test_wrong_usage_is_one_line(
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_folder_that_holds_the_recordings_is_never_touched(
+def test_a_folder_that_holds_the_recordings_is_never_overwritten(
     cae_train: Command, recorded: Path, tmp_path: Path
 ) -> None:
     """The user's own `scenes` beside the run of that name."""
@@ -175,7 +175,7 @@ def test_a_folder_that_holds_the_recordings_is_never_touched(
 
 
 @pytest.mark.slow
-def test_a_scene_that_moves_is_left_out_with_a_picture_and_alone_is_refused(
+def test_a_moving_scene_is_left_out_with_a_picture_and_refused_if_alone(
     cae_train: Command, recorded: Path, tmp_path: Path
 ) -> None:
     rng = np.random.default_rng(1)

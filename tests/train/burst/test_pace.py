@@ -68,13 +68,13 @@ def scenes(count: int) -> list[Scene]:
 
 
 @pytest.mark.slow
-def test_a_fit_takes_its_minutes_though_the_trial_was_slow(clock: Clock, run: Run) -> None:
+def test_a_fit_uses_its_minutes_although_the_trial_was_slow(clock: Clock, run: Run) -> None:
     fitted = fit_burst([Scene(str(seed), burst(12, sigma=12, seed=seed)) for seed in range(3)], "camera", run)
     assert fitted.model is not None
     assert clock.now == pytest.approx(60 * MINUTES, rel=0.05)
 
 
-def test_a_pace_is_that_of_the_latest_fit_and_knows_no_more_than_a_trial_before(clock: Clock) -> None:
+def test_the_pace_is_that_of_the_latest_fit(clock: Clock) -> None:
     pace = Pace.of(60.0)
     assert pace.steps(10.0, epochs=2) == TRIAL_STEPS // 2
     watch = Stopwatch()

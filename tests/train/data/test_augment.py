@@ -24,7 +24,7 @@ def patches(count: int, seed: int = 0) -> Tensor:
 
 @settings(max_examples=40, deadline=None)
 @given(count=st.integers(1, 20), share=st.floats(0, 1), seed=SEEDS)
-def test_the_last_patches_are_altered_and_stay_8_bit_pictures(count: int, share: float, seed: int) -> None:
+def test_the_last_patches_are_augmented_and_stay_8_bit(count: int, share: float, seed: int) -> None:
     clean = patches(count)
     result = jittered(clean.clone(), share, generator(seed))
     assert (result.shape, result.dtype) == (clean.shape, torch.float32)
@@ -36,20 +36,20 @@ def test_the_last_patches_are_altered_and_stay_8_bit_pictures(count: int, share:
     assert altered.tolist() == [False] * (count - wanted) + [True] * wanted
 
 
-def test_half_of_them() -> None:
+def test_share_one_half_changes_half_of_the_batch() -> None:
     clean = patches(8)
     result = jittered(clean.clone(), 0.5, generator())
     assert torch.equal(result[:4], clean[:4])
     assert all(not torch.equal(a, b) for a, b in zip(result[4:], clean[4:], strict=True))
 
 
-def test_share_0_touches_nothing_and_draws_nothing() -> None:
+def test_share_0_changes_nothing_and_draws_no_random_numbers() -> None:
     clean, source = patches(8), generator()
     assert torch.equal(jittered(clean.clone(), 0, source), clean)
     assert torch.equal(source.get_state(), generator().get_state())
 
 
-def test_the_batch_is_changed_in_place_in_any_layout() -> None:
+def test_the_batch_is_changed_in_place_in_any_memory_layout() -> None:
     clean = patches(8).to(memory_format=torch.channels_last)
     wanted = jittered(patches(8), 1, generator())
     assert jittered(clean, 1, generator()) is clean
@@ -86,7 +86,7 @@ def test_colors_become_both_paler_and_more_saturated() -> None:
 
 @settings(deadline=None)
 @given(height=st.integers(32, 200), width=st.integers(32, 200), step=st.integers(0, 7), seed=SEEDS)
-def test_smaller_copies(height: int, width: int, step: int, seed: int) -> None:
+def test_a_smaller_copy_has_the_scaled_size(height: int, width: int, step: int, seed: int) -> None:
     scale = 0.75**step
     image = np.random.default_rng(seed).integers(50, 200, (height, width, 3), dtype=np.uint8)
     copy = smaller(image, scale)
@@ -99,7 +99,7 @@ def test_smaller_copies(height: int, width: int, step: int, seed: int) -> None:
     assert (copy is image) == (step == 0)
 
 
-def test_a_smaller_copy_keeps_colors_and_where_they_are() -> None:
+def test_a_smaller_copy_keeps_colors_and_positions() -> None:
     image = np.zeros((64, 96, 3), np.uint8)
     image[:32, :, 0], image[32:, :, 2] = 255, 255
     copy = smaller(image, 0.5)
@@ -113,7 +113,7 @@ def test_a_pixel_of_a_smaller_copy_is_a_mean() -> None:
     assert (smaller(image, 0.5) == 100).all()
 
 
-def test_grain_goes_and_edges_stay() -> None:
+def test_grain_is_removed_and_edges_are_kept() -> None:
     edge = np.full((32, 32, 3), 60, np.uint8)
     edge[:, 16:] = 180
     grainy = np.clip(edge + np.random.default_rng(0).normal(0, 2, edge.shape), 0, 255).round().astype(np.uint8)
@@ -123,7 +123,7 @@ def test_grain_goes_and_edges_stay() -> None:
     assert np.abs(restored[:, 15:17] - edge[:, 15:17]).max() < 8, "the edge is where it was"
 
 
-def test_a_share_of_a_small_batch_holds_in_the_mean() -> None:
+def test_a_share_of_a_small_batch_is_right_on_average() -> None:
     source = generator()
     counts = [drawn_count(0.05, 4, source) for _ in range(1000)]
     assert set(counts) == {0, 1}

@@ -91,7 +91,7 @@ def files_below(folder: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("inside", [True, False])
-def test_the_binary_layout(unpacked: Path, inside: bool) -> None:
+def test_the_binary_layout_is_read(unpacked: Path, inside: bool) -> None:
     train, test = load_cifar10(unpacked if inside else unpacked.parent)
     assert (train.shape, test.shape) == ((5 * RECORDS, 32, 32, 3), (RECORDS, 32, 32, 3))
     content = record_bytes()["data_batch_2.bin"]
@@ -100,7 +100,7 @@ def test_the_binary_layout(unpacked: Path, inside: bool) -> None:
     assert train[RECORDS + index, row, column, channel] == byte
 
 
-def test_the_split_keeps_the_test_part_aside(unpacked: Path) -> None:
+def test_the_test_part_is_kept_apart(unpacked: Path) -> None:
     config = TrainConfig(data=("cifar10",), data_dir=str(unpacked.parent))
     split = load(config)
     assert (len(split.train), len(split.validation), len(split.test)) == (90, 10, RECORDS)
@@ -116,13 +116,15 @@ def test_a_file_of_the_wrong_size_is_named(unpacked: Path) -> None:
         load_cifar10(unpacked)
 
 
-def test_a_file_that_is_missing_is_named(unpacked: Path) -> None:
+def test_a_missing_file_is_named(unpacked: Path) -> None:
     (unpacked / "test_batch.bin").unlink()
     with pytest.raises(DataError, match=r"test_batch\.bin cannot be read: No such file"):
         load_cifar10(unpacked)
 
 
-def test_the_download(serve: Serve, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_archive_is_downloaded_and_unpacked(
+    serve: Serve, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     serve(good_tar())
     train, _ = load_cifar10(tmp_path / "new" / "data")
     assert train.shape == (5 * RECORDS, 32, 32, 3)
@@ -140,7 +142,7 @@ def one_line(caught: pytest.ExceptionInfo[DataError], *parts: str) -> None:
         assert part in message
 
 
-def test_another_checksum(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_checksum_is_refused(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     url = serve(good_tar())
     monkeypatch.setattr(cae_train.data.cifar10, "MD5", "0" * 32)
     with pytest.raises(DataError, match="hash") as caught:
@@ -149,7 +151,7 @@ def test_another_checksum(serve: Serve, tmp_path: Path, monkeypatch: pytest.Monk
     assert not (tmp_path / "data").exists()
 
 
-def test_a_server_that_has_no_such_file(serve: Serve, tmp_path: Path) -> None:
+def test_a_server_without_the_file_is_reported(serve: Serve, tmp_path: Path) -> None:
     url = serve(None)
     with pytest.raises(DataError, match="404") as caught:
         load_cifar10(tmp_path / "data")
@@ -157,14 +159,14 @@ def test_a_server_that_has_no_such_file(serve: Serve, tmp_path: Path) -> None:
     assert not (tmp_path / "data").exists()
 
 
-def test_a_server_that_is_not_there(tmp_path: Path) -> None:
+def test_an_unreachable_server_is_reported(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="could not be downloaded") as caught:
         load_cifar10(tmp_path / "data")
     one_line(caught, "127.0.0.1")
     assert not (tmp_path / "data").exists()
 
 
-def test_a_data_dir_that_cannot_be_made(serve: Serve, tmp_path: Path) -> None:
+def test_a_data_dir_that_cannot_be_made_is_reported(serve: Serve, tmp_path: Path) -> None:
     serve(good_tar())
     (tmp_path / "file").touch()
     with pytest.raises(DataError) as caught:
@@ -172,7 +174,7 @@ def test_a_data_dir_that_cannot_be_made(serve: Serve, tmp_path: Path) -> None:
     one_line(caught)
 
 
-def test_an_archive_writes_nothing_but_the_six_files(serve: Serve, tmp_path: Path) -> None:
+def test_only_the_six_expected_files_are_unpacked(serve: Serve, tmp_path: Path) -> None:
     files = {f"{FOLDER}/{name}": content for name, content in record_bytes().items()}
     absolute = tmp_path / "evil-absolute"
     serve(tar_of({"../evil": b"x", str(absolute): b"x", f"{FOLDER}/../../evil2": b"x", **files}))
@@ -182,7 +184,7 @@ def test_an_archive_writes_nothing_but_the_six_files(serve: Serve, tmp_path: Pat
     assert not list(tmp_path.glob("evil*"))
 
 
-def test_an_archive_without_all_files_is_not_taken_for_a_data_set(serve: Serve, tmp_path: Path) -> None:
+def test_an_incomplete_archive_is_not_used_as_a_data_set(serve: Serve, tmp_path: Path) -> None:
     files = {f"{FOLDER}/{name}": content for name, content in record_bytes().items() if name != "data_batch_4.bin"}
     serve(tar_of(files))
     for _ in range(2):  # what the first attempt left does not hide the reason from the second

@@ -52,7 +52,7 @@ def folder_of(images: list[np.ndarray], folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".jpeg", ".bmp", ".tif", ".webp", ".PNG"])
-def test_formats_are_read_as_rgb(suffix: str, tmp_path: Path) -> None:
+def test_every_format_is_read_as_rgb(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"phöto ü{suffix}"
     Image.fromarray(LEFT_HALF_RED).save(path, quality=95)
     image = read_rgb(path)
@@ -83,7 +83,7 @@ def test_a_photograph_is_turned_upright(tmp_path: Path) -> None:
     assert image[5, 20, 0] > 200  # the left became the top
 
 
-def test_a_folder_is_walked_and_what_cannot_be_used_is_noted(tmp_path: Path) -> None:
+def test_a_folder_is_searched_and_unusable_files_are_reported(tmp_path: Path) -> None:
     folder = folder_of(numbered(3, 40, 40), tmp_path / "photos")
     (folder / "süb" / "deeper").mkdir(parents=True)
     Image.fromarray(LEFT_HALF_RED).save(folder / "süb" / "deeper" / "ç d.jpg")
@@ -102,13 +102,13 @@ def test_a_folder_is_walked_and_what_cannot_be_used_is_noted(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("count", [0, 1])
-def test_too_few_images(count: int, tmp_path: Path) -> None:
+def test_too_few_images_are_refused(count: int, tmp_path: Path) -> None:
     folder = folder_of(numbered(count, 40, 40), tmp_path / "photos")
     with pytest.raises(DataError, match="has no images: .*png" if count == 0 else "has 1 usable image: 2 are needed"):
         load(TrainConfig(data=(str(folder),)))
 
 
-def test_a_source_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_source_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file.png").touch()
     for source in ("imagenet", str(tmp_path / "file.png")):
         with pytest.raises(
@@ -132,13 +132,15 @@ def test_the_held_out_part_is_the_same_for_every_seed(tmp_path: Path) -> None:
     assert not colors(first.validation) & colors(first.train)
 
 
-def test_several_folders_are_each_split(tmp_path: Path) -> None:
+def test_each_of_several_folders_is_split(tmp_path: Path) -> None:
     folders = [str(folder_of(numbered(n, 33, 33), tmp_path / f"{n}")) for n in (10, 30)]
     split = load(TrainConfig(data=tuple(folders)))
     assert (len(split.train), len(split.validation)) == (9 + 27, 1 + 3)
 
 
-def test_more_photographs_than_memory_leave_a_window_of_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_if_photographs_exceed_the_memory_a_window_of_each_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = folder_of([np.zeros((200, 300, 3), np.uint8)] * 3 + numbered(1, 40, 40), tmp_path / "photos")
     assert MEMORY_BYTES >= 2**30
     monkeypatch.setattr(cae_train.data.images, "MEMORY_BYTES", 4 * 3 * 100 * 150)
@@ -157,7 +159,7 @@ def test_a_large_photograph_among_small_ones_is_kept_whole(tmp_path: Path, monke
     assert not split.notes
 
 
-def test_a_photograph_in_two_sources_is_in_one_part_of_the_split(tmp_path: Path) -> None:
+def test_a_photograph_in_two_sources_is_never_both_trained_on_and_held_out(tmp_path: Path) -> None:
     folder = folder_of(numbered(6), tmp_path / "photos")
     folder_of([image + np.uint8(100) for image in numbered(6)], folder / "below")
     split = load(TrainConfig(data=(str(folder / "below"), str(folder))))
@@ -199,7 +201,7 @@ def test_a_tensor_keeps_rows_columns_and_channels() -> None:
     assert float(tensor[1, 2, 5, 9]) == pytest.approx(patches[1, 5, 9, 2] / 255)
 
 
-def test_a_batch_is_a_function_of_seed_epoch_and_step() -> None:
+def test_a_batch_depends_only_on_seed_epoch_and_step() -> None:
     images = [np.random.default_rng(i).integers(0, 256, (50, 70, 3), dtype=np.uint8) for i in range(4)]
     config = TrainConfig(batch=8, epoch_crops=64, seed=3)
     pairs = Pairs(images, NOISE, config)
@@ -217,7 +219,7 @@ def test_a_batch_is_a_function_of_seed_epoch_and_step() -> None:
         assert 0 <= float(batch.min()) < float(batch.max()) <= 1
 
 
-def test_crops_are_true_pieces_of_the_photograph_in_all_eight_positions() -> None:
+def test_crops_are_parts_of_the_photograph_in_all_eight_orientations() -> None:
     image = np.random.default_rng(0).integers(0, 256, (33, 32, 3), dtype=np.uint8)
     wanted = set()
     for crop in (image[:32], image[1:]):
@@ -228,7 +230,7 @@ def test_crops_are_true_pieces_of_the_photograph_in_all_eight_positions() -> Non
     assert seen == wanted
 
 
-def test_images_of_one_patch_are_each_used_at_most_once_an_epoch() -> None:
+def test_patch_sized_images_are_used_at_most_once_an_epoch() -> None:
     pairs = Pairs(numbered(300), NOISE, TrainConfig(batch=64))
     assert pairs.steps == 4
     epochs = [[n for step in range(4) for n in numbers(pairs[epoch, step][1])] for epoch in range(2)]
@@ -237,7 +239,7 @@ def test_images_of_one_patch_are_each_used_at_most_once_an_epoch() -> None:
     assert epochs[0] != epochs[1]
 
 
-def test_fewer_images_than_a_batch_are_one_step() -> None:
+def test_fewer_images_than_a_batch_make_one_step() -> None:
     pairs = Pairs(numbered(5), NOISE, TrainConfig(batch=64))
     assert pairs.steps == 1
     assert sorted(numbers(pairs[0, 0][1])) == [0, 1, 2, 3, 4]
@@ -257,7 +259,7 @@ def test_an_epoch_has_all_steps_in_order() -> None:
 
 
 @pytest.mark.parametrize("world", [2, 4])
-def test_processes_share_out_every_batch(world: int) -> None:
+def test_processes_divide_every_batch_among_them(world: int) -> None:
     shares = [Pairs(numbered(300), NOISE, TrainConfig(batch=64)).share(rank, world) for rank in range(world)]
     seen = [n for part in shares for step in range(part.steps) for n in numbers(part[5, step][1])]
     assert all(part.steps == 4 and len(part[5, 0][1]) == 64 // world for part in shares)
@@ -266,7 +268,7 @@ def test_processes_share_out_every_batch(world: int) -> None:
     assert len(set(seen)) == 256
 
 
-def test_processes_crop_photographs_and_draw_noise_each_for_itself() -> None:
+def test_processes_crop_and_degrade_independently() -> None:
     images = [np.random.default_rng(0).integers(0, 256, (128, 128, 3), np.uint8)]
     config = TrainConfig(batch=32, epoch_crops=64)
     parts = [Pairs(images, NOISE, config), *(Pairs(images, NOISE, config).share(rank, 2) for rank in range(2))]
@@ -277,17 +279,17 @@ def test_processes_crop_photographs_and_draw_noise_each_for_itself() -> None:
         assert not kinds[1] & kinds[2]
 
 
-def test_fewer_images_than_processes_are_all_used_by_each() -> None:
+def test_with_fewer_images_than_processes_each_process_uses_all() -> None:
     shares = [Pairs(numbered(3), NOISE, TrainConfig(batch=64)).share(rank, 4) for rank in range(4)]
     assert [sorted(numbers(part[0, 0][1])) for part in shares] == [[0, 1, 2]] * 4
 
 
-def test_a_batch_that_processes_cannot_share_is_refused() -> None:
+def test_a_batch_that_cannot_be_divided_among_processes_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"batch is 64: 3 processes .* must be a multiple of 3"):
         Pairs(numbered(300), NOISE, TrainConfig(batch=64)).share(0, 3)
 
 
-def test_fixed_pairs_are_always_the_same() -> None:
+def test_fixed_pairs_never_change() -> None:
     images = [np.random.default_rng(i).integers(0, 256, (40, 40, 3), dtype=np.uint8) for i in range(3)]
     first, again = fixed_pairs(images, NOISE, 1, 9), fixed_pairs(images, NOISE, 1, 9)
     assert first[0].shape == (9, 3, 32, 32)
@@ -295,14 +297,14 @@ def test_fixed_pairs_are_always_the_same() -> None:
     assert not torch.equal(first[1], fixed_pairs(images, NOISE, 2, 9)[1])
 
 
-def test_fixed_pairs_take_patches_whole_and_all_photographs_in_turn() -> None:
+def test_fixed_pairs_use_whole_patches_and_all_photographs_in_turn() -> None:
     assert numbers(fixed_pairs(numbered(7), NOISE, 0)[1]) == list(range(7))
     assert numbers(fixed_pairs(numbered(7), NOISE, 0, 3)[1]) == [0, 1, 2]
     assert numbers(fixed_pairs(numbered(3, 40, 40), NOISE, 0, 7)[1]) == [0, 1, 2, 0, 1, 2, 0]
     assert numbers(fixed_pairs(numbered(9, 40, 40), NOISE, 0, 3)[1]) == [0, 3, 6]  # the last ones are seen too
 
 
-def test_a_png_that_lies_about_its_size_is_left_out(tmp_path: Path) -> None:
+def test_a_png_with_a_false_size_is_left_out(tmp_path: Path) -> None:
     folder = folder_of(numbered(2, 40, 40), tmp_path / "photos")
     coded = bytearray((folder / "0000.png").read_bytes())
     coded[16:24] = struct.pack(">II", 2**31 - 1, 2**31 - 1)
@@ -310,7 +312,7 @@ def test_a_png_that_lies_about_its_size_is_left_out(tmp_path: Path) -> None:
     assert len(load(TrainConfig(data=(str(folder),))).notes) == 1
 
 
-def test_a_png_that_announces_a_chunk_of_gigabytes_is_not_given_to_the_decoder(
+def test_a_png_with_a_chunk_of_gigabytes_never_reaches_the_decoder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = cv2.imencode(".png", LEFT_HALF_RED)[1].tobytes()
@@ -322,7 +324,7 @@ def test_a_png_that_announces_a_chunk_of_gigabytes_is_not_given_to_the_decoder(
     assert read_rgb(tmp_path / "a.png") is None
 
 
-def test_a_picture_whose_header_cannot_be_read_is_left_out(tmp_path: Path) -> None:
+def test_a_picture_with_an_unreadable_header_is_left_out(tmp_path: Path) -> None:
     """Pillow's AVIF plugin raises RuntimeError."""
     Image.fromarray(LEFT_HALF_RED).save(tmp_path / "a.avif")
     (tmp_path / "a.avif").rename(tmp_path / "a.png")
@@ -334,7 +336,7 @@ def test_a_picture_whose_header_cannot_be_read_is_left_out(tmp_path: Path) -> No
     assert split.train[0].shape[2] == 1  # it does not make the others colors
 
 
-def test_smaller_copies_are_for_training_only(tmp_path: Path) -> None:
+def test_smaller_copies_are_only_trained_on(tmp_path: Path) -> None:
     folder = str(folder_of(numbered(10, 60, 100), tmp_path / "photos"))
     plain, scaled = (load(TrainConfig(data=(folder,), scales=scales)) for scales in (1, 3))
     assert Counter(image.shape for image in scaled.train) == {(60, 100, 3): 9, (45, 75, 3): 9, (34, 56, 3): 9}
@@ -356,7 +358,7 @@ def test_copies_smaller_than_a_patch_are_left_out(tmp_path: Path) -> None:
 
 @given(height=st.integers(32, 300), width=st.integers(32, 300), scales=st.integers(1, 8))
 @settings(deadline=None)
-def test_every_copy_holds_a_patch(height: int, width: int, scales: int) -> None:
+def test_every_copy_is_at_least_as_large_as_a_patch(height: int, width: int, scales: int) -> None:
     split = Split()
     images = numbered(2, height, width)
     cae_train.data.images._hold_out(split, images, [cae_train.data.images.SCALE**i for i in range(scales)])
@@ -366,7 +368,7 @@ def test_every_copy_holds_a_patch(height: int, width: int, scales: int) -> None:
         random_crop(image, np.random.default_rng(0))
 
 
-def test_copies_count_towards_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_copies_count_toward_the_memory_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = folder_of([np.zeros((200, 300, 3), np.uint8)] * 4, tmp_path / "photos")
     monkeypatch.setattr(cae_train.data.images, "MEMORY_BYTES", 400_000)
     split = load(TrainConfig(data=(str(folder),), scales=3))
@@ -374,7 +376,7 @@ def test_copies_count_towards_the_memory(tmp_path: Path, monkeypatch: pytest.Mon
     assert split.notes
 
 
-def test_drawn_pictures_are_always_the_same(monkeypatch: pytest.MonkeyPatch, photos: Path) -> None:
+def test_synthetic_pictures_never_change(monkeypatch: pytest.MonkeyPatch, photos: Path) -> None:
     monkeypatch.setattr(cae_train.data.synthetic, "PICTURES", 4)
     first, again = (load(TrainConfig(data=("synthetic",), seed=seed, scales=2)) for seed in (1, 2))
     assert (len(first.train), len(first.validation)) == (3, 1)
@@ -390,7 +392,7 @@ def test_drawn_pictures_are_always_the_same(monkeypatch: pytest.MonkeyPatch, pho
     assert len(mixed.validation) == 2
 
 
-def test_a_share_of_the_training_patches_gets_other_colors() -> None:
+def test_color_changes_apply_to_a_share_of_the_training_patches() -> None:
     images = [np.random.default_rng(i).integers(0, 256, (40, 40, 3), dtype=np.uint8) for i in range(4)]
     plain, altered = (Pairs(images, NOISE, TrainConfig(batch=16, epoch_crops=64, jitter=j)) for j in (0.0, 0.25))
     degraded, clean = altered[0, 0]
@@ -402,7 +404,7 @@ def test_a_share_of_the_training_patches_gets_other_colors() -> None:
     assert torch.equal(clean, again[1])
 
 
-def test_upright_patches_are_neither_flipped_nor_turned() -> None:
+def test_upright_patches_are_neither_flipped_nor_rotated() -> None:
     y, x = np.mgrid[:40, :40]
     images = [np.repeat((3 * x + y)[..., None], 3, axis=2).astype(np.uint8)] * 2
     kept = {}
@@ -415,7 +417,7 @@ def test_upright_patches_are_neither_flipped_nor_turned() -> None:
     assert kept[False] < 32
 
 
-def test_a_share_of_the_training_patches_loses_its_grain() -> None:
+def test_grain_is_removed_from_a_share_of_the_training_patches() -> None:
     random = np.random.default_rng(0)
     images = [(128 + random.normal(0, 3, (40, 40, 3))).round().astype(np.uint8) for _ in range(4)]
     spreads = {}
@@ -439,7 +441,7 @@ def test_held_out_patches_keep_their_colors() -> None:
 
 
 @pytest.mark.parametrize("setting", [{"degrain": 1.0}, {"jitter": 1.0}])
-def test_what_is_done_to_the_clean_patches_leaves_crops_and_noise_as_they_are(setting: dict[str, float]) -> None:
+def test_augmentation_does_not_change_crops_and_noise(setting: dict[str, float]) -> None:
     images = [np.full((40, 40, 3), 100, np.uint8) for _ in range(4)]
     plain, altered = (
         Pairs(images, parse_chain(("gaussian:5",), clip=False), TrainConfig(batch=16, epoch_crops=64, clip=False, **s))

@@ -78,7 +78,7 @@ def both(tmp_path: Path) -> str:
 
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("below", ["", "mnist", "MNIST/raw"])
-def test_files_are_found_packed_or_not_and_get_a_black_margin(below: str, packed: bool, tmp_path: Path) -> None:
+def test_packed_and_unpacked_files_are_found_and_framed_in_black(below: str, packed: bool, tmp_path: Path) -> None:
     write(tmp_path / below, FILES[1], packed)
     train, test = TINY_MNIST.load(tmp_path)
     assert (train.shape, test.shape, train.dtype) == ((60, 32, 32, 1), (10, 32, 32, 1), np.dtype(np.uint8))
@@ -89,7 +89,7 @@ def test_files_are_found_packed_or_not_and_get_a_black_margin(below: str, packed
     assert not margin.any()
 
 
-def test_the_official_files_are_those_that_everyone_has() -> None:
+def test_the_checksums_of_the_data_sets_are_distinct() -> None:
     """What the checksums are of cannot be had in a test; that none is mixed up can be seen."""
     sums = [each[name] for data in (MNIST, FASHION_MNIST) for each in (data.packed, data.content) for name in COUNTS]
     assert len(set(sums)) == 8
@@ -98,7 +98,7 @@ def test_the_official_files_are_those_that_everyone_has() -> None:
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_the_other_data_set_of_the_same_names_is_refused(packed: bool, tmp_path: Path) -> None:
+def test_fashion_mnist_is_not_mistaken_for_mnist_and_vice_versa(packed: bool, tmp_path: Path) -> None:
     write(tmp_path, FILES[1], packed)
     with pytest.raises(DataError, match=r"Fashion-MNIST: .*train-images-idx3-ubyte(\.gz)? is of MNIST: name mnist"):
         TINY_FASHION.load(tmp_path)
@@ -132,7 +132,7 @@ def test_a_damaged_file_is_named(damage: str, packed: bool, tmp_path: Path) -> N
 
 @given(st.data())
 @settings(max_examples=40, deadline=None)
-def test_a_damaged_packed_file_is_one_line(data: st.DataObject) -> None:
+def test_a_damaged_packed_file_is_a_one_line_error(data: st.DataObject) -> None:
     import tempfile
 
     packed = bytearray(gzip.compress(FILES[1][TEST], mtime=7))
@@ -148,7 +148,7 @@ def test_a_damaged_packed_file_is_one_line(data: st.DataObject) -> None:
             assert "\n" not in str(e)  # noqa: PT017 - a damaged name or time in the header damages nothing
 
 
-def test_a_file_that_swells_is_not_read_to_its_end(tmp_path: Path) -> None:
+def test_a_file_that_unpacks_to_too_much_is_not_read_completely(tmp_path: Path) -> None:
     write(tmp_path, FILES[1])
     (tmp_path / TEST).unlink()
     (tmp_path / f"{TEST}.gz").write_bytes(gzip.compress(FILES[1][TEST]) + gzip.compress(bytes(2**26)) + b"no gzip")
@@ -156,7 +156,7 @@ def test_a_file_that_swells_is_not_read_to_its_end(tmp_path: Path) -> None:
         TINY_MNIST.load(tmp_path)
 
 
-def test_a_file_that_is_missing_is_named(tmp_path: Path) -> None:
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
     write(tmp_path, {TRAIN: FILES[1][TRAIN]})
     with pytest.raises(DataError, match=f"has {TRAIN} but neither {TEST} nor {TEST}.gz"):
         TINY_MNIST.load(tmp_path)
@@ -192,7 +192,7 @@ def packed_files() -> dict[str, bytes]:
     return {name: gzip.compress(content) for name, content in FILES[1].items()}
 
 
-def test_the_download(serve: Serve, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_files_are_downloaded(serve: Serve, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     offered = serve(packed_files())
     train, _ = offered.load(tmp_path / "new" / "data")
     assert {path.name for path in (tmp_path / "new" / "data" / "mnist").iterdir()} == {f"{TRAIN}.gz", f"{TEST}.gz"}
@@ -201,7 +201,7 @@ def test_the_download(serve: Serve, tmp_path: Path, capfd: pytest.CaptureFixture
     assert np.array_equal(again, train)
 
 
-def test_a_download_of_another_checksum_leaves_nothing(serve: Serve, tmp_path: Path) -> None:
+def test_a_download_with_a_wrong_checksum_leaves_no_file(serve: Serve, tmp_path: Path) -> None:
     offered = serve(packed_files())
     with pytest.raises(DataError, match="hash") as caught:
         replace(offered, packed=dict.fromkeys(COUNTS, "0" * 32)).load(tmp_path / "data")
@@ -211,7 +211,7 @@ def test_a_download_of_another_checksum_leaves_nothing(serve: Serve, tmp_path: P
     assert not [path for path in (tmp_path / "data").rglob("*") if path.is_file()]
 
 
-def test_a_download_that_stops_half_way_goes_on_the_next_time(serve: Serve, tmp_path: Path) -> None:
+def test_an_interrupted_download_continues_the_next_time(serve: Serve, tmp_path: Path) -> None:
     offered = serve(packed_files())
     (tmp_path / "served" / f"{TRAIN}.gz").unlink()
     with pytest.raises(DataError, match="404"):
@@ -220,12 +220,12 @@ def test_a_download_that_stops_half_way_goes_on_the_next_time(serve: Serve, tmp_
     assert len(offered.load(tmp_path / "data")[0]) == 60
 
 
-def test_a_server_that_is_not_there(tmp_path: Path) -> None:
+def test_an_unreachable_server_is_reported(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"is not below .* and could not be downloaded from http://127\.0\.0\.1"):
         TINY_MNIST.load(tmp_path / "data")
 
 
-def test_gray_data_make_gray_runs_and_mixed_ones_colored_runs(both: str, photos: Path) -> None:
+def test_gray_data_trains_one_channel_and_mixed_data_three(both: str, photos: Path) -> None:
     gray = load(TrainConfig(data=("mnist", "fashion-mnist"), data_dir=both))
     assert (len(gray.train), len(gray.validation), len(gray.test)) == (108, 12, 20)
     assert gray.test_of == "mnist + fashion-mnist"
@@ -268,7 +268,7 @@ def test_photographs_become_their_luminance(photos: Path) -> None:
         assert one.shape == (*other.shape[:2], 1)
 
 
-def test_one_channel_through_pairs_sheet_and_files(photos: Path, tmp_path: Path) -> None:
+def test_one_channel_passes_through_pairs_sheets_and_files(photos: Path, tmp_path: Path) -> None:
     config = TrainConfig(
         data=(str(photos),),
         channels=1,
@@ -295,7 +295,7 @@ def test_one_channel_through_pairs_sheet_and_files(photos: Path, tmp_path: Path)
 
 @given(st.integers(32, 70), st.integers(32, 70), st.floats(0.3, 1.0))
 @settings(max_examples=20, deadline=None)
-def test_helpers_treat_one_channel_as_three_equal_ones(height: int, width: int, scale: float) -> None:
+def test_helpers_treat_one_channel_like_three_equal_ones(height: int, width: int, scale: float) -> None:
     gray = np.random.default_rng(height).integers(0, 256, (height, width, 1), dtype=np.uint8)
     color = with_channels(gray, 3)
     assert color.shape == (height, width, 3)
@@ -305,7 +305,7 @@ def test_helpers_treat_one_channel_as_three_equal_ones(height: int, width: int, 
     assert np.abs(without_grain(gray).astype(int) - without_grain(color)[..., :1]).max() <= 1
 
 
-def test_channels_of(both: str) -> None:
+def test_the_channels_follow_from_the_data(both: str) -> None:
     def channels(*data: str, **changes: object) -> int:
         return channels_of(TrainConfig(data=data, data_dir=both, **changes))  # type: ignore[arg-type]
 
@@ -320,7 +320,7 @@ def test_channels_of(both: str) -> None:
 
 
 @pytest.mark.slow
-def test_weights_for_other_channels_are_refused(finished: Path) -> None:
+def test_weights_for_another_number_of_channels_are_refused(finished: Path) -> None:
     from tests.train.conftest import TINY_SKIP
 
     start = str(finished / "model.pt")
@@ -329,7 +329,7 @@ def test_weights_for_other_channels_are_refused(finished: Path) -> None:
     assert initial_network(TrainConfig(data=("mnist",), model=TINY_SKIP, start=start, channels=3)).channels == 3
 
 
-def test_a_folder_of_gray_pictures_makes_a_gray_run(tmp_path: Path) -> None:
+def test_a_folder_of_gray_pictures_trains_a_one_channel_network(tmp_path: Path) -> None:
     picture = np.random.default_rng(0).integers(0, 256, (40, 50), np.uint8)
     (tmp_path / "inside").mkdir()
     cv2.imwrite(str(tmp_path / "a.png"), picture)
@@ -344,6 +344,6 @@ def test_a_folder_of_gray_pictures_makes_a_gray_run(tmp_path: Path) -> None:
     assert channels_of(config) == 1, "it will be left out"
 
 
-def test_framed_data_are_known_as_such() -> None:
+def test_framed_data_is_recognized() -> None:
     assert framed_side(["mnist"]) == framed_side(["mnist", "fashion-mnist"]) == 28
     assert framed_side(["mnist", "cifar10"]) is framed_side(["photos/"]) is framed_side([]) is None

@@ -35,7 +35,7 @@ def test_saved_pairs_match(clip: bool, settings: Settings, tmp_path: Path) -> No
     assert len(names) == 10
 
 
-def test_saved_pairs_are_right_side_up_and_in_color(settings: Settings, tmp_path: Path) -> None:
+def test_saved_pairs_are_upright_and_in_color(settings: Settings, tmp_path: Path) -> None:
     image = np.zeros((32, 32, 3), np.uint8)
     image[:8, :, 0] = 255  # RGB: red on top
     split = Split(train=[image], validation=[image])
@@ -45,7 +45,7 @@ def test_saved_pairs_are_right_side_up_and_in_color(settings: Settings, tmp_path
     assert np.array_equal(written[..., ::-1], image)
 
 
-def test_pairs_are_never_mixed_into_what_is_there(settings: Settings, tmp_path: Path) -> None:
+def test_pairs_are_never_saved_into_a_folder_with_other_files(settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     split = Split(train=[np.zeros((32, 32, 3), np.uint8)])
     for folder in (tmp_path, tmp_path / "file"):

@@ -40,14 +40,14 @@ def test_pictures_are_8_bit_rgb(pictures: np.ndarray) -> None:
     assert (int(pictures.min()), int(pictures.max())) == (0, 255)
 
 
-def test_they_have_saturated_colors_of_every_hue(pictures: np.ndarray) -> None:
+def test_pictures_have_saturated_colors_of_every_hue(pictures: np.ndarray) -> None:
     spread = pictures.max(3).astype(int) - pictures.min(3)
     assert (spread > 150).mean() > 0.02
     assert (spread < 20).mean() > 0.02, "and grays"
     assert {int(c) for c in pictures.argmax(3)[spread > 150]} == {0, 1, 2}
 
 
-def test_they_have_flat_areas_and_sharp_edges(pictures: np.ndarray) -> None:
+def test_pictures_have_flat_areas_and_sharp_edges(pictures: np.ndarray) -> None:
     right = np.abs(np.diff(pictures[:, :-1].astype(int), axis=2)).max(3)
     below = np.abs(np.diff(pictures[:, :, :-1].astype(int), axis=1)).max(3)
     assert ((right == 0) & (below == 0)).mean((1, 2)).min() > 0.1
@@ -64,7 +64,7 @@ def test_the_seed_decides(pictures: np.ndarray) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_draws_something_else_each_time(
+def test_every_kind_draws_a_different_picture_each_time(
     kind: Callable[[np.random.Generator], np.ndarray], seed: int
 ) -> None:
     rng = np.random.default_rng(seed)

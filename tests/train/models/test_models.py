@@ -56,11 +56,11 @@ def trace(network: nn.Module, size: int = 32) -> list[tuple[str, str, tuple[int,
     return seen
 
 
-def test_every_layer_of_cae_is_the_reference() -> None:
+def test_every_layer_of_cae_matches_the_reference() -> None:
     assert [(kind, shape) for _, kind, shape in trace(build("cae"))] == CAE_ENCODER + CAE_DECODER
 
 
-def test_the_convolutions_of_cae_are_3x3_and_its_pooling_2x2() -> None:
+def test_cae_has_3x3_convolutions_and_2x2_pooling() -> None:
     for module in build("cae").modules():
         if isinstance(module, nn.Conv2d):
             assert (module.kernel_size, module.stride, module.padding) == ((3, 3), (1, 1), (1, 1))
@@ -70,20 +70,20 @@ def test_the_convolutions_of_cae_are_3x3_and_its_pooling_2x2() -> None:
             assert (module.scale_factor, module.mode) == (2.0, "nearest")
 
 
-def test_the_cost_of_cae() -> None:
+def test_cae_has_the_documented_cost() -> None:
     cae = build("cae")
     assert weight_count(cae) == 333_955
     assert multiply_adds_per_pixel(cae) == pytest.approx(22_500, rel=0.01)
 
 
-def test_cae_answers_in_0_to_1() -> None:
+def test_cae_outputs_values_in_0_to_1() -> None:
     output = build("cae")(torch.randn(2, 3, 32, 32) * 100)
     assert output.shape == (2, 3, 32, 32)
     assert output.min() >= 0
     assert output.max() <= 1
 
 
-def test_the_levels_of_skip_are_those_of_its_table() -> None:
+def test_skip_has_the_documented_levels() -> None:
     shapes = [(name, shape) for name, _, shape in trace(build("skip")) if ".conv" not in name and ".relu" not in name]
     assert shapes == [
         ("stem", (32, 16, 16)),
@@ -100,7 +100,7 @@ def test_the_levels_of_skip_are_those_of_its_table() -> None:
     ]
 
 
-def test_the_cost_of_skip() -> None:
+def test_skip_has_the_documented_cost() -> None:
     assert multiply_adds_per_pixel(build("skip")) == pytest.approx(24_500, rel=0.01)
 
 
@@ -113,13 +113,15 @@ def test_the_cost_of_skip() -> None:
         ({"widths": (32, 64), "down_blocks": (3, 6), "up_blocks": (6,), "expansion": 1.5}, 131_667, 14.32),
     ],
 )
-def test_the_weights_and_the_cost_of_depthwise_blocks(options: dict[str, Any], weights: int, kmac: float) -> None:
+def test_depthwise_blocks_have_the_documented_weights_and_cost(
+    options: dict[str, Any], weights: int, kmac: float
+) -> None:
     network = build("skip", DEPTHWISE | options)
     assert weight_count(network) == weights
     assert multiply_adds_per_pixel(network) / 1000 == pytest.approx(kmac, abs=0.005)
 
 
-def test_the_layers_of_depthwise_blocks_and_the_names_of_their_weights() -> None:
+def test_depthwise_blocks_have_the_documented_layers_and_weight_names() -> None:
     network = build("skip", SMALL | DEPTHWISE)
     assert [(name, shape) for name, _, shape in trace(network) if name.startswith("down.1.0.")] == [
         ("down.1.0.a", (64, 8, 8)), ("down.1.0.relu", (64, 8, 8)), ("down.1.0.d", (64, 8, 8)),
@@ -133,7 +135,7 @@ def test_the_layers_of_depthwise_blocks_and_the_names_of_their_weights() -> None
 
 
 @pytest.mark.parametrize("last", ["residual", "plain"])
-def test_what_a_depthwise_block_computes(last: str) -> None:
+def test_a_depthwise_block_computes_what_its_layers_say(last: str) -> None:
     torch.manual_seed(0)
     network = random_weights(build("skip", SMALL | DEPTHWISE | {"last": last}))
     block, x = network.up[0][0], torch.randn(2, 16, 9, 11)
@@ -143,13 +145,13 @@ def test_what_a_depthwise_block_computes(last: str) -> None:
     assert torch.allclose(block(x), x + change if last == "residual" else change.relu(), atol=1e-5)
 
 
-def test_multiply_adds_of_one_convolution_by_hand() -> None:
+def test_multiply_adds_of_one_convolution_match_a_hand_calculation() -> None:
     assert multiply_adds_per_pixel(nn.Conv2d(3, 8, 3, padding=1)) == 3 * 8 * 9
     assert multiply_adds_per_pixel(nn.Conv2d(3, 8, 2, stride=2)) == 3 * 8 * 4 / 4
     assert multiply_adds_per_pixel(nn.ConvTranspose2d(3, 8, 2, stride=2)) == 3 * 8 * 4
 
 
-def test_skip_has_nothing_that_int8_or_the_blocked_layout_dislike() -> None:
+def test_skip_has_no_layers_that_are_slow_in_int8() -> None:
     skip = build("skip")
     kinds = {type(module).__name__ for module in skip.modules()}
     blocks = {"ResidualBlock", "PlainBlock", "Join"}
@@ -167,7 +169,7 @@ def test_skip_starts_near_the_identity() -> None:
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("arch", ARCHITECTURES)
-def test_the_gradient_reaches_every_weight_that_is_trained(arch: str, channels: int) -> None:
+def test_gradients_reach_every_trained_weight(arch: str, channels: int) -> None:
     torch.manual_seed(0)
     network = build(arch, channels=channels)
     patches = torch.rand(4, channels, 32, 32)
@@ -184,7 +186,7 @@ def test_the_gradient_reaches_every_weight_that_is_trained(arch: str, channels: 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 @pytest.mark.parametrize("size", [(64, 64), (40, 40), (32, 72)])
-def test_other_sizes_than_a_patch(arch: str, size: tuple[int, int]) -> None:
+def test_other_sizes_than_a_patch_are_accepted(arch: str, size: tuple[int, int]) -> None:
     network = build(arch)
     if network.side is None and not any(side % network.stride for side in size):
         assert network(torch.rand(1, 3, *size)).shape == (1, 3, *size)
@@ -192,7 +194,7 @@ def test_other_sizes_than_a_patch(arch: str, size: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("arch", ARCHITECTURES)
-def test_a_patch_and_its_channels(arch: str, channels: int) -> None:
+def test_a_patch_keeps_its_channels(arch: str, channels: int) -> None:
     network = build(arch, channels=channels)
     patches = torch.rand(2, channels, 32, 32)
     with torch.no_grad():
@@ -255,13 +257,13 @@ def test_options_rebuild_the_network() -> None:
         ({"block": "depthwise", "branches": True}, "branches is True: depthwise blocks have no dense 3x3 kernels"),
     ],
 )
-def test_bad_options_are_named(options: dict[str, Any], named: str) -> None:
+def test_invalid_options_are_named(options: dict[str, Any], named: str) -> None:
     with pytest.raises(ConfigError, match=named) as caught:
         build("skip", options)
     assert "\n" not in str(caught.value)
 
 
-def test_names_that_are_unknown() -> None:
+def test_unknown_networks_and_options_are_named() -> None:
     with pytest.raises(ConfigError, match="'unet': choose from skip, cae, vae, sparse, stacked, vgg16"):
         build("unet")
     with pytest.raises(ConfigError, match="'cae' has no model option 'widths': it has down, up, batch_norm, code"):
@@ -277,7 +279,7 @@ def random_weights(network: nn.Module) -> nn.Module:
 
 
 @pytest.mark.slow
-def test_every_combination_of_options_is_a_network_that_starts_near_the_identity() -> None:
+def test_every_combination_of_options_starts_near_the_identity() -> None:
     torch.manual_seed(0)
     patches = torch.rand(4, 3, 32, 24)
     for options in COMBINATIONS:
@@ -291,7 +293,7 @@ def test_every_combination_of_options_is_a_network_that_starts_near_the_identity
 
 
 @pytest.mark.parametrize(("entry", "levels", "stride"), [(2, 2, 4), (2, 3, 8), (4, 2, 8), (4, 3, 16)])
-def test_the_stride_is_what_sizes_must_be_multiples_of(entry: int, levels: int, stride: int) -> None:
+def test_sizes_must_be_multiples_of_the_stride(entry: int, levels: int, stride: int) -> None:
     options = {"widths": [16] * levels, "down_blocks": [0] * levels, "up_blocks": [0] * (levels - 1), "entry": entry}
     network = build("skip", options)
     assert network.stride == stride
@@ -303,7 +305,7 @@ def test_the_stride_is_what_sizes_must_be_multiples_of(entry: int, levels: int, 
     last=st.booleans(),
 )  # fmt: skip
 @settings(deadline=None)
-def test_sub_pixels_go_to_their_places(count: int, channels: int, height: int, width: int, last: bool) -> None:
+def test_sub_pixels_are_placed_correctly(count: int, channels: int, height: int, width: int, last: bool) -> None:
     x = torch.randn(count, 4 * channels, height, width)
     by_hand = torch.empty(count, channels, 2 * height, 2 * width)
     for row, column in product(range(2), range(2)):
@@ -315,7 +317,7 @@ def test_sub_pixels_go_to_their_places(count: int, channels: int, height: int, w
     assert torch.equal(placed, nn.PixelShuffle(2)(grouped))
 
 
-def test_sub_pixels_start_as_nearest() -> None:
+def test_sub_pixels_start_as_nearest_neighbor_upsampling() -> None:
     torch.manual_seed(0)
     network = Skip(SkipOptions(**SMALL))  # type: ignore[arg-type]
     larger = SubPixels()(network.expand[0](torch.rand(2, 32, 8, 8)))
@@ -332,7 +334,7 @@ def test_branches_fold_into_one_kernel() -> None:
     assert torch.allclose(F.conv2d(x, branches(weight), padding=1), apart, atol=1e-4)
 
 
-def test_branches_cost_nothing_and_start_as_the_network_without_them() -> None:
+def test_branches_add_no_cost_and_start_as_the_network_without_them() -> None:
     networks = []
     for branches in (False, True):
         torch.manual_seed(0)
@@ -344,7 +346,7 @@ def test_branches_cost_nothing_and_start_as_the_network_without_them() -> None:
     assert multiply_adds_per_pixel(plain) == multiply_adds_per_pixel(branched)
 
 
-def test_branches_learn_and_survive_the_file(tmp_path: Path) -> None:
+def test_branches_learn_and_survive_saving(tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = random_weights(build("skip", {"branches": True}))
     patches = torch.rand(2, 3, 32, 32)

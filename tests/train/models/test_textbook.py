@@ -35,7 +35,7 @@ def rows_of(folder: Path) -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize(("down", "up", "batch_norm"), [*product(DOWN, UP, (False, True))])
-def test_every_choice_of_cae_is_symmetric(down: str, up: str, batch_norm: bool) -> None:
+def test_every_option_of_cae_gives_a_symmetric_network(down: str, up: str, batch_norm: bool) -> None:
     network = build("cae", {"down": down, "up": up, "batch_norm": batch_norm, "code": 16})
     kinds = [type(module) for module in network.modules()]
     assert kinds.count(nn.MaxPool2d) == (3 if down == "max" else 0)
@@ -77,14 +77,14 @@ def test_every_choice_of_cae_is_symmetric(down: str, up: str, batch_norm: bool) 
         ("vgg16", {"unfreeze_after": -1}, "unfreeze_after is -1"),
     ],
 )
-def test_bad_options_are_named(arch: str, options: dict[str, Any], named: str) -> None:
+def test_invalid_options_are_named(arch: str, options: dict[str, Any], named: str) -> None:
     with pytest.raises(ConfigError) as caught:
         build(arch, options)
     assert named in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_the_divergence_of_a_normal_code_by_hand() -> None:
+def test_the_divergence_of_a_normal_code_matches_a_hand_calculation() -> None:
     zeros = torch.zeros(4, 8)
     assert float(gaussian_divergence(zeros, zeros)) == 0
     assert float(gaussian_divergence(zeros + 2, zeros)) == pytest.approx(8 * 2)  # mean^2 / 2 each
@@ -95,7 +95,7 @@ def test_the_divergence_of_a_normal_code_by_hand() -> None:
     assert float(gaussian_divergence(zeros + 0.3, zeros + 2 * math.log(0.7))) == pytest.approx(8 * float(wanted))
 
 
-def test_vae_draws_its_code_while_training_and_takes_the_mean_afterwards() -> None:
+def test_vae_samples_its_code_only_while_training() -> None:
     torch.manual_seed(0)
     network, patches = build("vae", {"latent": 8}), torch.rand(4, 3, 32, 32)
     one, other = (network.step(patches, patches, mse).output for _ in range(2))
@@ -105,7 +105,7 @@ def test_vae_draws_its_code_while_training_and_takes_the_mean_afterwards() -> No
     assert torch.equal(network(patches), network(patches))
 
 
-def test_the_price_of_the_code_of_vae_rises() -> None:
+def test_the_weight_of_the_kl_term_of_vae_rises() -> None:
     network, patches = build("vae", {"latent": 8, "kl_weight": 2.0, "warmup": 0.5}).eval(), torch.rand(4, 3, 32, 32)
     prices = []
     for progress in (0.0, 0.25, 0.5, 1.0):
@@ -118,7 +118,7 @@ def test_the_price_of_the_code_of_vae_rises() -> None:
     assert prices == pytest.approx([0, 0.5 * 2 * kl / 3072, 2 * kl / 3072, 2 * kl / 3072], abs=1e-6)
 
 
-def test_vae_draws_pictures_of_its_own() -> None:
+def test_vae_generates_pictures() -> None:
     network = build("vae", channels=1)
     first = network.samples(5, torch.Generator().manual_seed(1))
     assert first is not None
@@ -140,7 +140,7 @@ def test_a_run_of_vae_reports_kl_and_shows_samples(settings: Settings, run: Run,
     assert isinstance(load_model(tmp_path / "vae" / "model.pt").network, Vae)
 
 
-def test_the_divergence_of_a_sparse_code_by_hand() -> None:
+def test_the_divergence_of_a_sparse_code_matches_a_hand_calculation() -> None:
     code = torch.full((2, 4, 4, 4), 0.05)
     assert float(divergence(code, 0.05)) == pytest.approx(0, abs=1e-6)
     wanted = 0.05 * math.log(0.05 / 0.5) + 0.95 * math.log(0.95 / 0.5)
@@ -149,7 +149,7 @@ def test_the_divergence_of_a_sparse_code_by_hand() -> None:
 
 
 @pytest.mark.slow
-def test_the_code_of_sparse_is_mostly_at_rest(settings: Settings, run: Run, tmp_path: Path) -> None:
+def test_most_units_of_the_sparse_code_are_inactive(settings: Settings, run: Run, tmp_path: Path) -> None:
     for name, weight in (("plain", 0), ("sparse", 3.0)):
         run(settings(arch="sparse", model={"weight": weight}, epochs=2, epoch_crops=320), tmp_path / name)
     sparse, plain = (float(rows_of(tmp_path / name)[-1]["active"]) for name in ("sparse", "plain"))
@@ -158,7 +158,7 @@ def test_the_code_of_sparse_is_mostly_at_rest(settings: Settings, run: Run, tmp_
 
 
 @pytest.mark.slow
-def test_kl_holds_the_mean_activation_down() -> None:
+def test_the_kl_penalty_lowers_the_mean_activation() -> None:
     torch.manual_seed(0)
     network, patches = build("sparse", {"penalty": "kl", "weight": 3.0, "target": 0.1}), torch.rand(4, 3, 32, 32)
     optimizer = torch.optim.Adam(network.parameters(), 3e-3)
@@ -171,7 +171,7 @@ def test_kl_holds_the_mean_activation_down() -> None:
     assert mean == pytest.approx(0.1, abs=0.03)
 
 
-def test_the_share_of_active_units_by_hand() -> None:
+def test_the_share_of_active_units_matches_a_hand_calculation() -> None:
     code = torch.zeros(2, 4, 5, 5)
     assert float(active_share(code)) == 0
     code[:, 0] = 3.0
@@ -179,7 +179,7 @@ def test_the_share_of_active_units_by_hand() -> None:
     assert float(active_share(torch.full((2, 4, 5, 5), 0.2))) == pytest.approx(1)
 
 
-def test_sparse_without_its_penalty_is_cae() -> None:
+def test_sparse_without_its_penalty_equals_cae() -> None:
     patches = torch.rand(2, 3, 32, 32)
     sparse, cae = build("sparse", {"weight": 0}), build("cae")
     cae.load_state_dict(sparse.state_dict())
@@ -196,7 +196,7 @@ def test_sparse_without_its_penalty_is_cae() -> None:
         (5, 0.9, ["layer 1", "layer 1", "layer 2", "layer 3", "fine-tuning"]),
     ],
 )
-def test_the_stages_of_stacked(epochs: int, greedy: float, wanted: list[str]) -> None:
+def test_stacked_has_one_stage_per_layer_and_a_last_one_for_all(epochs: int, greedy: float, wanted: list[str]) -> None:
     network = build("stacked", {"greedy": greedy})
     seen = []
     for epoch in range(epochs):
@@ -205,7 +205,7 @@ def test_the_stages_of_stacked(epochs: int, greedy: float, wanted: list[str]) ->
     assert seen == wanted
 
 
-def test_stacked_trains_one_layer_at_a_time_and_all_in_the_end() -> None:
+def test_stacked_trains_layer_by_layer_and_finally_all_layers() -> None:
     torch.manual_seed(0)
     network, patches = build("stacked"), torch.rand(2, 3, 32, 32)
     names = dict(network.named_parameters())
@@ -250,7 +250,7 @@ def test_stacked_stopped_in_its_first_stage_is_a_shallow_network(
     assert [row["stage"] for row in rows_of(folder)] == ["layer 1", "layer 2", "layer 3", "fine-tuning"]
 
 
-def test_a_depth_that_is_none_is_refused(settings: Settings, tmp_path: Path) -> None:
+def test_an_invalid_depth_is_refused(settings: Settings, tmp_path: Path) -> None:
     network = build("stacked")
     assert isinstance(network, Stacked)
     network.depth = 7
@@ -277,7 +277,7 @@ def test_a_depth_that_is_none_is_refused(settings: Settings, tmp_path: Path) -> 
         ({"arch": "skip", "model": {"depth": 3}}, "'skip' has no model option 'depth': it has widths"),
     ],
 )
-def test_what_a_network_cannot_do_is_one_line(changes: dict[str, Any], reason: str) -> None:
+def test_options_that_a_network_does_not_support_are_a_one_line_error(changes: dict[str, Any], reason: str) -> None:
     with pytest.raises(ConfigError) as caught:
         initial_network(TrainConfig(**changes))
     assert reason in str(caught.value)
@@ -285,7 +285,7 @@ def test_what_a_network_cannot_do_is_one_line(changes: dict[str, Any], reason: s
 
 
 @pytest.mark.parametrize("option", ["widths", "=3", "code=", "="])
-def test_options_on_the_command_line_are_names_and_values(option: str) -> None:
+def test_options_on_the_command_line_need_names_and_values(option: str) -> None:
     with pytest.raises(ConfigError, match="NAME=VALUE is needed"):
         model_options({}, {}, [option])
 
@@ -303,9 +303,7 @@ def test_options_on_the_command_line_are_read_as_toml_or_text() -> None:
 
 
 @pytest.mark.slow
-def test_options_of_networks_on_the_command_line_change_a_config(
-    photos: Path, cae_train: Command, tmp_path: Path
-) -> None:
+def test_network_options_on_the_command_line_change_a_config(photos: Path, cae_train: Command, tmp_path: Path) -> None:
     (tmp_path / "recipe.toml").write_text(
         'arch = "cae"\nepochs = 1\nepoch_crops = 64\n[model]\ncode = 8\nup = "bilinear"\n'
     )
@@ -316,7 +314,7 @@ def test_options_of_networks_on_the_command_line_change_a_config(
     assert (network.options.code, network.options.up, network.options.down) == (4, "bilinear", "average")
 
 
-def test_the_list_names_everything(cae_train: Command) -> None:
+def test_list_names_every_choice(cae_train: Command) -> None:
     from cae_train.config import LOSSES
     from cae_train.data.registry import DATASETS
     from cae_train.degradations.registry import DEGRADATIONS
@@ -330,7 +328,7 @@ def test_the_list_names_everything(cae_train: Command) -> None:
 
 
 @pytest.mark.slow
-def test_the_sheet_of_a_masked_run_shows_the_mask(settings: Settings, run: Run, tmp_path: Path) -> None:
+def test_the_sheet_of_an_inpainting_run_shows_the_mask(settings: Settings, run: Run, tmp_path: Path) -> None:
     widths = {}
     for name, degrade in {"mask": ("gaussian:5", "mask:0.2"), "noise": ("mask:0.2", "gaussian:5")}.items():
         run(settings(degrade=degrade, epochs=1, epoch_crops=64), tmp_path / name)
@@ -339,7 +337,9 @@ def test_the_sheet_of_a_masked_run_shows_the_mask(settings: Settings, run: Run, 
 
 
 @pytest.mark.slow
-def test_the_average_of_the_weights_begins_anew_with_each_stage(settings: Settings, run: Run, tmp_path: Path) -> None:
+def test_the_moving_average_of_the_weights_restarts_with_each_stage(
+    settings: Settings, run: Run, tmp_path: Path
+) -> None:
     class Look(Callback):
         seen: ClassVar[list[tuple[str, int]]] = []
 
@@ -361,7 +361,7 @@ def test_patience_counts_within_the_last_stage(settings: Settings, run: Run, tmp
     assert {"layer 1", "layer 2", "layer 3", "fine-tuning"} == set(stages)
 
 
-def test_a_stage_holds_still_what_it_does_not_train() -> None:
+def test_a_stage_freezes_what_it_does_not_train() -> None:
     network, patches = build("stacked", {"batch_norm": True}).train(), torch.rand(4, 3, 32, 32)
     network.begin_epoch(1, 4)
     before = {name: value.clone() for name, value in network.named_buffers()}
@@ -372,7 +372,9 @@ def test_a_stage_holds_still_what_it_does_not_train() -> None:
     assert moved == {"encoder.5", "decoder.6"}, "the two of the second layer"
 
 
-def test_networks_that_freeze_are_trained_in_one_process(cae_train: Command, photos: Path, tmp_path: Path) -> None:
+def test_networks_that_freeze_layers_are_trained_in_one_process(
+    cae_train: Command, photos: Path, tmp_path: Path
+) -> None:
     done = cae_train("--arch", "stacked", "--data", photos, "--accelerator", "cpu", "--devices", "2", cwd=tmp_path)
     assert done.returncode == 2
     assert "is trained in one: set devices to 1" in done.stderr

@@ -37,7 +37,7 @@ def vgg16_weights(path: Path, **changes: Any) -> Path:
 
 
 @pytest.mark.parametrize(("layers", "stride"), [(2, 1), (4, 2), (7, 4), (10, 8), (13, 16)])
-def test_the_layers_of_vgg16(layers: int, stride: int) -> None:
+def test_vgg16_has_the_standard_layers(layers: int, stride: int) -> None:
     network = build("vgg16", {"layers": layers})
     assert isinstance(network, Vgg16)
     assert len(network.sideways) == {2: 0, 4: 1, 7: 2, 10: 3, 13: 4}[layers]
@@ -48,7 +48,7 @@ def test_the_layers_of_vgg16(layers: int, stride: int) -> None:
 
 
 @pytest.mark.slow
-def test_vgg16_takes_up_weights_and_holds_them_still(tmp_path: Path, settings: Settings, run: Run) -> None:
+def test_vgg16_loads_pretrained_weights_and_freezes_them(tmp_path: Path, settings: Settings, run: Run) -> None:
     weights = vgg16_weights(tmp_path / "vgg16.pth")
     model = {"layers": 4, "weights": str(weights)}
     config = settings(arch="vgg16", model=model, epochs=1, epoch_crops=64)
@@ -62,7 +62,7 @@ def test_vgg16_takes_up_weights_and_holds_them_still(tmp_path: Path, settings: S
 
 
 @pytest.mark.slow
-def test_vgg16_unfreezes_when_told(tmp_path: Path, settings: Settings, run: Run) -> None:
+def test_vgg16_unfreezes_at_the_given_epoch(tmp_path: Path, settings: Settings, run: Run) -> None:
     weights = vgg16_weights(tmp_path / "vgg16.pth")
     options: dict[str, Any] = {"layers": 2, "unfreeze_after": 1, "weights": str(weights)}
     common = {"arch": "vgg16", "model": options, "epoch_crops": 64, "ema": 0.0}
@@ -75,7 +75,7 @@ def test_vgg16_unfreezes_when_told(tmp_path: Path, settings: Settings, run: Run)
     assert moved == [False, True]
 
 
-def test_a_skip_of_vgg16_goes_around_the_code() -> None:
+def test_the_skips_of_vgg16_bypass_the_code() -> None:
     torch.manual_seed(0)
     patches = torch.rand(1, 3, 32, 32)
     for skips in (True, False):
@@ -89,7 +89,7 @@ def test_a_skip_of_vgg16_goes_around_the_code() -> None:
         assert torch.equal(one, other) is not skips, "nothing passes the code, so only skips can tell pictures apart"
 
 
-def test_vgg16_untrained_needs_no_weights() -> None:
+def test_untrained_vgg16_needs_no_weights() -> None:
     network = build("vgg16", {"layers": 2, "pretrained": False})
     before = [parameter.clone() for parameter in network.parameters()]
     network.pretrain("nowhere")
@@ -109,7 +109,7 @@ def test_vgg16_untrained_needs_no_weights() -> None:
         ("nan", "values that are not finite"),
     ],
 )
-def test_bad_weights_of_vgg16_are_named_in_one_line(damage: str, reason: str, tmp_path: Path) -> None:
+def test_unusable_weights_of_vgg16_are_a_one_line_error(damage: str, reason: str, tmp_path: Path) -> None:
     path = tmp_path / "weights.pth"
     if damage == "text":
         path.write_text("no weights")

@@ -27,7 +27,7 @@ def model(tmp_path: Path) -> Path:
     return path
 
 
-def test_paths_are_texts_or_path_likes(tmp_path: Path) -> None:
+def test_paths_are_str_or_path_like(tmp_path: Path) -> None:
     assert TrainConfig(data=Path("a"), data_dir=Path("b")) == TrainConfig(data="a", data_dir="b")  # type: ignore[arg-type]
     assert TrainConfig(data=("cifar10", Path("a"))).data == ("cifar10", "a")  # type: ignore[arg-type]
     for function in (load_model, lambda out: train(CONFIG, out)):
@@ -41,7 +41,7 @@ def test_paths_are_texts_or_path_likes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
-def test_a_model_comes_back_bit_for_bit(arch: str, tmp_path: Path) -> None:
+def test_a_model_is_restored_bit_for_bit(arch: str, tmp_path: Path) -> None:
     config = TrainConfig(arch=arch, lr=1e-4)
     network = build(arch)
     save_model(tmp_path / "m.pt", network, config, METRICS)
@@ -53,21 +53,21 @@ def test_a_model_comes_back_bit_for_bit(arch: str, tmp_path: Path) -> None:
     assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
 
 
-def test_the_options_of_the_network_come_back(tmp_path: Path) -> None:
+def test_the_options_of_the_network_are_restored(tmp_path: Path) -> None:
     options = {"widths": [16, 32], "down_blocks": [0, 1], "up_blocks": [1]}
     save_model(tmp_path / "m.pt", build("skip", options), TrainConfig(model=options), {})
     patches = torch.rand(2, 3, 32, 32)
     assert load_model(tmp_path / "m.pt").network(patches).shape == patches.shape
 
 
-def test_the_file_holds_plain_values_only(model: Path) -> None:
+def test_the_file_holds_only_plain_values(model: Path) -> None:
     content = torch.load(model, weights_only=True)
     assert content["format"] == "cae-toolkit"
     assert content["schema"] == 1
     assert {value.dtype for value in content["state"].values()} == {torch.float32}
 
 
-def test_the_file_tells_nothing_about_the_machine(model: Path) -> None:
+def test_the_file_contains_nothing_about_the_machine(model: Path) -> None:
     with zipfile.ZipFile(model) as archive:
         everything = b"".join(archive.read(name) for name in archive.namelist() if "/data/" not in name)
         names = " ".join(archive.namelist()).encode()
@@ -107,7 +107,7 @@ def test_code_in_a_file_is_refused_and_not_run(how: str, model: Path, tmp_path: 
     assert fuse.exists()  # the bomb was a real one
 
 
-def test_files_that_are_something_else(tmp_path: Path, model: Path) -> None:
+def test_other_files_are_refused(tmp_path: Path, model: Path) -> None:
     path = tmp_path / "other.pt"
     one_line(path, "No such file")
     one_line(tmp_path, "is a folder, not a model.pt")
@@ -124,7 +124,7 @@ def test_files_that_are_something_else(tmp_path: Path, model: Path) -> None:
     one_line(path, "damaged or holds other")
 
 
-def test_a_file_that_was_cut_or_scratched(model: Path) -> None:
+def test_truncated_and_damaged_files_are_refused(model: Path) -> None:
     whole = model.read_bytes()
     for size in (4, 100, len(whole) // 2, len(whole) - 1):
         model.write_bytes(whole[:size])
@@ -165,7 +165,9 @@ def test_a_file_that_was_cut_or_scratched(model: Path) -> None:
         (lambda c: c.update(metrics=3), "cannot be rebuilt"),
     ],
 )
-def test_content_that_does_not_fit(model: Path, change: Callable[[dict[str, Any]], object], reason: str) -> None:
+def test_contents_that_do_not_fit_the_network_are_refused(
+    model: Path, change: Callable[[dict[str, Any]], object], reason: str
+) -> None:
     content = torch.load(model, weights_only=True)
     change(content)
     torch.save(content, model)
@@ -174,14 +176,14 @@ def test_content_that_does_not_fit(model: Path, change: Callable[[dict[str, Any]
 
 @pytest.mark.parametrize("value", [torch.zeros(0), torch.zeros(1).expand(10**9), {1: [torch.zeros(2)]}, [0] * 10**5])
 @pytest.mark.parametrize("key", ["format", "schema", "arch", "options", "config", "metrics"])
-def test_what_a_file_says_is_plain_and_short(key: str, value: object, model: Path) -> None:
+def test_metadata_that_is_not_plain_and_short_is_refused(key: str, value: object, model: Path) -> None:
     content = torch.load(model, weights_only=True)
     torch.save(content | {key: value}, model)
     with pytest.raises(CheckpointError, match=r"not plain values|written by another program"):
         load_model(model)
 
 
-def test_files_that_are_too_large(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_over_the_size_limit_are_refused(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cae_train.checkpoint, "MAX_BYTES", 2**20)
     one_line(model, "larger than 1 MiB")
 
@@ -195,7 +197,7 @@ def test_a_zip_bomb_is_not_unpacked(model: Path, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("name", ["model.pt", "last.ckpt"])
-def test_a_disk_that_is_full_leaves_the_old_file(name: str, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_keeps_the_old_file(name: str, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     last = model.rename(model.with_name(name))
     before = last.read_bytes()
 
@@ -216,7 +218,7 @@ def test_a_disk_that_is_full_leaves_the_old_file(name: str, model: Path, monkeyp
     assert [path.name for path in last.parent.iterdir()] == [name]
 
 
-def test_a_place_that_cannot_be_written_keeps_nothing(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_gets_no_file(tmp_path: Path) -> None:
     taken = tmp_path / "model.pt"
     (taken / "folder").mkdir(parents=True)
     for path in (taken, tmp_path / "missing" / "model.pt"):
@@ -225,7 +227,7 @@ def test_a_place_that_cannot_be_written_keeps_nothing(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["model.pt"]
 
 
-def test_a_network_far_larger_than_its_file_takes_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_are_checked_before_a_large_network_is_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "m.pt"
     save_model(path, build("skip"), TrainConfig(), {})
     content = torch.load(path, weights_only=True)

@@ -33,7 +33,7 @@ def test_a_compiled_step_learns_the_same(loss: Loss) -> None:
         torch.testing.assert_close(two.grad, one.grad)
 
 
-def test_what_cannot_be_compiled_is_told() -> None:
+def test_a_network_that_cannot_be_compiled_is_reported() -> None:
     def broken(*_: Any) -> Any:
         raise RuntimeError("no compiler here")
 

@@ -32,7 +32,7 @@ def test_settings_are_plain_values() -> None:
     assert tomllib.loads(tomli_w.dumps(values)) == values
 
 
-def test_what_may_be_written_shorter() -> None:
+def test_single_values_and_whole_numbers_are_accepted() -> None:
     config = TrainConfig.from_dict({"data": "photos", "degrade": ["gaussian:5"], "lr": 1, "weight_decay": 0})
     assert config.data == ("photos",)
     assert config.lr == 1.0
@@ -80,7 +80,7 @@ def test_what_may_be_written_shorter() -> None:
         ("arch", 7, "arch"),
     ],
 )
-def test_a_bad_value_is_one_line_that_names_the_option_and_the_value(name: str, value: Any, option: str) -> None:
+def test_an_invalid_value_is_a_one_line_error_that_names_option_and_value(name: str, value: Any, option: str) -> None:
     with pytest.raises(ConfigError) as caught:
         TrainConfig.from_dict({name: value})
     message = str(caught.value)
@@ -89,18 +89,18 @@ def test_a_bad_value_is_one_line_that_names_the_option_and_the_value(name: str, 
     assert str(value).strip("()[]") in message
 
 
-def test_an_unknown_setting_is_answered_with_the_known_ones() -> None:
+def test_an_unknown_setting_lists_the_known_ones() -> None:
     with pytest.raises(ConfigError, match=r"unknown setting 'learning_rate': choose from data, .*lr"):
         TrainConfig.from_dict({"learning_rate": 0.1})
 
 
 @pytest.mark.parametrize("workers", [-2, 257])
-def test_workers_have_bounds(workers: int) -> None:
+def test_the_number_of_workers_is_limited(workers: int) -> None:
     with pytest.raises(ConfigError, match=f"workers is {workers}"):
         Hardware(workers=workers)
 
 
-def test_a_settings_file_that_cannot_be_read(tmp_path: Path) -> None:
+def test_an_unreadable_settings_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "c.toml"
     with pytest.raises(ConfigError, match=r"c\.toml: No such file"):
         load_toml(path)
@@ -125,30 +125,30 @@ def test_a_settings_file_that_cannot_be_read(tmp_path: Path) -> None:
     ],
     ids=["lists", "tables", "keys", "quoted keys", "number", "hexadecimal", "large"],
 )
-def test_a_settings_file_of_a_stranger_is_refused_at_once(text: str, reason: str, tmp_path: Path) -> None:
+def test_a_hostile_settings_file_is_refused_at_once(text: str, reason: str, tmp_path: Path) -> None:
     path = tmp_path / "c.toml"
     path.write_text(text)
     with pytest.raises(ConfigError, match=reason):
         load_toml(path)
 
 
-def test_a_number_that_no_float_holds_is_refused() -> None:
+def test_a_number_too_large_for_a_float_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"^lr is too large"):
         TrainConfig.from_dict({"lr": 10**400})
 
 
-def test_a_model_that_is_no_table_is_refused_beside_weights(tmp_path: Path) -> None:
+def test_a_model_setting_that_is_not_a_table_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "c.toml"
     path.write_text("model = 5\nvgg16_weights = 'x'")
     with pytest.raises(ConfigError, match=r"\[model\] is 5: a table is needed"):
         TrainConfig.from_dict(load_toml(path))
 
 
-def test_settings_of_earlier_versions_are_understood() -> None:
+def test_settings_of_earlier_versions_are_read() -> None:
     assert TrainConfig.from_dict({"grey": 0.25}) == TrainConfig(gray=0.25)
 
 
-def test_settings_from_before_networks_had_files_of_weights_are_read() -> None:
+def test_the_old_setting_for_vgg16_weights_is_read() -> None:
     old = {**TrainConfig(arch="vgg16", model={"layers": 4}).to_dict(), "vgg16_weights": "vgg16.pth"}
     assert TrainConfig.from_dict(old).model == {"layers": 4, "weights": "vgg16.pth"}
     assert TrainConfig.from_dict({**TrainConfig().to_dict(), "vgg16_weights": ""}) == TrainConfig()

@@ -28,7 +28,7 @@ def identity(tmp_path: Path) -> Path:
     return tmp_path / "teacher.pt"
 
 
-def test_faint_and_strong_noise_count_alike(identity: Path) -> None:
+def test_distillation_weighs_faint_and_strong_noise_equally(identity: Path) -> None:
     loss = training_loss(TrainConfig(teacher=str(identity)), build("skip"))
     clean, noise = (
         torch.full((1, 3, 32, 32), 0.5),
@@ -43,7 +43,7 @@ def test_faint_and_strong_noise_count_alike(identity: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_run_with_a_teacher_follows_it(settings: Settings, run: Run, finished: Path, tmp_path: Path) -> None:
+def test_a_run_with_a_teacher_learns_its_outputs(settings: Settings, run: Run, finished: Path, tmp_path: Path) -> None:
     """The student has the teacher's network and starts anew; the teacher stays as it is."""
     teacher = finished / "model.pt"
     before = teacher.read_bytes()
@@ -62,7 +62,7 @@ def test_a_run_with_a_teacher_follows_it(settings: Settings, run: Run, finished:
     assert not (tmp_path / "none").exists()
 
 
-def test_teachers_that_do_not_fit(tmp_path: Path, identity: Path) -> None:
+def test_unsuitable_teachers_are_refused(tmp_path: Path, identity: Path) -> None:
     with pytest.raises(ConfigError, match="loss is 'mse': they exclude each other, as a teacher brings its own loss"):
         TrainConfig(teacher=str(identity), loss="mse")
     gray = tmp_path / "gray.pt"

@@ -25,7 +25,7 @@ def failing(error: BaseException) -> Callable[[], str]:
     return work
 
 
-def test_runs_that_are_over_are_not_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_finished_runs_of_a_program_are_not_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_Runs, "over", [])
     monkeypatch.delenv("LOCAL_RANK", raising=False)
     monkeypatch.setenv(RUNS, str(tmp_path / "runs"))

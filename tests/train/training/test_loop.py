@@ -73,7 +73,7 @@ def test_a_run_learns_and_leaves_its_folder(finished: Path) -> None:
     assert 19 < float(rows[0]["noisy_psnr"]) < 22  # sigma 25 is 20.2 dB before clipping
 
 
-def test_the_pictures_of_a_run_can_be_seen(finished: Path) -> None:
+def test_the_pictures_of_a_run_are_readable(finished: Path) -> None:
     pictures = [finished / "curves.png", *sorted((finished / "samples").iterdir())]
     assert [path.name for path in pictures[1:]] == ["epoch-001.png", "epoch-002.png", "epoch-003.png"]
     for path in pictures:
@@ -105,7 +105,7 @@ def test_the_figures_are_those_of_the_saved_weights(finished: Path, settings: Se
     )
 
 
-def test_config_toml_gives_the_settings_back(finished: Path, settings: Settings) -> None:
+def test_config_toml_reproduces_the_settings(finished: Path, settings: Settings) -> None:
     assert TrainConfig.from_dict(load_toml(finished / "config.toml")) == settings()
 
 
@@ -119,7 +119,7 @@ def test_the_same_seed_gives_the_same_run(finished: Path, settings: Settings, ru
 
 
 @pytest.mark.parametrize("step", [31, 50, 89])
-def test_a_resumed_run_ends_as_an_uninterrupted_one(
+def test_a_resumed_run_ends_like_an_uninterrupted_one(
     step: int, finished: Path, settings: Settings, run: Run, tmp_path: Path, stop_at: StopAt
 ) -> None:
     out = tmp_path / "run"
@@ -162,7 +162,7 @@ def test_a_resumed_run_knows_the_best_epoch_exactly(
         ({"arch": "stacked", "model": {"greedy": 0.85}, "epochs": 7, "epoch_crops": 64}, 6),  # in its first stage
     ],
 )
-def test_other_kinds_of_runs_learn_and_resume_as_well(
+def test_runs_of_every_kind_learn_and_resume(
     settled: dict[str, object], stopped: int, settings: Settings, run: Run, tmp_path: Path, stop_at: StopAt
 ) -> None:
     run(settings(**settled), tmp_path / "whole")
@@ -175,9 +175,7 @@ def test_other_kinds_of_runs_learn_and_resume_as_well(
         assert float(rows[2]["val_psnr"]) > max(float(rows[0]["val_psnr"]), float(rows[2]["noisy_psnr"]))
 
 
-def test_a_run_from_before_figures_and_stages_were_reported_resumes(
-    settings: Settings, run: Run, tmp_path: Path, stop_at: StopAt
-) -> None:
+def test_runs_of_earlier_versions_can_be_resumed(settings: Settings, run: Run, tmp_path: Path, stop_at: StopAt) -> None:
     out = tmp_path / "run"
     run(settings(arch="cae", model={}, epochs=2, epoch_crops=64), out, callbacks=[stop_at(6)])
     table = out / "metrics.csv"
@@ -212,7 +210,7 @@ def test_an_epoch_whose_checkpoint_was_lost_is_repeated(
     assert without_time(out) == without_time(finished)
 
 
-def test_numbers_too_small_to_be_normal_are_zero_while_it_trains(settings: Settings, run: Run, tmp_path: Path) -> None:
+def test_denormal_numbers_are_flushed_to_zero_while_training(settings: Settings, run: Run, tmp_path: Path) -> None:
     """They are as small as the momentum of what rests becomes, and 40 times as slow."""
     small = torch.tensor([2e-38, 3e-38])
     products: list[float] = []
@@ -227,7 +225,7 @@ def test_numbers_too_small_to_be_normal_are_zero_while_it_trains(settings: Setti
     assert float((small * 0.1).sum()) > 0, "and numbers again afterwards"
 
 
-def test_processes_that_prepare_batches_change_nothing(finished: Path, settings: Settings, tmp_path: Path) -> None:
+def test_worker_processes_do_not_change_the_result(finished: Path, settings: Settings, tmp_path: Path) -> None:
     train(settings(), tmp_path / "run", hardware=Hardware(accelerator="cpu", devices="1", workers=1))
     assert without_time(tmp_path / "run") == without_time(finished)
 
@@ -241,7 +239,7 @@ def test_resuming_a_finished_run_changes_nothing(settings: Settings, run: Run, t
     assert (out / "metrics.csv").read_bytes() == before
 
 
-def test_a_run_that_began_from_a_model_resumes_without_it(settings: Settings, run: Run, tmp_path: Path) -> None:
+def test_a_run_started_from_a_model_resumes_without_it(settings: Settings, run: Run, tmp_path: Path) -> None:
     start = tmp_path / "start" / "model.pt"
     run(settings(epochs=1), start.parent)
     out = tmp_path / "run"
@@ -250,7 +248,7 @@ def test_a_run_that_began_from_a_model_resumes_without_it(settings: Settings, ru
     assert run(settings(epochs=1, start=str(start)), out, resume=True).psnr_out is not None
 
 
-def test_a_damaged_checkpoint_is_one_line(settings: Settings, run: Run, tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_a_one_line_error(settings: Settings, run: Run, tmp_path: Path) -> None:
     out = tmp_path / "run"
     run(settings(epochs=1), out)
     with pytest.raises(CheckpointError, match=r"last\.ckpt is damaged or is of another network") as caught:
@@ -263,7 +261,9 @@ def test_a_damaged_checkpoint_is_one_line(settings: Settings, run: Run, tmp_path
         run(settings(epochs=1), out, resume=True)
 
 
-def test_stopped_before_the_first_epoch_ended(settings: Settings, run: Run, tmp_path: Path, stop_at: StopAt) -> None:
+def test_a_run_stopped_in_its_first_epoch_leaves_a_model(
+    settings: Settings, run: Run, tmp_path: Path, stop_at: StopAt
+) -> None:
     result = run(settings(), tmp_path / "run", callbacks=[stop_at(4)])
     assert result.interrupted
     assert (result.psnr_in, result.psnr_out, result.evaluated_on) == (None, None, "")
@@ -273,7 +273,7 @@ def test_stopped_before_the_first_epoch_ended(settings: Settings, run: Run, tmp_
     assert not same_weights(stopped / "model.pt", started / "model.pt")  # what was learned until then
 
 
-def test_a_stopped_run_does_not_pass_on_another_run_s_model(
+def test_a_stopped_run_never_keeps_the_model_of_an_earlier_run(
     settings: Settings, run: Run, tmp_path: Path, stop_at: StopAt
 ) -> None:
     out = tmp_path / "run"
@@ -282,7 +282,7 @@ def test_a_stopped_run_does_not_pass_on_another_run_s_model(
     assert load_model(out / "model.pt").config.seed == 9
 
 
-def test_what_ends_the_process_is_not_taken_for_ctrl_c(
+def test_other_ends_of_the_process_are_not_taken_for_ctrl_c(
     settings: Settings, run: Run, tmp_path: Path, stop_at: StopAt
 ) -> None:
     for number, (error, code) in enumerate([(SystemExit(3), 3), (SIGTERMException(), 143)]):
@@ -292,14 +292,16 @@ def test_what_ends_the_process_is_not_taken_for_ctrl_c(
         assert load_model(tmp_path / str(number) / "model.pt").metrics == {}
 
 
-def test_stopped_later_keeps_the_best_epoch(settings: Settings, run: Run, tmp_path: Path, stop_at: StopAt) -> None:
+def test_a_run_stopped_later_keeps_the_best_epoch(
+    settings: Settings, run: Run, tmp_path: Path, stop_at: StopAt
+) -> None:
     result = run(settings(), tmp_path / "run", callbacks=[stop_at(45)])
     assert result.interrupted
     assert load_model(result.model).metrics["epoch"] == 1
     assert result.psnr_out == load_model(result.model).metrics["psnr_out"]
 
 
-def test_early_stopping(settings: Settings, run: Run, tmp_path: Path) -> None:
+def test_early_stopping_ends_the_run(settings: Settings, run: Run, tmp_path: Path) -> None:
     config = settings(epochs=30, patience=2, lr=1e-12, warmup=0.0, ema=0.0, epoch_crops=16)  # it learns nothing
     assert run(config, tmp_path / "run").epochs < 10
     assert len(rows_of(tmp_path / "run")) < 10
@@ -307,7 +309,7 @@ def test_early_stopping(settings: Settings, run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("epoch", "kept"), [(1, False), (2, True)])
-def test_a_diverging_run_stops_with_one_line(
+def test_a_diverging_run_stops_with_a_one_line_error(
     epoch: int, kept: bool, settings: Settings, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = 0
@@ -328,15 +330,13 @@ def test_a_diverging_run_stops_with_one_line(
         assert len(rows_of(tmp_path / "run")) == 1
 
 
-def test_a_learning_rate_far_too_high_is_told_from_a_run_that_works(
-    settings: Settings, run: Run, tmp_path: Path
-) -> None:
+def test_a_learning_rate_far_too_high_is_reported_as_divergence(settings: Settings, run: Run, tmp_path: Path) -> None:
     config = settings(lr=1.0, grad_clip=1e6, loss="mse", epochs=9)
     with pytest.raises(TrainingError, match=r"diverged in epoch 1: the loss is .*; a smaller lr"):
         run(config, tmp_path / "run")
 
 
-def test_a_disk_that_fills_up_while_training(
+def test_a_disk_that_fills_up_while_training_is_reported(
     settings: Settings, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
@@ -347,14 +347,14 @@ def test_a_disk_that_fills_up_while_training(
         run(settings(epochs=1), tmp_path / "run")
 
 
-def test_memory_that_does_not_suffice_is_said_plainly(
+def test_running_out_of_memory_suggests_a_smaller_batch(
     settings: Settings, run: Run, tmp_path: Path, stop_at: StopAt
 ) -> None:
     with pytest.raises(TrainingError, match="out of memory; a smaller batch needs less"):
         run(settings(), tmp_path / "run", callbacks=[stop_at(1, torch.OutOfMemoryError("out of memory"))])
 
 
-def test_every_loss_and_no_average(settings: Settings, run: Run, tmp_path: Path) -> None:
+def test_other_losses_and_precisions_and_no_averaging_train_too(settings: Settings, run: Run, tmp_path: Path) -> None:
     cae = {"arch": "cae", "model": {}, "epochs": 1, "epoch_crops": 32}
     for name, changes in {
         "bce": cae | {"loss": "bce"},
@@ -366,7 +366,7 @@ def test_every_loss_and_no_average(settings: Settings, run: Run, tmp_path: Path)
         assert {value.dtype for value in weights(result.model).values()} == {torch.float32}
 
 
-def test_settings_that_do_not_fit_train_nothing(settings: Settings, run: Run, tmp_path: Path) -> None:
+def test_unsuitable_settings_are_refused_before_training(settings: Settings, run: Run, tmp_path: Path) -> None:
     out = tmp_path / "run"
     for changes, reason in [
         ({"loss": "bce"}, "loss bce"),
@@ -395,7 +395,7 @@ def test_settings_that_do_not_fit_train_nothing(settings: Settings, run: Run, tm
         ({"devices": "2"}, "batch is 15: 2 processes share each step's patches, it must be a multiple of 2"),
     ],
 )
-def test_hardware_that_is_refused_is_one_line(
+def test_unavailable_hardware_is_a_one_line_error(
     changes: dict[str, Any], reason: str, settings: Settings, tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigError, match=reason) as caught:
@@ -404,7 +404,7 @@ def test_hardware_that_is_refused_is_one_line(
     assert not (tmp_path / "run").exists()
 
 
-def test_the_test_part_of_a_data_set_is_what_the_result_reports(settings: Settings, run: Run, tmp_path: Path) -> None:
+def test_the_result_is_measured_on_the_test_part_of_a_data_set(settings: Settings, run: Run, tmp_path: Path) -> None:
     split = load(settings())
     split.test, split.test_of = [image[:32, :32] for image in split.train], "cifar10"
     result = run(settings(epochs=1), tmp_path / "run", split=split)
@@ -414,7 +414,7 @@ def test_the_test_part_of_a_data_set_is_what_the_result_reports(settings: Settin
     assert result.psnr_out != pytest.approx(held_out, abs=1e-4)
 
 
-def test_training_leaves_the_process_as_it_was(settings: Settings, run: Run, tmp_path: Path, stop_at: StopAt) -> None:
+def test_training_leaves_the_process_unchanged(settings: Settings, run: Run, tmp_path: Path, stop_at: StopAt) -> None:
     import logging
     import signal
 
@@ -427,7 +427,7 @@ def test_training_leaves_the_process_as_it_was(settings: Settings, run: Run, tmp
     assert not (cwd / "lightning_logs").exists()
 
 
-def test_training_in_a_thread(settings: Settings, run: Run, tmp_path: Path) -> None:
+def test_training_works_in_a_thread(settings: Settings, run: Run, tmp_path: Path) -> None:
     results: list[TrainResult] = []
     thread = threading.Thread(target=lambda: results.append(run(settings(epochs=1), tmp_path / "run")))
     thread.start()

@@ -20,7 +20,7 @@ from cae_train.training.optimization.muon import UPDATE_RMS, Muon, orthogonal
 
 @settings(max_examples=30, deadline=None)
 @given(rows=st.integers(1, 48), columns=st.integers(1, 300), seed=st.integers(0, 2**31), scale=st.floats(1e-6, 1e3))
-def test_singular_values_come_close_to_one(rows: int, columns: int, seed: int, scale: float) -> None:
+def test_the_singular_values_of_an_update_are_close_to_one(rows: int, columns: int, seed: int, scale: float) -> None:
     matrix = torch.randn(rows, columns, generator=torch.Generator().manual_seed(seed)) * scale
     values = torch.linalg.svdvals(orthogonal(matrix[None])[0])
     well = torch.linalg.svdvals(matrix) > 0.05 * torch.linalg.matrix_norm(matrix)  # tiny ones need more iterations
@@ -29,13 +29,13 @@ def test_singular_values_come_close_to_one(rows: int, columns: int, seed: int, s
     assert along == pytest.approx(float(torch.linalg.matrix_norm(matrix, "nuc")), rel=0.4)
 
 
-def test_many_at_once_are_each_their_own() -> None:
+def test_kernels_are_made_orthogonal_one_by_one() -> None:
     matrices = torch.randn(5, 12, 30, generator=torch.Generator().manual_seed(2))
     each = torch.cat([orthogonal(matrix[None]) for matrix in matrices])
     assert torch.allclose(orthogonal(matrices), each, atol=1e-5)
 
 
-def test_nothing_to_learn_from_is_no_step() -> None:
+def test_a_zero_gradient_gives_no_step() -> None:
     assert torch.equal(orthogonal(torch.zeros(2, 4, 7)), torch.zeros(2, 4, 7))
 
 
@@ -60,7 +60,7 @@ def learn(network: nn.Module, optimizer: torch.optim.Optimizer, steps: int) -> f
     return float(loss.detach())
 
 
-def test_it_learns_and_continues_where_it_was_saved() -> None:
+def test_muon_learns_and_resumes() -> None:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 3, 3, padding=1))
     optimizer = Muon(network.parameters(), lr=0.02)

@@ -18,15 +18,15 @@ def flat(*values: float) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(("error", "decibel"), [(1.0, 0.0), (0.1, 20.0), (0.01, 40.0), (25 / 255, 20.172)])
-def test_psnr_of_a_known_error(error: float, decibel: float) -> None:
+def test_psnr_of_a_known_error_is_right(error: float, decibel: float) -> None:
     assert float(psnr(flat(error), flat(0))) == pytest.approx(decibel, abs=1e-3)
 
 
-def test_psnr_is_one_figure_a_patch() -> None:
+def test_psnr_is_one_value_per_patch() -> None:
     assert psnr(flat(0.1, 0.01, 1.0), flat(0, 0, 0)).tolist() == pytest.approx([20, 40, 0], abs=1e-3)
 
 
-def test_psnr_ends_where_rounding_to_8_bits_does() -> None:
+def test_psnr_is_limited_by_rounding_to_8_bits() -> None:
     bound = 10 * math.log10(12 * 255**2)
     assert bound == pytest.approx(58.92, abs=0.01)
     assert float(psnr(flat(0.5), flat(0.5))) == pytest.approx(bound, abs=1e-3)
@@ -47,7 +47,7 @@ def test_psnr_clips_the_output_as_a_file_does() -> None:
         ("psnr", math.log(0.01 + 1 / 255**2)),
     ],
 )
-def test_losses_by_hand(name: str, wanted: float) -> None:
+def test_losses_match_hand_calculations(name: str, wanted: float) -> None:
     loss = loss_of(name, build("cae"))
     assert float(loss(flat(0.6), flat(0.5), flat(0.7))) == pytest.approx(wanted, rel=1e-4)
 
@@ -61,7 +61,7 @@ def test_the_relative_loss_weighs_each_patch_by_its_own_noise() -> None:
     assert math.isfinite(float(loss(flat(0.51), flat(0.5), flat(0.5))))
 
 
-def test_the_psnr_loss_counts_every_patch_alike_and_stays_finite_on_clean_ones() -> None:
+def test_the_psnr_loss_weighs_patches_equally_and_stays_finite_on_clean_ones() -> None:
     loss = loss_of("psnr", build("skip"))
     outputs = torch.cat([flat(0.5 + error) for error in (0.02, 0.2)]).requires_grad_()
     loss(outputs, flat(0.5, 0.5), flat(0.6, 0.6)).backward()
@@ -72,7 +72,7 @@ def test_the_psnr_loss_counts_every_patch_alike_and_stays_finite_on_clean_ones()
 
 
 @pytest.mark.parametrize("name", ["blended", "psnr"])
-def test_a_loss_that_was_evaluated_can_be_trained_with(name: str) -> None:
+def test_evaluating_a_loss_does_not_prevent_training_with_it(name: str) -> None:
     """Nothing that was made in inference mode is kept: gradients could not pass it."""
     loss, output = loss_of(name, build("skip")), torch.rand(1, 3, 20, 24)
     with torch.inference_mode():
@@ -99,7 +99,7 @@ def test_bce_needs_a_bounded_network() -> None:
         loss_of("bce", build("skip"))
 
 
-def test_an_unknown_loss_is_answered_with_the_known_ones() -> None:
+def test_an_unknown_loss_lists_the_known_ones() -> None:
     with pytest.raises(
         ConfigError, match="'l3': choose from auto, mse, bce, charbonnier, relative, blended, psnr, ssim"
     ):
@@ -115,7 +115,7 @@ def test_auto_is_the_networks_own_loss() -> None:
     assert loss_of("mse", build("vae")) is mse
 
 
-def test_every_loss_has_its_line() -> None:
+def test_every_loss_has_a_description() -> None:
     for name in LOSSES:
         assert callable(loss_of(name, build("cae")))
 

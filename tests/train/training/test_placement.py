@@ -27,7 +27,7 @@ def test_every_patch_belongs_to_one_process() -> None:
     assert shares == [[0, 2, 4], [1, 3, 5]]
 
 
-def test_a_batch_that_cannot_be_shared_evenly_is_refused() -> None:
+def test_a_batch_that_cannot_be_divided_evenly_is_refused() -> None:
     with pytest.raises(ConfigError, match="batch is 65: 2 processes share each step's patches"):
         shared_out(Numbered(65), 65, 0, 2)
     source = Numbered(65)

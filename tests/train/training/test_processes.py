@@ -73,7 +73,7 @@ def rows(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_two_processes_learn_what_one_learns(
+def test_two_processes_learn_the_same_as_one(
     settings: Settings, run: Run, stop_at: Callable[..., Any], tmp_path: Path
 ) -> None:
     config = settings(epochs=2, patience=5, epoch_crops=240)
@@ -115,7 +115,7 @@ def test_two_processes_learn_what_one_learns(
         assert float(one["val_psnr"]) == pytest.approx(float(other["val_psnr"]), abs=NOISE)
 
 
-def test_ctrl_c_ends_all_processes_and_one_goes_on(settings: Settings, run: Run, tmp_path: Path) -> None:
+def test_ctrl_c_ends_all_processes_and_one_can_resume(settings: Settings, run: Run, tmp_path: Path) -> None:
     recipe, out = tmp_path / "recipe.toml", tmp_path / "run"
     write_config(recipe, settings(epochs=200, epoch_crops=32))
     command = [COMMAND, "--config", recipe, "--out", out, *TWO]
@@ -146,7 +146,7 @@ def test_ctrl_c_ends_all_processes_and_one_goes_on(settings: Settings, run: Run,
     assert load_model(out / "model.pt").metrics["epoch"] <= resumed.epochs
 
 
-def test_devices_are_as_many_as_torchrun_has_started(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_devices_follows_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
     from cae_train import ConfigError
     from cae_train.training.processes import sized
 

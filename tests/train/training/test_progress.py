@@ -31,7 +31,7 @@ def progress(settings: Settings, run: Run, out: Path, terminal: bool, *more: Cal
 
 
 @pytest.mark.slow
-def test_progress_is_a_line_an_epoch_where_there_is_no_terminal(settings: Settings, run: Run, tmp_path: Path) -> None:
+def test_without_a_terminal_progress_is_one_line_per_epoch(settings: Settings, run: Run, tmp_path: Path) -> None:
     lines = progress(settings, run, tmp_path / "run", False).splitlines()
     assert [line.split("  ")[0] for line in lines] == ["epoch 1/2", "epoch 2/2"]
     with (tmp_path / "run" / "metrics.csv").open(newline="", encoding="utf-8") as file:
@@ -44,7 +44,7 @@ def test_progress_is_a_line_an_epoch_where_there_is_no_terminal(settings: Settin
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stopped", [False, True])
-def test_the_bar_gives_the_cursor_back(
+def test_the_progress_bar_restores_the_cursor(
     stopped: bool, settings: Settings, run: Run, tmp_path: Path, stop_at: StopAt
 ) -> None:
     shown = progress(settings, run, tmp_path / "run", True, *([stop_at(43)] if stopped else []))
@@ -54,7 +54,7 @@ def test_the_bar_gives_the_cursor_back(
     assert shown.rindex(show) > shown.rindex(hide)
 
 
-def test_a_sheet_shows_original_corrupted_and_restored_beside_each_other() -> None:
+def test_a_sheet_shows_original_degraded_and_restored_side_by_side() -> None:
     colors = [torch.tensor(c).reshape(1, 3, 1, 1).expand(3, 3, 32, 32) for c in ((1.0, 0, 0), (0, 1.0, 0), (0, 0, 1.0))]
     image = sheet(*colors)
     side, step = 32 * SCALE, 32 * SCALE + MARGIN
@@ -66,12 +66,12 @@ def test_a_sheet_shows_original_corrupted_and_restored_beside_each_other() -> No
     assert image[TITLE + side : TITLE + side + 18, MARGIN + step :].min() < 255  # the figure below the noisy one
 
 
-def test_a_patch_is_clipped_and_rounded_to_8_bits() -> None:
+def test_patches_on_a_sheet_are_clipped_and_rounded_to_8_bits() -> None:
     patch = torch.tensor([1.2, 0.4999 / 255, -0.3]).reshape(3, 1, 1)
     assert to_bgr(patch).tolist() == [[[0, 0, 255]]]
 
 
-def test_a_picture_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_a_picture_is_written_completely_or_not_at_all(tmp_path: Path) -> None:
     image = np.arange(300, dtype=np.uint8).reshape(10, 10, 3)
     path = tmp_path / "bélow" / "a b.png"
     write_png(path, image)

@@ -17,7 +17,7 @@ from cae_train.training.start_weights import initial_network
 DEPTHWISE = {"widths": [16, 16], "block": "depthwise", "last": "residual"}
 
 
-def test_a_tensor_keeps_256_steps_and_its_zero() -> None:
+def test_a_rounded_tensor_has_256_steps_and_keeps_zero() -> None:
     rounding = ActivationRounding()
     values = torch.linspace(-0.3, 1.7, 5000, requires_grad=True)
     rounded = rounding.round(values, training=True)
@@ -29,7 +29,7 @@ def test_a_tensor_keeps_256_steps_and_its_zero() -> None:
     assert float(values.grad[1:-1].mean()) > 0.95, "the gradient passes inside the range"
 
 
-def test_the_range_is_measured_in_training_only() -> None:
+def test_the_range_is_measured_only_while_training() -> None:
     rounding = ActivationRounding()
     rounding.round(torch.tensor([0.0, 1.0]), training=True)
     assert float(rounding.round(torch.tensor([5.0]), training=False)) == pytest.approx(1.0)
@@ -62,7 +62,7 @@ def test_rounded_weights_keep_the_sum_of_each_kernel(shape: tuple[int, ...], off
 
 
 @pytest.mark.parametrize("shape", [(64, 64, 3, 3), (64, 12, 4, 3), (32, 3, 2, 2), (128, 64, 1, 1), (32, 1, 4, 4)])
-def test_two_products_of_neighbors_always_fit_16_bits(shape: tuple[int, ...]) -> None:
+def test_two_neighboring_products_always_fit_into_16_bits(shape: tuple[int, ...]) -> None:
     """What a CPU without instructions for int8 adds in 16 bits is never cut off."""
     weight = torch.rand(shape, generator=torch.Generator().manual_seed(0)) - 0.1
     step = steps_of(weight)
@@ -74,7 +74,7 @@ def test_two_products_of_neighbors_always_fit_16_bits(shape: tuple[int, ...]) ->
         assert float((line[:, 1:-1:2] + line[:, 2::2]).abs().max()) <= 128, "wherever the pairs begin"
 
 
-def test_kernels_of_depthwise_convolutions_have_all_steps() -> None:
+def test_kernels_of_depthwise_convolutions_use_all_steps() -> None:
     weight = torch.randn(16, 1, 3, 3, generator=torch.Generator().manual_seed(0))
     step = steps_of(weight, depthwise=True)
     assert torch.allclose(step.flatten(), weight.flatten(1).abs().amax(1) / 127)
@@ -90,7 +90,7 @@ def test_kernels_near_the_end_of_the_range_keep_their_sum_too() -> None:
     assert float(off.abs().max()) < 1
 
 
-def test_rounded_weights_are_rounded_already() -> None:
+def test_rounding_twice_changes_nothing() -> None:
     weight = torch.randn(16, 8, 3, 3, generator=torch.Generator().manual_seed(0))
     once = round_weights(weight, steps_of(weight))
     assert torch.allclose(round_weights(once, steps_of(weight)), once, atol=1e-6)
@@ -98,7 +98,7 @@ def test_rounded_weights_are_rounded_already() -> None:
     assert not round_weights(nothing, steps_of(nothing)).any()
 
 
-def test_sums_are_rounded_for_those_who_read_them_alone() -> None:
+def test_convolutions_read_rounded_sums_and_blocks_add_unrounded_ones() -> None:
     """A block adds to the sum before it as it is; the first convolution of the next block reads a rounded copy."""
     torch.manual_seed(0)
     network = build("skip", {"widths": [16, 16], "down_blocks": [2, 2], "up_blocks": [2]} | {"last": "residual"})
@@ -134,7 +134,7 @@ def test_the_output_moves_a_little_and_the_weights_not_at_all(arch: str) -> None
 
 
 @pytest.mark.parametrize("arch", [name for name in sorted(ARCHITECTURES) if build(name).rounds])
-def test_a_gradient_reaches_every_parameter(arch: str) -> None:
+def test_gradients_reach_every_parameter(arch: str) -> None:
     torch.manual_seed(0)
     network = build(arch)
     prepare(network)
@@ -145,7 +145,7 @@ def test_a_gradient_reaches_every_parameter(arch: str) -> None:
     assert all(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in network.parameters())
 
 
-def test_a_run_begins_from_the_weights_of_a_model(tmp_path: Path) -> None:
+def test_a_run_can_start_from_the_weights_of_a_model(tmp_path: Path) -> None:
     torch.manual_seed(3)
     trained, path = build("skip"), tmp_path / "model.pt"
     save_model(path, trained, TrainConfig(), {})
@@ -163,7 +163,7 @@ def test_a_run_begins_from_the_weights_of_a_model(tmp_path: Path) -> None:
             initial_network(other)
 
 
-def test_a_run_begins_from_weights_alone_that_fit(tmp_path: Path) -> None:
+def test_a_run_starts_from_bare_weights_only_if_all_of_them_fit(tmp_path: Path) -> None:
     torch.manual_seed(3)
     trained, path = build("skip", DEPTHWISE), tmp_path / "weights.pt"
     torch.save(trained.state_dict(), path)
@@ -181,7 +181,7 @@ def test_a_run_begins_from_weights_alone_that_fit(tmp_path: Path) -> None:
         initial_network(TrainConfig(start=str(path), model=DEPTHWISE))
 
 
-def test_a_run_without_branches_begins_from_the_folded_ones(tmp_path: Path) -> None:
+def test_a_run_without_branches_starts_from_the_folded_ones(tmp_path: Path) -> None:
     torch.manual_seed(3)
     trained, path = build("skip", {"branches": True}), tmp_path / "model.pt"
     with torch.no_grad():
