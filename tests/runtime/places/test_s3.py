@@ -19,8 +19,8 @@ import numpy as np
 import pytest
 from PIL import Image
 from tests.runtime.clips import look_into, make_clip
-from tests.runtime.cloud.conftest import Trouble, content, local, put
 from tests.runtime.conftest import COMMAND, FIXTURES, Command
+from tests.runtime.places.conftest import Trouble, content, local, put
 
 from cae_runtime.places import retries, store, uploads
 from cae_runtime.places.address import Address

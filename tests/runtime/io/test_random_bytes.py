@@ -1,3 +1,5 @@
+"""Damaged image files and random bytes: an image, or an error, and never a crash."""
+
 from __future__ import annotations
 
 import contextlib

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 from tests.runtime.clips import look_into, make_clip, psnr
-from tests.runtime.cloud.conftest import content, local, put
 from tests.runtime.conftest import FIXTURES, Command
+from tests.runtime.places.conftest import content, local, put
 
 from cae_runtime import (
     ImageNotFoundError,

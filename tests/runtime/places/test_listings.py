@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.runtime.cloud.conftest import Trouble
 from tests.runtime.conftest import Command
+from tests.runtime.places.conftest import Trouble
 
 from cae_runtime.places import retries, store
 from cae_runtime.places.address import Address, place_of
