@@ -1,10 +1,10 @@
-"""The fast path gives what the plain one gives; how the work is shared out changes nothing."""
+"""Images cleaned in tiles by several threads equal a plain reference, however the work is divided."""
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
@@ -17,10 +17,9 @@ from hypothesis import strategies as st
 from tests.runtime.reference import restore
 
 from cae_runtime import Encoder, Generator, ModelError, Restorer, Session
-from cae_runtime.inference.cpu_limits import cgroup_memory, cgroup_quota, one_cpu_each, usable_cpus
+from cae_runtime.inference.cpu_limits import one_cpu_each, usable_cpus
 from cae_runtime.inference.model_files import packaged_models
 from cae_runtime.inference.worker_threads import WorkerThreads
-from cae_runtime.io.pipeline import PixelBudget, prefetch_map
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 SAMPLES = Path(__file__).parents[3] / "assets" / "samples"
@@ -172,145 +171,6 @@ def test_each_thread_is_pinned_to_its_own_cpu() -> None:
     if usable_cpus() == len(allowed):
         assert one_cpu_each(len(allowed)) == sorted(allowed)
     assert one_cpu_each(len(allowed) + 1) == []
-
-
-def test_prefetch_map_limits_waiting_items_and_keeps_the_order() -> None:
-    begun, lock = [], threading.Lock()
-
-    def square(number: int) -> int:
-        with lock:
-            begun.append(number)
-        return number * number
-
-    with ThreadPoolExecutor(3) as pool:
-        results = prefetch_map(pool, square, iter(range(100)), ahead=4)
-        assert [next(results) for _ in range(3)] == [0, 1, 4]
-        pool.submit(lambda: None).result()
-        assert max(begun) <= 6
-        assert list(results) == [i * i for i in range(3, 100)]
-
-
-def test_prefetch_map_raises_in_turn_and_starts_no_later_items() -> None:
-    begun = []
-
-    def fail_at_five(number: int) -> int:
-        begun.append(number)
-        if number == 5:
-            raise ValueError("five")
-        return number
-
-    with ThreadPoolExecutor(1) as pool:
-        results = prefetch_map(pool, fail_at_five, range(100), ahead=2)
-        assert [next(results) for _ in range(5)] == [0, 1, 2, 3, 4]
-        with pytest.raises(ValueError, match="five"):
-            next(results)
-    assert max(begun) <= 8
-
-
-def test_started_items_are_yielded_before_a_failure_of_the_source() -> None:
-    def numbers(error: type[BaseException]) -> Iterator[int]:
-        yield from range(3)
-        raise error
-
-    def take(results: Iterator[int], told: list[int]) -> None:
-        told.extend(results)
-
-    for error in (ValueError, KeyboardInterrupt):
-        told: list[int] = []
-        with ThreadPoolExecutor(2) as pool, pytest.raises(error):
-            take(prefetch_map(pool, lambda number: number + 1, numbers(error), ahead=5, finish=True), told)
-        assert told == [1, 2, 3]
-
-
-def test_the_pixel_budget_admits_small_items_together_and_a_large_one_alone() -> None:
-    room, order, waits = PixelBudget(10), [], threading.Event()
-
-    class Watched(threading.Condition):
-        def wait(self, timeout: float | None = None) -> bool:
-            waits.set()
-            return super().wait(timeout)
-
-    room._change = Watched()
-
-    def take(size: int) -> None:
-        room.take(size)
-        order.append(size)
-
-    with ThreadPoolExecutor(3) as pool:
-        take(6)
-        waiting = pool.submit(take, 25)
-        take(4)
-        assert waits.wait(timeout=10)
-        room.give_back(6)
-        room.give_back(4)
-        waiting.result(timeout=10)
-        waits.clear()
-        ended = pool.submit(take, 1)
-        assert waits.wait(timeout=10)
-        room.close()
-        ended.result(timeout=10)
-    assert order == [6, 4, 25, 1]
-
-
-def write_groups(folder: Path, files: dict[str, str], own: str) -> None:
-    """A tree of control groups, and the file that names those of a process."""
-    for name, text in files.items():
-        path = folder / "groups" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text + "\n")
-    (folder / "own").write_text(own + "\n" if own else "")
-
-
-@pytest.mark.parametrize(
-    ("files", "own", "wanted"),
-    [
-        ({"cpu.max": "150000 100000"}, "0::/", 1.5),
-        ({"cpu.max": "max 100000"}, "0::/", None),
-        ({"a/cpu.max": "max 100000", "cpu.max": "300000 100000"}, "0::/a/b", 3.0),
-        ({"a/b/cpu.max": "50000 100000", "a/cpu.max": "300000 100000"}, "0::/a/b", 0.5),
-        ({"cpu.max": "200000 100000"}, "0::/only/on/the/host", 2.0),
-        (
-            {"cpu,cpuacct/x/cpu.cfs_quota_us": "250000", "cpu,cpuacct/x/cpu.cfs_period_us": "100000"},
-            "5:memory:/\n4:cpu,cpuacct:/x",
-            2.5,
-        ),
-        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, "4:cpu:/", None),
-        ({"cpu.max": "nonsense"}, "0::/", None),
-        ({}, "", None),
-    ],
-)
-def test_the_cpu_quota_of_a_control_group_is_read(
-    tmp_path: Path, files: dict[str, str], own: str, wanted: float | None
-) -> None:
-    write_groups(tmp_path, files, own)
-    assert cgroup_quota(tmp_path / "groups", tmp_path / "own") == wanted
-    assert cgroup_quota(tmp_path / "groups", tmp_path / "absent") is None
-
-
-@pytest.mark.parametrize(
-    ("files", "own", "wanted"),
-    [
-        ({"memory.max": "536870912"}, "0::/", 2**29),
-        ({"memory.max": "max"}, "0::/", None),
-        ({"a/memory.max": "1048576", "memory.max": "4096"}, "0::/a", 4096),
-        ({"memory/x/memory.limit_in_bytes": "1048576"}, "9:memory:/x", 2**20),
-        ({"memory/memory.limit_in_bytes": "9223372036854771712"}, "9:memory:/", None),
-        ({"memory.max": "1048576"}, "9:pids:/", None),
-        ({}, "", None),
-    ],
-)
-def test_the_memory_limit_of_a_control_group_is_read(
-    tmp_path: Path, files: dict[str, str], own: str, wanted: int | None
-) -> None:
-    write_groups(tmp_path, files, own)
-    assert cgroup_memory(tmp_path / "groups", tmp_path / "own") == wanted
-
-
-def test_usable_cpus_respects_affinity_and_quota(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
-    for quota, wanted in ((None, 8), (0.2, 1), (2.5, 3), (64.0, 8)):
-        monkeypatch.setattr("cae_runtime.inference.cpu_limits.cgroup_quota", lambda quota=quota: quota)
-        assert usable_cpus() == wanted
 
 
 @pytest.mark.parametrize("strength", [1.0, 0.3])
