@@ -29,7 +29,7 @@ _WRITERS: Final = {
 }  # fmt: skip
 _EXIF_CARRIERS: Final[dict[str, Callable[[bytes], bool]]] = {
     JPEG: jpeg.carries_exif,
-    PNG: png.carries_exif,
+    PNG: exif.has_byte_order,
     WEBP: bool,
     TIFF: tiff.carries_exif,
     AVIF: exif.has_byte_order,

@@ -87,11 +87,6 @@ def read(data: bytes, header: Header | None = None) -> Metadata:
     )  # fmt: skip
 
 
-def carries_exif(block: bytes) -> bool:
-    """Whether PNG readers accept a block."""
-    return block.startswith((b"II", b"MM"))
-
-
 def write(data: bytes, metadata: Metadata) -> bytes:
     """Return a PNG that OpenCV wrote with metadata added."""
     there = {chunk.name for chunk in chunks(data)}

@@ -21,8 +21,8 @@ from cae_runtime.io.pipeline import FILES_AHEAD, PIXELS_UNDER_WAY, PixelBudget, 
 from cae_runtime.jobs import pictures
 from cae_runtime.jobs.pictures import Change, notes_on, notes_on_name
 from cae_runtime.jobs.planning import Job
-from cae_runtime.jobs.restore.options import DEFAULTS, RestoreOptions, reason_of
-from cae_runtime.jobs.restore.results import NOT_CLEANED, FileResult, output_is_there
+from cae_runtime.jobs.restore.options import DEFAULTS, RestoreOptions
+from cae_runtime.jobs.restore.results import NOT_CLEANED, FileResult, output_is_there, reason_of
 from cae_runtime.places.address import Address, Place
 from cae_runtime.tasks.notes import Note, renamed
 from cae_runtime.tasks.restore import Restorer

@@ -6,15 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from cae_runtime.errors import ImageFormatError, VideoFormatError
 from cae_runtime.io.formats import VideoCoding
 from cae_runtime.tasks.strengths import FULL, Strengths
-
-
-def reason_of(error: Exception) -> str:
-    """Return the text of an error, and how to choose another format where that helps."""
-    other = error.other if isinstance(error, ImageFormatError | VideoFormatError) else ""
-    return f"{error} (ext='{other.removeprefix('.')}', or an output named *{other})" if other else str(error)
 
 
 @dataclass(frozen=True)

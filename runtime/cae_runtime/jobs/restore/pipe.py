@@ -19,9 +19,9 @@ from cae_runtime.io.image_files import read_file, read_stream, write_file
 from cae_runtime.jobs.paths import path_kind, prepare_output
 from cae_runtime.jobs.progress import Progress
 from cae_runtime.jobs.restore.images import Cleaned, clean_bytes
-from cae_runtime.jobs.restore.options import RestoreOptions, reason_of
+from cae_runtime.jobs.restore.options import RestoreOptions
 from cae_runtime.jobs.restore.restore_files import restorer_of
-from cae_runtime.jobs.restore.results import NOT_CLEANED
+from cae_runtime.jobs.restore.results import NOT_CLEANED, reason_of
 from cae_runtime.jobs.restore.stream import restore_stream
 from cae_runtime.places.address import Place, place_of
 from cae_runtime.tasks.restore import Restorer

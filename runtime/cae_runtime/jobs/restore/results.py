@@ -1,4 +1,4 @@
-"""The results of files, and the check for an existing output."""
+"""The results of files: what became of each, why it failed, and whether its output exists already."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from cae_runtime.errors import NO_MEMORY, ImageError, UsageError
+from cae_runtime.errors import NO_MEMORY, ImageError, ImageFormatError, UsageError, VideoFormatError
 from cae_runtime.jobs.paths import path_kind
 from cae_runtime.jobs.planning import Job, Plan
 from cae_runtime.jobs.walking import Unreadable
@@ -106,3 +106,9 @@ def output_is_there(job: Job, overwrite: bool) -> bool:
     if kind == "folder":
         raise ImageError("cannot be written: the output is a folder")
     return kind == "file" and not overwrite
+
+
+def reason_of(error: Exception) -> str:
+    """Return the text of an error, and how to choose another format where that helps."""
+    other = error.other if isinstance(error, ImageFormatError | VideoFormatError) else ""
+    return f"{error} (ext='{other.removeprefix('.')}', or an output named *{other})" if other else str(error)

@@ -10,8 +10,8 @@ from dataclasses import replace
 from cae_runtime.errors import ImageError, ProviderError, UsageError, VideoError
 from cae_runtime.jobs.planning import Job
 from cae_runtime.jobs.restore.images import notes_of
-from cae_runtime.jobs.restore.options import RestoreOptions, reason_of
-from cae_runtime.jobs.restore.results import NOT_CLEANED, FileResult, output_is_there
+from cae_runtime.jobs.restore.options import RestoreOptions
+from cae_runtime.jobs.restore.results import NOT_CLEANED, FileResult, output_is_there, reason_of
 from cae_runtime.places.address import Place
 from cae_runtime.tasks.restore import Restorer
 from cae_runtime.video.encoding import missing_extra
