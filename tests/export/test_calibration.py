@@ -1,4 +1,4 @@
-"""Thresholds of detectors that are set anew from more good pictures; the fixture's score is (x - 0.5)^2."""
+"""Thresholds of detectors set anew from more good pictures; the fixture's score is (x - 0.5)^2."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`check`, `cae-export --check`: a file that exists, compared with its model."""
+"""`check` and `cae-export --check`: compare an existing file with its model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`cae-export` as it is typed."""
+"""The command `cae-export`, run as a user types it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ONNX file: its boundary, its versions, and what must not be in it."""
+"""The ONNX file: its boundary and versions, and what it must not contain."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Folders for other engines: proved in the engine, whole or not at all."""
+"""Folders for other engines: proved in the engine, written completely or not at all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an export leaves, what it proves, and what it refuses."""
+"""What an export writes, proves and refuses."""
 
 from __future__ import annotations
 

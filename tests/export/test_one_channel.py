@@ -1,4 +1,4 @@
-"""Gray data, a model of one channel, its proof, and a gray and a colored picture cleaned with it: real commands."""
+"""Gray data, a one-channel model and its proof, and pictures cleaned with it, through the real commands."""
 
 from __future__ import annotations
 

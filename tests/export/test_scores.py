@@ -1,4 +1,4 @@
-"""What a detector measures around each pixel, and what it calls unusual."""
+"""The features that a detector measures around each pixel, and what it finds anomalous."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every network goes all the way: trained, proved equal, quantized or refused, and run; a new one too."""
+"""Every network from training through proof and quantization to the runtime; a new network too."""
 
 from __future__ import annotations
 

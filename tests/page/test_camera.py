@@ -1,4 +1,4 @@
-"""A camera: cleaned live, recorded, refused, unplugged, switched off and on again."""
+"""A camera: cleaned live, recorded, refused, unplugged, switched off and on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The model files that the page turns, so that WebAssembly runs them faster, stay the same networks."""
+"""The page rewrites model files so that WebAssembly runs them faster; they stay the same networks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Off line, on a static host, and after an update."""
+"""The page offline, on a static host, and after an update."""
 
 from __future__ import annotations
 

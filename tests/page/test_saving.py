@@ -1,4 +1,4 @@
-"""What is saved: the pixels of `cae-run`, EXIF, XMP and color profile, in the chosen format; strengths; the queue."""
+"""Saved pictures: the pixels of `cae-run`, EXIF, XMP and color profile in the chosen format; strengths; the queue."""
 
 from __future__ import annotations
 

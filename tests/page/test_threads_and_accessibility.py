@@ -1,4 +1,4 @@
-"""With threads, with WebGPU, by keyboard alone and with a screen reader."""
+"""Threads, WebGPU, the keyboard and a screen reader."""
 
 from __future__ import annotations
 

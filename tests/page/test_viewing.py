@@ -1,4 +1,4 @@
-"""Dropping, looking, zooming, and what goes wrong: as a person does it, in Chromium."""
+"""Dropping, viewing, zooming, and what can go wrong, as a user does it in Chromium."""
 
 from __future__ import annotations
 

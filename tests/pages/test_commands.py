@@ -1,4 +1,4 @@
-"""Every command that a page shows is one that the programs take, and every option that they take is on a page."""
+"""Every command on a page parses, and every option is on a page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the libraries say is for whoever calls them: only the commands name options."""
+"""Messages of the libraries name arguments; only the commands name options."""
 
 from __future__ import annotations
 

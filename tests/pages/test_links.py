@@ -1,4 +1,4 @@
-"""Links and anchors of the pages lead somewhere, and every picture that is kept for them is shown."""
+"""Links and anchors of the pages resolve, and every picture in the repository is used."""
 
 from __future__ import annotations
 

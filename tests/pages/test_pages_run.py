@@ -1,4 +1,4 @@
-"""The commands of the users' pages run one after the other, as a reader would paste them, on small pictures."""
+"""The commands of the users' pages run one after the other on small pictures, as a reader would paste them."""
 
 from __future__ import annotations
 

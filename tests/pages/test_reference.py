@@ -1,4 +1,4 @@
-"""The pages name what the code has: report keys, formats and codecs."""
+"""Report keys, formats and codecs of the code are documented."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures that training draws with Matplotlib."""
+"""Figures drawn with Matplotlib."""
 
 from __future__ import annotations
 

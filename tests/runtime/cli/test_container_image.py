@@ -1,4 +1,4 @@
-"""The recipe of the container image: read, and its steps run without Docker, in folders of this test."""
+"""The recipe of the container image: its steps run without Docker, in folders of this test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`cae-run --doctor` and `--benchmark`: what they find, and that they run."""
+"""`cae-run --doctor` and `--benchmark`."""
 
 from __future__ import annotations
 

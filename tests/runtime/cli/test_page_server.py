@@ -1,4 +1,4 @@
-"""The server of `cae-run --page`: what it gives out, and what it says when the page is not built."""
+"""The server of `cae-run --page`: what it serves and refuses, and its error if the page was not built."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Signals, closed streams and limits of the system: a command ends with a documented exit code and one line."""
+"""After signals, closed streams and system limits a command ends with a documented exit code and one line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What processes that were killed have left in the temporary folder is removed by a later one."""
+"""Temporary folders of killed processes are removed by a later process."""
 
 from __future__ import annotations
 

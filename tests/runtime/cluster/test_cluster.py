@@ -1,4 +1,4 @@
-"""Two nodes of a cluster on this machine: the report and all bytes are those of a local call, whatever dies."""
+"""A cluster of two nodes on this machine gives the same report and bytes as a local call, whatever dies."""
 
 from __future__ import annotations
 

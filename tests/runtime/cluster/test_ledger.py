@@ -1,4 +1,4 @@
-"""What is known of files whose workers die; how files are divided, and how many workers fit. No cluster is needed."""
+"""The state of files whose workers die, blocks of files, and the number of workers; without a cluster."""
 
 from __future__ import annotations
 

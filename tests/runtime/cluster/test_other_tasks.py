@@ -1,4 +1,4 @@
-"""Features and anomalies by workers: values are those of a call without a cluster, and what is done is not repeated."""
+"""Features and anomalies by workers equal those of a local call, and nothing is done twice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a program that uses a cluster has afterwards: its own settings. Ray is played by a few functions."""
+"""A program keeps its own settings after it used a cluster. A few functions stand in for Ray."""
 
 from __future__ import annotations
 

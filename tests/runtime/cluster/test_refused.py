@@ -1,4 +1,4 @@
-"""Options that do not go with a cluster are refused before Ray is looked for."""
+"""Options that do not suit a cluster are refused before Ray is imported."""
 
 from __future__ import annotations
 

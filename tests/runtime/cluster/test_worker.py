@@ -1,4 +1,4 @@
-"""What a worker does with its blocks, without a cluster: Ray is played by a few functions."""
+"""A worker and its blocks, without a cluster. A few functions stand in for Ray."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Model files of strangers: what is not text, what never ends, what takes all memory."""
+"""Untrusted model files: names that are not text, endless recursion, too much memory."""
 
 from __future__ import annotations
 

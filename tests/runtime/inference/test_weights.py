@@ -1,4 +1,4 @@
-"""Weights that are no numbers: found in the file, wherever they are, before anything runs."""
+"""NaN and infinity among the weights are found anywhere in the file before anything runs."""
 
 from __future__ import annotations
 

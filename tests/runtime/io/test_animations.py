@@ -1,4 +1,4 @@
-"""Animated pictures, against Pillow: every frame, its time, alpha and how often all are shown."""
+"""Animated pictures compared with Pillow: frames, durations, alpha and loops."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CMYK files become RGB: through their color profile, or by a plain formula, which is said."""
+"""CMYK files become RGB, by their color profile or by a formula, which is reported."""
 
 from __future__ import annotations
 

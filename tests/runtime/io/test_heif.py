@@ -1,4 +1,4 @@
-"""AVIF and HEIC of every kind, against Pillow, pillow-heif and the values that were written."""
+"""AVIF and HEIC of every kind compared with Pillow, pillow-heif and the written values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""JPEGs that miss some of their data, that lie about their size, or that are of a kind that is not read."""
+"""JPEGs with missing data, false sizes, or of unsupported kinds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""JPEG 2000: depth, alpha, profile, EXIF and XMP are kept; it is written without loss."""
+"""JPEG 2000: depth, alpha, profile, EXIF and XMP are kept; writing is lossless."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What decoders say on stderr: whole files are decoded once, and damage is noticed also where nothing is heard."""
+"""Decoder messages on stderr: valid files are decoded once, and damage is noticed even without messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is written beside the pixels, as Pillow and tifffile read it."""
+"""Metadata beside the pixels, as Pillow and tifffile read it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""PNG, WebP and BMP of every kind, against Pillow and the values that were written; and files that miss data."""
+"""PNG, WebP and BMP of every kind compared with Pillow and the written values; files with missing data."""
 
 from __future__ import annotations
 

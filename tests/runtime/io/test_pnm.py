@@ -1,4 +1,4 @@
-"""PPM and PGM: read as what they are, and written back as such; PBM becomes PGM."""
+"""PPM and PGM are read and written; PBM becomes PGM."""
 
 from __future__ import annotations
 

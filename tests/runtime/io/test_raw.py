@@ -1,4 +1,4 @@
-"""Camera raw files: mosaics that are written here as DNG, developed by LibRaw, cleaned, and written in every format."""
+"""Camera raw files: mosaics written as DNG, developed by LibRaw, cleaned and written in every format."""
 
 from __future__ import annotations
 

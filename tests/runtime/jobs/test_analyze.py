@@ -1,4 +1,4 @@
-"""The noise of a picture by its parts, as `--analyze` prints it."""
+"""`--analyze`: the noise of a picture in its dark, middle and bright parts."""
 
 from __future__ import annotations
 

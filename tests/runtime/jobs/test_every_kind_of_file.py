@@ -1,4 +1,4 @@
-"""One folder with a file of every kind goes through the command: with the extras, and without them."""
+"""A folder with a file of every kind, cleaned by the command with and without the extras."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hidden files of runs that SIGKILL ended: a later run removes them, and nothing else."""
+"""Hidden files that killed runs left behind are removed by a later run, and nothing else is."""
 
 from __future__ import annotations
 

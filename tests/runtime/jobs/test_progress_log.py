@@ -1,4 +1,4 @@
-"""What a log says of long work: a line every ten seconds, on a clock of the test's own."""
+"""The log of long work: a line every ten seconds, on a simulated clock."""
 
 from __future__ import annotations
 

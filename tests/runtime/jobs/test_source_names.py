@@ -1,4 +1,4 @@
-"""What is typed for SOURCE and OUT: names, patterns, folders; and pictures of kinds that are not read."""
+"""Names for SOURCE and OUT: files, patterns, folders; and unsupported kinds of pictures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Folders whose new files are cleaned as they arrive: by the command in a process of its own."""
+"""`--watch`: files that arrive in folders are cleaned by the command in a process of its own."""
 
 from __future__ import annotations
 

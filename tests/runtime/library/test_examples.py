@@ -1,4 +1,4 @@
-"""Every Python example of the documents runs: with what it imports, and in the base install as far as that goes."""
+"""Every Python example of the pages runs, with its imports and as far as possible in the base install."""
 
 from __future__ import annotations
 

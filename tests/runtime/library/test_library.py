@@ -1,4 +1,4 @@
-"""What a Python program relies on, whichever class it uses: arguments, closing, threads, forks."""
+"""What a Python program relies on with every class: arguments, closing, threads, forks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The models that come with the installation: what they say of themselves, and what they do to real photographs."""
+"""The packaged models: their metadata, and their results on real photographs."""
 
 from __future__ import annotations
 

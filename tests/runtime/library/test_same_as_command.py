@@ -1,4 +1,4 @@
-"""The library gives what the commands do, by the same defaults, to the last bit."""
+"""The library gives the same results as the commands, with the same defaults, bit for bit."""
 
 from __future__ import annotations
 

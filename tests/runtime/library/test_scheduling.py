@@ -1,4 +1,4 @@
-"""Real-time scheduling: that of a library is taken back, that of the program around it stays."""
+"""Real-time scheduling set by a library is reverted, that of the program is kept."""
 
 from __future__ import annotations
 

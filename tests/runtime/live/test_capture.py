@@ -1,4 +1,4 @@
-"""The newest frame and nothing older, whatever the camera does; cameras here are programs."""
+"""The newest frame of a camera, whatever the camera does; simulated cameras."""
 
 from __future__ import annotations
 

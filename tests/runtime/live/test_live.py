@@ -1,4 +1,4 @@
-"""Live cleaning without a window: a video file plays the camera, and the whole command runs."""
+"""Live cleaning without a window, by the whole command; a video file plays the camera."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the window draws, without a window."""
+"""Drawing of the live window, without a window."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stepping down to cheaper models and back up, on a clock of the test's own."""
+"""Changes to cheaper models and back, on a simulated clock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The window on a real display: real keys, a real mouse, pictures taken of the screen."""
+"""The live window on a real display: real keys, a real mouse, screenshots."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Listings of stores: no page is lost, and none is asked for again without need."""
+"""Listings of stores: no page is lost, and none is requested again without need."""
 
 from __future__ import annotations
 

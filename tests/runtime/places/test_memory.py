@@ -1,4 +1,4 @@
-"""What holds for every store, with fsspec's store in memory."""
+"""What holds for every store, tested with fsspec's store in memory."""
 
 from __future__ import annotations
 

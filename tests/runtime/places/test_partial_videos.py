@@ -1,4 +1,4 @@
-"""Large files that cannot be copied to their store, and what becomes of an interrupted video then."""
+"""Large files that cannot be uploaded to their store, and interrupted videos."""
 
 from __future__ import annotations
 

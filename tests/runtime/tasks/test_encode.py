@@ -1,4 +1,4 @@
-"""Task `encode`: what a user gets of his pictures' features, through the real command."""
+"""Task `encode`: features of pictures, through the real command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Thresholds for a wanted share of false alarms, and what a measured share is worth."""
+"""Thresholds for a wanted share of false alarms, and confidence intervals of a measured share."""
 
 from __future__ import annotations
 

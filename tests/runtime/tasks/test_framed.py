@@ -1,4 +1,4 @@
-"""Pictures as small as those that a model was trained on in black patches, here 28x28 in 32x32."""
+"""Pictures smaller than a patch, framed in black as in training, here 28x28 in 32x32."""
 
 from __future__ import annotations
 

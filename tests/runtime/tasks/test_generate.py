@@ -1,4 +1,4 @@
-"""Task `generate`: pictures out of codes, through the real command. The fixture's codes are four numbers."""
+"""Task `generate`: pictures from codes, through the real command. The fixture's codes are four numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""16-bit pictures whose noise lies below what a model was trained for are cleaned all the same."""
+"""16-bit pictures whose noise is fainter than a model was trained for are cleaned too."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Videos of more than 8 bits keep 10, with what they say of their colors; captions and further streams come along."""
+"""Videos of more than 8 bits keep 10 bits, their color metadata, captions and further streams."""
 
 from __future__ import annotations
 

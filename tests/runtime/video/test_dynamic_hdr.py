@@ -1,4 +1,4 @@
-"""HDR10+ and Dolby Vision, by metadata that is written here bit by bit: its loss is named, or the video is refused."""
+"""HDR10+ and Dolby Vision: the loss of dynamic metadata is reported, or the video is refused."""
 
 from __future__ import annotations
 

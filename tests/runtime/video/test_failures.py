@@ -1,4 +1,4 @@
-"""What is wrong with a video, or with its surroundings, is told in a line; what was done is not lost."""
+"""Problems of a video or its surroundings are a one-line error, and finished work is kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A video that lacks its end or parts in between, or is mostly damaged, has failed; what is there is kept."""
+"""A truncated or mostly damaged video fails; its readable part is kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The temporal filter: what stands gets better and calmer, what moves is left alone."""
+"""The temporal filter improves static regions and leaves moving ones alone."""
 
 from __future__ import annotations
 

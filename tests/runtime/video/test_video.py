@@ -1,4 +1,4 @@
-"""What becomes of videos: all around the pixels is kept, and what cannot be is listed."""
+"""Videos keep everything besides their pixels, and what cannot be kept is reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""yuv4mpeg streams through `cae-run - -o -`, between two ffmpeg where it is installed."""
+"""yuv4mpeg streams through `cae-run - -o -`, between two ffmpeg processes if it is installed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the window for pictures computes, without a window."""
+"""Computations of the window for pictures, without a window."""
 
 from __future__ import annotations
 

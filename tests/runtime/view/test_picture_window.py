@@ -1,4 +1,4 @@
-"""The window for pictures on a real display: real keys, a real mouse, pictures taken of the screen."""
+"""The window for pictures on a real display: real keys, a real mouse, screenshots."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bursts of a camera: what is read, what is refused, what is measured, and what is fitted; with real files."""
+"""Bursts of a camera, from real files: reading, refusing, measuring and fitting."""
 
 from __future__ import annotations
 

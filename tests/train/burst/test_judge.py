@@ -1,4 +1,4 @@
-"""The judge of a fit: its figures are the true ones, whatever the noise, and it refuses what shifts a color."""
+"""The judge of a fit: its figures are right whatever the noise, and it refuses color shifts."""
 
 from __future__ import annotations
 

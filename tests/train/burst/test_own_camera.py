@@ -1,4 +1,4 @@
-"""`cae-train --burst` and `--noise-from`, typed as a user types them; seconds of training."""
+"""`cae-train --burst` and `--noise-from` as a user types them; seconds of training."""
 
 from __future__ import annotations
 

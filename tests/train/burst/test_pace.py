@@ -1,4 +1,4 @@
-"""A fit to a camera uses the minutes that it is given, whatever pace a trial promised; on a clock that is not real."""
+"""A fit to a camera uses the minutes that it is given, whatever a trial predicted; simulated clock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Other colors and sizes of clean patches."""
+"""Augmentation of clean patches: colors and sizes."""
 
 from __future__ import annotations
 

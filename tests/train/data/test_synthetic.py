@@ -1,4 +1,4 @@
-"""The drawn pictures: that they are what photographs have little of, and the same for the same seed."""
+"""Synthetic pictures have what photographs have little of, and a seed reproduces them."""
 
 from __future__ import annotations
 

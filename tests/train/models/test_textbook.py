@@ -1,4 +1,4 @@
-"""Each network of the textbook keeps its own promise."""
+"""Each textbook network does what its description says."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""VGG16 as an encoder: its layers, its weights from elsewhere, frozen or not."""
+"""VGG16 as an encoder: its layers, pretrained weights, freezing."""
 
 from __future__ import annotations
 

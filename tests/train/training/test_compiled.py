@@ -1,4 +1,4 @@
-"""A compiled training step: the same loss and the same gradients, and a clear word where it cannot be."""
+"""A compiled training step: the same loss and gradients, and a clear message if compiling fails."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Learning from the results of a trained network."""
+"""Distillation: learning from the results of a trained network."""
 
 from __future__ import annotations
 

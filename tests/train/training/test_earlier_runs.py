@@ -1,4 +1,4 @@
-"""What processes of a program that are started later take from the first one instead of training again."""
+"""Processes that a program starts later reuse the results of its first process instead of training again."""
 
 from __future__ import annotations
 

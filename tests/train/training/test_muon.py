@@ -1,4 +1,4 @@
-"""Muon: orthogonal steps, whatever the shape; a state that can be saved and continued."""
+"""Muon: orthogonal steps for any shape; its state can be saved and restored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How processes that train together share the patches of sources of other kinds than `Pairs`, such as bursts."""
+"""How processes divide the patches of other sources than `Pairs`, such as bursts."""
 
 from __future__ import annotations
 

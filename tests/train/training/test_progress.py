@@ -1,4 +1,4 @@
-"""What a run shows on a terminal and elsewhere, and the pictures that it leaves."""
+"""Progress on a terminal and elsewhere, and the pictures of a run."""
 
 from __future__ import annotations
 

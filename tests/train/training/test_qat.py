@@ -1,4 +1,4 @@
-"""Quantization-aware training: where it rounds, what it leaves alone; and that a run begins from given weights."""
+"""Quantization-aware training: where it rounds, what it leaves alone, and starting from given weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Floating-point TIFFs of telescopes and microscopes: any range, values beyond it, NaN, and noise as faint as it is."""
+"""Floating-point TIFFs of telescopes and microscopes: values of any range, NaN, and faint noise."""
 
 from __future__ import annotations
 

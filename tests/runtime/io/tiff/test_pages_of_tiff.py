@@ -1,4 +1,4 @@
-"""TIFFs of several pages, against tifffile: sizes, depths, tags and order of the pages."""
+"""TIFFs of several pages compared with tifffile: sizes, depths, tags and order of the pages."""
 
 from __future__ import annotations
 

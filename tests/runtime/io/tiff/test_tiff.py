@@ -1,4 +1,4 @@
-"""Which TIFFs are read, and that what is read is right: against the pixels that were written, tifffile and Pillow."""
+"""Which TIFFs are read, compared with the written pixels, tifffile and Pillow."""
 
 from __future__ import annotations
 
