@@ -1,4 +1,4 @@
-"""Blur: kernels, and that a patch's edge sees what lies beside it in the photograph."""
+"""Blur: its kernels, and patches whose edges are blurred with the photograph around them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def paths(length: float, angle: float, radius: int = 15) -> Tensor:
     size=st.tuples(st.integers(1, 40), st.integers(1, 40)),
     seed=SEEDS,
 )
-def test_one_color_stays_it(spec: str, value: float, channels: int, size: tuple[int, int], seed: int) -> None:
+def test_blur_keeps_a_flat_color(spec: str, value: float, channels: int, size: tuple[int, int], seed: int) -> None:
     clean = torch.full((3, channels, *size), value)
     assert torch.allclose(parse(spec)(clean, generator(seed)), clean, atol=1e-5)
 
@@ -53,7 +53,7 @@ def test_a_kernel_sums_to_1_and_has_no_negative_weight(spec: str) -> None:
 
 
 @pytest.mark.parametrize("sigma", [0.5, 1.7, 3, 8])
-def test_gaussian_blur_is_the_one_of_opencv(sigma: float) -> None:
+def test_gaussian_blur_equals_opencv(sigma: float) -> None:
     pictures = torch.rand(3, 3, 48, 40, generator=generator())
     blurred = parse(f"blur:{sigma}")(pictures, generator())
     side = 2 * parse_chain([f"blur:{sigma}"]).reach + 1
@@ -66,7 +66,7 @@ def test_gaussian_blur_is_the_one_of_opencv(sigma: float) -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(low=st.floats(0.3, 6), seed=SEEDS)
-def test_detail_is_lost_as_sigma_grows(low: float, seed: int) -> None:
+def test_detail_decreases_with_sigma(low: float, seed: int) -> None:
     clean = torch.rand(8, 3, 32, 32, generator=generator(seed))
     less, more = (parse(f"blur:{sigma:.6f}")(clean, generator()).var((2, 3)) for sigma in (low, low * 1.3))
     assert bool((more < less).all())
@@ -74,7 +74,7 @@ def test_detail_is_lost_as_sigma_grows(low: float, seed: int) -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(low=st.integers(2, 12), seed=SEEDS)
-def test_detail_is_lost_as_the_movement_grows(low: int, seed: int) -> None:
+def test_detail_decreases_with_the_length_of_the_motion(low: int, seed: int) -> None:
     clean = torch.rand(16, 3, 32, 32, generator=generator(seed))
     less, more = (parse(f"motion-blur:{length}")(clean, generator(2)).var() for length in (low, 2 * low))
     assert more < less
@@ -90,7 +90,7 @@ def test_a_range_draws_a_sigma_for_each_patch() -> None:
     assert float(sigmas.mean()) == pytest.approx(4.35, abs=0.4)
 
 
-def test_paths_along_the_grid_are_even_and_as_long_as_named() -> None:
+def test_axis_aligned_paths_are_even_and_have_the_given_length() -> None:
     for length in (1, 3, 9, 31):
         row, column = paths(length, 0.0), paths(length, pi / 2)
         half = length // 2
@@ -114,7 +114,7 @@ def test_a_path_has_its_length_and_direction(length: float, angle: float) -> Non
     assert aside < 0.35
 
 
-def test_directions_are_all_and_of_each_patch_its_own() -> None:
+def test_each_patch_draws_its_own_direction() -> None:
     point = torch.zeros(400, 1, 33, 33)
     point[:, :, 16, 16] = 1
     kernels, places = parse("motion-blur:15")(point, generator())[:, 0], torch.arange(-16.0, 17)
@@ -128,7 +128,7 @@ def test_directions_are_all_and_of_each_patch_its_own() -> None:
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("spec", ["blur:1.5", "blur:3"])
-def test_the_edge_of_a_patch_sees_the_photograph_beside_it(spec: str, channels: int) -> None:
+def test_the_edge_of_a_patch_is_blurred_with_the_photograph_around_it(spec: str, channels: int) -> None:
     """A degraded crop is the crop of the degraded photograph."""
     rng = np.random.default_rng(0)
     photograph = rng.integers(0, 256, (90, 110, channels), dtype=np.uint8)
@@ -154,7 +154,7 @@ def place_of(patch: Tensor, photograph: Tensor) -> tuple[int, int]:
     return y, x
 
 
-def test_patches_for_training_see_it_too() -> None:
+def test_training_patches_are_blurred_with_the_photograph_around_them() -> None:
     """The bright photograph around a dark patch shines in, in whatever way the patch was turned."""
     photograph = np.full((40, 40, 3), 255, np.uint8)
     photograph[4:36, 4:36] = 0
@@ -168,7 +168,7 @@ def test_patches_for_training_see_it_too() -> None:
     assert float(degraded[dark][:, :, 16, 16].max()) == 0
 
 
-def test_images_of_one_patch_are_reflected() -> None:
+def test_images_of_patch_size_are_reflected_at_the_edges() -> None:
     images = [np.random.default_rng(i).integers(0, 256, (32, 32, 3), dtype=np.uint8) for i in range(4)]
     chain = parse_chain(["blur:2", "gaussian:5"])
     degraded, clean = fixed_pairs(images, chain, 0)
@@ -178,7 +178,7 @@ def test_images_of_one_patch_are_reflected() -> None:
     assert pairs[0, 0][0].shape == (4, 3, 32, 32)
 
 
-def test_gray_patches_see_it_too() -> None:
+def test_gray_patches_are_blurred_with_the_photograph_around_them() -> None:
     images = [np.random.default_rng(i).integers(0, 256, (50, 60, 3), dtype=np.uint8) for i in range(3)]
     config = TrainConfig(batch=16, epoch_crops=16, gray=0.5, jitter=0.2, degrain=0.2)
     degraded, clean = Pairs(images, parse_chain(["motion-blur:9", "jpeg:60"]), config)[0, 0]

@@ -1,4 +1,4 @@
-"""`--preview-degradation`: a sheet of what the chain makes of patches."""
+"""`--preview-degradation`: a sheet of patches after each degradation."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def read(path: Path) -> np.ndarray:
     return image
 
 
-def test_the_command_draws_a_sheet_and_stops(cae_train: Command, photos: Path, tmp_path: Path) -> None:
+def test_preview_degradation_draws_a_sheet_and_does_not_train(cae_train: Command, photos: Path, tmp_path: Path) -> None:
     steps = [word for spec in CHAIN for word in ("--degrade", spec)]
     sheet = tmp_path / "new" / "shéet.png"
     for _ in range(2):  # the second goes over the first
@@ -44,7 +44,7 @@ def test_the_command_draws_a_sheet_and_stops(cae_train: Command, photos: Path, t
     assert not np.array_equal(first, read(sheet))
 
 
-def test_a_sheet_that_cannot_be_written_is_one_line(cae_train: Command, photos: Path, tmp_path: Path) -> None:
+def test_a_sheet_that_cannot_be_written_is_a_one_line_error(cae_train: Command, photos: Path, tmp_path: Path) -> None:
     (tmp_path / "folder.png").mkdir()
     (tmp_path / "file").touch()
     for name in ("folder.png", "file/sheet.png"):
@@ -55,7 +55,7 @@ def test_a_sheet_that_cannot_be_written_is_one_line(cae_train: Command, photos: 
 
 
 @pytest.mark.parametrize("specs", [("gaussian:25",), CHAIN])
-def test_the_last_column_is_what_a_run_is_held_out_with(specs: tuple[str, ...], settings: Settings) -> None:
+def test_the_last_column_equals_the_held_out_patches_of_a_run(specs: tuple[str, ...], settings: Settings) -> None:
     config = settings(degrade=specs)
     images, chain = load(config).validation, parse_chain(specs)
     clean, stages = stages_of(images, chain, config.seed)

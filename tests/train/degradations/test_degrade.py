@@ -63,7 +63,7 @@ def generator(seed: int = 1) -> torch.Generator:
         ("camera:0.5,gaussian:5,gaussian:5", OneOf((Camera(Level(0.5, 0.5)), *[Gaussian(Level(5, 5))] * 2))),
     ],
 )
-def test_specs(spec: str, wanted: object) -> None:
+def test_specs_are_parsed(spec: str, wanted: object) -> None:
     assert parse(spec) == wanted
 
 
@@ -123,7 +123,7 @@ def test_specs(spec: str, wanted: object) -> None:
         ("Gaussian:25", "unknown degradation 'Gaussian'"),
     ],
 )
-def test_bad_specs_are_one_line_with_the_valid_ones(spec: str, reason: str) -> None:
+def test_invalid_specs_are_a_one_line_error_with_the_valid_ones(spec: str, reason: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse(spec)
     assert str(caught.value).startswith(f"degrade {spec!r}: ")
@@ -133,7 +133,7 @@ def test_bad_specs_are_one_line_with_the_valid_ones(spec: str, reason: str) -> N
 
 @settings(max_examples=20, deadline=None)
 @given(sigma=st.floats(0.5, 255), seed=st.integers(0, 2**31))
-def test_gaussian_noise_has_the_named_spread(sigma: float, seed: int) -> None:
+def test_gaussian_noise_has_the_given_sigma(sigma: float, seed: int) -> None:
     noise = (parse(f"gaussian:{sigma:.6f}")(GRAY, generator(seed)) - GRAY) * 255
     assert noise.std() == pytest.approx(sigma, rel=0.02)
     assert abs(float(noise.mean())) < sigma * 0.02
@@ -143,7 +143,7 @@ def test_gaussian_noise_has_the_named_spread(sigma: float, seed: int) -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(share=st.floats(0, 1), seed=st.integers(0, 2**31))
-def test_salt_and_pepper_hit_the_named_share_of_pixels(share: float, seed: int) -> None:
+def test_salt_and_pepper_change_the_given_share_of_pixels(share: float, seed: int) -> None:
     degraded = parse(f"salt-pepper:{share:.6f}")(GRAY, generator(seed))
     assert set(degraded.unique().tolist()) <= {0.0, float(GRAY[0, 0, 0, 0]), 1.0}
     assert float((degraded == 0).float().mean()) == pytest.approx(share / 2, abs=0.02)
@@ -207,13 +207,13 @@ def extremes(specs: tuple[str, ...]) -> Tensor:
     return ((degraded == 0) | (degraded == 1)).float().mean()
 
 
-def test_degradations_are_applied_in_their_order() -> None:
+def test_degradations_are_applied_in_order() -> None:
     both = list(permutations(("gaussian:10", "salt-pepper:0.5")))
     assert extremes(both[0]) == pytest.approx(0.5, abs=0.02)  # impulses last: they stay exactly black and white
     assert extremes(both[1]) == 0  # noise last: it moves them all
 
 
-def test_every_name_says_what_it_is() -> None:
+def test_every_degradation_has_a_description() -> None:
     for name, kind in DEGRADATIONS.items():
         assert kind.summary
         assert bool(kind.levels) == (name != "none")
@@ -226,7 +226,7 @@ RANGES = [name if kind.default else f"{name}:{kind.low:g}-{kind.high:g}" for nam
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("spec", RANGES)
-def test_every_degradation_keeps_the_shape_and_follows_its_generator(spec: str, channels: int) -> None:
+def test_every_degradation_keeps_the_shape_and_uses_only_its_generator(spec: str, channels: int) -> None:
     clean = torch.rand(9, channels, 32, 24, generator=generator(3))
     before = clean.clone()
     degraded = parse(spec)(clean, generator(5))
@@ -242,7 +242,7 @@ def test_every_degradation_keeps_the_shape_and_follows_its_generator(spec: str, 
 
 @settings(max_examples=15, deadline=None)
 @given(photons=st.floats(0, 6).map(lambda power: 10**power), value=st.integers(0, 255), seed=st.integers(0, 2**31))
-def test_photons_are_counted(photons: float, value: int, seed: int) -> None:
+def test_poisson_noise_counts_photons(photons: float, value: int, seed: int) -> None:
     """Of Poisson's law both the mean and the variance are the count that is expected."""
     expected = value / 255 * photons
     counts = parse(f"poisson:{photons:.6f}")(torch.full((32, 3, 32, 32), value / 255), generator(seed)) * photons
@@ -250,7 +250,7 @@ def test_photons_are_counted(photons: float, value: int, seed: int) -> None:
     assert float(counts.double().var()) == pytest.approx(expected, rel=0.1, abs=2e-2)
 
 
-def test_photons_of_a_range_are_drawn_by_their_ratio() -> None:
+def test_a_range_of_photons_is_drawn_on_a_logarithmic_scale() -> None:
     noisy = parse("poisson:10-1000")(torch.full((600, 1, 16, 16), 0.5), generator())
     photons = 0.5 / noisy.flatten(1).var(1)
     assert 7 < float(photons.min()) < 14
@@ -258,7 +258,7 @@ def test_photons_of_a_range_are_drawn_by_their_ratio() -> None:
     assert float((photons < 100).float().mean()) == pytest.approx(0.5, abs=0.07)
 
 
-def test_photons_of_what_noise_left_outside_0_to_1() -> None:
+def test_poisson_accepts_input_outside_0_to_1() -> None:
     noisy = parse_chain(["gaussian:100", "poisson:30"], clip=False)(torch.rand(8, 3, 32, 32), generator())
     assert bool(torch.isfinite(noisy).all())
     assert noisy.min() == 0
@@ -267,7 +267,7 @@ def test_photons_of_what_noise_left_outside_0_to_1() -> None:
 
 @settings(max_examples=15, deadline=None)
 @given(sigma=st.floats(0.01, 2), value=st.floats(0.01, 1), seed=st.integers(0, 2**31))
-def test_speckle_is_a_share_of_the_value(sigma: float, value: float, seed: int) -> None:
+def test_speckle_is_proportional_to_the_value(sigma: float, value: float, seed: int) -> None:
     clean = torch.full((32, 3, 32, 32), value)
     noise = parse(f"speckle:{sigma:.6f}")(clean, generator(seed)) - clean
     assert float(noise.std()) == pytest.approx(sigma * value, rel=0.02)
@@ -277,13 +277,13 @@ def test_speckle_is_a_share_of_the_value(sigma: float, value: float, seed: int) 
 
 
 @pytest.mark.parametrize("specs", [("none", "gaussian:5"), ("gaussian:5", "none"), ("none", "none")])
-def test_none_goes_alone(specs: tuple[str, ...]) -> None:
+def test_none_is_refused_beside_other_degradations(specs: tuple[str, ...]) -> None:
     with pytest.raises(ConfigError, match=r"^degrade 'none' goes alone: leave it out beside others$"):
         parse_chain(specs)
     assert parse_chain(["none,gaussian:5", "blur:1"])  # as an alternative it has a meaning
 
 
-def test_reaches_add_up_in_a_row_and_alternatives_take_the_largest() -> None:
+def test_reach_adds_up_in_a_row_and_is_the_largest_of_alternatives() -> None:
     reaches = {
         "gaussian:25": 0, "camera": 0, "mask:0.3": 0, "none": 0, "blur:0-2.1": 7, "motion-blur:9": 4,
         "motion-blur:1-10": 5, "jpeg:30": 16, "blur:1,jpeg:30,gaussian:5": 16,
@@ -292,7 +292,7 @@ def test_reaches_add_up_in_a_row_and_alternatives_take_the_largest() -> None:
     assert parse_chain(["blur:2", "gaussian:5", "motion-blur:9", "jpeg:30,blur:1"]).reach == 6 + 4 + 16
 
 
-def test_stages_are_what_the_steps_make_in_turn() -> None:
+def test_stages_are_the_results_after_each_step() -> None:
     chain = parse_chain(["blur:1", "gaussian:20", "jpeg:40"])
     clean = torch.rand(4, 3, 32 + 2 * chain.reach, 32 + 2 * chain.reach)
     stages = list(chain.stages(clean, generator(), chain.reach))
@@ -316,7 +316,7 @@ class Darker:
         return clean * self.factor.draw(len(clean), generator)
 
 
-def test_adding_a_degradation_takes_a_class_and_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_degradation_takes_a_class_and_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(DEGRADATIONS, "darker", Kind(Darker, 0, 1, "less light", unit="share of the light"))
     assert parse("darker:0.5") == Darker(Level(0.5, 0.5))
     with pytest.raises(ConfigError, match=r"levels of darker go from 0 to 1, low first \(share of the light\)"):
@@ -352,7 +352,7 @@ def test_alternatives_are_equally_likely() -> None:
     assert float(impulses.float().mean()) == pytest.approx(1 / 3, abs=0.07)
 
 
-def test_alternatives_follow_the_seed_and_stand_in_a_chain() -> None:
+def test_alternatives_follow_the_seed_and_work_in_a_chain() -> None:
     chain = parse_chain(["gaussian:0-55,camera,salt-pepper:0-0.2", "salt-pepper:0.1"])
     clean = torch.rand(8, 3, 32, 32)
     first = chain(clean, generator(5))
@@ -361,7 +361,7 @@ def test_alternatives_follow_the_seed_and_stand_in_a_chain() -> None:
     assert not torch.equal(first, chain(clean, generator(6)))
 
 
-def test_plus_signs_apply_in_a_row() -> None:
+def test_plus_signs_apply_degradations_in_a_row() -> None:
     clean = torch.rand(6, 3, 32, 32)
     noisy = parse("gaussian:20")(clean, generator(2))
     assert torch.equal(parse("gaussian:20+gaussian:0")(clean, generator(2)), noisy)
@@ -369,7 +369,7 @@ def test_plus_signs_apply_in_a_row() -> None:
     assert torch.equal(once, parse_chain(["gaussian:20", "blur:1"])(clean, generator(2)))
 
 
-def test_alternatives_beside_rows_are_degraded_to_the_edge() -> None:
+def test_alternatives_and_rows_degrade_patches_up_to_their_edges() -> None:
     """What reaches less far is spared the margin, and the patch is the same size and noisy all over."""
     chain = parse_chain(["gaussian:40,gaussian:40+jpeg:60"])
     assert chain.reach == 16
@@ -380,7 +380,7 @@ def test_alternatives_beside_rows_are_degraded_to_the_edge() -> None:
         assert float((degraded != 0.5).float().mean((0, 1)).min()) > 0.8
 
 
-def test_what_older_specs_draw_has_not_changed() -> None:
+def test_specs_of_earlier_versions_draw_the_same_random_numbers() -> None:
     """A run of an older version goes on with the same patches; values of version 0.1.0."""
     clean = torch.linspace(0, 1, 4 * 3 * 32 * 32).reshape(4, 3, 32, 32)
     for spec, wanted in PINNED.items():
@@ -404,6 +404,6 @@ def test_what_older_specs_draw_has_not_changed() -> None:
         (["none"], None, False),
     ],
 )
-def test_a_chain_says_what_models_learn_from_it(specs: list[str], sigma_min: float | None, holes: bool) -> None:
+def test_a_chain_says_what_kind_of_model_it_trains(specs: list[str], sigma_min: float | None, holes: bool) -> None:
     chain = parse_chain(specs)
     assert (chain.sigma_min, chain.leaves_holes) == (sigma_min, holes)

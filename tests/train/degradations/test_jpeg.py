@@ -1,4 +1,4 @@
-"""JPEG: what a coder makes of a patch, with the grid of its blocks anywhere."""
+"""JPEG: patches are coded with a random position of the block grid."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def picture(channels: int, side: int = 48) -> np.ndarray:
 
 @settings(max_examples=40, deadline=None)
 @given(quality=st.integers(1, 100), sampling=st.sampled_from(sorted(set(SAMPLINGS))), channels=st.sampled_from((1, 3)))
-def test_it_is_the_coding_of_opencv(quality: int, sampling: int, channels: int) -> None:
+def test_jpeg_equals_the_coding_of_opencv(quality: int, sampling: int, channels: int) -> None:
     original = picture(channels)
     options = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling]
     bgr = np.ascontiguousarray(original[..., ::-1])
@@ -38,7 +38,7 @@ def test_it_is_the_coding_of_opencv(quality: int, sampling: int, channels: int) 
 
 @settings(max_examples=30, deadline=None)
 @given(top=st.integers(0, 15), left=st.integers(0, 15), channels=st.sampled_from((1, 3)))
-def test_blocks_begin_where_they_are_told_to(top: int, left: int, channels: int) -> None:
+def test_blocks_begin_at_the_given_position(top: int, left: int, channels: int) -> None:
     """At quality 1 a block is nearly flat: the picture jumps only where one ends."""
     ramp = np.repeat((np.add.outer(np.arange(48), np.arange(48)) * 2.6).astype(np.uint8)[..., None], channels, 2)
     result = coded(ramp, 1, SAMPLINGS[-1], top, left).astype(float)
@@ -49,7 +49,7 @@ def test_blocks_begin_where_they_are_told_to(top: int, left: int, channels: int)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_less_quality_is_further_from_the_picture(channels: int) -> None:
+def test_lower_quality_is_further_from_the_picture(channels: int) -> None:
     clean = torch.from_numpy(np.stack([picture(channels)] * 16)).permute(0, 3, 1, 2) / 255
     errors = [float((parse(f"jpeg:{q}")(clean, generator()) - clean).square().mean()) for q in (5, 20, 60, 95)]
     assert errors == sorted(errors, reverse=True)
@@ -58,7 +58,7 @@ def test_less_quality_is_further_from_the_picture(channels: int) -> None:
     assert float((degraded - clean).abs().mean()) < 2 / 255
 
 
-def test_qualities_phases_and_samplings_are_drawn_for_each_patch(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_quality_position_and_sampling_are_drawn_for_each_patch(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
 
     def spy(pixels: np.ndarray, *drawn: int) -> np.ndarray:
@@ -76,7 +76,7 @@ def test_qualities_phases_and_samplings_are_drawn_for_each_patch(monkeypatch: py
     assert abs(float(np.corrcoef(tops, lefts)[0, 1])) < 0.1
 
 
-def test_it_codes_8_bits() -> None:
+def test_the_result_has_8_bit_values() -> None:
     noisy = parse_chain(["gaussian:200", "jpeg:50"], clip=False)(torch.rand(8, 3, 32, 32), generator())
     assert torch.equal(noisy.mul(255).round().div(255), noisy)
     assert 0 <= float(noisy.min()) < float(noisy.max()) <= 1

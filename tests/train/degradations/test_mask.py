@@ -1,4 +1,4 @@
-"""Holes: how much they cover, what they look like, and that they can be told from the picture."""
+"""Holes: how much they cover, how they look, and that they can be found again."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def without_gray(count: int, channels: int, *size: int) -> torch.Tensor:
 
 @settings(max_examples=30, deadline=None)
 @given(share=st.floats(0.05, 0.6), size=st.sampled_from(((32, 32), (64, 64), (48, 32))), seed=SEEDS)
-def test_every_patch_is_covered_to_the_named_share(share: float, size: tuple[int, int], seed: int) -> None:
+def test_every_patch_is_covered_to_the_given_share(share: float, size: tuple[int, int], seed: int) -> None:
     covered = holes(parse(f"mask:{share:.6f}")(torch.zeros(16, 3, *size), generator(seed))).float().mean((1, 2, 3))
     assert float(covered.min()) > share - 0.015
     assert float(covered.max()) < share + 0.08  # one narrow stroke
@@ -38,12 +38,12 @@ def test_every_patch_is_covered_to_the_named_share(share: float, size: tuple[int
 
 @settings(max_examples=20, deadline=None)
 @given(share=st.floats(0, 1), size=st.tuples(st.integers(1, 40), st.integers(1, 40)), seed=SEEDS)
-def test_any_share_of_any_size_comes_to_an_end(share: float, size: tuple[int, int], seed: int) -> None:
+def test_any_share_at_any_size_terminates(share: float, size: tuple[int, int], seed: int) -> None:
     covered = holes(parse(f"mask:{share:.6f}")(torch.zeros(4, 1, *size), generator(seed))).float().mean((1, 2, 3))
     assert float(covered.min()) > 0.85 * share - 0.01
 
 
-def test_1_is_everything_and_0_nothing() -> None:
+def test_share_1_covers_everything_and_0_nothing() -> None:
     clean = without_gray(16, 3, 32, 32)
     assert bool(holes(parse("mask:1")(clean, generator())).all())
     assert torch.equal(parse("mask:0")(clean, generator()), clean)
@@ -51,7 +51,7 @@ def test_1_is_everything_and_0_nothing() -> None:
 
 @pytest.mark.parametrize("clip", [True, False])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_holes_are_found_exactly_and_all_else_is_as_it_was(channels: int, clip: bool) -> None:
+def test_holes_are_found_exactly_and_other_pixels_are_unchanged(channels: int, clip: bool) -> None:
     clean = without_gray(64, channels, 32, 32)
     degraded = parse_chain(["mask:0.1-0.5"], clip)(clean, generator())
     missing = holes(degraded)
@@ -67,11 +67,11 @@ def test_holes_are_found_exactly_and_all_else_is_as_it_was(channels: int, clip: 
     ("color", "hole"),
     [((255, 0, 255), True), ((255, 0, 254), False), ((128, 128, 128), False), ((128,), True), ((127,), False)],
 )
-def test_holes_are_magenta_or_of_a_gray_picture_mid_gray(color: tuple[int, ...], hole: bool) -> None:
+def test_holes_are_magenta_or_in_gray_pictures_mid_gray(color: tuple[int, ...], hole: bool) -> None:
     assert bool(holes(torch.tensor(color)[None, :, None, None] / 255).all()) is hole
 
 
-def test_half_of_the_patches_have_rectangles_and_the_other_strokes() -> None:
+def test_half_of_the_patches_have_rectangles_and_half_strokes() -> None:
     """A rectangle's contours run along the grid: an early one of 5 % has at most a few corners."""
     missing = holes(parse("mask:0.05")(torch.zeros(400, 1, 32, 32), generator()))[:, 0].byte().numpy()
     boxes = 0
@@ -88,14 +88,14 @@ def test_a_range_draws_a_share_for_each_patch() -> None:
     assert float(covered.mean()) == pytest.approx(0.3, abs=0.03)
 
 
-def test_holes_lie_everywhere() -> None:
+def test_holes_can_be_anywhere() -> None:
     often = holes(parse("mask:0.3")(torch.zeros(2000, 1, 32, 32), generator())).float().mean((0, 1))
     assert float(often.min()) > 0.1
     assert float(often.max()) < 0.45
 
 
 @pytest.mark.parametrize("name", ["letters", "scratches"])
-def test_marks_cover_about_what_is_named(name: str) -> None:
+def test_letters_and_scratches_cover_about_the_given_share(name: str) -> None:
     clean = without_gray(64, 3, 32, 32)
     degraded = parse_chain([f"{name}:0.1"])(clean, generator())
     missing = holes(degraded)
@@ -107,13 +107,13 @@ def test_marks_cover_about_what_is_named(name: str) -> None:
     assert parse_chain([f"mask:0.2,{name}:0.1"]).leaves_holes
 
 
-def test_scratches_cross_a_patch() -> None:
+def test_scratches_cross_the_patch() -> None:
     missing = holes(parse("scratches:0.01")(torch.zeros(64, 1, 32, 32), generator()))[:, 0]
     sides = [missing[:, 0], missing[:, -1], missing[..., 0], missing[..., -1]]
     assert float((torch.stack([side.any(1) for side in sides]).sum(0) >= 2).float().mean()) > 0.8
 
 
-def test_gray_patches_of_a_color_network_have_its_color_in_their_holes() -> None:
+def test_gray_patches_of_a_color_network_have_magenta_holes() -> None:
     photograph = np.random.default_rng(0).integers(0, 120, (40, 40, 3), dtype=np.uint8)
     config = TrainConfig(batch=16, epoch_crops=64, gray=0.5, degrade=("mask:0.2-0.3",))
     degraded, clean = Pairs([photograph], parse_chain(config.degrade), config)[0, 0]

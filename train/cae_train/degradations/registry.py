@@ -1,9 +1,11 @@
 """Degradations by name: they turn the clean patches of training into degraded ones.
 
-A degradation is a frozen dataclass that is called with a batch and a generator. Adding one: a class in a file of its
-own (or in that of its kind), with a line in `DEGRADATIONS`. Specs read `NAME`, `NAME:LEVEL` or `NAME:LOW-HIGH`, where a
-level is drawn for each patch; several with plus signs between them are applied in a row; several (or rows of several)
-with commas between them are alternatives, of which each patch draws one.
+A degradation is a frozen dataclass that is called with a batch and a generator. To add one, add a class in a file of
+its own (or in that of its kind), a line in `DEGRADATIONS`, and one in `cae_train.on_device.chain` to train on a GPU.
+
+Specs read `NAME`, `NAME:LEVEL` or `NAME:LOW-HIGH`, where a level is drawn for each patch; several with plus signs
+between them are applied in a row; several (or rows of several) with commas between them are alternatives, of which each
+patch draws one.
 """
 
 import re

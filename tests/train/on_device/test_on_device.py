@@ -1,4 +1,4 @@
-"""Patches made on a device: the same degradations as on the host, and none of the work left there."""
+"""Patches made on a device: the same degradations as on the host, without work for the host."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def statistics(degraded: Tensor, clean: Tensor) -> dict[str, float]:
 
 @pytest.mark.parametrize("channels", [3, 1])
 @pytest.mark.parametrize("spec", HOST_BOUND)
-def test_what_was_drawn_alike_is_degraded_alike(spec: str, channels: int) -> None:
+def test_device_degradations_equal_those_of_the_host_for_the_same_draws(spec: str, channels: int) -> None:
     clean = patches(32, channels=channels)
     host = parse_chain([spec], clip=False)
     expected, found = (chain(clean, generator()) for chain in (host, chain_on_device(host)))
@@ -80,7 +80,7 @@ def test_what_was_drawn_alike_is_degraded_alike(spec: str, channels: int) -> Non
 
 
 @pytest.mark.parametrize("level", ["0.3", "0.5"])
-def test_holes_are_as_many_and_as_large(level: str) -> None:
+def test_device_masks_cover_as_much_with_as_large_holes_as_on_the_host(level: str) -> None:
     clean = torch.zeros(1200, 1, 32, 32)
     host = parse_chain([f"mask:{level}"])
     expected, found = ((chain(clean, generator()) > 0).float() for chain in (host, chain_on_device(host)))
@@ -90,7 +90,7 @@ def test_holes_are_as_many_and_as_large(level: str) -> None:
         assert alike[1] == pytest.approx(alike[0], rel=0.03)
 
 
-def test_of_no_and_of_all_pixels_holes_are_made() -> None:
+def test_device_masks_work_for_share_0_and_1() -> None:
     clean = torch.full((4, 3, 16, 16), 0.5)
     for share in (0.0, 1.0):
         degraded = DeviceMask(Level(share, share))(clean, generator())
@@ -99,7 +99,7 @@ def test_of_no_and_of_all_pixels_holes_are_made() -> None:
 
 @pytest.mark.parametrize("sampling", range(len(set(SAMPLINGS))))
 @pytest.mark.parametrize("quality", [1, 30, 75, 100])
-def test_jpeg_is_that_of_opencv(quality: int, sampling: int) -> None:
+def test_device_jpeg_equals_opencv(quality: int, sampling: int) -> None:
     kinds = list(dict.fromkeys(SAMPLINGS))
     pixels = (patches(6, 47) * 255).round().permute(0, 2, 3, 1).byte().numpy()
     places = [(0, 0), (3, 5), (15, 15), (8, 0), (1, 14), (0, 9)]
@@ -115,7 +115,7 @@ def test_jpeg_is_that_of_opencv(quality: int, sampling: int) -> None:
     assert np.square(difference).mean() < max(0.3, 0.03 * coding)
 
 
-def test_a_photograph_loses_its_own_grain_alike() -> None:
+def test_grain_removal_on_the_device_equals_the_host() -> None:
     for channels in (3, 1):
         pixels = (patches(5, channels=channels) * 255).round()
         found = filters.without_grain(pixels).permute(0, 2, 3, 1).numpy()
@@ -130,7 +130,7 @@ def numbered(height: int, width: int) -> np.ndarray:
     return np.stack((rows, columns, rows + columns), 2).astype(np.uint8)
 
 
-def test_crops_are_those_of_the_pictures_in_every_way_round() -> None:
+def test_crops_equal_the_pictures_in_all_eight_orientations() -> None:
     images = [numbered(40, 33), numbered(32, 50)]
     crops = Pictures(images, CPU).crops(torch.tensor([0, 1] * 200), 32, 0, False, generator())
     ways, corners = set(), set()
@@ -154,7 +154,7 @@ def _turned(image: Tensor, way: int) -> Tensor:
     return flipped.mT if way & 4 else flipped
 
 
-def test_crops_with_a_margin_are_reflected_where_the_picture_ends() -> None:
+def test_crops_with_a_margin_are_reflected_at_the_edges() -> None:
     image = photograph(3, 32, 36)
     crops = Pictures([image], CPU).crops(torch.zeros(8, dtype=torch.long), 32, 40, True, generator())
     wide = np.pad(image, ((40, 40), (40, 40), (0, 0)), mode="reflect")
@@ -162,7 +162,7 @@ def test_crops_with_a_margin_are_reflected_where_the_picture_ends() -> None:
         assert any(np.array_equal(crop, wide[:, x : x + 112]) for x in range(5))
 
 
-def test_pictures_are_drawn_by_their_area() -> None:
+def test_pictures_are_drawn_in_proportion_to_their_area() -> None:
     pictures = Pictures([photograph(0, 32, 32), photograph(1, 64, 96)], CPU)
     drawn = pictures.by_area(7000, generator()).bincount()
     assert int(drawn[0]) == pytest.approx(1000, rel=0.1)
@@ -208,7 +208,7 @@ class OnlyOnDevice(TorchFunctionMode):
 
 
 @pytest.mark.parametrize("name", [*DEGRADATIONS, "measured"])
-def test_everything_that_can_be_named_works_on_the_device_alone(name: str) -> None:
+def test_every_degradation_by_name_works_on_the_device_alone(name: str) -> None:
     chain = chain_on_device(every_chain()[name])
     for channels in (3, 1):
         jpeg._tables.cache_clear()
@@ -221,7 +221,7 @@ def test_everything_that_can_be_named_works_on_the_device_alone(name: str) -> No
         assert name == "none" or not torch.equal(degraded, clean)
 
 
-def test_a_degradation_of_the_host_alone_is_refused() -> None:
+def test_a_degradation_that_needs_the_host_is_refused() -> None:
     class Mine(Camera):
         pass
 
@@ -234,7 +234,7 @@ def pairs_of(images: list[np.ndarray], spec: str = "gaussian:25", **changes: Any
     return Pairs(images, parse_chain(config.degrade), config)
 
 
-def test_a_step_is_the_same_whenever_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_depends_only_on_seed_epoch_and_step(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cae_train.on_device.pairs.BLOCK", 64)
     images = [photograph(seed) for seed in range(3)]
     source = DevicePairs(pairs_of(images), CPU)
@@ -248,7 +248,7 @@ def test_a_step_is_the_same_whenever_it_is_asked_for(monkeypatch: pytest.MonkeyP
     assert not torch.equal(DevicePairs(pairs_of(images, seed=1), CPU)[0, 0][1], in_order[0][1])
 
 
-def test_patches_are_those_that_the_host_makes_in_their_statistics() -> None:
+def test_device_patches_have_the_same_statistics_as_on_the_host() -> None:
     images = [photograph(seed, 96, 96) for seed in range(12)]
     settings = {"batch": 512, "epoch_crops": 512, "degrain": 0.5, "jitter": 0.3, "gray": 0.25}
     host = pairs_of(images, "gaussian:25", **settings)
@@ -262,7 +262,7 @@ def test_patches_are_those_that_the_host_makes_in_their_statistics() -> None:
         assert torch.equal((batch * 255).round() / 255, batch)
 
 
-def test_a_data_set_of_patches_is_used_once_an_epoch_by_all_processes() -> None:
+def test_processes_together_use_each_patch_of_a_data_set_once_an_epoch() -> None:
     images = [np.full((32, 32, 3), value, np.uint8) for value in range(128)]
     halves = [DevicePairs(pairs_of(images, "none").share(rank, 2), CPU) for rank in range(2)]
     seen = [round(255 * float(value)) for step in range(8) for half in halves for value in half[3, step][1][:, 0, 0, 0]]
@@ -271,7 +271,7 @@ def test_a_data_set_of_patches_is_used_once_an_epoch_by_all_processes() -> None:
 
 
 @pytest.mark.slow
-def test_a_run_trains_on_the_device_and_goes_on_where_it_was(
+def test_a_run_trains_on_the_device_and_resumes(
     settings: Settings, tmp_path: Path, stop_at: Callable[..., Any]
 ) -> None:
     config = settings(degrade=("gaussian:25,jpeg:40-90",), epochs=2, epoch_crops=48)
@@ -290,7 +290,7 @@ def test_a_run_trains_on_the_device_and_goes_on_where_it_was(
     ("changes", "reason"),
     [({"data_on": "moon"}, "auto, host, device"), ({"data_on": "device", "workers": 2}, "choose workers 0")],
 )
-def test_places_that_do_not_go_are_refused(
+def test_unsuitable_places_for_data_are_refused(
     changes: dict[str, Any], reason: str, settings: Settings, tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigError, match=reason):

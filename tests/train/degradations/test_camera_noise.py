@@ -1,4 +1,4 @@
-"""The simulated camera: what its noise is, and that it leaves everything but noise out."""
+"""The simulated camera: its noise, and that it changes nothing else."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def no_jpeg(monkeypatch: pytest.MonkeyPatch) -> None:
     ("spec", "low", "high"),
     [("camera", 0, 1), ("camera:0.4", 0.4, 0.4), ("camera:0", 0, 0), ("camera:1", 1, 1), ("camera:.2-0.7", 0.2, 0.7)],
 )
-def test_specs(spec: str, low: float, high: float) -> None:
+def test_specs_are_parsed(spec: str, low: float, high: float) -> None:
     assert parse(spec) == Camera(Level(low, high))
 
 
@@ -88,20 +88,20 @@ def test_the_same_seed_gives_the_same_noise(channels: int) -> None:
     assert not torch.equal(first, parse("camera")(clean, generator(6)))
 
 
-def test_the_layout_in_memory_does_not_matter() -> None:
+def test_the_memory_layout_does_not_matter() -> None:
     clean = torch.rand(8, 3, 32, 32)
     other = clean.to(memory_format=torch.channels_last)
     assert torch.equal(parse("camera")(clean, generator()), parse("camera")(other, generator()))
 
 
-def test_a_chain_makes_8_bits_of_it() -> None:
+def test_a_chain_rounds_to_8_bits() -> None:
     noisy = parse_chain(["camera:1"])(torch.rand(8, 3, 32, 32), generator())
     assert torch.equal(noisy.mul(255).round().div(255), noisy)
     assert 0 <= float(noisy.min()) < float(noisy.max()) <= 1
 
 
 @pytest.mark.parametrize("clip", [True, False])
-def test_it_takes_what_another_degradation_left_outside_0_to_1(clip: bool) -> None:
+def test_input_outside_0_to_1_is_accepted(clip: bool) -> None:
     noisy = parse_chain(["gaussian:50", "camera"], clip)(torch.rand(32, 3, 32, 32), generator())
     assert bool(torch.isfinite(noisy).all())
 
@@ -124,25 +124,25 @@ def test_a_range_draws_a_sensitivity_for_each_patch() -> None:
 
 
 @pytest.mark.usefixtures("no_jpeg")
-def test_daylight_leaves_a_picture_nearly_as_it_is() -> None:
+def test_daylight_hardly_changes_a_picture() -> None:
     clean = smooth(64)
     assert float((parse("camera:0")(clean, generator()) - clean).abs().mean()) * 255 < 1.5
 
 
-def test_jpeg_of_daylight_stays_near_too() -> None:
+def test_daylight_with_jpeg_hardly_changes_a_picture_either() -> None:
     clean = smooth(64)
     assert float((parse("camera:0")(clean, generator()) - clean).abs().mean()) * 255 < 4
 
 
 @pytest.mark.parametrize("gray", [False, True])
-def test_noise_shifts_no_color(gray: bool) -> None:
+def test_noise_does_not_shift_colors(gray: bool) -> None:
     clean = flat(0.5, 256)[:, : 1 if gray else 3]
     shift = (parse("camera:0.5")(clean, generator()) - clean).mean((0, 2, 3)) * 255
     assert float(shift.abs().max()) < 1.5
 
 
 @pytest.mark.usefixtures("no_jpeg")
-def test_noise_is_coarser_than_white_and_its_channels_are_related() -> None:
+def test_noise_is_coarser_than_white_noise_and_correlated_between_channels() -> None:
     noise = parse("camera:0.5")(flat(0.5, 256), generator()) - 0.5
     noise -= noise.mean((2, 3), keepdim=True)
     variance = noise.square().mean()
@@ -154,7 +154,7 @@ def test_noise_is_coarser_than_white_and_its_channels_are_related() -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(level=st.floats(0.1, 0.8), seed=SEEDS)
-def test_light_has_more_noise_where_there_is_more_of_it(level: float, seed: int) -> None:
+def test_noise_grows_with_brightness(level: float, seed: int) -> None:
     """In linear light; the tone curve then presses bright noise together."""
     dark, bright = (
         (linear(flat(v) + noise_of(flat(v), torch.full((64, 1, 1, 1), level), generator(seed))) - linear(flat(v))).std()
@@ -170,12 +170,12 @@ def brightness(picture: Tensor) -> Tensor:
 
 @settings(deadline=None)
 @given(sigma=st.floats(0, 4), value=st.floats(-1, 1, width=32))
-def test_a_blur_keeps_one_color(sigma: float, value: float) -> None:
+def test_smoothing_keeps_a_flat_color(sigma: float, value: float) -> None:
     field = np.full((12, 17, 2), value, np.float32)
     assert _blurred(field, sigma) == pytest.approx(field, abs=1e-5)
 
 
-def test_no_sigma_is_no_smoothing() -> None:
+def test_sigma_0_does_not_smooth() -> None:
     noise = np.random.default_rng(0).random((9, 9, 2), np.float32)
     assert np.array_equal(_blurred(noise, 0.0), noise)
     assert _blurred(noise, 1.0).std() < noise.std() / 2
@@ -188,7 +188,7 @@ def test_no_sigma_is_no_smoothing() -> None:
     size=st.tuples(st.integers(6, 20), st.integers(6, 20)),
     seed=SEEDS,
 )
-def test_one_color_passes_demosaicing_and_its_brightness_the_smoothing(
+def test_demosaicing_keeps_a_flat_color_and_smoothing_its_brightness(
     color: tuple[float, float, float], count: int, size: tuple[int, int], seed: int
 ) -> None:
     field = torch.tensor(color)[None, :, None, None].expand(count, 3, *size).contiguous()
@@ -216,7 +216,7 @@ def test_color_matrices_keep_gray(value: float, seed: int) -> None:
 
 
 @pytest.mark.parametrize("share", [0.0, JPEG_SHARE, 1.0])
-def test_jpeg_changes_the_named_share_only(share: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_jpeg_applies_only_to_its_share_of_the_patches(share: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cae_train.degradations.camera_noise, "JPEG_SHARE", share)
     pictures = torch.rand(400, 3, 33, 48, generator=generator())
     before = pictures.clone()
@@ -228,14 +228,14 @@ def test_jpeg_changes_the_named_share_only(share: float, monkeypatch: pytest.Mon
     assert torch.equal(coded[changed].mul(255).round().div(255), coded[changed])
 
 
-def test_jpeg_turns_no_channel_into_another(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_jpeg_keeps_channels_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cae_train.degradations.camera_noise, "JPEG_SHARE", 1.0)
     pure = torch.eye(3)[:, :, None, None].expand(3, 3, 32, 32).contiguous()
     assert float((_jpeg(pure, generator()) - pure).abs().max()) < 0.05
 
 
 @pytest.mark.parametrize("value", [0.2, 0.5, 0.9])
-def test_the_level_is_that_of_the_sensor_seen_through_the_tone_curve(
+def test_the_noise_level_is_that_of_the_sensor_after_the_tone_curve(
     value: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Green, which has no gain, with nothing between the sensor and the curve."""
@@ -252,7 +252,7 @@ def test_the_level_is_that_of_the_sensor_seen_through_the_tone_curve(
     assert float(measured) == pytest.approx(slope * (shot * light) ** 0.5, rel=0.1)
 
 
-def test_patches_of_one_batch_have_grains_of_all_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_patches_of_one_batch_have_grain_of_all_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[float, int] = {}
     original = Camera._with_noise
 
@@ -267,7 +267,7 @@ def test_patches_of_one_batch_have_grains_of_all_sizes(monkeypatch: pytest.Monke
     assert min(seen.values()) > 32
 
 
-def test_jpeg_blocks_lie_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_jpeg_blocks_have_random_positions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cae_train.degradations.camera_noise, "JPEG_SHARE", 1.0)
     sizes = set()
     original = cv2.imencode
@@ -282,7 +282,7 @@ def test_jpeg_blocks_lie_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_jpeg_draws_what_it_always_drew(seed: int) -> None:
+def test_jpeg_draws_the_same_random_numbers_as_in_earlier_versions(seed: int) -> None:
     """Written out once more: runs can be repeated only while the same numbers are drawn for the same things."""
     pictures = torch.rand(40, 3, 48, 40, generator=generator(seed + 5))
     source, wanted = generator(seed), pictures.clone()
@@ -305,7 +305,7 @@ def test_jpeg_draws_what_it_always_drew(seed: int) -> None:
 
 
 @pytest.mark.usefixtures("no_jpeg")
-def test_soft_filters_make_wider_noise_as_strong_as_before() -> None:
+def test_soft_filters_make_the_noise_wider_but_not_weaker() -> None:
     def statistics(spec: str) -> tuple[float, float]:
         noise = (parse(spec)(flat(0.5, 256), generator()) - 0.5).mean(1, keepdim=True)  # the brightness
         noise -= noise.mean((2, 3), keepdim=True)
@@ -318,7 +318,7 @@ def test_soft_filters_make_wider_noise_as_strong_as_before() -> None:
     assert soft > usual
 
 
-def test_hot_pixels_are_few_and_each_is_of_one_color() -> None:
+def test_hot_pixels_are_few_and_each_has_one_color() -> None:
     dark = flat(20 / 255, 256)
     added = parse("hot-pixels:0.003")(dark, generator()) - dark
     assert float(added.min()) > -0.6, "what sharpens in the interpolation is darker around them"
@@ -332,7 +332,7 @@ def test_hot_pixels_are_few_and_each_is_of_one_color() -> None:
     assert float(((added > 0).sum(1)[alone] == 1).float().mean()) > 0.95
 
 
-def test_the_sensor_alone_has_no_jpeg_and_the_noise_of_the_camera() -> None:
+def test_sensor_is_the_noise_of_camera_without_jpeg() -> None:
     noise = parse("sensor:0.6")(flat(0.5, 64), generator()) - 0.5
     assert len(noise.unique()) > 10_000, "nothing is rounded"
     weaker = parse("camera:0.6")(flat(0.5, 64), generator()) - 0.5

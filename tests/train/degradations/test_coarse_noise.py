@@ -1,4 +1,4 @@
-"""Film grain, color noise, enlarged noise: their strength, their width, what they depend on."""
+"""Film grain, color noise and enlarged noise: their strength, width and dependence on brightness."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_a_range_of_grain_draws_a_strength_for_each_patch() -> None:
     assert spreads.max() > 22
 
 
-def test_color_noise_is_coarse_and_the_brightness_beside_it_white() -> None:
+def test_color_noise_is_coarse_and_its_brightness_noise_white() -> None:
     noise = noise_of("color-noise:15")
     luma = brightness(noise)
     blue, red = noise[:, 2] - luma, noise[:, 0] - luma
@@ -81,7 +81,7 @@ def test_color_noise_is_coarse_and_the_brightness_beside_it_white() -> None:
     )
 
 
-def test_color_noise_leaves_gray_patches_their_brightness_noise_alone() -> None:
+def test_gray_patches_get_only_the_brightness_noise_of_color_noise() -> None:
     noise = noise_of("color-noise:20", channels=1)
     assert float(noise.flatten(1).std(1).max()) < 1.1 * WHITE_SIGMA[1]
 
@@ -96,7 +96,7 @@ def test_enlarged_noise_is_white_noise_of_fewer_pixels() -> None:
 
 @pytest.mark.parametrize("spec", ["grain", "color-noise", "enlarged:2-40", "hot-pixels:0-0.003", "camera-soft"])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_seed_gives_the_same_patches_of_any_size(spec: str, channels: int) -> None:
+def test_a_seed_gives_the_same_patches_at_any_size(spec: str, channels: int) -> None:
     clean = torch.rand(5, channels, 24, 40)
     first = parse(spec)(clean, generator(3))
     assert first.shape == clean.shape
