@@ -49,7 +49,7 @@ def main() -> None:
     if max(args.sigma) * 2 * DISTANCE >= 255:
         parser.error(f"--sigma is {max(args.sigma):g}: it must be below {255 / 2 / DISTANCE:g}")
 
-    print("| model | sigma | nothing cut off: median, largest | as they are: median, largest |")
+    print("| model | sigma | noise not clipped: median, largest | noise clipped to 8 bits: median, largest |")
     print("| --- | ---: | ---: | ---: |")
     for name in args.model or ["denoise"]:
         with Restorer(name) as restore:
