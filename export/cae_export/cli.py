@@ -74,7 +74,9 @@ def command(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="MODEL.onnx", help="File, or folder of --to. Default: beside MODEL.pt."),
+        typer.Option(
+            "--output", "-o", metavar="MODEL.onnx", help="File, or with --to the folder. Default: beside MODEL.pt."
+        ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
     int8: Annotated[bool, typer.Option("--int8", help="Quantize to int8 (MODEL-int8.onnx).")] = False,
@@ -99,7 +101,10 @@ def command(
         str | None, typer.Option(help="Write a folder for this engine instead: openvino, mnn or ncnn.")
     ] = None,
     whole_frame: Annotated[
-        bool, typer.Option("--whole-frame", help="Take frames of any size (MODEL-frame.onnx), for other programs.")
+        bool,
+        typer.Option(
+            "--whole-frame", help="Write a file that takes frames of any size (MODEL-frame.onnx), for other programs."
+        ),
     ] = False,
     opset: Annotated[int, typer.Option(help=f"ONNX operator set, {OPSET_MIN} to {OPSET_MAX}.")] = OPSET,
     batch: Annotated[
@@ -141,11 +146,11 @@ def command(
         bool, typer.Option("--anomaly", help="Export an anomaly detector from a model trained on good pictures.")
     ] = False,
     false_alarms: Annotated[
-        float, typer.Option(help="Share of good pictures that the detector may call anomalies.")
+        float, typer.Option(help="Share of good pictures that may count as anomalies.")
     ] = FALSE_ALARMS,
     calibrate: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="Set the threshold of a detector (MODEL.onnx) by these good pictures."),
+        typer.Option(metavar="FOLDER", help="Set the threshold of a detector (MODEL.onnx) from these good pictures."),
     ] = None,
     license: Annotated[str, typer.Option(help="SPDX identifier of the weights' license, for the metadata.")] = "",
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show details of each step.")] = False,
@@ -172,7 +177,7 @@ def command(
         if compared is not None:
             _check(*compared, data, data_dir, tolerance, max_drop)
         elif model is None:
-            raise UsageError("name a MODEL.pt that cae-train wrote")
+            raise UsageError("MODEL.pt is missing: pass a model.pt that cae-train wrote")
         elif whole_frame:
             _export_frames(model, output, {**options, "precision": "fp16" if fp16 else "fp32"})
         elif calibrate is not None:

@@ -74,7 +74,7 @@ def find(model: LoadedModel, data: str | None, patch: int = PATCH, data_dir: str
                 split = load(replace(config, data=names))
         except CaeTrainError as e:
             own = "" if data is not None else "the data that the model names: "
-            raise UsageError(f"{own}{e}{'' if data is not None else '; name other data'}") from e
+            raise UsageError(f"{own}{e}{'' if data is not None else '; choose other data'}") from e
         files = [name for name in names if name not in DATASETS or DATASETS[name].find is not None]
         folders = [config.data_dir if name in DATASETS else name for name in files]
         place = f" ({', '.join(str(Path(folder).resolve()) for folder in folders)})" if folders else ""
@@ -136,7 +136,7 @@ def good_pictures(model: LoadedModel, data: str | None, data_dir: str | None = N
             given = load(replace(config, data=(data,))) if data is not None else Split()
     except CaeTrainError as e:
         why = "" if data is not None else "the threshold needs good pictures: "
-        raise UsageError(f"{why}{e}{'' if data is not None else '; name a folder of them as data'}") from e
+        raise UsageError(f"{why}{e}{'' if data is not None else '; choose a folder of them as data'}") from e
     if data is None:
         others = trained.validation
         if len(others) >= MANY:
@@ -146,7 +146,7 @@ def good_pictures(model: LoadedModel, data: str | None, data_dir: str | None = N
     every = [*given.train, *given.validation, *given.test]
     if not here:
         note = (
-            f"{own} is not here: the images named as data stand in for it, and whether they were trained on could not "
+            f"{own} is not here: the given images are used instead; whether the model was trained on them could not "
             "be checked"
         )
         return _good(every, [], False, f"{counted(len(every), 'image')} of {Path(data).name}", note)

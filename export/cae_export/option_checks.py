@@ -1,4 +1,4 @@
-"""Which options of `cae-export` go together."""
+"""Checks which options of `cae-export` can be combined."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -28,7 +28,7 @@ def check_whole_frame(given: set[str]) -> None:
         UsageError: there are such options.
     """
     if {"int8", "fp16"} <= given:
-        raise UsageError("--int8 and --fp16 exclude each other: one file has one precision")
+        raise UsageError("--int8 and --fp16 cannot be combined: a file has one precision")
     if "whole_frame" in given and (ignored := given & NOT_OF_FRAMES):
         raise UsageError(f"--whole-frame takes no {_options(ignored)}")
 
@@ -52,7 +52,7 @@ def part_wanted(given: set[str], part: str | None, anomaly: bool) -> "Part | Non
     if part is not None and part not in ("encoder", "decoder"):
         raise UsageError(f"--part is {part!r}: choose encoder or decoder")
     if part is not None and anomaly:
-        raise UsageError("--part and --anomaly exclude each other: one file has one task")
+        raise UsageError("--part and --anomaly cannot be combined: a file has one task")
     wanted: Part | None = "anomaly" if anomaly else cast("Part | None", part)
     ignored = given & ({"false_alarms"} if not wanted else OF_WHOLE if anomaly else OF_WHOLE | {"false_alarms"})
     if ignored:
@@ -65,7 +65,7 @@ def part_wanted(given: set[str], part: str | None, anomaly: bool) -> "Part | Non
 
 
 def _check_max_drop(given: set[str]) -> None:
-    """Refuse a limit of what is lost where nothing can be lost.
+    """Refuse `--max-drop` for files that may lose nothing.
 
     Raises:
         UsageError: it has no use here.

@@ -282,6 +282,6 @@ def refuse_unwritable(output: Path) -> None:
 
 
 def not_written(output: Path, error: OSError) -> CaeExportError:
-    """The error of an output that cannot be written: another kind where disk space or open files ran out."""
+    """Return the error for an output that cannot be written; another kind if disk space or open files ran out."""
     kind = RanOutError if has_run_out(error) else UsageError
     return kind(f"output {str(output)!r} cannot be written: {error.strerror or error}")

@@ -14,10 +14,10 @@ from cae_runtime.places.address import Address, Place, place_of
 from cae_shared import paths
 
 Progress = Callable[[int, int], object]
-"""Called with how much of a call's work is done and how much there is. What it raises ends the call."""
+"""Called with the amount of work that is done, and the total amount. An exception from it ends the call."""
 
 COLORS: Final = ("bgr", "rgb")
-_SHOWN_MAX: Final = 100  # characters of a value in an error
+_SHOWN_MAX: Final = 100  # characters of a value that an error message shows
 
 
 def checked_path(name: str, value: Any, wanted: str = "the path of a file") -> Path:

@@ -119,7 +119,7 @@ def test_check_refuses_files_it_cannot_compare(exported: Path, trained_skip: Pat
         (["--against", "a.pt"], "are needed together"),
         (["a.pt", "--check", "a.onnx", "--against", "a.pt"], "without another MODEL.pt"),
         (["--check", "a.onnx", "--against", "a.pt", "--int8"], "--check takes no --int8"),
-        ([], "name a MODEL.pt"),
+        ([], "MODEL.pt is missing"),
     ],
 )
 def test_wrong_usage_exits_with_2(cae_export: Command, words: list[str], reason: str) -> None:

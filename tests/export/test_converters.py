@@ -112,7 +112,9 @@ def test_an_existing_folder_is_kept_or_replaced_on_request(
     for letter in (None, "{}", '{"engine": "openvino", "schema": "2"}'):
         if letter is not None:
             (target / "metadata.json").write_text(letter)
-        with pytest.raises(UsageError, match="holds more than an export wrote: only such a folder is replaced"):
+        with pytest.raises(
+            UsageError, match="holds more than the files of an export and is not replaced: choose another folder"
+        ):
             convert_to("openvino", trained_skip, target, overwrite=True)
     (target / "letter.txt").unlink()
     done = cae_export(trained_skip, "--to", "openvino", "-o", target, "--overwrite")
@@ -179,6 +181,6 @@ def test_an_output_that_is_not_its_own_folder_is_refused(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "link").symlink_to("elsewhere")
-    with pytest.raises(UsageError, match=r"names no new folder|holds more than"):
+    with pytest.raises(UsageError, match=r"is not the name of a new folder|holds more than"):
         convert_to("openvino", trained_skip, name, overwrite=True)
     assert (tmp_path / "elsewhere").is_dir()

@@ -213,7 +213,9 @@ def test_a_false_alarm_rate_too_low_for_the_number_of_pictures_is_refused() -> N
     assert thresholds.thresholds_of(found, 0.02).images == 10
     with pytest.raises(RefusedError, match=r"false_alarms is 0\.001: 10 good pictures allow 0\.02 to 0\.5"):
         thresholds.thresholds_of(found, 0.001)
-    with pytest.raises(RefusedError, match="2 good pictures cannot say how much good pictures differ: 3 or more are"):
+    with pytest.raises(
+        RefusedError, match="2 good pictures are too few to say how much good pictures differ: 3 or more are"
+    ):
         thresholds.thresholds_of(found[:2], 0.1)
 
 
@@ -241,10 +243,10 @@ def test_a_part_that_differs_from_torch_is_refused(
 @pytest.mark.parametrize(
     ("arch", "part", "reason"),
     [
-        ("skip", "encoder", "skip has no encoder that is of use alone: its picture does not go through a code"),
+        ("skip", "encoder", "skip has no encoder that is useful on its own: its skip connections bypass the code"),
         ("skip", "decoder", "skip has no decoder"),
         ("skip", "anomaly", "skip reproduces any picture"),
-        ("cae", "decoder", "cae has no decoder that is of use alone: its codes follow no known distribution"),
+        ("cae", "decoder", "cae has no decoder that is useful on its own: its codes follow no known distribution"),
     ],
 )
 def test_parts_that_a_network_lacks_are_a_one_line_error(
@@ -258,7 +260,7 @@ def test_parts_that_a_network_lacks_are_a_one_line_error(
     ("options", "reason"),
     [
         (["--part", "middle"], "--part is 'middle': choose encoder or decoder"),
-        (["--part", "encoder", "--anomaly"], "exclude each other"),
+        (["--part", "encoder", "--anomaly"], "cannot be combined"),
         (["--part", "encoder", "--int8"], "--part encoder takes no --int8"),
         (["--part", "encoder", "--false-alarms", "0.1"], "--part encoder takes no --false-alarms"),
         (["--false-alarms", "0.1"], "a model that restores takes no --false-alarms"),

@@ -116,8 +116,8 @@ def nowhere(tmp_path: Path) -> Iterator[Path]:
         (["--accelerator", "abacus"], "accelerator abacus"),
         (["--resume", "missing"], "--resume missing is not a run folder"),
         (["--out", "FILE/run"], "FILE/run' cannot be made"),
-        (["--out", "."], "--out '.' names no new folder"),
-        (["--out", ".."], "--out '..' names no new folder"),
+        (["--out", "."], "--out '.' is not the name of a new folder"),
+        (["--out", ".."], "--out '..' is not the name of a new folder"),
         (
             ["--out", "/proc/run", "--data", "missing"],
             "--out '/proc/run' cannot be made: ",

@@ -151,7 +151,7 @@ def _refuse_checkpoint(path: Path, content: object) -> None:
 
 
 def load_model(path: str | os.PathLike[str]) -> LoadedModel:
-    """Read a `model.pt`. Files from strangers are safe to read: code in them is never run.
+    """Read a `model.pt`. Untrusted files are safe to read: code in them is never run.
 
     Raises:
         CheckpointError: the file does not exist (then also a FileNotFoundError), was written by another program, is
@@ -165,7 +165,7 @@ def load_model(path: str | os.PathLike[str]) -> LoadedModel:
         raise CheckpointError(f"{path} is not a model.pt of cae-train: it was written by another program")
     told = {key: value for key, value in content.items() if key != "state"}
     if not _is_plain(told):  # a tensor in the place of a list may have any length
-        raise CheckpointError(f"{path} cannot be rebuilt: what it says of its network is not plain values")
+        raise CheckpointError(f"{path} cannot be rebuilt: its description of the network is not made of plain values")
     if content.get("schema") != SCHEMA:
         raise CheckpointError(f"{path} has schema {content.get('schema')!r}, this version reads {SCHEMA}: upgrade")
     try:

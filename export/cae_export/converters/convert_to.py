@@ -138,13 +138,15 @@ def _engine(target: str) -> Engine:
 def _check_folder(folder: Path, overwrite: bool) -> None:
     """Refuse an output that cannot be written, before any work is done."""
     if folder.name in ("", ".."):
-        raise UsageError(f"output {str(folder)!r} names no new folder: give one a name")
+        raise UsageError(f"output {str(folder)!r} is not the name of a new folder: choose one")
     if not folder.parent.is_dir():
         raise UsageError(f"output {str(folder)!r}: there is no such folder as {str(folder.parent)!r}")
     if folder.exists() and not overwrite:
         raise OutputExistsError(f"output {str(folder)!r} exists already")
     if folder.is_symlink() or (folder.exists() and not _was_written(folder)):
-        raise UsageError(f"output {str(folder)!r} holds more than an export wrote: only such a folder is replaced")
+        raise UsageError(
+            f"output {str(folder)!r} holds more than the files of an export and is not replaced: choose another folder"
+        )
     refuse_unwritable(folder)
 
 
@@ -192,7 +194,7 @@ def _converted(
 
 
 def _run(target: str, engine: Engine, folder: Path, ends: tuple[str, str], patches: Floats, last: bool) -> Floats:
-    """What the engine makes of patches, N x C x P x P, whatever the layout of its file.
+    """Return the engine's output for patches, N x C x P x P, whatever the layout of its file.
 
     Raises:
         RefusedError: it cannot run them, or gives another shape.

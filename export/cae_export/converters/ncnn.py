@@ -68,7 +68,7 @@ def _run_one(network: Any, patch: Any) -> Floats:
 
 
 def _pnnx() -> Path:
-    """The program in the package, which imports far more than is needed here.
+    """Return the path of pnnx's program; its package imports far more than is needed here.
 
     Raises:
         RefusedError: the package has no files.

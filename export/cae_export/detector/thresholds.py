@@ -1,6 +1,6 @@
-"""The thresholds of a detector: every good picture is scored by a fit of the statistics that has not seen it.
+"""The thresholds of a detector: each good picture is scored with statistics that were fitted to the others.
 
-The network itself was trained on these pictures, unless others are given: it may rebuild them better than new ones.
+The network itself was trained on these pictures, unless others are given: it may reproduce them better than new ones.
 """
 
 import logging
@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Seen:
-    """What a detector made of a good picture.
+    """The scores of one good picture.
 
     Attributes:
         size: its pixels.
@@ -51,7 +51,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Thresholds:
-    """From which score on a picture, and a pixel of it, counts as unlike good ones.
+    """The scores from which on a picture, or one of its pixels, counts as an anomaly.
 
     Attributes:
         picture: the score of a picture.
@@ -100,7 +100,7 @@ def find_thresholds(network: Scores, session: Session, good: Good, false_alarms:
 
 
 def thresholds_of(found: list[Seen], false_alarms: float, notes: list[str] | None = None) -> Thresholds:
-    """Find thresholds from what a detector made of good pictures.
+    """Find thresholds from the scores of good pictures.
 
     Raises:
         RefusedError: all pictures are of one color, or they are too few for this share.
@@ -108,8 +108,8 @@ def thresholds_of(found: list[Seen], false_alarms: float, notes: list[str] | Non
     count, notes = len(found), notes or []
     if count < LEAST_PICTURES:
         raise RefusedError(
-            f"refused: {counted(count, 'good picture')} cannot say how much good pictures differ: {LEAST_PICTURES} or "
-            "more are needed"
+            f"refused: {counted(count, 'good picture')} are too few to say how much good pictures differ: "
+            f"{LEAST_PICTURES} or more are needed"
         )
     low, high = rates_of(count)
     if not low <= false_alarms <= high:

@@ -176,7 +176,7 @@ def _parity(network: Autoencoder, session: FrameSession, settings: FrameSettings
 
 
 def _slid(loaded: LoadedModel, settings: FrameSettings, pictures: Tensor) -> Tensor:
-    """What the runtime makes of pictures, N x C x H x W, with the same network on patches."""
+    """Return the runtime's output for pictures, N x C x H x W, with the same network on patches."""
     graph = to_onnx(loaded.network, PATCH, settings.opset)
     channels = loaded.network.channels
     spec = ModelSpec(

@@ -1,4 +1,4 @@
-"""What other programs see of a graph: names, batch, versions; and the check that the file is valid ONNX."""
+"""The interface of a graph to other programs: names, batch, versions; and the check that the file is valid ONNX."""
 
 from dataclasses import dataclass
 

@@ -55,7 +55,7 @@ def facts_of(model: LoadedModel, patch: int) -> dict[str, Any]:
 
 
 def build_file(graph: onnx.ModelProto, spec: ModelSpec) -> OnnxFile:
-    """Put the metadata into the graph, and read back from the file that all of them are there.
+    """Put the metadata into the graph, read it back from the file, and compare.
 
     Raises:
         RefusedError: they are not, or the file is not valid ONNX.
@@ -67,5 +67,5 @@ def build_file(graph: onnx.ModelProto, spec: ModelSpec) -> OnnxFile:
     refuse_invalid(content)
     file = OnnxFile(content, Session(content, provider="cpu"))
     if file.spec != spec:
-        raise RefusedError("refused: the metadata read back from the file are not those written")
+        raise RefusedError("refused: the metadata that was read back from the file is not what was written")
     return file

@@ -132,7 +132,7 @@ def benchmark(settings: Sequence[Settings], told: Callable[[str], None] = lambda
         try:
             answer = json.loads(done.stdout)
         except json.JSONDecodeError as e:
-            last = done.stderr.strip().splitlines()[-1:] or ["it said nothing"]
+            last = done.stderr.strip().splitlines()[-1:] or ["there was no message"]
             raise CaeRuntimeError(f"measuring {each.model} ended with code {done.returncode}: {last[0]}") from e
         if "error" in answer:
             raise getattr(errors, answer["error"])(answer["message"])

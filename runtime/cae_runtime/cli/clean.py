@@ -98,11 +98,11 @@ def _named(options: Options) -> tuple[list[Place], str]:
     """
     if not options.sources and not options.given & {"generate", "latent", "between"}:
         raise UsageError(
-            "name what to work on: SOURCE..., images, videos or folders; --webcam; or of a decoder --generate N, "
+            "SOURCE is missing: pass images, videos or folders, or --webcam; with a decoder, pass --generate N, "
             "--latent FILE or --between FILE FILE (see --help)"
         )
     if options.output is None:
-        raise UsageError("name where the result goes: -o OUT, a folder or a file")
+        raise UsageError("the output is missing: pass -o OUT, a folder or a file")
     given = {
         "SOURCE": "" if "" in (options.sources or []) else None,
         "-o": options.output,
@@ -139,7 +139,7 @@ def _restore(session: Session, sources: Sequence[Place], output: str, options: O
 
 
 def _engine(options: Options) -> Engine | None:
-    """Return what cleans in the place of this process; None where nothing does."""
+    """Return the engine that cleans in place of this process; None if this process cleans."""
     if options.engine == LOCAL:
         return None
     from cae_runtime.jobs.cluster.engine import RayCluster

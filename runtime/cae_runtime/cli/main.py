@@ -202,12 +202,10 @@ def run(
     ] = None,
     false_alarms: Annotated[
         float | None,
-        typer.Option(
-            help="Share of good pictures that may be called anomalies. Default: the model's own.", metavar="R"
-        ),
+        typer.Option(help="Share of good pictures that may count as anomalies. Default: the model's own.", metavar="R"),
     ] = None,
     threshold: Annotated[
-        float | None, typer.Option(help="Call pictures with a higher score anomalies.", metavar="SCORE")
+        float | None, typer.Option(help="Pictures with a higher score are anomalies.", metavar="SCORE")
     ] = None,
     fail_on_anomaly: Annotated[
         bool, typer.Option("--fail-on-anomaly", help="Exit with code 4 if there is an anomaly.")
@@ -220,7 +218,7 @@ def run(
     ] = None,
     roi: Annotated[
         Path | None,
-        typer.Option(help="Judge only the white part of this mask, the same for all pictures.", metavar="MASK"),
+        typer.Option(help="Score only the white part of this mask, which applies to all pictures.", metavar="MASK"),
     ] = None,
     raw_maps: Annotated[
         bool, typer.Option("--raw-maps", help="Also write the scores of the pixels: part_scores.tiff, float32.")
@@ -272,7 +270,7 @@ def run(
     verbose: Annotated[
         bool,
         typer.Option(
-            "--verbose", "-v", help="Print details: which execution provider runs the model and why, and each step."
+            "--verbose", "-v", help="Print details: each step, and which execution provider runs the model and why."
         ),
     ] = False,
     _version: Annotated[

@@ -78,20 +78,20 @@ def command_meant(options: Options) -> str:
         live = given & _LIVE_ALONE
         if live:
             raise UsageError(
-                f"{_options(live)} goes with a camera: add --webcam for the first one, or --camera NUMBER, FILE or "
-                "ADDRESS (--list-cameras names what is here)"
+                f"{_options(live)} needs a camera: add --webcam for the first one, or --camera NUMBER, FILE or "
+                "ADDRESS (--list-cameras lists what is here)"
             )
         if given & _OF_CLUSTERS and options.engine == LOCAL:
-            raise UsageError(f"{_options(given & _OF_CLUSTERS)} goes with a cluster: add --engine ray")
+            raise UsageError(f"{_options(given & _OF_CLUSTERS)} needs a cluster: add --engine ray")
         return "clean"
     (command,) = chosen
     given -= {"verbose"}
     if command == "analyze" and "output" in given:
-        raise UsageError("--analyze prints what it measures and writes no pictures: leave -o out")
+        raise UsageError("--analyze prints figures and writes no pictures: remove -o")
     if command == "sheet" and "output" in given:
-        raise UsageError("--sheet draws a sheet and writes no pictures: leave -o out")
+        raise UsageError("--sheet draws a sheet and writes no pictures: remove -o")
     if command not in ("webcam", "analyze", "view", "sheet") and given & {"sources", "output"}:
-        raise UsageError(f"--{option_name(command)} cleans nothing: leave SOURCE and -o out")
+        raise UsageError(f"--{option_name(command)} cleans nothing: remove SOURCE and -o")
     if command == "webcam" and "sources" in given:
         raise UsageError("--webcam and --camera take no SOURCE: --camera takes a camera or a video file")
     ignored = given - _HEEDED[command] - {command}
@@ -116,18 +116,18 @@ def check_restoring(given: frozenset[str], path: Path, output: Place) -> None:
         needed = "an encoder" if ignored <= _OF_ENCODERS else "a decoder"
         if ignored <= _OF_DETECTORS:
             raise UsageError(
-                f"{_options(ignored)} needs a detector, and model {path.stem!r} cleans pictures: name one with -m, "
-                "which cae-export model.pt --anomaly makes"
+                f"{_options(ignored)} needs a detector, but model {path.stem!r} cleans pictures: choose one with "
+                "-m; cae-export model.pt --anomaly makes one"
             )
         part = needed.split()[1]
         raise UsageError(
-            f"{_options(ignored)} needs {needed}, and model {path.stem!r} cleans pictures: name one with -m, which "
-            f"cae-export model.pt --part {part} makes"
+            f"{_options(ignored)} needs {needed}, but model {path.stem!r} cleans pictures: choose one with -m; "
+            f"cae-export model.pt --part {part} makes one"
         )
     if output.suffix.lower() in _FEATURE_TABLES and path_kind(output, "output") != "folder":
         raise UsageError(
-            f"output {str(output)!r} is a table of features, and model {str(path.stem)!r} cleans pictures: name an "
-            "encoder with -m, which cae-export model.pt --part encoder makes"
+            f"output {str(output)!r} is a table of features, but model {str(path.stem)!r} cleans pictures: choose an "
+            "encoder with -m; cae-export model.pt --part encoder makes one"
         )
     filling = given & _FILLING
     if len(filling) > 1:
@@ -135,9 +135,9 @@ def check_restoring(given: frozenset[str], path: Path, output: Place) -> None:
     for name, wanted in _OF_MASKS.items():
         if name in given and not given & wanted:
             others = listed((f"--{option_name(each)}" for each in sorted(wanted)), "or")
-            raise UsageError(f"--{option_name(name)} goes with {others}")
+            raise UsageError(f"--{option_name(name)} needs {others}")
     if "engine" in given and "watch" in given:
-        raise UsageError("--watch cleans on this machine alone: leave --engine out")
+        raise UsageError("--watch works only on this machine: remove --engine")
     if filling and given & _NOT_OF_FILLING:
         raise UsageError(f"{_options(filling)} fills holes, which takes no {_options(given & _NOT_OF_FILLING)}")
 
@@ -171,9 +171,9 @@ def refuse_in_pipe(given: frozenset[str], sources: int, *, detector: bool = Fals
         UsageError: `given` has such an option, or there is not exactly one source.
     """
     if sources != 1:
-        raise UsageError("- goes with one SOURCE")
+        raise UsageError("- must be the only SOURCE")
     if ignored := given & (_NOT_IN_PIPES - (_OF_DETECTORS - _MAPS_BESIDE) if detector else _NOT_IN_PIPES):
-        raise UsageError(f"- goes without {_options(ignored)}")
+        raise UsageError(f"- cannot be combined with {_options(ignored)}")
 
 
 def _options(names: Iterable[str]) -> str:

@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 PAGE: Final = Path(__file__).parents[1] / "page"  # made by `npm run build` in runtime/page
 MODELS: Final = Path(__file__).parents[1] / "models"
 _HERE: Final = "127.0.0.1"
-_OUR_NAMES: Final = ("127.0.0.1", "localhost")  # another name is a foreign site whose name leads here
+_OUR_NAMES: Final = ("127.0.0.1", "localhost")  # any other name is a foreign site that points its name here
 _PORT: Final = 8624  # the same each time, so that the browser remembers the page; another one if it is taken
 
 
@@ -51,7 +51,7 @@ def _open_browser(address: str) -> None:
 
 
 def _headers() -> dict[str, str]:
-    """What every answer says: what the page may load, and that it may use threads."""
+    """Return the headers of every answer: they limit what the page may load, and allow threads."""
     try:
         found = json.loads((PAGE / "headers.json").read_text(encoding="utf-8"))
     except FileNotFoundError as e:
@@ -73,8 +73,8 @@ class _Server(ThreadingHTTPServer):
     allow_reuse_address = sys.platform != "win32"  # there it would share the port with another server
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A browser that leaves is no error."""
-        _log.debug("a request was not answered", exc_info=True)
+        """Log, not report: a browser that closes its connection is not an error."""
+        _log.debug("a request could not be answered", exc_info=True)
 
 
 class _Handler(SimpleHTTPRequestHandler):
@@ -120,5 +120,5 @@ class _Handler(SimpleHTTPRequestHandler):
         super().end_headers()
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Tell requests with --verbose only."""
+        """Log requests, which only --verbose shows."""
         _log.debug(format, *args)

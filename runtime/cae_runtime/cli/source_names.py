@@ -16,7 +16,7 @@ def expanded(sources: Sequence[str]) -> list[Place]:
     """Return the sources, with the patterns among them expanded; `-` comes as a path of this name.
 
     A name that exists is that file, even if it looks like a pattern (`IMG[1].jpg`). In other names `*`, `?`, `[...]`
-    and `**` are expanded as in shells, in alphabetical order. So they are in addresses, but for those of the web.
+    and `**` are expanded as in shells, in alphabetical order; in addresses too, except web addresses.
 
     Raises:
         UsageError: a pattern matches nothing, an address is of another kind, or a store cannot be listed.
@@ -51,14 +51,14 @@ def _in_store(address: Address) -> list[Address]:
             return [address]
         matches = store.matching(address)
     except StoreError as e:
-        raise UsageError(f"source {str(address)!r} cannot be looked at: {e.strerror}") from e
+        raise UsageError(f"source {str(address)!r} cannot be accessed: {e.strerror}") from e
     if not matches:
         raise UsageError(f"source {str(address)!r} matches no file")
     return matches
 
 
 def checked_output(output: str) -> str:
-    """Return an output, after a look whether it can be one.
+    """Check an output, and return it.
 
     Raises:
         UsageError: it is an address of another kind, or of the web.

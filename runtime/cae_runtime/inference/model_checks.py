@@ -31,7 +31,7 @@ _PARTS: Final[dict[str, dict[int, str]]] = {
     "sparse": {1: "tensor"},
 }
 _OPERATOR: Final = 4  # field of a node
-# Operators that repeat a graph, as often as they like: a file of a stranger would never come to an end.
+# Operators that repeat a graph any number of times: an untrusted file might never finish.
 _UNBOUNDED: Final = frozenset({b"Loop", b"Scan", b"BeamSearch", b"WhisperBeamSearch", b"GreedySearch", b"Sampling"})
 _DATA_TYPE, _FLOAT_DATA, _INT32_DATA, _NAME, _RAW_DATA, _DOUBLE_DATA = 2, 4, 5, 8, 9, 10  # fields of a tensor
 _FLOATS: Final = {1: "<f4", 11: "<f8"}  # data types of tensors
@@ -128,7 +128,7 @@ def refuse_endless(path: Path, data: bytes) -> None:
         for kind, number, value in _walked(memoryview(data)):
             if kind == "node" and number == _OPERATOR and bytes(value) in _UNBOUNDED:
                 raise ModelError(
-                    f"model {str(path)!r} has the operator {bytes(value).decode()}, which may never come to an end: "
+                    f"model {str(path)!r} has the operator {bytes(value).decode()}, which may never finish: "
                     "only models without loops are run"
                 )
     except ModelError:

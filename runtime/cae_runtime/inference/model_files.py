@@ -45,7 +45,7 @@ def find_model(model: str | os.PathLike[str]) -> Path:
         why = "is a folder" if folder else "is neither a file nor the name of a packaged model"
         wrong_file = ModelError if folder else ModelNotFoundError
     except OSError as e:  # the name is too long, or a parent folder is locked
-        why, wrong_file = f"cannot be looked at: {e.strerror}", ModelError
+        why, wrong_file = f"cannot be accessed: {e.strerror}", ModelError
     raise wrong_file(f"model {name!r} {why} (packaged models: {names})")
 
 

@@ -29,10 +29,10 @@ _OF_ALL_SESSIONS: Final = "session.use_env_allocators"
 
 
 def _bounded() -> bool:
-    """In a command, bound the memory that models may take together; return whether this was possible.
+    """Limit the memory that all models of a command take together; return whether this was possible.
 
-    A file of a stranger can ask for any amount, and a process that takes all of it is killed without a word. The
-    memory then stays with the process when a model is closed, which would be wrong in a program that uses the library.
+    An untrusted file can ask for any amount, and the system kills a process that takes all memory, without a message.
+    With the limit, memory stays with the process when a model is closed, so programs that use the library have none.
     """
     if not is_own():
         return False
@@ -109,12 +109,11 @@ def require_available(provider: Provider) -> None:
             f"onnxruntime itself has {', '.join(build_providers())}"
         )
     raise ProviderError(
-        f"{provider.full} is not in this onnxruntime, which has {', '.join(build_providers())}; "
-        f"get it: {provider.install}"
+        f"this onnxruntime has no {provider.full}, only {', '.join(build_providers())}; to get it: {provider.install}"
     )
 
 
-ONLY_ONE: Final = "the only one here that auto takes"
+ONLY_ONE: Final = "the only one here that auto considers"
 
 
 def start_best(path: Path, data: bytes, threads: int | None) -> tuple[InferenceSession, str]:

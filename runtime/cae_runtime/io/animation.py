@@ -35,7 +35,7 @@ class Animation:
     Attributes:
         frames: uint8, all of one shape (H, W, 3) BGR or (H, W, 4) BGRA, complete: each shows what is seen.
         milliseconds: how long each is shown.
-        loops: how often all are shown; 0: for ever.
+        loops: how often all are shown; 0: forever.
     """
 
     frames: tuple[NDArray[np.uint8], ...]

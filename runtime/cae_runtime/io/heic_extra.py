@@ -62,7 +62,7 @@ def decode(data: bytes, bits: int) -> NDArray[Any]:
     except Exception as e:  # libheif's errors come as any of several types
         raise ImageError("cannot be decoded: its HEIC data is damaged, or parts of it are missing") from e
     if mode.partition(";")[0] not in {*_MODES.values(), _GRAY_16}:
-        raise ImageError(f"has pixels of a kind that is not read ({mode})")
+        raise ImageError(f"has pixels in a format that is not read ({mode})")
     if pixels.dtype == np.uint16:  # libheif's values, shifted to 16 bits
         pixels = in_sixteen_bits((pixels >> (16 - bits)).astype(np.uint16), bits)
     return pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels

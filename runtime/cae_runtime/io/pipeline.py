@@ -13,7 +13,7 @@ from cae_shared.signals import raise_if_lost
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-BYTES_AHEAD: Final = 2**28  # of files that are read ahead from a store
+BYTES_AHEAD: Final = 2**28  # number of files that are read ahead from a store
 FILES_AHEAD: Final = 8  # that are read from a store, or written to it, at a time
 PIXELS_UNDER_WAY: Final = 2**26  # of pictures that are in memory at once; a larger one is processed alone
 

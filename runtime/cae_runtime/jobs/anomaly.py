@@ -152,7 +152,7 @@ class _Folder:
         refuse_overwriting(self.plan.jobs, further)
         refuse_region(request.region, [*further, *heat_maps])
         if path_kind(sheet, "output") != "missing" and not (again or self._begun or request.overwrite):
-            raise UsageError(f"output {str(sheet)!r} exists, and no table of scores: overwrite=True replaces it")
+            raise UsageError(f"output {str(sheet)!r} exists, but no table of scores does: overwrite=True replaces it")
         self._known: dict[str, tuple[str, float]] = {}
         for each in () if request.overwrite else (table, *parts):
             self._known |= read_table(each, model)
@@ -172,8 +172,8 @@ class _Folder:
         unknown = [path for path in there if row is None or spelling_of(path) not in self._made]
         if unknown and not self._begun:
             raise UsageError(
-                f"output {str(unknown[0])!r} exists, and the table of scores has nothing of it: overwrite=True "
-                "replaces it, or name another folder"
+                f"output {str(unknown[0])!r} exists, but is not in the table of scores: overwrite=True "
+                "replaces it, or choose another folder"
             )
         if (
             there
@@ -265,7 +265,7 @@ def _summary(found: _Found, limit: Limit, split: Separation | None, provider: st
     yield from (f"note: {note}" for note in found.notes)
     usual = len(found.scores(""))
     skipped = sum(verdict.status == "skipped" for verdict in found.scored)
-    before = f" ({skipped} of an earlier call)" if skipped else ""
+    before = f" ({skipped} from an earlier call)" if skipped else ""
     what = "is an anomaly" if found.anomalies == 1 else "are anomalies"
     yield (
         f"{found.anomalies} of {counted(usual, 'image')}{before} {what}; the threshold is {limit.threshold:.4g}, "

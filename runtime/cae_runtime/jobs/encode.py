@@ -168,7 +168,7 @@ class _Encoded:
 
 
 def _outcome(encoded: _Encoded, request: Request, more: dict[str, Any]) -> Outcome:
-    """Name what failed, and return the outcome."""
+    """Report what failed, and return the outcome."""
     for line in failures([(failure["source"], failure["reason"]) for failure in encoded.failed], encoded.plan):
         _log.info("%s", line)
     return Outcome(

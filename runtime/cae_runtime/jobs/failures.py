@@ -12,7 +12,7 @@ from cae_shared.text import counted
 
 
 def failures(failed: Sequence[tuple[str, str]], plan: Plan) -> list[str]:
-    """Return a line for each file that failed, and one line for all images of a kind that is not read.
+    """Return a line for each file that failed, and one line for all images in a format that is not read.
 
     Args:
         failed: the files, each with the reason; those that `plan` says are of such kinds are among them.

@@ -54,7 +54,7 @@ def run(session: Session, request: Request) -> Outcome:
     """Write the pictures to the folder `request.output`, and a contact sheet.
 
     Their names say where the codes come from: `seed-7-0001.png` and `seed-7-sheet.png` for codes that are drawn,
-    `codes-0001.png` for those of the file `codes.npy`, `a-to-b-0001.png` for the way from `a.png` to `b.png`.
+    `codes-0001.png` for those of the file `codes.npy`, `a-to-b-0001.png` for the transition from `a.png` to `b.png`.
 
     Raises:
         UsageError: not exactly one of a number of pictures, codes and two pictures is given; the codes cannot be read;
@@ -64,14 +64,14 @@ def run(session: Session, request: Request) -> Outcome:
     given = [what for what in (request.count, request.latent, request.between) if what is not None]
     if len(given) != 1:
         raise UsageError(
-            "name one of these: how many pictures to make, count=N, or their codes, latent='FILE', or two pictures to "
-            "draw the way between"
+            "choose one of these: the number of new pictures (count=N), their codes (latent='FILE'), or two pictures "
+            "to make a transition between"
         )
     if request.seed is not None and request.count is None:
-        raise UsageError("seed is for codes that are drawn, and these are given: leave it out")
+        raise UsageError("seed is for random codes, but the codes are given: leave it out")
     if request.between is None and (request.steps is not None or request.encoder is not None):
         name = "steps" if request.steps is not None else "encoder"
-        raise UsageError(f"{name} is for the way between two pictures, and none are given: leave it out")
+        raise UsageError(f"{name} is for the transition between two pictures, but none are given: leave it out")
     check_folder(request.folder)
     generator = Generator(session, batch=request.batch)
     wanted = _wanted(generator, request)
@@ -130,16 +130,16 @@ def _between(generator: Generator, pictures: tuple[Path, Path], steps: int, enco
     again = np.concatenate([opened.patches(picture)[1].reshape(1, *ends.shape[1:]) for picture in generator(ends)])
     if np.linalg.norm(again - ends) > _FAR * np.linalg.norm(ends):
         _log.info(
-            "note: the decoder does not give these pictures back: is %r the encoder of the same model?", str(encoder)
+            "note: the decoder does not reproduce these pictures: is %r the encoder of the same model?", str(encoder)
         )
-    _log.info("codes of %s and %s by %s", *(repr(str(path)) for path in pictures), repr(str(encoder)))
+    _log.info("codes of %s and %s from %s", *(repr(str(path)) for path in pictures), repr(str(encoder)))
     codes = way(ends[:1], ends[1:], steps)
     name = "-to-".join(path.stem for path in pictures)
     return _Wanted(codes, name, ends=tuple(zip(pictures, (pixels for _, pixels in found), strict=True)))
 
 
 def _write(generator: Generator, wanted: _Wanted, files: Sequence[Path]) -> list[Cell]:
-    """Write the pictures; return the cells of their sheet, between two pictures with these at the ends."""
+    """Write the pictures; return the cells of their sheet; a transition has its two pictures at the ends."""
     cells: list[Cell] = []
     with Progress(len(files), "generating") as progress:
         for number, (path, picture) in enumerate(zip(files, generator(wanted.codes), strict=True)):

@@ -48,7 +48,7 @@ class Opened:
             read.
         reason: why not.
         room: pixels that it reserves.
-        progress: to be called with how much of the work on it is done, and how much there is.
+        progress: to be called with the amount of work that is done, and the total amount.
         notes: what a user should know, where first frames and pages are taken.
     """
 
@@ -72,7 +72,7 @@ def images_of(
         leave_out: whether to skip `out` if it lies inside a source.
 
     Raises:
-        UsageError: a source is missing, cannot be looked at, has no images or is a video.
+        UsageError: a source is missing, cannot be accessed, has no images or is a video.
     """
     for source in sources:
         if is_video(source) and path_kind(source, "source") != "folder":
@@ -81,7 +81,7 @@ def images_of(
     images = tuple(job for job in plan.jobs if not is_video(job.source))
     videos = tuple(job.source for job in plan.jobs if is_video(job.source))
     if not images and not plan.unreadable:
-        raise UsageError(f"{', '.join(repr(str(source)) for source in sources)}: there are videos and no images")
+        raise UsageError(f"{', '.join(repr(str(source)) for source in sources)}: only videos and no images were found")
     if videos:
         _log.info("note: %s left out: only images are supported here", counted(len(videos), "video"))
     return replace(plan, jobs=images, left_out=(*plan.left_out, *videos))

@@ -44,7 +44,7 @@ def path_kind(path: Place, name: str) -> Kind:
             return store.kind_of(path)
         mode = mode_of(path)
     except OSError as e:
-        raise UsageError(f"{name} {str(path)!r} cannot be looked at: {e.strerror}") from e
+        raise UsageError(f"{name} {str(path)!r} cannot be accessed: {e.strerror}") from e
     if mode is None:
         return "missing"
     return "folder" if stat.S_ISDIR(mode) else "file"
@@ -72,8 +72,8 @@ def outputs_missing(outputs: Sequence[Place]) -> bool:
         others = len(missing) - 1
         lacking = f"{str(missing[0])!r}" + (f" and {counted(others, 'other')} do not" if others else " does not")
         raise UsageError(
-            f"output {str(there[0])!r} exists, {lacking} (new pictures, "
-            "or such as failed): overwrite=True replaces all of them, or name another folder"
+            f"output {str(there[0])!r} exists, but {lacking} (a new picture, or one that failed): overwrite=True "
+            "replaces all of them, or choose another folder"
         )
     return not there
 

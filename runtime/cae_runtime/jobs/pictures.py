@@ -30,13 +30,13 @@ _PAGE: Final = 1000  # parts that each page of a TIFF counts as
 
 @dataclass(frozen=True)
 class Changed:
-    """What became of a picture.
+    """The result of one picture.
 
     Attributes:
         pixels: the new ones, of the same shape and dtype.
-        notes: what a user should know.
+        notes: remarks for the user.
         animation: the new frames of an animation.
-        pages: what became of the further pages of a TIFF.
+        pages: the results of the further pages of a TIFF.
         filled: share of the pixels that were filled, 0..1, where holes were; with 0 the file is copied.
     """
 

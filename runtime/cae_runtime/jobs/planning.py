@@ -55,7 +55,7 @@ class Job:
 
     @property
     def video(self) -> bool:
-        """Whether it is a video, by the output's name."""
+        """Whether the output's name is that of a video."""
         return is_video(self.output)
 
     @property
@@ -78,7 +78,7 @@ class Plan:
         left_out: files in the walked folders that are neither images nor videos.
         folder: where the outputs go.
         names_file: the only output was given as a file name.
-        unreadable: paths in the walked folders that could not be read, and pictures of kinds that are not read.
+        unreadable: paths in the walked folders that could not be read, and pictures in formats that are not read.
     """
 
     jobs: tuple[Job, ...]
@@ -120,7 +120,7 @@ def make_plan(
             why = "SOURCE is a folder" if len(sources) == 1 else f"there are {len(sources)} SOURCEs"
             raise UsageError(f"output {str(out)!r} names a file, but {why}: name a folder")
         if suffix or (ext and not same_format(ext, out.suffix)):
-            raise UsageError(f"output {str(out)!r} is a file's full name: suffix and format are chosen for folders")
+            raise UsageError(f"output {str(out)!r} is a complete file name: suffix and format apply only to folders")
         if is_picture(sources[0]) and is_video(sources[0]) != is_video(out):
             kinds = ("an image", "a video") if is_video(out) else ("a video", "an image")
             raise UsageError(f"source {str(sources[0])!r} is {kinds[0]}, output {str(out)!r} names {kinds[1]}")

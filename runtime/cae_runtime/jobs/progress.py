@@ -72,7 +72,7 @@ class Progress:
         self._show(self._bar, video, done, total, f"{done}/{'?' if total is None else total}", after=0.0)
 
     def on_part(self, picture: Place, done: int, total: int) -> None:
-        """Report how much of a picture is done, and how much there is, in parts of any size."""
+        """Report how many parts of a picture are done, and how many there are; parts may have any size."""
         if self._bar is None:
             self._log.on_part(picture, done, total)
             return

@@ -49,7 +49,7 @@ class ProgressLog:
         self._tell_of(video, done, total, f"{f'{done} of ' if total else ''}{counted(total or done, 'frame')}")
 
     def on_part(self, picture: Place, done: int, total: int) -> None:
-        """Report how much of a picture is done, and how much there is, in parts of any size."""
+        """Report how many parts of a picture are done, and how many there are; parts may have any size."""
         self._tell_of(picture, done, total, f"{100 * done // total} %")
 
     def _tell_of(self, file: Place, done: int, total: int | None, figures: str) -> None:

@@ -22,7 +22,7 @@ _NOT_ON_WINDOWS: Final = frozenset('\\:*?"<>|')
 
 @dataclass(frozen=True)
 class Unreadable:
-    """A file or folder that could not be read, or an image or video of a kind that is not read, and the reason."""
+    """A file or folder that could not be read, or an image or video in a format that is not read, and the reason."""
 
     path: Place
     reason: str
@@ -117,7 +117,7 @@ def _mode_of_entry(entry: Path, unreadable: list[Unreadable]) -> int:
     try:
         mode = mode_of(entry)
     except OSError as e:
-        unreadable.append(Unreadable(entry, f"cannot be looked at: {e.strerror}"))
+        unreadable.append(Unreadable(entry, f"cannot be accessed: {e.strerror}"))
         return 0
     if mode is None and is_picture(entry):
         unreadable.append(Unreadable(entry, "is a link to nothing"))

@@ -189,21 +189,21 @@ def find_cameras() -> dict[int, str]:
 
 def _why(source: Source) -> str:
     if source.is_file:
-        return "it is damaged, or no video that OpenCV reads"
+        return "it is damaged, or OpenCV does not read such videos"
     if _is_address(source.target):
         return "it does not answer, or gives no video"
     path = Path(f"/dev/video{source.target}") if isinstance(source.target, int) else Path(source.target)
     if platform.system() != "Linux":
-        return "it is not there, in use by another program, or not allowed (see the system's privacy settings)"
+        return "it is not connected, in use by another program, or not allowed (see the system's privacy settings)"
     if not path.exists():
-        return f"it is not there{_listed()}"
+        return f"it is not connected{_listed()}"
     try:
         path.open("rb").close()
     except PermissionError:
         return f"{path} may not be read by this user (on most systems: join the group video)"
     except OSError as e:
         return f"{path}: {e.strerror}"
-    return "it is in use by another program, or no camera"
+    return "it is in use by another program, or is not a camera"
 
 
 def _listed() -> str:

@@ -86,7 +86,7 @@ class Recorder:
         self._writer = None
         try:
             if not _plays(self._partial, self.frames):
-                raise ImageError(f"recording {str(self.path)!r} could not be written whole: is the disk full?")
+                raise ImageError(f"recording {str(self.path)!r} could not be written completely: is the disk full?")
             while self.path.exists() and not self._overwrite:  # created by another program meanwhile
                 self.path = self.path.with_stem(f"{self.path.stem}-2")
             self._partial.replace(self.path)

@@ -63,7 +63,7 @@ class Viewer(BaseViewer):
 
     def _freeze(self) -> None:
         self._view.frozen = not self._view.frozen
-        self._view.message = "frozen: space goes on" if self._view.frozen else ""
+        self._view.message = "frozen: press space to continue" if self._view.frozen else ""
 
     def _change_strength(self, steps: int) -> None:
         self._view.stronger(steps)

@@ -58,5 +58,5 @@ class VirtualCamera:
             raise DeviceError(f"virtual camera {self.name} stopped: {' '.join(str(e).split())[:200]}") from e
 
     def close(self) -> None:
-        """Give it back."""
+        """Release the camera."""
         self._camera.close()

@@ -23,8 +23,8 @@ class Note:
             of it was filled; `mostly filled`: that was more than half; `nothing marked`: it has no hole; `developed`:
             it comes from a camera raw file; `beyond`: some values are too bright for its noise; `copied`: further
             video streams of it are not cleaned; `inks`: its CMYK colors were converted to RGB;
-            `renamed`: its output keeps the ending of its name; `named`: its name is that of another format;
-            `first`: it has several frames or pages, and one is shown.
+            `renamed`: its output keeps the ending of its name; `named`: its name says another format than its content
+            has; `first`: it has several frames or pages, and one is shown.
         text: the remark, to follow the picture's name and a colon.
     """
 
@@ -91,7 +91,7 @@ def first_of(number: int, parts: str) -> Note:
 
 def named_otherwise(format: str, written: str) -> Note:
     """Return the note on a file whose name is that of another format than its content, and so is the output's."""
-    return Note("named", f"its content is {format}, and its name is that of another format: the output is {written}")
+    return Note("named", f"its content is {format}, but its name says otherwise: the output is {written}")
 
 
 LEFT: Final = Note("left", "its noise cannot be told from its details: it was left as it is")

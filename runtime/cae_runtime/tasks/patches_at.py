@@ -116,7 +116,7 @@ class PatchesAt:
         return np.searchsorted(self._flat, flat), self._weights[y, x], outputs[number, :, y, x]
 
     def _outputs(self, patches: NDArray[Any]) -> Floats:
-        """What the model makes of N x C x P x P, float32 of the same shape."""
+        """Return the model's output for N x C x P x P, float32 of the same shape."""
         session, shape = self._session, patches.shape
         given = np.divide(patches[:, ::-1] if self._reverse else patches, self._scale, dtype=np.float32)
         given = given.reshape(-1, session.spec.channels, *shape[2:])

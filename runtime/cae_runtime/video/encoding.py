@@ -11,8 +11,8 @@ from cae_runtime.places.address import Place
 from cae_shared.text import listed
 
 INSTALL: Final = (
-    "videos need an extra: pip install 'cae-toolkit[video]' (in a checkout: pip install -e '.[video]'), that is PyAV "
-    "18 or later, {why}"
+    "videos need an extra: pip install 'cae-toolkit[video]' (in a checkout: pip install -e '.[video]'), which adds "
+    "PyAV 18 or later ({why})"
 )
 _PYAV: Final = 18  # the version that pyproject.toml asks for
 
@@ -22,9 +22,9 @@ def missing_extra() -> str:
     try:
         import av
     except ImportError:
-        return INSTALL.format(why="which is not installed")
+        return INSTALL.format(why="PyAV is not installed")
     if int(av.__version__.split(".")[0]) < _PYAV:
-        return INSTALL.format(why=f"of which {av.__version__} is installed")
+        return INSTALL.format(why=f"PyAV {av.__version__} is installed")
     return ""
 
 
@@ -37,7 +37,7 @@ def check_encoding(output: Place, coding: VideoCoding) -> None:
     format = VIDEO_FORMAT_OF_SUFFIX.get(output.suffix.lower())
     if format is None:
         raise UsageError(
-            f"output {str(output)!r} ends like no video that can be written: choose among "
+            f"output {str(output)!r}: its ending is not that of a video format: choose among "
             f"{', '.join(VIDEO_FORMAT_OF_SUFFIX)}"
         )
     codecs = CODECS_OF_FORMAT[format]

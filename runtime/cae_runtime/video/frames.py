@@ -47,7 +47,7 @@ class LostTimes:
     times: list[tuple[int, int]] = field(default_factory=list)
 
     def add(self, pts: int, duration: int) -> None:
-        """Remember one."""
+        """Remember a time."""
         heapq.heappush(self.times, (pts, duration))
 
     def before(self, pts: int | None) -> Iterator[tuple[int, int]]:

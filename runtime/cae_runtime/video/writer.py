@@ -285,7 +285,7 @@ class VideoSink:
 
 @contextlib.contextmanager
 def _told(what: str) -> Iterator[None]:
-    """Turn what PyAV raises into one line."""
+    """Return PyAV's error as one line."""
     try:
         yield
     except (av.FFmpegError, ValueError) as e:

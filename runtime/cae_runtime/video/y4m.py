@@ -73,7 +73,7 @@ def read_header(stream: BinaryIO, begin: bytes = b"") -> Y4mHeader:
         begin: what was read of it already.
 
     Raises:
-        VideoError: it is damaged, or of a kind that is not read.
+        VideoError: it is damaged, or in a format that is not read.
     """
     line = begin + stream.readline(_LINE_MAX)
     if not line.startswith(MAGIC) or not line.endswith(b"\n"):

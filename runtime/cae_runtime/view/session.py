@@ -149,7 +149,7 @@ class PictureSession:
         self._tell(message)
 
     def _notes(self) -> list[str]:
-        """Return the notes on the picture; each is told once."""
+        """Return the notes on the picture, each only once."""
         notes = self._background.notes
         for note in notes:
             if (self._job, note) not in self._noted:

@@ -104,7 +104,7 @@ class _Live:
         self._samples.append(_sample(self._settings))
         self._reports[:-1] = []
         if len(self._samples) > 1 and self._rng.random() < 0.2:
-            raise DeviceError(f"{source.name} cannot be opened: it is not there")
+            raise DeviceError(f"{source.name} cannot be opened: it is not connected")
         return _Camera(self._rng, self._shots, self._pause)
 
 

@@ -228,9 +228,9 @@ def test_wrong_paths_are_refused_with_the_reason(cae_run: Command, photos: Path,
         ((photos, "-o", tmp_path / "in the way" / "below"), "cannot be written to"),
         ((photos,), "-o OUT"),
         ((photos, "-o", tmp_path / "x.png"), "names a file, but SOURCE is a folder: name a folder"),
-        (("x" * 300 + ".png", "-o", tmp_path / "out"), "cannot be looked at: File name too long"),
-        ((photos, "-o", "x" * 300), "cannot be looked at: File name too long"),
-        ((photos / "a b.png", "-o", "x" * 300 + ".png"), "cannot be looked at: File name too long"),
+        (("x" * 300 + ".png", "-o", tmp_path / "out"), "cannot be accessed: File name too long"),
+        ((photos, "-o", "x" * 300), "cannot be accessed: File name too long"),
+        ((photos / "a b.png", "-o", "x" * 300 + ".png"), "cannot be accessed: File name too long"),
     ]:
         done = cae_run(*args)
         assert done.returncode == 2
@@ -277,7 +277,7 @@ def test_unusable_models_are_refused_with_the_reason(cae_run: Command, photos: P
         (tmp_path / "model.pt", "is not an ONNX model"),
         (tmp_path / "missing.onnx", "is neither a file nor the name of a packaged model"),
         (Path("no-such-name"), "packaged models: "),
-        (Path("x" * 300), "cannot be looked at: File name too long"),
+        (Path("x" * 300), "cannot be accessed: File name too long"),
         ("no_metadata", "has no CAE Toolkit metadata: export it with cae-export"),
         ("wrong_schema", "schema '99'"),
         ("encode", "task 'encode'"),
@@ -298,7 +298,7 @@ def test_an_unavailable_provider_is_refused(cae_run: Command, photos: Path, tmp_
         absent = "cuda"
     done = cae_run(photos, "-o", tmp_path / "out", "--provider", absent)
     assert done.returncode == 3
-    assert "is not in this onnxruntime, which has" in last_line(done)
+    assert "this onnxruntime has no " in last_line(done)
     assert "pip" in last_line(done)
     assert len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "out").exists()

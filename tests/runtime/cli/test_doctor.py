@@ -197,7 +197,7 @@ def test_the_doctor_reports_a_library_that_does_not_load(monkeypatch: pytest.Mon
         (["--doctor", "--provider", "cpu"], "--doctor takes no --provider"),
         (["--benchmark", "--ext", "png"], "--benchmark takes no --ext"),
         (["--benchmark", "-m", "denoise-huge"], "'denoise-huge' is neither"),
-        ([], "name what to work on"),
+        ([], "SOURCE is missing: pass images, videos or folders"),
     ],
 )
 def test_wrong_usage_is_refused(args: list[str], message: str) -> None:

@@ -51,8 +51,8 @@ def test_options_that_do_not_suit_a_pipe_are_refused(cae_run: Command, photo: Pa
         ((tmp_path / "missing.png", "-o", "-"), "is not a file"),
         (("-", "-o", "-", "--json"), "--json"),
         (("-", "-o", tmp_path / "in the way" / "x.png"), "cannot be written to"),
-        (("-", "-o", "x" * 300 + ".png"), "cannot be looked at: File name too long"),
-        (("x" * 300 + ".png", "-o", "-"), "cannot be looked at: File name too long"),
+        (("-", "-o", "x" * 300 + ".png"), "cannot be accessed: File name too long"),
+        (("x" * 300 + ".png", "-o", "-"), "cannot be accessed: File name too long"),
     ]:
         done = cae_run(*args, stdin=photo.read_bytes())
         assert done.returncode == 2

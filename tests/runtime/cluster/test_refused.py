@@ -22,10 +22,10 @@ from cae_runtime.places.address import Address, place_of
     ("options", "message"),
     [
         (["--engine", "dask"], "--engine is 'dask': it must be local or ray"),
-        (["--address", "auto"], "--address goes with a cluster: add --engine ray"),
-        (["--gpus-per-worker", "1"], "--gpus-per-worker goes with a cluster: add --engine ray"),
+        (["--address", "auto"], "--address needs a cluster: add --engine ray"),
+        (["--gpus-per-worker", "1"], "--gpus-per-worker needs a cluster: add --engine ray"),
         (["--engine", "ray", "--gpus-per-worker", "-1"], "--gpus-per-worker is -1.0: it must be 0 or more"),
-        (["--engine", "ray", "--watch"], "--watch cleans on this machine alone: leave --engine out"),
+        (["--engine", "ray", "--watch"], "--watch works only on this machine: remove --engine"),
         (["--engine", "ray", "--view"], "--view takes no --engine"),
         (["--engine", "ray", "--provider", "gpu"], "provider 'gpu'"),
         (["--engine", "ray", "--address", "head"], "--address is 'head': it must be HOST:PORT, or 'auto'"),
@@ -74,7 +74,7 @@ def test_a_cluster_that_requires_a_token_is_reported(
 
 
 def test_pipes_and_cameras_refuse_an_engine(cae_run: Command) -> None:
-    assert b"- goes without --engine" in cae_run("-", "-o", "-", "--engine", "ray").stderr
+    assert b"- cannot be combined with --engine" in cae_run("-", "-o", "-", "--engine", "ray").stderr
     assert b"--webcam takes no --engine" in cae_run("--webcam", "--engine", "ray", model=None).stderr
 
 

@@ -178,7 +178,7 @@ def test_a_png_with_fewer_or_more_frames_than_announced_is_damaged(announced: in
         (name, announced.to_bytes(4, "big") + content[4:] if name == b"acTL" else content)
         for name, content in chunks_of(animated("PNG"))
     ]
-    with pytest.raises(ImageError, match=rf"announces {announced} frames? of an animation and has 4"):
+    with pytest.raises(ImageError, match=rf"says {announced} frames? of an animation, but it has 4"):
         decode(png_of(chunks))
 
 

@@ -215,7 +215,7 @@ def test_a_coded_size_larger_than_announced_is_refused_before_decoding(monkeypat
     at = data.index(b"ispe") + 8
     struct.pack_into(">II", data, at, 48, 32)
     monkeypatch.setattr(cv2, "imdecode", lambda *_, **__: pytest.fail("it was decoded"))
-    with pytest.raises(ImageError, match="is damaged: it announces 48x32 pixels and codes 96x64"):
+    with pytest.raises(ImageError, match="is damaged: its header says 48x32 pixels, but its data has 96x64"):
         decode(bytes(data))
 
 
@@ -237,7 +237,7 @@ def test_a_frame_larger_than_announced_is_refused_before_decoding(monkeypatch: p
         struct.pack_into(">I", data, small.index(b"stco", here) + 12, len(small) + 8 + place)
     file = bytes(data) + struct.pack(">I4s", 8 + len(large), b"free") + large
     monkeypatch.setattr(cv2, "imdecodeanimation", lambda *_, **__: pytest.fail("it was decoded"))
-    with pytest.raises(ImageError, match="is damaged: it announces 64x64 pixels and codes 512x512"):
+    with pytest.raises(ImageError, match="is damaged: its header says 64x64 pixels, but its data has 512x512"):
         decode(file)
 
 

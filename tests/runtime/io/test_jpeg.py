@@ -118,7 +118,7 @@ def test_a_second_size_is_refused_before_decoding(before: int, monkeypatch: pyte
     frame = next(segment for segment in segments(data) if segment.marker == 0xC0)
     place = next(segment for segment in segments(data) if segment.marker == before).start
     monkeypatch.setattr(images, "decoded", lambda *_: pytest.fail("was decoded"))
-    with pytest.raises(ImageError, match="says twice how large it is"):
+    with pytest.raises(ImageError, match="it gives its size twice"):
         decode(data[:place] + data[frame.start : frame.end] + data[place:])
 
 

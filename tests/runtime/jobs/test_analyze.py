@@ -106,7 +106,7 @@ def test_analyze_prints_the_noise_and_writes_nothing(cae_run: Command, tmp_path:
     for words, reason in (
         (["--analyze"], b"--analyze needs images or folders"),
         (["-", "--analyze"], b"--analyze takes files and folders, and no -"),
-        ([tmp_path / "a.png", "--analyze", "-o", "out"], b"writes no pictures: leave -o out"),
+        ([tmp_path / "a.png", "--analyze", "-o", "out"], b"writes no pictures: remove -o"),
         ([tmp_path / "a.png", "--analyze", "--ext", "png"], b"--analyze takes no --ext"),
     ):
         done = cae_run(*words, model=None)

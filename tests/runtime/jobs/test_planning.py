@@ -205,14 +205,14 @@ def test_paths_that_cannot_be_looked_up_are_reported(
     photos: Path, tmp_path: Path, locked: Callable[[Path], None]
 ) -> None:
     locked(tmp_path / "far")
-    with pytest.raises(UsageError, match=r"source '.*far' cannot be looked at: Permission denied"):
+    with pytest.raises(UsageError, match=r"source '.*far' cannot be accessed: Permission denied"):
         make_plan([tmp_path / "far"], tmp_path / "out")
-    with pytest.raises(UsageError, match=r"output '.*far' cannot be looked at: Permission denied"):
+    with pytest.raises(UsageError, match=r"output '.*far' cannot be accessed: Permission denied"):
         make_plan([photos], tmp_path / "far")
     long = "x" * 300
-    with pytest.raises(UsageError, match=r"source 'x+' cannot be looked at: File name too long"):
+    with pytest.raises(UsageError, match=r"source 'x+' cannot be accessed: File name too long"):
         make_plan([Path(long)], tmp_path / "out")
-    with pytest.raises(UsageError, match=r"output 'x+\.png' cannot be looked at: File name too long"):
+    with pytest.raises(UsageError, match=r"output 'x+\.png' cannot be accessed: File name too long"):
         make_plan([photos / "a.png"], Path(f"{long}.png"))
 
 

@@ -81,14 +81,16 @@ def test_unsupported_kinds_of_pictures_fail(cae_run: Command, tmp_path: Path) ->
     assert done.returncode == 1
     lines = done.stderr.decode().splitlines()
     assert "left out: 1 .txt, 1 without a suffix (neither images nor videos)" in lines[-1]
-    assert "; 7 failed, among them 1 .dds, 1 .fits, 1 .ico, 1 .mts, 3 .psd (of kinds that are not read); " in lines[-1]
+    assert (
+        "; 7 failed, among them 1 .dds, 1 .fits, 1 .ico, 1 .mts, 3 .psd (in formats that are not read); " in lines[-1]
+    )
     assert any(
         each.endswith(
-            "of a kind that is not read (.mts): convert it first (ffmpeg -i ./-00001.MTS -c:v copy ./-00001.mkv)"
+            "in a format that is not read (.mts): convert it first (ffmpeg -i ./-00001.MTS -c:v copy ./-00001.mkv)"
         )
         for each in lines
     )
-    assert any("1.psd' is an image of a kind that is not read (.psd): convert it to PNG" in each for each in lines)
+    assert any("1.psd' is an image in a format that is not read (.psd): convert it to PNG" in each for each in lines)
     report = json.loads(done.stdout)
     assert sorted(Path(f["source"]).name for f in report["files"] if f["status"] == "failed") == [
         "-00001.MTS", "1.psd", "2.PSD", "3.psd", "x.dds", "x.fits", "x.ico",

@@ -137,7 +137,10 @@ def test_sources_that_cannot_be_watched_are_refused(cae_run: Command, tmp_path: 
     (tmp_path / "a.png").write_bytes(png(noise))
     for words, reason in (
         ([tmp_path / "a.png"], b"is not a folder: only folders are watched"),
-        ([tmp_path, "--overwrite"], b"existing outputs of watched folders are kept: leave masks and --overwrite out"),
+        (
+            [tmp_path, "--overwrite"],
+            b"watched folders keep existing outputs and take no masks: leave out masks and --overwrite",
+        ),
         ([tmp_path / "missing"], b"is not a folder"),
     ):
         done = cae_run("--watch", *words, "-o", tmp_path / "out")
@@ -186,7 +189,7 @@ def test_an_unsupported_file_is_reported_once(
     with caplog.at_level(logging.INFO):
         watch._cleaned_until_stopped(events(), inbox, MagicMock(), RestoreOptions(), watch._Clock())
     (message,) = caplog.messages
-    assert "drawing.psd' is an image of a kind that is not read (.psd)" in message
+    assert "drawing.psd' is an image in a format that is not read (.psd)" in message
 
 
 def test_a_file_written_at_ctrl_c_counts_as_done_although_it_failed_before(

@@ -64,7 +64,7 @@ def opening(*devices: Device) -> Callable[[Source], Device]:
     def opener(source: Source) -> Device:
         device = next(left, None)
         if device is None:
-            raise DeviceError(f"{source.name} cannot be opened: it is not there")
+            raise DeviceError(f"{source.name} cannot be opened: it is not connected")
         return device
 
     return opener
@@ -281,7 +281,7 @@ def test_a_camera_that_gives_only_invalid_frames_is_reported() -> None:
 
 def test_a_missing_camera_is_reported_at_once() -> None:
     capture = Capture(CAMERA, opener=opening())
-    with pytest.raises(DeviceError, match="camera 0 cannot be opened: it is not there"):
+    with pytest.raises(DeviceError, match="camera 0 cannot be opened: it is not connected"):
         capture.next(10)
     capture.close()
 

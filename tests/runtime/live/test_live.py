@@ -348,7 +348,7 @@ def test_unsuitable_live_options_are_a_one_line_error(arguments: list[str], code
 def test_a_live_option_without_webcam_is_refused(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["assets", "-o", str(tmp_path), "--compare"])
     assert done.exit_code == 2
-    assert "--compare goes with a camera: add --webcam for the first one, or --camera" in done.stderr
+    assert "--compare needs a camera: add --webcam for the first one, or --camera" in done.stderr
 
 
 def test_a_run_without_a_window_needs_an_output(video: Path) -> None:

@@ -67,7 +67,7 @@ def test_thousands_of_outputs_are_listed_instead_of_looked_up(
 @pytest.mark.parametrize(
     ("source", "out", "says"),
     [
-        ("s3://incomin/a.png", "s3://cleaned", "incomin/a.png' cannot be looked at: there is no bucket 'incomin'"),
+        ("s3://incomin/a.png", "s3://cleaned", "incomin/a.png' cannot be accessed: there is no bucket 'incomin'"),
         ("s3://incoming/a.pgn", "s3://cleaned", "source 's3://incoming/a.pgn' does not exist"),
         ("s3://incoming", "s3://cleand/x", "'s3://cleand/x' cannot be written to: there is no bucket 'cleand'"),
         ("s3://incoming", "s3://incoming", "would overwrite the source"),
@@ -220,7 +220,7 @@ def test_an_unreachable_store_ends_the_command(
     put(s3, photos / "deep", "incoming")
     for request_, says in (
         ("GET /incoming?list", "source folder 's3://incoming' cannot be read: the store answered 503"),
-        ("HEAD /incoming", "source 's3://incoming' cannot be looked at: the store answered 503"),
+        ("HEAD /incoming", "source 's3://incoming' cannot be accessed: the store answered 503"),
         ("HEAD /cleaned", "output folder 's3://cleaned' cannot be written to: the store answered 503"),
     ):
         trouble.rules.clear()

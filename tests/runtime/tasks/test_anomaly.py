@@ -144,7 +144,7 @@ def test_existing_heat_maps_are_kept(cae_run: Command, parts: Path, tmp_path: Pa
     mine = out / "a_good_heat.png"
     mine.write_text("mine")
     done = cae_run(parts, "-o", out, model="anomaly")
-    assert (done.returncode, b"the table of scores has nothing of it" in done.stderr) == (2, True)
+    assert (done.returncode, b"is not in the table of scores" in done.stderr) == (2, True)
     assert [path.name for path in out.iterdir()] == [mine.name]
     assert cae_run(parts, "-o", out, "--overwrite", model="anomaly").returncode == 0
     assert mine.read_bytes() != b"mine"

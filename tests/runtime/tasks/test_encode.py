@@ -105,7 +105,7 @@ def test_one_bad_file_does_not_stop_the_others(cae_run: Command, photos: Path, t
     assert (report["images"], report["left_out"]) == (2, 2)
     assert {Path(failure["source"]).name for failure in report["failed"]} == {"broken.jpg", *phone}
     assert b"failed: " in done.stderr
-    assert done.stderr.count(b"is an image of a kind that is not read (.psd)") == 1
+    assert done.stderr.count(b"is an image in a format that is not read (.psd)") == 1
     assert b". The same holds for 2 other .psd files\n" in done.stderr
     assert len(out.read_text().splitlines()) == 3
 

@@ -297,8 +297,8 @@ def test_a_mask_is_rotated_like_its_photo(cae_run: Command, noise: Noise, tmp_pa
         (["--mask-color", "pink"], "inpaint", 2, "--mask-color is 'pink': it must be a color like '#ff00ff'"),
         (["--mask-color", "#fff", "--mask", "small.png"], "inpaint", 2, "give --mask or --mask-color, not both"),
         (["--mask-color", "#fff", "--strength", "0.5"], "inpaint", 2, "fills holes, which takes no --strength"),
-        (["--grow", "2"], "inpaint", 2, "--grow goes with --mask or --mask-color"),
-        (["--mask-color", "#fff", "--invert-mask"], "inpaint", 2, "--invert-mask goes with --mask"),
+        (["--grow", "2"], "inpaint", 2, "--grow needs --mask or --mask-color"),
+        (["--mask-color", "#fff", "--invert-mask"], "inpaint", 2, "--invert-mask needs --mask"),
         (["--mask-color", "#fff", "--grow", "101"], "inpaint", 2, "--grow is 101: it must be 0..100"),
         (["--mask", "white.png", "--invert-mask"], "inpaint", 1, "marks all of it, and so nothing once it is inverted"),
         (["--mask-color", "#123456"], "inpaint", 1, "has no pixel of the color #123456"),
@@ -325,7 +325,7 @@ def test_masks_are_refused_for_videos_and_pipes(cae_run: Command, photo: np.ndar
     done = cae_run("film.mp4", "-o", "out", "--mask-color", "#fff", model="inpaint", cwd=tmp_path)
     assert (done.returncode, b"holes are filled in images" in done.stderr) == (2, True)
     done = cae_run("photo.png", "-o", "-", "--mask-color", "#fff", model="inpaint", cwd=tmp_path)
-    assert (done.returncode, b"- goes without --mask-color" in done.stderr) == (2, True)
+    assert (done.returncode, b"- cannot be combined with --mask-color" in done.stderr) == (2, True)
 
 
 @pytest.mark.parametrize(

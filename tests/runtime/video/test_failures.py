@@ -45,7 +45,7 @@ def test_a_missing_pyav_is_reported_with_the_install_command(cae_run: Command, c
         (line,) = lines(done)
         assert line == (
             f"cae-run: {str(clip)!r} is a video, and videos need an extra: pip install 'cae-toolkit[video]' "
-            "(in a checkout: pip install -e '.[video]'), that is PyAV 18 or later, which is not installed"
+            "(in a checkout: pip install -e '.[video]'), which adds PyAV 18 or later (PyAV is not installed)"
         )
     assert not (tmp_path / "out").exists()
 

@@ -165,7 +165,7 @@ def test_sources_are_checked_before_anything_is_recorded(tmp_path: Path) -> None
     video.write_bytes(b"")
     check_sources(["0", "0", "rtsp://[::1", str(video)])
     for wrong, reason in (
-        ([str(video), str(tmp_path / "." / "still.avi")], "is named twice"),
+        ([str(video), str(tmp_path / "." / "still.avi")], "is given twice"),
         (["99999999999"], "does not exist"),
         (["x" * 300], "cannot be read|does not exist"),
     ):

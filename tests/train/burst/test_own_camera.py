@@ -133,7 +133,7 @@ def test_a_model_that_is_not_better_is_reported_and_not_used(cae_train: Command,
     done = cae_train("--burst", "scenes", "--out", "run", "--lr", "0.03", *SHORT, "--export", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "a fitted model is not better than denoise: " in done.stderr
-    assert done.stderr.splitlines()[-1].endswith("denoise stays the one to use: cae-run --webcam")
+    assert done.stderr.splitlines()[-1].endswith("denoise is still the model to use: cae-run --webcam")
     assert "next:" not in done.stderr
     assert not (tmp_path / "run" / "model.pt").exists()
     assert not (tmp_path / "run" / "model.onnx").exists()
@@ -143,15 +143,15 @@ def test_a_model_that_is_not_better_is_reported_and_not_used(cae_train: Command,
     ("options", "reason"),
     [
         (["--burst", "nowhere"], "--burst 'nowhere' does not exist: name a camera (0), a video"),
-        (["--burst", "scenes", "--noise-from", "."], "--burst and --noise-from exclude each other"),
+        (["--burst", "scenes", "--noise-from", "."], "--burst and --noise-from cannot be combined"),
         (["--burst", "scenes", "--frames", "1"], "--frames is 1: it must be 2 to 1000"),
         (["--burst", "scenes", "--minutes", "0"], "--minutes is 0: it must be above 0, at most 1440"),
-        (["--burst", "scenes", "--degrade", "gaussian:25"], "decide themselves on --degrade: leave it out"),
-        (["--burst", "scenes", "--resume", "run"], "decide themselves on --resume: leave it out"),
+        (["--burst", "scenes", "--degrade", "gaussian:25"], "choose --degrade themselves: leave it out"),
+        (["--burst", "scenes", "--resume", "run"], "choose --resume themselves: leave it out"),
         (["--noise-from", "nowhere"], "--noise-from 'nowhere' is not a folder"),
         (["--noise-from", "empty"], "has no pictures that can be used: .bmp"),
         (["--burst", "scenes", "--start", "none.pt"], "--start: none.pt: No such file"),
-        (["--frames", "10"], "--frames goes with --burst"),
+        (["--frames", "10"], "--frames needs --burst"),
     ],
 )
 def test_wrong_usage_is_a_one_line_error(

@@ -453,7 +453,7 @@ def test_augmentation_does_not_change_crops_and_noise(setting: dict[str, float])
 
 def test_a_source_named_twice_is_refused(photos: Path) -> None:
     for source in ("synthetic", str(photos)):
-        with pytest.raises(DataError, match="named twice"):
+        with pytest.raises(DataError, match="given twice"):
             load(TrainConfig(data=(source, source)))
 
 

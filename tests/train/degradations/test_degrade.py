@@ -73,8 +73,8 @@ def test_specs_are_parsed(spec: str, wanted: object) -> None:
         ("gaussian:abc", "'abc' is not a level, write gaussian:LEVEL or gaussian:LOW-HIGH"),
         ("gaussian:", "'' is not a level"),
         ("gaussian:5+", "unknown degradation ''"),
-        ("gaussian:5+mask:0.1", "mask and none do not go in a row"),
-        ("none+gaussian:5", "mask and none do not go in a row"),
+        ("gaussian:5+mask:0.1", "mask and none cannot be combined"),
+        ("none+gaussian:5", "mask and none cannot be combined"),
         ("gaussian", "'' is not a level"),
         ("gaussian:5-", "'5-' is not a level"),
         ("gaussian:-1", "'-1' is not a level"),
@@ -278,7 +278,7 @@ def test_speckle_is_proportional_to_the_value(sigma: float, value: float, seed: 
 
 @pytest.mark.parametrize("specs", [("none", "gaussian:5"), ("gaussian:5", "none"), ("none", "none")])
 def test_none_is_refused_beside_other_degradations(specs: tuple[str, ...]) -> None:
-    with pytest.raises(ConfigError, match=r"^degrade 'none' goes alone: leave it out beside others$"):
+    with pytest.raises(ConfigError, match=r"^degrade 'none' cannot be combined with other degradations: leave it out$"):
         parse_chain(specs)
     assert parse_chain(["none,gaussian:5", "blur:1"])  # as an alternative it has a meaning
 

@@ -288,7 +288,7 @@ def test_a_run_trains_on_the_device_and_resumes(
 
 @pytest.mark.parametrize(
     ("changes", "reason"),
-    [({"data_on": "moon"}, "auto, host, device"), ({"data_on": "device", "workers": 2}, "choose workers 0")],
+    [({"data_on": "moon"}, "auto, host, device"), ({"data_on": "device", "workers": 2}, "choose workers=0")],
 )
 def test_unsuitable_places_for_data_are_refused(
     changes: dict[str, Any], reason: str, settings: Settings, tmp_path: Path

@@ -63,7 +63,7 @@ def test_a_run_with_a_teacher_learns_its_outputs(settings: Settings, run: Run, f
 
 
 def test_unsuitable_teachers_are_refused(tmp_path: Path, identity: Path) -> None:
-    with pytest.raises(ConfigError, match="loss is 'mse': they exclude each other, as a teacher brings its own loss"):
+    with pytest.raises(ConfigError, match="loss is 'mse': choose one, since a teacher brings its own loss"):
         TrainConfig(teacher=str(identity), loss="mse")
     gray = tmp_path / "gray.pt"
     save_model(gray, build("skip", {"widths": [16, 16]}, 1), TrainConfig(model={"widths": [16, 16]}, channels=1), {})

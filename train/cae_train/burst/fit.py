@@ -92,7 +92,11 @@ def steady_scenes(scenes: Sequence[Scene], out: Path, tell: Tell) -> list[Steady
         found.append(steady)
     if not found:
         assert problem is not None  # noqa: S101 - there are scenes
-        raise problem if len(scenes) == 1 else UnsteadyError("no scene is left: none of them stands still in one light")
+        raise (
+            problem
+            if len(scenes) == 1
+            else UnsteadyError("no scene can be used: none of them has a still picture in constant light")
+        )
     return found
 
 

@@ -129,7 +129,7 @@ def check_sources(sources: Sequence[str]) -> None:
         if _kind(source) != CAMERA:
             path = Path(source).resolve()
             if path in seen:
-                raise DataError(f"burst {source!r} is named twice: a scene cannot be judged by itself")
+                raise DataError(f"burst {source!r} is given twice: a scene cannot be tested against itself")
             seen.add(path)
 
 

@@ -198,7 +198,7 @@ def _spread_of(targets: Sequence[Target], axis: int) -> float:
 
 
 def _share(defects: Iterable[Mask]) -> float:
-    """Of defective pixels; 0 where so few may be texture."""
+    """The share of defective pixels; 0 if there are so few that they may be texture."""
     share = float(np.mean([mask.mean() for mask in defects]))
     return share if share >= DEFECTS_LEAST else 0.0
 

@@ -70,6 +70,6 @@ class Pace:
         return max(EPOCH_STEPS_LEAST, int(steps / epochs))
 
     def learn(self, watch: Stopwatch) -> None:
-        """Take over what a step took in a fit; one that was interrupted at once tells nothing."""
+        """Use the measured time per step of a fit, unless it was interrupted before any step was timed."""
         if watch.steps > 0:
             self.step = watch.seconds / watch.steps

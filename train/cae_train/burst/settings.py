@@ -30,7 +30,7 @@ def settings(start: str, given: dict[str, object]) -> TrainConfig:
     try:
         loaded = load_model(path)
         if loaded.network.channels != COLORS:
-            raise CheckpointError(f"{path} is for gray pictures: cameras are fitted to in colors")
+            raise CheckpointError(f"{path} is for gray pictures: models for cameras work in color")
     except CheckpointError as e:
         raise CheckpointError(f"start: {e}") from e
     usual: dict[str, object] = {

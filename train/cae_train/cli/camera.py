@@ -107,7 +107,7 @@ def _run(
     else:
         write_png(folder / FLAT, estimated.sheet)
         say(f"noise of {estimated.model.summary()}")
-        say(f"note: {UNKNOWN}; {folder / FLAT} shows what was taken for noise")
+        say(f"note: {UNKNOWN}; {folder / FLAT} shows what was considered noise")
         for line in _differences(estimated):
             say(line)
         low, high = estimated.spread
@@ -170,12 +170,14 @@ def _check(wanted: Wanted, config: TrainConfig, hardware: Hardware) -> None:
     if "" in wanted.bursts:
         raise ConfigError("--burst is empty: name a camera (0), a video, or a folder of frames")
     if wanted.bursts and wanted.noise_from is not None:
-        raise ConfigError("--burst and --noise-from exclude each other: a burst says more, leave out --noise-from")
+        raise ConfigError(
+            "--burst and --noise-from cannot be combined: a a burst is more exact, so leave out --noise-from"
+        )
     check_sources(wanted.bursts)
     if hardware.devices not in (AUTO, "1"):
-        raise ConfigError(f"--devices is {hardware.devices}: a camera is fitted to on one device")
+        raise ConfigError(f"--devices is {hardware.devices}: a model is fitted to a camera on one device")
     if hardware.num_nodes != 1:
-        raise ConfigError(f"--num-nodes is {hardware.num_nodes}: a camera is fitted to on one device")
+        raise ConfigError(f"--num-nodes is {hardware.num_nodes}: a model is fitted to a camera on one device")
     if not 2 <= wanted.frames <= FRAMES_MOST:
         raise ConfigError(f"--frames is {wanted.frames}: it must be 2 to {FRAMES_MOST}")
     if not 0 < wanted.minutes <= MINUTES_MOST:
@@ -204,7 +206,7 @@ def _conclude(fit: Fit, start: str, export: bool, say: Callable[[str], None]) ->
             fit.model.replace(apart)
             kept = f" ({apart} is kept)"
         say(
-            f"a fitted model is not better than {name}: {reason}. {name} stays the one to use"
+            f"a fitted model is not better than {name}: {reason}. {name} is still the model to use"
             f"{': cae-run --webcam' * (Path(start) == DENOISE)}{kept}"
         )
     else:

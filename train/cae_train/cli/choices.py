@@ -38,7 +38,7 @@ def listing() -> Iterator[str]:
 
 
 def _explained(options: type) -> list[str]:
-    """What the docstring of an options class says of each."""
+    """What the docstring of an options class says about each option."""
     text = inspect.getdoc(options) or ""
     return textwrap.dedent(text.partition("Attributes:\n")[2].partition("\n\nRaises:")[0]).splitlines()
 

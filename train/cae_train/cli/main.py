@@ -66,7 +66,7 @@ def command(
     ] = None,
     start: Annotated[str | None, _option("Start from the weights in this model.pt or state_dict file.")] = None,
     teacher: Annotated[
-        str | None, _option("Learn from the results of this model.pt too, above all with --quantize-aware.")
+        str | None, _option("Also learn from the results of this model.pt, for example with --quantize-aware.")
     ] = None,
     quantize_aware: Annotated[
         bool | None,
@@ -86,7 +86,8 @@ def command(
         int | None, _option("Number of sizes per photograph: its own, 3/4 of it, 3/4 of that ...", DEFAULTS.scales)
     ] = None,
     degrain: Annotated[
-        float | None, _option("Share of the patches whose own grain is removed first.", DEFAULTS.degrain)
+        float | None,
+        _option("Share of the patches from which the photograph's own grain is removed first.", DEFAULTS.degrain),
     ] = None,
     jitter: Annotated[float | None, _option("Share of the patches whose colors are changed.", DEFAULTS.jitter)] = None,
     gray: Annotated[
@@ -98,7 +99,8 @@ def command(
     upright: Annotated[
         bool | None,
         typer.Option(
-            "--upright/--no-upright", help="Do not flip or rotate patches; for images of one orientation. [default: no]"
+            "--upright/--no-upright",
+            help="Do not flip or rotate patches, for images that share one orientation. [default: no]",
         ),
     ] = None,
     clip: Annotated[
@@ -107,7 +109,9 @@ def command(
     ] = None,
     loss: Annotated[str | None, _option(f"auto (the network's own), {', '.join(LOSSES)}.", DEFAULTS.loss)] = None,
     epochs: Annotated[int | None, _option("Passes over the data.", DEFAULTS.epochs)] = None,
-    epoch_crops: Annotated[int | None, _option("Random crops per epoch of a folder.", DEFAULTS.epoch_crops)] = None,
+    epoch_crops: Annotated[
+        int | None, _option("Random crops per epoch, for folders of photographs.", DEFAULTS.epoch_crops)
+    ] = None,
     batch: Annotated[int | None, _option("Patches per step, of all devices together.", DEFAULTS.batch)] = None,
     optimizer: Annotated[str | None, _option(f"{', '.join(OPTIMIZERS)}.", DEFAULTS.optimizer)] = None,
     lr: Annotated[float | None, _option("Peak learning rate.", DEFAULTS.lr)] = None,
@@ -135,11 +139,14 @@ def command(
     ] = None,
     resume: Annotated[
         Path | None,
-        typer.Option(help="Continue the run in this folder with its own settings; --data says where moved data are."),
+        typer.Option(
+            help="Continue the run in this folder with its own settings. If its data were moved, give their new "
+            "place with --data."
+        ),
     ] = None,
     save_pairs: Annotated[
         Path | None,
-        typer.Option(help="First write clean and degraded patches as pairs of PNGs into this new folder."),
+        typer.Option(help="Before training, write clean and degraded patches as pairs of PNGs into this new folder."),
     ] = None,
     preview_degradation: Annotated[
         Path | None,
@@ -161,7 +168,9 @@ def command(
     frames: Annotated[int, typer.Option(help="Frames per scene (--burst).")] = 60,
     minutes: Annotated[float, typer.Option(help="Total training time.")] = 7.0,
     export: Annotated[bool, typer.Option("--export", help="Run cae-export at the end.")] = False,
-    max_pairs: Annotated[int, typer.Option(help="Maximum number of pairs of each part (--save-pairs).", min=1)] = 1000,
+    max_pairs: Annotated[
+        int, typer.Option(help="Maximum number of training pairs, and of held-out pairs, for --save-pairs.", min=1)
+    ] = 1000,
     accelerator: Annotated[str, typer.Option(help="Passed to Lightning: auto, cpu, gpu, mps, tpu.")] = "auto",
     devices: Annotated[
         str, typer.Option(help="Devices of each machine: auto, a count, or a list such as 0,1.")
@@ -215,7 +224,7 @@ def command(
         return
     for name in OF_A_CAMERA:
         if name in said:
-            raise ConfigError(f"--{name} goes with --burst or --noise-from")
+            raise ConfigError(f"--{name} needs --burst or --noise-from")
     if preview_degradation is not None:
         _check_preview(preview_degradation, {"--resume": resume, "--save-pairs": save_pairs})
     if resume is not None:
@@ -260,7 +269,7 @@ def _fit_camera(
     """Fit a model to a camera, and return whether a signal ended it."""
     for name in NOT_OF_A_CAMERA:
         if name in said:
-            raise ConfigError(f"--burst and --noise-from decide themselves on --{name.replace('_', '-')}: leave it out")
+            raise ConfigError(f"--burst and --noise-from choose --{name.replace('_', '-')} themselves: leave it out")
     with ended_in_order("cae-train"):
         with _extra():
             from cae_train.cli import camera

@@ -22,10 +22,10 @@ from cae_train.training.progress import ProgressLines
 
 @dataclass(frozen=True)
 class Folders:
-    """Where a run lies.
+    """The folders of a run.
 
     Attributes:
-        out: its folder; None takes one that is called after the network.
+        out: its folder; None takes one that is named after the network.
         resume: the folder of a run that is continued.
         pairs: the folder that pairs are written to first.
         max_pairs: how many of the training and of the validation part each.
@@ -38,7 +38,7 @@ class Folders:
 
 
 def train(settings: TrainConfig, hardware: Hardware, folders: Folders) -> bool:
-    """Train and say what comes out; return whether a signal ended it.
+    """Train and print the result; return whether a signal ended it.
 
     Raises:
         CaeTrainError: see `prepare`, `load` and `loop.run`.
@@ -103,7 +103,7 @@ def _loaded(settings: TrainConfig, console: Console) -> Split:
 
 
 def _described(prepared: Prepared, split: Split) -> str:
-    """A run in a line."""
+    """Describe a run in one line."""
     config = prepared.config
     return (
         f"{config.arch}: {weight_count(prepared.network):,} weights, {prepared.multiply_adds / 1000:.1f} KMAC/px; "

@@ -68,6 +68,6 @@ def _download(data_dir: Path) -> Path:
     except (OSError, ValueError, KeyError, EOFError, tarfile.TarError) as e:
         raise DataError(
             f"CIFAR-10 is not below {data_dir} and could not be downloaded from {URL}: {reason(e)}; "
-            f"put the unpacked {FOLDER} there or name its folder as data_dir"
+            f"put the unpacked {FOLDER} there, or pass its folder, data_dir='FOLDER'"
         ) from e
     return folder

@@ -90,7 +90,7 @@ def load(config: TrainConfig) -> Split:
     """
     for source in config.data:
         if config.data.count(source) > 1:
-            raise DataError(f"data {source!r} is named twice: once is enough")
+            raise DataError(f"data {source!r} is given twice: once is enough")
     split, channels = Split(), channels_of(config)
     known: set[Path] = set()
     for source in config.data:

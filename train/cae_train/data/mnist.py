@@ -1,7 +1,7 @@
 """MNIST and Fashion-MNIST in their IDX files, packed or not: found below a folder, or downloaded there.
 
 LeCun, Cortes and Burges, "The MNIST database of handwritten digits" (1998), http://yann.lecun.com/exdb/mnist/, whose
-server refuses downloads nowadays: PyTorch's mirror of it stands in. Xiao, Rasul and Vollgraf, "Fashion-MNIST: a Novel
+server refuses downloads nowadays, so PyTorch's mirror is used. Xiao, Rasul and Vollgraf, "Fashion-MNIST: a Novel
 Image Dataset for Benchmarking Machine Learning Algorithms" (arXiv:1708.07747, 2017).
 
 A file has a magic number, the count, height and width (four bytes each, big-endian), then one byte per pixel. Both data
@@ -91,7 +91,7 @@ class Idx:
             if other is None:
                 raise DataError(f"{self.title}: {path} is damaged or of another data set: its MD5 is {found} unpacked")
             raise DataError(
-                f"{self.title}: {path} is of {other.title}: name {other.name} as the data, or the folder of "
+                f"{self.title}: {path} is of {other.title}: choose {other.name} as the data, or the folder of "
                 f"{self.title} as data_dir"
             )
         images = np.frombuffer(content, np.uint8, offset=HEADER.size).reshape(count, SIDE, SIDE, 1)
@@ -105,7 +105,7 @@ class Idx:
         except (OSError, ValueError) as e:
             raise DataError(
                 f"{self.title} is not below {data_dir} and could not be downloaded from {self.url}: {reason(e)}; "
-                f"put {TRAIN} and {TEST} (or .gz) into {folder} or name their folder as data_dir"
+                f"put {TRAIN} and {TEST} (or .gz) into {folder} or pass their folder, data_dir='FOLDER'"
             ) from e
         return folder
 

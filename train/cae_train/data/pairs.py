@@ -26,7 +26,7 @@ def to_tensor(patches: NDArray[np.uint8]) -> Tensor:
 
 
 def check_shared(batch: int, world: int) -> None:
-    """See that `world` processes can share the patches of each step evenly.
+    """Check that `world` processes can share the patches of each step evenly.
 
     Raises:
         ConfigError: they cannot.
@@ -145,7 +145,7 @@ class EpochSampler(Sampler[tuple[int, int]]):
         self.steps, self.epoch = steps, 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Number the epoch that the next iteration belongs to."""
+        """Set the number of the epoch that the next iteration belongs to."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -191,5 +191,5 @@ def fixed_patches(
 
 
 def noise_generator(seed: int) -> torch.Generator:
-    """Of what `fixed_pairs` draws while it degrades."""
+    """The random numbers that `fixed_pairs` draws while it degrades."""
     return seeds.torch_rng(seed, seeds.HELD_OUT_NOISE)

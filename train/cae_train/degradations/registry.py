@@ -118,7 +118,7 @@ def parse(spec: str, noise: Mapping[str, Any] | None = None) -> Degradation:
 def _parse_row(spec: str, part: str, noise: Mapping[str, Any]) -> Degradation:
     steps = tuple(_parse_one(spec, step, noise) for step in _PLUS.split(part))
     if len(steps) > 1 and any(isinstance(step, (Mask, Nothing)) for step in steps):
-        raise ConfigError(f"degrade {spec!r}: mask and none do not go in a row with plus signs")
+        raise ConfigError(f"degrade {spec!r}: mask and none cannot be combined with plus signs")
     return steps[0] if len(steps) == 1 else Row(steps)
 
 
@@ -126,7 +126,9 @@ def _parse_one(spec: str, part: str, noise: Mapping[str, Any]) -> Degradation:
     name, colon, level = part.partition(":")
     if name == MEASURED:
         if not noise:
-            raise ConfigError(f"degrade {spec!r}: nothing was measured, in a burst or on a folder of noisy pictures")
+            raise ConfigError(
+                f"degrade {spec!r}: no noise was measured, neither in a burst nor in a folder of noisy pictures"
+            )
         return Measured(NoiseModel.from_dict(noise))
     if name not in DEGRADATIONS and spec.count(",") == 1 and not colon and _LEVEL.fullmatch(name):
         raise ConfigError(f"degrade {spec!r}: a range is written with a hyphen, {spec.replace(',', '-')}; a comma "
@@ -147,7 +149,7 @@ def _parse_one(spec: str, part: str, noise: Mapping[str, Any]) -> Degradation:
     levels = Level(float(match["low"]), float(match["high"] or match["low"]))
     if not kind.low <= levels.low <= levels.high <= kind.high:
         low, high = _plain(kind.low), _plain(kind.high)
-        raise ConfigError(f"degrade {spec!r}: levels of {name} go from {low} to {high}, low first ({kind.unit})")
+        raise ConfigError(f"degrade {spec!r}: levels of {name} are {low} to {high}, the lower one first ({kind.unit})")
     return kind.make(levels)
 
 
@@ -176,7 +178,7 @@ def parse_chain(specs: Sequence[str], clip: bool = True, noise: Mapping[str, Any
     """
     chain = Chain(tuple(parse(spec, noise) for spec in specs), clip)
     if "none" in specs and len(specs) > 1:
-        raise ConfigError("degrade 'none' goes alone: leave it out beside others")
+        raise ConfigError("degrade 'none' cannot be combined with other degradations: leave it out")
     return chain
 
 

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from cae_train.errors import ConfigError
 
 PARTS = {
-    "encoder": "its picture does not go through a code; train cae, sparse, stacked, vae or vgg16",
-    "decoder": "its codes follow no known distribution to draw from; train vae",
+    "encoder": "its skip connections bypass the code; train cae, sparse, stacked, vae or vgg16",
+    "decoder": "its codes follow no known distribution to sample from; train vae",
 }
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]  # output, clean, degraded -> scalar
@@ -106,7 +106,7 @@ class Autoencoder(nn.Module):
         Raises:
             ConfigError: the network has no such part.
         """
-        raise ConfigError(f"{type(self).__name__.lower()} has no {name} that is of use alone: {PARTS[name]}")
+        raise ConfigError(f"{type(self).__name__.lower()} has no {name} that is useful on its own: {PARTS[name]}")
 
     def samples(self, count: int, generator: torch.Generator) -> Tensor | None:
         """Random samples of the network, float32 N x C x H x W; None if it cannot generate any."""

@@ -13,7 +13,7 @@
                upsample x2, conv 3x3, sigmoid      3 x 32 x 32
 
 333,955 weights, 22.5 thousand multiply-adds a pixel. Everything passes through the 4x4 code, so the picture is
-blurred: the network is the textbook's reference, not the one to clean photographs with. The options are the choices
+blurred: the network is the textbook's reference, and not meant for photographs. The options are the choices
 that the texts give for going down and up.
 
 Sources: the undercomplete convolutional autoencoder of Goodfellow, Bengio and Courville, "Deep Learning" (2016),
@@ -81,7 +81,7 @@ class Cae(Autoencoder):
         self.decoder = nn.Sequential(*chain(*self.ups))
 
     def _code_activation(self) -> nn.Module:
-        """What the code is held to."""
+        """The penalty on the code."""
         return nn.ReLU()
 
     def _convolution(self, inputs: int, outputs: int, activation: nn.Module) -> list[nn.Module]:

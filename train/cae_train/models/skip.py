@@ -44,7 +44,7 @@ from cae_train.models.skip_blocks import Block, Branches, Join, PlainBlock, Resi
 
 @dataclass(frozen=True)
 class SkipOptions:
-    """What a network of this family is made of.
+    """The options of a network of this family.
 
     Attributes:
         widths: channels of the levels at 1/2, 1/4, 1/8 ... of the patch size (1/4, 1/8 ... with an entry of 4): 2 to 4

@@ -74,7 +74,7 @@ class Stacked(Cae):
         return not self.greedy
 
     def train(self, mode: bool = True) -> "Stacked":
-        """As every module, but what a stage holds still holds its statistics still too (batch normalization)."""
+        """Set the mode as for every module, but keep the batch statistics of frozen layers unchanged."""
         super().train(mode)
         if mode and self.greedy:
             trained = {id(module) for module in self._trained()}
@@ -83,7 +83,7 @@ class Stacked(Cae):
         return self
 
     def begin_epoch(self, epoch: int, epochs: int) -> None:
-        """Choose the stage, and hold still what it does not train.
+        """Choose the stage, and freeze what it does not train.
 
         Raises:
             ConfigError: there are fewer epochs than stages.

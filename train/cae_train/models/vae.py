@@ -13,7 +13,7 @@ The reconstruction is a mean over the patch's values, so the KL is divided by th
 `auto` takes) and a weight of 1 this is the customary negative evidence lower bound, a value of the patch (of gray
 values cross-entropy is no normalized likelihood: Loaiza-Ganem and Cunningham, NeurIPS 2019). With `mse` a weight of w
 says that the decoder's picture has a variance of w / 2. The weight rises from 0 over the first part of the training,
-so that the code is in use before it is paid for.
+so that the network first learns to use the code.
 
 Trained with `--degrade none` it models the pictures themselves; otherwise it is a denoising variational autoencoder,
 which restores through a code of `latent` numbers and blurs accordingly.
@@ -36,7 +36,7 @@ LOG_VARIANCE = 12.0  # the log variance is held within -12..12, which keeps its 
 
 @dataclass(frozen=True)
 class VaeOptions:
-    """The size of the code and the price of it.
+    """The size of the code, and the weight of its KL divergence.
 
     Attributes:
         latent: numbers in the code, 1 to 1024.
@@ -94,7 +94,7 @@ class Vae(Autoencoder):
         self.generator: torch.Generator | None = None  # of the codes that are drawn
 
     def begin_step(self, progress: float, generator: torch.Generator) -> None:
-        """Let the divergence count a little more."""
+        """Raise the weight of the divergence a little."""
         warmup = self.options.warmup
         self.kl_share = min(1.0, progress / warmup) if warmup else 1.0
         self.generator = generator

@@ -146,7 +146,7 @@ class Vgg16(Autoencoder):
         return _Encoder(self) if name == "encoder" else super().part(name)
 
     def begin_epoch(self, epoch: int, epochs: int) -> None:
-        """Let the encoder learn from the epoch on that the options name.
+        """Train the encoder too, from the epoch on that the options name.
 
         Raises:
             ConfigError: the training ends before it.
@@ -224,5 +224,5 @@ def fetch_weights(data_dir: Path) -> Path:
     except (OSError, ValueError) as e:
         raise CheckpointError(
             f"VGG16's weights are not in {data_dir} and could not be downloaded from {URL}: {reason(e)}; "
-            "name their file as model option weights"
+            "give their file in the model option weights"
         ) from e

@@ -21,7 +21,7 @@ def save_pairs(split: Split, chain: Chain, seed: int, folder: Path, limit: int) 
         CheckpointError: it cannot be written.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise DataError(f"save_pairs: {folder}: it exists and is not an empty folder")
+        raise DataError(f"save_pairs: {folder} exists and is not an empty folder")
     parts: tuple[tuple[str, Sequence[Image]], ...] = (("train", split.train), ("validation", split.validation))
     written = 0
     for part, images in parts:

@@ -19,7 +19,7 @@ def check(out: Path) -> None:
         TrainingError: disk space or open files ran out.
     """
     if out.name in ("", ".."):
-        raise CheckpointError(f"out {str(out)!r} names no new folder: give one a name, such as runs/train/mine")
+        raise CheckpointError(f"out {str(out)!r} is not the name of a new folder: choose one, such as runs/train/mine")
     try:
         above = next(place for place in out.absolute().parents if place.exists())
         check_writable(above)

@@ -34,7 +34,7 @@ def quiet_lightning() -> Iterator[None]:
         warnings.filterwarnings("ignore", ".*Checkpoint directory.*exists and is not empty.*")
         warnings.filterwarnings("ignore", ".*The number of training batches.*")
         warnings.filterwarnings("ignore", ".*Grad strides do not match.*")  # of 1x1 convolutions, in several processes
-        warnings.filterwarnings("ignore", ".*in eval mode at the start of training.*")  # what a stage holds still
+        warnings.filterwarnings("ignore", ".*in eval mode at the start of training.*")  # layers that a stage freezes
         for logger in loggers:
             logger.setLevel(logging.ERROR)
         try:

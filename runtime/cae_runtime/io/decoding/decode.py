@@ -77,7 +77,9 @@ def decoded(data: bytes, header: Header) -> NDArray[Any]:
         raise ImageError(f"has {pixels.dtype} values: 8-bit, 16-bit and floating-point images are read")
     height, width = pixels.shape[:2]
     if (width, height) != (header.width, header.height):
-        raise ImageError(f"is damaged: it announces {header.width}x{header.height} pixels and has {width}x{height}")
+        raise ImageError(
+            f"is damaged: its header says {header.width}x{header.height} pixels, but it has {width}x{height}"
+        )
     if header.gray_alpha:
         pixels = np.ascontiguousarray(pixels[..., -2:])
     if header.opaque:
@@ -127,7 +129,7 @@ def _decode_tiff(data: bytes, header: TiffHeader) -> NDArray[Any]:
     tiff_data.check(data, header)
     if header.refusal:
         tiff_data.check_coded(data, header)
-        _log.debug("decoded by tifffile: OpenCV would not, as the file %s", header.refusal)
+        _log.debug("decoded by tifffile, since OpenCV refuses it: the file %s", header.refusal)
         return tiff_extra.decode(data, header)
     listen = is_own() and header.kind.compression == LZW and through_rgba(header.kind)
     file: bytes | bytearray = data
@@ -156,7 +158,7 @@ def _decode_jpeg(data: bytes, header: JpegHeader) -> NDArray[Any]:
         if silently:
             return pixels
         del pixels
-    _log.debug("decoded twice: the decoder had something to say of this JPEG")
+    _log.debug("decoded twice: the decoder reported a problem in this JPEG")
     # The checksum, not the pixels, is kept: this needs memory for one picture.
     other = zlib.crc32(_decode(jpeg_data.with_other_ends(data, header), header).data)
     pixels = _decode(data, header)

@@ -57,7 +57,7 @@ def decode(data: bytes, header: TiffHeader) -> NDArray[Any]:
     if kind.samples > 1 and kind.planes == SEPARATE and samples.ndim == 3:
         samples = np.moveaxis(samples, 0, -1)
     if samples.shape != (header.height, header.width, kind.samples)[: 2 + (kind.samples > 1)]:
-        raise ImageError(f"is damaged: it announces {header.width}x{header.height} pixels and has others")
+        raise ImageError(f"is damaged: its header says {header.width}x{header.height} pixels, but it has another size")
     samples = samples.astype(np.uint8) if samples.dtype == bool else samples
     pixels: NDArray[Any]
     if kind.colors == PALETTE:

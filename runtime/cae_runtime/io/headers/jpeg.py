@@ -134,7 +134,7 @@ def read(data: bytes) -> JpegHeader:
             unfinished = None
         if marker in _FRAMES:
             if frame:
-                raise ImageError("is damaged: it says twice how large it is")
+                raise ImageError("is damaged: it gives its size twice")
             frame = segment
         if marker == _JPEG_LS:
             raise ImageError("is a JPEG-LS file, which is not read: convert it to PNG or TIFF first")

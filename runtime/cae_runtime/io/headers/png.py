@@ -71,7 +71,9 @@ def read(data: bytes) -> PngHeader:
     if announced is None:
         frames = 0  # what belongs to frames is left over: a still picture
     elif frames != announced:
-        raise ImageError(f"is damaged: it announces {counted(announced, 'frame')} of an animation and has {frames}")
+        raise ImageError(
+            f"is damaged: its header says {counted(announced, 'frame')} of an animation, but it has {frames}"
+        )
     if frames:
         _check_sums(data)
     if frames > 1 and transparent is not None:

@@ -156,15 +156,17 @@ def _check_directory(page: Directory) -> None:
     tags = [entry.tag for entry in page.entries]
     twice = [tag for tag in sorted(_STRUCTURE) if tags.count(tag) > 1]
     if twice:
-        raise ImageError(f"is damaged: its TIFF tag {twice[0]} is there twice")
+        raise ImageError(f"is damaged: its TIFF tag {twice[0]} occurs twice")
     if _FURTHER_IMAGES in page:
-        raise ImageError("has further images behind its first (SubIFDs), as camera raw files have: one is expected")
+        raise ImageError(
+            "has further images behind its first (SubIFDs), as camera raw files have: only single images are read"
+        )
     if page.number(_DEPTH, 1) != 1 or page.number(_TILE_DEPTH, 1) != 1:
-        raise ImageError("is a TIFF of a volume: one image a file is expected")
+        raise ImageError("is a TIFF of a volume: only single images are read")
     if page.number(PHOTOMETRIC, 0) == CMYK and page.number(_INKS, _USUAL_INKS) != _USUAL_INKS:
         raise ImageError("is a TIFF of other inks than CMYK, which is not read")
     if PHOTOMETRIC not in page:
-        raise ImageError("is damaged: it does not say what its colors are")
+        raise ImageError("is damaged: its kind of colors is missing")
 
 
 def _kind(page: Directory, tiled: bool, part_pixels: int) -> Kind:

@@ -1,4 +1,4 @@
-"""Images and videos of kinds that are not read, recognized by name and content so that they are reported."""
+"""Images and videos in formats that are not read, recognized by name and content so that they are reported."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _STARTS: Final = (
 
 
 def is_other_picture(path: Place) -> bool:
-    """Return whether a file is an image or video of a kind that is not read: by its suffix, .ts also by its content."""
+    """Return whether a file is an image or video in a format that is not read, by its suffix (.ts: and its content)."""
     return path.suffix.lower() in SUFFIXES or is_transport_stream(path)
 
 
@@ -79,7 +79,7 @@ def what_to_do(path: Place) -> str:
     names = (path.name, f"{path.stem}.{'mkv' if video else 'png'}")
     source, output = (shell_word(f"./{name}" if _UNLIKE_A_NAME.search(name) else name) for name in names)
     advice = (_CONVERT_VIDEO if video else _CONVERT).format(source=source, output=output)
-    return f"is {'a video' if video else 'an image'} of a kind that is not read ({suffix}): {advice}"
+    return f"is {'a video' if video else 'an image'} in a format that is not read ({suffix}): {advice}"
 
 
 def kind_of(data: bytes) -> str:

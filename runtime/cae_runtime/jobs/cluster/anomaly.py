@@ -79,7 +79,7 @@ class Judging(Work):
     defect_masks: bool
 
     def opened(self, session: Session) -> Doer:
-        """Return what scores; see `Work`."""
+        """Return the object that scores pictures; see `Work`."""
         detector = Detector(session, batch=self.batch)
         return _Judging(Judge(detector, self.threshold, self.region, self.raw_maps, self.defect_masks), self)
 

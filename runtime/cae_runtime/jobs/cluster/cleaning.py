@@ -34,7 +34,7 @@ class Cleaning(Work):
     plan: Plan
 
     def opened(self, session: Session) -> Doer:
-        """Return what cleans; see `Work`."""
+        """Return the object that cleans files; see `Work`."""
         if self.options.fills:
             return _Cleaner(*filling(session, self.plan, self.options), self.options)
         restorer = restorer_of(session, self.options)

@@ -38,7 +38,7 @@ _PART: Final = re.compile(r"part-(\d{5,})\.npz")
 
 @dataclass(frozen=True)
 class Encoded:
-    """What became of a picture.
+    """The result of one picture.
 
     Attributes:
         source: the picture.
@@ -118,7 +118,7 @@ class Encoding(Work):
     batch: int | None
 
     def opened(self, session: Session) -> _Encoding:
-        """Return what writes; see `Work`."""
+        """Return the object that writes tables; see `Work`."""
         return _Encoding(Encoder(session, overlap=self.overlap, batch=self.batch), self)
 
     def tasks(self, jobs: Sequence[Job]) -> int:
@@ -192,7 +192,7 @@ class _Encoding(Doer):
         return Encoded(str(job.source), number, "failed", reason)
 
     def give_up(self, number: int, block: Sequence[Numbered], reason: str, desk: Desk) -> None:
-        """Hand in that the pictures have failed, also those whose rows were made: their table is not written."""
+        """Report all pictures of a table as failed, even those whose rows were computed, since it is not written."""
         for file, job in block:
             known = desk.known(file)
             if known is None or known.status == "done":
@@ -207,7 +207,7 @@ def _parts_in(folder: Place) -> dict[int, Place]:
     """Return the tables of a folder by their numbers.
 
     Raises:
-        UsageError: it cannot be looked at.
+        UsageError: it cannot be accessed.
     """
     places: Iterable[Place] = ()
     try:
@@ -217,7 +217,7 @@ def _parts_in(folder: Place) -> dict[int, Place]:
             places = folder.iterdir()
         found = {int(match[1]): place for place in places if (match := _PART.fullmatch(place.name))}
     except OSError as e:
-        raise UsageError(f"output folder {str(folder)!r} cannot be looked at: {e.strerror}") from e
+        raise UsageError(f"output folder {str(folder)!r} cannot be accessed: {e.strerror}") from e
     return dict(sorted(found.items()))
 
 
@@ -248,7 +248,7 @@ def _remove(part: Place) -> None:
 
 
 def _outcome(found: Sequence[Encoded], plan: Plan, request: Request, session: Session) -> Outcome:
-    """Name what failed, and return the outcome."""
+    """Report what failed, and return the outcome."""
     order = {str(job.source): number for number, job in enumerate(plan.jobs)}
     found = sorted(found, key=lambda each: order[each.source])
     failed = [{"source": str(at.path), "reason": at.reason} for at in plan.unreadable]

@@ -266,7 +266,7 @@ def told(death: Death, sources: Sequence[str]) -> str:
     if death.tries:
         return f"{who} during {sources[0]!r} (try {death.tries} of {TRIES})"
     more = f" and {counted(len(sources) - 1, 'further file')}" if len(sources) > 1 else ""
-    return f"{who} during {sources[0]!r}{more}: done again, one by one"
+    return f"{who} during {sources[0]!r}{more}: its files are done again, one by one"
 
 
 def _on_this_node(ray: Any) -> Any:

@@ -81,7 +81,7 @@ class Work(ABC):
 
     @abstractmethod
     def opened(self, session: Session) -> Doer:
-        """Return what does it.
+        """Return the object that does the work.
 
         Args:
             session: the model, on the node.

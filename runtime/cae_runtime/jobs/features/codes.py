@@ -136,7 +136,7 @@ def code_of(encoder: Encoder, path: Path) -> tuple[Floats, NDArray[Any]]:
 
 
 def way(first: Floats, last: Floats, steps: int) -> Floats:
-    """Return codes on the straight way from one to another, both included: (steps, *code_shape) float32."""
+    """Return codes on the straight line from one to another, both included: (steps, *code_shape) float32."""
     shares = np.linspace(0, 1, steps, dtype=np.float32).reshape(-1, *[1] * (first.ndim - 1))
     codes: Floats = first + shares * (last - first)
     return codes

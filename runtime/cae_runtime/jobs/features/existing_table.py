@@ -47,9 +47,9 @@ def check_existing(
     *,
     partly: bool = False,
 ) -> Found:
-    """Refuse a table that the model would not write just so: one of another model, of other pictures, or no table.
+    """Refuse a table that this call would not write itself: one of another model or of other pictures, or no table.
 
-    The rows of its first picture are made anew and compared. Returns what the table holds.
+    The rows of its first picture are computed again and compared. Returns what the table holds.
 
     Args:
         output: the table.

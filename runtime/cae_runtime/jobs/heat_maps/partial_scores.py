@@ -23,12 +23,12 @@ def parts_in(folder: Path) -> dict[int, Path]:
     """Return the parts below a folder of heat maps, by their numbers.
 
     Raises:
-        UsageError: they cannot be looked at.
+        UsageError: they cannot be accessed.
     """
     try:
         places = list((folder / PARTS).iterdir()) if has_begun(folder) else []
     except OSError as e:
-        raise UsageError(f"output folder {str(folder / PARTS)!r} cannot be looked at: {e.strerror}") from e
+        raise UsageError(f"output folder {str(folder / PARTS)!r} cannot be accessed: {e.strerror}") from e
     return dict(sorted((int(match[1]), path) for path in places if (match := _PART.fullmatch(path.name))))
 
 

@@ -49,7 +49,7 @@ class Verdict:
     node: str = ""
 
     def document(self) -> dict[str, Any]:
-        """Return what `--json` says of it."""
+        """Return the entry of the `--json` report."""
         row = asdict(self)
         if not self.node:
             del row["node"]

@@ -40,7 +40,7 @@ class Limit:
 
     @property
     def described(self) -> str:
-        """What is known of it, for the user."""
+        """Describe where the threshold comes from, for the user."""
         images, scores = self.spec.threshold_images or 0, self.spec.good_scores
         origin = "as given" if self.wanted is None else f"set for {self.wanted:.1%} of false alarms"
         if scores is None:
@@ -48,7 +48,7 @@ class Limit:
         return f"{origin}: {measured_share(self.threshold, scores, images)}"
 
     def document(self) -> dict[str, Any]:
-        """What `--json` says of it."""
+        """Return the entry of the `--json` report."""
         images, scores = self.spec.threshold_images or 0, self.spec.good_scores
         found: dict[str, Any] = {
             "threshold": self.threshold, "false_alarms": self.wanted, "threshold_images": images, "measured": None,
@@ -146,7 +146,7 @@ class PictureNotes:
         self._brighter += [looks.brighter] if looks.brighter is not None else []
 
     def lines(self) -> Iterator[str]:
-        """Yield a sentence for each kind that there is."""
+        """Yield a sentence for each kind of difference that was found."""
         if self._others:
             yield (
                 f"{_are(self._others)} over 20% smaller or 25% larger than the {self._size} pixels that the "
@@ -154,14 +154,15 @@ class PictureNotes:
             )
         if self._of_12_bits:
             yield (
-                f"{_are(self._of_12_bits)} almost black to the model: of 16 bits, less than a sixteenth of the range "
-                "is used, as by 12-bit cameras. Scale such pictures like those of the training"
+                f"{_are(self._of_12_bits)} almost black to the model: they use less than a sixteenth of the 16-bit "
+                "range, as pictures of 12-bit cameras do. Scale such pictures like those of the training"
             )
         for values, word in ((self._darker, "darker"), (self._brighter, "brighter")):
             if values and self._usual is not None:
                 yield (
                     f"{_are(len(values))} {word} than all good pictures that the threshold was found on: on average "
-                    f"{_range(values)} of white, and those {_range(self._usual)}. Other light alone can make an anomaly"
+                    f"{_range(values)} of white, and those {_range(self._usual)}. Different light alone can turn a "
+                    "picture into an anomaly"
                 )
 
 

@@ -126,8 +126,8 @@ def clean_folder(
         ext: format of the images or of the videos, such as `png` or `mkv`; None keeps that of each source.
         quality: of JPEG, WebP, AVIF and HEIC, see `clean_image`.
         overwrite: replace outputs that exist, instead of skipping them.
-        on_result: called with each result, in order; of a cluster, as it is ready. What it raises stops the work and
-            comes out of this call.
+        on_result: called with each result, in order; of a cluster, as it is ready. An exception from it stops the work
+            and is raised by this call.
 
     Returns:
         One result per image or video, after those of files that could not be read. Check `status` and `reason`.
@@ -141,7 +141,7 @@ def clean_folder(
     """
     place, target = checked_place("source", source, _FOLDER), checked_place("output", output, _FOLDER)
     if path_kind(place, "source") != "folder":
-        raise UsageError(f"source {str(place)!r} is not a folder that exists")
+        raise UsageError(f"source {str(place)!r} is not an existing folder")
     if not isinstance(suffix, str) or Path(suffix).name != suffix:
         raise UsageError(f"suffix is {suffix!r}: it must be part of a file's name, such as '_clean'")
     options = RestoreOptions(

@@ -44,7 +44,7 @@ class Cleaned:
         height: as stored.
         dropped: what was not kept.
         format: of the source.
-        notes: what a user should know.
+        notes: remarks for the user.
         pixels: of all frames or pages.
     """
 

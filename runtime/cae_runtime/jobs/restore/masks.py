@@ -87,7 +87,9 @@ def _notes(share: float, options: RestoreOptions) -> tuple[Note, ...]:
     notes = [Note("filled", f"{100 * share:.3g} % of its pixels were filled")]
     if share > _MOST:
         hint = "" if options.mask is None else f": if the mask is inverted, {_TURNED[options.invert_mask]}"
-        notes.append(Note("mostly filled", f"more than half of it was filled, which leaves little to go by{hint}"))
+        notes.append(
+            Note("mostly filled", f"more than half of it was filled, so little of the original picture is left{hint}")
+        )
     return tuple(notes)
 
 
@@ -121,9 +123,9 @@ def find_by_color(text: str) -> FindMarks:
         if picture.lossy:
             unsure = picture.format in (JP2, J2K)
             kind = f"{picture.format}, which may" if unsure else f"lossy {picture.format}, which does"
-            raise ImageError(f"is a {kind} not keep a color exactly: mark in a PNG, or name a mask")
+            raise ImageError(f"is a {kind} not keep a color exactly: mark the holes in a PNG, or use a mask")
         if picture.pixels.dtype == np.float32:
-            raise ImageError("has floating-point values, in which no color marks holes: name a mask")
+            raise ImageError("has floating-point values, in which no color marks holes: use a mask")
         colors = colors_of(picture.pixels)
         holes = (colors == bgr.astype(colors.dtype) * (np.iinfo(colors.dtype).max // 255)).all(axis=2)
         return marks_of(holes)
@@ -204,7 +206,7 @@ def _mask_in(folder: Path, stem: str) -> Path:
 
 
 def _is_mask(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES_READ and path.is_file()  # not a pipe: opening one could wait for ever
+    return path.suffix.lower() in SUFFIXES_READ and path.is_file()  # not a pipe: opening one could block forever
 
 
 def _size(image: NDArray[Any]) -> str:

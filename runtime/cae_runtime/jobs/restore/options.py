@@ -22,7 +22,7 @@ class RestoreOptions:
         suffix: added to the stem of each output.
         ext: suffix of the outputs, `.png` of the images or `.mkv` of the videos; None keeps that of each source.
         quality: of JPEG, WebP, AVIF and HEIC images, 1..100, see `cae_runtime.io.encoding.encode`.
-        coding: of videos.
+        coding: how videos are encoded.
         temporal: whether the frames of videos are averaged over time before the network.
         mask: an image that marks what is filled in every image, or a folder of one for each; None: none does.
         mask_color: the color that marks it in the images themselves, such as `#ff00ff`; None: none does.

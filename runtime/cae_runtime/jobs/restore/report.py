@@ -63,9 +63,9 @@ def _damaged(results: Sequence[FileResult]) -> list[str]:
 
 
 def _of_other_kinds(plan: Plan) -> str:
-    """Return how many of the failures are images and videos of kinds that are not read."""
+    """Return how many of the failures are images and videos in formats that are not read."""
     kinds = by_kind([at.path for at in plan.unreadable if at.other_picture])
-    return f", among them {kinds} (of kinds that are not read)" if kinds else ""
+    return f", among them {kinds} (in formats that are not read)" if kinds else ""
 
 
 def _left_out(plan: Plan) -> list[str]:
@@ -119,7 +119,7 @@ def json_report(restored: Restored, strengths: Strengths) -> str:
 
 
 def _row(result: FileResult) -> dict[str, Any]:
-    """Return what the report says of a file."""
+    """Return the report's entry for a file."""
     row = asdict(result)
     if not result.node:
         del row["node"]

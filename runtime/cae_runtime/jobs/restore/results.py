@@ -80,7 +80,7 @@ class Restored:
 
     @property
     def failed(self) -> bool:
-        """Whether some file failed."""
+        """Whether any file failed."""
         return any(result.status == "failed" for result in self.results)
 
 

@@ -39,7 +39,7 @@ def restore_stream(stream: BinaryIO, begin: bytes, restorer: Restorer, options: 
         options: how; `strength` and `temporal` count.
 
     Raises:
-        ImageError: the stream is damaged, cut off or of a kind that is not read, or stdout cannot be written to.
+        ImageError: the stream is damaged, cut off or in a format that is not read, or stdout cannot be written to.
         ModelError, ProviderError: see `Restorer`.
     """
     count = 0

@@ -219,7 +219,7 @@ def _when_to_look(events: Iterable[object], inbox: Inbox) -> Iterator[None]:
 
 def _check(sources: Sequence[Path], options: RestoreOptions) -> None:
     if options.fills or options.overwrite:
-        raise UsageError("existing outputs of watched folders are kept: leave masks and overwrite=True out")
+        raise UsageError("watched folders keep existing outputs and take no masks: leave out masks and overwrite=True")
     for source in sources:
         if not source.is_dir():
             raise UsageError(f"source {str(source)!r} is not a folder: only folders are watched")

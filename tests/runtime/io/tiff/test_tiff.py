@@ -361,7 +361,7 @@ def test_coded_data_is_checked_in_limited_portions(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize("tag", [256, 257, 258, 262, 277, 278])
 def test_a_duplicate_size_tag_is_damage(tag: int) -> None:
     data = picture(pixels_of(8, 1), BLACK_ZERO, 8, again={tag: (4, [20_000])})
-    with pytest.raises(ImageError, match=f"tag {tag} is there twice"):
+    with pytest.raises(ImageError, match=f"tag {tag} occurs twice"):
         decode(data)
 
 

@@ -6,8 +6,8 @@ networks here that is worth more than any change of the network: 0.5 dB after 6,
 
 Source: Jordan et al., "Muon: An optimizer for hidden layers in neural networks" (2024), with the iteration's
 coefficients from there; the scale that makes one learning rate fit both kinds of parameters, Liu et al., "Muon is
-scalable for LLM training" (2025). What is no matrix (biases, and kernels of depthwise convolutions, whose rows share no
-input) is updated by Adam (Kingma and Ba, ICLR 2015).
+scalable for LLM training" (2025). Parameters that are not matrices (biases, and kernels of depthwise convolutions,
+whose rows share no input) are updated by Adam (Kingma and Ba, ICLR 2015).
 """
 
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""How large the pictures in AV1 data are, which a file may announce smaller than they are (AV1 specification, 5.5)."""
+"""Reads the size of pictures from AV1 data, since a file's header may state a smaller one (AV1 specification, 5.5)."""
 
 from __future__ import annotations
 

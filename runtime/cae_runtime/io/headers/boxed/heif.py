@@ -79,7 +79,7 @@ def read(data: bytes) -> Header:
     coded = _coded(items, main)
     if coded is None or coded.kind != _CODINGS[format]:
         kind = "unknown" if coded is None else coded.kind.decode("latin-1")
-        raise ImageError(f"has a main picture of a kind that is not read ({kind!r}): convert it to PNG first")
+        raise ImageError(f"has a main picture in a format that is not read ({kind!r}): convert it to PNG first")
     if any(start > end or end > len(data) for item in items.items.values() for start, end in item.extents):
         raise ImageError(f"is truncated: the end of the {format} is missing")
     if format == AVIF and main.property(b"clap") is not None:
@@ -138,7 +138,7 @@ def _check_coded_sizes(data: bytes, items: Items, coded_sizes: CodedSizes) -> No
 def _check_size(announced: tuple[int, int], coded: tuple[int, int]) -> None:
     (width, height), (wide, high) = announced, coded
     if wide > width or high > height:
-        raise ImageError(f"is damaged: it announces {width}x{height} pixels and codes {wide}x{high}")
+        raise ImageError(f"is damaged: its header says {width}x{height} pixels, but its data has {wide}x{high}")
 
 
 def _coded(items: Items, main: Item) -> Item | None:
@@ -175,7 +175,7 @@ def _depth(data: bytes, coded: Item, format: str) -> tuple[int, bool, int]:
     """Return bits of each value, whether it is gray, and `chroma` of a picture, by the configuration of its coding."""
     box = coded.property(b"av1C" if format == AVIF else b"hvcC")
     if box is None:
-        raise ImageError("is damaged: it does not say how it is coded")
+        raise ImageError("is damaged: its codec is missing")
     fields = Fields(data, box.start, box.end)
     if format == AVIF:
         flags = fields.number(3) & 0xFF

@@ -69,14 +69,14 @@ def read_items(data: bytes) -> Items:
         raise ImageError("is damaged: it has no picture")
     parts = {box.name: box for box in boxes(data, meta.start + 4, meta.end)}
     if not {b"pitm", b"iinf", b"iloc", b"iprp"} <= parts.keys():
-        raise ImageError("is damaged: it does not say where its picture is")
+        raise ImageError("is damaged: the position of its picture is missing")
     items = _infos(data, parts[b"iinf"])
     _locate(data, parts[b"iloc"], parts.get(b"idat"), items)
     _associate(data, parts[b"iprp"], items)
     fields = Fields(data, parts[b"pitm"].start, parts[b"pitm"].end)
     primary = fields.number(2 if fields.number(4) >> 24 == 0 else 4)
     if primary not in items:
-        raise ImageError("is damaged: it does not say where its picture is")
+        raise ImageError("is damaged: the position of its picture is missing")
     references = tuple(_references(data, parts[b"iref"])) if b"iref" in parts else ()
     return Items(primary, items, references)
 
@@ -97,7 +97,7 @@ def _infos(data: bytes, box: Box) -> dict[int, Item]:
         info.text()  # its name
         mime = info.text() if kind == b"mime" else b""
         if number in items or len(items) >= _ITEMS_MAX:
-            raise ImageError("is damaged: an item is there twice, or there are too many")
+            raise ImageError("is damaged: an item occurs twice, or there are too many")
         items[number] = Item(kind, mime, hidden=bool(flags & 1))
     return items
 
@@ -108,7 +108,7 @@ def _locate(data: bytes, box: Box, idat: Box | None, items: dict[int, Item]) -> 
     sizes, more = fields.number(1), fields.number(1)
     of_offset, of_length, of_base, of_index = sizes >> 4, sizes & 15, more >> 4, more & 15 if version else 0
     if not {of_offset, of_length, of_base, of_index} <= _SIZES:
-        raise ImageError("is damaged: it does not say where its picture is")
+        raise ImageError("is damaged: the position of its picture is missing")
     wide = 2 if version < 2 else 4
     count = 0
     for _ in range(fields.number(wide)):

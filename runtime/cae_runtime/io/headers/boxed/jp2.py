@@ -75,10 +75,10 @@ def read(data: bytes) -> Jp2Header:
         inner = tuple(part for box in outer if box.name == b"jp2h" for part in boxes(data, box.start, box.end))
         streams = [box for box in outer if box.name == b"jp2c"]
         if len(streams) != 1:
-            raise ImageError(f"is a JPEG 2000 of {len(streams)} pictures: one is expected")
+            raise ImageError(f"is a JPEG 2000 of {len(streams)} pictures: only single pictures are read")
         start, end = streams[0].start, streams[0].end
     if not data.startswith(START, start):
-        raise ImageError("is damaged: its JPEG 2000 data does not begin as it should")
+        raise ImageError("is damaged: its JPEG 2000 data has a wrong beginning")
     size = _size(Fields(data, start + 4, end))
     if outer:
         _check_colors(data, inner, size.components)
@@ -151,7 +151,7 @@ def _size(fields: Fields) -> _Size:
     components = fields.number(2)
     kinds = {(fields.number(1), fields.number(1), fields.number(1)) for _ in range(components)}
     if not (left < right and top < below and tile_width and tile_height and tile_left <= left and tile_top <= top):
-        raise ImageError("is damaged: it does not say how large it is")
+        raise ImageError("is damaged: it does not give its size")
     if len(kinds) != 1 or next(iter(kinds))[1:] != _USUAL_SUBSAMPLING:
         raise ImageError("is a JPEG 2000 whose channels differ in size or depth, which is not read")
     depth = next(iter(kinds))[0]
@@ -187,14 +187,14 @@ def _styles(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, bytes
             continue
         length = fields.number(2)
         if marker < 0xFF00 or length < 2:
-            raise ImageError("is damaged: it has no marker where one should be")
+            raise ImageError("is damaged: a marker is missing")
         inner = Fields(data, at + 4, min(at + 2 + length, end))
         if marker == _TILE_PART:
             inner.number(2)
             part = inner.number(4)
             part_end = at + part if part else end - len(_END)
             if part_end > end or part_end < at + length:
-                raise ImageError("is truncated or damaged: a tile of it ends behind its end")
+                raise ImageError("is truncated or damaged: a tile ends beyond the end of the file")
         elif marker in (_STYLE, _STYLE_OF_COMPONENT):
             if marker == _STYLE:
                 flags = inner.number(1)

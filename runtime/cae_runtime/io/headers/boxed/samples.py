@@ -9,7 +9,7 @@ from typing import Final
 from cae_runtime.errors import ImageError
 from cae_runtime.io.headers.boxed.boxes import Box, Fields, boxes, first
 
-DAMAGED: Final = "is damaged: it does not say how many frames it has"
+DAMAGED: Final = "is damaged: its number of frames is missing"
 _ENTRY: Final = struct.Struct(">III")  # the first chunk that it is on, samples of each, and what describes them
 
 
