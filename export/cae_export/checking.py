@@ -146,7 +146,9 @@ def _compared(
     """
     precision, parity = session.spec.precision, []
     if precision == "int8":
-        require(tolerance is None, "tolerance", tolerance, "the file is int8, which is judged by max_drop alone")
+        require(
+            tolerance is None, "tolerance", tolerance, "the file is int8, for which only the loss in PSNR is limited"
+        )
         linear = any(isinstance(module, torch.nn.Linear) for module in loaded.network.modules())
         refuse_unless_steady(session, patches, BATCH_TOLERANCE if linear else TOLERANCE)
     else:

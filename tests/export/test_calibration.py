@@ -66,7 +66,7 @@ def test_calibrating_an_unsuitable_file_is_refused_with_the_reason(good: Path, t
 
 
 def test_a_false_alarm_rate_of_zero_is_refused(good: Path, tmp_path: Path) -> None:
-    with pytest.raises(RefusedError, match="false_alarms is 0: 30 good pictures allow"):
+    with pytest.raises(RefusedError, match="a share of 0 false alarms cannot be set: 30 good pictures allow"):
         calibrate(FIXTURES / "anomaly.onnx", good, tmp_path / "new.onnx", false_alarms=0)
     assert not (tmp_path / "new.onnx").exists()
 

@@ -204,14 +204,16 @@ def test_copies_of_training_pictures_are_recognized_by_their_pixels(
     shutil.rmtree(good)
     report = export_part(path, "anomaly", data=str(others), false_alarms=0.5, overwrite=True)
     assert "20 images of others" in report.spec.evaluated_on
-    assert any("the images named as data stand in" in note for note in report.notes)
+    assert any("the given images are used instead" in note for note in report.notes)
 
 
 def test_a_false_alarm_rate_too_low_for_the_number_of_pictures_is_refused() -> None:
     heat = np.ones((8, 8), np.float32)
     found = [thresholds.Seen(64, 1.0 + i / 9, heat.ravel(), 0.5) for i in range(10)]
     assert thresholds.thresholds_of(found, 0.02).images == 10
-    with pytest.raises(RefusedError, match=r"false_alarms is 0\.001: 10 good pictures allow 0\.02 to 0\.5"):
+    with pytest.raises(
+        RefusedError, match=r"a share of 0\.001 false alarms cannot be set: 10 good pictures allow 0\.02 to 0\.5"
+    ):
         thresholds.thresholds_of(found, 0.001)
     with pytest.raises(
         RefusedError, match="2 good pictures are too few to say how much good pictures differ: 3 or more are"

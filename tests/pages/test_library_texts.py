@@ -7,9 +7,12 @@ import re
 from pathlib import Path
 
 import pytest
+import typer
 
+import cae_export.cli
+import cae_train.cli.main
 from cae_runtime.cli.terminal import OPTIONS
-from cae_shared.text import with_options
+from cae_shared.text import options_of, with_options
 
 ROOT = Path(__file__).parents[2]
 LIBRARIES = ("runtime/cae_runtime", "train/cae_train", "export/cae_export")
@@ -24,16 +27,38 @@ def texts(source: str) -> list[str]:
     return [node.value for node in constants if isinstance(node.value, str) and " " in node.value]
 
 
+def modules(library: str) -> list[Path]:
+    """Return the modules of a library, without those of its command."""
+    commands = {"cli", "cli.py", "option_checks.py"}
+    found = [path for path in sorted((ROOT / library).rglob("*.py")) if not commands & set(path.parts)]
+    assert found
+    return found
+
+
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_library_messages_name_no_command_line_options(library: str) -> None:
-    place = ROOT / library
-    commands = {"cli", "cli.py", "option_checks.py"}
-    modules = [path for path in sorted(place.rglob("*.py")) if not commands & set(path.parts)]
-    assert modules
     found = [
-        (str(module), text) for module in modules for text in texts(module.read_text("utf-8")) if OPTION.search(text)
+        (str(module), text)
+        for module in modules(library)
+        for text in texts(module.read_text("utf-8"))
+        if OPTION.search(text)
     ]
     assert not [each for each in found if "cae-" not in each[1]]  # the lines of commands that are suggested
+
+
+@pytest.mark.parametrize(
+    ("library", "options"),
+    [
+        ("runtime/cae_runtime", OPTIONS),
+        ("train/cae_train", options_of(typer.main.get_command(cae_train.cli.main.app).params)),
+        ("export/cae_export", options_of(typer.main.get_command(cae_export.cli.app).params)),
+    ],
+)
+def test_commands_can_translate_the_arguments_in_library_messages(library: str, options: dict[str, str]) -> None:
+    words = "|".join(name for name in options if "_" in name)
+    untranslated = re.compile(rf"(?<![\w./-])(?!^\w+( is |: | '| ?$))({words})\b(?!=)")
+    found = [(str(module), text) for module in modules(library) for text in texts(module.read_text("utf-8"))]
+    assert not [each for each in found if untranslated.search(each[1])]
 
 
 @pytest.mark.parametrize(

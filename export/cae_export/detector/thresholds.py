@@ -114,8 +114,8 @@ def thresholds_of(found: list[Seen], false_alarms: float, notes: list[str] | Non
     low, high = rates_of(count)
     if not low <= false_alarms <= high:
         raise RefusedError(
-            f"refused: false_alarms is {false_alarms:g}: {count} good pictures allow {low:.2g} to {high:g}; more "
-            "of them allow less"
+            f"refused: a share of {false_alarms:g} false alarms cannot be set: {count} good pictures allow "
+            f"{low:.2g} to {high:g}; more of them allow less"
         )
     scores = sorted(one.score for one in found)
     kept = tuple(scores if count <= SCORES_KEPT else np.quantile(scores, np.linspace(0, 1, SCORES_KEPT)).tolist())

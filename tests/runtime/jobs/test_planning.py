@@ -83,7 +83,7 @@ def test_an_output_with_a_suffix_is_a_file(photos: Path, tmp_path: Path) -> None
         make_plan([photos / "a.png"], tmp_path / "x.gif")
     with pytest.raises(UsageError, match=r"\.xyz.*\.jpg, .*end its name in a slash"):
         make_plan([photos / "a.png"], tmp_path / "x.xyz")
-    with pytest.raises(UsageError, match="suffix and format are chosen for folders"):
+    with pytest.raises(UsageError, match="suffix and format apply only to folders"):
         make_plan([photos / "a.png"], tmp_path / "x.png", suffix="_clean")
 
 

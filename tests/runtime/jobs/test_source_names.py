@@ -57,7 +57,7 @@ def test_outputs_are_named_as_given(here: Path) -> None:
     assert make_plan([source], here / "o1.png", out_is_folder=True).jobs[0].output == here / "o1.png" / "a.jpg"
     for name, ext in (("raw.png", ".png"), ("raw.jpg", ".jpeg"), ("raw.TIF", ".tiff")):
         assert make_plan([source], here / name, ext=ext).jobs[0].output == here / name
-    with pytest.raises(UsageError, match="suffix and format are chosen for folders"):
+    with pytest.raises(UsageError, match="suffix and format apply only to folders"):
         make_plan([source], here / "raw.png", ext=".jpg")
     (here / "a.mts").touch()
     assert [each.path.name for each in make_plan([source, here / "a.mts"], here / "out").unreadable] == ["a.mts"]

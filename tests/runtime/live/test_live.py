@@ -319,7 +319,7 @@ def test_a_full_disk_is_reported_and_leaves_no_file(video: Path, tmp_path: Path)
     command = ["bash", "-c", f"{limited} --camera {video} -m {IDENTITY} -o {folder}/a.mp4"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1, done.stderr
-    assert "could not be written whole" in done.stderr
+    assert "could not be written completely" in done.stderr
     assert not list(folder.iterdir())
 
 

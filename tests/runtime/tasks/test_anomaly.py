@@ -404,7 +404,7 @@ def test_equal_scores_count_half() -> None:
 def test_12_bit_pictures_in_16_bit_files_give_a_note(cae_run: Command, tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "dark.png"), np.full((64, 96, 3), 4000, np.uint16))
     done = cae_run(tmp_path / "dark.png", "-o", tmp_path / "heat", model="anomaly")
-    assert b"note: 1 image is almost black to the model: of 16 bits, less than a sixteenth" in done.stderr
+    assert b"note: 1 image is almost black to the model: they use less than a sixteenth" in done.stderr
 
 
 def test_pictures_in_other_light_than_the_good_ones_give_a_note() -> None:
@@ -486,7 +486,7 @@ def test_a_users_file_named_like_an_output_is_not_overwritten(cae_run: Command, 
     done = cae_run(parts, "-o", parts, "--json", "--defect-masks", model="anomaly")
     assert (done.returncode, b"would overwrite the source" in done.stderr) == (2, True)
     done = cae_run(parts / "part.png", "-o", parts, "--json", "--defect-masks", model="anomaly")
-    assert (done.returncode, b"part_mask.png' exists, and the table of scores has nothing" in done.stderr) == (2, True)
+    assert (done.returncode, b"part_mask.png' exists, but is not in the table of scores" in done.stderr) == (2, True)
     report = json.loads(cae_run(parts, "-o", parts, "--json", model="anomaly").stdout)
     assert [Path(each["source"]).name for each in report["files"] if each["status"] == "done"] == ["part_mask.png"]
     assert mine.read_bytes() == before

@@ -271,7 +271,7 @@ def test_videos_and_restoring_models_are_refused(cae_run: Command, photos: Path,
     assert (done.returncode, b"--per-patch needs an encoder" in done.stderr) == (2, True)
     for source in (photos, next(photos.rglob("*.png"))):
         done = cae_run(source, "-o", tmp_path / "features.npz")
-        assert (done.returncode, b"is a table of features, and model" in done.stderr) == (2, True)
+        assert (done.returncode, b"is a table of features, but model" in done.stderr) == (2, True)
         assert b"cae-export model.pt --part encoder" in done.stderr
         assert not (tmp_path / "features.npz").exists()
 

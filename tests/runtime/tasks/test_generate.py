@@ -99,15 +99,15 @@ def test_between_interpolates_the_codes_of_two_pictures(cae_run: Command, noise:
         made = cv2.imread(str(out / f"a-to-b-000{number}.png"))
         assert np.abs(made.astype(int) - picture).max() <= 1
     assert cv2.imread(str(out / "a-to-b-sheet.png")).shape[1] == 5 * 208  # the two pictures beside those between
-    assert b"the decoder does not give these pictures back" in done.stderr
+    assert b"the decoder does not reproduce these pictures" in done.stderr
     for options, reason in (
         (["--between", a, large, "--encoder", encoder], "has 32x33 pixels: a code is that of one patch"),
         (["--between", a, tmp_path, "--encoder", encoder], "is a folder: name a file"),
         (["--between", a, b], "generate-encoder.onnx' does not exist: write it with cae-export MODEL.pt --part enc"),
         (["--between", a, b, "--encoder", FIXTURES / "encode.onnx"], "it has codes of shape (3, 4, 4), not (4,)"),
         (["--between", a, b, "--encoder", FIXTURES / "blur.onnx"], "is made for task 'restore': 'encode' is needed"),
-        (["--between", a, b, "--generate", 2], "name one of these: how many pictures to make, --generate N"),
-        (["--generate", 2, "--steps", 3], "--steps is for the way between two pictures"),
+        (["--between", a, b, "--generate", 2], "choose one of these: the number of new pictures (--generate N)"),
+        (["--generate", 2, "--steps", 3], "--steps is for the transition between two pictures"),
         (["--between", a, b, "--steps", 1], "--steps is 1: it must be 2 or more"),
     ):
         done = cae_run(*options, "-o", tmp_path / "none", model="generate")
@@ -207,11 +207,11 @@ def test_unusable_codes_are_a_one_line_error(cae_run: Command, tmp_path: Path, c
 @pytest.mark.parametrize(
     ("options", "model", "reason"),
     [
-        ([], "generate", "or of a decoder --generate N"),
+        ([], "generate", "with a decoder, pass --generate N"),
         (["--generate", "0"], "generate", "--generate is 0: it must be 1 or more"),
         (["--generate", "100001"], "generate", "--generate is 100001: it must be 1..100000 with this model"),
-        (["--generate", "2", "--latent", "x.npy"], "generate", "or their codes, --latent FILE, or two"),
-        (["--latent", "x.npy", "--seed", "1"], "generate", "--seed is for codes that are drawn"),
+        (["--generate", "2", "--latent", "x.npy"], "generate", "their codes (--latent FILE), or two"),
+        (["--latent", "x.npy", "--seed", "1"], "generate", "--seed is for random codes"),
         (["--generate", "2", "photo.png"], "generate", "takes no SOURCE"),
         (["--generate", "2"], "identity", "--generate needs a decoder, and model 'identity' cleans pictures"),
         (["--generate", "2"], "encode", "made for task 'encode', which takes no --generate"),

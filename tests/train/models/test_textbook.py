@@ -263,10 +263,10 @@ def test_an_invalid_depth_is_refused(settings: Settings, tmp_path: Path) -> None
     ("changes", "reason"),
     [
         ({"arch": "cae", "model": {"weights": "x.pth"}}, "'cae' has no model option 'weights'"),
-        ({"arch": "vae", "quantize_aware": True}, "quantize_aware does not support this vae"),
+        ({"arch": "vae", "quantize_aware": True}, "quantize_aware=True does not support this vae"),
         (
             {"arch": "cae", "model": {"up": "bilinear"}, "quantize_aware": True},
-            "quantize_aware does not support this cae",
+            "quantize_aware=True does not support this cae",
         ),
         (
             {"arch": "vgg16", "model": {"unfreeze_after": 20}},

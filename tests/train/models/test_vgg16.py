@@ -148,7 +148,9 @@ def test_weights_of_vgg16_are_downloaded_with_their_checksum(
             network.pretrain(str(tmp_path / "data"))
             assert torch.equal(next(network.encoder.parameters()), read_weights(weights)[0])
         else:
-            with pytest.raises(CheckpointError, match=r"could not be downloaded .* as model option weights") as caught:
+            with pytest.raises(
+                CheckpointError, match=r"could not be downloaded .* in the model option weights"
+            ) as caught:
                 network.pretrain(str(tmp_path / "data"))
             assert "\n" not in str(caught.value)
             assert not list((tmp_path / "data").glob("*.pth"))

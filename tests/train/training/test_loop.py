@@ -320,7 +320,9 @@ def test_a_diverging_run_stops_with_a_one_line_error(
         return (output - clean).abs().mean() * (math.nan if calls > 30 * epoch - 4 else 1)
 
     monkeypatch.setattr(cae_train.training.prepare, "training_loss", lambda *_: explode)
-    with pytest.raises(TrainingError, match=f"diverged in epoch {epoch}: the loss is nan; a smaller lr") as caught:
+    with pytest.raises(
+        TrainingError, match=f"diverged in epoch {epoch}: the loss is nan; a smaller learning rate"
+    ) as caught:
         run(settings(epochs=9), tmp_path / "run")
     assert "\n" not in str(caught.value)
     assert (str(tmp_path / "run" / "model.pt") in str(caught.value)) is kept
@@ -332,7 +334,7 @@ def test_a_diverging_run_stops_with_a_one_line_error(
 
 def test_a_learning_rate_far_too_high_is_reported_as_divergence(settings: Settings, run: Run, tmp_path: Path) -> None:
     config = settings(lr=1.0, grad_clip=1e6, loss="mse", epochs=9)
-    with pytest.raises(TrainingError, match=r"diverged in epoch 1: the loss is .*; a smaller lr"):
+    with pytest.raises(TrainingError, match=r"diverged in epoch 1: the loss is .*; a smaller learning rate"):
         run(config, tmp_path / "run")
 
 

@@ -91,8 +91,8 @@ class Idx:
             if other is None:
                 raise DataError(f"{self.title}: {path} is damaged or of another data set: its MD5 is {found} unpacked")
             raise DataError(
-                f"{self.title}: {path} is of {other.title}: choose {other.name} as the data, or the folder of "
-                f"{self.title} as data_dir"
+                f"{self.title}: {path} is of {other.title}: choose {other.name} as the data, or pass "
+                f"the folder of {self.title}, data_dir='FOLDER'"
             )
         images = np.frombuffer(content, np.uint8, offset=HEADER.size).reshape(count, SIDE, SIDE, 1)
         return np.pad(images, ((0, 0), (MARGIN, MARGIN), (MARGIN, MARGIN), (0, 0)))

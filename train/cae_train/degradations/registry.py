@@ -149,7 +149,7 @@ def _parse_one(spec: str, part: str, noise: Mapping[str, Any]) -> Degradation:
     levels = Level(float(match["low"]), float(match["high"] or match["low"]))
     if not kind.low <= levels.low <= levels.high <= kind.high:
         low, high = _plain(kind.low), _plain(kind.high)
-        raise ConfigError(f"degrade {spec!r}: levels of {name} are {low} to {high}, the lower one first ({kind.unit})")
+        raise ConfigError(f"degrade {spec!r}: levels of {name} go from {low} to {high}, low first ({kind.unit})")
     return kind.make(levels)
 
 

@@ -178,7 +178,7 @@ def _fit(trainer: Trainer, training: Training, folder: RunFolder, checkpoint: Pa
         if isinstance(e, torch.OutOfMemoryError):
             hint = "; a smaller batch needs less"
         elif isinstance(e, TrainingError):
-            hint = "; a smaller lr or grad_clip may hold it"
+            hint = "; a smaller learning rate, or a lower limit of the gradient, may help"
         kept = f"; {folder.out / MODEL} holds the best epoch before" if folder.saved else ""
         text = one_line(e)
         if isinstance(e, OSError) and has_run_out(e):

@@ -36,15 +36,15 @@ def placed(pairs: PairSource, hardware: Hardware, device: torch.device) -> PairS
     if hardware.workers > 0:
         raise ConfigError(
             f"data_on is 'device' and workers is {hardware.workers}: worker processes prepare patches on the host; "
-            "choose workers 0, or data_on host"
+            "choose workers=0, or data_on='host'"
         )
     try:
         return DevicePairs(pairs, device)
     except torch.OutOfMemoryError as e:
         size = sum(image.nbytes for image in pairs.images) / 2**20
         raise TrainingError(
-            f"{len(pairs.images)} pictures of {size:,.0f} MiB do not fit into the memory of {device}: choose data_on "
-            "host"
+            f"{len(pairs.images)} pictures of {size:,.0f} MiB do not fit into the memory of {device}: choose "
+            "data_on='host'"
         ) from e
 
 

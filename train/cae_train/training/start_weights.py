@@ -37,7 +37,7 @@ def new_network(config: TrainConfig) -> Autoencoder:
     loss_of(config.loss, network)
     if config.quantize_aware and not network.rounds:
         raise ConfigError(
-            f"quantize_aware does not support this {config.arch}: choose skip, or cae with its default options"
+            f"quantize_aware=True does not support this {config.arch}: choose skip, or cae with its default options"
         )
     return network
 
