@@ -115,4 +115,4 @@ def test_distributions_include_the_page(kind: str) -> None:
 def test_page_refuses_other_options(cae_run: Command) -> None:
     done = cae_run("--page", "photo.jpg", model=None)
     assert done.returncode == 2
-    assert done.stderr.decode() == "cae-run: --page cleans no files: remove SOURCE and -o\n"
+    assert done.stderr.decode() == "cae-run: --page cleans nothing: remove SOURCE and -o\n"

@@ -46,7 +46,7 @@ def test_options_that_do_not_suit_a_pipe_are_refused(cae_run: Command, photo: Pa
     (tmp_path / "in the way").touch()
     for args, reason in [
         (("-", "-o", tmp_path), "a file whose name decides its format"),
-        (("-", photo, "-o", "-"), "one SOURCE"),
+        (("-", photo, "-o", "-"), "the only SOURCE"),
         ((tmp_path, "-o", "-"), "is not a file"),
         ((tmp_path / "missing.png", "-o", "-"), "is not a file"),
         (("-", "-o", "-", "--json"), "--json"),

@@ -224,7 +224,9 @@ def _of_camera(source: str, shown: str, count: int, tell: Tell) -> Iterator[tupl
     camera = cv2.VideoCapture(int(source) if source.isdecimal() else source)
     try:
         if not camera.isOpened():
-            raise DataError(f"burst {shown!r}: this camera cannot be opened (is another program using it?)")
+            raise DataError(
+                f"burst {shown!r}: this camera cannot be opened (is it connected, or is another program using it?)"
+            )
         taken = bad = 0
         while taken < count + SETTLING_FRAMES:
             there, frame = camera.read()
