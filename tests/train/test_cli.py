@@ -141,7 +141,7 @@ def test_wrong_usage_is_a_one_line_error_with_exit_code_2(
     ("options", "reason"),
     [
         (["--epochs", "0"], "--epochs is 0: 1 or more are needed, except with --save-pairs"),
-        (["--degrade", "none", "--degrade", "blur:1"], "--degrade 'none' goes alone"),
+        (["--degrade", "none", "--degrade", "blur:1"], "--degrade 'none' cannot be combined"),
         (["--preview-degradation", "sheet.jpg"], "sheet.jpg: a sheet is a PNG, give it a name that ends in .png"),
         (["--preview-degradation", "sheet"], "a name that ends in .png"),
         (["--preview-degradation", "sheet.png", "--degrade", "blur:9"], "levels of blur go from 0 to 8"),
