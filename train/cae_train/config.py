@@ -134,8 +134,7 @@ class TrainConfig:
         _require(self.loss in (AUTO, *LOSSES), "loss", self.loss, ", ".join((AUTO, *LOSSES)))
         if self.teacher and self.loss != AUTO:
             raise ConfigError(
-                f"teacher is {self.teacher} and loss is {self.loss!r}: they exclude each other, as a teacher "
-                "brings its own loss"
+                f"teacher is {self.teacher} and loss is {self.loss!r}: choose one, since a teacher brings its own loss"
             )
         _require(self.optimizer in OPTIMIZERS, "optimizer", self.optimizer, ", ".join(OPTIMIZERS))
         _require(self.precision in PRECISIONS, "precision", self.precision, ", ".join(PRECISIONS))

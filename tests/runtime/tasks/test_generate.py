@@ -213,7 +213,7 @@ def test_unusable_codes_are_a_one_line_error(cae_run: Command, tmp_path: Path, c
         (["--generate", "2", "--latent", "x.npy"], "generate", "their codes (--latent FILE), or two"),
         (["--latent", "x.npy", "--seed", "1"], "generate", "--seed is for random codes"),
         (["--generate", "2", "photo.png"], "generate", "takes no SOURCE"),
-        (["--generate", "2"], "identity", "--generate needs a decoder, and model 'identity' cleans pictures"),
+        (["--generate", "2"], "identity", "--generate needs a decoder, but model 'identity' cleans pictures"),
         (["--generate", "2"], "encode", "made for task 'encode', which takes no --generate"),
     ],
 )

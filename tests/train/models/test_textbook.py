@@ -272,7 +272,7 @@ def test_an_invalid_depth_is_refused(settings: Settings, tmp_path: Path) -> None
             {"arch": "vgg16", "model": {"unfreeze_after": 20}},
             "unfreeze_after is 20: 0 (never) or less than",
         ),
-        ({"arch": "vgg16", "model": {"weights": "x"}, "start": "y"}, "they exclude each other"),
+        ({"arch": "vgg16", "model": {"weights": "x"}, "start": "y"}, "choose one, since both are weights"),
         ({"arch": "stacked", "epochs": 3}, "epochs is 3: stacked needs 4 or more"),
         ({"arch": "skip", "model": {"depth": 3}}, "'skip' has no model option 'depth': it has widths"),
     ],

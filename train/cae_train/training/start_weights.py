@@ -60,7 +60,7 @@ def begin(network: Autoencoder, config: TrainConfig, *, weights: bool = True) ->
         return
     if config.start and network.weights_file:
         raise ConfigError(
-            f"start is {config.start} and model option weights is {network.weights_file}: they exclude each other, as "
+            f"start is {config.start} and model option weights is {network.weights_file}: choose one, since "
             "both are weights to begin from"
         )
     if not config.start:
