@@ -17,6 +17,8 @@ import numpy as np
 import pytest
 from tests.runtime.conftest import FIXTURES, Command
 
+from cae_runtime import Restorer
+
 EXAMPLES = Path(__file__).parents[3] / "export" / "examples"
 SIZES = [(1, 45), (20, 7), (33, 41), (57, 64), (75, 32)]
 Client = Callable[[Path, list[Path]], None]
@@ -115,6 +117,15 @@ def test_each_client_gives_exactly_the_same_pixels(
         assert apart.max() <= (image.dtype == np.uint16), name
         assert np.mean(apart > 0) <= 0.005, name
         assert model == "fixed_batch" or image.size < 50 or (expected != image).mean() > 0.3
+
+
+def test_the_strength_of_a_luminance_is_what_the_page_says(rng: np.random.Generator) -> None:
+    restore, strength, white = Restorer(FIXTURES / "blur_gray.onnx", stretch=False), np.float32(0.35), np.float32(255)
+    image = rng.integers(0, 255, (90, 70, 3), np.uint8, endpoint=True)
+    blue, green, red = np.moveaxis(image.astype(int), 2, 0)
+    seen = ((9798 * red + 19235 * green + 3735 * blue + 16384) >> 15).astype(np.float32) / white
+    change = np.rint((restore(seen) - seen) * (strength * white))
+    assert np.array_equal(restore(image, strength=0.35), (image + change[..., None]).clip(0, 255))
 
 
 @pytest.mark.parametrize("folder", [EXAMPLES, EXAMPLES.parents[1] / "runtime" / "page"], ids=lambda path: path.name)
