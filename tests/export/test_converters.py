@@ -38,6 +38,7 @@ def echo(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     wrong = {"by": 0.0}
 
     def write(content: bytes, folder: Path) -> tuple[str, str]:
+        assert folder.is_absolute()  # converters have working folders of their own
         (folder / "model.xml").write_bytes(content)
         return "input", "output"
 
@@ -77,10 +78,12 @@ def test_an_engine_that_differs_is_refused_and_leaves_nothing(
 
 @pytest.mark.slow
 def test_metadata_names_the_data_that_the_engine_was_measured_on(
-    echo: dict[str, float], trained_skip: Path, tmp_path: Path
+    echo: dict[str, float], trained_skip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On fewer patches than the ONNX file: both PSNR figures, and the text, are of those."""
-    report = convert_to("openvino", trained_skip, tmp_path / "made")
+    monkeypatch.chdir(tmp_path)
+    report = convert_to("openvino", trained_skip, "made")
+    assert report.path == Path("made")
     says = json.loads((tmp_path / "made" / "metadata.json").read_text(encoding="utf-8"))
     assert says["evaluated_on"] == report.patches
     assert says["evaluated_on"].startswith("128 patches of ")

@@ -110,7 +110,7 @@ def convert_to(
         patches = patches_of(loaded, settings)
         content, report = make_file(settings, loaded, folder, patches)
         try:
-            with whole_folder(folder) as temporary:
+            with whole_folder(folder.absolute()) as temporary:  # converters run in folders of their own
                 return _converted(target, engine, content, report.spec, loaded, patches, settings, folder, temporary)
         except OSError as e:
             raise not_written(folder, e) from e

@@ -23,8 +23,8 @@ class Engine:
 
     Attributes:
         modules: what must be installed.
-        write: takes the content of an ONNX file, its input N x ... in float32, and an empty folder, and writes the
-            engine's files into it; returns the names of its input and its output there.
+        write: takes the content of an ONNX file, its input N x ... in float32, and the absolute path of an empty
+            folder, and writes the engine's files into it; returns the names of its input and its output there.
         run: takes that folder, these names and float32 patches in the file's layout, and returns the engine's output.
         channels_last: whether it takes files with channels last.
         batch: patches that a call takes where the engine needs a fixed number, else None.
