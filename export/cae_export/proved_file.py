@@ -246,6 +246,8 @@ def _check_model(model: Path) -> None:
         raise UsageError(f"model {str(model)!r} is a folder{hint}")
     if not model.exists():
         raise ModelNotFoundError(f"model {str(model)!r} does not exist: name a model.pt that cae-train wrote")
+    if model.suffix.lower() == ".onnx":
+        raise UsageError(f"model {str(model)!r} is an ONNX file: name the model.pt that it came from")
 
 
 def check_output(output: Path, overwrite: bool) -> None:

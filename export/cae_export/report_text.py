@@ -48,13 +48,14 @@ def threshold_text(spec: "ModelSpec") -> str:
 
 def check_table(report: "CheckReport") -> list[str]:
     """The comparison of a file with its model as lines of text."""
+    gain = report.psnr_out - report.psnr_torch
     return [
         *_parity_lines(report.parity, report.spec.precision, report.count),
         f"{report.patches}: degraded {report.psnr_in:.2f} dB, torch {report.psnr_torch:.2f} dB, "
         f"{report.spec.precision} {report.psnr_out:.2f} dB",
         f"{report.path}: valid, and equal to the trained network"
         if report.parity
-        else f"{report.path}: valid, and {report.psnr_torch - report.psnr_out:.2f} dB below the trained network",
+        else f"{report.path}: valid, and {abs(gain):.2f} dB {'above' if gain > 0 else 'below'} the trained network",
     ]
 
 

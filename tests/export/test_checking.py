@@ -13,7 +13,9 @@ from tests.export.conftest import Command
 from tests.export.test_exporter import damaged
 
 from cae_export import RefusedError, UsageError, check, export
+from cae_export.checking import CheckReport
 from cae_export.parity import independent_loss
+from cae_export.report_text import check_table
 from cae_runtime import Session, packaged_models
 from cae_train.models import build, options_of
 
@@ -76,6 +78,13 @@ def test_an_int8_file_of_another_network_is_refused_even_if_it_is_better(trained
         check(packaged_models()["denoise-int8"], tmp_path / "worse.pt")
     with pytest.raises(UsageError, match=r"tolerance is 0\.001: the file is int8"):
         check(packaged_models()["denoise-int8"], tmp_path / "worse.pt", tolerance=1e-3)
+
+
+@pytest.mark.parametrize(("gain", "told"), [(0.05, "0.05 dB above"), (-0.05, "0.05 dB below"), (0.0, "0.00 dB below")])
+def test_an_int8_file_is_above_or_below_its_network(gain: float, told: str) -> None:
+    spec = Session("denoise-int8", provider="cpu").spec
+    report = CheckReport(Path("model.onnx"), spec, (), "patches", 1, 20.0, 30.0, 30.0 + gain)
+    assert check_table(report)[-1] == f"model.onnx: valid, and {told} the trained network"
 
 
 def test_an_independent_error_costs_3_db() -> None:

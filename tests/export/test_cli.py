@@ -77,6 +77,13 @@ def test_unusable_models_are_refused_with_the_reason(cae_export: Command, kind: 
     assert not list(tmp_path.glob("*.onnx"))
 
 
+def test_an_onnx_file_is_no_model_pt(cae_export: Command, tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"")
+    done = cae_export(tmp_path / "model.onnx")
+    assert done.returncode == 2
+    assert "is an ONNX file: name the model.pt that it came from" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("options", "named"),
     [

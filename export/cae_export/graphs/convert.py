@@ -98,7 +98,10 @@ def _converted(
         model: onnx.ModelProto = onnxslim.slim(program.model_proto)
     written = next(entry.version for entry in model.opset_import if not entry.domain)
     if written != opset:  # torch writes one operator set, and converts it to others where it can
-        raise UsageError(f"opset is {opset}: this network can be written in operator set {written} only")
+        raise UsageError(
+            f"opset is {opset}: torch cannot write this network in it, and falls back to {written}: take {OPSET}, or "
+            f"another of {OPSET_MIN} to {OPSET_MAX}"
+        )
     channels_first_in_shuffles(model.graph)
     _strip(model)
     onnx.checker.check_model(model, full_check=True)

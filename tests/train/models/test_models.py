@@ -228,7 +228,7 @@ def test_options_rebuild_the_network() -> None:
         ({"widths": [16] * 5}, "widths"),
         ({"widths": [16, 1 << 30]}, "widths"),
         ({"widths": 32}, "widths is 32"),
-        ({"widths": "32"}, "widths is '32'"),
+        ({"widths": "32,64"}, r"widths is '32,64': a list of whole numbers is needed, such as \[32, 64\]"),
         ({"widths": [16.0, 32.0]}, "widths"),
         ({"down_blocks": [True, 1]}, "down_blocks"),
         ({"down_blocks": [1, 1, 1]}, "down_blocks"),

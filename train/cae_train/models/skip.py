@@ -85,7 +85,9 @@ class SkipOptions:
         for name in ("widths", "down_blocks", "up_blocks"):
             values = getattr(self, name)
             if not isinstance(values, (list, tuple)) or not all(type(value) is int for value in values):
-                raise ConfigError(f"model option {name} is {values!r}: a list of whole numbers is needed")
+                raise ConfigError(
+                    f"model option {name} is {values!r}: a list of whole numbers is needed, such as [32, 64]"
+                )
             object.__setattr__(self, name, tuple(values))
         if not 2 <= len(self.widths) <= 4 or any(not 16 <= width <= 1024 or width % 16 for width in self.widths):
             raise ConfigError(f"model option widths is {self.widths}: 2 to 4 multiples of 16, up to 1024, are needed")
