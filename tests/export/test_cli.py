@@ -87,7 +87,7 @@ def test_an_onnx_file_is_no_model_pt(cae_export: Command, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        (["--int8", "--fp16"], "exclude"),
+        (["--int8", "--fp16"], "--int8 and --fp16 cannot be combined"),
         (["--opset", "3"], "15 to 22"),
         (["-o", "nowhere/at/all.onnx"], "no such folder"),
         (["-o", "model.tflite"], ".onnx"),
