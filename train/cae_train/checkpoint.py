@@ -15,7 +15,8 @@ A dictionary of plain values and tensors, so that it loads with `weights_only=Tr
 
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -84,6 +85,15 @@ def write_whole(path: Path, content: object) -> None:
         raise CheckpointError(f"{path} cannot be written: {e.strerror or e}") from e
 
 
+@contextmanager
+def reading_setting(name: str) -> Iterator[None]:
+    """A block that reads the file that a setting names: the message of an error begins with the setting."""
+    try:
+        yield
+    except CheckpointError as e:
+        raise type(e)(f"{name}: {e}") from e
+
+
 def load_weights(path: Path) -> dict[str, Tensor] | None:
     """Read a file that holds only a network's `state_dict()`.
 
@@ -94,7 +104,7 @@ def load_weights(path: Path) -> dict[str, Tensor] | None:
         CheckpointError: the file does not exist (then also a FileNotFoundError), is damaged or too large, or holds
             neither a model nor weights.
     """
-    content = read_tensors(path, MAX_BYTES, "model.pt of cae-train, nor a file of weights")
+    content = read_tensors(path, MAX_BYTES, "model.pt of cae-train or file of weights")
     _refuse_checkpoint(path, content)
     if isinstance(content, dict) and "format" in content:
         return None

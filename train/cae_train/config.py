@@ -215,10 +215,15 @@ def load_toml(path: Path) -> dict[str, Any]:
         ConfigError: the file does not exist, is not TOML, is nested deeply, or has more than 16 MiB.
     """
     try:
+        if path.is_dir():
+            raise IsADirectoryError(path)  # opening it would be a PermissionError on Windows
         with path.open("rb") as file:
             data = file.read(_TOML_BYTES_MAX + 1)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as e:
+        wrong = "is a folder" if isinstance(e, IsADirectoryError) else "does not exist"
+        raise ConfigError(f"config {str(path)!r} {wrong}: name a recipe, or the config.toml of a run") from e
     except OSError as e:
-        raise ConfigError(f"settings {path}: {e.strerror or e}") from e
+        raise ConfigError(f"settings {path} cannot be read: {e.strerror or e}") from e
     if len(data) > _TOML_BYTES_MAX:
         raise ConfigError(f"settings {path} has more than {_TOML_BYTES_MAX >> 20} MiB, the limit")
     if _LONG.search(data):

@@ -44,8 +44,8 @@ def read_tensors(path: Path, limit: int, kind: str, legacy: bool = False) -> Any
     except CheckpointError:
         raise
     except FileNotFoundError as e:
-        raise CheckpointNotFoundError(f"{path}: {e.strerror}") from e
+        raise CheckpointNotFoundError(f"{path} does not exist: name a {kind}") from e
     except OSError as e:
-        raise CheckpointError(f"{path}: {e.strerror or e}") from e
+        raise CheckpointError(f"{path} cannot be read: {e.strerror or e}") from e
     except Exception as e:  # a damaged or hostile file can fail anywhere in the readers
         raise CheckpointError(f"{path} is not a {kind}: it is damaged or holds other Python objects") from e

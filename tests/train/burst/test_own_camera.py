@@ -150,7 +150,7 @@ def test_a_model_that_is_not_better_is_reported_and_not_used(cae_train: Command,
         (["--burst", "scenes", "--resume", "run"], "choose --resume themselves: leave it out"),
         (["--noise-from", "nowhere"], "--noise-from 'nowhere' is not a folder"),
         (["--noise-from", "empty"], "has no pictures that can be used: .bmp"),
-        (["--burst", "scenes", "--start", "none.pt"], "--start: none.pt: No such file"),
+        (["--burst", "scenes", "--start", "none.pt"], "--start: none.pt does not exist: name a model.pt"),
         (["--frames", "10"], "--frames needs --burst"),
     ],
 )

@@ -101,7 +101,7 @@ def test_untrained_vgg16_needs_no_weights() -> None:
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
-        ("missing", "No such file"),
+        ("missing", "does not exist: name a file of VGG16's weights"),
         ("text", "is not a file of VGG16's weights"),
         ("other", "is not VGG16: a state dictionary"),
         ("few", "is not VGG16"),

@@ -35,7 +35,7 @@ def test_paths_are_str_or_path_like(tmp_path: Path) -> None:
             function(3)  # type: ignore[arg-type]
         with pytest.raises(ConfigError, match="is empty: it must be the path of a"):
             function("")
-    with pytest.raises(FileNotFoundError, match=r"none\.pt: No such file") as error:
+    with pytest.raises(FileNotFoundError, match=r"none\.pt does not exist: name a model\.pt") as error:
         load_model(str(tmp_path / "none.pt"))
     assert isinstance(error.value, CheckpointError)
 
@@ -109,7 +109,7 @@ def test_code_in_a_file_is_refused_and_not_run(how: str, model: Path, tmp_path: 
 
 def test_other_files_are_refused(tmp_path: Path, model: Path) -> None:
     path = tmp_path / "other.pt"
-    one_line(path, "No such file")
+    one_line(path, "does not exist: name a model.pt")
     one_line(tmp_path, "is a folder, not a model.pt")
     path.write_bytes(b"")
     one_line(path, "is empty")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from cae_train.burst.frames import Tell
 from cae_train.burst.pairs import packaged_images
-from cae_train.checkpoint import load_model
+from cae_train.checkpoint import load_model, reading_setting
 from cae_train.config import TrainConfig
 from cae_train.data.images import Split, load
 from cae_train.data.packaged import DENOISE
@@ -27,12 +27,10 @@ def settings(start: str, given: dict[str, object]) -> TrainConfig:
     if not isinstance(start, str):
         raise ConfigError(f"start is {start!r}: a path is needed")
     path = Path(start) if start else DENOISE
-    try:
+    with reading_setting("start"):
         loaded = load_model(path)
         if loaded.network.channels != COLORS:
             raise CheckpointError(f"{path} is for gray pictures: models for cameras work in color")
-    except CheckpointError as e:
-        raise CheckpointError(f"start: {e}") from e
     usual: dict[str, object] = {
         "data": [PACKAGED], "arch": loaded.arch, "model": options_of(loaded.network),
         "channels": loaded.network.channels, "start": str(path), "loss": "mse", "lr": LR, "epochs": EPOCHS,

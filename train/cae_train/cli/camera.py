@@ -171,7 +171,7 @@ def _check(wanted: Wanted, config: TrainConfig, hardware: Hardware) -> None:
         raise ConfigError("--burst is empty: name a camera (0), a video, or a folder of frames")
     if wanted.bursts and wanted.noise_from is not None:
         raise ConfigError(
-            "--burst and --noise-from cannot be combined: a a burst is more exact, so leave out --noise-from"
+            "--burst and --noise-from cannot be combined: a burst is more exact, so leave out --noise-from"
         )
     check_sources(wanted.bursts)
     if hardware.devices not in (AUTO, "1"):

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cae_train.checkpoint import LoadedModel, load_model, load_weights
+from cae_train.checkpoint import LoadedModel, load_model, load_weights, reading_setting
 from cae_train.config import TrainConfig
 from cae_train.data.images import channels_of
 from cae_train.errors import ConfigError
@@ -65,10 +65,14 @@ def begin(network: Autoencoder, config: TrainConfig, *, weights: bool = True) ->
         )
     if not config.start:
         network.pretrain(config.data_dir)
-    elif (given := load_weights(Path(config.start))) is not None:
-        _take(given, network, config)
-    else:
-        _take_model(load_model(Path(config.start)), network, config)
+        return
+    with reading_setting("start"):
+        weights_alone = load_weights(Path(config.start))
+        loaded = load_model(Path(config.start)) if weights_alone is None else None
+    if weights_alone is not None:
+        _take(weights_alone, network, config)
+    if loaded is not None:
+        _take_model(loaded, network, config)
 
 
 def _take_model(loaded: LoadedModel, network: Autoencoder, config: TrainConfig) -> None:

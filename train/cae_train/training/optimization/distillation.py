@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from cae_train.checkpoint import load_model
+from cae_train.checkpoint import load_model, reading_setting
 from cae_train.config import PATCH, TrainConfig
 from cae_train.errors import ConfigError
 from cae_train.models.base import Autoencoder, Loss
@@ -28,7 +28,8 @@ def training_loss(config: TrainConfig, network: Autoencoder) -> Loss:
     """
     if not config.teacher:
         return loss_of(config.loss, network)
-    teacher = load_model(Path(config.teacher)).network
+    with reading_setting("teacher"):
+        teacher = load_model(Path(config.teacher)).network
     if teacher.channels != network.channels:
         raise ConfigError(
             f"teacher: {config.teacher} is a network for {teacher.channels} channels, here they are {network.channels}"
