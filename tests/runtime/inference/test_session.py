@@ -148,7 +148,7 @@ def test_auto_reports_the_chosen_provider_and_why(fixture_model: Model) -> None:
     opened = Session(fixture_model("identity"))
     assert opened.provider_note.startswith(opened.provider)
     if set(ort.get_available_providers()) <= {CPU, "AzureExecutionProvider"}:
-        assert opened.provider_note == f"{CPU}: the only one here that auto takes"
+        assert opened.provider_note == f"{CPU}: the only one here that auto considers"
         assert not opened.provider_was_chosen
 
 
