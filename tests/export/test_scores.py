@@ -36,7 +36,7 @@ def fitted() -> Scores:
     return scores().fit(grass(256))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     y=st.integers(0, 31),
     x=st.integers(0, 31),

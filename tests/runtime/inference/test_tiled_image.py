@@ -191,7 +191,7 @@ def test_the_tiled_path_equals_the_reference_for_gray_16_bits_and_partial_streng
     assert np.abs(fast - wanted).max() < (0.501 if dtype == np.uint8 else 0.6)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.integers(1, 120), st.integers(1, 120), st.integers(0, 31), st.sampled_from([np.uint8, np.uint16]),
     st.sampled_from([1.0, 0.3]), st.sampled_from(["bgr", "rgb"]), st.integers(3, 4),
@@ -227,7 +227,7 @@ def test_the_tiled_path_of_a_gray_model_equals_the_reference(photograph: np.ndar
 
 
 @pytest.mark.slow
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(32, 150), st.integers(32, 150), st.integers(0, 31), st.integers(1, 5), st.integers(1, 40))
 def test_results_do_not_depend_on_how_work_is_divided_among_threads(
     height: int, width: int, overlap: int, threads: int, batch: int

@@ -476,7 +476,7 @@ EMPTY = {format: saved(Image.new("RGB", (9, 7)), format) for format in FORMATS}
 
 
 @pytest.mark.slow
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.data())
 def test_damaged_metadata_does_not_stop_cleaning(data: st.DataObject) -> None:
     source = data.draw(st.sampled_from([*SOURCES]))

@@ -77,14 +77,14 @@ def only_an_image_error(data: bytes) -> None:
 
 
 @example(ENDLESS_OFFSET)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.builds(bytes.__add__, st.sampled_from(SIGNATURES), st.binary(max_size=200)))
 def test_random_bytes_after_a_signature_give_an_image_or_an_image_error(data: bytes) -> None:
     only_an_image_error(data)
 
 
 @pytest.mark.slow
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.data())
 def test_a_damaged_file_gives_an_image_or_an_image_error(data: st.DataObject) -> None:
     file = bytearray(data.draw(st.sampled_from(FILES)))

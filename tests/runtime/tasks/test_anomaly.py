@@ -102,7 +102,7 @@ def test_a_file_name_is_never_used_for_an_output_folder(
     assert not (tmp_path / name).exists()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     height=st.sampled_from([1, 31, 32, 33, 64, 65, 100]),
     width=st.sampled_from([1, 31, 32, 33, 64, 65, 130]),

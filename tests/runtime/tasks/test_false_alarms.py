@@ -26,7 +26,7 @@ def test_new_good_pictures_exceed_the_threshold_at_most_as_often_as_wanted(
     assert np.quantile(rates, 0.99) < 4 * rate
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     scores=st.lists(st.floats(0.01, 50), min_size=3, max_size=60),
     rates=st.tuples(st.floats(0.001, 0.5), st.floats(0.001, 0.5)),

@@ -128,7 +128,7 @@ def test_a_folder_of_masks_is_matched_by_name(cae_run: Command, noise: Noise, tm
     assert only_the_holes_changed(image, cv2.imread(str(out / "a_x.png")), stroke(image))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     height=st.sampled_from([1, 8, 31, 32, 33, 64, 65]),
     width=st.sampled_from([1, 8, 31, 32, 33, 64, 100]),

@@ -52,7 +52,7 @@ def test_floats_are_cleaned_like_integers_but_not_rounded(
     np.testing.assert_allclose(result * 65535, rounded, atol=2)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(1, 130), st.integers(1, 130), st.integers(0, 31), st.integers(1, 40))
 def test_any_size_overlap_and_batch_works(height: int, width: int, overlap: int, batch: int) -> None:
     model = Path(__file__).parents[1] / "fixtures" / "identity.onnx"

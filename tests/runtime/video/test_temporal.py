@@ -168,7 +168,7 @@ def test_black_and_white_frames_are_returned_unchanged(size: tuple[int, ...]) ->
         np.testing.assert_array_equal(keep(np.full(size, value, np.uint8)), value)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.integers(1, 40), st.integers(1, 40), st.booleans(), st.integers(0, 255), st.integers(0, 255), st.integers(0, 80)
 )

@@ -23,7 +23,7 @@ from cae_runtime.view.placement import Placement
 from cae_runtime.view.tiles import Box, Grid
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(1, 700), st.integers(1, 700), st.integers(0, 31), st.data())
 def test_tiles_cover_the_visible_part_first_and_then_the_rest_once(
     height: int, width: int, overlap: int, data: st.DataObject

@@ -22,7 +22,7 @@ def patches(count: int, seed: int = 0) -> Tensor:
     return torch.randint(256, (count, 3, 32, 32), generator=generator(seed)).float().div(255)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(count=st.integers(1, 20), share=st.floats(0, 1), seed=SEEDS)
 def test_the_last_patches_are_augmented_and_stay_8_bit(count: int, share: float, seed: int) -> None:
     clean = patches(count)
@@ -63,7 +63,7 @@ def test_the_seed_decides() -> None:
     assert not torch.equal(first, jittered(patches(8), 1, generator(6)))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=SEEDS)
 def test_gray_stays_gray_and_flat_stays_flat(seed: int) -> None:
     clean = patches(8)[:, :1].expand(-1, 3, -1, -1).contiguous()
@@ -84,7 +84,6 @@ def test_colors_become_both_paler_and_more_saturated() -> None:
     assert float((after > 1.3 * before).float().mean()) > 0.2
 
 
-@settings(deadline=None)
 @given(height=st.integers(32, 200), width=st.integers(32, 200), step=st.integers(0, 7), seed=SEEDS)
 def test_a_smaller_copy_has_the_scaled_size(height: int, width: int, step: int, seed: int) -> None:
     scale = 0.75**step

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -186,7 +186,6 @@ def test_a_share_of_the_patches_is_gray_with_gray_noise() -> None:
 
 
 @given(height=st.integers(32, 600), width=st.integers(32, 600), pixels=st.integers(1, 4000))
-@settings(deadline=None)
 def test_a_window_is_never_smaller_than_a_patch(height: int, width: int, pixels: int) -> None:
     image = np.zeros((height, width, 3), np.uint8)
     window = _window(image, min(pixels, height * width), np.random.default_rng(0))
@@ -357,7 +356,6 @@ def test_copies_smaller_than_a_patch_are_left_out(tmp_path: Path) -> None:
 
 
 @given(height=st.integers(32, 300), width=st.integers(32, 300), scales=st.integers(1, 8))
-@settings(deadline=None)
 def test_every_copy_is_at_least_as_large_as_a_patch(height: int, width: int, scales: int) -> None:
     split = Split()
     images = numbered(2, height, width)

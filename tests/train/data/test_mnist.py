@@ -131,7 +131,7 @@ def test_a_damaged_file_is_named(damage: str, packed: bool, tmp_path: Path) -> N
 
 
 @given(st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_damaged_packed_file_is_a_one_line_error(data: st.DataObject) -> None:
     import tempfile
 
@@ -294,7 +294,7 @@ def test_one_channel_passes_through_pairs_sheets_and_files(photos: Path, tmp_pat
 
 
 @given(st.integers(32, 70), st.integers(32, 70), st.floats(0.3, 1.0))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_helpers_treat_one_channel_like_three_equal_ones(height: int, width: int, scale: float) -> None:
     gray = np.random.default_rng(height).integers(0, 256, (height, width, 1), dtype=np.uint8)
     color = with_channels(gray, 3)

@@ -29,7 +29,7 @@ def paths(length: float, angle: float, radius: int = 15) -> Tensor:
     return path(torch.full((1, 1, 1), length), torch.full((1, 1, 1), angle), radius)[0]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     spec=st.sampled_from(SPECS),
     value=st.floats(0, 1, width=32),
@@ -64,7 +64,7 @@ def test_gaussian_blur_equals_opencv(sigma: float) -> None:
         assert result.permute(1, 2, 0).numpy() == pytest.approx(wanted, abs=1e-5)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(low=st.floats(0.3, 6), seed=SEEDS)
 def test_detail_decreases_with_sigma(low: float, seed: int) -> None:
     clean = torch.rand(8, 3, 32, 32, generator=generator(seed))
@@ -72,7 +72,7 @@ def test_detail_decreases_with_sigma(low: float, seed: int) -> None:
     assert bool((more < less).all())
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(low=st.integers(2, 12), seed=SEEDS)
 def test_detail_decreases_with_the_length_of_the_motion(low: int, seed: int) -> None:
     clean = torch.rand(16, 3, 32, 32, generator=generator(seed))
@@ -100,7 +100,7 @@ def test_axis_aligned_paths_are_even_and_have_the_given_length() -> None:
     assert between == pytest.approx([0, 1 / 8, 1 / 4, 1 / 4, 1 / 4, 1 / 8, 0], abs=1e-4)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(length=st.floats(2, 30), angle=st.floats(0, pi))
 def test_a_path_has_its_length_and_direction(length: float, angle: float) -> None:
     """By the moments of a straight line, length² / 12 along it, with the width and the pixels' own 1 / 12 each."""

@@ -62,7 +62,7 @@ def test_specs_are_parsed(spec: str, low: float, high: float) -> None:
     assert parse(spec) == Camera(Level(low, high))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     count=st.integers(1, 9),
     channels=st.sampled_from((1, 3)),
@@ -106,7 +106,7 @@ def test_input_outside_0_to_1_is_accepted(clip: bool) -> None:
     assert bool(torch.isfinite(noisy).all())
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(low=st.floats(0, 0.8), seed=SEEDS)
 def test_noise_grows_with_sensitivity(low: float, seed: int) -> None:
     pictures = smooth(32)
@@ -152,7 +152,7 @@ def test_noise_is_coarser_than_white_noise_and_correlated_between_channels() -> 
     assert (noise[:, 0] * noise[:, 1]).mean() > 0.1 * variance
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(level=st.floats(0.1, 0.8), seed=SEEDS)
 def test_noise_grows_with_brightness(level: float, seed: int) -> None:
     """In linear light; the tone curve then presses bright noise together."""
@@ -168,7 +168,6 @@ def brightness(picture: Tensor) -> Tensor:
     return (picture * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1)
 
 
-@settings(deadline=None)
 @given(sigma=st.floats(0, 4), value=st.floats(-1, 1, width=32))
 def test_smoothing_keeps_a_flat_color(sigma: float, value: float) -> None:
     field = np.full((12, 17, 2), value, np.float32)
@@ -181,7 +180,6 @@ def test_sigma_0_does_not_smooth() -> None:
     assert _blurred(noise, 1.0).std() < noise.std() / 2
 
 
-@settings(deadline=None)
 @given(
     color=st.tuples(*[st.floats(-1, 1, width=32)] * 3),
     count=st.integers(1, 9),
@@ -206,7 +204,6 @@ def test_demosaicing_keeps_what_the_sensor_measured() -> None:
     assert mosaics.tolist() == pytest.approx([1 / 3] * len(mosaics), abs=0.02)  # one of three values a pixel
 
 
-@settings(deadline=None)
 @given(value=st.floats(0, 1), seed=SEEDS)
 def test_color_matrices_keep_gray(value: float, seed: int) -> None:
     matrices = _color_matrices(6, generator(seed))

@@ -131,7 +131,7 @@ def test_invalid_specs_are_a_one_line_error_with_the_valid_ones(spec: str, reaso
     assert "\n" not in str(caught.value)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(sigma=st.floats(0.5, 255), seed=st.integers(0, 2**31))
 def test_gaussian_noise_has_the_given_sigma(sigma: float, seed: int) -> None:
     noise = (parse(f"gaussian:{sigma:.6f}")(GRAY, generator(seed)) - GRAY) * 255
@@ -141,7 +141,7 @@ def test_gaussian_noise_has_the_given_sigma(sigma: float, seed: int) -> None:
     assert abs(float((noise[:, 0] * noise[:, 1]).mean())) < 0.05 * sigma**2  # each channel its own
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(share=st.floats(0, 1), seed=st.integers(0, 2**31))
 def test_salt_and_pepper_change_the_given_share_of_pixels(share: float, seed: int) -> None:
     degraded = parse(f"salt-pepper:{share:.6f}")(GRAY, generator(seed))
@@ -240,7 +240,7 @@ def test_every_degradation_keeps_the_shape_and_uses_only_its_generator(spec: str
     assert torch.equal(clean, before), "the input is not changed"
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(photons=st.floats(0, 6).map(lambda power: 10**power), value=st.integers(0, 255), seed=st.integers(0, 2**31))
 def test_poisson_noise_counts_photons(photons: float, value: int, seed: int) -> None:
     """Of Poisson's law both the mean and the variance are the count that is expected."""
@@ -265,7 +265,7 @@ def test_poisson_accepts_input_outside_0_to_1() -> None:
     assert noisy.max() > 1.3
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(sigma=st.floats(0.01, 2), value=st.floats(0.01, 1), seed=st.integers(0, 2**31))
 def test_speckle_is_proportional_to_the_value(sigma: float, value: float, seed: int) -> None:
     clean = torch.full((32, 3, 32, 32), value)
@@ -334,7 +334,7 @@ def test_a_new_degradation_takes_a_class_and_a_line(monkeypatch: pytest.MonkeyPa
     assert Pairs(images, chain, config)[0, 0][0].shape == (8, 3, 32, 32)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(count=st.integers(1, 40), channels=st.sampled_from((1, 3)), seed=st.integers(0, 2**31))
 def test_each_patch_draws_one_of_the_alternatives(count: int, channels: int, seed: int) -> None:
     clean = torch.full((count, channels, 16, 16), 0.5)

@@ -23,7 +23,7 @@ def picture(channels: int, side: int = 48) -> np.ndarray:
     return cv2.GaussianBlur(noise, (0, 0), 2).reshape(noise.shape)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(quality=st.integers(1, 100), sampling=st.sampled_from(sorted(set(SAMPLINGS))), channels=st.sampled_from((1, 3)))
 def test_jpeg_equals_the_coding_of_opencv(quality: int, sampling: int, channels: int) -> None:
     original = picture(channels)
@@ -36,7 +36,7 @@ def test_jpeg_equals_the_coding_of_opencv(quality: int, sampling: int, channels:
     assert np.array_equal(coded(original, quality, sampling, 0, 0), wanted)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(top=st.integers(0, 15), left=st.integers(0, 15), channels=st.sampled_from((1, 3)))
 def test_blocks_begin_at_the_given_position(top: int, left: int, channels: int) -> None:
     """At quality 1 a block is nearly flat: the picture jumps only where one ends."""

@@ -27,7 +27,7 @@ def without_gray(count: int, channels: int, *size: int) -> torch.Tensor:
     return (values + (values >= 128)) / 255
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(share=st.floats(0.05, 0.6), size=st.sampled_from(((32, 32), (64, 64), (48, 32))), seed=SEEDS)
 def test_every_patch_is_covered_to_the_given_share(share: float, size: tuple[int, int], seed: int) -> None:
     covered = holes(parse(f"mask:{share:.6f}")(torch.zeros(16, 3, *size), generator(seed))).float().mean((1, 2, 3))
@@ -36,7 +36,7 @@ def test_every_patch_is_covered_to_the_given_share(share: float, size: tuple[int
     assert float(covered.mean()) == pytest.approx(share, abs=0.025)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(share=st.floats(0, 1), size=st.tuples(st.integers(1, 40), st.integers(1, 40)), seed=SEEDS)
 def test_any_share_at_any_size_terminates(share: float, size: tuple[int, int], seed: int) -> None:
     covered = holes(parse(f"mask:{share:.6f}")(torch.zeros(4, 1, *size), generator(seed))).float().mean((1, 2, 3))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
@@ -304,7 +304,6 @@ def test_sizes_must_be_multiples_of_the_stride(entry: int, levels: int, stride: 
     count=st.integers(1, 3), channels=st.integers(1, 5), height=st.integers(1, 6), width=st.integers(1, 6),
     last=st.booleans(),
 )  # fmt: skip
-@settings(deadline=None)
 def test_sub_pixels_are_placed_correctly(count: int, channels: int, height: int, width: int, last: bool) -> None:
     x = torch.randn(count, 4 * channels, height, width)
     by_hand = torch.empty(count, channels, 2 * height, 2 * width)

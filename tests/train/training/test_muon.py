@@ -18,7 +18,7 @@ from cae_train.training.optimization.losses import mse
 from cae_train.training.optimization.muon import UPDATE_RMS, Muon, orthogonal
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(rows=st.integers(1, 48), columns=st.integers(1, 300), seed=st.integers(0, 2**31), scale=st.floats(1e-6, 1e3))
 def test_the_singular_values_of_an_update_are_close_to_one(rows: int, columns: int, seed: int, scale: float) -> None:
     matrix = torch.randn(rows, columns, generator=torch.Generator().manual_seed(seed)) * scale
