@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 from skimage import data
+from tests.benchmarks.denoising.patterns import kept
 from tests.benchmarks.denoising.seams import seam_figure
 from tests.benchmarks.other_tasks.inpainting import blocks, psnr_inside, strokes, text
 from tests.runtime.conftest import Command
@@ -115,6 +116,13 @@ def test_the_seam_test_finds_seams() -> None:
     checker = (np.add.outer(np.arange(400) // 32, np.arange(600) // 32) % 2 * 12)[..., None]
     seamed = np.clip(photograph.astype(int) + checker, 0, 255).astype(np.uint8)
     assert seam_figure([(photograph, seamed)], 32, 0) > 1.2
+
+
+@pytest.mark.parametrize("period", [2.5, 5, 7])
+@pytest.mark.parametrize("kind", ["grating", "mesh", "weave"])
+def test_fine_patterns_are_kept(restorer: Restorer, kind: str, period: float) -> None:
+    """The mesh of a chair was taken for noise and became a gray plane."""
+    assert kept(restorer, kind, period, 3) > 0.8
 
 
 def test_fill_is_better_than_opencv_inpainting() -> None:

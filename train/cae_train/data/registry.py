@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from cae_train.data.cifar10 import find_cifar10, load_cifar10
 from cae_train.data.mnist import FASHION_MNIST, MNIST, SIDE
+from cae_train.data.patterns import load_patterns
 from cae_train.data.synthetic import load_synthetic
 
 Images = Sequence[NDArray[np.uint8]] | NDArray[np.uint8]  # each H x W x 3, RGB, or H x W x 1, gray
@@ -54,6 +55,9 @@ DATASETS: dict[str, DataSet] = {
         "Fashion-MNIST: 70,000 pieces of clothing, 28x28 in a black margin, gray",
         True,
         SIDE,
+    ),
+    "patterns": DataSet(
+        lambda _data_dir: (load_patterns(), ()), None, 3, "drawn meshes, weaves, gratings and dithering, 256x256, color"
     ),
     "synthetic": DataSet(
         lambda _data_dir: (load_synthetic(), ()), None, 3, "synthetic shapes, text and line art, 256x256, color"

@@ -27,16 +27,16 @@ def load_synthetic(seed: int = 0, count: int | None = None) -> list[Image]:
     """The first `count` of a seed's `PICTURES`, `SIDE` x `SIDE`: half dead leaves, the rest text and line art."""
     rng = np.random.default_rng((seed, 0x5EED))
     kinds: tuple[Callable[[np.random.Generator], Image], ...] = (dead_leaves, text, dead_leaves, line_art)
-    return [_reduced(kinds[number % len(kinds)](rng)) for number in range(count or PICTURES)]
+    return [reduced(kinds[number % len(kinds)](rng)) for number in range(count or PICTURES)]
 
 
 def dead_leaves(rng: np.random.Generator) -> Image:
     """Shapes on shapes, radii with a density of r^-3, flat, shaded or striped."""
-    picture = _background(rng)
+    picture = smooth_ground(rng)
     side = len(picture)
     u = rng.random(LEAVES)
     radii = 1 / np.sqrt(u / LARGEST**2 + (1 - u) / SMALLEST**2)  # inverse of the distribution of r^-3
-    palette = _colors(rng, 12)
+    palette = colors(rng, 12)
     for radius in radii:
         corners = int(rng.choice((3, 4, 5, 24)))
         angles = np.sort(rng.random(corners)) * 2 * np.pi if corners < 24 else np.linspace(0, 2 * np.pi, 24)
@@ -52,14 +52,14 @@ def dead_leaves(rng: np.random.Generator) -> Image:
 
 def text(rng: np.random.Generator) -> Image:
     """Lines of random letters of several fonts, sizes and colors on a smooth ground."""
-    picture = _background(rng)
+    picture = smooth_ground(rng)
     side = len(picture)
     y = 0
     while y < side:
         scale = float(np.exp(rng.uniform(np.log(0.5), np.log(3.0))))
         y += int(30 * scale) + 4
         line = "".join(rng.choice(list(LETTERS), 60))
-        color = [int(v) for v in _colors(rng, 1)[0]]
+        color = [int(v) for v in colors(rng, 1)[0]]
         font, weight = int(rng.choice(FONTS)), int(rng.integers(1, 4))
         cv2.putText(picture, line, (int(rng.integers(-40, 20)), y), font, scale, color, weight, cv2.LINE_AA)
     return picture
@@ -67,10 +67,10 @@ def text(rng: np.random.Generator) -> Image:
 
 def line_art(rng: np.random.Generator) -> Image:
     """Lines, circles, gratings and grids on a smooth ground."""
-    picture = _background(rng)
+    picture = smooth_ground(rng)
     side = len(picture)
     for _ in range(90):
-        color = [int(v) for v in _colors(rng, 1)[0]]
+        color = [int(v) for v in colors(rng, 1)[0]]
         width = int(rng.integers(1, 6))
         a, b = (tuple(int(v) for v in rng.integers(0, side, 2)) for _ in range(2))
         kind = rng.integers(4)
@@ -88,16 +88,16 @@ def line_art(rng: np.random.Generator) -> Image:
     return picture
 
 
-def _background(rng: np.random.Generator) -> Image:
-    """Four corner colors, blended."""
-    corners = _colors(rng, 4).reshape(2, 2, 3).astype(np.float32)
+def smooth_ground(rng: np.random.Generator) -> Image:
+    """Four corner colors, blended, `OVERSAMPLING` times as large as a picture."""
+    corners = colors(rng, 4).reshape(2, 2, 3).astype(np.float32)
     if rng.random() < 0.4:
         corners[:] = corners[0, 0]
     side = SIDE * OVERSAMPLING
     return np.clip(cv2.resize(corners, (side, side), interpolation=cv2.INTER_LINEAR), 0, 255).astype(np.uint8)
 
 
-def _colors(rng: np.random.Generator, count: int) -> NDArray[np.float64]:
+def colors(rng: np.random.Generator, count: int) -> NDArray[np.float64]:
     """RGB, count x 3 in 0..255: from grays to pure colors, dark to bright."""
     value = rng.random((count, 1)) * 255
     saturation = rng.beta(0.7, 0.9, (count, 1))
@@ -125,5 +125,6 @@ def _fill(picture: Image, points: NDArray[np.int32], color: NDArray[np.float64],
     np.copyto(region, np.clip(shaded, 0, 255).astype(np.uint8), where=mask[:, :, None].astype(bool))
 
 
-def _reduced(picture: Image) -> Image:
+def reduced(picture: Image) -> Image:
+    """A drawn picture in its final size."""
     return cv2.resize(picture, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
