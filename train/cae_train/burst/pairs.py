@@ -17,6 +17,7 @@ from cae_train.config import PATCH, TrainConfig
 from cae_train.data.images import Split
 from cae_train.data.packaged import photographs
 from cae_train.data.pairs import Pairs
+from cae_train.data.patterns import load_patterns
 from cae_train.data.synthetic import load_synthetic
 from cae_train.degradations.measured_noise import NoiseModel, at
 from cae_train.degradations.registry import chain_of
@@ -27,7 +28,7 @@ FROM_CODED_BURST = 0.75  # the same if the noise goes through heavy JPEG: that b
 FOLDS_MOST = 5  # largest number of folds; of more scenes, each fold leaves out several
 NAMES_SHOWN = 3  # scenes of a fold that messages name
 WATCHED_PATCHES = 256  # patches by which the best epoch is chosen
-SYNTHETIC_PICTURES = 12  # added to the photographs
+SYNTHETIC_PICTURES, PATTERNS = 12, 4  # drawn pictures that are added to the photographs
 LITTLE_NOISE, MOSTLY_STILL = (
     0.05,
     0.95,
@@ -178,4 +179,5 @@ def halves(targets: Sequence[Target], photographs: Sequence[Image]) -> list[Imag
 def packaged_images(seed: int) -> Split:
     """Clean pictures that come with the package: patches of photographs, and a few drawn pictures."""
     every = photographs()
-    return Split(train=[*every.train, *load_synthetic(seed, SYNTHETIC_PICTURES)], validation=every.validation)
+    synthetic = [*load_synthetic(seed, SYNTHETIC_PICTURES), *load_patterns(seed, PATTERNS)]
+    return Split(train=[*every.train, *synthetic], validation=every.validation)
