@@ -31,16 +31,19 @@ def load_patterns(seed: int = 0, count: int | None = None) -> list[Image]:
 
 def patterned(rng: np.random.Generator) -> Image:
     """A patterned ground, and shapes on it with patterns of their own."""
-    picture = _surface(rng)
-    side = len(picture)
+    side = SIDE * OVERSAMPLING
+    picture = _surface(rng, (side, side))
     for _ in range(int(rng.integers(*REGIONS))):
         corners = int(rng.integers(3, 7))
         angles = np.sort(rng.random(corners)) * 2 * np.pi
         radius = float(np.exp(rng.uniform(np.log(side / 12), np.log(side / 2))))
-        points = np.stack((np.cos(angles), np.sin(angles)), 1) * radius + rng.random(2) * side
-        mask = np.zeros((side, side), np.uint8)
-        cv2.fillPoly(mask, [np.rint(points).astype(np.int32)], [1.0])
-        np.copyto(picture, _surface(rng), where=mask[:, :, None].astype(bool))
+        points = np.rint(np.stack((np.cos(angles), np.sin(angles)), 1) * radius + rng.random(2) * side).astype(np.int32)
+        low, high = points.min(0).clip(0, side), points.max(0).clip(-1, side - 1) + 1
+        region = picture[low[1] : high[1], low[0] : high[0]]
+        if region.size:
+            mask = np.zeros(region.shape[:2], np.uint8)
+            cv2.fillPoly(mask, [points - low.astype(np.int32)], [1.0])
+            np.copyto(region, _surface(rng, (len(region), region.shape[1])), where=mask[:, :, None].astype(bool))
     return reduced(picture)
 
 
@@ -58,12 +61,12 @@ def dithered(rng: np.random.Generator) -> Image:
     return drawn.repeat(dot, 0).repeat(dot, 1)[:SIDE, :SIDE]
 
 
-def _surface(rng: np.random.Generator) -> Image:
-    """One pattern between two colors, with shade and light, as large as pictures are drawn; some have no pattern."""
-    ground = smooth_ground(rng).astype(np.float32)
+def _surface(rng: np.random.Generator, size: tuple[int, int]) -> Image:
+    """One pattern of this height and width between two colors, with shade and light; some have no pattern."""
+    ground = smooth_ground(rng, size).astype(np.float32)
     if rng.random() < 0.25:
         return ground.astype(np.uint8)
-    wave = _edged(KINDS[int(rng.integers(len(KINDS)))](*_phases(rng, len(ground)), rng), rng)[:, :, None]
+    wave = _edged(KINDS[int(rng.integers(len(KINDS)))](*_phases(rng, size), rng), rng)[:, :, None]
     if rng.random() < 0.5:
         mixed = ground + (colors(rng, 1)[0].astype(np.float32) - ground) * (wave + 1) / 2
     else:
@@ -72,9 +75,9 @@ def _surface(rng: np.random.Generator) -> Image:
     return np.clip(blurred, 0, 255).astype(np.uint8)
 
 
-def _phases(rng: np.random.Generator, side: int) -> tuple[Values, Values]:
-    """Two coordinates of a turned, stretched and slightly bent lattice, in radians, each `side` x `side`."""
-    y, x = np.mgrid[:side, :side].astype(np.float32)
+def _phases(rng: np.random.Generator, size: tuple[int, int]) -> tuple[Values, Values]:
+    """Two coordinates of a turned, stretched and slightly bent lattice, in radians, each of this height and width."""
+    y, x = np.mgrid[: size[0], : size[1]].astype(np.float32)
     period = OVERSAMPLING * np.exp(rng.uniform(*np.log(PERIOD)))
     turn = rng.choice((0.0, np.pi / 4, rng.uniform(0, np.pi)))
     reach = 32 * OVERSAMPLING

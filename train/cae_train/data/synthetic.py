@@ -15,6 +15,7 @@ Image = NDArray[np.uint8]  # H x W x 3, RGB
 
 PICTURES, SIDE = 240, 256  # how many, and pixels along a side
 OVERSAMPLING = 2  # drawn so much larger, then reduced: edges without stairs
+DRAWN = (SIDE * OVERSAMPLING, SIDE * OVERSAMPLING)
 LEAVES, SMALLEST, LARGEST = 1000, 8.0, 200.0  # shapes a picture and their radii in drawn pixels
 FONTS = (
     cv2.FONT_HERSHEY_SIMPLEX, cv2.FONT_HERSHEY_DUPLEX, cv2.FONT_HERSHEY_COMPLEX, cv2.FONT_HERSHEY_TRIPLEX,
@@ -88,13 +89,14 @@ def line_art(rng: np.random.Generator) -> Image:
     return picture
 
 
-def smooth_ground(rng: np.random.Generator) -> Image:
-    """Four corner colors, blended, `OVERSAMPLING` times as large as a picture."""
+def smooth_ground(
+    rng: np.random.Generator, size: tuple[int, int] = (SIDE * OVERSAMPLING, SIDE * OVERSAMPLING)
+) -> Image:
+    """Four corner colors, blended, of this height and width."""
     corners = colors(rng, 4).reshape(2, 2, 3).astype(np.float32)
     if rng.random() < 0.4:
         corners[:] = corners[0, 0]
-    side = SIDE * OVERSAMPLING
-    return np.clip(cv2.resize(corners, (side, side), interpolation=cv2.INTER_LINEAR), 0, 255).astype(np.uint8)
+    return np.clip(cv2.resize(corners, size[::-1], interpolation=cv2.INTER_LINEAR), 0, 255).astype(np.uint8)
 
 
 def colors(rng: np.random.Generator, count: int) -> NDArray[np.float64]:
