@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cae_train.data.synthetic import OVERSAMPLING, SIDE, Image, colors, reduced, smooth_ground
 
-PICTURES = 160
+PICTURES = 480
 REGIONS = (1, 9)  # shapes in a picture, each with a pattern of its own
 PERIOD = (2.2, 10.0)  # of a pattern, in pixels; log-uniform
 EDGE = (0.5, 6.0)  # from sine waves to sharp edges; log-uniform
@@ -84,8 +84,11 @@ def _phases(rng: np.random.Generator, size: tuple[int, int]) -> tuple[Values, Va
     bends = rng.uniform(-BEND, BEND, (2, 3)) * period / reach**2
     found = []
     for angle, stretch, bend in zip((turn, turn + np.pi / 2), (1.0, rng.uniform(0.7, 1.4)), bends, strict=True):
-        along = x * np.cos(angle) + y * np.sin(angle) + bend[0] * x**2 + bend[1] * x * y + bend[2] * y**2
-        found.append((along * (2 * np.pi / (period * stretch)) + rng.uniform(0, 2 * np.pi)).astype(np.float32))
+        first, second, *bent = np.float32((np.cos(angle), np.sin(angle), *bend)) * np.float32(
+            2 * np.pi / period / stretch
+        )
+        phase = np.float32(rng.uniform(0, 2 * np.pi))
+        found.append(x * (first + bent[0] * x + bent[1] * y) + y * (second + bent[2] * y) + phase)
     return found[0], found[1]
 
 
