@@ -118,7 +118,7 @@ def test_the_seam_test_finds_seams() -> None:
     assert seam_figure([(photograph, seamed)], 32, 0) > 1.2
 
 
-@pytest.mark.parametrize("period", [2.5, 5, 7])
+@pytest.mark.parametrize("period", [5, 7])
 @pytest.mark.parametrize("kind", ["grating", "mesh", "weave"])
 def test_fine_patterns_are_kept(restorer: Restorer, kind: str, period: float) -> None:
     """The mesh of a chair was taken for noise and became a gray plane."""
