@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
-from cae_train.data.patterns import dithered, load_patterns, patterned
-from cae_train.data.synthetic import SIDE
+from cae_train.data.patterns import dithered, load_patterns
+from cae_train.data.synthetic import SIDE, load_synthetic
 
 FEW = 10
 
@@ -42,5 +44,9 @@ def test_most_crops_repeat_themselves_within_a_few_pixels(pictures: np.ndarray) 
 def test_dithering_has_two_colors(seed: int) -> None:
     picture = dithered(np.random.default_rng(seed))
     assert picture.shape == (SIDE, SIDE, 3)
-    assert len(np.unique(picture.reshape(-1, 3), axis=0)) <= 2
-    assert patterned(np.random.default_rng(seed)).shape == picture.shape
+    assert len(np.unique(picture.reshape(-1, 3), axis=0)) == 2
+
+
+@pytest.mark.parametrize("load", [load_patterns, load_synthetic])
+def test_no_pictures_are_drawn_where_none_are_wanted(load: Callable[[int, int], list[np.ndarray]]) -> None:
+    assert load(0, 0) == []

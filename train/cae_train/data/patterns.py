@@ -1,4 +1,4 @@
-"""Drawn pictures of fine regular patterns: meshes, weaves, gratings, halftones and dithering.
+"""Drawn pictures of fine regular patterns: meshes, weaves, gratings, honeycombs, bricks and dithering.
 
 A pattern of a few pixels looks like noise to a network that has never seen one: it wipes out the mesh of a chair, the
 weave of a shirt or the dots of a printed page. Photographs have too few of these to learn from.
@@ -10,15 +10,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cae_train.data.synthetic import OVERSAMPLING, SIDE, Image, colors, reduced, smooth_ground
+from cae_train.data.synthetic import DRAWN, OVERSAMPLING, SIDE, Image, colors, reduced, smooth_ground
 
 PICTURES = 480
-REGIONS = (1, 9)  # shapes in a picture, each with a pattern of its own
+REGIONS = (1, 8)  # shapes in a picture, each with a pattern of its own
 PERIOD = (2.2, 10.0)  # of a pattern, in pixels; log-uniform
 EDGE = (0.5, 6.0)  # from sine waves to sharp edges; log-uniform
-BEND = 0.15  # by which share of its period a pattern bends over 32 pixels at most, as on a curved surface
-SOFTEST = 0.8  # sigma in pixels of the blur of a region
+BEND = 0.15  # largest share of its period by which a pattern bends over 32 pixels, as on a curved surface
+BLUR = (0.05, 0.8)  # sigma in pixels of the blur of a region
 DITHERED = 0.15  # share of the pictures that are dithered
+PLAIN = 0.25  # share of the grounds and shapes that have no pattern
 
 Values = NDArray[np.float32]
 
@@ -26,14 +27,15 @@ Values = NDArray[np.float32]
 def load_patterns(seed: int = 0, count: int | None = None) -> list[Image]:
     """The first `count` of a seed's `PICTURES`, `SIDE` x `SIDE`, RGB."""
     rng = np.random.default_rng((seed, 0xFAB))
-    return [dithered(rng) if rng.random() < DITHERED else patterned(rng) for _ in range(count or PICTURES)]
+    count = PICTURES if count is None else count
+    return [dithered(rng) if rng.random() < DITHERED else patterned(rng) for _ in range(count)]
 
 
 def patterned(rng: np.random.Generator) -> Image:
     """A patterned ground, and shapes on it with patterns of their own."""
-    side = SIDE * OVERSAMPLING
-    picture = _surface(rng, (side, side))
-    for _ in range(int(rng.integers(*REGIONS))):
+    picture = _surface(rng, DRAWN)
+    side = len(picture)
+    for _ in range(int(rng.integers(*REGIONS, endpoint=True))):
         corners = int(rng.integers(3, 7))
         angles = np.sort(rng.random(corners)) * 2 * np.pi
         radius = float(np.exp(rng.uniform(np.log(side / 12), np.log(side / 2))))
@@ -63,15 +65,16 @@ def dithered(rng: np.random.Generator) -> Image:
 
 def _surface(rng: np.random.Generator, size: tuple[int, int]) -> Image:
     """One pattern of this height and width between two colors, with shade and light; some have no pattern."""
-    ground = smooth_ground(rng, size).astype(np.float32)
-    if rng.random() < 0.25:
-        return ground.astype(np.uint8)
+    smooth = smooth_ground(rng, size)
+    if rng.random() < PLAIN:
+        return smooth
+    ground = smooth.astype(np.float32)
     wave = _edged(KINDS[int(rng.integers(len(KINDS)))](*_phases(rng, size), rng), rng)[:, :, None]
     if rng.random() < 0.5:
         mixed = ground + (colors(rng, 1)[0].astype(np.float32) - ground) * (wave + 1) / 2
     else:
         mixed = ground * (1 + wave * np.float32(rng.uniform(0.1, 1)))
-    blurred = cv2.GaussianBlur(mixed, (0, 0), OVERSAMPLING * rng.uniform(0.05, SOFTEST))
+    blurred = cv2.GaussianBlur(mixed, (0, 0), OVERSAMPLING * rng.uniform(*BLUR))
     return np.clip(blurred, 0, 255).astype(np.uint8)
 
 

@@ -15,7 +15,7 @@ Image = NDArray[np.uint8]  # H x W x 3, RGB
 
 PICTURES, SIDE = 240, 256  # how many, and pixels along a side
 OVERSAMPLING = 2  # drawn so much larger, then reduced: edges without stairs
-DRAWN = (SIDE * OVERSAMPLING, SIDE * OVERSAMPLING)
+DRAWN = (SIDE * OVERSAMPLING, SIDE * OVERSAMPLING)  # height and width of a drawn picture
 LEAVES, SMALLEST, LARGEST = 1000, 8.0, 200.0  # shapes a picture and their radii in drawn pixels
 FONTS = (
     cv2.FONT_HERSHEY_SIMPLEX, cv2.FONT_HERSHEY_DUPLEX, cv2.FONT_HERSHEY_COMPLEX, cv2.FONT_HERSHEY_TRIPLEX,
@@ -28,7 +28,7 @@ def load_synthetic(seed: int = 0, count: int | None = None) -> list[Image]:
     """The first `count` of a seed's `PICTURES`, `SIDE` x `SIDE`: half dead leaves, the rest text and line art."""
     rng = np.random.default_rng((seed, 0x5EED))
     kinds: tuple[Callable[[np.random.Generator], Image], ...] = (dead_leaves, text, dead_leaves, line_art)
-    return [reduced(kinds[number % len(kinds)](rng)) for number in range(count or PICTURES)]
+    return [reduced(kinds[number % len(kinds)](rng)) for number in range(PICTURES if count is None else count)]
 
 
 def dead_leaves(rng: np.random.Generator) -> Image:
@@ -89,9 +89,7 @@ def line_art(rng: np.random.Generator) -> Image:
     return picture
 
 
-def smooth_ground(
-    rng: np.random.Generator, size: tuple[int, int] = (SIDE * OVERSAMPLING, SIDE * OVERSAMPLING)
-) -> Image:
+def smooth_ground(rng: np.random.Generator, size: tuple[int, int] = DRAWN) -> Image:
     """Four corner colors, blended, of this height and width."""
     corners = colors(rng, 4).reshape(2, 2, 3).astype(np.float32)
     if rng.random() < 0.4:
@@ -105,8 +103,8 @@ def colors(rng: np.random.Generator, count: int) -> NDArray[np.float64]:
     saturation = rng.beta(0.7, 0.9, (count, 1))
     hue = rng.random((count, 3))
     hue = (hue - hue.min(1, keepdims=True)) / (np.ptp(hue, axis=1)[:, None] + 1e-6)
-    colors: NDArray[np.float64] = value * (1 - saturation + saturation * hue)
-    return colors
+    found: NDArray[np.float64] = value * (1 - saturation + saturation * hue)
+    return found
 
 
 def _fill(picture: Image, points: NDArray[np.int32], color: NDArray[np.float64], rng: np.random.Generator) -> None:
