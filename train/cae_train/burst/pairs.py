@@ -29,10 +29,8 @@ FOLDS_MOST = 5  # largest number of folds; of more scenes, each fold leaves out 
 NAMES_SHOWN = 3  # scenes of a fold that messages name
 WATCHED_PATCHES = 256  # patches by which the best epoch is chosen
 SYNTHETIC_PICTURES, PATTERNS = 12, 4  # drawn pictures that are added to the photographs
-LITTLE_NOISE, MOSTLY_STILL = (
-    0.05,
-    0.95,
-)  # for using a half-size mean as a clean picture: largest share of noise left in it; share that must be static
+LITTLE_NOISE = 0.05  # for using a half-size mean as a clean picture: the largest share of noise left in it, and
+MOSTLY_STILL = 0.95  # the share of it that must be static
 LEAST_SIGMA = 0.5 / 255  # that noise is divided by
 
 Image = NDArray[np.uint8]
