@@ -4,9 +4,10 @@
         [--kind NAME ...] [--save FOLDER] [--peer 'ffdnet_color_clip_sigma{level}.onnx']
 
 Film grain, phones in the dark, pictures that were coded twice or enlarged: each is drawn here by code of its own, with
-parameters that no training uses, on pictures of BSD432 that `cae-train` holds out. Everything is whole pictures of 8
-bits, our models as `cae-run` runs them. They are told nothing; non-local means and FFDNet run at the strength, of five
-and four, that is best for the kind. PSNR in dB on RGB, averaged over the pictures.
+other filters and curves than in the training, on pictures of BSD432 that `cae-train` holds out. Most strengths, widths
+and JPEG qualities lie within the ranges of the training. Everything is whole pictures of 8 bits, our models as
+`cae-run` runs them. They are told nothing; non-local means and FFDNet run at the strength, of five and four, that is
+best for the kind. PSNR in dB on RGB, averaged over the pictures.
 """
 
 from __future__ import annotations
