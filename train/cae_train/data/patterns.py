@@ -59,7 +59,7 @@ def dithered(rng: np.random.Generator) -> Image:
     times = -(-len(ground) // len(matrix))
     threshold = np.tile((matrix + 0.5) / matrix.size, (times, times))[: len(ground), : len(ground)]
     low, high = colors(rng, 2)
-    drawn = np.where((ground > threshold)[:, :, None], high, low).astype(np.uint8)
+    drawn: Image = np.where((ground > threshold)[:, :, None], high, low).astype(np.uint8)
     return drawn.repeat(dot, 0).repeat(dot, 1)[:SIDE, :SIDE]
 
 
@@ -75,7 +75,8 @@ def _surface(rng: np.random.Generator, size: tuple[int, int]) -> Image:
     else:
         mixed = ground * (1 + wave * np.float32(rng.uniform(0.1, 1)))
     blurred = cv2.GaussianBlur(mixed, (0, 0), OVERSAMPLING * rng.uniform(*BLUR))
-    return np.clip(blurred, 0, 255).astype(np.uint8)
+    surface: Image = np.clip(blurred, 0, 255).astype(np.uint8)
+    return surface
 
 
 def _phases(rng: np.random.Generator, size: tuple[int, int]) -> tuple[Values, Values]:
@@ -87,34 +88,41 @@ def _phases(rng: np.random.Generator, size: tuple[int, int]) -> tuple[Values, Va
     bends = rng.uniform(-BEND, BEND, (2, 3)) * period / reach**2
     found = []
     for angle, stretch, bend in zip((turn, turn + np.pi / 2), (1.0, rng.uniform(0.7, 1.4)), bends, strict=True):
-        first, second, *bent = np.float32((np.cos(angle), np.sin(angle), *bend)) * np.float32(
-            2 * np.pi / period / stretch
-        )
+        slopes = np.array((np.cos(angle), np.sin(angle), *bend), np.float32) * np.float32(2 * np.pi / period / stretch)
+        first, second, *bent = slopes
         phase = np.float32(rng.uniform(0, 2 * np.pi))
         found.append(x * (first + bent[0] * x + bent[1] * y) + y * (second + bent[2] * y) + phase)
     return found[0], found[1]
 
 
 def _grating(u: Values, _v: Values, _rng: np.random.Generator) -> Values:
-    return np.cos(u)
+    wave: Values = np.cos(u)
+    return wave
 
 
 def _mesh(u: Values, v: Values, _rng: np.random.Generator) -> Values:
-    return (np.cos(u) + np.cos(v)) / 2
+    return _mean(np.cos(u), np.cos(v))
 
 
 def _weave(u: Values, v: Values, _rng: np.random.Generator) -> Values:
-    return np.cos(u / 2) * np.cos(v / 2)
+    wave: Values = np.cos(u / 2) * np.cos(v / 2)
+    return wave
 
 
 def _honeycomb(u: Values, v: Values, _rng: np.random.Generator) -> Values:
     half, height = u / 2, v * np.float32(3**0.5 / 2)
-    return (np.cos(u) + np.cos(half + height) + np.cos(half - height)) / 3
+    return _mean(np.cos(u), np.cos(half + height), np.cos(half - height))
 
 
 def _bricks(u: Values, v: Values, rng: np.random.Generator) -> Values:
     rows = np.floor(v / np.float32(2 * np.pi))
-    return np.cos(u + rows * np.float32(rng.uniform(0, np.pi))) * np.sin(v / 2) ** 2
+    wave: Values = np.cos(u + rows * np.float32(rng.uniform(0, np.pi))) * np.sin(v / 2) ** 2
+    return wave
+
+
+def _mean(*waves: Values) -> Values:
+    total: Values = sum(waves[1:], waves[0])
+    return total / np.float32(len(waves))
 
 
 KINDS: tuple[Callable[[Values, Values, np.random.Generator], Values], ...] = (
@@ -127,4 +135,5 @@ def _edged(wave: Values, rng: np.random.Generator) -> Values:
     sharpness, bias = np.exp(rng.uniform(*np.log(EDGE))), rng.uniform(-0.5, 0.5)
     edged = np.tanh(np.float32(sharpness) * (wave + np.float32(bias)))
     low, high = float(edged.min()), float(edged.max())
-    return ((edged - low) * np.float32(2 / max(high - low, 1e-6)) - 1).astype(np.float32, copy=False)
+    stretched: Values = (edged - low) * np.float32(2 / max(high - low, 1e-6)) - 1
+    return stretched.astype(np.float32, copy=False)
