@@ -175,7 +175,7 @@ def halves(targets: Sequence[Target], photographs: Sequence[Image]) -> list[Imag
 
 
 def packaged_images(seed: int) -> Split:
-    """Clean pictures that come with the package: patches of photographs, and a few drawn pictures."""
+    """Clean pictures that come with the package: patches of photographs, a third of all pixels, and drawn pictures."""
     every = photographs()
     synthetic = [*load_synthetic(seed, SYNTHETIC_PICTURES), *load_patterns(seed, PATTERNS)]
     return Split(train=[*every.train, *synthetic], validation=every.validation)

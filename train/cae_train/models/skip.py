@@ -200,7 +200,7 @@ class Skip(Autoencoder):
         self._initialize()
 
     def _initialize(self) -> None:
-        """He initialization; each block and the head start near zero, so that the network starts as the identity."""
+        """He initialization; what blocks add and the head start near zero: the network starts as the identity."""
         for module in self.modules():
             if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
@@ -230,10 +230,10 @@ class Skip(Autoencoder):
         return x - noise
 
     def body(self, features: Tensor) -> Tensor:
-        """What lies between stem and head: down to the code and up again, N x widths[0] x H/2 x W/2 in and out."""
+        """From stem to head: down to the code and up again, N x widths[0] x H/entry x W/entry in and out."""
         skips: list[Tensor] = []
         for level, down in enumerate(self.down):
-            features = down(features)  # N x widths[level] x H/2^(level+1) x ...
+            features = down(features)  # N x widths[level] x H/(entry 2^level) x ...
             if level < len(self.reduce):
                 skips.append(features)
                 features = self.reduce[level](features)
