@@ -25,7 +25,7 @@ def test_pictures_are_8_bit_rgb_and_given_by_the_seed(pictures: np.ndarray) -> N
     assert len({picture.tobytes() for picture in (*pictures, *load_patterns(1, FEW))}) == 2 * FEW
 
 
-def test_most_crops_repeat_themselves_within_a_few_pixels(pictures: np.ndarray) -> None:
+def test_at_least_half_of_the_crops_repeat_within_a_few_pixels(pictures: np.ndarray) -> None:
     """The autocorrelation of the brightness has a second peak near its first one."""
     regular = 0
     for picture in pictures:
