@@ -100,7 +100,7 @@ def test_the_checksums_of_the_data_sets_are_distinct() -> None:
 @pytest.mark.parametrize("packed", [False, True])
 def test_fashion_mnist_is_not_mistaken_for_mnist_and_vice_versa(packed: bool, tmp_path: Path) -> None:
     write(tmp_path, FILES[1], packed)
-    with pytest.raises(DataError, match=r"Fashion-MNIST: .*train-images-idx3-ubyte(\.gz)? is of MNIST: name mnist"):
+    with pytest.raises(DataError, match=r"Fashion-MNIST: .*train-images-idx3-ubyte(\.gz)? is of MNIST: choose mnist"):
         TINY_FASHION.load(tmp_path)
     write(tmp_path / "FashionMNIST" / "raw", FILES[2])
     assert TINY_FASHION.load(tmp_path)[0][0].tobytes() != TINY_MNIST.load(tmp_path)[0][0].tobytes()
