@@ -92,3 +92,12 @@ def model_options(written: dict[str, Any], given: dict[str, Any], options: Seque
         except tomllib.TOMLDecodeError:
             result[name] = value  # a text without quotes
     return result
+
+
+def check_preview(path: Path, others: Mapping[str, Path | None]) -> None:
+    """Raise ConfigError if --preview-degradation is given with one of the other options, or its file is no PNG."""
+    for option, value in others.items():
+        if value is not None:
+            raise ConfigError(f"--preview-degradation draws a sheet and stops: leave out {option}")
+    if path.suffix.lower() != ".png":
+        raise ConfigError(f"--preview-degradation {path}: a sheet is a PNG, give it a name that ends in .png")

@@ -15,7 +15,7 @@ from cae_shared.help_groups import grouped
 from cae_shared.logs import log_to_stderr
 from cae_shared.signals import end_now, exit_code
 from cae_shared.text import options_of
-from cae_train.cli.given_settings import new_settings, settings_of_run
+from cae_train.cli.given_settings import check_preview, new_settings, settings_of_run
 from cae_train.cli.option_groups import GROUPS as GROUPS
 from cae_train.config import AUTO, LOSSES, OPTIMIZERS, PRECISIONS, STRATEGIES, Hardware, TrainConfig, load_toml
 from cae_train.errors import CaeTrainError, ConfigError, LostProcessError, TrainingError
@@ -226,7 +226,7 @@ def command(
         if name in said:
             raise ConfigError(f"--{name} needs --burst or --noise-from")
     if preview_degradation is not None:
-        _check_preview(preview_degradation, {"--resume": resume, "--save-pairs": save_pairs})
+        check_preview(preview_degradation, {"--resume": resume, "--save-pairs": save_pairs})
     if resume is not None:
         extra = {**given, "vgg16_weights": vgg16_weights, "config": config, "out": out}
         settings = settings_of_run(resume, {name: value for name, value in extra.items() if value is not None})
@@ -278,14 +278,6 @@ def _fit_camera(
 
 def _extra() -> AbstractContextManager[None]:
     return importing_extra("cae-train", "train", ConfigError)
-
-
-def _check_preview(path: Path, others: dict[str, Path | None]) -> None:
-    for option, value in others.items():
-        if value is not None:
-            raise ConfigError(f"--preview-degradation draws a sheet and stops: leave out {option}")
-    if path.suffix.lower() != ".png":
-        raise ConfigError(f"--preview-degradation {path}: a sheet is a PNG, give it a name that ends in .png")
 
 
 def main() -> None:
