@@ -200,7 +200,9 @@ def _camera(folder: Path) -> Snapshot:
     """Return the pictures of the newest fit to a camera, and its weights, to the last bit."""
     from cae_train import load_model
 
-    out = next((place for place in (folder / "out-2", folder / "out") if place.exists()), folder)
+    out = next((place for place in (folder / "out-2", folder / "out") if place.exists()), None)
+    if out is None:  # the signal came before the first file
+        return {}
     found: dict[str, object] = {
         str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*.png") if path.name != "curves.png"
     }
