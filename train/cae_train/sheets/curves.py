@@ -60,8 +60,8 @@ def draw_curves(path: Path, rows: list[dict[str, str]]) -> None:
             above.set_xticks(middles, [stage[0].get(STAGE, "") for stage in stages], fontsize=8)
             above.tick_params(length=0)
         if "" not in parts.values():
-            # Looking for the best place can be slow, and Matplotlib warns of that.
-            axis.legend(loc="upper right" if name == "loss" else "lower right")
+            # Below the curves, so that it covers none; Matplotlib looks for a free place too slowly.
+            axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=3, frameon=False)
     with whole_file(path) as partial:
         figure.savefig(partial, dpi=100, format="png")
 

@@ -15,7 +15,7 @@ from cae_runtime.inference.session import Session
 from cae_runtime.jobs import anomaly
 from cae_runtime.jobs.cluster.blocks import Numbered, blocks_of
 from cae_runtime.jobs.cluster.engine import RayCluster, check_places
-from cae_runtime.jobs.cluster.work import Desk, Doer, Work
+from cae_runtime.jobs.cluster.work import OpenedWork, Supervisor, Work
 from cae_runtime.jobs.heat_maps.judge import Judge, Judged, judged
 from cae_runtime.jobs.heat_maps.partial_scores import PARTS, parts_in, write_part
 from cae_runtime.jobs.heat_maps.table import Verdict
@@ -78,7 +78,7 @@ class Judging(Work):
     raw_maps: bool
     defect_masks: bool
 
-    def opened(self, session: Session) -> Doer:
+    def opened(self, session: Session) -> OpenedWork:
         """Return the object that scores pictures; see `Work`."""
         detector = Detector(session, batch=self.batch)
         return _Judging(Judge(detector, self.threshold, self.region, self.raw_maps, self.defect_masks), self)
@@ -88,21 +88,21 @@ class Judging(Work):
         return blocks_of(jobs, workers)
 
 
-class _Judging(Doer):
+class _Judging(OpenedWork):
     def __init__(self, judge: Judge, work: Judging) -> None:
         self._judge, self._work = judge, work
 
-    def do(self, number: int, block: Sequence[Numbered], again: bool, desk: Desk) -> None:
+    def do(self, number: int, block: Sequence[Numbered], again: bool, worker: Supervisor) -> None:
         """Score the pictures of a block, and write a part of the table; after Ctrl-C, of those that are done."""
         files = {str(job.output): file for file, job in block}
-        verdicts: list[Verdict] = [known.verdict for file, _ in block if (known := desk.known(file)) is not None]
+        verdicts: list[Verdict] = [known.verdict for file, _ in block if (known := worker.known(file)) is not None]
         try:
-            left = [each for each in block if desk.known(each[0]) is None]
-            for picture in self.pictures(number, left, again, desk):
+            left = [each for each in block if worker.known(each[0]) is None]
+            for picture in self.pictures(number, left, again, worker):
                 result = judged(self._judge, picture)
-                desk.hand_in(files[result.output], result)
+                worker.hand_in(files[result.output], result)
                 verdicts.append(result.verdict)
-                desk.look()
+                worker.look()
         finally:
             work = self._work
             write_part(work.out, work.first + number, verdicts, work.threshold, work.model)

@@ -10,7 +10,7 @@ from cae_runtime.arguments import Progress
 from cae_runtime.inference.session import Session
 from cae_runtime.io.image_files import Picture
 from cae_runtime.jobs.cluster.blocks import Numbered, blocks_of
-from cae_runtime.jobs.cluster.work import Desk, Doer, Work
+from cae_runtime.jobs.cluster.work import OpenedWork, Supervisor, Work
 from cae_runtime.jobs.pictures import Change, Changed
 from cae_runtime.jobs.planning import Job, Plan
 from cae_runtime.jobs.restore.images import cleaning
@@ -33,7 +33,7 @@ class Cleaning(Work):
     options: RestoreOptions
     plan: Plan
 
-    def opened(self, session: Session) -> Doer:
+    def opened(self, session: Session) -> OpenedWork:
         """Return the object that cleans files; see `Work`."""
         if self.options.fills:
             return _Cleaner(*filling(session, self.plan, self.options), self.options)
@@ -45,45 +45,45 @@ class Cleaning(Work):
         return blocks_of(jobs, workers)
 
 
-class _Cleaner(Doer):
+class _Cleaner(OpenedWork):
     def __init__(self, restorer: Restorer, change: Change, options: RestoreOptions) -> None:
         self._restorer, self._change, self._options = restorer, change, options
 
-    def do(self, number: int, block: Sequence[Numbered], again: bool, desk: Desk) -> None:
+    def do(self, number: int, block: Sequence[Numbered], again: bool, worker: Supervisor) -> None:
         """Clean a block. Existing outputs are skipped, but in a repeated block they are written again.
 
         There they were written before the worker died or failed, and their results are not known.
         """
-        left = [(file, job) for file, job in block if desk.known(file) is None]
+        left = [(file, job) for file, job in block if worker.known(file) is None]
         if not again:
-            self._together(left, self._options, desk)
+            self._together(left, self._options, worker)
             return
         for file, job in left:
-            desk.look()
-            if reason := desk.begin(file):
-                desk.hand_in(file, self.left_out(number, job, reason))
+            worker.look()
+            if reason := worker.begin(file):
+                worker.hand_in(file, self.left_out(number, job, reason))
             else:
-                self._together([(file, job)], replace(self._options, overwrite=True), desk)
+                self._together([(file, job)], replace(self._options, overwrite=True), worker)
 
     def left_out(self, number: int, job: Job, reason: str) -> FileResult:
         """Return the result of a file that is left out."""
         source, output, provider = str(job.source), str(job.output), self._restorer.provider
         return FileResult(source, output, "failed", reason, 0.0, None, None, provider, ())
 
-    def _together(self, block: Sequence[Numbered], options: RestoreOptions, desk: Desk) -> None:
+    def _together(self, block: Sequence[Numbered], options: RestoreOptions, worker: Supervisor) -> None:
         """Clean files as a call without a cluster does."""
         number = {str(job.output): file for file, job in block}
 
         def hand_in(result: FileResult) -> None:
-            desk.hand_in(number[result.output], result)
+            worker.hand_in(number[result.output], result)
 
         def change(job: Job, picture: Picture, told: Progress | None) -> Changed:
-            desk.look()
+            worker.look()
             return self._change(job, picture, told)
 
         cleaned = clean_each(
             [job for _, job in block], self._restorer, options, change,
-            on_frame=lambda *_: desk.look(), on_part=lambda *_: desk.look(), on_result=hand_in,
+            on_frame=lambda *_: worker.look(), on_part=lambda *_: worker.look(), on_result=hand_in,
         )  # fmt: skip
         with contextlib.closing(cleaned):
             for result in cleaned:

@@ -14,7 +14,7 @@ from cae_runtime.inference.session import Session
 from cae_runtime.inference.tiling import Floats
 from cae_runtime.jobs.cluster.blocks import Numbered
 from cae_runtime.jobs.cluster.engine import RayCluster, check_places
-from cae_runtime.jobs.cluster.work import Desk, Doer, Work
+from cae_runtime.jobs.cluster.work import OpenedWork, Supervisor, Work
 from cae_runtime.jobs.encode import OUTPUTS, checked, rows_of, written
 from cae_runtime.jobs.failures import failures
 from cae_runtime.jobs.features.existing_table import Found
@@ -131,25 +131,25 @@ class Encoding(Work):
         return [numbered[begin : begin + PICTURES] for begin in range(0, len(jobs), PICTURES)]
 
 
-class _Encoding(Doer):
+class _Encoding(OpenedWork):
     def __init__(self, encoder: Encoder, work: Encoding) -> None:
         self._encoder, self._work = encoder, work
 
-    def do(self, number: int, block: Sequence[Numbered], again: bool, desk: Desk) -> None:
+    def do(self, number: int, block: Sequence[Numbered], again: bool, worker: Supervisor) -> None:
         """Write a table, or complete it."""
         table = self._work.folder / _name(number)
         found = self.found_in(table, [job for _, job in block])
         if found is None:
             with written(table) as here:
-                write_table(here, self._rows(number, block, again, desk))
+                write_table(here, self._rows(number, block, again, worker))
             return
         made, width = Encoded("", number, "skipped"), found.values.shape[1]
         for file, job in block:
             rows = found.rows.get(source := str(job.source))
-            if rows and desk.known(file) is None:  # otherwise a worker of this call, which has died, has written them
-                desk.hand_in(file, replace(made, source=source, rows=rows, features=width))
+            if rows and worker.known(file) is None:  # otherwise a worker of this call, which has died, has written them
+                worker.hand_in(file, replace(made, source=source, rows=rows, features=width))
         left = [(file, job) for file, job in block if str(job.source) not in found.rows]
-        if more := list(self._rows(number, left, again, desk)):
+        if more := list(self._rows(number, left, again, worker)):
             with local_copy(table) as here:
                 rows_of_all = {rows.path: rows for rows in (*read_rows(here), *more)}
             with written(table) as here:
@@ -173,30 +173,30 @@ class _Encoding(Doer):
         name = self._encoder.session.name
         return checked(table, by_name.keys(), self._work.per_patch, name, anew, partly=True)
 
-    def _rows(self, number: int, block: Sequence[Numbered], again: bool, desk: Desk) -> Iterator[Rows]:
+    def _rows(self, number: int, block: Sequence[Numbered], again: bool, worker: Supervisor) -> Iterator[Rows]:
         """Yield the rows of pictures, and hand in what became of each."""
         files = {str(job.source): file for file, job in block}
-        for picture in self.pictures(number, block, again, desk):
-            desk.look()
+        for picture in self.pictures(number, block, again, worker):
+            worker.look()
             rows, reason = rows_of(self._encoder, picture, self._work.per_patch)
             source, provider = str(picture.job.source), self._encoder.session.provider
             if rows is None:
-                desk.hand_in(files[source], Encoded(source, number, "failed", reason))
+                worker.hand_in(files[source], Encoded(source, number, "failed", reason))
                 continue
             count, width = rows.values.shape
-            desk.hand_in(files[source], Encoded(source, number, "done", "", count, width, provider))
+            worker.hand_in(files[source], Encoded(source, number, "done", "", count, width, provider))
             yield rows
 
     def left_out(self, number: int, job: Job, reason: str) -> Encoded:
         """Return the result of a picture that is left out."""
         return Encoded(str(job.source), number, "failed", reason)
 
-    def give_up(self, number: int, block: Sequence[Numbered], reason: str, desk: Desk) -> None:
+    def give_up(self, number: int, block: Sequence[Numbered], reason: str, worker: Supervisor) -> None:
         """Report all pictures of a table as failed, even those whose rows were computed, since it is not written."""
         for file, job in block:
-            known = desk.known(file)
+            known = worker.known(file)
             if known is None or known.status == "done":
-                desk.hand_in(file, self.left_out(number, job, reason))
+                worker.hand_in(file, self.left_out(number, job, reason))
 
 
 def _name(number: int) -> str:

@@ -15,8 +15,8 @@ from cae_runtime.jobs.planning import Job
 CRASHES = f"crashed its worker {TRIES} times, perhaps for lack of memory: it was left out"
 
 
-class Desk(Protocol):
-    """What a worker has for the work on a block."""
+class Supervisor(Protocol):
+    """The worker as the work on a block sees it: it records results, and may end the work."""
 
     def known(self, file: int) -> Any | None:
         """Return the result that a worker which died has handed in; None if there is none."""
@@ -31,18 +31,18 @@ class Desk(Protocol):
         """Raise KeyboardInterrupt if the work is to end; called often."""
 
 
-class Doer(ABC):
+class OpenedWork(ABC):
     """Does the work on a node, with a model that is open."""
 
     @abstractmethod
-    def do(self, number: int, block: Sequence[Numbered], again: bool, desk: Desk) -> None:
+    def do(self, number: int, block: Sequence[Numbered], again: bool, worker: Supervisor) -> None:
         """Work on a block, and hand in a result for each file that has none.
 
         Args:
             number: of the block.
             block: the numbered files.
-            again: whether the block is repeated: each file is begun alone by `desk.begin`, which may leave it out.
-            desk: the worker's.
+            again: whether the block is repeated: each file is begun alone by `worker.begin`, which may leave it out.
+            worker: takes the results.
 
         Raises:
             CaeRuntimeError: the whole call is to end with it.
@@ -54,33 +54,33 @@ class Doer(ABC):
     def left_out(self, number: int, job: Job, reason: str) -> Any:
         """Return the result of a file of a block that is left out, and therefore has failed."""
 
-    def give_up(self, number: int, block: Sequence[Numbered], reason: str, desk: Desk) -> None:
+    def give_up(self, number: int, block: Sequence[Numbered], reason: str, worker: Supervisor) -> None:
         """Hand in a failure for each file of a block that cannot be finished, although no file is to blame."""
         for file, job in block:
-            if desk.known(file) is None:
-                desk.hand_in(file, self.left_out(number, job, reason))
+            if worker.known(file) is None:
+                worker.hand_in(file, self.left_out(number, job, reason))
 
-    def pictures(self, number: int, block: Sequence[Numbered], again: bool, desk: Desk) -> Iterator[Opened]:
+    def pictures(self, number: int, block: Sequence[Numbered], again: bool, worker: Supervisor) -> Iterator[Opened]:
         """Yield the pictures of a block while the next one is read; in a repeated block, each is read alone.
 
         For the arguments see `do`. Pictures that are left out are handed in, and not yielded.
         """
         if not again:
-            yield from opened_quietly([job for _, job in block], lambda *_: desk.look())
+            yield from opened_quietly([job for _, job in block], lambda *_: worker.look())
             return
         for file, job in block:
-            desk.look()
-            if reason := desk.begin(file):
-                desk.hand_in(file, self.left_out(number, job, reason))
+            worker.look()
+            if reason := worker.begin(file):
+                worker.hand_in(file, self.left_out(number, job, reason))
             else:
-                yield from opened_quietly([job], lambda *_: desk.look())
+                yield from opened_quietly([job], lambda *_: worker.look())
 
 
 class Work(ABC):
     """Describes the work of a call; it is pickled."""
 
     @abstractmethod
-    def opened(self, session: Session) -> Doer:
+    def opened(self, session: Session) -> OpenedWork:
         """Return the object that does the work.
 
         Args:

@@ -15,7 +15,7 @@ from typing import Any, Final
 from cae_runtime.errors import CaeRuntimeError, ClusterError
 from cae_runtime.inference.session import Session
 from cae_runtime.jobs.cluster.blocks import Numbered
-from cae_runtime.jobs.cluster.work import CRASHES, Doer, Work
+from cae_runtime.jobs.cluster.work import CRASHES, OpenedWork, Work
 
 _log = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ class Worker:
         except CaeRuntimeError as e:  # raised while an actor starts, Ray would wrap it and try again
             self._trouble = e
 
-    def _opened(self, wanted: str, content: bytes) -> Doer:
+    def _opened(self, wanted: str, content: bytes) -> OpenedWork:
         """Open the model, as what `packed` returns tells.
 
         Raises:
@@ -165,12 +165,12 @@ class Worker:
                 return
 
     def known(self, file: int) -> Any | None:
-        """Return the result of a file that is known; see `Desk`."""
+        """Return the result of a file that is known; see `Supervisor`."""
         row = self._rows.get(file)
         return None if row is None else pickle.loads(row)  # noqa: S301 - made by workers of this call
 
     def begin(self, file: int) -> str:
-        """Note that a file is begun alone, or return why it must be left out; see `Desk`."""
+        """Note that a file is begun alone, or return why it must be left out; see `Supervisor`."""
         import ray
 
         if file in self._faults:
