@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import gc
 import multiprocessing
 import os
 import resource
@@ -73,10 +74,11 @@ class Worker:
 
     Args:
         environment: changes to the environment of the child.
+        collect: whether the child frees unreachable objects after each command, before its memory is measured.
     """
 
-    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
-        self._environment = dict(environment or {})
+    def __init__(self, environment: Mapping[str, str] | None = None, collect: bool = False) -> None:
+        self._environment, self._collect = dict(environment or {}), collect
         self._log = Path(tempfile.mkdtemp(prefix="campaign-")) / "log"
         self._process: Any = None
         self._here: Connection
@@ -137,7 +139,8 @@ class Worker:
             return
         context = multiprocessing.get_context("spawn")
         self._here, there = context.Pipe()
-        self._process = context.Process(target=_serve, args=(there, str(self._log), self._environment), daemon=True)
+        arguments = (there, str(self._log), self._environment, self._collect)
+        self._process = context.Process(target=_serve, args=arguments, daemon=True)
         self._process.start()
         there.close()
         self.restarts += 1
@@ -153,7 +156,7 @@ class Worker:
         self._process = None
 
 
-def _serve(connection: Connection, log: str, environment: Mapping[str, str]) -> None:
+def _serve(connection: Connection, log: str, environment: Mapping[str, str], collect: bool) -> None:
     """Run what is asked for until the connection closes."""
     file = Path(log).open("wb", buffering=0)  # noqa: SIM115 - as long as the process
     for number in (1, 2):
@@ -178,6 +181,8 @@ def _serve(connection: Connection, log: str, environment: Mapping[str, str]) -> 
             import traceback
 
             code, out, err = 1, b"", traceback.format_exc().encode()
+        if collect:
+            gc.collect()
         connection.send(
             {
                 "code": code,

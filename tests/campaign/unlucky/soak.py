@@ -33,7 +33,7 @@ FEWER: Final = 25  # in one that is counted in cases, with
 SHOTS: Final = 12  # frames between two pulls
 RATE: Final = 10  # frames a second, and
 PAUSE: Final = 3.0  # seconds between two folders, of a run that is counted in minutes
-GROWTH: Final = 48 * 2**20  # bytes that a run may grow by after its first quarter
+GROWTH: Final = 16 * 2**20  # bytes that a run may grow by after its first quarter
 SECONDS: Final = 60.0  # of CPU time
 GOOD: Final = ("told.png", "told.jpg", "deflate.tif", "lossy.webp", "color.ppm", "photo.avif", "moving.png")
 _SIZE: Final = (96, 128, 3)
@@ -142,7 +142,7 @@ def _folders(settings: Settings, outcome: Outcome) -> None:
         (folder / "in" / name).write_bytes(picture(name))
     samples: list[Sample] = []
     words = ("in", "-o", "out", "--overwrite", "-m", FIXTURES / "blur.onnx", "--threads", 1)
-    with Worker() as worker:
+    with Worker(collect=True) as worker:
         for number in settings.numbers():
             ran = worker.run("cae_runtime", words, SECONDS, cwd=str(folder))
             outcome.cases += 1
