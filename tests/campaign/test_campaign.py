@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.campaign.parity import PRECISIONS, exported
 
 ROOT = Path(__file__).parents[2]
 SHORT = {"images": 80, "models": 50, "videos": 40, "training": 60, "kills": 6, "places": 20, "soak": 13}
@@ -25,3 +26,9 @@ def test_a_short_campaign_finds_nothing(part: str, tmp_path: Path) -> None:
     report = (tmp_path / "report.md").read_text() if (tmp_path / "report.md").exists() else ""
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert f"| {part} | 6 |" in report
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_parity_exports_each_precision(precision: str, tmp_path: Path) -> None:
+    """The releases of onnxruntime that `parity` then runs are downloaded, so a long campaign alone does that."""
+    assert exported(tmp_path, "file", "skip", precision, 18) == "equal"
