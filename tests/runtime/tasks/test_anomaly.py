@@ -376,6 +376,17 @@ def test_a_region_averages_only_its_own_pixels() -> None:
         detector(image, region=region.astype(np.uint8))  # type: ignore[arg-type]
 
 
+def test_patches_at_the_edge_of_a_region_do_not_count_where_the_others_score_0() -> None:
+    image = np.full((32, 64, 3), 0.5, np.float32)
+    image[:, 32:] = 1
+    region = np.zeros((32, 64), np.bool_)
+    region[:, :34] = True
+    detector = Detector(FIXTURES / "anomaly.onnx", overlap=0)
+    assert detector(image, region=region).score == 0
+    region[:, :32] = False
+    assert detector(image, region=region).score == pytest.approx(0.25), "but where there are no others"
+
+
 def test_known_bad_pictures_give_the_rate_of_detection(cae_run: Command, parts: Path, tmp_path: Path) -> None:
     bad = tmp_path / "known"
     bad.mkdir()
