@@ -4,7 +4,6 @@ The network itself was trained on these pictures, unless others are given: it ma
 """
 
 import logging
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -37,7 +36,7 @@ class Seen:
     """The scores of one good picture.
 
     Attributes:
-        size: its pixels.
+        size: its pixels, with the black frame if it has one.
         score: its score.
         pixels: scores of some of its pixels.
         brightness: its mean value, 0..1.
@@ -150,7 +149,7 @@ def seen(image: NDArray[Any], spec: ModelSpec, score: float, heat: Floats, count
         count: how many pictures there are.
     """
     some = heat.ravel()[:: -(-heat.size * count // PIXELS_IN_ALL)].copy()
-    return Seen(math.prod(image.shape[:2]), score, some, brightness_of(image, spec))
+    return Seen(spec.pixels(*image.shape[:2]), score, some, brightness_of(image, spec))
 
 
 def _by_the_others(network: Scores, good: Good, overlap: int) -> Iterator[tuple[NDArray[np.uint8], float, Floats]]:

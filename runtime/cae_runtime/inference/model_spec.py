@@ -151,6 +151,10 @@ class ModelSpec:
         """Return how many black pixels belong around a picture of this size, as in training: 0 but for framed ones."""
         return (self.patch - height) // 2 if height == width == self.framed else 0
 
+    def pixels(self, height: int, width: int) -> int:
+        """Return how many pixels of a picture of this size the model sees: with the black frame, if it gets one."""
+        return self.patch**2 if self.margin(height, width) else height * width
+
     def shape(self, patches: int) -> tuple[int, int, int, int]:
         """Return the input shape of a batch of patches."""
         if self.layout == NHWC:
