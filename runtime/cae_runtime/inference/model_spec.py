@@ -35,6 +35,7 @@ _WHOLE: Final = re.compile(r"-?[0-9]{1,18}")
 _NUMBER: Final = re.compile(r"-?[0-9]{1,400}(\.[0-9]{1,400})?(e[+-]?[0-9]{1,3})?")
 _SHOWN_MAX: Final = 40
 _GOOD_SCORES_LEAST: Final = 3
+_IMAGES_MAX: Final = 10**7
 _ENDS: Final = 2  # of a range
 COLOR_OF_CHANNELS: Final = {1: "gray", 3: "rgb"}
 _FILL_1: Final = {1: (128 / 255,), 3: (1.0, 0.0, 1.0)}  # of files of schema 1, by number of channels
@@ -132,6 +133,9 @@ class ModelSpec:
             valid = len(scores) >= _GOOD_SCORES_LEAST and scores[0] >= 0 and all(map(le, scores, scores[1:]))
             shown = "..." if self.good_scores else None
             _check("good_scores", shown, valid and math.isfinite(scores[-1]), "3 or more ascending numbers from 0 on")
+            images = self.threshold_images or 0
+            valid = self.good_scores is None or len(scores) <= images <= _IMAGES_MAX
+            _check("threshold_images", images, valid, f"{len(scores)}..{_IMAGES_MAX} with {len(scores)} good_scores")
             usual = self.good_brightness or (0.0, 1.0)
             valid = len(usual) == _ENDS and 0 <= usual[0] <= usual[1] <= 1
             _check("good_brightness", self.good_brightness, valid, "two ascending numbers of 0..1")
