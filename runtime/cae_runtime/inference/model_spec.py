@@ -67,7 +67,8 @@ class ModelSpec:
         threshold: for task `anomaly`: a picture with a higher score is an anomaly; otherwise None.
         threshold_pixel: for task `anomaly`: score that one in a thousand pixels of good pictures exceeds; otherwise
             None.
-        false_alarms: for task `anomaly`: share of good pictures, 0..1, that exceed `threshold`; otherwise None.
+        false_alarms: for task `anomaly`: share of new good pictures, 0..1, that `threshold` was set for; otherwise
+            None.
         threshold_size: for task `anomaly`: pixels of the median picture that the thresholds were found on; otherwise
             None.
         threshold_images: for task `anomaly`: how many good pictures they were found on; otherwise None.

@@ -405,6 +405,22 @@ def test_known_bad_pictures_give_the_rate_of_detection(cae_run: Command, parts: 
     assert [each["label"] for each in report["files"]] == ["bad", "bad", "", "", "", ""]
 
 
+@pytest.mark.parametrize("name", ["bad", "defects"])
+def test_a_folder_of_bad_pictures_inside_the_source_counts_once(
+    cae_run: Command, parts: Path, tmp_path: Path, name: str
+) -> None:
+    (parts / name).mkdir()
+    (parts / "b_hole.png").rename(parts / name / "b_hole.png")
+    done = cae_run(parts, "-o", tmp_path / "heat", "--bad", parts / name, "--json", model="anomaly")
+    files = json.loads(done.stdout)["files"]
+    assert [(Path(each["source"]).stem, each["label"]) for each in files] == [
+        ("b_hole", "bad"), ("c_spot", ""), ("a_good", ""),
+    ]  # fmt: skip
+    assert len(list((tmp_path / "heat").rglob("*_heat.png"))) == 3
+    done = cae_run(parts, "-o", tmp_path / "h", "--bad", parts, model="anomaly")
+    assert (done.returncode, b"has all the pictures" in done.stderr) == (2, True)
+
+
 def test_equal_scores_count_half() -> None:
     found = separation([1.0, 2.0], [2.0, 3.0], 2.5)
     assert found is not None
