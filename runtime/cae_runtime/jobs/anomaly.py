@@ -14,7 +14,7 @@ from cae_runtime.io.image_files import write_file
 from cae_runtime.jobs.failures import failures
 from cae_runtime.jobs.heat_maps.judge import Judge, Judged, judged, read_region, refuse_region
 from cae_runtime.jobs.heat_maps.names import OF_BAD, SHEET, maps_beside, plan_of, results_of, with_bad
-from cae_runtime.jobs.heat_maps.partial_scores import has_begun, parts_in, remove_parts
+from cae_runtime.jobs.heat_maps.partial_scores import PARTS, has_begun, parts_in, remove_parts, write_part
 from cae_runtime.jobs.heat_maps.separation import Separation, separation
 from cae_runtime.jobs.heat_maps.sheet import drawn_sheet
 from cae_runtime.jobs.heat_maps.single_picture import judge_one, names_one
@@ -210,8 +210,20 @@ class _Folder:
         return _Found(scored, failed, list(notes.lines()), provider)
 
     def _here(self) -> Generator[Judged, None, None]:
-        for picture in opened(replace(self.plan, jobs=tuple(self.to_do)), "looking"):
-            yield judged(self._judge, picture)
+        """Score pictures in this process; where that is ended, a part of the table keeps the scores so far."""
+        if not self.to_do:
+            return
+        prepare_output(self._out / PARTS)
+        done: list[Verdict] = []
+        try:
+            for picture in opened(replace(self.plan, jobs=tuple(self.to_do)), "looking"):
+                each = judged(self._judge, picture)
+                done.append(each.verdict)
+                yield each
+        except BaseException:
+            number = max(parts_in(self._out), default=-1) + 1
+            write_part(self._out, number, done, self._judge.threshold, self._model)
+            raise
 
     def _there(self, elsewhere: Elsewhere) -> Generator[Judged, None, None]:
         if self.to_do:

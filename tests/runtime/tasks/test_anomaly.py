@@ -18,9 +18,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.runtime.conftest import FIXTURES, Command
 
-from cae_runtime import ImageError
+from cae_runtime import ImageError, ProviderError
+from cae_runtime.jobs.heat_maps import judge as judge_module
+from cae_runtime.jobs.heat_maps.judge import Judge, Judged
 from cae_runtime.jobs.heat_maps.separation import separation
 from cae_runtime.jobs.heat_maps.threshold import Limit, PictureNotes, looks_of
+from cae_runtime.jobs.opened_images import Opened
 from cae_runtime.tasks.anomaly import Detector
 from cae_runtime.tasks.anomaly.brightness import brightness_of
 
@@ -269,6 +272,26 @@ def test_scores_of_earlier_calls_stay_in_the_table(cae_run: Command, parts: Path
     shutil.copytree(parts, other)
     done = cae_run(other / "a_good.png", "-o", out, model="anomaly")
     assert (done.returncode, b"not of" in done.stderr) == (2, True), "one heat map for two pictures"
+
+
+@pytest.mark.parametrize("end", [KeyboardInterrupt, ProviderError("out of luck")])
+def test_an_interrupted_call_is_continued_by_the_next_one(
+    end: BaseException, cae_run: Command, parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ended(judge: Judge, picture: Opened) -> Judged:
+        if picture.job.source.name == "b_hole.png":
+            judge.write(Path(str(picture.job.output)), np.full((64, 96, 3), GRAY, np.uint8))  # its score is lost
+            raise end
+        return judge_module.judged(judge, picture)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("cae_runtime.jobs.anomaly.judged", ended)
+        assert cae_run(parts, "-o", tmp_path / "heat", model="anomaly").returncode != 0
+    done = cae_run(parts, "-o", tmp_path / "heat", "--json", model="anomaly")
+    assert done.returncode == 0, done.stderr
+    states = {Path(each["source"]).stem: (each["status"], each["anomaly"]) for each in json.loads(done.stdout)["files"]}
+    assert states == {"a_good": ("skipped", False), "b_hole": ("done", True), "c_spot": ("done", False)}
+    assert not (tmp_path / "heat" / "scores.parts").exists()
 
 
 def test_scores_of_different_models_are_never_mixed(cae_run: Command, parts: Path, tmp_path: Path) -> None:

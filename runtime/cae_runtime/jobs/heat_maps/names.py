@@ -44,7 +44,7 @@ def plan_of(sources: Sequence[Place], output: Path, made: Collection[str]) -> Pl
 
 
 def with_bad(plan: Plan, bad: Plan, folder: Path) -> Plan:
-    """Return a plan with the bad pictures; those that it has already, such as of a folder inside a source, count as bad.
+    """Return a plan with the bad pictures; those it has already, such as of a folder inside a source, count as bad.
 
     Raises:
         UsageError: all pictures are bad.
