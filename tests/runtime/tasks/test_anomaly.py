@@ -18,9 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.runtime.conftest import FIXTURES, Command
 
-from cae_runtime import ImageError, ProviderError
+from cae_runtime import ImageError, ProviderError, UsageError
 from cae_runtime.jobs.heat_maps import judge as judge_module
-from cae_runtime.jobs.heat_maps.judge import Judge, Judged
+from cae_runtime.jobs.heat_maps.judge import Judge, Judged, read_region
 from cae_runtime.jobs.heat_maps.separation import separation
 from cae_runtime.jobs.heat_maps.threshold import Limit, PictureNotes, looks_of
 from cae_runtime.jobs.opened_images import Opened
@@ -567,6 +567,20 @@ def test_the_mask_of_the_region_is_never_overwritten(cae_run: Command, parts: Pa
     assert region.read_bytes() == before
 
 
+def test_regions_are_marked_as_masks_are(tmp_path: Path) -> None:
+    wanted = np.zeros((64, 96), np.bool_)
+    wanted[10:40, 20:50] = True
+    opaque = wanted.astype(np.uint8) * 255
+    for color in (0, 255):  # of a selection that lies in alpha
+        cv2.imwrite(str(tmp_path / "roi.png"), np.dstack([np.full((64, 96, 3), color, np.uint8), opaque]))
+        np.testing.assert_array_equal(read_region(tmp_path / "roi.png"), wanted)
+    faint = np.zeros((64, 96), np.uint8)
+    faint[:4, :4] = 1
+    cv2.imwrite(str(tmp_path / "black.jpg"), faint, [cv2.IMWRITE_JPEG_QUALITY, 100])
+    with pytest.raises(UsageError, match="marks nothing"):
+        read_region(tmp_path / "black.jpg")
+
+
 def test_a_floating_point_region_is_refused_by_name(cae_run: Command, parts: Path, tmp_path: Path) -> None:
     pytest.importorskip("tifffile").imwrite(tmp_path / "roi.tif", np.ones((64, 96), np.float32))
     done = cae_run(parts, "-o", tmp_path / "heat", "--roi", tmp_path / "roi.tif", model="anomaly")
@@ -596,7 +610,7 @@ def test_multi_page_pictures_and_unwritable_maps_are_a_one_line_error(
         assert (done.returncode, b"heat maps are written as .jpg" in done.stderr) == (2, True)
     assert cae_run(source, "-o", tmp_path / "heat.jfif", model="anomaly").returncode == 0
     done = cae_run(source, "-o", tmp_path / "heat.png", "--roi", pages, model="anomaly")
-    assert (done.returncode, b"has 2 frames or pages: this needs single images" in done.stderr) == (2, True)
+    assert (done.returncode, b"has several frames or pages: save the one that is the mask" in done.stderr) == (2, True)
     done = cae_run(pages, "-o", tmp_path / "heat.png", model="anomaly")
     assert (done.returncode, b"has 2 frames or pages: this needs single images" in done.stderr) == (1, True)
     assert not (tmp_path / "heat.png").exists()
