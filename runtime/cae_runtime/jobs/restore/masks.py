@@ -75,6 +75,8 @@ def filling(session: Session, plan: Plan, options: RestoreOptions) -> tuple[Rest
             raise ImageError(nothing)
         if share == 0:
             return Changed(picture.pixels, (Note("nothing marked", f"it {nothing}. It was copied unchanged"),), share)
+        if share == 1:
+            raise ImageError("cannot be filled: its mask covers all of it")
         with memory_errors():
             pixels = inpainter(picture.pixels, marks, progress=progress)
         return Changed(pixels, _notes(share, options), share)
