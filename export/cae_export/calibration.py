@@ -89,7 +89,7 @@ def calibrate(
     if false_alarms is None:
         false_alarms = FALSE_ALARMS if spec.false_alarms is None else spec.false_alarms
     limits = thresholds_of(found, false_alarms, notes)
-    changed = _changed(spec, limits, false_alarms, folder.name)
+    changed = _changed(spec, limits, false_alarms, folder.resolve().name)
     content = build_file(onnx.load(source), changed).content
     written_whole(target, content)
     return CalibrationReport(target, changed, len(content), limits.notes)

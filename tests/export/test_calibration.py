@@ -71,6 +71,12 @@ def test_a_false_alarm_rate_of_zero_is_refused(good: Path, tmp_path: Path) -> No
     assert not (tmp_path / "new.onnx").exists()
 
 
+def test_the_folder_of_the_good_pictures_is_named(good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(good)
+    report = calibrate(FIXTURES / "anomaly.onnx", ".", tmp_path / "new.onnx")
+    assert report.spec.evaluated_on == "30 images of good"
+
+
 @pytest.mark.parametrize(
     ("name", "value"), [("false_alarms", "0.1"), ("false_alarms", True), ("overwrite", "no"), ("output", 5)]
 )

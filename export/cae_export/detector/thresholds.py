@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from cae_export.detector.scores import FOLDS, Scores
 from cae_export.errors import RefusedError
-from cae_export.evaluation_data import Good
+from cae_export.evaluation_data import FITTED_MAX, Good
 from cae_runtime import ModelSpec, Session
 from cae_runtime.inference.tiling import Floats, OverlapAdder, cut, origins, window
 from cae_runtime.tasks.anomaly import Detector
@@ -25,7 +25,6 @@ from cae_train.config import PATCH
 
 PIXELS_OF_GOOD = 0.999  # share of the pixels of good images that stay gray in a heat map
 PIXELS_IN_ALL = 2**23  # of all good images that count for that
-FITTED_MAX = 400  # good pictures that are scored by a fit to the others; of more, so many
 SCORES_KEPT = 256  # of good pictures, in the file
 
 _log = logging.getLogger(__name__)
