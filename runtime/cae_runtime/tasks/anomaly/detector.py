@@ -59,7 +59,8 @@ class Detector(PatchModel):
         Args:
             image: uint8, uint16, or float32 in 0..1; (H, W), (H, W, 3), or with alpha, which is ignored.
             region: the pixels to judge, bool (H, W); None: all. Other pixels get no heat. Patches with less than a
-                quarter of their pixels in the region are left out, unless all patches are like this.
+                quarter of their pixels in the region are left out, unless all patches are like this. The model sees
+                whole patches: what is unusual less than a patch outside the region can raise the score too.
             progress: called in this thread with how many patches are done and how many there are. An exception that it
                 raises stops the work and comes out of this call.
 
