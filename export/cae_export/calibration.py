@@ -10,7 +10,7 @@ import onnx
 
 from cae_export.defaults import FALSE_ALARMS
 from cae_export.detector.thresholds import Seen, Thresholds, seen, thresholds_of
-from cae_export.errors import ArgumentTypeError, UsageError
+from cae_export.errors import ArgumentTypeError, UsageError, require_flag, require_number
 from cae_export.graphs.onnx_files import build_file
 from cae_export.proved_file import check_output, written_whole
 from cae_runtime import CaeRuntimeError, ImageError, ModelSpec, Session
@@ -58,14 +58,22 @@ def calibrate(
 
     Raises:
         OutputExistsError: the output exists, and `overwrite` is not set.
-        UsageError: a model or pictures that cannot be used, or an output that cannot be written.
+        UsageError: a model or pictures that cannot be used, or an output that cannot be written (also a TypeError if
+            an argument has the wrong type).
         RefusedError: the pictures are too few, also for `false_alarms`, or all of one color; nothing is written.
     """
     source, folder = (
         checked_path(name, path, wrong_type=ArgumentTypeError, empty=UsageError)
         for name, path in (("model", model), ("calibrate", good))
     )
-    target = source.with_name(f"{source.stem}-calibrated.onnx") if output is None else Path(output)
+    target = (
+        source.with_name(f"{source.stem}-calibrated.onnx")
+        if output is None
+        else checked_path("output", output, wrong_type=ArgumentTypeError, empty=UsageError)
+    )
+    require_flag("overwrite", overwrite)
+    if false_alarms is not None:
+        require_number("false_alarms", false_alarms)
     check_output(target, overwrite)
     try:
         with contextlib.closing(Session(source, provider="cpu")) as session:
@@ -81,7 +89,7 @@ def calibrate(
     if false_alarms is None:
         false_alarms = FALSE_ALARMS if spec.false_alarms is None else spec.false_alarms
     limits = thresholds_of(found, false_alarms, notes)
-    changed = _changed(spec, limits, false_alarms, folder.name)
+    changed = _changed(spec, limits, false_alarms, folder.resolve().name)
     content = build_file(onnx.load(source), changed).content
     written_whole(target, content)
     return CalibrationReport(target, changed, len(content), limits.notes)

@@ -1,4 +1,6 @@
-"""The errors of this package; most are also a ValueError, a TypeError or a FileNotFoundError."""
+"""The errors of this package, most also a ValueError, TypeError or FileNotFoundError; and checks of types."""
+
+from numbers import Integral, Real
 
 
 class CaeExportError(Exception):
@@ -27,3 +29,23 @@ class RanOutError(CaeExportError):
 
 class RefusedError(CaeExportError):
     """The exported model failed its proof; no file is left under its final name."""
+
+
+def require_number(name: str, value: object, *, whole: bool = False) -> None:
+    """Refuse an option that is not a number, or not a whole one.
+
+    Raises:
+        ArgumentTypeError: it has another type.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral if whole else Real):
+        raise ArgumentTypeError(f"{name} is {value!r}: a {'whole number' if whole else 'number'} is needed")
+
+
+def require_flag(name: str, value: object) -> None:
+    """Refuse an option that is neither True nor False.
+
+    Raises:
+        ArgumentTypeError: it has another type.
+    """
+    if not isinstance(value, bool):
+        raise ArgumentTypeError(f"{name} is {value!r}: True or False is needed")

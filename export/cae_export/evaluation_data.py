@@ -23,6 +23,7 @@ from cae_train.stderr import quiet_decoders
 
 CALIBRATION, PROOF, USUAL = 512, 2048, 4096
 SOME, MANY = 20, 100  # good pictures that set a threshold without those that a detector was fitted to
+FITTED_MAX = 400  # good pictures that are scored by a fit to the others; of more, so many
 PATCHES_LEAST = 128  # fewest patches of a larger size
 _CALIBRATION_SEED, _PROOF_SEED, _USUAL_SEED = 1, 2, 3
 
@@ -79,7 +80,7 @@ def find(model: LoadedModel, data: str | None, patch: int = PATCH, data_dir: str
         folders = [config.data_dir if name in DATASETS else name for name in files]
         place = f" ({', '.join(str(Path(folder).resolve()) for folder in folders)})" if folders else ""
         part = "test part" if split.test else "held-out part"
-        source = f"the {part} of {' + '.join(Path(name).name for name in names)}"
+        source = f"the {part} of {' + '.join(map(_name_of, names))}"
     chain = chain_of(config)
     calibrations, proofs = (max(PATCHES_LEAST, count * PATCH**2 // patch**2) for count in (CALIBRATION, PROOF))
     calibrating, proving = _spread(split.train, calibrations), _spread(split.test or split.validation, proofs)
@@ -128,7 +129,7 @@ def good_pictures(model: LoadedModel, data: str | None, data_dir: str | None = N
     config = replace(
         model.config, channels=model.network.channels, data_dir=data_dir or model.config.data_dir, scales=1
     )
-    own = " + ".join(Path(name).name for name in config.data)
+    own = " + ".join(map(_name_of, config.data))
     here = all(_is_here(name, Path(config.data_dir)) for name in config.data)
     try:
         with quiet_decoders():
@@ -142,28 +143,39 @@ def good_pictures(model: LoadedModel, data: str | None, data_dir: str | None = N
         if len(others) >= MANY:
             return _good(trained.train, others, True, f"{len(others)} held-out images of {own}")
         every = [*trained.train, *others]
-        return _good(every, [], False, f"{counted(len(every), 'image')} of {own}")
+        return _good(every, [], False, f"{_scored(every)} of {own}")
     every = [*given.train, *given.validation, *given.test]
     if not here:
         note = (
             f"{own} is not here: the given images are used instead; whether the model was trained on them could not "
             "be checked"
         )
-        return _good(every, [], False, f"{counted(len(every), 'image')} of {Path(data).name}", note)
+        return _good(every, [], False, f"{_scored(every)} of {_name_of(data)}", note)
     seen = {_digest(image) for image in trained.train}
     others = [image for image in every if _digest(image) not in seen]
     if not others:
         raise UsageError(f"data {data!r} has only images that the model was trained on: others are needed")
-    source = f"{counted(len(others), 'image')} of {Path(data).name}"
+    source = f"{counted(len(others), 'image')} of {_name_of(data)}"
     if len(others) >= SOME:
         return _good(trained.train, others, True, source)
-    return _good(trained.train, others, False, f"{source} and {len(trained.train)} of {own}")
+    return _good(trained.train, others, False, f"{source} and {min(FITTED_MAX, len(trained.train))} of {own}")
 
 
 def _good(fitted: Sequence[Image], others: Sequence[Image], enough: bool, source: str, note: str = "") -> Good:
     spread = _spread(fitted, USUAL)
     usual, _ = fixed_patches([_at_least(image, PATCH) for image in spread], 0, _USUAL_SEED, USUAL)
     return Good(usual, torch.arange(len(usual)) % len(spread), spread, others, enough, source, note)
+
+
+def _scored(fitted: Sequence[Image]) -> str:
+    """How many of the pictures that a detector is fitted to set its thresholds."""
+    count = len(fitted)
+    return f"{FITTED_MAX} of {count} images" if count > FITTED_MAX else counted(count, "image")
+
+
+def _name_of(data: str) -> str:
+    """The name of a data set, or of a folder, also of `.`."""
+    return data if data in DATASETS else Path(data).resolve().name
 
 
 def _digest(image: Image) -> bytes:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from cae_export.defaults import FALSE_ALARMS, PROOF_PATCHES, TOLERANCE
 from cae_export.detector.scores import Scores
 from cae_export.detector.thresholds import find_thresholds
-from cae_export.errors import RefusedError, UsageError
+from cae_export.errors import RefusedError, UsageError, require_number
 from cae_export.evaluation_data import find, good_pictures
 from cae_export.graphs.convert import convert
 from cae_export.graphs.onnx_files import build_file
@@ -50,6 +50,7 @@ class _Settings(FileSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require_number("false_alarms", self.false_alarms)
         require(0 < self.false_alarms < 1, "false_alarms", self.false_alarms, "above 0 and below 1 is needed")
         self.check_overlap(PATCH)
 

@@ -22,6 +22,8 @@ from cae_export.errors import (
     RanOutError,
     RefusedError,
     UsageError,
+    require_flag,
+    require_number,
 )
 from cae_export.graphs.boundary import Boundary, names_inside, with_boundary
 from cae_export.graphs.convert import INPUT, OUTPUT, check_opset
@@ -74,7 +76,7 @@ class FileSettings:
 
     Raises:
         UsageError: a value out of its range.
-        ArgumentTypeError: something that should be a path is none.
+        ArgumentTypeError: something that should be a path, a number, or True or False, is none.
     """
 
     data: str | os.PathLike[str] | None = None
@@ -92,7 +94,9 @@ class FileSettings:
         for name, wanted in (("data", "the name of a data set, or the path of a folder"), ("data_dir", "a folder")):
             if getattr(self, name) is not None:
                 _checked_path(name, getattr(self, name), wanted=wanted)
+        require_flag("overwrite", self.overwrite)
         if self.tolerance is not None:
+            require_number("tolerance", self.tolerance)
             require(0 < self.tolerance <= 1, "tolerance", self.tolerance, "above 0, at most 1 is needed")
         check_opset(self.opset)
         whole = self.batch is None or (isinstance(self.batch, int) and not isinstance(self.batch, bool))
@@ -149,6 +153,7 @@ class FileSettings:
             UsageError: it is negative, or as large as the patch.
         """
         if self.overlap is not None:
+            require_number("overlap", self.overlap, whole=True)
             require(0 <= self.overlap < patch, "overlap", self.overlap, f"0 to {patch - 1} pixels are needed")
 
 

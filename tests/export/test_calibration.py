@@ -11,7 +11,7 @@ import onnx
 import pytest
 from tests.export.conftest import Command
 
-from cae_export import OutputExistsError, RefusedError, UsageError, calibrate, calibration
+from cae_export import OutputExistsError, RefusedError, UsageError, calibrate, calibration, export_part
 from cae_export.detector import thresholds
 from cae_runtime import Session
 from cae_runtime.tasks.anomaly import Detector
@@ -69,6 +69,35 @@ def test_a_false_alarm_rate_of_zero_is_refused(good: Path, tmp_path: Path) -> No
     with pytest.raises(RefusedError, match="a share of 0 false alarms cannot be set: 30 good pictures allow"):
         calibrate(FIXTURES / "anomaly.onnx", good, tmp_path / "new.onnx", false_alarms=0)
     assert not (tmp_path / "new.onnx").exists()
+
+
+def test_the_folder_of_the_good_pictures_is_named(good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(good)
+    report = calibrate(FIXTURES / "anomaly.onnx", ".", tmp_path / "new.onnx")
+    assert report.spec.evaluated_on == "30 images of good"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("false_alarms", "0.1"), ("false_alarms", True), ("overwrite", "no"), ("output", 5)]
+)
+def test_arguments_of_another_type_are_refused_by_name(good: Path, tmp_path: Path, name: str, value: Any) -> None:
+    target = tmp_path / "new.onnx"
+    target.write_bytes(b"mine")
+    with pytest.raises(UsageError, match=f"{name} is {value!r}: ") as refused:
+        calibrate(FIXTURES / "anomaly.onnx", good, **{"output": target, "overwrite": True} | {name: value})
+    assert isinstance(refused.value, TypeError)
+    assert target.read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("false_alarms", "0.1"), ("overlap", 8.5), ("overlap", "8"), ("tolerance", "1"), ("overwrite", 0)],
+)
+def test_options_of_an_export_are_refused_by_name(tmp_path: Path, name: str, value: Any) -> None:
+    options: Any = {name: value}
+    with pytest.raises(UsageError, match=f"{name} is {value!r}: ") as refused:
+        export_part(tmp_path / "none.pt", "anomaly", **options)
+    assert isinstance(refused.value, TypeError)
 
 
 def test_calibration_keeps_few_pixels_of_each_picture_in_memory(

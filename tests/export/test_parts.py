@@ -190,6 +190,13 @@ def test_other_good_pictures_can_set_the_threshold(model: Callable[..., Path], g
     assert report.spec.threshold_images == 22
 
 
+def test_the_number_of_good_pictures_is_that_of_the_scored_ones(
+    model: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cae_export.evaluation_data.FITTED_MAX", 10)
+    assert good_pictures(load_model(model("cae", code=16)), None).source == "10 of 20 images of good"
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("converted_once")
 def test_copies_of_training_pictures_are_recognized_by_their_pixels(

@@ -4,7 +4,6 @@ The network itself was trained on these pictures, unless others are given: it ma
 """
 
 import logging
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 
 from cae_export.detector.scores import FOLDS, Scores
 from cae_export.errors import RefusedError
-from cae_export.evaluation_data import Good
+from cae_export.evaluation_data import FITTED_MAX, Good
 from cae_runtime import ModelSpec, Session
 from cae_runtime.inference.tiling import Floats, OverlapAdder, cut, origins, window
 from cae_runtime.tasks.anomaly import Detector
@@ -26,7 +25,6 @@ from cae_train.config import PATCH
 
 PIXELS_OF_GOOD = 0.999  # share of the pixels of good images that stay gray in a heat map
 PIXELS_IN_ALL = 2**23  # of all good images that count for that
-FITTED_MAX = 400  # good pictures that are scored by a fit to the others; of more, so many
 SCORES_KEPT = 256  # of good pictures, in the file
 
 _log = logging.getLogger(__name__)
@@ -37,7 +35,7 @@ class Seen:
     """The scores of one good picture.
 
     Attributes:
-        size: its pixels.
+        size: its pixels, with the black frame if it has one.
         score: its score.
         pixels: scores of some of its pixels.
         brightness: its mean value, 0..1.
@@ -150,7 +148,7 @@ def seen(image: NDArray[Any], spec: ModelSpec, score: float, heat: Floats, count
         count: how many pictures there are.
     """
     some = heat.ravel()[:: -(-heat.size * count // PIXELS_IN_ALL)].copy()
-    return Seen(math.prod(image.shape[:2]), score, some, brightness_of(image, spec))
+    return Seen(spec.pixels(*image.shape[:2]), score, some, brightness_of(image, spec))
 
 
 def _by_the_others(network: Scores, good: Good, overlap: int) -> Iterator[tuple[NDArray[np.uint8], float, Floats]]:

@@ -35,6 +35,7 @@ _WHOLE: Final = re.compile(r"-?[0-9]{1,18}")
 _NUMBER: Final = re.compile(r"-?[0-9]{1,400}(\.[0-9]{1,400})?(e[+-]?[0-9]{1,3})?")
 _SHOWN_MAX: Final = 40
 _GOOD_SCORES_LEAST: Final = 3
+_IMAGES_MAX: Final = 10**7
 _ENDS: Final = 2  # of a range
 COLOR_OF_CHANNELS: Final = {1: "gray", 3: "rgb"}
 _FILL_1: Final = {1: (128 / 255,), 3: (1.0, 0.0, 1.0)}  # of files of schema 1, by number of channels
@@ -66,7 +67,8 @@ class ModelSpec:
         threshold: for task `anomaly`: a picture with a higher score is an anomaly; otherwise None.
         threshold_pixel: for task `anomaly`: score that one in a thousand pixels of good pictures exceeds; otherwise
             None.
-        false_alarms: for task `anomaly`: share of good pictures, 0..1, that exceed `threshold`; otherwise None.
+        false_alarms: for task `anomaly`: share of new good pictures, 0..1, that `threshold` was set for; otherwise
+            None.
         threshold_size: for task `anomaly`: pixels of the median picture that the thresholds were found on; otherwise
             None.
         threshold_images: for task `anomaly`: how many good pictures they were found on; otherwise None.
@@ -132,6 +134,9 @@ class ModelSpec:
             valid = len(scores) >= _GOOD_SCORES_LEAST and scores[0] >= 0 and all(map(le, scores, scores[1:]))
             shown = "..." if self.good_scores else None
             _check("good_scores", shown, valid and math.isfinite(scores[-1]), "3 or more ascending numbers from 0 on")
+            images = self.threshold_images or 0
+            valid = self.good_scores is None or len(scores) <= images <= _IMAGES_MAX
+            _check("threshold_images", images, valid, f"{len(scores)}..{_IMAGES_MAX} with {len(scores)} good_scores")
             usual = self.good_brightness or (0.0, 1.0)
             valid = len(usual) == _ENDS and 0 <= usual[0] <= usual[1] <= 1
             _check("good_brightness", self.good_brightness, valid, "two ascending numbers of 0..1")
@@ -150,6 +155,10 @@ class ModelSpec:
     def margin(self, height: int, width: int) -> int:
         """Return how many black pixels belong around a picture of this size, as in training: 0 but for framed ones."""
         return (self.patch - height) // 2 if height == width == self.framed else 0
+
+    def pixels(self, height: int, width: int) -> int:
+        """Return how many pixels of a picture of this size the model sees: with the black frame, if it gets one."""
+        return self.patch**2 if self.margin(height, width) else height * width
 
     def shape(self, patches: int) -> tuple[int, int, int, int]:
         """Return the input shape of a batch of patches."""

@@ -13,8 +13,8 @@ from cae_runtime.inference.session import Session
 from cae_runtime.io.image_files import write_file
 from cae_runtime.jobs.failures import failures
 from cae_runtime.jobs.heat_maps.judge import Judge, Judged, judged, read_region, refuse_region
-from cae_runtime.jobs.heat_maps.names import OF_BAD, SHEET, maps_beside, plan_of, results_of
-from cae_runtime.jobs.heat_maps.partial_scores import has_begun, parts_in, remove_parts
+from cae_runtime.jobs.heat_maps.names import OF_BAD, SHEET, maps_beside, plan_of, results_of, with_bad
+from cae_runtime.jobs.heat_maps.partial_scores import PARTS, has_begun, parts_in, remove_parts, write_part
 from cae_runtime.jobs.heat_maps.separation import Separation, separation
 from cae_runtime.jobs.heat_maps.sheet import drawn_sheet
 from cae_runtime.jobs.heat_maps.single_picture import judge_one, names_one
@@ -143,10 +143,7 @@ class _Folder:
         if request.bad is not None:
             bad = plan_of((request.bad,), self._out / OF_BAD, self._made)
             self._bad = {str(job.source) for job in bad.jobs} | {str(at.path) for at in bad.unreadable}
-            self.plan = replace(
-                self.plan, jobs=self.plan.jobs + bad.jobs, left_out=self.plan.left_out + bad.left_out,
-                unreadable=self.plan.unreadable + bad.unreadable,
-            )  # fmt: skip
+            self.plan = with_bad(self.plan, bad, request.bad)
         heat_maps = [local_path(job.output, "output") for job in self.plan.jobs]
         further = [table, sheet, *(path for each in heat_maps for path in judge.beside(each).values())]
         refuse_overwriting(self.plan.jobs, further)
@@ -213,8 +210,20 @@ class _Folder:
         return _Found(scored, failed, list(notes.lines()), provider)
 
     def _here(self) -> Generator[Judged, None, None]:
-        for picture in opened(replace(self.plan, jobs=tuple(self.to_do)), "looking"):
-            yield judged(self._judge, picture)
+        """Score pictures in this process; where that is ended, a part of the table keeps the scores so far."""
+        if not self.to_do:
+            return
+        prepare_output(self._out / PARTS)
+        done: list[Verdict] = []
+        try:
+            for picture in opened(replace(self.plan, jobs=tuple(self.to_do)), "looking"):
+                each = judged(self._judge, picture)
+                done.append(each.verdict)
+                yield each
+        except BaseException:
+            number = max(parts_in(self._out), default=-1) + 1
+            write_part(self._out, number, done, self._judge.threshold, self._model)
+            raise
 
     def _there(self, elsewhere: Elsewhere) -> Generator[Judged, None, None]:
         if self.to_do:

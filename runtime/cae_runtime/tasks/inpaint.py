@@ -145,7 +145,7 @@ class Inpainter(OnSession):
         if not holes.any():
             return result
         if holes.all():
-            raise ImageError("cannot be filled: its mask covers all of it")
+            raise ImageError("the image cannot be filled: its mask covers all of it")
         self._fill(colors_of(result), holes, progress)
         soft = holes & (marks < FULL)
         if soft.any():

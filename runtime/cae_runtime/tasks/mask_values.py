@@ -43,7 +43,9 @@ def checked_marks(mask: Any) -> Marks:
     if plane.dtype not in (np.bool_, np.uint8, np.uint16):
         values = np.unique(plane[plane != 0])
         if values.tolist() not in ([], [1], [FULL]):
-            raise ImageError(f"the mask is of {mask.dtype}, with values up to {values[-1]}: it must be {_KINDS}")
+            raise ImageError(
+                f"the mask is of {mask.dtype}, with values of {plane.min()}..{plane.max()}: it must be {_KINDS}"
+            )
         plane = (plane != 0).astype(np.uint8) * np.uint8(FULL)
     return marks_of(plane)
 

@@ -56,13 +56,15 @@ def main(
     out.mkdir(parents=True, exist_ok=True)
     table = out / "figures.jsonl"
     rows = [json.loads(line) for line in table.read_text().splitlines()] if table.exists() else []
+    settings: dict[str, object] = {"epochs": epochs, "jitter": jitter, "light": light}
+    rows = [row for row in rows if settings.items() <= row.items()]
     done = {(row["texture"], row["side"], row["good"], row["seed"]) for row in rows}
     for seed in range(seeds):
         for name in only or TEXTURES:
             for side, count in SETTINGS:
                 if (sizes and count not in sizes) or (name, side, count, seed) in done:
                     continue
-                rows.append(_measured(name, side, count, seed, epochs, jitter, light, out))
+                rows.append(settings | _measured(name, side, count, seed, epochs, jitter, light, out))
                 with table.open("a") as file:
                     file.write(json.dumps(rows[-1]) + "\n")
     for line in _table(rows):

@@ -130,3 +130,13 @@ def test_an_inpainting_model_states_how_holes_are_marked(fill: str | None) -> No
 def test_files_of_schema_1_still_state_their_task(degradation: str, task: str, fill: tuple[float, ...] | None) -> None:
     spec = ModelSpec.from_metadata(SPEC.to_metadata() | {"schema": "1", "degradation": degradation})
     assert (spec.task, spec.fill) == (task, fill)
+
+
+@pytest.mark.parametrize("images", [1, 2, 10**17])
+def test_scores_of_good_pictures_are_refused_without_as_many_pictures(images: int) -> None:
+    """A threshold could not be set from them, or the interval of a share would take for ever."""
+    with pytest.raises(ModelError, match=f"threshold_images is {images}: it must be 3..10000000 with 3 good_scores"):
+        ModelSpec(
+            architecture="cae", task="anomaly", threshold=1, threshold_pixel=1, false_alarms=0.05, threshold_size=1024,
+            threshold_images=images, good_scores=(1.0, 2.0, 3.0),
+        )  # fmt: skip

@@ -113,9 +113,10 @@ def test_filled_holes_equal_those_of_the_command(cae_run: Command, noise: Noise,
         (np.zeros((40, 40), np.float32), "the mask's dtype is float32: it must be bool, uint8, uint16", TypeError),
         (None, "the mask is a NoneType", TypeError),
         (np.zeros((40, 40, 3), np.uint8), r"the mask's shape is \(40, 40, 3\)", ValueError),
-        (np.full((40, 40), 7, np.int32), "the mask is of int32, with values up to 7", ValueError),
+        (np.full((40, 40), 7, np.int32), "the mask is of int32, with values of 7..7: ", ValueError),
+        (np.eye(40, dtype=np.int64) - 1, "the mask is of int64, with values of -1..0: ", ValueError),
         (np.zeros((9, 40), np.uint8), "the image has 40x40 pixels, its mask 40x9", ValueError),
-        (np.ones((40, 40), np.uint8), "its mask covers all of it", ValueError),
+        (np.ones((40, 40), np.uint8), "the image cannot be filled: its mask covers all of it", ValueError),
     ],
 )
 def test_an_array_that_is_not_a_mask_is_refused(mask: Any, reason: str, error: type[Exception]) -> None:

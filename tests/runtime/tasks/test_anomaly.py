@@ -18,9 +18,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.runtime.conftest import FIXTURES, Command
 
-from cae_runtime import ImageError
+from cae_runtime import ImageError, ProviderError, UsageError
+from cae_runtime.jobs.heat_maps import judge as judge_module
+from cae_runtime.jobs.heat_maps.judge import Judge, Judged, read_region
 from cae_runtime.jobs.heat_maps.separation import separation
 from cae_runtime.jobs.heat_maps.threshold import Limit, PictureNotes, looks_of
+from cae_runtime.jobs.opened_images import Opened
 from cae_runtime.tasks.anomaly import Detector
 from cae_runtime.tasks.anomaly.brightness import brightness_of
 
@@ -271,6 +274,26 @@ def test_scores_of_earlier_calls_stay_in_the_table(cae_run: Command, parts: Path
     assert (done.returncode, b"not of" in done.stderr) == (2, True), "one heat map for two pictures"
 
 
+@pytest.mark.parametrize("end", [KeyboardInterrupt, ProviderError("out of luck")])
+def test_an_interrupted_call_is_continued_by_the_next_one(
+    end: BaseException, cae_run: Command, parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ended(judge: Judge, picture: Opened) -> Judged:
+        if picture.job.source.name == "b_hole.png":
+            judge.write(Path(str(picture.job.output)), np.full((64, 96, 3), GRAY, np.uint8))  # its score is lost
+            raise end
+        return judge_module.judged(judge, picture)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("cae_runtime.jobs.anomaly.judged", ended)
+        assert cae_run(parts, "-o", tmp_path / "heat", model="anomaly").returncode != 0
+    done = cae_run(parts, "-o", tmp_path / "heat", "--json", model="anomaly")
+    assert done.returncode == 0, done.stderr
+    states = {Path(each["source"]).stem: (each["status"], each["anomaly"]) for each in json.loads(done.stdout)["files"]}
+    assert states == {"a_good": ("skipped", False), "b_hole": ("done", True), "c_spot": ("done", False)}
+    assert not (tmp_path / "heat" / "scores.parts").exists()
+
+
 def test_scores_of_different_models_are_never_mixed(cae_run: Command, parts: Path, tmp_path: Path) -> None:
     out = tmp_path / "heat"
     assert cae_run(parts, "-o", out, model="anomaly").returncode == 0
@@ -376,6 +399,17 @@ def test_a_region_averages_only_its_own_pixels() -> None:
         detector(image, region=region.astype(np.uint8))  # type: ignore[arg-type]
 
 
+def test_patches_at_the_edge_of_a_region_do_not_count_where_the_others_score_0() -> None:
+    image = np.full((32, 64, 3), 0.5, np.float32)
+    image[:, 32:] = 1
+    region = np.zeros((32, 64), np.bool_)
+    region[:, :34] = True
+    detector = Detector(FIXTURES / "anomaly.onnx", overlap=0)
+    assert detector(image, region=region).score == 0
+    region[:, :32] = False
+    assert detector(image, region=region).score == pytest.approx(0.25), "but where there are no others"
+
+
 def test_known_bad_pictures_give_the_rate_of_detection(cae_run: Command, parts: Path, tmp_path: Path) -> None:
     bad = tmp_path / "known"
     bad.mkdir()
@@ -392,6 +426,22 @@ def test_known_bad_pictures_give_the_rate_of_detection(cae_run: Command, parts: 
     assert b"50.0% of the bad images are found, AUROC 1.000" in done.stderr
     assert (out / "bad" / "a_good_heat.png").is_file()
     assert [each["label"] for each in report["files"]] == ["bad", "bad", "", "", "", ""]
+
+
+@pytest.mark.parametrize("name", ["bad", "defects"])
+def test_a_folder_of_bad_pictures_inside_the_source_counts_once(
+    cae_run: Command, parts: Path, tmp_path: Path, name: str
+) -> None:
+    (parts / name).mkdir()
+    (parts / "b_hole.png").rename(parts / name / "b_hole.png")
+    done = cae_run(parts, "-o", tmp_path / "heat", "--bad", parts / name, "--json", model="anomaly")
+    files = json.loads(done.stdout)["files"]
+    assert [(Path(each["source"]).stem, each["label"]) for each in files] == [
+        ("b_hole", "bad"), ("c_spot", ""), ("a_good", ""),
+    ]  # fmt: skip
+    assert len(list((tmp_path / "heat").rglob("*_heat.png"))) == 3
+    done = cae_run(parts, "-o", tmp_path / "h", "--bad", parts, model="anomaly")
+    assert (done.returncode, b"has all the pictures" in done.stderr) == (2, True)
 
 
 def test_equal_scores_count_half() -> None:
@@ -517,6 +567,20 @@ def test_the_mask_of_the_region_is_never_overwritten(cae_run: Command, parts: Pa
     assert region.read_bytes() == before
 
 
+def test_regions_are_marked_as_masks_are(tmp_path: Path) -> None:
+    wanted = np.zeros((64, 96), np.bool_)
+    wanted[10:40, 20:50] = True
+    opaque = wanted.astype(np.uint8) * 255
+    for color in (0, 255):  # of a selection that lies in alpha
+        cv2.imwrite(str(tmp_path / "roi.png"), np.dstack([np.full((64, 96, 3), color, np.uint8), opaque]))
+        np.testing.assert_array_equal(read_region(tmp_path / "roi.png"), wanted)
+    faint = np.zeros((64, 96), np.uint8)
+    faint[:4, :4] = 1
+    cv2.imwrite(str(tmp_path / "black.jpg"), faint, [cv2.IMWRITE_JPEG_QUALITY, 100])
+    with pytest.raises(UsageError, match="marks nothing"):
+        read_region(tmp_path / "black.jpg")
+
+
 def test_a_floating_point_region_is_refused_by_name(cae_run: Command, parts: Path, tmp_path: Path) -> None:
     pytest.importorskip("tifffile").imwrite(tmp_path / "roi.tif", np.ones((64, 96), np.float32))
     done = cae_run(parts, "-o", tmp_path / "heat", "--roi", tmp_path / "roi.tif", model="anomaly")
@@ -546,7 +610,7 @@ def test_multi_page_pictures_and_unwritable_maps_are_a_one_line_error(
         assert (done.returncode, b"heat maps are written as .jpg" in done.stderr) == (2, True)
     assert cae_run(source, "-o", tmp_path / "heat.jfif", model="anomaly").returncode == 0
     done = cae_run(source, "-o", tmp_path / "heat.png", "--roi", pages, model="anomaly")
-    assert (done.returncode, b"has 2 frames or pages: this needs single images" in done.stderr) == (2, True)
+    assert (done.returncode, b"has several frames or pages: save the one that is the mask" in done.stderr) == (2, True)
     done = cae_run(pages, "-o", tmp_path / "heat.png", model="anomaly")
     assert (done.returncode, b"has 2 frames or pages: this needs single images" in done.stderr) == (1, True)
     assert not (tmp_path / "heat.png").exists()

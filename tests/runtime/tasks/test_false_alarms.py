@@ -50,3 +50,15 @@ def test_the_measured_share_has_the_right_confidence_interval() -> None:
         "2 of 4 good pictures score higher (50.0%; 95% interval 6.8% to 93.2%)"
     )
     assert rates_of(20) == (0.01, 0.5)
+    assert share_interval(5_000_000, 10_000_000) == pytest.approx((0.49969, 0.50031), abs=1e-5), "in little time"
+
+
+def test_good_pictures_above_a_threshold_are_counted_by_quantiles_of_their_scores() -> None:
+    scores = np.sort(np.exp(np.random.default_rng(0).normal(size=5000)))
+    kept = np.quantile(scores, np.linspace(0, 1, 256)).tolist()
+    for count in (0, 50, 250, 2500, 5000):
+        threshold = float(np.append(np.insert(scores, 0, 0), 1e9)[-count - 2 :][:2].mean())
+        assert int((scores > threshold).sum()) == count
+        assert above(threshold, kept, 5000) == pytest.approx(count, abs=5), count
+        assert above(threshold, scores.tolist(), 5000) == count
+    assert measured_share(1e9, kept, 5000).startswith("about 0 of 5000 good pictures")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -11,6 +12,7 @@ import pytest
 from tests.runtime.conftest import FIXTURES, Command
 
 from cae_runtime import Detector, Encoder, Generator, Inpainter, Restorer
+from cae_runtime.jobs.heat_maps.threshold import looks_of
 
 Noise = Callable[..., np.ndarray]
 Framed = Callable[[str], Path]
@@ -63,6 +65,13 @@ def test_codes_and_heat_maps_use_the_framed_picture(framed: Framed, noise: Noise
     found, wanted = Detector(framed("anomaly"))(image), Detector(FIXTURES / "anomaly.onnx")(in_black(image))
     assert found.score == wanted.score
     np.testing.assert_array_equal(found.heat, wanted.heat[2:-2, 2:-2])
+
+
+def test_a_framed_picture_has_the_size_of_the_good_ones(framed: Framed, noise: Noise) -> None:
+    """The good pictures of the training have their frame already: 1,024 pixels."""
+    spec = replace(Detector(framed("anomaly")).session.spec, threshold_size=32 * 32)
+    assert not looks_of(noise((28, 28, 3)), spec).other_size
+    assert looks_of(noise((27, 28, 3)), spec).other_size, "is not framed"
 
 
 def test_decoders_generate_the_original_size(framed: Framed) -> None:

@@ -13,6 +13,7 @@ import pytest
 from tests.runtime.conftest import FIXTURES, Command
 
 from cae_runtime import UsageError
+from cae_runtime.jobs.features import codes as codes_module
 from cae_runtime.tasks.encode import Encoder
 from cae_runtime.tasks.generate import Generator
 
@@ -83,6 +84,13 @@ def test_a_table_of_features_is_accepted_as_codes(cae_run: Command, noise: Noise
     assert cae_run(tmp_path, "-o", table, "--overwrite", model="encode").returncode == 0  # of three numbers
     done = cae_run("--latent", table, "-o", tmp_path / "out", model="generate")
     assert (done.returncode, b"its rows have 3 numbers, and a code has 4" in done.stderr) == (2, True)
+
+
+def test_a_compressed_table_is_as_large_as_what_it_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    np.savez_compressed(tmp_path / "codes.npz", features=np.zeros((10_000, 4), np.float32))
+    monkeypatch.setattr(codes_module, "LATENT_BYTES_MAX", 100_000)
+    with pytest.raises(UsageError, match="it is larger than 100000 bytes, the limit"):
+        codes_module.read_codes(tmp_path / "codes.npz", (4,))
 
 
 def test_between_interpolates_the_codes_of_two_pictures(cae_run: Command, noise: Noise, tmp_path: Path) -> None:

@@ -34,8 +34,7 @@ def read_codes(path: Path, code_shape: tuple[int, ...]) -> NDArray[Any]:
     """
     table = path.suffix.lower() == ".npz"
     try:
-        if path.stat().st_size > LATENT_BYTES_MAX:
-            raise UsageError(f"it is larger than {LATENT_BYTES_MAX} bytes, the limit")
+        _check_size(path.stat().st_size)
         codes = _of_table(path) if table else _of_array(path)
     except OSError as e:
         raise UsageError(f"it cannot be read: {e.strerror or e}") from e
@@ -66,7 +65,13 @@ def _of_array(path: Path) -> NDArray[Any]:
 
 def _of_table(path: Path) -> NDArray[Any]:
     with zipfile.ZipFile(path) as archive, archive.open("features.npy") as member:
+        _check_size(archive.getinfo("features.npy").file_size)  # it may be compressed
         return _array(member)
+
+
+def _check_size(size: int) -> None:
+    if size > LATENT_BYTES_MAX:
+        raise UsageError(f"it is larger than {LATENT_BYTES_MAX} bytes, the limit")
 
 
 def _array(file: IO[bytes]) -> NDArray[Any]:

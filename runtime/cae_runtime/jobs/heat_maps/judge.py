@@ -15,19 +15,18 @@ from numpy.typing import NDArray
 from cae_runtime.arguments import Progress
 from cae_runtime.errors import ImageError, UsageError
 from cae_runtime.inference.tiling import Floats
-from cae_runtime.io.arrays import colors_of
 from cae_runtime.io.formats import FORMAT_OF_SUFFIX, PGM, SUFFIX_OF_FORMAT
-from cae_runtime.io.image_files import read_file, write_file
+from cae_runtime.io.image_files import write_file
 from cae_runtime.jobs.heat_maps.names import maps_beside, mask_of, raw_map_of
 from cae_runtime.jobs.heat_maps.table import Verdict
 from cae_runtime.jobs.heat_maps.threshold import Looks, looks_of
-from cae_runtime.jobs.opened_images import Opened, single_image, tried
+from cae_runtime.jobs.opened_images import Opened, tried
 from cae_runtime.jobs.paths import identity_of
+from cae_runtime.jobs.restore.masks import marks_in
 from cae_runtime.places.address import local_path
 from cae_runtime.tasks.anomaly.detector import Detection, Detector
-from cae_runtime.tasks.mask_values import FLOATING, marks_of
 
-_HALF: Final = 127  # from which value of 255 on a pixel of a region's mask belongs to it
+_HALF: Final = 127  # of 255: what is marked more than this belongs to a region
 _WHITE: Final = 255
 
 
@@ -149,7 +148,7 @@ def refuse_region(region: Path | None, outputs: Iterable[Path]) -> None:
 
 
 def read_region(path: Path | None) -> NDArray[np.bool_] | None:
-    """Read the mask of a region as bool (H, W), true where it is brighter than half.
+    """Read the mask of a region, as `marks_in` does, as bool (H, W): true where more than half is marked.
 
     Raises:
         UsageError: it cannot be read, has several frames or pages or floating-point values, or marks nothing.
@@ -157,16 +156,13 @@ def read_region(path: Path | None) -> NDArray[np.bool_] | None:
     if path is None:
         return None
     try:
-        pixels = single_image(read_file(path))
+        marks = marks_in(path)
     except ImageError as e:
         raise UsageError(f"region {str(path)!r} {e}") from e
-    plane = colors_of(pixels)
-    if plane.dtype.kind == "f":
-        raise UsageError(f"region {str(path)!r} {FLOATING}")
-    marks = marks_of(plane.max(axis=2) if plane.ndim == 3 else plane) > _HALF
-    if not marks.any():
+    region = np.asarray(marks > _HALF, np.bool_)
+    if not region.any():
         raise UsageError(f"region {str(path)!r} marks nothing: it has no white pixels")
-    return np.asarray(marks, np.bool_)
+    return region
 
 
 def _encoded(ending: str, image: NDArray[Any]) -> bytes:

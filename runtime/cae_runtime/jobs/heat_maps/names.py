@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from cae_runtime.errors import UsageError
 from cae_runtime.jobs.opened_images import images_of
 from cae_runtime.jobs.paths import spelling_of
 from cae_runtime.jobs.planning import Plan
@@ -40,6 +41,22 @@ def plan_of(sources: Sequence[Place], output: Path, made: Collection[str]) -> Pl
         name = job.output.with_name(job.source.stem + ENDING)
         jobs.append(replace(job, output=name) if short[spelling_of(name)] == 1 else job)
     return replace(plan, jobs=tuple(jobs))
+
+
+def with_bad(plan: Plan, bad: Plan, folder: Path) -> Plan:
+    """Return a plan with the bad pictures; those it has already, such as of a folder inside a source, count as bad.
+
+    Raises:
+        UsageError: all pictures are bad.
+    """
+    known_bad = {spelling_of(job.source) for job in bad.jobs} | {spelling_of(at.path) for at in bad.unreadable}
+    jobs = tuple(job for job in plan.jobs if spelling_of(job.source) not in known_bad)
+    unreadable = tuple(at for at in plan.unreadable if spelling_of(at.path) not in known_bad)
+    if not jobs and not unreadable:
+        raise UsageError(f"bad {str(folder)!r} has all the pictures: name a folder that has only the bad ones")
+    return replace(
+        plan, jobs=jobs + bad.jobs, left_out=plan.left_out + bad.left_out, unreadable=unreadable + bad.unreadable
+    )
 
 
 def results_of(rows: Iterable[tuple[str, Iterable[str]]], output: Path) -> set[str]:

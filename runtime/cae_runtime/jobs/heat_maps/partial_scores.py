@@ -1,6 +1,7 @@
-"""The scores of a call that has not ended: workers of a cluster write them to `scores.parts/part-00000.csv` and so on.
+"""The scores of a call that has not ended, in `scores.parts/part-00000.csv` and so on.
 
-These are tables like `scores.csv`, which takes their rows when the call ends, or the next one if it was killed.
+Workers of a cluster write them as they go, and a call without a cluster if it is interrupted. They are tables like
+`scores.csv`, which takes their rows when the call ends, or the next one if it did not.
 """
 
 from __future__ import annotations

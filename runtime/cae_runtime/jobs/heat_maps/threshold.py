@@ -110,7 +110,7 @@ class Looks:
 
 def looks_of(pixels: NDArray[Any], spec: ModelSpec) -> Looks:
     """Compare a picture with those that a model's threshold was found on."""
-    times = math.prod(pixels.shape[:2]) / (spec.threshold_size or 1)
+    times = spec.pixels(*pixels.shape[:2]) / (spec.threshold_size or 1)
     other = not 1 / _OTHER_SIZE <= times <= _OTHER_SIZE
     brightness = brightness_of(pixels, spec)
     usual = usual_brightness(spec)

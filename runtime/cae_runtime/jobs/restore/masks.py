@@ -75,6 +75,8 @@ def filling(session: Session, plan: Plan, options: RestoreOptions) -> tuple[Rest
             raise ImageError(nothing)
         if share == 0:
             return Changed(picture.pixels, (Note("nothing marked", f"it {nothing}. It was copied unchanged"),), share)
+        if share == 1:
+            raise ImageError("cannot be filled: its mask covers all of it")
         with memory_errors():
             pixels = inpainter(picture.pixels, marks, progress=progress)
         return Changed(pixels, _notes(share, options), share)
@@ -163,14 +165,21 @@ def find_by_mask(mask: Path, folder: Place) -> FindMarks:
 
 
 def _read_mask(path: Path) -> Marks:
-    """The marks of a mask, upright: its brightest channel where it is opaque.
-
-    If that marks nothing, as with black strokes on a transparent layer, what is opaque is marked.
-    """
     try:
-        drawn = _drawn(path)
+        return marks_in(path)
     except ImageError as e:
         raise ImageError(f"cannot be filled: its mask {str(path)!r} {e}") from e
+
+
+def marks_in(path: Path) -> Marks:
+    """Return the marks of a mask's file, upright: its brightest channel where it is opaque.
+
+    If that marks nothing, as with black strokes on a transparent layer, what is opaque is marked.
+
+    Raises:
+        ImageError: it cannot be read, or has several frames or pages, or floating-point values.
+    """
+    drawn = _drawn(path)
     pixels = upright(drawn.pixels, drawn.orientation)
     colors = colors_of(pixels)
     marks = marks_of(colors.max(axis=2), of_two=not drawn.lossy)

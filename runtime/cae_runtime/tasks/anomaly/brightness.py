@@ -28,7 +28,7 @@ def brightness_of(pixels: NDArray[Any], spec: ModelSpec) -> float:
     means = np.array(cv2.mean(np.ascontiguousarray(planes))[:count]) / full_scale(planes.dtype)
     mean = float(means @ _WEIGHTS if count == _COLORS and spec.channels == 1 else means.mean())
     height, width = planes.shape[:2]
-    return mean * height * width / spec.patch**2 if spec.margin(height, width) else mean
+    return mean * float(height * width) / spec.pixels(height, width)
 
 
 def is_too_dark(brightness: float, usual: tuple[float, float]) -> bool:

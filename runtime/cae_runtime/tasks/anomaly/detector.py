@@ -59,7 +59,8 @@ class Detector(PatchModel):
         Args:
             image: uint8, uint16, or float32 in 0..1; (H, W), (H, W, 3), or with alpha, which is ignored.
             region: the pixels to judge, bool (H, W); None: all. Other pixels get no heat. Patches with less than a
-                quarter of their pixels in the region are left out, unless all patches are like this.
+                quarter of their pixels in the region are left out, unless all patches are like this. The model sees
+                whole patches: what is unusual less than a patch outside the region can raise the score too.
             progress: called in this thread with how many patches are done and how many there are. An exception that it
                 raises stops the work and comes out of this call.
 
@@ -148,7 +149,8 @@ class _Worst:
 
     def __init__(self, grid: Grid, region: NDArray[np.bool_] | None, patch: int) -> None:
         self._grid, self._patch, self._region = grid, patch, None
-        self._inside = self._outside = 0.0
+        self._inside: float | None = None
+        self._outside = 0.0
         if region is not None:
             (height, width), margin = grid.size, grid.margin
             plane = np.zeros((int(grid.ys[-1]) + patch, int(grid.xs[-1]) + patch), np.float32)
@@ -158,15 +160,19 @@ class _Worst:
     def add(self, rows: slice, columns: slice, scores: Floats) -> None:
         """Add patches: (ny, nx, 1, P, P)."""
         if self._region is None:
-            self._inside = max(self._inside, float(scores.mean(axis=(2, 3, 4), dtype=np.float64).max()))
+            self._keep(scores.mean(axis=(2, 3, 4), dtype=np.float64).ravel())
             return
         patches = cut(self._region[None], self._grid.ys[rows], self._grid.xs[columns], self._patch)
         counted = patches.mean(axis=(2, 3, 4), dtype=np.float64)
         means = (scores * patches).mean(axis=(2, 3, 4), dtype=np.float64) / np.maximum(counted, _TINY)
-        self._inside = max(self._inside, float(means[counted >= _COUNTS].max(initial=0)))
+        self._keep(means[counted >= _COUNTS])
         self._outside = max(self._outside, float(means[counted > 0].max(initial=0)))
+
+    def _keep(self, means: NDArray[np.float64]) -> None:
+        if means.size:
+            self._inside = max(self._inside or 0.0, float(means.max()))
 
     @property
     def value(self) -> float:
         """The score of the picture; of patches that hardly count where there are no others."""
-        return self._inside or self._outside
+        return self._outside if self._inside is None else self._inside

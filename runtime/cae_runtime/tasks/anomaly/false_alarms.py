@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from statistics import NormalDist, fmean, stdev
 from typing import Final
@@ -16,6 +17,7 @@ _RATE_TIMES_PICTURES: Final = 0.2  # the tail reaches to so many of the good pic
 _COUNTED: Final = 10  # so many good pictures above a threshold say where it lies without a model of the tail
 _LEAST: Final = 1e-9  # score whose logarithm is taken in place of that of 0
 _CONFIDENCE: Final = 0.95
+_REACH, _LEAST_REACH = 12, 40  # deviations, and numbers, on both sides of the mean, beyond which nothing is drawn
 
 
 def rates_of(images: int) -> tuple[float, float]:
@@ -71,8 +73,13 @@ def threshold_of(spec: ModelSpec, rate: float) -> float:
 
 
 def above(threshold: float, good_scores: Sequence[float], images: int) -> int:
-    """Return how many of the good pictures score higher; exact if `good_scores` has a score for each."""
-    return round(images * sum(score > threshold for score in good_scores) / len(good_scores))
+    """Return how many of the good pictures score higher; if `good_scores` are quantiles, interpolated between them."""
+    kept, place = len(good_scores), bisect_right(good_scores, threshold)
+    if place in (0, kept):
+        return images if place == 0 else 0
+    below, beyond = good_scores[place - 1], good_scores[place]
+    rank = (place - 1 + (threshold - below) / (beyond - below)) * ((images - 1) / (kept - 1))
+    return images - 1 - int(rank)
 
 
 def share_interval(count: int, images: int) -> tuple[float, float]:
@@ -91,21 +98,23 @@ def measured_share(threshold: float, good_scores: Sequence[float], images: int) 
     count = above(threshold, good_scores, images)
     low, high = share_interval(count, images)
     scores, interval = "scores" if count == 1 else "score", f"95% interval {low:.1%} to {high:.1%}"
-    return f"{count} of {images} good pictures {scores} higher ({count / images:.1%}; {interval})"
+    about = "about " if len(good_scores) < images else ""
+    return f"{about}{count} of {images} good pictures {scores} higher ({count / images:.1%}; {interval})"
 
 
 def _at_most(count: int, images: int, share: float) -> float:
     """The probability that at most `count` of `images` are drawn, each with the probability `share`."""
     if not 0 < share < 1:
         return float(share <= 0 or count >= images)
-    whole = math.lgamma(images + 1)
+    whole, usual = math.lgamma(images + 1), images * share
+    reach = int(_REACH * math.sqrt(usual * (1 - share))) + _LEAST_REACH
     logs = (
         whole
         - math.lgamma(i + 1)
         - math.lgamma(images - i + 1)
         + i * math.log(share)
         + (images - i) * math.log1p(-share)
-        for i in range(count + 1)
+        for i in range(max(0, int(usual) - reach), min(count, int(usual) + reach) + 1)
     )
     return min(1.0, math.fsum(map(math.exp, logs)))
 
