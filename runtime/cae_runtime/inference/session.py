@@ -214,17 +214,20 @@ class Session:
         refuse_not_finite(path, data)
         return session, note
 
+    def check_open(self) -> None:
+        """Raise UsageError if the session was closed."""
+        if self._closed:
+            raise UsageError(f"model {str(self.path)!r} was closed: open it again to use it again")
+
     def _reopened(self) -> engine.InferenceSession:
         """Start the model again in a forked process.
 
         Raises:
             ModelError: the file has changed.
             ProviderError: the provider does not start in a forked process (CUDA does not).
-            UsageError: the session was closed.
         """
         with self._reopening:
-            if self._closed:
-                raise UsageError(f"model {str(self.path)!r} was closed: open it again to use it again")
+            self.check_open()
             if self._session is None:
                 try:
                     session, _ = self._start(self._absolute)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 from collections.abc import Sequence
@@ -125,9 +126,10 @@ def _wanted(generator: Generator, request: Request) -> _Wanted:
 
 def _between(generator: Generator, pictures: tuple[Path, Path], steps: int, encoder: Path) -> _Wanted:
     opened = open_encoder(encoder, generator.session)
-    found = [code_of(opened, path) for path in pictures]
-    ends = np.concatenate([code for code, _ in found])
-    again = np.concatenate([opened.patches(picture)[1].reshape(1, *ends.shape[1:]) for picture in generator(ends)])
+    with contextlib.closing(opened.session):
+        found = [code_of(opened, path) for path in pictures]
+        ends = np.concatenate([code for code, _ in found])
+        again = np.concatenate([opened.patches(picture)[1].reshape(1, *ends.shape[1:]) for picture in generator(ends)])
     if np.linalg.norm(again - ends) > _FAR * np.linalg.norm(ends):
         _log.info(
             "note: the decoder does not reproduce these pictures: is %r the encoder of the same model?", str(encoder)

@@ -101,10 +101,11 @@ class Generator(OnSession):
             codes: (N, *code_shape), numbers.
 
         Raises:
-            UsageError: as `checked` raises it, at once.
+            UsageError: as `checked` raises it, or the generator was closed; at once.
             ModelError: the model returns values that are not finite; from the iterator.
             ProviderError: the provider failed while it ran; from the iterator.
         """
+        self.session.check_open()
         return self._pictures(self.checked(codes))
 
     def _pictures(self, codes: Floats) -> Iterator[NDArray[np.uint8]]:

@@ -135,6 +135,7 @@ class Inpainter(OnSession):
             UsageError: `invert` or `grow` is not as listed above (where its type is another, a TypeError too), or the
                 inpainter was closed.
         """
+        self.session.check_open()
         check_image(image)
         check_function("progress", progress)
         marks = adjusted(checked_marks(mask), invert=invert, grow=grow)

@@ -91,6 +91,17 @@ def test_using_a_closed_model_is_a_clear_error(kind: type) -> None:
     opened.close()  # twice is fine
 
 
+def test_a_closed_model_refuses_calls_that_do_not_run_it() -> None:
+    inpainter, generator = Inpainter("fill", threads=1), Generator(model_of(Generator))
+    codes = generator.draw(1, seed=1)
+    inpainter.close()
+    generator.close()
+    with pytest.raises(UsageError, match="was closed"):
+        inpainter(IMAGE, np.zeros(IMAGE.shape[:2], bool))  # nothing to fill
+    with pytest.raises(UsageError, match="was closed"):
+        generator(codes)  # not iterated over
+
+
 def test_a_session_that_was_passed_in_stays_open() -> None:
     with Session(FIXTURES / "blur.onnx", provider="cpu", threads=1) as session:
         with Restorer(session) as first:
