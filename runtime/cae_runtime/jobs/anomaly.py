@@ -192,7 +192,7 @@ class _Folder:
         with contextlib.closing(self._here() if elsewhere is None else self._there(elsewhere)) as pictures:
             for each in pictures:
                 if each.looks is not None:
-                    notes.add(each.looks)
+                    notes.add(each.looks, each.verdict.source)
                 provider = provider or each.provider
                 heat_map = Path(each.output)
                 maps = {} if each.verdict.score is None else self._maps(heat_map, self._judge.beside(heat_map))

@@ -189,7 +189,7 @@ def test_pictures_with_the_same_stem_get_separate_heat_maps(cae_run: Command, pa
 def test_a_picture_of_another_size_gives_a_note(cae_run: Command, tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "large.png"), np.full((200, 200, 3), GRAY, np.uint8))
     done = cae_run(tmp_path / "large.png", "-o", tmp_path / "heat", model="anomaly")
-    assert b"note: 1 image is over 20% smaller or 25% larger than the 6144 pixels" in done.stderr
+    assert b") is over 20% smaller or 25% larger than the 6144 pixels" in done.stderr
 
 
 def test_pictures_that_all_failed_give_no_notes(cae_run: Command, tmp_path: Path) -> None:
@@ -451,27 +451,34 @@ def test_equal_scores_count_half() -> None:
     assert separation([], [1.0], 1) is None
 
 
-def test_12_bit_pictures_in_16_bit_files_give_a_note(cae_run: Command, tmp_path: Path) -> None:
-    cv2.imwrite(str(tmp_path / "dark.png"), np.full((64, 96, 3), 4000, np.uint16))
-    done = cae_run(tmp_path / "dark.png", "-o", tmp_path / "heat", model="anomaly")
-    assert b"note: 1 image is almost black to the model: they use less than a sixteenth" in done.stderr
+def test_12_bit_pictures_in_16_bit_files_give_a_note(cae_run: Command, parts: Path, tmp_path: Path) -> None:
+    dark = parts / "dark.png"
+    cv2.imwrite(str(dark), np.full((64, 96, 3), 4000, np.uint16))
+    text = "is almost black to the model: it uses less than a sixteenth"
+    for source, out in ((dark, "heat.png"), (parts, "heat")):
+        done = cae_run(source, "-o", tmp_path / out, "--json", model="anomaly")
+        assert f"note: 1 image ({str(dark)!r}) {text}" in done.stderr.decode()
+        files = json.loads(done.stdout)["files"]
+        (note,) = (file["note"] for file in files if file["source"] == str(dark))
+        assert note.startswith(f"it {text}")
+        assert {file["note"] for file in files if file["source"] != str(dark)} <= {""}
 
 
 def test_pictures_in_other_light_than_the_good_ones_give_a_note() -> None:
     spec = replace(Detector(FIXTURES / "anomaly.onnx").session.spec, good_brightness=(0.4, 0.5))
     notes = PictureNotes(spec)
     for value in (98, 100, 120, 132):  # 0.38 to 0.52 of white: within 5 % of the good ones
-        notes.add(looks_of(np.full((64, 96, 3), value, np.uint8), spec))
+        notes.add(looks_of(np.full((64, 96, 3), value, np.uint8), spec), "usual.png")
     assert list(notes.lines()) == []
-    notes.add(looks_of(np.full((64, 96), 51, np.uint8), spec))
-    for value in (0.6, 0.7):
-        notes.add(looks_of(np.full((64, 96, 3), value, np.float32), spec))
-    notes.add(looks_of(np.full((64, 96, 3), 4000, np.uint16), spec))
+    notes.add(looks_of(np.full((64, 96), 51, np.uint8), spec), "a.png")
+    for number, value in enumerate((0.6, 0.6, 0.6, 0.7, 0.7)):
+        notes.add(looks_of(np.full((64, 96, 3), value, np.float32), spec), f"{number}.tiff")
+    notes.add(looks_of(np.full((64, 96, 3), 4000, np.uint16), spec), "b.png")
     dark, darker, brighter = notes.lines()
-    assert "1 image is almost black to the model" in dark
-    assert "1 image is darker than all good pictures" in darker
+    assert "1 image ('b.png') is almost black to the model: it uses" in dark
+    assert "1 image ('a.png') is darker than all good pictures" in darker
     assert "on average 20.0% of white, and those 40.0% to 50.0%" in darker
-    assert "2 images are brighter" in brighter
+    assert "5 images ('0.tiff', '1.tiff', '2.tiff' and 2 more) are brighter" in brighter
     assert "60.0% to 70.0% of white" in brighter
 
 
@@ -621,5 +628,5 @@ def test_a_gray_picture_counts_as_dark_only_if_all_of_it_is() -> None:
     notes = PictureNotes(spec)
     gray = np.full((64, 96), 4000, np.uint16)
     gray[:, 50] = 60000
-    notes.add(looks_of(gray, spec))
+    notes.add(looks_of(gray, spec), "gray.png")
     assert list(notes.lines()) == []
