@@ -19,9 +19,12 @@ from hypothesis import strategies as st
 from tests.runtime.conftest import FIXTURES, Command
 
 from cae_runtime import ImageError, ProviderError, UsageError
+from cae_runtime.io.contact_sheet import Cell
 from cae_runtime.jobs.heat_maps import judge as judge_module
 from cae_runtime.jobs.heat_maps.judge import Judge, Judged, read_region
 from cae_runtime.jobs.heat_maps.separation import separation
+from cae_runtime.jobs.heat_maps.sheet import drawn_sheet
+from cae_runtime.jobs.heat_maps.table import Verdict
 from cae_runtime.jobs.heat_maps.threshold import Limit, PictureNotes, looks_of
 from cae_runtime.jobs.opened_images import Opened
 from cae_runtime.tasks.anomaly import Detector
@@ -442,6 +445,50 @@ def test_a_folder_of_bad_pictures_inside_the_source_counts_once(
     assert len(list((tmp_path / "heat").rglob("*_heat.png"))) == 3
     done = cae_run(parts, "-o", tmp_path / "h", "--bad", parts, model="anomaly")
     assert (done.returncode, b"has all the pictures" in done.stderr) == (2, True)
+
+
+def test_a_table_has_each_picture_once_and_none_that_are_gone(cae_run: Command, parts: Path, tmp_path: Path) -> None:
+    out, bad, alone = tmp_path / "heat", parts / "defects", tmp_path / "alone.png"
+    bad.mkdir()
+    (parts / "b_hole.png").rename(bad / "b_hole.png")
+    cv2.imwrite(str(alone), np.full((64, 96, 3), GRAY, np.uint8))
+    assert cae_run(alone, "-o", out, model="anomaly").returncode == 0
+    names = ["b_hole", "c_spot", "a_good", "alone"]
+    for options in (("--bad", bad), (), ("--raw-maps", "--bad", bad)):
+        done = cae_run(parts, "-o", out, *options, model="anomaly")
+        assert done.returncode == 0, done.stderr
+        rows = list(csv.DictReader((out / "scores.csv").read_text().splitlines()))
+        assert sorted(Path(row["path"]).stem for row in rows) == sorted(names)
+        assert len(list(out.rglob("*_heat.png"))) == 4
+    for gone in (alone, bad / "b_hole.png", parts / "second" / "c_spot.png"):
+        gone.unlink()
+    done = cae_run(parts, "-o", out, model="anomaly")
+    assert b"note: 2 images are gone" in done.stderr
+    rows = list(csv.DictReader((out / "scores.csv").read_text().splitlines()))
+    assert sorted(Path(row["path"]).stem for row in rows) == ["a_good", "alone"], "this call does not name alone.png"
+    assert len(list(out.rglob("*_heat.png"))) == 2
+    assert sorted(path.name for path in out.rglob("*_scores.tiff")) == ["a_good_scores.tiff"]
+
+
+def test_the_sheet_says_what_is_known_to_be_bad(tmp_path: Path) -> None:
+    heat_map = tmp_path / "a_heat.png"
+    cv2.imwrite(str(heat_map), np.full((64, 96, 3), GRAY, np.uint8))
+    verdict = Verdict("a.png", "done", heat_map=str(heat_map), score=4.2, anomaly=True)
+    captions: list[str] = []
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(
+            "cae_runtime.jobs.heat_maps.sheet.Cell",
+            lambda *args: captions.append(args[1]) or Cell(*args),  # type: ignore[func-returns-value]
+        )
+        assert drawn_sheet([verdict, replace(verdict, label="bad")])
+    assert captions == ["4.2 a.png", "bad: 4.2 a.png"]
+
+
+def test_the_summary_counts_failed_files_and_single_images(cae_run: Command, parts: Path, tmp_path: Path) -> None:
+    (parts / "broken.png").write_bytes(b"no picture")
+    assert b"1 of 3 images is an anomaly, 1 failed; the" in cae_run(parts, "-o", tmp_path / "a", model="anomaly").stderr
+    for name, verdict in (("a_good", b"1 image: it is no anomaly;"), ("b_hole", b"1 image: it is an anomaly;")):
+        assert verdict in cae_run(parts / f"{name}.png", "-o", tmp_path / name, model="anomaly").stderr
 
 
 def test_equal_scores_count_half() -> None:
