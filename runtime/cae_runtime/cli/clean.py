@@ -101,6 +101,9 @@ def _named(options: Options) -> tuple[list[Place], str]:
             "SOURCE is missing: pass images, videos or folders, or --webcam; with a decoder, pass --generate N, "
             "--latent FILE or --between FILE FILE (see --help)"
         )
+    for picture in options.between or ():
+        if str(picture).startswith("-"):
+            raise UsageError(f"--between needs two pictures, and {str(picture)!r} is an option: name both before it")
     if options.output is None:
         raise UsageError("the output is missing: pass -o OUT, a folder or a file")
     given = {

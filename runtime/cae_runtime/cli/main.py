@@ -166,7 +166,11 @@ def run(
         str | None, typer.Option(help="Fill pixels of this color, such as '#ff00ff'.", metavar="COLOR")
     ] = None,
     invert_mask: Annotated[
-        bool, typer.Option("--invert-mask", help="Fill everything except what --mask marks.")
+        bool,
+        typer.Option(
+            "--invert-mask",
+            help="Fill everything except what --mask marks; of a mask with transparency, the transparent part.",
+        ),
     ] = False,
     grow: Annotated[
         int, typer.Option(help="Also fill this many pixels around the marked parts: 0..100.", metavar="PIXELS")

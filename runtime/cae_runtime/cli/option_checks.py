@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sized
 from pathlib import Path
 from typing import Final
 
@@ -78,11 +78,12 @@ def command_meant(options: Options) -> str:
         live = given & _LIVE_ALONE
         if live:
             raise UsageError(
-                f"{_options(live)} needs a camera: add --webcam for the first one, or --camera NUMBER, FILE or "
+                f"{_options(live)} {_need(live)} a camera: add --webcam for the first one, or --camera NUMBER, FILE or "
                 "ADDRESS (--list-cameras lists what is here)"
             )
         if given & _OF_CLUSTERS and options.engine == LOCAL:
-            raise UsageError(f"{_options(given & _OF_CLUSTERS)} needs a cluster: add --engine ray")
+            far = given & _OF_CLUSTERS
+            raise UsageError(f"{_options(far)} {_need(far)} a cluster: add --engine ray")
         return "clean"
     (command,) = chosen
     given -= {"verbose"}
@@ -116,13 +117,13 @@ def check_restoring(given: frozenset[str], path: Path, output: Place) -> None:
         needed = "an encoder" if ignored <= _OF_ENCODERS else "a decoder"
         if ignored <= _OF_DETECTORS:
             raise UsageError(
-                f"{_options(ignored)} needs a detector, but model {path.stem!r} cleans pictures: choose one with "
-                "-m; cae-export model.pt --anomaly makes one"
+                f"{_options(ignored)} {_need(ignored)} a detector, but model {path.stem!r} cleans pictures: choose one "
+                "with -m; cae-export model.pt --anomaly makes one"
             )
         part = needed.split()[1]
         raise UsageError(
-            f"{_options(ignored)} needs {needed}, but model {path.stem!r} cleans pictures: choose one with -m; "
-            f"cae-export model.pt --part {part} makes one"
+            f"{_options(ignored)} {_need(ignored)} {needed}, but model {path.stem!r} cleans pictures: choose one with "
+            f"-m; cae-export model.pt --part {part} makes one"
         )
     if output.suffix.lower() in _FEATURE_TABLES and path_kind(output, "output") != "folder":
         raise UsageError(
@@ -174,6 +175,10 @@ def refuse_in_pipe(given: frozenset[str], sources: int, *, detector: bool = Fals
         raise UsageError("- must be the only SOURCE")
     if ignored := given & (_NOT_IN_PIPES - (_OF_DETECTORS - _MAPS_BESIDE) if detector else _NOT_IN_PIPES):
         raise UsageError(f"- cannot be combined with {_options(ignored)}")
+
+
+def _need(names: Sized) -> str:
+    return "needs" if len(names) == 1 else "need"
 
 
 def _options(names: Iterable[str]) -> str:

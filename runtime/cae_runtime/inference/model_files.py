@@ -8,9 +8,12 @@ from typing import Final
 
 from cae_runtime.arguments import checked_path
 from cae_runtime.errors import ModelError, ModelNotFoundError
+from cae_shared.text import shell_word
 
 DEFAULT_MODEL: Final = "denoise"
 FILLING_MODEL: Final = "fill"  # taken where holes are to be filled
+TRAINED: Final = "model.pt"  # what a training writes
+_NAMED: Final = 3  # models of a folder in a message
 MODEL_BYTES_MAX: Final = 256 * 2**20
 _MODELS: Final = Path(__file__).parents[1] / "models"
 
@@ -42,11 +45,31 @@ def find_model(model: str | os.PathLike[str]) -> Path:
         if path.is_file():
             return path
         folder = path.is_dir()
-        why = "is a folder" if folder else "is neither a file nor the name of a packaged model"
+        why = f"is a folder{_inside(path)}" if folder else "is neither a file nor the name of a packaged model"
         wrong_file = ModelError if folder else ModelNotFoundError
     except OSError as e:  # the name is too long, or a parent folder is locked
         why, wrong_file = f"cannot be accessed: {e.strerror}", ModelError
     raise wrong_file(f"model {name!r} {why} (packaged models: {names})")
+
+
+def _inside(folder: Path) -> str:
+    """Name a model in a folder, or what `cae-export` makes one of; empty where there is neither."""
+    models = sorted(path for path in folder.glob("*.onnx") if path.is_file())
+    if models:
+        return f": name the model in it, {' or '.join(repr(str(path)) for path in models[:_NAMED])}"
+    trained = folder / TRAINED
+    return f": {how_to_export(trained)}, and name the file that this writes" if trained.is_file() else ""
+
+
+def how_to_export(path: Path) -> str:
+    """Return the command that makes a model of a trained one; of a run's `last.ckpt`, of the `model.pt` beside it."""
+    if path.suffix != ".ckpt":
+        return f"export it first: cae-export {shell_word(path)}"
+    beside = path.with_name(TRAINED)
+    what = "the state of a training, whose model is"
+    if not beside.is_file():
+        return f"it is {what} {TRAINED}: export that with cae-export"
+    return f"it is {what} {TRAINED}: export that first: cae-export {shell_word(beside)}"
 
 
 def read_model(path: Path) -> bytes:

@@ -1,4 +1,4 @@
-"""Runs a model over the patches of a picture for `Encoder` and `Detector`; checks overlap and batch for all tasks.
+"""Runs a model over the patches of a picture for `Encoder` and `Detector`; opens models and checks arguments for all.
 
 `Restorer` blends overlapping patches into a picture instead: see `tiled_image.py`.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Executor
 from typing import Any, ClassVar, Final, Literal, Self, cast
 
@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cae_runtime.arguments import Progress, check_function, check_image, checked_color, checked_whole
-from cae_runtime.errors import ModelError
-from cae_runtime.inference.session import OnSession, Session, open_for
+from cae_runtime.errors import ModelError, UsageError
+from cae_runtime.inference.providers import AUTO
+from cae_runtime.inference.session import OnSession, Session
 from cae_runtime.inference.tiling import Floats, Indices, columns_at_once, cut, origins, rows_at_once
 from cae_runtime.inference.worker_threads import WorkerThreads
 from cae_runtime.io.arrays import colors_of, full_scale
@@ -25,6 +26,35 @@ from cae_runtime.io.pipeline import prefetch_map
 
 BATCH_PIXELS: Final = 32 * 32 * 32  # pixels per call; CPUs are equally fast from 13 to 64 patches of 32x32
 BATCH_PIXELS_ELSEWHERE: Final = 4 * BATCH_PIXELS  # factor for GPUs; a guess, not measured
+
+
+def open_for(
+    tasks: Sequence[str],
+    model: str | os.PathLike[str] | bytes | Session,
+    provider: str = AUTO,
+    threads: int | None = None,
+) -> Session:
+    """Open a model for one of some tasks, as `Session` takes it; an open session is used as it is.
+
+    Raises:
+        ModelError: the model is made for another task.
+        UsageError: `provider` or `threads` is given with an open session.
+        CaeRuntimeError: see `Session`.
+    """
+    if isinstance(model, Session):
+        given = {"provider": (provider, AUTO), "threads": (threads, None)}
+        for name, (value, default) in given.items():
+            if value != default:
+                raise UsageError(
+                    f"{name} is {value!r}, but an open session keeps the {name} that it was opened with: pass it to "
+                    "Session"
+                )
+    session = model if isinstance(model, Session) else Session(model, provider=provider, threads=threads)
+    if session.spec.task not in tasks:
+        raise ModelError(
+            f"model {str(session.path)!r} is made for task {session.spec.task!r}: {tasks[0]!r} is needed here"
+        )
+    return session
 
 
 class Grid:

@@ -7,7 +7,6 @@ import logging
 import operator
 import os
 import threading
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -278,23 +277,3 @@ def _not_after_fork(provider: str, why: str) -> ProviderError:
         f"{provider} does not start in a process that was forked after it was in use: open the model in the child, or "
         f"start processes by 'spawn' ({why})"
     )
-
-
-def open_for(
-    tasks: Sequence[str],
-    model: str | os.PathLike[str] | bytes | Session,
-    provider: str = AUTO,
-    threads: int | None = None,
-) -> Session:
-    """Open a model for one of some tasks, as `Session` takes it; an open session is used as it is.
-
-    Raises:
-        ModelError: the model is made for another task.
-        CaeRuntimeError: see `Session`.
-    """
-    session = model if isinstance(model, Session) else Session(model, provider=provider, threads=threads)
-    if session.spec.task not in tasks:
-        raise ModelError(
-            f"model {str(session.path)!r} is made for task {session.spec.task!r}: {tasks[0]!r} is needed here"
-        )
-    return session

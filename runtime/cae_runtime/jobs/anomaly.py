@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from cae_runtime.errors import UsageError
@@ -13,13 +13,14 @@ from cae_runtime.inference.session import Session
 from cae_runtime.io.image_files import write_file
 from cae_runtime.jobs.failures import failures
 from cae_runtime.jobs.heat_maps.judge import Judge, Judged, judged, read_region, refuse_region
-from cae_runtime.jobs.heat_maps.names import OF_BAD, SHEET, maps_beside, plan_of, results_of, with_bad
+from cae_runtime.jobs.heat_maps.names import OF_BAD, SHEET, is_gone, key_of, maps_beside, plan_of, results_of, with_bad
 from cae_runtime.jobs.heat_maps.partial_scores import PARTS, has_begun, parts_in, remove_parts, write_part
-from cae_runtime.jobs.heat_maps.separation import Separation, separation
+from cae_runtime.jobs.heat_maps.separation import separation
 from cae_runtime.jobs.heat_maps.sheet import drawn_sheet
 from cae_runtime.jobs.heat_maps.single_picture import judge_one, names_one
+from cae_runtime.jobs.heat_maps.summary import Found, summary
 from cae_runtime.jobs.heat_maps.table import TABLE, Verdict, inside, read_table, results_in, written_table
-from cae_runtime.jobs.heat_maps.threshold import Limit, PictureNotes, chosen_limit, identity_of_model
+from cae_runtime.jobs.heat_maps.threshold import PictureNotes, chosen_limit, identity_of_model
 from cae_runtime.jobs.opened_images import opened
 from cae_runtime.jobs.other_tasks import Outcome, Request
 from cae_runtime.jobs.paths import check_folder, path_kind, prepare_output, spelling_of
@@ -74,7 +75,7 @@ def run(session: Session, request: Request, elsewhere: Elsewhere | None = None) 
     remove_parts(out)
     split = separation(found.scores(""), found.scores(OF_BAD), limit.threshold) if request.bad else None
     provider = found.provider or session.provider
-    for line in _summary(found, limit, split, provider, out):
+    for line in summary(found, limit, split, provider, out):
         _log.info("%s", line)
     return Outcome(
         {
@@ -91,31 +92,6 @@ def run(session: Session, request: Request, elsewhere: Elsewhere | None = None) 
         failed=bool(found.failed),
         anomalies=found.anomalies,
     )
-
-
-@dataclass(frozen=True)
-class _Found:
-    """The results of the pictures of this call.
-
-    Attributes:
-        scored: the verdicts of those that have a score, also of an earlier call, worst first.
-        failed: of the pictures that could not be read or scored.
-        notes: remarks for the user.
-        provider: of a cluster's workers.
-    """
-
-    scored: list[Verdict]
-    failed: list[Verdict]
-    notes: list[str]
-    provider: str = ""
-
-    @property
-    def anomalies(self) -> int:
-        """The number of pictures that are anomalies, not counting the known bad ones."""
-        return sum(bool(verdict.anomaly) for verdict in self.scored if not verdict.label)
-
-    def scores(self, label: str) -> list[float]:
-        return [verdict.score for verdict in self.scored if verdict.label == label and verdict.score is not None]
 
 
 class _Folder:
@@ -184,7 +160,7 @@ class _Folder:
             )
         return row is None or len(there) < len(self._judge.outputs(output))
 
-    def judged(self, elsewhere: Elsewhere | None) -> _Found:
+    def judged(self, elsewhere: Elsewhere | None) -> Found:
         """Score the new pictures, write their maps, and add the known scores."""
         notes = PictureNotes(self._judge.detector.session.spec)
         provider = ""
@@ -192,7 +168,7 @@ class _Folder:
         with contextlib.closing(self._here() if elsewhere is None else self._there(elsewhere)) as pictures:
             for each in pictures:
                 if each.looks is not None:
-                    notes.add(each.looks)
+                    notes.add(each.looks, each.verdict.source)
                 provider = provider or each.provider
                 heat_map = Path(each.output)
                 maps = {} if each.verdict.score is None else self._maps(heat_map, self._judge.beside(heat_map))
@@ -207,7 +183,7 @@ class _Folder:
         labeled = [replace(one, label=OF_BAD) if one.source in self._bad else one for one in verdicts]
         scored = sorted((one for one in labeled if one.score is not None), key=lambda one: -(one.score or 0))
         failed = [one for one in labeled if one.status == "failed"]
-        return _Found(scored, failed, list(notes.lines()), provider)
+        return Found(scored, failed, list(notes.lines()), provider)
 
     def _here(self) -> Generator[Judged, None, None]:
         """Score pictures in this process; where that is ended, a part of the table keeps the scores so far."""
@@ -244,14 +220,34 @@ class _Folder:
             if kind in new or (spelling_of(path) in self._made and path.is_file())
         }
 
-    def write(self, found: _Found) -> None:
-        """Write the table and the sheet, with the pictures of earlier calls whose heat maps are still there."""
+    def _others(self, found: Found) -> list[Verdict]:
+        """The pictures of earlier calls that this one does not name; what was made of those that are gone is removed.
+
+        Removed too is what was made of a picture of this call under another name, such as before it was known as bad.
+        """
         mine = {inside(self._out, one.heat_map) for one in found.scored}
-        others = [
-            self._earlier(source, self._out / name)
-            for name, (source, _) in self._known.items()
-            if name not in mine and (self._out / name).is_file()
-        ]
+        named = {key_of(place_of(one.source)) for one in (*found.scored, *found.failed)}
+        folders = [*self._request.sources, *([self._request.bad] if self._request.bad else [])]
+        others, gone = [], 0
+        for name, (source, _) in self._known.items():
+            heat_map, place = self._out / name, place_of(source)
+            if name in mine:
+                continue
+            if key_of(place) in named or is_gone(place, folders):
+                gone += key_of(place) not in named
+                for path in (heat_map, *maps_beside(heat_map).values()):
+                    if spelling_of(path) in self._made:
+                        path.unlink(missing_ok=True)
+            elif heat_map.is_file():
+                others.append(self._earlier(source, heat_map))
+        if gone:
+            are = "is" if gone == 1 else "are"
+            _log.info("note: %s %s gone: what was made of them is removed", counted(gone, "image"), are)
+        return others
+
+    def write(self, found: Found) -> None:
+        """Write the table and the sheet, with the pictures of earlier calls whose heat maps are still there."""
+        others = self._others(found)
         scored = sorted([*found.scored, *others], key=lambda one: -(one.score or 0))
         every = [*scored, *found.failed]
         table, sheet = self._out / TABLE, self._out / SHEET
@@ -265,24 +261,3 @@ class _Folder:
             return
         write_file(sheet, drawn)
         write_file(table, content)
-
-
-def _summary(found: _Found, limit: Limit, split: Separation | None, provider: str, output: Path) -> Iterator[str]:
-    """Yield the lines for the user."""
-    if not found.scored:
-        return
-    yield from (f"note: {note}" for note in found.notes)
-    usual = len(found.scores(""))
-    skipped = sum(verdict.status == "skipped" for verdict in found.scored)
-    before = f" ({skipped} from an earlier call)" if skipped else ""
-    what = "is an anomaly" if found.anomalies == 1 else "are anomalies"
-    yield (
-        f"{found.anomalies} of {counted(usual, 'image')}{before} {what}; the threshold is {limit.threshold:.4g}, "
-        f"{limit.described}; {provider} -> {output}/"
-    )
-    if split is not None:
-        yield (
-            f"{split.found:.1%} of the bad images are found, AUROC {split.auroc:.3f}; the threshold "
-            f"{split.best_threshold:.4g} separates best: {split.best_found:.1%} of the bad and "
-            f"{split.best_false_alarms:.1%} of the others are above it"
-        )

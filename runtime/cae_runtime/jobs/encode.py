@@ -24,7 +24,7 @@ from cae_runtime.jobs.features.table import SUFFIXES, Rows, write_table
 from cae_runtime.jobs.opened_images import Opened, each_once, images_of, opened, tried
 from cae_runtime.jobs.other_tasks import Outcome, Request
 from cae_runtime.jobs.paths import path_kind, prepare_output
-from cae_runtime.jobs.planning import Plan, refuse_overwriting
+from cae_runtime.jobs.planning import Plan, refuse_sources
 from cae_runtime.places.address import Place
 from cae_runtime.places.copies import local_copy, local_output
 from cae_runtime.places.reasons import StoreError
@@ -122,7 +122,7 @@ def checked(
 def _draw(encoder: Encoder, plan: Plan, request: Request, projection: str, exists: bool) -> Outcome:
     """Draw a map."""
     output = request.output
-    refuse_overwriting([replace(job, output=job.source.with_suffix("")) for job in plan.jobs], [output])
+    refuse_sources(plan.jobs, [output])
     if exists and not request.overwrite:
         raise UsageError(f"output {str(output)!r} exists: overwrite=True draws it anew, or name another file")
     prepare_output(output.parent)

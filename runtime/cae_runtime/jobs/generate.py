@@ -25,6 +25,7 @@ from cae_runtime.jobs.other_tasks import Outcome, Request
 from cae_runtime.jobs.paths import check_folder, outputs_missing, prepare_output
 from cae_runtime.jobs.progress import Progress
 from cae_runtime.tasks.generate import Generator
+from cae_shared.text import counted
 
 _log = logging.getLogger(__name__)
 
@@ -89,10 +90,12 @@ def run(session: Session, request: Request) -> Outcome:
     write_file(sheet, cv2.imencode(".png", contact_sheet(cells, _SHEET_COLUMNS))[1].tobytes())
     drawn = f", seed {wanted.seed}" if wanted.seed is not None else ""
     _log.info("%s pictures%s, %s -> %s/", count, drawn, session.provider, request.output)
-    names = {path.name for path in (*files, sheet)}
-    others = sum(path.name not in names for path in request.folder.glob("*.png"))
+    names = {path.name for path in files}
+    found = (path.name for path in request.folder.glob("*.png") if not path.name.endswith("-sheet.png"))
+    others = sum(name not in names for name in found)
     if others:
-        _log.info("note: that folder holds %s other pictures too, which are not of this call", others)
+        which = "which is" if others == 1 else "which are"
+        _log.info("note: that folder holds %s too, %s not of this call", counted(others, "other picture"), which)
     return Outcome(
         {
             "output": str(request.output),

@@ -272,19 +272,28 @@ def refuse_overwriting(jobs: Sequence[Job], further: Sequence[Place] = ()) -> No
     Raises:
         UsageError: there is such an output.
     """
-    sources = {identity_of(job.source): job.source for job in jobs}
+    refuse_sources(jobs, (*(job.output for job in jobs), *further))
     first: dict[str, Job] = {}
-    for output in (*(job.output for job in jobs), *further):
-        identity = identity_of(output)
-        if identity is not None and identity in sources:
-            raise UsageError(
-                f"output {str(output)!r} would overwrite the source {str(sources[identity])!r}: "
-                "choose another output, or add a suffix such as _clean"
-            )
     for job in jobs:
         other = first.setdefault(spelling_of(job.output), job)
         if other.source != job.source:
             raise UsageError(
                 f"{str(other.source)!r} and {str(job.source)!r} would both become {str(job.output)!r}: "
                 "clean them into different folders"
+            )
+
+
+def refuse_sources(jobs: Sequence[Job], outputs: Sequence[Place]) -> None:
+    """Refuse outputs that are a source under any name.
+
+    Raises:
+        UsageError: there is such an output.
+    """
+    sources = {identity_of(job.source): job.source for job in jobs}
+    for output in outputs:
+        identity = identity_of(output)
+        if identity is not None and identity in sources:
+            raise UsageError(
+                f"output {str(output)!r} would overwrite the source {str(sources[identity])!r}: "
+                "choose another output, or add a suffix such as _clean"
             )

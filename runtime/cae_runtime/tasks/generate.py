@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from cae_runtime.arguments import checked_color, checked_whole
 from cae_runtime.errors import ArgumentTypeError, ModelError, UsageError
-from cae_runtime.inference.patch_model import checked_batch
-from cae_runtime.inference.session import OnSession, Session, open_for
+from cae_runtime.inference.patch_model import checked_batch, open_for
+from cae_runtime.inference.session import OnSession, Session
 from cae_runtime.inference.tiling import Floats
 
 _RGB: Final = 3

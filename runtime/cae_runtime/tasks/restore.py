@@ -14,9 +14,9 @@ from cae_runtime.inference.cpu_limits import one_cpu_each
 from cae_runtime.inference.cpu_speed import fp16_note
 from cae_runtime.inference.model_files import DEFAULT_MODEL
 from cae_runtime.inference.model_spec import RESTORING, ModelSpec
-from cae_runtime.inference.patch_model import checked_batch, checked_overlap
+from cae_runtime.inference.patch_model import checked_batch, checked_overlap, open_for
 from cae_runtime.inference.providers import AUTO, CPU
-from cae_runtime.inference.session import OnSession, Session, open_for
+from cae_runtime.inference.session import OnSession, Session
 from cae_runtime.inference.tiled_image import Rows, TiledImage
 from cae_runtime.inference.worker_threads import WorkerThreads
 from cae_runtime.io.arrays import HAS_ALPHA, Image, ImageT, full_scale
@@ -45,7 +45,7 @@ class Restorer(OnSession):
 
     Args:
         model: the name of a packaged model, the path or the bytes of a file that `cae-export` wrote, or an open session
-            (with its own `provider` and `threads`).
+            (with which `provider` and `threads` must keep their defaults).
         provider: `auto`, `cpu`, `cuda`, `cuda:1`, ... ; a named provider is used, or an error is raised.
         threads: threads of the CPU provider; None: one for each CPU that this process may use.
         batch: patches per call of the model, 1 or more; None takes 32 of 32x32 pixels, fewer of larger ones (four times

@@ -23,6 +23,7 @@ from cae_runtime.places.address import Address, place_of
     [
         (["--engine", "dask"], "--engine is 'dask': it must be local or ray"),
         (["--address", "auto"], "--address needs a cluster: add --engine ray"),
+        (["--address", "auto", "--gpus-per-worker", "1"], "--address, --gpus-per-worker need a cluster"),
         (["--gpus-per-worker", "1"], "--gpus-per-worker needs a cluster: add --engine ray"),
         (["--engine", "ray", "--gpus-per-worker", "-1"], "--gpus-per-worker is -1.0: it must be 0 or more"),
         (["--engine", "ray", "--watch"], "--watch works only on this machine: remove --engine"),

@@ -161,6 +161,22 @@ def test_a_pytorch_file_is_refused_with_the_export_command(tmp_path: Path) -> No
         Session(tmp_path / "$(touch it).pt")
 
 
+def test_a_run_is_refused_with_the_file_to_take(tmp_path: Path, fixture_model: Model) -> None:
+    (tmp_path / "last.ckpt").write_bytes(b"PK\x03\x04")
+    with pytest.raises(ModelError, match=r"whose model is model\.pt: export that with cae-export$"):
+        Session(tmp_path / "last.ckpt")
+    with pytest.raises(ModelError, match=r"is a folder \(packaged models"):
+        Session(tmp_path)
+    (tmp_path / "model.pt").write_bytes(b"PK\x03\x04")
+    with pytest.raises(ModelError, match=r"export that first: cae-export .*model\.pt$"):
+        Session(tmp_path / "last.ckpt")
+    with pytest.raises(ModelError, match=r"is a folder: export it first: cae-export .*model\.pt, and name the file"):
+        Session(tmp_path)
+    (tmp_path / "model.onnx").write_bytes(fixture_model("blur").read_bytes())
+    with pytest.raises(ModelError, match=r"is a folder: name the model in it, '.*model\.onnx' \(packaged"):
+        Session(tmp_path)
+
+
 def test_auto_reports_a_better_provider_that_failed(fixture_model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     if "CUDAExecutionProvider" in ort.get_available_providers():
         pytest.skip("CUDA is really there")

@@ -111,6 +111,17 @@ def test_a_session_that_was_passed_in_stays_open() -> None:
             first(IMAGE[:32, :32])  # though one thread alone would do
 
 
+@pytest.mark.parametrize("kind", [kind for kind in USES if kind is not Session])
+@pytest.mark.parametrize(
+    ("name", "value"), [("provider", "cuda"), ("provider", "cpu"), ("threads", 5), ("threads", "x")]
+)
+def test_an_open_session_takes_no_provider_and_no_threads(kind: type, name: str, value: object) -> None:
+    with Session(model_of(kind), provider="cpu", threads=1) as session:
+        with pytest.raises(UsageError, match=f"{name} is {value!r}, but an open session keeps the {name}"):
+            kind(session, **{name: value})
+        kind(session, provider="auto", threads=None)
+
+
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system has no affinity of threads")
 def test_threads_are_pinned_only_on_request() -> None:
     def cpus(restorer: Restorer) -> list[int]:

@@ -19,9 +19,12 @@ from hypothesis import strategies as st
 from tests.runtime.conftest import FIXTURES, Command
 
 from cae_runtime import ImageError, ProviderError, UsageError
+from cae_runtime.io.contact_sheet import Cell
 from cae_runtime.jobs.heat_maps import judge as judge_module
 from cae_runtime.jobs.heat_maps.judge import Judge, Judged, read_region
 from cae_runtime.jobs.heat_maps.separation import separation
+from cae_runtime.jobs.heat_maps.sheet import drawn_sheet
+from cae_runtime.jobs.heat_maps.table import Verdict
 from cae_runtime.jobs.heat_maps.threshold import Limit, PictureNotes, looks_of
 from cae_runtime.jobs.opened_images import Opened
 from cae_runtime.tasks.anomaly import Detector
@@ -189,7 +192,7 @@ def test_pictures_with_the_same_stem_get_separate_heat_maps(cae_run: Command, pa
 def test_a_picture_of_another_size_gives_a_note(cae_run: Command, tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "large.png"), np.full((200, 200, 3), GRAY, np.uint8))
     done = cae_run(tmp_path / "large.png", "-o", tmp_path / "heat", model="anomaly")
-    assert b"note: 1 image is over 20% smaller or 25% larger than the 6144 pixels" in done.stderr
+    assert b") is over 20% smaller or 25% larger than the 6144 pixels" in done.stderr
 
 
 def test_pictures_that_all_failed_give_no_notes(cae_run: Command, tmp_path: Path) -> None:
@@ -444,6 +447,50 @@ def test_a_folder_of_bad_pictures_inside_the_source_counts_once(
     assert (done.returncode, b"has all the pictures" in done.stderr) == (2, True)
 
 
+def test_a_table_has_each_picture_once_and_none_that_are_gone(cae_run: Command, parts: Path, tmp_path: Path) -> None:
+    out, bad, alone = tmp_path / "heat", parts / "defects", tmp_path / "alone.png"
+    bad.mkdir()
+    (parts / "b_hole.png").rename(bad / "b_hole.png")
+    cv2.imwrite(str(alone), np.full((64, 96, 3), GRAY, np.uint8))
+    assert cae_run(alone, "-o", out, model="anomaly").returncode == 0
+    names = ["b_hole", "c_spot", "a_good", "alone"]
+    for options in (("--bad", bad), (), ("--raw-maps", "--bad", bad)):
+        done = cae_run(parts, "-o", out, *options, model="anomaly")
+        assert done.returncode == 0, done.stderr
+        rows = list(csv.DictReader((out / "scores.csv").read_text().splitlines()))
+        assert sorted(Path(row["path"]).stem for row in rows) == sorted(names)
+        assert len(list(out.rglob("*_heat.png"))) == 4
+    for gone in (alone, bad / "b_hole.png", parts / "second" / "c_spot.png"):
+        gone.unlink()
+    done = cae_run(parts, "-o", out, model="anomaly")
+    assert b"note: 2 images are gone" in done.stderr
+    rows = list(csv.DictReader((out / "scores.csv").read_text().splitlines()))
+    assert sorted(Path(row["path"]).stem for row in rows) == ["a_good", "alone"], "this call does not name alone.png"
+    assert len(list(out.rglob("*_heat.png"))) == 2
+    assert sorted(path.name for path in out.rglob("*_scores.tiff")) == ["a_good_scores.tiff"]
+
+
+def test_the_sheet_says_what_is_known_to_be_bad(tmp_path: Path) -> None:
+    heat_map = tmp_path / "a_heat.png"
+    cv2.imwrite(str(heat_map), np.full((64, 96, 3), GRAY, np.uint8))
+    verdict = Verdict("a.png", "done", heat_map=str(heat_map), score=4.2, anomaly=True)
+    captions: list[str] = []
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(
+            "cae_runtime.jobs.heat_maps.sheet.Cell",
+            lambda *args: captions.append(args[1]) or Cell(*args),  # type: ignore[func-returns-value]
+        )
+        assert drawn_sheet([verdict, replace(verdict, label="bad")])
+    assert captions == ["4.2 a.png", "bad: 4.2 a.png"]
+
+
+def test_the_summary_counts_failed_files_and_single_images(cae_run: Command, parts: Path, tmp_path: Path) -> None:
+    (parts / "broken.png").write_bytes(b"no picture")
+    assert b"1 of 3 images is an anomaly, 1 failed; the" in cae_run(parts, "-o", tmp_path / "a", model="anomaly").stderr
+    for name, verdict in (("a_good", b"1 image: it is no anomaly;"), ("b_hole", b"1 image: it is an anomaly;")):
+        assert verdict in cae_run(parts / f"{name}.png", "-o", tmp_path / name, model="anomaly").stderr
+
+
 def test_equal_scores_count_half() -> None:
     found = separation([1.0, 2.0], [2.0, 3.0], 2.5)
     assert found is not None
@@ -451,27 +498,34 @@ def test_equal_scores_count_half() -> None:
     assert separation([], [1.0], 1) is None
 
 
-def test_12_bit_pictures_in_16_bit_files_give_a_note(cae_run: Command, tmp_path: Path) -> None:
-    cv2.imwrite(str(tmp_path / "dark.png"), np.full((64, 96, 3), 4000, np.uint16))
-    done = cae_run(tmp_path / "dark.png", "-o", tmp_path / "heat", model="anomaly")
-    assert b"note: 1 image is almost black to the model: they use less than a sixteenth" in done.stderr
+def test_12_bit_pictures_in_16_bit_files_give_a_note(cae_run: Command, parts: Path, tmp_path: Path) -> None:
+    dark = parts / "dark.png"
+    cv2.imwrite(str(dark), np.full((64, 96, 3), 4000, np.uint16))
+    text = "is almost black to the model: it uses less than a sixteenth"
+    for source, out in ((dark, "heat.png"), (parts, "heat")):
+        done = cae_run(source, "-o", tmp_path / out, "--json", model="anomaly")
+        assert f"note: 1 image ({str(dark)!r}) {text}" in done.stderr.decode()
+        files = json.loads(done.stdout)["files"]
+        (note,) = (file["note"] for file in files if file["source"] == str(dark))
+        assert note.startswith(f"it {text}")
+        assert {file["note"] for file in files if file["source"] != str(dark)} <= {""}
 
 
 def test_pictures_in_other_light_than_the_good_ones_give_a_note() -> None:
     spec = replace(Detector(FIXTURES / "anomaly.onnx").session.spec, good_brightness=(0.4, 0.5))
     notes = PictureNotes(spec)
     for value in (98, 100, 120, 132):  # 0.38 to 0.52 of white: within 5 % of the good ones
-        notes.add(looks_of(np.full((64, 96, 3), value, np.uint8), spec))
+        notes.add(looks_of(np.full((64, 96, 3), value, np.uint8), spec), "usual.png")
     assert list(notes.lines()) == []
-    notes.add(looks_of(np.full((64, 96), 51, np.uint8), spec))
-    for value in (0.6, 0.7):
-        notes.add(looks_of(np.full((64, 96, 3), value, np.float32), spec))
-    notes.add(looks_of(np.full((64, 96, 3), 4000, np.uint16), spec))
+    notes.add(looks_of(np.full((64, 96), 51, np.uint8), spec), "a.png")
+    for number, value in enumerate((0.6, 0.6, 0.6, 0.7, 0.7)):
+        notes.add(looks_of(np.full((64, 96, 3), value, np.float32), spec), f"{number}.tiff")
+    notes.add(looks_of(np.full((64, 96, 3), 4000, np.uint16), spec), "b.png")
     dark, darker, brighter = notes.lines()
-    assert "1 image is almost black to the model" in dark
-    assert "1 image is darker than all good pictures" in darker
+    assert "1 image ('b.png') is almost black to the model: it uses" in dark
+    assert "1 image ('a.png') is darker than all good pictures" in darker
     assert "on average 20.0% of white, and those 40.0% to 50.0%" in darker
-    assert "2 images are brighter" in brighter
+    assert "5 images ('0.tiff', '1.tiff', '2.tiff' and 2 more) are brighter" in brighter
     assert "60.0% to 70.0% of white" in brighter
 
 
@@ -621,5 +675,5 @@ def test_a_gray_picture_counts_as_dark_only_if_all_of_it_is() -> None:
     notes = PictureNotes(spec)
     gray = np.full((64, 96), 4000, np.uint16)
     gray[:, 50] = 60000
-    notes.add(looks_of(gray, spec))
+    notes.add(looks_of(gray, spec), "gray.png")
     assert list(notes.lines()) == []

@@ -190,6 +190,22 @@ def test_options_that_a_map_does_not_use_are_refused(
     assert not (tmp_path / out).exists()
 
 
+def test_a_map_takes_pictures_that_differ_in_their_endings_alone(
+    cae_run: Command, noise: Noise, tmp_path: Path
+) -> None:
+    pair, out = tmp_path / "pair", tmp_path / "pair.png"
+    pair.mkdir()
+    for name in ("a.jpg", "a.png", "b.png"):
+        cv2.imwrite(str(pair / name), noise((32, 32, 3)))
+    done = cae_run(pair, "-o", out, "--json", model="encode")
+    assert (done.returncode, json.loads(done.stdout)["images"]) == (0, 3), done.stderr
+    assert out.is_file()
+    kept = (pair / "a.png").read_bytes()
+    done = cae_run(pair, "-o", pair / "a.png", "--overwrite", model="encode")
+    assert (done.returncode, b"would overwrite the source" in done.stderr) == (2, True)
+    assert (pair / "a.png").read_bytes() == kept
+
+
 @pytest.mark.slow
 def test_a_map_can_be_made_by_t_sne(cae_run: Command, photos: Path, noise: Noise, tmp_path: Path) -> None:
     pytest.importorskip("sklearn")

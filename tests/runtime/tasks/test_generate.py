@@ -93,6 +93,12 @@ def test_a_compressed_table_is_as_large_as_what_it_holds(tmp_path: Path, monkeyp
         codes_module.read_codes(tmp_path / "codes.npz", (4,))
 
 
+def test_an_option_in_the_place_of_a_picture_is_named(cae_run: Command, tmp_path: Path) -> None:
+    done = cae_run("--between", "a.png", "-o", "way/", model="generate", cwd=tmp_path)
+    assert done.returncode == 2
+    assert b"--between needs two pictures, and '-o' is an option" in done.stderr
+
+
 def test_between_interpolates_the_codes_of_two_pictures(cae_run: Command, noise: Noise, tmp_path: Path) -> None:
     for name, image in (("a", noise((32, 32, 3))), ("b", noise((20, 32))), ("large", noise((33, 32, 3)))):
         cv2.imwrite(str(tmp_path / f"{name}.png"), image // 16)  # so dark that the fixtures do not fit each other
@@ -151,7 +157,7 @@ def test_another_seed_gives_other_names_in_the_same_folder(cae_run: Command, tmp
     assert cae_run("--generate", 4, "--seed", 1, "-o", tmp_path, model="generate").returncode == 0
     first = pictures(tmp_path)
     done = cae_run("--generate", 2, "--seed", 2, "-o", tmp_path, model="generate")
-    assert (done.returncode, b"holds 5 other pictures too" in done.stderr) == (0, True)
+    assert (done.returncode, b"holds 4 other pictures too" in done.stderr) == (0, True)
     assert [path.name for path in sorted(tmp_path.glob("seed-2-*"))] == [
         "seed-2-0001.png", "seed-2-0002.png", "seed-2-sheet.png"
     ]  # fmt: skip
@@ -191,13 +197,13 @@ def test_pictures_of_other_codes_are_not_skipped_as_existing(cae_run: Command, n
         (np.array([[0, 0, 0, 0], [0, 0, 1e300, 0]]), "row 1 of the codes"),
         (np.zeros((0, 4)), "with N from 1 on"),
         (np.array([["a", "b", "c", "d"]]), "codes are real numbers, (N, ...)"),
-        (np.array([[{}, 1, 2, 3]], dtype=object), "is not a .npy file of numbers"),
-        (b"no array", "is not a .npy file of numbers"),
-        (b"", "is not a .npy file of numbers"),
-        (b"PK\x03\x04 no archive", "is not a .npy file of numbers"),
-        (header(f"({10**30}, 4)"), "is not a .npy file of numbers"),
-        (header("(2, 4), 3: 4"), "is not a .npy file of numbers"),
-        (header("(2, 4"), "is not a .npy file of numbers"),
+        (np.array([[{}, 1, 2, 3]], dtype=object), "is neither a .npy file of numbers nor a table that ends in .npz"),
+        (b"no array", "is neither a .npy file of numbers nor a table that ends in .npz"),
+        (b"", "is neither a .npy file of numbers nor a table that ends in .npz"),
+        (b"PK\x03\x04 no archive", "is neither a .npy file of numbers nor a table that ends in .npz"),
+        (header(f"({10**30}, 4)"), "is neither a .npy file of numbers nor a table that ends in .npz"),
+        (header("(2, 4), 3: 4"), "is neither a .npy file of numbers nor a table that ends in .npz"),
+        (header("(2, 4"), "is neither a .npy file of numbers nor a table that ends in .npz"),
         (None, "cannot be read: No such file or directory"),
     ],
 )

@@ -470,6 +470,21 @@ def test_masks_can_be_inverted_and_grown(cae_run: Command, photo: np.ndarray, tm
                 inpainter(photo, mask, **wrong)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("kind", ["an erased photograph", "black", "white"])
+def test_an_inverted_mask_with_transparency_fills_the_transparent_part(
+    kind: str, cae_run: Command, photo: np.ndarray, tmp_path: Path
+) -> None:
+    erased = stroke(photo)
+    kept = np.asarray(255 - erased, np.uint8)
+    color = {"black": (0, 0, 0), "white": (255, 255, 255)}.get(kind)
+    drawn = np.dstack([photo, kept]) if color is None else layer(color, kept)
+    cv2.imwrite(str(tmp_path / "erased.png"), drawn)
+    options = ("--mask", "erased.png", "--invert-mask", "--json")
+    done = cae_run("photo.png", "-o", "out.png", *options, model="inpaint", cwd=tmp_path)
+    assert json.loads(done.stdout)["files"][0]["filled"] == pytest.approx((erased > 0).mean()), done.stderr
+    assert only_the_holes_changed(photo, cv2.imread(str(tmp_path / "out.png")), erased)
+
+
 def test_a_picture_without_filled_pixels_is_not_reported_as_filled(
     cae_run: Command, photo: np.ndarray, tmp_path: Path
 ) -> None:

@@ -41,8 +41,8 @@ def read_codes(path: Path, code_shape: tuple[int, ...]) -> NDArray[Any]:
     except UsageError:
         raise
     except Exception as e:  # NumPy's reader may raise anything on a damaged header
-        what = "table of features" if table else ".npy file of numbers"
-        raise UsageError(f"it is not a {what}") from e
+        what = "not a table of features" if table else "neither a .npy file of numbers nor a table that ends in .npz"
+        raise UsageError(f"it is {what}") from e
     if codes.dtype.kind not in "fiu" or codes.ndim < 2 or not len(codes):
         raise UsageError(
             f"it holds {codes.dtype} of shape {codes.shape}: codes are real numbers, (N, ...) with N from 1 on"

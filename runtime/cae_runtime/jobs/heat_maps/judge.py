@@ -19,7 +19,7 @@ from cae_runtime.io.formats import FORMAT_OF_SUFFIX, PGM, SUFFIX_OF_FORMAT
 from cae_runtime.io.image_files import write_file
 from cae_runtime.jobs.heat_maps.names import maps_beside, mask_of, raw_map_of
 from cae_runtime.jobs.heat_maps.table import Verdict
-from cae_runtime.jobs.heat_maps.threshold import Looks, looks_of
+from cae_runtime.jobs.heat_maps.threshold import Looks, PictureNotes, looks_of
 from cae_runtime.jobs.opened_images import Opened, tried
 from cae_runtime.jobs.paths import identity_of
 from cae_runtime.jobs.restore.masks import marks_in
@@ -112,19 +112,21 @@ def judged(judge: Judge, picture: Opened) -> Judged:
     """Score a picture of a folder and write its maps; of one that fails, remove those of an earlier call."""
     source, reason = str(picture.job.source), picture.reason
     output = local_path(picture.job.output, "output")
-    session, looks = judge.detector.session, None
+    session, looks, note = judge.detector.session, None, ""
     if picture.pixels is not None:
         looks = looks_of(picture.pixels, session.spec)
+        note = PictureNotes(session.spec).of_picture(looks)
         found, reason = tried(partial(judge.write, output, picture.pixels, picture.progress))
         if found is not None:
             maps = {kind: str(path) for kind, path in judge.beside(output).items()}
             verdict = Verdict(
-                source, "done", "", str(output), **maps, score=found.score, anomaly=found.score > judge.threshold
-            )
+                source, "done", "", str(output), **maps, score=found.score, anomaly=found.score > judge.threshold,
+                note=note,
+            )  # fmt: skip
             return Judged(str(output), verdict, looks, session.provider)
     for path in judge.outputs(output):
         path.unlink(missing_ok=True)
-    return Judged(str(output), Verdict(source, "failed", reason), looks)
+    return Judged(str(output), Verdict(source, "failed", reason, note=note), looks)
 
 
 def written_endings() -> list[str]:

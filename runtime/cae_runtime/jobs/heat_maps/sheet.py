@@ -34,7 +34,8 @@ def drawn_sheet(verdicts: Sequence[Verdict]) -> bytes | None:
     for verdict in verdicts[:_PICTURES]:
         image = cv2.imdecode(np.frombuffer(Path(verdict.heat_map).read_bytes(), np.uint8), cv2.IMREAD_COLOR)
         if image is not None:
-            caption = f"{_shown(verdict.score or 0)} {Path(verdict.source).name}"
+            known = f"{verdict.label}: " if verdict.label else ""
+            caption = f"{known}{_shown(verdict.score or 0)} {Path(verdict.source).name}"
             cells.append(Cell(thumbnail(np.asarray(image, np.uint8)), caption, _BAD if verdict.anomaly else _GOOD))
     if not cells:
         return None

@@ -16,7 +16,7 @@ from cae_runtime.inference.model_spec import ModelSpec
 from cae_runtime.io.formats import FORMAT_OF_SUFFIX, PIPE, is_video
 from cae_runtime.io.image_files import read_file, read_stream
 from cae_runtime.jobs.heat_maps.judge import Judge, refuse_region, written_endings
-from cae_runtime.jobs.heat_maps.table import Verdict
+from cae_runtime.jobs.heat_maps.table import Status, Verdict
 from cae_runtime.jobs.heat_maps.threshold import Limit, PictureNotes, looks_of
 from cae_runtime.jobs.opened_images import single_image
 from cae_runtime.jobs.other_tasks import Outcome, Request
@@ -82,13 +82,14 @@ def judge_one(judge: Judge, limit: Limit, request: Request) -> Outcome:
             write_to_stdout(judge.drawn(pixels, found.heat))
     except ImageError as e:
         raise ImageError(f"{named!r} {e}") from e
-    _tell_notes(limit.spec, pixels)
+    note = _told_note(limit.spec, pixels, named)
     anomaly = found.score > limit.threshold
     relation, comparison = ("is an anomaly", "above") if anomaly else ("is no anomaly", "not above")
     _log.info("%s %s: its score %.4g is %s %.4g, %s",
               named, relation, found.score, comparison, limit.threshold, limit.described)  # fmt: skip
     maps = {} if target is None else {kind: str(path) for kind, path in judge.beside(target).items()}
-    verdict = Verdict(source, "skipped" if keep else "done", "", output, **maps, score=found.score, anomaly=anomaly)
+    status: Status = "skipped" if keep else "done"
+    verdict = Verdict(source, status, "", output, **maps, score=found.score, anomaly=anomaly, note=note)
     session = judge.detector.session
     return Outcome(
         {
@@ -99,11 +100,13 @@ def judge_one(judge: Judge, limit: Limit, request: Request) -> Outcome:
     )  # fmt: skip
 
 
-def _tell_notes(spec: ModelSpec, pixels: NDArray[Any]) -> None:
-    notes = PictureNotes(spec)
-    notes.add(looks_of(pixels, spec))
-    for note in notes.lines():
-        _log.info("note: %s", note)
+def _told_note(spec: ModelSpec, pixels: NDArray[Any], named: str) -> str:
+    """Tell the user how a picture differs from good ones; return it as in a `Verdict`."""
+    notes, looks = PictureNotes(spec), looks_of(pixels, spec)
+    notes.add(looks, named)
+    for line in notes.lines():
+        _log.info("note: %s", line)
+    return notes.of_picture(looks)
 
 
 def _keeps(outputs: Sequence[Path], request: Request) -> bool:

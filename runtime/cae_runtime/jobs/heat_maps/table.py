@@ -34,6 +34,7 @@ class Verdict:
         score: 0 or more.
         anomaly: whether the score is above the threshold.
         label: `bad` for a picture that is known to be bad, otherwise empty.
+        note: how it differs from good pictures in ways that change its score; empty if it does not, or was not opened.
         node: the node of a cluster that scored it; empty for this machine.
     """
 
@@ -46,6 +47,7 @@ class Verdict:
     score: float | None = None
     anomaly: bool | None = None
     label: str = ""
+    note: str = ""
     node: str = ""
 
     def document(self) -> dict[str, Any]:

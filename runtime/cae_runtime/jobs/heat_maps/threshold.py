@@ -6,7 +6,7 @@ import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +17,14 @@ from cae_runtime.inference.session import Session
 from cae_runtime.io.arrays import colors_of
 from cae_runtime.tasks.anomaly.brightness import brightness_of, is_too_bright, is_too_dark
 from cae_runtime.tasks.anomaly.false_alarms import above, measured_share, share_interval, threshold_of
-from cae_shared.text import counted
+from cae_shared.text import counted, listed
 
 _OTHER_SIZE: Final = 1.25  # factor by which the size may differ from that of the threshold's pictures without a note
 _DARK: Final = 2**12  # values of 16-bit pictures that use a sixteenth of their range
 _DIGITS: Final = 12
+_NAMED: Final = 3  # how many pictures a note names
+_Kind = Literal["size", "12 bits", "darker", "brighter"]
+_KINDS: Final[tuple[_Kind, ...]] = get_args(_Kind)
 
 
 @dataclass(frozen=True)
@@ -130,44 +133,59 @@ def usual_brightness(spec: ModelSpec) -> tuple[float, float] | None:
 
 
 class PictureNotes:
-    """Counts pictures that differ from those of the training in ways that change their scores."""
+    """Collects pictures that differ from those of the training in ways that change their scores."""
 
     def __init__(self, spec: ModelSpec) -> None:
         self._size, self._usual = spec.threshold_size or 1, usual_brightness(spec)
-        self._others = self._of_12_bits = 0
-        self._darker: list[float] = []
-        self._brighter: list[float] = []
+        self._found: dict[_Kind, list[tuple[str, float]]] = {kind: [] for kind in _KINDS}
 
-    def add(self, looks: Looks) -> None:
-        """Count a picture."""
-        self._others += looks.other_size
-        self._of_12_bits += looks.of_12_bits
-        self._darker += [looks.darker] if looks.darker is not None else []
-        self._brighter += [looks.brighter] if looks.brighter is not None else []
+    def add(self, looks: Looks, source: str) -> None:
+        """Add a picture."""
+        for kind, value in _differences(looks):
+            self._found[kind].append((source, value))
 
     def lines(self) -> Iterator[str]:
-        """Yield a sentence for each kind of difference that was found."""
-        if self._others:
-            yield (
-                f"{_are(self._others)} over 20% smaller or 25% larger than the {self._size} pixels that the "
-                "threshold was found on: the larger a picture, the higher its worst patch"
+        """Yield a sentence for each kind of difference that was found, with the names of some of the pictures."""
+        for kind, found in self._found.items():
+            if found:
+                names = [repr(source) for source, _ in found[:_NAMED]]
+                names += [f"{len(found) - _NAMED} more"] if len(found) > _NAMED else []
+                subject = f"{counted(len(found), 'image')} ({listed(names, 'and')})"
+                yield self._text(kind, subject, [value for _, value in found])
+
+    def of_picture(self, looks: Looks) -> str:
+        """Return the sentences about one picture; empty if it does not differ."""
+        return "; ".join(self._text(kind, "it", [value]) for kind, value in _differences(looks))
+
+    def _text(self, kind: _Kind, subject: str, values: Sequence[float]) -> str:
+        one = len(values) == 1
+        subject += " is" if one else " are"
+        if kind == "size":
+            return (
+                f"{subject} over 20% smaller or 25% larger than the {self._size} pixels that the threshold was found "
+                "on: the larger a picture, the higher its worst patch"
             )
-        if self._of_12_bits:
-            yield (
-                f"{_are(self._of_12_bits)} almost black to the model: they use less than a sixteenth of the 16-bit "
-                "range, as pictures of 12-bit cameras do. Scale such pictures like those of the training"
+        if kind == "12 bits":
+            return (
+                f"{subject} almost black to the model: {'it uses' if one else 'they use'} less than a sixteenth of the "
+                "16-bit range, as pictures of 12-bit cameras do. Scale such pictures like those of the training"
             )
-        for values, word in ((self._darker, "darker"), (self._brighter, "brighter")):
-            if values and self._usual is not None:
-                yield (
-                    f"{_are(len(values))} {word} than all good pictures that the threshold was found on: on average "
-                    f"{_range(values)} of white, and those {_range(self._usual)}. Different light alone can turn a "
-                    "picture into an anomaly"
-                )
+        return (
+            f"{subject} {kind} than all good pictures that the threshold was found on: on average {_range(values)} of "
+            f"white, and those {_range(self._usual or ())}. Different light alone can turn a picture into an anomaly"
+        )
 
 
-def _are(count: int) -> str:
-    return f"{counted(count, 'image')} {'is' if count == 1 else 'are'}"
+def _differences(looks: Looks) -> Iterator[tuple[_Kind, float]]:
+    """Yield the kinds of difference of a picture, each with its brightness where that is the difference."""
+    if looks.other_size:
+        yield "size", 0.0
+    if looks.of_12_bits:
+        yield "12 bits", 0.0
+    if looks.darker is not None:
+        yield "darker", looks.darker
+    if looks.brighter is not None:
+        yield "brighter", looks.brighter
 
 
 def _range(values: Sequence[float]) -> str:

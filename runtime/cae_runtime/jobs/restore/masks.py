@@ -61,15 +61,15 @@ def filling(session: Session, plan: Plan, options: RestoreOptions) -> tuple[Rest
     if options.mask is not None:
         _refuse_over_masks(plan, options.mask)
     inpainter = Inpainter(Restorer(session, batch=options.batch, overlap=options.overlap, pin_threads=True))
-    mask = options.mask
-    find = find_by_color(options.mask_color or "") if mask is None else find_by_mask(mask, plan.folder)
-    nothing = f"has no pixel of the color {options.mask_color}" if mask is None else _NOTHING[options.invert_mask]
+    mask, inverted = options.mask, options.invert_mask
+    find = find_by_color(options.mask_color or "") if mask is None else find_by_mask(mask, plan.folder, inverted)
+    nothing = f"has no pixel of the color {options.mask_color}" if mask is None else _NOTHING[inverted]
     alone = len(plan.jobs) == 1
 
     def filled(job: Job, picture: Picture, progress: Progress | None) -> Changed:
         if picture.animation or picture.pages:
             raise ImageError("has several frames or pages: holes are filled in single images")
-        marks = adjusted(find(job, picture), invert=options.invert_mask, grow=options.grow)
+        marks = adjusted(find(job, picture), invert=inverted, grow=options.grow)
         share = float((marks > 0).mean())
         if share == 0 and alone:
             raise ImageError(nothing)
@@ -135,13 +135,14 @@ def find_by_color(text: str) -> FindMarks:
     return find
 
 
-def find_by_mask(mask: Path, folder: Place) -> FindMarks:
+def find_by_mask(mask: Path, folder: Place, inverted: bool) -> FindMarks:
     """Return a function that finds what a mask marks.
 
     Args:
         mask: the mask for all pictures, or a folder with one mask per picture, at the same relative path as the result
             in `folder`, with any suffix.
         folder: where the results go.
+        inverted: see `marks_in`.
 
     Raises:
         UsageError: there is no such file or folder.
@@ -153,7 +154,7 @@ def find_by_mask(mask: Path, folder: Place) -> FindMarks:
 
     def find(job: Job, picture: Picture) -> Marks:
         path = _mask_in(mask / below(job.output.parent, folder), job.source.stem) if kind == "folder" else mask
-        seen = read(path)
+        seen = read(path, inverted)
         marks = np.empty(picture.pixels.shape[:2], np.uint8)
         as_seen = upright(marks, picture.orientation)
         if as_seen.shape != seen.shape:
@@ -164,17 +165,22 @@ def find_by_mask(mask: Path, folder: Place) -> FindMarks:
     return find
 
 
-def _read_mask(path: Path) -> Marks:
+def _read_mask(path: Path, inverted: bool) -> Marks:
     try:
-        return marks_in(path)
+        return marks_in(path, inverted=inverted)
     except ImageError as e:
         raise ImageError(f"cannot be filled: its mask {str(path)!r} {e}") from e
 
 
-def marks_in(path: Path) -> Marks:
+def marks_in(path: Path, *, inverted: bool = False) -> Marks:
     """Return the marks of a mask's file, upright: its brightest channel where it is opaque.
 
     If that marks nothing, as with black strokes on a transparent layer, what is opaque is marked.
+
+    Args:
+        path: the file.
+        inverted: the marks will be inverted. Then of a file with transparent pixels all that is opaque is marked, so
+            that just what was erased is left.
 
     Raises:
         ImageError: it cannot be read, or has several frames or pages, or floating-point values.
@@ -186,7 +192,7 @@ def marks_in(path: Path) -> Marks:
     if pixels.ndim == colors.ndim and pixels.shape[2] > colors.shape[2]:
         opaque = marks_of(pixels[..., -1], of_two=False)
         marks = np.minimum(marks, opaque)
-        if not marks.any() and not opaque.all():
+        if not opaque.all() and (inverted or not marks.any()):
             return opaque
     return marks
 
