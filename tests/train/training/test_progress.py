@@ -66,6 +66,15 @@ def test_a_sheet_shows_original_degraded_and_restored_side_by_side() -> None:
     assert image[TITLE + side : TITLE + side + 18, MARGIN + step :].min() < 255  # the figure below the noisy one
 
 
+def test_the_sheet_of_a_plain_autoencoder_has_no_degraded_patches() -> None:
+    """They are the original ones, and their PSNR is a constant."""
+    clean, restored = torch.full((2, 3, 32, 32), 0.5), torch.full((2, 3, 32, 32), 0.25)
+    image = sheet(clean, clean, restored)
+    pair = 2 * (32 * SCALE + MARGIN) + 2 * MARGIN
+    assert image.shape[1] == 2 * pair + MARGIN
+    assert image[TITLE + 5, 2 * MARGIN + 32 * SCALE + 5].tolist() == [64] * 3
+
+
 def test_patches_on_a_sheet_are_clipped_and_rounded_to_8_bits() -> None:
     patch = torch.tensor([1.2, 0.4999 / 255, -0.3]).reshape(3, 1, 1)
     assert to_bgr(patch).tolist() == [[[0, 0, 255]]]
