@@ -240,7 +240,7 @@ def _export_part(model: Path, part: "Part", output: Path | None, options: "PartO
 
     with ended_in_order("cae-export"):
         report = export_part(model, part, output, **options)
-    _say(part_table(report), report.notes, RUN[part], report.path)
+    _say(part_table(report), report.notes, _next_run(part, report.folder), report.path)
 
 
 def _calibrate(model: Path, good: Path, output: Path | None, overwrite: bool, false_alarms: float | None) -> None:
@@ -249,7 +249,14 @@ def _calibrate(model: Path, good: Path, output: Path | None, overwrite: bool, fa
     with ended_in_order("cae-export"):
         chosen = {} if false_alarms is None else {"false_alarms": false_alarms}
         report = calibrate(model, good, output, overwrite=overwrite, **chosen)
-    _say(calibration_table(report), report.notes, RUN["anomaly"], report.path)
+    _say(calibration_table(report), report.notes, _next_run("anomaly", good), report.path)
+
+
+def _next_run(part: str, folder: Path | None) -> str:
+    """What to do with a part; a detector tries the folder of good pictures first, if there is one."""
+    if part != "anomaly" or folder is None or not folder.is_dir():
+        return RUN[part]
+    return f"{shell_word(folder)} -o heat/"
 
 
 def _print(lines: list[str]) -> None:
