@@ -307,11 +307,13 @@ def test_resume_continues_a_run(
 def test_a_run_resumes_with_moved_data_and_says_when_it_is_finished(
     settings: Callable[..., TrainConfig], run: Callable[..., Any], stop_at: Callable[..., Any], photos: Path,
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    recwarn: pytest.WarningsRecorder,
 ) -> None:  # fmt: skip
     shutil.copytree(photos, tmp_path / "before")
     out = tmp_path / "run"
     run(settings(data=(str(tmp_path / "before"),)), out, callbacks=[stop_at(50)])
     (tmp_path / "before").rename(tmp_path / "moved")
+    out = out.rename(tmp_path / "moved run")
 
     def resume(*words: object) -> tuple[object, str]:
         monkeypatch.setattr(sys, "argv", ["cae-train", "--resume", str(out), *map(str, words), *CPU])
@@ -328,6 +330,7 @@ def test_a_run_resumes_with_moved_data_and_says_when_it_is_finished(
     code, said = resume("--data", tmp_path / "moved")
     assert code == 0
     assert "epoch 3/3" in said
+    assert not any("dirpath" in str(warning.message) for warning in recwarn), "Lightning's word for the folder"
     assert "epochs of this run are done" not in said
     code, said = resume("--data", tmp_path / "moved")
     assert code == 0
