@@ -55,6 +55,7 @@ def test_a_run_from_a_recipe_ends_with_the_next_command(cae_train: Command, reci
     lines = done.stderr.splitlines()
     assert lines[0].startswith("skip: ")
     assert lines[0].endswith(f"11 images, 1 held out; gaussian:10 + salt-pepper:0.02 -> {folder}")
+    assert re.fullmatch(r"epoch 1 of 1 began, with \d+ patches", lines.pop(1))
     assert lines[1].startswith("epoch 1/1  training: loss ")
     assert lines[2].startswith("held-out patches of ")
     noisy, denoised = map(float, re.findall(r"([\d.]+) dB", lines[2]))
@@ -298,7 +299,7 @@ def test_resume_continues_a_run(
         cli.main()
     assert caught.value.code == 0
     lines = capsys.readouterr().err.splitlines()
-    assert [line.split("  ")[0] for line in lines[1:3]] == ["epoch 2/3", "epoch 3/3"]
+    assert [line.split("  ")[0] for line in lines[2:4]] == ["epoch 2/3", "epoch 3/3"]
     assert lines[-1] == f"next: cae-export {out / 'model.pt'}"
     assert not (tmp_path / "run-2").exists()
 
