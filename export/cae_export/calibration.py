@@ -90,9 +90,10 @@ def calibrate(
         false_alarms = FALSE_ALARMS if spec.false_alarms is None else spec.false_alarms
     limits = thresholds_of(found, false_alarms, notes)
     changed = _changed(spec, limits, false_alarms, folder.resolve().name)
+    notes = [*limits.notes, *_known(spec, changed)]
     content = build_file(onnx.load(source), changed).content
     written_whole(target, content)
-    return CalibrationReport(target, changed, len(content), limits.notes)
+    return CalibrationReport(target, changed, len(content), tuple(notes))
 
 
 def _scored(session: Session, folder: Path) -> tuple[list[Seen], int]:
@@ -112,6 +113,16 @@ def _scored(session: Session, folder: Path) -> tuple[list[Seen], int]:
             else:
                 found.append(seen(picture.pixels, session.spec, made.score, made.heat, len(plan.jobs)))
     return found, failed
+
+
+def _known(before: ModelSpec, after: ModelSpec) -> list[str]:
+    """Warn if as many pictures of a folder of this name set the threshold before: they may be the training pictures."""
+    if not f" {before.evaluated_on}".endswith(f" {after.evaluated_on}"):
+        return []
+    return [
+        f"{after.evaluated_on} set the threshold of this file before: if they are the same pictures, they may be those "
+        "that the detector was fitted to, and the new threshold is too low; use pictures that it was not trained on"
+    ]
 
 
 def _changed(spec: ModelSpec, limits: Thresholds, false_alarms: float, name: str) -> ModelSpec:

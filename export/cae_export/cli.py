@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 ADDRESS_SPACE = 2 * 2**30  # bytes that torch maps before it works; with less it crashes
 RUN = {  # by task or part
     "restore": "photos/ -o clean/",
+    "reproduce": "photos/ -o reconstructed/",  # plain autoencoders, which restore nothing
     "inpaint": "photos/ -o filled/ --mask masks/",
     "encoder": "photos/ -o features.npz",
     "decoder": "--generate 64 -o samples/",
@@ -201,10 +202,12 @@ def _export(model: Path, output: Path | None, options: "ExportOptions") -> None:
     with ended_in_order("cae-export"):
         report = export(model, output, **options)
     _print(table(report))
-    if report.psnr_out < report.psnr_in and report.spec.degradation != "none":
+    plain = report.spec.degradation == "none"
+    if report.psnr_out < report.psnr_in and not plain:
         typer.echo("note: its output is worse than its input: its code is too narrow, or it needs longer training",
                    err=True)  # fmt: skip
-    typer.echo(printable(f"next: cae-run {RUN[report.spec.task]} -m {shell_word(report.path)}"), err=True)
+    run = RUN["reproduce" if plain else report.spec.task]
+    typer.echo(printable(f"next: cae-run {run} -m {shell_word(report.path)}"), err=True)
 
 
 def _export_frames(model: Path, output: Path | None, options: "FrameOptions") -> None:
@@ -237,7 +240,7 @@ def _export_part(model: Path, part: "Part", output: Path | None, options: "PartO
 
     with ended_in_order("cae-export"):
         report = export_part(model, part, output, **options)
-    _say(part_table(report), report.notes, RUN[part], report.path)
+    _say(part_table(report), report.notes, _next_run(part, report.folder), report.path)
 
 
 def _calibrate(model: Path, good: Path, output: Path | None, overwrite: bool, false_alarms: float | None) -> None:
@@ -246,7 +249,14 @@ def _calibrate(model: Path, good: Path, output: Path | None, overwrite: bool, fa
     with ended_in_order("cae-export"):
         chosen = {} if false_alarms is None else {"false_alarms": false_alarms}
         report = calibrate(model, good, output, overwrite=overwrite, **chosen)
-    _say(calibration_table(report), report.notes, RUN["anomaly"], report.path)
+    _say(calibration_table(report), report.notes, _next_run("anomaly", good), report.path)
+
+
+def _next_run(part: str, folder: Path | None) -> str:
+    """What to do with a part; a detector tries the folder of good pictures first, if there is one."""
+    if part != "anomaly" or folder is None or not folder.is_dir():
+        return RUN[part]
+    return f"{shell_word(folder)} -o heat/"
 
 
 def _print(lines: list[str]) -> None:

@@ -161,6 +161,12 @@ def good_pictures(model: LoadedModel, data: str | None, data_dir: str | None = N
     return _good(trained.train, others, False, f"{source} and {min(FITTED_MAX, len(trained.train))} of {own}")
 
 
+def folder_of(model: LoadedModel, data: str | None) -> Path | None:
+    """The first folder of good pictures that `good_pictures` reads; None if all are named data sets."""
+    names = model.config.data if data is None else (data,)
+    return next((Path(name) for name in names if name not in DATASETS and Path(name).is_dir()), None)
+
+
 def _good(fitted: Sequence[Image], others: Sequence[Image], enough: bool, source: str, note: str = "") -> Good:
     spread = _spread(fitted, USUAL)
     usual, _ = fixed_patches([_at_least(image, PATCH) for image in spread], 0, _USUAL_SEED, USUAL)

@@ -15,7 +15,7 @@ from cae_export.defaults import FALSE_ALARMS, PROOF_PATCHES, TOLERANCE
 from cae_export.detector.scores import Scores
 from cae_export.detector.thresholds import find_thresholds
 from cae_export.errors import RefusedError, UsageError, require_number
-from cae_export.evaluation_data import find, good_pictures
+from cae_export.evaluation_data import find, folder_of, good_pictures
 from cae_export.graphs.convert import convert
 from cae_export.graphs.onnx_files import build_file
 from cae_export.parity import at_each_batch
@@ -77,6 +77,7 @@ class PartReport:
         notes: remarks for the user.
         above: for a detector, how many of the good pictures score higher than the threshold.
         rates: for a detector, the 95 % interval of the share of new good pictures above the threshold.
+        folder: for a detector, the folder of good pictures, if there is one.
     """
 
     path: Path
@@ -87,6 +88,7 @@ class PartReport:
     notes: tuple[str, ...] = ()
     above: int | None = None
     rates: tuple[float, float] | None = None
+    folder: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -176,7 +178,10 @@ def _make_detector(settings: _Settings, loaded: LoadedModel, output: Path) -> tu
         evaluated_on=good.source,
     )  # fmt: skip
     content = build_file(graph, spec).content
-    return content, PartReport(output, spec, len(content), parity, inputs.source, found.notes, found.above, found.rates)
+    folder = folder_of(loaded, settings.data_name)
+    return content, PartReport(
+        output, spec, len(content), parity, inputs.source, found.notes, found.above, found.rates, folder
+    )
 
 
 def _codes(loaded: LoadedModel) -> _Inputs:

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from cae_export.defaults import PROOF_PATCHES
 from cae_runtime.tasks.anomaly.false_alarms import measured_share
+from cae_train.sheets.curves import UNCORRUPTED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -51,7 +52,7 @@ def check_table(report: "CheckReport") -> list[str]:
     gain = report.psnr_out - report.psnr_torch
     return [
         *_parity_lines(report.parity, report.spec.precision, report.count),
-        f"{report.patches}: degraded {report.psnr_in:.2f} dB, torch {report.psnr_torch:.2f} dB, "
+        f"{report.patches}: {_degraded(report.psnr_in)}torch {report.psnr_torch:.2f} dB, "
         f"{report.spec.precision} {report.psnr_out:.2f} dB",
         f"{report.path}: valid, and equal to the trained network"
         if report.parity
@@ -66,6 +67,11 @@ def conversion_table(report: "ConversionReport") -> list[str]:
         f"difference {report.difference:.1e}, {report.torch_psnr:.2f} dB and {report.engine_psnr:.2f} dB",
         f"{report.path}: {', '.join(report.files)}, {report.bytes / 1e3:.0f} kB",
     ]
+
+
+def _degraded(figure: float) -> str:
+    """The PSNR of the input, as the begin of a line; nothing where the input is its own target."""
+    return f"degraded {figure:.2f} dB, " if figure < UNCORRUPTED else ""
 
 
 def _parity_lines(rows: "Iterable[BatchParity]", precision: str, count: int) -> list[str]:
@@ -86,7 +92,7 @@ def table(report: "ExportReport") -> list[str]:
     proved = "fp16" if report.spec.precision == "fp16" else "fp32"
     lines = [
         *_parity_lines(report.parity, proved, report.count),
-        f"{report.patches}: degraded {report.psnr_in:.2f} dB, fp32 {report.psnr_fp32:.2f} dB"
+        f"{report.patches}: {_degraded(report.psnr_in)}fp32 {report.psnr_fp32:.2f} dB"
         + ("" if report.spec.precision == "fp32" else f", {report.spec.precision} {report.psnr_out:.2f} dB"),
     ]
     if report.speed is not None:
@@ -106,7 +112,7 @@ def frame_table(report: "FrameReport") -> list[str]:
         f"torch against {report.precision} in onnxruntime",
         f"{'size':>9}  {'largest difference':>18}",
         *(f"{f'{row.width}x{row.height}':>9}  {row.difference:>18.1e}" for row in report.parity),
-        f"{report.patches}: degraded {report.psnr_in:.2f} dB, sliding patches "
+        f"{report.patches}: {_degraded(report.psnr_in)}sliding patches "
         f"{report.psnr_sliding:.2f} dB, whole frames {report.psnr_out:.2f} dB",
         f"{report.path}: {report.bytes / 1e3:.0f} kB",
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from tests.export.conftest import Command
 
 from cae_export import OutputExistsError, RefusedError, UsageError, calibrate, calibration, export_part
 from cae_export.detector import thresholds
+from cae_export.graphs.onnx_files import build_file
 from cae_runtime import Session
 from cae_runtime.tasks.anomaly import Detector
 from cae_runtime.tasks.anomaly.false_alarms import threshold_of
@@ -38,6 +40,8 @@ def test_more_good_pictures_change_the_threshold(cae_export: Command, good: Path
     assert "set for 10.0% of false alarms on 30 images of good; " in done.stdout
     assert "of 30 good pictures score higher" in done.stdout
     assert "note: not counted: 1 picture that could not be read" in done.stderr
+    assert "set the threshold of this file before" not in done.stderr
+    assert done.stderr.splitlines()[-1] == f"next: cae-run {good} -o heat/ -m {target}"
     old, spec = Session(FIXTURES / "anomaly.onnx").spec, Session(target).spec
     assert (spec.threshold_images, spec.threshold_size, spec.false_alarms) == (30, 48 * 40, 0.1)
     assert spec.good_brightness == pytest.approx((130 / 255, 159 / 255))
@@ -75,6 +79,16 @@ def test_the_folder_of_the_good_pictures_is_named(good: Path, tmp_path: Path, mo
     monkeypatch.chdir(good)
     report = calibrate(FIXTURES / "anomaly.onnx", ".", tmp_path / "new.onnx")
     assert report.spec.evaluated_on == "30 images of good"
+
+
+@pytest.mark.parametrize("fitted_to", ["30 images of good", "20 of 30 images of good", "130 images of good"])
+def test_pictures_that_the_detector_knows_are_suspected(good: Path, tmp_path: Path, fitted_to: str) -> None:
+    model = tmp_path / "model.onnx"
+    spec = replace(Session(FIXTURES / "anomaly.onnx").spec, evaluated_on=fitted_to)
+    model.write_bytes(build_file(onnx.load(FIXTURES / "anomaly.onnx"), spec).content)
+    notes = calibrate(model, good, tmp_path / "new.onnx").notes
+    known = [note for note in notes if "30 images of good set the threshold of this file before" in note]
+    assert len(known) == (fitted_to != "130 images of good")
 
 
 @pytest.mark.parametrize(

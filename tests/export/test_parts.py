@@ -291,8 +291,7 @@ def test_the_suggested_next_command_of_every_export_can_be_pasted(
     cae_export: Command, model: Callable[..., Path], good: Path, tmp_path: Path
 ) -> None:
     here = tmp_path / "my pictures"
-    for folder in ("photos", "parts"):
-        shutil.copytree(good, here / folder)
+    shutil.copytree(good, here / "photos")
     (here / "masks").mkdir()
     for picture in good.iterdir():
         cv2.imwrite(str(here / "masks" / picture.name), np.eye(40, 48, dtype=np.uint8) * 255)

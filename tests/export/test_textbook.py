@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -93,11 +94,14 @@ def test_int8_of_other_networks_than_skip_stays_close_to_fp32(model: Path) -> No
     assert report.bytes < report.fp32_bytes / 2
 
 
-def test_exporting_a_plain_autoencoder_gives_a_note(photos: Path, tmp_path: Path, cae_export: Command) -> None:
+def test_a_plain_autoencoder_is_said_to_reproduce_its_input(photos: Path, tmp_path: Path, cae_export: Command) -> None:
     model = trained("vae", {"latent": 16}, photos, tmp_path / "run", degrade="none")
     done = cae_export(model)
     assert done.returncode == 0
     assert "note: its output is worse" not in done.stderr, "nothing is better than the input itself"
+    assert "degraded" not in done.stdout, "its input is its target"
+    assert re.search(r"^\d+ patches of .*: fp32 \d+\.\d\d dB$", done.stdout, re.MULTILINE)
+    assert f"next: cae-run photos/ -o reconstructed/ -m {model.with_suffix('.onnx')}" in done.stderr
     words = [photos / "rocket.png", "-o", tmp_path / "out.png", "-m", model.with_suffix(".onnx")]
     ran = text_of(run_here("cae_runtime", words))
     assert ran.returncode == 0

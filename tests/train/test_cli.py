@@ -55,6 +55,7 @@ def test_a_run_from_a_recipe_ends_with_the_next_command(cae_train: Command, reci
     lines = done.stderr.splitlines()
     assert lines[0].startswith("skip: ")
     assert lines[0].endswith(f"11 images, 1 held out; gaussian:10 + salt-pepper:0.02 -> {folder}")
+    assert re.fullmatch(r"epoch 1 of 1 began, with \d+ patches", lines.pop(1))
     assert lines[1].startswith("epoch 1/1  training: loss ")
     assert lines[2].startswith("held-out patches of ")
     noisy, denoised = map(float, re.findall(r"([\d.]+) dB", lines[2]))
@@ -298,7 +299,7 @@ def test_resume_continues_a_run(
         cli.main()
     assert caught.value.code == 0
     lines = capsys.readouterr().err.splitlines()
-    assert [line.split("  ")[0] for line in lines[1:3]] == ["epoch 2/3", "epoch 3/3"]
+    assert [line.split("  ")[0] for line in lines[2:4]] == ["epoch 2/3", "epoch 3/3"]
     assert lines[-1] == f"next: cae-export {out / 'model.pt'}"
     assert not (tmp_path / "run-2").exists()
 
@@ -307,11 +308,13 @@ def test_resume_continues_a_run(
 def test_a_run_resumes_with_moved_data_and_says_when_it_is_finished(
     settings: Callable[..., TrainConfig], run: Callable[..., Any], stop_at: Callable[..., Any], photos: Path,
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    recwarn: pytest.WarningsRecorder,
 ) -> None:  # fmt: skip
     shutil.copytree(photos, tmp_path / "before")
     out = tmp_path / "run"
     run(settings(data=(str(tmp_path / "before"),)), out, callbacks=[stop_at(50)])
     (tmp_path / "before").rename(tmp_path / "moved")
+    out = out.rename(tmp_path / "moved run")
 
     def resume(*words: object) -> tuple[object, str]:
         monkeypatch.setattr(sys, "argv", ["cae-train", "--resume", str(out), *map(str, words), *CPU])
@@ -328,6 +331,7 @@ def test_a_run_resumes_with_moved_data_and_says_when_it_is_finished(
     code, said = resume("--data", tmp_path / "moved")
     assert code == 0
     assert "epoch 3/3" in said
+    assert not any("dirpath" in str(warning.message) for warning in recwarn), "Lightning's word for the folder"
     assert "epochs of this run are done" not in said
     code, said = resume("--data", tmp_path / "moved")
     assert code == 0

@@ -32,7 +32,8 @@ def progress(settings: Settings, run: Run, out: Path, terminal: bool, *more: Cal
 
 @pytest.mark.slow
 def test_without_a_terminal_progress_is_one_line_per_epoch(settings: Settings, run: Run, tmp_path: Path) -> None:
-    lines = progress(settings, run, tmp_path / "run", False).splitlines()
+    begin, *lines = progress(settings, run, tmp_path / "run", False).splitlines()
+    assert begin == "epoch 1 of 2 began, with 480 patches", "the first may take minutes"
     assert [line.split("  ")[0] for line in lines] == ["epoch 1/2", "epoch 2/2"]
     with (tmp_path / "run" / "metrics.csv").open(newline="", encoding="utf-8") as file:
         row = list(csv.DictReader(file))[1]
@@ -64,6 +65,15 @@ def test_a_sheet_shows_original_degraded_and_restored_side_by_side() -> None:
         assert {tuple(pixel) for pixel in row[left : left + side].tolist()} == {bgr}
     assert image.shape[0] > TITLE + 2 * side  # three triples, two a row
     assert image[TITLE + side : TITLE + side + 18, MARGIN + step :].min() < 255  # the figure below the noisy one
+
+
+def test_the_sheet_of_a_plain_autoencoder_has_no_degraded_patches() -> None:
+    """They are the original ones, and their PSNR is a constant."""
+    clean, restored = torch.full((2, 3, 32, 32), 0.5), torch.full((2, 3, 32, 32), 0.25)
+    image = sheet(clean, clean, restored)
+    pair = 2 * (32 * SCALE + MARGIN) + 2 * MARGIN
+    assert image.shape[1] == 2 * pair + MARGIN
+    assert image[TITLE + 5, 2 * MARGIN + 32 * SCALE + 5].tolist() == [64] * 3
 
 
 def test_patches_on_a_sheet_are_clipped_and_rounded_to_8_bits() -> None:

@@ -120,7 +120,7 @@ def _differences(estimated: Estimate) -> Iterator[str]:
     """Say how much the pictures differ in noise."""
     low, high = estimated.spread
     if low < high:
-        yield f"8 of 10 pictures have {low:.2g} to {high:.2g} times that noise"
+        yield f"single pictures have {low:.2g} to {high:.2g} times that noise (10th to 90th percentile)"
     if estimated.differs:
         yield (
             "note: these pictures differ much in noise, as those of several cameras or settings do, so a model of the "

@@ -10,6 +10,7 @@ from torch import Tensor
 from cae_shared.temporary import whole_file
 from cae_train.errors import CheckpointError
 from cae_train.metrics import psnr
+from cae_train.sheets.curves import UNCORRUPTED
 
 SCALE, MARGIN, CAPTION, TITLE = 4, 8, 18, 30
 INK, PAPER = (40, 40, 40), 255
@@ -28,17 +29,23 @@ def sheet(
 
     Args:
         clean: float32 N x C x P x P in 0..1, as are `degraded` and `restored`.
-        degraded: what was given.
+        degraded: what was given; not drawn if it is `clean` itself.
         restored: what the network makes of it.
-        columns: patches beside each other, each with its three or four pictures.
+        columns: patches beside each other, each with its two to four pictures.
         mask: what of `degraded` is missing, N x 1 x P x P of 0 and 1; drawn as a picture of its own.
         samples: random samples of the network, M x C x P x P in 0..1; drawn below, in rows.
     """
-    befores, afters = ([f"{float(value):.2f} dB" for value in psnr(x, clean)] for x in (degraded, restored))
-    pictures = {"original": clean, "degraded": degraded, "restored": restored}
-    captions = {"degraded": befores, "restored": afters}
+    before, after = psnr(degraded, clean), psnr(restored, clean)
+    captions = {
+        name: [f"{value:.2f} dB" for value in figures.tolist()]
+        for name, figures in (("degraded", before), ("restored", after))
+    }
+    pictures = {"original": clean}
     if mask is not None:
-        pictures = {"original": clean, "mask": mask.float(), "degraded": degraded, "restored": restored}
+        pictures["mask"] = mask.float()
+    if float(before.mean()) < UNCORRUPTED:
+        pictures["degraded"] = degraded
+    pictures["restored"] = restored
     side = clean.shape[-1] * SCALE
     cell_h, cell_w = side + CAPTION + MARGIN, len(pictures) * (side + MARGIN) + 2 * MARGIN
     width = columns * cell_w + MARGIN

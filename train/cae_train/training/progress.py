@@ -15,7 +15,7 @@ SHOWN = {"active": "{:.1%}", "kl": "{:.1f} nats"}  # further figures of networks
 
 
 class ProgressLines(Callback):
-    """Loss, PSNR and time left: a live bar where `console` is a terminal, and one line an epoch."""
+    """Loss, PSNR and time left: a live bar on a terminal, elsewhere a line at the start; then one line an epoch."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -34,6 +34,10 @@ class ProgressLines(Callback):
         total = int(trainer.estimated_stepping_batches)
         self.task = self.bar.add_task("", total=total, completed=trainer.global_step, epoch="", loss="-", psnr="-")
         self.bar.start()
+        if self.bar.disable:
+            training: Training = pl_module  # type: ignore[assignment]
+            patches = training.pairs.steps * training.config.batch
+            self._say(f"epoch {self.first + 1} of {trainer.max_epochs} began, with {patches:,} patches")
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -61,13 +65,15 @@ class ProgressLines(Callback):
         untouched = training.config.degrade == ("none",)
         degraded = "" if untouched else f" (degraded {training.psnr_in:.2f})"
         further = "".join(f"  {name} {SHOWN[name].format(figures[name])}" for name in SHOWN if name in figures)
-        self.console.print(
+        self._say(
             f"epoch {epoch}/{trainer.max_epochs}{stage}  "
             f"training: loss {figures['train_loss']:.4f}, {figures['train_psnr']:.2f} dB  "
             f"held out: loss {figures['loss']:.4f}, {figures['psnr']:.2f} dB{degraded}{further}  "
-            f"{int(left) // 60}:{int(left) % 60:02d} left",
-            highlight=False, soft_wrap=True,
-        )  # fmt: skip
+            f"{int(left) // 60}:{int(left) % 60:02d} left"
+        )
+
+    def _say(self, line: str) -> None:
+        self.console.print(line, highlight=False, soft_wrap=True)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Remove the bar."""

@@ -32,6 +32,7 @@ def quiet_lightning() -> Iterator[None]:
         warnings.filterwarnings("ignore", ".*does not have many workers.*")
         warnings.filterwarnings("ignore", ".*LeafSpec.*", FutureWarning)
         warnings.filterwarnings("ignore", ".*Checkpoint directory.*exists and is not empty.*")
+        warnings.filterwarnings("ignore", ".*The dirpath has changed.*")  # the folder of a resumed run was moved
         warnings.filterwarnings("ignore", ".*The number of training batches.*")
         warnings.filterwarnings("ignore", ".*Grad strides do not match.*")  # of 1x1 convolutions, in several processes
         warnings.filterwarnings("ignore", ".*in eval mode at the start of training.*")  # layers that a stage freezes
