@@ -13,7 +13,7 @@ from cae_runtime.inference.session import Session
 from cae_runtime.io.image_files import write_file
 from cae_runtime.jobs.failures import failures
 from cae_runtime.jobs.heat_maps.judge import Judge, Judged, judged, read_region, refuse_region
-from cae_runtime.jobs.heat_maps.names import OF_BAD, SHEET, is_gone, key_of, maps_beside, plan_of, results_of, with_bad
+from cae_runtime.jobs.heat_maps.names import OF_BAD, SHEET, key_of, maps_beside, plan_of, results_of, with_bad
 from cae_runtime.jobs.heat_maps.partial_scores import PARTS, has_begun, parts_in, remove_parts, write_part
 from cae_runtime.jobs.heat_maps.separation import separation
 from cae_runtime.jobs.heat_maps.sheet import drawn_sheet
@@ -27,7 +27,6 @@ from cae_runtime.jobs.paths import check_folder, path_kind, prepare_output, spel
 from cae_runtime.jobs.planning import Job, Plan, refuse_overwriting
 from cae_runtime.places.address import local_path, place_of
 from cae_runtime.tasks.anomaly.detector import Detector
-from cae_shared.text import counted
 
 _log = logging.getLogger(__name__)
 
@@ -221,28 +220,23 @@ class _Folder:
         }
 
     def _others(self, found: Found) -> list[Verdict]:
-        """The pictures of earlier calls that this one does not name; what was made of those that are gone is removed.
+        """The pictures of earlier calls that this one does not name, also those whose files are gone.
 
-        Removed too is what was made of a picture of this call under another name, such as before it was known as bad.
+        What was made of a picture of this call under another name, such as before it was known as bad, is removed.
         """
         mine = {inside(self._out, one.heat_map) for one in found.scored}
         named = {key_of(place_of(one.source)) for one in (*found.scored, *found.failed)}
-        folders = [*self._request.sources, *([self._request.bad] if self._request.bad else [])]
-        others, gone = [], 0
+        others = []
         for name, (source, _) in self._known.items():
-            heat_map, place = self._out / name, place_of(source)
+            heat_map = self._out / name
             if name in mine:
                 continue
-            if key_of(place) in named or is_gone(place, folders):
-                gone += key_of(place) not in named
+            if key_of(place_of(source)) in named:
                 for path in (heat_map, *maps_beside(heat_map).values()):
                     if spelling_of(path) in self._made:
                         path.unlink(missing_ok=True)
             elif heat_map.is_file():
                 others.append(self._earlier(source, heat_map))
-        if gone:
-            are = "is" if gone == 1 else "are"
-            _log.info("note: %s %s gone: what was made of them is removed", counted(gone, "image"), are)
         return others
 
     def write(self, found: Found) -> None:

@@ -78,22 +78,6 @@ def key_of(source: Place) -> tuple[str, str]:
     return spelling_of(source.parent), source.name
 
 
-def is_gone(source: Place, folders: Iterable[Place]) -> bool:
-    """Whether a picture lay in or below one of these folders, and is no longer there."""
-    if not isinstance(source, Path):
-        return False
-    parent = Path(spelling_of(source.parent))
-    if not any(isinstance(each, Path) and parent.is_relative_to(spelling_of(each)) for each in folders):
-        return False
-    try:
-        source.lstat()
-    except (FileNotFoundError, NotADirectoryError):
-        return True
-    except OSError:  # it cannot be told
-        return False
-    return False
-
-
 def raw_map_of(heat_map: Path) -> Path:
     """Return the name of a picture's raw map, by that of its heat map."""
     return heat_map.with_name(_stem(heat_map) + RAW_ENDING)
