@@ -48,7 +48,7 @@ def write(path: Path, rows: Sequence[Sequence[Image]], titles: Sequence[str]) ->
     for column, title in enumerate(titles):
         cv2.putText(sheet, title, (column * step + 2, TITLE - 8), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0,) * 3, 1,
                     cv2.LINE_AA)  # fmt: skip
-    cv2.imwrite(str(path), sheet, [cv2.IMWRITE_JPEG_QUALITY, 92])
+    cv2.imwrite(str(path), sheet, [cv2.IMWRITE_JPEG_QUALITY, 92] if path.suffix == ".jpg" else [])
     print(path)
 
 
