@@ -9,6 +9,7 @@ gets a color beyond those around it (`surrounding_colors.py`).
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import Any, Final, Literal, Self
 
 import cv2
@@ -123,7 +124,7 @@ class Inpainter(OnSession):
             grow: pixels by which the holes are larger than what is marked, 0..100, as for a mask that is a little too
                 tight.
             progress: called in this thread with how many pixels of the holes are filled and how many there are, after
-                each ring of a hole. An exception that it raises stops the work and comes out of this call.
+                each batch of patches. An exception that it raises stops the work and comes out of this call.
 
         Returns:
             A new array of the same shape and dtype, equal to `image` outside of the holes and in alpha.
@@ -167,15 +168,20 @@ class Inpainter(OnSession):
             wide = wide or large
             ring = part & (depth <= (self._step if large else self._reach))
             white = full_scale(known.dtype)
-            made = self.restorer.at(colors[region], ring, part) * white
+            filled, new = total - int(missing.sum()), int(ring.sum())
+            tell = None if progress is None else partial(_tell, progress, filled, new, total)
+            made = self.restorer.at(colors[region], ring, part, tell) * white
             if wide:
                 made = within_surroundings(made, colors[region], ring, part, 2 * self._reach)
             colors[region][ring] = _as(known.dtype, made.clip(0, white))
             part &= ~ring
-            if progress is not None:
-                progress(total - int(missing.sum()), total)
         if colors is not known:  # a gray picture, filled in colors that are almost gray
             known[holes] = _as(known.dtype, colors[holes].mean(axis=1, keepdims=True))
+
+
+def _tell(progress: Progress, filled: int, new: int, total: int, share: float) -> None:
+    """Report the pixels that were filled before this ring, and a share of those that are new."""
+    progress(filled + int(new * share), total)
 
 
 def _blend(image: NDArray[Any], result: NDArray[Any], marks: NDArray[np.uint8], soft: Holes) -> None:

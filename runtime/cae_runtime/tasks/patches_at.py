@@ -7,6 +7,7 @@ that would see little but unknown pixels is moved to where it sees more known on
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import closing
 from typing import Any, Final, cast
@@ -26,6 +27,8 @@ from cae_runtime.io.pipeline import prefetch_map
 _UNKNOWN_MOST: Final = 0.35  # share of a patch's pixels, as in the training of `fill`
 _EDGE: Final = 8  # the pixels of a cell stay an eighth of a patch away from its edges
 
+Bits = NDArray[np.bool_]  # H x W
+OnBatch = Callable[[float], None]
 Part = tuple[Indices, Floats, Floats]  # which pixels, what their outputs weigh (K), and the outputs (K, C)
 
 
@@ -47,8 +50,8 @@ class PatchesAt:
         self,
         session: Session,
         image: NDArray[Any],
-        where: NDArray[np.bool_],
-        unknown: NDArray[np.bool_],
+        where: Bits,
+        unknown: Bits,
         *,
         cell: int,
         batch: int,
@@ -56,6 +59,9 @@ class PatchesAt:
     ) -> None:
         self._session, self._batch, self._patch = session, batch, session.spec.patch
         self._reverse, self._scale = bgr and session.spec.channels == image.shape[2], full_scale(image.dtype)
+        if margin := session.spec.margin(*where.shape):
+            image = np.pad(image, [*[(margin, margin)] * 2, (0, 0)])
+            where, unknown = np.pad(where, margin), np.pad(unknown, margin)
         lacking = [(0, max(0, self._patch - side)) for side in where.shape]
         self._image = np.pad(image, [*lacking, (0, 0)], mode="reflect") if np.any(lacking) else image
         self._where = np.pad(where, lacking) if np.any(lacking) else where
@@ -65,8 +71,13 @@ class PatchesAt:
         tent = np.minimum(np.arange(self._patch), np.arange(self._patch)[::-1]).astype(np.float32) + 0.5
         self._weights = np.square(np.outer(tent, tent))
 
-    def run(self, pool: Executor) -> Floats:
+    def run(self, pool: Executor, on_batch: OnBatch | None = None) -> Floats:
         """Return the model's output at the pixels, (M, C) in about 0..1, in row order.
+
+        Args:
+            pool: the threads.
+            on_batch: called in this thread with the share of the patches that are done, after each batch. An exception
+                that it raises ends the work.
 
         Raises:
             ModelError: it is not finite.
@@ -75,15 +86,17 @@ class PatchesAt:
         total = np.zeros((1 + self._image.shape[2], len(self._flat)), np.float32)
         parts = (slice(first, first + self._batch) for first in range(0, len(self._tops), self._batch))
         with closing(prefetch_map(pool, self._one, parts, ahead=self._session.workers)) as results:
-            for pixels, weights, values in results:  # in order, so that the sums do not depend on the threads
+            for number, (pixels, weights, values) in enumerate(results, 1):  # in order: sums depend on no threads
                 np.add.at(total[0], pixels, weights)
                 for plane, value in zip(total[1:], values.T, strict=True):
                     np.add.at(plane, pixels, weights * value)
+                if on_batch is not None:
+                    on_batch(min(1.0, number * self._batch / len(self._tops)))
         if not np.isfinite(total.sum()):
             raise ModelError(f"model {str(self._session.path)!r} returns values that are not finite")
         return cast(Floats, (total[1:] / total[0]).T)
 
-    def _places(self, cell: int, unknown: NDArray[np.bool_]) -> tuple[Indices, Indices]:
+    def _places(self, cell: int, unknown: Bits) -> tuple[Indices, Indices]:
         """Rows and columns where the patches begin.
 
         The pixels of a cell are in the middle of its patch if that sees enough from there, else near the edge where it

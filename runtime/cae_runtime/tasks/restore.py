@@ -18,12 +18,13 @@ from cae_runtime.inference.patch_model import checked_batch, checked_overlap, op
 from cae_runtime.inference.providers import AUTO, CPU
 from cae_runtime.inference.session import OnSession, Session
 from cae_runtime.inference.tiled_image import Rows, TiledImage
+from cae_runtime.inference.tiling import Floats
 from cae_runtime.inference.worker_threads import WorkerThreads
 from cae_runtime.io.arrays import HAS_ALPHA, Image, ImageT, full_scale
 from cae_runtime.tasks.faint.put_back import PutBack
 from cae_runtime.tasks.faint.stretch import stretch_for
 from cae_runtime.tasks.notes import Tell, faint_noise, few_values
-from cae_runtime.tasks.patches_at import PatchesAt
+from cae_runtime.tasks.patches_at import Bits, OnBatch, PatchesAt
 from cae_runtime.tasks.strength_blending import Strength, blend_apart, checked_strengths
 from cae_runtime.tasks.strengths import Strengths
 from cae_runtime.tasks.transparent_pixels import filled, hidden_pixels
@@ -225,7 +226,7 @@ class Restorer(OnSession):
         cleaned = self(framed, strength=strengths, tell=tell, progress=progress)
         return cast(ImageT, cleaned[margin:-margin, margin:-margin].copy())
 
-    def at(self, image: NDArray[Any], where: NDArray[np.bool_], unknown: NDArray[np.bool_]) -> NDArray[np.float32]:
+    def at(self, image: NDArray[Any], where: Bits, unknown: Bits, on_batch: OnBatch | None = None) -> Floats:
         """Return what the model gives at some pixels of an image, from as few patches as see all of them well.
 
         Args:
@@ -233,6 +234,7 @@ class Restorer(OnSession):
                 channel, which then sees each color as a gray picture.
             where: the pixels, bool (H, W); at least one is true.
             unknown: pixels without a value yet, bool (H, W): patches are placed so that they see few.
+            on_batch: called in this thread with the share of the patches that are done, after each batch.
 
         Returns:
             (M, C) float32 in about 0..1, M pixels in row order.
@@ -241,11 +243,8 @@ class Restorer(OnSession):
             ModelError, ProviderError, UsageError: as in a call.
         """
         cell = self.spec.patch - self._overlap
-        if margin := self.spec.margin(*where.shape):
-            image = np.pad(image, [*[(margin, margin)] * 2, (0, 0)])
-            where, unknown = np.pad(where, margin), np.pad(unknown, margin)
         work = PatchesAt(self._session, image, where, unknown, cell=cell, batch=self.batch, bgr=self._bgr)
-        return work.run(self._workers.pool)
+        return work.run(self._workers.pool, on_batch)
 
     def _clean(
         self,

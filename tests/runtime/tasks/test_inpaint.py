@@ -502,6 +502,17 @@ def test_filling_more_than_half_of_a_picture_gives_a_note(cae_run: Command, phot
         assert hint in done.stderr
 
 
+def test_progress_is_reported_within_a_thin_hole() -> None:
+    image, mask = np.full((600, 600, 3), 90, np.uint8), np.zeros((600, 600), bool)
+    mask[300] = True
+    told: list[tuple[int, int]] = []
+    with Inpainter(FIXTURES / "inpaint.onnx", batch=4) as fill:
+        fill(image, mask, progress=lambda done, total: told.append((done, total)))
+    assert len(told) > 5
+    assert told == sorted(told)
+    assert told[-1] == (600, 600)
+
+
 def test_progress_is_reported_and_can_stop_filling(noise: Callable[..., np.ndarray]) -> None:
     image, mask = noise((60, 60, 3)), np.zeros((60, 60), bool)
     mask[20:40, 20:40] = True
