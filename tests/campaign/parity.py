@@ -102,7 +102,7 @@ def exported(folder: Path, name: str, arch: str, precision: str, opset: int) -> 
     except RefusedError as e:
         return f"refused: {str(e)[:100]}"
     except CaeExportError as e:
-        kind = "not offered" if "can be written in operator set" in str(e) else "failed"
+        kind = "not offered" if "torch cannot write this network" in str(e) else "failed"
         return f"{kind}: {str(e)[:200]}"
     with Session(file, provider="cpu") as session:
         shape = session.spec.shape(_PATCHES)
