@@ -1,5 +1,6 @@
 """Reads tensor files from untrusted sources: never runs code in them, and limits their unpacked size."""
 
+import struct
 import warnings
 import zipfile
 from pathlib import Path
@@ -10,6 +11,8 @@ import torch
 from cae_train.errors import CheckpointError, CheckpointNotFoundError
 
 _ZIP = b"PK\x03\x04"  # that a zip archive begins with
+_END_MAX = 2**16 + 22  # bytes at an archive's end that may say where its list of parts is
+_LOCATOR, _LARGE_END = 20, 56  # bytes of what archives of more than 4 GiB, and those of torch, have besides
 
 
 def read_tensors(path: Path, limit: int, kind: str, legacy: bool = False) -> Any:
@@ -31,11 +34,11 @@ def read_tensors(path: Path, limit: int, kind: str, legacy: bool = False) -> Any
             raise CheckpointError(f"{path} is larger than {limit >> 20} MiB, no {kind} is")
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
+                if archive.start_dir != _directory_of(path):  # torch would unpack what another directory lists
+                    raise CheckpointError(f"{path} is not a {kind}: its list of parts is damaged")
                 if sum(entry.file_size for entry in archive.infolist()) > limit:
                     raise CheckpointError(f"{path} unpacks to more than {limit >> 20} MiB, no {kind} does")
-        elif not legacy:
-            with path.open("rb") as file:
-                cut_off = file.read(len(_ZIP)) == _ZIP
+        elif (cut_off := _begins_as_zip(path)) or not legacy:
             why = ": it is cut off or damaged" if cut_off else ", which is a zip archive"
             raise CheckpointError(f"{path} is {'empty' if not path.stat().st_size else f'not a {kind}{why}'}")
         with warnings.catch_warnings():
@@ -49,3 +52,22 @@ def read_tensors(path: Path, limit: int, kind: str, legacy: bool = False) -> Any
         raise CheckpointError(f"{path} cannot be read: {e.strerror or e}") from e
     except Exception as e:  # a damaged or hostile file can fail anywhere in the readers
         raise CheckpointError(f"{path} is not a {kind}: it is damaged or holds other Python objects") from e
+
+
+def _begins_as_zip(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(_ZIP)) == _ZIP
+
+
+def _directory_of(path: Path) -> int:
+    """Return where torch looks for the list of a zip archive's parts; Python looks just before the archive's end."""
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(max(0, size - _END_MAX))
+        end = file.read()
+        at = end.rfind(b"PK\x05\x06")
+        (start,) = struct.unpack_from("<I", end, at + 16)
+        if at >= _LOCATOR and end[at - _LOCATOR : at - _LOCATOR + 4] == b"PK\x06\x07":
+            file.seek(struct.unpack_from("<Q", end, at - _LOCATOR + 8)[0])
+            (start,) = struct.unpack_from("<Q", file.read(_LARGE_END), 48)
+    return int(start)

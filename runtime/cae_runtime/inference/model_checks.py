@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from cae_runtime.errors import ModelError, ProviderError
 from cae_runtime.inference import onnx_backend as engine
+from cae_runtime.inference.model_files import TRAINED_SUFFIXES, how_to_export
 from cae_runtime.inference.model_spec import SCHEMA_KEY, WHOLE_FRAME, ModelSpec
 
 CODE_MAX: Final = 2**20
@@ -39,6 +40,11 @@ _EXPONENTS: Final = {10: 0x7C00, 16: 0x7F80}  # float16 and bfloat16: the bits t
 _OF_ATTRIBUTE: Final = {1: _NAME, 2: _FLOAT_DATA, 7: _FLOAT_DATA}  # an attribute's `name`, `f` and `floats`
 _FIELDS_MAX: Final = 2**17  # of a file; those of cae-export have about a thousand, and this takes half a second
 Floats = NDArray[np.float32]
+
+
+class _TooManyPartsError(ValueError):
+    """A file has more parts than are looked through."""
+
 
 _ELEMENT: Final = {"tensor(float)": "float32", "tensor(float16)": "float16"}
 
@@ -113,19 +119,24 @@ def refuse_damaged(path: Path, run: Callable[[Floats], Floats], spec: ModelSpec)
 
 
 def refuse_endless(path: Path, data: bytes) -> None:
-    """Refuse a model with loops, which may never end; `cae-export` does not write such models.
+    """Refuse a model that may never end, or not even open: with loops, or with functions, which may call each other.
+
+    `cae-export` writes neither. A file that cannot be looked through is refused as well: onnxruntime might read it.
 
     Args:
         path: named in the error.
-        data: the file, before onnxruntime has opened it; what is no ONNX file is left to that.
+        data: the file, before onnxruntime has opened it.
 
     Raises:
-        ModelError: naming the first such operator.
+        ModelError: naming the first such operator; or the file is no ONNX file, or has too many parts.
     """
-    if not any(name in data for name in _UNBOUNDED):
-        return
     try:
         for kind, number, value in _walked(memoryview(data)):
+            if kind == "function":
+                raise ModelError(
+                    f"model {str(path)!r} has functions, which may call each other without end: only models without "
+                    "functions are run"
+                )
             if kind == "node" and number == _OPERATOR and bytes(value) in _UNBOUNDED:
                 raise ModelError(
                     f"model {str(path)!r} has the operator {bytes(value).decode()}, which may never finish: "
@@ -133,8 +144,11 @@ def refuse_endless(path: Path, data: bytes) -> None:
                 )
     except ModelError:
         raise
-    except (IndexError, TypeError, ValueError):  # damaged, or no ONNX file at all
-        return
+    except _TooManyPartsError as e:
+        raise ModelError(f"model {str(path)!r} cannot be checked for loops: {e}") from e
+    except (IndexError, TypeError, ValueError) as e:
+        hint = f"; {how_to_export(path)}" if path.suffix in TRAINED_SUFFIXES else ""
+        raise ModelError(f"model {str(path)!r} is not an ONNX model{hint}") from e
 
 
 def refuse_not_finite(path: Path, data: bytes) -> None:
@@ -184,7 +198,7 @@ def _walked(data: memoryview) -> Iterator[tuple[str, int, Any]]:
         for number, value in _fields(part):
             left -= 1
             if left < 0:
-                raise ValueError(f"it has more than {_FIELDS_MAX} parts")
+                raise _TooManyPartsError(f"it has more than {_FIELDS_MAX} parts")
             if kind != "tensor" and number in _PARTS[kind] and isinstance(value, memoryview):
                 waiting.append((_PARTS[kind][number], value))
             else:

@@ -13,6 +13,7 @@ from cae_shared.text import shell_word
 DEFAULT_MODEL: Final = "denoise"
 FILLING_MODEL: Final = "fill"  # taken where holes are to be filled
 TRAINED: Final = "model.pt"  # what a training writes
+TRAINED_SUFFIXES: Final = frozenset({".pt", ".pth", ".ckpt"})
 _NAMED: Final = 3  # models of a folder in a message
 MODEL_BYTES_MAX: Final = 256 * 2**20
 _MODELS: Final = Path(__file__).parents[1] / "models"

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from cae_runtime.errors import ModelError, ProviderError, UsageError
 from cae_runtime.inference.cpu_limits import usable_cpus, usable_memory
-from cae_runtime.inference.model_files import how_to_export
+from cae_runtime.inference.model_files import TRAINED_SUFFIXES, how_to_export
 from cae_runtime.inference.providers import CPU, PROVIDERS, Provider, ProviderChoice
 from cae_runtime.io.stderr import is_own, quiet
 
@@ -177,7 +177,7 @@ def start(
         if "external data" in why.lower() or f"{os.devnull}{os.sep}" in why:  # where it looks for them, see _options
             raise ModelError(f"model {str(path)!r} keeps its weights in another file: export it as one file") from e
         if type(e).__name__ in {"InvalidProtobuf", "NoModel", "NoSuchFile"} or "No graph was found" in why:
-            hint = f"; {how_to_export(path)}" if path.suffix in (".pt", ".pth", ".ckpt") else ""
+            hint = f"; {how_to_export(path)}" if path.suffix in TRAINED_SUFFIXES else ""
             raise ModelError(f"model {str(path)!r} is not an ONNX model{hint}") from e
         if provider.full == CPU:
             raise ModelError(f"model {str(path)!r} cannot be run by onnxruntime {VERSION}: {why}") from e

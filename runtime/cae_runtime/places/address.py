@@ -21,8 +21,8 @@ HIDDEN: Final = "***"  # what is shown in place of a password
 _BEGIN: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")  # a Windows drive has one letter
 _ONE_SLASH: Final = re.compile(rf"({'|'.join(PROTOCOLS)}):/?(?!/)", re.IGNORECASE)
 _USER: Final = re.compile(
-    r"([A-Za-z][A-Za-z0-9+.-]+:/{1,2})[^\s'\"]*@"
-)  # up to the last @: a password may contain others
+    r"([A-Za-z][A-Za-z0-9+.-]+:/{1,2})\S*@"
+)  # up to the last @: a password may contain others, and quotes
 _VALUE: Final = re.compile(r"([?&][^=&\s'\"]*=)[^&\s'\"]+")
 _BARE_QUERY: Final = re.compile(r"((?:https?|rtsps?|rtmp)://[^\s'\"?]*\?)[^\s'\"=]+(?![^\s'\"])", re.IGNORECASE)
 _ACCESS_POINT: Final = re.compile(r"(arn:aws[^/]*:s3:[a-z0-9-]*:\d{12}:accesspoint[:/][^/]+)/?(.*)", re.DOTALL)

@@ -47,6 +47,23 @@ def test_names_and_metadata_that_are_not_text_are_a_one_line_error(
     assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("before", "why"),
+    [(b"\x72\0" * (2**17 + 1), "checked for loops: it has more"), (b"\xa3\x06\xa4\x06", "not an ONNX model")],
+    ids=["many", "group"],
+)
+def test_no_parts_before_it_hide_a_loop(fixture_model: Model, before: bytes, why: str) -> None:
+    """onnxruntime reads empty metadata in any number, and skips a group: a field of an unknown, old kind."""
+    with pytest.raises(ModelError, match=why):
+        Session(before + fixture_model("endless").read_bytes())
+
+
+def test_a_model_with_functions_is_refused(fixture_model: Model) -> None:
+    """1.5 KB of functions, each of which calls the one before twice, keep onnxruntime busy without end."""
+    with pytest.raises(ModelError, match="has functions"):
+        Session(fixture_model("identity").read_bytes() + b"\xca\x01\x03\x0a\x01f")
+
+
 def test_a_model_that_contains_itself_is_refused(fixture_model: Model, cae_run: Command, tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"")
     done = cae_run(tmp_path / "a.png", "-o", tmp_path / "out", model="endless")

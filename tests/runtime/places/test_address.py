@@ -104,6 +104,7 @@ def test_passwords_are_never_shown(text: str, shown: str) -> None:
     [
         "ftp://us@er:secret@host/a", "https://user:secret?x@host/a", "http://user:secret#x@host/", "az://user:secret/x@host",
         "rtsp://user:secret@host/a?token=secret", "rtsp://host/a?secret", "https://us@er:secret@host/a@b?sig=secret",
+        "rtsp://user:it's secret@host/a".replace(" ", ""), 'rtsp://user:"secret"@host/a',
     ],
 )  # fmt: skip
 def test_no_part_of_a_password_remains_in_a_message(text: str) -> None:

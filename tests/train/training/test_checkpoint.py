@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import pickle
 import zipfile
 from collections.abc import Callable
@@ -194,6 +195,21 @@ def test_a_zip_bomb_is_not_unpacked(model: Path, monkeypatch: pytest.MonkeyPatch
         archive.writestr("archive/data/99", bytes(8 * 2**20))
     assert model.stat().st_size < 2 * 2**20
     one_line(model, "unpacks to more than 4 MiB")
+
+
+def test_a_second_list_of_parts_does_not_hide_a_zip_bomb(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python reads the list just before the end of the archive, torch the one that the end names."""
+    monkeypatch.setattr(cae_train.checkpoint, "MAX_BYTES", 4 * 2**20)
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data/0", bytes(8 * 2**20))
+    data, end = file.getvalue(), file.getvalue().rfind(b"PK\5\6")
+    listed = bytearray(data[data.rfind(b"PK\1\2") : end])
+    listed[24:28] = (1).to_bytes(4, "little")  # the unpacked size
+    model.write_bytes(data[:end] + listed + data[end:])
+    with zipfile.ZipFile(model) as archive:
+        assert sum(entry.file_size for entry in archive.infolist()) == 1
+    one_line(model, "its list of parts is damaged")
 
 
 @pytest.mark.parametrize("name", ["model.pt", "last.ckpt"])
