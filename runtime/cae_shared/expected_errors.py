@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final, NoReturn
 
+from cae_shared.secrets import masked
 from cae_shared.signals import exit_code, interruptible, is_quiet
 from cae_shared.text import printable, with_options
 
@@ -14,7 +15,7 @@ _LETTERS_MOST: Final = 4000  # of a message
 
 
 def end_with(name: str, error: Exception, code: int, options: Mapping[str, str]) -> NoReturn:
-    """End a command because of an expected error: one line on stderr, and an exit code.
+    """End a command because of an expected error: one line on stderr, without passwords, and an exit code.
 
     Args:
         name: the command's name.
@@ -22,7 +23,7 @@ def end_with(name: str, error: Exception, code: int, options: Mapping[str, str])
         code: the exit code.
         options: the command's options, see `with_options`.
     """
-    told = with_options(str(error), options)
+    told = masked(with_options(str(error), options))
     if len(told) > _LETTERS_MOST:  # a name or value in a file may have any length
         told = f"{told[: _LETTERS_MOST // 2]} ... {told[-_LETTERS_MOST // 2 :]}"
     sys.stderr.write(f"{printable(f'{name}: {told}')}\n")

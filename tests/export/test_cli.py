@@ -187,3 +187,10 @@ def test_a_full_disk_is_not_reported_as_wrong_usage(
     assert (done.returncode, done.stderr) == (
         1, f"cae-export: --output '{tmp_path / 'out.onnx'}' cannot be written: No space left on device\n"
     )  # fmt: skip
+
+
+def test_passwords_of_addresses_are_not_shown(cae_export: Command) -> None:
+    done = cae_export("https://user:Tr0ub4dor@host/model.pt?token=Tr0ub4dor")
+    assert done.returncode == 2, done.stderr
+    assert "***@host" in done.stderr
+    assert "Tr0ub4dor" not in done.stdout + done.stderr

@@ -176,6 +176,14 @@ def test_wrong_settings_are_refused_before_any_work(
     assert reason in captured.err
 
 
+@pytest.mark.parametrize("option", ["--data", "--config", "--start", "--resume"])
+def test_passwords_of_addresses_are_not_shown(cae_train: Command, tmp_path: Path, option: str) -> None:
+    done = cae_train(option, "https://user:Tr0ub4dor@host/x.pt?token=Tr0ub4dor", cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert "***@host" in done.stderr
+    assert "Tr0ub4dor" not in done.stdout + done.stderr
+
+
 def test_a_name_of_any_length_gives_a_short_message(cae_train: Command, tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text("a" * 100_000 + " = 1")
     done = cae_train("--config", "c.toml", cwd=tmp_path)

@@ -32,6 +32,8 @@ def read_tensors(path: Path, limit: int, kind: str, legacy: bool = False) -> Any
             raise CheckpointError(f"{path} is a folder, not a {kind}")
         if path.stat().st_size > limit:
             raise CheckpointError(f"{path} is larger than {limit >> 20} MiB, no {kind} is")
+        if not path.is_file():
+            raise CheckpointError(f"{path} is a pipe or a device, not a {kind}")
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
                 if archive.start_dir != _directory_of(path):  # torch would unpack what another directory lists

@@ -12,8 +12,9 @@ from typing import Final
 from cae_runtime.errors import UsageError
 from cae_runtime.io.formats import CODECS, CRF_MAX, FORMAT_OF_SUFFIX, VIDEO_FORMAT_OF_SUFFIX, VideoCoding, known_suffix
 from cae_runtime.jobs.restore.options import RestoreOptions
-from cae_runtime.places.address import PROTOCOLS, is_address, masked
+from cae_runtime.places.address import PROTOCOLS, is_address
 from cae_runtime.tasks.strengths import Strengths
+from cae_shared.secrets import masked
 
 EXTENSIONS = ", ".join(suffix.removeprefix(".") for suffix in FORMAT_OF_SUFFIX)
 _SHORTENED = re.compile(rf"({'|'.join(PROTOCOLS)}):[/\\]", re.IGNORECASE)  # a Path has one slash of two

@@ -12,7 +12,8 @@ from cae_runtime.cli.source_names import expanded
 from cae_runtime.cli.terminal import in_words, tell
 from cae_runtime.errors import UsageError
 from cae_runtime.io.formats import PIPE
-from cae_runtime.places.address import Place, is_address, local_path, masked
+from cae_runtime.places.address import Place, is_address, local_path
+from cae_shared.secrets import masked
 
 _EXIT_FAILED = 1
 

@@ -10,21 +10,16 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from cae_runtime.errors import UsageError
+from cae_shared.secrets import HIDDEN, masked, masked_values
 
 PROTOCOLS: Final = {
     "s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs", "az": "az", "http": "http", "https": "https", "memory": "memory",
 }  # fmt: skip
 """Scheme of an address -> protocol."""
 WEB: Final = frozenset({"http", "https"})  # read only
-HIDDEN: Final = "***"  # what is shown in place of a password
 
 _BEGIN: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")  # a Windows drive has one letter
 _ONE_SLASH: Final = re.compile(rf"({'|'.join(PROTOCOLS)}):/?(?!/)", re.IGNORECASE)
-_USER: Final = re.compile(
-    r"([A-Za-z][A-Za-z0-9+.-]+:/{1,2})\S*@"
-)  # up to the last @: a password may contain others, and quotes
-_VALUE: Final = re.compile(r"([?&][^=&\s'\"]*=)[^&\s'\"]+")
-_BARE_QUERY: Final = re.compile(r"((?:https?|rtsps?|rtmp)://[^\s'\"?]*\?)[^\s'\"=]+(?![^\s'\"])", re.IGNORECASE)
 _ACCESS_POINT: Final = re.compile(r"(arn:aws[^/]*:s3:[a-z0-9-]*:\d{12}:accesspoint[:/][^/]+)/?(.*)", re.DOTALL)
 _HOST: Final = re.compile(r"(?:[^\s:@\[\]]+|\[[0-9a-fA-F:.]+\])(?::\d*)?")
 _PORTS: Final = {"http": ":80", "https": ":443"}
@@ -52,7 +47,7 @@ class Address:
 
     def __str__(self) -> str:
         user = f"{HIDDEN}@" if self.secret else ""
-        query = _VALUE.sub(rf"\1{HIDDEN}", f"?{self.query}") if "=" in self.query else f"?{HIDDEN}"
+        query = masked_values(f"?{self.query}") if "=" in self.query else f"?{HIDDEN}"
         return f"{self.protocol}://{user}{self._path}{query if self.query else ''}"
 
     @property
@@ -139,12 +134,6 @@ Place = Path | Address
 def is_address(text: str) -> bool:
     """Return whether a text begins like an address, such as `s3://`; a Windows drive does not."""
     return _BEGIN.match(text) is not None
-
-
-def masked(text: str) -> str:
-    """Return a text with the passwords and signatures of its addresses replaced by `***`."""
-    text = _BARE_QUERY.sub(rf"\1{HIDDEN}", _USER.sub(rf"\1{HIDDEN}@", text))
-    return _VALUE.sub(rf"\1{HIDDEN}", text)
 
 
 def place_of(text: str, name: str = "address") -> Place:

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from cae_runtime.places.address import WEB, Address, masked
+from cae_runtime.places.address import WEB, Address
+from cae_shared.secrets import masked
 
 _NO_KEYS: Final = frozenset({
     "NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError", "TokenRetrievalError",

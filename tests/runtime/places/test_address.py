@@ -6,7 +6,8 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from cae_runtime import UsageError
-from cae_runtime.places.address import Address, is_address, masked, place_of
+from cae_runtime.places.address import Address, is_address, place_of
+from cae_shared.secrets import masked
 
 
 def identity(text: str) -> str:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import os
 import pickle
 import zipfile
 from collections.abc import Callable
@@ -106,6 +107,12 @@ def test_code_in_a_file_is_refused_and_not_run(how: str, model: Path, tmp_path: 
     assert not fuse.exists()
     torch.load(model, weights_only=False) if how != "pickle" else pickle.loads(model.read_bytes())  # noqa: S301
     assert fuse.exists()  # the bomb was a real one
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names")
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.pt")
+    one_line(tmp_path / "pipe.pt", "is a pipe or a device, not a model.pt")
 
 
 def test_other_files_are_refused(tmp_path: Path, model: Path) -> None:
