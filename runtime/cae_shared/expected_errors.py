@@ -7,9 +7,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final, NoReturn
 
-from cae_shared.secrets import masked
 from cae_shared.signals import exit_code, interruptible, is_quiet
-from cae_shared.text import printable, with_options
+from cae_shared.text import masked, printable, with_options
 
 _LETTERS_MOST: Final = 4000  # of a message
 

@@ -1,4 +1,4 @@
-"""Text that is safe to print and to paste into a shell, whatever file names it contains."""
+"""Text that is safe to print, without passwords, and to paste into a shell, whatever file names it contains."""
 
 from __future__ import annotations
 
@@ -7,6 +7,13 @@ import re
 import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
+
+HIDDEN: Final = "***"  # what is shown in place of passwords
+
+# Up to the last @, since a password may contain others, and quotes. One slash: a path that was made of an address.
+_USER: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+:/{1,2})\S*@")
+_VALUE: Final = re.compile(r"([?&][^=&\s'\"]*=)[^&\s'\"]+")
+_BARE_QUERY: Final = re.compile(r"((?:https?|rtsps?|rtmp)://[^\s'\"?]*\?)[^\s'\"=]+(?![^\s'\"])", re.IGNORECASE)
 
 _LEADING: Final = re.compile(r"([a-z_0-9]+)(?= is |: | ')")
 _QUOTED: Final = r"""(?<!\w)(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
@@ -67,3 +74,13 @@ def shell_word(path: str | os.PathLike[str]) -> str:
     """Quote a path as one word for a POSIX shell: nothing in it is run or read as an option."""
     text = os.fspath(path)
     return shlex.quote(f"./{text}" if text.startswith("-") else text)
+
+
+def masked(text: str) -> str:
+    """Return a text with the passwords and signatures of its addresses replaced by `***`."""
+    return masked_values(_BARE_QUERY.sub(rf"\1{HIDDEN}", _USER.sub(rf"\1{HIDDEN}@", text)))
+
+
+def masked_values(text: str) -> str:
+    """Return a text with the values of queries, such as `?token=...`, replaced by `***`."""
+    return _VALUE.sub(rf"\1{HIDDEN}", text)

@@ -14,7 +14,7 @@ from cae_runtime.io.formats import CODECS, CRF_MAX, FORMAT_OF_SUFFIX, VIDEO_FORM
 from cae_runtime.jobs.restore.options import RestoreOptions
 from cae_runtime.places.address import PROTOCOLS, is_address
 from cae_runtime.tasks.strengths import Strengths
-from cae_shared.secrets import masked
+from cae_shared.text import masked
 
 EXTENSIONS = ", ".join(suffix.removeprefix(".") for suffix in FORMAT_OF_SUFFIX)
 _SHORTENED = re.compile(rf"({'|'.join(PROTOCOLS)}):[/\\]", re.IGNORECASE)  # a Path has one slash of two

@@ -13,7 +13,7 @@ from cae_runtime.cli.terminal import in_words, tell
 from cae_runtime.errors import UsageError
 from cae_runtime.io.formats import PIPE
 from cae_runtime.places.address import Place, is_address, local_path
-from cae_shared.secrets import masked
+from cae_shared.text import masked
 
 _EXIT_FAILED = 1
 

@@ -17,7 +17,7 @@ from cae_runtime.io.formats import starts_like_a_video
 from cae_runtime.io.image_files import PIXELS_MAX
 from cae_runtime.io.stderr import quiet
 from cae_runtime.live.video_devices import listed_cameras
-from cae_shared.secrets import masked
+from cae_shared.text import masked
 
 _ADDRESS: Final = re.compile(r"(rtsp|rtsps|rtmp|http|https|udp|srt)://\S+", re.IGNORECASE)
 _DEVICE: Final = re.compile(r"/dev/video\d+")

@@ -10,7 +10,7 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from cae_runtime.errors import UsageError
-from cae_shared.secrets import HIDDEN, masked, masked_values
+from cae_shared.text import HIDDEN, masked, masked_values
 
 PROTOCOLS: Final = {
     "s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs", "az": "az", "http": "http", "https": "https", "memory": "memory",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from cae_runtime.places.address import WEB, Address
-from cae_shared.secrets import masked
+from cae_shared.text import masked
 
 _NO_KEYS: Final = frozenset({
     "NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError", "TokenRetrievalError",

@@ -7,7 +7,7 @@ import pytest
 
 from cae_runtime import UsageError
 from cae_runtime.places.address import Address, is_address, place_of
-from cae_shared.secrets import masked
+from cae_shared.text import masked
 
 
 def identity(text: str) -> str:
