@@ -49,13 +49,15 @@ const kept = own.filter((name) => !later.includes(name) && !/licenses|headers/.t
 const hash = createHash("sha256");
 for (const name of own) hash.update(name).update(readFileSync(join(out, name)));
 for (const name of models) hash.update(readFileSync(join(package_, "models", name)));
+const version = hash.digest("hex").slice(0, 16);
+writeFileSync(join(out, "index.html"), readFileSync(join(out, "index.html"), "utf8").replace("%VERSION%", version));
 await build({
   ...options, entryPoints: { sw: "src/sw.ts" }, outdir: out,
   define: {
     FILES: JSON.stringify(["./", ...kept, ...models.map((name) => `models/${name}`)]),
     LATER: JSON.stringify(later),
     HEADERS: JSON.stringify(HEADERS),
-    VERSION: JSON.stringify(hash.digest("hex").slice(0, 16)),
+    VERSION: JSON.stringify(version),
   },
 });
 if (forHosts) for (const name of models) cpSync(join(package_, "models", name), join(out, "models", name));

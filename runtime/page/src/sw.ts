@@ -14,6 +14,11 @@ worker.addEventListener("install", (event) => {
   event.waitUntil(caches.open(CACHE).then((cache) => cache.addAll(files)).then(() => worker.skipWaiting()));
 });
 
+worker.addEventListener("message", (event) => { // from a page: browsers may forget to let a new version take over
+  event.waitUntil(worker.skipWaiting());
+  event.source?.postMessage(VERSION);
+});
+
 worker.addEventListener("activate", (event) => {
   event.waitUntil((async () => {
     for (const name of await caches.keys()) if (name.startsWith(PREFIX) && name !== CACHE) await caches.delete(name);
