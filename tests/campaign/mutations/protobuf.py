@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
@@ -11,31 +10,17 @@ from typing import Final
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
-from tests.campaign.mutations.generic import Rng, blind, number
+from tests.campaign.mutations.generic import Rng, blind, number, surely
 from tests.runtime.make_fixtures import endless
 
 Field = tuple[int, int, int | bytes]  # number, wire type, value
 Hostile = Callable[[onnx.ModelProto, Rng, str], None]
 
 _DEEP: Final = 10
+_ROOT: Final = 30  # times upwards, until no folder is above
 _NUMBERS: Final = (
-    "0",
-    "-1",
-    "1",
-    "7",
-    "32",
-    "33",
-    "256",
-    "4096",
-    "1e9",
-    "nan",
-    "inf",
-    "",
-    "9" * 400,
-    "0x20",
-    "٣٢",
-    "3.5",
-)
+    "0", "-1", "1", "7", "32", "33", "256", "4096", "1e9", "nan", "inf", "", "9" * 400, "0x20", "٣٢", "3.5",
+)  # fmt: skip
 _WORDS: Final = ("restore", "encode", "generate", "anomaly", "inpaint", "rgb", "gray", "nchw", "nhwc", "float16", "",
 "\x1b[31m",
                  "a\nb", "x" * 100_000, "\ud7ff", "../../x", "%s%n")  # fmt: skip
@@ -132,14 +117,18 @@ def field_changed(data: bytes, other: bytes, rng: Rng, depth: int = 0) -> bytes:
 
 
 def onnx_changed(data: bytes, other: bytes, rng: Rng, secret: str) -> bytes:
-    """Return an ONNX file that was changed.
+    """Return an ONNX file that was changed, and is not what it was.
 
     Args:
         data: a whole file.
         other: another one.
         rng: decides everything.
-        secret: path of a file that no model may open.
+        secret: path of a file that no model may open; it lies beside the folder of the model.
     """
+    return surely(lambda: _several(data, other, rng, secret), data)
+
+
+def _several(data: bytes, other: bytes, rng: Rng, secret: str) -> bytes:
     for _ in range(int(rng.choice([1, 1, 1, 2, 4]))):
         kind = rng.random()
         if kind < 0.12:
@@ -159,10 +148,11 @@ def onnx_changed(data: bytes, other: bytes, rng: Rng, secret: str) -> bytes:
 
 def _outside(model: onnx.ModelProto, rng: Rng, secret: str) -> None:
     """Let a weight lie in another file."""
-    places = (secret, os.path.relpath(secret), f"../{Path(secret).name}", "/dev/zero", "/dev/stdin",
-    "/proc/self/mem",
-              "fifo", ".", "", f"./../../{secret}", "C:\\x", "\\\\host\\x", f"file://{secret}",
-              "/dev/null/x")  # fmt: skip
+    name = Path(secret).name
+    places = (
+        secret, f"./../{name}", f"../{name}", "/dev/zero", "/dev/stdin", "/proc/self/mem", "fifo", ".", "",
+        "../" * _ROOT + secret.lstrip("/"), "C:\\x", "\\\\host\\x", f"file://{secret}", "/dev/null/x",
+    )  # fmt: skip
     if not model.graph.initializer:
         model.graph.initializer.append(numpy_helper.from_array(np.ones(4, np.float32), "extra"))
     tensor = model.graph.initializer[int(rng.integers(len(model.graph.initializer)))]

@@ -32,47 +32,61 @@ _NAMES: Final = (
     b"'\"$(x)`.png",
     "\u202egnp.exe.png".encode(), "\u00e4\u4e2d\U0001f600.png".encode(), b"a" * 251 + b".png", b"%s%n.png",
     b"a\\b.png", b"*?[x].png",
-    b"\r.png", b"x.partial.png", b"CON.png", b"A.PNG",
+    b"\r.png", b"x.partial.png", b"CON.png", b"A.PNG", "\x9b31m\u2066\u200f.png".encode(), b"\x9b31m.png",
 )  # fmt: skip
 
 
 @contextmanager
-def _mounted(folder: Path, options: str) -> Iterator[bool]:
-    """Mount a file system in memory at a folder; gives whether this user may."""
+def _mounted(folder: Path, options: str) -> Iterator[None]:
+    """Mount a file system in memory at a folder.
+
+    Raises:
+        Impossible: this user may not, or the system cannot.
+    """
     folder.mkdir(exist_ok=True)
     words = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
     try:
         done = subprocess.run(words, capture_output=True, check=False).returncode == 0
     except OSError:
         done = False
+    if not done:
+        raise Impossible("a file system in memory cannot be mounted")
     try:
-        yield done
+        yield
     finally:
-        if done:
-            subprocess.run(["umount", str(folder)], check=True)
+        subprocess.run(["umount", str(folder)], check=True)
 
 
 def full_disk(folder: Path, rng: np.random.Generator) -> str:
     """A file system of a few KiB."""
     lay_pictures(folder)
-    with _mounted(folder / "out", f"size={int(rng.choice([4, 8, 16]))}k") as can:
-        return ran(folder, "in", "-o", "out").problem(1) if can else ""
+    with _mounted(folder / "out", f"size={int(rng.choice([4, 8, 16]))}k"):
+        return ran(folder, "in", "-o", "out").problem(1)
 
 
 def no_room(folder: Path, rng: np.random.Generator) -> str:
     """Files may not grow beyond a few bytes."""
     lay_pictures(folder)
     limit = int(rng.choice([0, 100, 1000, 3000]))
+    reader, writer = os.pipe()  # a limited file cannot take the messages
 
     def before() -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        reader, writer = os.pipe()  # a limited file cannot take the messages
-        os.set_blocking(reader, False)
         os.dup2(writer, 2)
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
-    return ran(folder, "in", "-o", "out", before=before).problem(*((1,) if limit < 1000 else (0, 1)))
+    os.set_blocking(writer, False)  # a command with more to say than a pipe holds would wait for ever
+    with os.fdopen(reader, "rb") as said:
+        try:
+            run = ran(folder, "in", "-o", "out", before=before)
+        finally:
+            os.close(writer)
+        run.said += said.read()
+    told = run.said.decode(errors="replace").splitlines()
+    if run.code == 1 and not any(line.startswith("failed: ") for line in told):
+        return f"no line says what failed: {told}"
+    return run.problem(*((1,) if limit < 1000 else (0, 1)))
 
 
 def full_output(folder: Path, rng: np.random.Generator) -> str:
@@ -89,18 +103,18 @@ def full_output(folder: Path, rng: np.random.Generator) -> str:
 def read_only(folder: Path, _: np.random.Generator) -> str:
     """A file system that cannot be written to."""
     lay_pictures(folder)
-    with _mounted(folder / "out", "ro") as can:
-        return ran(folder, "in", "-o", "out").problem(2) if can else ""
+    with _mounted(folder / "out", "ro"):
+        return ran(folder, "in", "-o", "out").problem(2)
 
 
 def other_file_system(folder: Path, _: np.random.Generator) -> str:
     """The output lies on another file system, through a link."""
     lay_pictures(folder)
-    with _mounted(folder / "far", "size=10m") as can:
+    with _mounted(folder / "far", "size=10m"):
         (folder / "out").symlink_to("far")
         run = ran(folder, "in", "-o", "out")
         count = len([*(folder / "out").glob("*")])
-        return run.problem(0) or ("" if count == len(GOOD) or not can else f"{count} outputs")
+        return run.problem(0) or ("" if count == len(GOOD) else f"{count} outputs")
 
 
 def without_rename(folder: Path, rng: np.random.Generator) -> str:
@@ -119,7 +133,7 @@ def without_rename(folder: Path, rng: np.random.Generator) -> str:
 
 
 def vanishing(folder: Path, rng: np.random.Generator) -> str:
-    """Output, source or working folder are removed on the way."""
+    """The output or the source folder is removed on the way."""
     lay_pictures(folder)
     victim = ["out", "in"][int(rng.integers(2))]
     run = started(folder, "in", "-o", "out")
