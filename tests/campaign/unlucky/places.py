@@ -16,17 +16,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-import cv2
 import numpy as np
-from tests.campaign.corpora.pictures import picture, scene
+from tests.campaign.corpora.pictures import picture
 from tests.campaign.harness.findings import Outcome
-from tests.campaign.harness.forked import Forked
 from tests.campaign.harness.settings import Settings
-from tests.campaign.unlucky.far_places import FAR, Impossible, hundred_thousand
-from tests.campaign.unlucky.place_runs import GOOD, MODEL, SECONDS, Place, Run, lay_pictures, ran, started
+from tests.campaign.unlucky.far_places import FAR, Impossible, hundred_thousand, two_runs, very_many
+from tests.campaign.unlucky.place_runs import GOOD, SECONDS, Place, Run, lay_pictures, ran, started
 
-FEW, MORE = 400, 1600  # pictures of one folder
-_LINEAR: Final = 1.6  # how much more than four times as much four times as many may take
 _NAMES: Final = (
     b"n\new.png", b"esc\x1b[31m\x1b]0;x\x07.png", b"\xff\xfe\x80.png", b"-o.png", b"--overwrite.png", b" .png",
     b"'\"$(x)`.png",
@@ -232,21 +228,6 @@ def odd_outputs(folder: Path, rng: np.random.Generator) -> str:
     return wrong or ("" if before == after else "the sources changed")
 
 
-def two_runs(folder: Path, rng: np.random.Generator) -> str:
-    """Two or three runs write into one folder at once."""
-    lay_pictures(folder)
-    words = ("in", "-o", "out", *(["--overwrite"] if rng.random() < 0.5 else []))
-    runs = [
-        Forked("cae_runtime", (*words, *MODEL), folder, folder / f"log{at}") for at in range(int(rng.integers(2, 4)))
-    ]
-    for run in runs:
-        if not run.wait(SECONDS):
-            return f"it did not end: {run.said!r}"
-    count = len([*(folder / "out").glob("*")])
-    wrong = next((wrong for run in runs if (wrong := Run(run.code, run.said, folder).problem(0))), "")
-    return wrong or ("" if count == len(GOOD) else f"{count} outputs")
-
-
 def bare_environment(folder: Path, rng: np.random.Generator) -> str:
     """No HOME, no TMPDIR, another one that does not exist, closed streams, few files, a clock that goes back."""
     lay_pictures(folder)
@@ -274,24 +255,6 @@ def _let_clock_go_back() -> None:
     now = time.time()
     told = iter(range(10**9))
     time.time = lambda: now - 3600 * next(told)
-
-
-def very_many(folder: Path, _: np.random.Generator) -> str:
-    """Four times as many files take four times as long, and no more memory but for their names."""
-    picture = cv2.imencode(".png", scene()[:8, :8])[1].tobytes()
-    took: list[float] = []
-    for count in (FEW, MORE):
-        shutil.rmtree(folder / "in", ignore_errors=True)
-        for at in range(count):
-            place = folder / "in" / str(at % 20)
-            place.mkdir(parents=True, exist_ok=True)
-            (place / f"{at}.png").write_bytes(picture)
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        if wrong := ran(folder, "in", "-o", f"out{count}").problem(0, output=f"out{count}"):
-            return wrong
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        took.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    return "" if took[1] < _LINEAR * 4 * took[0] else f"{FEW} files take {took[0]:.1f} s, {MORE} take {took[1]:.1f} s"
 
 
 PLACES: Final[tuple[Place, ...]] = (
