@@ -16,7 +16,7 @@ from tests.campaign.harness.settings import Settings
 
 PARTS: Final = {  # what each does; its module is in `hostile` or `unlucky`, or here
     "hostile.images": "mutated pictures of every kind",
-    "hostile.parsers": "pictures that Atheris grows, through the parsers of headers and metadata",
+    "hostile.parsers": "pictures that Atheris (pip install atheris) grows, through the parsers of headers and metadata",
     "hostile.models": "mutated .onnx and .pt files",
     "hostile.training": "mutated pictures, clips and settings through cae-train",
     "hostile.videos": "mutated clips, playlists in disguise, streams that stop",
@@ -31,14 +31,16 @@ _ON_REQUEST: Final = "parity"  # it installs packages
 
 
 def main() -> int:
-    """Run the parts that are asked for; return 1 if something was found."""
+    """Run the parts that are asked for; return 1 if something was found, or if a part ran no case."""
     parser = argparse.ArgumentParser(prog="python -m tests.campaign", description=__doc__)
     modules = {path.rpartition(".")[2]: path for path in PARTS}
     listed = ", ".join(f"{name} ({PARTS[path]})" for name, path in modules.items())
     parser.add_argument(
         "parts", nargs="*", metavar="PART", help=f"{listed}; default: all but parity", choices=[*modules, []]
     )
-    parser.add_argument("--minutes", type=float, help="for each part; default: until --cases are done")
+    parser.add_argument(
+        "--minutes", type=float, help="for each part, after its preparation; default: until --cases are done"
+    )
     parser.add_argument("--cases", type=int, help="of each part at most; default: 1000, with --minutes no limit")
     parser.add_argument("--first", type=int, default=0, help="number of the first case; to go on where a run ended")
     parser.add_argument("--seed", type=int, default=1, help="decides all cases")
@@ -65,7 +67,13 @@ def main() -> int:
         if given.report is not None:
             given.report.write_text(as_markdown(outcomes), encoding="utf-8")
     print(as_markdown(outcomes))
-    return int(any(outcome.findings for outcome in outcomes))
+    idle = [outcome.part for outcome in outcomes if not outcome.cases and not outcome.not_run]
+    for part in idle:
+        print(
+            f"tests.campaign: {part} ran no case, so it shows nothing: give it more --minutes or --cases",
+            file=sys.stderr,
+        )
+    return int(bool(idle) or any(outcome.findings for outcome in outcomes))
 
 
 def _memory() -> str | None:

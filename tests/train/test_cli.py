@@ -184,6 +184,18 @@ def test_passwords_of_addresses_are_not_shown(cae_train: Command, tmp_path: Path
     assert "Tr0ub4dor" not in done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("option", ["--out", "--save-pairs", "--preview-degradation"])
+def test_outputs_at_addresses_are_refused(cae_train: Command, photos: Path, option: str, tmp_path: Path) -> None:
+    short = ("--epochs", 1, "--epoch-crops", 32, "--max-pairs", 4)
+    done = cae_train("--data", photos, *short, option, "s3://user:secret@bucket/runs", cwd=tmp_path)
+    assert done.returncode == 2
+    assert (
+        last_line(done)
+        == f"cae-train: {option} takes a place on this computer, and 's3:/***@bucket/runs' is an address"
+    )
+    assert not [*tmp_path.iterdir()]
+
+
 def test_a_name_of_any_length_gives_a_short_message(cae_train: Command, tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text("a" * 100_000 + " = 1")
     done = cae_train("--config", "c.toml", cwd=tmp_path)

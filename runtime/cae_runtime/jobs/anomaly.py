@@ -185,7 +185,7 @@ class _Folder:
         return Found(scored, failed, list(notes.lines()), provider)
 
     def _here(self) -> Generator[Judged, None, None]:
-        """Score pictures in this process; where that is ended, a part of the table keeps the scores so far."""
+        """Score pictures in this process; where that is ended, a part of the table keeps the scores so far, if any."""
         if not self.to_do:
             return
         prepare_output(self._out / PARTS)
@@ -196,9 +196,17 @@ class _Folder:
                 done.append(each.verdict)
                 yield each
         except BaseException:
-            number = max(parts_in(self._out), default=-1) + 1
-            write_part(self._out, number, done, self._judge.threshold, self._model)
+            if done or self._begun or self._has_output():
+                number = max(parts_in(self._out), default=-1) + 1
+                write_part(self._out, number, done, self._judge.threshold, self._model)
+            else:
+                remove_parts(self._out)
             raise
+
+    def _has_output(self) -> bool:
+        """Whether there is a map of a picture that is to do."""
+        outputs = (each for job in self.to_do for each in self._judge.outputs(local_path(job.output, "output")))
+        return any(path_kind(each, "output") != "missing" for each in outputs)
 
     def _there(self, elsewhere: Elsewhere) -> Generator[Judged, None, None]:
         if self.to_do:

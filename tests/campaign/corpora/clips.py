@@ -11,10 +11,11 @@ import numpy as np
 from tests.campaign.mutations.parts import BOXES
 from tests.runtime.clips import make_clip
 
+from cae_train.stderr import quiet_decoders
+
 SIZE: Final = (48, 32)
-_X265: Final = {
-    "x265-params": "log-level=none:no-cutree=1"
-}  # its macroblock tree writes past its memory in narrow frames
+# The macroblock tree of x265 writes past its memory in narrow frames.
+_X265: Final = {"x265-params": "log-level=none:no-cutree=1"}
 _ALIKE: Final = 3.0  # levels of 255
 _CLIPS: Final[dict[str, dict[str, Any]]] = {
     "h264.mp4": {"sound": "aac", "dress": True},
@@ -38,7 +39,8 @@ def clips() -> dict[str, bytes]:
         for name, options in _CLIPS.items():
             path = Path(folder) / name
             try:
-                make_clip(path, **{"frames": 5, "size": SIZE} | options)
+                with quiet_decoders():  # SVT-AV1 tells of its settings
+                    make_clip(path, **{"frames": 5, "size": SIZE} | options)
             except (av.FFmpegError, ValueError):
                 continue
             made[name] = path.read_bytes()

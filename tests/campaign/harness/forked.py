@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TextIO, cast
 
 
 class Forked:
@@ -89,6 +90,14 @@ def _text(word: object) -> str | bytes | os.PathLike[str]:
     return word if isinstance(word, str | bytes | os.PathLike) else str(word)
 
 
+def _opened(number: int, mode: str) -> TextIO | None:
+    """Return a standard stream as Python opens it when a process starts: None if it is closed."""
+    try:
+        return cast(TextIO, open(number, mode, closefd=False))
+    except OSError:
+        return None
+
+
 def _become(
     main: Callable[[], None], argv: list[str], cwd: Path, log: Path, before: Callable[[], object] | None
 ) -> None:
@@ -101,11 +110,11 @@ def _become(
         os.dup2(given, 0)
         os.dup2(written, 1)
         os.dup2(written, 2)
-        for name, number, mode in (("stdin", 0, "r"), ("stdout", 1, "w"), ("stderr", 2, "w")):
-            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115 - as long as the process
         sys.argv = argv
         if before is not None:
             before()
+        for name, number, mode in (("stdin", 0, "r"), ("stdout", 1, "w"), ("stderr", 2, "w")):
+            setattr(sys, name, _opened(number, mode))
         main()
         code = 0
     except SystemExit as e:

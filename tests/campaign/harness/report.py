@@ -31,9 +31,13 @@ def as_markdown(outcomes: Sequence[Outcome]) -> str:
         "| part | seed | cases | minutes | findings |", "| --- | ---: | ---: | ---: | ---: |",
     ]  # fmt: skip
     for each in outcomes:
+        if each.not_run:
+            lines.append(f"| {each.part} | {each.seed} | not run | | |")
+            continue
         lines.append(f"| {each.part} | {each.seed} | {each.cases:,} | {each.seconds / 60:.1f} | {len(each.findings)} |")
     for each in outcomes:
         lines += ["", f"## {each.part}", "", *(f"- {note}" for note in each.notes)]
+        lines += [f"- not run: {each.not_run}"] if each.not_run else []
         lines += [f"- {what}: {count:,}" for what, count in sorted(each.counts.items())]
         for found in each.findings:
             repeat = f"`python -m tests.campaign {each.part} --seed {each.seed} --only {found.case}`"

@@ -26,6 +26,7 @@ class Settings:
         first: the first case.
         findings: folder for files that something was found with; None: they are not kept.
         pictures: of the kinds in `tests.campaign.corpora.pictures` those that `images` changes; empty: all.
+        began: when the first case began, by the monotonic clock; until then, when this was made.
     """
 
     seed: int
@@ -40,7 +41,8 @@ class Settings:
     _told: float = field(default_factory=time.monotonic)
 
     def numbers(self, step: int = 1) -> Iterator[int]:
-        """Yield the first number of each call, until time or cases are used up."""
+        """Yield the first number of each call, until time or cases are used up; the clock starts with the first."""
+        self.began = time.monotonic()
         if self.only is not None:
             yield self.only
             return

@@ -75,14 +75,18 @@ class Worker:
     Args:
         environment: changes to the environment of the child.
         collect: whether the child frees unreachable objects after each command, before its memory is measured.
+        memory: bytes that the machine has, as `cae-run` sees it; 0: those that it has.
+
+    Attributes:
+        deaths: commands that died or hung.
     """
 
-    def __init__(self, environment: Mapping[str, str] | None = None, collect: bool = False) -> None:
-        self._environment, self._collect = dict(environment or {}), collect
+    def __init__(self, environment: Mapping[str, str] | None = None, collect: bool = False, memory: int = 0) -> None:
+        self._environment, self._collect, self._memory = dict(environment or {}), collect, memory
         self._log = Path(tempfile.mkdtemp(prefix="campaign-")) / "log"
         self._process: Any = None
         self._here: Connection
-        self.restarts = -1
+        self.deaths = 0
 
     def __enter__(self) -> Self:
         return self
@@ -110,12 +114,12 @@ class Worker:
                 ran = Ran(**self._here.recv(), seconds=time.monotonic() - began)
                 if ran.resident > RESIDENT_MAX:  # what is left of this run would count as memory of the next
                     self._end()
-                    self.restarts -= 1
                 return ran
             os.kill(self._process.pid, signal.SIGABRT)  # faulthandler writes what it was doing
             death = "hang"
         except (EOFError, ConnectionError):
             death = "crash"
+        self.deaths += 1
         self._process.join(_KEPT_SECONDS)
         code = self._process.exitcode
         self._end()
@@ -139,11 +143,10 @@ class Worker:
             return
         context = multiprocessing.get_context("spawn")
         self._here, there = context.Pipe()
-        arguments = (there, str(self._log), self._environment, self._collect)
+        arguments = (there, str(self._log), self._environment, self._collect, self._memory)
         self._process = context.Process(target=_serve, args=arguments, daemon=True)
         self._process.start()
         there.close()
-        self.restarts += 1
 
     def _end(self) -> None:
         if self._process is None:
@@ -156,7 +159,7 @@ class Worker:
         self._process = None
 
 
-def _serve(connection: Connection, log: str, environment: Mapping[str, str], collect: bool) -> None:
+def _serve(connection: Connection, log: str, environment: Mapping[str, str], collect: bool, memory: int) -> None:
     """Run what is asked for until the connection closes."""
     file = Path(log).open("wb", buffering=0)  # noqa: SIM115 - as long as the process
     for number in (1, 2):
@@ -168,6 +171,10 @@ def _serve(connection: Connection, log: str, environment: Mapping[str, str], col
     warnings.simplefilter("always")  # also where the same was warned of before
     from tests.in_process import run_here
 
+    if memory:
+        from cae_runtime.inference import cpu_limits
+
+        cpu_limits.usable_memory = lambda: memory  # before the module that limits models is imported
     while True:
         try:
             package, words, stdin, cwd = connection.recv()

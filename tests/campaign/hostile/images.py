@@ -1,4 +1,9 @@
-"""Mutated pictures of every kind through `cae-run`: each ends in a whole file or in one line, whatever it holds."""
+"""Mutated pictures of every kind through `cae-run`: each ends in a whole output or in one line, whatever it holds.
+
+The memory of a call may be what the call with the honest files takes, and 1 GiB, and 40 bytes for each pixel that was
+decoded as its report says, but never more than `MEMORY_MAX`. That is 2 GiB below the worker's address space: beyond
+this a command sees a `MemoryError`, so a limit above it could not be reached.
+"""
 
 from __future__ import annotations
 
@@ -14,17 +19,16 @@ import numpy as np
 from tests.campaign.corpora.pictures import PICTURES, family_of, picture
 from tests.campaign.harness.findings import Outcome
 from tests.campaign.harness.settings import Settings
-from tests.campaign.harness.workers import Ran, Worker
+from tests.campaign.harness.workers import ADDRESS_SPACE, Ran, Worker
+from tests.campaign.hostile.image_outputs import damage, wrong_output
 from tests.campaign.mutations.files import mutated
 from tests.campaign.mutations.generic import Rng
-
-from cae_runtime.errors import ImageError
-from cae_runtime.io.image_files import decode
 
 FIXTURES: Final = Path(__file__).parents[2] / "runtime" / "fixtures"
 TOGETHER: Final = 40  # files of one call of the command
 MEMORY_MORE: Final = 2**30  # bytes above what the honest files take
 PIXEL_BYTES: Final = 40  # that a pixel may take besides; JPEG 2000 takes the most
+MEMORY_MAX: Final = ADDRESS_SPACE - 2 * 2**30  # bytes that no call may take
 SECONDS: Final = 30.0  # of CPU time that a single small file may take
 GOOD: Final = ("told.png", "told.jpg")
 
@@ -147,6 +151,7 @@ class Campaign:
                 self.run(worker, [case], alone=True)
             if len(self.outcome.findings) > before:
                 return
+        self.outcome.cases += len(cases) == 1  # otherwise each was counted alone
         subject = f"{', '.join(files)[:60]} ({use.name})"
         self.outcome.found(
             cases[0], wrong[0], subject if len(cases) == 1 else f"{len(cases)} files, {subject}", wrong[1]
@@ -173,11 +178,11 @@ class Campaign:
         """Return the kind and the details of the first promise that was not kept."""
         if wrong := ran.problem({0, 1}):
             return wrong
-        limit = self.honest_memory.get(use.name, 2**62) + MEMORY_MORE + PIXEL_BYTES * _pixels(ran)
+        limit = memory_limit(self.honest_memory.get(use.name), _pixels(ran))
         if ran.memory > limit:
             return "memory", f"{ran.memory / 2**20:.0f} MiB, {limit / 2**20:.0f} are enough for their pixels"
         if not use.files:
-            return None
+            return wrong_output(use.name, ran, {*files, *GOOD}, GOOD, folder)
         return self._wrong_outputs(ran, files, use, folder, learning)
 
     def _wrong_outputs(
@@ -202,8 +207,8 @@ class Campaign:
         if not learning and not self.good[use.name].items() <= _outputs(folder / "out").items():
             return "lost", "the good files among them came out different"
         for each in told.values():
-            if each["status"] == "done" and not learning and (damage := _damage(Path(each["output"]))):
-                return "output", f"{Path(each['source']).name} was written and cannot be read: {damage}"
+            if each["status"] == "done" and not learning and (why := damage(Path(each["output"]))):
+                return "output", f"{Path(each['source']).name} was written and cannot be read: {why}"
         return None
 
 
@@ -216,7 +221,7 @@ def run(settings: Settings) -> Outcome:
         for cases in _calls(settings):
             campaign.run(worker, cases, alone=len(cases) == 1)
             settings.tell(outcome)
-        outcome.counts["decoder processes that died or hung"] = worker.restarts
+        outcome.counts["decoder processes that died or hung"] = worker.deaths
     outcome.seconds = time.monotonic() - began
     if settings.pictures:
         outcome.notes.append("to repeat a case, add " + " ".join(f"--picture {name}" for name in settings.pictures))
@@ -239,6 +244,16 @@ def _report(ran: Ran) -> dict[str, list[dict[str, str]]]:
     return found
 
 
+def memory_limit(honest: int | None, pixels: int) -> int:
+    """Return the bytes that a call may take.
+
+    Args:
+        honest: those that the call with the honest files takes; None: that is not known yet.
+        pixels: that were decoded.
+    """
+    return MEMORY_MAX if honest is None else min(MEMORY_MAX, honest + MEMORY_MORE + PIXEL_BYTES * pixels)
+
+
 def _pixels(ran: Ran) -> int:
     """Return how many pixels were decoded, as far as the report says."""
     try:
@@ -249,12 +264,3 @@ def _pixels(ran: Ran) -> int:
 
 def _outputs(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
-def _damage(path: Path) -> str:
-    """Return why an output cannot be read; empty: it can."""
-    try:
-        decode(path.read_bytes())
-    except ImageError as e:
-        return str(e)
-    return ""

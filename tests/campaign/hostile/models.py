@@ -1,7 +1,14 @@
-"""Mutated models through `cae-run` and the readers of `model.pt`: no code runs, no other file is read."""
+"""Mutated models through `cae-run` and the readers of `model.pt`: no code runs, no other file is read.
+
+`cae-run` gives all models of a command half of the machine's memory. It takes the machine to have `MACHINE` bytes here,
+so that half of it is less than the worker's address space and can be reached. The whole process may take 1 GiB more.
+"""
 
 from __future__ import annotations
 
+import csv
+import io
+import math
 import os
 import shutil
 import time
@@ -20,9 +27,11 @@ from tests.campaign.harness.workers import Ran, Worker
 from tests.campaign.mutations.protobuf import onnx_changed
 from tests.campaign.mutations.tensors import tensor_file_changed
 
-from cae_runtime.inference.cpu_limits import usable_memory
+from cae_runtime.errors import ImageError
+from cae_runtime.io.image_files import decode
 
-MEMORY_MAX: Final = (usable_memory() or 2**36) // 2 + 2**30  # bytes, of the whole process
+MACHINE: Final = 4 * 2**30  # bytes of memory that `cae-run` takes the machine to have
+MEMORY_MAX: Final = MACHINE // 2 + 2**30  # bytes, of the whole process
 _TENSORS: Final = 0.2  # share of the cases
 _CODES: Final = {0, 1, 2, 3}
 
@@ -34,6 +43,11 @@ class _Case:
     data: bytes
     package: str
     words: tuple[object, ...]
+
+    @property
+    def pictures(self) -> int:
+        """How many pictures its command makes."""
+        return 3 if "--generate" in self.words else 1
 
 
 class Campaign:
@@ -79,7 +93,7 @@ class Campaign:
         self.outcome.cases += 1
         self.most = max(self.most, ran.memory)
         self.outcome.counts[f"{case.name}: exit code {ran.code}"] += 1
-        if wrong := self._wrong(ran, work):
+        if wrong := self._wrong(ran, case, work):
             self.outcome.found(number, wrong[0], case.name, wrong[1])
             self.settings.keep(f"{self.settings.seed}-{number}-{case.name}", case.data)
 
@@ -94,7 +108,7 @@ class Campaign:
         cv2.imwrite(str(work / "in.png"), scene())
         return work
 
-    def _wrong(self, ran: Ran, work: Path) -> tuple[str, str] | None:
+    def _wrong(self, ran: Ran, case: _Case, work: Path) -> tuple[str, str] | None:
         if wrong := ran.problem(_CODES):
             return wrong
         if self.mark.exists():
@@ -111,8 +125,39 @@ class Campaign:
         if ran.code and (work / "out").is_dir() and any((work / "out").iterdir()):
             return "left", f"exit code {ran.code}, and outputs: {[*(work / 'out').iterdir()][:3]}"
         if ran.memory > MEMORY_MAX:
-            return "memory", f"{ran.memory / 2**20:.0f} MiB"
+            return "memory", f"{ran.memory / 2**20:.0f} MiB, {MEMORY_MAX >> 20} are the limit"
+        if ran.code == 0 and case.package == "cae_runtime" and (broken := broken_output(work, case.pictures)):
+            return "output", f"exit code 0, and {broken}"
         return None
+
+
+def broken_output(work: Path, pictures: int) -> str:
+    """Return what is wrong with the pictures or the table of a command that succeeded; empty: nothing.
+
+    Args:
+        work: the folder that it ran in, with `in.png`.
+        pictures: how many it should have made, unless it judged one: then there are a heat map and a sheet.
+    """
+    table = work / "out.csv"
+    if table.is_file():
+        header, *rows = csv.reader(io.StringIO(table.read_text(encoding="utf-8"), newline=""))
+        good = len(rows) == 1 and len(rows[0]) == len(header) > 1 and all(math.isfinite(float(w)) for w in rows[0][1:])
+        return "" if good else f"the table is {rows}"[:300]
+    shapes = {}
+    for path in sorted((work / "out").glob("*.png")):
+        try:
+            pixels = decode(path.read_bytes()).pixels
+        except ImageError as e:
+            return f"{path.name} cannot be read: {e}"
+        if pixels.dtype != np.uint8:
+            return f"{path.name} is of type {pixels.dtype}"
+        shapes[path.name] = pixels.shape
+    if (work / "out" / "scores.csv").exists():
+        return "" if len(shapes) == 2 else f"there are the heat maps {shapes}"
+    if pictures > 1 and len([name for name in shapes if name.endswith("-sheet.png")]) == 1:
+        shapes = {name: shape for name, shape in shapes.items() if not name.endswith("-sheet.png")}
+    right = len({*shapes.values()}) == 1 if pictures > 1 else {*shapes.values()} == {scene().shape}
+    return "" if len(shapes) == pictures and right else f"there are the pictures {shapes}"
 
 
 def _not_one_line(err: bytes) -> str:
@@ -131,13 +176,13 @@ def run(settings: Settings) -> Outcome:
     outcome = Outcome("models", settings.seed)
     began = time.monotonic()
     campaign = Campaign(settings, outcome)
-    with Worker() as worker:
+    with Worker(memory=MACHINE) as worker:
         for number in settings.numbers():
             campaign.run(worker, number)
             settings.tell(outcome)
         outcome.notes.append(
             f"{len(campaign.graphs)} ONNX files and {len(campaign.tensors)} tensor files were changed; most memory "
-            f"{campaign.most / 2**20:.0f} MiB; {worker.restarts} processes died or hung"
+            f"{campaign.most / 2**20:.0f} MiB; {worker.deaths} processes died or hung"
         )
     outcome.seconds = time.monotonic() - began
     return outcome

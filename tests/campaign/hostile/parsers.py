@@ -24,7 +24,7 @@ def run(settings: Settings) -> Outcome:
     """Run the parsers until the time or the cases are used up, or something is found."""
     outcome = Outcome("parsers", settings.seed)
     if importlib.util.find_spec("atheris") is None:
-        outcome.notes.append("not run: it needs pip install atheris (Linux, CPython up to 3.13)")
+        outcome.not_run = "it needs pip install atheris (Linux, CPython up to 3.13)"
         return outcome
     from tests.campaign.corpora.pictures import PICTURES, picture
 

@@ -133,7 +133,7 @@ def run(settings: Settings) -> Outcome:
                 outcome.found(number, "touched", "a playlist", "a port of this computer was connected to")
             settings.tell(outcome)
         outcome.notes.append(
-            f"memory {campaign.least / 2**20:.0f} to {campaign.most / 2**20:.0f} MiB; {worker.restarts} processes died "
+            f"memory {campaign.least / 2**20:.0f} to {campaign.most / 2**20:.0f} MiB; {worker.deaths} processes died "
             "or hung"
         )
     outcome.seconds = time.monotonic() - began

@@ -1,7 +1,12 @@
-"""Mutated clips, playlists in disguise, streams that stop: each ends in a whole file or in one line."""
+"""Mutated clips, playlists in disguise, streams that stop: each ends in a whole file or in one line.
+
+A stream comes out as it went in, since the model changes nothing: all of it if the command succeeds, and otherwise
+whole frames from its start. So the output of a stream without frames is its first line, and never empty.
+"""
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import socket
@@ -17,7 +22,10 @@ from tests.campaign.harness.settings import Settings
 from tests.campaign.harness.traps import SECONDS, SecretFile, was_called
 from tests.campaign.harness.workers import Ran, Worker
 from tests.campaign.mutations.files import mutated
-from tests.campaign.mutations.generic import blind
+from tests.campaign.mutations.generic import blind, surely
+
+from cae_runtime.errors import VideoError
+from cae_runtime.video import y4m
 
 FIXTURES: Final = Path(__file__).parents[2] / "runtime" / "fixtures"
 MEMORY_MORE: Final = 2**30  # bytes above what the honest clips take
@@ -50,7 +58,8 @@ class Campaign:
         rng = np.random.default_rng([self.settings.seed, number, 6])
         kind = rng.random()
         if kind < _STREAMS:
-            return "y4m", _stream_changed(stream(), rng)
+            data = stream()
+            return "y4m", surely(lambda: _stream_changed(data, rng), data)
         if kind < _STREAMS + _PLAYLISTS:
             names = sorted(self.lists)
             return str(rng.choice(["mp4", "mkv", "avi", "mov", "webm"])), self.lists[
@@ -89,11 +98,11 @@ class Campaign:
         self.outcome.cases += 1
         self.most = max(self.most, ran.memory)
         self.outcome.counts[f"{kind}: exit code {ran.code}"] += 1
-        if wrong := self._wrong(ran, kind, work):
+        if wrong := self._wrong(ran, kind, work, data):
             self.outcome.found(number, wrong[0], f"bad.{kind}", wrong[1])
             self.settings.keep(f"{self.settings.seed}-{number}.{kind}", data)
 
-    def _wrong(self, ran: Ran, kind: str, work: Path) -> tuple[str, str] | None:
+    def _wrong(self, ran: Ran, kind: str, work: Path, data: bytes) -> tuple[str, str] | None:
         if wrong := ran.problem({0, 1}):
             return wrong
         if self.secret.was_read():
@@ -101,7 +110,8 @@ class Campaign:
         if ran.memory > self.honest_memory + MEMORY_MORE:
             return "memory", f"{ran.memory / 2**20:.0f} MiB, the honest clips take {self.honest_memory / 2**20:.0f}"
         if kind == "y4m":
-            return None if ran.code or ran.out.startswith(b"YUV4MPEG2") or not ran.out else ("output", "is no stream")
+            broken = broken_stream(data, ran.out, whole=not ran.code)
+            return ("output", f"exit code {ran.code}: {broken}") if broken else None
         return self._wrong_outputs(ran, kind, work / "out")
 
     def _wrong_outputs(self, ran: Ran, kind: str, out: Path) -> tuple[str, str] | None:
@@ -141,10 +151,38 @@ def run(settings: Settings) -> Outcome:
         outcome.notes.append(
             f"{len(campaign.clips)} honest clips, {len(campaign.lists)} playlists; most memory "
             f"{campaign.most / 2**20:.0f} MiB (honest clips: {campaign.honest_memory / 2**20:.0f} MiB); "
-            f"{worker.restarts} processes died or hung"
+            f"{worker.deaths} processes died or hung"
         )
     outcome.seconds = time.monotonic() - began
     return outcome
+
+
+def broken_stream(given: bytes, out: bytes, *, whole: bool) -> str:
+    """Return what is wrong with the output of a model that changes nothing; empty: nothing.
+
+    Args:
+        given: the stream that went in.
+        out: what came out.
+        whole: whether all of it should have come out.
+    """
+    if not out:
+        return "there is no output" if whole else ""
+    if not given.startswith(out):
+        return f"{len(out)} bytes that differ from what went in"
+    if whole:
+        return "" if out == given else f"{len(out)} bytes of {len(given)}"
+    return _cut_frame(out)
+
+
+def _cut_frame(out: bytes) -> str:
+    """Return what is wrong with the start of a stream if it does not end after its first line or a whole frame."""
+    stream = io.BytesIO(out)
+    try:
+        for _ in y4m.read_frames(stream, y4m.read_header(stream)):
+            continue
+    except VideoError as e:
+        return f"the output {e}"
+    return ""
 
 
 def _stream_changed(data: bytes, rng: np.random.Generator) -> bytes:

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Sequence
 from typing import Final
 
-from tests.campaign.mutations.generic import GROWN_MAX, Rng, blind, number, spliced, with_number
+from tests.campaign.mutations.generic import GROWN_MAX, Rng, blind, number, spliced, surely, with_number
 from tests.campaign.mutations.parts import Layout, Part, layout_of
 from tests.campaign.mutations.tiff import TIFF_STARTS, tiff_changed
 
@@ -41,13 +41,17 @@ _NESTED: Final = 3000
 
 
 def mutated(data: bytes, others: Sequence[bytes], rng: Rng) -> bytes:
-    """Return a file that was changed once or several times.
+    """Return a file that was changed once or several times, and is not what it was.
 
     Args:
         data: a whole file.
         others: other files, mostly of the same format: parts are taken from them.
         rng: decides everything.
     """
+    return surely(lambda: _several(data, others, rng), data)
+
+
+def _several(data: bytes, others: Sequence[bytes], rng: Rng) -> bytes:
     for _ in range(int(rng.choice([1, 1, 1, 1, 2, 4]))):
         data = _changed(data, others, rng)[:GROWN_MAX]
     return data

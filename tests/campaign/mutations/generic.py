@@ -11,6 +11,7 @@ Rng = np.random.Generator
 Mutation = Callable[[bytes, Rng], bytes]
 
 GROWN_MAX: Final = 2**22  # bytes of a mutated file
+_TRIES: Final = 20  # to change a file
 _EDGES: Final = (
     0,
     1,
@@ -37,6 +38,17 @@ _EDGES: Final = (
     32768,
 )
 _WIDE: Final = (65535, 65536, 100_000, 2**20, 2**20 + 1, 2**24, 2**28, 2**28 + 1, 2**30, 2**31 - 1, 2**31, 2**32 - 1)
+
+
+def surely(change: Callable[[], bytes], data: bytes) -> bytes:
+    """Return what a change makes of data: drawn again while that is the same, and with a zero appended in the end.
+
+    Args:
+        change: draws and makes a change.
+        data: what it changes.
+    """
+    made = next((made for made in (change() for _ in range(_TRIES)) if made != data), data)
+    return made if made != data else data + b"\0"
 
 
 def number(rng: Rng, size: int) -> int:

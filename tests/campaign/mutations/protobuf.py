@@ -3,105 +3,34 @@
 from __future__ import annotations
 
 import itertools
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
-from tests.campaign.mutations.generic import Rng, blind, number
+from tests.campaign.mutations.generic import Rng, blind, number, surely
+from tests.campaign.mutations.wire import fields_of, message_of
 from tests.runtime.make_fixtures import endless
 
-Field = tuple[int, int, int | bytes]  # number, wire type, value
 Hostile = Callable[[onnx.ModelProto, Rng, str], None]
 
 _DEEP: Final = 10
+_ROOT: Final = 30  # times upwards, until no folder is above
 _NUMBERS: Final = (
-    "0",
-    "-1",
-    "1",
-    "7",
-    "32",
-    "33",
-    "256",
-    "4096",
-    "1e9",
-    "nan",
-    "inf",
-    "",
-    "9" * 400,
-    "0x20",
-    "٣٢",
-    "3.5",
-)
+    "0", "-1", "1", "7", "32", "33", "256", "4096", "1e9", "nan", "inf", "", "9" * 400, "0x20", "٣٢", "3.5",
+)  # fmt: skip
 _WORDS: Final = ("restore", "encode", "generate", "anomaly", "inpaint", "rgb", "gray", "nchw", "nhwc", "float16", "",
 "\x1b[31m",
                  "a\nb", "x" * 100_000, "\ud7ff", "../../x", "%s%n")  # fmt: skip
 _HUGE: Final = (0, -1, 2**31 - 1, 2**31, 2**40, 2**62, -(2**63))
 _OPERATORS: Final = (
     "Identity", "Relu", "Conv", "ConvTranspose", "MatMul", "Softmax", "Resize", "Expand", "Tile", "Pad", "Reshape",
-    "Gather",
-    "GatherND", "ScatterND", "Slice", "Concat", "TopK", "NonZero", "RandomNormal", "LSTM", "Einsum", "OneHot", "Range",
-    "QuantizeLinear", "DequantizeLinear", "AveragePool", "MaxPool", "Split", "Loop", "If", "Scan", "Optional",
+    "Gather", "GatherND", "ScatterND", "Slice", "Concat", "TopK", "NonZero", "RandomNormal", "LSTM", "Einsum", "OneHot",
+    "Range", "QuantizeLinear", "DequantizeLinear", "AveragePool", "MaxPool", "Split", "Loop", "If", "Scan", "Optional",
     "StringNormalizer",
 )  # fmt: skip
-
-
-def fields_of(data: bytes) -> list[Field] | None:
-    """Return the fields of a message; None if the bytes are none."""
-    fields: list[Field] = []
-    at = 0
-    try:
-        while at < len(data):
-            key, at = _varint(data, at)
-            wire = key & 7
-            if wire == 0:
-                value, at = _varint(data, at)
-                fields.append((key >> 3, wire, value))
-                continue
-            size = {1: 8, 5: 4}.get(wire, 0)
-            if wire == 2:
-                size, at = _varint(data, at)
-            if wire not in (1, 2, 5) or at + size > len(data) or not key >> 3:
-                return None
-            fields.append((key >> 3, wire, data[at : at + size]))
-            at += size
-    except IndexError:
-        return None
-    return fields
-
-
-def message_of(fields: Sequence[Field]) -> bytes:
-    """Return the bytes of a message."""
-    made = bytearray()
-    for field, wire, value in fields:
-        made += _packed(field << 3 | wire)
-        if isinstance(value, int):
-            made += _packed(value)
-        else:
-            made += (_packed(len(value)) if wire == 2 else b"") + value
-    return bytes(made)
-
-
-def _varint(data: bytes, at: int) -> tuple[int, int]:
-    value = 0
-    for shift in range(0, 70, 7):
-        value |= (data[at] & 127) << shift
-        at += 1
-        if data[at - 1] < 128:
-            break
-    return value, at
-
-
-def _packed(value: int) -> bytes:
-    value %= 2**64
-    made = bytearray()
-    while value > 127:
-        made.append(value & 127 | 128)
-        value >>= 7
-    return bytes([*made, value])
 
 
 def field_changed(data: bytes, other: bytes, rng: Rng, depth: int = 0) -> bytes:
@@ -132,14 +61,18 @@ def field_changed(data: bytes, other: bytes, rng: Rng, depth: int = 0) -> bytes:
 
 
 def onnx_changed(data: bytes, other: bytes, rng: Rng, secret: str) -> bytes:
-    """Return an ONNX file that was changed.
+    """Return an ONNX file that was changed, and is not what it was.
 
     Args:
         data: a whole file.
         other: another one.
         rng: decides everything.
-        secret: path of a file that no model may open.
+        secret: path of a file that no model may open; it lies beside the folder of the model.
     """
+    return surely(lambda: _several(data, other, rng, secret), data)
+
+
+def _several(data: bytes, other: bytes, rng: Rng, secret: str) -> bytes:
     for _ in range(int(rng.choice([1, 1, 1, 2, 4]))):
         kind = rng.random()
         if kind < 0.12:
@@ -159,18 +92,19 @@ def onnx_changed(data: bytes, other: bytes, rng: Rng, secret: str) -> bytes:
 
 def _outside(model: onnx.ModelProto, rng: Rng, secret: str) -> None:
     """Let a weight lie in another file."""
-    places = (secret, os.path.relpath(secret), f"../{Path(secret).name}", "/dev/zero", "/dev/stdin",
-    "/proc/self/mem",
-              "fifo", ".", "", f"./../../{secret}", "C:\\x", "\\\\host\\x", f"file://{secret}",
-              "/dev/null/x")  # fmt: skip
+    name = Path(secret).name
+    places = (
+        secret, f"./../{name}", f"../{name}", "/dev/zero", "/dev/stdin", "/proc/self/mem", "fifo", ".", "",
+        "../" * _ROOT + secret.lstrip("/"), "C:\\x", "\\\\host\\x", f"file://{secret}", "/dev/null/x",
+    )  # fmt: skip
     if not model.graph.initializer:
         model.graph.initializer.append(numpy_helper.from_array(np.ones(4, np.float32), "extra"))
     tensor = model.graph.initializer[int(rng.integers(len(model.graph.initializer)))]
     tensor.ClearField("raw_data")
     tensor.ClearField("float_data")
     tensor.data_location = TensorProto.EXTERNAL
-    keys = {"location": places[int(rng.integers(len(places)))], "offset": str(int(rng.choice([0, 4096, 2**40]))),
-            "length": str(int(rng.choice([12, 2**40, 0])))}  # fmt: skip
+    keys = {"location": places[int(rng.integers(len(places)))]}
+    keys |= {"offset": str(int(rng.choice([0, 4096, 2**40]))), "length": str(int(rng.choice([12, 2**40, 0])))}
     for key in ("location", *(["offset", "length"] if rng.random() < 0.5 else [])):
         entry = tensor.external_data.add()
         entry.key, entry.value = key, keys[key]

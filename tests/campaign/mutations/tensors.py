@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import pickle
@@ -14,20 +15,29 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from tests.campaign.mutations.generic import Rng, blind, number
+from tests.campaign.mutations.generic import Rng, blind, number, surely
+
+from cae_train.checkpoint import MAX_BYTES
 
 Entries = list[tuple[str, bytes]]
-_HUGE: Final = (0, -1, 2**31, 2**40, 2**62, -(2**63))
+_BOMBS: Final = 1 / 9  # share of the files whose parts are changed
+_BLOCK: Final = 2**20  # bytes of zeros that are packed at once
+_UNPACKED: Final = (2**26, MAX_BYTES - 2**26, MAX_BYTES + _BLOCK, 2**31)  # sizes below and above the readers' limit
 
 
 def tensor_file_changed(data: bytes, rng: Rng, mark: str) -> bytes:
-    """Return a `model.pt` that was changed.
+    """Return a `model.pt` that was changed, and whose parts are not what they were.
 
     Args:
         data: a whole file.
         rng: decides everything.
         mark: path of a file that appears if code in the file runs.
     """
+    return surely(lambda: _once(data, rng, mark), data)
+
+
+def _once(data: bytes, rng: Rng, mark: str) -> bytes:
+    """Return a file that was changed, or the same if the change made no difference."""
     kind = rng.random()
     if kind < 0.15:
         return blind(data, rng)
@@ -39,7 +49,10 @@ def tensor_file_changed(data: bytes, rng: Rng, mark: str) -> bytes:
         entries = _entries(data)
     except (zipfile.BadZipFile, OSError, zlib.error):
         return blind(data, rng)
-    return _archive(_MOVES[int(rng.integers(len(_MOVES)))](entries, rng), rng)
+    if rng.random() < _BOMBS:
+        return _bomb(entries, rng)
+    changed = _MOVES[int(rng.integers(len(_MOVES)))](entries, rng)
+    return data if changed == entries else _archive(changed, rng)
 
 
 def _entries(data: bytes) -> Entries:
@@ -109,16 +122,20 @@ def _with_other_content(data: bytes, rng: Rng) -> bytes:
     for _ in range(4):
         keys = [*place]
         if not keys:
-            break
+            return data
         key = keys[int(rng.integers(len(keys)))]
         if isinstance(place[key], dict) and rng.random() < 0.8:
             place = place[key]
             continue
         if rng.random() < 0.2:
             del place[key]
+        elif repr(place[key]) == repr(value):
+            return data
         else:
             place[key] = value
         break
+    else:
+        return data
     file = io.BytesIO()
     try:
         torch.save(content, file)
@@ -168,13 +185,40 @@ def _missing(entries: Entries, rng: Rng) -> Entries:
     return entries[:at] + entries[at + 1 :]
 
 
-def _bomb(entries: Entries, rng: Rng) -> Entries:
-    at = int(rng.integers(len(entries)))
-    return [*entries[:at], (entries[at][0], bytes(int(rng.choice([2**20, 2**26])))), *entries[at + 1 :]]
+def _bomb(entries: Entries, rng: Rng) -> bytes:
+    """Return an archive with a part of zeros that unpacks to much more than the file has, and may say that it does not.
+
+    The parts are stored, and then the headers of one say that it is packed.
+    """
+    at, size = int(rng.integers(len(entries))), int(rng.choice(_UNPACKED))
+    packed, check = _zeros(size)
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, content in [*entries[:at], (entries[at][0], packed), *entries[at + 1 :]]:
+            archive.writestr(name, content)
+        bomb = archive.infolist()[at]
+        bomb.compress_type, bomb.CRC, bomb.file_size = zipfile.ZIP_DEFLATED, check, size
+        if rng.random() < 0.3:  # the list of parts lies
+            bomb.file_size = int(rng.choice([0, 100, 2**20]))
+    made = bytearray(file.getvalue())
+    struct.pack_into("<H", made, bomb.header_offset + 8, zipfile.ZIP_DEFLATED)
+    struct.pack_into("<I", made, bomb.header_offset + 14, check)
+    struct.pack_into("<I", made, bomb.header_offset + 22, size)
+    return bytes(made)
+
+
+@functools.cache
+def _zeros(size: int) -> tuple[bytes, int]:
+    """Return so many zeros, a whole number of blocks, as a zip archive packs them, and their checksum."""
+    packer, block, check = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS), bytes(_BLOCK), 0
+    packed = packer.compress(block) + packer.flush(zlib.Z_FULL_FLUSH)  # each block is packed to the same bytes
+    for _ in range(size // _BLOCK):
+        check = zlib.crc32(block, check)
+    return packed * (size // _BLOCK) + packer.flush(), check
 
 
 def _again(entries: Entries, rng: Rng) -> Entries:
     return entries + [entries[int(rng.integers(len(entries)))]] * int(rng.choice([1, 3000]))
 
 
-_MOVES: Final = (_renamed, _changed, _changed, _opcodes, _opcodes, _opcodes, _missing, _bomb, _again)
+_MOVES: Final = (_renamed, _changed, _changed, _opcodes, _opcodes, _opcodes, _missing, _again)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from tests.campaign.mutations.generic import Rng, blind
+from tests.campaign.mutations.generic import Rng, blind, surely
 
 _VALUES: Final = (
     "nan", "-inf", "1e400", "-1", "0", "9223372036854775808", "9" * 400, "9" * 5000, "0x" + "f" * 300,
@@ -21,13 +21,17 @@ _LINES: Final = (
 
 
 def toml_changed(lines: Sequence[str], others: Sequence[str], rng: Rng) -> bytes:
-    """Return a settings file that was changed once or several times.
+    """Return a settings file that was changed once or several times, and is not what it was.
 
     Args:
         lines: of a whole file.
         others: lines of other files.
         rng: decides everything.
     """
+    return surely(lambda: _several(lines, others, rng), "\n".join(lines).encode())
+
+
+def _several(lines: Sequence[str], others: Sequence[str], rng: Rng) -> bytes:
     made = list(lines)
     for _ in range(int(rng.choice([1, 1, 2, 5]))):
         at, kind = int(rng.integers(len(made))), int(rng.integers(4))

@@ -1,10 +1,12 @@
-"""Unlucky places that need a process, a clock or a file system of their own, or very many files."""
+"""Unlucky places that need processes, a clock or a file system of their own, or very many files."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
 import os
+import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,10 +16,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+import cv2
 import numpy as np
-from tests.campaign.corpora.pictures import picture
-from tests.campaign.unlucky.place_runs import GOOD, MODEL, SECONDS, Place, Run, lay_pictures, started
+from tests.campaign.corpora.pictures import picture, scene
+from tests.campaign.harness.forked import Forked
+from tests.campaign.unlucky.place_runs import GOOD, MODEL, SECONDS, Place, Run, lay_pictures, ran, started
 
+FEW, MORE = 400, 1600  # pictures of one folder
+_LINEAR: Final = 1.6  # how much more than four times as much four times as many may take
 MANY: Final = (10_000, 100_000)  # files of one folder
 NEW: Final = 20  # of them that are not done yet
 TIME_MORE: Final = 1.5  # times ten: how much more time ten times as many files may take
@@ -107,6 +113,39 @@ def stalling_share(folder: Path, rng: np.random.Generator) -> str:
         count = len([*(folder / place).iterdir()])
         wrong = Run(run.code, run.said, folder).problem(0, output=place)
         return wrong or ("" if count == len(GOOD) else f"{kind}: {count} outputs")
+
+
+def two_runs(folder: Path, rng: np.random.Generator) -> str:
+    """Two or three runs write into one folder at once."""
+    lay_pictures(folder)
+    words = ("in", "-o", "out", *(["--overwrite"] if rng.random() < 0.5 else []))
+    runs = [
+        Forked("cae_runtime", (*words, *MODEL), folder, folder / f"log{at}") for at in range(int(rng.integers(2, 4)))
+    ]
+    for run in runs:
+        if not run.wait(SECONDS):
+            return f"it did not end: {run.said!r}"
+    count = len([*(folder / "out").glob("*")])
+    wrong = next((wrong for run in runs if (wrong := Run(run.code, run.said, folder).problem(0))), "")
+    return wrong or ("" if count == len(GOOD) else f"{count} outputs")
+
+
+def very_many(folder: Path, _: np.random.Generator) -> str:
+    """Four times as many files take four times as long, and no more memory but for their names."""
+    tiny = cv2.imencode(".png", scene()[:8, :8])[1].tobytes()
+    took: list[float] = []
+    for count in (FEW, MORE):
+        shutil.rmtree(folder / "in", ignore_errors=True)
+        for at in range(count):
+            place = folder / "in" / str(at % 20)
+            place.mkdir(parents=True, exist_ok=True)
+            (place / f"{at}.png").write_bytes(tiny)
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        if wrong := ran(folder, "in", "-o", f"out{count}").problem(0, output=f"out{count}"):
+            return wrong
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        took.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    return "" if took[1] < _LINEAR * 4 * took[0] else f"{FEW} files take {took[0]:.1f} s, {MORE} take {took[1]:.1f} s"
 
 
 def hundred_thousand(folder: Path, _: np.random.Generator) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import gc
 import os
+import re
 import shutil
 import threading
 import time
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 from unittest.mock import patch
 
+import av
 import numpy as np
 from tests.campaign.corpora.pictures import picture
 from tests.campaign.harness.findings import Outcome
@@ -38,6 +40,7 @@ SECONDS: Final = 60.0  # of CPU time
 GOOD: Final = ("told.png", "told.jpg", "deflate.tif", "lossy.webp", "color.ppm", "photo.avif", "moving.png")
 _SIZE: Final = (96, 128, 3)
 _MARKS: Final = 7  # samples that a note shows
+_RECORDED: Final = re.compile(r"recorded ([\d,]+) frames? -> ")
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,7 @@ class _Live:
         self._shots = SHOTS if minutes is None else max(1, int(60 * minutes * RATE / PULLED / 1.2))
         self._pause = 0.002 if minutes is None else 1 / RATE
         self._reports: list[dict[str, Any]] = []
+        self._told: list[str] = []
 
     def run(self) -> None:
         minutes, folder = self._settings.minutes, self._settings.folder
@@ -94,7 +98,9 @@ class _Live:
         )  # fmt: skip
         capture = functools.partial(Capture, pause=self._pause, opener=self._opened)
         with patch("cae_runtime.live.run.Capture", capture):
-            run_live(live, lambda _: None, self._reports.append)
+            run_live(live, self._told.append, self._reports.append)
+        if wrong := broken_recording(folder / "live.mp4", self._told):
+            self._outcome.found(-1, "output", "live, recorded", wrong)
         self._outcome.cases += 1
         self._outcome.counts["frames of a camera"] += self._reports[-1]["frames"]
         self._outcome.counts["times the camera was pulled"] += len(self._samples) - 1
@@ -106,6 +112,22 @@ class _Live:
         if len(self._samples) > 1 and self._rng.random() < 0.2:
             raise DeviceError(f"{source.name} cannot be opened: it is not connected")
         return _Camera(self._rng, self._shots, self._pause)
+
+
+def broken_recording(path: Path, told: list[str]) -> str:
+    """Return what is wrong with a recording; empty: nothing. It has as many frames as the run has told.
+
+    Args:
+        path: the file.
+        told: the lines of the run.
+    """
+    counts = [int(found[1].replace(",", "")) for line in told if (found := _RECORDED.match(line))]
+    try:
+        with av.open(str(path)) as container:
+            frames = sum(1 for _ in container.decode(video=0))
+    except (av.FFmpegError, IndexError) as e:
+        return f"it cannot be decoded: {e}"
+    return "" if counts == [frames] else f"it has {frames} frames, and the run has told: {told[-3:]}"
 
 
 def _sample(settings: Settings) -> Sample:

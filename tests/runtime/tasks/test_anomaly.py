@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.runtime.conftest import FIXTURES, Command
 
-from cae_runtime import ImageError, ProviderError, UsageError
+from cae_runtime import ImageError, ModelError, ProviderError, UsageError
 from cae_runtime.io.contact_sheet import Cell
 from cae_runtime.jobs.heat_maps import judge as judge_module
 from cae_runtime.jobs.heat_maps.judge import Judge, Judged, read_region
@@ -295,6 +295,17 @@ def test_an_interrupted_call_is_continued_by_the_next_one(
     states = {Path(each["source"]).stem: (each["status"], each["anomaly"]) for each in json.loads(done.stdout)["files"]}
     assert states == {"a_good": ("skipped", False), "b_hole": ("done", True), "c_spot": ("done", False)}
     assert not (tmp_path / "heat" / "scores.parts").exists()
+
+
+def test_a_call_that_fails_before_its_first_score_leaves_nothing(
+    cae_run: Command, parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failed(_: Judge, __: Opened) -> Judged:
+        raise ModelError("out of luck")
+
+    monkeypatch.setattr("cae_runtime.jobs.anomaly.judged", failed)
+    assert cae_run(parts, "-o", tmp_path / "heat", model="anomaly").returncode == 2
+    assert not [*(tmp_path / "heat").iterdir()]
 
 
 def test_scores_of_different_models_are_never_mixed(cae_run: Command, parts: Path, tmp_path: Path) -> None:

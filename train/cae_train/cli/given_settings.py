@@ -1,5 +1,6 @@
 """Settings of a run from options, a --config file, or the run to continue."""
 
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -8,6 +9,8 @@ from typing import Any
 
 from cae_train.config import TrainConfig, load_toml
 from cae_train.errors import CheckpointError, ConfigError
+
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # a path has one slash of two; a Windows drive has one letter
 
 
 def new_settings(
@@ -92,6 +95,13 @@ def model_options(written: dict[str, Any], given: dict[str, Any], options: Seque
         except tomllib.TOMLDecodeError:
             result[name] = value  # a text without quotes
     return result
+
+
+def refuse_addresses(places: Mapping[str, Path | None]) -> None:
+    """Raise ConfigError if an address, such as `s3://bucket/runs`, is given as the place of an output."""
+    for option, path in places.items():
+        if path is not None and _ADDRESS.match(path.as_posix()):
+            raise ConfigError(f"{option} takes a place on this computer, and {str(path)!r} is an address")
 
 
 def check_preview(path: Path, others: Mapping[str, Path | None]) -> None:

@@ -15,7 +15,7 @@ from cae_shared.help_groups import grouped
 from cae_shared.logs import log_to_stderr
 from cae_shared.signals import end_now, exit_code
 from cae_shared.text import options_of
-from cae_train.cli.given_settings import check_preview, new_settings, settings_of_run
+from cae_train.cli.given_settings import check_preview, new_settings, refuse_addresses, settings_of_run
 from cae_train.cli.option_groups import GROUPS as GROUPS
 from cae_train.config import AUTO, LOSSES, OPTIMIZERS, PRECISIONS, STRATEGIES, Hardware, TrainConfig, load_toml
 from cae_train.errors import CaeTrainError, ConfigError, LostProcessError, TrainingError
@@ -214,6 +214,7 @@ def command(
             from cae_train.cli.choices import listing
         typer.echo("\n".join(listing()))
         return
+    refuse_addresses({"--out": out, "--save-pairs": save_pairs, "--preview-degradation": preview_degradation})
     hardware = Hardware(accelerator, devices, strategy, workers, data_on, compile, num_nodes)
     given = _settings_given(context)
     said = {name for name in context.params if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"}
