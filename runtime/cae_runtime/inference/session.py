@@ -13,7 +13,7 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from cae_runtime.arguments import checked_whole
+from cae_runtime.arguments import THREADS_MAX, checked_whole
 from cae_runtime.errors import ArgumentTypeError, ModelError, ProviderError, UsageError
 from cae_runtime.inference import onnx_backend as engine
 from cae_runtime.inference.cpu_limits import usable_cpus
@@ -64,8 +64,8 @@ class Session:
             hold NaN or infinity.
         ProviderError: the named provider is not available, did not start, or would leave a part of the model to the
             CPU.
-        UsageError: `provider` is not the name of a provider, or `threads` is below 1; an `ArgumentTypeError` (also a
-            TypeError) if an argument has the wrong type.
+        UsageError: `provider` is not the name of a provider, or `threads` is not 1..4096; an `ArgumentTypeError` (also
+            a TypeError) if an argument has the wrong type.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Session:
     ) -> None:
         choice = parse_provider(provider)
         if threads is not None:
-            threads = checked_whole("threads", threads, 1, unless="None for all CPUs of this process")
+            threads = checked_whole("threads", threads, 1, THREADS_MAX, unless="None for all CPUs of this process")
         if choice is not None:
             engine.require_available(choice.provider)
         self._content = model if isinstance(model, bytes) else None
