@@ -98,9 +98,28 @@ def whole_file(path: Path, suffix: str = "") -> Iterator[Path]:
     temporary = temporary_beside(path, suffix)
     try:
         yield temporary
-        temporary.replace(path)
+        rename(temporary, path)
     finally:
         discard(temporary)
+
+
+def rename(temporary: Path, path: Path) -> None:
+    """Give a temporary file its name, once its content is on the disk: after a power cut it is whole or not there.
+
+    Args:
+        temporary: the complete file, closed.
+        path: the name; a file that has it is replaced.
+
+    Raises:
+        OSError: the file cannot be written, or cannot take its name.
+    """
+    with suppress(OSError):  # some file systems cannot
+        descriptor = os.open(temporary, os.O_RDWR)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    temporary.replace(path)
 
 
 @contextmanager
