@@ -196,3 +196,9 @@ def test_many_coding_styles_are_parsed_quickly(monkeypatch: pytest.MonkeyPatch) 
     different = b"".join(style[:6] + struct.pack(">H", 1 + number) + style[8:] for number in range(300))
     with pytest.raises(ImageError, match="more than 256 coding styles"):
         decode(stream[:at] + different + stream[at + 14 :])
+
+
+def test_a_file_without_a_picture_is_damaged() -> None:
+    data = encoded(picture(3)).replace(b"jp2c", b"free")
+    with pytest.raises(ImageError, match="is damaged: it is a JPEG 2000 file without a picture"):
+        decode(data)
