@@ -155,7 +155,7 @@ def test_unsupported_kinds_are_refused_by_name() -> None:
             "limit is 268435456",
         ),
         (many, "more than 4194304 packets"),
-        (b"\0\0\0\x0cjP  \r\n\x87\n", "of 0 pictures"),
+        (b"\0\0\0\x0cjP  \r\n\x87\n", "is damaged: it is a JPEG 2000 file without a picture"),
     ]:
         with pytest.raises(ImageError, match=reason):
             decode(data)
@@ -196,9 +196,3 @@ def test_many_coding_styles_are_parsed_quickly(monkeypatch: pytest.MonkeyPatch) 
     different = b"".join(style[:6] + struct.pack(">H", 1 + number) + style[8:] for number in range(300))
     with pytest.raises(ImageError, match="more than 256 coding styles"):
         decode(stream[:at] + different + stream[at + 14 :])
-
-
-def test_a_file_without_a_picture_is_damaged() -> None:
-    data = encoded(picture(3)).replace(b"jp2c", b"free")
-    with pytest.raises(ImageError, match="is damaged: it is a JPEG 2000 file without a picture"):
-        decode(data)
